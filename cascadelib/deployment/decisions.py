@@ -15,7 +15,7 @@ class Decisions:
         Of a :class:`Cascade` the class, int64, −1 where no model gave a finite output; of a
         :class:`Policy` what it was told, as objects, None where that is nothing.
     exit_stage : int64 [N]
-        Stage at which each sample leaves, 0 = first model, as in an :class:`Evaluation`;
+        Stage at which each sample leaves, 0 = first model, as in an :class:`Run`;
         −1 where an error came before the decision.
     confidence : float64 [N]
         At the exit, in the metric's own units.

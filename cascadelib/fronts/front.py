@@ -1,5 +1,6 @@
 """The result of a search: points as plain arrays with what they certify, and the Front and Point that people handle."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any
@@ -43,19 +44,19 @@ class Points:
     floor: np.ndarray | None = None
     above: np.ndarray | None = None
 
-    def floor_above(self, accuracy):
+    def floor_above(self, accuracy: Any) -> Any:
         """No cascade of more than this accuracy that was not searched costs less."""
         if self.floor is None or self.above is None:
             return np.inf
         return self.floor[np.maximum(np.searchsorted(self.above, accuracy, "right") - 1, 0)]
 
-    def lower_bound_at(self, accuracy):
+    def lower_bound_at(self, accuracy: Any) -> Any:
         """No cascade of the lengths asked for reaches this accuracy at a lower cost, searched or not."""
         found = least_cost(self.cost, self.accuracy, accuracy)
         return np.minimum(found, self.floor_above(np.asarray(accuracy) - 1e-12))
 
     @property
-    def gap(self):
+    def gap(self) -> np.ndarray:
         """float64 [P]: by how much of the least possible cost a point may be too dear, over the accuracies that it
         serves (above the previous point's, up to its own): 0 where the search was exact."""
         least = np.minimum(self.cost, self.floor_above(np.append(-1, self.accuracy[:-1]) + 1e-12))
@@ -63,18 +64,20 @@ class Points:
 
 
 @kernel
-def neighbours(group, order, sure, boundaries, first, reached):
-    """For the thresholds of one cascade's points: the least confidence that exits and the largest that passes on among
-    the samples that get there, nan where there is none: float64 [2, P, d].
+def neighbours(group, order, confidence, boundaries, first, reached):
+    """For the thresholds of one cascade's points: the least confidence that exits and the largest
+    that passes on among the samples that get there, nan where there is none: float64 [2, P, d].
 
-    group int32 [d, k], order int64 [d, k] (by falling confidence), sure float64 [d, k], boundaries int64 [P, d]; first
-    int64 [d, P]: the first place in ``order`` whose group is not below the boundary; reached [P]: stages that anybody
-    gets to.
+    group int32 [d, k], order int64 [d, k] (by falling confidence), confidence float64 [d, k],
+    boundaries int64 [P, d]; first int64 [d, P]: the first place in ``order`` whose group is not
+    below the boundary; reached [P]: stages that anybody gets to.
     """
     d, k = group.shape
     out = np.full((2, *boundaries.shape), np.nan)
     for i in range(d):
         for p in np.flatnonzero(reached > i):
+            # from the boundary upwards for the least that exits, downwards for the largest that
+            # passes on: the first sample on the way that no earlier stage has taken
             for side, x, move in ((0, first[i, p] - 1, -1), (1, first[i, p], 1)):
                 while 0 <= x < k and np.isnan(out[side, p, i]):
                     s = order[i, x]
@@ -82,43 +85,43 @@ def neighbours(group, order, sure, boundaries, first, reached):
                     for earlier in range(i):
                         here &= group[earlier, s] >= boundaries[p, earlier]
                     if here:
-                        out[side, p, i] = sure[i, s]
+                        out[side, p, i] = confidence[i, s]
                     x += move
     return out
 
 
-def thresholds_of(outcomes, cascade, boundaries, reached=MAX_MODELS):
-    """Thresholds float64 [P, n − 1] of a cascade's boundaries int [P, n − 1], midway between those that get there;
-    reached: the stages that anybody gets to, an int or [P]. The others have nan."""
+def thresholds_of(
+    outcomes: Any, cascade: tuple, boundaries: np.ndarray, reached: Any = MAX_MODELS
+) -> np.ndarray:
+    """Thresholds float64 [P, n − 1] of a cascade's boundaries int [P, n − 1], midway between those
+    that get there; reached: the stages that anybody gets to, an int or [P]. The others have nan."""
     heads = [cascade[: i + 1] for i in range(len(cascade) - 1)]
     if not heads:
         return np.empty(boundaries.shape)
-    group, order, sure = (
-        np.stack([f(h) for h in heads])
-        for f in (outcomes.groups, outcomes.order, outcomes.confidence)
-    )
+    group = np.stack([outcomes.groups(head) for head in heads])
+    order = np.stack([outcomes.order(head) for head in heads])
+    confidence = np.stack([outcomes.confidence(head) for head in heads])
     first = np.stack([np.searchsorted(g[o], b) for g, o, b in zip(group, order, boundaries.T)])
-    return midway(
-        *neighbours(group, order, sure, boundaries, first, np.full(len(boundaries), reached))
-    )
+    stages = np.full(len(boundaries), reached)
+    return midway(*neighbours(group, order, confidence, boundaries, first, stages))
 
 
-def points_from(outcomes, best, cascade_of, cost):
-    """The non-dominated entries of a Best as Points; cascade_of: number → models. Where no sample reaches a model, the
-    cheapest that fits is named in its place."""
+def points_from(outcomes: Any, best: Any, cascade_of: Callable, cost: np.ndarray) -> Points:
+    """The non-dominated entries of a Best as Points; cascade_of: number → models. Where no sample
+    reaches a model, the cheapest that fits is named in its place."""
     completed = cache(lambda reached, length: next(extensions(cost, reached, length)))
-    where, reach = best.where, best.reach
-    k, d = len(reach) - 1, where.shape[1] // 2
-    correct = np.flatnonzero(
-        (best.exact == reach) & (reach < np.append(reach[1:], np.inf)) & np.isfinite(reach)
-    )
-    numbers, boundaries, at = np.split(where[correct], [1, 1 + d], axis=1)
-    models, thresholds = (
-        np.full((len(correct), d + 1), -1, np.int64),
-        np.full((len(correct), d), np.nan),
-    )
-    of_cascade, kinds = {}, numbers[:, 0] * (d + 1) + np.count_nonzero(at, axis=1)
+    reach = best.reach
+    k = len(reach) - 1
+    d = best.where.shape[1] // 2
+    is_better = (best.exact == reach) & (reach < np.append(reach[1:], np.inf))
+    correct = np.flatnonzero(is_better & np.isfinite(reach))
+    numbers, boundaries, at = np.split(best.where[correct], [1, 1 + d], axis=1)
+    models = np.full((len(correct), d + 1), -1, np.int64)
+    thresholds = np.full((len(correct), d), np.nan)
+    # points of one cascade that end at the same stage go together
+    kinds = numbers[:, 0] * (d + 1) + np.count_nonzero(at, axis=1)
     order = np.argsort(kinds, kind="stable")
+    of_cascade: dict[tuple, list[np.ndarray]] = {}
     for rows in np.split(order, 1 + np.flatnonzero(np.diff(kinds[order]))) if len(order) else ():
         number, later = divmod(int(kinds[rows[0]]), d + 1)
         cascade = cascade_of(number)
@@ -126,9 +129,11 @@ def points_from(outcomes, best, cascade_of, cost):
         models[rows, : len(cascade)] = cascade
         of_cascade.setdefault(cascade, []).append(rows)
     for cascade, parts in of_cascade.items():
-        n, rows = len(cascade), np.concatenate(parts)
+        n = len(cascade)
+        rows = np.concatenate(parts)
+        stages = 1 + np.count_nonzero(at[rows], axis=1)
         thresholds[rows, : n - 1] = thresholds_of(
-            outcomes, cascade, boundaries[rows, : n - 1], 1 + np.count_nonzero(at[rows], axis=1)
+            outcomes, cascade, boundaries[rows, : n - 1], stages
         )
     floor = np.minimum.accumulate(best.floor[::-1])[::-1]
     certified = (floor, (np.arange(k + 1) - 1) / k) if np.isfinite(floor[0]) else ()
@@ -162,19 +167,30 @@ class Front:
         """What single models give on the same samples."""
         return Baseline(self.singles["cost"], self.singles["accuracy"])
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.table)
 
-    def __repr__(self):
-        rows = readable(self.table, 12, self.cost_kind).to_string()
+    def __repr__(self) -> str:
+        rows = self._shown.to_string()
         what = f"{len(self)} points of {len(self.candidates)} models{self._inexact}"
         return f"<Front: {what}>\n{rows}"
 
-    def _repr_html_(self):
-        best = number(self.table["improvement"].max())
+    def _repr_html_(self) -> str:
         note = f"{len(self)} Pareto points of {len(self.candidates)} models{self._inexact}"
-        note += f"; largest improvement {best} ×; 12 of them:"
-        return f"<p>{note}</p>{readable(self.table, 12, self.cost_kind)._repr_html_()}"
+        note += f"; accuracy {self.baseline.best:.2%} of the best single model"
+        if (self.table["accuracy"] >= self.baseline.best).any():
+            cost = self.cost_at(self.baseline.best)
+            note += f" at a saving of {number(self.baseline.saving(cost))} ×"
+        return f"<p>{note}; 12 of them:</p>{self._shown._repr_html_()}"
+
+    @property
+    def _shown(self) -> pd.DataFrame:
+        """Twelve rows as they are read: beside the saving the difference of accuracy."""
+        shown = readable(self.table, 12, self.cost_kind)
+        difference = self.table["accuracy"] - self.baseline.best
+        points = [f"{100 * difference[row]:+.2f}" for row in shown.index]
+        shown.insert(list(shown).index("saving") + 1, "difference in points", points)
+        return shown
 
     @property
     def _inexact(self) -> str:
@@ -261,7 +277,9 @@ class Front:
         ].reset_index(drop=True)
 
 
-def singles_table(names, accuracy, cost, baseline):
+def singles_table(
+    names: Any, accuracy: np.ndarray, cost: np.ndarray, baseline: Baseline
+) -> pd.DataFrame:
     """Single models as the ``singles`` of a Front: accuracy, cost, and whether each is on the front and the hull."""
     position = np.arange(len(names))
     columns = {

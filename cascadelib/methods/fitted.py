@@ -1,7 +1,8 @@
-"""Fitted confidences: how likely a model is right, learned on one split from what it says of itself.
+"""Fitted confidences: how likely a model is correct, learned on one split from what it says of
+itself.
 
-Calibration that is monotone leaves an exact front as it is: it changes no order. These change it, by the label that is
-answered or by several columns. To read one and to apply it takes numpy alone.
+Calibration that is monotone leaves an exact front as it is: it changes no order. These change it,
+by the label that is answered or by several columns. To read one and to apply it takes numpy alone.
 """
 
 import hashlib
@@ -14,34 +15,51 @@ import numpy as np
 from ..checks import fits, known, reals
 from ..labels import as_text
 
-CONFIDENCE, AGREEMENT = "confidence", "agreement"
+CONFIDENCE = "confidence"
+AGREEMENT = "agreement"
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """A confidence with its ``parameters``, plain JSON; none: there was nothing to fit. kind: a key of :data:`KINDS`;
-    columns: what it reads of each sample: "confidence" (of a store of outputs: the metric), other columns of a
-    ScoreTable, and "agreement": whether the model before predicted the same."""
+    """A fitted confidence.
+
+    Parameters
+    ----------
+    kind : str
+        A key of :data:`KINDS`.
+    columns : tuple of str
+        What it reads of each sample: "confidence" (of a store of outputs: the metric), other
+        columns of a ScoreTable, and "agreement": whether the model before predicted the same.
+    parameters : list
+        Plain JSON; empty: there was nothing to fit.
+    """
 
     kind: str
     columns: tuple[str, ...]
     parameters: list
 
     def __call__(self, values: Any, predictions: Any = None, before: Any = None) -> np.ndarray:
-        """Confidence float64 [k] in [0, 1], equal for equal samples; −inf where a value is nan or −inf (an abstention).
+        """Confidence float64 [k] in [0, 1], equal for equal samples; −inf where a value is nan or
+        −inf (an abstention).
 
-        values: float [k], or [k, c] of the columns but "agreement", in their order; predictions [k] of this model and,
-        for "agreement", ``before`` [k] of the one before (None: it is the first).
+        values: float [k], or [k, c] of the columns but "agreement", in their order; predictions [k]
+        of this model and, for "agreement", ``before`` [k] of the one before (None: it is the
+        first).
         """
         x, labels = features(self.kind, self.columns, values, predictions, before)
-        there, sure = ~(np.isnan(x) | np.isneginf(x)).any(axis=1), np.full(len(x), -np.inf)
+        is_there = ~(np.isnan(x) | np.isneginf(x)).any(axis=1)
+        confidence = np.full(len(x), -np.inf)
         if self.parameters:
-            sure[there] = KINDS[self.kind].apply(self.parameters, x[there], labels[there])
-        return sure
+            apply = KINDS[self.kind].apply
+            confidence[is_there] = apply(self.parameters, x[is_there], labels[is_there])
+        return confidence
 
 
-def features(kind, columns, values, predictions, before):
-    """(float64 [k, d]: all ``columns``, agreement among them; predictions as text [k]); given as to a Fitted."""
+def features(
+    kind: str, columns: Sequence[str], values: Any, predictions: Any, before: Any
+) -> tuple[np.ndarray, np.ndarray]:
+    """(float64 [k, d]: all ``columns``, agreement among them; predictions as text [k]); given as to
+    a Fitted."""
     if predictions is None and (kind == "isotonic_by_label" or AGREEMENT in columns):
         raise ValueError(
             "this confidence depends on what the models predict, and there are no predictions"
@@ -51,12 +69,13 @@ def features(kind, columns, values, predictions, before):
     given = [name for name in columns if name != AGREEMENT]
     if x.ndim != 2 or x.shape[1] != len(given):
         raise ValueError(
-            f"values of the columns {', '.join(given)} are needed, [k, {len(given)}], not {list(x.shape)}"
+            f"values of the columns {', '.join(given)} are needed, [k, {len(given)}], not "
+            f"{list(x.shape)}"
         )
     labels = as_text(np.full(len(x), None) if predictions is None else predictions)
     if AGREEMENT in columns:
         same = labels == as_text(before) if before is not None else np.zeros(len(x))
-        x = np.insert(x, columns.index(AGREEMENT), same, axis=1)
+        x = np.insert(x, list(columns).index(AGREEMENT), same, axis=1)
     return x, labels
 
 
@@ -64,49 +83,62 @@ def fit_confidence(
     kind: str,
     columns: Sequence[str],
     values: Any,
-    right: Any,
+    correct: Any,
     predictions: Any = None,
     before: Any = None,
 ) -> Fitted:
-    """A :class:`Fitted` from values, predictions and ``before`` as it is called with, and whether the model was right
-    [k] (bool, or graded in [0, 1]). Abstentions (−inf) are left out. ValueError for values that are not finite, and
-    where predictions, or the columns, are not what the kind needs."""
+    """A :class:`Fitted` from values, predictions and ``before`` as it is called with, and whether
+    the model was correct [k] (bool, or graded in [0, 1]).
+
+    Abstentions (−inf) are left out. ValueError for values that are not finite, and where
+    predictions, or the columns, are not what the kind needs.
+    """
     x, labels = features(kind, columns, values, predictions, before)
-    there = ~np.isneginf(x).any(axis=1)
-    x, labels, right = x[there], labels[there], np.asarray(right, np.float64)[there]
+    is_there = ~np.isneginf(x).any(axis=1)
+    x = x[is_there]
     if not np.isfinite(x).all():
         raise ValueError(
             "the columns of a fitted confidence must be finite numbers (−inf: an abstention)"
         )
-    return Fitted(kind, tuple(columns), KINDS[kind].fit(x, right, labels) if len(x) else [])
+    parameters = []
+    if len(x):
+        outcomes = np.asarray(correct, np.float64)[is_there]
+        parameters = KINDS[kind].fit(x, outcomes, labels[is_there])
+    return Fitted(kind, tuple(columns), parameters)
 
 
-def isotonic_by_label(x, right, labels):
-    """Isotonic regression on the one column: of all samples, then of each predicted label (the groups of FrugalML;
-    Chen et al., 2020): values at rising knots, both ends of each level."""
-    from scipy.optimize import isotonic_regression
+def isotonic_by_label(x: np.ndarray, correct: np.ndarray, labels: np.ndarray) -> list[dict]:
+    """Isotonic regression on the one column: of all samples, then of each predicted label (the
+    groups of FrugalML; Chen et al., 2020): values at rising knots, both ends of each level.
 
+    x [k, 1]; correct float64 [k]; labels: predictions [k].
+    """
     if x.shape[1] != 1:
         raise ValueError(
-            "isotonic_by_label reads one column beside the predicted label; 'logistic' reads several"
+            "isotonic_by_label reads one column beside the predicted label; 'logistic' reads "
+            "several"
         )
-    groups: list[tuple[str | None, slice | np.ndarray]] = [(None, slice(None))]
-    groups.extend(rows_by_label(labels).items())
-    curves = []
-    for label, rows in groups:
-        digest = None if label is None else label_digest(label)
-        knots, place, count = np.unique(x[rows, 0], return_inverse=True, return_counts=True)
-        values = isotonic_regression(np.bincount(place, right[rows]) / count, weights=count).x
-        ends = np.ones(len(knots), bool)
-        ends[1:-1] = (values[1:-1] != values[:-2]) | (values[1:-1] != values[2:])
-        curves.append(
-            {"digest": digest, "knots": knots[ends].tolist(), "values": values[ends].tolist()}
-        )
+    curves = [curve_of(x[:, 0], correct, None)]
+    for label, rows in rows_by_label(labels).items():
+        curves.append(curve_of(x[rows, 0], correct[rows], label_digest(label)))
     return curves
 
 
+def curve_of(x: np.ndarray, correct: np.ndarray, digest: str | None) -> dict:
+    """Isotonic regression of correct [k] on x [k], as a curve of the label with this digest."""
+    from scipy.optimize import isotonic_regression
+
+    knots, place, count = np.unique(x, return_inverse=True, return_counts=True)
+    values = isotonic_regression(np.bincount(place, correct) / count, weights=count).x
+    is_end = np.ones(len(knots), bool)
+    is_end[1:-1] = (values[1:-1] != values[:-2]) | (values[1:-1] != values[2:])
+    knots = knots[is_end].tolist()
+    return {"digest": digest, "knots": knots, "values": values[is_end].tolist()}
+
+
 def rows_by_label(labels: np.ndarray) -> dict[str, np.ndarray]:
-    """{label: its rows, ascending}, labels in alphabetical order; the work grows with samples, not samples × labels."""
+    """{label: its rows, ascending}, labels in alphabetical order; the work grows with samples, not
+    samples × labels."""
     distinct, codes = np.unique(labels, return_inverse=True)
     if not len(distinct):
         return {}
@@ -135,43 +167,47 @@ def by_label(curves: list, x: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return confidence
 
 
-def logistic(x, right, labels):
-    """Logistic regression: a constant, then a weight a column. All, the constant too, have a ridge penalty of w² ÷ 2:
-    one solution, also where all are right, or none is. Columns that go beyond 100 are scaled to it."""
+def logistic(x: np.ndarray, correct: np.ndarray, labels: np.ndarray) -> list[float]:
+    """Logistic regression: a constant, then a weight per column.
+
+    All, the constant too, have a ridge penalty of w² ÷ 2: one solution, also where all are correct,
+    or none is. Columns that go beyond 100 are scaled to it. x [k, d]; correct float64 [k].
+    """
     from scipy.optimize import minimize
 
-    x, k = np.vstack([np.ones(len(x)), x.T]), len(x)
-    scale = np.maximum(1, abs(x).max(axis=1) / 100)
-    x = x / scale[:, None]
+    k = len(x)
+    rows = np.vstack([np.ones(k), x.T])
+    scale = np.maximum(1, abs(rows).max(axis=1) / 100)
+    rows = rows / scale[:, None]
 
-    def loss(w):
-        z = w @ x
-        return np.logaddexp(0, z).mean() - (z @ right - w @ w / 2) / k, (
-            x @ (expit(z) - right) + w
-        ) / k
+    def loss(w: np.ndarray) -> tuple[float, np.ndarray]:
+        """The penalized negative log-likelihood, and its gradient."""
+        z = w @ rows
+        value = np.logaddexp(0, z).mean() - (z @ correct - w @ w / 2) / k
+        return value, (rows @ (expit(z) - correct) + w) / k
 
-    found = minimize(loss, np.zeros(len(x)), jac=True, method="BFGS", options={"gtol": 1e-8})
+    found = minimize(loss, np.zeros(len(rows)), jac=True, method="BFGS", options={"gtol": 1e-8})
     return (found.x / scale).tolist()
 
 
-def chance_right(weights, x, labels):
-    """The probability that the weights say, summed column by column: to the same bits for equal samples."""
-    return expit(
-        sum(
-            (w * column for w, column in zip(weights[1:], x.T, strict=True)),
-            np.full(len(x), weights[0]),
-        )
-    )
+def logistic_confidence(weights: list[float], x: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The probability that the weights say, summed column by column: to the same bits for equal
+    samples. x [k, d]."""
+    total = np.full(len(x), weights[0])
+    for weight, column in zip(weights[1:], x.T, strict=True):
+        total = total + weight * column
+    return expit(total)
 
 
-def expit(z):
+def expit(z: np.ndarray) -> np.ndarray:
     """1 ÷ (1 + exp(−z)), without overflow."""
     return np.exp(-np.logaddexp(0, -z))
 
 
 class Kind(NamedTuple):
-    """A kind: fit(x [k, d], right [k], predictions [k]) → parameters; apply(parameters, x, predictions) → confidence
-    [k]; form of the parameters, as :func:`cascadelib.checks.fits` reads it."""
+    """A kind: fit(x [k, d], correct [k], predictions [k]) → parameters; apply(parameters, x,
+    predictions) → confidence [k]; form of the parameters, as :func:`cascadelib.checks.fits` reads
+    it."""
 
     fit: Callable
     apply: Callable
@@ -181,21 +217,20 @@ class Kind(NamedTuple):
 CURVES = [{"digest": (str, None), "label": (str, None), "knots": [float], "values": [float]}]
 KINDS = {
     "isotonic_by_label": Kind(isotonic_by_label, by_label, CURVES),
-    "logistic": Kind(logistic, chance_right, [float]),
+    "logistic": Kind(logistic, logistic_confidence, [float]),
 }
 
 
 def fitted_from_json(value: Any) -> Fitted:
-    """The :class:`Fitted` of which this is the ``asdict``; ValueError for an unknown kind or a part that is wrong."""
-    kind = known(
-        value.get("kind") if isinstance(value, dict) else value, KINDS, "fitted confidence"
-    )
+    """The :class:`Fitted` of which this is the ``asdict``; ValueError for an unknown kind or a part
+    that is wrong."""
+    named = value.get("kind") if isinstance(value, dict) else value
+    kind = known(named, KINDS, "fitted confidence")
     if not fits(value, {"columns": [str], "parameters": KINDS[kind].form}):
         raise ValueError(
             "a part of a fitted confidence is missing or of another kind: kind, columns, parameters"
         )
     fitted = Fitted(kind, tuple(value["columns"]), value["parameters"])
-    fitted(
-        np.zeros((1, sum(name != AGREEMENT for name in fitted.columns))), [""]
-    )  # as many parameters as it needs
+    given = sum(name != AGREEMENT for name in fitted.columns)
+    fitted(np.zeros((1, given)), [""])  # as many parameters as it needs
     return fitted

@@ -9,57 +9,81 @@ from .confidence_metrics import ELEMENTS, over_blocks
 BOUNDS = (1e-3, 1e2)  # of a temperature, ÷ the scale of the logits
 
 
-def some(count):
+def some(count: int) -> np.ndarray:
     """At most 2,000 of so many rows, evenly spread: int64."""
     return np.unique(np.linspace(0, count - 1, 2000).astype(int))
 
 
-def bounds_of(logits):
-    """Logarithms of the least and the largest temperature that are tried: BOUNDS × the scale of logits [k, classes],
-    the mean of largest − mean over some samples (cosines of CLIP want a T of 0.002, other logits one near 1)."""
+def bounds_of(logits: np.ndarray) -> np.ndarray:
+    """Logarithms of the least and the largest temperature that are tried: BOUNDS × the scale of
+    logits [k, classes], the mean of largest − mean over some samples (cosines of CLIP want a T of
+    0.002, other logits one near 1)."""
     z = np.asarray(logits[some(len(logits))], np.float64)
     scale = np.mean(z.max(axis=1) - z.mean(axis=1))
     return np.log(BOUNDS) + np.log(scale) if scale > 0 else np.zeros(2)
 
 
-def slope(logits, labels, log_t):
-    """Slope of the mean negative log-likelihood by the inverse temperature b = 1 / T, the mean of E_p[z] − z_label,
-    and that slope's own by log T. By b it is the mean variance of z: the slope never falls, and has one root at most.
-    """
-    k, b = len(labels), np.exp(-log_t)
+def slope(logits: np.ndarray, labels: np.ndarray, log_t: float) -> tuple[float, float]:
+    """Slope of the mean negative log-likelihood by the inverse temperature b = 1 / T, the mean of
+    E_p[z] − z_label, and that slope's own by log T.
 
-    def block(rows):
+    By b it is the mean variance of z: the slope never falls, and has one root at most. logits
+    [k, classes]; labels int [k].
+    """
+    k = len(labels)
+    b = np.exp(-log_t)
+
+    def block(rows: slice) -> tuple[float, float]:
+        """Sums over some rows of E_p[z] − z_label, and of the variance of z."""
         z = np.asarray(logits[rows], np.float64)
         z = z - z.max(axis=1, keepdims=True)
         e = np.exp(z * b)
         total = e.sum(axis=1)
         e *= z
-        mean, square = e.sum(axis=1) / total, np.einsum("ij,ij->i", e, z) / total
+        mean = e.sum(axis=1) / total
+        square = np.einsum("ij,ij->i", e, z) / total
         first = np.sum(mean - z[np.arange(len(z)), labels[rows]])
         return first, np.sum(square - mean**2)
 
-    first, second = np.sum(over_blocks(k, max(64, ELEMENTS // logits.shape[1]), block), axis=0) / k
+    rows_at_once = max(64, ELEMENTS // logits.shape[1])
+    first, second = np.sum(over_blocks(k, rows_at_once, block), axis=0) / k
     return first, -b * second
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray, name: str | None = None) -> float:
-    """The temperature that minimises the negative log-likelihood (Guo et al., 2017), between :func:`bounds_of` logits.
+    """The temperature that minimises the negative log-likelihood.
 
-    logits [k, classes], labels int [k] of the *fitting* split; name: of the model, for the warning. scipy finds the
-    root of the likelihood's slope on log T: Brent's method on at most 2,000 of the samples, from there Newton's on all.
-    Where the likelihood grows up to a bound, that is the temperature, with a RuntimeWarning. A model that is never
-    wrong there would want T → 0, where all confidences are 1: it keeps T = 1, with a RuntimeWarning.
+    scipy finds the root of the likelihood's slope on log T: Brent's method on at most 2,000 of the
+    samples, from there Newton's on all. Where the likelihood grows up to a bound, that is the
+    temperature, with a RuntimeWarning. A model that is never wrong would want T → 0, where all
+    confidences are 1: it keeps T = 1, with a RuntimeWarning.
+
+    Parameters
+    ----------
+    logits : [k, classes]
+        Of the *fitting* split.
+    labels : int [k]
+    name : str, optional
+        Of the model, for the warning.
+
+    Returns
+    -------
+    float
+        Between :func:`bounds_of` the logits.
+
+    References
+    ----------
+    Guo et al. (2017), *On calibration of modern neural networks*; paper, equation 3.
     """
     from scipy.optimize import root_scalar  # a fifth of what an import of the search takes
 
-    labels, (low, high) = np.asarray(labels), bounds_of(logits)
-    if all(
-        (logits[i : i + 4096].argmax(axis=1) == labels[i : i + 4096]).all()
-        for i in range(0, len(labels), 4096)
-    ):
+    labels = np.asarray(labels)
+    low, high = bounds_of(logits)
+    if is_never_wrong(logits, labels):
         _warn(
             name,
-            " left at 1: it is never wrong on this split, and its likelihood only grows as T falls to 0",
+            " left at 1: it is never wrong on this split, and its likelihood only grows as T falls "
+            "to 0",
         )
         return 1.0
     few = some(len(labels))
@@ -67,23 +91,33 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray, name: str | None = N
     with warnings.catch_warnings():  # scipy's own, of a slope that is flat: Brent's method follows
         warnings.simplefilter("ignore")
         newton = root_scalar(
-            lambda u: slope(logits, labels, np.clip(u, low, high)),
+            lambda log_t: slope(logits, labels, np.clip(log_t, low, high)),
             x0=start,
             fprime=True,
             method="newton",
             maxiter=20,
         )
-    root = (
-        newton.root
-        if newton.converged and low < newton.root < high
-        else _root(logits, labels, low, high)
-    )
+    if newton.converged and low < newton.root < high:
+        root = newton.root
+    else:
+        root = _root(logits, labels, low, high)
     if root in (low, high):
         _warn(name, f": its likelihood only grows up to this bound, {np.exp(root):.4g}")
     return float(np.exp(root))
 
 
-def _root(logits, labels, low, high, xtol=1e-9):
+def is_never_wrong(logits: np.ndarray, labels: np.ndarray) -> bool:
+    """Whether the largest of the logits [k, classes] is the label's, int [k], for all samples."""
+    for start in range(0, len(labels), 4096):
+        rows = slice(start, start + 4096)
+        if (logits[rows].argmax(axis=1) != labels[rows]).any():
+            return False
+    return True
+
+
+def _root(
+    logits: np.ndarray, labels: np.ndarray, low: float, high: float, xtol: float = 1e-9
+) -> float:
     """log T where the slope changes its sign, or the bound up to which the likelihood grows."""
     from scipy.optimize import brentq
 
@@ -91,9 +125,10 @@ def _root(logits, labels, low, high, xtol=1e-9):
         return high
     if slope(logits, labels, low)[0] <= 0:
         return low
-    return brentq(lambda u: slope(logits, labels, u)[0], low, high, xtol=xtol)
+    return brentq(lambda log_t: slope(logits, labels, log_t)[0], low, high, xtol=xtol)
 
 
-def _warn(name, what):
+def _warn(name: str | None, what: str) -> None:
+    """A RuntimeWarning about the temperature of a model."""
     model = "the model" if name is None else f"model {name!r}"
     warnings.warn(f"temperature of {model}{what}", RuntimeWarning, stacklevel=3)

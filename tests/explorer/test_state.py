@@ -10,21 +10,24 @@ from hypothesis import strategies as st
 
 import cascadelib as cl
 from cascadelib.explorer.state import (
-    between_ties,
     bin_of,
     edges_of,
-    exiting,
     falling,
     grid_curve,
     grid_edges,
     histogram,
-    next_exits,
     on_split,
     reading_at,
     threshold_text,
 )
 from cascadelib.fronts.exact import SearchTask
-from cascadelib.methods.thresholds import own_units, threshold_for
+from cascadelib.methods.thresholds import (
+    between_ties,
+    exiting,
+    next_exits,
+    own_units,
+    threshold_for,
+)
 
 RELAXED = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 NAMES = ["a", "b", "c", "d"]
