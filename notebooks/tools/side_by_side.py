@@ -18,9 +18,9 @@ from cascadelib.analysis import (
 )
 from cascadelib.analysis.uncertainty import sample_counts, with_ends
 from cascadelib.evaluation.run import evaluate
-from cascadelib.methods.thresholds import exits_of
 from cascadelib.methods.method import cached_confidence, cached_temperature
 from cascadelib.methods.temperature import bounds_of
+from cascadelib.methods.thresholds import exits_of
 from cascadelib.store.logit_store import RESERVED
 
 METRICS_OF_MEANS = ("max_softmax", "softmax_margin")
