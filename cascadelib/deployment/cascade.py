@@ -1,9 +1,10 @@
-"""A cascade that runs (paper, algorithm 1): in batches, and only the undecided samples go on to the next model."""
+"""A cascade that runs (paper, algorithm 1): in batches, and only the undecided samples go on to the
+next model."""
 
 import sys
 import time
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -53,24 +54,60 @@ class Group:
         """Groups that wait for the same model as one."""
         if len(groups) == 1:
             return groups[0]
-        numbers, inputs, outputs = zip(
-            *((group.numbers, group.inputs, group.output) for group in groups)
-        )
-        return cls(np.concatenate(numbers), joined(inputs), outputs[0] and Output.joined(outputs))
+        numbers = np.concatenate([group.numbers for group in groups])
+        inputs = joined([group.inputs for group in groups])
+        outputs = [group.output for group in groups if group.output is not None]
+        return cls(numbers, inputs, Output.joined(outputs) if outputs else None)
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One model's run on N samples.
+
+    Parameters
+    ----------
+    stage : int
+    numbers : int64 [N]
+        Of the samples.
+    broken, leaves : bool [N]
+        Whose logits were nan or infinite, and which samples leave.
+    confidence : float64 [N]
+    guesses : int64 [N, g]
+    seconds : (float, float)
+        In the model, and in the exit decision.
+    """
+
+    stage: int
+    numbers: np.ndarray
+    broken: np.ndarray
+    leaves: np.ndarray
+    confidence: np.ndarray
+    guesses: np.ndarray
+    seconds: tuple[float, float]
 
 
 class Cascade(torch.nn.Module):
-    """Models in order of rising cost with a threshold fewer: ``cascade(batch)`` gives :class:`Decisions`.
+    """Models in order of rising cost with a threshold fewer: ``cascade(batch)`` gives
+    :class:`Decisions`.
 
-    Made by :meth:`from_point` or :meth:`load`. A batch is a tensor or array [N, …] of raw inputs, a list of N samples
-    (texts), or a mapping or tuple of batches; each model's transform makes its input of it, and sees undecided samples
-    only. Confidences are computed in float64 from the logits by the evaluator's formulas: decisions are those of
-    :func:`cascadelib.evaluate`. Models may lie on different devices and have any floating dtype; they stay in eval
-    mode. A sample whose input for a model holds nan or inf, or for which it gives such logits, goes to the last
-    model, with a warning; that output does not count in an ensemble.
+    Made by :meth:`from_point` or :meth:`load`. A batch is a tensor or array [N, …] of raw inputs, a
+    list of N samples (texts), or a mapping or tuple of batches; each model's transform makes its
+    input of it, and sees undecided samples only. Confidences are computed in float64 from the
+    logits by the evaluator's formulas: decisions are those of :func:`cascadelib.evaluate`. Models
+    may lie on different devices and have any floating dtype; they stay in eval mode. A sample whose
+    input for a model holds nan or inf, or for which it gives such logits, goes to the last model,
+    with a warning; that output does not count in an ensemble.
 
-    policy: the :class:`Policy` that decides; point: what :meth:`save` writes; running: see :class:`Running`;
-    differences: what differs from where the cascade was measured (a tuple of sentences).
+    Attributes
+    ----------
+    policy : Policy
+        What decides.
+    point : Point
+        What :meth:`save` writes.
+    running : Running
+        Counts, time and drift.
+    differences : tuple of str
+        What differs from where the cascade was measured, a sentence each.
     """
 
     def __init__(
@@ -79,8 +116,8 @@ class Cascade(torch.nn.Module):
         super().__init__()
         if point.method is None:
             raise ValueError(
-                "this cascade is of a ScoreTable, whose confidences have no formula: run it as a cascadelib.Policy, "
-                "or name it, dataclasses.replace(point, method=cascadelib.Method(…))"
+                "this cascade is of a ScoreTable, whose confidences have no formula: run it as a "
+                "cascadelib.Policy, or name it, dataclasses.replace(point, method=cascadelib.Method(…))"
             )
         self.method = point.method
         self.members, records, self.differences = members_of(point, models, allow_download)
@@ -95,12 +132,24 @@ class Cascade(torch.nn.Module):
     def from_point(
         cls, point: Point, models: Mapping | None = None, store: Any = None, held_out: Any = None
     ) -> "Cascade":
-        """The cascade of a :class:`Point`.
+        """The cascade of a Point.
 
-        models: {name: (module, transform)}, {name: module}, {name: Model}; names that it lacks are looked up in the
-        zoo. A module may be any callable that takes a batch and returns logits [N, classes]. store: where the point was
-        chosen; held_out: where it is measured (default: store), see :func:`point_for_file`; without them nothing is
-        known of the accuracy and exit rates to expect.
+        Parameters
+        ----------
+        point : Point
+        models : mapping, optional
+            {name: (module, transform)}, {name: module}, {name: Model}; names that it lacks are
+            looked up in the zoo. A module may be any callable that takes a batch and returns logits
+            [N, classes].
+        store : LogitStore, optional
+            Where the point was chosen.
+        held_out : LogitStore, optional
+            Where it is measured (default: store), see :func:`point_for_file`; without them nothing
+            is known of the accuracy and exit rates to expect.
+
+        Returns
+        -------
+        Cascade
         """
         return cls(point_for_file(point, store, held_out), models, allow_download=True)
 
@@ -108,12 +157,26 @@ class Cascade(torch.nn.Module):
     def load(
         cls, path: str | Path, models: Mapping | None = None, allow_download: bool = False
     ) -> "Cascade":
-        """A cascade from :meth:`save`; models as in :meth:`from_point`. Nothing is unpickled, no code of others runs.
+        """A cascade from :meth:`save`. Nothing is unpickled, no code of others runs.
 
-        Names that ``models`` lacks must be of the bundled zoos or of timm, with the weights that
-        the Hub has of them now; with ``allow_download`` a file may name any folder or repository of
-        the Hub, and the commit. Warns of, and keeps in ``differences``, library versions, weights
-        and transforms other than those recorded. Raises as :meth:`Policy.load`, and ConnectionError.
+        Warns of, and keeps in ``differences``, library versions, weights and transforms other than
+        those recorded.
+
+        Parameters
+        ----------
+        path : path
+        models : mapping, optional
+            As in :meth:`from_point`. Names that it lacks must be of the bundled zoos or of timm,
+            with the weights that the Hub has of them now.
+        allow_download : bool
+            Whether the file may name any folder or repository of the Hub, and the commit.
+
+        Raises
+        ------
+        ValueError
+            As :meth:`Policy.load`.
+        ConnectionError
+            Where weights cannot be downloaded.
         """
         policy = Policy.load(path)
         with about(str(path)):
@@ -142,7 +205,8 @@ class Cascade(torch.nn.Module):
 
     @property
     def thresholds(self) -> tuple[float, ...]:
-        """Thresholds in use, in the metric's own units; set others to move them, as :class:`StreamBudget` does."""
+        """Thresholds in use, in the metric's own units; set others to move them, as
+        :class:`StreamBudget` does."""
         return self.policy.thresholds
 
     @thresholds.setter
@@ -154,12 +218,22 @@ class Cascade(torch.nn.Module):
         return super().train(False)
 
     def optimize(self, example: Any) -> "Cascade":
-        """Let each model run as a frozen graph where that is faster on ``example``, here and now; returns the cascade.
+        """Let each model run as a frozen graph where that is faster, here and now.
 
-        example: a raw batch of the size that will run. Batches of all sizes are decided as before, but for rounding,
-        and a model that has a graph still runs itself where an input is not finite. A
-        model whose graph could differ stays as it is, with a warning that names it: see docs/running.md. Graphs have
-        the weights of now; a copied, pickled or loaded cascade, or one on another device, runs without them.
+        Batches of all sizes are decided as before, but for rounding, and a model that has a graph
+        still runs itself where an input is not finite. A model whose graph could differ stays as it
+        is, with a warning that names it: see docs/running.md. Graphs have the weights of now; a
+        copied, pickled or loaded cascade, or one on another device, runs without them.
+
+        Parameters
+        ----------
+        example : batch
+            Raw inputs, of the size that will run.
+
+        Returns
+        -------
+        Cascade
+            Itself.
         """
         for member in self.members:
             member.logits(example)
@@ -172,24 +246,42 @@ class Cascade(torch.nn.Module):
         return self
 
     def forward(self, batch: Any) -> Decisions:
-        """Decide a batch of N samples, each model on the samples that are undecided: :class:`Decisions` of N."""
+        """Decide a batch of N samples, each model on the samples that are undecided."""
         run = torch.compiler.disable(self.run) if torch.compiler.is_compiling() else self.run
         return run([batch], sys.maxsize)
 
     @torch.inference_mode()
     def run(self, stream: Iterable, batch_size: int = 64, guesses: int = 1) -> Decisions:
-        """Decide a stream (iterable) of batches: :class:`Decisions` of all samples, in their order.
+        """Decide a stream of batches.
 
-        Undecided samples wait until ``batch_size`` of them need the same model (torch prepares its kernels anew for
-        every other size); the last ones run at the end.
-        guesses: how many of the best classes ``decisions.guesses`` names; ValueError where a vote has one winner only.
-        An error of the stream or of a model goes on to the caller with what was decided: ``error.decided``, Decisions
-        of all samples that had come, those still under way with exit_stage −1.
+        Undecided samples wait until ``batch_size`` of them need the same model (torch prepares its
+        kernels anew for every other size); the last ones run at the end. An error of the stream or
+        of a model goes on to the caller with what was decided: ``error.decided``, Decisions of all
+        samples that had come, those still under way with exit_stage −1.
+
+        Parameters
+        ----------
+        stream : iterable of batches
+        batch_size : int
+        guesses : int
+            How many of the best classes ``decisions.guesses`` names.
+
+        Returns
+        -------
+        Decisions
+            Of all samples, in their order.
+
+        Raises
+        ------
+        ValueError
+            For several guesses where a vote has one winner only.
         """
-        batch_size, guesses = check_count(batch_size, "batch_size"), check_count(guesses, "guesses")
+        batch_size = check_count(batch_size, "batch_size")
+        guesses = check_count(guesses, "guesses")
         if guesses > 1 and self.method.combination.one_winner:
             raise ValueError(
-                "a vote has one winner and ranks no other classes: use a cascade with another ensemble"
+                "a vote has one winner and ranks no other classes: use a cascade with another "
+                "ensemble"
             )
         try:
             stream = iter(stream)
@@ -198,21 +290,23 @@ class Cascade(torch.nn.Module):
                 f"a stream of batches is needed, as [batch], not {brief(stream)}"
             ) from error
         queues: list[list[Group]] = [[] for _ in self.members]
-        count, log, audited = 0, [], []
+        count = 0
+        log: list[Step] = []
+        audited: list[Group] = []
         try:
             for batch in stream:
                 with about(f"model {self.members[0].name!r}"):
-                    queues[0].append(Group(np.arange(count, count + size_of(batch)), batch))
-                if len(rows := self.running.drawn(len(queues[0][-1]))):
-                    audited.append(queues[0][-1].take(rows))
-                count += len(queues[0][-1])
+                    group = Group(np.arange(count, count + size_of(batch)), batch)
+                queues[0].append(group)
+                rows = self.running.drawn(len(group))
+                if len(rows):
+                    audited.append(group.take(rows))
+                count += len(group)
                 log += self._advance(queues, batch_size, guesses, batch_size)
             log += self._advance(queues, batch_size, guesses, 1)
             audit = self._audit(audited, batch_size) if audited else None
         except BaseException as error:
-            with suppress(
-                Exception
-            ):  # a class may refuse attributes: the error itself goes on all the same
+            with suppress(Exception):  # a class may refuse attributes: the error itself goes on
                 error.decided = self._decisions(count, guesses, log)  # type: ignore[attr-defined]
             raise
         decisions = self._decisions(count, guesses, log, audit)
@@ -220,113 +314,119 @@ class Cascade(torch.nn.Module):
             f"{m.name!r} for {n} samples" for m, n in zip(self.members, decisions.broken) if n
         )
         if where:
-            text = f"nan or infinite logits of {where}: they went to the last model, or kept what came before"
-            warnings.warn(text, RuntimeWarning, stacklevel=2)
+            warnings.warn(
+                f"nan or infinite logits of {where}: they went to the last model, or kept what "
+                "came before",
+                RuntimeWarning,
+                stacklevel=2,
+            )
         return decisions
 
-    def _advance(self, queues, batch_size, guesses, least):
-        """Run each model for which ``least`` samples wait, and yield what came of it: (stage, numbers of the samples
-        [N], whose logits were broken bool [N], who leaves bool [N], confidence [N], guesses [N, g], seconds [2])."""
-        for i, queue in enumerate(queues):
+    def _advance(
+        self, queues: list[list[Group]], batch_size: int, guesses: int, least: int
+    ) -> Iterator[Step]:
+        """Run each model for which ``least`` samples wait, and yield what came of it."""
+        last = len(self.members) - 1
+        for stage, queue in enumerate(queues):
             while (waiting := sum(map(len, queue))) >= least:
-                with self.members[i].given(*(group.inputs for group in queue)):
+                with self.members[stage].given(*(group.inputs for group in queue)):
                     group = Group.joined(queue)
                 queue.clear()
                 if waiting > batch_size:
                     queue.append(group.take(np.arange(batch_size, waiting)))
                     group = group.take(np.arange(batch_size))
                 begun = time.perf_counter()
-                logits = self.members[i].logits(group.inputs)
+                logits = self.members[stage].logits(group.inputs)
                 decided = time.perf_counter()
-                group.output, broken = self._after(i, logits, group.output, guesses)
-                gone = self.policy.exits(i, group.output.confidence, inside=True)  # nan passes
-                if i + 1 < len(self.members):
-                    gone &= ~broken
-                for place, rows in ((-1, ~gone & broken), (i + 1, ~gone & ~broken)):
+                output, broken = self._after(stage, logits, group.output, guesses)
+                group.output = output
+                leaves = self.policy.exits(stage, output.confidence, inside=True)  # nan passes
+                if stage < last:
+                    leaves &= ~broken
+                for place, rows in ((last, ~leaves & broken), (stage + 1, ~leaves & ~broken)):
                     if rows.any():
                         queues[place].append(group.take(rows.nonzero()[0]))
-                spent = decided - begun, time.perf_counter() - decided
-                yield (
-                    i,
+                yield Step(
+                    stage,
                     group.numbers,
                     broken,
-                    gone,
-                    group.output.confidence,
-                    group.output.guesses,
-                    spent,
+                    leaves,
+                    output.confidence,
+                    output.guesses,
+                    seconds=(decided - begun, time.perf_counter() - decided),
                 )
 
-    def _after(self, i, logits, before, guesses):
-        """The output after model i, and whose logits are nan or infinite, bool [N]: of those it stays as before."""
-        name, classes, ensemble = (
-            self.members[i].name,
-            self.members[i].classes,
-            self.method.combination,
-        )
-        if classes != self.members[0].classes:
+    def _after(
+        self, stage: int, logits: np.ndarray, before: Output | None, guesses: int
+    ) -> tuple[Output, np.ndarray]:
+        """The output after a stage's model, and whose logits [N, classes] are nan or infinite, bool
+        [N]: of those it stays as before."""
+        member = self.members[stage]
+        ensemble = self.method.combination
+        if member.classes != self.members[0].classes:
             seen = {m.name: m.classes for m in self.members}
             raise ValueError(
                 f"the models of a cascade must have the same number of classes, not {seen}"
             )
+        samples, classes = logits.shape
         check_count(guesses, "guesses", 1, classes)
-        before = before or ensemble.nothing(*logits.shape, len(self.members), guesses)
+        before = before or ensemble.nothing(samples, classes, len(self.members), guesses)
         broken = np.zeros(len(logits), bool)
         if not np.isfinite(logits).all():
             broken = ~np.isfinite(logits).all(axis=1)
             logits = np.where(broken[:, None], 0, logits)
-        output = ensemble.after(
-            self.method.rule, self.method.temperature_of(name), logits, before, i
-        )
+        temperature = self.method.temperature_of(member.name)
+        output = ensemble.after(self.method.rule, temperature, logits, before, stage)
         if self.policy.fitted:
             read = [column for column in self.method.columns if column != AGREEMENT]
             values = [
                 output.confidence if what == CONFIDENCE else metric_of(what).from_logits(logits)
                 for what in read
             ]
-            answers = output.guesses[:, 0], before.guesses[:, 0] if i else None
-            output = output._replace(
-                confidence=self.policy.fitted[i](np.column_stack(values), *answers)
-            )
+            answer = output.guesses[:, 0]
+            answer_before = before.guesses[:, 0] if stage else None
+            fitted = self.policy.fitted[stage]
+            confidence = fitted(np.column_stack(values), answer, answer_before)
+            output = output._replace(confidence=confidence)
         return (output.where(broken, before) if broken.any() else output), broken
 
-    def _audit(self, groups, batch_size):
-        """What the reference says of the samples drawn for the audit: (their numbers, classes, seconds)."""
-        begun, name = time.perf_counter(), self.running.reference
+    def _audit(self, groups: list[Group], batch_size: int) -> tuple[np.ndarray, np.ndarray, float]:
+        """What the reference says of the samples drawn for the audit: (their numbers, classes,
+        seconds)."""
+        begun = time.perf_counter()
+        name = self.running.reference
         if name not in self.references:
             own = {m.name: (m.module, m.transform) for m in self.members if m.name == name}
             alone = Point((name,), (), (1.0,), method=Method())
             self.references[name] = Cascade(alone, own, allow_download=True)
-        said = self.references[name].run([group.inputs for group in groups], batch_size).predictions
-        return (
-            np.concatenate([group.numbers for group in groups]),
-            said,
-            time.perf_counter() - begun,
-        )
+        reference = self.references[name]
+        answers = reference.run([group.inputs for group in groups], batch_size).predictions
+        numbers = np.concatenate([group.numbers for group in groups])
+        return numbers, answers, time.perf_counter() - begun
 
-    def _decisions(self, count, guesses, log, audit=None):
+    def _decisions(
+        self, count: int, guesses: int, log: list[Step], audit: tuple | None = None
+    ) -> Decisions:
         """What :meth:`_advance` yielded, as :class:`Decisions` of the samples in their order."""
-        n, guesses = len(self.members), min(guesses, self.members[0].classes or 1)
-        stage, sure, best = (
-            np.full(count, -1),
-            np.full(count, np.nan),
-            np.full((count, guesses), -1),
-        )
-        confidences, broken, seconds = (
-            np.full((count, n), np.nan),
-            np.zeros(n, np.int64),
-            np.zeros((n, 2)),
-        )
-        for i, numbers, bad, gone, confidence, classes, spent in log:
-            seconds[i] += spent
-            confidences[numbers, i] = np.where(bad, np.nan, confidence)
-            broken[i] += bad.sum()
-            left = numbers[gone]
-            stage[left], sure[left], best[left] = i, confidence[gone], classes[gone]
-        sure, confidences = (
-            own_units(self.policy.metric, sure),
-            own_units(self.policy.metric, confidences),
-        )
-        decisions = Decisions(best[:, 0], stage, sure, confidences, broken, best)
+        n = len(self.members)
+        guesses = min(guesses, self.members[0].classes or 1)
+        exit_stage = np.full(count, -1)
+        confidence = np.full(count, np.nan)
+        best = np.full((count, guesses), -1)
+        confidences = np.full((count, n), np.nan)
+        broken = np.zeros(n, np.int64)
+        seconds = np.zeros((n, 2))
+        for step in log:
+            seconds[step.stage] += step.seconds
+            confidences[step.numbers, step.stage] = np.where(step.broken, np.nan, step.confidence)
+            broken[step.stage] += step.broken.sum()
+            left = step.numbers[step.leaves]
+            exit_stage[left] = step.stage
+            confidence[left] = step.confidence[step.leaves]
+            best[left] = step.guesses[step.leaves]
+        confidence = own_units(self.policy.metric, confidence)
+        confidences = own_units(self.policy.metric, confidences)
+        decisions = Decisions(best[:, 0], exit_stage, confidence, confidences, broken, best)
         self.running.add(decisions, seconds, audit)
         return decisions
 
@@ -379,17 +479,27 @@ def same_decisions(
 def write_submission(
     path: str | Path, guesses: np.ndarray, order: np.ndarray | None = None
 ) -> None:
-    """One line an image: its guesses, best first, separated by spaces; the order of the lines is that of the images.
+    """A file with a line per image: its guesses, best first, separated by spaces, in the images'
+    order.
 
-    guesses: int [k, g], such as ``cascade.run(batches, guesses=g).guesses``. order: int [classes], from
-    :func:`ilsvrc_order`: then the numbers are the challenge's, 1 … 1000, as the test server wants them; without it,
-    labels as in the stores. Raises ValueError for a class that order lacks.
+    Parameters
+    ----------
+    path : path
+    guesses : int [k, g]
+        Such as ``cascade.run(batches, guesses=g).guesses``.
+    order : int [classes], optional
+        From :func:`ilsvrc_order`: then the numbers are the challenge's, 1 … 1000, as the test server
+        wants them; without it, labels as in the stores.
+
+    Raises
+    ------
+    ValueError
+        For a class that order lacks.
     """
     guesses = np.asarray(guesses)
     if order is not None:
-        numbers = np.full(
-            max(int(guesses.max()), int(np.max(order))) + 2, -1
-        )  # the last: of no class (−1)
+        most = max(int(guesses.max()), int(np.max(order)))
+        numbers = np.full(most + 2, -1)  # the last: of no class (−1)
         numbers[np.asarray(order)] = np.arange(1, len(order) + 1)
         guesses = numbers[guesses]
         strange = np.flatnonzero((guesses < 0).any(axis=1))
@@ -398,6 +508,5 @@ def write_submission(
                 f"order names {len(order)} classes, but image {strange[0]} has another"
             )
     with replacing(Path(path)) as temporary:
-        temporary.write_text(
-            "".join(" ".join(map(str, row)) + "\n" for row in guesses.tolist()), encoding="utf-8"
-        )
+        lines = [" ".join(map(str, row)) + "\n" for row in guesses.tolist()]
+        temporary.write_text("".join(lines), encoding="utf-8")

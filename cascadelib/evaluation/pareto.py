@@ -10,10 +10,24 @@ from ..checks import check_costs, reals
 def pareto_front(cost: np.ndarray, accuracy: np.ndarray) -> np.ndarray:
     """Indices of the non-dominated points, cheapest first, so rising in cost and accuracy.
 
-    cost, accuracy: [P]. A point is dominated by one of no greater cost and no lower accuracy; of equal points the
-    first stays. Points with nan are refused.
+    A point is dominated by one of no greater cost and no lower accuracy; of equal points the first
+    stays.
+
+    Parameters
+    ----------
+    cost, accuracy : [P]
+
+    Returns
+    -------
+    int64 array
+
+    Raises
+    ------
+    ValueError
+        For points with nan.
     """
-    cost, accuracy = np.asarray(cost, np.float64), np.asarray(accuracy, np.float64)
+    cost = np.asarray(cost, np.float64)
+    accuracy = np.asarray(accuracy, np.float64)
     if np.isnan(cost).any() or np.isnan(accuracy).any():
         raise ValueError("cost and accuracy must not be nan")
     order = np.lexsort((np.arange(len(cost)), -accuracy, cost))
@@ -25,28 +39,45 @@ def lower_hull(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Positions of the lower convex hull of points with rising x (monotone chain; Andrew, 1979)."""
     hull: list[int] = []
     for i in range(len(x)):
-        while len(hull) > 1 and (y[hull[-1]] - y[hull[-2]]) * (x[i] - x[hull[-2]]) >= (
-            y[i] - y[hull[-2]]
-        ) * (x[hull[-1]] - x[hull[-2]]):
+        while len(hull) > 1:
+            before, last = hull[-2:]
+            rise = (y[last] - y[before]) * (x[i] - x[before])
+            if rise < (y[i] - y[before]) * (x[last] - x[before]):
+                break  # the last point lies below the line from the one before it to this one
             hull.pop()
         hull.append(i)
     return np.array(hull, np.int64)
 
 
 class Baseline:
-    """What single models give: ``front``, their non-dominated ones, and ``hull``, its lower convex hull.
+    """What single models give.
 
-    cost, accuracy: [M]. A point of the hull between two models is what random routing between them gives
-    ("Pareto optimal linear interpolation", paper, section 3). Both attributes are indices, cheapest first.
+    Parameters
+    ----------
+    cost, accuracy : [M]
+
+    Attributes
+    ----------
+    front : int64 array
+        The non-dominated models, cheapest first.
+    hull : int64 array
+        Their lower convex hull, cheapest first. A point of it between two models is what random
+        routing between them gives.
+
+    References
+    ----------
+    Lebovitz et al., TMLR 2023, section 3, "Pareto optimal linear interpolation".
     """
 
-    def __init__(self, cost, accuracy):
-        self.cost, self.accuracy = check_costs(cost), np.asarray(accuracy, np.float64)
+    def __init__(self, cost: Any, accuracy: Any) -> None:
+        self.cost = check_costs(cost)
+        self.accuracy = np.asarray(accuracy, np.float64)
         self.front = pareto_front(self.cost, self.accuracy)
         self.hull = self.front[lower_hull(self.accuracy[self.front], self.cost[self.front])]
 
     def cost_at(self, accuracy: Any) -> Any:
-        """Cost of this accuracy on the hull; the cheapest model's at or below its own; nan above the best."""
+        """Cost of this accuracy on the hull; the cheapest model's at or below its own; nan above the
+        best."""
         at = reals(accuracy, "accuracy")
         cost = np.interp(at, self.accuracy[self.hull], self.cost[self.hull])
         return np.where(at <= self.accuracy[self.hull[-1]], cost, np.nan)[()]
@@ -62,21 +93,39 @@ class Baseline:
 
 
 def least_cost(cost: np.ndarray, accuracy: np.ndarray, at: Any) -> Any:
-    """Least cost among points of a front (rising in both) with accuracy ≥ ``at``; infinite where none has."""
+    """Least cost among points of a front (rising in both) with accuracy ≥ ``at``; infinite where
+    none has."""
     return np.append(cost, np.inf)[np.searchsorted(accuracy, reals(at, "accuracy"), side="left")]
 
 
 def improvement_factor(baseline_cost: Any, cost: Any) -> Any:
-    """baseline_cost ÷ cost: 1 where both are the same, also where both are free; infinite where the cost alone is 0."""
+    """baseline_cost ÷ cost: 1 where both are the same, also where both are free; infinite where the
+    cost alone is 0."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(np.equal(baseline_cost, cost), 1.0, np.divide(baseline_cost, cost))[()]
 
 
 def improvement_at(baseline: Baseline, cost: np.ndarray, accuracy: np.ndarray, at: Any) -> Any:
-    """Improvement factor at accuracy ``at``: baseline cost ÷ least cost of the front at accuracy ≥ ``at``.
+    """Improvement factor: baseline cost at ``at`` ÷ least cost of the front at accuracy ≥ ``at``.
 
-    The front (cost, accuracy, rising) is not interpolated. 0 where only the baseline reaches ``at``; nan above the
-    best single model (paper, section 3: I = C_b / C).
+    The front is not interpolated.
+
+    Parameters
+    ----------
+    baseline : Baseline
+    cost, accuracy : [P]
+        A front, rising in both.
+    at : float or array
+        Accuracy.
+
+    Returns
+    -------
+    float or array
+        0 where only the baseline reaches ``at``; nan above the best single model.
+
+    References
+    ----------
+    Lebovitz et al., TMLR 2023, section 3: I = C_b / C.
     """
     return improvement_factor(baseline.cost_at(at), least_cost(cost, accuracy, at))
 
@@ -90,20 +139,34 @@ def mean_improvement(
 ) -> float:
     """Mean improvement factor over accuracies low … high: the exact integral ÷ (high − low).
 
-    Default range: from the cheapest to the best model of the baseline's front. Between breakpoints the baseline is
-    linear and the front constant, so each piece is integrated in closed form. nan if ``high`` is above the best.
+    Between breakpoints the baseline is linear and the front constant, so each piece is integrated in
+    closed form.
+
+    Parameters
+    ----------
+    baseline : Baseline
+    cost, accuracy : [P]
+        A front, rising in both.
+    low, high : float, optional
+        Default: accuracy of the cheapest and of the best model of the baseline's front.
+
+    Returns
+    -------
+    float
+        nan if ``high`` is above the best model.
+
+    Raises
+    ------
+    ValueError
+        For an empty range.
     """
     low = float(baseline.accuracy[baseline.front[0]]) if low is None else low
     high = baseline.best if high is None else high
     if not low < high:
         raise ValueError(f"empty accuracy range {low} … {high}")
-    x = np.unique(
-        np.clip(
-            np.concatenate([[low, high], accuracy, baseline.accuracy[baseline.hull]]), low, high
-        )
-    )
+    breakpoints = np.concatenate([[low, high], accuracy, baseline.accuracy[baseline.hull]])
+    x = np.unique(np.clip(breakpoints, low, high))
     base = baseline.cost_at(x)
-    pieces = np.diff(x) * improvement_factor(
-        (base[:-1] + base[1:]) / 2, least_cost(cost, accuracy, x[1:])
-    )
+    middle = (base[:-1] + base[1:]) / 2
+    pieces = np.diff(x) * improvement_factor(middle, least_cost(cost, accuracy, x[1:]))
     return float(pieces.sum() / (high - low))
