@@ -105,7 +105,7 @@ def test_a_drift_report_says_whether_its_reference_was_seen():
             POINT.models, POINT.metric, description_of(POINT, store, held_out)["expected"]
         )
         assert watched.drift().reference.startswith(words)
-    signal = DriftSignal(stage_confidences(VAL, POINT))
+    signal = DriftSignal(evaluate(VAL, POINT).stage_confidences)
     assert signal.check([[], []]).reference.startswith("not known")
 
 
