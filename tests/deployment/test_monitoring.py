@@ -22,7 +22,7 @@ from cascadelib import (
     search,
 )
 from cascadelib.deployment.cascade import same_decisions
-from cascadelib.deployment.cascade_file import description_of
+from cascadelib.deployment.cascade_file import point_for_file
 from cascadelib.deployment.decisions import Decisions
 from cascadelib.deployment.form import parse_cascade, text_of
 from cascadelib.deployment.monitoring import Running
@@ -101,9 +101,7 @@ def test_a_drift_report_says_whether_its_reference_was_seen():
     )
     said = {"held out": (VAL, TEST), "chosen on": (VAL, None), "not known": (VAL, nameless)}
     for words, (store, held_out) in said.items():
-        watched = Running(
-            POINT.models, POINT.metric, description_of(POINT, store, held_out)["expected"]
-        )
+        watched = Running(point_for_file(POINT, store, held_out))
         assert watched.drift().reference.startswith(words)
     signal = DriftSignal(evaluate(VAL, POINT).stage_confidences)
     assert signal.check([[], []]).reference.startswith("not known")
