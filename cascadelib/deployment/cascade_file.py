@@ -22,6 +22,7 @@ from ..analysis.uncertainty import (
 from ..evaluation.point import Estimate, Expected, Point, single_point
 from ..evaluation.run import evaluate
 from ..labels import Labels, Origin, Recorded, contents_of, parts_of, together
+from ..methods.method import Method
 from ..methods.thresholds import own_units
 from ..scoring import F1
 from ..store.protocol import Store
@@ -70,17 +71,29 @@ def point_for_file(
     if where is not None:
         expectation = expected(point, where, intervals_of(point, held_out))
     found_on = seen_by(point, store)
-    method = point.method
-    if method is not None and method.fitted_on is not None:
-        method = replace(method, fitted_on=found_on)
     return replace(
         point,
-        method=method,
+        method=point.method and own_method(point, found_on),
         found_on=found_on,
         records=records,
         expected=expectation,
         versions=point.versions or versions(),
     )
+
+
+def own_method(point: Point, seen: Origin) -> Method:
+    """The method of a point, with what was fitted for the point's own models alone."""
+    method: Any = point.method
+    temperatures = method.temperatures
+    if method.temperature:
+        temperatures = {name: method.temperature_of(name) for name in point.models}
+    fitted = method.fitted
+    if point.fitted:
+        read = 1 if method.last_only else 2
+        prefixes = [point.models[: stage + 1][-read:] for stage in range(len(point.models))]
+        fitted = dict(zip(prefixes, point.fitted))
+    fitted_on = None if method.fitted_on is None else seen
+    return replace(method, temperatures=temperatures, fitted=fitted, fitted_on=fitted_on)
 
 
 def record_of(store: Store, name: str) -> dict[str, Any]:
