@@ -56,7 +56,7 @@ def test_counts_and_rates():
         table["exit_rate"] < table["exit_rate_high"]
     ).all()
     expected = cascade.point.expected.exit_rates
-    assert table["exit_rate_expected"].tolist() == [rate["value"] for rate in expected]
+    assert table["exit_rate_expected"].tolist() == [rate.value for rate in expected]
     assert (table[["model_seconds", "decision_seconds"]] > 0).all(axis=None)
     seen.reset()
     assert (
