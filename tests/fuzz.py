@@ -16,7 +16,9 @@ import tempfile
 import time
 import warnings
 import zipfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -49,22 +51,22 @@ JUNK = [
 DEEP = "[" * 100_000 + "]" * 100_000
 
 
-def flipped(content, rng):
+def flipped(content: Any, rng: np.random.Generator) -> Any:
     """One bit."""
     data = bytearray(content)
     data[rng.integers(len(data))] ^= 1 << rng.integers(8)
     return bytes(data)
 
 
-def truncated(content, rng):
+def truncated(content: Any, rng: np.random.Generator) -> Any:
     return content[: rng.integers(len(content))]
 
 
-def lengthened(content, rng):
+def lengthened(content: Any, rng: np.random.Generator) -> Any:
     return content + rng.bytes(int(rng.integers(1, 50)))
 
 
-def spliced(content, rng):
+def spliced(content: Any, rng: np.random.Generator) -> Any:
     """Some bytes taken out, others put in."""
     at = int(rng.integers(len(content)))
     return (
@@ -72,24 +74,23 @@ def spliced(content, rng):
     )
 
 
-def noise(content, rng):
+def noise(content: Any, rng: np.random.Generator) -> Any:
     return rng.bytes(int(rng.integers(0, 300)))
 
 
-def places(value, path=()):
+def places(value: Any, path: tuple = ()) -> Iterator[Any]:
     """Every place in a JSON value, as the keys that lead there."""
     yield path
-    for key, inner in (
-        value.items()
-        if isinstance(value, dict)
-        else enumerate(value)
-        if isinstance(value, list)
-        else ()
-    ):
+    inside: Iterable = ()
+    if isinstance(value, dict):
+        inside = value.items()
+    elif isinstance(value, list):
+        inside = enumerate(value)
+    for key, inner in inside:
         yield from places(inner, (*path, key))
 
 
-def edited(value, rng):
+def edited(value: Any, rng: np.random.Generator) -> Any:
     """A JSON value with one place that holds something else, lacks, is there twice, or is too deep:
     its text."""
     value = json.loads(json.dumps(value))
@@ -113,14 +114,14 @@ def edited(value, rng):
     return json.dumps(value)
 
 
-def edited_json(content, rng):
+def edited_json(content: Any, rng: np.random.Generator) -> Any:
     try:
         return edited(json.loads(content), rng).encode()
     except ValueError:
         return flipped(content, rng)
 
 
-def edited_header(content, rng):
+def edited_header(content: Any, rng: np.random.Generator) -> Any:
     """A safetensors file whose header says something else, with the length that fits it, or an
     absurd one."""
     length = int.from_bytes(content[:8], "little")
@@ -129,7 +130,7 @@ def edited_header(content, rng):
     return struct.pack("<Q", stated) + header + content[8 + length :]
 
 
-def edited_npz(content, rng):
+def edited_npz(content: Any, rng: np.random.Generator) -> Any:
     """labels.npz whose arrays claim another shape or type than they have."""
     out = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(content)) as archive, zipfile.ZipFile(out, "w") as new:
@@ -152,7 +153,7 @@ def edited_npz(content, rng):
 ANY = [flipped, flipped, truncated, lengthened, spliced, noise]
 
 
-def damage_bytes(path, rng):
+def damage_bytes(path: Path, rng: np.random.Generator) -> str:
     """Damage what a file holds, in a manner that suits it."""
     suited = {".json": edited_json, ".safetensors": edited_header, ".npz": edited_npz}
     own = suited.get(path.suffix, spliced)
@@ -161,10 +162,11 @@ def damage_bytes(path, rng):
     return f"{how.__name__} {path.name}"
 
 
-def damage_place(path, rng):
+def damage_place(path: Path, rng: np.random.Generator) -> str:
     """Put something else in a file's place: nothing, a folder, a pipe, a link, another file of the
     store."""
-    content, kind = path.read_bytes(), int(rng.integers(7))
+    content = path.read_bytes()
+    kind = int(rng.integers(7))
     path.unlink()
     if kind == 1:
         path.mkdir()
@@ -188,7 +190,7 @@ def damage_place(path, rng):
     return f"place {kind} {path.name}"
 
 
-def make_store(folder):
+def make_store(folder: Path) -> Any:
     """A small store with three models; returns all that can be read from it."""
     rng = np.random.default_rng(0)
     store = cl.LogitStore.create(
@@ -206,7 +208,7 @@ def make_store(folder):
     return read_all(folder)
 
 
-def read_all(folder):
+def read_all(folder: Path) -> tuple:
     """{what: value} of a store, and the failures of models that it names."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -228,7 +230,7 @@ def read_all(folder):
     return found, failures
 
 
-def check_store(whole, folder, what):
+def check_store(whole: Any, folder: Path, what: Any) -> None:
     """Raise AssertionError where a damaged store gives other data, or a traceback that names no
     file."""
     try:
@@ -249,9 +251,11 @@ def check_store(whole, folder, what):
         assert key in whole and repr(value) == repr(whole[key]), (what, key)
 
 
-def fuzz_stores(seed, cases=None, seconds=60.0):
+def fuzz_stores(seed: int, cases: Any = None, seconds: float = 60.0) -> Any:
     """Damage copies of a store, so many or for so long: how many were tried."""
-    rng, tried, end = np.random.default_rng(seed), 0, time.monotonic() + seconds
+    rng = np.random.default_rng(seed)
+    tried = 0
+    end = time.monotonic() + seconds
     with tempfile.TemporaryDirectory() as base:
         whole, _ = make_store(Path(base) / "whole")
         names = sorted(path.name for path in (Path(base) / "whole").iterdir())
@@ -267,7 +271,7 @@ def fuzz_stores(seed, cases=None, seconds=60.0):
     return tried
 
 
-def resealed(path, rng):
+def resealed(path: Path, rng: np.random.Generator) -> str:
     """Edit a cascade or a study, and let its checksum fit again: what it says then is another
     thing, or an error."""
     text = edited(json.loads(path.read_text()), rng)
@@ -286,16 +290,17 @@ def resealed(path, rng):
     return f"resealed {path.name}"
 
 
-def rows_of(name):
+def rows_of(name: str) -> Any:
     """A model that looks the logits of rows up."""
     table = 2 * np.eye(4)[np.arange(40) % 4] + np.random.default_rng(len(name)).normal(size=(40, 4))
     return lambda rows: table[np.asarray(rows)]
 
 
-def make_cascades(folder):
+def make_cascades(folder: Path) -> None:
     """Two cascades of three models and a study in a folder."""
     folder.mkdir()
-    labels, names = np.arange(40) % 4, ("m", "mm", "mmm")
+    labels = np.arange(40) % 4
+    names = ("m", "mm", "mmm")
     store = cl.LogitStore.from_arrays(
         labels,
         {n: rows_of(n)(range(40)) for n in names},
@@ -310,7 +315,7 @@ def make_cascades(folder):
     )
 
 
-def used(path):
+def used(path: Path) -> Any:
     """All that can be read from a cascade or a study, each made use of; text that tells two of them
     apart."""
     if path.name == "study.json":
@@ -324,7 +329,7 @@ def used(path):
     return cascade
 
 
-def run(cascade, path):
+def run(cascade: Any, path: Path) -> Any:
     """What a loaded cascade decides and says; no error, but where a model has other classes than
     the file has."""
     again = path.with_name("again.json")
@@ -351,24 +356,32 @@ def run(cascade, path):
     )
 
 
-def read_whole(path):
+def read_whole(path: Path) -> Any:
     """What is read of a cascade or a study and comes of its use: text."""
     found = used(path)
     return found if isinstance(found, str) else run(found, path)
 
 
-def fuzz_cascades(seed, cases=None, seconds=60.0):
+def fuzz_cascades(seed: int, cases: Any = None, seconds: float = 60.0) -> Any:
     """Damage cascade files and studies, so many or for so long: how many were tried."""
-    rng, tried, end = np.random.default_rng(seed), 0, time.monotonic() + seconds
+    rng = np.random.default_rng(seed)
+    tried = 0
+    end = time.monotonic() + seconds
     with tempfile.TemporaryDirectory() as base:
-        whole, folder = Path(base) / "whole", Path(base) / "damaged"
+        whole = Path(base) / "whole"
+        folder = Path(base) / "damaged"
         make_cascades(whole)
         names = sorted(path.name for path in whole.iterdir())
         known = {name: read_whole(whole / name) for name in names}
         while time.monotonic() < end and (cases is None or tried < cases):
             shutil.copytree(whole, folder)
-            path, kind = folder / names[rng.integers(len(names))], rng.random()
-            how = damage_place if kind < 0.15 else resealed if kind < 0.5 else damage_bytes
+            path = folder / names[rng.integers(len(names))]
+            kind = rng.random()
+            how = damage_bytes
+            if kind < 0.15:
+                how = damage_place
+            elif kind < 0.5:
+                how = resealed
             what = f"seed {seed}, case {tried}: {how(path, rng)}"
             try:
                 found = used(path)
@@ -385,7 +398,7 @@ def fuzz_cascades(seed, cases=None, seconds=60.0):
     return tried
 
 
-def make_tables(folder):
+def make_tables(folder: Path) -> None:
     """Two tables of scores, each as CSV, gzipped CSV and parquet."""
     folder.mkdir()
     rng = np.random.default_rng(0)
@@ -405,14 +418,14 @@ def make_tables(folder):
         frame.to_parquet(folder / f"{name}.parquet")
 
 
-def read_scores(path):
+def read_scores(path: Path) -> Any:
     """All that is read of a table: text that tells two of them apart."""
     table = cl.ScoreTable.from_frame(path, label="label", prediction="prediction")
     parts = (table.sample_ids, table.labels, table.predictions, table.confidence, table.cost)
     return repr([table.names, *(part.tolist() for part in parts)])
 
 
-def fuzz_tables(seed, cases=None, seconds=60.0):
+def fuzz_tables(seed: int, cases: Any = None, seconds: float = 60.0) -> Any:
     """Damage tables of scores, so many or for so long: how many were tried.
 
     A gzipped file has a checksum: what is read of it is what was written. CSV and parquet have

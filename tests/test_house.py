@@ -107,6 +107,16 @@ def test_tokens_are_counted_without_docstrings_and_comments() -> None:
     assert house.code_tokens(bare) == house.code_tokens(said) == (14, 2)
 
 
+def test_each_module_has_tests_of_its_name() -> None:
+    missing = []
+    for path in MODULES:
+        name = path.stem.strip("_")
+        tests = ROOT / "tests" / path.parent.relative_to(PACKAGE) / f"test_{name}.py"
+        if path.name != "__init__.py" and not tests.is_file():
+            missing.append(str(tests.relative_to(ROOT)))
+    assert missing == []
+
+
 @pytest.mark.parametrize("room", [PACKAGE, *ROOMS], ids=lambda path: path.name)
 def test_what_a_room_lists_is_there_and_no_file_shadows_it(room: Any) -> None:
     name = ".".join(room.relative_to(PACKAGE.parent).parts)

@@ -1,4 +1,5 @@
-"""The house itself: one list of packages, a Makefile that explains itself, files that name no folder of a machine."""
+"""The house itself: one list of packages, a Makefile that explains itself, files that name no
+folder of a machine."""
 
 import json
 import os
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -22,7 +24,7 @@ ASKED_FOR = set(
 )
 
 
-def committed_files():
+def committed_files() -> list:
     """Files that git tracks or would, as paths; the test is skipped outside a clone."""
     command = ["git", "-C", ROOT, "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(command, capture_output=True, text=True)
@@ -35,13 +37,13 @@ def committed_files():
     ]
 
 
-def make(*arguments):
+def make(*arguments: Any) -> Any:
     return subprocess.run(
         ["make", "-C", ROOT, *arguments], capture_output=True, text=True, env=clean_environment()
     )
 
 
-def clean_environment():
+def clean_environment() -> dict:
     """This environment without what an outer ``make test`` hands down."""
     return {
         name: value
@@ -50,8 +52,9 @@ def clean_environment():
     }
 
 
-def packages(*extras):
-    """Names of the packages that the extras ask for, those of the extras that they name included."""
+def packages(*extras: Any) -> Any:
+    """Names of the packages that the extras ask for, those of the extras that they name
+    included."""
     names = []
     for line in (line for extra in extras for line in PROJECT["optional-dependencies"][extra]):
         own = re.fullmatch(r"cascadelib\[([\w,]+)\]", line)
@@ -59,7 +62,7 @@ def packages(*extras):
     return names
 
 
-def test_one_list_of_packages():
+def test_one_list_of_packages() -> None:
     extras = PROJECT["optional-dependencies"]
     assert [re.match(r"[\w-]+", line)[0] for line in PROJECT["dependencies"]] == CORE
     assert ASKED_FOR <= set(packages("all")) and extras["all"] == [
@@ -76,7 +79,7 @@ def test_one_list_of_packages():
     )  # one floor each
 
 
-def test_conda_defers_to_it():
+def test_conda_defers_to_it() -> None:
     environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
     plain = [item for item in environment["dependencies"] if isinstance(item, str)]
     assert [re.match(r"\w+", item)[0] for item in plain] == ["python", "pip", "make"]
@@ -84,20 +87,20 @@ def test_conda_defers_to_it():
     assert environment["dependencies"][-1] == {"pip": ["-e .[all,test]"]}
 
 
-def test_make_explains_itself():
+def test_make_explains_itself() -> None:
     said = make()
     assert said.returncode == 0
     assert set(re.findall(r"^make (\w+)", said.stdout, re.MULTILINE)) == TARGETS
 
 
-def test_make_data_tells_how():
+def test_make_data_tells_how() -> None:
     said = make("data")
     assert said.returncode == 0 and said.stdout.count("python data/fashion-mnist/") == 4
     would = make("-n", "data", "RAW=somewhere").stdout
     assert would.count("--raw somewhere") == 2
 
 
-def test_make_imagenet_tells_how_and_does_it():
+def test_make_imagenet_tells_how_and_does_it() -> None:
     assert "IMAGES=FOLDER" in make("imagenet").stdout
     would = make(
         "-n", "imagenet", "IMAGES=somewhere", "OUT=there", "GPUS=4", "ARGS=--every 5"
@@ -114,14 +117,14 @@ def test_make_imagenet_tells_how_and_does_it():
     assert "--v2 other" in would and "--whole" not in would and "--preset" not in would
 
 
-def test_make_zoo_takes_a_folder_or_downloads():
+def test_make_zoo_takes_a_folder_or_downloads() -> None:
     assert (
         "tables.py --tables own --near" in make("-n", "zoo", "RESULTS=own", "ARGS=--limit 9").stdout
     )
     assert "tables.py --today --near" in make("-n", "zoo", "RESULTS=").stdout
 
 
-def test_ci_ends_in_make_test():
+def test_ci_ends_in_make_test() -> None:
     script = ROOT / ".ci" / "run"
     assert os.access(script, os.X_OK) and script.read_text(encoding="utf-8").rstrip().endswith(
         "exec make test"
@@ -137,7 +140,7 @@ def test_ci_ends_in_make_test():
     assert "--resolution lowest-direct" in lowest and "bash .ci/run" in lowest
 
 
-def test_actions_are_pinned_by_commit():
+def test_actions_are_pinned_by_commit() -> None:
     """With the tag in a comment beside it."""
     used = [
         line.strip(" -")
@@ -150,7 +153,7 @@ def test_actions_are_pinned_by_commit():
         assert re.fullmatch(r"uses: [\w/-]+@[0-9a-f]{40} # v[\d.]+", line), line
 
 
-def test_no_file_names_a_folder_of_this_machine():
+def test_no_file_names_a_folder_of_this_machine() -> None:
     folders = {
         str(folder) for folder in (ROOT, Path.home(), sys.prefix) if len(Path(folder).parts) > 1
     }
@@ -163,12 +166,12 @@ def test_no_file_names_a_folder_of_this_machine():
     assert {path: found[0] for path, found in named.items() if found} == {}
 
 
-def test_citation_and_version_agree():
+def test_citation_and_version_agree() -> None:
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert (citation["version"], citation["license"]) == (PROJECT["version"], PROJECT["license"])
 
 
-def interpreters():
+def interpreters() -> Any:
     """The Python that runs this, and 3.13 where there is one: what CI has."""
     found = {".".join(map(str, sys.version_info[:2])): sys.executable}
     other = shutil.which("python3.13", path=os.environ.get("PATH", "") + os.pathsep + "/usr/bin")
@@ -182,7 +185,7 @@ def interpreters():
     return found
 
 
-def copy_of_the_top(folder):
+def copy_of_the_top(folder: Path) -> None:
     """What a build reads, but for the package."""
     for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, folder)
@@ -196,7 +199,9 @@ print(Path("made", build_meta.prepare_metadata_for_build_wheel("made"), "METADAT
 
 
 @pytest.mark.parametrize("address", [None, "https://host.example/owner/name"])
-def test_a_package_index_shows_the_readme_with_links_that_lead_somewhere(tmp_path, address):
+def test_a_package_index_shows_the_readme_with_links_that_lead_somewhere(
+    tmp_path: Path, address: str | None
+) -> None:
     copy_of_the_top(tmp_path)
     (tmp_path / "made").mkdir()
     (tmp_path / "cascadelib").mkdir()
@@ -223,7 +228,7 @@ def test_a_package_index_shows_the_readme_with_links_that_lead_somewhere(tmp_pat
 
 
 @pytest.fixture(scope="session")
-def wheel(tmp_path_factory):
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The wheel of this tree, built from a copy: setuptools leaves its own behind."""
     folder = tmp_path_factory.mktemp("wheel")
     copy_of_the_top(folder)
@@ -234,7 +239,9 @@ def wheel(tmp_path_factory):
 
 
 @pytest.fixture(scope="session", params=interpreters())
-def thin(request, wheel, tmp_path_factory):
+def thin(
+    request: pytest.FixtureRequest, wheel: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Any:
     """The Python of a new environment in which the wheel and its core alone are installed."""
     folder = tmp_path_factory.mktemp("thin")
     subprocess.run([interpreters()[request.param], "-m", "venv", folder], check=True)
@@ -243,13 +250,13 @@ def thin(request, wheel, tmp_path_factory):
     return python
 
 
-def pip(python, *arguments):
+def pip(python: Any, *arguments: Any) -> None:
     command = [python, "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, env=clean_environment())
     assert done.returncode == 0, done.stderr
 
 
-def alone(python, code, folder, **environment):
+def alone(python: Any, code: str, folder: Path, **environment: Any) -> Any:
     """What code prints, run by a Python in a folder that is no checkout."""
     others = {
         name: v for name, v in os.environ.items() if not name.startswith(("PYTHON", "CASCADELIB_"))
@@ -266,7 +273,7 @@ def alone(python, code, folder, **environment):
     return done.stdout
 
 
-def test_the_core_is_at_most_twenty_packages(thin):
+def test_the_core_is_at_most_twenty_packages(thin: Any) -> None:
     listed = subprocess.run(
         [thin, "-m", "pip", "list", "--format=json"], capture_output=True, text=True, check=True
     )
@@ -296,7 +303,7 @@ print(cl.__version__, *certificate.point.models, heavy & set(sys.modules))
 """
 
 
-def test_scores_to_a_policy_on_the_core_alone(thin, tmp_path):
+def test_scores_to_a_policy_on_the_core_alone(thin: Any, tmp_path: Path) -> None:
     said = alone(thin, FROM_SCORES, tmp_path).split()
     assert said[0] == PROJECT["version"] and said[-2] in ("m", "l") and said[-1] == "set()"
 
@@ -311,14 +318,12 @@ pd.DataFrame(rows | {"correct": right.ravel(), "confidence": sure.ravel()}).to_c
 """
 
 
-def test_the_command_line_on_the_core_alone(thin, tmp_path):
+def test_the_command_line_on_the_core_alone(thin: Any, tmp_path: Path) -> None:
     alone(thin, SCORES, tmp_path)
 
-    def shell(*arguments):
-        command, environment = (
-            [thin.with_name("cascadelib"), *arguments],
-            {"PATH": os.environ["PATH"]},
-        )
+    def shell(*arguments: Any) -> tuple:
+        command = [thin.with_name("cascadelib"), *arguments]
+        environment = {"PATH": os.environ["PATH"]}
         done = subprocess.run(
             command, capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=600
         )
@@ -341,7 +346,7 @@ def test_the_command_line_on_the_core_alone(thin, tmp_path):
     assert (thin.parents[1] / "share" / "cascadelib" / "serve.py").is_file()
 
 
-def test_published_models_on_the_core_alone(thin, tmp_path):
+def test_published_models_on_the_core_alone(thin: Any, tmp_path: Path) -> None:
     code = "import cascadelib as cl; t = cl.published.models(); print(len(t))"
     assert alone(thin, code, tmp_path).split()[0] == "668"
 
@@ -355,7 +360,7 @@ except FileNotFoundError as error:
 """
 
 
-def test_bundled_data_is_where_the_environment_says(thin, tmp_path):
+def test_bundled_data_is_where_the_environment_says(thin: Any, tmp_path: Path) -> None:
     code = "import cascadelib as cl; print(len(cl.LogitStore('data/fashion-mnist/val')))"
     assert alone(thin, code, tmp_path, CASCADELIB_DATA=str(ROOT / "data")).split() == ["10000"]
     assert "set CASCADELIB_DATA to a folder" in alone(thin, LACKING, tmp_path)
@@ -388,6 +393,6 @@ print(BLOCKED & set(sys.modules))
 """
 
 
-def test_a_cascade_of_own_modules_needs_torch_alone(tmp_path):
+def test_a_cascade_of_own_modules_needs_torch_alone(tmp_path: Path) -> None:
     path = {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
     assert alone(sys.executable, OWN_MODULES, tmp_path, **path) == "set()\n"

@@ -1,9 +1,11 @@
-"""The warning without labels: how often it alarms on unchanged data, whether it sees changed ones, and bad input."""
+"""The warning without labels: how often it alarms on unchanged data, whether it sees changed ones,
+and bad input."""
 
 import itertools
 import math
 import operator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from cascadelib import DriftSignal, LogitStore, evaluate, pick, search
 from cascadelib.analysis.drift_signal import SIZES, Capital, summary
 
 
-def store_of(k, seed, scale=1.0, noise=1.0):
+def store_of(k: int, seed: int, scale: float = 1.0, noise: float = 1.0) -> LogitStore:
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 4, k)
     clean = scale * (2 + rng.normal(size=(k, 1))) * np.eye(4)[labels]
@@ -26,14 +28,15 @@ def store_of(k, seed, scale=1.0, noise=1.0):
 
 
 @pytest.fixture(scope="module")
-def point():
+def point() -> Any:
     return pick(search(store_of(1000, 0), 3), "max_improvement")
 
 
-def test_stage_confidences_are_those_of_the_samples_that_get_there(point):
+def test_stage_confidences_are_those_of_the_samples_that_get_there(point: Any) -> None:
     store = store_of(300, 1)
     found = evaluate(store, point).stage_confidences
-    left, p = np.arange(300), None
+    left = np.arange(300)
+    p = None
     for i, model in enumerate(point.models):
         z = store.logits(model).astype(float)
         p = (np.exp(z) / np.exp(z).sum(1, keepdims=True)).max(1)
@@ -42,9 +45,11 @@ def test_stage_confidences_are_those_of_the_samples_that_get_there(point):
             left = left[p[left] < point.thresholds[i]]
 
 
-def slow_capital(reference, live):
-    """The theorem word by word: the urn's chances, each bet's mean gain, each bet from each start, as products."""
-    urn, bins = [*reference["counts"], 1], []
+def slow_capital(reference: Any, live: Any) -> Any:
+    """The theorem word by word: the urn's chances, each bet's mean gain, each bet from each start,
+    as products."""
+    urn = [*reference["counts"], 1]
+    bins = []
     for x in live:
         bins.append(sum(edge < x for edge in reference["values"]))
     middle = [(sum(urn[:b]) + urn[b] / 2) / sum(urn) for b in range(len(urn))]
@@ -54,7 +59,8 @@ def slow_capital(reference, live):
         chance = [(urn[c] + bins[:t].count(c)) / (sum(urn) + t) for c in range(len(urn))]
         gain = [[m**x * (1 - m) ** y for m in middle] for x, y in bets]
         factors.append([own[b] / math.fsum(map(operator.mul, own, chance)) for own in gain])
-    aside, found = [1 / (1 + math.log(1 + t)) for t in range(len(live) + 1)], []
+    aside = [1 / (1 + math.log(1 + t)) for t in range(len(live) + 1)]
+    found = []
     for t in range(1, len(live) + 1):
         started = [
             (aside[s] - aside[s + 1]) * math.prod(f[j] for f in factors[s:t])
@@ -71,9 +77,10 @@ def slow_capital(reference, live):
     st.integers(2, 12),
     st.randoms(),
 )
-def test_capital_is_that_of_its_slow_twin(numbers, count, random):
+def test_capital_is_that_of_its_slow_twin(numbers: list[float], count: int, random: Any) -> None:
     random.shuffle(numbers)
-    live, reference = numbers[:count], summary(np.array(numbers[count:]))
+    live = numbers[:count]
+    reference = summary(np.array(numbers[count:]))
     capital = Capital(reference)
     path = np.concatenate([capital.add(part) for part in np.array_split(live, 2)])
     np.testing.assert_allclose(np.exp(path), slow_capital(reference, live), rtol=1e-9)
@@ -81,8 +88,9 @@ def test_capital_is_that_of_its_slow_twin(numbers, count, random):
 
 
 @pytest.mark.parametrize("k", [1, 2, 3])
-def test_capital_is_a_martingale_over_all_orders_of_reference_and_stream(k):
-    """Exactly, without simulation: its mean over all orders of k + 4 numbers is the stake, at each time."""
+def test_capital_is_a_martingale_over_all_orders_of_reference_and_stream(k: int) -> None:
+    """Exactly, without simulation: its mean over all orders of k + 4 numbers is the stake, at each
+    time."""
     orders = [np.array(order, float) for order in itertools.permutations(range(k + 4))]
     paths = np.exp([Capital(summary(order[:k])).add(order[k:]) for order in orders])
     np.testing.assert_allclose(paths.mean(axis=0), 1, rtol=1e-12)
@@ -90,9 +98,10 @@ def test_capital_is_a_martingale_over_all_orders_of_reference_and_stream(k):
 
 
 @pytest.mark.parametrize("values", [3, 40])
-def test_capital_is_a_martingale_where_numbers_are_equal(values):
+def test_capital_is_a_martingale_where_numbers_are_equal(values: int) -> None:
     """Numbers of few values, parted at random: the mean capital over 4,000 draws is the stake."""
-    rng, ends = np.random.default_rng(0), []
+    rng = np.random.default_rng(0)
+    ends = []
     for _ in range(4000):
         numbers = rng.integers(0, values, 20).astype(float)
         short = summary(numbers[:10])
@@ -102,7 +111,7 @@ def test_capital_is_a_martingale_where_numbers_are_equal(values):
     assert abs(np.mean(ends) - 1) < 4 * np.std(ends) / np.sqrt(len(ends))
 
 
-def ties_of(numbers, short, rng):
+def ties_of(numbers: Any, short: Any, rng: np.random.Generator) -> Any:
     """Other random second numbers for the edges of a summary, in which every number is an edge."""
     return np.concatenate(
         [np.sort(rng.random((numbers == v).sum())) for v in np.unique(numbers)]
@@ -110,7 +119,9 @@ def ties_of(numbers, short, rng):
 
 
 @given(st.lists(st.integers(0, 30).map(lambda n: n / 7), max_size=300))
-def test_a_summary_holds_order_statistics_at_ranks_that_hang_on_the_number_only(values):
+def test_a_summary_holds_order_statistics_at_ranks_that_hang_on_the_number_only(
+    values: list,
+) -> None:
     short = summary(np.array(values))
     ranks = np.cumsum(short.counts).astype(int)
     assert short.values == tuple(np.sort(values)[ranks - 1].tolist())
@@ -119,10 +130,11 @@ def test_a_summary_holds_order_statistics_at_ranks_that_hang_on_the_number_only(
     assert pairs == sorted(set(pairs)) and (not values or (ranks[0], ranks[-1]) == (1, len(values)))
 
 
-def test_unchanged_streams_never_alarm_more_often_than_stated(point):
-    """A short run of the study in benchmarks/analysis.py: 300 draws of a reference of 500 and a stream of 3,000, asked
-    all the time, at a rate of 10% for the whole of it."""
-    rng, alarms = np.random.default_rng(0), 0
+def test_unchanged_streams_never_alarm_more_often_than_stated(point: Any) -> None:
+    """A short run of the study in benchmarks/analysis.py: 300 draws of a reference of 500 and a
+    stream of 3,000, asked all the time, at a rate of 10% for the whole of it."""
+    rng = np.random.default_rng(0)
+    alarms = 0
     for _ in range(300):
         first, second = rng.normal(size=(2, 3500))
         second = np.where(first < 0.3, first + second, np.nan)  # of those that pass on
@@ -132,7 +144,7 @@ def test_unchanged_streams_never_alarm_more_often_than_stated(point):
     assert alarms <= 47  # more with a probability of 1 in 1,000 at exactly 10%
 
 
-def test_a_shift_that_starts_late_is_seen():
+def test_a_shift_that_starts_late_is_seen() -> None:
     rng = np.random.default_rng(1)
     signal = DriftSignal([rng.normal(size=5000)])
     assert not signal.check([rng.normal(size=10_000)]).alarm
@@ -140,7 +152,7 @@ def test_a_shift_that_starts_late_is_seen():
 
 
 @pytest.mark.parametrize("change", [{"noise": 1.6}, {"scale": 0.7}])
-def test_changed_data_alarm(point, change):
+def test_changed_data_alarm(point: Any, change: dict) -> None:
     signal = DriftSignal(evaluate(store_of(2000, 1), point).stage_confidences, 0.001)
     report = signal.check(evaluate(store_of(500, 2, **change), point).stage_confidences)
     assert report.alarm
@@ -152,7 +164,7 @@ def test_changed_data_alarm(point, change):
     assert not unchanged.check(evaluate(store_of(500, 3), point).stage_confidences).alarm
 
 
-def test_the_same_samples_do_not_alarm_and_lie_in_the_middle(point):
+def test_the_same_samples_do_not_alarm_and_lie_in_the_middle(point: Any) -> None:
     store = store_of(500, 4)
     report = DriftSignal(evaluate(store, point).stage_confidences).check(
         evaluate(store, point).stage_confidences
@@ -161,7 +173,7 @@ def test_the_same_samples_do_not_alarm_and_lie_in_the_middle(point):
     np.testing.assert_allclose(report.tests["mean_rank"], 0.5, atol=0.01)
 
 
-def test_stages_that_nobody_reaches_say_nothing():
+def test_stages_that_nobody_reaches_say_nothing() -> None:
     signal = DriftSignal((np.linspace(0, 1, 100), np.empty(0)))
     report = signal.check([np.linspace(0, 1, 50), np.linspace(0, 1, 20)])
     assert report.tests["inputs"].tolist() == [50, 20] and report.tests["capital"][
@@ -178,12 +190,12 @@ def test_stages_that_nobody_reaches_say_nothing():
         ([np.array([0.5, np.nan]), np.ones(1)], "nan"),
     ],
 )
-def test_bad_windows_are_refused(live, message):
+def test_bad_windows_are_refused(live: list, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         DriftSignal((np.linspace(0, 1, 100), np.linspace(0, 0.5, 40))).check(live)
 
 
-def test_bad_references_are_refused():
+def test_bad_references_are_refused() -> None:
     with pytest.raises(ValueError, match="no sample"):
         DriftSignal((np.empty(0),))
     with pytest.raises(ValueError, match="between 0 and 1"):

@@ -1,6 +1,9 @@
-"""Certificates by few labels, of cost and in groups: what is promised is kept, and equals what all labels give."""
+"""Certificates by few labels, of cost and in groups: what is promised is kept, and equals what all
+labels give."""
 
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,12 +15,13 @@ from cascadelib import LogitStore, Point, ScoreTable, certify, to_label
 from cascadelib.analysis.certificate import candidates
 
 STORE = LogitStore("data/fashion-mnist/val").select(["mlp@28", "lenet@28", "resnet18_w16@28"])
-TUNE, CHECK = STORE.take(slice(0, 4000)), STORE.take(slice(4000, 7000))
+TUNE = STORE.take(slice(0, 4000))
+CHECK = STORE.take(slice(4000, 7000))
 FRONT = cl.search(TUNE, 2)
 TRUTH = dict(zip(CHECK.sample_ids.tolist(), CHECK.labels.tolist()))
 
 
-def without_labels(store, path=None):
+def without_labels(store: cl.LogitStore, path: Path = None) -> LogitStore:
     if path is None:
         logits = {name: store.output(name) for name in store.models.index}
         return LogitStore.from_arrays(
@@ -29,7 +33,7 @@ def without_labels(store, path=None):
     return LogitStore(path)
 
 
-def known(ids):
+def known(ids: Any) -> dict:
     return {sample: TRUTH[sample] for sample in ids}
 
 
@@ -37,21 +41,23 @@ def known(ids):
     "method", ["max_softmax", "max_softmax_mean_softmax", "entropy_most_confident_ts"]
 )
 @pytest.mark.parametrize("epsilon", [0.002, 0.01])
-def test_labels_of_disagreements_give_the_p_values_of_all_labels(method, epsilon, tmp_path):
-    front, unlabelled = cl.search(TUNE, 2, method), without_labels(CHECK, tmp_path / "new")
+def test_labels_of_disagreements_give_the_p_values_of_all_labels(
+    method: str, epsilon: float, tmp_path: Path
+) -> None:
+    front = cl.search(TUNE, 2, method)
+    unlabelled = without_labels(CHECK, tmp_path / "new")
     ids = to_label(unlabelled, front, epsilon=epsilon)
     assert 0 < len(ids) < len(CHECK) / 5 and len(set(ids)) == len(ids)
     assert ids.tolist() == to_label(CHECK, front, epsilon=epsilon).tolist()  # labels are not read
-    every, few = (
-        certify(CHECK, front, epsilon),
-        certify(unlabelled, front, epsilon, labels=known(ids)),
-    )
+    every = certify(CHECK, front, epsilon)
+    few = certify(unlabelled, front, epsilon, labels=known(ids))
     assert few.table.equals(every.table) and (few.table["unlabelled"] == 0).all()
     assert str(few) == str(every)
 
 
-def test_with_fewer_labels_less_is_certified_and_never_more():
-    unlabelled, ids = without_labels(CHECK), to_label(CHECK, FRONT, epsilon=0.02)
+def test_with_fewer_labels_less_is_certified_and_never_more() -> None:
+    unlabelled = without_labels(CHECK)
+    ids = to_label(CHECK, FRONT, epsilon=0.02)
     every, none = (certify(unlabelled, FRONT, 0.02, labels=known(part)).table for part in (ids, []))
     draw = certify(unlabelled, FRONT, 0.02, labels=known(ids[: len(ids) // 2]), drawn=True).table
     assert none.equals(certify(unlabelled, FRONT, 0.02).table)
@@ -79,12 +85,12 @@ def test_with_fewer_labels_less_is_certified_and_never_more():
         ({"budget": 1.0}, "budget=1.0, even where it was found"),
     ],
 )
-def test_refused(options, message):
+def test_refused(options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         certify(CHECK, FRONT, **({"epsilon": 0.01} | options))
 
 
-def test_a_draw_is_of_the_first_that_are_named():
+def test_a_draw_is_of_the_first_that_are_named() -> None:
     ids = to_label(CHECK, FRONT, epsilon=0.01)
     with pytest.raises(ValueError, match="not the first that to_label names"):
         certify(CHECK, FRONT, 0.01, labels=known(ids[1:9]), drawn=True)
@@ -96,11 +102,9 @@ def test_a_draw_is_of_the_first_that_are_named():
         to_label(CHECK, [FRONT.point(0)])
 
 
-def test_what_needs_labels_is_refused_by_name(tmp_path):
-    new, method = (
-        without_labels(CHECK, tmp_path / "new"),
-        cl.Method("max_softmax", temperature=True),
-    )
+def test_what_needs_labels_is_refused_by_name(tmp_path: Path) -> None:
+    new = without_labels(CHECK, tmp_path / "new")
+    method = cl.Method("max_softmax", temperature=True)
     assert new.labels is None and new.models["top1"].isna().all() and len(new.take([1, 2])) == 2
     new.verify()
     needing = [
@@ -123,13 +127,11 @@ def test_what_needs_labels_is_refused_by_name(tmp_path):
         LogitStore.create(tmp_path / "other", None)
 
 
-def test_both_risks_and_a_budget_alone():
+def test_both_risks_and_a_budget_alone() -> None:
     alone = certify(CHECK, FRONT, 0.02)
     budget = 1.5 * alone.point.cost
-    both, cost = (
-        certify(CHECK, FRONT, 0.02, budget=budget),
-        certify(without_labels(CHECK), FRONT, budget=budget),
-    )
+    both = certify(CHECK, FRONT, 0.02, budget=budget)
+    cost = certify(without_labels(CHECK), FRONT, budget=budget)
     assert both.point is not None and {"p_value", "cost_here", "lost"} <= set(both.table)
     assert all(
         point.cost <= budget and point in candidates(FRONT, both.reference, 0.02)
@@ -146,13 +148,14 @@ def test_both_risks_and_a_budget_alone():
     assert tight.point is None and "and costs at most" in str(tight)
 
 
-def test_groups_are_each_certified():
+def test_groups_are_each_certified() -> None:
     every = certify(CHECK, FRONT, 0.1, groups=CHECK.labels)
     named = certify(CHECK, FRONT, 0.1, groups=[f"class {c}" for c in CHECK.labels])
     assert every.table["p_value"].tolist() == named.table[
         "p_value"
     ].tolist() and "in each of 10 groups" in str(named)
-    point, worst = every.certified[0], []
+    point = every.certified[0]
+    worst = []
     for c in range(10):
         part = CHECK.take(CHECK.labels == c)
         worst.append(certify(part, [point], 0.1, reference=every.reference).table["p_value"][0])
@@ -169,19 +172,20 @@ def test_groups_are_each_certified():
     assert few.table["p_value"].tolist() == every.table["p_value"].tolist()
 
 
-def table_of(costs=(1.0, 8.0), **options):
+def table_of(costs: tuple[float, ...] = (1.0, 8.0), **options: Any) -> tuple:
     """300 samples on which the cascade at threshold t passes t of them on."""
-    sure = np.stack([np.arange(300.0), np.zeros(300)])
+    confidence = np.stack([np.arange(300.0), np.zeros(300)])
     points = [
         Point(("s", "l"), (t,), (1 - t / 300, t / 300), 0.9, 2.0, 1.0, cost_kind="cost")
         for t in (20, 24, 27, 29, 31, 33, 36, 40)
     ]
-    return ScoreTable(np.ones((2, 300), bool), sure, costs, ("s", "l"), **options), points
+    return ScoreTable(np.ones((2, 300), bool), confidence, costs, ("s", "l"), **options), points
 
 
-def test_p_values_and_what_is_selected_equal_those_of_mapie():
-    """Numbers of mapie 1.6.0, risk_control ltt_procedure(passed / 300, 0.15, 0.1, 300, binary=True), computed with
-    ("bonferroni_holm") and ("fixed_sequence"), which select the first six and the first seven."""
+def test_p_values_and_what_is_selected_equal_those_of_mapie() -> None:
+    """Numbers of mapie 1.6.0, risk_control ltt_procedure(passed / 300, 0.15, 0.1, 300,
+    binary=True), computed with ("bonferroni_holm") and ("fixed_sequence"), which select the first
+    six and the first seven."""
     theirs = [
         7.064318180056557e-06,
         1.8679935515825255e-04,
@@ -210,21 +214,23 @@ def test_p_values_and_what_is_selected_equal_those_of_mapie():
 IN_TWO = Point(("s", "l"), (0.5,), (0.5, 0.5), 0.9, 5.0, 1.0, cost_kind="cost")
 
 
-def drawn_world(rng, k, loss=0.02):
-    """Predictions of three classes; the cascade IN_TWO truly loses so much, and costs 5 in the mean."""
+def drawn_world(rng: np.random.Generator, k: int, loss: float = 0.02) -> ScoreTable:
+    """Predictions of three classes; the cascade IN_TWO truly loses so much, and costs 5 in the
+    mean."""
     parts = {"right": 0.9 - 2 * loss - 0.04, "wrong": 0.1, "lost": 2 * loss + 0.02, "gained": 0.02}
     kind = rng.choice(4, k, p=list(parts.values()))
-    label, sure = rng.integers(0, 3, k), np.stack([rng.random(k), np.zeros(k)])
+    label = rng.integers(0, 3, k)
+    confidence = np.stack([rng.random(k), np.zeros(k)])
     large = np.where(np.isin(kind, (0, 2)), label, (label + 1) % 3)
     small = np.where(kind == 2, (label + 2) % 3, np.where(kind == 3, label, large))
     neither = (kind == 1) & (rng.random(k) < 0.3)
     small = np.where(neither, (label + 2) % 3, small)
     return ScoreTable(
-        None, sure, [1.0, 8.0], ("s", "l"), predictions=np.stack([small, large]), labels=label
+        None, confidence, [1.0, 8.0], ("s", "l"), predictions=np.stack([small, large]), labels=label
     )
 
 
-def labels_of(table, ids):
+def labels_of(table: Any, ids: Any) -> dict:
     return {sample: table.labels[int(sample)] for sample in ids}
 
 
@@ -239,9 +245,12 @@ WAYS = {
 
 @pytest.mark.parametrize("k", [500, 2000])
 @pytest.mark.parametrize("way", WAYS)
-def test_a_loss_of_epsilon_is_certified_as_rarely_as_stated(way, k):
-    """A short run of the study in benchmarks/analysis.py: 150 draws at δ = 0.2, at a loss of exactly ε."""
-    rng, draws, delta = np.random.default_rng([k, *map(ord, way)]), 150, 0.2
+def test_a_loss_of_epsilon_is_certified_as_rarely_as_stated(way: Any, k: int) -> None:
+    """A short run of the study in benchmarks/analysis.py: 150 draws at δ = 0.2, at a loss of
+    exactly ε."""
+    rng = np.random.default_rng([k, *map(ord, way)])
+    draws = 150
+    delta = 0.2
     tables = [drawn_world(rng, k) for _ in range(draws)]
     found = [
         certify(t, IN_TWO, 0.02, delta, "l", **WAYS[way](t, 0.02)).point is not None for t in tables
@@ -254,8 +263,10 @@ def test_a_loss_of_epsilon_is_certified_as_rarely_as_stated(way, k):
     assert way == "no labels" or np.mean(easier) > 0.5
 
 
-def test_a_cost_at_its_budget_is_certified_as_rarely_as_stated():
-    rng, draws, delta = np.random.default_rng(0), 300, 0.2
+def test_a_cost_at_its_budget_is_certified_as_rarely_as_stated() -> None:
+    rng = np.random.default_rng(0)
+    draws = 300
+    delta = 0.2
     found = [
         certify(drawn_world(rng, 500), IN_TWO, 0.3, delta, "l", budget=5.0).point
         for _ in range(draws)
@@ -263,7 +274,7 @@ def test_a_cost_at_its_budget_is_certified_as_rarely_as_stated():
     assert 0 < sum(point is not None for point in found) <= binom.ppf(0.999, draws, delta)
 
 
-def test_f1_is_certified_by_its_own_test():
+def test_f1_is_certified_by_its_own_test() -> None:
     rng = np.random.default_rng(0)
     halves = [drawn_world(rng, 6000, 0.01) for _ in range(2)]
     two = [
@@ -278,30 +289,33 @@ def test_f1_is_certified_by_its_own_test():
     point = replace(IN_TWO, score="f1")
     found = certify(two[0], point, 0.1, reference="l")
     assert found.point is point and "at most 10.00% of F1" in str(found)
-    right, correct = (evaluate_f1(two[0], names) for names in (("l",), ("s", "l")))
-    assert found.table["accuracy_loss"][0] == pytest.approx(right - correct)
+    hits, correct = (evaluate_f1(two[0], names) for names in (("l",), ("s", "l")))
+    assert found.table["accuracy_loss"][0] == pytest.approx(hits - correct)
     assert certify(two[0], point, 0.001, reference="l").point is None
     with pytest.raises(ValueError, match="only top-1"):
         certify(two[1], point, 0.1, reference="l", labels={})
 
 
-def evaluate_f1(table, names):
+def evaluate_f1(table: Any, names: Any) -> Any:
     point = Point(
         names, (0.5,) * (len(names) - 1), (1.0,), 0.9, 5.0, 1.0, score="f1", cost_kind="cost"
     )
     return cl.evaluate(table, point).accuracy
 
 
-def test_a_label_that_is_not_known_yet_is_a_missing_one_and_one_that_nobody_predicts_is_refused():
-    """None and nan lost no case: as labels that nobody predicts they would say that nobody loses."""
+def test_a_label_that_is_not_known_yet_is_a_missing_one_and_one_that_nobody_predicts_is_refused() -> (
+    None
+):
+    """None and nan lost no case: as labels that nobody predicts they would say that nobody
+    loses."""
     rng = np.random.default_rng(0)
     truth = rng.integers(0, 2, 1200)
     said = np.where(rng.random((2, 1200)) < [[0.8], [0.97]], truth, 1 - truth)
-    sure = np.where(said == truth, 0.9, 0.6) - 0.1 * rng.random((2, 1200))
+    confidence = np.where(said == truth, 0.9, 0.6) - 0.1 * rng.random((2, 1200))
     names = ["small", "large"]
-    whole = ScoreTable(said == truth, sure, [1, 9], names, predictions=said, labels=truth)
+    whole = ScoreTable(said == truth, confidence, [1, 9], names, predictions=said, labels=truth)
     chosen = whole.take(slice(600, None))
-    table = ScoreTable(None, sure[:, :600], [1, 9], names, predictions=said[:, :600])
+    table = ScoreTable(None, confidence[:, :600], [1, 9], names, predictions=said[:, :600])
     front = cl.search(chosen, 2)
     ids = to_label(table, front)
     labels = {i: int(truth[int(i)]) for i in ids}
@@ -318,7 +332,7 @@ def test_a_label_that_is_not_known_yet_is_a_missing_one_and_one_that_nobody_pred
 
 
 @pytest.mark.parametrize("missing", [None, np.nan])
-def test_a_sample_without_a_group_is_refused(missing):
+def test_a_sample_without_a_group_is_refused(missing: Any) -> None:
     """It would be in none of the groups, and no promise would hold for it."""
     groups = np.array(["even", "odd"] * (len(CHECK) // 2), object)
     groups[7] = missing
@@ -330,7 +344,7 @@ def test_a_sample_without_a_group_is_refused(missing):
         certify(CHECK, FRONT, 0.05, groups=numbers)
 
 
-def text_case():
+def text_case() -> tuple:
     """(a point, an unlabelled table, ids to label) of two models that answer in words."""
     rng = np.random.default_rng(0)
     said = np.array(["yes", "no"])[rng.integers(0, 2, (2, 400))]
@@ -341,7 +355,7 @@ def text_case():
     return point, unlabelled, to_label(unlabelled, point, "b").tolist()
 
 
-def test_a_label_that_no_model_predicts_says_that_neither_is_correct():
+def test_a_label_that_no_model_predicts_says_that_neither_is_correct() -> None:
     point, unlabelled, ids = text_case()
     labels = {sample: "maybe" if i % 3 == 0 else "yes" for i, sample in enumerate(ids)}
     row = certify(unlabelled, [point], 0.2, reference="b", labels=labels, drawn=True).table.iloc[0]
@@ -353,7 +367,7 @@ def test_a_label_that_no_model_predicts_says_that_neither_is_correct():
 
 
 @pytest.mark.parametrize("spelling", ["Yes", "no ", "other"])
-def test_labels_in_another_spelling_are_refused_where_they_are_drawn_too(spelling):
+def test_labels_in_another_spelling_are_refused_where_they_are_drawn_too(spelling: str) -> None:
     point, unlabelled, ids = text_case()
     some = dict.fromkeys(ids, "yes") | {ids[0]: spelling}
     for labels in (dict.fromkeys(ids, spelling), *([some] if spelling != "other" else [])):

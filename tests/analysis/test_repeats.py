@@ -1,9 +1,10 @@
-"""Samples that are repeated, or were seen, are refused, by id or by content; what chance makes equal in coarse tables
-is not."""
+"""Samples that are repeated, or were seen, are refused, by id or by content; what chance makes
+equal in coarse tables is not."""
 
 import copy
 import pickle
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,20 +22,21 @@ from cascadelib.analysis.repeats import (
 STORE = LogitStore("data/fashion-mnist/val").select(["mlp@28", "lenet@28", "resnet18_w16@28"])
 
 
-def drawn(k, seed, digits=None, models=2):
-    """(correct bool [M, k], confidence [M, k]) of models with a common ease, rounded to some digits."""
+def drawn(k: int, seed: int, digits: Any = None, models: int = 2) -> tuple:
+    """(correct bool [M, k], confidence [M, k]) of models with a common ease, rounded to some
+    digits."""
     rng = np.random.default_rng(seed)
     margin = np.arange(1, models + 1)[:, None] + rng.normal(size=k) + rng.normal(size=(models, k))
     confidence = 1 / (1 + np.exp(-np.abs(margin + rng.normal(size=(models, k)))))
     return margin > 0, confidence if digits is None else np.round(confidence, digits)
 
 
-def table(correct, confidence, rows=slice(None)):
+def table(correct: np.ndarray, confidence: np.ndarray, rows: Any = slice(None)) -> ScoreTable:
     names = ["a", "b", "c"][: len(correct)]
     return ScoreTable(correct[:, rows], confidence[:, rows], np.arange(1, len(names) + 1), names)
 
 
-def refused(store):
+def refused(store: LogitStore) -> bool:
     try:
         refuse_equal_rows(store, list(store.models.index))
     except ValueError as error:
@@ -53,7 +55,7 @@ COPIES = {
 
 
 @pytest.mark.parametrize("case", COPIES)
-def test_repeats_under_other_ids_are_refused(case):
+def test_repeats_under_other_ids_are_refused(case: Any) -> None:
     rows = COPIES[case]
     for seed in range(20):
         assert refused(table(*drawn(1000, seed), rows))
@@ -63,8 +65,9 @@ def test_repeats_under_other_ids_are_refused(case):
 
 
 @pytest.mark.parametrize("digits", [1, 2, 3, 4, None])
-def test_what_rounding_makes_equal_is_not_refused(digits):
-    """Also where the second model has the first one's confidence, a constant one, or all are certain."""
+def test_what_rounding_makes_equal_is_not_refused(digits: int | None) -> None:
+    """Also where the second model has the first one's confidence, a constant one, or all are
+    certain."""
     for seed in range(60):
         correct, confidence = drawn(2000, seed, digits)
         same = np.stack([confidence[0], confidence[0]])
@@ -75,8 +78,9 @@ def test_what_rounding_makes_equal_is_not_refused(digits):
 
 
 @pytest.mark.parametrize("values", [128, 16, 5])
-def test_few_values_are_not_refused(values):
-    """Probabilities of a language model that rounds, shares of five answers, with labels 0 and 1."""
+def test_few_values_are_not_refused(values: int) -> None:
+    """Probabilities of a language model that rounds, shares of five answers, with labels 0 and
+    1."""
     for seed in range(60):
         rng = np.random.default_rng(seed)
         levels = np.sort(rng.beta(0.4, 0.4, values))
@@ -89,14 +93,14 @@ def test_few_values_are_not_refused(values):
 
 
 @pytest.mark.parametrize("folder", ["fashion-mnist/val", "reviews/val", "reviews/tweets"])
-def test_bundled_stores_are_not_refused(folder):
+def test_bundled_stores_are_not_refused(folder: str) -> None:
     """Of the tweets 30 of 2,000 are there twice, as their source has them."""
     store = LogitStore(f"data/{folder}")
     for part in (store, store.take(slice(0, None, 2))):
         assert not refused(part.select(list(store.models.index)[:4]))
 
 
-def test_a_poisson_variable_is_a_multiple_of_a_prime_half_of_the_time_at_most():
+def test_a_poisson_variable_is_a_multiple_of_a_prime_half_of_the_time_at_most() -> None:
     """The bound behind :func:`copied_whole`, for means from 0.0001 to 3,000."""
     for mean in np.geomspace(1e-4, 3000, 300):
         counts = np.arange(1, int(mean + 12 * np.sqrt(mean)) + 60)
@@ -105,7 +109,7 @@ def test_a_poisson_variable_is_a_multiple_of_a_prime_half_of_the_time_at_most():
             assert chances[counts % prime == 0].sum() <= 0.5 + 1e-9
 
 
-def test_independent_draws_from_any_number_of_values_are_no_copies():
+def test_independent_draws_from_any_number_of_values_are_no_copies() -> None:
     for seed in range(300):
         rng = np.random.default_rng(seed)
         values = int(rng.integers(1, 400))
@@ -114,7 +118,7 @@ def test_independent_draws_from_any_number_of_values_are_no_copies():
         assert not copied_whole(rows)
 
 
-def test_numbers_of_rows():
+def test_numbers_of_rows() -> None:
     numbers = numbered([np.array([1.5, -np.inf, 1.5, 1.5]), np.array(["x", "x", "y", "x"])])
     assert numbers[0] == numbers[3] and len(set(numbers.tolist())) == 3
 
@@ -123,7 +127,7 @@ POINT = Point(("a", "b"), (0.9,), (0.5, 0.5), 0.9, 2.0, 1.0, cost_kind="cost")
 
 
 @pytest.mark.parametrize("ids", [None, np.arange(1000)])
-def test_certify_refuses_a_sample_that_is_there_twice(ids):
+def test_certify_refuses_a_sample_that_is_there_twice(ids: Any) -> None:
     correct, confidence = drawn(1000, 0)
     predictions = correct.astype(int)
     whole = ScoreTable(correct, confidence, [1, 3], ["a", "b"], ids, predictions)
@@ -134,8 +138,9 @@ def test_certify_refuses_a_sample_that_is_there_twice(ids):
             ask()
 
 
-def test_a_promise_by_repeats_is_never_given():
-    """40 rows, 25 times, of a cascade that loses exactly what is promised: 61 of 200 were certified, at δ = 5%."""
+def test_a_promise_by_repeats_is_never_given() -> None:
+    """40 rows, 25 times, of a cascade that loses exactly what is promised: 61 of 200 were
+    certified, at δ = 5%."""
     for seed in range(40):
         correct, confidence = drawn(40, seed)
         repeated = table(correct, confidence, np.tile(np.arange(40), 25))
@@ -143,7 +148,7 @@ def test_a_promise_by_repeats_is_never_given():
             certify(repeated, POINT, 0.05, reference="b")
 
 
-def test_equal_counts_of_two_poisson_variables_are_as_rare_as_the_bound_says():
+def test_equal_counts_of_two_poisson_variables_are_as_rare_as_the_bound_says() -> None:
     """Behind :func:`equal_contents`, given their sum, whatever the two means are: enumerated."""
     for first in (0.01, 0.3, 1, 4, 30):
         for second in (0.01, 0.3, 1, 4, 30):
@@ -153,7 +158,7 @@ def test_equal_counts_of_two_poisson_variables_are_as_rare_as_the_bound_says():
                 assert joint[n] / joint.sum() <= binom.pmf(n, 2 * n, 0.5) + 1e-12
 
 
-def equal_slowly(seen, here, level):
+def equal_slowly(seen: Any, here: Any, level: Any) -> Any:
     """The same, by counting one value after another, with all tails summed."""
     values = sorted(set(seen) | set(here))
     pairs = [(seen.count(value), here.count(value)) for value in values]
@@ -167,7 +172,7 @@ def equal_slowly(seen, here, level):
     return equal if equal >= chance * len(sums) + 1 and tail <= level * at_sums else 0
 
 
-def test_equal_contents_equals_a_loop():
+def test_equal_contents_equals_a_loop() -> None:
     rng = np.random.default_rng(0)
     found = 0
     for values in (10, 60, 1000, 10**9):
@@ -181,8 +186,9 @@ def test_equal_contents_equals_a_loop():
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_independent_draws_are_not_taken_for_the_same(seed):
-    """From any number of values, one split larger than the other, and of two sources: level by level."""
+def test_independent_draws_are_not_taken_for_the_same(seed: int) -> None:
+    """From any number of values, one split larger than the other, and of two sources: level by
+    level."""
     rng = np.random.default_rng(seed)
     wrong = np.zeros(3)
     levels = np.array([1e-6, 1e-2, 1.0])
@@ -206,7 +212,7 @@ COARSE = {
 }
 
 
-def coarse_table(case, seed, k=1500):
+def coarse_table(case: Any, seed: int, k: int = 1500) -> ScoreTable:
     rng = np.random.default_rng(seed)
     confidence, classes = COARSE[case](rng, k)
     said = rng.integers(0, classes, (2, k))
@@ -215,9 +221,10 @@ def coarse_table(case, seed, k=1500):
 
 
 @pytest.mark.parametrize("case", COARSE)
-def test_coarse_tables_that_are_independent_pass_and_the_same_one_does_not(case):
+def test_coarse_tables_that_are_independent_pass_and_the_same_one_does_not(case: Any) -> None:
     for seed in range(30):
-        seen, here = coarse_table(case, seed), coarse_table(case, 1000 + seed, 900)
+        seen = coarse_table(case, seed)
+        here = coarse_table(case, 1000 + seed, 900)
         assert samples_seen([seen.origin], here.origin, "ab") is None
     if case != "binary":  # four different rows tell nothing
         assert samples_seen([seen.origin], coarse_table(case, seed).origin, "ab") > 0
@@ -227,7 +234,9 @@ def test_coarse_tables_that_are_independent_pass_and_the_same_one_does_not(case)
         assert samples_seen([seen.origin], again.origin, "ab") > 300
 
 
-def renamed(store, rows=slice(None), models=None, prefix="new"):
+def renamed(
+    store: LogitStore, rows: Any = slice(None), models: Any = None, prefix: str = "new"
+) -> LogitStore:
     """Some samples of a LogitStore under new ids (prefix "": none)."""
     part = store.take(rows)
     logits = {name: part.logits(name) for name in models or part.models.index}
@@ -237,8 +246,9 @@ def renamed(store, rows=slice(None), models=None, prefix="new"):
 
 
 @pytest.mark.parametrize("folder", ["fashion-mnist/val", "reviews/val", "reviews/tweets"])
-def test_the_bundled_splits_under_new_ids(folder):
-    """Whole and in part they are recognised, under models that both stores have; their two halves are not."""
+def test_the_bundled_splits_under_new_ids(folder: str) -> None:
+    """Whole and in part they are recognised, under models that both stores have; their two halves
+    are not."""
     store = LogitStore(f"data/{folder}")
     names = list(store.models.index)[:3]
     store = store.select(names)
@@ -247,18 +257,21 @@ def test_the_bundled_splits_under_new_ids(folder):
         again = renamed(store, rows, names[:2], prefix)
         assert samples_seen(seen, again.origin, names) >= 0.95 * len(again)
     order = np.random.default_rng(0).permutation(len(store))
-    first, second = order[: len(store) // 2], order[len(store) // 2 :]
+    first = order[: len(store) // 2]
+    second = order[len(store) // 2 :]
     assert samples_seen([store.take(first).origin], renamed(store, second).origin, names) == 0
     other = renamed(store, slice(None), names)
     other = LogitStore.from_arrays(other.labels, {"else": other.logits(names[0])}, macs={"else": 1})
     assert samples_seen(seen, other.origin, names) is None
 
 
-TUNE, CHECK = renamed(STORE, slice(0, 2000)), renamed(STORE, slice(2000, 4000), prefix="check")
+TUNE = renamed(STORE, slice(0, 2000))
+CHECK = renamed(STORE, slice(2000, 4000), prefix="check")
 
 
-def test_one_point_under_new_ids_is_refused_where_it_was_found():
-    """Also part of those samples, after a copy, and where only the confidences were fitted on them."""
+def test_one_point_under_new_ids_is_refused_where_it_was_found() -> None:
+    """Also part of those samples, after a copy, and where only the confidences were fitted on
+    them."""
     point = search(TUNE, 2).point(-1)
     fitted = Method(temperature=True).fit(CHECK)
     late = search(TUNE, 2, fitted).point(-1)
@@ -280,8 +293,9 @@ def test_one_point_under_new_ids_is_refused_where_it_was_found():
     assert certify(TUNE, replace(point, found_on=None), 0.05, reference="resnet18_w16@28")
 
 
-def test_contents_of_a_table_are_those_of_its_answers():
-    """Not of labels, which may not be there yet, nor of whether float32 or float64 holds a confidence."""
+def test_contents_of_a_table_are_those_of_its_answers() -> None:
+    """Not of labels, which may not be there yet, nor of whether float32 or float64 holds a
+    confidence."""
     table = coarse_table("continuous", 0)
     single = table.confidence.astype(np.float32)
     unlabelled = ScoreTable(None, single, [1, 5], "ab", predictions=table.predictions)

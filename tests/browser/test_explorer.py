@@ -6,7 +6,9 @@ import json
 import re
 import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -44,7 +46,7 @@ GIVEN = "exec(open('stores.py').read())\nx = cl.explore(store, other, front=cl.s
 
 
 @pytest.fixture(scope="module")
-def server(browser, tmp_path_factory):
+def server(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     folder = tmp_path_factory.mktemp("served")
     (folder / "stores.py").write_text(STORES)
     for name in ("lab", "notebook", "voila"):
@@ -55,19 +57,19 @@ def server(browser, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def stores():
+def stores() -> Any:
     namespace = {}
     exec(STORES, namespace)
     return namespace
 
 
-def complaints(log):
+def complaints(log: Any) -> Any:
     """What the server's log complained of; what a page says is for `tests/conftest.py`."""
     return re.findall(r"Traceback[\s\S]{0,2000}|Exception.*", log.read_text())
 
 
 @pytest.fixture(scope="module")
-def lab(browser, server):
+def lab(browser: Any, server: Any) -> Iterator[Any]:
     """A page 1,280 pixels wide with the explorer in JupyterLab; the tests go on from where the last
     one left it."""
     page = browser.new_page(viewport={"width": 1280, "height": 1600})
@@ -76,7 +78,7 @@ def lab(browser, server):
     page.close()
 
 
-def exported(page, stores):
+def exported(page: Any, stores: Any) -> tuple:
     """(point, whether accuracy and cost on screen are cl.evaluate's for it): the point exported as
     Python."""
     namespace = {"store": stores["store"]}
@@ -90,13 +92,13 @@ def exported(page, stores):
     return point, agree
 
 
-def assert_agrees(page, stores):
+def assert_agrees(page: Any, stores: Any) -> Any:
     """Once the hand rests: what is on screen is what is exported and what cl.evaluate says; returns
     the point."""
     page.wait_for_timeout(300)
     end = time.monotonic() + 30
     while True:
-        (point, agree) = exported(page, stores)
+        point, agree = exported(page, stores)
         text = page.locator("table.cascadelib-numbers").inner_text()
         page.wait_for_timeout(300)
         if agree and text == page.locator("table.cascadelib-numbers").inner_text():
@@ -104,11 +106,11 @@ def assert_agrees(page, stores):
         assert time.monotonic() < end, f"{point} is exported beside\n{text}"
 
 
-def threshold_box(page):
+def threshold_box(page: Any) -> Any:
     return page.locator(".widget-text:visible input").nth(3)
 
 
-def test_mouse_keyboard_and_numbers(lab, stores):
+def test_mouse_keyboard_and_numbers(lab: Any, stores: Any) -> None:
     assert_agrees(lab, stores)
     for to in (0.6, 0.05):
         changes(lab, lambda to=to: drag(lab, 0, to))
@@ -126,7 +128,7 @@ def test_mouse_keyboard_and_numbers(lab, stores):
     assert assert_agrees(lab, stores).thresholds == (np.inf,)
 
 
-def test_typed_threshold_is_the_one_that_counts(lab, stores):
+def test_typed_threshold_is_the_one_that_counts(lab: Any, stores: Any) -> None:
     field = threshold_box(lab)
     assert field.input_value() == "never"
     field.fill("0.7")
@@ -143,7 +145,7 @@ def test_typed_threshold_is_the_one_that_counts(lab, stores):
     )
 
 
-def test_models_goals_and_undo(lab, stores):
+def test_models_goals_and_undo(lab: Any, stores: Any) -> None:
     before = assert_agrees(lab, stores)
     cascade = lab.locator(".widget-dropdown:visible select")
     changes(lab, lambda: cascade.nth(3).select_option(index=1), "cost")
@@ -175,7 +177,7 @@ def test_models_goals_and_undo(lab, stores):
     assert_agrees(lab, stores)
 
 
-def test_a_click_on_the_front_loads_its_cascade(lab, stores):
+def test_a_click_on_the_front_loads_its_cascade(lab: Any, stores: Any) -> None:
     front = cl.search(stores["store"], 3)
     at = lab.evaluate("""() => {
         const plot = document.querySelector(".js-plotly-plot"), box = plot.getBoundingClientRect();
@@ -195,7 +197,7 @@ def test_a_click_on_the_front_loads_its_cascade(lab, stores):
     assert (point.models, point.thresholds) == (expected.models, expected.thresholds)
 
 
-def test_rapid_dragging_loses_no_last_move(lab, stores):
+def test_rapid_dragging_loses_no_last_move(lab: Any, stores: Any) -> None:
     drag(lab, 0, *np.random.default_rng(0).random(150).tolist(), 0.37, steps=1)
     lab.wait_for_timeout(300)
     last = float(slider(lab, 0).input_value()) / 10  # the slider counts in 0.1%
@@ -208,7 +210,7 @@ def test_rapid_dragging_loses_no_last_move(lab, stores):
     assert_agrees(lab, stores)
 
 
-def test_json_is_what_cascade_load_reads(lab, stores):
+def test_json_is_what_cascade_load_reads(lab: Any, stores: Any) -> None:
     point = assert_agrees(lab, stores)
     lab.get_by_role("tab", name="JSON").click()
     text = lab.locator("textarea:visible").input_value()
@@ -228,7 +230,7 @@ def test_json_is_what_cascade_load_reads(lab, stores):
     lab.get_by_role("tab", name="Python").click()
 
 
-def test_a_screen_reader_hears_names_and_values(lab, stores):
+def test_a_screen_reader_hears_names_and_values(lab: Any, stores: Any) -> None:
     for position, kind in enumerate(("share sent on", "threshold")):
         name = slider(lab, position).get_attribute("aria-label")
         assert name == f"stage 1, {assert_agrees(lab, stores).models[0]}: {kind}"
@@ -240,7 +242,7 @@ def test_a_screen_reader_hears_names_and_values(lab, stores):
     assert float(said[1]) == pytest.approx(point.thresholds[0], abs=1e-3)
 
 
-def test_enter_in_a_box_acts(lab, stores):
+def test_enter_in_a_box_acts(lab: Any, stores: Any) -> None:
     for example, text, goal in (
         ("e.g. 11M", "2M", {"budget": 2e6}),
         ("e.g. 94.2%", "70%", {"accuracy": 0.7}),
@@ -253,7 +255,9 @@ def test_enter_in_a_box_acts(lab, stores):
         assert (point.models, point.thresholds) == (expected.models, expected.thresholds)
 
 
-def test_another_number_of_models_keeps_the_goal_and_says_what_it_adds(lab, stores):
+def test_another_number_of_models_keeps_the_goal_and_says_what_it_adds(
+    lab: Any, stores: Any
+) -> None:
     lab.get_by_role("button", name="match the best single model").click()
     for n in (2, 4):
         expected = cl.pick(cl.search(stores["store"], n), "match_best")
@@ -273,7 +277,7 @@ def test_another_number_of_models_keeps_the_goal_and_says_what_it_adds(lab, stor
     )
 
 
-def test_the_state_to_paste_is_what_is_on_screen(lab, stores):
+def test_the_state_to_paste_is_what_is_on_screen(lab: Any, stores: Any) -> None:
     point = assert_agrees(lab, stores)
     lab.get_by_role("tab", name="state").click()
     state = lab.locator("textarea:visible").input_value()
@@ -286,7 +290,7 @@ def test_the_state_to_paste_is_what_is_on_screen(lab, stores):
     )
 
 
-def test_it_says_when_its_kernel_is_gone(lab, server):
+def test_it_says_when_its_kernel_is_gone(lab: Any, server: Any) -> None:
     assert complaints(server[1]) == []
     gone = "() => getComputedStyle(document.querySelector('.cascadelib-alive'), '::before').content"
     assert "Not alive" not in lab.evaluate(gone)
@@ -296,7 +300,7 @@ def test_it_says_when_its_kernel_is_gone(lab, server):
     lab.wait_for_function(f"() => ({gone})().includes('Not alive any more')", timeout=PATIENCE)
 
 
-def test_opening_a_notebook_does_not_change_it(browser, tmp_path):
+def test_opening_a_notebook_does_not_change_it(browser: Any, tmp_path: Path) -> None:
     """By `make lab`; neither its tab nor, once it is saved, its text."""
     source = ROOT / "notebooks" / "01_extraction.ipynb"
     path = Path(shutil.copy(source, tmp_path))
@@ -319,7 +323,7 @@ def test_opening_a_notebook_does_not_change_it(browser, tmp_path):
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-def test_the_page_of_make_app(browser, tmp_path, width):
+def test_the_page_of_make_app(browser: Any, tmp_path: Path, width: int) -> None:
     """Pick, drag, goals, export, as somebody does who opens it, on a screen and on a phone."""
     folder = ROOT / "data" / "fashion-mnist"
     stores = {
@@ -355,7 +359,7 @@ def test_the_page_of_make_app(browser, tmp_path, width):
     assert complaints(served.log) == []
 
 
-def test_a_given_front_and_other_numbers_of_models(browser, server, stores):
+def test_a_given_front_and_other_numbers_of_models(browser: Any, server: Any, stores: Any) -> None:
     late = pytest.importorskip("playwright.sync_api").TimeoutError
     page = browser.new_page(viewport={"width": 1280, "height": 1600})
     run_cell(page, f"{server[0]}/doc/tree/given.ipynb")
@@ -401,7 +405,7 @@ def test_a_given_front_and_other_numbers_of_models(browser, server, stores):
 
 
 @pytest.mark.parametrize("front_end", ["notebooks/notebook.ipynb", "voila/render/voila.ipynb"])
-def test_notebook_7_and_voila(browser, server, stores, front_end):
+def test_notebook_7_and_voila(browser: Any, server: Any, stores: Any, front_end: str) -> None:
     page = browser.new_page(viewport={"width": 1280, "height": 1600})
     if "voila" in front_end:
         page.goto(f"{server[0]}/{front_end}", timeout=PATIENCE)

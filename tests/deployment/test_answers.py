@@ -7,6 +7,8 @@ import threading
 import time
 import warnings
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,7 +32,7 @@ ENDS = st.sampled_from([-math.inf, 0.0, 0.25, 0.5, math.inf])
 
 
 @st.composite
-def cascades(draw):
+def cascades(draw: Any) -> tuple:
     """(table, Point of one to four of its models): confidences with ties, thresholds at ties and at
     both ends; correctness boolean or graded, one price per model or one per query."""
     n = draw(st.integers(1, 4))
@@ -49,11 +51,11 @@ def cascades(draw):
     return table, point
 
 
-def call_of(table, model, seen=None):
+def call_of(table: Any, model: Any, seen: Any = None) -> Any:
     """A function that asks a model of a table about samples, by their rows: it predicts
     (model, row)."""
 
-    def call(rows):
+    def call(rows: Any) -> tuple:
         if seen is not None:
             seen.append((model, tuple(rows)))
         return [(model, row) for row in rows], table.confidence[model, rows]
@@ -61,8 +63,8 @@ def call_of(table, model, seen=None):
     return call
 
 
-def awaited(call):
-    async def later(rows):
+def awaited(call: Any) -> Any:
+    async def later(rows: Any) -> Any:
         await asyncio.sleep(0)
         return call(rows)
 
@@ -71,7 +73,7 @@ def awaited(call):
 
 @settings(deadline=None)
 @given(cascades(), st.booleans())
-def test_decides_as_the_evaluator(cascade, last):
+def test_decides_as_the_evaluator(cascade: Any, last: bool) -> None:
     table, point = cascade
     policy = Policy.from_point(point)
     expected = evaluate(table, point)
@@ -95,7 +97,9 @@ def test_decides_as_the_evaluator(cascade, last):
 
 @settings(deadline=None, max_examples=40)
 @given(cascades(), st.integers(1, 5), st.integers(1, 4), st.booleans())
-def test_runs_as_the_evaluator(cascade, batch_size, concurrency, named):
+def test_runs_as_the_evaluator(
+    cascade: Any, batch_size: int, concurrency: int, named: bool
+) -> None:
     table, point = cascade
     policy = Policy.from_point(point)
     expected = evaluate(table, point)
@@ -128,7 +132,7 @@ def test_runs_as_the_evaluator(cascade, batch_size, concurrency, named):
 @settings(deadline=None, max_examples=40)
 @given(cascades(), st.sets(st.integers(0, 3)))
 @pytest.mark.filterwarnings("ignore:.*failed for:RuntimeWarning")
-def test_a_model_that_fails_is_as_one_at_which_nobody_leaves(cascade, failing):
+def test_a_model_that_fails_is_as_one_at_which_nobody_leaves(cascade: Any, failing: Any) -> None:
     table, point = cascade
     thresholds = [math.inf if i in failing else t for i, t in enumerate(point.thresholds)]
     calls = [fails if i in failing else call_of(table, i) for i in range(len(table.names))]
@@ -143,7 +147,7 @@ def test_a_model_that_fails_is_as_one_at_which_nobody_leaves(cascade, failing):
     ]
 
 
-def table_of(k=300, seed=0, models=3):
+def table_of(k: int = 300, seed: int = 0, models: int = 3) -> ScoreTable:
     rng = np.random.default_rng(seed)
     correct = rng.random((models, k)) < np.linspace(0.7, 0.95, models)[:, None]
     confidence = np.where(correct, 0.5, 0.2) + 0.4 * rng.random(correct.shape)
@@ -158,11 +162,11 @@ STAGES = evaluate(TABLE, POINT).exit_stage
 CALLS = [call_of(TABLE, model) for model in range(3)]
 
 
-def fails(rows):
+def fails(rows: Any) -> None:
     raise ConnectionError(f"no answer for {len(rows)}")
 
 
-def test_inputs_of_a_model_that_fails_go_on_or_keep_their_answer():
+def test_inputs_of_a_model_that_fails_go_on_or_keep_their_answer() -> None:
     policy = Policy.from_point(POINT, TABLE)
     with pytest.warns(
         RuntimeWarning, match=r"^'m1' failed for \d+ inputs.*ConnectionError: no answer"
@@ -182,10 +186,10 @@ def test_inputs_of_a_model_that_fails_go_on_or_keep_their_answer():
     assert (decisions.exit_stage == 2).all() and (decisions.predictions == None).all()  # noqa: E711
 
 
-def test_an_exception_stops_and_brings_what_was_decided():
+def test_an_exception_stops_and_brings_what_was_decided() -> None:
     asked = []
 
-    def at_seven(rows):
+    def at_seven(rows: Any) -> Any:
         asked.append(rows)
         if 7 in rows:
             raise StopIteration("seven")
@@ -204,10 +208,10 @@ def test_an_exception_stops_and_brings_what_was_decided():
     )
 
 
-def test_an_interrupt_begins_no_further_call():
+def test_an_interrupt_begins_no_further_call() -> None:
     asked = []
 
-    def interrupted(rows):
+    def interrupted(rows: Any) -> None:
         asked.append(rows)
         raise KeyboardInterrupt
 
@@ -238,13 +242,13 @@ ODD = {
 
 @pytest.mark.parametrize("on_error", ["stop", "next"])
 @pytest.mark.parametrize("odd", ODD)
-def test_odd_answers_are_refused_naming_the_model(odd, on_error):
+def test_odd_answers_are_refused_naming_the_model(odd: Any, on_error: str) -> None:
     with pytest.raises(ValueError, match="^model 'm1'") as caught:
         Policy.from_point(POINT).run([CALLS[0], ODD[odd], CALLS[2]], range(300), on_error=on_error)
     np.testing.assert_array_equal(caught.value.decided.exit_stage, np.where(STAGES == 0, 0, -1))
 
 
-def test_the_last_model_needs_no_confidence():
+def test_the_last_model_needs_no_confidence() -> None:
     decisions = Policy.from_point(POINT, TABLE).run(
         [*CALLS[:2], lambda rows: (rows, None)], range(300)
     )
@@ -252,12 +256,12 @@ def test_the_last_model_needs_no_confidence():
     assert (decisions.confidence[STAGES == 2] == -math.inf).all()
 
 
-def test_calls_of_a_model_run_at_once_but_no_more_than_asked():
+def test_calls_of_a_model_run_at_once_but_no_more_than_asked() -> None:
     lock = threading.Lock()
     now = [0]
     most = [0]
 
-    def slow(rows):
+    def slow(rows: Any) -> Any:
         with lock:
             now[0] += 1
             most[0] = max(now[0], *most)
@@ -274,22 +278,22 @@ def test_calls_of_a_model_run_at_once_but_no_more_than_asked():
         assert most[0] == concurrency
 
 
-def test_async_calls_share_a_loop_and_run_where_one_runs():
+def test_async_calls_share_a_loop_and_run_where_one_runs() -> None:
     loops = []
 
-    async def call(rows):
+    async def call(rows: Any) -> Any:
         loops.append(asyncio.get_running_loop())
         await asyncio.sleep(0.01)
         return CALLS[0](rows)
 
-    async def notebook():
+    async def notebook() -> Any:
         return Policy.from_point(POINT).run([call, *CALLS[1:]], range(300))
 
     np.testing.assert_array_equal(asyncio.run(notebook()).exit_stage, STAGES)
     assert len(set(loops)) == 1 < len(loops) and loops[0].is_closed()
 
 
-def test_no_input_asks_nobody():
+def test_no_input_asks_nobody() -> None:
     decisions = Policy.from_point(POINT).run([fails] * 3, [])
     assert len(decisions) == 0 and decisions.confidences.shape == (0, 3)
     assert len(Policy.from_point(POINT).decide([[], []])) == 0
@@ -313,20 +317,20 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_run_refuses(case):
+def test_what_run_refuses(case: Any) -> None:
     given, message = REFUSED[case]
     with pytest.raises(ValueError, match=message):
         Policy.from_point(POINT).run(**({"calls": CALLS, "inputs": range(3)} | given))
 
 
-def test_functions_of_other_models_may_stand_among_the_calls():
+def test_functions_of_other_models_may_stand_among_the_calls() -> None:
     named = dict(zip(POINT.models, CALLS)) | {"another": fails}
     np.testing.assert_array_equal(
         Policy.from_point(POINT).run(named, range(len(TABLE))).exit_stage, STAGES
     )
 
 
-def test_what_decide_refuses():
+def test_what_decide_refuses() -> None:
     policy = Policy.from_point(POINT)
     confidence = TABLE.confidence.copy()
     cases = [
@@ -347,7 +351,7 @@ def test_what_decide_refuses():
         policy.decide(confidence)
 
 
-def test_an_ensemble_is_decided_but_not_run():
+def test_an_ensemble_is_decided_but_not_run() -> None:
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 3, 90)
     logits = {f"m{i}": (1 + i) * np.eye(3)[labels] + rng.normal(size=(90, 3)) for i in range(3)}
@@ -363,13 +367,13 @@ def test_an_ensemble_is_decided_but_not_run():
         policy.run([fails] * 2, [1])
 
 
-def test_one_sample_at_a_time_and_a_short_repr():
+def test_one_sample_at_a_time_and_a_short_repr() -> None:
     policy = Policy.from_point(POINT)
     assert policy.decide([0.1, 0.7]).exit_stage.tolist() == [1]
     assert repr(policy) == "<Policy: m0 at 0.6 → m1 at 0.6 → m2, given confidences>"
 
 
-def test_running_counts_and_tells_drift():
+def test_running_counts_and_tells_drift() -> None:
     point = pick(search(TABLE, 3), "match_best")
     policy = Policy.from_point(point, TABLE)
     calls = [call_of(TABLE, TABLE.row(name)) for name in policy.models]
@@ -383,7 +387,7 @@ def test_running_counts_and_tells_drift():
     assert policy.running.drift().alarm
 
 
-def tables():
+def tables() -> dict:
     """Every kind of table that a search takes, by name."""
     correct = TABLE.correct
     confidence = TABLE.confidence
@@ -406,7 +410,7 @@ def tables():
 
 @pytest.mark.parametrize("kind", tables())
 @pytest.mark.parametrize("goal", [{"goal": "match_best"}, {"budget": 20.0}])
-def test_every_kind_of_table_gives_a_policy(kind, goal, tmp_path):
+def test_every_kind_of_table_gives_a_policy(kind: str, goal: dict, tmp_path: Path) -> None:
     table = tables()[kind]
     point = pick(search(table.take(slice(0, 200)), (1, 2, 3)), **goal)
     held_out = table.take(slice(200, 300))
@@ -426,7 +430,9 @@ def test_every_kind_of_table_gives_a_policy(kind, goal, tmp_path):
     "confidence, columns",
     [("isotonic_by_label", ["confidence"]), ("logistic", ["words", "agreement"])],
 )
-def test_a_fitted_confidence_goes_along(confidence, columns, tmp_path):
+def test_a_fitted_confidence_goes_along(
+    confidence: str, columns: list[str], tmp_path: Path
+) -> None:
     rng = np.random.default_rng(2)
     labels = rng.integers(0, 3, 600)
     classes = np.array(["a", "b", "c"])
@@ -477,7 +483,7 @@ def test_a_fitted_confidence_goes_along(confidence, columns, tmp_path):
 @pytest.mark.parametrize(
     "columns", [("confidence",), ("confidence", "softmax_margin", "agreement")]
 )
-def test_a_cascade_applies_a_fitted_confidence(columns, tmp_path):
+def test_a_cascade_applies_a_fitted_confidence(columns: tuple[str, ...], tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 3, 400)
     logits = {

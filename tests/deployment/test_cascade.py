@@ -1,4 +1,5 @@
-"""The running cascade: decisions are the evaluator's; every metric and ensemble; broken, odd and empty input."""
+"""The running cascade: decisions are the evaluator's; every metric and ensemble; broken, odd and
+empty input."""
 
 import copy
 import json
@@ -6,7 +7,10 @@ import pickle
 import subprocess
 import sys
 import warnings
+from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,28 +40,28 @@ TABLE = {
 class Rows(torch.nn.Module):
     """A model that looks its logits up: its input is row numbers."""
 
-    def __init__(self, logits):
+    def __init__(self, logits: Any) -> None:
         super().__init__()
         self.logits = torch.nn.Parameter(torch.from_numpy(logits))
         self.seen = []
 
-    def forward(self, rows):
+    def forward(self, rows: Any) -> Any:
         self.seen.append(rows.long().tolist())
         return self.logits[rows.long()]
 
 
-def rows_model(name, change=lambda z: z):
+def rows_model(name: str, change: Any = lambda z: z) -> Any:
     return Rows(change(TABLE[name].copy()))
 
 
-def make_point(thresholds, method, names="abc"):
+def make_point(thresholds: Any, method: Any, names: str = "abc") -> Any:
     names = tuple(names[: len(thresholds) + 1])
     temperatures = {name: 0.7 + 0.4 * i for i, name in enumerate(names)}
     method = replace(method, temperatures=temperatures) if method.temperature else method
     return Point(names, tuple(thresholds), (0.0,) * len(names), 0.5, 1.0, 1.0, method)
 
 
-def made(point, changes=None, **kwargs):
+def made(point: Any, changes: Any = None, **kwargs: Any) -> Any:
     models = {
         name: rows_model(name, (changes or {}).get(name, lambda z: z)) for name in point.models
     }
@@ -66,9 +70,12 @@ def made(point, changes=None, **kwargs):
     )
 
 
-def one_sample(point, j, tables):
+def one_sample(point: Any, j: Any, tables: Any) -> tuple:
     """Algorithm 1 for one sample, the slow way: (prediction, exit stage, confidence)."""
-    method, surest, total, votes = point.method, None, 0, []
+    method = point.method
+    surest = None
+    total = 0
+    votes = []
     for i, name in enumerate(point.models):
         z = tables[name][j].astype(np.float64) / method.temperature_of(name)
         p = np.exp(z - z.max()) / np.exp(z - z.max()).sum()
@@ -77,20 +84,20 @@ def one_sample(point, j, tables):
             z = total / (i + 1)
             p = np.exp(z) / np.exp(z).sum() if method.ensemble == "mean_logits" else z
         ranked = np.sort(p)[::-1]
-        sure = {
+        confidence = {
             "max_softmax": ranked[0],
             "softmax_margin": ranked[0] - ranked[1],
             "logits_margin": np.sort(z)[-1] - np.sort(z)[-2],
             "entropy": np.sum(p * np.log(p)),
             "top2_softmax_sum": ranked[:2].sum(),
         }[method.metric]
-        answer = (p.argmax(), sure)
+        answer = (p.argmax(), confidence)
         votes.append(answer)
         if method.ensemble == "vote":
             most = max(sum(v[0] == w[0] for v in votes) for w in votes)
             tied = [v for v in votes if sum(v[0] == w[0] for w in votes) == most]
             answer = max(tied, key=lambda v: v[1])
-        if method.ensemble == "most_confident" and surest is not None and surest[1] >= sure:
+        if method.ensemble == "most_confident" and surest is not None and surest[1] >= confidence:
             answer = surest
         surest = answer
         own = -answer[1] if method.metric == "entropy" else answer[1]
@@ -108,22 +115,25 @@ ALL = [(m, e) for m in METRICS for e in ENSEMBLES if (m, e) != ("logits_margin",
 
 @pytest.mark.parametrize("temperature", [False, True])
 @pytest.mark.parametrize(("metric", "ensemble"), ALL)
-def test_every_metric_and_ensemble_equals_a_loop(metric, ensemble, temperature):
+def test_every_metric_and_ensemble_equals_a_loop(
+    metric: str, ensemble: Any, temperature: bool
+) -> None:
     rng = np.random.default_rng(0)
     for n in (0, 1, 2):
         point = make_point(rng.uniform(0.3, 0.9, n), Method(metric, ensemble, temperature))
-        cascade, expected = made(point), [one_sample(point, j, TABLE) for j in range(60)]
+        cascade = made(point)
+        expected = [one_sample(point, j, TABLE) for j in range(60)]
         for decisions in (cascade(np.arange(60)), cascade.run(np.split(np.arange(60), 12), 8)):
             assert decisions.predictions.tolist() == [e[0] for e in expected]
             assert decisions.exit_stage.tolist() == [e[1] for e in expected]
             np.testing.assert_allclose(decisions.confidence, [e[2] for e in expected], rtol=1e-9)
 
 
-def mean_of(logits):
+def mean_of(logits: Any) -> Any:
     return logits.mean(axis=0)
 
 
-def test_an_ensemble_of_ones_own():
+def test_an_ensemble_of_ones_own() -> None:
     own, mean = (
         made(make_point([0.5, 0.6], Method("entropy", e, True)))(np.arange(60))
         for e in (mean_of, "mean_logits")
@@ -138,9 +148,12 @@ def test_an_ensemble_of_ones_own():
     st.integers(1, 20),
     st.lists(st.floats(0.2, 1), min_size=1, max_size=2),
 )
-def test_any_cut_into_batches_gives_the_same(sizes, batch_size, thresholds):
+def test_any_cut_into_batches_gives_the_same(
+    sizes: list[int], batch_size: int, thresholds: list[float]
+) -> None:
     point = make_point(thresholds, Method("max_softmax", "mean_logits"))
-    cascade, ends = made(point), np.cumsum([0, *sizes])
+    cascade = made(point)
+    ends = np.cumsum([0, *sizes])
     whole = cascade(np.arange(ends[-1]) % 60)
     pieces = cascade.run([np.arange(a, b) % 60 for a, b in zip(ends, ends[1:])], batch_size)
     assert len(whole) == len(pieces) == ends[-1]
@@ -148,7 +161,7 @@ def test_any_cut_into_batches_gives_the_same(sizes, batch_size, thresholds):
         np.testing.assert_array_equal(getattr(whole, part), getattr(pieces, part))
 
 
-def test_only_the_undecided_go_on_and_later_models_get_full_batches():
+def test_only_the_undecided_go_on_and_later_models_get_full_batches() -> None:
     cascade = made(make_point([0.6], Method()))
     stage = cascade(np.arange(60)).exit_stage
     first, second = cascade.models
@@ -168,7 +181,7 @@ def test_only_the_undecided_go_on_and_later_models_get_full_batches():
         ("entropy_most_confident_ts", 2),
     ],
 )
-def test_decisions_on_the_bundled_zoo_are_the_evaluators(method, n):
+def test_decisions_on_the_bundled_zoo_are_the_evaluators(method: str, n: int) -> None:
     front = search(
         VAL, n, method, models=["mlp@28", "lenet@28", "resnet18_w8@28", "resnet18_w16@28"]
     )
@@ -190,17 +203,20 @@ def test_decisions_on_the_bundled_zoo_are_the_evaluators(method, n):
     st.floats(0.1, 10),
 )
 @settings(max_examples=80, deadline=None)
-def test_the_fast_confidence_is_the_evaluators(logits, metric, temperature):
+def test_the_fast_confidence_is_the_evaluators(
+    logits: Any, metric: str, temperature: float
+) -> None:
     theirs = confidence(logits, metric, temperature)
     np.testing.assert_allclose(
         answers(logits, metric_of(metric), temperature)[1], theirs, rtol=1e-12, atol=1e-12
     )
 
 
-def test_what_differs_is_counted():
+def test_what_differs_is_counted() -> None:
     point = pick(search(VAL, 2, models=["mlp@28", "lenet@28"]), "max_improvement")
     decisions = Cascade.from_point(point).run([IMAGES.batch(0, FEW)])
-    part, other = TEST.take(slice(0, FEW)), replace(point, thresholds=(2.0,))
+    part = TEST.take(slice(0, FEW))
+    other = replace(point, thresholds=(2.0,))
     moved = cl.deployment.same_decisions(part, other, decisions)
     assert moved["other"] == (decisions.exit_stage == 0).sum() and moved["near"] == 0
     assert cl.deployment.same_decisions(part, other, decisions, tolerance=2.0)["other"] == 0
@@ -208,8 +224,8 @@ def test_what_differs_is_counted():
         cl.deployment.same_decisions(TEST, point, decisions)
 
 
-def spoil(rows, value):
-    def change(z):
+def spoil(rows: Any, value: Any) -> Any:
+    def change(z: Any) -> Any:
         z[rows, 1] = value
         return z
 
@@ -217,7 +233,7 @@ def spoil(rows, value):
 
 
 @pytest.mark.parametrize("ensemble", [*ENSEMBLES, mean_of])
-def test_broken_logits_go_to_the_last_model(ensemble):
+def test_broken_logits_go_to_the_last_model(ensemble: Any) -> None:
     point = make_point([0.5, 0.5], Method("max_softmax", ensemble))
     cascade = made(
         point, {"a": spoil([3, 5, 7], np.nan), "b": spoil([4], np.inf), "c": spoil([7], np.nan)}
@@ -237,7 +253,7 @@ def test_broken_logits_go_to_the_last_model(ensemble):
     np.testing.assert_array_equal(decisions.predictions[rest], whole.predictions[rest])
 
 
-def test_a_broken_last_model_leaves_what_came_before():
+def test_a_broken_last_model_leaves_what_came_before() -> None:
     cascade = made(make_point([2.0], Method()), {"b": spoil([0], np.nan)})
     with pytest.warns(RuntimeWarning, match="kept what came before"):
         decisions = cascade(np.arange(3))
@@ -249,7 +265,7 @@ def test_a_broken_last_model_leaves_what_came_before():
 
 
 @pytest.mark.parametrize("batch", [torch.empty(0), np.empty(0), [], {"rows": torch.empty(0)}])
-def test_an_empty_batch(batch):
+def test_an_empty_batch(batch: Any) -> None:
     decisions = made(make_point([0.5], Method()))(batch)
     assert len(decisions) == 0 and decisions.confidences.shape == (0, 2)
 
@@ -257,23 +273,23 @@ def test_an_empty_batch(batch):
 @pytest.mark.parametrize(
     ("thresholds", "stage"), [((-np.inf, 0.5), 0), ((np.inf, -np.inf), 1), ((np.inf, np.inf), 2)]
 )
-def test_always_and_never(thresholds, stage):
+def test_always_and_never(thresholds: tuple, stage: int) -> None:
     assert (made(make_point(thresholds, Method()))(np.arange(60)).exit_stage == stage).all()
 
 
 class Words(torch.nn.Module):
     """A model of texts: keywords of tensors, as a tokenizer makes them."""
 
-    def __init__(self, classes=4):
+    def __init__(self, classes: int = 4) -> None:
         super().__init__()
         torch.manual_seed(0)
         self.table = torch.nn.Embedding(300, classes)
 
-    def forward(self, input_ids, attention_mask):
+    def forward(self, input_ids: Any, attention_mask: Any) -> Any:
         return (self.table(input_ids) * attention_mask[..., None]).sum(1)
 
 
-def tokens(texts):
+def tokens(texts: Any) -> dict:
     """Characters as tokens, padded to the longest text of the batch."""
     width = max(map(len, texts))
     ids = torch.tensor([[ord(c) % 300 for c in text.ljust(width)] for text in texts])
@@ -281,7 +297,7 @@ def tokens(texts):
     return {"input_ids": ids, "attention_mask": (torch.arange(width) < lengths).float()}
 
 
-def test_texts_and_tokens():
+def test_texts_and_tokens() -> None:
     texts = ["a", "few words", "and many more of them", "x" * 40]
     point = make_point([0.9], Method(), "ab")
     plain = Cascade.from_point(point, {"a": (Words(), tokens), "b": (Words(), tokens)})(
@@ -293,7 +309,7 @@ def test_texts_and_tokens():
     assert (plain.exit_stage == tokenized.exit_stage).all()
 
 
-def test_any_callable_is_a_model():
+def test_any_callable_is_a_model() -> None:
     point = make_point([0.6], Method(), "ab")
     apis = {name: lambda rows, name=name: TABLE[name][np.asarray(rows)] for name in "ab"}
     decisions = Cascade.from_point(point, apis)([3, 1, 4])
@@ -303,21 +319,22 @@ def test_any_callable_is_a_model():
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-def test_dtypes(dtype):
+def test_dtypes(dtype: Any) -> None:
     point = pick(search(VAL, 2, models=["mlp@28", "lenet@28"]), "max_improvement")
     cascade = Cascade.from_point(point, {name: load(name) for name in point.models})
-    wide, narrow = cascade(IMAGES.batch(0, 200)), cascade.to(dtype)(IMAGES.batch(0, 200))
+    wide = cascade(IMAGES.batch(0, 200))
+    narrow = cascade.to(dtype)(IMAGES.batch(0, 200))
     assert (wide.predictions == narrow.predictions).mean() > 0.97
 
 
-def test_it_stays_in_eval_mode_and_needs_no_gradient():
+def test_it_stays_in_eval_mode_and_needs_no_gradient() -> None:
     cascade = Cascade.from_point(
         pick(search(VAL, 2, models=["mlp@28", "lenet@28"]), "max_improvement")
     )
     assert not any(m.training for m in cascade.train().modules())
 
 
-def saved(tmp_path, **kwargs):
+def saved(tmp_path: Path, **kwargs: Any) -> tuple:
     point = pick(
         search(VAL, 2, "max_softmax_mean_logits_ts", models=["mlp@28", "lenet@28"]),
         "max_improvement",
@@ -326,7 +343,7 @@ def saved(tmp_path, **kwargs):
     return tmp_path / "c.json", point
 
 
-def test_a_new_process_decides_the_same(tmp_path):
+def test_a_new_process_decides_the_same(tmp_path: Path) -> None:
     path, point = saved(tmp_path, store=VAL, held_out=TEST)
     code = (
         "import sys, numpy as np, cascadelib as cl; c = cl.Cascade.load(sys.argv[1]); "
@@ -344,7 +361,7 @@ def test_a_new_process_decides_the_same(tmp_path):
     )
 
 
-def test_loading_says_what_differs(tmp_path):
+def test_loading_says_what_differs(tmp_path: Path) -> None:
     path, point = saved(tmp_path, store=VAL)
     other = load("mlp@28")
     with torch.no_grad():
@@ -362,7 +379,7 @@ def test_loading_says_what_differs(tmp_path):
         Cascade.load(path)
 
 
-def test_weights_are_recorded_without_a_store(tmp_path):
+def test_weights_are_recorded_without_a_store(tmp_path: Path) -> None:
     path, _ = saved(tmp_path)
     recorded = Policy.load(path).point.records[0]
     assert recorded["weights_sha256"] == VAL.metadata("mlp@28")["extraction"]["weights_sha256"]
@@ -371,7 +388,7 @@ def test_weights_are_recorded_without_a_store(tmp_path):
         assert Cascade.load(path).differences == ()
 
 
-def test_bad_models(tmp_path):
+def test_bad_models(tmp_path: Path) -> None:
     point = make_point([0.5], Method(), "ab")
     with pytest.raises(ValueError, match=r"unknown model 'b'.*hand your own over: models=\{'b'"):
         Cascade.from_point(point, {"a": rows_model("a")})
@@ -383,7 +400,7 @@ def test_bad_models(tmp_path):
         Cascade.from_point(replace(point, method=None), {name: rows_model(name) for name in "ab"})
 
 
-def test_members_with_other_classes():
+def test_members_with_other_classes() -> None:
     narrow = {"b": lambda z: z[:, :3]}
     with pytest.raises(ValueError, match=r"same number of classes, not \{'a': 4, 'b': 3\}"):
         made(make_point([2.0], Method()), narrow)(np.arange(5))
@@ -397,7 +414,7 @@ def test_members_with_other_classes():
     ("output", "message"),
     [(torch.zeros(2, 4), "gave float32"), (torch.zeros(5), "gave float32"), ("no", "gave <U2")],
 )
-def test_outputs_that_are_no_logits(output, message):
+def test_outputs_that_are_no_logits(output: Any, message: str) -> None:
     with pytest.raises(ValueError, match=f"model 'a' {message}"):
         Cascade.from_point(
             make_point([0.5], Method()), {"a": lambda b: output, "b": lambda b: output}
@@ -405,7 +422,7 @@ def test_outputs_that_are_no_logits(output, message):
 
 
 @pytest.mark.parametrize("thresholds", [(), (0.5, 0.5), (np.nan,)])
-def test_thresholds_can_be_moved_but_not_to_nonsense(thresholds):
+def test_thresholds_can_be_moved_but_not_to_nonsense(thresholds: tuple) -> None:
     cascade = made(make_point([0.5], Method()))
     cascade.thresholds = (-np.inf,)
     assert (cascade(np.arange(60)).exit_stage == 0).all()
@@ -413,7 +430,7 @@ def test_thresholds_can_be_moved_but_not_to_nonsense(thresholds):
         cascade.thresholds = thresholds
 
 
-def test_batches_of_all_forms():
+def test_batches_of_all_forms() -> None:
     rows = np.array([2, 0])
     forms = {"x": torch.arange(3), "y": (np.arange(3), ["a", "b", "c"])}
     assert size_of(forms) == 3
@@ -432,7 +449,7 @@ def test_batches_of_all_forms():
         size_of({"x": [1], "y": [1, 2]})
 
 
-def test_saved_text_is_json_alone(tmp_path):
+def test_saved_text_is_json_alone(tmp_path: Path) -> None:
     path, _ = saved(tmp_path, store=VAL, held_out=TEST)
     assert (
         json.loads(path.read_text())["format"] == "cascadelib cascade"
@@ -441,17 +458,15 @@ def test_saved_text_is_json_alone(tmp_path):
     assert evaluate(TEST, Policy.load(path)).accuracy > 0.85
 
 
-def breaking(batches, error):
+def breaking(batches: Any, error: Any) -> Iterator[Any]:
     yield from batches
     raise error
 
 
 @pytest.mark.parametrize("error", [ConnectionError("the camera went away"), KeyboardInterrupt()])
-def test_a_stream_that_breaks_hands_back_what_was_decided(error):
-    cascade, whole = (
-        made(make_point([0.6], Method())),
-        made(make_point([0.6], Method()))(np.arange(60)),
-    )
+def test_a_stream_that_breaks_hands_back_what_was_decided(error: Any) -> None:
+    cascade = made(make_point([0.6], Method()))
+    whole = made(make_point([0.6], Method()))(np.arange(60))
     with pytest.raises(type(error)) as caught:
         cascade.run(breaking(np.split(np.arange(50), 10), error), 8)
     decided = caught.value.decided
@@ -464,8 +479,8 @@ def test_a_stream_that_breaks_hands_back_what_was_decided(error):
     assert "50 samples" in repr(decided)
 
 
-def test_a_model_that_fails_on_the_way_does_so_too():
-    def failing(rows):
+def test_a_model_that_fails_on_the_way_does_so_too() -> None:
+    def failing(rows: Any) -> None:
         raise TimeoutError("no answer")
 
     point = make_point([0.6], Method(), "ab")
@@ -480,11 +495,11 @@ def test_a_model_that_fails_on_the_way_does_so_too():
 class Closed(ConnectionError):
     """An error that takes no attributes."""
 
-    def __setattr__(self, name, value):
+    def __setattr__(self, name: str, value: Any) -> None:
         raise TypeError(f"no {name} here")
 
 
-def test_an_error_that_takes_no_attributes_goes_on_itself():
+def test_an_error_that_takes_no_attributes_goes_on_itself() -> None:
     error = Closed("the camera went away")
     with pytest.raises(Closed) as caught:
         made(make_point([0.6], Method())).run(breaking([np.arange(5)], error), 8)
@@ -492,12 +507,12 @@ def test_an_error_that_takes_no_attributes_goes_on_itself():
 
 
 @pytest.mark.parametrize("stream", [None, 5, np.array(5), torch.tensor(5), np.arange], ids=repr)
-def test_a_stream_is_gone_through(stream):
+def test_a_stream_is_gone_through(stream: Any) -> None:
     with pytest.raises(ValueError, match="a stream of batches is needed"):
         made(make_point([0.6], Method())).run(stream)
 
 
-def test_no_more_guesses_than_classes():
+def test_no_more_guesses_than_classes() -> None:
     cascade = made(make_point([0.6], Method()))
     assert cascade.run([np.arange(5)], guesses=4).guesses.shape == (5, 4)
     for fresh in (cascade, made(make_point([0.6], Method()))):
@@ -515,11 +530,11 @@ def test_no_more_guesses_than_classes():
 
 @pytest.mark.parametrize("ensemble", ENSEMBLES)
 @pytest.mark.parametrize("dtype", [np.float16, np.longdouble, np.int8, np.uint64, ">f4", ">f8"])
-def test_logits_of_any_number_type(dtype, ensemble):
+def test_logits_of_any_number_type(dtype: Any, ensemble: Any) -> None:
     point = make_point([0.6, 0.7], Method("max_softmax", ensemble))
     whole = {name: np.round(logits * 8) + 40 for name, logits in TABLE.items()}
 
-    def decided(kind):
+    def decided(kind: str) -> Any:
         models = {name: lambda rows, name=name: whole[name][rows].astype(kind) for name in "abc"}
         return Cascade.from_point(point, models)(np.arange(60))
 
@@ -529,7 +544,7 @@ def test_logits_of_any_number_type(dtype, ensemble):
         )
 
 
-def test_masked_values_are_refused():
+def test_masked_values_are_refused() -> None:
     point = make_point([0.6], Method(), "ab")
     hidden = np.ma.masked_array(np.arange(5), np.arange(5) == 2)
     cascade = Cascade.from_point(
@@ -554,7 +569,9 @@ LONG = "x" * 5000
 @pytest.mark.parametrize(
     "name", [LONG, f"x/{LONG}", f"/{LONG}", "\0", "a\nb", "resnet18@²", "resnet18@" + "9" * 5000]
 )
-def test_names_that_nothing_can_have_name_the_file(tmp_path, monkeypatch, name):
+def test_names_that_nothing_can_have_name_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     monkeypatch.setattr("cascadelib.hub.is_reachable", lambda: False)
     Policy.from_point(replace(make_point([0.5], Method(), "ab"), models=(name, "b"))).save(
         tmp_path / "c.json"
@@ -566,7 +583,7 @@ def test_names_that_nothing_can_have_name_the_file(tmp_path, monkeypatch, name):
 
 
 @pytest.mark.parametrize("size", [0, -1, 2.5, True, "8", None])
-def test_batch_sizes_are_whole_numbers(size, tmp_path):
+def test_batch_sizes_are_whole_numbers(size: Any, tmp_path: Path) -> None:
     cascade = made(make_point([0.6], Method()))
     for call in (
         lambda: cascade.run([np.arange(5)], size),
@@ -595,7 +612,7 @@ UNFIT = {
 
 
 @pytest.mark.parametrize("case", UNFIT)
-def test_inputs_of_a_wrong_kind_are_refused_in_our_words(case):
+def test_inputs_of_a_wrong_kind_are_refused_in_our_words(case: Any) -> None:
     batch, message = UNFIT[case]
     cascade = Cascade.from_point(GREY)
     for run in (cascade, lambda batch: cascade.run([batch], 64)):
@@ -603,7 +620,7 @@ def test_inputs_of_a_wrong_kind_are_refused_in_our_words(case):
             run(batch)
 
 
-def test_a_batch_that_lacks_a_key_and_batches_of_two_forms():
+def test_a_batch_that_lacks_a_key_and_batches_of_two_forms() -> None:
     cascade = Cascade.from_point(
         make_point([0.9], Method(), "ab"), {name: (Words(), dict) for name in "ab"}
     )
@@ -616,15 +633,18 @@ def test_a_batch_that_lacks_a_key_and_batches_of_two_forms():
             Cascade.from_point(GREY).run([torch.zeros(2, 28, 28), second], 64)
 
 
-def test_a_cascade_can_be_copied_and_pickled():
+def test_a_cascade_can_be_copied_and_pickled() -> None:
     cascade = Cascade.from_point(GREY)
     images = IMAGES.batch(0, 20)
     for again in (copy.deepcopy(cascade), pickle.loads(pickle.dumps(cascade))):
         np.testing.assert_array_equal(again(images).predictions, cascade(images).predictions)
 
 
-def test_a_file_may_not_name_a_folder_or_a_repository(tmp_path, monkeypatch):
-    """A folder whose config asks for its own code: refused unheard, and with allow_download the code does not run."""
+def test_a_file_may_not_name_a_folder_or_a_repository(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder whose config asks for its own code: refused unheard, and with allow_download the
+    code does not run."""
     monkeypatch.chdir(tmp_path)
     tiny.save(tmp_path / "evil", tiny.module())
     config = json.loads((tmp_path / "evil" / "config.json").read_text())

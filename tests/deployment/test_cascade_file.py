@@ -1,4 +1,5 @@
-"""A cascade's JSON: back to the last bit, readable, small, and refused in clear words where it cannot be trusted."""
+"""A cascade's JSON: back to the last bit, readable, small, and refused in clear words where it
+cannot be trusted."""
 
 import errno
 import json
@@ -7,6 +8,7 @@ import os
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import fuzz
 import numpy as np
@@ -41,7 +43,7 @@ from cascadelib.files import digest_of
 from cascadelib.labels import Labels, Seen, samples_in_common
 
 
-def make_store(seed=0, k=300):
+def make_store(seed: int = 0, k: int = 300) -> LogitStore:
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 5, k)
     ease = rng.normal(size=(k, 1))
@@ -54,12 +56,14 @@ def make_store(seed=0, k=300):
     )
 
 
-STORE, OTHER = make_store(), make_store(1)
+STORE = make_store()
+OTHER = make_store(1)
 POINT = pick(search(STORE, 2, "max_softmax_mean_logits_ts"), "max_improvement")
 
 
-def same(a, b):
-    """Whether two points are the same to the last bit; nan is nan, temperatures count for their own models only."""
+def same(a: Any, b: Any) -> Any:
+    """Whether two points are the same to the last bit; nan is nan, temperatures count for their own
+    models only."""
     numbers = [(x.accuracy, x.cost, x.improvement, *x.thresholds, *x.exit_rates) for x in (a, b)]
     method = [
         x.method
@@ -86,7 +90,9 @@ METHODS = st.sampled_from(["max_softmax", "entropy", "logits_margin", "top3_soft
     st.floats(1e-9, 1e15),
     st.data(),
 )
-def test_every_point_comes_back_to_the_last_bit(method, thresholds, accuracy, cost, data):
+def test_every_point_comes_back_to_the_last_bit(
+    method: Any, thresholds: list, accuracy: float, cost: float, data: st.DataObject
+) -> None:
     names = tuple(f"m{i}" for i in range(len(thresholds) + 1))
     rates = tuple(data.draw(st.lists(st.floats(0, 1), min_size=len(names), max_size=len(names))))
     improvement = data.draw(st.floats(0, 1e9) | st.just(math.nan))
@@ -97,7 +103,7 @@ def test_every_point_comes_back_to_the_last_bit(method, thresholds, accuracy, co
     assert same(parse_cascade(text), point)
 
 
-def test_a_real_point_with_what_is_expected_of_it(tmp_path):
+def test_a_real_point_with_what_is_expected_of_it(tmp_path: Path) -> None:
     Policy.from_point(POINT, STORE, OTHER).save(tmp_path / "c.json")
     point = Policy.load(tmp_path / "c.json").point
     assert same(point, POINT)
@@ -111,8 +117,9 @@ def test_a_real_point_with_what_is_expected_of_it(tmp_path):
     assert (tmp_path / "c.json").stat().st_size < 8_000
 
 
-def test_what_is_expected_says_so_where_it_was_measured_on_the_split_that_chose():
-    """Intervals on that split are of a cascade that was not chosen there, as they say; on another they are as named."""
+def test_what_is_expected_says_so_where_it_was_measured_on_the_split_that_chose() -> None:
+    """Intervals on that split are of a cascade that was not chosen there, as they say; on another
+    they are as named."""
     for held_out, words in (
         (None, "95%, without choosing"),
         (STORE, "95%, without choosing"),
@@ -123,7 +130,7 @@ def test_what_is_expected_says_so_where_it_was_measured_on_the_split_that_chose(
 
 
 @pytest.mark.parametrize("metric", ["max_softmax", "entropy"])
-def test_the_ends_are_words_that_say_when_a_stage_exits(metric):
+def test_the_ends_are_words_that_say_when_a_stage_exits(metric: str) -> None:
     inside = [-math.inf, math.inf]
     own = [-t if metric == "entropy" else t for t in inside]
     words = [threshold_to_json(metric, t) for t in own]
@@ -131,7 +138,7 @@ def test_the_ends_are_words_that_say_when_a_stage_exits(metric):
     assert [threshold_from_json(metric, w) for w in words] == own
 
 
-def test_points_of_a_score_table_have_no_method():
+def test_points_of_a_score_table_have_no_method() -> None:
     scores = ScoreTable(
         np.array([[1, 0, 1], [1, 1, 1]], bool), np.array([[0.9, 0.1, 0.8], [1, 1, 1]]), [1, 5]
     )
@@ -141,9 +148,10 @@ def test_points_of_a_score_table_have_no_method():
     assert same(parse_cascade(text_of(written)), point)
 
 
-def test_expected_confidences_are_of_the_samples_that_reach_a_stage():
+def test_expected_confidences_are_of_the_samples_that_reach_a_stage() -> None:
     point = replace(pick(search(STORE, 3, "entropy"), "max_improvement"), thresholds=(0.5, 0.5))
-    result, stage = expected(point, STORE), Method("entropy").stage(STORE, point.models)
+    result = expected(point, STORE)
+    stage = Method("entropy").stage(STORE, point.models)
     entropy = [-stage((i,))[1] for i in range(3)]
     reach = [np.ones(len(STORE), bool), entropy[0] > 0.5, (entropy[0] > 0.5) & (entropy[1] > 0.5)]
     for i in range(3):
@@ -152,9 +160,11 @@ def test_expected_confidences_are_of_the_samples_that_reach_a_stage():
     assert nobody.confidences[1] == OrderStatistics((), (), ()) and nobody.exit_rates[0].value == 1
 
 
-def test_intervals_cover():
-    """Over 400 draws about 95% of the intervals hold the truth, and at least as many of those for any sample size."""
-    rng, hits = np.random.default_rng(0), {bool: 0, float: 0}
+def test_intervals_cover() -> None:
+    """Over 400 draws about 95% of the intervals hold the truth, and at least as many of those for
+    any sample size."""
+    rng = np.random.default_rng(0)
+    hits = {bool: 0, float: 0}
     for _ in range(400):
         for kind, truth in ((bool, 0.9), (float, 0.45)):
             drawn = rng.random(300) < 0.9
@@ -164,23 +174,24 @@ def test_intervals_cover():
 
 
 @pytest.mark.parametrize("passing", [0.002, 0.0])
-def test_the_saved_cost_interval_covers_where_next_to_nothing_passes_on(passing):
-    """k = 500: mean ± 1.96 s / √k held the truth in 63% of draws at 0.2%, and was a single number in 37% of them."""
-    rng, point, hits, found = (
-        np.random.default_rng(0),
-        Point(("a", "b"), (0.5,), (1.0, 0.0), 1.0, 1.0, 1.0),
-        0,
-        [],
-    )
+def test_the_saved_cost_interval_covers_where_next_to_nothing_passes_on(passing: float) -> None:
+    """k = 500: mean ± 1.96 s / √k held the truth in 63% of draws at 0.2%, and was a single number
+    in 37% of them."""
+    rng = np.random.default_rng(0)
+    point = Point(("a", "b"), (0.5,), (1.0, 0.0), 1.0, 1.0, 1.0)
+    hits = 0
+    found = []
     for _ in range(200):
-        sure = np.where(rng.random(500) < passing, 0.0, 1.0)
-        table = ScoreTable(np.ones((2, 500), bool), np.stack([sure, sure]), [1, 100], "ab")
+        confidence = np.where(rng.random(500) < passing, 0.0, 1.0)
+        table = ScoreTable(
+            np.ones((2, 500), bool), np.stack([confidence, confidence]), [1, 100], "ab"
+        )
         found.append(expected(point, table).cost)
         hits += found[-1].low <= 1 + 100 * passing <= found[-1].high
     assert hits / 200 >= 0.95 and all(one.low < one.high for one in found)
 
 
-def edited(change):
+def edited(change: Any) -> Any:
     content = json.loads(text_of(point_for_file(POINT, STORE)))
     change(content)
     return json.dumps(content)
@@ -228,7 +239,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_refused(case, tmp_path):
+def test_refused(case: Any, tmp_path: Path) -> None:
     change, message = BAD[case]
     (tmp_path / "c.json").write_text(edited(change))
     with pytest.raises(ValueError, match=message) as caught:
@@ -236,24 +247,24 @@ def test_refused(case, tmp_path):
     assert "c.json" in str(caught.value)
 
 
-def test_another_layout_is_no_edit():
+def test_another_layout_is_no_edit() -> None:
     assert parse_cascade(edited(lambda c: None)).thresholds == POINT.thresholds
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "\x00"])
-def test_what_is_no_json(text, tmp_path):
+def test_what_is_no_json(text: str, tmp_path: Path) -> None:
     (tmp_path / "c.json").write_text(text)
     with pytest.raises(ValueError, match=r"c\.json"):
         Policy.load(tmp_path / "c.json")
 
 
 @pytest.mark.parametrize("kind", ["metric", "ensemble"])
-def test_a_function_cannot_be_written(kind):
+def test_a_function_cannot_be_written(kind: str) -> None:
     with pytest.raises(ValueError, match=f"the {kind} .*is a function"):
         text_of(point_for_file(replace(POINT, method=Method(**{kind: max}))))
 
 
-def test_an_edit_that_is_meant_can_be_written_again(tmp_path):
+def test_an_edit_that_is_meant_can_be_written_again(tmp_path: Path) -> None:
     path = tmp_path / "c.json"
     path.write_text(edited(lambda content: content.update(thresholds=[0.5])))
     Policy.load(path, edited=True).save(path)
@@ -261,17 +272,17 @@ def test_an_edit_that_is_meant_can_be_written_again(tmp_path):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_damaged_cascades_and_studies_give_named_errors_or_the_same(seed):
+def test_damaged_cascades_and_studies_give_named_errors_or_the_same(seed: int) -> None:
     assert fuzz.fuzz_cascades(seed, cases=150) == 150
 
 
-def stating(text, **other):
+def stating(text: str, **other: Any) -> Any:
     """A file's text whose first model states something else."""
     first, *rest = json.loads(text)["models"]
     return sealed(text, models=[first | other, *rest])
 
 
-def told(text, confidences):
+def told(text: str, confidences: Any) -> Any:
     """A file's text with other confidences expected at the first stage."""
     expected = json.loads(text)["expected"]
     return sealed(
@@ -279,24 +290,27 @@ def told(text, confidences):
     )
 
 
-def test_a_temperature_is_a_float_however_large(tmp_path):
-    path, method = tmp_path / "c.json", json.loads(edited(lambda content: None))["method"]
+def test_a_temperature_is_a_float_however_large(tmp_path: Path) -> None:
+    path = tmp_path / "c.json"
+    method = json.loads(edited(lambda content: None))["method"]
     method["temperatures"] = dict.fromkeys(method["temperatures"], 2**64)
     path.write_text(sealed(edited(lambda content: None), method=method))
     assert 0 < evaluate(STORE, Policy.load(path)).accuracy <= 1
 
 
-def deepened(text, part):
+def deepened(text: str, part: Any) -> Any:
     """A file's text in which a part, or what is innermost in it, is a list of lists of lists …"""
     content = json.loads(text)
-    inner, key = content, part
+    inner = content
+    key = part
     while isinstance(inner[key], dict | list) and inner[key]:
-        inner, key = inner[key], next(iter(inner[key])) if isinstance(inner[key], dict) else 0
+        inner = inner[key]
+        key = next(iter(inner)) if isinstance(inner, dict) else 0
     inner[key] = "DEEP"
     return json.dumps(content).replace('"DEEP"', "[" * 900 + "]" * 900)
 
 
-def rated(text, rate):
+def rated(text: str, rate: Any) -> Any:
     """A file's text with another exit rate expected at the first stage."""
     expected = json.loads(text)["expected"]
     return sealed(
@@ -334,19 +348,19 @@ ABSURD = {
 }
 
 
-def sealed(text, **parts):
+def sealed(text: str, **parts: Any) -> Any:
     """A file's text with other parts, and the checksum that fits them."""
     content = json.loads(text) | parts
     return json.dumps(content | {"checksum": digest_of({part: content[part] for part in PARTS})})
 
 
-def huge(expected):
+def huge(expected: Any) -> Any:
     expected["confidences"][0]["counts"][0] = 2**40
     return expected
 
 
 @pytest.mark.parametrize("case", ABSURD)
-def test_absurd_files_are_refused_by_name_at_once(case, tmp_path):
+def test_absurd_files_are_refused_by_name_at_once(case: Any, tmp_path: Path) -> None:
     path = tmp_path / "c.json"
     Policy.from_point(POINT, STORE).save(path)
     path.write_text(ABSURD[case](path.read_text()))
@@ -355,7 +369,7 @@ def test_absurd_files_are_refused_by_name_at_once(case, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["pipe", "folder", "endless", "loop", "nothing"])
-def test_what_is_no_regular_file_blocks_nobody(kind, tmp_path):
+def test_what_is_no_regular_file_blocks_nobody(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "c.json"
     if kind == "pipe":
         os.mkfifo(path)
@@ -367,7 +381,7 @@ def test_what_is_no_regular_file_blocks_nobody(kind, tmp_path):
         Policy.load(path)
 
 
-def test_the_size_of_a_file_and_the_sum_of_its_counts_bound_what_is_read(tmp_path):
+def test_the_size_of_a_file_and_the_sum_of_its_counts_bound_what_is_read(tmp_path: Path) -> None:
     path = tmp_path / "c.json"
     path.touch()
     os.truncate(path, 2**40)
@@ -375,7 +389,7 @@ def test_the_size_of_a_file_and_the_sum_of_its_counts_bound_what_is_read(tmp_pat
         Policy.load(path)
 
 
-def by_label(classes, k):
+def by_label(classes: Any, k: int) -> Any:
     """A policy with a curve for each of so many classes."""
     rng = np.random.default_rng(0)
     labels = np.array([f"account {i:06}" for i in rng.integers(0, classes, k)])
@@ -389,7 +403,7 @@ def by_label(classes, k):
     return Policy.from_point(point)
 
 
-def test_a_thousand_classes_are_written_and_read(tmp_path):
+def test_a_thousand_classes_are_written_and_read(tmp_path: Path) -> None:
     """50,000 samples of 1,000 classes took 1.36 MB, and no more than 1 MB was read."""
     policy = by_label(1000, 50_000)
     policy.save(tmp_path / "p.json")
@@ -398,7 +412,7 @@ def test_a_thousand_classes_are_written_and_read(tmp_path):
     assert len(text) < 1e6 and "account" not in text
 
 
-def without_seen_digests(policy):
+def without_seen_digests(policy: Any) -> Any:
     """A policy whose file has no digests of ids and contents."""
     content = json.loads(text_of(policy.point))
     bare = without_digests(content["chosen_on"])
@@ -408,7 +422,9 @@ def without_seen_digests(policy):
     return Policy(parse_cascade(content, edited=True))
 
 
-def test_digests_of_what_was_seen_yield_to_what_a_cascade_needs(tmp_path, monkeypatch):
+def test_digests_of_what_was_seen_yield_to_what_a_cascade_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The longest first; what the file then does not know, promises call unchecked."""
     policy = Policy.from_point(search(FIRST, 2, "max_softmax").point(-1))
     path = tmp_path / "p.json"
@@ -423,7 +439,9 @@ def test_digests_of_what_was_seen_yield_to_what_a_cascade_needs(tmp_path, monkey
         assert samples_in_common(loaded.seen, FIRST.origin) == 100
 
 
-def test_what_is_too_large_to_be_read_is_not_written(tmp_path, monkeypatch):
+def test_what_is_too_large_to_be_read_is_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     policy = without_seen_digests(by_label(50, 5000))
     path = tmp_path / "p.json"
     policy.save(path)
@@ -440,10 +458,12 @@ def test_what_is_too_large_to_be_read_is_not_written(tmp_path, monkeypatch):
             Policy.load(path)
 
 
-def test_a_disk_that_is_read_only_is_told_by_the_path_that_was_asked_for(tmp_path, monkeypatch):
+def test_a_disk_that_is_read_only_is_told_by_the_path_that_was_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Such a disk refuses to write the temporary file, and to look for it afterwards."""
 
-    def refused(path, *given, **options):
+    def refused(path: Path, *given: Any, **options: Any) -> None:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
 
     monkeypatch.setattr(Path, "write_text", refused)
@@ -454,7 +474,7 @@ def test_a_disk_that_is_read_only_is_told_by_the_path_that_was_asked_for(tmp_pat
     assert caught.value.filename == str(path)
 
 
-def identified(rows):
+def identified(rows: Any) -> LogitStore:
     """STORE's first samples, with ids."""
     part = STORE.take(rows)
     logits = {name: part.logits(name) for name in part.models.index}
@@ -467,7 +487,9 @@ FIRST, SECOND, THIRD = (identified(slice(start, start + 100)) for start in (0, 1
 
 
 @pytest.mark.parametrize("store", [None, FIRST], ids=["alone", "with store"])
-def test_a_file_knows_all_samples_that_a_cascade_has_seen(store, tmp_path):
+def test_a_file_knows_all_samples_that_a_cascade_has_seen(
+    store: LogitStore, tmp_path: Path
+) -> None:
     """Those of the search and of the fit, by digests of their ids; none is written as it is."""
     method = Method(temperature=True).fit(SECOND)
     Policy.from_point(search(FIRST, 2, method).point(-1), store).save(tmp_path / "c.json")
@@ -480,15 +502,16 @@ def test_a_file_knows_all_samples_that_a_cascade_has_seen(store, tmp_path):
     assert again.found_on == point.found_on == again.method.fitted_on
 
 
-def test_what_is_expected_says_whether_the_samples_were_seen():
-    """Held-out samples on which the method was fitted are not held out; new ones are; without ids nobody knows."""
+def test_what_is_expected_says_whether_the_samples_were_seen() -> None:
+    """Held-out samples on which the method was fitted are not held out; new ones are; without ids
+    nobody knows."""
     point = search(FIRST, 2, Method(temperature=True).fit(SECOND)).point(-1)
     held = {SECOND: "95%, without choosing", THIRD: "95%", OTHER: UNCHECKED}
     for store, words in held.items():
         assert point_for_file(point, FIRST, store).expected.intervals == words
 
 
-def test_what_is_expected_is_measured_on_samples_that_are_there_once():
+def test_what_is_expected_is_measured_on_samples_that_are_there_once() -> None:
     for rows, how in (([*range(100), 7], "ids"), (np.tile(range(50), 2), "known of them")):
         twice = OTHER.take(rows)
         if how != "ids":
@@ -499,7 +522,7 @@ def test_what_is_expected_is_measured_on_samples_that_are_there_once():
             point_for_file(POINT, STORE, twice)
 
 
-def under_new_ids(store, rows):
+def under_new_ids(store: LogitStore, rows: Any) -> LogitStore:
     """Some samples of a store, called otherwise."""
     part = store.take(rows)
     logits = {name: part.logits(name) for name in part.models.index}
@@ -508,8 +531,9 @@ def under_new_ids(store, rows):
     return LogitStore.from_arrays(part.labels, logits, macs=macs, sample_ids=ids)
 
 
-def test_a_file_recognises_samples_under_new_ids():
-    """By what the cascade's models said of them, of the search and of the fit, also in a copy of a copy."""
+def test_a_file_recognises_samples_under_new_ids() -> None:
+    """By what the cascade's models said of them, of the search and of the fit, also in a copy of a
+    copy."""
     method = Method(temperature=True).fit(SECOND)
     point = search(FIRST, 2, method).point(-1)
     for _ in range(2):
@@ -523,7 +547,7 @@ def test_a_file_recognises_samples_under_new_ids():
     assert point_for_file(point, None, held_out).expected.intervals == WITHOUT_CHOOSING
 
 
-def test_contents_of_many_samples_take_little_room_in_a_file():
+def test_contents_of_many_samples_take_little_room_in_a_file() -> None:
     rng = np.random.default_rng(0)
     confidence = rng.random((2, 200_000))
     table = ScoreTable(confidence > 0.2, confidence, [1, 5], "ab")
@@ -538,7 +562,7 @@ def test_contents_of_many_samples_take_little_room_in_a_file():
     assert samples_seen([loaded.seen], other.origin, "ab") is None
 
 
-def test_files_of_before_do_not_claim_to_know_on_what_a_method_was_fitted():
+def test_files_of_before_do_not_claim_to_know_on_what_a_method_was_fitted() -> None:
     point = search(FIRST, 2, Method(temperature=True).fit(FIRST)).point(-1)
     content = json.loads(text_of(point_for_file(point)))
     for new in ("keys", "contents", "also"):
@@ -548,7 +572,7 @@ def test_files_of_before_do_not_claim_to_know_on_what_a_method_was_fitted():
     assert samples_in_common(old.seen, FIRST.origin) == 100
 
 
-def test_ids_beyond_what_a_file_may_hold_are_left_out():
+def test_ids_beyond_what_a_file_may_hold_are_left_out() -> None:
     few, many = (Labels.checked(None, np.arange(count)) for count in (3, MOST_KEYS - 2))
     point = replace(POINT, method=Method(), found_on=Seen((few, many)))
     chosen_on = parts_as_json(point_for_file(point))["chosen_on"]
@@ -558,7 +582,7 @@ def test_ids_beyond_what_a_file_may_hold_are_left_out():
     assert samples_in_common(loaded.seen, Labels.checked(None, ["new"])) is None
 
 
-def test_half_of_the_samples_unknown_is_written_as_such():
+def test_half_of_the_samples_unknown_is_written_as_such() -> None:
     point = replace(POINT, method=Method(), found_on=Seen((None, FIRST.origin)))
     loaded = parse_cascade(text_of(point_for_file(point)))
     assert samples_in_common(loaded.seen, FIRST.origin) == 100

@@ -4,10 +4,13 @@ tables."""
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from bundled_cascade import IMAGES, POINT, SMALL, TEST, VAL
 
 from cascadelib import (
     Cascade,
@@ -27,22 +30,16 @@ from cascadelib.deployment.decisions import Decisions
 from cascadelib.deployment.form import parse_cascade, text_of
 from cascadelib.deployment.monitoring import Running
 from cascadelib.deployment.policy import Policy
-from cascadelib.deployment.timing import pieces_of, savings, time_cascade
-from cascadelib.figures.deployment import guarantee_figure, savings_figure, stream_figure
+from cascadelib.deployment.timing import pieces_of
 from tools.elsewhere import decide_elsewhere, drift_table
 
-VAL, TEST = (LogitStore(f"data/fashion-mnist/{split}") for split in ("val", "test"))
-SMALL = ["mlp@28", "lenet@28"]
-POINT = pick(search(VAL, 2, models=SMALL), accuracy=0.91)
-IMAGES = datasets.fashion_mnist("test").batch(0, 600)
 
-
-def running(metric="max_softmax"):
+def running(metric: str = "max_softmax") -> Any:
     point = pick(search(VAL, 2, metric, models=SMALL), accuracy=0.91)
     return Cascade.from_point(point, store=VAL, held_out=TEST)
 
 
-def test_counts_and_rates():
+def test_counts_and_rates() -> None:
     cascade = running()
     first = cascade(IMAGES[:400])
     second = cascade(IMAGES[400:])
@@ -67,7 +64,7 @@ def test_counts_and_rates():
 
 
 @pytest.mark.parametrize("metric", ["max_softmax", "entropy"])
-def test_drift_is_seen_without_labels_and_its_absence_too(metric):
+def test_drift_is_seen_without_labels_and_its_absence_too(metric: str) -> None:
     cascade = running(metric)
     cascade.run(pieces_of(IMAGES, 100))
     assert not cascade.running.drift().alarm
@@ -77,9 +74,9 @@ def test_drift_is_seen_without_labels_and_its_absence_too(metric):
     assert report.alarm and cascade.running.drift().tests.equals(report.tests)
 
 
-def test_drift_is_that_of_the_signal_and_broken_inputs_say_nothing_of_it():
-    """Asked often or once, in pieces or at once: the capital that whole arrays of stored confidences
-    give."""
+def test_drift_is_that_of_the_signal_and_broken_inputs_say_nothing_of_it() -> None:
+    """Asked often or once, in pieces or at once: the capital that whole arrays of stored
+    confidences give."""
     rest = TEST.take(slice(600, None))
     cascade = Cascade.from_point(POINT, store=VAL, held_out=rest)
     for piece in pieces_of(IMAGES, 100):
@@ -93,7 +90,7 @@ def test_drift_is_that_of_the_signal_and_broken_inputs_say_nothing_of_it():
     pd.testing.assert_frame_equal(cascade.running.drift().tests, alone, rtol=0.01)
 
 
-def test_a_drift_report_says_whether_its_reference_was_seen():
+def test_a_drift_report_says_whether_its_reference_was_seen() -> None:
     nameless = LogitStore.from_arrays(
         TEST.labels,
         {name: TEST.logits(name) for name in SMALL},
@@ -107,7 +104,7 @@ def test_a_drift_report_says_whether_its_reference_was_seen():
     assert signal.check([[], []]).reference.startswith("not known")
 
 
-def test_a_file_without_ties_as_the_versions_before_wrote_it_is_watched_as_well():
+def test_a_file_without_ties_as_the_versions_before_wrote_it_is_watched_as_well() -> None:
     cascade = running()
     expected = cascade.point.expected
     without = tuple(replace(part, ties=None) for part in expected.confidences)
@@ -119,7 +116,7 @@ def test_a_file_without_ties_as_the_versions_before_wrote_it_is_watched_as_well(
     pd.testing.assert_frame_equal(old.running.drift().tests, cascade.running.drift().tests)
 
 
-def test_totals_of_eight_threads_add_up():
+def test_totals_of_eight_threads_add_up() -> None:
     """Each thread runs the same images; threads change places as often as they can."""
     cascade = running()
     interval = sys.getswitchinterval()
@@ -147,7 +144,7 @@ def test_totals_of_eight_threads_add_up():
     assert all(table["exit_rate"].sum() == pytest.approx(1) for table in tables)
 
 
-def test_an_audit_runs_the_reference_on_inputs_of_every_stage():
+def test_an_audit_runs_the_reference_on_inputs_of_every_stage() -> None:
     """With all audited: the disagreements and, once they are labelled, the loss are those of the
     stores."""
     cascade = running()
@@ -173,7 +170,7 @@ def test_an_audit_runs_the_reference_on_inputs_of_every_stage():
         cascade.running.label({int(differ[0]): 1})
 
 
-def test_labels_that_are_none_stay_wanted_and_wrong_ones_are_refused():
+def test_labels_that_are_none_stay_wanted_and_wrong_ones_are_refused() -> None:
     running = Running(Point(("a", "b"), (0.5,), method=Method()))
     running.doubts.update({3: (1, 2), 5: (0, 2)})
     for nothing in (None, np.nan):
@@ -188,7 +185,7 @@ def test_labels_that_are_none_stay_wanted_and_wrong_ones_are_refused():
     assert running.verdicts == {"lost": 1, "tied": 0, "gained": 1}
 
 
-def test_an_audit_draws_its_share_whatever_stage_inputs_leave_at():
+def test_an_audit_draws_its_share_whatever_stage_inputs_leave_at() -> None:
     cascade = running()
     cascade.running.audit = 0.2
     stages = cascade(IMAGES).exit_stage
@@ -204,7 +201,7 @@ def test_an_audit_draws_its_share_whatever_stage_inputs_leave_at():
         cascade(IMAGES[:5])
 
 
-def test_an_audit_by_another_model_than_the_last():
+def test_an_audit_by_another_model_than_the_last() -> None:
     cascade = running()
     cascade.running.audit = 1.0
     cascade.running.reference = "linear@28"
@@ -213,7 +210,7 @@ def test_an_audit_by_another_model_than_the_last():
     assert cascade.running.to_label().index.tolist() == np.flatnonzero(said != answers).tolist()
 
 
-def test_a_last_model_without_confidences_says_nothing_of_drift():
+def test_a_last_model_without_confidences_says_nothing_of_drift() -> None:
     rng = np.random.default_rng(0)
     table = ScoreTable(np.ones((2, 2000), bool), rng.random((2, 2000)), [1, 5], ["a", "b"])
     point = Point(("a", "b"), (0.5,), (0.5, 0.5), 1.0, 1.0, 1.0)
@@ -225,18 +222,7 @@ def test_a_last_model_without_confidences_says_nothing_of_drift():
     assert report.tests["inputs"].tolist() == [1000, 0] and not report.alarm
 
 
-def test_a_stream_is_drawn_line_by_line():
-    figure = stream_figure(
-        pd.DataFrame({"stage 1": [1.0, 9.0]}, index=[64, 128]), 100, "Capital", "stakes", type="log"
-    )
-    assert [list(trace.x) for trace in figure.data] == [[64, 128]] and figure.data[
-        0
-    ].name == "stage 1"
-    assert (figure.layout.yaxis.type, figure.layout.yaxis.title.text) == ("log", "stakes")
-    assert figure.layout.xaxis.title.text == "inputs" and figure.layout.shapes[0].y0 == 100
-
-
-def test_a_policy_is_audited_by_its_calls():
+def test_a_policy_is_audited_by_its_calls() -> None:
     """Two calls, the first confident of all and wrong for every seventh input; the second fails for
     some of those drawn."""
     point = Point(("a", "b"), (0.5,), (1.0, 0.0), 1.0, 1.0, 1.0)
@@ -244,10 +230,10 @@ def test_a_policy_is_audited_by_its_calls():
     policy.running.audit = 1.0
     truth = [n % 3 for n in range(70)]
 
-    def first(inputs):
+    def first(inputs: Any) -> tuple:
         return [truth[n] + (n % 7 == 0) for n in inputs], [0.9] * len(inputs)
 
-    async def second(inputs):
+    async def second(inputs: Any) -> tuple:
         if 35 in inputs:
             raise RuntimeError("busy")
         return [truth[n] for n in inputs], None
@@ -261,7 +247,7 @@ def test_a_policy_is_audited_by_its_calls():
     assert policy.running.loss(0.0)["alarm"]
 
 
-def test_a_certified_loss_that_is_left_alarms():
+def test_a_certified_loss_that_is_left_alarms() -> None:
     """Outcomes of which 6% are lost: 1% is left, 10% is not; without labels nothing is known."""
     seen = Running(Point(("a", "b"), (0.5,)), audit=1.0)
     rng = np.random.default_rng(0)
@@ -281,13 +267,13 @@ def test_a_certified_loss_that_is_left_alarms():
     )
 
 
-def test_drift_needs_something_to_expect():
+def test_drift_needs_something_to_expect() -> None:
     cascade = Cascade.from_point(POINT)
     with pytest.raises(ValueError, match="nothing is expected"):
         cascade.running.drift()
 
 
-def test_texts_of_the_bundled_zoo():
+def test_texts_of_the_bundled_zoo() -> None:
     val, test = (LogitStore(f"data/reviews/{split}") for split in ("val", "test"))
     point = pick(
         search(val.select(["bag_of_words", "electra_h32_l1", "electra_h64_l1"]), 2), "match_best"
@@ -301,48 +287,7 @@ def test_texts_of_the_bundled_zoo():
     assert counts["other"] == 0 and counts["near"] <= 1
 
 
-def test_measured_time_and_savings():
-    cascade = Cascade.from_point(POINT, store=VAL)
-    table = time_cascade(cascade, IMAGES[:64], 32, 1, others=["linear@28"])
-    assert list(table.index[:5]) == [*SMALL, "linear@28", "cascade", "cascade, stream"]
-    reach = table["share_run"].dropna()
-    assert list(reach.index) == SMALL and reach.iloc[0] == 1 and 0 <= reach.iloc[1] <= 1
-    assert table.loc["ideal", "seconds"] == pytest.approx((table["seconds"][SMALL] * reach).sum())
-    ratio = table.loc["ideal", "seconds"] / table.loc["cascade", "seconds"]
-    assert table.loc["cascade", "throughput_to_ideal"] == pytest.approx(ratio)
-    saved = savings({"seconds": table}, "lenet@28", VAL.models["macs"])
-    macs = VAL.models["macs"]
-    assert saved.loc["MACs", "total"] == pytest.approx(
-        macs["mlp@28"] / macs["lenet@28"] + reach.iloc[1]
-    )
-    assert saved.loc["seconds", "total"] == pytest.approx(
-        table.loc["cascade", "seconds"] / table.loc["lenet@28", "seconds"]
-    )
-    parts = saved.drop(columns="total")
-    assert np.allclose(parts.sum(axis=1), saved["total"]) and (parts.loc["seconds"] > 0).all()
-    figure = savings_figure(saved)
-    assert [bar.name for bar in figure.data[:-1]] == [*SMALL, "exit decisions", "rest"]
-
-
-def test_pieces_of_all_forms():
-    assert [len(p) for p in pieces_of(list("abcde"), 2)] == [2, 2, 1]
-    assert [p["x"].tolist() for p in pieces_of({"x": np.arange(3)}, 2)] == [[0, 1], [2]]
-
-
-def test_guarantee_figure_leaves_out_what_is_not_certified():
-    table = pd.DataFrame(
-        {
-            "accuracy_loss_allowed": [0.01, 0.02],
-            "cost": [np.nan, 5.0],
-            "models": [("–",), ("a", "b")],
-        }
-    )
-    figure = guarantee_figure(table.assign(accuracy_loss_held_out=[np.nan, 0.015]), 10.0)
-    assert [list(trace.x) for trace in figure.data] == [[0.02], [0.015]]
-    assert figure.layout.yaxis.type == "log"
-
-
-def test_streams_are_watched_one_by_one():
+def test_streams_are_watched_one_by_one() -> None:
     cascade = running()
     table = drift_table(
         cascade, {"same": pieces_of(IMAGES, 100), "other": pieces_of(255 - IMAGES, 100)}
@@ -352,7 +297,7 @@ def test_streams_are_watched_one_by_one():
     assert (table["exit_rate_expected"] == cascade.point.expected.exit_rates[0].value).all()
 
 
-def test_a_fresh_process_decides_alike(tmp_path):
+def test_a_fresh_process_decides_alike(tmp_path: Path) -> None:
     cascade = Cascade.from_point(POINT, store=VAL)
     cascade.save(tmp_path / "cascade.json")
     there = decide_elsewhere(tmp_path / "cascade.json", IMAGES[:100])

@@ -1,10 +1,13 @@
-"""A policy decides as its cascade and as the evaluator do, reads and writes the cascade's file, and needs numpy."""
+"""A policy decides as its cascade and as the evaluator do, reads and writes the cascade's file, and
+needs numpy."""
 
 import json
 import math
 import subprocess
 import sys
 from dataclasses import FrozenInstanceError, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +31,7 @@ from cascadelib.files import ROOT
 from cascadelib.methods.thresholds import own_units
 
 
-def make_store(k=200, seed=0):
+def make_store(k: int = 200, seed: int = 0) -> LogitStore:
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 4, k)
     logits = {f"m{i}": (1.0 + i) * np.eye(4)[labels] + rng.normal(size=(k, 4)) for i in range(3)}
@@ -40,23 +43,26 @@ POINT = pick(search(STORE, 3, "entropy"), "max_improvement")
 MODULES = {name: torch.nn.Identity() for name in STORE.models.index}
 
 
-def stages(policy, confidences):
+def stages(policy: Any, confidences: Any) -> list:
     """Exit stage of each sample by a policy, one at a time; confidences [n, N] in own units."""
-    sure = [
+    confidence = [
         [bool(policy.exits(i, np.array([c]))[0]) for c in row] for i, row in enumerate(confidences)
     ]
-    return [next(i for i in range(len(sure)) if sure[i][s]) for s in range(len(sure[0]))]
+    return [
+        next(i for i in range(len(confidence)) if confidence[i][s])
+        for s in range(len(confidence[0]))
+    ]
 
 
 @pytest.mark.parametrize(
     "method", ["entropy", "max_softmax", "max_softmax_mean_logits_ts", Method(ensemble="vote")]
 )
-def test_decides_as_the_evaluator(method):
+def test_decides_as_the_evaluator(method: Any) -> None:
     point = pick(search(STORE, 3, method), "max_improvement")
     stage = point.method.stage(STORE, point.models)
-    sure = [stage(tuple(range(i + 1)))[1] for i in range(len(point.models))]
+    confidence = [stage(tuple(range(i + 1)))[1] for i in range(len(point.models))]
     assert (
-        stages(Policy.from_point(point), own_units(point.metric, sure))
+        stages(Policy.from_point(point), own_units(point.metric, confidence))
         == evaluate(STORE, point).exit_stage.tolist()
     )
 
@@ -70,9 +76,11 @@ EDGES = st.sampled_from([-math.inf, 0.0, 0.5, math.inf])
     st.lists(EDGES | st.just(math.nan), min_size=1),
     st.booleans(),
 )
-def test_ties_ends_and_nan(thresholds, confidence, negated):
-    """At −inf all leave but nan, at inf none does, else from the threshold upwards; all after the last stage."""
-    sign, names = -1.0 if negated else 1.0, tuple(f"m{i}" for i in range(len(thresholds) + 1))
+def test_ties_ends_and_nan(thresholds: list, confidence: list, negated: bool) -> None:
+    """At −inf all leave but nan, at inf none does, else from the threshold upwards; all after the
+    last stage."""
+    sign = -1.0 if negated else 1.0
+    names = tuple(f"m{i}" for i in range(len(thresholds) + 1))
     method = Method("entropy" if negated else "max_softmax")
     rates = (1.0,) + (0.0,) * len(thresholds)
     point = Point(names, tuple(sign * t for t in thresholds), rates, 0.5, 1.0, math.nan, method)
@@ -85,12 +93,12 @@ def test_ties_ends_and_nan(thresholds, confidence, negated):
 
 
 @pytest.mark.parametrize("stage", [-1, 3])
-def test_a_stage_that_is_not_there(stage):
+def test_a_stage_that_is_not_there(stage: int) -> None:
     with pytest.raises(ValueError, match=f"not {stage}"):
         Policy.from_point(POINT).exits(stage, np.zeros(1))
 
 
-def test_policy_and_cascade_share_the_file(tmp_path):
+def test_policy_and_cascade_share_the_file(tmp_path: Path) -> None:
     cascade = Cascade.from_point(POINT, MODULES, STORE)
     cascade.save(tmp_path / "cascade.json")
     policy = Policy.load(tmp_path / "cascade.json")
@@ -105,7 +113,7 @@ def test_policy_and_cascade_share_the_file(tmp_path):
     assert Cascade.load(tmp_path / "policy.json", MODULES).point == replace(POINT)
 
 
-def test_of_a_score_table(tmp_path):
+def test_of_a_score_table(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     table = ScoreTable(rng.random((2, 50)) < [[0.6], [0.9]], rng.random((2, 50)), [1, 5])
     point = pick(search(table, cost="cost"), "max_improvement")
@@ -115,7 +123,7 @@ def test_of_a_score_table(tmp_path):
     assert stages(policy, table.confidence) == evaluate(table, point).exit_stage.tolist()
 
 
-def test_it_is_frozen_and_its_thresholds_fit():
+def test_it_is_frozen_and_its_thresholds_fit() -> None:
     policy = Policy.from_point(POINT)
     with pytest.raises(FrozenInstanceError):
         policy.thresholds = ()
@@ -124,7 +132,7 @@ def test_it_is_frozen_and_its_thresholds_fit():
             replace(policy, thresholds=values)
 
 
-def test_an_ensemble_that_nobody_knows_does_not_run(tmp_path):
+def test_an_ensemble_that_nobody_knows_does_not_run(tmp_path: Path) -> None:
     content = json.loads(text_of(Policy.from_point(POINT).point))
     content["method"]["ensemble"] = "mean"
     (tmp_path / "c.json").write_text(json.dumps(content))
@@ -134,7 +142,7 @@ def test_an_ensemble_that_nobody_knows_does_not_run(tmp_path):
 
 
 @pytest.mark.parametrize("stage", [-1, 3, 1.0, True, "1", None, np.array([1])])
-def test_a_stage_is_a_whole_number(stage):
+def test_a_stage_is_a_whole_number(stage: Any) -> None:
     with pytest.raises(ValueError, match="stage must be a whole number from 0 to 2"):
         Policy.from_point(POINT).exits(stage, np.zeros(2))
 
@@ -142,7 +150,7 @@ def test_a_stage_is_a_whole_number(stage):
 @pytest.mark.parametrize(
     "values", [["0.5"], [1j], [None], "x", np.ma.masked_array([0.5], [True]), [[1], [1, 2]]]
 )
-def test_confidences_and_thresholds_are_real_numbers(values):
+def test_confidences_and_thresholds_are_real_numbers(values: Any) -> None:
     policy = Policy.from_point(POINT)
     for stage in (0, 2):
         with pytest.raises(ValueError, match="confidence must be real numbers"):
@@ -169,7 +177,7 @@ print(sorted(heavy & (set(sys.modules) - before)))
 @pytest.mark.parametrize(
     "method", ["entropy", Method(confidence="isotonic_by_label"), Method(confidence="logistic")]
 )
-def test_to_load_and_decide_takes_numpy_alone(method, tmp_path):
+def test_to_load_and_decide_takes_numpy_alone(method: Any, tmp_path: Path) -> None:
     Policy.from_point(pick(search(STORE, 2, method), "max_improvement"), STORE).save(
         tmp_path / "p.json"
     )

@@ -1,4 +1,5 @@
-"""A budget over a stream holds whatever comes: the bound for adversarial inputs, and confidences that drift."""
+"""A budget over a stream holds whatever comes: the bound for adversarial inputs, and confidences
+that drift."""
 
 from dataclasses import replace
 
@@ -20,8 +21,10 @@ from cascadelib import (
 from cascadelib.methods.thresholds import exit_stages
 
 RNG = np.random.default_rng(0)
-SURE = RNG.normal(size=(3, 800))
-TABLE = ScoreTable(SURE + RNG.normal(size=(3, 800)) > -1, SURE, [1, 4, 10], ["s", "m", "l"])
+CONFIDENCE = RNG.normal(size=(3, 800))
+TABLE = ScoreTable(
+    CONFIDENCE + RNG.normal(size=(3, 800)) > -1, CONFIDENCE, [1, 4, 10], ["s", "m", "l"]
+)
 POINT = pick(search(TABLE, 3), "max_improvement")
 
 
@@ -31,8 +34,11 @@ POINT = pick(search(TABLE, 3), "max_improvement")
     st.floats(1.5, 14.5),
     st.floats(0.001, 0.5),
 )
-def test_the_bound_holds_for_any_stages_that_obey_the_ends(batches, budget, rate):
-    """An adversary picks every exit stage, but at "always" samples leave at once and at "never" at the last model."""
+def test_the_bound_holds_for_any_stages_that_obey_the_ends(
+    batches: list[list[int]], budget: float, rate: float
+) -> None:
+    """An adversary picks every exit stage, but at "always" samples leave at once and at "never" at
+    the last model."""
     held = StreamBudget(TABLE, POINT, budget, rate)
     for batch in batches:
         ends = {-np.inf: 0, np.inf: 2}
@@ -49,96 +55,117 @@ def test_the_bound_holds_for_any_stages_that_obey_the_ends(batches, budget, rate
     st.booleans(),
 )
 def test_the_bound_holds_for_infinite_confidences_and_batches_of_any_size(
-    batches, budget, rate, opposing
-):
-    """An adversary picks confidences, ±inf among them, and the sizes of batches; the store has infinite ones too."""
+    batches: list[tuple[int, int]], budget: float, rate: float, opposing: bool
+) -> None:
+    """An adversary picks confidences, ±inf among them, and the sizes of batches; the store has
+    infinite ones too."""
     table = ScoreTable(
         TABLE.correct,
-        np.where(abs(SURE) > 1.5, np.sign(SURE) * np.inf, SURE),
+        np.where(abs(CONFIDENCE) > 1.5, np.sign(CONFIDENCE) * np.inf, CONFIDENCE),
         TABLE.cost,
         TABLE.names,
     )
     held = StreamBudget(table, POINT, budget, rate)
     for size, seed in batches:
-        sure = np.random.default_rng(seed).choice([-np.inf, -1.0, 0.0, 1.0, np.inf], (2, size))
+        confidence = np.random.default_rng(seed).choice(
+            [-np.inf, -1.0, 0.0, 1.0, np.inf], (2, size)
+        )
         if opposing:  # spend where too much has been spent already
-            sure[:] = np.inf if held.samples and held.mean_cost < budget else -np.inf
-        held.update(exit_stages(list(sure), held.thresholds))
+            confidence[:] = np.inf if held.samples and held.mean_cost < budget else -np.inf
+        held.update(exit_stages(list(confidence), held.thresholds))
         assert abs(held.mean_cost - budget) <= held.bound() * (1 + 1e-9)
 
 
-@pytest.mark.parametrize("sure", [-np.inf, np.inf])
-def test_the_bound_is_nearly_reached_and_infinite_confidences_obey_the_ends(sure):
-    """All samples unsure, or all sure, for good, after one large batch: they follow no threshold between the ends."""
-    held, ends = StreamBudget(TABLE, POINT, 8.0, rate=0.01), []
+@pytest.mark.parametrize("confidence", [-np.inf, np.inf])
+def test_the_bound_is_nearly_reached_and_infinite_confidences_obey_the_ends(
+    confidence: float,
+) -> None:
+    """All samples unsure, or all sure, for good, after one large batch: they follow no threshold
+    between the ends."""
+    held = StreamBudget(TABLE, POINT, 8.0, rate=0.01)
+    ends = []
     for size in (500, *[20] * 2000):
-        held.update(exit_stages([np.full(size, sure)] * 2, held.thresholds))
+        held.update(exit_stages([np.full(size, confidence)] * 2, held.thresholds))
         assert abs(held.mean_cost - 8.0) <= held.bound() * (1 + 1e-9)
         ends.append(abs(held.mean_cost - 8.0) / held.bound())
     assert max(ends) > 0.4 and abs(held.mean_cost - 8.0) < 1.5
 
 
 @pytest.mark.parametrize("batch", [1, 7, 64, 512, 1024, 4096])
-def test_accuracy_is_that_of_static_thresholds_where_nothing_drifts(batch):
+def test_accuracy_is_that_of_static_thresholds_where_nothing_drifts(batch: int) -> None:
     rng = np.random.default_rng(2)
-    sure = rng.normal(size=(3, 40_000))
+    confidence = rng.normal(size=(3, 40_000))
     table = ScoreTable(
-        sure + rng.normal(size=sure.shape) > [[-0.8], [-1.2], [-1.6]], sure, TABLE.cost, TABLE.names
+        confidence + rng.normal(size=confidence.shape) > [[-0.8], [-1.2], [-1.6]],
+        confidence,
+        TABLE.cost,
+        TABLE.names,
     )
-    known, fresh = table.take(slice(0, 20_000)), table.take(slice(20_000, 40_000))
+    known = table.take(slice(0, 20_000))
+    fresh = table.take(slice(20_000, 40_000))
     point = pick(search(known, 2), budget=6)
-    held, right, fixed = StreamBudget(known, point, point.cost), [], evaluate(fresh, point)
+    held = StreamBudget(known, point, point.cost)
+    correct = []
+    fixed = evaluate(fresh, point)
     rows = [fresh.row(name) for name in point.models]
     for start in range(0, len(fresh), batch):
         part = slice(start, start + batch)
         stages = exit_stages([fresh.confidence[rows[0], part]], held.thresholds)
-        right.append(np.choose(stages, fresh.correct[rows, part]))
+        correct.append(np.choose(stages, fresh.correct[rows, part]))
         held.update(stages)
-    assert np.concatenate(right).mean() == pytest.approx(fixed.accuracy, abs=0.002)
+    assert np.concatenate(correct).mean() == pytest.approx(fixed.accuracy, abs=0.002)
     assert held.mean_cost == pytest.approx(fixed.cost, rel=0.02)
 
 
 @pytest.mark.parametrize("budget", [2.5, 5.0, 9.0])
-def test_cost_is_held_while_confidence_drifts(budget):
+def test_cost_is_held_while_confidence_drifts(budget: float) -> None:
     rng = np.random.default_rng(1)
-    held, fixed, drifting = StreamBudget(TABLE, POINT, budget), [], np.linspace(0, -1.5, 600)
+    held = StreamBudget(TABLE, POINT, budget)
+    fixed = []
+    drifting = np.linspace(0, -1.5, 600)
     start = held.thresholds
     for shift in drifting:
-        sure = rng.normal(size=(3, 32)) + shift
-        held.update(exit_stages(list(sure[:2]), held.thresholds))
-        fixed.append(np.cumsum([1, 4, 10])[exit_stages(list(sure[:2]), start)].mean())
+        confidence = rng.normal(size=(3, 32)) + shift
+        held.update(exit_stages(list(confidence[:2]), held.thresholds))
+        fixed.append(np.cumsum([1, 4, 10])[exit_stages(list(confidence[:2]), start)].mean())
     assert abs(held.mean_cost - budget) <= held.bound() < 0.2
     assert np.mean(fixed) > budget * 1.2  # thresholds left alone overspend
     assert held.samples == 600 * 32
 
 
-def test_it_starts_near_the_budget_and_passes_through_the_point():
+def test_it_starts_near_the_budget_and_passes_through_the_point() -> None:
     at_point = StreamBudget(TABLE, POINT, evaluate(TABLE, POINT).cost)
-    for start, t, sure in zip(at_point.thresholds, POINT.thresholds, SURE, strict=False):
-        np.testing.assert_array_equal(sure >= start, sure >= t)
+    for start, t, confidence in zip(
+        at_point.thresholds, POINT.thresholds, CONFIDENCE, strict=False
+    ):
+        np.testing.assert_array_equal(confidence >= start, confidence >= t)
     costs = []
     for budget in (2, 4, 8, 12):
-        stages = exit_stages(list(SURE[:2]), StreamBudget(TABLE, POINT, budget).thresholds)
+        stages = exit_stages(list(CONFIDENCE[:2]), StreamBudget(TABLE, POINT, budget).thresholds)
         costs.append(np.cumsum([1, 4, 10])[stages].mean())
     assert costs == sorted(costs)
 
 
-def test_a_stage_that_never_exits_and_infinite_confidences_stay_so_at_the_point():
-    sure = np.where(SURE > 0.5, np.inf, np.where(SURE < -0.5, -np.inf, SURE))
-    table = ScoreTable(TABLE.correct, sure, TABLE.cost, TABLE.names)
+def test_a_stage_that_never_exits_and_infinite_confidences_stay_so_at_the_point() -> None:
+    confidence = np.where(
+        CONFIDENCE > 0.5, np.inf, np.where(CONFIDENCE < -0.5, -np.inf, CONFIDENCE)
+    )
+    table = ScoreTable(TABLE.correct, confidence, TABLE.cost, TABLE.names)
     for thresholds in ((0.2, np.inf), (np.inf, 0.2), (0.7, -0.1), (1e300, 0.0), (-1e300, np.inf)):
         point = replace(POINT, thresholds=thresholds)
         start = StreamBudget(table, point, evaluate(table, point).cost).thresholds
         np.testing.assert_array_equal(
-            exit_stages(list(sure[:2]), start), evaluate(table, point).exit_stage
+            exit_stages(list(confidence[:2]), start), evaluate(table, point).exit_stage
         )
 
 
 @pytest.mark.parametrize("method", ["max_softmax", "entropy"])
-def test_with_a_running_cascade(method):
-    store, images = LogitStore("data/fashion-mnist/val"), datasets.fashion_mnist("test")
+def test_with_a_running_cascade(method: str) -> None:
+    store = LogitStore("data/fashion-mnist/val")
+    images = datasets.fashion_mnist("test")
     point = pick(search(store, 2, method, models=["mlp@28", "lenet@28"]), "max_improvement")
-    cascade, held = Cascade.from_point(point), StreamBudget(store, point, 2.5e5, rate=0.02)
+    cascade = Cascade.from_point(point)
+    held = StreamBudget(store, point, 2.5e5, rate=0.02)
     for start in range(0, 1280, 64):
         cascade.thresholds = held.thresholds
         held.update(cascade(images.batch(start, start + 64)).exit_stage)
@@ -155,6 +182,6 @@ def test_with_a_running_cascade(method):
         ({"cascade": search(TABLE, 1).point(0)}, "two models or more"),
     ],
 )
-def test_refused(change, message):
+def test_refused(change: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         StreamBudget(**({"cascade": POINT, "store": TABLE, "budget": 5.0} | change))

@@ -1,11 +1,15 @@
-"""A fixed cascade on images without labels agrees with evaluate where labels are known, and writes its guesses."""
+"""A fixed cascade on images without labels agrees with evaluate where labels are known, and writes
+its guesses."""
+
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from cascadelib import evaluate
+from cascadelib import LogitStore, evaluate
 from cascadelib.datasets.images import Photographs, files_in, images_in
 from cascadelib.deployment import Cascade, write_submission
 from cascadelib.evaluation.point import Point
@@ -17,8 +21,9 @@ CLASSES = 6
 
 
 @pytest.fixture(scope="module")
-def images(tmp_path_factory):
-    folder, rng = tmp_path_factory.mktemp("flat"), np.random.default_rng(0)
+def images(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    folder = tmp_path_factory.mktemp("flat")
+    rng = np.random.default_rng(0)
     for i in range(40):
         Image.fromarray(rng.integers(0, 256, (40, 48, 3), np.uint8)).save(
             folder / f"test_{i:03}.png"
@@ -26,12 +31,12 @@ def images(tmp_path_factory):
     return files_in(folder, images_in(folder))
 
 
-def one_by_one(images):
+def one_by_one(images: Any) -> Any:
     return ([image()] for image in images)
 
 
-def models():
-    def linear(seed, size):
+def models() -> dict:
+    def linear(seed: int, size: Any) -> Any:
         torch.manual_seed(seed)
         return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * size**2, CLASSES)).eval()
 
@@ -46,7 +51,7 @@ def models():
 
 
 @pytest.fixture(scope="module")
-def store(images, tmp_path_factory):
+def store(images: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     names = [file.path.name for file in images]
     labelled = Photographs(images, np.random.default_rng(1).integers(0, CLASSES, 40), names)
     return extract(
@@ -60,7 +65,7 @@ def store(images, tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", [*METHODS, "top2", "own"])
-def test_the_same_as_evaluate(images, store, name):
+def test_the_same_as_evaluate(images: Any, store: LogitStore, name: str) -> None:
     others = {
         "top2": Method("top2_softmax_sum"),
         "own": Method(ensemble=lambda z: z[-1] - 0.9 * z[0] * (len(z) > 1)),
@@ -69,9 +74,10 @@ def test_the_same_as_evaluate(images, store, name):
     method = method.fit(store)
     chain = ("a", "b", "c")
     stage = method.stage(store, chain)
-    sure = [np.median(stage(prefix)[1]) for prefix in ((0,), (0, 1))]
+    confidence = [np.median(stage(prefix)[1]) for prefix in ((0,), (0, 1))]
     thresholds = tuple(
-        -t if method.metric == "entropy" else t for t in (sure[0] + 1e-6, sure[1] + 1e-6)
+        -t if method.metric == "entropy" else t
+        for t in (confidence[0] + 1e-6, confidence[1] + 1e-6)
     )
     point = Point(chain, thresholds, (), 0, 0, 0, method)
     expected = evaluate(store, point)
@@ -81,8 +87,9 @@ def test_the_same_as_evaluate(images, store, name):
     np.testing.assert_array_equal(decisions.guesses[:, 0] == store.labels, expected.correct)
 
 
-def test_a_later_model_sees_only_what_has_not_left(images):
-    given, seen = models(), []
+def test_a_later_model_sees_only_what_has_not_left(images: Any) -> None:
+    given = models()
+    seen = []
     given["b"][0].register_forward_hook(lambda module, inputs, output: seen.append(len(output)))
     for threshold, count in ((-np.inf, 0), (np.inf, 40)):
         seen.clear()
@@ -93,11 +100,10 @@ def test_a_later_model_sees_only_what_has_not_left(images):
         assert decisions.guesses.shape == (40, 5)
 
 
-def test_the_file_in_the_numbers_of_the_challenge(tmp_path):
-    classes, order = (
-        [[2, 0], [1, 2]],
-        [1, 2, 0],
-    )  # the challenge's class 1 is timm's 1, 2 is 2, 3 is 0
+def test_the_file_in_the_numbers_of_the_challenge(tmp_path: Path) -> None:
+    # the challenge's class 1 is timm's 1, 2 is 2, 3 is 0
+    classes = [[2, 0], [1, 2]]
+    order = [1, 2, 0]
     write_submission(tmp_path / "plain.txt", classes)
     write_submission(tmp_path / "numbers.txt", classes, order)
     assert (tmp_path / "plain.txt").read_text() == "2 0\n1 2\n"
@@ -110,7 +116,7 @@ def test_the_file_in_the_numbers_of_the_challenge(tmp_path):
         write_submission(tmp_path / "x.txt", [[0, 1], [-1, -1]], [0, 1])
 
 
-def test_refusals(images, tmp_path):
+def test_refusals(images: Any, tmp_path: Path) -> None:
     point = Point(("a", "b"), (0.5,), (), 0, 0, 0, Method(ensemble="vote"))
     given = {name: model for name, model in models().items() if name in point.models}
     with pytest.raises(ValueError, match="a vote"):

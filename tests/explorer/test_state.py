@@ -2,6 +2,7 @@
 model, both ends."""
 
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,7 +35,7 @@ NAMES = ["a", "b", "c", "d"]
 
 
 @st.composite
-def score_tables(draw, samples=(1, 12), levels=4):
+def score_tables(draw: Any, samples: tuple[int, ...] = (1, 12), levels: int = 4) -> tuple:
     """A ScoreTable of four models with heavy ties, and how many of them to cascade."""
     k = draw(st.integers(*samples))
     correct = draw(
@@ -49,19 +50,23 @@ def score_tables(draw, samples=(1, 12), levels=4):
     )
 
 
-def cascade_of(store, n, method=None, cost="cost"):
+def cascade_of(store: cl.LogitStore, n: int, method: Any = None, cost: str = "cost") -> Any:
     task = SearchTask(store, method, "top1", cost, "all")
     return on_split(store, task, list(store.models.index)[:n], store.models["top1"].idxmax())
 
 
-def evaluated(store, n, thresholds, method=None, cost="cost"):
+def evaluated(
+    store: cl.LogitStore, n: int, thresholds: Any, method: Any = None, cost: str = "cost"
+) -> Any:
     metric = method.metric if method else None
     own = tuple(np.atleast_1d(own_units(metric, thresholds)).tolist())
     point = cl.Point(tuple(store.models.index)[:n], own, (), 0.0, 0.0, 0.0, method, "top1", cost)
     return cl.evaluate(store, point)
 
 
-def assert_equal_reading(store, n, thresholds, method=None, cost="cost"):
+def assert_equal_reading(
+    store: cl.LogitStore, n: int, thresholds: Any, method: Any = None, cost: str = "cost"
+) -> None:
     read = reading_at(cascade_of(store, n, method, cost), thresholds)
     expected = evaluated(store, n, thresholds, method, cost)
     assert (read.accuracy, read.cost) == (expected.accuracy, expected.cost)
@@ -75,7 +80,7 @@ def assert_equal_reading(store, n, thresholds, method=None, cost="cost"):
 
 @RELAXED
 @given(score_tables(), st.data())
-def test_a_reading_equals_evaluate_exactly(table, data):
+def test_a_reading_equals_evaluate_exactly(table: Any, data: st.DataObject) -> None:
     store, n = table
     ends = st.sampled_from([-np.inf, np.inf, *np.arange(-1, 6) / 7])
     assert_equal_reading(store, n, data.draw(st.lists(ends, min_size=n - 1, max_size=n - 1)))
@@ -85,7 +90,7 @@ def test_a_reading_equals_evaluate_exactly(table, data):
     "method", ["entropy", "max_softmax_mean_logits_ts", "softmax_margin_most_confident_ts"]
 )
 @pytest.mark.parametrize("n", [2, 3, 4])
-def test_every_method_on_logits_and_on_another_split(method, n):
+def test_every_method_on_logits_and_on_another_split(method: str, n: int) -> None:
     rng = np.random.default_rng(n)
     splits = []
     for k in (300, 200):
@@ -114,7 +119,9 @@ def test_every_method_on_logits_and_on_another_split(method, n):
 
 @RELAXED
 @given(score_tables(), st.data())
-def test_the_steps_of_a_slider_are_the_distinct_confidences_that_arrive(table, data):
+def test_the_steps_of_a_slider_are_the_distinct_confidences_that_arrive(
+    table: Any, data: st.DataObject
+) -> None:
     store, n = table
     n = max(n, 2)
     cascade = cascade_of(store, n)
@@ -140,7 +147,7 @@ def test_the_steps_of_a_slider_are_the_distinct_confidences_that_arrive(table, d
 
 @RELAXED
 @given(score_tables(), st.sampled_from(["entropy", "max_softmax"]))
-def test_a_threshold_parts_what_it_should_and_so_does_its_text(table, metric):
+def test_a_threshold_parts_what_it_should_and_so_does_its_text(table: Any, metric: str) -> None:
     cascade = cascade_of(table[0], 2)
     fall = falling(cascade, [0], 0)
     for count in {between_ties(fall, c) for c in range(len(fall) + 1)}:
@@ -152,7 +159,7 @@ def test_a_threshold_parts_what_it_should_and_so_does_its_text(table, metric):
         assert exiting(fall, again) == count
 
 
-def test_text_has_the_digits_that_it_takes():
+def test_text_has_the_digits_that_it_takes() -> None:
     fall = np.array([0.9503, 0.95020001, 0.9502, 0.5])
     texts = [threshold_text(fall, threshold_for(fall, c), None) for c in range(5)]
     assert texts == ["never", "0.9503", "0.95020001", "0.7251", "always"]
@@ -160,7 +167,7 @@ def test_text_has_the_digits_that_it_takes():
 
 @RELAXED
 @given(score_tables())
-def test_the_grid_holds_what_evaluate_measures(table):
+def test_the_grid_holds_what_evaluate_measures(table: Any) -> None:
     store, n = table
     cascade = cascade_of(store, n)
     edges = grid_edges(cascade)
@@ -172,7 +179,7 @@ def test_the_grid_holds_what_evaluate_measures(table):
         assert cost[cell] == pytest.approx(expected.cost, rel=1e-12)
 
 
-def test_graded_scores_and_costs_a_sample():
+def test_graded_scores_and_costs_a_sample() -> None:
     rng = np.random.default_rng(0)
     store = cl.ScoreTable(
         rng.random((3, 40)), rng.integers(0, 5, (3, 40)), rng.uniform(1, 2, (3, 40)), NAMES[:3]
@@ -188,7 +195,7 @@ def test_graded_scores_and_costs_a_sample():
 
 @RELAXED
 @given(score_tables())
-def test_a_histogram_counts_each_sample_that_arrives_once(table):
+def test_a_histogram_counts_each_sample_that_arrives_once(table: Any) -> None:
     cascade = cascade_of(table[0], 3)
     edges = edges_of(cascade, 1)
     bins = bin_of(cascade.confidences[1], edges)
@@ -199,7 +206,7 @@ def test_a_histogram_counts_each_sample_that_arrives_once(table):
         assert counted.tolist() == expected.tolist()
 
 
-def test_f1_is_that_of_evaluate():
+def test_f1_is_that_of_evaluate() -> None:
     rng = np.random.default_rng(5)
     k = 90
     labels = rng.integers(0, 2, k)

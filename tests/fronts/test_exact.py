@@ -1,6 +1,8 @@
-"""The exact search against a loop over every model and threshold, ties, extremes and degenerate inputs included."""
+"""The exact search against a loop over every model and threshold, ties, extremes and degenerate
+inputs included."""
 
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,24 +26,26 @@ from cascadelib.methods.thresholds import exiting, leaves
 
 @RELAXED
 @given(tables(), st.sampled_from([1, 2, (1, 2)]))
-def test_front_equals_brute_force(table, n_models):
+def test_front_equals_brute_force(table: Any, n_models: int | tuple[int, ...]) -> None:
     assert_front_of_all(table, n_models)
 
 
 @RELAXED
 @given(tables(models=(3, 4), samples=(1, 7), levels=3), st.sampled_from([3, (2, 3), (1, 2, 3)]))
-def test_front_of_three_models_equals_brute_force(table, n_models):
+def test_front_of_three_models_equals_brute_force(
+    table: Any, n_models: int | tuple[int, ...]
+) -> None:
     assert_front_of_all(table, n_models)
 
 
 @RELAXED
 @given(tables(models=(3, 3), samples=(2, 7)), st.integers(0, 2**31))
-def test_outcomes_that_depend_on_the_whole_prefix(table, seed):
+def test_outcomes_that_depend_on_the_whole_prefix(table: Any, seed: int) -> None:
     """An ensemble: each prefix has outcomes of its own."""
     correct, _, cost = table
     k = correct.shape[1]
 
-    def stage(prefix):
+    def stage(prefix: Any) -> tuple:
         rng = np.random.default_rng([seed, *prefix])
         return rng.random(k) < 0.6, rng.integers(0, 4, k) / 3.0
 
@@ -50,24 +54,27 @@ def test_outcomes_that_depend_on_the_whole_prefix(table, seed):
 
 
 @pytest.mark.parametrize("digits", [1, 2, 6])
-def test_three_models_at_a_size_that_splits_boxes(digits):
-    """Enough boundaries for several levels of the branch and bound, against a dense numpy grid of all of them."""
-    correct, sure, cost = synthetic(4, 400, seed=digits, digits=digits)
-    k, best = correct.shape[1], {}
+def test_three_models_at_a_size_that_splits_boxes(digits: int) -> None:
+    """Enough boundaries for several levels of the branch and bound, against a dense numpy grid of
+    all of them."""
+    correct, confidence, cost = synthetic(4, 400, seed=digits, digits=digits)
+    k = correct.shape[1]
+    best = {}
     for a, b, c in [(0, 1, 2), (0, 1, 3), (0, 2, 3), (1, 2, 3)]:
-        levels_b = np.append(np.unique(sure[b]), np.inf)
-        for t1 in np.append(np.unique(sure[a]), np.inf):
-            on = sure[a] < t1
-            passes = on & (sure[b][None] < levels_b[:, None])
-            right = (
+        levels_b = np.append(np.unique(confidence[b]), np.inf)
+        for t1 in np.append(np.unique(confidence[a]), np.inf):
+            on = confidence[a] < t1
+            passes = on & (confidence[b][None] < levels_b[:, None])
+            hits = (
                 (~on & correct[a]).sum()
                 + (on & ~passes & correct[b]).sum(1)
                 + (passes & correct[c]).sum(1)
             )
             total = cost[a] + cost[b] * (on.sum() / k) + cost[c] * (passes.sum(1) / k)
-            for n, t in zip(right.tolist(), total.tolist(), strict=True):
+            for n, t in zip(hits.tolist(), total.tolist(), strict=True):
                 best[n] = min(best.get(n, np.inf), t)
-    points, least = as_dict(search_arrays(correct, sure, cost, 3), k), np.inf
+    points = as_dict(search_arrays(correct, confidence, cost, 3), k)
+    least = np.inf
     expected = {}
     for n in sorted(best, reverse=True):
         if best[n] < least:
@@ -77,14 +84,16 @@ def test_three_models_at_a_size_that_splits_boxes(digits):
 
 @RELAXED
 @given(tables(models=(3, 4)), st.sampled_from([2, 3]))
-def test_points_reproduce_their_own_accuracy_cost_and_exit_rates(table, n):
-    correct, sure, cost = table
-    k, points = correct.shape[1], search_arrays(*table, n)
+def test_points_reproduce_their_own_accuracy_cost_and_exit_rates(table: Any, n: int) -> None:
+    correct, confidence, cost = table
+    k = correct.shape[1]
+    points = search_arrays(*table, n)
     for row in range(len(points.cost)):
-        models, thresholds = points.models[row], points.thresholds[row]
-        outcomes = [(correct[m], sure[m]) for m in models]
-        right, total, stages = single_cascade(outcomes, thresholds, cost[models])
-        assert right == round(points.accuracy[row] * k)
+        models = points.models[row]
+        thresholds = points.thresholds[row]
+        outcomes = [(correct[m], confidence[m]) for m in models]
+        hits, total, stages = single_cascade(outcomes, thresholds, cost[models])
+        assert hits == round(points.accuracy[row] * k)
         assert total == pytest.approx(points.cost[row], rel=1e-12)
         np.testing.assert_allclose(
             points.exit_rates[row], np.bincount(stages, minlength=n) / k, atol=1e-12
@@ -93,28 +102,31 @@ def test_points_reproduce_their_own_accuracy_cost_and_exit_rates(table, n):
 
 @RELAXED
 @given(tables(models=(3, 4)), st.integers(0, 2**31), st.sampled_from([1, 2, 3]))
-def test_order_of_models_and_samples_changes_nothing(table, seed, n):
-    correct, sure, cost = table
+def test_order_of_models_and_samples_changes_nothing(table: Any, seed: int, n: int) -> None:
+    correct, confidence, cost = table
     rng = np.random.default_rng(seed)
-    models, samples = rng.permutation(len(cost)), rng.permutation(correct.shape[1])
-    here = search_arrays(correct, sure, cost, n)
-    there = search_arrays(correct[models][:, samples], sure[models][:, samples], cost[models], n)
+    models = rng.permutation(len(cost))
+    samples = rng.permutation(correct.shape[1])
+    here = search_arrays(correct, confidence, cost, n)
+    there = search_arrays(
+        correct[models][:, samples], confidence[models][:, samples], cost[models], n
+    )
     np.testing.assert_array_equal(here.accuracy, there.accuracy)
     np.testing.assert_array_equal(here.cost, there.cost)
 
 
 LARGEST = np.finfo(np.float64).max
-
-
 ENDS = [-np.inf, -LARGEST, -1.0, 0.0, np.nextafter(0, 1), 1.0, LARGEST, np.inf]
 
 
-def plain_stages(confidences, thresholds):
-    """Exit stages, sample by sample; the ends are flags: always takes all along, never holds all back."""
+def plain_stages(confidences: Any, thresholds: Any) -> Any:
+    """Exit stages, sample by sample; the ends are flags: always takes all along, never holds all
+    back."""
     stages = []
-    for sure in zip(*confidences, strict=True):
+    for confidence in zip(*confidences, strict=True):
         gone = [
-            t == -np.inf or (t != np.inf and s >= t) for s, t in zip(sure, thresholds, strict=True)
+            t == -np.inf or (t != np.inf and s >= t)
+            for s, t in zip(confidence, thresholds, strict=True)
         ]
         stages.append(gone.index(True) if True in gone else len(gone))
     return stages
@@ -122,102 +134,116 @@ def plain_stages(confidences, thresholds):
 
 @RELAXED
 @given(tables(models=(2, 3), samples=(1, 6)), st.data())
-def test_infinite_confidences_equal_brute_force(table, data):
-    """Columns with infinite confidences, all of one infinity included: every search, the evaluator and the explorer's
-    readings agree with a loop, and thresholds are finite or the two ends."""
-    correct, sure, cost = table
+def test_infinite_confidences_equal_brute_force(table: Any, data: st.DataObject) -> None:
+    """Columns with infinite confidences, all of one infinity included: every search, the evaluator
+    and the explorer's readings agree with a loop, and thresholds are finite or the two ends."""
+    correct, confidence, cost = table
     m, k = correct.shape
-    sure = np.array(
+    confidence = np.array(
         [data.draw(st.lists(st.sampled_from(ENDS), min_size=k, max_size=k)) for _ in range(m)]
     )
     for column in range(m):
         whole = data.draw(st.sampled_from([None, None, np.inf, -np.inf]))
-        sure[column] = sure[column] if whole is None else whole
-    tied = np.where(sure == LARGEST, np.inf, sure)  # no finite threshold parts them
-    n, stage = data.draw(st.integers(2, m)), last_of(correct, sure)
+        confidence[column] = confidence[column] if whole is None else whole
+    tied = np.where(confidence == LARGEST, np.inf, confidence)  # no finite threshold parts them
+    n = data.draw(st.integers(2, m))
+    stage = last_of(correct, confidence)
     expected = ends_front(correct, tied, cost, n)
-    points, graded = search_arrays(correct, sure, cost, n), search_graded(stage, cost, n)
+    points = search_arrays(correct, confidence, cost, n)
+    graded = search_graded(stage, cost, n)
     for found in (points, graded):
         assert_same_front(found, expected, k)
-    store = ScoreTable(correct, sure, cost)
-    front, task = search(store, n), SearchTask(store, None, None, None, "all")
+    store = ScoreTable(correct, confidence, cost)
+    front = search(store, n)
+    task = SearchTask(store, None, None, None, "all")
     for row in range(len(points.cost)):
-        models, thresholds = points.models[row], points.thresholds[row]
-        stages = plain_stages(sure[models[:-1]], thresholds)
-        right = correct[models, :][stages, np.arange(k)]
-        assert right.sum() == round(points.accuracy[row] * k)
+        models = points.models[row]
+        thresholds = points.thresholds[row]
+        stages = plain_stages(confidence[models[:-1]], thresholds)
+        hits = correct[models, :][stages, np.arange(k)]
+        assert hits.sum() == round(points.accuracy[row] * k)
         np.testing.assert_allclose(
             points.exit_rates[row], np.bincount(stages, minlength=n) / k, atol=1e-12
         )
         again = evaluate(store, front.point(row))
-        assert again.exit_stage.tolist() == stages and again.correct.tolist() == right.tolist()
+        assert again.exit_stage.tolist() == stages and again.correct.tolist() == hits.tolist()
         on = on_split(store, task, front.point(row).models, store.names[0])
         assert reading_at(on, front.point(row).inside).exit_stage.tolist() == stages
         for i in range(n - 1):
-            fall = np.sort(sure[models[i]])[::-1]
+            fall = np.sort(confidence[models[i]])[::-1]
             assert exiting(fall, thresholds[i]) == plain_stages([fall], [thresholds[i]]).count(0)
     moved = replay(store, front, ranges=False)
     np.testing.assert_array_equal(moved["accuracy_moved"], front.table["accuracy"])
     np.testing.assert_array_equal(moved["cost_moved"], front.table["cost"])
 
 
-def ends_front(correct, sure, cost, n):
-    """{correct samples: least cost} over all cascades and all splits between distinct confidences."""
-    best, k = {}, correct.shape[1]
+def ends_front(correct: np.ndarray, confidence: np.ndarray, cost: Any, n: int) -> Any:
+    """{correct samples: least cost} over all cascades and all splits between distinct
+    confidences."""
+    best = {}
+    k = correct.shape[1]
     for cascade in extensions(cost, (), n):
-        ranks = [np.unique(sure[m], return_inverse=True)[1] for m in cascade[:-1]]
+        ranks = [np.unique(confidence[m], return_inverse=True)[1] for m in cascade[:-1]]
         for edges in product(*(range(r.max() + 2) for r in ranks)):
             stages = np.array(plain_stages(ranks, edges))
-            right = int(correct[list(cascade)][stages, np.arange(k)].sum())
+            hits = int(correct[list(cascade)][stages, np.arange(k)].sum())
             total = sum(cost[m] * ((stages >= i).sum() / k) for i, m in enumerate(cascade))
-            best[right] = min(best.get(right, np.inf), total)
+            best[hits] = min(best.get(hits, np.inf), total)
     return non_dominated(best)
 
 
 @RELAXED
 @given(tables(models=(2, 3), samples=(1, 6)), st.data())
-def test_one_threshold_for_all_stages_with_infinite_confidences(table, data):
+def test_one_threshold_for_all_stages_with_infinite_confidences(
+    table: Any, data: st.DataObject
+) -> None:
     correct, _, cost = table
     m, k = correct.shape
     ends = st.sampled_from([-np.inf, 0.0, 1.0, np.inf])
-    sure = np.array([data.draw(st.lists(ends, min_size=k, max_size=k)) for _ in range(m)])
-    n, best = data.draw(st.integers(2, m)), {}
+    confidence = np.array([data.draw(st.lists(ends, min_size=k, max_size=k)) for _ in range(m)])
+    n = data.draw(st.integers(2, m))
+    best = {}
     for cascade in extensions(cost, (), n):
         for t in [-np.inf, 0.0, 1.0, LARGEST, np.inf]:
-            stages = np.array(plain_stages(sure[list(cascade[:-1])], [t] * (n - 1)))
-            right = int(correct[list(cascade)][stages, np.arange(k)].sum())
+            stages = np.array(plain_stages(confidence[list(cascade[:-1])], [t] * (n - 1)))
+            hits = int(correct[list(cascade)][stages, np.arange(k)].sum())
             total = sum(cost[m] * ((stages >= i).sum() / k) for i, m in enumerate(cascade))
-            best[right] = min(best.get(right, np.inf), total)
-    points = search_shared_threshold(last_of(correct, sure), cost, n)
+            best[hits] = min(best.get(hits, np.inf), total)
+    points = search_shared_threshold(last_of(correct, confidence), cost, n)
     assert_same_front(points, non_dominated(best), k)
     for row in range(len(points.cost)):
-        stages = plain_stages(sure[points.models[row][:-1]], points.thresholds[row])
+        stages = plain_stages(confidence[points.models[row][:-1]], points.thresholds[row])
         np.testing.assert_allclose(
             points.exit_rates[row], np.bincount(stages, minlength=n) / k, atol=1e-12
         )
 
 
-def test_a_running_cascade_takes_ends_as_flags():
+def test_a_running_cascade_takes_ends_as_flags() -> None:
     """Never holds even infinite confidence back, always takes even −inf along."""
-    sure = np.array([np.inf, 1.0, -np.inf])
-    assert leaves(sure, np.inf).tolist() == [False] * 3
-    assert leaves(sure, -np.inf).tolist() == [True] * 3
+    confidence = np.array([np.inf, 1.0, -np.inf])
+    assert leaves(confidence, np.inf).tolist() == [False] * 3
+    assert leaves(confidence, -np.inf).tolist() == [True] * 3
     assert leaves(np.array([np.nan, np.inf]), 0.0).tolist() == [False, True]
 
 
-def test_constant_confidence_only_exits_all_or_none():
+def test_constant_confidence_only_exits_all_or_none() -> None:
     correct = np.array([[True, False, False], [True, True, False]])
     points = search_arrays(correct, np.ones((2, 3)), [1.0, 3.0], 2)
     assert points.cost.tolist() == [1.0, 4.0]
     assert points.thresholds[:, 0].tolist() == [-np.inf, np.inf]
 
 
-def test_perfect_and_hopeless_models():
-    perfect, hopeless = np.ones(5, bool), np.zeros(5, bool)
-    sure = np.arange(5) / 5
-    points = search_arrays(np.stack([perfect, hopeless]), np.stack([sure, sure]), [1.0, 3.0], 2)
+def test_perfect_and_hopeless_models() -> None:
+    perfect = np.ones(5, bool)
+    hopeless = np.zeros(5, bool)
+    confidence = np.arange(5) / 5
+    points = search_arrays(
+        np.stack([perfect, hopeless]), np.stack([confidence, confidence]), [1.0, 3.0], 2
+    )
     assert (points.accuracy.tolist(), points.cost.tolist()) == ([1.0], [1.0])
-    points = search_arrays(np.stack([hopeless, hopeless]), np.stack([sure, sure]), [1.0, 3.0], 2)
+    points = search_arrays(
+        np.stack([hopeless, hopeless]), np.stack([confidence, confidence]), [1.0, 3.0], 2
+    )
     assert (points.accuracy.tolist(), points.cost.tolist()) == ([0.0], [1.0])
 
 
@@ -233,7 +259,7 @@ def test_perfect_and_hopeless_models():
         ({"correct": np.ones((2, 0)), "confidence": np.ones((2, 0))}, "empty"),
     ],
 )
-def test_bad_input_is_refused_by_name(change, message):
+def test_bad_input_is_refused_by_name(change: dict, message: str) -> None:
     given_ = {
         "correct": np.ones((2, 2), bool),
         "confidence": np.array([[0.1, 0.2], [0, 0]]),

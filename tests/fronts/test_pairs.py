@@ -7,11 +7,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tables_of_scores import binary_table, slow_f1
+from tables_of_scores import binary_table, noisy_store, slow_f1
 from twins import all_thresholds
 
 import cascadelib as cl
-from cascadelib.fronts.graded import search_graded
+from cascadelib import LogitStore, Method, pair_table, search
+from cascadelib.evaluation.pareto import Baseline, pareto_front
+from cascadelib.fronts.graded import Curve, search_graded
+from cascadelib.fronts.pairs import pair_curve, plateau
 
 
 def slow_front(
@@ -134,3 +137,89 @@ def test_what_f1_is_refused_for() -> None:
         cl.recipes.oracle(store_of(), score="f1")
     with pytest.raises(ValueError, match="unknown score"):
         cl.search(store_of(), 2, score="f2")
+
+
+STORE = noisy_store()
+OTHER = noisy_store(1)
+
+
+def test_pair_curve_holds_every_boundary() -> None:
+    curve = pair_curve(STORE, "m0", "m2")
+    confidence = Method().stage(STORE, ["m0"])((0,))[1]
+    assert len(curve) == len(np.unique(confidence)) + 1
+    for row in curve.iloc[:: len(curve) // 9].itertuples():
+        exits = confidence >= row.threshold
+        assert exits.mean() == pytest.approx(row.exit_rate)
+
+
+def test_the_front_of_one_pair_lies_on_its_curve() -> None:
+    front = search(STORE, 2, models=["m0", "m2"])
+    curve = pair_curve(STORE, "m0", "m2")
+    keep = pareto_front(curve["cost"], curve["accuracy"])
+    np.testing.assert_allclose(curve["cost"].to_numpy()[keep], front.table["cost"])
+    np.testing.assert_array_equal(curve["accuracy"].to_numpy()[keep], front.table["accuracy"])
+
+
+def test_plateau_ends_where_accuracy_first_falls() -> None:
+    curve = Curve(
+        np.zeros(5),
+        np.array([0, 0.2, 0.4, 0.6, 1.0]),
+        np.array([0.8, 0.81, 0.79, 0.8, 0.6]),
+        np.zeros(5),
+    )
+    assert plateau(curve, 0.6, 0.8) == 0.6  # 5% of 0.2 below 0.8 is 0.79
+    assert plateau(curve, 0.6, 0.8, drop=0.01) == 0.2
+    assert plateau(curve, 0.6, 0.8, drop=2) == 1.0
+
+
+def test_pair_table_has_a_row_a_pair() -> None:
+    table = pair_table(STORE, models="all")
+    assert len(table) == 6
+    assert (table["cost_ratio"] > 1).all()
+
+
+def slow_mean(
+    store: cl.LogitStore, first: Any, second: Any, low: Any, high: Any, steps: int = 4000
+) -> float:
+    """Mean improvement of one pair over accuracies low … high: every threshold by a loop, midpoints
+    of many steps."""
+    names = list(store.models.index)
+    costs = store.costs("macs")
+    correct = {m: store.logits(m).argmax(1) == store.labels for m in names}
+    confidence = Method().stage(store, [first])((0,))[1]
+    places = [names.index(first), names.index(second)]
+    points = []
+    for t in [-np.inf, *np.unique(confidence), np.inf]:
+        exits = confidence >= t if t < np.inf else np.zeros(len(store), bool)
+        cost = costs[places[0]] + costs[places[1]] * (~exits).mean()
+        points.append((cost, np.where(exits, correct[first], correct[second]).mean()))
+    cost, accuracy = np.array(points).T
+    single = Baseline(costs, [correct[m].mean() for m in names])
+    at = low + (high - low) * (np.arange(steps) + 0.5) / steps
+    least = [cost[accuracy >= a - 1e-12].min(initial=np.inf) for a in at]
+    return float(np.mean(single.cost_at(at) / least))
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_pair_table_averages_over_the_pairs_own_range(tied: bool) -> None:
+    """Beside slow integration; m1 is more accurate than m2 here, and with ties few confidences are
+    distinct."""
+    logits = {m: STORE.logits("m3" if m == "m1" else m)[:300] for m in STORE.models.index}
+    logits = {m: np.round(z) for m, z in logits.items()} if tied else logits
+    store = LogitStore.from_arrays(STORE.labels[:300], logits, macs=STORE.models["macs"].to_dict())
+    top1 = store.models["top1"]
+    table = pair_table(store, models="all")
+    whole = top1.iloc[0], top1.max()
+    assert (table["accuracy_difference"] < 0).any()
+    for row in table.itertuples():
+        own = sorted(top1[[row.first, row.second]])
+        assert row.whole_range_improvement == pytest.approx(
+            slow_mean(store, row.first, row.second, *whole), rel=0.01
+        )
+        if own[0] < own[1]:
+            assert row.mean_improvement == pytest.approx(
+                slow_mean(store, row.first, row.second, *own), rel=0.01
+            )
+    # m1 and m3 have the same logits: equally accurate, so m1 alone reaches the range
+    same = table.query("first == 'm1' and second == 'm3'").iloc[0]
+    assert same["accuracy_difference"] == 0 and same["mean_improvement"] >= 1

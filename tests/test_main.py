@@ -1,6 +1,9 @@
-"""`cascadelib` in a shell: what its commands print and write, their exit status, and errors of one line."""
+"""`cascadelib` in a shell: what its commands print and write, their exit status, and errors of one
+line."""
 
 import json
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,19 +18,21 @@ NAMED = ["--label", "label", "--prediction", "prediction"]
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A table as CSV and parquet, long, shuffled, with text for labels, a free model and one without confidence; a
-    store."""
-    folder, rng = tmp_path_factory.mktemp("tables"), np.random.default_rng(0)
-    labels, rows = rng.choice(["cat", "dog"], 600), []
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A table as CSV and parquet, long, shuffled, with text for labels, a free model and one
+    without confidence; a store."""
+    folder = tmp_path_factory.mktemp("tables")
+    rng = np.random.default_rng(0)
+    labels = rng.choice(["cat", "dog"], 600)
+    rows = []
     for model, accuracy, price in (("cache", 0.6, 0), ("small", 0.8, 1), ("large", 0.95, 10)):
-        right = rng.random(600) < accuracy
+        correct = rng.random(600) < accuracy
         confidence = (
-            np.round(np.where(right, 0.6, 0.3) + 0.4 * rng.random(600), 2)
+            np.round(np.where(correct, 0.6, 0.3) + 0.4 * rng.random(600), 2)
             if model != "large"
             else np.nan
         )
-        said = np.where(right, labels, np.where(labels == "cat", "dog", "cat"))
+        said = np.where(correct, labels, np.where(labels == "cat", "dog", "cat"))
         sample = [f"q{i}" for i in range(600)]
         columns = {
             "sample": sample,
@@ -50,15 +55,18 @@ def folder(tmp_path_factory):
     return folder
 
 
-def told(capsys, *argv):
+def told(capsys: pytest.CaptureFixture[str], *argv: Any) -> tuple:
     """(exit status, what was printed as JSON) of a command line."""
     status = main([*map(str, argv), "--json"])
     return status, json.loads(capsys.readouterr().out)
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
-def test_from_a_table_to_a_policy(folder, kind, tmp_path, capsys):
-    table, policy = folder / f"t.{kind}", tmp_path / "p.json"
+def test_from_a_table_to_a_policy(
+    folder: Path, kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = folder / f"t.{kind}"
+    policy = tmp_path / "p.json"
     status, said = told(capsys, "search", table, *NAMED, "--budget", 5, "--out", policy)
     assert status == 0 and list(said)[0] == "held_out" and said["held_out"]["samples"] == 300
     assert said["where_chosen"]["cost"] <= 5 and cl.Policy.load(policy).models == tuple(
@@ -74,7 +82,9 @@ def test_from_a_table_to_a_policy(folder, kind, tmp_path, capsys):
     assert capsys.readouterr().out.startswith("policy: <Policy: small at ")
 
 
-def test_a_certificate_and_none(folder, tmp_path, capsys):
+def test_a_certificate_and_none(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     given = ["certify", folder / "t.csv", *NAMED, "--out", tmp_path / "p.json", "--epsilon"]
     status, said = told(capsys, *given, 0.05)
     assert (status, said["certified"]) == (0, True) and "loses at most 5.00%" in said["certificate"]
@@ -84,7 +94,7 @@ def test_a_certificate_and_none(folder, tmp_path, capsys):
     assert (status, said["certified"]) == (1, False) and not (tmp_path / "p.json").exists()
 
 
-def test_on_a_store(folder, tmp_path, capsys):
+def test_on_a_store(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     given = [
         "search",
         folder / "store",
@@ -163,7 +173,9 @@ ERRORS = {
 
 
 @pytest.mark.parametrize("case", ERRORS)
-def test_errors_are_one_line(case, folder, capsys, monkeypatch):
+def test_errors_are_one_line(
+    case: Any, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(folder)
     (folder / "empty.csv").touch()
     (folder / "header.csv").write_text("sample,model,confidence,cost\n")
@@ -182,7 +194,7 @@ def test_errors_are_one_line(case, folder, capsys, monkeypatch):
     )
 
 
-def test_the_page_shows_the_table(folder, tmp_path):
+def test_the_page_shows_the_table(folder: Path, tmp_path: Path) -> None:
     pytest.importorskip("voila")
     program = ["-m", "cascadelib", "explore", str(folder / "t.csv"), *NAMED]
     with app(tmp_path, program=program) as page:

@@ -1,0 +1,37 @@
+"""Time of a cascade that runs, piece by piece."""
+
+import numpy as np
+import pytest
+from bundled_cascade import IMAGES, POINT, SMALL, VAL
+
+from cascadelib import Cascade
+from cascadelib.deployment.timing import pieces_of, savings, time_cascade
+from cascadelib.figures.deployment import savings_figure
+
+
+def test_measured_time_and_savings() -> None:
+    cascade = Cascade.from_point(POINT, store=VAL)
+    table = time_cascade(cascade, IMAGES[:64], 32, 1, others=["linear@28"])
+    assert list(table.index[:5]) == [*SMALL, "linear@28", "cascade", "cascade, stream"]
+    reach = table["share_run"].dropna()
+    assert list(reach.index) == SMALL and reach.iloc[0] == 1 and 0 <= reach.iloc[1] <= 1
+    assert table.loc["ideal", "seconds"] == pytest.approx((table["seconds"][SMALL] * reach).sum())
+    ratio = table.loc["ideal", "seconds"] / table.loc["cascade", "seconds"]
+    assert table.loc["cascade", "throughput_to_ideal"] == pytest.approx(ratio)
+    saved = savings({"seconds": table}, "lenet@28", VAL.models["macs"])
+    macs = VAL.models["macs"]
+    assert saved.loc["MACs", "total"] == pytest.approx(
+        macs["mlp@28"] / macs["lenet@28"] + reach.iloc[1]
+    )
+    assert saved.loc["seconds", "total"] == pytest.approx(
+        table.loc["cascade", "seconds"] / table.loc["lenet@28", "seconds"]
+    )
+    parts = saved.drop(columns="total")
+    assert np.allclose(parts.sum(axis=1), saved["total"]) and (parts.loc["seconds"] > 0).all()
+    figure = savings_figure(saved)
+    assert [bar.name for bar in figure.data[:-1]] == [*SMALL, "exit decisions", "rest"]
+
+
+def test_pieces_of_all_forms() -> None:
+    assert [len(p) for p in pieces_of(list("abcde"), 2)] == [2, 2, 1]
+    assert [p["x"].tolist() for p in pieces_of({"x": np.arange(3)}, 2)] == [[0, 1], [2]]

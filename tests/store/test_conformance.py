@@ -1,0 +1,73 @@
+"""The conformance suite: every store passes, a broken one is told what it breaks."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from stores_of_ones_own import Fees, with_predictions
+
+import cascadelib as cl
+from cascadelib.store.conformance import check_store
+
+
+@pytest.fixture
+def store() -> cl.LogitStore:
+    rng = np.random.default_rng(6)
+    logits = {name: rng.normal(size=(90, 3)) for name in ("small", "large")}
+    return cl.LogitStore.from_arrays(rng.integers(0, 3, 90), logits, macs={"small": 1, "large": 9})
+
+
+def test_every_kind_of_store_conforms(table: Any, store: cl.LogitStore) -> None:
+    check_store(lambda: store, cl.Method("max_softmax"))
+    check_store(lambda: store.take(slice(0, 50)), cl.Method("entropy"))
+    check_store(lambda: table)
+    check_store(with_predictions)
+    check_store(lambda: Fees(table))
+    check_store(lambda: Fees(with_predictions()))
+
+
+def test_a_store_of_a_kind_of_cost_of_its_users_own_conforms(tmp_path: Path) -> None:
+    rng = np.random.default_rng(8)
+    labels = rng.integers(0, 3, 30)
+    logits = {name: rng.normal(size=(30, 3)) for name in ("costly", "cheap")}
+    joules = {"costly": 7.5, "cheap": 0.5}
+    memory = cl.LogitStore.from_arrays(labels, logits, joules=joules)
+    disk = cl.LogitStore.create(tmp_path / "s", labels)
+    for name in logits:
+        disk.add(name, logits[name], joules=joules[name])
+    for own in (memory, disk, cl.LogitStore(disk.path)):
+        check_store(lambda own=own: own, cl.Method("max_softmax"))
+        assert own.default_cost == "joules" and list(own.models.index) == ["cheap", "costly"]
+        front = cl.search(own, 2)
+        assert front.cost_kind == "joules"
+        assert front.table.equals(cl.search(memory, 2, cost="joules").table)
+        point = cl.pick(front, budget=8)
+        assert cl.evaluate(own, point).accuracy == point.accuracy
+
+
+BROKEN = {
+    "models goes cheapest first": {"costs": lambda self, cost: -np.sort(-self.table.costs(cost))},
+    "four samples or more": {"__len__": lambda self: 3},
+    "has the outcomes of its samples": {"take": lambda self, rows: Shuffled(self.table.take(rows))},
+    "these models": {"select": lambda self, names: self},
+    "a member of": {"outcome": None},
+}
+
+
+class Shuffled(Fees):
+    """A part whose outcomes are those of other samples."""
+
+    def outcome(self, names: Any, method: Any, score: Any) -> Any:
+        def stage(prefix: Any) -> tuple:
+            correct, confidence = self.table.outcome(names, method, score)(prefix)
+            return correct, np.roll(confidence, 1)
+
+        return stage
+
+
+@pytest.mark.parametrize("sentence", BROKEN)
+def test_a_store_that_breaks_a_promise_is_told_which(table: Any, sentence: Any) -> None:
+    own = type("Own", (Fees,), BROKEN[sentence])
+    with pytest.raises(AssertionError, match=sentence):
+        check_store(lambda: own(table))
