@@ -55,8 +55,8 @@ def test_what_is_no_store_and_no_point_is_named(tmp_path: Path) -> None:
         search(str(tmp_path))
     with pytest.raises(TypeError, match="not Point"):
         evaluate(front.point(0), store)
-    with pytest.raises(TypeError, match="pick"):
-        evaluate(store, front)
+    with pytest.raises(TypeError, match="a Point, Policy, Cascade, Front or Certificate is needed"):
+        evaluate(store, 3)
     with pytest.raises(ValueError, match="n_models .*from 1 to 4, not 'entropy'"):
         search(store, "entropy")
     with pytest.raises(ValueError, match="only 5 classes"):
