@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sklearn.isotonic import IsotonicRegression
 
@@ -43,6 +43,7 @@ def by_hand(table: Any, chosen_on: Any) -> np.ndarray:
 
 
 @settings(max_examples=40, deadline=None)
+@example(4941, 2)  # a sample whose confidence is the threshold, but for the last bit
 @given(st.integers(0, 10**6), st.sampled_from([2, 3, (1, 2, 3)]))
 def test_fronts_are_those_of_a_twin_and_move_unchanged(
     seed: int, n_models: int | tuple[int, ...]
@@ -60,10 +61,12 @@ def test_fronts_are_those_of_a_twin_and_move_unchanged(
     point = front.point(len(front) - 1)
     moved = by_hand(other, table)
     rows = [other.names.index(name) for name in point.models]
-    leaves = [moved[m] >= t - 1e-8 for m, t in zip(rows, point.thresholds)]
-    stages = np.argmax([*leaves, np.ones(20, bool)], axis=0).tolist()
+    exits = [moved[m] >= t for m, t in zip(rows, point.thresholds)]
+    apart = [abs(moved[m] - t) > 1e-8 for m, t in zip(rows, point.thresholds)]
+    told = np.all([*apart, np.ones(20, bool)], axis=0)  # rounding decides nothing here
+    stages = np.argmax([*exits, np.ones(20, bool)], axis=0)
     result = cl.evaluate(other, point)
-    assert result.exit_stage.tolist() == stages
+    assert np.array_equal(result.exit_stage[told], stages[told])
     row = cl.replay(other, front, ranges=False).iloc[-1]
     assert (row["accuracy_moved"], row["cost_moved"]) == (result.accuracy, result.cost)
 
