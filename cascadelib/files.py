@@ -28,7 +28,8 @@ except PackageNotFoundError:  # run from a checkout that was never installed
     __version__ = "unknown"
 
 ROOT = Path(__file__).resolve().parent.parent
-DATA = "CASCADELIB_DATA"  # environment: a folder with what the repository's data/ holds, for an installed package
+# Environment: a folder with what the repository's data/ holds, for an installed package.
+DATA = "CASCADELIB_DATA"
 
 
 def bundled_path(path: str | Path) -> Path | None:
@@ -36,14 +37,19 @@ def bundled_path(path: str | Path) -> Path | None:
     else below the folder that CASCADELIB_DATA names; None without either."""
     if (ROOT / "pyproject.toml").is_file():
         return ROOT / path
-    first, *rest = Path(path).parts or ("",)
-    return Path(os.environ[DATA], *rest) if first == "data" and os.environ.get(DATA) else None
+    folder = os.environ.get(DATA)
+    if folder and Path(path).is_relative_to("data"):
+        return folder / Path(path).relative_to("data")
+    return None
 
 
 def folder_of(folder: str | Path) -> Path:
     """``folder`` as given if it exists from here or nowhere, else its :func:`bundled_path`."""
-    path = None if Path(folder).is_dir() else bundled_path(folder)
-    return path if path is not None and path.is_dir() else Path(folder)
+    given = Path(folder)
+    if given.is_dir():
+        return given
+    place = bundled_path(folder)
+    return place if place is not None and place.is_dir() else given
 
 
 def located(folder: str | Path) -> Path:
@@ -52,11 +58,13 @@ def located(folder: str | Path) -> Path:
     if path.is_dir():
         return path
     place = bundled_path(folder)
+    if place is not None:
+        raise FileNotFoundError(
+            f"no folder {folder} here ({Path.cwd()}) nor {place}; pass folder=… or clone the data"
+        )
     raise FileNotFoundError(
-        f"no folder {folder} here ({Path.cwd()}) nor {place}; pass folder=… or clone the data"
-        if place is not None
-        else f"no folder {folder} here ({Path.cwd()}), and an installed cascadelib has no data of its own: "
-        f"set {DATA} to a folder with what its data/ holds (a clone's, say), or pass folder=…"
+        f"no folder {folder} here ({Path.cwd()}), and an installed cascadelib has no data of its "
+        f"own: set {DATA} to a folder with what its data/ holds (a clone's, say), or pass folder=…"
     )
 
 

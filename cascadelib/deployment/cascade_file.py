@@ -98,12 +98,11 @@ def own_method(point: Point, seen: Origin) -> Method:
 
 def record_of(store: Store, name: str) -> dict[str, Any]:
     """What tells a model from another of its name, as far as the store's header records it."""
-    if not store.has_outputs:
+    if store.class_count is None:
         return {"name": name}
-    outputs: Any = store
-    header = outputs.metadata(name)
+    header = store.metadata(name)
     extraction = header.get("extraction") or {}
-    record = {"name": name, "classes": int(outputs.logits(name).shape[1])}
+    record: dict[str, Any] = {"name": name, "classes": store.class_count}
     record |= {key: header[key] for key in RECORDED if header.get(key) is not None}
     return record | {key: extraction[key] for key in OF_EXTRACTION if key in extraction}
 

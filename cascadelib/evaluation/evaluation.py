@@ -49,31 +49,10 @@ def asked(
 ) -> tuple[Method | None, str, str]:
     """(method, score, kind of cost) that a search of a store was asked for; None: the default.
 
-    Raises ValueError for what a ScoreTable cannot honour: its confidences, correctness and costs
-    are given.
+    Raises ValueError for what the store cannot honour.
     """
-    if store.has_outputs:
-        chosen = method_named("max_softmax" if method is None else method)
-        named = score_of("top1" if score is None else score).name
-        return chosen, named, store.default_cost if cost is None else cost
-    fitted = method if isinstance(method, Method) and method.confidence is not None else None
-    given: dict[str, Any] = {}
-    if fitted is None:
-        given["method"] = method
-    elif fitted.metric != Method.metric:
-        given["metric"] = fitted.metric
-    if cost != "cost":
-        given["cost"] = cost
-    if score not in ("top1", F1):
-        given["score"] = score
-    refused = [f"{option}={value!r}" for option, value in given.items() if value is not None]
-    if refused:
-        raise ValueError(
-            f"{', '.join(refused)}: a ScoreTable has its own confidences, correctness and cost, so "
-            "nothing else can be asked of it but score='f1' and Method(confidence=…); leave this "
-            "out, or use a LogitStore"
-        )
-    return fitted, score or "top1", "cost"
+    chosen, score, cost = store.asked(method, score, cost)
+    return None if chosen is None else method_named(chosen), score_of(score).name, cost
 
 
 def outcomes_of(

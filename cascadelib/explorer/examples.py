@@ -109,7 +109,7 @@ class ExampleStrip(widgets.HTML):
         """An input's label and what each of the models alone answers; its number where the store
         does not have them."""
         store: Any = self.store
-        if not store.has_outputs:
+        if store.class_count is None:
             return f"sample {row}"
         answers = [store.logits(model)[row].argmax() for model in models]
         label, *texts = (self.named(number) for number in (store.labels[row], *answers))

@@ -1,12 +1,10 @@
 """What the explorer computes: the splits it shows side by side, cascades on them, fronts."""
 
 from dataclasses import replace
-from typing import Any
 
 import pandas as pd
 
 from ..checks import known
-from ..cost_kinds import COSTS
 from ..evaluation.evaluation import check_models, check_store
 from ..fronts.exact import SearchTask, search
 from ..fronts.front import Front
@@ -65,7 +63,7 @@ class ExploredSplits:
         self.tasks: dict[tuple, SearchTask] = {}
         self.methods: dict[str, Method | None] = dict(METHODS)
         self.first = "max_softmax"
-        if not store.has_outputs:
+        if store.asked(None, None, None)[0] is None:
             self.methods = {AS_GIVEN: None}
             self.first = AS_GIVEN
         self.candidates: str | list[str] = "all"
@@ -93,7 +91,7 @@ class ExploredSplits:
         """Kinds of cost that every model of every split has, the given front's first."""
         given = [] if self.given is None else [self.given.cost_kind]
         tables = [store.models for store in self.stores.values()]
-        kinds = list(COSTS)
+        kinds = self.store.cost_names
         for table in tables:
             kinds = [kind for kind in kinds if has_cost(table, kind)]
         return list(dict.fromkeys(given + kinds))
@@ -102,14 +100,13 @@ class ExploredSplits:
     def scores(self) -> list[str]:
         """Scores, the given front's first; top-5 where there are more than five classes, F1 where
         there are two."""
-        if not self.store.has_outputs:
+        if self.store.class_count is None:
             return ["top1"]
         given = [] if self.given is None else [self.given.score]
         scores = [*given, "top1"]
         if self.store.models["top5"].notna().all():
             scores.append("top5")
-        store: Any = self.store
-        if store.logits(store.models.index[0]).shape[1] == 2:
+        if self.store.class_count == 2:
             scores.append(F1)
         return list(dict.fromkeys(scores))
 

@@ -174,7 +174,6 @@ class LogitStore:
         Its manifest or labels are damaged.
     """
 
-    has_outputs = True
     has_predictions = True
 
     def __init__(self, path: str | Path):
@@ -502,8 +501,8 @@ class LogitStore:
         :attr:`default_cost`)."""
         return (
             "max_softmax" if method is None else method,
-            score or "top1",
-            cost or self.default_cost,
+            "top1" if score is None else score,
+            self.default_cost if cost is None else cost,
         )
 
     def column(self, name: str, what: str) -> None:

@@ -20,16 +20,12 @@ class Store(Protocol):
 
     Attributes
     ----------
-    has_outputs : bool
-        Whether the models' outputs are there, of which methods and scores are chosen. Without them,
-        confidences, correctness and one kind of cost are given.
     has_predictions : bool
         Whether :meth:`predicted` knows what the models predict.
     path : pathlib.Path or None
         The folder on disk.
     """
 
-    has_outputs: bool
     path: Any
 
     @property

@@ -180,7 +180,6 @@ class ScoreTable:
         Naming the argument, and the model and sample, that is wrong.
     """
 
-    has_outputs: ClassVar[bool] = False
     default_cost: ClassVar[str] = "cost"
     path: ClassVar[None] = None
     class_count: ClassVar[None] = None
