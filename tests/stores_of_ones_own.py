@@ -10,7 +10,6 @@ from cascadelib.store.score_table import ScoreTable
 class Fees:
     """A user's own store: whose numbers lie in a table, here, and would be asked for elsewhere."""
 
-    has_outputs = False
     path = None
     class_count = None
     cost_names = ["cost"]
