@@ -1,51 +1,60 @@
 """Slow, obvious twins of the library's numbers, for the tests to compare with."""
 
 from itertools import permutations, product
+from typing import Any
 
 import numpy as np
 
 
-def single_cascade(outcomes, thresholds, costs):
-    """Correct samples, cost and exit stages of one cascade, sample by sample (paper, algorithm 1)."""
-    k, stages, right, cost = len(outcomes[0][0]), [], 0, 0.0
+def single_cascade(outcomes: Any, thresholds: Any, costs: Any) -> tuple:
+    """Correct samples, cost and exit stages of one cascade, sample by sample (paper, algorithm
+    1)."""
+    k = len(outcomes[0][0])
+    stages = []
+    correct = 0
+    cost = 0.0
     for j in range(k):
         for i in range(len(outcomes)):
             cost += costs[i]
             if i == len(outcomes) - 1 or outcomes[i][1][j] >= thresholds[i]:
                 stages.append(i)
-                right += outcomes[i][0][j]
+                correct += outcomes[i][0][j]
                 break
-    return right, cost / k, stages
+    return correct, cost / k, stages
 
 
-def all_thresholds(sure):
+def all_thresholds(confidence: np.ndarray) -> list:
     """One threshold for each way to split the samples without parting equal confidences."""
-    values = np.unique(sure)
+    values = np.unique(confidence)
     return [np.inf, *values[::-1]]
 
 
-def segment_range(outcomes, low, high, costs):
-    """[(right [k], cost)] of a pair at all thresholds ``low`` … ``high``, one for each set of samples that leaves."""
-    sure, found = outcomes[0][1], {}
-    for t in [low, high, *np.unique(sure)]:
+def segment_range(outcomes: Any, low: Any, high: Any, costs: Any) -> list:
+    """[(right [k], cost)] of a pair at all thresholds ``low`` … ``high``, one for each set of
+    samples that leaves."""
+    confidence = outcomes[0][1]
+    found = {}
+    for t in [low, high, *np.unique(confidence)]:
         if low <= t <= high:
             _, cost, stages = single_cascade(outcomes, [t], costs)
-            right = np.array([outcomes[stage][0][j] for j, stage in enumerate(stages)])
-            found[tuple(stages)] = right, cost
+            correct = np.array([outcomes[stage][0][j] for j, stage in enumerate(stages)])
+            found[tuple(stages)] = correct, cost
     return list(found.values())
 
 
-def non_dominated(best):
+def non_dominated(best: Any) -> dict:
     """Of {correct samples: least cost} those that no entry with more correct samples undercuts."""
-    front, least = {}, np.inf
-    for right in sorted(best, reverse=True):
-        if best[right] < least * (1 - 1e-12):
-            front[int(right)] = least = best[right]
+    front = {}
+    least = np.inf
+    for correct in sorted(best, reverse=True):
+        if best[correct] < least * (1 - 1e-12):
+            front[int(correct)] = least = best[correct]
     return dict(sorted(front.items()))
 
 
-def brute_front(stage, cost, lengths):
-    """{correct samples: least cost} of the non-dominated cascades, by trying every model and threshold."""
+def brute_front(stage: Any, cost: Any, lengths: Any) -> Any:
+    """{correct samples: least cost} of the non-dominated cascades, by trying every model and
+    threshold."""
     best = {}
     for n in lengths:
         for cascade in permutations(range(len(cost)), n):
@@ -53,53 +62,56 @@ def brute_front(stage, cost, lengths):
             if any(a > b for a, b in zip(costs, costs[1:], strict=False)):
                 continue
             outcomes = [stage(cascade[: i + 1]) for i in range(n)]
-            for thresholds in product(*(all_thresholds(sure) for _, sure in outcomes[:-1])):
-                right, total, _ = single_cascade(outcomes, thresholds, costs)
-                best[right] = min(best.get(right, np.inf), total)
+            for thresholds in product(
+                *(all_thresholds(confidence) for _, confidence in outcomes[:-1])
+            ):
+                correct, total, _ = single_cascade(outcomes, thresholds, costs)
+                best[correct] = min(best.get(correct, np.inf), total)
     return non_dominated(best)
 
 
-def shared_front(stage, cost, n):
-    """{correct samples: least cost} of the non-dominated cascades of n models with one threshold for all stages."""
+def shared_front(stage: Any, cost: Any, n: int) -> Any:
+    """{correct samples: least cost} of the non-dominated cascades of n models with one threshold
+    for all stages."""
     best = {}
     for cascade in permutations(range(len(cost)), n):
         costs = [cost[m] for m in cascade]
         if any(a > b for a, b in zip(costs, costs[1:], strict=False)):
             continue
         outcomes = [stage(cascade[: i + 1]) for i in range(n)]
-        for t in all_thresholds(np.concatenate([sure for _, sure in outcomes[:-1]])):
-            right, total, _ = single_cascade(outcomes, [t] * (n - 1), costs)
-            best[right] = min(best.get(right, np.inf), total)
+        for t in all_thresholds(np.concatenate([confidence for _, confidence in outcomes[:-1]])):
+            correct, total, _ = single_cascade(outcomes, [t] * (n - 1), costs)
+            best[correct] = min(best.get(correct, np.inf), total)
     return non_dominated(best)
 
 
-def last_of(correct, sure):
+def last_of(correct: np.ndarray, confidence: np.ndarray) -> Any:
     """The stage function without ensembling: only the last model of a prefix counts."""
-    return lambda prefix: (correct[prefix[-1]], sure[prefix[-1]])
+    return lambda prefix: (correct[prefix[-1]], confidence[prefix[-1]])
 
 
-def as_dict(points, k):
+def as_dict(points: Any, k: int) -> dict:
     """{correct samples: cost} of the points of a search of k samples."""
     return {round(a * k): c for a, c in zip(points.accuracy, points.cost, strict=True)}
 
 
-def least_cost_at(points, accuracy):
+def least_cost_at(points: Any, accuracy: Any) -> Any:
     """Least cost of the (cost, accuracy) points with at least this accuracy."""
     return min((cost for cost, reached in points if reached >= accuracy), default=np.inf)
 
 
-def highest_accuracy_at(points, cost):
+def highest_accuracy_at(points: Any, cost: Any) -> Any:
     """Highest accuracy of the (cost, accuracy) points that cost at most this."""
     return max((reached for paid, reached in points if paid <= cost), default=-np.inf)
 
 
-def stretches(low, high, values):
+def stretches(low: Any, high: Any, values: Any) -> list:
     """(start, end, a number in between) of the stretches that ``values`` cut low … high into."""
     ends = sorted({low, high, *(value for value in values if low < value < high)})
     return [(start, end, (start + end) / 2) for start, end in zip(ends, ends[1:])]
 
 
-def led(scores):
+def led(scores: Any) -> Any:
     """What each of several scores gets of a prize that the highest share; nobody, of −inf alone."""
     best = max(scores)
     if best == -np.inf:
@@ -107,7 +119,7 @@ def led(scores):
     return [(score == best) / scores.count(best) for score in scores]
 
 
-def dominance_twin(fronts, baseline):
+def dominance_twin(fronts: Any, baseline: Any) -> list:
     """[(accuracy_dominance, cost_dominance)] of fronts, lists of (cost, accuracy), by going through
     every stretch between two of their points."""
     lowest, *_, highest = baseline
@@ -123,8 +135,9 @@ def dominance_twin(fronts, baseline):
     return list(zip(in_accuracy, in_cost))
 
 
-def cost_ratio_twin(first, second, baseline):
-    """Geometric mean of the second's cost ÷ the first's, stretch by stretch between their points."""
+def cost_ratio_twin(first: Any, second: Any, baseline: Any) -> Any:
+    """Geometric mean of the second's cost ÷ the first's, stretch by stretch between their
+    points."""
     low = baseline[0][1]
     high = min(first[-1][1], second[-1][1], baseline[-1][1])
     total = 0.0

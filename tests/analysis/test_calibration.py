@@ -1,4 +1,7 @@
-"""Calibration: ECE, Brier and temperature against torchmetrics, scikit-learn and loops; curves against loops."""
+"""Calibration: ECE, Brier and temperature against torchmetrics, scikit-learn and loops; curves
+against loops."""
+
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,7 +40,7 @@ from tools.side_by_side import (
 )
 
 
-def make_logits(k=3000, classes=5, seed=0, sharpness=1.8):
+def make_logits(k: int = 3000, classes: int = 5, seed: int = 0, sharpness: float = 1.8) -> tuple:
     """Logits that are calibrated at a temperature of ``sharpness``, and labels."""
     rng = np.random.default_rng(seed)
     z = rng.normal(size=(k, classes)) * 2
@@ -48,18 +51,18 @@ def make_logits(k=3000, classes=5, seed=0, sharpness=1.8):
 class Identity(ClassifierMixin, BaseEstimator):
     """Takes logits as features: what scikit-learn needs to scale them by a temperature."""
 
-    def fit(self, _x, y):
+    def fit(self, _x: Any, y: Any) -> Any:
         self.classes_ = np.unique(y)
         return self
 
-    def decision_function(self, x):
+    def decision_function(self, x: Any) -> Any:
         return x
 
-    def predict(self, x):
+    def predict(self, x: Any) -> Any:
         return self.classes_[x.argmax(1)]
 
 
-def test_temperature_equals_scikit_learns():
+def test_temperature_equals_scikit_learns() -> None:
     z, labels = make_logits()
     scaled = CalibratedClassifierCV(
         FrozenEstimator(Identity().fit(z, labels)), method="temperature"
@@ -69,19 +72,24 @@ def test_temperature_equals_scikit_learns():
     np.testing.assert_allclose(softmax(z, t), scaled.predict_proba(z), atol=2e-4)
 
 
-def test_ece_equals_torchmetrics_where_no_confidence_lies_on_an_edge():
+def test_ece_equals_torchmetrics_where_no_confidence_lies_on_an_edge() -> None:
     z, labels = make_logits()
-    sure, right = confidence(z), z.argmax(1) == labels
+    confidences = confidence(z)
+    correct = z.argmax(1) == labels
     theirs = multiclass_calibration_error(
         torch.tensor(softmax(z)), torch.tensor(labels), 5, n_bins=15, norm="l1"
     )
-    assert sure.max() < 1
-    assert expected_calibration_error(sure, right) == pytest.approx(float(theirs), abs=1e-6)
+    assert confidences.max() < 1
+    assert expected_calibration_error(confidences, correct) == pytest.approx(
+        float(theirs), abs=1e-6
+    )
 
 
-def test_a_confidence_of_exactly_one_counts_in_the_last_bin():
-    """torchmetrics gives it a sixteenth bin of its own (its issue 3510): |1 − 0| and |0.95 − 1|, not their mean."""
-    p, labels = np.array([[0.05, 0.95], [0.0, 1.0]]), np.array([1, 0])
+def test_a_confidence_of_exactly_one_counts_in_the_last_bin() -> None:
+    """torchmetrics gives it a sixteenth bin of its own (its issue 3510): |1 − 0| and |0.95 − 1|,
+    not their mean."""
+    p = np.array([[0.05, 0.95], [0.0, 1.0]])
+    labels = np.array([1, 0])
     theirs = multiclass_calibration_error(
         torch.tensor(p), torch.tensor(labels), 2, n_bins=15, norm="l1"
     )
@@ -91,16 +99,20 @@ def test_a_confidence_of_exactly_one_counts_in_the_last_bin():
     assert bin_numbers(np.array([0.0, 1 / 15, 1.0])).tolist() == [0, 0, 14]
 
 
-def slow_ece(sure, right, bins):
+def slow_ece(confidence: np.ndarray, correct: np.ndarray, bins: Any) -> Any:
     total = 0.0
     for b in range(bins):
         low, high = np.linspace(0, 1, bins + 1)[b : b + 2]
-        inside = [i for i in range(len(sure)) if low < sure[i] <= high or b == 0 and sure[i] == 0]
+        inside = [
+            i
+            for i in range(len(confidence))
+            if low < confidence[i] <= high or b == 0 and confidence[i] == 0
+        ]
         if inside:
             total += abs(
-                np.mean([right[i] for i in inside]) - np.mean([sure[i] for i in inside])
+                np.mean([correct[i] for i in inside]) - np.mean([confidence[i] for i in inside])
             ) * len(inside)
-    return total / len(sure)
+    return total / len(confidence)
 
 
 tied = st.lists(st.tuples(st.integers(0, 8), st.booleans()), min_size=1, max_size=40)
@@ -108,45 +120,50 @@ tied = st.lists(st.tuples(st.integers(0, 8), st.booleans()), min_size=1, max_siz
 
 @settings(max_examples=200, deadline=None)
 @given(tied, st.integers(1, 12))
-def test_ece_equals_a_loop_ties_and_edges_included(samples, bins):
-    sure, right = np.array([s for s, _ in samples]) / 8, np.array([r for _, r in samples])
-    assert expected_calibration_error(sure, right, bins) == pytest.approx(
-        slow_ece(sure, right, bins)
+def test_ece_equals_a_loop_ties_and_edges_included(samples: Any, bins: int) -> None:
+    confidence = np.array([s for s, _ in samples]) / 8
+    correct = np.array([r for _, r in samples])
+    assert expected_calibration_error(confidence, correct, bins) == pytest.approx(
+        slow_ece(confidence, correct, bins)
     )
-    numbers = bin_numbers(sure, bins, "equal_mass")
+    numbers = bin_numbers(confidence, bins, "equal_mass")
     assert ((0 <= numbers) & (numbers < bins)).all()
     assert all(
-        len(set(numbers[sure == s])) == 1 for s in sure
+        len(set(numbers[confidence == s])) == 1 for s in confidence
     )  # equal confidences are never parted
-    assert (np.diff(numbers[np.argsort(sure)]) >= 0).all()
-    assert calibration_bins(sure, right, bins, "equal_mass")["samples"].sum() == len(sure)
+    assert (np.diff(numbers[np.argsort(confidence)]) >= 0).all()
+    assert calibration_bins(confidence, correct, bins, "equal_mass")["samples"].sum() == len(
+        confidence
+    )
 
 
 @pytest.mark.parametrize("binning", ["equal_width", "equal_mass"])
 @pytest.mark.parametrize("k", [60, 500, 5000])
-def test_the_ideal_ece_is_the_mean_of_simulated_ones(k, binning):
-    """400 draws of answers that are right with the probability that is claimed; sharp and dull models."""
+def test_the_ideal_ece_is_the_mean_of_simulated_ones(k: int, binning: str) -> None:
+    """400 draws of answers that are right with the probability that is claimed; sharp and dull
+    models."""
     rng = np.random.default_rng(k)
-    for sure in (
+    for confidences in (
         1 - 0.9 * rng.random(k) ** 6,
         rng.uniform(0.2, 1, k),
         np.ones(k),
         np.full(k, 0.999),
     ):
         drawn = [
-            expected_calibration_error(sure, rng.random(k) < sure, 15, binning) for _ in range(400)
+            expected_calibration_error(confidences, rng.random(k) < confidences, 15, binning)
+            for _ in range(400)
         ]
-        assert ideal_calibration_error(sure, 15, binning) == pytest.approx(
+        assert ideal_calibration_error(confidences, 15, binning) == pytest.approx(
             np.mean(drawn), rel=0.12, abs=5e-4
         )
 
 
-def test_bins_of_equal_mass_hold_equally_many_samples():
-    sure = np.random.default_rng(0).random(1500) ** 4
-    assert np.bincount(bin_numbers(sure, 15, "equal_mass")).tolist() == [100] * 15
+def test_bins_of_equal_mass_hold_equally_many_samples() -> None:
+    confidence = np.random.default_rng(0).random(1500) ** 4
+    assert np.bincount(bin_numbers(confidence, 15, "equal_mass")).tolist() == [100] * 15
 
 
-def test_brier_equals_scikit_learns():
+def test_brier_equals_scikit_learns() -> None:
     z, labels = make_logits(6000)
     assert brier_score(z, labels) == pytest.approx(
         brier_score_loss(labels, softmax(z), scale_by_half=False)
@@ -155,7 +172,7 @@ def test_brier_equals_scikit_learns():
     assert brier_score(np.array([[50.0, -50.0]]), np.array([1])) == pytest.approx(2)
 
 
-def test_the_perfect_temperature_equates_confidence_and_accuracy():
+def test_the_perfect_temperature_equates_confidence_and_accuracy() -> None:
     z, labels = make_logits()
     accuracy = np.mean(z.argmax(1) == labels)
     assert confidence(z, temperature=perfect_temperature(z, accuracy)).mean() == pytest.approx(
@@ -163,83 +180,86 @@ def test_the_perfect_temperature_equates_confidence_and_accuracy():
     )
 
 
-def test_models_that_are_never_wrong_are_named_and_left_alone():
-    right = np.eye(3)[[0, 1, 2]] * 1e4
+def test_models_that_are_never_wrong_are_named_and_left_alone() -> None:
+    correct = np.eye(3)[[0, 1, 2]] * 1e4
     store = LogitStore.from_arrays(
-        [0, 1, 2], {"sure": right, "flat": np.eye(3)}, macs={"sure": 1, "flat": 2}
+        [0, 1, 2], {"sure": correct, "flat": np.eye(3)}, macs={"sure": 1, "flat": 2}
     )
     with pytest.warns(RuntimeWarning, match="model 'sure' left at 1: it is never wrong"):
         fitted = Method(temperature=True).fit(store)
     assert fitted.temperatures == {"sure": 1.0, "flat": 1.0}
     with pytest.warns(RuntimeWarning, match="'sure' left at 1: no mean max softmax"):
-        assert perfect_temperature(right, 1.0, "sure") == 1.0
+        assert perfect_temperature(correct, 1.0, "sure") == 1.0
     with pytest.warns(RuntimeWarning, match="no mean max softmax"):
-        assert perfect_temperature(right, 0.1) == 1.0
+        assert perfect_temperature(correct, 0.1) == 1.0
 
 
 @settings(max_examples=200, deadline=None)
 @given(tied)
-def test_above_and_below_equal_a_loop(samples):
-    sure, right = np.array([s for s, _ in samples]) / 8, np.array([r for _, r in samples])
-    table = above_below(sure, right)
-    assert table["threshold"].tolist() == sorted(set(sure), reverse=True)
+def test_above_and_below_equal_a_loop(samples: Any) -> None:
+    confidence = np.array([s for s, _ in samples]) / 8
+    correct = np.array([r for _, r in samples])
+    table = above_below(confidence, correct)
+    assert table["threshold"].tolist() == sorted(set(confidence), reverse=True)
     for row in table.itertuples():
-        exits = sure >= row.threshold
+        exits = confidence >= row.threshold
         assert (row.exit_rate, row.accuracy_above) == pytest.approx(
-            (exits.mean(), right[exits].mean())
+            (exits.mean(), correct[exits].mean())
         )
         assert row.accuracy_below == pytest.approx(
-            right[~exits].mean() if not exits.all() else np.nan, nan_ok=True
+            correct[~exits].mean() if not exits.all() else np.nan, nan_ok=True
         )
 
 
 @settings(max_examples=100, deadline=None)
 @given(tied, st.data())
-def test_the_moving_average_equals_a_loop_whatever_the_order(samples, data):
-    sure, right = np.array([s for s, _ in samples]) / 8, np.array([float(r) for _, r in samples])
-    window, shuffle = (
-        data.draw(st.integers(1, len(sure))),
-        data.draw(st.permutations(range(len(sure)))),
-    )
-    table = moving_average(sure, right, window)
-    order = np.argsort(sure, kind="stable")
+def test_the_moving_average_equals_a_loop_whatever_the_order(
+    samples: Any, data: st.DataObject
+) -> None:
+    confidence = np.array([s for s, _ in samples]) / 8
+    correct = np.array([float(r) for _, r in samples])
+    window = data.draw(st.integers(1, len(confidence)))
+    shuffle = data.draw(st.permutations(range(len(confidence))))
+    table = moving_average(confidence, correct, window)
+    order = np.argsort(confidence, kind="stable")
     smooth = np.array(
-        [right[sure == s].mean() for s in sure]
+        [correct[confidence == s].mean() for s in confidence]
     )  # the mean over all orders of equal confidences
-    for i in range(len(sure) - window + 1):
+    for i in range(len(confidence) - window + 1):
         inside = order[i : i + window]
         assert table.loc[i, "accuracy"] == pytest.approx(smooth[inside].mean())
-        assert table.loc[i, "confidence"] == pytest.approx(sure[inside].mean())
-    again = moving_average(sure[shuffle], right[shuffle], window)
+        assert table.loc[i, "confidence"] == pytest.approx(confidence[inside].mean())
+    again = moving_average(confidence[shuffle], correct[shuffle], window)
     np.testing.assert_allclose(again, table, atol=1e-12)
 
 
-def test_moving_average_defaults_and_refusals():
-    sure = np.linspace(0, 1, 500)
-    assert len(moving_average(sure, sure > 0.5)) == 491  # window 500 / 50
+def test_moving_average_defaults_and_refusals() -> None:
+    confidence = np.linspace(0, 1, 500)
+    assert len(moving_average(confidence, confidence > 0.5)) == 491  # window 500 / 50
     with pytest.raises(ValueError, match="window must be a whole number from 1 to 500, not 501"):
-        moving_average(sure, sure > 0.5, 501)
+        moving_average(confidence, confidence > 0.5, 501)
     with pytest.raises(ValueError, match=r"sample 1 is outside \[0, 1\]"):
         moving_average([0.5, 1.5], [True, True])
     with pytest.raises(ValueError, match="at least one"):
         expected_calibration_error([], [])
     with pytest.raises(ValueError, match="equal_mass"):
-        bin_numbers(sure, 5, "equal_mas")
+        bin_numbers(confidence, 5, "equal_mas")
 
 
-def test_the_ideal_parts_right_from_wrong():
-    right = np.arange(100) < 80
-    real = above_below(np.where(right, 0.9, 0.1) + 0.001 * np.arange(100)[::-1] / 100, right)
+def test_the_ideal_tells_correct_from_wrong() -> None:
+    correct = np.arange(100) < 80
+    real = above_below(np.where(correct, 0.9, 0.1) + 0.001 * np.arange(100)[::-1] / 100, correct)
     table = ideal_above_below(0.8, 100)
     for name in ("exit_rate", "accuracy_above", "accuracy_below"):
         np.testing.assert_allclose(table[name], real[name], atol=1e-12)
 
 
 @pytest.fixture(scope="module")
-def stores():
+def stores() -> Any:
     both = []
     for seed in (0, 1):
-        (z, labels), rng = make_logits(2000, seed=seed), np.random.default_rng(seed + 7)
+        z, labels = make_logits(2000, seed=seed)
+        rng = np.random.default_rng(seed + 7)
         logits = {"sharp": z, "flat": z / 4 + 0.1 * rng.normal(size=z.shape), "fair": z / 1.8}
         both.append(
             LogitStore.from_arrays(labels, logits, macs={"sharp": 1, "flat": 5, "fair": 20})
@@ -247,7 +267,7 @@ def stores():
     return both
 
 
-def test_the_table_tells_over_from_underconfident_and_scaling_helps(stores):
+def test_the_table_tells_over_from_underconfident_and_scaling_helps(stores: Any) -> None:
     table = calibration_table(stores[1], stores[0])
     assert table["verdict"].to_dict() == {
         "sharp": "overconfident",
@@ -264,8 +284,9 @@ def test_the_table_tells_over_from_underconfident_and_scaling_helps(stores):
     assert (table[["ece_null", "ece_equal_mass_null", "ece_null_scaled"]] < 0.04).all(axis=None)
 
 
-def test_the_gap_covers_zero_as_often_as_it_says():
-    rng, inside = np.random.default_rng(0), 0
+def test_the_gap_covers_zero_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(0)
+    inside = 0
     for _ in range(500):
         p = rng.beta(5, 1, 400)
         _, low, high = confidence_gap(p, rng.random(400) < p)
@@ -273,7 +294,7 @@ def test_the_gap_covers_zero_as_often_as_it_says():
     assert inside >= 458  # fewer with a probability of about 1 in 1,000 at 95%
 
 
-def test_assumed_perfection_keeps_single_models_and_promises_other_pairs(stores):
+def test_assumed_perfection_keeps_single_models_and_promises_other_pairs(stores: Any) -> None:
     store = stores[0]
     table = assumed_perfect(store)
     np.testing.assert_allclose(
@@ -286,7 +307,7 @@ def test_assumed_perfection_keeps_single_models_and_promises_other_pairs(stores)
     assert search(table, 2).cost_kind == "cost"
 
 
-def test_curves_of_figure_14(stores):
+def test_curves_of_figure_14(stores: Any) -> None:
     curves = threshold_curves(stores[0], "sharp", stores[1])
     accuracy = stores[0].models.loc["sharp", "top1"]
     for curve in curves.values():
@@ -299,7 +320,7 @@ def test_curves_of_figure_14(stores):
     ]
 
 
-def test_the_effect_on_a_threshold_has_its_sign(stores):
+def test_the_effect_on_a_threshold_has_its_sign(stores: Any) -> None:
     table = threshold_table(stores[0], stores[1])
     assert table.index.tolist() == ["sharp", "flat", "fair"]
     curves = threshold_curves(stores[0], "sharp", stores[1])
@@ -321,7 +342,7 @@ def test_the_effect_on_a_threshold_has_its_sign(stores):
     )  # the mean is the accuracy
 
 
-def test_scaling_changes_no_front_of_one_models_logits_margin():
+def test_scaling_changes_no_front_of_one_models_logits_margin() -> None:
     stores = []
     for seed in (0, 1):
         z, labels = make_logits(1000, seed=seed)

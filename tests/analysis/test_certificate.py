@@ -1,6 +1,9 @@
-"""The guarantee: p-values are valid, the order is fixed, and certified cascades keep their promise."""
+"""The guarantee: p-values are valid, the order is fixed, and certified cascades keep their
+promise."""
 
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,18 +17,19 @@ from cascadelib.analysis.p_values import betting_p_value, paired_p_value, probab
 from cascadelib.analysis.shift import moved_front
 
 
-def every_outcome(k):
+def every_outcome(k: int) -> list:
     """All (lost, gained) of k samples."""
     return [(a, b) for a in range(k + 1) for b in range(k + 1 - a)]
 
 
-def probability(a, b, k, loss, psi):
+def probability(a: Any, b: Any, k: int, loss: Any, psi: Any) -> Any:
     return multinomial.pmf([a, b, k - a - b], k, [(psi + loss) / 2, (psi - loss) / 2, 1 - psi])
 
 
 @pytest.mark.parametrize(("k", "epsilon"), [(12, 0.1), (24, 0.05), (24, 0.0), (20, 0.2)])
-def test_no_distribution_with_that_loss_is_rejected_too_often(k, epsilon):
-    """All outcomes of k samples, all distributions on a grid with a loss of ε or more: P(p ≤ δ) ≤ δ, exactly."""
+def test_no_distribution_with_that_loss_is_rejected_too_often(k: int, epsilon: float) -> None:
+    """All outcomes of k samples, all distributions on a grid with a loss of ε or more: P(p ≤ δ) ≤
+    δ, exactly."""
     outcomes = every_outcome(k)
     for level in (0.05, 0.2):
         rejected = [(a, b) for a, b in outcomes if paired_p_value(a, b, k, epsilon, level) <= level]
@@ -37,11 +41,13 @@ def test_no_distribution_with_that_loss_is_rejected_too_often(k, epsilon):
 
 @given(st.integers(1, 25), st.floats(0, 0.4), st.floats(0.01, 1), st.data())
 @settings(max_examples=60, deadline=None)
-def test_probability_of_outcomes_as_extreme_equals_the_sum(k, loss, psi, data):
+def test_probability_of_outcomes_as_extreme_equals_the_sum(
+    k: int, loss: float, psi: float, data: st.DataObject
+) -> None:
     assume(psi >= loss)
     a, b = data.draw(st.sampled_from(every_outcome(k)))
 
-    def studentized(lost, gained):
+    def studentized(lost: Any, gained: Any) -> Any:
         return (lost - gained - k * loss) / np.sqrt(max(lost + gained, k * loss) + 1 - k * loss**2)
 
     limit = studentized(a, b) + 1e-10
@@ -53,14 +59,14 @@ def test_probability_of_outcomes_as_extreme_equals_the_sum(k, loss, psi, data):
     )
 
 
-def test_with_no_margin_it_is_near_mcnemars_exact_test():
+def test_with_no_margin_it_is_near_mcnemars_exact_test() -> None:
     for lost, gained in ((2, 15), (10, 30), (20, 21)):
         mcnemar = binom.cdf(lost, lost + gained, 0.5)
         ours = paired_p_value(lost, gained, 1000, 0.0, level=mcnemar)
         assert 0.3 * mcnemar <= ours <= 1.2 * mcnemar
 
 
-def test_extremes():
+def test_extremes() -> None:
     assert paired_p_value(0, 0, 5000, 0.01) == pytest.approx(0.05 / 500)
     assert paired_p_value(0, 0, 10, 0.01) > 0.5
     assert paired_p_value(100, 0, 100, 0.01) == 1
@@ -68,7 +74,7 @@ def test_extremes():
     assert paired_p_value(0, 0, 1, 0.0) == 1
 
 
-def test_betting_p_values_are_valid_for_graded_losses():
+def test_betting_p_values_are_valid_for_graded_losses() -> None:
     rng = np.random.default_rng(0)
     for epsilon in (0.0, 0.1):
         losses = rng.choice(
@@ -82,59 +88,73 @@ def test_betting_p_values_are_valid_for_graded_losses():
     assert betting_p_value(np.zeros(2000), 0.01) < 0.05 < betting_p_value(np.full(2000, 0.02), 0.01)
 
 
-def test_a_split_that_is_sorted_certifies_nothing_more():
+def test_a_split_that_is_sorted_certifies_nothing_more() -> None:
     """Easy classes first: a gambler who bets in that order is rich before the hard ones come."""
-    rng, draws, level, epsilon = np.random.default_rng(0), 500, 0.1, 0.05
+    rng = np.random.default_rng(0)
+    draws = 500
+    level = 0.1
+    epsilon = 0.05
     losses = np.sort(rng.choice([-0.5, 0.0, 0.5], p=[0.1, 0.7, 0.2], size=(draws, 500)), axis=1)
     rejected = [betting_p_value(row, epsilon, level) <= level for row in losses]
     assert sum(rejected) <= binom.ppf(0.999, draws, level)
 
 
-def betting_slowly(losses, epsilon, level):
+def betting_slowly(losses: Any, epsilon: Any, level: Any) -> Any:
     """The same capital, one bet after another, in the same shuffled order."""
     losses = np.random.default_rng(0).permutation(losses)
-    k, capital, most, past = len(losses), 1.0, 1.0, []
+    k = len(losses)
+    capital = 1.0
+    most = 1.0
+    past = []
     mean_of = lambda d: sum(d) / (len(d) + 1)  # noqa: E731
     for i, d in enumerate(losses):
         squares = sum((past[j] - mean_of(past[: j + 1])) ** 2 for j in range(i))
         variance = (0.25 + squares) / (i + 1)
         bet = min(np.sqrt(2 * np.log(1 / level) / (k * variance)), 0.75 / (1 + abs(epsilon)))
         capital *= 1 + bet * (epsilon - d)
-        most, past = max(most, capital), [*past, d]
+        most = max(most, capital)
+        past = [*past, d]
     return min(1.0, 1 / most)
 
 
 @given(st.lists(st.floats(-1, 1), min_size=1, max_size=30), st.floats(0, 0.5))
 @settings(max_examples=60, deadline=None)
-def test_betting_equals_a_loop(losses, epsilon):
+def test_betting_equals_a_loop(losses: list[float], epsilon: float) -> None:
     assert betting_p_value(np.array(losses), epsilon) == pytest.approx(
         betting_slowly(losses, epsilon, 0.05)
     )
 
 
-def population(k, seed=0):
+def population(k: int, seed: int = 0) -> tuple:
     """Outcomes of three models on k samples: (correct bool [3, k], confidence [3, k])."""
     rng = np.random.default_rng(seed)
-    ease, own = rng.normal(size=k), rng.normal(size=(3, k))
+    ease = rng.normal(size=k)
+    own = rng.normal(size=(3, k))
     margin = np.array([[0.8], [1.3], [1.6]]) + 0.8 * ease + 0.6 * own
     return margin > 0, margin + rng.normal(size=(3, k))
 
 
-CORRECT, SURE = population(50_000)
-WHOLE = ScoreTable(CORRECT, SURE, [1, 5, 20], ["s", "m", "l"])
+CORRECT, CONFIDENCE = population(50_000)
+WHOLE = ScoreTable(CORRECT, CONFIDENCE, [1, 5, 20], ["s", "m", "l"])
 
 
-def test_a_short_study_of_the_violation_rate():
-    """40 draws at δ = 0.2: the share of certificates whose cascade truly loses ε or more is at most δ (+ chance)."""
-    rng, epsilon, delta, violated, certified = np.random.default_rng(0), 0.01, 0.2, 0, 0
-    right = CORRECT[2].mean()
+def test_a_short_study_of_the_violation_rate() -> None:
+    """40 draws at δ = 0.2: the share of certificates whose cascade truly loses ε or more is at most
+    δ (+ chance)."""
+    rng = np.random.default_rng(0)
+    epsilon = 0.01
+    delta = 0.2
+    violated = 0
+    certified = 0
+    correct = CORRECT[2].mean()
     for _ in range(40):
         drawn = rng.permutation(50_000)[:2000]
-        tune, check = WHOLE.take(drawn[:1000]), WHOLE.take(drawn[1000:])
+        tune = WHOLE.take(drawn[:1000])
+        check = WHOLE.take(drawn[1000:])
         found = certify(check, search(tune, 2), epsilon, delta, reference="l")
         certified += found.point is not None
         violated += any(
-            right - evaluate(WHOLE, p).accuracy >= epsilon for p in found.certified[-1:]
+            correct - evaluate(WHOLE, p).accuracy >= epsilon for p in found.certified[-1:]
         )
     assert certified > 10 and violated <= binom.ppf(0.999, 40, delta)
 
@@ -143,7 +163,7 @@ HALVES = WHOLE.take(slice(0, 8000)), WHOLE.take(slice(8000, 16000))
 FRONT = search(HALVES[0], 2)
 
 
-def test_the_cheapest_certified_point_and_its_promise():
+def test_the_cheapest_certified_point_and_its_promise() -> None:
     found = certify(HALVES[1], FRONT, 0.01, reference="l")
     table = found.table
     assert found.samples == 8000 and found.reference == "l"
@@ -151,13 +171,14 @@ def test_the_cheapest_certified_point_and_its_promise():
     assert table["certified"].iloc[:-1].all() and (np.diff(table["cost"]) < 0).all()
     assert found.point.cost == table.loc[table["certified"], "cost"].iloc[-1] < 21
     assert "at least 95%" in str(found) and "at most 1.00%" in str(found) and "8000" in str(found)
-    result, single = evaluate(HALVES[1], found.point), HALVES[1].models.loc["l", "top1"]
+    result = evaluate(HALVES[1], found.point)
+    single = HALVES[1].models.loc["l", "top1"]
     row = table[table["certified"]].iloc[-1]
     assert row["accuracy_loss"] == pytest.approx(single - result.accuracy)
     assert row["lost"] - row["gained"] == pytest.approx(row["accuracy_loss"])
 
 
-def test_a_larger_loss_or_more_doubt_is_never_dearer():
+def test_a_larger_loss_or_more_doubt_is_never_dearer() -> None:
     costs = [
         certify(HALVES[1], FRONT, epsilon, delta).point.cost
         for epsilon, delta in ((0.008, 0.05), (0.015, 0.05), (0.015, 0.3))
@@ -165,13 +186,13 @@ def test_a_larger_loss_or_more_doubt_is_never_dearer():
     assert costs == sorted(costs, reverse=True)
 
 
-def test_testing_stops_at_the_first_failure():
+def test_testing_stops_at_the_first_failure() -> None:
     points = [FRONT.point(len(FRONT) - 1), FRONT.point(0), FRONT.point(len(FRONT) - 2)]
     found = certify(HALVES[1], points, 0.01, reference="l")
     assert found.table["certified"].tolist() == [True, False] and found.certified == (points[0],)
 
 
-def test_where_nothing_can_be_certified():
+def test_where_nothing_can_be_certified() -> None:
     few = HALVES[1].take(slice(0, 20))
     found = certify(few, FRONT, 0.01)
     assert (
@@ -181,14 +202,16 @@ def test_where_nothing_can_be_certified():
     )
 
 
-def test_graded_scores():
-    graded = ScoreTable(np.clip(CORRECT * 0.5 + 0.25, 0, 1), SURE, [1, 5, 20], ["s", "m", "l"])
+def test_graded_scores() -> None:
+    graded = ScoreTable(
+        np.clip(CORRECT * 0.5 + 0.25, 0, 1), CONFIDENCE, [1, 5, 20], ["s", "m", "l"]
+    )
     front = search(graded.take(slice(0, 4000)), 2)
     found = certify(graded.take(slice(4000, 12000)), front, 0.02, reference="l")
     assert found.point is not None and found.point.cost < 21
 
 
-def test_order_of_a_front():
+def test_order_of_a_front() -> None:
     points = candidates(FRONT, "l", 0.02)
     accuracies = [p.accuracy for p in points]
     assert accuracies == sorted(accuracies, reverse=True) and len(points) <= 100
@@ -206,20 +229,20 @@ def test_order_of_a_front():
         ({"cascades": [FRONT.point(0)]}, "name the reference="),
     ],
 )
-def test_refused(change, message):
+def test_refused(change: dict, message: str) -> None:
     given_ = {"cascades": FRONT, "store": HALVES[1], "epsilon": 0.01, "delta": 0.05} | change
     with pytest.raises(ValueError, match=message):
         certify(**given_)
 
 
-def test_a_front_too_far_below_the_reference():
+def test_a_front_too_far_below_the_reference() -> None:
     low = search(HALVES[0].select(["s", "m"]), 2)
     singles = FRONT.singles.assign(accuracy=FRONT.singles["accuracy"] + 0.1)
     with pytest.raises(ValueError, match="even where it was found"):
         certify(HALVES[1], replace(low, singles=singles), 0.001, reference="l")
 
 
-def test_a_store_serves_as_well():
+def test_a_store_serves_as_well() -> None:
     store = LogitStore("data/fashion-mnist/val").select(["mlp@28", "lenet@28", "resnet18_w16@28"])
     front = search(store.take(slice(0, 5000)), 2)
     found = certify(store.take(slice(5000, 10_000)), front, 0.01)
@@ -227,7 +250,7 @@ def test_a_store_serves_as_well():
     assert found.point.cost < store.models.loc["resnet18_w16@28", "macs"]
 
 
-def test_samples_that_took_part_in_the_search_are_refused():
+def test_samples_that_took_part_in_the_search_are_refused() -> None:
     store = LogitStore("data/fashion-mnist/val").select(["mlp@28", "lenet@28"])
     front = search(store.take(slice(0, 5000)), 2)
     with pytest.raises(
@@ -244,14 +267,17 @@ def test_samples_that_took_part_in_the_search_are_refused():
 IDS = np.array([f"s{i}" for i in np.random.default_rng(0).permutation(16_000)])
 
 
-def table_of(rows, ids):
-    return ScoreTable(CORRECT[:, rows], SURE[:, rows], [1, 5, 20], ["s", "m", "l"], ids)
+def table_of(rows: Any, ids: Any) -> ScoreTable:
+    return ScoreTable(CORRECT[:, rows], CONFIDENCE[:, rows], [1, 5, 20], ["s", "m", "l"], ids)
 
 
 @pytest.mark.parametrize("ids", [IDS, np.arange(16_000), np.arange(16_000).astype(str), None])
-def test_any_overlap_that_can_be_seen_is_refused(ids, tmp_path):
-    """Parts of one table, with ids or without; tables apart that have ids; points without their front; files."""
-    whole, here, there = table_of(slice(0, 16_000), ids), np.arange(8000), np.arange(7990, 12_000)
+def test_any_overlap_that_can_be_seen_is_refused(ids: Any, tmp_path: Path) -> None:
+    """Parts of one table, with ids or without; tables apart that have ids; points without their
+    front; files."""
+    whole = table_of(slice(0, 16_000), ids)
+    here = np.arange(8000)
+    there = np.arange(7990, 12_000)
     front = search(whole.take(here), 2)
     points = [front.point(len(front) - 1), front.point(len(front) - 2)]
     mixed = whole.take(np.random.default_rng(1).permutation(there))
@@ -268,8 +294,9 @@ def test_any_overlap_that_can_be_seen_is_refused(ids, tmp_path):
             certify(other, points, 0.02, reference="l")
 
 
-def test_a_file_knows_the_samples_that_its_point_was_found_on(tmp_path):
-    whole, shuffled = table_of(slice(0, 16_000), IDS), np.random.default_rng(2).permutation(8000)
+def test_a_file_knows_the_samples_that_its_point_was_found_on(tmp_path: Path) -> None:
+    whole = table_of(slice(0, 16_000), IDS)
+    shuffled = np.random.default_rng(2).permutation(8000)
     point = search(whole.take(slice(0, 8000)), 2).point(-1)
     for store in (None, whole.take(slice(0, 8000))):
         Policy.from_point(point, store).save(tmp_path / "c.json")
@@ -283,15 +310,17 @@ def test_a_file_knows_the_samples_that_its_point_was_found_on(tmp_path):
         assert apart.overlap_checked
 
 
-def test_named_stores_and_unnamed_ones_with_ids():
-    rng, ids = np.random.default_rng(0), [f"i{i}" for i in range(400)]
+def test_named_stores_and_unnamed_ones_with_ids() -> None:
+    rng = np.random.default_rng(0)
+    ids = [f"i{i}" for i in range(400)]
     logits = rng.normal(size=(400, 3))
 
-    def store(rows, **names):
+    def store(rows: Any, **names: Any) -> LogitStore:
         arrays = {m: logits[rows] + i for i, m in enumerate("ab")}
         return LogitStore.from_arrays([0] * len(rows), arrays, macs={"a": 1, "b": 2}, **names)
 
-    first, second = list(range(200)), list(range(150, 400))
+    first = list(range(200))
+    second = list(range(150, 400))
     front = search(store(first, sample_ids=ids[:200]), 2)
     with pytest.raises(ValueError, match="50 of the 250"):
         certify(store(second, sample_ids=ids[150:]), front, 0.3)
@@ -308,8 +337,11 @@ def test_named_stores_and_unnamed_ones_with_ids():
     ).overlap_checked
 
 
-def labelled(ids, split, dataset="d", rows=slice(None), path=None):
-    """A store of two models on 600 samples of one draw, or on some rows of it: their ids (or None) as given."""
+def labelled(
+    ids: Any, split: Any, dataset: str = "d", rows: Any = slice(None), path: Path = None
+) -> Any:
+    """A store of two models on 600 samples of one draw, or on some rows of it: their ids (or None)
+    as given."""
     rng = np.random.default_rng(3)
     labels = rng.integers(0, 3, 600)[rows]
     small, large = (rng.normal(size=(600, 3))[rows] + a * np.eye(3)[labels] for a in (1.0, 3.0))
@@ -325,7 +357,8 @@ def labelled(ids, split, dataset="d", rows=slice(None), path=None):
 
 
 NAMED = np.array([f"img{i}" for i in range(600)])
-FIRST, LATER = slice(0, 300), slice(150, 450)
+FIRST = slice(0, 300)
+LATER = slice(150, 450)
 
 
 @pytest.mark.parametrize(
@@ -336,7 +369,7 @@ FIRST, LATER = slice(0, 300), slice(150, 450)
     [NAMED, np.arange(600), np.arange(600.0), np.arange(600.0).astype(object)],
     ids=["text", "int", "float", "object"],
 )
-def test_shared_ids_are_seen_whatever_the_splits_are_called(ids, other):
+def test_shared_ids_are_seen_whatever_the_splits_are_called(ids: Any, other: dict) -> None:
     front = search(labelled(ids, "val", rows=FIRST))
     with pytest.raises(ValueError, match="150 of the 300"):
         certify(labelled(ids, rows=LATER, **other), front, 0.3)
@@ -346,7 +379,7 @@ def test_shared_ids_are_seen_whatever_the_splits_are_called(ids, other):
         )
 
 
-def test_ids_of_row_numbers_are_remembered_on_disk(tmp_path):
+def test_ids_of_row_numbers_are_remembered_on_disk(tmp_path: Path) -> None:
     ids = np.arange(600)
     front = search(labelled(ids, "a", rows=FIRST, path=tmp_path / "a"))
     labelled(ids, "b", rows=LATER, path=tmp_path / "b")
@@ -358,7 +391,7 @@ def test_ids_of_row_numbers_are_remembered_on_disk(tmp_path):
     "ids, there", [(None, None), (NAMED, None), (None, NAMED)], ids=["none", "first", "second"]
 )
 @pytest.mark.parametrize("split", ["val", "test"])
-def test_where_ids_are_unknown_the_certificate_says_so(ids, there, split):
+def test_where_ids_are_unknown_the_certificate_says_so(ids: Any, there: Any, split: str) -> None:
     front = search(labelled(ids, "val", rows=FIRST))
     assert not certify(labelled(there, split, rows=slice(300, 600)), front, 0.3).overlap_checked
     with pytest.raises(ValueError, match="150 of the 300"):  # by what the models said of them
@@ -368,7 +401,7 @@ def test_where_ids_are_unknown_the_certificate_says_so(ids, there, split):
         certify(labelled(None, "val", rows=FIRST), search(whole), 0.3)
 
 
-def test_a_file_tells_shared_ids(tmp_path):
+def test_a_file_tells_shared_ids(tmp_path: Path) -> None:
     found_on = labelled(NAMED, "val", rows=FIRST)
     Policy.from_point(search(found_on).point(0), found_on).save(tmp_path / "policy.json")
     point = Policy.load(tmp_path / "policy.json").point
@@ -377,9 +410,10 @@ def test_a_file_tells_shared_ids(tmp_path):
             certify(labelled(NAMED, "test", rows=rows), [point], 0.9, reference="b")
 
 
-def test_two_sorted_splits_on_disk_are_not_one(tmp_path):
+def test_two_sorted_splits_on_disk_are_not_one(tmp_path: Path) -> None:
     labels = np.repeat([0, 1], 50)
-    rng, stores = np.random.default_rng(0), []
+    rng = np.random.default_rng(0)
+    stores = []
     for split in ("train", "test"):
         store = LogitStore.create(tmp_path / split, labels, dataset="d", split=split)
         store.add("a", rng.normal(size=(100, 2)), macs=1.0)
@@ -393,8 +427,9 @@ FITTED = [Method(confidence="logistic"), Method(confidence="isotonic_by_label")]
 
 @pytest.mark.parametrize("ids", [NAMED, None], ids=["ids", "parts of one"])
 @pytest.mark.parametrize("method", [*FITTED, Method(temperature=True)])
-def test_samples_on_which_a_method_was_fitted_are_refused(ids, method):
-    """Also where the search saw others, and where the point was made, or its found_on replaced, by hand."""
+def test_samples_on_which_a_method_was_fitted_are_refused(ids: Any, method: Any) -> None:
+    """Also where the search saw others, and where the point was made, or its found_on replaced, by
+    hand."""
     whole = labelled(ids, "val")
     choose, fit, new = (whole.take(slice(start, start + 200)) for start in (0, 200, 400))
     front = search(choose, 2, method.fit(fit))
@@ -406,14 +441,14 @@ def test_samples_on_which_a_method_was_fitted_are_refused(ids, method):
         assert certify(new, asked, 0.3, reference="b").overlap_checked
 
 
-def test_a_method_whose_fit_is_not_known_is_said_to_be_unchecked():
+def test_a_method_whose_fit_is_not_known_is_said_to_be_unchecked() -> None:
     given_ = Method(temperature=True, temperatures={"a": 1.5, "b": 1.2})
     front = search(labelled(NAMED, "val", rows=FIRST), 2, given_)
     found = certify(labelled(NAMED, "val", rows=slice(300, 600)), front, 0.3)
     assert not found.overlap_checked and "not checked" in str(found)
 
 
-def test_a_front_moved_to_a_split_has_seen_its_labels():
+def test_a_front_moved_to_a_split_has_seen_its_labels() -> None:
     whole = labelled(NAMED, "val")
     choose, moved, new = (whole.take(slice(start, start + 200)) for start in (0, 200, 400))
     front = moved_front(moved, search(choose, 2))

@@ -2,6 +2,8 @@
 
 import shutil
 from math import sqrt
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +23,9 @@ from cascadelib.analysis.generalization import check_same_task, same_samples
 from cascadelib.analysis.uncertainty import difference_interval, paired_difference_interval
 
 
-def make_store(seed=0, k=600, noise=1.0, ids=True, **options):
+def make_store(
+    seed: int = 0, k: int = 600, noise: float = 1.0, ids: bool = True, **options: Any
+) -> LogitStore:
     """Three models on five classes; ids that tell the samples of one seed from those of another."""
     names = options.pop("names", ("m0", "m1", "m2"))
     options.setdefault("classes", tuple("abcde"))
@@ -38,7 +42,7 @@ def make_store(seed=0, k=600, noise=1.0, ids=True, **options):
     return LogitStore.from_arrays(labels, logits, macs=macs, split=f"seed {seed}", **options)
 
 
-def changed(store, scale):
+def changed(store: LogitStore, scale: Any) -> LogitStore:
     """The same samples, each logit times ``scale`` and moved."""
     rng = np.random.default_rng(9)
     logits = {}
@@ -65,7 +69,7 @@ SIX, SEVEN = (
 )
 
 
-def accuracies(store):
+def accuracies(store: LogitStore) -> Any:
     """The twin: accuracy of each model, sample by sample."""
     found = []
     for name in store.models.index:
@@ -75,7 +79,7 @@ def accuracies(store):
     return found
 
 
-def wilson(share, k, z):
+def wilson(share: Any, k: int, z: Any) -> tuple:
     """The twin: both ends of Wilson's interval, from his formula."""
     centre = share + z**2 / (2 * k)
     half = z * sqrt(share * (1 - share) / k + z**2 / (4 * k**2))
@@ -84,7 +88,9 @@ def wilson(share, k, z):
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.booleans(), min_size=1), st.lists(st.booleans(), min_size=1))
-def test_differences_of_independent_samples_follow_newcombes_formula(first, second):
+def test_differences_of_independent_samples_follow_newcombes_formula(
+    first: list[bool], second: list[bool]
+) -> None:
     z = 1.959963984540054
     a = sum(first) / len(first)
     b = sum(second) / len(second)
@@ -95,7 +101,7 @@ def test_differences_of_independent_samples_follow_newcombes_formula(first, seco
     assert difference_interval(first, second) == pytest.approx((low, high), abs=1e-9)
 
 
-def test_drops_are_differences_of_accuracies_split_by_split():
+def test_drops_are_differences_of_accuracies_split_by_split() -> None:
     splits = {"b": OTHER, "a": make_store(2, noise=2.5)}
     drops = accuracy_drops(STORE, splits)
     names = STORE.models.index
@@ -109,7 +115,7 @@ def test_drops_are_differences_of_accuracies_split_by_split():
         assert rows["drop"].tolist() == pytest.approx(np.subtract(before, after).tolist())
 
 
-def test_intervals_hold_for_all_rows_together():
+def test_intervals_hold_for_all_rows_together() -> None:
     alone = accuracy_drops(STORE, {"b": OTHER})
     both = accuracy_drops(STORE, {"b": OTHER, "a": make_store(2)}).loc["b"]
     assert (both["drop_low"] < alone.loc["b", "drop_low"]).all()
@@ -119,7 +125,7 @@ def test_intervals_hold_for_all_rows_together():
         assert alone.iloc[row][["drop_low", "drop_high"]].tolist() == [-high, -low]
 
 
-def test_drops_are_paired_where_the_samples_are_the_same():
+def test_drops_are_paired_where_the_samples_are_the_same() -> None:
     moved = changed(STORE, 0.9)
     drops = accuracy_drops(STORE, {"changed": moved})
     for row, model in enumerate(STORE.models.index):
@@ -137,7 +143,7 @@ def test_drops_are_paired_where_the_samples_are_the_same():
 
 
 @pytest.mark.parametrize("kind", ["stores", "tables"])
-def test_row_numbers_are_no_reason_to_pair_two_splits(kind):
+def test_row_numbers_are_no_reason_to_pair_two_splits(kind: str) -> None:
     if kind == "stores":
         here, there = (make_store(seed, ids=False) for seed in (0, 1))
     else:
@@ -155,7 +161,7 @@ def test_row_numbers_are_no_reason_to_pair_two_splits(kind):
         accuracy_drops(halves[0], {"again": halves[1]})
 
 
-def test_a_split_is_not_compared_with_itself(tmp_path):
+def test_a_split_is_not_compared_with_itself(tmp_path: Path) -> None:
     written = LogitStore.create(tmp_path / "v2", STORE.labels, dataset="d", split="v2")
     for name in STORE.models.index:
         written.add(name, STORE.logits(name), macs=float(STORE.models["macs"][name]))
@@ -172,7 +178,7 @@ def test_a_split_is_not_compared_with_itself(tmp_path):
     assert (accuracy_drops(halves[0], {"other half": halves[1]})["drop_high"] > 0).any()
 
 
-def test_samples_are_paired_in_the_order_of_the_other_split():
+def test_samples_are_paired_in_the_order_of_the_other_split() -> None:
     rows = np.array([5, 3, 100])
     part = same_samples(STORE, STORE.take(rows))
     np.testing.assert_array_equal(part.sample_ids, STORE.sample_ids[rows])
@@ -194,21 +200,21 @@ def test_samples_are_paired_in_the_order_of_the_other_split():
         (make_store(1, names=("m0", "m1")), "unknown model of the other split 'm2'"),
     ],
 )
-def test_splits_of_another_task_are_refused(other, message):
+def test_splits_of_another_task_are_refused(other: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         check_same_task(STORE, other)
     with pytest.raises(ValueError, match=message):
         accuracy_drops(STORE, {"other": other})
 
 
-def test_what_has_no_such_interval_is_refused():
+def test_what_has_no_such_interval_is_refused() -> None:
     with pytest.raises(ValueError, match="no split to compare with"):
         accuracy_drops(STORE, {})
     with pytest.raises(ValueError, match="F1 is not a share of samples"):
         accuracy_drops(STORE, {"b": OTHER}, score="f1")
 
 
-def test_a_front_beside_each_splits_own():
+def test_a_front_beside_each_splits_own() -> None:
     front = search(STORE, 2)
     splits = {"here": STORE, "there": OTHER}
     own = {label: search(store, 2) for label, store in splits.items()}
@@ -223,7 +229,7 @@ def test_a_front_beside_each_splits_own():
     assert fronts_under_shift(splits, front, own, 100).loc["there", "share_near_own_front"] == 1
 
 
-def test_shares_of_the_accuracy_range_are_counted_accuracy_by_accuracy():
+def test_shares_of_the_accuracy_range_are_counted_accuracy_by_accuracy() -> None:
     front = search(STORE, 2)
     own = search(OTHER, 2)
     moved = moved_front(OTHER, front)
@@ -238,7 +244,7 @@ def test_shares_of_the_accuracy_range_are_counted_accuracy_by_accuracy():
     assert row["share_near_own_front"] == near / 401
 
 
-def test_what_guarantees_cost_where_one_can_be_kept_and_where_none_can():
+def test_what_guarantees_cost_where_one_can_be_kept_and_where_none_can() -> None:
     found_on, certified_on, held_out = (make_store(seed, 2500) for seed in (3, 4, 5))
     front = search(found_on, 2)
     few = certified_on.take(slice(20))
@@ -260,7 +266,7 @@ def test_what_guarantees_cost_where_one_can_be_kept_and_where_none_can():
     assert table["models"].iloc[-1] != ("–",)
 
 
-def test_the_bias_of_choosing_is_measured_half_by_half():
+def test_the_bias_of_choosing_is_measured_half_by_half() -> None:
     table = selection_bias(STORE, 2, "entropy", repeats=2, seed=7)
     rng = np.random.default_rng(7)
     for row in table.itertuples():
@@ -284,7 +290,7 @@ def test_the_bias_of_choosing_is_measured_half_by_half():
         )
 
 
-def test_a_front_chosen_among_noise_looks_better_than_it_is():
+def test_a_front_chosen_among_noise_looks_better_than_it_is() -> None:
     rng = np.random.default_rng(0)
     noise = ScoreTable(rng.random((6, 400)) < 0.7, rng.random((6, 400)), 2.0 ** np.arange(6))
     table = selection_bias(noise, repeats=5)

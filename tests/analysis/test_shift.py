@@ -1,7 +1,9 @@
-"""Fronts and cascades on another split: replay, the table of what holds, choosing again, and bad input."""
+"""Fronts and cascades on another split: replay, the table of what holds, choosing again, and bad
+input."""
 
 import copy
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,18 +23,19 @@ from cascadelib import (
     replay,
     search,
 )
-from cascadelib.analysis.shift import (
-    accuracy_estimates,
-    holds,
-    mean_improvement_moved,
-    moved_front,
-)
+from cascadelib.analysis.shift import accuracy_estimates, holds, mean_improvement_moved, moved_front
 from cascadelib.evaluation.evaluation import baseline_of, outcomes_of
 from cascadelib.evaluation.pareto import pareto_front
 from cascadelib.fronts.pairs import pair_curve
 
 
-def make_store(seed=0, k=600, noise=1.0, classes=tuple("abcde"), names=("m0", "m1", "m2")):
+def make_store(
+    seed: int = 0,
+    k: int = 600,
+    noise: float = 1.0,
+    classes: Any = tuple("abcde"),
+    names: tuple[str, ...] = ("m0", "m1", "m2"),
+) -> LogitStore:
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 5, k)
     ease = rng.normal(size=(k, 1))
@@ -44,11 +47,12 @@ def make_store(seed=0, k=600, noise=1.0, classes=tuple("abcde"), names=("m0", "m
     return LogitStore.from_arrays(labels, logits, macs=macs, classes=classes, split=f"seed {seed}")
 
 
-STORE, OTHER = make_store(), make_store(1, noise=1.5)
+STORE = make_store()
+OTHER = make_store(1, noise=1.5)
 
 
 @pytest.mark.parametrize("method", ["max_softmax", "entropy", "max_softmax_mean_logits_ts"])
-def test_a_replayed_point_is_the_point_evaluated_there(method):
+def test_a_replayed_point_is_the_point_evaluated_there(method: str) -> None:
     front = search(STORE, (1, 2, 3), method)
     moved = replay(OTHER, front, ranges=False)
     assert (moved["replayed"] == "point").all()
@@ -61,9 +65,11 @@ def test_a_replayed_point_is_the_point_evaluated_there(method):
     assert moved["segment"].iloc[-1] == sum(changes)
 
 
-def ranges_of(front, store):
-    """The twin of a replayed front of pairs: for each segment, what every threshold of its range comes to."""
-    found, previous = [], None
+def ranges_of(front: Any, store: LogitStore) -> Any:
+    """The twin of a replayed front of pairs: for each segment, what every threshold of its range
+    comes to."""
+    found = []
+    previous = None
     for point in (front.point(row) for row in range(len(front))):
         if point.models != previous:
             found.append([])
@@ -82,13 +88,15 @@ def ranges_of(front, store):
     return parts
 
 
-def check_ranges(front, store, quality):
-    """Every segment of a replayed front against its twin; each row against the cascade run at its threshold."""
-    moved, twin = replay(store, front), ranges_of(front, store)
+def check_ranges(front: Any, store: LogitStore, quality: Any) -> Any:
+    """Every segment of a replayed front against its twin; each row against the cascade run at its
+    threshold."""
+    moved = replay(store, front)
+    twin = ranges_of(front, store)
     assert moved["segment"].unique().tolist() == list(range(len(twin)))
     for (_, rows), expected in zip(moved.groupby("segment"), twin):
         found = sorted(zip(rows["accuracy_moved"], rows["cost_moved"]))
-        wanted = sorted((quality(right), cost) for right, cost in expected)
+        wanted = sorted((quality(correct), cost) for correct, cost in expected)
         np.testing.assert_allclose(found, wanted, rtol=1e-12)
         assert rows["cost_moved"].is_monotonic_increasing
     for row in moved.iloc[:: max(1, len(moved) // 20)].itertuples():
@@ -102,11 +110,13 @@ def check_ranges(front, store, quality):
 
 
 @st.composite
-def two_tables(draw):
+def two_tables(draw: Any) -> list:
     """ScoreTables of a few models on two splits, with many equal confidences."""
-    models, rng = draw(st.integers(2, 4)), np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    models = draw(st.integers(2, 4))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     cost = rng.integers(1, 4, models)
-    sizes, levels = draw(st.tuples(st.integers(1, 12), st.integers(1, 30))), draw(st.integers(1, 6))
+    sizes = draw(st.tuples(st.integers(1, 12), st.integers(1, 30)))
+    levels = draw(st.integers(1, 6))
     return [
         ScoreTable(rng.random((models, k)) < 0.6, rng.integers(0, levels, (models, k)) / 4, cost)
         for k in sizes
@@ -115,32 +125,33 @@ def two_tables(draw):
 
 @settings(max_examples=200, deadline=None)
 @given(two_tables())
-def test_every_threshold_of_a_segments_range_is_replayed(tables):
+def test_every_threshold_of_a_segments_range_is_replayed(tables: Any) -> None:
     here, there = tables
-    check_ranges(search(here, 2), there, lambda right: right.mean())
+    check_ranges(search(here, 2), there, lambda correct: correct.mean())
 
 
 @pytest.mark.parametrize("score", ["top1", "top2"])
 @pytest.mark.parametrize("method", ["entropy", "softmax_margin", "max_softmax_mean_logits_ts"])
-def test_ranges_in_own_units_and_by_other_scores(method, score):
+def test_ranges_in_own_units_and_by_other_scores(method: str, score: str) -> None:
     front = search(STORE, 2, method, score=score)
-    moved = check_ranges(front, OTHER, lambda right: right.mean())
+    moved = check_ranges(front, OTHER, lambda correct: correct.mean())
     assert (moved["replayed"] == "range").all() and len(moved) > len(front)
     own = [t for pair in moved["thresholds"] for t in pair if np.isfinite(t)]
     assert (min(own) >= 0) and (method != "entropy" or max(own) <= np.log(5))
 
 
-def test_a_segment_between_always_and_never_is_the_whole_pair():
+def test_a_segment_between_always_and_never_is_the_whole_pair() -> None:
     front = search(STORE, 2, models=["m0", "m2"])
     ends = pd.concat([front.table.iloc[:1]] * 2, ignore_index=True)
-    ends["models"], ends["thresholds"] = [("m0", "m2")] * 2, [(-np.inf,), (np.inf,)]
-    moved = check_ranges(replace(front, table=ends), OTHER, lambda right: right.mean())
+    ends["models"] = [("m0", "m2")] * 2
+    ends["thresholds"] = [(-np.inf,), (np.inf,)]
+    moved = check_ranges(replace(front, table=ends), OTHER, lambda correct: correct.mean())
     curve = pair_curve(OTHER, "m0", "m2")
     assert moved["cost_moved"].tolist() == curve["cost"][::-1].tolist()
     assert moved["accuracy_moved"].tolist() == curve["accuracy"][::-1].tolist()
 
 
-def test_ranges_with_graded_scores_and_a_cost_for_every_sample():
+def test_ranges_with_graded_scores_and_a_cost_for_every_sample() -> None:
     rng = np.random.default_rng(0)
     here, there = (
         ScoreTable(
@@ -158,13 +169,14 @@ def test_ranges_with_graded_scores_and_a_cost_for_every_sample():
         assert (row.accuracy_moved, row.cost_moved) == pytest.approx((result.accuracy, result.cost))
 
 
-def test_longer_cascades_are_replayed_as_points_and_the_table_says_so():
+def test_longer_cascades_are_replayed_as_points_and_the_table_says_so() -> None:
     front = search(STORE, (2, 3))
     moved = replay(OTHER, front)
     lengths = moved["models"].map(len)
     assert set(lengths) == {2, 3}
     assert moved["replayed"].tolist() == lengths.map({2: "range", 3: "point"}).tolist()
-    kept, points = moved[lengths == 3], replay(OTHER, front, ranges=False)
+    kept = moved[lengths == 3]
+    points = replay(OTHER, front, ranges=False)
     points = points[points["models"].map(len) == 3]
     for column in (
         "models",
@@ -181,7 +193,7 @@ def test_longer_cascades_are_replayed_as_points_and_the_table_says_so():
     )
 
 
-def test_a_front_replayed_where_it_was_found_is_itself():
+def test_a_front_replayed_where_it_was_found_is_itself() -> None:
     front = search(STORE, 2)
     moved = replay(STORE, front, ranges=False)
     assert moved["accuracy_moved"].equals(moved["accuracy"])
@@ -197,9 +209,10 @@ def test_a_front_replayed_where_it_was_found_is_itself():
     assert mean_improvement_moved(STORE, front) == front.mean_improvement()
 
 
-def test_ranges_hold_the_points_and_so_are_no_worse():
+def test_ranges_hold_the_points_and_so_are_no_worse() -> None:
     front = search(STORE, 2)
-    points, moved = replay(OTHER, front, ranges=False), replay(OTHER, front)
+    points = replay(OTHER, front, ranges=False)
+    moved = replay(OTHER, front)
     for segment, rows in points.groupby("segment"):
         swept = moved[moved["segment"] == segment]
         pairs = [set(zip(part["accuracy_moved"], part["cost_moved"])) for part in (rows, swept)]
@@ -209,7 +222,7 @@ def test_ranges_hold_the_points_and_so_are_no_worse():
     )
 
 
-def test_the_store_comes_first_and_other_things_are_named():
+def test_the_store_comes_first_and_other_things_are_named() -> None:
     front = search(STORE, 2)
     for function in (replay, mean_improvement_moved, moved_front):
         with pytest.raises(TypeError, match=r"not Front: the store comes first"):
@@ -221,7 +234,7 @@ def test_the_store_comes_first_and_other_things_are_named():
             function(STORE, front.point(0))
 
 
-def test_a_certificate_and_a_policy_are_replayed_point_by_point():
+def test_a_certificate_and_a_policy_are_replayed_point_by_point() -> None:
     front = search(STORE, 2)
     certificate = certify(OTHER, front, 0.2, 0.5)
     assert certificate.certified
@@ -237,15 +250,15 @@ def test_a_certificate_and_a_policy_are_replayed_point_by_point():
         replay(OTHER, [front.point(0), replace(front.point(0), cost_kind="seconds")])
 
 
-def counting(store):
+def counting(store: LogitStore) -> tuple:
     """(a store like this one, the prefixes of names that it has been asked for)."""
     asked = []
     twin = copy.copy(store)
 
-    def outcome(names, method, score):
+    def outcome(names: Any, method: Any, score: Any) -> Any:
         stage = store.outcome(names, method, score)
 
-        def counted(prefix):
+        def counted(prefix: Any) -> Any:
             asked.append(tuple(names[model] for model in prefix))
             return stage(prefix)
 
@@ -255,7 +268,7 @@ def counting(store):
     return twin, asked
 
 
-def test_a_cascade_is_run_once_on_each_split():
+def test_a_cascade_is_run_once_on_each_split() -> None:
     """Of each split: its two prefixes, and each of the single models once."""
     point = pick(search(STORE, 2), "max_improvement")
     prefixes = [point.models[:1], point.models]
@@ -272,9 +285,10 @@ def test_a_cascade_is_run_once_on_each_split():
     assert asked == prefixes
 
 
-def test_the_moved_curve_equals_a_loop():
+def test_the_moved_curve_equals_a_loop() -> None:
     front = search(STORE, 2)
-    moved, baseline = replay(OTHER, front), baseline_of(OTHER, front)
+    moved = replay(OTHER, front)
+    baseline = baseline_of(OTHER, front)
     curve = moved_front(OTHER, front).improvement_curve(points=9)
     for row in curve.itertuples():
         enough = moved.loc[moved["accuracy_moved"] >= row.accuracy, "cost_moved"]
@@ -284,13 +298,13 @@ def test_the_moved_curve_equals_a_loop():
     assert len(pareto_front(moved["cost_moved"], moved["accuracy_moved"])) <= len(moved)
 
 
-def test_a_model_that_the_other_split_lacks_is_refused_by_name():
+def test_a_model_that_the_other_split_lacks_is_refused_by_name() -> None:
     front = search(STORE, 2, models=["m1", "m2"])
     with pytest.raises(ValueError, match="unknown model of this store 'm2'"):
         replay(make_store(1, names=("m0", "m1")), front)
 
 
-def test_holds_has_a_row_a_split():
+def test_holds_has_a_row_a_split() -> None:
     point = pick(search(STORE, 2), "match_best")
     table = holds({"here": STORE, "there": OTHER}, point, resamples=100)
     here = table.loc["here"]
@@ -310,20 +324,22 @@ def test_holds_has_a_row_a_split():
     assert table.loc["there", "exit_rates"] == evaluate(OTHER, point).exit_rates
 
 
-def test_accuracy_without_labels_is_found_where_confidences_stay_true_and_only_there():
-    """A model whose confidence is the probability of being right, on harder data; and one that errs unnoticed."""
+def test_accuracy_without_labels_is_found_where_confidences_stay_true_and_only_there() -> None:
+    """A model whose confidence is the probability of being right, on harder data; and one that errs
+    unnoticed."""
     rng = np.random.default_rng(0)
 
-    def table(ease, lied=0.0):
-        sure = 1 - (1 - ease) * rng.random(20_000) ** 2
+    def table(ease: Any, lied: float = 0.0) -> ScoreTable:
+        confidence = 1 - (1 - ease) * rng.random(20_000) ** 2
         return ScoreTable(
-            rng.random((2, 20_000)) < [sure - lied, sure], [sure, sure], [1.0, 9.0], ("s", "l")
+            rng.random((2, 20_000)) < [confidence - lied, confidence],
+            [confidence, confidence],
+            [1.0, 9.0],
+            ("s", "l"),
         )
 
-    here, point = (
-        table(0.5),
-        replace(search(table(0.5), 2).point(0), models=("s", "l"), thresholds=(0.9,)),
-    )
+    here = table(0.5)
+    point = replace(search(table(0.5), 2).point(0), models=("s", "l"), thresholds=(0.9,))
     found = accuracy_estimates(
         here, point, {"same": here, "harder": table(0.2), "lies": table(0.5, 0.2)}
     )
@@ -338,7 +354,7 @@ def test_accuracy_without_labels_is_found_where_confidences_stay_true_and_only_t
     assert set(found.index.get_level_values("models")) == {"s → l", "l"}
 
 
-def test_accuracy_is_estimated_without_reading_labels():
+def test_accuracy_is_estimated_without_reading_labels() -> None:
     point = search(STORE, 2, "entropy").point(3)
     logits = {name: OTHER.logits(name) for name in OTHER.models.index}
     new = LogitStore.from_arrays(

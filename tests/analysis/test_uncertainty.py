@@ -1,7 +1,9 @@
-"""Intervals and the bootstrap of fixed cascades: against loops over resampled samples, and against known truth."""
+"""Intervals and the bootstrap of fixed cascades: against loops over resampled samples, and against
+known truth."""
 
 import itertools
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,22 +30,24 @@ from cascadelib.analysis.uncertainty import (
 from cascadelib.evaluation.pareto import mean_improvement, pareto_front
 
 
-def make_scores(seed=0, k=120, models=3, cost=(1.0, 5.0, 30.0)):
+def make_scores(
+    seed: int = 0, k: int = 120, models: int = 3, cost: tuple[float, ...] = (1.0, 5.0, 30.0)
+) -> ScoreTable:
     rng = np.random.default_rng(seed)
     ease = rng.normal(size=k)
     margin = np.stack([0.5 + 0.4 * m + ease + rng.normal(size=k) for m in range(models)])
-    sure = np.round(np.abs(margin + 0.3 * rng.normal(size=margin.shape)), 1)  # rounded: ties
-    return ScoreTable(margin > 0, sure, np.array(cost))
+    confidence = np.round(np.abs(margin + 0.3 * rng.normal(size=margin.shape)), 1)  # rounded: ties
+    return ScoreTable(margin > 0, confidence, np.array(cost))
 
 
-def drawn_rows(k, seed, resample):
+def drawn_rows(k: int, seed: int, resample: Any) -> Any:
     """The rows of one resample, from the same random numbers."""
     rng = np.random.default_rng(seed)
     return [rng.integers(k, size=k) for _ in range(resample + 1)][-1]
 
 
 @pytest.mark.parametrize("n", [1, 2, (1, 2, 3)])
-def test_a_resample_equals_the_cascade_evaluated_on_its_rows(n):
+def test_a_resample_equals_the_cascade_evaluated_on_its_rows(n: int | tuple[int, ...]) -> None:
     scores = make_scores()
     front = search(scores, n)
     resampled = bootstrap(scores, front, resamples=4, seed=9)
@@ -60,10 +64,12 @@ def test_a_resample_equals_the_cascade_evaluated_on_its_rows(n):
     assert resampled.single_accuracy[3] == pytest.approx(part.models["top1"].to_numpy())
 
 
-def test_the_set_of_cascades_on_a_resample_equals_its_front_there():
+def test_the_set_of_cascades_on_a_resample_equals_its_front_there() -> None:
     scores = make_scores(2)
     resampled = bootstrap(scores, search(scores, 2), resamples=3)
-    cost, accuracy, baseline = resampled.cost[1], resampled.accuracy[1], resampled.baselines[1]
+    cost = resampled.cost[1]
+    accuracy = resampled.accuracy[1]
+    baseline = resampled.baselines[1]
     keep = pareto_front(cost, accuracy)
     assert resampled.mean_improvement()[1] == mean_improvement(baseline, cost[keep], accuracy[keep])
     at = np.linspace(baseline.accuracy.min(), baseline.best, 7)
@@ -71,13 +77,14 @@ def test_the_set_of_cascades_on_a_resample_equals_its_front_there():
     assert resampled.improvement_at(at)[1] == pytest.approx(expected)
 
 
-def test_the_cost_ratio_of_two_sets_equals_a_fine_grid():
+def test_the_cost_ratio_of_two_sets_equals_a_fine_grid() -> None:
     scores = make_scores(3, k=300)
     sets = [search(scores, n) for n in (2, 3)]
     first, second = (bootstrap(scores, front, resamples=3, seed=5) for front in sets)
     ratios = resampled_cost_ratio(first, second)
     for r in range(3):
-        base, fronts = first.baselines[r], (first.fronts[r], second.fronts[r])
+        base = first.baselines[r]
+        fronts = (first.fronts[r], second.fronts[r])
         high = min(base.best, *(accuracy[-1] for _, accuracy in fronts))
         at = np.linspace(base.accuracy[base.front[0]], high, 200_001)[1:]
         logs = [np.log(cost[np.searchsorted(accuracy, at)]) for cost, accuracy in fronts]
@@ -85,7 +92,7 @@ def test_the_cost_ratio_of_two_sets_equals_a_fine_grid():
     assert resampled_cost_ratio(first, first) == pytest.approx(1)
 
 
-def test_f1_is_resampled_too():
+def test_f1_is_resampled_too() -> None:
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 2, 200)
     logits = {
@@ -93,10 +100,8 @@ def test_f1_is_resampled_too():
     }
     store = LogitStore.from_arrays(labels, logits, macs={"a": 1, "b": 9})
     front = search(store, 2, score="f1")
-    resampled, part = (
-        bootstrap(store, front, resamples=3, seed=4),
-        store.take(drawn_rows(200, 4, 2)),
-    )
+    resampled = bootstrap(store, front, resamples=3, seed=4)
+    part = store.take(drawn_rows(200, 4, 2))
     for row in range(0, len(front), 5):
         assert resampled.accuracy[2, row] == pytest.approx(
             evaluate(part, front.point(row)).accuracy
@@ -109,13 +114,11 @@ def test_f1_is_resampled_too():
     assert held["accuracy_low"] <= held["accuracy"] <= held["accuracy_high"]
 
 
-def test_the_accuracy_of_a_cascade_that_holds_has_wilsons_interval():
+def test_the_accuracy_of_a_cascade_that_holds_has_wilsons_interval() -> None:
     scores = make_scores(6)
     point = pick(search(scores, 2), "match_best")
-    held, wilson = (
-        holds({"here": scores}, point, 20).iloc[0],
-        share_interval(evaluate(scores, point).correct),
-    )
+    held = holds({"here": scores}, point, 20).iloc[0]
+    wilson = share_interval(evaluate(scores, point).correct)
     assert (held["accuracy_low"], held["accuracy_high"]) == wilson
     assert (
         tuple(
@@ -127,7 +130,7 @@ def test_the_accuracy_of_a_cascade_that_holds_has_wilsons_interval():
     )
 
 
-def test_costs_a_sample_are_resampled_too():
+def test_costs_a_sample_are_resampled_too() -> None:
     plain = make_scores(4, models=2, cost=(1.0, 5.0))
     rng = np.random.default_rng(0)
     scores = ScoreTable(
@@ -142,7 +145,7 @@ def test_costs_a_sample_are_resampled_too():
 
 @settings(max_examples=50, deadline=None)
 @given(st.integers(1, 30), st.integers(1, 6), st.integers(0, 1000))
-def test_means_of_a_resample_equal_a_loop(k, columns, seed):
+def test_means_of_a_resample_equal_a_loop(k: int, columns: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     counts = sample_counts(k, 3, seed)
     assert (counts.sum(axis=0) == k).all()
@@ -153,14 +156,14 @@ def test_means_of_a_resample_equal_a_loop(k, columns, seed):
             np.testing.assert_allclose(found[r], values[rows].mean(axis=0), atol=1e-12)
 
 
-def test_one_sample_and_one_model():
+def test_one_sample_and_one_model() -> None:
     store = LogitStore.from_arrays([0], {"a": np.array([[1.0, 0.0]])}, macs={"a": 5})
     resampled = bootstrap(store, search(store, 1), resamples=2)
     assert resampled.accuracy.tolist() == [[1.0], [1.0]]
     assert resampled.improvement.tolist() == [[1.0], [1.0]]
 
 
-def test_tables_hold_the_estimates_between_their_ends():
+def test_tables_hold_the_estimates_between_their_ends() -> None:
     scores = make_scores(5, k=400)
     front = search(scores, 2)
     resampled = bootstrap(scores, front, resamples=300)
@@ -171,11 +174,15 @@ def test_tables_hold_the_estimates_between_their_ends():
     assert (band["low"] <= band["high"]).all()
 
 
-def test_intervals_cover_the_truth_as_often_as_they_say():
-    """A short run of the study in benchmarks/analysis.py: 95% intervals of a fixed cascade, 100 draws."""
-    truth, point = make_scores(7, k=100_000), None
+def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
+    """A short run of the study in benchmarks/analysis.py: 95% intervals of a fixed cascade, 100
+    draws."""
+    truth = make_scores(7, k=100_000)
+    point = None
     point = pick(search(make_scores(8, k=2000), 2), "max_improvement")
-    wanted, rng, inside = evaluate(truth, point), np.random.default_rng(0), np.zeros(3)
+    wanted = evaluate(truth, point)
+    rng = np.random.default_rng(0)
+    inside = np.zeros(3)
     for draw in range(100):
         sample = truth.take(rng.choice(len(truth), 500, replace=False))
         r = bootstrap(sample, point, resamples=200, seed=draw)
@@ -185,13 +192,13 @@ def test_intervals_cover_the_truth_as_often_as_they_say():
     assert (inside >= 87).all()  # below with a probability of 1 in 1,000 if 95% are right
 
 
-def test_the_basic_interval_mirrors_the_percentiles():
+def test_the_basic_interval_mirrors_the_percentiles() -> None:
     values = np.arange(101.0)
     assert interval(values, 0.9) == pytest.approx((5, 95))
     assert basic_interval(values, 40.0, 0.9) == pytest.approx((-15, 75))
 
 
-def test_cascades_of_different_costs_are_refused():
+def test_cascades_of_different_costs_are_refused() -> None:
     scores = make_scores()
     points = [search(scores, 2).point(0)]
     store = LogitStore.from_arrays(
@@ -204,9 +211,12 @@ def test_cascades_of_different_costs_are_refused():
         bootstrap(scores, [])
 
 
-def test_wilson_equals_its_formula_and_is_sane_at_the_ends():
-    z, n, a = 1.959963984540054, 50, 43 / 50
-    centre, half = a + z**2 / (2 * n), z * np.sqrt(a * (1 - a) / n + z**2 / (4 * n**2))
+def test_wilson_equals_its_formula_and_is_sane_at_the_ends() -> None:
+    z = 1.959963984540054
+    n = 50
+    a = 43 / 50
+    centre = a + z**2 / (2 * n)
+    half = z * np.sqrt(a * (1 - a) / n + z**2 / (4 * n**2))
     correct = np.arange(n) < 43
     assert share_interval(correct) == pytest.approx(
         ((centre - half) / (1 + z**2 / n), (centre + half) / (1 + z**2 / n))
@@ -218,20 +228,22 @@ def test_wilson_equals_its_formula_and_is_sane_at_the_ends():
 @pytest.mark.parametrize(
     ("kind", "least"), [(paired_difference_interval, 0.93), (difference_interval, 0.93)]
 )
-def test_differences_cover_as_often_as_they_say(kind, least):
-    rng, inside = np.random.default_rng(1), 0
+def test_differences_cover_as_often_as_they_say(kind: str, least: float) -> None:
+    rng = np.random.default_rng(1)
+    inside = 0
     for _ in range(1000):
         ease = rng.normal(size=300)
         other = ease if kind is paired_difference_interval else rng.normal(size=300)
-        first, second = ease + rng.normal(size=300) > -1.2, other + rng.normal(size=300) > -1.6
+        first = ease + rng.normal(size=300) > -1.2
+        second = other + rng.normal(size=300) > -1.6
         low, high = kind(first, second)
         inside += low <= 0.8710 - 0.8019 <= high  # P(N(0, 2) > −1.6) − P(N(0, 2) > −1.2)
     assert inside / 1000 >= least
 
 
-def test_a_paired_interval_of_equal_answers_is_narrow_and_holds_zero():
-    right = np.arange(1000) % 10 > 0
-    low, high = paired_difference_interval(right, right)
+def test_a_paired_interval_of_equal_answers_is_narrow_and_holds_zero() -> None:
+    correct = np.arange(1000) % 10 > 0
+    low, high = paired_difference_interval(correct, correct)
     assert -0.003 < low < 0 < high < 0.003
 
 
@@ -243,14 +255,15 @@ def test_a_paired_interval_of_equal_answers_is_narrow_and_holds_zero():
         (([True], [True, False]), "needs the same"),
     ],
 )
-def test_intervals_refuse_what_they_cannot_count(arguments, message):
+def test_intervals_refuse_what_they_cannot_count(arguments: tuple, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         paired_difference_interval(*arguments)
 
 
-def drawn_exits(rng, k, rates):
+def drawn_exits(rng: np.random.Generator, k: int, rates: Any) -> Any:
     """Exit stages [k] of a cascade whose stages let ``rates`` of what reaches them pass."""
-    going, exits = np.ones(k, bool), np.zeros(k, int)
+    going = np.ones(k, bool)
+    exits = np.zeros(k, int)
     for rate in rates:
         going &= rng.random(k) < rate
         exits += going
@@ -262,8 +275,13 @@ def drawn_exits(rng, k, rates):
     "rates", [(0.002,), (0.0,), (0.999,), (1.0,), (0.3,), (0.01, 0.5), (0.4, 0.002), (0.5,) * 3]
 )
 @pytest.mark.parametrize("by_sample", [False, True])
-def test_cost_intervals_hold_the_truth_as_often_as_they_say(k, rates, by_sample):
-    rng, draws, hits, costs = np.random.default_rng(k), 100, 0, 10.0 ** np.arange(len(rates) + 1)
+def test_cost_intervals_hold_the_truth_as_often_as_they_say(
+    k: int, rates: Any, by_sample: bool
+) -> None:
+    rng = np.random.default_rng(k)
+    draws = 100
+    hits = 0
+    costs = 10.0 ** np.arange(len(rates) + 1)
     truth = np.sum(costs * np.cumprod([1, *rates]))
     for _ in range(draws):
         prices = [c * rng.choice([0.5, 1.5], k) for c in costs] if by_sample else list(costs)
@@ -272,7 +290,7 @@ def test_cost_intervals_hold_the_truth_as_often_as_they_say(k, rates, by_sample)
     assert hits / draws >= 0.95 - 2 * np.sqrt(0.05 * 0.95 / draws)
 
 
-def test_cost_intervals_narrow_with_the_samples_and_know_what_is_certain():
+def test_cost_intervals_narrow_with_the_samples_and_know_what_is_certain() -> None:
     rng = np.random.default_rng(0)
     width = [
         np.diff(cost_interval(drawn_exits(rng, k, (0.3,)), [1, 10]))[0] for k in (50, 500, 5000)
@@ -280,20 +298,22 @@ def test_cost_intervals_narrow_with_the_samples_and_know_what_is_certain():
     assert width[0] > 2 * width[1] > 4 * width[2]
     assert cost_interval(np.zeros(50, int), [3.0]) == (3.0, 3.0)
     assert cost_interval(np.zeros(50, int), [np.full(50, 3.0)]) == (3.0, 3.0)
-    one_stage, share = (
-        cost_interval(np.arange(50) % 2, [0.0, 1.0]),
-        share_interval(np.arange(50) % 2, kind="exact"),
-    )
+    one_stage = cost_interval(np.arange(50) % 2, [0.0, 1.0])
+    share = share_interval(np.arange(50) % 2, kind="exact")
     assert one_stage == pytest.approx(share)
 
 
-def capital_slowly(x, mean, wealth):
+def capital_slowly(x: Any, mean: Any, wealth: Any) -> Any:
     """The most that a gambler ever has who bets on values above ``mean``, bet after bet."""
-    capital, most, past, spread = 1.0, 1.0, 0.5, 0.25
+    capital = 1.0
+    most = 1.0
+    past = 0.5
+    spread = 0.25
     for i, value in enumerate(x):
         bet = min(np.sqrt(2 * np.log(wealth) / (len(x) * spread / (i + 1))), 0.75 / mean)
         capital *= 1 + bet * (value - mean)
-        most, past = max(most, capital), past + value
+        most = max(most, capital)
+        past = past + value
         spread += (value - past / (i + 2)) ** 2
     return most
 
@@ -303,10 +323,11 @@ def capital_slowly(x, mean, wealth):
     [0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0], 0.75
 )  # bets won early, and lost again
 @settings(max_examples=50, deadline=None)
-def test_a_betting_interval_is_what_no_gambler_refutes(values, level):
+def test_a_betting_interval_is_what_no_gambler_refutes(values: list[float], level: float) -> None:
     low, high = betting_interval(np.array(values), 0, 1, level)
     assert 0 <= low <= np.mean(values) + 1e-9 and np.mean(values) - 1e-9 <= high <= 1
-    x, wealth = np.random.default_rng(0).permutation(values), 2 / (1 - level)
+    x = np.random.default_rng(0).permutation(values)
+    wealth = 2 / (1 - level)
     for side, end in ((x, low), (1 - x, 1 - high)):
         assert end < 1e-6 or capital_slowly(side, end * 0.99, wealth) >= wealth * (1 - 1e-6)
         wins = capital_slowly(side, min(1, end + 1e-6), wealth) > wealth * (1 + 1e-6)
@@ -315,7 +336,7 @@ def test_a_betting_interval_is_what_no_gambler_refutes(values, level):
         )  # an interval holds what was found, even if bets refute it
 
 
-def test_swapped_arguments_of_the_bootstrap_are_told():
+def test_swapped_arguments_of_the_bootstrap_are_told() -> None:
     scores = make_scores()
     front = search(scores, 2)
     for store, points in (
@@ -330,11 +351,14 @@ def test_swapped_arguments_of_the_bootstrap_are_told():
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.sampled_from([-1, 0, 1]), max_size=40), st.floats(0.001, 0.3), st.floats(0, 1))
-def test_a_bound_at_all_times_is_where_its_slow_twin_wins(values, error, up):
-    """Capital as plain products over the values, one after another: it is reached below the bound and not above it."""
+def test_a_bound_at_all_times_is_where_its_slow_twin_wins(
+    values: list[int], error: float, up: float
+) -> None:
+    """Capital as plain products over the values, one after another: it is reached below the bound
+    and not above it."""
     low = anytime_lower(*(values.count(d) for d in (1, 0, -1)), error)
 
-    def capital(mean):
+    def capital(mean: Any) -> Any:
         return math.fsum(
             math.prod(1 + c * (d - mean) / (1 + mean) for d in values) for c in BETS
         ) / len(BETS)
@@ -347,7 +371,7 @@ def test_a_bound_at_all_times_is_where_its_slow_twin_wins(values, error, up):
 
 
 @pytest.mark.parametrize("mean", [-0.4, 0.0, 0.005, 0.3])
-def test_the_capital_behind_it_is_a_martingale_over_all_sequences(mean):
+def test_the_capital_behind_it_is_a_martingale_over_all_sequences(mean: float) -> None:
     """Exactly: its mean over all 3^5 sequences of values, each with its chance, is the stake."""
     chance = (
         {1: 0.2 + mean / 2, 0: 0.6, -1: 0.2 - mean / 2}
@@ -362,7 +386,7 @@ def test_the_capital_behind_it_is_a_martingale_over_all_sequences(mean):
     assert total / len(BETS) == pytest.approx(1)
 
 
-def test_a_bound_at_all_times_falls_where_values_are_not_known_yet():
+def test_a_bound_at_all_times_falls_where_values_are_not_known_yet() -> None:
     for counts in itertools.product(range(0, 30, 7), repeat=3):
         lost, same, gained = counts
         assert (
@@ -372,9 +396,12 @@ def test_a_bound_at_all_times_falls_where_values_are_not_known_yet():
 
 
 @pytest.mark.parametrize("chances", [(0.01, 0.985, 0.005), (0.2, 0.7, 0.1), (0.005, 0.995, 0)])
-def test_a_bound_at_all_times_is_rarely_above_the_mean_ever(chances):
-    """400 streams of 2,000 values, looked at after each by the capital against the true mean, at 10%."""
-    rng, mean, ever = np.random.default_rng(0), chances[0] - chances[2], 0
+def test_a_bound_at_all_times_is_rarely_above_the_mean_ever(chances: tuple) -> None:
+    """400 streams of 2,000 values, looked at after each by the capital against the true mean, at
+    10%."""
+    rng = np.random.default_rng(0)
+    mean = chances[0] - chances[2]
+    ever = 0
     for _ in range(400):
         values = rng.choice([1, 0, -1], 2000, p=chances)
         counts = np.stack([np.cumsum(values == d) for d in (1, 0, -1)], 1)

@@ -1,4 +1,8 @@
-"""Texts through `extract`: sorted by length and put back, tokenized once, cut and counted, resumed; label orders."""
+"""Texts through `extract`: sorted by length and put back, tokenized once, cut and counted, resumed;
+label orders."""
+
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,28 +21,28 @@ CLASSES = ("negative", "positive")
 
 
 @pytest.fixture(scope="module")
-def samples():
+def samples() -> Any:
     texts, labels = tiny.sentences(150, 5)
     return Texts(tuple(texts), labels, classes=CLASSES, dataset="toy", split="val")
 
 
 @pytest.fixture(scope="module")
-def good():
+def good() -> Any:
     """A module that has learnt the toy sentences."""
     return tiny.trained(tiny.module(8, 1))
 
 
-def model(module, name="m", max_length=64, words=None):
+def model(module: Any, name: str = "m", max_length: int = 64, words: Any = None) -> Any:
     return Model(name, module.eval(), Tokenized(words or tiny.tokenizer(), max_length), {})
 
 
-def one_by_one(module, transform, texts):
+def one_by_one(module: Any, transform: Any, texts: Any) -> np.ndarray:
     """Logits of each text alone, unpadded: what no batching may change."""
     with torch.inference_mode():
         return np.concatenate([module(**transform((text,))).logits.numpy() for text in texts])
 
 
-def test_rows_come_back_in_their_order(samples, good, tmp_path):
+def test_rows_come_back_in_their_order(samples: Any, good: Any, tmp_path: Path) -> None:
     models = {"good": model(good), "raw": model(tiny.module(16, 2, seed=1))}
     store = extract(models, samples, tmp_path / "s", batch_size=16, shard_size=32, progress=False)
     for name, one in models.items():
@@ -52,11 +56,11 @@ def test_rows_come_back_in_their_order(samples, good, tmp_path):
     assert row.tokens == pytest.approx(np.mean(lengths)) and row.truncated == 0 and row.seconds > 0
 
 
-def test_batches_are_sorted_and_tokenized_once(samples, good, tmp_path):
+def test_batches_are_sorted_and_tokenized_once(samples: Any, good: Any, tmp_path: Path) -> None:
     class Counting(Tokenized):
         seen = []
 
-        def __call__(self, texts):
+        def __call__(self, texts: Any) -> Any:
             inputs = super().__call__(texts)
             self.seen.append(inputs["input_ids"].shape)
             return inputs
@@ -69,7 +73,7 @@ def test_batches_are_sorted_and_tokenized_once(samples, good, tmp_path):
     assert sum(25 * width for width in widths) < 0.75 * fixed
 
 
-def test_long_texts_are_cut_counted_and_reported(samples, good, tmp_path):
+def test_long_texts_are_cut_counted_and_reported(samples: Any, good: Any, tmp_path: Path) -> None:
     long = Texts(
         (*samples.inputs[:40], "bright " * 100_000), [*samples.labels[:40], 1], classes=CLASSES
     )
@@ -82,12 +86,12 @@ def test_long_texts_are_cut_counted_and_reported(samples, good, tmp_path):
     assert store.models.truncated["m"] == expected and store.models.tokens["m"] <= 10
 
 
-def test_given_macs_stay(samples, good, tmp_path):
+def test_given_macs_stay(samples: Any, good: Any, tmp_path: Path) -> None:
     store = extract({"m": model(good)}, samples, tmp_path / "s", macs={"m": 7.0}, progress=False)
     assert store.models.macs["m"] == 7
 
 
-def test_resumes_and_notices_other_texts(samples, good, tmp_path):
+def test_resumes_and_notices_other_texts(samples: Any, good: Any, tmp_path: Path) -> None:
     whole = extract(
         {"m": model(good)},
         samples,
@@ -100,11 +104,11 @@ def test_resumes_and_notices_other_texts(samples, good, tmp_path):
     class Fails(torch.nn.Module):
         calls = 0
 
-        def __init__(self):
+        def __init__(self) -> None:
             super().__init__()
             self.module = good
 
-        def forward(self, **inputs):
+        def forward(self, **inputs: Any) -> Any:
             Fails.calls += 1
             if Fails.calls == 9:
                 raise KeyboardInterrupt
@@ -140,18 +144,16 @@ def test_resumes_and_notices_other_texts(samples, good, tmp_path):
         extract({"m": model(good)}, other, tmp_path / "whole", progress=False)
 
 
-def swapped(module):
+def swapped(module: Any) -> Any:
     """The same classifier with its two classes exchanged."""
     clone = tiny.module(8, 1)
     clone.load_state_dict(module.state_dict())
-    clone.classifier.weight.data, clone.classifier.bias.data = (
-        module.classifier.weight.flip(0),
-        module.classifier.bias.flip(0),
-    )
+    clone.classifier.weight.data = module.classifier.weight.flip(0)
+    clone.classifier.bias.data = module.classifier.bias.flip(0)
     return clone
 
 
-def test_permuted_labels_are_caught(samples, good, tmp_path):
+def test_permuted_labels_are_caught(samples: Any, good: Any, tmp_path: Path) -> None:
     wrong = swapped(good)
     with pytest.raises(
         ValueError, match=r"model 'm' seems to have its classes in another order.*reordered"
@@ -163,19 +165,20 @@ def test_permuted_labels_are_caught(samples, good, tmp_path):
     with pytest.raises(ValueError, match="its class 0 is 'positive', the data set's is 'negative'"):
         extract({"m": named}, samples, tmp_path / "s", progress=False)
     store = extract({"m": reordered(named, [1, 0])}, samples, tmp_path / "s", progress=False)
-    right = extract({"m": model(good)}, samples, tmp_path / "t", progress=False)
-    assert np.allclose(store.logits("m"), right.logits("m"), atol=1e-6)
-    assert store.models.macs["m"] == right.models.macs["m"]
+    correct = extract({"m": model(good)}, samples, tmp_path / "t", progress=False)
+    assert np.allclose(store.logits("m"), correct.logits("m"), atol=1e-6)
+    assert store.models.macs["m"] == correct.models.macs["m"]
 
 
-def test_wrong_number_of_classes(samples, tmp_path):
+def test_wrong_number_of_classes(samples: Any, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="model 'm' gives 3 classes, the data set has 2"):
         extract({"m": model(tiny.module(classes=3))}, samples, tmp_path / "s", progress=False)
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory, good):
-    """GLUE's layout, checkpoints, and a table of them: two good ones, one swapped, one that is not there."""
+def folder(tmp_path_factory: pytest.TempPathFactory, good: Any) -> Any:
+    """GLUE's layout, checkpoints, and a table of them: two good ones, one swapped, one that is not
+    there."""
     folder = tmp_path_factory.mktemp("glue")
     tiny.write_glue(folder / "data", 150)
     places = {
@@ -199,7 +202,9 @@ def folder(tmp_path_factory, good):
     return folder
 
 
-def test_a_table_of_checkpoints_fills_a_store(folder, tmp_path, monkeypatch):
+def test_a_table_of_checkpoints_fills_a_store(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("cascadelib.hub.is_reachable", lambda: False)
     arguments = ("sst2", tmp_path / "s", folder / "models.csv", folder / "data")
     with pytest.warns(UserWarning, match="gone is left out"):
@@ -215,7 +220,7 @@ def test_a_table_of_checkpoints_fills_a_store(folder, tmp_path, monkeypatch):
         glue_store(*arguments, progress=False)  # only the one that is missing is tried again
 
 
-def test_a_swapped_checkpoint_in_the_table_is_left_out(folder, tmp_path):
+def test_a_swapped_checkpoint_in_the_table_is_left_out(folder: Path, tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="seems to have its classes in another order"):
         store = glue_store(
             "mrpc", tmp_path / "s", folder / "models.csv", folder / "data", progress=False
@@ -224,7 +229,9 @@ def test_a_swapped_checkpoint_in_the_table_is_left_out(folder, tmp_path):
     assert cl.search(store, 2, score="f1").baseline.best > 0.6
 
 
-def test_bad_tables_of_checkpoints(folder, tmp_path, monkeypatch):
+def test_bad_tables_of_checkpoints(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(FileNotFoundError, match="no table of checkpoints nowhere.csv"):
         checkpoints("sst2", "nowhere.csv")
     pd.DataFrame({"task": ["sst2"], "name": ["a"], "family": ["b"]}).to_csv(tmp_path / "models.csv")
@@ -239,7 +246,7 @@ def test_bad_tables_of_checkpoints(folder, tmp_path, monkeypatch):
         glue_store("sst2", tmp_path / "s", table, folder / "data")
 
 
-def test_the_curated_table_is_whole():
+def test_the_curated_table_is_whole() -> None:
     rows = pd.concat([checkpoints(task) for task in tiny.FOLDERS])
     assert (
         rows.groupby("task").size().ge([16, 15, 12, 18]).all()

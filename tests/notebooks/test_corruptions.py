@@ -1,4 +1,5 @@
-"""The bundled images under shift: the same for the same seed, stronger by severity, those of the committed logits."""
+"""The bundled images under shift: the same for the same seed, stronger by severity, those of the
+committed logits."""
 
 import numpy as np
 import pytest
@@ -9,10 +10,11 @@ from tools.corruptions import SHIFTED, corrupted, fashion_mnist_shifted
 
 
 @pytest.mark.parametrize("name", SHIFTED)
-def test_committed_logits_are_those_of_the_images_made_again(name):
+def test_committed_logits_are_those_of_the_images_made_again(name: str) -> None:
     import torch
 
-    samples, store = fashion_mnist_shifted(name), LogitStore(f"data/fashion-mnist/shift/{name}")
+    samples = fashion_mnist_shifted(name)
+    store = LogitStore(f"data/fashion-mnist/shift/{name}")
     np.testing.assert_array_equal(samples.sample_ids, store.sample_ids)
     np.testing.assert_array_equal(samples.labels, store.labels)
     model = load("mlp@28")
@@ -21,7 +23,7 @@ def test_committed_logits_are_those_of_the_images_made_again(name):
     np.testing.assert_allclose(logits, store.logits("mlp@28")[:64], atol=0.05)
 
 
-def test_corruptions_change_images_by_severity_and_repeat_themselves():
+def test_corruptions_change_images_by_severity_and_repeat_themselves() -> None:
     images = fashion_mnist_shifted("noise-1").inputs[:20]
     for kind in ("noise", "blur", "exposure", "movement", "occlusion"):
         mild, strong = (corrupted(images, f"{kind}-{severity}") for severity in (1, 2))

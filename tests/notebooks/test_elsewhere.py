@@ -16,7 +16,7 @@ from tools.elsewhere import (
 )
 
 
-def make_store(seed=0, k=600, noise=1.0):
+def make_store(seed: int = 0, k: int = 600, noise: float = 1.0) -> LogitStore:
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 5, k)
     ease = rng.normal(size=(k, 1))
@@ -32,7 +32,7 @@ STORE = make_store()
 OTHER = make_store(1, noise=1.5)
 
 
-def test_drops_in_short_have_a_row_a_split():
+def test_drops_in_short_have_a_row_a_split() -> None:
     splits = {"b": OTHER, "a": make_store(2, noise=2.5)}
     drops = accuracy_drops(STORE, splits)
     table = drops_table(drops)
@@ -47,7 +47,7 @@ def test_drops_in_short_have_a_row_a_split():
         assert row["best_model"] == splits[split].models["top1"].idxmax()
 
 
-def test_splits_are_opened_by_pattern_and_share_a_panel_by_kind():
+def test_splits_are_opened_by_pattern_and_share_a_panel_by_kind() -> None:
     found = open_splits("data/fashion-mnist", ["shift/noise-*", "val"])
     assert list(found) == ["noise-1", "noise-2", "val"]
     with pytest.raises(FileNotFoundError, match="no store 'nothing' in data/fashion-mnist"):
@@ -59,7 +59,7 @@ def test_splits_are_opened_by_pattern_and_share_a_panel_by_kind():
     }
 
 
-def test_windows_alarm_on_shifted_data_and_rarely_on_unchanged():
+def test_windows_alarm_on_shifted_data_and_rarely_on_unchanged() -> None:
     point = pick(search(STORE, 2), "match_best")
     assert (
         alarm_share(STORE, make_store(2, 2000, noise=3.0), point, 300, 20, false_alarm_rate=0.01)
@@ -71,8 +71,9 @@ def test_windows_alarm_on_shifted_data_and_rarely_on_unchanged():
         alarm_share(STORE, OTHER, point, 601)
 
 
-def test_alarms_have_a_row_a_split_and_a_column_a_window_that_fits():
-    point, worse = pick(search(STORE, 2), "match_best"), make_store(2, 2000, noise=3.0)
+def test_alarms_have_a_row_a_split_and_a_column_a_window_that_fits() -> None:
+    point = pick(search(STORE, 2), "match_best")
+    worse = make_store(2, 2000, noise=3.0)
     table = alarm_table(point, STORE, OTHER, {"other": OTHER, "worse": worse}, (100, 300, 301), 5)
     assert list(table) == ["share of alarms, 100 inputs", "share of alarms, 300 inputs"]
     assert table.index.tolist() == ["unchanged", "other", "worse"]
@@ -80,17 +81,18 @@ def test_alarms_have_a_row_a_split_and_a_column_a_window_that_fits():
     assert table.iloc[0, 1] == alarm_share(OTHER, OTHER, point, 300, 20)
 
 
-def test_the_bias_of_choosing_in_short():
+def test_the_bias_of_choosing_in_short() -> None:
     bias = selection_bias(STORE, repeats=3)
     row = selection_bias_table(bias).loc["best_improvement"]
-    chosen, measured = bias["best_improvement_chosen"], bias["best_improvement_measured"]
+    chosen = bias["best_improvement_chosen"]
+    measured = bias["best_improvement_measured"]
     assert row.iloc[:2].tolist() == pytest.approx([chosen.mean(), measured.mean()])
     assert row.iloc[2:].tolist() == pytest.approx(
         (chosen - measured).quantile([0.05, 0.5, 0.95]).tolist()
     )
 
 
-def test_exit_rates_change_cascade_by_cascade():
+def test_exit_rates_change_cascade_by_cascade() -> None:
     front = search(STORE, 2)
     changes = exit_changes(front, {"here": STORE, "there": OTHER})
     firsts = {}
@@ -99,8 +101,8 @@ def test_exit_rates_change_cascade_by_cascade():
     assert list(changes.index) == [" → ".join(models) for models in firsts]
     assert (changes["here"].abs() < 1e-12).all() and (changes["there"] != 0).any()
     for models, point in firsts.items():
-        (first, sure), _ = [
+        (first, confidences), _ = [
             (OTHER.logits(m), confidence(OTHER.logits(m), "max_softmax")) for m in models
         ]
-        share = (sure >= point.thresholds[0]).mean() - point.exit_rates[0]
+        share = (confidences >= point.thresholds[0]).mean() - point.exit_rates[0]
         assert changes.loc[" → ".join(models), "there"] == pytest.approx(share)

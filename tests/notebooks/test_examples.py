@@ -19,14 +19,14 @@ SAYS = {
 
 
 @pytest.mark.parametrize("name", SAYS)
-def test_example(name):
+def test_example(name: str) -> None:
     path = ROOT / "examples" / f"{name}.py"
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 40
     said = subprocess.run([sys.executable, path], capture_output=True, text=True, cwd=ROOT)
     assert re.search(SAYS[name], said.stdout), said.stdout + said.stderr
 
 
-def test_prices_of_every_query_are_honoured_exactly():
+def test_prices_of_every_query_are_honoured_exactly() -> None:
     """The two-tier example by a loop over all thresholds, query by query."""
     log = pd.read_csv(ROOT / "examples" / "routing.csv")
     grades, prices = (log[[f"small_{k}", f"large_{k}"]].to_numpy().T for k in ("grade", "cents"))

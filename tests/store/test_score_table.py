@@ -17,7 +17,7 @@ CORRECT = np.array([[1, 0, 1], [1, 1, 1]], bool)
 CONFIDENCE = np.array([[0.5, 0.1, 0.9], [0.2, 0.3, np.inf]])
 
 
-def test_attributes_keep_their_order_and_models_go_cheapest_first():
+def test_attributes_keep_their_order_and_models_go_cheapest_first() -> None:
     table = ScoreTable(CORRECT, CONFIDENCE, [5.0, 2.0], ["big", "small"])
     np.testing.assert_array_equal(table.correct, CORRECT)
     assert table.correct.dtype == bool and len(table) == 3
@@ -29,7 +29,7 @@ def test_attributes_keep_their_order_and_models_go_cheapest_first():
         table.correct[0, 0] = False
 
 
-def test_graded_scores_and_costs_by_sample():
+def test_graded_scores_and_costs_by_sample() -> None:
     table = ScoreTable(CORRECT * 0.5, CONFIDENCE, [[1, 2, 3], [4, 4, 7]])
     assert table.names == ("model 0", "model 1") and list(table.costs()) == [2, 5]
     part = table.take([True, False, True])
@@ -57,7 +57,7 @@ def test_graded_scores_and_costs_by_sample():
         ({"names": ["a", "a"]}, "names"),
     ],
 )
-def test_refused(change, message):
+def test_refused(change: dict, message: str) -> None:
     given = {
         "correct": CORRECT,
         "confidence": CONFIDENCE,
@@ -68,7 +68,7 @@ def test_refused(change, message):
         ScoreTable(**given)
 
 
-def test_unknown_names():
+def test_unknown_names() -> None:
     table = ScoreTable(CORRECT, CONFIDENCE, [1, 2], ["small", "big"])
     with pytest.raises(ValueError, match="unknown model 'smal'; nearest: 'small'"):
         table.select(["smal"])
@@ -76,10 +76,11 @@ def test_unknown_names():
         table.costs("macs")
 
 
-PREDICTIONS, LABELS = [["a", "b", None], ["a", "a", "b"]], ["a", "a", "b"]
+PREDICTIONS = [["a", "b", None], ["a", "a", "b"]]
+LABELS = ["a", "a", "b"]
 
 
-def test_predictions_and_labels_say_who_is_right():
+def test_predictions_and_labels_say_who_is_correct() -> None:
     table = ScoreTable(None, CONFIDENCE, [1, 2], predictions=PREDICTIONS, labels=LABELS)
     assert table.correct.tolist() == [[True, False, False], [True, True, True]]
     assert table.positives().tolist() == [False, False, True]
@@ -88,7 +89,7 @@ def test_predictions_and_labels_say_who_is_right():
     assert part.positives().tolist() == [True, False]
 
 
-def test_predictions_alone_are_kept_and_not_searched():
+def test_predictions_alone_are_kept_and_not_searched() -> None:
     table = ScoreTable(None, CONFIDENCE, [1, 2], predictions=PREDICTIONS)
     assert table.correct is None and table.models["top1"].isna().all() and len(table) == 3
     with pytest.raises(ValueError, match="who is right is unknown"):
@@ -97,15 +98,15 @@ def test_predictions_alone_are_kept_and_not_searched():
         ScoreTable(None, CONFIDENCE, [1, 2])
 
 
-def test_abstentions_and_models_without_confidence_leave_at_no_finite_threshold():
-    sure = np.array([[0.5, 0.1, np.nan], [np.nan] * 3])
-    table = ScoreTable(None, sure, [1, 2], predictions=PREDICTIONS, labels=LABELS)
+def test_abstentions_and_models_without_confidence_leave_at_no_finite_threshold() -> None:
+    confidence = np.array([[0.5, 0.1, np.nan], [np.nan] * 3])
+    table = ScoreTable(None, confidence, [1, 2], predictions=PREDICTIONS, labels=LABELS)
     assert table.confidence.tolist() == [[0.5, 0.1, -np.inf], [-np.inf] * 3]
     for models, thresholds in zip(*[search(table, 2).table[c] for c in ("models", "thresholds")]):
         assert models[0] == "model 0" or np.isinf(thresholds[0])
 
 
-def test_a_split_without_one_of_the_labels_is_of_the_same_task():
+def test_a_split_without_one_of_the_labels_is_of_the_same_task() -> None:
     table = ScoreTable(None, CONFIDENCE, [1, 2], predictions=PREDICTIONS, labels=LABELS)
     check_same_task(
         table, ScoreTable(None, CONFIDENCE, [1, 2], predictions=[["a"] * 3] * 2, labels=["a"] * 3)
@@ -122,10 +123,12 @@ def test_a_split_without_one_of_the_labels_is_of_the_same_task():
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10**6), st.integers(1, 30))
-def test_f1_of_predictions_is_that_of_scikit_learn(seed, k):
+def test_f1_of_predictions_is_that_of_scikit_learn(seed: int, k: int) -> None:
     rng = np.random.default_rng(seed)
-    labels, said = rng.choice(["no", "yes"], k), rng.choice(["no", "yes"], (2, k))
-    labels[0], said[0, 0] = "no", "yes"
+    labels = rng.choice(["no", "yes"], k)
+    said = rng.choice(["no", "yes"], (2, k))
+    labels[0] = "no"
+    said[0, 0] = "yes"
     table = ScoreTable(None, rng.integers(0, 3, (2, k)), [1, 5], predictions=said, labels=labels)
     front = search(table, 2, score="f1")
     for row in range(len(front)):
@@ -135,15 +138,15 @@ def test_f1_of_predictions_is_that_of_scikit_learn(seed, k):
         assert result.accuracy == pytest.approx(theirs) and point.accuracy == pytest.approx(theirs)
 
 
-def test_a_table_plays_back_what_it_has():
+def test_a_table_plays_back_what_it_has() -> None:
     table = ScoreTable(
         None, CONFIDENCE, [1, 2], sample_ids=[7, 8, 9], predictions=PREDICTIONS, labels=LABELS
     )
-    said, sure = table.calls()["model 0"]([9, "7"])
-    assert said.tolist() == ["", "a"] and sure.tolist() == [0.9, 0.5]
+    said, confidence = table.calls()["model 0"]([9, "7"])
+    assert said.tolist() == ["", "a"] and confidence.tolist() == [0.9, 0.5]
 
 
-def test_a_free_model_is_searched_moved_and_resampled_without_a_warning():
+def test_a_free_model_is_searched_moved_and_resampled_without_a_warning() -> None:
     rng = np.random.default_rng(0)
     tables = [
         ScoreTable(rng.random((2, 60)) < [[0.6], [0.9]], rng.random((2, 60)), [0, 5])

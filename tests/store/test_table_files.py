@@ -3,6 +3,8 @@ anything."""
 
 import gzip
 import os
+from pathlib import Path
+from typing import Any
 
 import fuzz
 import numpy as np
@@ -17,14 +19,14 @@ from cascadelib.store.table_files import read_table
 TEXT = b"sample,model,correct,cost\n0,a,1,1\n1,a,0,1\n"
 
 
-def test_a_gzipped_table_is_the_table(tmp_path):
+def test_a_gzipped_table_is_the_table(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_bytes(TEXT)
     (tmp_path / "t.csv.gz").write_bytes(gzip.compress(TEXT))
     plain, packed = (read_table(tmp_path / name) for name in ("t.csv", "t.csv.gz"))
     assert plain.equals(packed) and plain["sample"].tolist() == ["0", "1"]
 
 
-def test_files_may_be_as_large_as_they_are_allowed_to_be(tmp_path):
+def test_files_may_be_as_large_as_they_are_allowed_to_be(tmp_path: Path) -> None:
     bomb = tmp_path / "bomb.csv.gz"
     bomb.write_bytes(gzip.compress(TEXT + b"0" * 10**7))
     assert bomb.stat().st_size < 2 * 10**4
@@ -36,7 +38,7 @@ def test_files_may_be_as_large_as_they_are_allowed_to_be(tmp_path):
     assert len(ScoreTable.from_frame(tmp_path / "t.csv", correct="correct", largest=len(TEXT))) == 2
 
 
-def test_a_parquet_file_that_states_more_than_it_holds_is_refused(tmp_path):
+def test_a_parquet_file_that_states_more_than_it_holds_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "t.parquet"
     pa.parquet.write_table(pa.table({"a": np.zeros(10**6, np.int8)}), path)
     assert path.stat().st_size < 10**5
@@ -44,7 +46,7 @@ def test_a_parquet_file_that_states_more_than_it_holds_is_refused(tmp_path):
         read_table(path, 10**6)
 
 
-def test_one_long_text_in_every_row_is_refused(tmp_path):
+def test_one_long_text_in_every_row_is_refused(tmp_path: Path) -> None:
     frame = pd.DataFrame({"sample": range(3000), "model": "a", "correct": 1, "cost": 1})
     frame["prediction"] = "x" * 10**6
     frame.to_parquet(tmp_path / "t.parquet")
@@ -53,7 +55,7 @@ def test_one_long_text_in_every_row_is_refused(tmp_path):
         ScoreTable.from_frame(tmp_path / "t.parquet", correct="correct", prediction="prediction")
 
 
-def test_integers_of_parquet_stay_integers_beside_a_missing_one(tmp_path):
+def test_integers_of_parquet_stay_integers_beside_a_missing_one(tmp_path: Path) -> None:
     large = 2**53 + 1
     pa.parquet.write_table(pa.table({"a": [large, None]}), tmp_path / "t.parquet")
     assert read_table(tmp_path / "t.parquet")["a"].tolist() == [large, pd.NA]
@@ -63,13 +65,13 @@ def test_integers_of_parquet_stay_integers_beside_a_missing_one(tmp_path):
     "address",
     ["http://a.example/t.csv", "s3://a/t.parquet", "file:///etc/hostname", "ftp://a/t.csv.gz"],
 )
-def test_addresses_are_refused(address):
+def test_addresses_are_refused(address: str) -> None:
     with pytest.raises(ValueError, match="is an address: only files on this machine"):
         ScoreTable.from_frame(address, correct="correct")
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".csv.gz", ".parquet"])
-def test_pipes_and_devices_are_refused(tmp_path, suffix):
+def test_pipes_and_devices_are_refused(tmp_path: Path, suffix: str) -> None:
     os.mkfifo(tmp_path / f"pipe{suffix}")
     (tmp_path / f"zero{suffix}").symlink_to("/dev/zero")
     (tmp_path / f"folder{suffix}").mkdir()
@@ -90,12 +92,14 @@ def test_pipes_and_devices_are_refused(tmp_path, suffix):
         ("t.zip", b"PK", "of packed tables only .gz is read"),
     ],
 )
-def test_damaged_and_foreign_files_are_named(tmp_path, name, content, message):
+def test_damaged_and_foreign_files_are_named(
+    tmp_path: Path, name: str, content: Any, message: str
+) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ValueError, match=f"{name}: {message}"):
         read_table(tmp_path / name)
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_damage_is_a_named_error_or_a_whole_table(seed):
+def test_damage_is_a_named_error_or_a_whole_table(seed: int) -> None:
     assert fuzz.fuzz_tables(seed, cases=150) == 150

@@ -1,7 +1,9 @@
 """A forward pass: devices and precision, modules left as they were, batches that fit the memory."""
 
 import warnings
+from collections.abc import Callable
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -32,13 +34,13 @@ NO_MEMORY = "[enforce fail] DefaultCPUAllocator: can't allocate memory"
         ("bfloat16", "bfloat16"),
     ],
 )
-def test_precision_on_a_processor(amp, expected):
+def test_precision_on_a_processor(amp: bool | str | None, expected: bool | str) -> None:
     device = device_of("cpu", amp)
     assert device.torch.type == "cpu" and device.amp == expected
     assert device.name.startswith("cpu ") and device.name.endswith(" threads")
 
 
-def test_a_module_is_found_as_it_was_left():
+def test_a_module_is_found_as_it_was_left() -> None:
     module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout())
     module[1].eval()
     weight = module[0].weight.detach().clone()
@@ -54,7 +56,7 @@ def test_a_module_is_found_as_it_was_left():
     assert module[0].training
 
 
-def test_modes_come_back_after_an_error():
+def test_modes_come_back_after_an_error() -> None:
     module = nn.Sequential(nn.Dropout(), nn.Dropout().eval())
     with pytest.raises(KeyError), inference_mode_of(module):
         assert not module[0].training
@@ -62,10 +64,10 @@ def test_modes_come_back_after_an_error():
     assert module.training and module[0].training and not module[1].training
 
 
-def test_images_go_to_the_device_in_channels_last_and_texts_stay():
+def test_images_go_to_the_device_in_channels_last_and_texts_stay() -> None:
     seen = []
 
-    def upload(tensor):
+    def upload(tensor: Any) -> Any:
         seen.append(tensor)
         return tensor
 
@@ -83,18 +85,19 @@ def test_images_go_to_the_device_in_channels_last_and_texts_stay():
 class Product(nn.Module):
     """Logits of two inputs, as a tensor or in an output that has them."""
 
-    def __init__(self, named):
+    def __init__(self, named: Any) -> None:
         super().__init__()
         self.named = named
 
-    def forward(self, x, weight):
+    def forward(self, x: Any, weight: Any) -> Any:
         logits = x @ weight
         return SimpleNamespace(logits=logits) if self.named else logits
 
 
 @pytest.mark.parametrize("named", [False, True])
-def test_outputs_of_arguments_and_of_keywords(named):
-    x, weight = torch.randn(3, 2), torch.randn(2, 4)
+def test_outputs_of_arguments_and_of_keywords(named: bool) -> None:
+    x = torch.randn(3, 2)
+    weight = torch.randn(2, 4)
     module = Product(named)
     expected = x @ weight
     for inputs in ((x, weight), {"weight": weight, "x": x}):
@@ -107,20 +110,20 @@ def test_outputs_of_arguments_and_of_keywords(named):
 class Small(nn.Module):
     """A module with memory for so many samples; it notes how many it was given."""
 
-    def __init__(self, most, error=NO_MEMORY):
+    def __init__(self, most: Any, error: Any = NO_MEMORY) -> None:
         super().__init__()
         self.most = most
         self.error = error
         self.sizes = []
 
-    def forward(self, x):
+    def forward(self, x: Any) -> Any:
         self.sizes.append(len(x))
         if len(x) > self.most:
             raise RuntimeError(self.error)
         return x * 2
 
 
-def test_a_batch_is_halved_until_it_fits():
+def test_a_batch_is_halved_until_it_fits() -> None:
     x = torch.arange(20.0).reshape(10, 2)
     module = Small(most=3)
     most = {}
@@ -134,7 +137,7 @@ def test_a_batch_is_halved_until_it_fits():
     assert module.sizes[6:] == [3, 3, 3, 1]
 
 
-def test_memory_for_no_sample_and_other_errors():
+def test_memory_for_no_sample_and_other_errors() -> None:
     x = torch.ones(4, 2)
     with pytest.raises(ValueError, match="'m': not enough memory for one sample"):
         timed_logits(Model("m", Small(most=0)), x, device_of("cpu"), {})
@@ -151,13 +154,13 @@ def test_memory_for_no_sample_and_other_errors():
         (lambda x: x.tolist(), "list"),
     ],
 )
-def test_outputs_that_are_no_logits(output, found):
+def test_outputs_that_are_no_logits(output: Callable, found: str) -> None:
     error = f"'m' gave {found} for 4 samples; expected a tensor"
     with pytest.raises(ValueError, match=error):
         timed_logits(Model("m", output), torch.ones(4, 2), device_of("cpu"), {})
 
 
-def test_mixed_precision_is_the_dtype_asked_for():
+def test_mixed_precision_is_the_dtype_asked_for() -> None:
     module = nn.Linear(2, 3)
     for amp, dtype in ((False, torch.float32), ("bfloat16", torch.bfloat16)):
         device = device_of("cpu", amp)

@@ -1,5 +1,8 @@
 """From names to models: who is asked for which, and what is refused."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import tiny_checkpoints as tiny
 import torch
@@ -12,14 +15,14 @@ from cascadelib.zoo.model import Model
 
 
 @pytest.fixture
-def asked(monkeypatch):
+def asked(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Which loader was asked for which name, in place of loading."""
     from cascadelib.zoo import timm_models, transformers_models
 
     calls = []
 
-    def loader(kind):
-        def called(name, *arguments, **options):
+    def loader(kind: str) -> Any:
+        def called(name: str, *arguments: Any, **options: Any) -> Any:
             calls.append((kind, name, options))
             return Model(name, nn.Identity())
 
@@ -34,7 +37,7 @@ def asked(monkeypatch):
     return calls
 
 
-def test_each_name_goes_to_the_loader_that_knows_it(asked, tmp_path):
+def test_each_name_goes_to_the_loader_that_knows_it(asked: Any, tmp_path: Path) -> None:
     classifier = tiny.save(tmp_path / "classifier", tiny.module())
     load("mlp@28")
     load("bag_of_words")
@@ -54,7 +57,9 @@ def test_each_name_goes_to_the_loader_that_knows_it(asked, tmp_path):
     assert asked[4][2] == {"max_length": 5}
 
 
-def test_folders_and_repositories_of_others_only_where_they_are_allowed(asked, tmp_path):
+def test_folders_and_repositories_of_others_only_where_they_are_allowed(
+    asked: Any, tmp_path: Path
+) -> None:
     classifier = tiny.save(tmp_path / "classifier", tiny.module())
     load("resnet18", anywhere=False)
     for name in (classifier, "owner/name"):
@@ -63,14 +68,14 @@ def test_folders_and_repositories_of_others_only_where_they_are_allowed(asked, t
     assert len(asked) == 1
 
 
-def test_an_unknown_name_gets_the_nearest_ones():
+def test_an_unknown_name_gets_the_nearest_ones() -> None:
     with pytest.raises(ValueError, match="unknown model 'resnet19'; nearest: .*resnet1"):
         load("resnet19")
     with pytest.raises(ValueError, match="unknown model 'mpl@28'; nearest: 'mlp@28'"):
         load("mpl@28")
 
 
-def test_models_that_are_handed_over():
+def test_models_that_are_handed_over() -> None:
     module = nn.Linear(2, 3)
     own = Model("other name", module, len, {"family": "x"})
     plain, with_transform, given = resolved({"a": module, "b": (module, len), "c": own})
@@ -79,7 +84,7 @@ def test_models_that_are_handed_over():
     assert (given.name, given.transform, given.metadata) == ("c", len, {"family": "x"})
 
 
-def test_names_in_every_form(monkeypatch):
+def test_names_in_every_form(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loaders, "load", lambda name: Model(name, nn.Identity()))
     assert [model.name for model in resolved("one")] == ["one"]
     assert [model.name for model in resolved(("one", "two"))] == ["one", "two"]
@@ -97,12 +102,12 @@ def test_names_in_every_form(monkeypatch):
         ({"": torch.nn.Identity()}, "must be a non-empty string"),
     ],
 )
-def test_what_is_no_model(models, error):
+def test_what_is_no_model(models: list | dict | list[str], error: str) -> None:
     with pytest.raises(ValueError, match=error):
         resolved(models)
 
 
-def test_the_bundled_zoo_is_looked_for_in_its_folder(tmp_path, asked):
+def test_the_bundled_zoo_is_looked_for_in_its_folder(tmp_path: Path, asked: Any) -> None:
     assert "mlp@28" in bundled_names(FOLDER) and bundled_names(tmp_path) == []
     with pytest.raises(ValueError, match="unknown model 'mlp@28'"):
         load("mlp@28", folder=tmp_path)
