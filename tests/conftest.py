@@ -40,6 +40,12 @@ LONGEST = (
     "test_run_notebooks.py",
     "test_kernels.py",
     "test_extraction_kill.py",
+    "test_extraction.py",
+    "test_app.py",
+    "test_docs.py",
+    "test_p_values.py",
+    "test_uncertainty.py",
+    "04_metrics_comparison.ipynb",
 )
 
 
