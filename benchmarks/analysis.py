@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from measuring import RUNS, row, seconds
+from peeling import labels
 from scipy.stats import binom, fisher_exact, ks_2samp, norm
 from synthetic import scores
 
@@ -605,4 +606,5 @@ JOBS = {
     "monitoring": monitoring,
     "guarantee": guarantee,
     "few_labels": few_labels,
+    "labels": labels,
 }

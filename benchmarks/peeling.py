@@ -1,0 +1,142 @@
+"""How many calls of a reference a promise takes, beside others' methods, and how often it is broken.
+
+``data/semantic-sql``, 20 draws. Others' numbers are not bundled: the environment variable
+``SEMANTIC_SQL_PEERS`` names a folder with ``peers.csv``, which has the columns file, epsilon,
+labels, rule ("mapie", "bargain") and oracle_calls, the share of the rows that they call for.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from measuring import row
+
+from cascadelib.analysis import peeling
+from cascadelib.analysis.peeling import Peel, peel_table
+
+DATA = Path(__file__).resolve().parents[1] / "data" / "semantic-sql"
+FILES = ("sst2", "arxiv", "boolq")
+LABELS = (500, 1_000, 4_000)
+EPSILONS = (0.05, 0.02)
+DELTA = 0.05
+ORDERS = ("as it is", "adversarial", "looks inside")
+
+
+def labels(quick: bool = False) -> list[dict]:
+    """Rows of the table: calls on bundled tables, and promises broken on pure noise."""
+    return [*calls(quick), *broken(quick)]
+
+
+def calls(quick: bool) -> list[dict]:
+    """Shares of the rows that are asked for the promise about the table, and, by the policy and the
+    draw together, for the one about its source."""
+    draws = 1 if quick else 20
+    folder = os.environ.get("SEMANTIC_SQL_PEERS")
+    peers = pd.read_csv(Path(folder) / "peers.csv") if folder else None
+    rows = []
+    for file in FILES:
+        for epsilon in EPSILONS:
+            for count in (*LABELS, None):
+                asked = np.mean(
+                    [shares(file, epsilon, count, seed) for seed in range(draws)], axis=0
+                )
+                at = f"{file}, ε = {epsilon:.0%}, {count or 'chosen'} labels"
+                for what, share in zip(("table", "source"), asked):
+                    rows.append(row(f"{at}: rows asked, {what}", share, "share", runs=draws))
+                    for rule, theirs in others(peers, file, epsilon, count).items():
+                        name = f"{at}: {what} ÷ {rule}"
+                        rows.append(row(name, share / theirs, "ratio", "≤ 1.02", runs=draws))
+    return rows
+
+
+def others(
+    peers: pd.DataFrame | None, file: str, epsilon: float, count: int | None
+) -> dict[str, float]:
+    """{rule: its share of calls}; where the labels are chosen, MAPIE's at its best number."""
+    if peers is None:
+        return {}
+    here = peers[(peers.file == file) & (peers.epsilon == epsilon)]
+    mapie = here[here.rule == "mapie"]
+    if count is not None:
+        mapie = mapie[mapie.labels == count]
+    found = {"MAPIE": float(mapie.oracle_calls.min())}
+    if count is None:
+        found["BARGAIN"] = float(here[here.rule == "bargain"].oracle_calls.min())
+    return found
+
+
+def shares(file: str, epsilon: float, count: int | None, seed: int) -> tuple[float, float]:
+    """(share of the rows that is asked for the table, for its source)."""
+    frame = pd.read_parquet(DATA / f"{file}.parquet")
+    p = frame["proxy_pred_true_prob"].to_numpy()
+    said = p >= 0.5
+    wrong = said != frame["oracle_pred"].to_numpy()
+    confidence = np.maximum(p, 1 - p)
+    bought = np.zeros(len(p), bool)
+
+    def wrong_at(rows: np.ndarray) -> np.ndarray:
+        bought[rows] = True
+        return wrong[rows]
+
+    found = peel_table(confidence, said.astype(str), wrong_at, epsilon, DELTA, count, seed)
+    border = dict(zip(found.classes, found.borders))
+    borders = np.array([border.get(name, found.borders[-1]) for name in ("False", "True")])
+    policy = confidence <= borders[said.astype(int)]
+    return float(np.mean(~found.kept)), float(np.mean(policy | bought))
+
+
+def broken(quick: bool) -> list[dict]:
+    """Shares of draws in which more than ε is kept wrong, where confidences say nothing and twice
+    as many rows are wrong: in the order that is used, in one that keeps the classes whose opened
+    labels look worst, and in one that reads labels that are hidden, which must fail."""
+    draws = 20 if quick else 2_000
+    usual = peeling.STEPS
+    share = peeling.COMMON
+    peeling.STEPS = 40  # or it would take a day
+    peeling.COMMON = 0.01  # each of 16 classes has a border of its own
+    rows = []
+    for count in (120, None):
+        for order in ORDERS if count else ORDERS[:1]:
+            lost = np.mean([broken_by(order, count, seed) for seed in range(draws)], axis=0)
+            for what, share in zip(("table", "source"), lost):
+                target = "≥ 0.4" if order == "looks inside" else "≤ 0.0665"  # 0.05 + 3.4 errors
+                name = f"order {order}, {count or 'chosen'} labels: promises broken, {what}"
+                rows.append(row(name, share, "share", "" if quick else target, runs=draws))
+    peeling.STEPS = usual
+    peeling.COMMON = share
+    return rows
+
+
+def broken_by(order: str, count: int | None, seed: int) -> tuple[bool, bool]:
+    """Whether one draw breaks the promise about the table, and the one about its source."""
+    size = 600
+    epsilon = 0.1
+    rng = np.random.default_rng(10_000 + seed)
+    confidence = rng.random(size)
+    said = rng.integers(0, 16, size).astype(str)
+    wrong = rng.random(size) < 2 * epsilon
+    drawn = np.random.default_rng(seed).permutation(size)[:count]
+    usual = Peel.risks
+    Peel.risks = risks_of(order, wrong, drawn)
+    found = peel_table(confidence, said, lambda rows: wrong[rows], epsilon, DELTA, count, seed)
+    Peel.risks = usual
+    border = dict(zip(found.classes, found.borders))
+    borders = [border.get(str(one), found.borders[-1]) for one in range(16)]
+    mass = np.mean(1 - np.clip(borders, 0, 1))
+    return bool(np.sum(wrong & found.kept) > epsilon * size), bool(2 * epsilon * mass > epsilon)
+
+
+def risks_of(order: str, wrong: np.ndarray, drawn: np.ndarray) -> Callable[[Peel], np.ndarray]:
+    """What takes the place of :meth:`Peel.risks`."""
+
+    def adversarial(peel: Peel) -> np.ndarray:
+        said = 1 - 2.0 * peel.wrong[peel.opened]
+        return np.bincount(peel.group[peel.opened], said, len(peel.queues))
+
+    def looks_inside(peel: Peel) -> np.ndarray:
+        hidden = np.setdiff1d(drawn, peel.order)
+        return np.bincount(peel.group[hidden], wrong[hidden], len(peel.queues))
+
+    return {"adversarial": adversarial, "looks inside": looks_inside}.get(order, Peel.risks)
