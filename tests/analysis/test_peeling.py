@@ -1,5 +1,8 @@
 """Peeling against a slow twin, and what it promises, by simulation at the boundary."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -14,7 +17,15 @@ from cascadelib.analysis.peeling import Peel, fitted_curve, peel_table
 DELTA = 0.2
 
 
-def slow_peel(confidence, predictions, wrong, epsilon, delta, labels, seed):
+def slow_peel(
+    confidence: np.ndarray,
+    predictions: np.ndarray,
+    wrong: np.ndarray,
+    epsilon: float,
+    delta: float,
+    labels: int,
+    seed: int,
+) -> tuple[list[bool], list[float], tuple[int, int]]:
     """Row by row: (kept [n], {class or None: border}, allowed) of a fixed number of labels."""
     n = len(confidence)
     rng = np.random.default_rng(seed)
@@ -55,7 +66,7 @@ def slow_peel(confidence, predictions, wrong, epsilon, delta, labels, seed):
     opened = []
     left_at = {}
 
-    def note():
+    def note() -> None:
         hidden = sum(wrong[row] for row in left & drawn)
         for allowed in {table, source}:
             if hidden <= allowed or not left:
@@ -93,7 +104,7 @@ def slow_peel(confidence, predictions, wrong, epsilon, delta, labels, seed):
 
 
 @st.composite
-def tables(draw):
+def tables(draw: Any) -> tuple:
     n = draw(st.integers(1, 16))
     levels = draw(st.sampled_from([[0.5, 0.9, 1.0], [-3.0, 0.0, 7.5], [-np.inf, 0.2, 0.3, 0.4]]))
     confidence = draw(st.lists(st.sampled_from(levels), min_size=n, max_size=n))
@@ -116,11 +127,11 @@ def tables(draw):
 
 @settings(max_examples=40, deadline=None)
 @given(tables())
-def test_it_is_what_peeling_row_by_row_leaves(case):
+def test_it_is_what_peeling_row_by_row_leaves(case: Any) -> None:
     confidence, predictions, wrong, epsilon, delta, labels, seed = case
     paid = []
 
-    def wrong_at(rows):
+    def wrong_at(rows: np.ndarray) -> np.ndarray:
         paid.extend(rows.tolist())
         return wrong[rows]
 
@@ -132,7 +143,7 @@ def test_it_is_what_peeling_row_by_row_leaves(case):
     assert found.borders.tolist() == borders
 
 
-def test_the_fit_is_the_ridge_logistic_regression_that_scipy_finds():
+def test_the_fit_is_the_ridge_logistic_regression_that_scipy_finds() -> None:
     rng = np.random.default_rng(0)
     score = rng.normal(size=800)
     group = rng.integers(0, 3, 800)
@@ -141,7 +152,7 @@ def test_the_fit_is_the_ridge_logistic_regression_that_scipy_finds():
     prior = peeling.prior_curve(3)
     penalty = np.array([1e-3, 2, 2, 2, 0.1, 2, 2, 2])
 
-    def loss(curve):
+    def loss(curve: np.ndarray) -> float:
         z = columns @ curve
         likelihood = np.sum(np.logaddexp(0, z) - wrong * z) * 500 / 800
         return likelihood + np.sum(penalty * (curve - prior) ** 2) / 2
@@ -156,7 +167,7 @@ def test_the_fit_is_the_ridge_logistic_regression_that_scipy_finds():
     assert fitted_curve(columns[:0], wrong[:0], np.zeros(8))[0] == pytest.approx(prior)
 
 
-def test_a_class_that_looked_safe_by_one_label_is_looked_at_again():
+def test_a_class_that_looked_safe_by_one_label_is_looked_at_again() -> None:
     """The first row of the riskier class lies far off, and happens to be right."""
     rng = np.random.default_rng(0)
     confidence = np.round(rng.random(3_000), 2)
@@ -171,20 +182,28 @@ def test_a_class_that_looked_safe_by_one_label_is_looked_at_again():
     assert np.mean(kept, axis=0)[risky].mean() < np.mean(kept, axis=0)[~risky].mean()
 
 
-def test_normal_scores_of_confidences_that_are_no_probabilities_are_their_ranks_outside():
+def test_normal_scores_of_confidences_that_are_no_probabilities_are_their_ranks_outside() -> None:
     score = peeling.fitted_scores(np.array([-5.0, 2, 2, 70, np.inf]), np.array([1, 2, 3]))
     assert score[1] == score[2]
     assert (np.diff(score[[0, 1, 3, 4]]) > 0).all() and np.isfinite(score).all()
 
 
-def test_rare_classes_share_one_border():
+def test_rare_classes_share_one_border() -> None:
     predictions = np.array(["a"] * 60 + ["b"] * 36 + ["c", "d", "e", "f"])
     classes, group = peeling.common_classes(predictions, np.arange(100))
     assert classes == ["a", "b"]
     assert np.unique(group[96:]).tolist() == [2]
 
 
-def broken(rows, epsilon, wrong_share, labels, draws, order=None, exactly=False):
+def broken(
+    rows: int,
+    epsilon: float,
+    wrong_share: float,
+    labels: int | None,
+    draws: int,
+    order: Callable | None = None,
+    exactly: bool = False,
+) -> tuple[float, float]:
     """Shares of the draws in which the table, and its source, keep more than ε wrong; confidences
     say nothing, there are 16 classes, and a share of the rows (``exactly``: that number) are
     wrong. order: what Peel.risks is, given the wrong rows."""
@@ -212,10 +231,10 @@ def broken(rows, epsilon, wrong_share, labels, draws, order=None, exactly=False)
     return table / draws, source / draws
 
 
-def adversarial(wrong, drawn):
+def adversarial(wrong: np.ndarray, drawn: np.ndarray) -> Callable:
     """Keeps the classes whose opened labels look worst: legal, since only those that left speak."""
 
-    def risks(peel):
+    def risks(peel: Peel) -> np.ndarray:
         known = peel.opened
         balance = np.zeros(len(peel.queues))
         np.add.at(balance, peel.group[known], 1 - 2.0 * peel.wrong[known])
@@ -224,29 +243,29 @@ def adversarial(wrong, drawn):
     return risks
 
 
-def peeking(wrong, drawn):
+def peeking(wrong: np.ndarray, drawn: np.ndarray) -> Callable:
     """Peels the classes whose hidden labels look worst."""
 
-    def risks(peel):
+    def risks(peel: Peel) -> np.ndarray:
         hidden = np.setdiff1d(drawn, peel.order)
         return np.bincount(peel.group[hidden], wrong[hidden], len(peel.queues))
 
     return risks
 
 
-def at_most(share, draws):
+def at_most(share: float, draws: int) -> float:
     """The largest share of draws that is compatible with a chance of ``share``."""
     return binom.ppf(0.9999, draws, share) / draws
 
 
 @pytest.fixture
-def fast(monkeypatch):
+def fast(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(peeling, "STEPS", 30)
     monkeypatch.setattr(peeling, "COMMON", 0.01)
     monkeypatch.setattr(peeling, "PILOT", 40)
 
 
-def test_the_promise_about_the_table_holds_at_the_boundary(fast):
+def test_the_promise_about_the_table_holds_at_the_boundary(fast: None) -> None:
     allowed = peeling.errors_allowed(200, 20, 80, DELTA)
     just_too_many = (allowed + 21) / 200
     share, _ = broken(200, 0.1, just_too_many, 80, 200, exactly=True)
@@ -254,31 +273,31 @@ def test_the_promise_about_the_table_holds_at_the_boundary(fast):
     assert binom.ppf(0.0001, 200, chance) / 200 <= share <= at_most(chance, 200)
 
 
-def test_the_promise_about_the_source_holds_at_the_boundary(fast):
+def test_the_promise_about_the_source_holds_at_the_boundary(fast: None) -> None:
     allowed = peeling.errors_allowed_at_source(80, 0.1, DELTA, 0, 200)
     _, share = broken(200, 0.1, 0.1 + 1e-9, 80, 200)
     chance = binom.cdf(allowed, 80, 0.1)
     assert binom.ppf(0.0001, 200, chance) / 200 <= share <= at_most(chance, 200)
 
 
-def test_no_order_by_opened_labels_breaks_it_and_one_that_looks_inside_does(fast):
+def test_no_order_by_opened_labels_breaks_it_and_one_that_looks_inside_does(fast: None) -> None:
     assert max(broken(400, 0.1, 0.2, 120, 150, adversarial)) <= at_most(DELTA, 150)
     table, source = broken(400, 0.1, 0.2, 120, 60, peeking)
     assert min(table, source) > 0.4
 
 
-def test_the_buyer_keeps_both_promises(fast):
+def test_the_buyer_keeps_both_promises(fast: None) -> None:
     for wrong_share in (0.1 + 1e-9, 0.3):
         assert max(broken(300, 0.1, wrong_share, None, 60)) <= at_most(DELTA, 60)
 
 
-def test_a_table_smaller_than_the_pilot_is_asked_as_a_whole():
+def test_a_table_smaller_than_the_pilot_is_asked_as_a_whole() -> None:
     found = peel_table(np.ones(5), np.full(5, "a"), lambda rows: rows < 0, 0.1, 0.05)
     assert not found.kept.any()
     assert np.isposinf(found.borders).all()
 
 
-def test_what_the_first_rows_leave_of_the_source_has_the_law_of_spacings():
+def test_what_the_first_rows_leave_of_the_source_has_the_law_of_spacings() -> None:
     """However classes are chosen, 30 of 90 rows leave a share that is Beta(61, 30)."""
     shares = []
     for seed in range(200):
