@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # for editors and mypy; tests compare it with the table below
     from .deployment import Cascade as Cascade
     from .deployment import Policy as Policy
     from .deployment import StreamBudget as StreamBudget
+    from .deployment import answer_table as answer_table
     from .evaluation import Baseline as Baseline
     from .evaluation import Point as Point
     from .evaluation import evaluate as evaluate
@@ -62,7 +63,7 @@ __getattr__, __dir__, __all__ = attach(
         "recipes store studies tables zoo"
     ),
     analysis="DriftSignal bootstrap certify mean_improvement_moved replay to_label",
-    deployment="Cascade Policy StreamBudget",
+    deployment="Cascade Policy StreamBudget answer_table",
     evaluation="Baseline Point evaluate pareto_front",
     explorer="explore",
     extraction="extract",

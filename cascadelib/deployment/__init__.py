@@ -4,6 +4,7 @@ from .._lazy import attach
 
 __getattr__, __dir__, __all__ = attach(
     __name__,
+    answering="AnsweredTable answer_table",
     cascade="Cascade same_decisions write_submission",
     cascade_file="expected",
     decisions="Decisions",
