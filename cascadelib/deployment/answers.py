@@ -42,11 +42,10 @@ def write_answer(
         said = objects([None] * len(rows) if predictions is None else predictions)
         values = checked_confidences(point, stage, rows, len(said), confidences)
         absent = np.atleast_2d(np.isnan(values).T).any(axis=0)
-        if point.fitted:
+        if point.fitted and confidences is not None:
             if any(prediction is None for prediction in said):
                 raise ValueError("predictions are needed, since its confidence is fitted")
-            if confidences is not None:
-                values = point.fitted[stage](values, said, before)
+            values = point.fitted[stage](values, said, before)
         confidence = np.where(absent, lowest(point), values)
         decisions.predictions[rows] = said
         decisions.confidence[rows] = confidence

@@ -90,7 +90,7 @@ def test_a_policy_has_a_threshold_for_each_class_and_one_for_all_others() -> Non
     policy = cl.answer_table(table, Reference(truth, table.sample_ids), 0.05, labels=600).policy
     grid = np.tile(np.linspace(0, 1, 201), 4)
     said = np.repeat(["0", "1", "2", "never seen"], 201)
-    kept = policy.decide([grid], [said, said]).exit_stage.reshape(4, 201) == 0
+    kept = policy.decide([grid], [said]).exit_stage.reshape(4, 201) == 0
     assert (np.diff(kept.astype(int), axis=1) >= 0).all()
     shares = kept.mean(axis=1)
     assert shares[0] < min(shares[1:3]) and shares[3] == 0
@@ -128,7 +128,7 @@ def test_answers_that_are_free_text_share_one_threshold() -> None:
     result = cl.answer_table(table, Reference(truth), 0.05, labels=300)
     assert np.mean(result.answers != truth) <= 0.05
     assert 0.05 < result.asked.mean() < 0.9
-    kept = result.policy.decide([[-100.0, 100.0]], [["new", "newer"], ["a", "b"]]).exit_stage == 0
+    kept = result.policy.decide([[-100.0, 100.0]], [["new", "newer"]]).exit_stage == 0
     assert kept.tolist() == [False, True]
 
 
@@ -146,7 +146,7 @@ def test_too_few_labels_certify_nothing_and_say_so() -> None:
     table, truth = made(400)
     result = cl.answer_table(table, Reference(truth, table.sample_ids), 0.01, labels=20)
     assert result.asked.all() and result.answers.tolist() == truth.tolist()
-    assert result.policy.decide([[1.0]], [["1"], ["1"]]).exit_stage.tolist() == [1]
+    assert result.policy.decide([[1.0]], [["1"]]).exit_stage.tolist() == [1]
     assert "No answer is the small model's" in str(result) and "too few labels" in str(result)
 
 
