@@ -156,6 +156,8 @@ def only_model(table: ScoreTable) -> tuple[np.ndarray, np.ndarray]:
             "answer_table needs a ScoreTable of the small model alone, with its predictions: "
             "ScoreTable(None, confidence, cost, predictions=…), each [1, samples]"
         )
+    if table.names[0] == REFERENCE:
+        raise ValueError(f"the small model is called {REFERENCE!r}, as is what is asked: rename it")
     return table.confidence[0], table.predictions[0]
 
 
@@ -196,11 +198,11 @@ def policy_of(peeled: Peeled, table: ScoreTable, price: float | None) -> Policy:
     for name, border in zip(peeled.classes, borders):
         curves.append(step_at(border, label_digest(name)))
     small = table.names[0]
-    fitted = {
+    fitted: dict[tuple[str, ...], Fitted] = {
         (small,): Fitted(BY_CLASS, (CONFIDENCE,), curves),
         (REFERENCE,): Fitted(BY_CLASS, (CONFIDENCE,), []),
     }
-    kept = fitted[small,](table.confidence[0], table.predictions[0]) >= 0.5
+    kept = fitted[small,](*only_model(table)) >= 0.5
     keeps = float(kept.mean())
     method = Method(confidence=BY_CLASS, fitted=fitted, fitted_on=table.origin)
     point = Point(

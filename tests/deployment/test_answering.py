@@ -165,6 +165,10 @@ def test_a_step_is_0_up_to_its_border_and_1_above_it(border: float) -> None:
             {"table": cl.ScoreTable(None, [[1], [1]], [1, 2], predictions=[["a"], ["b"]])},
             "the small model alone",
         ),
+        (
+            {"table": cl.ScoreTable(None, [[1]], [1], ["reference"], predictions=[["a"]])},
+            "rename it",
+        ),
         ({"epsilon": 1}, "epsilon must be a number from 0 to below 1"),
         ({"delta": 0}, "delta must be a number between 0 and 1"),
         ({"labels": 0}, "labels must be a whole number from 1 to 300"),
