@@ -1,5 +1,6 @@
 """Small stores for the explorer, and what must hold of whatever it shows."""
 
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -29,8 +30,9 @@ OTHER = made(1, 300)
 
 
 def told(point: Any) -> dict:
-    """A point without its improvement, which may be nan."""
-    return {key: value for key, value in vars(point).items() if key != "improvement"}
+    """The fields of a point without its improvement, which may be nan."""
+    names = [field.name for field in fields(point) if field.name != "improvement"]
+    return {name: getattr(point, name) for name in names}
 
 
 def assert_shows_its_point(explorer: Any, store: cl.LogitStore = STORE, other: Any = OTHER) -> Any:

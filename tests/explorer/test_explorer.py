@@ -218,7 +218,7 @@ def test_a_given_front_is_where_it_starts() -> None:
     front = cl.search(STORE, (1, 2, 3), method, cost="seconds", models=["m0", "m2", "m3"])
     explorer = cl.explore(STORE, OTHER, front=front)
     expected = cl.pick(front, "near_best")
-    assert vars(assert_shows_its_point(explorer)) == vars(expected)
+    assert told(assert_shows_its_point(explorer)) == told(expected)
     assert explorer.chooser.lists["method"].value == "entropy_most_confident_ts"
     for row in (0, len(front) // 2, len(front) - 1):
         explorer.clicked(row)
