@@ -25,7 +25,7 @@ def mixed(numbers: np.ndarray) -> np.ndarray:
     return numbers ^ (numbers >> np.uint64(31))
 
 
-def as_numbers(values: np.ndarray) -> np.ndarray:
+def as_integers(values: np.ndarray) -> np.ndarray:
     """The same number for equal values [k], uint64 [k]: of text its digest, of numbers their bits as
     float32, so that a table is the same whether float32 or float64 held it."""
     if values.dtype.kind == "U":
@@ -54,7 +54,7 @@ class Contents:
         if name not in self.digests and self.read is not None:
             total = np.zeros(1, np.uint64)
             for column in self.read(name):
-                total = mixed(total ^ as_numbers(column))
+                total = mixed(total ^ as_integers(column))
             self.digests[name] = total
         return self.digests[name]
 

@@ -117,7 +117,7 @@ def answer_table(
     regions", Annals of Mathematical Statistics 18; D. A. S. Fraser, 1951, "Sequentially determined
     statistically equivalent blocks", the same 22.
     """
-    confidence, predictions = only_model(table)
+    confidence, predictions = answers_of_only_model(table)
     epsilon = check_number(epsilon, "epsilon", "a number from 0 to below 1", 0, np.nextafter(1, 0))
     delta = check_number(
         delta, "delta", "a number between 0 and 1", np.nextafter(0, 1), np.nextafter(1, 0)
@@ -149,7 +149,7 @@ def answer_table(
     return AnsweredTable(answers.astype(str), asked, certificate, policy, peeled.labels, cost)
 
 
-def only_model(table: ScoreTable) -> tuple[np.ndarray, np.ndarray]:
+def answers_of_only_model(table: ScoreTable) -> tuple[np.ndarray, np.ndarray]:
     """Confidences float64 [k] and predictions as text [k] of the one model of a table."""
     if not isinstance(table, ScoreTable) or table.predictions is None or len(table.names) != 1:
         raise ValueError(
@@ -202,7 +202,7 @@ def policy_of(peeled: Peeled, table: ScoreTable, price: float | None) -> Policy:
         (small,): Fitted(BY_CLASS, (CONFIDENCE,), curves),
         (REFERENCE,): Fitted(BY_CLASS, (CONFIDENCE,), []),
     }
-    kept = fitted[small,](*only_model(table)) >= 0.5
+    kept = fitted[small,](*answers_of_only_model(table)) >= 0.5
     keeps = float(kept.mean())
     method = Method(confidence=BY_CLASS, fitted=fitted, fitted_on=table.origin)
     point = Point(

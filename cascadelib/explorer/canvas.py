@@ -27,7 +27,7 @@ BARS = {
 }
 
 
-class Box(NamedTuple):
+class Rectangle(NamedTuple):
     """Where a chart stands: pixels from the figure's upper left corner."""
 
     start: float
@@ -103,24 +103,24 @@ def add_histogram(fig: go.Figure, stage: int) -> None:
     style.add_line(fig, [0, 0], [0, 1], style.BLACK, 3, meta=f"threshold {number}", **place)
 
 
-def places(width: int, stages: int) -> tuple[int, dict[str, Box], float]:
+def places(width: int, stages: int) -> tuple[int, dict[str, Rectangle], float]:
     """Where the charts of a cascade of ``stages`` thresholds stand in a figure of that width:
     (height, {"front", "flow" and numbers of histograms: their boxes}, top of the histograms'
     legend)."""
     end = width - EDGE
     lines = 1 if width > 560 else 3
     top = BAR + LEGEND * lines
-    boxes: dict[str, Box] = {}
+    boxes: dict[str, Rectangle] = {}
     if width >= WIDE:
         middle = round(0.57 * width)
         bottom: float = top + 310
-        boxes["front"] = Box(LEFT, middle, top, bottom)
-        boxes["flow"] = Box(middle + 56, end, top, bottom)
+        boxes["front"] = Rectangle(LEFT, middle, top, bottom)
+        boxes["flow"] = Rectangle(middle + 56, end, top, bottom)
     else:
         flow = top + 290 + UNDER + LEGEND
         bottom = flow + 40 + 45 * stages
-        boxes["front"] = Box(LEFT, end, top, top + 290)
-        boxes["flow"] = Box(LEFT, end, flow, bottom)
+        boxes["front"] = Rectangle(LEFT, end, top, top + 290)
+        boxes["flow"] = Rectangle(LEFT, end, flow, bottom)
     legend = bottom + UNDER + LEGEND * lines
     top_row = legend + LEGEND // 2  # room for a tick's label that stands beside the legend
     columns = max(1, min(stages, width // HISTOGRAM))
@@ -129,7 +129,7 @@ def places(width: int, stages: int) -> tuple[int, dict[str, Box], float]:
         left = LEFT + stage % columns * step
         above = top_row + stage // columns * (130 + UNDER + LEGEND)
         bottom = above + 130
-        boxes[str(stage)] = Box(left, left + step - 44, above, bottom)
+        boxes[str(stage)] = Rectangle(left, left + step - 44, above, bottom)
     return round(bottom + UNDER + LEGEND), boxes, legend
 
 
@@ -180,11 +180,11 @@ def add_curves(fig: go.Figure, splits: Sequence[str]) -> None:
     fig.add_scatter(meta="told", mode="text", textfont=font, textposition="top left", **hidden)
 
 
-def across(box: Box, width: float) -> list[float]:
+def across(box: Rectangle, width: float) -> list[float]:
     """The domain of a box's x axis in a figure of that width."""
     return [box.start / width, box.end / width]
 
 
-def up(box: Box, height: float) -> list[float]:
+def up(box: Rectangle, height: float) -> list[float]:
     """The domain of a box's y axis in a figure of that height."""
     return [1 - box.bottom / height, 1 - box.top / height]

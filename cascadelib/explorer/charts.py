@@ -24,7 +24,7 @@ from ..fronts.front import Front
 from ..methods.thresholds import own_units
 from ..tables import in_words
 from . import state
-from .canvas import BARS, LEFT, WIDE, Box, across, explorer_figure, places, up
+from .canvas import BARS, LEFT, WIDE, Rectangle, across, explorer_figure, places, up
 from .readout import per_cent_text, points_text
 
 HERE = Path(__file__).parent
@@ -289,7 +289,7 @@ class Charts:
         starts = {
             "legend": boxes["front"],
             "legend2": boxes["flow"],
-            "legend3": Box(LEFT, 0, legend, 0),
+            "legend3": Rectangle(LEFT, 0, legend, 0),
         }
         for name, box in starts.items():
             left = box.start if width >= WIDE else 4

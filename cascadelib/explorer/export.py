@@ -77,7 +77,7 @@ def state_in(text: str, splits: ExploredSplits) -> tuple[Choice, list[float]]:
         names = {key: known(" ".join(parts.get(key, [])), there[key], key) for key in there}
         choice = Choice(tuple(parts.get("models", [])), **names)
         metric = splits.task("validation", choice).metric
-        check_models(choice, parts.get("thresholds", []), splits)
+        check_choice_of_models(choice, parts.get("thresholds", []), splits)
         own = [
             threshold_from_json(metric, text if text in WORDS else float(text))
             for text in parts.get("thresholds", [])
@@ -85,7 +85,7 @@ def state_in(text: str, splits: ExploredSplits) -> tuple[Choice, list[float]]:
         return choice, own_units(metric, own).tolist()
 
 
-def check_models(choice: Choice, thresholds: list[str], splits: ExploredSplits) -> None:
+def check_choice_of_models(choice: Choice, thresholds: list[str], splits: ExploredSplits) -> None:
     """Raise ValueError unless the models of a choice and so many thresholds make up a cascade."""
     models = choice.models
     task = splits.task("validation", choice)

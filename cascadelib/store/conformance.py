@@ -12,7 +12,7 @@ from .protocol import Store
 Promises = Iterator[tuple[Any, str]]  # (whether it is kept, the promise in a sentence)
 
 
-def check_store(make: Callable[[], Any], method: Any = None) -> None:
+def check_conformance(make: Callable[[], Any], method: Any = None) -> None:
     """Check that a store keeps what :class:`cascadelib.store.Store` promises.
 
     Parameters

@@ -83,7 +83,7 @@ def scores_of(
             text[role] = replace(found, codes=np.tile(found.codes, repeats))
         else:
             words = role == "correct" or role.startswith("column ")
-            values = np.concatenate([as_numbers(part, words) for part in parts])
+            values = np.concatenate([parsed_numbers(part, words) for part in parts])
             numbers[role] = np.tile(values, repeats)
     return _arguments(text, numbers, asked, cost, missing)
 
@@ -291,7 +291,7 @@ def whole_number(value: Any, name: Any) -> int:
     return int(value)
 
 
-def as_numbers(column: pd.Series, words: bool) -> np.ndarray:
+def parsed_numbers(column: pd.Series, words: bool) -> np.ndarray:
     """A column of numbers, or of text that states them, as float64 [rows]; nan where a cell is
     missing or empty.
 

@@ -16,7 +16,7 @@ class Store(Protocol):
     your own.
 
     A class with these members works in every public function that takes a store;
-    :func:`cascadelib.store.conformance.check_store` tells whether it keeps what they promise.
+    :func:`cascadelib.store.conformance.check_conformance` tells whether it keeps what they promise.
 
     Attributes
     ----------

@@ -8,7 +8,7 @@ import pytest
 from stores_of_ones_own import Fees, with_predictions
 
 import cascadelib as cl
-from cascadelib.store.conformance import check_store
+from cascadelib.store.conformance import check_conformance
 
 
 @pytest.fixture
@@ -19,12 +19,12 @@ def store() -> cl.LogitStore:
 
 
 def test_every_kind_of_store_conforms(table: Any, store: cl.LogitStore) -> None:
-    check_store(lambda: store, cl.Method("max_softmax"))
-    check_store(lambda: store.take(slice(0, 50)), cl.Method("entropy"))
-    check_store(lambda: table)
-    check_store(with_predictions)
-    check_store(lambda: Fees(table))
-    check_store(lambda: Fees(with_predictions()))
+    check_conformance(lambda: store, cl.Method("max_softmax"))
+    check_conformance(lambda: store.take(slice(0, 50)), cl.Method("entropy"))
+    check_conformance(lambda: table)
+    check_conformance(with_predictions)
+    check_conformance(lambda: Fees(table))
+    check_conformance(lambda: Fees(with_predictions()))
 
 
 def test_a_store_of_a_kind_of_cost_of_its_users_own_conforms(tmp_path: Path) -> None:
@@ -37,7 +37,7 @@ def test_a_store_of_a_kind_of_cost_of_its_users_own_conforms(tmp_path: Path) -> 
     for name in logits:
         disk.add(name, logits[name], joules=joules[name])
     for own in (memory, disk, cl.LogitStore(disk.path)):
-        check_store(lambda own=own: own, cl.Method("max_softmax"))
+        check_conformance(lambda own=own: own, cl.Method("max_softmax"))
         assert own.default_cost == "joules" and list(own.models.index) == ["cheap", "costly"]
         front = cl.search(own, 2)
         assert front.cost_kind == "joules"
@@ -70,4 +70,4 @@ class Shuffled(Fees):
 def test_a_store_that_breaks_a_promise_is_told_which(table: Any, sentence: Any) -> None:
     own = type("Own", (Fees,), BROKEN[sentence])
     with pytest.raises(AssertionError, match=sentence):
-        check_store(lambda: own(table))
+        check_conformance(lambda: own(table))
