@@ -133,7 +133,7 @@ ERRORS = {
         ["search", "t.csv", "--label", "lable", "--budget", "1"],
         "unknown column 'lable'; nearest: 'label'",
     ),
-    "nothing right": (["search", "t.csv", "--budget", "1"], "correct is needed, or predictions"),
+    "nothing right": (["search", "t.csv", "--budget", "1"], "needs correct= or predictions="),
     "no such goal": (["search", "t.csv", *NAMED, "--goal", "best"], "unknown goal 'best'"),
     "too dear": (["search", "t.csv", *NAMED, "--budget", "-1"], "no cascade costs -1 or less"),
     "a metric of scores": (

@@ -155,7 +155,7 @@ def method_to_json(point: Point) -> dict[str, Any] | None:
     functions = [f"{key} {value!r}" for key, value in named.items() if callable(value)]
     if functions:
         raise ValueError(
-            f"the {' and the '.join(functions)} is a function; only what has a name can be written"
+            f"the {' and the '.join(functions)} is a function, which JSON cannot hold: use a named one"
         )
     temperatures = None
     if method.temperature:

@@ -120,7 +120,7 @@ class Run:
 
 
 def evaluate(store: Store, cascades: Any) -> Any:
-    """The very same cascades (models, thresholds, methods with their temperatures) on a store.
+    """Run fixed cascades on a store: nothing is refitted, neither thresholds nor temperatures.
 
     On the split that a point was found on, its own accuracy and cost come out exactly.
 
@@ -138,7 +138,7 @@ def evaluate(store: Store, cascades: Any) -> Any:
     Raises
     ------
     TypeError
-        For what is no store, or no cascade.
+        If ``store`` is not a store, or ``cascades`` holds no cascade.
     ValueError
         For models that the store lacks, by name.
     """

@@ -204,7 +204,7 @@ def search_outcomes(
     cost : array [M]
         Cost per sample of each model.
     n_models : int or tuple of int
-        A length, 1 … 8, or several, whose union is searched.
+        Cascade length, 1 to 8, or a tuple of lengths: one front over all of them.
     last_only : bool
         Outcomes depend on the last model of a prefix alone, so that they are asked for once per
         model.
@@ -234,8 +234,8 @@ def search_outcomes(
     cost = check_costs(cost)
     if cost.ndim != 1:
         raise ValueError(
-            "one cost a model is needed here: "
-            "a row of costs a sample works in `search` with n_models=2"
+            "give one cost per model here: per-sample costs are supported by `search` on a "
+            "ScoreTable"
         )
     lengths = check_lengths(n_models, len(cost))
     outcomes = Outcomes(stage, last_only)
@@ -403,7 +403,7 @@ def search(
         A ScoreTable has its own confidences and costs; of ``method`` it takes a fitted confidence,
         of ``score`` "top1" and "f1".
     n_models : int or tuple of int
-        A length, 1 … 8, or several, whose union is searched.
+        Cascade length, 1 to 8, or a tuple of lengths: one front over all of them.
     method : str or Method, optional
         A key of METHODS (default: "max_softmax"), fitted on this store where it scales by
         temperature, or a :class:`Method`, used as fitted.
@@ -424,7 +424,8 @@ def search(
     Raises
     ------
     ValueError
-        What the store cannot honour, and what :func:`search_outcomes` refuses.
+        If the method, score or cost does not apply to this store, and for whatever
+        :func:`search_outcomes` refuses.
     KeyboardInterrupt
         Once its threads have stopped.
 

@@ -15,22 +15,42 @@ def pick(
     accuracy: float | None = None,
     budget: float | None = None,
 ) -> Point:
-    """One point of a front.
+    """Choose one operating point of a front; give exactly one goal.
 
-    goal "max_improvement": the largest improvement factor (the cheaper at a tie); "match_best": the least cost with
-    at least the accuracy of the best single model; "near_best": the same, or the most accurate where none reaches that;
-    accuracy=a: the least cost with accuracy ≥ a; budget=c: the
-    highest accuracy with cost ≤ c. ValueError where no point qualifies, with the nearest that the front has.
+    Parameters
+    ----------
+    front : Front
+    goal : str, optional
+        "max_improvement": the largest improvement factor, the cheaper at a tie; "match_best": the
+        least cost with at least the accuracy of the best single model; "near_best": the same, or
+        the most accurate point where none reaches it.
+    accuracy : float, optional
+        The least cost with at least this accuracy.
+    budget : float, optional
+        The highest accuracy at no more than this mean cost per sample.
+
+    Returns
+    -------
+    Point
+
+    Raises
+    ------
+    ValueError
+        Where no point qualifies, with the closest value that the front attains.
+
+    References
+    ----------
+    Paper, section 3, *Threshold selection*.
     """
     if [goal is not None, accuracy is not None, budget is not None].count(True) != 1:
         raise ValueError(
-            "give one of: a goal ('max_improvement' or 'match_best'), accuracy=, budget="
+            "give exactly one of: a goal ('max_improvement', 'match_best' or 'near_best'), accuracy=, "
+            "budget="
         )
     table = front.table
-    if (
-        goal is not None
-        and known(goal, ["max_improvement", "match_best", "near_best"], "goal") == "max_improvement"
-    ):
+    if goal is not None:
+        known(goal, ["max_improvement", "match_best", "near_best"], "goal")
+    if goal == "max_improvement":
         return front.point(int(np.nanargmax(table["improvement"].to_numpy())))
     if budget is not None:
         budget = check_number(budget, "budget")
@@ -52,8 +72,22 @@ def pick(
 
 
 def peaks(front: Front, prominence: float = 0.1) -> list[Point]:
-    """Points of locally largest improvement along accuracy (paper, table 1), by scipy's ``find_peaks``. prominence: by
-    how much a peak must stand out, in units of the improvement factor."""
+    """Points of locally largest improvement along accuracy, by scipy's ``find_peaks``.
+
+    Parameters
+    ----------
+    front : Front
+    prominence : float
+        By how much a peak must stand out, in units of the improvement factor.
+
+    Returns
+    -------
+    list of Point
+
+    References
+    ----------
+    Paper, table 1.
+    """
     improvement = np.nan_to_num(front.table["improvement"].to_numpy(), nan=0.0)
     padded = np.concatenate([[0.0], improvement, [0.0]])
     return [front.point(int(i) - 1) for i in find_peaks(padded, prominence=prominence)[0]]

@@ -204,7 +204,7 @@ class Vote(Remembering):
     def whole(self, split: Any) -> StageFunction:
         if split.rank != 1:
             raise ValueError(
-                "a vote has one winner and ranks no other classes: its score is 'top1'"
+                "a vote has one winner and ranks no other classes: ask for score='top1'"
             )
 
         def stage(prefix: tuple) -> tuple:

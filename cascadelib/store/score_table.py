@@ -197,7 +197,7 @@ class ScoreTable:
     def __post_init__(self) -> None:
         """Replace what was given by checked arrays that nobody can write to."""
         if self.correct is None and self.predictions is None:
-            raise ValueError("correct is needed, or predictions")
+            raise ValueError("a ScoreTable needs correct= or predictions= (got neither)")
         confidence = reals(self.confidence, "confidence")
         correct = checked_correct(self.correct, confidence.shape)
         predictions = checked_predictions(self.predictions, confidence.shape)
@@ -264,9 +264,8 @@ class ScoreTable:
         sample, model : str
             The columns that tell the rows apart.
         confidence : str or None
-            Column of the confidence, higher = more confident. There may be none called
-            "confidence", or, in a wide table, none of some model: a model without any confidence
-            may only stand last.
+            Column of the confidence, higher = more confident. Optional, for single models of a wide
+            table as well: a model without confidences can only be the last stage.
         cost : str or mapping of str to float
             Column with the price of a query, 0 where it is free; or {model: price}.
         label, prediction : str, optional
@@ -284,7 +283,7 @@ class ScoreTable:
             leaves out their samples; "abstain" counts them as abstentions at the model's usual
             cost.
         largest : int
-            Bytes that a file, and what it unpacks to, may have; 1 GiB by default.
+            Maximum size in bytes, before and after decompression; 1 GiB by default.
 
         Raises
         ------
@@ -395,7 +394,7 @@ class ScoreTable:
             return method.stage(self, names, score)
         if self.correct is None:
             raise ValueError(
-                "who is right is unknown: this ScoreTable has predictions alone; give labels=, or "
+                "this ScoreTable has predictions but no labels, so which are correct is unknown; give labels=, or "
                 "correct"
             )
         correct = self.correct

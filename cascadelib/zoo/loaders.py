@@ -51,12 +51,12 @@ def load(name: str, folder: Path | str = FOLDER, anywhere: bool = True, **option
 
     from . import timm_models, transformers_models
 
-    loaders = (
-        (timm_models.is_timm_model, timm_models.load_timm_model),
+    curated = ((timm_models.is_timm_model, timm_models.load_timm_model),)
+    open_to_anybody = (  # the last one claims any "owner/name"
         (transformers_models.is_sequence_classifier, transformers_models.load_sequence_classifier),
         (transformers_models.is_transformers_model, transformers_models.load_image_model),
     )
-    for knows, loader in loaders if anywhere else loaders[:1]:
+    for knows, loader in curated + (open_to_anybody if anywhere else ()):
         if knows(name):
             return loader(name, **options)
     known(name, [*images, *texts, *timm.list_models(pretrained=True)], "model")

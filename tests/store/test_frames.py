@@ -135,7 +135,7 @@ def test_a_model_without_confidence_stands_last() -> None:
     [
         (LONG, {"prediction": "say"}, "unknown column 'say'; nearest: 'says'"),
         (LONG, {"missing": "ignore"}, "unknown value of missing"),
-        (LONG, {"label": None, "prediction": None}, "correct is needed, or predictions"),
+        (LONG, {"label": None, "prediction": None}, "needs correct= or predictions="),
         (LONG, {"cost": {"small": 1}}, "unknown model in cost 'large'"),
         (
             LONG,

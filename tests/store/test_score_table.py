@@ -92,9 +92,9 @@ def test_predictions_and_labels_say_who_is_correct() -> None:
 def test_predictions_alone_are_kept_and_not_searched() -> None:
     table = ScoreTable(None, CONFIDENCE, [1, 2], predictions=PREDICTIONS)
     assert table.correct is None and table.models["top1"].isna().all() and len(table) == 3
-    with pytest.raises(ValueError, match="who is right is unknown"):
+    with pytest.raises(ValueError, match="predictions but no labels"):
         search(table)
-    with pytest.raises(ValueError, match="correct is needed, or predictions"):
+    with pytest.raises(ValueError, match="needs correct= or predictions="):
         ScoreTable(None, CONFIDENCE, [1, 2])
 
 
