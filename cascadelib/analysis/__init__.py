@@ -1,4 +1,4 @@
-"""What a front is worth beyond the split that chose it: uncertainty, certificates, shift, calibration."""
+"""A front beyond the split that chose it: uncertainty, certificates, shift, calibration."""
 
 from .._lazy import attach
 

@@ -1,4 +1,7 @@
-"""Are confidences what they say? Calibration error, gaps and averages, and figures 13 and 14 of the paper as tables."""
+"""Are confidences what they say? Calibration error, gaps and averages.
+
+Figures 13 and 14 of the paper as tables.
+"""
 
 import numpy as np
 import pandas as pd
@@ -14,11 +17,14 @@ VERDICTS = ("underconfident", "neither", "overconfident")
 
 
 def checked(confidence: np.ndarray, correct: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(confidence, correct) as float64 [k], or ValueError: other shapes, no sample, a confidence outside [0, 1]."""
-    confidence, correct = np.asarray(confidence, np.float64), np.asarray(correct, np.float64)
+    """(confidence, correct) as float64 [k], or ValueError: other shapes, no sample, a confidence
+    outside [0, 1]."""
+    confidence = np.asarray(confidence, np.float64)
+    correct = np.asarray(correct, np.float64)
     if confidence.ndim != 1 or confidence.shape != correct.shape or not len(confidence):
         raise ValueError(
-            f"confidence {confidence.shape} and correct {correct.shape} must be [samples], at least one"
+            f"confidence {confidence.shape} and correct {correct.shape} must be [samples], "
+            "at least one"
         )
     outside = np.flatnonzero(~((confidence >= -1e-9) & (confidence <= 1 + 1e-9)))
     if len(outside):
@@ -32,20 +38,40 @@ def checked(confidence: np.ndarray, correct: np.ndarray) -> tuple[np.ndarray, np
 def bin_numbers(confidence: np.ndarray, bins: int = 15, binning: str = "equal_width") -> np.ndarray:
     """Bin of each confidence in [0, 1]: int64 [k] in 0 … bins − 1.
 
-    equal_width: ((i / bins), (i + 1) / bins], the first with 0, the last with exactly 1.0. equal_mass: by rank, about
-    k / bins samples each; equal confidences share their mean rank, so that they are never parted.
+    equal_width: ((i / bins), (i + 1) / bins], the first with 0, the last with exactly 1.0.
+    equal_mass: by rank, about k / bins samples each; equal confidences share their mean rank, so
+    that they are never parted.
     """
     if known(binning, ("equal_width", "equal_mass"), "binning") == "equal_width":
         return np.digitize(confidence, np.linspace(0, 1, bins + 1)[1:-1], right=True)
-    return np.minimum(
-        ((rankdata(confidence) - 0.5) / len(confidence) * bins).astype(np.int64), bins - 1
-    )
+    shares = (rankdata(confidence) - 0.5) / len(confidence)
+    return np.minimum((shares * bins).astype(np.int64), bins - 1)
 
 
 def calibration_bins(
     confidence: np.ndarray, correct: np.ndarray, bins: int = 15, binning: str = "equal_width"
 ) -> pd.DataFrame:
-    """A row a bin that holds samples: confidence and accuracy (means), samples (how many)."""
+    """Mean confidence and accuracy in bins of confidence.
+
+    Parameters
+    ----------
+    confidence : float array of shape (k,)
+        In [0, 1].
+    correct : bool array of shape (k,)
+    bins : int
+    binning : str
+        "equal_width", or "equal_mass": bins of about as many samples each.
+
+    Returns
+    -------
+    DataFrame
+        A row per bin that holds samples: confidence and accuracy (means), samples (how many).
+
+    Raises
+    ------
+    ValueError
+        For other shapes, no sample, a confidence outside of [0, 1] and an unknown binning.
+    """
     confidence, correct = checked(confidence, correct)
     table = pd.DataFrame(
         {
@@ -61,50 +87,118 @@ def calibration_bins(
 def expected_calibration_error(
     confidence: np.ndarray, correct: np.ndarray, bins: int = 15, binning: str = "equal_width"
 ) -> float:
-    """Mean of |accuracy − confidence| over :func:`calibration_bins`, weighted by their samples (Naeini et al., 2015;
-    Guo et al., 2017). confidence float [k] in [0, 1], correct bool [k]."""
+    """Mean of |accuracy − confidence| over :func:`calibration_bins`, weighted by their samples.
+
+    Parameters
+    ----------
+    confidence, correct, bins, binning
+        As for :func:`calibration_bins`.
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    ValueError
+        As :func:`calibration_bins`.
+
+    References
+    ----------
+    Naeini et al., 2015; Guo et al., 2017.
+    """
     table = calibration_bins(confidence, correct, bins, binning)
-    return float(
-        np.average((table["accuracy"] - table["confidence"]).abs(), weights=table["samples"])
-    )
+    errors = (table["accuracy"] - table["confidence"]).abs()
+    return float(np.average(errors, weights=table["samples"]))
 
 
 def ideal_calibration_error(
     confidence: np.ndarray, bins: int = 15, binning: str = "equal_width"
 ) -> float:
-    """What :func:`expected_calibration_error` comes to in the mean for a model whose answers are right with the very
-    probabilities that it claims, confidence float [k]: a bin's mean |accuracy − confidence| is √(2 v / π), at most 2 v,
-    where v = Σ p (1 − p) of its samples (normal approximation; the bound holds where v is small)."""
+    """Mean :func:`expected_calibration_error` of a model that is correct as often as it claims.
+
+    The mean |accuracy − confidence| of a bin is √(2 v / π), at most 2 v, where v = Σ p (1 − p) of
+    its samples (normal approximation; the bound holds where v is small).
+
+    Parameters
+    ----------
+    confidence, bins, binning
+        As for :func:`calibration_bins`.
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    ValueError
+        As :func:`calibration_bins`.
+    """
     confidence, _ = checked(confidence, confidence)
     v = np.bincount(bin_numbers(confidence, bins, binning), confidence * (1 - confidence))
     return float(np.minimum(np.sqrt(2 * np.maximum(v, 0) / np.pi), 2 * v).sum() / len(confidence))
 
 
 def brier_score(logits: np.ndarray, labels: np.ndarray, temperature: float = 1.0) -> float:
-    """Mean of Σ_c (p_c − [c is the label])² over samples, in [0, 2] (Brier, 1950), at p = softmax(logits / T)."""
+    """Mean of Σ_c (p_c − [c is the label])² over samples, at p = softmax(logits / T).
+
+    Parameters
+    ----------
+    logits : float array of shape (k, classes)
+    labels : int array of shape (k,)
+    temperature : float
+        T.
+
+    Returns
+    -------
+    float
+        In [0, 2].
+
+    References
+    ----------
+    Brier, 1950.
+    """
     total = 0.0
     for start in range(0, len(logits), CHUNK):
         p = softmax(logits[start : start + CHUNK], temperature)
-        right = p[np.arange(len(p)), labels[start : start + CHUNK]]
-        total += np.sum(p**2) - 2 * right.sum() + len(p)
+        of_label = p[np.arange(len(p)), labels[start : start + CHUNK]]
+        total += np.sum(p**2) - 2 * of_label.sum() + len(p)
     return float(total / len(logits))
 
 
 def moving_average(
     confidence: np.ndarray, correct: np.ndarray, window: int | None = None
 ) -> pd.DataFrame:
-    """Reliability without bins: means over ``window`` neighbouring samples in the order of their confidence.
+    """Reliability without bins: means over neighbouring samples in the order of their confidence.
 
-    Paper, figure 13: window 1,000 of 50,000 samples, so k / 50 by default. A row for each of the k − window + 1
-    windows: position (of its middle, as a share of the samples), confidence, accuracy. ValueError for a longer one.
+    Parameters
+    ----------
+    confidence, correct
+        As for :func:`calibration_bins`.
+    window : int, optional
+        Over how many samples; k / 50 by default, as the paper's 1,000 of 50,000.
+
+    Returns
+    -------
+    DataFrame
+        A row for each of the k − window + 1 windows: position (of its middle, as a share of the
+        samples), confidence, accuracy.
+
+    Raises
+    ------
+    ValueError
+        For a window of more than k samples, and as :func:`calibration_bins`.
+
+    References
+    ----------
+    Lebovitz et al., TMLR 2023, figure 13.
     """
     confidence, correct = checked(confidence, correct)
     k = len(confidence)
     window = check_count(max(1, k // 50) if window is None else window, "window", 1, k)
     table = pd.DataFrame({"confidence": confidence, "accuracy": correct}).sort_values("confidence")
-    table["accuracy"] = table.groupby("confidence")["accuracy"].transform(
-        "mean"
-    )  # whatever the order of equal ones
+    # whatever the order of equal ones
+    table["accuracy"] = table.groupby("confidence")["accuracy"].transform("mean")
     means = table.rolling(window).mean().iloc[window - 1 :].reset_index(drop=True)
     means.insert(0, "position", (np.arange(k - window + 1) + window / 2) / k)
     return means
@@ -113,7 +207,19 @@ def moving_average(
 def confidence_gap(
     confidence: np.ndarray, correct: np.ndarray, level: float = 0.95
 ) -> tuple[float, float, float]:
-    """Mean confidence − accuracy (positive: overconfident) and the ends of its normal interval, paired by sample."""
+    """Mean confidence − accuracy (positive: overconfident), with its interval.
+
+    Parameters
+    ----------
+    confidence : float array of shape (k,)
+    correct : bool array of shape (k,)
+    level : float
+
+    Returns
+    -------
+    tuple of float
+        (gap, low, high); the interval is normal, paired by sample.
+    """
     excess = np.asarray(confidence, np.float64) - correct
     half = norm.isf((1 - level) / 2) * excess.std() / np.sqrt(len(excess))
     return float(excess.mean()), float(excess.mean() - half), float(excess.mean() + half)
@@ -122,35 +228,77 @@ def confidence_gap(
 def claims_of(
     store: LogitStore, name: str, temperature: float = 1.0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Max softmax of a model at a temperature, float64 [k], and whether its answers are correct, bool [k]."""
+    """What a model claims, and whether it is correct.
+
+    Parameters
+    ----------
+    store : LogitStore
+        Labelled, of k samples.
+    name : str
+        The model.
+    temperature : float
+
+    Returns
+    -------
+    (float64 array of shape (k,), bool array of shape (k,))
+        Max softmax at the temperature, and whether each answer is correct.
+    """
     return cached_confidence(store, name, "max_softmax", temperature), store.ranks(name) == 0
 
 
-def calibration_table(store: LogitStore, fitted_on: LogitStore, bins: int = 15) -> pd.DataFrame:
-    """Max softmax of every model of a LogitStore, a row a model, cheapest first.
+def verdict_of(low: float, high: float) -> str:
+    """The verdict that an interval of the mean confidence − accuracy allows."""
+    underconfident, neither, overconfident = VERDICTS
+    if low > 0:
+        return overconfident
+    return underconfident if high < 0 else neither
 
-    accuracy; confidence (mean); gap (confidence − accuracy) with its 95% interval, and the verdict that it allows; ece
-    and ece_equal_mass in so many bins, each beside its …_null (:func:`ideal_calibration_error`), brier; temperature,
-    fitted on the store ``fitted_on``, and with it (…_scaled) gap and all errors here.
+
+def calibration_table(store: LogitStore, fitted_on: LogitStore, bins: int = 15) -> pd.DataFrame:
+    """Calibration of the max softmax of every model of a LogitStore.
+
+    Parameters
+    ----------
+    store : LogitStore
+        Labelled.
+    fitted_on : LogitStore
+        On which temperatures are fitted.
+    bins : int
+        Of calibration errors.
+
+    Returns
+    -------
+    DataFrame
+        A row per model, cheapest first: accuracy; confidence (mean); gap (confidence − accuracy)
+        with its 95% interval, and the verdict that it allows; ece and ece_equal_mass, each beside
+        its …_null (:func:`ideal_calibration_error`); brier; temperature; and with that
+        (…_scaled) gap and all errors on ``store``.
+
+    References
+    ----------
+    Lebovitz et al., TMLR 2023, figures 13 and 14.
     """
     rows = {}
     for name in store.models.index:
-        (sure, right), temperature = claims_of(store, name), cached_temperature(fitted_on, name)
-        gap, low, high = confidence_gap(sure, right)
+        confidence, correct = claims_of(store, name)
+        temperature = cached_temperature(fitted_on, name)
+        gap, low, high = confidence_gap(confidence, correct)
         row = {
-            "accuracy": right.mean(),
-            "confidence": sure.mean(),
+            "accuracy": correct.mean(),
+            "confidence": confidence.mean(),
             "gap": gap,
             "gap_low": low,
             "gap_high": high,
         }
-        row |= {"verdict": VERDICTS[1 + int(low > 0) - int(high < 0)], "temperature": temperature}
+        row["verdict"] = verdict_of(low, high)
+        row["temperature"] = temperature
         for suffix, t in (("", 1.0), ("_scaled", temperature)):
-            sure, _ = claims_of(store, name, t)
-            row[f"gap{suffix}"] = sure.mean() - right.mean()
+            confidence, _ = claims_of(store, name, t)
+            row[f"gap{suffix}"] = confidence.mean() - correct.mean()
             for error, binning in (("ece", "equal_width"), ("ece_equal_mass", "equal_mass")):
-                row[f"{error}{suffix}"] = expected_calibration_error(sure, right, bins, binning)
-                row[f"{error}_null{suffix}"] = ideal_calibration_error(sure, bins, binning)
+                found = expected_calibration_error(confidence, correct, bins, binning)
+                row[f"{error}{suffix}"] = found
+                row[f"{error}_null{suffix}"] = ideal_calibration_error(confidence, bins, binning)
             row[f"brier{suffix}"] = brier_score(store.logits(name), store.origin.needed, t)
         rows[name] = row
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")

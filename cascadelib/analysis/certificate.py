@@ -1,5 +1,7 @@
-"""A certificate: is the loss of a cascade at most ε, its cost within a budget? Learn-then-Test over a front, for any
-number of samples, with labels only where they can matter."""
+"""A certificate: is the loss of a cascade at most ε, its cost within a budget?
+
+Learn-then-Test over a front, for any number of samples, with labels only where they can matter.
+"""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -23,20 +25,35 @@ from .repeats import refuse_equal_rows, refuse_repeated_ids, samples_seen
 
 STEPS = 100  # most points of a front that are tested
 UNSEEN = (
-    "a guarantee needs samples that they have not seen: search on store.take(slice(0, None, 2)) and certify on "
-    "store.take(slice(1, None, 2))"
+    "a guarantee needs samples that they have not seen: search on store.take(slice(0, None, 2)) "
+    "and certify on store.take(slice(1, None, 2))"
 )
 
 
 @dataclass(frozen=True, eq=False)
 class Certificate:
-    """What :func:`certify` found: ``certified`` Points in the order in which they were tested. As text: the promise.
+    """What :func:`certify` found. As text: the promise.
 
-    ``table``: a row a tested point: models, thresholds, cost (where the point was chosen), accuracy_loss (reference −
-    cascade on the certification split; negative: a gain; F1 under that score), lost and gained (share of samples that
-    only the reference, or only the cascade, gets right; graded: mean loss and gain), unlabelled (share that is in lost
-    for want of a label), cost_here, group (of the largest p-value), p_value, certified. samples: of the certification
-    split. promise: in words. overlap_checked: whether it is known that none of them took part in finding the points.
+    Parameters
+    ----------
+    certified : tuple of Point
+        In the order in which they were tested.
+    reference : str
+        The model that losses are measured against.
+    epsilon, delta : float
+        Of :func:`certify`.
+    samples : int
+        Of the certification split.
+    table : DataFrame
+        A row per tested point: models, thresholds, cost (where the point was chosen),
+        accuracy_loss (reference − cascade on the certification split; negative: a gain; F1 under
+        that score), lost and gained (share of samples on which only the reference, or only the
+        cascade, is correct; graded: mean loss and gain), unlabelled (share that is in lost for want
+        of a label), cost_here, group (of the largest p-value), p_value, certified.
+    promise : str
+        In words.
+    overlap_checked : bool
+        Whether it is known that none of the samples took part in finding the points.
     """
 
     certified: tuple[Point, ...]
@@ -55,7 +72,10 @@ class Certificate:
 
     @property
     def point(self) -> Point | None:
-        """The cheapest certified Point; for a budget alone the most accurate. None where nothing is certified."""
+        """The cheapest certified Point; for a budget alone the most accurate.
+
+        None where nothing is certified.
+        """
         if self.epsilon is None:
             return max(self.certified, key=lambda point: point.accuracy, default=None)
         return min(reversed(self.certified), key=lambda point: point.cost, default=None)
@@ -63,17 +83,19 @@ class Certificate:
     def __str__(self) -> str:
         if self.point is None:
             return (
-                f"Nothing is certified: {self.samples} samples do not show at confidence {1 - self.delta:.0%} that a "
-                f"cascade {self.promise}. Allow a larger loss or cost, or bring more samples."
+                f"Nothing is certified: {self.samples} samples do not show at confidence "
+                f"{1 - self.delta:.0%} that a cascade {self.promise}. Allow a larger loss or cost, "
+                "or bring more samples."
             )
         unchecked = (
-            " This holds if none of the samples took part in finding the cascades or in fitting their confidences, "
-            "which was not checked: sample ids are not known for all of them (sample_ids=)."
+            " This holds if none of the samples took part in finding the cascades or in fitting "
+            "their confidences, which was not checked: sample ids are not known for all of them "
+            "(sample_ids=)."
         )
         return (
-            f"With probability at least {1 - self.delta:.0%} over the draw of the {self.samples} certification "
-            f"samples, {arrow(self.point.models)} {self.promise}, on data from the same source."
-            + ("" if self.overlap_checked else unchecked)
+            f"With probability at least {1 - self.delta:.0%} over the draw of the {self.samples} "
+            f"certification samples, {arrow(self.point.models)} {self.promise}, on data from the "
+            "same source." + ("" if self.overlap_checked else unchecked)
         )
 
 
@@ -372,9 +394,8 @@ def with_labels(
     if labels is None and not store.models["top1"].isna().any():
         return store, np.ones((len(points), len(store)), bool), np.ones(len(store), bool)
     told = {} if labels is None else labels
-    given = {
-        str(sample): label for sample, label in dict(told).items() if not pd.isna(label)
-    }  # None, nan: not yet known
+    # None, nan: not yet known
+    given = {str(sample): label for sample, label in dict(told).items() if not pd.isna(label)}
     ids = store.origin.sample_ids
     if strangers := sorted(given.keys() - set(ids.tolist())):
         raise ValueError(
@@ -398,28 +419,31 @@ def with_labels(
 
 
 def check_spelling(labels: Mapping[str, str], classes: set[str], drawn: bool) -> None:
-    """ValueError for a label that no model predicts: it may be a class in another spelling. ``drawn``, where none can
-    be left out, it says that neither model is correct, unless it differs from a class in case or spaces alone."""
+    """ValueError for a label that no model predicts: it may be a class in another spelling.
+    ``drawn``, where none can be left out, it says that neither model is correct, unless it differs
+    from a class in case or spaces alone."""
     spelled = {name.strip().casefold() for name in classes}
     foreign = {sample: label for sample, label in labels.items() if label not in classes}
     for sample, label in foreign.items():
         if drawn and len(foreign) < len(labels) and label.strip().casefold() not in spelled:
             continue
         raise ValueError(
-            f"labels: no model predicts {label!r}, the label of sample {sample!r}: write labels as predictions are "
-            "written, and without drawn=True leave out those of classes that none predicts"
+            f"labels: no model predicts {label!r}, the label of sample {sample!r}: write labels as "
+            "predictions are written, and without drawn=True leave out those of classes that none "
+            "predicts"
         )
 
 
 def grouped(groups: Any, k: int) -> dict[Any, np.ndarray]:
-    """{group: bool [k]} of the groups that :func:`certify` is given; one of all samples where it is given none.
-    ValueError for another shape, and where a sample has no group (None, nan): it would be in none of the promises."""
+    """{group: bool [k]} of the groups that :func:`certify` is given; one of all samples where it is
+    given none. ValueError for another shape, and where a sample has no group (None, nan): it would
+    be in none of the promises."""
     values = np.full(k, "") if groups is None else np.asarray(groups)
     missing = np.flatnonzero(pd.isna(values))
     if len(missing):
         raise ValueError(
-            f"groups: {len(missing)} samples have none (None or nan), the first is row {missing[0]}: give them a "
-            "group of their own, or leave them out with store.take"
+            f"groups: {len(missing)} samples have none (None or nan), the first is row "
+            f"{missing[0]}: give them a group of their own, or leave them out with store.take"
         )
     if values.shape != (k,):
         raise ValueError(
@@ -485,7 +509,8 @@ def cost_spread(front: Front) -> np.ndarray:
 
 
 def refuse_shared_samples(points: Sequence[Point], origin: Labels, reference: str) -> bool:
-    """ValueError where samples (:class:`Labels`) took part in finding a point; else whether that is known of all."""
+    """ValueError where samples (:class:`Labels`) took part in finding a point; else whether that is
+    known of all."""
     seen = [point.seen for point in points]
     shared = samples_seen(seen, origin, models_of(points, reference))
     if shared:

@@ -1,4 +1,4 @@
-"""Fronts compared with one another: by improvement, by range dominance, by cost at equal accuracy."""
+"""Fronts compared: by improvement, by range dominance, by cost at equal accuracy."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

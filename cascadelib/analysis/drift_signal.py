@@ -1,5 +1,8 @@
-"""A warning without labels: are live inputs as sure, stage by stage, as the samples on which a cascade was measured?
-It says that the data are no longer those, not that the answers are worse: accuracy may fall or hold either way."""
+"""A warning without labels: have the confidences of live inputs drifted from those of a reference?
+
+Stage by stage, against the samples on which a cascade was measured. An alarm says that the data are
+no longer those, not that the answers are worse: accuracy may fall or hold either way.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,9 +14,8 @@ import pandas as pd
 from ..evaluation.point import OrderStatistics
 from ..store.protocol import Store
 
-SHARES = np.linspace(
-    0, 1, 51
-)  # of the samples that reach a stage: where quantiles of its confidence are kept
+# of the samples that reach a stage: where quantiles of its confidence are kept
+SHARES = np.linspace(0, 1, 51)
 SIZES = 0.05, 0.15, 0.45  # of the bets: from small shifts, seen late, to large ones, seen at once
 WITHOUT_CHOOSING = "95%, without choosing"  # intervals in a cascade's file: measured where it chose
 HELD_OUT = "95%"  # measured on samples that it has not seen
@@ -25,9 +27,8 @@ def summary(values: np.ndarray) -> OrderStatistics:
     ranks = np.empty(0, int)
     if k:
         ranks = np.unique(np.maximum(1, np.ceil(np.round(SHARES * k, 6)).astype(int)))
-    second = (
-        np.random.default_rng(np.array(values, np.float64).view(np.uint32)).random(k).round(9)
-    )  # seed: the numbers
+    seed = np.array(values, np.float64).view(np.uint32)  # the numbers themselves
+    second = np.random.default_rng(seed).random(k).round(9)
     kept = np.sort(values + 1j * second)[ranks - 1]  # by the real part, then the other
     return OrderStatistics(
         values=tuple(kept.real.tolist()),
@@ -37,14 +38,17 @@ def summary(values: np.ndarray) -> OrderStatistics:
 
 
 class Capital:
-    """Capital of bets, input after input, that live numbers are not drawn as k others were: the reference, of which it
-    takes a :func:`summary` (without "ties", as in old files, the theorem needs numbers that differ).
+    """Capital of bets, input after input, that live numbers are not drawn as k others were.
 
-    Theorem: where the k numbers and the live ones are exchangeable, as independent draws of one distribution are, the
-    capital ever comes to 1/α stakes with a probability of at most α. Between two order statistics the next live number
-    falls with probability (numbers of both kinds there so far) ÷ (k + 1 + live ones so far): Pólya's urn, which has the
-    reference's sampling error in it. Stakes × e^s(bin) ÷ the urn's mean of it are a martingale of at least 0 (Ville,
-    1939; Vovk, Gammerman, Shafer, 2022, *Algorithmic learning in a random world*). In full: docs/monitoring.md.
+    Those are the reference, of which it takes a :func:`summary` (without "ties", as in old files,
+    the theorem needs numbers that differ).
+
+    Theorem: where the k numbers and the live ones are exchangeable, as independent draws of one
+    distribution are, the capital ever comes to 1/α stakes with a probability of at most α. Between
+    two order statistics the next live number falls with probability (numbers of both kinds there so
+    far) ÷ (k + 1 + live ones so far): Pólya's urn, which has the reference's sampling error in it.
+    Stakes × e^s(bin) ÷ the urn's mean of it are a martingale of at least 0 (Ville, 1939; Vovk,
+    Gammerman, Shafer, 2022, *Algorithmic learning in a random world*). In full: docs/monitoring.md.
     """
 
     def __init__(self, reference: OrderStatistics) -> None:
@@ -52,45 +56,48 @@ class Capital:
         self.edges = np.array(reference.values) + 1j * ties  # compared as pairs
         self.urn = np.append(np.asarray(reference.counts, np.float64), 1.0)
         self.middle = (np.cumsum(self.urn) - self.urn / 2) / self.urn.sum()
-        bets = [
-            (x * size, y * size) for size in SIZES for x, y in ((1, -1), (-1, 1), (1, 1), (-1, -1))
-        ]
+        directions = ((1, -1), (-1, 1), (1, 1), (-1, -1))
+        bets = [(x * size, y * size) for size in SIZES for x, y in directions]
         self.gains = np.array(bets) @ np.log([self.middle, 1 - self.middle])
         self.weight = np.exp(self.gains) @ self.urn
         self.logs = np.full(len(bets), -np.inf)  # of each bet's capital
-        self.inputs, self.ranks, self.log, self.largest_log = 0, 0.0, 0.0, 0.0
-        self.rng = np.random.default_rng(
-            self.edges.view(np.uint32)
-        )  # parts equal numbers; another for each reference
+        self.inputs = 0
+        self.ranks = 0.0
+        self.log = 0.0
+        self.largest_log = 0.0
+        # parts equal numbers; another for each reference
+        self.rng = np.random.default_rng(self.edges.view(np.uint32))
 
     def add(self, values: np.ndarray) -> np.ndarray:
-        """Bet on further live numbers [N], N > 0, in their order: log of the capital after each, float64 [N]."""
+        """Bet on further live numbers [N], N > 0, in their order: log of the capital after each,
+        float64 [N]."""
         bins = np.searchsorted(self.edges, values + 1j * self.rng.random(len(values)))
-        gains, number = self.gains[:, bins], self.inputs + np.arange(len(bins) + 1)
-        weights = self.weight[:, None] + np.cumsum(
-            np.exp(gains), axis=1
-        )  # of the urn, with this input in it
+        gains = self.gains[:, bins]
+        number = self.inputs + np.arange(len(bins) + 1)
+        # of the urn, with this input in it
+        weights = self.weight[:, None] + np.cumsum(np.exp(gains), axis=1)
         steps = gains - np.log(weights - np.exp(gains)) + np.log(self.urn.sum() + number[:-1])
-        won, aside = np.cumsum(steps, axis=1), 1 / (1 + np.log1p(number))
-        stakes = np.log((aside[:-1] - aside[1:]) / len(gains)) - (
-            won - steps
-        )  # as seen from the first input
+        won = np.cumsum(steps, axis=1)
+        aside = 1 / (1 + np.log1p(number))
+        # as seen from the first input
+        stakes = np.log((aside[:-1] - aside[1:]) / len(gains)) - (won - steps)
         logs = won + np.logaddexp.accumulate(np.column_stack([self.logs, stakes]), axis=1)[:, 1:]
         top = logs.max(axis=0)
         path = np.logaddexp(top + np.log(np.exp(logs - top).sum(axis=0)), np.log(aside[1:]))
-        self.logs, self.weight, self.log = logs[:, -1], weights[:, -1], float(path[-1])
-        self.inputs, self.ranks = (
-            self.inputs + len(bins),
-            self.ranks + float(self.middle[bins].sum()),
-        )
+        self.logs = logs[:, -1]
+        self.weight = weights[:, -1]
+        self.log = float(path[-1])
+        self.inputs += len(bins)
+        self.ranks += float(self.middle[bins].sum())
         self.largest_log = max(self.largest_log, float(path.max()))
         return path
 
 
 @dataclass(frozen=True, eq=False)
 class DriftReport:
-    """``alarm``, and the tests behind it, a row each stage: stage (1 = first), inputs (live, that got there), mean_rank
-    (in the reference; ½: unchanged), capital (see :class:`Capital`), p (n ÷ the largest capital so far), alarm.
+    """``alarm``, and the tests behind it, a row each stage: stage (1 = first), inputs (live, that
+    got there), mean_rank (in the reference; ½: unchanged), capital (see :class:`Capital`), p (n ÷
+    the largest capital so far), alarm.
 
     reference: in words, what is known of whether its samples had a part in making the cascade.
     """
@@ -101,20 +108,34 @@ class DriftReport:
 
 
 class DriftSignal:
-    """Compares live inputs, as they come, with the samples at selection time; may be asked after every input.
+    """Compares live inputs, as they come, with the samples at selection time.
 
-    reference: n arrays, the confidences at each stage of the samples that reach it, as
-    ``evaluate(store, cascade).stage_confidences`` gives them, or a :func:`summary` of each;
-    false_alarm_rate α: of all checks together, for ever.
+    It may be asked after every input.
 
-    Promise: where live inputs and reference are independent draws of one distribution, the checks of an endless stream
-    ever alarm with a probability of at most α, over the draw of both: each stage has a :class:`Capital`, on the inputs
-    that reach it, and alarms at n/α stakes. Not promised: that a shift is found, as one that keeps the ranks; anything
-    where inputs hang together, as frames of a film; of later stages, anything under other thresholds, or where the
-    reference chose them. (Who leaves is a matter of confidence: exit rates need no test of their own.)
+    Promise: where live inputs and reference are independent draws of one distribution, the checks
+    of an endless stream ever alarm with a probability of at most α, over the draw of both: each
+    stage has a :class:`Capital`, on the inputs that reach it, and alarms at n/α stakes. Not
+    promised: that a shift is found, as one that keeps the ranks; anything where inputs hang
+    together, as frames of a film; of later stages, anything under other thresholds, or where the
+    reference chose them. (Who leaves is a matter of confidence: exit rates need no test of their
+    own.)
+
+    Parameters
+    ----------
+    reference : n float arrays
+        The confidences at each stage of the samples that reach it, as
+        ``evaluate(store, cascade).stage_confidences`` gives them, or a :func:`summary` of each.
+    false_alarm_rate : float
+        α, of all checks together, for ever.
+
+    Raises
+    ------
+    ValueError
+        For a rate outside of (0, 1), a reference without samples, nan, and a stage that more
+        samples reach than the one before.
     """
 
-    def __init__(self, reference: Sequence, false_alarm_rate: float = 0.01):
+    def __init__(self, reference: Sequence, false_alarm_rate: float = 0.01) -> None:
         if not 0 < false_alarm_rate < 1:
             raise ValueError(f"false_alarm_rate must lie between 0 and 1, not {false_alarm_rate}")
         if not all(isinstance(part, OrderStatistics) for part in reference):
@@ -127,9 +148,26 @@ class DriftSignal:
     def check(
         self, live: Sequence[np.ndarray], false_alarm_rate: float | None = None
     ) -> DriftReport:
-        """All inputs so far against the reference. live: those since the last check, in their order; false_alarm_rate:
-        another than the signal's own. ValueError for another number of stages, nan, rising lengths."""
-        live, rows = _checked(live, "live"), []
+        """All inputs so far against the reference.
+
+        Parameters
+        ----------
+        live : n float arrays
+            Confidences at each stage of the inputs since the last check, in their order.
+        false_alarm_rate : float, optional
+            Another than the signal's own.
+
+        Returns
+        -------
+        DriftReport
+
+        Raises
+        ------
+        ValueError
+            For another number of stages, nan, and rising lengths.
+        """
+        live = _checked(live, "live")
+        rows = []
         if len(live) != len(self.stages):
             raise ValueError(
                 f"live has {len(live)} stages, the reference {len(self.stages)}: another cascade?"
@@ -137,10 +175,8 @@ class DriftSignal:
         for i, (stage, values) in enumerate(zip(self.stages, live), 1):
             if len(values):
                 stage.add(values)
-            p, mean = (
-                min(1.0, len(live) * np.exp(-stage.largest_log)),
-                stage.ranks / (stage.inputs or np.nan),
-            )
+            p = min(1.0, len(live) * np.exp(-stage.largest_log))
+            mean = stage.ranks / (stage.inputs or np.nan)
             rows.append((i, stage.inputs, mean, np.exp(min(stage.log, 700.0)), p))
         tests = pd.DataFrame(rows, columns=["stage", "inputs", "mean_rank", "capital", "p"])
         tests["alarm"] = tests["p"] <= (false_alarm_rate or self.false_alarm_rate)
@@ -159,7 +195,7 @@ def reference_in_words(intervals: Any) -> str:
     return DriftReport.reference
 
 
-def _checked(stages, name):
+def _checked(stages: Sequence, name: str) -> list[np.ndarray]:
     """Arrays of confidences, a stage each, or ValueError."""
     if isinstance(stages, Store):
         raise ValueError(

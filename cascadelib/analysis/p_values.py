@@ -1,4 +1,5 @@
-"""P-values of what a certificate promises: a loss of accuracy or of F1, a cost; valid for any number of samples."""
+"""P-values of what a certificate promises, of accuracy, F1 and cost; valid for any number of
+samples."""
 
 from collections.abc import Sequence
 
@@ -8,9 +9,8 @@ from scipy.stats import beta, binom
 from .uncertainty import plug_in_bets, share_interval
 
 NUISANCE = 1 / 500  # of the level: what the confidence set of a nuisance parameter may miss
-DRAW = (
-    1 / 10
-)  # of the level: what the bound on the share of disagreements may miss, where some of them are labelled
+# of the level: what the bound on the share of disagreements may miss, where a draw is labelled
+DRAW = 1 / 10
 NEGLIGIBLE = 1e-12  # probability that a sum may leave out at each end; it is added to the result
 GRIDS = (25, 100, 400, 1600)  # finer where a coarser one does not tell
 
@@ -23,38 +23,43 @@ def paired_p_value(
     level: float = 0.05,
     most: tuple[int, int] | None = None,
 ) -> float:
-    """p-value of the hypothesis "the loss is ε or more" from counts of samples on which exactly one side is right.
+    """p-value of the hypothesis "the loss is ε or more" from counts of samples on which exactly one
+    side is right.
 
-    lost, gained: those that only the reference, or only the cascade, gets right, of ``samples`` independent draws. The
-    loss is P(lost) − P(gained). level: the value, valid at any, is worked out until it lies on one side of this one.
-    most: where labels are missing, lost and gained are the least that they may be, and these two the most that lost and
-    lost + gained may be; the value is then no less than that of any such outcome.
+    lost, gained: those that only the reference, or only the cascade, gets right, of ``samples``
+    independent draws. The loss is P(lost) − P(gained). level: the value, valid at any, is worked
+    out until it lies on one side of this one. most: where labels are missing, lost and gained are
+    the least that they may be, and these two the most that lost and lost + gained may be; the value
+    is then no less than that of any such outcome.
 
-    An exact unconditional test. Outcomes are ordered by the studentized loss. At a given nuisance ψ = P(lost) +
-    P(gained) one as extreme is most probable at a loss of exactly ε (how many samples are discordant depends on ψ only,
-    and given that ``lost`` is binomial). That is maximized over Clopper and Pearson's interval for ψ at confidence
-    1 − γ, and γ = level / 500 is added (Berger and Boos, 1994, *P values maximized over a confidence set for the
-    nuisance parameter*). The maximum is bounded, not sampled: between points of a grid the probability of an event A
-    moves by at most √(P(A) χ²) (Cauchy and Schwarz), 1 + χ² = (1 + χ₁²)^samples for independent draws.
+    An exact unconditional test. Outcomes are ordered by the studentized loss. At a given nuisance ψ
+    = P(lost) + P(gained) one as extreme is most probable at a loss of exactly ε (how many samples
+    are discordant depends on ψ only, and given that ``lost`` is binomial). That is maximized over
+    Clopper and Pearson's interval for ψ at confidence 1 − γ, and γ = level / 500 is added (Berger
+    and Boos, 1994, *P values maximized over a confidence set for the nuisance parameter*). The
+    maximum is bounded, not sampled: between points of a grid the probability of an event A moves by
+    at most √(P(A) χ²) (Cauchy and Schwarz), 1 + χ² = (1 + χ₁²)^samples for independent draws.
     """
-    gamma, (most_lost, most_discordant) = level * NUISANCE, most or (lost, lost + gained)
+    gamma = level * NUISANCE
+    most_lost, most_discordant = most or (lost, lost + gained)
     discordant = np.arange(lost + gained, most_discordant + 1)
     s = 2 * np.minimum(most_lost, discordant - gained) - discordant
     worst = np.argmax((s - samples * epsilon) / spreads(discordant, samples, epsilon))
-    first, last = discordant[0], discordant[-1]
+    first = discordant[0]
+    last = discordant[-1]
     low = beta.ppf(gamma / 2, first, samples - first + 1) if first else 0.0
     high = beta.isf(gamma / 2, last + 1, samples - last) if last < samples else 1.0
     if high < epsilon:
         return gamma
     for points in GRIDS:
         ends = np.linspace(max(low, epsilon, 1e-300), high, points + 1)
-        middle, half = (ends[1:] + ends[:-1]) / 2, np.diff(ends) / 2
+        middle = (ends[1:] + ends[:-1]) / 2
+        half = np.diff(ends) / 2
         p = probability_as_extreme(int(s[worst]), int(discordant[worst]), samples, epsilon, middle)
         parts = np.stack([(middle + epsilon) / 2, (middle - epsilon) / 2, 1 - middle])
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            moved = np.nan_to_num(np.stack([half / 2, half / 2, half]) ** 2 / parts, nan=0.0).sum(
-                axis=0
-            )
+            terms = np.stack([half / 2, half / 2, half]) ** 2 / parts
+            moved = np.nan_to_num(terms, nan=0.0).sum(axis=0)
             bound = p + np.sqrt(p * np.expm1(samples * np.log1p(moved)))
         largest = min(1.0, float(bound.max()) + gamma)
         if largest <= level or p.max() + gamma > level:
@@ -70,7 +75,8 @@ def spreads(discordant: np.ndarray, samples: int, loss: float) -> np.ndarray:
 def probability_as_extreme(
     s: int, discordant: int, samples: int, loss: float, psi: np.ndarray
 ) -> np.ndarray:
-    """P(an outcome with a studentized loss no larger than that of s = lost − gained) for each ψ, float64 [G]."""
+    """P(an outcome with a studentized loss no larger than that of s = lost − gained) for each ψ,
+    float64 [G]."""
     spread = spreads(np.arange(samples + 1), samples, loss)
     studentized = (s - samples * loss) / spread[discordant]
     first = int(binom.ppf(NEGLIGIBLE, samples, psi.min()))
@@ -83,13 +89,15 @@ def probability_as_extreme(
 
 
 def betting_p_value(losses: np.ndarray, epsilon: float, level: float = 0.05) -> float:
-    """p-value of the hypothesis "the mean loss is ε or more" from losses of at most 1, float [k], for graded scores.
+    """p-value of the hypothesis "the mean loss is ε or more" from losses of at most 1, float [k],
+    for graded scores.
 
-    Capital of a gambler who bets against the hypothesis: each loss d multiplies it by 1 + λ (ε − d), where λ in
-    [0, 1 / (1 + |ε|)] is chosen from the losses before. Under the hypothesis that is a nonnegative supermartingale, so
-    1 ÷ its maximum is a p-value (Ville, 1939; Waudby-Smith and Ramdas, 2024, *Estimating means of bounded random
-    variables by betting*, section 4). Bets follow one another, and a split may be sorted by class: losses are shuffled,
-    the same way every time. Rows [n, k]: one gambler's bets on all of them, and the least capital.
+    Capital of a gambler who bets against the hypothesis: each loss d multiplies it by 1 + λ (ε −
+    d), where λ in [0, 1 / (1 + |ε|)] is chosen from the losses before. Under the hypothesis that is
+    a nonnegative supermartingale, so 1 ÷ its maximum is a p-value (Ville, 1939; Waudby-Smith and
+    Ramdas, 2024, *Estimating means of bounded random variables by betting*, section 4). Bets follow
+    one another, and a split may be sorted by class: losses are shuffled, the same way every time.
+    Rows [n, k]: one gambler's bets on all of them, and the least capital.
     """
     losses = np.atleast_2d(np.asarray(losses, np.float64))
     losses = losses[:, np.random.default_rng(0).permutation(losses.shape[1])]
@@ -106,12 +114,15 @@ def loss_p_value(
     epsilon: float,
     level: float = 0.05,
 ) -> float:
-    """The p-value that fits losses in [−1, 1], float [k]: graded, or 0 and ±1, of which those that may differ from 0,
-    bool [k], are known only where a label is ``there``, all of them or a draw."""
+    """The p-value that fits losses in [−1, 1], float [k]: graded, or 0 and ±1, of which those that
+    may differ from 0, bool [k], are known only where a label is ``there``, all of them or a
+    draw."""
     if not np.isin(losses, (-1, 0, 1)).all():
         return betting_p_value(losses, epsilon, level)
-    counted, missing = losses[differs & there], int(np.count_nonzero(differs & ~there))
-    lost, gained = int(np.count_nonzero(counted > 0)), int(np.count_nonzero(counted < 0))
+    counted = losses[differs & there]
+    missing = int(np.count_nonzero(differs & ~there))
+    lost = int(np.count_nonzero(counted > 0))
+    gained = int(np.count_nonzero(counted < 0))
     if drawn:
         return drawn_p_value(
             lost, gained, len(counted), len(counted) + missing, len(losses), epsilon, level
@@ -130,60 +141,67 @@ def drawn_p_value(
     epsilon: float,
     level: float = 0.05,
 ) -> float:
-    """:func:`paired_p_value` where of all ``disagreements`` the labels of ``drawn`` are known, a uniform draw of them.
+    """:func:`paired_p_value` where of all ``disagreements`` the labels of ``drawn`` are known, a
+    uniform draw of them.
 
-    The loss is P(disagree) times the mean loss where the two disagree. Of the first Clopper and Pearson's upper bound
-    misses with probability γ, a tenth of the level, which is added. Given which samples disagree and are drawn, those
-    drawn are independent draws of a disagreement: the mean loss of such is tested against ε ÷ the bound.
+    The loss is P(disagree) times the mean loss where the two disagree. Of the first Clopper and
+    Pearson's upper bound misses with probability γ, a tenth of the level, which is added. Given
+    which samples disagree and are drawn, those drawn are independent draws of a disagreement: the
+    mean loss of such is tested against ε ÷ the bound.
     """
     gamma = level * DRAW
-    share = (
-        beta.isf(gamma, disagreements + 1, samples - disagreements)
-        if disagreements < samples
-        else 1.0
-    )
-    if share < epsilon or not drawn:
-        return gamma if share < epsilon else 1.0
+    share = 1.0
+    if disagreements < samples:
+        share = beta.isf(gamma, disagreements + 1, samples - disagreements)
+    if share < epsilon:
+        return gamma
+    if not drawn:
+        return 1.0
     return min(1.0, gamma + paired_p_value(lost, gained, drawn, epsilon / share, level - gamma))
 
 
 def f1_p_value(
-    right: np.ndarray,
+    reference_correct: np.ndarray,
     correct: np.ndarray,
     positive: np.ndarray,
     epsilon: float,
     level: float = 0.05,
 ) -> float:
-    """p-value of the hypothesis "the F1 of the reference exceeds that of the cascade by ε or more", from bool [k]:
-    which samples the reference and the cascade get right, and which are of the positive class.
+    """p-value of the hypothesis "the F1 of the reference exceeds that of the cascade by ε or more",
+    from bool [k]: which samples the reference and the cascade get right, and which are of the
+    positive class.
 
-    F1 is θ where the mean of 2 (1 − θ) [true positive] − θ [error] is 0. So with θ the F1 of the reference, the mean of
-    that of the cascade at θ − ε less that of the reference at θ is at most 0 under the hypothesis, and
-    :func:`betting_p_value` tests it. θ is not known: true positives among true positives and errors are binomial, which
-    gives Clopper and Pearson's interval at confidence 1 − γ, γ = level / 500 (added). The logarithm of the capital is
-    concave in θ, so that over the interval the capital is least at one of its ends.
+    F1 is θ where the mean of 2 (1 − θ) [true positive] − θ [error] is 0. So with θ the F1 of the
+    reference, the mean of that of the cascade at θ − ε less that of the reference at θ is at most 0
+    under the hypothesis, and :func:`betting_p_value` tests it. θ is not known: true positives among
+    true positives and errors are binomial, which gives Clopper and Pearson's interval at confidence
+    1 − γ, γ = level / 500 (added). The logarithm of the capital is concave in θ, so that over the
+    interval the capital is least at one of its ends.
     """
-    gamma, counted = level * NUISANCE, right[(right & positive) | ~right]
+    gamma = level * NUISANCE
+    is_true_positive = reference_correct & positive
+    counted = reference_correct[is_true_positive | ~reference_correct]
     ends = np.array(share_interval(counted, 1 - gamma, "exact") if len(counted) else (0.0, 1.0))
     low, high = 2 * ends / (1 + ends)
     if high < epsilon:
         return gamma
     theta = np.array([[max(low, epsilon)], [high]])
-    theirs = 2 * (1 - theta) * (right & positive) - theta * ~right
+    theirs = 2 * (1 - theta) * is_true_positive - theta * ~reference_correct
     ours = 2 * (1 - theta + epsilon) * (correct & positive) - (theta - epsilon) * ~correct
     return min(1.0, gamma + betting_p_value((theirs - ours) / 2, 0.0, level - gamma))
 
 
 def cost_p_value(exits: np.ndarray, costs: Sequence, budget: float, level: float = 0.05) -> float:
-    """p-value of the hypothesis "the mean cost is above the budget" from exit stages int [k] and the costs of stages,
-    numbers or float [k]: exact binomial for two stages of one cost each, else :func:`betting_p_value` of what each
-    sample paid, taken to lie between the least first cost and the dearest run through all stages that there are."""
-    least, most = np.min(costs[0]), np.max(sum(costs))
+    """p-value of the hypothesis "the mean cost is above the budget" from exit stages int [k] and
+    the costs of stages, numbers or float [k]: exact binomial for two stages of one cost each, else
+    :func:`betting_p_value` of what each sample paid, taken to lie between the least first cost and
+    the dearest run through all stages that there are."""
+    least = np.min(costs[0])
+    most = np.max(sum(costs))
     if not least < budget < most:
         return float(most > budget)
     if len(costs) == 2 and not any(map(np.ndim, costs)):
         return float(binom.cdf(np.count_nonzero(exits), len(exits), (budget - least) / costs[1]))
     paid = np.sum([c * (exits >= i) for i, c in enumerate(costs)], axis=0)
-    return betting_p_value(
-        (paid - least) / (most - least), (budget - least) / (most - least), level
-    )
+    span = most - least
+    return betting_p_value((paid - least) / span, (budget - least) / span, level)

@@ -14,12 +14,10 @@ from .uncertainty import share_interval
 LEVEL = 1e-6  # probability with which a table of independent draws is refused
 PRIMES = (2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47)
 FACTOR = 1.5  # by which samples of equal confidence may be more alike than neighbours, by chance
-INFLATION = (
-    1.05  # of variances by repeats, up to which they pass: at most 5.4% of promises fail, not 5%
-)
-CONTRADICTING = (
-    0.02  # share of equal confidences with unequal outcomes up to which those are repeats
-)
+# of variances by repeats, up to which they pass: at most 5.4% of promises fail, not 5%
+INFLATION = 1.05
+# share of equal confidences with unequal outcomes up to which those are repeats
+CONTRADICTING = 0.02
 REMEDY = "keep one row of each sample: store.take(rows)"
 
 
@@ -69,7 +67,8 @@ def equal_contents(seen: np.ndarray, here: np.ndarray, level: float) -> int:
 
 
 def refuse_repeated_ids(store: Any) -> None:
-    """ValueError where samples of a store are there more than once, by their ids (or rows of a store)."""
+    """ValueError where samples of a store are there more than once, by their ids (or rows of a
+    store)."""
     ids = store.origin.sample_ids
     repeated = len(ids) - len(np.unique(ids))
     if repeated:
@@ -77,26 +76,27 @@ def refuse_repeated_ids(store: Any) -> None:
 
 
 def refuse_equal_rows(store: Any, models: list[str]) -> None:
-    """ValueError where samples repeat others by what is known of them: confidences of ``models``, who is correct,
-    predictions, labels.
+    """ValueError where samples repeat others by what is known of them: confidences of ``models``,
+    who is correct, predictions, labels.
 
-    Rows that are equal in all of that may be different samples: confidences are rounded, or have few values. Two signs
-    are rarer than chance, at ``LEVEL`` together: the distinct rows occur a multiple of 2, of 3, … times
-    (:func:`copied_whole`), or samples that share a confidence of one model share all else, although those with
-    neighbouring ones do not (:func:`equal_in_all`).
+    Rows that are equal in all of that may be different samples: confidences are rounded, or have
+    few values. Two signs are rarer than chance, at ``LEVEL`` together: the distinct rows occur a
+    multiple of 2, of 3, … times (:func:`copied_whole`), or samples that share a confidence of one
+    model share all else, although those with neighbouring ones do not (:func:`equal_in_all`).
     """
     confidences, outcomes = known_of(store, models)
     rows = numbered([*confidences, *outcomes])
     copies = len(rows) - rows.max() - 1
     if copies and (copied_whole(rows) or equal_in_all(confidences, rows)):
         raise ValueError(
-            f"{copies} of the {len(rows)} samples repeat others: they are equal in all that is known of them, more "
-            f"often than independent samples are; {REMEDY}"
+            f"{copies} of the {len(rows)} samples repeat others: they are equal in all that is "
+            f"known of them, more often than independent samples are; {REMEDY}"
         )
 
 
 def known_of(store: Any, models: list[str]) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """(confidences of each model [k]; its correctness, its predictions and the labels, [k] each) on a store."""
+    """(confidences of each model [k]; its correctness, its predictions and the labels, [k] each) on
+    a store."""
     stage = store.outcome(models, Method(), "top1")
     outcomes: list[np.ndarray] = []
     confidences: list[np.ndarray] = []
@@ -112,7 +112,8 @@ def known_of(store: Any, models: list[str]) -> tuple[list[np.ndarray], list[np.n
 
 
 def numbered(columns: list[np.ndarray]) -> np.ndarray:
-    """The same number for rows that are equal in all columns [k]: int64 [k], from 0, none left out."""
+    """The same number for rows that are equal in all columns [k]: int64 [k], from 0, none left
+    out."""
     numbers = np.zeros(len(columns[0]), np.int64)
     for column in columns:
         _, place = np.unique(column, return_inverse=True)
@@ -121,11 +122,13 @@ def numbered(columns: list[np.ndarray]) -> np.ndarray:
 
 
 def copied_whole(rows: np.ndarray) -> bool:
-    """Whether the distinct rows occur a multiple of a prime, given the number of each sample's row int [k].
+    """Whether the distinct rows occur a multiple of a prime, given the number of each sample's row
+    int [k].
 
-    Of k independent draws the counts of the values are Poisson variables, given that they sum to k. Whatever its mean,
-    a Poisson variable that is not 0 is a multiple of a prime with a probability of at most ½. So at least m of u
-    values do that with a probability of at most √(2πk) × P(binomial(u, ½) ≥ m): without any assumption on the values.
+    Of k independent draws the counts of the values are Poisson variables, given that they sum to k.
+    Whatever its mean, a Poisson variable that is not 0 is a multiple of a prime with a probability
+    of at most ½. So at least m of u values do that with a probability of at most √(2πk) ×
+    P(binomial(u, ½) ≥ m): without any assumption on the values.
     """
     counts = np.bincount(rows)
     level = LEVEL / 2 / len(PRIMES) / np.sqrt(2 * np.pi * len(rows))
@@ -137,12 +140,14 @@ def copied_whole(rows: np.ndarray) -> bool:
 
 
 def equal_in_all(confidences: list[np.ndarray], rows: np.ndarray) -> bool:
-    """Whether samples that share a confidence are repeats, given those of M models [k], and rows int [k].
+    """Whether samples that share a confidence are repeats, given those of M models [k], and rows
+    int [k].
 
-    Of a model and the next: the values of the first that two samples or more share. Where that was chance, the second
-    model tells those apart about as often as samples with neighbouring values: at most FACTOR less often. A second
-    confidence that depends on the first alone never does, so those samples must have equal outcomes as well, which
-    chance decides. Repeats that inflate variances by less than INFLATION pass: the same tweet is sent twice.
+    Of a model and the next: the values of the first that two samples or more share. Where that was
+    chance, the second model tells those apart about as often as samples with neighbouring values:
+    at most FACTOR less often. A second confidence that depends on the first alone never does, so
+    those samples must have equal outcomes as well, which chance decides. Repeats that inflate
+    variances by less than INFLATION pass: the same tweet is sent twice.
     """
     counts = np.bincount(rows)
     if np.sum(np.square(counts)) <= INFLATION * len(rows):
@@ -167,8 +172,8 @@ def outcomes_agree(first: np.ndarray, second: np.ndarray, rows: np.ndarray) -> b
 def rarer_than_chance(
     first: np.ndarray, second: np.ndarray, rows: np.ndarray, level: float
 ) -> bool:
-    """Whether samples that share a value of ``first`` are equal in their rows more often than those with neighbouring
-    values are in ``second``, int [k] each, by more than FACTOR, at a level."""
+    """Whether samples that share a value of ``first`` are equal in their rows more often than those
+    with neighbouring values are in ``second``, int [k] each, by more than FACTOR, at a level."""
     order = np.argsort(first, kind="stable")
     starts = np.flatnonzero(np.diff(first[order], prepend=-1))
     sizes = np.diff(starts, append=len(order))

@@ -1,4 +1,7 @@
-"""A front moved to another split: the identical cascades at the identical thresholds (paper, figures 6 and 12)."""
+"""A front on another split: the identical cascades at the identical thresholds.
+
+Paper, figures 6 and 12.
+"""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -237,10 +240,8 @@ def holds(
         cost of that model counts).
     """
     point = single_point(cascade)
-    counts = {
-        k: uncertainty.sample_counts(k, resamples)
-        for k in {len(store) for store in splits.values()}
-    }
+    sizes = {len(store) for store in splits.values()}
+    counts = {k: uncertainty.sample_counts(k, resamples) for k in sizes}
     rows = [_row(store, point, counts[len(store)], level) for store in splits.values()]
     return pd.DataFrame(rows, index=pd.Index(splits, name="split"))
 

@@ -1,4 +1,4 @@
-"""Intervals in closed form (of a share, a cost, a difference of accuracies), and the bootstrap of fixed cascades."""
+"""Intervals in closed form, of a share, a cost, a difference; the bootstrap of fixed cascades."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -21,21 +21,20 @@ from ..scoring import F1
 from ..store.protocol import Store
 
 LEVEL = 0.95
-BETS, LEAST = (
-    np.sin(np.pi * np.arange(0.5, 32) / 64) ** 2,
-    -1 + 1e-12,
-)  # constant bets in (0, 1); of means in [−1, 1]
+BETS = np.sin(np.pi * np.arange(0.5, 32) / 64) ** 2  # constant bets in (0, 1)
+LEAST = -1 + 1e-12  # of means in [−1, 1]
 COLUMNS = 500  # cascades at once in a bootstrap: k × 500 outcomes are held
 Ends = tuple[float, float]
 
 
 def with_ends(value: float, ends: Ends, name: str = "") -> dict[str, float]:
-    """A number and the ends of its interval as {"value", "low", "high"}, or as columns {name, name_low, name_high}."""
+    """A number and the ends of its interval as {"value", "low", "high"}, or as columns {name,
+    name_low, name_high}."""
     keys = (name, f"{name}_low", f"{name}_high") if name else ("value", "low", "high")
     return dict(zip(keys, map(float, (value, *ends))))
 
 
-def counted(correct, name):
+def counted(correct: Any, name: str) -> np.ndarray:
     """correct as bool [k], or ValueError: these intervals count samples."""
     correct = np.asarray(correct)
     if correct.ndim != 1 or not correct.size or not np.isin(correct, (0, 1)).all():
@@ -47,20 +46,44 @@ def counted(correct, name):
 
 
 def share_interval(correct: np.ndarray, level: float = LEVEL, kind: str = "wilson") -> Ends:
-    """(low, high) of the share of true entries of bool [k], by scipy: "wilson" (1927) covers as promised on average
-    over shares, "exact" (Clopper and Pearson, 1934) at least so for every share, also of one sample in thousands."""
+    """Interval of the share of correct samples.
+
+    Parameters
+    ----------
+    correct : bool array of shape (k,)
+    level : float
+    kind : str
+        "wilson" covers as promised on average over shares, "exact" at least so for every share,
+        also of one sample in thousands.
+
+    Returns
+    -------
+    tuple of float
+        (low, high).
+
+    Raises
+    ------
+    ValueError
+        For anything but bool, and for no sample.
+
+    References
+    ----------
+    Wilson, 1927; Clopper and Pearson, 1934 ("exact").
+    """
     correct = counted(correct, "correct")
     found = binomtest(int(correct.sum()), len(correct)).proportion_ci(level, kind)
     return float(found.low), float(found.high)
 
 
 def cost_interval(exits: np.ndarray, costs: Sequence, level: float = LEVEL) -> Ends:
-    """(low, high) of a cascade's mean cost from exit stages int [k] and the n costs of its stages, at least ``level``.
+    """(low, high) of a cascade's mean cost from exit stages int [k] and the n costs of its stages,
+    at least ``level``.
 
-    Costs that are numbers: the cost is a sum over the n − 1 later stages of cost × share of samples that reach it, each
-    with its exact interval, all at once by Bonferroni. Costs float [k]: :func:`betting_interval` of what each sample
-    paid, taken to lie between the least first cost and the dearest run through all stages that the k samples show.
-    (A price that occurs in fewer than one of k inputs is seen by no interval.)
+    Costs that are numbers: the cost is a sum over the n − 1 later stages of cost × share of samples
+    that reach it, each with its exact interval, all at once by Bonferroni. Costs float [k]:
+    :func:`betting_interval` of what each sample paid, taken to lie between the least first cost and
+    the dearest run through all stages that the k samples show. (A price that occurs in fewer than
+    one of k inputs is seen by no interval.)
     """
     if any(np.ndim(c) for c in costs):
         paid = np.sum([c * (exits >= i) for i, c in enumerate(costs)], axis=0)
@@ -69,15 +92,19 @@ def cost_interval(exits: np.ndarray, costs: Sequence, level: float = LEVEL) -> E
     ends = [
         np.multiply(c, share_interval(exits >= i, each, "exact")) for i, c in enumerate(costs) if i
     ]
-    low, high = costs[0] + np.sum(ends, axis=0) if ends else (costs[0], costs[0])
+    if not ends:
+        return float(costs[0]), float(costs[0])
+    low, high = costs[0] + np.sum(ends, axis=0)
     return float(low), float(high)
 
 
 def betting_interval(values: np.ndarray, least: float, most: float, level: float = LEVEL) -> Ends:
-    """(low, high) of the mean of independent values [k] in [least, most]: covers at least ``level``, for any k.
+    """(low, high) of the mean of independent values [k] in [least, most]: covers at least
+    ``level``, for any k.
 
-    Hedged capital with predictable plug-in bets (Waudby-Smith and Ramdas, 2024, *Estimating means of bounded random
-    variables by betting*, theorem 3). Bets follow one another, so the values are shuffled, the same way every time.
+    Hedged capital with predictable plug-in bets (Waudby-Smith and Ramdas, 2024, *Estimating means
+    of bounded random variables by betting*, theorem 3). Bets follow one another, so the values are
+    shuffled, the same way every time.
     """
     if not least < most:
         return float(least), float(most)
@@ -87,38 +114,41 @@ def betting_interval(values: np.ndarray, least: float, most: float, level: float
 
 
 def plug_in_bets(x: np.ndarray, wealth: float, guess: float) -> np.ndarray:
-    """Predictable plug-in bets [k] of Waudby-Smith and Ramdas on values x [k], each from the values before it.
-    wealth: to be reached, in stakes; guess: of the mean before the first value."""
+    """Predictable plug-in bets [k] of Waudby-Smith and Ramdas on values x [k], each from the values
+    before it. wealth: to be reached, in stakes; guess: of the mean before the first value."""
     number = np.arange(1, len(x) + 1)
     means = (guess + np.cumsum(x)) / (number + 1)
     variances = (0.25 + np.cumsum((x - means) ** 2)) / (number + 1)
     return np.sqrt(2 * np.log(wealth) / (len(x) * np.append(0.25, variances[:-1])))
 
 
-def _lower_mean(x, wealth):
-    """The least mean in [0, 1] against which bets on values x [k] above it never reach ``wealth`` times their stake; at
-    most the mean of x: an interval holds what was found, also where bets were won early and lost again."""
+def _lower_mean(x: np.ndarray, wealth: float) -> float:
+    """The least mean in [0, 1] against which bets on values x [k] above it never reach ``wealth``
+    times their stake; at most the mean of x: an interval holds what was found, also where bets were
+    won early and lost again."""
     bets = plug_in_bets(x, wealth, 0.5)
 
-    def won(mean):
-        return np.cumsum(np.log1p(np.minimum(bets, 0.75 / mean) * (x - mean))).max() - np.log(
-            wealth
-        )
+    def won(mean: float) -> float:
+        logs = np.log1p(np.minimum(bets, 0.75 / mean) * (x - mean))
+        return np.cumsum(logs).max() - np.log(wealth)
 
     return min(brentq(won, 1e-12, 1.0), float(x.mean())) if won(1e-12) > 0 else 0.0
 
 
 def anytime_lower(lost: int, same: int, gained: int, error: float) -> float:
-    """Lower bound of the mean of independent values, of which so many were 1, 0 and −1: right at all times at once with
-    a probability of at least 1 − error. The upper one is −anytime_lower(gained, same, lost, error).
+    """Lower bound of the mean of independent values, of which so many were 1, 0 and −1: right at
+    all times at once with a probability of at least 1 − error. The upper one is
+    −anytime_lower(gained, same, lost, error).
 
-    Bets against "the mean is m": a value d multiplies one by 1 + c (d − m) / (1 + m); many of constant c together ever
-    come to 1 / error with a probability of at most that (Ville, 1939; mixtures: Waudby-Smith and Ramdas, 2024). As they
-    rise with each d, a value that is not known yet may count as −1.
+    Bets against "the mean is m": a value d multiplies one by 1 + c (d − m) / (1 + m); many of
+    constant c together ever come to 1 / error with a probability of at most that (Ville, 1939;
+    mixtures: Waudby-Smith and Ramdas, 2024). As they rise with each d, a value that is not known
+    yet may count as −1.
     """
-    values, counts = np.array([[1], [0], [-1]]), np.array([[lost], [same], [gained]])
+    values = np.array([[1], [0], [-1]])
+    counts = np.array([[lost], [same], [gained]])
 
-    def won(mean):
+    def won(mean: float) -> float:
         logs = (counts * np.log1p(BETS * (values - mean) / (1 + mean))).sum(axis=0)
         return float(np.logaddexp.reduce(logs)) + np.log(error / len(BETS))
 
@@ -126,19 +156,24 @@ def anytime_lower(lost: int, same: int, gained: int, error: float) -> float:
 
 
 def paired_difference_interval(first: np.ndarray, second: np.ndarray, level: float = LEVEL) -> Ends:
-    """(low, high) of accuracy(second) − accuracy(first) on the same samples: bool [k] each, paired by row.
+    """(low, high) of accuracy(second) − accuracy(first) on the same samples: bool [k] each, paired
+    by row.
 
-    Wald's interval of the discordant pairs with half a sample added to each of the four cells (Agresti and Min, 2005).
-    It covers 94 to 99% where samples differ both ways; where only losses occur and rarely, it is too short: of 500
-    samples with 0.4% lost and none gained, 86%. For a promise about rare losses use :func:`certify`, which is exact.
+    Wald's interval of the discordant pairs with half a sample added to each of the four cells
+    (Agresti and Min, 2005). It covers 94 to 99% where samples differ both ways; where only losses
+    occur and rarely, it is too short: of 500 samples with 0.4% lost and none gained, 86%. For a
+    promise about rare losses use :func:`certify`, which is exact.
     """
-    first, second = counted(first, "first"), counted(second, "second")
+    first = counted(first, "first")
+    second = counted(second, "second")
     if len(first) != len(second):
         raise ValueError(
-            f"first has {len(first)} samples, second {len(second)}: a paired interval needs the same"
+            f"first has {len(first)} samples, second {len(second)}: a paired interval needs "
+            "the same"
         )
     k = len(first) + 2
-    gained, lost = np.count_nonzero(second & ~first) + 0.5, np.count_nonzero(first & ~second) + 0.5
+    gained = np.count_nonzero(second & ~first) + 0.5
+    lost = np.count_nonzero(first & ~second) + 0.5
     difference = (gained - lost) / k
     half = norm.isf((1 - level) / 2) * np.sqrt((gained + lost) / k - difference**2) / np.sqrt(k)
     return float(max(-1, difference - half)), float(min(1, difference + half))
@@ -176,8 +211,9 @@ def difference_interval(first: np.ndarray, second: np.ndarray, level: float = LE
 class Resampled:
     """P fixed cascades and M single models on R resamples of one split.
 
-    accuracy, cost float64 [R, P]; exit_rates float64 [R, P, n] (0 past the end of a shorter cascade); single_accuracy,
-    single_cost float64 [R, M]. Two of them from the same store and seed are paired: subtract them row by row.
+    accuracy, cost float64 [R, P]; exit_rates float64 [R, P, n] (0 past the end of a shorter
+    cascade); single_accuracy, single_cost float64 [R, M]. Two of them from the same store and seed
+    are paired: subtract them row by row.
     """
 
     accuracy: np.ndarray
@@ -188,7 +224,8 @@ class Resampled:
 
     def __repr__(self) -> str:
         resamples, cascades = self.accuracy.shape
-        return f"<Resampled: {cascades} cascades, {self.single_cost.shape[1]} single models, {resamples} resamples>"
+        singles = self.single_cost.shape[1]
+        return f"<Resampled: {cascades} cascades, {singles} single models, {resamples} resamples>"
 
     @cached_property
     def baselines(self) -> list[Baseline]:
@@ -197,8 +234,8 @@ class Resampled:
 
     @property
     def improvement(self) -> np.ndarray:
-        """Improvement factor of each cascade, float64 [R, P]; above a resample's best single model, where the factor is
-        nan by definition, the cost of that model counts: a lower bound."""
+        """Improvement factor of each cascade, float64 [R, P]; above a resample's best single model,
+        where the factor is nan by definition, the cost of that model counts: a lower bound."""
         rows = zip(self.baselines, self.accuracy, self.cost)
         return np.stack(
             [
@@ -214,31 +251,37 @@ class Resampled:
         return [(cost[k], accuracy[k]) for cost, accuracy, k in zip(self.cost, self.accuracy, keep)]
 
     def improvement_at(self, accuracies: np.ndarray) -> np.ndarray:
-        """Improvement factor of the whole set at ``accuracies`` [A], float64 [R, A]: 0 where no cascade has at least
-        that accuracy; above a resample's best single model that model's accuracy counts."""
-        at, pairs = np.asarray(accuracies, np.float64), zip(self.baselines, self.fronts)
+        """Improvement factor of the whole set at ``accuracies`` [A], float64 [R, A]: 0 where no
+        cascade has at least that accuracy; above a resample's best single model that model's
+        accuracy counts."""
+        at = np.asarray(accuracies, np.float64)
+        pairs = zip(self.baselines, self.fronts)
         return np.stack(
             [improvement_at(base, *front, np.minimum(at, base.best)) for base, front in pairs]
         )
 
     def mean_improvement(self, low: float | None = None) -> np.ndarray:
-        """Mean improvement of the set over each resample's own accuracy range (from ``low``): float64 [R]."""
+        """Mean improvement of the set over each resample's own accuracy range (from ``low``):
+        float64 [R]."""
         return np.array(
             [mean_improvement(b, *front, low) for b, front in zip(self.baselines, self.fronts)]
         )
 
 
 def sample_counts(k: int, resamples: int, seed: int = 0) -> np.ndarray:
-    """How often each of k samples is drawn in each resample: int32 [k, R], columns that sum to k."""
-    rng, counts = np.random.default_rng(seed), np.empty((resamples, k), np.int32)
+    """How often each of k samples is drawn in each resample: int32 [k, R], columns that sum to
+    k."""
+    rng = np.random.default_rng(seed)
+    counts = np.empty((resamples, k), np.int32)
     for row in counts:
         row[:] = np.bincount(rng.integers(k, size=k), minlength=k)
     return np.ascontiguousarray(counts.T)
 
 
 def resampled_means(counts: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Mean of each column of values [k, P] in each resample of counts [k, R]: float64 [R, P]. Neighbouring thresholds
-    of one cascade treat few samples differently: sparse differences of columns are summed up."""
+    """Mean of each column of values [k, P] in each resample of counts [k, R]: float64 [R, P].
+    Neighbouring thresholds of one cascade treat few samples differently: sparse differences of
+    columns are summed up."""
     values = values.astype(np.int8) if values.dtype == bool else values
     changes = csr_array(np.diff(values.T, axis=0, prepend=0))
     return (np.cumsum(changes @ counts, axis=0) / len(counts)).T
@@ -340,31 +383,57 @@ def _costs(
     those of each cascade's models."""
     n = reached.shape[2]
     if all(np.ndim(cost) == 0 for own in costs for cost in own):
-        padded = np.array([[*own, *[0.0] * (n - len(own))] for own in costs])
+        padded = np.zeros((len(costs), n))
+        for row, own in zip(padded, costs):
+            row[: len(own)] = own
         return np.einsum("rbn,bn->rb", reached, padded)
-    paid = [
-        sum(cost * (stages[:, column] >= stage) for stage, cost in enumerate(own))
-        for column, own in enumerate(costs)
-    ]
+    paid = []
+    for column, own in enumerate(costs):
+        exits = stages[:, column]
+        paid.append(sum(cost * (exits >= stage) for stage, cost in enumerate(own)))
     return resampled_means(counts, np.stack(paid, 1))
 
 
 def interval(values: np.ndarray, level: float = LEVEL) -> tuple:
-    """(low, high) percentiles of resampled ``values`` [R, …], for each of the other axes.
+    """Percentiles of resampled values.
 
-    They fail for rare events: of 0.2% of 500 samples that pass on, a third of all splits shows none, and so do all
-    resamples of those (:func:`cost_interval`, ``share_interval`` hold there); for the improvement factor near the
-    accuracy of the best single model, where 95% percentiles held the truth in 86% to 88% of draws (take ``cost_ratio``
-    of :func:`holds`); and for maxima over many cascades (``basic_interval``).
+    They fail for rare events: of 0.2% of 500 samples that pass on, a third of all splits shows
+    none, and so do all resamples of those (:func:`cost_interval`, ``share_interval`` hold there);
+    for the improvement factor near the accuracy of the best single model, where 95% percentiles
+    held the truth in 86% to 88% of draws (take ``cost_ratio`` of :func:`holds`); and for maxima
+    over many cascades (``basic_interval``).
+
+    Parameters
+    ----------
+    values : float array of shape (R, …)
+    level : float
+
+    Returns
+    -------
+    tuple of float or array
+        (low, high), of the shape of the other axes.
     """
     return tuple(np.quantile(values, [(1 - level) / 2, (1 + level) / 2], axis=0))
 
 
 def basic_interval(values: np.ndarray, estimate: float, level: float = LEVEL) -> tuple:
-    """(low, high) from resampled ``values`` [R, …] by how far they stray from the ``estimate``, mirrored.
+    """Interval by how far resampled values stray from the estimate, mirrored.
 
-    For the mean improvement of a *set* of cascades: in every resample the luckiest of many serve each accuracy, so
-    resamples lie above the estimate as it lies above the truth. For single cascades see :func:`interval`.
+    For the mean improvement of a *set* of cascades: in every resample the luckiest of many serve
+    each accuracy, so resamples lie above the estimate as it lies above the truth. For single
+    cascades see :func:`interval`.
+
+    Parameters
+    ----------
+    values : float array of shape (R, …)
+    estimate : float
+        On the whole split.
+    level : float
+
+    Returns
+    -------
+    tuple of float or array
+        (low, high), of the shape of the other axes.
     """
     low, high = interval(values, level)
     return 2 * estimate - high, 2 * estimate - low
@@ -373,6 +442,20 @@ def basic_interval(values: np.ndarray, estimate: float, level: float = LEVEL) ->
 def improvement_band(
     resampled: Resampled, accuracies: np.ndarray, level: float = LEVEL
 ) -> pd.DataFrame:
-    """Band of the improvement factor of a fixed set of cascades at ``accuracies``: accuracy, low, high."""
+    """Band of the improvement factor of a fixed set of cascades.
+
+    Parameters
+    ----------
+    resampled : Resampled
+        Of :func:`bootstrap`.
+    accuracies : float array of shape (A,)
+    level : float
+        At each accuracy by itself.
+
+    Returns
+    -------
+    DataFrame
+        A row per accuracy: accuracy, low, high.
+    """
     low, high = interval(resampled.improvement_at(accuracies), level)
     return pd.DataFrame({"accuracy": accuracies, "low": low, "high": high})

@@ -1,4 +1,4 @@
-"""The result of a search: points as plain arrays with what they certify, and the Front and Point that people handle."""
+"""The result of a search: points as plain arrays with what they certify, and a Front for people."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,13 +27,22 @@ from .kernels.state import MAX_MODELS
 
 @dataclass(frozen=True)
 class Points:
-    """A Pareto front as arrays, rising in cost and accuracy. P points of cascades of up to n models.
+    """A Pareto front as arrays, rising in cost and accuracy.
 
-    accuracy, cost float64 [P]; models int64 [P, n]: rows of the input; thresholds float64 [P, n − 1]: exit when
-    confidence (higher = surer) ≥ threshold, −inf "always", inf "never"; exit_rates float64 [P, n]: share of all
-    samples that leave at each stage. Rows of shorter cascades end in −1, nan and 0.
-    floor float64 [F], or None where the search ran to its end: no cascade of more than the accuracy above[i] (rising)
-    that was not searched costs less than floor[i].
+    P points of cascades of up to n models; rows of shorter cascades end in −1, nan and 0.
+
+    Parameters
+    ----------
+    accuracy, cost : float64 arrays of shape (P,)
+    models : int64 array of shape (P, n)
+        Rows of the input.
+    thresholds : float64 array of shape (P, n − 1)
+        Exit when confidence (higher = more confident) ≥ threshold; −inf "always", inf "never".
+    exit_rates : float64 array of shape (P, n)
+        Share of all samples that leave at each stage.
+    floor, above : float64 arrays of shape (F,), or None where the search ran to its end
+        No cascade of more than the accuracy above[i] (rising) that was not searched costs less than
+        floor[i].
     """
 
     accuracy: np.ndarray
@@ -51,20 +60,28 @@ class Points:
         return self.floor[np.maximum(np.searchsorted(self.above, accuracy, "right") - 1, 0)]
 
     def lower_bound_at(self, accuracy: Any) -> Any:
-        """No cascade of the lengths asked for reaches this accuracy at a lower cost, searched or not."""
+        """No cascade of the lengths asked for, searched or not, reaches this accuracy for less."""
         found = least_cost(self.cost, self.accuracy, accuracy)
         return np.minimum(found, self.floor_above(np.asarray(accuracy) - 1e-12))
 
     @property
     def gap(self) -> np.ndarray:
-        """float64 [P]: by how much of the least possible cost a point may be too dear, over the accuracies that it
-        serves (above the previous point's, up to its own): 0 where the search was exact."""
+        """float64 [P]: by how much of the least possible cost a point may be too dear, over the
+        accuracies that it serves (above the previous point's, up to its own): 0 where the search
+        was exact."""
         least = np.minimum(self.cost, self.floor_above(np.append(-1, self.accuracy[:-1]) + 1e-12))
         return improvement_factor(self.cost, least) - 1
 
 
 @kernel
-def neighbours(group, order, confidence, boundaries, first, reached):
+def neighbours(
+    group: np.ndarray,
+    order: np.ndarray,
+    confidence: np.ndarray,
+    boundaries: np.ndarray,
+    first: np.ndarray,
+    reached: np.ndarray,
+) -> np.ndarray:
     """For the thresholds of one cascade's points: the least confidence that exits and the largest
     that passes on among the samples that get there, nan where there is none: float64 [2, P, d].
 
@@ -143,14 +160,25 @@ def points_from(outcomes: Any, best: Any, cascade_of: Callable, cost: np.ndarray
 
 @dataclass(frozen=True, eq=False)
 class Front:
-    """A Pareto front of cascades (rising in cost and accuracy) and the single models' :class:`Baseline`.
+    """A Pareto front of cascades, and the single models' :class:`Baseline`.
 
-    ``table`` has a row a Pareto point: accuracy, cost, models, thresholds (own units), exit_rates, improvement, and
-    saving: cost of the most accurate single model ÷ cost.
-    ``singles`` has a row a model of the store, cheapest first: accuracy, cost, on_front, on_hull. ``candidates``: the
-    models that were combined. found_on: the samples seen, as of a Point. points: what the search certifies; None for
-    a front that was moved to another split. One row as a :class:`Point`: ``front.point(row)``, or
-    :func:`cascadelib.pick`.
+    One row as a :class:`Point`: ``front.point(row)``, or :func:`cascadelib.pick`.
+
+    Parameters
+    ----------
+    table : DataFrame
+        A row per Pareto point, rising in cost and accuracy: accuracy, cost, models, thresholds (own
+        units), exit_rates, improvement, and saving: cost of the most accurate single model ÷ cost.
+    singles : DataFrame
+        A row per model of the store, cheapest first: accuracy, cost, on_front, on_hull.
+    candidates : tuple of str
+        The models that were combined.
+    method : Method or None
+    score, cost_kind : str
+    points : Points or None
+        What the search certifies; None for a front that was moved to another split.
+    found_on : Origin
+        The samples seen, as of a Point.
     """
 
     table: pd.DataFrame
@@ -194,11 +222,12 @@ class Front:
 
     @property
     def _inexact(self) -> str:
-        """What a search that was cut short certifies, to be read with the front; empty of an exact one."""
+        """What a search that was cut short certifies; empty of an exact one."""
         gap = np.zeros(1) if self.points is None else self.points.gap
         if not len(gap) or gap.max() <= 0:
             return ""
-        largest, median = 100 * gap.max(), 100 * np.median(gap)
+        largest = 100 * gap.max()
+        median = 100 * np.median(gap)
         certified = f"at most {largest:.3g}% above the least possible cost (median {median:.3g}%)"
         return f", not exact: {certified}"
 
@@ -224,18 +253,21 @@ class Front:
         return self.table.to_dict("records")
 
     def cost_at(self, accuracy: Any) -> Any:
-        """Least cost of a cascade of the front with at least this accuracy; infinite where none has."""
-        return least_cost(
-            self.table["cost"].to_numpy(), self.table["accuracy"].to_numpy(), accuracy
-        )
+        """Least cost of a cascade of the front with at least this accuracy; infinite without
+        one."""
+        return least_cost(*self._curve, accuracy)
 
     @property
     def gap(self) -> Any:
-        """By how much of the least possible cost each point may be too dear, float64 [P]; 0 for an exact search."""
+        """By how much of the least possible cost each point may be too dear: float64 [P].
+
+        0 for an exact search.
+        """
         return self._certified.gap
 
     def lower_bound_at(self, accuracy: Any) -> Any:
-        """No cascade of the kinds searched reaches this accuracy at a lower cost, whatever was left unsearched."""
+        """No cascade of the kinds searched, also if left unsearched, reaches this accuracy for
+        less."""
         return self._certified.lower_bound_at(accuracy)
 
     @property
@@ -247,11 +279,15 @@ class Front:
         return self.points
 
     def improvement_at(self, accuracy: Any) -> Any:
-        """Improvement factor at this accuracy: 0 where only the baseline reaches it, nan above the best model."""
+        """Improvement factor at this accuracy.
+
+        0 where only the baseline reaches it, nan above the best model.
+        """
         return improvement_at(self.baseline, *self._curve, accuracy)
 
     def mean_improvement(self, low: float | None = None, high: float | None = None) -> float:
-        """Mean improvement factor over accuracies low … high (default: the baseline's), an exact integral."""
+        """Mean improvement factor over accuracies low … high (default: the baseline's): an
+        integral."""
         return mean_improvement(self.baseline, *self._curve, low, high)
 
     @property
@@ -261,26 +297,31 @@ class Front:
     def improvement_curve(
         self, low: float | None = None, high: float | None = None, points: int = 801
     ) -> pd.DataFrame:
-        """Improvement factor at evenly spaced accuracies (default: the baseline's range): accuracy, improvement."""
+        """Improvement factor at evenly spaced accuracies (default: the baseline's range).
+
+        Columns: accuracy, improvement.
+        """
         low = float(self.baseline.accuracy[self.baseline.front[0]]) if low is None else low
         at = np.linspace(low, self.baseline.best if high is None else high, points)
         return pd.DataFrame({"accuracy": at, "improvement": self.improvement_at(at)})
 
     def members(self) -> pd.DataFrame:
-        """Which models the front's cascades use: a row a point and model: accuracy, cost, model, stage (1 = first)."""
+        """Which models the front's cascades use: a row per point and model.
+
+        Columns: accuracy, cost, model, stage (1 = first).
+        """
         rows = self.table[["accuracy", "cost", "models", "exit_rates"]].copy()
         rows["stage"] = [list(range(1, len(m) + 1)) for m in rows["models"]]
         rows["reached"] = [1 - np.cumsum([0, *rates[:-1]]) for rates in rows["exit_rates"]]
         rows = rows.explode(["models", "stage", "reached"]).rename(columns={"models": "model"})
-        return rows.loc[
-            rows["reached"] > 1e-12, ["accuracy", "cost", "model", "stage"]
-        ].reset_index(drop=True)
+        used = rows[rows["reached"] > 1e-12]
+        return used[["accuracy", "cost", "model", "stage"]].reset_index(drop=True)
 
 
 def singles_table(
     names: Any, accuracy: np.ndarray, cost: np.ndarray, baseline: Baseline
 ) -> pd.DataFrame:
-    """Single models as the ``singles`` of a Front: accuracy, cost, and whether each is on the front and the hull."""
+    """Single models as the ``singles`` of a Front: accuracy, cost, on_front, on_hull."""
     position = np.arange(len(names))
     columns = {
         "on_front": np.isin(position, baseline.front),
