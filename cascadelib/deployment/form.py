@@ -9,7 +9,6 @@ import binascii
 import json
 import math
 import re
-import sys
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import asdict, replace
@@ -19,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import about, check_count, check_number, fits, known
+from ..checks import about, check_count, fits, known
 from ..evaluation.point import Estimate, Expected, OrderStatistics, Point
 from ..files import digest_of, parsed, read_json
 from ..labels import CONTENT, KEY, Labels, Origin, Recorded, contents_of, parts_of, together
@@ -27,6 +26,15 @@ from ..methods.confidence_metrics import metric_of
 from ..methods.fitted import fitted_from_json
 from ..methods.method import Method
 from ..methods.thresholds import WORDS, own_units
+from .json_values import (
+    items_in,
+    number_in,
+    numbers_in,
+    object_in,
+    refused,
+    text_in,
+    text_or_none,
+)
 
 FORMAT = "cascadelib cascade"
 VERSION = 1
@@ -45,7 +53,6 @@ LARGEST = 2**23  # bytes of a file, written or read
 MOST_SAMPLES = 2**23  # of which a file may keep quantiles
 MOST_CLASSES = 2**20
 MOST_KEYS = 2**16  # ids whose digests a file holds: half of its largest size
-LARGEST_FLOAT = sys.float_info.max
 DIGESTS = ("keys", "contents")  # of samples that a cascade has seen
 
 
@@ -338,55 +345,10 @@ def point_in(content: Mapping) -> Point:
     )
 
 
-def refused(what: str) -> ValueError:
-    """The error for a value of another kind."""
-    return ValueError(f"{what} is missing or of another kind")
-
-
-def object_in(value: Any, what: str) -> dict[str, Any]:
-    """An object of JSON."""
-    if not isinstance(value, dict):
-        raise refused(what)
-    return value
-
-
-def items_in(value: Any, what: str) -> list:
-    """A list of JSON."""
-    if not isinstance(value, list):
-        raise refused(what)
-    return value
-
-
-def text_in(value: Any, what: str) -> str:
-    """A text of JSON."""
-    if not isinstance(value, str):
-        raise refused(what)
-    return value
-
-
-def text_or_none(values: Mapping, key: str, what: str) -> str | None:
-    """The text under a key, or null."""
-    value = values.get(key)
-    return None if value is None else text_in(value, f"{what}: {key!r}")
-
-
-def number_in(
-    value: Any, what: str, low: float = -LARGEST_FLOAT, high: float = LARGEST_FLOAT
-) -> float:
-    """A finite number of JSON between two bounds."""
-    bounds = "finite number" if high == LARGEST_FLOAT else f"number from {low:g} to {high:g}"
-    return check_number(value, what, f"a {bounds}", low, high)
-
-
 def number_or_nan(values: Mapping, key: str) -> float:
     """The number under a key of "chosen", or nan where there is none."""
     value = values.get(key)
     return math.nan if value is None else number_in(value, f"'chosen': {key!r}")
-
-
-def numbers_in(value: Any, what: str) -> tuple[float, ...]:
-    """A list of finite numbers."""
-    return tuple(number_in(one, what) for one in items_in(value, what))
 
 
 def record_in(value: Any) -> dict[str, Any]:

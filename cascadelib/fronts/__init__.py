@@ -4,8 +4,9 @@ from .._lazy import attach
 
 __getattr__, __dir__, __all__ = attach(
     __name__,
-    exact="search search_arrays search_outcomes shared_threshold_front warm",
+    exact="search search_arrays search_outcomes warm",
     front="Front",
     pairs="pair_curve pair_table",
     selection="peaks pick",
+    shared_threshold="shared_threshold_front",
 )

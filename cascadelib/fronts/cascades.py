@@ -3,7 +3,7 @@
 Models run by rising cost, those of equal cost in both orders.
 """
 
-from bisect import bisect_right
+from bisect import bisect
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import count, tee
 from math import comb, factorial
@@ -101,7 +101,7 @@ class Cascades:
 
     def cascade(self, number: int) -> tuple[int, ...]:
         """The models of a numbered cascade."""
-        head, lasts = self.heads[bisect_right(self.starts, number) - 1]
+        head, lasts = self.heads[bisect(self.starts, number) - 1]
         _, last = lasts[number - lasts[0][0]]
         return (*head, last)
 

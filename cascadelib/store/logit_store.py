@@ -13,136 +13,25 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from ..checks import POSITIVE, about, check_number, known, unmasked
-from ..cost_kinds import COSTS, NO_COSTS
+from ..checks import POSITIVE, check_number, known
+from ..cost_kinds import COSTS
 from ..files import file_name, folder_of, short_path
 from ..labels import Contents, Labels, chosen_rows
 from ..scoring import accuracies, log_of, ranks_of
 from ..stages import StageFunction
-from .formats import (
-    Folder,
-    LogitArray,
-    LogitFile,
-    Memory,
-    already_there,
-    decoded_metadata,
-    encoded_metadata,
-    unfit,
-)
+from .formats import Folder, LogitArray, LogitFile, Memory, already_there, some_outputs
 from .manifest import create
+from .model_checks import (
+    DTYPES,
+    accuracies_of,
+    check_accuracies,
+    check_probabilities,
+    checked_logits,
+    checked_metadata,
+    normalised,
+)
+from .model_table import cost_names_of, model_table
 
-DTYPES = ("float16", "float32", "float64")
-
-
-def as_array(logits: Any, what: str) -> np.ndarray:
-    """Logits of numpy, torch or nested lists as an array; bfloat16 and float16 tensors become
-    float32."""
-    if not hasattr(logits, "detach"):  # torch, without importing it
-        return np.asarray(unmasked(logits, what))
-    tensor = logits.detach().cpu()
-    if tensor.dtype.itemsize <= 4:
-        tensor = tensor.float()
-    return np.asarray(tensor.numpy())
-
-
-def checked_logits(
-    name: str, logits: Any, sample_ids: Any, labels: Labels, dtype: np.dtype
-) -> np.ndarray:
-    """Logits as a finite array [k, classes] of ``dtype``, or ValueError naming the model and the
-    first bad row."""
-    what = f"model {name!r}"
-    values = as_array(logits, what)
-    if values.ndim != 2 or not values.shape[1] or values.dtype.kind not in "fiu":
-        raise ValueError(
-            f"{what}: logits must be numbers [k, classes], not {values.dtype} {values.shape}"
-        )
-    if len(values) != len(labels):
-        raise ValueError(f"{what}: {len(values)} rows of logits for {len(labels)} samples")
-    if sample_ids is not None:
-        with about(what):
-            labels.check_same(sample_ids)
-    _check_labels_within(what, values.shape[1], labels)
-    with np.errstate(over="ignore"):  # what overflows is inf, and refused below
-        values = values.astype(dtype, copy=False)
-    bad = np.flatnonzero(~np.isfinite(values).all(1))
-    if len(bad):
-        row = bad[0]
-        raise ValueError(
-            f"{what}: row {row} ({labels.sample_ids[row]}) holds nan or inf as {dtype}; {len(bad)} in all"
-        )
-    return values
-
-
-def _check_labels_within(what: str, classes: int, labels: Labels) -> None:
-    """Refuse an output of fewer classes than a label needs."""
-    if labels.values is None:
-        return
-    outside = np.flatnonzero(labels.values >= classes)
-    if len(outside):
-        row = outside[0]
-        raise ValueError(
-            f"{what}: {classes} classes, but row {row} ({labels.sample_ids[row]}) has the label "
-            f"{labels.values[row]}"
-        )
-
-
-def check_probabilities(name: str, p: np.ndarray) -> None:
-    """ValueError, naming the model and the first bad row of p [k, classes], where a row does not
-    sum to 1."""
-    p = np.asarray(p, np.float64)
-    within = (p >= 0).all(1) & (p <= 1 + 1e-6).all(1)
-    normalised = abs(p.sum(1) - 1) <= 1e-3
-    bad = np.flatnonzero(~(within & normalised))
-    if len(bad):
-        row = bad[0]
-        raise ValueError(
-            f"model {name!r}: row {row} does not hold probabilities that sum to 1 (sum {p[row].sum():g}); "
-            f"{len(bad)} such rows; normalise=True, in add(probabilities=…) and in from_probabilities, "
-            "divides rows by their sums"
-        )
-
-
-def normalised(p: np.ndarray) -> np.ndarray:
-    """Rows of p [k, classes] divided by their sums; as they are where one is negative, or all
-    zero."""
-    sums = p.sum(1, keepdims=True, dtype=np.float64)
-    if (p < 0).any() or not (p.sum(1) > 0).all():
-        return p
-    return (p / sums).astype(p.dtype)
-
-
-def checked_metadata(name: str, metadata: dict, costs: Mapping[str, float | None]) -> dict:
-    """What a header will say beside the accuracies, as it will be read again: metadata, and costs
-    of known kinds as positive numbers. ValueError naming the model and the key that no header may
-    have."""
-    read = {key: decoded_metadata(encoded_metadata(key, value)) for key, value in metadata.items()}
-    known_costs = dict(costs)
-    known_costs |= {kind: read[kind] for kind in COSTS if kind in read}
-    for kind, cost in known_costs.items():
-        if cost is not None:
-            check_number(cost, f"model {name!r}: {kind}", "a positive number", *POSITIVE)
-        read[kind] = cost.item() if isinstance(cost, np.generic) else cost
-    wrong = sorted(RESERVED & read.keys()) or unfit(read)
-    if wrong:
-        raise ValueError(f"model {name!r}: metadata may not have this {' and '.join(wrong)}")
-    return read
-
-
-def check_accuracies(name: str, own: LogitFile | LogitArray, found: tuple[float, float]) -> None:
-    """ValueError where the header of a model states another (top1, top5) than ``found`` in its
-    output."""
-    for key, value in zip(("top1", "top5"), found):
-        stated = own.metadata[key]
-        if not np.array_equal(value, stated, equal_nan=True):
-            raise ValueError(
-                f"model {name!r}: {key} in its header ({stated}) is not that of its logits ({value}): "
-                "add it anew with replace=True"
-            )
-
-
-FIRST_COLUMNS = ["top1", "top5", "macs", "seconds", "parameters"]
-NEXT_COLUMNS = ["family", "architecture", "image_size"]
-RESERVED = {"model", "samples", "sha256", "order", "top1", "top5"}
 ADDING = Lock()
 
 
@@ -360,7 +249,7 @@ class LogitStore:
         present = self._present()
         held, table = self._table
         if table is None or held != present:
-            table = _table({name: own.metadata for name, own in present.items()})
+            table = model_table({name: own.metadata for name, own in present.items()})
             if self._rows is not None and self.labels is not None:
                 for name in table.index:
                     scores = accuracies(self.ranks(name), present[name].shape[1])
@@ -541,7 +430,7 @@ class LogitStore:
         store = self._view(None, None)._use(shelf)
         for name, own in self._present().items():
             output = self._output(own)
-            scores = dict(zip(("top1", "top5"), _accuracies(output, given)))
+            scores = dict(zip(("top1", "top5"), accuracies_of(output, given)))
             shelf.models[name] = LogitArray(output, own.metadata | scores, own.kind)
         return store
 
@@ -612,7 +501,7 @@ class LogitStore:
             output = normalised(output)
         if probabilities:
             check_probabilities(name, output)
-        top1, top5 = _accuracies(output, self.origin)
+        top1, top5 = accuracies_of(output, self.origin)
         kind = "probabilities" if probabilities else "logits"
         with ADDING:
             order = self._place_for(name, output.shape[1], replace)
@@ -646,62 +535,8 @@ class LogitStore:
                 checked_logits(name, tensor, None, self._shelf.labels, tensor.dtype)
                 if own.kind == "probabilities":
                     check_probabilities(name, tensor)
-                check_accuracies(name, own, _accuracies(tensor, self._shelf.labels))
+                check_accuracies(name, own, accuracies_of(tensor, self._shelf.labels))
             except (ValueError, OSError) as error:
                 failures.append(str(error))
         if failures:
             raise ValueError("the store is damaged:\n" + "\n".join(failures))
-
-
-def some_outputs(models: Mapping, rows: np.ndarray | None, name: str) -> np.ndarray:
-    """Outputs of a model for int64 ``rows`` (None: all), an array of at most 32 classes: enough to
-    tell samples apart."""
-    tensor = models[name].tensor
-    classes = np.unique(np.linspace(0, tensor.shape[1] - 1, 32).astype(int))
-    outputs = tensor[:, classes].T
-    return outputs if rows is None else outputs[:, rows]
-
-
-def _accuracies(tensor: np.ndarray, labels: Labels) -> tuple[float, float]:
-    """(top1, top5) of a model's output [k, classes]; nan without labels."""
-    if labels.values is None:
-        return np.nan, np.nan
-    return accuracies(ranks_of(tensor, labels.values), tensor.shape[1])
-
-
-def cost_names_of(headers: Iterable[dict]) -> list[str]:
-    """Kinds of cost that some header states: those of COSTS in their order, then a user's own by
-    name."""
-    stated = {
-        key
-        for header in headers
-        for key, value in header.items()
-        if isinstance(value, int | float) and not isinstance(value, bool)
-    }
-    own = stated - COSTS.keys() - RESERVED - NO_COSTS
-    return [kind for kind in COSTS if kind in stated] + sorted(own)
-
-
-def _table(headers: dict[str, dict]) -> pd.DataFrame:
-    """{model: metadata} → the table of models, cheapest first; nested metadata stays in the
-    headers."""
-    by_age = sorted(headers, key=lambda name: (headers[name]["order"], name))
-    hidden = RESERVED - set(FIRST_COLUMNS)
-    rows = []
-    for name in by_age:
-        flat = {k: v for k, v in headers[name].items() if not isinstance(v, (dict, list))}
-        rows.append({key: value for key, value in flat.items() if key not in hidden})
-    table = pd.DataFrame(rows, index=pd.Index(by_age, name="model", dtype=object))
-    next_columns = [column for column in NEXT_COLUMNS if column in table]
-    others = sorted(set(table) - {*FIRST_COLUMNS, *NEXT_COLUMNS})
-    table = table.reindex(columns=FIRST_COLUMNS + next_columns + others)
-    numbers = table[FIRST_COLUMNS].apply(pd.to_numeric, errors="coerce")
-    table[FIRST_COLUMNS] = numbers.astype(np.float64)
-    kinds = cost_names_of(headers.values())
-    ordering = [kind for kind in kinds if kind in COSTS]
-    if len(kinds) == 1:
-        ordering = kinds
-    for kind in ordering:
-        if table[kind].notna().all():
-            return table.sort_values(kind, kind="stable")
-    return table

@@ -30,11 +30,11 @@ def _matmul(inputs: list, outputs: list) -> int:
 
 def _einsum(inputs: list, outputs: list) -> int:
     """Two operands: the product of all index lengths; fvcore's rounds. Others as fvcore."""
-    left, *right = inputs[0].toIValue().replace(" ", "").split("->")[0].split(",")
+    first, *others = inputs[0].toIValue().replace(" ", "").split("->")[0].split(",")
     shapes = [get_shape(value) for value in inputs[1].node().inputs()]
-    if len(right) != 1 or "." in left + right[0]:
+    if len(others) != 1 or "." in first + others[0]:
         return einsum_flop_jit(inputs, outputs)
-    lengths = dict(zip(left + right[0], shapes[0] + shapes[1], strict=True))
+    lengths = dict(zip(first + others[0], shapes[0] + shapes[1], strict=True))
     return math.prod(lengths.values())
 
 

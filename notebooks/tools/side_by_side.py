@@ -21,7 +21,7 @@ from cascadelib.evaluation.run import evaluate
 from cascadelib.methods.method import cached_confidence, cached_temperature
 from cascadelib.methods.temperature import bounds_of
 from cascadelib.methods.thresholds import exits_of
-from cascadelib.store.logit_store import RESERVED
+from cascadelib.store.model_table import RESERVED
 
 METRICS_OF_MEANS = ("max_softmax", "softmax_margin")
 """Metrics of the table of temperature scaling that go with mean ensembles."""

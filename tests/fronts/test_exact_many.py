@@ -1,5 +1,4 @@
-"""Four models and more, certificates, executors, one shared threshold: against loops over
-everything."""
+"""Four models and more, certificates, executors: against loops over everything."""
 
 from typing import Any
 
@@ -19,15 +18,13 @@ from tables_of_scores import (
     synthetic,
     tables,
 )
-from twins import as_dict, brute_front, last_of, shared_front, single_cascade
+from twins import as_dict, brute_front, single_cascade
 
-from cascadelib import evaluate, search
+from cascadelib import search
 from cascadelib.fronts import parallel
 from cascadelib.fronts.exact import (
     search_arrays,
     search_outcomes,
-    search_shared_threshold,
-    shared_threshold_front,
 )
 from cascadelib.fronts.kernels.state import improves, new_best, note
 
@@ -208,33 +205,6 @@ def test_a_start_cut_short_leaves_no_corner_out(monkeypatch: pytest.MonkeyPatch)
     points = search_arrays(*table, 3, time_limit=600)
     assert points.floor is None
     assert_equal_points(points, exact)
-
-
-@RELAXED
-@given(tables(models=(2, 4), samples=(1, 8)), st.integers(2, 4))
-def test_one_shared_threshold_equals_a_loop(table: Any, n: int) -> None:
-    correct, confidence, cost = table
-    n = min(n, len(cost))
-    k = correct.shape[1]
-    stage = last_of(correct, confidence)
-    points = search_shared_threshold(stage, cost, n)
-    assert_same_front(points, shared_front(stage, cost, n), k)
-    for row in range(len(points.cost)):
-        models = points.models[row]
-        hits, total, _ = single_cascade(
-            [stage((m,)) for m in models], points.thresholds[row], cost[models]
-        )
-        assert hits == round(points.accuracy[row] * k)
-        assert total == pytest.approx(points.cost[row], rel=1e-12)
-
-
-def test_a_shared_threshold_is_never_better_than_separate_ones() -> None:
-    shared = shared_threshold_front(NOISY, 3)
-    free = search(NOISY, 3)
-    assert (free.cost_at(shared.table["accuracy"]) <= shared.table["cost"]).all()
-    point = shared.point(len(shared) // 2)
-    assert len(set(point.thresholds)) == 1
-    assert evaluate(NOISY, point).accuracy == point.accuracy
 
 
 def test_a_front_says_how_exact_it_is() -> None:

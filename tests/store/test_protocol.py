@@ -52,7 +52,8 @@ def test_confidences_are_fitted_for_a_class_of_ones_own(kind):
 
 def test_a_class_of_ones_own_is_searched_and_evaluated_as_the_table_is(table):
     own = Fees(table)
-    ours, theirs = cl.search(own, (1, 2, 3)), cl.search(table, (1, 2, 3))
+    ours = cl.search(own, (1, 2, 3))
+    theirs = cl.search(table, (1, 2, 3))
     assert ours.table.equals(theirs.table)
     point = cl.pick(ours, "max_improvement")
     assert cl.evaluate(own, point).accuracy == point.accuracy

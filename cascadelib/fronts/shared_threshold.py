@@ -1,0 +1,119 @@
+"""Cascades with one threshold for all stages: cheap to search, but worse than separate ones.
+
+Paper, section 3.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..checks import check_costs, check_count
+from ..methods.method import Method
+from ..methods.thresholds import midway, sum_passed_on
+from ..scoring import F1
+from ..stages import StageFunction
+from ..store.protocol import Store
+from .cascades import Cascades, Outcomes, check_work
+from .exact import SearchTask
+from .front import Front, Points
+from .graded import Found, points_by_running
+
+
+class SharedLevels:
+    """The thresholds that the stages of one head can share: all confidences that occur.
+
+    confidence float [n − 1, k]: of each stage; values [V]: those that occur, rising; slots int
+    [n − 1, k]: at how many of the values, falling, each sample passes a stage on.
+    """
+
+    def __init__(self, outcomes: Outcomes, head: tuple) -> None:
+        stages = [outcomes.confidence(head[: i + 1]) for i in range(len(head))]
+        self.confidence = np.stack(stages)
+        # a sample leaves at the first stage that is confident enough
+        reached = np.maximum.accumulate(self.confidence)
+        self.values, place = np.unique(reached, return_inverse=True)
+        self.slots = len(self.values) - place.reshape(self.confidence.shape)
+
+    def threshold(self, boundary: int) -> float:
+        """Midway between the ``boundary``-th largest value, which exits, and what passes on.
+
+        At 0 none exits.
+        """
+        if boundary == 0:
+            return midway(np.nan, self.confidence.max())
+        exits = self.values[::-1][boundary - 1]
+        passes = self.confidence[self.confidence < exits]
+        return midway(exits, passes.max() if len(passes) else np.nan)
+
+
+def search_shared_threshold(stage: StageFunction, cost: ArrayLike, n_models: int) -> Points:
+    """:func:`shared_threshold_front` of what :func:`search_outcomes` takes."""
+    if np.ndim(cost) != 1:
+        raise ValueError("one cost a model is needed for a shared threshold")
+    check_count(n_models, "n_models (how many models share a threshold)", 2, np.size(cost))
+    cost = check_costs(cost)
+    check_work(cost, (n_models,), None)
+    outcomes = Outcomes(stage, False)
+    found = Found(n_models)
+    for head, lasts in Cascades(cost, n_models).heads:
+        levels = SharedLevels(outcomes, head)
+        before = [outcomes.correct(head[: i + 1]).view(np.int8) for i in range(len(head))]
+        k = len(before[0])
+        sizes = [len(levels.values) + 1]
+        passing = [sum_passed_on([slot], sizes, np.ones(k)) / k for slot in levels.slots]
+        for _, m in lasts:
+            cascade = (*head, m)
+            steps = np.diff([*before, outcomes.correct(cascade).view(np.int8)], axis=0)
+            correct = before[0].sum()
+            total = cost[head[0]]
+            for i, slot in enumerate(levels.slots):
+                correct = correct + sum_passed_on([slot], sizes, steps[i])
+                total = total + cost[cascade[i + 1]] * passing[i]
+            found.add(total, correct / k, cascade, [np.arange(len(total))])
+    rows = []
+    for cascade, boundaries in found.by_cascade():
+        levels = SharedLevels(outcomes, cascade[:-1])
+        for boundary in boundaries[:, 0]:
+            rows.append((cascade, np.full(n_models - 1, levels.threshold(boundary))))
+    return points_by_running(stage, cost, rows, n_models)
+
+
+def shared_threshold_front(
+    store: Store,
+    n_models: int = 2,
+    method: str | Method | None = None,
+    *,
+    score: str | None = None,
+    cost: str | None = None,
+    models: Any = "all",
+) -> Front:
+    """The exact front of cascades with one threshold for all stages (cheap to search, but worse).
+
+    Parameters
+    ----------
+    store, method, score, cost, models
+        As for :func:`search`, without F1. The metric must mean the same at every stage.
+    n_models : int
+        One length, 2 or more.
+
+    Returns
+    -------
+    Front
+        The non-dominated cascades, rising in cost and accuracy.
+
+    Raises
+    ------
+    ValueError
+        F1, costs of every sample, and what :func:`search` refuses.
+
+    References
+    ----------
+    Lebovitz et al., TMLR 2023, section 3.
+    """
+    if score == F1:
+        raise ValueError(
+            "F1 is searched with a threshold a stage only: use cascadelib.search, or score='top1'"
+        )
+    task = SearchTask(store, method, score, cost, models)
+    return task.front(search_shared_threshold(task.stage, task.costs, n_models))

@@ -1,0 +1,50 @@
+"""The table of a store's models, from what their headers say; and which of that are costs."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+
+from ..cost_kinds import COSTS, NO_COSTS
+
+FIRST_COLUMNS = ["top1", "top5", "macs", "seconds", "parameters"]
+NEXT_COLUMNS = ["family", "architecture", "image_size"]
+RESERVED = {"model", "samples", "sha256", "order", "top1", "top5"}
+
+
+def cost_names_of(headers: Iterable[dict]) -> list[str]:
+    """Kinds of cost that some header states: those of COSTS in their order, then a user's own by
+    name."""
+    stated = {
+        key
+        for header in headers
+        for key, value in header.items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }
+    own = stated - COSTS.keys() - RESERVED - NO_COSTS
+    return [kind for kind in COSTS if kind in stated] + sorted(own)
+
+
+def model_table(headers: dict[str, dict]) -> pd.DataFrame:
+    """{model: metadata} → the table of models, cheapest first; nested metadata stays in the
+    headers."""
+    by_age = sorted(headers, key=lambda name: (headers[name]["order"], name))
+    hidden = RESERVED - set(FIRST_COLUMNS)
+    rows = []
+    for name in by_age:
+        flat = {k: v for k, v in headers[name].items() if not isinstance(v, (dict, list))}
+        rows.append({key: value for key, value in flat.items() if key not in hidden})
+    table = pd.DataFrame(rows, index=pd.Index(by_age, name="model", dtype=object))
+    next_columns = [column for column in NEXT_COLUMNS if column in table]
+    others = sorted(set(table) - {*FIRST_COLUMNS, *NEXT_COLUMNS})
+    table = table.reindex(columns=FIRST_COLUMNS + next_columns + others)
+    numbers = table[FIRST_COLUMNS].apply(pd.to_numeric, errors="coerce")
+    table[FIRST_COLUMNS] = numbers.astype(np.float64)
+    kinds = cost_names_of(headers.values())
+    ordering = [kind for kind in kinds if kind in COSTS]
+    if len(kinds) == 1:
+        ordering = kinds
+    for kind in ordering:
+        if table[kind].notna().all():
+            return table.sort_values(kind, kind="stable")
+    return table
