@@ -352,14 +352,14 @@ def shift_bullets() -> list[tuple[str, str]]:
     bias = cl.analysis.selection_bias(images("val"), repeats=50).mean()
     return [
         (
-            "**As a stand-in for its large model** it is significantly worse on"
+            "**As a stand-in for its large model**: significantly worse on"
             f" {word(len(worse))} of ten shifts{listed(worse)},"
             f" significantly better on {word(len(surpassed))}{listed(surpassed)}, for {saved.min():.1f} to"
             f" {saved.max():.1f} times fewer MACs (test: {table['cost_ratio']['test']:.1f}).",
             "Fewer of the harder inputs exit early.",
         ),
         (
-            "**As the best choice**: it is significantly better than every single model on"
+            "**As the best choice**: significantly better than every single model on"
             f" {word(better)} of ten shifts.",
             f"Where its large model fails, another model may be better: on {in_words(far)} `{best}` is correct on"
             f" {fraction(ahead[far] + jointly.accuracy[far])} for {number(macs[best])} MACs, the cascade on"
