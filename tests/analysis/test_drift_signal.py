@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from cascadelib import DriftSignal, LogitStore, evaluate, pick, search
 from cascadelib.analysis.drift_signal import SIZES, Capital, summary
+from cascadelib.evaluation.point import OrderStatistics
 
 
 def store_of(k: int, seed: int, scale: float = 1.0, noise: float = 1.0) -> LogitStore:
@@ -45,13 +46,13 @@ def test_stage_confidences_are_those_of_the_samples_that_get_there(point: Any) -
             left = left[p[left] < point.thresholds[i]]
 
 
-def slow_capital(reference: Any, live: Any) -> Any:
+def slow_capital(reference: OrderStatistics, live: list[float]) -> list[float]:
     """The theorem word by word: the urn's chances, each bet's mean gain, each bet from each start,
     as products."""
-    urn = [*reference["counts"], 1]
+    urn = [*reference.counts, 1]
     bins = []
     for x in live:
-        bins.append(sum(edge < x for edge in reference["values"]))
+        bins.append(sum(edge < x for edge in reference.values))
     middle = [(sum(urn[:b]) + urn[b] / 2) / sum(urn) for b in range(len(urn))]
     bets = [(x * s, y * s) for s in SIZES for x, y in ((1, -1), (-1, 1), (1, 1), (-1, -1))]
     factors = []
