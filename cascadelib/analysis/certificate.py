@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..checks import known
+from ..checks import check_number, known
 from ..evaluation.evaluation import check_store, correct_alone
 from ..evaluation.point import Point, points_of
 from ..evaluation.run import Run, runs_of
 from ..fronts.front import Front
 from ..labels import Labels, as_text
-from ..scoring import F1, f1
+from ..scoring import F1, f1, score_of
 from ..store.protocol import Store
 from ..tables import arrow, number
 from .p_values import cost_p_value, f1_p_value, loss_p_value
@@ -209,13 +209,15 @@ def certify(
         delta=delta,
         samples=len(store),
         table=table,
-        promise=promise_of(epsilon, budget, score, reference, where),
+        promise=promise_of(epsilon, budget, name_of(score, trial.correct), reference, where),
         overlap_checked=overlap_checked,
     )
 
 
 def check_promise(epsilon: float | None, delta: float, budget: float | None) -> None:
     """ValueError unless something is promised, at levels that can be promised."""
+    check_bounds(epsilon, budget)
+    check_number(delta, "delta")
     if not 0 <= (epsilon or 0) < 1 or not 0 < delta < 1:
         raise ValueError(
             f"epsilon must lie in [0, 1) and delta in (0, 1), not {epsilon} and {delta}"
@@ -226,17 +228,31 @@ def check_promise(epsilon: float | None, delta: float, budget: float | None) -> 
         )
 
 
+def check_bounds(epsilon: float | None, budget: float | None) -> None:
+    """ValueError unless each is None or a number: no cost is above nan."""
+    for name, value in {"epsilon": epsilon, "budget": budget}.items():
+        if value is not None:
+            check_number(value, name)
+
+
 def promise_of(
-    epsilon: float | None, budget: float | None, score: str, reference: str, where: str
+    epsilon: float | None, budget: float | None, what: str, reference: str, where: str
 ) -> str:
-    """What a certified cascade does, in words."""
+    """What a certified cascade does, in words; what: that it loses little of."""
     promises = []
     if epsilon is not None:
-        what = "F1" if score == F1 else "accuracy"
         promises.append(f"loses at most {epsilon:.2%} of {what} against {reference}{where}")
     if budget is not None:
         promises.append(f"costs at most {number(budget)} a sample")
     return " and ".join(promises)
+
+
+def name_of(score: str, correct: np.ndarray) -> str:
+    """What the mean of a score is called, given who is correct [k], bool or in [0, 1]."""
+    if score == "top1" and correct.dtype.kind == "f":
+        return "mean score"
+    scored = score_of(score)
+    return scored.title if scored.rank == 1 else f"top-{scored.rank} accuracy"
 
 
 def rejected(p_values: pd.Series, delta: float, at_once: bool) -> pd.Series:
@@ -349,6 +365,7 @@ def to_label(
         For scores other than top-1, where equal predictions need not mean equal loss, and for
         samples that certify would refuse.
     """
+    check_bounds(epsilon, budget)
     check_store(store)
     refuse_repeated_ids(store)
     points, reference = tried(cascades, reference, epsilon, budget)

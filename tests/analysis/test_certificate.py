@@ -456,3 +456,27 @@ def test_a_front_moved_to_a_split_has_seen_its_labels() -> None:
         with pytest.raises(ValueError, match="200 of the 200 samples took part"):
             certify(seen, front, 0.3)
     assert certify(new, front, 0.3).overlap_checked
+
+
+@pytest.mark.parametrize("name", ["epsilon", "budget", "delta"])
+@pytest.mark.parametrize("value", [float("nan"), "5", [1]])
+def test_what_is_no_number_is_refused_by_name(name: str, value: Any) -> None:
+    """The mean cost is not above nan: any cascade was certified to keep it."""
+    given_ = {"epsilon": 0.01, "budget": 30, "delta": 0.05} | {name: value}
+    with pytest.raises(ValueError, match=f"{name} must"):
+        certify(HALVES[1], FRONT, **given_)
+
+
+def test_the_promise_names_its_score() -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(10, size=2000)
+    logits = {name: rng.normal(size=(2000, 10)) for name in "ab"}
+    store = LogitStore.from_arrays(labels, logits, macs={"a": 1, "b": 2}, sample_ids=range(2000))
+    first = search(store.take(slice(0, 1000)), 2, score="top5")
+    rest = store.take(slice(1000, None))
+    assert "of top-5 accuracy against" in certify(rest, first, 0.3).promise
+    assert "of accuracy against" in certify(HALVES[1], FRONT, 0.02).promise
+    graded = ScoreTable(CORRECT * 0.5 + 0.25, CONFIDENCE, [1, 5, 20], ["s", "m", "l"])
+    front = search(graded.take(slice(0, 4000)), 2)
+    found = certify(graded.take(slice(4000, 12000)), front, 0.02, reference="l")
+    assert "of mean score against" in found.promise
