@@ -151,7 +151,7 @@ def answer_table(
 
 def answers_of_only_model(table: ScoreTable) -> tuple[np.ndarray, np.ndarray]:
     """Confidences float64 [k] and predictions as text [k] of the one model of a table."""
-    if not isinstance(table, ScoreTable) or table.predictions is None or len(table.names) != 1:
+    if getattr(table, "predictions", None) is None or len(table.names) != 1:
         raise ValueError(
             "answer_table needs a ScoreTable of the small model alone, with its predictions: "
             "ScoreTable(None, confidence, cost, predictions=…), each [1, samples]"
