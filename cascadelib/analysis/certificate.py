@@ -5,7 +5,7 @@ Learn-then-Test over a front, for any number of samples, with labels only where 
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from ..evaluation.evaluation import check_store, correct_alone
 from ..evaluation.point import Point, points_of
 from ..evaluation.run import Run, runs_of
 from ..fronts.front import Front
-from ..labels import Labels, as_text
+from ..labels import Labels, as_text, together
 from ..scoring import F1, f1, score_of
 from ..store.protocol import Store
 from ..tables import arrow, number
@@ -37,7 +37,8 @@ class Certificate:
     Parameters
     ----------
     certified : tuple of Point
-        In the order in which they were tested.
+        In the order in which they were tested; they say that they have seen the certification
+        split.
     reference : str
         The model that losses are measured against.
     epsilon, delta : float
@@ -203,7 +204,10 @@ def certify(
     table["certified"] = rejected(table["p_value"], delta, at_once)
     where = f" in each of {len(parts)} groups" if groups is not None else ""
     return Certificate(
-        certified=tuple(points[row] for row in np.flatnonzero(table["certified"])),
+        certified=tuple(
+            replace(points[row], found_on=together(points[row].found_on, store.origin))
+            for row in np.flatnonzero(table["certified"])
+        ),
         reference=reference,
         epsilon=epsilon,
         delta=delta,

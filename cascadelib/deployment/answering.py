@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..analysis.peeling import Peeled, peel_table
+from ..analysis.repeats import copied_whole, numbered, refuse_repeated_ids
 from ..checks import check_count, check_number
 from ..evaluation.point import Point
 from ..front_end import watched
@@ -107,7 +108,7 @@ def answer_table(
     Raises
     ------
     ValueError
-        For a table of other than one model with predictions, a number out of its bounds, and
+        For a table of other than one model with predictions, ids that repeat, a number out of its bounds, and
         answers of ``ask`` that are missing or not one per id.
 
     References
@@ -118,6 +119,7 @@ def answer_table(
     statistically equivalent blocks", the same 22.
     """
     confidence, predictions = answers_of_only_model(table)
+    refuse_repeated_ids(table)
     epsilon = check_number(epsilon, "epsilon", "a number from 0 to below 1", 0, np.nextafter(1, 0))
     delta = check_number(
         delta, "delta", "a number between 0 and 1", np.nextafter(0, 1), np.nextafter(1, 0)
@@ -145,7 +147,8 @@ def answer_table(
         cost = float(table.cost.mean() * len(table) + price * asked.sum())
     policy = policy_of(peeled, table, price)
     keeps = policy.point.exit_rates[0]
-    certificate = promised(peeled, len(table), epsilon, delta, keeps)
+    repeats = copied_whole(numbered([confidence, predictions]))
+    certificate = promised(peeled, len(table), epsilon, delta, keeps, repeats)
     return AnsweredTable(answers.astype(str), asked, certificate, policy, peeled.labels, cost)
 
 
@@ -225,8 +228,11 @@ def step_at(border: float, digest: str | None) -> dict[str, Any]:
     return {"digest": digest, "knots": [border, above], "values": [0.0, 1.0]}
 
 
-def promised(peeled: Peeled, rows: int, epsilon: float, delta: float, keeps: float) -> str:
-    """The two promises in words, each with probability 1 − δ."""
+def promised(
+    peeled: Peeled, rows: int, epsilon: float, delta: float, keeps: float, repeats: bool
+) -> str:
+    """The two promises in words, each with probability 1 − δ; the second not where rows are
+    repeats."""
     likely = f"With probability at least {1 - delta:.4g}"
     if peeled.kept.any():
         table = (
@@ -235,7 +241,12 @@ def promised(peeled: Peeled, rows: int, epsilon: float, delta: float, keeps: flo
         )
     else:
         table = "No answer is the small model's, so that none differs from the reference's."
-    if keeps:
+    if keeps and repeats:
+        source = (
+            "Of new rows nothing is promised: rows of the table repeat others, with equal answers "
+            "and confidences more often than independent draws have; keep one row of each."
+        )
+    elif keeps:
         source = (
             f"{likely} over table and labels, the policy's answers differ from the reference's for "
             f"at most {epsilon:.4g} of new rows from the same source, if the rows of the table "

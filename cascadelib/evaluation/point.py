@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..labels import Origin, Recorded
+from ..labels import Origin, Recorded, together
 from ..methods.fitted import Fitted
 from ..methods.method import Method
 from ..methods.thresholds import own_units
@@ -107,6 +107,10 @@ class Point:
         What to expect of it on other samples.
     versions : mapping
         {package: version} with which it was made.
+    chosen : tuple
+        (models, thresholds) that were chosen on ``found_on``: those of the point, unless
+        :func:`dataclasses.replace` put others in their place, of which nobody knows where they
+        come from.
     """
 
     models: tuple[str, ...]
@@ -124,6 +128,11 @@ class Point:
     records: tuple[Mapping[str, Any], ...] = field(default=(), compare=False)
     expected: Expected | None = field(default=None, compare=False)
     versions: Mapping[str, str] = field(default_factory=dict, compare=False)
+    chosen: tuple = field(default=(), compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if not self.chosen:
+            object.__setattr__(self, "chosen", (self.models, self.thresholds))
 
     def __repr__(self) -> str:
         return f"<Point: {self.chain}, {self.decided_by}{measured_text(self)}>"
@@ -149,8 +158,11 @@ class Point:
     @property
     def seen(self) -> Origin:
         """``found_on``, and what the method of now was fitted on, where another was put in its
-        place."""
-        return self.found_on if self.method is None else self.method.after(self.found_on)
+        place; in part not known where the thresholds were (:attr:`chosen`)."""
+        seen = self.found_on
+        if self.chosen != (self.models, self.thresholds):
+            seen = together(seen, None)
+        return seen if self.method is None else self.method.after(seen)
 
     @property
     def metric(self) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..labels import together
 from ..methods.thresholds import exit_stages, reaching
 from ..store.protocol import Store
 from .evaluation import baseline_of, check_store, exit_rates_of, mean_cost, quality, stages_of
@@ -107,9 +108,11 @@ class Run:
 
     @property
     def measured_point(self) -> Point:
-        """The cascade with what it measured here."""
+        """The cascade with what it measured here, which says that it has seen these samples: who
+        compares what was measured chooses on them."""
         return replace(
             self.point,
+            found_on=together(self.point.found_on, self.store.origin),
             exit_rates=self.exit_rates,
             accuracy=self.accuracy,
             cost=self.cost,

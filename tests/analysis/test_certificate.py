@@ -480,3 +480,35 @@ def test_the_promise_names_its_score() -> None:
     front = search(graded.take(slice(0, 4000)), 2)
     found = certify(graded.take(slice(4000, 12000)), front, 0.02, reference="l")
     assert "of mean score against" in found.promise
+
+
+def test_what_was_measured_on_a_split_is_not_certified_there() -> None:
+    """The best of many measured ones was certified, falsely more often than δ; likewise the best
+    that another certificate lists."""
+    measured = evaluate(HALVES[1], FRONT.point(-1)).measured_point
+    with pytest.raises(ValueError, match="8000 of the 8000 samples took part"):
+        certify(HALVES[1], measured, 0.02, reference="l")
+    found = certify(HALVES[1], FRONT, 0.02, reference="l")
+    for again in (found, found.point, list(found.certified), Policy(found.point)):
+        with pytest.raises(ValueError, match="8000 of the 8000 samples took part"):
+            certify(HALVES[1], again, 0.01, reference="l")
+    rest = WHOLE.take(slice(16000, None))
+    assert certify(rest, found.point, 0.05, reference="l").overlap_checked
+
+
+def test_thresholds_that_were_put_in_are_said_to_be_unchecked(tmp_path: Path) -> None:
+    """Sixty were tried on the certification split, each said to have been found elsewhere."""
+    point = next(point for point in FRONT.cascades if len(point.thresholds) == 1)
+    assert certify(HALVES[1], Policy(point), 0.2, reference="l").overlap_checked
+    other = (0.512,)
+    Policy.from_point(Policy(point, other)).save(tmp_path / "moved.json")
+    moved = [
+        Policy(point, other),
+        replace(point, thresholds=other),
+        Policy.load(tmp_path / "moved.json"),
+    ]
+    for one in moved:
+        found = certify(HALVES[1], one, 0.2, reference="l")
+        assert not found.overlap_checked and "not checked" in str(found)
+        with pytest.raises(ValueError, match="8000 of the 8000 samples took part"):
+            certify(HALVES[0], one, 0.2, reference="l")

@@ -183,3 +183,18 @@ def test_what_is_refused(change: dict, message: str) -> None:
     given = {"table": table, "ask": Reference(truth, table.sample_ids), "epsilon": 0.1} | change
     with pytest.raises(ValueError, match=message):
         cl.answer_table(**given)
+
+
+def test_rows_that_repeat_are_no_independent_draws() -> None:
+    """80 rows, each 15 times, say no more of new rows than 80 do. Under the same ids they are
+    refused; of the table itself the promise holds."""
+    table, truth = made(80)
+    rows = np.repeat(np.arange(80), 15)
+    with pytest.raises(ValueError, match="1120 of the 1200 samples repeat others"):
+        cl.answer_table(table.take(rows), Reference(truth, table.sample_ids), 0.1)
+    said = table.predictions[:, rows]
+    ids = [f"row {row}" for row in range(1200)]
+    renamed = cl.ScoreTable(None, table.confidence[:, rows], [1], ["small"], ids, predictions=said)
+    result = cl.answer_table(renamed, Reference(truth[rows], ids), 0.1, labels=600)
+    assert "Of new rows nothing is promised: rows of the table repeat others" in str(result)
+    assert "over the draw of the labels, at most 0.1 of the 1,200 answers" in str(result)
