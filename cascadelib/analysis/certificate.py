@@ -191,7 +191,8 @@ def certify(
     )
     runs = dict(runs_of(labelled, points))
     refuse_same_split(points, runs)
-    refuse_equal_rows(labelled, models_of(points, reference))
+    deciding = {name for point in points for name in point.models[:-1]}
+    refuse_equal_rows(labelled, models_of(points, reference), deciding)
     rows: list[dict] = []
     for position in range(len(points)):
         row = trial.row(runs[position], differs[position])

@@ -1,7 +1,7 @@
 """Samples that are there more than once, or were seen before: a certificate would count them as
 independent draws."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import numpy as np
@@ -51,6 +51,8 @@ def equal_contents(seen: np.ndarray, here: np.ndarray, level: float) -> int:
     by that of those two sums. A split that is there twice has X = Y for all of its values; where a
     part of it is there twice, the values that only that part has do.
     """
+    seen = without_copies(seen)
+    here = without_copies(here)
     values, place = np.unique(np.concatenate([seen, here]), return_inverse=True)
     before = np.bincount(place[: len(seen)], minlength=len(values))
     now = np.bincount(place[len(seen) :], minlength=len(values))
@@ -66,6 +68,17 @@ def equal_contents(seen: np.ndarray, here: np.ndarray, level: float) -> int:
     return int(equal) if is_bound and probability <= level * np.prod(sums) else 0
 
 
+def without_copies(values: np.ndarray) -> np.ndarray:
+    """Values [k], a part of each where they are there 2, 3, … times as often as independent draws
+    (:func:`copies_of_each`): a split of doubled rows is compared as that split."""
+    distinct, counts = np.unique(values, return_counts=True)
+    copies = copies_of_each(counts)
+    while copies > 1:
+        counts = np.ceil(counts / copies).astype(np.int64)
+        copies = copies_of_each(counts)
+    return np.repeat(distinct, counts)
+
+
 def refuse_repeated_ids(store: Any) -> None:
     """ValueError where samples of a store are there more than once, by their ids (or rows of a
     store)."""
@@ -75,9 +88,12 @@ def refuse_repeated_ids(store: Any) -> None:
         raise ValueError(f"{repeated} of the {len(ids)} samples repeat others (ids): {REMEDY}")
 
 
-def refuse_equal_rows(store: Any, models: list[str]) -> None:
+def refuse_equal_rows(
+    store: Any, models: list[str], deciding: Collection[str] | None = None
+) -> None:
     """ValueError where samples repeat others by what is known of them: confidences of ``models``,
-    who is correct, predictions, labels.
+    who is correct, predictions, labels. deciding: the models whose confidences are compared with
+    thresholds (default: all); others may differ between copies and change nothing.
 
     Rows that are equal in all of that may be different samples: confidences are rounded, or have
     few values. Two signs are rarer than chance, at ``LEVEL`` together: the distinct rows occur a
@@ -86,8 +102,13 @@ def refuse_equal_rows(store: Any, models: list[str]) -> None:
     """
     confidences, outcomes = known_of(store, models)
     rows = numbered([*confidences, *outcomes])
-    copies = len(rows) - rows.max() - 1
-    if copies and (copied_whole(rows) or equal_in_all(confidences, rows)):
+    is_repeated = equal_in_all(confidences, rows) or copied_whole(rows)
+    if deciding is not None and not is_repeated:
+        compared = [values for name, values in zip(models, confidences) if name in deciding]
+        rows = numbered([*compared, *outcomes])
+        is_repeated = copied_whole(rows)
+    if is_repeated:
+        copies = len(rows) - rows.max() - 1
         raise ValueError(
             f"{copies} of the {len(rows)} samples repeat others: they are equal in all that is "
             f"known of them, more often than independent samples are; {REMEDY}"
@@ -131,12 +152,17 @@ def copied_whole(rows: np.ndarray) -> bool:
     P(binomial(u, ½) ≥ m): without any assumption on the values.
     """
     counts = np.bincount(rows)
-    level = LEVEL / 2 / len(PRIMES) / np.sqrt(2 * np.pi * len(rows))
+    return copies_of_each(counts) > 1
+
+
+def copies_of_each(counts: np.ndarray) -> int:
+    """The prime of which counts, int [u], are multiples more often than chance; 1: none."""
+    level = LEVEL / 4 / len(PRIMES) / np.sqrt(2 * np.pi * counts.sum())
     for prime in PRIMES:
         multiples = np.count_nonzero(counts % prime == 0)
         if binom.sf(multiples - 1, len(counts), 0.5) <= level:
-            return True
-    return False
+            return prime
+    return 1
 
 
 def equal_in_all(confidences: list[np.ndarray], rows: np.ndarray) -> bool:

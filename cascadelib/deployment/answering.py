@@ -154,14 +154,15 @@ def answer_table(
 
 def answers_of_only_model(table: ScoreTable) -> tuple[np.ndarray, np.ndarray]:
     """Confidences float64 [k] and predictions as text [k] of the one model of a table."""
-    if getattr(table, "predictions", None) is None or len(table.names) != 1:
+    predictions = getattr(table, "predictions", None)
+    if predictions is None or len(table.names) != 1:
         raise ValueError(
             "answer_table needs a ScoreTable of the small model alone, with its predictions: "
             "ScoreTable(None, confidence, cost, predictions=…), each [1, samples]"
         )
     if table.names[0] == REFERENCE:
         raise ValueError(f"the small model is called {REFERENCE!r}, as is what is asked: rename it")
-    return table.confidence[0], table.predictions[0]
+    return table.confidence[0], predictions[0]
 
 
 def buy(ask: Callable, ids: list[str], bought: MutableMapping[str, str]) -> None:

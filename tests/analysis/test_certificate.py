@@ -510,5 +510,5 @@ def test_thresholds_that_were_put_in_are_said_to_be_unchecked(tmp_path: Path) ->
     for one in moved:
         found = certify(HALVES[1], one, 0.2, reference="l")
         assert not found.overlap_checked and "not checked" in str(found)
-        with pytest.raises(ValueError, match="8000 of the 8000 samples took part"):
+        with pytest.raises(ValueError, match="of the 8000 samples took part"):
             certify(HALVES[0], one, 0.2, reference="l")

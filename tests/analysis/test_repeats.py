@@ -306,3 +306,31 @@ def test_contents_of_a_table_are_those_of_its_answers() -> None:
     assert len(np.unique(table.origin.contents.of("ab"))) == len(table)
     part = table.take([7, 3])
     assert (part.origin.contents.of("ab") == table.origin.contents.of("ab")[[7, 3]]).all()
+
+
+def test_repeats_whose_last_confidence_differs_are_refused() -> None:
+    """It decides nothing, so that copies may differ in it: a false promise in most of the draws."""
+    for seed in range(20):
+        correct, confidence = drawn(300, seed)
+        rows = np.repeat(np.arange(300), 10)
+        several = confidence[:, rows]
+        several[1] = np.random.default_rng(seed).random(3000)
+        copied = table(correct[:, rows], several)
+        with pytest.raises(ValueError, match="of the 3000 samples repeat others"):
+            certify(copied, POINT, 0.05, reference="b")
+        fresh = drawn(3000, seed)
+        assert certify(table(*fresh), POINT, 0.5, reference="b").point is not None
+
+
+@pytest.mark.parametrize("times", [2, 3, 4])
+def test_a_choosing_split_of_copies_is_recognised(times: int) -> None:
+    """Counts of 2 there and 1 here hid that all was seen."""
+    seen = coarse_table("continuous", 0)
+    again = ScoreTable(None, seen.confidence, [1, 5], "ab", None, seen.predictions)
+    copied = seen.take(np.repeat(np.arange(len(seen)), times))
+    assert samples_seen([copied.origin], again.origin, "ab") == len(seen)
+    other = coarse_table("continuous", 1)
+    assert not samples_seen([copied.origin], other.origin, "ab")
+    for case in COARSE:
+        copied = coarse_table(case, 0).take(np.repeat(np.arange(1500), times))
+        assert not samples_seen([copied.origin], coarse_table(case, 7, 900).origin, "ab")
