@@ -90,8 +90,8 @@ class Certificate:
             )
         unchecked = (
             " This holds if none of the samples took part in finding the cascades or in fitting "
-            "their confidences, which was not checked: sample ids are not known for all of them "
-            "(sample_ids=)."
+            "their confidences, which was not checked: sample ids (sample_ids=) or the models' "
+            "answers are not known for all of them."
         )
         return (
             f"With probability at least {1 - self.delta:.0%} over the draw of the {self.samples} "

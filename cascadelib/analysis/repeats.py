@@ -24,7 +24,7 @@ REMEDY = "keep one row of each sample: store.take(rows)"
 def samples_seen(origins: Iterable[Origin], here: Labels, models: Iterable[str]) -> int | None:
     """How many samples of ``here``, at least, are among those of ``origins``: by their ids, else by
     what ``models`` said of them (:func:`equal_contents`). 0: none by their ids, and no sign of any;
-    None: no sign, and ids are not known."""
+    None: no sign, and ids, or what models said of all of them, are not known."""
     distinct = list(dict.fromkeys(origins))
     counts = [samples_in_common(origin, here) for origin in distinct]
     if any(counts):
@@ -36,7 +36,7 @@ def samples_seen(origins: Iterable[Origin], here: Labels, models: Iterable[str])
         shared = equal_contents(seen, digests, LEVEL / len(known_pairs))
         if shared:
             return shared
-    return None if None in counts else 0
+    return None if None in counts or len(known_pairs) < len(parts) else 0
 
 
 def equal_contents(seen: np.ndarray, here: np.ndarray, level: float) -> int:

@@ -334,3 +334,15 @@ def test_a_choosing_split_of_copies_is_recognised(times: int) -> None:
     for case in COARSE:
         copied = coarse_table(case, 0).take(np.repeat(np.arange(1500), times))
         assert not samples_seen([copied.origin], coarse_table(case, 7, 900).origin, "ab")
+
+
+def test_where_no_answers_can_be_compared_nothing_was_checked() -> None:
+    """New ids alone do not tell that the samples are new."""
+    rng = np.random.default_rng(0)
+    ids = [f"first {row}" for row in range(100)]
+    first = ScoreTable(rng.random((2, 100)) < 0.8, rng.random((2, 100)), [1, 5], "ab", ids)
+    ids = [f"second {row}" for row in range(100)]
+    second = ScoreTable(rng.random((2, 100)) < 0.8, rng.random((2, 100)), [1, 5], "ab", ids)
+    assert samples_seen([first.origin], second.origin, "ab") == 0
+    unknown = replace(first.origin, contents=None)
+    assert samples_seen([unknown], second.origin, "ab") is None
