@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from ..checks import about, known, reals, unmasked
+from ..checks import about, brief, known, reals, unmasked
 from ..labels import Contents, Labels, as_text, chosen_rows
 from ..scoring import F1
 from ..stages import StageFunction
@@ -35,6 +35,30 @@ def _refuse(names: tuple[str, ...], wrong: np.ndarray, what: str) -> None:
         elif row.any():
             places.append(repr(name))
     raise ValueError(f"{what} for {', '.join(places)}")
+
+
+def _refuse_options(**options: Any) -> None:
+    """ValueError that names the options that are not None: a table can honour none of them."""
+    said = [f"{option}={brief(value)}" for option, value in options.items() if value is not None]
+    if said:
+        raise ValueError(
+            f"{', '.join(said)}: a ScoreTable has its own confidences, correctness and cost, "
+            "so nothing else can be asked of it but score='f1' and Method(confidence=…); leave "
+            "this out (a Point's cost_kind is then 'cost'), or use a LogitStore"
+        )
+
+
+def _of_outputs(method: Any) -> Any:
+    """A Method that reads models' outputs in a way of its own, or None."""
+    if method is None:
+        return None
+    usual = (USUAL_METRIC, "none", False)
+    return None if (method.metric, method.ensemble, method.temperature) == usual else method
+
+
+def _not_of_a_table(score: str | None) -> str | None:
+    """A score that a table can't tell, or None."""
+    return None if score in ("top1", F1) else score
 
 
 def checked_names(names: Iterable[str] | None, count: int) -> tuple[str, ...]:
@@ -336,8 +360,9 @@ class ScoreTable:
         return self.models[known(cost, ["cost"], "cost")].to_numpy()
 
     def sample_costs(self, cost: str = "cost") -> np.ndarray:
-        """The same as they were given, whatever the kind: [M], or [M, k] where they differ by
-        sample."""
+        """The same as they were given: [M], or [M, k] where they differ by sample; ValueError for
+        another kind."""
+        _refuse_options(cost_kind=None if cost == self.default_cost else cost)
         return self.cost[[self.row(name) for name in self.models.index]]
 
     @property
@@ -363,19 +388,12 @@ class ScoreTable:
         ValueError for what a table cannot honour: its confidences, correctness and costs are given.
         """
         is_fitted = getattr(method, "confidence", None) is not None
-        refused = {
-            "method": None if is_fitted else method,
-            "metric": method.metric if is_fitted and method.metric != USUAL_METRIC else None,
-            "score": None if score in ("top1", F1) else score,
-            "cost": None if cost == self.default_cost else cost,
-        }
-        said = [f"{option}={value!r}" for option, value in refused.items() if value is not None]
-        if said:
-            raise ValueError(
-                f"{', '.join(said)}: a ScoreTable has its own confidences, correctness and cost, "
-                "so nothing else can be asked of it but score='f1' and Method(confidence=…); leave "
-                "this out, or use a LogitStore"
-            )
+        _refuse_options(
+            method=None if is_fitted else method,
+            metric=method.metric if is_fitted and method.metric != USUAL_METRIC else None,
+            score=_not_of_a_table(score),
+            cost=None if cost == self.default_cost else cost,
+        )
         return method, score or "top1", self.default_cost
 
     def column(self, name: str, what: str) -> np.ndarray:
@@ -387,9 +405,11 @@ class ScoreTable:
         """The stage function of models ``names``: what the last of a prefix was given, whatever
         came before it.
 
-        With a fitted ``method``, its confidence takes the place of the given one. ValueError where
-        correctness is unknown.
+        With a fitted ``method``, its confidence takes the place of the given one; a plain Method()
+        stands for the given one. ValueError where correctness is unknown, and for a method or score
+        of models' outputs, which a table does not have.
         """
+        _refuse_options(method=_of_outputs(method), score=_not_of_a_table(score))
         if method is not None and method.confidence is not None:
             return method.stage(self, names, score)
         if self.correct is None:

@@ -213,7 +213,7 @@ def test_an_audit_by_another_model_than_the_last() -> None:
 def test_a_last_model_without_confidences_says_nothing_of_drift() -> None:
     rng = np.random.default_rng(0)
     table = ScoreTable(np.ones((2, 2000), bool), rng.random((2, 2000)), [1, 5], ["a", "b"])
-    point = Point(("a", "b"), (0.5,), (0.5, 0.5), 1.0, 1.0, 1.0)
+    point = Point(("a", "b"), (0.5,), (0.5, 0.5), 1.0, 1.0, 1.0, cost_kind="cost")
     policy = Policy.from_point(point, store=table)
     policy.run(
         [lambda x: ([0] * len(x), rng.random(len(x))), lambda x: ([0] * len(x), None)], range(1000)

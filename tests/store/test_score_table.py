@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
-from cascadelib import bootstrap, evaluate, replay, search
+from cascadelib import Method, Point, bootstrap, certify, evaluate, replay, search
 from cascadelib.analysis.generalization import check_same_task
 from cascadelib.store.score_table import ScoreTable
 
@@ -158,3 +158,28 @@ def test_a_free_model_is_searched_moved_and_resampled_without_a_warning() -> Non
         assert replay(tables[1], front)["improvement_moved"].iloc[0] == 1
         assert bootstrap(tables[1], front.point(0), 20).improvement.shape == (20, 1)
         assert np.isfinite(front.mean_improvement())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"method": Method("entropy")}, "method=.*entropy.*LogitStore"),
+        ({"method": Method("entropy", "most_confident")}, "method=.*LogitStore"),
+        ({"method": Method(temperature=True, temperatures={"a": 1, "b": 1})}, "method="),
+        ({"score": "top9"}, "score='top9'.*LogitStore"),
+        ({"cost_kind": "joules"}, "cost_kind='joules'.*LogitStore"),
+    ],
+)
+def test_a_point_of_models_outputs_is_not_read_on_a_table(change: dict, message: str) -> None:
+    """The table's own confidences, correctness and costs are others than those of the point."""
+    table = ScoreTable(CORRECT, CONFIDENCE, [1, 2], ["a", "b"])
+    point = Point(("a", "b"), (0.5,), cost_kind="cost")
+    assert evaluate(table, point).cost == 1 + 2 * 1 / 3
+    other = dataclasses.replace(point, **change)
+    for use in (evaluate, replay, bootstrap, certify_within_budget):
+        with pytest.raises(ValueError, match=message):
+            use(table, other)
+
+
+def certify_within_budget(table: ScoreTable, point: Point) -> None:
+    certify(table, point, budget=3.0)
