@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..checks import check_number, known
+from ..checks import check_number, known, unmasked
 from ..evaluation.evaluation import check_store, correct_alone
 from ..evaluation.point import Point, points_of
 from ..evaluation.run import Run, runs_of
@@ -460,7 +460,7 @@ def grouped(groups: Any, k: int) -> dict[Any, np.ndarray]:
     """{group: bool [k]} of the groups that :func:`certify` is given; one of all samples where it is
     given none. ValueError for another shape, and where a sample has no group (None, nan): it would
     be in none of the promises."""
-    values = np.full(k, "") if groups is None else np.asarray(groups)
+    values = np.full(k, "") if groups is None else np.asarray(unmasked(groups, "groups"))
     missing = np.flatnonzero(pd.isna(values))
     if len(missing):
         raise ValueError(

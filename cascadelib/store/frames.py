@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from itertools import chain, count
 from typing import Any
 
@@ -133,9 +134,11 @@ def _arguments(
         given["predictions"] = said.text(grid(said.codes, MISSING))
     if "label" in text:
         given["labels"] = labels[kept]
-        _refuse_other_spelling(text, given)
+        if "prediction" in text:
+            refuse_other_spelling(given["labels"], given["predictions"])
     if "correct" in numbers:
         given["correct"] = as_correctness(grid(numbers["correct"], 0.0))
+        _refuse_contradiction(given)
     if isinstance(cost, Mapping):
         given["cost"] = listed_prices(cost, model.texts)
     else:
@@ -184,8 +187,11 @@ def columns_of(
         columns["model"] = [pd.Series(pd.Categorical.from_codes(codes, wanted))]
     elif wanted:
         frame = frame.iloc[_rows_of(coded([_column(frame, roles["model"])]), wanted)]
+    given = roles.get("confidence", "")
+    if given == "confidence":
+        _refuse_near(frame, given, set(roles.values()))
     for role in [role for role in roles if role not in columns]:
-        optional = role == "confidence" and (templates or roles[role] == "confidence")
+        optional = role == "confidence" and ("{}" in given or given == "confidence")
         columns[role] = []
         for name in wanted if "{}" in roles[role] else [""]:
             column = roles[role].replace("{}", name)
@@ -195,8 +201,34 @@ def columns_of(
             where = f"model {name!r} (models=[…] says which columns are those of models)"
             with about(where) if name else contextlib.nullcontext():
                 columns[role].append(_column(frame, column))
+    if "{}" in given:
+        _refuse_unmatched(frame, given, wanted)
     columns.setdefault("confidence", [pd.Series(np.nan, frame.index)])
     return columns
+
+
+def _refuse_unmatched(frame: pd.DataFrame, template: str, models: list[str]) -> None:
+    """ValueError where the template of confidences names no column of any model: it is mistaken."""
+    if not any(template.replace("{}", name) in frame.columns for name in models):
+        raise ValueError(
+            f"confidence={template!r} names no column of any of the {len(models)} models: the "
+            f"columns are {brief(list(frame.columns))}; confidence=None reads none"
+        )
+
+
+def _refuse_near(frame: pd.DataFrame, name: str, used: set[str]) -> None:
+    """ValueError where there is no column of the usual ``name``, but one that nobody asked for and
+    that is written nearly so."""
+    if name in frame.columns:
+        return
+    spare = {str(column).casefold().strip(): column for column in frame.columns}
+    spare = {written: column for written, column in spare.items() if column not in used}
+    near = [spare[written] for written in get_close_matches(name, spare, n=3, cutoff=0.7)]
+    if near:
+        raise ValueError(
+            f"no column is called {name!r}, but there is {', '.join(map(repr, near))}: name the "
+            "column with confidence=, or say confidence=None where there is none"
+        )
 
 
 def _column(frame: pd.DataFrame, name: str) -> pd.Series:
@@ -332,7 +364,10 @@ def _read(column: pd.Series, words: bool) -> np.ndarray:
 
 
 def _parsed(cells: Any, words: bool) -> np.ndarray:
-    """Arrow's numbers, or text that states them, as float64."""
+    """Arrow's numbers, or text that states them, as float64; TypeError for values that are only
+    kept as numbers, such as periods of time."""
+    if isinstance(cells.type, pa.BaseExtensionType):
+        raise TypeError(f"{cells.type} is no kind of numbers")
     if pa.types.is_string(cells.type) or pa.types.is_large_string(cells.type):
         cells = pa.compute.utf8_trim_whitespace(cells)
         cells = pa.compute.if_else(pa.compute.equal(cells, ""), None, cells)
@@ -424,17 +459,34 @@ def kept_samples(cells: Cells, missing: str, text: dict[str, Coded]) -> np.ndarr
     return np.flatnonzero(complete)
 
 
-def _refuse_other_spelling(text: dict[str, Coded], given: dict[str, Any]) -> None:
-    """ValueError where no prediction of any model is one of the labels."""
-    if "prediction" not in text:
+def refuse_other_spelling(labels: np.ndarray, predictions: np.ndarray) -> None:
+    """ValueError where no prediction [M, k] of any model is one of the labels [k]."""
+    if (predictions == labels).any():
         return
-    in_common = set(text["label"].texts) & set(text["prediction"].texts)
-    if in_common - {""}:
+    if set(labels.tolist()).isdisjoint(predictions.ravel().tolist()):
+        raise ValueError(
+            f"no label is among the predictions (the first are {str(labels[0])!r}, "
+            f"{str(predictions[0, 0])!r}): write both alike"
+        )
+
+
+def _refuse_contradiction(given: dict[str, Any]) -> None:
+    """ValueError where correctness is another than whether a prediction that is there is the
+    label; grades may be."""
+    correct = given["correct"]
+    if correct.dtype != bool or "labels" not in given or "predictions" not in given:
         return
-    raise ValueError(
-        f"no label is among the predictions (the first are {str(given['labels'][0])!r}, "
-        f"{str(given['predictions'][0, 0])!r}): write both alike"
-    )
+    predictions = given["predictions"]
+    differing = (correct != (predictions == given["labels"])) & (predictions != "")
+    if differing.any():
+        model, sample = np.argwhere(differing)[0]
+        raise ValueError(
+            f"{np.count_nonzero(differing)} rows have a correctness that contradicts their label "
+            f"and prediction, first sample {str(given['sample_ids'][sample])!r}, model "
+            f"{given['names'][model]!r} (label {str(given['labels'][sample])!r}, prediction "
+            f"{str(predictions[model, sample])!r}, correct {bool(correct[model, sample])}): leave "
+            "out correct=, or label= and prediction="
+        )
 
 
 def as_correctness(values: np.ndarray) -> np.ndarray:

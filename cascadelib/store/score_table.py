@@ -16,7 +16,7 @@ from ..checks import about, brief, known, reals, unmasked
 from ..labels import Contents, Labels, as_text, chosen_rows
 from ..scoring import F1
 from ..stages import StageFunction
-from .frames import frame_of, scores_of
+from .frames import frame_of, refuse_other_spelling, scores_of
 from .table_files import LARGEST_TABLE
 
 NO_LABEL = "(none)"  # a label that no model predicts
@@ -227,8 +227,10 @@ class ScoreTable:
         predictions = checked_predictions(self.predictions, confidence.shape)
         models, samples = confidence.shape
         labels = checked_labels(self.labels, samples)
-        if correct is None and labels is not None:
+        if correct is None and labels is not None and predictions is not None:
             correct = np.asarray(predictions == labels)
+            if len(set(labels.tolist())) > 1:  # of one alone, all models may be wrong
+                refuse_other_spelling(labels, predictions)
         names = checked_names(self.names, models)
         cost = checked_cost(self.cost, names, samples)
         if correct is not None:

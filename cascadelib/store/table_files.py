@@ -19,6 +19,8 @@ BYTES_PER_CELL = 4  # a parquet file may state one cell for so many bytes of the
 BLOCK = 2**24  # bytes; no row of a CSV file may be longer
 PARQUET = (".parquet", ".pq")
 PACKED = (".zip", ".bz2", ".xz", ".zst", ".7z", ".tar", ".tgz", ".lz4", ".br")
+# Arrow computes little on views.
+PLAIN = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
 DAMAGE = (
     pa.ArrowException,
     ValueError,
@@ -111,4 +113,5 @@ def _parquet(file: BufferedReader, largest: int) -> pa.Table:
     file.seek(0)
     table = pa.parquet.ParquetFile(file, read_dictionary=texts).read(flat)
     table.validate(full=True)
-    return table
+    plain = [field.with_type(PLAIN.get(field.type, field.type)) for field in table.schema]
+    return table.cast(pa.schema(plain))

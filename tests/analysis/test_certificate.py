@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.stats import binom, multinomial
 
 from cascadelib import LogitStore, Method, Policy, ScoreTable, certify, evaluate, search
-from cascadelib.analysis.certificate import candidates
+from cascadelib.analysis.certificate import candidates, grouped
 from cascadelib.analysis.p_values import betting_p_value, paired_p_value, probability_as_extreme
 from cascadelib.analysis.shift import moved_front
 
@@ -512,3 +512,10 @@ def test_thresholds_that_were_put_in_are_said_to_be_unchecked(tmp_path: Path) ->
         assert not found.overlap_checked and "not checked" in str(found)
         with pytest.raises(ValueError, match="of the 8000 samples took part"):
             certify(HALVES[0], one, 0.2, reference="l")
+
+
+def test_masked_groups_are_refused() -> None:
+    """A hidden group would be counted by the value below its mask."""
+    groups = np.ma.masked_array(["x", "y", "y"], mask=[True, False, False])
+    with pytest.raises(ValueError, match="groups: 1 values are masked"):
+        grouped(groups, 3)

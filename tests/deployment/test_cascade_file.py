@@ -104,7 +104,7 @@ def test_the_saved_cost_interval_covers_where_next_to_nothing_passes_on(passing:
     """k = 500: mean ± 1.96 s / √k held the truth in 63% of draws at 0.2%, and was a single number
     in 37% of them."""
     rng = np.random.default_rng(0)
-    point = Point(("a", "b"), (0.5,), (1.0, 0.0), 1.0, 1.0, 1.0)
+    point = Point(("a", "b"), (0.5,), (1.0, 0.0), 1.0, 1.0, 1.0, cost_kind="cost")
     hits = 0
     found = []
     for _ in range(200):

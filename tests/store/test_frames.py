@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow
+import pyarrow.parquet
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -422,9 +423,7 @@ def test_a_wide_table_reads_what_is_the_same_for_all_models_once() -> None:
     wide = pd.DataFrame(
         {"sample": [7, 8], "label": [1, 2], "a_says": [1, 2], "b_says": [1.0, None]}
     )
-    table = ScoreTable.from_frame(
-        wide, label="label", prediction="{}_says", cost={"a": 1, "b": 2}, confidence="{}_sure"
-    )
+    table = ScoreTable.from_frame(wide, label="label", prediction="{}_says", cost={"a": 1, "b": 2})
     assert table.sample_ids.tolist() == ["7", "8"] and table.labels.tolist() == ["1", "2"]
     assert table.predictions.tolist() == [["1", "2"], ["1", ""]]
     with pytest.raises(ValueError, match="holds numbers and text"):
@@ -473,3 +472,59 @@ def test_reading_grows_with_the_rows() -> None:
     """It grew with their square: 48 s for 31,510 samples of four models."""
     assert spent(32_000) < 2
     assert spent(64_000) < 3 * max(spent(16_000), 0.02) * 2
+
+
+@pytest.mark.parametrize(
+    ("renamed", "change", "message"),
+    [
+        ({"sure": "Confidence"}, {}, "'confidence', but there is 'Confidence'"),
+        ({"sure": " confidence"}, {}, "'confidence', but there is ' confidence'"),
+        ({"sure": "confidance"}, {}, "'confidence', but there is 'confidance'"),
+        ({}, {"confidence": "Sure"}, "unknown column 'Sure'; nearest: 'sure'"),
+    ],
+)
+def test_confidences_are_not_dropped_for_a_name(renamed: dict, change: dict, message: str) -> None:
+    names = {"sample": "id", "model": "who", "cost": "usd"} | ANSWERS
+    with pytest.raises(ValueError, match=message):
+        ScoreTable.from_frame(LONG.rename(columns=renamed), **names, **change)
+
+
+def test_a_template_of_confidences_that_names_no_column_is_refused() -> None:
+    wide = pd.DataFrame({"sample": ["1"], "a_says": ["x"], "a_sure": [0.5], "truth": ["x"]})
+    named = {"prediction": "{}_says", "label": "truth", "cost": {"a": 1}}
+    assert ScoreTable.from_frame(wide, **named, confidence="{}_sure").confidence.item() == 0.5
+    for mistaken in ("{}_conf", "conf"):
+        with pytest.raises(ValueError, match="conf.*a_sure|unknown column 'conf'"):
+            ScoreTable.from_frame(wide, **named, confidence=mistaken)
+    without = ScoreTable.from_frame(wide, **named, confidence=None)
+    assert without.confidence.item() == -np.inf
+
+
+def test_correctness_that_contradicts_label_and_prediction_is_refused() -> None:
+    graded = {**NAMES, **ANSWERS, "correct": "judged"}
+    judged = [1, 0, 0, 1, 1, 1]
+    table = ScoreTable.from_frame(LONG.assign(judged=judged), **graded)
+    assert table.correct.tolist() == [[True, False, False], [True, True, True]]
+    with pytest.raises(ValueError, match="1 rows.*contradicts.*sample 'y', model 'small'.*'no'"):
+        ScoreTable.from_frame(LONG.assign(judged=[1, 1, 0, 1, 1, 1]), **graded)
+
+
+def test_periods_are_no_confidences() -> None:
+    periods = pd.period_range("2020-01", periods=6, freq="M")
+    with pytest.raises(ValueError, match="column 'sure', row 0.*is no number"):
+        ScoreTable.from_frame(LONG.assign(sure=periods), **NAMES, **ANSWERS)
+
+
+def test_text_of_a_newer_kind_of_arrow_is_read(tmp_path: Path) -> None:
+    columns = {
+        "sample": ["1", "2"],
+        "model": ["a", "a"],
+        "confidence": ["0.5", "0.25"],
+        "label": ["x", "y"],
+        "prediction": ["x", "x"],
+    }
+    views = {name: pyarrow.array(cells, pyarrow.string_view()) for name, cells in columns.items()}
+    path = tmp_path / "views.parquet"
+    pyarrow.parquet.write_table(pyarrow.table(views), path)
+    table = ScoreTable.from_frame(path, label="label", prediction="prediction", cost={"a": 1})
+    assert table.confidence.tolist() == [[0.5, 0.25]] and table.correct.tolist() == [[True, False]]

@@ -183,3 +183,12 @@ def test_a_point_of_models_outputs_is_not_read_on_a_table(change: dict, message:
 
 def certify_within_budget(table: ScoreTable, point: Point) -> None:
     certify(table, point, budget=3.0)
+
+
+def test_labels_that_no_model_predicts_are_in_another_spelling() -> None:
+    given = {"confidence": CONFIDENCE, "cost": [1, 2], "predictions": [["0", "1", "0"]] * 2}
+    with pytest.raises(ValueError, match="no label is among the predictions.*'0.0', '0'"):
+        ScoreTable(None, labels=["0.0", "1.0", "1.0"], **given)
+    table = ScoreTable(None, labels=["0", "0", "1"], **given)
+    assert not table.take([1, 2]).correct.any()
+    assert not table.labelled(["", "", ""]).correct.any()
