@@ -14,6 +14,7 @@ import math
 import re
 import socket
 import time
+import tokenize
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -90,7 +91,12 @@ def array_of(body: bytes) -> np.ndarray:
     file = io.BytesIO(body)
     if np.lib.format.read_magic(file) != (1, 0):
         raise ValueError("not of version 1.0")
-    shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+    try:
+        shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+    except (TypeError, SyntaxError, tokenize.TokenError) as error:
+        raise ValueError(f"its header cannot be read: {error}") from None
+    if bool in map(type, shape):
+        raise ValueError(f"its shape is {shape}")
     values = np.frombuffer(body, dtype, offset=file.tell())
     return values.reshape(shape, order="F" if fortran else "C")
 

@@ -136,6 +136,11 @@ BAD = {
     "no .npy": (b"junk", "no .npy array"),
     "nothing": (b"", "no .npy array"),
     "cut short": (npy(IMAGES[:2])[:-1], "no .npy array.*cannot reshape"),
+    "unbalanced": (npy(IMAGES[:2]).replace(b"(2,", b"((2"), "no .npy array.*header"),
+    "a truth value in its shape": (
+        npy(IMAGES[:2]).replace(b"(2, 28, 28)", b"(2,True,28)"),
+        "no .npy array.*shape",
+    ),
     "pickled": (npy(np.array([None])), "no .npy array"),
     "no samples": (npy(IMAGES[:0]), "without samples"),
     "one number": (npy(np.float32(3)), "a batch is needed"),
