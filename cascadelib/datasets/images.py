@@ -56,11 +56,20 @@ class File:
             ImageFile.LOAD_TRUNCATED_IMAGES = before
 
 
+def as_rgb(image: Image.Image) -> Image.Image:
+    """An image as RGB; ValueError for one of more than 8 bits a value, which Pillow would clip."""
+    if image.mode == "F" or image.mode.startswith("I"):
+        raise ValueError(
+            f"its values have more than 8 bits (mode {image.mode}): write them as 8 bits first"
+        )
+    return image.convert("RGB")
+
+
 def decoded(file: Any) -> Image.Image:
     """The image in a binary file as RGB; UnidentifiedImageError for one of no known format."""
     try:
         with Image.open(file, formats=FORMATS) as image:
-            return image.convert("RGB")
+            return as_rgb(image)
     except UnidentifiedImageError:
         raise UnidentifiedImageError(f"it is none of {', '.join(FORMATS)}") from None
 
@@ -108,7 +117,7 @@ def as_image(image: Any) -> Image.Image:
         if array.shape[2:] == (1,):
             array = array[..., 0]
         image = Image.fromarray(array)
-    return image.convert("RGB")
+    return as_rgb(image)
 
 
 class Photographs(Labelled):

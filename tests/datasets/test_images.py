@@ -14,7 +14,7 @@ from pictures import jpeg
 from PIL import Image
 
 from cascadelib import datasets
-from cascadelib.datasets.images import ENDINGS, FORMATS, Item
+from cascadelib.datasets.images import ENDINGS, FORMATS, Item, as_image
 
 
 def test_any_image_folder(folder: Path) -> None:
@@ -196,3 +196,12 @@ def test_unreadable_images_are_named(folder: Path) -> None:
     (folder / "cat" / "1.jpg").unlink()
     with pytest.raises(ValueError, match=r"cat/1\.jpg: the image is no longer there"):
         found.batch(0, 3)
+
+
+@pytest.mark.parametrize(("dtype", "ending"), [("uint16", "png"), ("uint16", "tif"), ("f4", "tif")])
+def test_images_of_more_than_8_bits_are_refused(tmp_path: Path, dtype: str, ending: str) -> None:
+    """Pillow clips what is above 255, silently."""
+    path = tmp_path / f"deep.{ending}"
+    Image.fromarray(np.full((4, 4), 3000, dtype)).save(path)
+    with pytest.raises(ValueError, match=f"deep.{ending}.*more than 8 bits"):
+        as_image(path)
