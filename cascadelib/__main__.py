@@ -8,6 +8,7 @@ import sys
 import sysconfig
 import tempfile
 from collections.abc import Callable
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -256,6 +257,9 @@ def main(argv: list[str] | None = None) -> int:
     """Do what a command line says: 0; 1 where nothing is certified; 2 after an error, which is one
     line; 130 after Ctrl-C."""
     argv = sys.argv[1:] if argv is None else argv
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a terminal without "→" is no error
+            stream.reconfigure(errors="backslashreplace")
     args, rest = parser_of_all().parse_known_args(argv)
     args.argv = argv
     args.rest = rest

@@ -2,6 +2,9 @@
 line."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -202,3 +205,12 @@ def test_the_page_shows_the_table(folder: Path, tmp_path: Path) -> None:
         assert status == 200 and "jupyter-widgets" in text
         assert page.ask("/", token=False)[0] == 302
     assert "Traceback" not in page.log.read_text()
+
+
+def test_a_terminal_without_arrows_shows_a_policy_all_the_same(folder: Path) -> None:
+    policy = folder / "arrows.json"
+    said = ["search", str(folder / "t.csv"), *NAMED, "--budget", "5", "--out", str(policy)]
+    plain = dict(os.environ, PYTHONIOENCODING="ascii")
+    command = [sys.executable, "-m", "cascadelib", *said]
+    done = subprocess.run(command, capture_output=True, text=True, env=plain, check=False)
+    assert (done.returncode, done.stderr) == (0, "") and policy.exists()

@@ -491,7 +491,7 @@ def tried(
         raise ValueError(
             f"the points have different scores, {', '.join(sorted(scores))}: certify them apart"
         )
-    return points, reference or points[0].models[-1]
+    return points, points[0].models[-1] if reference is None else reference
 
 
 def candidates(

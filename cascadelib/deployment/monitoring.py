@@ -12,7 +12,7 @@ import pandas as pd
 
 from ..analysis.drift_signal import DriftReport, DriftSignal, reference_in_words
 from ..analysis.uncertainty import anytime_lower, share_interval
-from ..checks import check_number, known
+from ..checks import brief, check_number, known
 from ..evaluation.point import Point, single_point
 from ..evaluation.run import evaluate
 from ..methods.thresholds import exiting, own_units, threshold_above
@@ -381,8 +381,19 @@ class StreamBudget:
         ----------
         exit_stage : int [b]
             0 = first model.
+
+        Raises
+        ------
+        ValueError
+            For what is no stage of this cascade; the budget is then as before.
         """
-        spent = np.cumsum(self.costs)[np.asarray(exit_stage, np.int64)]
+        stages = np.asarray(exit_stage)
+        if stages.ndim != 1 or not np.isin(stages, np.arange(len(self.costs))).all():
+            raise ValueError(
+                f"exit_stage must be a list of stages from 0 to {len(self.costs) - 1}, not "
+                f"{brief(exit_stage)}: leave out samples that no model answered"
+            )
+        spent = np.cumsum(self.costs)[stages.astype(np.int64)]
         self.largest = max(self.largest, len(spent))
         saved = float(np.sum(self._share_of(self.budget) - self._share_of(spent)))
         self.level += min(self.rate, STEP / self.largest) * saved

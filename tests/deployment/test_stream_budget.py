@@ -2,6 +2,7 @@
 that drift."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -185,3 +186,11 @@ def test_with_a_running_cascade(method: str) -> None:
 def test_refused(change: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         StreamBudget(**({"cascade": POINT, "store": TABLE, "budget": 5.0} | change))
+
+
+@pytest.mark.parametrize("stages", [[3], [-1], [0.5], 1, ["first"]])
+def test_what_is_no_stage_is_refused_and_changes_nothing(stages: Any) -> None:
+    held = StreamBudget(TABLE, POINT, 5.0)
+    with pytest.raises(ValueError, match="exit_stage must be a list of stages from 0 to 2"):
+        held.update(stages)
+    assert held.samples == 0 and np.isnan(held.mean_cost)

@@ -33,7 +33,7 @@ def test_pick_goals() -> None:
     [
         ({"accuracy": 1.1}, "no cascade reaches"),
         ({"budget": 1}, "the cheapest costs"),
-        ({}, "give one of"),
+        ({}, "give exactly one of"),
         ({"goal": "max_improvment"}, "max_improvement"),
     ],
 )
