@@ -21,13 +21,14 @@ from ..scoring import F1, f1, score_of
 from ..store.protocol import Store
 from ..tables import arrow, number
 from .p_values import cost_p_value, f1_p_value, loss_p_value
-from .repeats import refuse_equal_rows, refuse_repeated_ids, samples_seen
+from .repeats import (
+    refuse_equal_rows,
+    refuse_repeated_ids,
+    refuse_same_split,
+    refuse_shared_samples,
+)
 
 STEPS = 100  # most points of a front that are tested
-UNSEEN = (
-    "a guarantee needs samples that they have not seen: search on store.take(slice(0, None, 2)) "
-    "and certify on store.take(slice(1, None, 2))"
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,11 +119,11 @@ def certify(
     Guarantee: if the certification samples are independent draws from the distribution on which the
     cascade will run, the probability that *any* certified point loses ε or more of expected
     accuracy against the reference (in any of the groups), or costs more than the budget in the
-    mean, is at most δ. Each point's hypothesis "it breaks the promise" is tested at level δ, and
-    the first that is not rejected ends it. The p-values are valid for any number of samples
-    (:mod:`cascadelib.analysis.p_values`; docs/guarantees.md in words); of several risks or groups
-    the largest counts. Nothing is said of data that have drifted, nor of what was not asked:
-    classes, cost.
+    mean, is at most δ. Fixed-sequence testing: each point's null hypothesis (it violates the
+    promise) is tested at level δ, in order, until one is not rejected. The p-values are valid for
+    any number of samples (:mod:`cascadelib.analysis.p_values`; docs/guarantees.md in words); of
+    several risks or groups the largest counts. No guarantee under distribution shift, nor per class
+    or on cost unless ``groups=`` or ``budget=`` asks for it.
 
     Parameters
     ----------
@@ -148,7 +149,7 @@ def certify(
         nan) counts as the worst case, however the known ones were selected.
     drawn : bool
         The known labels are those of the first m samples that to_label named, m settled before any
-        label was seen; a label that no model predicts then says that neither is correct.
+        label was seen; a label that no model predicts then counts as both wrong.
     at_once : bool
         Test all points, by Holm's method.
 
@@ -174,7 +175,7 @@ def certify(
     check_promise(epsilon, delta, budget)
     check_store(store)
     points, reference = tried(cascades, reference, epsilon, budget)
-    overlap_checked = refuse_shared_samples(points, store.origin, reference)
+    overlap_checked = refuse_shared_samples(points, store.origin, models_of(points, reference))
     refuse_repeated_ids(store)
     parts = grouped(groups, len(store))
     labelled, differs, is_known = with_labels(store, points, reference, labels, drawn)
@@ -374,7 +375,7 @@ def to_label(
     check_store(store)
     refuse_repeated_ids(store)
     points, reference = tried(cascades, reference, epsilon, budget)
-    refuse_shared_samples(points, store.origin, reference)
+    refuse_shared_samples(points, store.origin, models_of(points, reference))
     _, differs = agreeing(store, points, reference)
     return store.origin.sample_ids[in_order(differs.any(axis=0), store.origin)]
 
@@ -489,7 +490,7 @@ def tried(
         raise ValueError("name the reference= model that epsilon refers to")
     if len(scores := {point.score for point in points}) > 1:
         raise ValueError(
-            f"the points have different scores, {', '.join(sorted(scores))}: certify them apart"
+            f"the points have different scores, {', '.join(sorted(scores))}: certify each score by itself"
         )
     return points, points[0].models[-1] if reference is None else reference
 
@@ -528,31 +529,3 @@ def cost_spread(front: Front) -> np.ndarray:
         excess = np.cumsum(paid[list(row.models)]) - row.cost
         spread.append(np.sqrt(np.average(excess**2, weights=row.exit_rates)))
     return np.array(spread)
-
-
-def refuse_shared_samples(points: Sequence[Point], origin: Labels, reference: str) -> bool:
-    """ValueError where samples (:class:`Labels`) took part in finding a point; else whether that is
-    known of all."""
-    seen = [point.seen for point in points]
-    shared = samples_seen(seen, origin, models_of(points, reference))
-    if shared:
-        name = f" ({origin.dataset} {origin.split})" if origin.dataset or origin.split else ""
-        raise ValueError(
-            f"{shared} of the {len(origin)} samples took part in finding the cascades{name}, by "
-            f"their ids or by what the models said of them; {UNSEEN}"
-        )
-    return shared is not None
-
-
-def refuse_same_split(points: Sequence[Point], runs: Mapping[int, Run]) -> None:
-    """ValueError where three cascades or more come out to the last sample as where they were
-    found."""
-    if len(points) < 3:
-        return
-    for position, point in enumerate(points):
-        run = runs[position]
-        here = (np.mean(run.correct), *run.exit_rates)
-        then = (point.accuracy, *point.exit_rates)
-        if len(here) != len(then) or not np.allclose(here, then, rtol=0, atol=1e-12):
-            return
-    raise ValueError(f"this store is the split on which the cascades were found; {UNSEEN}")

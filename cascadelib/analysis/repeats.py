@@ -1,12 +1,14 @@
 """Samples that are there more than once, or were seen before: a certificate would count them as
 independent draws."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from scipy.stats import binom, poisson
 
+from ..evaluation.point import Point
+from ..evaluation.run import Run
 from ..labels import Labels, Origin, comparable_contents, parts_of, samples_in_common
 from ..methods.method import Method
 from .uncertainty import share_interval
@@ -19,6 +21,10 @@ INFLATION = 1.05
 # share of equal confidences with unequal outcomes up to which those are repeats
 CONTRADICTING = 0.02
 REMEDY = "keep one row of each sample: store.take(rows)"
+UNSEEN = (
+    "a guarantee needs samples that they have not seen: search on store.take(slice(0, None, 2)) "
+    "and certify on store.take(slice(1, None, 2))"
+)
 
 
 def samples_seen(origins: Iterable[Origin], here: Labels, models: Iterable[str]) -> int | None:
@@ -211,3 +217,31 @@ def rarer_than_chance(
     shared = starts[sizes > 1]
     equal = np.count_nonzero(rows[order[shared]] == rows[order[shared + 1]])
     return chance < 1 and binom.sf(equal - 1, len(shared), chance) <= level / 2
+
+
+def refuse_shared_samples(points: Sequence[Point], origin: Labels, models: Iterable[str]) -> bool:
+    """ValueError where samples (:class:`Labels`) took part in finding a point; else whether that is
+    known of all."""
+    seen = [point.seen for point in points]
+    shared = samples_seen(seen, origin, models)
+    if shared:
+        name = f" ({origin.dataset} {origin.split})" if origin.dataset or origin.split else ""
+        raise ValueError(
+            f"{shared} of the {len(origin)} samples took part in finding the cascades{name}, by "
+            f"their ids or by what the models said of them; {UNSEEN}"
+        )
+    return shared is not None
+
+
+def refuse_same_split(points: Sequence[Point], runs: Mapping[int, Run]) -> None:
+    """ValueError where three cascades or more come out to the last sample as where they were
+    found."""
+    if len(points) < 3:
+        return
+    for position, point in enumerate(points):
+        run = runs[position]
+        here = (np.mean(run.correct), *run.exit_rates)
+        then = (point.accuracy, *point.exit_rates)
+        if len(here) != len(then) or not np.allclose(here, then, rtol=0, atol=1e-12):
+            return
+    raise ValueError(f"this store is the split on which the cascades were found; {UNSEEN}")
