@@ -64,7 +64,7 @@ def test_readable_formats_columns_by_name_and_keeps_the_ends(store: LogitStore) 
     assert shown.index[-1] == len(front) - 1
     assert shown["models"].iloc[0] == " → ".join(front.table["models"].iloc[0])
     assert shown["accuracy"].iloc[0] == f"{front.table['accuracy'].iloc[0]:.2%}"
-    assert "largest improvement" in front._repr_html_()
+    assert "of the best single model at a saving of" in front._repr_html_()
 
 
 def test_front_figure_draws_the_points_of_the_table(store: LogitStore) -> None:
