@@ -192,19 +192,28 @@ def columns_of(
         _refuse_near(frame, given, set(roles.values()))
     for role in [role for role in roles if role not in columns]:
         optional = role == "confidence" and ("{}" in given or given == "confidence")
-        columns[role] = []
-        for name in wanted if "{}" in roles[role] else [""]:
-            column = roles[role].replace("{}", name)
-            if optional and column not in frame.columns:
-                columns[role].append(pd.Series(np.nan, frame.index))
-                continue
-            where = f"model {name!r} (models=[…] says which columns are those of models)"
-            with about(where) if name else contextlib.nullcontext():
-                columns[role].append(_column(frame, column))
+        columns[role] = _columns_named(frame, roles[role], wanted, optional)
     if "{}" in given:
         _refuse_unmatched(frame, given, wanted)
     columns.setdefault("confidence", [pd.Series(np.nan, frame.index)])
     return columns
+
+
+def _columns_named(
+    frame: pd.DataFrame, name: str, models: list[str], optional: bool
+) -> list[pd.Series]:
+    """The column of a name, or one per model where it is a template; nan in place of one that is
+    ``optional`` and not there."""
+    found = []
+    for model in models if "{}" in name else [""]:
+        column = name.replace("{}", model)
+        if optional and column not in frame.columns:
+            found.append(pd.Series(np.nan, frame.index))
+            continue
+        where = f"model {model!r} (models=[…] says which columns are those of models)"
+        with about(where) if model else contextlib.nullcontext():
+            found.append(_column(frame, column))
+    return found
 
 
 def _refuse_unmatched(frame: pd.DataFrame, template: str, models: list[str]) -> None:
