@@ -14,13 +14,9 @@ from twins import as_dict, brute_front, last_of, non_dominated, single_cascade
 from cascadelib import ScoreTable, evaluate, replay, search
 from cascadelib.explorer.state import on_split, reading_at
 from cascadelib.fronts.cascades import extensions
-from cascadelib.fronts.exact import (
-    SearchTask,
-    search_arrays,
-    search_outcomes,
-    search_shared_threshold,
-)
+from cascadelib.fronts.exact import SearchTask, search_arrays, search_outcomes
 from cascadelib.fronts.graded import search_graded
+from cascadelib.fronts.shared_threshold import search_shared_threshold
 from cascadelib.methods.thresholds import exiting, leaves
 
 
