@@ -38,6 +38,7 @@ if TYPE_CHECKING:  # for editors and mypy; tests compare it with the table below
     from .files import __version__ as __version__
     from .front_end import has_front_end as has_front_end
     from .fronts import Front as Front
+    from .fronts import ladder as ladder
     from .fronts import pair_table as pair_table
     from .fronts import peaks as peaks
     from .fronts import pick as pick
@@ -69,7 +70,7 @@ __getattr__, __dir__, __all__ = attach(
     extraction="extract",
     files="__version__",
     front_end="has_front_end",
-    fronts=("Front pair_table peaks pick search search_arrays search_outcomes warm"),
+    fronts=("Front ladder pair_table peaks pick search search_arrays search_outcomes warm"),
     methods="METHODS Method confidence fit_temperature",
     store="LogitStore ScoreTable",
     studies="published",

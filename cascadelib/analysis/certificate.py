@@ -26,6 +26,7 @@ from .repeats import (
     refuse_repeated_ids,
     refuse_same_split,
     refuse_shared_samples,
+    size_of_table,
 )
 
 STEPS = 100  # most points of a front that are tested
@@ -56,6 +57,9 @@ class Certificate:
         In words.
     overlap_checked : bool
         Whether it is known that none of the samples took part in finding the points.
+    table_size : int
+        Of the table that the promise is about: samples whose confidences gave the thresholds, those
+        of the split among them; 0: it is about the source.
     """
 
     certified: tuple[Point, ...]
@@ -66,6 +70,7 @@ class Certificate:
     table: pd.DataFrame
     promise: str
     overlap_checked: bool = False
+    table_size: int = 0
 
     @property
     def cascades(self) -> tuple[Point, ...]:
@@ -74,13 +79,17 @@ class Certificate:
 
     @property
     def point(self) -> Point | None:
-        """The cheapest certified Point; for a budget alone the most accurate.
+        """The cheapest certified Point; for a budget alone the most accurate, or the last tested
+        where no accuracy is known.
 
         None where nothing is certified.
         """
+        last_first = reversed(self.certified)
         if self.epsilon is None:
-            return max(self.certified, key=lambda point: point.accuracy, default=None)
-        return min(reversed(self.certified), key=lambda point: point.cost, default=None)
+            return max(
+                last_first, key=lambda point: float(np.nan_to_num(point.accuracy)), default=None
+            )
+        return min(last_first, key=lambda point: point.cost, default=None)
 
     def __str__(self) -> str:
         if self.point is None:
@@ -94,10 +103,15 @@ class Certificate:
             "their confidences, which was not checked: sample ids (sample_ids=) or the models' "
             "answers are not known for all of them."
         )
+        draw = f"the {self.samples} certification samples"
+        where = "data from the same source"
+        if self.table_size:
+            draw += f" from the {self.table_size} whose confidences gave the thresholds"
+            where = f"those {self.table_size}"
         return (
-            f"With probability at least {1 - self.delta:.0%} over the draw of the {self.samples} "
-            f"certification samples, {arrow(self.point.models)} {self.promise}, on data from the "
-            "same source." + ("" if self.overlap_checked else unchecked)
+            f"With probability at least {1 - self.delta:.0%} over the draw of {draw}, "
+            f"{arrow(self.point.models)} {self.promise}, on {where}."
+            + ("" if self.overlap_checked else unchecked)
         )
 
 
@@ -176,6 +190,7 @@ def certify(
     check_store(store)
     points, reference = tried(cascades, reference, epsilon, budget)
     overlap_checked = refuse_shared_samples(points, store.origin, models_of(points, reference))
+    table_size = size_of_table(points, store.origin)
     refuse_repeated_ids(store)
     parts = grouped(groups, len(store))
     labelled, differs, is_known = with_labels(store, points, reference, labels, drawn)
@@ -216,7 +231,8 @@ def certify(
         samples=len(store),
         table=table,
         promise=promise_of(epsilon, budget, name_of(score, trial.correct), reference, where),
-        overlap_checked=overlap_checked,
+        overlap_checked=overlap_checked and table_size is not None,
+        table_size=table_size or 0,
     )
 
 

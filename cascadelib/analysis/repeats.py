@@ -233,6 +233,27 @@ def refuse_shared_samples(points: Sequence[Point], origin: Labels, models: Itera
     return shared is not None
 
 
+def size_of_table(points: Sequence[Point], origin: Labels) -> int | None:
+    """How many samples gave the thresholds of points (:attr:`Point.laid_on`), where samples
+    (:class:`Labels`) are some of them; 0: these are others, None: not known.
+
+    ValueError where some of the samples are among them and others are not.
+    """
+    sizes = []
+    for laid_on in {point.laid_on for point in points if point.laid_on is not None}:
+        shared = samples_in_common(laid_on, origin)
+        if shared is None:
+            return None
+        if 0 < shared < len(origin):
+            raise ValueError(
+                f"{shared} of the {len(origin)} samples gave the thresholds, the others did not: a "
+                "promise is about the table that the thresholds come from, or about its source; "
+                "certify either on samples of the table alone, or on others alone"
+            )
+        sizes.append(len(laid_on) if shared else 0)
+    return min(filter(None, sizes), default=0)
+
+
 def refuse_same_split(points: Sequence[Point], runs: Mapping[int, Run]) -> None:
     """ValueError where three cascades or more come out to the last sample as where they were
     found."""

@@ -130,7 +130,7 @@ def recorded_part(part: Labels | Recorded, models: tuple[str, ...]) -> Recorded:
 def seen_by(point: Point, store: Store | None) -> Origin:
     """The samples that a point has seen as a file keeps them. What the point itself says of them
     comes before what the store on which it was chosen says."""
-    first, *others = parts_of(point.seen)
+    first, *others = parts_of(point.origin)
     if first is None and store is not None:
         first = store.origin
     parts: list[Recorded | None] = [

@@ -128,7 +128,7 @@ def parts_as_json(point: Point) -> dict[str, Any]:
         "score": point.score,
         "cost_kind": point.cost_kind,
         "chosen": chosen,
-        "chosen_on": seen_to_json(point.seen, point.models),
+        "chosen_on": seen_to_json(point.origin, point.models),
         "expected": point.expected and expected_to_json(point.expected),
         "versions": dict(point.versions),
     }

@@ -95,6 +95,9 @@ class Point:
     found_on : Labels, Recorded, Seen or None
         All samples whose labels were seen while the cascade was made, by the search and by the fit
         of its method; None: not known.
+    laid_on : Labels or None
+        The samples of which the thresholds are quantiles, without a look at labels
+        (:func:`cascadelib.ladder`); None: labels chose the thresholds.
     saving : float
         Cost of the most accurate single model where the cascade was found ÷ cost; nan: not known,
         as of a point from a file.
@@ -123,6 +126,7 @@ class Point:
     score: str = "top1"
     cost_kind: str = "macs"
     found_on: Origin = field(default=None, compare=False)
+    laid_on: Origin = field(default=None, compare=False, repr=False)
     saving: float = field(default=np.nan, compare=False)
     difference: float = field(default=np.nan, compare=False)
     records: tuple[Mapping[str, Any], ...] = field(default=(), compare=False)
@@ -163,6 +167,12 @@ class Point:
         if self.chosen != (self.models, self.thresholds):
             seen = together(seen, None)
         return seen if self.method is None else self.method.after(seen)
+
+    @property
+    def origin(self) -> Origin:
+        """What a file says that it has seen: ``seen``, and those it was laid on, since a promise
+        about their source would hold on none of them."""
+        return self.seen if self.laid_on is None else together(self.seen, self.laid_on)
 
     @property
     def metric(self) -> Any:

@@ -1,0 +1,88 @@
+"""Cascades in an order that no label decides: for a certificate that all labels are left for."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from ..checks import check_count, items_of, known
+from ..evaluation.evaluation import asked, check_store, outcomes_of
+from ..evaluation.point import Point
+from ..evaluation.run import runs_of
+from ..labels import Seen
+from ..methods.method import Method
+from ..methods.thresholds import between_ties, own_units, threshold_for
+from ..store.protocol import Store
+
+
+def ladder(
+    store: Store,
+    models: Sequence[str],
+    method: str | Method | None = None,
+    steps: int = 100,
+) -> list[Point]:
+    """Cascades of some models, most cautious first, whose thresholds are quantiles of confidences.
+
+    At step s of S the threshold of each stage lies where s ÷ S of all samples are confident enough.
+    No label is read, so all labels there are can certify, in this order
+    (:func:`cascadelib.certify`): about the source of the data where thresholds and labels come from
+    different samples; about this very store where the labelled ones are drawn from it.
+
+    Parameters
+    ----------
+    store : LogitStore or ScoreTable
+        The samples whose confidences are read; labels need not be there.
+    models : list of str
+        Two or more, in the order in which they run.
+    method : str or Method, optional
+        As for :func:`cascadelib.search`; what has to be fitted was fitted on other samples.
+    steps : int
+        S. Where samples share a confidence there are fewer cascades.
+
+    Returns
+    -------
+    list of Point
+        With the exit rates and the cost that they have on the store, and without accuracy.
+
+    Raises
+    ------
+    ValueError
+        For fewer than two models, unknown or repeated ones, a method that is not fitted, and what
+        the store cannot honour.
+
+    References
+    ----------
+    Angelopoulos et al. (2021), *Learn then test*: fixed sequences.
+    """
+    check_store(store)
+    steps = check_count(steps, "steps")
+    names = tuple(known(name, store.models.index, "model") for name in items_of(models))
+    if len(set(names)) < max(len(names), 2):
+        raise ValueError(f"a ladder needs two distinct models or more, not {list(names)}")
+    chosen, score, cost = asked(store, method)
+    unread = store.labelled(store.predicted(names[-1])) if store.has_predictions else store
+    *deciding, _ = outcomes_of(unread, names, chosen, score)
+    wanted = np.arange(1, steps + 1) * len(store) / steps
+    thresholds = []
+    for _, confidence in deciding:
+        falling = -np.sort(-confidence)
+        thresholds.append(threshold_for(falling, between_ties(falling, wanted)))
+    own = own_units(None if chosen is None else chosen.units, np.transpose(thresholds))
+    nothing_seen = Seen(())
+    points = [
+        Point(
+            models=names,
+            thresholds=step,
+            method=chosen,
+            score=score,
+            cost_kind=cost,
+            found_on=nothing_seen if chosen is None else chosen.after(nothing_seen),
+            laid_on=store.origin,
+        )
+        for step in dict.fromkeys(map(tuple, own.tolist()))
+    ]
+    runs = dict(runs_of(unread, points))
+    return [
+        replace(point, exit_rates=runs[step].exit_rates, cost=runs[step].cost)
+        for step, point in enumerate(points)
+    ]
