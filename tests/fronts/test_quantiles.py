@@ -22,7 +22,7 @@ def drawn_table(seed: int, k: int, levels: int = 10**6, labels: bool = True) -> 
     rng = np.random.default_rng(seed)
     truth = rng.integers(0, 4, k)
     confidence = rng.integers(0, levels, (3, k)) / levels
-    right = rng.random((3, k)) < np.array([[0.5], [0.7], [0.9]]) + confidence / 10
+    is_correct = rng.random((3, k)) < np.array([[0.5], [0.7], [0.9]]) + confidence / 10
     other = (truth + rng.integers(1, 4, (3, k))) % 4
     return cl.ScoreTable(
         None,
@@ -30,7 +30,7 @@ def drawn_table(seed: int, k: int, levels: int = 10**6, labels: bool = True) -> 
         COST,
         NAMES,
         [f"{seed}:{row}" for row in range(k)],
-        predictions=CLASSES[np.where(right, truth, other)],
+        predictions=CLASSES[np.where(is_correct, truth, other)],
         labels=CLASSES[truth] if labels else None,
     )
 
