@@ -138,6 +138,7 @@ def peel_table(
     rng = np.random.default_rng(seed)
     shuffled = rng.permutation(count)
     ties = rng.random(count)
+    coin = rng.random()
     size = PILOT if labels is None else labels
     first = shuffled[:size]
     others = shuffled[size:]
@@ -162,10 +163,9 @@ def peel_table(
         drawn = others[np.isin(others, left)][:enough]
         wrong[drawn] = wrong_at(drawn)
     start = len(peel.order)
-    allowed = (
-        errors_allowed(len(inside) - start, may_stay, len(drawn), delta),
-        errors_allowed_at_source(len(drawn), epsilon, delta, start, len(inside)),
-    )
+    of_table = errors_allowed(len(inside) - start, may_stay, len(drawn), delta)
+    of_source = errors_allowed_at_source(len(drawn), epsilon, delta, start, len(inside))
+    allowed = (int(np.floor(of_table + coin)), int(np.floor(of_source + coin)))
     certify = np.zeros(count, bool)
     certify[drawn] = True
     kept = ~(certify | peel.opened)
@@ -220,24 +220,32 @@ def borders_after(gone: np.ndarray, peel: Peel, confidence: np.ndarray) -> np.nd
     return borders
 
 
-def errors_allowed(rows: int, may_stay: int, labels: int, delta: float) -> int:
-    """How many of ``labels``, a uniform draw of ``rows``, may be wrong: the largest c so that for
-    every i ≤ c a draw has at most i of i + may_stay + 1 wrong rows with probability at most δ; −1
-    where not even 0 does."""
+def used_up(chances: np.ndarray, delta: float) -> float:
+    """The largest c so that chances[i] ≤ δ for every i ≤ c, −1 where there is none; else with a
+    fraction: the probability with which c + 1 is taken instead, so that all of δ is used."""
+    most = int(np.logical_and.accumulate(chances <= delta).sum()) - 1
+    if most < 0 or most + 1 == len(chances):
+        return float(most)
+    return float(most + (delta - chances[most]) / (chances[most + 1] - chances[most]))
+
+
+def errors_allowed(rows: int, may_stay: int, labels: int, delta: float) -> float:
+    """How many of ``labels``, a uniform draw of ``rows``, may be wrong (:func:`used_up`), where i
+    may be if a draw has at most i of i + may_stay + 1 wrong rows with probability at most δ; −1
+    where not even none may."""
     if labels >= rows:
-        return labels
+        return float(labels)
     mean = labels * (may_stay + 1) / (rows - labels)  # no c beyond it does
     wrong = np.arange(min(int(mean) + 2, labels, rows - may_stay))
-    holds = hypergeom.cdf(wrong, rows, wrong + may_stay + 1, labels) <= delta
-    return int(np.logical_and.accumulate(holds).sum()) - 1
+    return used_up(hypergeom.cdf(wrong, rows, wrong + may_stay + 1, labels), delta)
 
 
 def errors_allowed_at_source(
     labels: int, epsilon: float, delta: float, gone: int, rows: int
-) -> int:
+) -> float:
     """The same for the source of ``rows`` independent rows, ``gone`` of which left before the
-    draw: the largest c with P(Binomial(labels, ε / q) ≤ c) ≤ δ, and q a bound on the share of the
-    source that is left; −1 where there is none."""
+    draw: i may be if P(Binomial(labels, ε / q) ≤ i) ≤ δ, with q a bound on the share of the source
+    that is left."""
     share = 1.0
     chunk = max(1, rows // STEPS)
     counted = gone // chunk * chunk  # a number that was fixed in advance, one of rows // chunk
@@ -246,7 +254,7 @@ def errors_allowed_at_source(
         share = float(beta.isf(level, rows - counted + 1, counted)) if counted else 1.0
         delta = delta * (1 - SPENT)
     wrong = np.arange(labels)
-    return int(np.sum(binom.cdf(wrong, labels, min(1.0, epsilon / share)) <= delta)) - 1
+    return used_up(binom.cdf(wrong, labels, min(1.0, epsilon / share)), delta)
 
 
 def planned_labels(chances: np.ndarray, may_stay: int, delta: float) -> int:

@@ -17,6 +17,33 @@ from cascadelib.analysis.peeling import Peel, fitted_curve, peel_table
 DELTA = 0.2
 
 
+def one_more(chances: Any, delta: float, coin: float) -> bool:
+    """Whether a coin takes the second number, with the probability at which all of δ is used."""
+    here, beyond = chances
+    return (1 - coin) * (beyond - here) <= delta - here
+
+
+def slow_allowed(n: int, epsilon: float, delta: float, labels: int, coin: float) -> tuple[int, int]:
+    """How many of the drawn rows may be wrong, for the table and for its source."""
+    may_stay = int(epsilon * n + 1e-9)
+    table = -1
+    while table < labels and (
+        labels == n
+        or table + 1 + may_stay + 1 <= n
+        and hypergeom.cdf(table + 1, n, table + may_stay + 2, labels) <= delta
+    ):
+        table += 1
+    if 0 <= table < labels and table + may_stay + 2 <= n:
+        chances = [hypergeom.cdf(c, n, c + may_stay + 1, labels) for c in (table, table + 1)]
+        table += one_more(chances, delta, coin)
+    source = -1
+    while source + 1 < labels and binom.cdf(source + 1, labels, epsilon) <= delta:
+        source += 1
+    if 0 <= source < labels - 1:
+        source += one_more(binom.cdf([source, source + 1], labels, epsilon), delta, coin)
+    return table, source
+
+
 def slow_peel(
     confidence: np.ndarray,
     predictions: np.ndarray,
@@ -31,6 +58,7 @@ def slow_peel(
     rng = np.random.default_rng(seed)
     shuffled = rng.permutation(n).tolist()
     ties = rng.random(n)
+    coin = rng.random()
     drawn = set(shuffled[:labels])
     outside = shuffled[labels:] or shuffled[:labels]
     said = [predictions[row] for row in outside]
@@ -43,18 +71,7 @@ def slow_peel(
         own = [score[row] for row in outside if number[row] == one and classes[one] is not None]
         at_border.append(min(own or [score[row] for row in outside]))
 
-    may_stay = int(epsilon * n + 1e-9)
-    table = -1
-    while table < labels and (
-        labels == n
-        or table + 1 + may_stay + 1 <= n
-        and hypergeom.cdf(table + 1, n, table + may_stay + 2, labels) <= delta
-    ):
-        table += 1
-    source = -1
-    while source + 1 < labels and binom.cdf(source + 1, labels, epsilon) <= delta:
-        source += 1
-
+    table, source = slow_allowed(n, epsilon, delta, labels, coin)
     waiting = [
         sorted(
             (row for row in range(n) if number[row] == one), key=lambda r: (confidence[r], ties[r])
@@ -266,18 +283,26 @@ def fast(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_promise_about_the_table_holds_at_the_boundary(fast: None) -> None:
-    allowed = peeling.errors_allowed(200, 20, 80, DELTA)
-    just_too_many = (allowed + 21) / 200
-    share, _ = broken(200, 0.1, just_too_many, 80, 200, exactly=True)
-    chance = hypergeom.cdf(allowed, 200, allowed + 21, 80)
-    assert binom.ppf(0.0001, 200, chance) / 200 <= share <= at_most(chance, 200)
+    """The coin between two numbers of allowed errors uses all of δ: it is broken that often."""
+    just_too_many = (int(peeling.errors_allowed(200, 20, 80, DELTA)) + 22) / 200
+    share, _ = broken(200, 0.1, just_too_many, 80, 300, exactly=True)
+    assert binom.ppf(0.0001, 300, DELTA) / 300 <= share <= at_most(DELTA, 300)
 
 
 def test_the_promise_about_the_source_holds_at_the_boundary(fast: None) -> None:
-    allowed = peeling.errors_allowed_at_source(80, 0.1, DELTA, 0, 200)
-    _, share = broken(200, 0.1, 0.1 + 1e-9, 80, 200)
-    chance = binom.cdf(allowed, 80, 0.1)
-    assert binom.ppf(0.0001, 200, chance) / 200 <= share <= at_most(chance, 200)
+    _, share = broken(200, 0.1, 0.1 + 1e-9, 80, 300)
+    assert binom.ppf(0.0001, 300, DELTA) / 300 <= share <= at_most(DELTA, 300)
+
+
+@pytest.mark.parametrize("rows", [40, 10**6])
+def test_a_coin_uses_all_of_delta(rows: int) -> None:
+    """The mean of the chances at c and c + 1 is δ, by exact sums."""
+    mean = peeling.errors_allowed(rows, rows // 5, 30, DELTA)
+    assert mean % 1 > 0
+    most = int(mean)
+    chances = hypergeom.cdf([most, most + 1], rows, rows // 5 + 1 + np.array([most, most + 1]), 30)
+    assert chances[0] + mean % 1 * np.diff(chances)[0] == pytest.approx(DELTA)
+    assert peeling.errors_allowed(rows, 0, 1, 0.01) == -1  # no coin makes a promise of nothing
 
 
 def test_no_order_by_opened_labels_breaks_it_and_one_that_looks_inside_does(fast: None) -> None:
