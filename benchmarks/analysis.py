@@ -28,8 +28,8 @@ from cascadelib import (
     search,
     to_label,
 )
-from cascadelib.analysis.certificate import candidates
 from cascadelib.analysis.drift_signal import Capital, summary
+from cascadelib.analysis.few_labels import candidates
 from cascadelib.analysis.p_values import betting_p_value, drawn_p_value, paired_p_value
 from cascadelib.analysis.shift import holds
 from cascadelib.analysis.uncertainty import BETS, anytime_lower, basic_interval, interval

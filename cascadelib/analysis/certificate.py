@@ -3,24 +3,23 @@
 Learn-then-Test over a front, for any number of samples, with labels only where they can matter.
 """
 
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ..checks import check_number, known, unmasked
+from ..checks import check_number, unmasked
 from ..evaluation.evaluation import check_store, correct_alone
-from ..evaluation.point import Point, points_of
+from ..evaluation.point import Point
 from ..evaluation.run import Run, runs_of
-from ..fronts.front import Front
-from ..labels import Labels, as_text, together
+from ..labels import together
 from ..scoring import F1, f1, score_of
 from ..store.protocol import Store
 from ..tables import arrow, number
-from .p_values import cost_p_value, f1_p_value, loss_p_value
+from .few_labels import check_bounds, models_of, tried, with_labels
+from .p_values import cluster_means, cost_p_value, f1_p_value, loss_p_value
 from .repeats import (
     refuse_equal_rows,
     refuse_repeated_ids,
@@ -28,8 +27,7 @@ from .repeats import (
     refuse_shared_samples,
     size_of_table,
 )
-
-STEPS = 100  # most points of a front that are tested
+from .uncertainty import paid_by
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +45,8 @@ class Certificate:
         Of :func:`certify`.
     samples : int
         Of the certification split.
+    clusters : int or None
+        Of these samples.
     table : DataFrame
         A row per tested point: models, thresholds, cost (where the point was chosen),
         accuracy_loss (reference − cascade on the certification split; negative: a gain; F1 under
@@ -71,6 +71,7 @@ class Certificate:
     promise: str
     overlap_checked: bool = False
     table_size: int = 0
+    clusters: int | None = None
 
     @property
     def cascades(self) -> tuple[Point, ...]:
@@ -92,9 +93,12 @@ class Certificate:
         return min(last_first, key=lambda point: point.cost, default=None)
 
     def __str__(self) -> str:
+        drawn = f"{self.samples} samples"
+        if self.clusters is not None:
+            drawn = f"{self.clusters} clusters of samples"
         if self.point is None:
             return (
-                f"Nothing is certified: {self.samples} samples do not show at confidence "
+                f"Nothing is certified: {drawn} do not show at confidence "
                 f"{1 - self.delta:.0%} that a cascade {self.promise}. Allow a larger loss or cost, "
                 "or bring more samples."
             )
@@ -103,16 +107,16 @@ class Certificate:
             "their confidences, which was not checked: sample ids (sample_ids=) or the models' "
             "answers are not known for all of them."
         )
-        draw = f"the {self.samples} certification samples"
+        draw = f"the {drawn.replace('samples', 'certification samples')}"
         where = "data from the same source"
         if self.table_size:
             draw += f" from the {self.table_size} whose confidences gave the thresholds"
             where = f"those {self.table_size}"
-        return (
+        promise = (
             f"With probability at least {1 - self.delta:.0%} over the draw of {draw}, "
             f"{arrow(self.point.models)} {self.promise}, on {where}."
-            + ("" if self.overlap_checked else unchecked)
         )
+        return promise if self.overlap_checked else promise + unchecked
 
 
 def certify(
@@ -127,6 +131,8 @@ def certify(
     labels: Mapping | None = None,
     drawn: bool = False,
     at_once: bool = False,
+    clusters: Any = None,
+    max_price: float | None = None,
 ) -> Certificate:
     """Certify cascades that were chosen elsewhere.
 
@@ -166,6 +172,13 @@ def certify(
         label was seen; a label that no model predicts then counts as both wrong.
     at_once : bool
         Test all points, by Holm's method.
+    clusters : [k], optional
+        The cluster of each sample, such as its user or document: then clusters are the independent
+        draws, and what is promised is the loss and the cost of a cluster, the mean over its samples
+        (of the group, where there are groups). Samples of one cluster may repeat each other.
+    max_price : float, optional
+        The most that all stages together can cost for any input, where prices differ by sample;
+        without it a promise about cost holds for inputs that cost no more than the dearest here.
 
     Returns
     -------
@@ -175,7 +188,8 @@ def certify(
     ------
     ValueError
         For ε or δ outside of their ranges, an unknown reference, labels or groups of other samples,
-        a sample without a group, samples that repeat others (:mod:`cascadelib.analysis.repeats`),
+        a sample without a group or cluster, clusters under F1 or with ``drawn``, a price above
+        ``max_price``, samples that repeat others (:mod:`cascadelib.analysis.repeats`),
         and a store that shares samples with a split on which a point was found or its method
         fitted, as far as ids, names, files and the models' answers tell (where ids do not, the
         certificate says so).
@@ -187,12 +201,18 @@ def certify(
     (1982), intersection-union tests; Holm (1979).
     """
     check_promise(epsilon, delta, budget)
+    if max_price is not None:
+        check_number(max_price, "max_price")
+        if budget is None:
+            raise ValueError("max_price= is for budget=, the mean cost to stay within")
     check_store(store)
     points, reference = tried(cascades, reference, epsilon, budget)
     overlap_checked = refuse_shared_samples(points, store.origin, models_of(points, reference))
     table_size = size_of_table(points, store.origin)
-    refuse_repeated_ids(store)
     parts = grouped(groups, len(store))
+    cluster = numbered_clusters(clusters, store, points[0].score, drawn)
+    if cluster is None:
+        refuse_repeated_ids(store)
     labelled, differs, is_known = with_labels(store, points, reference, labels, drawn)
     score = points[0].score
     trial = Trial(
@@ -204,11 +224,17 @@ def certify(
         epsilon=epsilon,
         budget=budget,
         level=delta / len(points) if at_once else delta,
+        clusters=cluster,
+        max_price=max_price,
     )
     runs = dict(runs_of(labelled, points))
     refuse_same_split(points, runs)
+    dearest = dearest_of(runs, max_price)
     deciding = {name for point in points for name in point.models[:-1]}
-    refuse_equal_rows(labelled, models_of(points, reference), deciding)
+    counted = labelled
+    if cluster is not None:
+        counted = labelled.take(np.unique(cluster, return_index=True)[1])
+    refuse_equal_rows(counted, models_of(points, reference), deciding)
     rows: list[dict] = []
     for position in range(len(points)):
         row = trial.row(runs[position], differs[position])
@@ -220,6 +246,11 @@ def certify(
     table = pd.DataFrame(rows)
     table["certified"] = rejected(table["p_value"], delta, at_once)
     where = f" in each of {len(parts)} groups" if groups is not None else ""
+    promise = promise_of(
+        epsilon, budget, name_of(score, trial.correct), reference, where, max_price or dearest
+    )
+    if cluster is not None:
+        promise += ", as the mean over clusters of what each has in the mean"
     return Certificate(
         certified=tuple(
             replace(points[row], found_on=together(points[row].found_on, store.origin))
@@ -230,10 +261,24 @@ def certify(
         delta=delta,
         samples=len(store),
         table=table,
-        promise=promise_of(epsilon, budget, name_of(score, trial.correct), reference, where),
+        promise=promise,
         overlap_checked=overlap_checked and table_size is not None,
         table_size=table_size or 0,
+        clusters=None if cluster is None else len(np.unique(cluster)),
     )
+
+
+def dearest_of(runs: Mapping[int, Run], max_price: float | None) -> float | None:
+    """The most that all stages cost for any sample, where costs differ by sample, else None.
+    ValueError where that is above ``max_price``."""
+    by_sample = [run.costs for run in runs.values() if any(map(np.ndim, run.costs))]
+    dearest = max((float(np.max(sum(costs))) for costs in by_sample), default=None)
+    if dearest is not None and max_price is not None and dearest > max_price:
+        raise ValueError(
+            f"max_price={max_price:g}, but all stages together cost {dearest:g} for one of the "
+            "samples here: it must be the most that they can cost for any input"
+        )
+    return dearest
 
 
 def check_promise(epsilon: float | None, delta: float, budget: float | None) -> None:
@@ -250,22 +295,22 @@ def check_promise(epsilon: float | None, delta: float, budget: float | None) -> 
         )
 
 
-def check_bounds(epsilon: float | None, budget: float | None) -> None:
-    """ValueError unless each is None or a number: no cost is above nan."""
-    for name, value in {"epsilon": epsilon, "budget": budget}.items():
-        if value is not None:
-            check_number(value, name)
-
-
 def promise_of(
-    epsilon: float | None, budget: float | None, what: str, reference: str, where: str
+    epsilon: float | None,
+    budget: float | None,
+    what: str,
+    reference: str,
+    where: str,
+    dearest: float | None = None,
 ) -> str:
-    """What a certified cascade does, in words; what: that it loses little of."""
+    """What a certified cascade does, in words; what: that it loses little of; dearest: what no
+    input may cost more than, where prices differ."""
     promises = []
     if epsilon is not None:
         promises.append(f"loses at most {epsilon:.2%} of {what} against {reference}{where}")
     if budget is not None:
-        promises.append(f"costs at most {number(budget)} a sample")
+        priced = "" if dearest is None else f" (if no input can cost more than {number(dearest)})"
+        promises.append(f"costs at most {number(budget)} a sample{priced}")
     return " and ".join(promises)
 
 
@@ -303,6 +348,9 @@ class Trial:
     epsilon, budget : float or None
     level : float
         At which a point is tested.
+    clusters : int [k] or None
+        The number of each sample's cluster.
+    max_price : float or None
     """
 
     correct: np.ndarray
@@ -313,6 +361,8 @@ class Trial:
     epsilon: float | None
     budget: float | None
     level: float
+    clusters: np.ndarray | None = None
+    max_price: float | None = None
 
     def row(self, run: Run, differs: np.ndarray) -> dict[str, Any]:
         """The row of a point in the certificate's table; differs: bool [k], where its label can
@@ -329,21 +379,27 @@ class Trial:
             p_values = {name: self.p_value(run, differs, name, self.epsilon) for name in self.parts}
             row["group"] = max(p_values, key=p_values.__getitem__)
         if self.budget is not None:
-            row["cost_here"] = run.cost
-            p_values["cost"] = cost_p_value(run.exit_stage, run.costs, self.budget, self.level)
+            row["cost_here"] = self.mean(paid_by(run.exit_stage, run.costs))
+            p_values["cost"] = cost_p_value(
+                run.exit_stage, run.costs, self.budget, self.level, self.max_price, self.clusters
+            )
         return row | {"p_value": max(p_values.values())}
+
+    def mean(self, values: np.ndarray) -> float:
+        """Of values [k]: over samples, or over the means of clusters."""
+        return float(cluster_means(values, self.clusters).mean())
 
     def losses(self, run: Run, differs: np.ndarray) -> dict[str, float]:
         """What a point loses and gains against the reference."""
         losses = self.correct.astype(np.float64) - run.correct
-        loss = losses.mean()
+        loss = self.mean(losses)
         if self.positive is not None:
             loss = f1(self.correct, self.positive) - f1(run.correct, self.positive)
         return {
             "accuracy_loss": loss,
-            "lost": np.maximum(losses, 0).mean(),
-            "gained": np.maximum(-losses, 0).mean(),
-            "unlabelled": (differs & ~self.is_known).mean(),
+            "lost": self.mean(np.maximum(losses, 0)),
+            "gained": self.mean(np.maximum(-losses, 0)),
+            "unlabelled": self.mean(differs & ~self.is_known),
         }
 
     def p_value(self, run: Run, differs: np.ndarray, group: Any, epsilon: float) -> float:
@@ -352,124 +408,11 @@ class Trial:
         correct = run.correct
         if self.positive is not None:
             return f1_p_value(self.correct[of], correct[of], self.positive[of], epsilon, self.level)
-        losses = self.correct[of].astype(np.float64) - correct[of]
+        counted_as = np.result_type(self.correct, correct, np.int8)
+        losses = self.correct[of].astype(counted_as) - correct[of]
+        clusters = None if self.clusters is None else self.clusters[of]
         return loss_p_value(
-            losses, differs[of], self.is_known[of], self.is_drawn, epsilon, self.level
-        )
-
-
-def to_label(
-    store: Store,
-    cascades: Any,
-    reference: str | None = None,
-    epsilon: float | None = None,
-    budget: float | None = None,
-) -> np.ndarray:
-    """The samples whose labels :func:`certify` can use: those on which a point predicts another
-    class than the reference.
-
-    Parameters
-    ----------
-    store : LogitStore, or ScoreTable with predictions
-        Labels are not read.
-    cascades, reference, epsilon, budget
-        As in :func:`certify`; they tell which points of a Front are tried, without ε or budget all.
-
-    Returns
-    -------
-    array of str
-        Their ids in the order of SHA-256 of the ids, so that the first m are a uniform draw, for
-        any m.
-
-    Raises
-    ------
-    ValueError
-        For scores other than top-1, where equal predictions need not mean equal loss, and for
-        samples that certify would refuse.
-    """
-    check_bounds(epsilon, budget)
-    check_store(store)
-    refuse_repeated_ids(store)
-    points, reference = tried(cascades, reference, epsilon, budget)
-    refuse_shared_samples(points, store.origin, models_of(points, reference))
-    _, differs = agreeing(store, points, reference)
-    return store.origin.sample_ids[in_order(differs.any(axis=0), store.origin)]
-
-
-def agreeing(store: Store, points: Sequence[Point], reference: str) -> tuple[Store, np.ndarray]:
-    """(the models of points and reference on a store, labelled by what the reference predicts; bool
-    [points, k]: where each point predicts otherwise)."""
-    if any(point.score != "top1" for point in points):
-        raise ValueError(
-            "without labels only top-1 predictions say that a loss is 0: search with score='top1'"
-        )
-    part = store.select(models_of(points, reference))
-    agreed = part.labelled(part.predicted(reference))
-    differs = np.empty((len(points), len(store)), bool)
-    for position, run in runs_of(agreed, points):
-        differs[position] = ~run.correct
-    return agreed, differs
-
-
-def models_of(points: Sequence[Point], reference: str) -> list[str]:
-    """The reference and all models of the points, each once."""
-    return list(dict.fromkeys([reference, *(name for point in points for name in point.models)]))
-
-
-def in_order(rows: Any, origin: Labels) -> list[int]:
-    """The rows of a mask [k] in the order of SHA-256 of their ids."""
-    return sorted(
-        np.flatnonzero(rows),
-        key=lambda row: hashlib.sha256(str(origin.sample_ids[row]).encode()).digest(),
-    )
-
-
-def with_labels(
-    store: Store, points: list[Point], reference: str, labels: Mapping | None, drawn: bool
-) -> tuple[Store, np.ndarray, np.ndarray]:
-    """(store whose labels are those that are known, elsewhere what the reference predicts; bool
-    [points, k]: where a label can matter; bool [k]: whose labels are known). With the store's own
-    labels all can matter, and are known."""
-    if labels is None and not store.models["top1"].isna().any():
-        return store, np.ones((len(points), len(store)), bool), np.ones(len(store), bool)
-    told = {} if labels is None else labels
-    # None, nan: not yet known
-    given = {str(sample): label for sample, label in dict(told).items() if not pd.isna(label)}
-    ids = store.origin.sample_ids
-    if strangers := sorted(given.keys() - set(ids.tolist())):
-        raise ValueError(
-            f"labels: {len(strangers)} ids are not the store's, the first is {strangers[0]!r}"
-        )
-    agreed, differs = agreeing(store, points, reference)
-    is_known = np.isin(ids, list(given))
-    in_draw = is_known[in_order(differs.any(axis=0), store.origin)]
-    if drawn and not in_draw[: np.count_nonzero(in_draw)].all():
-        raise ValueError(
-            "drawn=True: the labelled ones are not the first that to_label names for these points"
-        )
-    values = agreed.predicted(reference)
-    if values.dtype.kind == "U":  # text, which has many spellings
-        given = dict(zip(given, as_text(np.array(list(given.values()), object)).tolist()))
-        classes = set(np.concatenate([agreed.predicted(name) for name in agreed.models.index]))
-        check_spelling(given, classes, drawn)
-    pairs = zip(ids.tolist(), values.tolist())
-    known_or_agreed = [given.get(sample, own) for sample, own in pairs]
-    return agreed.labelled(known_or_agreed), differs, is_known
-
-
-def check_spelling(labels: Mapping[str, str], classes: set[str], drawn: bool) -> None:
-    """ValueError for a label that no model predicts: it may be a class in another spelling.
-    ``drawn``, where none can be left out, it says that neither model is correct, unless it differs
-    from a class in case or spaces alone."""
-    spelled = {name.strip().casefold() for name in classes}
-    foreign = {sample: label for sample, label in labels.items() if label not in classes}
-    for sample, label in foreign.items():
-        if drawn and len(foreign) < len(labels) and label.strip().casefold() not in spelled:
-            continue
-        raise ValueError(
-            f"labels: no model predicts {label!r}, the label of sample {sample!r}: write labels as "
-            "predictions are written, and without drawn=True leave out those of classes that none "
-            "predicts"
+            losses, differs[of], self.is_known[of], self.is_drawn, epsilon, self.level, clusters
         )
 
 
@@ -477,71 +420,37 @@ def grouped(groups: Any, k: int) -> dict[Any, np.ndarray]:
     """{group: bool [k]} of the groups that :func:`certify` is given; one of all samples where it is
     given none. ValueError for another shape, and where a sample has no group (None, nan): it would
     be in none of the promises."""
-    values = np.full(k, "") if groups is None else np.asarray(unmasked(groups, "groups"))
-    missing = np.flatnonzero(pd.isna(values))
-    if len(missing):
-        raise ValueError(
-            f"groups: {len(missing)} samples have none (None or nan), the first is row "
-            f"{missing[0]}: give them a group of their own, or leave them out with store.take"
-        )
-    if values.shape != (k,):
-        raise ValueError(
-            f"groups must be [{k}], the group of each sample, not {list(values.shape)}"
-        )
+    values = np.full(k, "") if groups is None else keys_of(groups, "group", k)
     return {name: values == name for name in np.unique(values).tolist()}
 
 
-def tried(
-    cascades: Any, reference: str | None, epsilon: float | None, budget: float | None
-) -> tuple[list[Point], str]:
-    """(points in the order in which they are tested, reference; for a budget alone any model): see
-    :func:`certify`."""
-    if isinstance(cascades, Front):
-        singles = cascades.singles
-        reference = singles["accuracy"].idxmax() if reference is None else reference
-        known(reference, singles.index, "model")
-        return candidates(cascades, reference, epsilon, budget), reference
-    points = points_of(cascades)
-    if reference is None and (epsilon is not None or budget is None):
-        raise ValueError("name the reference= model that epsilon refers to")
-    if len(scores := {point.score for point in points}) > 1:
+def keys_of(keys: Any, what: str, k: int) -> np.ndarray:
+    """The group or cluster of each sample [k]; ValueError as in :func:`grouped`."""
+    values = np.asarray(unmasked(keys, f"{what}s"))
+    missing = np.flatnonzero(pd.isna(values))
+    if len(missing):
         raise ValueError(
-            f"the points have different scores, {', '.join(sorted(scores))}: certify each score by itself"
+            f"{what}s: {len(missing)} samples have none (None or nan), the first is row "
+            f"{missing[0]}: give them a {what} of their own, or leave them out with store.take"
         )
-    return points, points[0].models[-1] if reference is None else reference
+    if values.shape != (k,):
+        raise ValueError(
+            f"{what}s must be [{k}], the {what} of each sample, not {list(values.shape)}"
+        )
+    return values
 
 
-def candidates(
-    front: Front, reference: str, epsilon: float | None = None, budget: float | None = None
-) -> list[Point]:
-    """At most STEPS points of a front that keep ε and a budget where they were found, those first
-    that have most room to the nearer of the two, in standard deviations of a sample's loss and
-    cost; without either, all."""
-    table = front.table
-    if epsilon is None and budget is None:
-        return points_of(front)
-    loss = (front.singles.loc[reference, "accuracy"] - table["accuracy"]).to_numpy()
-    room = np.full(len(table), np.inf)
-    if epsilon is not None:
-        spread = np.sqrt(epsilon + np.maximum(loss, 0) + 1e-9)
-        room = np.where(loss <= epsilon, (epsilon - loss) / spread, -1)
-    if budget is not None:
-        spread = cost_spread(front) + 1e-9 * budget
-        room = np.minimum(room, (budget - table["cost"]) / spread)
-    order = np.argsort(-room, kind="stable")[: np.count_nonzero(room >= 0)]
-    if not len(order):
-        asked = f"epsilon={epsilon} of {reference}, budget={budget}"
-        raise ValueError(f"no cascade of the front comes within {asked}, even where it was found")
-    steps = np.unique(np.linspace(0, len(order) - 1, STEPS).astype(int))
-    return [front.point(int(order[step])) for step in steps]
-
-
-def cost_spread(front: Front) -> np.ndarray:
-    """Standard deviation of a sample's cost about its mean, for each point of a front: float64
-    [P]."""
-    paid = front.singles["cost"]
-    spread = []
-    for row in front.table.itertuples():
-        excess = np.cumsum(paid[list(row.models)]) - row.cost
-        spread.append(np.sqrt(np.average(excess**2, weights=row.exit_rates)))
-    return np.array(spread)
+def numbered_clusters(clusters: Any, store: Store, score: str, drawn: bool) -> np.ndarray | None:
+    """The number of each sample's cluster, int [k]; None where none are given. ValueError where
+    they can't be promised for, and for an id that occurs in two of them."""
+    if clusters is None:
+        return None
+    if score == F1 or drawn:
+        raise ValueError(
+            "clusters= is for mean scores and without drawn=True: F1 is no mean over clusters, and "
+            "the labels that to_label draws are of samples"
+        )
+    numbers = pd.factorize(keys_of(clusters, "cluster", len(store)))[0]
+    pairs = pd.DataFrame({"cluster": numbers, "sample": store.origin.sample_ids})
+    refuse_repeated_ids(store.take(np.flatnonzero(~pairs.duplicated())))
+    return numbers

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.stats import beta, binom
 
-from .uncertainty import plug_in_bets, share_interval
+from .uncertainty import BETS, paid_by, plug_in_bets, share_interval
 
 NUISANCE = 1 / 500  # of the level: what the confidence set of a nuisance parameter may miss
 # of the level: what the bound on the share of disagreements may miss, where a draw is labelled
@@ -97,13 +97,21 @@ def betting_p_value(losses: np.ndarray, epsilon: float, level: float = 0.05) -> 
     a nonnegative supermartingale, so 1 ÷ its maximum is a p-value (Ville, 1939; Waudby-Smith and
     Ramdas, 2024, *Estimating means of bounded random variables by betting*, section 4). Bets follow
     one another, and a split may be sorted by class: losses are shuffled, the same way every time.
-    Rows [n, k]: one gambler's bets on all of them, and the least capital.
     """
-    losses = np.atleast_2d(np.asarray(losses, np.float64))
-    losses = losses[:, np.random.default_rng(0).permutation(losses.shape[1])]
-    bets = np.minimum(plug_in_bets(losses.mean(axis=0), 1 / level, 0.0), 0.75 / (1 + abs(epsilon)))
-    capital = np.cumsum(np.log1p(bets * (epsilon - losses)), axis=1).min(axis=0)
+    losses = np.random.default_rng(0).permutation(np.asarray(losses, np.float64))
+    bets = np.minimum(plug_in_bets(losses, 1 / level, 0.0), 0.75 / (1 + abs(epsilon)))
+    capital = np.cumsum(np.log1p(bets * (epsilon - losses)))
     return float(min(1.0, np.exp(-max(0.0, capital.max()))))
+
+
+def cluster_means(values: np.ndarray, clusters: np.ndarray | None) -> np.ndarray:
+    """The mean of the values [k] of each cluster that is there; clusters: int [k], its number, or
+    None: each sample is one."""
+    if clusters is None:
+        return values
+    counts = np.bincount(clusters)
+    is_there = counts > 0
+    return np.bincount(clusters, values)[is_there] / counts[is_there]
 
 
 def loss_p_value(
@@ -113,12 +121,14 @@ def loss_p_value(
     drawn: bool,
     epsilon: float,
     level: float = 0.05,
+    clusters: np.ndarray | None = None,
 ) -> float:
-    """The p-value that fits losses in [−1, 1], float [k]: graded, or 0 and ±1, of which those that
-    may differ from 0, bool [k], are known only where a label is ``there``, all of them or a
-    draw."""
-    if not np.isin(losses, (-1, 0, 1)).all():
-        return betting_p_value(losses, epsilon, level)
+    """The p-value that fits losses in [−1, 1]: float [k], graded, or int [k], 0 and ±1, of which
+    those that may differ from 0, bool [k], are known only where a label is ``there``, all of them
+    or a draw. What they are counted as decides which test it is, not how they turn out; means of
+    ``clusters`` are graded, and a label that is missing counts as a loss there."""
+    if losses.dtype.kind == "f" or clusters is not None:
+        return betting_p_value(cluster_means(losses, clusters), epsilon, level)
     counted = losses[differs & there]
     missing = int(np.count_nonzero(differs & ~there))
     lost = int(np.count_nonzero(counted > 0))
@@ -173,10 +183,12 @@ def f1_p_value(
 
     F1 is θ where the mean of 2 (1 − θ) [true positive] − θ [error] is 0. So with θ the F1 of the
     reference, the mean of that of the cascade at θ − ε less that of the reference at θ is at most 0
-    under the hypothesis, and :func:`betting_p_value` tests it. θ is not known: true positives among
+    under the hypothesis: gamblers bet against that. θ is not known: true positives among
     true positives and errors are binomial, which gives Clopper and Pearson's interval at confidence
-    1 − γ, γ = level / 500 (added). The logarithm of the capital is concave in θ, so that over the
-    interval the capital is least at one of its ends.
+    1 − γ, γ = level / 500 (added). Each of 32 gamblers bets one constant share, fixed in advance
+    (as in :func:`anytime_lower`), since bets that follow the data would depend on θ. Then the
+    logarithm of each one's capital is concave in θ, so that over the interval it is least at an
+    end, and their mean is at least the mean of these. Samples are shuffled, the same way every time.
     """
     gamma = level * NUISANCE
     is_true_positive = reference_correct & positive
@@ -188,20 +200,38 @@ def f1_p_value(
     theta = np.array([[max(low, epsilon)], [high]])
     theirs = 2 * (1 - theta) * is_true_positive - theta * ~reference_correct
     ours = 2 * (1 - theta + epsilon) * (correct & positive) - (theta - epsilon) * ~correct
-    return min(1.0, gamma + betting_p_value((theirs - ours) / 2, 0.0, level - gamma))
+    losses = (theirs - ours) / 2
+    losses = losses[:, np.random.default_rng(0).permutation(losses.shape[1])]
+    capital = np.zeros(losses.shape[1])
+    for bet in BETS:
+        capital += np.exp(np.cumsum(np.log1p(-bet * losses), axis=1).min(axis=0)) / len(BETS)
+    return min(1.0, gamma + 1 / max(1.0, capital.max()))
 
 
-def cost_p_value(exits: np.ndarray, costs: Sequence, budget: float, level: float = 0.05) -> float:
+def cost_p_value(
+    exits: np.ndarray,
+    costs: Sequence,
+    budget: float,
+    level: float = 0.05,
+    max_price: float | None = None,
+    clusters: np.ndarray | None = None,
+) -> float:
     """p-value of the hypothesis "the mean cost is above the budget" from exit stages int [k] and
-    the costs of stages, numbers or float [k]: exact binomial for two stages of one cost each, else
-    :func:`betting_p_value` of what each sample paid, taken to lie between the least first cost and
-    the dearest run through all stages that there are."""
-    least = np.min(costs[0])
-    most = np.max(sum(costs))
+    the costs of stages, numbers or float [k].
+
+    Exact binomial for two stages of one cost each; else, and for means of ``clusters``,
+    :func:`betting_p_value` of what each sample paid. Where costs differ by sample that lies between
+    0 and ``max_price``, by default the dearest run through all stages that there is.
+    """
+    has_prices = any(map(np.ndim, costs))
+    least = 0.0 if has_prices else float(costs[0])
+    most = float(np.max(sum(costs)))
+    if has_prices and max_price is not None:
+        most = max_price
     if not least < budget < most:
         return float(most > budget)
-    if len(costs) == 2 and not any(map(np.ndim, costs)):
+    if len(costs) == 2 and not has_prices and clusters is None:
         return float(binom.cdf(np.count_nonzero(exits), len(exits), (budget - least) / costs[1]))
-    paid = np.sum([c * (exits >= i) for i, c in enumerate(costs)], axis=0)
     span = most - least
-    return betting_p_value((paid - least) / span, (budget - least) / span, level)
+    paid = (cluster_means(paid_by(exits, costs), clusters) - least) / span
+    return betting_p_value(paid, (budget - least) / span, level)

@@ -22,7 +22,7 @@ from ..scoring import F1
 from ..store.protocol import Store
 from ..tables import arrow
 from . import uncertainty
-from .certificate import agreeing
+from .few_labels import agreeing
 from .uncertainty import LEVEL, Ends, with_ends
 
 MOVED = ("accuracy", "cost", "exit_rates", "saving", "improvement")  # columns of a front

@@ -86,7 +86,7 @@ def cost_interval(exits: np.ndarray, costs: Sequence, level: float = LEVEL) -> E
     one of k inputs is seen by no interval.)
     """
     if any(np.ndim(c) for c in costs):
-        paid = np.sum([c * (exits >= i) for i, c in enumerate(costs)], axis=0)
+        paid = paid_by(exits, costs)
         return betting_interval(paid, np.min(costs[0]), np.max(sum(costs)), level)
     each = 1 - (1 - level) / max(1, len(costs) - 1)
     ends = [
@@ -96,6 +96,12 @@ def cost_interval(exits: np.ndarray, costs: Sequence, level: float = LEVEL) -> E
         return float(costs[0]), float(costs[0])
     low, high = costs[0] + np.sum(ends, axis=0)
     return float(low), float(high)
+
+
+def paid_by(exits: np.ndarray, costs: Sequence) -> np.ndarray:
+    """What each sample paid, float64 [k], from exit stages int [k] and the costs of stages, numbers
+    or float [k]."""
+    return np.sum([cost * (exits >= stage) for stage, cost in enumerate(costs)], axis=0)
 
 
 def betting_interval(values: np.ndarray, least: float, most: float, level: float = LEVEL) -> Ends:
@@ -387,10 +393,7 @@ def _costs(
         for row, own in zip(padded, costs):
             row[: len(own)] = own
         return np.einsum("rbn,bn->rb", reached, padded)
-    paid = []
-    for column, own in enumerate(costs):
-        exits = stages[:, column]
-        paid.append(sum(cost * (exits >= stage) for stage, cost in enumerate(own)))
+    paid = [paid_by(stages[:, column], own) for column, own in enumerate(costs)]
     return resampled_means(counts, np.stack(paid, 1))
 
 

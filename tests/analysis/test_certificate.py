@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from scipy.stats import binom, multinomial
 
 from cascadelib import LogitStore, Method, Policy, ScoreTable, certify, evaluate, search
-from cascadelib.analysis.certificate import candidates, grouped
+from cascadelib.analysis.certificate import grouped
+from cascadelib.analysis.few_labels import candidates
 from cascadelib.analysis.p_values import betting_p_value, paired_p_value, probability_as_extreme
 from cascadelib.analysis.shift import moved_front
 

@@ -12,7 +12,7 @@ from scipy.stats import binom
 
 import cascadelib as cl
 from cascadelib import LogitStore, Point, ScoreTable, certify, to_label
-from cascadelib.analysis.certificate import candidates
+from cascadelib.analysis.few_labels import candidates
 
 STORE = LogitStore("data/fashion-mnist/val").select(["mlp@28", "lenet@28", "resnet18_w16@28"])
 TUNE = STORE.take(slice(0, 4000))

@@ -1,0 +1,197 @@
+"""Which points a certificate tries, and whose labels it needs for them."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..checks import check_number, known
+from ..evaluation.evaluation import check_store
+from ..evaluation.point import Point, points_of
+from ..evaluation.run import runs_of
+from ..fronts.front import Front
+from ..labels import Labels, as_text
+from ..store.protocol import Store
+from .repeats import refuse_repeated_ids, refuse_shared_samples
+
+STEPS = 100  # most points of a front that are tested
+
+
+def to_label(
+    store: Store,
+    cascades: Any,
+    reference: str | None = None,
+    epsilon: float | None = None,
+    budget: float | None = None,
+) -> np.ndarray:
+    """The samples whose labels :func:`certify` can use: those on which a point predicts another
+    class than the reference.
+
+    Parameters
+    ----------
+    store : LogitStore, or ScoreTable with predictions
+        Labels are not read.
+    cascades, reference, epsilon, budget
+        As in :func:`certify`; they tell which points of a Front are tried, without ε or budget all.
+
+    Returns
+    -------
+    array of str
+        Their ids in the order of SHA-256 of the ids, so that the first m are a uniform draw, for
+        any m.
+
+    Raises
+    ------
+    ValueError
+        For scores other than top-1, where equal predictions need not mean equal loss, and for
+        samples that certify would refuse.
+    """
+    check_bounds(epsilon, budget)
+    check_store(store)
+    refuse_repeated_ids(store)
+    points, reference = tried(cascades, reference, epsilon, budget)
+    refuse_shared_samples(points, store.origin, models_of(points, reference))
+    _, differs = agreeing(store, points, reference)
+    return store.origin.sample_ids[in_order(differs.any(axis=0), store.origin)]
+
+
+def tried(
+    cascades: Any, reference: str | None, epsilon: float | None, budget: float | None
+) -> tuple[list[Point], str]:
+    """(points in the order in which they are tested, reference; for a budget alone any model): see
+    :func:`certify`."""
+    if isinstance(cascades, Front):
+        singles = cascades.singles
+        reference = singles["accuracy"].idxmax() if reference is None else reference
+        known(reference, singles.index, "model")
+        return candidates(cascades, reference, epsilon, budget), reference
+    points = points_of(cascades)
+    if reference is None and (epsilon is not None or budget is None):
+        raise ValueError("name the reference= model that epsilon refers to")
+    if len(scores := {point.score for point in points}) > 1:
+        raise ValueError(
+            f"the points have different scores, {', '.join(sorted(scores))}: certify each score by itself"
+        )
+    return points, points[0].models[-1] if reference is None else reference
+
+
+def candidates(
+    front: Front, reference: str, epsilon: float | None = None, budget: float | None = None
+) -> list[Point]:
+    """At most STEPS points of a front that keep ε and a budget where they were found, those first
+    that have most room to the nearer of the two, in standard deviations of a sample's loss and
+    cost; without either, all."""
+    table = front.table
+    if epsilon is None and budget is None:
+        return points_of(front)
+    loss = (front.singles.loc[reference, "accuracy"] - table["accuracy"]).to_numpy()
+    room = np.full(len(table), np.inf)
+    if epsilon is not None:
+        spread = np.sqrt(epsilon + np.maximum(loss, 0) + 1e-9)
+        room = np.where(loss <= epsilon, (epsilon - loss) / spread, -1)
+    if budget is not None:
+        spread = cost_spread(front) + 1e-9 * budget
+        room = np.minimum(room, (budget - table["cost"]) / spread)
+    order = np.argsort(-room, kind="stable")[: np.count_nonzero(room >= 0)]
+    if not len(order):
+        asked = f"epsilon={epsilon} of {reference}, budget={budget}"
+        raise ValueError(f"no cascade of the front comes within {asked}, even where it was found")
+    steps = np.unique(np.linspace(0, len(order) - 1, STEPS).astype(int))
+    return [front.point(int(order[step])) for step in steps]
+
+
+def cost_spread(front: Front) -> np.ndarray:
+    """Standard deviation of a sample's cost about its mean, for each point of a front: float64
+    [P]."""
+    paid = front.singles["cost"]
+    spread = []
+    for row in front.table.itertuples():
+        excess = np.cumsum(paid[list(row.models)]) - row.cost
+        spread.append(np.sqrt(np.average(excess**2, weights=row.exit_rates)))
+    return np.array(spread)
+
+
+def check_bounds(epsilon: float | None, budget: float | None) -> None:
+    """ValueError unless each is None or a number: no cost is above nan."""
+    for name, value in {"epsilon": epsilon, "budget": budget}.items():
+        if value is not None:
+            check_number(value, name)
+
+
+def agreeing(store: Store, points: Sequence[Point], reference: str) -> tuple[Store, np.ndarray]:
+    """(the models of points and reference on a store, labelled by what the reference predicts; bool
+    [points, k]: where each point predicts otherwise)."""
+    if any(point.score != "top1" for point in points):
+        raise ValueError(
+            "without labels only top-1 predictions say that a loss is 0: search with score='top1'"
+        )
+    part = store.select(models_of(points, reference))
+    agreed = part.labelled(part.predicted(reference))
+    differs = np.empty((len(points), len(store)), bool)
+    for position, run in runs_of(agreed, points):
+        differs[position] = ~run.correct
+    return agreed, differs
+
+
+def models_of(points: Sequence[Point], reference: str) -> list[str]:
+    """The reference and all models of the points, each once."""
+    return list(dict.fromkeys([reference, *(name for point in points for name in point.models)]))
+
+
+def in_order(rows: Any, origin: Labels) -> list[int]:
+    """The rows of a mask [k] in the order of SHA-256 of their ids."""
+    return sorted(
+        np.flatnonzero(rows),
+        key=lambda row: hashlib.sha256(str(origin.sample_ids[row]).encode()).digest(),
+    )
+
+
+def with_labels(
+    store: Store, points: list[Point], reference: str, labels: Mapping | None, drawn: bool
+) -> tuple[Store, np.ndarray, np.ndarray]:
+    """(store whose labels are those that are known, elsewhere what the reference predicts; bool
+    [points, k]: where a label can matter; bool [k]: whose labels are known). With the store's own
+    labels all can matter, and are known."""
+    if labels is None and not store.models["top1"].isna().any():
+        return store, np.ones((len(points), len(store)), bool), np.ones(len(store), bool)
+    told = {} if labels is None else labels
+    # None, nan: not yet known
+    given = {str(sample): label for sample, label in dict(told).items() if not pd.isna(label)}
+    ids = store.origin.sample_ids
+    if strangers := sorted(given.keys() - set(ids.tolist())):
+        raise ValueError(
+            f"labels: {len(strangers)} ids are not the store's, the first is {strangers[0]!r}"
+        )
+    agreed, differs = agreeing(store, points, reference)
+    is_known = np.isin(ids, list(given))
+    in_draw = is_known[in_order(differs.any(axis=0), store.origin)]
+    if drawn and not in_draw[: np.count_nonzero(in_draw)].all():
+        raise ValueError(
+            "drawn=True: the labelled ones are not the first that to_label names for these points"
+        )
+    values = agreed.predicted(reference)
+    if values.dtype.kind == "U":  # text, which has many spellings
+        given = dict(zip(given, as_text(np.array(list(given.values()), object)).tolist()))
+        classes = set(np.concatenate([agreed.predicted(name) for name in agreed.models.index]))
+        check_spelling(given, classes, drawn)
+    pairs = zip(ids.tolist(), values.tolist())
+    known_or_agreed = [given.get(sample, own) for sample, own in pairs]
+    return agreed.labelled(known_or_agreed), differs, is_known
+
+
+def check_spelling(labels: Mapping[str, str], classes: set[str], drawn: bool) -> None:
+    """ValueError for a label that no model predicts: it may be a class in another spelling.
+    ``drawn``, where none can be left out, it says that neither model is correct, unless it differs
+    from a class in case or spaces alone."""
+    spelled = {name.strip().casefold() for name in classes}
+    foreign = {sample: label for sample, label in labels.items() if label not in classes}
+    for sample, label in foreign.items():
+        if drawn and len(foreign) < len(labels) and label.strip().casefold() not in spelled:
+            continue
+        raise ValueError(
+            f"labels: no model predicts {label!r}, the label of sample {sample!r}: write labels as "
+            "predictions are written, and without drawn=True leave out those of classes that none "
+            "predicts"
+        )
