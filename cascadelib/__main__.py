@@ -56,7 +56,8 @@ def parser_of_all() -> Parser:
         "--n-models", type=int, nargs="+", default=[1, 2], help="lengths of cascades (default: 1 2)"
     )
     choice.add_argument(
-        "--method", help="of a store, as search() has it; of any table isotonic_by_label, logistic"
+        "--method",
+        help="of a store, as search() has it; of any table isotonic_by_label, logistic, auto",
     )
     choice.add_argument("--score", help="top1, top<k> or f1")
     choice.add_argument("--out", help="file for the policy")

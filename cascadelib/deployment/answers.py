@@ -41,7 +41,7 @@ def write_answer(
     with about(f"model {point.models[stage]!r}"):
         said = objects([None] * len(rows) if predictions is None else predictions)
         values = checked_confidences(point, stage, rows, len(said), confidences)
-        absent = np.atleast_2d(np.isnan(values).T).any(axis=0)
+        absent = np.atleast_2d((values != values).T).any(axis=0)  # nan
         if point.fitted and confidences is not None:
             if any(prediction is None for prediction in said):
                 raise ValueError("predictions are needed, since its confidence is fitted")
@@ -53,6 +53,14 @@ def write_answer(
         decisions.exit_stage[
             rows[exits_after(point, stage, own_units(point.metric, confidence))]
         ] = stage
+
+
+def columns_read(point: Point, stage: int, confidences: Any) -> np.ndarray:
+    """Confidences as float64 [s] or [s, c]; of objects where a fitted confidence also reads
+    text."""
+    if point.fitted and point.fitted[stage].categories:
+        return np.atleast_1d(np.asarray(confidences, object))
+    return np.atleast_1d(reals(confidences, "confidences"))
 
 
 def lowest(point: Point) -> np.ndarray:
@@ -68,13 +76,13 @@ def checked_confidences(
     if confidences is None:
         values = np.full(len(rows), np.nan)
     else:
-        values = np.atleast_1d(reals(confidences, "confidences"))
+        values = columns_read(point, stage, confidences)
     if not predictions == len(values) == len(rows) or values.ndim > 1 and not point.fitted:
         raise ValueError(
             f"{predictions} predictions and confidences of shape {list(values.shape)} "
             f"for {len(rows)} samples; one of each per sample is needed"
         )
-    absent = np.atleast_2d(np.isnan(values).T).any(axis=0)
+    absent = np.atleast_2d((values != values).T).any(axis=0)
     if absent.any() and not exits_after(point, stage, np.array([-np.inf]))[0]:
         raise ValueError(
             f"sample {rows[absent.argmax()]} has no confidence (nan); give −inf to pass it on"

@@ -20,7 +20,7 @@ from ..evaluation.run import evaluate
 from ..files import replacing
 from ..methods.confidence_metrics import metric_of
 from ..methods.ensembles import Output
-from ..methods.fitted import AGREEMENT, CONFIDENCE
+from ..methods.fitted import CONFIDENCE, given_columns
 from ..methods.method import Method
 from ..methods.thresholds import own_units
 from ..scoring import F1
@@ -378,14 +378,13 @@ class Cascade(torch.nn.Module):
         temperature = self.method.temperature_of(member.name)
         output = ensemble.after(self.method.rule, temperature, logits, before, stage)
         if self.policy.fitted:
-            read = [column for column in self.method.columns if column != AGREEMENT]
+            fitted = self.policy.fitted[stage]
             values = [
                 output.confidence if what == CONFIDENCE else metric_of(what).from_logits(logits)
-                for what in read
+                for what in given_columns(fitted.columns)
             ]
             answer = output.guesses[:, 0]
             answer_before = before.guesses[:, 0] if stage else None
-            fitted = self.policy.fitted[stage]
             confidence = fitted(np.column_stack(values), answer, answer_before)
             output = output._replace(confidence=confidence)
         return (output.where(broken, before) if broken.any() else output), broken

@@ -22,6 +22,7 @@ from ..analysis.uncertainty import (
 from ..evaluation.point import Estimate, Expected, Point, single_point
 from ..evaluation.run import evaluate
 from ..labels import Labels, Origin, Recorded, contents_of, parts_of, together
+from ..methods.fitted import kind_and_columns
 from ..methods.method import Method
 from ..methods.thresholds import own_units
 from ..scoring import F1
@@ -89,6 +90,7 @@ def own_method(point: Point, seen: Origin) -> Method:
         temperatures = {name: method.temperature_of(name) for name in point.models}
     fitted = method.fitted
     if point.fitted:
+        method = replace(method, **kind_and_columns(point.fitted), folds=None)
         read = 1 if method.last_only else 2
         prefixes = [point.models[: stage + 1][-read:] for stage in range(len(point.models))]
         fitted = dict(zip(prefixes, point.fitted))

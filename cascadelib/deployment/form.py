@@ -23,7 +23,7 @@ from ..evaluation.point import Estimate, Expected, OrderStatistics, Point
 from ..files import digest_of, parsed, read_json
 from ..labels import CONTENT, KEY, Labels, Origin, Recorded, contents_of, parts_of, together
 from ..methods.confidence_metrics import metric_of
-from ..methods.fitted import fitted_from_json
+from ..methods.fitted import fitted_from_json, kind_and_columns
 from ..methods.method import Method
 from ..methods.thresholds import WORDS, own_units
 from .json_values import (
@@ -396,11 +396,9 @@ def method_in(value: Any, names: tuple[str, ...]) -> Method:
     fitted = [fitted_from_json(one) for one in items_in(written.get("fitted") or [], "'fitted'")]
     if not fitted:
         return method
-    if len(fitted) != len(names) or len({(one.kind, one.columns) for one in fitted}) > 1:
-        raise ValueError(
-            f"fitted confidences of one kind are needed, of each of the {len(names)} models"
-        )
-    method = replace(method, confidence=fitted[0].kind, columns=fitted[0].columns)
+    if len(fitted) != len(names):
+        raise ValueError(f"a fitted confidence is needed of each of the {len(names)} models")
+    method = replace(method, **kind_and_columns(fitted))
     read = 1 if method.last_only else 2
     ends = {names[: stage + 1][-read:]: one for stage, one in enumerate(fitted)}
     return replace(method, fitted=ends)

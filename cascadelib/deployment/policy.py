@@ -15,7 +15,7 @@ from ..evaluation.point import Point
 from ..files import replacing
 from ..methods.fitted import Fitted
 from ..methods.thresholds import own_units
-from .answers import ask_models, by_model, exits_after, objects, write_answer
+from .answers import ask_models, by_model, columns_read, exits_after, objects, write_answer
 from .decisions import Decisions, nothing
 from .form import read_point, text_of
 
@@ -142,8 +142,8 @@ class Policy:
         """
         point = self.in_use
         columns = [
-            values if values is None else np.atleast_1d(reals(values, "confidences"))
-            for values in by_model(point, confidences, "confidences")
+            values if values is None else columns_read(point, stage, values)
+            for stage, values in enumerate(by_model(point, confidences, "confidences"))
         ]
         answers = [
             values if values is None else objects(values)

@@ -2,18 +2,35 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import permutations
+from itertools import compress, permutations
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from ..checks import known
+from ..checks import about, known
 from ..labels import Origin, together
 from ..scoring import log_of, score_of
 from .confidence_metrics import METRICS, Metric, metric_of, softmax, sums
 from .ensembles import Ensemble, ensemble_of
-from .fitted import AGREEMENT, CONFIDENCE, KINDS, Fitted, fit_confidence
+from .fitted import (
+    AGREEMENT,
+    AUTO,
+    BY_LABEL,
+    CONFIDENCE,
+    DERIVED,
+    KINDS,
+    Features,
+    Fitted,
+    Folds,
+    features,
+    fit_folds,
+    folds_here,
+    folds_of,
+    given_columns,
+    out_of_fold,
+    refuse_free_text,
+)
 from .temperature import fit_temperature
 
 Stage = Callable[[tuple[int, ...]], tuple[np.ndarray, np.ndarray]]
@@ -38,14 +55,20 @@ class Method:
     temperatures : {model: T}, optional
         Set by :meth:`fit` on one split, and applied unchanged to any other.
     confidence : str, optional
-        "isotonic_by_label" or "logistic": how likely the model is correct, fitted (:meth:`fit`,
-        into ``fitted``) on one split. Thresholds are then on that probability, whatever the metric.
+        "isotonic_by_label", "logistic", or "auto", the better of them and of the order as it is for
+        each model: how likely the model is correct, fitted (:meth:`fit`, into ``fitted``) on one
+        split. Thresholds are then on that probability, whatever the metric. The samples of the fit
+        themselves are answered out of fold.
     columns : tuple of str
         What a fitted confidence reads: "confidence" (the metric, or what a ScoreTable was given),
-        other metrics, or columns of the table; "agreement" with the model before.
+        other metrics, or columns of the table, text too; "label", what the model predicts;
+        "agreement" with the model before. Of "auto" by default all that there is.
     fitted : {models: Fitted}, optional
     fitted_on : Labels, Recorded, Seen or None
         The samples whose labels :meth:`fit` has seen; None: not known, or nothing was fitted.
+    folds : {models: Folds}, optional
+        ``fitted``, and fits without a fold each, by which the samples of the fit are answered; no
+        file holds them.
 
     Raises
     ------
@@ -61,12 +84,13 @@ class Method:
     columns: tuple[str, ...] = (CONFIDENCE,)
     fitted: Mapping[tuple[str, ...], Fitted] | None = field(default=None, repr=False)
     fitted_on: Origin = field(default=None, compare=False, repr=False)
+    folds: Mapping[tuple[str, ...], Folds] | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         ensemble = self.combination
         rule = self.rule
         if self.confidence is not None:
-            known(self.confidence, KINDS, "fitted confidence")
+            known(self.confidence, [AUTO, *KINDS], "fitted confidence")
             if self.temperature or ensemble.name != "none":
                 raise ValueError(
                     "a fitted confidence is of one model: without temperature scaling and ensemble"
@@ -119,25 +143,37 @@ class Method:
         """
         names = list(store.models.index)
         if self.confidence is not None:
-            fitted = self._fitted_confidences(store, names, self.confidence)
-            return replace(self, fitted=fitted, fitted_on=store.origin)
+            return self._with_confidences(store, names)
         if not self.temperature:
             return self
         temperatures = {name: cached_temperature(store, name) for name in names}
         return replace(self, temperatures=temperatures, fitted_on=store.origin)
 
-    def _fitted_confidences(
-        self, store: Any, names: list[str], kind: str
-    ) -> dict[tuple[str, ...], Fitted]:
-        """The fitted confidence after each model, or after each two of them where it reads both."""
+    def _with_confidences(self, store: Any, names: list[str]) -> "Method":
+        """This method with the fitted confidence after each model, or after each two of them where
+        it reads both."""
+        method = self
+        if self.confidence == AUTO:
+            named = all_columns(store) if self.columns == (CONFIDENCE,) else self.columns
+            method = replace(self, columns=tuple(dict.fromkeys((CONFIDENCE, *named))))
+        elif self.confidence in ("isotonic", "logistic") and self.columns == (CONFIDENCE,):
+            raise ValueError(
+                f"{self.confidence!r} on the confidence alone keeps the order of the samples, and "
+                "with it every front: name further columns=, or use 'isotonic_by_label' or 'auto'"
+            )
         outcome = store.outcome(names, Method(self.metric), "top1")
-        fitted = {}
-        for length in (1,) if self.last_only else (1, 2):
+        fold = folds_of(store.origin.sample_ids)
+        folds = {}
+        for length in (1,) if method.last_only else (1, 2):
             for models in permutations(names, length):
                 correct, confidence = outcome((names.index(models[-1]),))
-                values, *answers = self.read(store, models, confidence)
-                fitted[models] = fit_confidence(kind, self.columns, values, correct, *answers)
-        return fitted
+                read = self.read(store, models, confidence, method.columns)
+                with about(f"model {models[-1]!r}"):
+                    if self.confidence != AUTO:
+                        refuse_free_text(read, self.confidence == BY_LABEL)
+                    folds[models] = fit_folds(str(self.confidence), read, correct, fold)
+        fitted = {models: one.whole for models, one in folds.items()}
+        return replace(method, fitted=fitted, fitted_on=store.origin, folds=folds)
 
     def fitted_after(self, models: Sequence[str]) -> Fitted:
         """The fitted confidence after some models (names) ran, which reads the last, or the last two
@@ -146,21 +182,33 @@ class Method:
             raise ValueError(
                 "this method has a confidence that is not fitted: call method.fit(store) first"
             )
-        key = tuple(models[-1:] if self.last_only else models[-2:])
-        return self.fitted[known(key, self.fitted, "models with a fitted confidence")]
+        return self.fitted[known(self._key(models), self.fitted, "models with a fitted confidence")]
 
-    def read(self, store: Any, models: Sequence[str], confidence: np.ndarray) -> tuple:
-        """What :class:`Fitted` is called with after ``models`` (names): (float64 [k, c], predictions
-        [k] of the last one or None, and of the one before it where there is one); confidence: [k],
-        of the last one."""
-        given = [what for what in self.columns if what != AGREEMENT]
+    def _key(self, models: Sequence[str]) -> tuple[str, ...]:
+        """The last of some models, or the last two, that a fitted confidence reads."""
+        return tuple(models[-1:] if self.last_only else models[-2:])
+
+    @staticmethod
+    def read(
+        store: Any, models: Sequence[str], confidence: np.ndarray, columns: Sequence[str]
+    ) -> Features:
+        """The :class:`Features` of a store after ``models`` (names), of which the last, or the last
+        two, are read; confidence: [k], of the last one."""
         values = [
-            confidence if what == CONFIDENCE else column(store, models[-1], what) for what in given
+            confidence if what == CONFIDENCE else column(store, models[-1], what)
+            for what in given_columns(columns)
         ]
-        last_two = list(models[-2:])
-        last_two.reverse()
-        answers = [store.predicted(name) if store.has_predictions else None for name in last_two]
-        return np.column_stack(values), *answers
+        is_text = [one.dtype.kind == "U" for one in values]
+        if any(is_text):
+            values = [one.astype(object) for one in values]
+        said = None
+        before = None
+        if store.has_predictions:
+            said = store.predicted(models[-1])
+            before = store.predicted(models[-2]) if len(models) > 1 else None
+        columns_read = np.reshape(values, (len(values), len(confidence))).T
+        categories = compress(given_columns(columns), is_text)
+        return features(columns, columns_read, said, before, tuple(categories))
 
     def temperature_of(self, name: str) -> float:
         """Temperature of a model: 1.0 without temperature scaling."""
@@ -198,12 +246,16 @@ class Method:
         """
         if self.confidence is not None:
             outcome = store.outcome(names, Method(self.metric), score)
+            fold = folds_here(self.fitted_on if self.folds else None, store.origin)
 
             def stage(prefix: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
                 correct, confidence = outcome(prefix[-1:])
                 models = [names[m] for m in prefix]
-                values, *answers = self.read(store, models, confidence)
-                return correct, self.fitted_after(models)(values, *answers)
+                folds = Folds(self.fitted_after(models), ())
+                if self.folds:
+                    folds = self.folds[self._key(models)]
+                read = self.read(store, models, confidence, folds.whole.columns)
+                return correct, out_of_fold(folds, read, fold)
 
             return stage
         rank = score_of(score).rank
@@ -302,6 +354,15 @@ def column(store: Any, name: str, what: str) -> np.ndarray:
     return cached_confidence(store, name, what, 1.0) if given is None else given
 
 
+def all_columns(store: Any) -> tuple[str, ...]:
+    """What a fitted confidence can read of a store: its columns, or metrics of its outputs, and
+    predictions."""
+    further = getattr(store, "columns", ())
+    if store.class_count is not None:
+        further = ("softmax_margin", "entropy")
+    return (CONFIDENCE, *further, *(DERIVED if store.has_predictions else ()))
+
+
 def cached_temperature(store: Any, name: str) -> float:
     """Temperature of one model, fitted on a LogitStore."""
 
@@ -324,7 +385,10 @@ METHODS = {
 
 
 def method_named(method: str | Method) -> Method:
-    """A Method as it is, the one of METHODS with this name, or that of a metric alone."""
+    """A Method as it is, the one of METHODS with this name, that of a metric alone, or "auto": of a
+    confidence that is fitted to what there is."""
+    if method == AUTO:
+        return Method(confidence=AUTO)
     if callable(method):
         raise ValueError(
             "a function is a metric or an ensemble: use cascadelib.Method(function), Method(ensemble=…)"

@@ -4,7 +4,7 @@ reads."""
 import contextlib
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from itertools import chain, count
@@ -69,8 +69,8 @@ def scores_of(
 ) -> dict[str, Any]:
     """Arguments of a :class:`ScoreTable`, as :meth:`ScoreTable.from_frame` documents them.
 
-    ``roles``: {"sample", "model", "label" … or "column <name>": the frame's column, or a template
-    of columns}.
+    ``roles``: {"sample", "model", "label" …, "column <name>" or, of text, "category <name>": the
+    frame's column, or a template of columns}.
     """
     asked = dict(roles) if isinstance(cost, Mapping) else {**roles, "cost": str(cost)}
     text = {}
@@ -79,7 +79,7 @@ def scores_of(
     rows = len(columns["model"][0])
     for role, parts in columns.items():
         repeats = rows // sum(map(len, parts))  # of what is the same for all models
-        if role in TEXT_ROLES:
+        if role in TEXT_ROLES or role.startswith("category "):
             found = coded(parts)
             text[role] = replace(found, codes=np.tile(found.codes, repeats))
         else:
@@ -118,20 +118,21 @@ def _arguments(
     def grid(values: np.ndarray, empty: Any) -> np.ndarray:
         return cells.grid(values[counts], empty)[:, kept]
 
+    def words(role: str) -> np.ndarray:
+        return text[role].text(grid(text[role].codes, MISSING))
+
     given: dict[str, Any] = {
         "correct": None,
         "confidence": grid(numbers["confidence"], np.nan),
         "names": model.texts,
         "sample_ids": sample.text(kept),
         "columns": {
-            roles[role]: grid(values, np.nan)
-            for role, values in numbers.items()
-            if role.startswith("column ")
+            **_further(numbers, roles, "column ", lambda role: grid(numbers[role], np.nan)),
+            **_further(text, roles, "category ", words),
         },
     }
     if "prediction" in text:
-        said = text["prediction"]
-        given["predictions"] = said.text(grid(said.codes, MISSING))
+        given["predictions"] = words("prediction")
     if "label" in text:
         given["labels"] = labels[kept]
         if "prediction" in text:
@@ -145,6 +146,13 @@ def _arguments(
         stated = _stated(text, numbers)
         given["cost"] = prices_of(grid(numbers["cost"], np.nan), grid(stated, False))
     return given
+
+
+def _further(
+    given: Mapping[str, Any], roles: Mapping[str, str], kind: str, read: Callable
+) -> dict[str, np.ndarray]:
+    """{name: read(role)} of the further columns of a kind that a table has."""
+    return {roles[role]: read(role) for role in given if role.startswith(kind)}
 
 
 def frame_of(source: Any, largest: int) -> pd.DataFrame:

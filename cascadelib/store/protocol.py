@@ -69,7 +69,7 @@ class Store(Protocol):
         """
 
     def column(self, name: str, what: str) -> np.ndarray | None:
-        """What a fitted confidence reads of a model under the name ``what``, float64 [k].
+        """What a fitted confidence reads of a model under the name ``what``, float64 or text [k].
 
         None: it is a metric of the model's outputs, to be computed. ValueError where there is no
         such column.

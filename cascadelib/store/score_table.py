@@ -145,11 +145,16 @@ def checked_cost(cost: Any, names: tuple[str, ...], samples: int) -> np.ndarray:
 
 
 def checked_columns(columns: Mapping[str, Any], shape: tuple[int, ...]) -> dict[str, np.ndarray]:
-    """{name: float64 [M, k]}, one row repeated where a column is the same for all models."""
+    """{name: float64 or text [M, k]}, one row repeated where a column is the same for all
+    models."""
     checked = {}
     for name, values in columns.items():
         with about(f"column {name!r}"):
-            checked[name] = np.broadcast_to(reals(values, "it"), shape)
+            if name in ("confidence", "label", "agreement"):
+                raise ValueError("a fitted confidence calls something else so: rename it")
+            is_text = any(isinstance(one, str) for one in np.ravel(values)[:1].tolist())
+            read = as_text(values) if is_text else reals(values, "it")
+            checked[name] = np.broadcast_to(read, shape)
     return checked
 
 
@@ -196,7 +201,7 @@ class ScoreTable:
     labels : array_like of shape (k,), optional
         Compared as text.
     columns : mapping of str to array_like of shape (k,) or (M, k)
-        What a fitted confidence may read beside (:class:`cascadelib.Method`).
+        What a fitted confidence may read beside, numbers or text (:class:`cascadelib.Method`).
 
     Raises
     ------
@@ -270,6 +275,7 @@ class ScoreTable:
         prediction: str | None = None,
         correct: str | None = None,
         columns: Iterable[str] = (),
+        categories: Iterable[str] = (),
         models: Iterable[str] | None = None,
         missing: str = "refuse",
         largest: int = LARGEST_TABLE,
@@ -301,6 +307,8 @@ class ScoreTable:
             Column of bool, 0 and 1, true and false, or a grade in [0, 1].
         columns : iterable of str
             Further columns of numbers, for fitted confidences.
+        categories : iterable of str
+            Further columns of text, likewise.
         models : iterable of str, optional
             The models to take, in this order; needed where other columns of a wide table match the
             template as well.
@@ -328,9 +336,9 @@ class ScoreTable:
             "model": model,
         }
         roles = {role: name for role, name in named.items() if name is not None}
-        further = [columns] if isinstance(columns, str) else columns
-        for name in further:
-            roles[f"column {name}"] = name
+        for kind, further in (("column", columns), ("category", categories)):
+            for name in [further] if isinstance(further, str) else further:
+                roles[f"{kind} {name}"] = name
         table = frame_of(frame, largest)
         is_path = isinstance(frame, str | os.PathLike)
         with about(os.fspath(frame)) if is_path else contextlib.nullcontext():
@@ -389,17 +397,18 @@ class ScoreTable:
 
         ValueError for what a table cannot honour: its confidences, correctness and costs are given.
         """
-        is_fitted = getattr(method, "confidence", None) is not None
+        is_fitted = method == "auto" or getattr(method, "confidence", None) is not None
+        metric = getattr(method, "metric", USUAL_METRIC)
         _refuse_options(
             method=None if is_fitted else method,
-            metric=method.metric if is_fitted and method.metric != USUAL_METRIC else None,
+            metric=metric if is_fitted and metric != USUAL_METRIC else None,
             score=_not_of_a_table(score),
             cost=None if cost == self.default_cost else cost,
         )
         return method, score or "top1", self.default_cost
 
     def column(self, name: str, what: str) -> np.ndarray:
-        """A further column of a model, float64 [k]; ValueError, naming the nearest, for an unknown
+        """A further column of a model, float64 or text [k]; ValueError, naming the nearest, for an unknown
         one."""
         return self.columns[known(what, self.columns, "column")][self.row(name)]
 

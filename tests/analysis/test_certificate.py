@@ -423,7 +423,7 @@ def test_two_sorted_splits_on_disk_are_not_one(tmp_path: Path) -> None:
     assert not certify(stores[1], search(stores[0]), 0.9).overlap_checked
 
 
-FITTED = [Method(confidence="logistic"), Method(confidence="isotonic_by_label")]
+FITTED = [Method(confidence="auto"), Method(confidence="isotonic_by_label")]
 
 
 @pytest.mark.parametrize("ids", [NAMED, None], ids=["ids", "parts of one"])

@@ -175,7 +175,7 @@ print(sorted(heavy & (set(sys.modules) - before)))
 
 
 @pytest.mark.parametrize(
-    "method", ["entropy", Method(confidence="isotonic_by_label"), Method(confidence="logistic")]
+    "method", ["entropy", Method(confidence="isotonic_by_label"), Method(confidence="auto")]
 )
 def test_to_load_and_decide_takes_numpy_alone(method: Any, tmp_path: Path) -> None:
     Policy.from_point(pick(search(STORE, 2, method), "max_improvement"), STORE).save(

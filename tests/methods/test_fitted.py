@@ -9,9 +9,37 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.optimize import minimize
+from scipy.special import expit
 from sklearn.isotonic import IsotonicRegression
 
-from cascadelib.methods.fitted import fit_confidence, fitted_from_json
+from cascadelib.methods.fitted import (
+    COMMON_WEIGHT,
+    LEAST,
+    LEVEL_PENALTY,
+    TIE_BREAK,
+    Fitted,
+    features,
+    fit_confidence,
+    fit_folds,
+    fitted_from_json,
+    folds_of,
+    out_of_fold,
+    refuse_free_text,
+)
+
+
+def fit(
+    kind: str,
+    columns: Any,
+    values: Any,
+    correct: Any,
+    predictions: Any = None,
+    before: Any = None,
+    categories: Any = (),
+) -> Fitted:
+    read = features(columns, values, predictions, before, categories)
+    return fit_confidence(kind, read, correct)
 
 
 def scores(seed: int, k: int = 60, ties: int = 8) -> tuple:
@@ -21,17 +49,141 @@ def scores(seed: int, k: int = 60, ties: int = 8) -> tuple:
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.integers(0, 10**6), st.integers(1, 80))
-def test_isotonic_by_label_is_that_of_scikit_learn_label_by_label(seed: int, k: int) -> None:
+@given(st.integers(0, 10**6), st.integers(1, 120))
+def test_isotonic_by_label_is_that_of_scikit_learn_shrunk_to_the_common_one(
+    seed: int, k: int
+) -> None:
+    """A label of few samples has the common curve, as one that was never seen."""
     confidence, correct, labels = scores(seed, k)
-    fitted = fit_confidence("isotonic_by_label", ["confidence"], confidence, correct, labels)
+    fitted = fit("isotonic_by_label", ["confidence"], confidence, correct, labels)
     new = np.random.default_rng(seed + 1).random(50)
-    for label in np.unique(labels):
+    pooled = IsotonicRegression(out_of_bounds="clip").fit(confidence, correct).predict(new)
+    for label in ("a", "b", "c", "unseen"):
         rows = labels == label
-        theirs = IsotonicRegression(out_of_bounds="clip").fit(confidence[rows], correct[rows])
-        np.testing.assert_allclose(fitted(new, np.full(50, label)), theirs.predict(new), atol=1e-12)
-    pooled = IsotonicRegression(out_of_bounds="clip").fit(confidence, correct)
-    np.testing.assert_allclose(fitted(new, ["unseen"] * 50), pooled.predict(new), atol=1e-12)
+        expected = pooled
+        if rows.sum() >= LEAST:
+            theirs = IsotonicRegression(out_of_bounds="clip").fit(confidence[rows], correct[rows])
+            counts = rows.sum(), COMMON_WEIGHT
+            expected = np.average([theirs.predict(new), pooled], axis=0, weights=counts)
+        np.testing.assert_allclose(fitted(new, np.full(50, label)), expected, atol=2 * TIE_BREAK)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10**6), st.sampled_from(["isotonic", "isotonic_by_label"]))
+def test_within_a_level_what_was_given_decides(seed: int, kind: str) -> None:
+    """Answers of one label keep their order strictly, also where a model is always correct."""
+    rng = np.random.default_rng(seed)
+    confidence = 1 - 10.0 ** -rng.uniform(0, 12, 200)
+    labels = rng.choice(["a", "b"], 200)
+    correct = (rng.random(200) < confidence) | (labels == "a")
+    fitted = fit(kind, ["confidence"], confidence, correct, labels)(confidence, labels)
+    assert ((0 <= fitted) & (fitted <= 1)).all()
+    for label in "ab" if kind == "isotonic_by_label" else [("a", "b")]:
+        rows = np.isin(labels, list(label))
+        order = np.argsort(confidence[rows])
+        assert (np.diff(fitted[rows][order]) > 0).all()
+
+
+@pytest.mark.parametrize("categories", [(), ("topic",)])
+def test_levels_add_to_the_constant_and_the_slope(categories: tuple[str, ...]) -> None:
+    """Against scipy, on columns that are written out."""
+    rng = np.random.default_rng(0)
+    k = 400
+    x = rng.normal(size=k)
+    labels = rng.choice(["a", "b", "rare"], k, p=[0.6, 0.37, 0.03])
+    topic = rng.choice(["law", "art"], k)
+    chance = expit(x * (labels == "a") + (labels == "b") + (topic == "law"))
+    correct = rng.random(k) < chance
+    values = np.array([x, topic], object).T if categories else x
+    columns = ("x", *categories, "label")
+    fitted = fit("logistic", columns, values, correct, labels, None, categories)
+    levels = [topic == "art", topic == "law"] * len(categories) + [labels == "a", labels == "b"]
+    design = np.column_stack([np.ones(k), x, *[one * w for one in levels for w in (1, x)]])
+    penalty = np.array([1, 1] + [LEVEL_PENALTY] * (design.shape[1] - 2))
+
+    def loss(w: np.ndarray) -> float:
+        z = design @ w
+        return float(np.sum(np.logaddexp(0, z) - correct * z) + penalty @ w**2 / 2)
+
+    found = minimize(loss, np.zeros(design.shape[1]), method="BFGS", options={"gtol": 1e-6})
+    np.testing.assert_allclose(fitted(values, labels), expit(design @ found.x), atol=1e-5)
+    back = fitted_from_json(json.loads(json.dumps(asdict(fitted))))
+    np.testing.assert_array_equal(back(values, labels), fitted(values, labels))
+    unseen = fitted(values[labels == "rare"], ["never"] * int((labels == "rare").sum()))
+    np.testing.assert_array_equal(unseen, fitted(values, labels)[labels == "rare"])
+
+
+def test_folds_are_even_and_the_same_in_any_order() -> None:
+    ids = np.arange(103).astype(str)
+    fold = folds_of(ids)
+    assert np.bincount(fold).tolist() == [21, 21, 21, 20, 20]
+    order = np.random.default_rng(0).permutation(103)
+    np.testing.assert_array_equal(folds_of(ids[order]), fold[order])
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 60))
+def test_each_sample_is_answered_by_the_fit_without_its_fold(seed: int, k: int) -> None:
+    confidence, correct, labels = scores(seed, k)
+    fold = folds_of(np.arange(k).astype(str))
+    given = (confidence, correct, labels)
+    read = features(["confidence"], confidence, labels)
+    folds = fit_folds("isotonic_by_label", read, correct, fold)
+    answered = out_of_fold(folds, read, fold)
+    for row in range(k):
+        others = fold != fold[row]
+        alone = fit("isotonic_by_label", ["confidence"], *(part[others] for part in given))
+        assert answered[row] == alone(confidence[row : row + 1], labels[row : row + 1])[0]
+    new = out_of_fold(folds, read, np.full(k, -1))
+    np.testing.assert_array_equal(new, folds.whole(confidence, labels))
+
+
+def test_auto_takes_what_is_better_out_of_fold_and_else_leaves_the_order() -> None:
+    rng = np.random.default_rng(0)
+    k = 2000
+    confidence = rng.random(k)
+    labels = rng.choice(["a", "b"], k)
+    length = rng.normal(size=k)
+    fold = folds_of(np.arange(k).astype(str))
+    values = np.column_stack([confidence, length])
+    columns = ["confidence", "length", "label"]
+    chances = {
+        "isotonic": confidence,
+        "isotonic_by_label": np.where(labels == "a", confidence > 0.8, confidence > 0.2) * 0.8,
+        "logistic": expit(3 * length),
+    }
+    for kind, chance in chances.items():
+        read = features(columns, values, labels)
+        found = fit_folds("auto", read, rng.random(k) < chance, fold)
+        assert found.whole.kind == kind
+        assert (found.others == ()) == (kind == "isotonic")
+    noise = rng.random(k) < 0.5
+    read = features(columns, values, np.arange(k).astype(str))
+    found = fit_folds("auto", read, noise, fold)
+    assert found.whole.kind != "isotonic_by_label"
+
+
+def test_free_text_is_refused_with_the_number_of_labels() -> None:
+    texts = np.array([*np.arange(300), *[7] * 5]).astype(str)
+    wanted = "300 distinct values among 305 samples, and 299 occur once: free text"
+    with pytest.raises(ValueError, match=wanted):
+        refuse_free_text(features(["x", "label"], np.zeros(305), texts))
+    misspelt = np.array(["yes"] * 200 + ["no"] * 95 + [f"no{i}" for i in range(10)])
+    refuse_free_text(features(["x"], np.zeros(305), misspelt), by_label=True)
+
+
+@pytest.mark.parametrize("kind", ["isotonic", "isotonic_by_label", "logistic", "auto"])
+def test_extremes(kind: str) -> None:
+    """One class, a constant confidence, always and never correct, one sample."""
+    for k in (1, 4, 200):
+        for correct in (np.ones(k), np.zeros(k), np.arange(k) % 2):
+            columns = ["confidence"] if kind.startswith("isotonic") else ["confidence", "label"]
+            read = features(columns, np.full(k, 0.7), np.full(k, "only"))
+            folds = fit_folds(kind, read, correct, folds_of(np.arange(k).astype(str)))
+            found = folds.whole([0.1, 0.7, 0.9], ["only", "only", "other"])
+            assert ((0 <= found) & (found <= 1)).all()
+            if kind != "logistic" and k == 200:
+                np.testing.assert_allclose(found, correct.mean(), atol=2 * TIE_BREAK)
 
 
 def fits_of(seed: int = 0) -> list:
@@ -41,10 +193,10 @@ def fits_of(seed: int = 0) -> list:
     two = np.column_stack([confidence, np.arange(60) / 60])
     return [
         (
-            fit_confidence("isotonic_by_label", ["confidence"], confidence, correct, labels),
+            fit("isotonic_by_label", ["confidence"], confidence, correct, labels),
             (confidence, labels),
         ),
-        (fit_confidence("logistic", columns, two, correct, labels, before), (two, labels, before)),
+        (fit("logistic", columns, two, correct, labels, before), (two, labels, before)),
     ]
 
 
@@ -67,10 +219,8 @@ def test_json_takes_them_back_and_abstentions_pass_on(fitted: Any, given: Any) -
 def test_agreement_is_a_column_between_others() -> None:
     confidence, correct, labels = scores(1)
     before = np.roll(labels, 1)
-    fitted = fit_confidence(
-        "logistic", ["agreement", "confidence"], confidence, correct, labels, before
-    )
-    plain = fit_confidence(
+    fitted = fit("logistic", ["agreement", "confidence"], confidence, correct, labels, before)
+    plain = fit(
         "logistic", ["same", "confidence"], np.column_stack([labels == before, confidence]), correct
     )
     assert fitted.parameters == plain.parameters
@@ -83,39 +233,37 @@ def test_agreement_is_a_column_between_others() -> None:
 def test_refused() -> None:
     confidence, correct, labels = scores(2)
     with pytest.raises(ValueError, match="there are no predictions"):
-        fit_confidence("isotonic_by_label", ["confidence"], confidence, correct)
+        fit("isotonic_by_label", ["confidence"], confidence, correct)
     with pytest.raises(ValueError, match="there are no predictions"):
-        fit_confidence("isotonic_by_label", ["confidence"], confidence, correct, labels)(confidence)
+        fit("isotonic_by_label", ["confidence"], confidence, correct, labels)(confidence)
     with pytest.raises(ValueError, match="finite"):
-        fit_confidence("logistic", ["confidence"], np.full(60, np.inf), correct)
-    with pytest.raises(ValueError, match="reads one column"):
-        fit_confidence("isotonic_by_label", ["a", "b"], np.ones((60, 2)), correct, labels)
+        fit("logistic", ["confidence"], np.full(60, np.inf), correct)
+    with pytest.raises(ValueError, match="column 'topic' must be real numbers"):
+        topic = np.array([[0.5, "law"]] * 60, object)
+        fit("logistic", ["x", "topic", "y"], np.c_[topic, topic[:, 1:]], correct, None, None, ["y"])
     with pytest.raises(ValueError, match="values of the columns confidence are needed"):
-        fit_confidence("logistic", ["confidence"], np.ones((60, 2)), correct)
+        fit("logistic", ["confidence"], np.ones((60, 2)), correct)
     with pytest.raises(
-        ValueError, match="unknown fitted confidence 'isotonic'; nearest: 'isotonic_by_label'"
+        ValueError, match="unknown fitted confidence 'isotonic_by'; nearest: 'isotonic'"
     ):
-        fitted_from_json({"kind": "isotonic"})
+        fitted_from_json({"kind": "isotonic_by"})
 
 
 def test_a_model_that_always_abstains_passes_all_on() -> None:
-    fitted = fit_confidence(
-        "isotonic_by_label", ["confidence"], np.full(3, -np.inf), [True] * 3, [""] * 3
-    )
+    fitted = fit("isotonic_by_label", ["confidence"], np.full(3, -np.inf), [True] * 3, [""] * 3)
     assert fitted_from_json(asdict(fitted))([0.5, 1.0], ["a", "b"]).tolist() == [-np.inf, -np.inf]
 
 
 def test_labels_are_written_as_digests_and_files_that_hold_them_still_apply() -> None:
     """An answer may be confidential; of another that was never seen nothing is known."""
-    confidence, correct, labels = scores(3)
-    fitted = fit_confidence("isotonic_by_label", ["confidence"], confidence, correct, labels)
+    confidence, correct, labels = scores(3, 200)
+    fitted = fit("isotonic_by_label", ["confidence"], confidence, correct, labels)
     text = json.dumps(asdict(fitted))
     assert not any(f'"{label}"' in text for label in "abc")
-    old = asdict(fitted)
-    for curve, label in zip(old["parameters"], [None, "a", "b", "c"], strict=True):
-        curve.pop("digest")
-        curve["label"] = label
-    old = fitted_from_json(json.loads(json.dumps(old)))
-    given = np.append(labels, ["d", ""])
-    values = np.append(confidence, [0.3, 0.6])
-    np.testing.assert_array_equal(old(values, given), fitted(values, given))
+    curve = {"knots": [0.0, 1.0], "values": [0.0, 0.5], "digest": None}
+    own = {"knots": [0.0], "values": [0.25], "label": "b"}
+    old = fitted_from_json(
+        {"kind": "isotonic_by_label", "columns": ["confidence"], "parameters": [curve, own]}
+    )
+    assert old([0.5, 0.5, 0.5], ["a", "b", ""]).tolist() == [0.25, 0.25, 0.25]
+    assert old([1.0, 1.0], ["a", "b"]).tolist() == [0.5, 0.25]

@@ -2,11 +2,15 @@
 twelve."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from cascadelib import METHODS, LogitStore, Method, search
+from cascadelib import METHODS, LogitStore, Method, Policy, ScoreTable, evaluate, pick, search
 from cascadelib.methods.confidence_metrics import confidence, softmax
 
 NAMES = ["m0", "m1", "m2"]
@@ -102,3 +106,131 @@ def test_for_two_classes_four_metrics_give_one_front() -> None:
     ]
     for other in fronts[1:]:
         assert other.equals(fronts[0])
+
+
+def table_of_topics(seed: int, k: int, labels: int = 2) -> ScoreTable:
+    """k samples; the small model knows one topic of two, the large one both."""
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(0, labels, k)
+    topic = rng.choice(["law", "art"], k)
+    correct = rng.random((2, k)) < np.array([np.where(topic == "law", 0.95, 0.5), np.full(k, 0.95)])
+    said = np.where(correct, truth, (truth + 1) % labels).astype(str)
+    return ScoreTable(
+        None,
+        rng.random((2, k)),
+        [1, 10],
+        ["small", "large"],
+        [f"{seed} {row}" for row in range(k)],
+        predictions=said,
+        labels=truth.astype(str),
+        columns={"topic": topic},
+    )
+
+
+TOPICS = Method(confidence="logistic", columns=("confidence", "topic", "label"))
+
+
+@pytest.mark.parametrize("method", [TOPICS, Method(confidence="isotonic_by_label"), "auto"])
+def test_samples_of_the_fit_are_answered_out_of_fold_and_others_in_full(method: Any) -> None:
+    table = table_of_topics(0, 400)
+    front = search(table, 2, method)
+    point = front.point(len(front) // 2)
+    assert evaluate(table, point).accuracy == point.accuracy
+    assert evaluate(table.take(slice(9, 50)), point).confidences[0].tolist() == (
+        evaluate(table, point).confidences[0][9:50].tolist()
+    )
+    fitted = replace(point, method=replace(point.method, folds=None))
+    new = table_of_topics(1, 300)
+    for run, other in zip(evaluate(new, point).confidences, evaluate(new, fitted).confidences):
+        np.testing.assert_array_equal(run, other)
+    differs = evaluate(table, point).confidences[0] != evaluate(table, fitted).confidences[0]
+    assert differs.any() == (point.fitted[0].kind != "isotonic")
+
+
+def test_a_fit_on_noise_does_not_flatter() -> None:
+    """Forty predicted labels, as many as make a fit of its own samples promise points that are not
+    kept; means of ten draws."""
+    promised = []
+    kept = []
+    in_sample = []
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        said = rng.integers(0, 40, (1, 1000)).astype(str)
+        noise = rng.random((1, 1000)) < 0.5
+        table = ScoreTable(noise, rng.random((1, 1000)), [1], ["small"], predictions=said)
+        method = Method(confidence="isotonic_by_label").fit(table)
+        for found, one in ((promised, method), (in_sample, replace(method, folds=None))):
+            correct, confidence = one.stage(table, ["small"])((0,))
+            found.append(correct[np.argsort(-confidence)[:300]].mean())
+        kept.append(0.5)
+    assert abs(np.mean(promised) - np.mean(kept)) < 0.02
+    assert np.mean(in_sample) - np.mean(kept) > 0.05
+
+
+def test_categories_go_along_into_a_policy_and_come_from_a_file(tmp_path: Path) -> None:
+    table = table_of_topics(2, 500)
+    point = pick(search(table, 2, TOPICS), "near_best")
+    assert point.exit_rates[0] > 0.2
+    Policy.from_point(point, table).save(tmp_path / "policy.json")
+    policy = Policy.load(tmp_path / "policy.json")
+    other = table_of_topics(3, 200)
+    values = np.array([other.confidence[0], other.columns["topic"][0]], object).T
+    decided = policy.decide([values], list(other.predictions))
+    np.testing.assert_array_equal(decided.exit_stage, evaluate(other, point).exit_stage)
+    calls = {
+        "small": lambda rows: (other.predictions[0][rows], values[rows].tolist()),
+        "large": lambda rows: (other.predictions[1][rows], None),
+    }
+    ran = policy.run(calls, range(200), batch_size=17)
+    np.testing.assert_array_equal(ran.exit_stage, decided.exit_stage)
+    frame = pd.DataFrame(
+        {
+            "sample": table.sample_ids,
+            "topic": table.columns["topic"][0],
+            "truth": table.labels,
+            **{f"{name}_said": table.predicted(name) for name in table.names},
+            **{f"{name}_score": table.confidence[row] for row, name in enumerate(table.names)},
+        }
+    )
+    frame.to_csv(tmp_path / "table.csv", index=False)
+    read = ScoreTable.from_frame(
+        tmp_path / "table.csv",
+        label="truth",
+        prediction="{}_said",
+        confidence="{}_score",
+        cost={"small": 1, "large": 10},
+        categories=["topic"],
+    )
+    np.testing.assert_array_equal(read.columns["topic"], table.columns["topic"])
+    assert search(read, 2, TOPICS).table.equals(search(table, 2, TOPICS).table)
+
+
+def test_auto_reads_all_that_there_is_and_a_policy_only_what_it_needs() -> None:
+    table = table_of_topics(4, 800)
+    method = search(table, 2, "auto").method
+    assert method.columns == ("confidence", "topic", "agreement", "label")
+    topic = Method(confidence="auto", columns=("topic",)).fit(table)
+    assert [topic.fitted[(name,)].kind for name in table.names] == ["logistic", "isotonic"]
+    assert topic.fitted[("small",)].columns == ("confidence", "topic")
+    assert topic.fitted[("large",)].columns == ("confidence",)
+
+
+def test_auto_of_outputs_reads_their_metrics(store: LogitStore) -> None:
+    method = Method(confidence="auto").fit(store)
+    assert method.columns == ("confidence", "softmax_margin", "entropy", "agreement", "label")
+    assert len(search(store, 2, method)) >= 1
+
+
+def test_what_changes_no_order_or_tells_nothing_apart_is_refused(store: LogitStore) -> None:
+    for kind in ("logistic", "isotonic"):
+        with pytest.raises(ValueError, match=f"'{kind}' on the confidence alone keeps the order"):
+            search(store, 2, Method(confidence=kind))
+    texts = np.arange(120).reshape(2, 60).astype(str)
+    table = ScoreTable(np.ones((2, 60)), np.ones((2, 60)), [1, 2], ["a", "b"], predictions=texts)
+    for method in (Method(confidence="isotonic_by_label"), TOPICS):
+        named = replace(method, columns=tuple(c for c in method.columns if c != "topic"))
+        with pytest.raises(ValueError, match="^model 'a'.*'label' has 60 distinct values among 60"):
+            named.fit(table)
+    assert Method(confidence="auto").fit(table).fitted[("a",)].kind == "isotonic"
+    with pytest.raises(ValueError, match="column 'label'.*rename it"):
+        ScoreTable(np.ones((1, 3)), np.ones((1, 3)), [1], columns={"label": [1, 2, 3]})

@@ -1,0 +1,141 @@
+"""Fitted confidences: held-out accuracy at three budgets beside that of the confidences as given,
+on markets, on yes-no queries and on free text, and the price of a curve's levels.
+
+The markets of FrugalML are not bundled: the environment variable ``FRUGALML`` names a folder with
+them.
+"""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from measuring import row
+
+from cascadelib import Method, ScoreTable, evaluate, ladder, pick, search
+
+DATA = Path(__file__).resolve().parents[1] / "data" / "semantic-sql"
+QUERIES = ("sst2", "arxiv", "boolq")
+MARKETS = ("rafdb", "ferplus", "digit", "waimai")
+SHARES = (0.25, 0.5, 0.75)  # of the way from the cheapest price to that of the most accurate model
+SAMPLES = 1_000  # choose
+JUDGES = 10_000  # at most
+DRAWS = 20
+PRICE = 50.0  # of the large model, in prices of the small one
+LOSS = 0.02
+
+
+def queries(name: str, are_free_text: bool = False) -> ScoreTable:
+    """Yes-no queries: a small model and the reference, in whose answers it is correct; as free text
+    hardly an answer occurs twice."""
+    frame = pd.read_parquet(DATA / f"{name}.parquet")
+    yes = frame["proxy_pred_true_prob"].to_numpy(np.float64)
+    reference = frame["oracle_pred"].to_numpy() == 1
+    answers = np.stack([yes >= 0.5, reference]).astype(int).astype(str)
+    labels = answers[1]
+    if are_free_text:
+        rows = np.arange(len(frame)).astype(str)
+        answers = np.char.add(answers, rows)
+        labels = answers[1]
+    confidence = np.stack([np.maximum(yes, 1 - yes), np.full(len(yes), np.nan)])
+    return ScoreTable(
+        None, confidence, [1.0, PRICE], ["small", "large"], predictions=answers, labels=labels
+    )
+
+
+def tables() -> dict[str, ScoreTable]:
+    """All tables that there are, by name."""
+    found = {name: queries(name) for name in QUERIES}
+    found["arxiv as free text"] = queries("arxiv", are_free_text=True)
+    if "FRUGALML" in os.environ:
+        columns = {
+            "model": "service",
+            "cost": "price",
+            "label": "label",
+            "prediction": "prediction",
+        }
+        for name in MARKETS:
+            path = Path(os.environ["FRUGALML"], f"{name}.parquet")
+            found[name] = ScoreTable.from_frame(path, **columns)
+    return found
+
+
+def differences(table: ScoreTable, draws: int) -> np.ndarray:
+    """Held-out accuracy with method="auto" less that with the given confidences, at each budget:
+    float64 [draws, budgets]."""
+    price = table.models["cost"]
+    cheapest = price.min()
+    span = price[table.models["top1"].idxmax()] - cheapest
+    budgets = [cheapest + share * span for share in SHARES]
+    found = []
+    for seed in range(draws):
+        order = np.random.default_rng(seed).permutation(len(table))
+        choosing = min(SAMPLES, len(table) // 2)
+        choose = table.take(order[:choosing])
+        judge = table.take(order[choosing : choosing + JUDGES])
+        lengths = tuple(range(1, min(3, len(price)) + 1))
+        held_out = []
+        for method in (None, "auto"):
+            front = search(choose, lengths, method)
+            points = [pick(front, budget=budget) for budget in budgets]
+            held_out.append([run.accuracy for run in evaluate(judge, points)])
+        found.append(np.subtract(held_out[1], held_out[0]))
+    return np.array(found)
+
+
+def price_of_levels(name: str, draws: int) -> dict[bool, float]:
+    """Price of the first rung past which a ladder loses more than LOSS, as a share of the
+    reference's, by curves per label whose levels leave together (False), or by the given confidence
+    within them (True): mean over draws."""
+    table = queries(name)
+    paid: dict[bool, list[float]] = {False: [], True: []}
+    for seed in range(draws):
+        order = np.random.default_rng(seed).permutation(len(table))
+        method = Method(confidence="isotonic_by_label").fit(table.take(order[:SAMPLES]))
+        judge = table.take(order[SAMPLES : SAMPLES + JUDGES])
+        for parts_levels in paid:
+            fitted = dict(method.fitted)
+            if not parts_levels:
+                for models, one in fitted.items():
+                    curves = [curve | {"order": None} for curve in one.parameters]
+                    fitted[models] = replace(one, parameters=curves)
+            rungs = ladder(judge, ["small", "large"], replace(method, fitted=fitted, folds=None))
+            kept = [run.cost for run in evaluate(judge, rungs) if run.accuracy >= 1 - LOSS]
+            paid[parts_levels].append(min(kept, default=1 + PRICE) / PRICE)
+    return {parts_levels: float(np.mean(each)) for parts_levels, each in paid.items()}
+
+
+def fitted(quick: bool = False) -> list[dict]:
+    """Rows of the table."""
+    draws = 2 if quick else DRAWS
+    rows = []
+    errors = []
+    for name, table in tables().items():
+        found = 100 * differences(table, draws)
+        error = found.std(axis=0, ddof=1) / np.sqrt(draws)
+        for share, mean, one in zip(SHARES, found.mean(axis=0), error):
+            what = f"{name}, budget {share:.0%}: fitted − given, held out (± {one:.2f})"
+            rows.append(row(what, mean, "points", f"≥ {-2 * one:.2f}"))
+            errors.append((mean, one))
+    means, ones = np.transpose(errors)
+    above = float(np.mean(means > 2 * ones))
+    below = float(np.sum(means < -2 * ones))
+    rows.append(row("… cells above by two standard errors", above, "share", "≥ 0.5"))
+    rows.append(row("… cells below by two standard errors", below, "cells", "≤ 0"))
+    for name in QUERIES:
+        paid = price_of_levels(name, draws)
+        what = f"{name}: price at a loss of {LOSS:.0%}, curves per label, ÷ the reference's"
+        rows.append(row(f"{what}, levels leave together", paid[False], "share"))
+        rows.append(
+            row(
+                f"{what}, the given confidence parts them",
+                paid[True],
+                "share",
+                f"≤ {paid[False]:.4f}",
+            )
+        )
+    return rows
+
+
+JOBS = {"fitted": fitted}

@@ -1,0 +1,118 @@
+"""Expected outcomes: the regression beside a slow twin, what it keeps, and degenerate tables."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import minimize
+from scipy.stats import norm, rankdata
+
+from cascadelib import METHODS, LogitStore, ScoreTable
+from cascadelib.methods.expected import (
+    PENALTY,
+    expected_correct,
+    expected_outcomes,
+    normal_scores,
+    ridge_logistic,
+)
+
+
+def outcomes(seed: int, models: int, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Correctness bool [M, k] and rounded confidences [M, k] that know something of it."""
+    rng = np.random.default_rng(seed)
+    ease = rng.normal(size=k)
+    margin = ease + rng.normal(0, 0.7, (models, k)) + np.linspace(0, 1, models)[:, None]
+    return margin > 0.2, np.round(margin + rng.normal(0, 0.5, (models, k)), 1)
+
+
+def slow_ridge(columns: Any, correct: Any, penalty: Any, prior: Any) -> np.ndarray:
+    """The coefficients by an optimizer that knows no derivative."""
+
+    def loss(curve: np.ndarray) -> float:
+        log_odds = columns @ curve
+        fit = np.logaddexp(0, log_odds).sum() - correct @ log_odds
+        return float(fit + penalty @ (curve - prior) ** 2 / 2)
+
+    start = np.zeros(columns.shape[1])
+    return minimize(loss, start, method="BFGS", options={"gtol": 1e-7}).x
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 4), st.integers(2, 40), st.booleans())
+def test_the_fit_equals_an_optimizer(seed: int, width: int, k: int, graded: bool) -> None:
+    rng = np.random.default_rng(seed)
+    columns = np.column_stack([np.ones(k), rng.normal(size=(k, width))])
+    correct = rng.random(k) if graded else (rng.random(k) < 0.7) * 1.0
+    penalty = np.full(width + 1, PENALTY)
+    prior = rng.normal(size=width + 1)
+    found, covariance = ridge_logistic(columns, correct, penalty, prior, np.zeros(width + 1))
+    np.testing.assert_allclose(found, slow_ridge(columns, correct, penalty, prior), atol=2e-4)
+    chance = 1 / (1 + np.exp(-columns @ found))
+    curvature = (columns.T * (chance * (1 - chance))) @ columns + np.diag(penalty)
+    np.testing.assert_allclose(covariance @ curvature, np.eye(width + 1), atol=1e-6)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.sampled_from([-np.inf, np.nan, 0.0, 0.5, 2.0, np.inf]), min_size=1, max_size=12))
+def test_scores_are_of_ranks_with_ties(values: list) -> None:
+    ranks = rankdata(np.nan_to_num(values, nan=-np.inf, posinf=np.inf, neginf=-np.inf))
+    np.testing.assert_allclose(
+        normal_scores(np.array(values)), norm.ppf((ranks - 0.5) / len(values))
+    )
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 4), st.integers(5, 60))
+def test_what_is_expected_of_a_model_is_what_was_seen_of_it(seed: int, models: int, k: int) -> None:
+    """Its mean is the accuracy, so that an expected front has the same single models."""
+    correct, confidence = outcomes(seed, models, k)
+    stage = expected_outcomes(
+        lambda prefix: (correct[prefix[-1]], confidence[prefix[-1]]), models, True
+    )
+    for model in range(models):
+        chance, own = stage((model,))
+        assert chance.mean() == pytest.approx(correct[model].mean(), abs=1e-9)
+        assert (chance >= 0).all() and (chance <= 1).all()
+        assert np.array_equal(own, confidence[model])
+
+
+def test_it_reads_all_models() -> None:
+    """Where a model's own confidence says nothing, that of another one does."""
+    rng = np.random.default_rng(0)
+    correct = rng.random(2000) < 0.6
+    silent = np.zeros(2000)
+    other = correct + rng.normal(0, 0.3, 2000)
+    scores = np.stack([normal_scores(silent), normal_scores(other), normal_scores(silent)])
+    chance = expected_correct(correct, scores, 0)
+    assert chance[correct].mean() > 0.9 and chance[~correct].mean() < 0.2
+
+
+def test_what_all_have_in_common_is_not_fitted() -> None:
+    scores = np.zeros((2, 7))
+    assert expected_correct(np.ones(7, bool), scores, 0).tolist() == [1.0] * 7
+    assert expected_correct(np.zeros(7, bool), scores, 0).tolist() == [0.0] * 7
+    assert expected_correct(np.array([True]), scores[:, :1], 0).tolist() == [1.0]
+    half = expected_correct(np.array([True, False]), scores[:, :2], 0)
+    np.testing.assert_allclose(half, 0.5)
+
+
+def test_an_ensemble_is_expected_as_a_whole() -> None:
+    """The prefix counts where more than its last model does."""
+    rng = np.random.default_rng(1)
+    labels = rng.integers(0, 3, 300)
+    logits = {name: np.eye(3)[labels] + rng.normal(size=(300, 3)) for name in "ab"}
+    store = LogitStore.from_arrays(labels, logits, macs={"a": 1, "b": 2})
+    inner = METHODS["max_softmax_mean_logits"].stage(store, ["a", "b"])
+    stage = expected_outcomes(inner, 2, False)
+    for prefix in ((0,), (1,), (0, 1)):
+        assert stage(prefix)[0].mean() == pytest.approx(inner(prefix)[0].mean(), abs=1e-9)
+    assert not np.allclose(stage((0, 1))[0], stage((1,))[0])
+
+
+def test_confidences_may_be_missing() -> None:
+    correct, confidence = outcomes(3, 2, 200)
+    table = ScoreTable(correct, np.where([[False], [True]], -np.inf, confidence), [1.0, 5.0])
+    stage = expected_outcomes(table.outcome(list(table.models.index), None, "top1"), 2, True)
+    assert np.isfinite(stage((1,))[0]).all()
