@@ -1,7 +1,7 @@
 # `make` lists what there is to do. Every target makes its own virtual environment, .venv, when it is missing
 # or older than the list of packages in pyproject.toml.
 .DEFAULT_GOAL := help
-.PHONY: help run test lint fuzz lab app bench docs data imagenet zoo notebooks
+.PHONY: help run test soak lint fuzz lab app bench docs data imagenet zoo notebooks
 
 BIN := .venv/bin
 READY := .venv/.installed
@@ -18,6 +18,9 @@ run: $(READY) ## run all notebooks on the bundled data; HTML report in build/rep
 # A worker a core, so one thread a worker: torch's threads wait for one another by spinning, minutes where cores are shared.
 test: lint ## lint, the tests, and every notebook at its quick parameters under nbval
 	CASCADELIB_QUICK=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
+
+soak: $(READY) ## the tests that take minutes each
+	CASCADELIB_QUICK=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m soak tests $(ARGS)
 
 lint: $(READY) ## the static checks: ruff, the rule of imports, types
 	$(BIN)/ruff check .

@@ -16,7 +16,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-TARGETS = set("app bench data docs fuzz help imagenet lab lint notebooks run test zoo".split())
+TARGETS = set("app bench data docs fuzz help imagenet lab lint notebooks run soak test zoo".split())
 CORE = "numba numpy pandas pyarrow safetensors scipy tqdm".split()
 ASKED_FOR = set(
     "jupyterlab torch timm fvcore transformers plotly ipywidgets papermill nbval anywidget pooch datasets torchvision "
@@ -171,18 +171,13 @@ def test_citation_and_version_agree() -> None:
     assert (citation["version"], citation["license"]) == (PROJECT["version"], PROJECT["license"])
 
 
-def interpreters() -> Any:
-    """The Python that runs this, and 3.13 where there is one: what CI has."""
-    found = {".".join(map(str, sys.version_info[:2])): sys.executable}
+def other_python() -> str:
+    """Python 3.13 where there is one, as in CI, else the Python that runs this."""
     other = shutil.which("python3.13", path=os.environ.get("PATH", "") + os.pathsep + "/usr/bin")
-    if (
-        other
-        and not subprocess.run(
-            [other, "-c", "import ensurepip, venv"], capture_output=True
-        ).returncode
-    ):
-        found.setdefault("3.13", other)
-    return found
+    if other is None:
+        return sys.executable
+    lacks = subprocess.run([other, "-c", "import ensurepip, venv"], capture_output=True).returncode
+    return sys.executable if lacks else other
 
 
 def copy_of_the_top(folder: Path) -> None:
@@ -238,13 +233,11 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return next(folder.glob("cascadelib-*.whl"))
 
 
-@pytest.fixture(scope="session", params=interpreters())
-def thin(
-    request: pytest.FixtureRequest, wheel: Any, tmp_path_factory: pytest.TempPathFactory
-) -> Any:
+@pytest.fixture(scope="session")
+def thin(wheel: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The Python of a new environment in which the wheel and its core alone are installed."""
     folder = tmp_path_factory.mktemp("thin")
-    subprocess.run([interpreters()[request.param], "-m", "venv", folder], check=True)
+    subprocess.run([other_python(), "-m", "venv", folder], check=True)
     python = folder / "bin" / "python"
     pip(python, "install", wheel)
     return python

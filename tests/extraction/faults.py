@@ -2,7 +2,7 @@
 no torch before.
 
 Threads of torch would not live through a fork. ``python tests/extraction/faults.py FOLDER every``
-tries all kinds of faults at every call, where the tests take turns with some.
+tries all kinds of faults at every call, as `make soak` does; `make test` tries one, in turn.
 """
 
 import errno
@@ -23,8 +23,7 @@ from cascadelib.zoo import forward
 
 EVENTS = ("os.mkdir", "os.rename", "os.remove", "os.rmdir")
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
-ALWAYS = [signal.SIGKILL, errno.ENOSPC]
-IN_TURN = [signal.SIGTERM, signal.SIGINT, errno.EFBIG, errno.EROFS]
+KINDS = [signal.SIGKILL, errno.ENOSPC, signal.SIGTERM, errno.EFBIG, signal.SIGINT, errno.EROFS]
 CALLS = []  # (call, path) of this process, below the folder that is watched
 
 
@@ -173,7 +172,7 @@ def main(base: Any, every: Any) -> None:
     assert set(whole) == {"a.safetensors", "lock.safetensors", "labels.npz", "manifest.json"}
     check_finished(base / "whole")
     for number in itertools.count(1):
-        kinds = ALWAYS + (IN_TURN if every else [IN_TURN[number % 4]])
+        kinds = KINDS if every else [KINDS[number % len(KINDS)]]
         if not all([check(base / f"{number}-{kind}", kind, number, whole) for kind in kinds]):
             break
     print(f"{number - 1} calls", flush=True)

@@ -648,10 +648,11 @@ def test_a_store_that_is_read_only(read_only: Any) -> None:
     assert list(again.models.index) == list(LogitStore(folder).models.index) == ["a"]
 
 
-def test_a_fault_at_any_call_costs_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kinds", [[], pytest.param(["every"], marks=pytest.mark.soak)], ids=len)
+def test_a_fault_at_any_call_costs_nothing(tmp_path: Path, kinds: list[str]) -> None:
     script = Path(__file__).with_name("faults.py")
     environment = os.environ | {"PYTHONPATH": str(script.parents[2]), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(script), str(tmp_path)]
+    command = [sys.executable, str(script), str(tmp_path), *kinds]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout.removesuffix(" calls\n")) > 40

@@ -390,6 +390,7 @@ def test_statements_name_methods_and_numbers_that_there_are() -> None:
         assert said.measured in ("mean_improvement", "upper_improvement", "top_accuracy")
 
 
+@pytest.mark.soak
 @pytest.mark.filterwarnings("ignore")
 def test_no_verdict_of_the_bundled_run_changes_unnoticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where one is meant to: ``python tests/bundled_claims.py`` rewrites the page."""
