@@ -92,6 +92,11 @@ def test_the_text_says_of_what_it_promises() -> None:
     assert source.overlap_checked and 0 < len(source.certified) < len(points)
     own = cl.certify(table.take(slice(0, 500)), points, **certify)
     assert own.table_size == 2000 and "on those 2000." in str(own)
+    unlabelled = drawn_table(1, 3000, labels=False)
+    drawn = np.random.default_rng(0).choice(3000, 800, replace=False)
+    labelled = unlabelled.take(drawn).labelled(table.labels[drawn])
+    found = cl.certify(labelled, cl.ladder(unlabelled, ["small", "large"]), **certify)
+    assert found.table_size == 3000 and found.point.cost < COST[-1]
     with pytest.raises(ValueError, match="500 of the 1000 samples gave the thresholds"):
         cl.certify(table.take(slice(1500, 2500)), points, **certify)
     nameless = cl.ScoreTable(table.correct, table.confidence, COST, NAMES).take(slice(2000, None))
