@@ -236,8 +236,8 @@ def holds(
         Wilson's interval, difference (cascade − last model) with its paired one (both by the
         bootstrap for F1); exit_rates; exit_rate of the first stage with its exact interval; cost;
         improvement at equal accuracy over that split's own single models, with bootstrap
-        percentiles that may be too narrow near the best model (see :func:`interval`; above it the
-        cost of that model counts).
+        percentiles: nan where they fail, so near to the best single model that resamples reach its
+        accuracy more often than such a percentile may (see :func:`interval`; ``cost_ratio`` holds).
     """
     point = single_point(cascade)
     sizes = {len(store) for store in splits.values()}
@@ -265,6 +265,9 @@ def _row(store: Store, point: Point, counts: np.ndarray, level: float) -> dict[s
     improvement = float(improvement_factor(run.baseline.cost_at(reached), run.cost))
     leaving = uncertainty.share_interval(run.exit_stage == 0, level, "exact")
     percentiles = uncertainty.interval(resampled.improvement[:, 0], level)
+    best = [baseline.best for baseline in resampled.baselines]
+    if np.mean(resampled.accuracy[:, 0] >= best) > (1 - level) / 2:
+        percentiles = (np.nan, np.nan)
     return {
         "samples": len(store),
         **with_ends(*cost_ratio(run, level), "cost_ratio"),

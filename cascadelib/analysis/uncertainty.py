@@ -403,7 +403,8 @@ def interval(values: np.ndarray, level: float = LEVEL) -> tuple:
     They fail for rare events: of 0.2% of 500 samples that pass on, a third of all splits shows
     none, and so do all resamples of those (:func:`cost_interval`, ``share_interval`` hold there);
     for the improvement factor near the accuracy of the best single model, where 95% percentiles
-    held the truth in 86% to 88% of draws (take ``cost_ratio`` of :func:`holds`); and for maxima
+    held the truth in 86% to 88% of draws (:func:`holds` leaves them out there, and has
+    ``cost_ratio``); and for maxima
     over many cascades (``basic_interval``).
 
     Parameters

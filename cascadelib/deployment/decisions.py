@@ -1,6 +1,7 @@
 """What a cascade says of some samples: predictions, and who leaves where. Takes numpy alone."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -54,3 +55,10 @@ def nothing(samples: int, models: int) -> Decisions:
         broken=np.zeros(models, np.int64),
         guesses=predictions[:, None],
     )
+
+
+def joined(parts: Sequence[Decisions]) -> Decisions:
+    """:class:`Decisions` of the samples of all parts, one after another."""
+    by_sample = [field.name for field in fields(Decisions) if field.name != "broken"]
+    columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in by_sample}
+    return Decisions(**columns, broken=np.sum([part.broken for part in parts], axis=0))

@@ -16,7 +16,7 @@ from ..checks import brief, check_number, known
 from ..evaluation.point import Point, single_point
 from ..evaluation.run import evaluate
 from ..methods.thresholds import exiting, own_units, threshold_above
-from .decisions import Decisions
+from .decisions import Decisions, joined
 
 WAITING = 1024  # inputs that wait until the drift signal takes them all at once
 LOCK = threading.Lock()  # of all, as a cascade with one of its own could not be copied
@@ -300,7 +300,8 @@ class StreamBudget:
     """Thresholds of one cascade that move so that its mean cost per sample stays at ``budget``
     while confidences drift.
 
-    Use :attr:`thresholds` for a batch, then :meth:`update` with the exit stages that came of it.
+    :meth:`run` decides batches of any size. Or use :attr:`thresholds` for a batch, then
+    :meth:`update` with the exit stages that came of it; large batches then make the bound wide.
     All thresholds depend on one level u, which a batch moves by η_t × what it saved: integral
     control. η_t = min(η, 0.15 ÷ the largest batch). Guarantee, for any inputs (with finite logits)
     in any order: :meth:`bound`. Accuracy is not held.
@@ -373,6 +374,33 @@ class StreamBudget:
                 below = np.interp(self.level, [0, self.bend, 1], [0, share, 1])
                 inside[stage] = threshold_above(rising, round(below * len(rising)))
         return tuple(own_units(self.metric, inside).tolist())
+
+    def run(self, cascade: Any, batch: Any) -> Decisions:
+        """Decide a batch of N samples, so few at a time that the bound stays narrow.
+
+        Parameters
+        ----------
+        cascade : Cascade
+            Its own thresholds are as before afterwards.
+        batch : batch
+            Raw inputs, of any size; 0.15 ÷ η of them run at a time.
+
+        Returns
+        -------
+        Decisions
+        """
+        from .timing import pieces_of  # needs torch, as a Cascade does
+
+        usual = cascade.thresholds
+        decided = []
+        try:
+            for part in pieces_of(batch, max(1, int(STEP / self.rate))):
+                cascade.thresholds = self.thresholds
+                decided.append(cascade(part))
+                self.update(decided[-1].exit_stage)
+        finally:
+            cascade.thresholds = usual
+        return joined(decided)
 
     def update(self, exit_stage: np.ndarray) -> None:
         """Take note of a batch that ran at :attr:`thresholds`.

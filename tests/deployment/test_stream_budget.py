@@ -173,6 +173,32 @@ def test_with_a_running_cascade(method: str) -> None:
     assert abs(held.mean_cost - 2.5e5) <= min(held.bound(), 4e4)
 
 
+def test_a_large_batch_is_split_and_its_bound_is_that_of_small_ones() -> None:
+    """As in a loop over parts; a bound for whole batches says next to nothing."""
+    store = LogitStore("data/fashion-mnist/val")
+    images = datasets.fashion_mnist("test").batch(0, 1000)
+    point = pick(search(store, 2, models=["mlp@28", "lenet@28"]), "max_improvement")
+    cascade = Cascade.from_point(point)
+    budget = StreamBudget(store, point, 2.5e5, rate=0.02)
+    decisions = budget.run(cascade, images)
+    assert cascade.thresholds == point.thresholds
+
+    by_hand = StreamBudget(store, point, 2.5e5, rate=0.02)
+    stages = []
+    for start in range(0, 1000, 7):  # 0.15 ÷ 0.02
+        cascade.thresholds = by_hand.thresholds
+        stages.append(cascade(images[start : start + 7]).exit_stage)
+        by_hand.update(stages[-1])
+    np.testing.assert_array_equal(decisions.exit_stage, np.concatenate(stages))
+    assert (len(decisions), budget.samples) == (1000, 1000)
+    assert budget.thresholds == by_hand.thresholds
+    assert abs(budget.mean_cost - 2.5e5) <= budget.bound()
+
+    whole = StreamBudget(store, point, 2.5e5, rate=0.02)
+    whole.update(decisions.exit_stage)
+    assert budget.bound() < whole.bound() / 50
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
