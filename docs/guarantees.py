@@ -4,9 +4,11 @@ What stands between ``<!-- name -->`` and ``<!-- /name -->`` is computed here. C
 kept is measured on all of ``test``, which never chooses.
 """
 
+import functools
 import re
 import sys
-from collections.abc import Iterable
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,8 @@ import numpy as np
 import pandas as pd
 
 import cascadelib as cl
+from cascadelib.analysis.p_values import betting_p_value, cluster_means, paired_p_value
+from cascadelib.analysis.uncertainty import anytime_lower
 
 PAGE = Path(__file__).resolve().parent / "guarantees.md"
 sys.path.insert(0, str(PAGE.parents[1] / "notebooks"))
@@ -23,6 +27,16 @@ SIZES = (250, 500, 1000, 2000, 5000, 10_000)  # images that choose
 SEEDS = range(10)
 EPSILON = 0.01
 DOMAINS = ("test", "products", "editorials", "tweets")
+EPSILONS = (0.01, 0.02, 0.05)
+DELTA = 0.05
+SIZES_TRIED = np.geomspace(30, 100_000, 86).round().astype(int).tolist()  # 10% apart
+DRAWS = 400
+OFTEN = 0.8  # of the draws certify
+LOST = 0.5  # times ε: only the reference is right
+GAINED = 0.25  # only the cascade
+NEITHER = 0.5  # both are wrong, in different ways
+ALIKE = 4  # samples of a cluster, all of one outcome
+TABLES = ("sst2", "arxiv", "boolq")
 
 
 def images(split: str) -> cl.LogitStore:
@@ -134,13 +148,139 @@ def ideal() -> str:
     return markdown(["images", "ECE", "of a perfectly calibrated model"], rows)
 
 
+@functools.cache
+def p_value(lost: int, gained: int, samples: int, epsilon: float) -> float:
+    """The exact paired p-value; draws repeat their counts."""
+    return paired_p_value(lost, gained, samples, epsilon, DELTA)
+
+
+def counts_of(rng: np.random.Generator, samples: int, epsilon: float) -> list[int]:
+    """How many of some samples are lost, gained, and the same."""
+    shares = [LOST * epsilon, GAINED * epsilon]
+    return rng.multinomial(samples, [*shares, 1 - sum(shares)]).tolist()
+
+
+def paired(rng: np.random.Generator, samples: int, epsilon: float) -> bool:
+    """Whether a draw of labelled samples certifies the cascade."""
+    lost, gained, _ = counts_of(rng, samples, epsilon)
+    return p_value(lost, gained, samples, epsilon) <= DELTA
+
+
+def in_clusters(rng: np.random.Generator, clusters: int, epsilon: float) -> bool:
+    """The same of a draw of clusters, each of which is lost, gained or the same as a whole."""
+    lost, gained, same = counts_of(rng, clusters, epsilon)
+    losses = np.repeat([1.0, -1.0, 0.0], [lost, gained, same])
+    return betting_p_value(rng.permutation(losses), epsilon, DELTA) <= DELTA
+
+
+def audited(rng: np.random.Generator, inputs: int, epsilon: float) -> bool:
+    """Whether the bound that holds at all times is below ε after so many audited inputs."""
+    lost, gained, same = counts_of(rng, inputs, epsilon)
+    return -anytime_lower(gained, same, lost, DELTA / 2) <= epsilon
+
+
+def fewest(certifies: Callable, epsilon: float) -> int:
+    """The fewest samples of SIZES_TRIED with which OFTEN of the draws certify."""
+
+    def share(samples: int) -> float:
+        rng = np.random.default_rng(samples)
+        return float(np.mean([certifies(rng, samples, epsilon) for _ in range(DRAWS)]))
+
+    return SIZES_TRIED[bisect_left(SIZES_TRIED, OFTEN, key=share)]
+
+
+def rounded(count: float) -> str:
+    """Two digits of a count."""
+    return f"{float(f'{count:.2g}'):,.0f}"
+
+
+def counted(what: str, *counts: Sequence[float]) -> list[str]:
+    """A row: counts, each one per ε."""
+    return [what, *(", ".join(map(rounded, values)) for values in zip(*counts))]
+
+
+def needed() -> str:
+    """Labels until a certificate, for three losses."""
+    several = {one: [fewest(one, e) for e in EPSILONS] for one in (paired, in_clusters, audited)}
+    share = LOST + GAINED + NEITHER
+    disagree = {
+        one: [share * e * count for e, count in zip(EPSILONS, several[one])]
+        for one in (paired, audited)
+    }
+    rows = [
+        counted("`certify`, a labelled split: labels", several[paired]),
+        counted("`certify` of a `ladder`: labels, none of which choose", several[paired]),
+        counted(
+            "`certify(…, labels=)`: samples, of which labelled", several[paired], disagree[paired]
+        ),
+        counted(
+            f"`certify(…, clusters=)`: clusters, {ALIKE} samples alike in each",
+            several[in_clusters],
+        ),
+        counted("`certify(…, groups=)`: labels in each group", several[paired]),
+        counted(
+            "`running.loss`: audited inputs, of which labelled", several[audited], disagree[audited]
+        ),
+    ]
+    rows += [called(name) for name in TABLES]
+    return markdown(["", *(f"ε = {epsilon:.0%}" for epsilon in EPSILONS)], rows)
+
+
+def called(name: str) -> list[str]:
+    """A row: calls of answer_table on a bundled table, as shares of its rows."""
+    frame = pd.read_parquet(f"data/semantic-sql/{name}.parquet")
+    p = frame["proxy_pred_true_prob"].to_numpy()
+    said = (p >= 0.5).astype(str)
+    truth = frame["oracle_pred"].to_numpy().astype(bool).astype(str)
+    ids = np.arange(len(p)).astype(str)
+    small = cl.ScoreTable(None, [np.maximum(p, 1 - p)], [1], ["small"], ids, predictions=[said])
+    answers = dict(zip(ids.tolist(), truth.tolist()))
+    cells = [f"`answer_table`, {name}, {len(p):,} rows: calls, of which drawn to certify"]
+    for epsilon in EPSILONS:
+        calls = []
+        drawn = []
+        for seed in range(3):
+            bought = dict(answers)
+            result = cl.answer_table(small, list, epsilon, DELTA, seed=seed, bought=bought)
+            calls.append(result.asked.mean())
+            drawn.append(result.labels / len(p))
+        cells.append(f"{np.mean(calls):.0%}, {np.mean(drawn):.1%}")
+    return cells
+
+
+def clusters() -> str:
+    """How often a loss of exactly ε is certified, where samples fail together."""
+    rows = []
+    for size in (2, 5, 10):
+        cells = [f"{size}"]
+        for grouped in (False, True):
+            passed = 0
+            for seed in range(DRAWS):
+                rng = np.random.default_rng([size, seed])
+                key = np.repeat(np.arange(2_000 // size), size)
+                losses = (rng.random(2_000 // size) < EPSILON).astype(float)[key]
+                value = p_value(int(losses.sum()), 0, len(losses), EPSILON)
+                if grouped:
+                    value = betting_p_value(cluster_means(losses, key), EPSILON, DELTA)
+                passed += value <= DELTA
+            cells.append(f"{passed / DRAWS:.1%}")
+        rows.append(cells)
+    return markdown(["samples alike", "broken, samples counted", "broken, `clusters=`"], rows)
+
+
 def markdown(head: list[str], lines: list[list[str]]) -> str:
     """A table in Markdown from its head and rows of text; all columns but the first to the right."""
     rows = [head, ["---", *["---:"] * (len(head) - 1)], *lines]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-BLOCKS = {"choosing": choosing, "estimates": estimates, "ideal": ideal}
+BLOCKS = {
+    "needed": needed,
+    "clusters": clusters,
+    "choosing": choosing,
+    "estimates": estimates,
+    "ideal": ideal,
+}
 
 
 def filled(text: str, names: Iterable[str] = BLOCKS) -> str:

@@ -246,9 +246,7 @@ def certify(
     table = pd.DataFrame(rows)
     table["certified"] = rejected(table["p_value"], delta, at_once)
     where = f" in each of {len(parts)} groups" if groups is not None else ""
-    promise = promise_of(
-        epsilon, budget, name_of(score, trial.correct), reference, where, max_price or dearest
-    )
+    promise = promise_of(epsilon, budget, name_of(score, trial.correct), reference, where, dearest)
     if cluster is not None:
         promise += ", as the mean over clusters of what each has in the mean"
     return Certificate(
@@ -269,16 +267,18 @@ def certify(
 
 
 def dearest_of(runs: Mapping[int, Run], max_price: float | None) -> float | None:
-    """The most that all stages cost for any sample, where costs differ by sample, else None.
-    ValueError where that is above ``max_price``."""
+    """``max_price``, or the most that all stages cost for any sample, where costs differ by sample,
+    else None. ValueError where a sample costs more than ``max_price``."""
     by_sample = [run.costs for run in runs.values() if any(map(np.ndim, run.costs))]
     dearest = max((float(np.max(sum(costs))) for costs in by_sample), default=None)
-    if dearest is not None and max_price is not None and dearest > max_price:
+    if dearest is None or max_price is None:
+        return dearest
+    if dearest > max_price:
         raise ValueError(
             f"max_price={max_price:g}, but all stages together cost {dearest:g} for one of the "
             "samples here: it must be the most that they can cost for any input"
         )
-    return dearest
+    return max_price
 
 
 def check_promise(epsilon: float | None, delta: float, budget: float | None) -> None:

@@ -38,6 +38,13 @@ class Decisions:
     def __len__(self) -> int:
         return len(self.predictions)
 
+    @classmethod
+    def joined(cls, parts: "Sequence[Decisions]") -> "Decisions":
+        """Those of the samples of all parts, one after another."""
+        names = [field.name for field in fields(cls) if field.name != "broken"]
+        columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+        return cls(**columns, broken=np.sum([part.broken for part in parts], axis=0))
+
     def __repr__(self) -> str:
         stages = range(self.confidences.shape[1])
         exits = [int(np.count_nonzero(self.exit_stage == stage)) for stage in stages]
@@ -55,10 +62,3 @@ def nothing(samples: int, models: int) -> Decisions:
         broken=np.zeros(models, np.int64),
         guesses=predictions[:, None],
     )
-
-
-def joined(parts: Sequence[Decisions]) -> Decisions:
-    """:class:`Decisions` of the samples of all parts, one after another."""
-    by_sample = [field.name for field in fields(Decisions) if field.name != "broken"]
-    columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in by_sample}
-    return Decisions(**columns, broken=np.sum([part.broken for part in parts], axis=0))

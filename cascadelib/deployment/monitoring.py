@@ -16,7 +16,7 @@ from ..checks import brief, check_number, known
 from ..evaluation.point import Point, single_point
 from ..evaluation.run import evaluate
 from ..methods.thresholds import exiting, own_units, threshold_above
-from .decisions import Decisions, joined
+from .decisions import Decisions
 
 WAITING = 1024  # inputs that wait until the drift signal takes them all at once
 LOCK = threading.Lock()  # of all, as a cascade with one of its own could not be copied
@@ -400,7 +400,7 @@ class StreamBudget:
                 self.update(decided[-1].exit_stage)
         finally:
             cascade.thresholds = usual
-        return joined(decided)
+        return Decisions.joined(decided)
 
     def update(self, exit_stage: np.ndarray) -> None:
         """Take note of a batch that ran at :attr:`thresholds`.

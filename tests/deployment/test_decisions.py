@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from cascadelib.deployment.decisions import Decisions, joined, nothing
+from cascadelib.deployment.decisions import Decisions, nothing
 
 
 def test_samples_that_nobody_has_seen_are_undecided() -> None:
@@ -36,7 +36,7 @@ def test_parts_are_joined_in_their_order() -> None:
         parts.append(
             Decisions(numbers, numbers % 2, numbers / 9, confidences, broken, numbers[:, None])
         )
-    whole = joined(parts)
+    whole = Decisions.joined(parts)
     assert whole.predictions.tolist() == [0, 1, 2, 3, 4]
     assert whole.exit_stage.tolist() == [0, 1, 0, 1, 0]
     assert whole.confidences[:, 1].tolist() == [0.2, 1.2, 2.2, 3.2, 4.2]
