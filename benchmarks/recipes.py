@@ -57,7 +57,7 @@ class Split:
 
 def split_of(store: LogitStore, models: Sequence[str]) -> Split:
     """The max softmax of some models of a store."""
-    names, cost, stage = pool(store, Method("max_softmax"), None, None, models)
+    names, cost, stage = pool(store, Method("max_softmax"), models=models)
     correct, confidence = zip(*(stage((m,)) for m in range(len(names))), strict=True)
     return Split(store, names, (np.array(correct, bool), np.array(confidence), cost))
 

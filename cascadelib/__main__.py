@@ -268,6 +268,15 @@ def main(argv: list[str] | None = None) -> int:
         if rest and args.does is not _explore:
             raise ValueError(f"unknown arguments: {' '.join(rest)}")
         said = json.dumps(args.does(args) or {}, ensure_ascii=False)
+        said = json.loads(said, parse_constant=lambda _: None)  # nan and inf are null
+        for line in _lines(said, args.json):
+            print(line)
+        sys.stdout.flush()
+    except (
+        BrokenPipeError
+    ):  # nobody reads on, as "| head" does; nor what Python says of it at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (ValueError, TypeError, LookupError, OSError, ImportError) as error:
         remedy = ": pip install 'cascadelib[notebooks]'" if isinstance(error, ImportError) else ""
         print(f"cascadelib: {' '.join(str(error).split())}{remedy}", file=sys.stderr)
@@ -275,16 +284,19 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("cascadelib: interrupted", file=sys.stderr)
         return 130  # as a shell has it of a command that Ctrl-C ended
-    said = json.loads(said, parse_constant=lambda _: None)  # nan and inf are null
-    if args.json:
-        print(json.dumps(said, indent=2, ensure_ascii=False))
-    elif said:
-        rounded = json.loads(json.dumps(said), parse_float=lambda text: float(f"{float(text):.4g}"))
-        lines = (
-            f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in rounded.items()
-        )
-        print(*(line.translate(dict.fromkeys(map(ord, '{}[]"'))) for line in lines), sep="\n")
     return int(said.get("certified") is False)
+
+
+def _lines(said: dict[str, Any], as_json: bool) -> list[str]:
+    """What a command found as JSON, or line by line, numbers rounded, without its marks."""
+    if as_json:
+        return [json.dumps(said, indent=2, ensure_ascii=False)]
+    rounded = json.loads(json.dumps(said), parse_float=lambda text: float(f"{float(text):.4g}"))
+    marks = dict.fromkeys(map(ord, '{}[]"'))
+    return [
+        f"{key}: {json.dumps(value, ensure_ascii=False)}".translate(marks)
+        for key, value in rounded.items()
+    ]
 
 
 if __name__ == "__main__":

@@ -96,28 +96,52 @@ def check_number(value: Any, name: str, what: str = "a number", *bounds: float) 
 
 
 def fits(value: Any, form: Any) -> bool:
-    """Whether a value of JSON has a form.
+    """Whether a value of JSON has a form: see :func:`misfit`."""
+    return misfit(value, form) is None
+
+
+def misfit(value: Any, form: Any, place: str = "") -> str | None:
+    """The place of the first part of a value of JSON that has not the form asked for, as
+    "'models': 0: 'name'"; None: it has.
 
     A form is a tuple of forms (one of them), [form] of all in a list, {key: form} of an object's
-    values, None, a range (of whole numbers), float (a finite number), a slice (a number in it), or
-    a type.
+    values (key ``str``: of each value), None, a range (of whole numbers), float (a finite number),
+    a slice (a number in it), or a type.
     """
-    match form:
-        case tuple():
-            return any(fits(value, one) for one in form)
-        case list():
-            return isinstance(value, list | tuple) and all(fits(one, form[0]) for one in value)
-        case dict():  # a value that is missing is None
-            return isinstance(value, dict) and all(fits(value.get(key), form[key]) for key in form)
-        case range():
-            return type(value) is int and value in form
-        case slice():
-            return fits(value, float) and form.start <= value <= form.stop
-        case None:
-            return value is None
+    if isinstance(form, tuple):
+        places = [misfit(value, one, place) for one in form]
+        return None if None in places else max(map(str, places), key=len, default=place)
+    parts = inner_parts(value, form)
+    if parts is None:
+        return None if is_of(value, form) else place
+    for key, part, inner in parts:
+        wrong = misfit(part, inner, f"{place}: {key!r}".removeprefix(": "))
+        if wrong is not None:
+            return wrong
+    return None
+
+
+def inner_parts(value: Any, form: Any) -> list[tuple] | None:
+    """(key, part, its form) of a list or an object, where the form asks for one; else None."""
+    if isinstance(form, list) and isinstance(value, list | tuple):
+        return [(row, part, form[0]) for row, part in enumerate(value)]
+    if isinstance(form, dict) and isinstance(value, dict):  # a value that is missing is None
+        keys = value if str in form else form
+        return [(key, value.get(key), form.get(key, form.get(str))) for key in keys]
+    return None
+
+
+def is_of(value: Any, form: Any) -> bool:
+    """:func:`fits` of a form without parts."""
+    if isinstance(form, range):
+        return type(value) is int and value in form
+    if isinstance(form, slice):
+        return is_of(value, float) and form.start <= value <= form.stop
     if form is float:
         return type(value) in (int, float) and abs(value) <= sys.float_info.max
-    return isinstance(value, form)
+    if form is None:
+        return value is None
+    return isinstance(form, type) and isinstance(value, form)
 
 
 def unmasked(values: Any, what: str) -> Any:

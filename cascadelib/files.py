@@ -58,13 +58,13 @@ def located(folder: str | Path) -> Path:
     if path.is_dir():
         return path
     place = bundled_path(folder)
+    looked = f"no folder {folder} here ({Path.cwd()})"
     if place is not None:
-        raise FileNotFoundError(
-            f"no folder {folder} here ({Path.cwd()}) nor {place}; pass folder=… or clone the data"
-        )
+        raise FileNotFoundError(f"{looked} nor {place}; pass folder=… or clone the data")
     raise FileNotFoundError(
-        f"no folder {folder} here ({Path.cwd()}), and an installed cascadelib has no data of its "
-        f"own: set {DATA} to a folder with what its data/ holds (a clone's, say), or pass folder=…"
+        f"{looked}, and an installed cascadelib has no data of its own: set {DATA} to a folder "
+        "with "
+        "what its data/ holds (a clone's, say), or pass folder=…"
     )
 
 

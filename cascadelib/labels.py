@@ -11,6 +11,7 @@ from uuid import uuid4
 import numpy as np
 
 from .checks import unmasked
+from .files import digest_of
 
 KEY = np.dtype("V6")  # what a file keeps of an id: six bytes of its digest
 CONTENT = np.dtype("<u4")  # what a file keeps of a row's contents
@@ -237,15 +238,11 @@ class Labels:
         """SHA-256 over the sorted distinct ids; where they are row numbers, over the names of data
         set and split, rows and labels, or None without such names."""
         if self.given:
-            return hashlib.sha256(
-                json.dumps(np.unique(self.sample_ids).tolist()).encode()
-            ).hexdigest()
-        named = (
-            f"{self.dataset}/{self.split} {self.fingerprint}"
-            if self.dataset and self.split
-            else None
-        )
-        return named and hashlib.sha256(named.encode()).hexdigest()
+            return digest_of(np.unique(self.sample_ids).tolist())
+        if not (self.dataset and self.split):
+            return None
+        named = f"{self.dataset}/{self.split} {self.fingerprint}"
+        return hashlib.sha256(named.encode()).hexdigest()
 
     @property
     def keys(self) -> np.ndarray:
@@ -267,16 +264,15 @@ class Labels:
             raise ValueError(
                 f"{len(ids)} sample ids for {len(self)} samples of split {self.split!r}"
             )
-        differing = np.flatnonzero(ids != self.sample_ids)
-        if len(differing):
-            row = differing[0]
+        differs = ids != self.sample_ids
+        if differs.any():
+            row = np.argmax(differs)
             kind = "another order" if set(ids) == set(self.sample_ids) else "other samples"
             raise ValueError(
                 f"{kind}: row {row} is {str(ids[row])!r}, expected {str(self.sample_ids[row])!r}"
             )
-        differing = np.flatnonzero(False if labels is None else self.needed != labels)
-        if len(differing):
-            row = differing[0]
+        if labels is not None and not np.array_equal(self.needed, labels):
+            row = np.argmax(self.needed != labels)
             raise ValueError(
                 f"other labels: row {row} ({ids[row]}) is {labels[row]}, expected "
                 f"{self.needed[row]}"
@@ -366,6 +362,15 @@ def contents_of(part: Labels | Recorded | None, models: Iterable[str]) -> bytes 
         return part.contents if set(part.models) == names else None
     digests = None if part is None or part.contents is None else part.contents.of(names)
     return None if digests is None else np.sort(kept_in_file(digests, len(digests))).tobytes()
+
+
+def recorded(part: Labels | Recorded, models: tuple[str, ...]) -> Recorded:
+    """One set of samples as the file of a cascade of some models keeps it."""
+    contents = contents_of(part, models)
+    if isinstance(part, Recorded):
+        return replace(part, contents=contents, models=models)
+    keys = b"".join(sorted({*part.keys.tolist()})) if part.given else None
+    return Recorded(part.dataset, part.split, len(part), part.digest, keys, contents, models)
 
 
 def comparable_contents(

@@ -9,7 +9,16 @@ import pytest
 import torch
 
 from cascadelib import checks
-from cascadelib.checks import check_count, check_number, items_of, known, reals, split_size
+from cascadelib.checks import (
+    check_count,
+    check_number,
+    fits,
+    items_of,
+    known,
+    misfit,
+    reals,
+    split_size,
+)
 from cascadelib.methods.confidence_metrics import metric_of
 from cascadelib.scoring import score_of
 
@@ -125,3 +134,30 @@ def test_the_work_for_a_suggestion_is_bounded(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(ValueError, match="unknown model"):
         known("a" * 9000, [f"{i}" * 100 for i in range(9000)], "model")
     assert len(seen) <= 3001 and max(map(len, seen)) <= 64
+
+
+FORM = {"name": str, "rates": [slice(0, 1)], "cost": (float, None), "versions": {str: str}}
+FITTING = {"name": "a", "rates": [0, 0.5, 1], "versions": {"numpy": "2"}}
+
+
+def test_what_fits_a_form_fits() -> None:
+    for value in (FITTING, FITTING | {"cost": 1.5, "other": 3}, FITTING | {"cost": None}):
+        assert misfit(value, FORM) is None and fits(value, FORM)
+
+
+@pytest.mark.parametrize(
+    ("part", "place"),
+    [
+        ({"name": None}, "'name'"),
+        ({"rates": [0, 1.5]}, "'rates': 1"),
+        ({"rates": "0"}, "'rates'"),
+        ({"cost": True}, "'cost'"),
+        ({"cost": float("inf")}, "'cost'"),
+        ({"versions": {"numpy": "2", "torch": 2}}, "'versions': 'torch'"),
+    ],
+)
+def test_what_does_not_fit_is_named_by_its_place(part: dict, place: str) -> None:
+    assert misfit(FITTING | part, FORM) == place
+    assert not fits(FITTING | part, FORM)
+    assert misfit({"inner": FITTING | part}, {"inner": (FORM, None)}) == f"'inner': {place}"
+    assert not fits(1, ())

@@ -214,3 +214,15 @@ def test_a_terminal_without_arrows_shows_a_policy_all_the_same(folder: Path) -> 
     command = [sys.executable, "-m", "cascadelib", *said]
     done = subprocess.run(command, capture_output=True, text=True, env=plain, check=False)
     assert (done.returncode, done.stderr) == (0, "") and policy.exists()
+
+
+def test_a_reader_that_stops_reading_is_no_error(folder: Path, tmp_path: Path) -> None:
+    """As in ``cascadelib show p.json | head -c0``."""
+    policy = tmp_path / "p.json"
+    cl.Policy(cl.Point(("a", "b"), (0.5,))).save(policy)
+    reads, writes = os.pipe()
+    os.close(reads)
+    command = [sys.executable, "-m", "cascadelib", "show", str(policy)]
+    ended = subprocess.run(command, stdout=writes, stderr=subprocess.PIPE)
+    os.close(writes)
+    assert (ended.returncode, ended.stderr) == (0, b"")

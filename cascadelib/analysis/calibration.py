@@ -11,6 +11,7 @@ from ..checks import check_count, known
 from ..methods.confidence_metrics import CHUNK, softmax
 from ..methods.method import cached_confidence, cached_temperature
 from ..store.logit_store import LogitStore
+from .uncertainty import LEVEL, with_ends
 
 VERDICTS = ("underconfident", "neither", "overconfident")
 """What a model may be, in the order of rising mean confidence − accuracy."""
@@ -204,24 +205,21 @@ def moving_average(
     return means
 
 
-def confidence_gap(
-    confidence: np.ndarray, correct: np.ndarray, level: float = 0.95
-) -> tuple[float, float, float]:
+def confidence_gap(confidence: np.ndarray, correct: np.ndarray) -> tuple[float, float, float]:
     """Mean confidence − accuracy (positive: overconfident), with its interval.
 
     Parameters
     ----------
     confidence : float array of shape (k,)
     correct : bool array of shape (k,)
-    level : float
 
     Returns
     -------
     tuple of float
-        (gap, low, high); the interval is normal, paired by sample.
+        (gap, low, high); the interval is normal, of 95%, paired by sample.
     """
     excess = np.asarray(confidence, np.float64) - correct
-    half = norm.isf((1 - level) / 2) * excess.std() / np.sqrt(len(excess))
+    half = norm.isf((1 - LEVEL) / 2) * excess.std() / np.sqrt(len(excess))
     return float(excess.mean()), float(excess.mean() - half), float(excess.mean() + half)
 
 
@@ -283,13 +281,8 @@ def calibration_table(store: LogitStore, fitted_on: LogitStore, bins: int = 15) 
         confidence, correct = claims_of(store, name)
         temperature = cached_temperature(fitted_on, name)
         gap, low, high = confidence_gap(confidence, correct)
-        row = {
-            "accuracy": correct.mean(),
-            "confidence": confidence.mean(),
-            "gap": gap,
-            "gap_low": low,
-            "gap_high": high,
-        }
+        row = {"accuracy": correct.mean(), "confidence": confidence.mean()}
+        row |= with_ends(gap, (low, high), "gap")
         row["verdict"] = verdict_of(low, high)
         row["temperature"] = temperature
         for suffix, t in (("", 1.0), ("_scaled", temperature)):

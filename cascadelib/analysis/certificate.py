@@ -23,7 +23,6 @@ from .p_values import cluster_means, cost_p_value, f1_p_value, loss_p_value
 from .repeats import (
     refuse_equal_rows,
     refuse_repeated_ids,
-    refuse_same_split,
     refuse_shared_samples,
     size_of_table,
 )
@@ -228,7 +227,6 @@ def certify(
         max_price=max_price,
     )
     runs = dict(runs_of(labelled, points))
-    refuse_same_split(points, runs)
     dearest = dearest_of(runs, max_price)
     deciding = {name for point in points for name in point.models[:-1]}
     counted = labelled
@@ -437,6 +435,8 @@ def keys_of(keys: Any, what: str, k: int) -> np.ndarray:
         raise ValueError(
             f"{what}s must be [{k}], the {what} of each sample, not {list(values.shape)}"
         )
+    if pd.api.types.infer_dtype(values) in ("mixed", "mixed-integer"):
+        raise ValueError(f"{what}s must be all text or all numbers: name each as text")
     return values
 
 

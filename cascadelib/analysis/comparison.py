@@ -57,17 +57,18 @@ def compare_fronts(
     Lebovitz et al., 2023, section 4.1 and figures 3, 8 and 9.
     """
     dominance = range_dominance(fronts)
-    columns = {"mean_improvement": [front.mean_improvement() for front in fronts.values()]}
-    for low in above:
-        improvement = [front.mean_improvement(low) for front in fronts.values()]
-        columns[f"improvement above {low:.1%}"] = improvement
-    table = pd.DataFrame(columns, dominance.index).join(dominance)
+    rows = []
+    for front in fronts.values():
+        row = {}
+        if held_out is not None:
+            moved = mean_improvement_moved(held_out, front, ranges=ranges)
+            row["held_out_improvement"] = moved
+        row["mean_improvement"] = front.mean_improvement()
+        for low in above:
+            row[f"improvement above {low:.1%}"] = front.mean_improvement(low)
+        rows.append(row)
+    table = pd.DataFrame(rows, dominance.index).join(dominance)
     table["top_accuracy"] = [front.table["accuracy"].iloc[-1] for front in fronts.values()]
-    if held_out is not None:
-        moved = [
-            mean_improvement_moved(held_out, front, ranges=ranges) for front in fronts.values()
-        ]
-        table.insert(0, "held_out_improvement", moved)
     return table.sort_values("mean_improvement", ascending=False)
 
 

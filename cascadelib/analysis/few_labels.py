@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..checks import check_number, known
+from ..checks import brief, check_number, known
 from ..evaluation.evaluation import check_store
 from ..evaluation.point import Point, points_of
 from ..evaluation.run import runs_of
@@ -74,7 +74,10 @@ def tried(
         raise ValueError(
             f"the points have different scores, {', '.join(sorted(scores))}: certify each score by itself"
         )
-    return points, points[0].models[-1] if reference is None else reference
+    reference = points[0].models[-1] if reference is None else reference
+    if not isinstance(reference, str):
+        raise ValueError(f"reference must be the name of a model, not {brief(reference)}")
+    return points, reference
 
 
 def candidates(
@@ -148,6 +151,15 @@ def in_order(rows: Any, origin: Labels) -> list[int]:
     )
 
 
+def told(labels: Any) -> dict[str, Any]:
+    """{sample id: label} of the labels that are known, not None or nan; ValueError for a list."""
+    if not hasattr(labels, "keys"):
+        raise ValueError(
+            f"labels must be {{sample id: label}}, not {brief(labels)}: dict(zip(ids, labels))"
+        )
+    return {str(sample): label for sample, label in dict(labels).items() if not pd.isna(label)}
+
+
 def with_labels(
     store: Store, points: list[Point], reference: str, labels: Mapping | None, drawn: bool
 ) -> tuple[Store, np.ndarray, np.ndarray]:
@@ -156,9 +168,7 @@ def with_labels(
     labels all can matter, and are known."""
     if labels is None and not store.models["top1"].isna().any():
         return store, np.ones((len(points), len(store)), bool), np.ones(len(store), bool)
-    told = {} if labels is None else labels
-    # None, nan: not yet known
-    given = {str(sample): label for sample, label in dict(told).items() if not pd.isna(label)}
+    given = told({} if labels is None else labels)
     ids = store.origin.sample_ids
     if strangers := sorted(given.keys() - set(ids.tolist())):
         raise ValueError(

@@ -14,7 +14,6 @@ from ..fronts.exact import search
 from ..fronts.front import Front
 from ..fronts.selection import pick
 from ..methods.method import Method
-from ..scoring import F1
 from ..store.protocol import Store
 from .certificate import certify
 from .shift import front_of, moved_front, replay
@@ -25,12 +24,7 @@ Outcomes = list[tuple[np.ndarray, np.ndarray]]
 
 
 def accuracy_drops(
-    store: Store,
-    splits: Mapping[str, Store],
-    *,
-    score: str = "top1",
-    paired: bool = False,
-    level: float = LEVEL,
+    store: Store, splits: Mapping[str, Store], *, paired: bool = False
 ) -> pd.DataFrame:
     """What each single model loses from one split to others.
 
@@ -42,38 +36,29 @@ def accuracy_drops(
     store : LogitStore or ScoreTable
     splits : mapping of str to LogitStore or ScoreTable
         Labelled, with the same classes and all models of ``store``.
-    score : str
-        "top1" or "top<k>"; F1 is no share of samples and has no such interval.
     paired : bool
         Whether the splits are samples of ``store``, changed: each is then compared with its own
         originals, found by their ids.
-    level : float
-        Confidence level of all intervals together (Bonferroni).
-
     Returns
     -------
     DataFrame
         A row per split and model (index levels ``split`` and ``model``), models cheapest first:
-        accuracy, accuracy_moved, drop (positive: worse on the split), drop_low and drop_high.
+        top-1 accuracy, accuracy_moved, drop (positive: worse on the split), drop_low and
+        drop_high, at 95% for all intervals together (Bonferroni).
 
     Raises
     ------
     ValueError
-        For no splits, F1, a split of other classes or without one of the models, a split that is
+        For no splits, a split of other classes or without one of the models, a split that is
         ``store`` itself, and samples that cannot be paired.
     """
     if not splits:
         raise ValueError("there is no split to compare with: give {label: store}")
-    if score == F1:
-        raise ValueError(
-            "F1 is not a share of samples and has no such interval: give score='top1', or use "
-            "the bootstrap"
-        )
-    each = 1 - (1 - level) / (len(splits) * len(store.models))
+    each = 1 - (1 - LEVEL) / (len(splits) * len(store.models))
     tables = {}
     for label, split in splits.items():
         originals = same_samples(store, split) if paired else store
-        tables[label] = _drops(originals, split, score, each)
+        tables[label] = _drops(originals, split, each)
     return pd.concat(tables, names=["split"])
 
 
@@ -147,10 +132,9 @@ def guarantee_table(
     rows = []
     for epsilon in losses:
         found = certify(store, front, epsilon, delta)
-        row: dict[str, Any] = {"accuracy_loss_allowed": epsilon}
-        if found.point is None:
-            row |= {"models": ("–",), "cost": np.nan, "accuracy_loss_held_out": np.nan}
-        else:
+        row: dict[str, Any] = {"accuracy_loss_allowed": epsilon, "models": ("–",), "cost": np.nan}
+        row["accuracy_loss_held_out"] = np.nan
+        if found.point is not None:
             alone = held_out.select([found.reference])
             reference = float(single_models(alone, front.score, front.cost_kind)[0][0])
             row |= {"models": found.point.models, "cost": found.point.cost}
@@ -259,12 +243,12 @@ def check_same_task(store: Store, other: Store) -> None:
         raise ValueError(f"the outputs have {here} classes on one split and {there} on the other")
 
 
-def _drops(store: Store, other: Store, score: str, level: float) -> pd.DataFrame:
+def _drops(store: Store, other: Store, level: float) -> pd.DataFrame:
     """:func:`accuracy_drops` from one store to one split, each interval by itself at ``level``."""
     check_same_task(store, other)
     names = list(store.models.index)
-    before = _alone(store, names, score)
-    after = _alone(other, names, score)
+    before = _alone(store, names)
+    after = _alone(other, names)
     same = np.array_equal(store.origin.sample_ids, other.origin.sample_ids)
     if same and np.array_equal(np.array(before), np.array(after)):
         raise ValueError(
@@ -284,7 +268,7 @@ def _drops(store: Store, other: Store, score: str, level: float) -> pd.DataFrame
     return pd.DataFrame(rows, index=pd.Index(names, name="model"))
 
 
-def _alone(store: Store, names: list[str], score: str) -> Outcomes:
+def _alone(store: Store, names: list[str]) -> Outcomes:
     """What each of M models gives by itself on a store."""
-    stage = store.outcome(names, Method(), score)
+    stage = store.outcome(names, Method(), "top1")
     return [stage((model,)) for model in range(len(names))]

@@ -1,14 +1,13 @@
 """Samples that are there more than once, or were seen before: a certificate would count them as
 independent draws."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from scipy.stats import binom, poisson
 
 from ..evaluation.point import Point
-from ..evaluation.run import Run
 from ..labels import Labels, Origin, comparable_contents, parts_of, samples_in_common
 from ..methods.method import Method
 from .uncertainty import share_interval
@@ -34,14 +33,13 @@ def samples_seen(origins: Iterable[Origin], here: Labels, models: Iterable[str])
     distinct = list(dict.fromkeys(origins))
     counts = [samples_in_common(origin, here) for origin in distinct]
     if any(counts):
-        return max(count or 0 for count in counts)
+        return max(filter(None, counts))
     parts = dict.fromkeys(part for origin in distinct for part in parts_of(origin))
     pairs = [comparable_contents(part, here, models) for part in parts]
     known_pairs = [pair for pair in pairs if pair is not None]
-    for seen, digests in known_pairs:
-        shared = equal_contents(seen, digests, LEVEL / len(known_pairs))
-        if shared:
-            return shared
+    shared = [equal_contents(*pair, LEVEL / len(known_pairs)) for pair in known_pairs]
+    if any(shared):
+        return next(filter(None, shared))
     return None if None in counts or len(known_pairs) < len(parts) else 0
 
 
@@ -157,8 +155,7 @@ def copied_whole(rows: np.ndarray) -> bool:
     of at most ½. So at least m of u values do that with a probability of at most √(2πk) ×
     P(binomial(u, ½) ≥ m): without any assumption on the values.
     """
-    counts = np.bincount(rows)
-    return copies_of_each(counts) > 1
+    return copies_of_each(np.bincount(rows)) > 1
 
 
 def copies_of_each(counts: np.ndarray) -> int:
@@ -252,17 +249,3 @@ def size_of_table(points: Sequence[Point], origin: Labels) -> int | None:
             )
         sizes.append(len(laid_on) if shared else 0)
     return min(filter(None, sizes), default=0)
-
-
-def refuse_same_split(points: Sequence[Point], runs: Mapping[int, Run]) -> None:
-    """ValueError where three cascades or more come out to the last sample as where they were
-    found."""
-    if len(points) < 3:
-        return
-    for position, point in enumerate(points):
-        run = runs[position]
-        here = (np.mean(run.correct), *run.exit_rates)
-        then = (point.accuracy, *point.exit_rates)
-        if len(here) != len(then) or not np.allclose(here, then, rtol=0, atol=1e-12):
-            return
-    raise ValueError(f"this store is the split on which the cascades were found; {UNSEEN}")

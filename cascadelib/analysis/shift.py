@@ -72,14 +72,8 @@ def replay(store: Store, cascades: Any, ranges: bool = True) -> pd.DataFrame:
     first = points[0]
     if len({(point.score, point.cost_kind) for point in points}) > 1:
         raise ValueError("the cascades differ in score or kind of cost: replay them apart")
-    table = pd.DataFrame(
-        {
-            "models": [point.models for point in points],
-            "thresholds": [point.thresholds for point in points],
-            "accuracy": [point.accuracy for point in points],
-            "cost": [point.cost for point in points],
-        }
-    )
+    found = [(point.models, point.thresholds, point.accuracy, point.cost) for point in points]
+    table = pd.DataFrame(found, columns=["models", "thresholds", "accuracy", "cost"])
     table["segment"] = (table["models"] != table["models"].shift()).cumsum() - 1
     length = table["models"].map(len)
     has_ranges = ranges and isinstance(cascades, Front)
@@ -96,8 +90,8 @@ def replay(store: Store, cascades: Any, ranges: bool = True) -> pd.DataFrame:
         baseline.cost_at(moved["accuracy_moved"]), moved["cost_moved"]
     )
     moved["on_front"] = False
-    cost = moved["cost_moved"].to_numpy()
-    moved.loc[pareto_front(cost, moved["accuracy_moved"].to_numpy()), "on_front"] = True
+    optimal = pareto_front(moved["cost_moved"], moved["accuracy_moved"])
+    moved.loc[optimal, "on_front"] = True
     return moved
 
 

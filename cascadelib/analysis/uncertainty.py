@@ -12,6 +12,7 @@ from scipy.optimize import brentq
 from scipy.sparse import csr_array
 from scipy.stats import binomtest, norm
 
+from ..checks import check_count
 from ..evaluation import pareto
 from ..evaluation.evaluation import check_store, singles_correct
 from ..evaluation.pareto import Baseline, improvement_at, mean_improvement, pareto_front
@@ -277,8 +278,8 @@ class Resampled:
 def sample_counts(k: int, resamples: int, seed: int = 0) -> np.ndarray:
     """How often each of k samples is drawn in each resample: int32 [k, R], columns that sum to
     k."""
-    rng = np.random.default_rng(seed)
-    counts = np.empty((resamples, k), np.int32)
+    rng = np.random.default_rng(check_count(seed, "seed", 0))
+    counts = np.empty((check_count(resamples, "resamples"), k), np.int32)
     for row in counts:
         row[:] = np.bincount(rng.integers(k, size=k), minlength=k)
     return np.ascontiguousarray(counts.T)

@@ -119,11 +119,16 @@ def _labels_of(names: list[str], path: Path) -> np.ndarray:
         raise ValueError(
             f"{path}: no label for image {missing[0]!r} ({len(missing)} of {len(names)} have none)"
         )
-    if len(given) != len(names):
-        raise ValueError(
-            f"{path} has {len(given)} labels for {len(names)} images; both must be the whole split"
-        )
+    _check_whole(path, len(given), names)
     return np.array(labels)
+
+
+def _check_whole(path: Path, labels: int, names: list[str]) -> None:
+    """ValueError where a file has another number of labels than there are images."""
+    if labels != len(names):
+        raise ValueError(
+            f"{path} has {labels} labels for {len(names)} images; both must be the whole split"
+        )
 
 
 def _listed_labels(path: Path) -> dict[str, int]:
@@ -177,10 +182,7 @@ def _devkit_labels(names: list[str], devkit: Path) -> np.ndarray:
     """Labels int [k] of the images by the ground truth of the devkit."""
     path = _devkit_file(devkit, GROUND_TRUTH)
     lines = path.read_text(encoding="utf-8").split()
-    if len(lines) != len(names):
-        raise ValueError(
-            f"{path} has {len(lines)} labels for {len(names)} images; both must be the whole split"
-        )
+    _check_whole(path, len(lines), names)
     numbers = {str(number) for number in range(1, 1001)}
     for place, line in enumerate(lines, 1):
         if line not in numbers:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..checks import known
+from ..checks import items_of, known
 from .samples import Labelled
 
 
@@ -121,7 +121,7 @@ def table(
         return frame[known(key, frame.columns, f"column of {name}")]
 
     ids = None if sample_id is None else column(sample_id).astype(str).to_numpy()
-    parts = [column(key).tolist() for key in ([text] if isinstance(text, str) else text)]
+    parts = [column(key).tolist() for key in items_of(text)]
     texts = tuple(parts[0] if len(parts) == 1 else zip(*parts))
     labels = _numbers(column(label), classes, name)
     return Texts(texts, labels, ids, classes, dataset, split)

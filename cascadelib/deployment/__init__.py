@@ -11,5 +11,5 @@ __getattr__, __dir__, __all__ = attach(
     monitoring="Running StreamBudget",
     form="parse_cascade text_of",
     policy="Policy",
-    timing="pieces_of savings time_cascade",
+    timing="pieces_of time_cascade",
 )

@@ -28,7 +28,7 @@ from ..store.protocol import Store
 from ..zoo.batches import joined, rows_of, size_of
 from .cascade_file import point_for_file
 from .decisions import Decisions
-from .members import check_pinned, members_of
+from .members import check_classes, check_pinned, members_of
 from .policy import Policy
 
 
@@ -117,7 +117,8 @@ class Cascade(torch.nn.Module):
         if point.method is None:
             raise ValueError(
                 "this cascade is of a ScoreTable, whose confidences have no formula: run it as a "
-                "cascadelib.Policy, or name it, dataclasses.replace(point, method=cascadelib.Method(…))"
+                "cascadelib.Policy, or name it, dataclasses.replace(point, "
+                "method=cascadelib.Method(…))"
             )
         self.method = point.method
         self.members, records, self.differences = members_of(point, models, allow_download)
@@ -363,11 +364,7 @@ class Cascade(torch.nn.Module):
         [N]: of those it stays as before."""
         member = self.members[stage]
         ensemble = self.method.combination
-        if member.classes != self.members[0].classes:
-            seen = {m.name: m.classes for m in self.members}
-            raise ValueError(
-                f"the models of a cascade must have the same number of classes, not {seen}"
-            )
+        check_classes(self.members)
         samples, classes = logits.shape
         check_count(guesses, "guesses", 1, classes)
         before = before or ensemble.nothing(samples, classes, len(self.members), guesses)

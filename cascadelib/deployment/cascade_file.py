@@ -21,12 +21,13 @@ from ..analysis.uncertainty import (
 )
 from ..evaluation.point import Estimate, Expected, Point, single_point
 from ..evaluation.run import evaluate
-from ..labels import Labels, Origin, Recorded, contents_of, parts_of, together
+from ..labels import Origin, Recorded, parts_of, recorded, together
 from ..methods.fitted import kind_and_columns
 from ..methods.method import Method
 from ..methods.thresholds import own_units
 from ..scoring import F1
 from ..store.protocol import Store
+from .form import models_read
 
 PACKAGES = ("cascadelib", "torch", "timm", "transformers", "numpy")
 UNCHECKED = "95%, if none of these samples chose or fitted, which was not checked"
@@ -91,9 +92,7 @@ def own_method(point: Point, seen: Origin) -> Method:
     fitted = method.fitted
     if point.fitted:
         method = replace(method, **kind_and_columns(point.fitted), folds=None)
-        read = 1 if method.last_only else 2
-        prefixes = [point.models[: stage + 1][-read:] for stage in range(len(point.models))]
-        fitted = dict(zip(prefixes, point.fitted))
+        fitted = dict(zip(models_read(method, point.models), point.fitted))
     fitted_on = None if method.fitted_on is None else seen
     return replace(method, temperatures=temperatures, fitted=fitted, fitted_on=fitted_on)
 
@@ -120,15 +119,6 @@ def recorded_split(store: Any) -> Recorded:
     )
 
 
-def recorded_part(part: Labels | Recorded, models: tuple[str, ...]) -> Recorded:
-    """One set of samples as the file of a cascade of some models keeps it."""
-    if isinstance(part, Recorded):
-        return part
-    keys = b"".join(sorted({*part.keys.tolist()})) if part.given else None
-    contents = contents_of(part, models)
-    return Recorded(part.dataset, part.split, len(part), part.digest, keys, contents, models)
-
-
 def seen_by(point: Point, store: Store | None) -> Origin:
     """The samples that a point has seen as a file keeps them. What the point itself says of them
     comes before what the store on which it was chosen says."""
@@ -136,7 +126,7 @@ def seen_by(point: Point, store: Store | None) -> Origin:
     if first is None and store is not None:
         first = store.origin
     parts: list[Recorded | None] = [
-        None if part is None else recorded_part(part, point.models) for part in (first, *others)
+        None if part is None else recorded(part, point.models) for part in (first, *others)
     ]
     chosen_on = next((part for part in parts if part is not None), None)
     if chosen_on is not None and store is not None:

@@ -5,55 +5,68 @@ pandas nor compiled kernels.
 """
 
 import base64
-import binascii
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import asdict, replace
-from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..checks import about, check_count, fits, known
+from ..checks import CLASSES, POSITIVE, about, brief, fits, known, misfit
 from ..evaluation.point import Estimate, Expected, OrderStatistics, Point
 from ..files import digest_of, parsed, read_json
-from ..labels import CONTENT, KEY, Labels, Origin, Recorded, contents_of, parts_of, together
-from ..methods.confidence_metrics import metric_of
-from ..methods.fitted import fitted_from_json, kind_and_columns
+from ..labels import CONTENT, KEY, Origin, Recorded, parts_of, recorded, together
+from ..methods.fitted import Fitted, fitted_from_json, kind_and_columns
 from ..methods.method import Method
 from ..methods.thresholds import WORDS, own_units
-from .json_values import (
-    items_in,
-    number_in,
-    numbers_in,
-    object_in,
-    refused,
-    text_in,
-    text_or_none,
-)
 
 FORMAT = "cascadelib cascade"
 VERSION = 1
-PARTS = (
-    "models",
-    "thresholds",
-    "method",
-    "score",
-    "cost_kind",
-    "chosen",
-    "chosen_on",
-    "expected",
-    "versions",
-)
 LARGEST = 2**23  # bytes of a file, written or read
-MOST_SAMPLES = 2**23  # of which a file may keep quantiles
-MOST_CLASSES = 2**20
 MOST_KEYS = 2**16  # ids whose digests a file holds: half of its largest size
+MOST_SAMPLES = 2**23  # of which a file may keep quantiles
 DIGESTS = ("keys", "contents")  # of samples that a cascade has seen
+# Forms of the parts, as misfit() reads them.
+TEXT = (str, None)
+SHARE = slice(0, 1)
+SPLIT = {
+    **dict.fromkeys(("dataset", "split", "fingerprint", "ids", *DIGESTS), TEXT),
+    "samples": range(2**53),
+}
+METHOD = {
+    "metric": str,
+    "ensemble": str,
+    "temperature": bool,
+    "temperatures": ({str: slice(*POSITIVE)}, None),
+    "fitted": ([dict], None),
+}
+ESTIMATE = dict.fromkeys(("value", "low", "high"), float)
+STATISTICS = {"values": [float], "counts": [range(1, MOST_SAMPLES + 1)], "ties": ([SHARE], None)}
+EXPECTED = {
+    "on": SPLIT,
+    "intervals": TEXT,
+    "accuracy": ESTIMATE,
+    "cost": ESTIMATE,
+    "exit_rates": [ESTIMATE | {"value": SHARE}],
+    "confidences": [STATISTICS],
+}
+MEASURED = ("accuracy", "cost", "improvement")
+PARTS: dict[str, Any] = {
+    "models": [{"name": str, "classes": (CLASSES, None)}],
+    "thresholds": list,
+    "method": (METHOD, None),
+    "score": str,
+    "cost_kind": str,
+    "chosen": {"exit_rates": [float], **dict.fromkeys(MEASURED, (float, None))},
+    "chosen_on": (SPLIT | {"also": ([(SPLIT, None)], None)}, None),
+    "expected": (EXPECTED, None),
+    "versions": {str: str},
+}
 
 
 def text_of(point: Point) -> str:
@@ -64,19 +77,16 @@ def text_of(point: Point) -> str:
     """
     parts = parts_as_json(point)
     text = written(parts)
-    size = len(text.encode())
-    while size > LARGEST:
-        less = without_digests(parts["chosen_on"])
-        if less is None:
-            break
-        parts["chosen_on"] = less  # what it has seen is then not known, and promises say so
+    while (size := len(text.encode())) > LARGEST:
+        # what it has seen is then not known, and promises say so
+        parts["chosen_on"] = without_digests(parts["chosen_on"])
+        if parts["chosen_on"] is None:
+            raise ValueError(
+                f"a part is too large: the cascade takes {size} bytes, and {LARGEST} at most are "
+                "written and read; use a confidence that is fitted with fewer parameters, as "
+                "'logistic'"
+            )
         text = written(parts)
-        size = len(text.encode())
-    if size > LARGEST:
-        raise ValueError(
-            f"a part is too large: the cascade takes {size} bytes, and {LARGEST} at most are "
-            "written and read; use a confidence that is fitted with fewer parameters, as 'logistic'"
-        )
     return text
 
 
@@ -92,12 +102,10 @@ def without_digests(chosen_on: dict[str, Any] | None) -> dict[str, Any] | None:
     there is none."""
     less = deepcopy(chosen_on or {})
     splits = [split for split in (less, *less.get("also", [])) if split]
-    lists = []
-    for split in splits:
-        lists += [(len(split[part]), part, split) for part in DIGESTS if split.get(part)]
-    if not lists:
+    there = [(split, part) for split in splits for part in DIGESTS if split.get(part)]
+    if not there:
         return None
-    _, part, longest = max(lists, key=itemgetter(0))
+    longest, part = max(there, key=lambda one: len(one[0][one[1]]))
     longest[part] = None
     return less
 
@@ -162,7 +170,8 @@ def method_to_json(point: Point) -> dict[str, Any] | None:
     functions = [f"{key} {value!r}" for key, value in named.items() if callable(value)]
     if functions:
         raise ValueError(
-            f"the {' and the '.join(functions)} is a function, which JSON cannot hold: use a named one"
+            f"the {' and the '.join(functions)} is a function, which JSON cannot hold: use a named "
+            "one"
         )
     temperatures = None
     if method.temperature:
@@ -180,42 +189,35 @@ def seen_to_json(seen: Origin, models: tuple[str, ...]) -> dict[str, Any] | None
     A set that is not known is null, unless it is the first and another one is known.
     """
     parts = parts_of(seen)
-    known_parts = [part for part in parts if part is not None]
-    if not known_parts:
-        return None
     room = MOST_KEYS
     written = []
-    for part in known_parts:
-        keys, room = keys_to_json(part, room)
-        contents = as_base64(contents_of(part, models))
-        written.append(split_to_json(part) | {"keys": keys, "contents": contents})
+    for part in parts:
+        if part is not None:
+            own = recorded(part, models)
+            keys = own.keys
+            if keys is not None and len(own) > room:
+                keys = None
+            if keys is not None:
+                room -= len(own)
+            digests = {"keys": as_base64(keys), "contents": as_base64(own.contents)}
+            written.append(split_to_json(own) | digests)
+    if not written:
+        return None
     first, *others = written
-    unknown = [None] if len(known_parts) < len(parts) else []
+    unknown = [None] if None in parts else []
     return first | {"also": [*others, *unknown]}
 
 
-def split_to_json(part: Labels | Recorded) -> dict[str, Any]:
+def split_to_json(part: Recorded) -> dict[str, Any]:
     """One set of samples: data set, split, fingerprint over ids and labels where a store says it,
     their number, and the digest of their sorted ids."""
     return {
         "dataset": part.dataset,
         "split": part.split,
-        "fingerprint": part.fingerprint if isinstance(part, Recorded) else None,
+        "fingerprint": part.fingerprint,
         "samples": len(part),
         "ids": part.digest,
     }
-
-
-def keys_to_json(part: Labels | Recorded, room: int) -> tuple[str | None, int]:
-    """(the digests of the ids of a set of samples, distinct and sorted, as base64; how many of
-    ``room`` are left); None without ids, and where there are more than ``room``."""
-    keys = part.keys
-    if isinstance(part, Labels) and not part.given:
-        keys = None
-    if keys is None or len(part) > room:
-        return None, room
-    distinct = sorted({*np.frombuffer(keys, KEY).tolist()})
-    return as_base64(b"".join(distinct)), room - len(part)
 
 
 def as_base64(content: bytes | None) -> str | None:
@@ -225,22 +227,17 @@ def as_base64(content: bytes | None) -> str | None:
 
 def expected_to_json(expected: Expected) -> dict[str, Any]:
     """What is expected of a cascade; what files of version 0.1 lack is left out."""
-    written: dict[str, Any] = {"on": split_to_json(expected.on)}
-    if expected.intervals is not None:
-        written["intervals"] = expected.intervals
-    written["accuracy"] = asdict(expected.accuracy)
-    written["cost"] = asdict(expected.cost)
-    written["exit_rates"] = [asdict(rate) for rate in expected.exit_rates]
-    written["confidences"] = [statistics_to_json(one) for one in expected.confidences]
-    return written
+    written = dict.fromkeys(EXPECTED) | asdict(expected, dict_factory=stated)
+    return stated((written | {"on": split_to_json(expected.on)}).items())
 
 
-def statistics_to_json(one: OrderStatistics) -> dict[str, list]:
-    """Order statistics of a stage's confidences."""
-    written: dict[str, list] = {"values": list(one.values), "counts": list(one.counts)}
-    if one.ties is not None:
-        written["ties"] = list(one.ties)
-    return written
+def stated(items: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON: the values that are not None, tuples as lists."""
+    return {
+        key: list(value) if isinstance(value, tuple) else value
+        for key, value in items
+        if value is not None
+    }
 
 
 def read_point(path: str | Path, edited: bool = False) -> Point:
@@ -285,10 +282,6 @@ def parse_cascade(content: str | dict, edited: bool = False) -> Point:
     if unknown := sorted(content.keys() - {"format", "version", "checksum", *PARTS}):
         raise ValueError(f"a cascade has no {', '.join(map(repr, unknown))}")
     point = point_in(content)
-    try:
-        text_of(point)
-    except RecursionError:
-        raise ValueError("a part is nested too deep") from None
     parts = {part: content[part] for part in PARTS}
     if not edited and content.get("checksum") != digest_of(parts):
         raise ValueError(
@@ -302,68 +295,54 @@ def parse_cascade(content: str | dict, edited: bool = False) -> Point:
 
 def point_in(content: Mapping) -> Point:
     """The Point in an object that has PARTS."""
-    records = tuple(record_in(record) for record in items_in(content["models"], "'models'"))
-    names = tuple(record["name"] for record in records)
-    if not names or len(set(names)) < len(names) or not all(names):
+    if place := misfit(content, PARTS):
+        raise ValueError(f"{place}: missing or of another kind; save the cascade anew")
+    names = tuple(record["name"] for record in content["models"])
+    if len({*names} - {""}) < max(1, len(names)):
         raise ValueError(f"'models' must be distinct names, not {list(names)}")
-    found_on, is_complete = seen_in(content["chosen_on"], names)
-    method = content["method"]
-    if method is not None:
-        method = method_in(method, names)
-        if method.temperature or method.confidence is not None:
-            if not is_complete:
-                # files of before do not say on which samples it was fitted
-                found_on = together(found_on, None)
-            method = replace(method, fitted_on=found_on)
-    thresholds = items_in(content["thresholds"], "'thresholds'")
+    thresholds = content["thresholds"]
     if len(thresholds) != len(names) - 1:
         raise ValueError(
             f"{len(thresholds)} thresholds for {len(names)} models; one fewer is needed"
         )
-    units = None if method is None else method.units
-    chosen = object_in(content["chosen"], "'chosen'")
-    rates = numbers_in(chosen.get("exit_rates"), "the exit rates of 'chosen'")
-    expected = content["expected"]
-    if expected is not None:
-        expected = expected_in(expected, len(names))
-    if len(rates) not in (0, len(names)):
-        raise ValueError(f"exit rates are needed of {len(names)} models, not of {len(rates)}")
+    found_on = seen_in(content["chosen_on"], names)
+    method = None
+    units = None
+    if content["method"]:
+        method = method_in(content["method"], names)
+        units = method.units
+        if method.temperature or method.confidence:
+            if (content["chosen_on"] or {}).get("also") is None:
+                # files of before do not say on which samples it was fitted
+                found_on = together(found_on, None)
+            method = replace(method, fitted_on=found_on)
     return Point(
         models=names,
         thresholds=tuple(threshold_from_json(units, t) for t in thresholds),
-        exit_rates=rates,
-        accuracy=number_or_nan(chosen, "accuracy"),
-        cost=number_or_nan(chosen, "cost"),
-        improvement=number_or_nan(chosen, "improvement"),
         method=method,
-        score=text_in(content["score"], "'score'"),
-        cost_kind=text_in(content["cost_kind"], "'cost_kind'"),
+        score=content["score"],
+        cost_kind=content["cost_kind"],
         found_on=found_on,
-        records=records,
-        expected=expected,
-        versions=versions_in(content["versions"]),
+        records=tuple(content["models"]),
+        expected=content["expected"] and expected_in(content["expected"], len(names)),
+        versions=content["versions"],
+        **measured_in(content["chosen"], len(names)),
     )
 
 
-def number_or_nan(values: Mapping, key: str) -> float:
-    """The number under a key of "chosen", or nan where there is none."""
-    value = values.get(key)
-    return math.nan if value is None else number_in(value, f"'chosen': {key!r}")
+def measured_in(chosen: Mapping, models: int) -> dict[str, Any]:
+    """What was measured of a cascade of so many models where it was chosen."""
+    rates = chosen["exit_rates"]
+    if len(rates) not in (0, models):
+        raise ValueError(f"exit rates are needed of {models} models, not of {len(rates)}")
+    measured = stated((key, chosen.get(key)) for key in MEASURED)
+    numbers = {key: float(value) for key, value in measured.items()}
+    return numbers | {"exit_rates": floats(rates)}
 
 
-def record_in(value: Any) -> dict[str, Any]:
-    """What a file says of a model: its name, how many classes it has or null, and more."""
-    record = object_in(value, "a model of 'models'")
-    text_in(record.get("name"), "the name of a model of 'models'")
-    if record.get("classes") is not None:
-        check_count(record["classes"], "the classes of a model", 1, MOST_CLASSES)
-    return record
-
-
-def versions_in(value: Any) -> dict[str, str]:
-    """{package: version}."""
-    versions = object_in(value, "'versions'")
-    return {name: text_in(one, f"the version of {name}") for name, one in versions.items()}
+def floats(values: Any) -> tuple[float, ...]:
+    """Numbers of JSON as floats, however large they are written."""
+    return tuple(map(float, values))
 
 
 def threshold_from_json(metric: str | Callable | None, value: Any) -> float:
@@ -372,71 +351,66 @@ def threshold_from_json(metric: str | Callable | None, value: Any) -> float:
     if isinstance(value, str):
         return float(own_units(metric, WORDS[known(value, WORDS, "threshold")]))
     if not fits(value, float):
-        raise ValueError(f"a threshold must be a finite number, 'always' or 'never', not {value!r}")
+        raise ValueError(
+            f"a threshold must be a finite number, 'always' or 'never', not {brief(value)}"
+        )
     return float(value)
 
 
-def method_in(value: Any, names: tuple[str, ...]) -> Method:
+def method_in(written: Mapping, names: tuple[str, ...]) -> Method:
     """The Method of the models ``names``, with what was fitted for them."""
-    written = object_in(value, "'method'")
-    needed = {"metric", "ensemble", "temperature", "temperatures"}
-    is_scaled = written.get("temperature")
-    is_whole = needed <= written.keys() <= needed | {"fitted"} and isinstance(is_scaled, bool)
-    if not is_whole or is_scaled is (written["temperatures"] is None):
-        what = f"a part of 'method' ({', '.join(sorted(needed))}, fitted)"
-        raise refused(what)
-    metric = text_in(written["metric"], "the metric")
-    metric_of(metric)
-    ensemble = text_in(written["ensemble"], "the ensemble")
-    temperatures = None
+    is_scaled = written["temperature"]
+    temperatures: Any = written.get("temperatures")
+    if written.keys() - METHOD.keys() or is_scaled is (temperatures is None):
+        raise ValueError(f"a part of 'method' ({', '.join(METHOD)}) is missing or of another kind")
     if is_scaled:
-        given = object_in(written["temperatures"], "'temperatures'")
-        temperatures = {name: temperature_in(given, name) for name in names}
-    method = Method(metric, ensemble, bool(is_scaled), temperatures)
-    fitted = [fitted_from_json(one) for one in items_in(written.get("fitted") or [], "'fitted'")]
+        temperatures = {name: float(value) for name, value in temperatures.items()}
+    method = Method(written["metric"], written["ensemble"], is_scaled, temperatures)
+    if is_scaled:
+        for name in names:
+            method.temperature_of(name)
+    fitted = [fitted_in(one) for one in written.get("fitted") or ()]
     if not fitted:
         return method
     if len(fitted) != len(names):
         raise ValueError(f"a fitted confidence is needed of each of the {len(names)} models")
     method = replace(method, **kind_and_columns(fitted))
+    return replace(method, fitted=dict(zip(models_read(method, names), fitted)))
+
+
+def fitted_in(written: dict) -> Fitted:
+    """A fitted confidence that can be computed."""
+    with suppress(TypeError, IndexError):  # numbers that numpy cannot take, or too few
+        if written.get("columns"):
+            return fitted_from_json(written)
+    raise ValueError("the columns and parameters of a fitted confidence do not fit each other")
+
+
+def models_read(method: Method, models: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """The models that the fitted confidence after each stage reads: the last, or the last two."""
     read = 1 if method.last_only else 2
-    ends = {names[: stage + 1][-read:]: one for stage, one in enumerate(fitted)}
-    return replace(method, fitted=ends)
+    return [models[: stage + 1][-read:] for stage in range(len(models))]
 
 
-def temperature_in(temperatures: Mapping, name: str) -> float:
-    """The temperature of a model."""
-    value = temperatures[known(name, temperatures, "model with a fitted temperature")]
-    if not (fits(value, float) and value > 0):
-        raise ValueError(f"the temperature of {name!r} must be a positive number, not {value!r}")
-    return float(value)
+def seen_in(written: Mapping | None, models: tuple[str, ...]) -> Origin:
+    """The samples that a cascade of some models has seen."""
+    if written is None:
+        return None
+    parts = [written, *(written.get("also") or [])]
+    return together(*(part and split_in(part, models) for part in parts))
 
 
-def seen_in(value: Any, models: tuple[str, ...]) -> tuple[Origin, bool]:
-    """(the samples that a cascade of some models has seen; whether the file says so of those of its fit, too)."""
-    if value is None:
-        return None, False
-    written = object_in(value, "'chosen_on'")
-    also = written.get("also")
-    others = [] if also is None else items_in(also, "'also'")
-    known_parts = [part for part in (written, *others) if part is not None]
-    parts = [split_in(part, "'chosen_on'", models) for part in known_parts]
-    unknown = [None] if None in others else []
-    return together(*parts, *unknown), also is not None
-
-
-def split_in(value: Any, what: str, models: tuple[str, ...] = ()) -> Recorded:
+def split_in(written: Mapping, models: tuple[str, ...] = ()) -> Recorded:
     """One set of samples, as :func:`split_to_json` writes it; models: those of the cascade."""
-    written = object_in(value, what)
     return Recorded(
-        dataset=text_or_none(written, "dataset", what),
-        split=text_or_none(written, "split", what),
-        samples=check_count(written.get("samples"), f"{what}: 'samples'", 0, 2**53 - 1),
-        digest=text_or_none(written, "ids", what),
-        keys=digests_in(text_or_none(written, "keys", what), "keys", KEY),
-        contents=digests_in(text_or_none(written, "contents", what), "contents", CONTENT),
+        dataset=written.get("dataset"),
+        split=written.get("split"),
+        samples=written["samples"],
+        digest=written.get("ids"),
+        keys=digests_in(written.get("keys"), "keys", KEY),
+        contents=digests_in(written.get("contents"), "contents", CONTENT),
         models=models,
-        fingerprint=text_or_none(written, "fingerprint", what),
+        fingerprint=written.get("fingerprint"),
     )
 
 
@@ -444,63 +418,45 @@ def digests_in(text: str | None, part: str, kind: np.dtype) -> bytes | None:
     """The digests of ids, or of contents, in base64."""
     if text is None:
         return None
-    try:
+    with suppress(ValueError):
         digests = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        raise ValueError(f"'chosen_on': its {part} are not base64") from None
-    if len(digests) % kind.itemsize:
-        raise ValueError(f"'chosen_on': its {part} are not {kind.itemsize} bytes each")
-    return digests
+        if len(digests) % kind.itemsize == 0:
+            return digests
+    raise ValueError(f"'chosen_on': its {part} are not base64 of {kind.itemsize} bytes each")
 
 
-def expected_in(value: Any, models: int) -> Expected:
+def expected_in(written: Mapping, models: int) -> Expected:
     """What is expected of a cascade of so many models."""
-    written = object_in(value, "'expected'")
-    rates = items_in(written.get("exit_rates"), "the exit rates of 'expected'")
-    stages = items_in(written.get("confidences"), "the confidences of 'expected'")
+    stages = [statistics_in(stage) for stage in written["confidences"]]
+    rates = [estimate_in(rate) for rate in written["exit_rates"]]
     if {len(rates), len(stages)} != {models}:
         raise ValueError(f"exit rates and confidences are needed of {models} models")
-    expected = Expected(
-        on=split_in(written.get("on"), "'on'"),
-        accuracy=estimate_in(written.get("accuracy"), "the accuracy of 'expected'"),
-        cost=estimate_in(written.get("cost"), "the cost of 'expected'"),
-        exit_rates=tuple(share_in(rate) for rate in rates),
-        confidences=tuple(statistics_in(stage) for stage in stages),
-        intervals=text_or_none(written, "intervals", "'expected'"),
-    )
-    samples = expected.on.samples
-    reach = samples
-    for rate, stage in zip(expected.exit_rates, expected.confidences):
+    samples = reach = written["on"]["samples"]
+    for rate, stage in zip(rates, stages):
         check_statistics(stage, reach)
         reach -= round(rate.value * samples)
-    return expected
+    return Expected(
+        on=split_in(written["on"]),
+        accuracy=estimate_in(written["accuracy"]),
+        cost=estimate_in(written["cost"]),
+        exit_rates=tuple(rates),
+        confidences=tuple(stages),
+        intervals=written.get("intervals"),
+    )
 
 
-def estimate_in(value: Any, what: str) -> Estimate:
+def estimate_in(written: Mapping) -> Estimate:
     """A number with the ends of its interval."""
-    written = object_in(value, what)
-    return Estimate(*(number_in(written.get(key), what) for key in ("value", "low", "high")))
+    return Estimate(*(float(written[key]) for key in ESTIMATE))
 
 
-def share_in(value: Any) -> Estimate:
-    """An exit rate with the ends of its interval."""
-    rate = estimate_in(value, "an exit rate of 'expected'")
-    number_in(rate.value, "an exit rate of 'expected'", 0, 1)
-    return rate
-
-
-def statistics_in(value: Any) -> OrderStatistics:
+def statistics_in(written: Mapping) -> OrderStatistics:
     """Order statistics of a stage's confidences."""
-    what = "the confidences of 'expected'"
-    written = object_in(value, what)
-    counts = items_in(written.get("counts"), what)
     ties = written.get("ties")
-    if ties is not None:
-        ties = tuple(number_in(tie, what, 0, 1) for tie in items_in(ties, what))
     return OrderStatistics(
-        values=numbers_in(written.get("values"), what),
-        counts=tuple(check_count(count, what, 1, MOST_SAMPLES) for count in counts),
-        ties=ties,
+        values=floats(written["values"]),
+        counts=tuple(written["counts"]),
+        ties=None if ties is None else floats(ties),
     )
 
 

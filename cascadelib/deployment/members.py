@@ -19,7 +19,7 @@ from ..checks import about, known, unmasked
 from ..evaluation.point import Point
 from ..zoo.batches import over, rows_of, size_of
 from ..zoo.forward import Positional, on_device, output_of
-from ..zoo.loaders import load, resolved
+from ..zoo.loaders import load, parted, resolved
 from ..zoo.model import Model, identity, original
 from ..zoo.transforms import prepared
 from .cascade_file import versions
@@ -288,39 +288,42 @@ def members_of(
     ValueError
         For unknown names, other numbers of classes, and weights that are not those of the revision.
     """
-    models = {} if models is None else models
-    records = records_of(point)
+    models = models or {}
     for name in models:
         known(name, point.models, "model of this cascade")
     members: list[Member] = []
     identified: list[dict] = []
-    differences: list[str] = []
-    for record in records:
+    here = dict.fromkeys(point.versions, "missing") | versions()
+    differences = [
+        f"{package} is {here[package]}, it was {then}"
+        for package, then in point.versions.items()
+        if here[package] != then
+    ]
+    for record in records_of(point):
         model = member_named(record["name"], models, record.get("checkpoint"), anywhere)
         # Nothing is known of a mere callable.
         now = {} if isinstance(model.module, Called) else identity(model)
         if model.name not in models and not anywhere:
             check_revision(model, record, now)
-        changed = [key for key in now if record.get(key) not in (None, now[key])]
         differences += [
             f"model {model.name!r}: {key} is not as recorded "
-            f"({record[key]!r:.60} then, {now[key]!r:.60} now)"
-            for key in changed
+            f"({record[key]!r:.60} then, {value!r:.60} now)"
+            for key, value in now.items()
+            if record.get(key, value) != value
         ]
         identified.append(now | record)
         members.append(Member(model.name, model.module, model.transform, record.get("classes")))
+    check_classes(members)
+    return members, tuple(identified), tuple(differences)
+
+
+def check_classes(members: list[Member]) -> None:
+    """ValueError where models are known to have other numbers of classes."""
     stated = {member.name: member.classes for member in members}
-    if len({classes for classes in stated.values() if classes}) > 1:
+    if len({*stated.values()} - {None}) > 1:
         raise ValueError(
             f"the models of a cascade must have the same number of classes, not {stated}"
         )
-    here = dict.fromkeys(point.versions, "missing") | versions()
-    differences += [
-        f"{package} is {here[package]}, it was {then}"
-        for package, then in point.versions.items()
-        if here[package] != then
-    ]
-    return members, tuple(identified), tuple(differences)
 
 
 def revision_of(checkpoint: Any) -> str | None:
@@ -383,7 +386,7 @@ def member_named(
                 remedy += ", or let any folder or repository be loaded: allow_download=True"
             raise ValueError(f"{error}; {remedy}") from None
     value = models[name]
-    module, transform = value if isinstance(value, tuple) and len(value) == 2 else (value, None)
+    module, transform = parted(value)
     if isinstance(module, torch.nn.Module | Model) or not callable(module):
         return resolved({name: value})[0]
     return Model(name, Called(module), transform)

@@ -4,7 +4,7 @@ promise.
 
 import statistics
 import timeit
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -78,25 +78,3 @@ def time_cascade(
     stages = len(pieces) * len(cascade.members)
     table.loc["exit decisions", "decision_seconds"] = seconds["exit decisions"] * size / stages
     return table
-
-
-def savings(tables: Mapping[str, pd.DataFrame], single: str, costs: pd.Series) -> pd.DataFrame:
-    """Cost of a cascade ÷ that of a ``single`` model, part by part: a DataFrame, a row a kind of
-    cost.
-
-    tables: label → :func:`time_cascade` with ``single``; costs: Series from model to its MACs,
-    which the exit rates of the first table weigh. Columns: each model's part, exit decisions, rest
-    (parting batches, putting results in order), and total.
-    """
-    reach = next(iter(tables.values()))["share_run"].dropna()
-    rows = {"MACs": costs[reach.index] * reach / costs[single]}
-    rows["MACs"]["total"] = rows["MACs"].sum()
-    for label, table in tables.items():
-        seconds = table["seconds"]
-        row = table["seconds_in_cascade"].dropna()
-        row["exit decisions"] = seconds["exit decisions"]
-        row["rest"] = seconds["cascade"] - row.sum()
-        row["total"] = seconds["cascade"]
-        rows[label] = row / seconds[single]
-    columns = [*reach.index, "exit decisions", "rest", "total"]
-    return pd.DataFrame(rows).T.fillna(0.0)[columns]

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..labels import Origin, Recorded, together
 from ..methods.fitted import Fitted
-from ..methods.method import Method
+from ..methods.method import Method, method_named
 from ..methods.thresholds import own_units
 
 
@@ -88,7 +88,7 @@ class Point:
     improvement : float
         Cost of the single models' hull at equal accuracy ÷ cost (paper, section 3); nan above the
         best single model.
-    method : Method or None
+    method : Method, name of one, or None
         None: of a ScoreTable, whose confidences are given.
     score, cost_kind : str
         What accuracy and cost are.
@@ -135,6 +135,10 @@ class Point:
     chosen: tuple = field(default=(), compare=False, repr=False)
 
     def __post_init__(self) -> None:
+        if not self.models:
+            raise ValueError("a Point has one model at least: models=(name, …)")
+        if self.method is not None:
+            object.__setattr__(self, "method", method_named(self.method))
         if not self.chosen:
             object.__setattr__(self, "chosen", (self.models, self.thresholds))
 

@@ -32,7 +32,8 @@ def check_names(models: Iterable[Model], labels: Labels) -> None:
             if sorted(named) == sorted(own) and named != own:
                 first = next(i for i, pair in enumerate(zip(named, own)) if pair[0] != pair[1])
                 raise ValueError(
-                    f"model {model.name!r} has its classes in another order: its class {first} is {named[first]!r}, "
+                    f"model {model.name!r} has its classes in another order: its class {first} is "
+                    f"{named[first]!r}, "
                     f"the data set's is {own[first]!r}. {_remedy(model.name)}"
                 )
 
@@ -69,7 +70,9 @@ def check_order(model: Model, logits: np.ndarray, labels: Labels) -> None:
         names = labels.classes or range(classes)
         first = int(np.flatnonzero(order != np.arange(classes))[0])
         raise ValueError(
-            f"model {model.name!r} seems to have its classes in another order: accuracy {as_is.mean():.1%} as it is, "
-            f"{moved.mean():.1%} with its columns reordered (class {names[first]!r} is its column {order[first]}, …). "
+            f"model {model.name!r} seems to have its classes in another order: accuracy "
+            f"{as_is.mean():.1%} as it is, "
+            f"{moved.mean():.1%} with its columns reordered (class {names[first]!r} is its column "
+            f"{order[first]}, …). "
             f"{_remedy(model.name)}"
         )

@@ -7,6 +7,7 @@ import platform
 import shutil
 import statistics
 from datetime import timedelta
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from ..zoo.macs import with_text_costs
 from ..zoo.model import Model, identity, noted
 from .class_order import check_names, check_order
 from .inference import Candidate, Pass, probed, read, run_pass
-from .shards import LOCK, PARTIAL, Processes, Shards, shard_bounds, started, usable_cores
+from .shards import LOCK, PARTIAL, Processes, Shards, shard_bounds, spans, started, usable_cores
 
 
 def extract(
@@ -117,7 +118,6 @@ def extract(
         workers = min(16, usable_cores()) if isinstance(samples, Photographs) else 0
     _check_arguments(found, batch_size, shard_size, workers, macs, dtype, amp)
     check_names(found, labels)
-    bounds = shard_bounds(len(samples), shard_size, batch_size)
     store = _existing(path, labels)
     wanted = {"inputs": inputs_digest(samples), "dtype": dtype, "compile": compile}
     if amp is not None:  # by default the store's own will do, whatever device it came from
@@ -127,17 +127,12 @@ def extract(
         _sweep(Path(path), [model.name for model in found if model not in pending])
     if not pending:
         return LogitStore(path)
-    with (
-        started() as mine,
-        Shards(path, locked=mine.first) as shards,
-        kept_memory(),
-        contextlib.ExitStack() as ready_models,
-    ):
+    with started() as mine, Shards(path, locked=mine.first) as shards, kept_memory():
         settings = Pass(
             device_of(device or mine.device(), amp),
             batch_size,
             np.dtype(dtype),
-            samples.order if isinstance(samples, Texts) else None,
+            getattr(samples, "order", None),
             workers,
             progress and mine.first,
             compile,
@@ -145,18 +140,46 @@ def extract(
         store = _existing(path, labels)  # others may have been at work until it was locked
         pending = _unfinished(pending, store, wanted, replace)
         _check_spellings(path, [model.name for model in found], store)
-        if isinstance(samples, Texts):
-            pending, macs = with_text_costs(pending, samples.inputs, macs, settings.failed)
-        run = {
-            "batch_size": batch_size,
-            "dtype": settings.dtype.name,
-            "amp": settings.device.amp,
-            "compile": compile,
-            "device": settings.device.torch.type,
-            "samples": labels.fingerprint,
-            "inputs": wanted["inputs"],
-        }
-        candidates = probed(pending, samples, settings, run, macs, ready_models)
+        bounds = shard_bounds(len(samples), shard_size, batch_size)
+        _extract_pending(
+            pending, samples, store, wanted["inputs"], macs, shards, bounds, settings, mine
+        )
+    if settings.failed:
+        texts = "\n".join(map(str, settings.failed.values()))
+        raise ValueError(
+            f"{path}: {len(settings.failed)} of {len(found)} models failed:\n{texts}"
+        ) from ExceptionGroup("failed models", [*settings.failed.values()])
+    return LogitStore(path)
+
+
+def _extract_pending(
+    models: list[Model],
+    samples: Any,
+    store: LogitStore | None,
+    inputs: Any,
+    macs: dict,
+    shards: Shards,
+    bounds: list[tuple[int, int]],
+    settings: Pass,
+    mine: Processes,
+) -> None:
+    """Probe models, compute their missing shards, and put those that are whole into the store;
+    inputs: :func:`inputs_digest`."""
+    labels = labels_of(samples)
+    path = shards.path.parent
+    if isinstance(samples, Texts):
+        models, macs = with_text_costs(models, samples.inputs, macs, settings.failed)
+    run = {
+        "batch_size": settings.batch_size,
+        "dtype": settings.dtype.name,
+        "amp": settings.device.amp,
+        "compile": settings.compile,
+        "device": settings.device.torch.type,
+        "samples": labels.fingerprint,
+        "inputs": inputs,
+    }
+    with contextlib.ExitStack() as ready_models:
+        candidates = probed(models, samples, settings, run, macs, ready_models)
         mine.gather(settings.failed)
         candidates = settings.remaining(candidates)
         _check_classes(candidates, labels, store)
@@ -164,14 +187,13 @@ def extract(
         mine.gather(settings.failed)
         candidates = settings.remaining(candidates)
         if mine.first and candidates:
-            store = store or _created(path, labels)
+            store = store or LogitStore.create(
+                path, labels.values, labels.sample_ids, labels.classes, labels.dataset, labels.split
+            )
             for candidate in candidates:
                 with noted(settings.failed, candidate.model.name, ValueError):
                     _assemble(candidate, store, shards, bounds, settings)
         mine.gather(settings.failed)
-    if settings.failed:
-        raise _failures(path, settings.failed, len(found))
-    return LogitStore(path)
 
 
 def _samples_of(dataset: Any) -> Any:
@@ -194,23 +216,8 @@ def _unfinished(
     return [model for model in models if not _is_finished(store, model, wanted)]
 
 
-def _created(path: Path | str, labels: Labels) -> LogitStore:
-    """A new store of a data set's samples."""
-    return LogitStore.create(
-        path, labels.values, labels.sample_ids, labels.classes, labels.dataset, labels.split
-    )
-
-
-def _failures(path: Path | str, failed: dict[str, Exception], count: int) -> ValueError:
-    """One error that names each model that failed, of so many."""
-    texts = "\n".join(map(str, failed.values()))
-    error = ValueError(f"{path}: {len(failed)} of {count} models failed:\n{texts}")
-    error.__cause__ = ExceptionGroup("failed models", [*failed.values()])
-    return error
-
-
 def _run_missing(
-    path: Path | str,
+    path: Path,
     samples: Any,
     candidates: list[Candidate],
     shards: Shards,
@@ -285,22 +292,19 @@ def _check_classes(candidates: list[Candidate], labels: Labels, store: LogitStor
         expected = store.class_count or 0
         source = f"model {store.models.index[0]!r} in the store"
     for candidate in candidates:
-        name = candidate.model.name
+        found = candidate.classes
+        what = f"model {candidate.model.name!r} gives {found} classes"
+        if found != (expected or found):
+            raise ValueError(f"{what}, {source} has {expected}")
+        if labels.needed.max() >= found:
+            raise ValueError(f"{what}, but a label is {labels.needed.max()}")
         if not expected:
-            expected = candidate.classes
-            source = f"model {name!r}"
-        if candidate.classes != expected:
-            raise ValueError(
-                f"model {name!r} gives {candidate.classes} classes, {source} has {expected}"
-            )
-        if labels.needed.max() >= candidate.classes:
-            raise ValueError(
-                f"model {name!r} gives {candidate.classes} classes, but a label is {labels.needed.max()}"
-            )
+            expected = found
+            source = f"model {candidate.model.name!r}"
 
 
 def _announce(
-    path: Path | str,
+    path: Path,
     pending: list[Candidate],
     missing: dict[tuple[int, int], list[Candidate]],
     settings: Pass,
@@ -320,10 +324,9 @@ def _announce(
     if needed > free:
         raise ValueError(f"{path}: {needed / 1e6:.1f} MB are needed and {free / 1e6:.1f} MB free")
     if settings.progress and pending:
-        duration = timedelta(seconds=round(seconds / processes))
         estimate = (
-            f"{len(pending)} models × {samples} samples: about {duration} h, "
-            f"{sum(final) / 1e6:.1f} MB on disk"
+            f"{len(pending)} models × {samples} samples: about "
+            f"{timedelta(seconds=round(seconds / processes))} h, {sum(final) / 1e6:.1f} MB on disk"
         )
         print(*settings.failed.values(), estimate, sep="\n", flush=True)
 
@@ -337,18 +340,13 @@ def _assemble(
 ) -> None:
     """Put a model whose shards are all there into the store, and forget the shards."""
     model = candidate.model
-    run = candidate.run
-    tensors = []
-    times: list[float] = []
-    for start, stop in bounds:
-        tensor, batch_seconds = shards.needed(model.name, run, start, stop)
-        tensors.append(tensor)
-        times += batch_seconds
-    logits = np.concatenate(tensors)
+    parts = [shards.needed(model.name, candidate.run, *span) for span in bounds]
+    logits = np.concatenate([tensor for tensor, _ in parts])
+    times = list(chain.from_iterable(seconds for _, seconds in parts))
     if settings.order is not None:
         logits = logits[np.argsort(settings.order)]
     check_order(model, logits, labels_of(store))
-    extraction = {key: value for key, value in run.items() if key != "samples"}
+    extraction = {key: value for key, value in candidate.run.items() if key != "samples"}
     extraction["device_name"] = settings.device.name
     extraction["versions"] = {
         "python": platform.python_version(),
@@ -358,18 +356,16 @@ def _assemble(
     }
     if model.name in settings.most:
         extraction["largest_batch_in_memory"] = settings.most[model.name]
-    metadata: dict[str, Any] = {}
-    if candidate.image_size:
-        metadata["image_size"] = candidate.image_size
+    metadata: dict[str, Any] = {"image_size": candidate.image_size} if candidate.image_size else {}
     metadata |= {key: value for key, value in model.metadata.items() if key != "classes"}
-    metadata["extraction"] = extraction
     store.add(
         model.name,
         logits,
         macs=candidate.macs,
         seconds=_seconds(candidate, times, len(logits), settings),
         replace=True,
-        dtype=run["dtype"],
+        dtype=candidate.run["dtype"],
+        extraction=extraction,
         **metadata,
     )
     shards.remove(model.name)
@@ -380,10 +376,7 @@ def _seconds(candidate: Candidate, times: list[float], count: int, settings: Pas
     texts sorted by length the mean. Where workers decode on the same processor, the probe before
     them is the better measurement."""
     if settings.order is not None:
-        sizes = [
-            min(settings.batch_size, count - start)
-            for start in range(0, count, settings.batch_size)
-        ]
+        sizes = [stop - start for start, stop in spans(0, count, settings.batch_size)]
         return float(np.average(times, weights=sizes))
     if settings.workers and settings.device.torch.type == "cpu":
         return candidate.seconds
@@ -410,15 +403,14 @@ def _check_spellings(path: Path | str, names: list[str], store: LogitStore | Non
     """Refuse models whose names differ in case alone, where the disk ignores case."""
     if not ignores_case(Path(path) / PARTIAL / LOCK):
         return
-    there = set(names)
-    if store is not None:
-        there |= set(store.models.index)
+    there = {*names, *(() if store is None else store.models.index)}
     spelt: dict[str, str] = {}
     for name in sorted(there):
         other = spelt.setdefault(file_name(name).lower(), name)
         if other != name:
             raise ValueError(
-                f"{path}: the names of models {other!r} and {name!r} differ in case alone, and this disk ignores "
+                f"{path}: the names of models {other!r} and {name!r} differ in case alone, and "
+                "this disk ignores "
                 "case; give one of them another name"
             )
 

@@ -149,7 +149,8 @@ def read(samples: Any, start: int, stop: int) -> Any:
         for row in range(start, stop) if stop > start + 1 else ():
             read(samples, row, row + 1)
         raise ValueError(
-            f"the data set has no sample for row {start} ({labels_of(samples).sample_ids[start]}): {error!r}"
+            f"the data set has no sample for row {start} ({labels_of(samples).sample_ids[start]}): "
+            f"{error!r}"
         ) from error
 
 
@@ -186,7 +187,8 @@ class _Cuts:
         for whole, cut in zip(buffers, self.of(row)):
             if (cut.shape, cut.dtype) != (whole.shape[1:], whole.dtype):
                 raise ValueError(
-                    f"the photograph of row {row} becomes {cut.dtype} {[*cut.shape]}, the first {whole.dtype} "
+                    f"the photograph of row {row} becomes {cut.dtype} {[*cut.shape]}, the first "
+                    f"{whole.dtype} "
                     f"{[*whole.shape[1:]]}; transform all into one shape"
                 )
             whole[place] = cut
@@ -367,7 +369,8 @@ def _outputs(parts: dict[Candidate, tuple], prepare: Callable, settings: Pass) -
                 )
                 if output.shape != logits.shape:
                     raise ValueError(
-                        f"model {candidate.model.name!r} gave {tuple(output.shape)} for rows {start} … "
+                        f"model {candidate.model.name!r} gave {tuple(output.shape)} for rows "
+                        f"{start} … "
                         f"{start + len(logits) - 1}, not {tuple(logits.shape)}"
                     )
                 arrived = settings.device.download(output, logits)
@@ -381,6 +384,7 @@ def _check(candidate: Candidate, logits: np.ndarray, start: int, settings: Pass)
     if len(bad):
         row = bad[0] if settings.order is None else settings.order[bad[0]]
         raise ValueError(
-            f"model {candidate.model.name!r}: nan or inf in the logits of row {row} (as {logits.dtype}); "
+            f"model {candidate.model.name!r}: nan or inf in the logits of row {row} (as "
+            f"{logits.dtype}); "
             "if this is half precision, try amp=False or dtype='float32'"
         )

@@ -4,7 +4,5 @@ from .._lazy import attach
 
 __getattr__, __dir__, __all__ = attach(
     __name__,
-    calibration="reliability_figure",
-    deployment="guarantee_figure savings_figure stream_figure",
     fronts="band_figure front_figure improvement_figure singles_figure",
 )

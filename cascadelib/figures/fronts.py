@@ -130,14 +130,8 @@ def improvement_figure(
         if first in references:
             style.add_improvement(fig, curves[first], name, style.BLACK, 1.2)
             continue
-        look = style.colour(others), 1.8
-        style.add_improvement(
-            fig,
-            curves[first],
-            name,
-            *look,
-            dash=style.dash(others),
-        )
+        colour = style.colour(others)
+        style.add_improvement(fig, curves[first], name, colour, 1.8, dash=style.dash(others))
         others += 1
     return fig.add_hline(y=1, line=style.DOTTED)
 
@@ -187,25 +181,9 @@ def band_figure(
     """
     fig = improvement_figure({}, title)
     edge = {"mode": "lines", "line": {"width": 0, "color": style.PALETTE[0]}}
-    fig.add_scatter(
-        x=band["accuracy"],
-        y=band["high"],
-        showlegend=False,
-        hoverinfo="skip",
-        **edge,
-    )
+    x = band["accuracy"]
+    fig.add_scatter(x=x, y=band["high"], showlegend=False, hoverinfo="skip", **edge)
     filled = {"name": "95% band", "fill": "tonexty", "fillcolor": "rgba(0,114,178,0.22)"}
-    fig.add_scatter(
-        x=band["accuracy"],
-        y=band["low"],
-        **filled,
-        **edge,
-    )
-    style.add_line(
-        fig,
-        curve["accuracy"],
-        curve["improvement"],
-        style.BLACK,
-        name="front",
-    )
+    fig.add_scatter(x=x, y=band["low"], **filled, **edge)
+    style.add_line(fig, curve["accuracy"], curve["improvement"], style.BLACK, name="front")
     return fig

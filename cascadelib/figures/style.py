@@ -5,15 +5,12 @@ the numbers alone: plotly's "notebook" renderer would add a copy of plotly.js (5
 settings, and a renderer that the user chose, stay.
 """
 
-from collections.abc import Collection
-from math import ceil
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import plotly.io as pio
-from plotly.subplots import make_subplots
 
 from ..cost_kinds import COSTS
 from ..tables import arrow, digits, percents
@@ -162,17 +159,6 @@ def colour(i: int) -> str:
 def dash(i: int) -> str:
     """The dash of the i-th of many lines."""
     return DASHES[i // len(PALETTE) % 2]
-
-
-def panels(
-    titles: Collection[str], columns: int, height: int = 250, **spacing: Any
-) -> tuple[Figure, list[tuple[int, int]]]:
-    """A grid of subplots in the project's template, and the (row, column) of each title."""
-    rows = ceil(len(titles) / columns)
-    fig = Figure(make_subplots(rows, columns, subplot_titles=plain(list(titles)), **spacing))
-    fig.update_annotations(font_size=12)
-    fig.update_layout(template=TEMPLATE, height=90 + height * rows, margin={"t": 80})
-    return fig, [(i // columns + 1, i % columns + 1) for i in range(len(titles))]
 
 
 def add_line(

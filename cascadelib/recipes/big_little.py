@@ -1,6 +1,7 @@
 """big/LITTLE: two models, and a threshold that follows the stream (Park et al., 2015)."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -9,17 +10,14 @@ from .._kernels import kernel
 from ..evaluation.evaluation import correct_alone
 from ..methods.method import cached_confidence
 from ..store.logit_store import LogitStore
-from .chains import Models, best_of_chains
+from .chains import best_of_chains
 
 TARGETS = np.arange(41) / 40
 
 
 def park_2015_dynamic(
     store: LogitStore,
-    *,
-    score: str | None = None,
-    cost: str | None = None,
-    models: Models = "all",
+    **candidates: Any,
 ) -> pd.DataFrame:
     """Adapt the threshold of each pair to the stream, by whether the large model agreed.
 
@@ -32,8 +30,8 @@ def park_2015_dynamic(
     Parameters
     ----------
     store : LogitStore
-    score, cost, models
-        As in :func:`cascadelib.search`.
+    **candidates
+        score, cost and models, as in :func:`cascadelib.search`.
 
     Returns
     -------
@@ -46,15 +44,7 @@ def park_2015_dynamic(
     Park et al., 2015: Big/little deep neural network for ultra low power inference, CODES+ISSS.
     """
     settings = [{"thresholds": (0.5,), "target": target} for target in TARGETS]
-    return best_of_chains(
-        store,
-        dynamic_exits,
-        (2, 2),
-        lambda pair: settings,
-        score,
-        cost,
-        models,
-    )
+    return best_of_chains(store, dynamic_exits, (2, 2), lambda pair: settings, **candidates)
 
 
 def dynamic_exits(

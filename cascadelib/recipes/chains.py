@@ -16,33 +16,23 @@ from ..scoring import F1
 from ..stages import StageFunction
 from ..store.protocol import Store
 
-Models = str | Sequence[str]
-"""Candidates: "all", "pareto" or names, as :func:`cascadelib.search` takes them."""
-
 Rule = Callable[[Any, Sequence[str], str], Any]
 """rule(store, models, score) → outcomes of each stage, or a function of a row: see below."""
 
 
 def pool(
-    store: Store, method: Method | None, score: str | None, cost: str | None, models: Models
+    store: Store, method: Method | None, **candidates: Any
 ) -> tuple[list[str], np.ndarray, StageFunction]:
     """The candidate models of a store, cheapest first.
 
-    Returns names, costs float64 [M] and the stage function over ``names``. Arguments are as
-    :func:`cascadelib.search` takes them.
+    Returns names, costs float64 [M] and the stage function over ``names``. candidates: score, cost
+    and models, as :func:`cascadelib.search` takes them.
     """
-    if score == F1:
+    if candidates.get("score") == F1:
         raise ValueError(
             "F1 is known along two-model sweeps only (cascadelib.search); use score='top1' here"
         )
-    front = search(
-        store,
-        1,
-        method,
-        score=score,
-        cost=cost,
-        models=models,
-    )
+    front = search(store, 1, method, **candidates)
     names = [name for name in front.singles.index if name in front.candidates]
     costs = front.singles.loc[names, "cost"].to_numpy(np.float64)
     return names, costs, store.outcome(names, front.method, front.score)
@@ -102,42 +92,22 @@ def best_of_chains(
     rule: str | Method | Rule,
     lengths: tuple[int, int],
     settings: Callable[[tuple[str, ...]], Iterable[Mapping[str, Any]]],
-    score: str | None,
-    cost: str | None,
-    models: Models,
+    **candidates: Any,
 ) -> pd.DataFrame:
     """The non-dominated points of chains of models.
 
     lengths: the fewest and the most models of a chain; settings(chain): for each point to be tried
-    its thresholds, and what else the rule reads.
+    its thresholds, and what else the rule reads; candidates: as for :func:`pool`.
     """
-    names, costs, _ = pool(
-        store,
-        Method(),
-        score,
-        cost,
-        models,
-    )
+    names, costs, _ = pool(store, Method(), **candidates)
     least, most = lengths
     longest = max(least, min(most, len(names)))
-    asked_lengths = check_lengths(range(least, longest + 1), len(names))
     tried = []
-    for positions in cascades_of(costs, asked_lengths):
+    for positions in cascades_of(costs, check_lengths(range(least, longest + 1), len(names))):
         chain = tuple(names[m] for m in positions)
         tried += [{"models": chain, **setting} for setting in settings(chain)]
-    run = replay_points(
-        pd.DataFrame(tried),
-        store,
-        rule,
-        score=score or "top1",
-        cost=cost,
-    )
-    accuracy = run.pop("accuracy_moved")
-    points = pd.DataFrame(
-        {
-            "accuracy": accuracy,
-            "cost": run.pop("cost_moved"),
-            **run,
-        }
-    )
+    score = candidates.get("score") or "top1"
+    run = replay_points(pd.DataFrame(tried), store, rule, score=score, cost=candidates.get("cost"))
+    measured = {"accuracy": run.pop("accuracy_moved"), "cost": run.pop("cost_moved")}
+    points = pd.DataFrame(measured | dict(run.items()))
     return points.iloc[pareto_front(points["cost"], points["accuracy"])].reset_index(drop=True)

@@ -1,21 +1,20 @@
 """What no exit rule can surpass: the envelope of cascades that know the labels."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
 from ..fronts.cascades import cascades_of
 from ..fronts.graded import Found
 from ..store.protocol import Store
-from .chains import Models, pool
+from .chains import pool
 
 
 def oracle(
     store: Store,
     n_models: int = 3,
-    *,
-    score: str | None = None,
-    cost: str | None = None,
-    models: Models = "all",
+    **candidates: Any,
 ) -> pd.DataFrame:
     """Bound what the best conceivable exit rule reaches with chains of up to ``n_models`` models.
 
@@ -31,8 +30,8 @@ def oracle(
         With one cost per model.
     n_models : int
         The most models of a chain.
-    score, cost, models
-        As in :func:`cascadelib.search`.
+    **candidates
+        score, cost and models, as in :func:`cascadelib.search`.
 
     Returns
     -------
@@ -44,7 +43,7 @@ def oracle(
     ValueError
         For graded scores.
     """
-    names, costs, stage = pool(store, None, score, cost, models)
+    names, costs, stage = pool(store, None, **candidates)
     correct = np.stack([stage((m,))[0] for m in range(len(names))])
     if not np.isin(correct, (0, 1)).all():
         raise ValueError(

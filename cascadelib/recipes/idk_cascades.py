@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ from ..fronts.cascades import cascades_of
 from ..methods.method import Method
 from ..methods.thresholds import own_units, sum_passed_on
 from ..store.protocol import Store
-from .chains import Models, pool
+from .chains import pool
 
 Passed = Callable[..., np.ndarray]
 """passed(prefix, m): samples (that model m gets correct; None: all) that a prefix passes on."""
@@ -25,9 +26,7 @@ def wang_2018(
     cost_aware: bool = True,
     grid: int | Sequence[float] = 32,
     n_models: int = 3,
-    score: str | None = None,
-    cost: str | None = None,
-    models: Models = "all",
+    **candidates: Any,
 ) -> pd.DataFrame:
     """Search a grid of thresholds of chains of up to ``n_models`` models.
 
@@ -48,8 +47,8 @@ def wang_2018(
         thresholds themselves, in the metric's own units.
     n_models : int
         The most models of a chain.
-    score, cost, models
-        As in :func:`cascadelib.search`.
+    **candidates
+        score, cost and models, as in :func:`cascadelib.search`.
 
     Returns
     -------
@@ -62,13 +61,7 @@ def wang_2018(
     """
     given = np.sort(own_units(metric, grid)) if np.ndim(grid) else None
     check_count(grid if given is None else len(given), "grid")
-    names, costs, stage = pool(
-        store,
-        Method(metric),
-        score,
-        cost,
-        models,
-    )
+    names, costs, stage = pool(store, Method(metric), **candidates)
     correct, confidences = zip(*(stage((m,)) for m in range(len(names))))
     if given is None:
         points = int(np.asarray(grid))

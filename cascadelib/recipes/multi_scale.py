@@ -1,6 +1,7 @@
 """Budgeted batches, as multi-scale dense networks classify them (Huang et al., 2018)."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -8,7 +9,7 @@ import pandas as pd
 from ..methods.method import Method, cached_confidence
 from ..methods.thresholds import own_units
 from ..store.logit_store import LogitStore
-from .chains import Models, best_of_chains
+from .chains import best_of_chains
 
 RATIOS = np.arange(1, 40) / 20
 
@@ -18,9 +19,7 @@ def huang_2018(
     metric: str = "max_softmax",
     *,
     n_models: int = 3,
-    score: str | None = None,
-    cost: str | None = None,
-    models: Models = "all",
+    **candidates: Any,
 ) -> pd.DataFrame:
     """Let shares of samples that exit at the stages be a geometric series, whose ratio is swept.
 
@@ -36,8 +35,8 @@ def huang_2018(
         A confidence metric.
     n_models : int
         The most models of a chain.
-    score, cost, models
-        As in :func:`cascadelib.search`.
+    **candidates
+        score, cost and models, as in :func:`cascadelib.search`.
 
     Returns
     -------
@@ -58,15 +57,7 @@ def huang_2018(
             inside = budgeted(confidences, shares / shares.sum())
             yield {"thresholds": tuple(own_units(metric, inside).tolist())}
 
-    return best_of_chains(
-        store,
-        Method(metric),
-        (1, n_models),
-        settings,
-        score,
-        cost,
-        models,
-    )
+    return best_of_chains(store, Method(metric), (1, n_models), settings, **candidates)
 
 
 def budgeted(confidences: Sequence[np.ndarray], shares: np.ndarray) -> np.ndarray:

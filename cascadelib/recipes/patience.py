@@ -1,22 +1,20 @@
 """Patience: exit once so many models in a row agree (Zhou et al., 2020)."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ..evaluation.evaluation import correct_alone
 from ..store.logit_store import LogitStore
-from .chains import Models, best_of_chains
+from .chains import best_of_chains
 
 
 def zhou_2020(
     store: LogitStore,
     n_models: int = 4,
-    *,
-    score: str | None = None,
-    cost: str | None = None,
-    models: Models = "all",
+    **candidates: Any,
 ) -> pd.DataFrame:
     """Exit as soon as so many models in a row have repeated the prediction of the one before.
 
@@ -28,8 +26,8 @@ def zhou_2020(
     store : LogitStore
     n_models : int
         The most models of a chain.
-    score, cost, models
-        As in :func:`cascadelib.search`.
+    **candidates
+        score, cost and models, as in :func:`cascadelib.search`.
 
     Returns
     -------
@@ -46,15 +44,7 @@ def zhou_2020(
         later = len(chain) - 1
         return [{"thresholds": (float(p),) * later} for p in range(1, max(2, later))]
 
-    return best_of_chains(
-        store,
-        patience_outcomes,
-        (1, n_models),
-        settings,
-        score,
-        cost,
-        models,
-    )
+    return best_of_chains(store, patience_outcomes, (1, n_models), settings, **candidates)
 
 
 def patience_outcomes(

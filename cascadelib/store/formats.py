@@ -158,7 +158,8 @@ class LogitFile:
         length = int.from_bytes(start, "little")
         if len(start) < 8 or length > size - 8 or length > LARGEST_JSON:
             raise ValueError(
-                f"{path}: not a whole safetensors file ({size} bytes, its header needs {8 + length})"
+                f"{path}: not a whole safetensors file ({size} bytes, its header needs "
+                f"{8 + length})"
             )
         header = parsed(file.read(length), path)
         kind = "probabilities" if "probabilities" in header else "logits"
@@ -191,12 +192,14 @@ class LogitFile:
         rows, classes = self.shape
         if min(self.shape) < 1 or begin != 0 or end != self.dtype.itemsize * rows * classes:
             raise ValueError(
-                f"{self.path}: tensor {self.kind!r} of shape {self.shape} and {self.dtype} does not fill its "
+                f"{self.path}: tensor {self.kind!r} of shape {self.shape} and {self.dtype} does "
+                "not fill its "
                 f"{end} bytes"
             )
         if size != self.offset + end:
             raise ValueError(
-                f"{self.path}: has {size} bytes, its header says {self.offset + end} (truncated or appended to)"
+                f"{self.path}: has {size} bytes, its header says {self.offset + end} (truncated or "
+                "appended to)"
             )
         if "sha256" not in self.metadata:
             raise ValueError(f"{self.path}: its header lacks the tensor's SHA-256")
@@ -209,12 +212,14 @@ class LogitFile:
         with opened(self.path) as file:
             if LogitFile.of(file, self.path).digest != self.digest:
                 raise ValueError(
-                    f"{self.path}: it was replaced since this store was opened; open the store again"
+                    f"{self.path}: it was replaced since this store was opened; open the store "
+                    "again"
                 )
             tensor = np.memmap(file, self.dtype, "r", self.offset, self.shape)
         if hashed and sha256(tensor) != self.metadata["sha256"]:
             raise ValueError(
-                f"{self.path}: the tensor's SHA-256 is not the one in its header (edited or damaged)"
+                f"{self.path}: the tensor's SHA-256 is not the one in its header (edited or "
+                "damaged)"
             )
         return tensor
 
@@ -276,19 +281,17 @@ class Folder:
         self.path = Path(path)
         self.manifest = read_manifest(self.path)
         self.labels = read_labels(self.path, self.manifest)
-        while True:
+        before = None
+        while self.manifest != before:
             self.models: dict[str, LogitFile] = {}
             self.broken: dict[str, str] = {}
             files = self.path.glob("[!.]*" + SUFFIX)
             there = {unquote(path.name.removesuffix(SUFFIX)) for path in files}
             for model in sorted(there | set(self.manifest.models)):
                 self._read(model)
-            if not self.broken:
-                break
-            now = self.now()
-            if now == self.manifest:
-                break
-            self.manifest = now  # a writer was at work
+            before = self.manifest
+            if self.broken:
+                self.manifest = self.now()  # another one where a writer was at work
         for failure in self.broken.values():
             warnings.warn(f"left out of the store: {failure}", stacklevel=3)
 
@@ -319,14 +322,10 @@ class Folder:
         """The file if it is this model's in this store; else ValueError that names the check."""
         given = file.metadata
         rows, columns = file.shape
-        if self.labels.classes:
-            fitting = columns == len(self.labels.classes)
-            classes = len(self.labels.classes)
-        else:
-            classes = 1
-            if self.labels.values is not None:
-                classes += self.labels.values.max()
-            fitting = columns >= classes
+        labels = self.labels.values
+        least = 1 if labels is None else 1 + labels.max()
+        classes = len(self.labels.classes or range(least))
+        fitting = columns == classes if self.labels.classes else columns >= classes
         wrong = unfit(given)
         numbers = {type(given.get(key)) for key in ("top1", "top5", "order")}
         own_name = given.get("model") == model
@@ -376,11 +375,8 @@ class Folder:
         """Refuse a name that is another model's but for upper and lower case, where the disk
         ignores that."""
         own = file_name(model).lower()
-        same = [
-            other
-            for other in sorted(manifest.models.keys() | self.models.keys())
-            if other != model and file_name(other).lower() == own
-        ]
+        others = sorted((manifest.models.keys() | self.models.keys()) - {model})
+        same = [other for other in others if file_name(other).lower() == own]
         if same and ignores_case(self.path / MANIFEST):
             raise ValueError(
                 f"model {model!r}: {self.path} holds {same[0]!r}, and its disk ignores case; "

@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from itertools import chain, count
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute
 from pandas.api.types import is_complex_dtype, is_numeric_dtype
 
-from ..checks import about, brief, known
+from ..checks import about, brief, items_of, known
 from .table_files import read_table
 
 MISSING = -1  # the code of a cell that is empty
@@ -44,22 +43,6 @@ class Coded:
         return np.array([*self.texts, ""], dtype=str)[codes]
 
 
-@dataclass(frozen=True)
-class Cells:
-    """Where rows of a long table lie in an array [models, samples]: codes of both [rows], and how
-    many there are of each."""
-
-    model: np.ndarray
-    sample: np.ndarray
-    shape: tuple[int, int]
-
-    def grid(self, values: np.ndarray, empty: Any) -> np.ndarray:
-        """Values [rows] as [models, samples], ``empty`` where there is no row."""
-        full = np.full(self.shape, empty, values.dtype)
-        full[self.model, self.sample] = values
-        return full
-
-
 def scores_of(
     frame: pd.DataFrame,
     roles: Mapping[str, str],
@@ -72,62 +55,75 @@ def scores_of(
     ``roles``: {"sample", "model", "label" …, "column <name>" or, of text, "category <name>": the
     frame's column, or a template of columns}.
     """
-    asked = dict(roles) if isinstance(cost, Mapping) else {**roles, "cost": str(cost)}
     text = {}
     numbers = {}
-    columns = columns_of(frame, asked, models)
+    columns = columns_of(frame, roles, models)
     rows = len(columns["model"][0])
     for role, parts in columns.items():
         repeats = rows // sum(map(len, parts))  # of what is the same for all models
         if role in TEXT_ROLES or role.startswith("category "):
             found = coded(parts)
-            text[role] = replace(found, codes=np.tile(found.codes, repeats))
-        else:
-            words = role == "correct" or role.startswith("column ")
-            values = np.concatenate([parsed_numbers(part, words) for part in parts])
+            if found.texts or role != "label":
+                text[role] = replace(found, codes=np.tile(found.codes, repeats))
+            continue
+        words = role == "correct" or role.startswith("column ")
+        values = np.concatenate([parsed_numbers(part, words) for part in parts])
+        if role != "correct" or not np.isnan(values).all():
             numbers[role] = np.tile(values, repeats)
-    return _arguments(text, numbers, asked, cost, missing)
+    given = _arguments(text, numbers, roles, missing)
+    if isinstance(cost, Mapping):
+        given["cost"] = listed_prices(cost, given["names"])
+    return given
+
+
+def listed_prices(cost: Mapping[str, float], models: list[str]) -> list[float]:
+    """The prices of the models, in their order; ValueError for a model without, and for a price of
+    no model."""
+    for name in cost:
+        known(name, models, "model of the table, in cost")
+    return [cost[known(name, cost, "model in cost")] for name in models]
 
 
 def _arguments(
-    text: dict[str, Coded],
-    numbers: dict[str, np.ndarray],
-    roles: Mapping[str, str],
-    cost: str | Mapping[str, float],
-    missing: str,
+    text: dict[str, Coded], numbers: dict[str, np.ndarray], roles: Mapping[str, str], missing: str
 ) -> dict[str, Any]:
     """The arrays of a :class:`ScoreTable` from its columns [rows], by role."""
-    if "label" in text and (text["label"].codes == MISSING).all():
-        del text["label"]
-    if "correct" in numbers and np.isnan(numbers["correct"]).all():
-        del numbers["correct"]
     sample = text["sample"]
     model = text["model"]
     _refuse_mixed_kinds(text)
     refuse_repeats(sample, model)
+    stated = [~np.isnan(values) for values in numbers.values()]
+    stated += [text[role].codes != MISSING for role in ("label", "prediction") if role in text]
     counts = np.ones(len(sample.codes), bool)  # rows without label or correctness are missing
+    labels = np.array([])
     if "label" in text:
         labels = labels_by_sample(text)
         counts &= (labels != "")[sample.codes]
     if "correct" in numbers:
         counts &= ~np.isnan(numbers["correct"])
-    shape = (len(model.texts), len(sample.texts))
-    cells = Cells(model.codes[counts], sample.codes[counts], shape)
-    kept = kept_samples(cells, missing, text)
+    place = (model.codes[counts], sample.codes[counts])
 
-    def grid(values: np.ndarray, empty: Any) -> np.ndarray:
-        return cells.grid(values[counts], empty)[:, kept]
+    def whole(values: np.ndarray, empty: Any) -> np.ndarray:
+        """Values [rows] as [models, samples], ``empty`` where there is no row."""
+        full = np.full((len(model.texts), len(sample.texts)), empty, values.dtype)
+        full[place] = values[counts]
+        return full
+
+    kept = kept_samples(whole(counts, False), missing, sample, model)
+
+    def grid(values: np.ndarray, empty: Any = np.nan) -> np.ndarray:
+        return whole(values, empty)[:, kept]
 
     def words(role: str) -> np.ndarray:
         return text[role].text(grid(text[role].codes, MISSING))
 
     given: dict[str, Any] = {
         "correct": None,
-        "confidence": grid(numbers["confidence"], np.nan),
+        "confidence": grid(numbers["confidence"]),
         "names": model.texts,
         "sample_ids": sample.text(kept),
         "columns": {
-            **_further(numbers, roles, "column ", lambda role: grid(numbers[role], np.nan)),
+            **_further(numbers, roles, "column ", lambda role: grid(numbers[role])),
             **_further(text, roles, "category ", words),
         },
     }
@@ -138,13 +134,12 @@ def _arguments(
         if "prediction" in text:
             refuse_other_spelling(given["labels"], given["predictions"])
     if "correct" in numbers:
-        given["correct"] = as_correctness(grid(numbers["correct"], 0.0))
+        correct = grid(numbers["correct"], 0.0)
+        is_graded = ((correct != 0) & (correct != 1)).any()
+        given["correct"] = correct if is_graded else correct.astype(bool)
         _refuse_contradiction(given)
-    if isinstance(cost, Mapping):
-        given["cost"] = listed_prices(cost, model.texts)
-    else:
-        stated = _stated(text, numbers)
-        given["cost"] = prices_of(grid(numbers["cost"], np.nan), grid(stated, False))
+    if "cost" in numbers:
+        given["cost"] = prices_of(grid(numbers["cost"]), grid(np.any(stated, axis=0), False))
     return given
 
 
@@ -184,37 +179,48 @@ def columns_of(
 ) -> dict[str, list[pd.Series]]:
     """{role: the columns that hold it, one below the other in the rows of a long table}: one, or of
     a wide table one per model, where the role has a template."""
-    wanted = [models] if isinstance(models, str) else list(models or ())
+    wanted = [] if models is None else items_of(models)
     if models is not None and not wanted:
         raise ValueError("models=[] names no model; leave it out to take all")
-    templates = [name for name in roles.values() if "{}" in name]
+    template = next((name for name in roles.values() if "{}" in name), None)
     columns: dict[str, list[pd.Series]] = {}
-    if templates:
-        wanted = wanted or models_named(frame, templates[0])
+    if template:
+        wanted = wanted or models_named(frame, template)
         codes = np.repeat(np.arange(len(wanted)), len(frame))
         columns["model"] = [pd.Series(pd.Categorical.from_codes(codes, wanted))]
     elif wanted:
         frame = frame.iloc[_rows_of(coded([_column(frame, roles["model"])]), wanted)]
-    given = roles.get("confidence", "")
-    if given == "confidence":
-        _refuse_near(frame, given, set(roles.values()))
+    if roles.get("confidence") == "confidence":
+        _refuse_near(frame, "confidence", set(roles.values()))
     for role in [role for role in roles if role not in columns]:
-        optional = role == "confidence" and ("{}" in given or given == "confidence")
-        columns[role] = _columns_named(frame, roles[role], wanted, optional)
-    if "{}" in given:
-        _refuse_unmatched(frame, given, wanted)
+        columns[role] = _columns_named(frame, roles[role], wanted, role == "confidence")
     columns.setdefault("confidence", [pd.Series(np.nan, frame.index)])
     return columns
 
 
+def _rows_of(models: Coded, wanted: list[str]) -> np.ndarray:
+    """The rows of the models asked for, one model after another."""
+    codes = [models.texts.index(known(name, models.texts, "model")) for name in wanted]
+    return np.concatenate([np.flatnonzero(models.codes == code) for code in codes])
+
+
 def _columns_named(
-    frame: pd.DataFrame, name: str, models: list[str], optional: bool
+    frame: pd.DataFrame, name: str, models: list[str], is_confidence: bool
 ) -> list[pd.Series]:
-    """The column of a name, or one per model where it is a template; nan in place of one that is
-    ``optional`` and not there."""
+    """The column of a name, or one per model where it is a template. Of confidences the usual
+    column may be left out, and those of some models, for which nan stands; a template that names
+    none is mistaken."""
+    names = {"": name}
+    if "{}" in name:
+        names = {model: name.replace("{}", model) for model in models}
+        if is_confidence and not frame.columns.isin([*names.values()]).any():
+            raise ValueError(
+                f"confidence={name!r} names no column of any of the {len(models)} models: the "
+                f"columns are {brief(list(frame.columns))}; confidence=None reads none"
+            )
+    optional = is_confidence and ("{}" in name or name == "confidence")
     found = []
-    for model in models if "{}" in name else [""]:
-        column = name.replace("{}", model)
+    for model, column in names.items():
         if optional and column not in frame.columns:
             found.append(pd.Series(np.nan, frame.index))
             continue
@@ -222,15 +228,6 @@ def _columns_named(
         with about(where) if model else contextlib.nullcontext():
             found.append(_column(frame, column))
     return found
-
-
-def _refuse_unmatched(frame: pd.DataFrame, template: str, models: list[str]) -> None:
-    """ValueError where the template of confidences names no column of any model: it is mistaken."""
-    if not any(template.replace("{}", name) in frame.columns for name in models):
-        raise ValueError(
-            f"confidence={template!r} names no column of any of the {len(models)} models: the "
-            f"columns are {brief(list(frame.columns))}; confidence=None reads none"
-        )
 
 
 def _refuse_near(frame: pd.DataFrame, name: str, used: set[str]) -> None:
@@ -256,12 +253,6 @@ def _column(frame: pd.DataFrame, name: str) -> pd.Series:
     return found
 
 
-def _rows_of(models: Coded, wanted: list[str]) -> np.ndarray:
-    """The rows of the models asked for, one model after another."""
-    codes = [models.texts.index(known(name, models.texts, "model")) for name in wanted]
-    return np.concatenate([np.flatnonzero(models.codes == code) for code in codes])
-
-
 def models_named(frame: pd.DataFrame, template: str) -> list[str]:
     """What stands in the place of {} in the names of a frame's columns."""
     before, *after = map(re.escape, template.split("{}"))
@@ -282,28 +273,37 @@ def coded(parts: list[pd.Series]) -> Coded:
     mixture of text and numbers.
     """
     name = parts[0].name
-    kinds = set()
-    found = []
-    for part in parts:
-        try:
-            own, distinct = _distinct(_cells(part))
-        except UNREADABLE as error:
-            raise ValueError(_mixed(name, f"can't be read ({error!s:.100})")) from None
-        values = distinct.to_pylist()
-        kinds |= {KINDS.get(kind, kind.__name__) for kind in map(type, values[:1])}
-        if len(kinds) > 1 or kinds - set(KINDS.values()):
-            raise ValueError(_mixed(name, f"holds {' and '.join(sorted(kinds))}"))
-        if kinds == {"numbers"}:
-            values = [whole_number(value, name) for value in values]
-        found.append((own, list(map(str, values))))
-    code_of = dict(zip(dict.fromkeys(chain([""], *(texts for _, texts in found))), count(MISSING)))
-    codes = [np.array([*map(code_of.get, texts), MISSING])[own] for own, texts in found]
+    found = [distinct_texts(part) for part in parts]
+    kinds = {kind for _, texts, kind in found if texts}
+    if len(kinds) > 1:
+        raise ValueError(_mixed(name, f"holds {' and '.join(sorted(kinds))}"))
+    code_of = {"": MISSING}
+    for _, texts, _ in found:
+        for text in texts:
+            code_of.setdefault(text, len(code_of) - 1)
+    codes = [np.array([*map(code_of.get, texts), MISSING])[own] for own, texts, _ in found]
     texts = list(code_of)[1:]
     if "\x00" in "".join(texts):
         raise ValueError(f"column {name!r} holds a NUL character, which no text has")
     if 4 * sum(map(len, parts)) * max(map(len, texts), default=0) > LARGEST_TEXT:
         raise ValueError(f"column {name!r} holds texts too long for ids or classes: give codes")
-    return Coded(np.concatenate(codes), texts, kinds.pop() if kinds else NOTHING)
+    return Coded(np.concatenate(codes), texts, next(iter(kinds), NOTHING))
+
+
+def distinct_texts(column: pd.Series) -> tuple[np.ndarray, list[str], str]:
+    """(codes [rows], the distinct cells as text, their kind) of one column."""
+    name = column.name
+    try:
+        codes, distinct = _distinct(_cells(column))
+    except UNREADABLE as error:
+        raise ValueError(_mixed(name, f"can't be read ({error!s:.100})")) from None
+    values = distinct.to_pylist()
+    kind = type(next(iter(values), ""))
+    if kind not in KINDS:
+        raise ValueError(_mixed(name, f"holds {kind.__name__}"))
+    if KINDS[kind] == "numbers":
+        values = [whole_number(value, name) for value in values]
+    return codes, list(map(str, values)), KINDS[kind]
 
 
 def _mixed(name: Any, what: str) -> str:
@@ -409,7 +409,8 @@ def _refuse_mixed_kinds(text: dict[str, Coded]) -> None:
 
 
 def refuse_repeats(sample: Coded, model: Coded) -> None:
-    """ValueError for a row without sample or model, and for rows that have both in common."""
+    """ValueError for a row without sample or model, for rows that have both in common, and where
+    nearly all pairs of both have no row."""
     for role, column in (("sample", sample), ("model", model)):
         empty = column.codes == MISSING
         if empty.any():
@@ -420,6 +421,13 @@ def refuse_repeats(sample: Coded, model: Coded) -> None:
         raise ValueError(
             f"{len(repeated)} rows repeat a sample and model, first "
             f"{_named(repeated[0], sample, model)}"
+        )
+    rows = len(places)
+    total = len(sample.texts) * len(model.texts)
+    if total > (SPARSE + 1) * rows:
+        raise ValueError(
+            f"only {rows} of {total} rows are there: do sample= and model= name the right columns? "
+            "models=[…] chooses fewer models"
         )
 
 
@@ -444,36 +452,26 @@ def labels_by_sample(text: dict[str, Coded]) -> np.ndarray:
     return label.text(code_of)
 
 
-def kept_samples(cells: Cells, missing: str, text: dict[str, Coded]) -> np.ndarray:
-    """Codes of the samples that stay: where rows are missing, none (ValueError), those that have
-    all, or all samples, as ``missing`` says."""
-    sample = text["sample"]
-    model = text["model"]
-    rows = len(cells.sample)
-    total = len(sample.texts) * len(model.texts)
-    if total - rows > SPARSE * len(sample.codes):
+def kept_samples(there: np.ndarray, missing: str, sample: Coded, model: Coded) -> np.ndarray:
+    """Codes of the samples that stay, given which rows are there, bool [models, samples]: where
+    rows are missing, none (ValueError), those that have all, or all samples, as ``missing`` says."""
+    absent = np.flatnonzero(~there.T)
+    if missing == "refuse" and len(absent):
         raise ValueError(
-            f"only {rows} of {total} rows are there: do sample= and model= name the right columns? "
-            "models=[…] chooses fewer models"
-        )
-    there = cells.grid(np.ones(rows, bool), False)
-    complete = np.asarray(there.all(axis=0))
-    if missing == "refuse" and rows < total:
-        incomplete = int(np.argmin(complete))
-        first = incomplete * len(model.texts) + int(np.argmin(there[:, incomplete]))
-        raise ValueError(
-            f"{total - rows} of {total} rows, their labels or correctness are missing, first "
-            f"{_named(first, sample, model)}: missing='drop' leaves out such samples, 'abstain' "
+            f"{len(absent)} of {there.size} rows, their labels or correctness are missing, first "
+            f"{_named(absent[0], sample, model)}: missing='drop' leaves out such samples, "
+            "'abstain' "
             "has them as abstentions"
         )
     if missing == "abstain":
-        return np.arange(len(complete))
-    if not complete.any():
+        return np.arange(there.shape[1])
+    complete = np.flatnonzero(there.all(axis=0))
+    if not len(complete):
         raise ValueError(
-            f"missing='drop' leaves no sample: none has a row of each of the {len(model.texts)} "
+            f"missing='drop' leaves no sample: none has a row of each of the {len(there)} "
             "models; models=[…] chooses fewer"
         )
-    return np.flatnonzero(complete)
+    return complete
 
 
 def refuse_other_spelling(labels: np.ndarray, predictions: np.ndarray) -> None:
@@ -504,27 +502,6 @@ def _refuse_contradiction(given: dict[str, Any]) -> None:
             f"{str(predictions[model, sample])!r}, correct {bool(correct[model, sample])}): leave "
             "out correct=, or label= and prediction="
         )
-
-
-def as_correctness(values: np.ndarray) -> np.ndarray:
-    """Correctness as bool where all of it is 0 or 1, else the grades as they are."""
-    binary = (values == 0) | (values == 1)
-    return values.astype(bool) if binary.all() else values
-
-
-def listed_prices(cost: Mapping[str, float], models: list[str]) -> list[float]:
-    """The prices of the models, in their order; ValueError for a model without, and for a price of
-    no model."""
-    for name in cost:
-        known(name, models, "model of the table, in cost")
-    return [cost[known(name, cost, "model in cost")] for name in models]
-
-
-def _stated(text: dict[str, Coded], numbers: dict[str, np.ndarray]) -> np.ndarray:
-    """Whether a row says anything of a model, bool [rows]."""
-    said = [~np.isnan(values) for values in numbers.values()]
-    said += [text[role].codes != MISSING for role in ("label", "prediction") if role in text]
-    return np.any(said, axis=0)
 
 
 def prices_of(prices: np.ndarray, stated: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from ..checks import POSITIVE, check_number, known
+from ..checks import POSITIVE, check_number, items_of, known
 from ..cost_kinds import COSTS
 from ..files import file_name, folder_of, short_path
 from ..labels import Contents, Labels, chosen_rows
@@ -269,10 +269,8 @@ class LogitStore:
         :data:`COSTS` that is there, else the only other one; MACs, which are then asked for, where
         there are several others or none."""
         there = self.cost_names
-        for name in there:
-            if name in COSTS:
-                return name
-        return there[0] if len(there) == 1 else "macs"
+        is_clear = len(there) == 1 or there and there[0] in COSTS
+        return there[0] if is_clear else "macs"
 
     def metadata(self, name: str) -> dict:
         """All that the header of ``name`` records, nested values included."""
@@ -285,11 +283,11 @@ class LogitStore:
     def _model(self, name: str) -> Any:
         """A model's LogitFile or LogitArray; ValueError, naming the nearest, where there is
         none."""
-        failure = self._shelf.broken.get(name)
-        if failure:
-            raise ValueError(f"model {name!r} cannot be read: {failure}")
         present = self._present()
-        return present[known(name, present, "model")]
+        broken = self._shelf.broken
+        if known(name, [*present, *broken], "model") in broken:
+            raise ValueError(f"model {name!r} cannot be read: {broken[name]}")
+        return present[name]
 
     def logits(self, name: str) -> np.ndarray:
         """Float [k, classes]: the :meth:`output` of a model, or its logarithm where that is
@@ -367,17 +365,15 @@ class LogitStore:
         kinds += [kind for kind in self.cost_names if kind not in COSTS]
         column = pd.to_numeric(table[known(cost, kinds, "cost")], errors="coerce")
         costs = column.to_numpy(np.float64, na_value=np.nan)
-        bad = [
-            f"{name!r} ({value:g})"
-            for name, value in zip(table.index, costs, strict=True)
-            if not 0 < value < np.inf
-        ]
-        if bad:
+        wrong = ~((costs > 0) & (costs < np.inf))
+        if wrong.any():
+            bad = [f"{name!r} ({value:g})" for name, value in zip(table.index[wrong], costs[wrong])]
             others = [kind for kind in self.cost_names if kind != cost]
             raise ValueError(
-                f"{cost} must be positive numbers; missing (nan) or wrong for {', '.join(bad)}: give {cost}= where "
-                "the logits are added, count_macs(module, input) counts MACs, select(names) leaves those models out"
-                + (f"; or pass cost=, one of {others}" if others else "")
+                f"{cost} must be positive numbers; missing (nan) or wrong for {', '.join(bad)}: "
+                f"give {cost}= where "
+                "the logits are added, count_macs(module, input) counts MACs, select(names) leaves "
+                "those models out" + (f"; or pass cost=, one of {others}" if others else "")
             )
         return costs
 
@@ -420,8 +416,7 @@ class LogitStore:
 
     def select(self, names: str | Iterable[str]) -> "LogitStore":
         """The same store with some of its models, as they are now."""
-        names = [names] if isinstance(names, str) else names
-        return self._view(self._rows, {name: self._model(name) for name in names})
+        return self._view(self._rows, {name: self._model(name) for name in items_of(names)})
 
     def labelled(self, labels: ArrayLike) -> "LogitStore":
         """The same samples and models as they are now, in memory, with other labels int [k]."""
@@ -514,14 +509,14 @@ class LogitStore:
         models = self._shelf.models
         if not replace and (name in models or name in self._shelf.broken):
             raise ValueError(already_there(name))
-        if self.classes:
-            expected = len(self.classes)
-        else:
-            others = [own.shape[1] for other, own in models.items() if other != name]
-            expected = others[0] if others else classes
-        if classes != expected:
+        expected = (
+            [len(self.classes or ())]
+            if self.classes
+            else [own.shape[1] for other, own in models.items() if other != name]
+        )
+        if expected and classes != expected[0]:
             raise ValueError(
-                f"model {name!r}: logits for {classes} classes, but the store has {expected}"
+                f"model {name!r}: logits for {classes} classes, but the store has {expected[0]}"
             )
         return 1 + max((own.metadata["order"] for own in models.values()), default=-1)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import fits
+from ..checks import TEXT, fits
 from ..files import (
     UNUSABLE,
     digest_of,
@@ -70,16 +70,17 @@ class Manifest:
             temporary.write_text(text + "\n", encoding="utf-8")
 
 
-KEYS: dict = {
+KEYS: dict = {  # forms of its keys, as fits() reads them
     "format": str,
     "dataset": str,
     "split": str,
-    "samples": int,
+    "samples": range(2**63),
     "fingerprint": str,
     "labels": str,
+    "classes": ([str], None),
+    "ids_given": (bool, None),
 }
-KEYS |= {"classes": list | None, "ids_given": bool | None}
-NEW_KEYS = KEYS | {"labels_sha256": str, "models": dict, "sha256": str}
+NEW_KEYS = KEYS | {"labels_sha256": str, "models": {str: [TEXT]}, "sha256": str}
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -87,24 +88,22 @@ def read_manifest(folder: Path) -> Manifest:
     is damaged."""
     path = folder / MANIFEST
     if not path.exists():
-        inside = sorted(
-            f"{folder.name}/{found.parent.name}" for found in folder.glob(f"*/{MANIFEST}")
-        )
+        inside = sorted(f"{folder.name}/{own.parent.name}" for own in folder.glob(f"*/{MANIFEST}"))
         there = f"open one of {', '.join(inside)}" if inside else "make one with LogitStore.create"
         raise FileNotFoundError(f"{folder} is not a store: it has no {MANIFEST}; {there}")
     content = read_json(path)
     if content.get("format") not in (FORMAT, OLD_FORMAT):
         raise ValueError(
-            f"{path}: not the manifest of a store: format {content.get('format')!r}, expected {FORMAT!r}"
+            f"{path}: not the manifest of a store: format {content.get('format')!r}, expected "
+            f"{FORMAT!r}"
         )
     keys = NEW_KEYS if content["format"] == FORMAT else KEYS
-    wrong = [key for key, kind in keys.items() if not isinstance(content.get(key), kind)]
-    wrong = sorted({*wrong, *(content.keys() - keys.keys())})
-    if not wrong and not fits([*content.get("models", {}).values()], [[(str, None)]]):
-        wrong = ["models"]
+    wrong = [key for key, form in keys.items() if not fits(content.get(key), form)]
+    wrong += sorted(content.keys() - keys.keys())
     if wrong:
         raise ValueError(
-            f"{path}: no manifest of a store: {', '.join(map(repr, wrong))} wrong, missing or unknown"
+            f"{path}: no manifest of a store: {', '.join(map(repr, wrong))} wrong, missing or "
+            "unknown"
         )
     stated = content.pop("sha256", None)
     intact = stated in (None, digest_of(content))
@@ -112,8 +111,8 @@ def read_manifest(folder: Path) -> Manifest:
         raise ValueError(
             f"{path}: it is not the manifest that was written (SHA-256): edited or damaged"
         )
-    classes = None if content["classes"] is None else tuple(map(str, content["classes"]))
-    return Manifest(**content | {"classes": classes})
+    classes = content.get("classes")
+    return Manifest(**content | {"classes": classes and tuple(classes)})
 
 
 @contextlib.contextmanager

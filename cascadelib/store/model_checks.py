@@ -10,7 +10,7 @@ from ..cost_kinds import COSTS
 from ..labels import Labels
 from ..scoring import accuracies, ranks_of
 from .formats import LogitArray, LogitFile, decoded_metadata, encoded_metadata, unfit
-from .model_table import RESERVED
+from .model_table import RESERVED, cost_names_of
 
 DTYPES = ("float16", "float32", "float64")
 
@@ -49,7 +49,8 @@ def checked_logits(
     if len(bad):
         row = bad[0]
         raise ValueError(
-            f"{what}: row {row} ({labels.sample_ids[row]}) holds nan or inf as {dtype}; {len(bad)} in all"
+            f"{what}: row {row} ({labels.sample_ids[row]}) holds nan or inf as {dtype}; {len(bad)} "
+            "in all"
         )
     return values
 
@@ -77,8 +78,10 @@ def check_probabilities(name: str, p: np.ndarray) -> None:
     if len(bad):
         row = bad[0]
         raise ValueError(
-            f"model {name!r}: row {row} does not hold probabilities that sum to 1 (sum {p[row].sum():g}); "
-            f"{len(bad)} such rows; normalise=True, in add(probabilities=…) and in from_probabilities, "
+            f"model {name!r}: row {row} does not hold probabilities that sum to 1 (sum "
+            f"{p[row].sum():g}); "
+            f"{len(bad)} such rows; normalise=True, in add(probabilities=…) and in "
+            "from_probabilities, "
             "divides rows by their sums"
         )
 
@@ -97,8 +100,7 @@ def checked_metadata(name: str, metadata: dict, costs: Mapping[str, float | None
     of known kinds as positive numbers. ValueError naming the model and the key that no header may
     have."""
     read = {key: decoded_metadata(encoded_metadata(key, value)) for key, value in metadata.items()}
-    known_costs = dict(costs)
-    known_costs |= {kind: read[kind] for kind in COSTS if kind in read}
+    known_costs = dict(costs) | {kind: read[kind] for kind in COSTS if kind in read}
     for kind, cost in known_costs.items():
         if cost is not None:
             check_number(cost, f"model {name!r}: {kind}", "a positive number", *POSITIVE)
@@ -106,6 +108,13 @@ def checked_metadata(name: str, metadata: dict, costs: Mapping[str, float | None
     wrong = sorted(RESERVED & read.keys()) or unfit(read)
     if wrong:
         raise ValueError(f"model {name!r}: metadata may not have this {' and '.join(wrong)}")
+    for kind in cost_names_of([read]):
+        if read[kind] < 0:
+            raise ValueError(
+                f"model {name!r}: {kind} must be no negative number, not {read[kind]}: it may be "
+                "asked "
+                "for as a cost; a number that is none goes into a table, as settings={…}"
+            )
     return read
 
 
@@ -116,7 +125,8 @@ def check_accuracies(name: str, own: LogitFile | LogitArray, found: tuple[float,
         stated = own.metadata[key]
         if not np.array_equal(value, stated, equal_nan=True):
             raise ValueError(
-                f"model {name!r}: {key} in its header ({stated}) is not that of its logits ({value}): "
+                f"model {name!r}: {key} in its header ({stated}) is not that of its logits "
+                f"({value}): "
                 "add it anew with replace=True"
             )
 

@@ -41,10 +41,7 @@ def model_table(headers: dict[str, dict]) -> pd.DataFrame:
     numbers = table[FIRST_COLUMNS].apply(pd.to_numeric, errors="coerce")
     table[FIRST_COLUMNS] = numbers.astype(np.float64)
     kinds = cost_names_of(headers.values())
-    ordering = [kind for kind in kinds if kind in COSTS]
-    if len(kinds) == 1:
-        ordering = kinds
-    for kind in ordering:
-        if table[kind].notna().all():
+    for kind in kinds:
+        if (kind in COSTS or len(kinds) == 1) and table[kind].notna().all():
             return table.sort_values(kind, kind="stable")
     return table

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from ..checks import about, brief, known, reals, unmasked
+from ..checks import about, brief, items_of, known, reals, unmasked
 from ..labels import Contents, Labels, as_text, chosen_rows
 from ..scoring import F1
 from ..stages import StageFunction
@@ -114,6 +114,24 @@ def checked_predictions(predictions: Any, shape: tuple[int, ...]) -> np.ndarray 
     texts = as_text(predictions)
     checked_shape("predictions", texts, shape)
     return texts
+
+
+def correctness(
+    correct: np.ndarray | None,
+    predictions: np.ndarray | None,
+    labels: np.ndarray | None,
+    names: tuple[str, ...],
+) -> np.ndarray | None:
+    """Correctness [M, k] as it was given, in [0, 1], or whether predictions are the labels; None
+    where it is unknown."""
+    if correct is not None:
+        outside = ~((correct >= 0) & (correct <= 1))
+        _refuse(names, outside, "correct must be bool or lie in [0, 1]; it does not")
+    elif labels is not None and predictions is not None:
+        correct = np.asarray(predictions == labels)
+        if len(set(labels.tolist())) > 1:  # of one alone, all models may be wrong
+            refuse_other_spelling(labels, predictions)
+    return correct
 
 
 def checked_confidence(
@@ -228,28 +246,17 @@ class ScoreTable:
         if self.correct is None and self.predictions is None:
             raise ValueError("a ScoreTable needs correct= or predictions= (got neither)")
         confidence = reals(self.confidence, "confidence")
-        correct = checked_correct(self.correct, confidence.shape)
+        given = checked_correct(self.correct, confidence.shape)
         predictions = checked_predictions(self.predictions, confidence.shape)
         models, samples = confidence.shape
         labels = checked_labels(self.labels, samples)
-        if correct is None and labels is not None and predictions is not None:
-            correct = np.asarray(predictions == labels)
-            if len(set(labels.tolist())) > 1:  # of one alone, all models may be wrong
-                refuse_other_spelling(labels, predictions)
         names = checked_names(self.names, models)
         cost = checked_cost(self.cost, names, samples)
-        if correct is not None:
-            in_bounds = (correct >= 0) & (correct <= 1)
-            _refuse(names, ~in_bounds, "correct must be bool or lie in [0, 1]; it does not")
+        correct = correctness(given, predictions, labels, names)
         confidence = checked_confidence(confidence, predictions, names)
-        columns = checked_columns(self.columns, confidence.shape)
-        for values in (correct, confidence, cost, predictions, labels):
-            if values is not None:
-                values.flags.writeable = False
         said: Any = correct if predictions is None else predictions
         answers = {name: (confidence[row], said[row]) for row, name in enumerate(names)}
         origin = origin_of(self.sample_ids, labels, predictions, samples)
-        origin = replace(origin, contents=Contents(answers, answers.__getitem__))
         vars(self).update(
             correct=correct,
             confidence=confidence,
@@ -258,9 +265,12 @@ class ScoreTable:
             sample_ids=origin.sample_ids if origin.given else None,
             predictions=predictions,
             labels=labels,
-            columns=columns,
-            origin=origin,
+            columns=checked_columns(self.columns, confidence.shape),
+            origin=replace(origin, contents=Contents(answers, answers.__getitem__)),
         )
+        for values in (correct, confidence, cost, predictions, labels):
+            if values is not None:
+                values.flags.writeable = False
 
     @classmethod
     def from_frame(
@@ -327,18 +337,22 @@ class ScoreTable:
             Where ``frame`` is no table.
         """
         known(missing, ["refuse", "drop", "abstain"], "value of missing")
-        named = {
+        optional = {
             "prediction": prediction,
             "correct": correct,
             "confidence": confidence,
             "label": label,
-            "sample": sample,
-            "model": model,
         }
-        roles = {role: name for role, name in named.items() if name is not None}
-        for kind, further in (("column", columns), ("category", categories)):
-            for name in [further] if isinstance(further, str) else further:
-                roles[f"{kind} {name}"] = name
+        roles: dict[str, Any] = {
+            role: name for role, name in optional.items() if name is not None
+        } | {"sample": sample, "model": model}
+        roles |= {f"column {name}": name for name in items_of(columns)}
+        roles |= {f"category {name}": name for name in items_of(categories)}
+        if not isinstance(cost, Mapping):
+            roles["cost"] = cost
+        for name in roles.values():
+            if not isinstance(name, str):
+                raise ValueError(f"a column is named by text, not by {brief(name)}")
         table = frame_of(frame, largest)
         is_path = isinstance(frame, str | os.PathLike)
         with about(os.fspath(frame)) if is_path else contextlib.nullcontext():
@@ -425,7 +439,8 @@ class ScoreTable:
             return method.stage(self, names, score)
         if self.correct is None:
             raise ValueError(
-                "this ScoreTable has predictions but no labels, so which are correct is unknown; give labels=, or "
+                "this ScoreTable has predictions but no labels, so which are correct is unknown; "
+                "give labels=, or "
                 "correct"
             )
         correct = self.correct
@@ -495,8 +510,7 @@ class ScoreTable:
 
     def select(self, names: str | Iterable[str]) -> "ScoreTable":
         """The same with some of its models, in the order of the table."""
-        names = [names] if isinstance(names, str) else names
-        return self._part(sorted({self.row(name) for name in names}), slice(None))
+        return self._part(sorted({self.row(name) for name in items_of(names)}), slice(None))
 
     def _part(self, models: slice | list[int], samples: slice | np.ndarray) -> "ScoreTable":
         """The table of some rows and some samples."""

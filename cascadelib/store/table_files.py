@@ -3,7 +3,6 @@ bytes."""
 
 import gzip
 import os
-import zlib
 from io import BufferedReader
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
+from ..checks import check_count
 from ..files import opened
 
 LARGEST_TABLE = 2**30  # bytes: of the file, and of what a gzipped one unpacks to
@@ -21,16 +21,6 @@ PARQUET = (".parquet", ".pq")
 PACKED = (".zip", ".bz2", ".xz", ".zst", ".7z", ".tar", ".tgz", ".lz4", ".br")
 # Arrow computes little on views.
 PLAIN = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
-DAMAGE = (
-    pa.ArrowException,
-    ValueError,
-    TypeError,
-    OSError,
-    EOFError,
-    MemoryError,
-    OverflowError,
-    zlib.error,
-)  # what the readers raise for a file that is not what its name says
 
 
 def read_table(path: str | os.PathLike, largest: int = LARGEST_TABLE) -> pd.DataFrame:
@@ -59,6 +49,7 @@ def read_table(path: str | os.PathLike, largest: int = LARGEST_TABLE) -> pd.Data
         Naming the file: it is not there, or can't be read.
     """
     path = Path(path)
+    largest = check_count(largest, "largest")
     suffix = path.suffix.lower()
     if suffix in PACKED:
         raise ValueError(f"{path}: of packed tables only .gz is read; unpack it first")
@@ -70,7 +61,7 @@ def read_table(path: str | os.PathLike, largest: int = LARGEST_TABLE) -> pd.Data
                 table = _csv(_unpacked(file, largest))
             else:
                 table = _csv(file.read(largest))
-        except DAMAGE as error:
+        except Exception as error:  # the readers raise anything for what is not as its name says
             kind = "parquet" if suffix in PARQUET else "CSV"
             raise ValueError(f"{path}: not a table in {kind}: {str(error)[:200]}") from None
     if not len(table):

@@ -242,8 +242,6 @@ def load_bundled(name: str, folder: Path | str = FOLDER) -> Model:
     """
     zoo = catalogue(folder, IMAGE_ZOO)
     entry, path = _trained(name, zoo, folder)
-    module = image_classifier(entry, len(zoo["classes"]))
-    _load_weights(module, path, {})
     transform = GreyImages(entry["size"], zoo["mean"], zoo["std"])
     preprocessing = {
         "mean": zoo["mean"],
@@ -251,8 +249,9 @@ def load_bundled(name: str, folder: Path | str = FOLDER) -> Model:
         "interpolation": "bilinear, antialiased",
         "crop": 1.0,
     }
-    metadata = _metadata(entry, module, path, preprocessing, image_size=entry["size"])
-    return Model(name, module.eval(), transform, metadata)
+    module = image_classifier(entry, len(zoo["classes"]))
+    metadata = _loaded(module, entry, path, preprocessing, image_size=entry["size"])
+    return Model(name, module, transform, metadata)
 
 
 def load_bundled_text_model(name: str, folder: Path | str = REVIEWS) -> Model:
@@ -268,15 +267,10 @@ def load_bundled_text_model(name: str, folder: Path | str = REVIEWS) -> Model:
         weight = module.get_input_embeddings().weight
         key = next(key for key, value in module.named_parameters() if value is weight)
         shared[key] = read_weights(path.parent / "embeddings.safetensors")["embeddings"]
-    _load_weights(module, path, shared)
     preprocessing = {"max_length": zoo["max_length"], "tokenizer": "tokenizer.json"}
+    metadata = _loaded(module, entry, path, preprocessing, shared)
     transform = Tokenized(_tokenizer(located(folder)), zoo["max_length"])
-    return Model(
-        name,
-        module.eval(),
-        transform,
-        _metadata(entry, module, path, preprocessing),
-    )
+    return Model(name, module, transform, metadata)
 
 
 @functools.lru_cache(maxsize=2)
@@ -300,20 +294,25 @@ def _trained(name: str, zoo: dict, folder: Path | str) -> tuple[dict, Path]:
     return entry, path
 
 
-def _load_weights(module: nn.Module, path: Path, shared: Mapping[str, Any]) -> None:
-    """Load weights into a module, strictly but for BatchNorm's counters, which no file has.
+def _loaded(
+    module: nn.Module,
+    entry: dict,
+    path: Path,
+    preprocessing: dict,
+    shared: Mapping[str, Any] | None = None,
+    **size: int,
+) -> dict[str, Any]:
+    """Load weights into a module, strictly but for BatchNorm's counters, which no file has, and put
+    it into eval mode; returns what the header of the logits says of the model.
 
     shared: {name: weights} that other models have as well, and this file has not.
     """
     counters = {key: value for key, value in module.state_dict().items() if key.endswith(COUNTER)}
     try:
-        module.load_state_dict({**counters, **shared, **read_weights(path)})
+        module.load_state_dict({**counters, **(shared or {}), **read_weights(path)})
     except RuntimeError as error:
         raise ValueError(f"{path}: its weights do not fit: {error}") from None
-
-
-def _metadata(entry: dict, module: nn.Module, path: Path, preprocessing: dict, **size: int) -> dict:
-    """What the header of the logits says of a model."""
+    module.eval()
     return {
         "family": entry["family"],
         "architecture": entry["architecture"],

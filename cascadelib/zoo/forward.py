@@ -289,10 +289,14 @@ def _logits_that_fit(model: Model, inputs: Any, most: dict[str, int]) -> torch.T
     before = most.get(name, samples)
     while True:
         size = most.get(name, samples)
+        pieces = [slice(start, start + size) for start in range(0, samples, size)]
         try:
-            logits = _in_pieces(model, inputs, samples, size)
+            parts = [_logits_of(model, rows_of(inputs, piece, samples)) for piece in pieces]
+            logits = parts[0] if len(parts) == 1 else torch.cat(parts)
         except RuntimeError as error:
-            if not _is_out_of_memory(error):
+            # On the host, the error has no class.
+            on_device = isinstance(error, torch.cuda.OutOfMemoryError)
+            if not (on_device or "DefaultCPUAllocator: " in str(error)):
                 raise
             if size == 1:
                 raise ValueError(
@@ -307,19 +311,6 @@ def _logits_that_fit(model: Model, inputs: Any, most: dict[str, int]) -> torch.T
                 )
             return logits
         torch.cuda.empty_cache()
-
-
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether torch found no memory, on the device or on the host, whose error has no class."""
-    on_device = isinstance(error, torch.cuda.OutOfMemoryError)
-    return on_device or "DefaultCPUAllocator: " in str(error)
-
-
-def _in_pieces(model: Model, inputs: Any, samples: int, size: int) -> torch.Tensor:
-    """Logits [samples, classes], of ``size`` samples at once."""
-    pieces = [slice(start, start + size) for start in range(0, samples, size)]
-    parts = [_logits_of(model, rows_of(inputs, piece, samples)) for piece in pieces]
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def _logits_of(model: Model, inputs: Any) -> torch.Tensor:

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from ..checks import known
+from ..checks import items_of, known
 from ..files import REVIEWS, file_name
 from .bundled import FOLDER, bundled_names, load_bundled, load_bundled_text_model
 from .model import Model, parameters_of
@@ -71,7 +71,7 @@ def resolved(models: Any) -> list[Model]:
     if isinstance(models, dict):
         found = [_handed_over(name, value) for name, value in models.items()]
     else:
-        names = [models] if isinstance(models, str) else list(models)
+        names = items_of(models)
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
             raise ValueError(f"named more than once: {repeated}")
@@ -83,11 +83,16 @@ def resolved(models: Any) -> list[Model]:
     return found
 
 
+def parted(value: Any) -> tuple[Any, Any]:
+    """(module, transform) as they were handed over; None: no transform."""
+    return value if isinstance(value, tuple) and len(value) == 2 else (value, None)
+
+
 def _handed_over(name: str, value: Any) -> Model:
     """A Model of what was handed over under a name; ValueError where it is no model."""
     if isinstance(value, Model):
         return Model(name, value.module, value.transform, value.metadata)
-    module, transform = value if isinstance(value, tuple) and len(value) == 2 else (value, None)
+    module, transform = parted(value)
     if not isinstance(module, torch.nn.Module) or not (transform is None or callable(transform)):
         raise ValueError(
             f"model {name!r} must be a torch module or (module, transform), not {value!r}"

@@ -102,21 +102,22 @@ def count_macs(module: torch.nn.Module, example_input: Any) -> int:
     """
     module = original(module)
     keys = list(example_input) if isinstance(example_input, dict) else None
-    if isinstance(example_input, torch.Tensor):
-        values: tuple = (example_input,)
-    else:
-        values = tuple(example_input.values() if keys else example_input)
+    values: Any = example_input.values() if keys else example_input
+    values = (values,) if isinstance(values, torch.Tensor) else tuple(values)
     if not values or not all(map(_is_batch, values)):
         raise ValueError(
             "example_input must be a tensor [N, …], or a tuple or dict of such tensors"
         )
-    parts = module.named_modules()
-    scripted = [name for name, part in parts if isinstance(part, torch.jit.ScriptModule)]
+    first = rows_of(values, slice(0, 1), samples=len(values[0]))
+    scripted = [
+        name or "itself"
+        for name, part in module.named_modules()
+        if isinstance(part, torch.jit.ScriptModule)
+    ]
     if scripted:
-        names = ", ".join(name or "itself" for name in scripted[:3])
+        names = ", ".join(scripted[:3])
         reason = f"it holds TorchScript ({names}), which fvcore cannot see"
         raise ValueError(_refusal(module, reason))
-    first = rows_of(values, slice(0, 1), samples=len(values[0]))
     try:
         total, unknown = _traced(Positional(module, keys), first)
     except (AssertionError, IndexError, NotImplementedError, torch.jit.TracingCheckError) as error:

@@ -1,11 +1,13 @@
 """The paper's own figures, and what else these notebooks alone draw, each from plain tables."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from itertools import chain
+from math import ceil
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from plotly.subplots import make_subplots
 
 from cascadelib.figures import improvement_figure, style
 
@@ -131,7 +133,7 @@ def pairs_figure(
         "largest exit rate on the plateau",
         "mean improvement over the pair's range",
     )
-    fig, places = style.panels(titles, 3, 420, horizontal_spacing=0.12)
+    fig, places = panels(titles, 3, 420, horizontal_spacing=0.12)
     fig.add_traces(exit_rate_figure(curves).data, 1, 1)
     size = np.log10(pairs["cost_ratio"])
     gain = pairs["mean_improvement"]
@@ -179,7 +181,7 @@ def methods_figure(
     kinds: {panel: part}. The reference, in each panel, is black, and so is its form with the
     panel's part.
     """
-    fig, places = style.panels(kinds, len(kinds), 400, shared_yaxes=True, horizontal_spacing=0.03)
+    fig, places = panels(kinds, len(kinds), 400, shared_yaxes=True, horizontal_spacing=0.03)
     for (row, col), kind in zip(places, kinds.values()):
         group = {}
         for name, curve in curves.items():
@@ -233,7 +235,7 @@ def moved_improvement_figure(
     all panels, the first is black.
     """
     space: dict = {"horizontal_spacing": 0.03, "vertical_spacing": 0.16, "shared_yaxes": True}
-    fig, places = style.panels(curves, min(3, len(curves)), **space)
+    fig, places = panels(curves, min(3, len(curves)), **space)
     labels = dict.fromkeys(chain.from_iterable(curves.values()))
     colour = dict(zip(labels, [style.BLACK, *style.PALETTE]))
     shown = set()
@@ -264,7 +266,7 @@ def segments_figure(
     Left: a line per segment (one cascade and its range of thresholds, or its points). Right: the
     non-dominated ones of all their points. The title says which of the two was replayed.
     """
-    fig, places = style.panels(
+    fig, places = panels(
         ("segments of the moved front", "what of it is Pareto-optimal there"), 2, 370
     )
     at: dict = {
@@ -358,7 +360,7 @@ def tasks_figure(
     titles = []
     for label in tasks:
         titles += [label, f"{label}: improvement"]
-    fig, _ = style.panels(titles, 2, horizontal_spacing=0.11, vertical_spacing=between / inside)
+    fig, _ = panels(titles, 2, horizontal_spacing=0.11, vertical_spacing=between / inside)
     fig.update_annotations(font_size=13)
     fig.update_layout(height=inside + 150, margin={"t": 95, "b": 55})
     names = list(dict.fromkeys(chain.from_iterable(tasks.values())))
@@ -409,7 +411,7 @@ def threshold_figure(curves: dict[str, Tables], points: Iterable[Any] = ()) -> s
     is one threshold; labels: those of ``COLOURS``. points: cascades (max softmax), each marked in
     its first model's panel where the uncalibrated curve has its first threshold.
     """
-    fig, places = style.panels(
+    fig, places = panels(
         curves, min(2, len(curves)), 330, horizontal_spacing=0.08, vertical_spacing=0.12
     )
     for number, ((row, col), (model, lines)) in enumerate(zip(places, curves.items())):
@@ -455,3 +457,79 @@ def _draw(fig: style.Figure, label: str, table: pd.DataFrame, in_legend: bool, *
         hover = "%{y:.2%} at exit rate %{x:.1%}" + f"<extra>{what}</extra>"
         line = (COLOURS[label], width, dash)
         style.add_line(fig, table["exit_rate"], table[kind], *line, hovertemplate=hover, **at)
+
+
+PANELS_IN_A_ROW = 4
+AVERAGES = {"confidence": (style.PALETTE[1], 1.6), "accuracy": (style.PALETTE[0], 1.2)}
+
+
+def reliability_figure(averages: Tables) -> style.Figure:
+    """Draw accuracy and confidence along the samples, one small panel per model.
+
+    Parameters
+    ----------
+    averages : dict of str to DataFrame
+        By model: ``moving_average`` with position (share of samples, by rising confidence),
+        confidence and accuracy, all fractions.
+
+    Returns
+    -------
+    Figure
+
+    References
+    ----------
+    Paper, figure 13.
+    """
+    rows = ceil(len(averages) / PANELS_IN_A_ROW)
+    fig, places = panels(
+        averages,
+        min(PANELS_IN_A_ROW, len(averages)),
+        130,
+        horizontal_spacing=0.02,
+        vertical_spacing=0.44 / rows,
+        shared_yaxes=True,
+    )
+    for number, ((row, col), table) in enumerate(zip(places, averages.values())):
+        shown = style.decimated(table, 250)
+        for name, line in AVERAGES.items():
+            at: dict = {
+                "legendgroup": name,
+                "showlegend": number == 0,
+                "row": row,
+                "col": col,
+            }
+            hover = "%{y:.2%} at %{x:.0%}<extra>" + name + "</extra>"
+            style.add_line(
+                fig, shown["position"], shown[name], *line, name=name, hovertemplate=hover, **at
+            )
+    lowest = min(table[["confidence", "accuracy"]].min().min() for table in averages.values())
+    shares = style.per_cent_axis(tickfont_size=10)
+    fig.update_yaxes(range=[lowest - 0.03, 1.03], dtick=0.2, **shares)
+    fig.update_xaxes(range=[0, 1], tickvals=[0.25, 0.5, 0.75], **shares)
+    fig.update_annotations(font_size=11)
+    fig.add_annotation(
+        text="share of samples, least confident first",
+        x=0.5,
+        y=-0.02,
+        yshift=-28,
+        xref="paper",
+        yref="paper",
+        showarrow=False,
+        font_size=12,
+    )
+    legend = {"orientation": "h", "x": 1, "xanchor": "right", "y": 1.09}
+    title = "Accuracy and confidence along the samples, moving averages"
+    return fig.titled(title, margin={"b": 60}, legend=legend)
+
+
+def panels(
+    titles: Collection[str], columns: int, height: int = 250, **spacing: Any
+) -> tuple[style.Figure, list[tuple[int, int]]]:
+    """A grid of subplots in the project's template, and the (row, column) of each title."""
+    rows = ceil(len(titles) / columns)
+    fig = style.Figure(
+        make_subplots(rows, columns, subplot_titles=style.plain(list(titles)), **spacing)
+    )
+    fig.update_annotations(font_size=12)
+    fig.update_layout(template=style.TEMPLATE, height=90 + height * rows, margin={"t": 80})
+    return fig, [(i // columns + 1, i % columns + 1) for i in range(len(titles))]

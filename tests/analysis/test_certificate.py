@@ -228,6 +228,10 @@ def test_order_of_a_front() -> None:
         ({"reference": "xl"}, "unknown model 'xl'"),
         ({"store": HALVES[0]}, "8000 of the 8000 samples took part"),
         ({"cascades": [FRONT.point(0)]}, "name the reference="),
+        ({"cascades": [FRONT.point(0)], "reference": ["l"]}, "must be the name of a model, not"),
+        ({"reference": ["l"]}, "unknown model \\['l'\\]"),
+        ({"labels": [0, 1]}, "labels must be {sample id: label}, not"),
+        ({"groups": np.array([1, "a"] * 4000, object)}, "groups must be all text or all numbers"),
     ],
 )
 def test_refused(change: dict, message: str) -> None:

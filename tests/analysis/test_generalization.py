@@ -210,8 +210,6 @@ def test_splits_of_another_task_are_refused(other: Any, message: str) -> None:
 def test_what_has_no_such_interval_is_refused() -> None:
     with pytest.raises(ValueError, match="no split to compare with"):
         accuracy_drops(STORE, {})
-    with pytest.raises(ValueError, match="F1 is not a share of samples"):
-        accuracy_drops(STORE, {"b": OTHER}, score="f1")
 
 
 def test_a_front_beside_each_splits_own() -> None:

@@ -411,3 +411,12 @@ def test_a_bound_at_all_times_is_rarely_above_the_mean_ever(chances: tuple) -> N
         if reached.any():
             assert anytime_lower(*counts[reached.argmax()], 0.1) >= mean - 1e-9
     assert ever <= 59  # more with a probability of 1 in 1,000 at exactly 10%
+
+
+@pytest.mark.parametrize("wrong", ["x", 1.5, 0, -3, None, True])
+def test_resamples_are_counted_in_whole_numbers(wrong: Any) -> None:
+    with pytest.raises(ValueError, match="resamples must be a whole number of 1 or more"):
+        sample_counts(10, wrong)
+    if wrong != 0:
+        with pytest.raises(ValueError, match="seed must be a whole number of 0 or more"):
+            sample_counts(10, 3, wrong)

@@ -19,7 +19,7 @@ import cascadelib as cl
 from cascadelib.analysis.calibration import moving_average
 from cascadelib.figures.style import PLOTLY_JSON
 from cascadelib.fronts.pairs import pair_curve, pair_table
-from tools import paper_figures, report
+from tools import deployment_figures, paper_figures, report
 from tools.side_by_side import shares, threshold_curves
 
 pytestmark = pytest.mark.browser
@@ -126,11 +126,17 @@ def figures(store: cl.LogitStore, other: Any) -> Iterator[Any]:
         {name: dict.fromkeys(NAMES[::-1], curve) for name in NAMES}
     )
     yield paper_figures.exit_rates_figure(rates)
-    yield fig.reliability_figure(dict.fromkeys(NAMES, moving_average(confidence, correct, 50)))
+    yield paper_figures.reliability_figure(
+        dict.fromkeys(NAMES, moving_average(confidence, correct, 50))
+    )
     yield paper_figures.threshold_figure(dict.fromkeys(NAMES, curves), [front.point(0)])
-    yield fig.guarantee_figure(pd.DataFrame(promise).assign(accuracy_loss_allowed=0.01), 1e6)
-    yield fig.savings_figure(savings)
-    yield fig.stream_figure(pd.DataFrame(1.0, index=[1, 2], columns=NAMES), 2.0, NAMES[0], NAMES[1])
+    yield deployment_figures.guarantee_figure(
+        pd.DataFrame(promise).assign(accuracy_loss_allowed=0.01), 1e6
+    )
+    yield deployment_figures.savings_figure(savings)
+    yield deployment_figures.stream_figure(
+        pd.DataFrame(1.0, index=[1, 2], columns=NAMES), 2.0, NAMES[0], NAMES[1]
+    )
     yield fig.band_figure(curve, pd.DataFrame({"accuracy": [0.5], "low": [1.0], "high": [2.0]}))
 
 

@@ -7,12 +7,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from points_of_files import POINT, STORE, edited, same
 
-from cascadelib import Method, Point, evaluate
+from cascadelib import Method, Point, ScoreTable, evaluate
 from cascadelib.deployment.cascade_file import point_for_file
 from cascadelib.deployment.form import (
     LARGEST,
@@ -90,7 +91,7 @@ BAD = {
     ),
     "a temperature of 0": (
         lambda c: c["method"]["temperatures"].update({POINT.models[0]: 0}),
-        "positive number",
+        "'temperatures': 'm.': missing or of another kind",
     ),
     "a part missing": (lambda c: c.pop("expected"), "lacks 'expected'"),
     "models twice": (lambda c: c["models"].__setitem__(1, c["models"][0]), "distinct names"),
@@ -212,6 +213,20 @@ def test_absurd_files_are_refused_by_name_at_once(case: Any, tmp_path: Path) -> 
     path.write_text(ABSURD[case](path.read_text()))
     with pytest.raises(ValueError, match=r"c\.json: "):
         Policy.load(path)
+
+
+@pytest.mark.parametrize("part", [{"columns": []}, {"parameters": [2**70, 2**70, 2**70]}])
+def test_a_fitted_confidence_that_cannot_be_computed_is_refused(part: dict) -> None:
+    confidence = np.array([[0.1, 0.4, 0.6, 0.9], [0.2, 0.3, 0.7, 0.8]])
+    table = ScoreTable(confidence > 0.35, confidence, [1, 5], "ab", columns={"words": [4, 3, 2, 1]})
+    method = Method(confidence="logistic", columns=("confidence", "words")).fit(table)
+    text = text_of(Point(("a", "b"), (0.5,), method=method))
+    fitted = json.loads(text)["method"]["fitted"]
+    changed = json.loads(text)["method"] | {"fitted": [one | part for one in fitted]}
+    with pytest.raises(
+        ValueError, match="columns and parameters of a fitted confidence do not fit"
+    ):
+        parse_cascade(sealed(text, method=changed))
 
 
 @pytest.mark.parametrize("kind", ["pipe", "folder", "endless", "loop", "nothing"])

@@ -5,8 +5,7 @@ import pytest
 from bundled_cascade import IMAGES, POINT, SMALL, VAL
 
 from cascadelib import Cascade
-from cascadelib.deployment.timing import pieces_of, savings, time_cascade
-from cascadelib.figures.deployment import savings_figure
+from cascadelib.deployment.timing import pieces_of, time_cascade
 
 
 def test_measured_time_and_savings() -> None:
@@ -18,18 +17,6 @@ def test_measured_time_and_savings() -> None:
     assert table.loc["ideal", "seconds"] == pytest.approx((table["seconds"][SMALL] * reach).sum())
     ratio = table.loc["ideal", "seconds"] / table.loc["cascade", "seconds"]
     assert table.loc["cascade", "throughput_to_ideal"] == pytest.approx(ratio)
-    saved = savings({"seconds": table}, "lenet@28", VAL.models["macs"])
-    macs = VAL.models["macs"]
-    assert saved.loc["MACs", "total"] == pytest.approx(
-        macs["mlp@28"] / macs["lenet@28"] + reach.iloc[1]
-    )
-    assert saved.loc["seconds", "total"] == pytest.approx(
-        table.loc["cascade", "seconds"] / table.loc["lenet@28", "seconds"]
-    )
-    parts = saved.drop(columns="total")
-    assert np.allclose(parts.sum(axis=1), saved["total"]) and (parts.loc["seconds"] > 0).all()
-    figure = savings_figure(saved)
-    assert [bar.name for bar in figure.data[:-1]] == [*SMALL, "exit decisions", "rest"]
 
 
 def test_pieces_of_all_forms() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cascadelib import LogitStore, Point, Policy, ScoreTable, certify, pick, search
+from cascadelib import LogitStore, Method, Point, Policy, ScoreTable, certify, pick, search
 from cascadelib.evaluation import points_of
 
 
@@ -78,3 +78,11 @@ def test_a_point_needs_no_measurement() -> None:
     point = Point(("a", "b"), (0.5,))
     assert math.isnan(point.accuracy) and point.exit_rates == ()
     assert repr(point) == "<Point: a at 0.5 → b, given confidences>"
+
+
+def test_a_point_has_a_model_and_takes_the_name_of_a_method() -> None:
+    with pytest.raises(ValueError, match="a Point has one model at least"):
+        Point((), ())
+    assert Point(("a", "b"), (0.5,), method="entropy").method == Method("entropy")
+    with pytest.raises(ValueError, match="unknown method 'entropi'; nearest: 'entropy'"):
+        Point(("a", "b"), (0.5,), method="entropi")

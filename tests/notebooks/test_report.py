@@ -14,8 +14,9 @@ import pytest
 from PIL import Image
 
 import cascadelib as cl
-from cascadelib.figures.style import BLACK, GREY, PALETTE, PLOTLY_JSON, panels
+from cascadelib.figures.style import BLACK, GREY, PALETTE, PLOTLY_JSON
 from tools import paper_figures, report
+from tools.paper_figures import panels
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -528,3 +528,18 @@ def test_text_of_a_newer_kind_of_arrow_is_read(tmp_path: Path) -> None:
     pyarrow.parquet.write_table(pyarrow.table(views), path)
     table = ScoreTable.from_frame(path, label="label", prediction="prediction", cost={"a": 1})
     assert table.confidence.tolist() == [[0.5, 0.25]] and table.correct.tolist() == [[True, False]]
+
+
+@pytest.mark.parametrize("role", ["sample", "model", "label", "cost", "columns"])
+@pytest.mark.parametrize("name", [0, 1.5, ["id"]])
+def test_a_column_is_named_by_text(role: str, name: Any) -> None:
+    with pytest.raises(ValueError, match="a column is named by text, not by "):
+        ScoreTable.from_frame(
+            LONG, **(NAMES | ANSWERS | {role: [name] if role == "columns" else name})
+        )
+
+
+@pytest.mark.parametrize("role", ["sample", "model", "cost"])
+def test_a_column_that_is_needed_cannot_be_left_out(role: str) -> None:
+    with pytest.raises(ValueError, match="a column is named by text, not by None"):
+        ScoreTable.from_frame(LONG, **(NAMES | ANSWERS | {role: None}))

@@ -248,6 +248,15 @@ def test_only_costs_are_costs(monkeypatch: pytest.MonkeyPatch) -> None:
         store.add("y", LOGITS["a"], joules="x")
 
 
+@pytest.mark.parametrize("watts", [-1, -0.5, np.float32(-1)])
+def test_a_negative_number_that_may_be_a_cost_is_refused_at_once(watts: float) -> None:
+    store = LogitStore.from_arrays(LABELS, LOGITS)
+    with pytest.raises(ValueError, match="model 'z': watts must be no negative number, not -"):
+        store.add("z", LOGITS["a"], watts=watts)
+    assert "z" not in store.models.index
+    store.add("z", LOGITS["a"], settings={"watts": -1})
+
+
 def test_unknown_model(store: LogitStore) -> None:
     store.add("resnet18", LOGITS["a"])
     for ask in (store.logits, store.select, store.ranks, store.metadata):

@@ -103,3 +103,10 @@ def test_damaged_and_foreign_files_are_named(
 @pytest.mark.parametrize("seed", range(2))
 def test_damage_is_a_named_error_or_a_whole_table(seed: int) -> None:
     assert fuzz.fuzz_tables(seed, cases=150) == 150
+
+
+@pytest.mark.parametrize("largest", ["1", None, 0, 1.5, True])
+def test_the_largest_size_is_a_whole_number(largest: Any, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("a\n1\n")
+    with pytest.raises(ValueError, match="largest must be a whole number of 1 or more"):
+        read_table(tmp_path / "t.csv", largest)

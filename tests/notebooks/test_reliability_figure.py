@@ -3,7 +3,7 @@
 import numpy as np
 
 from cascadelib.analysis.calibration import moving_average
-from cascadelib.figures import reliability_figure
+from tools.paper_figures import reliability_figure
 
 
 def test_figure_13_has_a_panel_a_model() -> None:

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from ..tables import arrow, number
-from . import style
+from cascadelib.figures import style
+from cascadelib.tables import arrow, number
 
 PROMISE = {
     "accuracy_loss_allowed": "certified: at most ε",
@@ -101,7 +101,7 @@ def savings_figure(
     Parameters
     ----------
     table : DataFrame
-        :func:`cascadelib.deployment.timing.savings`: one row per kind of cost, its parts and their
+        :func:`savings`: one row per kind of cost, its parts and their
         total as fractions of the single model's cost.
     title : str
 
@@ -135,3 +135,25 @@ def savings_figure(
     fig.add_vline(x=1, line=style.DOTTED)
     fig.update_xaxes(range=[0, max(1.1, 1.25 * totals.max())])
     return fig.update_yaxes(autorange="reversed")
+
+
+def savings(tables: Mapping[str, pd.DataFrame], single: str, costs: pd.Series) -> pd.DataFrame:
+    """Cost of a cascade ÷ that of a ``single`` model, part by part: a DataFrame, a row a kind of
+    cost.
+
+    tables: label → :func:`cascadelib.deployment.time_cascade` with ``single``; costs: Series from model to its MACs,
+    which the exit rates of the first table weigh. Columns: each model's part, exit decisions, rest
+    (parting batches, putting results in order), and total.
+    """
+    reach = next(iter(tables.values()))["share_run"].dropna()
+    rows = {"MACs": costs[reach.index] * reach / costs[single]}
+    rows["MACs"]["total"] = rows["MACs"].sum()
+    for label, table in tables.items():
+        seconds = table["seconds"]
+        row = table["seconds_in_cascade"].dropna()
+        row["exit decisions"] = seconds["exit decisions"]
+        row["rest"] = seconds["cascade"] - row.sum()
+        row["total"] = seconds["cascade"]
+        rows[label] = row / seconds[single]
+    columns = [*reach.index, "exit decisions", "rest", "total"]
+    return pd.DataFrame(rows).T.fillna(0.0)[columns]
