@@ -496,6 +496,16 @@ PROMISED = {  # what certify is asked for, of a cascade that loses or costs exac
     "the worse of two groups": lambda t: {"groups": t.columns["group"][0]},
     "the worst of three classes": lambda t: {"groups": t.labels},
     "F1": lambda t: {},
+    "clusters of four alike": lambda t: {"clusters": np.arange(len(t)) // 4},
+    "a budget that prices are at, and loss": lambda t: {
+        "budget": 5.0,
+        "epsilon": 0.5,
+        "max_price": 13.5,
+    },
+}
+CHANGED = {  # the samples that some of these are asked about
+    "clusters of four alike": lambda t: t.take(np.repeat(np.arange(len(t)), 4)),
+    "a budget that prices are at, and loss": lambda t: priced(t),
 }
 
 
@@ -511,6 +521,8 @@ def few_labels(quick: bool = False) -> list[dict]:
             passed = 0
             for _ in range(draws):
                 table, point = labelled_world(rng, k, name == "F1")
+                if name in CHANGED:
+                    table = CHANGED[name](table)
                 asked = {"epsilon": 0.02 if name != "F1" else F1_LOSS} | options(table)
                 passed += (
                     certify(table, point, delta=DELTA, reference="l", **asked).point is not None
@@ -522,6 +534,13 @@ def few_labels(quick: bool = False) -> list[dict]:
             )
             rows.append(row(f"{what}: {name}", passed / draws, "share", most))
     return rows + power(draws)
+
+
+def priced(table: ScoreTable) -> ScoreTable:
+    """The same at prices of half or of one and a half times as much, sample by sample."""
+    seed = int(2**53 * table.confidence[0, 0])
+    factors = np.random.default_rng(seed).choice([0.5, 1.5], len(table))
+    return replace(table, cost=np.outer(table.cost, factors))
 
 
 def labels_of(table: Any, ids: np.ndarray) -> Any:
