@@ -135,7 +135,7 @@ def near_the_best(quick: bool) -> list[tuple]:
     draws = 20 if quick else 500
     k = 2_000
     rng = np.random.default_rng(3)
-    point = pick(search(world.take(np.arange(5_000)), 2), "match_best")
+    point = pick(search(world.take(np.arange(5_000)), 2), "match_best", caution=0)
     truth = evaluate(world, point)
     ratio = world.cost[world.row(point.models[-1])] / truth.cost
     factor = (
@@ -304,7 +304,7 @@ def delays(quick: bool) -> list[tuple]:
     rows = []
     val = LogitStore(f"{folder}/val")
     rng = np.random.default_rng(0)
-    point = pick(search(val.take(slice(0, None, 2)), 2), "match_best")
+    point = pick(search(val.take(slice(0, None, 2)), 2), "match_best", caution=0)
     unseen = evaluate(val.take(slice(1, None, 2)), point)
     reference = at_each_stage(unseen.confidences, point.inside)
     for name in sorted(path.name for path in Path(f"{folder}/shift").iterdir()):

@@ -130,7 +130,10 @@ def markets(quick: bool = False) -> list[dict]:
             for method in methods:
                 front = search(choose, (1, 2, 3), method)
                 held.append(
-                    [evaluate(judge, pick(front, budget=b / 1e4)).accuracy for b in budgets]
+                    [
+                        evaluate(judge, pick(front, budget=b / 1e4, caution=0)).accuracy
+                        for b in budgets
+                    ]
                 )
         given, fitted = np.reshape(held, (-1, 2, len(budgets))).mean(axis=0)
         for budget, before, after in zip(budgets, given, fitted):

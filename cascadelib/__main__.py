@@ -97,7 +97,10 @@ def parser_of_all() -> Parser:
     goal = search.add_mutually_exclusive_group(required=True)
     goal.add_argument("--budget", type=float, help="largest mean cost a sample")
     goal.add_argument("--accuracy", type=float, help="least accuracy")
+    goal.add_argument("--loss", type=float, help="largest loss of accuracy to the best model")
     goal.add_argument("--goal", help="max_improvement, match_best or near_best")
+    search.add_argument("--caution", type=float, help="standard errors inside the goal; 0: none")
+    search.add_argument("--expected", action="store_true", help="search expected outcomes")
     certify.add_argument("--epsilon", type=float, required=True, help="largest loss of accuracy")
     certify.add_argument("--delta", type=float, default=0.05, help="probability that it loses more")
     certify.add_argument("--reference", help="model to lose against (default: the most accurate)")
@@ -138,7 +141,7 @@ def _splits(args: argparse.Namespace) -> tuple[Any, Any]:
     return store.take(~held_out), store.take(held_out)
 
 
-def _front(args: argparse.Namespace, store: Any) -> cl.Front:
+def _front(args: argparse.Namespace, store: Any, expected: bool = False) -> cl.Front:
     """The front that the options ask for."""
     from .methods.fitted import KINDS
 
@@ -150,6 +153,7 @@ def _front(args: argparse.Namespace, store: Any) -> cl.Front:
         method,
         score=args.score,
         cost=args.cost if store.path else None,  # of a table the column, named when it was read
+        expected=expected,
     )
 
 
@@ -167,6 +171,7 @@ def _written(args: argparse.Namespace, point: Any, store: Any, held_out: Any) ->
     said = {} if held_out is None else {"held_out": _measured(held_out, point)}
     return said | {
         "where_chosen": _measured(store, point),
+        "kept": point.kept,
         "models": policy.models,
         "thresholds": _parts(policy)["thresholds"],
         "policy": args.out,
@@ -176,7 +181,8 @@ def _written(args: argparse.Namespace, point: Any, store: Any, held_out: Any) ->
 def _search(args: argparse.Namespace) -> dict[str, Any]:
     """Choose a cascade by a goal."""
     store, held_out = _splits(args)
-    point = cl.pick(_front(args, store), args.goal, accuracy=args.accuracy, budget=args.budget)
+    asked = {name: getattr(args, name) for name in ("accuracy", "loss", "budget", "caution")}
+    point = cl.pick(_front(args, store, args.expected), args.goal, **asked)
     return _written(args, point, store, held_out)
 
 

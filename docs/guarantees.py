@@ -55,7 +55,7 @@ def one_choice(store: Any, test: cl.LogitStore, seed: int) -> dict[str, Any]:
     front = cl.search(store, 2)
     best = cl.pick(front, "max_improvement")
     reference = front.singles["accuracy"].idxmax()
-    matching = cl.pick(front, "match_best")
+    matching = cl.pick(front, "match_best", caution=0)
     bias = cl.analysis.selection_bias(store, 2, repeats=5, seed=seed).mean()
     row = {"promised": best.improvement, "halves": bias["best_improvement_measured"]}
     row["kept"] = cl.evaluate(test, best).improvement
@@ -117,7 +117,7 @@ def estimates() -> str:
     for kind, store, splits in tables:
         tune = store.take(slice(0, None, 2))
         check = store.take(slice(1, None, 2))
-        point = cl.pick(cl.search(tune, 2), "near_best")
+        point = cl.pick(cl.search(tune, 2), "near_best", caution=0)
         found = cl.analysis.accuracy_estimates(check, point, splits)
         for split in splits:
             cells = [f"{kind}: {split}"]

@@ -31,7 +31,7 @@ def glossary_picture(store: cl.LogitStore, held_out: cl.LogitStore) -> Any:
     Right: where its samples exit, and what it costs.
     """
     front = cl.search(store)
-    point = cl.pick(front, "match_best")
+    point = cl.pick(front, "match_best", caution=0)
     moved = cl.replay(held_out, front)
     there = cl.evaluate(held_out, point)
     singles = cl.search(held_out, 1).singles

@@ -308,7 +308,7 @@ def make_cascades(folder: Path) -> None:
         dataset="toy",
     )
     for file, method in (("a.json", "entropy"), ("b.json", "max_softmax_mean_logits_ts")):
-        point = cl.pick(cl.search(store, 3, method), "match_best")
+        point = cl.pick(cl.search(store, 3, method), "match_best", caution=0)
         cl.Policy.from_point(point, store).save(folder / file)
     Study({"val": Images("image_folder", "/there", every=3)}, ("resnet18",), "/weights").save(
         folder

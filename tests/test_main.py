@@ -226,3 +226,13 @@ def test_a_reader_that_stops_reading_is_no_error(folder: Path, tmp_path: Path) -
     ended = subprocess.run(command, stdout=writes, stderr=subprocess.PIPE)
     os.close(writes)
     assert (ended.returncode, ended.stderr) == (0, b"")
+
+
+def test_how_cautious_a_choice_is(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["search", folder / "t.csv", *NAMED, "--n-models", 1, 2, 3, "--loss", 0.02]
+    costs = []
+    for more in (["--caution", 0], ["--caution", 0.5], ["--expected"]):
+        status, said = told(capsys, *asked, *more)
+        assert status == 0 and said["kept"] < said["where_chosen"]["accuracy"]
+        costs.append(said["where_chosen"]["cost"])
+    assert costs[0] < costs[1]

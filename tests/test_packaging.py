@@ -285,7 +285,7 @@ rng = np.random.default_rng(0)
 right = rng.random((3, 4000)) < [[0.7], [0.8], [0.9]]
 scores = cl.ScoreTable(right, np.where(right, 0.6, 0.2) + 0.4 * rng.random(right.shape), [1, 5, 30], ["s", "m", "l"])
 front = cl.search(scores.take(slice(0, None, 3)), n_models=(1, 2, 3), cost="cost")
-point = cl.pick(front, "match_best")
+point = cl.pick(front, "match_best", caution=0)
 held_out = cl.evaluate(scores.take(slice(1, None, 3)), point)
 certificate = cl.certify(scores.take(slice(2, None, 3)), front, epsilon=0.03)
 policy = cl.Policy.from_point(certificate.point, scores)
@@ -377,7 +377,7 @@ modules = {name: torch.nn.Linear(8, 3) for name in ("small", "large")}
 with torch.no_grad():
     logits = {name: module(x).numpy() for name, module in modules.items()}
 store = cl.LogitStore.from_arrays(logits["large"].argmax(1), logits, macs={"small": 10, "large": 24})
-point = cl.pick(cl.search(store), accuracy=0.9)
+point = cl.pick(cl.search(store), accuracy=0.9, caution=0)
 cascade = cl.Cascade.from_point(point, modules, store)
 cascade.save("cascade.json")
 decisions = cl.Cascade.load("cascade.json", modules)(x)

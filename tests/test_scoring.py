@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tables_of_scores import binary_table, slow_f1
 
-from cascadelib.scoring import f1, f1_of
+from cascadelib.scoring import f1, f1_of, pull_of
 
 
 @given(st.integers(0, 10**6), st.integers(1, 30), st.sampled_from([0.0, 0.5, 1.0]))
@@ -18,3 +18,18 @@ def test_f1_from_correctness(seed: int, k: int, share: float) -> None:
 def test_f1_of_nothing() -> None:
     assert f1_of(0, 0) == 0 and f1_of(0, 5) == 0 and f1_of(3, 0) == 1
     assert f1_of(np.array([0, 1]), np.array([0, 2])).tolist() == [0, 0.5]
+
+
+@given(st.integers(0, 10**6), st.integers(2, 30), st.sampled_from([0.0, 0.5, 1.0]))
+def test_pulls_are_slopes_of_f1(seed: int, k: int, share: float) -> None:
+    """What F1 gains where one sample counts a little more."""
+    predicted, _, labels, _ = binary_table(seed, 1, k, 3, share)
+    correct = predicted[0] == labels
+    positive = labels == 1
+    pulls = pull_of(correct, positive)
+    for sample in range(k):
+        weight = np.ones(k)
+        weight[sample] += 1e-6
+        hits = weight @ (correct & positive)
+        more = f1_of(hits, weight @ ~correct) - f1(correct, positive)
+        assert pulls[sample] / k * 1e-6 == pytest.approx(more, abs=1e-10)

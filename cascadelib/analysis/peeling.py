@@ -8,6 +8,8 @@ import numpy as np
 from scipy.special import expit, logit
 from scipy.stats import beta, binom, hypergeom, norm
 
+from ..methods.expected import ridge_logistic
+
 STEPS = 200  # about as many fits as a whole table takes
 CURIOSITY = 1.0  # standard errors of the log odds that a border's risk is raised by
 RIDGE = 2.0  # pulls each predicted class towards the curve of all
@@ -316,30 +318,11 @@ def prior_curve(groups: int) -> np.ndarray:
 def fitted_curve(
     columns: np.ndarray, wrong: np.ndarray, curve: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Logistic ridge regression of ``wrong``, bool [m], on ``columns`` of :func:`design`, by
-    Newton's method from ``curve``: the constant and the slope of all are nearly free."""
+    """Logistic ridge regression of ``wrong``, bool [m], on ``columns`` of :func:`design`, from
+    ``curve``: the constant and the slope of all are nearly free."""
     groups = len(curve) // 2 - 1
-    prior = prior_curve(groups)
     penalties = np.full((2, groups + 1), RIDGE)
     penalties[:, 0] = 1e-3, 0.1
-    penalty = penalties.ravel()
     weight = min(1.0, MOST_WEIGHT / max(1, len(wrong)))
-
-    def loss(curve: np.ndarray) -> float:
-        log_odds = columns @ curve
-        fit = np.sum(np.logaddexp(0, log_odds) - wrong * log_odds)
-        return float(weight * fit + penalty @ (curve - prior) ** 2 / 2)
-
-    for _ in range(25):
-        chance = expit(columns @ curve)
-        slope = weight * ((wrong - chance) @ columns) - penalty * (curve - prior)
-        spread = weight * chance * (1 - chance)
-        curvature = (columns.T * spread) @ columns + np.diag(penalty)
-        step = np.linalg.solve(curvature, slope)
-        before = loss(curve)
-        while loss(curve + step) > before and abs(step).max() > 1e-9:
-            step = step / 2
-        curve = curve + step
-        if abs(step).max() < 1e-6:
-            break
-    return curve, np.linalg.inv(curvature)
+    prior = prior_curve(groups)
+    return ridge_logistic(columns, wrong, penalties.ravel(), prior, curve, weight)

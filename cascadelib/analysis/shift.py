@@ -180,6 +180,8 @@ def front_of(store: Store, front: Front, replayed: pd.DataFrame) -> Front:
         table=rows[list(front.table)],
         singles=singles,
         points=None,
+        store=store,
+        expected=False,
         found_on=together(front.found_on, store.origin),  # labels of both tell which remain
     )
 

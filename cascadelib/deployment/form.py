@@ -55,7 +55,7 @@ EXPECTED = {
     "exit_rates": [ESTIMATE | {"value": SHARE}],
     "confidences": [STATISTICS],
 }
-MEASURED = ("accuracy", "cost", "improvement")
+MEASURED = ("accuracy", "kept", "cost", "improvement")
 PARTS: dict[str, Any] = {
     "models": [{"name": str, "classes": (CLASSES, None)}],
     "thresholds": list,
@@ -125,6 +125,7 @@ def parts_as_json(point: Point) -> dict[str, Any]:
     """A Point as plain values of JSON, in the order of PARTS."""
     chosen = {
         "accuracy": number_to_json(point.accuracy),
+        "kept": number_to_json(point.kept),
         "cost": number_to_json(point.cost),
         "exit_rates": list(point.exit_rates),
         "improvement": number_to_json(point.improvement),

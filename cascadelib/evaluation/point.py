@@ -103,6 +103,11 @@ class Point:
         as of a point from a file.
     difference : float
         Accuracy − that of the same model.
+    kept : float
+        The accuracy to count on with other samples, where ``accuracy`` is what was promised
+        (:meth:`cascadelib.Front.kept_at`); nan: not known.
+    chosen_by : str
+        The rule of :func:`cascadelib.pick` that chose it, in words.
     records : tuple of mappings
         What tells each model from another of its name: classes, checkpoint, revision, digest of
         the weights …; empty: not known.
@@ -129,6 +134,8 @@ class Point:
     laid_on: Origin = field(default=None, compare=False, repr=False)
     saving: float = field(default=np.nan, compare=False)
     difference: float = field(default=np.nan, compare=False)
+    kept: float = field(default=np.nan, compare=False)
+    chosen_by: str = field(default="", compare=False)
     records: tuple[Mapping[str, Any], ...] = field(default=(), compare=False)
     expected: Expected | None = field(default=None, compare=False)
     versions: Mapping[str, str] = field(default_factory=dict, compare=False)
@@ -205,11 +212,13 @@ def measured_text(point: Point) -> str:
     text = ""
     if not np.isnan(point.accuracy):
         text += f"; {point.score} {point.accuracy:.2%}"
+    if not np.isnan(point.kept):
+        text += f", kept {point.kept:.2%}"
     if not np.isnan(point.saving):
         text += f", saving {point.saving:.3g} × at {100 * point.difference:+.2f} points"
     if not np.isnan(point.improvement):
         text += f", improvement {point.improvement:.3g} ×"
-    return text
+    return text + (point.chosen_by and f"; {point.chosen_by}")
 
 
 def points_of(cascades: Any) -> list[Point]:

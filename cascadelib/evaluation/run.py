@@ -9,6 +9,7 @@ import numpy as np
 
 from ..labels import together
 from ..methods.thresholds import exit_stages, reaching
+from ..scoring import F1, pull_of
 from ..store.protocol import Store
 from .evaluation import baseline_of, check_store, exit_rates_of, mean_cost, quality, stages_of
 from .pareto import Baseline, improvement_factor
@@ -77,6 +78,21 @@ class Run:
         return mean_cost(self.costs, self.exit_stage)
 
     @property
+    def sample_costs(self) -> np.ndarray:
+        """Cost of each sample, float64 [k]: of all models that it got to."""
+        each = np.zeros(len(self.exit_stage))
+        for stage, cost in enumerate(self.costs):
+            each += np.where(self.exit_stage >= stage, cost, 0.0)
+        return each
+
+    @property
+    def pulls(self) -> np.ndarray:
+        """What each sample adds to the accuracy, float64 [k]: its score, or its pull at F1."""
+        if self.point.score != F1:
+            return np.asarray(self.correct, np.float64)
+        return pull_of(self.correct, self.store.positives())
+
+    @property
     def exit_rates(self) -> tuple[float, ...]:
         """Share of the samples that leaves at each stage, n numbers."""
         return exit_rates_of(self.exit_stage, len(self.costs))
@@ -119,6 +135,7 @@ class Run:
             improvement=self.improvement,
             saving=self.saving,
             difference=self.accuracy - self.baseline.best,
+            kept=np.nan,
         )
 
 

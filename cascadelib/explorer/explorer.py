@@ -145,7 +145,7 @@ class Explorer(widgets.VBox):
         else:
             names = tuple(self.splits.store.models.index[:2])
             choice = Choice(names, self.splits.first, self.splits.costs[0], self.splits.scores[0])
-            point = pick(front or self.splits.search(choice), **self.goal)
+            point = pick(front or self.splits.search(choice), **self.goal, caution=0)
             self.use(replace(choice, models=point.models), point.inside.tolist())
         self.settle()
 
@@ -200,7 +200,7 @@ class Explorer(widgets.VBox):
         front = self.splits.front_of(self.choice)
         try:
             if front is not None:  # a click may come before its button is disabled
-                self.load(pick(front, **goal))
+                self.load(pick(front, **goal, caution=0))
                 self.goal = goal
             self.tell()
         except ValueError as error:
@@ -213,7 +213,7 @@ class Explorer(widgets.VBox):
         if self.awaited and front is not None:
             self.awaited = False
             try:
-                point = pick(front, **self.goal)
+                point = pick(front, **self.goal, caution=0)
                 if len(point.models) == len(self.choice.models):
                     self.use(replace(self.choice, models=point.models), point.inside.tolist())
             except ValueError as error:
@@ -346,7 +346,7 @@ class Explorer(widgets.VBox):
         points = []
         with suppress(ValueError):  # where a front lacks such a point
             fronts = [self.splits.front_of(choice) for choice in (self.fewer, self.choice)]
-            points = [pick(front, **self.goal) for front in fronts if front is not None]
+            points = [pick(front, **self.goal, caution=0) for front in fronts if front is not None]
         if [len(point.models) for point in points] != [n - 1, n]:
             return ""
         split, store = list(self.splits.stores.items())[-1]

@@ -29,6 +29,7 @@ from ..evaluation.evaluation import asked, check_models, check_store, single_mod
 from ..evaluation.pareto import Baseline, improvement_factor
 from ..front_end import watched
 from ..methods.confidence_metrics import confidence as confidence_of
+from ..methods.expected import expected_outcomes
 from ..methods.method import METHODS, Method
 from ..methods.thresholds import own_units
 from ..scoring import F1
@@ -37,7 +38,7 @@ from ..store.logit_store import LogitStore
 from ..store.protocol import Store
 from .cascades import Cascades, Outcomes, cascades_of, check_lengths, check_work
 from .front import Front, Points, points_from, singles_table
-from .graded import Curve, search_graded, two_model_curve
+from .graded import Curve, copies_of, run_again, search_graded, two_model_curve
 from .kernels.state import Best, improves, new_best, note
 from .parallel import BOXES, CORNERS, Search, in_executor, in_threads
 
@@ -331,6 +332,7 @@ def search(
     score: str | None = None,
     cost: str | None = None,
     models: Any = "all",
+    expected: bool = False,
     tolerance: float = 0.0,
     time_limit: float | None = None,
     executor: Executor | None = None,
@@ -353,6 +355,11 @@ def search(
         The kind of cost: "macs" (default) or "seconds".
     models : str or list of str
         "all", "pareto" or names.
+    expected : bool
+        Search expected outcomes in the place of those observed: how likely each model is correct
+        on each sample, by a ridge logistic regression on the confidences of all of them. Choosing
+        by such a front is less optimistic where labels are few. Its accuracies are expected ones
+        on the same samples; of three models and more it is exact up to a rounding of outcomes.
     tolerance, time_limit, executor
         As for :func:`search_outcomes`; ``front.gap`` says how far from exact the front may be.
 
@@ -375,11 +382,15 @@ def search(
     """
     check_limits(tolerance, time_limit, executor)
     try:
-        task = SearchTask(store, method, score, cost, models)
+        task = SearchTask(store, method, score, cost, models, expected)
         how: dict[str, Any] = {"tolerance": tolerance, "time_limit": time_limit}
         how["last_only"] = task.last_only
         graded = task.stage((0,))[0].dtype != bool
-        if task.positive is not None or task.costs.ndim == 2 or graded:
+        if expected and task.costs.ndim == 1 and max(items_of(n_models), default=0) > 2:
+            copies = copies_of(task.stage)
+            found = search_outcomes(copies, task.costs, n_models, **how, executor=executor)
+            points = run_again(found, task.stage, task.costs)
+        elif task.positive is not None or task.costs.ndim == 2 or graded:
             points = search_graded(task.stage, task.costs, n_models, task.positive, **how)
         else:
             points = search_outcomes(task.stage, task.costs, n_models, **how, executor=executor)
@@ -402,6 +413,7 @@ class SearchTask:
         score: str | None,
         cost: str | None,
         models: Any,
+        expected: bool = False,
     ) -> None:
         check_store(store)
         check_models(store)
@@ -424,6 +436,12 @@ class SearchTask:
         self.costs = costs[[names.index(name) for name in self.names]]
         self.stage = store.outcome(self.names, chosen, score)
         self.last_only = chosen is None or chosen.last_only
+        self.expected = expected
+        if expected and score == F1:
+            raise ValueError("F1 is no mean of outcomes, so that there is none to expect of each")
+        if expected:
+            self.stage = expected_outcomes(self.stage, len(self.names), self.last_only)
+        self.store = store
         self.found_on = store.origin if chosen is None else chosen.after(store.origin)
 
     def curve(self, first: str, second: str) -> Curve:
@@ -463,6 +481,8 @@ class SearchTask:
             cost_kind=self.cost_kind,
             points=points,
             found_on=self.found_on,
+            store=self.store,
+            expected=self.expected,
         )
 
 

@@ -1,7 +1,7 @@
 """The result of a search: points as plain arrays with what they certify, and a Front for people."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from typing import Any
 
@@ -20,9 +20,15 @@ from ..evaluation.point import Point
 from ..labels import Origin
 from ..methods.method import Method
 from ..methods.thresholds import midway
-from ..tables import number, readable
+from ..scoring import F1
+from ..store.protocol import Store
+from ..tables import fraction, number, readable
 from .cascades import extensions
 from .kernels.state import MAX_MODELS
+
+# Standard errors inside a goal, as the benchmark "choosing" bears out.
+CAUTION = 1.25
+CAUTION_EXPECTED = 0.5
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,8 @@ class Points:
     floor, above : float64 arrays of shape (F,), or None where the search ran to its end
         No cascade of more than the accuracy above[i] (rising) that was not searched costs less than
         floor[i].
+    samples : int
+        On which the cascades were run; 0: not known.
     """
 
     accuracy: np.ndarray
@@ -52,6 +60,7 @@ class Points:
     exit_rates: np.ndarray
     floor: np.ndarray | None = None
     above: np.ndarray | None = None
+    samples: int = 0
 
     def floor_above(self, accuracy: Any) -> Any:
         """No cascade of more than this accuracy that was not searched costs less."""
@@ -155,7 +164,8 @@ def points_from(outcomes: Any, best: Any, cascade_of: Callable, cost: np.ndarray
     floor = np.minimum.accumulate(best.floor[::-1])[::-1]
     certified = (floor, (np.arange(k + 1) - 1) / k) if np.isfinite(floor[0]) else ()
     rates = -np.diff(at, prepend=k, append=0) / k
-    return Points(correct / k, best.exact[correct], models, thresholds, rates, *certified)
+    found = Points(correct / k, best.exact[correct], models, thresholds, rates, *certified)
+    return replace(found, samples=k)
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,6 +189,10 @@ class Front:
         What the search certifies; None for a front that was moved to another split.
     found_on : Origin
         The samples seen, as of a Point.
+    store : Store or None
+        That was searched; None of a copy that was pickled, which does without outcomes.
+    expected : bool
+        Whether accuracies are expected ones (``search(…, expected=True)``), not those observed.
     """
 
     table: pd.DataFrame
@@ -189,6 +203,11 @@ class Front:
     cost_kind: str
     points: Points | None
     found_on: Origin = None
+    store: Store | None = None
+    expected: bool = False
+
+    def __getstate__(self) -> dict:
+        return vars(self) | {"store": None}
 
     @cached_property
     def baseline(self) -> Baseline:
@@ -218,7 +237,28 @@ class Front:
         difference = self.table["accuracy"] - self.baseline.best
         points = [f"{100 * difference[row]:+.2f}" for row in shown.index]
         shown.insert(list(shown).index("saving") + 1, "difference in points", points)
+        kept = map(fraction, self.kept_at(self.table["accuracy"][shown.index]))
+        shown.insert(list(shown).index("accuracy") + 1, "kept", list(kept))
         return shown
+
+    @property
+    def samples(self) -> int:
+        """How many samples were searched; 0: not known."""
+        if self.store is not None:
+            return len(self.store)
+        return 0 if self.points is None else self.points.samples
+
+    @property
+    def caution(self) -> float:
+        """How many standard errors inside a goal :func:`cascadelib.pick` stays by default."""
+        return CAUTION_EXPECTED if self.expected else CAUTION
+
+    def kept_at(self, accuracy: Any) -> Any:
+        """The accuracy to count on with other samples where this one is promised: so many standard
+        errors less; nan of F1, and where the number of samples is not known."""
+        if not self.samples or self.score == F1:
+            return np.full(np.shape(accuracy), np.nan)[()]
+        return accuracy - self.caution * np.sqrt(accuracy * (1 - accuracy) / self.samples)
 
     @property
     def _inexact(self) -> str:
@@ -237,10 +277,32 @@ class Front:
         return Point(
             **values,
             difference=values["accuracy"] - self.baseline.best,
+            kept=float(self.kept_at(values["accuracy"])),
             method=self.method,
             score=self.score,
             cost_kind=self.cost_kind,
             found_on=self.found_on,
+        )
+
+    @property
+    def reference(self) -> Point:
+        """The most accurate single model, the cheapest such, as a Point."""
+        name = self.singles["accuracy"].idxmax()
+        accuracy, cost = self.singles.loc[name, ["accuracy", "cost"]]
+        return Point(
+            models=(name,),
+            thresholds=(),
+            exit_rates=(1.0,),
+            accuracy=float(accuracy),
+            cost=float(cost),
+            improvement=1.0,
+            method=self.method,
+            score=self.score,
+            cost_kind=self.cost_kind,
+            found_on=self.found_on,
+            saving=1.0,
+            difference=0.0,
+            kept=float(self.kept_at(accuracy)),
         )
 
     @property

@@ -22,6 +22,8 @@ from .cascades import Outcomes, cascades_of, check_lengths, check_work
 from .front import Points, thresholds_of
 
 GRID = 4096  # boxes that a cascade, or one of its boxes, is divided into
+COPIES = 2**15  # about as many copies of samples stand for graded outcomes
+GOLDEN = (5**0.5 - 1) / 2  # its multiples spread evenly over [0, 1) modulo 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -305,6 +307,34 @@ def boxes_within(
         yield most[tuple(at)], least[tuple(at)], inside
 
 
+def copies_of(stage: StageFunction) -> StageFunction:
+    """Graded outcomes as the counting search takes them: every sample is there R times, and as many
+    of its copies are correct as its share, rounded up or down so that roundings of samples of like
+    confidence cancel: R · k is about ``COPIES``, and R at least 4. Copies leave together."""
+    _, confidence = stage((0,))
+    k = len(confidence)
+    copies = max(4, -(-COPIES // k))
+    offset = np.empty(k)
+    offset[np.argsort(confidence, kind="stable")] = np.arange(k) * GOLDEN % 1
+    limits = (np.arange(copies)[:, None] + offset) / copies
+
+    def copied(prefix: tuple) -> tuple[np.ndarray, np.ndarray]:
+        correct, confidence = stage(prefix)
+        return (correct > limits).ravel(), np.tile(confidence, copies)
+
+    return copied
+
+
+def run_again(points: Points, stage: StageFunction, cost: np.ndarray) -> Points:
+    """Points of :func:`copies_of` a stage, with the outcomes of the stage itself."""
+    rows = []
+    for models, thresholds in zip(points.models.tolist(), points.thresholds):
+        n = sum(model >= 0 for model in models)
+        rows.append((tuple(models[:n]), thresholds[: n - 1]))
+    found = points_by_running(stage, cost, rows, points.models.shape[1])
+    return replace(found, floor=points.floor, above=points.above)
+
+
 def points_by_running(
     stage: StageFunction,
     cost: np.ndarray,
@@ -334,4 +364,5 @@ def points_by_running(
     if positive is not None:  # two stages at most: the shares that leave sum to 1 to the last bit
         rates[:, 1:] = 1 - rates[:, :1]
     keep = pareto_front(total, accuracy)
-    return Points(accuracy[keep], total[keep], models[keep], thresholds[keep], rates[keep])
+    found = Points(accuracy[keep], total[keep], models[keep], thresholds[keep], rates[keep])
+    return replace(found, samples=len(stage((0,))[0]))

@@ -1,11 +1,20 @@
 """Choose operating points of a front (paper, section 3, *Threshold selection*)."""
 
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 from scipy.signal import find_peaks
 
-from ..checks import check_number, known
+from ..checks import POSITIVE, check_number, known
 from ..evaluation.point import Point
+from ..evaluation.run import Run, evaluate, runs_of
 from .front import Front
+
+GOALS = ("max_improvement", "match_best", "near_best")
+ROUNDING = 1e-9  # by which sums of equal outcomes may differ
+BATCH = 8  # points that are evaluated at once at first; then twice as many, and so on
 
 
 def pick(
@@ -13,25 +22,40 @@ def pick(
     goal: str | None = None,
     *,
     accuracy: float | None = None,
+    loss: float | None = None,
     budget: float | None = None,
+    caution: float | None = None,
 ) -> Point:
     """Choose one operating point of a front; give exactly one goal.
+
+    The front was searched on few samples, and its points are the luckiest of many: with new ones
+    they do worse. So a point is taken that lies some standard errors inside the goal.
 
     Parameters
     ----------
     front : Front
     goal : str, optional
         "max_improvement": the largest improvement factor, the cheaper at a tie; "match_best": the
-        least cost with at least the accuracy of the best single model; "near_best": the same, or
-        the most accurate point where none reaches it.
+        least cost with at least the accuracy of the reference, the best single model; "near_best":
+        the same, or the most accurate point where none reaches it.
     accuracy : float, optional
         The least cost with at least this accuracy.
+    loss : float, optional
+        The least cost with an accuracy at most this much below that of the reference.
     budget : float, optional
         The highest accuracy at no more than this mean cost per sample.
+    caution : float, optional
+        How many standard errors inside the goal: of the paired difference to the reference, of the
+        accuracy, or of the mean cost. 0: the raw front, as in the paper. Default:
+        ``front.caution``, which the benchmark "choosing" bears out. Not for "max_improvement",
+        which is no bound. Of a front without outcomes, one that was pickled, errors are bounded by
+        its accuracies.
 
     Returns
     -------
     Point
+        ``chosen_by`` says by what it was chosen. Where no point is inside a bound on accuracy, it
+        is the reference alone, if that attains it.
 
     Raises
     ------
@@ -40,35 +64,150 @@ def pick(
 
     References
     ----------
-    Paper, section 3, *Threshold selection*.
+    Paper, section 3, *Threshold selection*, which has no caution.
     """
-    if [goal is not None, accuracy is not None, budget is not None].count(True) != 1:
+    if not isinstance(front, Front):
+        raise TypeError(
+            f"a Front is needed here, not {type(front).__name__}: cascadelib.search finds one in a "
+            "store; arrays make a store, cascadelib.ScoreTable"
+        )
+    if [goal, accuracy, loss, budget].count(None) != 3:
         raise ValueError(
             "give exactly one of: a goal ('max_improvement', 'match_best' or 'near_best'), accuracy=, "
-            "budget="
+            "loss=, budget="
         )
-    table = front.table
     if goal is not None:
-        known(goal, ["max_improvement", "match_best", "near_best"], "goal")
+        known(goal, GOALS, "goal")
+    if caution is not None:
+        caution = check_number(caution, "caution", "standard errors, 0 or more", 0, POSITIVE[1])
     if goal == "max_improvement":
-        return front.point(int(np.nanargmax(table["improvement"].to_numpy())))
+        if caution:
+            raise ValueError("'max_improvement' is no bound to stay inside: leave out caution=")
+        return front.point(int(np.nanargmax(front.table["improvement"].to_numpy())))
+    caution = front.caution if caution is None else caution
     if budget is not None:
-        budget = check_number(budget, "budget")
-        row = int(np.searchsorted(table["cost"].to_numpy(), budget, side="right")) - 1
-        if row < 0:
-            raise ValueError(
-                f"no cascade costs {budget:g} or less; the cheapest costs {table['cost'].iloc[0]:g}"
-            )
-        return front.point(row)
-    wanted = front.baseline.best if accuracy is None else check_number(accuracy, "accuracy")
-    row = int(np.searchsorted(table["accuracy"].to_numpy(), wanted, side="left"))
-    if row == len(table) and goal == "near_best":
-        return front.point(row - 1)
-    if row == len(table):
+        return within_budget(front, check_number(budget, "budget"), caution)
+    if accuracy is not None:
+        wanted = check_number(accuracy, "accuracy")
+        return accurate(front, wanted, None, caution, f"accuracy={wanted:g}")
+    may_lose = 0.0 if loss is None else check_number(loss, "loss")
+    wanted = front.baseline.best - may_lose
+    if goal == "near_best" and front.table["accuracy"].iloc[-1] < wanted - ROUNDING:
+        return front.point(len(front) - 1)
+    return accurate(front, wanted, front.reference, caution, goal or f"loss={may_lose:g}")
+
+
+def accurate(
+    front: Front, wanted: float, against: Point | None, caution: float, rule: str
+) -> Point:
+    """The least cost with at least this accuracy; against: the model whose accuracy on the same
+    samples is what is wanted, which has the same luck."""
+    margins = front.table["accuracy"].to_numpy() - wanted
+    rows = np.flatnonzero(margins >= -ROUNDING)
+    alone: Any = 0.0
+    if against is not None and front.store is not None and caution:
+        alone = evaluate(front.store, against).pulls
+    bound = accuracy_bound if against is None else difference_bound
+    errors = standard_errors(front, rows, lambda run: run.pulls - alone, bound)
+    found = first_inside(front, rows, margins, errors, caution, rule)
+    if found is not None:
+        return found
+    if caution and front.reference.accuracy >= wanted:
+        said = f"no cascade is {inside(front, caution)} {rule}: the most accurate model alone"
+        return replace(front.reference, chosen_by=said)
+    by = f" by {caution:g} standard errors (caution=0 takes the raw front)" if len(rows) else ""
+    most = front.table["accuracy"].iloc[-1]
+    raise ValueError(f"no cascade reaches accuracy {wanted:.4f}{by}; the best has {most:.4f}")
+
+
+def within_budget(front: Front, budget: float, caution: float) -> Point:
+    """The highest accuracy at no more than this mean cost."""
+    margins = budget - front.table["cost"].to_numpy()
+    reaching = np.flatnonzero(margins >= 0)[::-1]
+    errors = standard_errors(front, reaching, lambda run: run.sample_costs, cost_error)
+    found = first_inside(front, reaching, margins, errors, caution, f"budget={budget:g}")
+    if found is None:
+        by = f" by {caution:g} standard errors" if len(reaching) else ""
         raise ValueError(
-            f"no cascade reaches accuracy {wanted:.4f}; the best has {table['accuracy'].iloc[-1]:.4f}"
+            f"no cascade costs {budget:g} or less{by}; the cheapest costs "
+            f"{front.table['cost'].iloc[0]:g}"
         )
-    return front.point(row)
+    return found
+
+
+def inside(front: Front, caution: float) -> str:
+    """How far inside a goal, in words."""
+    bound = "" if front.store is not None else ", by a bound without outcomes,"
+    return f"{caution:g} standard errors{bound} inside"
+
+
+def first_inside(
+    front: Front,
+    rows: np.ndarray,
+    margins: np.ndarray,
+    errors: Iterator[float],
+    caution: float,
+    rule: str,
+) -> Point | None:
+    """The first of some rows whose margin is so many standard errors; None where there is none."""
+    if not caution:
+        return front.point(int(rows[0])) if len(rows) else None
+    for row, error in zip(rows.tolist(), errors):
+        if margins[row] >= caution * error - ROUNDING:
+            return replace(front.point(row), chosen_by=f"{inside(front, caution)} {rule}")
+    return None
+
+
+def standard_errors(
+    front: Front,
+    rows: np.ndarray,
+    values: Callable[[Run], np.ndarray],
+    bound: Callable[[Front, Point], float],
+) -> Iterator[float]:
+    """Standard errors of the means of ``values`` [k], of one row of a front after the other, each
+    evaluated when it is asked for; of a front without outcomes those of ``bound``."""
+    start = 0
+    size = BATCH
+    while start < len(rows):
+        points = [front.point(row) for row in rows[start : start + size].tolist()]
+        if front.store is None:
+            yield from (bound(front, point) for point in points)
+        else:
+            runs = dict(runs_of(front.store, points))
+            for position in range(len(points)):
+                each = values(runs[position])
+                yield float(np.std(each) / np.sqrt(len(each)))
+        start += size
+        size *= 2
+
+
+def needed_samples(front: Front) -> int:
+    """How many samples were searched; ValueError where it is not known."""
+    if not front.samples:
+        raise ValueError("this front knows neither outcomes nor their number: give caution=0")
+    return front.samples
+
+
+def accuracy_bound(front: Front, point: Point) -> float:
+    """Standard error of an accuracy: binomial, the largest that it can be."""
+    spread = point.accuracy * (1 - point.accuracy)
+    return float(np.sqrt(spread / needed_samples(front)))
+
+
+def difference_bound(front: Front, point: Point) -> float:
+    """The largest standard error of the difference of two accuracies on the same samples: as if
+    never both were wrong."""
+    both = point.accuracy + front.baseline.best
+    spread = min(both, 2 - both) - (point.accuracy - front.baseline.best) ** 2
+    return float(np.sqrt(max(spread, 0.0) / needed_samples(front)))
+
+
+def cost_error(front: Front, point: Point) -> float:
+    """Standard error of a mean cost, of models that cost the same for every sample."""
+    paid = np.cumsum(front.singles.loc[list(point.models), "cost"])
+    rates = np.array(point.exit_rates)
+    spread = rates @ paid**2 - (rates @ paid) ** 2
+    return float(np.sqrt(max(spread, 0.0) / needed_samples(front)))
 
 
 def peaks(front: Front, prominence: float = 0.1) -> list[Point]:

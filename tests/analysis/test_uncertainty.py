@@ -116,7 +116,7 @@ def test_f1_is_resampled_too() -> None:
 
 def test_the_accuracy_of_a_cascade_that_holds_has_wilsons_interval() -> None:
     scores = make_scores(6)
-    point = pick(search(scores, 2), "match_best")
+    point = pick(search(scores, 2), "match_best", caution=0)
     held = holds({"here": scores}, point, 20).iloc[0]
     wilson = share_interval(evaluate(scores, point).correct)
     assert (held["accuracy_low"], held["accuracy_high"]) == wilson

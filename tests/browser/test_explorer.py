@@ -249,7 +249,7 @@ def test_enter_in_a_box_acts(lab: Any, stores: Any) -> None:
     ):
         box = lab.get_by_placeholder(example)
         n = len(assert_agrees(lab, stores).models)
-        expected = cl.pick(cl.search(stores["store"], n), **goal)
+        expected = cl.pick(cl.search(stores["store"], n), **goal, caution=0)
         changes(lab, lambda box=box, text=text: [box.fill(text), box.press("Enter")], "cost")
         point = assert_agrees(lab, stores)
         assert (point.models, point.thresholds) == (expected.models, expected.thresholds)
@@ -260,14 +260,16 @@ def test_another_number_of_models_keeps_the_goal_and_says_what_it_adds(
 ) -> None:
     lab.get_by_role("button", name="match the best single model").click()
     for n in (2, 4):
-        expected = cl.pick(cl.search(stores["store"], n), "match_best")
+        expected = cl.pick(cl.search(stores["store"], n), "match_best", caution=0)
         changes(lab, lambda n=n: lab.get_by_role("button", name=f"{n} models").click(), "cost")
         word = {2: "adding the first model: ", 4: "adding a fourth model: "}[n]
         lab.get_by_text(word).wait_for(timeout=PATIENCE)
         point = assert_agrees(lab, stores)
         assert (point.models, point.thresholds) == (expected.models, expected.thresholds)
     less, more = (
-        cl.evaluate(stores["other"], cl.pick(cl.search(stores["store"], n), "match_best"))
+        cl.evaluate(
+            stores["other"], cl.pick(cl.search(stores["store"], n), "match_best", caution=0)
+        )
         for n in (3, 4)
     )
     said = lab.get_by_text("adding a fourth model: ").inner_text()
@@ -381,7 +383,7 @@ def test_a_given_front_and_other_numbers_of_models(browser: Any, server: Any, st
         for label, goal in goals.items():
             number.click()
             button = page.get_by_role("button", name=label)
-            expected = cl.pick(front, **goal)
+            expected = cl.pick(front, **goal, caution=0)
             page.wait_for_function(
                 "b => !b.disabled", arg=button.element_handle(), timeout=PATIENCE
             )

@@ -68,7 +68,7 @@ def test_points_of_a_score_table_have_no_method() -> None:
     scores = ScoreTable(
         np.array([[1, 0, 1], [1, 1, 1]], bool), np.array([[0.9, 0.1, 0.8], [1, 1, 1]]), [1, 5]
     )
-    point = pick(search(scores), accuracy=1.0)
+    point = pick(search(scores), accuracy=1.0, caution=0)
     written = point_for_file(point, scores)
     assert written.method is None and written.found_on.fingerprint is None
     assert same(parse_cascade(text_of(written)), point)

@@ -104,7 +104,7 @@ def test_accuracy_is_that_of_static_thresholds_where_nothing_drifts(batch: int) 
     )
     known = table.take(slice(0, 20_000))
     fresh = table.take(slice(20_000, 40_000))
-    point = pick(search(known, 2), budget=6)
+    point = pick(search(known, 2), budget=6, caution=0)
     held = StreamBudget(known, point, point.cost)
     correct = []
     fixed = evaluate(fresh, point)

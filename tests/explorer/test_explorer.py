@@ -15,7 +15,7 @@ from cascadelib.explorer.explorer import certainty
 
 
 def test_it_opens_at_the_pair_that_matches_the_best_single_model(explorer: Any) -> None:
-    expected = cl.pick(cl.search(STORE, 2), "match_best")
+    expected = cl.pick(cl.search(STORE, 2), "match_best", caution=0)
     point = assert_shows_its_point(explorer)
     assert (point.models, point.thresholds, point.improvement) == (
         expected.models,
@@ -91,7 +91,7 @@ def test_goals_are_those_of_pick(explorer: Any) -> None:
         "this accuracy": {"accuracy": 0.705},
         "largest improvement (optimistic)": {"goal": "max_improvement"},
     }.items():
-        expected = cl.pick(front, **goal)
+        expected = cl.pick(front, **goal, caution=0)
         explorer.goals.buttons[label].click()
         assert (explorer.point.models, explorer.point.thresholds) == (
             expected.models,
@@ -123,7 +123,7 @@ def test_another_number_of_models_is_the_best_by_the_present_goal(explorer: Any,
     explorer.goals.budget.value = "20k"
     explorer.goals.buttons[goal].click()
     before = explorer.point
-    expected = [cl.pick(cl.search(STORE, n), **explorer.goal) for n in (1, 2, 3)]
+    expected = [cl.pick(cl.search(STORE, n), **explorer.goal, caution=0) for n in (1, 2, 3)]
     single, pair = (each.models for each in expected[:2])
     added = "the first" if single == pair[1:] else "a second"
     for n, word in ((2, added), (3, "a third")):
@@ -170,7 +170,7 @@ def test_a_late_front_does_not_take_away_what_a_hand_did_meanwhile() -> None:
     )
     assert before == after
     _, offered = asyncio.run(events(lambda explorer: None))
-    assert offered.thresholds == cl.pick(cl.search(STORE, 3), "match_best").thresholds
+    assert offered.thresholds == cl.pick(cl.search(STORE, 3), "match_best", caution=0).thresholds
 
 
 @pytest.mark.parametrize("method", ["max_softmax", "entropy_most_confident_ts"])
@@ -217,7 +217,7 @@ def test_a_given_front_is_where_it_starts() -> None:
     method = cl.METHODS["entropy_most_confident_ts"].fit(STORE)
     front = cl.search(STORE, (1, 2, 3), method, cost="seconds", models=["m0", "m2", "m3"])
     explorer = cl.explore(STORE, OTHER, front=front)
-    expected = cl.pick(front, "near_best")
+    expected = cl.pick(front, "near_best", caution=0)
     assert told(assert_shows_its_point(explorer)) == told(expected)
     assert explorer.chooser.lists["method"].value == "entropy_most_confident_ts"
     for row in (0, len(front) // 2, len(front) - 1):
@@ -251,7 +251,7 @@ def test_a_given_front_counts_for_the_lengths_that_it_holds(
         }.items():
             explorer.chooser.number.value = n
             explorer.goals.buttons[label].click()
-            expected = cl.pick(front, **goal)
+            expected = cl.pick(front, **goal, caution=0)
             assert (explorer.point.models, explorer.point.thresholds) == (
                 expected.models,
                 expected.thresholds,

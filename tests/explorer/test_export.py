@@ -26,7 +26,9 @@ def test_an_exported_call_knows_infinity_and_fitted_temperatures() -> None:
     again = namespace["point"]
     assert again.thresholds == point.thresholds and np.isnan(again.improvement)
     assert again.method.temperatures == {name: method.temperatures[name] for name in point.models}
-    fitted = cl.pick(cl.search(STORE, 2, cl.Method(confidence="isotonic_by_label")), "match_best")
+    fitted = cl.pick(
+        cl.search(STORE, 2, cl.Method(confidence="isotonic_by_label")), "match_best", caution=0
+    )
     exec(as_call(fitted, STORE), namespace)
     in_full = replace(fitted, method=replace(fitted.method, folds=None))  # no file holds folds
     again = cl.evaluate(STORE, namespace["point"])

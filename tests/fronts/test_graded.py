@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cascadelib import ScoreTable, evaluate, pareto_front, search
+from cascadelib import ScoreTable, evaluate, pareto_front, search, search_outcomes
+from cascadelib.evaluation.pareto import least_cost
+from cascadelib.fronts.graded import COPIES, copies_of, run_again, search_graded
 
 
 def every_cascade(gain: Any, confidence: np.ndarray, cost: Any, lengths: Any) -> Any:
@@ -160,3 +162,26 @@ def test_a_front_that_was_cut_short_says_so() -> None:
         assert "not exact" in shown and certified in shown
     for shown in (repr(exact), exact._repr_html_()):
         assert "not exact" not in shown
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 10_000), st.integers(3, 4), st.integers(2, 12))
+def test_copies_of_samples_stand_for_graded_outcomes(seed: int, models: int, k: int) -> None:
+    """At each accuracy the front of copies costs no more than one a little higher, up to rounding."""
+    rng = np.random.default_rng(seed)
+    gain = rng.random((models, k))
+    confidence = rng.integers(0, 5, (models, k)) / 5
+    cost = np.sort(rng.uniform(1, 50, models))
+
+    def stage(prefix: tuple) -> tuple:
+        return gain[prefix[-1]], confidence[prefix[-1]]
+
+    exact = search_graded(stage, cost, (1, 2, 3), last_only=True)
+    copied = search_outcomes(copies_of(stage), cost, (1, 2, 3), last_only=True)
+    again = run_again(copied, stage, cost)
+    off = 2 * k / COPIES
+    for accuracy, least in zip(again.accuracy, again.cost):
+        assert least >= least_cost(exact.cost, exact.accuracy, accuracy) * (1 - 1e-9)
+    for accuracy, least in zip(exact.accuracy, exact.cost):
+        assert least_cost(again.cost, again.accuracy, accuracy - off) <= least * (1 + 1e-9)
+    assert again.samples == k

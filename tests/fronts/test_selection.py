@@ -1,15 +1,21 @@
 """evaluate, pick, peaks and curves on small stores and score tables."""
 
+import pickle
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from tables_of_scores import noisy_store
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tables_of_scores import noisy_store, tables
 
 from cascadelib import Method, ScoreTable, evaluate, peaks, pick, search, search_arrays
+from cascadelib.analysis.shift import moved_front
 from cascadelib.evaluation.pareto import pareto_front
+from cascadelib.fronts.selection import accuracy_bound, cost_error, difference_bound
 
 STORE = noisy_store()
 OTHER = noisy_store(1)
@@ -20,12 +26,15 @@ def test_pick_goals() -> None:
     table = front.table
     assert pick(front, "max_improvement").improvement == table["improvement"].max()
     best = STORE.models["top1"].max()
-    match = pick(front, "match_best")
+    match = pick(front, "match_best", caution=0)
     assert match.accuracy >= best
     assert match.cost == table.loc[table["accuracy"] >= best, "cost"].min()
-    assert pick(front, accuracy=0.7).accuracy >= 0.7
-    assert pick(front, budget=500).cost <= 500
-    assert pick(front, budget=500).accuracy == table.loc[table["cost"] <= 500, "accuracy"].max()
+    assert pick(front, accuracy=0.7, caution=0).accuracy >= 0.7
+    assert pick(front, budget=500, caution=0).cost <= 500
+    assert (
+        pick(front, budget=500, caution=0).accuracy
+        == table.loc[table["cost"] <= 500, "accuracy"].max()
+    )
 
 
 @pytest.mark.parametrize(
@@ -158,3 +167,172 @@ def test_arrays_of_a_wrong_kind_are_refused_by_name() -> None:
     ):
         with pytest.raises(ValueError, match=name):
             search_arrays(**given | {name: value})
+
+
+def slow_pick(front: Any, table: Any, goal: str, value: float, caution: float) -> tuple | None:
+    """The rule in a loop over all points of a front: (models, thresholds), or None."""
+    k = len(table)
+    best = front.singles["accuracy"].idxmax()
+    alone = table.correct[list(table.models.index).index(best)] * 1.0
+    costs = dict(zip(table.models.index, table.costs()))
+    found = None
+    for row in range(len(front)):
+        point = front.point(row)
+        run = evaluate(table, point)
+        correct = np.array(run.correct, float)
+        if goal == "loss":
+            margin = point.accuracy - front.baseline.best + value
+            each = correct - alone
+        elif goal == "accuracy":
+            margin = point.accuracy - value
+            each = correct
+        else:
+            margin = value - point.cost
+            each = np.array([sum(costs[m] for m in point.models[: s + 1]) for s in run.exit_stage])
+        error = np.sqrt(np.mean((each - each.mean()) ** 2) / k)
+        if margin >= caution * error - 1e-9:
+            if goal != "budget":
+                return point.models, point.thresholds
+            found = point.models, point.thresholds
+    return found
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    tables(models=(1, 3), samples=(2, 30)),
+    st.sampled_from(["loss", "accuracy", "budget"]),
+    st.sampled_from([0.0, 0.1, 0.5, 0.9, 3.0, 20.0]),
+    st.sampled_from([0.0, 0.5, 1.25, 3.0]),
+    st.booleans(),
+)
+def test_pick_equals_a_loop_over_all_points(
+    given_: Any, goal: str, value: float, caution: float, expected: bool
+) -> None:
+    table = ScoreTable(*given_)
+    front = search(table, tuple(range(1, len(table.models) + 1)), expected=expected)
+    wanted = slow_pick(front, table, goal, value, caution)
+    arguments = {goal: value, "caution": caution}
+    if wanted is not None:
+        point = pick(front, **arguments)
+        assert (point.models, point.thresholds) == wanted
+    elif goal == "budget" or front.baseline.best < (value if goal == "accuracy" else 0):
+        with pytest.raises(ValueError, match="no cascade"):
+            pick(front, **arguments)
+    else:
+        point = pick(front, **arguments)
+        assert point.models == front.reference.models and "alone" in point.chosen_by
+
+
+def test_caution_stays_inside_and_says_so() -> None:
+    front = search(STORE, 2)
+    raw = pick(front, loss=0.02, caution=0)
+    cautious = pick(front, loss=0.02, caution=0.5)
+    assert cautious.cost > raw.cost and cautious.accuracy > raw.accuracy
+    assert cautious.chosen_by == "0.5 standard errors inside loss=0.02"
+    assert cautious.chosen_by in repr(cautious) and raw.chosen_by == ""
+    assert pick(front, loss=0, caution=0) == pick(front, "match_best", caution=0)
+    alone = pick(front, "match_best", caution=1000)
+    assert alone.models == (STORE.models["top1"].idxmax(),)
+    assert alone.chosen_by == (
+        "no cascade is 1000 standard errors inside match_best: the most accurate model alone"
+    )
+    assert evaluate(STORE, alone).accuracy == alone.accuracy
+    with pytest.raises(ValueError, match="by 1000 standard errors .caution=0 takes the raw front"):
+        pick(front, accuracy=front.table["accuracy"].iloc[-1], caution=1000)
+    with pytest.raises(ValueError, match="'max_improvement' is no bound"):
+        pick(front, "max_improvement", caution=1)
+    with pytest.raises(ValueError, match="caution must be standard errors, 0 or more, not -1"):
+        pick(front, "match_best", caution=-1)
+    with pytest.raises(TypeError, match="a Front is needed here, not Points: .*ScoreTable"):
+        pick(search_arrays([[True]], [[0.5]], [1.0], 1), accuracy=0.5)
+
+
+def test_the_default_is_the_front_s() -> None:
+    for expected in (False, True):
+        front = search(STORE, 2, expected=expected)
+        point = pick(front, loss=0.03)
+        assert point == pick(front, loss=0.03, caution=front.caution) and len(point.models) == 2
+        assert point.chosen_by.startswith(f"{front.caution:g} standard errors inside")
+        error = np.sqrt(point.accuracy * (1 - point.accuracy) / len(STORE))
+        assert point.kept == pytest.approx(point.accuracy - front.caution * error)
+        assert f"kept {point.kept:.2%}" in repr(point) and "kept" in repr(front)
+
+
+def test_a_front_without_outcomes_is_bounded_by_its_accuracies() -> None:
+    """The bound is never below the standard error, and the cost's is exact."""
+    front = search(STORE, (1, 2, 3))
+    copied = pickle.loads(pickle.dumps(front))
+    assert copied.store is None and copied.samples == len(STORE)
+    alone = evaluate(STORE, front.reference).correct
+    for point, run in zip(front.cascades, evaluate(STORE, front)):
+        error = np.std(run.correct) / np.sqrt(len(STORE))
+        paired = np.std(run.correct * 1.0 - alone) / np.sqrt(len(STORE))
+        paid = np.std(run.sample_costs) / np.sqrt(len(STORE))
+        assert accuracy_bound(copied, point) == pytest.approx(error)
+        assert difference_bound(copied, point) >= paired - 1e-12
+        assert cost_error(copied, point) == pytest.approx(paid)
+    bounded = pick(copied, "match_best", caution=0.1)
+    assert "by a bound without outcomes" in bounded.chosen_by
+    assert bounded.cost >= pick(front, "match_best", caution=0.1).cost
+    unknown = replace(copied, points=None)
+    assert np.isnan(unknown.point(0).kept) and pick(unknown, "match_best", caution=0)
+    with pytest.raises(ValueError, match="give caution=0"):
+        pick(unknown, "match_best")
+
+
+def test_a_moved_front_is_chosen_from_by_the_outcomes_there() -> None:
+    moved = moved_front(OTHER, search(STORE, 2, expected=True))
+    assert moved.store is OTHER and not moved.expected
+    assert pick(moved, "match_best").cost > pick(moved, "match_best", caution=0).cost
+
+
+def test_costs_of_every_sample_and_f1_have_standard_errors() -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 400)
+    margin = np.where(labels, 1, -1) * [[0.7], [1.2]] + rng.normal(size=(2, 400))
+    frame = ScoreTable(
+        None,
+        abs(margin),
+        rng.uniform([[1], [5]], [[2], [30]], (2, 400)),
+        predictions=(margin > 0).astype(int).astype(str),
+    ).labelled(labels.astype(str))
+    front = search(frame, 2, score="f1")
+    point = pick(front, "match_best", caution=0.5)
+    assert point.accuracy > front.baseline.best or "alone" in point.chosen_by
+    within = pick(front, budget=8.0, caution=2)
+    run = evaluate(frame, within)
+    assert run.sample_costs.mean() == pytest.approx(run.cost)
+    assert run.cost + 2 * np.std(run.sample_costs) / 20 <= 8
+    with pytest.raises(ValueError, match="F1 is no mean"):
+        search(frame, 2, score="f1", expected=True)
+
+
+def test_perfect_and_useless_models() -> None:
+    """Nothing to expect but what was seen: the cheapest perfect model."""
+    rng = np.random.default_rng(1)
+    for correct in (np.ones((3, 20), bool), np.zeros((3, 20), bool)):
+        table = ScoreTable(correct, rng.random((3, 20)), [1.0, 2.0, 3.0])
+        for expected in (False, True):
+            point = pick(search(table, (1, 2, 3), expected=expected), "match_best")
+            assert point.models == ("model 0",) and point.accuracy == correct.mean()
+
+
+def test_expected_fronts_are_less_optimistic() -> None:
+    """Chosen on few samples, the raw front loses what it promised; an expected one less."""
+    rng = np.random.default_rng(0)
+    margin = rng.normal(size=8000) + rng.normal(0, 0.7, (8, 8000))
+    margin += np.linspace(0.3, 0.9, 8)[:, None]
+    confidence = margin + rng.normal(0, 0.5, margin.shape)
+    world = ScoreTable(margin > 0, confidence, np.geomspace(1, 100, 8))
+    lost: dict[bool, list[float]] = {False: [], True: []}
+    for seed in range(12):
+        order = np.random.default_rng(seed).permutation(len(world))
+        choose = world.take(order[:400])
+        others = world.take(order[400:])
+        for expected, differences in lost.items():
+            front = search(choose, (1, 2), expected=expected)
+            point = pick(front, "match_best", caution=0)
+            cascade, alone = evaluate(others, [point, front.reference])
+            differences.append(alone.accuracy - cascade.accuracy)
+    assert np.mean(lost[False]) > 0.005
+    assert np.mean(lost[True]) < np.mean(lost[False]) / 2

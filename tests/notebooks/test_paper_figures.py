@@ -146,7 +146,9 @@ def test_a_label_has_one_colour_in_all_panels_and_one_entry_in_the_legend() -> N
 def test_figure_14_marks_the_threshold() -> None:
     curves = threshold_curves(STORE, "m0", OTHER)
     threshold = curves["uncalibrated"]["threshold"].iloc[100]
-    point = replace(pick(FRONT, "match_best"), models=("m0", "m1"), thresholds=(threshold,))
+    point = replace(
+        pick(FRONT, "match_best", caution=0), models=("m0", "m1"), thresholds=(threshold,)
+    )
     fig = threshold_figure({"m0": curves}, [point])
     assert fig.layout.shapes[0].x0 == curves["uncalibrated"]["exit_rate"].iloc[100]
     assert len(fig.data) == 11  # above, below and the threshold itself, which the ideal has not

@@ -28,7 +28,7 @@ def test_both_stores_keep_the_protocol(table, store):
 
 def test_labels_to_ask_for_are_found_for_a_class_of_ones_own():
     whole = with_predictions()
-    point = cl.pick(cl.search(whole.take(slice(30)), 2), accuracy=0.7)
+    point = cl.pick(cl.search(whole.take(slice(30)), 2), accuracy=0.7, caution=0)
     theirs = whole.take(slice(30, None))
     expected = cl.to_label(theirs, [point], reference="model 2")
     found = cl.to_label(Fees(theirs), [point], reference="model 2")
@@ -59,7 +59,8 @@ def test_a_class_of_ones_own_is_searched_and_evaluated_as_the_table_is(table):
     assert cl.evaluate(own, point).accuracy == point.accuracy
     assert (
         cl.evaluate(
-            own.take([0, 3, 5]).select(["model 0", "model 2"]), cl.pick(cl.search(own, 1), budget=1)
+            own.take([0, 3, 5]).select(["model 0", "model 2"]),
+            cl.pick(cl.search(own, 1), budget=1, caution=0),
         ).cost
         == 1
     )
