@@ -124,7 +124,7 @@ def test_on_a_store(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
 
 ERRORS = {
     "no command": ([], "required: COMMAND"),
-    "no goal": (["search", "t.csv"], "--budget --accuracy --goal is required"),
+    "no goal": (["search", "t.csv"], "--budget --accuracy --loss --goal is required"),
     "two goals": (["search", "t.csv", "--budget", "1", "--accuracy", "1"], "not allowed with"),
     "no number": (["search", "t.csv", "--budget", "much"], "invalid float value: 'much'"),
     "an unknown option": (

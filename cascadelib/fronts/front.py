@@ -27,7 +27,7 @@ from .cascades import extensions
 from .kernels.state import MAX_MODELS
 
 # Standard errors inside a goal, as the benchmark "choosing" bears out.
-CAUTION = 1.25
+CAUTION = 1.0
 CAUTION_EXPECTED = 0.5
 
 
