@@ -163,6 +163,3 @@ def choosing(quick: bool = False) -> list[dict]:
         rows.append(row(f"{at}: cost at most the budget", (own["cost"] <= 1).mean(), "of cells"))
         rows.append(row(f"{at}: cost ÷ budget", own["cost"].mean(), "ratio", runs=draws))
     return rows
-
-
-JOBS = {"choosing": choosing}

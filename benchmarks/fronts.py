@@ -12,6 +12,7 @@ from typing import Any
 from unittest.mock import patch
 
 import numpy as np
+from choosing import choosing
 from measuring import RUNS, alone, row, seconds
 from methods import write_store
 from recipes import recipe_pairs, recipe_triple
@@ -333,4 +334,5 @@ JOBS = {
     "quadruples": quadruples,
     "quadruples_exact": quadruples_exact,
     "threads": threads,
+    "choosing": choosing,
 }

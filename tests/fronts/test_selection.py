@@ -173,7 +173,7 @@ def slow_pick(front: Any, table: Any, goal: str, value: float, caution: float) -
     """The rule in a loop over all points of a front: (models, thresholds), or None."""
     k = len(table)
     best = front.singles["accuracy"].idxmax()
-    alone = table.correct[list(table.models.index).index(best)] * 1.0
+    alone = table.correct[table.names.index(best)] * 1.0
     costs = dict(zip(table.models.index, table.costs()))
     found = None
     for row in range(len(front)):
