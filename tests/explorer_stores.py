@@ -30,8 +30,10 @@ OTHER = made(1, 300)
 
 
 def told(point: Any) -> dict:
-    """The fields of a point without its improvement, which may be nan."""
-    names = [field.name for field in fields(point) if field.name != "improvement"]
+    """The fields of a point without its improvement, which may be nan, and without ``kept``, which
+    a front alone knows."""
+    left_out = ("improvement", "kept")
+    names = [field.name for field in fields(point) if field.name not in left_out]
     return {name: getattr(point, name) for name in names}
 
 
