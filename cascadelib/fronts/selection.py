@@ -85,6 +85,8 @@ def pick(
             raise ValueError("'max_improvement' is no bound to stay inside: leave out caution=")
         return front.point(int(np.nanargmax(front.table["improvement"].to_numpy())))
     caution = front.caution if caution is None else caution
+    if caution and not front.samples:
+        raise ValueError("this front knows neither outcomes nor their number: give caution=0")
     if budget is not None:
         return within_budget(front, check_number(budget, "budget"), caution)
     if accuracy is not None:
@@ -124,7 +126,7 @@ def within_budget(front: Front, budget: float, caution: float) -> Point:
     """The highest accuracy at no more than this mean cost."""
     margins = budget - front.table["cost"].to_numpy()
     reaching = np.flatnonzero(margins >= 0)[::-1]
-    errors = standard_errors(front, reaching, lambda run: run.sample_costs, cost_error)
+    errors = standard_errors(front, reaching, lambda run: run.sample_costs, cost_bound)
     found = first_inside(front, reaching, margins, errors, caution, f"budget={budget:g}")
     if found is None:
         by = f" by {caution:g} standard errors" if len(reaching) else ""
@@ -165,13 +167,14 @@ def standard_errors(
     bound: Callable[[Front, Point], float],
 ) -> Iterator[float]:
     """Standard errors of the means of ``values`` [k], of one row of a front after the other, each
-    evaluated when it is asked for; of a front without outcomes those of ``bound``."""
+    evaluated when it is asked for; ``bound``: the variance of a value where there are no outcomes."""
     start = 0
     size = BATCH
     while start < len(rows):
         points = [front.point(row) for row in rows[start : start + size].tolist()]
         if front.store is None:
-            yield from (bound(front, point) for point in points)
+            spreads = [bound(front, point) for point in points]
+            yield from np.sqrt(np.maximum(spreads, 0) / front.samples)
         else:
             runs = dict(runs_of(front.store, points))
             for position in range(len(points)):
@@ -181,33 +184,23 @@ def standard_errors(
         size *= 2
 
 
-def needed_samples(front: Front) -> int:
-    """How many samples were searched; ValueError where it is not known."""
-    if not front.samples:
-        raise ValueError("this front knows neither outcomes nor their number: give caution=0")
-    return front.samples
-
-
 def accuracy_bound(front: Front, point: Point) -> float:
-    """Standard error of an accuracy: binomial, the largest that it can be."""
-    spread = point.accuracy * (1 - point.accuracy)
-    return float(np.sqrt(spread / needed_samples(front)))
+    """Variance of an outcome of this accuracy: binomial, the largest that it can be."""
+    return point.accuracy * (1 - point.accuracy)
 
 
 def difference_bound(front: Front, point: Point) -> float:
-    """The largest standard error of the difference of two accuracies on the same samples: as if
-    never both were wrong."""
+    """The largest variance of a difference of two outcomes of these accuracies: as if never both
+    were wrong."""
     both = point.accuracy + front.baseline.best
-    spread = min(both, 2 - both) - (point.accuracy - front.baseline.best) ** 2
-    return float(np.sqrt(max(spread, 0.0) / needed_samples(front)))
+    return min(both, 2 - both) - (point.accuracy - front.baseline.best) ** 2
 
 
-def cost_error(front: Front, point: Point) -> float:
-    """Standard error of a mean cost, of models that cost the same for every sample."""
+def cost_bound(front: Front, point: Point) -> float:
+    """Variance of the cost of a sample, of models that cost the same for every sample."""
     paid = np.cumsum(front.singles.loc[list(point.models), "cost"])
     rates = np.array(point.exit_rates)
-    spread = rates @ paid**2 - (rates @ paid) ** 2
-    return float(np.sqrt(max(spread, 0.0) / needed_samples(front)))
+    return rates @ paid**2 - (rates @ paid) ** 2
 
 
 def peaks(front: Front, prominence: float = 0.1) -> list[Point]:
