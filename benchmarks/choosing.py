@@ -30,7 +30,7 @@ LENGTHS = {"pairs": (1, 2), "triples": (1, 2, 3)}
 LOSSES = (0.0, 0.005, 0.01)
 BUDGETS = (0.1, 0.3)  # of the reference's cost
 CAUTIONS = {"observed": (0, 0.5, 1, 1.25, 1.5), "expected": (0, 0.25, 0.5, 0.75, 1)}
-DRAWS = 20
+DRAWS = 16
 WIDE = 0.15  # points by which the mean excess may differ from nothing
 FIRST_SEED = 50_000
 
