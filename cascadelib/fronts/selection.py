@@ -13,7 +13,7 @@ from ..evaluation.run import Run, evaluate, runs_of
 from .front import Front
 
 GOALS = ("max_improvement", "match_best", "near_best")
-ROUNDING = 1e-9  # by which sums of equal outcomes may differ
+ROUNDING = 1e-8  # by which sums of equal outcomes may differ
 BATCH = 8  # points that are evaluated at once at first; then twice as many, and so on
 
 

@@ -52,8 +52,8 @@ def ridge_logistic(
         spread = weight * chance * (1 - chance) + LEAST_SPREAD
         curvature = (columns.T * spread) @ columns + np.diag(penalty)
         step = np.linalg.solve(curvature, slope)
-        before = loss(curve)
-        while loss(curve + step) > before and abs(step).max() > 1e-9:
+        before = loss(curve)  # up to rounding, which would stop the last steps
+        while loss(curve + step) > before * (1 + 1e-12) and abs(step).max() > 1e-9:
             step = step / 2
         curve = curve + step
         if abs(step).max() < 1e-8:
