@@ -33,7 +33,7 @@ def slow_allowed(n: int, epsilon: float, delta: float, labels: int, coin: float)
         and hypergeom.cdf(table + 1, n, table + may_stay + 2, labels) <= delta
     ):
         table += 1
-    if 0 <= table < labels and table + may_stay + 2 <= n:
+    if 0 <= table < labels - 1 and table + may_stay + 2 <= n:  # never by the coin alone
         chances = [hypergeom.cdf(c, n, c + may_stay + 1, labels) for c in (table, table + 1)]
         table += one_more(chances, delta, coin)
     source = -1
