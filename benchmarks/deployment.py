@@ -292,9 +292,7 @@ class NoModel:
 
     def run(self, batches: Any, batch_size: int) -> Decisions:
         zeros = np.zeros(sum(map(len, batches)))
-        return Decisions(
-            zeros.astype(int), zeros.astype(int), zeros, zeros[:, None], zeros[:1], zeros[:, None]
-        )
+        return Decisions(zeros.astype(int), zeros.astype(int), zeros, *[zeros[:, None]] * 3)
 
 
 def serving(pipe: Any, images: np.ndarray) -> None:

@@ -27,10 +27,10 @@ if TYPE_CHECKING:  # for editors and mypy; tests compare it with the table below
     from .analysis import to_label as to_label
     from .deployment import Cascade as Cascade
     from .deployment import Policy as Policy
-    from .deployment import StreamBudget as StreamBudget
     from .deployment import answer_table as answer_table
     from .evaluation import Baseline as Baseline
     from .evaluation import Point as Point
+    from .evaluation import StreamBudget as StreamBudget
     from .evaluation import evaluate as evaluate
     from .evaluation import pareto_front as pareto_front
     from .explorer import explore as explore
@@ -64,8 +64,8 @@ __getattr__, __dir__, __all__ = attach(
         "recipes store studies tables zoo"
     ),
     analysis="DriftSignal bootstrap certify mean_improvement_moved replay to_label",
-    deployment="Cascade Policy StreamBudget answer_table",
-    evaluation="Baseline Point evaluate pareto_front",
+    deployment="Cascade Policy answer_table",
+    evaluation="Baseline Point StreamBudget evaluate pareto_front",
     explorer="explore",
     extraction="extract",
     files="__version__",

@@ -4,6 +4,7 @@ Stage by stage, against the samples on which a cascade was measured. An alarm sa
 no longer those, not that the answers are worse: accuracy may fall or hold either way.
 """
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,7 @@ from ..store.protocol import Store
 SHARES = np.linspace(0, 1, 51)
 SIZES = 0.05, 0.15, 0.45  # of the bets: from small shifts, seen late, to large ones, seen at once
 WITHOUT_CHOOSING = "95%, without choosing"  # intervals in a cascade's file: measured where it chose
+KEPT = "weight logs inputs ranks log largest_log lowest_log since".split()  # of a Capital
 HELD_OUT = "95%"  # measured on samples that it has not seen
 
 
@@ -65,6 +67,8 @@ class Capital:
         self.ranks = 0.0
         self.log = 0.0
         self.largest_log = 0.0
+        self.lowest_log = 0.0
+        self.since = 0  # inputs until it last fell to its lowest
         # parts equal numbers; another for each reference
         self.rng = np.random.default_rng(self.edges.view(np.uint32))
 
@@ -87,17 +91,34 @@ class Capital:
         self.logs = logs[:, -1]
         self.weight = weights[:, -1]
         self.log = float(path[-1])
+        if path.min() < self.lowest_log:
+            self.lowest_log = float(path.min())
+            self.since = self.inputs + int(path.argmin()) + 1
         self.inputs += len(bins)
         self.ranks += float(self.middle[bins].sum())
         self.largest_log = max(self.largest_log, float(path.max()))
         return path
 
+    def state(self) -> dict[str, Any]:
+        """What it has come to, as JSON."""
+        kept = {name: np.asarray(getattr(self, name)).tolist() for name in KEPT}
+        return kept | {"rng": self.rng.bit_generator.state}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a :meth:`state`."""
+        self.rng.bit_generator.state = state["rng"]
+        for name in KEPT:
+            kind = type(getattr(self, name))
+            value = state[name]
+            setattr(self, name, np.array(value) if kind is np.ndarray else kind(value))
+
 
 @dataclass(frozen=True, eq=False)
 class DriftReport:
     """``alarm``, and the tests behind it, a row each stage: stage (1 = first), inputs (live, that
-    got there), mean_rank (in the reference; ½: unchanged), capital (see :class:`Capital`), p (n ÷
-    the largest capital so far), alarm.
+    got there), mean_rank (in the reference; ½: unchanged), capital (see :class:`Capital`; of W
+    workers the largest), p (n · W ÷ the largest capital so far), since (inputs after which that
+    began to rise), alarm.
 
     reference: in words, what is known of whether its samples had a part in making the cascade.
     """
@@ -144,6 +165,7 @@ class DriftSignal:
             raise ValueError("the reference holds no sample")
         self.false_alarm_rate = false_alarm_rate
         self.stages = [Capital(part) for part in reference]
+        self.others: list[list[Capital]] = []  # of other workers
 
     def check(
         self, live: Sequence[np.ndarray], false_alarm_rate: float | None = None
@@ -167,20 +189,59 @@ class DriftSignal:
             For another number of stages, nan, and rising lengths.
         """
         live = _checked(live, "live")
-        rows = []
         if len(live) != len(self.stages):
             raise ValueError(
                 f"live has {len(live)} stages, the reference {len(self.stages)}: another cascade?"
             )
-        for i, (stage, values) in enumerate(zip(self.stages, live), 1):
-            if len(values):
-                stage.add(values)
-            p = min(1.0, len(live) * np.exp(-stage.largest_log))
-            mean = stage.ranks / (stage.inputs or np.nan)
-            rows.append((i, stage.inputs, mean, np.exp(min(stage.log, 700.0)), p))
-        tests = pd.DataFrame(rows, columns=["stage", "inputs", "mean_rank", "capital", "p"])
+        for stage, values in enumerate(live):
+            self.add(stage, values)
+        return self.report(false_alarm_rate)
+
+    def add(self, stage: int, values: np.ndarray) -> None:
+        """Take further confidences float64 [N] of a stage (0 = first), without nan, in their order."""
+        if len(values):
+            self.stages[stage].add(values)
+
+    def report(self, false_alarm_rate: float | None = None) -> DriftReport:
+        """What is known now."""
+        rows = []
+        workers = [self.stages, *self.others]
+        for number, parts in enumerate(zip(*workers), 1):
+            top = max(parts, key=lambda part: part.largest_log)
+            inputs = sum(part.inputs for part in parts)
+            mean = sum(part.ranks for part in parts) / (inputs or np.nan)
+            p = min(1.0, len(self.stages) * len(workers) * np.exp(-top.largest_log))
+            rows.append((number, inputs, mean, np.exp(min(top.log, 700.0)), p, top.since))
+        tests = pd.DataFrame(
+            rows, columns=["stage", "inputs", "mean_rank", "capital", "p", "since"]
+        )
         tests["alarm"] = tests["p"] <= (false_alarm_rate or self.false_alarm_rate)
         return DriftReport(bool(tests["alarm"].any()), tests)
+
+    def state(self) -> list[list[dict]]:
+        """What it has come to, as JSON: of each worker, this one first, of each stage."""
+        return [[part.state() for part in parts] for parts in (self.stages, *self.others)]
+
+    def restore(self, state: list[list[dict]]) -> None:
+        """Go on from a :meth:`state` of a signal with the same reference."""
+        fresh = copy.deepcopy(self.stages)
+        workers = [copy.deepcopy(fresh) for _ in state]
+        for parts, states in zip(workers, state):
+            for part, one in zip(parts, states, strict=True):
+                part.restore(one)
+        self.stages = workers[0]
+        self.others = workers[1:]
+
+    def merge(self, other: "DriftSignal") -> None:
+        """Watch what another worker's signal has seen as well. Each worker's capital is tested at
+        α / W, W workers: their capitals share the reference, so that no mean of them is a
+        martingale."""
+        theirs = [other.stages, *other.others]
+        if self.stages[0].inputs or self.others:
+            self.others += theirs
+        else:
+            self.stages = theirs[0]
+            self.others = theirs[1:]
 
 
 def reference_in_words(intervals: Any) -> str:

@@ -1,4 +1,4 @@
-"""A chosen cascade that runs: its file, members and decisions, its monitoring, its budget."""
+"""A chosen cascade that runs: its file, members and decisions, its monitoring."""
 
 from .._lazy import attach
 
@@ -7,8 +7,8 @@ __getattr__, __dir__, __all__ = attach(
     answering="AnsweredTable answer_table",
     cascade="Cascade same_decisions write_submission",
     cascade_file="expected",
-    decisions="Decisions",
-    monitoring="Running StreamBudget",
+    decisions="Decisions most_given",
+    monitoring="Running",
     form="parse_cascade text_of",
     policy="Policy",
     timing="pieces_of time_cascade",

@@ -2,11 +2,9 @@
 next model."""
 
 import sys
-import time
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,63 +25,100 @@ from ..scoring import F1
 from ..store.protocol import Store
 from ..zoo.batches import joined, rows_of, size_of
 from .cascade_file import point_for_file
-from .decisions import Decisions
+from .decisions import MALFORMED, Answer, Decisions
+from .engine import Engine, Group
 from .members import check_classes, check_pinned, members_of
 from .policy import Policy
 
 
-@dataclass(eq=False)
-class Group:
-    """Samples on their way: their numbers int64 [N], raw inputs, and output so far."""
+class Underway(Group):
+    """Underway on their way: their numbers int64 [N], raw inputs, and output so far."""
 
-    numbers: np.ndarray
-    inputs: Any
-    output: Output | None = None
+    def __init__(self, numbers: np.ndarray, inputs: Any, output: Output | None = None) -> None:
+        super().__init__(numbers)
+        self.inputs = inputs
+        self.output = output
 
-    def __len__(self) -> int:
-        return len(self.numbers)
+    def take(self, rows: Any) -> "Underway":
+        """Some of the samples: a slice, or int64 [n]."""
+        output = self.output and self.output.take(rows)
+        return Underway(self.numbers[rows], rows_of(self.inputs, rows), output)
 
-    def take(self, rows: np.ndarray) -> "Group":
-        """Some of the samples, int64 [n]."""
-        return Group(
-            self.numbers[rows], rows_of(self.inputs, rows), self.output and self.output.take(rows)
-        )
-
-    @classmethod
-    def joined(cls, groups: Sequence["Group"]) -> "Group":
-        """Groups that wait for the same model as one."""
-        if len(groups) == 1:
-            return groups[0]
+    def joined(self, others: Sequence["Underway"]) -> "Underway":  # type: ignore[override]
+        """These samples, and others that wait for the same model, as one group."""
+        groups = [self, *others]
         numbers = np.concatenate([group.numbers for group in groups])
         inputs = joined([group.inputs for group in groups])
         outputs = [group.output for group in groups if group.output is not None]
-        return cls(numbers, inputs, Output.joined(outputs) if outputs else None)
+        return Underway(numbers, inputs, Output.joined(outputs) if outputs else None)
 
 
-@dataclass(frozen=True, eq=False)
-class Step:
-    """One model's run on N samples.
+class Deciding(Engine):
+    """One run of a cascade, whose models are called in this thread, one after another."""
 
-    Parameters
-    ----------
-    stage : int
-    numbers : int64 [N]
-        Of the samples.
-    broken, leaves : bool [N]
-        Whose logits were nan or infinite, and which samples leave.
-    confidence : float64 [N]
-    guesses : int64 [N, g]
-    seconds : (float, float)
-        In the model, and in the exit decision.
-    """
+    def __init__(self, cascade: "Cascade", batch_size: int, guesses: int) -> None:
+        stages = len(cascade.members) + 1
+        sizes = [batch_size] * stages
+        super().__init__(cascade.policy.in_use, cascade.running, sizes, [1] * stages, unknown=-1)
+        self.cascade = cascade
+        self.guesses = guesses
+        self.best: list[tuple[np.ndarray, np.ndarray]] = []  # where several guesses are wanted
 
-    stage: int
-    numbers: np.ndarray
-    broken: np.ndarray
-    leaves: np.ndarray
-    confidence: np.ndarray
-    guesses: np.ndarray
-    seconds: tuple[float, float]
+    def part_of(self, stage: int, size: int) -> Group:
+        """At most ``size`` samples; ValueError, naming the model, for batches of two forms."""
+        member = self.cascade.members[min(stage, self.last)]
+        waiting: Any = self.queues[stage]
+        with member.given(*(group.inputs for group in waiting)):
+            return super().part_of(stage, size)
+
+    async def answer(self, stage: int, group: Underway) -> np.ndarray:  # type: ignore[override]
+        """Logits [N, classes] of a stage's model; of the audit, classes [N]."""
+        if stage <= self.last:
+            return self.cascade.members[stage].logits(group.inputs)
+        reference = self.cascade.reference_cascade()
+        return reference.run([group.inputs], self.batch_sizes[stage]).predictions
+
+    def read(self, stage: int, group: Underway, answer: np.ndarray) -> Answer:  # type: ignore[override]
+        """The output after a stage's model; of samples whose logits are nan or infinite it stays as
+        before."""
+        if stage > self.last:
+            return Answer(answer, np.full(len(answer), np.nan), (answer < 0) * MALFORMED)
+        output, broken = self.cascade.output_after(stage, answer, group.output, self.guesses)
+        group.output = output
+        if self.guesses > 1:
+            self.best.append((group.numbers, output.guesses))
+        confidence = own_units(self.point.metric, output.confidence)
+        return Answer(output.guesses[:, 0], confidence, broken * MALFORMED)
+
+    def after_failure(self, stage: int) -> int:
+        """The last stage."""
+        return self.last
+
+    def result(self) -> Decisions:
+        """What was decided, with a warning where models failed."""
+        decisions = super().result()
+        where = ", ".join(
+            f"{name!r} for {n} samples" for name, n in zip(self.point.models, decisions.broken) if n
+        )
+        if where:
+            warnings.warn(
+                f"nan or infinite logits of {where}: they went to the last model, or kept what "
+                "came before",
+                RuntimeWarning,
+                stacklevel=4,
+            )
+        return decisions
+
+    def decided(self) -> Decisions:
+        """The same, also where an error came, with the best classes."""
+        decisions = super().decided()
+        if self.guesses == 1:
+            return decisions
+        best = np.full((self.count, min(self.guesses, self.cascade.members[0].classes or 1)), -1)
+        for numbers, guesses in self.best:
+            best[numbers] = guesses
+        best[decisions.exit_stage < 0] = -1
+        return replace(decisions, guesses=best)
 
 
 class Cascade(torch.nn.Module):
@@ -290,74 +325,22 @@ class Cascade(torch.nn.Module):
             raise ValueError(
                 f"a stream of batches is needed, as [batch], not {brief(stream)}"
             ) from error
-        queues: list[list[Group]] = [[] for _ in self.members]
-        count = 0
-        log: list[Step] = []
-        audited: list[Group] = []
+        deciding = Deciding(self, batch_size, guesses)
         try:
             for batch in stream:
                 with about(f"model {self.members[0].name!r}"):
-                    group = Group(np.arange(count, count + size_of(batch)), batch)
-                queues[0].append(group)
-                rows = self.running.drawn(len(group))
-                if len(rows):
-                    audited.append(group.take(rows))
-                count += len(group)
-                log += self._advance(queues, batch_size, guesses, batch_size)
-            log += self._advance(queues, batch_size, guesses, 1)
-            audit = self._audit(audited, batch_size) if audited else None
+                    size = size_of(batch)
+                deciding.push(0, Underway(deciding.enter(size), batch))
+                deciding.go_here()
+                if deciding.stopped is not None:
+                    break
+            deciding.is_open = False
+            deciding.go_here()
         except BaseException as error:
-            with suppress(Exception):  # a class may refuse attributes: the error itself goes on
-                error.decided = self._decisions(count, guesses, log)  # type: ignore[attr-defined]
-            raise
-        decisions = self._decisions(count, guesses, log, audit)
-        where = ", ".join(
-            f"{m.name!r} for {n} samples" for m, n in zip(self.members, decisions.broken) if n
-        )
-        if where:
-            warnings.warn(
-                f"nan or infinite logits of {where}: they went to the last model, or kept what "
-                "came before",
-                RuntimeWarning,
-                stacklevel=2,
-            )
-        return decisions
+            deciding.stopped = error
+        return deciding.result()
 
-    def _advance(
-        self, queues: list[list[Group]], batch_size: int, guesses: int, least: int
-    ) -> Iterator[Step]:
-        """Run each model for which ``least`` samples wait, and yield what came of it."""
-        last = len(self.members) - 1
-        for stage, queue in enumerate(queues):
-            while (waiting := sum(map(len, queue))) >= least:
-                with self.members[stage].given(*(group.inputs for group in queue)):
-                    group = Group.joined(queue)
-                queue.clear()
-                if waiting > batch_size:
-                    queue.append(group.take(np.arange(batch_size, waiting)))
-                    group = group.take(np.arange(batch_size))
-                begun = time.perf_counter()
-                logits = self.members[stage].logits(group.inputs)
-                decided = time.perf_counter()
-                output, broken = self._after(stage, logits, group.output, guesses)
-                group.output = output
-                leaves = self.policy.exits(stage, output.confidence, inside=True)  # nan passes
-                if stage < last:
-                    leaves &= ~broken
-                for place, rows in ((last, ~leaves & broken), (stage + 1, ~leaves & ~broken)):
-                    if rows.any():
-                        queues[place].append(group.take(rows.nonzero()[0]))
-                yield Step(
-                    stage,
-                    group.numbers,
-                    broken,
-                    leaves,
-                    output.confidence,
-                    output.guesses,
-                    seconds=(decided - begun, time.perf_counter() - decided),
-                )
-
-    def _after(
+    def output_after(
         self, stage: int, logits: np.ndarray, before: Output | None, guesses: int
     ) -> tuple[Output, np.ndarray]:
         """The output after a stage's model, and whose logits [N, classes] are nan or infinite, bool
@@ -386,45 +369,14 @@ class Cascade(torch.nn.Module):
             output = output._replace(confidence=confidence)
         return (output.where(broken, before) if broken.any() else output), broken
 
-    def _audit(self, groups: list[Group], batch_size: int) -> tuple[np.ndarray, np.ndarray, float]:
-        """What the reference says of the samples drawn for the audit: (their numbers, classes,
-        seconds)."""
-        begun = time.perf_counter()
+    def reference_cascade(self) -> "Cascade":
+        """The reference of audits alone."""
         name = self.running.reference
         if name not in self.references:
             own = {m.name: (m.module, m.transform) for m in self.members if m.name == name}
             alone = Point((name,), (), (1.0,), method=Method())
             self.references[name] = Cascade(alone, own, allow_download=True)
-        reference = self.references[name]
-        answers = reference.run([group.inputs for group in groups], batch_size).predictions
-        numbers = np.concatenate([group.numbers for group in groups])
-        return numbers, answers, time.perf_counter() - begun
-
-    def _decisions(
-        self, count: int, guesses: int, log: list[Step], audit: tuple | None = None
-    ) -> Decisions:
-        """What :meth:`_advance` yielded, as :class:`Decisions` of the samples in their order."""
-        n = len(self.members)
-        guesses = min(guesses, self.members[0].classes or 1)
-        exit_stage = np.full(count, -1)
-        confidence = np.full(count, np.nan)
-        best = np.full((count, guesses), -1)
-        confidences = np.full((count, n), np.nan)
-        broken = np.zeros(n, np.int64)
-        seconds = np.zeros((n, 2))
-        for step in log:
-            seconds[step.stage] += step.seconds
-            confidences[step.numbers, step.stage] = np.where(step.broken, np.nan, step.confidence)
-            broken[step.stage] += step.broken.sum()
-            left = step.numbers[step.leaves]
-            exit_stage[left] = step.stage
-            confidence[left] = step.confidence[step.leaves]
-            best[left] = step.guesses[step.leaves]
-        confidence = own_units(self.policy.metric, confidence)
-        confidences = own_units(self.policy.metric, confidences)
-        decisions = Decisions(best[:, 0], exit_stage, confidence, confidences, broken, best)
-        self.running.add(decisions, seconds, audit)
-        return decisions
+        return self.references[name]
 
 
 def same_decisions(

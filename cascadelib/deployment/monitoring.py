@@ -1,10 +1,15 @@
-"""A running cascade without labels: exit rates, confidences, drift and time beside what was
-expected, and a mean cost that is held over a stream, whatever the inputs do."""
+"""A running cascade without labels: exit rates, failures, confidences, drift, time and money beside
+what was expected, over all processes that run it."""
 
 import copy
-import threading
-from collections.abc import Mapping, Sequence
+import hashlib
+import json
+import warnings
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import zip_longest
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,22 +17,28 @@ import pandas as pd
 
 from ..analysis.drift_signal import DriftReport, DriftSignal, reference_in_words
 from ..analysis.uncertainty import anytime_lower, share_interval
-from ..checks import brief, check_number, known
-from ..evaluation.point import Point, single_point
-from ..evaluation.run import evaluate
-from ..methods.thresholds import exiting, own_units, threshold_above
-from .decisions import Decisions
+from ..checks import brief, check_number
+from ..evaluation.point import Point
+from ..files import digest_of, opened, replacing
+from .audit import LOCK, VERDICTS, Audit
+from .decisions import FAILURES, Decisions, objects
+from .form import parse_cascade, text_of
 
-WAITING = 1024  # inputs that wait until the drift signal takes them all at once
-LOCK = threading.Lock()  # of all, as a cascade with one of its own could not be copied
-# By how much one batch may move a budget's level: with larger steps it swings between all samples
-# leaving at once and none.
-STEP = 0.15
+WAITING = 1024  # confidences of a stage that wait until the drift signal takes them all at once
+RECENT = 2**16  # keys that are remembered
+FORMAT = "cascadelib running 1"
+LARGEST = 2**28  # bytes of a file of save
+# What adds up, over inputs and over workers.
+SUMS = (
+    "came inputs exits failed seconds spent priced money squares audited audit_seconds audit_cost "
+    "audit_failures forgotten"
+).split()
 
 
-class Running:
-    """What a cascade of n models has done since the start, or since :meth:`reset`: counts, drift,
-    loss by an audit; of all threads that run it.
+class Running(Audit):
+    """What a cascade of n models has done since the start, or since :meth:`reset`: counts, failures,
+    money, drift, loss by an audit; of all threads that run it, and, by :meth:`save`, :meth:`load`
+    and :meth:`merge`, of all processes.
 
     Parameters
     ----------
@@ -39,23 +50,38 @@ class Running:
 
     Attributes
     ----------
+    equal : callable
+        Whether two answers, or an answer and a label, agree; ==, unless it is set.
+    key : callable or None
+        From an input to what it has in common with its retries, or with the rest of its session;
+        of each key, among the last 65,536, one input is audited and enters the drift signal. By
+        default the ids are keys, where the caller gives them.
+    on_decision : callable or None
+        Called for each decision with its dictionary, see :meth:`Decisions.records`.
     inputs : int
-        Inputs so far.
-    exits, broken : int64 [n]
-        Inputs that left at each stage, and those for which a model failed, or gave nan or
-        infinite logits.
+        Inputs decided so far.
+    exits : int64 [n]
+        Inputs that left at each stage.
+    failed : int64 [n, 5]
+        How often each model was asked about an input, by what went wrong: none, timeout, error,
+        malformed, unknown label.
     seconds : float64 [n, 2]
         Spent at each stage in the model (with its preprocessing) and in the exit decision.
-    audited, audit_seconds : int, float
-        Inputs and seconds of the audit.
+    spent : float64 [n]
+        What the calls of each model cost, as far as they say so.
+    audited, audit_failures, audit_seconds, audit_cost : int, int, float, float
+        Inputs of the audit, those of which the reference failed, seconds, and what that cost.
     """
 
     def __init__(self, point: Point, audit: float = 0.0) -> None:
+        self.point = point
         self.models = point.models
         self.metric = point.metric
         self.expected = point.expected
         self.audit = audit
         self.reference = point.models[-1]
+        self.key: Callable[[Any], Any] | None = None
+        self.on_decision: Callable[[dict], Any] | None = None
         self.rng = np.random.default_rng(0)
         self.reset()
 
@@ -63,166 +89,165 @@ class Running:
         """Forget all inputs so far."""
         n = len(self.models)
         with LOCK:
+            self.came = 0
             self.inputs = 0
+            self.priced = 0
+            self.money = 0.0
+            self.squares = 0.0
             self.exits = np.zeros(n, np.int64)
-            self.broken = np.zeros(n, np.int64)
+            self.failed = np.zeros((n, len(FAILURES)), np.int64)
             self.seconds = np.zeros((n, 2))
-            self.waiting = [np.empty((0, n))]
+            self.spent = np.zeros(n)
+            self.waiting: list[list[np.ndarray]] = [[] for _ in self.models]
             self.signal: DriftSignal | None = None
             if self.expected:
                 self.signal = DriftSignal(self.expected.confidences)
-            self.audited = 0
-            self.audit_seconds = 0.0
-            self.verdicts = {"lost": 0, "tied": 0, "gained": 0}
-            self.doubts: dict[int, list] = {}
+            self.start_audit()
+            self.recent: OrderedDict[str, None] = OrderedDict()
 
-    def drawn(self, count: int) -> np.ndarray:
-        """Which of the next ``count`` inputs are audited, int64 [a]."""
+    def enter(
+        self, count: int, ids: Sequence | None = None, inputs: Sequence | None = None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(ids [count], which are audited, which repeat a key: bool [count]) of further inputs."""
         with LOCK:
             share = check_number(self.audit, "audit", "a share", 0, 1)
-            return np.flatnonzero(self.rng.random(count) < share)
+            names = np.arange(self.came, self.came + count) if ids is None else objects(ids)
+            if len(names) != count or not all(isinstance(name, str | int) for name in ids or ()):
+                raise ValueError(
+                    f"{count} ids are needed, texts or whole numbers, not {brief(ids)}"
+                )
+            keys = ids
+            if self.key is not None and inputs is not None:
+                keys = [self.key(each) for each in inputs]
+            self.came += count
+            repeats = np.array([self._repeats(key) for key in keys or ()], bool)
+            repeats = np.resize(repeats, count) if keys else np.zeros(count, bool)
+            return names, (self.rng.random(count) < share) & ~repeats, repeats
 
-    def add(self, decisions: Decisions, seconds: Any = 0.0, audit: tuple | None = None) -> None:
-        """Count one call.
+    def _repeats(self, key: Any) -> bool:
+        """Whether a key came lately, which is noted; the lock is held."""
+        digest = hashlib.blake2b(repr(key).encode(), digest_size=8).hexdigest()
+        is_there = digest in self.recent
+        self.recent[digest] = None
+        self.recent.move_to_end(digest)
+        if len(self.recent) > RECENT:
+            self.recent.popitem(last=False)
+        return is_there
+
+    def add(
+        self,
+        stage: int,
+        decisions: Decisions,
+        seconds: Any = 0.0,
+        repeats: Any = False,
+        audited: Any = False,
+    ) -> None:
+        """Count what one call came to.
 
         Parameters
         ----------
+        stage : int
+            Of the model that was asked.
         decisions : Decisions
-            Those of the call; where an error came before a decision, it does not count.
-        seconds : float64 [n, 2]
-            In each model, and in its exit decision.
-        audit : tuple or None
-            Rows int64 [a], the reference's predictions [a], seconds.
+            Of the inputs that it was asked about, as far as they are decided by now.
+        seconds : (float, float)
+            In the model, and in its exit decision.
+        repeats, audited : bool [s]
+            Inputs that do not enter the drift signal; those that are to be audited.
         """
-        made = decisions.exit_stage >= 0
-        exit_stage = decisions.exit_stage[made]
-        confidences = self._watched(decisions.confidences[made], exit_stage)
+        failures = decisions.failures[:, stage]
+        values = decisions.confidences[:, stage]
+        # what failed before gets here whatever its confidence
+        clean = ~decisions.failures[:, : stage + 1].any(axis=1) & ~np.asarray(repeats)
+        values = np.nan_to_num(values[clean])  # infinite ones as in the file
+        is_silent = (
+            stage == len(self.models) - 1 and not np.isfinite(decisions.confidences[:, stage]).any()
+        )
+        left = decisions.exit_stage >= 0
+        asked = ~np.isnan(decisions.seconds[left])
+        costs = decisions.costs[left]
+        is_known = ~(np.isnan(costs) & asked).any(axis=1)
+        totals = np.nansum(costs[is_known], axis=1)
         with LOCK:
-            if audit is not None:
-                self._add_audit(decisions, *audit)
-            self.inputs += len(exit_stage)
-            self.exits += np.bincount(exit_stage, minlength=len(self.models))
-            self.broken += decisions.broken
-            self.seconds += seconds
-            self.waiting.append(confidences)
-            if sum(map(len, self.waiting)) >= WAITING:
-                self._watch(None)
+            self.failed[stage] += np.bincount(failures, minlength=len(FAILURES))
+            self.seconds[stage] += seconds
+            self.spent[stage] += np.nansum(decisions.costs[:, stage])
+            self.inputs += int(left.sum())
+            self.exits[stage] += left.sum()
+            self.priced += len(totals)
+            self.money += float(totals.sum())
+            self.squares += float((totals**2).sum())
+            for row in np.flatnonzero(audited):
+                self._doubt(decisions.ids[row], decisions.predictions[row])
+            if not is_silent:
+                self.waiting[stage].append(values)
+            if sum(map(len, self.waiting[stage])) >= WAITING:
+                self._watch()
+        if self.on_decision is not None and left.any():
+            for record in decisions.take(left).records():
+                self._tell(record)
 
-    def _watched(self, confidences: np.ndarray, exit_stage: np.ndarray) -> np.ndarray:
-        """Confidences float64 [N, n] as the drift signal takes them, without the broken inputs,
-        which say nothing of the data; exit_stage: int64 [N]."""
-        if not np.isfinite(confidences[:, -1]).any():
-            confidences[:, -1] = np.nan  # a last model that says nothing of its confidence
-        confidences = np.nan_to_num(confidences, nan=np.nan)  # infinite ones as in the file
-        reached = np.arange(len(self.models)) <= exit_stage[:, None]
-        missing = np.isnan(confidences) & reached
-        return confidences[~missing[:, :-1].any(axis=1)]
+    def _tell(self, record: dict) -> None:
+        """Hand a decision to the callback, whose errors are no errors of the cascade."""
+        try:
+            self.on_decision(record)  # type: ignore[misc]
+        except Exception as error:
+            text = f"on_decision failed for {record['id']!r}: {type(error).__name__}: {error}"
+            warnings.warn(text, RuntimeWarning, stacklevel=2)
 
-    def _add_audit(
-        self, decisions: Decisions, rows: np.ndarray, answers: Sequence, seconds: float
-    ) -> None:
-        """Count an audit, and keep the pairs of predictions that differ; the lock is held."""
-        self.audited = self.audited + len(rows)
-        self.audit_seconds = self.audit_seconds + seconds
-        for row, prediction, answer in zip(rows.tolist(), decisions.predictions[rows], answers):
-            if prediction != answer:
-                self.doubts[self.inputs + row] = [prediction, answer]
+    def _watch(self) -> None:
+        """The drift signal takes the confidences that wait for it; the lock is held."""
+        for stage, parts in enumerate(self.waiting):
+            if self.signal is not None and parts:
+                self.signal.add(stage, np.concatenate(parts))
+            parts.clear()
 
-    def _watch(self, false_alarm_rate: float | None) -> Any:
-        """The drift signal takes the inputs that wait for it, and reports; the lock is held."""
-        columns = np.concatenate(self.waiting).T
-        self.waiting = self.waiting[:1]  # of no inputs
-        if self.signal is None:
-            return None
-        given = [column[~np.isnan(column)] for column in columns]
-        return self.signal.check(given, false_alarm_rate)
+    @property
+    def broken(self) -> np.ndarray:
+        """Inputs for which each model failed, or gave nan or infinite logits, int64 [n]."""
+        return self.failed[:, 1:].sum(axis=1)
 
-    def to_label(self) -> pd.DataFrame:
-        """The inputs whose labels are wanted: those on which cascade and reference differ.
+    def failing(self, most: float = 0.01, error: float = 0.01) -> pd.DataFrame:
+        """How often each model fails.
+
+        Parameters
+        ----------
+        most : float
+            Share of failures that may be.
+        error : float
+            Probability of an alarm of any model, ever, where each fails independently and no more
+            often than that.
 
         Returns
         -------
         DataFrame
-            Predictions of ``cascade`` and ``reference``, by the input's number since the start.
+            One row per model: inputs it was asked about, by what went wrong; ``rate``; ``low``, a
+            lower bound at all times; ``alarm``: whether that lies above ``most``.
         """
         with LOCK:
-            return pd.DataFrame.from_dict(
-                dict(self.doubts), orient="index", columns=["cascade", "reference"]
-            )
+            failed = self.failed.copy()
+        table = pd.DataFrame(failed, pd.Index(self.models, name="model"), FAILURES)
+        asked = failed.sum(axis=1)
+        broken = asked - failed[:, 0]
+        with np.errstate(invalid="ignore"):
+            table["rate"] = broken / asked
+        table["low"] = [
+            max(0.0, anytime_lower(bad, good, 0, error / len(failed)))
+            for bad, good in zip(broken, failed[:, 0])
+        ]
+        table["alarm"] = table["low"] > most
+        return table
 
-    def label(self, labels: Mapping[int, Any]) -> None:
-        """Take labels of inputs of :meth:`to_label`, in any order, late or never.
-
-        Parameters
-        ----------
-        labels : mapping
-            {number of the input: label}, written as the predictions are. None and nan: not yet
-            known.
-
-        Raises
-        ------
-        ValueError
-            For an input whose label is not wanted, and for text where predictions are numbers, or
-            the reverse.
-        """
+    def cost(self) -> pd.Series:
+        """What an input costs, in the unit of the calls: ``mean``, ``low`` and ``high`` (95%, by the
+        normal approximation), over ``priced`` inputs all of whose calls said what they cost; without
+        the audit."""
         with LOCK:
-            for number, label in labels.items():
-                prediction, answer = self.doubts[known(number, self.doubts, "input to label")]
-                if pd.isna(label):
-                    continue
-                is_text = isinstance(label, str)
-                if is_text != isinstance(prediction, str) or (not is_text and label < 0):
-                    raise ValueError(
-                        f"the label {label!r} of input {number} is not a class: give one like "
-                        f"the prediction {prediction!r}"
-                    )
-                del self.doubts[number]
-                self.verdicts[verdict(prediction == label, answer == label)] += 1
-
-    def loss(self, epsilon: float = 1.0, error: float = 0.05) -> pd.Series:
-        """What the cascade loses in top-1 accuracy against the reference, by the audit.
-
-        Promise, for inputs that are independent draws of one distribution: the loss lies in
-        [low, high] at all times at once with a probability of at least 1 − error (above ``high``,
-        below ``low``: half each), whichever labels come, and when. Not promised: the loss of *now*
-        where it changes.
-
-        Parameters
-        ----------
-        epsilon : float
-            Loss as certified, a fraction.
-        error : float
-            Probability with which the promise may fail.
-
-        Returns
-        -------
-        Series
-            ``audited``, ``disagreed``, ``to_label``: inputs; ``low``, ``high``: bounds of the
-            loss; ``alarm``: whether the loss lies above ``epsilon``.
-
-        References
-        ----------
-        :func:`anytime_lower`; docs/monitoring.md.
-        """
-        with LOCK:
-            lost = self.verdicts["lost"]
-            tied = self.verdicts["tied"]
-            gained = self.verdicts["gained"]
-            doubts = len(self.doubts)
-            audited = self.audited
-        same = audited - lost - gained - doubts
-        # A label that is not known counts as gained for the lower bound, as lost for the upper.
-        low = anytime_lower(lost, same, gained + doubts, error / 2)
-        high = -anytime_lower(gained, same, lost + doubts, error / 2)
-        table = {
-            "audited": audited,
-            "disagreed": lost + tied + gained + doubts,
-            "to_label": doubts,
-            "low": low,
-            "high": high,
-            "alarm": low > epsilon,
-        }
-        return pd.Series(table, dtype=object)
+            count = self.priced
+            mean = self.money / count if count else np.nan
+            variance = self.squares / count - mean**2 if count else np.nan
+        half = 1.96 * np.sqrt(max(0.0, variance) / count) if count > 1 else np.nan
+        return pd.Series({"mean": mean, "low": mean - half, "high": mean + half, "priced": count})
 
     @property
     def exit_rates(self) -> np.ndarray:
@@ -258,6 +283,7 @@ class Running:
             per_sample = now.seconds / reached[:, None]
         table["model_seconds"] = per_sample[:, 0]
         table["decision_seconds"] = per_sample[:, 1]
+        table["spent"] = now.spent
         return table
 
     def drift(self, false_alarm_rate: float = 0.01) -> DriftReport:
@@ -284,167 +310,136 @@ class Running:
                 "measured on"
             )
         with LOCK:
-            report = self._watch(false_alarm_rate)
+            self._watch()
+            report = self.signal.report(false_alarm_rate)
         said = self.expected and self.expected.intervals
         return replace(report, reference=reference_in_words(said))
 
+    def save(self, path: str | Path) -> None:
+        """Write all that is known, whole or not at all, as a JSON file for :meth:`load`.
 
-def verdict(cascade_correct: bool, reference_correct: bool) -> str:
-    """What an input adds to the loss, where both answers differ: "lost", "tied" or "gained"."""
-    if cascade_correct == reference_correct:
-        return "tied"
-    return "gained" if cascade_correct else "lost"
-
-
-class StreamBudget:
-    """Thresholds of one cascade that move so that its mean cost per sample stays at ``budget``
-    while confidences drift.
-
-    :meth:`run` decides batches of any size. Or use :attr:`thresholds` for a batch, then
-    :meth:`update` with the exit stages that came of it; large batches then make the bound wide.
-    All thresholds depend on one level u, which a batch moves by η_t × what it saved: integral
-    control. η_t = min(η, 0.15 ÷ the largest batch). Guarantee, for any inputs (with finite logits)
-    in any order: :meth:`bound`. Accuracy is not held.
-
-    Parameters
-    ----------
-    store : LogitStore or ScoreTable
-        The split that its thresholds start from, with one cost per model.
-    cascade : Point, Policy or Cascade
-    budget : float
-        Mean cost per sample, of the point's kind.
-    rate : float
-        η: how far one sample moves the level, at most.
-
-    Raises
-    ------
-    ValueError
-        For a cascade of one model, costs by sample, a budget that lies outside of what the
-        cascade can cost, or a rate outside of (0, 1).
-
-    References
-    ----------
-    Gibbs, Candès (2021), *Adaptive conformal inference under distribution shift*; Angelopoulos,
-    Candès, Tibshirani (2023), *Conformal PID control for time series prediction*;
-    docs/monitoring.md.
-    """
-
-    def __init__(self, store: Any, cascade: Any, budget: float, rate: float = 0.005) -> None:
-        point = single_point(cascade)
-        run = evaluate(store, point)
-        self.costs = np.array(run.costs, np.float64)
-        if self.costs.ndim != 1 or len(self.costs) < 2:
-            raise ValueError(
-                "a budget needs two models or more with one cost each (not one for every sample)"
-            )
-        self.cheapest = float(self.costs[0])
-        self.dearest = float(self.costs.sum())
-        if not self.cheapest < check_number(budget, "budget") < self.dearest:
-            raise ValueError(
-                f"the budget must lie between {self.cheapest:g} and {self.dearest:g}, "
-                f"not {budget:g}"
-            )
-        if not 0 < check_number(rate, "rate") < 1:
-            raise ValueError(f"rate must lie between 0 and 1, not {rate}")
-        self.budget = float(budget)
-        self.rate = rate
-        self.metric = point.metric
-        self.rising = [np.sort(confidence) for confidence in run.confidences[:-1]]
-        self.shares = [
-            (len(rising) - exiting(rising[::-1], threshold)) / len(rising)
-            for rising, threshold in zip(self.rising, point.inside)
-        ]
-        self.bend = np.clip(self._share_of(run.cost), 1e-9, 1 - 1e-9)
-        self.level = self._share_of(self.budget)
-        self.samples = 0
-        self.spent = 0.0
-        self.largest = 1
-
-    def _share_of(self, cost: Any) -> Any:
-        """Where costs lie between the cheapest (0) and the dearest (1) that a sample can have."""
-        return (cost - self.cheapest) / (self.dearest - self.cheapest)
-
-    @property
-    def thresholds(self) -> tuple[float, ...]:
-        """Thresholds for the next batch, in the metric's own units."""
-        inside = np.full(len(self.rising), -np.inf if self.level <= 0 else np.inf)
-        if 0 < self.level < 1:
-            for stage, (rising, share) in enumerate(zip(self.rising, self.shares)):
-                # Below the threshold lies this share of the samples.
-                below = np.interp(self.level, [0, self.bend, 1], [0, share, 1])
-                inside[stage] = threshold_above(rising, round(below * len(rising)))
-        return tuple(own_units(self.metric, inside).tolist())
-
-    def run(self, cascade: Any, batch: Any) -> Decisions:
-        """Decide a batch of N samples, so few at a time that the bound stays narrow.
-
-        Parameters
-        ----------
-        cascade : Cascade
-            Its own thresholds are as before afterwards.
-        batch : batch
-            Raw inputs, of any size; 0.15 ÷ η of them run at a time.
-
-        Returns
-        -------
-        Decisions
-        """
-        from .timing import pieces_of  # needs torch, as a Cascade does
-
-        usual = cascade.thresholds
-        decided = []
-        try:
-            for part in pieces_of(batch, max(1, int(STEP / self.rate))):
-                cascade.thresholds = self.thresholds
-                decided.append(cascade(part))
-                self.update(decided[-1].exit_stage)
-        finally:
-            cascade.thresholds = usual
-        return Decisions.joined(decided)
-
-    def update(self, exit_stage: np.ndarray) -> None:
-        """Take note of a batch that ran at :attr:`thresholds`.
-
-        Parameters
-        ----------
-        exit_stage : int [b]
-            0 = first model.
+        Ask for :meth:`drift` and :meth:`loss` after saving rather than before: what a crash forgets
+        has then had no part in any alarm, and the promises hold over restarts.
 
         Raises
         ------
         ValueError
-            For what is no stage of this cascade; the budget is then as before.
+            For predictions that JSON cannot hold, and a metric or an ensemble that is a function.
         """
-        stages = np.asarray(exit_stage)
-        if stages.ndim != 1 or not np.isin(stages, np.arange(len(self.costs))).all():
-            raise ValueError(
-                f"exit_stage must be a list of stages from 0 to {len(self.costs) - 1}, not "
-                f"{brief(exit_stage)}: leave out samples that no model answered"
-            )
-        spent = np.cumsum(self.costs)[stages.astype(np.int64)]
-        self.largest = max(self.largest, len(spent))
-        saved = float(np.sum(self._share_of(self.budget) - self._share_of(spent)))
-        self.level += min(self.rate, STEP / self.largest) * saved
-        self.samples = self.samples + len(spent)
-        self.spent = self.spent + float(spent.sum())
+        with LOCK:
+            self._watch()
+            state = {name: np.asarray(getattr(self, name)).tolist() for name in SUMS}
+            state |= {"audit": self.audit, "reference": self.reference, "windows": self.windows}
+            state["recent"] = "".join(self.recent)
+            state["doubts"] = [[name, *doubt] for name, doubt in self.doubts.items()]
+            state["rng"] = self.rng.bit_generator.state
+            state["signal"] = None if self.signal is None else self.signal.state()
+            try:
+                text = json.dumps(state, default=plain_number)
+            except TypeError as error:
+                raise ValueError(f"what is in doubt cannot be saved as JSON: {error}") from None
+        policy = text_of(replace(self.point, found_on=None))
+        whole = {"format": FORMAT, "checksum": digest_of(text), "policy": policy, "state": text}
+        with replacing(Path(path)) as temporary:
+            temporary.write_text(json.dumps(whole), encoding="utf-8")
 
-    @property
-    def mean_cost(self) -> float:
-        """Mean cost per sample so far; nan before the first."""
-        return self.spent / self.samples if self.samples else np.nan
+    @classmethod
+    def load(cls, path: str | Path) -> "Running":
+        """What :meth:`save` wrote; ``equal``, ``key`` and ``on_decision`` are to be set again.
 
-    def bound(self) -> float:
-        """By how much the mean cost so far can differ from the budget, whatever the stream.
+        A service goes on with ``policy.running.merge(Running.load(path))``.
+
+        Raises
+        ------
+        ValueError
+            Naming the file, for one that is damaged or something else.
+        """
+        with opened(Path(path), LARGEST) as file:
+            content = file.read(LARGEST)
+        try:
+            whole = json.loads(content)
+            if whole["format"] != FORMAT or whole["checksum"] != digest_of(whole["state"]):
+                raise ValueError("another format, or a part that was changed")
+            state = json.loads(whole["state"])
+            running = cls(parse_cascade(whole["policy"]), state["audit"])
+            running._restore(state)
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
+            raise ValueError(f"{path}: no monitoring that save wrote ({brief(error)})") from None
+        return running
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        """Go on from what :meth:`save` noted."""
+        for name in SUMS:
+            kind = type(getattr(self, name))
+            value = state[name]
+            setattr(self, name, np.array(value) if kind is np.ndarray else value)
+        self.reference = state["reference"]
+        self.windows = state["windows"]
+        text = state["recent"]
+        self.recent = OrderedDict.fromkeys(text[at : at + 16] for at in range(0, len(text), 16))
+        self.doubts = {name: doubt for name, *doubt in state["doubts"]}
+        self.rng.bit_generator.state = state["rng"]
+        if self.signal is not None:
+            self.signal.restore(state["signal"])
+
+    def _watched(self) -> tuple:
+        """What the monitoring of two workers has in common."""
+        expected = self.expected and self.expected.confidences
+        return self.models, self.point.thresholds, expected
+
+    def merge(self, other: "Running") -> "Running":
+        """Count what another worker, or this one before a restart, has counted as well.
+
+        Counts add up. Drift alarms where the capital of one of W workers comes to n · W / α: the
+        false-alarm rate is that of all of them together. What has seen no input yet counts as no
+        worker, so that merging into it is going on.
 
         Returns
         -------
-        float
-            (dearest − cheapest) (1 + η_T b) ÷ (η_T · samples), b: the largest batch,
-            η_T = min(η, 0.15 ÷ b): the last rate.
+        Running
+            Itself.
 
-        References
-        ----------
-        docs/monitoring.md.
+        Raises
+        ------
+        ValueError
+            For another cascade, and for ids that are in doubt in both: workers need ids of their
+            own, ``ids=`` of :meth:`Policy.arun`.
         """
-        rate = min(self.rate, STEP / self.largest)
-        return (self.dearest - self.cheapest) * (1 + rate * self.largest) / (rate * self.samples)
+        if self._watched() != other._watched():
+            raise ValueError("the monitoring of another cascade, or with other expectations")
+        if not other.came:
+            return self
+        with LOCK:
+            self._watch()
+            other._watch()
+            both = self.doubts.keys() & other.doubts.keys()
+            if both:
+                raise ValueError(
+                    f"{len(both)} ids are in doubt in both, as {brief(min(both, key=str))}: give "
+                    "every input of all workers an id of its own (ids=)"
+                )
+            if not self.came:
+                self.rng = copy.deepcopy(other.rng)
+            for name in SUMS:
+                setattr(self, name, getattr(self, name) + getattr(other, name))
+            none: dict[str, int] = {}
+            pairs = zip_longest(self.windows, other.windows, fillvalue=none)
+            self.windows = [summed(own, others) for own, others in pairs]
+            self.doubts |= copy.deepcopy(other.doubts)
+            self.recent |= other.recent
+            if self.signal is not None and other.signal is not None:
+                self.signal.merge(copy.deepcopy(other.signal))
+        return self
+
+
+def plain_number(value: Any) -> Any:
+    """A number of numpy as JSON has it."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{brief(value)} is no text, number or list")
+
+
+def summed(own: Mapping[str, int], others: Mapping[str, int]) -> dict[str, int]:
+    """Counts of the same window of two workers together."""
+    names = ("audited", "since", *VERDICTS)
+    return {name: own.get(name, 0) + others.get(name, 0) for name in names}

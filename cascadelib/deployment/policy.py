@@ -2,7 +2,7 @@
 neither torch nor pandas nor compiled kernels."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -10,13 +10,23 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import items_of, reals
+from ..checks import about, items_of, reals
 from ..evaluation.point import Point
 from ..files import replacing
 from ..methods.fitted import Fitted
 from ..methods.thresholds import own_units
-from .answers import ask_models, by_model, columns_read, exits_after, objects, write_answer
-from .decisions import Decisions, nothing
+from .decisions import (
+    MALFORMED,
+    Decisions,
+    answer_of,
+    by_model,
+    columns_read,
+    complaint,
+    exits_after,
+    nothing,
+    objects,
+)
+from .engine import Asking, from_synchronous
 from .form import read_point, text_of
 
 
@@ -143,45 +153,98 @@ class Policy:
         point = self.in_use
         columns = [
             values if values is None else columns_read(point, stage, values)
-            for stage, values in enumerate(by_model(point, confidences, "confidences"))
+            for stage, values in enumerate(by_model(point.models, confidences, "confidences"))
         ]
         answers = [
             values if values is None else objects(values)
-            for values in by_model(point, predictions, "predictions")
+            for values in by_model(point.models, predictions, "predictions")
         ]
         sizes = {len(values) for values in (*columns, *answers) if values is not None}
         if len(sizes) > 1:
             raise ValueError(
                 f"confidences and predictions must be of equally many samples, not {sorted(sizes)}"
             )
-        decisions = nothing(max(sizes, default=0), len(columns))
-        for stage, parts in enumerate(zip(answers, columns)):
+        decisions = nothing(max(sizes, default=0), point.models)
+        decisions.ids[:] = np.arange(len(decisions))
+        for stage, (said, column) in enumerate(zip(answers, columns)):
             rows = np.flatnonzero(decisions.exit_stage < 0)
-            said, confidence = (part if part is None else part[rows] for part in parts)
-            write_answer(point, decisions, stage, rows, said, confidence)
+            said = objects([None] * len(rows)) if said is None else said[rows]
+            values = column if column is None else column[rows]
+            before = decisions.predictions[rows] if stage else None
+            with about(f"model {point.models[stage]!r}"):
+                answer = answer_of(point, stage, said, values, before, np.zeros(len(rows), np.int8))
+                for row in np.flatnonzero(answer.failures)[:1]:
+                    raise ValueError(complaint(rows[row], answer.predictions[row], MALFORMED))
+            decisions.write(point, stage, rows, answer)
         return decisions
 
-    def run(
+    async def arun(
         self,
         calls: Any,
         inputs: Iterable,
-        batch_size: int = 64,
-        concurrency: int = 8,
+        ids: Sequence | None = None,
+        *,
+        batch_size: Any = 64,
+        concurrency: Any = 8,
+        max_wait: float = 0.005,
+        timeout: Any = None,
         on_error: str = "stop",
+        labels: Iterable | None = None,
+        confidence_range: Sequence[float] | None = None,
     ) -> Decisions:
-        """Ask the models, each about those of N inputs that are undecided: :class:`Decisions` in the inputs' order.
+        """Ask the models, each about those of N inputs that are undecided, on the caller's event loop.
 
-        calls: a function for each model, in their order or as {name: function}, async or not: from a list of at most
-        ``batch_size`` inputs to (predictions, confidences), one each an input, confidences as :meth:`decide` takes
-        them, at the method's temperature (of the last model None, where it has none). At most ``concurrency`` calls of
-        a model are under way at once, each in a thread, those that are async in one event loop. Whoever calls a service
-        retries within the function.
+        An input moves on when its own answer is there. Cancelled, it returns at once, and what was decided is in
+        ``error.decided``, as after any other error.
 
-        on_error: what an exception in a call leads to: "stop" (no call begins after it, and it goes on to the caller,
-        with ``error.decided`` as in :meth:`Cascade.run`), or "next" (its inputs go to the next model, or keep the
-        answer that they have, with a warning). An answer of another length, or with a confidence that is nan (−inf
-        sends an input on), is a ValueError naming the model in either case; so is a policy with an ensemble.
+        Parameters
+        ----------
+        calls : list of callable, or mapping
+            A function for each model, in their order or as {name: function}, async or not (then it runs in a thread):
+            from a list of inputs to (predictions, confidences), one each an input, or (predictions, confidences, cost),
+            cost one number for all of them, or one each. Confidences as :meth:`decide` takes them, at the method's
+            temperature; of the last model None, where it has none. An exception among the predictions is the failure
+            of its input. Whoever calls a service retries within the function.
+        inputs : iterable
+        ids : list, optional
+            What each input is called in ``decisions.ids``, in :attr:`running` and by late labels; by default a number.
+        batch_size, concurrency : int, or one per model
+            Inputs in one call, and calls of a model under way at once, at most.
+        max_wait : float
+            Seconds for which an input waits for others until its model is asked, where more can come.
+        timeout : float or None, or one per model
+            Seconds that a call may take.
+        on_error : str
+            What a failure leads to, be it an exception, a timeout, or an answer that is malformed or no label: "stop"
+            (it goes on to the caller), or "next" (a batch is asked again input by input; each that fails alone goes to
+            the next model, or keeps the answer that it has, with a warning).
+        labels : iterable, optional
+            The answers that may come.
+        confidence_range : (float, float), optional
+            The confidences that may come, in the metric's own units; −inf (+inf where lower is surer) passes an input
+            on in any case.
+
+        Returns
+        -------
+        Decisions
+            In the order of the inputs.
+
+        Raises
+        ------
+        ValueError
+            For a policy with an ensemble, and for what is none of the above.
         """
-        return ask_models(
-            self.in_use, calls, inputs, batch_size, concurrency, on_error, self.running
-        )
+        options = (batch_size, concurrency, max_wait, timeout, on_error, labels, confidence_range)
+        asking = Asking(self.in_use, self.running, calls, inputs, ids, *options)
+        await asking.go()
+        return asking.result()
+
+    def run(
+        self, calls: Any, inputs: Iterable, ids: Sequence | None = None, **options: Any
+    ) -> Decisions:
+        """:meth:`arun` from synchronous code; in a coroutine it would block the caller's loop.
+
+        Async calls run on one loop in a thread of its own, which lives as long as the process: a client may be used in
+        many runs. An interrupt (Ctrl-C) returns at once.
+        """
+        return from_synchronous(self.arun(calls, inputs, ids, **options))

@@ -6,5 +6,6 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     pareto="Baseline improvement_at least_cost lower_hull mean_improvement pareto_front",
     point="Estimate Expected OrderStatistics Point points_of",
+    stream_budget="StreamBudget",
     run="Run evaluate runs_of",
 )

@@ -1,6 +1,7 @@
 """Running statistics: counts, expected beside measured, drift without labels; and measured time as
 tables."""
 
+import json
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -16,7 +17,6 @@ from cascadelib import (
     Cascade,
     DriftSignal,
     LogitStore,
-    Method,
     Point,
     ScoreTable,
     datasets,
@@ -24,6 +24,7 @@ from cascadelib import (
     pick,
     search,
 )
+from cascadelib.analysis.drift_signal import summary
 from cascadelib.deployment.cascade import same_decisions
 from cascadelib.deployment.cascade_file import point_for_file
 from cascadelib.deployment.decisions import Decisions
@@ -116,6 +117,14 @@ def test_a_file_without_ties_as_the_versions_before_wrote_it_is_watched_as_well(
     pd.testing.assert_frame_equal(old.running.drift().tests, cascade.running.drift().tests)
 
 
+def again(seen: Running, decisions: Decisions) -> None:
+    """Count decisions of two stages once more, as the engine does."""
+    reached = np.flatnonzero(decisions.exit_stage > 0)
+    first = replace(decisions, exit_stage=np.where(decisions.exit_stage > 0, -1, 0))
+    seen.add(0, first, (1.0, 1.0))
+    seen.add(1, decisions.take(reached), (1.0, 1.0))
+
+
 def test_totals_of_eight_threads_add_up() -> None:
     """Each thread runs the same images; threads change places as often as they can."""
     cascade = running()
@@ -132,7 +141,7 @@ def test_totals_of_eight_threads_add_up() -> None:
                 )
             ]
             tables += pool.map(
-                lambda _: (cascade.running.add(once, np.ones((2, 2))), cascade.running.table)[1],
+                lambda _: (again(cascade.running, once), cascade.running.table)[1],
                 range(800),
             )
     finally:
@@ -142,72 +151,6 @@ def test_totals_of_eight_threads_add_up() -> None:
     assert seen.exits.tolist() == (960 * np.bincount(once.exit_stage, minlength=2)).tolist()
     assert 800 <= seen.seconds[1, 1] < 900 and seen.drift().tests["inputs"][0] == seen.inputs
     assert all(table["exit_rate"].sum() == pytest.approx(1) for table in tables)
-
-
-def test_an_audit_runs_the_reference_on_inputs_of_every_stage() -> None:
-    """With all audited: the disagreements and, once they are labelled, the loss are those of the
-    stores."""
-    cascade = running()
-    labels = TEST.labels[:600]
-    cascade.running.audit = 1.0
-    decisions = [cascade(piece) for piece in pieces_of(IMAGES, 100)]
-    said = np.concatenate([d.predictions for d in decisions])
-    stages = np.concatenate([d.exit_stage for d in decisions])
-    answers = TEST.logits("lenet@28")[:600].argmax(axis=1)
-    queue = cascade.running.to_label()
-    differ = np.flatnonzero(said != answers)
-    assert queue.index.tolist() == differ.tolist() and len(differ) and (stages[differ] == 0).all()
-    assert queue.to_numpy().tolist() == np.stack([said, answers], 1)[differ].tolist()
-    before = cascade.running.loss()
-    assert before["audited"] == 600 and before["to_label"] == before["disagreed"] == len(differ)
-    cascade.running.label({number: labels[number] for number in differ[::-1]})
-    after = cascade.running.loss(0.0)
-    loss = np.mean((answers == labels) * 1.0 - (said == labels))
-    assert before["low"] < after["low"] < loss < after["high"] < before["high"]
-    assert after["to_label"] == 0 and not cascade.running.to_label().size and not after["alarm"]
-    assert cascade.running.audit_seconds > 0
-    with pytest.raises(ValueError, match="unknown input to label"):
-        cascade.running.label({int(differ[0]): 1})
-
-
-def test_labels_that_are_none_stay_wanted_and_wrong_ones_are_refused() -> None:
-    running = Running(Point(("a", "b"), (0.5,), method=Method()))
-    running.doubts.update({3: (1, 2), 5: (0, 2)})
-    for nothing in (None, np.nan):
-        running.label({3: nothing})
-    for wrong in ("Sneaker", -1):
-        with pytest.raises(ValueError, match="of input 5 is not a class"):
-            running.label({5: wrong})
-    assert running.to_label().index.tolist() == [3, 5]
-    assert running.verdicts == {"lost": 0, "tied": 0, "gained": 0}
-    running.label({3: 2, 5: np.int64(0)})
-    assert running.to_label().empty
-    assert running.verdicts == {"lost": 1, "tied": 0, "gained": 1}
-
-
-def test_an_audit_draws_its_share_whatever_stage_inputs_leave_at() -> None:
-    cascade = running()
-    cascade.running.audit = 0.2
-    stages = cascade(IMAGES).exit_stage
-    drawn = np.flatnonzero(np.random.default_rng(0).random(600) < 0.2)
-    assert cascade.running.audited == len(drawn) and set(stages[drawn]) == {0, 1}
-    before = cascade.running.to_label()
-    assert set(before.index) <= set(drawn)
-    cascade(IMAGES[:0])
-    cascade.run(pieces_of(IMAGES[:50], 10))
-    assert cascade.running.to_label().index.max() < 650 and cascade.running.inputs == 650
-    cascade.running.audit = 1.5
-    with pytest.raises(ValueError, match="audit must be a share"):
-        cascade(IMAGES[:5])
-
-
-def test_an_audit_by_another_model_than_the_last() -> None:
-    cascade = running()
-    cascade.running.audit = 1.0
-    cascade.running.reference = "linear@28"
-    said = cascade(IMAGES[:100]).predictions
-    answers = TEST.logits("linear@28")[:100].argmax(axis=1)
-    assert cascade.running.to_label().index.tolist() == np.flatnonzero(said != answers).tolist()
 
 
 def test_a_last_model_without_confidences_says_nothing_of_drift() -> None:
@@ -220,51 +163,6 @@ def test_a_last_model_without_confidences_says_nothing_of_drift() -> None:
     )
     report = policy.running.drift()
     assert report.tests["inputs"].tolist() == [1000, 0] and not report.alarm
-
-
-def test_a_policy_is_audited_by_its_calls() -> None:
-    """Two calls, the first confident of all and wrong for every seventh input; the second fails for
-    some of those drawn."""
-    point = Point(("a", "b"), (0.5,), (1.0, 0.0), 1.0, 1.0, 1.0)
-    policy = Policy.from_point(point)
-    policy.running.audit = 1.0
-    truth = [n % 3 for n in range(70)]
-
-    def first(inputs: Any) -> tuple:
-        return [truth[n] + (n % 7 == 0) for n in inputs], [0.9] * len(inputs)
-
-    async def second(inputs: Any) -> tuple:
-        if 35 in inputs:
-            raise RuntimeError("busy")
-        return [truth[n] for n in inputs], None
-
-    with pytest.warns(RuntimeWarning, match="busy"):
-        decisions = policy.run([first, second], range(70), batch_size=10, on_error="next")
-    assert (decisions.exit_stage == 0).all() and policy.running.audited == 60
-    assert policy.running.to_label().index.tolist() == [0, 7, 14, 21, 28, 42, 49, 56, 63]
-    policy.running.label({n: truth[n] for n in policy.running.to_label().index})
-    assert policy.running.verdicts == {"lost": 9, "tied": 0, "gained": 0}
-    assert policy.running.loss(0.0)["alarm"]
-
-
-def test_a_certified_loss_that_is_left_alarms() -> None:
-    """Outcomes of which 6% are lost: 1% is left, 10% is not; without labels nothing is known."""
-    seen = Running(Point(("a", "b"), (0.5,)), audit=1.0)
-    rng = np.random.default_rng(0)
-    for _ in range(40):
-        said = np.where(rng.random(100) < 0.06, 1, 0)
-        nothing = np.full((100, 2), np.nan), np.zeros(2, np.int64), said[:, None]
-        seen.add(
-            Decisions(said, np.zeros(100, np.int64), np.full(100, np.nan), *nothing),
-            audit=(np.arange(100), 0 * said, 1),
-        )
-    assert not seen.loss(0.01)["alarm"]
-    seen.label(dict.fromkeys(seen.to_label().index, 0))
-    assert (
-        seen.loss(0.01)["alarm"]
-        and not seen.loss(0.1)["alarm"]
-        and seen.loss(0.1)["low"] < 0.06 < seen.loss()["high"]
-    )
 
 
 def test_drift_needs_something_to_expect() -> None:
@@ -304,3 +202,156 @@ def test_a_fresh_process_decides_alike(tmp_path: Path) -> None:
     here = cascade(IMAGES[:100])
     assert there.predictions.tolist() == here.predictions.tolist()
     assert there.exit_stage.tolist() == here.exit_stage.tolist()
+
+
+WATCHED = ScoreTable(
+    np.ones((2, 1000), bool), np.random.default_rng(9).random((2, 1000)), [1, 5], ["a", "b"]
+)
+
+
+def policy_watched() -> Policy:
+    point = Point(("a", "b"), (0.5,), (0.5, 0.5), 1.0, 1.0, 1.0, cost_kind="cost")
+    policy = Policy.from_point(point, store=WATCHED)
+    policy.running.audit = 0.5
+    return policy
+
+
+def asked(policy: Policy, first: int, count: int, ids: Any = None, shift: float = 0.0) -> None:
+    """Inputs whose confidences and answers depend on nothing but their number."""
+    scores = np.random.default_rng(5).random((2, 4000)) - shift
+
+    def call_of(model: int) -> Any:
+        return lambda rows: (
+            [f"{row % (7 + model)}" for row in rows],
+            scores[model, rows],
+            [model + 1.0] * len(rows),
+        )
+
+    policy.run([call_of(0), call_of(1)], range(first, first + count), ids, batch_size=count)
+
+
+def test_monitoring_goes_on_after_a_restart_as_if_there_had_been_none(tmp_path: Path) -> None:
+    path = tmp_path / "running.json"
+    never = policy_watched()
+    restarted = policy_watched()
+    for start in range(0, 2000, 200):
+        asked(never, start, 200)
+        never.running.drift()
+        asked(restarted, start, 200)
+        restarted.running.save(path)
+        restarted = policy_watched()
+        restarted.running.merge(Running.load(path))
+    for one in (restarted.running, Running.load(path)):
+        pd.testing.assert_frame_equal(one.drift().tests, never.running.drift().tests)
+        pd.testing.assert_frame_equal(one.to_label(), never.running.to_label())
+        assert one.loss().to_dict() == never.running.loss().to_dict()
+        assert one.cost().equals(never.running.cost())
+        assert one.failed.tolist() == never.running.failed.tolist() and one.inputs == 2000
+        same = ["inputs", "broken", "exit_rate", "exit_rate_low", "spent"]
+        pd.testing.assert_frame_equal(one.table[same], never.running.table[same])
+    assert Running.load(path).audit == 0.5 and len(never.running.to_label()) > 100
+
+
+def test_workers_are_counted_together() -> None:
+    workers = [policy_watched() for _ in range(3)]
+    for number, worker in enumerate(workers):
+        names = [f"{number}-{row}" for row in range(400)]
+        asked(worker, 400 * number, 400, names, shift=0.3 * (number == 1))
+    drifted = workers[1].running.drift().tests
+    audited = sum(worker.running.audited for worker in workers)
+    whole = Running(workers[0].point)
+    for worker in workers:
+        assert whole.merge(worker.running) is whole
+    assert whole.inputs == 1200 and whole.exits.sum() == 1200 and whole.audited == audited
+    assert whole.loss()["audited"] == audited == sum(w["audited"] for w in whole.windows)
+    tests = whole.drift().tests
+    assert tests["inputs"][0] == 1200 and tests["alarm"][0]
+    assert tests["p"][0] == pytest.approx(3 * drifted["p"][0])  # at α / 3
+    assert tests["since"].tolist() == drifted["since"].tolist()
+    assert set(whole.to_label().index) == {
+        name for worker in workers for name in worker.running.to_label().index
+    }
+
+
+def test_what_cannot_be_merged_is_refused() -> None:
+    one = policy_watched()
+    other = policy_watched()
+    asked(one, 0, 100)
+    asked(other, 0, 100)
+    with pytest.raises(ValueError, match="ids are in doubt in both.*ids="):
+        one.running.merge(other.running)
+    assert one.running.inputs == 100
+    with pytest.raises(ValueError, match="another cascade"):
+        one.running.merge(Running(Point(("a", "c"), (0.5,))))
+
+
+def test_what_cannot_be_saved_or_read_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "running.json"
+    policy = policy_watched()
+    asked(policy, 0, 100)
+    policy.running.save(path)
+    text = path.read_text()
+    for damaged in (text[:-9], text.replace("running 1", "running 2"), "{}", "[]", "no JSON"):
+        path.write_text(damaged)
+        with pytest.raises(ValueError, match=r"running\.json: no monitoring that save wrote"):
+            Running.load(path)
+    path.write_text(text)
+    policy.running.doubts["x"] = [object(), None, 0]
+    with pytest.raises(ValueError, match="what is in doubt cannot be saved"):
+        policy.running.save(path)
+    assert Running.load(path).inputs == 100 and len(list(tmp_path.iterdir())) == 1
+
+
+def alarms_of_workers(streams: int, workers: int, restarts: int, alpha: float) -> int:
+    """How many of so many services alarm, each of so many workers that are restarted so often, whose
+    inputs are drawn as the reference was; they are asked after each piece of 20 inputs."""
+    alarms = 0
+    for seed in range(streams):
+        rng = np.random.default_rng(seed)
+        reference = [summary(rng.random(300))]
+        fresh = DriftSignal(reference)
+        states = [json.dumps(fresh.state())] * workers
+        is_alarm = False
+        for _ in range(restarts):
+            whole = DriftSignal(reference)
+            for number, state in enumerate(states):
+                worker = DriftSignal(reference)
+                worker.restore(json.loads(state))
+                worker.add(0, rng.random(20))
+                states[number] = json.dumps(worker.state())
+                whole.merge(worker)
+            is_alarm |= whole.report(alpha).alarm
+        alarms += is_alarm
+    return alarms
+
+
+def test_alarms_are_as_rare_as_promised_over_all_workers_and_restarts() -> None:
+    """10 workers of 50 lives each; the promise is at most 20%."""
+    assert alarms_of_workers(10, workers=10, restarts=50, alpha=0.2) <= 5
+
+
+@pytest.mark.parametrize("by", ["ids", "key"])
+def test_inputs_that_come_twice_raise_no_alarm(by: str) -> None:
+    """Every input is sent again at once; without a name for it that is drift: it hangs together."""
+    alarms = {True: 0, False: 0}
+    for seed in range(10):
+        scores = np.random.default_rng(1000 + seed).random(1500)
+        twice = np.repeat(np.arange(1500), 4)
+        for is_known in alarms:
+            policy = policy_watched()
+            policy.running.audit = 0.2
+            names = None
+            if is_known and by == "ids":
+                names = [f"{row}" for row in twice]
+            if is_known and by == "key":
+                policy.running.key = lambda row: f"session {row}"
+            calls = [
+                lambda rows, scores=scores: (rows, scores[rows]),
+                lambda rows: (rows, None),
+            ]
+            policy.run(calls, twice, names, batch_size=6000)
+            report = policy.running.drift(0.05)
+            alarms[is_known] += report.alarm
+            if is_known:
+                assert report.tests["inputs"][0] == 1500 and policy.running.inputs == 6000
+    assert alarms[True] <= 2 and alarms[False] >= 5

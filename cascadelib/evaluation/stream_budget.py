@@ -1,0 +1,168 @@
+"""A mean cost that is held over a stream, whatever the inputs do."""
+
+from typing import Any
+
+import numpy as np
+
+from ..checks import brief, check_number
+from ..methods.thresholds import exiting, own_units, threshold_above
+from .point import single_point
+from .run import evaluate
+
+STEP = 0.15  # of a level, by one batch
+
+
+class StreamBudget:
+    """Thresholds of one cascade that move so that its mean cost per sample stays at ``budget``
+    while confidences drift.
+
+    :meth:`run` decides batches of any size. Or use :attr:`thresholds` for a batch, then
+    :meth:`update` with the exit stages that came of it; large batches then make the bound wide.
+    All thresholds depend on one level u, which a batch moves by η_t × what it saved: integral
+    control. η_t = min(η, 0.15 ÷ the largest batch). Guarantee, for any inputs (with finite logits)
+    in any order: :meth:`bound`. Accuracy is not held.
+
+    Parameters
+    ----------
+    store : LogitStore or ScoreTable
+        The split that its thresholds start from, with one cost per model.
+    cascade : Point, Policy or Cascade
+    budget : float
+        Mean cost per sample, of the point's kind.
+    rate : float
+        η: how far one sample moves the level, at most.
+
+    Raises
+    ------
+    ValueError
+        For a cascade of one model, costs by sample, a budget that lies outside of what the
+        cascade can cost, or a rate outside of (0, 1).
+
+    References
+    ----------
+    Gibbs, Candès (2021), *Adaptive conformal inference under distribution shift*; Angelopoulos,
+    Candès, Tibshirani (2023), *Conformal PID control for time series prediction*;
+    docs/monitoring.md.
+    """
+
+    def __init__(self, store: Any, cascade: Any, budget: float, rate: float = 0.005) -> None:
+        point = single_point(cascade)
+        run = evaluate(store, point)
+        self.costs = np.array(run.costs, np.float64)
+        if self.costs.ndim != 1 or len(self.costs) < 2:
+            raise ValueError(
+                "a budget needs two models or more with one cost each (not one for every sample)"
+            )
+        self.cheapest = float(self.costs[0])
+        self.dearest = float(self.costs.sum())
+        if not self.cheapest < check_number(budget, "budget") < self.dearest:
+            raise ValueError(
+                f"the budget must lie between {self.cheapest:g} and {self.dearest:g}, "
+                f"not {budget:g}"
+            )
+        if not 0 < check_number(rate, "rate") < 1:
+            raise ValueError(f"rate must lie between 0 and 1, not {rate}")
+        self.budget = float(budget)
+        self.rate = rate
+        self.metric = point.metric
+        self.rising = [np.sort(confidence) for confidence in run.confidences[:-1]]
+        self.shares = [
+            (len(rising) - exiting(rising[::-1], threshold)) / len(rising)
+            for rising, threshold in zip(self.rising, point.inside)
+        ]
+        self.bend = np.clip(self._share_of(run.cost), 1e-9, 1 - 1e-9)
+        self.level = self._share_of(self.budget)
+        self.samples = 0
+        self.spent = 0.0
+        self.largest = 1
+
+    def _share_of(self, cost: Any) -> Any:
+        """Where costs lie between the cheapest (0) and the dearest (1) that a sample can have."""
+        return (cost - self.cheapest) / (self.dearest - self.cheapest)
+
+    @property
+    def thresholds(self) -> tuple[float, ...]:
+        """Thresholds for the next batch, in the metric's own units."""
+        inside = np.full(len(self.rising), -np.inf if self.level <= 0 else np.inf)
+        if 0 < self.level < 1:
+            for stage, (rising, share) in enumerate(zip(self.rising, self.shares)):
+                # Below the threshold lies this share of the samples.
+                below = np.interp(self.level, [0, self.bend, 1], [0, share, 1])
+                inside[stage] = threshold_above(rising, round(below * len(rising)))
+        return tuple(own_units(self.metric, inside).tolist())
+
+    def run(self, cascade: Any, batch: Any) -> Any:
+        """Decide a batch of N samples, so few at a time that the bound stays narrow.
+
+        Parameters
+        ----------
+        cascade : Cascade
+            Its own thresholds are as before afterwards.
+        batch : batch
+            Raw inputs, of any size; 0.15 ÷ η of them run at a time.
+
+        Returns
+        -------
+        Decisions
+        """
+        from ..zoo.batches import rows_of, size_of  # torch, as a Cascade needs it
+
+        usual = cascade.thresholds
+        decided = []
+        try:
+            step = max(1, int(STEP / self.rate))
+            for start in range(0, max(1, size_of(batch)), step):
+                cascade.thresholds = self.thresholds
+                decided.append(cascade(rows_of(batch, slice(start, start + step))))
+                self.update(decided[-1].exit_stage)
+        finally:
+            cascade.thresholds = usual
+        first, *others = decided
+        return first.joined(*others)
+
+    def update(self, exit_stage: np.ndarray) -> None:
+        """Take note of a batch that ran at :attr:`thresholds`.
+
+        Parameters
+        ----------
+        exit_stage : int [b]
+            0 = first model.
+
+        Raises
+        ------
+        ValueError
+            For what is no stage of this cascade; the budget is then as before.
+        """
+        stages = np.asarray(exit_stage)
+        if stages.ndim != 1 or not np.isin(stages, np.arange(len(self.costs))).all():
+            raise ValueError(
+                f"exit_stage must be a list of stages from 0 to {len(self.costs) - 1}, not "
+                f"{brief(exit_stage)}: leave out samples that no model answered"
+            )
+        spent = np.cumsum(self.costs)[stages.astype(np.int64)]
+        self.largest = max(self.largest, len(spent))
+        saved = float(np.sum(self._share_of(self.budget) - self._share_of(spent)))
+        self.level += min(self.rate, STEP / self.largest) * saved
+        self.samples = self.samples + len(spent)
+        self.spent = self.spent + float(spent.sum())
+
+    @property
+    def mean_cost(self) -> float:
+        """Mean cost per sample so far; nan before the first."""
+        return self.spent / self.samples if self.samples else np.nan
+
+    def bound(self) -> float:
+        """By how much the mean cost so far can differ from the budget, whatever the stream.
+
+        Returns
+        -------
+        float
+            (dearest − cheapest) (1 + η_T b) ÷ (η_T · samples), b: the largest batch,
+            η_T = min(η, 0.15 ÷ b): the last rate.
+
+        References
+        ----------
+        docs/monitoring.md.
+        """
+        rate = min(self.rate, STEP / self.largest)
+        return (self.dearest - self.cheapest) * (1 + rate * self.largest) / (rate * self.samples)

@@ -1,0 +1,263 @@
+"""A policy in a service for a while: one server of two models with faults of every kind, four workers
+with 16 callers each, of which one is restarted again and again, labels that come late or never.
+
+    .venv/bin/python tests/soak.py --seconds 600        (make soak has it among others)
+
+At the end every input is accounted for exactly once, the stated error rates hold, and memory is flat;
+else it says what is wrong, and its exit status is 1.
+"""
+
+import argparse
+import asyncio
+import json
+import multiprocessing
+import os
+import random
+import signal
+import sys
+import tempfile
+import time
+import warnings
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+from faulty_server import LABELS, MODELS, POINT, calls_of, said, served, truth
+
+from cascadelib import Point, Policy, ScoreTable
+from cascadelib.deployment import Running
+
+WORKERS = 4
+CALLERS = 16  # of each worker
+EVERY = 400  # one input in so many has each kind of fault
+AUDIT = 0.2
+LATE = 2.0  # seconds until a label comes
+ALPHA = 0.01
+TERMS: dict[str, Any] = {
+    "on_error": "next",
+    "labels": LABELS,
+    "confidence_range": (0, 1),
+    "timeout": 3.0,
+}
+
+
+def expected_point() -> Point:
+    """The cascade with what is expected of it, measured on inputs without faults."""
+    numbers = range(-3000, 0)
+    answers = [[said(model, number) for number in numbers] for model in MODELS]
+    confidence = [[pair[1] for pair in pairs] for pairs in answers]
+    correct = [[pair[0] == truth(n) for pair, n in zip(pairs, numbers)] for pairs in answers]
+    table = ScoreTable(np.array(correct), np.array(confidence), [1.0, 10.0], list(MODELS))
+    return Policy.from_point(POINT_OF_COST, store=table).point
+
+
+POINT_OF_COST = Point(POINT.models, POINT.thresholds, (0.5, 0.5), 0.9, 5.0, 1.0, cost_kind="cost")
+
+
+def resident() -> int:
+    """Bytes of memory that this process has."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+class Worker:
+    """One process of the service: it goes on from its files, and ends in order on SIGTERM."""
+
+    def __init__(self, number: int, address: str, folder: Path) -> None:
+        self.number = number
+        self.address = address
+        self.saved = folder / f"running-{number}.json"
+        self.log = folder / f"log-{number}.jsonl"
+        self.policy = Policy(expected_point())
+        self.running = self.policy.running
+        if self.saved.exists():
+            self.running.merge(Running.load(self.saved))
+        self.running.audit = AUDIT
+        known = [json.loads(line) for line in self.log.read_text().splitlines()]
+        done = [record["id"] for record in known if "id" in record]
+        self.next = max([int(name.split("-")[1]) + 1 for name in done], default=0)
+        self.again = sorted(set(range(self.next)) - {int(name.split("-")[1]) for name in done})
+        self.asked_at: dict[str, float] = {}
+        self.ends = asyncio.Event()
+
+    def note(self, record: dict) -> None:
+        """One line of the log for a decision."""
+        kept = {name: record[name] for name in ("id", "status", "prediction", "stage")}
+        self.file.write(json.dumps(kept) + "\n")
+
+    def taken(self) -> list[int]:
+        """The next few inputs: first those that a worker before had not decided."""
+        count = random.randint(1, 12)
+        numbers = self.again[:count]
+        del self.again[:count]
+        while len(numbers) < count:
+            numbers.append(self.next)
+            self.next += 1
+        return numbers
+
+    async def call(self, calls: list) -> None:
+        """One caller: it asks until the end, and now and then gives up and asks again."""
+        while not self.ends.is_set():
+            numbers = self.taken()
+            while numbers:
+                ids = [f"{self.number}-{number}" for number in numbers]
+                inputs = [number * WORKERS + self.number for number in numbers]
+                patience = random.choice([0.05, *[60.0] * 9])
+                try:
+                    run = self.policy.arun(calls, inputs, ids, batch_size=8, **TERMS)
+                    decisions = await asyncio.wait_for(run, patience)
+                    left = decisions.exit_stage < 0
+                except TimeoutError as error:
+                    decided = getattr(error.__cause__, "decided", None)
+                    left = (
+                        np.ones(len(numbers), bool) if decided is None else decided.exit_stage < 0
+                    )
+                numbers = [number for number, waits in zip(numbers, left) if waits]
+
+    async def keep_books(self) -> None:
+        """Save every second, and hand in labels, late, and for two thirds of the inputs."""
+        while not self.ends.is_set():
+            await asyncio.sleep(0.5)
+            now = time.monotonic()
+            labels = {}
+            for name in self.running.to_label().index:
+                asked = self.asked_at.setdefault(name, now)
+                number = int(name.split("-")[1])
+                if now - asked > LATE and number % 3:
+                    labels[name] = truth(number * WORKERS + self.number)
+                    del self.asked_at[name]
+            self.running.label(labels)
+            self.running.save(self.saved)
+            self.file.write(
+                json.dumps({"memory": resident(), "inputs": self.running.inputs}) + "\n"
+            )
+            self.file.flush()
+
+    async def work(self) -> None:
+        """Until SIGTERM comes."""
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.ends.set)
+        with open(self.log, "a", encoding="utf-8") as self.file:
+            self.running.on_decision = self.note
+            async with httpx.AsyncClient() as client:
+                calls = calls_of(client, self.address)
+                callers = [asyncio.create_task(self.call(calls)) for _ in range(CALLERS)]
+                books = asyncio.create_task(self.keep_books())
+                await self.ends.wait()
+                await asyncio.wait(callers, timeout=20)
+                await books
+            self.running.save(self.saved)
+
+
+def begin(number: int, address: str, folder: Path) -> None:
+    """The process of a worker."""
+    warnings.simplefilter("ignore")
+    random.seed(time.time_ns())
+    (folder / f"log-{number}.jsonl").touch()
+    asyncio.run(run_worker(number, address, folder))
+
+
+async def run_worker(number: int, address: str, folder: Path) -> None:
+    """A worker on its loop."""
+    await Worker(number, address, folder).work()
+
+
+def soak(seconds: float, folder: Path) -> list[str]:
+    """Run the service; what is wrong at the end, a sentence each."""
+    spawn = multiprocessing.get_context("spawn")
+
+    def started(number: int) -> Any:
+        process = spawn.Process(target=begin, args=(number, address, folder))
+        process.start()
+        return process
+
+    with served(EVERY) as address:
+        workers = [started(number) for number in range(WORKERS)]
+        files = [folder / f"running-{number}.json" for number in range(WORKERS)]
+        while not all(file.exists() for file in files):
+            time.sleep(0.1)
+        end = time.monotonic() + seconds
+        restarts = 0
+        while time.monotonic() < end:
+            begun = time.time()
+            time.sleep(min(seconds / 10, 10.0))
+            if files[0].stat().st_mtime > begun:  # it is at work
+                workers[0].terminate()
+                workers[0].join()
+                workers[0] = started(0)
+                restarts += 1
+        while files[0].stat().st_mtime < begun:
+            time.sleep(0.1)
+        for worker in workers:
+            worker.terminate()
+        for worker in workers:
+            worker.join()
+    return wrong_in(folder, seconds, restarts)
+
+
+def wrong_in(folder: Path, seconds: float, restarts: int) -> list[str]:
+    """What the files of a service say that they should not; prints the figures."""
+    wrong = []
+    whole = Running(expected_point())
+    records: list[dict] = []
+    growth = []
+    for number in range(WORKERS):
+        whole.merge(Running.load(folder / f"running-{number}.json"))
+        text = (folder / f"log-{number}.jsonl").read_text()
+        lines = [json.loads(line) for line in text.splitlines()]
+        records += [line for line in lines if "id" in line]
+        memory = [line["memory"] for line in lines if "memory" in line]
+        if number:  # not restarted
+            growth.append(memory[-1] / memory[len(memory) // 3] - 1)
+    times = Counter(record["id"] for record in records)
+    twice = sum(count > 1 for count in times.values())
+    missing = 0
+    for number in range(WORKERS):
+        own = {int(name.split("-")[1]) for name in times if name.startswith(f"{number}-")}
+        missing += max(own, default=-1) + 1 - len(own)
+    if twice or missing:
+        wrong.append(f"{twice} inputs were decided twice, {missing} are missing")
+    if whole.inputs != len(records):
+        wrong.append(f"{whole.inputs} inputs are counted, {len(records)} were decided")
+    lost = []
+    for record in records:
+        worker, number = map(int, record["id"].split("-"))
+        value = number * WORKERS + worker
+        lost.append(
+            (said("large", value)[0] == truth(value)) - (record["prediction"] == truth(value)) * 1.0
+        )
+    loss = whole.loss(error=ALPHA)
+    drift = whole.drift(ALPHA)
+    failing = whole.failing(most=0.2, error=ALPHA)
+    if not loss["low"] <= np.mean(lost) <= loss["high"]:
+        wrong.append(f"the loss {np.mean(lost):.4f} is not in [{loss['low']}, {loss['high']}]")
+    if drift.alarm or failing["alarm"].any():
+        wrong.append(f"a false alarm:\n{drift.tests}\n{failing}")
+    if max(growth) > 0.2 and seconds >= 300:
+        wrong.append(f"memory grew by {max(growth):.0%} in the last two thirds")
+    print(
+        f"{len(records):,} inputs in {seconds:.0f} s, {restarts} restarts of one worker; "
+        f"{dict(Counter(record['status'] for record in records))}; loss {np.mean(lost):.4f} in "
+        f"[{loss['low']:.4f}, {loss['high']:.4f}], {loss['audited']} audited, {loss['unknown']} "
+        f"unknown; memory {max(growth):+.1%} at most; cost {whole.cost()['mean']:.2f}"
+    )
+    print(failing.to_string())
+    print(drift.tests.to_string())
+    return wrong
+
+
+def main() -> None:
+    """The soak of a command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=600)
+    seconds = parser.parse_args().seconds
+    with tempfile.TemporaryDirectory() as folder:
+        wrong = soak(seconds, Path(folder))
+    for sentence in wrong:
+        print(sentence)
+    sys.exit(bool(wrong))
+
+
+if __name__ == "__main__":
+    main()
