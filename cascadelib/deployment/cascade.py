@@ -281,6 +281,11 @@ class Cascade(torch.nn.Module):
                 warnings.warn(text, UserWarning, stacklevel=2)
         return self
 
+    def parts(self, batch: Any, most: int) -> list:
+        """A batch in parts of at most so many samples."""
+        starts = range(0, max(1, size_of(batch)), most)
+        return [rows_of(batch, slice(start, start + most)) for start in starts]
+
     def forward(self, batch: Any) -> Decisions:
         """Decide a batch of N samples, each model on the samples that are undecided."""
         run = torch.compiler.disable(self.run) if torch.compiler.is_compiling() else self.run

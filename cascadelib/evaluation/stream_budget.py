@@ -105,15 +105,12 @@ class StreamBudget:
         -------
         Decisions
         """
-        from ..zoo.batches import rows_of, size_of  # torch, as a Cascade needs it
-
         usual = cascade.thresholds
         decided = []
         try:
-            step = max(1, int(STEP / self.rate))
-            for start in range(0, max(1, size_of(batch)), step):
+            for part in cascade.parts(batch, max(1, int(STEP / self.rate))):
                 cascade.thresholds = self.thresholds
-                decided.append(cascade(rows_of(batch, slice(start, start + step))))
+                decided.append(cascade(part))
                 self.update(decided[-1].exit_stage)
         finally:
             cascade.thresholds = usual
