@@ -136,6 +136,3 @@ def fitted(quick: bool = False) -> list[dict]:
             )
         )
     return rows
-
-
-JOBS = {"fitted": fitted}

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from fitted import fitted
 from measuring import LONG, RUNS, alone, median, row, seconds
 
 from cascadelib import METHODS, LogitStore, Method, ScoreTable, evaluate, pick, search
@@ -192,4 +193,4 @@ def tables(quick=False):
     return found
 
 
-JOBS = {"methods": methods, "markets": markets, "tables": tables}
+JOBS = {"fitted": fitted, "methods": methods, "markets": markets, "tables": tables}
