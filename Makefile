@@ -36,8 +36,8 @@ lab: $(READY) ## open JupyterLab at the first notebook
 		--ServerApp.root_dir="$(CURDIR)" --FileCheckpoints.checkpoint_dir="$(CURDIR)/build/checkpoints" \
 		$(firstword $(sort $(wildcard notebooks/*.ipynb)))
 
-app: $(READY) ## serve the interactive explorer as a web page of its own (ARGS="--port 8866 --no-browser" passes on)
-	$(BIN)/python app/serve.py $(ARGS)
+app: $(READY) ## write the explorer of the bundled images as one page, build/explorer.html, and open it (ARGS="--no-browser …")
+	$(BIN)/python notebooks/tools/app.py $(ARGS)
 
 bench: $(READY) ## run the benchmarks; rewrites benchmarks/results.md (ARGS="--quick" for a look)
 	$(BIN)/python benchmarks/run.py $(ARGS)

@@ -3,18 +3,15 @@
 import argparse
 import json
 import os
-import runpy
 import sys
-import sysconfig
-import tempfile
+import webbrowser
 from collections.abc import Callable
 from io import TextIOWrapper
-from pathlib import Path
 from typing import Any, NoReturn
 
 import cascadelib as cl
 
-from .files import ROOT, folder_of
+from .files import folder_of
 
 NAMED = (
     "sample",
@@ -90,7 +87,7 @@ def parser_of_all() -> Parser:
         "explore",
         _explore,
         [table],
-        "open the explorer's page; other options go to Voilà (--no-browser, --port=…)",
+        "write the explorer's page, which needs no server; chosen on one part, checked on the other",
     )
     command("show", _show, [policy], "what a file says")
     command("warm", _warm, [], "compile what first searches need, for all later processes")
@@ -104,7 +101,11 @@ def parser_of_all() -> Parser:
     certify.add_argument("--epsilon", type=float, required=True, help="largest loss of accuracy")
     certify.add_argument("--delta", type=float, default=0.05, help="probability that it loses more")
     certify.add_argument("--reference", help="model to lose against (default: the most accurate)")
-    explore.add_argument("--held-out", help="another table")
+    explore.add_argument(
+        "--held-out", default="0.5", help="another table, or a share of this one (default: 0.5)"
+    )
+    explore.add_argument("--out", default="explorer.html", help="file for the page")
+    explore.add_argument("--open", action="store_true", help="open it in a browser")
     return parser
 
 
@@ -234,30 +235,12 @@ def _expected(policy: Any) -> dict[str, Any] | None:
     return expected and {name: expected[name] for name in MEASURED[:3]}
 
 
-def explored(folder: str, argv: list[str]) -> list:
-    """The tables of ``cascadelib explore``, whose paths are those from ``folder``."""
-    os.chdir(folder)
-    args = parser_of_all().parse_known_args(argv)[0]
-    return [_scores(path, args) for path in (args.table, args.held_out) if path]
-
-
-def _explore(args: argparse.Namespace) -> None:
-    """Serve a notebook of one cell, the explorer of the tables."""
-    import nbformat
-
-    explored(os.getcwd(), args.argv)  # what is wrong with the tables is told here, not on the page
-    cell = "import cascadelib as cl\nfrom cascadelib.__main__ import explored"
-    cell += f"\ncl.explore(*explored({os.getcwd()!r}, {args.argv!r}))"
-    places = (
-        ROOT / "app" / "serve.py",
-        Path(sysconfig.get_path("data"), "share", "cascadelib", "serve.py"),
-    )
-    page = str(next(path for path in places if path.is_file()))
-    with tempfile.TemporaryDirectory() as folder:
-        notebook = Path(folder, "explorer.ipynb")
-        nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell)]), notebook)
-        sys.argv = [page, f"--Voila.notebook_path={notebook}", *args.rest]
-        runpy.run_path(page, run_name="__main__")
+def _explore(args: argparse.Namespace) -> dict[str, Any]:
+    """Write the explorer of a table as one page."""
+    page = cl.explore(*_splits(args)).save_html(args.out)
+    if args.open:
+        webbrowser.open(page.resolve().as_uri())
+    return {"page": str(page)}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -268,10 +251,8 @@ def main(argv: list[str] | None = None) -> int:
         if isinstance(stream, TextIOWrapper):  # a terminal without "→" is no error
             stream.reconfigure(errors="backslashreplace")
     args, rest = parser_of_all().parse_known_args(argv)
-    args.argv = argv
-    args.rest = rest
     try:
-        if rest and args.does is not _explore:
+        if rest:
             raise ValueError(f"unknown arguments: {' '.join(rest)}")
         said = json.dumps(args.does(args) or {}, ensure_ascii=False)
         said = json.loads(said, parse_constant=lambda _: None)  # nan and inf are null
@@ -284,7 +265,7 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (ValueError, TypeError, LookupError, OSError, ImportError) as error:
-        remedy = ": pip install 'cascadelib[notebooks]'" if isinstance(error, ImportError) else ""
+        remedy = ": pip install 'cascadelib[explore]'" if isinstance(error, ImportError) else ""
         print(f"cascadelib: {' '.join(str(error).split())}{remedy}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -114,27 +114,7 @@ RUNNING = (
         PROMISE,
     ),
 )
-DRAGS = [f"drag in the kernel, {n} of 27 models, k = 50000 twice" for n in (2, 3, 4)]
-DRAGGING = (
-    *(
-        (f"{n} models: the kernel's part, numbers", "explorer", f"{d}: numbers")
-        for n, d in enumerate(DRAGS, 2)
-    ),
-    *(
-        (f"{n} models: the kernel's part, charts", "explorer", f"{d}: charts")
-        for n, d in enumerate(DRAGS, 2)
-    ),
-    *(
-        (
-            f"{n} models: from the mouse to the number on screen",
-            "explorer",
-            f"input to number on screen, {n} models, mouse",
-        )
-        for n in (2, 3, 4)
-    ),
-)
-
-TABLES = (SEARCHING, EXTRACTING, RUNNING, DRAGGING)
+TABLES = (SEARCHING, EXTRACTING, RUNNING)
 
 
 @functools.cache

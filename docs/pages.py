@@ -25,6 +25,7 @@ sys.path[:0] = [str(HERE), str(ROOT / "notebooks")]
 from rooms import docstrings, listed, markdown, public, rooms, undocumented  # noqa: E402
 
 from tools import report  # noqa: E402
+from tools.app import write_page  # noqa: E402
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
@@ -51,10 +52,12 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
     """Links of a page under docs/ that lead out of it, as they do on the code host, lead to the
-    same thing here."""
+    same thing here; the explorer is live."""
+    markdown = markdown.replace("<!--explorer-->", report.FRAME.format(page=LIVE, state=""))
     return ELSEWHERE.sub(lambda m: f"]({target_of(m[1])}", markdown)
 
 
+LIVE = f"notebooks/{report.LIVE}"
 ELSEWHERE = re.compile(r"\]\(\.\./([\w./-]+)")
 TOP = {name: name.lower() for name in ("CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")}
 TOP["benchmarks/results.md"] = "benchmarks.md"
@@ -131,6 +134,8 @@ def notebooks() -> dict[str, Any]:
     about = "Where a notebook was run before this site was made its figures are live: hover over a point to read it."
     with TemporaryDirectory() as folder:
         report.write(runs, Path(folder), about, home="../index.html")
+        if not Path(folder, report.LIVE).exists():  # the home page shows it
+            write_page(Path(folder, report.LIVE))
         return {f"notebooks/{path.name}": path.read_bytes() for path in Path(folder).iterdir()}
 
 

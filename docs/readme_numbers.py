@@ -472,7 +472,6 @@ PAGES: dict[str, dict[str, Callable[[], str]]] = {
         "quiet": measured_conditions,
         **{kind: functools.partial(measured.peers, kind) for kind in ("pairs", "triples")},
     },
-    "docs/explorer.md": {"dragging": functools.partial(measured.rows_of, measured.DRAGGING)},
 }  # fmt: skip
 DRAWING = ".github/cascade.svg"
 BLOCKS = [(page, name) for page, blocks in PAGES.items() for name in blocks]

@@ -23,9 +23,8 @@ BROWSER_FLAGS = (
 
 # What pages say on the console that is not ours, by whose it is; anything else fails the test.
 NOT_OURS = {
-    "Voilà's style sheets and MathJax, from a network that is not there": r"ERR_(NAME_NOT_RESOLVED|INTERNET|PROXY)",
+    "what JupyterLab looks for on a network that is not there": r"ERR_(NAME_NOT_RESOLVED|INTERNET|PROXY)",
     "files that the servers of Jupyter do without": r"status of 404 .*http://127\.0\.0\.1",
-    "Voilà's quarrel with Notebook's own extension": r"RUNTIME-012|reading 'schema'",
     "commands that Notebook 7 looks for in vain": "not registered",
     "JupyterLab, whose debugger is asked while a page closes": "restore the debugger state",
 }
@@ -41,7 +40,6 @@ LONGEST = (
     "test_kernels.py",
     "test_extraction_kill.py",
     "test_extraction.py",
-    "test_app.py",
     "test_docs.py",
     "test_p_values.py",
     "test_uncertainty.py",

@@ -6,8 +6,6 @@ from typing import Any
 import numpy as np
 
 import cascadelib as cl
-from cascadelib.deployment.form import parse_cascade
-from cascadelib.labels import samples_in_common
 
 
 def made(seed: int = 0, k: int = 400, classes: int = 7, models: int = 5) -> cl.LogitStore:
@@ -37,23 +35,7 @@ def told(point: Any) -> dict:
     return {name: getattr(point, name) for name in names}
 
 
-def assert_shows_its_point(explorer: Any, store: cl.LogitStore = STORE, other: Any = OTHER) -> Any:
-    """All that is shown and exported is the point, and the point is what evaluate says, on both
-    splits."""
-    point = explorer.point
-    for split, at in (("validation", store), ("held-out", other)):
-        if at is not None:
-            result = cl.evaluate(at, point)
-            reading = explorer.readings[split]
-            assert (reading.accuracy, reading.cost) == (result.accuracy, result.cost)
-    namespace = {"store": store}
-    exec(explorer.export.call.value, namespace)
-    again = namespace["point"]
-    part = ("models", "thresholds", "exit_rates", "accuracy", "cost", "score", "cost_kind")
-    assert [getattr(again, key) for key in part] == [getattr(point, key) for key in part]
-    assert samples_in_common(again.found_on, point.found_on) == len(store)
-    assert cl.evaluate(store, again).accuracy == point.accuracy
-    assert parse_cascade(explorer.export.json.value).thresholds == point.thresholds
-    now = next(trace for trace in explorer.charts.figure.data if trace.meta == "now, validation")
-    assert (now.x[0], now.y[0]) == (np.float32(point.cost), np.float32(point.accuracy))
-    return point
+def assert_same(point: Any, expected: Any) -> None:
+    """One cascade at the same thresholds, with the same measurements."""
+    for name in ("models", "thresholds", "accuracy", "cost", "exit_rates", "score", "cost_kind"):
+        assert getattr(point, name) == getattr(expected, name)

@@ -10,7 +10,7 @@ from cascadelib.front_end import has_front_end
 @pytest.mark.parametrize(
     ("environment", "live"),
     [({}, False), ({"JPY_SESSION_NAME": "a.ipynb"}, True), ({"VSCODE_PID": "1"}, True)]
-    + [({"SERVER_SOFTWARE": "voila/0.5.8"}, True), ({"SERVER_SOFTWARE": "other"}, False)],
+    + [({"SERVER_SOFTWARE": "other"}, False)],
 )
 def test_has_front_end(environment: dict, live: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "environ", environment)

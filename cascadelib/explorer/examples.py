@@ -1,51 +1,43 @@
-"""Examples behind a cascade's numbers: who exits, who is passed on and repaired, and where the
-cascade errs although its last model would not."""
+"""Inputs as the page shows them: thumbnails and texts, of the samples on which models disagree."""
 
 import base64
 import io
-from collections.abc import Sequence
-from html import escape
 from pathlib import Path
 from typing import Any
 
-import ipywidgets as widgets
 import numpy as np
-from PIL import Image
-
-from ..datasets.images import as_image
-from ..store.protocol import Store
-from .state import CascadeOnSplit, Reading
 
 HEIGHT = 64  # pixels of a thumbnail; page.css has both
 WIDTH = 92
-SHOWN = 10  # examples of each kind
+MOST = 400  # inputs that a page holds
 MOST_TEXT = 240  # characters
 
 
-def kinds_of(cascade: CascadeOnSplit, reading: Reading) -> dict[str, np.ndarray]:
-    """{kind: bool [k]} of the samples: exit at once: leave at the first stage; repaired: passed on,
-    incorrect at the first stage, correct in the end; broken: the cascade is incorrect where its
-    last stage would have been correct."""
-    exits = reading.exit_stage == 0
-    return {
-        "exit at once": exits,
-        "passed on and repaired": ~exits & (reading.correct > cascade.correct[0]),
-        "broken by the cascade": cascade.correct[-1] > reading.correct,
-    }
+def shown_rows(correct: list[np.ndarray], most: int = MOST) -> np.ndarray:
+    """Samples to show, int64 [at most ``most``], rising: those on which the first model of a cascade
+    and a later one are not both correct, or incorrect, then others; each kind evenly spread.
+    correct: [k] of each stage."""
+    first, *later = correct
+    differs = (
+        np.any([one != first for one in later], axis=0) if later else np.zeros(len(first), bool)
+    )
+    rows: list[np.ndarray] = []
+    for kind, count in ((differs, most * 3 // 4), (~differs, most)):
+        there = np.flatnonzero(kind)
+        left = most - sum(len(some) for some in rows)
+        count = min(count, left, len(there))
+        spread = np.linspace(0, len(there) - 1, count).astype(np.int64)
+        rows.append(there[spread])
+    return np.sort(np.concatenate(rows))
 
 
-def nearest(cascade: CascadeOnSplit, reading: Reading, here: np.ndarray) -> np.ndarray:
-    """At most SHOWN of the samples ``here`` (bool [k]): int64, by confidence nearest to the first
-    threshold, nearest first."""
-    order = cascade.order[0]
-    position = np.flatnonzero(here[order])
-    distance = np.abs(position + 0.5 - reading.exits[0])
-    return order[position[np.argsort(distance, kind="stable")[:SHOWN]]]
-
-
-def picture(image: Any) -> Image.Image:
+def picture(image: Any) -> Any:
     """An image as a PIL image: an array [h, w], [h, w, 3] or [3, h, w] (also torch), a PIL image,
     or a path."""
+    from PIL import Image  # only those who show images need it
+
+    from ..datasets.images import as_image
+
     if not isinstance(image, Image.Image | Path):
         image = np.asarray(image.detach().cpu() if hasattr(image, "detach") else image)
         if image.dtype != np.uint8:
@@ -55,67 +47,33 @@ def picture(image: Any) -> Image.Image:
     return as_image(image)
 
 
-def example_html(item: Any, row: int) -> str:
-    """One input as HTML: a thumbnail of an image, or the beginning of a text (str, or a tuple)."""
+def example_of(item: Any) -> dict[str, str]:
+    """One input: {"image": address of a thumbnail}, or {"text": the beginning of a text} (str, or a
+    tuple)."""
     if isinstance(item, str | tuple):
         text = item if isinstance(item, str) else " / ".join(map(str, item))
         more = "…" if len(text) > MOST_TEXT else ""
-        return f"<div>{escape(text[:MOST_TEXT])}{more}</div>"
+        return {"text": text[:MOST_TEXT] + more}
     small = picture(item)
     small.thumbnail((2 * WIDTH, 2 * HEIGHT))
-    kind = "PNG" if max(small.size) <= HEIGHT else "JPEG"
     file = io.BytesIO()
-    small.save(file, kind, quality=80)
-    source = f"data:image/{kind.lower()};base64,{base64.b64encode(file.getvalue()).decode()}"
-    return f'<img src="{source}" alt="sample {row}">'
+    small.save(file, "WEBP", quality=75)
+    content = base64.b64encode(file.getvalue()).decode()
+    return {"image": f"data:image/webp;base64,{content}"}
 
 
-class ExampleStrip(widgets.HTML):
-    """Inputs of the first split that exit, are repaired, are broken; each drawn once and kept.
-    store, images: as :func:`cascadelib.explore` takes them; ValueError where their numbers
-    differ."""
+def examples_of(store: Any, images: Any, rows: np.ndarray) -> list[dict[str, Any]]:
+    """Some inputs of a store: their row and label, where it has labels, and how they look."""
+    shown = []
+    for row in rows.tolist():
+        item = images.batch(row, row + 1)[0] if hasattr(images, "batch") else images[row]
+        label = None if store.class_count is None else class_name(store, int(store.labels[row]))
+        shown.append({"row": row, "label": label} | example_of(item))
+    return shown
 
-    def __init__(self, store: Store, images: Any) -> None:
-        if len(images) != len(store):
-            raise ValueError(f"{len(images)} images for the {len(store)} samples of the store")
-        super().__init__()
-        self.store = store
-        self.images = images
-        self.drawn: dict[int, str] = {}
 
-    def show(self, models: Sequence[str], cascade: CascadeOnSplit, reading: Reading) -> None:
-        """Show examples of a cascade of ``models``; none of a single model, which has no
-        threshold."""
-        parts = []
-        kinds = kinds_of(cascade, reading) if cascade.stages > 1 else {}
-        for kind, here in kinds.items():
-            rows = nearest(cascade, reading, here).tolist()
-            figures = "".join(self.figure(row, models) for row in rows)
-            head = f"<div><b>{kind}</b><br>{np.count_nonzero(here):,}</div>"
-            body = f"<div>{figures or 'none'}</div>"
-            parts.append(f'<div class="cascadelib-examples">{head}{body}</div>')
-        self.value = "".join(parts)
-
-    def figure(self, row: int, models: Sequence[str]) -> str:
-        """One input as HTML, with its label and what each of the models alone answers."""
-        if row not in self.drawn:
-            batched = hasattr(self.images, "batch")
-            item = self.images.batch(row, row + 1)[0] if batched else self.images[row]
-            self.drawn[row] = example_html(item, row)
-        caption = self.caption(row, models)
-        return f"<figure>{self.drawn[row]}<figcaption>{caption}</figcaption></figure>"
-
-    def caption(self, row: int, models: Sequence[str]) -> str:
-        """An input's label and what each of the models alone answers; its number where the store
-        does not have them."""
-        store: Any = self.store
-        if store.class_count is None:
-            return f"sample {row}"
-        answers = [store.logits(model)[row].argmax() for model in models]
-        label, *texts = (self.named(number) for number in (store.labels[row], *answers))
-        return f"<b>{label}</b><br>" + " → ".join(texts)
-
-    def named(self, number: int) -> str:
-        """A class by its name, where classes have names, as HTML."""
-        classes = self.store.classes  # type: ignore[attr-defined]
-        return escape(str(number if classes is None else classes[number]))
+def class_name(store: Any, number: int) -> str:
+    """A class by its name, where classes have names."""
+    if store.classes is None:
+        return str(number)
+    return str(store.classes[number])

@@ -1,22 +1,40 @@
-"""What the explorer computes: the splits it shows side by side, cascades on them, fronts."""
+"""What the explorer chooses from: the splits it shows side by side, methods, fronts, a certificate."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import pandas as pd
 
+from ..analysis.certificate import Certificate
 from ..checks import known
 from ..evaluation.evaluation import check_models, check_store
 from ..fronts.exact import SearchTask, search
 from ..fronts.front import Front
+from ..labels import samples_in_common
 from ..methods.method import METHODS, Method
 from ..scoring import F1
 from ..store.protocol import Store
-from .state import CascadeOnSplit, Choice, on_split
 
 LENGTHS = (2, 3, 4)  # models that a cascade may have, beside what the given front has
 PATIENCE = 30.0  # seconds for a search of four models or more, certified where that is too short
 AS_GIVEN = "as given"
 OF_FRONT = "of the given front"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A cascade without its thresholds: names of its models in the order they run, of its method,
+    cost and score."""
+
+    models: tuple[str, ...]
+    method: str
+    cost: str
+    score: str
+
+    @property
+    def kind(self) -> tuple[str, str, str, int]:
+        """What the front is searched by: cost, score, method, how many models."""
+        return self.cost, self.score, self.method, len(self.models)
 
 
 class ExploredSplits:
@@ -29,6 +47,8 @@ class ExploredSplits:
     front : Front, optional
         Found on the first split. Its method, cost and score come first, its candidates are
         combined, and it stands for the numbers of models that its cascades have.
+    certificate : Certificate, optional
+        Its method comes first where there is no front.
 
     Attributes
     ----------
@@ -44,11 +64,15 @@ class ExploredSplits:
     TypeError
         For what is not a store.
     ValueError
-        Where the held-out split lacks a model.
+        Where the held-out split lacks a model, or has samples that the certificate has seen.
     """
 
     def __init__(
-        self, store: Store, held_out: Store | None = None, front: Front | None = None
+        self,
+        store: Store,
+        held_out: Store | None = None,
+        front: Front | None = None,
+        certificate: Certificate | None = None,
     ) -> None:
         check_store(store)
         check_models(store)
@@ -59,7 +83,7 @@ class ExploredSplits:
             self.stores["held-out"] = held_out
             for name in store.models.index:
                 known(name, held_out.models.index, "model of the held-out split")
-        self.given = front
+        self.given: Any = front
         self.tasks: dict[tuple, SearchTask] = {}
         self.methods: dict[str, Method | None] = dict(METHODS)
         self.first = "max_softmax"
@@ -69,18 +93,42 @@ class ExploredSplits:
         self.candidates: str | list[str] = "all"
         self.fronts: dict[tuple, Front] = {}
         lengths = {n for n in LENGTHS if n <= len(store.models)}
+        self.certificate = certificate
+        if certificate is not None and certificate.certified:
+            self.check_certificate(certificate)
+            self.given = front or certificate.certified[0]
+            lengths |= {len(point.models) for point in certificate.certified}
+        self.begin_with(self.given)
         if front is not None:
-            lengths |= self._begin_with(front)
+            lengths |= self.begin_on(front)
         self.lengths = sorted(lengths) or [1]
 
-    def _begin_with(self, front: Front) -> set[int]:
-        """Take on what a given front was found with; returns the lengths of its cascades."""
-        self.candidates = list(front.candidates)
-        if front.method is not None:
-            bare = replace(front.method, temperatures=None)
+    def check_certificate(self, certificate: Certificate) -> None:
+        """ValueError where the held-out split is not held out from the certificate, or a certified
+        cascade is of models that the store lacks."""
+        for point in certificate.certified:
+            for name in point.models:
+                known(name, self.store.models.index, "model of the certificate")
+            common: int | None = 0
+            if "held-out" in self.stores:
+                common = samples_in_common(point.found_on, self.stores["held-out"].origin)
+            if common:
+                raise ValueError(
+                    f"held_out shares {common} samples with those that chose or certified "
+                    f"{point.chain}: give samples that had no part in either"
+                )
+
+    def begin_with(self, given: Any) -> None:
+        """Take on the method of a Front or Point."""
+        if given is not None and given.method is not None:
+            bare = replace(given.method, temperatures=None)
             names = [name for name, method in METHODS.items() if method == bare]
             self.first = names[0] if names else OF_FRONT
-            self.methods[self.first] = front.method
+            self.methods[self.first] = given.method
+
+    def begin_on(self, front: Front) -> set[int]:
+        """Take on what a given front was found with; returns the lengths of its cascades."""
+        self.candidates = list(front.candidates)
         lengths = {len(models) for models in front.table["models"]}
         for n in lengths:
             self.fronts[front.cost_kind, front.score, self.first, n] = front
@@ -121,30 +169,19 @@ class ExploredSplits:
             self.tasks[key] = SearchTask(store, method, choice.score, choice.cost, "all")
         return self.tasks[key]
 
-    def singles(self, choice: Choice) -> dict[str, pd.DataFrame]:
-        """{split: single models as ``front.singles``}."""
-        return {split: self.task(split, choice).singles for split in self.stores}
-
-    def best_single(self, choice: Choice) -> str:
-        """Name of the most accurate single model on the first split, the cheapest of equals."""
-        return self.task("validation", choice).singles["accuracy"].idxmax()
-
-    def cascades(self, choice: Choice) -> dict[str, CascadeOnSplit]:
-        """The cascade on each split: {split: :class:`CascadeOnSplit`}."""
-        single = self.best_single(choice)
-        return {
-            split: on_split(store, self.task(split, choice), choice.models, single)
-            for split, store in self.stores.items()
-        }
-
     def front_of(self, choice: Choice) -> Front | None:
         """The front of as many models as the choice has, found on the first split; None until it
         is searched."""
         return self.fronts.get(choice.kind)
 
-    def search(self, choice: Choice) -> Front:
-        """Search the front of as many models as the choice has, on the first split, and keep it."""
+    def search(self, choice: Choice, seconds: float | None = None) -> Front:
+        """Search the front of as many models as the choice has, on the first split, and keep it.
+
+        seconds: at most, PATIENCE where none are given and the search may be long.
+        """
         n = len(choice.models)
+        if seconds is None and n > 3:
+            seconds = PATIENCE
         front = search(
             self.store,
             n,
@@ -152,7 +189,7 @@ class ExploredSplits:
             score=choice.score,
             cost=choice.cost,
             models=self.candidates,
-            time_limit=PATIENCE if n > 3 else None,
+            time_limit=seconds,
         )
         self.fronts[choice.kind] = front
         return front

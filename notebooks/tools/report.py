@@ -22,18 +22,21 @@ from plotly.offline import get_plotlyjs
 
 from cascadelib.figures.style import PLOTLY_JSON
 
+from .app import write_page
+
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 GLOSSARY = ROOT / "docs" / "glossary.md"
-EXPLORER = ROOT / ".github" / "explorer.png"
 WIDGET = "application/vnd.jupyter.widget-view+json"
+SVG = "image/svg+xml"
 LIVE_ONLY = (
     "<p><em>Sliders: live in JupyterLab (make lab); "
     "the table and the figure below show the same.</em></p>"
 )
-STILL = """<figure><img src="explorer.png" alt="The explorer: sliders, numbers on two splits, and charts">
-<figcaption>A picture of the explorer on the bundled images. To drag its thresholds: <code>make lab</code>,
-and run this notebook; or <code>make app</code>.</figcaption></figure>"""
+LIVE = "live.html"  # the explorer of the bundled images
+FRAME = """<iframe class="explorer" src="{page}#{state}" loading="lazy"
+title="The explorer: drag its thresholds"></iframe>"""
+BUNDLED = ('data-validation="fashion-mnist val"', 'data-held-out="fashion-mnist test"')
 PAGE = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}: cascadelib</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -137,13 +140,12 @@ def last_of_each_line(text: str) -> str:
 
 
 def for_page(nb: NotebookNode) -> NotebookNode:
-    """A copy of the notebook for reading: figures are HTML, sliders a remark, the explorer a picture."""
+    """A copy of the notebook for reading: figures are HTML, sliders a remark, the explorer of the bundled
+    images is live, any other a picture."""
     nb = deepcopy(nb)
     for cell in nb.cells:
         for output in cell.get("outputs", []):
             make_readable(output)
-        if cell.cell_type == "code" and "cl.explore(" in cell.source and not cell.outputs:
-            cell.outputs = [nbformat.v4.new_output("display_data", {"text/html": STILL})]
     nb.metadata.pop("widgets", None)
     return nb
 
@@ -153,6 +155,9 @@ def make_readable(output: NotebookNode) -> None:
     data = output.get("data", {})
     if PLOTLY_JSON in data:
         output.data = {"text/html": live_figure(data[PLOTLY_JSON])}
+    elif all(part in data.get(SVG, "") for part in BUNDLED):
+        (state,) = re.findall('data-state="([^"]*)"', data[SVG])
+        output.data = {"text/html": FRAME.format(page=LIVE, state=state)}
     elif WIDGET in data:
         progress_bar = "%|" in data.get("text/plain", "")
         output.data = {"text/html": "" if progress_bar else LIVE_ONLY}
@@ -233,7 +238,7 @@ def entry_of(run: Run, stem: str) -> str:
 def copy_shared(out: Path) -> None:
     """Put what all pages load into ``out``."""
     (out / "plotly.min.js").write_text(get_plotlyjs(), encoding="utf-8")
-    for path in (HERE / "report.css", HERE / "report.js", EXPLORER):
+    for path in (HERE / "report.css", HERE / "report.js"):
         shutil.copyfile(path, out / path.name)
 
 
@@ -246,7 +251,8 @@ def write(runs: Iterable[Run], out: Path, about: str = "", home: str = "") -> Pa
         The notebooks in their order.
     out : Path
         A folder that exists. It gets ``index.html``, one page per run, ``ledger.html`` where runs show claims of
-        the paper, ``glossary.html`` unless there is a ``home`` that has one, and what these share.
+        the paper, ``live.html``, the explorer, where a page shows that of the bundled images, ``glossary.html``
+        unless there is a ``home`` that has one, and what these share.
     about : str
         A sentence for the index, in place of when the notebooks ran and how long that took.
     home : str
@@ -269,6 +275,8 @@ def write(runs: Iterable[Run], out: Path, about: str = "", home: str = "") -> Pa
         nb = nbformat.read(source, as_version=4)
         body, _ = exporter.from_notebook_node(for_page(nb))
         body = with_glossary(body, home)
+        if f'src="{LIVE}#' in body and not (out / LIVE).exists():
+            write_page(out / LIVE)
         top = top_of(stems, place, home)
         contents = contents_of(body)
         body += f'<nav class="bottom">{top}</nav>'

@@ -1,33 +1,16 @@
-"""The explorer under a mouse and a keyboard, in JupyterLab, Notebook 7 and Voilà, beside
-`cl.evaluate`."""
+"""The explorer under a mouse and a keyboard, from disk and in JupyterLab, beside `cl.evaluate`."""
 
-import contextlib
-import json
 import re
-import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from jupyter_pages import (
-    PATIENCE,
-    ROOT,
-    app,
-    changes,
-    drag,
-    on_screen,
-    run_cell,
-    serving,
-    slider,
-    write_cell,
-)
+from jupyter_pages import PATIENCE, run_cell, serving, write_cell
 
 import cascadelib as cl
-from cascadelib.explorer.charts import front_points
-from cascadelib.explorer.readout import per_cent_text, points_text
+from cascadelib.explorer.splits import ExploredSplits
 
 pytestmark = pytest.mark.browser
 STORES = """
@@ -36,389 +19,378 @@ def made(seed, k, classes=8):
     rng = np.random.default_rng(seed)
     labels, ease = rng.integers(0, classes, k), rng.normal(size=(k, 1))
     truth = np.eye(classes)[labels]
-    logits = {f"net {i}": (1 + 0.7 * i) * truth * (1 + ease) + rng.normal(size=(k, classes)) for i in range(5)}
-    return cl.LogitStore.from_arrays(labels, logits, macs={f"net {i}": 10.0 ** (i + 3) for i in range(5)})
+    names = [f"a_network_of_kind_{i}@224" for i in range(5)]
+    logits = {n: (1 + 0.7 * i) * truth * (1 + ease) + rng.normal(size=(k, classes)) for i, n in enumerate(names)}
+    return cl.LogitStore.from_arrays(labels, logits, macs={n: 10.0 ** (i + 3) for i, n in enumerate(names)})
 store, other = made(0, 900), made(1, 700)
-images = np.random.default_rng(2).integers(0, 255, (900, 12, 12), dtype=np.uint8)
 """
-CELL = "exec(open('stores.py').read())\nx = cl.explore(store, other, images)\nx"
-GIVEN = "exec(open('stores.py').read())\nx = cl.explore(store, other, front=cl.search(store, 2))\nx"
+CELL = """exec(open("stores.py").read())
+import ipywidgets, os, time
+x = cl.explore(store, other)
+stock = ipywidgets.FloatSlider(min=0, max=1, step=0.001, value=x.sliders[0].value, description="stock")
+ipywidgets.jslink((stock, "value"), (x.sliders[0], "value"))
+display(stock, x)
+"""
+MORE = (
+    "while not os.path.exists('go'):\n    time.sleep(0.1)\nprint('AWAKE')",
+    "print('AFTER', x.state, x.point.accuracy, x.sliders[0].value)",
+    "x.resize(3)\nx.go({'goal': 'max_improvement'})\nprint('GONE', x.point.thresholds)",
+    "print('LAST', x.choice.method, len(x.point.models), x.front.method.metric)",
+)
+# What the page shows of its cascade, and where it stands.
+SHOWN = """() => ({state: explorer.address(), results: explorer.evaluated.map(e => ({accuracy: e.accuracy, cost: e.cost,
+    saving: e.saving, exit_rates: e.exitRates}))})"""
+# [text, contrast] of what is read, beside the first background below it.
+CONTRASTS = """() => {
+    const parts = text => (text.match(/[\\d.]+/g) || [0, 0, 0, 0]).map(Number)
+    const linear = v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4
+    const light = rgb => rgb.reduce((sum, v, i) => sum + linear(v / 255) * [0.2126, 0.7152, 0.0722][i], 0)
+    const solid = e => { for (; e; e = e.parentElement) {
+        const ground = parts(getComputedStyle(e).backgroundColor)
+        if ((ground[3] ?? 1) > 0.99) return ground } return [255, 255, 255] }
+    const own = e => [...e.childNodes].some(n => n.nodeType == 3 && n.textContent.trim())
+    return [...document.querySelectorAll(".cascadelib *")].filter(e => own(e) && e.checkVisibility() &&
+        !e.closest(":disabled, option")).map(e => {
+        const style = getComputedStyle(e), ground = solid(e)
+        const [a, b] = [parts(e.closest("svg") ? style.fill : style.color).slice(0, 3), ground.slice(0, 3)].map(light)
+        return [e.textContent.trim().slice(0, 40), (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05)] }) }"""
+WIDER = """() => [...document.querySelectorAll(".cascadelib *")].filter(e => e.checkVisibility() && !e.closest("svg") &&
+    e.getBoundingClientRect().right > innerWidth + 1).map(e => e.className + " " + e.textContent.slice(0, 40))"""
+# The tops of all above the sliders, and whether a text is cut.
+TOPS = """() => [".cl-bar", ".cl-sentence", ".cl-note", ".cl-chart", ".cl-exits", ".cl-stages"].map(
+    name => document.querySelector(name).getBoundingClientRect().top)"""
+CUT = """() => [".cl-sentence", ".cl-note"].filter(name => {
+    const {scrollHeight, clientHeight} = document.querySelector(name)
+    return scrollHeight > clientHeight + 3 })"""
+
+
+@pytest.fixture(scope="module")
+def stores() -> Any:
+    namespace: dict = {}
+    exec(STORES, namespace)
+    return namespace["store"], namespace["other"]
+
+
+@pytest.fixture(scope="module")
+def explorer(stores: Any) -> Any:
+    cl.search(stores[0], 4)  # compiles; the explorer's search of four models has 30 s
+    explorer = cl.explore(*stores)
+    explorer.resize(4)
+    explorer.resize(2)
+    return explorer
+
+
+@pytest.fixture(scope="module")
+def path(explorer: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return explorer.save_html(tmp_path_factory.mktemp("page") / "page.html")
+
+
+def opened(browser: Any, path: Path, state: str = "", **options: Any) -> Any:
+    """A page with a file of the explorer, which may ask nobody for anything."""
+    size = {"viewport": {"width": 1280, "height": 900}, "accept_downloads": True}
+    page = browser.new_page(**(size | options))
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.asked = asked
+    page.goto(path.as_uri() + (f"#{state}" if state else ""))
+    page.wait_for_function("() => window.explorer?.models")
+    return page
+
+
+def point_of(state: str, explorer: Any) -> Any:
+    """The cascade of an address."""
+    explorer.state = state
+    return explorer.point
+
+
+def assert_agrees(page: Any, explorer: Any) -> Any:
+    """What is on the page is what cl.evaluate says of its address, to the last digit; returns the
+    point."""
+    page.wait_for_timeout(200)  # the address follows a rest
+    shown = page.evaluate(SHOWN)
+    assert page.evaluate("location.hash.slice(1)") == shown["state"]
+    explorer.state = shown["state"]
+    for run, result in zip(explorer.runs.values(), shown["results"], strict=True):
+        assert [run.accuracy, run.cost, run.saving] == [
+            result[k] for k in ("accuracy", "cost", "saving")
+        ]
+        assert list(run.exit_rates) == result["exit_rates"]
+    held = list(explorer.runs.values())[-1]
+    text = page.locator(".cl-sentence").inner_text()
+    assert f"{held.accuracy:.2%} are correct" in text
+    return explorer.point
+
+
+def drag(page: Any, stage: int, *shares: float) -> None:
+    """Drag a slider with the mouse through shares of its track."""
+    slider = page.locator(".cl-slider").nth(stage)
+    slider.scroll_into_view_if_needed()
+    box = slider.bounding_box()
+    at = slider.evaluate("s => s.valueAsNumber / s.max")
+    knob = 16
+    x = [box["x"] + knob / 2 + share * (box["width"] - knob) for share in (at, *shares)]
+    y = box["y"] + box["height"] / 2
+    page.mouse.move(x[0], y)
+    page.mouse.down()
+    for each in x[1:]:
+        page.mouse.move(each, y, steps=4)
+    page.mouse.up()
+
+
+def test_from_disk_by_mouse_and_keyboard(
+    browser: Any, path: Path, explorer: Any, stores: Any
+) -> None:
+    """Drag, arrows, a typed threshold, another model, lengths, goals, undo, a click on the front."""
+    page = opened(browser, path)
+    first = assert_agrees(page, explorer)
+    expected = cl.pick(cl.search(stores[0], 2), "match_best", caution=0)
+    assert (first.models, first.thresholds) == (expected.models, expected.thresholds)
+    drag(page, 0, 0.9, 0.3)
+    moved = assert_agrees(page, explorer)
+    assert moved.thresholds != first.thresholds
+    page.get_by_role("button", name="undo").click()
+    assert assert_agrees(page, explorer).thresholds == first.thresholds
+    slider = page.locator(".cl-slider").first
+    slider.focus()
+    page.keyboard.press("ArrowRight")
+    assert assert_agrees(page, explorer).thresholds > first.thresholds
+    for key, threshold in (("Home", -np.inf), ("End", np.inf)):
+        page.keyboard.press(key)
+        assert assert_agrees(page, explorer).thresholds == (threshold,)
+    box = page.locator(".cl-threshold").first
+    assert box.input_value() == "never"
+    box.fill("0.7")
+    box.press("Enter")
+    typed = assert_agrees(page, explorer)
+    asked = cl.Point(typed.models, (0.7,), method=cl.Method())
+    rates = [cl.evaluate(stores[0], each).exit_rates[0] for each in (asked, typed)]
+    assert abs(rates[0] - rates[1]) <= 1 / 900 + 1e-12
+    page.locator(".cl-model").first.select_option(index=1)
+    assert assert_agrees(page, explorer).models[0] == stores[0].models.index[1]
+    for n in (3, 4, 2):
+        page.locator(".cl-number label", has_text=f"{n} models").click()
+        expected = cl.pick(cl.search(stores[0], n), "match_best", caution=0)
+        point = assert_agrees(page, explorer)
+        assert (point.models, point.thresholds) == (expected.models, expected.thresholds)
+    page.locator(".cl-number label", has_text="3 models").click()
+    page.locator(".cl-goal select").select_option("max_improvement")
+    expected = cl.pick(cl.search(stores[0], 3), "max_improvement", caution=0)
+    assert assert_agrees(page, explorer).thresholds == expected.thresholds
+    for kind, text, goal in (
+        ("budget", "2M", {"budget": 2e6}),
+        ("accuracy", "70%", {"accuracy": 0.7}),
+    ):
+        page.locator(".cl-goal select").select_option(kind)
+        page.locator(".cl-goal input").fill(text)
+        page.locator(".cl-goal input").press("Enter")
+        point = assert_agrees(page, explorer)
+        assert point.thresholds == cl.pick(cl.search(stores[0], 3), **goal, caution=0).thresholds
+        assert page.locator(".cl-goal select").input_value() == kind
+    page.locator(".cl-goal input").fill("99.99%")
+    page.locator(".cl-goal input").press("Enter")
+    assert "the best has" in page.locator(".cl-note").inner_text()
+    places = page.evaluate("""() => {
+        const box = document.querySelector(".cl-chart svg").getBoundingClientRect()
+        const mark = document.querySelector(".cl-chart svg > g > .cl-now")
+        return [box.x + Number(mark.getAttribute("cx")), box.y + Number(mark.getAttribute("cy"))] }""")
+    drag(page, 0, 0.05)
+    page.mouse.click(*places)
+    point = assert_agrees(page, explorer)
+    assert point.thresholds in set(cl.search(stores[0], 3).table["thresholds"])
+    assert {url.split("#")[0] for url in page.asked if not url.startswith("blob:")} == {
+        path.as_uri()
+    }
+    page.close()
+
+
+def test_what_is_taken_away_works(browser: Any, path: Path, explorer: Any, tmp_path: Path) -> None:
+    page = opened(browser, path)
+    drag(page, 0, 0.5)
+    point = assert_agrees(page, explorer)
+    with page.expect_download() as waiting:
+        page.get_by_role("button", name="policy file").click()
+    policy = cl.Policy.load(waiting.value.path())  # its checksum fits
+    assert (policy.models, policy.point.thresholds) == (point.models, point.thresholds)
+    assert (policy.point.accuracy, policy.point.cost) == (point.accuracy, point.cost)
+    assert policy.point.found_on is not None
+    page.get_by_role("button", name="copy link").click()
+    link = page.locator("textarea").input_value()
+    page.close()
+    again = opened(browser, path, link.split("#")[1])
+    assert assert_agrees(again, explorer).thresholds == point.thresholds
+    for odd, said in (
+        (re.sub(r"kind_\d", "kind_9", link.split("#")[1]), "does not have"),
+        ("models=<b>x</b>", "does not have"),
+        ("x", "method"),
+    ):
+        again.evaluate("hash => { location.hash = hash }", odd)
+        again.wait_for_function(
+            "said => document.querySelector('.cl-note').innerText.includes(said)", arg=said
+        )
+        shown = again.evaluate(SHOWN)
+        assert point_of(shown["state"], explorer).thresholds == point.thresholds
+    again.close()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_it_fits_and_stays_where_it_is(browser: Any, path: Path, theme: str) -> None:
+    """At three widths; with two to four models nothing above the sliders moves, and no text is cut."""
+    for width, height in ((1440, 900), (1000, 900), (390, 844)):
+        page = opened(
+            browser, path, viewport={"width": width, "height": height}, color_scheme=theme
+        )
+        tops = page.evaluate(TOPS)
+        for n in (3, 4):
+            page.locator(".cl-number label", has_text=f"{n} models").click()
+            assert page.evaluate(TOPS) == tops
+            assert page.evaluate(CUT) == [] and page.evaluate(WIDER) == []
+        last = page.locator(".cl-slider").nth(2).bounding_box()
+        assert last["y"] + last["height"] <= height
+        for summary in page.locator("summary:visible").all()[:2]:
+            summary.click()
+        low = [pair for pair in page.evaluate(CONTRASTS) if pair[1] < 4.5]
+        assert low == [] and page.evaluate(WIDER) == []
+        page.close()
+
+
+def test_a_screen_reader_and_a_keyboard_get_there(browser: Any, path: Path, explorer: Any) -> None:
+    page = opened(browser, path)
+    tabs = 0
+    while not page.evaluate("document.activeElement.matches('.cl-slider')") and tabs < 9:
+        page.keyboard.press("Tab")
+        tabs += 1
+    assert tabs <= 5
+    point = assert_agrees(page, explorer)
+    slider = page.get_by_role("slider", name=f"{point.models[0]}: threshold", exact=True)
+    assert slider.count() == 1
+    value = slider.get_attribute("aria-valuetext")
+    assert float(value.split(",")[0]) == pytest.approx(point.thresholds[0], abs=1e-5)
+    rate = list(explorer.runs.values())[-1].exit_rates[0]
+    assert value.endswith(f", {rate:.2%} stop here")
+    page.locator("summary", has_text="All numbers").click()
+    page.locator(".cl-goal select").select_option("accuracy")
+    best = max(cl.search(explorer.splits.store, 2).table["accuracy"])
+    page.locator(".cl-goal input").fill(f"{best}")
+    page.locator(".cl-goal input").press("Enter")
+    point = assert_agrees(page, explorer)
+    assert np.isnan(point.improvement) and point.saving > 0
+    cell = page.locator("td.improvement[data-split=validation]").inner_text()
+    assert cell == "undefined: more accurate than every single model"
+    assert page.locator(".cl-sentence").inner_text().count("times ") >= 1
+    page.close()
+
+
+def test_a_promise_stands_only_where_it_was_certified(
+    browser: Any, stores: Any, tmp_path: Path
+) -> None:
+    """Issue 1's attack: a cascade that is assembled while looking gets no certificate, and a named
+    one only where it was tested."""
+    whole = stores[0]
+    choose, certify = (whole.take(slice(i, None, 2)) for i in range(2))
+    names = list(whole.models.index)
+    pair = cl.search(choose, 2, models=[names[2], names[4]])
+    certificate = cl.certify(certify, pair, 0.08, 0.1, names[4])
+    assert 2 < len(certificate.certified) < 40
+    explorer = cl.explore(choose, stores[1], certificate=certificate)
+    explorer.to(certificate.certified[0])
+    path = explorer.save_html(tmp_path / "page.html")
+    page = opened(browser, path)
+    note = page.locator(".cl-note")
+    assert note.inner_text().startswith("certified on 450 other samples at confidence 90%")
+    assert page.locator(".cl-band").first.is_visible()
+    certified = {point.thresholds for point in certificate.certified}
+    slider = page.locator(".cl-slider").first
+    most = int(slider.get_attribute("max"))
+    seen = set()
+    for share in np.linspace(0, 1, 21):
+        value = round(float(share) * most)
+        slider.evaluate("(s, v) => { s.value = v; s.dispatchEvent(new Event('input')) }", value)
+        page.wait_for_timeout(40)
+        point = assert_agrees(page, explorer)
+        kept = note.inner_text().startswith("certified on")
+        assert kept == (point.thresholds in certified)
+        seen.add(kept)
+    assert seen == {True, False}
+    page.locator(".cl-model").first.select_option(index=1)
+    assert (
+        "not certified here" in note.inner_text()
+        and not page.locator(".cl-band").first.is_visible()
+    )
+    page.close()
+    with pytest.raises(ValueError, match="held_out shares 450 samples"):
+        ExploredSplits(choose, certify, certificate=certificate)
 
 
 @pytest.fixture(scope="module")
 def server(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     folder = tmp_path_factory.mktemp("served")
     (folder / "stores.py").write_text(STORES)
-    for name in ("lab", "notebook", "voila"):
-        write_cell(folder / f"{name}.ipynb", CELL)
-    write_cell(folder / "given.ipynb", GIVEN)
+    write_cell(folder / "lab.ipynb", CELL, *MORE)
     with serving(folder) as (address, log):
         yield address, log
 
 
-@pytest.fixture(scope="module")
-def stores() -> Any:
-    namespace = {}
-    exec(STORES, namespace)
-    return namespace
+def run_more(page: Any, number: int) -> None:
+    """Run another cell of the notebook."""
+    page.locator(".jp-CodeCell .cm-content").nth(number).click()
+    page.keyboard.press("Control+Enter")
 
 
-def complaints(log: Any) -> Any:
-    """What the server's log complained of; what a page says is for `tests/conftest.py`."""
-    return re.findall(r"Traceback[\s\S]{0,2000}|Exception.*", log.read_text())
+def printed(page: Any, start: str) -> str:
+    """The output that begins so."""
+    output = page.locator(".jp-OutputArea-output pre", has_text=start).last
+    output.wait_for(timeout=PATIENCE)
+    text = output.inner_text()
+    assert text.startswith(start), text
+    return text
 
 
-@pytest.fixture(scope="module")
-def lab(browser: Any, server: Any) -> Iterator[Any]:
-    """A page 1,280 pixels wide with the explorer in JupyterLab; the tests go on from where the last
-    one left it."""
-    page = browser.new_page(viewport={"width": 1280, "height": 1600})
+def test_in_jupyterlab_while_the_kernel_sleeps(browser: Any, server: Any, stores: Any) -> None:
+    """A stock slider that is linked moves the cascade; once the kernel is back it knows the point, and
+    the page what code did."""
+    page = browser.new_page(viewport={"width": 1280, "height": 2400})
     run_cell(page, f"{server[0]}/doc/tree/lab.ipynb")
-    yield page
-    page.close()
-
-
-def exported(page: Any, stores: Any) -> tuple:
-    """(point, whether accuracy and cost on screen are cl.evaluate's for it): the point exported as
-    Python."""
-    namespace = {"store": stores["store"]}
-    exec(page.locator("textarea").first.input_value(), namespace)
-    point = namespace["point"]
-    agree = True
-    for split, name in (("validation", "store"), ("held-out", "other")):
-        result = cl.evaluate(stores[name], point)
-        agree &= on_screen(page, split=split) == per_cent_text(result.accuracy, len(stores[name]))
-        agree &= on_screen(page, "cost", split) == cl.tables.number(result.cost)
-    return point, agree
-
-
-def assert_agrees(page: Any, stores: Any) -> Any:
-    """Once the hand rests: what is on screen is what is exported and what cl.evaluate says; returns
-    the point."""
+    sentence = page.locator(".cl-sentence")
+    before = sentence.inner_text()
+    run_more(page, 1)
+    stock = page.locator(".jupyter-widgets .noUi-handle").first
+    stock.focus()
+    stock.press("End")
+    page.wait_for_function(
+        "text => document.querySelector('.cl-sentence').innerText != text", arg=before
+    )
+    stopped = page.locator(".cl-threshold").first.input_value()
+    page.locator(".cl-slider").first.focus()
+    page.keyboard.press("ArrowLeft")
+    last = page.locator(".cl-threshold").first.input_value()
+    assert last != stopped
     page.wait_for_timeout(300)
-    end = time.monotonic() + 30
-    while True:
-        point, agree = exported(page, stores)
-        text = page.locator("table.cascadelib-numbers").inner_text()
-        page.wait_for_timeout(300)
-        if agree and text == page.locator("table.cascadelib-numbers").inner_text():
-            return point
-        assert time.monotonic() < end, f"{point} is exported beside\n{text}"
-
-
-def threshold_box(page: Any) -> Any:
-    return page.locator(".widget-text:visible input").nth(3)
-
-
-def test_mouse_keyboard_and_numbers(lab: Any, stores: Any) -> None:
-    assert_agrees(lab, stores)
-    for to in (0.6, 0.05):
-        changes(lab, lambda to=to: drag(lab, 0, to))
-        point = assert_agrees(lab, stores)
-        assert point.exit_rates[1] == pytest.approx(to, abs=0.03)
-    changes(lab, lambda: drag(lab, 1, 0.5))
-    assert_agrees(lab, stores)
-    slider(lab, 0).focus()
-    before = assert_agrees(lab, stores)
-    changes(lab, lambda: [lab.keyboard.press("ArrowRight") for _ in range(30)], "exit-rate-1")
-    assert assert_agrees(lab, stores).thresholds > before.thresholds
-    changes(lab, lambda: lab.keyboard.press("Home"), "exit-rate-1")
-    assert assert_agrees(lab, stores).thresholds == (-np.inf,)
-    changes(lab, lambda: lab.keyboard.press("End"), "exit-rate-1")
-    assert assert_agrees(lab, stores).thresholds == (np.inf,)
-
-
-def test_typed_threshold_is_the_one_that_counts(lab: Any, stores: Any) -> None:
-    field = threshold_box(lab)
-    assert field.input_value() == "never"
-    field.fill("0.7")
-    changes(lab, lambda: field.press("Enter"))
-    typed = cl.Point(
-        assert_agrees(lab, stores).models, (float(field.input_value()),), (), 0, 0, 0, cl.Method()
-    )
-    assert_agrees(lab, stores)
-    assert on_screen(lab) == per_cent_text(cl.evaluate(stores["store"], typed).accuracy, 900)
-    handed = cl.Point(typed.models, (0.7,), (), 0, 0, 0, cl.Method())
-    assert (
-        cl.evaluate(stores["store"], handed).exit_rates
-        == cl.evaluate(stores["store"], typed).exit_rates
-    )
-
-
-def test_models_goals_and_undo(lab: Any, stores: Any) -> None:
-    before = assert_agrees(lab, stores)
-    cascade = lab.locator(".widget-dropdown:visible select")
-    changes(lab, lambda: cascade.nth(3).select_option(index=1), "cost")
-    assert assert_agrees(lab, stores).models[0] == "net 1"
-    changes(lab, lambda: lab.get_by_role("button", name="undo").click(), "cost")
-    assert repr(assert_agrees(lab, stores)) == repr(before)  # an improvement may be nan
-    changes(lab, lambda: lab.get_by_role("button", name="3 models").click(), "exit-rate-2")
-    assert len(assert_agrees(lab, stores).models) == 3
-    lab.wait_for_function("""() => {
-        const {yaxis3, yaxis4, xaxis4} = document.querySelector(".js-plotly-plot")._fullLayout;
-        return yaxis3.visible && yaxis4.visible && xaxis4.title.text.startsWith("<b>2</b>") }""")
-    changes(lab, lambda: lab.get_by_role("button", name="4 models").click(), "exit-rate-3")
-    lab.wait_for_function("""() => {
-        const {xaxis3, xaxis5, yaxis5} = document.querySelector(".js-plotly-plot")._fullLayout;
-        return yaxis5.visible && yaxis5.domain[1] < 0.4 && xaxis3.domain[1] < 0.36 && xaxis5.domain[0] > 0.66 &&
-               xaxis5.title.text.startsWith("<b>3</b>") }""")
-    changes(lab, lambda: lab.get_by_role("button", name="3 models").click(), "exit-rate-3")
-    goal = lab.get_by_role("button", name="largest improvement")
-    lab.wait_for_function("b => !b.disabled", arg=goal.element_handle(), timeout=PATIENCE)
-    changes(lab, goal.click)
-    expected = cl.pick(cl.search(stores["store"], 3), "max_improvement")
-    point = assert_agrees(lab, stores)
-    assert (point.models, point.thresholds, point.cost) == (
-        expected.models,
-        expected.thresholds,
-        expected.cost,
-    )
-    changes(lab, lambda: drag(lab, 2, 0.9), "exit-rate-2")
-    assert_agrees(lab, stores)
-
-
-def test_a_click_on_the_front_loads_its_cascade(lab: Any, stores: Any) -> None:
-    front = cl.search(stores["store"], 3)
-    at = lab.evaluate("""() => {
-        const plot = document.querySelector(".js-plotly-plot"), box = plot.getBoundingClientRect();
-        const {xaxis, yaxis} = plot._fullLayout, trace = plot.data.find(t => t.meta == "front");
-        return Array.from(trace.x, (x, i) => [box.x + xaxis._offset + xaxis.l2p(Math.log10(x)),
-                                              box.y + yaxis._offset + yaxis.l2p(trace.y[i])]) }""")
-    steps = np.hypot(*np.diff(np.array(at), axis=0).T)
-    row = 1 + int(np.argmax(np.minimum(steps[:-1], steps[1:])))  # the one that stands out most
-    changes(
-        lab,
-        lambda: [lab.mouse.move(*at[row]), lab.wait_for_timeout(200), lab.mouse.click(*at[row])],
-        "cost",
-    )
-    rows = front_points(front.table)[1]  # what the trace shows of the front
-    point = assert_agrees(lab, stores)
-    expected = front.point(int(rows[row]))
-    assert (point.models, point.thresholds) == (expected.models, expected.thresholds)
-
-
-def test_rapid_dragging_loses_no_last_move(lab: Any, stores: Any) -> None:
-    drag(lab, 0, *np.random.default_rng(0).random(150).tolist(), 0.37, steps=1)
-    lab.wait_for_timeout(300)
-    last = float(slider(lab, 0).input_value()) / 10  # the slider counts in 0.1%
-    lab.wait_for_function(
-        "last => Math.abs(parseFloat(document.querySelectorAll('.widget-text input')[2].value) - last) < 0.2",
-        arg=last,
+    assert page.locator(".jp-OutputArea-output pre", has_text="AWAKE").count() == 0
+    (server[1].parent / "go").touch()
+    printed(page, "AWAKE")
+    run_more(page, 2)
+    _, state, _, value = printed(page, "AFTER").split()
+    assert f"thresholds={last}" in state and float(value) == float(last)
+    run_more(page, 3)
+    printed(page, "GONE")
+    expected = cl.pick(cl.search(stores[0], 3), "max_improvement", caution=0)
+    held = cl.evaluate(stores[1], expected)
+    page.wait_for_function(
+        "text => document.querySelector('.cl-sentence').innerText.includes(text)",
+        arg=f"{held.accuracy:.2%} are correct",
         timeout=PATIENCE,
     )
-    assert last == pytest.approx(37, abs=1)
-    assert_agrees(lab, stores)
-
-
-def test_json_is_what_cascade_load_reads(lab: Any, stores: Any) -> None:
-    point = assert_agrees(lab, stores)
-    lab.get_by_role("tab", name="JSON").click()
-    text = lab.locator("textarea:visible").input_value()
-    again = cl.deployment.parse_cascade(text)
-    assert (again.models, again.thresholds, again.accuracy) == (
-        point.models,
-        point.thresholds,
-        point.accuracy,
+    page.locator(".cl-number label", has_text="4 models").click()
+    page.wait_for_function(
+        "() => document.querySelectorAll('.cl-slider').length == 3", timeout=PATIENCE
     )
-    link = lab.locator("a[download]:visible")
-    with lab.expect_download() as waiting:
-        link.click()
-    assert waiting.value.path().read_text(encoding="utf-8") == text
-    lab.get_by_role("tab", name="table row").click()
-    row = lab.locator(".jp-OutputArea table.dataframe:visible td").first
-    assert row.inner_text() == cl.tables.arrow(point.models)
-    lab.get_by_role("tab", name="Python").click()
-
-
-def test_a_screen_reader_hears_names_and_values(lab: Any, stores: Any) -> None:
-    for position, kind in enumerate(("share sent on", "threshold")):
-        name = slider(lab, position).get_attribute("aria-label")
-        assert name == f"stage 1, {assert_agrees(lab, stores).models[0]}: {kind}"
-        assert lab.get_by_role("slider", name=name).count() == 1
-    drag(lab, 0, 0.2)
-    point = assert_agrees(lab, stores)
-    said = [slider(lab, position).get_attribute("aria-valuetext") for position in (0, 1)]
-    assert said[0] == f"{point.exit_rates[1] + sum(point.exit_rates[2:]):.2%}"
-    assert float(said[1]) == pytest.approx(point.thresholds[0], abs=1e-3)
-
-
-def test_enter_in_a_box_acts(lab: Any, stores: Any) -> None:
-    for example, text, goal in (
-        ("e.g. 11M", "2M", {"budget": 2e6}),
-        ("e.g. 94.2%", "70%", {"accuracy": 0.7}),
-    ):
-        box = lab.get_by_placeholder(example)
-        n = len(assert_agrees(lab, stores).models)
-        expected = cl.pick(cl.search(stores["store"], n), **goal, caution=0)
-        changes(lab, lambda box=box, text=text: [box.fill(text), box.press("Enter")], "cost")
-        point = assert_agrees(lab, stores)
-        assert (point.models, point.thresholds) == (expected.models, expected.thresholds)
-
-
-def test_another_number_of_models_keeps_the_goal_and_says_what_it_adds(
-    lab: Any, stores: Any
-) -> None:
-    lab.get_by_role("button", name="match the best single model").click()
-    for n in (2, 4):
-        expected = cl.pick(cl.search(stores["store"], n), "match_best", caution=0)
-        changes(lab, lambda n=n: lab.get_by_role("button", name=f"{n} models").click(), "cost")
-        word = {2: "adding the first model: ", 4: "adding a fourth model: "}[n]
-        lab.get_by_text(word).wait_for(timeout=PATIENCE)
-        point = assert_agrees(lab, stores)
-        assert (point.models, point.thresholds) == (expected.models, expected.thresholds)
-    less, more = (
-        cl.evaluate(
-            stores["other"], cl.pick(cl.search(stores["store"], n), "match_best", caution=0)
-        )
-        for n in (3, 4)
+    page.locator("[data-kind=method]").select_option("entropy")
+    page.wait_for_function(
+        "() => document.querySelector('.cl-settings select[data-kind=method]')?.value == 'entropy'"
+        " && !document.querySelector('.cl-note').innerText.includes('searching')",
+        timeout=PATIENCE,
     )
-    said = lab.get_by_text("adding a fourth model: ").inner_text()
-    assert (
-        f"accuracy {points_text(more.accuracy - less.accuracy, 700)}," in said
-        and "held-out" in said
-    )
-
-
-def test_the_state_to_paste_is_what_is_on_screen(lab: Any, stores: Any) -> None:
-    point = assert_agrees(lab, stores)
-    lab.get_by_role("tab", name="state").click()
-    state = lab.locator("textarea:visible").input_value()
-    lab.get_by_role("tab", name="Python").click()
-    again = cl.explore(stores["store"], stores["other"], state=state).point
-    assert (again.models, again.thresholds, again.accuracy) == (
-        point.models,
-        point.thresholds,
-        point.accuracy,
-    )
-
-
-def test_it_says_when_its_kernel_is_gone(lab: Any, server: Any) -> None:
-    assert complaints(server[1]) == []
-    gone = "() => getComputedStyle(document.querySelector('.cascadelib-alive'), '::before').content"
-    assert "Not alive" not in lab.evaluate(gone)
-    lab.get_by_role("menuitem", name="Kernel", exact=True).click()
-    lab.locator(".lm-Menu-item[data-command='kernelmenu:restart']").click()
-    lab.locator(".jp-Dialog .jp-mod-accept").click()
-    lab.wait_for_function(f"() => ({gone})().includes('Not alive any more')", timeout=PATIENCE)
-
-
-def test_opening_a_notebook_does_not_change_it(browser: Any, tmp_path: Path) -> None:
-    """By `make lab`; neither its tab nor, once it is saved, its text."""
-    source = ROOT / "notebooks" / "01_extraction.ipynb"
-    path = Path(shutil.copy(source, tmp_path))
-    dirty = ".lm-TabBar-tab.jp-mod-current.jp-mod-dirty"
-    with serving(tmp_path, [str(ROOT / "notebooks" / "tools" / "lab.py")]) as (address, log):
-        page = browser.new_page()
-        page.goto(f"{address}/lab/tree/{path.name}")
-        page.wait_for_selector("text=Python 3 (ipykernel) | Idle", timeout=PATIENCE)
-        page.wait_for_timeout(2000)
-        assert page.locator(dirty).count() == 0
-        page.click(".jp-CodeCell .cm-content")
-        page.keyboard.type("#")
-        page.wait_for_selector(dirty)
-        page.keyboard.press("Backspace")
-        page.keyboard.press("Control+s")
-        page.wait_for_selector(dirty, state="detached", timeout=PATIENCE)
-        assert json.loads(path.read_text()) == json.loads(source.read_text())
-        assert complaints(log) == []
-        page.close()
-
-
-@pytest.mark.parametrize("width", [1280, 390])
-def test_the_page_of_make_app(browser: Any, tmp_path: Path, width: int) -> None:
-    """Pick, drag, goals, export, as somebody does who opens it, on a screen and on a phone."""
-    folder = ROOT / "data" / "fashion-mnist"
-    stores = {
-        name: cl.LogitStore(folder / split) for name, split in (("store", "val"), ("other", "test"))
-    }
-    with app(tmp_path) as served:
-        page = browser.new_page(viewport={"width": width, "height": 900})
-        page.goto(f"http://127.0.0.1:{served.port}/?token={served.token}", timeout=PATIENCE)
-        page.wait_for_selector("td.accuracy", timeout=PATIENCE)
-        assert (
-            page.title() == "Model cascades, interactively"
-            and page.get_by_role("heading", level=1).is_visible()
-        )
-        assert assert_agrees(page, stores).accuracy >= stores["store"].models["top1"].max()
-        lists = page.locator(".widget-dropdown:visible select")
-        changes(page, lambda: lists.nth(3).select_option(index=0))
-        assert_agrees(page, stores)
-        changes(page, lambda: drag(page, 0, 0.5), "exit-rate-2")
-        assert assert_agrees(page, stores).exit_rates[1] == pytest.approx(0.5, abs=0.03)
-        changes(page, lambda: page.get_by_role("button", name="largest improvement").click())
-        expected = cl.pick(cl.search(stores["store"], 2), "max_improvement")
-        assert assert_agrees(page, stores).thresholds == expected.thresholds
-        changes(page, lambda: page.get_by_role("button", name="3 models").click(), "cost")
-        page.get_by_text("adding a third model: ").wait_for(timeout=PATIENCE)
-        assert len(assert_agrees(page, stores).models) == 3
-        page.get_by_role("tab", name="JSON").click()
-        with page.expect_download() as waiting:
-            page.locator("a[download]:visible").click()
-        policy = cl.Policy.load(waiting.value.path())
-        assert list(policy.models) == list(assert_agrees(page, stores).models)
-        assert page.evaluate("() => document.documentElement.scrollWidth") <= width
-        page.close(run_before_unload=True)
-    assert complaints(served.log) == []
-
-
-def test_a_given_front_and_other_numbers_of_models(browser: Any, server: Any, stores: Any) -> None:
-    late = pytest.importorskip("playwright.sync_api").TimeoutError
-    page = browser.new_page(viewport={"width": 1280, "height": 1600})
-    run_cell(page, f"{server[0]}/doc/tree/given.ipynb")
-    goals = {
-        "match the best single model": {"goal": "match_best"},
-        "largest improvement (optimistic)": {"goal": "max_improvement"},
-        "this budget": {"budget": 2e6},
-        "this accuracy": {"accuracy": 0.7},
-    }
-    for example, text in (("e.g. 11M", "2M"), ("e.g. 94.2%", "70%")):
-        page.get_by_placeholder(example).fill(text)
-        page.get_by_placeholder(example).press("Enter")
-    for n in (2, 3, 4):
-        front = cl.search(stores["store"], n)
-        number = page.get_by_role("button", name=f"{n} models")
-        number.click()
-        drawn = "n => document.querySelector('.js-plotly-plot').data.find(t => t.meta == 'front').x.length == n"
-        page.wait_for_function(drawn, arg=len(front_points(front.table)[1]), timeout=PATIENCE)
-        for label, goal in goals.items():
-            number.click()
-            button = page.get_by_role("button", name=label)
-            expected = cl.pick(front, **goal, caution=0)
-            page.wait_for_function(
-                "b => !b.disabled", arg=button.element_handle(), timeout=PATIENCE
-            )
-            accuracy = per_cent_text(expected.accuracy, 900)
-            cell = "document.querySelector('td.accuracy[data-split=validation]')"
-            shown = f"text => {cell}.firstChild.textContent.trim() == text"
-            # a click while the front is searched again says so, and no more
-            for patience in (PATIENCE / 4, PATIENCE):
-                button.click()
-                with contextlib.suppress(late):
-                    page.wait_for_function(shown, arg=accuracy, timeout=patience)
-                    break
-            assert page.evaluate(shown, accuracy)
-            point = assert_agrees(page, stores)
-            assert (point.models, point.thresholds) == (
-                expected.models,
-                expected.thresholds,
-            ) and len(point.models) == n
-    assert complaints(server[1]) == []
-    page.close()
-
-
-@pytest.mark.parametrize("front_end", ["notebooks/notebook.ipynb", "voila/render/voila.ipynb"])
-def test_notebook_7_and_voila(browser: Any, server: Any, stores: Any, front_end: str) -> None:
-    page = browser.new_page(viewport={"width": 1280, "height": 1600})
-    if "voila" in front_end:
-        page.goto(f"{server[0]}/{front_end}", timeout=PATIENCE)
-        page.wait_for_selector("td.accuracy", timeout=PATIENCE)
-    else:
-        run_cell(page, f"{server[0]}/{front_end}")
-    changes(page, lambda: drag(page, 0, 0.5))
-    assert_agrees(page, stores)
-    slider(page, 0).focus()
-    changes(page, lambda: page.keyboard.press("Home"), "exit-rate-1")
-    assert assert_agrees(page, stores).thresholds == (-np.inf,)
-    assert page.locator(".js-plotly-plot .barlayer path").count() > 40
-    assert complaints(server[1]) == []
+    run_more(page, 4)
+    assert printed(page, "LAST").split()[1:] == ["entropy", "4", "entropy"]
+    assert not re.search("Traceback", server[1].read_text())
     page.close()

@@ -1,9 +1,7 @@
 """Names of models, classes, samples, splits and paths that are HTML, TeX or Python: on every page
 they are text."""
 
-import contextlib
 import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +11,6 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
-from jupyter_pages import DRAWN, PATIENCE, app, write_cell
 
 import cascadelib as cl
 from cascadelib.analysis.calibration import moving_average
@@ -192,62 +189,27 @@ def test_report(stores: Any, tmp_path: Path, page: Any) -> None:
 
 
 def test_explorer(stores: Any, browser: Any, tmp_path: Path) -> None:
-    late = pytest.importorskip("playwright.sync_api").TimeoutError
-    paths = [str(store.path) for store in stores]
     inputs = (NAMES * 50)[:300]
-    lines = [
-        "import cascadelib as cl",
-        f"stores = [cl.LogitStore(path) for path in {paths}]",
-        f"cl.explore(*stores, {inputs})",
-    ]
-    cell = "\n".join(lines)
-    write_cell(tmp_path / "names.ipynb", cell)
-    with app(tmp_path, f"--Voila.notebook_path={tmp_path / 'names.ipynb'}") as served:
-        window = browser.new_context(viewport={"width": 1280, "height": 1600})
-        page = listen(window.new_page())
-        page.goto(f"http://127.0.0.1:{served.port}/?token={served.token}", timeout=PATIENCE)
-        page.wait_for_selector(DRAWN, timeout=PATIENCE)
-        page.get_by_role("button", name="3 models").click()
-        goal = page.get_by_role(
-            "button", name="match the best single model"
-        )  # once the front is there
-        page.wait_for_function("b => !b.disabled", arg=goal.element_handle(), timeout=PATIENCE)
-        page.wait_for_function(
-            "() => [...document.querySelectorAll('textarea')].some(t => /hostile/.test(t.value))"
-        )
-        for root in ("option", ".widget-html", ".x3title", "table.dataframe", "figure"):
-            assert names_in(page, root), root
-        at = page.evaluate("""() => {
-            const plot = document.querySelector(".js-plotly-plot"), box = plot.getBoundingClientRect()
-            const {xaxis, yaxis} = plot._fullLayout, traces = plot.data.filter(t => /front|singles/.test(t.meta))
-            const log = x => xaxis.l2p(Math.log10(x))
-            return traces.flatMap(t => Array.from(t.x, (x, i) => [box.x + xaxis._offset + log(x),
-                                                                  box.y + yaxis._offset + yaxis.l2p(t.y[i])])) }""")
-        hovered = 0
-        for place in at[:: max(1, len(at) // 30)]:
-            page.mouse.move(*place, steps=3)
-            with contextlib.suppress(late):  # another point may lie upon it
-                page.wait_for_selector(".hoverlayer text", timeout=2000)
-            hovered += names_in(page, ".hoverlayer")
-            if hovered >= 3:
-                break
-        assert hovered >= 3
-        assert names_in(page) and page.dialogs == []
-        namespace = {}
-        for _ in range(60):  # the export follows after a rest
-            exec(page.locator("textarea").first.input_value(), namespace)
-            if len(namespace["point"].models) == 3:
-                break
-            page.wait_for_timeout(500)
-        point = namespace["point"]
-        again = namespace["store"]
-        assert (
-            len(point.models) == 3
-            and set(point.models) <= set(NAMES)
-            and str(again.path) == paths[0]
-        )
-        assert cl.evaluate(stores[0], point).accuracy == point.accuracy
-        page.close(run_before_unload=True)  # and takes its kernel along, at once
-        assert served.ends_with(0, 20)
-        window.close()
-    assert not re.search("Traceback", served.log.read_text())
+    explorer = cl.explore(*stores, inputs)
+    path = explorer.save_html(tmp_path / "names.html")
+    still = path.read_text(encoding="utf-8").split("<noscript>")[1].split("</noscript>")[0]
+    plain = listen(browser.new_page())
+    plain.set_content(still)
+    assert names_in(plain, "p") and plain.dialogs == []
+    plain.close()
+    page = listen(browser.new_page(viewport={"width": 1280, "height": 1600}))
+    page.goto(path.as_uri())
+    page.locator(".cl-number label", has_text="3 models").click()
+    page.locator("summary", has_text="All numbers").click()
+    page.locator("summary", has_text="Confidences").click()
+    for root in (".cl-sentence", "option", ".cl-best", ".cl-histogram", "table", "figure"):
+        assert names_in(page, root), root
+    page.get_by_role("button", name="copy Python").click()
+    namespace: dict = {}
+    code = page.locator("textarea").input_value()
+    exec(code.replace('"cascade.json"', repr(str(tmp_path / "p.json"))), namespace)
+    point = namespace["explorer"].point
+    assert len(point.models) == 3 and set(point.models) <= set(NAMES)
+    assert str(namespace["store"].path) == str(stores[0].path)
+    assert names_in(page) and page.dialogs == []
+    page.close()

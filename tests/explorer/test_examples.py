@@ -1,4 +1,4 @@
-"""Examples: samples of a kind, nearest to the threshold, as pictures or texts."""
+"""Examples: inputs on which models disagree, as pictures or texts."""
 
 from pathlib import Path
 from typing import Any
@@ -8,30 +8,17 @@ import pytest
 from explorer_stores import STORE
 from PIL import Image
 
-import cascadelib as cl
-from cascadelib.explorer.examples import SHOWN, example_html, kinds_of, nearest, picture
-from cascadelib.explorer.state import on_split, reading_at
-from cascadelib.fronts.exact import SearchTask
+from cascadelib.explorer.examples import example_of, examples_of, picture, shown_rows
 
 
-def test_examples_are_of_their_kind_and_nearest_to_the_threshold() -> None:
-    cascade = on_split(
-        STORE, SearchTask(STORE, cl.Method(), "top1", "macs", "all"), ["m0", "m3"], "m4"
-    )
-    reading = reading_at(cascade, [0.6])
-    exits = reading.exit_stage == 0
-    first, last = cascade.correct
-    confidence = cascade.confidences[0]
-    expected = (exits, ~exits & ~first & last, exits & ~first & last)
-    for (kind, here), wanted in zip(kinds_of(cascade, reading).items(), expected, strict=True):
-        rows = nearest(cascade, reading, here)
-        assert (here == wanted).all() and here[rows].all()
-        left_out = np.setdiff1d(np.flatnonzero(here), rows)
-        assert len(rows) == min(here.sum(), SHOWN)
-        if kind != "broken by the cascade" and len(left_out):
-            others = confidence[left_out]
-            side = others.min() if exits[left_out[0]] else others.max()
-            assert np.all(abs(confidence[rows] - 0.6) <= abs(side - 0.6))
+def test_samples_on_which_models_disagree_come_first() -> None:
+    rng = np.random.default_rng(0)
+    correct = [rng.random(2000) < share for share in (0.7, 0.9, 0.95)]
+    rows = shown_rows(correct, 100)
+    differs = (correct[0] != correct[1]) | (correct[0] != correct[2])
+    assert len(rows) == len(set(rows.tolist())) == 100 and np.all(np.diff(rows) > 0)
+    assert differs[rows].sum() == 75
+    assert len(shown_rows([np.ones(5, bool)])) == 5
 
 
 @pytest.mark.parametrize(
@@ -48,9 +35,14 @@ def test_pictures_of_any_kind(image: Any, tmp_path: Path) -> None:
     assert picture(image).size == (6, 5)
     path = tmp_path / "a.png"
     picture(image).save(path)
-    assert "data:image/png" in example_html(path, 0)
+    assert example_of(path)["image"].startswith("data:image/webp;base64,")
 
 
-def test_texts_are_escaped() -> None:
-    assert "&lt;b&gt;" in example_html("<b>" + "x" * 500, 0)
-    assert "a / b" in example_html(("a", "b"), 0)
+def test_texts_are_cut() -> None:
+    assert example_of("<b>" + "x" * 500)["text"].endswith("x…")
+    assert example_of(("a", "b")) == {"text": "a / b"}
+
+
+def test_an_example_says_its_label() -> None:
+    (one,) = examples_of(STORE, ["a"] * len(STORE), np.array([3]))
+    assert one == {"row": 3, "label": str(STORE.labels[3]), "text": "a"}

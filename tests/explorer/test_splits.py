@@ -4,50 +4,26 @@ from typing import Any
 
 import numpy as np
 import pytest
-from explorer_stores import STORE, assert_shows_its_point, made
+from explorer_stores import OTHER, STORE, made
 
 import cascadelib as cl
-from cascadelib.explorer.controls import resized
-
-
-@pytest.mark.parametrize("k", [1, 2])
-def test_few_samples(k: int) -> None:
-    explorer = cl.explore(STORE.take(slice(0, k)))
-    for value in (0, 1000, 500):
-        explorer.sliders[0].share.value = value
-    assert_shows_its_point(explorer, STORE.take(slice(0, k)), None)
+from cascadelib.explorer.splits import ExploredSplits
 
 
 def test_a_thousand_classes_and_no_second_split() -> None:
     store = made(k=60, classes=1000, models=2)
     explorer = cl.explore(store, images=np.zeros((60, 3, 8, 9), np.float32))
-    explorer.sliders[0].share.value = 500
-    assert ("top-5 accuracy", "top5") in explorer.chooser.lists[
-        "score"
-    ].options and "held-out" not in explorer.numbers.value
-    assert_shows_its_point(explorer, store, None)
+    assert "top5" in explorer.splits.scores and set(explorer.runs) == {"validation"}
 
 
 def test_f1_with_two_classes() -> None:
     store = made(k=300, classes=2)
-    other = made(1, 200, 2)
-    explorer = cl.explore(store, other)
-    explorer.chooser.lists["score"].value = "f1"
-    explorer.sliders[0].share.value = 300
-    point = assert_shows_its_point(explorer, store, other)
-    assert point.score == "f1" and ">F1</th>" in explorer.numbers.value
-    explorer.goals.buttons["largest improvement (optimistic)"].click()
-    point = assert_shows_its_point(explorer, store, other)
-    expected = cl.pick(cl.search(store, 2, score="f1"), "max_improvement")
-    assert (point.models, point.thresholds, point.accuracy) == (
-        expected.models,
-        expected.thresholds,
-        expected.accuracy,
-    )
-    explorer.chooser.number.value = 3  # no search of three under F1, but its sliders
-    assert "could not be searched" in explorer.message.value
-    explorer.sliders[1].share.value = 500
-    assert_shows_its_point(explorer, store, other)
+    front = cl.search(store, 2, score="f1")
+    explorer = cl.explore(store, made(1, 200, 2), front=front)
+    explorer.go({"goal": "max_improvement"})
+    expected = cl.pick(front, "max_improvement", caution=0)
+    assert explorer.point.score == "f1" and explorer.point.thresholds == expected.thresholds
+    assert explorer.point.accuracy == expected.accuracy
 
 
 @pytest.mark.parametrize("graded", [False, True])
@@ -56,25 +32,45 @@ def test_a_score_table_has_its_own_confidences(graded: bool) -> None:
     correct = rng.random((3, 50)) if graded else rng.random((3, 50)) < 0.7
     table = cl.ScoreTable(correct, rng.integers(0, 9, (3, 50)), [1.0, 3.0, 9.0], ["a", "b", "c"])
     explorer = cl.explore(table, table.take(slice(0, 30)), images=["some text"] * 50)
-    explorer.sliders[0].share.value = 400
-    explorer.settle()
+    explorer.sliders[0].value = 4
     result = cl.evaluate(table, explorer.point)
     assert (explorer.point.accuracy, explorer.point.cost) == (result.accuracy, result.cost)
-    assert (
-        "some text" in explorer.strip.value and explorer.chooser.lists["method"].value == "as given"
-    )
+    assert explorer.choice.method == "as given" and "some text" in explorer.more
 
 
-def test_models_stay_in_order_of_cost(explorer: Any) -> None:
-    for position, name, models in (
-        (1, "m4", "m0 m4"),
-        (0, "m4", "m0 m4"),
-        (1, "m0", "m0 m4"),
-        (1, "m2", "m0 m2"),
-    ):
-        explorer.take(models=["m0", "m4"])
-        explorer.replace_model(position, name)
-        assert explorer.choice.models == tuple(models.split())
-    assert resized("ab", 3, "abcd") == [*"abd"] and resized("ad", 3, "abcd") == [*"adc"]
-    assert resized("b", 4, "abcd") == [*"bacd"] and resized("ab", 2, "abcd") == [*"ab"]
-    assert resized("abd", 2, "abcd") == [*"ad"] and resized("abd", 1, "abcd") == ["d"]
+def thirds() -> tuple[Any, Any, Any]:
+    """Three parts of one split, and points chosen on the first."""
+    store = made(k=3000, models=3)
+    return tuple(store.take(slice(i, None, 3)) for i in range(3))
+
+
+def test_a_certificate_is_shown_where_nothing_else_has_seen_its_samples() -> None:
+    choose, certify, held_out = thirds()
+    front = cl.search(choose, 2)
+    certificate = cl.certify(certify, front, 0.2, 0.1)
+    assert certificate.certified
+    splits = ExploredSplits(choose, held_out, certificate=certificate)
+    assert splits.first == "max_softmax"
+    for wrong in (certify, choose):
+        with pytest.raises(
+            ValueError, match="held_out shares 1000 samples with those that chose or"
+        ):
+            ExploredSplits(choose, wrong, certificate=certificate)
+    with pytest.raises(ValueError, match="model of the certificate"):
+        ExploredSplits(choose.select(["m0", "m1"]), certificate=certificate)
+
+
+def test_an_empty_certificate_says_how_many_labels_it_would_take() -> None:
+    choose, certify, held_out = thirds()
+    point = cl.pick(cl.search(choose, 2), "max_improvement", caution=0)
+    certificate = cl.certify(certify.take(slice(0, 50)), point, 0.005, 0.05, "m2")
+    assert not certificate.certified
+    told = cl.explore(choose, held_out, certificate=certificate).certified()
+    assert told["needed"] == 598 and told["rows"] == []
+    assert 0.995**598 <= 0.05 < 0.995**597
+
+
+def test_models_of_both_splits_in_another_order() -> None:
+    other = OTHER.select(["m4", "m0", "m2", "m1", "m3"])
+    explorer = cl.explore(STORE, other)
+    assert explorer.runs["held-out"].accuracy == cl.evaluate(OTHER, explorer.point).accuracy

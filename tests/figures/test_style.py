@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 from skimage.color import deltaE_ciede2000, rgb2lab
 
-from cascadelib.explorer.canvas import BARS, INK
 from cascadelib.figures.style import BLACK, DARK, GREY, LINE, PALETTE, cost_axis, figure, plain
 from tools.paper_figures import members_figure
 
@@ -100,9 +99,3 @@ def test_colours_differ_for_deuteranopes_and_stand_out_from_the_page(page: Any) 
         )
         > 7
     )  # text
-
-
-@pytest.mark.parametrize("dark", [False, True])
-def test_numbers_on_bars_are_read(dark: bool) -> None:
-    bars = [bar["color"] for bar in BARS.values()]
-    assert least_contrast([INK], [DARK[bar] for bar in bars] if dark else bars) > 4.5

@@ -12,9 +12,8 @@ from tables_of_scores import RELAXED, assert_front_of_all, assert_same_front, sy
 from twins import as_dict, brute_front, last_of, non_dominated, single_cascade
 
 from cascadelib import ScoreTable, evaluate, replay, search
-from cascadelib.explorer.state import on_split, reading_at
 from cascadelib.fronts.cascades import extensions
-from cascadelib.fronts.exact import SearchTask, search_arrays, search_outcomes
+from cascadelib.fronts.exact import search_arrays, search_outcomes
 from cascadelib.fronts.graded import search_graded
 from cascadelib.fronts.shared_threshold import search_shared_threshold
 from cascadelib.methods.thresholds import exiting, leaves
@@ -131,8 +130,8 @@ def plain_stages(confidences: Any, thresholds: Any) -> Any:
 @RELAXED
 @given(tables(models=(2, 3), samples=(1, 6)), st.data())
 def test_infinite_confidences_equal_brute_force(table: Any, data: st.DataObject) -> None:
-    """Columns with infinite confidences, all of one infinity included: every search, the evaluator
-    and the explorer's readings agree with a loop, and thresholds are finite or the two ends."""
+    """Columns with infinite confidences, all of one infinity included: every search and the
+    evaluator agree with a loop, and thresholds are finite or the two ends."""
     correct, confidence, cost = table
     m, k = correct.shape
     confidence = np.array(
@@ -151,7 +150,6 @@ def test_infinite_confidences_equal_brute_force(table: Any, data: st.DataObject)
         assert_same_front(found, expected, k)
     store = ScoreTable(correct, confidence, cost)
     front = search(store, n)
-    task = SearchTask(store, None, None, None, "all")
     for row in range(len(points.cost)):
         models = points.models[row]
         thresholds = points.thresholds[row]
@@ -163,8 +161,6 @@ def test_infinite_confidences_equal_brute_force(table: Any, data: st.DataObject)
         )
         again = evaluate(store, front.point(row))
         assert again.exit_stage.tolist() == stages and again.correct.tolist() == hits.tolist()
-        on = on_split(store, task, front.point(row).models, store.names[0])
-        assert reading_at(on, front.point(row).inside).exit_stage.tolist() == stages
         for i in range(n - 1):
             fall = np.sort(confidence[models[i]])[::-1]
             assert exiting(fall, thresholds[i]) == plain_stages([fall], [thresholds[i]]).count(0)

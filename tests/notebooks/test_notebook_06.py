@@ -60,6 +60,5 @@ def test_all_four_tasks(parameters: Any, tmp_path: Path, monkeypatch: pytest.Mon
         and "no text model in timm's tables – 4 agrees" in last
     )
     assert not any(o.output_type == "error" for o in outputs)
-    assert (
-        sum("application/vnd.plotly.v1+json" in o.get("data", {}) for o in outputs) == 4
-    )  # three figures, and the explorer at rest
+    assert sum("application/vnd.plotly.v1+json" in o.get("data", {}) for o in outputs) == 3
+    assert sum("image/svg+xml" in o.get("data", {}) for o in outputs) == 1  # the explorer at rest

@@ -1,0 +1,38 @@
+"""The explorer of the bundled images as one page (`make app`): written, and opened.
+
+python notebooks/tools/app.py --out build/explorer.html --no-browser
+"""
+
+import argparse
+import webbrowser
+from pathlib import Path
+
+import cascadelib as cl
+
+ROOT = Path(__file__).resolve().parents[2]
+DATA = "data/fashion-mnist"
+
+
+def write_page(out: Path) -> Path:
+    """Write the page: chosen on val, checked on test, with the images of val."""
+    store = cl.LogitStore(f"{DATA}/val")
+    held_out = cl.LogitStore(f"{DATA}/test")
+    images = cl.datasets.fashion_mnist("val", DATA)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    return cl.explore(store, held_out, images).save_html(out)
+
+
+def main() -> None:
+    """Do what the command line says."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=ROOT / "build" / "explorer.html")
+    parser.add_argument("--no-browser", action="store_true", help="write the page, open nothing")
+    args = parser.parse_args()
+    page = write_page(args.out)
+    print(page)
+    if not args.no_browser:
+        webbrowser.open(page.resolve().as_uri())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,204 @@
+"""What Python packs and the page's evaluator reads: one contract, to the last digit."""
+
+import base64
+import json
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from explorer_stores import OTHER, STORE
+from hypothesis import given
+from hypothesis import strategies as st
+
+import cascadelib as cl
+from cascadelib.explorer.packing import Packed, cut_of, falling_values, separators
+from cascadelib.explorer.page import read_part
+from cascadelib.explorer.splits import Choice, ExploredSplits
+from cascadelib.methods.thresholds import LARGEST, leaves, own_units
+
+FLOATS = st.lists(st.floats(allow_nan=True, width=64), min_size=1, max_size=30)
+READ = """async ({packed, rows, cost}) => {
+    const bytes = Uint8Array.from(atob(packed), letter => letter.charCodeAt(0))
+    const pack = await engine.unpack(bytes)
+    const words = {Infinity: "inf", "-Infinity": "-inf", NaN: "nan"}
+    return rows.map(([models, cuts]) => ({
+        thresholds: cuts.map((cut, stage) => pack.threshold(models, stage, cut)),
+        back: cuts.map((cut, stage) => pack.cut(models, stage, pack.threshold(models, stage, cut))),
+        finite: cuts.map((cut, stage) => pack.cut(models, stage, pack.finite(models, stage, cut))),
+        results: engine.evaluate(pack, models, cuts, cost).map(e => ({
+            accuracy: e.accuracy, cost: e.cost, saving: e.saving, difference: e.difference,
+            improvement: words[e.improvement] ?? e.improvement, exit_rates: e.exitRates,
+            interval: engine.shareInterval(e.accuracy, e.k),
+            paired: engine.differenceInterval(e.gained, e.lost, e.k),
+        })),
+    }))}"""
+
+
+@given(FLOATS)
+def test_separators_part_neighbours_in_few_decimals(values: list[float]) -> None:
+    falling = falling_values(np.array(values))
+    found, _ = separators(falling)
+    following = np.append(falling[1:], -np.inf)
+    assert np.all((found <= falling) & ((found > following) | (found == -np.inf)))
+
+
+def test_separators_are_short() -> None:
+    found, _ = separators(np.array([0.98765432, 0.98712345, 0.5, 0.4999999]))
+    assert found.tolist() == [0.9876, 0.9, 0.5, 0.0]
+
+
+@given(FLOATS, st.floats(allow_nan=False))
+def test_a_cut_counts_what_leaves(values: list[float], threshold: float) -> None:
+    confidence = np.array(values)
+    falling = falling_values(confidence)
+    gone = confidence[leaves(confidence, threshold)]
+    if np.any(gone == np.inf) and threshold > np.finfo(float).max:
+        return
+    assert cut_of(falling, threshold) == len(falling_values(gone))
+
+
+def scores(seed: int, k: int, per_query: bool = False) -> cl.ScoreTable:
+    """Five models with ties, infinite confidences and prices, of one seed per split."""
+    rng = np.random.default_rng(seed)
+    correct = rng.random((5, k)) < np.linspace(0.6, 0.95, 5)[:, None]
+    confidence = np.round(rng.normal(size=(5, k)) + correct, 2)
+    confidence[:, :3] = np.inf
+    confidence[:, 3:6] = -np.inf
+    cost = 3.7 ** np.arange(5) / 7
+    if per_query:
+        cost = cost[:, None] * rng.uniform(0.5, 1.5, (5, k))
+    return cl.ScoreTable(correct, confidence, cost, [f"m{i}" for i in range(5)])
+
+
+def two_classes(seed: int, k: int) -> cl.LogitStore:
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 2, k)
+    logits = {
+        f"m{i}": (1 + i) * np.eye(2)[labels] + rng.normal(scale=2, size=(k, 2)) for i in range(4)
+    }
+    return cl.LogitStore.from_arrays(labels, logits, macs={f"m{i}": 4.0**i for i in range(4)})
+
+
+def positions(pack: Packed, count: int, lengths: tuple[int, ...]) -> list[tuple[list, list]]:
+    """(models, cuts) drawn at random, with the two ends among the cuts."""
+    rng = np.random.default_rng(5)
+    rows = []
+    cascades = [list(prefix) for prefix in pack.prefixes if len(prefix) > 1]
+    for _ in range(count):
+        if pack.last_only:
+            n = int(rng.choice(lengths))
+            models = sorted(rng.choice(len(pack.names), n, replace=False).tolist())
+        else:
+            models = cascades[rng.integers(len(cascades))]
+        cuts = []
+        for stage in range(len(models) - 1):
+            most = len(pack.falling(tuple(models[: stage + 1])))
+            ends = [0, most, *rng.integers(0, most + 1, 4).tolist()]
+            cuts.append(int(rng.choice(ends)))
+        rows.append((models, cuts))
+    return rows
+
+
+@pytest.fixture(scope="module")
+def engine(browser: Any) -> Any:
+    """A page with the evaluator alone."""
+    page = browser.new_page()
+    names = "unpack, evaluate, interp, shareInterval, differenceInterval"
+    module = read_part("engine.js") + f"\nwindow.engine = {{ {names} }}"
+    page.add_script_tag(content=module, type="module")
+    page.wait_for_function("() => window.engine")
+    yield page
+    page.close()
+
+
+CONTRACTS = {
+    "scores with ties": (scores(0, 500), scores(1, 333), None, "top1", 900),
+    "logits": (STORE, OTHER, "max_softmax", "top1", 700),
+    "entropy, top 5": (STORE, OTHER, "entropy", "top5", 150),
+    "an ensemble of each prefix": (STORE, OTHER, "max_softmax_mean_logits_ts", "top1", 150),
+    "F1": (two_classes(0, 300), two_classes(1, 200), "logits_margin", "f1", 100),
+}
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("contract", CONTRACTS)
+def test_the_page_evaluates_as_python_does(contract: str, engine: Any) -> None:
+    """2,000 positions in all: accuracy, cost, saving, improvement, difference and exit rates equal
+    in every digit, whatever the page writes down as thresholds."""
+    store, other, method, score, count = CONTRACTS[contract]
+    assert_agrees(engine, store, other, method, score, count, 0.0)
+
+
+@pytest.mark.browser
+def test_prices_of_each_query_agree(engine: Any) -> None:
+    assert_agrees(engine, scores(0, 500, True), scores(1, 333, True), None, "top1", 100, 1e-12)
+
+
+def assert_agrees(
+    engine: Any, store: Any, other: Any, method: Any, score: str, count: int, tolerance: float
+) -> None:
+    splits = ExploredSplits(store, other)
+    choice = Choice((), method or splits.first, splits.costs[0], score)
+    names = list(store.models.index)
+    cascades = [tuple(names[i] for i in row) for row in ((0, 1), (1, 3), (0, 1, 2), (0, 1, 2, 3))]
+    pack = Packed(splits, choice, cascades)
+    rows = positions(pack, count, (2, 3, 4))
+    packed = base64.b64encode(pack.to_bytes({})).decode()
+    told = engine.evaluate(READ, {"packed": packed, "rows": rows, "cost": choice.cost})
+    task = pack.tasks[0]
+    points = []
+    for (models, cuts), said in zip(rows, told):
+        words = {"always": -np.inf, "never": np.inf}
+        thresholds = [
+            float(own_units(task.metric, words[t])) if t in words else float(t)
+            for t in said["thresholds"]
+        ]
+        chain = tuple(pack.names[model] for model in models)
+        assert pack.cuts(chain, thresholds) == cuts == said["back"]
+        for stage, cut in enumerate(cuts):  # nothing finite lies above an infinite confidence
+            top = pack.falling(tuple(models[: stage + 1]))[0]
+            assert said["finite"][stage] == cut or (cut == 0 and top == LARGEST)
+        point = cl.Point(chain, tuple(thresholds), method=task.method, score=score)
+        points.append(replace(point, cost_kind=choice.cost))
+    for position, at in enumerate((store, other)):
+        runs = cl.evaluate(at, points)
+        for run, said in zip(runs, told):
+            assert_equal(
+                replace(run, singles=runs[0].baseline), said["results"][position], tolerance
+            )
+
+
+def assert_equal(run: Any, said: dict, tolerance: float) -> None:
+    """What evaluate returns, and what the page says."""
+    for name in ("accuracy", "cost", "saving", "difference", "improvement", "exit_rates"):
+        expected = np.array(getattr(run, name), np.float64)
+        found = np.array(said[name], np.float64)
+        if tolerance:
+            np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance)
+        else:
+            assert json.dumps(found.tolist()) == json.dumps(expected.tolist()), name
+    if run.correct.dtype == bool and run.point.score != "f1":
+        expected = cl.analysis.share_interval(run.correct)
+        np.testing.assert_allclose(said["interval"], expected, atol=1e-12)
+
+
+@pytest.mark.browser
+def test_interp_is_numpys(engine: Any) -> None:
+    rng = np.random.default_rng(0)
+    xs = np.sort(rng.random(12))
+    ys = rng.normal(size=12)
+    at = np.concatenate([rng.random(500), xs, [-1, 2]])
+    found = engine.evaluate(
+        "([at, xs, ys]) => at.map(x => engine.interp(x, xs, ys))",
+        [at.tolist(), xs.tolist(), ys.tolist()],
+    )
+    assert found == np.interp(at, xs, ys).tolist()
+
+
+def test_what_is_not_packed_is_refused() -> None:
+    splits = ExploredSplits(STORE, OTHER)
+    choice = Choice(("m0", "m1"), "max_softmax_mean_logits_ts", "macs", "top1")
+    pack = Packed(splits, choice, [("m0", "m1")])
+    assert pack.holds(("m0", "m1")) and not pack.holds(("m0", "m2"))
+    assert pack.cuts(("m0", "m2"), (0.5,)) is None

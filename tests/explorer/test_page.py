@@ -1,0 +1,65 @@
+"""The page as a file: what is in it, how large it is, what it says without a script."""
+
+import hashlib
+import re
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from explorer_stores import STORE
+
+import cascadelib as cl
+from cascadelib.explorer.page import read_part, sentence, still_svg
+from cascadelib.tables import arrow
+
+D3 = "2740fadd6762e1ea58b62cd8623adc9d7a1350e9c4280db1560147f682a0aabf"
+
+
+def test_a_page_is_one_file_that_asks_nobody(explorer: Any, tmp_path: Path) -> None:
+    path = explorer.save_html(tmp_path / "page.html")
+    text = path.read_text(encoding="utf-8")
+    assert [p.name for p in tmp_path.iterdir()] == ["page.html"]
+    ours = text.replace("http://www.w3.org/2000/svg", "")
+    assert not re.search(r"https?://|@import|<link|src=(?!\"\$)", ours)
+    assert f"{explorer.runs['held-out'].accuracy:.2%} are correct" in text.split("noscript")[1]
+
+
+@pytest.mark.parametrize("name", ["<u>", "</script><script>alert(1)</script>"])
+def test_names_are_text(name: str, tmp_path: Path) -> None:
+    store = cl.LogitStore.from_arrays(
+        STORE.labels, {name: STORE.logits("m0"), "m": STORE.logits("m4")}, macs={name: 1, "m": 9}
+    )
+    explorer = cl.explore(store)
+    text = explorer.save_html(tmp_path / "page.html").read_text(encoding="utf-8")
+    assert name not in text.split("<script", 1)[0] and text.count("</script>") == 2
+    ElementTree.fromstring(still_svg(explorer.runs, explorer.front, explorer.state))
+
+
+def test_the_picture_has_the_numbers(explorer: Any) -> None:
+    svg = still_svg(explorer.runs, explorer.front, explorer.state)
+    root = ElementTree.fromstring(svg)
+    front = next(element for element in root if element.tag.endswith("polyline"))
+    assert len(front.get("points").split()) == len(explorer.front)
+    assert sentence(explorer.runs) in root.get("aria-label")
+    assert arrow(explorer.point.models) in root.get("aria-label")
+    assert root.get("data-state") == explorer.state
+    alone = still_svg(explorer.runs, None, explorer.state)
+    assert "polyline" not in alone
+
+
+def test_a_sentence_always_says_a_saving(explorer: Any) -> None:
+    for thresholds in ((-np.inf,), (np.inf,)):
+        explorer.show(explorer.choice, thresholds)
+        run = explorer.runs["held-out"]
+        assert f"for {run.saving:.3g} times less in MACs per sample" in sentence(explorer.runs)
+
+
+def test_what_is_vendored_is_what_was_bundled() -> None:
+    """d3.js begins with the packages' versions, digests on npm and licence."""
+    text = read_part("d3.js")
+    head = [line for line in text.splitlines() if line.startswith("//")]
+    packages = [line for line in head if re.fullmatch(r"// [\w-]+ [\d.]+ sha512-[\w+/=]{88}", line)]
+    assert len(packages) == 10 and any("Mike Bostock" in line for line in head)
+    assert hashlib.sha256(text.encode()).hexdigest() == D3
