@@ -5,15 +5,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.isotonic import IsotonicRegression
 
 import cascadelib as cl
-from cascadelib.methods.fitted import fit_confidence
+from cascadelib.methods.fitted import features, fit_confidence, folds_of
 from tests.twins import brute_front
 
 COST = [1.0, 2.5, 7.0]
+KIND = "isotonic_by_label"
+LABELLED = ("confidence", "label")
 
 
 def scores(seed: int, k: int = 14, **columns: Any) -> cl.ScoreTable:
@@ -27,31 +28,42 @@ def scores(seed: int, k: int = 14, **columns: Any) -> cl.ScoreTable:
     return cl.ScoreTable(None, confidence, COST, predictions=said, labels=labels, columns=columns)
 
 
-def by_hand(table: Any, chosen_on: Any) -> np.ndarray:
-    """Confidences [3, k] by scikit-learn, fitted on another table, model by model and label by
-    label."""
-    confidence = np.empty(table.confidence.shape)
-    for m in range(3):
-        for label in np.unique(table.predictions[m]):
-            here = table.predictions[m] == label
-            there = chosen_on.predictions[m] == label
-            there = there if there.any() else np.ones(len(chosen_on), bool)
-            given = chosen_on.confidence[m][there], chosen_on.correct[m][there]
-            fit = IsotonicRegression(out_of_bounds="clip").fit(*given)
-            confidence[m, here] = fit.predict(table.confidence[m][here])
-    return np.round(confidence, 9)  # scikit-learn's levels differ in the last bits
+def read_of(table: cl.ScoreTable, columns: tuple[str, ...], model: int, before: Any) -> Any:
+    """What a fitted confidence reads of a table after ``model``, the one ``before`` it given."""
+    of_column = {"confidence": table.confidence[model]}
+    of_column |= {name: values[model] for name, values in table.columns.items()}
+    values = np.column_stack([of_column[name] for name in columns if name != "agreement"])
+    said_before = None if before is None else table.predictions[before]
+    return features(columns, values, table.predictions[model], said_before)
+
+
+def chosen_by(kind: str, columns: tuple[str, ...], table: Any, model: int, before: Any) -> Any:
+    """Confidence [k] on the samples of the fit: each by the fit without its fold, fold by fold."""
+    read = read_of(table, columns, model, before)
+    fold = folds_of(table.origin.sample_ids)
+    confidence = np.empty(len(table))
+    for one in set(fold.tolist()):
+        fitted = fit_confidence(kind, read.part(fold != one), table.correct[model][fold != one])
+        confidence[fold == one] = fitted.of(read.part(fold == one))
+    return confidence
+
+
+def elsewhere(kind: str, table: Any, other: Any, model: int) -> np.ndarray:
+    """Confidence [k] on another table: by the fit on all samples of the first."""
+    read = read_of(table, ("confidence",), model, None)
+    fitted = fit_confidence(kind, read, table.correct[model])
+    return fitted.of(read_of(other, ("confidence",), model, None))
 
 
 @settings(max_examples=40, deadline=None)
-@example(4941, 2)  # a sample whose confidence is the threshold, but for the last bit
 @given(st.integers(0, 10**6), st.sampled_from([2, 3, (1, 2, 3)]))
 def test_fronts_are_those_of_a_twin_and_move_unchanged(
     seed: int, n_models: int | tuple[int, ...]
 ) -> None:
     table = scores(seed)
     other = scores(seed + 1, 20)
-    front = cl.search(table, n_models, cl.Method(confidence="isotonic_by_label"))
-    confidence = by_hand(table, table)
+    front = cl.search(table, n_models, cl.Method(confidence=KIND))
+    confidence = [chosen_by(KIND, ("confidence",), table, m, None) for m in range(3)]
     lengths = n_models if isinstance(n_models, tuple) else (n_models,)
     twin = brute_front(
         lambda prefix: (table.correct[prefix[-1]], confidence[prefix[-1]]), COST, lengths
@@ -59,7 +71,7 @@ def test_fronts_are_those_of_a_twin_and_move_unchanged(
     found = {round(a * 14): c for a, c in front.table[["accuracy", "cost"]].to_numpy()}
     assert found.keys() == twin.keys() and np.allclose(list(found.values()), list(twin.values()))
     point = front.point(len(front) - 1)
-    moved = by_hand(other, table)
+    moved = [elsewhere(KIND, table, other, m) for m in range(3)]
     rows = [other.names.index(name) for name in point.models]
     exits = [moved[m] >= t for m, t in zip(rows, point.thresholds)]
     apart = [abs(moved[m] - t) > 1e-8 for m, t in zip(rows, point.thresholds)]
@@ -79,13 +91,9 @@ def test_agreement_depends_on_the_model_before(seed: int) -> None:
     front = cl.search(table, (1, 2, 3), cl.Method(confidence="logistic", columns=columns))
 
     def stage(prefix: Any) -> tuple:
-        m = prefix[-1]
         before = prefix[-2] if len(prefix) > 1 else None
-        values = np.column_stack([table.confidence[m], np.arange(12.0) * 40])
-        said = table.predictions[m], None if before is None else table.predictions[before]
-        return table.correct[m], fit_confidence(
-            "logistic", columns, values, table.correct[m], *said
-        )(values, *said)
+        confidence = chosen_by("logistic", columns, table, prefix[-1], before)
+        return table.correct[prefix[-1]], confidence
 
     twin = brute_front(stage, COST, (1, 2, 3))
     found = {round(a * 12): c for a, c in front.table[["accuracy", "cost"]].to_numpy()}
@@ -105,10 +113,10 @@ def test_a_store_and_a_table_of_its_confidences_say_the_same() -> None:
     confidence = np.stack([cl.confidence(z, "softmax_margin") for z in logits.values()])
     said = [store.predicted(name) for name in logits]
     table = cl.ScoreTable(None, confidence, COST, list(logits), predictions=said, labels=labels)
-    for kind in ("isotonic_by_label", "logistic"):
+    for fitted in ({"confidence": KIND}, {"confidence": "logistic", "columns": LABELLED}):
         fronts = [
-            cl.search(store, (1, 2, 3), cl.Method("softmax_margin", confidence=kind)),
-            cl.search(table, (1, 2, 3), cl.Method(confidence=kind)),
+            cl.search(store, (1, 2, 3), cl.Method("softmax_margin", **fitted)),
+            cl.search(table, (1, 2, 3), cl.Method(**fitted)),
         ]
         assert (
             fronts[0]
@@ -119,19 +127,18 @@ def test_a_store_and_a_table_of_its_confidences_say_the_same() -> None:
     assert cl.search(store, 2, several).table["accuracy"].max() <= 1
 
 
-def test_monotone_calibration_leaves_a_front_as_it_is() -> None:
-    table = scores(3, 40)
-    given = cl.search(table, 2)
-    fitted = cl.search(table, 2, cl.Method(confidence="logistic"))
-    if all(weights.parameters[1] > 0 for weights in fitted.method.fitted.values()):
-        assert given.table[["accuracy", "cost"]].equals(fitted.table[["accuracy", "cost"]])
+def test_a_fit_of_the_confidence_alone_that_keeps_its_order_is_refused() -> None:
+    """It would leave every front as it is."""
+    for kind in ("isotonic", "logistic"):
+        with pytest.raises(ValueError, match="keeps the order of the samples"):
+            cl.search(scores(3, 40), 2, cl.Method(confidence=kind))
 
 
 def test_what_is_refused() -> None:
     table = scores(0)
     bare = cl.ScoreTable(table.correct, table.confidence, COST)
     with pytest.raises(ValueError, match="metric='entropy'"):
-        cl.search(table, 2, cl.Method("entropy", confidence="logistic"))
+        cl.search(table, 2, cl.Method("entropy", confidence=KIND))
     for wrong in ({"ensemble": "mean_logits"}, {"temperature": True}):
         with pytest.raises(ValueError, match="a fitted confidence is of one model"):
             cl.Method(confidence="logistic", **wrong)
@@ -143,4 +150,4 @@ def test_what_is_refused() -> None:
         cl.search(table, 2, cl.Method(confidence="logistic", columns=("confidence", "length")))
     with pytest.raises(ValueError, match="not fitted"):
         table.outcome(list(table.names), cl.Method(confidence="logistic"))((0,))
-    assert cl.search(bare, 2, cl.Method(confidence="logistic")).table["accuracy"].notna().all()
+    assert cl.search(bare, 2, cl.Method(confidence="auto")).table["accuracy"].notna().all()
