@@ -23,8 +23,8 @@ for name, cost in macs.items():
         store.add(name, np.log(table.to_numpy().clip(1e-9)), macs=cost)
 chosen_on = store.take(slice(0, None, 2))
 held_out = store.take(slice(1, None, 2))
-front = cl.search(chosen_on)
-point = cl.pick(front, accuracy=front.baseline.best - 0.005)
+front = cl.search(chosen_on, (1, 2), expected=True)
+point = cl.pick(front, loss=0.01)
 result = cl.evaluate(held_out, point)
 print(
     point.models,
