@@ -138,6 +138,10 @@ ERRORS = {
     "nothing right": (["search", "t.csv", "--budget", "1"], "needs correct= or predictions="),
     "no such goal": (["search", "t.csv", *NAMED, "--goal", "best"], "unknown goal 'best'"),
     "too dear": (["search", "t.csv", *NAMED, "--budget", "-1"], "no cascade costs -1 or less"),
+    "a loss in points": (
+        ["search", "t.csv", *NAMED, "--loss", "3"],
+        "loss must be a fraction in [0, 1), 0.03 for 3 points, not 3",
+    ),
     "a metric of scores": (
         ["search", "t.csv", *NAMED, "--budget", "1", "--method", "entropy"],
         "method='entropy'",

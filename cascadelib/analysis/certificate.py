@@ -11,13 +11,14 @@ import numpy as np
 import pandas as pd
 
 from ..checks import check_number, unmasked
-from ..evaluation.evaluation import check_store, correct_alone
+from ..evaluation.evaluation import check_store, correct_alone, costs_of
+from ..evaluation.pareto import improvement_factor
 from ..evaluation.point import Point
 from ..evaluation.run import Run, runs_of
 from ..labels import together
 from ..scoring import F1, f1, score_of
 from ..store.protocol import Store
-from ..tables import arrow, number
+from ..tables import arrow, fraction, number, times
 from .few_labels import check_bounds, models_of, tried, with_labels
 from .p_values import cluster_means, cost_p_value, f1_p_value, loss_p_value
 from .repeats import (
@@ -31,7 +32,7 @@ from .uncertainty import paid_by
 
 @dataclass(frozen=True, eq=False)
 class Certificate:
-    """What :func:`certify` found. As text: the promise.
+    """What :func:`certify` found. As text: the promise, and what ``point`` comes to here.
 
     Parameters
     ----------
@@ -46,6 +47,8 @@ class Certificate:
         Of the certification split.
     clusters : int or None
         Of these samples.
+    reference_cost : float
+        Mean cost of the reference alone on these samples.
     table : DataFrame
         A row per tested point: models, thresholds, cost (where the point was chosen),
         accuracy_loss (reference − cascade on the certification split; negative: a gain; F1 under
@@ -71,6 +74,11 @@ class Certificate:
     overlap_checked: bool = False
     table_size: int = 0
     clusters: int | None = None
+    reference_cost: float = np.nan
+
+    def __repr__(self) -> str:
+        tested = f"{len(self.certified)} of {len(self.table)} tested points certified"
+        return f"<Certificate: {tested}; each {self.promise}>"
 
     @property
     def cascades(self) -> tuple[Point, ...]:
@@ -113,9 +121,25 @@ class Certificate:
             where = f"those {self.table_size}"
         promise = (
             f"With probability at least {1 - self.delta:.0%} over the draw of {draw}, "
-            f"{arrow(self.point.models)} {self.promise}, on {where}."
+            f"{arrow(self.point.models)} {self.promise}, on {where}. {self._observed(self.point)}"
         )
         return promise if self.overlap_checked else promise + unchecked
+
+    def _observed(self, point: Point) -> str:
+        """What a certified point came to on the certification split, in words."""
+        row = self.table[self.table["certified"]].iloc[self.certified.index(point)]
+        saving = improvement_factor(self.reference_cost, row["cost_here"])
+        saved = f"a saving of {times(saving)} ×" if saving > 1 else "no saving"
+        cost = f"{point.chain} costs {number(row['cost_here'])} a sample"
+        text = (
+            f"{cost}, the reference {self.reference} alone {number(self.reference_cost)}: {saved}."
+        )
+        if self.epsilon is None:
+            return text
+        loss = fraction(row["accuracy_loss"])
+        if is_alone(point, self.reference):
+            loss = "0, it is the reference"
+        return f"{text} Observed loss: {loss}."
 
 
 def certify(
@@ -141,8 +165,9 @@ def certify(
     mean, is at most δ. Fixed-sequence testing: each point's null hypothesis (it violates the
     promise) is tested at level δ, in order, until one is not rejected. The p-values are valid for
     any number of samples (:mod:`cascadelib.analysis.p_values`; docs/guarantees.md in words); of
-    several risks or groups the largest counts. No guarantee under distribution shift, nor per class
-    or on cost unless ``groups=`` or ``budget=`` asks for it.
+    several risks or groups the largest counts. The reference itself loses exactly 0: p = 0. No
+    guarantee under distribution shift, nor per class or on cost unless ``groups=`` or ``budget=``
+    asks for it.
 
     Parameters
     ----------
@@ -225,7 +250,9 @@ def certify(
         level=delta / len(points) if at_once else delta,
         clusters=cluster,
         max_price=max_price,
+        reference=reference,
     )
+    alone = costs_of(labelled, [reference], points[0].cost_kind)
     runs = dict(runs_of(labelled, points))
     dearest = dearest_of(runs, max_price)
     deciding = {name for point in points for name in point.models[:-1]}
@@ -261,7 +288,14 @@ def certify(
         overlap_checked=overlap_checked and table_size is not None,
         table_size=table_size or 0,
         clusters=None if cluster is None else len(np.unique(cluster)),
+        reference_cost=trial.mean(paid_by(np.zeros(len(store)), alone)),
     )
+
+
+def is_alone(point: Point, reference: str) -> bool:
+    """Whether a point is the reference; with an ensemble of one's own it may answer otherwise."""
+    ensemble = getattr(point.method, "ensemble", None)
+    return point.models == (reference,) and not callable(ensemble)
 
 
 def dearest_of(runs: Mapping[int, Run], max_price: float | None) -> float | None:
@@ -349,6 +383,7 @@ class Trial:
     clusters : int [k] or None
         The number of each sample's cluster.
     max_price : float or None
+    reference : str
     """
 
     correct: np.ndarray
@@ -361,6 +396,7 @@ class Trial:
     level: float
     clusters: np.ndarray | None = None
     max_price: float | None = None
+    reference: str = ""
 
     def row(self, run: Run, differs: np.ndarray) -> dict[str, Any]:
         """The row of a point in the certificate's table; differs: bool [k], where its label can
@@ -370,6 +406,7 @@ class Trial:
             "models": point.models,
             "thresholds": point.thresholds,
             "cost": point.cost,
+            "cost_here": self.mean(paid_by(run.exit_stage, run.costs)),
         }
         p_values: dict[Any, float] = {}
         if self.epsilon is not None:
@@ -377,7 +414,6 @@ class Trial:
             p_values = {name: self.p_value(run, differs, name, self.epsilon) for name in self.parts}
             row["group"] = max(p_values, key=p_values.__getitem__)
         if self.budget is not None:
-            row["cost_here"] = self.mean(paid_by(run.exit_stage, run.costs))
             p_values["cost"] = cost_p_value(
                 run.exit_stage, run.costs, self.budget, self.level, self.max_price, self.clusters
             )
@@ -402,6 +438,8 @@ class Trial:
 
     def p_value(self, run: Run, differs: np.ndarray, group: Any, epsilon: float) -> float:
         """Of the hypothesis that a point loses ε or more in a group."""
+        if is_alone(run.point, self.reference):
+            return 0.0
         of = self.parts[group]
         correct = run.correct
         if self.positive is not None:

@@ -46,7 +46,8 @@ def check_lengths(n_models: Any, n_candidates: int) -> tuple[int, ...]:
     lengths = items_of(n_models)
     most = min(n_candidates, MAX_MODELS)
     for n in lengths:
-        check_count(n, f"n_models (of {n_candidates} models, or a tuple)", 1, most)
+        such = tuple(range(1, min(most, 3) + 1))
+        check_count(n, f"n_models (of {n_candidates} models, or a tuple such as {such})", 1, most)
     if not lengths:
         raise ValueError("n_models is empty: give a length or a tuple of lengths")
     return tuple(sorted({int(n) for n in lengths}))

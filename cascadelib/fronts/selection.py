@@ -1,5 +1,6 @@
 """Choose operating points of a front (paper, section 3, *Threshold selection*)."""
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -14,6 +15,7 @@ from .front import Front
 
 GOALS = ("max_improvement", "match_best", "near_best")
 ROUNDING = 1e-8  # by which sums of equal outcomes may differ
+BELOW_ONE = math.nextafter(1, 0)
 BATCH = 8  # points that are evaluated at once at first; then twice as many, and so on
 
 
@@ -41,7 +43,8 @@ def pick(
     accuracy : float, optional
         The least cost with at least this accuracy.
     loss : float, optional
-        The least cost with an accuracy at most this much below that of the reference.
+        The least cost with an accuracy at most this much below that of the reference: 0.03 is
+        three points.
     budget : float, optional
         The highest accuracy at no more than this mean cost per sample.
     caution : float, optional
@@ -54,13 +57,15 @@ def pick(
     Returns
     -------
     Point
-        ``chosen_by`` says by what it was chosen. Where no point is inside a bound on accuracy, it
-        is the reference alone, if that attains it.
+        ``chosen_by`` says by what it was chosen. Where no point is inside a bound on accuracy, or
+        none for less than the reference or more accurate than it, it is the reference alone, if
+        that attains the bound.
 
     Raises
     ------
     ValueError
-        Where no point qualifies, with the closest value that the front attains.
+        Where no point qualifies, with the closest value that the front attains, and for a loss
+        outside of [0, 1) or an accuracy outside of [0, 1].
 
     References
     ----------
@@ -90,9 +95,11 @@ def pick(
     if budget is not None:
         return within_budget(front, check_number(budget, "budget"), caution)
     if accuracy is not None:
-        wanted = check_number(accuracy, "accuracy")
+        form = "a fraction in [0, 1], 0.93 for 93%"
+        wanted = check_number(accuracy, "accuracy", form, 0, 1)
         return accurate(front, wanted, None, caution, f"accuracy={wanted:g}")
-    may_lose = 0.0 if loss is None else check_number(loss, "loss")
+    form = "a fraction in [0, 1), 0.03 for 3 points"
+    may_lose = 0.0 if loss is None else check_number(loss, "loss", form, 0, BELOW_ONE)
     wanted = front.baseline.best - may_lose
     if goal == "near_best" and front.table["accuracy"].iloc[-1] < wanted - ROUNDING:
         return front.point(len(front) - 1)
@@ -102,8 +109,9 @@ def pick(
 def accurate(
     front: Front, wanted: float, against: Point | None, caution: float, rule: str
 ) -> Point:
-    """The least cost with at least this accuracy; against: the model whose accuracy on the same
-    samples is what is wanted, which has the same luck."""
+    """The least cost with at least this accuracy, the reference where that is as good for no more;
+    against: the model whose accuracy on the same samples is what is wanted, which has the same
+    luck."""
     margins = front.table["accuracy"].to_numpy() - wanted
     rows = np.flatnonzero(margins >= -ROUNDING)
     alone: Any = 0.0
@@ -112,11 +120,15 @@ def accurate(
     bound = accuracy_bound if against is None else difference_bound
     errors = standard_errors(front, rows, lambda run: run.pulls - alone, bound)
     found = first_inside(front, rows, margins, errors, caution, rule)
+    best = front.reference
+    less = ""
     if found is not None:
-        return found
-    if caution and front.reference.accuracy >= wanted:
-        said = f"no cascade is {inside(front, caution)} {rule}: the most accurate model alone"
-        return replace(front.reference, chosen_by=said)
+        if found.cost < best.cost or found.accuracy > best.accuracy + ROUNDING:
+            return found
+        less = " for less"
+    if less or (caution and best.accuracy >= wanted):
+        said = f"no cascade is {inside(front, caution)} {rule}{less}: the most accurate model alone"
+        return replace(best, chosen_by=said)
     by = f" by {caution:g} standard errors (caution=0 takes the raw front)" if len(rows) else ""
     most = front.table["accuracy"].iloc[-1]
     raise ValueError(f"no cascade reaches accuracy {wanted:.4f}{by}; the best has {most:.4f}")

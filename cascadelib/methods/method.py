@@ -385,10 +385,10 @@ METHODS = {
 
 
 def method_named(method: str | Method) -> Method:
-    """A Method as it is, the one of METHODS with this name, that of a metric alone, or "auto": of a
-    confidence that is fitted to what there is."""
-    if method == AUTO:
-        return Method(confidence=AUTO)
+    """A Method as it is, the one of METHODS with this name, that of a metric alone, or that of a
+    fitted confidence: a key of KINDS, or "auto"."""
+    if method in (AUTO, *KINDS):
+        return Method(confidence=method)
     if callable(method):
         raise ValueError(
             "a function is a metric or an ensemble: use cascadelib.Method(function), Method(ensemble=…)"

@@ -183,6 +183,47 @@ def test_the_cheapest_certified_point_and_its_promise() -> None:
     assert row["lost"] - row["gained"] == pytest.approx(row["accuracy_loss"])
 
 
+def test_the_text_names_what_the_point_comes_to() -> None:
+    found = certify(HALVES[1], FRONT, 0.01)
+    run = evaluate(HALVES[1], found.point)
+    loss = HALVES[1].models.loc["l", "top1"] - run.accuracy
+    wanted = f"{found.point.chain} costs {run.cost:.4g} a sample, the reference l alone 20: "
+    wanted += f"a saving of {20 / run.cost:.4g} ×. Observed loss: {loss:.2%}."
+    assert wanted in str(found)
+    assert found.reference_cost == 20
+    assert repr(found).startswith(f"<Certificate: {len(found.certified)} of {len(found.table)} ")
+    assert "at most 1.00%" in repr(found) and len(repr(found)) < 150 and "\n" not in repr(found)
+    within = certify(HALVES[1], FRONT, budget=15.0)
+    assert "a sample, the reference " in str(within) and "Observed loss" not in str(within)
+
+
+def test_a_certified_cascade_that_saves_nothing_says_so() -> None:
+    dear = replace(FRONT.point(0), models=("s", "l"), thresholds=(np.inf,))
+    found = certify(HALVES[1], dear, 0.01, reference="l")
+    assert "costs 21 a sample, the reference l alone 20: no saving. Observed loss: 0.00%" in str(
+        found
+    )
+
+
+def test_the_reference_loses_exactly_nothing() -> None:
+    few = HALVES[1].take(slice(0, 5))
+    for more in ({}, {"groups": [1, 1, 2, 2, 2]}, {"at_once": True}):
+        found = certify(few, FRONT.reference, 0.0, reference="l", **more)
+        assert found.table["p_value"].tolist() == [0.0] and found.point is not None
+        assert "no saving. Observed loss: 0, it is the reference." in str(found)
+    assert certify(few, FRONT.reference, 0.0, budget=19.0, reference="l").point is None
+    assert certify(few, FRONT.reference, 0.0, reference="m").table["p_value"][0] > 0
+
+
+def test_an_ensemble_of_one_s_own_may_differ_from_the_reference() -> None:
+    store = LogitStore("data/fashion-mnist/val").select(["mlp@28"])
+    point = search(store.take(slice(0, 50)), 1).point(0)
+    own = replace(point, method=Method(ensemble=lambda logits: -logits[-1]))
+    here = store.take(slice(50, 100))
+    assert certify(here, point, 0.01, reference="mlp@28").table["p_value"][0] == 0
+    assert certify(here, own, 0.01, reference="mlp@28").table["p_value"][0] > 0.5
+
+
 def test_a_larger_loss_or_more_doubt_is_never_dearer() -> None:
     costs = [
         certify(HALVES[1], FRONT, epsilon, delta).point.cost

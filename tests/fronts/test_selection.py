@@ -1,6 +1,7 @@
 """evaluate, pick, peaks and curves on small stores and score tables."""
 
 import pickle
+import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -40,7 +41,11 @@ def test_pick_goals() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"accuracy": 1.1}, "no cascade reaches"),
+        ({"accuracy": 1}, "no cascade reaches"),
+        ({"accuracy": 93}, r"accuracy must be a fraction in \[0, 1\], 0.93 for 93%, not 93"),
+        ({"loss": 3}, r"loss must be a fraction in \[0, 1\), 0.03 for 3 points, not 3"),
+        ({"loss": 1}, r"loss must be a fraction in \[0, 1\)"),
+        ({"loss": -0.01}, r"loss must be a fraction in \[0, 1\)"),
         ({"budget": 1}, "the cheapest costs"),
         ({}, "give exactly one of"),
         ({"goal": "max_improvment"}, "max_improvement"),
@@ -107,7 +112,7 @@ FRONT = search(STORE, 2)
 )
 def test_what_is_no_number_is_no_goal(value: Any) -> None:
     for name in ("budget", "accuracy"):
-        with pytest.raises(ValueError, match=f"{name} must be a number, not "):
+        with pytest.raises(ValueError, match=f"{name} must be a (number|fraction)"):
             pick(FRONT, **{name: value})
     if not isinstance(value, float | list | bool | torch.Tensor):
         for at in (
@@ -152,6 +157,15 @@ def test_options_of_a_wrong_kind_are_refused_by_name(name: str, value: Any) -> N
         search(STORE, **{name: value})
 
 
+def test_lengths_beyond_the_models_name_those_there_are() -> None:
+    for m, there in ((1, "(1,)"), (2, "(1, 2)"), (4, "(1, 2, 3)")):
+        store = STORE.select(list(STORE.models.index[:m]))
+        with pytest.raises(
+            ValueError, match=re.escape(f"of {m} models, or a tuple such as {there}")
+        ):
+            search(store, (1, m + 1))
+
+
 def test_arrays_of_a_wrong_kind_are_refused_by_name() -> None:
     given = {
         "correct": np.ones((2, 2), bool),
@@ -191,6 +205,10 @@ def slow_pick(front: Any, table: Any, goal: str, value: float, caution: float) -
             each = np.array([sum(costs[m] for m in point.models[: s + 1]) for s in run.exit_stage])
         error = np.sqrt(np.mean((each - each.mean()) ** 2) / k)
         if margin >= caution * error - 1e-9:
+            alike = front.reference
+            is_better = point.cost < alike.cost or point.accuracy > alike.accuracy + 1e-8
+            if goal != "budget" and not is_better:
+                return alike.models, alike.thresholds
             if goal != "budget":
                 return point.models, point.thresholds
             found = point.models, point.thresholds
@@ -212,6 +230,10 @@ def test_pick_equals_a_loop_over_all_points(
     front = search(table, tuple(range(1, len(table.models) + 1)), expected=expected)
     wanted = slow_pick(front, table, goal, value, caution)
     arguments = {goal: value, "caution": caution}
+    if goal != "budget" and value > 0.9:
+        with pytest.raises(ValueError, match=f"{goal} must be a fraction"):
+            pick(front, **arguments)
+        return
     if wanted is not None:
         point = pick(front, **arguments)
         assert (point.models, point.thresholds) == wanted
@@ -245,6 +267,24 @@ def test_caution_stays_inside_and_says_so() -> None:
         pick(front, "match_best", caution=-1)
     with pytest.raises(TypeError, match="a Front is needed here, not Points: .*ScoreTable"):
         pick(search_arrays([[True]], [[0.5]], [1.0], 1), accuracy=0.5)
+
+
+@pytest.mark.parametrize("expected", [False, True])
+def test_a_cascade_that_saves_nothing_is_not_chosen(expected: bool) -> None:
+    """A useless cheap model: "cheap at inf → dear" meets each goal, for more than dear alone."""
+    rng = np.random.default_rng(0)
+    correct = np.stack([np.zeros(200, bool), rng.random(200) < 0.9])
+    front = search(ScoreTable(correct, rng.random((2, 200)), [1, 30]), 2, expected=expected)
+    assert front.table["cost"].iloc[-1] == 31
+    best = front.reference
+    for goal in ({"loss": 0}, {"goal": "match_best"}, {"accuracy": 0.8 * best.accuracy}):
+        for caution in (0, 0.5):
+            point = pick(front, **goal, caution=caution)
+            assert point.cost < 30 or point == best and point.accuracy == best.accuracy
+    assert point.cost < 30
+    for goal in ({"loss": 0}, {"goal": "match_best"}, {"accuracy": best.accuracy}):
+        point = pick(front, **goal, caution=0)
+        assert point == best and "for less: the most accurate model alone" in point.chosen_by
 
 
 def test_the_default_is_the_front_s() -> None:

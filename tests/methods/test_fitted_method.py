@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import cascadelib as cl
-from cascadelib.methods.fitted import features, fit_confidence, folds_of
+from cascadelib.methods.fitted import KINDS, features, fit_confidence, folds_of
+from cascadelib.methods.method import method_named
 from tests.twins import brute_front
 
 COST = [1.0, 2.5, 7.0]
@@ -151,3 +152,8 @@ def test_what_is_refused() -> None:
     with pytest.raises(ValueError, match="not fitted"):
         table.outcome(list(table.names), cl.Method(confidence="logistic"))((0,))
     assert cl.search(bare, 2, cl.Method(confidence="auto")).table["accuracy"].notna().all()
+
+
+def test_each_kind_of_fitted_confidence_goes_by_its_name() -> None:
+    for kind in ("auto", *KINDS):
+        assert method_named(kind) == cl.Method(confidence=kind)
