@@ -1,7 +1,7 @@
 """Which points a certificate tries, and whose labels it needs for them."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -191,14 +191,20 @@ def with_labels(
     return agreed.labelled(known_or_agreed), differs, is_known
 
 
+def respelled(labels: Iterable[str], classes: set[str]) -> set[str]:
+    """Labels that differ from a class in case or outer spaces alone."""
+    spelled = {name.strip().casefold() for name in classes}
+    return {label for label in set(labels) - classes if label.strip().casefold() in spelled}
+
+
 def check_spelling(labels: Mapping[str, str], classes: set[str], drawn: bool) -> None:
     """ValueError for a label that no model predicts: it may be a class in another spelling.
     ``drawn``, where none can be left out, it says that neither model is correct, unless it differs
     from a class in case or spaces alone."""
-    spelled = {name.strip().casefold() for name in classes}
     foreign = {sample: label for sample, label in labels.items() if label not in classes}
+    near = respelled(foreign.values(), classes)
     for sample, label in foreign.items():
-        if drawn and len(foreign) < len(labels) and label.strip().casefold() not in spelled:
+        if drawn and len(foreign) < len(labels) and label not in near:
             continue
         raise ValueError(
             f"labels: no model predicts {label!r}, the label of sample {sample!r}: write labels as "

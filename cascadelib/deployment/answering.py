@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from ..analysis.few_labels import respelled
 from ..analysis.peeling import Peeled, peel_table
 from ..analysis.repeats import copied_whole, numbered, refuse_repeated_ids
-from ..checks import check_count, check_number
+from ..checks import about, check_count, check_number
 from ..evaluation.point import Point
 from ..front_end import watched
 from ..labels import as_text
-from ..methods.fitted import CONFIDENCE, Fitted, label_digest
+from ..methods.fitted import CONFIDENCE, Fitted, is_free_text, label_digest
 from ..methods.method import Method
 from ..store.score_table import ScoreTable
 from ..tables import number
@@ -85,7 +86,7 @@ def answer_table(
         (row numbers as text, where it has none).
     ask : callable
         From at most 256 ids to the reference's answers, one each in their order, compared with
-        predictions as text. Whoever calls a service retries within the function.
+        predictions as text; not async. Whoever calls a service retries within the function.
     epsilon : float
         The share of rows whose answer may differ from the reference's, in [0, 1).
     delta : float
@@ -109,7 +110,8 @@ def answer_table(
     ------
     ValueError
         For a table of other than one model with predictions, ids that repeat, a number out of its bounds, and
-        answers of ``ask`` that are missing or not one per id.
+        answers of ``ask`` that are missing, not one per id, or, where predictions are no free text,
+        one of them but for case or outer spaces.
 
     References
     ----------
@@ -130,9 +132,10 @@ def answer_table(
         price = check_number(price, "price", "a number, 0 or more", 0, np.finfo(float).max)
     ids = table.origin.sample_ids
     bought = {} if bought is None else bought
+    classes = set() if is_free_text(predictions) else set(predictions.tolist())
 
     def answers_at(rows: np.ndarray) -> np.ndarray:
-        buy(ask, ids[rows].tolist(), bought)
+        buy(ask, ids[rows].tolist(), bought, classes)
         return as_text([bought[name] for name in ids[rows].tolist()])
 
     def wrong_at(rows: np.ndarray) -> np.ndarray:
@@ -165,31 +168,39 @@ def answers_of_only_model(table: ScoreTable) -> tuple[np.ndarray, np.ndarray]:
     return table.confidence[0], predictions[0]
 
 
-def buy(ask: Callable, ids: list[str], bought: MutableMapping[str, str]) -> None:
+def buy(ask: Callable, ids: list[str], bought: MutableMapping[str, str], classes: set[str]) -> None:
     """Ask for the answers that are not ``bought`` yet, and write them there batch by batch."""
     missing = [name for name in ids if name not in bought]
     for start in watched(range(0, len(missing), BATCH), "asking the reference"):
         batch = missing[start : start + BATCH]
         try:
-            bought.update(zip(batch, checked_answers(ask(batch), batch), strict=True))
+            answers = checked_answers(ask(batch), batch, classes)
+            bought.update(zip(batch, answers, strict=True))
         except BaseException as error:
             error.bought = bought  # type: ignore[attr-defined]
             raise
 
 
-def checked_answers(answers: Any, ids: list[str]) -> list[str]:
-    """Answers as text, one for each id, none of them missing."""
-    texts = as_text(answers)
-    if texts.shape != (len(ids),):
-        raise ValueError(
-            f"ask returned answers of shape {list(texts.shape)} for {len(ids)} ids: it must return "
-            "one per id, in their order"
-        )
+def checked_answers(answers: Any, ids: list[str], classes: set[str]) -> list[str]:
+    """Answers as text, one for each id, none of them missing or a class in another spelling."""
+    with about(
+        "ask must return a list, one answer per id, in their order, and must not be async; for "
+        f"{len(ids)} ids it returned a {type(answers).__name__}"
+    ):
+        texts = as_text(answers)
+        if texts.shape != (len(ids),):
+            raise ValueError(f"of shape {list(texts.shape)}")
     missing = np.flatnonzero(texts == "")
     if len(missing):
         raise ValueError(
             f"ask returned no answer for id {ids[missing[0]]!r}: retry within ask, or give a text "
             "that says so"
+        )
+    for answer in sorted(respelled(texts.tolist(), classes)):
+        raise ValueError(
+            f"the answer {answer!r} of id {ids[texts.tolist().index(answer)]!r} differs from a "
+            "class of the table in case or spaces alone: within ask, write answers as predictions "
+            "are written"
         )
     return texts.tolist()
 

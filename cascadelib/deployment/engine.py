@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import about, brief, check_count, check_number, known, reals
+from ..checks import about, brief, check_count, check_number, items_of, known, reals
 from ..evaluation.point import Point
 from .decisions import (
     ANY,
@@ -460,7 +460,8 @@ def checked_calls(point: Point, calls: Any) -> list[Callable]:
     for name, call in zip(point.models, functions):
         if not callable(call):
             raise ValueError(
-                f"model {name!r}: a function that asks it is needed, not {brief(call)}"
+                f"model {name!r}: a function that asks it is needed, not {brief(call)}; the policy's "
+                f"models are {list(point.models)}, given is {brief(items_of(calls))}"
             )
     ensemble = "none" if point.method is None else point.method.ensemble
     if ensemble != "none":

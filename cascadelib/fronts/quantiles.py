@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..checks import check_count, items_of, known
+from ..checks import about, check_count, items_of, known
 from ..evaluation.evaluation import asked, check_store, outcomes_of
 from ..evaluation.point import Point
 from ..evaluation.run import runs_of
@@ -33,7 +33,8 @@ def ladder(
     store : LogitStore or ScoreTable
         The samples whose confidences are read; labels need not be there.
     models : list of str
-        Two or more, in the order in which they run.
+        Two or more, cheapest first: the order in which they run. Of the last one only the cost is
+        read: its rows may have confidence −inf and no prediction.
     method : str or Method, optional
         As for :func:`cascadelib.search`; what has to be fitted was fitted on other samples.
     steps : int
@@ -47,7 +48,7 @@ def ladder(
     Raises
     ------
     ValueError
-        For fewer than two models, unknown or repeated ones, a method that is not fitted, and what
+        For fewer than two models, unknown or repeated ones, a dearer one first, a method that is not fitted, and what
         the store cannot honour.
 
     References
@@ -56,10 +57,17 @@ def ladder(
     """
     check_store(store)
     steps = check_count(steps, "steps")
-    names = tuple(known(name, store.models.index, "model") for name in items_of(models))
+    with about(
+        "a ladder needs the costs of all its models (the last one's rows may have confidence −inf "
+        "and no prediction)"
+    ):
+        names = tuple(known(name, store.models.index, "model") for name in items_of(models))
     if len(set(names)) < max(len(names), 2):
         raise ValueError(f"a ladder needs two distinct models or more, not {list(names)}")
     chosen, score, cost = asked(store, method)
+    costs = dict(zip(store.models.index, store.costs(cost)))
+    if list(names) != (rising := sorted(names, key=costs.__getitem__)):
+        raise ValueError(f"a ladder's models run cheapest first, by {cost!r}: {rising}")
     unread = store.labelled(store.predicted(names[-1])) if store.has_predictions else store
     *deciding, _ = outcomes_of(unread, names, chosen, score)
     wanted = np.arange(1, steps + 1) * len(store) / steps

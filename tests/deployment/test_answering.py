@@ -132,6 +132,28 @@ def test_answers_that_are_free_text_share_one_threshold() -> None:
     assert kept.tolist() == [False, True]
 
 
+def test_case_is_compared_with_classes_not_with_free_text() -> None:
+    said = np.array([f"answer {row}" for row in range(300)])
+    table = cl.ScoreTable(None, [np.linspace(0, 1, 300)], [0], predictions=[said])
+    result = cl.answer_table(table, Reference(np.char.upper(said)), 0.05)
+    assert result.asked.all()
+    billing = np.where(np.arange(300) % 2, "billing", "other")
+    table = cl.ScoreTable(None, [np.linspace(0, 1, 300)], [0], predictions=[billing])
+    bought = {}
+    with pytest.raises(ValueError, match="'BILLING' of id"):
+        cl.answer_table(table, Reference(np.char.upper(billing)), 0.05, bought=bought)
+    assert not bought
+
+
+def test_its_policy_names_the_models_that_are_given_and_wanted() -> None:
+    table, truth = made(300)
+    policy = cl.answer_table(table, Reference(truth, table.sample_ids), 0.1).policy
+    calls = {"small": lambda ids: (ids, [1] * len(ids)), "dear": lambda ids: (ids, None)}
+    wanted = r"'reference': a function.* models are \['small', 'reference'\].*'small', 'dear'"
+    with pytest.raises(ValueError, match=wanted):
+        policy.run(calls, ["a"])
+
+
 def test_abstentions_are_asked_first() -> None:
     table, truth = made()
     said = table.predictions.copy()
@@ -157,6 +179,11 @@ def test_a_step_is_0_up_to_its_border_and_1_above_it(border: float) -> None:
     assert np.interp(x, curve["knots"], curve["values"]).tolist() == [0, 0, 1, 1]
 
 
+async def answer_later(ids: list[str]) -> list[str]:
+    return ids
+
+
+@pytest.mark.filterwarnings("ignore:coroutine:RuntimeWarning")
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -174,7 +201,11 @@ def test_a_step_is_0_up_to_its_border_and_1_above_it(border: float) -> None:
         ({"labels": 0}, "labels must be a whole number from 1 to 300"),
         ({"labels": 301}, "labels must be a whole number from 1 to 300"),
         ({"price": -1}, "price must be a number, 0 or more"),
-        ({"ask": lambda ids: ["a"]}, "one per id, in their order"),
+        ({"ask": lambda ids: ["a"]}, "one answer per id, in their order.* a list: of shape"),
+        ({"ask": lambda ids: (ids, None)}, "must return a list.* for 200 ids it returned a tuple"),
+        ({"ask": lambda ids: dict.fromkeys(ids, "1")}, "must return a list.* it returned a dict"),
+        ({"ask": answer_later}, "must not be async.* it returned a coroutine"),
+        ({"ask": lambda ids: ["1", " 2 "] * (len(ids) // 2)}, "' 2 ' of id .* in case or spaces"),
         ({"ask": lambda ids: [None, *ids[1:]]}, "no answer for id"),
     ],
 )

@@ -134,10 +134,27 @@ def test_refused() -> None:
         cl.ladder(table, ["small", "small"])
     with pytest.raises(ValueError, match="unknown model 'smal'; nearest: 'small'"):
         cl.ladder(table, ["smal", "large"])
+    with pytest.raises(ValueError, match=r"−inf.*: unknown model 'dear'"):
+        cl.ladder(table, ["small", "dear"])
+    with pytest.raises(ValueError, match=r"by 'cost': \['small', 'middle', 'large'\]"):
+        cl.ladder(table, ["small", "large", "middle"])
     with pytest.raises(ValueError, match="steps"):
         cl.ladder(table, ["small", "large"], steps=0)
     with pytest.raises(ValueError, match="not fitted: call method.fit"):
         cl.ladder(table, ["small", "large"], cl.Method(confidence="isotonic_by_label"))
+
+
+def test_of_the_last_model_its_cost_is_enough() -> None:
+    table = drawn_table(6, 60, labels=False)
+    points = cl.ladder(table, ["small", "large"])
+    confidence = np.stack([table.confidence[0], np.full(60, -np.inf)])
+    said = [table.predictions[0], [None] * 60]
+    ids = table.sample_ids
+    names = ["small", "large"]
+    unasked = cl.ScoreTable(None, confidence, [1.0, 10.0], names, ids, predictions=said)
+    others = cl.ladder(unasked, names)
+    assert [p.thresholds for p in others] == [p.thresholds for p in points]
+    assert [p.cost for p in others] == [p.cost for p in points]
 
 
 def test_one_confidence_for_all_is_never_or_always_and_abstentions_go_on() -> None:
