@@ -203,7 +203,7 @@ def test_the_code_of_your_own_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     rng = np.random.default_rng(0)
     k = 400
     labels = rng.integers(0, 3, k)
-    small, large = (size * np.eye(3)[labels] + rng.normal(size=(k, 3)) for size in (1, 4))
+    small, large = (size * np.eye(3)[labels] + rng.normal(size=(k, 3)) for size in (2, 4))
     first, second, third = (code for code in CODE if "data/fashion-mnist" not in code)
     assert [len(code.splitlines()) for code in (first, second, third)] == [3, 3, 3]
     exec(first, space := {"cl": cl, "labels": labels, "small": small, "large": large})
