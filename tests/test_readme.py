@@ -214,10 +214,12 @@ def test_the_code_of_your_own_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         torch.nn.init.eye_(module.weight).data.mul_(scale)
         return module
 
+    net = linear(1)
+    net.weight.data[0] *= 0.5  # less accurate than the other, so that the two together save
     inputs = torch.as_tensor(large, dtype=torch.float32)
     space = {
         "cl": cl,
-        "net": linear(1),
+        "net": net,
         "other": torch.nn.Sequential(linear(2), linear(2)),
         "transform": lambda x: x,
     }
