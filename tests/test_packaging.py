@@ -376,7 +376,7 @@ modules = {name: torch.nn.Linear(8, 3) for name in ("small", "large")}
 with torch.no_grad():
     logits = {name: module(x).numpy() for name, module in modules.items()}
 store = cl.LogitStore.from_arrays(logits["large"].argmax(1), logits, macs={"small": 10, "large": 24})
-point = cl.pick(cl.search(store), accuracy=0.9, caution=0)
+point = cl.pick(cl.search(store), budget=20, caution=0)
 cascade = cl.Cascade.from_point(point, modules, store)
 cascade.save("cascade.json")
 decisions = cl.Cascade.load("cascade.json", modules)(x)

@@ -59,7 +59,7 @@ def pick(
     Point
         ``chosen_by`` says by what it was chosen. Where no point is inside a bound on accuracy, or
         none for less than the reference or more accurate than it, it is the reference alone, if
-        that attains the bound.
+        that attains the bound; with ``caution=0`` it is always the front's.
 
     Raises
     ------
@@ -123,7 +123,8 @@ def accurate(
     best = front.reference
     less = ""
     if found is not None:
-        if found.cost < best.cost or found.accuracy > best.accuracy + ROUNDING:
+        is_better = found.cost < best.cost or found.accuracy > best.accuracy + ROUNDING
+        if is_better or not caution:
             return found
         less = " for less"
     if less or (caution and best.accuracy >= wanted):
