@@ -362,8 +362,10 @@ def test_in_jupyterlab_while_the_kernel_sleeps(browser: Any, server: Any, stores
     stopped = page.locator(".cl-threshold").first.input_value()
     page.locator(".cl-slider").first.focus()
     page.keyboard.press("ArrowLeft")
+    page.wait_for_function(  # what moves is drawn with the next frame
+        "stopped => document.querySelector('.cl-threshold').value != stopped", arg=stopped
+    )
     last = page.locator(".cl-threshold").first.input_value()
-    assert last != stopped
     page.wait_for_timeout(300)
     assert page.locator(".jp-OutputArea-output pre", has_text="AWAKE").count() == 0
     (server[1].parent / "go").touch()
