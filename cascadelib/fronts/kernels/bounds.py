@@ -278,12 +278,12 @@ def steep_as_reach(
     best: Best,
     tolerance: np.ndarray,
 ) -> bool:
-    """Whether one line, as steep as ``reach`` from first to most, covers all in between."""
+    """Whether one line, as steep as ``reach`` from first to most, covers all after ``first``."""
     value = (best.reach[most] - least) / max(most - first, 1)
     if not value < np.inf:
         return False
     offset = support(w, level, fixed, value)[0]
-    n = first
+    n = first + 1
     while n <= most and closes(best, n, max(least, offset + value * n), tolerance):
         n += 1
     return n > most
@@ -311,9 +311,8 @@ def covered(
     first = support(w, level, fixed, 0.0)[1]
     stack = w.box.stack
     top = 0
-    if not closes(best, first, least, tolerance):
-        return False
-    # The hull's cheapest point is covered, so all with fewer correct samples are.
+    # The hull's cheapest point is the corner at which every stage exits all it can. It was noted,
+    # and comes before all with as many correct samples or fewer: some stage of theirs passes on more.
     if steep_as_reach(w, level, first, most, fixed, least, best, tolerance):
         return True
     offset, last = support(w, level, fixed, steep)
@@ -328,8 +327,9 @@ def covered(
         low = b + 1
         high = a - 1
         cost = offset + value * at
-        # The line meets the hull at ``at``: every n of the stretch has a second bound.
-        for n in range(int(a), int(b) + 1):
+        # The line meets the hull at ``at``: every n of the stretch after ``a``, which is covered,
+        # has a second bound.
+        for n in range(int(a) + 1, int(b) + 1):
             if not closes(
                 best, n, max(least, offset + value * n, offset_0 + value_0 * n), tolerance
             ):
