@@ -13,14 +13,13 @@ from .splits import Choice, ExploredSplits
 
 GOALS = ("match_best", "max_improvement", "near_best")
 OF_GOALS = ("accuracy", "budget")  # that have a number
+ONE = ("method", "cost", "score")  # of each a cascade has one
 
 
 def goal_text(goal: dict) -> str:
     """The arguments of :func:`cascadelib.pick` as text: "near_best", "budget:2e6"."""
     ((name, value),) = goal.items()
-    if name == "goal":
-        return value
-    return f"{name}:{float(value)!r}"
+    return value if name == "goal" else f"{name}:{float(value)!r}"
 
 
 def goal_in(text: str) -> dict[str, Any]:
@@ -32,20 +31,18 @@ def goal_in(text: str) -> dict[str, Any]:
 
 
 def as_state(
-    choice: Choice, metric: Any, thresholds: Sequence[float], goal: dict | None = None
+    choice: Choice, splits: ExploredSplits, thresholds: Sequence[float], goal: dict
 ) -> str:
     """A choice, thresholds in own units and a goal as URL-like text, exact to the last bit."""
+    metric = splits.task("validation", choice).metric
     written = [threshold_to_json(metric, threshold) for threshold in thresholds]
-    parts = {**vars(choice), "thresholds": written}
-    if goal is not None:
-        parts["goal"] = goal_text(goal)
+    parts = {**vars(choice), "thresholds": written, "goal": goal_text(goal)}
     return urlencode(parts, doseq=True)
 
 
 def state_in(text: str, splits: ExploredSplits) -> tuple[Choice, tuple[float, ...], dict]:
     """What :func:`as_state` wrote: (choice, thresholds in own units, goal); ValueError that begins
     with "state" and names what is not as it was written, or not available on these splits."""
-    there = {"method": splits.methods, "cost": splits.costs, "score": splits.scores}
     with about("state"):
         if not isinstance(text, str):
             raise ValueError(f"it must be the text of another explorer's .state, not {brief(text)}")
@@ -57,26 +54,20 @@ def state_in(text: str, splits: ExploredSplits) -> tuple[Choice, tuple[float, ..
             max_num_fields=99,
         )
         for key in parts:
-            known(key, ["models", "thresholds", "goal", *there], "part")
-        names = {key: known(" ".join(parts.get(key, [])), there[key], key) for key in there}
-        choice = Choice(tuple(parts.get("models", [])), **names)
-        metric = splits.task("validation", choice).metric
-        check_choice_of_models(choice, parts.get("thresholds", []), splits)
+            known(key, ["models", "thresholds", "goal", *ONE], "part")
+        one = {key: " ".join(parts.get(key, [])) for key in ONE}
+        models = parts.get("models", [])
+        choice = splits.choice(models, **one)
+        task = splits.task("validation", choice)
         own = [
-            threshold_from_json(metric, text if text in WORDS else float(text))
+            threshold_from_json(task.metric, text if text in WORDS else float(text))
             for text in parts.get("thresholds", [])
         ]
+        costs = [task.singles["cost"][known(name, task.names, "model")] for name in models]
+        rising = len(set(models)) == len(models) and costs == sorted(costs)
+        if len(models) not in splits.lengths or not rising or len(own) != len(models) - 1:
+            raise ValueError(
+                f"{arrow(models)} with {len(own)} thresholds is no cascade of {splits.lengths} "
+                f"models by rising {choice.cost}, each but the last with a threshold"
+            )
         return choice, tuple(own), goal_in(" ".join(parts.get("goal", ["near_best"])))
-
-
-def check_choice_of_models(choice: Choice, thresholds: list[str], splits: ExploredSplits) -> None:
-    """Raise ValueError unless the models of a choice and so many thresholds make up a cascade."""
-    models = choice.models
-    task = splits.task("validation", choice)
-    costs = [task.singles["cost"][known(name, task.names, "model")] for name in models]
-    rising = len(set(models)) == len(models) and costs == sorted(costs)
-    if len(models) not in splits.lengths or not rising or len(thresholds) != len(models) - 1:
-        raise ValueError(
-            f"{arrow(models)} with {len(thresholds)} thresholds is no cascade of {splits.lengths} "
-            f"models by rising {choice.cost}, each but the last with a threshold"
-        )

@@ -177,9 +177,11 @@ export function differenceInterval(gained, lost, samples) {
 
 /** What a cascade of models (positions) at cuts comes to on each split. */
 export function evaluate(pack, models, cuts, kind) {
-  const outputs = models.map((_, stage) => pack.output(models, stage))
+  const outputs = outputsOf(pack, models)
   return pack.splits.map(split => onSplit(pack, split, outputs, models, cuts, kind))
 }
+
+const outputsOf = (pack, models) => models.map((_, stage) => pack.output(models, stage))
 
 /** The stage at which each sample of a split leaves: Uint8Array. */
 export function exitStages(split, outputs, cuts) {
@@ -245,7 +247,7 @@ function onSplit(pack, split, outputs, models, cuts, kind) {
 
 /** Points [cost, accuracy, cut] of a split as the cut of one stage goes from 0 to all, the others as they are. */
 export function curve(pack, split, models, cuts, kind, stage, steps = 600) {
-  const outputs = models.map((_, s) => pack.output(models, s))
+  const outputs = outputsOf(pack, models)
   const { groups, ranks } = outputs[stage]
   const open = cuts.slice()
   open[stage] = 0
@@ -276,7 +278,7 @@ export function curve(pack, split, models, cuts, kind, stage, steps = 600) {
 
 /** Correct and incorrect samples of a split that arrive at a stage, by bin of the model's confidences' ranks in value. */
 export function histogram(pack, split, models, cuts, stage, bins = 40) {
-  const outputs = models.map((_, s) => pack.output(models, s))
+  const outputs = outputsOf(pack, models)
   const separators = pack.separators(models, stage)
   const [high, low] = outputs[stage].ends.map(end => pack.sign * end)
   const width = (high - low) / bins || 1

@@ -14,21 +14,17 @@ MOST_TEXT = 240  # characters
 
 
 def shown_rows(correct: list[np.ndarray], most: int = MOST) -> np.ndarray:
-    """Samples to show, int64 [at most ``most``], rising: those on which the first model of a cascade
-    and a later one are not both correct, or incorrect, then others; each kind evenly spread.
+    """Samples to show, int64 [at most ``most``], rising: three of four are such on which not all
+    stages of a cascade are equally correct, as far as there are some; each kind evenly spread.
     correct: [k] of each stage."""
-    first, *later = correct
-    differs = (
-        np.any([one != first for one in later], axis=0) if later else np.zeros(len(first), bool)
-    )
-    rows: list[np.ndarray] = []
+    differs = np.any([one != correct[0] for one in correct], axis=0)
+    rows = np.zeros(0, np.int64)
     for kind, count in ((differs, most * 3 // 4), (~differs, most)):
         there = np.flatnonzero(kind)
-        left = most - sum(len(some) for some in rows)
-        count = min(count, left, len(there))
+        count = min(count, most - len(rows), len(there))
         spread = np.linspace(0, len(there) - 1, count).astype(np.int64)
-        rows.append(there[spread])
-    return np.sort(np.concatenate(rows))
+        rows = np.append(rows, there[spread])
+    return np.sort(rows)
 
 
 def picture(image: Any) -> Any:
@@ -41,19 +37,19 @@ def picture(image: Any) -> Any:
     if not isinstance(image, Image.Image | Path):
         image = np.asarray(image.detach().cpu() if hasattr(image, "detach") else image)
         if image.dtype != np.uint8:
-            low = float(image.min())
-            high = float(image.max())
-            image = np.round(255 * (image - low) / (high - low or 1)).astype(np.uint8)
+            span = float(np.ptp(image)) or 1
+            image = np.round(255 * (image - image.min()) / span).astype(np.uint8)
     return as_image(image)
 
 
 def example_of(item: Any) -> dict[str, str]:
     """One input: {"image": address of a thumbnail}, or {"text": the beginning of a text} (str, or a
     tuple)."""
-    if isinstance(item, str | tuple):
-        text = item if isinstance(item, str) else " / ".join(map(str, item))
-        more = "…" if len(text) > MOST_TEXT else ""
-        return {"text": text[:MOST_TEXT] + more}
+    if isinstance(item, tuple):
+        item = " / ".join(map(str, item))
+    if isinstance(item, str):
+        more = "…" if len(item) > MOST_TEXT else ""
+        return {"text": item[:MOST_TEXT] + more}
     small = picture(item)
     small.thumbnail((2 * WIDTH, 2 * HEIGHT))
     file = io.BytesIO()
@@ -67,13 +63,9 @@ def examples_of(store: Any, images: Any, rows: np.ndarray) -> list[dict[str, Any
     shown = []
     for row in rows.tolist():
         item = images.batch(row, row + 1)[0] if hasattr(images, "batch") else images[row]
-        label = None if store.class_count is None else class_name(store, int(store.labels[row]))
+        label = None
+        if store.class_count is not None:
+            number = int(store.labels[row])
+            label = str(number if store.classes is None else store.classes[number])
         shown.append({"row": row, "label": label} | example_of(item))
     return shown
-
-
-def class_name(store: Any, number: int) -> str:
-    """A class by its name, where classes have names."""
-    if store.classes is None:
-        return str(number)
-    return str(store.classes[number])

@@ -2,6 +2,7 @@
 kernel searches fronts and knows the point."""
 
 import asyncio
+import html
 import json
 import math
 from collections.abc import Sequence
@@ -18,9 +19,9 @@ import numpy as np
 import traitlets
 
 from ..analysis.certificate import Certificate
-from ..checks import brief
+from ..checks import brief, check_number, items_of, known
 from ..deployment.cascade_file import point_for_file
-from ..deployment.form import parts_as_json, threshold_to_json
+from ..deployment.form import parts_as_json
 from ..evaluation.point import Point
 from ..evaluation.run import Run, evaluate
 from ..files import replacing, short_path
@@ -31,14 +32,12 @@ from ..store.protocol import Store
 from .address import as_state, state_in
 from .examples import examples_of, shown_rows
 from .packing import Packed
-from .page import page_html, read_part, script, sentence, still_html, still_svg
+from .page import page_html, read_part, script, sentence, still_svg
 from .splits import Choice, ExploredSplits
 
-SENT_ON = 0.2  # by a stage that a cascade gains
 STEPS = 1000  # of a slider
 MOST_CASCADES = 60  # of a front whose outputs are packed prefix by prefix
 IN_FILES = (2, 3)  # models, whose fronts every page has
-TITLE = "Model cascades, interactively"
 
 
 def explore(
@@ -47,7 +46,7 @@ def explore(
     images: Any = None,
     front: Front | None = None,
     state: str = "",
-    certificate: Certificate | None = None,
+    certificate: Certificate | Sequence[Certificate] | None = None,
 ) -> "Explorer":
     """A page to drag the thresholds of cascades of ``store``, with the same cascade on ``held_out``
     beside it.
@@ -69,9 +68,10 @@ def explore(
     state : str
         What another explorer's ``.state`` says, or what stands after # in its page's address, to
         open at the same cascade and thresholds.
-    certificate : Certificate, optional
+    certificate : Certificate, or a list of them, optional
         Whose certified cascades are marked. The page says what is promised of them, and of no
-        other cascade.
+        other cascade. Several, of one promise on one split, hold at once with a probability of at
+        least 1 less the sum of their δ.
 
     Returns
     -------
@@ -86,7 +86,8 @@ def explore(
         images is not that of the samples, or ``state`` (which the message names) says anything that
         these splits do not have.
     """
-    return Explorer(store, held_out, images, front, state, certificate)
+    certificates = [] if certificate is None else items_of(certificate)
+    return Explorer(store, held_out, images, front, state, certificates)
 
 
 class ThresholdSlider(widgets.FloatSlider):
@@ -116,6 +117,9 @@ class Explorer(anywidget.AnyWidget):
     more = traitlets.Unicode("{}").tag(sync=True)
     state = traitlets.Unicode().tag(sync=True)
     said = traitlets.Unicode().tag(sync=True)
+    pack: Packed
+    choice: Choice
+    thresholds: tuple[float, ...] = ()
     sliders: Any = traitlets.List().tag(sync=True, **widgets.widget_serialization)
 
     def __init__(
@@ -125,35 +129,32 @@ class Explorer(anywidget.AnyWidget):
         images: Any,
         front: Front | None,
         state: str,
-        certificate: Certificate | None,
+        certificates: Sequence[Certificate],
     ) -> None:
         super().__init__()
         if images is not None and len(images) != len(store):
             raise ValueError(f"{len(images)} images for the {len(store)} samples of the store")
-        self.splits = ExploredSplits(store, held_out, front, certificate)
+        self.splits = ExploredSplits(store, held_out, front, certificates)
         self.images = images
-        self.goal: dict[str, Any] = {"goal": "near_best"}
-        self.choice, thresholds = self.begin(front, state)
-        self.pack = Packed(self.splits, self.choice, self.offered())
         self.sliders = [ThresholdSlider() for _ in range(max(self.splits.lengths) - 1)]
-        self.state = as_state(self.choice, self.pack.tasks[0].metric, thresholds, self.goal)
-        self.publish()
-        self.show(self.choice, thresholds)
-        for stage, slider in enumerate(self.sliders):
-            slider.observe(partial(self.slid, stage), "value")
         self.observe(self.heard, "state")
         self.on_msg(self.asked)
+        self.begin(front, state)
+        for stage, slider in enumerate(self.sliders):
+            slider.observe(partial(self.slid, stage), "value")
 
-    def begin(self, front: Front | None, state: str) -> tuple[Choice, tuple[float, ...]]:
-        """What ``state`` says; without one what matches the best single model, or is nearest to it,
-        on the given front or on that of all pairs (of the one model there is)."""
+    def begin(self, front: Front | None, state: str) -> None:
+        """At what ``state`` says; without one at what matches the best single model, or is nearest
+        to it, on the given front or on that of all pairs (of the one model there is)."""
+        splits = self.splits
         if state:
-            choice, thresholds, self.goal = state_in(state, self.splits)
-            return choice, thresholds
-        names = tuple(self.splits.store.models.index[:2])
-        choice = Choice(names, self.splits.first, self.splits.costs[0], self.splits.scores[0])
-        point = pick(front or self.splits.search(choice), **self.goal, caution=0)
-        return replace(choice, models=point.models), point.thresholds
+            self.choice, thresholds, self.goal = state_in(state, splits)
+            self.show(self.choice, thresholds)
+            return
+        names = splits.store.models.index[:2]
+        self.choice = splits.choice(names, splits.first, splits.costs[0], splits.scores[0])
+        self.goal = {"goal": "near_best"}
+        self.to(pick(front or splits.search(self.choice), **self.goal, caution=0))
 
     # What is known
 
@@ -170,18 +171,16 @@ class Explorer(anywidget.AnyWidget):
     @property
     def runs(self) -> dict[str, Run]:
         """What the present cascade comes to: {split: what :func:`cascadelib.evaluate` returns}."""
-        choice, thresholds, _ = state_in(self.state, self.splits)
-        task = self.splits.task("validation", choice)
+        task = self.splits.task("validation", self.choice)
         point = Point(
-            choice.models,
-            thresholds,
+            self.choice.models,
+            self.thresholds,
             method=task.method,
-            score=choice.score,
-            cost_kind=choice.cost,
+            score=task.score,
+            cost_kind=task.cost_kind,
             found_on=task.found_on,
         )
-        stores = self.splits.stores
-        return {split: evaluate(store, point) for split, store in stores.items()}
+        return {split: evaluate(store, point) for split, store in self.splits.stores.items()}
 
     # What code does
 
@@ -189,26 +188,30 @@ class Explorer(anywidget.AnyWidget):
         """The best cascade of n models by the present goal; searched first where that is needed."""
         if n not in self.splits.lengths:
             raise ValueError(f"cascades have {self.splits.lengths} models here, not {brief(n)}")
-        choice = replace(self.choice, models=("",) * n)
-        front = self.splits.front_of(choice) or self.splits.search(choice)
-        self.to(pick(front, **self.goal, caution=0))
+        self.to(self.best(self.goal, n))
 
     def go(self, goal: dict) -> None:
         """To a point of the front, by the arguments of :func:`pick`: the goal from now on."""
-        point = pick(self.front or self.splits.search(self.choice), **goal, caution=0)
+        point = self.best(goal, len(self.choice.models))
         self.goal = goal
         self.to(point)
 
+    def best(self, goal: dict, n: int) -> Point:
+        """What a goal names on the front of n models."""
+        choice = replace(self.choice, models=("",) * n)
+        is_new = self.splits.front_of(choice) is None
+        front = self.splits.search(choice)
+        if is_new:
+            self.publish(self.choice)
+        return pick(front, **goal, caution=0)
+
     def to(self, point: Point) -> None:
         """Show the cascade of a point of the present method, cost and score."""
-        self.publish(point.models)
         self.show(replace(self.choice, models=point.models), point.thresholds)
 
     def show(self, choice: Choice, thresholds: Sequence[float]) -> None:
         """Show a cascade at thresholds in own units, on the page and on the sliders."""
-        self.choice = choice
-        metric = self.pack.tasks[0].metric
-        self.state = as_state(choice, metric, thresholds, self.goal)
+        self.state = as_state(choice, self.splits, thresholds, self.goal)
         for slider, name, threshold in zip(self.sliders, choice.models, thresholds):
             slider.description = name
             slider.value = float(np.clip(threshold, slider.min, slider.max))
@@ -216,28 +219,26 @@ class Explorer(anywidget.AnyWidget):
     def slid(self, stage: int, change: Any) -> None:
         """Code moved a slider: so does the cascade."""
         slider = self.sliders[stage]
-        choice, thresholds, _ = state_in(self.state, self.splits)
         asked = {slider.min: -math.inf, slider.max: math.inf}.get(change["new"], change["new"])
-        if slider.is_told or stage >= len(thresholds) or thresholds[stage] == asked:
-            return
-        at = [*thresholds[:stage], asked, *thresholds[stage + 1 :]]
-        self.state = as_state(choice, self.pack.tasks[0].metric, at, self.goal)
+        at = list(self.thresholds)
+        if not slider.is_told and stage < len(at) and at[stage] != asked:
+            at[stage] = asked
+            self.show(self.choice, at)
 
     def save_html(self, path: str | Path) -> Path:
         """Write the page at the present cascade as one file, which works without kernel, server or
         network; with the fronts of two and three models, and of others that were searched."""
         for n in IN_FILES:
-            choice = replace(self.choice, models=("",) * n)
-            if n in self.splits.lengths and self.splits.front_of(choice) is None:
+            if n in self.splits.lengths:
                 with suppress(ValueError):  # of three under F1 there is none
-                    self.splits.search(choice)
-        self.publish()
+                    self.splits.search(replace(self.choice, models=("",) * n))
+        self.publish(self.choice)
         runs = self.runs
-        still = still_html(runs, self.front, self.state)
-        more = json.loads(self.more) | {"state": self.state}
-        text = page_html(TITLE, self.pack.to_bytes(more), still)
+        still = f"<p>{html.escape(sentence(runs))}</p>{still_svg(runs, self.front, self.state)}"
+        packed = self.pack.to_bytes(self.beside_arrays() | {"state": self.state})
+        title = f"Model cascades on {self.splits.store.origin.dataset or 'your data'}"
         with replacing(Path(path)) as place:
-            place.write_text(text, encoding="utf-8")
+            place.write_text(page_html(title, packed, still), encoding="utf-8")
         return Path(path)
 
     # What a page does
@@ -245,89 +246,76 @@ class Explorer(anywidget.AnyWidget):
     def heard(self, change: Any) -> None:
         """A page, or code, set the state."""
         try:
-            choice, _, self.goal = state_in(change["new"], self.splits)
+            self.choice, self.thresholds, self.goal = state_in(change["new"], self.splits)
         except ValueError as error:
             self.said = str(error)
             return
-        is_other = (choice.method, choice.score) != (self.choice.method, self.choice.score)
-        self.choice = choice
-        holds = self.pack.holds(choice.models)
-        if is_other or not holds:
-            self.publish(choice.models)
+        if not self.packed or not self.pack.shows(self.choice):
+            self.publish(self.choice)
 
     def asked(self, _: Any, message: dict, __: Any) -> None:
         """A page asks for what it lacks: the front of n models by a method, cost and score."""
-        there = {
-            "method": self.splits.methods,
-            "score": self.splits.scores,
-            "cost": self.splits.costs,
-        }
-        names: dict[str, Any] = {kind: message.get(kind) for kind in there}
-        seconds = message.get("seconds")
         n = message.get("n")
-        if any(names[kind] not in names_there for kind, names_there in there.items()):
+        seconds = message.get("seconds")
+        names = {kind: message.get(kind) for kind in ("method", "cost", "score")}
+        try:
+            choice = self.splits.choice(("",) * known(n, self.splits.lengths, "length"), **names)
+            seconds and check_number(seconds, "seconds", "a number up to 3600", 0, 3600)
+        except ValueError as error:
+            self.said = str(error)
             return
-        if n not in self.splits.lengths or not (seconds is None or 0 < seconds <= 3600):
-            return
-        choice = Choice(("",) * n, **names)
-
-        def search() -> None:
-            if seconds is not None or self.splits.front_of(choice) is None:
-                self.splits.search(choice, seconds)
 
         def ended(error: BaseException | None) -> None:
-            self.choice = replace(choice, models=self.choice.models)
             if error is None:
-                self.publish()
+                self.publish(replace(choice, models=self.choice.models))
             self.said = "" if error is None else f"the front could not be searched: {error}"
 
         self.said = f"searching:{n}"
-        beside(search, ended)
+        beside(partial(self.splits.search, choice, seconds), ended)
 
-    def offered(self, *more: tuple[str, ...]) -> list[tuple[str, ...]]:
-        """Cascades that the page can evaluate where a method's outputs depend on whole prefixes."""
-        wanted = [self.choice.models, *more]
-        certificate = self.splits.certificate
-        if certificate is not None:
-            wanted += [point.models for point in certificate.certified]
-        for kind, front in self.splits.fronts.items():
-            if kind[1:3] == (self.choice.score, self.choice.method):
-                wanted += list(front.table["models"])[::-1]
-        return list(dict.fromkeys(filter(all, wanted)))[:MOST_CASCADES]
-
-    def publish(self, models: tuple[str, ...] = ()) -> None:
-        """Give the page its arrays, fronts and whatever is shown beside; models: of a cascade that it
-        must hold."""
-        pack = self.pack
-        is_other = (pack.choice.method, pack.choice.score) != (
-            self.choice.method,
-            self.choice.score,
-        )
-        wanted = self.offered(models)
-        if is_other or not all(map(pack.holds, wanted)):
-            self.pack = pack = Packed(self.splits, self.choice, wanted)
-        ends = [output["ends"] for output in pack.outputs.values()]
-        low = float(np.min(ends))
-        high = float(np.max(ends))
+    def publish(self, choice: Choice) -> None:
+        """Give the page what it needs to show a choice: arrays, fronts and what stands beside."""
+        fronts = self.fronts_of(choice).values()
+        offered = [
+            choice.models,
+            *(point.models for point in self.splits.certified),
+            *(models for front in fronts for models in front.table["models"][::-1]),
+        ]
+        wanted = list(dict.fromkeys(offered))[:MOST_CASCADES]
+        if not self.packed or not all(self.pack.shows(replace(choice, models=m)) for m in wanted):
+            self.pack = Packed(self.splits, choice, wanted)
+            self.packed = self.pack.to_bytes({})
+        low, high = self.pack.ends
         step = (high - low) / STEPS or 1.0
         for slider in self.sliders:
             with slider.hold_trait_notifications():
                 slider.set_trait("min", low - step)
                 slider.set_trait("max", high + step)
                 slider.set_trait("step", step)
-        if is_other or not self.packed:
-            self.packed = pack.to_bytes({})
         self.more = json.dumps(self.beside_arrays(), ensure_ascii=False, allow_nan=False)
+
+    def fronts_of(self, choice: Choice) -> dict[str, Front]:
+        """The searched fronts of a method and score: {cost|score|method|how many models: front}."""
+        return {
+            "|".join(map(str, kind)): front
+            for kind, front in self.splits.fronts.items()
+            if kind[1:3] == (choice.score, choice.method)
+        }
 
     def beside_arrays(self) -> dict[str, Any]:
         """What the page has beside its arrays."""
         stores = self.splits.stores.values()
+        fronts = {}
+        for kind, front in self.fronts_of(self.pack.choice).items():
+            table = front.table
+            fronts[kind] = {
+                "accuracy": table["accuracy"].tolist(),
+                "cost": table["cost"].tolist(),
+                "gap": float(front.gap.max(initial=0)),
+                "rows": list(map(self.pack.row, table["models"], table["thresholds"])),
+            }
         written: dict[str, Any] = {
-            "fronts": {
-                "|".join(map(str, kind)): self.front_in_short(front)
-                for kind, front in self.splits.fronts.items()
-                if kind[1:3] == (self.choice.score, self.choice.method)
-            },
+            "fronts": fronts,
             "lengths": self.splits.lengths,
             "methods": list(self.splits.methods),
             "scores": self.splits.scores,
@@ -336,91 +324,59 @@ class Explorer(anywidget.AnyWidget):
             "certificate": self.certified(),
         }
         if self.images is not None:
-            written["examples"] = self.examples()
+            correct = [np.asarray(stage[0]) for stage in self.runs["validation"].outcomes]
+            rows = shown_rows(correct)
+            written["examples"] = examples_of(self.splits.store, self.images, rows)
         return written
 
-    def front_in_short(self, front: Front) -> dict[str, Any]:
-        """A front's rows as the page reads them."""
-        table = front.table
-        rows = [
-            self.cascade_in_short(models, thresholds, front.method)
-            for models, thresholds in zip(table["models"], table["thresholds"])
-        ]
-        return {
-            "accuracy": table["accuracy"].tolist(),
-            "cost": table["cost"].tolist(),
-            "gap": float(front.gap.max(initial=0)),
-            "rows": rows,
-        }
-
-    def cascade_in_short(self, models: Any, thresholds: Any, method: Any) -> list:
-        """[models (positions), thresholds (own units), cuts or null where it is not packed]."""
-        units = None if method is None else method.units
-        written = [threshold_to_json(units, threshold) for threshold in thresholds]
-        cuts = self.pack.cuts(models, thresholds)
-        row = list(map(self.pack.names.index, models))
-        return [row, written, cuts]
-
     def certified(self) -> dict[str, Any] | None:
-        """What the page says of a certificate: its promise, its cascades under the method that was
-        certified, and how many labels without a loss it would take."""
-        certificate = self.splits.certificate
-        if certificate is None:
+        """What the page says of certificates: the promise, their cascades under the method on
+        screen."""
+        certificates = self.splits.certificates
+        if not certificates:
             return None
         task = self.pack.tasks[0]
-        needed = None
-        if certificate.epsilon:
-            each = math.log1p(-certificate.epsilon)  # of a sample without a loss
-            needed = math.ceil(math.log(certificate.delta) / each)
         return {
-            "promise": certificate.promise,
-            "epsilon": certificate.epsilon,
-            "delta": certificate.delta,
-            "samples": certificate.samples,
-            "checked": certificate.overlap_checked,
-            "needed": needed,
+            "promise": certificates[0].promise,
+            "epsilon": certificates[0].epsilon,
+            "deltas": [certificate.delta for certificate in certificates],
+            "samples": certificates[0].samples,
+            "checked": all(certificate.overlap_checked for certificate in certificates),
             "rows": [
-                self.cascade_in_short(point.models, point.thresholds, point.method)
-                for point in certificate.certified
-                if point.method == task.method and point.score == task.score
+                self.pack.row(point.models, point.thresholds)
+                for point in self.splits.certified
+                if (point.method, point.score) == (task.method, task.score)
             ],
         }
-
-    def examples(self) -> list[dict[str, Any]]:
-        """Inputs to show, chosen for the present cascade."""
-        run = self.runs["validation"]
-        correct = [np.asarray(each[0]) for each in run.outcomes]
-        rows = shown_rows(correct)
-        return examples_of(self.splits.store, self.images, rows)
 
     def policy_parts(self) -> dict[str, Any] | None:
         """The parts of a policy's file as JSON text, of all models, from which the page makes that of
         a cascade; None for a method that no such file can hold."""
         task = self.pack.tasks[0]
-        method = task.method
-        if method is not None and method.confidence is not None:
+        if task.method is not None and task.method.confidence is not None:
             return None
-        point = Point(tuple(task.names), (math.inf,) * (len(task.names) - 1), method=method)
-        point = replace(point, score=task.score, found_on=task.found_on)
+        point = Point(
+            tuple(task.names),
+            (math.inf,) * (len(task.names) - 1),
+            method=task.method,
+            score=task.score,
+            found_on=task.found_on,
+        )
         try:
-            written = point_for_file(point, self.splits.store)
-            parts = parts_as_json(written)
+            parts = parts_as_json(point_for_file(point, self.splits.store))
         except ValueError:  # a metric without a name
             return None
-        kept = ("method", "chosen_on", "versions")
-        texts: dict[str, Any] = {part: json.dumps(parts[part], sort_keys=True) for part in kept}
-        records = [parts["models"][task.names.index(name)] for name in self.pack.names]
-        texts["models"] = [json.dumps(record, sort_keys=True) for record in records]
-        return texts
+        as_text = partial(json.dumps, sort_keys=True)
+        texts = {part: as_text(parts[part]) for part in ("method", "chosen_on", "versions")}
+        return texts | {"models": list(map(as_text, parts["models"]))}
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
         """The widget; in a run without a front end a picture and a sentence."""
         if has_front_end():
             return super()._repr_mimebundle_(**options)
         runs = self.runs
-        svg = still_svg(runs, self.front, self.state)
-        text = sentence(runs)
-        return {"text/plain": text, "image/svg+xml": svg}
+        picture = still_svg(runs, self.front, self.state)
+        return {"text/plain": sentence(runs), "image/svg+xml": picture}
 
 
 def beside(work: Any, ended: Any) -> None:

@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from ..methods.thresholds import LARGEST, own_units
+from ..deployment.form import threshold_to_json
+from ..methods.thresholds import LARGEST, exiting, own_units
 from ..scoring import F1
 from ..tables import in_words
 from .splits import Choice, ExploredSplits
@@ -23,7 +24,6 @@ from .splits import Choice, ExploredSplits
 MOST_DIGITS = 15  # after the point, of a decimal number that is exact as an integer ÷ 10^digits
 MOST_WHOLE = 1e15  # of such an integer
 RAW = 255  # digits of a separator that is given as its eight bytes
-Prefix = tuple[int, ...]
 
 
 @dataclass(eq=False)
@@ -39,6 +39,11 @@ class Blob:
         self.parts.append(content)
         self.size += len(content)
         return place
+
+    def put_bits(self, flags: np.ndarray) -> tuple[int, int]:
+        """The place of flags [k], eight to a byte, the first in its lowest bit."""
+        packed = np.packbits(flags, bitorder="little")
+        return self.put(packed.tobytes())
 
 
 def separators(falling: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -87,26 +92,13 @@ def planes(numbers: np.ndarray) -> bytes:
 
 def falling_values(confidence: np.ndarray) -> np.ndarray:
     """The distinct ones of confidences [k] that a finite threshold can part, falling: float64 [G]."""
-    known = confidence[~np.isnan(confidence)]
-    joined = np.minimum(known, LARGEST)
-    rising = np.unique(joined)
-    return rising[::-1]
-
-
-def ends_of_range(falling: np.ndarray) -> np.ndarray:
-    """The largest and the least of falling confidences [G] as finite numbers; 0 where there are
-    none."""
-    ends = falling[[0, -1]] if len(falling) else np.zeros(2)
-    return np.clip(ends, -LARGEST, LARGEST)
+    joined = np.minimum(confidence, LARGEST)
+    return np.unique(joined[~np.isnan(joined)])[::-1]
 
 
 def cut_of(falling: np.ndarray, threshold: float) -> int:
     """How many of the distinct falling confidences [G] leave at a threshold (inside)."""
-    if threshold == np.inf:
-        return 0
-    rising = falling[::-1]
-    below = np.searchsorted(rising, min(threshold, LARGEST))
-    return len(falling) - int(below)
+    return exiting(falling, min(threshold, LARGEST) if threshold < np.inf else np.inf)
 
 
 @dataclass(eq=False)
@@ -128,84 +120,80 @@ class Packed:
 
     def __post_init__(self) -> None:
         self.tasks = [self.splits.task(split, self.choice) for split in self.splits.stores]
-        self.names = self.tasks[0].names
-        self.last_only = self.tasks[0].last_only
-        prefixes: list[Prefix] = [(model,) for model in range(len(self.names))]
-        if not self.last_only:
-            for models in self.cascades:
-                row = tuple(map(self.names.index, models))
-                prefixes += [row[:length] for length in range(2, len(row) + 1)]
-        self.prefixes = list(dict.fromkeys(prefixes))
-        self.values: dict[Prefix, np.ndarray] = {}
+        task = self.tasks[0]
+        self.names = task.names
+        self.metric = task.metric
+        self.last_only = task.last_only
         self.blob = Blob()
-        self.outputs = {self.key(prefix): self.output(prefix) for prefix in self.prefixes}
+        self.falling: dict[str, np.ndarray] = {}  # the distinct confidences of each output
+        self.outputs: dict[str, dict[str, Any]] = {}
+        for models in [*((name,) for name in self.names), *self.cascades]:
+            for length, key in enumerate(self.keys(models), 1):
+                if key not in self.outputs:
+                    self.outputs[key] = self.output(key, models[:length])
 
-    def key(self, prefix: Sequence[int]) -> str:
-        """What the output after a prefix of models (positions) is called."""
+    def keys(self, models: Sequence[str]) -> list[str]:
+        """What the outputs after each model of a cascade (names) are called."""
+        row = [str(self.names.index(name)) for name in models]
         if self.last_only:
-            return str(prefix[-1])
-        return ",".join(map(str, prefix))
+            return row
+        return [",".join(row[: stage + 1]) for stage in range(len(row))]
 
     def holds(self, models: Sequence[str]) -> bool:
         """Whether a cascade of these models (names) can be evaluated."""
-        row = [self.names.index(name) for name in models]
-        keys = [self.key(row[:length]) for length in range(1, len(row) + 1)]
-        return all(key in self.outputs for key in keys)
+        return set(self.keys(models)) <= set(self.outputs)
 
-    def output(self, prefix: Prefix) -> dict[str, Any]:
-        """Pack the output after a prefix of models on all splits."""
-        outcomes = []
-        for task in self.tasks:
-            row = tuple(task.names.index(self.names[model]) for model in prefix)
-            outcomes.append(task.stage(row))
-        confidences = [np.asarray(both[1], np.float64) for both in outcomes]
-        confidence = np.concatenate(confidences)
-        falling = falling_values(confidence)
-        self.values[prefix[-1:] if self.last_only else prefix] = falling
+    def shows(self, choice: Choice) -> bool:
+        """Whether a choice, of any cost, can be shown with what is packed."""
+        same = (choice.method, choice.score) == (self.choice.method, self.choice.score)
+        return same and self.holds(choice.models)
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The least and the largest confidence in own units, of finite ones."""
+        ends = [output["ends"] for output in self.outputs.values()]
+        return float(np.min(ends)), float(np.max(ends))
+
+    def output(self, key: str, models: Sequence[str]) -> dict[str, Any]:
+        """Pack the output after a prefix of models (names) on all splits."""
+        outcomes = [task.stage(tuple(map(task.names.index, models))) for task in self.tasks]
+        confidence = np.concatenate([np.asarray(both[1], np.float64) for both in outcomes])
+        self.falling[key] = falling = falling_values(confidence)
         # nan sorts behind all: its rank is that of no cut
-        rising = falling[::-1]
-        joined = np.minimum(confidence, LARGEST)
-        above = np.searchsorted(rising, joined, "right")
-        ranks = len(falling) - above
-        ranks[np.isnan(confidence)] = len(falling)
+        above = np.searchsorted(falling[::-1], np.minimum(confidence, LARGEST), "right")
+        ranks = np.where(np.isnan(confidence), len(falling), len(falling) - above)
         width = np.uint16 if len(falling) < 2**16 else np.uint32
-        correct = self.packed_correct([both[0] for both in outcomes])
         digits, steps, raw = packed_separators(falling)
+        ends = np.clip(falling[[0, -1]] if len(falling) else np.zeros(2), -LARGEST, LARGEST)
         return {
             "groups": len(falling),
-            "ends": own_units(self.tasks[0].metric, ends_of_range(falling)).tolist(),
+            "ends": own_units(self.metric, ends).tolist(),
             "ranks": self.blob.put(planes(ranks.astype(width))),
             "digits": self.blob.put(digits),
             "steps": self.blob.put(steps),
             "raw": self.blob.put(raw),
-            "correct": correct,
+            "correct": self.packed_correct([both[0] for both in outcomes]),
         }
 
     def packed_correct(self, each: Sequence[np.ndarray]) -> dict[str, Any]:
         """Who is correct on each split, as bits, or as float64 where scores are graded."""
-        correct = np.concatenate([np.asarray(one) for one in each])
+        correct = np.concatenate(each)
         if correct.dtype == bool:
-            bits = np.packbits(correct, bitorder="little")
-            return {"bits": self.blob.put(bits.tobytes())}
-        graded = correct.astype(np.float64)
-        return {"graded": self.blob.put(graded.tobytes())}
+            return {"bits": self.blob.put_bits(correct)}
+        return {"graded": self.blob.put(correct.astype(np.float64).tobytes())}
+
+    def row(self, models: Sequence[str], thresholds: Sequence[float]) -> list:
+        """A cascade as the page reads it: [models (positions), thresholds (own units), cuts, or None
+        where it is not packed]."""
+        written = [threshold_to_json(self.metric, threshold) for threshold in thresholds]
+        return [list(map(self.names.index, models)), written, self.cuts(models, thresholds)]
 
     def cuts(self, models: Sequence[str], thresholds: Sequence[float]) -> list[int] | None:
         """The cuts of a cascade (names) at thresholds in own units; None where it is not packed."""
         if not self.holds(models):
             return None
-        row = tuple(map(self.names.index, models))
-        inside = own_units(self.tasks[0].metric, np.array(thresholds, np.float64))
-        return [
-            cut_of(self.falling(row[: stage + 1]), threshold)
-            for stage, threshold in enumerate(inside.tolist())
-        ]
-
-    def falling(self, prefix: Prefix) -> np.ndarray:
-        """The distinct confidences, falling, after a prefix of models (positions)."""
-        if self.last_only:
-            return self.values[prefix[-1:]]
-        return self.values[prefix]
+        inside = own_units(self.metric, np.array(thresholds, np.float64)).tolist()
+        return [cut_of(self.falling[key], at) for key, at in zip(self.keys(models), inside)]
 
     def split(self, name: str) -> dict[str, Any]:
         """What the page knows of a split beside the outputs: its size, costs, single models."""
@@ -214,9 +202,8 @@ class Packed:
         baselines = {}
         for kind in self.splits.costs:
             task = self.splits.task(name, replace(self.choice, cost=kind))
-            order = [task.names.index(model) for model in self.names]
-            own = task.costs[order]
-            costs[kind] = self.put_costs(own)
+            order = list(map(task.names.index, self.names))
+            costs[kind] = self.put_costs(task.costs[order])
             hull = task.baseline.hull
             singles = task.singles.loc[self.names]
             baselines[kind] = {
@@ -225,26 +212,27 @@ class Packed:
                 "best": self.names.index(task.singles["accuracy"].idxmax()),
                 "singles": singles[["accuracy", "cost"]].to_numpy().T.tolist(),
             }
-        written = {"name": name, "samples": len(store), "costs": costs, "baselines": baselines}
+        written = {
+            "name": name,
+            "data": f"{store.origin.dataset} {store.origin.split}".strip(),
+            "samples": len(store),
+            "costs": costs,
+            "baselines": baselines,
+        }
         if self.choice.score == F1:
-            positive = np.packbits(store.positives(), bitorder="little")
-            written["positive"] = self.blob.put(positive.tobytes())
+            written["positive"] = self.blob.put_bits(store.positives())
         return written
 
     def put_costs(self, costs: np.ndarray) -> dict[str, Any]:
         """Costs [M], or [M, k] of every sample and their means."""
         if costs.ndim == 1:
             return {"each": costs.tolist()}
-        samples = np.ascontiguousarray(costs, np.float64)
-        return {
-            "each": costs.mean(axis=1).tolist(),
-            "samples": self.blob.put(samples.tobytes()),
-        }
+        samples = self.blob.put(costs.astype(np.float64).tobytes())
+        return {"each": costs.mean(axis=1).tolist(), "samples": samples}
 
     def to_bytes(self, more: Mapping[str, Any]) -> bytes:
         """All of it, compressed: four bytes, how long the JSON is; the JSON, with what is put beside;
         the arrays."""
-        metric = self.tasks[0].metric
         header = {
             "models": self.names,
             "method": self.choice.method,
@@ -252,13 +240,11 @@ class Packed:
             "score": self.choice.score,
             "score_words": in_words(self.choice.score),
             "costs": {kind: in_words(kind) for kind in self.splits.costs},
-            "sign": float(own_units(metric, 1.0)),
+            "sign": float(own_units(self.metric, 1.0)),
             "last_only": self.last_only,
             "splits": [self.split(name) for name in self.splits.stores],
             "outputs": self.outputs,
+            **more,
         }
-        parts = header | dict(more)
-        text = json.dumps(parts, ensure_ascii=False, allow_nan=False).encode()
-        head = len(text).to_bytes(4, "little")
-        whole = b"".join([head, text, *self.blob.parts])
-        return zlib.compress(whole, 6)
+        text = json.dumps(header, ensure_ascii=False, allow_nan=False).encode()
+        return zlib.compress(b"".join([len(text).to_bytes(4, "little"), text, *self.blob.parts]))

@@ -18,7 +18,6 @@ const SVG = "http://www.w3.org/2000/svg"
 // Words
 
 const escaped = text => String(text).replace(/[&<>"']/g, c => `&#${c.charCodeAt(0)};`)
-const bare = name => String(name)
 const percent = (value, k = 100) => `${(100 * value).toFixed(Math.max(2, Math.ceil(Math.log10(k)) - 2))}%`
 const points = (value, k = 100) => {
   const text = (100 * value).toFixed(Math.max(2, Math.ceil(Math.log10(k)) - 2))
@@ -27,12 +26,12 @@ const points = (value, k = 100) => {
 const times = value => value >= 100 ? value.toFixed(0) : value.toPrecision(value >= 10 ? 3 : 2)
 const small = value => String(Number(Number(value).toPrecision(6)))
 
-/** Four significant digits with a prefix: 14.39G, 0.7112, 26µ. */
-function amount(value) {
+/** So many significant digits with a prefix: 14.39G, 0.7112, 26µ. */
+function amount(value, digits = 4) {
   if (!Number.isFinite(value)) return "–"
-  if (value === 0 || Math.abs(value) >= 1e-3 && Math.abs(value) < 1e3) return String(Number(value.toPrecision(4)))
+  if (value === 0 || Math.abs(value) >= 1e-3 && Math.abs(value) < 1e3) return String(Number(value.toPrecision(digits)))
   const [size, prefix] = PREFIXES.find(([size]) => Math.abs(value) >= size) ?? PREFIXES.at(-1)
-  return Number((value / size).toPrecision(4)) + prefix
+  return Number((value / size).toPrecision(digits)) + prefix
 }
 
 /** A float as Python's repr has it, which checksums of files are made of. */
@@ -57,11 +56,12 @@ const LAYOUT = `
   <div class="cl-number" role="radiogroup" aria-label="number of models"></div>
   <label class="cl-goal">best <select aria-label="goal"></select><input hidden aria-label="value of the goal"></label>
 </div>
-<p class="cl-sentence" aria-live="polite"></p>
-<p class="cl-note" aria-live="polite"></p>
+<div class="cl-words"><p class="cl-sentence" aria-live="polite"></p><p class="cl-sentence cl-longest" aria-hidden="true"></p></div>
 <figure class="cl-chart"></figure>
 <div class="cl-exits" role="img"></div>
+<div class="cl-ways" aria-hidden="true"><span>◂ more stop here</span><span>more go on ▸</span></div>
 <div class="cl-stages"></div>
+<p class="cl-note" aria-live="polite"></p>
 <div class="cl-bar cl-tools">
   <button class="cl-undo" disabled>undo</button>
   <button data-copy="link">copy link</button><button data-copy="python">copy Python</button><button data-copy="policy">policy file</button>
@@ -287,6 +287,24 @@ class View {
     const others = (row, i) => i === stage || String(row[1][i]) === String(this.threshold(i))
     const rows = this.certified.filter(row => row[2] && String(row[0]) === String(this.models) && row[1].every((_, i) => others(row, i)))
     return rows.map(row => ({ cut: row[2][stage], threshold: row[1][stage] })).sort((a, b) => a.cut - b.cut)
+  }
+
+  /** The certified cascades that this page can evaluate: {row, cost, accuracy where it was chosen}. */
+  get marks() {
+    const key = `${this.cost} ${this.pack.method} ${this.pack.score}`
+    if (this.marked?.key !== key || this.marked.rows !== this.certified) {
+      const [split] = this.pack.splits
+      const at = this.certified.filter(row => row[2] && this.pack.holds(row[0])).map(row => {
+        const { cost, accuracy } = onSplit(this.pack, split, outputsOf(this.pack, row[0]), row[0], row[2], this.cost)
+        return { row, cost, accuracy }
+      })
+      this.marked = { key, rows: this.certified, at }
+    }
+    return this.marked.at
+  }
+
+  get cheapestCertified() {
+    return this.marks.reduce((a, b) => a && a.cost <= b.cost ? a : b, null)?.row
   }
 
   get isCertified() {
@@ -543,21 +561,49 @@ class View {
   }
 
   drawSentence() {
-    const result = this.shown
-    const [chosen] = this.evaluated
+    this.find(".cl-sentence").innerHTML = this.sentence(this.models.map(m => this.name(m)), this.evaluated)
+  }
+
+  /** The sentence of a cascade of these names; evaluated: its results, of which the last are shown. */
+  sentence(names, evaluated) {
+    const result = evaluated.at(-1)
+    const [chosen] = evaluated
     const { k } = result
     const rates = result.exitRates.map(rate => Math.round(100 * rate))
     rates[rates.indexOf(Math.max(...rates))] += 100 - rates.reduce((a, b) => a + b)
-    const stops = this.models.map((model, stage) => `<b>${rates[stage]}</b>${stage ? "" : " stop"} at ${escaped(bare(this.name(model)))}`)
+    const stops = names.map((name, stage) => `<b>${rates[stage]}</b>${stage ? "" : " stop"} at ${escaped(name)}`)
     const list = stops.length > 1 ? `${stops.slice(0, -1).join(", ")} and ${stops.at(-1)}` : stops[0]
     const score = { f1: "F1 is" }[this.pack.score]
     const correct = score ? `${score} <b>${percent(result.accuracy, k)}</b>` :
       `<b>${percent(result.accuracy, k)}</b> are correct${/^top(?!1$)/.test(this.pack.score) ? ` (${this.pack.score.replace("top", "top-")})` : ""}`
-    const best = escaped(bare(this.name(result.reference)))
-    const checked = this.evaluated.length > 1 ?
-      `Chosen on ${chosen.k.toLocaleString("en")} ${this.noun} (there ${times(chosen.saving)} times at ${percent(chosen.accuracy, chosen.k)}), checked on ${k.toLocaleString("en")} others.` :
-      `Chosen and measured on the same ${k.toLocaleString("en")} ${this.noun}: expect a little less elsewhere.`
-    this.find(".cl-sentence").innerHTML = `Of 100 ${this.noun}, ${list}; ${correct} (${best} alone: ${percent(result.best, k)}), for <b>${this.costWords(result.saving)}</b>. <small>${checked}</small>`
+    const best = escaped(this.name(result.reference))
+    const many = split => `${split.k.toLocaleString("en")} ${this.noun}${this.dataOf(split)}`
+    const checked = evaluated.length > 1 ?
+      `Measured on ${many(result)}; chosen on ${chosen.k.toLocaleString("en")} others (there ${percent(chosen.accuracy, chosen.k)}, ${times(chosen.saving)} times).` :
+      `Chosen and measured on the same ${many(result)}: expect a little less elsewhere.`
+    return `Of 100 ${this.noun}, ${list}; ${correct} (${best} alone: ${percent(result.best, k)}), for <b>${this.costWords(result.saving)}</b>. ${this.promise()}<small>${checked}</small>`
+  }
+
+  /** What is promised of the cascade on screen: nothing unless it is one that was certified. */
+  promise() {
+    const { certificate } = this.more
+    if (!certificate) return ""
+    if (!this.isCertified) return `<span class="cl-open">Not certified.</span> `
+    return `<span class="cl-kept"><b>Certified</b>: ${escaped(certificate.promise)}.</span> `
+  }
+
+  dataOf({ split }) {
+    const { data } = this.pack.splits.find(each => each.name === split)
+    return data ? ` of ${escaped(data)}` : ""
+  }
+
+  /** The longest sentence that this page can need holds the place, so that nothing below it moves. */
+  reserve() {
+    const names = [...this.pack.models].sort((a, b) => b.length - a.length).slice(0, Math.max(...this.more.lengths))
+    const exitRates = names.map((_, i) => i ? 0 : 1)
+    const longest = this.evaluated.map(each => ({ ...each, exitRates, saving: 100 }))
+    const certified = `Certified: ${this.more.certificate?.promise}.`
+    this.find(".cl-longest").innerHTML = this.sentence(names, longest).replace("Not certified.", () => escaped(certified))
   }
 
   drawNote() {
@@ -565,12 +611,7 @@ class View {
     const texts = []
     const front = this.front
     if (this.message) texts.push(escaped(this.message))
-    if (certificate) {
-      const where = certificate.checked ? "" : " (whether its samples took part in choosing was not checked)"
-      if (this.isCertified) texts.push(`<b class="cl-kept">certified</b> on ${certificate.samples.toLocaleString("en")} other samples at confidence ${percent(1 - certificate.delta).replace(/\.?0+%/, "%")}: ${escaped(certificate.promise)}${where}`)
-      else if (this.certified.length) texts.push(`not certified here; ◇ marks the ${this.certified.length} cascades that are`)
-      else texts.push(`nothing is certified: ${certificate.samples.toLocaleString("en")} labels do not show it${certificate.needed ? `; ${certificate.needed.toLocaleString("en")} without a loss would` : ""}`)
-    }
+    if (certificate) texts.push(this.aboutCertificate(certificate))
     if (!this.message && front && front.gap > ROUGH) {
       texts.push(`best found in ${PATIENCE} s: another cascade may be up to ${(100 * front.gap / (1 + front.gap)).toFixed(0)}% cheaper`)
       if (this.host) texts.push(`<button class="cl-longer">search longer</button>`)
@@ -579,8 +620,25 @@ class View {
     if (!this.message) texts.push(this.added())
     const note = this.find(".cl-note")
     const html = texts.filter(Boolean).join(" · ")
-    if (note.innerHTML !== html) note.innerHTML = html
+    if (this.noted === html) return
+    this.noted = note.innerHTML = html
     note.querySelector(".cl-longer")?.addEventListener("click", () => this.search({ seconds: 4 * PATIENCE }))
+    note.querySelector(".cl-cheapest")?.addEventListener("click", () => this.load(this.cheapestCertified))
+  }
+
+  /** Who is certified, on how many samples; where nobody is, how many labels would do. */
+  aboutCertificate({ samples, deltas, epsilon, checked }) {
+    const on = `${samples.toLocaleString("en")} other labels`
+    const delta = deltas.reduce((a, b) => a + b)
+    if (!this.certified.length) {
+      const needed = epsilon ? Math.ceil(Math.log(Math.max(...deltas)) / Math.log1p(-epsilon)) : null
+      return `nothing is certified: ${on} do not show it${needed ? `; ${needed.toLocaleString("en")} without a loss would` : ""}`
+    }
+    const where = checked ? "" : ", whether they took part in choosing was not checked"
+    const sure = `at confidence ${Number((100 * (1 - delta)).toPrecision(6))}%, all at once`
+    const many = this.certified.length
+    const go = this.cheapestCertified ? ` <button class="cl-cheapest">show the cheapest</button>` : ""
+    return `◇ ${many === 1 ? "one cascade is" : `${many.toLocaleString("en")} cascades are`} certified by ${on} (${sure}${where}), no other is${go}`
   }
 
   /** What the last model adds: the best by the goal of n models beside that of one fewer, on the split that is shown. */
@@ -615,15 +673,16 @@ class View {
     const key = [this.models, this.pack.method, this.cost].join()
     if (this.built === key) return
     this.built = key
+    this.reserve()
     const box = this.find(".cl-stages")
     const focused = box.contains(document.activeElement) ? `.${document.activeElement.className}[data-stage="${document.activeElement.dataset.stage}"]` : null
     const { singles } = this.pack.splits[0].baselines[this.cost]
     const options = chosen => this.pack.models.map((name, model) =>
-      `<option value="${model}"${model === chosen ? " selected" : ""}>${escaped(name)} · ${percent(singles[0][model])} · ${amount(singles[1][model])}</option>`).join("")
+      `<option value="${model}"${model === chosen ? " selected" : ""}>${escaped(name)} · ${(100 * singles[0][model]).toFixed(1)}% · ${amount(singles[1][model], 3)}</option>`).join("")
     box.innerHTML = this.models.map((model, stage) => {
       const name = escaped(this.name(model))
       const label = `<span class="cl-chip" style="background:${STAGES[stage % 4]}">${stage + 1}</span><select class="cl-model" data-stage="${stage}" aria-label="model ${stage + 1}">${options(model)}</select>`
-      if (stage === this.n - 1) return `<div class="cl-stage cl-last">${label}<span class="cl-share"></span></div>`
+      if (stage === this.n - 1) return `<div class="cl-stage cl-last">${label}<span class="cl-rest">answers whatever arrives</span><span class="cl-share"></span></div>`
       return `<div class="cl-stage">${label}<span class="cl-track"><span class="cl-band"></span><input class="cl-slider" type="range" data-stage="${stage}" min="0" max="${this.pack.output(this.models, stage).groups}" step="1" aria-label="${name}: threshold"></span>
         <span class="cl-share"></span><input class="cl-threshold" data-stage="${stage}" size="8" aria-label="${name}: threshold as text" title="a number in the metric's own units, always or never; Enter"></div>`
     }).join("")
@@ -704,7 +763,7 @@ class View {
     const figure = this.find(".cl-chart")
     const width = Math.max(260, Math.floor(figure.clientWidth))
     const isNarrow = width < 500
-    const height = (Math.floor(figure.clientHeight) || 260) - (isNarrow ? 34 : 0)
+    const height = (Math.floor(figure.clientHeight) || 260) - (isNarrow ? 36 : 24)
     const margin = { left: 66, right: 12, top: 10, bottom: 36 }
     const { x: xs, y: ys } = this.domain()
     const x = d3.scaleLog(xs, [margin.left, width - margin.right])
@@ -732,13 +791,12 @@ class View {
       node.style.stroke = this.n > 2 ? STAGES[stage % 4] : ""
       inside.append(node)
     }
-    for (const row of this.certified) {
-      if (!row[2] || String(row[0]) !== String(this.models)) continue
-      const [at] = evaluate(this.pack, row[0], row[2], this.cost)
-      inside.append(element("path", { class: "cl-certified", d: `M${x(at.cost)},${y(at.accuracy) - 6}l6,6l-6,6l-6,-6Z` }))
+    for (const { row, cost, accuracy } of this.marks) {
+      const isOwn = String(row[0]) === String(this.models)
+      if (cost > 0) inside.append(element("path", { class: `cl-certified${isOwn ? "" : " cl-other"}`, d: `M${x(cost)},${y(accuracy) - 6}l6,6l-6,6l-6,-6Z` }))
     }
     const [chosen] = this.evaluated
-    const label = element("text", { class: "cl-best", x: margin.left + 6, y: Math.max(margin.top + 10, y(best) - 5) }, `${bare(this.name(baseline.best))} alone`)
+    const label = element("text", { class: "cl-best", x: margin.left + 6, y: Math.max(margin.top + 10, y(best) - 5) }, `${this.name(baseline.best)} alone`)
     svg.append(label)
     const marks = element("g")
     svg.append(marks)
@@ -756,11 +814,13 @@ class View {
 
   legend() {
     const box = document.createElement("figcaption")
-    const items = [["cl-key-now", this.evaluated.length > 1 ? "where chosen" : "this cascade"], ["cl-key-curve", "as the slider moves"]]
-    if (this.evaluated.length > 1) items.unshift(["cl-key-held", "held out, 95%"])
-    if (this.front) items.push(["cl-key-front", this.front.gap > ROUGH ? "best found" : "best of all"])
-    if (this.certified.length) items.push(["cl-key-certified", "certified"])
-    box.innerHTML = items.map(([name, text]) => `<span><i class="${name}"></i>${text}</span>`).join("")
+    const isHeldOut = this.evaluated.length > 1
+    const items = [["now", isHeldOut ? "where chosen" : "this cascade"], ["front", this.front?.gap > ROUGH ? "best found" : "best of all"], ["single", "single models"]]
+    if (isHeldOut) items.unshift(["held", "held out, 95% interval"])
+    if (this.n > 1) items.push(["curve", this.n > 2 ? `as slider ${this.active + 1} moves` : "as the slider moves"])
+    if (this.certified.length) items.push(["certified", "certified"])
+    box.innerHTML = items.filter(([kind]) => kind !== "front" || this.front).map(([kind, text]) => `<span><i class="cl-key-${kind}"></i>${text}</span>`).join("")
+    if (this.n > 2) box.style.setProperty("--curve", STAGES[this.active % 4])
     return box
   }
 
@@ -794,6 +854,7 @@ class View {
     const box = element("g", { class: "cl-locator" })
     box.append(element("rect", { x: at[0], y: at[1], width: size[0], height: size[1], rx: 3 }))
     if (front) box.append(element("path", { class: "cl-front", d: steps(front, x, y) }))
+    if (!isNarrow) box.append(element("text", { class: "cl-tick", x: at[0] + size[0] - 4, y: at[1] + size[1] - 5, "text-anchor": "end" }, "all cascades"))
     const clamp = (value, low, high) => Math.min(high, Math.max(low, value))
     const [x1, x2] = xs.map(v => clamp(x(v), at[0], at[0] + size[0]))
     const [y1, y2] = ys.map(v => clamp(y(v), at[1], at[1] + size[1]))
@@ -802,19 +863,19 @@ class View {
     svg.append(box)
   }
 
-  /** To the point of the front that is nearest to a click. */
+  /** To the certified point, or that of the front, that is nearest to a click. */
   clicked(event, svg, x, y) {
-    const { front } = this
-    if (!front) return
     const box = svg.getBoundingClientRect()
     const [px, py] = [event.clientX - box.left, event.clientY - box.top]
+    const { front } = this
+    const ofFront = front ? front.rows.map((row, i) => ({ row, cost: front.cost[i], accuracy: front.accuracy[i] })) : []
     let nearest = null, least = 20 ** 2
-    front.cost.forEach((cost, row) => {
-      if (cost <= 0) return
-      const distance = (x(cost) - px) ** 2 + (y(front.accuracy[row]) - py) ** 2
+    for (const { row, cost, accuracy } of [...this.marks, ...ofFront]) {
+      if (cost <= 0) continue
+      const distance = (x(cost) - px) ** 2 + (y(accuracy) - py) ** 2
       if (distance < least) [nearest, least] = [row, distance]
-    })
-    if (nearest !== null) this.load(front.rows[nearest])
+    }
+    if (nearest !== null) this.load(nearest)
   }
 
   // On demand
@@ -928,8 +989,15 @@ function logTicks(low, high, most) {
 
 /** The page in a file: arrays at hand, the state after #. */
 async function mountFile(el, bytes) {
-  const pack = await unpack(bytes)
-  el.replaceChildren() // the picture for who runs no script
+  const still = el.querySelector("noscript")
+  let pack
+  try {
+    pack = await unpack(bytes)
+  } catch (error) {
+    still.outerHTML = `<p>This browser cannot open the page (${escaped(error.message)}); it needs one of 2023 or later. What it showed when it was saved:</p>${still.textContent}`
+    return
+  }
+  still.remove()
   const view = new View(el, null)
   view.take(pack, pack)
   const openAt = text => {

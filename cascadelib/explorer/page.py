@@ -4,25 +4,22 @@ import base64
 import html
 from collections.abc import Mapping
 from importlib.resources import files
-from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from ..evaluation.run import Run
 from ..fronts.front import Front
 from ..tables import arrow, in_words, number
 
 PARTS = ("d3.js", "engine.js", "page.js")  # one ES module, in this order
-WIDTH = 720  # of the picture, in its own units
-HEIGHT = 300
-LEFT = 64
-EDGE = 16
-UNDER = 44
 PAGE = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <style>{style}</style></head>
-<body class="cascadelib-page"><main id="explorer"><noscript>{still}</noscript></main>
+<body class="cascadelib-page"><main><h1>{title}</h1>
+<p>A cheap model answers first; where it is not confident, the next one does. A slider decides who stops where.</p>
+<div id="explorer"><noscript>{still}</noscript></div></main>
 <script type="text/plain" id="packed">{packed}</script>
 <script type="module">
 {script}
@@ -31,6 +28,22 @@ const bytes = Uint8Array.from(atob(text), letter => letter.charCodeAt(0))
 mountFile(document.getElementById("explorer"), bytes)
 </script></body></html>
 """
+ACROSS = (64, 704)  # where the axes of the picture begin and end, in its own units
+UP = (256, 16)
+PICTURE = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 720 300" width="720" role="img"
+ style="max-width: 100%; height: auto" aria-label="{said}" data-state="{state}" {data}
+ font-family="sans-serif" font-size="12" fill="#777777" stroke-linecap="round">
+<path d="M64,16V256H704" fill="none" stroke="#999999"/>
+<polyline points="{front}" fill="none" stroke="#0072B2" stroke-width="2"/>
+<path d="{dots[singles]}" stroke="#777777" stroke-width="6"/>
+<path d="{dots[validation]}" stroke="#0072B2" stroke-width="12"/>
+<path d="{dots[held-out]}" stroke="#D55E00" stroke-width="12"/>
+<text x="64" y="276">{ends[0]}</text><text x="704" y="276" text-anchor="end">{ends[1]}</text>
+<text x="384" y="292" text-anchor="middle">{cost}</text>
+<text x="58" y="26" text-anchor="end">{top:.1%}</text><text x="58" y="256" text-anchor="end">{low:.1%}</text>
+</svg>"""
+DOTS = ("singles", "validation", "held-out")
+DEPTH = 0.15  # of accuracy below the best that the picture shows
 
 
 def read_part(name: str) -> str:
@@ -67,8 +80,8 @@ def sentence(runs: Mapping[str, Run]) -> str:
     if run is not chosen:
         checked = f" (there {chosen.saving:.3g} times less), checked on {len(run.correct):,} others"
     return (
-        f"Of 100 samples, {', '.join(rates)}; {run.accuracy:.2%} are correct (the most accurate model "
-        f"alone: {run.baseline.best:.2%}), for {run.saving:.3g} times less in "
+        f"{arrow(names)}. Of 100 samples, {', '.join(rates)}; {run.accuracy:.2%} are correct (the "
+        f"most accurate model alone: {run.baseline.best:.2%}), for {run.saving:.3g} times less in "
         f"{in_words(run.point.cost_kind)}. Chosen on {len(chosen.correct):,} samples{checked}."
     )
 
@@ -77,64 +90,34 @@ def still_svg(runs: Mapping[str, Run], front: Front | None, state: str) -> str:
     """A picture of the front, the single models and the cascade on each split, as SVG."""
     chosen = runs["validation"]
     single = chosen.baseline
-    cost = [single.cost[single.front]]
-    accuracy = [single.accuracy[single.front]]
-    if front is not None:
-        cost.insert(0, front.table["cost"].to_numpy())
-        accuracy.insert(0, front.table["accuracy"].to_numpy())
-    shown = np.concatenate([*accuracy, [run.accuracy for run in runs.values()]])
-    top = float(shown.max())
-    low = max(float(shown.min()), top - 2 * (top - single.best) - 0.12)
-    costs = np.log10(
-        np.maximum(np.concatenate([*cost, [run.cost for run in runs.values()]]), 1e-12)
-    )
-    cheapest = float(costs.min())
-    dearest = max(float(costs.max()), cheapest + 1e-9)
-
-    def place(cost: Any, accuracy: Any) -> list[tuple[float, float]]:
-        """Where points stand in the picture; those below it at its lower edge."""
-        at = (np.log10(np.maximum(cost, 1e-12)) - cheapest) / (dearest - cheapest)
-        height = (np.maximum(accuracy, low) - low) / max(top - low, 1e-9)
-        x = LEFT + at * (WIDTH - LEFT - EDGE)
-        y = EDGE + (1 - height) * (HEIGHT - EDGE - UNDER)
-        return list(zip(np.round(np.atleast_1d(x), 1), np.round(np.atleast_1d(y), 1)))
-
-    marks = []
-    if front is not None:
-        path = " ".join(f"{x},{y}" for x, y in place(cost[0], accuracy[0]))
-        marks.append(f'<polyline points="{path}" fill="none" stroke="#0072B2" stroke-width="2"/>')
-    for x, y in place(cost[-1], accuracy[-1]):
-        marks.append(f'<circle cx="{x}" cy="{y}" r="3" fill="#777777"/>')
-    for run, colour in zip(runs.values(), ("#0072B2", "#D55E00")):
-        ((x, y),) = place(run.cost, run.accuracy)
-        marks.append(f'<circle cx="{x}" cy="{y}" r="6" fill="{colour}"/>')
-    words = [
-        (LEFT, HEIGHT - 24, "start", number(10**cheapest)),
-        (WIDTH - EDGE, HEIGHT - 24, "end", number(10**dearest)),
-        (WIDTH / 2, HEIGHT - 8, "middle", in_words(chosen.point.cost_kind)),
-        (LEFT - 6, EDGE + 10, "end", f"{top:.1%}"),
-        (LEFT - 6, HEIGHT - UNDER, "end", f"{low:.1%}"),
-    ]
-    for x, y, anchor, text in words:
-        marks.append(f'<text x="{x}" y="{y}" text-anchor="{anchor}">{html.escape(text)}</text>')
-    axes = f"M{LEFT},{EDGE}V{HEIGHT - UNDER}H{WIDTH - EDGE}"
-    said = f"{arrow(chosen.point.models)}. {sentence(runs)}"
-    label = html.escape(said, quote=True)
-    about = [f'data-state="{html.escape(state, quote=True)}"']
+    singles = {"cost": single.cost[single.front], "accuracy": single.accuracy[single.front]}
+    kinds = {"singles": pd.DataFrame(singles)}
     for split, run in runs.items():
-        origin = run.store.origin
-        about.append(
-            f'data-{split}="{html.escape(f"{origin.dataset} {origin.split}", quote=True)}"'
-        )
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" '
-        f'role="img" aria-label="{label}" font-family="sans-serif" font-size="12" fill="#777777" '
-        f'{" ".join(about)}><path d="{axes}" fill="none" stroke="#999999"/>{"".join(marks)}</svg>'
+        kinds[split] = pd.DataFrame({"cost": [run.cost], "accuracy": [run.accuracy]})
+    if front is not None:
+        kinds["front"] = front.table
+    table = pd.concat(kinds)
+    logs = np.log10(table["cost"].clip(lower=1e-12))
+    top = table["accuracy"].max()
+    shown = table["accuracy"].clip(lower=top - DEPTH)
+    x = np.interp(logs, [logs.min(), logs.max()], ACROSS)
+    y = np.interp(shown, [shown.min(), top], UP)
+    places = pd.Series([f"{x:.1f},{y:.1f}" for x, y in zip(x, y)], table.index)
+    # a line without length, with round ends, is a dot
+    dots = {kind: "".join(f"M{place}h0" for place in places.get(kind, [])) for kind in DOTS}
+    origins = {split: run.store.origin for split, run in runs.items()}
+    data = [
+        f'data-{split}="{html.escape(f"{origin.dataset} {origin.split}")}"'
+        for split, origin in origins.items()
+    ]
+    return PICTURE.format(
+        said=html.escape(sentence(runs)),
+        state=html.escape(state),
+        data=" ".join(data),
+        front=" ".join(places.get("front", [])),
+        dots=dots,
+        ends=[number(10**end) for end in (logs.min(), logs.max())],
+        cost=html.escape(in_words(chosen.point.cost_kind)),
+        top=top,
+        low=shown.min(),
     )
-
-
-def still_html(runs: Mapping[str, Run], front: Front | None, state: str) -> str:
-    """The sentence and the picture."""
-    models = html.escape(arrow(runs["validation"].point.models))
-    said = html.escape(sentence(runs))
-    return f"<p><b>{models}.</b> {said}</p>{still_svg(runs, front, state)}"

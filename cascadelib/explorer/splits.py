@@ -1,5 +1,6 @@
-"""What the explorer chooses from: the splits it shows side by side, methods, fronts, a certificate."""
+"""What the explorer chooses from: the splits it shows side by side, methods, fronts, certificates."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -47,8 +48,9 @@ class ExploredSplits:
     front : Front, optional
         Found on the first split. Its method, cost and score come first, its candidates are
         combined, and it stands for the numbers of models that its cascades have.
-    certificate : Certificate, optional
-        Its method comes first where there is no front.
+    certificates : sequence of Certificate
+        Of one promise on one split, all of which hold at once. The method of what they certify
+        comes first where there is no front.
 
     Attributes
     ----------
@@ -58,13 +60,16 @@ class ExploredSplits:
         {kind of a :class:`Choice`: what was searched of them}.
     lengths : list of int
         How many models a cascade may have.
+    certified : list of Point
+        Of all certificates.
 
     Raises
     ------
     TypeError
         For what is not a store.
     ValueError
-        Where the held-out split lacks a model, or has samples that the certificate has seen.
+        Where the held-out split lacks a model, or has samples that a certificate has seen, and for
+        certificates of several promises.
     """
 
     def __init__(
@@ -72,7 +77,7 @@ class ExploredSplits:
         store: Store,
         held_out: Store | None = None,
         front: Front | None = None,
-        certificate: Certificate | None = None,
+        certificates: Sequence[Certificate] = (),
     ) -> None:
         check_store(store)
         check_models(store)
@@ -83,30 +88,42 @@ class ExploredSplits:
             self.stores["held-out"] = held_out
             for name in store.models.index:
                 known(name, held_out.models.index, "model of the held-out split")
-        self.given: Any = front
+        self.certificates = certificates
+        self.certified = [point for each in certificates for point in each.certified]
+        self.check_certificates()
+        self.given: Any = front or next(iter(self.certified), None)
         self.tasks: dict[tuple, SearchTask] = {}
         self.methods: dict[str, Method | None] = dict(METHODS)
         self.first = "max_softmax"
         if store.asked(None, None, None)[0] is None:
             self.methods = {AS_GIVEN: None}
             self.first = AS_GIVEN
+        if self.given is not None and self.given.method is not None:
+            bare = replace(self.given.method, temperatures=None)
+            names = [name for name, method in METHODS.items() if method == bare]
+            self.first = names[0] if names else OF_FRONT
+            self.methods[self.first] = self.given.method
         self.candidates: str | list[str] = "all"
         self.fronts: dict[tuple, Front] = {}
         lengths = {n for n in LENGTHS if n <= len(store.models)}
-        self.certificate = certificate
-        if certificate is not None and certificate.certified:
-            self.check_certificate(certificate)
-            self.given = front or certificate.certified[0]
-            lengths |= {len(point.models) for point in certificate.certified}
-        self.begin_with(self.given)
+        lengths |= {len(point.models) for point in self.certified}
         if front is not None:
-            lengths |= self.begin_on(front)
+            self.candidates = list(front.candidates)
+            for n in {len(models) for models in front.table["models"]}:
+                self.fronts[front.cost_kind, front.score, self.first, n] = front
+                lengths.add(n)
         self.lengths = sorted(lengths) or [1]
 
-    def check_certificate(self, certificate: Certificate) -> None:
-        """ValueError where the held-out split is not held out from the certificate, or a certified
-        cascade is of models that the store lacks."""
-        for point in certificate.certified:
+    def check_certificates(self) -> None:
+        """ValueError for several promises, where the held-out split is not held out from a
+        certificate, and where a certified cascade is of models that the store lacks."""
+        promises = {(each.promise, each.samples) for each in self.certificates}
+        if len(promises) > 1:
+            raise ValueError(
+                "the certificates do not promise the same on the same split: "
+                + "; ".join(f"{promise} ({samples} samples)" for promise, samples in promises)
+            )
+        for point in self.certified:
             for name in point.models:
                 known(name, self.store.models.index, "model of the certificate")
             common: int | None = 0
@@ -117,22 +134,6 @@ class ExploredSplits:
                     f"held_out shares {common} samples with those that chose or certified "
                     f"{point.chain}: give samples that had no part in either"
                 )
-
-    def begin_with(self, given: Any) -> None:
-        """Take on the method of a Front or Point."""
-        if given is not None and given.method is not None:
-            bare = replace(given.method, temperatures=None)
-            names = [name for name, method in METHODS.items() if method == bare]
-            self.first = names[0] if names else OF_FRONT
-            self.methods[self.first] = given.method
-
-    def begin_on(self, front: Front) -> set[int]:
-        """Take on what a given front was found with; returns the lengths of its cascades."""
-        self.candidates = list(front.candidates)
-        lengths = {len(models) for models in front.table["models"]}
-        for n in lengths:
-            self.fronts[front.cost_kind, front.score, self.first, n] = front
-        return lengths
 
     @property
     def costs(self) -> list[str]:
@@ -158,6 +159,15 @@ class ExploredSplits:
             scores.append(F1)
         return list(dict.fromkeys(scores))
 
+    def choice(self, models: Sequence[str], method: Any, cost: Any, score: Any) -> Choice:
+        """A :class:`Choice` of what there is to choose from; ValueError by name for other things."""
+        return Choice(
+            models=tuple(models),
+            method=known(method, self.methods, "method"),
+            cost=known(cost, self.costs, "cost"),
+            score=known(score, self.scores, "score"),
+        )
+
     def task(self, split: str, choice: Choice) -> SearchTask:
         """Fitted method, singles and baseline of one split, computed once."""
         key = (split, choice.cost, choice.score, choice.method)
@@ -175,10 +185,12 @@ class ExploredSplits:
         return self.fronts.get(choice.kind)
 
     def search(self, choice: Choice, seconds: float | None = None) -> Front:
-        """Search the front of as many models as the choice has, on the first split, and keep it.
-
-        seconds: at most, PATIENCE where none are given and the search may be long.
-        """
+        """The front of as many models as the choice has, on the first split: searched once, and
+        again where ``seconds`` are given, which it may then take; else PATIENCE where that may be
+        long."""
+        found = self.front_of(choice)
+        if found is not None and seconds is None:
+            return found
         n = len(choice.models)
         if seconds is None and n > 3:
             seconds = PATIENCE

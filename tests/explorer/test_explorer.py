@@ -92,7 +92,8 @@ def test_what_a_page_lacks_is_sent(explorer: Any) -> None:
     assert short["accuracy"] == expected.table["accuracy"].tolist() and short["gap"] == 0
     packed = explorer.packed
     asks(explorer, method="max_softmax_mean_logits_ts")
-    assert explorer.packed != packed and explorer.choice.method == "max_softmax_mean_logits_ts"
+    assert explorer.packed != packed
+    assert explorer.pack.choice.method == "max_softmax_mean_logits_ts"
     names = explorer.pack.names
     lacking = next(
         p for p in (("m0", "m4"), ("m1", "m3"), ("m0", "m3")) if p != explorer.choice.models
@@ -104,14 +105,15 @@ def test_what_a_page_lacks_is_sent(explorer: Any) -> None:
         "models=[^&]*&models=[^&]*", "models={}&models={}".format(*lacking), explorer.state
     )
     state = state.replace("method=max_softmax&", "method=max_softmax_mean_logits_ts&")
+    packed = explorer.packed
     explorer.set_state({"state": state})
+    assert explorer.packed != packed
     assert explorer.pack.holds(lacking) and set(lacking) <= set(names)
     assert explorer.point.method.ensemble == "mean_logits"
     for odd in ({"n": 17}, {"method": "x"}, {"seconds": -1}, {"cost": None}):
         more = explorer.more
         asks(explorer, **odd)
-        assert explorer.more == more
-    assert explorer.said == ""
+        assert explorer.more == more and str(*odd.values()) in explorer.said
 
 
 def test_a_search_leaves_the_page_free_and_says_what_fails() -> None:

@@ -84,7 +84,7 @@ def positions(pack: Packed, count: int, lengths: tuple[int, ...]) -> list[tuple[
     """(models, cuts) drawn at random, with the two ends among the cuts."""
     rng = np.random.default_rng(5)
     rows = []
-    cascades = [list(prefix) for prefix in pack.prefixes if len(prefix) > 1]
+    cascades = [list(map(int, key.split(","))) for key in pack.outputs if "," in key]
     for _ in range(count):
         if pack.last_only:
             n = int(rng.choice(lengths))
@@ -92,8 +92,8 @@ def positions(pack: Packed, count: int, lengths: tuple[int, ...]) -> list[tuple[
         else:
             models = cascades[rng.integers(len(cascades))]
         cuts = []
-        for stage in range(len(models) - 1):
-            most = len(pack.falling(tuple(models[: stage + 1])))
+        for key in pack.keys([pack.names[model] for model in models[:-1]]):
+            most = len(pack.falling[key])
             ends = [0, most, *rng.integers(0, most + 1, 4).tolist()]
             cuts.append(int(rng.choice(ends)))
         rows.append((models, cuts))
@@ -156,9 +156,9 @@ def assert_agrees(
         ]
         chain = tuple(pack.names[model] for model in models)
         assert pack.cuts(chain, thresholds) == cuts == said["back"]
-        for stage, cut in enumerate(cuts):  # nothing finite lies above an infinite confidence
-            top = pack.falling(tuple(models[: stage + 1]))[0]
-            assert said["finite"][stage] == cut or (cut == 0 and top == LARGEST)
+        # nothing finite lies above an infinite confidence
+        for key, cut, finite in zip(pack.keys(chain), cuts, said["finite"]):
+            assert finite == cut or (cut == 0 and pack.falling[key][0] == LARGEST)
         point = cl.Point(chain, tuple(thresholds), method=task.method, score=score)
         points.append(replace(point, cost_kind=choice.cost))
     for position, at in enumerate((store, other)):
