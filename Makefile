@@ -64,19 +64,26 @@ endif
 
 # OUT: where logits go; V2: folder of ImageNetV2, what is held out; GPUS: so many processes, one each; TABLE: whose fronts
 # name the models (that of 2022); PRESET: the notebooks' parameters, the paper's (empty: their own, and without V2 every
-# other image is held out); ARGS: for extract.py, such as "--models … --checkpoints …"
+# other image is held out); ARGS: for extract.py, such as "--models … --checkpoints …". LOGITS: a folder of stores that are
+# there already (data/imagenet-1k/README.md has the layout), instead of images; ARGS then goes to run_notebooks.py
 OUT ?= build/imagenet
 PRESET ?= data/imagenet-1k/paper.yml
-imagenet: $(if $(IMAGES),$(READY)) ## your ImageNet (IMAGES=folder): extract the front models' logits, then the notebooks, as in the paper
-ifdef IMAGES
+NOTEBOOKS_ON = $(BIN)/python data/imagenet-1k/run_notebooks.py $(1) $(if $(PRESET),--preset $(PRESET))
+imagenet: $(if $(IMAGES)$(LOGITS),$(READY)) ## the paper's study on your ImageNet: IMAGES=folder extracts first, LOGITS=folder has stores already
+ifdef LOGITS
+	$(call NOTEBOOKS_ON,$(LOGITS)) $(ARGS)
+else ifdef IMAGES
 	$(BIN)/$(if $(GPUS),torchrun --standalone --nproc-per-node=$(GPUS),python) data/imagenet-1k/extract.py \
 		--images $(IMAGES) --out $(OUT) $(if $(PRESET),--whole) $(if $(V2),--v2 $(V2)) $(if $(TABLE),--table $(TABLE)) $(ARGS)
-	$(BIN)/python data/imagenet-1k/run_notebooks.py $(OUT) $(if $(PRESET),--preset $(PRESET))
+	$(call NOTEBOOKS_ON,$(OUT))
 else
 	@echo 'Name a folder with the labelled images (class folders, or flat with --labels in ARGS):'
 	@echo '    make imagenet IMAGES=FOLDER [V2=FOLDER] [OUT=build/imagenet] [GPUS=8] [TABLE=build/zoo/models.csv] [PRESET=] \'
 	@echo '        [ARGS="--models resnet50.a1_in1k …"]'
-	@echo 'To try it without ImageNet: $(BIN)/python data/imagenet-1k/stand_in.py build/stand-in says how.'
+	@echo 'or a folder with stores of logits, val and whichever there are of held_out, test and glue/…:'
+	@echo '    make imagenet LOGITS=FOLDER [PRESET=] [ARGS="02 05 -p prominence 0.5 --devkit ILSVRC2012_devkit_t12"]'
+	@echo 'To try it without ImageNet: $(BIN)/python data/imagenet-1k/stand_in.py build/stand-in makes images,'
+	@echo '    $(BIN)/python data/imagenet-1k/rehearsal.py build/rehearsal logits with planted truth.'
 endif
 
 # RESULTS: folder with timm's results/; without one those of 2026-01-06 are downloaded

@@ -117,6 +117,13 @@ def test_make_imagenet_tells_how_and_does_it() -> None:
     assert "--v2 other" in would and "--whole" not in would and "--preset" not in would
 
 
+def test_make_imagenet_takes_logits_that_are_there() -> None:
+    assert "LOGITS=FOLDER" in make("imagenet").stdout
+    would = " ".join(make("-n", "imagenet", "LOGITS=there", "ARGS=02 --devkit kit").stdout.split())
+    assert "extract.py" not in would
+    assert "run_notebooks.py there --preset data/imagenet-1k/paper.yml 02 --devkit kit" in would
+
+
 def test_make_zoo_takes_a_folder_or_downloads() -> None:
     assert (
         "tables.py --tables own --near" in make("-n", "zoo", "RESULTS=own", "ARGS=--limit 9").stdout

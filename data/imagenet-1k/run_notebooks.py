@@ -1,26 +1,87 @@
-"""Run the notebooks on a study as extract.py leaves it; its report goes into the study's folder.
+"""Run the notebooks on a study as extract.py leaves it, or on any folder of logits laid out like it.
 
     python data/imagenet-1k/run_notebooks.py build/imagenet --preset data/imagenet-1k/paper.yml
     … 02 05 -p prominence 0.5                    only these, with a parameter changed
 
-01 to 04 and 07, and 05 where what is held out is other data, as ImageNetV2 is; where nothing is
-held out, ``val`` is checked on itself, as the paper's own figures are. Where all models have
-published times (of one machine, an RTX 3090), those that take a cost run with this one, too:
-report/published_seconds.
+All of the paper's notebooks that the folder has what they need for: 05 where what is held out is
+other data, as ImageNetV2 is (where nothing is held out, ``val`` is checked on itself, as the paper's
+own figures are); 06, with a report of its own, where there is ``glue/``. Without study.json 01 takes
+the logits as they are. Where all models have published times (of one machine, an RTX 3090), those
+that take a cost run with this one, too: report/published_seconds. Where there is ``test``, of images
+without labels, the points of table 1 run on it, and their guesses are written as a test server takes
+them: submission/point-1.txt … All of it goes into the folder itself.
 """
 
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import papermill
+import yaml
 
+import cascadelib as cl
 from cascadelib import LogitStore
+from cascadelib.datasets.imagenet_1k import ilsvrc_order
+from cascadelib.deployment import write_submission
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 sys.path.insert(0, str(NOTEBOOKS))
 from tools import run  # noqa: E402 - a script beside the notebooks, not a package
 from tools.study import FILE, read_study  # noqa: E402
+
+GUESSES = 5  # that the test server takes per image
+ROWS = 5000  # images whose logits are sorted at a time
+
+
+def glue_stores(study: Path) -> dict[str, Any]:
+    """Notebook 06's parameters for the stores in ``glue``; none where there are none."""
+    folder = study / "glue"
+    tasks = sorted(path.parent.name for path in folder.glob("*/manifest.json"))
+    if not tasks:
+        return {}
+    table = folder / "checkpoints.csv"
+    own = {"checkpoints": str(table)} if table.exists() else {}
+    return {"tasks": tasks, "stores": str(folder)} | own
+
+
+def able(study: Path) -> list[str]:
+    """The notebooks that the folder has what they need for, as their names start."""
+    names = ["01", "02", "03", "04"]
+    if (study / "held_out").exists():
+        other = LogitStore(study / "held_out")
+        names += ["05"] * (LogitStore(study / "val").dataset != other.dataset)
+    names += ["06"] * bool(glue_stores(study))
+    names += ["07", "10"]
+    there = {path.name[:2] for path in NOTEBOOKS.glob("*.ipynb")}
+    return [name for name in names if name in there]
+
+
+def guesses_of(test: LogitStore, point: cl.Point) -> np.ndarray:
+    """The ``GUESSES`` best classes of each image, best first, of the model that it leaves at: int
+    [k, ``GUESSES``]. No label is read, nor need there be any."""
+    unread = test.labelled(test.predicted(point.models[-1]))
+    stage = cl.evaluate(unread, point).exit_stage
+    found = np.empty((len(test), GUESSES), np.int64)
+    for number, name in enumerate(point.models):
+        for start in range(0, len(test), ROWS):
+            rows = start + np.flatnonzero(stage[start : start + ROWS] == number)
+            order = np.argsort(-test.logits(name)[rows], axis=1, kind="stable")
+            found[rows] = order[:, :GUESSES]
+    return found
+
+
+def submit(study: Path, prominence: float, devkit: Path | None) -> None:
+    """Table 1's points of pairs by max softmax, chosen on ``val``, on the images of ``test``."""
+    test = LogitStore(study / "test")
+    order = None if devkit is None else ilsvrc_order(devkit)
+    front = cl.search(LogitStore(study / "val"), 2, "max_softmax")
+    (study / "submission").mkdir(exist_ok=True)
+    for number, point in enumerate(cl.peaks(front, prominence), 1):
+        path = study / "submission" / f"point-{number}.txt"
+        write_submission(path, guesses_of(test, point), order)
+        print(f"{path}: {cl.tables.arrow(point.models)}, threshold {point.thresholds[0]:.4f}")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -33,18 +94,13 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--preset", type=Path, help="a YAML file of parameters, as paper.yml")
     parser.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
+    parser.add_argument(
+        "--devkit", type=Path, help="ImageNet's: submissions have the challenge's class numbers"
+    )
     options = parser.parse_args(arguments)
     study = options.study.resolve()
     other = "held_out" if (study / "held_out").exists() else "val"
-    here = LogitStore(study / "val")
-    there = LogitStore(study / other)
-    able = (
-        ["01"] * (study / FILE).exists()
-        + ["02", "03", "04"]
-        + ["05"] * (here.dataset != there.dataset)
-        + ["07"]
-    )
-    paths = run.find_notebooks(NOTEBOOKS, options.notebooks or able)
+    paths = run.find_notebooks(NOTEBOOKS, options.notebooks or able(study))
     takes = {path: papermill.inspect_notebook(path).keys() for path in paths}
     described = read_study(study)
     own = {
@@ -52,6 +108,7 @@ def main(arguments: list[str] | None = None) -> int:
         "held_out": other,
         "out": str(study / "again"),
         "newer": described and described.table,
+        "images": None if (study / FILE).exists() else 0,
     }
     preset = ["--preset", str(options.preset)] if options.preset else []
 
@@ -62,7 +119,7 @@ def main(arguments: list[str] | None = None) -> int:
         given = {
             name: value
             for name, value in {**own, **dict(options.p), **more}.items()
-            if value and name in has
+            if value is not None and name in has
         }
         parameters = [part for pair in given.items() for part in ("-p", *pair)]
         rest = [
@@ -74,12 +131,21 @@ def main(arguments: list[str] | None = None) -> int:
         return run.main([*(p.stem for p in paths), *parameters, *preset, *rest]) if paths else 0
 
     run.deal_parameters(paths, dict(options.p))  # a name that none has is refused
-    failed = run_at("report", paths)
-    costs = [store.models.get("published_seconds") for store in (here, there)]
+    on_images = [path for path in paths if path.name[:2] != "06"]
+    on_texts = [path for path in paths if path not in on_images]
+    failed = run_at("report", on_images)
+    its_own = {"held_out": None, **glue_stores(study)}
+    failed = max(failed, run_at("report/glue", on_texts, **its_own))
+    if (study / "test").exists() and not options.notebooks:
+        known = yaml.safe_load(options.preset.read_text("utf-8")) if options.preset else {}
+        prominence = {**known, **dict(options.p)}.get("prominence", 1.0)
+        submit(study, float(prominence), options.devkit)
+    stores = [LogitStore(study / split) for split in ("val", other)]
+    costs = [store.models.get("published_seconds") for store in stores]
     if any(cost is None or cost.isna().any() for cost in costs):
         print("Not all models have published_seconds: no second run at that cost.")
         return failed
-    timed = [path for path in paths if "cost" in takes[path]]
+    timed = [path for path in on_images if "cost" in takes[path]]
     return max(failed, run_at("report/published_seconds", timed, cost="published_seconds"))
 
 

@@ -1,0 +1,312 @@
+"""Make logits of ImageNet's shape with planted truth: a dress rehearsal for whoever has logits.
+
+    python data/imagenet-1k/rehearsal.py build/rehearsal      50,000 images, 1,000 classes: 8 GB
+    … --samples 2000 --classes 50                             smaller, in seconds
+    make imagenet LOGITS=build/rehearsal                      all notebooks on them, in one go
+
+The models are the 43 of the paper's two fronts, with their published top-1 on ImageNet (``val``) and
+ImageNetV2 (``held_out``), MACs and times. ``test`` has no labels; ``glue/`` has stores for figure 7.
+What has to come out stands in ``planted.json``, in closed form: nothing there was found by the
+library.
+
+How a model's logits come about. An image has a difficulty that all models share; a model's
+competence on it is that, and chance (correlation ``SHARED`` between two models), normal with
+variance 1. The model is correct on the images with the largest sums of competence and more chance
+(``LUCK``), exactly as many as its top-1 says. Its largest probability rises with competence +
+noise, and 1 − second ÷ largest with competence − the same noise, both exponentially, so that
+
+- the *softmax margin*, their product, orders by competence alone; *max softmax* does with noise,
+  *entropy*, which follows 1 − largest − second, with more of it. Who exits by a threshold on
+  competence + noise exits by one of several thresholds on competence, drawn at random. So nothing
+  that a noisier method reaches is above the concave hull of what the other reaches, in expectation;
+- *logits margin* is as noisy as max softmax, with the other sign: equal methods, whatever they are
+  used for;
+- the largest probability is on average ``GAP`` below the accuracy: all models are underconfident.
+"""
+
+import argparse
+import json
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import multivariate_normal, norm
+
+from cascadelib import LogitStore, published
+from cascadelib.datasets.imagenet_1k import synsets
+
+SHARED = 0.85  # correlation of two models' competences
+LUCK = 0.5  # standard deviation of what decides about correctness beside competence
+NOISE = 0.6  # … of what max softmax and logits margin see beside competence
+CLIP = 3.0  # standard deviations; beyond, competence and noise stay as they are there
+SLOPE = 0.045  # of log probability per unit of competence or noise
+MOST = 0.9  # of 1 − second ÷ largest probability
+TAIL = 0.15  # standard deviation of the other classes' logits
+GAP = 0.25  # accuracy − mean max softmax
+NEXT = 0.6  # share of the wrong answers whose second guess is right
+TABLE_1 = (  # first model, second model, cost in the paper's Table 1: its exit rates follow
+    ("tf_mobilenetv3_small_075", "mobilenetv3_large_100_miil", 136.2e6),
+    ("mobilenetv3_large_100_miil", "tf_efficientnet_b3_ns", 732.4e6),
+    ("tf_efficientnet_b4_ns", "beit_large_patch16_224", 14.39e9),
+)
+SPLITS = {  # data set, column of the published accuracy, images at full size, whether labelled
+    "val": ("imagenet-1k", "top1", 50_000, True),
+    "held_out": ("imagenetv2", "imagenetv2_top1", 10_000, True),
+    "test": ("imagenet-1k", "top1", 10_000, False),
+}
+BETTER = (("softmax_margin", "max_softmax"), ("max_softmax", "entropy"))
+EQUAL = ("max_softmax", "logits_margin")
+GLUE = {"sst2": (872, 0.51), "mrpc": (408, 0.68), "qnli": (5463, 0.51), "qqp": (40_430, 0.37)}
+"""Task: how many texts its validation set has, and the share of class 1."""
+CHECKPOINTS = Path(__file__).resolve().parents[2] / "notebooks" / "tools" / "glue-checkpoints.csv"
+ROWS = 5000  # images at a time: what is in memory beside one model's logits
+
+
+def front_models() -> pd.DataFrame:
+    """The models on either of the paper's fronts: rows of the published table, cheapest first.
+
+    Costs have the four significant digits that the paper's Table 1 has.
+    """
+    table = published.models()
+    rows = table.assign(macs=four_digits(table["macs"]), seconds=four_digits(table["seconds"]))
+    members = on_front(rows, "macs") | on_front(rows, "seconds")
+    return rows[members].sort_values(["macs", "top1"])
+
+
+def four_digits(costs: pd.Series) -> pd.Series:
+    """Costs at four significant digits."""
+    return costs.map(lambda cost: float(f"{cost:.3e}"))
+
+
+def on_front(table: pd.DataFrame, cost: str) -> pd.Series:
+    """Which models no other undercuts, or equals in cost, at a higher accuracy: bool [M]."""
+    rows = table[table[cost].notna()].sort_values([cost, "top1"], ascending=[True, False])
+    best_before = rows["top1"].cummax().shift(fill_value=-1.0)
+    return (rows["top1"] > best_before).reindex(table.index, fill_value=False)
+
+
+def generator(*key: Any) -> np.random.Generator:
+    """Random numbers of their own for every key of texts and numbers."""
+    return np.random.default_rng([zlib.crc32(str(part).encode()) for part in key])
+
+
+class Behaviour:
+    """What one model does on k images: competence, noise (float64 [k]) and correctness (bool [k]).
+
+    difficulty: float64 [k], of all models; accuracy: of this one, exactly.
+    """
+
+    def __init__(self, difficulty: np.ndarray, accuracy: float, rng: np.random.Generator):
+        k = len(difficulty)
+        own = rng.standard_normal(k)
+        competence = np.sqrt(SHARED) * difficulty + np.sqrt(1 - SHARED) * own
+        noise = NOISE * np.clip(rng.standard_normal(k), -CLIP, CLIP)
+        order = np.argsort(-(competence + LUCK * rng.standard_normal(k)))
+        self.correct = np.zeros(k, bool)
+        self.correct[order[: round(k * accuracy)]] = True
+        self.competence = np.clip(competence, -CLIP, CLIP)
+        self.above = self.competence + noise
+        self.below = self.competence - noise
+        self.accuracy = accuracy
+
+    @property
+    def largest(self) -> np.ndarray:
+        """The largest probability of each image, float64 [k]."""
+        return largest_probability(self.accuracy, self.above)
+
+    @property
+    def relative_margin(self) -> np.ndarray:
+        """1 − second ÷ largest probability, float64 [k]."""
+        return MOST * np.exp(SLOPE * (self.below - CLIP * (1 + NOISE)))
+
+
+def largest_probability(accuracy: float, above: Any) -> Any:
+    """The largest probability at so much competence + noise; on average accuracy − ``GAP``."""
+    variance = 1 + NOISE**2
+    return (accuracy - GAP) * np.exp(SLOPE * above - SLOPE**2 * variance / 2)
+
+
+def guesses(
+    labels: np.ndarray, correct: np.ndarray, classes: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """(first, second) choice of each image, int64 [k] each; a wrong first has the label next in
+    ``NEXT`` of the cases."""
+    k = len(labels)
+    step = rng.integers(1, classes, k)
+    other = (labels + step) % classes
+    third = (labels + 1 + (step - 1 + rng.integers(1, classes - 1, k)) % (classes - 1)) % classes
+    second_if_wrong = np.where(rng.random(k) < NEXT, labels, third)
+    return np.where(correct, labels, other), np.where(correct, other, second_if_wrong)
+
+
+def logits_of(
+    behaviour: Behaviour,
+    labels: np.ndarray,
+    classes: int,
+    dtype: str,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """The logarithms of a model's probabilities, [k, classes]."""
+    first, second = guesses(labels, behaviour.correct, classes, rng)
+    largest = behaviour.largest
+    next_largest = largest * (1 - behaviour.relative_margin)
+    logits = np.empty((len(labels), classes), dtype)
+    for start in range(0, len(labels), ROWS):
+        rows = slice(start, start + ROWS)
+        part = TAIL * rng.standard_normal((len(labels[rows]), classes), np.float32)
+        each = np.arange(len(part))
+        part[each, first[rows]] = -np.inf
+        part[each, second[rows]] = -np.inf
+        rest = 1 - largest[rows] - next_largest[rows]
+        part += np.log(rest / np.exp(part, dtype=np.float64).sum(axis=1))[:, None]
+        part[each, first[rows]] = np.log(largest[rows])
+        part[each, second[rows]] = np.log(next_largest[rows])
+        logits[rows] = part
+    return logits
+
+
+def write_split(
+    folder: Path, split: str, samples: int, classes: int, dtype: str, models: pd.DataFrame
+) -> dict[str, Behaviour]:
+    """One store of all models, and what each of them does there."""
+    dataset, column, _, labelled = SPLITS[split]
+    rng = generator(split)
+    labels = rng.permutation(np.arange(samples) % classes)
+    difficulty = rng.standard_normal(samples)
+    names = synsets()[:classes]
+    ids = [f"{split}/{number:05d}" for number in range(samples)]
+    store = LogitStore.create(
+        folder / split, labels if labelled else None, ids, names, dataset, split
+    )
+    behaviours = {}
+    for name, row in models.iterrows():
+        own = generator(split, name)
+        behaviour = Behaviour(difficulty, row[column], own)
+        logits = logits_of(behaviour, labels, classes, dtype, own)
+        facts = {
+            "family": row["family"],
+            "image_size": int(row["image_size"]),
+            "parameters": int(row["parameters"]),
+            "published_seconds": row["seconds"],
+        }
+        store.add(name, logits, macs=row["macs"], seconds=3 * row["seconds"], dtype=dtype, **facts)
+        behaviours[name] = behaviour
+    return behaviours
+
+
+def write_glue(folder: Path, share: float) -> None:
+    """Figure 7's stores, of a share of the tasks' texts: two classes, names and reported accuracies
+    of checkpoints, whose table stands beside them."""
+    table = pd.read_csv(CHECKPOINTS).query("reported_accuracy.notna()")
+    folder.mkdir()
+    table.to_csv(folder / "checkpoints.csv", index=False)
+    for task, (count, positives) in GLUE.items():
+        k = max(200, round(share * count))
+        rng = generator(task)
+        labels = (np.arange(k) >= round(k * (1 - positives))).astype(int)
+        difficulty = rng.standard_normal(k)
+        ids = [f"{task}/{number:05d}" for number in range(k)]
+        store = LogitStore.create(folder / task, labels, ids, ("0", "1"), f"glue-{task}", "val")
+        rows = table[table["task"] == task].sort_values("reported_accuracy")
+        for number, row in enumerate(rows.itertuples()):
+            macs = 1e8 * 2 ** (number / 2)
+            own = generator(task, row.name)
+            behaviour = Behaviour(difficulty, row.reported_accuracy, own)
+            towards = np.where(behaviour.correct, labels, 1 - labels)
+            distance = np.exp(behaviour.above / 2)
+            logits = np.stack([-distance, distance], axis=1) / 2 * (2 * towards - 1)[:, None]
+            facts = {"family": row.family, "parameters": round(macs / 100), "tokens": 25.0}
+            store.add(row.name, logits, macs=macs, seconds=macs / 1e12, truncated=0, **facts)
+
+
+def exceeding(first: float, second: float, correlation: float) -> float:
+    """Probability that two standard normal variables of a correlation exceed two bounds."""
+    covariance = [[1, correlation], [correlation, 1]]
+    return float(multivariate_normal.cdf([-first, -second], [0, 0], covariance))
+
+
+def pair_accuracy(first: float, second: float, exit_rate: float, seen: float) -> float:
+    """Expected accuracy of a pair.
+
+    Parameters
+    ----------
+    first, second : float
+        The models' accuracies.
+    exit_rate : float
+        Share of the images that leave at the first.
+    seen : float
+        Correlation of the confidence with the first model's competence: 1 for softmax margin,
+        1 ÷ √(1 + ``NOISE``²) for max softmax and logits margin.
+    """
+    correctness = 1 / np.sqrt(1 + LUCK**2)  # its correlation with competence
+    bound = norm.isf(exit_rate)
+    stay = exceeding(norm.isf(first), bound, correctness * seen)
+    would = exceeding(norm.isf(second), bound, correctness * seen * SHARED)
+    return second + stay - would
+
+
+def planted(models: pd.DataFrame, val: dict[str, Behaviour]) -> dict[str, Any]:
+    """What has to come out of the folder, as ``planted.json`` says it.
+
+    A pair's threshold is laid where the share of images that Table 1 implies is more confident.
+    """
+    macs = models["macs"]
+    pairs = []
+    for first, second, cost in TABLE_1:
+        above = np.sort(val[first].above)[::-1]
+        count = round(len(above) * (1 - (cost - macs[first]) / macs[second]))
+        exit_rate = count / len(above)
+        between = (above[count - 1] + above[count]) / 2
+        accuracies = models["top1"][first], models["top1"][second]
+        seconds = models["seconds"]
+        pairs.append(
+            {
+                "models": [first, second],
+                "threshold": float(largest_probability(accuracies[0], between)),
+                "exit_rate": exit_rate,
+                "macs": float(macs[first] + (1 - exit_rate) * macs[second]),
+                "published_seconds": float(seconds[first] + (1 - exit_rate) * seconds[second]),
+                "expected_accuracy": pair_accuracy(
+                    *accuracies, exit_rate, 1 / np.sqrt(1 + NOISE**2)
+                ),
+            }
+        )
+    return {
+        "pairs": pairs,
+        "drops": (models["top1"] - models["imagenetv2_top1"]).to_dict(),
+        "gap": -GAP,
+        "better": [list(methods) for methods in BETTER],
+        "equal": list(EQUAL),
+    }
+
+
+def write(folder: Path, samples: int = 50_000, classes: int = 1000, dtype: str = "float16") -> dict:
+    """Make the whole folder; the other splits shrink as ``val`` does. Returns what is planted."""
+    models = front_models()
+    share = samples / SPLITS["val"][2]
+    behaviours = {}
+    for split, (_, _, count, _) in SPLITS.items():
+        k = samples if split == "val" else max(classes, round(share * count))
+        behaviours[split] = write_split(folder, split, k, classes, dtype, models)
+    write_glue(folder / "glue", share)
+    content = planted(models, behaviours["val"])
+    (folder / "planted.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    return content
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--samples", type=int, default=50_000, help="images of val")
+    parser.add_argument("--classes", type=int, default=1000, help="50 or more")
+    parser.add_argument("--dtype", default="float16", help="of the logits")
+    options = parser.parse_args()
+    write(options.folder, options.samples, options.classes, options.dtype)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,203 @@
+"""What is planted in a folder of ImageNet's shape comes out of it, by the library and by the
+notebooks."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.stats import norm
+
+import cascadelib as cl
+from cascadelib.evaluation.point import Point
+
+SCRIPTS = Path(__file__).resolve().parents[2] / "data" / "imagenet-1k"
+K = 2000
+CLASSES = 50
+
+
+def script(name: str) -> ModuleType:
+    """A script of data/imagenet-1k as a module."""
+    spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+rehearsal = script("rehearsal")
+run_notebooks = script("run_notebooks")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A rehearsal of 43 models × 2,000 images × 50 classes."""
+    made = tmp_path_factory.mktemp("rehearsal")
+    rehearsal.write(made, K, CLASSES, "float32")
+    return made
+
+
+@pytest.fixture(scope="module")
+def planted(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "planted.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def val(folder: Path) -> cl.LogitStore:
+    return cl.LogitStore(folder / "val")
+
+
+def test_the_fronts_are_the_papers(val: cl.LogitStore) -> None:
+    models = rehearsal.front_models()
+    in_macs = rehearsal.on_front(models, "macs").sum()
+    in_seconds = rehearsal.on_front(models, "seconds").sum()
+    assert (len(models), in_macs, in_seconds) == (43, 27, 25)
+    tolerance = 0.5 / K
+    published = models["top1"].to_dict()
+    assert val.models["top1"].to_dict() == pytest.approx(published, abs=tolerance)
+
+
+@pytest.mark.parametrize("cost", ["macs", "published_seconds"])
+def test_exit_rates_and_costs_of_pairs(val: cl.LogitStore, planted: Any, cost: str) -> None:
+    for pair in planted["pairs"]:
+        point = Point(
+            tuple(pair["models"]), (pair["threshold"],), method="max_softmax", cost_kind=cost
+        )
+        run = cl.evaluate(val, point)
+        assert run.exit_rates[0] == pytest.approx(pair["exit_rate"], abs=1e-12)
+        assert run.cost == pytest.approx(pair[cost], rel=1e-12)
+        unsure = val.ranks(point.models[0]) != val.ranks(point.models[1])
+        assert run.accuracy == pytest.approx(
+            pair["expected_accuracy"], abs=4 * np.sqrt(unsure.mean() / K)
+        )
+
+
+def test_costs_are_those_of_the_papers_table_1(planted: Any) -> None:
+    found = [pair["macs"] for pair in planted["pairs"]]
+    wanted = [cost for _, _, cost in rehearsal.TABLE_1]
+    assert found == pytest.approx(wanted, rel=0.5 / K / 0.16)  # a sample is 1 / k of the last stage
+
+
+def test_drops_on_v2(folder: Path, planted: Any, val: cl.LogitStore) -> None:
+    moved = cl.LogitStore(folder / "held_out")
+    assert moved.dataset == "imagenetv2"
+    lost = cl.analysis.accuracy_drops(val, {"V2": moved}, paired=False)["drop"].droplevel("split")
+    tolerance = 0.5 / K + 0.5 / len(moved)
+    assert lost.to_dict() == pytest.approx(planted["drops"], abs=tolerance)
+
+
+def test_all_models_are_as_underconfident_as_stated(val: cl.LogitStore, planted: Any) -> None:
+    for name in val.models.index:
+        confidence, correct = cl.analysis.claims_of(val, name)
+        spread = confidence.std() / np.sqrt(K)
+        gap = confidence.mean() - correct.mean()
+        assert gap == pytest.approx(planted["gap"], abs=5 * spread + 0.5 / K)
+
+
+def exits_at(store: cl.LogitStore, models: list[str], metric: str, exit_rate: float) -> float:
+    """Accuracy of a pair of which so large a share leaves at the first model."""
+    curve = cl.fronts.pair_curve(store, *models, metric, cost="macs")
+    return curve["accuracy"][(curve["exit_rate"] - exit_rate).abs().idxmin()]
+
+
+@pytest.mark.parametrize("metric", ["softmax_margin", "max_softmax", "logits_margin"])
+def test_accuracies_of_pairs_by_method(val: cl.LogitStore, planted: Any, metric: str) -> None:
+    """What a metric sees of the competence decides: all of it, or equally much."""
+    seen = 1.0 if metric == "softmax_margin" else 1 / np.sqrt(1 + rehearsal.NOISE**2)
+    for pair in planted["pairs"]:
+        accuracies = rehearsal.front_models()["top1"][pair["models"]]
+        unsure = val.ranks(pair["models"][0]) != val.ranks(pair["models"][1])
+        for exit_rate in (0.2, 0.5, 0.8):
+            wanted = rehearsal.pair_accuracy(*accuracies, exit_rate, seen)
+            found = exits_at(val, pair["models"], metric, exit_rate)
+            assert found == pytest.approx(wanted, abs=4 * np.sqrt(unsure.mean() / K))
+
+
+def hull_at(rates: np.ndarray, accuracies: list[float]) -> np.ndarray:
+    """The least concave curve above these points, at the same rates, by all pairs of points."""
+    found = np.array(accuracies)
+    for i, left in enumerate(rates):
+        for j in range(i + 1, len(rates)):
+            inside = slice(i, j + 1)
+            share = (rates[inside] - left) / (rates[j] - left)
+            chord = (1 - share) * accuracies[i] + share * accuracies[j]
+            found[inside] = np.maximum(found[inside], chord)
+    return found
+
+
+@pytest.mark.parametrize("ends", [(0, 4), (8, 16), (0, -1), (-2, -1)])
+def test_more_noise_reaches_nothing_above_the_hull(ends: tuple[int, int]) -> None:
+    models = rehearsal.front_models()
+    first, second = models[rehearsal.on_front(models, "macs")]["top1"].iloc[list(ends)]
+    rates = norm.cdf(np.linspace(-4.5, 4.5, 61))
+    curves = {
+        seen: [rehearsal.pair_accuracy(first, second, rate, seen) for rate in rates]
+        for seen in (1.0, 0.857, 0.35)
+    }
+    above = hull_at(rates, curves[1.0])
+    assert (above >= np.array(curves[0.857]) - 2e-4).all()
+    assert (hull_at(rates, curves[0.857]) >= np.array(curves[0.35]) - 2e-4).all()
+    assert (above > np.array(curves[0.857]) + 1e-3).any()
+
+
+def test_methods_are_better_by_construction_or_equal(val: cl.LogitStore, planted: Any) -> None:
+    fronts = {}
+    for name in sum(planted["better"], planted["equal"]):
+        fronts[name] = cl.search(val, 2, name, models="pareto").mean_improvement()
+    for better, worse in planted["better"]:
+        assert fronts[better] > 1.1 * fronts[worse]
+    one, other = planted["equal"]
+    assert fronts[one] == pytest.approx(fronts[other], rel=0.15)
+
+
+def test_submission(folder: Path, planted: Any) -> None:
+    """Each image's guesses are those of the model that it leaves at, without a look at labels."""
+    test = cl.LogitStore(folder / "test")
+    assert test.labels is None
+    pair = planted["pairs"][1]
+    point = Point(tuple(pair["models"]), (pair["threshold"],), method="max_softmax")
+    found = run_notebooks.guesses_of(test, point)
+    first, second = (np.asarray(test.logits(name), float) for name in pair["models"])
+    for row in range(0, len(test), 7):
+        largest = np.exp(first[row] - first[row].max())
+        exits = 1 / largest.sum() >= pair["threshold"]
+        order = sorted(
+            range(CLASSES),
+            key=lambda c: -(first if exits else second)[row][c],  # noqa: B023
+        )
+        assert list(found[row]) == order[:5]
+
+
+def in_quick_mode(folder: Path, *arguments: str) -> str:
+    """What run_notebooks.py prints; the notebooks run at their quick parameters."""
+    command = [sys.executable, SCRIPTS / "run_notebooks.py", folder, *arguments]
+    environment = os.environ | {"CASCADELIB_QUICK": "1", "OMP_NUM_THREADS": "1"}
+    said = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert said.returncode == 0, said.stdout + said.stderr
+    return said.stdout
+
+
+def test_notebooks_on_logits_that_are_there(folder: Path) -> None:
+    """01 without images, and 06 on the folder's own tasks."""
+    in_quick_mode(folder, "01", "06", "--preset", str(SCRIPTS / "paper.yml"))
+    assert (folder / "report" / "01_extraction.ipynb").exists()
+    (shown,) = (folder / "report" / "glue").glob("06_*.ipynb")
+    text = shown.read_text(encoding="utf-8")
+    for task in rehearsal.GLUE:
+        assert f"{task}, accuracy" in text
+
+
+@pytest.mark.soak
+def test_one_go(folder: Path) -> None:
+    """Every notebook, both axes of cost and the submission."""
+    said = in_quick_mode(folder, "--preset", str(SCRIPTS / "paper.yml"))
+    numbers = {path.name[:2] for path in (folder / "report").rglob("*.ipynb")}
+    assert numbers >= {"01", "02", "03", "04", "05", "06", "07"}
+    assert list((folder / "report" / "published_seconds").glob("02_*.ipynb"))
+    lines = [line for line in said.splitlines() if "submission/point-" in line]
+    assert lines and all(Path(line.partition(":")[0]).exists() for line in lines)
