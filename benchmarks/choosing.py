@@ -1,4 +1,5 @@
-"""What choosing on few labels keeps: rules of ``pick`` on fronts of observed and of expected outcomes.
+"""What choosing on few labels keeps: rules of ``pick`` on fronts of observed and of expected
+outcomes.
 
 A cascade is chosen on a draw of n labelled samples, and measured on all others of its pool: the
 bundled images (16 models) and reviews, the bundled yes-no queries (two models), and FrugalML's
@@ -36,7 +37,8 @@ FIRST_SEED = 50_000
 
 
 def table_of(splits: list[LogitStore]) -> ScoreTable:
-    """Several splits of one store as a table of at most 16 models, evenly spread over their costs."""
+    """Several splits of one store as a table of at most 16 models, evenly spread over their
+    costs."""
     names = list(splits[0].models.index)
     at = np.unique(np.linspace(0, len(names) - 1, min(MOST_MODELS, len(names))).round().astype(int))
     chosen = [names[i] for i in at]

@@ -63,7 +63,8 @@ MOVES = """async ([moves, seed]) => {
 
 
 def measured(folder: Path, models: int, samples: int, moves: int) -> dict[tuple, list]:
-    """{(models in the cascade, what the kernel does): [script, paint]}, milliseconds of each move."""
+    """{(models in the cascade, what the kernel does): [script, paint]}, milliseconds of each
+    move."""
     from playwright.sync_api import sync_playwright
 
     cell = STORES.format(here=str(HERE), models=models, samples=samples)

@@ -68,7 +68,7 @@ def seconds(function: Callable, repeats: int = 1) -> tuple[Seconds, Any]:
     """(:class:`Seconds` of so many runs, or of one where that takes more than ``LONG``; the last
     result).
     """
-    runs = []
+    runs: list[tuple[float, float]] = []
     while not runs or (len(runs) < repeats and runs[0][0] <= LONG):
         before = descendants()
         own = own_time()

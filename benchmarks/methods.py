@@ -151,7 +151,7 @@ def markets(quick: bool = False) -> list[dict]:
     return table
 
 
-def long_frame(samples, seed=0):
+def long_frame(samples: int, seed: int = 0) -> pd.DataFrame:
     """A long table of four models, shuffled, codes as labels: 4 × samples rows."""
     rng = np.random.default_rng(seed)
     codes = np.array([f"{code:02d}" for code in range(12)])
@@ -168,7 +168,7 @@ def long_frame(samples, seed=0):
     return frame.sample(frac=1, random_state=seed)
 
 
-def tables(quick=False):
+def tables(quick: bool = False) -> list[dict]:
     """Growth of the time to read tables of scores with their rows, from a frame and from CSV."""
     names = {"label": "label", "prediction": "prediction"}
     found = []

@@ -1,4 +1,5 @@
-"""How many calls of a reference a promise takes, beside others' methods, and how often it is broken.
+"""How many calls of a reference a promise takes, beside others' methods, and how often it is
+broken.
 
 ``data/semantic-sql``, 20 draws. Others' numbers are not bundled: the environment variable
 ``SEMANTIC_SQL_PEERS`` names a folder with ``peers.csv``, which has the columns file, epsilon,
@@ -9,6 +10,7 @@ import os
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -142,10 +144,8 @@ def broken_by(order: str, count: int | None, seed: int) -> tuple[bool, bool]:
     said = rng.integers(0, 16, size).astype(str)
     wrong = rng.random(size) < 2 * epsilon
     drawn = np.random.default_rng(seed).permutation(size)[:count]
-    usual = Peel.risks
-    Peel.risks = risks_of(order, wrong, drawn)
-    found = peel_table(confidence, said, lambda rows: wrong[rows], epsilon, DELTA, count, seed)
-    Peel.risks = usual
+    with mock.patch.object(Peel, "risks", risks_of(order, wrong, drawn)):
+        found = peel_table(confidence, said, lambda rows: wrong[rows], epsilon, DELTA, count, seed)
     border = dict(zip(found.classes, found.borders))
     borders = [border.get(str(one), found.borders[-1]) for one in range(16)]
     mass = np.mean(1 - np.clip(borders, 0, 1))

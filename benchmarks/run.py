@@ -36,7 +36,8 @@ NO_ROOMS = ("run", "synthetic", "measuring")
 COLUMNS = ["benchmark", "measured", "unit", "cpu", "runs", "target", "met"]
 WATCHED = ["load_before", "load_after", "others"]
 TIMES = {"s", "ms", "µs", "1/s", "texts/s", "s an image"}
-RULES = f"""Medians of at least {RUNS} runs; what takes more than {LONG:.0f} s may be run less often.
+RULES = f"""Medians of at least {RUNS} runs; what takes more than {LONG:.0f} s may be run less \
+often.
 *cpu*: processor seconds of a run, all its processes together. A job was *not quiet* if other
 processes used more than {QUIET:g} cores on average while it ran (time stolen from a virtual
 machine included): its times are upper bounds.
@@ -70,21 +71,26 @@ def met(measured: float, target: str) -> str:
     sign, _, bound = target.partition(" ")
     if sign not in ("≤", "≥"):
         return ""
-    bound = float(bound.split()[0])
-    reached = measured <= bound if sign == "≤" else measured >= bound
+    limit = float(bound.split()[0])
+    reached = measured <= limit if sign == "≤" else measured >= limit
     return "yes" if reached else "no"
+
+
+def names_in(table: ast.expr) -> list[str]:
+    """The keys of a dict as it is written, each a text."""
+    return [ast.literal_eval(key) for key in getattr(table, "keys", ())]
 
 
 def listed(folder: Path) -> dict[str, str]:
     """{job: its room} in order of name, read from the tables JOBS; no room is imported, since one
     may need torch.
     """
-    jobs = {}
+    jobs: dict[str, str] = {}
     for path in folder.glob("*.py"):
         if path.stem not in NO_ROOMS:
             for node in ast.parse(path.read_text(encoding="utf-8")).body:
                 if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "JOBS":
-                    jobs |= {key.value: path.stem for key in node.value.keys}
+                    jobs |= dict.fromkeys(names_in(node.value), path.stem)
     return dict(sorted(jobs.items()))
 
 

@@ -1,7 +1,8 @@
-"""Fill the tables of docs/guarantees.md on the bundled data: ``python docs/guarantees.py`` (a few minutes).
+"""Fill the tables of docs/guarantees.md on the bundled data: ``python docs/guarantees.py`` (a few
+minutes).
 
-What stands between ``<!-- name -->`` and ``<!-- /name -->`` is computed here. Chosen is on samples of ``val``; what is
-kept is measured on all of ``test``, which never chooses.
+What stands between ``<!-- name -->`` and ``<!-- /name -->`` is computed here. Chosen is on samples
+of ``val``; what is kept is measured on all of ``test``, which never chooses.
 """
 
 import functools
@@ -51,7 +52,8 @@ def points(values: Iterable[float]) -> list[str]:
 
 
 def one_choice(store: Any, test: cl.LogitStore, seed: int) -> dict[str, Any]:
-    """A row: what pairs that are chosen on a store promise, what halves of it tell, and what ``test`` keeps."""
+    """A row: what pairs that are chosen on a store promise, what halves of it tell, and what
+    ``test`` keeps."""
     front = cl.search(store, 2)
     best = cl.pick(front, "max_improvement")
     reference = front.singles["accuracy"].idxmax()
@@ -105,7 +107,8 @@ def choosing() -> str:
 
 
 def estimates() -> str:
-    """Accuracy without labels: the error of each estimate, in points, for the cascade and its last model."""
+    """Accuracy without labels: the error of each estimate, in points, for the cascade and its last
+    model."""
     shifts = {name: images(f"shift/{name}") for name in SHIFTED}
     domains = {name: cl.LogitStore(f"data/reviews/{name}") for name in DOMAINS}
     tables = [
@@ -134,7 +137,8 @@ def estimates() -> str:
 
 
 def ideal() -> str:
-    """The ECE of a perfectly calibrated model: means over the bundled models on the first k images."""
+    """The ECE of a perfectly calibrated model: means over the bundled models on the first k
+    images."""
     test = images("test")
     claims = [cl.analysis.claims_of(test, name) for name in test.models.index]
     rows = []
@@ -269,7 +273,8 @@ def clusters() -> str:
 
 
 def markdown(head: list[str], lines: list[list[str]]) -> str:
-    """A table in Markdown from its head and rows of text; all columns but the first to the right."""
+    """A table in Markdown from its head and rows of text; all columns but the first to the
+    right."""
     rows = [head, ["---", *["---:"] * (len(head) - 1)], *lines]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 

@@ -166,7 +166,8 @@ def measured(job: str, start: str) -> pd.Series:
     found = rows[rows.index.str.startswith(start)]
     if found.empty:
         raise ValueError(
-            f"{RESULTS.name} has no row of {job} that starts with {start!r}; it has {list(rows.index)}"
+            f"{RESULTS.name} has no row of {job} that starts with {start!r}; it has "
+            f"{list(rows.index)}"
         )
     return found.iloc[0]
 
@@ -251,7 +252,10 @@ def peers(kind: str) -> str:
     return "\n".join(
         [f"| {kind} | {' | '.join(columns)} |", f"|---|{'---:|' * len(columns)}", *lines, ""]
         + [
-            f"At one budget the cascades differ by at most {held:.2f} points held out, {chosen:.2f} where chosen."
+            (
+                f"At one budget the cascades differ by at most {held:.2f} points held out, "
+                f"{chosen:.2f} where chosen."
+            )
         ]
     )
 
@@ -271,6 +275,9 @@ def in_lines() -> list[str]:
         "Exact: every cascade at every distinct threshold; the tests compare with brute force.",
         f"All pairs of 27 models on 50,000 samples: {pairs}; the paper's recipe: {recipe}.",
         f"All triples: {triples}. Four models, to within 1% of the optimal cost: {four}.",
-        f"Running: {unlike:.0f} mismatches with the evaluator; deciding takes {deciding} of the time.",
+        (
+            f"Running: {unlike:.0f} mismatches with the evaluator; deciding takes {deciding} of "
+            "the time."
+        ),
         f"Guarantee at ε = 1%, δ = 10%: broken in {broken} of 1,000 simulated draws.",
     ]

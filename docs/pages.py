@@ -95,13 +95,17 @@ def reference() -> dict[str, Any]:
             rows.append(f"| [`cl.{name}`][cascadelib.{name}] | {first_sentence(own[name])} |")
         elif module:
             rows.append(
-                f"| [`cl.{name}`][cascadelib.{module}.{name}] | {first_sentence(public(module)[name])} |"
+                f"| [`cl.{name}`][cascadelib.{module}.{name}] | "
+                f"{first_sentence(public(module)[name])} |"
             )
         else:
             about = docstrings(ROOT / "cascadelib" / name / "__init__.py")[""]
             rows.append(f"| [`cl.{name}`]({name}.md) | {first_sentence(about)} |")
     entries = [f"::: cascadelib.{name}" for name in own]
-    head = "# API reference\n\nWhat `import cascadelib as cl` offers: names of daily use, and the rooms with the rest."
+    head = (
+        "# API reference\n\nWhat `import cascadelib as cl` offers: names of daily use, and the "
+        "rooms with the rest."
+    )
     return pages | {"reference/index.md": "\n\n".join([head, table(rows), *entries])}
 
 
@@ -131,7 +135,10 @@ def notebooks() -> dict[str, Any]:
         SimpleNamespace(source=path, executed=executed(path), seconds=0, error=None)
         for path in committed
     ]
-    about = "Where a notebook was run before this site was made its figures are live: hover over a point to read it."
+    about = (
+        "Where a notebook was run before this site was made its figures are live: hover over "
+        "a point to read it."
+    )
     with TemporaryDirectory() as folder:
         report.write(runs, Path(folder), about, home="../index.html")
         if not Path(folder, report.LIVE).exists():  # the home page shows it

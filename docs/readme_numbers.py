@@ -1,9 +1,10 @@
-"""Fill the figures of README.md and of docs/ on the bundled data: ``python docs/readme_numbers.py`` (``--check`` only
-compares).
+"""Fill the figures of README.md and of docs/ on the bundled data: ``python docs/readme_numbers.py``
+(``--check`` only compares).
 
-What stands between ``<!--name-->`` and ``<!--/name-->`` is computed here, with the library's public calls and the
-defaults of the notebooks, or taken from what is committed: the notebooks' outputs, benchmarks/results.parquet and
-benchmarks/first-run.json; a test fails while a page differs. Chosen is always on ``val``; what is held out comes first.
+What stands between ``<!--name-->`` and ``<!--/name-->`` is computed here, with the library's public
+calls and the defaults of the notebooks, or taken from what is committed: the notebooks' outputs,
+benchmarks/results.parquet and benchmarks/first-run.json; a test fails while a page differs. Chosen
+is always on ``val``; what is held out comes first.
 """
 
 import argparse
@@ -116,7 +117,8 @@ def two_means() -> str:
         cl.mean_improvement_moved(test, front, ranges=swept) for swept in (False, True)
     )
     return wrapped(
-        f"(Pairs: {points:.2f} in 03, at the thresholds chosen, as longer cascades are replayed; {ranges:.2f} in 04,",
+        f"(Pairs: {points:.2f} in 03, at the thresholds chosen, as longer cascades are replayed; "
+        f"{ranges:.2f} in 04,",
         "at all between two of them.)",
     )
 
@@ -128,8 +130,10 @@ def first_run() -> str:
         cl.tables.digits([round(found[part] / 60, 1)]) for part in ("install_s", "run_s")
     )
     return wrapped(
-        f"With Python 3.11 or newer, make and git. On {found['cores']} cores installing takes {install} minutes, once,",
-        f"the notebooks {run}. The clone is {found['download_mb']} MB to download, its `.venv` takes",
+        f"With Python 3.11 or newer, make and git. On {found['cores']} cores installing takes "
+        f"{install} minutes, once,",
+        f"the notebooks {run}. The clone is {found['download_mb']} MB to download, its `.venv` "
+        "takes",
         f"{found['installed_mb'] / 1000:.1f} GB. No GPU is needed.",
     )
 
@@ -139,7 +143,10 @@ def hosted() -> str:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     site = project.get("urls", {}).get("Documentation")
     if site:
-        return f"[**The report**]({site.rstrip('/')}/notebooks/index.html): all notebooks with live figures."
+        return (
+            f"[**The report**]({site.rstrip('/')}/notebooks/index.html): all notebooks with "
+            "live figures."
+        )
     return wrapped(
         "The report, all notebooks with live figures, is then in `build/report/index.html`;",
         "each push to `main` publishes it",
@@ -149,7 +156,8 @@ def hosted() -> str:
 
 @functools.cache
 def said() -> dict[str, list[str]]:
-    """{holds, fails, open: the paper's statements} on all classes, from the sentence that notebook 04 prints."""
+    """{holds, fails, open: the paper's statements} on all classes, from the sentence that notebook
+    04 prints."""
     found = [
         text
         for cell in cells("04")
@@ -157,7 +165,8 @@ def said() -> dict[str, list[str]]:
     ]
     if len(found) != 1:
         raise ValueError(
-            f"notebook 04 has {len(found)} printed sentences on the paper's ranking, not one: make notebooks"
+            f"notebook 04 has {len(found)} printed sentences on the paper's ranking, not one: "
+            "make notebooks"
         )
     lists = [listed.split("; ") for listed in re.findall(r"\(([^)]*)\)", found[0])[:3]]
     over = re.search(r"Over (\d+ tasks(?: of more than two classes)?)", found[0])
@@ -179,7 +188,8 @@ def ranking() -> str:
     moves = wrapped(
         f"Does this depend on the task? Over {over}, take the statements that hold less",
         "those that fail: their rank",
-        f"correlation with the number of classes is {classes}, with the accuracy of the best single model {best}.",
+        f"correlation with the number of classes is {classes}, with the accuracy of the best "
+        f"single model {best}.",
     )
     return "\n".join([*(wrapped(line[2:], bullet="- ") for line in lines), "", moves])
 
@@ -206,7 +216,8 @@ def beside_the_ledger() -> str:
         row = ledger[claim]
         if alike.get(here) != row["verdict"]:
             rows.append(
-                f"| {statement} | {here} | `{claim}` {row['verdict']} | {row['held out']}; {row['this run']} |"
+                f"| {statement} | {here} | `{claim}` {row['verdict']} | {row['held out']}; "
+                f"{row['this run']} |"
             )
     return "\n".join(rows) if len(rows) > 2 else "At present there is none."
 
@@ -225,7 +236,8 @@ def chosen() -> tuple:
 
 
 def headline() -> str:
-    """The sentence of the first screen: held out, its split and its candidates named, then where it was chosen."""
+    """The sentence of the first screen: held out, its split and its candidates named, then where it
+    was chosen."""
     front, point = chosen()
     test, val = (
         cl.analysis.holds({name: images(name)}, point, resamples=50).iloc[0]
@@ -236,8 +248,10 @@ def headline() -> str:
         f"{fraction(test.accuracy)}, its large",
         f"model alone on {fraction(test.last_model_accuracy)}, for {test.cost_ratio:.1f} times",
         "fewer multiply-accumulates",
-        f"(MACs).** Models and threshold were chosen on {val.samples:,} other images, from all pairs of",
-        f"{len(front.singles)} models and all thresholds; there the factor was {val.cost_ratio:.1f}.",
+        f"(MACs).** Models and threshold were chosen on {val.samples:,} other images, from all "
+        "pairs of",
+        f"{len(front.singles)} models and all thresholds; there the factor was "
+        f"{val.cost_ratio:.1f}.",
     )
 
 
@@ -248,10 +262,13 @@ def zoo() -> str:
     hull = front.singles.iloc[front.baseline.hull]
     above = [front.baseline.cost_at(0.9), *hull["cost"][hull["accuracy"] > 0.9]]
     return wrapped(
-        f"{len(models)} classifiers of {word(models['family'].nunique())} families, trained here on Fashion-MNIST,",
+        f"{len(models)} classifiers of {word(models['family'].nunique())} families, trained here "
+        "on Fashion-MNIST,",
         f"from {number(models['macs'].min())} to {number(models['macs'].max())} MACs.",
-        f"On the validation images {front.singles['on_front'].sum()} are on the single-model front, and above 90% of",
-        f"accuracy each model on its hull costs at most {max(np.divide(above[1:], above[:-1])):.1f} times",
+        f"On the validation images {front.singles['on_front'].sum()} are on the single-model "
+        "front, and above 90% of",
+        "accuracy each model on its hull costs at most "
+        f"{max(np.divide(above[1:], above[:-1])):.1f} times",
         "the one before.",
     )
 
@@ -275,10 +292,14 @@ def matched() -> str:
     largest = cl.pick(front, "max_improvement")
     there = cl.evaluate(test, largest)
     text = wrapped(
-        f"The cascade is `{arrow(point.models)}` at a max-softmax threshold of {point.thresholds[0]:.4f}. The pair",
-        f"with the largest factor where it was chosen, {largest.improvement:.2f} ×, has {there.improvement:.2f} × on",
-        f"the test images (`{arrow(largest.models)}`, {fraction(there.accuracy)}). Over the whole range of",
-        f"accuracies the pairs save a factor of {cl.mean_improvement_moved(test, front):.2f} on average on the",
+        f"The cascade is `{arrow(point.models)}` at a max-softmax threshold of "
+        f"{point.thresholds[0]:.4f}. The pair",
+        f"with the largest factor where it was chosen, {largest.improvement:.2f} ×, has "
+        f"{there.improvement:.2f} × on",
+        f"the test images (`{arrow(largest.models)}`, {fraction(there.accuracy)}). Over the whole "
+        "range of",
+        f"accuracies the pairs save a factor of {cl.mean_improvement_moved(test, front):.2f} on "
+        "average on the",
         f"test images ({front.mean_improvement():.2f} where chosen).",
     )
     return "\n".join([*rows, "", text])
@@ -286,7 +307,8 @@ def matched() -> str:
 
 @functools.cache
 def shifts() -> tuple:
-    """(splits, a row each of the point on them, a row a shift at a level that holds for all ten at once)."""
+    """(splits, a row each of the point on them, a row a shift at a level that holds for all ten at
+    once)."""
     moved = {name: images(f"shift/{name}") for name in SHIFTED}
     splits = {"test": images("test"), **moved, "val": images("val")}
     jointly = cl.analysis.holds(moved, chosen()[1], resamples=5000, level=1 - 0.05 / len(moved))
@@ -304,8 +326,8 @@ def held() -> str:
     """One cascade on the test images and the ten shifts, a row a split."""
     splits, table, _ = shifts()
     columns = (
-        "split, its large model alone, cascade − large model, exit early, cheaper than the large model by, "
-        "best single model there"
+        "split, its large model alone, cascade − large model, exit early, cheaper than the large "
+        "model by, best single model there"
     )
     rows = ["| " + columns.replace(", ", " | ") + " |", "|---|---:|---:|---:|---:|---|"]
     for name, row in table.iterrows():
@@ -318,7 +340,10 @@ def held() -> str:
         shown = (
             in_words(name),
             fraction(row.last_model_accuracy),
-            f"{signed(row.difference)} ({signed(row.difference_low)} … {signed(row.difference_high)})",
+            (
+                f"{signed(row.difference)} ({signed(row.difference_low)} … "
+                f"{signed(row.difference_high)})"
+            ),
             f"{row.exit_rate:.1%}",
             f"{row.cost_ratio:.2f} ×",
             best,
@@ -337,7 +362,8 @@ def listed(names: pd.Series) -> str:
 
 @functools.cache
 def shift_bullets() -> list[tuple[str, str]]:
-    """What became of the cascade on the ten shifts, and how much choosing flatters: (in short, what more there is)."""
+    """What became of the cascade on the ten shifts, and how much choosing flatters: (in short, what
+    more there is)."""
     splits, table, jointly = shifts()
     worse = jointly["difference"][jointly["difference_high"] < 0]
     surpassed = jointly["difference"][jointly["difference_low"] > 0]
@@ -352,23 +378,24 @@ def shift_bullets() -> list[tuple[str, str]]:
     bias = cl.analysis.selection_bias(images("val"), repeats=50).mean()
     return [
         (
-            "**As a stand-in for its large model**: significantly worse on"
-            f" {word(len(worse))} of ten shifts{listed(worse)},"
-            f" significantly better on {word(len(surpassed))}{listed(surpassed)}, for {saved.min():.1f} to"
-            f" {saved.max():.1f} times fewer MACs (test: {table['cost_ratio']['test']:.1f}).",
+            f"**As a stand-in for its large model**: significantly worse on {word(len(worse))} of "
+            f"ten shifts{listed(worse)}, significantly better on "
+            f"{word(len(surpassed))}{listed(surpassed)}, for {saved.min():.1f} to "
+            f"{saved.max():.1f} times fewer MACs (test: {table['cost_ratio']['test']:.1f}).",
             "Fewer of the harder inputs exit early.",
         ),
         (
             "**As the best choice**: significantly better than every single model on"
             f" {word(better)} of ten shifts.",
-            f"Where its large model fails, another model may be better: on {in_words(far)} `{best}` is correct on"
-            f" {fraction(ahead[far] + jointly.accuracy[far])} for {number(macs[best])} MACs, the cascade on"
-            f" {fraction(jointly.accuracy[far])} for {number(jointly.cost[far])}.",
+            f"Where its large model fails, another model may be better: on {in_words(far)} "
+            f"`{best}` is correct on {fraction(ahead[far] + jointly.accuracy[far])} for "
+            f"{number(macs[best])} MACs, the cascade on {fraction(jointly.accuracy[far])} for "
+            f"{number(jointly.cost[far])}.",
         ),
         (
-            "**Selection is optimistic**: on validation images that did not take part in it, the largest"
-            f" factor is {bias.best_improvement_measured:.1f}, where"
-            f" {bias.best_improvement_chosen:.1f} was measured on those that did.",
+            "**Selection is optimistic**: on validation images that did not take part in it, the "
+            f"largest factor is {bias.best_improvement_measured:.1f}, where "
+            f"{bias.best_improvement_chosen:.1f} was measured on those that did.",
             f"The mean factor of the front is {bias.mean_improvement_measured:.2f} there, against"
             f" {bias.mean_improvement_chosen:.2f} (one half chooses; means of 50 draws).",
         ),
@@ -385,8 +412,9 @@ def in_short() -> str:
     found = said()
     count = {verdict: len(found[verdict]) for verdict in ("holds", "fails", "open")}
     ranked = (
-        f"**The paper's ranking of methods**: of {sum(count.values())} statements {count['holds']} hold on held-out"
-        f" data, {count['fails']} fail, {count['open']} remain open ([docs/ranking.md](docs/ranking.md))."
+        f"**The paper's ranking of methods**: of {sum(count.values())} statements "
+        f"{count['holds']} hold on held-out data, {count['fails']} fail, {count['open']} remain "
+        "open ([docs/ranking.md](docs/ranking.md))."
     )
     return "\n".join(
         wrapped(text, bullet="- ") for text in [*(short for short, _ in shift_bullets()), ranked]
@@ -394,7 +422,8 @@ def in_short() -> str:
 
 
 def texts() -> str:
-    """The pairs of text classifiers that match the best on val, with and without the bag of words, on other domains."""
+    """The pairs of text classifiers that match the best on val, with and without the bag of words,
+    on other domains."""
     stores = {split: cl.LogitStore(f"data/reviews/{split}") for split in ("val", *DOMAINS)}
     everything = list(stores["val"].models.index)
     below = []
@@ -406,8 +435,10 @@ def texts() -> str:
             max(part.models["top1"].max() - cl.evaluate(part, point).accuracy for part in parts)
         )
     return wrapped(
-        "The pair that matches the best single model on film reviews ([notebook 06](../notebooks/06_glue.ipynb))",
-        f"is at most {100 * below[0]:.1f} points below the best single model of each other domain (product reviews,",
+        "The pair that matches the best single model on film reviews ([notebook "
+        "06](../notebooks/06_glue.ipynb))",
+        f"is at most {100 * below[0]:.1f} points below the best single model of each other domain "
+        "(product reviews,",
         f"editorials, tweets); with a bag of words among the candidates, {100 * below[1]:.1f}.",
     )
 
@@ -416,9 +447,11 @@ def throughput() -> str:
     """How near notebook 08's cascade comes to what its models' times promise, in both modes."""
     ideal = table_with("08", "throughput to ideal")["throughput to ideal"].astype(float)
     return wrapped(
-        f"In [notebook 08](notebooks/08_deployment.ipynb) throughput is {ideal['cascade']:.2f} of the ideal batch by",
+        f"In [notebook 08](notebooks/08_deployment.ipynb) throughput is {ideal['cascade']:.2f} of "
+        "the ideal batch by",
         "batch,",
-        f"{ideal['cascade, stream']:.2f} as a stream, where undecided inputs wait for a full batch.",
+        f"{ideal['cascade, stream']:.2f} as a stream, where undecided inputs wait for a full "
+        "batch.",
     )
 
 
@@ -433,14 +466,18 @@ def measured_conditions() -> str:
 
 
 def cascade_svg() -> str:
-    """The drawing of the first screen, with the figures of the headline's cascade on the test images."""
+    """The drawing of the first screen, with the figures of the headline's cascade on the test
+    images."""
     point = chosen()[1]
     result = cl.evaluate(images("test"), point)
     macs = images("test").models["macs"]
     small, large = point.models
     first, later = (f"{rate:.0%}" for rate in result.exit_rates)
     return drawing.cascade_svg(
-        title=f"A cascade: {small} answers where it is confident, {first} of the test images; else {large} does.",
+        title=(
+            f"A cascade: {small} answers where it is confident, {first} of the test images; "
+            f"else {large} does."
+        ),
         **{
             "small": small,
             "large": large,
@@ -461,12 +498,17 @@ PAGES: dict[str, dict[str, Callable[[], str]]] = {
         "headline": headline, "first-run": first_run, "hosted": hosted, "notebooks": notebooks,
         "throughput": throughput, "in-short": in_short, "in-lines": in_lines,
     },
-    "docs/shift.md": {"zoo": zoo, "matched": matched, "held": held, "in-bullets": in_bullets, "texts": texts},
-    "docs/ranking.md": {"two-means": two_means, "ranking": ranking, "beside-the-ledger": beside_the_ledger},
+    "docs/shift.md": {
+        "zoo": zoo, "matched": matched, "held": held, "in-bullets": in_bullets, "texts": texts,
+    },
+    "docs/ranking.md": {
+        "two-means": two_means, "ranking": ranking, "beside-the-ledger": beside_the_ledger,
+    },
     "docs/speed.md": {
         name: functools.partial(measured.rows_of, entries)
         for name, entries in (
-            ("searching", measured.SEARCHING), ("extracting", measured.EXTRACTING), ("running", measured.RUNNING),
+            ("searching", measured.SEARCHING), ("extracting", measured.EXTRACTING),
+            ("running", measured.RUNNING),
         )
     } | {
         "quiet": measured_conditions,

@@ -21,16 +21,23 @@ NOTEBOOKS = [f"{n:02d}" for n in range(1, 8)]
 RESAMPLES = 2  # of the intervals, which no claim looks at
 HEAD = """# Ledger
 
-The paper's claims, in our words: what the paper gives; what follows from the figures that timm published of the paper's
-models, where that takes no image; what the bundled run shows (Fashion-MNIST and film reviews, at the notebooks'
-parameters); and a verdict: *agrees*, *differs*, or *not comparable* and why. Where the paper speaks of an accuracy, the
-run is measured at the same share of its own range, from the cheapest to the best single model on the front. Of several
-moved splits the least and the largest value is shown, and a claim has to hold on all. On other data each notebook ends
+The paper's claims, in our words: what the paper gives; what follows from the figures that timm \
+published of the paper's
+models, where that takes no image; what the bundled run shows (Fashion-MNIST and film reviews, at \
+the notebooks'
+parameters); and a verdict: *agrees*, *differs*, or *not comparable* and why. Where the paper \
+speaks of an accuracy, the
+run is measured at the same share of its own range, from the cheapest to the best single model on \
+the front. Of several
+moved splits the least and the largest value is shown, and a claim has to hold on all. On other \
+data each notebook ends
 with its own rows (`notebooks/tools/ledger.py`). Written by `python tests/bundled_claims.py`.
 """
 
-NOTE = """*Held out*: the same of the identical cascades on the split that chose nothing; where it says otherwise than
-*this run*, on the split that chose, the verdict is *open*. The [ranking of methods](ranking.md#beside-the-ledger) lets
+NOTE = """*Held out*: the same of the identical cascades on the split that chose nothing; where \
+it says otherwise than
+*this run*, on the split that chose, the verdict is *open*. The [ranking of \
+methods](ranking.md#beside-the-ledger) lets
 the splits change places instead, so a statement may have another verdict there.
 """
 

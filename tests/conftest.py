@@ -23,7 +23,9 @@ BROWSER_FLAGS = (
 
 # What pages say on the console that is not ours, by whose it is; anything else fails the test.
 NOT_OURS = {
-    "what JupyterLab looks for on a network that is not there": r"ERR_(NAME_NOT_RESOLVED|INTERNET|PROXY)",
+    "what JupyterLab looks for on a network that is not there": (
+        r"ERR_(NAME_NOT_RESOLVED|INTERNET|PROXY)"
+    ),
     "files that the servers of Jupyter do without": r"status of 404 .*http://127\.0\.0\.1",
     "commands that Notebook 7 looks for in vain": "not registered",
     "JupyterLab, whose debugger is asked while a page closes": "restore the debugger state",

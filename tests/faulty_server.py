@@ -1,5 +1,5 @@
-"""Two models behind HTTP on this machine, which are slow, fail, time out, hang up, and talk nonsense,
-each for some inputs: a local server, and calls of a policy that ask it."""
+"""Two models behind HTTP on this machine, which are slow, fail, time out, hang up, and talk
+nonsense, each for some inputs: a local server, and calls of a policy that ask it."""
 
 import asyncio
 import json

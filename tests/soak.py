@@ -1,10 +1,11 @@
-"""A policy in a service for a while: one server of two models with faults of every kind, four workers
-with 16 callers each, of which one is restarted again and again, labels that come late or never.
+"""A policy in a service for a while: one server of two models with faults of every kind, four
+workers with 16 callers each, of which one is restarted again and again, labels that come late or
+never.
 
     .venv/bin/python tests/soak.py --seconds 600        (make soak has it among others)
 
-At the end every input is accounted for exactly once, the stated error rates hold, and memory is flat;
-else it says what is wrong, and its exit status is 1.
+At the end every input is accounted for exactly once, the stated error rates hold, and memory is
+flat; else it says what is wrong, and its exit status is 1.
 """
 
 import argparse

@@ -225,10 +225,13 @@ def test_the_reference_lists_what_the_faces_offer(rooms: Any) -> None:
 
 
 def test_docstrings_become_markdown(rooms: Any) -> None:
-    text = "See :func:`cascadelib.fronts.exact.search`, :attr:`Front.gap` and :func:`sweep_pair`; ``a<b>``, top<k>."
+    text = (
+        "See :func:`cascadelib.fronts.exact.search`, :attr:`Front.gap` and :func:`sweep_pair`; "
+        "``a<b>``, top<k>."
+    )
     assert rooms.markdown(text) == (
-        "See [`search`][cascadelib.fronts.search], [`Front.gap`][cascadelib.fronts.Front.gap] and `sweep_pair`; "
-        "``a<b>``, top&lt;k>."
+        "See [`search`][cascadelib.fronts.search], [`Front.gap`][cascadelib.fronts.Front.gap] and "
+        "`sweep_pair`; ``a<b>``, top&lt;k>."
     )
 
 

@@ -24,7 +24,7 @@ MOST_LINES = 550  # of a file: about 500
 MOST_MODULES = 12  # of a room
 # Stage functions join stores and methods, which do not import each other: the ground has them.
 MOST_MODULES_ON_THE_GROUND = 13
-MOST_TOKENS = 150_000  # what it is; the target is 125,000
+MOST_TOKENS = 149_450  # what it is; the target is 125,000
 MOST_TOKENS_A_LINE = 9.7  # what it is; the target is 9
 MOST_NAMES = 40
 MOST_NESTED_COMPREHENSIONS = 10
@@ -178,9 +178,8 @@ def test_a_cascade_of_own_modules_loads_no_zoo() -> None:
 
 def test_imports_change_no_settings_of_other_packages() -> None:
     code = (
-        "import plotly.io as pio, timm; "
-        "settings = lambda: (pio.renderers.default, {*pio.templates}, timm.list_models()); "
-        "was = settings(); import cascadelib as cl; cl.figures.front_figure, cl.zoo.load_bundled; "
-        "assert settings() == was"
+        "import plotly.io as pio, timm; settings = lambda: (pio.renderers.default, "
+        "{*pio.templates}, timm.list_models()); was = settings(); import cascadelib as cl; "
+        "cl.figures.front_figure, cl.zoo.load_bundled; assert settings() == was"
     )
     loaded_by(code)

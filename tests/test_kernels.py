@@ -61,18 +61,22 @@ FIRST_CALLS = """
 import sys, numpy as np, cascadelib as cl
 from numba.core.dispatcher import Dispatcher
 rng = np.random.default_rng(0)
-table = cl.ScoreTable(rng.random((5, 60)) < [[0.5], [0.6], [0.7], [0.8], [0.9]], rng.random((5, 60)), [1, 2, 3, 5, 9])
+correct = rng.random((5, 60)) < [[0.5], [0.6], [0.7], [0.8], [0.9]]
+table = cl.ScoreTable(correct, rng.random((5, 60)), [1, 2, 3, 5, 9])
 cl.search(table, (2, 3, 4), cost="cost")
 held = cl.LogitStore(sys.argv[1])
-stores = held, held.take(np.arange(200)), cl.LogitStore.from_arrays(held.labels, {m: held.logits(m).copy() for m in
-    held.models.index[:4]}, macs=dict(zip(held.models.index, range(1, 5))))
+logits = {m: held.logits(m).copy() for m in held.models.index[:4]}
+macs = dict(zip(logits, range(1, 5)))
+stores = held, held.take(np.arange(200)), cl.LogitStore.from_arrays(held.labels, logits, macs)
 for store in stores:
     for method in cl.METHODS:
-        cl.evaluate(store, cl.search(store, (1, 2, 3), method, models=list(store.models.index[:4])).point(0))
-kernels = {id(k): k for name, m in list(sys.modules.items()) if name.startswith("cascadelib") for k in vars(m).values()
-    if isinstance(k, Dispatcher)}.values()
-print(sum(len(k.stats.cache_hits) for k in kernels), [(k.__name__, *k.stats.cache_misses) for k in kernels
-    if k.stats.cache_misses])
+        front = cl.search(store, (1, 2, 3), method, models=list(store.models.index[:4]))
+        cl.evaluate(store, front.point(0))
+modules = [m for name, m in sys.modules.items() if name.startswith("cascadelib")]
+found = [k for m in modules for k in vars(m).values() if isinstance(k, Dispatcher)]
+kernels = {id(k): k for k in found}.values()
+missed = [(k.__name__, *k.stats.cache_misses) for k in kernels if k.stats.cache_misses]
+print(sum(len(k.stats.cache_hits) for k in kernels), missed)
 """
 TOLD = """
 import cascadelib._kernels

@@ -16,7 +16,8 @@ from cascadelib.files import ROOT
 
 SHOWN = """
 import cascadelib, cascadelib.fronts
-print(cascadelib.__file__, cascadelib.__all__, dir(cascadelib.fronts), cascadelib.pareto_front([1], [1]))
+front = cascadelib.pareto_front([1], [1])
+print(cascadelib.__file__, cascadelib.__all__, dir(cascadelib.fronts), front)
 print(cascadelib.ScoreTable.__name__, cascadelib.fronts.Front.__name__, cascadelib.tables.__name__)
 """
 

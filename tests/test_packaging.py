@@ -19,8 +19,8 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 TARGETS = set("app bench data docs fuzz help imagenet lab lint notebooks run soak test zoo".split())
 CORE = "numba numpy pandas pyarrow safetensors scipy tqdm".split()
 ASKED_FOR = set(
-    "jupyterlab torch timm fvcore transformers plotly ipywidgets papermill nbval anywidget pooch datasets torchvision "
-    "kaleido nbconvert".split()
+    "jupyterlab torch timm fvcore transformers plotly ipywidgets papermill nbval anywidget pooch "
+    "datasets torchvision kaleido nbconvert".split()
 )
 
 
@@ -196,7 +196,8 @@ def copy_of_the_top(folder: Path) -> None:
 METADATA = """
 from pathlib import Path
 from setuptools import build_meta
-print(Path("made", build_meta.prepare_metadata_for_build_wheel("made"), "METADATA").read_text(encoding="utf-8"))
+made = Path("made", build_meta.prepare_metadata_for_build_wheel("made"))
+print((made / "METADATA").read_text(encoding="utf-8"))
 """
 
 
@@ -290,7 +291,8 @@ FROM_SCORES = """
 import sys, numpy as np, cascadelib as cl
 rng = np.random.default_rng(0)
 right = rng.random((3, 4000)) < [[0.7], [0.8], [0.9]]
-scores = cl.ScoreTable(right, np.where(right, 0.6, 0.2) + 0.4 * rng.random(right.shape), [1, 5, 30], ["s", "m", "l"])
+confidence = np.where(right, 0.6, 0.2) + 0.4 * rng.random(right.shape)
+scores = cl.ScoreTable(right, confidence, [1, 5, 30], ["s", "m", "l"])
 front = cl.search(scores.take(slice(0, None, 3)), n_models=(1, 2, 3), cost="cost")
 point = cl.pick(front, "match_best", caution=0)
 held_out = cl.evaluate(scores.take(slice(1, None, 3)), point)
@@ -298,7 +300,8 @@ certificate = cl.certify(scores.take(slice(2, None, 3)), front, epsilon=0.03)
 policy = cl.Policy.from_point(certificate.point, scores)
 policy.save("policy.json")
 assert cl.Policy.load("policy.json") == policy and held_out.cost < 30
-heavy = {"torch", "torchvision", "timm", "transformers", "datasets", "fvcore", "plotly", "ipywidgets", "PIL"}
+heavy = {"torch", "torchvision", "timm", "transformers", "datasets", "fvcore"}
+heavy |= {"plotly", "ipywidgets", "PIL"}
 print(cl.__version__, *certificate.point.models, heavy & set(sys.modules))
 """
 
@@ -312,9 +315,11 @@ SCORES = """
 import numpy as np, pandas as pd
 rng = np.random.default_rng(0)
 right = rng.random((2, 3000)) < [[0.8], [0.95]]
-rows = {"sample": np.arange(3000).tolist() * 2, "model": np.repeat(["s", "l"], 3000), "cost": np.repeat([0, 9], 3000)}
+rows = {"sample": np.arange(3000).tolist() * 2, "model": np.repeat(["s", "l"], 3000)}
+rows["cost"] = np.repeat([0, 9], 3000)
 sure = np.where(right, 0.6, 0.2) + 0.4 * rng.random(right.shape)
-pd.DataFrame(rows | {"correct": right.ravel(), "confidence": sure.ravel()}).to_csv("scores.csv", index=False)
+rows |= {"correct": right.ravel(), "confidence": sure.ravel()}
+pd.DataFrame(rows).to_csv("scores.csv", index=False)
 """
 
 
@@ -374,7 +379,8 @@ class Absent(importlib.abc.MetaPathFinder):
         if name.partition(".")[0] in BLOCKED:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
-BLOCKED = {"timm", "transformers", "plotly", "fvcore", "torchvision", "datasets", "ipywidgets", "PIL"}
+BLOCKED = {"timm", "transformers", "plotly", "fvcore", "torchvision"}
+BLOCKED |= {"datasets", "ipywidgets", "PIL"}
 sys.meta_path.insert(0, Absent())
 import numpy as np, torch, cascadelib as cl
 rng = np.random.default_rng(0)
@@ -382,7 +388,8 @@ x, weights = torch.randn(300, 8, generator=torch.manual_seed(0)), torch.randn(8,
 modules = {name: torch.nn.Linear(8, 3) for name in ("small", "large")}
 with torch.no_grad():
     logits = {name: module(x).numpy() for name, module in modules.items()}
-store = cl.LogitStore.from_arrays(logits["large"].argmax(1), logits, macs={"small": 10, "large": 24})
+labels = logits["large"].argmax(1)
+store = cl.LogitStore.from_arrays(labels, logits, macs={"small": 10, "large": 24})
 point = cl.pick(cl.search(store), budget=20, caution=0)
 cascade = cl.Cascade.from_point(point, modules, store)
 cascade.save("cascade.json")

@@ -71,10 +71,17 @@ def module(
         else {}
     )
     config = BertConfig(
-        vocab_size=len(WORDS), hidden_size=hidden, num_hidden_layers=layers, num_attention_heads=2,
-        intermediate_size=2 * hidden, max_position_embeddings=64, num_labels=classes, initializer_range=0.1,
-        hidden_dropout_prob=0.0, **labels,
-    )  # fmt: skip
+        vocab_size=len(WORDS),
+        hidden_size=hidden,
+        num_hidden_layers=layers,
+        num_attention_heads=2,
+        intermediate_size=2 * hidden,
+        max_position_embeddings=64,
+        num_labels=classes,
+        initializer_range=0.1,
+        hidden_dropout_prob=0.0,
+        **labels,
+    )
     return BertForSequenceClassification(config)
 
 

@@ -197,7 +197,10 @@ def class_folders(folder: Path) -> list[str]:
 
 
 def image_folder(
-    folder: Path | str, classes: Sequence[str] | None = None, dataset: str = "", split: str = ""
+    folder: Path | str,
+    classes: Sequence[str] | None = None,
+    dataset: str = "",
+    split: str = "",
 ) -> Photographs:
     """Read a folder that holds one folder of images per class.
 

@@ -150,8 +150,8 @@ def _numbers(column: pd.Series, classes: Sequence[str] | None, name: str) -> np.
     if values.dtype.kind not in "iu":
         names = list(classes or ())
         texts = [str(v) for v in values]
-        places = dict(zip(map(str, range(len(names))), range(len(names))))
-        places |= dict(zip(names, range(len(names))))
+        places = {str(place): place for place in range(len(names))}
+        places |= {name: place for place, name in enumerate(names)}
         found = [places.get(text) for text in texts]
         if None in found:
             row = found.index(None)

@@ -33,14 +33,16 @@ def check_names(models: Iterable[Model], labels: Labels) -> None:
                 first = next(i for i, pair in enumerate(zip(named, own)) if pair[0] != pair[1])
                 raise ValueError(
                     f"model {model.name!r} has its classes in another order: its class {first} is "
-                    f"{named[first]!r}, "
-                    f"the data set's is {own[first]!r}. {_remedy(model.name)}"
+                    f"{named[first]!r}, the data set's is {own[first]!r}. {_remedy(model.name)}"
                 )
 
 
 def _remedy(name: str) -> str:
     """What to do where a model has its classes in another order."""
-    return f"Give the order yourself: {{{name!r}: cl.zoo.reordered(model, order)}}, logit j = its own logit order[j]"
+    return (
+        f"Give the order yourself: {{{name!r}: cl.zoo.reordered(model, order)}}, logit j = its "
+        "own logit order[j]"
+    )
 
 
 def check_order(model: Model, logits: np.ndarray, labels: Labels) -> None:
@@ -71,8 +73,6 @@ def check_order(model: Model, logits: np.ndarray, labels: Labels) -> None:
         first = int(np.flatnonzero(order != np.arange(classes))[0])
         raise ValueError(
             f"model {model.name!r} seems to have its classes in another order: accuracy "
-            f"{as_is.mean():.1%} as it is, "
-            f"{moved.mean():.1%} with its columns reordered (class {names[first]!r} is its column "
-            f"{order[first]}, …). "
-            f"{_remedy(model.name)}"
+            f"{as_is.mean():.1%} as it is, {moved.mean():.1%} with its columns reordered (class "
+            f"{names[first]!r} is its column {order[first]}, …). {_remedy(model.name)}"
         )

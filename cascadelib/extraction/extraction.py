@@ -19,17 +19,17 @@ from ..checks import POSITIVE, about, check_count, check_number, known
 from ..datasets.images import Photographs
 from ..datasets.samples import Samples
 from ..datasets.texts import Texts
-from ..files import file_name, ignores_case, leftovers
+from ..files import leftovers
 from ..labels import Labels, labels_of
-from ..store.formats import Folder
+from ..store.formats import Folder, check_spellings
 from ..store.logit_store import DTYPES, LogitStore
 from ..zoo.forward import AMP, device_of, kept_memory
 from ..zoo.loaders import resolved
 from ..zoo.macs import with_text_costs
-from ..zoo.model import Model, identity, noted
+from ..zoo.model import Model, digest_tensor, identity, noted
 from .class_order import check_names, check_order
 from .inference import Candidate, Pass, probed, read, run_pass
-from .shards import LOCK, PARTIAL, Processes, Shards, shard_bounds, spans, started, usable_cores
+from .shards import LOCK, PARTIAL, Shards, shard_bounds, spans, started, usable_cores
 
 
 def extract(
@@ -119,7 +119,7 @@ def extract(
     _check_arguments(found, batch_size, shard_size, workers, macs, dtype, amp)
     check_names(found, labels)
     store = _existing(path, labels)
-    wanted = {"inputs": inputs_digest(samples), "dtype": dtype, "compile": compile}
+    wanted: dict = {"inputs": inputs_digest(samples), "dtype": dtype, "compile": compile}
     if amp is not None:  # by default the store's own will do, whatever device it came from
         wanted["amp"] = device_of(device, amp).amp
     pending = _unfinished(found, store, wanted, replace)
@@ -129,8 +129,13 @@ def extract(
         return LogitStore(path)
     with started() as mine, Shards(path, locked=mine.first) as shards, kept_memory():
         settings = Pass(
+            samples,
+            labels,
+            shards,
+            mine,
             device_of(device or mine.device(), amp),
             batch_size,
+            shard_bounds(len(samples), shard_size, batch_size),
             np.dtype(dtype),
             getattr(samples, "order", None),
             workers,
@@ -139,11 +144,7 @@ def extract(
         )
         store = _existing(path, labels)  # others may have been at work until it was locked
         pending = _unfinished(pending, store, wanted, replace)
-        _check_spellings(path, [model.name for model in found], store)
-        bounds = shard_bounds(len(samples), shard_size, batch_size)
-        _extract_pending(
-            pending, samples, store, wanted["inputs"], macs, shards, bounds, settings, mine
-        )
+        _extract_pending(pending, store, wanted["inputs"], macs, settings)
     if settings.failed:
         texts = "\n".join(map(str, settings.failed.values()))
         raise ValueError(
@@ -154,21 +155,18 @@ def extract(
 
 def _extract_pending(
     models: list[Model],
-    samples: Any,
     store: LogitStore | None,
-    inputs: Any,
+    inputs: str,
     macs: dict,
-    shards: Shards,
-    bounds: list[tuple[int, int]],
     settings: Pass,
-    mine: Processes,
 ) -> None:
     """Probe models, compute their missing shards, and put those that are whole into the store;
     inputs: :func:`inputs_digest`."""
-    labels = labels_of(samples)
-    path = shards.path.parent
-    if isinstance(samples, Texts):
-        models, macs = with_text_costs(models, samples.inputs, macs, settings.failed)
+    labels = settings.labels
+    held = [] if store is None else store.models.index
+    check_spellings(settings.shards.path / LOCK, [*held, *(model.name for model in models)])
+    if isinstance(settings.samples, Texts):
+        models, macs = with_text_costs(models, settings.samples.inputs, macs, settings.failed)
     run = {
         "batch_size": settings.batch_size,
         "dtype": settings.dtype.name,
@@ -179,21 +177,23 @@ def _extract_pending(
         "inputs": inputs,
     }
     with contextlib.ExitStack() as ready_models:
-        candidates = probed(models, samples, settings, run, macs, ready_models)
-        mine.gather(settings.failed)
-        candidates = settings.remaining(candidates)
+        candidates = settings.agreed(probed(models, settings, run, macs, ready_models))
         _check_classes(candidates, labels, store)
-        _run_missing(path, samples, candidates, shards, bounds, settings, mine)
-        mine.gather(settings.failed)
-        candidates = settings.remaining(candidates)
-        if mine.first and candidates:
+        _run_missing(candidates, settings)
+        candidates = settings.agreed(candidates)
+        if settings.mine.first and candidates:
             store = store or LogitStore.create(
-                path, labels.values, labels.sample_ids, labels.classes, labels.dataset, labels.split
+                settings.path,
+                labels.values,
+                labels.sample_ids,
+                labels.classes,
+                labels.dataset,
+                labels.split,
             )
             for candidate in candidates:
                 with noted(settings.failed, candidate.model.name, ValueError):
-                    _assemble(candidate, store, shards, bounds, settings)
-        mine.gather(settings.failed)
+                    _assemble(candidate, store, settings)
+        settings.mine.gather(settings.failed)
 
 
 def _samples_of(dataset: Any) -> Any:
@@ -211,34 +211,23 @@ def _unfinished(
     models: list[Model], store: LogitStore | None, wanted: dict, replace: bool
 ) -> list[Model]:
     """Models that are still to be extracted."""
-    if replace:
-        return list(models)
-    return [model for model in models if not _is_finished(store, model, wanted)]
+    return [model for model in models if replace or not _is_finished(store, model, wanted)]
 
 
-def _run_missing(
-    path: Path,
-    samples: Any,
-    candidates: list[Candidate],
-    shards: Shards,
-    bounds: list[tuple[int, int]],
-    settings: Pass,
-    mine: Processes,
-) -> None:
+def _run_missing(candidates: list[Candidate], settings: Pass) -> None:
     """Compute the shards that are not there yet, those of this process."""
+    shards = settings.shards
     missing = {}
-    for start, stop in bounds:
+    for start, stop in settings.bounds:
         missing[start, stop] = [
             candidate
             for candidate in candidates
             if shards.read(candidate.model.name, candidate.run, start, stop) is None
         ]
-    _announce(path, candidates, missing, settings, mine.count)
-    mine.gather({})  # until all have seen what is missing
+    _announce(candidates, missing, settings)
+    settings.mine.gather({})  # until all have seen what is missing
     left = [(shard, needed) for shard, needed in missing.items() if needed]
-    own = dict(left[mine.rank :: mine.count])
-    ordered = samples if settings.order is None else samples.take(settings.order)
-    run_pass(ordered, own, shards, settings)
+    run_pass(dict(left[settings.mine.rank :: settings.mine.count]), settings)
 
 
 def _sweep(path: Path, finished: list[str]) -> None:
@@ -304,48 +293,42 @@ def _check_classes(candidates: list[Candidate], labels: Labels, store: LogitStor
 
 
 def _announce(
-    path: Path,
-    pending: list[Candidate],
-    missing: dict[tuple[int, int], list[Candidate]],
-    settings: Pass,
-    processes: int,
+    pending: list[Candidate], missing: dict[tuple[int, int], list[Candidate]], settings: Pass
 ) -> None:
     """Print the estimate of what is left to do; refuse a disk with too little space for it."""
-    itemsize = settings.dtype.itemsize
-    samples = max((stop for _, stop in missing), default=0)
-    final = [candidate.classes * samples * itemsize for candidate in pending]
+    samples = len(settings.samples)
+    final = [candidate.classes * samples * settings.dtype.itemsize for candidate in pending]
     seconds = 0.0
     needed = max(final, default=0)  # for a moment the largest model is there twice
     for (start, stop), candidates in missing.items():
         for candidate in candidates:
             seconds += candidate.seconds * (stop - start)
-            needed += candidate.classes * (stop - start) * itemsize
+            needed += candidate.classes * (stop - start) * settings.dtype.itemsize
+    path = settings.path
     free = shutil.disk_usage(path).free
     if needed > free:
         raise ValueError(f"{path}: {needed / 1e6:.1f} MB are needed and {free / 1e6:.1f} MB free")
     if settings.progress and pending:
-        estimate = (
-            f"{len(pending)} models × {samples} samples: about "
-            f"{timedelta(seconds=round(seconds / processes))} h, {sum(final) / 1e6:.1f} MB on disk"
+        hours = timedelta(seconds=round(seconds / settings.mine.count))
+        print(
+            *settings.failed.values(),
+            f"{len(pending)} models × {samples} samples: about {hours} h, "
+            f"{sum(final) / 1e6:.1f} MB on disk",
+            sep="\n",
+            flush=True,
         )
-        print(*settings.failed.values(), estimate, sep="\n", flush=True)
 
 
-def _assemble(
-    candidate: Candidate,
-    store: LogitStore,
-    shards: Shards,
-    bounds: list[tuple[int, int]],
-    settings: Pass,
-) -> None:
+def _assemble(candidate: Candidate, store: LogitStore, settings: Pass) -> None:
     """Put a model whose shards are all there into the store, and forget the shards."""
     model = candidate.model
-    parts = [shards.needed(model.name, candidate.run, *span) for span in bounds]
+    shards = settings.shards
+    parts = [shards.needed(model.name, candidate.run, *span) for span in settings.bounds]
     logits = np.concatenate([tensor for tensor, _ in parts])
     times = list(chain.from_iterable(seconds for _, seconds in parts))
     if settings.order is not None:
         logits = logits[np.argsort(settings.order)]
-    check_order(model, logits, labels_of(store))
+    check_order(model, logits, settings.labels)
     extraction = {key: value for key, value in candidate.run.items() if key != "samples"}
     extraction["device_name"] = settings.device.name
     extraction["versions"] = {
@@ -393,26 +376,8 @@ def inputs_digest(samples: Any) -> str:
             continue
         one = read(samples, row, row + 1)
         if isinstance(one, torch.Tensor):
-            one = one.detach().cpu().contiguous()
-            digest.update(f"{one.dtype} {tuple(one.shape)}".encode())
-            digest.update(one.reshape(-1).view(torch.uint8).numpy().data)
+            digest_tensor(digest, one)
     return digest.hexdigest()
-
-
-def _check_spellings(path: Path | str, names: list[str], store: LogitStore | None) -> None:
-    """Refuse models whose names differ in case alone, where the disk ignores case."""
-    if not ignores_case(Path(path) / PARTIAL / LOCK):
-        return
-    there = {*names, *(() if store is None else store.models.index)}
-    spelt: dict[str, str] = {}
-    for name in sorted(there):
-        other = spelt.setdefault(file_name(name).lower(), name)
-        if other != name:
-            raise ValueError(
-                f"{path}: the names of models {other!r} and {name!r} differ in case alone, and "
-                "this disk ignores "
-                "case; give one of them another name"
-            )
 
 
 def _is_finished(store: LogitStore | None, model: Model, wanted: dict) -> bool:

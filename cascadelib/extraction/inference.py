@@ -7,6 +7,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,39 +17,55 @@ from tqdm import tqdm
 from ..checks import POSITIVE, is_number
 from ..datasets.images import Photographs
 from ..front_end import is_watched
-from ..labels import labels_of
+from ..labels import Labels, labels_of
 from ..zoo.forward import Device, on_device, ready, timed_logits
 from ..zoo.macs import count_macs
 from ..zoo.model import Model, identity, noted
 from ..zoo.transforms import distinct, prepared
-from .shards import Shards, spans
+from .shards import Processes, Shards, spans
 
 PROBED = 32  # samples, on the CPU; a GPU needs a full batch to show its speed
 
 
 @dataclass(frozen=True)
 class Pass:
-    """How samples are run: on which device and how, ``batch_size``, dtype of the logits,
-    ``workers`` that decode.
+    """How samples are run: which ``samples``, with their ``labels``, into which ``shards`` of which
+    ``bounds``, shared with which processes (``mine`` is this one), on which device and how,
+    ``batch_size``, dtype of the logits, ``workers`` that decode.
 
     order: the rows in the order in which they run, or None where that is their own. ``most``
     {model: samples at once} fills in where the memory is too small for a batch, ``failed`` {model:
     its error} where a model is left out.
     """
 
+    samples: Any
+    labels: Labels
+    shards: Shards
+    mine: Processes
     device: Device
     batch_size: int
+    bounds: list[tuple[int, int]]
     dtype: np.dtype
-    order: np.ndarray | None = None
-    workers: int = 0
-    progress: bool = True
-    compile: bool = False
+    order: np.ndarray | None
+    workers: int
+    progress: bool
+    compile: bool
     most: dict = field(default_factory=dict)
     failed: dict = field(default_factory=dict)
+
+    @property
+    def path(self) -> Path:
+        """Folder of the store."""
+        return self.shards.path.parent
 
     def remaining(self, candidates: Iterable["Candidate"]) -> list["Candidate"]:
         """Those that have not failed."""
         return [candidate for candidate in candidates if candidate.model.name not in self.failed]
+
+    def agreed(self, candidates: Iterable["Candidate"]) -> list["Candidate"]:
+        """Those that have failed in none of the processes, once all have come here."""
+        self.mine.gather(self.failed)
+        return self.remaining(candidates)
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +86,6 @@ class Candidate:
 
 def probed(
     models: list[Model],
-    samples: Any,
     settings: Pass,
     run: dict,
     macs: dict[str, float],
@@ -81,9 +97,9 @@ def probed(
     if not models:
         return []
     most = settings.batch_size if settings.device.torch.type == "cuda" else PROBED
-    few = min(len(samples), most)
+    few = min(len(settings.samples), most)
     transforms = [model.transform for model in models]
-    _, prepare = next(feed(samples, [(0, few)], transforms, settings.device))
+    _, prepare = next(feed(settings.samples, [(0, few)], transforms, settings.device))
     candidates = []
     for model in models:
         name = model.name
@@ -120,7 +136,11 @@ AHEAD = 4  # chunks that each worker is asked for beforehand
 
 
 def feed(
-    samples: Any, bounds: Iterable, transforms: Iterable, device: Device, workers: int = 0
+    samples: Any,
+    bounds: Iterable,
+    transforms: Iterable,
+    device: Device,
+    workers: int = 0,
 ) -> Generator:
     """Yield ((start, stop), prepare) for each of ``bounds``; ``prepare(transform)`` gives a model's
     input.
@@ -188,8 +208,7 @@ class _Cuts:
             if (cut.shape, cut.dtype) != (whole.shape[1:], whole.dtype):
                 raise ValueError(
                     f"the photograph of row {row} becomes {cut.dtype} {[*cut.shape]}, the first "
-                    f"{whole.dtype} "
-                    f"{[*whole.shape[1:]]}; transform all into one shape"
+                    f"{whole.dtype} {[*whole.shape[1:]]}; transform all into one shape"
                 )
             whole[place] = cut
 
@@ -205,7 +224,11 @@ class _Cuts:
 
 
 def _photographs(
-    samples: Any, bounds: list, transforms: Iterable, device: Device, workers: int
+    samples: Any,
+    bounds: list,
+    transforms: Iterable,
+    device: Device,
+    workers: int,
 ) -> Generator:
     """Workers fill a ring of buffers, one per batch, in memory that they share. They are asked for
     ``AHEAD`` chunks each before the batch that these belong to comes: that many buffers, and one to
@@ -247,7 +270,10 @@ def _photographs(
 
 
 def _ring(
-    first: list[torch.Tensor], size: int, count: int, shared: bool
+    first: list[torch.Tensor],
+    size: int,
+    count: int,
+    shared: bool,
 ) -> list[list[torch.Tensor]]:
     """So many times a buffer for ``size`` photographs per cut, in shared memory where workers fill
     them."""
@@ -282,21 +308,19 @@ def _cut_of(transform: Any) -> Callable:
     return getattr(transform, "cut", transform)
 
 
-def run_pass(
-    samples: Any, missing: dict[tuple[int, int], list], shards: Shards, settings: Pass
-) -> None:
+def run_pass(missing: dict[tuple[int, int], list[Candidate]], settings: Pass) -> None:
     """Fill in the ``missing`` shards {(start, stop): candidates, one or more}, batch by batch:
     one's logits are looked at once as many more as the device's ``delay`` have been asked for, so
     that a GPU always has something to do."""
-    transforms = {}
-    for found in missing.values():
-        for candidate in found:
-            transforms[candidate.model.name] = candidate.model.transform
+    samples = settings.samples
+    ordered = samples if settings.order is None else samples.take(settings.order)
+    candidates = dict.fromkeys(itertools.chain.from_iterable(missing.values()))
+    transforms = [candidate.model.transform for candidate in candidates]
     total = sum((stop - start) * len(found) for (start, stop), found in missing.items())
     shown = settings.progress and is_watched()
     bar = tqdm(total=total, unit="sample", leave=False, disable=not shown, mininterval=0.5)
     batches = (span for bounds in missing for span in spans(*bounds, settings.batch_size))
-    fed = feed(samples, batches, transforms.values(), settings.device, settings.workers)
+    fed = feed(ordered, batches, transforms, settings.device, settings.workers)
     with contextlib.closing(fed), bar, torch.inference_mode():
         for coming, finished in delayed(_asked_for(missing, fed, settings), settings.device.delay):
             for candidate, start, logits, arrived, seconds, times in coming:
@@ -307,7 +331,7 @@ def run_pass(
                     bar.update(len(logits))
             for candidate, *shard in finished:
                 if candidate.model.name not in settings.failed:
-                    shards.write(candidate.model.name, candidate.run, *shard)
+                    settings.shards.write(candidate.model.name, candidate.run, *shard)
 
 
 def delayed(items: Iterator, delay: int) -> Iterator:
@@ -332,45 +356,51 @@ def _asked_for(
     have failed."""
     dtype = getattr(torch, settings.dtype.name)
     for (first, last), found in missing.items():
-        whole: list[tuple[Candidate, torch.Tensor, list[float]]] = []
+        whole: dict[Candidate, tuple] = {}
         for candidate in settings.remaining(found):
             shape = (last - first, candidate.classes)
             logits = torch.empty(shape, dtype=dtype, pin_memory=settings.device.pins)
-            whole.append((candidate, logits, []))
+            whole[candidate] = (logits, [])
         batches = spans(first, last, settings.batch_size) if whole else []
         for start, stop in batches:
-            parts = {}
-            for candidate, logits, times in whole:
-                parts[candidate] = (start, logits[start - first : stop - first], times)
+            rows = slice(start - first, stop - first)
             _, prepare = next(fed)
-            coming = list(_outputs(parts, prepare, settings))
+            coming = list(_outputs(whole, start, rows, prepare, settings))
             finished = []
             if stop == last:
-                for candidate, logits, times in whole:
+                for candidate, (logits, times) in whole.items():
                     finished.append((candidate, first, last, logits.numpy(), times))
             yield coming, finished
 
 
-def _outputs(parts: dict[Candidate, tuple], prepare: Callable, settings: Pass) -> Iterator[tuple]:
+def _outputs(
+    whole: dict[Candidate, tuple],
+    start: int,
+    rows: slice,
+    prepare: Callable,
+    settings: Pass,
+) -> Iterator[tuple]:
     """(candidate, first row, logits, wait for them, wait for their seconds, all seconds) of each
-    that does not fail, of ``parts`` {candidate: (first row, logits, all seconds)}; each distinct
-    transform runs once."""
-    remaining = settings.remaining(parts)
+    that does not fail; each distinct transform runs once.
+
+    whole {candidate: (logits of the shard, all seconds)}; the batch, from row ``start`` on, is
+    ``rows`` of the shard.
+    """
+    remaining = settings.remaining(whole)
     for transform in distinct(candidate.model.transform for candidate in remaining):
         inputs = None
         for candidate in remaining:
-            if candidate.model.transform != transform:
+            model = candidate.model
+            if model.transform != transform:
                 continue
-            start, logits, times = parts[candidate]
-            with noted(settings.failed, candidate.model.name):
+            shard, times = whole[candidate]
+            logits = shard[rows]
+            with noted(settings.failed, model.name):
                 inputs = prepare(transform) if inputs is None else inputs
-                output, seconds = timed_logits(
-                    candidate.model, inputs, settings.device, settings.most
-                )
+                output, seconds = timed_logits(model, inputs, settings.device, settings.most)
                 if output.shape != logits.shape:
                     raise ValueError(
-                        f"model {candidate.model.name!r} gave {tuple(output.shape)} for rows "
-                        f"{start} … "
+                        f"model {model.name!r} gave {tuple(output.shape)} for rows {start} … "
                         f"{start + len(logits) - 1}, not {tuple(logits.shape)}"
                     )
                 arrived = settings.device.download(output, logits)
@@ -385,6 +415,5 @@ def _check(candidate: Candidate, logits: np.ndarray, start: int, settings: Pass)
         row = bad[0] if settings.order is None else settings.order[bad[0]]
         raise ValueError(
             f"model {candidate.model.name!r}: nan or inf in the logits of row {row} (as "
-            f"{logits.dtype}); "
-            "if this is half precision, try amp=False or dtype='float32'"
+            f"{logits.dtype}); if this is half precision, try amp=False or dtype='float32'"
         )

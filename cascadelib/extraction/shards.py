@@ -152,7 +152,11 @@ class Shards:
         return self.path / file_name(model).removesuffix(SUFFIX) / f"{start}-{stop}.safetensors"
 
     def read(
-        self, model: str, run: dict, start: int, stop: int
+        self,
+        model: str,
+        run: dict,
+        start: int,
+        stop: int,
     ) -> tuple[np.ndarray, list[float]] | None:
         """(logits [stop − start, classes], seconds a sample of each batch); None if not finished
         under this ``run``, all that decides the logits, as text and numbers."""
@@ -166,7 +170,11 @@ class Shards:
         return tensor, file.metadata["batch_seconds"]
 
     def needed(
-        self, model: str, run: dict, start: int, stop: int
+        self,
+        model: str,
+        run: dict,
+        start: int,
+        stop: int,
     ) -> tuple[np.ndarray, list[float]]:
         """:meth:`read` of a shard that was there; ValueError, naming the model, where it is
         gone."""
@@ -179,7 +187,13 @@ class Shards:
         return found
 
     def write(
-        self, model: str, run: dict, start: int, stop: int, logits: np.ndarray, batch_seconds: list
+        self,
+        model: str,
+        run: dict,
+        start: int,
+        stop: int,
+        logits: np.ndarray,
+        batch_seconds: list,
     ) -> None:
         """Keep one finished shard."""
         path = self._file(model, start, stop)

@@ -180,10 +180,9 @@ def band_figure(
     Figure
     """
     fig = improvement_figure({}, title)
-    edge = {"mode": "lines", "line": {"width": 0, "color": style.PALETTE[0]}}
-    x = band["accuracy"]
-    fig.add_scatter(x=x, y=band["high"], showlegend=False, hoverinfo="skip", **edge)
-    filled = {"name": "95% band", "fill": "tonexty", "fillcolor": "rgba(0,114,178,0.22)"}
-    fig.add_scatter(x=x, y=band["low"], **filled, **edge)
+    edge: dict = {"x": band["accuracy"], "color": style.PALETTE[0], "width": 0}
+    style.add_line(fig, y=band["high"], showlegend=False, hoverinfo="skip", **edge)
+    filled: dict = {"name": "95% band", "fill": "tonexty", "fillcolor": "rgba(0,114,178,0.22)"}
+    style.add_line(fig, y=band["low"], **filled, **edge)
     style.add_line(fig, curve["accuracy"], curve["improvement"], style.BLACK, name="front")
     return fig

@@ -12,7 +12,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import plotly.io as pio
 
-from ..cost_kinds import COSTS
+from ..cost_kinds import COSTS, Cost
 from ..tables import arrow, digits, percents
 
 PLOTLY_JSON = "application/vnd.plotly.v1+json"
@@ -70,34 +70,15 @@ class Figure(go.Figure):
 
 
 # Near to Okabe and Ito (2008), moved until any two, GREY and BLACK with them, differ for
-# deuteranopes as well and each has a contrast of 3 : 1 to its page; then the same on a dark page.
-# tests/figures/test_style.py measures that.
+# deuteranopes as well and each has a contrast of 3 : 1 to its page: tests/figures/test_style.py
+# measures that.
 PALETTE = "#0073B5 #A80000 #009D6C #CA73AD #C58800 #009DD8 #9F6500 #0033A4 #4D5428 #C20047".split()
-ON_DARK = "#0095FF #D36800 #00AD79 #FF76B7 #FFAE00 #00BBFF #956800 #A77DBF #B4AF4B #FF838A".split()
 GREY = "#8C8C8C"
 BLACK = "#222222"
 GRID = "#E6E6E6"
 LINE = "#444444"
-REST = "#D9D9D9"
-DARK = dict(zip(PALETTE, ON_DARK)) | {
-    BLACK: "#DDDDDD",
-    GRID: "#333333",
-    LINE: "#BBBBBB",
-    REST: "#858585",
-}
 
-SYMBOLS = [
-    "circle",
-    "square",
-    "diamond",
-    "triangle-up",
-    "cross",
-    "x",
-    "star",
-    "pentagon",
-    "hexagon",
-    "hourglass",
-]
+SYMBOLS = "circle square diamond triangle-up cross x star pentagon hexagon hourglass".split()
 DASHES = ["solid", "dash"]
 HOVER = "%{text}<br>%{y:.2%} at %{x}<extra></extra>"  # of what has a name, a cost and an accuracy
 FRONT_HOVER = "%{y:.2%} at %{x}<br>%{text}<extra></extra>"
@@ -129,25 +110,6 @@ TEMPLATE = go.layout.Template(
 )
 
 
-def dark_css(page: str) -> str:
-    """A style sheet that gives figures below ``page``, a CSS selector, the colours of :data:`DARK`.
-
-    plotly.js writes a colour as rgb(…) into the style of what it draws, so each is found there, and
-    no figure is drawn again.
-    """
-    inside = f"{page} .js-plotly-plot .main-svg"
-    rules = [
-        f"{inside} {{background: none !important}}",
-        f"{inside} .bg {{fill-opacity: 0 !important}}",
-    ]
-    for light, dark in DARK.items():
-        written = f"rgb({', '.join(str(part) for part in bytes.fromhex(light[1:]))})"
-        for key in ("fill", "stroke"):
-            drawn = f"{inside} > :not(.hoverlayer) [style*='{key}: {written}']"
-            rules.append(f"{drawn} {{{key}: {dark} !important}}")
-    return "\n".join(rules)
-
-
 def colour(i: int) -> str:
     """The colour of the i-th of many lines.
 
@@ -172,7 +134,7 @@ def add_line(
 ) -> None:
     """A trace that is a line from array to array; trace: what else it has, its name above all."""
     line = {"color": color, "width": width, "dash": dash}
-    fig.add_scatter(x=x, y=y, line=line, **{"mode": "lines", **trace})
+    fig.add_scatter(x=x, y=y, line=line, **{"mode": "lines"} | trace)
 
 
 def add_cascades(
@@ -184,20 +146,17 @@ def add_cascades(
     **trace: Any,
 ) -> None:
     """A line over rows of cascades; hovering shows models, thresholds and exit rates."""
-    add_line(
-        fig,
-        table[x],
-        table[y],
-        color,
-        2,
-        text=cascade_hover(table),
-        hovertemplate=FRONT_HOVER,
-        **trace,
-    )
+    trace |= {"text": cascade_hover(table), "hovertemplate": FRONT_HOVER}
+    add_line(fig, table[x], table[y], color, 2, **trace)
 
 
 def add_improvement(
-    fig: go.Figure, curve: pd.DataFrame, label: str, color: str, width: float = 2, **trace: Any
+    fig: go.Figure,
+    curve: pd.DataFrame,
+    label: str,
+    color: str,
+    width: float = 2,
+    **trace: Any,
 ) -> None:
     """A line of improvement factors, up to where the front reaches.
 
@@ -205,16 +164,8 @@ def add_improvement(
     """
     curve = curve[curve["improvement"] > 0]
     hover = "%{y:.2f} × at %{x:.2%}<extra>%{fullData.name}</extra>"
-    add_line(
-        fig,
-        curve["accuracy"],
-        curve["improvement"],
-        color,
-        width,
-        name=label,
-        hovertemplate=hover,
-        **trace,
-    )
+    trace |= {"name": label, "hovertemplate": hover}
+    add_line(fig, curve["accuracy"], curve["improvement"], color, width, **trace)
 
 
 def cost_axis(cost: str, costs: Any = ()) -> dict:
@@ -223,18 +174,20 @@ def cost_axis(cost: str, costs: Any = ()) -> dict:
     costs: what the axis shows; where that spans less than a factor of 300, there are labels between
     the powers of ten.
     """
-    unit = ""
-    title = plain(cost)
-    if cost in COSTS:
-        unit = COSTS[cost].unit
-        title = COSTS[cost].title
-    axis = {"type": "log", "title": title, "exponentformat": "SI"}
-    prefixed = unit in ("MACs", "s")
-    axis["tickformat"] = "~s" if prefixed else ""  # 10µs
-    axis["hoverformat"] = ".4s" if prefixed else ""  # 27.39µs
-    axis["ticksuffix"] = "s" if unit == "s" else ""
+    kind = COSTS.get(cost, Cost(cost, "", cost))
+    prefixed = kind.unit in ("MACs", "s")
     short = len(costs) and np.nanmax(costs) < 300 * np.nanmin(costs)
-    return axis | {"dtick": None if short else 1, "nticks": 4, "minor": {"dtick": "D1"}}
+    return {
+        "type": "log",
+        "title": plain(kind.title),
+        "exponentformat": "SI",
+        "tickformat": "~s" if prefixed else "",  # 10µs
+        "hoverformat": ".4s" if prefixed else "",  # 27.39µs
+        "ticksuffix": "s" if kind.unit == "s" else "",
+        "dtick": None if short else 1,
+        "nticks": 4,
+        "minor": {"dtick": "D1"},
+    }
 
 
 def figure(title: str, **layout: Any) -> Figure:
@@ -298,7 +251,10 @@ def add_hull(fig: go.Figure, singles: pd.DataFrame, **at: Any) -> None:
 
 
 def add_singles(
-    fig: go.Figure, singles: pd.DataFrame, families: pd.Series | None = None, **at: Any
+    fig: go.Figure,
+    singles: pd.DataFrame,
+    families: pd.Series | None = None,
+    **at: Any,
 ) -> go.Figure:
     """Single models as points (by family where given) and their hull as a grey line."""
     add_hull(fig, singles, **at)

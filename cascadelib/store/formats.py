@@ -6,7 +6,7 @@ import json
 import math
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from pathlib import Path
@@ -42,7 +42,8 @@ from .manifest import (
 )
 
 DIGEST = "metadata_sha256"
-# Forms of what a header may say, as fits() reads them; (): nothing, as these are arguments of LogitStore.add.
+# Forms of what a header may say, as fits() reads them; (): nothing, as these are arguments of
+# LogitStore.add.
 METADATA: dict = {
     "order": range(2**53),
     "extraction": (dict, None),
@@ -63,11 +64,7 @@ NOT_A_HEADER = (
     OverflowError,
     RecursionError,
 )
-DTYPES: dict[str, np.dtype] = {
-    "F16": np.dtype("<f2"),
-    "F32": np.dtype("<f4"),
-    "F64": np.dtype("<f8"),
-}
+DTYPES = {f"F{8 * size}": np.dtype(f"<f{size}") for size in (2, 4, 8)}
 
 
 def encoded_metadata(key: str, value: Any) -> str:
@@ -193,8 +190,7 @@ class LogitFile:
         if min(self.shape) < 1 or begin != 0 or end != self.dtype.itemsize * rows * classes:
             raise ValueError(
                 f"{self.path}: tensor {self.kind!r} of shape {self.shape} and {self.dtype} does "
-                "not fill its "
-                f"{end} bytes"
+                f"not fill its {end} bytes"
             )
         if size != self.offset + end:
             raise ValueError(
@@ -228,9 +224,8 @@ class LogitFile:
         """What :meth:`open` maps, mapped once, so that it stays whole when another process replaces
         the file; small files are hashed first."""
         if "tensor" not in self.kept:
-            self.kept["tensor"] = self.open(
-                self.dtype.itemsize * math.prod(self.shape) <= QUICKLY_HASHED
-            )
+            size = self.dtype.itemsize * math.prod(self.shape)
+            self.kept["tensor"] = self.open(size <= QUICKLY_HASHED)
         return self.kept["tensor"]
 
 
@@ -265,7 +260,12 @@ class Memory:
         self.broken: dict[str, str] = {}
 
     def put(
-        self, model: str, tensor: np.ndarray, metadata: dict, kind: str, replace_it: bool
+        self,
+        model: str,
+        tensor: np.ndarray,
+        metadata: dict,
+        kind: str,
+        replace_it: bool,
     ) -> None:
         """Add or, where that is asked for, replace a model; kind: "logits" or "probabilities"."""
         tensor = tensor.copy()
@@ -345,7 +345,12 @@ class Folder:
         return file
 
     def put(
-        self, model: str, tensor: np.ndarray, metadata: dict, kind: str, replace_it: bool
+        self,
+        model: str,
+        tensor: np.ndarray,
+        metadata: dict,
+        kind: str,
+        replace_it: bool,
     ) -> None:
         """Add or replace a model: its file appears whole or not at all, beside those that others
         add. ValueError where another process has added it meanwhile and ``replace_it`` is false, or
@@ -354,34 +359,21 @@ class Folder:
         content = encoded(tensor, metadata | {"samples": self.labels.fingerprint}, kind)
         with alone(self.path):
             before = self.now()
-            self._check_spelling(model, before)
+            check_spellings(self.path / MANIFEST, {model, *before.models, *self.models})
             if path.exists() and not replace_it:
                 raise ValueError(already_there(model))
             if before.format == OLD_FORMAT:  # that has no digests: those of what its files hold now
-                digests = {own: [file.digest] for own, file in self.models.items()}
-                before = with_digests(before, self.path, self.labels, digests)
+                held = {own: [file.digest] for own, file in self.models.items()}
+                before = with_digests(before, self.path, self.labels, held)
             with replacing(path) as temporary:
                 temporary.write_bytes(content)
                 file = replace(LogitFile.read(temporary), path=path)
-                before.listing(model, *before.models.get(model, [None]), file.digest).write(
-                    self.path
-                )
+                digests = [*before.models.get(model, [None]), file.digest]
+                before.listing(model, *digests).write(self.path)
             self.manifest = before.listing(model, file.digest)
             self.manifest.write(self.path)
         self.models[model] = file
         self.broken.pop(model, None)
-
-    def _check_spelling(self, model: str, manifest: Manifest) -> None:
-        """Refuse a name that is another model's but for upper and lower case, where the disk
-        ignores that."""
-        own = file_name(model).lower()
-        others = sorted((manifest.models.keys() | self.models.keys()) - {model})
-        same = [other for other in others if file_name(other).lower() == own]
-        if same and ignores_case(self.path / MANIFEST):
-            raise ValueError(
-                f"model {model!r}: {self.path} holds {same[0]!r}, and its disk ignores case; "
-                "give the model another name"
-            )
 
     def settle(self) -> None:
         """Remove what killed writers left, and list the files that there are as the only ones."""
@@ -393,6 +385,20 @@ class Folder:
                     settled[model] = [file.digest]
             if settled != now.models:
                 replace(now, models=settled).write(self.path)
+
+
+def check_spellings(there: Path, models: Iterable[str]) -> None:
+    """Refuse names that differ in case alone, where the disk of the file ``there`` ignores case."""
+    if not ignores_case(there):
+        return
+    spelt: dict[str, str] = {}
+    for name in sorted(models):
+        other = spelt.setdefault(file_name(name).lower(), name)
+        if other != name:
+            raise ValueError(
+                f"{there.parent}: the names of models {other!r} and {name!r} differ in case alone, "
+                "and this disk ignores case; give one of them another name"
+            )
 
 
 def some_outputs(models: Mapping, rows: np.ndarray | None, name: str) -> np.ndarray:

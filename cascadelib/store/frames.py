@@ -4,7 +4,7 @@ reads."""
 import contextlib
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Any
@@ -85,69 +85,60 @@ def listed_prices(cost: Mapping[str, float], models: list[str]) -> list[float]:
 
 
 def _arguments(
-    text: dict[str, Coded], numbers: dict[str, np.ndarray], roles: Mapping[str, str], missing: str
+    text: dict[str, Coded],
+    numbers: dict[str, np.ndarray],
+    roles: Mapping[str, str],
+    missing: str,
 ) -> dict[str, Any]:
     """The arrays of a :class:`ScoreTable` from its columns [rows], by role."""
     sample = text["sample"]
     model = text["model"]
     _refuse_mixed_kinds(text)
     refuse_repeats(sample, model)
-    stated = [~np.isnan(values) for values in numbers.values()]
-    stated += [text[role].codes != MISSING for role in ("label", "prediction") if role in text]
     counts = np.ones(len(sample.codes), bool)  # rows without label or correctness are missing
-    labels = np.array([])
     if "label" in text:
         labels = labels_by_sample(text)
         counts &= (labels != "")[sample.codes]
     if "correct" in numbers:
         counts &= ~np.isnan(numbers["correct"])
     place = (model.codes[counts], sample.codes[counts])
-
-    def whole(values: np.ndarray, empty: Any) -> np.ndarray:
-        """Values [rows] as [models, samples], ``empty`` where there is no row."""
-        full = np.full((len(model.texts), len(sample.texts)), empty, values.dtype)
-        full[place] = values[counts]
-        return full
-
-    kept = kept_samples(whole(counts, False), missing, sample, model)
+    there = np.zeros((len(model.texts), len(sample.texts)), bool)
+    there[place] = True
+    kept = kept_samples(there, missing, sample, model)
 
     def grid(values: np.ndarray, empty: Any = np.nan) -> np.ndarray:
-        return whole(values, empty)[:, kept]
+        """Values [rows] as [models, samples that stay], ``empty`` where there is no row."""
+        full = np.full(there.shape, empty, values.dtype)
+        full[place] = values[counts]
+        return full[:, kept]
 
-    def words(role: str) -> np.ndarray:
-        return text[role].text(grid(text[role].codes, MISSING))
+    def read(role: str) -> np.ndarray:
+        """Text or numbers in that form."""
+        if role in text:
+            return text[role].text(grid(text[role].codes, MISSING))
+        return grid(numbers[role])
 
     given: dict[str, Any] = {
         "correct": None,
-        "confidence": grid(numbers["confidence"]),
+        "confidence": read("confidence"),
         "names": model.texts,
         "sample_ids": sample.text(kept),
-        "columns": {
-            **_further(numbers, roles, "column ", lambda role: grid(numbers[role])),
-            **_further(text, roles, "category ", words),
-        },
+        "columns": {name: read(role) for role, name in roles.items() if " " in role},
     }
     if "prediction" in text:
-        given["predictions"] = words("prediction")
+        given["predictions"] = read("prediction")
     if "label" in text:
         given["labels"] = labels[kept]
-        if "prediction" in text:
-            refuse_other_spelling(given["labels"], given["predictions"])
     if "correct" in numbers:
         correct = grid(numbers["correct"], 0.0)
         is_graded = ((correct != 0) & (correct != 1)).any()
         given["correct"] = correct if is_graded else correct.astype(bool)
-        _refuse_contradiction(given)
+    _refuse_contradiction(given)
     if "cost" in numbers:
-        given["cost"] = prices_of(grid(numbers["cost"]), grid(np.any(stated, axis=0), False))
+        stated = [~np.isnan(values) for values in numbers.values()]
+        stated += [text[role].codes != MISSING for role in text.keys() & {"label", "prediction"}]
+        given["cost"] = prices_of(read("cost"), grid(np.any(stated, axis=0), False))
     return given
-
-
-def _further(
-    given: Mapping[str, Any], roles: Mapping[str, str], kind: str, read: Callable
-) -> dict[str, np.ndarray]:
-    """{name: read(role)} of the further columns of a kind that a table has."""
-    return {roles[role]: read(role) for role in given if role.startswith(kind)}
 
 
 def frame_of(source: Any, largest: int) -> pd.DataFrame:
@@ -164,8 +155,7 @@ def frame_of(source: Any, largest: int) -> pd.DataFrame:
         except ImportError:
             raise TypeError(
                 f"a pandas DataFrame or a path is needed, not a {type(source).__name__}; frames of "
-                "other libraries "
-                "need narwhals: pip install narwhals"
+                "other libraries need narwhals: pip install narwhals"
             ) from None
         table = narwhals.from_native(source).lazy().collect().to_arrow()
         source = table.to_pandas(types_mapper=pd.ArrowDtype)
@@ -186,8 +176,8 @@ def columns_of(
     columns: dict[str, list[pd.Series]] = {}
     if template:
         wanted = wanted or models_named(frame, template)
-        codes = np.repeat(np.arange(len(wanted)), len(frame))
-        columns["model"] = [pd.Series(pd.Categorical.from_codes(codes, wanted))]
+        names = pd.Categorical(wanted, wanted)
+        columns["model"] = [pd.Series(names.repeat(len(frame)))]
     elif wanted:
         frame = frame.iloc[_rows_of(coded([_column(frame, roles["model"])]), wanted)]
     if roles.get("confidence") == "confidence":
@@ -205,7 +195,10 @@ def _rows_of(models: Coded, wanted: list[str]) -> np.ndarray:
 
 
 def _columns_named(
-    frame: pd.DataFrame, name: str, models: list[str], is_confidence: bool
+    frame: pd.DataFrame,
+    name: str,
+    models: list[str],
+    is_confidence: bool,
 ) -> list[pd.Series]:
     """The column of a name, or one per model where it is a template. Of confidences the usual
     column may be left out, and those of some models, for which nan stands; a template that names
@@ -403,8 +396,7 @@ def _refuse_mixed_kinds(text: dict[str, Coded]) -> None:
     if len(held) > 1:
         raise ValueError(
             f"the labels are {kinds['label']} and the predictions {kinds['prediction']}: give both "
-            "as text, or both as "
-            "whole numbers (a CSV file by its path, or read with dtype=str)"
+            "as text, or both as whole numbers (a CSV file by its path, or read with dtype=str)"
         )
 
 
@@ -454,14 +446,14 @@ def labels_by_sample(text: dict[str, Coded]) -> np.ndarray:
 
 def kept_samples(there: np.ndarray, missing: str, sample: Coded, model: Coded) -> np.ndarray:
     """Codes of the samples that stay, given which rows are there, bool [models, samples]: where
-    rows are missing, none (ValueError), those that have all, or all samples, as ``missing`` says."""
+    rows are missing, none (ValueError), those that have all, or all samples, as ``missing``
+    says."""
     absent = np.flatnonzero(~there.T)
     if missing == "refuse" and len(absent):
         raise ValueError(
             f"{len(absent)} of {there.size} rows, their labels or correctness are missing, first "
             f"{_named(absent[0], sample, model)}: missing='drop' leaves out such samples, "
-            "'abstain' "
-            "has them as abstentions"
+            "'abstain' has them as abstentions"
         )
     if missing == "abstain":
         return np.arange(there.shape[1])
@@ -486,12 +478,15 @@ def refuse_other_spelling(labels: np.ndarray, predictions: np.ndarray) -> None:
 
 
 def _refuse_contradiction(given: dict[str, Any]) -> None:
-    """ValueError where correctness is another than whether a prediction that is there is the
-    label; grades may be."""
-    correct = given["correct"]
-    if correct.dtype != bool or "labels" not in given or "predictions" not in given:
+    """ValueError where predictions and labels are spelled differently, and where correctness is
+    another than whether a prediction that is there is the label; grades may be."""
+    if "labels" not in given or "predictions" not in given:
         return
     predictions = given["predictions"]
+    refuse_other_spelling(given["labels"], predictions)
+    correct = given["correct"]
+    if correct is None or correct.dtype != bool:
+        return
     differing = (correct != (predictions == given["labels"])) & (predictions != "")
     if differing.any():
         model, sample = np.argwhere(differing)[0]

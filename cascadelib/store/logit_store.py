@@ -175,17 +175,9 @@ class LogitStore:
                 if cost is not None:
                     check_number(cost, f"model {name!r}: {kind}", "a positive number", *POSITIVE)
         for name, values in logits.items():
-            own: dict[str, Any] = {
-                kind: given[name] for kind, given in kinds.items() if name in given
-            }
-            store.add(
-                name,
-                values,
-                dtype=dtype,
-                probabilities=probabilities,
-                normalise=normalise,
-                **own,
-            )
+            own: dict[str, Any] = {k: given[name] for k, given in kinds.items() if name in given}
+            own |= {"dtype": dtype, "probabilities": probabilities, "normalise": normalise}
+            store.add(name, values, **own)
         return store
 
     @classmethod
@@ -224,7 +216,8 @@ class LogitStore:
 
     def __repr__(self) -> str:
         where = "in memory" if self.path is None else short_path(self.path)
-        return f"<LogitStore {where}: {self.dataset} {self.split}, {len(self)} samples, {len(self._present())} models>"
+        held = f"{len(self)} samples, {len(self._present())} models"
+        return f"<LogitStore {where}: {self.dataset} {self.split}, {held}>"
 
     def _present(self) -> dict[str, Any]:
         """{name: LogitFile or LogitArray} as they are now, or were when this part was taken:
@@ -371,9 +364,9 @@ class LogitStore:
             others = [kind for kind in self.cost_names if kind != cost]
             raise ValueError(
                 f"{cost} must be positive numbers; missing (nan) or wrong for {', '.join(bad)}: "
-                f"give {cost}= where "
-                "the logits are added, count_macs(module, input) counts MACs, select(names) leaves "
-                "those models out" + (f"; or pass cost=, one of {others}" if others else "")
+                f"give {cost}= where the logits are added, count_macs(module, input) counts MACs, "
+                "select(names) leaves those models out"
+                + (f"; or pass cost=, one of {others}" if others else "")
             )
         return costs
 
@@ -509,14 +502,11 @@ class LogitStore:
         models = self._shelf.models
         if not replace and (name in models or name in self._shelf.broken):
             raise ValueError(already_there(name))
-        expected = (
-            [len(self.classes or ())]
-            if self.classes
-            else [own.shape[1] for other, own in models.items() if other != name]
-        )
-        if expected and classes != expected[0]:
+        others = (own.shape[1] for other, own in models.items() if other != name)
+        expected = len(self.classes) if self.classes else next(others, classes)
+        if classes != expected:
             raise ValueError(
-                f"model {name!r}: logits for {classes} classes, but the store has {expected[0]}"
+                f"model {name!r}: logits for {classes} classes, but the store has {expected}"
             )
         return 1 + max((own.metadata["order"] for own in models.values()), default=-1)
 

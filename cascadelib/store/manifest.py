@@ -143,7 +143,10 @@ def create(path: str | Path, labels: Labels) -> None:
 
 
 def with_digests(
-    manifest: Manifest, folder: Path, labels: Labels, models: dict[str, list]
+    manifest: Manifest,
+    folder: Path,
+    labels: Labels,
+    models: dict[str, list],
 ) -> Manifest:
     """A manifest of the present format: with the SHA-256 of labels.npz as it stands, and those of
     the models' files."""

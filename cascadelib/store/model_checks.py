@@ -27,7 +27,11 @@ def as_array(logits: Any, what: str) -> np.ndarray:
 
 
 def checked_logits(
-    name: str, logits: Any, sample_ids: Any, labels: Labels, dtype: np.dtype
+    name: str,
+    logits: Any,
+    sample_ids: Any,
+    labels: Labels,
+    dtype: np.dtype,
 ) -> np.ndarray:
     """Logits as a finite array [k, classes] of ``dtype``, or ValueError naming the model and the
     first bad row."""
@@ -72,17 +76,14 @@ def check_probabilities(name: str, p: np.ndarray) -> None:
     """ValueError, naming the model and the first bad row of p [k, classes], where a row does not
     sum to 1."""
     p = np.asarray(p, np.float64)
-    within = (p >= 0).all(1) & (p <= 1 + 1e-6).all(1)
-    normalised = abs(p.sum(1) - 1) <= 1e-3
-    bad = np.flatnonzero(~(within & normalised))
+    within = ((p >= 0) & (p <= 1 + 1e-6)).all(1)
+    bad = np.flatnonzero(~(within & (abs(p.sum(1) - 1) <= 1e-3)))
     if len(bad):
         row = bad[0]
         raise ValueError(
             f"model {name!r}: row {row} does not hold probabilities that sum to 1 (sum "
-            f"{p[row].sum():g}); "
-            f"{len(bad)} such rows; normalise=True, in add(probabilities=…) and in "
-            "from_probabilities, "
-            "divides rows by their sums"
+            f"{p[row].sum():g}); {len(bad)} such rows; normalise=True, in add(probabilities=…) "
+            "and in from_probabilities, divides rows by their sums"
         )
 
 
@@ -112,8 +113,7 @@ def checked_metadata(name: str, metadata: dict, costs: Mapping[str, float | None
         if read[kind] < 0:
             raise ValueError(
                 f"model {name!r}: {kind} must be no negative number, not {read[kind]}: it may be "
-                "asked "
-                "for as a cost; a number that is none goes into a table, as settings={…}"
+                "asked for as a cost; a number that is none goes into a table, as settings={…}"
             )
     return read
 
@@ -126,8 +126,7 @@ def check_accuracies(name: str, own: LogitFile | LogitArray, found: tuple[float,
         if not np.array_equal(value, stated, equal_nan=True):
             raise ValueError(
                 f"model {name!r}: {key} in its header ({stated}) is not that of its logits "
-                f"({value}): "
-                "add it anew with replace=True"
+                f"({value}): add it anew with replace=True"
             )
 
 

@@ -71,21 +71,20 @@ def checked_names(names: Iterable[str] | None, count: int) -> tuple[str, ...]:
     return given
 
 
-def checked_shape(kind: str, values: np.ndarray, shape: tuple[int, ...]) -> None:
-    """ValueError unless ``values`` are [M, k], with a model and a sample, and of this shape."""
+def checked_shape(kind: str, values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """``values``; ValueError unless they are [M, k], with a model and a sample, and of this
+    shape."""
     if values.ndim != 2 or not values.size:
         raise ValueError(
             f"{kind} must be [models, samples] with at least one of each, not {values.shape}"
         )
     if values.shape != shape:
         raise ValueError(f"confidence has shape {shape}, {kind} {values.shape}; they must agree")
+    return values
 
 
-def checked_labels(labels: Any, samples: int) -> np.ndarray | None:
-    """Labels as text [k], none of them missing, or None."""
-    if labels is None:
-        return None
-    labels = as_text(labels)
+def checked_labels(labels: np.ndarray, samples: int) -> np.ndarray:
+    """Labels as text [k], none of them missing."""
     if labels.shape != (samples,):
         raise ValueError(f"labels must be [{samples}], one per sample, not {list(labels.shape)}")
     missing = labels == ""
@@ -96,24 +95,10 @@ def checked_labels(labels: Any, samples: int) -> np.ndarray | None:
     return labels
 
 
-def checked_correct(correct: Any, shape: tuple[int, ...]) -> np.ndarray | None:
-    """Correctness [M, k] as given, bool or float64, or None."""
-    if correct is None:
-        return None
+def bools_or_reals(correct: Any) -> np.ndarray:
+    """Correctness as given, an array of its own, bool or float64."""
     values = np.array(unmasked(correct, "correct"))
-    if values.dtype != bool:
-        values = reals(values, "correct")
-    checked_shape("correct", values, shape)
-    return values
-
-
-def checked_predictions(predictions: Any, shape: tuple[int, ...]) -> np.ndarray | None:
-    """Predictions [M, k] as text, or None."""
-    if predictions is None:
-        return None
-    texts = as_text(predictions)
-    checked_shape("predictions", texts, shape)
-    return texts
+    return values if values.dtype == bool else reals(values, "correct")
 
 
 def correctness(
@@ -139,9 +124,9 @@ def checked_confidence(
 ) -> np.ndarray:
     """Confidence [M, k] without nan: −inf where a model abstained, or has no confidence at all."""
     unknown = np.isnan(confidence)
-    passes_on = np.repeat(unknown.all(axis=1)[:, None], confidence.shape[1], axis=1)
+    passes_on = unknown.all(axis=1, keepdims=True)
     if predictions is not None:
-        passes_on |= predictions == ""
+        passes_on = passes_on | (predictions == "")
     confidence = np.where(unknown & passes_on, -np.inf, confidence)
     _refuse(names, np.isnan(confidence), "confidence is nan")
     return confidence
@@ -177,7 +162,10 @@ def checked_columns(columns: Mapping[str, Any], shape: tuple[int, ...]) -> dict[
 
 
 def origin_of(
-    sample_ids: Any, labels: np.ndarray | None, predictions: np.ndarray | None, samples: int
+    sample_ids: Any,
+    labels: np.ndarray | None,
+    predictions: np.ndarray | None,
+    samples: int,
 ) -> Labels:
     """The :class:`Labels` of the samples: their classes are all texts that are a label or a
     prediction."""
@@ -243,16 +231,22 @@ class ScoreTable:
 
     def __post_init__(self) -> None:
         """Replace what was given by checked arrays that nobody can write to."""
-        if self.correct is None and self.predictions is None:
+        correct = self.correct
+        predictions = self.predictions
+        labels = self.labels
+        if correct is None and predictions is None:
             raise ValueError("a ScoreTable needs correct= or predictions= (got neither)")
         confidence = reals(self.confidence, "confidence")
-        given = checked_correct(self.correct, confidence.shape)
-        predictions = checked_predictions(self.predictions, confidence.shape)
+        if correct is not None:
+            correct = checked_shape("correct", bools_or_reals(correct), confidence.shape)
+        if predictions is not None:
+            predictions = checked_shape("predictions", as_text(predictions), confidence.shape)
         models, samples = confidence.shape
-        labels = checked_labels(self.labels, samples)
+        if labels is not None:
+            labels = checked_labels(as_text(labels), samples)
         names = checked_names(self.names, models)
         cost = checked_cost(self.cost, names, samples)
-        correct = correctness(given, predictions, labels, names)
+        correct = correctness(correct, predictions, labels, names)
         confidence = checked_confidence(confidence, predictions, names)
         said: Any = correct if predictions is None else predictions
         answers = {name: (confidence[row], said[row]) for row, name in enumerate(names)}
@@ -343,9 +337,8 @@ class ScoreTable:
             "confidence": confidence,
             "label": label,
         }
-        roles: dict[str, Any] = {
-            role: name for role, name in optional.items() if name is not None
-        } | {"sample": sample, "model": model}
+        roles: dict[str, Any] = {role: name for role, name in optional.items() if name is not None}
+        roles |= {"sample": sample, "model": model}
         roles |= {f"column {name}": name for name in items_of(columns)}
         roles |= {f"category {name}": name for name in items_of(categories)}
         if not isinstance(cost, Mapping):
@@ -422,8 +415,8 @@ class ScoreTable:
         return method, score or "top1", self.default_cost
 
     def column(self, name: str, what: str) -> np.ndarray:
-        """A further column of a model, float64 or text [k]; ValueError, naming the nearest, for an unknown
-        one."""
+        """A further column of a model, float64 or text [k]; ValueError, naming the nearest, for an
+        unknown one."""
         return self.columns[known(what, self.columns, "column")][self.row(name)]
 
     def outcome(self, names: list[str], method: Any = None, score: str = "top1") -> StageFunction:
@@ -440,8 +433,7 @@ class ScoreTable:
         if self.correct is None:
             raise ValueError(
                 "this ScoreTable has predictions but no labels, so which are correct is unknown; "
-                "give labels=, or "
-                "correct"
+                "give labels=, or correct"
             )
         correct = self.correct
         rows = [self.row(name) for name in names]
@@ -498,11 +490,13 @@ class ScoreTable:
         labels = as_text(labels)
         labels = np.where(labels == "", NO_LABEL, labels)
         own = self.origin
-        table = replace(self, correct=None, labels=labels, sample_ids=None)
         origin = replace(
-            table.origin, sample_ids=own.sample_ids, given=own.given, source=own.source
+            origin_of(None, labels, self.predictions, len(self)),
+            sample_ids=own.sample_ids,
+            given=own.given,
+            source=own.source,
         )
-        return replace(table, sample_ids=origin)
+        return replace(self, correct=None, labels=labels, sample_ids=origin)
 
     def take(self, indices: Any) -> "ScoreTable":
         """The same on some samples: indices (repeats allowed), a bool mask [k] or a slice."""
@@ -515,17 +509,19 @@ class ScoreTable:
     def _part(self, models: slice | list[int], samples: slice | np.ndarray) -> "ScoreTable":
         """The table of some rows and some samples."""
 
-        def cut(values: np.ndarray) -> np.ndarray:
+        def cut(values: Any) -> Any:
+            if values is None:
+                return None
             rows = values[models]
             return rows if rows.ndim == 1 else rows[:, samples]
 
         return replace(
             self,
-            correct=None if self.correct is None else cut(self.correct),
+            correct=cut(self.correct),
             confidence=cut(self.confidence),
             cost=cut(self.cost),
             names=tuple(np.array(self.names, object)[models]),
-            predictions=None if self.predictions is None else cut(self.predictions),
+            predictions=cut(self.predictions),
             labels=None if self.labels is None else self.labels[samples],
             columns={name: cut(values) for name, values in self.columns.items()},
             sample_ids=self.origin.take(samples),

@@ -5,6 +5,7 @@ timm and transformers are imported where a model is built: they take seconds.
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -39,61 +40,44 @@ class BagOfWords(nn.Module):
         return (attention_mask.to(words.dtype).unsqueeze(1) @ words).squeeze(1)
 
 
-def linear(in_chans: int = 1, num_classes: int = 10, img_size: int = 28) -> nn.Module:
-    """Softmax regression on pixels: [N, in_chans, img_size, img_size] → [N, num_classes]."""
-    return nn.Sequential(nn.Flatten(), nn.Linear(in_chans * img_size**2, num_classes))
+def dense(*widths: int) -> nn.Sequential:
+    """Linear layers of these widths, ReLU between them: [N, …] → [N, the last width]."""
+    layers: list[nn.Module] = [nn.Flatten()]
+    for inner, outer in pairwise(widths):
+        layers += [nn.Linear(inner, outer), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
 
 
-def mlp(
-    in_chans: int = 1, num_classes: int = 10, img_size: int = 28, hidden: int = 64
-) -> nn.Module:
-    """One hidden layer of ReLU units: [N, in_chans, img_size, img_size] → [N, num_classes]."""
-    first = linear(in_chans, hidden, img_size)
-    return nn.Sequential(*first, nn.ReLU(), nn.Linear(hidden, num_classes))
+def linear(num_classes: int, img_size: int) -> nn.Module:
+    """Softmax regression on pixels: [N, 1, img_size, img_size] → [N, num_classes]."""
+    return dense(img_size**2, num_classes)
 
 
-def lenet(
-    in_chans: int = 1, num_classes: int = 10, img_size: int = 28, width: float = 1.0
-) -> nn.Module:
-    """LeNet-5, ``width`` times as wide: [N, in_chans, img_size, img_size] → [N, num_classes]."""
+def mlp(num_classes: int, img_size: int, hidden: int = 64) -> nn.Module:
+    """One hidden layer of ReLU units: [N, 1, img_size, img_size] → [N, num_classes]."""
+    return dense(img_size**2, hidden, num_classes)
+
+
+def lenet(num_classes: int, width: float = 1.0) -> nn.Module:
+    """LeNet-5, ``width`` times as wide: [N, 1, 28, 28] → [N, num_classes]."""
     c1, c2, f1, f2 = (round(n * width) for n in (6, 16, 120, 84))
-    first = nn.Conv2d(in_chans, c1, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2)
+    first = nn.Conv2d(1, c1, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2)
     second = nn.Conv2d(c1, c2, 5), nn.ReLU(), nn.MaxPool2d(2)
-    side = (img_size // 2 - 4) // 2
-    hidden = mlp(c2, f2, side, f1)
-    head = nn.Sequential(*hidden, nn.ReLU(), nn.Linear(f2, num_classes))
-    return nn.Sequential(nn.Sequential(*first, *second), head)
+    return nn.Sequential(nn.Sequential(*first, *second), dense(c2 * 5**2, f1, f2, num_classes))
 
 
-def small_resnet(
-    in_chans: int = 1,
-    num_classes: int = 10,
-    channels: Sequence[int] = (16, 32, 64, 64),
-    layers: Sequence[int] = (1, 1, 1, 0),
-) -> nn.Module:
-    """timm's ResNet for small images: [N, in_chans, height, width] → [N, num_classes].
+def small_resnet(num_classes: int, channels: Sequence[int], layers: Sequence[int]) -> nn.Module:
+    """timm's ResNet for small images: [N, 1, height, width] → [N, num_classes].
 
     timm's own stem halves twice, which leaves 7 × 7 of 28 pixels to the first stage. A 3 × 3
     convolution as wide as that stage halves once, and leaves 14 × 14.
     """
     import timm
 
-    model = timm.create_model(
-        "resnet18",
-        in_chans=in_chans,
-        num_classes=num_classes,
-        channels=channels,
-        layers=layers,
-        stem_type="deep",
-        stem_width=channels[0] // 2,
-    )
-    model.conv1 = nn.Conv2d(
-        in_chans,
-        channels[0],
-        3,
-        padding=1,
-        bias=False,
-    )
+    stem = {"stem_type": "deep", "stem_width": channels[0] // 2}
+    options = {"num_classes": num_classes, "channels": channels, "layers": layers}
+    model = timm.create_model("resnet18", in_chans=1, **options, **stem)
+    model.conv1 = nn.Conv2d(1, channels[0], 3, padding=1, bias=False)
     return model
 
 
@@ -108,15 +92,11 @@ def image_classifier(entry: dict, classes: int) -> nn.Module:
 
     entry: the model in zoo.json.
     """
-    options = {
-        "in_chans": 1,
-        "num_classes": classes,
-        **entry.get("options", {}),
-    }
     if entry["architecture"] in CLASSICAL:
-        return CLASSICAL[entry["architecture"]](**options)
+        return CLASSICAL[entry["architecture"]](classes, **entry["options"])
     import timm
 
+    options = {"in_chans": 1, "num_classes": classes} | entry["options"]
     return timm.create_model(entry["architecture"], **options)
 
 

@@ -248,7 +248,10 @@ class Positional(torch.nn.Module):
 
 
 def timed_logits(
-    model: Model, inputs: Any, device: Device, most: dict[str, int]
+    model: Model,
+    inputs: Any,
+    device: Device,
+    most: dict[str, int],
 ) -> tuple[torch.Tensor, Callable[[], float]]:
     """Logits of a batch, and how long the forward pass took.
 

@@ -51,14 +51,12 @@ def load(name: str, folder: Path | str = FOLDER, anywhere: bool = True, **option
 
     from . import timm_models, transformers_models
 
-    curated = ((timm_models.is_timm_model, timm_models.load_timm_model),)
-    open_to_anybody = (  # the last one claims any "owner/name"
-        (transformers_models.is_sequence_classifier, transformers_models.load_sequence_classifier),
-        (transformers_models.is_transformers_model, transformers_models.load_image_model),
-    )
-    for knows, loader in curated + (open_to_anybody if anywhere else ()):
-        if knows(name):
-            return loader(name, **options)
+    if timm_models.is_timm_model(name):
+        return timm_models.load_timm_model(name, **options)
+    if anywhere and transformers_models.is_sequence_classifier(name):
+        return transformers_models.load_sequence_classifier(name, **options)
+    if anywhere and transformers_models.is_transformers_model(name):  # any "owner/name"
+        return transformers_models.load_image_model(name, **options)
     known(name, [*images, *texts, *timm.list_models(pretrained=True)], "model")
     raise AssertionError(f"{name!r} is listed, and no loader knows it")
 

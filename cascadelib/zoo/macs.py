@@ -195,7 +195,10 @@ def mean_macs(module: torch.nn.Module, transform: Tokenized, lengths: np.ndarray
 
 
 def with_text_costs(
-    models: list[Model], texts: Sequence, macs: dict[str, float], failed: dict[str, Exception]
+    models: list[Model],
+    texts: Sequence,
+    macs: dict[str, float],
+    failed: dict[str, Exception],
 ) -> tuple[list[Model], dict]:
     """Models with the lengths of texts in their metadata, and the MACs of all models.
 

@@ -104,6 +104,13 @@ def original(module: torch.nn.Module) -> torch.nn.Module:
     return getattr(module, "_orig_mod", module)
 
 
+def digest_tensor(digest: Any, tensor: torch.Tensor, name: str = "") -> None:
+    """Take a tensor's name, dtype, shape and content into a digest."""
+    digest.update(f"{name}{tensor.dtype} {tuple(tensor.shape)}".encode())
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    digest.update(flat.view(torch.uint8).numpy().data)
+
+
 def identity(model: Model) -> dict:
     """What distinguishes a model from others of the same name, whether compiled or not.
 
@@ -116,9 +123,7 @@ def identity(model: Model) -> dict:
     for key, own in sorted(names.items()):
         value = state[own]
         if isinstance(value, torch.Tensor):
-            digest.update(f"{key} {value.dtype} {tuple(value.shape)}".encode())
-            flat = value.detach().cpu().contiguous().reshape(-1)
-            digest.update(flat.view(torch.uint8).numpy().data)
+            digest_tensor(digest, value, f"{key} ")
     return {
         "weights_sha256": digest.hexdigest(),
         "transform": re.sub(r" at 0x[0-9a-f]+", "", repr(model.transform)),

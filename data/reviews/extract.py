@@ -22,7 +22,7 @@ HERE = Path(__file__).parent
 SPLITS = ("val", "test", "products", "editorials", "tweets")
 
 
-def results(folder) -> pd.DataFrame:
+def results(folder: Path) -> pd.DataFrame:
     """One row a model, cheapest first; tokens, MACs and seconds are those of the validation
     split."""
     stores = {
@@ -39,7 +39,7 @@ def results(folder) -> pd.DataFrame:
     )
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -13,6 +13,7 @@ import io
 import json
 import tarfile
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -25,7 +26,7 @@ SHIFTED_SIZE = 2000
 SHIFTED = {"product": "products", "editorial": "editorials", "tweet": "tweets"}
 
 
-def read_snippets(sdist, domain) -> pd.DataFrame:
+def read_snippets(sdist: Path, domain: str) -> pd.DataFrame:
     """Rated snippets of one domain, [k rows]: sample_id, text, rating (mean of at least 15 ratings
     in −4 … 4)."""
     with tarfile.open(sdist) as outer:
@@ -45,7 +46,7 @@ def read_snippets(sdist, domain) -> pd.DataFrame:
     )
 
 
-def labelled(snippets) -> pd.DataFrame:
+def labelled(snippets: pd.DataFrame) -> pd.DataFrame:
     """The sign of the mean rating as label: 1 positive, 0 negative. A mean of exactly 0 and
     repeated texts are out."""
     kept = snippets[snippets.rating != 0].drop_duplicates("text")
@@ -55,26 +56,26 @@ def labelled(snippets) -> pd.DataFrame:
     ]
 
 
-def hashed(text) -> int:
+def hashed(text: str) -> int:
     """A number that only the words decide."""
     return int.from_bytes(
         hashlib.sha256(" ".join(text.lower().split()).encode()).digest()[:8], "big"
     )
 
 
-def split_of(text) -> str:
+def split_of(text: str) -> str:
     """train (60%), val or test (20% each) by a hash of the words, so that the same sentence is
     never in two."""
     return (["train"] * 6 + ["val"] * 2 + ["test"] * 2)[hashed(text) % 10]
 
 
-def some_of(frame) -> pd.DataFrame:
+def some_of(frame: pd.DataFrame) -> pd.DataFrame:
     """SHIFTED_SIZE sentences of a shifted domain, those of the smallest hash, in their own
     order."""
     return frame.loc[frame.text.map(hashed).sort_values().index[:SHIFTED_SIZE].sort_values()]
 
 
-def prune_vocabulary(tokenizer: dict, texts, rarest: int) -> tuple[dict, list[int]]:
+def prune_vocabulary(tokenizer: dict, texts: Iterable[str], rarest: int) -> tuple[dict, list[int]]:
     """A WordPiece tokenizer.json cut to pieces used at least ``rarest`` times in ``texts``, and
     their old numbers.
 
@@ -108,7 +109,7 @@ def prune_vocabulary(tokenizer: dict, texts, rarest: int) -> tuple[dict, list[in
     return pruned | {"model": tokenizer["model"] | {"vocab": vocab}}, [number for _, number in kept]
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

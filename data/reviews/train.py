@@ -18,6 +18,7 @@ import pandas as pd
 import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
+from torch import nn
 from torch.nn import functional
 
 from cascadelib.files import replacing
@@ -26,9 +27,10 @@ from cascadelib.zoo.bundled import SCALE, built, read_weights
 HERE = Path(__file__).parent
 STATE = HERE / ".training"
 COLUMNS = ["model", "epoch", "loss", "val_top1", "seconds"]
+Split = tuple[list[torch.Tensor], torch.Tensor]  # ids of each text, and the labels
 
 
-def encoded(split, tokenizer, longest):
+def encoded(split: str, tokenizer: Tokenizer, longest: int) -> Split:
     """(list of int64 [length], labels int64 [k]) of a split."""
     frame = pd.read_parquet(HERE / f"{split}.parquet")
     tokenizer.enable_truncation(longest)
@@ -36,7 +38,9 @@ def encoded(split, tokenizer, longest):
     return ids, torch.from_numpy(frame.label.to_numpy(np.int64))
 
 
-def batches(ids, size, rng=None):
+def batches(
+    ids: list[torch.Tensor], size: int, rng: torch.Generator | None = None
+) -> list[torch.Tensor]:
     """Rows of each batch, of similar lengths; in random order and with random neighbours where
     ``rng`` is given."""
     lengths = torch.tensor([len(one) for one in ids], dtype=torch.float32)
@@ -46,17 +50,19 @@ def batches(ids, size, rng=None):
     return [rows[i] for i in torch.randperm(len(rows), generator=rng)] if rng is not None else rows
 
 
-def padded(ids, rows):
+def padded(ids: list[torch.Tensor], rows: torch.Tensor) -> dict[str, torch.Tensor]:
     x = torch.nn.utils.rnn.pad_sequence([ids[i] for i in rows], batch_first=True)
     return {"input_ids": x, "attention_mask": (x != 0).long()}
 
 
-def logits_of(model, inputs):
+def logits_of(model: nn.Module, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
     output = model(**inputs)
     return getattr(output, "logits", output)
 
 
-def start(entry, zoo, encoder, embeddings):
+def start(
+    entry: dict, zoo: dict, encoder: dict[str, torch.Tensor], embeddings: torch.Tensor
+) -> nn.Module:
     """A model before training: the encoder's first layers where the recipe says so, shared
     embeddings frozen."""
     model = built(entry, zoo)
@@ -76,7 +82,9 @@ def start(entry, zoo, encoder, embeddings):
     return model
 
 
-def optimizer_and_schedule(model, recipe, steps):
+def optimizer_and_schedule(
+    model: nn.Module, recipe: dict, steps: int
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
     trained = [p for p in model.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in trained if p.ndim > 1], "weight_decay": recipe["weight_decay"]},
@@ -93,7 +101,15 @@ def optimizer_and_schedule(model, recipe, steps):
     )
 
 
-def train_epoch(model, ids, labels, recipe, optimizer, schedule, rng):
+def train_epoch(
+    model: nn.Module,
+    ids: list[torch.Tensor],
+    labels: torch.Tensor,
+    recipe: dict,
+    optimizer: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+    rng: torch.Generator,
+) -> float:
     model.train()
     total = 0.0
     rows = batches(ids, recipe["batch"], rng)
@@ -111,7 +127,7 @@ def train_epoch(model, ids, labels, recipe, optimizer, schedule, rng):
 
 
 @torch.inference_mode()
-def accuracy(model, ids, labels):
+def accuracy(model: nn.Module, ids: list[torch.Tensor], labels: torch.Tensor) -> float:
     model.eval()
     correct = sum(
         (logits_of(model, padded(ids, r)).argmax(1) == labels[r]).sum().item()
@@ -120,7 +136,7 @@ def accuracy(model, ids, labels):
     return correct / len(labels)
 
 
-def train(name, zoo, parts, data, held_out):
+def train(name: str, zoo: dict, parts: tuple, data: Split, held_out: Split) -> None:
     """Train one model to the end, from its last finished epoch; write its weights and its part of
     the log."""
     entry = zoo["models"][name]
@@ -178,14 +194,14 @@ def write_weights(path: Path, state: dict[str, torch.Tensor], **metadata: str) -
         new.chmod(0o644)  # safetensors makes files that only their owner reads
 
 
-def write_log(zoo):
+def write_log(zoo: dict) -> None:
     """Join the logs of all finished models, in the order of zoo.json, into training-log.csv."""
     files = [STATE / f"{name}.csv" for name in zoo["models"] if (STATE / f"{name}.csv").exists()]
     rows = pd.concat([pd.read_csv(file, names=COLUMNS) for file in files])
     rows.to_csv(HERE / "training-log.csv", index=False)
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,1 +1,2 @@
-"""What the notebooks share and nothing else needs: the paper's tables, figures and claims, and how notebooks run."""
+"""What the notebooks share and nothing else needs: the paper's tables, figures and claims, and how
+notebooks run."""

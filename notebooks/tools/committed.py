@@ -1,4 +1,5 @@
-"""Executed notebooks → the outputs that are committed: text, tables and PNGs, no plotly JSON, no widgets, no paths."""
+"""Executed notebooks → the outputs that are committed: text, tables and PNGs, no plotly JSON, no
+widgets, no paths."""
 
 import asyncio
 import base64
@@ -27,7 +28,8 @@ SIZE = {"width": 900, "height": 500}  # pixels, where a figure does not say
 
 
 def check_browser() -> None:
-    """Exit with kaleido's advice where it finds no Chrome or Chromium: before the notebooks run, not after."""
+    """Exit with kaleido's advice where it finds no Chrome or Chromium: before the notebooks run,
+    not after."""
     try:
         kaleido.Kaleido(mathjax=False)
     except ChromeNotFoundError as error:
@@ -39,8 +41,8 @@ def check_browser() -> None:
 async def draw(figures: list[dict]) -> list[bytes]:
     """PNGs of plotly figures (as dicts), all from one headless browser that reaches no network."""
     pictures = []
-    # plotly.js comes from the package; MathJax would come from a CDN, and Chrome itself phones home: a proxy at a
-    # closed port keeps both in.
+    # plotly.js comes from the package; MathJax would come from a CDN, and Chrome itself phones
+    # home: a proxy at a closed port keeps both in.
     async with kaleido.Kaleido(mathjax=False, proxy_server="127.0.0.1:9") as browser:
         for figure in figures:
             layout = figure["layout"]
@@ -78,7 +80,8 @@ def with_palette(png: bytes) -> bytes:
 
 
 def without_paths(text: str) -> str:
-    """Text without this machine's folders: the clone's, the Python installation's, the kernel's in warnings."""
+    """Text without this machine's folders: the clone's, the Python installation's, the kernel's in
+    warnings."""
     for folder in {str(Path(__file__).resolve().parents[2]), sys.prefix}:
         text = text.replace(folder + "/", "")
     return re.sub(r"\S*/ipykernel_\d+/\d+\.py", "cell", text)
@@ -151,7 +154,8 @@ def mark(executed: dict[Path, Path]) -> int:
 
 
 def rewrite(executed: dict[Path, Path]) -> None:
-    """Put the outputs of each executed notebook (value) into its source (key); cells and ids stay as they are."""
+    """Put the outputs of each executed notebook (value) into its source (key); cells and ids stay
+    as they are."""
     sources = {path: nbformat.read(path, as_version=4) for path in executed}
     results = {path: nbformat.read(result, as_version=4) for path, result in executed.items()}
     picture_of = pictures_of(list(results.values()))

@@ -2,7 +2,8 @@
 
 The stores in data/fashion-mnist/shift are of these.
 
-The kinds follow common image corruptions (Hendrycks and Dietterich, 2019) as far as they make sense at 28 pixels.
+The kinds follow common image corruptions (Hendrycks and Dietterich, 2019) as far as they make sense
+at 28 pixels.
 """
 
 from dataclasses import replace
@@ -34,7 +35,8 @@ def blur(x: torch.Tensor, _rng: np.random.Generator, sigma: float) -> torch.Tens
 
 
 def exposure(x: torch.Tensor, rng: np.random.Generator, stops: float) -> torch.Tensor:
-    """Each image ``stops`` too dark or as many too bright, by chance; what is too bright saturates."""
+    """Each image ``stops`` too dark or as many too bright, by chance; what is too bright
+    saturates."""
     dark = torch.from_numpy(rng.random(len(x)) < 0.5)[:, None, None, None]
     darker = tv.adjust_brightness(x, 2.0**-stops)
     brighter = tv.adjust_brightness(x, 2.0**stops)
@@ -44,7 +46,8 @@ def exposure(x: torch.Tensor, rng: np.random.Generator, stops: float) -> torch.T
 def movement(
     x: torch.Tensor, rng: np.random.Generator, degrees: float, pixels: float
 ) -> torch.Tensor:
-    """Rotation by up to ± ``degrees`` and a shift by up to ± ``pixels`` along each axis, uniform."""
+    """Rotation by up to ± ``degrees`` and a shift by up to ± ``pixels`` along each axis,
+    uniform."""
     angles = rng.uniform(-degrees, degrees, len(x))
     shifts = rng.uniform(-pixels, pixels, (len(x), 2))
     moved = [
@@ -85,7 +88,8 @@ def corrupted(images: np.ndarray, name: str) -> np.ndarray:
 
 
 def fashion_mnist_shifted(name: str, folder: Path | str = "data/fashion-mnist") -> Samples:
-    """The same 2,000 of the bundled *test* images under a shift; ids and labels are those of the test split."""
+    """The same 2,000 of the bundled *test* images under a shift; ids and labels are those of the
+    test split."""
     test = fashion_mnist("test", folder)
     rows = np.sort(np.random.default_rng(SEED).permutation(len(test))[:COUNT])
     part = test.take(rows)

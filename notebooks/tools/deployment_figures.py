@@ -141,9 +141,9 @@ def savings(tables: Mapping[str, pd.DataFrame], single: str, costs: pd.Series) -
     """Cost of a cascade ÷ that of a ``single`` model, part by part: a DataFrame, a row a kind of
     cost.
 
-    tables: label → :func:`cascadelib.deployment.time_cascade` with ``single``; costs: Series from model to its MACs,
-    which the exit rates of the first table weigh. Columns: each model's part, exit decisions, rest
-    (parting batches, putting results in order), and total.
+    tables: label → :func:`cascadelib.deployment.time_cascade` with ``single``; costs: Series from
+    model to its MACs, which the exit rates of the first table weigh. Columns: each model's part,
+    exit decisions, rest (parting batches, putting results in order), and total.
     """
     reach = next(iter(tables.values()))["share_run"].dropna()
     rows = {"MACs": costs[reach.index] * reach / costs[single]}

@@ -1,4 +1,5 @@
-"""Fine-tuned checkpoints of GLUE's tasks, as a table lists them, run into one store per task (figure 7)."""
+"""Fine-tuned checkpoints of GLUE's tasks, as a table lists them, run into one store per task
+(figure 7)."""
 
 import warnings
 from pathlib import Path
@@ -20,10 +21,10 @@ MODELS = Path(__file__).with_name("glue-checkpoints.csv")
 def checkpoints(task: str, table: str | Path | None = None) -> pd.DataFrame:
     """The rows of one task in a table of checkpoints, by name.
 
-    The table is a .csv with task, name, family, label_order: at which of its own places a checkpoint has the data
-    set's classes, such as "1 0". Default: glue-checkpoints.csv here. A relative path is looked for from here, then
-    from the root of the repository. Raises ValueError for missing columns and tasks without a row,
-    FileNotFoundError.
+    The table is a .csv with task, name, family, label_order: at which of its own places a
+    checkpoint has the data set's classes, such as "1 0". Default: glue-checkpoints.csv here. A
+    relative path is looked for from here, then from the root of the repository. Raises ValueError
+    for missing columns and tasks without a row, FileNotFoundError.
     """
     table = MODELS if table is None else table
     path = Path(table) if Path(table).is_file() else bundled_path(table)
@@ -46,11 +47,12 @@ def glue_store(
     folder: str | Path | None = None,
     **options: Any,
 ) -> LogitStore:
-    """The store at ``path`` of all checkpoints that ``table`` lists for a GLUE task, on its validation split.
+    """The store at ``path`` of all checkpoints that ``table`` lists for a GLUE task, on its
+    validation split.
 
-    What the store holds already stays; the others run one after another, so that only one is in memory at a time. One
-    that cannot be loaded or is refused is left out with a warning that says why. folder: local files of GLUE instead
-    of the Hub's; options go to :func:`cascadelib.extract`.
+    What the store holds already stays; the others run one after another, so that only one is in
+    memory at a time. One that cannot be loaded or is refused is left out with a warning that says
+    why. folder: local files of GLUE instead of the Hub's; options go to :func:`cascadelib.extract`.
 
     Raises ValueError where no checkpoint is left, and what :func:`glue` raises.
     """

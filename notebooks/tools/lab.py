@@ -1,8 +1,8 @@
 """JupyterLab for these notebooks (`make lab`): opening one does not mark it changed.
 
-A kernel that starts tells JupyterLab its name and its version of Python, which go into the notebook's metadata:
-unsaved changes that nobody made, and a difference in every commit. Here a notebook comes with what this kernel will
-say, and is saved without it.
+A kernel that starts tells JupyterLab its name and its version of Python, which go into the
+notebook's metadata: unsaved changes that nobody made, and a difference in every commit. Here a
+notebook comes with what this kernel will say, and is saved without it.
 """
 
 import sys
@@ -35,7 +35,8 @@ def of_this_kernel() -> dict[str, Any]:
 
 
 class Notebooks(AsyncLargeFileManager):
-    """Files of a folder; in a notebook the neutral metadata and those of this kernel change places."""
+    """Files of a folder; in a notebook the neutral metadata and those of this kernel change
+    places."""
 
     async def get(  # type: ignore[override]
         self,

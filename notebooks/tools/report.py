@@ -1,8 +1,8 @@
 """Notebooks → HTML pages that read offline, at any width, light and dark.
 
-An index with the answers, one page per notebook with its contents and its neighbours, the ledger and the glossary; one
-plotly.min.js, report.css and report.js beside them all. `make run` lays out what it has executed; `make docs` takes
-the same pages into the site.
+An index with the answers, one page per notebook with its contents and its neighbours, the ledger
+and the glossary; one plotly.min.js, report.css and report.js beside them all. `make run` lays out
+what it has executed; `make docs` takes the same pages into the site.
 """
 
 import datetime
@@ -102,7 +102,8 @@ def printed(cell: NotebookNode) -> str:
 
 
 def answer_of(nb: NotebookNode) -> str:
-    """The sentence that answers a notebook: what the cell tagged ``answer`` printed; "" without one."""
+    """The sentence that answers a notebook: what the cell tagged ``answer`` printed; "" without
+    one."""
     tagged = [cell for cell in nb.cells if "answer" in cell.metadata.get("tags", [])]
     return " ".join(printed(cell) for cell in tagged)
 
@@ -119,7 +120,8 @@ def title_of(figure: dict) -> str:
 
 
 def live_figure(figure: dict) -> str:
-    """A div with the figure, drawn by the page's plotly.min.js: as wide as fits, at most as it says."""
+    """A div with the figure, drawn by the page's plotly.min.js: as wide as fits, at most as it
+    says."""
     config = {"responsive": True, "displaylogo": False} | figure.get("config", {})
     config.pop("plotlyServerURL", None)
     layout = deepcopy(figure.get("layout", {}))
@@ -140,8 +142,8 @@ def last_of_each_line(text: str) -> str:
 
 
 def for_page(nb: NotebookNode) -> NotebookNode:
-    """A copy of the notebook for reading: figures are HTML, sliders a remark, the explorer of the bundled
-    images is live, any other a picture."""
+    """A copy of the notebook for reading: figures are HTML, sliders a remark, the explorer of the
+    bundled images is live, any other a picture."""
     nb = deepcopy(nb)
     for cell in nb.cells:
         for output in cell.get("outputs", []):
@@ -185,7 +187,8 @@ def contents_of(body: str) -> str:
 
 
 def top_of(stems: list[str], place: int, home: str) -> str:
-    """The links at the head of the page at ``place``: the site, the index, the pages before and after."""
+    """The links at the head of the page at ``place``: the site, the index, the pages before and
+    after."""
     links = ['<a href="index.html">All notebooks</a>']
     if home:
         links.insert(0, f'<a href="{home}">cascadelib</a>')
@@ -199,13 +202,15 @@ def top_of(stems: list[str], place: int, home: str) -> str:
 
 
 def with_glossary(body: str, home: str) -> str:
-    """A page whose links to docs/glossary.md lead to the site's glossary, or to that of the report."""
+    """A page whose links to docs/glossary.md lead to the site's glossary, or to that of the
+    report."""
     page = "../glossary.html" if home else "glossary.html"
     return re.sub(r'href="\.\./docs/glossary\.md', f'href="{page}', body)
 
 
 def glossary_page(exporter: HTMLExporter, out: Path) -> str:
-    """docs/glossary.md as a page of its own in ``out``, with its pictures; other pages are not linked."""
+    """docs/glossary.md as a page of its own in ``out``, with its pictures; other pages are not
+    linked."""
     text = GLOSSARY.read_text(encoding="utf-8")
     for picture in re.findall(r"!\[[^\]]*\]\(([\w.-]+)\)", text):
         shutil.copyfile(GLOSSARY.with_name(picture), out / picture)
@@ -250,9 +255,10 @@ def write(runs: Iterable[Run], out: Path, about: str = "", home: str = "") -> Pa
     runs : iterable of Run
         The notebooks in their order.
     out : Path
-        A folder that exists. It gets ``index.html``, one page per run, ``ledger.html`` where runs show claims of
-        the paper, ``live.html``, the explorer, where a page shows that of the bundled images, ``glossary.html``
-        unless there is a ``home`` that has one, and what these share.
+        A folder that exists. It gets ``index.html``, one page per run, ``ledger.html`` where runs
+        show claims of the paper, ``live.html``, the explorer, where a page shows that of the
+        bundled images, ``glossary.html`` unless there is a ``home`` that has one, and what these
+        share.
     about : str
         A sentence for the index, in place of when the notebooks ran and how long that took.
     home : str

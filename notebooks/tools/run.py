@@ -1,18 +1,20 @@
 """Run the notebooks headless, side by side, and lay out one HTML report that reads offline.
 
-    python notebooks/tools/run.py                     all notebooks → build/report/index.html
-    python notebooks/tools/run.py 02 05 -p split test only these, with a parameter changed
-    … --preset data/imagenet-1k/paper.yml       parameters from a file: NAME: VALUE, a line each
-    python notebooks/tools/run.py --rewrite           (make notebooks) also rewrites the committed outputs
-    python notebooks/tools/run.py --mark              (make notebooks) marks what nbval compares: see below
+    python notebooks/tools/run.py                     all notebooks → build/report/index.html python
+    notebooks/tools/run.py 02 05 -p split test only these, with a parameter changed … --preset
+    data/imagenet-1k/paper.yml       parameters from a file: NAME: VALUE, a line each python
+    notebooks/tools/run.py --rewrite           (make notebooks) also rewrites the committed outputs
+    python notebooks/tools/run.py --mark              (make notebooks) marks what nbval compares:
+    see below
 
-``-p NAME VALUE`` goes to every notebook whose parameters cell has NAME; VALUE is read as a Python literal,
-else as text; the last line says which notebooks ignore one. Those of a preset do the same, and ``-p`` takes
-precedence over them. A notebook that fails is reported with its failing cell, the others still run, and the
-exit status is 1. As many run at once as there are cores, and room for in memory; those that measure time
-(``committed.MEASURED``) last, one by one. CASCADELIB_QUICK=1 in the environment asks the notebooks for their
-small parameters, as `make test` does; ``--mark`` asks for them itself, and tags those of the last tables that
-come out as they are committed: `make test` compares them.
+``-p NAME VALUE`` goes to every notebook whose parameters cell has NAME; VALUE is read as a Python
+literal, else as text; the last line says which notebooks ignore one. Those of a preset do the same,
+and ``-p`` takes precedence over them. A notebook that fails is reported with its failing cell, the
+others still run, and the exit status is 1. As many run at once as there are cores, and room for in
+memory; those that measure time (``committed.MEASURED``) last, one by one. CASCADELIB_QUICK=1 in the
+environment asks the notebooks for their small parameters, as `make test` does; ``--mark`` asks for
+them itself, and tags those of the last tables that come out as they are committed: `make test`
+compares them.
 """
 
 import argparse
@@ -40,7 +42,8 @@ NOTEBOOKS = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(NOTEBOOKS))
 from tools import committed, report  # noqa: E402 - of a script only its own folder is on the path
 
-# timm and torchvision script functions when they are imported, which torch deprecates: no news to a reader.
+# timm and torchvision script functions when they are imported, which torch deprecates: no news to
+# a reader.
 QUIET = "ignore:`torch.jit."
 # Without it, ipykernel 7.4 and later warn at every start that a local kernel talks in plain text.
 ENCRYPTED = Config(KernelManager={"transport_encryption": "auto"})
@@ -49,7 +52,8 @@ NEED = 2 * 2**30  # bytes that a notebook may take on the bundled data
 
 @dataclass(frozen=True)
 class Run:
-    """One executed notebook: where it came from, where its outputs lie, seconds, what went wrong."""
+    """One executed notebook: where it came from, where its outputs lie, seconds, what went
+    wrong."""
 
     source: Path
     executed: Path
@@ -77,7 +81,8 @@ def literal(text: str) -> Any:
 
 
 def preset_of(path: Path, folder: Path) -> dict[str, Any]:
-    """The parameters that a preset file gives; a name that no notebook of ``folder`` has is refused."""
+    """The parameters that a preset file gives; a name that no notebook of ``folder`` has is
+    refused."""
     preset = yaml.safe_load(path.read_text(encoding="utf-8"))
     deal_parameters(find_notebooks(folder), preset)
     return preset
@@ -117,7 +122,8 @@ def deal_parameters(
 
 
 def failing_cell(executed: Path, error: Exception) -> str:
-    """'code cell 7, `front = cl.search(…`: ValueError: …' from what papermill saved before it stopped."""
+    """'code cell 7, `front = cl.search(…`: ValueError: …' from what papermill saved before it
+    stopped."""
     reason = f"{type(error).__name__}: {error}"
     if isinstance(error, PapermillExecutionError | CellExecutionError):  # the error inside the cell
         reason = f"{error.ename}: {error.evalue}"
@@ -163,7 +169,8 @@ def cores() -> int:
 
 
 def as_they_end(out: Path, shares: dict[Path, dict[str, Any]], jobs: int) -> Iterator[Run]:
-    """Execute notebooks {path: its parameters} into ``out``, ``jobs`` at once, each Run when it ends."""
+    """Execute notebooks {path: its parameters} into ``out``, ``jobs`` at once, each Run when it
+    ends."""
     # They share the cores: threads of several kernels, more than there are cores, wait by spinning.
     threads = {"OMP_NUM_THREADS": str(max(1, cores() // jobs)), **os.environ}
     pool = ProcessPoolExecutor(jobs, initializer=os.environ.update, initargs=(threads,))
@@ -184,8 +191,8 @@ def show_running(paths: list[Path]) -> None:
 def run_all(out: Path, shares: dict[Path, dict[str, Any]], jobs: int) -> list[Run]:
     """Execute every notebook {path: its parameters} into ``out``, ``jobs`` at once.
 
-    Those that measure time run after the others, one by one. A printed line for each when it ends; the runs come
-    back in the order of ``shares``.
+    Those that measure time run after the others, one by one. A printed line for each when it ends;
+    the runs come back in the order of ``shares``.
     """
     out.mkdir(parents=True, exist_ok=True)
     for path in shares:
@@ -228,7 +235,8 @@ def options_of(arguments: list[str] | None, folder: Path) -> argparse.Namespace:
 
 
 def set_environment(options: argparse.Namespace) -> None:
-    """What the kernels are to inherit: whether they run quickly, and which warnings they keep to themselves."""
+    """What the kernels are to inherit: whether they run quickly, and which warnings they keep to
+    themselves."""
     if options.rewrite:
         os.environ.pop("CASCADELIB_QUICK", None)  # what is committed is the whole run
     if options.mark:

@@ -368,10 +368,10 @@ def assumed_perfect(store: LogitStore, cost: str = "macs") -> ScoreTable:
 
 
 def on_both_splits(store: Any, held_out: Any, points: Any) -> pd.DataFrame:
-    """Table 1 as numbers, a row per point: models, thresholds, accuracy, cost, saving and improvement
-    on the split it was chosen on and, unchanged, on another (suffix ``_held_out``), and
-    ``best_member_drop``: by how much the most accurate of its models alone loses. points: a list, or
-    {label: point}."""
+    """Table 1 as numbers, a row per point: models, thresholds, accuracy, cost, saving and
+    improvement on the split it was chosen on and, unchanged, on another (suffix ``_held_out``), and
+    ``best_member_drop``: by how much the most accurate of its models alone loses. points: a list,
+    or {label: point}."""
     listed = list(points.values()) if isinstance(points, dict) else points
     rows = []
     for point, here, there in zip(listed, evaluate(store, listed), evaluate(held_out, listed)):

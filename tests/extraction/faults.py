@@ -47,7 +47,7 @@ def watch(folder: Path, act: Any) -> None:
             called(event, arguments[0])
 
     def half(write: Any) -> Any:
-        def written(self, content: Any, **options: Any) -> Any:
+        def written(self: Path, content: Any, **options: Any) -> Any:
             write(self, content[: len(content) // 2], **options)
             called("write", self)
             return write(self, content, **options)

@@ -24,6 +24,7 @@ from cascadelib import datasets
 from cascadelib.extraction import extraction, inference
 from cascadelib.extraction.extraction import extract
 from cascadelib.extraction.shards import Shards, shard_bounds
+from cascadelib.store import formats
 from cascadelib.store.logit_store import LogitStore
 from cascadelib.zoo import loaders
 from cascadelib.zoo.forward import kept_memory
@@ -348,7 +349,7 @@ def test_another_image_size_of_the_same_transform_is_noticed(tmp_path: Path) -> 
 def test_models_whose_files_would_be_one_are_refused_before_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(extraction, "ignores_case", lambda there: there.exists())
+    monkeypatch.setattr(formats, "ignores_case", lambda there: there.exists())
     module = Counting()
     with pytest.raises(ValueError, match="'M' and 'm'.*ignores case"):
         extract({"m": module, "M": Counting()}, (INPUTS, LABELS), tmp_path / "s", **SMALL)

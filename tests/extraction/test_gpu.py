@@ -174,9 +174,15 @@ def test_a_batch_without_room_is_halved_and_the_run_goes_on(tmp_path: Path, exac
     try:
         with pytest.warns(UserWarning, match="model 'hungry': no memory for 512 samples at once"):
             store = extract(
-                {"hungry": module}, (inputs, torch.arange(K) % C), tmp_path / "s", device="cuda", amp=False,
-                macs={"hungry": 160}, batch_size=512, progress=False,
-            )  # fmt: skip
+                {"hungry": module},
+                (inputs, torch.arange(K) % C),
+                tmp_path / "s",
+                device="cuda",
+                amp=False,
+                macs={"hungry": 160},
+                batch_size=512,
+                progress=False,
+            )
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
     assert store.metadata("hungry")["extraction"]["largest_batch_in_memory"] in (64, 128, 256)

@@ -167,7 +167,7 @@ def test_a_ring_that_does_not_wait_is_found_out(
 ) -> None:
     own = Late.uploaded
 
-    def careless(self) -> Any:
+    def careless(self: Any) -> Any:
         found = own(self)
         self.ends = [*getattr(self, "ends", []), found]
         return lambda: None

@@ -31,7 +31,8 @@ from cascadelib.zoo.transforms import Cut, Photos
 torch.set_num_threads(1)
 def network(seed):
     torch.manual_seed(seed)
-    return torch.nn.Sequential(torch.nn.Conv2d(3, 4, 5, 4), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.LazyLinear(4))
+    head = torch.nn.Flatten(), torch.nn.LazyLinear(4)
+    return torch.nn.Sequential(torch.nn.Conv2d(3, 4, 5, 4), torch.nn.ReLU(), *head)
 
 photos = Photos(Cut((32, 32), "bilinear", 0.9), (0.5, 0.4, 0.3), (0.2, 0.2, 0.3))
 models = {f"m{seed}": (network(seed), photos) for seed in (1, 2)}
@@ -262,7 +263,7 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory(folder: Path, tmp_path:
 def test_a_full_disk_names_the_file_and_loses_nothing(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(self, *_: Any) -> None:
+    def full(self: Any, *_: Any) -> None:
         raise OSError(28, "No space left on device")
 
     samples = datasets.image_folder(folder)

@@ -61,7 +61,7 @@ def flipped(path: Path, small: Any) -> dict:
         "method": "entropy",
         "cost": "seconds",
     }
-    new |= {"paired": False, "images": 100, "samples": 64, "timed": 32, "rounds": 1}
+    new |= {"paired": False, "images": 100, "samples": 64}
     if has.get("dataset") == "data/fashion-mnist" and "images" not in has:
         new["dataset"] = small
     return {name: value for name, value in new.items() if name in has}

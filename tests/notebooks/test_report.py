@@ -41,10 +41,13 @@ CONTRASTS = """() => {
         const [r, g, b, a = 1] = numbers(getComputedStyle(e).backgroundColor)
         return a || !e.parentElement ? [r, g, b] : below(e.parentElement)
     }
-    const own = e => [...e.childNodes].filter(n => n.nodeType === 3).map(n => n.data.trim()).join('')
-    const shown = [...document.querySelectorAll('body *')].filter(e => !e.closest('script, svg, .modebar') && own(e))
+    const texts = e => [...e.childNodes].filter(n => n.nodeType === 3)
+    const own = e => texts(e).map(n => n.data.trim()).join('')
+    const shown = [...document.querySelectorAll('body *')].filter(
+        e => !e.closest('script, svg, .modebar') && own(e))
     return shown.map(e => {
-        const [one, two] = [light(numbers(getComputedStyle(e).color)), light(below(e))].sort((a, b) => b - a)
+        const both = [light(numbers(getComputedStyle(e).color)), light(below(e))]
+        const [one, two] = both.sort((a, b) => b - a)
         return [(one + 0.05) / (two + 0.05), own(e).slice(0, 40)]
     })
 }"""
@@ -82,7 +85,10 @@ def data(k: int = 300) -> tuple:
 
 def stills() -> list:
     """What two explorers leave in a headless run: of the bundled images, and of somebody's own."""
-    svg = '<svg data-state="models=a&amp;goal=near_best" data-validation="{} val" data-held-out="{} test"></svg>'
+    svg = (
+        '<svg data-state="models=a&amp;goal=near_best" data-validation="{} val" '
+        'data-held-out="{} test"></svg>'
+    )
     pictures = [svg.format(name, name) for name in ("fashion-mnist", "mine")]
     return [nbformat.v4.new_output("display_data", {"image/svg+xml": one}) for one in pictures]
 

@@ -20,7 +20,8 @@ from tools import committed, report, run
 
 ROOT = Path(__file__).resolve().parents[2]
 FIGURE = """from cascadelib.figures.style import Figure
-Figure([{"x": list(range(points)), "y": list(range(points))}], {"title": {"text": "A <b>line</b>"}})"""
+line = {"x": list(range(points)), "y": list(range(points))}
+Figure([line], {"title": {"text": "A <b>line</b>"}})"""
 TABLE = "import pandas as pd\npd.DataFrame({'a': [points]})"
 NBVAL = [
     sys.executable,

@@ -1,4 +1,5 @@
-"""What a model brings to a store: read as an array, or refused with the model and the first bad row."""
+"""What a model brings to a store: read as an array, or refused with the model and the first bad
+row."""
 
 from typing import Any
 

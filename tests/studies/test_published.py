@@ -182,7 +182,8 @@ def test_the_script_on_small_tables(
     rows = ["tf_mobilenetv3_small_075,65,85,2.04,224", "test_vit.r160_in1k,40,60,0.37,160"]
     (tmp_path / "r.csv").write_text("\n".join(["model,top1,top5,param_count,img_size", *rows]))
     (tmp_path / "v.csv").write_text("model,top1,img_size\ntest_vit.r160_in1k,30,160\n")
-    speed = "model,infer_img_size,infer_samples_per_sec,infer_gmacs\ntest_vit,160,1000,0.04\ntest_vit,192,1,9\n"
+    speed = "model,infer_img_size,infer_samples_per_sec,infer_gmacs\n"
+    speed += "test_vit,160,1000,0.04\ntest_vit,192,1,9\n"
     (tmp_path / "b.csv").write_text(speed)
     arguments = [
         "--tables",

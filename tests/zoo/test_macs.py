@@ -33,14 +33,22 @@ CLOSED_FORMS = {
     "grouped conv": (nn.Conv2d(4, 8, 3, groups=4), torch.zeros(1, 4, 5, 5), 8 * 9 * 9),
     "batch norm": (nn.BatchNorm2d(3), torch.zeros(1, 3, 4, 4), 2 * 48),
     "matmul": (Of(lambda a, b: a @ b), (torch.zeros(1, 4, 5), torch.zeros(1, 5, 6)), 120),
-    "broadcast left": (Of(lambda a, b: a[0] @ b), (torch.zeros(1, 4, 5), torch.zeros(1, 3, 5, 6)), 3 * 120),
+    "broadcast left": (
+        Of(lambda a, b: a[0] @ b),
+        (torch.zeros(1, 4, 5), torch.zeros(1, 3, 5, 6)),
+        3 * 120,
+    ),
     "vectors": (Of(lambda a, b: a[0] @ b[0]), (torch.zeros(1, 9), torch.zeros(1, 9)), 9),
     "einsum": (
         Of(lambda a, b: torch.einsum("nij,nkj->nik", a, b)),
         (torch.zeros(1, 17, 19), torch.zeros(1, 23, 19)),
         17 * 19 * 23,
     ),
-    "relu, pool, softmax": (nn.Sequential(nn.ReLU(), nn.MaxPool2d(2), nn.Softmax(1)), torch.zeros(1, 3, 4, 4), 0),
+    "relu, pool, softmax": (
+        nn.Sequential(nn.ReLU(), nn.MaxPool2d(2), nn.Softmax(1)),
+        torch.zeros(1, 3, 4, 4),
+        0,
+    ),
     "attention": (
         Of(functional.scaled_dot_product_attention),
         (torch.zeros(1, 3, 11, 8), torch.zeros(1, 3, 13, 8), torch.zeros(1, 3, 13, 6)),
@@ -56,7 +64,7 @@ CLOSED_FORMS = {
         torch.zeros(1, 5, 8),
         4 * 5 * 8 * 8 + 2 * 2 * 5 * 5 * 4 + 2 * 5 * 8 * 16 + 2 * 5 * 5 * 8,
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", CLOSED_FORMS)
@@ -70,9 +78,15 @@ def test_closed_forms(name: str) -> None:
 def test_vision_transformer(depth: int, heads: int, tokens: int, width: int) -> None:
     patch = 28 // round((tokens - 1) ** 0.5)
     vit = timm.create_model(
-        "vit_tiny_patch16_224", img_size=28, patch_size=patch, embed_dim=width, depth=depth, num_heads=heads,
-        in_chans=1, num_classes=10,
-    )  # fmt: skip
+        "vit_tiny_patch16_224",
+        img_size=28,
+        patch_size=patch,
+        embed_dim=width,
+        depth=depth,
+        num_heads=heads,
+        in_chans=1,
+        num_classes=10,
+    )
     embed = (tokens - 1) * patch**2 * width
     block = (
         12 * tokens * width**2 + 2 * heads * tokens**2 * (width // heads) + 2 * 5 * tokens * width
