@@ -35,11 +35,12 @@ NOT_OURS = {
 # The files that take longest, the longest first: they are begun first, so that none of them is what
 # one worker still runs while the others have nothing left.
 LONGEST = (
+    "test_kernels.py",
+    "test_parameters.py",
     "test_packaging.py",
     "test_paper_preset.py",
     "test_explorer.py",
     "test_run_notebooks.py",
-    "test_kernels.py",
     "test_extraction_kill.py",
     "test_extraction.py",
     "test_docs.py",

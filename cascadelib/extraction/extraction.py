@@ -28,7 +28,7 @@ from ..zoo.loaders import resolved
 from ..zoo.macs import with_text_costs
 from ..zoo.model import Model, digest_tensor, identity, noted
 from .class_order import check_names, check_order
-from .inference import Candidate, Pass, probed, read, run_pass
+from .inference import Candidate, Missing, Pass, probed, read, run_pass
 from .shards import LOCK, PARTIAL, Shards, shard_bounds, spans, started, usable_cores
 
 
@@ -292,9 +292,7 @@ def _check_classes(candidates: list[Candidate], labels: Labels, store: LogitStor
             source = f"model {candidate.model.name!r}"
 
 
-def _announce(
-    pending: list[Candidate], missing: dict[tuple[int, int], list[Candidate]], settings: Pass
-) -> None:
+def _announce(pending: list[Candidate], missing: Missing, settings: Pass) -> None:
     """Print the estimate of what is left to do; refuse a disk with too little space for it."""
     samples = len(settings.samples)
     final = [candidate.classes * samples * settings.dtype.itemsize for candidate in pending]

@@ -84,6 +84,10 @@ class Candidate:
     image_size: int | None
 
 
+Missing = dict[tuple[int, int], list[Candidate]]
+"""Shards to compute: {(start, stop): the candidates that lack it}."""
+
+
 def probed(
     models: list[Model],
     settings: Pass,
@@ -308,7 +312,7 @@ def _cut_of(transform: Any) -> Callable:
     return getattr(transform, "cut", transform)
 
 
-def run_pass(missing: dict[tuple[int, int], list[Candidate]], settings: Pass) -> None:
+def run_pass(missing: Missing, settings: Pass) -> None:
     """Fill in the ``missing`` shards {(start, stop): candidates, one or more}, batch by batch:
     one's logits are looked at once as many more as the device's ``delay`` have been asked for, so
     that a GPU always has something to do."""
@@ -349,9 +353,7 @@ def delayed(items: Iterator, delay: int) -> Iterator:
     yield from waiting
 
 
-def _asked_for(
-    missing: dict[tuple[int, int], list[Candidate]], fed: Iterator, settings: Pass
-) -> Iterator[tuple[list, list]]:
+def _asked_for(missing: Missing, fed: Iterator, settings: Pass) -> Iterator[tuple[list, list]]:
     """Yield (what is coming, the shards that are whole with it) of each batch, until all models
     have failed."""
     dtype = getattr(torch, settings.dtype.name)

@@ -32,12 +32,12 @@ def model_table(headers: dict[str, dict]) -> pd.DataFrame:
     hidden = RESERVED - set(FIRST_COLUMNS)
     rows = []
     for name in by_age:
-        flat = {k: v for k, v in headers[name].items() if not isinstance(v, (dict, list))}
-        rows.append({key: value for key, value in flat.items() if key not in hidden})
+        flat = {k: v for k, v in headers[name].items() if not isinstance(v, dict | list)}
+        rows.append({key: flat[key] for key in flat if key not in hidden})
     table = pd.DataFrame(rows, index=pd.Index(by_age, name="model", dtype=object))
     next_columns = [column for column in NEXT_COLUMNS if column in table]
-    others = sorted(set(table) - {*FIRST_COLUMNS, *NEXT_COLUMNS})
-    table = table.reindex(columns=FIRST_COLUMNS + next_columns + others)
+    columns = dict.fromkeys(FIRST_COLUMNS + next_columns + sorted(table))
+    table = table.reindex(columns=list(columns))
     numbers = table[FIRST_COLUMNS].apply(pd.to_numeric, errors="coerce")
     table[FIRST_COLUMNS] = numbers.astype(np.float64)
     kinds = cost_names_of(headers.values())

@@ -36,10 +36,10 @@ def kept_memory() -> Iterator[None]:
     output are mapped and cleared page by page: for wide layers that takes as long as the layer
     itself. Other mallocs are left alone.
     """
-    libc = ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
-    if libc is None:
+    if platform.libc_ver()[0] != "glibc":
         yield
         return
+    libc = ctypes.CDLL(None)
     libc.mallopt(MMAP_MAX, 0)
     libc.mallopt(TRIM_THRESHOLD, ALL)
     try:
@@ -295,7 +295,7 @@ def _logits_that_fit(model: Model, inputs: Any, most: dict[str, int]) -> torch.T
         pieces = [slice(start, start + size) for start in range(0, samples, size)]
         try:
             parts = [_logits_of(model, rows_of(inputs, piece, samples)) for piece in pieces]
-            logits = parts[0] if len(parts) == 1 else torch.cat(parts)
+            logits = torch.cat(parts)
         except RuntimeError as error:
             # On the host, the error has no class.
             on_device = isinstance(error, torch.cuda.OutOfMemoryError)

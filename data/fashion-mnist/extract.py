@@ -11,12 +11,14 @@ of all models in one run, and keeps the logits.
 import argparse
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 
 from cascadelib.datasets.bundled import fashion_mnist
+from cascadelib.datasets.samples import Samples
 from cascadelib.extraction.extraction import extract
 from cascadelib.store.logit_store import LogitStore
 from cascadelib.zoo.bundled import bundled_models
@@ -37,7 +39,7 @@ FACTS = (
 )
 
 
-def timed_again(store, models, samples, settings):
+def timed_again(store: LogitStore, models: Any, samples: Samples, settings: dict) -> None:
     """Put seconds of one run into a store, and what measured them; logits stay. Models stand
     cheapest first then."""
     with tempfile.TemporaryDirectory() as folder:
@@ -59,7 +61,7 @@ def timed_again(store, models, samples, settings):
             store.add(name, logits, replace=True, dtype=logits.dtype.name, **costs, **facts)
 
 
-def results(stores, table) -> pd.DataFrame:
+def results(stores: dict[str, LogitStore], table: pd.DataFrame) -> pd.DataFrame:
     """One row a model, cheapest first; MACs and seconds are those of the validation split."""
     val, test = (stores[split].models for split in SPLITS)
     rows = val[["family", "image_size", "parameters", "macs", "seconds"]].rename(
@@ -70,7 +72,7 @@ def results(stores, table) -> pd.DataFrame:
     return rows[rows.index.isin(table.index)]
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -22,7 +22,7 @@ sys.path.insert(0, str(HERE.resolve().parents[1] / "notebooks"))
 from tools.corruptions import SHIFTED, fashion_mnist_shifted  # noqa: E402 - beside the notebooks
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

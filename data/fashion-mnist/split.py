@@ -15,7 +15,7 @@ HERE = Path(__file__).parent
 SEED = 2023
 
 
-def read_idx(folder, stem):
+def read_idx(folder: Path | str, stem: str) -> np.ndarray:
     """One IDX file of unsigned bytes, plain or gzipped, as an array of its own shape."""
     for path, opener in ((Path(folder) / f"{stem}.gz", gzip.open), (Path(folder) / stem, open)):
         if path.exists():
@@ -30,13 +30,13 @@ def read_idx(folder, stem):
     )
 
 
-def rows_of(split, total=60_000, held_out=10_000):
+def rows_of(split: str, total: int = 60_000, held_out: int = 10_000) -> np.ndarray:
     """Rows of the original file that make up ``train`` or ``val``, in rising order."""
     order = np.random.default_rng(SEED).permutation(total)
     return np.sort(order[:held_out] if split == "val" else order[held_out:])
 
 
-def read_split(folder, split):
+def read_split(folder: Path | str, split: str) -> tuple[np.ndarray, np.ndarray]:
     """(images uint8 [k, 28, 28], labels uint8 [k]) of ``train``, ``val`` or ``test``."""
     stem = "t10k" if split == "test" else "train"
     images = read_idx(folder, f"{stem}-images-idx3-ubyte")
@@ -47,7 +47,7 @@ def read_split(folder, split):
     return images[rows], labels[rows]
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -47,7 +47,7 @@ from tools.study import (  # noqa: E402 - beside the notebooks
 )
 
 
-def described(options) -> Study:
+def described(options: argparse.Namespace) -> Study:
     """What is to be extracted from what; read again by notebook 01."""
     images = str(options.images if options.kind == "hub" else Path(options.images).resolve())
     labels = options.labels and str(options.labels.resolve())
@@ -63,7 +63,7 @@ def described(options) -> Study:
     return Study(splits, tuple(names), checkpoints, options.classes, table)
 
 
-def timed(model: Model, table) -> Model:
+def timed(model: Model, table: pd.DataFrame) -> Model:
     """The model with the seconds an image that ``table`` publishes of it at its size, where it
     does."""
     row = row_of(table, model.name, model.metadata.get("image_size"))
@@ -75,7 +75,7 @@ def timed(model: Model, table) -> Model:
     return replace(model, metadata=model.metadata | seconds)
 
 
-def parsed(arguments=None):
+def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
     """The options of the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -129,7 +129,7 @@ def parsed(arguments=None):
     return parser.parse_args(arguments)
 
 
-def main(arguments=None):
+def main(arguments: list[str] | None = None) -> None:
     options = parsed(arguments)
     asked = described(options)
     asked.save(options.out)

@@ -24,6 +24,7 @@ from cascadelib.datasets.imagenet_1k import synsets
 from cascadelib.datasets.images import Photographs, files_in
 from cascadelib.zoo.forward import kept_memory
 from cascadelib.zoo.timm_models import build_timm_model, photos
+from cascadelib.zoo.transforms import Photos
 
 FEATURES = {
     "tinynet_e": 32,
@@ -32,11 +33,12 @@ FEATURES = {
     "tinynet_b": 512,
 }  # that each network's head reads
 RIDGE = 0.1
+Size = tuple[int, int]  # (width, height)
 SIZE = (500, 375)
 SEED = 2012
 
 
-def look_alike(label: int, number: int, size=SIZE, pattern: float = 1.0) -> Image.Image:
+def look_alike(label: int, number: int, size: Size = SIZE, pattern: float = 1.0) -> Image.Image:
     """An image of ImageNet's usual size: noise whose amplitude falls with frequency, over its
     class's colours.
 
@@ -53,14 +55,14 @@ def look_alike(label: int, number: int, size=SIZE, pattern: float = 1.0) -> Imag
     return Image.fromarray(np.clip(128 + 45 * image, 0, 255).astype(np.uint8))
 
 
-def _rolled(rng, size):
+def _rolled(rng: np.random.Generator, size: Size) -> np.ndarray:
     """One of 32 fields of noise, moved by a random distance (noise from the FFT goes round)."""
     moved = rng.integers(0, (size[1], size[0]))
     return np.roll(_noise(int(rng.integers(32)), size), moved, (0, 1))
 
 
 @functools.cache
-def _noise(number, size):
+def _noise(number: int, size: Size) -> np.ndarray:
     """Grey noise [height, width] with the 1 / f amplitude of photographs, standard deviation 1."""
     rng = np.random.default_rng((SEED, number))
     width, height = size
@@ -73,7 +75,7 @@ def _noise(number, size):
 
 
 def write_images(
-    folder: Path, per_class: int, first: int = 0, size=SIZE, classes: int = 1000
+    folder: Path, per_class: int, first: int = 0, size: Size = SIZE, classes: int = 1000
 ) -> None:
     """``per_class`` JPEGs in each of the first ``classes`` class folders; those that are there
     already are kept."""
@@ -86,7 +88,9 @@ def write_images(
 
 
 @torch.inference_mode()
-def features(module, transform, photographs: Photographs, batch: int = 50) -> torch.Tensor:
+def features(
+    module: torch.nn.Module, transform: Photos, photographs: Photographs, batch: int = 50
+) -> torch.Tensor:
     """The inputs of the head, float64 [k, width]."""
     parts = []
     for start in range(0, len(photographs), batch):
@@ -116,7 +120,7 @@ def write_checkpoint(path: Path, name: str, photographs: Photographs) -> None:
     save_file({k: v.contiguous() for k, v in module.state_dict().items()}, path)
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

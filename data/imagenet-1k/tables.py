@@ -28,9 +28,10 @@ import multiprocessing
 import os
 import sys
 import time
-from collections.abc import Iterator
-from multiprocessing.connection import wait
+from collections.abc import Iterable, Iterator
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from typing import Any
 
 os.environ["TIMM_FUSED_ATTN"] = "0"  # before timm is imported: what is fused, fvcore does not see
 
@@ -94,7 +95,9 @@ def downloaded(today: bool) -> Path:
     return folder
 
 
-def paths_of(folder, results, v2, benchmark) -> list[Path]:
+def paths_of(
+    folder: Path, results: Path | None, v2: Path | None, benchmark: Path | None
+) -> list[Path]:
     """The three files in ``folder``; of benchmarks that of the paper's card and layout, unless
     another is named."""
     benchmark = benchmark or next(
@@ -107,7 +110,7 @@ def paths_of(folder, results, v2, benchmark) -> list[Path]:
     return paths
 
 
-def source_of(paths, stated=None) -> str:
+def source_of(paths: list[Path], stated: str | None = None) -> str:
     """Where files come from by their SHA-256: the commit that has all of them, else what is stated
     of them.
 
@@ -137,7 +140,7 @@ def source_of(paths, stated=None) -> str:
     return found or stated
 
 
-def read_table(path) -> pd.DataFrame:
+def read_table(path: Path) -> pd.DataFrame:
     """A table of timm's; numbers from a thousand on may have separators ("1,014.45")."""
     return pd.read_csv(path, thousands=",")
 
@@ -159,7 +162,7 @@ def lacks(name: str) -> str | None:
     )
 
 
-def kept(results) -> pd.DataFrame:
+def kept(results: pd.DataFrame) -> pd.DataFrame:
     """The rows of models with ImageNet's classes; prints the others."""
     reasons = {name: lacks(name) for name in results["model"].unique()}
     for name, reason in reasons.items():
@@ -179,7 +182,7 @@ def macs_of(name: str, size: int, trained: bool = False) -> tuple[int, int]:
     )
 
 
-def count_alone(pipe, *model, **form) -> None:
+def count_alone(pipe: Connection, *model: Any, **form: bool) -> None:
     """What a process does: send (MACs, parameters), or in words why there are none."""
     with kept_memory():
         try:
@@ -188,7 +191,7 @@ def count_alone(pipe, *model, **form) -> None:
             pipe.send(str(error))
 
 
-def counts(models, limit: float, processes: int, form: dict) -> Iterator[tuple]:
+def counts(models: Iterable[tuple], limit: float, processes: int, form: dict) -> Iterator[tuple]:
     """((name, size), (MACs, parameters) or why there are none, seconds) as they come, each from its
     own process.
 
@@ -236,7 +239,9 @@ def rows_of(cache: Path) -> list[dict]:
     return [row for row in map(json.loads, text.splitlines()) if row["timm"] == timm.__version__]
 
 
-def counted(models, cache: Path, limit: float, processes: int, trained: bool) -> pd.DataFrame:
+def counted(
+    models: Iterable[tuple], cache: Path, limit: float, processes: int, trained: bool
+) -> pd.DataFrame:
     """Counts of (name, size) pairs, kept in ``cache``: macs, parameters, a row a pair; nan where
     there are none.
 
@@ -275,7 +280,7 @@ def counted(models, cache: Path, limit: float, processes: int, trained: bool) ->
     )
 
 
-def measured(results, benchmark, column: str) -> np.ndarray:
+def measured(results: pd.DataFrame, benchmark: pd.DataFrame, column: str) -> np.ndarray:
     """A benchmark's column, float [rows of results]: found by name and size, with or without the
     tag; else nan."""
     known = {(m, s): v for m, s, v in benchmark[["model", "infer_img_size", column]].to_numpy()}
@@ -285,7 +290,7 @@ def measured(results, benchmark, column: str) -> np.ndarray:
     )
 
 
-def gmacs_of(results, benchmarks) -> np.ndarray:
+def gmacs_of(results: pd.DataFrame, benchmarks: Iterable[pd.DataFrame]) -> np.ndarray:
     """timm's own GMACs, float [rows of results]; nan where no benchmark has them.
 
     The least of several: some benchmarks ran models as they are trained, others as they are
@@ -294,7 +299,9 @@ def gmacs_of(results, benchmarks) -> np.ndarray:
     return np.fmin.reduce([measured(results, benchmark, "infer_gmacs") for benchmark in benchmarks])
 
 
-def near_a_front(top1, gmacs, seconds, factor: float) -> np.ndarray:
+def near_a_front(
+    top1: np.ndarray, gmacs: np.ndarray, seconds: np.ndarray, factor: float
+) -> np.ndarray:
     """Rows whose count matters, bool [rows]: those on the front in seconds, and those that no row
     at least as accurate undercuts in published GMACs by more than ``factor``, roundings aside. Rows
     without GMACs are among them."""
@@ -305,7 +312,7 @@ def near_a_front(top1, gmacs, seconds, factor: float) -> np.ndarray:
     return ~(gmacs - ROUNDING > factor * least) | np.isin(range(len(top1)), on_front)
 
 
-def front_of(table, cost: str) -> pd.Index:
+def front_of(table: pd.DataFrame, cost: str) -> pd.Index:
     """The models of a table on its front; none where it has no such costs."""
     if table[cost].isna().all():
         return table.index[:0]
@@ -313,7 +320,13 @@ def front_of(table, cost: str) -> pd.Index:
     return rows.index[rows["on_front"]]
 
 
-def table_of(results, v2, seconds, counts, source) -> pd.DataFrame:
+def table_of(
+    results: pd.DataFrame,
+    v2: pd.DataFrame,
+    seconds: np.ndarray,
+    counts: pd.DataFrame,
+    source: str,
+) -> pd.DataFrame:
     """The derived table, in the order of ``results``; columns: ``published.models``."""
     twice = results["model"].duplicated(keep=False)
     names = [
@@ -345,7 +358,7 @@ def today(name: str) -> str:
     return "" if name in WITHDRAWN else current_name(THEN.get(name, name))
 
 
-def report(table, results, gmacs) -> None:
+def report(table: pd.DataFrame, results: pd.DataFrame, gmacs: np.ndarray) -> None:
     """Print the check against timm's own numbers, and the fronts. gmacs: of timm, float [rows]."""
     rows = table.assign(published=gmacs, counted=table["macs"].astype(float) / GIGA)
     rows["ratio"] = rows["counted"] / rows["published"]
@@ -368,7 +381,7 @@ def report(table, results, gmacs) -> None:
         print(f"front in {cost}: {len(front)} models: {', '.join(front)}")
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -425,7 +438,13 @@ def main():
     write(table, options.out or OWN)
 
 
-def counts_of(results, seconds, gmacs, options, trained) -> pd.DataFrame:
+def counts_of(
+    results: pd.DataFrame,
+    seconds: np.ndarray,
+    gmacs: np.ndarray,
+    options: argparse.Namespace,
+    trained: bool,
+) -> pd.DataFrame:
     """Counts of the rows that the options ask for, the cheapest first; a row a row of results."""
     chosen = np.ones(len(results), bool)
     if options.near:
@@ -437,7 +456,7 @@ def counts_of(results, seconds, gmacs, options, trained) -> pd.DataFrame:
     return found.set_axis(order).reindex(range(len(results)))
 
 
-def write(table, path) -> None:
+def write(table: pd.DataFrame, path: Path) -> None:
     """Write the table as a whole: a reader, or an interrupted run, never leaves half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as fresh:

@@ -10,7 +10,10 @@ told otherwise was.
 import argparse
 import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
+
+import pandas as pd
 
 from cascadelib import published
 from cascadelib.files import replacing
@@ -23,7 +26,7 @@ from tools.study import on_fronts, singles  # noqa: E402 - so is this
 WORDS = {"macs": "MACs", "seconds": "seconds an image"}
 
 
-def label(table, path: Path) -> str:
+def label(table: pd.DataFrame, path: Path) -> str:
     """The date in what a table says of its source, else the name of its file."""
     dates = {
         date
@@ -33,7 +36,7 @@ def label(table, path: Path) -> str:
     return dates.pop() if len(dates) == 1 else path.stem
 
 
-def checkpoints(table, names) -> set:
+def checkpoints(table: pd.DataFrame, names: Iterable[str]) -> set:
     """Models of a front as (today's name, size), which tables of different dates share."""
     rows = table.loc[list(names)]
     return set(zip(rows["current"].fillna(rows.index.to_series()), rows["image_size"]))
@@ -59,7 +62,7 @@ def page(figures: list) -> str:
     return f'<!doctype html>\n<meta charset="utf-8">\n<title>Fronts then and now</title>\n{"".join(parts)}\n'
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
