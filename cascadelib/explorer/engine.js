@@ -118,11 +118,10 @@ export class Pack {
   }
 
   paidBy(models, split, kind) {
-    const { each, samples } = split.costs[kind]
-    if (!samples) return models.map(m => each[m])
-    split.paid ??= {}
-    split.paid[kind] ??= new Float64Array(this.slice(samples))
-    return models.map(m => split.paid[kind].subarray(m * split.samples, (m + 1) * split.samples))
+    const baseline = split.baselines[kind]
+    if (!baseline.paid) return models.map(m => baseline.singles[1][m])
+    baseline.decoded ??= new Float64Array(this.slice(baseline.paid))
+    return models.map(m => baseline.decoded.subarray(m * split.samples, (m + 1) * split.samples))
   }
 }
 
@@ -252,7 +251,7 @@ export function curve(pack, split, models, cuts, kind, stage, steps = 600) {
   const open = cuts.slice()
   open[stage] = 0
   const stages = exitStages(split, outputs, open)
-  const each = split.costs[kind].each
+  const each = split.baselines[kind].singles[1]
   const gain = new Float64Array(groups + 1)
   const saved = new Float64Array(groups + 1)
   let correct = 0, paid = 0

@@ -10,7 +10,7 @@ leave. So the page evaluates with integers, and what it writes down as a thresho
 import json
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,33 +26,14 @@ MOST_WHOLE = 1e15  # of such an integer
 RAW = 255  # digits of a separator that is given as its eight bytes
 
 
-@dataclass(eq=False)
-class Blob:
-    """Arrays one after another, each found again by (offset, length)."""
-
-    parts: list[bytes] = field(default_factory=list)
-    size: int = 0
-
-    def put(self, content: bytes) -> tuple[int, int]:
-        """(offset, length) in bytes of what was put in."""
-        place = (self.size, len(content))
-        self.parts.append(content)
-        self.size += len(content)
-        return place
-
-    def put_bits(self, flags: np.ndarray) -> tuple[int, int]:
-        """The place of flags [k], eight to a byte, the first in its lowest bit."""
-        packed = np.packbits(flags, bitorder="little")
-        return self.put(packed.tobytes())
-
-
-def separators(falling: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def separators(falling: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Numbers that part distinct falling confidences [G] from the next, each the one of the fewest
-    decimals in (next, own], the last one below nothing: (float64 [G], their digits uint8 [G]); RAW
-    digits: the confidence itself."""
+    decimals in (next, own], the last one below nothing: (float64 [G]; their digits uint8 [G]; the
+    integers ÷ 10^digits that they are, float64 [G]); RAW digits: the confidence itself."""
     following = np.append(falling[1:], -np.inf)
     found = falling.copy()
     digits = np.full(len(falling), RAW, np.uint8)
+    integers = np.zeros(len(falling))
     for count in range(MOST_DIGITS + 1):
         scale = 10.0**count
         with np.errstate(over="ignore", invalid="ignore"):
@@ -61,26 +42,22 @@ def separators(falling: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         parts = (following < short) & (short <= falling)
         fits = parts & (digits == RAW) & (-MOST_WHOLE <= whole)
         found[fits] = short[fits]
+        integers[fits] = whole[fits]
         digits[fits] = count
-    return found, digits
+    return found, digits, integers
 
 
 def packed_separators(falling: np.ndarray) -> tuple[bytes, bytes, bytes]:
     """:func:`separators` of confidences [G] as (digits, steps, raw): the integer of each is that of
     the one before at the same digits, less its step; of RAW digits, and where the step is no byte,
     float64 in ``raw``."""
-    found, digits = separators(falling)
-    before = np.append(found[:1], found[:-1])
-    with np.errstate(over="ignore", invalid="ignore"):
-        scale = 10.0 ** digits.astype(np.float64)
-        above = np.floor(before * scale)
-        step = above - np.round(found * scale)
-        fits = (digits != RAW) & (step >= 0) & (step < 256)
-        fits[:1] = False  # nothing stands before it
-        again = (above - step)[fits] / scale[fits]
-        fits[fits] = again == found[fits]
+    found, digits, integers = separators(falling)
+    before = np.append(np.inf, found[:-1])  # nothing stands before the first
+    with np.errstate(over="ignore"):
+        steps = np.floor(before * 10.0 ** np.minimum(digits, MOST_DIGITS)) - integers
+    fits = (digits != RAW) & (steps >= 0) & (steps < 256)
     digits = np.where(fits, digits, RAW).astype(np.uint8)
-    steps = np.where(fits, step, 0).astype(np.uint8)
+    steps = np.where(fits, steps, 0).astype(np.uint8)
     return digits.tobytes(), steps.tobytes(), found[~fits].tobytes()
 
 
@@ -124,13 +101,24 @@ class Packed:
         self.names = task.names
         self.metric = task.metric
         self.last_only = task.last_only
-        self.blob = Blob()
+        self.parts: list[bytes] = []  # arrays one after another
         self.falling: dict[str, np.ndarray] = {}  # the distinct confidences of each output
         self.outputs: dict[str, dict[str, Any]] = {}
         for models in [*((name,) for name in self.names), *self.cascades]:
             for length, key in enumerate(self.keys(models), 1):
                 if key not in self.outputs:
                     self.outputs[key] = self.output(key, models[:length])
+
+    def put(self, content: bytes) -> tuple[int, int]:
+        """(offset, length) in bytes of what is put among the arrays."""
+        offset = sum(map(len, self.parts))
+        self.parts.append(content)
+        return offset, len(content)
+
+    def put_bits(self, flags: np.ndarray) -> tuple[int, int]:
+        """The place of flags [k], eight to a byte, the first in its lowest bit."""
+        packed = np.packbits(flags, bitorder="little")
+        return self.put(packed.tobytes())
 
     def keys(self, models: Sequence[str]) -> list[str]:
         """What the outputs after each model of a cascade (names) are called."""
@@ -168,10 +156,10 @@ class Packed:
         return {
             "groups": len(falling),
             "ends": own_units(self.metric, ends).tolist(),
-            "ranks": self.blob.put(planes(ranks.astype(width))),
-            "digits": self.blob.put(digits),
-            "steps": self.blob.put(steps),
-            "raw": self.blob.put(raw),
+            "ranks": self.put(planes(ranks.astype(width))),
+            "digits": self.put(digits),
+            "steps": self.put(steps),
+            "raw": self.put(raw),
             "correct": self.packed_correct([both[0] for both in outcomes]),
         }
 
@@ -179,8 +167,8 @@ class Packed:
         """Who is correct on each split, as bits, or as float64 where scores are graded."""
         correct = np.concatenate(each)
         if correct.dtype == bool:
-            return {"bits": self.blob.put_bits(correct)}
-        return {"graded": self.blob.put(correct.astype(np.float64).tobytes())}
+            return {"bits": self.put_bits(correct)}
+        return {"graded": self.put(correct.astype(np.float64).tobytes())}
 
     def row(self, models: Sequence[str], thresholds: Sequence[float]) -> list:
         """A cascade as the page reads it: [models (positions), thresholds (own units), cuts, or None
@@ -198,37 +186,29 @@ class Packed:
     def split(self, name: str) -> dict[str, Any]:
         """What the page knows of a split beside the outputs: its size, costs, single models."""
         store = self.splits.stores[name]
-        costs = {}
         baselines = {}
         for kind in self.splits.costs:
             task = self.splits.task(name, replace(self.choice, cost=kind))
-            order = list(map(task.names.index, self.names))
-            costs[kind] = self.put_costs(task.costs[order])
             hull = task.baseline.hull
-            singles = task.singles.loc[self.names]
+            singles = task.singles.loc[self.names, ["accuracy", "cost"]]
             baselines[kind] = {
                 "accuracy": task.baseline.accuracy[hull].tolist(),
                 "cost": task.baseline.cost[hull].tolist(),
                 "best": self.names.index(task.singles["accuracy"].idxmax()),
-                "singles": singles[["accuracy", "cost"]].to_numpy().T.tolist(),
+                "singles": singles.to_numpy().T.tolist(),
             }
+            if task.costs.ndim == 2:
+                paid = task.costs[list(map(task.names.index, self.names))]
+                baselines[kind]["paid"] = self.put(paid.astype(np.float64).tobytes())
         written = {
             "name": name,
             "data": f"{store.origin.dataset} {store.origin.split}".strip(),
             "samples": len(store),
-            "costs": costs,
             "baselines": baselines,
         }
         if self.choice.score == F1:
-            written["positive"] = self.blob.put_bits(store.positives())
+            written["positive"] = self.put_bits(store.positives())
         return written
-
-    def put_costs(self, costs: np.ndarray) -> dict[str, Any]:
-        """Costs [M], or [M, k] of every sample and their means."""
-        if costs.ndim == 1:
-            return {"each": costs.tolist()}
-        samples = self.blob.put(costs.astype(np.float64).tobytes())
-        return {"each": costs.mean(axis=1).tolist(), "samples": samples}
 
     def to_bytes(self, more: Mapping[str, Any]) -> bytes:
         """All of it, compressed: four bytes, how long the JSON is; the JSON, with what is put beside;
@@ -247,4 +227,4 @@ class Packed:
             **more,
         }
         text = json.dumps(header, ensure_ascii=False, allow_nan=False).encode()
-        return zlib.compress(b"".join([len(text).to_bytes(4, "little"), text, *self.blob.parts]))
+        return zlib.compress(b"".join([len(text).to_bytes(4, "little"), text, *self.parts]))

@@ -321,7 +321,7 @@ class View {
   }
 
   takeModels(models) {
-    const each = this.pack.splits[0].costs[this.cost].each
+    const each = this.pack.splits[0].baselines[this.cost].singles[1]
     models.sort((a, b) => each[a] - each[b] || a - b)
     if (!this.pack.holds(models)) {
       if (this.host) this.host.changed(this.addressOf(models), [])
@@ -747,7 +747,7 @@ class View {
   /** Ends of the chart: what this cascade can cost, from its first model's accuracy up; the same wherever its thresholds are. */
   domain() {
     const { splits } = this.pack
-    const each = splits[0].costs[this.cost].each
+    const each = splits[0].baselines[this.cost].singles[1]
     const own = this.models.map(m => each[m])
     const total = own.reduce((a, b) => a + b)
     const least = Math.max(own[0], total * 1e-9, 1e-300)
@@ -786,8 +786,7 @@ class View {
       if (cost > 0) inside.append(element("circle", { class: "cl-single", cx: x(cost), cy: y(accuracy), r: 2.5 }))
     })
     for (let stage = 0; stage < this.n - 1; stage++) {
-      const line = curve(this.pack, this.pack.splits[0], this.models, this.cuts, this.cost, stage).filter(p => p[0] > 0)
-      const node = element("path", { class: `cl-curve${stage === this.active ? " cl-active" : ""}`, d: path(line) })
+      const node = element("path", { class: `cl-curve${stage === this.active ? " cl-active" : ""}`, d: path(this.wayOf(stage)) })
       node.style.stroke = this.n > 2 ? STAGES[stage % 4] : ""
       inside.append(node)
     }
@@ -810,6 +809,17 @@ class View {
     this.drawLocator(svg, front ?? this.anyFront, xs, ys, width, height, margin)
     figure.replaceChildren(svg, this.legend())
     svg.addEventListener("click", event => this.clicked(event, svg, x, y))
+  }
+
+  /** Points of the way that a slider goes; they do not change while it goes it. */
+  wayOf(stage) {
+    const key = [this.models, this.cuts.filter((_, other) => other !== stage), this.cost, this.pack.method].join(" ")
+    this.ways ??= []
+    if (this.ways[stage]?.key !== key || this.ways[stage].pack !== this.pack) {
+      const line = curve(this.pack, this.pack.splits[0], this.models, this.cuts, this.cost, stage).filter(point => point[0] > 0)
+      this.ways[stage] = { key, pack: this.pack, line }
+    }
+    return this.ways[stage].line
   }
 
   legend() {

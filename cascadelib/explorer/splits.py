@@ -139,11 +139,10 @@ class ExploredSplits:
     def costs(self) -> list[str]:
         """Kinds of cost that every model of every split has, the given front's first."""
         given = [] if self.given is None else [self.given.cost_kind]
-        tables = [store.models for store in self.stores.values()]
         kinds = self.store.cost_names
-        for table in tables:
-            kinds = [kind for kind in kinds if has_cost(table, kind)]
-        return list(dict.fromkeys(given + kinds))
+        tables = [store.models.reindex(columns=kinds) for store in self.stores.values()]
+        complete = pd.concat(tables).ge(0).all()
+        return list(dict.fromkeys([*given, *complete.index[complete]]))
 
     @property
     def scores(self) -> list[str]:
@@ -205,8 +204,3 @@ class ExploredSplits:
         )
         self.fronts[choice.kind] = front
         return front
-
-
-def has_cost(models: pd.DataFrame, kind: str) -> bool:
-    """Whether every model of a table ``store.models`` has a cost of a kind."""
-    return kind in models and bool(models[kind].ge(0).all())

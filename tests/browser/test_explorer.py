@@ -325,8 +325,65 @@ def test_a_promise_stands_only_where_it_was_certified(
     assert assert_agrees(page, explorer).thresholds == certificate.point.thresholds
     assert "Certified: " in sentence.inner_text()
     page.close()
+    point = cl.pick(pair, "max_improvement", caution=0)
+    empty = cl.certify(certify.take(slice(0, 50)), point, 0.005, 0.05, names[4])
+    explorer = cl.explore(choose, stores[1], certificate=empty)
+    page = opened(browser, explorer.save_html(tmp_path / "empty.html"))
+    assert "nothing is certified: 50 other labels do not show it; 598 without a loss would" in (
+        page.locator(".cl-note").inner_text()
+    )
+    assert 0.995**598 <= 0.05 < 0.995**597
+    page.close()
     with pytest.raises(ValueError, match="held_out shares 450 samples"):
         ExploredSplits(choose, certify, certificates=[certificate])
+
+
+def test_bands_of_two_thresholds(browser: Any, stores: Any, tmp_path: Path) -> None:
+    """Rows of the second threshold at δ divided by their number: the first slider snaps to what its
+    row certifies, and no other second threshold is certified."""
+    choose, certify = (stores[0].take(slice(i, None, 2)) for i in range(2))
+    names = [choose.models.index[i] for i in (1, 2, 4)]
+    method = cl.METHODS["max_softmax"].fit(choose)
+    firsts, seconds = (
+        np.quantile(cl.confidence(choose.logits(name), "max_softmax"), shares)
+        for name, shares in zip(names, (np.linspace(0.95, 0.05, 19), (0.6, 0.3)))
+    )
+    certificates = [
+        cl.certify(
+            certify,
+            [cl.Point(tuple(names), (first, second), method=method) for first in firsts],
+            0.12,
+            0.1 / len(seconds),
+            names[-1],
+        )
+        for second in seconds
+    ]
+    certified = {point.thresholds for each in certificates for point in each.certified}
+    assert {second for _, second in certified} == set(seconds)
+    explorer = cl.explore(choose, stores[1], certificate=certificates)
+    explorer.to(certificates[0].certified[0])
+    page = opened(browser, explorer.save_html(tmp_path / "page.html"))
+    sentence = page.locator(SENTENCE)
+    row = sorted(first for first, second in certified if second == seconds[0])
+    drag(page, 0, 1)
+    page.wait_for_timeout(50)
+    assert "Not certified." in sentence.inner_text()
+    box = page.locator(".cl-threshold").first
+    for asked in np.linspace(row[0], row[-1], 12)[1:-1]:
+        box.fill(f"{asked}")
+        box.press("Enter")
+        assert assert_agrees(page, explorer).thresholds in certified
+        assert "Certified: " in sentence.inner_text()
+    box = page.locator(".cl-threshold").nth(1)
+    box.fill(f"{np.mean(seconds)}")  # between two rows: the nearer
+    box.press("Enter")
+    assert assert_agrees(page, explorer).thresholds in certified
+    box.fill("never")
+    box.press("Enter")
+    page.wait_for_timeout(50)
+    assert "Not certified." in sentence.inner_text()
+    assert not page.locator(".cl-band").first.is_visible()
+    page.close()
 
 
 @pytest.fixture(scope="module")

@@ -38,13 +38,13 @@ READ = """async ({packed, rows, cost}) => {
 @given(FLOATS)
 def test_separators_part_neighbours_in_few_decimals(values: list[float]) -> None:
     falling = falling_values(np.array(values))
-    found, _ = separators(falling)
+    found, *_ = separators(falling)
     following = np.append(falling[1:], -np.inf)
     assert np.all((found <= falling) & ((found > following) | (found == -np.inf)))
 
 
 def test_separators_are_short() -> None:
-    found, _ = separators(np.array([0.98765432, 0.98712345, 0.5, 0.4999999]))
+    found, *_ = separators(np.array([0.98765432, 0.98712345, 0.5, 0.4999999]))
     assert found.tolist() == [0.9876, 0.9, 0.5, 0.0]
 
 

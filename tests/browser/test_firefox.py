@@ -1,0 +1,43 @@
+"""The explorer's file from disk in Firefox (Debian's firefox-esr)."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from explorer_stores import OTHER, STORE
+from marionette import FIREFOXES, find_firefox, firefox
+
+import cascadelib as cl
+
+pytestmark = pytest.mark.browser
+OPENED = """const wait = () => window.explorer?.models ? done(location.protocol) : setTimeout(wait, 10)
+wait()"""
+# Milliseconds from the first input to the frame after it, and what the page then has.
+DRAGGED = """const slider = document.querySelector(".cl-slider"), begun = performance.now()
+slider.value = Math.round(0.4 * slider.max)
+slider.dispatchEvent(new Event("input", { bubbles: true }))
+requestAnimationFrame(() => setTimeout(() => done({ took: performance.now() - begun, state: explorer.address(),
+    accuracy: explorer.evaluated.map(e => e.accuracy), cost: explorer.evaluated.map(e => e.cost),
+    said: document.querySelector(".cl-sentence").innerText,
+    drawn: document.querySelectorAll(".cl-chart path").length })))"""
+
+
+def test_from_disk_in_firefox(tmp_path: Path) -> None:
+    """It opens, and the first drag shows what cl.evaluate says within a second."""
+    if find_firefox() is None:
+        pytest.skip(f"no Firefox found ({', '.join(FIREFOXES)}; Debian: apt install firefox-esr)")
+    explorer = cl.explore(STORE, OTHER)
+    path = explorer.save_html(tmp_path / "page.html")
+    profile = tmp_path / "profile"
+    profile.mkdir()
+    with firefox(profile) as browser:
+        browser.open(path.as_uri())
+        assert browser.run(OPENED) == "file:"
+        first = browser.run(DRAGGED)
+    explorer.state = first["state"]
+    runs = explorer.runs.values()
+    assert first["accuracy"] == [run.accuracy for run in runs]
+    assert first["cost"] == [run.cost for run in runs]
+    assert np.isfinite(explorer.point.thresholds[0]) and first["drawn"] > 2
+    assert f"{explorer.runs['held-out'].accuracy:.2%} are correct" in first["said"]
+    assert first["took"] <= 1000

@@ -1,0 +1,87 @@
+"""A headless Firefox, spoken to in its own protocol (Marionette: length, colon, JSON), so that it
+takes neither a driver nor a package."""
+
+import json
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from jupyter_pages import free_port
+
+FIREFOXES = ("firefox-esr", "firefox")
+PATIENCE = 60  # seconds
+
+
+def find_firefox() -> str | None:
+    """Path of the first Firefox on the PATH."""
+    return next(filter(None, map(shutil.which, FIREFOXES)), None)
+
+
+class Firefox:
+    """An open connection."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.connection = connection
+        self.stream = connection.makefile("rb")
+        self.numbers = count(1)
+        self.read()  # it greets
+        self.call("WebDriver:NewSession", capabilities={})
+        self.call("WebDriver:SetTimeouts", script=1000 * PATIENCE, pageLoad=1000 * PATIENCE)
+
+    def read(self) -> Any:
+        """One message."""
+        length = b"".join(iter(lambda: self.stream.read(1), b":"))
+        return json.loads(self.stream.read(int(length)))
+
+    def call(self, command: str, **parameters: Any) -> Any:
+        """What a command returns; RuntimeError with what Firefox says of one that fails."""
+        text = json.dumps([0, next(self.numbers), command, parameters]).encode()
+        self.connection.sendall(b"%d:%b" % (len(text), text))
+        _, _, error, result = self.read()
+        if error:
+            raise RuntimeError(f"{command}: {error}")
+        return result
+
+    def open(self, address: str) -> None:
+        """Open a page."""
+        self.call("WebDriver:Navigate", url=address)
+
+    def run(self, script: str) -> Any:
+        """What a script gives to the function ``done``."""
+        text = f"const done = arguments[0]; {script}"
+        return self.call("WebDriver:ExecuteAsyncScript", script=text, args=[])["value"]
+
+
+@contextmanager
+def firefox(folder: Path) -> Iterator[Firefox]:
+    """A Firefox whose profile lies in a folder; ended at the end."""
+    port = free_port()
+    (folder / "user.js").write_text(f'user_pref("marionette.port", {port});\n')
+    path = find_firefox()
+    assert path is not None
+    command = [path, "--headless", "--marionette", "--no-remote", "--profile", str(folder)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        with connected(port) as connection:
+            yield Firefox(connection)
+    finally:
+        process.terminate()
+        process.wait(PATIENCE)
+
+
+def connected(port: int) -> socket.socket:
+    """A connection, as soon as somebody listens."""
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
+        except OSError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.1)
