@@ -81,7 +81,9 @@ def coverage(world: ScoreTable, quick: bool) -> list[tuple]:
     several = [front.point(row) for row in range(0, len(front), 10)]
     truth = evaluate(world, point)
     set_truth = MeasuredSet(world, several)
-    inside = {name: [] for name in (*TARGETS, "mean improvement, percentiles", "improvement curve")}
+    inside: dict[str, list] = {
+        name: [] for name in (*TARGETS, "mean improvement, percentiles", "improvement curve")
+    }
     for draw in range(draws):
         sample = world.take(rng.choice(len(world), k, replace=False))
         one = bootstrap(sample, point, resamples, draw)
@@ -144,7 +146,9 @@ def near_the_best(quick: bool) -> list[tuple]:
         )
         / truth.cost
     )
-    samples = {draw: world.take(rng.choice(len(world), k, replace=False)) for draw in range(draws)}
+    samples = {
+        str(draw): world.take(rng.choice(len(world), k, replace=False)) for draw in range(draws)
+    }
     table = holds(samples, point, 100 if quick else 500)
     inside = {
         name: table[f"{name}_low"].le(true) & table[f"{name}_high"].ge(true)
@@ -247,12 +251,12 @@ def false_alarms(quick: bool) -> list[tuple]:
     streams, inputs, old = (20, 2_000, 5) if quick else (1_000, 20_000, 50)
     world = ScoreTable(*scores(8, 40_000 if quick else 200_000, seed=5))
     rng = np.random.default_rng(2)
-    rows = []
+    rows: list[tuple] = []
     point = pick(search(world.take(np.arange(5_000)), 3), "max_improvement")
     for size in (500, 5_000):
         confidence = evaluate(world, point).confidences
         thresholds = point.inside
-        ever = {}
+        ever: dict[str, list] = {}
         spent = 0.0
         for _ in range(streams):
             order = rng.integers(0, len(world), size + inputs)
@@ -348,7 +352,8 @@ def audits(quick: bool) -> list[tuple]:
                     >= -np.log(error)
                 ).any()
             )
-            width.append(mean - anytime_lower(*counts[-1], error))
+            lost_so_far, same, gained_so_far = counts[-1]
+            width.append(mean - anytime_lower(lost_so_far, same, gained_so_far, error))
         what = (
             f"{streams} streams of {inputs:,} audited inputs, {lost:.1%} lost, {gained:.1%} gained"
         )
@@ -380,7 +385,7 @@ def guarantee(quick: bool = False) -> list[dict]:
     rng = np.random.default_rng(0)
     reference = whole.names[int(correct.mean(axis=1).argmax())]
     violations = {name: 0 for name in TESTS}
-    costs = {name: [] for name in TESTS}
+    costs: dict[str, list] = {name: [] for name in TESTS}
     for _ in range(draws):
         tune, check = (whole.take(rng.integers(0, POPULATION, SAMPLES)) for _ in range(2))
         points = candidates(search(tune, 2), reference, EPSILON)
@@ -581,7 +586,7 @@ def labelled_world(rng: np.random.Generator, k: int, two: bool = False) -> tuple
 F1_LOSS = 0.02  # classes are equally frequent and err alike: F1 is accuracy there
 
 
-def power(draws: int) -> list[tuple]:
+def power(draws: int) -> list[dict]:
     """Share of draws in which a cascade of true loss 0.2% is certified for ε = 0.5%, δ = 5%, from
     500 labels.
     """
@@ -603,7 +608,8 @@ def power(draws: int) -> list[tuple]:
             m = min(500, d)
             if "drawn" in name:
                 in_draw = rng.multivariate_hypergeometric([lost, gained, neither], m)
-                p = drawn_p_value(*map(int, in_draw[:2]), int(m), int(d), k, epsilon)
+                lost_there, gained_there = map(int, in_draw[:2])
+                p = drawn_p_value(lost_there, gained_there, int(m), int(d), k, epsilon)
             else:
                 p = paired_p_value(int(lost), int(gained), k, epsilon)
             passed += p <= 0.05

@@ -9,7 +9,6 @@ do.
 
 import asyncio
 import copy
-import importlib.util
 import io
 import itertools
 import json
@@ -25,7 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from measuring import RUNS, row
+from measuring import RUNS, module_at, row
 
 from cascadelib import Cascade, LogitStore, Point, datasets, pick, search
 from cascadelib.deployment import Decisions
@@ -190,8 +189,8 @@ def serve(quick: bool = False) -> list[dict]:
     child.start()
     there.close()  # so that recv ends where the child does
     ports, expected = here.recv()
-    rates = defaultdict(list)
-    late = defaultdict(list)
+    rates: dict[Any, list[float]] = defaultdict(list)
+    late: dict[Any, list[float]] = defaultdict(list)
     unlike = 0
     for _ in range(rounds + 1):  # the first warms up
         for what in ("last", *CALLERS):
@@ -259,7 +258,8 @@ async def called(port: int, requests: list[bytes], callers: int, each: int) -> t
             head = await reader.readuntil(b"\r\n\r\n")
             if not head.startswith(b"HTTP/1.1 200"):
                 raise RuntimeError(head.decode())
-            body = await reader.readexactly(int(re.search(rb"content-length: (\d+)", head)[1]))
+            length = re.findall(rb"content-length: (\d+)", head)[0]
+            body = await reader.readexactly(int(length))
             answers.append((number, time.perf_counter() - begun, body))
         writer.close()
 
@@ -301,9 +301,7 @@ def serving(pipe: Any, images: np.ndarray) -> None:
     model in full batches; for a number of callers, of the cascade over so many requests at a time.
     """
     path = Path(__file__).resolve().parents[1] / "examples" / "serve.py"
-    spec = importlib.util.spec_from_file_location("serve", path)
-    example = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(example)
+    example = module_at(path)
     cascade, _ = example.chosen()
     cascade.optimize(images[:BATCH])
     options = example.arguments(["--port", "0", "--max-queue", str(IMAGES * max(CALLERS))])

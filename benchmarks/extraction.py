@@ -7,12 +7,11 @@ ratios count, not times. ``extract`` keeps freed memory between batches
 this is not taken for the gain of reading once.
 """
 
-import importlib.util
 import resource
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ import gpu as on_gpu
 import numpy as np
 import timm
 import torch
-from measuring import RUNS, row, seconds
+from measuring import RUNS, module_at, row, seconds
 from timm.data import create_dataset, create_loader, resolve_data_config
 
 import cascadelib as cl
@@ -67,7 +66,7 @@ def extraction(quick: bool = False) -> list[dict]:
     images = torch.randint(0, 256, (count, 28, 28), dtype=torch.uint8)
     labels = torch.arange(count) % 10
     models = small_models()
-    times = {"bare": [], "extract": []}
+    times: dict[str, list] = {"bare": [], "extract": []}
     bare_loop(models, images[:GREY_BATCH])
     with tempfile.TemporaryDirectory() as folder:
         for i in range(repeats):
@@ -98,7 +97,7 @@ def small_models() -> dict:
 
 
 @torch.inference_mode()
-def bare_loop(models: dict, images: np.ndarray) -> float:
+def bare_loop(models: dict, images: torch.Tensor) -> None:
     """Nothing but transform and forward, in channels_last, each transform once a batch."""
     for module, _ in models.values():
         module.to(memory_format=torch.channels_last)
@@ -170,7 +169,13 @@ def measured(sizes: Any, count: int, repeats: int) -> dict[str, np.ndarray]:
     models = {name: (module, photos(module, sizes[name])) for name, module in modules.items()}
     transforms = [transform for _, transform in models.values()]
     batches = count / BATCH
-    times = {"timm": [], "timm as it is": [], "ours": [], "read": [], "forward": []}
+    times: dict[str, list] = {
+        "timm": [],
+        "timm as it is": [],
+        "ours": [],
+        "read": [],
+        "forward": [],
+    }
     with tempfile.TemporaryDirectory() as out:
         for i in range(repeats):
             path = Path(out) / str(i)
@@ -215,9 +220,7 @@ def tree(count: int) -> Path:
     made where missing.
     """
     path = ROOT / "data" / "imagenet-1k" / "stand_in.py"
-    spec = importlib.util.spec_from_file_location("stand_in", path)
-    stand_in = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(stand_in)
+    stand_in = module_at(path)
     folder = ROOT / "build" / f"look-alikes-{count}"
     stand_in.write_images(folder, 1, classes=count)
     return folder
@@ -288,9 +291,9 @@ def text_extraction(quick: bool) -> list[dict]:
     zoo = catalogue("data/reviews", TEXT_ZOO)
     samples = samples.take(slice(0, 256)) if quick else samples
     module = built(zoo["models"][TEXT_MODEL], zoo).eval()
-    sorted_by_length = load_bundled_text_model("bag_of_words").transform
+    sorted_by_length: Any = load_bundled_text_model("bag_of_words").transform
     one = {"m": (module, sorted_by_length)}
-    times = {"fixed": [], "sorted": []}
+    times: dict[str, list] = {"fixed": [], "sorted": []}
     fixed = Fixed(sorted_by_length.tokenizer, LENGTH)
     fixed_loop(module, fixed, samples.inputs[:BATCH])
     with tempfile.TemporaryDirectory() as folder:
@@ -318,7 +321,7 @@ def text_extraction(quick: bool) -> list[dict]:
 class Fixed(Tokenized):
     """Every text padded to ``max_length``, as most evaluation scripts do."""
 
-    def __call__(self, texts: list[str]) -> Any:
+    def __call__(self, texts: Sequence) -> Any:
         options = {
             "padding": "max_length",
             "truncation": True,
@@ -342,9 +345,8 @@ def fixed_loop(module: Any, transform: Any, texts: list[str]) -> None:
 def text_searches(quick: bool) -> list[dict]:
     """Seconds of exact searches of pairs (accuracy and F1) and triples, compiled beforehand."""
     k = 4_000 if quick else SAMPLES
-    store = cl.LogitStore.from_arrays(
-        *(two_class_models(k)[i] for i in (1, 0)), macs=two_class_models(k)[2]
-    )
+    logits, labels, macs = two_class_models(k)
+    store = cl.LogitStore.from_arrays(labels, logits, macs=macs)
     small = store.take(slice(0, 300))
     rows = []
     for n, score in ((2, "top1"), (2, "f1"), (3, "top1")):
@@ -357,7 +359,7 @@ def text_searches(quick: bool) -> list[dict]:
     return rows
 
 
-def two_class_models(k: int) -> dict:
+def two_class_models(k: int) -> tuple[dict, np.ndarray, dict]:
     """(logits {name: [k, 2]}, labels, costs) of models that rise in accuracy and cost, as
     fine-tuned checkpoints do.
     """

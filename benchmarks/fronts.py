@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from itertools import combinations
+from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any
 from unittest.mock import patch
@@ -16,7 +17,7 @@ from choosing import choosing
 from measuring import RUNS, alone, row, seconds
 from methods import write_store
 from recipes import recipe_pairs, recipe_triple
-from synthetic import scores
+from synthetic import Table, scores
 
 from cascadelib import LogitStore
 from cascadelib import search as search_store
@@ -42,7 +43,7 @@ def search(quick: bool = False) -> list[dict]:
     return pairs(table) + triples(table, 5 if quick else 3)
 
 
-def pairs(table: tuple) -> list[dict]:
+def pairs(table: Table) -> list[dict]:
     own, points = seconds(lambda: search_arrays(*table, 2), 4 * RUNS)
     recipe, front = seconds(lambda: recipe_pairs(*table), RUNS)
     m, k = table[0].shape
@@ -59,7 +60,7 @@ def pairs(table: tuple) -> list[dict]:
     ]
 
 
-def triples(table: tuple, sample: int) -> list[dict]:
+def triples(table: Table, sample: int) -> list[dict]:
     own, points = seconds(lambda: search_arrays(*table, 3), RUNS)
     m, k = table[0].shape
     listed = list(combinations(range(m), 3))
@@ -150,7 +151,7 @@ def by_classes(classes: list[int], models: int, samples: int) -> list[dict]:
     rows = []
     for c in classes:
         with TemporaryDirectory() as folder:
-            path = f"{folder}/store"
+            path = Path(folder, "store")
             write_store(path, models, samples, c)
             spent, _ = seconds(lambda path=path: search_store(LogitStore(path), 2, METHOD), RUNS)
         rows.append(
@@ -159,7 +160,7 @@ def by_classes(classes: list[int], models: int, samples: int) -> list[dict]:
     return rows
 
 
-def searching(table: tuple, n: int) -> Any:
+def searching(table: Table, n: int) -> Any:
     """Seconds of an exact search of n models."""
     return seconds(lambda: search_arrays(*table, n), RUNS)[0]
 
@@ -262,14 +263,14 @@ def threads(quick: bool = False) -> list[dict]:
     return rows
 
 
-def uniform(models: int, samples: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def uniform(models: int, samples: int, seed: int = 0) -> Table:
     """(correct, confidence, cost) as ``scores`` gives them, of chance alone."""
     rng = np.random.default_rng(seed)
     correct = rng.random((models, samples)) < np.linspace(0.5, 0.9, models)[:, None]
     return correct, rng.random((models, samples)), np.sort(rng.uniform(1, 100, models))
 
 
-def differing(table: tuple, n_models: int, runs: int, threads: int) -> int:
+def differing(table: Table, n_models: int, runs: int, threads: int) -> int:
     """Of so many runs with so many threads, how many differ from a run with one."""
     with patch("os.cpu_count", return_value=1):
         single = search_arrays(*table, n_models)
@@ -295,10 +296,11 @@ def first_use(quick: bool = False) -> list[dict]:
     """Rows of the table: the first search of a fresh process, import included, where nothing is
     compiled, and after ``warm`` in another process.
     """
-    parts = dict(zip(("correct", "confidence", "cost"), scores(8, 2000) if quick else scores()))
+    correct, confidence, cost = scores(8, 2000) if quick else scores()
     rows = []
     with TemporaryDirectory() as folder:
-        np.savez(table := f"{folder}/table.npz", **parts)
+        table = f"{folder}/table.npz"
+        np.savez(table, correct=correct, confidence=confidence, cost=cost)
 
         def python(code: str, *arguments: Any, cache: str | None = None) -> None:
             environment = os.environ | {"NUMBA_CACHE_DIR": cache or mkdtemp(dir=folder)}
@@ -306,7 +308,7 @@ def first_use(quick: bool = False) -> list[dict]:
                 [sys.executable, "-c", code, table, *arguments], check=True, env=environment
             )
 
-        m, k = parts["correct"].shape
+        m, k = correct.shape
         repeats = 1 if quick else RUNS
         warm = "import cascadelib as cl; cl.warm()"
         for n, target in (("2", ""), ("3", "≤ 12")):

@@ -41,12 +41,13 @@ def measured(folder: Path, times: int, repeats: int = RUNS, on: str = "cuda") ->
     samples = Photographs(found.inputs * times, np.tile(found.labels, times), None, found.classes)
     torch.manual_seed(0)
     modules = {
-        name: timm.create_model(name, num_classes=len(found.classes)).eval() for name in MODELS
+        name: timm.create_model(name, num_classes=len(found.classes or ())).eval()
+        for name in MODELS
     }
     models = {name: (module, photos(module, SIZE)) for name, module in modules.items()}
     transforms = [transform for _, transform in models.values()]
     count = len(samples)
-    settings = {
+    settings: dict[str, Any] = {
         "batch_size": BATCH,
         "workers": workers,
         "progress": False,

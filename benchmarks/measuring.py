@@ -6,6 +6,7 @@ counts; something that takes more than a minute (``LONG``) may be run less often
 ``runs`` says how often.
 """
 
+import importlib.util
 import os
 import resource
 import statistics
@@ -62,6 +63,15 @@ def row(
         "cpu": cpu,
         "runs": runs,
     }
+
+
+def module_at(path: Path) -> Any:
+    """The module in a file that lies in no package."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def seconds(function: Callable, repeats: int = 1) -> tuple[Seconds, Any]:

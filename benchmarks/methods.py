@@ -56,7 +56,7 @@ def timed(path: Path, runs: int) -> list[tuple]:
     ``path``, which is opened anew for each run of the twelve.
     """
     compile_kernels()
-    times = {name: [] for name in METHODS}
+    times: dict[str, list] = {name: [] for name in METHODS}
     points = {}
     for _ in range(runs):
         store = LogitStore(path)
@@ -112,7 +112,7 @@ def markets(quick: bool = False) -> list[dict]:
     budgets on the half that did not choose, the mean of five draws. Targets: what FrugalML
     publishes (RAFDB); else, what the given confidences have there.
     """
-    table = []
+    table: list[dict] = []
     if "FRUGALML" not in os.environ:
         return table
     folder = Path(os.environ["FRUGALML"])

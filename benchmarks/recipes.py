@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 from measuring import RUNS, row, seconds
 from scipy.optimize import fmin
+from synthetic import Table
 
 from cascadelib import Baseline, LogitStore, Method, Point, evaluate, recipes, search
 from cascadelib.evaluation.pareto import pareto_front
@@ -52,7 +53,7 @@ class Split:
 
     store: LogitStore
     names: list
-    table: tuple
+    table: Table
 
 
 def split_of(store: LogitStore, models: Sequence[str]) -> Split:
@@ -71,7 +72,7 @@ class Best:
     def __init__(self, budgets: Sequence[float]) -> None:
         self.budgets = budgets
         self.accuracy = [-1.0] * len(budgets)
-        self.found = [[] for _ in budgets]
+        self.found: list[list] = [[] for _ in budgets]
 
     def offer(
         self,
@@ -92,7 +93,7 @@ class Best:
                 self.found[i] = [(1.0, models, tuple(thresholds[j]))]
 
 
-def run(table: tuple, models: tuple[int, ...], thresholds: Sequence) -> tuple[float, float]:
+def run(table: Table, models: tuple[int, ...], thresholds: Sequence) -> tuple[float, float]:
     """(accuracy, cost) of a cascade: rows of the table, and the least confidence that exits at each
     stage but one.
     """
@@ -103,7 +104,7 @@ def run(table: tuple, models: tuple[int, ...], thresholds: Sequence) -> tuple[fl
     for m, threshold in zip(models, (*thresholds, -np.inf), strict=True):
         passes = confidence[m][left] < threshold
         total = total + cost[m] * len(left)
-        total_correct += np.count_nonzero(correct[m][left[~passes]])
+        total_correct += int(np.count_nonzero(correct[m][left[~passes]]))
         left = left[passes]
     return total_correct / correct.shape[1], total / correct.shape[1]
 
@@ -231,7 +232,7 @@ def frugal_gpt(split: Split, n: int, budgets: Sequence[float]) -> Best:
     return best
 
 
-def passing_shares(table: tuple, models: tuple[int, ...]) -> Callable:
+def passing_shares(table: Table, models: tuple[int, ...]) -> Callable:
     """shares → (thresholds at which these shares of those who get there pass on, who passes the
     last).
     """
@@ -250,7 +251,7 @@ def passing_shares(table: tuple, models: tuple[int, ...]) -> Callable:
 
 
 def loss_within(
-    shares: np.ndarray, table: tuple, models: tuple[int, ...], passing: Callable, budget: float
+    shares: np.ndarray, table: Table, models: tuple[int, ...], passing: Callable, budget: float
 ) -> float:
     """−accuracy; 10,000 where the shares fall or the budget is exceeded."""
     if np.any(np.diff(shares) < 0):
@@ -269,11 +270,12 @@ def constant(split: Split, n: int, budgets: Sequence[float], then: Callable | No
                 accuracy, cost = run(split.table, models, (threshold,) * (n - 1))
                 best.offer(models, [cost], [accuracy], [(threshold,) * (n - 1)], only=i)
                 if then is not None:
-                    best.offer(models, *then(split.table, models, accuracy, cost), only=i)
+                    costs, accuracies, thresholds = then(split.table, models, accuracy, cost)
+                    best.offer(models, costs, accuracies, thresholds, only=i)
     return best
 
 
-def bisected(table: tuple, models: tuple[int, ...], budget: float) -> float:
+def bisected(table: Table, models: tuple[int, ...], budget: float) -> float:
     """The largest threshold, nearly, at which the cost is within the budget; at 0 all exit."""
     low = 0.0
     high = 1.0
@@ -290,7 +292,7 @@ def constant_then_tpe(split: Split, n: int, budgets: Sequence[float]) -> Best:
 
 
 def parzen_search(
-    table: tuple, models: tuple[int, ...], accuracy: float, cost: float
+    table: Table, models: tuple[int, ...], accuracy: float, cost: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(costs, accuracies, thresholds) of all that Parzen estimators tried. accuracy, cost: of the
     constant.

@@ -18,6 +18,9 @@ HIGHEST = 0.886
 CHEAPEST = 22e6
 DEAREST = 400e9
 
+# (correct [M, k], confidence [M, k], cost [M])
+Table = tuple[np.ndarray, np.ndarray, np.ndarray]
+
 
 def scores(
     models: int = 27,
@@ -25,7 +28,7 @@ def scores(
     seed: int = 0,
     lowest: float = LOWEST,
     highest: float = HIGHEST,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+) -> Table:
     """(correct bool [M, k], confidence float64 [M, k], cost float64 [M]) of models in order of
     rising cost.
 
