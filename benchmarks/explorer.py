@@ -1,10 +1,10 @@
-"""The explorer's page at the paper's scale, inside notebook 02: 27 models, two splits, in JupyterLab
-and Chromium.
+"""The explorer's page at the paper's scale, inside notebook 02: 27 models, two splits, in
+JupyterLab and Chromium.
 
 A server, JupyterLab and a headless Chromium are started (tests/jupyter_pages.py). The page is
-notebook 02 as it is committed, with all that it shows, and an explorer of synthetic scores above it;
-the kernel rests, or computes while a hand drags. Latency holds the machine's other load as well, and
-is an upper bound unless the machine was quiet. Some four minutes.
+notebook 02 as it is committed, with all that it shows, and an explorer of synthetic scores above
+it; the kernel rests, or computes while a hand drags. Latency holds the machine's other load as
+well, and is an upper bound unless the machine was quiet. Some four minutes.
 """
 
 import sys

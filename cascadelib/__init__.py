@@ -1,4 +1,5 @@
-"""cascadelib: find, check and run cascades of pretrained classifiers (Lebovitz et al., TMLR 2023)."""
+"""cascadelib: find, check and run cascades of pretrained classifiers (Lebovitz et al., TMLR
+2023)."""
 
 from typing import TYPE_CHECKING
 

@@ -109,9 +109,9 @@ def answer_table(
     Raises
     ------
     ValueError
-        For a table of other than one model with predictions, ids that repeat, a number out of its bounds, and
-        answers of ``ask`` that are missing, not one per id, or, where predictions are no free text,
-        one of them but for case or outer spaces.
+        For a table of other than one model with predictions, ids that repeat, a number out of its
+        bounds, and answers of ``ask`` that are missing, not one per id, or, where predictions are
+        no free text, one of them but for case or outer spaces.
 
     References
     ----------

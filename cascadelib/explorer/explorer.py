@@ -350,8 +350,8 @@ class Explorer(anywidget.AnyWidget):
         }
 
     def policy_parts(self) -> dict[str, Any] | None:
-        """The parts of a policy's file as JSON text, of all models, from which the page makes that of
-        a cascade; None for a method that no such file can hold."""
+        """The parts of a policy's file as JSON text, of all models, from which the page makes that
+        of a cascade; None for a method that no such file can hold."""
         task = self.pack.tasks[0]
         if task.method is not None and task.method.confidence is not None:
             return None

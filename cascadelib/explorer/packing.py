@@ -1,10 +1,10 @@
 """Outcomes of models on one or two splits as the bytes that the page's evaluator reads.
 
-Of each output: the rank of every sample's confidence among the distinct ones of all splits together,
-whether the answer is correct, and for each two neighbouring confidences the shortest decimal number
-that parts them. A threshold is then a *cut*: how many of the distinct confidences, largest first,
-leave. So the page evaluates with integers, and what it writes down as a threshold means the same to
-:func:`cascadelib.evaluate`.
+Of each output: the rank of every sample's confidence among the distinct ones of all splits
+together, whether the answer is correct, and for each two neighbouring confidences the shortest
+decimal number that parts them. A threshold is then a *cut*: how many of the distinct confidences,
+largest first, leave. So the page evaluates with integers, and what it writes down as a threshold
+means the same to :func:`cascadelib.evaluate`.
 """
 
 import json
@@ -68,7 +68,8 @@ def planes(numbers: np.ndarray) -> bytes:
 
 
 def falling_values(confidence: np.ndarray) -> np.ndarray:
-    """The distinct ones of confidences [k] that a finite threshold can part, falling: float64 [G]."""
+    """The distinct ones of confidences [k] that a finite threshold can part, falling: float64
+    [G]."""
     joined = np.minimum(confidence, LARGEST)
     return np.unique(joined[~np.isnan(joined)])[::-1]
 
@@ -171,8 +172,8 @@ class Packed:
         return {"graded": self.put(correct.astype(np.float64).tobytes())}
 
     def row(self, models: Sequence[str], thresholds: Sequence[float]) -> list:
-        """A cascade as the page reads it: [models (positions), thresholds (own units), cuts, or None
-        where it is not packed]."""
+        """A cascade as the page reads it: [models (positions), thresholds (own units), cuts, or
+        None where it is not packed]."""
         written = [threshold_to_json(self.metric, threshold) for threshold in thresholds]
         return [list(map(self.names.index, models)), written, self.cuts(models, thresholds)]
 
@@ -211,8 +212,8 @@ class Packed:
         return written
 
     def to_bytes(self, more: Mapping[str, Any]) -> bytes:
-        """All of it, compressed: four bytes, how long the JSON is; the JSON, with what is put beside;
-        the arrays."""
+        """All of it, compressed: four bytes, how long the JSON is; the JSON, with what is put
+        beside; the arrays."""
         header = {
             "models": self.names,
             "method": self.choice.method,

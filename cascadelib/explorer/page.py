@@ -18,7 +18,8 @@ PAGE = """<!DOCTYPE html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <style>{style}</style></head>
 <body class="cascadelib-page"><main><h1>{title}</h1>
-<p>A cheap model answers first; where it is not confident, the next one does. A slider decides who stops where.</p>
+<p>A cheap model answers first; where it is not confident, the next one does. A slider decides who \
+stops where.</p>
 <div id="explorer"><noscript>{still}</noscript></div></main>
 <script type="text/plain" id="packed">{packed}</script>
 <script type="module">
@@ -40,7 +41,8 @@ PICTURE = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 720 300" width
 <path d="{dots[held-out]}" stroke="#D55E00" stroke-width="12"/>
 <text x="64" y="276">{ends[0]}</text><text x="704" y="276" text-anchor="end">{ends[1]}</text>
 <text x="384" y="292" text-anchor="middle">{cost}</text>
-<text x="58" y="26" text-anchor="end">{top:.1%}</text><text x="58" y="256" text-anchor="end">{low:.1%}</text>
+<text x="58" y="26" text-anchor="end">{top:.1%}</text>\
+<text x="58" y="256" text-anchor="end">{low:.1%}</text>
 </svg>"""
 DOTS = ("singles", "validation", "held-out")
 DEPTH = 0.15  # of accuracy below the best that the picture shows

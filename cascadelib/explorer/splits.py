@@ -1,4 +1,5 @@
-"""What the explorer chooses from: the splits it shows side by side, methods, fronts, certificates."""
+"""What the explorer chooses from: the splits it shows side by side, methods, fronts,
+certificates."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -159,7 +160,8 @@ class ExploredSplits:
         return list(dict.fromkeys(scores))
 
     def choice(self, models: Sequence[str], method: Any, cost: Any, score: Any) -> Choice:
-        """A :class:`Choice` of what there is to choose from; ValueError by name for other things."""
+        """A :class:`Choice` of what there is to choose from; ValueError by name for other
+        things."""
         return Choice(
             models=tuple(models),
             method=known(method, self.methods, "method"),

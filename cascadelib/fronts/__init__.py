@@ -1,4 +1,5 @@
-"""Exact search: the Pareto front over all cascades and all thresholds, and points picked from it."""
+"""Exact search: the Pareto front over all cascades and all thresholds, and points picked from
+it."""
 
 from .._lazy import attach
 

@@ -50,7 +50,8 @@ def timed_again(store: LogitStore, models: Any, samples: Samples, settings: dict
             again = fresh.logits(name)
             if not np.allclose(logits, again, atol=1e-3):
                 raise ValueError(
-                    f"model {name!r}: its logits are not those of the store; extract it anew (--replace)"
+                    f"model {name!r}: its logits are not those of the store; extract it anew "
+                    "(--replace)"
                 )
             where = {
                 key: fresh.metadata(name)["extraction"][key]

@@ -69,7 +69,9 @@ FILES_TODAY = {
     RESULTS: "30972bf7c7ab451bbd4480ec6116b13d0a84441c57bbc946896fd312264acfcd",
     V2: "1d066d8897c40224b14f3cf1d02029c49ebdc56b761ba9a3841bd3bdd3bd0a8e",
     AGAIN: "0ee56fb006cad780c5931d314422874777502d408f734273bcac4c74d5e3c67a",
-    "benchmark-infer-amp-nchw-pt291-cu130-5090.csv": "6e1260e7fa846cb43cd928c1a5a02ea798fb579ecca7042d099c29ee031f3f2a",
+    "benchmark-infer-amp-nchw-pt291-cu130-5090.csv": (
+        "6e1260e7fa846cb43cd928c1a5a02ea798fb579ecca7042d099c29ee031f3f2a"
+    ),
 }
 OF_2022 = f"timm results/ at {COMMIT} (2022-07-27)"
 # A commit's files by their SHA-256.
@@ -363,7 +365,8 @@ def report(table: pd.DataFrame, results: pd.DataFrame, gmacs: np.ndarray) -> Non
     rows = table.assign(published=gmacs, counted=table["macs"].astype(float) / GIGA)
     rows["ratio"] = rows["counted"] / rows["published"]
     print(
-        f"{len(table)} models, {table['seconds'].isna().sum()} without time, {table['macs'].isna().sum()} without MACs"
+        f"{len(table)} models, {table['seconds'].isna().sum()} without time, "
+        f"{table['macs'].isna().sum()} without MACs"
     )
     off = (table["parameters"].astype(float) / 1e6 - results["param_count"]).abs() > 0.0051
     print(f"parameters other than timm's: {table['model'][off].tolist()}")
@@ -371,7 +374,8 @@ def report(table: pd.DataFrame, results: pd.DataFrame, gmacs: np.ndarray) -> Non
     others = both[(both["counted"] - both["published"]).abs() > ROUNDING + 1e-4]
     least, most = both["ratio"][both["published"] >= 1].agg(["min", "max"])
     print(
-        f"of {len(both)} published GMACs, {len(both) - len(others)} agree to their two decimals; the others:"
+        f"of {len(both)} published GMACs, {len(both) - len(others)} agree to their two decimals; "
+        "the others:"
     )
     print(others[["model", "image_size", "macs", "published", "ratio"]].to_string(index=False))
     print(f"of one GMAC and more, counts are {least:.4f} to {most:.4f} of timm's")

@@ -59,7 +59,10 @@ def page(figures: list) -> str:
     parts = [
         figure.to_html(full_html=False, include_plotlyjs=not i) for i, figure in enumerate(figures)
     ]
-    return f'<!doctype html>\n<meta charset="utf-8">\n<title>Fronts then and now</title>\n{"".join(parts)}\n'
+    return (
+        '<!doctype html>\n<meta charset="utf-8">\n<title>Fronts then and '
+        f"now</title>\n{''.join(parts)}\n"
+    )
 
 
 def main() -> None:

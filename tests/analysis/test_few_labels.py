@@ -309,9 +309,7 @@ def evaluate_f1(table: Any, names: Any) -> Any:
     return cl.evaluate(table, point).accuracy
 
 
-def test_a_label_that_is_not_known_yet_is_a_missing_one_and_one_that_nobody_predicts_is_refused() -> (
-    None
-):
+def test_an_unknown_label_is_a_missing_one_and_one_that_nobody_predicts_is_refused() -> None:
     """None and nan lost no case: as labels that nobody predicts they would say that nobody
     loses."""
     rng = np.random.default_rng(0)

@@ -324,7 +324,8 @@ def test_holds_has_a_row_a_split() -> None:
 
 
 def test_percentiles_of_an_improvement_are_left_out_where_they_fail() -> None:
-    """Near the best single model the factor ends: resamples beyond it cannot say how large it is."""
+    """Near the best single model the factor ends: resamples beyond it cannot say how large it
+    is."""
     front = search(STORE, 2)
     near = holds({"here": STORE}, pick(front, "match_best"), resamples=100).loc["here"]
     assert np.isnan([near["improvement_low"], near["improvement_high"]]).all()

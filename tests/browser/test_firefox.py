@@ -10,13 +10,17 @@ from marionette import FIREFOXES, find_firefox, firefox
 import cascadelib as cl
 
 pytestmark = pytest.mark.browser
-OPENED = """const wait = () => window.explorer?.models ? done(location.protocol) : setTimeout(wait, 10)
+OPENED = """const wait = () => {
+    if (window.explorer?.models) done(location.protocol)
+    else setTimeout(wait, 10)
+}
 wait()"""
 # Milliseconds from the first input to the frame after it, and what the page then has.
 DRAGGED = """const slider = document.querySelector(".cl-slider"), begun = performance.now()
 slider.value = Math.round(0.4 * slider.max)
 slider.dispatchEvent(new Event("input", { bubbles: true }))
-requestAnimationFrame(() => setTimeout(() => done({ took: performance.now() - begun, state: explorer.address(),
+requestAnimationFrame(() => setTimeout(() => done({
+    took: performance.now() - begun, state: explorer.address(),
     accuracy: explorer.evaluated.map(e => e.accuracy), cost: explorer.evaluated.map(e => e.cost),
     said: document.querySelector(".cl-sentence").innerText,
     drawn: document.querySelectorAll(".cl-chart path").length })))"""

@@ -1,4 +1,5 @@
-"""A service under faults of every kind, restarts and late labels: every input is accounted for once."""
+"""A service under faults of every kind, restarts and late labels: every input is accounted for
+once."""
 
 from pathlib import Path
 

@@ -1,5 +1,6 @@
 """Fronts, hull and improvement against definitions applied point by point."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -73,7 +74,7 @@ def test_mean_improvement_equals_a_fine_sum(
 
 def test_improvement_at_the_edges() -> None:
     baseline = Baseline([1.0, 10.0], [0.5, 0.9])
-    at = lambda a: improvement_at(baseline, np.array([1.0, 4.0]), np.array([0.5, 0.8]), a)  # noqa: E731
+    at = partial(improvement_at, baseline, np.array([1.0, 4.0]), np.array([0.5, 0.8]))
     assert at(0.3) == 1.0
     assert at(0.7) == pytest.approx(5.5 / 4)
     assert at(0.85) == 0

@@ -83,7 +83,8 @@ def test_what_a_page_says_is_not_said_back(explorer: Any) -> None:
 
 
 def test_what_a_page_lacks_is_sent(explorer: Any) -> None:
-    """Fronts of other lengths, methods and costs; a cascade of an ensemble that it does not hold."""
+    """Fronts of other lengths, methods and costs; a cascade of an ensemble that it does not
+    hold."""
     asks(explorer, n=3)
     fronts = json.loads(explorer.more)["fronts"]
     assert set(fronts) == {f"macs|top1|max_softmax|{n}" for n in (2, 3)}

@@ -1,4 +1,5 @@
-"""Bands of certified thresholds: rows of a second threshold, each tested in sequence along the first."""
+"""Bands of certified thresholds: rows of a second threshold, each tested in sequence along the
+first."""
 
 from collections.abc import Sequence
 

@@ -167,7 +167,8 @@ def test_a_front_that_was_cut_short_says_so() -> None:
 @settings(max_examples=15, deadline=None)
 @given(st.integers(0, 10_000), st.integers(3, 4), st.integers(2, 12))
 def test_copies_of_samples_stand_for_graded_outcomes(seed: int, models: int, k: int) -> None:
-    """At each accuracy the front of copies costs no more than one a little higher, up to rounding."""
+    """At each accuracy the front of copies costs no more than one a little higher, up to
+    rounding."""
     rng = np.random.default_rng(seed)
     gain = rng.random((models, k))
     confidence = rng.integers(0, 5, (models, k)) / 5
