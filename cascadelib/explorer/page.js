@@ -543,7 +543,11 @@ class View {
     if (radio) radio.checked = true
     const goal = typeof this.goal === "string" ? this.goal : Object.keys(this.goal)[0]
     const goals = this.find(".cl-goal select")
-    if (document.activeElement !== goals) goals.value = goal === "match_best" ? "near_best" : goal
+    const value = this.find(".cl-goal input")
+    if (![goals, value].includes(document.activeElement)) { // who writes there is not disturbed
+      goals.value = goal === "match_best" ? "near_best" : goal
+      value.hidden = !["accuracy", "budget"].includes(goals.value)
+    }
     const cost = this.find('[data-kind="cost"]')
     if (cost) cost.value = this.cost
     if (!isDrag) this.drawDetails()
@@ -589,7 +593,12 @@ class View {
     const { certificate } = this.more
     if (!certificate) return ""
     if (!this.isCertified) return `<span class="cl-open">Not certified.</span> `
-    return `<span class="cl-kept"><b>Certified</b>: ${escaped(certificate.promise)}.</span> `
+    return `<span class="cl-kept">${this.certifiedWords()}</span> `
+  }
+
+  certifiedWords() {
+    const { epsilon, promise } = this.more.certificate
+    return epsilon === null ? `<b>Certified</b>: ${escaped(promise)}.` : `<b>Certified</b> to lose at most ${small(100 * epsilon)}%.`
   }
 
   dataOf({ split }) {
@@ -602,15 +611,14 @@ class View {
     const names = [...this.pack.models].sort((a, b) => b.length - a.length).slice(0, Math.max(...this.more.lengths))
     const exitRates = names.map((_, i) => i ? 0 : 1)
     const longest = this.evaluated.map(each => ({ ...each, exitRates, saving: 100 }))
-    const certified = `Certified: ${this.more.certificate?.promise}.`
-    this.find(".cl-longest").innerHTML = this.sentence(names, longest).replace("Not certified.", () => escaped(certified))
+    this.find(".cl-longest").innerHTML = this.sentence(names, longest).replace("Not certified.", () => this.certifiedWords())
   }
 
   drawNote() {
     const { certificate } = this.more
     const texts = []
     const front = this.front
-    if (this.message) texts.push(escaped(this.message))
+    if (this.message) texts.push(`<b>${escaped(this.message)}</b>`)
     if (certificate) texts.push(this.aboutCertificate(certificate))
     if (!this.message && front && front.gap > ROUGH) {
       texts.push(`best found in ${PATIENCE} s: another cascade may be up to ${(100 * front.gap / (1 + front.gap)).toFixed(0)}% cheaper`)
@@ -627,7 +635,7 @@ class View {
   }
 
   /** Who is certified, on how many samples; where nobody is, how many labels would do. */
-  aboutCertificate({ samples, deltas, epsilon, checked }) {
+  aboutCertificate({ samples, deltas, epsilon, checked, promise }) {
     const on = `${samples.toLocaleString("en")} other labels`
     const delta = deltas.reduce((a, b) => a + b)
     if (!this.certified.length) {
@@ -635,10 +643,10 @@ class View {
       return `nothing is certified: ${on} do not show it${needed ? `; ${needed.toLocaleString("en")} without a loss would` : ""}`
     }
     const where = checked ? "" : ", whether they took part in choosing was not checked"
-    const sure = `at confidence ${Number((100 * (1 - delta)).toPrecision(6))}%, all at once`
+    const sure = `at confidence ${Number((100 * Math.max(0, 1 - delta)).toPrecision(6))}%, all at once`
     const many = this.certified.length
     const go = this.cheapestCertified ? ` <button class="cl-cheapest">show the cheapest</button>` : ""
-    return `◇ ${many === 1 ? "one cascade is" : `${many.toLocaleString("en")} cascades are`} certified by ${on} (${sure}${where}), no other is${go}`
+    return `◇ ${many === 1 ? "one cascade is" : `${many.toLocaleString("en")} cascades are`} certified by ${on} (${sure}${where}): each ${escaped(promise)}; no other is${go}`
   }
 
   /** What the last model adds: the best by the goal of n models beside that of one fewer, on the split that is shown. */
@@ -663,7 +671,7 @@ class View {
     const strip = this.find(".cl-exits")
     strip.innerHTML = exitRates.map((rate, stage) => {
       const wrong = exits[stage] ? 1 - exitsCorrect[stage] / exits[stage] : 0
-      return `<div style="flex-basis:${100 * rate}%;background:${STAGES[stage % 4]}"><i style="width:${100 * wrong}%"></i>${rate > 0.06 ? `<span>${(100 * rate).toFixed(1)}%</span>` : ""}</div>`
+      return `<div style="flex-basis:${100 * rate}%;background:${STAGES[stage % 4]}"><i style="width:${100 * wrong}%"></i>${rate * strip.clientWidth > 52 ? `<span>${(100 * rate).toFixed(1)}%</span>` : ""}</div>`
     }).join("")
     strip.setAttribute("aria-label", this.models.map((model, stage) => `${percent(exitRates[stage], k)} stop at ${this.name(model)}`).join(", "))
   }
@@ -1004,7 +1012,7 @@ async function mountFile(el, bytes) {
   try {
     pack = await unpack(bytes)
   } catch (error) {
-    still.outerHTML = `<p>This browser cannot open the page (${escaped(error.message)}); it needs one of 2023 or later. What it showed when it was saved:</p>${still.textContent}`
+    still.outerHTML = `<p>The page cannot be opened (${escaped(error.message)}): its file is damaged, or this browser is older than 2023. What it showed when it was saved:</p>${still.textContent}`
     return
   }
   still.remove()

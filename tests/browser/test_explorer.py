@@ -249,6 +249,9 @@ def test_it_fits_and_stays_where_it_is(browser: Any, path: Path, theme: str) -> 
         assert last["y"] + last["height"] <= height
         for summary in page.locator("summary:visible").all()[:2]:
             summary.click()
+        names = page.locator(".cl-numbers tbody th").all()
+        assert min(name.bounding_box()["width"] for name in names) > 80
+        page.locator(".cl-goal select").select_option("accuracy")
         low = [pair for pair in page.evaluate(CONTRASTS) if pair[1] < 4.5]
         assert low == [] and page.evaluate(WIDER) == []
         page.close()
@@ -297,12 +300,13 @@ def test_a_promise_stands_only_where_it_was_certified(
     path = explorer.save_html(tmp_path / "page.html")
     page = opened(browser, path)
     sentence = page.locator(SENTENCE)
-    assert "Certified: loses at most 8.00% of accuracy against a_network" in sentence.inner_text()
+    assert "Certified to lose at most 8%." in sentence.inner_text()
     note = page.locator(".cl-note").inner_text()
     many = len(certificate.certified)
     assert (
         f"{many} cascades are certified by 450 other labels (at confidence 90%, all at once" in note
     )
+    assert "each loses at most 8.00% of accuracy against a_network" in note
     assert page.locator(".cl-band").first.is_visible()
     certified = {point.thresholds for point in certificate.certified}
     slider = page.locator(".cl-slider").first
@@ -313,7 +317,7 @@ def test_a_promise_stands_only_where_it_was_certified(
         slider.evaluate("(s, v) => { s.value = v; s.dispatchEvent(new Event('input')) }", value)
         page.wait_for_timeout(40)
         point = assert_agrees(page, explorer)
-        kept = "Certified: " in sentence.inner_text()
+        kept = "Certified to" in sentence.inner_text()
         assert kept != ("Not certified." in sentence.inner_text())
         assert kept == (point.thresholds in certified)
         seen.add(kept)
@@ -323,7 +327,7 @@ def test_a_promise_stands_only_where_it_was_certified(
     assert not page.locator(".cl-band").first.is_visible()
     page.locator(".cl-cheapest").click()
     assert assert_agrees(page, explorer).thresholds == certificate.point.thresholds
-    assert "Certified: " in sentence.inner_text()
+    assert "Certified to" in sentence.inner_text()
     page.close()
     point = cl.pick(pair, "max_improvement", caution=0)
     empty = cl.certify(certify.take(slice(0, 50)), point, 0.005, 0.05, names[4])
@@ -373,7 +377,7 @@ def test_bands_of_two_thresholds(browser: Any, stores: Any, tmp_path: Path) -> N
         box.fill(f"{asked}")
         box.press("Enter")
         assert assert_agrees(page, explorer).thresholds in certified
-        assert "Certified: " in sentence.inner_text()
+        assert "Certified to" in sentence.inner_text()
     box = page.locator(".cl-threshold").nth(1)
     box.fill(f"{np.mean(seconds)}")  # between two rows: the nearer
     box.press("Enter")
