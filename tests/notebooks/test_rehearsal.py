@@ -54,9 +54,7 @@ def val(folder: Path) -> cl.LogitStore:
 
 def test_the_fronts_are_the_papers(val: cl.LogitStore) -> None:
     models = rehearsal.front_models()
-    in_macs = rehearsal.on_front(models, "macs").sum()
-    in_seconds = rehearsal.on_front(models, "seconds").sum()
-    assert (len(models), in_macs, in_seconds) == (43, 27, 25)
+    assert (len(models), models["on_macs"].sum(), models["on_seconds"].sum()) == (43, 27, 25)
     tolerance = 0.5 / K
     published = models["top1"].to_dict()
     assert val.models["top1"].to_dict() == pytest.approx(published, abs=tolerance)
@@ -133,7 +131,7 @@ def hull_at(rates: np.ndarray, accuracies: list[float]) -> np.ndarray:
 @pytest.mark.parametrize("ends", [(0, 4), (8, 16), (0, -1), (-2, -1)])
 def test_more_noise_reaches_nothing_above_the_hull(ends: tuple[int, int]) -> None:
     models = rehearsal.front_models()
-    first, second = models[rehearsal.on_front(models, "macs")]["top1"].iloc[list(ends)]
+    first, second = models[models["on_macs"]]["top1"].iloc[list(ends)]
     rates = norm.cdf(np.linspace(-4.5, 4.5, 61))
     curves = {
         seen: [rehearsal.pair_accuracy(first, second, rate, seen) for rate in rates]
