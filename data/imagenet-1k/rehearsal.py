@@ -44,9 +44,9 @@ from tools import study  # noqa: E402 - beside the notebooks
 
 SHARED = 0.85  # correlation of two models' competences
 LUCK = 0.5  # standard deviation of what decides about correctness beside competence
-NOISE = 0.6  # … of what max softmax and logits margin see beside competence
+NOISE = 0.8  # … of what max softmax and logits margin see beside competence
 CLIP = 3.0  # standard deviations; beyond, competence and noise stay as they are there
-SLOPE = 0.045  # of log probability per unit of competence or noise
+SLOPE = 0.04  # of log probability per unit of competence or noise
 MOST = 0.9  # of 1 − second ÷ largest probability
 TAIL = 0.15  # standard deviation of the other classes' logits
 GAP = 0.25  # accuracy − mean max softmax
