@@ -31,7 +31,7 @@ sys.path[:0] = [str(ROOT / "docs"), str(ROOT / "notebooks")]
 import drawing  # noqa: E402 - a script beside this one, not a package
 import measured  # noqa: E402 - so is this
 
-from tools import report  # noqa: E402 - a script beside the notebooks
+from tools import report, twin_zoos  # noqa: E402 - scripts beside the notebooks
 from tools.corruptions import SHIFTED  # noqa: E402 - so is this
 
 NOTEBOOKS = ROOT / "notebooks"
@@ -250,9 +250,33 @@ def headline() -> str:
         "fewer multiply-accumulates",
         f"(MACs).** Models and threshold were chosen on {val.samples:,} other images, from all "
         "pairs of",
-        f"{len(front.singles)} models and all thresholds; there the factor was "
+        f"{len(front.singles)} models ({taught()}) and all thresholds; there the factor was "
         f"{val.cost_ratio:.1f}.",
     )
+
+
+def taught() -> str:
+    """How many of the bundled images' models were distilled, and what their teacher learnt from."""
+    models = json.loads((ROOT / "data/fashion-mnist/zoo.json").read_text(encoding="utf-8"))[
+        "models"
+    ]
+    teachers = [entry.get("recipe", {}).get("teacher") for entry in models.values()]
+    students = [teacher for teacher in teachers if teacher]
+    (teacher,) = set(students)
+    smoothed = "label_smoothing" in models[teacher]["recipe"]
+    if teacher != images("val").models["top1"].idxmax() or not smoothed:
+        raise ValueError(f"{teacher} is not the best model, or did not learn smoothed labels")
+    return f"{len(students)} distilled from the largest, which [learnt smoothed labels](docs/training.md)"
+
+
+def training() -> str:
+    """What is measured of the twins, a row each, and whether it depends on how they were trained."""
+    table = twin_zoos.dependence(twin_zoos.open_zoos())
+    shown = twin_zoos.in_words(table)
+    lines = [f"| | {' | '.join(shown)} |", f"|---|{len(shown.columns) * '---|'}"]
+    for label, row in shown.iterrows():
+        lines.append(f"| {label} | {' | '.join(row)} |")
+    return "\n".join(lines)
 
 
 def zoo() -> str:
@@ -501,6 +525,7 @@ PAGES: dict[str, dict[str, Callable[[], str]]] = {
     "docs/shift.md": {
         "zoo": zoo, "matched": matched, "held": held, "in-bullets": in_bullets, "texts": texts,
     },
+    "docs/training.md": {"training": training},
     "docs/ranking.md": {
         "two-means": two_means, "ranking": ranking, "beside-the-ledger": beside_the_ledger,
     },
