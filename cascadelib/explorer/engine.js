@@ -184,19 +184,14 @@ const outputsOf = (pack, models) => models.map((_, stage) => pack.output(models,
 
 /** The stage at which each sample of a split leaves: Uint8Array. */
 export function exitStages(split, outputs, cuts) {
-  const stages = new Uint8Array(split.samples)
   const last = outputs.length - 1
-  if (last === 1) { // the common case, without a loop in the loop
-    const { ranks } = outputs[0]
-    for (let i = 0, at = split.from; i < stages.length; i++, at++) stages[i] = ranks[at] < cuts[0] ? 0 : 1
-    return stages
-  }
-  for (let i = 0, at = split.from; i < stages.length; i++, at++) {
-    let stage = 0
-    while (stage < last && outputs[stage].ranks[at] >= cuts[stage]) stage++
-    stages[i] = stage
-  }
+  const stages = new Uint8Array(split.samples).fill(last)
+  for (let stage = last - 1; stage >= 0; stage--) leave(stages, split.from, outputs[stage].ranks, cuts[stage], stage)
   return stages
+}
+
+function leave(stages, from, ranks, cut, stage) {
+  for (let i = 0; i < stages.length; i++) if (ranks[from + i] < cut) stages[i] = stage
 }
 
 function onSplit(pack, split, outputs, models, cuts, kind) {
@@ -212,15 +207,22 @@ function onSplit(pack, split, outputs, models, cuts, kind) {
   const sums = new Array(n).fill(0)
   const { positives } = split
   let gained = 0, lost = 0, hits = 0
-  for (let i = 0, at = split.from; i < k; i++, at++) {
-    const stage = stages[i]
-    const correct = outputs[stage].correct[at]
-    const difference = correct - alone[at]
-    exits[stage]++
-    exitsCorrect[stage] += correct
-    if (difference > 0) gained += difference
-    else lost -= difference
-    if (positives) hits += positives[i] & correct
+  // stage by stage, so that each loop reads arrays of one kind
+  for (let stage = 0; stage < n; stage++) {
+    const own = outputs[stage].correct
+    let count = 0, sum = 0
+    for (let i = 0, at = split.from; i < k; i++, at++) {
+      if (stages[i] !== stage) continue
+      const correct = own[at]
+      const difference = correct - alone[at]
+      count++
+      sum += correct
+      if (difference > 0) gained += difference
+      else lost -= difference
+      if (positives) hits += positives[i] & correct
+    }
+    exits[stage] = count
+    exitsCorrect[stage] = sum
   }
   if (each.some(Boolean))
     for (let i = 0; i < k; i++) for (let s = 0; s <= stages[i]; s++) if (each[s]) sums[s] += each[s][i]
@@ -251,26 +253,33 @@ export function curve(pack, split, models, cuts, kind, stage, steps = 600) {
   const open = cuts.slice()
   open[stage] = 0
   const stages = exitStages(split, outputs, open)
-  const each = split.baselines[kind].singles[1]
-  const gain = new Float64Array(groups + 1)
-  const saved = new Float64Array(groups + 1)
+  let sum = 0
+  const paidUpTo = models.map(model => sum += split.baselines[kind].singles[1][model])
+  const every = Math.max(1, Math.floor(groups / steps)) // of the cuts is a point
+  const count = Math.ceil(groups / every)
+  const gain = new Float64Array(count + 1)
+  const saved = new Float64Array(count + 1)
+  const own = outputs[stage].correct
   let correct = 0, paid = 0
-  for (let i = 0, at = split.from; i < stages.length; i++, at++) {
-    const end = stages[i]
-    for (let s = 0; s <= end; s++) paid += each[models[s]]
-    correct += outputs[end].correct[at]
-    if (end <= stage) continue
-    const rank = ranks[at]
-    gain[rank] += outputs[stage].correct[at] - outputs[end].correct[at]
-    for (let s = stage + 1; s <= end; s++) saved[rank] += each[models[s]]
+  for (let end = 0; end < outputs.length; end++) {
+    const later = outputs[end].correct
+    const rest = paidUpTo[end] - paidUpTo[stage]
+    for (let i = 0, at = split.from; i < stages.length; i++, at++) {
+      if (stages[i] !== end) continue
+      paid += paidUpTo[end]
+      correct += later[at]
+      if (end <= stage || ranks[at] >= groups) continue
+      const bin = Math.floor(ranks[at] / every)
+      gain[bin] += own[at] - later[at]
+      saved[bin] += rest
+    }
   }
   const points = []
   const k = split.samples
-  const every = Math.max(1, Math.floor(groups / steps))
-  for (let cut = 0; cut <= groups; cut++) {
-    if (cut % every === 0 || cut === groups) points.push([paid / k, correct / k, cut])
-    correct += gain[cut]
-    paid -= saved[cut]
+  for (let bin = 0; bin <= count; bin++) {
+    points.push([paid / k, correct / k, Math.min(bin * every, groups)])
+    correct += gain[bin]
+    paid -= saved[bin]
   }
   return points
 }

@@ -260,7 +260,8 @@ class Explorer(anywidget.AnyWidget):
         names = {kind: message.get(kind) for kind in ("method", "cost", "score")}
         try:
             choice = self.splits.choice(("",) * known(n, self.splits.lengths, "length"), **names)
-            seconds and check_number(seconds, "seconds", "a number up to 3600", 0, 3600)
+            if seconds is not None:
+                check_number(seconds, "seconds", "a number up to 3600", 0, 3600)
         except ValueError as error:
             self.said = str(error)
             return

@@ -770,13 +770,40 @@ class View {
   drawChart() {
     const figure = this.find(".cl-chart")
     const width = Math.max(260, Math.floor(figure.clientWidth))
-    const isNarrow = width < 500
-    const height = (Math.floor(figure.clientHeight) || 260) - (isNarrow ? 36 : 24)
-    const margin = { left: 66, right: 12, top: 10, bottom: 36 }
+    const height = (Math.floor(figure.clientHeight) || 260) - (width < 500 ? 36 : 24)
     const { x: xs, y: ys } = this.domain()
+    const { front, marks } = this
+    const key = [width, height, xs, ys, this.models, this.cost, this.active].join(" ")
+    const drawn = this.drawn
+    if (drawn?.key !== key || drawn.front !== front || drawn.certified !== marks || drawn.pack !== this.pack)
+      this.drawn = { key, front, certified: marks, pack: this.pack, ...this.drawGround(figure, width, height, xs, ys) }
+    const { x, y, locator, curves, points } = this.drawn
+    const path = d3.line(p => x(p[0]), p => y(p[1]))
+    curves.replaceChildren(...this.models.slice(0, -1).map((_, stage) => {
+      const node = element("path", { class: `cl-curve${stage === this.active ? " cl-active" : ""}`, d: path(this.wayOf(stage)) })
+      node.style.stroke = this.n > 2 ? STAGES[stage % 4] : ""
+      return node
+    }))
+    const [chosen] = this.evaluated
+    const held = this.evaluated.length > 1 ? this.shown : null
+    const nodes = []
+    if (held?.isCounted) {
+      const [bottom, top] = y.range()
+      const [low, high] = shareInterval(held.accuracy, held.k).map(end => Math.min(bottom, Math.max(top, y(end))))
+      nodes.push(element("line", { class: "cl-interval", x1: x(held.cost), x2: x(held.cost), y1: low, y2: high }))
+    }
+    if (held) nodes.push(element("path", { class: "cl-held", d: `M${x(held.cost)},${y(held.accuracy) - 7}l7,7l-7,7l-7,-7Z` }))
+    nodes.push(element("circle", { class: "cl-now", cx: x(chosen.cost), cy: y(chosen.accuracy), r: 5.5 }))
+    nodes.push(element("circle", { class: "cl-now cl-small", cx: locator.x(chosen.cost), cy: locator.y(chosen.accuracy), r: 3 }))
+    points.replaceChildren(...nodes)
+  }
+
+  /** What of the chart stays while a slider moves: axes, front, single models, certified points, locator; with the scales
+   * and the groups of what does not stay. */
+  drawGround(figure, width, height, xs, ys) {
+    const margin = { left: 66, right: 12, top: 10, bottom: 36 }
     const x = d3.scaleLog(xs, [margin.left, width - margin.right])
     const y = d3.scaleLinear(ys, [height - margin.bottom, margin.top])
-    const path = d3.line(p => x(p[0]), p => y(p[1]))
     const svg = element("svg", { width, height, role: "img", "aria-label": `accuracy against ${this.pack.costs[this.cost]}: the front, this cascade, single models` })
     const clip = `${this.group}-clip`
     svg.append(element("clipPath", { id: clip }))
@@ -793,30 +820,19 @@ class View {
       const cost = baseline.singles[1][model]
       if (cost > 0) inside.append(element("circle", { class: "cl-single", cx: x(cost), cy: y(accuracy), r: 2.5 }))
     })
-    for (let stage = 0; stage < this.n - 1; stage++) {
-      const node = element("path", { class: `cl-curve${stage === this.active ? " cl-active" : ""}`, d: path(this.wayOf(stage)) })
-      node.style.stroke = this.n > 2 ? STAGES[stage % 4] : ""
-      inside.append(node)
-    }
+    const curves = element("g")
+    inside.append(curves)
     for (const { row, cost, accuracy } of this.marks) {
       const isOwn = String(row[0]) === String(this.models)
       if (cost > 0) inside.append(element("path", { class: `cl-certified${isOwn ? "" : " cl-other"}`, d: `M${x(cost)},${y(accuracy) - 6}l6,6l-6,6l-6,-6Z` }))
     }
-    const [chosen] = this.evaluated
-    const label = element("text", { class: "cl-best", x: margin.left + 6, y: Math.max(margin.top + 10, y(best) - 5) }, `${this.name(baseline.best)} alone`)
-    svg.append(label)
-    const marks = element("g")
-    svg.append(marks)
-    if (this.evaluated.length > 1) {
-      const held = this.shown
-      const [low, high] = shareInterval(held.accuracy, held.k)
-      if (held.isCounted) marks.append(element("line", { class: "cl-interval", x1: x(held.cost), x2: x(held.cost), y1: Math.min(y(low), height - margin.bottom), y2: Math.max(y(high), margin.top) }))
-      marks.append(element("path", { class: "cl-held", d: `M${x(held.cost)},${y(held.accuracy) - 7}l7,7l-7,7l-7,-7Z` }))
-    }
-    marks.append(element("circle", { class: "cl-now", cx: x(chosen.cost), cy: y(chosen.accuracy), r: 5.5 }))
-    this.drawLocator(svg, front ?? this.anyFront, xs, ys, width, height, margin)
+    svg.append(element("text", { class: "cl-best", x: margin.left + 6, y: Math.max(margin.top + 10, y(best) - 5) }, `${this.name(baseline.best)} alone`))
+    const locator = this.drawLocator(svg, front ?? this.anyFront, xs, ys, width, height, margin)
+    const points = element("g")
+    svg.append(points)
     figure.replaceChildren(svg, this.legend())
     svg.addEventListener("click", event => this.clicked(event, svg, x, y))
+    return { x, y, locator, curves, points }
   }
 
   /** Points of the way that a slider goes; they do not change while it goes it. */
@@ -859,7 +875,7 @@ class View {
     svg.append(element("text", { class: "cl-title", transform: `translate(11,${(height - margin.bottom + margin.top) / 2}) rotate(-90)`, "text-anchor": "middle" }, this.pack.score === "f1" ? "F1" : this.pack.score_words))
   }
 
-  /** The whole front in small, and where the chart stands in it. */
+  /** The whole front in small, and where the chart stands in it: its scales. */
   drawLocator(svg, front, xs, ys, width, height, margin) {
     const isNarrow = width < 500
     const { singles } = this.pack.splits[0].baselines[this.cost]
@@ -877,8 +893,8 @@ class View {
     const [x1, x2] = xs.map(v => clamp(x(v), at[0], at[0] + size[0]))
     const [y1, y2] = ys.map(v => clamp(y(v), at[1], at[1] + size[1]))
     box.append(element("rect", { class: "cl-window", x: x1, y: y2, width: Math.max(2, x2 - x1), height: Math.max(2, y1 - y2) }))
-    box.append(element("circle", { class: "cl-now", cx: x(this.evaluated[0].cost), cy: y(this.evaluated[0].accuracy), r: 3 }))
     svg.append(box)
+    return { x, y }
   }
 
   /** To the certified point, or that of the front, that is nearest to a click. */

@@ -102,9 +102,9 @@ def still_svg(runs: Mapping[str, Run], front: Front | None, state: str) -> str:
     logs = np.log10(table["cost"].clip(lower=1e-12))
     top = table["accuracy"].max()
     shown = table["accuracy"].clip(lower=top - DEPTH)
-    x = np.interp(logs, [logs.min(), logs.max()], ACROSS)
-    y = np.interp(shown, [shown.min(), top], UP)
-    places = pd.Series([f"{x:.1f},{y:.1f}" for x, y in zip(x, y)], table.index)
+    across = np.interp(logs, [logs.min(), logs.max()], ACROSS)
+    up = np.interp(shown, [shown.min(), top], UP)
+    places = pd.Series([f"{x:.1f},{y:.1f}" for x, y in zip(across, up)], table.index)
     # a line without length, with round ends, is a dot
     dots = {kind: "".join(f"M{place}h0" for place in places.get(kind, [])) for kind in DOTS}
     origins = {split: run.store.origin for split, run in runs.items()}
