@@ -65,6 +65,10 @@ CUT = """() => [".cl-words", "figcaption", ".cl-note"].filter(name => {
     return scrollHeight > clientHeight + 3 })"""
 
 
+# The width of the narrowest name of a row of the table.
+NAMED = """() => Math.min(...[...document.querySelectorAll(".cl-numbers tbody th")].map(e => e.clientWidth))"""
+
+
 @pytest.fixture(scope="module")
 def stores() -> Any:
     namespace: dict = {}
@@ -249,8 +253,8 @@ def test_it_fits_and_stays_where_it_is(browser: Any, path: Path, theme: str) -> 
         assert last["y"] + last["height"] <= height
         for summary in page.locator("summary:visible").all()[:2]:
             summary.click()
-        names = page.locator(".cl-numbers tbody th").all()
-        assert min(name.bounding_box()["width"] for name in names) > 80
+        page.locator(".cl-numbers tbody th").first.wait_for()
+        assert page.evaluate(NAMED) > 80
         page.locator(".cl-goal select").select_option("accuracy")
         low = [pair for pair in page.evaluate(CONTRASTS) if pair[1] < 4.5]
         assert low == [] and page.evaluate(WIDER) == []
