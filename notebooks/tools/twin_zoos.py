@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.special import log_softmax
 from scipy.stats import norm
 
 import cascadelib as cl
@@ -94,15 +95,10 @@ def gain_of_scaling(chooses: cl.LogitStore, judges: cl.LogitStore, counts: np.nd
     for name in judges.models.index:
         logits = np.asarray(judges.logits(name), np.float64)
         temperature = cl.fit_temperature(chooses.logits(name), chooses.labels)
-        plain, scaled = (log_softmax(part) for part in (logits, logits / temperature))
+        plain = log_softmax(logits, axis=1)
+        scaled = log_softmax(logits / temperature, axis=1)
         values.append(scaled[rows, judges.labels] - plain[rows, judges.labels])
     return mean_over_models(values, counts)
-
-
-def log_softmax(logits: np.ndarray) -> np.ndarray:
-    """Logarithms of the probabilities, [k, classes]."""
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
 
 
 def methods_compared(
