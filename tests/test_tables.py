@@ -9,7 +9,7 @@ from cascadelib.figures.style import decimated
 from cascadelib.fronts.pairs import pair_curve
 from cascadelib.methods.method import METHODS
 from cascadelib.tables import digits, fraction, in_words, number, seconds
-from tools import paper_figures
+from tools import front_figures, paper_figures
 from tools.side_by_side import shares
 from tools.study import agreement
 
@@ -90,10 +90,10 @@ def test_every_figure_takes_plain_tables(store: LogitStore) -> None:
         figures.singles_figure(front.singles),
         figures.singles_figure(front.singles, pd.Series("family", index=store.models.index)),
         figures.improvement_figure(curves, references=["a"]),
-        paper_figures.members_figure(front.members(), list(store.models.index)),
-        paper_figures.shares_figure(shares(front)),
-        paper_figures.exit_rate_figure({"m0 → m3": pair_curve(store, "m0", "m3")}),
-        paper_figures.pairs_figure(
+        front_figures.members_figure(front.members(), list(store.models.index)),
+        front_figures.front_and_improvement({"pairs": front}, "fronts"),
+        front_figures.exit_rate_figure({"m0 → m3": pair_curve(store, "m0", "m3")}),
+        front_figures.pairs_figure(
             pair_table(store, models="all"), {"m0 → m3": pair_curve(store, "m0", "m3")}
         ),
         paper_figures.methods_figure(
@@ -161,15 +161,16 @@ def test_a_page_shows_ticks_and_the_whole_table() -> None:
         assert page._repr_html_().count("x" * 200) == 100
 
 
-def test_coinciding_curves_are_drawn_once_and_recipes_by_their_excess() -> None:
+def test_coinciding_curves_are_drawn_once_and_recipes_by_their_ratio() -> None:
     curve = pd.DataFrame({"accuracy": [0.1, 0.2], "improvement": [1.0, 2.0]})
     fig = figures.improvement_figure({"a": curve, "b": curve.copy(), "c": curve * 2})
     assert [trace.name for trace in fig.data] == ["a = b", "c"] and fig.layout.yaxis.type == "log"
-    rows = pd.DataFrame(
-        {"excess_cost": [0, 1, -0.5], "excess_cost_moved": [0, 3, np.nan]},
-        ["exact", "grid", "oracle"],
-    )
-    assert [list(trace.x) for trace in paper_figures.excess_figure(rows).data] == [[2, 1], [4, 1]]
+    held_out = {"cost_ratio": [1, 4, np.nan], "cost_ratio_low": [1, 3, np.nan]}
+    held_out |= {"cost_ratio_high": [1, 5, np.nan], "cost_ratio_where_chosen": [1, 2, 0.5]}
+    rows = pd.DataFrame(held_out, ["exact", "grid", "oracle"])
+    drawn = paper_figures.recipes_figure(rows).data
+    assert [list(trace.x) for trace in drawn] == [[2], [4]]
+    assert (drawn[1].error_x.array, drawn[1].error_x.arrayminus) == ([1], [1])
     names = ("max_softmax", "entropy", "max_softmax_most_confident_ts", "max_softmax_mean_logits")
     panels = paper_figures.methods_figure(
         {name: curve * (1 + i) for i, name in enumerate(names)}, "methods"
@@ -177,4 +178,5 @@ def test_coinciding_curves_are_drawn_once_and_recipes_by_their_excess() -> None:
     drawn = {"x": [], "x2": [], "x3": []}
     for trace in panels.data:
         drawn[trace.xaxis].append(trace.name)
-    assert list(drawn.values()) == [list(names[:2]), [names[0], names[2]], [names[0], names[3]]]
+    words = [in_words(name) for name in names]
+    assert list(drawn.values()) == [words[:2], [words[0], words[2]], [words[0], words[3]]]

@@ -92,6 +92,7 @@ AXIS = {
     "ticks": "outside",
     "zeroline": False,
     "automargin": True,
+    "title": {"font": {"size": 13}},
 }
 TEMPLATE = go.layout.Template(
     layout={

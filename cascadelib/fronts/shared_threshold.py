@@ -14,7 +14,7 @@ from ..methods.thresholds import midway, sum_passed_on
 from ..scoring import F1
 from ..stages import StageFunction
 from ..store.protocol import Store
-from .cascades import Cascades, Outcomes, check_work
+from .cascades import Cascades, Outcomes, cascades_of, check_work
 from .exact import SearchTask
 from .front import Front, Points
 from .graded import Found, points_by_running
@@ -55,6 +55,7 @@ def search_shared_threshold(stage: StageFunction, cost: ArrayLike, n_models: int
     cost = check_costs(cost)
     check_work(cost, (n_models,), None)
     outcomes = Outcomes(stage, False)
+    outcomes.prepare(cascades_of(cost, (n_models,)))
     found = Found(n_models)
     for head, lasts in Cascades(cost, n_models).heads:
         levels = SharedLevels(outcomes, head)

@@ -1,17 +1,17 @@
 """What all recipes share: candidate models, points chosen among chains, points on another split."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ..evaluation.evaluation import asked, costs_of, mean_cost, outcomes_of, run_outcomes
+from ..evaluation.evaluation import asked, costs_of, mean_cost, outcomes_of
 from ..evaluation.pareto import pareto_front
 from ..fronts.cascades import cascades_of, check_lengths
 from ..fronts.exact import search
 from ..methods.method import Method, method_named
-from ..methods.thresholds import own_units
+from ..methods.thresholds import exit_stages, own_units
 from ..scoring import F1
 from ..stages import StageFunction
 from ..store.protocol import Store
@@ -67,9 +67,25 @@ def replay_points(
     DataFrame
         The same table with ``accuracy_moved`` and ``cost_moved``.
     """
-    method = None if rule is None or callable(rule) else method_named(rule)
-    kind = asked(store, cost=cost)[2]
     moved = np.empty((len(points), 2))
+    for at, costs, stage, correct in runs_of(points, store, rule, score, cost):
+        moved[at] = np.mean(correct), mean_cost(costs, stage)
+    return points.assign(accuracy_moved=moved[:, 0], cost_moved=moved[:, 1])
+
+
+def runs_of(
+    points: pd.DataFrame,
+    store: Store,
+    rule: str | Method | Rule | None,
+    score: str,
+    cost: str | None,
+) -> Iterator[tuple[int, list[Any], np.ndarray, np.ndarray]]:
+    """(row, costs of the stages, exit_stage [k], correct [k]) of each point on a split.
+
+    Arguments are those of :func:`replay_points`; points of the same models follow each other.
+    """
+    kind = asked(store, cost=cost)[2]
+    method = None if rule is None or callable(rule) else method_named(rule)
     for models, rows in points.reset_index(drop=True).groupby("models", sort=False):
         if callable(rule):
             stages = rule(store, models, score)
@@ -82,9 +98,9 @@ def replay_points(
             else:
                 thresholds = np.array(row["thresholds"], np.float64)
                 inside = own_units(None if method is None else method.units, thresholds)
-                stage, correct, _ = run_outcomes(stages, inside, costs)
-            moved[at] = np.mean(correct), mean_cost(costs, stage)
-    return points.assign(accuracy_moved=moved[:, 0], cost_moved=moved[:, 1])
+                stage = exit_stages([confidence for _, confidence in stages], inside)
+                correct = np.choose(stage, [correct for correct, _ in stages])
+            yield at, costs, stage, correct
 
 
 def best_of_chains(
@@ -106,6 +122,16 @@ def best_of_chains(
     for positions in cascades_of(costs, check_lengths(range(least, longest + 1), len(names))):
         chain = tuple(names[m] for m in positions)
         tried += [{"models": chain, **setting} for setting in settings(chain)]
+    return best_of_points(store, rule, tried, **candidates)
+
+
+def best_of_points(
+    store: Store,
+    rule: str | Method | Rule,
+    tried: Sequence[Mapping[str, Any]],
+    **candidates: Any,
+) -> pd.DataFrame:
+    """The non-dominated of some points, rows of :func:`replay_points`, with accuracy and cost."""
     score = candidates.get("score") or "top1"
     run = replay_points(pd.DataFrame(tried), store, rule, score=score, cost=candidates.get("cost"))
     measured = {"accuracy": run.pop("accuracy_moved"), "cost": run.pop("cost_moved")}

@@ -5,14 +5,25 @@ from itertools import chain
 from math import ceil
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from plotly.subplots import make_subplots
 
-from cascadelib.figures import improvement_figure, style
+from cascadelib.figures import style
+from cascadelib.figures.fronts import coinciding
+from cascadelib.tables import in_words
 
 Tables = dict[str, pd.DataFrame]
+BELOW = {"orientation": "h", "x": 0, "y": -0.26, "yanchor": "top"}  # legends, clear of the toolbar
 KINDS = {"no ensembling": "", "most confident": "_most_confident", "mean ensembles": "_mean_"}
+LOOKS = {  # of a method, by how its name begins: the last that fits
+    "entropy": style.PALETTE[0],
+    "softmax_margin": style.PALETTE[1],
+    "logits_margin": style.PALETTE[2],
+    "max_softmax": style.BLACK,
+    "max_softmax_most_confident": style.PALETTE[4],
+    "max_softmax_mean_logits": style.PALETTE[3],
+    "max_softmax_mean_softmax": style.PALETTE[5],
+}
 COLOURS = {
     "uncalibrated": style.PALETTE[0],
     "temperature scaled": style.PALETTE[1],
@@ -59,142 +70,41 @@ def fronts_figure(
     return fig.update_yaxes(range=[0.55, best + 0.01])
 
 
-def members_figure(
-    members: pd.DataFrame, order: list[str], title: str = "Which models the front uses"
-) -> style.Figure:
-    """Figure 1, members: a mark at each accuracy where a model runs.
-
-    members: ``front.members()``; order: models, cheapest first.
-    """
-    used = [model for model in order if model in set(members["model"])]
-    height = 120 + 24 * len(used)
-    accuracy = style.per_cent_axis(title="accuracy")
-    fig = style.figure(title, height=height, xaxis=accuracy, margin={"l": 190})
-    for stage, rows in members.groupby("stage"):
-        shown = style.decimated(rows.sort_values(["model", "accuracy"]), 3000)
-        marker = {
-            "color": style.PALETTE[int(stage) - 1],
-            "symbol": "line-ns-open",
-            "size": 11,
-            "line": {"width": 2},
-        }
-        fig.add_scatter(
-            x=shown["accuracy"],
-            y=shown["model"],
-            mode="markers",
-            marker=marker,
-            name=f"stage {stage}",
-        )
-    return fig.update_yaxes(categoryorder="array", categoryarray=style.plain(used))
-
-
-def shares_figure(
-    shares: pd.Series, title: str = "Part in the front (share of its log-cost range)"
-) -> style.Figure:
-    """A bar a model or family: ``front.shares()``."""
-    rows = shares.sort_values()
-    axis = style.per_cent_axis(title="share of the front in which it takes part; shares overlap")
-    fig = style.figure(title, height=130 + 26 * len(rows), xaxis=axis, margin={"l": 190})
-    return fig.add_bar(
-        x=rows.to_numpy(), y=list(rows.index), orientation="h", marker={"color": style.PALETTE[0]}
-    )
-
-
-def exit_rate_figure(
-    curves: Tables, title: str = "Accuracy of pairs against their exit rate"
-) -> style.Figure:
-    """Figure 2, left. curves: label → ``pair_curve`` table.
-
-    Accuracy is shown relative to the second model's.
-    """
-    axes = {"xaxis": style.per_cent_axis(title="early exit rate of the first model")}
-    fig = style.figure(title, **axes, yaxis=style.per_cent_axis(title="accuracy − second model's"))
-    fig.add_hline(y=0, line=style.DOTTED)
-    for i, (label, curve) in enumerate(curves.items()):
-        shown = style.decimated(curve, 400)
-        y = shown["accuracy"] - curve["accuracy"].iloc[0]
-        style.add_line(fig, shown["exit_rate"], y, style.colour(i), 2, style.dash(i), name=label)
-    return fig
-
-
-def pairs_figure(
-    pairs: pd.DataFrame, curves: Tables, title: str = "What makes a good pair"
-) -> style.Figure:
-    """Figure 2. Left: :func:`exit_rate_figure` of curves; middle and right: a point per pair.
-
-    pairs: ``pair_table``; points are coloured by size and by mean improvement.
-    """
-    seconds = {label.rpartition(" → ")[2] for label in curves}
-    # A second model of all pairs is named above the panel, and once.
-    second = seconds.pop() if len(seconds) == 1 else "second model"
-    curves = {label.removesuffix(f" → {second}"): curve for label, curve in curves.items()}
-    titles = (
-        f"accuracy − {second}'s",
-        "largest exit rate on the plateau",
-        "mean improvement over the pair's range",
-    )
-    fig, places = panels(titles, 3, 420, horizontal_spacing=0.12)
-    fig.add_traces(exit_rate_figure(curves).data, 1, 1)
-    size = np.log10(pairs["cost_ratio"])
-    gain = pairs["mean_improvement"]
-    shows = (
-        ("plateau", size, {"x": 0.628, "title": "log₁₀<br>size ratio"}, "exit rate %{y:.1%}"),
-        (
-            "cost_ratio",
-            gain,
-            {"x": 1.0, "title": "mean im-<br>provement"},
-            "size × %{y:.4s}<br>%{marker.color:.3f}",
-        ),
-    )
-    for (row, col), (y, colour, bar, hover) in zip(places[1:], shows):
-        marker = {
-            "color": colour,
-            "colorscale": "Viridis",
-            "size": 7,
-            "colorbar": {**bar, "len": 1.0, "thickness": 12},
-        }
-        hover = f"%{{text}}<br>difference %{{x:.2%}}, {hover}<extra></extra>"
-        at: dict = {
-            "text": pairs["first"] + " → " + pairs["second"],
-            "mode": "markers",
-            "row": row,
-            "col": col,
-        }
-        at |= {"showlegend": False, "hovertemplate": hover}
-        fig.add_scatter(x=pairs["accuracy_difference"], y=pairs[y], marker=marker, **at)
-    fig.update_xaxes(title="accuracy difference", **style.per_cent_axis())
-    fig.update_xaxes(title="early exit rate of the first model", row=1, col=1)
-    fig.update_yaxes(style.per_cent_axis(), row=1).update_yaxes(
-        title="early exit rate", row=1, col=2
-    )
-    fig.update_yaxes(type="log", title="size ratio", dtick=1, tickformat="~s", row=1, col=3)
-    return fig.titled(
-        title, width=1300, height=640, legend={"y": -0.2, "yanchor": "top", "orientation": "h"}
-    )
-
-
 def methods_figure(
     curves: Tables, title: str, reference: str = "max_softmax", kinds: Mapping[str, str] = KINDS
 ) -> style.Figure:
-    """Figures 3, 8, 9 and 11: :func:`improvement_figure` in panels by a part of the methods' names.
+    """Figures 3, 8, 9 and 11: improvement factors in panels by a part of the methods' names.
 
-    kinds: {panel: part}. The reference, in each panel, is black, and so is its form with the
-    panel's part.
+    kinds: {panel: part}. A method has its colour (:func:`look_of`) in every panel and figure; the
+    reference, black, is in each panel, or its form with the panel's part.
     """
     fig, places = panels(kinds, len(kinds), 400, shared_yaxes=True, horizontal_spacing=0.03)
     for (row, col), kind in zip(places, kinds.values()):
         group = {}
         for name, curve in curves.items():
             if name == reference or _last_part(name, kinds) == kind:
-                group[name] = curve
-        lines = improvement_figure(group, references=[reference, reference + kind])
-        lines.update_traces(legend=f"legend{col}")
-        fig.add_traces(lines.data, row, col).add_hline(y=1, line=style.DOTTED, row=row, col=col)
-        below = {"x": fig.layout[f"xaxis{col}"].domain[0], "y": -0.28, "yanchor": "top"}
+                group[in_words(name)] = (name, curve)
+        factors = {words: c.set_index("accuracy")["improvement"] for words, (_, c) in group.items()}
+        for words, text in coinciding(factors).items():
+            name, curve = group[words]
+            colour, dash = look_of(name)
+            width = 1.2 if colour == style.BLACK else 1.8
+            at = {"legend": f"legend{col}", "dash": dash, "row": row, "col": col}
+            style.add_improvement(fig, curve, text, colour, width, **at)
+        fig.add_hline(y=1, line=style.DOTTED, row=row, col=col)
+        below = {"x": fig.layout[f"xaxis{col}"].domain[0], "y": -0.2, "yanchor": "top"}
         fig.update_layout({f"legend{col}": below})
     fig.update_xaxes(title="accuracy", **style.per_cent_axis())
     fig.update_yaxes(**style.GAIN_AXIS).update_yaxes(title=style.GAIN, col=1)
-    return fig.titled(title, width=1150, margin={"b": 150})
+    return fig.titled(title, width=1150, height=560, margin={"b": 150})
+
+
+def look_of(method: str) -> tuple[str, str]:
+    """(colour, dash) of a method: that of its metric, or of a mean or most confident max softmax;
+    dashed with temperature scaling where there is the same without."""
+    colours = [colour for part, colour in LOOKS.items() if method.startswith(part)]
+    dashed = method.endswith("_ts") and "_mean_" in method
+    return colours[-1] if colours else style.PALETTE[6], "dash" if dashed else "solid"
 
 
 def _last_part(name: str, kinds: Mapping[str, str]) -> str:
@@ -202,28 +112,43 @@ def _last_part(name: str, kinds: Mapping[str, str]) -> str:
     return [part for part in kinds.values() if part in name][-1]
 
 
-def excess_figure(table: pd.DataFrame) -> style.Figure:
-    """A row per recipe: 1 + its mean excess cost where it was chosen (circle), held out (diamond).
+def recipes_figure(table: pd.DataFrame) -> style.Figure:
+    """A row per recipe: its cost ÷ the exact front's at equal held-out accuracy, with its interval.
 
-    table: ``compare_recipes`` with a held-out split.
+    table: ``compare_recipes``; a hollow circle is the same ratio where the points were chosen.
     """
-    rows = table.dropna(subset="excess_cost_moved").sort_values(
-        "excess_cost_moved", ascending=False
+    rows = table.drop(index="exact").dropna(subset="cost_ratio")
+    rows = rows.sort_values("cost_ratio", ascending=False)
+    axis = {"title": "cost ÷ the exact front's at equal accuracy", **style.GAIN_AXIS}
+    height = 150 + 26 * len(rows)
+    fig = style.figure("Earlier recipes beside the exact front", height=height, xaxis=axis)
+    ratio = rows["cost_ratio"]
+    names = list(rows.index)
+    ends = {
+        "type": "data",
+        "symmetric": False,
+        "array": rows["cost_ratio_high"] - ratio,
+        "arrayminus": ratio - rows["cost_ratio_low"],
+        "thickness": 1.5,
+    }
+    hollow = {"color": style.PALETTE[0], "symbol": "circle-open", "size": 9, "line": {"width": 2}}
+    fig.add_scatter(
+        x=rows["cost_ratio_where_chosen"],
+        y=names,
+        mode="markers",
+        marker=hollow,
+        name="where chosen",
     )
-    axis = {"title": "mean cost ÷ the exact front's at equal accuracy", **style.GAIN_AXIS}
-    fig = style.figure(
-        "Cost ÷ that of the exact front", height=150 + 26 * len(rows), xaxis=axis, margin={"l": 280}
+    fig.add_scatter(
+        x=ratio,
+        y=names,
+        error_x=ends,
+        mode="markers",
+        marker={"color": style.PALETTE[1], "symbol": "diamond", "size": 9},
+        name="held out, 95% for all rows at once",
     )
-    marks = (
-        ("excess_cost", "where chosen", style.PALETTE[0], "circle-open"),
-        ("excess_cost_moved", "held out", style.PALETTE[1], "diamond"),
-    )
-    for column, name, colour, symbol in marks:
-        marker = {"color": colour, "symbol": symbol, "size": 10, "line": {"width": 2}}
-        fig.add_scatter(
-            x=1 + rows[column], y=list(rows.index), mode="markers", marker=marker, name=name
-        )
-    return fig.add_vline(x=1, line=style.DOTTED)
+    fig.add_vline(x=1, line=style.DOTTED)
+    return fig.update_layout(legend=BELOW)
 
 
 def moved_improvement_figure(

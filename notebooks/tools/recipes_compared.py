@@ -1,157 +1,218 @@
 """Earlier recipes for cascades beside the exact front, as notebook 04 shows them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 import cascadelib as cl
-from cascadelib.evaluation import least_cost, mean_improvement
-from cascadelib.evaluation.evaluation import baseline_of
+from cascadelib.analysis import resampled_cost_ratio
+from cascadelib.analysis.uncertainty import (
+    Resampled,
+    resampled_means,
+    sample_counts,
+    with_ends,
+)
+from cascadelib.evaluation.evaluation import single_models, singles_correct
+from cascadelib.evaluation.pareto import pareto_front
 from cascadelib.recipes.big_little import dynamic_exits
+from cascadelib.recipes.chains import runs_of
+from cascadelib.recipes.ensemble_intervals import interval_outcomes
 from cascadelib.recipes.learned_policies import LEARNED
 from cascadelib.recipes.patience import patience_outcomes
 
+EXACT = "exact"
+ORACLE = "oracle (knows the answers)"
+COLUMNS_AT_ONCE = 256  # points that are resampled together, which bounds the memory
+LEVEL = 0.95
 
-def all_recipes(
-    store: Any, *, held_out: Any = None, cost: str | None = None, models: Any = "all"
-) -> dict[str, pd.DataFrame]:
-    """Every recipe of cl.recipes on one store, with its defaults: {label with author and year: points}.
 
-    held_out: another split; points then have accuracy_moved and cost_moved there (``replay_points``), but not the
-    oracle's, which knows the answers. The grids of 10 and 30 are the rule of ThresholdCascadeClassifierCV of
-    scikit-fallback (one grid for all stages, from 1 ÷ classes to 0.95), with every stage that ran in the cost.
+@dataclass(frozen=True)
+class Recipe:
+    """What a recipe has chosen: its points (a front's table, rising), and the rule by which they run,
+    see :func:`cascadelib.recipes.replay_points`; rule "oracle": they run nowhere else."""
 
-    Two are exact searches. Park et al., 2015: Big/little deep neural network for ultra low power inference, CODES+ISSS:
-    every pair, with the *static* threshold of the original. Wang, Kondratyuk et al., 2022: Wisdom of committees: an
-    overlooked approach to faster and more accurate models, ICLR: every threshold instead of a grid, models of any
-    family, and up to 3 of them (the original: 4 of one family).
+    points: pd.DataFrame
+    rule: Any = "max_softmax"
+
+
+def all_recipes(store: Any, *, cost: str | None = None, models: Any = "all") -> dict[str, Recipe]:
+    """What every recipe chooses on one store, with its defaults: {author, year and rule: Recipe}.
+
+    Three are no code of their own. Park et al., 2015: every pair of an exact search, with the
+    original's *static* threshold on the softmax margin. Wang, Kondratyuk et al., 2022 (Wisdom of
+    committees: an overlooked approach to faster and more accurate models, ICLR): exact search with
+    mean logits, of up to 3 models of any family; the original has a grid, 4 models of one family.
+    The grids of 10 and 30 are the rule of ThresholdCascadeClassifierCV of scikit-fallback: one grid
+    for all stages, from 1 ÷ classes to 0.95; every stage that ran is in the cost.
+
+    Two are early exits of one network, here of separate models without shared features, with one
+    threshold for all stages. Kaya et al., 2019 (Shallow-deep networks: understanding and mitigating
+    network overthinking, ICML): max softmax. Wołczyk et al., 2021 (Zero time waste: recycling
+    predictions in early exit neural networks, NeurIPS): a weighted geometric mean of the
+    probabilities so far; here the weights are the models' inverse temperatures, where the original
+    trains them, and no stage reads the output of the one before.
     """
     options = {"cost": cost, "models": models}
+    lengths = (1, 2, 3)
     chance = 1 / store.output(store.models.index[0]).shape[1]
 
-    def grid(metric: str, **more: Any) -> pd.DataFrame:
-        return moved(cl.recipes.wang_2018(store, metric, **more, **options), metric)
+    def searched(n_models: Any, method: Any, models: Any = models) -> Recipe:
+        found = cl.search(store, n_models, method, cost=cost, models=models)
+        return Recipe(found.table, method)
 
-    def searched(n_models: Any, method: Any) -> pd.DataFrame:
-        return moved(cl.search(store, n_models, method, **options).table, method)
+    def shared(method: Any) -> Recipe:
+        fronts = [
+            cl.fronts.shared_threshold_front(store, n, method, **options).table for n in (2, 3)
+        ]
+        points = pd.concat(fronts, ignore_index=True)
+        return Recipe(points.iloc[pareto_front(points["cost"], points["accuracy"])], method)
 
-    def moved(points: pd.DataFrame, rule: Any = "max_softmax") -> pd.DataFrame:
-        if held_out is None:
-            return points
-        return cl.recipes.replay_points(points, held_out, rule, cost=cost)
+    def grid(metric: str, **more: Any) -> Recipe:
+        return Recipe(cl.recipes.wang_2018(store, metric, **more, **options), metric)
 
+    zero_time_waste = cl.METHODS["max_softmax_mean_logits_ts"].fit(store)
+    patience = cl.recipes.zhou_2020(store, 3, **options)
+    intervals = cl.recipes.inoue_2019(store, **options)
+    dynamic = cl.recipes.park_2015_dynamic(store, **options)
     return {
-        "Park 2015, softmax margin, 2 models": searched(2, "softmax_margin"),
-        "Park 2015, dynamic threshold": moved(
-            cl.recipes.park_2015_dynamic(store, **options), dynamic_exits
+        EXACT: searched(lengths, "max_softmax"),
+        "exact, dominated models too": searched(lengths, "max_softmax", "all"),
+        "Park 2015: pairs, softmax margin": searched(2, "softmax_margin"),
+        "Park 2015: dynamic threshold": Recipe(dynamic, dynamic_exits),
+        "Bolukbasi 2017: learned policy": searched(lengths, LEARNED.fit(store)),
+        "Wang 2018a (IDK): entropy grid": grid("entropy"),
+        "Wang 2018a (IDK): entropy grid, cost-oblivious": grid("entropy", cost_aware=False),
+        "Wang 2018a (IDK): max softmax grid": grid("max_softmax"),
+        "Wang 2018a (IDK): max softmax grid, cost-oblivious": grid("max_softmax", cost_aware=False),
+        "grid of 10 thresholds": grid("max_softmax", grid=np.linspace(chance, 0.95, 10)),
+        "grid of 30 thresholds": grid("max_softmax", grid=np.linspace(chance, 0.95, 30)),
+        "Huang 2018 (MSDNet): budgeted batch": Recipe(cl.recipes.huang_2018(store, **options)),
+        "Streeter 2018: greedy": Recipe(
+            cl.recipes.streeter_2018(store, **options), "logits_margin"
         ),
-        "Bolukbasi 2017, logistic": searched((1, 2, 3), LEARNED.fit(store)),
-        "Wang 2018, entropy grid": grid("entropy"),
-        "Wang 2018, entropy grid, cost-oblivious": grid("entropy", cost_aware=False),
-        "Wang 2018, max-softmax grid": grid("max_softmax"),
-        "Wang 2018, max-softmax grid, cost-oblivious": grid("max_softmax", cost_aware=False),
-        "scikit-fallback, grid of 10": grid("max_softmax", grid=np.linspace(chance, 0.95, 10)),
-        "scikit-fallback, grid of 30": grid("max_softmax", grid=np.linspace(chance, 0.95, 30)),
-        "Huang 2018, budgeted batch": moved(cl.recipes.huang_2018(store, **options)),
-        "Zhou 2020, patience": moved(cl.recipes.zhou_2020(store, **options), patience_outcomes),
-        "Wang 2022, mean logits": searched((2, 3), "max_softmax_mean_logits"),
-        "plurality vote": searched((1, 2, 3), cl.Method(ensemble="vote")),
-        "one shared threshold, 2 models": moved(
-            cl.fronts.shared_threshold_front(store, 2, **options).table
-        ),
-        "one shared threshold, 3 models": moved(
-            cl.fronts.shared_threshold_front(store, 3, **options).table
-        ),
-        "oracle": cl.recipes.oracle(store, **options),
+        "Inoue 2019: interval of the mean": Recipe(intervals, interval_outcomes),
+        "Kaya 2019 (SDN): one threshold": shared("max_softmax"),
+        "Zhou 2020 (PABEE): patience": Recipe(patience, patience_outcomes),
+        "Wołczyk 2021 (ZTW): geometric mean": shared(zero_time_waste),
+        "Wang 2022: mean logits": searched((2, 3), "max_softmax_mean_logits"),
+        "plurality vote": searched(lengths, cl.Method(ensemble="vote")),
+        ORACLE: Recipe(cl.recipes.oracle(store, **options), "oracle"),
     }
 
 
 def compare_recipes(
+    recipes: Mapping[str, Recipe],
     exact_front: cl.Front,
-    recipes: Mapping[str, pd.DataFrame],
-    above: Sequence[float] = (),
+    held_out: Any,
     *,
-    held_out: Any = None,
     loss: float = 0.01,
+    resamples: int = 300,
 ) -> pd.DataFrame:
-    """Recipes beside the exact front, a row each, the front first ("exact").
+    """Recipes beside the exact front on a split that chose none of them, a row each.
 
-    exact_front: a :class:`cascadelib.Front`, whose baseline counts; recipes: {label: points with accuracy and cost,
-    rising}; above: accuracies. Columns: mean_improvement over the baseline's range, "improvement above <a>" for each,
-    best_accuracy, excess_cost (see :func:`excess_cost`).
-
-    held_out: the split on which they were replayed. First then come accuracy_moved, cost_moved (there), accuracy and
-    cost (here) of the point that is chosen at ``loss``, the cheapest at most so far below the best single model, or the
-    most accurate; and excess_cost_moved, that mean over accuracies here of cost ÷ the baseline's at equal accuracy both
-    there: nothing is picked by what it shows there. nan where points were not replayed.
+    exact_front: one of the split that chose, whose baseline, score and kind of cost count. Columns:
+    accuracy and cost of the point that is chosen at ``loss`` (the cheapest at most so far below the
+    best single model, or the most accurate), both on ``held_out``; cost_ratio: cost ÷ that of
+    ``recipes["exact"]`` at equal accuracy on ``held_out``, geometric mean over the accuracies that
+    both reach, with a paired bootstrap interval (:func:`simultaneous_intervals`); and the same ratio
+    where the points were chosen. nan for the oracle held out.
     """
-    baseline = exact_front.baseline
-    tables = {"exact": exact_front.table, **recipes}
-    if held_out is not None:
-        there = baseline_of(held_out, exact_front)
-        tables["exact"] = cl.recipes.replay_points(
-            exact_front.table,
-            held_out,
-            exact_front.method,
-            score=exact_front.score,
-            cost=exact_front.cost_kind,
-        )
-
-    def mean_above(low: float, points: pd.DataFrame) -> float:
-        if low >= baseline.best:
-            return np.nan
-        cost = points["cost"].to_numpy()
-        return mean_improvement(baseline, cost, points["accuracy"].to_numpy(), low)
-
+    counts = sample_counts(len(held_out), resamples)
+    counts = np.column_stack([np.ones(len(held_out), np.int32), counts])  # the split itself first
+    singles = resampled_singles(held_out, exact_front, counts)
+    at_least = exact_front.baseline.best - loss
+    here = {label: where_chosen(recipe.points, exact_front) for label, recipe in recipes.items()}
+    there: dict[str, Resampled] = {}
     rows = {}
-    for label, points in tables.items():
-        row: dict[str, Any] = {}
-        if held_out is not None:
-            points = with_relative_cost(points, there)
-            tables[label] = points  # "exact" is the first, which the others are compared with
-            accurate_enough = np.searchsorted(points["accuracy"], baseline.best - loss)
-            chosen = points.iloc[min(accurate_enough, len(points) - 1)].copy()
-            excess = excess_cost(baseline, tables["exact"], points, "relative_cost")
-            chosen["relative_cost"] = excess
-            row |= chosen.rename({"relative_cost": "excess_cost_moved"})
-        row["mean_improvement"] = mean_above(baseline.accuracy[baseline.front[0]], points)
-        for low in above:
-            row[f"improvement above {low:.1%}"] = mean_above(low, points)
-        row["best_accuracy"] = points["accuracy"].to_numpy()[-1]
-        row["excess_cost"] = excess_cost(baseline, exact_front.table, points)
+    for label, recipe in recipes.items():
+        row = {"accuracy_held_out": np.nan, "cost_held_out": np.nan}
+        if recipe.rule != "oracle":
+            moved = resampled(held_out, recipe, exact_front, counts, singles)
+            at = min(np.searchsorted(recipe.points["accuracy"], at_least), len(recipe.points) - 1)
+            row = {
+                "accuracy_held_out": moved.accuracy[0, at],
+                "cost_held_out": moved.cost[0, at],
+            }
+            there[label] = moved
+        row["cost_ratio_where_chosen"] = resampled_cost_ratio(here[EXACT], here[label])[0]
         rows[label] = row
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("recipe")
+    table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("recipe")
+    ratios = {label: resampled_cost_ratio(there[EXACT], moved) for label, moved in there.items()}
+    intervals = simultaneous_intervals(pd.DataFrame(ratios)).reindex(table.index)
+    columns = ["accuracy_held_out", "cost_held_out", *intervals, "cost_ratio_where_chosen"]
+    return table.join(intervals)[columns].fillna({"beside_exact": "–"})
 
 
-def with_relative_cost(points: pd.DataFrame, there: cl.Baseline) -> pd.DataFrame:
-    """Replayed points with their cost ÷ the baseline's at equal accuracy, both on the other split."""
-    columns = ["accuracy_moved", "cost_moved", "relative_cost", "accuracy", "cost"]
-    points = points.reindex(columns=columns)
-    at_equal_accuracy = there.cost_at(points["accuracy_moved"].clip(upper=there.best))
-    return points.assign(relative_cost=points["cost_moved"] / at_equal_accuracy)
+def where_chosen(points: pd.DataFrame, front: cl.Front) -> Resampled:
+    """Points where they were chosen, as the only resample."""
+    rows = (points["accuracy"], points["cost"], front.singles["accuracy"], front.singles["cost"])
+    accuracy, cost, single_accuracy, single_cost = (row.to_numpy()[None] for row in rows)
+    return Resampled(accuracy, cost, np.empty(0), single_accuracy, single_cost)
 
 
-def excess_cost(
-    baseline: cl.Baseline, exact: pd.DataFrame, points: pd.DataFrame, column: str = "cost"
-) -> float:
-    """Mean over accuracies of points' cost ÷ exact cost − 1, where both reach within the baseline's range.
+def resampled_singles(
+    split: Any, front: cl.Front, counts: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """(accuracy, cost), each [R, M], of the single models on resamples of a split, counts [k, R]."""
+    correct = np.column_stack(singles_correct(split, front.score)).astype(np.float64)
+    cost = single_models(split, front.score, front.cost_kind)[1]
+    return resampled_means(counts, correct), np.tile(cost, (counts.shape[1], 1))
 
-    exact, points: tables with accuracy and cost (or another ``column``), accuracy rising. An exact integral: between
-    breakpoints both are constant. nan where there is no such range, and for a single point, which is for one accuracy.
-    Negative where ``points`` (an ensemble, the oracle) is the cheaper.
+
+def resampled(
+    split: Any,
+    recipe: Recipe,
+    front: cl.Front,
+    counts: np.ndarray,
+    singles: tuple[np.ndarray, np.ndarray],
+) -> Resampled:
+    """The points of a recipe on resamples of a split, counts [k, R]; singles: of the models."""
+    parts = []
+    for start in range(0, len(recipe.points), COLUMNS_AT_ONCE):
+        part = Recipe(recipe.points.iloc[start : start + COLUMNS_AT_ONCE], recipe.rule)
+        correct, paid = np.empty((2, len(split), len(part.points)))
+        for at, values in outcomes(split, part, front):
+            correct[:, at], paid[:, at] = values
+        parts.append([resampled_means(counts, columns) for columns in (correct, paid)])
+    accuracy, cost = (np.concatenate(columns, axis=1) for columns in zip(*parts))
+    return Resampled(accuracy, cost, np.empty(0), *singles)
+
+
+def outcomes(
+    split: Any, recipe: Recipe, front: cl.Front
+) -> Iterator[tuple[int, tuple[np.ndarray, np.ndarray]]]:
+    """(row, (correct [k], cost [k])) of each point of a recipe, sample by sample."""
+    asked = front.score, front.cost_kind
+    for at, costs, stage, correct in runs_of(recipe.points, split, recipe.rule, *asked):
+        paid = np.zeros(len(split))
+        for position, cost in enumerate(costs):
+            paid += np.where(stage >= position, cost, 0.0)
+        yield at, (correct, paid)
+
+
+def simultaneous_intervals(ratios: pd.DataFrame, level: float = LEVEL) -> pd.DataFrame:
+    """Intervals of ratios that hold for all columns at once, a row per column.
+
+    ratios: the first row the estimates, the others resampled. On logarithms the half-widths are one
+    multiple of the columns' standard deviations, that quantile of the largest |t| of all columns.
+    Columns: cost_ratio with its ends, and ``beside_exact``: "dearer" or "cheaper" where the interval
+    leaves out 1, else "–".
     """
-    exact_accuracy = exact["accuracy"].to_numpy()
-    accuracy = points["accuracy"].to_numpy()
-    low = float(baseline.accuracy[baseline.front[0]])
-    high = min(baseline.best, exact_accuracy[-1], accuracy[-1])
-    if not low < high or len(points) < 2:
-        return np.nan
-    everywhere = np.concatenate([[low, high], exact_accuracy, accuracy])
-    breakpoints = np.unique(np.clip(everywhere, low, high))
-    ends = breakpoints[1:]
-    cost = least_cost(points[column].to_numpy(), accuracy, ends)
-    exact_cost = least_cost(exact[column].to_numpy(), exact_accuracy, ends)
-    excess = cost / exact_cost - 1
-    return float(np.sum(np.diff(breakpoints) * excess) / (high - low))
+    logs = np.log(ratios)
+    spread = logs.iloc[1:].std()
+    strays = ((logs.iloc[1:] - logs.iloc[0]) / spread.where(spread > 0)).abs()
+    most = strays.max(axis=1).quantile(level)
+    rows = {}
+    for label, ratio in ratios.iloc[0].items():
+        factor = np.exp(most * spread[label])
+        row: dict[str, Any] = with_ends(ratio, (ratio / factor, ratio * factor), "cost_ratio")
+        row["beside_exact"] = "–"
+        if ratio / factor > 1:
+            row["beside_exact"] = "dearer"
+        if ratio * factor < 1:
+            row["beside_exact"] = "cheaper"
+        rows[label] = row
+    return pd.DataFrame.from_dict(rows, orient="index")

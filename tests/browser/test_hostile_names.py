@@ -16,8 +16,8 @@ import cascadelib as cl
 from cascadelib.analysis.calibration import moving_average
 from cascadelib.figures.style import PLOTLY_JSON
 from cascadelib.fronts.pairs import pair_curve, pair_table
-from tools import deployment_figures, paper_figures, report
-from tools.side_by_side import shares, threshold_curves
+from tools import deployment_figures, front_figures, paper_figures, report
+from tools.side_by_side import threshold_curves
 
 pytestmark = pytest.mark.browser
 NAMES = [
@@ -108,10 +108,10 @@ def figures(store: cl.LogitStore, other: Any) -> Iterator[Any]:
     yield fig.singles_figure(singles, families, cost=NAMES[1], title=NAMES[0])
     yield fig.front_figure(dict.fromkeys(NAMES, table), singles, title=NAMES[5])
     yield fig.improvement_figure(dict.fromkeys(NAMES, curve), NAMES[3], NAMES[:1])
-    yield paper_figures.members_figure(front.members(), NAMES)
-    yield paper_figures.shares_figure(shares(front), NAMES[4])
-    yield paper_figures.exit_rate_figure(dict.fromkeys(NAMES, pair_curve(store, *NAMES[:2])))
-    yield paper_figures.pairs_figure(
+    yield front_figures.members_figure(front.members(), NAMES)
+    yield front_figures.front_and_improvement({NAMES[4]: front}, NAMES[0], {"A": front.point(0)})
+    yield front_figures.exit_rate_figure(dict.fromkeys(NAMES, pair_curve(store, *NAMES[:2])))
+    yield front_figures.pairs_figure(
         pair_table(store), dict.fromkeys(NAMES, pair_curve(store, *NAMES[:2])), NAMES[2]
     )
     yield paper_figures.fronts_figure(dict.fromkeys(NAMES, singles), families)

@@ -7,7 +7,7 @@ import pandas as pd
 from skimage.color import deltaE_ciede2000, rgb2lab
 
 from cascadelib.figures.style import BLACK, GREY, LINE, PALETTE, cost_axis, figure, plain
-from tools.paper_figures import members_figure
+from tools.front_figures import members_figure
 
 
 def test_plain_is_text_for_plotly() -> None:

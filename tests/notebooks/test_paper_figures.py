@@ -7,13 +7,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cascadelib import LogitStore, pick, replay, search
+from cascadelib import METHODS, LogitStore, pick, replay, search
+from cascadelib.figures import style
 from tools.elsewhere import by_kind
+from tools.front_figures import SIZES, front_and_improvement, pairs_figure
 from tools.paper_figures import (
     how_replayed,
     methods_figure,
     moved_improvement_figure,
-    pairs_figure,
     segments_figure,
     tasks_figure,
     threshold_figure,
@@ -45,33 +46,66 @@ def test_methods_have_a_panel_a_kind_with_its_reference_in_black() -> None:
     curve = pd.DataFrame({"accuracy": [0.1, 0.2], "improvement": [1.0, 2.0]})
     curves = {
         f"{metric}, {mean}": curve * (1 + i)
-        for i, metric in enumerate(("m", "e"))
+        for i, metric in enumerate(("max_softmax", "entropy"))
         for mean in ("x", "y")
     }
-    fig = methods_figure(curves, "means", "m", {"mean x": ", x", "mean y": ", y"})
-    assert names(fig) == ["m, x", "e, x", "m, y", "e, y"]
-    assert (
-        fig.data[0].line.color
-        == fig.data[2].line.color
-        != fig.data[1].line.color
-        == fig.data[3].line.color
-    )
+    fig = methods_figure(curves, "means", kinds={"mean x": ", x", "mean y": ", y"})
+    assert names(fig) == ["max softmax, x", "entropy, x", "max softmax, y", "entropy, y"]
+    colours = [trace.line.color for trace in fig.data]
+    assert colours[0] == colours[2] == style.BLACK != colours[1] == colours[3]
     assert [note.text for note in fig.layout.annotations] == ["mean x", "mean y"]
 
 
-def test_the_second_model_of_all_pairs_is_named_once() -> None:
+def test_a_method_looks_alike_in_all_figures_and_no_two_of_a_panel_do() -> None:
+    curve = pd.DataFrame({"accuracy": [0.1, 0.2], "improvement": [1.0, 2.0]})
+    curves = {name: curve * (1 + i) for i, name in enumerate(METHODS)}
+    figs = [methods_figure(dict(reversed(curves.items())), "a"), methods_figure(curves, "b")]
+    looks: dict = {}
+    for fig in figs:
+        for panel in ("x", "x2", "x3"):
+            drawn = [trace for trace in fig.data if trace.xaxis == panel]
+            assert len({(trace.line.color, trace.line.dash) for trace in drawn}) == len(drawn)
+            for trace in drawn:
+                looks.setdefault(trace.name, set()).add((trace.line.color, trace.line.dash))
+    assert len(looks) == 12 and all(len(look) == 1 for look in looks.values())
+
+
+def test_a_pair_has_one_colour_in_all_panels_by_how_much_its_second_model_costs_more() -> None:
     pairs = pd.DataFrame(
-        {"first": ["a"], "second": ["c"], "cost_ratio": 9.0, "mean_improvement": 2.0}
+        {"first": ["a", "b"], "second": ["c", "c"], "cost_ratio": [9.0, 2000], "plateau": 0.5}
     )
-    pairs[["plateau", "accuracy_difference"]] = 0.5, 0.1
+    pairs[["accuracy_difference", "mean_improvement"]] = [[0.1, 2.0], [0.2, 0.5]]
     curve = pd.DataFrame({"exit_rate": [0, 1], "accuracy": [0.9, 0.8]})
     fig = pairs_figure(pairs, {"a → c": curve, "b → c": curve})
-    assert names(fig)[:2] == ["a", "b"] and fig.layout.annotations[0].text == "accuracy − c's"
-    fig = pairs_figure(pairs, {"a → b": curve, "b → c": curve})
-    assert (
-        names(fig)[:2] == ["a → b", "b → c"]
-        and fig.layout.annotations[0].text == "accuracy − second model's"
+    cheap, dear = SIZES["up to 10 ×"], SIZES["over 1,000 ×"]
+    assert [trace.line.color for trace in fig.data[:2]] == [cheap, dear]
+    shown = [trace for trace in fig.data[2:] if len(trace.x)]
+    assert [trace.marker.color for trace in shown] == [cheap, cheap, dear, dear]
+    assert [trace.name for trace in shown if trace.showlegend] == ["up to 10 ×", "over 1,000 ×"]
+    assert [list(trace.y) for trace in shown] == [[0.5], [2.0], [0.5], [0.5]]
+
+
+def test_figure_1_has_the_points_of_table_1_by_letter_and_name() -> None:
+    point = pick(FRONT, "max_improvement", caution=0)
+    moved = FRONT.improvement_curve()
+    fig = front_and_improvement(
+        {"pairs": FRONT}, "Figure 1", {"A": point}, {"pairs on test": moved}
     )
+    stars = [trace for trace in fig.data if trace.marker.symbol == "star"]
+    assert [(*star.x, *star.y) for star in stars] == [
+        (point.cost, point.accuracy),
+        (point.accuracy, point.improvement),
+    ]
+    assert stars[0].name == f"A: {' → '.join(point.models)}" and stars[0].text == ("A",)
+    front, curve, there = (trace for trace in fig.data if (trace.name or "").startswith("pairs"))
+    assert front.line.color == curve.line.color == there.line.color
+
+
+def test_the_least_inner_vertex_of_the_hull_is_named() -> None:
+    fig = front_and_improvement({"pairs": FRONT}, "Figure 1")
+    inner = FRONT.singles[FRONT.singles["on_hull"]].iloc[1:-1]
+    least = inner.index[int(np.argmin(FRONT.improvement_at(inner["accuracy"])))]
+    assert [note.text for note in fig.layout.annotations if least in note.text]
 
 
 def test_a_model_below_the_cheapest_one_is_shown_whole() -> None:

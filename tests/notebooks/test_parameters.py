@@ -1,6 +1,7 @@
 """Every notebook with the parameters that all have, flipped: another folder, splits swapped,
 entropy, seconds."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,23 @@ def test_flipped(path: Path, small: Any, tmp_path: Path, monkeypatch: pytest.Mon
     more = {"out": str(tmp_path / "logits")} if path.stem.startswith("01") else {}
     found = run.execute(path, tmp_path, flipped(path, small) | more)
     assert found.error is None
-    for cell in nbformat.read(found.executed, as_version=4).cells:
+    cells = nbformat.read(found.executed, as_version=4).cells
+    for cell in cells:
+        if cell.id == "by-hand-equal":
+            assert_by_hand(path.stem[:2], cell)
         if "answer" in cell.metadata.get("tags", []):
             assert run.report.printed(cell), "the answer is a printed sentence"
+
+
+def assert_by_hand(notebook: str, cell: nbformat.NotebookNode) -> None:
+    """What numpy gives by hand is what the library gives."""
+    text = run.report.printed(cell) or cell.outputs[0]["data"]["text/html"]
+    if notebook == "02":
+        (apart,) = re.findall(r"at most (\S+) of the largest", text)
+        assert float(apart) < 1e-9
+    elif notebook == "03":
+        pairs = re.findall(r"by (?:hand|the library) (\S+) at ([^\s,]+?)[,.]?(?:\s|$)", text)
+        assert len(pairs) == 2 and pairs[0] == pairs[1]
+    else:
+        rows = re.findall(r"<td>(.*?)</td>\s*<td>(.*?)</td>", text)
+        assert len(rows) == 4 and all(here == there for here, there in rows)

@@ -1,0 +1,211 @@
+"""The paper's figures of fronts and of single pairs: 1, 2, 4, 5 and 10."""
+
+import re
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from cascadelib import Front, Point
+from cascadelib.figures import style
+from cascadelib.figures.fronts import cheapest_at, coinciding
+from cascadelib.tables import arrow
+from tools.paper_figures import BELOW, panels
+
+Tables = dict[str, pd.DataFrame]
+WIDTH = 1150
+SIZES = {  # by how much the second model costs more: the colour of a pair
+    "up to 10 ×": style.PALETTE[4],
+    "10 to 100 ×": style.PALETTE[2],
+    "100 to 1,000 ×": style.PALETTE[0],
+    "over 1,000 ×": style.BLACK,
+}
+
+
+def front_and_improvement(
+    fronts: Mapping[str, Front],
+    title: str,
+    points: Mapping[str, Point] | None = None,
+    curves: Tables | None = None,
+) -> style.Figure:
+    """Figures 1, 4 and 5: accuracy against cost, and the improvement factor against accuracy.
+
+    fronts: of one store, the same colour in both panels; of fronts that coincide one is drawn, under
+    all names. points: {letter: point}, stars (Table 1). curves: more improvement curves, as those on
+    a held-out split, dotted, in the colour of the front whose label begins theirs. Rings are single
+    models on the hull, where a cascade has most to do; that of the lowest factor is named.
+    """
+    kind = next(iter(fronts.values())).cost_kind
+    singles = next(iter(fronts.values())).singles
+    titles = ("accuracy against cost", "improvement factor at equal accuracy")
+    fig, _ = panels(titles, 2, 480, horizontal_spacing=0.09)
+    style.add_singles(fig, singles, row=1, col=1)
+    accuracies = np.unique(np.concatenate([front.table["accuracy"] for front in fronts.values()]))
+    costs = {label: cheapest_at(front.table, accuracies) for label, front in fronts.items()}
+    drawn = coinciding(costs)
+    for i, (label, name) in enumerate(drawn.items()):
+        at: dict = {"name": name, "legendgroup": label, "row": 1}
+        table = style.decimated(fronts[label].table)
+        style.add_cascades(fig, table, style.colour(i), line_shape="hv", col=1, **at)
+        at |= {"label": at.pop("name"), "color": style.colour(i), "showlegend": False}
+        style.add_improvement(fig, fronts[label].improvement_curve(), width=1.8, col=2, **at)
+    for i, (label, curve) in enumerate((curves or {}).items(), len(fronts)):
+        same = [n for n, name in enumerate(drawn.values()) if covers(name, label)]
+        colour = style.colour(same[0] if same else i)
+        style.add_improvement(fig, curve, label, colour, 1.5, dash="dot", row=1, col=2)
+    _add_vertices(fig, next(iter(fronts.values())))
+    _add_stars(fig, points or {})
+    fig.add_hline(y=1, line=style.DOTTED, row=1, col=2)
+    low = singles.loc[singles["on_hull"], "accuracy"].iloc[0]
+    high = max(singles["accuracy"].max(), accuracies[-1])
+    margin = high - low
+    fig.update_xaxes(row=1, col=1, **style.cost_axis(kind, singles["cost"]))
+    fig.update_yaxes(
+        row=1,
+        col=1,
+        **style.per_cent_axis(title="accuracy", range=[low - 0.04 * margin, high + 0.09 * margin]),
+    )
+    fig.update_xaxes(row=1, col=2, **style.per_cent_axis(title="accuracy"))
+    fig.update_yaxes(row=1, col=2, title=style.GAIN, **style.GAIN_AXIS)
+    return fig.titled(title, width=WIDTH, legend=BELOW, margin={"b": 130})
+
+
+def covers(name: str, label: str) -> bool:
+    """Whether the label begins with that of a front which is drawn under this name."""
+    return any(label.startswith(part.strip()) for part in re.split("= |≈ |\\(within", name))
+
+
+def _add_vertices(fig: style.Figure, front: Front) -> None:
+    """Rings at the improvement over the single models on the hull; the least inner one is named."""
+    hull = front.singles[front.singles["on_hull"]]
+    gain = front.improvement_at(hull["accuracy"].to_numpy())
+    ring = {"color": style.GREY, "symbol": "circle-open", "size": 8, "line": {"width": 1.5}}
+    fig.add_scatter(
+        x=hull["accuracy"],
+        y=np.where(gain > 0, gain, np.nan),
+        mode="markers",
+        marker=ring,
+        text=list(hull.index),
+        hovertemplate="%{text} alone: %{y:.2f} ×<extra></extra>",
+        name="at a single model of the hull",
+        row=1,
+        col=2,
+    )
+    inner = gain[1:-1]
+    if len(inner):
+        least = 1 + int(np.argmin(inner))
+        place = {"x": hull["accuracy"].iloc[least], "y": np.log10(gain[least])}
+        note = {"xref": "x2", "yref": "y2", "ax": 0, "ay": 42, "showarrow": True, "arrowwidth": 1}
+        name = style.plain(hull.index[least])
+        fig.add_annotation(**place, **note, arrowhead=0, text=f"least at a strong model:<br>{name}")
+
+
+def _add_stars(fig: style.Figure, points: Mapping[str, Point]) -> None:
+    """A star per point {letter: point} in both panels; the legend has the names of its models."""
+    for letter, point in points.items():
+        at: dict = {"mode": "markers+text", "text": [letter], "textposition": "top left", "row": 1}
+        at |= {"marker": {"color": style.BLACK, "symbol": "star", "size": 11}}
+        at |= {"name": f"{letter}: {arrow(point.models)}", "legendgroup": letter}
+        at["hovertemplate"] = "%{fullData.name}<extra></extra>"
+        fig.add_scatter(x=[point.cost], y=[point.accuracy], col=1, **at)
+        fig.add_scatter(x=[point.accuracy], y=[point.improvement], showlegend=False, col=2, **at)
+
+
+def members_figure(
+    members: pd.DataFrame, order: list[str], title: str = "Which models the front uses"
+) -> style.Figure:
+    """Figure 1, members: a mark at each accuracy where a model runs.
+
+    members: ``front.members()``; order: models, cheapest first.
+    """
+    used = [model for model in order if model in set(members["model"])]
+    height = 120 + 24 * len(used)
+    accuracy = style.per_cent_axis(title="accuracy")
+    fig = style.figure(title, height=height, xaxis=accuracy, margin={"l": 190})
+    for stage, rows in members.groupby("stage"):
+        shown = style.decimated(rows.sort_values(["model", "accuracy"]), 3000)
+        marker = {
+            "color": style.PALETTE[int(stage) - 1],
+            "symbol": "line-ns-open",
+            "size": 11,
+            "line": {"width": 2},
+        }
+        fig.add_scatter(
+            x=shown["accuracy"],
+            y=shown["model"],
+            mode="markers",
+            marker=marker,
+            name=f"stage {stage}",
+        )
+    return fig.update_yaxes(categoryorder="array", categoryarray=style.plain(used))
+
+
+def exit_rate_figure(
+    curves: Tables, title: str = "Accuracy of pairs against their exit rate"
+) -> style.Figure:
+    """Figure 2, left. curves: label → ``pair_curve`` table.
+
+    Accuracy is shown relative to the second model's.
+    """
+    axes = {"xaxis": style.per_cent_axis(title="early exit rate of the first model")}
+    fig = style.figure(title, **axes, yaxis=style.per_cent_axis(title="accuracy − second model's"))
+    fig.add_hline(y=0, line=style.DOTTED)
+    for i, (label, curve) in enumerate(curves.items()):
+        shown = style.decimated(curve, 400)
+        y = shown["accuracy"] - curve["accuracy"].iloc[0]
+        style.add_line(fig, shown["exit_rate"], y, style.colour(i), 2, style.dash(i), name=label)
+    return fig
+
+
+def pairs_figure(
+    pairs: pd.DataFrame, curves: Tables, title: str = "Figure 2: what makes a good pair"
+) -> style.Figure:
+    """Figure 2. Left: a pair's accuracy against its exit rate; middle and right: a point per pair.
+
+    pairs: ``pair_table``; curves: {"first → second": ``pair_curve``} of some of them. The colour is
+    in all panels by how much the second model costs more.
+    """
+    titles = (
+        "accuracy less the second model's",
+        "largest exit rate on the plateau",
+        "mean improvement over the pair's range",
+    )
+    fig, _ = panels(titles, 3, 400, horizontal_spacing=0.08)
+    size = pd.Series(size_of(pairs["cost_ratio"]), pairs["first"] + " → " + pairs["second"])
+    for label, curve in curves.items():
+        shown = style.decimated(curve, 300)
+        y = shown["accuracy"] - curve["accuracy"].iloc[0]
+        at: dict = {"name": label, "showlegend": False, "row": 1, "col": 1}
+        at["hovertemplate"] = "%{y:.2%} at exit rate %{x:.1%}<extra>%{fullData.name}</extra>"
+        style.add_line(fig, shown["exit_rate"], y, SIZES[size[label]], 1.6, **at)
+    fig.add_hline(y=0, line=style.DOTTED, row=1, col=1)
+    hover = "%{text}<br>difference %{x:.2%}, size × %{customdata:.4s}<br>%{y:.4~g}<extra></extra>"
+    for kind, colour in SIZES.items():
+        rows = pairs[size.to_numpy() == kind]
+        for col, column in ((2, "plateau"), (3, "mean_improvement")):
+            fig.add_scatter(
+                x=rows["accuracy_difference"],
+                y=rows[column],
+                mode="markers",
+                marker={"color": colour, "size": 7, "opacity": 0.8},
+                text=rows["first"] + " → " + rows["second"],
+                customdata=rows["cost_ratio"],
+                hovertemplate=hover,
+                name=kind,
+                legendgroup=kind,
+                showlegend=col == 2 and len(rows) > 0,
+                row=1,
+                col=col,
+            )
+    fig.update_xaxes(title="accuracy difference of the pair", **style.per_cent_axis())
+    fig.update_xaxes(title="early exit rate of the first model", row=1, col=1)
+    fig.update_yaxes(**style.per_cent_axis(), row=1, col=1)
+    fig.update_yaxes(**style.per_cent_axis(), row=1, col=2)
+    fig.update_yaxes(title=style.GAIN, row=1, col=3, **style.GAIN_AXIS)
+    legend = BELOW | {"title": {"text": "the second model costs more by"}}
+    return fig.titled(title, width=WIDTH, legend=legend, margin={"b": 110})
+
+
+def size_of(ratio: pd.Series) -> np.ndarray:
+    """The class of ``SIZES`` of each ratio of costs, [n] text."""
+    return np.array(list(SIZES))[np.searchsorted([10, 100, 1000], ratio)]
