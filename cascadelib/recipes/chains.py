@@ -68,12 +68,12 @@ def replay_points(
         The same table with ``accuracy_moved`` and ``cost_moved``.
     """
     moved = np.empty((len(points), 2))
-    for at, costs, stage, correct in runs_of(points, store, rule, score, cost):
+    for at, costs, stage, correct in point_runs(points, store, rule, score, cost):
         moved[at] = np.mean(correct), mean_cost(costs, stage)
     return points.assign(accuracy_moved=moved[:, 0], cost_moved=moved[:, 1])
 
 
-def runs_of(
+def point_runs(
     points: pd.DataFrame,
     store: Store,
     rule: str | Method | Rule | None,

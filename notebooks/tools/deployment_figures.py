@@ -5,6 +5,7 @@ A guarantee's cost, a stream, and what MACs become in seconds.
 
 from collections.abc import Mapping
 
+import numpy as np
 import pandas as pd
 
 from cascadelib.figures import style
@@ -30,7 +31,7 @@ def guarantee_figure(
     ----------
     table : DataFrame
         One row per allowed loss: models, cost and the columns of ``lines``; rows without a cost
-        are left out.
+        are left out. cost_low and cost_high, where there are, are drawn as bars.
     reference_cost : float
         Cost of the reference model, a dotted line.
     cost : str
@@ -59,37 +60,58 @@ def guarantee_figure(
             name=label,
             mode="lines+markers",
             marker={"symbol": symbol, "size": 9},
+            error_y=spread_of(shown),
             text=shown["models"].map(arrow),
             hovertemplate="%{text}<br>%{x:.2%} at %{y:.4s}<extra></extra>",
         )
     return fig
 
 
-def stream_figure(
-    table: pd.DataFrame, level: float, title: str, yaxis: str, **axis: str
-) -> style.Figure:
-    """Draw lines over a stream, and the level of the alarm.
+def spread_of(table: pd.DataFrame) -> dict | None:
+    """Error bars from cost_low to cost_high of a table that has them."""
+    if "cost_low" not in table:
+        return None
+    above = table["cost_high"] - table["cost"]
+    below = table["cost"] - table["cost_low"]
+    return {"type": "data", "symmetric": False, "array": above, "arrayminus": below}
+
+
+def capital_figure(table: pd.DataFrame, level: float, change: int | None = None) -> style.Figure:
+    """Draw what bets on drift have made of a stake of 1, and where that raises the alarm.
 
     Parameters
     ----------
     table : DataFrame
-        One column per line; the index: inputs so far.
+        One column per stage; the index: inputs so far. What lies far above the level is drawn just
+        above it: the alarm has been raised.
     level : float
-        Of the alarm, a dotted line.
-    title : str
-    yaxis : str
-        What the lines are, with their unit.
-    **axis : str
-        More of that axis, such as type="log".
+        Of the alarm, a dotted line: 1 ÷ the false-alarm rate of each stage.
+    change : int, optional
+        The input at which the stream changes, a dashed line.
 
     Returns
     -------
     Figure
     """
-    fig = style.figure(title, xaxis={"title": "inputs"}, yaxis={"title": yaxis, **axis})
+    title = (
+        "Capital of a bettor who stakes 1 on drift\n"
+        f"without drift it reaches {level:.4g} with a probability of at most {1 / level:.3g}, ever"
+    )
+    range_ = [-3, np.log10(level) + 1]
+    ticks = [10.0**power for power in range(-3, int(range_[1]) + 1)]
+    labels = [f"{tick:,g}" for tick in ticks]
+    axis = {"type": "log", "title": "capital", "range": range_, "tickvals": ticks}
+    fig = style.figure(title, xaxis={"title": "inputs"}, yaxis=axis | {"ticktext": labels})
+    above = {"text": "alarm", "showarrow": False, "xanchor": "left", "yanchor": "bottom"}
     fig.add_hline(y=level, line=style.DOTTED)
+    fig.add_annotation(x=0.01, xref="paper", y=np.log10(level), **above)
+    if change is not None:
+        fig.add_vline(x=change, line={"color": style.GREY, "dash": "dash"})
+        beside = {"y": 0.98, "yref": "paper", "showarrow": False, "xanchor": "right"}
+        fig.add_annotation(x=change, text="the stream changes ", **beside)
     for i, (name, values) in enumerate(table.items()):
-        style.add_line(fig, table.index, values, style.colour(i), name=str(name))
+        shown = values.clip(10 ** (range_[0] + 0.05), 10 ** (range_[1] - 0.15 - 0.1 * i))
+        style.add_line(fig, table.index, shown, style.colour(i), 2, name=str(name))
     return fig
 
 

@@ -14,6 +14,7 @@ from cascadelib.tables import in_words
 
 Tables = dict[str, pd.DataFrame]
 BELOW = {"orientation": "h", "x": 0, "y": -0.26, "yanchor": "top"}  # legends, clear of the toolbar
+TURNS = ("a segment", "the next segment")  # two colours in turn tell neighbours apart
 KINDS = {"no ensembling": "", "most confident": "_most_confident", "mean ensembles": "_mean_"}
 LOOKS = {  # of a method, by how its name begins: the last that fits
     "entropy": style.PALETTE[0],
@@ -156,8 +157,8 @@ def moved_improvement_figure(
 ) -> style.Figure:
     """Figure 6: small multiples with a log axis of the factor.
 
-    curves: {panel: {label: table with accuracy and improvement}}; a label has the same colour in
-    all panels, the first is black.
+    curves: {panel: {label: table with accuracy and improvement}}; all panels have one range of
+    accuracies, a label has the same colour in all of them, the first is black.
     """
     space: dict = {"horizontal_spacing": 0.03, "vertical_spacing": 0.16, "shared_yaxes": True}
     fig, places = panels(curves, min(3, len(curves)), **space)
@@ -171,11 +172,12 @@ def moved_improvement_figure(
             width = 1.2 if colour[label] == style.BLACK else 2
             style.add_improvement(fig, curve, label, colour[label], width, **at)
         fig.add_hline(y=1, line=style.DOTTED, row=row, col=col)
-    fig.update_xaxes(**style.per_cent_axis())
+    fig.update_xaxes(matches="x", showticklabels=True, **style.per_cent_axis())
     fig.update_xaxes(title="accuracy", row=places[-1][0])
     fig.update_yaxes(matches="y", **style.GAIN_AXIS)
     fig.update_yaxes(title="baseline ÷ cascade cost", col=1)
-    return fig.titled(title, legend={"orientation": "h", "y": 1.12, "x": 1, "xanchor": "right"})
+    below = BELOW | {"y": -0.32 / places[-1][0]}
+    return fig.titled(title, width=1150, legend=below, margin={"b": 100})
 
 
 def segments_figure(
@@ -188,28 +190,18 @@ def segments_figure(
     """Figure 12: a front on another split, as segments and as what remains Pareto-optimal.
 
     moved: ``replay`` on the new split; own: that split's own ``front.table``; singles: its models.
-    Left: a line per segment (one cascade and its range of thresholds, or its points). Right: the
+    Left: a line per segment (one cascade and its range of thresholds, or its points), in two colours
+    by turns. Right: the
     non-dominated ones of all their points. The title says which of the two was replayed.
     """
-    fig, places = panels(
-        ("segments of the moved front", "what of it is Pareto-optimal there"), 2, 370
-    )
-    at: dict = {
-        "mode": "lines+markers",
-        "marker": {"size": 3},
-        "showlegend": False,
-        "row": 1,
-        "col": 1,
-    }
-    for segment, rows in moved.groupby("segment"):
-        style.add_cascades(
-            fig,
-            style.decimated(rows, 300),
-            style.colour(segment),
-            "cost_moved",
-            "accuracy_moved",
-            **at,
-        )
+    titles = ("its segments, each one cascade", "what of it is Pareto-optimal there")
+    fig, places = panels(titles, 2, 400, horizontal_spacing=0.08)
+    for i, (_, rows) in enumerate(moved.groupby("segment")):
+        at: dict = {"mode": "lines+markers", "marker": {"size": 3}, "row": 1, "col": 1}
+        at |= {"name": TURNS[i % 2], "showlegend": i < 2, "legendgroup": TURNS[i % 2]}
+        colour = (style.PALETTE[0], style.PALETTE[4])[i % 2]
+        shown = style.decimated(rows, 300)
+        style.add_cascades(fig, shown, colour, "cost_moved", "accuracy_moved", **at)
     best = moved[moved["on_front"]].sort_values("cost_moved")
     x = best["cost_moved"]
     y = best["accuracy_moved"]
@@ -235,8 +227,8 @@ def segments_figure(
     margin = 0.05 * (high - low)
     fig.update_yaxes(range=[low - margin, high + margin], **style.per_cent_axis())
     fig.update_yaxes(title="accuracy", col=1)
-    legend = {"x": 0.99, "xanchor": "right", "y": 0.02, "yanchor": "bottom"}
-    return fig.titled(f"{title}\nreplayed: {how_replayed(moved)}", legend=legend)
+    title = f"{title}\nreplayed: {how_replayed(moved)}"
+    return fig.titled(title, width=1150, legend=BELOW, margin={"b": 110})
 
 
 def exit_rates_figure(
@@ -287,7 +279,7 @@ def tasks_figure(
         titles += [label, f"{label}: improvement"]
     fig, _ = panels(titles, 2, horizontal_spacing=0.11, vertical_spacing=between / inside)
     fig.update_annotations(font_size=13)
-    fig.update_layout(height=inside + 150, margin={"t": 95, "b": 55})
+    fig.update_layout(height=inside + 190, margin={"t": 80, "b": 110})
     names = list(dict.fromkeys(chain.from_iterable(tasks.values())))
     for row, fronts in enumerate(tasks.values(), 1):
         first = next(iter(fronts.values()))
@@ -319,69 +311,60 @@ def tasks_figure(
         )
         fig.update_xaxes(row=row, col=2, **style.per_cent_axis(title=score))
         fig.update_yaxes(row=row, col=2, title=style.GAIN, **style.GAIN_AXIS)
-    legend = {
-        "orientation": "h",
-        "x": 1,
-        "xanchor": "right",
-        "y": 1 - 40 / fig.layout.height,
-        "yref": "container",
-    }
-    return fig.titled(title, legend=legend)
+    legend = BELOW | {"y": -75 / inside}
+    return fig.titled(title, width=1150, legend=legend)
 
 
 def threshold_figure(curves: dict[str, Tables], points: Iterable[Any] = ()) -> style.Figure:
-    """Figure 14: {model: {label: table}}, a panel per model.
+    """Figure 14: {model: {label: table}}, a row of panels per model: accuracy above a threshold,
+    accuracy below it, and the threshold itself.
 
     Tables: exit_rate (the x axis), accuracy_above and accuracy_below a threshold, and where there
     is one threshold; labels: those of ``COLOURS``. points: cascades (max softmax), each marked in
-    its first model's panel where the uncalibrated curve has its first threshold.
+    its first model's panels where the uncalibrated curve has its first threshold.
     """
-    fig, places = panels(
-        curves, min(2, len(curves)), 330, horizontal_spacing=0.08, vertical_spacing=0.12
-    )
-    for number, ((row, col), (model, lines)) in enumerate(zip(places, curves.items())):
-        for label, table in lines.items():
-            _draw(fig, label, style.decimated(table, 500), number == 0, row=row, col=col)
+    titles = [f"{what}{model}" for model in curves for what in SIDES]
+    space = {"horizontal_spacing": 0.06, "vertical_spacing": 0.3 / len(curves)}
+    fig, _ = panels(titles, len(SIDES), 230, **space)
+    for row, (model, lines) in enumerate(curves.items(), 1):
+        for col, column in enumerate(SIDES.values(), 1):
+            for label, table in lines.items():
+                if column in table:
+                    _draw(fig, label, style.decimated(table, 400), column, row, col)
         for threshold in [point.thresholds[0] for point in points if point.models[0] == model]:
             table = lines["uncalibrated"]
             rate = float((table["exit_rate"][table["threshold"] >= threshold]).max())
-            fig.add_vline(x=rate, line={"color": style.GREY, "dash": "dash"}, row=row, col=col)
-            note = {
-                "y": 0.02,
-                "yref": "y domain",
-                "showarrow": False,
-                "xanchor": "right",
-                "row": row,
-                "col": col,
-            }
-            fig.add_annotation(x=rate, text=f"t = {threshold:.4g}", **note)
-    fig.update_xaxes(title="early exit rate", range=[0, 1], **style.per_cent_axis())
-    fig.update_yaxes(range=[0, 1.02], **style.per_cent_axis())
-    fig.update_yaxes(title="accuracy, threshold", col=1)
-    legend = {"orientation": "h", "x": 1, "xanchor": "right", "y": 1.17}
-    return fig.titled("Above (solid), below (dashed), threshold (dotted)", legend=legend)
+            for col in range(1, len(SIDES) + 1):
+                fig.add_vline(x=rate, line={"color": style.GREY, "dash": "dash"}, row=row, col=col)
+            note = {"y": 0.02, "yref": "y domain", "showarrow": False, "xanchor": "right"}
+            fig.add_annotation(x=rate, text=f"t = {threshold:.4g}", row=row, col=3, **note)
+    fig.update_xaxes(range=[0, 1], **style.per_cent_axis())
+    fig.update_xaxes(title="early exit rate", row=len(curves))
+    fig.update_yaxes(**style.per_cent_axis())
+    fig.update_yaxes(title="accuracy", col=1)
+    legend = BELOW | {"y": -70 / (230 * len(curves))}
+    title = "Above and below a threshold (dashed: the thresholds of Table 1's points)"
+    return fig.titled(title, width=1150, legend=legend, margin={"b": 105})
 
 
-def _draw(fig: style.Figure, label: str, table: pd.DataFrame, in_legend: bool, **at: Any) -> None:
-    """The lines of one label: above solid, below dashed, the threshold itself dotted where there is
-    one."""
-    kinds = {
-        "accuracy_above": ("solid", 1.6),
-        "accuracy_below": ("dash", 1.6),
-        "threshold": ("dot", 1.0),
-    }
-    for kind, (dash, width) in kinds.items():
-        if kind not in table:
-            continue
-        at |= {
-            "name": label,
-            "legendgroup": label,
-            "showlegend": in_legend and kind == "accuracy_above",
-        }
-        what = f"{label}, {kind.replace('_', ' ')}"
-        hover = "%{y:.2%} at exit rate %{x:.1%}" + f"<extra>{what}</extra>"
-        line = (COLOURS[label], width, dash)
-        style.add_line(fig, table["exit_rate"], table[kind], *line, hovertemplate=hover, **at)
+SIDES = {  # panels of a model: title and column
+    "above the threshold: ": "accuracy_above",
+    "below: ": "accuracy_below",
+    "the threshold: ": "threshold",
+}
+WIDTHS = {"uncalibrated": 5.0, "temperature scaled": 1.5}  # where one covers the other, both show
+
+
+def _draw(
+    fig: style.Figure, label: str, table: pd.DataFrame, column: str, row: int, col: int
+) -> None:
+    """One line of figure 14."""
+    at: dict = {"name": label, "legendgroup": label, "showlegend": row == col == 1}
+    at |= {"row": row, "col": col, "opacity": 0.45 if label == "uncalibrated" else 1.0}
+    hover = "%{y:.2%} at exit rate %{x:.1%}" + f"<extra>{label}</extra>"
+    dash = "dot" if label == "ideal" else "solid"
+    line = (COLOURS[label], WIDTHS.get(label, 1.5), dash)
+    style.add_line(fig, table["exit_rate"], table[column], *line, hovertemplate=hover, **at)
 
 
 PANELS_IN_A_ROW = 4
@@ -442,9 +425,9 @@ def reliability_figure(averages: Tables) -> style.Figure:
         showarrow=False,
         font_size=12,
     )
-    legend = {"orientation": "h", "x": 1, "xanchor": "right", "y": 1.09}
+    legend = BELOW | {"y": -75 / (130 * rows)}
     title = "Accuracy and confidence along the samples, moving averages"
-    return fig.titled(title, margin={"b": 60}, legend=legend)
+    return fig.titled(title, height=180 + 130 * rows, margin={"b": 100}, legend=legend)
 
 
 def panels(

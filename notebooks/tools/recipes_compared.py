@@ -18,7 +18,7 @@ from cascadelib.analysis.uncertainty import (
 from cascadelib.evaluation.evaluation import single_models, singles_correct
 from cascadelib.evaluation.pareto import pareto_front
 from cascadelib.recipes.big_little import dynamic_exits
-from cascadelib.recipes.chains import runs_of
+from cascadelib.recipes.chains import point_runs
 from cascadelib.recipes.ensemble_intervals import interval_outcomes
 from cascadelib.recipes.learned_policies import LEARNED
 from cascadelib.recipes.patience import patience_outcomes
@@ -186,7 +186,7 @@ def outcomes(
 ) -> Iterator[tuple[int, tuple[np.ndarray, np.ndarray]]]:
     """(row, (correct [k], cost [k])) of each point of a recipe, sample by sample."""
     asked = front.score, front.cost_kind
-    for at, costs, stage, correct in runs_of(recipe.points, split, recipe.rule, *asked):
+    for at, costs, stage, correct in point_runs(recipe.points, split, recipe.rule, *asked):
         paid = np.zeros(len(split))
         for position, cost in enumerate(costs):
             paid += np.where(stage >= position, cost, 0.0)

@@ -131,9 +131,7 @@ def figures(store: cl.LogitStore, other: Any) -> Iterator[Any]:
         pd.DataFrame(promise).assign(accuracy_loss_allowed=0.01), 1e6
     )
     yield deployment_figures.savings_figure(savings)
-    yield deployment_figures.stream_figure(
-        pd.DataFrame(1.0, index=[1, 2], columns=NAMES), 2.0, NAMES[0], NAMES[1]
-    )
+    yield deployment_figures.capital_figure(pd.DataFrame(1.0, [1, 2], NAMES), 2.0, 1)
     yield fig.band_figure(curve, pd.DataFrame({"accuracy": [0.5], "low": [1.0], "high": [2.0]}))
 
 

@@ -3,18 +3,26 @@
 import numpy as np
 import pandas as pd
 
-from tools.deployment_figures import guarantee_figure, savings, savings_figure, stream_figure
+from tools.deployment_figures import capital_figure, guarantee_figure, savings, savings_figure
 
 
-def test_a_stream_is_drawn_line_by_line() -> None:
-    figure = stream_figure(
-        pd.DataFrame({"stage 1": [1.0, 9.0]}, index=[64, 128]), 100, "Capital", "stakes", type="log"
-    )
-    assert [list(trace.x) for trace in figure.data] == [[64, 128]] and figure.data[
-        0
-    ].name == "stage 1"
-    assert (figure.layout.yaxis.type, figure.layout.yaxis.title.text) == ("log", "stakes")
-    assert figure.layout.xaxis.title.text == "inputs" and figure.layout.shapes[0].y0 == 100
+def test_a_capital_is_drawn_line_by_line_and_far_above_the_alarm_no_higher() -> None:
+    capital = pd.DataFrame({"stage 1": [1.0, 1e16], "stage 2": [2.0, 3.0]}, index=[64, 128])
+    figure = capital_figure(capital, 200, 64)
+    assert [list(trace.x) for trace in figure.data] == [[64, 128]] * 2
+    assert [trace.name for trace in figure.data] == ["stage 1", "stage 2"]
+    assert list(figure.data[1].y) == [2, 3] and 200 < figure.data[0].y[1] < 2000
+    low, high = figure.layout.yaxis.range
+    assert max(np.log10(tick) for tick in figure.layout.yaxis.tickvals) <= high < 4
+    assert (figure.layout.shapes[0].y0, figure.layout.shapes[1].x0) == (200, 64)
+    assert "0.005" in figure.layout.title.text
+
+
+def test_draws_of_labels_are_shown_as_bars() -> None:
+    table = pd.DataFrame({"share": [0.5], "cost": [5.0], "models": [("a",)]})
+    table[["cost_low", "cost_high"]] = [[4.0, 8.0]]
+    bars = guarantee_figure(table, 10.0, lines={"share": "certified"}).data[0].error_y
+    assert (bars.arrayminus, bars.array) == ([1], [3])
 
 
 def test_guarantee_figure_leaves_out_what_is_not_certified() -> None:

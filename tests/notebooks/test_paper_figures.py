@@ -77,7 +77,8 @@ def test_a_pair_has_one_colour_in_all_panels_by_how_much_its_second_model_costs_
     pairs[["accuracy_difference", "mean_improvement"]] = [[0.1, 2.0], [0.2, 0.5]]
     curve = pd.DataFrame({"exit_rate": [0, 1], "accuracy": [0.9, 0.8]})
     fig = pairs_figure(pairs, {"a → c": curve, "b → c": curve})
-    cheap, dear = SIZES["up to 10 ×"], SIZES["over 1,000 ×"]
+    cheap = SIZES["up to 10 ×"]
+    dear = SIZES["over 1,000 ×"]
     assert [trace.line.color for trace in fig.data[:2]] == [cheap, dear]
     shown = [trace for trace in fig.data[2:] if len(trace.x)]
     assert [trace.marker.color for trace in shown] == [cheap, cheap, dear, dear]
@@ -186,3 +187,7 @@ def test_figure_14_marks_the_threshold() -> None:
     fig = threshold_figure({"m0": curves}, [point])
     assert fig.layout.shapes[0].x0 == curves["uncalibrated"]["exit_rate"].iloc[100]
     assert len(fig.data) == 11  # above, below and the threshold itself, which the ideal has not
+    panels = [
+        [trace.name for trace in fig.data if trace.xaxis == axis] for axis in ("x", "x2", "x3")
+    ]
+    assert [len(drawn) for drawn in panels] == [4, 4, 3] and panels[0] == list(curves)

@@ -22,8 +22,8 @@ def outcomes_of(store: LogitStore, metric: str) -> list:
 def slow_greedy(outcomes: list, costs: Any, least: float) -> tuple[float, float, list[int]]:
     """Accuracy, cost and models of Streeter's cascade, by sets of samples."""
     k = len(outcomes[0][0])
-    right = [[bool(each) for each in correct] for correct, _ in outcomes]
-    reference = max(range(len(costs)), key=lambda m: (sum(right[m]), -m))
+    hits = [[bool(each) for each in correct] for correct, _ in outcomes]
+    reference = max(range(len(costs)), key=lambda m: (sum(hits[m]), -m))
     left = set(range(k))
     chain: list[int] = []
     cost = 0.0
@@ -33,14 +33,14 @@ def slow_greedy(outcomes: list, costs: Any, least: float) -> tuple[float, float,
         for m in set(range(len(costs))) - set(chain):
             for threshold in {outcomes[m][1][j] for j in left}:
                 answered = {j for j in left if outcomes[m][1][j] >= threshold}
-                own = sum(right[m][j] for j in answered)
-                theirs = sum(right[reference][j] for j in answered)
+                own = sum(hits[m][j] for j in answered)
+                theirs = sum(hits[reference][j] for j in answered)
                 gain = len(answered) / costs[m]
                 if own >= least * theirs - 1e-9 and (gain, -m) > (best[0], -(best[1] or 0)):
                     best = (gain, m, answered)
         _, m, answered = best
         cost += costs[m] * len(left) / k
-        correct += sum(right[m][j] for j in answered)
+        correct += sum(hits[m][j] for j in answered)
         chain.append(m)
         left -= answered
     return correct / k, cost, chain
@@ -67,8 +67,8 @@ def test_a_greedy_cascade_keeps_its_share_of_what_the_reference_gets_correct(
 ) -> None:
     outcomes = outcomes_of(eased_store(seed, k=100), "max_softmax")
     costs = np.array([1.0, 3.0, 9.0, 27.0])
-    correct = [right for right, _ in outcomes]
-    reference = correct[int(np.argmax([right.mean() for right in correct]))]
+    correct = [hits for hits, _ in outcomes]
+    reference = correct[int(np.argmax([hits.mean() for hits in correct]))]
     orders = [np.argsort(-confidence) for _, confidence in outcomes]
     chain, thresholds = greedy(outcomes, orders, costs, least * reference)
     kept, _, stages = single_cascade(
