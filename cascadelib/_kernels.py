@@ -1,4 +1,5 @@
-"""Compiled kernels: numba's njit without the GIL, kept on disk where that can be done, else compiled anew."""
+"""Compiled kernels: numba's njit without the GIL, kept on disk where that can be done, else
+compiled anew."""
 
 import hashlib
 import os
@@ -78,7 +79,8 @@ def kernel(function: Callable | None = None, **options: Any) -> Any:
 
 
 def inner(function: Callable) -> Any:
-    """A kernel that only kernels call: without Python's wrapper it compiles in two thirds of the time."""
+    """A kernel that only kernels call: without Python's wrapper it compiles in two thirds of the
+    time."""
 
     def refuse(*_: Any, **__: Any) -> None:
         raise TypeError(f"{function.__name__} is called by kernels only")
@@ -110,7 +112,8 @@ class Room:
 
 
 class InRoom(types.Type):
-    """The type of a :class:`Room`, or of a namedtuple in it; parts: numba's type of the namedtuple."""
+    """The type of a :class:`Room`, or of a namedtuple in it; parts: numba's type of the
+    namedtuple."""
 
     def __init__(self, parts: Any) -> None:
         self.parts = parts
@@ -260,7 +263,8 @@ class Digested(caching.CompileResultCacheImpl):
 
 
 class KernelCache(caching.FunctionCache):
-    """numba's cache of a function under :func:`stamp`, which costs time where it fails, never the result."""
+    """numba's cache of a function under :func:`stamp`, which costs time where it fails, never the
+    result."""
 
     _impl_class = Digested
 

@@ -26,8 +26,8 @@ def inoue_2019(
 
     Kept: softmax is averaged over the models run so far, and a sample leaves once, at a confidence
     level that is one for all stages, the intervals part; at least two models run. Different: the
-    original runs 10 or 20 networks of one size, whose order does not matter; here an ensemble is any
-    run of candidates that are neighbours in cost, cheapest first, one alone included.
+    original runs 10 or 20 networks of one size, whose order does not matter; here an ensemble is
+    any run of candidates that are neighbours in cost, cheapest first, one alone included.
 
     Parameters
     ----------

@@ -21,7 +21,8 @@ def streeter_2018(
     metric: str = "logits_margin",
     **candidates: Any,
 ) -> pd.DataFrame:
-    """Append, again and again, the stage that answers most of the remaining samples per unit of cost.
+    """Append, again and again, the stage that answers most of the remaining samples per unit of
+    cost.
 
     Kept: a stage is a model and the lowest threshold at which it gets, of the samples that it
     answers, at least a share of what the reference model gets correct; the reference is the
@@ -40,8 +41,8 @@ def streeter_2018(
     Returns
     -------
     DataFrame
-        One row per Pareto point: accuracy, cost, models (they need not rise in cost), thresholds (in
-        the metric's own units).
+        One row per Pareto point: accuracy, cost, models (they need not rise in cost), thresholds
+        (in the metric's own units).
 
     References
     ----------
@@ -99,7 +100,8 @@ def answerable(
 ) -> tuple[int, float]:
     """(count, threshold) of the most samples, surest first and ties together, that can be answered.
 
-    falling: confidences [k]; surplus: correct less what is needed, [k]; the sum must not be below 0.
+    falling: confidences [k]; surplus: correct less what is needed, [k]; the sum must not be below
+    0.
     """
     ends = ends_of(falling)
     total = np.concatenate([[0.0], np.cumsum(surplus)])

@@ -30,10 +30,11 @@ def front_and_improvement(
 ) -> style.Figure:
     """Figures 1, 4 and 5: accuracy against cost, and the improvement factor against accuracy.
 
-    fronts: of one store, the same colour in both panels; of fronts that coincide one is drawn, under
-    all names. points: {letter: point}, stars (Table 1). curves: more improvement curves, as those on
-    a held-out split, dotted, in the colour of the front whose label begins theirs. Rings are single
-    models on the hull, where a cascade has most to do; that of the lowest factor is named.
+    fronts: of one store, the same colour in both panels; of fronts that coincide one is drawn,
+    under all names. points: {letter: point}, stars (Table 1). curves: more improvement curves, as
+    those on a held-out split, dotted, in the colour of the front whose label begins theirs. Rings
+    are single models on the hull, where a cascade has most to do; that of the lowest factor is
+    named.
     """
     kind = next(iter(fronts.values())).cost_kind
     singles = next(iter(fronts.values())).singles

@@ -190,9 +190,9 @@ def segments_figure(
     """Figure 12: a front on another split, as segments and as what remains Pareto-optimal.
 
     moved: ``replay`` on the new split; own: that split's own ``front.table``; singles: its models.
-    Left: a line per segment (one cascade and its range of thresholds, or its points), in two colours
-    by turns. Right: the
-    non-dominated ones of all their points. The title says which of the two was replayed.
+    Left: a line per segment (one cascade and its range of thresholds, or its points), in two
+    colours by turns. Right: the non-dominated ones of all their points. The title says which of the
+    two was replayed.
     """
     titles = ("its segments, each one cascade", "what of it is Pareto-optimal there")
     fig, places = panels(titles, 2, 400, horizontal_spacing=0.08)

@@ -31,8 +31,8 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a recipe has chosen: its points (a front's table, rising), and the rule by which they run,
-    see :func:`cascadelib.recipes.replay_points`; rule "oracle": they run nowhere else."""
+    """What a recipe has chosen: its points (a front's table, rising), and the rule by which they
+    run, see :func:`cascadelib.recipes.replay_points`; rule "oracle": they run nowhere else."""
 
     points: pd.DataFrame
     rule: Any = "max_softmax"
@@ -117,8 +117,8 @@ def compare_recipes(
     accuracy and cost of the point that is chosen at ``loss`` (the cheapest at most so far below the
     best single model, or the most accurate), both on ``held_out``; cost_ratio: cost ÷ that of
     ``recipes["exact"]`` at equal accuracy on ``held_out``, geometric mean over the accuracies that
-    both reach, with a paired bootstrap interval (:func:`simultaneous_intervals`); and the same ratio
-    where the points were chosen. nan for the oracle held out.
+    both reach, with a paired bootstrap interval (:func:`simultaneous_intervals`); and the same
+    ratio where the points were chosen. nan for the oracle held out.
     """
     counts = sample_counts(len(held_out), resamples)
     counts = np.column_stack([np.ones(len(held_out), np.int32), counts])  # the split itself first
@@ -156,7 +156,8 @@ def where_chosen(points: pd.DataFrame, front: cl.Front) -> Resampled:
 def resampled_singles(
     split: Any, front: cl.Front, counts: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(accuracy, cost), each [R, M], of the single models on resamples of a split, counts [k, R]."""
+    """(accuracy, cost), each [R, M], of the single models on resamples of a split, counts [k,
+    R]."""
     correct = np.column_stack(singles_correct(split, front.score)).astype(np.float64)
     cost = single_models(split, front.score, front.cost_kind)[1]
     return resampled_means(counts, correct), np.tile(cost, (counts.shape[1], 1))
@@ -198,8 +199,8 @@ def simultaneous_intervals(ratios: pd.DataFrame, level: float = LEVEL) -> pd.Dat
 
     ratios: the first row the estimates, the others resampled. On logarithms the half-widths are one
     multiple of the columns' standard deviations, that quantile of the largest |t| of all columns.
-    Columns: cost_ratio with its ends, and ``beside_exact``: "dearer" or "cheaper" where the interval
-    leaves out 1, else "–".
+    Columns: cost_ratio with its ends, and ``beside_exact``: "dearer" or "cheaper" where the
+    interval leaves out 1, else "–".
     """
     logs = np.log(ratios)
     spread = logs.iloc[1:].std()

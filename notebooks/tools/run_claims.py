@@ -88,8 +88,8 @@ def twelve_methods(
     timed: Mapping[str, cl.Front],
     means: Mapping[str, cl.Front],
 ) -> Values:
-    """Notebook 04. {method: front} of pairs, of triples, and of pairs in time; {metric, mean: front}
-    of mean ensembles."""
+    """Notebook 04. {method: front} of pairs, of triples, and of pairs in time; {metric, mean:
+    front} of mean ensembles."""
     listed = [dict(fronts) for fronts in (two, three, timed, means)]
     moved = []
     for fronts in listed:

@@ -20,14 +20,18 @@ def made(seed, k, classes=8):
     labels, ease = rng.integers(0, classes, k), rng.normal(size=(k, 1))
     truth = np.eye(classes)[labels]
     names = [f"a_network_of_kind_{i}@224" for i in range(5)]
-    logits = {n: (1 + 0.7 * i) * truth * (1 + ease) + rng.normal(size=(k, classes)) for i, n in enumerate(names)}
-    return cl.LogitStore.from_arrays(labels, logits, macs={n: 10.0 ** (i + 3) for i, n in enumerate(names)})
+    logits = {}
+    for i, n in enumerate(names):
+        logits[n] = (1 + 0.7 * i) * truth * (1 + ease) + rng.normal(size=(k, classes))
+    macs = {n: 10.0 ** (i + 3) for i, n in enumerate(names)}
+    return cl.LogitStore.from_arrays(labels, logits, macs=macs)
 store, other = made(0, 900), made(1, 700)
 """
 CELL = """exec(open("stores.py").read())
 import ipywidgets, os, time
 x = cl.explore(store, other)
-stock = ipywidgets.FloatSlider(min=0, max=1, step=0.001, value=x.sliders[0].value, description="stock")
+at = x.sliders[0].value
+stock = ipywidgets.FloatSlider(min=0, max=1, step=0.001, value=at, description="stock")
 ipywidgets.jslink((stock, "value"), (x.sliders[0], "value"))
 display(stock, x)
 """
@@ -39,24 +43,29 @@ MORE = (
 )
 SENTENCE = ".cl-sentence >> nth=0"  # the second holds the place
 # What the page shows of its cascade, and where it stands.
-SHOWN = """() => ({state: explorer.address(), results: explorer.evaluated.map(e => ({accuracy: e.accuracy, cost: e.cost,
-    saving: e.saving, exit_rates: e.exitRates}))})"""
+SHOWN = """() => ({state: explorer.address(), results: explorer.evaluated.map(
+    e => ({accuracy: e.accuracy, cost: e.cost, saving: e.saving, exit_rates: e.exitRates}))})"""
 # [text, contrast] of what is read, beside the first background below it.
 CONTRASTS = """() => {
     const parts = text => (text.match(/[\\d.]+/g) || [0, 0, 0, 0]).map(Number)
     const linear = v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4
-    const light = rgb => rgb.reduce((sum, v, i) => sum + linear(v / 255) * [0.2126, 0.7152, 0.0722][i], 0)
+    const light = rgb => rgb.reduce(
+        (sum, v, i) => sum + linear(v / 255) * [0.2126, 0.7152, 0.0722][i], 0)
     const solid = e => { for (; e; e = e.parentElement) {
         const ground = parts(getComputedStyle(e).backgroundColor)
         if ((ground[3] ?? 1) > 0.99) return ground } return [255, 255, 255] }
     const own = e => [...e.childNodes].some(n => n.nodeType == 3 && n.textContent.trim())
-    return [...document.querySelectorAll(".cascadelib *")].filter(e => own(e) && e.checkVisibility() &&
-        !e.closest(":disabled, option")).map(e => {
+    return [...document.querySelectorAll(".cascadelib *")].filter(
+        e => own(e) && e.checkVisibility() && !e.closest(":disabled, option")).map(e => {
         const style = getComputedStyle(e), ground = solid(e)
-        const [a, b] = [parts(e.closest("svg") ? style.fill : style.color).slice(0, 3), ground.slice(0, 3)].map(light)
-        return [e.textContent.trim().slice(0, 40), (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05)] }) }"""
-WIDER = """() => [...document.querySelectorAll(".cascadelib *")].filter(e => e.checkVisibility() && !e.closest("svg") &&
-    e.getBoundingClientRect().right > innerWidth + 1).map(e => e.className + " " + e.textContent.slice(0, 40))"""
+        const ink = parts(e.closest("svg") ? style.fill : style.color).slice(0, 3)
+        const [a, b] = [ink, ground.slice(0, 3)].map(light)
+        const contrast = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05)
+        return [e.textContent.trim().slice(0, 40), contrast] }) }"""
+WIDER = """() => [...document.querySelectorAll(".cascadelib *")].filter(
+    e => e.checkVisibility() && !e.closest("svg") &&
+    e.getBoundingClientRect().right > innerWidth + 1).map(
+    e => e.className + " " + e.textContent.slice(0, 40))"""
 # The tops of all above the sliders, and whether a text is cut.
 TOPS = """() => [".cl-bar", ".cl-sentence", ".cl-chart", ".cl-exits", ".cl-stages"].map(
     name => document.querySelector(name).getBoundingClientRect().top)"""
@@ -66,7 +75,8 @@ CUT = """() => [".cl-words", "figcaption", ".cl-note"].filter(name => {
 
 
 # The width of the narrowest name of a row of the table.
-NAMED = """() => Math.min(...[...document.querySelectorAll(".cl-numbers tbody th")].map(e => e.clientWidth))"""
+NAMED = """() => Math.min(
+    ...[...document.querySelectorAll(".cl-numbers tbody th")].map(e => e.clientWidth))"""
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +155,8 @@ def drag(page: Any, stage: int, *shares: float) -> None:
 def test_from_disk_by_mouse_and_keyboard(
     browser: Any, path: Path, explorer: Any, stores: Any
 ) -> None:
-    """Drag, arrows, a typed threshold, another model, lengths, goals, undo, a click on the front."""
+    """Drag, arrows, a typed threshold, another model, lengths, goals, undo, a click on the
+    front."""
     page = opened(browser, path)
     first = assert_agrees(page, explorer)
     expected = cl.pick(cl.search(stores[0], 2), "match_best", caution=0)
@@ -197,7 +208,8 @@ def test_from_disk_by_mouse_and_keyboard(
     places = page.evaluate("""() => {
         const box = document.querySelector(".cl-chart svg").getBoundingClientRect()
         const mark = document.querySelector(".cl-chart svg > g > .cl-now")
-        return [box.x + Number(mark.getAttribute("cx")), box.y + Number(mark.getAttribute("cy"))] }""")
+        const [x, y] = ["cx", "cy"].map(name => Number(mark.getAttribute(name)))
+        return [box.x + x, box.y + y] }""")
     drag(page, 0, 0.05)
     page.mouse.click(*places)
     point = assert_agrees(page, explorer)
@@ -239,7 +251,8 @@ def test_what_is_taken_away_works(browser: Any, path: Path, explorer: Any, tmp_p
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_it_fits_and_stays_where_it_is(browser: Any, path: Path, theme: str) -> None:
-    """At three widths; with two to four models nothing above the sliders moves, and no text is cut."""
+    """At three widths; with two to four models nothing above the sliders moves, and no text is
+    cut."""
     for width, height in ((1440, 900), (1000, 900), (390, 844)):
         page = opened(
             browser, path, viewport={"width": width, "height": height}, color_scheme=theme
@@ -419,8 +432,8 @@ def printed(page: Any, start: str) -> str:
 
 
 def test_in_jupyterlab_while_the_kernel_sleeps(browser: Any, server: Any, stores: Any) -> None:
-    """A stock slider that is linked moves the cascade; once the kernel is back it knows the point, and
-    the page what code did."""
+    """A stock slider that is linked moves the cascade; once the kernel is back it knows the point,
+    and the page what code did."""
     page = browser.new_page(viewport={"width": 1280, "height": 2400})
     run_cell(page, f"{server[0]}/doc/tree/lab.ipynb")
     sentence = page.locator(SENTENCE)

@@ -176,8 +176,10 @@ def test_report(stores: Any, tmp_path: Path, page: Any) -> None:
         for trace in range(count):
             page.evaluate(
                 """([plot, trace]) => {
-                const graph = document.querySelectorAll(".js-plotly-plot")[plot], {xaxis, yaxis} = graph.data[trace]
-                Plotly.Fx.hover(graph, [{curveNumber: trace, pointNumber: 0}], (xaxis || "x") + (yaxis || "y")) }""",
+                const graph = document.querySelectorAll(".js-plotly-plot")[plot]
+                const {xaxis, yaxis} = graph.data[trace]
+                const axes = (xaxis || "x") + (yaxis || "y")
+                Plotly.Fx.hover(graph, [{curveNumber: trace, pointNumber: 0}], axes) }""",
                 [plot, trace],
             )
             hovered += names_in(page, ".hoverlayer")
