@@ -1,10 +1,10 @@
 """The command line, ``cascadelib --help``: from a table of scores to a policy that runs."""
 
-import argparse
 import json
 import os
 import sys
 import webbrowser
+from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from io import TextIOWrapper
 from typing import Any, NoReturn
@@ -25,7 +25,7 @@ NAMED = (
 MEASURED = ("accuracy", "cost", "exit_rates", "improvement")
 
 
-class Parser(argparse.ArgumentParser):
+class Parser(ArgumentParser):
     """An ArgumentParser whose errors are one line."""
 
     def error(self, message: str) -> NoReturn:
@@ -38,6 +38,7 @@ def parser_of_all() -> Parser:
     policy = Parser(add_help=False)
     table = Parser(add_help=False)
     choice = Parser(add_help=False)
+    split = Parser(add_help=False)
     policy.add_argument("policy", help="file of a policy")
     table.add_argument("table", help="CSV or parquet file, or the folder of a LogitStore")
     for name in NAMED:
@@ -46,7 +47,7 @@ def parser_of_all() -> Parser:
         "--cost", help="column with the price of a query; of a store, the kind of cost"
     )
     table.add_argument("--columns", nargs="+", help="what a fitted confidence reads")
-    choice.add_argument(
+    split.add_argument(
         "--held-out", default="0.5", help="another table, or a share of this one (default: 0.5)"
     )
     choice.add_argument(
@@ -56,15 +57,14 @@ def parser_of_all() -> Parser:
         "--method",
         help="of a store, as search() has it; of any table isotonic_by_label, logistic, auto",
     )
+    choice.add_argument("--expected", action="store_true", help="search expected outcomes")
     choice.add_argument("--score", help="top1, top<k> or f1")
     choice.add_argument("--out", help="file for the policy")
     parser = Parser(prog="cascadelib", description=__doc__)
     parser.add_argument("--version", action="version", version=cl.__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def command(
-        name: str, does: Callable, parents: list[Parser], about: str
-    ) -> argparse.ArgumentParser:
+    def command(name: str, does: Callable, parents: list[Parser], about: str) -> ArgumentParser:
         own = commands.add_parser(name, parents=parents, help=about, description=about)
         own.add_argument("--json", action="store_true", help="print JSON")
         own.set_defaults(does=does)
@@ -73,20 +73,20 @@ def parser_of_all() -> Parser:
     search = command(
         "search",
         _search,
-        [table, choice],
+        [table, split, choice],
         "choose a cascade on one part of a table, measure it on the other",
     )
     certify = command(
         "certify",
         _certify,
-        [table, choice],
+        [table, split, choice],
         "the cheapest that loses at most epsilon; exit status 1: there is none",
     )
     command("evaluate", _evaluate, [policy, table], "a policy on a table")
     explore = command(
         "explore",
         _explore,
-        [table],
+        [table, split],
         "write the explorer's page, which needs no server; chosen on one part, checked on the other",
     )
     command("show", _show, [policy], "what a file says")
@@ -97,19 +97,15 @@ def parser_of_all() -> Parser:
     goal.add_argument("--loss", type=float, help="largest loss of accuracy to the best model")
     goal.add_argument("--goal", help="max_improvement, match_best or near_best")
     search.add_argument("--caution", type=float, help="standard errors inside the goal; 0: none")
-    search.add_argument("--expected", action="store_true", help="search expected outcomes")
     certify.add_argument("--epsilon", type=float, required=True, help="largest loss of accuracy")
     certify.add_argument("--delta", type=float, default=0.05, help="probability that it loses more")
     certify.add_argument("--reference", help="model to lose against (default: the most accurate)")
-    explore.add_argument(
-        "--held-out", default="0.5", help="another table, or a share of this one (default: 0.5)"
-    )
     explore.add_argument("--out", default="explorer.html", help="file for the page")
     explore.add_argument("--open", action="store_true", help="open it in a browser")
     return parser
 
 
-def _scores(path: str, args: argparse.Namespace) -> Any:
+def _scores(path: str, args: Namespace) -> Any:
     """The LogitStore of a folder, or the ScoreTable of a file with the columns that were named."""
     named = {name: getattr(args, name) for name in NAMED if getattr(args, name)}
     if not folder_of(path).is_dir():
@@ -122,7 +118,7 @@ def _scores(path: str, args: argparse.Namespace) -> Any:
     return cl.LogitStore(path)
 
 
-def _splits(args: argparse.Namespace) -> tuple[Any, Any]:
+def _splits(args: Namespace) -> tuple[Any, Any]:
     """(store to choose on, held-out one or None)."""
     import numpy as np
 
@@ -142,7 +138,7 @@ def _splits(args: argparse.Namespace) -> tuple[Any, Any]:
     return store.take(~held_out), store.take(held_out)
 
 
-def _front(args: argparse.Namespace, store: Any, expected: bool = False) -> cl.Front:
+def _front(args: Namespace, store: Any) -> cl.Front:
     """The front that the options ask for."""
     from .methods.fitted import KINDS
 
@@ -154,7 +150,7 @@ def _front(args: argparse.Namespace, store: Any, expected: bool = False) -> cl.F
         method,
         score=args.score,
         cost=args.cost if store.path else None,  # of a table the column, named when it was read
-        expected=expected,
+        expected=args.expected,
     )
 
 
@@ -164,7 +160,7 @@ def _measured(store: Any, point: Any) -> dict[str, Any]:
     return {"samples": len(store)} | {name: getattr(result, name) for name in MEASURED}
 
 
-def _written(args: argparse.Namespace, point: Any, store: Any, held_out: Any) -> dict[str, Any]:
+def _written(args: Namespace, point: Any, store: Any, held_out: Any) -> dict[str, Any]:
     """What a policy comes to, held out first; it is written where that was asked for."""
     policy = cl.Policy.from_point(point, store, held_out)
     if args.out:
@@ -179,15 +175,15 @@ def _written(args: argparse.Namespace, point: Any, store: Any, held_out: Any) ->
     }
 
 
-def _search(args: argparse.Namespace) -> dict[str, Any]:
+def _search(args: Namespace) -> dict[str, Any]:
     """Choose a cascade by a goal."""
     store, held_out = _splits(args)
     asked = {name: getattr(args, name) for name in ("accuracy", "loss", "budget", "caution")}
-    point = cl.pick(_front(args, store, args.expected), args.goal, **asked)
+    point = cl.pick(_front(args, store), args.goal, **asked)
     return _written(args, point, store, held_out)
 
 
-def _certify(args: argparse.Namespace) -> dict[str, Any]:
+def _certify(args: Namespace) -> dict[str, Any]:
     """Choose the cheapest cascade that is certified."""
     store, held_out = _splits(args)
     if held_out is None:
@@ -199,12 +195,12 @@ def _certify(args: argparse.Namespace) -> dict[str, Any]:
     return said | (_written(args, certificate.point, store, held_out) if certificate.point else {})
 
 
-def _warm(args: argparse.Namespace) -> None:
+def _warm(args: Namespace) -> None:
     """Compile the kernels."""
     cl.warm()
 
 
-def _evaluate(args: argparse.Namespace) -> dict[str, Any]:
+def _evaluate(args: Namespace) -> dict[str, Any]:
     """What a policy comes to on a table, beside what was expected of it."""
     policy = cl.Policy.load(args.policy)
     return {
@@ -213,7 +209,7 @@ def _evaluate(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _show(args: argparse.Namespace) -> dict[str, Any]:
+def _show(args: Namespace) -> dict[str, Any]:
     """What a policy says."""
     policy = cl.Policy.load(args.policy)
     parts = _parts(policy)
@@ -235,7 +231,7 @@ def _expected(policy: Any) -> dict[str, Any] | None:
     return expected and {name: expected[name] for name in MEASURED[:3]}
 
 
-def _explore(args: argparse.Namespace) -> dict[str, Any]:
+def _explore(args: Namespace) -> dict[str, Any]:
     """Write the explorer of a table as one page."""
     page = cl.explore(*_splits(args)).save_html(args.out)
     if args.open:

@@ -13,6 +13,7 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
+from numpy import ndarray as Array
 
 # Forms of what a file may state, as fits() reads them.
 TEXT = (str, None)
@@ -159,7 +160,7 @@ def unmasked(values: Any, what: str) -> Any:
     return values
 
 
-def reals(values: Any, what: str) -> np.ndarray:
+def reals(values: Any, what: str) -> Array:
     """``values`` as float64.
 
     ValueError by name where they are masked, complex, text, or no array of numbers.
@@ -172,7 +173,7 @@ def reals(values: Any, what: str) -> np.ndarray:
         raise ValueError(f"{what} must be real numbers: {error}") from None
 
 
-def check_costs(cost: Any) -> np.ndarray:
+def check_costs(cost: Any) -> Array:
     """Costs as float64, or ValueError naming the first that is negative, infinite or missing.
 
     0: free.

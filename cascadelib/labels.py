@@ -9,6 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 import numpy as np
+from numpy import ndarray as Array
 
 from .checks import unmasked
 from .files import digest_of
@@ -18,7 +19,7 @@ CONTENT = np.dtype("<u4")  # what a file keeps of a row's contents
 MOST_CONTENTS = 4096  # rows of which it keeps that, about, of however many
 
 
-def mixed(numbers: np.ndarray) -> np.ndarray:
+def mixed(numbers: Array) -> Array:
     """Well scattered numbers in place of others, uint64 [k], one to one (the finalizer of SplitMix64)."""
     numbers = numbers + np.uint64(0x9E3779B97F4A7C15)
     numbers = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -26,13 +27,18 @@ def mixed(numbers: np.ndarray) -> np.ndarray:
     return numbers ^ (numbers >> np.uint64(31))
 
 
-def as_integers(values: np.ndarray) -> np.ndarray:
+def digests_of(texts: Array) -> list[bytes]:
+    """SHA-256 of each of some texts [k]."""
+    return [hashlib.sha256(text.encode()).digest() for text in texts.tolist()]
+
+
+def as_integers(values: Array) -> Array:
     """The same number for equal values [k], uint64 [k]: of text its digest, of numbers their bits as
     float32, so that a table is the same whether float32 or float64 held it."""
     if values.dtype.kind == "U":
         unique, place = np.unique(values, return_inverse=True)
-        digests = [hashlib.sha256(text.encode()).digest()[:8] for text in unique.tolist()]
-        return np.frombuffer(b"".join(digests), "<u8")[place]
+        begins = b"".join(digest[:8] for digest in digests_of(unique))
+        return np.frombuffer(begins, "<u8")[place]
     with np.errstate(over="ignore"):
         single = values.astype(np.float32) + np.float32(0)  # −0 is 0
     return single.view(np.uint32).astype(np.uint64)
@@ -47,10 +53,10 @@ class Contents:
     """
 
     models: Collection[str]
-    read: Callable[[str], Iterable[np.ndarray]] | None
-    digests: dict[str, np.ndarray] = field(default_factory=dict)
+    read: Callable[[str], Iterable[Array]] | None
+    digests: dict[str, Array] = field(default_factory=dict)
 
-    def of_model(self, name: str) -> np.ndarray:
+    def of_model(self, name: str) -> Array:
         """Of what one model said, uint64 [k]."""
         if name not in self.digests and self.read is not None:
             total = np.zeros(1, np.uint64)
@@ -59,7 +65,7 @@ class Contents:
             self.digests[name] = total
         return self.digests[name]
 
-    def of(self, names: Iterable[str]) -> np.ndarray | None:
+    def of(self, names: Iterable[str]) -> Array | None:
         """Of what all of some models said, uint64 [k]; None where one of them, or its file, is not there."""
         total = np.zeros(1, np.uint64)
         try:
@@ -76,7 +82,7 @@ class Contents:
         return {"models": tuple(self.digests), "read": None, "digests": self.digests}
 
 
-def kept_in_file(digests: np.ndarray, samples: int) -> np.ndarray:
+def kept_in_file(digests: Array, samples: int) -> Array:
     """Of digests of rows, uint64 [k], those that a file keeps of a split of so many samples,
     ``CONTENT``: about MOST_CONTENTS, chosen by the digest itself, so that two splits keep the same
     of equal rows."""
@@ -85,7 +91,7 @@ def kept_in_file(digests: np.ndarray, samples: int) -> np.ndarray:
     return (chosen >> np.uint64(32)).astype(CONTENT)
 
 
-def chosen_rows(indices: Any, count: int) -> np.ndarray:
+def chosen_rows(indices: Any, count: int) -> Array:
     """Indices, a bool mask [count] or a slice → int64 rows, in the order asked; repeats are allowed
     (bootstrap). ValueError for rows outside 0 … count − 1, a mask of another length, or no row at
     all."""
@@ -108,7 +114,7 @@ def chosen_rows(indices: Any, count: int) -> np.ndarray:
     return rows
 
 
-def _checked_values(labels: Any, classes: tuple[str, ...] | None) -> np.ndarray:
+def _checked_values(labels: Any, classes: tuple[str, ...] | None) -> Array:
     """Labels as int64 [k], each of them one of the classes."""
     values = np.asarray(unmasked(labels, "labels"))
     if values.ndim != 1 or values.dtype.kind not in "iu" and values.size:
@@ -128,7 +134,7 @@ def _checked_values(labels: Any, classes: tuple[str, ...] | None) -> np.ndarray:
     return values.astype(np.int64)
 
 
-def as_text(values: Any) -> np.ndarray:
+def as_text(values: Any) -> Array:
     """Ids, labels or predictions as text, an array of str of the same shape.
 
     Whole floats, which pandas makes of whole numbers beside a missing one, are written as those
@@ -150,7 +156,7 @@ def _as_written(value: Any) -> Any:
     return value
 
 
-def _checked_ids(sample_ids: Any, count: int) -> np.ndarray:
+def _checked_ids(sample_ids: Any, count: int) -> Array:
     """Distinct ids as text [count]; row numbers where there are none."""
     given = range(count) if sample_ids is None else unmasked(sample_ids, "sample_ids")
     ids = np.asarray(given)
@@ -176,8 +182,8 @@ class Labels:
     it. contents: what the models of the store said of them, where there is a store.
     """
 
-    values: np.ndarray | None
-    sample_ids: np.ndarray
+    values: Array | None
+    sample_ids: Array
     classes: tuple[str, ...] | None = None
     dataset: str = ""
     split: str = ""
@@ -216,7 +222,7 @@ class Labels:
         return len(self.sample_ids)
 
     @property
-    def needed(self) -> np.ndarray:
+    def needed(self) -> Array:
         """The values; ValueError where there are none."""
         if self.values is None:
             raise ValueError(
@@ -245,13 +251,13 @@ class Labels:
         return hashlib.sha256(named.encode()).hexdigest()
 
     @property
-    def keys(self) -> np.ndarray:
+    def keys(self) -> Array:
         """The first six bytes of SHA-256 of each id, ``KEY`` [k]: two of 65,536 and 50,000 ids are
         equal by chance with a probability of 1 in 80,000."""
-        digests = [hashlib.sha256(name.encode()).digest()[:6] for name in self.sample_ids.tolist()]
-        return np.frombuffer(b"".join(digests), KEY)
+        begins = b"".join(digest[:6] for digest in digests_of(self.sample_ids))
+        return np.frombuffer(begins, KEY)
 
-    def take(self, rows: np.ndarray | slice) -> "Labels":
+    def take(self, rows: Array | slice) -> "Labels":
         """The same for int64 ``rows``, or a slice of them."""
         values = None if self.values is None else self.values[rows]
         return replace(self, values=values, sample_ids=self.sample_ids[rows], contents=None)
@@ -341,7 +347,7 @@ def samples_in_common(found_on: Origin, here: Labels) -> int | None:
     return count if count or len(known_rows) == len(shared) else None
 
 
-def _rows_in_common(part: Labels | Recorded | None, here: Labels) -> np.ndarray | None:
+def _rows_in_common(part: Labels | Recorded | None, here: Labels) -> Array | None:
     """Which samples of ``here`` are in one set of samples: bool [k], or None where that is
     unknown."""
     if part is None:
@@ -375,7 +381,7 @@ def recorded(part: Labels | Recorded, models: tuple[str, ...]) -> Recorded:
 
 def comparable_contents(
     part: Labels | Recorded | None, here: Labels, models: Iterable[str]
-) -> tuple[np.ndarray, np.ndarray] | None:
+) -> tuple[Array, Array] | None:
     """Digests of two sets of samples that are equal where all is that both know of the answers of
     ``models``; of a part of a file, of those models that it is about. None where nothing can be
     compared."""

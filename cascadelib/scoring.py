@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy import ndarray as Array
 
 from .checks import known
 
@@ -44,13 +45,13 @@ def f1_of(true_positives: Any, wrong: Any) -> Any:
     return np.divide(hits, hits + wrong, out=np.zeros_like(hits), where=hits > 0)[()]
 
 
-def f1(correct: np.ndarray, positive: np.ndarray) -> float:
+def f1(correct: Array, positive: Array) -> float:
     """F1 of predictions of which correct bool [k] is known, with positive bool [k] the samples of
     class 1."""
     return float(f1_of(np.count_nonzero(correct & positive), np.count_nonzero(~correct)))
 
 
-def pull_of(correct: np.ndarray, positive: np.ndarray) -> np.ndarray:
+def pull_of(correct: Array, positive: Array) -> Array:
     """By how much each sample pulls at F1, float64 [k]: the standard error of F1 is that of their
     mean, and of a difference of two F1 that of the mean difference (delta method)."""
     hits = 2 * np.mean(correct & positive)
@@ -62,12 +63,12 @@ def pull_of(correct: np.ndarray, positive: np.ndarray) -> np.ndarray:
 ROWS_AT_ONCE = 8192  # bounds the memory that the ranks of a large memory-mapped tensor take
 
 
-def log_of(p: np.ndarray) -> np.ndarray:
+def log_of(p: Array) -> Array:
     """Logarithms of probabilities, float64; zeros count as the smallest positive float."""
     return np.log(np.maximum(np.asarray(p, np.float64), np.finfo(np.float64).tiny))
 
 
-def ranks_of(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def ranks_of(logits: Array, labels: Array) -> Array:
     """Place of the labelled class in each row, int64 [k]; equal logits rank by class index."""
     ranks = np.empty(len(labels), np.int64)
     for start in range(0, len(labels), ROWS_AT_ONCE):
@@ -79,7 +80,7 @@ def ranks_of(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return ranks
 
 
-def accuracies(ranks: np.ndarray, classes: int) -> tuple[float, float]:
+def accuracies(ranks: Array, classes: int) -> tuple[float, float]:
     """(top1, top5) of ``ranks``; top5 is nan with five classes or fewer, where it says nothing."""
     top5 = float((ranks < 5).mean()) if classes > 5 else math.nan
     return float((ranks < 1).mean()), top5

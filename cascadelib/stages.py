@@ -2,10 +2,13 @@
 
 from collections.abc import Callable, Iterable
 
-import numpy as np
+from numpy import ndarray as Array
 
-StageFunction = Callable[[tuple[int, ...]], tuple[np.ndarray, np.ndarray]]
-"""Prefix of a cascade (its models' positions) → (correct [k], confidence float64 [k])."""
+Outcome = tuple[Array, Array]
+"""Of a cascade's output after some models: (correct [k], confidence float64 [k], higher = more
+confident)."""
+StageFunction = Callable[[tuple[int, ...]], Outcome]
+"""Prefix of a cascade (its models' positions) → :data:`Outcome`."""
 
 
 class Stage:
@@ -17,11 +20,11 @@ class Stage:
     def __init__(self, function: StageFunction) -> None:
         self.function = function
 
-    def __call__(self, prefix: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-        """(correct [k], confidence float64 [k]) of the cascade's output after ``prefix``."""
+    def __call__(self, prefix: tuple[int, ...]) -> Outcome:
+        """The outcome after ``prefix``."""
         return self.function(prefix)
 
-    def correct(self, prefix: tuple[int, ...]) -> np.ndarray:
+    def correct(self, prefix: tuple[int, ...]) -> Array:
         """Correctness alone, [k]: the last stage of a cascade needs no confidence."""
         return self(prefix)[0]
 

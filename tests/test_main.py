@@ -91,6 +91,8 @@ def test_a_certificate_and_none(
     status, said = told(capsys, *given, 0.05)
     assert (status, said["certified"]) == (0, True) and "loses at most 5.00%" in said["certificate"]
     assert list(cl.Policy.load(tmp_path / "p.json").models) == said["models"]
+    status, expected = told(capsys, *given, 0.05, "--expected")  # other accuracies, another caution
+    assert (status, expected["certified"]) == (0, True) and expected["kept"] != said["kept"]
     (tmp_path / "p.json").unlink()
     status, said = told(capsys, *given, 0, "--delta", 1e-9)
     assert (status, said["certified"]) == (1, False) and not (tmp_path / "p.json").exists()

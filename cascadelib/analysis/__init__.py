@@ -14,5 +14,5 @@ __getattr__, __dir__, __all__ = attach(
     few_labels="to_label",
     generalization="accuracy_drops fronts_under_shift guarantee_table selection_bias",
     shift="accuracy_estimates holds mean_improvement_moved moved_front replay",
-    uncertainty="basic_interval bootstrap improvement_band interval share_interval",
+    uncertainty="basic_interval bootstrap interval share_interval",
 )

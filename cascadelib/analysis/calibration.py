@@ -5,6 +5,7 @@ Figures 13 and 14 of the paper as tables.
 
 import numpy as np
 import pandas as pd
+from numpy import ndarray as Array
 from scipy.stats import norm, rankdata
 
 from ..checks import check_count, known
@@ -17,7 +18,7 @@ VERDICTS = ("underconfident", "neither", "overconfident")
 """What a model may be, in the order of rising mean confidence − accuracy."""
 
 
-def checked(confidence: np.ndarray, correct: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def checked(confidence: Array, correct: Array) -> tuple[Array, Array]:
     """(confidence, correct) as float64 [k], or ValueError: other shapes, no sample, a confidence
     outside [0, 1]."""
     confidence = np.asarray(confidence, np.float64)
@@ -36,7 +37,7 @@ def checked(confidence: np.ndarray, correct: np.ndarray) -> tuple[np.ndarray, np
     return confidence, correct
 
 
-def bin_numbers(confidence: np.ndarray, bins: int = 15, binning: str = "equal_width") -> np.ndarray:
+def bin_numbers(confidence: Array, bins: int = 15, binning: str = "equal_width") -> Array:
     """Bin of each confidence in [0, 1]: int64 [k] in 0 … bins − 1.
 
     equal_width: ((i / bins), (i + 1) / bins], the first with 0, the last with exactly 1.0.
@@ -50,7 +51,7 @@ def bin_numbers(confidence: np.ndarray, bins: int = 15, binning: str = "equal_wi
 
 
 def calibration_bins(
-    confidence: np.ndarray, correct: np.ndarray, bins: int = 15, binning: str = "equal_width"
+    confidence: Array, correct: Array, bins: int = 15, binning: str = "equal_width"
 ) -> pd.DataFrame:
     """Mean confidence and accuracy in bins of confidence.
 
@@ -86,7 +87,7 @@ def calibration_bins(
 
 
 def expected_calibration_error(
-    confidence: np.ndarray, correct: np.ndarray, bins: int = 15, binning: str = "equal_width"
+    confidence: Array, correct: Array, bins: int = 15, binning: str = "equal_width"
 ) -> float:
     """Mean of |accuracy − confidence| over :func:`calibration_bins`, weighted by their samples.
 
@@ -114,7 +115,7 @@ def expected_calibration_error(
 
 
 def ideal_calibration_error(
-    confidence: np.ndarray, bins: int = 15, binning: str = "equal_width"
+    confidence: Array, bins: int = 15, binning: str = "equal_width"
 ) -> float:
     """Mean :func:`expected_calibration_error` of a model that is correct as often as it claims.
 
@@ -140,7 +141,7 @@ def ideal_calibration_error(
     return float(np.minimum(np.sqrt(2 * np.maximum(v, 0) / np.pi), 2 * v).sum() / len(confidence))
 
 
-def brier_score(logits: np.ndarray, labels: np.ndarray, temperature: float = 1.0) -> float:
+def brier_score(logits: Array, labels: Array, temperature: float = 1.0) -> float:
     """Mean of Σ_c (p_c − [c is the label])² over samples, at p = softmax(logits / T).
 
     Parameters
@@ -167,9 +168,7 @@ def brier_score(logits: np.ndarray, labels: np.ndarray, temperature: float = 1.0
     return float(total / len(logits))
 
 
-def moving_average(
-    confidence: np.ndarray, correct: np.ndarray, window: int | None = None
-) -> pd.DataFrame:
+def moving_average(confidence: Array, correct: Array, window: int | None = None) -> pd.DataFrame:
     """Reliability without bins: means over neighbouring samples in the order of their confidence.
 
     Parameters
@@ -205,7 +204,7 @@ def moving_average(
     return means
 
 
-def confidence_gap(confidence: np.ndarray, correct: np.ndarray) -> tuple[float, float, float]:
+def confidence_gap(confidence: Array, correct: Array) -> tuple[float, float, float]:
     """Mean confidence − accuracy (positive: overconfident), with its interval.
 
     Parameters
@@ -223,9 +222,7 @@ def confidence_gap(confidence: np.ndarray, correct: np.ndarray) -> tuple[float, 
     return float(excess.mean()), float(excess.mean() - half), float(excess.mean() + half)
 
 
-def claims_of(
-    store: LogitStore, name: str, temperature: float = 1.0
-) -> tuple[np.ndarray, np.ndarray]:
+def claims_of(store: LogitStore, name: str, temperature: float = 1.0) -> tuple[Array, Array]:
     """What a model claims, and whether it is correct.
 
     Parameters
@@ -280,10 +277,10 @@ def calibration_table(store: LogitStore, fitted_on: LogitStore, bins: int = 15) 
     for name in store.models.index:
         confidence, correct = claims_of(store, name)
         temperature = cached_temperature(fitted_on, name)
-        gap, low, high = confidence_gap(confidence, correct)
+        gap, *ends = confidence_gap(confidence, correct)
         row = {"accuracy": correct.mean(), "confidence": confidence.mean()}
-        row |= with_ends(gap, (low, high), "gap")
-        row["verdict"] = verdict_of(low, high)
+        row |= with_ends(gap, ends, "gap")
+        row["verdict"] = verdict_of(*ends)
         row["temperature"] = temperature
         for suffix, t in (("", 1.0), ("_scaled", temperature)):
             confidence, _ = claims_of(store, name, t)

@@ -5,16 +5,18 @@ Learn-then-Test over a front, for any number of samples, with labels only where 
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy import ndarray as Array
 
 from ..checks import check_number, unmasked
 from ..evaluation.evaluation import check_store, correct_alone, costs_of
 from ..evaluation.pareto import improvement_factor
 from ..evaluation.point import Point
-from ..evaluation.run import Run, runs_of
+from ..evaluation.run import Run, evaluate
 from ..labels import together
 from ..scoring import F1, f1, score_of
 from ..store.protocol import Store
@@ -27,7 +29,6 @@ from .repeats import (
     refuse_shared_samples,
     size_of_table,
 )
-from .uncertainty import paid_by
 
 
 @dataclass(frozen=True, eq=False)
@@ -224,56 +225,38 @@ def certify(
     Barzilay, Jaakkola (2023), *Efficiently controlling multiple risks with Pareto testing*; Berger
     (1982), intersection-union tests; Holm (1979).
     """
-    check_promise(epsilon, delta, budget)
-    if max_price is not None:
-        check_number(max_price, "max_price")
-        if budget is None:
-            raise ValueError("max_price= is for budget=, the mean cost to stay within")
+    check_promise(epsilon, delta, budget, max_price)
     check_store(store)
     points, reference = tried(cascades, reference, epsilon, budget)
     overlap_checked = refuse_shared_samples(points, store.origin, models_of(points, reference))
     table_size = size_of_table(points, store.origin)
     parts = grouped(groups, len(store))
     cluster = numbered_clusters(clusters, store, points[0].score, drawn)
-    if cluster is None:
-        refuse_repeated_ids(store)
     labelled, differs, is_known = with_labels(store, points, reference, labels, drawn)
-    score = points[0].score
+    runs = evaluate(labelled, points)
     trial = Trial(
-        correct=correct_alone(labelled, reference, score),
-        positive=labelled.positives() if score == F1 else None,
+        store=labelled,
+        reference=reference,
+        score=points[0].score,
+        epsilon=epsilon,
+        budget=budget,
+        max_price=max_price,
+        level=delta / len(points) if at_once else delta,
         parts=parts,
         is_known=is_known,
         is_drawn=drawn,
-        epsilon=epsilon,
-        budget=budget,
-        level=delta / len(points) if at_once else delta,
         clusters=cluster,
-        max_price=max_price,
-        reference=reference,
     )
-    alone = costs_of(labelled, [reference], points[0].cost_kind)
-    runs = dict(runs_of(labelled, points))
-    dearest = dearest_of(runs, max_price)
-    deciding = {name for point in points for name in point.models[:-1]}
-    counted = labelled
-    if cluster is not None:
-        counted = labelled.take(np.unique(cluster, return_index=True)[1])
-    refuse_equal_rows(counted, models_of(points, reference), deciding)
-    rows: list[dict] = []
-    for position in range(len(points)):
-        row = trial.row(runs[position], differs[position])
-        if groups is None:
-            row.pop("group", None)
-        rows.append(row)
-        if not at_once and row["p_value"] > delta:
+    promise = trial.promise(dearest_of(runs, max_price))
+    refuse_equal_samples(labelled, points, reference, cluster)
+    rows = []
+    for run, can_differ in zip(runs, differs):
+        rows.append(trial.row(run, can_differ))
+        if not at_once and rows[-1]["p_value"] > delta:
             break
     table = pd.DataFrame(rows)
     table["certified"] = rejected(table["p_value"], delta, at_once)
-    where = f" in each of {len(parts)} groups" if groups is not None else ""
-    promise = promise_of(epsilon, budget, name_of(score, trial.correct), reference, where, dearest)
-    if cluster is not None:
-        promise += ", as the mean over clusters of what each has in the mean"
+    alone = costs_of(labelled, [reference], points[0].cost_kind)[0]
     return Certificate(
         certified=tuple(
             replace(points[row], found_on=together(points[row].found_on, store.origin))
@@ -287,8 +270,8 @@ def certify(
         promise=promise,
         overlap_checked=overlap_checked and table_size is not None,
         table_size=table_size or 0,
-        clusters=None if cluster is None else len(np.unique(cluster)),
-        reference_cost=trial.mean(paid_by(np.zeros(len(store)), alone)),
+        clusters=None if cluster is None else int(cluster.max()) + 1,
+        reference_cost=trial.mean(np.full(len(store), alone)),
     )
 
 
@@ -298,10 +281,10 @@ def is_alone(point: Point, reference: str) -> bool:
     return point.models == (reference,) and not callable(ensemble)
 
 
-def dearest_of(runs: Mapping[int, Run], max_price: float | None) -> float | None:
+def dearest_of(runs: list[Run], max_price: float | None) -> float | None:
     """``max_price``, or the most that all stages cost for any sample, where costs differ by sample,
     else None. ValueError where a sample costs more than ``max_price``."""
-    by_sample = [run.costs for run in runs.values() if any(map(np.ndim, run.costs))]
+    by_sample = [run.costs for run in runs if any(map(np.ndim, run.costs))]
     dearest = max((float(np.max(sum(costs))) for costs in by_sample), default=None)
     if dearest is None or max_price is None:
         return dearest
@@ -313,9 +296,11 @@ def dearest_of(runs: Mapping[int, Run], max_price: float | None) -> float | None
     return max_price
 
 
-def check_promise(epsilon: float | None, delta: float, budget: float | None) -> None:
+def check_promise(
+    epsilon: float | None, delta: float, budget: float | None, max_price: float | None
+) -> None:
     """ValueError unless something is promised, at levels that can be promised."""
-    check_bounds(epsilon, budget)
+    check_bounds(epsilon=epsilon, budget=budget, max_price=max_price)
     check_number(delta, "delta")
     if not 0 <= (epsilon or 0) < 1 or not 0 < delta < 1:
         raise ValueError(
@@ -325,28 +310,11 @@ def check_promise(epsilon: float | None, delta: float, budget: float | None) -> 
         raise ValueError(
             "give epsilon, the loss to stay below, or budget=, the mean cost to stay within"
         )
+    if max_price is not None and budget is None:
+        raise ValueError("max_price= is for budget=, the mean cost to stay within")
 
 
-def promise_of(
-    epsilon: float | None,
-    budget: float | None,
-    what: str,
-    reference: str,
-    where: str,
-    dearest: float | None = None,
-) -> str:
-    """What a certified cascade does, in words; what: that it loses little of; dearest: what no
-    input may cost more than, where prices differ."""
-    promises = []
-    if epsilon is not None:
-        promises.append(f"loses at most {epsilon:.2%} of {what} against {reference}{where}")
-    if budget is not None:
-        priced = "" if dearest is None else f" (if no input can cost more than {number(dearest)})"
-        promises.append(f"costs at most {number(budget)} a sample{priced}")
-    return " and ".join(promises)
-
-
-def name_of(score: str, correct: np.ndarray) -> str:
+def name_of(score: str, correct: Array) -> str:
     """What the mean of a score is called, given who is correct [k], bool or in [0, 1]."""
     if score == "top1" and correct.dtype.kind == "f":
         return "mean score"
@@ -368,37 +336,61 @@ class Trial:
 
     Parameters
     ----------
-    correct : [k]
-        Whether the reference is correct.
-    positive : bool [k] or None
-        The samples of class 1 under F1.
+    store : LogitStore or ScoreTable
+        The samples, labelled.
+    reference, score : str
+    epsilon, budget, max_price : float or None
+    level : float
+        At which a point is tested.
     parts : {group: bool [k]}
+        Of all samples under None where there are no groups.
     is_known : bool [k]
         Whose labels are known.
     is_drawn : bool
         Whether those are a uniform draw of the samples whose labels can matter.
-    epsilon, budget : float or None
-    level : float
-        At which a point is tested.
     clusters : int [k] or None
         The number of each sample's cluster.
-    max_price : float or None
-    reference : str
     """
 
-    correct: np.ndarray
-    positive: np.ndarray | None
-    parts: Mapping[Any, np.ndarray]
-    is_known: np.ndarray
-    is_drawn: bool
+    store: Store
+    reference: str
+    score: str
     epsilon: float | None
     budget: float | None
+    max_price: float | None
     level: float
-    clusters: np.ndarray | None = None
-    max_price: float | None = None
-    reference: str = ""
+    parts: Mapping[Any, Array]
+    is_known: Array
+    is_drawn: bool
+    clusters: Array | None
 
-    def row(self, run: Run, differs: np.ndarray) -> dict[str, Any]:
+    @cached_property
+    def correct(self) -> Array:
+        """Whether the reference is correct, [k]."""
+        return correct_alone(self.store, self.reference, self.score)
+
+    @cached_property
+    def positive(self) -> Array | None:
+        """The samples of class 1 under F1, bool [k]."""
+        return self.store.positives() if self.score == F1 else None
+
+    def promise(self, dearest: float | None) -> str:
+        """What a certified cascade does, in words; dearest: what no input may cost more than, where
+        prices differ."""
+        promises = []
+        if self.epsilon is not None:
+            where = "" if None in self.parts else f" in each of {len(self.parts)} groups"
+            what = f"{name_of(self.score, self.correct)} against {self.reference}{where}"
+            promises.append(f"loses at most {self.epsilon:.2%} of {what}")
+        if self.budget is not None:
+            price = (
+                "" if dearest is None else f" (if no input can cost more than {number(dearest)})"
+            )
+            promises.append(f"costs at most {number(self.budget)} a sample{price}")
+        means = ", as the mean over clusters of what each has in the mean"
+        return " and ".join(promises) + ("" if self.clusters is None else means)
+
+    def row(self, run: Run, differs: Array) -> dict[str, Any]:
         """The row of a point in the certificate's table; differs: bool [k], where its label can
         matter."""
         point = run.point
@@ -406,24 +398,26 @@ class Trial:
             "models": point.models,
             "thresholds": point.thresholds,
             "cost": point.cost,
-            "cost_here": self.mean(paid_by(run.exit_stage, run.costs)),
+            "cost_here": self.mean(run.sample_costs),
         }
         p_values: dict[Any, float] = {}
         if self.epsilon is not None:
             row |= self.losses(run, differs)
-            p_values = {name: self.p_value(run, differs, name, self.epsilon) for name in self.parts}
-            row["group"] = max(p_values, key=p_values.__getitem__)
+            for name, part in self.parts.items():
+                p_values[name] = self.p_value(run, differs, part, self.epsilon)
+            if None not in p_values:
+                row["group"] = max(p_values, key=p_values.__getitem__)
         if self.budget is not None:
             p_values["cost"] = cost_p_value(
                 run.exit_stage, run.costs, self.budget, self.level, self.max_price, self.clusters
             )
         return row | {"p_value": max(p_values.values())}
 
-    def mean(self, values: np.ndarray) -> float:
+    def mean(self, values: Array) -> float:
         """Of values [k]: over samples, or over the means of clusters."""
         return float(cluster_means(values, self.clusters).mean())
 
-    def losses(self, run: Run, differs: np.ndarray) -> dict[str, float]:
+    def losses(self, run: Run, differs: Array) -> dict[str, float]:
         """What a point loses and gains against the reference."""
         losses = self.correct.astype(np.float64) - run.correct
         loss = self.mean(losses)
@@ -436,11 +430,10 @@ class Trial:
             "unlabelled": self.mean(differs & ~self.is_known),
         }
 
-    def p_value(self, run: Run, differs: np.ndarray, group: Any, epsilon: float) -> float:
-        """Of the hypothesis that a point loses ε or more in a group."""
+    def p_value(self, run: Run, differs: Array, of: Array, epsilon: float) -> float:
+        """Of the hypothesis that a point loses ε or more of some samples, bool [k]."""
         if is_alone(run.point, self.reference):
             return 0.0
-        of = self.parts[group]
         correct = run.correct
         if self.positive is not None:
             return f1_p_value(self.correct[of], correct[of], self.positive[of], epsilon, self.level)
@@ -452,15 +445,17 @@ class Trial:
         )
 
 
-def grouped(groups: Any, k: int) -> dict[Any, np.ndarray]:
-    """{group: bool [k]} of the groups that :func:`certify` is given; one of all samples where it is
-    given none. ValueError for another shape, and where a sample has no group (None, nan): it would
-    be in none of the promises."""
-    values = np.full(k, "") if groups is None else keys_of(groups, "group", k)
+def grouped(groups: Any, k: int) -> dict[Any, Array]:
+    """{group: bool [k]} of the groups that :func:`certify` is given; {None: all samples} where it
+    is given none. ValueError for another shape, and where a sample has no group (None, nan): it
+    would be in none of the promises."""
+    if groups is None:
+        return {None: np.ones(k, bool)}
+    values = keys_of(groups, "group", k)
     return {name: values == name for name in np.unique(values).tolist()}
 
 
-def keys_of(keys: Any, what: str, k: int) -> np.ndarray:
+def keys_of(keys: Any, what: str, k: int) -> Array:
     """The group or cluster of each sample [k]; ValueError as in :func:`grouped`."""
     values = np.asarray(unmasked(keys, f"{what}s"))
     missing = np.flatnonzero(pd.isna(values))
@@ -478,10 +473,11 @@ def keys_of(keys: Any, what: str, k: int) -> np.ndarray:
     return values
 
 
-def numbered_clusters(clusters: Any, store: Store, score: str, drawn: bool) -> np.ndarray | None:
+def numbered_clusters(clusters: Any, store: Store, score: str, drawn: bool) -> Array | None:
     """The number of each sample's cluster, int [k]; None where none are given. ValueError where
-    they can't be promised for, and for an id that occurs in two of them."""
+    they can't be promised for, for an id that occurs in two of them, and without them in two rows."""
     if clusters is None:
+        refuse_repeated_ids(store)
         return None
     if score == F1 or drawn:
         raise ValueError(
@@ -492,3 +488,14 @@ def numbered_clusters(clusters: Any, store: Store, score: str, drawn: bool) -> n
     pairs = pd.DataFrame({"cluster": numbers, "sample": store.origin.sample_ids})
     refuse_repeated_ids(store.take(np.flatnonzero(~pairs.duplicated())))
     return numbers
+
+
+def refuse_equal_samples(
+    store: Store, points: list[Point], reference: str, clusters: Array | None
+) -> None:
+    """ValueError where samples, or the first ones of clusters, repeat others, by what is known of
+    them."""
+    if clusters is not None:
+        store = store.take(np.unique(clusters, return_index=True)[1])
+    deciding = {name for point in points for name in point.models[:-1]}
+    refuse_equal_rows(store, models_of(points, reference), deciding)

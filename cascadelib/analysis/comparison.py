@@ -5,14 +5,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy import ndarray as Array
 
 from ..evaluation.pareto import Baseline, least_cost
-from ..fronts.front import Front
+from ..evaluation.point import kinds_of
+from ..fronts.front import Front, Steps
 from .shift import mean_improvement_moved
 from .uncertainty import Resampled
-
-Steps = tuple[np.ndarray, np.ndarray]
-"""Cost and accuracy of the P points of a front, both rising: float64 [P] each."""
 
 
 def compare_fronts(
@@ -104,13 +103,21 @@ def range_dominance(fronts: Mapping[str, Front]) -> pd.DataFrame:
     """
     _check_comparable(fronts)
     baseline = next(iter(fronts.values())).baseline
-    steps = [_steps(front) for front in fronts.values()]
+    steps = [front.steps for front in fronts.values()]
     low, high = baseline.accuracy[baseline.front[[0, -1]]]
     least, most = baseline.cost[baseline.front[[0, -1]]]
-    columns = {
-        "accuracy_dominance": _accuracy_dominance(steps, low, high),
-        "cost_dominance": _cost_dominance(steps, least, most),
-    }
+    ends = _breakpoints(low, high, [accuracy for _, accuracy in steps])
+    # The least cost at accuracy ≥ a is constant on (ends[i], ends[i + 1]].
+    saved = [-least_cost(*front, ends[1:]) for front in steps]
+    columns = {"accuracy_dominance": _share_led(saved, np.diff(ends)), "cost_dominance": np.nan}
+    if least > 0:
+        ends = _breakpoints(least, most, [cost for cost, _ in steps])
+        # The highest accuracy at cost ≤ c is constant on [ends[i], ends[i + 1]).
+        reached = [
+            np.append(-np.inf, accuracy)[np.searchsorted(cost, ends[:-1], "right")]
+            for cost, accuracy in steps
+        ]
+        columns["cost_dominance"] = _share_led(reached, np.diff(np.log(ends)))
     return pd.DataFrame(columns, pd.Index(fronts, name="method"))
 
 
@@ -139,10 +146,10 @@ def mean_cost_ratio(first: Front, second: Front) -> float:
         As :func:`range_dominance`.
     """
     _check_comparable({"first": first, "second": second})
-    return _cost_ratio(first.baseline, _steps(first), _steps(second))
+    return _cost_ratio(first.baseline, first.steps, second.steps)
 
 
-def resampled_cost_ratio(first: Resampled, second: Resampled) -> np.ndarray:
+def resampled_cost_ratio(first: Resampled, second: Resampled) -> Array:
     """:func:`mean_cost_ratio` of two sets of cascades on each resample of one split.
 
     Parameters
@@ -166,20 +173,15 @@ def resampled_cost_ratio(first: Resampled, second: Resampled) -> np.ndarray:
 def _check_comparable(fronts: Mapping[str, Front]) -> None:
     """Refuse what has no ranking: no fronts, or fronts that are not of one split, score and kind of
     cost."""
-    kinds = set()
     singles = set()
     for label, front in fronts.items():
         if not isinstance(front, Front):
             raise TypeError(f"{label!r} is a {type(front).__name__}: give {{name: Front}}")
-        kinds.add((front.score, front.cost_kind))
         optimal = front.singles[front.singles["on_front"]]
         singles.add((*optimal["cost"], *optimal["accuracy"]))
-    if not kinds:
+    if not fronts:
         raise ValueError("there is no front to compare: give {name: Front}, at least one")
-    if len(kinds) > 1:
-        raise ValueError(
-            f"the fronts differ in score or kind of cost: {sorted(kinds)}; compare them apart"
-        )
+    kinds_of(fronts.values())
     if len(singles) > 1:
         raise ValueError(
             "the fronts lie over other single models: compare fronts of one split, each searched "
@@ -187,45 +189,20 @@ def _check_comparable(fronts: Mapping[str, Front]) -> None:
         )
 
 
-def _steps(front: Front) -> Steps:
-    """Cost and accuracy of a front's points."""
-    return front.table["cost"].to_numpy(), front.table["accuracy"].to_numpy()
-
-
-def _accuracy_dominance(steps: list[Steps], low: float, high: float) -> np.ndarray:
-    """Share of accuracies low … high at which each of F fronts has the least cost: float64 [F]."""
-    ends = _breakpoints(low, high, [accuracy for _, accuracy in steps])
-    # The least cost at accuracy ≥ a is constant on (ends[i], ends[i + 1]].
-    saved = [-least_cost(cost, accuracy, ends[1:]) for cost, accuracy in steps]
-    return _share_led(np.stack(saved), np.diff(ends))
-
-
-def _cost_dominance(steps: list[Steps], low: float, high: float) -> np.ndarray:
-    """Share of log costs low … high at which each of F fronts is most accurate: float64 [F]."""
-    if low == 0:
-        return np.full(len(steps), np.nan)
-    ends = _breakpoints(low, high, [cost for cost, _ in steps])
-    # The highest accuracy at cost ≤ c is constant on [ends[i], ends[i + 1]).
-    reached = []
-    for cost, accuracy in steps:
-        points = np.searchsorted(cost, ends[:-1], "right")
-        reached.append(np.append(-np.inf, accuracy)[points])
-    return _share_led(np.stack(reached), np.diff(np.log(ends)))
-
-
-def _breakpoints(low: float, high: float, values: list[np.ndarray]) -> np.ndarray:
+def _breakpoints(low: float, high: float, values: Sequence[Array]) -> Array:
     """low, high and the distinct values between them, rising."""
     steps = np.concatenate(values)
     inside = steps[(steps > low) & (steps < high)]
     return np.unique(np.concatenate([[low, high], inside]))
 
 
-def _share_led(scores: np.ndarray, widths: np.ndarray) -> np.ndarray:
+def _share_led(each: list[Array], widths: Array) -> Array:
     """Share of the total width in which each front is the best, ties shared equally.
 
-    scores float64 [F, S]: of F fronts on S stretches, higher = better, −inf where a front has no
-    point; widths float64 [S]. Returns float64 [F].
+    each: of F fronts float64 [S], on S stretches, higher = better, −inf where a front has no point;
+    widths float64 [S]. Returns float64 [F].
     """
+    scores = np.stack(each)
     if not len(widths):
         return np.full(len(scores), np.nan)
     best = (scores == scores.max(axis=0)) & np.isfinite(scores)
@@ -235,13 +212,11 @@ def _share_led(scores: np.ndarray, widths: np.ndarray) -> np.ndarray:
 
 def _cost_ratio(baseline: Baseline, first: Steps, second: Steps) -> float:
     """Geometric mean of the second's cost ÷ the first's over the accuracies that both reach."""
-    first_cost, first_accuracy = first
-    second_cost, second_accuracy = second
+    costs, accuracies = zip(first, second)
     low = baseline.accuracy[baseline.front[0]]
-    high = min(first_accuracy[-1], second_accuracy[-1], baseline.best)
-    if not low < high or min(first_cost[0], second_cost[0]) == 0:
+    high = min(accuracies[0][-1], accuracies[1][-1], baseline.best)
+    if not low < high or min(costs[0][0], costs[1][0]) == 0:
         return float("nan")
-    ends = _breakpoints(low, high, [first_accuracy, second_accuracy])
-    second_logs = np.log(least_cost(second_cost, second_accuracy, ends[1:]))
-    first_logs = np.log(least_cost(first_cost, first_accuracy, ends[1:]))
-    return float(np.exp(np.sum(np.diff(ends) * (second_logs - first_logs)) / (high - low)))
+    ends = _breakpoints(low, high, accuracies)
+    logs = np.log([least_cost(*front, ends[1:]) for front in (first, second)])
+    return float(np.exp(np.sum(np.diff(ends) * (logs[1] - logs[0])) / (high - low)))

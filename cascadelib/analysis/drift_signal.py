@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy import ndarray as Array
 
 from ..evaluation.point import OrderStatistics
 from ..store.protocol import Store
@@ -23,7 +24,7 @@ KEPT = "weight logs inputs ranks log largest_log lowest_log since".split()  # of
 HELD_OUT = "95%"  # measured on samples that it has not seen
 
 
-def summary(values: np.ndarray) -> OrderStatistics:
+def summary(values: Array) -> OrderStatistics:
     """A sample of k numbers in short: its order statistics at 51 fixed ranks, or all of them."""
     k = len(values)
     ranks = np.empty(0, int)
@@ -72,7 +73,7 @@ class Capital:
         # parts equal numbers; another for each reference
         self.rng = np.random.default_rng(self.edges.view(np.uint32))
 
-    def add(self, values: np.ndarray) -> np.ndarray:
+    def add(self, values: Array) -> Array:
         """Bet on further live numbers [N], N > 0, in their order: log of the capital after each,
         float64 [N]."""
         bins = np.searchsorted(self.edges, values + 1j * self.rng.random(len(values)))
@@ -110,7 +111,7 @@ class Capital:
         for name in KEPT:
             kind = type(getattr(self, name))
             value = state[name]
-            setattr(self, name, np.array(value) if kind is np.ndarray else kind(value))
+            setattr(self, name, np.array(value) if kind is Array else kind(value))
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,9 +168,7 @@ class DriftSignal:
         self.stages = [Capital(part) for part in reference]
         self.others: list[list[Capital]] = []  # of other workers
 
-    def check(
-        self, live: Sequence[np.ndarray], false_alarm_rate: float | None = None
-    ) -> DriftReport:
+    def check(self, live: Sequence[Array], false_alarm_rate: float | None = None) -> DriftReport:
         """All inputs so far against the reference.
 
         Parameters
@@ -197,7 +196,7 @@ class DriftSignal:
             self.add(stage, values)
         return self.report(false_alarm_rate)
 
-    def add(self, stage: int, values: np.ndarray) -> None:
+    def add(self, stage: int, values: Array) -> None:
         """Take further confidences float64 [N] of a stage (0 = first), without nan, in their order."""
         if len(values):
             self.stages[stage].add(values)
@@ -256,7 +255,7 @@ def reference_in_words(intervals: Any) -> str:
     return DriftReport.reference
 
 
-def _checked(stages: Sequence, name: str) -> list[np.ndarray]:
+def _checked(stages: Sequence, name: str) -> list[Array]:
     """Arrays of confidences, a stage each, or ValueError."""
     if isinstance(stages, Store):
         raise ValueError(

@@ -1,18 +1,19 @@
 """Which points a certificate tries, and whose labels it needs for them."""
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy import ndarray as Array
 
 from ..checks import brief, check_number, known
 from ..evaluation.evaluation import check_store
 from ..evaluation.point import Point, points_of
-from ..evaluation.run import runs_of
+from ..evaluation.run import evaluate
 from ..fronts.front import Front
-from ..labels import Labels, as_text
+from ..fronts.selection import cost_bound
+from ..labels import Labels, as_text, digests_of
 from ..store.protocol import Store
 from .repeats import refuse_repeated_ids, refuse_shared_samples
 
@@ -25,7 +26,7 @@ def to_label(
     reference: str | None = None,
     epsilon: float | None = None,
     budget: float | None = None,
-) -> np.ndarray:
+) -> Array:
     """The samples whose labels :func:`certify` can use: those on which a point predicts another
     class than the reference.
 
@@ -48,7 +49,7 @@ def to_label(
         For scores other than top-1, where equal predictions need not mean equal loss, and for
         samples that certify would refuse.
     """
-    check_bounds(epsilon, budget)
+    check_bounds(epsilon=epsilon, budget=budget)
     check_store(store)
     refuse_repeated_ids(store)
     points, reference = tried(cascades, reference, epsilon, budget)
@@ -81,7 +82,7 @@ def tried(
 
 
 def candidates(
-    front: Front, reference: str, epsilon: float | None = None, budget: float | None = None
+    front: Front, reference: str, epsilon: float | None, budget: float | None = None
 ) -> list[Point]:
     """At most STEPS points of a front that keep ε and a budget where they were found, those first
     that have most room to the nearer of the two, in standard deviations of a sample's loss and
@@ -95,7 +96,8 @@ def candidates(
         spread = np.sqrt(epsilon + np.maximum(loss, 0) + 1e-9)
         room = np.where(loss <= epsilon, (epsilon - loss) / spread, -1)
     if budget is not None:
-        spread = cost_spread(front) + 1e-9 * budget
+        variances = [cost_bound(front, point) for point in front.cascades]
+        spread = np.sqrt(variances) + 1e-9 * budget
         room = np.minimum(room, (budget - table["cost"]) / spread)
     order = np.argsort(-room, kind="stable")[: np.count_nonzero(room >= 0)]
     if not len(order):
@@ -105,25 +107,14 @@ def candidates(
     return [front.point(int(order[step])) for step in steps]
 
 
-def cost_spread(front: Front) -> np.ndarray:
-    """Standard deviation of a sample's cost about its mean, for each point of a front: float64
-    [P]."""
-    paid = front.singles["cost"]
-    spread = []
-    for row in front.table.itertuples():
-        excess = np.cumsum(paid[list(row.models)]) - row.cost
-        spread.append(np.sqrt(np.average(excess**2, weights=row.exit_rates)))
-    return np.array(spread)
-
-
-def check_bounds(epsilon: float | None, budget: float | None) -> None:
+def check_bounds(**bounds: float | None) -> None:
     """ValueError unless each is None or a number: no cost is above nan."""
-    for name, value in {"epsilon": epsilon, "budget": budget}.items():
+    for name, value in bounds.items():
         if value is not None:
             check_number(value, name)
 
 
-def agreeing(store: Store, points: Sequence[Point], reference: str) -> tuple[Store, np.ndarray]:
+def agreeing(store: Store, points: Sequence[Point], reference: str) -> tuple[Store, Array]:
     """(the models of points and reference on a store, labelled by what the reference predicts; bool
     [points, k]: where each point predicts otherwise)."""
     if any(point.score != "top1" for point in points):
@@ -132,10 +123,7 @@ def agreeing(store: Store, points: Sequence[Point], reference: str) -> tuple[Sto
         )
     part = store.select(models_of(points, reference))
     agreed = part.labelled(part.predicted(reference))
-    differs = np.empty((len(points), len(store)), bool)
-    for position, run in runs_of(agreed, points):
-        differs[position] = ~run.correct
-    return agreed, differs
+    return agreed, np.stack([~run.correct for run in evaluate(agreed, list(points))])
 
 
 def models_of(points: Sequence[Point], reference: str) -> list[str]:
@@ -145,10 +133,9 @@ def models_of(points: Sequence[Point], reference: str) -> list[str]:
 
 def in_order(rows: Any, origin: Labels) -> list[int]:
     """The rows of a mask [k] in the order of SHA-256 of their ids."""
-    return sorted(
-        np.flatnonzero(rows),
-        key=lambda row: hashlib.sha256(str(origin.sample_ids[row]).encode()).digest(),
-    )
+    asked = np.flatnonzero(rows)
+    digests = dict(zip(asked.tolist(), digests_of(origin.sample_ids[asked])))
+    return sorted(digests, key=digests.__getitem__)
 
 
 def told(labels: Any) -> dict[str, Any]:
@@ -162,7 +149,7 @@ def told(labels: Any) -> dict[str, Any]:
 
 def with_labels(
     store: Store, points: list[Point], reference: str, labels: Mapping | None, drawn: bool
-) -> tuple[Store, np.ndarray, np.ndarray]:
+) -> tuple[Store, Array, Array]:
     """(store whose labels are those that are known, elsewhere what the reference predicts; bool
     [points, k]: where a label can matter; bool [k]: whose labels are known). With the store's own
     labels all can matter, and are known."""

@@ -1,26 +1,25 @@
 """Models, fronts and guarantees on splits that did not choose them, as tables."""
 
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ..checks import about, known
-from ..evaluation.evaluation import single_models
+from ..evaluation.evaluation import correct_alone, quality
 from ..evaluation.run import evaluate
 from ..front_end import watched
 from ..fronts.exact import search
 from ..fronts.front import Front
 from ..fronts.selection import pick
 from ..methods.method import Method
+from ..stages import Outcome
 from ..store.protocol import Store
 from .certificate import certify
 from .shift import front_of, moved_front, replay
 from .uncertainty import LEVEL, difference_interval, paired_difference_interval, with_ends
-
-Outcomes = list[tuple[np.ndarray, np.ndarray]]
-"""(correct [k], confidence [k]) of each of M models alone."""
 
 
 def accuracy_drops(
@@ -135,10 +134,10 @@ def guarantee_table(
         row: dict[str, Any] = {"accuracy_loss_allowed": epsilon, "models": ("–",), "cost": np.nan}
         row["accuracy_loss_held_out"] = np.nan
         if found.point is not None:
-            alone = held_out.select([found.reference])
-            reference = float(single_models(alone, front.score, front.cost_kind)[0][0])
+            alone = correct_alone(held_out, found.reference, front.score)
+            lost = quality(held_out, alone, front.score) - evaluate(held_out, found.point).accuracy
             row |= {"models": found.point.models, "cost": found.point.cost}
-            row["accuracy_loss_held_out"] = reference - evaluate(held_out, found.point).accuracy
+            row["accuracy_loss_held_out"] = lost
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -229,8 +228,8 @@ def check_same_task(store: Store, other: Store) -> None:
     classes = store.origin.classes
     others = other.origin.classes
     if store.class_count and classes and others and classes != others:
-        differing = [i for i, pair in enumerate(zip(classes, others)) if pair[0] != pair[1]]
-        first = differing[0] if differing else min(len(classes), len(others))
+        pairs = zip_longest(classes, others)
+        first = next(i for i, (one, other_one) in enumerate(pairs) if one != other_one)
         raise ValueError(
             f"the splits have other classes: {len(classes)} and {len(others)}, the first "
             f"difference at class {first}; map the labels of one to the other's before extracting"
@@ -268,7 +267,7 @@ def _drops(store: Store, other: Store, level: float) -> pd.DataFrame:
     return pd.DataFrame(rows, index=pd.Index(names, name="model"))
 
 
-def _alone(store: Store, names: list[str]) -> Outcomes:
+def _alone(store: Store, names: list[str]) -> list[Outcome]:
     """What each of M models gives by itself on a store."""
     stage = store.outcome(names, Method(), "top1")
     return [stage((model,)) for model in range(len(names))]

@@ -4,9 +4,11 @@ samples."""
 from collections.abc import Sequence
 
 import numpy as np
+from numpy import ndarray as Array
 from scipy.stats import beta, binom
 
-from .uncertainty import BETS, paid_by, plug_in_bets, share_interval
+from ..evaluation.evaluation import paid_by
+from .uncertainty import BETS, plug_in_bets, share_interval
 
 NUISANCE = 1 / 500  # of the level: what the confidence set of a nuisance parameter may miss
 # of the level: what the bound on the share of disagreements may miss, where a draw is labelled
@@ -67,14 +69,12 @@ def paired_p_value(
     return largest
 
 
-def spreads(discordant: np.ndarray, samples: int, loss: float) -> np.ndarray:
+def spreads(discordant: Array, samples: int, loss: float) -> Array:
     """What the loss is studentized by, at numbers of discordant samples."""
     return np.sqrt(np.maximum(discordant, samples * loss) + 1 - samples * loss**2)
 
 
-def probability_as_extreme(
-    s: int, discordant: int, samples: int, loss: float, psi: np.ndarray
-) -> np.ndarray:
+def probability_as_extreme(s: int, discordant: int, samples: int, loss: float, psi: Array) -> Array:
     """P(an outcome with a studentized loss no larger than that of s = lost − gained) for each ψ,
     float64 [G]."""
     spread = spreads(np.arange(samples + 1), samples, loss)
@@ -88,7 +88,7 @@ def probability_as_extreme(
     return np.minimum(1.0, terms.sum(axis=1) + 2 * NEGLIGIBLE)
 
 
-def betting_p_value(losses: np.ndarray, epsilon: float, level: float = 0.05) -> float:
+def betting_p_value(losses: Array, epsilon: float, level: float = 0.05) -> float:
     """p-value of the hypothesis "the mean loss is ε or more" from losses of at most 1, float [k],
     for graded scores.
 
@@ -104,7 +104,7 @@ def betting_p_value(losses: np.ndarray, epsilon: float, level: float = 0.05) -> 
     return float(min(1.0, np.exp(-max(0.0, capital.max()))))
 
 
-def cluster_means(values: np.ndarray, clusters: np.ndarray | None) -> np.ndarray:
+def cluster_means(values: Array, clusters: Array | None) -> Array:
     """The mean of the values [k] of each cluster that is there; clusters: int [k], its number, or
     None: each sample is one."""
     if clusters is None:
@@ -115,13 +115,13 @@ def cluster_means(values: np.ndarray, clusters: np.ndarray | None) -> np.ndarray
 
 
 def loss_p_value(
-    losses: np.ndarray,
-    differs: np.ndarray,
-    there: np.ndarray,
+    losses: Array,
+    differs: Array,
+    there: Array,
     drawn: bool,
     epsilon: float,
     level: float = 0.05,
-    clusters: np.ndarray | None = None,
+    clusters: Array | None = None,
 ) -> float:
     """The p-value that fits losses in [−1, 1]: float [k], graded, or int [k], 0 and ±1, of which
     those that may differ from 0, bool [k], are known only where a label is ``there``, all of them
@@ -171,9 +171,9 @@ def drawn_p_value(
 
 
 def f1_p_value(
-    reference_correct: np.ndarray,
-    correct: np.ndarray,
-    positive: np.ndarray,
+    reference_correct: Array,
+    correct: Array,
+    positive: Array,
     epsilon: float,
     level: float = 0.05,
 ) -> float:
@@ -209,12 +209,12 @@ def f1_p_value(
 
 
 def cost_p_value(
-    exits: np.ndarray,
+    exits: Array,
     costs: Sequence,
     budget: float,
     level: float = 0.05,
     max_price: float | None = None,
-    clusters: np.ndarray | None = None,
+    clusters: Array | None = None,
 ) -> float:
     """p-value of the hypothesis "the mean cost is above the budget" from exit stages int [k] and
     the costs of stages, numbers or float [k].

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy import ndarray as Array
 from scipy.special import expit, logit
 from scipy.stats import beta, binom, hypergeom, norm
 
@@ -32,9 +33,9 @@ class Peeled:
     the rows that are left, for the table and for its source (−1: not even none would do).
     """
 
-    kept: np.ndarray
+    kept: Array
     classes: list[str]
-    borders: np.ndarray
+    borders: Array
     labels: int
     allowed: tuple[int, int]
 
@@ -49,12 +50,12 @@ class Peel:
 
     def __init__(
         self,
-        confidence: np.ndarray,
-        score: np.ndarray,
-        group: np.ndarray,
-        inside: np.ndarray,
-        ties: np.ndarray,
-        borders: np.ndarray,
+        confidence: Array,
+        score: Array,
+        group: Array,
+        inside: Array,
+        ties: Array,
+        borders: Array,
     ) -> None:
         order = inside[np.lexsort((ties[inside], confidence[inside]))]
         self.confidence = confidence
@@ -70,16 +71,16 @@ class Peel:
         self.gone = [np.empty(0, int)]
 
     @property
-    def order(self) -> np.ndarray:
+    def order(self) -> Array:
         """Rows that have left, the first one first."""
         return np.concatenate(self.gone)
 
     @property
-    def left(self) -> np.ndarray:
+    def left(self) -> Array:
         """Rows that have not left."""
         return np.concatenate([queue[at:] for queue, at in zip(self.queues, self.taken)])
 
-    def log_odds(self, score: np.ndarray, group: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def log_odds(self, score: Array, group: Array) -> tuple[Array, Array]:
         """Log odds that rows of these scores and classes are wrong, by all labels opened so far,
         and their standard errors: float64 [rows] each."""
         known = np.flatnonzero(self.opened)
@@ -88,17 +89,17 @@ class Peel:
         columns = design(score, group, len(self.queues))
         return columns @ self.curve, np.sqrt(np.sum(columns @ spread * columns, axis=1))
 
-    def chances(self, rows: np.ndarray) -> np.ndarray:
+    def chances(self, rows: Array) -> Array:
         """The chance that each of ``rows`` is wrong, float64 [rows]."""
         return expit(self.log_odds(self.score[rows], self.group[rows])[0])
 
-    def risks(self) -> np.ndarray:
+    def risks(self) -> Array:
         """Log odds at each class's border, float64 [groups], raised where little is known: a class
         that looks safe by few labels would never get others."""
         value, error = self.log_odds(self.borders, np.arange(len(self.borders)))
         return value + CURIOSITY * error
 
-    def take(self) -> np.ndarray:
+    def take(self) -> Array:
         """The next rows to leave, all of equal confidence together; none where all have left."""
         waiting = self.taken < [len(queue) for queue in self.queues]
         if not waiting.any():
@@ -115,16 +116,16 @@ class Peel:
         self.gone.append(rows)
         return rows
 
-    def open(self, rows: np.ndarray, wrong: np.ndarray) -> None:
+    def open(self, rows: Array, wrong: Array) -> None:
         """From the next fit on the labels of ``rows`` count."""
         self.opened[rows] = True
         self.wrong[rows] = wrong
 
 
 def peel_table(
-    confidence: np.ndarray,
-    predictions: np.ndarray,
-    wrong_at: Callable[[np.ndarray], np.ndarray],
+    confidence: Array,
+    predictions: Array,
+    wrong_at: Callable[[Array], Array],
     epsilon: float,
     delta: float,
     labels: int | None = None,
@@ -179,9 +180,7 @@ def peel_table(
     return Peeled(kept, classes, borders, len(drawn), allowed)
 
 
-def peel_openly(
-    peel: Peel, wrong_at: Callable[[np.ndarray], np.ndarray], most: float
-) -> np.ndarray:
+def peel_openly(peel: Peel, wrong_at: Callable[[Array], Array], most: float) -> Array:
     """Peel, and open the labels of all rows that leave, until at most so many of the rows that are
     left are expected to be wrong; those rows, in random order of no meaning."""
     while True:
@@ -192,7 +191,7 @@ def peel_openly(
         peel.open(rows, wrong_at(rows))
 
 
-def peel_down(peel: Peel, certify: np.ndarray, wrong: np.ndarray, most: int) -> np.ndarray:
+def peel_down(peel: Peel, certify: Array, wrong: Array, most: int) -> Array:
     """Peel until at most so many ``wrong`` rows, bool [n], are left, opening what ``certify``, bool
     [n], has of the rows that leave; how many were left after 0, 1, … of all rows that ever left."""
     inside = wrong.sum()
@@ -203,13 +202,13 @@ def peel_down(peel: Peel, certify: np.ndarray, wrong: np.ndarray, most: int) -> 
     return wrong.sum() - np.append(0, np.cumsum(wrong[peel.order]))
 
 
-def first_at_most(falling: np.ndarray, most: int) -> int:
+def first_at_most(falling: Array, most: int) -> int:
     """Where falling counts, int [n + 1], are first at most so many; n where they never are."""
     below = falling <= most
     return int(below.argmax()) if below.any() else len(falling) - 1
 
 
-def borders_after(gone: np.ndarray, peel: Peel, confidence: np.ndarray) -> np.ndarray:
+def borders_after(gone: Array, peel: Peel, confidence: Array) -> Array:
     """Of each class the confidence of the last row that is gone, float64 [classes]: −inf where none
     is, inf where all are."""
     borders = np.full(len(peel.queues), np.inf)
@@ -222,7 +221,7 @@ def borders_after(gone: np.ndarray, peel: Peel, confidence: np.ndarray) -> np.nd
     return borders
 
 
-def used_up(chances: np.ndarray, delta: float) -> float:
+def used_up(chances: Array, delta: float) -> float:
     """The largest c so that chances[i] ≤ δ for every i ≤ c, −1 where there is none; else with a
     fraction: the probability with which c + 1 is taken instead, so that all of δ is used."""
     most = int(np.logical_and.accumulate(chances <= delta).sum()) - 1
@@ -259,7 +258,7 @@ def errors_allowed_at_source(
     return used_up(binom.cdf(wrong, labels, min(1.0, epsilon / share)), delta)
 
 
-def planned_labels(chances: np.ndarray, may_stay: int, delta: float) -> int:
+def planned_labels(chances: Array, may_stay: int, delta: float) -> int:
     """How many labels to draw where rows are wrong with these chances, float64 [n], so that they
     and the rows that leave are few."""
     rows = len(chances)
@@ -279,7 +278,7 @@ def planned_labels(chances: np.ndarray, may_stay: int, delta: float) -> int:
     return min(rows, round(SPARE * best))
 
 
-def common_classes(predictions: np.ndarray, outside: np.ndarray) -> tuple[list[str], np.ndarray]:
+def common_classes(predictions: Array, outside: Array) -> tuple[list[str], Array]:
     """Classes that many of the rows ``outside`` are predicted to be, and the class of each row, int
     [n]: its place among them, or one more."""
     names, counts = np.unique(predictions[outside], return_counts=True)
@@ -289,7 +288,7 @@ def common_classes(predictions: np.ndarray, outside: np.ndarray) -> tuple[list[s
     return names.tolist(), np.where(elsewhere, len(names), group)
 
 
-def fitted_scores(confidence: np.ndarray, outside: np.ndarray) -> np.ndarray:
+def fitted_scores(confidence: Array, outside: Array) -> Array:
     """What the fit reads, float64 [n]: logits of confidences in [0, 1], normal scores of others, by
     their ranks among the rows ``outside``."""
     finite = confidence[np.isfinite(confidence)]
@@ -301,23 +300,21 @@ def fitted_scores(confidence: np.ndarray, outside: np.ndarray) -> np.ndarray:
     return norm.ppf(rank / (len(ordered) + 1))
 
 
-def design(score: np.ndarray, group: np.ndarray, groups: int) -> np.ndarray:
+def design(score: Array, group: Array, groups: int) -> Array:
     """Columns of the fit, float64 [n, 2 + 2 groups]: a constant and one per class, then the same
     times the score."""
     own = np.column_stack([np.ones(len(score)), group[:, None] == np.arange(groups)])
     return np.hstack([own, own * score[:, None]])
 
 
-def prior_curve(groups: int) -> np.ndarray:
+def prior_curve(groups: int) -> Array:
     """Coefficients without labels: the less confident, the riskier; all classes alike."""
     curve = np.zeros((2, groups + 1))
     curve[:, 0] = -2, -1
     return curve.ravel()
 
 
-def fitted_curve(
-    columns: np.ndarray, wrong: np.ndarray, curve: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def fitted_curve(columns: Array, wrong: Array, curve: Array) -> tuple[Array, Array]:
     """Logistic ridge regression of ``wrong``, bool [m], on ``columns`` of :func:`design`, from
     ``curve``: the constant and the slope of all are nearly free."""
     groups = len(curve) // 2 - 1

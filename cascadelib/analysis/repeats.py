@@ -5,6 +5,8 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
+from numpy import ndarray as Array
 from scipy.stats import binom, poisson
 
 from ..evaluation.point import Point
@@ -43,7 +45,7 @@ def samples_seen(origins: Iterable[Origin], here: Labels, models: Iterable[str])
     return None if None in counts or len(known_pairs) < len(parts) else 0
 
 
-def equal_contents(seen: np.ndarray, here: np.ndarray, level: float) -> int:
+def equal_contents(seen: Array, here: Array, level: float) -> int:
     """How many values occur as often in ``seen`` [k] as in ``here`` [m], if that is rarer than
     chance, at a level; else 0.
 
@@ -72,7 +74,7 @@ def equal_contents(seen: np.ndarray, here: np.ndarray, level: float) -> int:
     return int(equal) if is_bound and probability <= level * np.prod(sums) else 0
 
 
-def without_copies(values: np.ndarray) -> np.ndarray:
+def without_copies(values: Array) -> Array:
     """Values [k], a part of each where they are there 2, 3, … times as often as independent draws
     (:func:`copies_of_each`): a split of doubled rows is compared as that split."""
     distinct, counts = np.unique(values, return_counts=True)
@@ -119,12 +121,12 @@ def refuse_equal_rows(
         )
 
 
-def known_of(store: Any, models: list[str]) -> tuple[list[np.ndarray], list[np.ndarray]]:
+def known_of(store: Any, models: list[str]) -> tuple[list[Array], list[Array]]:
     """(confidences of each model [k]; its correctness, its predictions and the labels, [k] each) on
     a store."""
     stage = store.outcome(models, Method(), "top1")
-    outcomes: list[np.ndarray] = []
-    confidences: list[np.ndarray] = []
+    outcomes: list[Array] = []
+    confidences: list[Array] = []
     for position, name in enumerate(models):
         correct, confidence = stage((position,))
         outcomes.append(np.asarray(correct))
@@ -136,17 +138,14 @@ def known_of(store: Any, models: list[str]) -> tuple[list[np.ndarray], list[np.n
     return confidences, outcomes
 
 
-def numbered(columns: list[np.ndarray]) -> np.ndarray:
+def numbered(columns: list[Array]) -> Array:
     """The same number for rows that are equal in all columns [k]: int64 [k], from 0, none left
     out."""
-    numbers = np.zeros(len(columns[0]), np.int64)
-    for column in columns:
-        _, place = np.unique(column, return_inverse=True)
-        _, numbers = np.unique(numbers * (place.max() + 1) + place, return_inverse=True)
-    return numbers
+    table = pd.DataFrame(dict(enumerate(columns)))
+    return table.groupby(list(table), sort=False, dropna=False).ngroup().to_numpy()
 
 
-def copied_whole(rows: np.ndarray) -> bool:
+def copied_whole(rows: Array) -> bool:
     """Whether the distinct rows occur a multiple of a prime, given the number of each sample's row
     int [k].
 
@@ -158,7 +157,7 @@ def copied_whole(rows: np.ndarray) -> bool:
     return copies_of_each(np.bincount(rows)) > 1
 
 
-def copies_of_each(counts: np.ndarray) -> int:
+def copies_of_each(counts: Array) -> int:
     """The prime of which counts, int [u], are multiples more often than chance; 1: none."""
     level = LEVEL / 4 / len(PRIMES) / np.sqrt(2 * np.pi * counts.sum())
     for prime in PRIMES:
@@ -168,7 +167,7 @@ def copies_of_each(counts: np.ndarray) -> int:
     return 1
 
 
-def equal_in_all(confidences: list[np.ndarray], rows: np.ndarray) -> bool:
+def equal_in_all(confidences: list[Array], rows: Array) -> bool:
     """Whether samples that share a confidence are repeats, given those of M models [k], and rows
     int [k].
 
@@ -189,7 +188,7 @@ def equal_in_all(confidences: list[np.ndarray], rows: np.ndarray) -> bool:
     )
 
 
-def outcomes_agree(first: np.ndarray, second: np.ndarray, rows: np.ndarray) -> bool:
+def outcomes_agree(first: Array, second: Array, rows: Array) -> bool:
     """Whether nearly all samples that agree in ``first`` and ``second`` are equal, int [k] each."""
     both = numbered([first, second])
     order = np.argsort(both, kind="stable")
@@ -198,9 +197,7 @@ def outcomes_agree(first: np.ndarray, second: np.ndarray, rows: np.ndarray) -> b
     return bool(len(unequal)) and np.mean(unequal) <= CONTRADICTING
 
 
-def rarer_than_chance(
-    first: np.ndarray, second: np.ndarray, rows: np.ndarray, level: float
-) -> bool:
+def rarer_than_chance(first: Array, second: Array, rows: Array, level: float) -> bool:
     """Whether samples that share a value of ``first`` are equal in their rows more often than those
     with neighbouring values are in ``second``, int [k] each, by more than FACTOR, at a level."""
     order = np.argsort(first, kind="stable")

@@ -5,14 +5,24 @@ Paper, figures 6 and 12.
 
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import repeat
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy import ndarray as Array
 
-from ..evaluation import evaluation
-from ..evaluation.pareto import Baseline, improvement_factor, pareto_front
-from ..evaluation.point import Point, points_of, single_point
+from ..evaluation.evaluation import (
+    baseline_of,
+    check_store,
+    outcomes_of,
+    quality,
+    single_models,
+    singles_correct,
+    stages_of,
+)
+from ..evaluation.pareto import improvement_factor, pareto_front
+from ..evaluation.point import Point, kinds_of, points_of, single_point
 from ..evaluation.run import Run, evaluate, runs_of
 from ..fronts.front import Front, singles_table
 from ..fronts.graded import two_model_curve
@@ -21,9 +31,18 @@ from ..methods.thresholds import leaves, own_units
 from ..scoring import F1
 from ..store.protocol import Store
 from ..tables import arrow
-from . import uncertainty
 from .few_labels import agreeing
-from .uncertainty import LEVEL, Ends, with_ends
+from .uncertainty import (
+    LEVEL,
+    Ends,
+    cost_interval,
+    interval,
+    paired_difference_interval,
+    resampled_runs,
+    sample_counts,
+    share_interval,
+    with_ends,
+)
 
 MOVED = ("accuracy", "cost", "exit_rates", "saving", "improvement")  # columns of a front
 
@@ -67,11 +86,10 @@ def replay(store: Store, cascades: Any, ranges: bool = True) -> pd.DataFrame:
     ----------
     Lebovitz et al., TMLR 2023, figures 6 and 12.
     """
-    evaluation.check_store(store)
+    check_store(store)
     points = points_of(cascades)
     first = points[0]
-    if len({(point.score, point.cost_kind) for point in points}) > 1:
-        raise ValueError("the cascades differ in score or kind of cost: replay them apart")
+    kinds_of(points)
     found = [(point.models, point.thresholds, point.accuracy, point.cost) for point in points]
     table = pd.DataFrame(found, columns=["models", "thresholds", "accuracy", "cost"])
     table["segment"] = (table["models"] != table["models"].shift()).cumsum() - 1
@@ -79,30 +97,25 @@ def replay(store: Store, cascades: Any, ranges: bool = True) -> pd.DataFrame:
     has_ranges = ranges and isinstance(cascades, Front)
     is_swept = (length == 2) & has_ranges
     table["replayed"] = np.where((length <= 2) & has_ranges, "range", "point")
-    parts = [_at_points(points, table[~is_swept], store)]
-    if is_swept.any():
-        parts.append(_sweeps(first, table[is_swept], store))
-    moved = pd.concat([part for part in parts if len(part)])
-    moved = moved.sort_values("segment", kind="stable", ignore_index=True)
-    baseline = evaluation.baseline_of(store, first)
-    moved["saving_moved"] = baseline.saving(moved["cost_moved"])
-    moved["improvement_moved"] = improvement_factor(
-        baseline.cost_at(moved["accuracy_moved"]), moved["cost_moved"]
-    )
-    moved["on_front"] = False
-    optimal = pareto_front(moved["cost_moved"], moved["accuracy_moved"])
-    moved.loc[optimal, "on_front"] = True
-    return moved
-
-
-def _at_points(points: list[Point], rows: pd.DataFrame, store: Store) -> pd.DataFrame:
-    """Rows of :func:`replay`, by the positions of their points, with the accuracy and cost that
-    their cascades have on a store."""
+    rows = table[~is_swept]
     moved = {}
     for position, run in runs_of(store, [points[row] for row in rows.index]):
         moved[rows.index[position]] = run.accuracy, run.cost, run.exit_rates
     columns = ["accuracy_moved", "cost_moved", "exit_rates_moved"]
-    return rows.join(pd.DataFrame.from_dict(moved, orient="index", columns=columns))
+    parts = [rows.join(pd.DataFrame.from_dict(moved, orient="index", columns=columns))]
+    if is_swept.any():
+        parts.append(_sweeps(first, table[is_swept], store))
+    table = pd.concat([part for part in parts if len(part)])
+    table = table.sort_values("segment", kind="stable", ignore_index=True)
+    baseline = baseline_of(store, first)
+    table["saving_moved"] = baseline.saving(table["cost_moved"])
+    table["improvement_moved"] = improvement_factor(
+        baseline.cost_at(table["accuracy_moved"]), table["cost_moved"]
+    )
+    table["on_front"] = False
+    optimal = pareto_front(table["cost_moved"], table["accuracy_moved"])
+    table.loc[optimal, "on_front"] = True
+    return table
 
 
 def _sweeps(first: Point, rows: pd.DataFrame, store: Store) -> pd.DataFrame:
@@ -112,7 +125,7 @@ def _sweeps(first: Point, rows: pd.DataFrame, store: Store) -> pd.DataFrame:
     positive = store.positives() if first.score == F1 else None
     cascades = list(rows.groupby("models", sort=False))
     pairs = [models for models, _ in cascades]
-    outcomes = evaluation.stages_of(store, pairs, first.method, first.score)
+    outcomes = stages_of(store, pairs, first.method, first.score)
     costs = dict(zip(store.models.index, store.sample_costs(first.cost_kind)))
     parts: list[tuple] = []
     for (models, same), ((correct_1, confidence), (correct_2, _)) in zip(cascades, outcomes):
@@ -126,11 +139,15 @@ def _sweeps(first: Point, rows: pd.DataFrame, store: Store) -> pd.DataFrame:
             most = np.mean(leaves(confidence, low))
             at = np.flatnonzero((curve.exit_rate >= least) & (curve.exit_rate <= most))[::-1]
             thresholds = own_units(first.metric, np.clip(curve.threshold[at], low, high))
-            for row, threshold in zip(at, thresholds.tolist()):
-                rate = float(curve.exit_rate[row])
-                accuracy = float(curve.accuracy[row])
-                cost = float(curve.cost[row])
-                parts.append((models, (threshold,), segment, accuracy, cost, (rate, 1 - rate)))
+            rates = curve.exit_rate[at]
+            parts += zip(
+                repeat(models),
+                zip(thresholds.tolist()),
+                repeat(segment),
+                curve.accuracy[at].tolist(),
+                curve.cost[at].tolist(),
+                zip(rates.tolist(), (1 - rates).tolist()),
+            )
     columns = [
         "models",
         "thresholds",
@@ -161,7 +178,7 @@ def moved_front(store: Store, front: Front, ranges: bool = True) -> Front:
     -------
     Front
     """
-    evaluation.check_store(store)
+    check_store(store)
     if not isinstance(front, Front):
         what = "a Front is needed here (cascadelib.replay takes any cascades)"
         raise TypeError(f"{what}, not {type(front).__name__}")
@@ -173,8 +190,8 @@ def front_of(store: Store, front: Front, replayed: pd.DataFrame) -> Front:
     rows = replayed.query("on_front").sort_values("cost_moved", ignore_index=True)
     moved = {f"{column}_moved": column for column in MOVED}
     rows = rows.drop(columns=["accuracy", "cost"]).rename(columns=moved)
-    accuracy, cost = evaluation.single_models(store, front.score, front.cost_kind)
-    singles = singles_table(store.models.index, accuracy, cost, Baseline(cost, accuracy))
+    accuracy, cost = single_models(store, front.score, front.cost_kind)
+    singles = singles_table(store.models.index, accuracy, cost)
     return replace(
         front,
         table=rows[list(front.table)],
@@ -237,30 +254,30 @@ def holds(
     """
     point = single_point(cascade)
     sizes = {len(store) for store in splits.values()}
-    counts = {k: uncertainty.sample_counts(k, resamples) for k in sizes}
+    counts = {k: sample_counts(k, resamples) for k in sizes}
     rows = [_row(store, point, counts[len(store)], level) for store in splits.values()]
     return pd.DataFrame(rows, index=pd.Index(splits, name="split"))
 
 
-def _row(store: Store, point: Point, counts: np.ndarray, level: float) -> dict[str, Any]:
+def _row(store: Store, point: Point, counts: Array, level: float) -> dict[str, Any]:
     """A row of :func:`holds`; counts: int32 [k, R] of the bootstrap."""
     run = evaluate(store, point)
     last = store.models.index.get_loc(point.models[-1])
-    singles = evaluation.singles_correct(store, point.score)
+    singles = singles_correct(store, point.score)
     alone_correct = singles[last]
-    alone = float(evaluation.quality(store, alone_correct, point.score))
-    resampled = uncertainty.resampled_runs(store, [(0, run)], [point], counts, singles)
+    alone = float(quality(store, alone_correct, point.score))
+    resampled = resampled_runs(store, [(0, run)], [point], counts, singles)
     if point.score == F1:  # no share of samples
         drawn = resampled.accuracy[:, 0]
-        own = uncertainty.interval(drawn, level)
-        less = uncertainty.interval(drawn - resampled.single_accuracy[:, last], level)
+        own = interval(drawn, level)
+        less = interval(drawn - resampled.single_accuracy[:, last], level)
     else:
-        own = uncertainty.share_interval(run.correct, level)
-        less = uncertainty.paired_difference_interval(alone_correct, run.correct, level)
+        own = share_interval(run.correct, level)
+        less = paired_difference_interval(alone_correct, run.correct, level)
     reached = min(run.accuracy, run.baseline.best)
     improvement = float(improvement_factor(run.baseline.cost_at(reached), run.cost))
-    leaving = uncertainty.share_interval(run.exit_stage == 0, level, "exact")
-    percentiles = uncertainty.interval(resampled.improvement[:, 0], level)
+    leaving = share_interval(run.exit_stage == 0, level, "exact")
+    percentiles = interval(resampled.improvement[:, 0], level)
     best = [baseline.best for baseline in resampled.baselines]
     if np.mean(resampled.accuracy[:, 0] >= best) > (1 - level) / 2:
         percentiles = (np.nan, np.nan)
@@ -283,9 +300,9 @@ def cost_ratio(run: Run, level: float = LEVEL) -> tuple[float, Ends]:
     fail."""
     last = run.costs[-1]
     each = 1 - (1 - level) / (1 + np.ndim(last))
-    low, high = uncertainty.cost_interval(run.exit_stage, run.costs, each)
+    low, high = cost_interval(run.exit_stage, run.costs, each)
     nobody = np.zeros(len(run.exit_stage), int)
-    least, most = uncertainty.cost_interval(nobody, [last], each)
+    least, most = cost_interval(nobody, [last], each)
     return float(np.mean(last)) / run.cost, (least / high, most / low)
 
 
@@ -335,13 +352,13 @@ def accuracy_estimates(store: Store, cascade: Any, splits: Mapping[str, Store]) 
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis(["split", "models"])
 
 
-def _answers(point: Point, store: Store) -> tuple[float, np.ndarray]:
+def _answers(point: Point, store: Store) -> tuple[float, Array]:
     """(accuracy, nan without labels; confidence [k]) of what a cascade answers on a store."""
     is_labelled = not store.models["top1"].isna().any()
     if not is_labelled:
         store, _ = agreeing(store, [point], point.models[-1])
     run = evaluate(store, point)
     method = None if point.method is None else replace(point.method, metric="max_softmax")
-    outcomes = evaluation.outcomes_of(store, point.models, method, point.score)
+    outcomes = outcomes_of(store, point.models, method, point.score)
     confidence = np.choose(run.exit_stage, [confidence for _, confidence in outcomes])
     return np.mean(run.correct) if is_labelled else np.nan, confidence

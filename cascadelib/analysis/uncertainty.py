@@ -7,16 +7,16 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
-import pandas as pd
+from numpy import ndarray as Array
 from scipy.optimize import brentq
 from scipy.sparse import csr_array
 from scipy.stats import binomtest, norm
 
 from ..checks import check_count
 from ..evaluation import pareto
-from ..evaluation.evaluation import check_store, singles_correct
+from ..evaluation.evaluation import check_store, paid_by, singles_correct
 from ..evaluation.pareto import Baseline, improvement_at, mean_improvement, pareto_front
-from ..evaluation.point import Point, points_of
+from ..evaluation.point import Point, kinds_of, points_of
 from ..evaluation.run import Run, runs_of
 from ..scoring import F1
 from ..store.protocol import Store
@@ -28,14 +28,13 @@ COLUMNS = 500  # cascades at once in a bootstrap: k × 500 outcomes are held
 Ends = tuple[float, float]
 
 
-def with_ends(value: float, ends: Ends, name: str = "") -> dict[str, float]:
-    """A number and the ends of its interval as {"value", "low", "high"}, or as columns {name,
-    name_low, name_high}."""
-    keys = (name, f"{name}_low", f"{name}_high") if name else ("value", "low", "high")
+def with_ends(value: float, ends: Iterable[float], name: str) -> dict[str, float]:
+    """A number and the ends of its interval as columns {name, name_low, name_high}."""
+    keys = (name, f"{name}_low", f"{name}_high")
     return dict(zip(keys, map(float, (value, *ends))))
 
 
-def counted(correct: Any, name: str) -> np.ndarray:
+def counted(correct: Any, name: str) -> Array:
     """correct as bool [k], or ValueError: these intervals count samples."""
     correct = np.asarray(correct)
     if correct.ndim != 1 or not correct.size or not np.isin(correct, (0, 1)).all():
@@ -46,7 +45,7 @@ def counted(correct: Any, name: str) -> np.ndarray:
     return correct.astype(bool)
 
 
-def share_interval(correct: np.ndarray, level: float = LEVEL, kind: str = "wilson") -> Ends:
+def share_interval(correct: Array, level: float = LEVEL, kind: str = "wilson") -> Ends:
     """Interval of the share of correct samples.
 
     Parameters
@@ -76,7 +75,7 @@ def share_interval(correct: np.ndarray, level: float = LEVEL, kind: str = "wilso
     return float(found.low), float(found.high)
 
 
-def cost_interval(exits: np.ndarray, costs: Sequence, level: float = LEVEL) -> Ends:
+def cost_interval(exits: Array, costs: Sequence, level: float = LEVEL) -> Ends:
     """(low, high) of a cascade's mean cost from exit stages int [k] and the n costs of its stages,
     at least ``level``.
 
@@ -99,13 +98,7 @@ def cost_interval(exits: np.ndarray, costs: Sequence, level: float = LEVEL) -> E
     return float(low), float(high)
 
 
-def paid_by(exits: np.ndarray, costs: Sequence) -> np.ndarray:
-    """What each sample paid, float64 [k], from exit stages int [k] and the costs of stages, numbers
-    or float [k]."""
-    return np.sum([cost * (exits >= stage) for stage, cost in enumerate(costs)], axis=0)
-
-
-def betting_interval(values: np.ndarray, least: float, most: float, level: float = LEVEL) -> Ends:
+def betting_interval(values: Array, least: float, most: float, level: float = LEVEL) -> Ends:
     """(low, high) of the mean of independent values [k] in [least, most]: covers at least
     ``level``, for any k.
 
@@ -120,7 +113,7 @@ def betting_interval(values: np.ndarray, least: float, most: float, level: float
     return float(least + (most - least) * low), float(most - (most - least) * high)
 
 
-def plug_in_bets(x: np.ndarray, wealth: float, guess: float) -> np.ndarray:
+def plug_in_bets(x: Array, wealth: float, guess: float) -> Array:
     """Predictable plug-in bets [k] of Waudby-Smith and Ramdas on values x [k], each from the values
     before it. wealth: to be reached, in stakes; guess: of the mean before the first value."""
     number = np.arange(1, len(x) + 1)
@@ -129,7 +122,7 @@ def plug_in_bets(x: np.ndarray, wealth: float, guess: float) -> np.ndarray:
     return np.sqrt(2 * np.log(wealth) / (len(x) * np.append(0.25, variances[:-1])))
 
 
-def _lower_mean(x: np.ndarray, wealth: float) -> float:
+def _lower_mean(x: Array, wealth: float) -> float:
     """The least mean in [0, 1] against which bets on values x [k] above it never reach ``wealth``
     times their stake; at most the mean of x: an interval holds what was found, also where bets were
     won early and lost again."""
@@ -162,7 +155,7 @@ def anytime_lower(lost: int, same: int, gained: int, error: float) -> float:
     return brentq(won, LEAST, 1.0) if won(LEAST) > 0 else -1.0
 
 
-def paired_difference_interval(first: np.ndarray, second: np.ndarray, level: float = LEVEL) -> Ends:
+def paired_difference_interval(first: Array, second: Array, level: float = LEVEL) -> Ends:
     """(low, high) of accuracy(second) − accuracy(first) on the same samples: bool [k] each, paired
     by row.
 
@@ -186,7 +179,7 @@ def paired_difference_interval(first: np.ndarray, second: np.ndarray, level: flo
     return float(max(-1, difference - half)), float(min(1, difference + half))
 
 
-def difference_interval(first: np.ndarray, second: np.ndarray, level: float = LEVEL) -> Ends:
+def difference_interval(first: Array, second: Array, level: float = LEVEL) -> Ends:
     """(low, high) of accuracy(second) − accuracy(first) on different samples.
 
     Parameters
@@ -223,11 +216,11 @@ class Resampled:
     are paired: subtract them row by row.
     """
 
-    accuracy: np.ndarray
-    cost: np.ndarray
-    exit_rates: np.ndarray
-    single_accuracy: np.ndarray
-    single_cost: np.ndarray
+    accuracy: Array
+    cost: Array
+    exit_rates: Array
+    single_accuracy: Array
+    single_cost: Array
 
     def __repr__(self) -> str:
         resamples, cascades = self.accuracy.shape
@@ -240,7 +233,7 @@ class Resampled:
         return [Baseline(*pair) for pair in zip(self.single_cost, self.single_accuracy)]
 
     @property
-    def improvement(self) -> np.ndarray:
+    def improvement(self) -> Array:
         """Improvement factor of each cascade, float64 [R, P]; above a resample's best single model,
         where the factor is nan by definition, the cost of that model counts: a lower bound."""
         rows = zip(self.baselines, self.accuracy, self.cost)
@@ -252,12 +245,12 @@ class Resampled:
         )
 
     @cached_property
-    def fronts(self) -> list[tuple[np.ndarray, np.ndarray]]:
+    def fronts(self) -> list[tuple[Array, Array]]:
         """Cost and accuracy of each resample's non-dominated cascades, rising."""
         keep = [pareto_front(*pair) for pair in zip(self.cost, self.accuracy)]
         return [(cost[k], accuracy[k]) for cost, accuracy, k in zip(self.cost, self.accuracy, keep)]
 
-    def improvement_at(self, accuracies: np.ndarray) -> np.ndarray:
+    def improvement_at(self, accuracies: Array) -> Array:
         """Improvement factor of the whole set at ``accuracies`` [A], float64 [R, A]: 0 where no
         cascade has at least that accuracy; above a resample's best single model that model's
         accuracy counts."""
@@ -267,7 +260,7 @@ class Resampled:
             [improvement_at(base, *front, np.minimum(at, base.best)) for base, front in pairs]
         )
 
-    def mean_improvement(self, low: float | None = None) -> np.ndarray:
+    def mean_improvement(self, low: float | None = None) -> Array:
         """Mean improvement of the set over each resample's own accuracy range (from ``low``):
         float64 [R]."""
         return np.array(
@@ -275,7 +268,7 @@ class Resampled:
         )
 
 
-def sample_counts(k: int, resamples: int, seed: int = 0) -> np.ndarray:
+def sample_counts(k: int, resamples: int, seed: int = 0) -> Array:
     """How often each of k samples is drawn in each resample: int32 [k, R], columns that sum to
     k."""
     rng = np.random.default_rng(check_count(seed, "seed", 0))
@@ -285,7 +278,7 @@ def sample_counts(k: int, resamples: int, seed: int = 0) -> np.ndarray:
     return np.ascontiguousarray(counts.T)
 
 
-def resampled_means(counts: np.ndarray, values: np.ndarray) -> np.ndarray:
+def resampled_means(counts: Array, values: Array) -> Array:
     """Mean of each column of values [k, P] in each resample of counts [k, R]: float64 [R, P].
     Neighbouring thresholds of one cascade treat few samples differently: sparse differences of
     columns are summed up."""
@@ -295,7 +288,7 @@ def resampled_means(counts: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def bootstrap(
-    store: Store, cascades: Any, resamples: int | np.ndarray = 1000, seed: int = 0
+    store: Store, cascades: Any, resamples: int | Array = 1000, seed: int = 0
 ) -> Resampled:
     """Fixed cascades on resamples of a store.
 
@@ -324,7 +317,7 @@ def bootstrap(
     check_store(store)
     points = points_of(cascades)
     counts = resamples
-    if not isinstance(counts, np.ndarray):
+    if not isinstance(counts, Array):
         counts = sample_counts(len(store), counts, seed)
     return resampled_runs(store, runs_of(store, points), points, counts)
 
@@ -333,18 +326,13 @@ def resampled_runs(
     store: Store,
     runs: Iterable[tuple[int, Run]],
     points: Sequence[Point],
-    counts: np.ndarray,
-    singles: Sequence[np.ndarray] | None = None,
+    counts: Array,
+    singles: Sequence[Array] | None = None,
 ) -> Resampled:
     """What :func:`bootstrap` finds for some runs (position, :class:`Run`) of the Points on a store,
     in the resamples of counts int32 [k, R]; singles: correctness of each single model [k], where it
     is known already."""
-    kinds = {(point.score, point.cost_kind) for point in points}
-    if len(kinds) > 1:
-        raise ValueError(
-            f"the cascades differ in score or kind of cost: {sorted(kinds)}; bootstrap them apart"
-        )
-    score, cost_kind = kinds.pop()
+    score, cost_kind = kinds_of(points)
     n = max(len(point.models) for point in points)
     resamples = counts.shape[1]
     accuracy = np.empty((resamples, len(points)))
@@ -371,7 +359,7 @@ def resampled_runs(
     return Resampled(accuracy, cost, rates, single_accuracy, single_cost)
 
 
-def _quality(counts: np.ndarray, correct: np.ndarray, store: Store, score: str) -> np.ndarray:
+def _quality(counts: Array, correct: Array, store: Store, score: str) -> Array:
     """Accuracy, or F1, of each column of correct [k, P] in each resample: float64 [R, P].
 
     F1 is 2 TP ÷ (2 TP + errors), all of which are counted; 0 where a resample has neither.
@@ -383,9 +371,7 @@ def _quality(counts: np.ndarray, correct: np.ndarray, store: Store, score: str) 
     return np.divide(twice, twice + 1 - accuracy, out=np.zeros_like(twice), where=twice > 0)
 
 
-def _costs(
-    counts: np.ndarray, stages: np.ndarray, reached: np.ndarray, costs: Sequence[Sequence]
-) -> np.ndarray:
+def _costs(counts: Array, stages: Array, reached: Array, costs: Sequence[Sequence]) -> Array:
     """Mean cost of B cascades in each resample [R, B]; stages int [k, B], reached [R, B, n], costs:
     those of each cascade's models."""
     n = reached.shape[2]
@@ -398,7 +384,7 @@ def _costs(
     return resampled_means(counts, np.stack(paid, 1))
 
 
-def interval(values: np.ndarray, level: float = LEVEL) -> tuple:
+def interval(values: Array, level: float = LEVEL) -> tuple:
     """Percentiles of resampled values.
 
     They fail for rare events: of 0.2% of 500 samples that pass on, a third of all splits shows
@@ -421,7 +407,7 @@ def interval(values: np.ndarray, level: float = LEVEL) -> tuple:
     return tuple(np.quantile(values, [(1 - level) / 2, (1 + level) / 2], axis=0))
 
 
-def basic_interval(values: np.ndarray, estimate: float, level: float = LEVEL) -> tuple:
+def basic_interval(values: Array, estimate: float, level: float = LEVEL) -> tuple:
     """Interval by how far resampled values stray from the estimate, mirrored.
 
     For the mean improvement of a *set* of cascades: in every resample the luckiest of many serve
@@ -442,25 +428,3 @@ def basic_interval(values: np.ndarray, estimate: float, level: float = LEVEL) ->
     """
     low, high = interval(values, level)
     return 2 * estimate - high, 2 * estimate - low
-
-
-def improvement_band(
-    resampled: Resampled, accuracies: np.ndarray, level: float = LEVEL
-) -> pd.DataFrame:
-    """Band of the improvement factor of a fixed set of cascades.
-
-    Parameters
-    ----------
-    resampled : Resampled
-        Of :func:`bootstrap`.
-    accuracies : float array of shape (A,)
-    level : float
-        At each accuracy by itself.
-
-    Returns
-    -------
-    DataFrame
-        A row per accuracy: accuracy, low, high.
-    """
-    low, high = interval(resampled.improvement_at(accuracies), level)
-    return pd.DataFrame({"accuracy": accuracies, "low": low, "high": high})

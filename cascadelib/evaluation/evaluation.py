@@ -5,18 +5,15 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+from numpy import ndarray as Array
 
 from ..checks import known
 from ..methods.method import Method, method_named
 from ..methods.thresholds import exit_stages
 from ..scoring import F1, f1, score_of
-from ..stages import stage_of
+from ..stages import Outcome, stage_of
 from ..store.protocol import Store
 from .pareto import Baseline
-
-Outcome = tuple[np.ndarray, np.ndarray]
-"""Of a cascade's output after some models: (correct [k], confidence float64 [k], higher = more
-confident)."""
 
 
 def check_store(store: Any) -> None:
@@ -72,10 +69,8 @@ def stages_of(
     the samples."""
     check_store(store)
     index = store.models.index
-    names: list[str] = []
-    for models in cascades:
-        names += [known(name, index, "model of this store") for name in models]
-    names = list(dict.fromkeys(names))
+    every = (known(name, index, "model of this store") for models in cascades for name in models)
+    names = list(dict.fromkeys(every))
     place = {name: position for position, name in enumerate(names)}
     stage = stage_of(store.outcome(names, method, score))
     prefixes = []
@@ -89,7 +84,7 @@ def stages_of(
 
 def run_outcomes(
     outcomes: Sequence[Outcome], thresholds: Any, costs: Sequence[Any]
-) -> tuple[np.ndarray, np.ndarray, float]:
+) -> tuple[Array, Array, float]:
     """(exit stage int64 [k], correct [k], mean cost) of a cascade.
 
     outcomes: of each stage; thresholds: one fewer, inside; costs: of each stage, see
@@ -100,7 +95,7 @@ def run_outcomes(
     return stage, correct, mean_cost(costs, stage)
 
 
-def mean_cost(costs: Sequence[Any], stage: np.ndarray) -> float:
+def mean_cost(costs: Sequence[Any], stage: Array) -> float:
     """Mean cost per sample: each stage's cost (a number, or float [k]) over the samples that reach
     it; stage: exit stages int64 [k]."""
     k = len(stage)
@@ -114,12 +109,18 @@ def mean_cost(costs: Sequence[Any], stage: np.ndarray) -> float:
     return float(total)
 
 
-def exit_rates_of(exits: np.ndarray, stages: int) -> tuple[float, ...]:
+def paid_by(exits: Array, costs: Sequence[Any]) -> Array:
+    """What each sample paid, float64 [k], from exit stages int [k] and the costs of stages, numbers
+    or float [k]."""
+    return np.sum([cost * (exits >= stage) for stage, cost in enumerate(costs)], axis=0)
+
+
+def exit_rates_of(exits: Array, stages: int) -> tuple[float, ...]:
     """Share of the samples that leaves at each of n stages, of exit stages int [k]."""
     return tuple((np.bincount(exits, minlength=stages) / len(exits)).tolist())
 
 
-def correct_alone(store: Store, model: str, score: str) -> np.ndarray:
+def correct_alone(store: Store, model: str, score: str) -> Array:
     """Whether one model by itself is correct, [k]. Raises as :func:`outcomes_of`."""
     return outcomes_of(store, [model], Method(), score)[0][0]
 
@@ -131,12 +132,12 @@ def costs_of(store: Store, models: Sequence[str], cost: str) -> list[Any]:
     return [costs[name] for name in models]
 
 
-def quality(store: Store, correct: np.ndarray, score: str) -> float:
+def quality(store: Store, correct: Array, score: str) -> float:
     """What outcomes correct [k] of a store come to: accuracy, or F1 under that score."""
     return f1(correct, store.positives()) if score == F1 else float(np.mean(correct))
 
 
-def singles_correct(store: Store, score: str) -> list[np.ndarray]:
+def singles_correct(store: Store, score: str) -> list[Array]:
     """Whether each model of a store by itself is correct: M arrays [k], in the order of its
     ``models``."""
     names = list(store.models.index)
@@ -144,7 +145,7 @@ def singles_correct(store: Store, score: str) -> list[np.ndarray]:
     return [stage((model,))[0] for model in range(len(names))]
 
 
-def single_models(store: Store, score: str, cost: str) -> tuple[np.ndarray, np.ndarray]:
+def single_models(store: Store, score: str, cost: str) -> tuple[Array, Array]:
     """Accuracy and cost of every model of a store under a score: two arrays [M] in the order of its
     ``models``."""
     costs = store.sample_costs(cost)

@@ -3,11 +3,12 @@
 from typing import Any
 
 import numpy as np
+from numpy import ndarray as Array
 
 from ..checks import check_costs, reals
 
 
-def pareto_front(cost: np.ndarray, accuracy: np.ndarray) -> np.ndarray:
+def pareto_front(cost: Array, accuracy: Array) -> Array:
     """Indices of the non-dominated points, cheapest first, so rising in cost and accuracy.
 
     A point is dominated by one of no greater cost and no lower accuracy; of equal points the first
@@ -35,7 +36,7 @@ def pareto_front(cost: np.ndarray, accuracy: np.ndarray) -> np.ndarray:
     return order[accuracy[order] > best_before]
 
 
-def lower_hull(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+def lower_hull(x: Array, y: Array) -> Array:
     """Positions of the lower convex hull of points with rising x (monotone chain; Andrew, 1979)."""
     hull: list[int] = []
     for i in range(len(x)):
@@ -92,7 +93,7 @@ class Baseline:
         return improvement_factor(self.cost[self.hull[-1]], cost)
 
 
-def least_cost(cost: np.ndarray, accuracy: np.ndarray, at: Any) -> Any:
+def least_cost(cost: Array, accuracy: Array, at: Any) -> Any:
     """Least cost among points of a front (rising in both) with accuracy ≥ ``at``; infinite where
     none has."""
     return np.append(cost, np.inf)[np.searchsorted(accuracy, reals(at, "accuracy"), side="left")]
@@ -105,7 +106,7 @@ def improvement_factor(baseline_cost: Any, cost: Any) -> Any:
         return np.where(np.equal(baseline_cost, cost), 1.0, np.divide(baseline_cost, cost))[()]
 
 
-def improvement_at(baseline: Baseline, cost: np.ndarray, accuracy: np.ndarray, at: Any) -> Any:
+def improvement_at(baseline: Baseline, cost: Array, accuracy: Array, at: Any) -> Any:
     """Improvement factor: baseline cost at ``at`` ÷ least cost of the front at accuracy ≥ ``at``.
 
     The front is not interpolated.
@@ -132,8 +133,8 @@ def improvement_at(baseline: Baseline, cost: np.ndarray, accuracy: np.ndarray, a
 
 def mean_improvement(
     baseline: Baseline,
-    cost: np.ndarray,
-    accuracy: np.ndarray,
+    cost: Array,
+    accuracy: Array,
     low: float | None = None,
     high: float | None = None,
 ) -> float:

@@ -1,12 +1,13 @@
 """A cascade that was chosen: its models, thresholds and method, and what is known of it."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy import ndarray as Array
 
 from ..labels import Origin, Recorded, together
 from ..methods.fitted import Fitted
@@ -150,7 +151,8 @@ class Point:
             object.__setattr__(self, "chosen", (self.models, self.thresholds))
 
     def __repr__(self) -> str:
-        return f"<Point: {self.chain}, {self.decided_by}{measured_text(self)}>"
+        rule = self.chosen_by and f"; {self.chosen_by}"
+        return f"<Point: {self.chain}, {self.decided_by}{measured_text(self)}{rule}>"
 
     @property
     def chain(self) -> str:
@@ -192,7 +194,7 @@ class Point:
         return None if self.method is None else self.method.units
 
     @cached_property
-    def inside(self) -> np.ndarray:
+    def inside(self) -> Array:
         """Thresholds as they are compared with confidences (higher = more confident): float64
         [n − 1]."""
         return own_units(self.metric, np.array(self.thresholds, np.float64))
@@ -218,7 +220,7 @@ def measured_text(point: Point) -> str:
         text += f", saving {point.saving:.3g} × at {100 * point.difference:+.2f} points"
     if not np.isnan(point.improvement):
         text += f", improvement {point.improvement:.3g} ×"
-    return text + (point.chosen_by and f"; {point.chosen_by}")
+    return text
 
 
 def points_of(cascades: Any) -> list[Point]:
@@ -260,6 +262,17 @@ def points_of(cascades: Any) -> list[Point]:
     if not points:
         raise ValueError("no cascades: give a Point, a Front or a list of them")
     return points
+
+
+def kinds_of(cascades: Iterable[Any]) -> tuple[str, str]:
+    """The score and the kind of cost of some Points, or Fronts; ValueError where they differ."""
+    kinds = {(one.score, one.cost_kind) for one in cascades}
+    if len(kinds) > 1:
+        raise ValueError(
+            f"the cascades differ in score or kind of cost: {sorted(kinds)}; take those of one "
+            "kind at a time"
+        )
+    return kinds.pop()
 
 
 def remedy_for(given: Any) -> str:

@@ -6,14 +6,24 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy import ndarray as Array
 
 from ..labels import together
-from ..methods.thresholds import exit_stages, reaching
+from ..methods.thresholds import exit_stages
 from ..scoring import F1, pull_of
+from ..stages import Outcome
 from ..store.protocol import Store
-from .evaluation import baseline_of, check_store, exit_rates_of, mean_cost, quality, stages_of
+from .evaluation import (
+    baseline_of,
+    check_store,
+    exit_rates_of,
+    mean_cost,
+    paid_by,
+    quality,
+    stages_of,
+)
 from .pareto import Baseline, improvement_factor
-from .point import Point, points_of
+from .point import Point, measured_text, points_of
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -36,36 +46,33 @@ class Run:
 
     store: Store
     point: Point
-    outcomes: Sequence[tuple[np.ndarray, np.ndarray]]
+    outcomes: Sequence[Outcome]
     costs: Sequence[Any]
     singles: Baseline | None = None
 
     def __repr__(self) -> str:
-        return (
-            f"<Run: {self.point.chain} on {len(self.exit_stage)} samples; "
-            f"{self.point.score} {self.accuracy:.2%}, saving {self.saving:.3g} × at "
-            f"{100 * self.difference:+.2f} points, improvement {self.improvement:.3g} ×>"
-        )
+        here = f"{self.point.chain} on {len(self.exit_stage)} samples"
+        return f"<Run: {here}{measured_text(self.measured_point)}>"
 
     @cached_property
-    def exit_stage(self) -> np.ndarray:
+    def exit_stage(self) -> Array:
         """Stage at which each sample leaves, int64 [k], 0 = first model."""
         return exit_stages(self.confidences, self.point.inside)
 
     @cached_property
-    def correct(self) -> np.ndarray:
+    def correct(self) -> Array:
         """Whether each answer is correct, bool [k], or its score in [0, 1]."""
         return np.choose(self.exit_stage, [correct for correct, _ in self.outcomes])
 
     @property
-    def confidences(self) -> list[np.ndarray]:
+    def confidences(self) -> list[Array]:
         """Confidences after each stage, n arrays float64 [k], higher = more confident."""
         return [np.asarray(confidence, np.float64) for _, confidence in self.outcomes]
 
     @property
-    def stage_confidences(self) -> list[np.ndarray]:
+    def stage_confidences(self) -> list[Array]:
         """The same, of the samples that reach the stage; the last stage's decide nothing."""
-        return reaching(self.confidences, self.point.inside)
+        return [values[self.exit_stage >= stage] for stage, values in enumerate(self.confidences)]
 
     @cached_property
     def accuracy(self) -> float:
@@ -78,15 +85,12 @@ class Run:
         return mean_cost(self.costs, self.exit_stage)
 
     @property
-    def sample_costs(self) -> np.ndarray:
+    def sample_costs(self) -> Array:
         """Cost of each sample, float64 [k]: of all models that it got to."""
-        each = np.zeros(len(self.exit_stage))
-        for stage, cost in enumerate(self.costs):
-            each += np.where(self.exit_stage >= stage, cost, 0.0)
-        return each
+        return paid_by(self.exit_stage, self.costs)
 
     @property
-    def pulls(self) -> np.ndarray:
+    def pulls(self) -> Array:
         """What each sample adds to the accuracy, float64 [k]: its score, or its pull at F1."""
         if self.point.score != F1:
             return np.asarray(self.correct, np.float64)
@@ -134,7 +138,7 @@ class Run:
             cost=self.cost,
             improvement=self.improvement,
             saving=self.saving,
-            difference=self.accuracy - self.baseline.best,
+            difference=self.difference,
             kept=np.nan,
         )
 

@@ -3,9 +3,10 @@
 from typing import Any
 
 import numpy as np
+from numpy import ndarray as Array
 
 from ..checks import brief, check_number
-from ..methods.thresholds import exiting, own_units, threshold_above
+from ..methods.thresholds import LARGEST, leaves, own_units
 from .point import single_point
 from .run import evaluate
 
@@ -67,9 +68,9 @@ class StreamBudget:
         self.metric = point.metric
         self.rising = [np.sort(confidence) for confidence in run.confidences[:-1]]
         self.shares = [
-            (len(rising) - exiting(rising[::-1], threshold)) / len(rising)
+            np.mean(~leaves(rising, threshold))
             for rising, threshold in zip(self.rising, point.inside)
-        ]
+        ]  # of the samples, those that pass on
         self.bend = np.clip(self._share_of(run.cost), 1e-9, 1 - 1e-9)
         self.level = self._share_of(self.budget)
         self.samples = 0
@@ -86,9 +87,11 @@ class StreamBudget:
         inside = np.full(len(self.rising), -np.inf if self.level <= 0 else np.inf)
         if 0 < self.level < 1:
             for stage, (rising, share) in enumerate(zip(self.rising, self.shares)):
-                # Below the threshold lies this share of the samples.
+                # Below the threshold lies this share of the samples, and none that tie with it; it
+                # is finite where any is above, so that infinite confidences exit.
                 below = np.interp(self.level, [0, self.bend, 1], [0, share, 1])
-                inside[stage] = threshold_above(rising, round(below * len(rising)))
+                count = round(below * len(rising))
+                inside[stage] = min(rising[count], LARGEST) if count < len(rising) else np.inf
         return tuple(own_units(self.metric, inside).tolist())
 
     def run(self, cascade: Any, batch: Any) -> Any:
@@ -117,7 +120,7 @@ class StreamBudget:
         first, *others = decided
         return first.joined(*others)
 
-    def update(self, exit_stage: np.ndarray) -> None:
+    def update(self, exit_stage: Array) -> None:
         """Take note of a batch that ran at :attr:`thresholds`.
 
         Parameters

@@ -10,6 +10,7 @@ from math import comb, factorial
 from typing import Any
 
 import numpy as np
+from numpy import ndarray as Array
 
 from ..checks import check_count, items_of, reals, unmasked
 from ..methods.thresholds import exits_of
@@ -20,7 +21,7 @@ MOST_CASCADES = 5_000_000
 MOST_LISTED = 50_000_000
 
 
-def extensions(cost: np.ndarray, prefix: tuple, length: int) -> Iterator[tuple[int, ...]]:
+def extensions(cost: Array, prefix: tuple, length: int) -> Iterator[tuple[int, ...]]:
     """Every cascade of ``length`` models that begins with ``prefix``, the cheapest models first.
 
     cost: of the models, float [M].
@@ -33,7 +34,7 @@ def extensions(cost: np.ndarray, prefix: tuple, length: int) -> Iterator[tuple[i
             yield from extensions(cost, (*prefix, m), length)
 
 
-def cascades_of(cost: np.ndarray, lengths: Iterable[int]) -> Iterator[tuple[int, ...]]:
+def cascades_of(cost: Array, lengths: Iterable[int]) -> Iterator[tuple[int, ...]]:
     """Every cascade of each of some ``lengths``, of models of cost [M]."""
     return (cascade for n in lengths for cascade in extensions(cost, (), n))
 
@@ -53,7 +54,7 @@ def check_lengths(n_models: Any, n_candidates: int) -> tuple[int, ...]:
     return tuple(sorted({int(n) for n in lengths}))
 
 
-def number_of_cascades(cost: np.ndarray, length: int) -> int:
+def number_of_cascades(cost: Array, length: int) -> int:
     """How many cascades of ``length`` models there are, without listing them."""
     ways = [1] + [0] * length  # by number of models, of those of the costs so far
     for same in np.unique(cost, return_counts=True)[1].tolist():
@@ -65,7 +66,7 @@ def number_of_cascades(cost: np.ndarray, length: int) -> int:
     return ways[length]
 
 
-def check_work(cost: np.ndarray, lengths: Sequence[int], time_limit: float | None) -> None:
+def check_work(cost: Array, lengths: Sequence[int], time_limit: float | None) -> None:
     """Refuse a search of more cascades than patience or memory allow, with the remedy.
 
     Patience counts where there is no time limit.
@@ -89,7 +90,7 @@ class Cascades:
     ``heads``: [(all models but the last, its [(number, last model)])].
     """
 
-    def __init__(self, cost: np.ndarray, length: int, first: int = 0) -> None:
+    def __init__(self, cost: Array, length: int, first: int = 0) -> None:
         self.length = length
         self.heads: list[tuple[tuple, list[tuple[int, int]]]] = []
         number = count(first)
@@ -125,9 +126,9 @@ class Outcomes:
         self.stage = stage_of(stage)
         self.last_only = last_only
         self.kept_correct: dict[tuple, Any] = {}
-        self.kept_wrong: dict[tuple, np.ndarray] = {}
-        self.kept_groups: dict[tuple, np.ndarray] = {}
-        self.kept_order: dict[tuple, np.ndarray] = {}
+        self.kept_wrong: dict[tuple, Array] = {}
+        self.kept_groups: dict[tuple, Array] = {}
+        self.kept_order: dict[tuple, Array] = {}
 
     def key(self, prefix: tuple) -> tuple:
         """What prefixes with the same outcomes share."""
@@ -141,34 +142,29 @@ class Outcomes:
             confidence=(cascade[:i] for cascade in begun for i in range(1, len(cascade))),
         )
 
-    def correct(self, prefix: tuple) -> np.ndarray:
-        """uint8 [k]: whether the cascade's output after ``prefix`` is correct.
+    def correct(self, prefix: tuple) -> Array:
+        """uint8 [k]: whether the cascade's output after ``prefix`` is correct; ValueError where
+        that is graded.
 
         Kept as bits for longer prefixes.
         """
         key = self.key(prefix)
         if key not in self.kept_correct:
-            correct = self.checked_correct(prefix)
+            given = self.stage.correct(prefix)  # without a confidence, which may cost more
+            correct = np.asarray(unmasked(given, f"correctness after models {prefix}"))
+            if correct.dtype != bool and not np.isin(correct, (0, 1)).all():
+                raise ValueError(
+                    f"correctness after models {prefix} is not boolean: the exact search counts "
+                    "samples"
+                )
+            correct = correct.astype(bool).view(np.uint8)
             self.kept_correct[key] = correct
             if len(key) > 1:
                 self.kept_correct[key] = len(correct), np.packbits(correct)
         kept = self.kept_correct[key]
         return kept if len(key) == 1 else np.unpackbits(kept[1], count=kept[0])
 
-    def checked_correct(self, prefix: tuple) -> np.ndarray:
-        """uint8 [k]: what the stage says is correct after ``prefix``.
-
-        ValueError where it is graded.
-        """
-        given = self.stage.correct(prefix)  # without a confidence, which may cost more
-        correct = np.asarray(unmasked(given, f"correctness after models {prefix}"))
-        if correct.dtype != bool and not np.isin(correct, (0, 1)).all():
-            raise ValueError(
-                f"correctness after models {prefix} is not boolean: the exact search counts samples"
-            )
-        return correct.astype(bool).view(np.uint8)
-
-    def wrong(self, prefix: tuple) -> np.ndarray:
+    def wrong(self, prefix: tuple) -> Array:
         """int32: the samples that :meth:`correct` has as wrong."""
         key = self.key(prefix)
         if key in self.kept_wrong:
@@ -178,7 +174,7 @@ class Outcomes:
             self.kept_wrong[key] = wrong
         return wrong
 
-    def confidence(self, prefix: tuple) -> np.ndarray:
+    def confidence(self, prefix: tuple) -> Array:
         """float64 [k]: confidence after ``prefix``; nan is refused."""
         confidence = reals(self.stage(prefix)[1], f"confidence after models {prefix}")
         missing = np.isnan(confidence)
@@ -188,7 +184,7 @@ class Outcomes:
             )
         return confidence
 
-    def groups(self, prefix: tuple) -> np.ndarray:
+    def groups(self, prefix: tuple) -> Array:
         """int32 [k]: each sample's group of equal confidence, the most confident first."""
         key = self.key(prefix)
         if key not in self.kept_groups:
@@ -201,19 +197,21 @@ class Outcomes:
             self.kept_groups[key] = group
         return self.kept_groups[key].astype(np.int32)
 
-    def order(self, prefix: tuple) -> np.ndarray:
+    def order(self, prefix: tuple) -> Array:
         """int64 [k]: samples by falling confidence."""
         group = self.groups(prefix)
         kept = self.kept_order.get(self.key(prefix))
         return np.argsort(group, kind="stable") if kept is None else kept
 
-    def only(self, prefixes: Iterable[tuple], last: Iterable[tuple]) -> "Outcomes":
-        """A copy that knows ``prefixes`` (groups, correctness) and ``last`` (correctness) only."""
+    def only(self, heads: Iterable[tuple]) -> "Outcomes":
+        """A copy that knows what a search of some ``heads`` of :class:`Cascades` needs."""
         copy = Outcomes(nothing_more, self.last_only)
+        whole = {(*head, m) for head, lasts in heads for _, m in lasts}
+        prefixes = {cascade[:i] for cascade in whole for i in range(1, len(cascade))}
         for prefix in prefixes:
             self.groups(prefix)
             copy.kept_groups[self.key(prefix)] = self.kept_groups[self.key(prefix)]
-        for prefix in (*prefixes, *last):
+        for prefix in prefixes | whole:
             self.correct(prefix)
             copy.kept_correct[self.key(prefix)] = self.kept_correct[self.key(prefix)]
         return copy

@@ -33,13 +33,13 @@ from ..methods.expected import expected_outcomes
 from ..methods.method import METHODS, Method
 from ..methods.thresholds import own_units
 from ..scoring import F1
-from ..stages import StageFunction
+from ..stages import Outcome, StageFunction
 from ..store.logit_store import LogitStore
 from ..store.protocol import Store
 from .cascades import Cascades, Outcomes, cascades_of, check_lengths, check_work
 from .front import Front, Points, points_from, singles_table
 from .graded import Curve, copies_of, run_again, search_graded, two_model_curve
-from .kernels.state import Best, improves, new_best, note
+from .kernels.state import Best, improves, least_onwards, new_best, note
 from .parallel import BOXES, CORNERS, Search, in_executor, in_threads
 
 # Tolerances of the rounds before the last, where time is limited; the first opens nothing, and
@@ -112,8 +112,7 @@ def search_boxes_of(search: Search, cascades: Cascades, best: Best, parts: tuple
     for tolerance in [*rounds, search.tolerance]:
         best.floor[:] = np.inf
         complete = run(search._replace(tolerance=tolerance), cascades.heads, best, parts)
-        floor = np.minimum.accumulate(best.floor[::-1])[::-1]
-        certain = np.maximum(certain, floor)
+        certain = np.maximum(certain, least_onwards(best.floor))
         if not complete:
             break
         parts = BOXES
@@ -260,10 +259,7 @@ def search_arrays(
     confidence: ArrayLike,
     cost: ArrayLike,
     n_models: Any,
-    *,
-    tolerance: float = 0.0,
-    time_limit: float | None = None,
-    executor: Executor | None = None,
+    **options: Any,
 ) -> Points:
     """:func:`search_outcomes` where only the last model of a prefix counts (no ensembling).
 
@@ -275,8 +271,8 @@ def search_arrays(
         Higher = more confident.
     cost : array of float [M]
         Cost per sample of each model.
-    n_models, tolerance, time_limit, executor
-        As for :func:`search_outcomes`.
+    n_models, **options
+        As for :func:`search_outcomes`: tolerance, time_limit, executor.
 
     Returns
     -------
@@ -295,18 +291,10 @@ def search_arrays(
         shapes = f"correct {correct.shape}, confidence {confidence.shape}, cost {np.shape(cost)}"
         raise ValueError(f"shapes differ: {shapes}")
 
-    def stage(prefix: tuple) -> tuple[np.ndarray, np.ndarray]:
+    def stage(prefix: tuple) -> Outcome:
         return correct[prefix[-1]], confidence[prefix[-1]]
 
-    return search_outcomes(
-        stage,
-        cost,
-        n_models,
-        last_only=True,
-        tolerance=tolerance,
-        time_limit=time_limit,
-        executor=executor,
-    )
+    return search_outcomes(stage, cost, n_models, last_only=True, **options)
 
 
 def candidate_names(models: Any, store: Store, baseline: Baseline) -> list[str]:
@@ -418,7 +406,7 @@ class SearchTask:
         check_store(store)
         check_models(store)
         chosen, score, cost = asked(store, method, score, cost)
-        if chosen is not None and chosen.temperatures is None and chosen.fitted is None:
+        if chosen is not None and not chosen.is_fitted:
             chosen = chosen.fit(store)
         self.method: Method | None = chosen
         self.score = score
@@ -431,7 +419,7 @@ class SearchTask:
             accuracy, mean = single_models(store, score, cost)
             costs = store.sample_costs(cost)
         self.baseline = Baseline(mean, accuracy)
-        self.singles = singles_table(names, accuracy, mean, self.baseline)
+        self.singles = singles_table(names, accuracy, mean)
         self.names = candidate_names(models, store, self.baseline)
         self.costs = costs[[names.index(name) for name in self.names]]
         self.stage = store.outcome(self.names, chosen, score)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy import ndarray as Array
 
 from .._kernels import kernel
 from ..evaluation.pareto import (
@@ -24,11 +25,13 @@ from ..scoring import F1
 from ..store.protocol import Store
 from ..tables import fraction, number, readable
 from .cascades import extensions
-from .kernels.state import MAX_MODELS
+from .kernels.state import MAX_MODELS, least_onwards
 
 # Standard errors inside a goal, as the benchmark "choosing" bears out.
 CAUTION = 1.0
 CAUTION_EXPECTED = 0.5
+Steps = tuple[Array, Array]
+"""Cost and accuracy of the P points of a front, both rising: float64 [P] each."""
 
 
 @dataclass(frozen=True)
@@ -53,13 +56,13 @@ class Points:
         On which the cascades were run; 0: not known.
     """
 
-    accuracy: np.ndarray
-    cost: np.ndarray
-    models: np.ndarray
-    thresholds: np.ndarray
-    exit_rates: np.ndarray
-    floor: np.ndarray | None = None
-    above: np.ndarray | None = None
+    accuracy: Array
+    cost: Array
+    models: Array
+    thresholds: Array
+    exit_rates: Array
+    floor: Array | None = None
+    above: Array | None = None
     samples: int = 0
 
     def floor_above(self, accuracy: Any) -> Any:
@@ -74,7 +77,7 @@ class Points:
         return np.minimum(found, self.floor_above(np.asarray(accuracy) - 1e-12))
 
     @property
-    def gap(self) -> np.ndarray:
+    def gap(self) -> Array:
         """float64 [P]: by how much of the least possible cost a point may be too dear, over the
         accuracies that it serves (above the previous point's, up to its own): 0 where the search
         was exact."""
@@ -84,13 +87,13 @@ class Points:
 
 @kernel
 def neighbours(
-    group: np.ndarray,
-    order: np.ndarray,
-    confidence: np.ndarray,
-    boundaries: np.ndarray,
-    first: np.ndarray,
-    reached: np.ndarray,
-) -> np.ndarray:
+    group: Array,
+    order: Array,
+    confidence: Array,
+    boundaries: Array,
+    first: Array,
+    reached: Array,
+) -> Array:
     """For the thresholds of one cascade's points: the least confidence that exits and the largest
     that passes on among the samples that get there, nan where there is none: float64 [2, P, d].
 
@@ -117,8 +120,8 @@ def neighbours(
 
 
 def thresholds_of(
-    outcomes: Any, cascade: tuple, boundaries: np.ndarray, reached: Any = MAX_MODELS
-) -> np.ndarray:
+    outcomes: Any, cascade: tuple, boundaries: Array, reached: Any = MAX_MODELS
+) -> Array:
     """Thresholds float64 [P, n − 1] of a cascade's boundaries int [P, n − 1], midway between those
     that get there; reached: the stages that anybody gets to, an int or [P]. The others have nan."""
     heads = [cascade[: i + 1] for i in range(len(cascade) - 1)]
@@ -132,7 +135,7 @@ def thresholds_of(
     return midway(*neighbours(group, order, confidence, boundaries, first, stages))
 
 
-def points_from(outcomes: Any, best: Any, cascade_of: Callable, cost: np.ndarray) -> Points:
+def points_from(outcomes: Any, best: Any, cascade_of: Callable, cost: Array) -> Points:
     """The non-dominated entries of a Best as Points; cascade_of: number → models. Where no sample
     reaches a model, the cheapest that fits is named in its place."""
     completed = cache(lambda reached, length: next(extensions(cost, reached, length)))
@@ -147,7 +150,7 @@ def points_from(outcomes: Any, best: Any, cascade_of: Callable, cost: np.ndarray
     # points of one cascade that end at the same stage go together
     kinds = numbers[:, 0] * (d + 1) + np.count_nonzero(at, axis=1)
     order = np.argsort(kinds, kind="stable")
-    of_cascade: dict[tuple, list[np.ndarray]] = {}
+    of_cascade: dict[tuple, list[Array]] = {}
     for rows in np.split(order, 1 + np.flatnonzero(np.diff(kinds[order]))) if len(order) else ():
         number, later = divmod(int(kinds[rows[0]]), d + 1)
         cascade = cascade_of(number)
@@ -161,7 +164,7 @@ def points_from(outcomes: Any, best: Any, cascade_of: Callable, cost: np.ndarray
         thresholds[rows, : n - 1] = thresholds_of(
             outcomes, cascade, boundaries[rows, : n - 1], stages
         )
-    floor = np.minimum.accumulate(best.floor[::-1])[::-1]
+    floor = least_onwards(best.floor)
     certified = (floor, (np.arange(k + 1) - 1) / k) if np.isfinite(floor[0]) else ()
     rates = -np.diff(at, prepend=k, append=0) / k
     found = Points(correct / k, best.exact[correct], models, thresholds, rates, *certified)
@@ -273,11 +276,15 @@ class Front:
 
     def point(self, row: int) -> Point:
         """Row of the table (its position) as a Point."""
-        values = self._rows[row]
+        return self._measured(**self._rows[row])
+
+    def _measured(self, accuracy: float, **values: Any) -> Point:
+        """A Point with what was measured of it here."""
         return Point(
             **values,
-            difference=values["accuracy"] - self.baseline.best,
-            kept=float(self.kept_at(values["accuracy"])),
+            accuracy=accuracy,
+            difference=accuracy - self.baseline.best,
+            kept=float(self.kept_at(accuracy)),
             method=self.method,
             score=self.score,
             cost_kind=self.cost_kind,
@@ -289,20 +296,14 @@ class Front:
         """The most accurate single model, the cheapest such, as a Point."""
         name = self.singles["accuracy"].idxmax()
         accuracy, cost = self.singles.loc[name, ["accuracy", "cost"]]
-        return Point(
+        return self._measured(
             models=(name,),
             thresholds=(),
             exit_rates=(1.0,),
             accuracy=float(accuracy),
             cost=float(cost),
             improvement=1.0,
-            method=self.method,
-            score=self.score,
-            cost_kind=self.cost_kind,
-            found_on=self.found_on,
             saving=1.0,
-            difference=0.0,
-            kept=float(self.kept_at(accuracy)),
         )
 
     @property
@@ -317,7 +318,7 @@ class Front:
     def cost_at(self, accuracy: Any) -> Any:
         """Least cost of a cascade of the front with at least this accuracy; infinite without
         one."""
-        return least_cost(*self._curve, accuracy)
+        return least_cost(*self.steps, accuracy)
 
     @property
     def gap(self) -> Any:
@@ -345,26 +346,26 @@ class Front:
 
         0 where only the baseline reaches it, nan above the best model.
         """
-        return improvement_at(self.baseline, *self._curve, accuracy)
+        return improvement_at(self.baseline, *self.steps, accuracy)
 
     def mean_improvement(self, low: float | None = None, high: float | None = None) -> float:
         """Mean improvement factor over accuracies low … high (default: the baseline's): an
         integral."""
-        return mean_improvement(self.baseline, *self._curve, low, high)
+        return mean_improvement(self.baseline, *self.steps, low, high)
 
     @property
-    def _curve(self) -> tuple[np.ndarray, np.ndarray]:
+    def steps(self) -> Steps:
+        """Cost and accuracy of its points."""
         return self.table["cost"].to_numpy(), self.table["accuracy"].to_numpy()
 
-    def improvement_curve(
-        self, low: float | None = None, high: float | None = None, points: int = 801
-    ) -> pd.DataFrame:
-        """Improvement factor at evenly spaced accuracies (default: the baseline's range).
+    def improvement_curve(self, low: float | None = None, points: int = 801) -> pd.DataFrame:
+        """Improvement factor at evenly spaced accuracies, from ``low`` (default: the cheapest
+        model's) to that of the best single model.
 
         Columns: accuracy, improvement.
         """
         low = float(self.baseline.accuracy[self.baseline.front[0]]) if low is None else low
-        at = np.linspace(low, self.baseline.best if high is None else high, points)
+        at = np.linspace(low, self.baseline.best, points)
         return pd.DataFrame({"accuracy": at, "improvement": self.improvement_at(at)})
 
     def members(self) -> pd.DataFrame:
@@ -380,10 +381,9 @@ class Front:
         return used[["accuracy", "cost", "model", "stage"]].reset_index(drop=True)
 
 
-def singles_table(
-    names: Any, accuracy: np.ndarray, cost: np.ndarray, baseline: Baseline
-) -> pd.DataFrame:
+def singles_table(names: Any, accuracy: Array, cost: Array) -> pd.DataFrame:
     """Single models as the ``singles`` of a Front: accuracy, cost, on_front, on_hull."""
+    baseline = Baseline(cost, accuracy)
     position = np.arange(len(names))
     columns = {
         "on_front": np.isin(position, baseline.front),

@@ -12,14 +12,16 @@ from time import monotonic
 from typing import Any
 
 import numpy as np
+from numpy import ndarray as Array
 
 from ..evaluation.evaluation import exit_rates_of, run_outcomes
 from ..evaluation.pareto import pareto_front
 from ..methods.thresholds import exits_of, sum_passed_on, threshold_for
 from ..scoring import f1, f1_of
-from ..stages import StageFunction
+from ..stages import Outcome, StageFunction
 from .cascades import Outcomes, cascades_of, check_lengths, check_work
 from .front import Points, thresholds_of
+from .kernels.state import least_onwards
 
 GRID = 4096  # boxes that a cascade, or one of its boxes, is divided into
 COPIES = 2**15  # about as many copies of samples stand for graded outcomes
@@ -34,22 +36,20 @@ class Curve:
     samples that leaves after the first model.
     """
 
-    threshold: np.ndarray
-    exit_rate: np.ndarray
-    accuracy: np.ndarray
-    cost: np.ndarray
+    threshold: Array
+    exit_rate: Array
+    accuracy: Array
+    cost: Array
 
 
-def correct_at(
-    order: np.ndarray, ends: np.ndarray, gain_1: np.ndarray, gain_2: np.ndarray
-) -> np.ndarray:
+def correct_at(order: Array, ends: Array, gain_1: Array, gain_2: Array) -> Array:
     """Sum [E] of the gains at each threshold.
 
     gain_1, gain_2 [k]: of samples that leave, and of the others.
     """
     exact = np.int64 if gain_1.dtype == bool else np.float64
 
-    def sum_of_leaving(gain: np.ndarray) -> np.ndarray:
+    def sum_of_leaving(gain: Array) -> Array:
         return np.concatenate([[0], np.cumsum(gain[order], dtype=exact)])[ends]
 
     passed_on = np.sum(gain_2, dtype=exact) - sum_of_leaving(gain_2)
@@ -57,12 +57,12 @@ def correct_at(
 
 
 def two_model_curve(
-    confidence: np.ndarray,
-    gain_1: np.ndarray,
-    gain_2: np.ndarray,
+    confidence: Array,
+    gain_1: Array,
+    gain_2: Array,
     cost_1: Any,
     cost_2: Any,
-    positive: np.ndarray | None = None,
+    positive: Array | None = None,
 ) -> Curve:
     """The :class:`Curve` of one pair.
 
@@ -108,9 +108,7 @@ class Found:
         """
         return np.searchsorted(self.above[1:], accuracy * (1 - 1e-12))
 
-    def add(
-        self, cost: np.ndarray, accuracy: np.ndarray, cascade: tuple, edges: list[np.ndarray]
-    ) -> None:
+    def add(self, cost: Array, accuracy: Array, cascade: tuple, edges: list[Array]) -> None:
         """Add what is cheaper of a cascade: cost and accuracy at a grid of boundaries.
 
         edges: a list of boundaries per axis of the grid, a stage with a threshold each.
@@ -130,7 +128,7 @@ class Found:
         self.above = np.append(-1.0, accuracy[keep])
         self.rows = np.concatenate([self.rows, rows])[keep]
 
-    def by_cascade(self) -> Iterator[tuple[tuple, np.ndarray]]:
+    def by_cascade(self) -> Iterator[tuple[tuple, Array]]:
         """(models, boundaries int [p, n − 1]) of the front, a cascade at a time."""
         for models in np.unique(self.rows[:, 0], axis=0):
             n = np.count_nonzero(models >= 0)
@@ -140,9 +138,9 @@ class Found:
 
 def search_graded(
     stage: StageFunction,
-    cost: np.ndarray,
+    cost: Array,
     n_models: Any,
-    positive: np.ndarray | None = None,
+    positive: Array | None = None,
     *,
     last_only: bool = False,
     tolerance: float = 0.0,
@@ -193,7 +191,7 @@ def search_graded(
     floor = np.full(len(found.cost), np.inf)
     most, least = np.transpose(left)
     np.minimum.at(floor, found.place(most), least)
-    return replace(points, floor=np.minimum.accumulate(floor[::-1])[::-1], above=found.above)
+    return replace(points, floor=least_onwards(floor), above=found.above)
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,7 +206,7 @@ class Box:
 
     cascade: tuple[int, ...]
     ends: list
-    rows: np.ndarray
+    rows: Array
     gain: float
     cost: float
 
@@ -216,7 +214,7 @@ class Box:
 def close_boxes(
     heap: list[tuple],
     outcomes: Outcomes,
-    cost: np.ndarray,
+    cost: Array,
     found: Found,
     tolerance: float,
     deadline: float,
@@ -231,7 +229,7 @@ def close_boxes(
     number = count(len(heap))
 
     @lru_cache(32)
-    def samples_of(cascade: tuple) -> Sequence[np.ndarray]:
+    def samples_of(cascade: tuple) -> Sequence[Array]:
         """Groups [d, k], gains ÷ k [d + 1, k] and costs of later models ÷ k [d, k]."""
         prefixes = [cascade[: i + 1] for i in range(len(cascade))]
         groups = np.stack([outcomes.groups(prefix) for prefix in prefixes[:-1]])
@@ -254,7 +252,7 @@ def close_boxes(
 
 
 def boxes_within(
-    box: Box, samples: Sequence[np.ndarray], found: Found
+    box: Box, samples: Sequence[Array], found: Found
 ) -> Iterator[tuple[float, float, Box]]:
     """Add the corners of a grid over a box to the front, and yield the boxes between them.
 
@@ -318,14 +316,14 @@ def copies_of(stage: StageFunction) -> StageFunction:
     offset[np.argsort(confidence, kind="stable")] = np.arange(k) * GOLDEN % 1
     limits = (np.arange(copies)[:, None] + offset) / copies
 
-    def copied(prefix: tuple) -> tuple[np.ndarray, np.ndarray]:
+    def copied(prefix: tuple) -> Outcome:
         correct, confidence = stage(prefix)
         return (correct > limits).ravel(), np.tile(confidence, copies)
 
     return copied
 
 
-def run_again(points: Points, stage: StageFunction, cost: np.ndarray) -> Points:
+def run_again(points: Points, stage: StageFunction, cost: Array) -> Points:
     """Points of :func:`copies_of` a stage, with the outcomes of the stage itself."""
     rows = []
     for models, thresholds in zip(points.models.tolist(), points.thresholds):
@@ -337,10 +335,10 @@ def run_again(points: Points, stage: StageFunction, cost: np.ndarray) -> Points:
 
 def points_by_running(
     stage: StageFunction,
-    cost: np.ndarray,
+    cost: Array,
     rows: list[tuple],
     width: int,
-    positive: np.ndarray | None = None,
+    positive: Array | None = None,
 ) -> Points:
     """The non-dominated of cascades (models, thresholds), run as the evaluator runs them."""
 

@@ -109,15 +109,8 @@ def pair_table(
             own = float(improvement_at(*front, accuracy_1))
         else:
             own = mean_improvement(*front, *sorted((accuracy_1, accuracy_2)))
-        rows.append(
-            {
-                "first": first,
-                "second": second,
-                "accuracy_difference": accuracy_2 - accuracy_1,
-                "cost_ratio": cost_2 / cost_1,
-                "plateau": plateau(curve, accuracy_1, accuracy_2),
-                "mean_improvement": own,
-                "whole_range_improvement": mean_improvement(*front),
-            }
-        )
+        difference = accuracy_2 - accuracy_1
+        flat = plateau(curve, accuracy_1, accuracy_2)
+        whole = mean_improvement(*front)
+        rows.append((first, second, difference, cost_2 / cost_1, flat, own, whole))
     return pd.DataFrame(rows, columns=COLUMNS)

@@ -13,6 +13,7 @@ from threading import TIMEOUT_MAX, Timer
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy import ndarray as Array
 from tqdm.auto import tqdm
 
 from ..front_end import is_watched
@@ -36,14 +37,14 @@ class Search(NamedTuple):
     """
 
     outcomes: Outcomes
-    cost: np.ndarray
+    cost: Array
     tolerance: float = 0.0
     deadline: float | None = None
     executor: Executor | None = None
 
 
 @contextmanager
-def patience(tolerance: float, deadline: float | None) -> Iterator[np.ndarray]:
+def patience(tolerance: float, deadline: float | None) -> Iterator[Array]:
     """A tolerance float64 [1] for the kernels that becomes infinite when time is up.
 
     So it does when the search is interrupted. deadline: of time.monotonic(), or None.
@@ -83,7 +84,7 @@ def search_head(
     lasts: Sequence,
     best: Best,
     room: Any,
-    tolerance: np.ndarray,
+    tolerance: Array,
     parts: tuple,
 ) -> None:
     """A coarse grid of thresholds (CORNERS) of one head's cascades, or all others (BOXES).
@@ -150,11 +151,11 @@ def in_threads(
 def run_task(
     search: Search,
     heads: Sequence,
-    reach: np.ndarray,
+    reach: Array,
     width: int,
     parts: tuple,
     left: float,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, bool]:
+) -> tuple[Array, Array, Array, Array, bool]:
     """One task of an executor: some heads, from the best front known.
 
     Returns what it found, without the rest.
@@ -165,13 +166,6 @@ def run_task(
     in_time = in_threads(search, heads, best, parts, workers=1)
     found = np.flatnonzero(np.isfinite(best.exact))
     return found, best.exact[found], best.where[found], best.floor, in_time
-
-
-def outcomes_for(heads: Sequence, outcomes: Outcomes) -> Outcomes:
-    """What a search of some heads needs of all outcomes."""
-    whole = [(*head, m) for head, lasts in heads for _, m in lasts]
-    prefixes = {cascade[:i] for cascade in whole for i in range(1, len(cascade))}
-    return outcomes.only(prefixes, whole)
 
 
 def in_executor(search: Search, heads: Sequence, best: Best, parts: tuple) -> bool:
@@ -198,7 +192,7 @@ def in_executor(search: Search, heads: Sequence, best: Best, parts: tuple) -> bo
         left = end - time.monotonic()
         if left <= 0:
             return own, False
-        known = search._replace(outcomes=outcomes_for(part, search.outcomes), executor=None)
+        known = search._replace(outcomes=search.outcomes.only(part), executor=None)
         try:
             future = executor.submit(run_task, known, part, best.reach, width, parts, left)
             handed_out.append(future)

@@ -8,7 +8,7 @@ import numpy as np
 from ..checks import about, check_count, items_of, known
 from ..evaluation.evaluation import asked, check_store, outcomes_of
 from ..evaluation.point import Point
-from ..evaluation.run import runs_of
+from ..evaluation.run import evaluate
 from ..labels import Seen
 from ..methods.method import Method
 from ..methods.thresholds import between_ties, own_units, threshold_for
@@ -89,8 +89,7 @@ def ladder(
         )
         for step in dict.fromkeys(map(tuple, own.tolist()))
     ]
-    runs = dict(runs_of(unread, points))
     return [
-        replace(point, exit_rates=runs[step].exit_rates, cost=runs[step].cost)
-        for step, point in enumerate(points)
+        replace(run.point, exit_rates=run.exit_rates, cost=run.cost)
+        for run in evaluate(unread, points)
     ]

@@ -3,20 +3,22 @@
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy import ndarray as Array
 from scipy.signal import find_peaks
 
 from ..checks import POSITIVE, check_number, known
 from ..evaluation.point import Point
-from ..evaluation.run import Run, evaluate, runs_of
+from ..evaluation.run import Run, evaluate
 from .front import Front
 
 GOALS = ("max_improvement", "match_best", "near_best")
 ROUNDING = 1e-8  # by which sums of equal outcomes may differ
 BELOW_ONE = math.nextafter(1, 0)
-BATCH = 8  # points that are evaluated at once at first; then twice as many, and so on
+# Where batches of points end that are evaluated at once: 8 of them, then twice as many, and so on.
+BATCHES = 8 * (2 ** np.arange(1, 24) - 1)
 
 
 def pick(
@@ -71,27 +73,9 @@ def pick(
     ----------
     Paper, section 3, *Threshold selection*, which has no caution.
     """
-    if not isinstance(front, Front):
-        raise TypeError(
-            f"a Front is needed here, not {type(front).__name__}: cascadelib.search finds one in a "
-            "store; arrays make a store, cascadelib.ScoreTable"
-        )
-    if [goal, accuracy, loss, budget].count(None) != 3:
-        raise ValueError(
-            "give exactly one of: a goal ('max_improvement', 'match_best' or 'near_best'), accuracy=, "
-            "loss=, budget="
-        )
-    if goal is not None:
-        known(goal, GOALS, "goal")
-    if caution is not None:
-        caution = check_number(caution, "caution", "standard errors, 0 or more", 0, POSITIVE[1])
+    caution = check_goal(front, goal, (accuracy, loss, budget), caution)
     if goal == "max_improvement":
-        if caution:
-            raise ValueError("'max_improvement' is no bound to stay inside: leave out caution=")
         return front.point(int(np.nanargmax(front.table["improvement"].to_numpy())))
-    caution = front.caution if caution is None else caution
-    if caution and not front.samples:
-        raise ValueError("this front knows neither outcomes nor their number: give caution=0")
     if budget is not None:
         return within_budget(front, check_number(budget, "budget"), caution)
     if accuracy is not None:
@@ -106,28 +90,67 @@ def pick(
     return accurate(front, wanted, front.reference, caution, goal or f"loss={may_lose:g}")
 
 
+def check_goal(front: Any, goal: str | None, bounds: tuple, caution: float | None) -> float:
+    """How many standard errors inside the one goal that is given a point is to be; TypeError or
+    ValueError for anything else than one goal of a Front."""
+    if not isinstance(front, Front):
+        raise TypeError(
+            f"a Front is needed here, not {type(front).__name__}: cascadelib.search finds one in a "
+            "store; arrays make a store, cascadelib.ScoreTable"
+        )
+    if [goal, *bounds].count(None) != 3:
+        raise ValueError(
+            "give exactly one of: a goal ('max_improvement', 'match_best' or 'near_best'), accuracy=, "
+            "loss=, budget="
+        )
+    if goal is not None:
+        known(goal, GOALS, "goal")
+    if caution is not None:
+        caution = check_number(caution, "caution", "standard errors, 0 or more", 0, POSITIVE[1])
+    if goal == "max_improvement":
+        if caution:
+            raise ValueError("'max_improvement' is no bound to stay inside: leave out caution=")
+        return 0.0
+    caution = front.caution if caution is None else caution
+    if caution and not front.samples:
+        raise ValueError("this front knows neither outcomes nor their number: give caution=0")
+    return caution
+
+
+class Goal(NamedTuple):
+    """A bound that a point of a front is to be inside of.
+
+    rule: in words; margins: by how much each point is inside, float64 [P]; rows: those that are, in
+    the order in which they are tried; values: of a Run [k], whose mean is bounded; bound: the
+    variance of a value where there are no outcomes; against: a model whose values on the same
+    samples, which have the same luck, are taken off.
+    """
+
+    rule: str
+    margins: Array
+    rows: Array
+    values: Callable[[Run], Array]
+    bound: Callable[[Front, Point], float]
+    against: Point | None = None
+
+
 def accurate(
     front: Front, wanted: float, against: Point | None, caution: float, rule: str
 ) -> Point:
     """The least cost with at least this accuracy, the reference where that is as good for no more;
-    against: the model whose accuracy on the same samples is what is wanted, which has the same
-    luck."""
+    against: the model whose accuracy is what is wanted."""
     margins = front.table["accuracy"].to_numpy() - wanted
     rows = np.flatnonzero(margins >= -ROUNDING)
-    alone: Any = 0.0
-    if against is not None and front.store is not None and caution:
-        alone = evaluate(front.store, against).pulls
     bound = accuracy_bound if against is None else difference_bound
-    errors = standard_errors(front, rows, lambda run: run.pulls - alone, bound)
-    found = first_inside(front, rows, margins, errors, caution, rule)
+    goal = Goal(rule, margins, rows, lambda run: run.pulls, bound, against)
+    found = first_inside(front, goal, caution)
     best = front.reference
-    less = ""
     if found is not None:
         is_better = found.cost < best.cost or found.accuracy > best.accuracy + ROUNDING
         if is_better or not caution:
             return found
-        less = " for less"
-    if less or (caution and best.accuracy >= wanted):
+    less = "" if found is None else " for less"
+    if caution and (less or best.accuracy >= wanted):
         said = f"no cascade is {inside(front, caution)} {rule}{less}: the most accurate model alone"
         return replace(best, chosen_by=said)
     by = f" by {caution:g} standard errors (caution=0 takes the raw front)" if len(rows) else ""
@@ -138,11 +161,11 @@ def accurate(
 def within_budget(front: Front, budget: float, caution: float) -> Point:
     """The highest accuracy at no more than this mean cost."""
     margins = budget - front.table["cost"].to_numpy()
-    reaching = np.flatnonzero(margins >= 0)[::-1]
-    errors = standard_errors(front, reaching, lambda run: run.sample_costs, cost_bound)
-    found = first_inside(front, reaching, margins, errors, caution, f"budget={budget:g}")
+    rows = np.flatnonzero(margins >= 0)[::-1]
+    goal = Goal(f"budget={budget:g}", margins, rows, lambda run: run.sample_costs, cost_bound)
+    found = first_inside(front, goal, caution)
     if found is None:
-        by = f" by {caution:g} standard errors" if len(reaching) else ""
+        by = f" by {caution:g} standard errors" if len(rows) else ""
         raise ValueError(
             f"no cascade costs {budget:g} or less{by}; the cheapest costs "
             f"{front.table['cost'].iloc[0]:g}"
@@ -156,45 +179,32 @@ def inside(front: Front, caution: float) -> str:
     return f"{caution:g} standard errors{bound} inside"
 
 
-def first_inside(
-    front: Front,
-    rows: np.ndarray,
-    margins: np.ndarray,
-    errors: Iterator[float],
-    caution: float,
-    rule: str,
-) -> Point | None:
-    """The first of some rows whose margin is so many standard errors; None where there is none."""
+def first_inside(front: Front, goal: Goal, caution: float) -> Point | None:
+    """The first of a goal's rows whose margin is so many standard errors; None where there is
+    none."""
     if not caution:
-        return front.point(int(rows[0])) if len(rows) else None
-    for row, error in zip(rows.tolist(), errors):
-        if margins[row] >= caution * error - ROUNDING:
-            return replace(front.point(row), chosen_by=f"{inside(front, caution)} {rule}")
+        return front.point(int(goal.rows[0])) if len(goal.rows) else None
+    for row, error in zip(goal.rows.tolist(), standard_errors(front, goal)):
+        if goal.margins[row] >= caution * error - ROUNDING:
+            return replace(front.point(row), chosen_by=f"{inside(front, caution)} {goal.rule}")
     return None
 
 
-def standard_errors(
-    front: Front,
-    rows: np.ndarray,
-    values: Callable[[Run], np.ndarray],
-    bound: Callable[[Front, Point], float],
-) -> Iterator[float]:
-    """Standard errors of the means of ``values`` [k], of one row of a front after the other, each
-    evaluated when it is asked for; ``bound``: the variance of a value where there are no outcomes."""
-    start = 0
-    size = BATCH
-    while start < len(rows):
-        points = [front.point(row) for row in rows[start : start + size].tolist()]
+def standard_errors(front: Front, goal: Goal) -> Iterator[float]:
+    """Standard errors of the means of a goal's values, of one of its rows after the other, batches
+    of which are evaluated when they are asked for."""
+    alone: Any = 0.0
+    if goal.against is not None and front.store is not None:
+        alone = goal.values(evaluate(front.store, goal.against))
+    for batch in np.split(goal.rows, BATCHES):
+        points = [front.point(row) for row in batch.tolist()]
         if front.store is None:
-            spreads = [bound(front, point) for point in points]
+            spreads = [goal.bound(front, point) for point in points]
             yield from np.sqrt(np.maximum(spreads, 0) / front.samples)
         else:
-            runs = dict(runs_of(front.store, points))
-            for position in range(len(points)):
-                each = values(runs[position])
+            for run in evaluate(front.store, points):
+                each = goal.values(run) - alone
                 yield float(np.std(each) / np.sqrt(len(each)))
-        start += size
-        size *= 2
 
 
 def accuracy_bound(front: Front, point: Point) -> float:
@@ -211,9 +221,8 @@ def difference_bound(front: Front, point: Point) -> float:
 
 def cost_bound(front: Front, point: Point) -> float:
     """Variance of the cost of a sample, of models that cost the same for every sample."""
-    paid = np.cumsum(front.singles.loc[list(point.models), "cost"])
-    rates = np.array(point.exit_rates)
-    return rates @ paid**2 - (rates @ paid) ** 2
+    excess = np.cumsum(front.singles["cost"][list(point.models)]) - point.cost
+    return np.average(excess**2, weights=point.exit_rates)
 
 
 def peaks(front: Front, prominence: float = 0.1) -> list[Point]:

@@ -6,11 +6,12 @@ Paper, section 3.
 from typing import Any
 
 import numpy as np
+from numpy import ndarray as Array
 from numpy.typing import ArrayLike
 
 from ..checks import check_costs, check_count
 from ..methods.method import Method
-from ..methods.thresholds import midway, sum_passed_on
+from ..methods.thresholds import sum_passed_on, threshold_for
 from ..scoring import F1
 from ..stages import StageFunction
 from ..store.protocol import Store
@@ -20,31 +21,14 @@ from .front import Front, Points
 from .graded import Found, points_by_running
 
 
-class SharedLevels:
-    """The thresholds that the stages of one head can share: all confidences that occur.
-
-    confidence float [n − 1, k]: of each stage; values [V]: those that occur, rising; slots int
-    [n − 1, k]: at how many of the values, falling, each sample passes a stage on.
-    """
-
-    def __init__(self, outcomes: Outcomes, head: tuple) -> None:
-        stages = [outcomes.confidence(head[: i + 1]) for i in range(len(head))]
-        self.confidence = np.stack(stages)
-        # a sample leaves at the first stage that is confident enough
-        reached = np.maximum.accumulate(self.confidence)
-        self.values, place = np.unique(reached, return_inverse=True)
-        self.slots = len(self.values) - place.reshape(self.confidence.shape)
-
-    def threshold(self, boundary: int) -> float:
-        """Midway between the ``boundary``-th largest value, which exits, and what passes on.
-
-        At 0 none exits.
-        """
-        if boundary == 0:
-            return midway(np.nan, self.confidence.max())
-        exits = self.values[::-1][boundary - 1]
-        passes = self.confidence[self.confidence < exits]
-        return midway(exits, passes.max() if len(passes) else np.nan)
+def shared_levels(outcomes: Outcomes, head: tuple) -> tuple[Array, Array]:
+    """The thresholds that the stages of one head can share: all confidences that occur, falling
+    float64 [V]; and at how many of them each sample passes a stage on, int [n − 1, k]."""
+    confidence = np.stack([outcomes.confidence(head[: i + 1]) for i in range(len(head))])
+    rising = np.unique(confidence)
+    # a sample leaves at the first stage that is confident enough
+    reached = np.maximum.accumulate(confidence)
+    return rising[::-1], len(rising) - np.searchsorted(rising, reached)
 
 
 def search_shared_threshold(stage: StageFunction, cost: ArrayLike, n_models: int) -> Points:
@@ -58,25 +42,25 @@ def search_shared_threshold(stage: StageFunction, cost: ArrayLike, n_models: int
     outcomes.prepare(cascades_of(cost, (n_models,)))
     found = Found(n_models)
     for head, lasts in Cascades(cost, n_models).heads:
-        levels = SharedLevels(outcomes, head)
+        falling, slots = shared_levels(outcomes, head)
         before = [outcomes.correct(head[: i + 1]).view(np.int8) for i in range(len(head))]
         k = len(before[0])
-        sizes = [len(levels.values) + 1]
-        passing = [sum_passed_on([slot], sizes, np.ones(k)) / k for slot in levels.slots]
+        sizes = [len(falling) + 1]
+        passing = [sum_passed_on([slot], sizes, np.ones(k)) / k for slot in slots]
         for _, m in lasts:
             cascade = (*head, m)
             steps = np.diff([*before, outcomes.correct(cascade).view(np.int8)], axis=0)
             correct = before[0].sum()
             total = cost[head[0]]
-            for i, slot in enumerate(levels.slots):
+            for i, slot in enumerate(slots):
                 correct = correct + sum_passed_on([slot], sizes, steps[i])
                 total = total + cost[cascade[i + 1]] * passing[i]
             found.add(total, correct / k, cascade, [np.arange(len(total))])
     rows = []
     for cascade, boundaries in found.by_cascade():
-        levels = SharedLevels(outcomes, cascade[:-1])
-        for boundary in boundaries[:, 0]:
-            rows.append((cascade, np.full(n_models - 1, levels.threshold(boundary))))
+        falling, _ = shared_levels(outcomes, cascade[:-1])
+        for threshold in threshold_for(falling, boundaries[:, 0]):
+            rows.append((cascade, np.full(n_models - 1, threshold)))
     return points_by_running(stage, cost, rows, n_models)
 
 

@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy import ndarray as Array
 
 from ..checks import known
 from ..scoring import log_of
@@ -30,13 +31,13 @@ def over_blocks(k: int, size: int, block: Callable[[slice], Any]) -> list:
         return list(pool.map(block, blocks))
 
 
-def blockwise(block: Callable[[np.ndarray], Any], values: np.ndarray) -> np.ndarray:
+def blockwise(block: Callable[[Array], Any], values: Array) -> Array:
     """block(float64 [n, classes]) of all rows of values [k, classes], CHUNK at a time.
 
     Returns float64 [k].
     """
 
-    def confidence_of(rows: slice) -> np.ndarray:
+    def confidence_of(rows: slice) -> Array:
         return np.asarray(block(np.asarray(values[rows], np.float64)), np.float64)
 
     return np.concatenate(over_blocks(len(values), CHUNK, confidence_of))
@@ -49,10 +50,10 @@ class Sums(NamedTuple):
     over all classes but the largest, rest, the sum of exp(z), and weighted, that of exp(z) · z.
     """
 
-    largest: np.ndarray
-    second: np.ndarray
-    rest: np.ndarray
-    weighted: np.ndarray
+    largest: Array
+    second: Array
+    rest: Array
+    weighted: Array
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class Metric:
     negated: bool = False
     largest_share: bool = False
 
-    def from_logits(self, logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
+    def from_logits(self, logits: Array, temperature: float = 1.0) -> Array:
         """Confidence of each row of logits [k, classes]: float64 [k]."""
         if self.of_sums is not None:
             return self.of_sums(sums(logits, temperature))
@@ -84,7 +85,7 @@ class Metric:
             return blockwise(lambda z: of_logits(z / temperature), logits)
         return blockwise(lambda z: self.of_softmax(softmax(z, temperature)), logits)
 
-    def from_probabilities(self, p: np.ndarray) -> np.ndarray:
+    def from_probabilities(self, p: Array) -> Array:
         """Confidence of each row of a model's own probabilities [k, classes]: float64 [k].
 
         What is a function of softmax is read from p itself, so that equal rows have equal
@@ -94,12 +95,12 @@ class Metric:
             return blockwise(self.of_softmax, p)
         return blockwise(lambda rows: self.from_logits(log_of(rows)), p)
 
-    def own(self, values: np.ndarray) -> np.ndarray:
+    def own(self, values: Array) -> Array:
         """Confidences in the metric's own units, or back."""
         return -np.asarray(values) if self.negated else np.asarray(values)
 
 
-def softmax(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
+def softmax(logits: Array, temperature: float = 1.0) -> Array:
     """Softmax over the last axis of logits / temperature.
 
     Parameters
@@ -123,13 +124,13 @@ def softmax(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
     return z / z.sum(axis=-1, keepdims=True)
 
 
-def largest(values: np.ndarray, count: int) -> np.ndarray:
+def largest(values: Array, count: int) -> Array:
     """The ``count`` largest values of each row of [k, classes], rising: [k, count]."""
     count = min(count, values.shape[1])
     return np.sort(np.partition(values, -count, axis=1)[:, -count:], axis=1)
 
 
-def margin(values: np.ndarray) -> np.ndarray:
+def margin(values: Array) -> Array:
     """Largest minus second largest of each row of [k, classes].
 
     With one class, the largest itself.
@@ -140,7 +141,7 @@ def margin(values: np.ndarray) -> np.ndarray:
     return top[:, 1] - top[:, 0]
 
 
-def negative_entropy(p: np.ndarray) -> np.ndarray:
+def negative_entropy(p: Array) -> Array:
     """Minus the Shannon entropy of each row of p [k, classes] in nats (paper, eq. 2): [k].
 
     The terms p log p (0 log 0 = 0) are summed from the least, so that the order of the classes does
@@ -196,8 +197,8 @@ def metric_of(metric: str | Callable | Metric) -> Metric:
 
 
 def confidence(
-    logits: np.ndarray, metric: str | Callable = "max_softmax", temperature: float = 1.0
-) -> np.ndarray:
+    logits: Array, metric: str | Callable = "max_softmax", temperature: float = 1.0
+) -> Array:
     """Confidence of each row of logits.
 
     Parameters
@@ -227,7 +228,7 @@ def confidence(
     return metric_of(metric).from_logits(logits, temperature)
 
 
-def as_compiled(logits: np.ndarray) -> np.ndarray:
+def as_compiled(logits: Array) -> Array:
     """Logits as the compiled loops take them: floats of another width than theirs are converted.
 
     float16 and bfloat16 (whose kind numpy does not know) fit float32 without a change of value.
@@ -237,21 +238,21 @@ def as_compiled(logits: np.ndarray) -> np.ndarray:
     return logits.astype(np.float32 if logits.dtype.itemsize < 4 else np.float64)
 
 
-def sums(logits: np.ndarray, temperature: float = 1.0) -> Sums:
+def sums(logits: Array, temperature: float = 1.0) -> Sums:
     """The :class:`Sums` of logits [k, classes] / T from one walk on all cores."""
     from .kernels import sums_of_rows  # numba, which a policy does without
 
     k, classes = logits.shape
     of_block = sums_of_rows if classes <= FEW else sums_of_block
 
-    def block(rows: slice) -> np.ndarray:
+    def block(rows: slice) -> Array:
         return of_block(as_compiled(np.asarray(logits[rows])), temperature)[0]
 
     parts = over_blocks(k, max(64, ELEMENTS // classes), block)
     return Sums(*np.concatenate(parts, axis=1))
 
 
-def sums_of_block(logits: np.ndarray, temperature: float) -> tuple[np.ndarray, np.ndarray]:
+def sums_of_block(logits: Array, temperature: float) -> tuple[Array, Array]:
     """The :class:`Sums` of a block of rows, float64 [4, n], and their largest classes, int64 [n].
 
     It is for many classes, as ``sums_of_rows`` of the kernels is for few.
@@ -270,8 +271,8 @@ def sums_of_block(logits: np.ndarray, temperature: float) -> tuple[np.ndarray, n
 
 
 def answers(
-    logits: np.ndarray, metric: Metric, temperature: float = 1.0, guesses: int = 1
-) -> tuple[np.ndarray, np.ndarray]:
+    logits: Array, metric: Metric, temperature: float = 1.0, guesses: int = 1
+) -> tuple[Array, Array]:
     """What a model says by itself of a small batch of finite logits [N, classes].
 
     Returns its ``guesses`` best classes, best first, int64 [N, guesses], and its confidence,
@@ -286,7 +287,7 @@ def answers(
     return best, metric.of_sums(Sums(*out))
 
 
-def ranked(scores: np.ndarray, guesses: int) -> np.ndarray:
+def ranked(scores: Array, guesses: int) -> Array:
     """The best classes of each row of scores [N, classes], best first, equal ones by class.
 
     Returns int64 [N, guesses].

@@ -10,10 +10,11 @@ from itertools import groupby
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy import ndarray as Array
 
 from ..checks import known
 from ..scoring import ranks_of
-from ..stages import Stage, StageFunction
+from ..stages import Outcome, Stage, StageFunction
 from .confidence_metrics import CHUNK, Metric, answers, over_blocks, ranked, softmax
 
 
@@ -28,17 +29,16 @@ class Output(NamedTuple):
     nan where a model gave none.
     """
 
-    guesses: np.ndarray
-    confidence: np.ndarray
+    guesses: Array
+    confidence: Array
     memory: Any = None
     seen: Any = None
 
-    def take(self, rows: np.ndarray) -> "Output":
+    def take(self, rows: Array) -> "Output":
         """The output of some of the samples: rows int [n] or a mask [N]."""
-        parts: list[Any] = [None if part is None else part[rows] for part in self]
-        return Output(*parts)
+        return Output._make(None if part is None else part[rows] for part in self)
 
-    def where(self, rows: np.ndarray, other: "Output") -> "Output":
+    def where(self, rows: Array, other: "Output") -> "Output":
         """This output, but that of ``other`` where the mask rows [N] holds."""
         parts: list[Any] = []
         for own, others in zip(self, other, strict=True):
@@ -52,10 +52,8 @@ class Output(NamedTuple):
     @classmethod
     def joined(cls, outputs: Any) -> "Output":
         """Outputs of several groups of samples as one."""
-        parts: list[Any] = []
-        for columns in zip(*outputs, strict=True):
-            parts.append(None if columns[0] is None else np.concatenate(columns))
-        return cls(*parts)
+        columns = zip(*outputs, strict=True)
+        return cls._make(None if part[0] is None else np.concatenate(part) for part in columns)
 
 
 class Ensemble:
@@ -90,7 +88,7 @@ class Ensemble:
         return ()
 
     def after(
-        self, metric: Metric, temperature: float, logits: np.ndarray, before: Output, stage: int
+        self, metric: Metric, temperature: float, logits: Array, before: Output, stage: int
     ) -> Output:
         """The :class:`Output` after the model of a stage.
 
@@ -122,7 +120,7 @@ class MostConfident(Ensemble):
         return stage
 
     def after(
-        self, metric: Metric, temperature: float, logits: np.ndarray, before: Output, stage: int
+        self, metric: Metric, temperature: float, logits: Array, before: Output, stage: int
     ) -> Output:
         output = super().after(metric, temperature, logits, before, stage)
         return output.where(
@@ -149,7 +147,7 @@ class Mean(Ensemble):
         return np.zeros((samples, classes)), np.zeros(samples)
 
     def after(
-        self, metric: Metric, temperature: float, logits: np.ndarray, before: Output, stage: int
+        self, metric: Metric, temperature: float, logits: Array, before: Output, stage: int
     ) -> Output:
         scaled = (
             softmax(logits, temperature)
@@ -181,7 +179,7 @@ class Remembering(Ensemble):
     together: Any
 
     def after(
-        self, metric: Metric, temperature: float, logits: np.ndarray, before: Output, stage: int
+        self, metric: Metric, temperature: float, logits: Array, before: Output, stage: int
     ) -> Output:
         memory = before.memory.copy()
         guesses = before.guesses.copy()
@@ -209,7 +207,9 @@ class Vote(Remembering):
 
         def stage(prefix: tuple) -> tuple:
             confidence = np.stack([split.alone(m)[1] for m in prefix])
-            winner, confidence = vote(np.stack([split.classes(m) for m in prefix]), confidence)
+            winner, confidence = vote(
+                np.stack([split.store.predicted(split.names[m]) for m in prefix]), confidence
+            )
             return winner == split.store.origin.needed, confidence
 
         return stage
@@ -217,11 +217,11 @@ class Vote(Remembering):
     def memory(self, samples: int, classes: int, models: int) -> tuple:
         return (np.full((samples, models, 2), np.nan),)
 
-    def part(self, metric: Metric, temperature: float, logits: np.ndarray) -> np.ndarray:
+    def part(self, metric: Metric, temperature: float, logits: Array) -> Array:
         guess, confidence = answers(logits, metric, temperature)
         return np.stack([guess[:, 0], confidence], axis=1)
 
-    def together(self, metric: Metric, parts: np.ndarray, guesses: int) -> tuple:
+    def together(self, metric: Metric, parts: Array, guesses: int) -> tuple:
         winner, confidence = vote(parts[:, :, 0].astype(np.int64), parts[:, :, 1])
         return winner[:, None], confidence
 
@@ -257,13 +257,13 @@ class Own(Remembering):
     def memory(self, samples: int, classes: int, models: int) -> tuple:
         return (np.full((samples, models, classes), np.nan),)
 
-    def part(self, metric: Metric, temperature: float, logits: np.ndarray) -> np.ndarray:
+    def part(self, metric: Metric, temperature: float, logits: Array) -> Array:
         return logits.astype(np.float64) / temperature
 
-    def together(self, metric: Metric, parts: np.ndarray, guesses: int) -> tuple:
+    def together(self, metric: Metric, parts: Array, guesses: int) -> tuple:
         return answers(parts[0] if len(parts) == 1 else self.output(parts), metric, 1.0, guesses)
 
-    def output(self, logits: np.ndarray) -> np.ndarray:
+    def output(self, logits: Array) -> Array:
         """What the function returns, float64 [k, classes].
 
         ValueError where its shape or values are wrong.
@@ -304,7 +304,7 @@ def ensemble_of(ensemble: Any) -> Ensemble:
     )
 
 
-def vote(votes: np.ndarray, confidence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def vote(votes: Array, confidence: Array) -> tuple[Array, Array]:
     """Plurality vote of n models: (class int64 [k], confidence float64 [k]) of both [n, k].
 
     A tie goes to the class of the most confident voter among those tied; the confidence is that of
@@ -319,7 +319,7 @@ def vote(votes: np.ndarray, confidence: np.ndarray) -> tuple[np.ndarray, np.ndar
 SAMPLES_AT_ONCE = 32  # samples a block: 27 models × 1,000 classes in float64 are 7 MB
 
 
-def as_rows(prefixes: list[tuple], used: list[int]) -> tuple[np.ndarray, np.ndarray]:
+def as_rows(prefixes: list[tuple], used: list[int]) -> tuple[Array, Array]:
     """Prefixes as positions in ``used``, int64 [P, n], and whether each has a new head, bool [P].
 
     Shorter ones have −1 in front.
@@ -342,15 +342,15 @@ class MeanStage(Stage):
         self.split = split
         self.of_softmax = of_softmax
         self.labels = split.store.origin.needed
-        self._correct: dict[tuple, np.ndarray] = {}  # as bits
-        self._confidence: dict[tuple, np.ndarray] = {}
+        self._correct: dict[tuple, Array] = {}  # as bits
+        self._confidence: dict[tuple, Array] = {}
 
-    def __call__(self, prefix: tuple) -> tuple[np.ndarray, np.ndarray]:
+    def __call__(self, prefix: tuple) -> Outcome:
         """(correct bool [k], confidence float64 [k]) of the mean over the models of ``prefix``."""
         self.prepare([prefix], [prefix])
         return self.correct(prefix), self._confidence[prefix]
 
-    def correct(self, prefix: tuple) -> np.ndarray:
+    def correct(self, prefix: tuple) -> Array:
         """Correctness alone, bool [k]: the last stage of a cascade needs no confidence."""
         self.prepare([prefix], [])
         return np.unpackbits(self._correct[prefix], count=len(self.labels)).view(bool)
@@ -394,9 +394,7 @@ class MeanStage(Stage):
         self._correct |= zip(to_judge, bits)
         self._confidence |= zip(to_rate, rated)
 
-    def _most_confident(
-        self, values: np.ndarray, members: np.ndarray, new: np.ndarray
-    ) -> np.ndarray:
+    def _most_confident(self, values: Array, members: Array, new: Array) -> Array:
         """Confidence [P, s] of the mean over each of P lists of models, all of one length.
 
         values [s, M, classes]; members int64 [P, n], new bool [P]: see :func:`as_rows`. Max

@@ -4,9 +4,10 @@ confident of. A threshold that is chosen by them cannot follow single lucky answ
 from functools import lru_cache
 
 import numpy as np
+from numpy import ndarray as Array
 from scipy.special import expit, ndtri
 
-from ..stages import StageFunction
+from ..stages import Outcome, StageFunction
 
 PENALTY = 2.0  # of the squared weights, halved, of all columns but the constant
 LEAST_SPREAD = 1e-12  # keeps the curvature of what is known for certain from being singular
@@ -14,13 +15,13 @@ KEPT = 512  # outcomes of prefixes that are held at once
 
 
 def ridge_logistic(
-    columns: np.ndarray,
-    outcomes: np.ndarray,
-    penalty: np.ndarray,
-    prior: np.ndarray,
-    start: np.ndarray,
+    columns: Array,
+    outcomes: Array,
+    penalty: Array,
+    prior: Array,
+    start: Array,
     weight: float = 1.0,
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[Array, Array]:
     """Logistic regression with a ridge penalty, by Newton's method.
 
     Parameters
@@ -40,7 +41,7 @@ def ridge_logistic(
         Coefficients and their covariance.
     """
 
-    def loss(curve: np.ndarray) -> float:
+    def loss(curve: Array) -> float:
         log_odds = columns @ curve
         fit = np.sum(np.logaddexp(0, log_odds) - outcomes * log_odds)
         return float(weight * fit + penalty @ (curve - prior) ** 2 / 2)
@@ -61,7 +62,7 @@ def ridge_logistic(
     return curve, np.linalg.inv(curvature)
 
 
-def normal_scores(confidence: np.ndarray) -> np.ndarray:
+def normal_scores(confidence: Array) -> Array:
     """Normal scores of the ranks of confidences [k], float64 [k]: equal ones share the mean of
     their ranks, and what is missing (nan) ranks as −inf."""
     there = np.where(np.isnan(confidence), -np.inf, confidence)
@@ -70,7 +71,7 @@ def normal_scores(confidence: np.ndarray) -> np.ndarray:
     return ndtri(middle / len(place))[place]
 
 
-def expected_correct(correct: np.ndarray, scores: np.ndarray, last: int) -> np.ndarray:
+def expected_correct(correct: Array, scores: Array, last: int) -> Array:
     """How likely the output after the model ``last`` is correct, float64 [k].
 
     correct [k]: whether it was; scores float64 [M + 1, k]: normal scores of all models, and of the
@@ -111,7 +112,7 @@ def expected_outcomes(stage: StageFunction, models: int, last_only: bool) -> Sta
     alone = np.stack([normal_scores(stage((model,))[1]) for model in range(models)])
 
     @lru_cache(KEPT)
-    def outcome(prefix: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    def outcome(prefix: tuple[int, ...]) -> Outcome:
         correct, confidence = stage(prefix)
         scores = np.vstack([alone, normal_scores(confidence)])
         return expected_correct(correct, scores, prefix[-1]), confidence

@@ -13,9 +13,10 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy import ndarray as Array
 
 from ..checks import fits, known, reals
-from ..labels import Labels, as_text
+from ..labels import Labels, as_text, digests_of
 
 CONFIDENCE = "confidence"
 AGREEMENT = "agreement"
@@ -54,12 +55,12 @@ class Fitted:
     parameters: list
     categories: tuple[str, ...] = ()
 
-    def __call__(self, values: Any, predictions: Any = None, before: Any = None) -> np.ndarray:
+    def __call__(self, values: Any, predictions: Any = None, before: Any = None) -> Array:
         """Confidence float64 [k] in [0, 1], equal for equal samples; −inf where a value is nan or
         −inf (an abstention). The rest is given as to :func:`features`."""
         return self.of(features(self.columns, values, predictions, before, self.categories))
 
-    def of(self, read: "Features") -> np.ndarray:
+    def of(self, read: "Features") -> Array:
         """The same of :class:`Features`."""
         is_there = ~(np.isnan(read.numbers) | np.isneginf(read.numbers)).any(axis=1)
         confidence = np.full(len(is_there), -np.inf)
@@ -78,10 +79,10 @@ class Features:
 
     columns: tuple[str, ...]
     categories: tuple[str, ...]
-    numbers: np.ndarray
-    texts: dict[str, np.ndarray]
+    numbers: Array
+    texts: dict[str, Array]
 
-    def part(self, rows: np.ndarray) -> "Features":
+    def part(self, rows: Array) -> "Features":
         """The same of some of the samples."""
         texts = {name: text[rows] for name, text in self.texts.items()}
         return replace(self, numbers=self.numbers[rows], texts=texts)
@@ -97,11 +98,11 @@ class Features:
         return replace(self, columns=self.columns[:1], categories=(), numbers=self.numbers[:, :1])
 
     @property
-    def first(self) -> np.ndarray:
+    def first(self) -> Array:
         """The first column of numbers, float64 [k]; 0 where there is none."""
         return self.numbers[:, 0] if self.numbers.shape[1] else np.zeros(len(self.numbers))
 
-    def needed(self, name: str) -> np.ndarray:
+    def needed(self, name: str) -> Array:
         """A column of text [k]; ValueError where there is none."""
         if name not in self.texts:
             raise ValueError(
@@ -169,16 +170,16 @@ def kind_and_columns(fitted: Iterable[Fitted]) -> dict[str, Any]:
     return {"confidence": kind, "columns": tuple(columns)}
 
 
-def folds_of(sample_ids: np.ndarray) -> np.ndarray:
+def folds_of(sample_ids: Array) -> Array:
     """The fold of each sample, int [k] in 0 … FOLDS − 1, by the digest of its id: the same in
     whatever order the samples come."""
-    digests = [hashlib.sha256(name.encode()).digest() for name in sample_ids.tolist()]
+    digests = digests_of(sample_ids)
     fold = np.empty(len(digests), np.int64)
     fold[sorted(range(len(digests)), key=digests.__getitem__)] = np.arange(len(digests)) % FOLDS
     return fold
 
 
-def folds_here(fitted_on: Any, here: Labels) -> np.ndarray:
+def folds_here(fitted_on: Any, here: Labels) -> Array:
     """The fold in which samples were when a confidence was fitted, int [k]; −1: in none."""
     fold = np.full(len(here), -1)
     if not isinstance(fitted_on, Labels):
@@ -208,7 +209,7 @@ def fit_confidence(kind: str, read: Features, correct: Any) -> Fitted:
     return Fitted(kind, read.columns, parameters, read.categories)
 
 
-def fit_folds(kind: str, read: Features, correct: np.ndarray, fold: np.ndarray) -> Folds:
+def fit_folds(kind: str, read: Features, correct: Array, fold: Array) -> Folds:
     """:func:`fit_confidence` on all samples, and without those of each ``fold``, int [k].
 
     "auto": the simplest kind whose out-of-fold log loss is within a standard error of the least.
@@ -234,7 +235,7 @@ def fit_folds(kind: str, read: Features, correct: np.ndarray, fold: np.ndarray) 
     return found[best] if best > 1 else Folds(found[0].whole, ())
 
 
-def out_of_fold(folds: Folds, read: Features, fold: np.ndarray) -> np.ndarray:
+def out_of_fold(folds: Folds, read: Features, fold: Array) -> Array:
     """Confidence float64 [k] of samples, each by the fit without its ``fold`` int [k]; of −1, and
     where no order was fitted, by the one on all."""
     confidence = folds.whole.of(read)
@@ -244,7 +245,7 @@ def out_of_fold(folds: Folds, read: Features, fold: np.ndarray) -> np.ndarray:
     return confidence
 
 
-def log_losses(confidence: np.ndarray, correct: np.ndarray) -> np.ndarray:
+def log_losses(confidence: Array, correct: Array) -> Array:
     """Log losses of confidences [k], 0 where there is none; none is surer than k samples allow."""
     edge = 1 / (len(confidence) + 1)
     chance = np.clip(confidence, edge, 1 - edge)
@@ -252,7 +253,7 @@ def log_losses(confidence: np.ndarray, correct: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(confidence), losses, 0.0)
 
 
-def simplest(losses: list[np.ndarray]) -> int:
+def simplest(losses: list[Array]) -> int:
     """The first of several kinds, the simplest first, with losses [k] each, whose mean is within a
     standard error of the least."""
     best = losses[int(np.argmin([each.mean() for each in losses]))]
@@ -276,14 +277,14 @@ def refuse_free_text(read: Features, by_label: bool = False) -> None:
             )
 
 
-def is_free_text(labels: np.ndarray) -> bool:
+def is_free_text(labels: Array) -> bool:
     """Whether most of the distinct labels [k] occur once, and most samples have a rare one."""
     _, counts = np.unique(labels, return_counts=True)
     rare = counts[counts < LEAST].sum()
     return bool(2 * np.count_nonzero(counts == 1) > len(counts) and 2 * rare > len(labels))
 
 
-def isotonic(read: Features, correct: np.ndarray) -> list[dict]:
+def isotonic(read: Features, correct: Array) -> list[dict]:
     """Isotonic regression on the first column: the order as it is, as a probability; ``order``:
     where that column is a percentile further."""
     x = read.first
@@ -291,7 +292,7 @@ def isotonic(read: Features, correct: np.ndarray) -> list[dict]:
     return [curve_of(x, correct) | {"order": order}]
 
 
-def isotonic_by_label(read: Features, correct: np.ndarray) -> list[dict]:
+def isotonic_by_label(read: Features, correct: Array) -> list[dict]:
     """Isotonic regression on the first column: of all samples, then of each predicted label of
     LEAST samples or more (the groups of FrugalML; Chen et al., 2020): values at rising knots, both
     ends of each level, and how much they weigh against those of all."""
@@ -304,7 +305,7 @@ def isotonic_by_label(read: Features, correct: np.ndarray) -> list[dict]:
     return curves
 
 
-def curve_of(x: np.ndarray, correct: np.ndarray) -> dict:
+def curve_of(x: Array, correct: Array) -> dict:
     """Isotonic regression of correct [k] on x [k], as a curve."""
     from scipy.optimize import isotonic_regression
 
@@ -316,7 +317,7 @@ def curve_of(x: np.ndarray, correct: np.ndarray) -> dict:
     return {"digest": None, "knots": knots, "values": values[is_end].tolist()}
 
 
-def rows_by_label(labels: np.ndarray) -> dict[str, np.ndarray]:
+def rows_by_label(labels: Array) -> dict[str, Array]:
     """{label: its rows, ascending}, labels in alphabetical order; the work grows with samples, not
     samples × labels."""
     distinct, codes = np.unique(labels, return_inverse=True)
@@ -332,7 +333,7 @@ def label_digest(label: str) -> str:
     return hashlib.sha256(label.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
-def by_label(curves: list, read: Features) -> np.ndarray:
+def by_label(curves: list, read: Features) -> Array:
     """Linear between the knots of the label's curve and of that of all, by weight; a label without
     a curve has that of all. Within a level the column itself decides.
 
@@ -354,7 +355,7 @@ def by_label(curves: list, read: Features) -> np.ndarray:
     return (confidence + TIE_BREAK * rank) / (1 + TIE_BREAK)
 
 
-def logistic(read: Features, correct: np.ndarray) -> list:
+def logistic(read: Features, correct: Array) -> list:
     """Logistic regression: a constant, a weight per column of numbers, then, of each predicted
     label and each value of a categorical column that LEAST samples have, what it adds to the
     constant and to the weight of the first column.
@@ -387,27 +388,27 @@ def logistic(read: Features, correct: np.ndarray) -> list:
     ]
 
 
-def digests_of(text: np.ndarray) -> np.ndarray:
+def label_digests(text: Array) -> Array:
     """:func:`label_digest` of each of some texts [k]."""
     distinct, place = np.unique(text, return_inverse=True)
     return np.array([label_digest(name) for name in distinct.tolist()], "U32")[place]
 
 
-def logistic_confidence(parameters: list, read: Features) -> np.ndarray:
+def logistic_confidence(parameters: list, read: Features) -> Array:
     """The probability that the weights say, summed column by column: to the same bits for equal
     samples."""
     weights = [one for one in parameters if not isinstance(one, dict)]
     total = np.full(len(read.numbers), weights[0])
     for weight, column in zip(weights[1:], read.numbers.T, strict=True):
         total = total + weight * column
-    digests = {name: digests_of(read.texts[name]) for name in read.told}
+    digests = {name: label_digests(read.texts[name]) for name in read.told}
     for level in parameters[len(weights) :]:
         rows = digests[level["column"]] == level["digest"]
         total[rows] += level["constant"] + level["slope"] * read.first[rows]
     return expit(total)
 
 
-def expit(z: np.ndarray) -> np.ndarray:
+def expit(z: Array) -> Array:
     """1 ÷ (1 + exp(−z)), without overflow."""
     return np.exp(-np.logaddexp(0, -z))
 

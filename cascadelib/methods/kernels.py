@@ -1,6 +1,7 @@
 """Compiled loops over rows of logits: sums behind the metrics, mean ensembles of combinations."""
 
 import numpy as np
+from numpy import ndarray as Array
 
 from .._kernels import kernel
 
@@ -8,7 +9,7 @@ KEPT = 6  # of each model the classes before its 6th best are kept
 
 
 @kernel
-def mark_top(rows: np.ndarray, mark: np.ndarray, floors: np.ndarray) -> None:
+def mark_top(rows: Array, mark: Array, floors: Array) -> None:
     """Mark the classes among the KEPT best of some model in its row of [M, classes].
 
     mark: bool [classes]; floors [M]: the least value of those of each model, −inf where it has no
@@ -32,7 +33,7 @@ def mark_top(rows: np.ndarray, mark: np.ndarray, floors: np.ndarray) -> None:
 
 
 @kernel
-def mark_rivals(rows: np.ndarray, label: int, rival: np.ndarray) -> None:
+def mark_rivals(rows: Array, label: int, rival: Array) -> None:
     """Mark the classes that some model has before the label, or so near.
 
     rows: [M, classes], a row per model. A class without a mark, bool [classes], is behind the label in every sum.
@@ -44,7 +45,7 @@ def mark_rivals(rows: np.ndarray, label: int, rival: np.ndarray) -> None:
 
 
 @kernel
-def beaten_by(total: np.ndarray, own: float, label_at: int) -> int:
+def beaten_by(total: Array, own: float, label_at: int) -> int:
     """How many entries of ``total`` rank before the one at ``label_at``, whose value is ``own``.
 
     At equal values the lower class ranks first.
@@ -59,12 +60,12 @@ def beaten_by(total: np.ndarray, own: float, label_at: int) -> int:
 
 @kernel
 def correct_of_combinations(
-    values: np.ndarray,
-    labels: np.ndarray,
-    members: np.ndarray,
-    new: np.ndarray,
+    values: Array,
+    labels: Array,
+    members: Array,
+    new: Array,
     rank: int,
-    correct: np.ndarray,
+    correct: Array,
 ) -> None:
     """Fill correct uint8 [P, s]: whether fewer than ``rank`` classes beat the label in each sum.
 
@@ -116,9 +117,7 @@ def correct_of_combinations(
 
 
 @kernel(fastmath=True)
-def add_or_multiply(
-    out: np.ndarray, one: np.ndarray, other: np.ndarray, multiply: bool
-) -> tuple[float, float]:
+def add_or_multiply(out: Array, one: Array, other: Array, multiply: bool) -> tuple[float, float]:
     """out = one · other or one + other, and its (sum, maximum): arrays [classes]."""
     total = 0.0
     largest = 0.0
@@ -132,11 +131,11 @@ def add_or_multiply(
 
 @kernel
 def confidence_of_combinations(
-    terms: np.ndarray,
-    members: np.ndarray,
-    new: np.ndarray,
+    terms: Array,
+    members: Array,
+    new: Array,
     multiply: bool,
-    confidence: np.ndarray,
+    confidence: Array,
 ) -> None:
     """Fill confidence [P, s] with the max softmax of combinations of n models.
 
@@ -175,7 +174,7 @@ def confidence_of_combinations(
 
 
 @kernel
-def sums_of_rows(logits: np.ndarray, temperature: float) -> tuple[np.ndarray, np.ndarray]:
+def sums_of_rows(logits: Array, temperature: float) -> tuple[Array, Array]:
     """As ``sums_of_block`` of the metrics, fast for few rows or classes.
 
     logits: [rows, classes]. Returns float64 [4, rows] (the largest logit ÷ temperature, and over

@@ -7,10 +7,12 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
+from numpy import ndarray as Array
 
 from ..checks import about, known
 from ..labels import Origin, together
 from ..scoring import log_of, score_of
+from ..stages import Outcome, StageFunction
 from .confidence_metrics import METRICS, Metric, metric_of, softmax, sums
 from .ensembles import Ensemble, ensemble_of
 from .fitted import (
@@ -32,8 +34,6 @@ from .fitted import (
     refuse_free_text,
 )
 from .temperature import fit_temperature
-
-Stage = Callable[[tuple[int, ...]], tuple[np.ndarray, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -118,8 +118,12 @@ class Method:
     def after(self, found_on: Origin) -> Origin:
         """All samples that a cascade of this method has seen which was found on some: those of the
         fit as well."""
-        is_fitted = self.temperatures is not None or self.fitted is not None
-        return together(found_on, self.fitted_on) if is_fitted else found_on
+        return together(found_on, self.fitted_on) if self.is_fitted else found_on
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether something of it was fitted (:meth:`fit`)."""
+        return self.temperatures is not None or self.fitted is not None
 
     @property
     def last_only(self) -> bool:
@@ -154,7 +158,12 @@ class Method:
         it reads both."""
         method = self
         if self.confidence == AUTO:
-            named = all_columns(store) if self.columns == (CONFIDENCE,) else self.columns
+            named = self.columns
+            if named == (CONFIDENCE,):  # all that can be read of the store
+                further = getattr(store, "columns", ())
+                if store.class_count is not None:
+                    further = ("softmax_margin", "entropy")
+                named = (*further, *(DERIVED if store.has_predictions else ()))
             method = replace(self, columns=tuple(dict.fromkeys((CONFIDENCE, *named))))
         elif self.confidence in ("isotonic", "logistic") and self.columns == (CONFIDENCE,):
             raise ValueError(
@@ -190,7 +199,7 @@ class Method:
 
     @staticmethod
     def read(
-        store: Any, models: Sequence[str], confidence: np.ndarray, columns: Sequence[str]
+        store: Any, models: Sequence[str], confidence: Array, columns: Sequence[str]
     ) -> Features:
         """The :class:`Features` of a store after ``models`` (names), of which the last, or the last
         two, are read; confidence: [k], of the last one."""
@@ -222,7 +231,7 @@ class Method:
             self.temperatures[known(name, self.temperatures, "model with a fitted temperature")]
         )
 
-    def stage(self, store: Any, names: list[str], score: str = "top1") -> Stage:
+    def stage(self, store: Any, names: list[str], score: str = "top1") -> StageFunction:
         """The outcome function of cascades on a store, as :func:`search_outcomes` takes it.
 
         Parameters
@@ -248,7 +257,7 @@ class Method:
             outcome = store.outcome(names, Method(self.metric), score)
             fold = folds_here(self.fitted_on if self.folds else None, store.origin)
 
-            def stage(prefix: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+            def stage(prefix: tuple[int, ...]) -> Outcome:
                 correct, confidence = outcome(prefix[-1:])
                 models = [names[m] for m in prefix]
                 folds = Folds(self.fitted_after(models), ())
@@ -289,16 +298,12 @@ class ModelsOnSplit:
     metric: Metric
     rank: int
 
-    def alone(self, m: int) -> tuple[np.ndarray, np.ndarray]:
+    def alone(self, m: int) -> Outcome:
         """Outcome of one model by itself: that of a first stage, whatever the ensemble."""
         confidence = cached_confidence(self.store, self.names[m], self.metric, self.scales[m])
         return self.store.ranks(self.names[m]) < self.rank, confidence
 
-    def classes(self, m: int) -> np.ndarray:
-        """The class with the largest output of one model, int64 [k]."""
-        return self.store.predicted(self.names[m])
-
-    def logits(self, m: int, rows: Any) -> np.ndarray:
+    def logits(self, m: int, rows: Any) -> Array:
         """Logits / T of some samples of one model, float64 [s, classes]."""
         name = self.names[m]
         values = np.array(self.store.output(name)[rows], np.float64)
@@ -307,7 +312,7 @@ class ModelsOnSplit:
             values = log_of(values)
         return values / self.scales[m]
 
-    def softmax(self, m: int, rows: Any) -> np.ndarray:
+    def softmax(self, m: int, rows: Any) -> Array:
         """Their softmax: probabilities as the store has them where no temperature changes them."""
         if self.scales[m] == 1 and self.store.holds_probabilities(self.names[m]):
             return np.asarray(self.store.output(self.names[m])[rows], np.float64)
@@ -328,48 +333,44 @@ def cached(store: Any, name: str, what: Any, compute: Callable[[], Any]) -> Any:
     return values[key]
 
 
-def cached_confidence(store: Any, name: str, metric: Any, temperature: float) -> np.ndarray:
+def cached_confidence(store: Any, name: str, metric: Any, temperature: float) -> Array:
     """Confidence of one model of a LogitStore by itself, float64 [k]: that of the first stage of any
     cascade, whatever its ensemble. Probabilities are read as they are; metrics of logits share one
     walk over them."""
     rule = metric_of(metric)
 
-    def compute_sums() -> Any:
-        return sums(store.logits(name), temperature)
-
-    def compute() -> np.ndarray:
+    def compute() -> Array:
         if store.holds_probabilities(name) and temperature == 1:
             return rule.from_probabilities(store.output(name))
         if rule.of_sums is None:
             return rule.from_logits(store.logits(name), temperature)
-        return rule.of_sums(cached(store, name, ("sums", temperature), compute_sums))
+        return rule.of_sums(
+            cached(
+                store,
+                name,
+                ("sums", temperature),
+                lambda: sums(store.logits(name), temperature),
+            )
+        )
 
     return cached(store, name, (rule, temperature), compute)
 
 
-def column(store: Any, name: str, what: str) -> np.ndarray:
+def column(store: Any, name: str, what: str) -> Array:
     """A further column of one model, float64 [k]: a metric of its outputs, or what a ScoreTable was
     given."""
     given = store.column(name, what)
     return cached_confidence(store, name, what, 1.0) if given is None else given
 
 
-def all_columns(store: Any) -> tuple[str, ...]:
-    """What a fitted confidence can read of a store: its columns, or metrics of its outputs, and
-    predictions."""
-    further = getattr(store, "columns", ())
-    if store.class_count is not None:
-        further = ("softmax_margin", "entropy")
-    return (CONFIDENCE, *further, *(DERIVED if store.has_predictions else ()))
-
-
 def cached_temperature(store: Any, name: str) -> float:
     """Temperature of one model, fitted on a LogitStore."""
-
-    def compute() -> float:
-        return fit_temperature(store.logits(name), store.origin.needed, name)
-
-    return cached(store, name, "temperature", compute)
+    return cached(
+        store,
+        name,
+        "temperature",
+        lambda: fit_temperature(store.logits(name), store.origin.needed, name),
+    )
 
 
 PLAIN = ("entropy", "max_softmax", "softmax_margin", "logits_margin")

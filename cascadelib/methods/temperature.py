@@ -3,18 +3,19 @@
 import warnings
 
 import numpy as np
+from numpy import ndarray as Array
 
-from .confidence_metrics import ELEMENTS, over_blocks
+from .confidence_metrics import CHUNK, ELEMENTS, over_blocks
 
 BOUNDS = (1e-3, 1e2)  # of a temperature, ÷ the scale of the logits
 
 
-def some(count: int) -> np.ndarray:
+def some(count: int) -> Array:
     """At most 2,000 of so many rows, evenly spread: int64."""
     return np.unique(np.linspace(0, count - 1, 2000).astype(int))
 
 
-def bounds_of(logits: np.ndarray) -> np.ndarray:
+def bounds_of(logits: Array) -> Array:
     """Logarithms of the least and the largest temperature that are tried: BOUNDS × the scale of
     logits [k, classes], the mean of largest − mean over some samples (cosines of CLIP want a T of
     0.002, other logits one near 1)."""
@@ -23,7 +24,7 @@ def bounds_of(logits: np.ndarray) -> np.ndarray:
     return np.log(BOUNDS) + np.log(scale) if scale > 0 else np.zeros(2)
 
 
-def slope(logits: np.ndarray, labels: np.ndarray, log_t: float) -> tuple[float, float]:
+def slope(logits: Array, labels: Array, log_t: float) -> tuple[float, float]:
     """Slope of the mean negative log-likelihood by the inverse temperature b = 1 / T, the mean of
     E_p[z] − z_label, and that slope's own by log T.
 
@@ -50,7 +51,7 @@ def slope(logits: np.ndarray, labels: np.ndarray, log_t: float) -> tuple[float, 
     return first, -b * second
 
 
-def fit_temperature(logits: np.ndarray, labels: np.ndarray, name: str | None = None) -> float:
+def fit_temperature(logits: Array, labels: Array, name: str | None = None) -> float:
     """The temperature that minimises the negative log-likelihood.
 
     scipy finds the root of the likelihood's slope on log T: Brent's method on at most 2,000 of the
@@ -79,7 +80,8 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray, name: str | None = N
 
     labels = np.asarray(labels)
     low, high = bounds_of(logits)
-    if is_never_wrong(logits, labels):
+    blocks = (slice(start, start + CHUNK) for start in range(0, len(labels), CHUNK))
+    if all(np.array_equal(logits[rows].argmax(axis=1), labels[rows]) for rows in blocks):
         _warn(
             name,
             " left at 1: it is never wrong on this split, and its likelihood only grows as T falls "
@@ -106,18 +108,7 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray, name: str | None = N
     return float(np.exp(root))
 
 
-def is_never_wrong(logits: np.ndarray, labels: np.ndarray) -> bool:
-    """Whether the largest of the logits [k, classes] is the label's, int [k], for all samples."""
-    for start in range(0, len(labels), 4096):
-        rows = slice(start, start + 4096)
-        if (logits[rows].argmax(axis=1) != labels[rows]).any():
-            return False
-    return True
-
-
-def _root(
-    logits: np.ndarray, labels: np.ndarray, low: float, high: float, xtol: float = 1e-9
-) -> float:
+def _root(logits: Array, labels: Array, low: float, high: float, xtol: float = 1e-9) -> float:
     """log T where the slope changes its sign, or the bound up to which the likelihood grows."""
     from scipy.optimize import brentq
 

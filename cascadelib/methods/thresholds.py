@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from numpy import ndarray as Array
 
 from .confidence_metrics import metric_of
 
@@ -13,13 +14,13 @@ WORDS = {"always": -np.inf, "never": np.inf}
 LARGEST = np.finfo(np.float64).max
 
 
-def leaves(confidence: np.ndarray, threshold: float) -> np.ndarray:
+def leaves(confidence: Array, threshold: float) -> Array:
     """Whether samples leave, bool [k]: confidence ≥ threshold; at −inf (always) all do but nan, at
     inf (never) none, not even those of infinite confidence."""
     return (confidence >= threshold) & (threshold < np.inf)
 
 
-def exit_stages(confidences: Sequence[np.ndarray], thresholds: Any) -> np.ndarray:
+def exit_stages(confidences: Sequence[Array], thresholds: Any) -> Array:
     """Stage at which each sample leaves (paper, algorithm 1): the first that it :func:`leaves`, else
     the last.
 
@@ -32,46 +33,31 @@ def exit_stages(confidences: Sequence[np.ndarray], thresholds: Any) -> np.ndarra
     return stages
 
 
-def reaching(confidences: Sequence[np.ndarray], thresholds: Any) -> list[np.ndarray]:
-    """Of confidences [k] after each of n stages, those of the samples that reach the stage: n
-    arrays; thresholds: n − 1."""
-    stages = exit_stages(confidences, thresholds)
-    return [values[stages >= stage] for stage, values in enumerate(confidences)]
-
-
-def exits_of(confidence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def exits_of(confidence: Array) -> tuple[Array, Array]:
     """(order int64 [k]: samples by falling confidence; :func:`ends_of` them)."""
     order = np.argsort(-confidence)
     return order, ends_of(confidence[order])
 
 
-def ends_of(falling: np.ndarray) -> np.ndarray:
+def ends_of(falling: Array) -> Array:
     """How many samples of falling confidences [k] leave at each threshold, ties together: int64 [E],
     from 0 to k. The largest of all floats ties with inf: no finite threshold parts them."""
     parted = (falling[1:] != falling[:-1]) & (falling[1:] < LARGEST)
     return np.concatenate([[0], np.flatnonzero(parted) + 1, [len(falling)]])
 
 
-def exiting(falling: np.ndarray, threshold: float) -> int:
+def exiting(falling: Array, threshold: float) -> int:
     """How many of the falling confidences [k] leave at a threshold."""
     if threshold == np.inf:
         return 0
     return len(falling) - int(np.searchsorted(falling[::-1], threshold, side="left"))
 
 
-def between_ties(falling: np.ndarray, count: Any) -> Any:
+def between_ties(falling: Array, count: Any) -> Any:
     """The number of exits nearest to ``count``, or to each of several, that parts no equal ones of
     the falling confidences [k]."""
     counts = ends_of(falling)
     return counts[np.searchsorted((counts[1:] + counts[:-1]) / 2, count, side="right")]
-
-
-def next_exits(falling: np.ndarray, count: int, step: int) -> int:
-    """The next achievable number of exits above (step 1) or below (step −1) the achievable
-    ``count``, of the falling confidences [k]."""
-    counts = ends_of(falling)
-    position = np.searchsorted(counts, count) + step
-    return int(counts[np.clip(position, 0, len(counts) - 1)])
 
 
 def midway(exits: Any, passes: Any) -> Any:
@@ -92,28 +78,14 @@ def midway(exits: Any, passes: Any) -> Any:
     return np.where(np.isnan(passes), -np.inf, np.where(np.isnan(exits), np.inf, middle))[()]
 
 
-def threshold_for(falling: np.ndarray, count: Any) -> Any:
+def threshold_for(falling: Array, count: Any) -> Any:
     """Thresholds at which ``count`` (int, or [E]; none parts equal ones) of the falling confidences
     [k] exit."""
     padded = np.concatenate([[np.nan], falling, [np.nan]])
     return midway(padded[count], padded[np.add(count, 1)])
 
 
-def threshold_above(rising: np.ndarray, count: int) -> float:
-    """The threshold that passes on the ``count`` lowest of the rising confidences [k], and of those
-    that tie with the next one none: inf (never) where that are all. It is finite elsewhere, so that
-    infinite confidences exit."""
-    return min(rising[count], LARGEST) if count < len(rising) else np.inf
-
-
-def passing_edges(edges: np.ndarray, confidence: np.ndarray) -> np.ndarray:
-    """At how many of the falling edges [E] each sample of confidence [k] passes on, int [k]; at
-    one of inf (never) even infinite confidences do."""
-    passing = len(edges) - np.searchsorted(edges[::-1], confidence, side="right")
-    return np.maximum(passing, np.count_nonzero(edges == np.inf))
-
-
-def sum_passed_on(slots: list[np.ndarray], sizes: list[int], weights: np.ndarray) -> np.ndarray:
+def sum_passed_on(slots: list[Array], sizes: list[int], weights: Array) -> Array:
     """Sum of the weights [k] of the samples that pass on at all stages of ``slots``, at every
     combination of edges.
 

@@ -12,7 +12,6 @@ import pandas as pd
 from cascadelib import DriftSignal, Front, LogitStore, Point, evaluate
 from cascadelib.files import located
 from cascadelib.front_end import watched
-from cascadelib.methods.thresholds import reaching
 from cascadelib.tables import arrow
 
 
@@ -106,7 +105,13 @@ def alarm_share(
     store, these are false alarms: each time a random half is the reference, the other half the
     stream. options: false_alarm_rate. ValueError for too few samples.
     """
-    confidences = evaluate(store, point).confidences
+    run = evaluate(store, point)
+
+    def reaching(rows: np.ndarray) -> list[np.ndarray]:
+        """Of some samples, those confidences that they have at the stages that they reach."""
+        stages = enumerate(run.confidences)
+        return [values[rows[run.exit_stage[rows] >= stage]] for stage, values in stages]
+
     unchanged = reference is store
     half = len(store) // 2 if unchanged else 0
     fixed = None if unchanged else evaluate(reference, point).stage_confidences
@@ -118,9 +123,8 @@ def alarm_share(
     alarms = []
     for _ in watched(range(repeats), "streams"):
         order = rng.permutation(len(store))
-        drawn = reaching([stage[order[:half]] for stage in confidences], point.inside)
-        live = reaching([stage[order[half:][:window]] for stage in confidences], point.inside)
-        alarms.append(DriftSignal(fixed or drawn, **options).check(live).alarm)
+        signal = DriftSignal(fixed or reaching(order[:half]), **options)
+        alarms.append(signal.check(reaching(order[half:][:window])).alarm)
     return float(np.mean(alarms))
 
 

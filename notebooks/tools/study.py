@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cascadelib import Baseline, published
+from cascadelib import published
 from cascadelib.checks import CLASSES, TEXT, about, brief, fits, known, split_size
 from cascadelib.datasets.bundled import fashion_mnist
 from cascadelib.datasets.imagenet_1k import hub_images, imagenet, imagenet_v2
@@ -174,7 +174,7 @@ def singles(table: pd.DataFrame, cost: str = "macs", accuracy: str = "top1") -> 
     rows = table[table[cost].notna() & table[accuracy].notna()]
     costs = rounded(rows[cost])
     accuracies = rows[accuracy].to_numpy(np.float64)
-    return singles_table(rows.index, accuracies, costs, Baseline(costs, accuracies))
+    return singles_table(rows.index, accuracies, costs)
 
 
 def on_fronts(table: pd.DataFrame) -> pd.DataFrame:

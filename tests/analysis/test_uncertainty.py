@@ -20,7 +20,6 @@ from cascadelib.analysis.uncertainty import (
     betting_interval,
     cost_interval,
     difference_interval,
-    improvement_band,
     interval,
     paired_difference_interval,
     resampled_means,
@@ -170,8 +169,8 @@ def test_tables_hold_the_estimates_between_their_ends() -> None:
     for name in ("accuracy", "cost"):
         low, high = interval(getattr(resampled, name))
         assert (low <= front.table[name]).all() and (front.table[name] <= high).all()
-    band = improvement_band(resampled, np.linspace(0.7, front.baseline.best, 5))
-    assert (band["low"] <= band["high"]).all()
+    low, high = interval(resampled.improvement_at(np.linspace(0.7, front.baseline.best, 5)))
+    assert low.shape == (5,) and (low <= high).all()
 
 
 def test_intervals_cover_the_truth_as_often_as_they_say() -> None:

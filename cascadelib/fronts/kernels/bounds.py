@@ -10,6 +10,7 @@ correct samples, by a line in n.
 """
 
 import numpy as np
+from numpy import ndarray as Array
 
 from ..._kernels import inner
 from .state import LINES, Best, Workspace
@@ -26,27 +27,29 @@ def gather_singles(
     Noted is what exiting their group gains and saves; ``w.box.sums`` adds up what passing them all
     on means. Returns the number gathered in all, of which there were ``m`` before.
     """
-    gains = w.box.gains[first]
-    saved = w.box.saved[first]
-    group = w.levels.group[level, first]
-    lowest = w.box.low[first]
-    saves = w.box.price[end] - w.box.price[first]
+    levels = w.levels
+    box = w.box
+    gains = box.gains[first]
+    saved = box.saved[first]
+    group = levels.group[level, first]
+    lowest = box.low[first]
+    saves = box.price[end] - box.price[first]
     correct = 0
     either = 0
     for s in range(low, high):
-        here = (w.levels.bits[level, s] >> first) & 1
-        there = (w.levels.bits[level, s] >> end) & 1
+        here = (levels.bits[level, s] >> first) & 1
+        there = (levels.bits[level, s] >> end) & 1
         g = group[s] - lowest
         gains[g] += here - there
         saved[g] += saves
         correct += there
         either += here | there
-        w.box.kept[m] = s
+        box.kept[m] = s
         m += 1
-    w.box.sums[0] += correct
-    w.box.sums[1] += (high - low) * w.box.price[end]
+    box.sums[0] += correct
+    box.sums[1] += (high - low) * box.price[end]
     # The box's optimism counted them where either exit is correct, and as exiting at ``first``.
-    base = w.levels.base[level + 1]
+    base = levels.base[level + 1]
     base[0] -= either
     for i in range(first):
         base[1 + i] -= high - low
@@ -59,13 +62,14 @@ def gather_several(w: Workspace, level: int, first: int, low: int, high: int, m:
 
     Returns the number gathered in all, of which there were ``m`` before.
     """
-    several = int(w.box.sums[2])
+    box = w.box
+    several = int(box.sums[2])
     for s in range(low, high):
-        w.box.kept[m] = s
-        w.box.several[several] = s
+        box.kept[m] = s
+        box.several[several] = s
         m += 1
         several += 1
-    w.box.sums[2] = several
+    box.sums[2] = several
     # Their correctness is taken out of ``base`` later, see most_of_several.
     for i in range(first):
         w.levels.base[level + 1, 1 + i] -= high - low
@@ -73,40 +77,42 @@ def gather_several(w: Workspace, level: int, first: int, low: int, high: int, m:
 
 
 @inner
-def gather(w: Workspace, level: int, target: np.ndarray) -> int:
+def gather(w: Workspace, level: int, target: Array) -> int:
     """Gather the samples of a level whose exit depends on a box; returns how many.
 
     target: int32 [d], the box's slot at each stage; the samples' places are left in ``kept``.
     Samples lie in the order of grid cells, so each kind is a few contiguous stretches. The next
     level's ``base`` loses what is gathered, down to what the settled samples amount to.
     """
+    levels = w.levels
+    j = w.walk.j
     d = len(target)
     m = 0
     i = 0
     prefix = 0
     first = d
-    slots = w.levels.slots[level]
-    cells = w.levels.cells[level]
-    start = w.levels.start[level]
+    slots = levels.slots[level]
+    cells = levels.cells[level]
+    start = levels.start[level]
     w.box.sums[:] = 0
-    w.walk.j[0] = target[0]
+    j[0] = target[0]
     while i >= 0:
         # A sample gets to stage i with these slots before it, and is open first at ``first`` (d:
         # at none of them); prefix: the first of their cells.
-        here = prefix + w.walk.j[i] * cells[i]
-        if w.walk.j[i] == slots[i]:
+        here = prefix + j[i] * cells[i]
+        if j[i] == slots[i]:
             # The slots of stage i are done with: back to the stage before.
             i -= 1
             if i >= 0:
-                prefix -= w.walk.j[i] * cells[i]
+                prefix -= j[i] * cells[i]
                 if first == i:
                     first = d
-                w.walk.j[i] += 1
+                j[i] += 1
         elif start[here] == start[here + cells[i]]:
             # No sample is in this slot.
-            w.walk.j[i] += 1
+            j[i] += 1
         else:
-            if first == d and w.walk.j[i] == target[i]:
+            if first == d and j[i] == target[i]:
                 first = i
             prefix = here
             i += 1
@@ -116,9 +122,9 @@ def gather(w: Workspace, level: int, target: np.ndarray) -> int:
             low = start[here]
             high = start[here + cells[i]]
             if i + 1 == d:
-                w.walk.j[i] = slots[i]
+                j[i] = slots[i]
             else:
-                w.walk.j[i] = target[i] + (first < d)
+                j[i] = target[i] + (first < d)
             if first < d:
                 m = gather_singles(w, level, first, i, start[prefix], low, m)
                 m = gather_several(w, level, first, low, high, m)
@@ -140,14 +146,16 @@ def pass_several(w: Workspace, level: int, value: float) -> tuple[float, int]:
     Returns the least total of price − value · correct, and the correct ones: each exits at its best
     after that stage. What exiting at that stage changes is left in ``extra``.
     """
+    levels = w.levels
+    box = w.box
     d = len(w.walk.j)
     least = 0.0
     correct = 0
     for i in range(d):
-        w.box.extra[i, : w.box.span[i]] = 0
-        w.box.extra_gains[i, : w.box.span[i]] = 0
-    for x in range(int(w.box.sums[2])):
-        s = w.box.several[x]
+        box.extra[i, : box.span[i]] = 0
+        box.extra_gains[i, : box.span[i]] = 0
+    for x in range(int(box.sums[2])):
+        s = box.several[x]
         first = d
         at = 0
         exits = 0.0
@@ -156,31 +164,29 @@ def pass_several(w: Workspace, level: int, value: float) -> tuple[float, int]:
         for i in range(d + 1):
             g = -1
             if i < d:
-                g = w.levels.group[level, i, s] - w.box.low[i]
-            if i == d or g < w.box.span[i]:
+                g = levels.group[level, i, s] - box.low[i]
+            if i == d or g < box.span[i]:
                 # The sample may exit here.
-                leaves = w.box.price[i] - value * ((w.levels.bits[level, s] >> i) & 1)
+                leaves = box.price[i] - value * ((levels.bits[level, s] >> i) & 1)
                 if first == d:
                     first = i
                     at = g
                     exits = leaves
                 elif leaves < passes:
                     passes = leaves
-                    correct_there = (w.levels.bits[level, s] >> i) & 1
+                    correct_there = (levels.bits[level, s] >> i) & 1
             if g < 0:
                 break
         # Its first open stage, its group there, and its best exit after it are known.
-        w.box.extra[first, at] += passes - exits
-        w.box.extra_gains[first, at] += ((w.levels.bits[level, s] >> first) & 1) - correct_there
+        box.extra[first, at] += passes - exits
+        box.extra_gains[first, at] += ((levels.bits[level, s] >> first) & 1) - correct_there
         least += passes
         correct += correct_there
     return least, correct
 
 
 @inner
-def most_along(
-    saved: np.ndarray, gains: np.ndarray, extra: np.ndarray, value: float
-) -> tuple[float, int]:
+def most_along(saved: Array, gains: Array, extra: Array, value: float) -> tuple[float, int]:
     """(the most that exiting 0, 1, … groups of a stage saves; how many exit there).
 
     A group saves saved + extra + value · gains, each [groups]. Summed over two stretches side by
@@ -224,21 +230,20 @@ def support(w: Workspace, level: int, fixed: tuple[int, float], value: float) ->
 
     It is met at ``correct``. fixed: (correct, cost) of the settled samples.
     """
+    box = w.box
     least, correct = pass_several(w, level, value)
     for i in range(len(w.walk.j)):
-        span = w.box.span[i]
-        most, at = most_along(
-            w.box.saved[i, :span], w.box.gains[i, :span], w.box.extra[i, :span], value
-        )
+        span = box.span[i]
+        most, at = most_along(box.saved[i, :span], box.gains[i, :span], box.extra[i, :span], value)
         # The best boundary of this stage: ``at`` groups exit, whatever the other stages do.
         least -= most
         for g in range(at):
-            correct += w.box.gains[i, g] + w.box.extra_gains[i, g]
+            correct += box.gains[i, g] + box.extra_gains[i, g]
     return least + fixed[1] - value * fixed[0], correct + fixed[0]
 
 
 @inner
-def closes(best: Best, n: int, bound: float, tolerance: np.ndarray) -> bool:
+def closes(best: Best, n: int, bound: float, tolerance: Array) -> bool:
     """Whether what has been found is as good as n correct samples at a cost of ``bound`` or more.
 
     Where that is due to the tolerance, the bound is left in ``floor`` (see
@@ -256,7 +261,7 @@ def closes(best: Best, n: int, bound: float, tolerance: np.ndarray) -> bool:
 
 @inner
 def put(
-    row: np.ndarray, a: float, cost_a: float, b: float, cost_b: float, offset: float, value: float
+    row: Array, a: float, cost_a: float, b: float, cost_b: float, offset: float, value: float
 ) -> None:
     """Fill a row of the stack of :func:`covered`: two points, and a line below what is between."""
     row[0] = a
@@ -276,7 +281,7 @@ def steep_as_reach(
     fixed: tuple[int, float],
     least: float,
     best: Best,
-    tolerance: np.ndarray,
+    tolerance: Array,
 ) -> bool:
     """Whether one line, as steep as ``reach`` from first to most, covers all after ``first``."""
     value = (best.reach[most] - least) / max(most - first, 1)
@@ -298,7 +303,7 @@ def covered(
     least: float,
     steep: float,
     best: Best,
-    tolerance: np.ndarray,
+    tolerance: Array,
 ) -> bool:
     """Whether what has been found is as good as all that the box leaves.
 
@@ -355,16 +360,17 @@ def covered(
 @inner
 def most_of_several(w: Workspace, level: int) -> int:
     """The most correct of the samples open at several stages."""
+    box = w.box
     d = len(w.walk.j)
     most = 0
-    for x in range(int(w.box.sums[2])):
-        s = w.box.several[x]
+    for x in range(int(box.sums[2])):
+        s = box.several[x]
         correct = 0
         for i in range(d + 1):
             g = -1
             if i < d:
-                g = w.levels.group[level, i, s] - w.box.low[i]
-            if i == d or g < w.box.span[i]:
+                g = w.levels.group[level, i, s] - box.low[i]
+            if i == d or g < box.span[i]:
                 correct |= (w.levels.bits[level, s] >> i) & 1
             if g < 0:
                 break
@@ -378,20 +384,22 @@ def nothing_new(
     w: Workspace,
     level: int,
     b: int,
-    costs: np.ndarray,
+    costs: Array,
     k: int,
     best: Best,
-    tolerance: np.ndarray,
+    tolerance: Array,
 ) -> bool:
     """Whether a box, its samples gathered, holds no cascade worth finding."""
+    levels = w.levels
+    box = w.box
     up = level + 1
-    settled = costs[0] + w.box.sums[1]
+    settled = costs[0] + box.sums[1]
     least = costs[0]
-    w.levels.base[up, 0] -= most_of_several(w, level)
+    levels.base[up, 0] -= most_of_several(w, level)
     # ``base`` is what the settled samples alone amount to.
     for i in range(len(w.walk.j)):
-        settled += costs[1 + i] * (w.levels.base[up, 1 + i] / k)
-        least += costs[1 + i] * (w.levels.state[level, b, 1 + i] / k)
-    fixed = w.levels.base[up, 0] + int(w.box.sums[0]), settled
-    steep = 4 * k * w.box.price[len(w.walk.j)]
-    return covered(w, level, w.levels.state[level, b, 0], fixed, least, steep, best, tolerance)
+        settled += costs[1 + i] * (levels.base[up, 1 + i] / k)
+        least += costs[1 + i] * (levels.state[level, b, 1 + i] / k)
+    fixed = levels.base[up, 0] + int(box.sums[0]), settled
+    steep = 4 * k * box.price[len(w.walk.j)]
+    return covered(w, level, levels.state[level, b, 0], fixed, least, steep, best, tolerance)

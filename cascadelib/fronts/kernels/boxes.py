@@ -14,6 +14,7 @@ than its least cost holds nothing new; every other box is opened:
 """
 
 import numpy as np
+from numpy import ndarray as Array
 
 from ..._kernels import inner, kernel
 from .bounds import gather, nothing_new
@@ -37,40 +38,43 @@ def sort_by_cell(w: Workspace, level: int, m: int, n_cells: int) -> None:
 @inner
 def set_grid(w: Workspace, level: int, most_bins: int) -> None:
     """Cut each stage's boundaries into at most ``most_bins`` bins of equal numbers of groups."""
+    levels = w.levels
     for i in range(len(w.walk.j)):
-        top = w.levels.top[level, i]
+        top = levels.top[level, i]
         width = max((top + most_bins - 1) // most_bins, 1)
-        w.levels.width[level, i] = width
-        w.levels.slots[level, i] = 2 + max((top + width - 1) // width, 1)
+        levels.width[level, i] = width
+        levels.slots[level, i] = 2 + max((top + width - 1) // width, 1)
     lay_out(w, level)
 
 
 @inner
 def assess_several(w: Workspace, level: int, several: int) -> None:
     """Add to ``w.box.gains`` the least that exits gain among samples open at several stages."""
+    levels = w.levels
+    box = w.box
     d = len(w.walk.j)
     for x in range(several):
-        s = w.box.several[x]
-        bits = w.levels.bits[level, s]
+        s = box.several[x]
+        bits = levels.bits[level, s]
         end = d
         first = d
         for i in range(d):
-            g = w.levels.group[level, i, s] - w.box.low[i]
+            g = levels.group[level, i, s] - box.low[i]
             if g < 0:
                 end = i
                 break
-            if first == d and g < w.box.span[i]:
+            if first == d and g < box.span[i]:
                 first = i
         # The sample is open first at ``first``, and exits at ``end`` whatever the thresholds.
         most = (bits >> end) & 1
         for i in range(end - 1, first - 1, -1):
             # most: whether it is correct at any stage after i that it may get to.
-            g = w.levels.group[level, i, s] - w.box.low[i]
-            if g < w.box.span[i]:
+            g = levels.group[level, i, s] - box.low[i]
+            if g < box.span[i]:
                 correct = (bits >> i) & 1
                 if i == first or correct < most:
                     # An exit here gains at least so much: later stages count a loss only.
-                    w.box.gains[i, g] += correct - most
+                    box.gains[i, g] += correct - most
                 most |= correct
 
 
@@ -80,10 +84,12 @@ def drop_useless(w: Workspace, level: int, i: int) -> None:
 
     The samples' new groups are left in ``w.box.label``.
     """
-    span = w.box.span[i]
-    low = w.box.low[i]
-    gains = w.box.gains[i]
-    label = w.box.label[i]
+    levels = w.levels
+    box = w.box
+    span = box.span[i]
+    low = box.low[i]
+    gains = box.gains[i]
+    label = box.label[i]
     gain = 0
     least = 0
     label[span] = 1
@@ -98,13 +104,13 @@ def drop_useless(w: Workspace, level: int, i: int) -> None:
     for e in range(span + 1):
         if label[e]:
             new += 1
-            w.levels.maps[level + 1, i, new] = w.levels.maps[level, i, low + e]
+            levels.maps[level + 1, i, new] = levels.maps[level, i, low + e]
         label[e] = new
-    w.levels.top[level + 1, i] = new
+    levels.top[level + 1, i] = new
 
 
 @inner
-def most_bins_for(top: np.ndarray, budget: int) -> int:
+def most_bins_for(top: Array, budget: int) -> int:
     """The most bins per stage that keep a grid within about ``budget`` boxes.
 
     top: int64 [d], the last boundary of each stage, which may need fewer bins.
@@ -126,62 +132,67 @@ def most_bins_for(top: np.ndarray, budget: int) -> int:
 @inner
 def place(w: Workspace, level: int, m: int) -> None:
     """Count the gathered samples by slot of the new grid, and note the cell of each."""
-    d = len(w.walk.j)
+    levels = w.levels
+    walk = w.walk
+    box = w.box
+    d = len(walk.j)
     up = level + 1
-    slots = w.levels.slots[up]
-    inner = w.levels.inner[up]
-    cells = w.levels.cells[up]
-    width = w.levels.width[up]
-    w.walk.correct[: 2 * inner[0] * slots[0]] = 0
-    w.walk.all[: cells[0] * slots[0]] = 0
+    slots = levels.slots[up]
+    inner = levels.inner[up]
+    cells = levels.cells[up]
+    width = levels.width[up]
+    walk.correct[: 2 * inner[0] * slots[0]] = 0
+    walk.all[: cells[0] * slots[0]] = 0
     for i in range(d):
-        for g in range(w.box.span[i]):
+        for g in range(box.span[i]):
             # A group before the first boundary that was kept exits at every edge: slot 0.
             slot = 0
-            if w.box.label[i, g] >= 0:
-                slot = 1 + w.box.label[i, g] // width[i]
-            w.box.slot_of[i, g] = slot
+            if box.label[i, g] >= 0:
+                slot = 1 + box.label[i, g] // width[i]
+            box.slot_of[i, g] = slot
     # The slot of every group is known: each sample is counted once, by its slots and correctness.
     for x in range(m):
-        s = w.box.kept[x]
-        bits = w.levels.bits[level, s]
+        s = box.kept[x]
+        bits = levels.bits[level, s]
         at = bits >> d
         cell = 0
         for i in range(d):
-            g = w.levels.group[level, i, s] - w.box.low[i]
+            g = levels.group[level, i, s] - box.low[i]
             if g < 0:
                 slot = 0
-            elif g >= w.box.span[i]:
+            elif g >= box.span[i]:
                 slot = slots[i] - 1
             else:
-                slot = w.box.slot_of[i, g]
+                slot = box.slot_of[i, g]
             at += (2 * slot + ((bits >> i) & 1)) * inner[i]
             cell += slot * cells[i]
-        w.walk.correct[at] += 1
-        w.walk.all[cell] += 1
-        w.box.cell[x] = cell
+        walk.correct[at] += 1
+        walk.all[cell] += 1
+        box.cell[x] = cell
 
 
 @inner
 def carry_over(w: Workspace, level: int, m: int) -> None:
     """Copy the gathered samples to the next level, in its cells' order, with their new groups."""
+    levels = w.levels
+    box = w.box
     d = len(w.walk.j)
     up = level + 1
-    sort_by_cell(w, up, m, w.levels.cells[up, 0] * w.levels.slots[up, 0])
+    sort_by_cell(w, up, m, levels.cells[up, 0] * levels.slots[up, 0])
     for x in range(m - 1, -1, -1):
-        s = w.box.kept[x]
-        w.levels.start[up, w.box.cell[x]] -= 1
-        y = w.levels.start[up, w.box.cell[x]]
+        s = box.kept[x]
+        levels.start[up, box.cell[x]] -= 1
+        y = levels.start[up, box.cell[x]]
         # y: the sample's place on the next level.
-        w.levels.bits[up, y] = w.levels.bits[level, s]
+        levels.bits[up, y] = levels.bits[level, s]
         for i in range(d):
-            g = w.levels.group[level, i, s] - w.box.low[i]
+            g = levels.group[level, i, s] - box.low[i]
             if g < 0:
-                w.levels.group[up, i, y] = -1
-            elif g >= w.box.span[i]:
-                w.levels.group[up, i, y] = w.levels.top[up, i]
+                levels.group[up, i, y] = -1
+            elif g >= box.span[i]:
+                levels.group[up, i, y] = levels.top[up, i]
             else:
-                w.levels.group[up, i, y] = w.box.label[i, g]
+                levels.group[up, i, y] = box.label[i, g]
 
 
 @inner
@@ -189,40 +200,42 @@ def open_box(
     w: Workspace,
     level: int,
     b: int,
-    costs: np.ndarray,
+    costs: Array,
     k: int,
     best: Best,
-    tolerance: np.ndarray,
+    tolerance: Array,
 ) -> int:
     """Make a box the next level of the search.
 
     Returns 0 where the box holds nothing new, 1 where its grid's corners are all that it holds,
     2 where there are boxes as well.
     """
+    levels = w.levels
+    box = w.box
     d = len(w.walk.j)
     up = level + 1
     for i in range(d):
-        w.box.low[i] = (w.levels.boxes[level, b, i] - 1) * w.levels.width[level, i]
-        span = min(w.levels.width[level, i], w.levels.top[level, i] - w.box.low[i])
-        w.box.span[i] = span
-        w.box.gains[i, :span] = 0
-        w.box.saved[i, :span] = 0
-    copy(w.levels.base[up], w.levels.state[level, b], 1 + d)
-    m = gather(w, level, w.levels.boxes[level, b])
+        box.low[i] = (levels.boxes[level, b, i] - 1) * levels.width[level, i]
+        span = min(levels.width[level, i], levels.top[level, i] - box.low[i])
+        box.span[i] = span
+        box.gains[i, :span] = 0
+        box.saved[i, :span] = 0
+    copy(levels.base[up], levels.state[level, b], 1 + d)
+    m = gather(w, level, levels.boxes[level, b])
     # Open and settled samples are told apart: the sharp bound can be had.
     if nothing_new(w, level, b, costs, k, best, tolerance):
         return 0
     # The box may hold better: its grid is laid over the boundaries that can matter.
-    assess_several(w, level, int(w.box.sums[2]))
+    assess_several(w, level, int(box.sums[2]))
     for i in range(d):
         drop_useless(w, level, i)
-    set_grid(w, up, most_bins_for(w.levels.top[up], min(max(m // 4, LEAST_BOXES), MOST_BOXES)))
+    set_grid(w, up, most_bins_for(levels.top[up], min(max(m // 4, LEAST_BOXES), MOST_BOXES)))
     place(w, level, m)
-    w.levels.found[up] = 0
-    w.levels.opened[up] = 0
+    levels.found[up] = 0
+    levels.opened[up] = 0
     more = False
     for i in range(d):
-        more |= w.levels.width[up, i] > 1
+        more |= levels.width[up, i] > 1
     if more:
         # Some bin has boundaries inside: their boxes need the samples themselves.
         carry_over(w, level, m)
@@ -231,30 +244,32 @@ def open_box(
 
 @kernel(_nrt=False, inline="always")
 def search_boxes(
-    w: Workspace, costs: np.ndarray, k: int, cascade: int, best: Best, tolerance: np.ndarray
+    w: Workspace, costs: Array, k: int, cascade: int, best: Best, tolerance: Array
 ) -> None:
     """Open the root's boxes, depth first and the cheapest first, until none may hold better."""
+    levels = w.levels
+    box = w.box
     level = 0
-    w.box.price[0] = 0.0
+    box.price[0] = 0.0
     for i in range(len(w.walk.j)):
-        w.box.price[i + 1] = w.box.price[i] + costs[i + 1] / k
+        box.price[i + 1] = box.price[i] + costs[i + 1] / k
     while level >= 0:
-        b = w.levels.opened[level]
-        if b == w.levels.found[level]:
+        b = levels.opened[level]
+        if b == levels.found[level]:
             # This level's boxes are done with.
             level -= 1
             continue
-        w.levels.opened[level] = b + 1
+        levels.opened[level] = b + 1
         cost = costs[0]
         for i in range(len(w.walk.j)):
-            cost += costs[1 + i] * (w.levels.state[level, b, 1 + i] / k)
+            cost += costs[1 + i] * (levels.state[level, b, 1 + i] / k)
         # cost: the least of any cascade in the box; something as good may have been found since.
         if not worth(
             best,
-            w.levels.state[level, b, 0],
+            levels.state[level, b, 0],
             cost,
             cascade,
-            w.levels.state[level, b, 1:],
+            levels.state[level, b, 1:],
             tolerance,
         ):
             continue
@@ -269,7 +284,7 @@ def search_boxes(
 
 
 @inner
-def number_boundaries(w: Workspace, group: np.ndarray, bits: np.ndarray, i: int) -> None:
+def number_boundaries(w: Workspace, group: Array, bits: Array, i: int) -> None:
     """Number the boundaries of stage i of the root; groups' new numbers are in ``w.box.label``."""
     label = w.box.label[i]
     boundaries = w.levels.maps[0, i]
@@ -289,58 +304,62 @@ def number_boundaries(w: Workspace, group: np.ndarray, bits: np.ndarray, i: int)
 
 
 @kernel(_nrt=False)
-def open_head(w: Workspace, group: np.ndarray, bits: np.ndarray, bins: int) -> None:
+def open_head(w: Workspace, group: Array, bits: Array, bins: int) -> None:
     """Prepare the root of all cascades that share all models but the last.
 
     group int32 [d, k]: each sample's group at stages 1 … d; bits int32 [k]: bit i set where stage
     i + 1 is correct. A boundary matters only before a group in which some sample is wrong: what is
     correct exits at no loss.
     """
+    levels = w.levels
+    walk = w.walk
+    box = w.box
+    root = w.root
     d, k = group.shape
     for i in range(d):
         number_boundaries(w, group, bits, i)
     set_grid(w, 0, bins)
     # The root's grid is laid: count the samples by slot, and by slot and correctness.
-    slots = w.levels.slots[0]
-    inner = w.levels.inner[0]
-    cells = w.levels.cells[0]
-    width = w.levels.width[0]
+    slots = levels.slots[0]
+    inner = levels.inner[0]
+    cells = levels.cells[0]
+    width = levels.width[0]
     n_cells = cells[0] * slots[0]
-    w.root.correct[: inner[0] * slots[0]] = 0
-    w.walk.all[:n_cells] = 0
+    root.correct[: inner[0] * slots[0]] = 0
+    walk.all[:n_cells] = 0
     for s in range(k):
         at = 0
         cell = 0
         for i in range(d):
-            slot = 1 + w.box.label[i, group[i, s]] // width[i]
+            slot = 1 + box.label[i, group[i, s]] // width[i]
             cell += slot * cells[i]
             at += (2 * slot + ((bits[s] >> i) & 1)) * inner[i]
         # Half of ``at``: the last model, whose correctness is the innermost bit, is not known yet.
-        w.root.index[s] = at // 2
-        w.box.cell[s] = cell
-        w.root.correct[at // 2] += 1
-        w.walk.all[cell] += 1
-    copy(w.root.all, w.walk.all, n_cells)
+        root.index[s] = at // 2
+        box.cell[s] = cell
+        root.correct[at // 2] += 1
+        walk.all[cell] += 1
+    copy(root.all, walk.all, n_cells)
     sort_by_cell(w, 0, k, n_cells)
     # Every cell's end is known: samples are put in the order of cells, from the last backwards.
     for s in range(k - 1, -1, -1):
-        w.levels.start[0, w.box.cell[s]] -= 1
-        x = w.levels.start[0, w.box.cell[s]]
-        w.root.order[x] = s
+        levels.start[0, box.cell[s]] -= 1
+        x = levels.start[0, box.cell[s]]
+        root.order[x] = s
         for i in range(d):
-            w.levels.group[0, i, x] = w.box.label[i, group[i, s]]
+            levels.group[0, i, x] = box.label[i, group[i, s]]
 
 
 @kernel(_nrt=False)
 def search_root(
     w: Workspace,
-    head_bits: np.ndarray,
-    correct: np.ndarray,
-    wrong: np.ndarray,
-    costs: np.ndarray,
+    head_bits: Array,
+    correct: Array,
+    wrong: Array,
+    costs: Array,
     cascade: int,
     best: Best,
-    tolerance: np.ndarray,
+    tolerance: Array,
     corners: bool,
     boxes: bool,
 ) -> None:
@@ -350,29 +369,31 @@ def search_root(
     (``boxes``), or both. correct uint8 [k]: whether the last model is correct; wrong int32: the
     samples where it is not; costs float64 [n].
     """
+    levels = w.levels
+    root = w.root
     k = len(correct)
     d = len(w.walk.j)
     lay_out(w, 0)
-    half = w.levels.inner[0, 0] * w.levels.slots[0, 0]
-    n_cells = w.levels.cells[0, 0] * w.levels.slots[0, 0]
+    half = levels.inner[0, 0] * levels.slots[0, 0]
+    n_cells = levels.cells[0, 0] * levels.slots[0, 0]
     w.walk.correct[: 2 * half] = 0
     for x in range(len(wrong)):
-        w.walk.correct[2 * w.root.index[wrong[x]]] += 1
+        w.walk.correct[2 * root.index[wrong[x]]] += 1
     # Samples that the last model gets wrong are counted; the rest of each cell it gets correct.
     for x in range(half):
-        w.walk.correct[2 * x + 1] = w.root.correct[x] - w.walk.correct[2 * x]
-    copy(w.walk.all, w.root.all, n_cells)
-    w.levels.base[0, :] = 0
-    w.levels.found[0] = 0
-    w.levels.opened[0] = 0
+        w.walk.correct[2 * x + 1] = root.correct[x] - w.walk.correct[2 * x]
+    copy(w.walk.all, root.all, n_cells)
+    levels.base[0, :] = 0
+    levels.found[0] = 0
+    levels.opened[0] = 0
     # The grid is complete, nothing is settled before it.
     if corners:
         walk(w, 0, True, costs, k, cascade, best, tolerance)
     if boxes:
         walk(w, 0, False, costs, k, cascade, best, tolerance)
-    if w.levels.found[0] > 0:
+    if levels.found[0] > 0:
         # Some box may hold better: its samples need the correctness of all models at hand.
         for x in range(k):
-            s = w.root.order[x]
-            w.levels.bits[0, x] = head_bits[s] | (np.int32(correct[s]) << d)
+            s = root.order[x]
+            levels.bits[0, x] = head_bits[s] | (np.int32(correct[s]) << d)
         search_boxes(w, costs, k, cascade, best, tolerance)

@@ -18,6 +18,7 @@ that only later stages can help it. So a grid of n stages becomes S grids of n â
 """
 
 import numpy as np
+from numpy import ndarray as Array
 
 from ..._kernels import inner, kernel
 from .state import Best, Workspace, improves, note, worth
@@ -26,9 +27,11 @@ from .state import Best, Workspace, improves, note, worth
 @inner
 def lay_out(w: Workspace, level: int) -> None:
     """Set the strides and tail offsets of a level's grid from its slots."""
-    slots = w.levels.slots[level]
-    inner = w.levels.inner[level]
-    cells = w.levels.cells[level]
+    levels = w.levels
+    walk = w.walk
+    slots = levels.slots[level]
+    inner = levels.inner[level]
+    cells = levels.cells[level]
     d = len(slots)
     # The last stage lies innermost: one cell, and two counts (last model wrong, correct), per slot.
     inner[d - 1] = 2
@@ -37,22 +40,22 @@ def lay_out(w: Workspace, level: int) -> None:
         inner[i - 1] = inner[i] * 2 * slots[i]
         cells[i - 1] = cells[i] * slots[i]
     # The strides are known; the tail of each stage follows that of the stage before.
-    w.walk.correct_at[0] = 0
-    w.walk.all_at[0] = 0
+    walk.correct_at[0] = 0
+    walk.all_at[0] = 0
     for i in range(1, d):
-        w.walk.correct_at[i] = w.walk.correct_at[i - 1] + slots[i - 1] * 2 * inner[i - 1]
-        w.walk.all_at[i] = w.walk.all_at[i - 1] + slots[i - 1] * cells[i - 1]
+        walk.correct_at[i] = walk.correct_at[i - 1] + slots[i - 1] * 2 * inner[i - 1]
+        walk.all_at[i] = walk.all_at[i - 1] + slots[i - 1] * cells[i - 1]
 
 
 @inner
-def add(target: np.ndarray, source: np.ndarray) -> None:
+def add(target: Array, source: Array) -> None:
     """target += source, in place: counts of one length."""
     for x in range(len(source)):
         target[x] += source[x]
 
 
 @inner
-def total(counts: np.ndarray) -> int:
+def total(counts: Array) -> int:
     """The sum of counts."""
     n = 0
     for x in range(len(counts)):
@@ -63,10 +66,11 @@ def total(counts: np.ndarray) -> int:
 @inner
 def add_correct(w: Workspace, level: int, i: int, slot: int, correct: int) -> None:
     """Add a slice of stage i (those correct, 1, or wrong, 0, there) to the tail of ``correct``."""
+    walk = w.walk
     size = w.levels.inner[level, i]
-    source = w.walk.correct_at[i] + (2 * slot + correct) * size
-    target = w.walk.correct_at[i + 1]
-    add(w.walk.correct[target : target + size], w.walk.correct[source : source + size])
+    source = walk.correct_at[i] + (2 * slot + correct) * size
+    target = walk.correct_at[i + 1]
+    add(walk.correct[target : target + size], walk.correct[source : source + size])
 
 
 @inner
@@ -75,44 +79,48 @@ def add_all(w: Workspace, level: int, i: int, slot: int) -> None:
 
     Its samples that are correct at stage i no longer count there.
     """
+    walk = w.walk
     size = w.levels.cells[level, i]
-    source = w.walk.all_at[i] + slot * size
-    target = w.walk.all_at[i + 1]
-    add(w.walk.all[target : target + size], w.walk.all[source : source + size])
-    w.walk.fixed[i] -= w.walk.ones[i, slot]
-    w.walk.through[i] += w.walk.passing[i, slot]
+    source = walk.all_at[i] + slot * size
+    target = walk.all_at[i + 1]
+    add(walk.all[target : target + size], walk.all[source : source + size])
+    walk.fixed[i] -= walk.ones[i, slot]
+    walk.through[i] += walk.passing[i, slot]
 
 
 @inner
 def enter(w: Workspace, level: int, i: int, corners: bool) -> None:
     """Begin the walk over the slots of stage i: totals of every slice, an empty tail."""
-    slots = w.levels.slots[level, i]
-    size = w.levels.inner[level, i]
-    cells = w.levels.cells[level, i]
+    levels = w.levels
+    walk = w.walk
+    slots = levels.slots[level, i]
+    size = levels.inner[level, i]
+    cells = levels.cells[level, i]
     # As if everybody exited here: all that are correct here count, only settled samples pass on.
-    w.walk.fixed[i] = w.walk.gain[i]
-    w.walk.through[i] = w.levels.base[level, 1 + i]
+    walk.fixed[i] = walk.gain[i]
+    walk.through[i] = levels.base[level, 1 + i]
     for slot in range(slots):
-        at = w.walk.correct_at[i] + (2 * slot + 1) * size
-        here = w.walk.all_at[i] + slot * cells
-        w.walk.ones[i, slot] = total(w.walk.correct[at : at + size])
-        w.walk.passing[i, slot] = total(w.walk.all[here : here + cells])
-        w.walk.fixed[i] += w.walk.ones[i, slot]
-    w.walk.correct[w.walk.correct_at[i + 1] : w.walk.correct_at[i + 1] + size] = 0
-    w.walk.all[w.walk.all_at[i + 1] : w.walk.all_at[i + 1] + cells] = 0
-    w.walk.j[i] = slots
+        at = walk.correct_at[i] + (2 * slot + 1) * size
+        here = walk.all_at[i] + slot * cells
+        walk.ones[i, slot] = total(walk.correct[at : at + size])
+        walk.passing[i, slot] = total(walk.all[here : here + cells])
+        walk.fixed[i] += walk.ones[i, slot]
+    walk.correct[walk.correct_at[i + 1] : walk.correct_at[i + 1] + size] = 0
+    walk.all[walk.all_at[i + 1] : walk.all_at[i + 1] + cells] = 0
+    walk.j[i] = slots
     if not corners:
         # The last slot passes on in every box: the first step is to the last bin.
-        w.walk.j[i] = slots - 1
+        walk.j[i] = slots - 1
         add_correct(w, level, i, slots - 1, 0)
         add_correct(w, level, i, slots - 1, 1)
         add_all(w, level, i, slots - 1)
 
 
 @inner
-def step(w: Workspace, level: int, i: int, corners: bool, costs: np.ndarray, k: int) -> None:
+def step(w: Workspace, level: int, i: int, corners: bool, costs: Array, k: int) -> None:
     """Move stage i to its next lower edge or bin; hand what gets past it to the next stage."""
-    slot = w.walk.j[i]
+    walk = w.walk
+    slot = walk.j[i]
     if corners:
         # The slot at the edge passes on as a whole.
         add_correct(w, level, i, slot, 0)
@@ -126,101 +134,106 @@ def step(w: Workspace, level: int, i: int, corners: bool, costs: np.ndarray, k: 
         # Of the undecided bin only the samples that are wrong here can gain later.
         add_correct(w, level, i, slot, 0)
     # The tail is complete: the next stage starts from what is settled up to here.
-    w.walk.gain[i + 1] = w.walk.fixed[i]
-    w.walk.cost[i + 1] = w.walk.cost[i] + costs[i + 1] * (w.walk.through[i] / k)
+    walk.gain[i + 1] = walk.fixed[i]
+    walk.cost[i + 1] = walk.cost[i] + costs[i + 1] * (walk.through[i] / k)
 
 
 @inner
 def note_corner(w: Workspace, level: int, n: int, cost: float, cascade: int, best: Best) -> None:
     """Note the cascade at the present corner, in the boundaries of the whole search."""
-    for i in range(len(w.walk.j)):
-        edge = min((w.walk.j[i] - 1) * w.levels.width[level, i], w.levels.top[level, i])
-        w.walk.boundaries[i] = w.levels.maps[level, i, edge]
-    note(best, n, cost, cascade, w.walk.boundaries, w.walk.through)
+    levels = w.levels
+    walk = w.walk
+    for i in range(len(walk.j)):
+        edge = min((walk.j[i] - 1) * levels.width[level, i], levels.top[level, i])
+        walk.boundaries[i] = levels.maps[level, i, edge]
+    note(best, n, cost, cascade, walk.boundaries, walk.through)
 
 
 @inner
-def last_stage(w: Workspace, level: int) -> tuple[np.ndarray, np.ndarray, int, int]:
+def last_stage(w: Workspace, level: int) -> tuple[Array, Array, int, int]:
     """(counts, samples, correct, passed) of the last stage with a threshold.
 
     counts: int32 [4 Â· slots], by slot and correctness (see ``correct``); samples: int32 [slots], by
     slot; correct, passed: the correct samples, and those that pass on, if all its slots exit.
     """
-    last = len(w.walk.j) - 1
+    walk = w.walk
+    last = len(walk.j) - 1
     slots = w.levels.slots[level, last]
-    n = w.walk.gain[last]
-    at = w.walk.correct_at[last]
-    here = w.walk.all_at[last]
-    counts = w.walk.correct[at : at + 4 * slots]
+    n = walk.gain[last]
+    at = walk.correct_at[last]
+    here = walk.all_at[last]
+    counts = walk.correct[at : at + 4 * slots]
     for slot in range(slots):
         # Of a slot's four counts those of samples that are correct at this stage.
         n += counts[4 * slot + 2] + counts[4 * slot + 3]
-    return counts, w.walk.all[here : here + slots], n, w.levels.base[level, 1 + last]
+    return counts, walk.all[here : here + slots], n, w.levels.base[level, 1 + last]
 
 
 @inner
-def corner_row(
-    w: Workspace, level: int, costs: np.ndarray, k: int, cascade: int, best: Best
-) -> None:
+def corner_row(w: Workspace, level: int, costs: Array, k: int, cascade: int, best: Best) -> None:
     """Every edge of the last stage, the earlier ones fixed.
 
     Cost rises along the way (see :func:`sweep_pair`).
     """
-    last = len(w.walk.j) - 1
+    walk = w.walk
+    last = len(walk.j) - 1
     counts, passes, n, at = last_stage(w, level)
     for slot in range(len(passes) - 1, 0, -1):
         # The slot passes on: it gains what only the last model has, and loses what only it had.
         n += counts[4 * slot + 1] - counts[4 * slot + 2]
         at += passes[slot]
-        cost = w.walk.cost[last] + costs[last + 1] * (at / k)
+        cost = walk.cost[last] + costs[last + 1] * (at / k)
         if cost > best.reach[n]:
             continue
         # Nothing cheaper is known with n correct samples.
-        w.walk.j[last] = slot
-        w.walk.through[last] = at
-        if improves(best, n, cost, cascade, w.walk.through):
+        walk.j[last] = slot
+        walk.through[last] = at
+        if improves(best, n, cost, cascade, walk.through):
             note_corner(w, level, n, cost, cascade, best)
 
 
 @inner
 def keep_box(w: Workspace, level: int, n: int) -> None:
     """Append the present box to those to be opened, unless its corners are all that it holds."""
+    levels = w.levels
+    walk = w.walk
     inside = False
-    for i in range(len(w.walk.j)):
-        low = (w.walk.j[i] - 1) * w.levels.width[level, i]
-        inside |= min(low + w.levels.width[level, i], w.levels.top[level, i]) - low > 1
+    for i in range(len(walk.j)):
+        low = (walk.j[i] - 1) * levels.width[level, i]
+        inside |= min(low + levels.width[level, i], levels.top[level, i]) - low > 1
     if inside:
         # Some stage has a boundary between its two edges.
-        b = w.levels.found[level]
-        w.levels.state[level, b, 0] = n
-        for i in range(len(w.walk.j)):
-            w.levels.boxes[level, b, i] = w.walk.j[i]
-            w.levels.state[level, b, 1 + i] = w.walk.through[i]
-        w.levels.found[level] = b + 1
+        b = levels.found[level]
+        levels.state[level, b, 0] = n
+        for i in range(len(walk.j)):
+            levels.boxes[level, b, i] = walk.j[i]
+            levels.state[level, b, 1 + i] = walk.through[i]
+        levels.found[level] = b + 1
 
 
 @inner
 def box_row(
     w: Workspace,
     level: int,
-    costs: np.ndarray,
+    costs: Array,
     k: int,
     cascade: int,
     best: Best,
-    tolerance: np.ndarray,
+    tolerance: Array,
 ) -> None:
     """Every bin of the last stage, the earlier ones within theirs: keep what may hold better."""
-    last = len(w.walk.j) - 1
+    walk = w.walk
+    last = len(walk.j) - 1
     counts, passes, n, at = last_stage(w, level)
     for slot in range(len(passes) - 1, 0, -1):
         # Optimism: the slot keeps its correct samples, and gains those of the last model alone.
         most = n + counts[4 * slot + 1]
-        cost = w.walk.cost[last] + costs[last + 1] * (at / k)
+        cost = walk.cost[last] + costs[last + 1] * (at / k)
         if slot < len(passes) - 1 and cost <= best.reach[most]:
             # A bin, and nothing cheaper is known with as many correct samples as it may have.
-            w.walk.j[last] = slot
-            w.walk.through[last] = at
-            if worth(best, most, cost, cascade, w.walk.through, tolerance):
+            walk.j[last] = slot
+            walk.through[last] = at
+            if worth(best, most, cost, cascade, walk.through, tolerance):
                 keep_box(w, level, most)
         # For the bins below the slot passes on: what only this stage had is lost.
         n = most - counts[4 * slot + 2]
@@ -232,17 +245,18 @@ def walk(
     w: Workspace,
     level: int,
     corners: bool,
-    costs: np.ndarray,
+    costs: Array,
     k: int,
     cascade: int,
     best: Best,
-    tolerance: np.ndarray,
+    tolerance: Array,
 ) -> None:
     """Note every corner of a level's grid (``corners``), or list its boxes that may hold better."""
-    last = len(w.walk.j) - 1
+    walk = w.walk
+    last = len(walk.j) - 1
     i = 0
-    w.walk.gain[0] = w.levels.base[level, 0]
-    w.walk.cost[0] = costs[0]
+    walk.gain[0] = w.levels.base[level, 0]
+    walk.cost[0] = costs[0]
     if last > 0:
         enter(w, level, 0, corners)
     while i >= 0:
@@ -254,8 +268,8 @@ def walk(
                 box_row(w, level, costs, k, cascade, best, tolerance)
             i -= 1
             continue
-        w.walk.j[i] -= 1
-        if w.walk.j[i] < 1:
+        walk.j[i] -= 1
+        if walk.j[i] < 1:
             # The slots of this stage are done with.
             i -= 1
             continue
@@ -267,9 +281,9 @@ def walk(
 
 @kernel
 def sweep_pair(
-    group: np.ndarray,
-    correct_1: np.ndarray,
-    correct_2: np.ndarray,
+    group: Array,
+    correct_1: Array,
+    correct_2: Array,
     cost_1: float,
     cost_2: float,
     cascade: int,

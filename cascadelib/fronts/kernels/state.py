@@ -20,6 +20,7 @@ from collections import namedtuple
 from collections.abc import Iterable
 
 import numpy as np
+from numpy import ndarray as Array
 
 from ..._kernels import Room, inner, kernel
 
@@ -40,17 +41,22 @@ def same_reach(best: Best) -> Best:
     return new_best(n_samples, stages)._replace(reach=best.reach)
 
 
+def least_onwards(costs: Array) -> Array:
+    """The least of each cost and all after it, float64 [k + 1]: a cascade with n correct has at
+    least n − 1, n − 2, …"""
+    return np.minimum.accumulate(costs[::-1])[::-1]
+
+
 def merge_best(best: Best, others: Iterable[Best]) -> None:
     """The first of several at each n by :func:`comes_first`, in place, whoever found it first."""
     for other in others:
         merge_entries(best, other)
         np.minimum(best.floor, other.floor, out=best.floor)
-    # A cascade with n correct has at least n − 1, n − 2, …: least costs spread downwards.
-    np.minimum(best.reach, np.minimum.accumulate(best.exact[::-1])[::-1], out=best.reach)
+    np.minimum(best.reach, least_onwards(best.exact), out=best.reach)
 
 
 @inner
-def copy(target: np.ndarray, source: np.ndarray, size: int) -> None:
+def copy(target: Array, source: Array, size: int) -> None:
     """target[:size] = source[:size], without the checks and copies of numba's slices."""
     for x in range(size):
         target[x] = source[x]
@@ -68,7 +74,7 @@ def merge_entries(best: Best, other: Best) -> None:
 
 
 @inner
-def comes_first(best: Best, n: int, cost: float, cascade: int, at: np.ndarray) -> bool:
+def comes_first(best: Best, n: int, cost: float, cascade: int, at: Array) -> bool:
     """Whether a cascade comes before the one noted at n.
 
     Compared are the cost, then the number, then the samples ``at`` stages 2, 3, … [d], which settle
@@ -91,7 +97,7 @@ def comes_first(best: Best, n: int, cost: float, cascade: int, at: np.ndarray) -
 
 
 @kernel(_nrt=False)
-def improves(best: Best, n: int, cost: float, cascade: int, at: np.ndarray) -> bool:
+def improves(best: Best, n: int, cost: float, cascade: int, at: Array) -> bool:
     """Whether a cascade with n correct samples at this cost would be noted.
 
     at: int64 [d], the samples that reach stages 2, 3, …
@@ -105,9 +111,7 @@ def improves(best: Best, n: int, cost: float, cascade: int, at: np.ndarray) -> b
 
 
 @kernel(_nrt=False)
-def note(
-    best: Best, n: int, cost: float, cascade: int, boundaries: np.ndarray, at: np.ndarray
-) -> None:
+def note(best: Best, n: int, cost: float, cascade: int, boundaries: Array, at: Array) -> None:
     """Enter a cascade that :func:`improves`.
 
     boundaries, at: int64 [d], its boundaries and the samples that reach stages 2 … d + 1.
@@ -127,9 +131,7 @@ def note(
 
 
 @inner
-def worth(
-    best: Best, n: int, cost: float, cascade: int, at: np.ndarray, tolerance: np.ndarray
-) -> bool:
+def worth(best: Best, n: int, cost: float, cascade: int, at: Array, tolerance: Array) -> bool:
     """Whether a box must be searched.
 
     Its cascades have at most n correct, cost at least ``cost`` and pass on at least ``at`` samples,
@@ -192,6 +194,7 @@ def workspace(k: int, d: int) -> Room:
 
 def new_levels(k: int, d: int, n_cells: int, n_boxes: int) -> Levels:
     """The levels of the depth-first search; samples lie in the order of a level's cells."""
+    stages = (LEVELS, d)
     return Levels(
         # Group of a sample at each stage, −1 before the box.
         group=np.empty((LEVELS, d, k), np.int32),
@@ -204,15 +207,15 @@ def new_levels(k: int, d: int, n_cells: int, n_boxes: int) -> Levels:
         # Settled samples: the correct ones, those at stages 2 … d + 1.
         base=np.zeros((LEVELS, 1 + d), np.int64),
         # Of each stage's grid.
-        slots=np.empty((LEVELS, d), np.int64),
+        slots=np.empty(stages, np.int64),
         # Groups per bin.
-        width=np.empty((LEVELS, d), np.int64),
+        width=np.empty(stages, np.int64),
         # The last boundary.
-        top=np.empty((LEVELS, d), np.int64),
+        top=np.empty(stages, np.int64),
         # Stride of a half slot of each stage in ``walk.correct``.
-        inner=np.empty((LEVELS, d), np.int64),
+        inner=np.empty(stages, np.int64),
         # Stride of a slot of each stage in ``walk.all``.
-        cells=np.empty((LEVELS, d), np.int64),
+        cells=np.empty(stages, np.int64),
         # Boxes to be opened: slot at each stage.
         boxes=np.empty((LEVELS, n_boxes, d), np.int32),
         # Theirs: most correct samples, fewest at stages 2 … d + 1.
@@ -256,6 +259,7 @@ def new_walk(d: int, n_cells: int, n_correct: int, n_slots: int) -> Walk:
 
 def new_box(k: int, d: int) -> Box:
     """The box that is opened (see :mod:`cascadelib.fronts.kernels.bounds`)."""
+    groups = (d, k + 1)
     return Box(
         # Places of the samples gathered.
         kept=np.empty(k, np.int32),
@@ -266,17 +270,17 @@ def new_box(k: int, d: int) -> Box:
         # Groups at each stage.
         span=np.empty(d, np.int64),
         # Correct samples that exiting a group gains.
-        gains=np.zeros((d, k + 1), np.int32),
+        gains=np.zeros(groups, np.int32),
         # Cost that exiting a group saves.
-        saved=np.zeros((d, k + 1)),
+        saved=np.zeros(groups),
         # The same of samples open at several stages, less their value where correct.
-        extra=np.zeros((d, k + 1)),
+        extra=np.zeros(groups),
         # Correct samples that those gain.
-        extra_gains=np.zeros((d, k + 1), np.int32),
+        extra_gains=np.zeros(groups, np.int32),
         # New number of a group or boundary.
-        label=np.zeros((d, k + 1), np.int32),
+        label=np.zeros(groups, np.int32),
         # Slot of a group in the new grid.
-        slot_of=np.zeros((d, k + 1), np.int32),
+        slot_of=np.zeros(groups, np.int32),
         # Places of the samples open at several stages.
         several=np.empty(k, np.int32),
         # Of a sample that exits at each stage, beyond the first model: a share of k samples.
