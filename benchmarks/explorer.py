@@ -35,7 +35,7 @@ for n in (3, 4):
 x.publish(x.choice)
 x
 """
-SECONDS = 8  # that each front of three and four models may take
+SECONDS = 6  # that each front of three and four models may take
 BUSY = "while True: sum(i * i for i in range(10**6))"
 # Milliseconds of script per move, and from the input to the end of the frame that shows it.
 MOVES = """async ([moves, seed]) => {

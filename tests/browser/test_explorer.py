@@ -55,7 +55,7 @@ CONTRASTS = """() => {
         const ground = parts(getComputedStyle(e).backgroundColor)
         if ((ground[3] ?? 1) > 0.99) return ground } return [255, 255, 255] }
     const own = e => [...e.childNodes].some(n => n.nodeType == 3 && n.textContent.trim())
-    return [...document.querySelectorAll(".cascadelib *")].filter(
+    return [...document.querySelectorAll(".cascadelib *, main > *")].filter(
         e => own(e) && e.checkVisibility() && !e.closest(":disabled, option")).map(e => {
         const style = getComputedStyle(e), ground = solid(e)
         const ink = parts(e.closest("svg") ? style.fill : style.color).slice(0, 3)
