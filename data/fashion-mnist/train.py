@@ -17,12 +17,14 @@ import csv
 import fcntl
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors.torch import save_file
 from split import read_split
+from torch import Tensor, nn
 from torch.nn import functional
 
 from cascadelib.zoo.bundled import image_classifier, load_bundled
@@ -31,9 +33,10 @@ from cascadelib.zoo.transforms import GreyImages
 HERE = Path(__file__).parent
 STATE = HERE / ".training"
 BATCH = 128
+Labelled = tuple[Tensor, Tensor]  # images uint8 [k, 28, 28], labels int64 [k]
 
 
-def augment(images, rng, erase):
+def augment(images: Tensor, rng: torch.Generator, erase: float) -> Tensor:
     """Per-sample flip, shift by up to 2 pixels and (with probability ``erase``) an erased box;
     uint8 [B, 28, 28]."""
     n = len(images)
@@ -53,14 +56,14 @@ def augment(images, rng, erase):
     return out.masked_fill(box, 73)  # the training mean, 0.2860 * 255
 
 
-def fixed_view(images, number, erase):
+def fixed_view(images: Tensor, number: int, erase: float) -> Tensor:
     """The same augmented images [n, 28, 28] for a teacher and all of its students."""
     rng = torch.Generator().manual_seed(number)
     return torch.cat([augment(part, rng, erase) for part in images.split(1000)])
 
 
 @torch.inference_mode()
-def teacher_logits(teacher, number, erase, images):
+def teacher_logits(teacher: str, number: int, erase: float, images: Tensor) -> Tensor:
     """[n, classes] of a trained model on one fixed view; computed once, kept in the state folder as
     float16."""
     path = STATE / f"{teacher}-view{number}-erase{erase}.npy"
@@ -79,7 +82,7 @@ def teacher_logits(teacher, number, erase, images):
     return torch.from_numpy(np.load(path)).float()
 
 
-def lesson(images, epoch, recipe):
+def lesson(images: Tensor, epoch: int, recipe: dict) -> tuple[Tensor, Tensor | None]:
     """(images to learn from, the teacher's logits or None): of one fixed view in turn, or their
     mean over all views."""
     if "teacher" not in recipe:
@@ -96,7 +99,7 @@ def lesson(images, epoch, recipe):
     ) / len(views)
 
 
-def distilled_loss(logits, labels, taught, recipe):
+def distilled_loss(logits: Tensor, labels: Tensor, taught: Tensor, recipe: dict) -> Tensor:
     """Cross-entropy plus the divergence from the teacher's softened probabilities, weighted by
     ``teacher_weight``."""
     t = recipe.get("temperature", 2.0)
@@ -106,11 +109,13 @@ def distilled_loss(logits, labels, taught, recipe):
     return (1 - weight) * functional.cross_entropy(logits, labels) + weight * divergence
 
 
-def sizes_by_epoch(recipe):
+def sizes_by_epoch(recipe: dict) -> list[int]:
     return [size for size, epochs in recipe["sizes"] for _ in range(epochs)]
 
 
-def optimizer_and_schedule(model, recipe, cycles, epoch, steps):
+def optimizer_and_schedule(
+    model: nn.Module, recipe: dict, cycles: list[int], epoch: int, steps: int
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.OneCycleLR]:
     """Of the cycle that ``epoch`` is in; cycles: the epochs at which they start, and the end. Each
     peaks at half the learning rate of the one before; steps: batches an epoch.
     """
@@ -134,8 +139,18 @@ def optimizer_and_schedule(model, recipe, cycles, epoch, steps):
 
 
 def train_epoch(
-    model, images, labels, taught, augmented, size, zoo, recipe, optimizer, schedule, rng
-):
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    taught: Tensor | None,
+    augmented: bool,
+    size: int,
+    zoo: dict,
+    recipe: dict,
+    optimizer: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.OneCycleLR,
+    rng: torch.Generator,
+) -> float:
     """One pass over shuffled images; taught: the teacher's logits [n, classes], or None."""
     model.train()
     transform = GreyImages(size, zoo["mean"], zoo["std"])
@@ -163,7 +178,9 @@ def train_epoch(
 
 
 @torch.inference_mode()
-def accuracy(model, images, labels, transform):
+def accuracy(
+    model: nn.Module, images: Tensor, labels: Tensor, transform: Callable[[Tensor], Tensor]
+) -> float:
     model.eval()
     correct = sum(
         (model(transform(x)).argmax(1) == y).sum().item()
@@ -172,13 +189,20 @@ def accuracy(model, images, labels, transform):
     return correct / len(labels)
 
 
-def train(name, zoo, data, held_out):
+def train(
+    name: str,
+    zoo: dict,
+    data: Labelled,
+    held_out: Labelled,
+    state_folder: Path = STATE,
+    weights_folder: Path = HERE / "weights",
+) -> None:
     """Train one model to the end, from its last finished epoch; write weights (float16) and the
     log."""
     entry = zoo["models"][name]
     images, labels = data
     recipe = entry["recipe"]
-    state_file = STATE / f"{name}.pt"
+    state_file = state_folder / f"{name}.pt"
     sizes = sizes_by_epoch(recipe)
     torch.manual_seed(recipe["seed"])
     rng = torch.Generator().manual_seed(recipe["seed"])
@@ -231,19 +255,20 @@ def train(name, zoo, data, held_out):
         state |= {"log": log, "rng": rng.get_state(), "torch_rng": torch.get_rng_state()}
         torch.save(state, state_file.with_suffix(".new"))
         state_file.with_suffix(".new").replace(state_file)
-    with open(STATE / f"{name}.csv", "w", newline="") as file:
+    with open(state_folder / f"{name}.csv", "w", newline="") as file:
         csv.writer(file).writerows(log)
     weights = {k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items()}
     weights = {
         k: v.contiguous() for k, v in weights.items() if not k.endswith("num_batches_tracked")
     }
-    (HERE / "weights").mkdir(exist_ok=True)
-    save_file(weights, STATE / f"{name}.safetensors", {"model": name})
-    (STATE / f"{name}.safetensors").chmod(0o644)
-    (STATE / f"{name}.safetensors").replace(HERE / "weights" / f"{name}.safetensors")
+    weights_folder.mkdir(exist_ok=True)
+    written = state_folder / f"{name}.safetensors"
+    save_file(weights, written, {"model": name})
+    written.chmod(0o644)
+    written.replace(weights_folder / written.name)
 
 
-def write_log(zoo):
+def write_log(zoo: dict) -> None:
     """Put the logs of the models trained here into training-log.csv, in the order of zoo.json;
     other rows stay."""
     path = HERE / "training-log.csv"
@@ -259,25 +284,26 @@ def write_log(zoo):
     path.write_text("\n".join(lines) + "\n")
 
 
-def main():
+def tensors(raw: Path, split: str) -> Labelled:
+    """(images uint8 [k, 28, 28], labels int64 [k]) of a split."""
+    images, labels = read_split(raw, split)
+    return torch.from_numpy(images.copy()), torch.from_numpy(labels.astype(np.int64))
+
+
+def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--raw", required=True, help="folder with the four IDX files of Fashion-MNIST"
+        "--raw", type=Path, required=True, help="folder with the four IDX files of Fashion-MNIST"
     )
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("names", nargs="*", help="models of zoo.json (default: all)")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     zoo = json.loads((HERE / "zoo.json").read_text())
-    data, held_out = (
-        tuple(
-            torch.from_numpy(a.astype(t))
-            for a, t in zip(read_split(args.raw, split), (np.uint8, np.int64))
-        )
-        for split in ("train", "val")
-    )
+    data = tensors(args.raw, "train")
+    held_out = tensors(args.raw, "val")
     STATE.mkdir(exist_ok=True)
     for name in args.names or [n for n, entry in zoo["models"].items() if "recipe" in entry]:
         with open(STATE / f"{name}.lock", "w") as lock:

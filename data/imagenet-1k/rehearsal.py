@@ -26,6 +26,7 @@ noise, and 1 − second ÷ largest with competence − the same noise, both expo
 
 import argparse
 import json
+import sys
 import zlib
 from pathlib import Path
 from typing import Any
@@ -37,11 +38,15 @@ from scipy.stats import multivariate_normal, norm
 from cascadelib import LogitStore, published
 from cascadelib.datasets.imagenet_1k import synsets
 
+NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
+sys.path.insert(0, str(NOTEBOOKS))
+from tools import study  # noqa: E402 - beside the notebooks
+
 SHARED = 0.85  # correlation of two models' competences
 LUCK = 0.5  # standard deviation of what decides about correctness beside competence
-NOISE = 0.6  # … of what max softmax and logits margin see beside competence
+NOISE = 0.8  # … of what max softmax and logits margin see beside competence
 CLIP = 3.0  # standard deviations; beyond, competence and noise stay as they are there
-SLOPE = 0.045  # of log probability per unit of competence or noise
+SLOPE = 0.04  # of log probability per unit of competence or noise
 MOST = 0.9  # of 1 − second ÷ largest probability
 TAIL = 0.15  # standard deviation of the other classes' logits
 GAP = 0.25  # accuracy − mean max softmax
@@ -60,31 +65,19 @@ BETTER = (("softmax_margin", "max_softmax"), ("max_softmax", "entropy"))
 EQUAL = ("max_softmax", "logits_margin")
 GLUE = {"sst2": (872, 0.51), "mrpc": (408, 0.68), "qnli": (5463, 0.51), "qqp": (40_430, 0.37)}
 """Task: how many texts its validation set has, and the share of class 1."""
-CHECKPOINTS = Path(__file__).resolve().parents[2] / "notebooks" / "tools" / "glue-checkpoints.csv"
+CHECKPOINTS = NOTEBOOKS / "tools" / "glue-checkpoints.csv"
 ROWS = 5000  # images at a time: what is in memory beside one model's logits
 
 
 def front_models() -> pd.DataFrame:
-    """The models on either of the paper's fronts: rows of the published table, cheapest first.
+    """The models on either of the paper's fronts: rows of the published table, cheapest first, with
+    ``on_macs`` and ``on_seconds``.
 
     Costs have the four significant digits that the paper's Table 1 has.
     """
-    table = published.models()
-    rows = table.assign(macs=four_digits(table["macs"]), seconds=four_digits(table["seconds"]))
-    members = on_front(rows, "macs") | on_front(rows, "seconds")
-    return rows[members].sort_values(["macs", "top1"])
-
-
-def four_digits(costs: pd.Series) -> pd.Series:
-    """Costs at four significant digits."""
-    return costs.map(lambda cost: float(f"{cost:.3e}"))
-
-
-def on_front(table: pd.DataFrame, cost: str) -> pd.Series:
-    """Which models no other undercuts, or equals in cost, at a higher accuracy: bool [M]."""
-    rows = table[table[cost].notna()].sort_values([cost, "top1"], ascending=[True, False])
-    best_before = rows["top1"].cummax().shift(fill_value=-1.0)
-    return (rows["top1"] > best_before).reindex(table.index, fill_value=False)
+    rows = study.on_fronts(published.models())
+    costs = {cost: study.rounded(rows[cost]) for cost in ("macs", "seconds")}
+    return rows.assign(**costs)
 
 
 def generator(*key: Any) -> np.random.Generator:

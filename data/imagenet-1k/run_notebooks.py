@@ -5,11 +5,12 @@
 
 All of the paper's notebooks that the folder has what they need for: 05 where what is held out is
 other data, as ImageNetV2 is (where nothing is held out, ``val`` is checked on itself, as the paper's
-own figures are); 06, with a report of its own, where there is ``glue/``. Without study.json 01 takes
-the logits as they are. Where all models have published times (of one machine, an RTX 3090), those
-that take a cost run with this one, too: report/published_seconds. Where there is ``test``, of images
-without labels, the points of table 1 run on it, and their guesses are written as a test server takes
-them: submission/point-1.txt … All of it goes into the folder itself.
+own figures are); 06 where there is ``glue/``; last 10, with the verdicts on what all of them left
+(report/verdicts). Without study.json 01 takes the logits as they are. Where all models have published
+times (of one machine, an RTX 3090), those that take a cost run with this one, too:
+report/published_seconds. Where there is ``test``, of images without labels, the points of table 1
+run on it, and their guesses are written as a test server takes them: submission/point-1.txt … All of
+it goes into the folder itself.
 """
 
 import argparse
@@ -112,7 +113,7 @@ def main(arguments: list[str] | None = None) -> int:
     }
     preset = ["--preset", str(options.preset)] if options.preset else []
 
-    def run_at(report, paths, **more):
+    def run_at(report: str, paths: list[Path], **more: Any) -> int:
         """These notebooks with the parameters that one of them has; their report in a folder of the
         study."""
         has = set().union(*(takes[path] for path in paths))
@@ -131,8 +132,9 @@ def main(arguments: list[str] | None = None) -> int:
         return run.main([*(p.stem for p in paths), *parameters, *preset, *rest]) if paths else 0
 
     run.deal_parameters(paths, dict(options.p))  # a name that none has is refused
-    on_images = [path for path in paths if path.name[:2] != "06"]
-    on_texts = [path for path in paths if path not in on_images]
+    on_images = [path for path in paths if path.name[:2] not in ("06", "10")]
+    on_texts = [path for path in paths if path.name[:2] == "06"]
+    of_all = [path for path in paths if path.name[:2] == "10"]
     failed = run_at("report", on_images)
     its_own = {"held_out": None, **glue_stores(study)}
     failed = max(failed, run_at("report/glue", on_texts, **its_own))
@@ -142,11 +144,12 @@ def main(arguments: list[str] | None = None) -> int:
         submit(study, float(prominence), options.devkit)
     stores = [LogitStore(study / split) for split in ("val", other)]
     costs = [store.models.get("published_seconds") for store in stores]
+    timed = [path for path in on_images if "cost" in takes[path]]
     if any(cost is None or cost.isna().any() for cost in costs):
         print("Not all models have published_seconds: no second run at that cost.")
-        return failed
-    timed = [path for path in on_images if "cost" in takes[path]]
-    return max(failed, run_at("report/published_seconds", timed, cost="published_seconds"))
+        timed = []
+    failed = max(failed, run_at("report/published_seconds", timed, cost="published_seconds"))
+    return max(failed, run_at("report/verdicts", of_all))
 
 
 if __name__ == "__main__":
