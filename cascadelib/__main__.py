@@ -87,7 +87,8 @@ def parser_of_all() -> Parser:
         "explore",
         _explore,
         [table, split],
-        "write the explorer's page, which needs no server; chosen on one part, checked on the other",
+        "write the explorer's page, which needs no server; chosen on one part, checked on the "
+        "other",
     )
     command("show", _show, [policy], "what a file says")
     command("warm", _warm, [], "compile what first searches need, for all later processes")

@@ -20,7 +20,8 @@ MOST_CONTENTS = 4096  # rows of which it keeps that, about, of however many
 
 
 def mixed(numbers: Array) -> Array:
-    """Well scattered numbers in place of others, uint64 [k], one to one (the finalizer of SplitMix64)."""
+    """Well scattered numbers in place of others, uint64 [k], one to one (the finalizer of
+    SplitMix64)."""
     numbers = numbers + np.uint64(0x9E3779B97F4A7C15)
     numbers = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     numbers = (numbers ^ (numbers >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -33,8 +34,8 @@ def digests_of(texts: Array) -> list[bytes]:
 
 
 def as_integers(values: Array) -> Array:
-    """The same number for equal values [k], uint64 [k]: of text its digest, of numbers their bits as
-    float32, so that a table is the same whether float32 or float64 held it."""
+    """The same number for equal values [k], uint64 [k]: of text its digest, of numbers their bits
+    as float32, so that a table is the same whether float32 or float64 held it."""
     if values.dtype.kind == "U":
         unique, place = np.unique(values, return_inverse=True)
         begins = b"".join(digest[:8] for digest in digests_of(unique))
@@ -66,7 +67,8 @@ class Contents:
         return self.digests[name]
 
     def of(self, names: Iterable[str]) -> Array | None:
-        """Of what all of some models said, uint64 [k]; None where one of them, or its file, is not there."""
+        """Of what all of some models said, uint64 [k]; None where one of them, or its file, is not
+        there."""
         total = np.zeros(1, np.uint64)
         try:
             for name in sorted(names):

@@ -475,7 +475,8 @@ def keys_of(keys: Any, what: str, k: int) -> Array:
 
 def numbered_clusters(clusters: Any, store: Store, score: str, drawn: bool) -> Array | None:
     """The number of each sample's cluster, int [k]; None where none are given. ValueError where
-    they can't be promised for, for an id that occurs in two of them, and without them in two rows."""
+    they can't be promised for, for an id that occurs in two of them, and without them in two
+    rows."""
     if clusters is None:
         refuse_repeated_ids(store)
         return None

@@ -197,7 +197,8 @@ class DriftSignal:
         return self.report(false_alarm_rate)
 
     def add(self, stage: int, values: Array) -> None:
-        """Take further confidences float64 [N] of a stage (0 = first), without nan, in their order."""
+        """Take further confidences float64 [N] of a stage (0 = first), without nan, in their
+        order."""
         if len(values):
             self.stages[stage].add(values)
 

@@ -73,7 +73,8 @@ def tried(
         raise ValueError("name the reference= model that epsilon refers to")
     if len(scores := {point.score for point in points}) > 1:
         raise ValueError(
-            f"the points have different scores, {', '.join(sorted(scores))}: certify each score by itself"
+            f"the points have different scores, {', '.join(sorted(scores))}: certify each score "
+            "by itself"
         )
     reference = points[0].models[-1] if reference is None else reference
     if not isinstance(reference, str):

@@ -183,12 +183,12 @@ def f1_p_value(
 
     F1 is θ where the mean of 2 (1 − θ) [true positive] − θ [error] is 0. So with θ the F1 of the
     reference, the mean of that of the cascade at θ − ε less that of the reference at θ is at most 0
-    under the hypothesis: gamblers bet against that. θ is not known: true positives among
-    true positives and errors are binomial, which gives Clopper and Pearson's interval at confidence
-    1 − γ, γ = level / 500 (added). Each of 32 gamblers bets one constant share, fixed in advance
-    (as in :func:`anytime_lower`), since bets that follow the data would depend on θ. Then the
-    logarithm of each one's capital is concave in θ, so that over the interval it is least at an
-    end, and their mean is at least the mean of these. Samples are shuffled, the same way every time.
+    under the hypothesis: gamblers bet against that. θ is not known: true positives among true
+    positives and errors are binomial, which gives Clopper and Pearson's interval at confidence 1 −
+    γ, γ = level / 500 (added). Each of 32 gamblers bets one constant share, fixed in advance (as in
+    :func:`anytime_lower`), since bets that follow the data would depend on θ. Then the logarithm of
+    each one's capital is concave in θ, so that over the interval it is least at an end, and their
+    mean is at least the mean of these. Samples are shuffled, the same way every time.
     """
     gamma = level * NUISANCE
     is_true_positive = reference_correct & positive

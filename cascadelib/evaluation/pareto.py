@@ -1,4 +1,5 @@
-"""Pareto fronts, what single models give (the baseline), and improvement factors (paper, section 3)."""
+"""Pareto fronts, what single models give (the baseline), and improvement factors (paper, section
+3)."""
 
 from typing import Any
 
@@ -77,8 +78,8 @@ class Baseline:
         self.hull = self.front[lower_hull(self.accuracy[self.front], self.cost[self.front])]
 
     def cost_at(self, accuracy: Any) -> Any:
-        """Cost of this accuracy on the hull; the cheapest model's at or below its own; nan above the
-        best."""
+        """Cost of this accuracy on the hull; the cheapest model's at or below its own; nan above
+        the best."""
         at = reals(accuracy, "accuracy")
         cost = np.interp(at, self.accuracy[self.hull], self.cost[self.hull])
         return np.where(at <= self.accuracy[self.hull[-1]], cost, np.nan)[()]
@@ -140,8 +141,8 @@ def mean_improvement(
 ) -> float:
     """Mean improvement factor over accuracies low … high: the exact integral ÷ (high − low).
 
-    Between breakpoints the baseline is linear and the front constant, so each piece is integrated in
-    closed form.
+    Between breakpoints the baseline is linear and the front constant, so each piece is integrated
+    in closed form.
 
     Parameters
     ----------

@@ -48,8 +48,8 @@ def ladder(
     Raises
     ------
     ValueError
-        For fewer than two models, unknown or repeated ones, a dearer one first, a method that is not fitted, and what
-        the store cannot honour.
+        For fewer than two models, unknown or repeated ones, a dearer one first, a method that is
+        not fitted, and what the store cannot honour.
 
     References
     ----------

@@ -100,8 +100,8 @@ def check_goal(front: Any, goal: str | None, bounds: tuple, caution: float | Non
         )
     if [goal, *bounds].count(None) != 3:
         raise ValueError(
-            "give exactly one of: a goal ('max_improvement', 'match_best' or 'near_best'), accuracy=, "
-            "loss=, budget="
+            "give exactly one of: a goal ('max_improvement', 'match_best' or 'near_best'), "
+            "accuracy=, loss=, budget="
         )
     if goal is not None:
         known(goal, GOALS, "goal")

@@ -36,7 +36,8 @@ def mark_top(rows: Array, mark: Array, floors: Array) -> None:
 def mark_rivals(rows: Array, label: int, rival: Array) -> None:
     """Mark the classes that some model has before the label, or so near.
 
-    rows: [M, classes], a row per model. A class without a mark, bool [classes], is behind the label in every sum.
+    rows: [M, classes], a row per model. A class without a mark, bool [classes], is behind the label
+    in every sum.
     """
     for m in range(len(rows)):
         bar = rows[m, label] - 1e-12 * abs(rows[m, label])

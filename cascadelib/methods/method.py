@@ -1,4 +1,5 @@
-"""Cascading methods: confidence metric × ensembling × temperature scaling (paper, sections 3 and 4.1)."""
+"""Cascading methods: confidence metric × ensembling × temperature scaling (paper, sections 3 and
+4.1)."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -185,8 +186,8 @@ class Method:
         return replace(method, fitted=fitted, fitted_on=store.origin, folds=folds)
 
     def fitted_after(self, models: Sequence[str]) -> Fitted:
-        """The fitted confidence after some models (names) ran, which reads the last, or the last two
-        of them."""
+        """The fitted confidence after some models (names) ran, which reads the last, or the last
+        two of them."""
         if self.fitted is None:
             raise ValueError(
                 "this method has a confidence that is not fitted: call method.fit(store) first"
@@ -334,9 +335,9 @@ def cached(store: Any, name: str, what: Any, compute: Callable[[], Any]) -> Any:
 
 
 def cached_confidence(store: Any, name: str, metric: Any, temperature: float) -> Array:
-    """Confidence of one model of a LogitStore by itself, float64 [k]: that of the first stage of any
-    cascade, whatever its ensemble. Probabilities are read as they are; metrics of logits share one
-    walk over them."""
+    """Confidence of one model of a LogitStore by itself, float64 [k]: that of the first stage of
+    any cascade, whatever its ensemble. Probabilities are read as they are; metrics of logits share
+    one walk over them."""
     rule = metric_of(metric)
 
     def compute() -> Array:
@@ -392,7 +393,8 @@ def method_named(method: str | Method) -> Method:
         return Method(confidence=method)
     if callable(method):
         raise ValueError(
-            "a function is a metric or an ensemble: use cascadelib.Method(function), Method(ensemble=…)"
+            "a function is a metric or an ensemble: use cascadelib.Method(function), "
+            "Method(ensemble=…)"
         )
     if isinstance(method, Method):
         return method

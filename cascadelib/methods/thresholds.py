@@ -21,8 +21,8 @@ def leaves(confidence: Array, threshold: float) -> Array:
 
 
 def exit_stages(confidences: Sequence[Array], thresholds: Any) -> Array:
-    """Stage at which each sample leaves (paper, algorithm 1): the first that it :func:`leaves`, else
-    the last.
+    """Stage at which each sample leaves (paper, algorithm 1): the first that it :func:`leaves`,
+    else the last.
 
     confidences: of n stages, or of all but the last, arrays [k] (higher = more confident);
     thresholds: n − 1, inf: never, whatever the confidence. Returns int64 [k] in 0 … n − 1.
@@ -40,8 +40,8 @@ def exits_of(confidence: Array) -> tuple[Array, Array]:
 
 
 def ends_of(falling: Array) -> Array:
-    """How many samples of falling confidences [k] leave at each threshold, ties together: int64 [E],
-    from 0 to k. The largest of all floats ties with inf: no finite threshold parts them."""
+    """How many samples of falling confidences [k] leave at each threshold, ties together: int64
+    [E], from 0 to k. The largest of all floats ties with inf: no finite threshold parts them."""
     parted = (falling[1:] != falling[:-1]) & (falling[1:] < LARGEST)
     return np.concatenate([[0], np.flatnonzero(parted) + 1, [len(falling)]])
 
@@ -102,6 +102,6 @@ def sum_passed_on(slots: list[Array], sizes: list[int], weights: Array) -> Array
 
 
 def own_units(metric: str | Callable | None, values: Any) -> Any:
-    """Inside values to the metric's own units or back; metric None: of a ScoreTable, whose own units
-    they are."""
+    """Inside values to the metric's own units or back; metric None: of a ScoreTable, whose own
+    units they are."""
     return np.asarray(values) if metric is None else metric_of(metric).own(values)

@@ -44,8 +44,9 @@ STUDY = {"splits": dict, "models": [str], "checkpoints": TEXT, "classes": CLASSE
 
 @dataclass(frozen=True)
 class Images:
-    """Where a split's images lie: kind of layout (a key of ``KINDS``), folder or Hub name, labels of a flat folder;
-    every, offset: take every so many-th image, from that one on; named: the split's name there, if otherwise."""
+    """Where a split's images lie: kind of layout (a key of ``KINDS``), folder or Hub name, labels
+    of a flat folder; every, offset: take every so many-th image, from that one on; named: the
+    split's name there, if otherwise."""
 
     kind: str
     source: str
@@ -73,8 +74,9 @@ class Images:
 
 @dataclass(frozen=True)
 class Study:
-    """Splits {name: :class:`Images`}, models by name, the folder of their checkpoints where they are local, and the
-    table of published models that they are from where that is not the paper's."""
+    """Splits {name: :class:`Images`}, models by name, the folder of their checkpoints where they
+    are local, and the table of published models that they are from where that is not the
+    paper's."""
 
     splits: dict[str, Images]
     models: tuple[str, ...]
@@ -88,7 +90,8 @@ class Study:
         object.__setattr__(self, "models", tuple(self.models))
 
     def save(self, folder: str | Path) -> None:
-        """Write ``study.json`` into ``folder``, with a digest of what it says; one without is read, too."""
+        """Write ``study.json`` into ``folder``, with a digest of what it says; one without is read,
+        too."""
         Path(folder).mkdir(parents=True, exist_ok=True)
         content = {"sha256": digest_of(asdict(self))} | asdict(self)
         with replacing(Path(folder) / FILE) as temporary:
@@ -96,7 +99,8 @@ class Study:
 
 
 def read_study(folder: str | Path) -> Study | None:
-    """The study that ``study.json`` in ``folder`` describes; None without one. ValueError where it is damaged."""
+    """The study that ``study.json`` in ``folder`` describes; None without one. ValueError where it
+    is damaged."""
     path = located(folder) / FILE
     if not os.path.lexists(path):
         return None
@@ -121,7 +125,8 @@ def samples_of_study(folder: str | Path, split: str) -> Samples | Photographs:
 
 
 def models_of_study(folder: str | Path) -> dict[str, Model]:
-    """{name: model} of the study in ``folder``, or of the bundled zoo there (those that are trained)."""
+    """{name: model} of the study in ``folder``, or of the bundled zoo there (those that are
+    trained)."""
     found = read_study(folder)
     if found is None:
         table = bundled_models(folder)
@@ -139,10 +144,11 @@ def models_of_study(folder: str | Path) -> dict[str, Model]:
 
 
 def candidates_of_study(folder: str | Path) -> pd.DataFrame:
-    """The models of a study or a bundled zoo, one row each, with what is known before anything runs.
+    """The models of a study or a bundled zoo, one row each, with what is known before anything
+    runs.
 
-    That is family, image_size, macs, seconds and top1 as published; of bundled ones family, architecture, size,
-    weights, trained.
+    That is family, image_size, macs, seconds and top1 as published; of bundled ones family,
+    architecture, size, weights, trained.
     """
     found = read_study(folder)
     if found is None:
@@ -159,16 +165,17 @@ def candidates_of_study(folder: str | Path) -> pd.DataFrame:
 
 
 def rounded(costs: pd.Series) -> np.ndarray:
-    """Costs at four significant digits, as the paper rounds them: float64 of the same shape; nan stays."""
+    """Costs at four significant digits, as the paper rounds them: float64 of the same shape; nan
+    stays."""
     return np.array([float(f"{cost:.3e}") for cost in np.asarray(costs, np.float64)])
 
 
 def singles(table: pd.DataFrame, cost: str = "macs", accuracy: str = "top1") -> pd.DataFrame:
     """Published models as single models of a search, cheapest first.
 
-    Columns: accuracy, cost (four significant digits), on_front, on_hull. Models without that cost or accuracy are
-    left out. ``on_front`` is the paper's baseline: 27 models in MACs and 25 in seconds for the table of 2022.
-    Raises ValueError for an unknown cost.
+    Columns: accuracy, cost (four significant digits), on_front, on_hull. Models without that cost
+    or accuracy are left out. ``on_front`` is the paper's baseline: 27 models in MACs and 25 in
+    seconds for the table of 2022. Raises ValueError for an unknown cost.
     """
     known(cost, ["macs", "seconds"], "cost")
     rows = table[table[cost].notna() & table[accuracy].notna()]
@@ -178,7 +185,8 @@ def singles(table: pd.DataFrame, cost: str = "macs", accuracy: str = "top1") -> 
 
 
 def on_fronts(table: pd.DataFrame) -> pd.DataFrame:
-    """The models on either front of a table: its rows, cheapest first, with ``on_macs`` and ``on_seconds``."""
+    """The models on either front of a table: its rows, cheapest first, with ``on_macs`` and
+    ``on_seconds``."""
     fronts = {f"on_{cost}": singles(table, cost)["on_front"] for cost in ("macs", "seconds")}
     members = pd.DataFrame(fronts, table.index).eq(True)
     return table.assign(**members)[members.any(axis=1)].sort_values("macs")
@@ -187,7 +195,8 @@ def on_fronts(table: pd.DataFrame) -> pd.DataFrame:
 def names_today(table: pd.DataFrame) -> list[str]:
     """Names under which :func:`cascadelib.zoo.load` gives these models at their published size.
 
-    "name@size" where timm evaluates at another size now. Those that timm no longer has are left out.
+    "name@size" where timm evaluates at another size now. Those that timm no longer has are left
+    out.
     """
     from timm.models import get_pretrained_cfg  # timm takes seconds, which other studies do without
 
@@ -204,7 +213,8 @@ def names_today(table: pd.DataFrame) -> list[str]:
 
 # What is published of a data set, and on how many images.
 SPLITS = {"imagenet-1k": ("top1", 50_000), "imagenetv2": ("imagenetv2_top1", 10_000)}
-TOLERANCE = 0.002  # of 50,000 images: another decoder, resizing library, or half precision moves a few dozen
+# Of 50,000 images: another decoder, resizing library, or half precision moves a few dozen.
+TOLERANCE = 0.002
 
 
 def compared(
@@ -212,9 +222,10 @@ def compared(
 ) -> pd.DataFrame:
     """Extracted top-1 beside the published one, one row per model that both have.
 
-    Columns: top1, published_top1, difference, tolerance, agrees. ImageNetV2 is compared with its own column; for
-    other data nothing is published and the table is empty. A model is found under its name then or now, at the size
-    it was published for. tolerance: of the whole split; on fewer images, 4 standard errors of a share are added.
+    Columns: top1, published_top1, difference, tolerance, agrees. ImageNetV2 is compared with its
+    own column; for other data nothing is published and the table is empty. A model is found under
+    its name then or now, at the size it was published for. tolerance: of the whole split; on fewer
+    images, 4 standard errors of a share are added.
     """
     table = published.models() if table is None else table
     k = len(store)
@@ -235,7 +246,8 @@ def compared(
 
 
 def row_of(table: pd.DataFrame, name: str, size: float | None = None) -> pd.Series | None:
-    """The published row of a model under its name then or now, at ``size`` or that in its name; None without one."""
+    """The published row of a model under its name then or now, at ``size`` or that in its name;
+    None without one."""
     base, asked = split_size(name)
     rows = table[(table.index == base) | (table["current"] == base) | (table.index == name)]
     size = asked or size
@@ -247,13 +259,14 @@ def row_of(table: pd.DataFrame, name: str, size: float | None = None) -> pd.Seri
 def agreement(store: LogitStore, reference: LogitStore) -> pd.DataFrame:
     """Two stores of the same samples: a DataFrame, one row per model that both hold.
 
-    Columns: largest_gap (of any logit, absolute), relative_to_spread (that ÷ the standard deviation of the model's
-    reference logits), changed_predictions (count), top1 and reference_top1 (fractions). Raises ValueError where
-    sample ids or labels differ.
+    Columns: largest_gap (of any logit, absolute), relative_to_spread (that ÷ the standard deviation
+    of the model's reference logits), changed_predictions (count), top1 and reference_top1
+    (fractions). Raises ValueError where sample ids or labels differ.
     """
     if store.fingerprint != reference.fingerprint:
         raise ValueError(
-            "the stores hold other samples, or the same in another order: take() the common ones first"
+            "the stores hold other samples, or the same in another order: take() the common ones "
+            "first"
         )
     rows = {}
     for name in [n for n in reference.models.index if n in store.models.index]:

@@ -317,7 +317,8 @@ def covered(
     stack = w.box.stack
     top = 0
     # The hull's cheapest point is the corner at which every stage exits all it can. It was noted,
-    # and comes before all with as many correct samples or fewer: some stage of theirs passes on more.
+    # and comes before all with as many correct samples or fewer: some stage of theirs passes on
+    # more.
     if steep_as_reach(w, level, first, most, fixed, least, best, tolerance):
         return True
     offset, last = support(w, level, fixed, steep)
