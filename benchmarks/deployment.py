@@ -3,7 +3,7 @@ time; decision time; what frozen models save; and a cascade behind HTTP beside w
 do.
 
 ``python benchmarks/run.py cascade [--quick]``, also ``optimize`` and ``serve``. See
-:func:`cascadelib.deployment.timing.time_cascade`, :meth:`cascadelib.Cascade.optimize` and
+``notebooks/tools/deployed.py``, :meth:`cascadelib.Cascade.optimize` and
 ``examples/serve.py``.
 """
 
@@ -14,6 +14,7 @@ import itertools
 import json
 import re
 import statistics
+import sys
 import threading
 import time
 from collections import defaultdict
@@ -27,9 +28,10 @@ import torch
 from measuring import RUNS, module_at, row
 
 from cascadelib import Cascade, LogitStore, Point, datasets, pick, search
-from cascadelib.deployment import Decisions
-from cascadelib.deployment.cascade import same_decisions
-from cascadelib.deployment.timing import pieces_of, time_cascade
+from cascadelib.deployment import Decisions, pieces_of
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "notebooks"))
+from tools.deployed import same_decisions, time_cascade  # noqa: E402
 
 BATCH = 64
 
@@ -285,14 +287,21 @@ def asked(pipe: Any, what: Any) -> Any:
 
 
 class NoModel:
-    """A cascade that decides nothing: what is left is HTTP and the queue."""
+    """A cascade that decides nothing: what is left is HTTP."""
 
     def __init__(self, running: Any) -> None:
         self.running = running
+        self.undecided = 0
 
-    def run(self, batches: Any, batch_size: int) -> Decisions:
-        zeros = np.zeros(sum(map(len, batches)))
+    def together(self, *terms: Any) -> "NoModel":
+        return self
+
+    async def decide(self, batch: Any) -> Decisions:
+        zeros = np.zeros(len(batch))
         return Decisions(zeros.astype(int), zeros.astype(int), zeros, *[zeros[:, None]] * 3)
+
+    async def end(self) -> None:
+        pass
 
 
 def serving(pipe: Any, images: np.ndarray) -> None:

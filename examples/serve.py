@@ -7,16 +7,13 @@ docs/serving.md says what to send, and how fast it is.
 """
 
 import argparse
-import asyncio
 import io
 import json
 import math
 import re
 import socket
-import time
 import tokenize
-from collections.abc import AsyncIterator, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -25,6 +22,9 @@ import fastapi
 import numpy as np
 import torch
 import uvicorn
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 import cascadelib as cl
 from cascadelib.zoo.batches import size_of
@@ -62,16 +62,24 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     add("--allow-download", action="store_true", help="its models may come from the Hub")
     add("--example", help=".npy of a batch as callers send it: for cascade.optimize")
     add("--max-batch", type=positive, default=64, help="samples that a model runs on at once")
-    add("--max-wait-ms", type=float, default=5, help="how long a request waits for others")
+    add("--max-wait-ms", type=float, default=5, help="how long samples wait for others")
     add(
         "--max-queue",
         type=positive,
         default=1024,
-        help="samples that wait; more are refused with 503",
+        help="samples under way; more are refused with 503",
     )
+    add(
+        "--max-connections",
+        type=positive,
+        default=128,
+        help="connections that are open; requests over more are refused with 503",
+    )
+    add("--batches", type=positive, default=2, help="that are under way at once")
     add("--max-bytes", type=positive, default=2**24, help="of a request's body")
     add("--threads", type=positive, help="of torch (default: its own)")
     add("--host", default="127.0.0.1", help="address to listen on; by default this machine's own")
+    add("--name", action="append", default=[], help="a name by which clients may call this server")
     add("--port", type=port, default=8000)
     return parser.parse_args(given)
 
@@ -138,176 +146,119 @@ def check_numbers(batch: np.ndarray) -> None:
         )
 
 
-class Full(Exception):
-    """So many samples wait that no more are taken; its argument: seconds until they may be done."""
+def check_form(batch: Any, example: Any) -> None:
+    """Raise ValueError for samples of another shape or dtype than those of an example."""
+    if isinstance(example, np.ndarray) and isinstance(batch, np.ndarray):
+        needed = f"{example.dtype} {list(example.shape[1:])}"
+        given = f"{batch.dtype} {list(batch.shape[1:])}"
+        if given != needed:
+            raise ValueError(f"samples of {needed} are needed, not of {given}")
+    elif example is not None and isinstance(example, np.ndarray) != isinstance(batch, np.ndarray):
+        raise ValueError("an .npy array is needed, as the example is")
 
 
-class Queue:
-    """Batches that wait for others, and are decided together.
-
-    They wait until there are ``max_batch`` samples, until there are ``callers()`` requests (then
-    nobody else can send one), or for ``max_wait`` seconds.
-    """
-
-    def __init__(
-        self,
-        cascade: cl.Cascade,
-        max_batch: int,
-        max_wait: float,
-        max_queue: int,
-        callers: Callable[[], float] = lambda: math.inf,
-    ) -> None:
-        self.cascade = cascade
-        self.callers = callers
-        self.max_batch = max_batch
-        self.max_wait = max_wait
-        self.max_queue = max_queue
-        self.waiting: list[tuple[Any, asyncio.Future, float]] = []
-        self.samples = 0
-        self.seconds = 0.0  # that a sample took, the last time
-        self.arrived = asyncio.Event()
-        self.thread = ThreadPoolExecutor(1)
-
-    async def decide(self, batch: Any) -> dict[str, list]:
-        """The answers for one batch; raises what the cascade raises for it, and :class:`Full`."""
-        size = size_of(batch)
-        if size > self.max_queue:
-            raise ValueError(f"{size} samples in one request; at most {self.max_queue} are taken")
-        if self.samples + size > self.max_queue:
-            raise Full(self.samples * self.seconds)
-        answer = asyncio.get_running_loop().create_future()
-        latest = time.monotonic() + self.max_wait
-        self.waiting.append((batch, answer, latest))
-        self.samples += size
-        self.arrived.set()
-        return await answer
-
-    async def filled(self) -> None:
-        """Wait until what waits is to be decided."""
-        while not self.waiting:
-            self.arrived.clear()
-            await self.arrived.wait()
-        _, _, latest = self.waiting[0]
-        while self.samples < self.max_batch and len(self.waiting) < self.callers():
-            self.arrived.clear()
-            try:
-                await asyncio.wait_for(self.arrived.wait(), latest - time.monotonic())
-            except TimeoutError:
-                return
-
-    async def work(self) -> None:
-        """Decide what comes, until it is cancelled."""
-        while True:
-            await self.filled()
-            taken = self.waiting
-            samples = self.samples
-            begun = time.monotonic()
-            self.waiting = []
-            self.samples = 0
-            batches = [batch for batch, _, _ in taken]
-            loop = asyncio.get_running_loop()
-            results = await loop.run_in_executor(self.thread, self.run, batches)
-            for (_, answer, _), result in zip(taken, results):
-                if answer.done():  # its caller went away
-                    continue
-                if isinstance(result, Exception):
-                    answer.set_exception(result)
-                else:
-                    answer.set_result(result)
-            self.seconds = (time.monotonic() - begun) / samples
-
-    def run(self, batches: list) -> list:
-        """What each caller gets, answers or an exception, by one run over the batches of all.
-
-        Where that fails, by a run for each.
-        """
-        try:
-            decisions = self.cascade.run(batches, self.max_batch)
-        except Exception as error:
-            if len(batches) == 1:
-                return [error]
-            return [self.run([batch])[0] for batch in batches]
-        answers = []
-        start = 0
-        for batch in batches:
-            stop = start + size_of(batch)
-            answers.append(answers_of(decisions, slice(start, stop)))
-            start = stop
-        return answers
-
-
-def answers_of(decisions: Any, rows: slice) -> dict[str, list]:
+def answers_of(decisions: Any) -> dict[str, list]:
     """Lists, one value per sample, fit for JSON."""
-    confidence = decisions.confidence[rows].tolist()
+    confidence = decisions.confidence.tolist()
     return {
-        "prediction": decisions.predictions[rows].tolist(),
-        "exit_stage": decisions.exit_stage[rows].tolist(),
+        "prediction": decisions.predictions.tolist(),
+        "exit_stage": decisions.exit_stage.tolist(),
         "confidence": [value if math.isfinite(value) else None for value in confidence],
     }
 
 
-def app_of(queue: Queue, max_bytes: int) -> fastapi.FastAPI:
-    """The application: POST /decide, GET /health."""
+class Seen:
+    """What Prometheus is told whenever it asks: nothing is spent on it for each decision."""
+
+    def __init__(self, deciding: Any) -> None:
+        self.deciding = deciding
+
+    def collect(self) -> Iterator[Metric]:
+        """Counts since the start, by model, and what is under way."""
+        running = self.deciding.running
+        columns = {
+            "decided": ("samples that left after a model", running.exits),
+            "failures": ("samples for which a model failed", running.broken),
+            "model_seconds": ("seconds in a model", running.seconds[:, 0]),
+            "decision_seconds": ("seconds in exit decisions", running.seconds[:, 1]),
+        }
+        for name, (text, values) in columns.items():
+            metric = CounterMetricFamily(f"cascade_{name}", text, labels=["model"])
+            for model, value in zip(running.models, values.tolist()):
+                metric.add_metric([model], value)
+            yield metric
+        yield GaugeMetricFamily("cascade_waiting", "samples under way", self.deciding.undecided)
+
+
+def app_of(deciding: Any, options: argparse.Namespace, example: Any = None) -> fastapi.FastAPI:
+    """The application: POST /decide, GET /health, GET /metrics."""
 
     @asynccontextmanager
     async def lifespan(app: fastapi.FastAPI) -> AsyncIterator[None]:
-        work = asyncio.create_task(queue.work())
         yield
-        work.cancel()  # no request is open any more
-        queue.thread.shutdown()
+        await deciding.end()
 
     app = fastapi.FastAPI(title="cascade", lifespan=lifespan, docs_url=None, redoc_url=None)
+    names = ["127.0.0.1", "localhost", options.host, *options.name]
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=names, www_redirect=False)
+    registry = CollectorRegistry()
+    registry.register(Seen(deciding))
 
     @app.post("/decide")
     async def decide(request: fastapi.Request) -> fastapi.Response:
         body = bytearray()
         async for part in request.stream():
             body += part
-            if len(body) > max_bytes:
-                raise fastapi.HTTPException(413, f"a body may have {max_bytes} bytes")
+            if len(body) > options.max_bytes:
+                raise fastapi.HTTPException(413, f"a body may have {options.max_bytes} bytes")
         kind, _, _ = request.headers.get("content-type", "").partition(";")
         try:
             batch = batch_of(kind.strip(), bytes(body))
-            answers = await queue.decide(batch)
+            check_form(batch, example)
+            size = size_of(batch)
+            if size > options.max_queue:
+                most = options.max_queue
+                raise ValueError(f"{size} samples in one request; at most {most} are taken")
+            if deciding.undecided + size > options.max_queue:
+                reason = f"{deciding.undecided} samples wait already"
+                raise fastapi.HTTPException(503, reason, {"Retry-After": "1"})
+            answers = answers_of(await deciding.decide(batch))
         except ValueError as error:
             raise fastapi.HTTPException(422, str(error)) from None
-        except Full as error:
-            wait = {"Retry-After": str(max(1, math.ceil(error.args[0])))}
-            reason = f"{queue.samples} samples wait already"
-            raise fastapi.HTTPException(503, reason, wait) from None
         return fastapi.Response(json.dumps(answers), media_type="application/json")
 
     @app.get("/health")
     async def health() -> dict[str, Any]:
-        running = queue.cascade.running
+        running = deciding.running
         rates = [0.0 if math.isnan(rate) else float(rate) for rate in running.exit_rates]
         return {
             "models": list(running.models),
             "inputs": running.inputs,
             "exit_rates": dict(zip(running.models, rates)),
-            "waiting": queue.samples,
+            "waiting": deciding.undecided,
         }
+
+    @app.get("/metrics")
+    async def metrics() -> fastapi.Response:
+        return fastapi.Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
     return app
 
 
-def server_of(cascade: cl.Cascade, options: argparse.Namespace) -> uvicorn.Server:
+def server_of(cascade: Any, options: argparse.Namespace, example: Any = None) -> uvicorn.Server:
     """A server of the cascade; it answers what is under way before it ends (SIGTERM, Ctrl-C)."""
-    queue = Queue(
-        cascade,
-        options.max_batch,
-        options.max_wait_ms / 1e3,
-        options.max_queue,
-        callers=lambda: len(server.server_state.connections),
-    )
+    deciding = cascade.together(options.max_batch, options.batches, options.max_wait_ms / 1e3)
     config = uvicorn.Config(
-        app_of(queue, options.max_bytes),
+        app_of(deciding, options, example),
         options.host,
         options.port,
         log_level="warning",
         access_log=False,
+        limit_concurrency=options.max_connections + 1,
     )
     server = uvicorn.Server(config)
+    # nobody waits for others where each open connection has a request under way
+    deciding.may_come = lambda: len(server.server_state.connections) > len(deciding.callers)
     return server
 
 
@@ -327,7 +278,8 @@ def main(given: Sequence[str] | None = None) -> None:
     if example is not None:
         cascade.optimize(example[: options.max_batch])
         cascade.running.reset()
-    server = server_of(cascade, options)
+        example = np.asarray(example)
+    server = server_of(cascade, options, example)
     with socket.create_server((options.host, options.port)) as listening:
         _, number, *_ = listening.getsockname()  # the one that port 0 became
         print(f"{cascade} on http://{options.host}:{number}", flush=True)

@@ -1,14 +1,13 @@
-"""examples/serve.py: all get their own answers, bad input and too much of it are refused, and it
-ends in order."""
+"""examples/serve.py: all get their own answers, bad input and too much of it are refused, Prometheus
+is told, and it ends in order."""
 
 import asyncio
-import http.client
 import importlib.util
 import io
-import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -16,11 +15,12 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 import cascadelib as cl
 
@@ -40,25 +40,31 @@ def npy(array: Any) -> Any:
 
 def post(port: Any, body: Any, **headers: Any) -> tuple:
     """(status, what it says, headers)"""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    connection.request("POST", "/decide", body, headers)
-    response = connection.getresponse()
-    return response.status, json.loads(response.read()), response.headers
+    address = f"http://127.0.0.1:{port}/decide"
+    response = httpx.post(address, content=body, headers=headers, timeout=60)
+    return response.status_code, response.json(), response.headers
 
 
 class Slow:
-    """A cascade whose runs wait until they may go on; it notes how many batches each had."""
+    """A cascade whose models wait until they may go on; it notes the stage and the samples of each
+    batch."""
 
     def __init__(self, cascade: Any) -> None:
         self.cascade = cascade
-        self.running = cascade.running
         self.go = threading.Event()
-        self.batches = []
+        self.batches: list[tuple] = []
 
-    def run(self, batches: Any, batch_size: Any) -> Any:
-        self.batches.append(len(batches))
-        assert self.go.wait(60)
-        return self.cascade.run(batches, batch_size)
+    def together(self, *terms: Any) -> Any:
+        deciding = self.cascade.together(*terms)
+        said = deciding.said
+
+        def later(stage: int, group: Any) -> Any:
+            self.batches.append((stage, len(group)))
+            assert self.go.wait(60)
+            return said(stage, group)
+
+        deciding.said = later
+        return deciding
 
 
 @pytest.fixture(scope="module")
@@ -73,8 +79,8 @@ def served() -> Iterator[Any]:
     """serve(cascade, *options) → port; the servers end with the test."""
     servers = []
 
-    def start(cascade: Any, *options: Any) -> Any:
-        server = serve.server_of(cascade, serve.arguments(["--port", "0", *options]))
+    def start(cascade: Any, *options: Any, example: Any = None) -> Any:
+        server = serve.server_of(cascade, serve.arguments(["--port", "0", *options]), example)
         thread = threading.Thread(target=server.run)
         thread.start()
         servers.append((server, thread))
@@ -96,40 +102,87 @@ def waits(condition: Any) -> None:
         time.sleep(0.005)
 
 
-def test_everybody_gets_their_own_answers(cascade: Any, served: Any) -> None:
+def test_everybody_gets_their_own_answers_from_batches_of_many(cascade: Any, served: Any) -> None:
+    """Two batches are under way at once; meanwhile the others wait, and then share batches."""
     expected = cascade(IMAGES)
     slow = Slow(cascade)
-    port = served(slow, "--max-wait-ms", "1000")
+    port = served(slow, "--max-wait-ms", "0")
     cuts = [*range(0, 200, 7), 200]
-    with ThreadPoolExecutor(len(cuts)) as pool:
-        first = pool.submit(post, port, npy(IMAGES[:1]))
-        waits(lambda: slow.batches)
-        said = [pool.submit(post, port, npy(IMAGES[a:b])) for a, b in zip(cuts, cuts[1:])]
-        time.sleep(0.3)
-        slow.go.set()
-        assert first.result()[1]["prediction"] == expected.predictions[:1].tolist()
-        for (a, b), one in zip(zip(cuts, cuts[1:]), said, strict=True):
-            status, answers, _ = one.result()
-            assert status == 200 and answers["prediction"] == expected.predictions[a:b].tolist()
-            assert answers["exit_stage"] == expected.exit_stage[a:b].tolist()
-            np.testing.assert_allclose(answers["confidence"], expected.confidence[a:b], atol=1e-5)
-    assert slow.batches[0] == 1 and len(slow.batches) < len(cuts) / 2
+    pairs = list(zip(cuts, cuts[1:]))
+
+    async def main() -> list:
+        limits = httpx.Limits(max_connections=64)
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", limits=limits) as client:
+
+            async def ask(a: int, b: int) -> Any:
+                response = await client.post("/decide", content=npy(IMAGES[a:b]), timeout=60)
+                assert response.status_code == 200
+                return response.json()
+
+            runs = [asyncio.create_task(ask(a, b)) for a, b in pairs]
+            while (await client.get("/health")).json()["waiting"] < 200:
+                await asyncio.sleep(0.01)
+            assert [stage for stage, _ in slow.batches] == [0, 0]
+            slow.go.set()
+            return await asyncio.gather(*runs)
+
+    for (a, b), answers in zip(pairs, asyncio.run(main()), strict=True):
+        assert answers["prediction"] == expected.predictions[a:b].tolist()
+        assert answers["exit_stage"] == expected.exit_stage[a:b].tolist()
+        np.testing.assert_allclose(answers["confidence"], expected.confidence[a:b], atol=1e-5)
+    sizes = [size for stage, size in slow.batches if stage == 0]
+    assert sum(sizes) == 200 and len(sizes) <= 6 and max(sizes) == 64
 
 
-def test_it_waits_for_others_only_where_there_are_others() -> None:
-    def nothing(batches: Any, batch_size: Any) -> Any:
-        return cl.deployment.Decisions(*[np.zeros(sum(map(len, batches)))] * 6)
-
-    async def seconds(callers: Any, max_batch: int = 64) -> Any:
-        queue = serve.Queue(SimpleNamespace(run=nothing), max_batch, 1.0, 1024, lambda: callers)
-        work = asyncio.create_task(queue.work())
+def test_a_lone_client_does_not_wait_for_others(cascade: Any, served: Any) -> None:
+    port = served(cascade, "--max-wait-ms", "3000")
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
         begun = time.monotonic()
-        await queue.decide(np.zeros((2, 3)))
-        work.cancel()
-        return time.monotonic() - begun
+        client.post("/decide", content=npy(IMAGES[:2]))
+        assert time.monotonic() - begun < 2.5
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}") as other:  # who might send something
+            other.get("/health")
+            begun = time.monotonic()
+            client.post("/decide", content=npy(IMAGES[:2]), timeout=60)
+            assert time.monotonic() - begun >= 2.9
 
-    assert asyncio.run(seconds(2)) >= 0.99
-    assert asyncio.run(seconds(1)) < 0.9 and asyncio.run(seconds(2, max_batch=2)) < 0.9
+
+def test_prometheus_is_told_what_was_decided(cascade: Any, served: Any) -> None:
+    cascade.running.reset()
+    port = served(cascade)
+    decisions = cascade(IMAGES[:50])
+    assert post(port, npy(IMAGES[50:80]))[0] == 200
+    text = httpx.get(f"http://127.0.0.1:{port}/metrics").text
+    samples = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            samples[sample.name, sample.labels.get("model")] = sample.value
+    exits = cascade.running.exits.tolist()
+    assert sum(exits) == len(decisions) + 30
+    for model, count in zip(cascade.point.models, exits):
+        assert samples["cascade_decided_total", model] == count
+        assert samples["cascade_failures_total", model] == 0
+    assert samples["cascade_model_seconds_total", cascade.point.models[0]] > 0
+    assert samples["cascade_waiting", None] == 0
+
+
+def test_a_host_that_is_not_its_own_is_refused(cascade: Any, served: Any) -> None:
+    """As that of a page which has its name point at this machine."""
+    port = served(cascade, "--name", "models.internal")
+    for host, status in (("models.internal", 200), ("localhost:80", 200), ("evil.example", 400)):
+        for path in ("/health", "/metrics"):
+            address = f"http://127.0.0.1:{port}{path}"
+            assert httpx.get(address, headers={"host": host}).status_code == status
+
+
+def test_more_connections_than_it_can_hold_are_refused(cascade: Any, served: Any) -> None:
+    port = served(cascade, "--max-connections", "3")
+    address = f"http://127.0.0.1:{port}/health"
+    idle = [socket.create_connection(("127.0.0.1", port)) for _ in range(3)]
+    waits(lambda: httpx.get(address).status_code == 503)
+    for one in idle:
+        one.close()
+    waits(lambda: httpx.get(address).status_code == 200)
 
 
 BAD = {
@@ -159,6 +212,7 @@ BAD = {
     "no JSON": (b"[", "no JSON"),
     "too deep": (b"[" * 100_000, "no JSON"),
     "too many": (npy(np.zeros((300, 28, 28), np.uint8)), "300 samples in one request; at most 256"),
+    "numbers that go on": (npy(np.zeros((2, 28, 28), "f8"))[:-8], "no .npy array"),
 }
 
 
@@ -173,6 +227,18 @@ def port(cascade: Any) -> Iterator[Any]:
     yield server.servers[0].sockets[0].getsockname()[1]
     server.should_exit = True
     thread.join()
+
+
+@pytest.mark.parametrize(
+    "odd", [IMAGES[:2].float(), IMAGES[:2, 0], IMAGES[:2, None], np.zeros(3, np.uint8)]
+)
+def test_samples_unlike_the_example_are_refused(cascade: Any, served: Any, odd: Any) -> None:
+    port = served(cascade, example=IMAGES[:2].numpy())
+    status, said, _ = post(port, npy(odd))
+    assert status == 422 and "samples of uint8 [28, 28] are needed, not of" in said["detail"]
+    status, said, _ = post(port, b'["a shoe"]', **{"content-type": "application/json"})
+    assert status == 422 and "an .npy array is needed" in said["detail"]
+    assert post(port, npy(IMAGES[:3]))[0] == 200
 
 
 @pytest.mark.parametrize("case", BAD)
@@ -213,7 +279,7 @@ def test_too_much_at_once_is_refused_for_a_while(cascade: Any, served: Any) -> N
         status, said, headers = post(port, npy(IMAGES[:3]))
         assert (
             status == 503
-            and "8 samples wait" in said["detail"]
+            and "9 samples wait" in said["detail"]
             and int(headers["Retry-After"]) >= 1
         )
         slow.go.set()
@@ -223,12 +289,13 @@ def test_too_much_at_once_is_refused_for_a_while(cascade: Any, served: Any) -> N
 
 def test_a_model_that_breaks_ends_no_server(cascade: Any, served: Any) -> None:
     slow = Slow(cascade)
-    slow.run = lambda batches, size: 1 / 0
+    slow.go.wait = lambda seconds: 1 / 0
     port = served(slow)
     for _ in range(2):
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-        connection.request("POST", "/decide", npy(IMAGES[:1]))
-        assert connection.getresponse().status == 500
+        address = f"http://127.0.0.1:{port}/decide"
+        assert httpx.post(address, content=npy(IMAGES[:1])).status_code == 500
+    slow.go.wait = lambda seconds: True
+    assert post(port, npy(IMAGES[:3]))[0] == 200
 
 
 @pytest.mark.parametrize(
@@ -279,24 +346,16 @@ def test_a_process_of_its_own_answers_what_it_has_before_it_ends(
         line = process.stdout.readline()
         assert "mlp@28" in line and "http://127.0.0.1:" in line
         port = int(re.search(r"127\.0\.0\.1:(\d+)", line)[1])
-        idle = http.client.HTTPConnection("127.0.0.1", port, timeout=60)  # for whom the other waits
-        idle.request("GET", "/health")
-        health = json.loads(idle.getresponse().read())
-        assert (
-            health["models"] == list(cascade.point.models)
-            and health["inputs"] == health["waiting"] == 0
-        )
-        with ThreadPoolExecutor(1) as pool:
-            asked = pool.submit(post, port, npy(IMAGES[:5]))
-            waits(lambda: health_of(idle)["waiting"] == 5 or asked.done())
-            process.send_signal(signal.SIGTERM)
-            status, answers, _ = asked.result()
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}") as idle:  # the other waits for it
+            health = idle.get("/health").json()
+            assert health["models"] == list(cascade.point.models)
+            assert health["inputs"] == health["waiting"] == 0
+            with ThreadPoolExecutor(1) as pool:
+                asked = pool.submit(post, port, npy(IMAGES[:5]))
+                waits(lambda: idle.get("/health").json()["waiting"] == 5 or asked.done())
+                process.send_signal(signal.SIGTERM)
+                status, answers, _ = asked.result()
         assert status == 200 and answers["prediction"] == cascade(IMAGES[:5]).predictions.tolist()
         assert process.wait(60) in (0, -signal.SIGTERM)
     finally:
         process.kill()
-
-
-def health_of(connection: Any) -> Any:
-    connection.request("GET", "/health")
-    return json.loads(connection.getresponse().read())

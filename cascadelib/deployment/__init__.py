@@ -5,11 +5,10 @@ from .._lazy import attach
 __getattr__, __dir__, __all__ = attach(
     __name__,
     answering="AnsweredTable answer_table",
-    cascade="Cascade same_decisions write_submission",
+    cascade="Cascade pieces_of",
     cascade_file="expected",
     decisions="Decisions most_given",
     monitoring="Running",
     form="parse_cascade text_of",
     policy="Policy",
-    timing="pieces_of time_cascade",
 )

@@ -2,6 +2,8 @@
 they differ, may come late or never, and no failure of the reference counts as agreement."""
 
 import threading
+from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from operator import eq
 from typing import Any
@@ -41,14 +43,14 @@ class Audit:
         self.audit_seconds = 0.0
         self.audit_cost = 0.0
         self.forgotten = 0  # in doubt for good
-        self.windows: list[dict[str, int]] = []
+        self.windows: list[Counter] = []
         self.doubts: dict[Any, list] = {}  # [prediction, the reference's, window] by id
 
     def _doubt(self, name: Any, prediction: Any) -> None:
         """An input that is audited: nothing is known of its loss until the reference has answered;
         the lock is held."""
         if self.audited % WINDOW == 0 or not self.windows:
-            self.windows.append({"audited": 0, "since": self.came} | dict.fromkeys(VERDICTS, 0))
+            self.windows.append(Counter(since=self.came))
         self.audited += 1
         self.windows[-1]["audited"] += 1
         if name in self.doubts or len(self.doubts) >= MOST_DOUBTS:
@@ -179,17 +181,11 @@ class Audit:
             low, high = self._ends(0, 0, error)
             # over all windows these add up to the error
             now_low, now_high = self._ends(start, 0, error / ((start + 1) * (start + 2)))
-            fewest: list = []
-            if high > epsilon and self._ends(0, len(wanted), error)[1] <= epsilon:
-                least = 0
-                most = len(wanted)
-                while most - least > 1:
-                    middle = (least + most) // 2
-                    if self._ends(0, middle, error)[1] <= epsilon:
-                        most = middle
-                    else:
-                        least = middle
-                fewest = wanted[:most]
+            counts = range(len(wanted) + 1)
+            least = bisect_left(
+                counts, True, key=lambda count: self._ends(0, count, error)[1] <= epsilon
+            )
+            fewest = wanted[:least] if least in counts else []
             since = self.windows[start]["since"] if self.windows else 0
             unknown = len(self.doubts) - len(wanted) + self.forgotten
             audited = self.audited

@@ -1,82 +1,99 @@
 """A cascade that runs (paper, algorithm 1): in batches, and only the undecided samples go on to the
 next model."""
 
+import asyncio
 import sys
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 
 from ..checks import about, brief, check_count, items_of
-from ..evaluation.point import Point, single_point
-from ..evaluation.run import evaluate
-from ..files import replacing
+from ..evaluation.point import Point
 from ..methods.confidence_metrics import metric_of
 from ..methods.ensembles import Output
 from ..methods.fitted import CONFIDENCE, given_columns
 from ..methods.method import Method
 from ..methods.thresholds import own_units
-from ..scoring import F1
-from ..store.protocol import Store
-from ..zoo.batches import joined, rows_of, size_of
+from ..zoo.batches import joined, over, rows_of, size_of
+from .asking import terms_of
 from .cascade_file import point_for_file
 from .decisions import MALFORMED, Answer, Decisions
-from .engine import Engine, Group
-from .members import check_classes, check_pinned, members_of
+from .engine import Caller, Engine, Group, Terms
+from .members import check_classes, check_pinned, kind_of, members_of
 from .policy import Policy
 
 
-class Underway(Group):
-    """Underway on their way: their numbers int64 [N], raw inputs, and output so far."""
+def pieces_of(batch: Any, size: int) -> list:
+    """Raw inputs (a batch of any form) in batches of ``size``; the last may be smaller."""
+    starts = range(0, max(1, size_of(batch)), check_count(size, "batch_size"))
+    return [rows_of(batch, slice(start, start + size)) for start in starts]
 
-    def __init__(self, numbers: np.ndarray, inputs: Any, output: Output | None = None) -> None:
-        super().__init__(numbers)
-        self.inputs = inputs
+
+class Underway(Group):
+    """Samples on their way: raw inputs, and the output so far."""
+
+    def __init__(
+        self, numbers: np.ndarray, inputs: Any, output: Output | None = None, kind: Any = None
+    ) -> None:
+        super().__init__(numbers, inputs)
         self.output = output
+        self.kind = kind
 
     def take(self, rows: Any) -> "Underway":
         """Some of the samples: a slice, or int64 [n]."""
         output = self.output and self.output.take(rows)
-        return Underway(self.numbers[rows], rows_of(self.inputs, rows), output)
+        return Underway(self.numbers[rows], rows_of(self.inputs, rows), output, self.kind)
 
     def joined(self, others: Sequence["Underway"]) -> "Underway":  # type: ignore[override]
         """These samples, and others that wait for the same model, as one group."""
         groups = [self, *others]
         numbers = np.concatenate([group.numbers for group in groups])
-        inputs = joined([group.inputs for group in groups])
         outputs = [group.output for group in groups if group.output is not None]
-        return Underway(numbers, inputs, Output.joined(outputs) if outputs else None)
+        output = Output.joined(outputs) if outputs else None
+        return Underway(numbers, joined([group.inputs for group in groups]), output, self.kind)
 
 
 class Deciding(Engine):
-    """One run of a cascade, whose models are called in this thread, one after another."""
+    """Runs of a cascade, whose models are called in this thread, one after another, or in those of a
+    pool, where samples of many callers are decided together."""
 
-    def __init__(self, cascade: "Cascade", batch_size: int, guesses: int) -> None:
-        stages = len(cascade.members) + 1
-        sizes = [batch_size] * stages
-        super().__init__(cascade.policy.in_use, cascade.running, sizes, [1] * stages, unknown=-1)
+    def __init__(
+        self, cascade: "Cascade", terms: Terms, guesses: int = 1, pool: Executor | None = None
+    ) -> None:
+        super().__init__(cascade.policy.in_use, cascade.running, terms, unknown=-1)
         self.cascade = cascade
         self.guesses = guesses
+        self.pool = pool
         self.best: list[tuple[np.ndarray, np.ndarray]] = []  # where several guesses are wanted
 
-    def part_of(self, stage: int, size: int) -> Group:
-        """At most ``size`` samples; ValueError, naming the model, for batches of two forms."""
-        member = self.cascade.members[min(stage, self.last)]
-        waiting: Any = self.queues[stage]
-        with member.given(*(group.inputs for group in waiting)):
-            return super().part_of(stage, size)
+    def size_of(self, inputs: Any) -> int:
+        """How many samples a batch has."""
+        with about(f"model {self.point.models[0]!r}"):
+            return size_of(inputs)
+
+    def group_of(self, numbers: np.ndarray, inputs: Any) -> Underway:
+        """A batch as it comes; those of other forms stay apart."""
+        return Underway(numbers, inputs, kind=kind_of_samples(inputs))
 
     async def answer(self, stage: int, group: Underway) -> np.ndarray:  # type: ignore[override]
         """Logits [N, classes] of a stage's model; of the audit, classes [N]."""
+        if self.pool is None:
+            return self.said(stage, group)
+        return await asyncio.get_running_loop().run_in_executor(self.pool, self.said, stage, group)
+
+    @torch.inference_mode()
+    def said(self, stage: int, group: Underway) -> np.ndarray:
+        """The same, in this thread."""
         if stage <= self.last:
             return self.cascade.members[stage].logits(group.inputs)
         reference = self.cascade.reference_cascade()
-        return reference.run([group.inputs], self.batch_sizes[stage]).predictions
+        return reference.run([group.inputs], self.terms.batch_sizes[stage]).predictions
 
     def read(self, stage: int, group: Underway, answer: np.ndarray) -> Answer:  # type: ignore[override]
         """The output after a stage's model; of samples whose logits are nan or infinite it stays as
@@ -94,9 +111,9 @@ class Deciding(Engine):
         """The last stage."""
         return self.last
 
-    def result(self) -> Decisions:
-        """What was decided, with a warning where models failed."""
-        decisions = super().result()
+    def result(self, caller: Caller) -> Decisions:
+        """What was decided, with the best classes, and with a warning where models failed."""
+        decisions = super().result(caller)
         where = ", ".join(
             f"{name!r} for {n} samples" for name, n in zip(self.point.models, decisions.broken) if n
         )
@@ -109,12 +126,13 @@ class Deciding(Engine):
             )
         return decisions
 
-    def decided(self) -> Decisions:
+    def decided(self, caller: Caller) -> Decisions:
         """The same, also where an error came, with the best classes."""
-        decisions = super().decided()
-        if self.guesses == 1:
+        decisions = super().decided(caller)
+        if not self.best:
             return decisions
-        best = np.full((self.count, min(self.guesses, self.cascade.members[0].classes or 1)), -1)
+        _, first = self.best[0]
+        best = np.full((len(decisions), first.shape[1]), -1)
         for numbers, guesses in self.best:
             best[numbers] = guesses
         best[decisions.exit_stage < 0] = -1
@@ -144,6 +162,8 @@ class Cascade(torch.nn.Module):
     differences : tuple of str
         What differs from where the cascade was measured, a sentence each.
     """
+
+    parts = staticmethod(pieces_of)  # as StreamBudget cuts a batch
 
     def __init__(
         self, point: Point, models: Mapping | None = None, allow_download: bool = False
@@ -281,11 +301,6 @@ class Cascade(torch.nn.Module):
                 warnings.warn(text, UserWarning, stacklevel=2)
         return self
 
-    def parts(self, batch: Any, most: int) -> list:
-        """A batch in parts of at most so many samples."""
-        starts = range(0, max(1, size_of(batch)), most)
-        return [rows_of(batch, slice(start, start + most)) for start in starts]
-
     def forward(self, batch: Any) -> Decisions:
         """Decide a batch of N samples, each model on the samples that are undecided."""
         run = torch.compiler.disable(self.run) if torch.compiler.is_compiling() else self.run
@@ -317,7 +332,6 @@ class Cascade(torch.nn.Module):
         ValueError
             For several guesses where a vote has one winner only.
         """
-        batch_size = check_count(batch_size, "batch_size")
         guesses = check_count(guesses, "guesses")
         if guesses > 1 and self.method.combination.one_winner:
             raise ValueError(
@@ -330,20 +344,47 @@ class Cascade(torch.nn.Module):
             raise ValueError(
                 f"a stream of batches is needed, as [batch], not {brief(stream)}"
             ) from error
-        deciding = Deciding(self, batch_size, guesses)
+        stages = len(self.members) + 1
+        terms = Terms([check_count(batch_size, "batch_size")] * stages, [1] * stages)
+        deciding = Deciding(self, terms, guesses)
+        caller = deciding.caller()
         try:
             for batch in stream:
-                with about(f"model {self.members[0].name!r}"):
-                    size = size_of(batch)
-                deciding.push(0, Underway(deciding.enter(size), batch))
-                deciding.go_here()
-                if deciding.stopped is not None:
+                deciding.enter(caller, batch)
+                deciding.go_here(caller)
+                if caller.error is not None:
                     break
-            deciding.is_open = False
-            deciding.go_here()
+            deciding.may_come = lambda: False
+            deciding.go_here(caller)
         except BaseException as error:
-            deciding.stopped = error
-        return deciding.result()
+            caller.stop(error)
+        return deciding.result(caller)
+
+    def together(
+        self, batch_size: int = 64, concurrency: int = 2, max_wait: float = 0.005
+    ) -> Deciding:
+        """What decides the samples of many callers together, on one event loop.
+
+        Parameters
+        ----------
+        batch_size : int
+            Samples on which a model runs at once, at most.
+        concurrency : int
+            Batches under way at once, each in a thread.
+        max_wait : float
+            Seconds for which a sample waits for others until a model runs, where more can come.
+
+        Returns
+        -------
+        Deciding
+            ``await deciding.decide(batch)`` for each caller: :class:`Decisions`. A batch that no
+            model takes is the error of its caller alone. ``await deciding.end()`` when no more can
+            come.
+        """
+        terms = terms_of(
+            self.point.models, self.point.models[-1], batch_size, concurrency, max_wait
+        )
+        return Deciding(self, terms, pool=ThreadPoolExecutor(concurrency))
 
     def output_after(
         self, stage: int, logits: np.ndarray, before: Output | None, guesses: int
@@ -384,82 +425,8 @@ class Cascade(torch.nn.Module):
         return self.references[name]
 
 
-def same_decisions(
-    store: Store, cascade: Any, decisions: Decisions, tolerance: float = 1e-5
-) -> pd.Series:
-    """Decisions of a running cascade beside :func:`evaluate` on the same samples in the same order.
-
-    Parameters
-    ----------
-    store : LogitStore or ScoreTable
-    cascade : Point, Policy or Cascade
-    decisions : Decisions
-    tolerance : float
-        In confidence: another batch size or processor rounds otherwise.
-
-    Returns
-    -------
-    Series
-        Counts: samples; same (exit stage and correctness); near (they differ, and a confidence that
-        the evaluator sees on the sample's way lies within ``tolerance`` of its threshold); other
-        (they differ for another reason: to be looked into).
-
-    Raises
-    ------
-    ValueError
-        For another number of samples.
-    """
-    if len(decisions) != len(store):
-        raise ValueError(f"{len(decisions)} decisions for a store of {len(store)} samples")
-    point = single_point(cascade)
-    expected = evaluate(store, point)
-    same = decisions.exit_stage == expected.exit_stage
-    if point.score in ("top1", F1):
-        same &= (decisions.predictions == store.origin.values) == expected.correct
-    near = np.zeros(len(store), bool)
-    for stage, threshold in enumerate(point.inside):
-        is_close = np.abs(expected.confidences[stage] - threshold) <= tolerance
-        near |= is_close & (expected.exit_stage >= stage)
-    counts = {
-        "samples": len(store),
-        "same": same.sum(),
-        "near": (~same & near).sum(),
-        "other": (~same & ~near).sum(),
-    }
-    return pd.Series(counts, dtype=int)
-
-
-def write_submission(
-    path: str | Path, guesses: np.ndarray, order: np.ndarray | None = None
-) -> None:
-    """A file with a line per image: its guesses, best first, separated by spaces, in the images'
-    order.
-
-    Parameters
-    ----------
-    path : path
-    guesses : int [k, g]
-        Such as ``cascade.run(batches, guesses=g).guesses``.
-    order : int [classes], optional
-        From :func:`ilsvrc_order`: then the numbers are the challenge's, 1 … 1000, as the test server
-        wants them; without it, labels as in the stores.
-
-    Raises
-    ------
-    ValueError
-        For a class that order lacks.
-    """
-    guesses = np.asarray(guesses)
-    if order is not None:
-        most = max(int(guesses.max()), int(np.max(order)))
-        numbers = np.full(most + 2, -1)  # the last: of no class (−1)
-        numbers[np.asarray(order)] = np.arange(1, len(order) + 1)
-        guesses = numbers[guesses]
-        strange = np.flatnonzero((guesses < 0).any(axis=1))
-        if len(strange):
-            raise ValueError(
-                f"order names {len(order)} classes, but image {strange[0]} has another"
-            )
-    with replacing(Path(path)) as temporary:
-        lines = [" ".join(map(str, row)) + "\n" for row in guesses.tolist()]
-        temporary.write_text("".join(lines), encoding="utf-8")
+def kind_of_samples(batch: Any) -> list:
+    """What the samples of batches that can be joined have in common: types, shapes, dtypes, keys."""
+    kinds: list = list(batch) if isinstance(batch, Mapping) else []
+    over(lambda part: kinds.append(kind_of(part)), batch)
+    return kinds

@@ -2,7 +2,7 @@
 numpy alone."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from operator import eq
 from typing import Any
 
@@ -15,6 +15,8 @@ from ..methods.thresholds import leaves, own_units
 FAILURES = ("none", "timeout", "error", "malformed", "unknown label")
 TIMEOUT, ERROR, MALFORMED, UNKNOWN = range(1, 5)
 ANY = (-np.inf, np.inf)
+DRAWN = 1  # an input that is to be audited
+REPEATED = 2  # one that repeats a key
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +71,11 @@ class Decisions:
         return f"<Decisions: {len(self)} samples; samples that exited at each stage: {exits}>"
 
     @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All but the names of the models."""
+        return {name: values for name, values in vars(self).items() if name != "models"}
+
+    @property
     def broken(self) -> np.ndarray:
         """Samples for which each model failed, int64 [n]."""
         return np.count_nonzero(self.failures, axis=0)
@@ -87,16 +94,19 @@ class Decisions:
 
     def take(self, rows: Any) -> "Decisions":
         """Those of some samples: a slice, int64 [s] or bool [N]."""
-        names = [part.name for part in fields(self)[:-1]]
-        arrays: dict[str, Any] = {name: getattr(self, name)[rows] for name in names}
+        arrays: dict[str, Any] = {name: values[rows] for name, values in self.arrays.items()}
         return replace(self, **arrays)
+
+    def put(self, rows: np.ndarray, others: "Decisions") -> None:
+        """Write the decisions of others over those of the samples ``rows`` int64 [s]."""
+        for name, values in others.arrays.items():
+            self.arrays[name][rows] = values
 
     def joined(self, *others: "Decisions") -> "Decisions":
         """These, and then others."""
         arrays: dict[str, Any] = {}
-        for part in fields(self)[:-1]:
-            values = [getattr(each, part.name) for each in (self, *others)]
-            arrays[part.name] = np.concatenate(values)
+        for name in self.arrays:
+            arrays[name] = np.concatenate([getattr(each, name) for each in (self, *others)])
         return replace(self, **arrays)
 
     def records(self) -> list[dict[str, Any]]:
@@ -215,38 +225,42 @@ def answer_of(
     Raises
     ------
     ValueError
-        For other numbers of predictions and confidences, and confidences that are no numbers.
+        For another number of confidences, and for those that are no numbers.
     """
+    count = len(failures)
     lowest = own_units(point.metric, np.array(-np.inf))
-    if confidences is None:
-        values = np.full(len(predictions), np.nan)
-    else:
+    values = np.full(count, np.nan)
+    if confidences is not None:
         values = columns_read(point, stage, confidences)
-    if not len(predictions) == len(values) == len(failures) or values.ndim > 1 and not point.fitted:
-        raise ValueError(
-            f"{len(predictions)} predictions and confidences of shape {list(values.shape)} "
-            f"for {len(failures)} samples; one of each per sample is needed"
-        )
+    if len(values) != count or values.ndim > 1 and not point.fitted:
+        raise ValueError(f"confidences of shape {list(values.shape)} for {count} samples")
     columns = values if values.ndim > 1 else values[:, None]
     absent = (columns != columns).any(axis=1)  # nan
-    is_odd = np.zeros(len(failures), bool)
+    is_odd = np.zeros(count, bool)
     if values.dtype != object:  # text has no bounds
         beyond = (columns < bounds[0]) | (columns > bounds[1])
         is_odd = (beyond & (columns != lowest)).any(axis=1)
     if not exits_after(point, stage, np.array([-np.inf]))[0]:
         is_odd |= absent
     failures = np.where((failures == 0) & is_odd, MALFORMED, failures)
-    confidence = np.full(len(failures), lowest)
     rows = np.flatnonzero(failures == 0)
-    if point.fitted and confidences is not None and len(rows):
-        said = predictions[rows]
-        if any(prediction is None for prediction in said):
-            raise ValueError("predictions are needed, since its confidence is fitted")
-        fitted = point.fitted[stage]
-        confidence[rows] = fitted(values[rows], said, None if before is None else before[rows])
-    elif values.ndim == 1:
+    confidence = np.full(count, lowest)
+    if not point.fitted:
         confidence[rows] = values[rows]
+    elif confidences is not None and len(rows):
+        told = None if before is None else before[rows]
+        confidence[rows] = fitted_confidence(point, stage, values[rows], predictions[rows], told)
     return Answer(predictions, np.where(absent, lowest, confidence), failures)
+
+
+def fitted_confidence(
+    point: Point, stage: int, values: np.ndarray, said: np.ndarray, before: np.ndarray | None
+) -> np.ndarray:
+    """A stage's fitted confidence, float64 [s], of the columns ``values`` and of what is said and was
+    before; ValueError without predictions."""
+    if any(prediction is None for prediction in said):
+        raise ValueError("predictions are needed, since its confidence is fitted")
+    return point.fitted[stage](values, said, before)
 
 
 def columns_read(point: Point, stage: int, confidences: Any) -> np.ndarray:
@@ -277,8 +291,8 @@ def by_model(names: Sequence[str], values: Any, what: str) -> list:
     """One value per model, in their order, from a list or {name: value}; None where one is missing:
     the last one, or all."""
     if isinstance(values, Mapping):
-        if not any(name in values for name in names):
-            known(next(iter(values), ""), names, "model of this policy")
+        if values and not any(name in values for name in names):
+            known(next(iter(values)), names, "model of this cascade")
         return [values.get(name) for name in names]  # values for other models may stand there, too
     values = [None] * len(names) if values is None else items_of(values)
     if not len(names) - 1 <= len(values) <= len(names):

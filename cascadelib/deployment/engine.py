@@ -2,200 +2,364 @@
 each is decided, and perhaps audited, when its own answer is there. Takes numpy alone."""
 
 import asyncio
-import contextvars
-import inspect
 import math
-import os
-import threading
 import time
-import warnings
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
-from dataclasses import replace
-from functools import lru_cache
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from ..checks import about, brief, check_count, check_number, items_of, known, reals
 from ..evaluation.point import Point
 from .decisions import (
     ANY,
+    DRAWN,
     ERROR,
     MALFORMED,
+    REPEATED,
     TIMEOUT,
-    UNKNOWN,
     Answer,
     Decisions,
-    answer_of,
-    by_model,
-    complaint,
     nothing,
     objects,
 )
 
-LOOP_LOCK = threading.Lock()
-
 
 class Group:
-    """Inputs on their way, by their numbers int64 [N] in a run; alone: a model is asked about them
-    without others."""
+    """Inputs on their way, and their numbers int64 [N] in a run; alone: a model is asked about them
+    without others; kind: only groups of one kind are joined."""
 
     alone = False
+    kind: Any = None
 
-    def __init__(self, numbers: np.ndarray) -> None:
+    def __init__(self, numbers: np.ndarray, inputs: Any) -> None:
         self.numbers = numbers
+        self.inputs = inputs
 
     def __len__(self) -> int:
         return len(self.numbers)
 
     def take(self, rows: Any) -> "Group":
         """Some of the inputs: a slice, or int64 [n]."""
-        return Group(self.numbers[rows])
+        if isinstance(rows, slice):
+            return Group(self.numbers[rows], self.inputs[rows])
+        return Group(self.numbers[rows], [self.inputs[row] for row in rows.tolist()])
 
     def joined(self, others: Sequence["Group"]) -> "Group":
         """This group, and others that wait for the same model, as one."""
-        return Group(np.concatenate([group.numbers for group in (self, *others)]))
+        groups = (self, *others)
+        inputs = [each for group in groups for each in group.inputs]
+        return Group(np.concatenate([group.numbers for group in groups]), inputs)
+
+    def joins(self, other: "Group") -> bool:
+        """Whether a model may be asked about both at once."""
+        return not (self.alone or other.alone) and self.kind == other.kind
 
 
-class Engine:
-    """One run of a cascade of n models: what waits where, and what was decided.
+@dataclass(frozen=True)
+class Terms:
+    """How models are asked: one value of each list per model, and last of the audit's reference.
 
-    A stage's model is asked when ``batch_sizes[stage]`` inputs wait, when the first has waited for
-    ``max_wait`` seconds, or when no more can come; at most ``concurrency[stage]`` times at once.
-    Stage n is the audit.
-
-    Subclasses say how a model is asked (:meth:`answer`) and what its answer means (:meth:`read`).
+    Parameters
+    ----------
+    batch_sizes, concurrency : list of int
+        Inputs in one call, and calls under way at once, at most.
+    timeouts : list of float or None
+        Seconds that a call may take.
+    max_wait : float
+        Seconds for which an input waits for others, where more can come.
+    stops : bool
+        Whether a failure ends the run of its caller.
+    labels : frozenset or None
+        The answers that may come.
+    bounds : (float, float)
+        The confidences that may come.
     """
 
-    def __init__(
-        self,
-        point: Point,
-        running: Any,
-        batch_sizes: Sequence[int],
-        concurrency: Sequence[int],
-        max_wait: float = math.inf,
-        stops: bool = True,
-        unknown: Any = None,
-    ) -> None:
-        self.point = point
-        self.running = running
-        self.batch_sizes = batch_sizes
-        self.concurrency = concurrency
-        self.max_wait = max_wait
-        self.stops = stops
-        self.last = len(point.models) - 1
-        self.decisions = nothing(0, point.models, unknown)
-        self.unknown = unknown
-        self.count = 0
-        self.is_open = True  # more inputs may come
-        self.over = threading.Event()
-        self.stopped: BaseException | None = None
-        self.errors: dict[int, BaseException] = {}  # the first of each stage
-        self.queues: list[deque[Group]] = [deque() for _ in batch_sizes]
-        self.since = [math.inf] * len(batch_sizes)  # when the first that waits came
-        self.flying = [0] * len(batch_sizes)  # calls under way
-        self.drawn: set[int] = set()  # to be audited
-        self.repeats: set[int] = set()  # of which monitoring takes no note
+    batch_sizes: Sequence[int]
+    concurrency: Sequence[int]
+    timeouts: Sequence[float | None] = ()
+    max_wait: float = math.inf
+    stops: bool = True
+    labels: frozenset | None = None
+    bounds: tuple[float, float] = ANY
 
-    async def answer(self, stage: int, group: Group) -> Any:
-        """What the model of a stage says of a group."""
-        raise NotImplementedError
 
-    def read(self, stage: int, group: Group, answer: Any) -> Answer:
-        """The same, checked; ValueError where it does not fit."""
-        raise NotImplementedError
+@dataclass(eq=False)
+class Queue:
+    """What waits for the model of one stage: a batch of ``size`` inputs at most, ``most`` calls at
+    once; since when the first waits, calls under way, and the first error."""
 
-    def enter(self, count: int, ids: Any = None, inputs: Sequence | None = None) -> np.ndarray:
-        """Numbers int64 [count] of further inputs."""
-        known_ids, drawn, repeats = self.running.enter(count, ids, inputs)
-        first = self.count
-        numbers = np.arange(first, first + count)
-        self.count += count
-        if self.count > len(self.decisions):
-            more = nothing(max(count, first), self.point.models, self.unknown)
-            self.decisions = self.decisions.joined(more)
-        self.decisions.ids[numbers] = known_ids
-        self.drawn.update(numbers[drawn].tolist())
-        self.repeats.update(numbers[repeats].tolist())
-        return numbers
+    size: int
+    most: int
+    groups: deque[Group] = field(default_factory=deque)
+    since: float = math.inf
+    calls: int = 0
+    error: BaseException | None = None
 
-    def push(self, stage: int, group: Group, first: bool = False) -> None:
-        """Let a group wait at a stage, or leave at once where that is the last one."""
-        if len(group):
-            queue = self.queues[stage]
-            if not queue:
-                self.since[stage] = time.monotonic()
-            queue.appendleft(group) if first else queue.append(group)
+    def push(self, group: Group, first: bool = False) -> None:
+        """Let a group wait, in pieces that are no larger than a batch; or before all others."""
+        if not self.groups:
+            self.since = time.monotonic()
+        if first:
+            self.groups.appendleft(group)
+        elif len(group) <= self.size:
+            self.groups.append(group)
+        else:
+            starts = range(0, len(group), self.size)
+            self.groups.extend(group.take(slice(at, at + self.size)) for at in starts)
 
-    def next_part(self) -> tuple[int, Group] | None:
-        """A stage and the group to be asked about next, if any is to be asked about now."""
-        more = self.is_open
-        now = time.monotonic()
-        for stage, queue in enumerate(self.queues):
-            if queue and self.flying[stage] < self.concurrency[stage] and not self.stopped:
-                size = self.batch_sizes[stage]
-                is_due = queue[0].alone or not more or now >= self.since[stage] + self.max_wait
-                if is_due or sum(map(len, queue)) >= size:
-                    self.flying[stage] += 1
-                    self.since[stage] = now
-                    return stage, self.part_of(stage, size)
-            more = more or bool(queue) or self.flying[stage] > 0
-        return None
+    @property
+    def is_ready(self) -> bool:
+        """Whether something waits and may be asked about."""
+        return bool(self.groups) and self.calls < self.most
 
-    def part_of(self, stage: int, size: int) -> Group:
-        """At most ``size`` inputs from the head of a stage's queue."""
-        queue = self.queues[stage]
-        group = queue.popleft()
+    def is_due(self, max_wait: float) -> bool:
+        """Whether the model is to be asked although more inputs may come."""
+        is_late = time.monotonic() >= self.since + max_wait
+        return is_late or self.groups[0].alone or sum(map(len, self.groups)) >= self.size
+
+    def part(self) -> Group:
+        """At most ``size`` inputs from the head, which wait no longer."""
+        group = self.groups.popleft()
         others = []
-        room = size - len(group)
-        while queue and room > 0 and not (group.alone or queue[0].alone):
-            others.append(queue.popleft())
+        room = self.size - len(group)
+        while self.groups and room > 0 and group.joins(self.groups[0]):
+            others.append(self.groups.popleft())
             room -= len(others[-1])
         if others:
             group = group.joined(others)
         if room < 0:
-            queue.appendleft(group.take(slice(size, None)))
-            group = group.take(slice(size))
+            self.groups.appendleft(group.take(slice(self.size, None)))
+            group = group.take(slice(self.size))
+        self.since = time.monotonic()
         return group
 
-    def patience(self) -> float | None:
-        """Seconds until a stage is due whose inputs wait for others; None: none is."""
-        due = [
-            since
-            for since, queue, flying, most in zip(
-                self.since, self.queues, self.flying, self.concurrency
-            )
-            if queue and flying < most
-        ]
-        left = min(due, default=math.inf) + self.max_wait - time.monotonic()
-        return None if math.isinf(left) else max(0.0, left)
 
-    async def go(self) -> None:
-        """Ask until nothing waits, as many calls at once as may be; what stops it is kept."""
-        calls: set[asyncio.Task] = set()
+@dataclass(eq=False)
+class Caller:
+    """Who waits for decisions: its key, the numbers int64 [N] of its inputs, how many are undecided,
+    how many are yet to be audited, whether it waits for those as well, what stopped it, and whether
+    it has its answer."""
+
+    key: int
+    numbers: np.ndarray
+    undecided: int = 0
+    audits: int = 0
+    waits_for_audits: bool = False
+    error: BaseException | None = None
+    answered: asyncio.Future | None = None
+    is_through: bool = False
+
+    def stop(self, error: BaseException) -> None:
+        """An error ends the wait, the first one."""
+        self.error = self.error or error
+        self.answer()
+
+    def answer(self) -> None:
+        """The wait is over."""
+        if self.answered is not None and not self.answered.done():
+            self.answered.set_result(None)
+
+
+class Progress:
+    """What is known of the inputs of a run, by their numbers, which are used again: their decisions,
+    the keys of their callers, and what monitoring makes of them (``DRAWN``, ``REPEATED``, 0)."""
+
+    def __init__(self, models: Sequence[str], unknown: Any) -> None:
+        self.blank = nothing(1, models, unknown)
+        self.decisions = self.blank.take(slice(0))
+        self.owners = np.zeros(0, np.int64)
+        self.kinds = np.zeros(0, np.int8)
+        self.free = np.zeros(0, np.int64)
+
+    def numbers_for(self, count: int) -> np.ndarray:
+        """Numbers int64 [count] that no input has."""
+        if len(self.free) < count:
+            size = len(self.owners)
+            more = max(count, size)
+            fresh = self.blank.take(np.zeros(more, np.int64))
+            self.decisions = self.decisions.joined(fresh)
+            self.owners = np.resize(self.owners, size + more)
+            self.kinds = np.resize(self.kinds, size + more)
+            self.free = np.concatenate([self.free, np.arange(size, size + more)])
+        numbers = self.free[:count]
+        self.free = self.free[count:]
+        return numbers
+
+    def release(self, numbers: np.ndarray) -> None:
+        """Let others have the numbers of inputs that are through."""
+        self.decisions.put(numbers, self.blank)
+        self.free = np.concatenate([self.free, numbers])
+
+
+class Engine:
+    """Runs of a cascade of n models, on the loop of their callers: what waits where, and what was
+    decided.
+
+    A stage's model is asked when a batch is full, when its first input has waited for ``max_wait``
+    seconds, or when no more can come. Stage n is the audit. Subclasses say how a model is asked
+    (:meth:`answer`) and what its answer means (:meth:`read`).
+    """
+
+    answer: Callable[[int, Any], Coroutine]  # what the model of a stage says of a group
+    read: Callable[[int, Any, Any], Answer]  # the same, checked; an error where it does not fit
+
+    def __init__(self, point: Point, running: Any, terms: Terms, unknown: Any = None) -> None:
+        self.point = point
+        self.running = running
+        self.terms = terms
+        self.last = len(point.models) - 1
+        self.progress = Progress(point.models, unknown)
+        self.queues = [Queue(*sizes) for sizes in zip(terms.batch_sizes, terms.concurrency)]
+        self.callers: dict[int, Caller] = {}
+        self.count = 0  # of callers so far
+        self.may_come: Callable[[], bool] = lambda: True  # whether more inputs may
+        self.calls: set[asyncio.Task] = set()
+        self.timer: asyncio.TimerHandle | None = None
+        self.is_closed = False
+
+    def size_of(self, inputs: Any) -> int:
+        """How many inputs a caller brings."""
+        return len(inputs)
+
+    def group_of(self, numbers: np.ndarray, inputs: Any) -> Group:
+        """Inputs as a caller brings them."""
+        return Group(numbers, inputs)
+
+    def caller(self) -> Caller:
+        """A further caller."""
+        self.count += 1
+        self.callers[self.count] = Caller(self.count, np.zeros(0, np.int64))
+        return self.callers[self.count]
+
+    def enter(self, caller: Caller, inputs: Any, ids: Any = None) -> None:
+        """Let further inputs of a caller wait for the first model."""
+        count = self.size_of(inputs)
+        names, kinds = self.running.enter(count, ids, inputs)
+        progress = self.progress
+        numbers = progress.numbers_for(count)
+        progress.decisions.ids[numbers] = names
+        progress.owners[numbers] = caller.key
+        progress.kinds[numbers] = kinds
+        caller.numbers = np.concatenate([caller.numbers, numbers])
+        caller.undecided += count
+        caller.audits += int(np.count_nonzero(kinds == DRAWN))
+        self.push(0, self.group_of(numbers, inputs))
+
+    async def decide(
+        self, inputs: Any, ids: Sequence | None = None, audited: bool = False
+    ) -> Decisions:
+        """Decide inputs together with those of other callers.
+
+        Parameters
+        ----------
+        inputs : batch of N inputs
+        ids : list, optional
+            What each input is called; by default a number.
+        audited : bool
+            Whether to wait for their audits as well.
+
+        Returns
+        -------
+        Decisions
+            In the order of the inputs, when all are decided.
+
+        Raises
+        ------
+        BaseException
+            What stopped it, with what was decided until then as ``error.decided``.
+        """
+        caller = self.caller()
+        caller.waits_for_audits = audited
         try:
-            while not self.stopped:
-                while (part := self.next_part()) is not None:
-                    calls.add(asyncio.create_task(self.ask(*part)))
-                if not calls:
-                    break
-                first = asyncio.FIRST_COMPLETED
-                _, calls = await asyncio.wait(calls, timeout=self.patience(), return_when=first)
+            self.enter(caller, inputs, ids)
+            caller.answered = asyncio.get_running_loop().create_future()
+            self.settle(caller)
+            self.go()
+            await caller.answered
         except BaseException as error:
-            self.stopped = error
+            caller.stop(error)
+        caller.is_through = True
+        try:
+            return self.result(caller)
         finally:
-            for call in calls:
-                call.cancel()
-            self.over.set()
+            self.settle(caller)
 
-    def go_here(self) -> None:
+    def result(self, caller: Caller) -> Decisions:
+        """What was decided for a caller; raises what stopped it, with that as ``error.decided``."""
+        decisions = self.decided(caller)
+        if caller.error is not None:
+            with suppress(Exception):  # a class may refuse attributes: the error itself goes on
+                caller.error.decided = decisions  # type: ignore[attr-defined]
+            raise caller.error
+        return decisions
+
+    def decided(self, caller: Caller) -> Decisions:
+        """What was decided for a caller so far; what is under way is undecided."""
+        decisions = self.progress.decisions.take(caller.numbers)
+        decisions.undecide()
+        return replace(decisions, guesses=decisions.predictions[:, None])
+
+    @property
+    def undecided(self) -> int:
+        """Inputs under way."""
+        return sum(caller.undecided for caller in self.callers.values())
+
+    def go(self) -> None:
+        """Ask about what is due, and look again when a call ends or something becomes due."""
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+        while (part := self.next_part()) is not None:
+            call = asyncio.create_task(self.ask(*part))
+            self.calls.add(call)
+            call.add_done_callback(self.ended)
+        since = min((queue.since for queue in self.queues if queue.is_ready), default=math.inf)
+        due = since + self.terms.max_wait
+        left = due - time.monotonic()
+        if math.isfinite(left):
+            self.timer = asyncio.get_running_loop().call_later(max(0.0, left), self.go)
+
+    def ended(self, call: asyncio.Task) -> None:
+        """A call has ended."""
+        self.calls.discard(call)
+        if not self.is_closed:
+            self.go()
+
+    def go_here(self, caller: Caller) -> None:
         """Ask in this thread, one call after another, as long as a batch is full or no more inputs
         come; for models whose :meth:`answer` waits for nothing."""
-        while (part := self.next_part()) is not None:
+        while caller.error is None and (part := self.next_part()) is not None:
             with suppress(StopIteration):
                 self.ask(*part).send(None)
+
+    def next_part(self) -> tuple[int, Group] | None:
+        """A stage and the group to be asked about next, if any is to be asked about now."""
+        more = self.may_come()
+        for stage, queue in enumerate(self.queues):
+            if queue.is_ready and (not more or queue.is_due(self.terms.max_wait)):
+                queue.calls += 1
+                return stage, queue.part()
+            more = more or bool(queue.groups) or queue.calls > 0
+        return None
+
+    async def end(self) -> None:
+        """Decide what waits, and return when nothing is under way any more, audits included."""
+        self.may_come = lambda: False
+        self.go()
+        while self.calls:
+            await asyncio.wait(self.calls)
+
+    def close(self) -> None:
+        """Give up what is under way."""
+        self.is_closed = True
+        if self.timer is not None:
+            self.timer.cancel()
+        for call in self.calls:
+            call.cancel()
 
     async def ask(self, stage: int, group: Group) -> None:
         """Ask the model of a stage about a group; its inputs leave, move on, or failed."""
@@ -204,41 +368,59 @@ class Engine:
             try:
                 answer = await self.answer(stage, group)
             except (Exception, asyncio.CancelledError) as error:
-                if self.over.is_set():  # it is go that cancels
-                    return
-                self.fail(stage, group, error, failure_of(error), begun)
+                if not self.is_closed:  # else it is close that cancels
+                    self.fail(stage, group, error, failure_of(error), begun)
                 return
             ended = time.perf_counter()
             try:
                 read = self.read(stage, group, answer)
-            except ValueError as error:
+            except Exception as error:
                 self.fail(stage, group, error, MALFORMED, begun)
                 return
             self.note(stage, group, read, begun, ended)
         except BaseException as error:
-            if stage <= self.last or not isinstance(error, Exception):
-                self.stopped = self.stopped or error
-            self.errors.setdefault(stage, error)  # an audit stops nothing
+            self.stop(stage, group, error)
         finally:
-            self.flying[stage] -= 1
+            self.queues[stage].calls -= 1
+
+    def stop(self, stage: int, group: Group, error: BaseException) -> None:
+        """An error ends the runs of a group's callers; in an audit it stops nothing."""
+        self.remember(stage, error)
+        numbers = group.numbers
+        is_audit = stage > self.last
+        if not is_audit or not isinstance(error, Exception):
+            for key in set(self.progress.owners[numbers].tolist()):
+                self.callers[key].stop(error)
+        if not is_audit:
+            self.leave(numbers)
+            numbers = numbers[self.progress.kinds[numbers] == DRAWN]
+        self.leave(numbers, audited=True)
 
     def fail(self, stage: int, group: Group, error: BaseException, kind: int, begun: float) -> None:
-        """A call raised, or its answer fits no batch: stop, or ask again one by one, so that the
-        failure of one input is that input's alone."""
+        """A call raised, or its answer fits no batch: ask again, where errors stop caller by caller,
+        else input by input, so that a failure is that of one alone."""
         with suppress(Exception):  # a class may refuse attributes
             error.add_note(f"in the call of model {self.name_of(stage)!r} for {len(group)} inputs")
-        is_over = not isinstance(error, Exception | asyncio.CancelledError)
-        if is_over or self.stops and stage <= self.last:
+        if not isinstance(error, Exception | asyncio.CancelledError):
             raise error
-        self.errors.setdefault(stage, error)
-        if len(group) > 1:
-            for row in reversed(range(len(group))):
-                alone = group.take(slice(row, row + 1))
+        stops = self.terms.stops and stage <= self.last
+        numbers = group.numbers
+        whose = (self.progress.owners[numbers] if stops else numbers).tolist()
+        if len(set(whose)) > 1:
+            for one in reversed(dict.fromkeys(whose)):
+                alone = group.take(np.flatnonzero(np.equal(whose, one)))
                 alone.alone = True
-                self.push(stage, alone, first=True)
+                self.queues[stage].push(alone, first=True)
             return
+        if stops:
+            raise error
+        self.remember(stage, error)
         failed = Answer(objects([None]), np.array([np.nan]), np.array([kind]))
         self.note(stage, group, failed, begun, time.perf_counter())
+
+    def remember(self, stage: int, error: BaseException) -> None:
+        """Keep the first error of a stage."""
+        self.queues[stage].error = self.queues[stage].error or error
 
     def name_of(self, stage: int) -> str:
         """The model of a stage; of the audit, the reference."""
@@ -247,294 +429,61 @@ class Engine:
     def note(self, stage: int, group: Group, answer: Answer, begun: float, ended: float) -> None:
         """Decide a group by an answer: the one place where inputs leave, move on and are counted."""
         seconds = ended - begun
-        if stage > self.last:
-            ids = self.decisions.ids[group.numbers]
-            self.running.resolve(ids, answer, seconds)
-            return
         rows = group.numbers
-        decisions = self.decisions
+        progress = self.progress
+        if stage > self.last:
+            self.running.resolve(progress.decisions.ids[rows], answer, seconds)
+            self.leave(rows, audited=True)
+            return
+        decisions = progress.decisions
         decisions.seconds[rows, stage] = seconds
         left = decisions.write(self.point, stage, rows, answer)
-        going = ~left & (answer.failures == 0)
-        broken = ~left & (answer.failures > 0)
-        self.push(self.after_failure(stage), group.take(np.flatnonzero(broken)))
-        self.push(stage + 1, group.take(np.flatnonzero(going)))
-        audited = among(rows, self.drawn) & left
-        self.push(self.last + 1, group.take(np.flatnonzero(audited)))
+        is_broken = answer.failures > 0
+        self.push(self.after_failure(stage), group, ~left & is_broken)
+        self.push(stage + 1, group, ~left & ~is_broken)
+        kinds = progress.kinds[rows]
+        audited = left & (kinds == DRAWN)
+        self.push(self.last + 1, group, audited)
         spent = seconds, time.perf_counter() - ended
-        self.running.add(stage, decisions.take(rows), spent, among(rows, self.repeats), audited)
+        self.running.add(stage, decisions.take(rows), spent, kinds == REPEATED, audited)
+        self.leave(rows[left])
 
     def after_failure(self, stage: int) -> int:
         """Where inputs go for which the model of a stage failed."""
         return stage + 1
 
-    def decided(self) -> Decisions:
-        """What was decided so far; what is under way is undecided."""
-        decisions = self.decisions.take(np.arange(self.count))
-        decisions.undecide()
-        return replace(decisions, guesses=decisions.predictions[:, None])
+    def push(self, stage: int, group: Group, chosen: np.ndarray | None = None) -> None:
+        """Let a group, or those of it that are ``chosen``, bool [s], wait at a stage."""
+        if chosen is not None and not chosen.all():
+            group = group.take(np.flatnonzero(chosen))
+        if len(group):
+            self.queues[stage].push(group)
 
-    def result(self) -> Decisions:
-        """What was decided; raises what stopped the run, with it as ``error.decided``."""
-        decisions = self.decided()
-        if self.stopped is not None:
-            with suppress(Exception):  # a class may refuse attributes: the error itself goes on
-                self.stopped.decided = decisions  # type: ignore[attr-defined]
-            raise self.stopped
-        return decisions
-
-
-def among(rows: np.ndarray, some: set[int]) -> np.ndarray:
-    """Which of ``rows`` int64 [s] are among ``some``, bool [s]."""
-    if not some:
-        return np.zeros(len(rows), bool)
-    return np.array([row in some for row in rows.tolist()], bool)
-
-
-class Asking(Engine):
-    """One run of a policy: models are functions of lists of inputs; the last is the reference."""
-
-    def __init__(
-        self,
-        point: Point,
-        running: Any,
-        calls: Any,
-        inputs: Iterable,
-        ids: Sequence | None,
-        batch_size: Any,
-        concurrency: Any,
-        max_wait: float,
-        timeout: Any,
-        on_error: str,
-        labels: Iterable | None,
-        confidence_range: Sequence[float] | None,
-    ) -> None:
-        names = point.models
-        functions = checked_calls(point, calls)
-        reference = names.index(known(running.reference, names, "model of this policy"))
-
-        def per_stage(values: Any, what: str, check: Callable) -> list:
-            """One value per model, and that of the reference once more."""
-            if values is not None and not isinstance(values, Sequence | Mapping):
-                values = [values] * len(names)
-            each = [check(value, what) for value in by_model(names, values, what)]
-            return [*each, each[reference]]
-
-        if isinstance(inputs, str | bytes | Mapping) or hasattr(inputs, "columns"):
-            raise ValueError(f"a list of inputs is needed, not {brief(inputs)}")
-        stops = known(on_error, ["stop", "next"], "on_error") == "stop"
-        sizes = per_stage(batch_size, "batch_size", check_count)
-        most = per_stage(concurrency, "concurrency", check_count)
-        max_wait = check_number(max_wait, "max_wait", "seconds, 0 or more", 0)
-        super().__init__(point, running, sizes, most, max_wait, stops)
-        self.calls = [*functions, functions[reference]]
-        self.timeouts = per_stage(timeout, "timeout", check_timeout)
-        self.labels = labels if labels is None else frozenset(labels)
-        self.bounds = checked_bounds(confidence_range)
-        self.inputs = list(inputs)
-        self.push(0, Group(self.enter(len(self.inputs), ids, self.inputs)))
-        self.is_open = False
-
-    async def answer(self, stage: int, group: Group) -> Any:
-        """What a call returns, in a thread of its own unless it is async."""
-        call = self.calls[stage]
-        inputs = [self.inputs[row] for row in group.numbers.tolist()]
-        async with asyncio.timeout(self.timeouts[stage]):
-            if inspect.iscoroutinefunction(call):
-                return await call(inputs)
-            answer = await in_thread(call, inputs)
-            return await answer if inspect.isawaitable(answer) else answer
-
-    def read(self, stage: int, group: Group, answer: Any) -> Answer:
-        """What a call returned, checked input by input; an exception among the predictions is the
-        failure of its input."""
-        name = self.name_of(stage)
-        predictions, confidences, costs = answer_in(answer, name)
-        with about(f"model {name!r}"):
-            said = objects(predictions)
-            failures = np.array([self.kind_in(prediction) for prediction in said], np.int8)
-            if stage <= self.last:
-                before = self.decisions.predictions[group.numbers] if stage else None
-                before = self.running.alike(before, said)
-                failures = np.resize(failures, len(group))
-                read = answer_of(
-                    self.point, stage, said, confidences, before, failures, self.bounds
-                )
-            elif len(said) == len(group):
-                read = Answer(said, np.full(len(said), np.nan), failures)
+    def leave(self, numbers: np.ndarray, audited: bool = False) -> None:
+        """Inputs are decided; or ``audited``."""
+        owners = self.progress.owners[numbers]
+        for key in set(owners.tolist()):
+            caller = self.callers[key]
+            count = int(np.count_nonzero(owners == key))
+            if audited:
+                caller.audits -= count
             else:
-                raise ValueError(f"{len(said)} predictions for {len(group)} inputs")
-            read.costs = costs_in(costs, len(group))
-            self.complain(stage, group, read)
-        return read
+                caller.undecided -= count
+            self.settle(caller)
 
-    def kind_in(self, prediction: Any) -> int:
-        """What is wrong with one prediction, as a place in FAILURES."""
-        if isinstance(prediction, BaseException):
-            return failure_of(prediction)
-        if prediction is None:
-            return MALFORMED
-        if self.labels is None:
-            return 0
-        try:
-            return 0 if prediction in self.labels else UNKNOWN
-        except TypeError:  # no label is unhashable
-            return UNKNOWN
-
-    def complain(self, stage: int, group: Group, read: Answer) -> None:
-        """Keep what is wrong with the first input that failed, or raise it where errors stop."""
-        for row in np.flatnonzero(read.failures)[:1]:
-            said = read.predictions[row]
-            error = said
-            if not isinstance(said, BaseException):
-                name = self.decisions.ids[group.numbers[row]]
-                error = ValueError(complaint(name, said, read.failures[row]))
-            if self.stops and stage <= self.last:
-                raise error
-            self.errors.setdefault(stage, error)
-
-    def result(self) -> Decisions:
-        """What was decided, with a warning for each model that failed."""
-        decisions = super().result()
-        for stage, failure in sorted(self.errors.items()):
-            name = repr(self.name_of(stage))
-            what = f"the reference {name} failed: inputs stay in doubt"
-            if stage <= self.last:
-                what = (
-                    f"{name} failed for {decisions.broken[stage]} inputs: they went on to the next"
-                )
-                what += " model, or kept their answer"
-            text = f"{what} ({type(failure).__name__}: {failure})"
-            warnings.warn(text, RuntimeWarning, stacklevel=4)
-        return decisions
+    def settle(self, caller: Caller) -> None:
+        """Answer a caller whose inputs are decided; forget it when it has its answer and no audit is
+        under way."""
+        if caller.undecided > 0:
+            return
+        if not caller.audits or not caller.waits_for_audits:
+            caller.answer()
+        if not caller.audits and caller.is_through:
+            del self.callers[caller.key]
+            self.progress.release(caller.numbers)
 
 
 def failure_of(error: BaseException) -> int:
     """The failure that an exception is: a timeout by its type or the name of that, else an error."""
     is_timeout = isinstance(error, TimeoutError) or "Timeout" in type(error).__name__
     return TIMEOUT if is_timeout else ERROR
-
-
-def check_timeout(value: Any, what: str) -> float | None:
-    """Seconds, more than 0; None: no end."""
-    return value if value is None else check_number(value, what, "seconds, or None", 1e-9)
-
-
-def checked_bounds(bounds: Sequence[float] | None) -> tuple[float, float]:
-    """(least, most) that a confidence may be."""
-    if bounds is None:
-        return ANY
-    values = reals(bounds, "confidence_range")
-    if values.shape != (2,) or not values[0] < values[1]:
-        raise ValueError(f"confidence_range must be (least, most), not {brief(bounds)}")
-    return float(values[0]), float(values[1])
-
-
-def answer_in(answer: Any, name: str) -> tuple[Any, Any, Any]:
-    """(predictions, confidences, cost) that the call of the model ``name`` returned; the cost is
-    None where it says nothing of it. Else ValueError."""
-    is_answer = isinstance(answer, tuple | list) and len(answer) in (2, 3)
-    if not is_answer or answer[0] is None:
-        what = f"model {name!r}: its call"
-        raise ValueError(
-            f"{what} must return (predictions, confidences) or (predictions, confidences, cost), "
-            f"not {brief(answer)}"
-        )
-    predictions, confidences, *cost = answer
-    return predictions, confidences, cost[0] if cost else None
-
-
-def costs_in(cost: Any, inputs: int) -> Any:
-    """Cost of each input, from one each, or from one for all of them."""
-    if cost is None:
-        return np.nan
-    costs = reals(cost, "costs")
-    if costs.shape not in ((), (inputs,)) or not (costs >= 0).all():
-        raise ValueError(f"costs must be one number, or one for each of {inputs} inputs, 0 or more")
-    return costs if costs.ndim else np.full(inputs, costs / inputs)
-
-
-def checked_calls(point: Point, calls: Any) -> list[Callable]:
-    """One function per model, in their order. ValueError where one is missing or none can do."""
-    functions = by_model(point.models, calls, "calls")
-    for name, call in zip(point.models, functions):
-        if not callable(call):
-            raise ValueError(
-                f"model {name!r}: a function that asks it is needed, not {brief(call)}; the policy's "
-                f"models are {list(point.models)}, given is {brief(items_of(calls))}"
-            )
-    ensemble = "none" if point.method is None else point.method.ensemble
-    if ensemble != "none":
-        raise ValueError(
-            "this policy decides by the outputs of all models so far "
-            f"(ensemble={ensemble!r}), which no single model's call knows: run it as a "
-            "cascadelib.Cascade, or give decide() the confidences of the combined outputs"
-        )
-    return functions
-
-
-async def in_thread(function: Callable, inputs: list) -> Any:
-    """What a function returns, asked in a thread that nothing waits for at the end of the process."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[tuple] = loop.create_future()
-    context = contextvars.copy_context()
-
-    def deliver(outcome: tuple) -> None:
-        if not done.done():
-            done.set_result(outcome)
-
-    def work() -> None:
-        try:
-            outcome: tuple = context.run(function, inputs), None
-        except BaseException as error:
-            outcome = None, error
-        with suppress(RuntimeError):  # the loop may be closed by now
-            loop.call_soon_threadsafe(deliver, outcome)
-
-    threading.Thread(target=work, daemon=True).start()
-    answer, error = await done
-    if error is not None:
-        raise error
-    return answer
-
-
-@lru_cache(1)
-def loop_of(process: int) -> asyncio.AbstractEventLoop:
-    """A loop that runs in a thread for as long as the process does; a fork needs one of its own."""
-    loop = asyncio.new_event_loop()
-    threading.Thread(target=loop.run_forever, daemon=True, name=f"cascadelib-{process}").start()
-    return loop
-
-
-def from_synchronous(coroutine: Coroutine) -> Any:
-    """What a coroutine returns or raises, on one loop of all callers, so that clients may outlive a
-    run. An interrupt of this thread cancels it, and has what was decided until then."""
-    outcome: list = []
-    over = threading.Event()
-
-    async def noted() -> None:
-        try:
-            outcome.append((await coroutine, None))
-        except BaseException as error:  # even an interrupt: the loop lives on
-            outcome.append((None, error))
-        finally:
-            over.set()
-
-    with LOOP_LOCK:
-        loop = loop_of(os.getpid())
-    if asyncio._get_running_loop() is loop:
-        coroutine.close()
-        raise ValueError("an async call that asks a policy in turn must await its arun")
-    future = asyncio.run_coroutine_threadsafe(noted(), loop)
-    try:
-        future.result()
-    except BaseException as interrupt:
-        future.cancel()
-        over.wait(1)
-        for _, error in outcome:
-            interrupt.decided = getattr(error, "decided", None)  # type: ignore[attr-defined]
-        raise
-    (value, error) = outcome[0]
-    if error is not None:
-        raise error
-    return value

@@ -10,7 +10,6 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from copy import deepcopy
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,7 @@ from ..methods.thresholds import WORDS, own_units
 FORMAT = "cascadelib cascade"
 VERSION = 1
 LARGEST = 2**23  # bytes of a file, written or read
-MOST_KEYS = 2**16  # ids whose digests a file holds: half of its largest size
+MOST_KEYS = 2**16  # ids of one set of samples whose digests a file holds
 MOST_SAMPLES = 2**23  # of which a file may keep quantiles
 DIGESTS = ("keys", "contents")  # of samples that a cascade has seen
 # Forms of the parts, as misfit() reads them.
@@ -76,38 +75,15 @@ def text_of(point: Point) -> str:
     and for more than LARGEST bytes.
     """
     parts = parts_as_json(point)
-    text = written(parts)
-    while (size := len(text.encode())) > LARGEST:
-        # what it has seen is then not known, and promises say so
-        parts["chosen_on"] = without_digests(parts["chosen_on"])
-        if parts["chosen_on"] is None:
-            raise ValueError(
-                f"a part is too large: the cascade takes {size} bytes, and {LARGEST} at most are "
-                "written and read; use a confidence that is fitted with fewer parameters, as "
-                "'logistic'"
-            )
-        text = written(parts)
-    return text
-
-
-def written(parts: dict[str, Any]) -> str:
-    """The JSON text of all parts, however long."""
     head = {"format": FORMAT, "version": VERSION, "checksum": digest_of(parts)}
-    text = json.dumps(head | parts, indent=2, ensure_ascii=False, allow_nan=False)
-    return re.sub(r"[\[{]\n[^\[\]{}]*[\]}]", on_one_line, text) + "\n"
-
-
-def without_digests(chosen_on: dict[str, Any] | None) -> dict[str, Any] | None:
-    """The samples seen, without the longest list of digests of their ids or contents; None where
-    there is none."""
-    less = deepcopy(chosen_on or {})
-    splits = [split for split in (less, *less.get("also", [])) if split]
-    there = [(split, part) for split in splits for part in DIGESTS if split.get(part)]
-    if not there:
-        return None
-    longest, part = max(there, key=lambda one: len(one[0][one[1]]))
-    longest[part] = None
-    return less
+    whole = json.dumps(head | parts, indent=2, ensure_ascii=False, allow_nan=False)
+    text = re.sub(r"[\[{]\n[^\[\]{}]*[\]}]", on_one_line, whole) + "\n"
+    if (size := len(text.encode())) > LARGEST:
+        raise ValueError(
+            f"a part is too large: the cascade takes {size} bytes, and {LARGEST} at most are "
+            "written and read; use a confidence that is fitted with fewer parameters, as 'logistic'"
+        )
+    return text
 
 
 def on_one_line(match: re.Match) -> str:
@@ -123,13 +99,8 @@ def on_one_line(match: re.Match) -> str:
 
 def parts_as_json(point: Point) -> dict[str, Any]:
     """A Point as plain values of JSON, in the order of PARTS."""
-    chosen = {
-        "accuracy": number_to_json(point.accuracy),
-        "kept": number_to_json(point.kept),
-        "cost": number_to_json(point.cost),
-        "exit_rates": list(point.exit_rates),
-        "improvement": number_to_json(point.improvement),
-    }
+    chosen: dict[str, Any] = {name: number_to_json(getattr(point, name)) for name in MEASURED}
+    chosen["exit_rates"] = list(point.exit_rates)
     return {
         "models": records_of(point),
         "thresholds": [threshold_to_json(point.metric, t) for t in point.thresholds],
@@ -190,16 +161,11 @@ def seen_to_json(seen: Origin, models: tuple[str, ...]) -> dict[str, Any] | None
     A set that is not known is null, unless it is the first and another one is known.
     """
     parts = parts_of(seen)
-    room = MOST_KEYS
     written = []
     for part in parts:
         if part is not None:
             own = recorded(part, models)
-            keys = own.keys
-            if keys is not None and len(own) > room:
-                keys = None
-            if keys is not None:
-                room -= len(own)
+            keys = own.keys if len(own) <= MOST_KEYS else None
             digests = {"keys": as_base64(keys), "contents": as_base64(own.contents)}
             written.append(split_to_json(own) | digests)
     if not written:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..checks import about, known, unmasked
+from ..checks import about, unmasked
 from ..evaluation.point import Point
 from ..zoo.batches import over, rows_of, size_of
 from ..zoo.forward import Positional, on_device, output_of
@@ -23,6 +23,7 @@ from ..zoo.loaders import load, parted, resolved
 from ..zoo.model import Model, identity, original
 from ..zoo.transforms import prepared
 from .cascade_file import versions
+from .decisions import by_model
 from .form import records_of
 
 COMMIT = re.compile("[0-9a-f]{40}")
@@ -197,18 +198,17 @@ def form_of(batch: Any) -> str:
     return f"{kind} {[len(batch)] if shape is None else list(shape)}"
 
 
-def kind_of(inputs: Any) -> tuple | None:
-    """What inputs of one graph have in common: shape without N, dtype, device; None for others."""
-    if not isinstance(inputs, torch.Tensor):
-        return None
-    return inputs.shape[1:], inputs.dtype, inputs.device
+def kind_of(inputs: Any) -> tuple:
+    """What inputs of one graph have in common: type, shape without N, dtype, device."""
+    parts = (getattr(inputs, name, None) for name in ("dtype", "device"))
+    return type(inputs), tuple(getattr(inputs, "shape", ())[1:]), *parts
 
 
 def unusable_rows(inputs: Any, samples: int) -> np.ndarray | None:
     """Which samples of a module's inputs hold nan or inf, bool [samples].
 
-    None where none does by the Euclidean norm of each tensor, which is nan or infinite where a
-    value is (or too large to be squared): one pass over the inputs.
+    None where none does by the sum of each tensor, which is nan or infinite where a value is (or
+    where it overflows): one pass over the inputs.
     """
     floats: list[torch.Tensor] = []
 
@@ -217,7 +217,7 @@ def unusable_rows(inputs: Any, samples: int) -> np.ndarray | None:
             floats.append(part)
 
     over(noted, inputs)
-    if all(math.isfinite(norm_of(part)) for part in floats):
+    if all(torch.isfinite(part.sum()) for part in floats):
         return None
     unusable = np.zeros(samples, bool)
     for part in floats:
@@ -227,12 +227,6 @@ def unusable_rows(inputs: Any, samples: int) -> np.ndarray | None:
         else:  # all samples share it
             unusable |= not bool(finite.all())
     return unusable
-
-
-def norm_of(tensor: torch.Tensor) -> float:
-    """Euclidean norm, added up in float32 or wider."""
-    wide = torch.promote_types(tensor.dtype, torch.float32)
-    return abs(torch.linalg.vector_norm(tensor, dtype=wide).item())
 
 
 def probes_of(inputs: torch.Tensor) -> list[torch.Tensor]:
@@ -289,8 +283,7 @@ def members_of(
         For unknown names, other numbers of classes, and weights that are not those of the revision.
     """
     models = models or {}
-    for name in models:
-        known(name, point.models, "model of this cascade")
+    by_model(point.models, models, "models")
     members: list[Member] = []
     identified: list[dict] = []
     here = dict.fromkeys(point.versions, "missing") | versions()

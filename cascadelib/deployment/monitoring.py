@@ -5,8 +5,8 @@ import copy
 import hashlib
 import json
 import warnings
-from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
@@ -20,8 +20,8 @@ from ..analysis.uncertainty import anytime_lower, share_interval
 from ..checks import brief, check_number
 from ..evaluation.point import Point
 from ..files import digest_of, opened, replacing
-from .audit import LOCK, VERDICTS, Audit
-from .decisions import FAILURES, Decisions, objects
+from .audit import LOCK, Audit
+from .decisions import DRAWN, FAILURES, REPEATED, Decisions, objects
 from .form import parse_cascade, text_of
 
 WAITING = 1024  # confidences of a stage that wait until the drift signal takes them all at once
@@ -107,8 +107,9 @@ class Running(Audit):
 
     def enter(
         self, count: int, ids: Sequence | None = None, inputs: Sequence | None = None
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(ids [count], which are audited, which repeat a key: bool [count]) of further inputs."""
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Of further inputs ids [count], and int8 [count]: whether each is to be audited (DRAWN),
+        repeats a key (REPEATED), or neither (0)."""
         with LOCK:
             share = check_number(self.audit, "audit", "a share", 0, 1)
             names = np.arange(self.came, self.came + count) if ids is None else objects(ids)
@@ -120,9 +121,10 @@ class Running(Audit):
             if self.key is not None and inputs is not None:
                 keys = [self.key(each) for each in inputs]
             self.came += count
-            repeats = np.array([self._repeats(key) for key in keys or ()], bool)
-            repeats = np.resize(repeats, count) if keys else np.zeros(count, bool)
-            return names, (self.rng.random(count) < share) & ~repeats, repeats
+            kinds = (self.rng.random(count) < share) * DRAWN
+            if keys:
+                kinds[[self._repeats(key) for key in keys]] = REPEATED
+            return names, kinds
 
     def _repeats(self, key: Any) -> bool:
         """Whether a key came lately, which is noted; the lock is held."""
@@ -374,7 +376,7 @@ class Running(Audit):
             value = state[name]
             setattr(self, name, np.array(value) if kind is np.ndarray else value)
         self.reference = state["reference"]
-        self.windows = state["windows"]
+        self.windows = [Counter(window) for window in state["windows"]]
         text = state["recent"]
         self.recent = OrderedDict.fromkeys(text[at : at + 16] for at in range(0, len(text), 16))
         self.doubts = {name: doubt for name, *doubt in state["doubts"]}
@@ -422,9 +424,9 @@ class Running(Audit):
                 self.rng = copy.deepcopy(other.rng)
             for name in SUMS:
                 setattr(self, name, getattr(self, name) + getattr(other, name))
-            none: dict[str, int] = {}
+            none: Counter[str] = Counter()
             pairs = zip_longest(self.windows, other.windows, fillvalue=none)
-            self.windows = [summed(own, others) for own, others in pairs]
+            self.windows = [own + others for own, others in pairs]
             self.doubts |= copy.deepcopy(other.doubts)
             self.recent |= other.recent
             if self.signal is not None and other.signal is not None:
@@ -437,9 +439,3 @@ def plain_number(value: Any) -> Any:
     if isinstance(value, np.generic):
         return value.item()
     raise TypeError(f"{brief(value)} is no text, number or list")
-
-
-def summed(own: Mapping[str, int], others: Mapping[str, int]) -> dict[str, int]:
-    """Counts of the same window of two workers together."""
-    names = ("audited", "since", *VERDICTS)
-    return {name: own.get(name, 0) + others.get(name, 0) for name in names}

@@ -15,6 +15,7 @@ from ..evaluation.point import Point
 from ..files import replacing
 from ..methods.fitted import Fitted
 from ..methods.thresholds import own_units
+from .asking import Asking, from_synchronous, terms_of
 from .decisions import (
     MALFORMED,
     Decisions,
@@ -26,7 +27,6 @@ from .decisions import (
     nothing,
     objects,
 )
-from .engine import Asking, from_synchronous
 from .form import read_point, text_of
 
 
@@ -131,15 +131,13 @@ class Policy:
 
         return Running(self.point)
 
-    def exits(self, stage: int, confidence: np.ndarray, inside: bool = False) -> np.ndarray:
+    def exits(self, stage: int, confidence: np.ndarray) -> np.ndarray:
         """Which samples leave after a stage (0 = first model), bool [N]: all after the last one; nan passes on.
 
         confidence: float [N] of the cascade's output after that stage (of an ensemble, where the method has one), in
-        the metric's own units; ``inside``: higher = surer instead. Raises ValueError for a stage that is not there.
+        the metric's own units. Raises ValueError for a stage that is not there.
         """
-        values = reals(confidence, "confidence")
-        if not inside:
-            values = own_units(self.metric, values)
+        values = own_units(self.metric, reals(confidence, "confidence"))
         return exits_after(self.in_use, stage, values)
 
     def decide(self, confidences: Any, predictions: Any = None) -> Decisions:
@@ -178,73 +176,83 @@ class Policy:
             decisions.write(point, stage, rows, answer)
         return decisions
 
-    async def arun(
-        self,
-        calls: Any,
-        inputs: Iterable,
-        ids: Sequence | None = None,
-        *,
-        batch_size: Any = 64,
-        concurrency: Any = 8,
-        max_wait: float = 0.005,
-        timeout: Any = None,
-        on_error: str = "stop",
-        labels: Iterable | None = None,
-        confidence_range: Sequence[float] | None = None,
-    ) -> Decisions:
-        """Ask the models, each about those of N inputs that are undecided, on the caller's event loop.
-
-        An input moves on when its own answer is there. Cancelled, it returns at once, and what was decided is in
-        ``error.decided``, as after any other error.
+    def together(self, calls: Any, **options: Any) -> Asking:
+        """What asks the models about the inputs of many callers together, on one event loop.
 
         Parameters
         ----------
         calls : list of callable, or mapping
-            A function for each model, in their order or as {name: function}, async or not (then it runs in a thread):
-            from a list of inputs to (predictions, confidences), one each an input, or (predictions, confidences, cost),
-            cost one number for all of them, or one each. Confidences as :meth:`decide` takes them, at the method's
-            temperature; of the last model None, where it has none. An exception among the predictions is the failure
-            of its input. Whoever calls a service retries within the function.
-        inputs : iterable
-        ids : list, optional
-            What each input is called in ``decisions.ids``, in :attr:`running` and by late labels; by default a number.
+            A function for each model, in their order or as {name: function}, async or not (then it
+            runs in a thread): from a list of inputs to (predictions, confidences), one each an
+            input, or (predictions, confidences, cost), cost one number for all of them, or one
+            each. Confidences as :meth:`decide` takes them, at the method's temperature; of the last
+            model None, where it has none. An exception among the predictions is the failure of its
+            input. Whoever calls a service retries within the function.
         batch_size, concurrency : int, or one per model
-            Inputs in one call, and calls of a model under way at once, at most.
+            Inputs in one call (64), and calls of a model under way at once (8), at most.
         max_wait : float
-            Seconds for which an input waits for others until its model is asked, where more can come.
+            Seconds for which an input waits for others until its model is asked, where more can
+            come (0.005).
         timeout : float or None, or one per model
-            Seconds that a call may take.
+            Seconds that a call may take (None).
         on_error : str
-            What a failure leads to, be it an exception, a timeout, or an answer that is malformed or no label: "stop"
-            (it goes on to the caller), or "next" (a batch is asked again input by input; each that fails alone goes to
-            the next model, or keeps the answer that it has, with a warning).
+            What a failure leads to, be it an exception, a timeout, or an answer that is malformed
+            or no label: "stop" (the default: it goes on to the caller), or "next" (a batch is asked again input
+            by input; each that fails alone goes to the next model, or keeps the answer that it
+            has).
         labels : iterable, optional
             The answers that may come.
         confidence_range : (float, float), optional
-            The confidences that may come, in the metric's own units; −inf (+inf where lower is surer) passes an input
-            on in any case.
+            The confidences that may come, in the metric's own units; −inf (+inf where lower is
+            surer) passes an input on in any case.
 
         Returns
         -------
-        Decisions
-            In the order of the inputs.
+        Asking
+            ``await asking.decide(inputs, ids)`` for each caller; an input moves on when its own
+            answer is there. A failure that stops is that of its caller alone. ``await
+            asking.end()`` when no more can come.
 
         Raises
         ------
         ValueError
             For a policy with an ensemble, and for what is none of the above.
         """
-        options = (batch_size, concurrency, max_wait, timeout, on_error, labels, confidence_range)
-        asking = Asking(self.in_use, self.running, calls, inputs, ids, *options)
-        await asking.go()
-        return asking.result()
+        terms = terms_of(self.models, self.running.reference, **options)
+        return Asking(self.in_use, self.running, calls, terms)
+
+    async def arun(
+        self, calls: Any, inputs: Iterable, ids: Sequence | None = None, **options: Any
+    ) -> Decisions:
+        """Ask the models, each about those of N inputs that are undecided, on the caller's event loop.
+
+        An input moves on when its own answer is there. Cancelled, it returns at once, and what was
+        decided is in ``error.decided``, as after any other error. Models that failed are named in a
+        warning.
+
+        Parameters
+        ----------
+        calls : list of callable, or mapping
+            See :meth:`together`, which also has the options: ``batch_size``, ``concurrency``,
+            ``max_wait``, ``timeout``, ``on_error``, ``labels``, ``confidence_range``.
+        inputs : iterable
+        ids : list, optional
+            What each input is called in ``decisions.ids``, in :attr:`running` and by late labels;
+            by default a number.
+
+        Returns
+        -------
+        Decisions
+            In the order of the inputs.
+        """
+        return await self.together(calls, **options).once(inputs, ids)
 
     def run(
         self, calls: Any, inputs: Iterable, ids: Sequence | None = None, **options: Any
     ) -> Decisions:
         """:meth:`arun` from synchronous code; in a coroutine it would block the caller's loop.
 
-        Async calls run on one loop in a thread of its own, which lives as long as the process: a client may be used in
-        many runs. An interrupt (Ctrl-C) returns at once.
+        Async calls run on one loop in a thread of its own, which lives as long as the process: a
+        client may be used in many runs. An interrupt (Ctrl-C) returns at once.
         """
         return from_synchronous(self.arun(calls, inputs, ids, **options))

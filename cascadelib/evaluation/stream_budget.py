@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy import ndarray as Array
 
-from ..checks import brief, check_number
+from ..checks import brief, check_number, reals
 from ..methods.thresholds import LARGEST, leaves, own_units
 from .point import single_point
 from .run import evaluate
@@ -21,12 +21,14 @@ class StreamBudget:
     :meth:`update` with the exit stages that came of it; large batches then make the bound wide.
     All thresholds depend on one level u, which a batch moves by η_t × what it saved: integral
     control. η_t = min(η, 0.15 ÷ the largest batch). Guarantee, for any inputs (with finite logits)
-    in any order: :meth:`bound`. Accuracy is not held.
+    in any order: :meth:`bound`. Accuracy is not held. With prices per query :meth:`update` takes
+    what each input cost.
 
     Parameters
     ----------
     store : LogitStore or ScoreTable
-        The split that its thresholds start from, with one cost per model.
+        The split that its thresholds start from, with one cost per model, or one per model and
+        sample.
     cascade : Point, Policy or Cascade
     budget : float
         Mean cost per sample, of the point's kind.
@@ -36,8 +38,8 @@ class StreamBudget:
     Raises
     ------
     ValueError
-        For a cascade of one model, costs by sample, a budget that lies outside of what the
-        cascade can cost, or a rate outside of (0, 1).
+        For a cascade of one model, a budget that lies outside of what the cascade can cost (in
+        the mean over the store), or a rate outside of (0, 1).
 
     References
     ----------
@@ -49,11 +51,11 @@ class StreamBudget:
     def __init__(self, store: Any, cascade: Any, budget: float, rate: float = 0.005) -> None:
         point = single_point(cascade)
         run = evaluate(store, point)
-        self.costs = np.array(run.costs, np.float64)
-        if self.costs.ndim != 1 or len(self.costs) < 2:
-            raise ValueError(
-                "a budget needs two models or more with one cost each (not one for every sample)"
-            )
+        costs = np.array(run.costs, np.float64)
+        if len(costs) < 2:
+            raise ValueError("a budget needs a cascade of two models or more")
+        self.is_per_query = costs.ndim > 1
+        self.costs = costs.reshape(len(costs), -1).mean(axis=1)
         self.cheapest = float(self.costs[0])
         self.dearest = float(self.costs.sum())
         if not self.cheapest < check_number(budget, "budget") < self.dearest:
@@ -73,6 +75,8 @@ class StreamBudget:
         ]  # of the samples, those that pass on
         self.bend = np.clip(self._share_of(run.cost), 1e-9, 1 - 1e-9)
         self.level = self._share_of(self.budget)
+        self.lowest = self.level
+        self.highest = self.level
         self.samples = 0
         self.spent = 0.0
         self.largest = 1
@@ -120,18 +124,22 @@ class StreamBudget:
         first, *others = decided
         return first.joined(*others)
 
-    def update(self, exit_stage: Array) -> None:
+    def update(self, exit_stage: Array, costs: Any = None) -> None:
         """Take note of a batch that ran at :attr:`thresholds`.
 
         Parameters
         ----------
         exit_stage : int [b]
             0 = first model.
+        costs : float [b], optional
+            What each input cost, needed with prices per query: of a policy
+            ``numpy.nansum(decisions.costs, axis=1)``.
 
         Raises
         ------
         ValueError
-            For what is no stage of this cascade; the budget is then as before.
+            For what is no stage of this cascade, and costs that are missing or none; the budget is
+            then as before.
         """
         stages = np.asarray(exit_stage)
         if stages.ndim != 1 or not np.isin(stages, np.arange(len(self.costs))).all():
@@ -139,10 +147,18 @@ class StreamBudget:
                 f"exit_stage must be a list of stages from 0 to {len(self.costs) - 1}, not "
                 f"{brief(exit_stage)}: leave out samples that no model answered"
             )
-        spent = np.cumsum(self.costs)[stages.astype(np.int64)]
+        if costs is None and not self.is_per_query:
+            costs = np.cumsum(self.costs)[stages.astype(np.int64)]
+        spent = reals(costs, "costs")
+        if spent.shape != stages.shape or not (np.isfinite(spent) & (spent >= 0)).all():
+            raise ValueError(
+                f"costs of {len(stages)} inputs are needed, 0 or more, not {brief(costs)}"
+            )
         self.largest = max(self.largest, len(spent))
         saved = float(np.sum(self._share_of(self.budget) - self._share_of(spent)))
         self.level += min(self.rate, STEP / self.largest) * saved
+        self.lowest = min(self.lowest, self.level)
+        self.highest = max(self.highest, self.level)
         self.samples = self.samples + len(spent)
         self.spent = self.spent + float(spent.sum())
 
@@ -157,12 +173,15 @@ class StreamBudget:
         Returns
         -------
         float
-            (dearest − cheapest) (1 + η_T b) ÷ (η_T · samples), b: the largest batch,
-            η_T = min(η, 0.15 ÷ b): the last rate.
+            (dearest − cheapest) · r ÷ (η_T · samples), η_T = min(η, 0.15 ÷ b): the last rate, b: the
+            largest batch, r = 1 + η_T b; or how far the level has got about, where that is more,
+            as it is where inputs cost more than the budget at the first model alone, or less
+            with all.
 
         References
         ----------
         docs/monitoring.md.
         """
         rate = min(self.rate, STEP / self.largest)
-        return (self.dearest - self.cheapest) * (1 + rate * self.largest) / (rate * self.samples)
+        room = max(1 + rate * self.largest, self.highest - self.lowest)
+        return (self.dearest - self.cheapest) * room / (rate * self.samples)

@@ -163,7 +163,7 @@ def savings(tables: Mapping[str, pd.DataFrame], single: str, costs: pd.Series) -
     """Cost of a cascade ÷ that of a ``single`` model, part by part: a DataFrame, a row a kind of
     cost.
 
-    tables: label → :func:`cascadelib.deployment.time_cascade` with ``single``; costs: Series from
+    tables: label → :func:`tools.deployed.time_cascade` with ``single``; costs: Series from
     model to its MACs, which the exit rates of the first table weigh. Columns: each model's part,
     exit decisions, rest (parting batches, putting results in order), and total.
     """

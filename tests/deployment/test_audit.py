@@ -8,10 +8,10 @@ import pytest
 from bundled_cascade import IMAGES, SMALL, TEST, VAL
 
 from cascadelib import Cascade, Method, Point, pick, search
+from cascadelib.deployment import pieces_of
 from cascadelib.deployment.decisions import Answer, nothing
 from cascadelib.deployment.monitoring import Running
 from cascadelib.deployment.policy import Policy
-from cascadelib.deployment.timing import pieces_of
 
 
 def running() -> Any:

@@ -27,6 +27,7 @@ from cascadelib.files import ROOT
 from cascadelib.methods.confidence_metrics import answers, confidence, metric_of
 from cascadelib.zoo.batches import joined, rows_of, size_of
 from cascadelib.zoo.loaders import load
+from tools.deployed import same_decisions
 
 VAL, TEST = (LogitStore(f"data/fashion-mnist/{split}") for split in ("val", "test"))
 IMAGES = cl.datasets.fashion_mnist("test")
@@ -189,7 +190,7 @@ def test_decisions_on_the_bundled_zoo_are_the_evaluators(method: str, n: int) ->
     decisions = Cascade.from_point(point, store=VAL).run(
         (IMAGES.batch(i, i + 50) for i in range(0, FEW, 50)), 64
     )
-    counts = cl.deployment.same_decisions(TEST.take(slice(0, FEW)), point, decisions)
+    counts = same_decisions(TEST.take(slice(0, FEW)), point, decisions)
     assert counts["other"] == 0 and counts["near"] <= 2 and counts["same"] + counts["near"] == FEW
 
 
@@ -217,11 +218,11 @@ def test_what_differs_is_counted() -> None:
     decisions = Cascade.from_point(point).run([IMAGES.batch(0, FEW)])
     part = TEST.take(slice(0, FEW))
     other = replace(point, thresholds=(2.0,))
-    moved = cl.deployment.same_decisions(part, other, decisions)
+    moved = same_decisions(part, other, decisions)
     assert moved["other"] == (decisions.exit_stage == 0).sum() and moved["near"] == 0
-    assert cl.deployment.same_decisions(part, other, decisions, tolerance=2.0)["other"] == 0
+    assert same_decisions(part, other, decisions, tolerance=2.0)["other"] == 0
     with pytest.raises(ValueError, match="500 decisions for a store of 10000"):
-        cl.deployment.same_decisions(TEST, point, decisions)
+        same_decisions(TEST, point, decisions)
 
 
 def spoil(rows: Any, value: Any) -> Any:
@@ -393,11 +394,20 @@ def test_bad_models(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"unknown model 'b'.*hand your own over: models=\{'b'"):
         Cascade.from_point(point, {"a": rows_model("a")})
     with pytest.raises(ValueError, match="unknown model of this cascade 'c'"):
-        Cascade.from_point(point, {name: rows_model(name) for name in "abc"})
+        Cascade.from_point(point, {"c": rows_model("c")})
     with pytest.raises(ValueError, match="model 'b' must be a torch module"):
         Cascade.from_point(point, {"a": rows_model("a"), "b": 3})
     with pytest.raises(ValueError, match="ScoreTable"):
         Cascade.from_point(replace(point, method=None), {name: rows_model(name) for name in "ab"})
+
+
+def test_models_that_the_cascade_does_not_use_may_be_handed_over_as_well() -> None:
+    """As where the reference alone was chosen of two models."""
+    models = {name: rows_model(name) for name in "abc"}
+    pair = Cascade.from_point(make_point([0.5], Method(), "ab"), models)
+    assert [member.name for member in pair.members] == ["a", "b"]
+    alone = Cascade.from_point(Point(("b",), (), (1.0,), method=Method()), models)
+    assert (alone(np.arange(5)).exit_stage == 0).all()
 
 
 def test_members_with_other_classes() -> None:
@@ -589,7 +599,6 @@ def test_batch_sizes_are_whole_numbers(size: Any, tmp_path: Path) -> None:
     for call in (
         lambda: cascade.run([np.arange(5)], size),
         lambda: cl.deployment.pieces_of(np.arange(5), size),
-        lambda: cl.deployment.time_cascade(cascade, np.arange(5), size),
     ):
         with pytest.raises(ValueError, match="batch_size must be a whole number"):
             call()
@@ -621,17 +630,21 @@ def test_inputs_of_a_wrong_kind_are_refused_in_our_words(case: Any) -> None:
             run(batch)
 
 
-def test_a_batch_that_lacks_a_key_and_batches_of_two_forms() -> None:
+def test_a_batch_that_lacks_a_key_is_refused_and_batches_of_two_forms_run_apart() -> None:
     cascade = Cascade.from_point(
         make_point([0.9], Method(), "ab"), {name: (Words(), dict) for name in "ab"}
     )
     with pytest.raises(ValueError, match=r"model 'a' cannot run on dict \[1\].*attention_mask"):
         cascade({"input_ids": torch.zeros(2, 3, dtype=torch.long)})
-    for second in (torch.zeros(2, 9, 9), ["text"], {"x": torch.zeros(2, 28, 28)}):
-        with pytest.raises(
-            ValueError, match=r"model 'mlp@28' cannot run on torch.float32 \[2, 28, 28\] and"
-        ):
-            Cascade.from_point(GREY).run([torch.zeros(2, 28, 28), second], 64)
+    grey = Cascade.from_point(GREY)
+    images = IMAGES.batch(0, 4)
+    both = grey.run([images, images.float()], 64)
+    alone = [grey(batch).predictions.tolist() for batch in (images, images.float())]
+    assert both.predictions.tolist() == alone[0] + alone[1]
+    for second in (["text"], {"x": torch.zeros(2, 28, 28)}):
+        with pytest.raises(ValueError, match="model 'mlp@28' cannot run on") as caught:
+            grey.run([torch.zeros(2, 28, 28), second], 64)
+        assert (caught.value.decided.exit_stage[-1:] == -1).all()
 
 
 def test_a_cascade_can_be_copied_and_pickled() -> None:

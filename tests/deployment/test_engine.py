@@ -324,7 +324,7 @@ REFUSED = {
         {"calls": dict(zip(["m0", "m1", "m3"], CALLS))},
         "model 'm2': a function that asks it",
     ),
-    "unknown names": ({"calls": {"m7": CALLS[0]}}, "unknown model of this policy 'm7'"),
+    "unknown names": ({"calls": {"m7": CALLS[0]}}, "unknown model of this cascade 'm7'"),
     "one text": ({"inputs": "a text"}, "a list of inputs is needed"),
     "a frame": ({"inputs": TABLE.models}, "a list of inputs is needed"),
     "no batch": ({"batch_size": 0}, "batch_size must be"),

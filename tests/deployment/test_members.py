@@ -17,11 +17,11 @@ from torch import nn
 import cascadelib as cl
 from cascadelib import Cascade, LogitStore, Method, Point, pick, search
 from cascadelib.deployment import members
-from cascadelib.deployment.cascade import same_decisions
 from cascadelib.deployment.policy import Policy
 from cascadelib.zoo.loaders import load
 from cascadelib.zoo.macs import count_macs
 from cascadelib.zoo.model import Model, identity
+from tools.deployed import same_decisions
 
 VAL, TEST = (LogitStore(f"data/fashion-mnist/{split}") for split in ("val", "test"))
 FEW = 500

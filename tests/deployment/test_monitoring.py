@@ -25,13 +25,13 @@ from cascadelib import (
     search,
 )
 from cascadelib.analysis.drift_signal import summary
-from cascadelib.deployment.cascade import same_decisions
+from cascadelib.deployment import pieces_of
 from cascadelib.deployment.cascade_file import point_for_file
 from cascadelib.deployment.decisions import Decisions
 from cascadelib.deployment.form import parse_cascade, text_of
 from cascadelib.deployment.monitoring import Running
 from cascadelib.deployment.policy import Policy
-from cascadelib.deployment.timing import pieces_of
+from tools.deployed import same_decisions
 from tools.elsewhere import decide_elsewhere, drift_table
 
 

@@ -88,7 +88,6 @@ def test_ties_ends_and_nan(thresholds: list, confidence: list, negated: bool) ->
     for i, t in enumerate(thresholds):
         twin = [c >= t and t != math.inf for c in confidence]
         assert policy.exits(i, sign * np.array(confidence)).tolist() == twin
-        assert policy.exits(i, np.array(confidence), inside=True).tolist() == twin
     assert policy.exits(len(thresholds), confidence).all()
 
 

@@ -311,7 +311,7 @@ def test_labels_that_come_late_find_their_input_also_after_a_restart(tmp_path: P
     again = Policy(POINT)
     again.running.merge(Running.load(tmp_path / "running.json"))
     wanted = again.running.to_label()
-    assert len(wanted) > 10
+    assert len(wanted) > 5
     for name, row in wanted.iterrows():
         assert row["cascade"] == predicted[name] != row["reference"] == said("large", int(name))[0]
     again.running.label({name: truth(int(name)) for name in wanted.index})
@@ -405,7 +405,7 @@ REFUSED = {
     "no seconds": ({"timeout": 0}, "timeout must be seconds"),
     "waiting backwards": ({"max_wait": -1}, "max_wait must be"),
     "no range": ({"confidence_range": (1, 0)}, "confidence_range must be"),
-    "another model": ({"timeout": {"huge": 1}}, "unknown model of this policy 'huge'"),
+    "another model": ({"timeout": {"huge": 1}}, "unknown model of this cascade 'huge'"),
 }
 
 

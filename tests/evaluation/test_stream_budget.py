@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from cascadelib import (
     Cascade,
     LogitStore,
+    Policy,
     ScoreTable,
     StreamBudget,
     datasets,
@@ -102,8 +103,8 @@ def test_accuracy_is_that_of_static_thresholds_where_nothing_drifts(batch: int) 
         TABLE.cost,
         TABLE.names,
     )
-    known = table.take(slice(0, 20_000))
-    fresh = table.take(slice(20_000, 40_000))
+    known = table.take(slice(0, 10_000))
+    fresh = table.take(slice(10_000, 40_000))
     point = pick(search(known, 2), budget=6, caution=0)
     held = StreamBudget(known, point, point.cost)
     correct = []
@@ -220,3 +221,76 @@ def test_what_is_no_stage_is_refused_and_changes_nothing(stages: Any) -> None:
     with pytest.raises(ValueError, match="exit_stage must be a list of stages from 0 to 2"):
         held.update(stages)
     assert held.samples == 0 and np.isnan(held.mean_cost)
+
+
+def priced(seed: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """(confidence, prices [3, count]) of queries: long ones are dear, and hard."""
+    rng = np.random.default_rng(seed)
+    length = rng.lognormal(0.0, 1.0, count)
+    confidence = rng.normal(size=(3, count)) - 0.5 * np.log(length)
+    return confidence, length * np.array([[1.0], [4.0], [10.0]])
+
+
+def paid(prices: np.ndarray, stages: np.ndarray) -> np.ndarray:
+    """What each input cost, [count]."""
+    return np.cumsum(prices, axis=0)[stages, np.arange(len(stages))]
+
+
+def priced_point(seed: int = 0) -> tuple:
+    """(table with prices per query, a point of it)"""
+    confidence, prices = priced(seed, 800)
+    table = ScoreTable(confidence > -1, confidence, prices, ["s", "m", "l"])
+    return table, replace(POINT, thresholds=(0.0, 0.0), found_on=None, expected=None)
+
+
+@pytest.mark.parametrize("share", [0.02, 0.5, 0.98])
+def test_prices_per_query_are_held_also_next_to_what_a_cascade_can_cost(share: float) -> None:
+    """Six streams of 10,000 queries, whose confidences drift; the budget lies next to the first
+    model's mean price, in the middle, and next to that of all models."""
+    table, point = priced_point()
+    ends = evaluate(table, replace(point, thresholds=(-np.inf, np.inf))).cost
+    most = evaluate(table, replace(point, thresholds=(np.inf, np.inf))).cost
+    budget = ends + share * (most - ends)
+    for seed in range(1, 7):
+        held = StreamBudget(table, point, budget, rate=0.02)
+        confidence, prices = priced(seed, 10_000)
+        drift = np.linspace(0, 2, 10_000)
+        for start in range(0, 10_000, 20):
+            batch = slice(start, start + 20)
+            stages = exit_stages(list(confidence[:2, batch] - drift[batch]), held.thresholds)
+            held.update(stages, paid(prices[:, batch], stages))
+            assert abs(held.mean_cost - budget) <= held.bound() * (1 + 1e-9)
+        assert held.mean_cost == pytest.approx(budget, rel=0.06)
+
+
+def test_a_stream_that_no_threshold_can_hold_says_so_by_its_bound() -> None:
+    """Queries whose first answer costs twice the budget."""
+    table, point = priced_point()
+    held = StreamBudget(table, point, 5.0, rate=0.01)
+    for _ in range(500):
+        held.update(np.zeros(10, int), np.full(10, 10.0))
+    assert held.mean_cost == 10.0 and held.bound() >= 5.0 * (1 - 1e-9)
+    assert held.thresholds == (-np.inf, -np.inf)  # all leave at once
+
+
+def test_costs_of_a_policy_that_asks_are_what_a_budget_takes() -> None:
+    """The calls say what they cost."""
+    table, point = priced_point()
+    held = StreamBudget(table, point, 8.0, rate=0.02)
+    confidence, prices = priced(1, 4000)
+    calls = [lambda rows, m=m: (rows, confidence[m, rows], prices[m, rows]) for m in range(3)]
+    for start in range(0, 4000, 20):
+        policy = Policy(point, held.thresholds)
+        decisions = policy.run(calls, range(start, start + 20))
+        held.update(decisions.exit_stage, np.nansum(decisions.costs, axis=1))
+    assert held.mean_cost == pytest.approx(8.0, rel=0.1)
+    assert abs(held.mean_cost - 8.0) <= held.bound()
+
+
+@pytest.mark.parametrize("costs", [None, [1.0], [1.0, np.nan], [1.0, -1.0], ["a", "b"]])
+def test_costs_that_are_none_are_refused_and_change_nothing(costs: Any) -> None:
+    table, point = priced_point()
+    held = StreamBudget(table, point, 5.0)
+    with pytest.raises(ValueError, match="costs"):
+        held.update([0, 1], costs)
+    assert held.samples == 0 and held.level == pytest.approx(held.highest)

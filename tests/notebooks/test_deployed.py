@@ -5,7 +5,8 @@ import pytest
 from bundled_cascade import IMAGES, POINT, SMALL, VAL
 
 from cascadelib import Cascade
-from cascadelib.deployment.timing import pieces_of, time_cascade
+from cascadelib.deployment import pieces_of
+from tools.deployed import time_cascade
 
 
 def test_measured_time_and_savings() -> None:

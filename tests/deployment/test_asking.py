@@ -1,0 +1,177 @@
+"""Many callers on one loop: their inputs share batches, each has its own answers and errors, and
+what one run has used the next uses again."""
+
+import asyncio
+from typing import Any
+
+import numpy as np
+import pytest
+from bundled_cascade import IMAGES, POINT, VAL
+from faulty_server import POINT as PAIR
+
+from cascadelib import Cascade, Policy
+
+SCORES = np.random.default_rng(0).random(4000)
+
+
+def calls_of(sizes: list[int]) -> list:
+    """Two models that answer (model, row); batches of the first are noted."""
+
+    async def small(rows: list[int]) -> tuple:
+        sizes.append(len(rows))
+        await asyncio.sleep(0.001)
+        if any(row < 0 for row in rows):
+            raise LookupError(f"a row below 0 among {len(rows)}")
+        return [("small", row) for row in rows], SCORES[rows], 1.0 * len(rows)
+
+    async def large(rows: list[int]) -> tuple:
+        return [("large", row) for row in rows], None, 10.0 * len(rows)
+
+    return [small, large]
+
+
+def expected(rows: Any) -> list:
+    """What the two say of rows."""
+    return [("small" if SCORES[row] >= 0.5 else "large", row) for row in rows]
+
+
+def test_callers_share_batches_and_get_their_own_answers() -> None:
+    sizes: list[int] = []
+    policy = Policy(PAIR)
+    told: list = []
+    policy.running.on_decision = told.append
+
+    async def main() -> list:
+        asking = policy.together(calls_of(sizes), batch_size=32, concurrency=2)
+
+        async def caller(first: int) -> list:
+            decided = []
+            for row in range(first, first + 20):
+                decisions = await asking.decide([row, row + 2000], [f"{row}", f"{row + 2000}"])
+                assert decisions.ids.tolist() == [f"{row}", f"{row + 2000}"]
+                assert decisions.predictions.tolist() == expected([row, row + 2000])
+                decided.append(np.nansum(decisions.costs))
+            return decided
+
+        costs = await asyncio.gather(*[caller(20 * number) for number in range(64)])
+        await asking.end()
+        assert not asking.callers and asking.undecided == 0
+        assert len(asking.progress.owners) <= 512  # numbers are used again
+        return costs
+
+    costs = asyncio.run(main())
+    assert policy.running.inputs == len({record["id"] for record in told}) == 64 * 40
+    assert np.sum(costs) == policy.running.spent.sum()
+    assert np.mean(sizes) > 16 and max(sizes) <= 32
+
+
+def test_what_stops_one_caller_stops_no_other() -> None:
+    """Also where it is the batch that they share."""
+    sizes: list[int] = []
+
+    async def main() -> list:
+        asking = Policy(PAIR).together(calls_of(sizes), max_wait=1.0)
+        runs = [asking.decide([row, row + 1]) for row in (*range(0, 20, 2), -7)]
+        answers = await asyncio.gather(*runs, return_exceptions=True)
+        await asking.end()
+        assert not asking.callers
+        return answers
+
+    *answers, error = asyncio.run(main())
+    for row, decisions in zip(range(0, 20, 2), answers, strict=True):
+        assert decisions.predictions.tolist() == expected([row, row + 1])
+    assert isinstance(error, LookupError) and (error.decided.exit_stage == -1).all()
+    assert sizes == [22, *[2] * 11]
+
+
+def test_a_caller_that_goes_away_leaves_the_others_alone() -> None:
+    async def main() -> None:
+        asking = Policy(PAIR).together(calls_of([]), max_wait=1.0)
+        stays = asyncio.create_task(asking.decide(range(10)))
+        goes = asyncio.create_task(asking.decide(range(10, 20)))
+        await asyncio.sleep(0.01)
+        goes.cancel()
+        assert (await stays).predictions.tolist() == expected(range(10))
+        with pytest.raises(asyncio.CancelledError) as caught:
+            await goes
+        assert caught.value.decided.status.tolist() == ["undecided"] * 10
+        await asking.end()
+        assert not asking.callers
+
+    asyncio.run(main())
+
+
+def test_audits_go_on_after_the_answer() -> None:
+    policy = Policy(PAIR)
+    policy.running.audit = 1.0
+    may_go = asyncio.Event()
+
+    async def small(rows: list[int]) -> tuple:
+        return rows, [0.9] * len(rows)
+
+    async def large(rows: list[int]) -> tuple:
+        await may_go.wait()
+        return [row + (row == 3) for row in rows], None
+
+    async def main() -> None:
+        asking = policy.together([small, large], max_wait=0)
+        decisions = await asking.decide(range(5), [f"x{row}" for row in range(5)])
+        assert decisions.predictions.tolist() == list(range(5))
+        assert policy.running.loss()["unknown"] == 5 and len(asking.callers) == 1
+        may_go.set()
+        await asking.end()
+        assert not asking.callers
+
+    asyncio.run(main())
+    assert policy.running.to_label().index.tolist() == ["x3"]
+
+
+def test_nothing_waits_where_nobody_else_may_come() -> None:
+    async def seconds(may_come: bool) -> float:
+        asking = Policy(PAIR).together(calls_of([]), max_wait=0.5)
+        asking.may_come = lambda: may_come
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        await asking.decide([1])
+        return loop.time() - begun
+
+    assert asyncio.run(seconds(True)) >= 0.5 > asyncio.run(seconds(False))
+
+
+@pytest.mark.parametrize("pieces", [1, 7, 50])
+def test_a_cascade_decides_the_samples_of_many_callers_as_its_own(pieces: int) -> None:
+    cascade = Cascade.from_point(POINT, store=VAL)
+    whole = cascade(IMAGES)
+
+    async def main() -> list:
+        deciding = cascade.together(batch_size=64)
+        parts = np.array_split(np.arange(len(IMAGES)), pieces)
+        decisions = await asyncio.gather(*[deciding.decide(IMAGES[part]) for part in parts])
+        await deciding.end()
+        return decisions
+
+    first, *others = asyncio.run(main())
+    decisions = first.joined(*others)
+    np.testing.assert_array_equal(decisions.exit_stage, whole.exit_stage)
+    np.testing.assert_array_equal(decisions.predictions, whole.predictions)
+    assert cascade.running.inputs == 2 * len(IMAGES)
+
+
+def test_batches_of_other_forms_run_apart_and_one_that_no_model_takes_is_its_callers_error() -> (
+    None
+):
+    cascade = Cascade.from_point(POINT)
+    images = IMAGES[:8]
+
+    async def main() -> list:
+        deciding = cascade.together(max_wait=0.05)
+        batches = [images, images.float() / 255, images[:, 0], ["a shoe"], images[:3]]
+        return await asyncio.gather(*map(deciding.decide, batches), return_exceptions=True)
+
+    bytes_, floats, rows, texts, few = asyncio.run(main())
+    said = cascade(images).predictions.tolist()
+    assert bytes_.predictions.tolist() == said
+    assert floats.predictions.tolist() == cascade(images.float() / 255).predictions.tolist()
+    assert few.predictions.tolist() == said[:3]
+    for error in (rows, texts):
+        assert isinstance(error, ValueError) and "cannot run on" in str(error)
