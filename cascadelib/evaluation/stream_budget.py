@@ -173,8 +173,8 @@ class StreamBudget:
         Returns
         -------
         float
-            (dearest − cheapest) · r ÷ (η_T · samples), η_T = min(η, 0.15 ÷ b): the last rate, b: the
-            largest batch, r = 1 + η_T b; or how far the level has got about, where that is more,
+            (dearest − cheapest) · r ÷ (η_T · samples), η_T = min(η, 0.15 ÷ b): the last rate, b:
+            the largest batch, r = 1 + η_T b; or the range of the level so far, where that is more,
             as it is where inputs cost more than the budget at the first model alone, or less
             with all.
 
