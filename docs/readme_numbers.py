@@ -31,26 +31,17 @@ sys.path[:0] = [str(ROOT / "docs"), str(ROOT / "notebooks")]
 import drawing  # noqa: E402 - a script beside this one, not a package
 import measured  # noqa: E402 - so is this
 
-from tools import report, twin_zoos  # noqa: E402 - scripts beside the notebooks
+from tools import ledger, report, twin_zoos  # noqa: E402 - scripts beside the notebooks
 from tools.corruptions import SHIFTED  # noqa: E402 - so is this
 
 NOTEBOOKS = ROOT / "notebooks"
 WORDS = "none one two three four five six seven eight nine ten eleven twelve".split()
 DOMAINS = ("products", "editorials", "tweets")
-SAME = {  # rows of the ledger that say what a statement of notebook 04 says
-    "first": "softmax margin saves the most",
-    "second": "after softmax margin, max softmax saves the most",
-    "worst-plain": "without ensembling, entropy saves the least",
-    "compared-least": "the most confident answers save the least",
-    "means-softmax": "mean softmax saves more than mean logits",
-    "logits-86": "at the top of the accuracy range, mean logits save the most",
-    "logits-top": "mean logits reach the highest accuracy",
-    "triples-first": "with three models, max softmax saves the most",
-    "triples-softmax": "with three models, mean softmax saves more than mean logits",
-    "time-first": "in time, max softmax saves the most",
-    "time-softmax": "in time, mean softmax saves more than mean logits",
+VERDICTS = {
+    "supported": "Supported",
+    "contradicted": "Contradicted",
+    "undetermined": "Undetermined",
 }
-SCALING = [f"temperature scaling gains nothing for mean {kind}" for kind in ("logits", "softmax")]
 
 
 def word(n: int) -> str:
@@ -155,71 +146,51 @@ def hosted() -> str:
 
 
 @functools.cache
-def said() -> dict[str, list[str]]:
-    """{holds, fails, open: the paper's statements} on all classes, from the sentence that notebook
-    04 prints."""
-    found = [
-        text
-        for cell in cells("04")
-        if "statements of the paper on its ranking" in (text := report.printed(cell))
-    ]
-    if len(found) != 1:
-        raise ValueError(
-            f"notebook 04 has {len(found)} printed sentences on the paper's ranking, not one: "
-            "make notebooks"
-        )
-    lists = [listed.split("; ") for listed in re.findall(r"\(([^)]*)\)", found[0])[:3]]
-    over = re.search(r"Over (\d+ tasks(?: of more than two classes)?)", found[0])
-    moves = re.findall(r"([+-][\d.]+) with the", found[0])
-    if over is None:
-        raise ValueError("notebook 04 does not say over how many tasks: make notebooks")
-    return dict(zip(("holds", "fails", "open"), lists)) | {"moves": [over[1], *moves]}
+def ledger_rows() -> pd.DataFrame:
+    """The claims of the paper as notebook 10 shows them, by id."""
+    return table_with("10", "section").drop(index="id", errors="ignore")
+
+
+def verdicts_of(rows: pd.DataFrame) -> pd.Series:
+    """The verdicts of claims, each by its first words."""
+    return rows["verdict"].str.split(":").str[0]
+
+
+def ledger_table() -> str:
+    """All claims as the page of the ledger has them."""
+    rows = ledger_rows().rename_axis("id").reset_index()
+    lines = []
+    for row in [list(rows), ["---"] * len(rows.columns), *rows.astype(str).to_numpy().tolist()]:
+        cells = [cell.replace("|", "\\|") for cell in row]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def ledger_counts() -> str:
+    """How many claims have which verdict, in a sentence."""
+    counts = verdicts_of(ledger_rows()).value_counts()
+    listed = ", ".join(f"*{verdict}* {number}" for verdict, number in counts.items())
+    return f"Of {len(ledger_rows())} claims: {listed}."
+
+
+def of_methods() -> pd.DataFrame:
+    """The claims that compare methods, as notebook 10 shows them."""
+    claims = ledger.paper_claims()
+    ids = claims.index[claims["split"] == "methods"]
+    rows = ledger_rows()
+    return rows.loc[[name for name in ids if name in rows.index]]
 
 
 def ranking() -> str:
-    """What became of the paper's statements on the ranking, one by one."""
-    found = said()
-    texts = {"holds": "Hold", "fails": "Fail", "open": "Open"}
-    lines = [
-        f"- **{texts[verdict]}** ({len(found[verdict])}): {'; '.join(found[verdict])}."
-        for verdict in texts
-    ]
-    over, classes, best = (text.replace("-", "−") for text in found["moves"])
-    moves = wrapped(
-        f"Does this depend on the task? Over {over}, take the statements that hold less",
-        "those that fail: their rank",
-        f"correlation with the number of classes is {classes}, with the accuracy of the best "
-        f"single model {best}.",
-    )
-    return "\n".join([*(wrapped(line[2:], bullet="- ") for line in lines), "", moves])
-
-
-def beside_the_ledger() -> str:
-    """Statements on which the ledger has another verdict than the two directions have together."""
-    lines = (ROOT / "docs" / "ledger.md").read_text(encoding="utf-8").splitlines()
-    table = [
-        [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
-        for line in lines
-        if line.startswith("|")
-    ]
-    ledger = {row["id"]: row for row in (dict(zip(table[0], cells)) for cells in table[2:])}
-    alike = {"holds": "agrees", "fails": "differs", "open": "open"}
-    rows = [
-        "| statement | both ways, held out | [ledger](ledger.md) | … held out, where chosen |",
-        "|---|---|---|---|",
-    ]
-    for claim, statement in [
-        *SAME.items(),
-        *(("scaling-means", statement) for statement in SCALING),
-    ]:
-        here = next((word for word in alike if statement in said()[word]), "–")
-        row = ledger[claim]
-        if alike.get(here) != row["verdict"]:
-            rows.append(
-                f"| {statement} | {here} | `{claim}` {row['verdict']} | {row['held out']}; "
-                f"{row['this run']} |"
-            )
-    return "\n".join(rows) if len(rows) > 2 else "At present there is none."
+    """What became of the paper's claims on its methods, by verdict."""
+    rows = of_methods()
+    words = verdicts_of(rows)
+    lines = []
+    for word_, label in VERDICTS.items():
+        names = words.index[words == word_]
+        told = "; ".join(f"`{name}`" for name in names) or "none"
+        lines.append(wrapped(f"**{label}** ({len(names)}): {told}.", bullet="- "))
+    return "\n".join(lines)
 
 
 @functools.cache
@@ -246,9 +217,9 @@ def headline() -> str:
     return wrapped(
         f"**On {test.samples:,} held-out test images `{arrow(point.models)}` is right on",
         f"{fraction(test.accuracy)}, its large",
-        f"model alone on {fraction(test.last_model_accuracy)}, for {test.cost_ratio:.1f} times",
-        "fewer multiply-accumulates",
-        f"(MACs).** Models and threshold were chosen on {val.samples:,} other images, from all "
+        f"model alone on {fraction(test.last_model_accuracy)}, for {test.cost_ratio:.2f}",
+        f"({test.cost_ratio_low:.2f} to {test.cost_ratio_high:.2f}) times fewer",
+        f"multiply-accumulates (MACs).** Models and threshold were chosen on {val.samples:,} other images, from all "
         "pairs of",
         f"{len(front.singles)} models ({taught()}) and all thresholds; there the factor was "
         f"{val.cost_ratio:.1f}.",
@@ -297,34 +268,50 @@ def zoo() -> str:
     )
 
 
+def factor(value: float, low: float, high: float) -> str:
+    """A factor and its 95% interval."""
+    return f"{value:.2f} × [{low:.2f}, {high:.2f}]"
+
+
+def mean_factor(store: cl.LogitStore, front: cl.Front) -> str:
+    """Mean improvement of fixed cascades on a split, with its interval."""
+    mean = front.mean_improvement()
+    drawn = cl.bootstrap(store, front, 500).mean_improvement()
+    return factor(mean, *cl.analysis.basic_interval(drawn, mean))
+
+
 def matched() -> str:
     """Match the best single model: on test, then where it was chosen."""
     front, point = chosen()
     rows = [
-        "| | best single model | cascade of two that matches it | at equal accuracy |",
-        "|---|---:|---:|---:|",
+        "| | best single model | cascade of two that matches it | its large model's cost ÷ its own "
+        "| over the hull, at equal accuracy |",
+        "|---|---:|---:|---:|---:|",
     ]
     test = images("test")
-    for label, store, found in (
-        ("test", test, cl.evaluate(test, point)),
-        ("validation, which chose it", images("val"), point),
-    ):
+    for label, store in (("test", test), ("validation, which chose it", images("val"))):
+        found = cl.evaluate(store, point)
         best = store.models.loc[store.models["top1"].idxmax()]
         alone = f"{fraction(best.top1)} at {number(best.macs)} MACs"
         cascade = f"{fraction(found.accuracy)} at {number(found.cost)}"
-        rows.append(f"| {label} | {alone} | {cascade} | **{found.improvement:.2f} ×** less |")
+        row = cl.analysis.holds({label: store}, point, resamples=50).iloc[0]
+        large = factor(row.cost_ratio, row.cost_ratio_low, row.cost_ratio_high)
+        drawn = cl.bootstrap(store, point).improvement[:, 0]
+        hull = factor(found.improvement, *cl.analysis.interval(drawn))
+        rows.append(f"| {label} | {alone} | {cascade} | **{large}** | {hull} |")
     largest = cl.pick(front, "max_improvement")
     there = cl.evaluate(test, largest)
+    moved = cl.analysis.moved_front(test, front)
     text = wrapped(
         f"The cascade is `{arrow(point.models)}` at a max-softmax threshold of "
-        f"{point.thresholds[0]:.4f}. The pair",
+        f"{point.thresholds[0]:.4f}. Intervals are 95%; near the best single model the hull is steep, "
+        "and the factor over it uncertain. The pair",
         f"with the largest factor where it was chosen, {largest.improvement:.2f} ×, has "
         f"{there.improvement:.2f} × on",
         f"the test images (`{arrow(largest.models)}`, {fraction(there.accuracy)}). Over the whole "
         "range of",
-        f"accuracies the pairs save a factor of {cl.mean_improvement_moved(test, front):.2f} on "
-        "average on the",
-        f"test images ({front.mean_improvement():.2f} where chosen).",
+        f"accuracies the pairs save a factor of {mean_factor(test, moved)} on average on the",
+        f"test images ({mean_factor(images('val'), front)} where chosen).",
     )
     return "\n".join([*rows, "", text])
 
@@ -405,7 +392,7 @@ def shift_bullets() -> list[tuple[str, str]]:
             f"**As a stand-in for its large model**: significantly worse on {word(len(worse))} of "
             f"ten shifts{listed(worse)}, significantly better on "
             f"{word(len(surpassed))}{listed(surpassed)}, for {saved.min():.1f} to "
-            f"{saved.max():.1f} times fewer MACs (test: {table['cost_ratio']['test']:.1f}).",
+            f"{saved.max():.1f} times fewer MACs.",
             "Fewer of the harder inputs exit early.",
         ),
         (
@@ -417,9 +404,9 @@ def shift_bullets() -> list[tuple[str, str]]:
             f"{number(jointly.cost[far])}.",
         ),
         (
-            "**Selection is optimistic**: on validation images that did not take part in it, the "
-            f"largest factor is {bias.best_improvement_measured:.1f}, where "
-            f"{bias.best_improvement_chosen:.1f} was measured on those that did.",
+            "**Selection is optimistic**: on images that took no part in it the largest factor is "
+            f"{bias.best_improvement_measured:.1f}, on those that did "
+            f"{bias.best_improvement_chosen:.1f}.",
             f"The mean factor of the front is {bias.mean_improvement_measured:.2f} there, against"
             f" {bias.mean_improvement_chosen:.2f} (one half chooses; means of 50 draws).",
         ),
@@ -432,17 +419,8 @@ def in_bullets() -> str:
 
 
 def in_short() -> str:
-    """The shifts, and what became of the paper's ranking, in a bullet each for the README."""
-    found = said()
-    count = {verdict: len(found[verdict]) for verdict in ("holds", "fails", "open")}
-    ranked = (
-        f"**The paper's ranking of methods**: of {sum(count.values())} statements "
-        f"{count['holds']} hold on held-out data, {count['fails']} fail, {count['open']} remain "
-        "open ([docs/ranking.md](docs/ranking.md))."
-    )
-    return "\n".join(
-        wrapped(text, bullet="- ") for text in [*(short for short, _ in shift_bullets()), ranked]
-    )
+    """The shifts, in a bullet each for the README."""
+    return "\n".join(wrapped(short, bullet="- ") for short, _ in shift_bullets())
 
 
 def texts() -> str:
@@ -526,9 +504,8 @@ PAGES: dict[str, dict[str, Callable[[], str]]] = {
         "zoo": zoo, "matched": matched, "held": held, "in-bullets": in_bullets, "texts": texts,
     },
     "docs/training.md": {"training": training},
-    "docs/ranking.md": {
-        "two-means": two_means, "ranking": ranking, "beside-the-ledger": beside_the_ledger,
-    },
+    "docs/ranking.md": {"two-means": two_means, "ranking": ranking},
+    "docs/ledger.md": {"verdicts": ledger_counts, "ledger": ledger_table},
     "docs/speed.md": {
         name: functools.partial(measured.rows_of, entries)
         for name, entries in (

@@ -14,6 +14,7 @@ it goes into the folder itself.
 """
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,7 @@ def main(arguments: list[str] | None = None) -> int:
     on_images = [path for path in paths if path.name[:2] not in ("06", "10")]
     on_texts = [path for path in paths if path.name[:2] == "06"]
     of_all = [path for path in paths if path.name[:2] == "10"]
+    os.environ["CASCADELIB_LEDGER"] = str(study / "report" / "ledger")  # of all runs together
     failed = run_at("report", on_images)
     its_own = {"held_out": None, **glue_stores(study)}
     failed = max(failed, run_at("report/glue", on_texts, **its_own))

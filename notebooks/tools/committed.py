@@ -23,6 +23,7 @@ from tools.report import WIDGET, last_of_each_line, title_of
 SANITIZE = Path(__file__).with_name("sanitize.cfg")
 CHECK = "nbval-check-output"
 MEASURED = ("01", "08")  # notebooks that measure time on the machine that runs them
+LAST = ("10",)  # what reads what the others left
 TEXT = {"text/plain", "text/html", "text/markdown", "stdout"}
 SIZE = {"width": 900, "height": 500}  # pixels, where a figure does not say
 

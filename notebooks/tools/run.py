@@ -1,20 +1,19 @@
 """Run the notebooks headless, side by side, and lay out one HTML report that reads offline.
 
-    python notebooks/tools/run.py                     all notebooks → build/report/index.html python
-    notebooks/tools/run.py 02 05 -p split test only these, with a parameter changed … --preset
-    data/imagenet-1k/paper.yml       parameters from a file: NAME: VALUE, a line each python
-    notebooks/tools/run.py --rewrite           (make notebooks) also rewrites the committed outputs
-    python notebooks/tools/run.py --mark              (make notebooks) marks what nbval compares:
-    see below
+    python notebooks/tools/run.py                      all notebooks → build/report/index.html
+    python notebooks/tools/run.py 02 05 -p split test  only these, with a parameter changed
+    … --preset data/imagenet-1k/paper.yml              parameters from a file: NAME: VALUE
+    … --rewrite        (make notebooks) also rewrites the committed outputs
+    … --mark           (make notebooks) marks what nbval compares: see below
 
 ``-p NAME VALUE`` goes to every notebook whose parameters cell has NAME; VALUE is read as a Python
 literal, else as text; the last line says which notebooks ignore one. Those of a preset do the same,
 and ``-p`` takes precedence over them. A notebook that fails is reported with its failing cell, the
 others still run, and the exit status is 1. As many run at once as there are cores, and room for in
-memory; those that measure time (``committed.MEASURED``) last, one by one. CASCADELIB_QUICK=1 in the
-environment asks the notebooks for their small parameters, as `make test` does; ``--mark`` asks for
-them itself, and tags those of the last tables that come out as they are committed: `make test`
-compares them.
+memory; those that measure time (``committed.MEASURED``) after these, one by one; last the ledger
+(``committed.LAST``), which reads what the others left. CASCADELIB_QUICK=1 in the environment asks
+the notebooks for their small parameters, as `make test` does; ``--mark`` asks for them itself, and
+tags those of the last tables that come out as they are committed: `make test` compares them.
 """
 
 import argparse
@@ -41,6 +40,8 @@ from traitlets.config import Config
 NOTEBOOKS = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(NOTEBOOKS))
 from tools import committed, report  # noqa: E402 - of a script only its own folder is on the path
+
+REPORT = NOTEBOOKS.parent / "build" / "report"  # any other has claims of its own beside it
 
 # timm and torchvision script functions when they are imported, which torch deprecates: no news to
 # a reader.
@@ -172,8 +173,10 @@ def as_they_end(out: Path, shares: dict[Path, dict[str, Any]], jobs: int) -> Ite
     """Execute notebooks {path: its parameters} into ``out``, ``jobs`` at once, each Run when it
     ends."""
     # They share the cores: threads of several kernels, more than there are cores, wait by spinning.
-    threads = {"OMP_NUM_THREADS": str(max(1, cores() // jobs)), **os.environ}
-    pool = ProcessPoolExecutor(jobs, initializer=os.environ.update, initargs=(threads,))
+    threads = {"OMP_NUM_THREADS": str(max(1, cores() // jobs))}
+    own = {} if out == REPORT else {"CASCADELIB_LEDGER": str(out / "ledger")}
+    environment = {**threads, **own, **os.environ}
+    pool = ProcessPoolExecutor(jobs, initializer=os.environ.update, initargs=(environment,))
     try:
         futures = [pool.submit(execute, path, out, share) for path, share in shares.items()]
         for future in as_completed(futures):
@@ -191,17 +194,18 @@ def show_running(paths: list[Path]) -> None:
 def run_all(out: Path, shares: dict[Path, dict[str, Any]], jobs: int) -> list[Run]:
     """Execute every notebook {path: its parameters} into ``out``, ``jobs`` at once.
 
-    Those that measure time run after the others, one by one. A printed line for each when it ends;
-    the runs come back in the order of ``shares``.
+    Those that measure time run after the others, one by one, then what reads what those left. A
+    printed line for each when it ends; the runs come back in the order of ``shares``.
     """
     out.mkdir(parents=True, exist_ok=True)
     for path in shares:
         (out / path.name).unlink(missing_ok=True)
     measured = [path for path in shares if path.name.startswith(committed.MEASURED)]
-    others = [path for path in shares if path not in measured]
+    last = [path for path in shares if path.name.startswith(committed.LAST)]
+    others = [path for path in shares if path not in (*measured, *last)]
     others.sort(key=lambda path: path.stat().st_size, reverse=True)  # as a rule the longest first
     runs: dict[Path, Run] = {}
-    for paths, at_once in ((others, jobs), (measured, 1)):
+    for paths, at_once in ((others, jobs), (measured, 1), (last, 1)):
         show_running(paths[:at_once])
         for run in as_they_end(out, {path: shares[path] for path in paths}, at_once):
             runs[run.source] = run
@@ -251,8 +255,8 @@ def main(arguments: list[str] | None = None, folder: Path = NOTEBOOKS) -> int:
     options = options_of(arguments, folder)
     if options.rewrite:
         committed.check_browser()
-    set_environment(options)
     out = options.out.resolve()
+    set_environment(options)
     paths = find_notebooks(folder, options.notebooks)
     given = {name: literal(value) for name, value in options.parameter}
     preset = preset_of(options.preset, folder) if options.preset else {}

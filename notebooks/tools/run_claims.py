@@ -1,109 +1,140 @@
-"""What a notebook's run has of the paper's claims: the plumbing between its fronts and the ledger.
+"""What a notebook's run has of the paper's claims: from its fronts to the ledger's evidence."""
 
-Each function returns ({id: value} where cascades were chosen, {id: value} of the identical cascades
-on the split that chose nothing), as ``ledger.table`` takes them.
-"""
-
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable
+from math import comb
 from typing import Any
 
-import pandas as pd
-
-import cascadelib as cl
-from tools import ledger, side_by_side
-
-Values = tuple[dict[str, Any], dict[str, Any]]
+from cascadelib import Front, Point, pair_table, pick
+from cascadelib.analysis import moved_front
+from cascadelib.fronts import pair_curve, shared_threshold_front
+from tools.claims_of_methods import (
+    again,
+    lengths_claims,
+    means_by_metric,
+    methods_claims,
+    moved,
+    pairs_by_method,
+    tenth_claims,
+    threshold_claims,
+    time_by_method,
+    triple_claims,
+    triple_held_claims,
+    triples_by_method,
+    wang_claims,
+)
+from tools.claims_of_pairs import (
+    exceeding_claims,
+    fronts_in_time,
+    is_same_distribution,
+    match_claims,
+    noise_claims,
+    pairs_claims,
+    table1_claims,
+    time_claims,
+    times_of,
+    topk_claims,
+)
+from tools.evidence import Evidence, plain
+from tools.side_by_side import on_both_splits
 
 
 def two_models(
     store: Any,
     other: Any,
-    paper: cl.Front,
-    points: Sequence[cl.Point],
-    checked: pd.DataFrame,
-    listed: Mapping[str, cl.Front],
-) -> Values:
-    """Notebook 02. paper: the front of pairs of front models; points: of Table 1; checked: them on
-    both splits, and last the cascade that matches the best model; listed: fronts of Figure 10."""
-    method = paper.method
-    families = store.models["family"]
-    moved = cl.analysis.moved_front(other, paper)
-    *firsts, last = paper.singles.query("on_front").index
-    tables = []
-    curves = []
-    for split in (store, other):
-        tables.append(cl.pair_table(split, method, cost=paper.cost_kind))
-        pairs = {}
-        for name in firsts:
-            pairs[name] = cl.fronts.pair_curve(split, name, last, method, cost=paper.cost_kind)
-        curves.append(pairs)
-    by_cost = [pairs_by_cost(store, kind, method) for kind in ("seconds", "macs")]
-    fronts = [paper, moved]
-    values = []
-    for split, front, table in zip((store, other), fronts, tables):
-        found = ledger.pairs_claims(front, table, families)
-        listed_here = dict(listed)
-        timed = by_cost
-        if split is other:
-            listed_here = {name: cl.analysis.moved_front(other, f) for name, f in listed.items()}
-            timed = [cl.analysis.moved_front(other, front) for front in by_cost]
-        values.append(found | ledger.topk_claims(front, listed_here) | ledger.time_claims(*timed))
-    here, there = values
-    here |= ledger.table1_claims(list(points), checked.iloc[: len(points)], store, other)
-    here["plateau-exceeds"] = ledger.share_exceeding(curves[0], curves[0])
-    there["plateau-exceeds"] = ledger.share_exceeding(*curves)
-    here["front-noise"] = paper.mean_improvement(), moved.mean_improvement()
-    here["best-for-less"] = checked["improvement"].iloc[-1]
-    there["best-for-less"] = checked["improvement_held_out"].iloc[-1]
-    ends = [cl.pick(paper, "max_improvement", caution=0), paper.point(len(paper) - 1)]
-    ends_there = side_by_side.on_both_splits(store, other, ends)
-    there["pairs-most"] = ends_there["improvement_held_out"].iloc[0]
-    there["pairs-top"] = ends_there["accuracy_held_out"].iloc[-1] - other.models["top1"].max()
-    return here, there
+    paper: Front,
+    points: Iterable[Point],
+    listed: dict[str, Front],
+) -> tuple[dict[str, Evidence], dict[str, Evidence]]:
+    """Notebook 02: what it has of the paper's claims where it chose, and held out.
 
-
-def pairs_by_cost(store: Any, kind: str, method: Any) -> cl.Front:
-    """The front of pairs in a kind of cost, of front models; of all where that is one model."""
-    alone = cl.search(store, 1, method, cost=kind, models="pareto")
-    models = "pareto" if len(alone.candidates) > 1 else "all"
-    return cl.search(store, 2, method, cost=kind, models=models)
+    paper: front of pairs of front models on a store; points: of Table 1; listed: fronts of figure
+    10; other: another split, which has a column of its own where it is of the same distribution.
+    """
+    points = list(points)
+    *firsts, last = paper.singles.index[paper.singles["on_front"]]
+    curves = {}
+    for name in firsts:
+        pair = pair_curve(store, name, last, paper.method, cost=paper.cost_kind)
+        curves[f"{name} → {last}"] = pair
+    about = {"method": paper.method, "cost": paper.cost_kind}
+    families = store.models.reindex(columns=["family"])["family"]
+    match = pick(paper, "near_best", caution=0)
+    found = pairs_claims(paper, pair_table(store, **about), families)
+    found |= topk_claims(paper, listed) | match_claims(match, paper.reference, store)
+    if points:
+        found |= table1_claims(points, on_both_splits(store, other, points), store, other)
+    found |= noise_claims(paper, other) | exceeding_claims(curves, paper, other)
+    fronts = [fronts_in_time(store, paper, kind) for kind in times_of(store)]
+    for timed, counted in fronts:
+        found |= time_claims(timed, counted)
+    held: dict[str, Evidence] = {}
+    if is_same_distribution(store, other):
+        there = moved_front(other, paper)
+        held |= pairs_claims(there, pair_table(other, **about), families)
+        held |= topk_claims(there, {name: moved_front(other, f) for name, f in listed.items()})
+        held |= match_claims(match, paper.reference, other)
+        for timed, counted in fronts:
+            held |= time_claims(moved_front(other, timed), moved_front(other, counted))
+    return found, held
 
 
 def three_models(
-    other: Any, two: cl.Front, three: cl.Front, mean_logits: cl.Front, checked: pd.DataFrame
-) -> Values:
-    """Notebook 03. Fronts of pairs, of triples, and of triples with mean logits; checked: first the
-    pair and the triple with the largest factors, on both splits."""
-    fronts = two, three, mean_logits
-    best = cl.pick(three, "max_improvement", caution=0)
-    here = ledger.lengths_claims(*fronts) | ledger.triple_claims(best, checked.iloc[:2])
-    moved = (cl.analysis.moved_front(other, front, ranges=False) for front in fronts)
-    return here, ledger.lengths_claims(*moved)
+    store: Any, other: Any, two: Front, three: Front, mean_logits: Front
+) -> tuple[dict[str, Evidence], dict[str, Evidence]]:
+    """Notebook 03: what it has of the paper's claims where it chose, and held out.
+
+    two, three: fronts of pairs and triples on a store; mean_logits: of triples with that ensemble;
+    other: another split.
+    """
+    pair, triple = (pick(front, "max_improvement") for front in (two, three))
+    found = lengths_claims(two, three, mean_logits) | triple_claims(triple) | tenth_claims(three)
+    found |= triple_held_claims(pair, triple, store, other)
+    if store.origin.dataset.startswith("imagenet"):
+        found |= wang_claims(three)
+    found["triples"] = Evidence(comb(len(three.candidates), 3))
+    if not is_same_distribution(store, other):
+        return found, {}
+    fronts = (moved_front(other, front, ranges=False) for front in (two, three, mean_logits))
+    return found, lengths_claims(*fronts)
 
 
 def twelve_methods(
+    store: Any,
     other: Any,
-    two: Mapping[str, cl.Front],
-    three: Mapping[str, cl.Front],
-    timed: Mapping[str, cl.Front],
-    means: Mapping[str, cl.Front],
-) -> Values:
-    """Notebook 04. {method: front} of pairs, of triples, and of pairs in time; {metric, mean:
-    front} of mean ensembles."""
-    listed = [dict(fronts) for fronts in (two, three, timed, means)]
-    moved = []
-    for fronts in listed:
-        moved.append(
-            {name: cl.analysis.moved_front(other, front) for name, front in fronts.items()}
-        )
-    here = ledger.methods_claims(*listed)
-    there = ledger.methods_claims(*moved)
-    for values, fronts in ((here, listed[0]), (there, moved[0])):
-        values["mac-dominance"] = cl.analysis.range_dominance(fronts)["cost_dominance"].idxmax()
+    two: dict[str, Front],
+    three: dict[str, Front],
+    timed: dict[str, Front],
+    ensembles: dict[str, Front],
+) -> tuple[dict[str, Evidence], dict[str, Evidence], dict[str, Evidence]]:
+    """Notebook 04: what it has of the paper's claims where it chose; held out; and the other way
+    round, chosen on the other split and judged on this one.
+
+    two, three, timed: {method: front} of pairs and triples in one cost, of pairs in time;
+    ensembles: {"metric, mean": front}. Where the other split is of another distribution, methods
+    are compared where they were chosen.
+    """
+    kinds = [two, three, timed, ensembles]
     several = three["max_softmax"]
-    options = {"models": several.candidates, "cost": several.cost_kind}
-    pair = several, cl.fronts.shared_threshold_front(several.store, 3, **options)
-    pair_there = (cl.analysis.moved_front(other, front, ranges=False) for front in pair)
-    here["one-threshold"] = cl.analysis.mean_cost_ratio(*pair)
-    there["one-threshold"] = cl.analysis.mean_cost_ratio(*pair_there)
-    return here, there
+    about = {"models": list(several.candidates), "cost": several.cost_kind}
+    shared = shared_threshold_front(store, 3, **about)
+    own = next(iter(timed.values())).cost_kind
+    times = [again(store, timed, kind) for kind in times_of(store) if kind != own]
+    if not is_same_distribution(store, other):
+        found = methods_claims(*kinds) | threshold_claims(several, shared)
+        for fronts in times:
+            found |= time_by_method(fronts, two)
+        return found, {}, {}
+    found = pairs_by_method(two) | plain(triples_by_method, three, two)
+    found |= plain(means_by_metric, ensembles) | threshold_claims(several, shared)
+    held = methods_claims(*(moved(other, fronts) for fronts in kinds))
+    held |= threshold_claims(*(moved_front(other, f, ranges=False) for f in (several, shared)))
+    there = again(other, two)
+    back = methods_claims(
+        *(moved(store, f) for f in (there, *(again(other, k) for k in kinds[1:])))
+    )
+    for fronts in (timed, *times):
+        found |= plain(time_by_method, fronts, two)
+    for fronts in times:
+        held |= time_by_method(moved(other, fronts), moved(other, two))
+        back |= time_by_method(moved(store, again(other, fronts)), moved(store, there))
+    return found, held, back

@@ -1,4 +1,4 @@
-"""Fronts, methods and calibrations as these notebooks show them; the paper's methods ranked."""
+"""Fronts, methods and calibrations as these notebooks show them."""
 
 import warnings
 from collections.abc import Iterable, Sequence
@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import brentq
 
-from cascadelib import METHODS, Front, LogitStore, Method, ScoreTable, bootstrap, confidence, search
+from cascadelib import Front, LogitStore, Method, ScoreTable, bootstrap, confidence, search
 from cascadelib.analysis import (
     basic_interval,
     claims_of,
@@ -88,48 +88,6 @@ def same_fronts(fronts: dict[str, Front]) -> pd.DataFrame:
     return table.assign(points=[len(rows) for rows in tables], front=same)
 
 
-def ranking(
-    tasks: dict[str, tuple[Any, Any]], n_models: int = 2, upper: float = 0.9, **options: Any
-) -> pd.DataFrame:
-    """The paper's twelve methods, each judged on a split that did not choose its cascades.
-
-    tasks: {label: two splits}; each is chosen on the first and judged on the second (fold 0), and
-    the other way round (fold 1). options: as for :func:`cascadelib.search`.
-
-    A row per task, fold and method: classes (their number), accuracy_of_best_model, top_accuracy,
-    mean_improvement, its place (1: the largest), and upper_improvement, above the share ``upper``
-    of the accuracy range, all on the split that judges.
-    """
-    rows = []
-    for task, (first, second) in tasks.items():
-        for fold, (here, there) in enumerate([(first, second), (second, first)]):
-            for method, front in fronts_of(here, list(METHODS), n_models, **options).items():
-                row = {
-                    "task": task,
-                    "n_models": n_models,
-                    "cost": front.cost_kind,
-                    "fold": fold,
-                    "method": method,
-                    "classes": len(np.unique(there.labels)),
-                }
-                rows.append(row | _judged(moved_front(there, front), upper))
-    table = pd.DataFrame(rows)
-    places = table.groupby(["task", "fold"])["mean_improvement"].rank(ascending=False)
-    return table.assign(place=places)
-
-
-def _judged(moved: Front, upper: float) -> dict[str, float]:
-    """What :func:`ranking` says of a front on the split that judges it."""
-    baseline = moved.baseline
-    low = (1 - upper) * baseline.accuracy[baseline.front[0]] + upper * baseline.best
-    return {
-        "accuracy_of_best_model": baseline.best,
-        "top_accuracy": moved.table["accuracy"].iloc[-1],
-        "mean_improvement": moved.mean_improvement(),
-        "upper_improvement": moved.mean_improvement(low),
-    }
-
-
 def shares(front: Front, of: Any = None) -> Any:
     """Part of each model (or of each group ``of``: mapping from model to its group) in the front.
 
@@ -182,7 +140,7 @@ def select_classes(store: LogitStore, classes: Iterable[int]) -> LogitStore:
 
 
 def class_tasks(store: Any, held_out: Any, shares: Sequence[float]) -> dict[str, tuple[Any, Any]]:
-    """Tasks of :func:`ranking`, {label: two splits}.
+    """Tasks of :func:`tools.ranking.ranking_by_task`, {label: two splits}.
 
     All classes, then these shares of them, the hardest and the easiest by the recall of the best
     single model, among themselves.

@@ -59,9 +59,9 @@ def test_imagenet_v2_is_compared_with_the_split_that_chose(
     cells = nbformat.read(out / "05_distribution_shift.ipynb", as_version=4).cells
     (ledger,) = [cell for cell in cells if "ledger.table(" in cell.source]
     last = " ".join(re.sub(r"<[^>]*>", " ", ledger.outputs[-1].data["text/html"]).split())
+    last = re.sub(r" \[[^]]*\]", "", last)  # without intervals
     lost = ", ".join(f"{drop:+.1%}" for drop in drops)
-    assert f" 7.2% to 13.8% +7.8%, +13.6% – {lost} differs " in last
+    assert f" 7.2% to 13.8% {lost} " in last
     grown = np.ptp(there.models["top1"]) - np.ptp(here.models["top1"])
-    verdict = "(1 of 1) agrees" if grown > 0 else "(0 of 1) differs"
-    assert f" 5.7% +5.0% – {grown:+.1%} {verdict} " in last
+    assert f" 5.7% {grown:+.1%} undetermined" in last  # of 80 and 120 images
     assert "shift-drops" in (out / "ledger.html").read_text(encoding="utf-8")

@@ -1,0 +1,231 @@
+"""What a run has of the claims on longer cascades and on methods (notebooks 03, 04)."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cascadelib import Front, Point, evaluate, published, search
+from cascadelib.analysis import mean_cost_ratio, moved_front, range_dominance, replay
+from cascadelib.analysis.shift import front_of
+from cascadelib.methods.thresholds import own_units
+from tools.claims_of_pairs import run_and_resampled
+from tools.evidence import MOST_POINTS, Evidence, resampled, sampled
+from tools.ranges import (
+    BEST,
+    CHEAPEST,
+    DEAREST,
+    LOW,
+    RESNET,
+    factors,
+    in_time,
+    mean_in,
+    means_in,
+    ratio,
+    share_won,
+)
+
+WANG = {"wang-b7": "tf_efficientnet_b7", "wang-vit": "vit_large_patch16_384"}
+MEANS = ("mean_logits", "mean_softmax")
+LOGITS = "max_softmax_mean_logits"  # methods
+SOFTMAX = "max_softmax_mean_softmax"
+TENTH = 10  # the paper samples so many-th values of a first threshold
+
+
+def again(split: Any, fronts: dict[str, Front], cost: str | None = None) -> dict[str, Front]:
+    """The same searches on another split, or by another kind of cost, methods fitted there."""
+    found = {}
+    for name, front in fronts.items():
+        length = int(front.table["models"].map(len).max())
+        options = {"models": list(front.candidates), "cost": cost or front.cost_kind}
+        found[name] = search(split, length, front.method.fit(split), **options)
+    return found
+
+
+def moved(split: Any, fronts: dict[str, Front]) -> dict[str, Front]:
+    """{name: front} on another split."""
+    return {name: moved_front(split, front) for name, front in fronts.items()}
+
+
+@resampled
+def lengths_claims(two: Front, three: Front, mean_logits: Front) -> dict[str, Any]:
+    """Figure 4: fronts of pairs and triples, of triples with mean logits."""
+    hull = three.singles[three.singles["on_hull"]]
+    low, high = np.log(hull["cost"].iloc[[0, -1]])
+    cost = np.exp(low + np.log(RESNET / CHEAPEST) / np.log(DEAREST / CHEAPEST) * (high - low))
+    accuracy = np.interp(cost, hull["cost"], hull["accuracy"])
+    gain = ratio(mean_in(three), mean_in(two)) - 1
+    edges = np.linspace(LOW, BEST, 4)
+    regimes = []
+    for low, high in zip(edges, edges[1:]):
+        regimes.append(ratio(mean_in(three, low, high), mean_in(two, low, high)))
+    costs = three.singles["cost"].to_dict()
+    rows = zip(three.table["models"], three.table["exit_rates"], three.table["cost"])
+    of_last = [costs[names[-1]] * rates[-1] / total for names, rates, total in rows if rates[-1]]
+    return {
+        "triples-87": mean_in(three, 0.87),
+        "third-gain": [gain, ratio(mean_in(three, 0.86), mean_in(two, 0.86)) - 1],
+        "third-less": (mean_in(two) - 1, gain),
+        "third-regimes": regimes,
+        "triples-plain": share_won(three, mean_logits),
+        "resnet-cut": 1 - three.cost_at(accuracy) / cost,
+        "triple-factor": three.table["improvement"].max(),
+        "earlier-stages": 1 - np.median(of_last),
+    }
+
+
+@resampled
+def wang_claims(three: Front) -> dict[str, Any]:
+    """MACs of two of ImageNet's models ÷ those of triples as accurate."""
+    table = published.models().loc[list(WANG.values())]
+    ratios = table["macs"].to_numpy() / three.cost_at(table["top1"].to_numpy())
+    return dict(zip(WANG, ratios))
+
+
+def triple_claims(best: Point) -> dict[str, Evidence]:
+    """The triple with the largest factor."""
+    cost = best.cost_kind
+    return {
+        "triple-thresholds": Evidence(best.thresholds, cost=cost),
+        "triple-models": Evidence(" → ".join(best.models), cost=cost),
+    }
+
+
+def triple_held_claims(pair: Point, triple: Point, store: Any, other: Any) -> dict[str, Evidence]:
+    """What the pair and the triple with the largest factors come to on another split."""
+    names = list(store.models.index)
+    here, there = (run_and_resampled(split, [pair, triple], names) for split in (store, other))
+    lost = (here["cascade"] - there["cascade"])[1]
+    growth = there["cost"] / here["cost"] - 1
+    return {
+        "triple-loss": sampled(lost[0], lost[1:], other, triple.cost_kind),
+        "triple-cost": sampled(growth[:, 0], growth[:, 1:].T, other, triple.cost_kind),
+    }
+
+
+def tenth_claims(three: Front) -> dict[str, Evidence]:
+    """What it costs to try every tenth value of the first threshold alone, at most.
+
+    Points of the exact front, each with the two nearest of these values for its first threshold, the
+    second as it is: a search that tries all second ones finds no worse.
+    """
+    rows = np.unique(np.linspace(0, len(three) - 1, MOST_POINTS // 2).astype(int))
+    exact = replace(three, table=three.table.iloc[rows].reset_index(drop=True), points=None)
+    points = exact.cascades
+    kept = {}
+    for name in {point.models[0] for point in points}:
+        alone = replace(points[0], models=(name,), thresholds=(), exit_rates=(1.0,))
+        kept[name] = np.sort(evaluate(three.store, alone).confidences[0])[::TENTH]
+    thinned = []
+    for point in points:
+        values = kept[point.models[0]]
+        above = int(np.searchsorted(values, point.inside[0]))
+        for row in (max(above - 1, 0), min(above, len(values) - 1)):
+            first = float(own_units(point.metric, values[row]))
+            thinned.append(replace(point, thresholds=(first, *point.thresholds[1:])))
+    return tenth_cost(exact, front_of(three.store, three, replay(three.store, thinned)))
+
+
+@resampled
+def tenth_cost(three: Front, thinned: Front) -> dict[str, Any]:
+    """Cost of a thinned front ÷ that of the exact one, at equal accuracy."""
+    return {"tenth": mean_cost_ratio(three, thinned)}
+
+
+def methods_claims(
+    two: dict[str, Front],
+    three: dict[str, Front],
+    timed: dict[str, Front],
+    ensembles: dict[str, Front],
+) -> dict[str, Evidence]:
+    """Figures 3, 8, 9, 11: {method: front} of the twelve, and {"metric, mean": front}.
+
+    two, three: pairs and triples in MACs; timed: pairs in time.
+    """
+    found = pairs_by_method(two) | triples_by_method(three, two) | means_by_metric(ensembles)
+    return found | time_by_method(timed, two) | {"methods": Evidence(len(two))}
+
+
+@resampled
+def pairs_by_method(two: dict[str, Front]) -> dict[str, Any]:
+    """What is claimed of the methods with pairs: {method: front}."""
+    pairs = means_in(two)
+    top = pd.Series({name: front.table["accuracy"].iloc[-1] for name, front in two.items()})
+    least = pd.Series({name: factors(front)[1:].min() for name, front in two.items()})
+    plain = [name for name in two if "_most_" not in name and "_mean_" not in name]
+    others = [name for name in two if name not in plain]
+    scaled = pairs[[f"{LOGITS}_ts", f"{SOFTMAX}_ts"]].to_numpy()
+    return {
+        "first": pairs,
+        "second": pairs,
+        "first-factor": pairs["softmax_margin"],
+        "second-factor": pairs["max_softmax"],
+        "worst-plain": pairs[plain],
+        "margin-everywhere": least,
+        "margin-below-78": means_in(two, None, 0.78),
+        "mac-dominance": range_dominance(two)["cost_dominance"],
+        "compared-least": pairs,
+        "ensembles-none": pairs,
+        "ensembles-front": pairs[others].max() / pairs[plain].max(),
+        "scaling-means": list(scaled / pairs[[LOGITS, SOFTMAX]].to_numpy() - 1),
+        "means-softmax": pairs[SOFTMAX] / pairs[LOGITS],
+        "logits-86": means_in(two, 0.86),
+        "logits-top-accuracy": top[LOGITS],
+        "logits-top": top,
+        "ensembles-top": top[others].max() - top[plain].max(),
+    }
+
+
+@resampled
+def triples_by_method(three: dict[str, Front], two: dict[str, Front]) -> dict[str, Any]:
+    """What is claimed of the methods with triples: {method: front} of these and of pairs."""
+    triples = means_in(three)
+    return {
+        "triples-softmax": triples[SOFTMAX] / triples[LOGITS],
+        "triples-first": triples,
+        "triples-first-80": means_in(three, 0.8),
+        "triples-low": means_in(three, None, 0.78),
+        "triples-high": means_in(three, 0.87),
+        "triples-means": [best_mean(means_in(two)), best_mean(triples)],
+    }
+
+
+@resampled
+def time_by_method(timed: dict[str, Front], two: dict[str, Front]) -> dict[str, Any]:
+    """What is claimed of the methods with pairs in time; two: in MACs."""
+    time = means_in(timed)
+    upper = means_in(timed, 0.86)
+    values = {
+        "time-means": [best_mean(means_in(two)), best_mean(time)],
+        "time-first": time,
+        "time-softmax": time[SOFTMAX] / time[LOGITS],
+        "time-86": [upper.filter(like="_mean_").max(), upper["max_softmax"]],
+    }
+    kind = next(iter(timed.values())).cost_kind
+    if kind != "seconds":
+        values |= {"time-86-logits": upper[LOGITS], "time-86-factor": upper["max_softmax"]}
+    return in_time(values, kind)
+
+
+@resampled
+def means_by_metric(ensembles: dict[str, Front]) -> dict[str, Any]:
+    """Softmax margin beside max softmax for mean ensembles: {"metric, mean": front}."""
+    values = {}
+    for name, low in (("means-margin", 0.8), ("means-max", 0.86)):
+        means = means_in(ensembles, low)
+        values[name] = [
+            means[f"softmax_margin, {mean}"] / means[f"max_softmax, {mean}"] for mean in MEANS
+        ]
+    return values
+
+
+def best_mean(means: pd.Series) -> float:
+    """Mean improvement of the best mean ensemble ÷ that of max softmax."""
+    return means.filter(like="_mean_").max() / means["max_softmax"]
+
+
+@resampled
+def threshold_claims(several: Front, shared: Front) -> dict[str, Any]:
+    """One threshold for all stages: a front with a threshold per stage, and one with the same."""
+    return {"one-threshold": mean_cost_ratio(several, shared)}

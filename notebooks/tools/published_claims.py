@@ -1,0 +1,110 @@
+"""What follows of the paper's claims from figures that timm published of the paper's models."""
+
+from math import comb, log
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cascadelib import Baseline, published
+from tools import study
+from tools.claims_of_pairs import counted_claims, size_gains, time_of_singles
+from tools.evidence import RESAMPLES, Evidence
+from tools.ranges import BEST, CHEAPEST, DEAREST, LOW, RESNET
+
+TABLE_1 = (  # accuracy and cost on the validation set, models
+    (0.7588, 136.2e6, "tf_mobilenetv3_small_075", "mobilenetv3_large_100_miil"),
+    (0.8339, 732.4e6, "mobilenetv3_large_100_miil", "tf_efficientnet_b3_ns"),
+    (0.8732, 14.39e9, "tf_efficientnet_b4_ns", "beit_large_patch16_224"),
+)
+THRESHOLDS = (0.4551, 0.7112, 0.5658)  # of Table 1
+IMAGES = 50_000  # of ImageNet's validation set
+IMAGES_V2 = 10_000
+
+
+def published_evidence() -> dict[str, Evidence]:
+    """{id of a claim: Evidence} where that follows from :func:`published.models`.
+
+    Fronts, families, the baseline at the paper's accuracies and costs, ImageNetV2. Where accuracies
+    are compared there are draws: of binomial variables, independent from model to model, which is
+    wider than on the same images.
+    """
+    table = published.models()
+    in_macs = study.singles(table)
+    in_seconds = study.singles(table, "seconds")
+    macs = in_macs[in_macs["on_front"]]
+    found = {name: Evidence(v) for name, v in counted_claims(in_macs, in_seconds).items()}
+    found |= {"pairs": Evidence(comb(len(macs), 2)), "triples": Evidence(comb(len(macs), 3))}
+    found |= time_of_singles(in_macs, in_seconds)
+    stated = said_of_front(macs, in_seconds[in_seconds["on_front"]])
+    found |= {name: Evidence(value) for name, value in stated.items()}
+    return found | with_binomial_draws(macs, table)
+
+
+def said_of_front(macs: pd.DataFrame, seconds: pd.DataFrame) -> dict[str, Any]:
+    """What follows from the models on both fronts without an interval."""
+    cost = macs["cost"]
+    accuracy = macs["accuracy"]
+    baseline = Baseline(cost, accuracy)
+    factors = [baseline.cost_at(at) / macs_there for at, macs_there, *_ in TABLE_1]
+    shares_of_first = []
+    exits = []
+    for _, macs_there, first, second in TABLE_1:
+        shares_of_first.append(cost[first] / macs_there)
+        exits.append(1 - (macs_there - cost[first]) / cost[second])
+    dip = TABLE_1[0][3]
+    at_resnet = np.interp(RESNET, baseline.cost[baseline.hull], baseline.accuracy[baseline.hull])
+    below = log(baseline.cost_at(0.78) / CHEAPEST) / log(DEAREST / CHEAPEST)
+    return {
+        "table1": factors,
+        "pairs-most": factors[-1],
+        "pairs-larger": factors,
+        "table1-exits": exits,
+        "early-exits": np.median(exits),
+        "earlier-cost": np.median(shares_of_first),
+        "pairs-dip-where": accuracy[dip],
+        "triple-factor": baseline.cost_at(0.8786 + 0.0008) / (26.32e9 / 1.011),
+        "margin-shares": ((0.78 - LOW) / (BEST - LOW), below),
+        "pairs-families": f"single models on the front: {families_in(macs)}",
+        "time-families": f"{families_in(macs)}; in time {families_in(seconds)}",
+        "resnet-cut": f"59% less than 4.111G is {0.41 * RESNET / 1e9:.3f}G, at {at_resnet:.2%}",
+    }
+
+
+def with_binomial_draws(macs: pd.DataFrame, table: pd.DataFrame) -> dict[str, Evidence]:
+    """What is said of accuracies of the front's models, with draws of these."""
+    accuracy = macs["accuracy"].to_numpy()
+    top5 = table.loc[macs.index, "top5"].to_numpy()
+    moved = table.loc[macs.index, "imagenetv2_top1"].to_numpy()
+    rng = np.random.default_rng(0)
+    draws: dict[str, list] = {}
+    for _ in range(RESAMPLES):
+        drawn = rng.binomial(IMAGES, accuracy) / IMAGES, rng.binomial(IMAGES, top5) / IMAGES
+        there = rng.binomial(IMAGES_V2, moved) / IMAGES_V2
+        for name, value in accuracies_say(macs, *drawn, there).items():
+            draws.setdefault(name, []).append(value)
+    values = accuracies_say(macs, accuracy, top5, moved)
+    return {name: Evidence(value, draws[name], IMAGES_V2) for name, value in values.items()}
+
+
+def accuracies_say(
+    macs: pd.DataFrame, accuracy: np.ndarray, top5: np.ndarray, moved: np.ndarray
+) -> dict[str, Any]:
+    """What follows from accuracies float64 [M] of the front's models: top-1, top-5, on V2."""
+    drops = accuracy - moved
+    falls = np.count_nonzero(np.diff(moved) < 0) - np.count_nonzero(np.diff(accuracy) < 0)
+    return {
+        **size_gains(macs.assign(accuracy=accuracy)),
+        "topk-difference": [np.ptp(accuracy), np.ptp(top5)],
+        "shift-range": [np.ptp(moved) - np.ptp(accuracy)],
+        "shift-drops": drops,
+        "shift-lose": [drops.min()],
+        "shift-order": [float(falls)],
+    }
+
+
+def families_in(models: pd.DataFrame) -> str:
+    """How many models of a table are of the paper's families (efficientnet: noisy students)."""
+    names = r"(mobilenetv3|beit|tinynet|levit|convnext|efficientnet(?=\w*_ns))"
+    found = models.index.str.extract(names, expand=False).value_counts()
+    return ", ".join(f"{family} {count}" for family, count in found.items())

@@ -1,0 +1,79 @@
+"""Does the paper's ranking of methods depend on the task? The same claims, task by task."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cascadelib import METHODS, Front, search
+from tools import ledger
+from tools.claims_of_methods import moved, pairs_by_method
+from tools.claims_of_pairs import is_same_distribution
+from tools.evidence import Evidence
+from tools.verdicts import CONTRADICTED, SUPPORTED, UNDETERMINED, together
+
+FAMILY = "methods, pairs"
+
+
+def splits_of(store: Any, other: Any) -> tuple[Any, Any]:
+    """Two splits of one distribution: the second, or halves of the first where it is of another."""
+    if is_same_distribution(store, other):
+        return store, other
+    return store.take(slice(0, None, 2)), store.take(slice(1, None, 2))
+
+
+def rankable(tasks: dict[str, tuple[Any, Any]]) -> dict[str, tuple[Any, Any]]:
+    """The tasks {label: two splits} on both of whose splits two models at least are on the front."""
+    found = {}
+    for label, splits in tasks.items():
+        fronts = [search(split, 1, models="pareto") for split in splits]
+        if min(len(front.candidates) for front in fronts) > 1:
+            found[label] = splits
+    return found
+
+
+def both_ways(first: Any, second: Any) -> list[dict[str, Evidence]]:
+    """What is claimed of pairs by method, chosen on the first split and judged on the second, and
+    the other way round: candidates are the models on the front of the split that chooses."""
+    found = []
+    for here, there in ((first, second), (second, first)):
+        fronts: dict[str, Front] = {}
+        for name, method in METHODS.items():
+            fronts[name] = search(here, 2, method.fit(here), models="pareto")
+        found.append(pairs_by_method(moved(there, fronts)))
+    return found
+
+
+def words_of(directions: list[dict[str, Evidence]]) -> dict[str, str]:
+    """{id of a claim on pairs by method: its verdict, in both directions}."""
+    claims = ledger.paper_claims()
+    claims = claims[(claims["family"] == FAMILY) & (claims["split"] == "methods")]
+    sides = [ledger.verdicts_of(claims, ledger.with_parts(found)) for found in directions]
+    return {name: together([side[name] for side in sides]).word for name in claims.index}
+
+
+def ranking_by_task(tasks: dict[str, tuple[Any, Any]]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The paper's claims on methods of pairs, task by task: {label: two splits}.
+
+    Returns their verdicts, a row per claim and a column per task; and a row per task: classes,
+    accuracy of the best single model (mean of the splits), how many claims have which verdict, and
+    the methods with the largest and the smallest mean factor (mean of both directions).
+    """
+    words = {}
+    rows = {}
+    for label, splits in rankable(tasks).items():
+        directions = both_ways(*splits)
+        words[label] = words_of(directions)
+        counts = pd.Series(words[label]).value_counts()
+        means = np.mean([found["first"].value for found in directions], axis=0)
+        order = pd.Series(means, list(METHODS)).sort_values()
+        rows[label] = {
+            "classes": len(np.unique(splits[0].labels)),
+            "accuracy_of_best_model": np.mean([s.models["top1"].max() for s in splits]),
+            **{word: counts.get(word, 0) for word in (SUPPORTED, CONTRADICTED, UNDETERMINED)},
+            "largest mean factor": order.index[-1].replace("_", " "),
+            "smallest": order.index[0].replace("_", " "),
+        }
+    claims = ledger.paper_claims()["claim"]
+    table = pd.DataFrame(words)
+    return table.rename(index=claims), pd.DataFrame.from_dict(rows, orient="index")
