@@ -11,11 +11,13 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.stats import norm
 
 import cascadelib as cl
 from cascadelib.evaluation.point import Point
+from tools import evidence, verdicts
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "data" / "imagenet-1k"
 K = 2000
@@ -143,14 +145,25 @@ def test_more_noise_reaches_nothing_above_the_hull(ends: tuple[int, int]) -> Non
     assert (above > np.array(curves[0.78]) + 1e-3).any()
 
 
-def test_methods_are_better_by_construction_or_equal(val: cl.LogitStore, planted: Any) -> None:
-    fronts = {}
-    for name in sum(planted["better"], planted["equal"]):
-        fronts[name] = cl.search(val, 2, name, models="pareto").mean_improvement()
-    for better, worse in planted["better"]:
-        assert fronts[better] > 1.1 * fronts[worse]
+def test_the_verdicts_on_methods_are_what_was_planted(val: cl.LogitStore, planted: Any) -> None:
+    """What is better by construction is supported, what is equal undetermined, either way round."""
+    values = {}
+    draws = {}
+    counts = evidence.counts_of(len(val))
     one, other = planted["equal"]
-    assert fronts[one] == pytest.approx(fronts[other], rel=0.15)
+    for name in dict.fromkeys([*sum(planted["better"], []), one, other]):
+        front = cl.search(val, 2, name, models="pareto")
+        values[name] = front.mean_improvement()
+        draws[name] = cl.bootstrap(val, front, counts).mean_improvement()
+    rows = [row for _, row in pd.DataFrame(draws).iterrows()]
+    found = evidence.Evidence(pd.Series(values), rows, len(val))
+    said = [*planted["better"], [one, other], [other, one]]
+    claims = pd.DataFrame(said, columns=["better", "worse"]).assign(rule="leads", over="samples")
+    words = [
+        verdict.word
+        for verdict in verdicts.judged(claims, dict.fromkeys(claims.index, found)).values()
+    ]
+    assert words == [verdicts.SUPPORTED] * 2 + [verdicts.UNDETERMINED] * 2
 
 
 def test_submission(folder: Path, planted: Any) -> None:
@@ -190,12 +203,19 @@ def test_notebooks_on_logits_that_are_there(folder: Path) -> None:
         assert f"{task}, accuracy" in text
 
 
+SUPPORTED = ("pairs-improve", "shift-lose", "shift-drops", "underconfident", "worst-plain")
+
+
 @pytest.mark.soak
 def test_one_go(folder: Path) -> None:
-    """Every notebook, both axes of cost and the submission."""
+    """Every notebook, both axes of cost, the submission, and verdicts on what was planted."""
     said = in_quick_mode(folder, "--preset", str(SCRIPTS / "paper.yml"))
     numbers = {path.name[:2] for path in (folder / "report").rglob("*.ipynb")}
-    assert numbers >= {"01", "02", "03", "04", "05", "06", "07"}
+    assert numbers >= {"01", "02", "03", "04", "05", "06", "07", "10"}
     assert list((folder / "report" / "published_seconds").glob("02_*.ipynb"))
     lines = [line for line in said.splitlines() if "submission/point-" in line]
     assert lines and all(Path(line.partition(":")[0]).exists() for line in lines)
+    assert list((folder / "report" / "verdicts").glob("10_*.ipynb"))
+    kept = [pd.read_parquet(path) for path in (folder / "report" / "ledger").glob("??.parquet")]
+    found = pd.concat(kept)["verdict"]
+    assert found[list(SUPPORTED)].to_dict() == dict.fromkeys(SUPPORTED, "supported")
