@@ -26,11 +26,11 @@ import yaml
 import cascadelib as cl
 from cascadelib import LogitStore
 from cascadelib.datasets.imagenet_1k import ilsvrc_order
-from cascadelib.deployment import write_submission
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 sys.path.insert(0, str(NOTEBOOKS))
 from tools import run  # noqa: E402 - a script beside the notebooks, not a package
+from tools.deployed import write_submission  # noqa: E402 - so is this
 from tools.study import FILE, read_study  # noqa: E402
 
 GUESSES = 5  # that the test server takes per image
