@@ -99,7 +99,7 @@ def contrasts_of(value: Any, claim: Mapping[str, Any]) -> np.ndarray:
         return leads(value, claim["better"], claim["worse"], *map(float, bounds))
     if kind == "best":
         inside = names_of(claim["better"], value.index)
-        return np.array([value[inside].max() / value.drop(inside).max() - 1])
+        return np.array([value[inside].max() - value.drop(inside).max()])
     if kind == "only":
         inside = names_of(claim["better"], value.index)
         others = value.drop(inside)
