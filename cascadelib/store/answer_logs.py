@@ -1,0 +1,169 @@
+"""Answers of language models from the logs that their tools write, as tables for ScoreTable.from_frame.
+
+Both readers follow the public documentation of these formats.
+"""
+
+import json
+import math
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ..checks import known
+from ..files import opened
+from .table_files import LARGEST_TABLE
+
+METRICS = ("acc", "exact_match")
+
+
+@contextmanager
+def reading(where: str) -> Iterator[None]:
+    """Errors within name the line, also those of a line that lacks what is documented."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
+    except (KeyError, TypeError, IndexError, AttributeError) as error:
+        raise ValueError(f"{where}: not in the documented form: {error!r}") from None
+
+
+def json_lines(path: str | os.PathLike) -> Iterator[tuple[str, dict]]:
+    """(where it stands, object) of each line of a JSONL file that is not blank."""
+    with opened(Path(path), LARGEST_TABLE) as file:
+        for number, line in enumerate(file, 1):
+            where = f"{path}, line {number}"
+            if line.strip():
+                with reading(where):
+                    yield where, dict(json.loads(line))
+
+
+def most_given(answers: list[str]) -> tuple[str, float]:
+    """The answer given most often, the first of several, and its share."""
+    answer, count = Counter(answers).most_common(1)[0]
+    return answer, count / len(answers)
+
+
+def chat_completions(
+    path: str | os.PathLike,
+    prices: Mapping[str, tuple[float, float]] | None = None,
+    answer: Callable[[str], str] = str.strip,
+) -> pd.DataFrame:
+    """Chat completions in the form of the OpenAI API, which vLLM and llama.cpp also write.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        A JSONL file of lines ``{"custom_id": query, "response": …}``: the completion, or what the
+        batch API writes around it. Lines of failed requests (without choices) are left out.
+    prices : mapping, optional
+        {model: (price of a million prompt tokens, of a million completion tokens)}.
+    answer : callable
+        From the text of a choice to the answer that is compared.
+
+    Returns
+    -------
+    DataFrame
+        A row per line: sample, model, prediction, confidence; with ``prices`` also cost. One choice
+        has the probability of its tokens as confidence (``"logprobs": true`` in the request);
+        several choices (``"n": 5``) the share that agrees with the answer given most often.
+
+    Raises
+    ------
+    ValueError
+        Naming the line: no JSON, no custom_id, one choice without logprobs, a model without price.
+    """
+    rows = []
+    for where, line in json_lines(path):
+        with reading(where):
+            rows += completion_rows(line, prices, answer)
+    if not rows:
+        raise ValueError(f"{path}: no line with a completion")
+    return pd.DataFrame(rows)
+
+
+def completion_rows(line: dict, prices: Mapping | None, answer: Callable[[str], str]) -> list[dict]:
+    """The row of one line of :func:`chat_completions`; none of a failed request."""
+    if "custom_id" not in line:
+        raise ValueError(
+            "no custom_id, so that answers of several models to one query can't be joined: "
+            'write {"custom_id": query, "response": completion}'
+        )
+    response = line.get("response") or {}
+    completion = response.get("body", response)
+    choices = completion.get("choices")
+    if not choices:
+        return []
+    texts = [answer(choice["message"]["content"] or "") for choice in choices]
+    prediction, confidence = most_given(texts)
+    if len(choices) == 1:
+        tokens = (choices[0].get("logprobs") or {}).get("content")
+        if tokens is None:
+            raise ValueError(
+                'one choice without logprobs has no confidence: request "logprobs": true, or '
+                'several choices ("n": 5) for their agreement'
+            )
+        confidence = math.exp(min(sum(token["logprob"] for token in tokens), 0.0))
+    model = completion["model"]
+    row = {"sample": str(line["custom_id"]), "model": model}
+    row |= {"prediction": prediction, "confidence": confidence}
+    if prices is not None:
+        prompt, completed = prices[known(model, prices, "model with a price")]
+        usage = completion["usage"]
+        spent = prompt * usage["prompt_tokens"] + completed * usage["completion_tokens"]
+        row["cost"] = spent / 1e6
+    return [row]
+
+
+def lm_eval_samples(
+    paths: Mapping[str, str | os.PathLike], metric: str | None = None
+) -> pd.DataFrame:
+    """Samples that lm-evaluation-harness logs (``--log_samples``), of one task.
+
+    Parameters
+    ----------
+    paths : mapping
+        {model: its ``samples_*.jsonl``}.
+    metric : str, optional
+        The key of a line that says whether the answer is correct; default: ``acc``, else
+        ``exact_match``.
+
+    Returns
+    -------
+    DataFrame
+        A row per model and document: sample, model, prediction, confidence, correct. Multiple
+        choice: the choice of the largest log-likelihood, and its softmax among the choices. Several
+        generations (``repeats``): the one given most often, and its share.
+
+    Raises
+    ------
+    ValueError
+        Naming the line: no JSON, no such metric, a single generation, which has no confidence.
+    """
+    rows = []
+    for model, path in paths.items():
+        for where, line in json_lines(path):
+            with reading(where):
+                rows.append({"sample": str(line["doc_id"]), "model": model, **judged(line, metric)})
+    return pd.DataFrame(rows)
+
+
+def judged(line: dict, metric: str | None) -> dict:
+    """Prediction, confidence and correctness of one line of :func:`lm_eval_samples`."""
+    found = [name for name in ([metric] if metric else METRICS) if name in line]
+    if not found:
+        raise ValueError(f"none of {metric or ', '.join(METRICS)}: name the metric by metric=")
+    given = line["resps"]
+    if isinstance(given[0][0], str):
+        if len(given[0]) < 2:
+            raise ValueError("one generation has no confidence: set the task's repeats")
+        prediction, confidence = most_given([text.strip() for text in given[0]])
+    else:
+        likelihood = np.array([float(choice[0][0]) for choice in given])
+        prediction = str(int(np.argmax(likelihood)))
+        confidence = float(1 / np.exp(likelihood - likelihood.max()).sum())
+    return {"prediction": prediction, "confidence": confidence, "correct": float(line[found[0]])}
