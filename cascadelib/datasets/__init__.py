@@ -8,6 +8,7 @@ __getattr__, __dir__, __all__ = attach(
     glue_tasks="TASKS glue",
     imagenet_1k="descriptions hub_images imagenet imagenet_v2 synsets",
     images="Photographs image_folder",
+    language_models="llm_answers",
     samples="Samples",
     texts="Texts table",
 )
