@@ -4,6 +4,7 @@ from .._lazy import attach
 
 __getattr__, __dir__, __all__ = attach(
     __name__,
+    answer_logs="chat_completions lm_eval_samples",
     bundled="fashion_mnist reviews",
     glue_tasks="TASKS glue",
     imagenet_1k="descriptions hub_images imagenet imagenet_v2 synsets",

@@ -4,7 +4,6 @@ from .._lazy import attach
 
 __getattr__, __dir__, __all__ = attach(
     __name__,
-    answer_logs="chat_completions lm_eval_samples",
     logit_store="LogitStore",
     protocol="Store",
     score_table="ScoreTable",

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import cascadelib as cl
-from cascadelib.store import chat_completions, lm_eval_samples
+from cascadelib.datasets import chat_completions, lm_eval_samples
 
 PRICES = {"small": (0.5, 1.0), "large": (5.0, 20.0)}
 
