@@ -34,6 +34,7 @@ if TYPE_CHECKING:  # for editors and mypy; tests compare it with the table below
     from .evaluation import StreamBudget as StreamBudget
     from .evaluation import evaluate as evaluate
     from .evaluation import pareto_front as pareto_front
+    from .explorer import demo as demo
     from .explorer import explore as explore
     from .extraction import extract as extract
     from .files import __version__ as __version__
@@ -51,6 +52,7 @@ if TYPE_CHECKING:  # for editors and mypy; tests compare it with the table below
     from .methods import Method as Method
     from .methods import confidence as confidence
     from .methods import fit_temperature as fit_temperature
+    from .sklearn import CascadeClassifier as CascadeClassifier
     from .store import LogitStore as LogitStore
     from .store import ScoreTable as ScoreTable
     from .studies import published as published
@@ -67,13 +69,14 @@ __getattr__, __dir__, __all__ = attach(
     analysis="DriftSignal bootstrap certify mean_improvement_moved replay to_label",
     deployment="Cascade Policy answer_table",
     evaluation="Baseline Point StreamBudget evaluate pareto_front",
-    explorer="explore",
+    explorer="demo explore",
     extraction="extract",
     files="__version__",
     front_end="has_front_end",
     fronts=("Front ladder pair_table peaks pick search search_arrays search_outcomes warm"),
     methods="METHODS Method confidence fit_temperature",
     store="LogitStore ScoreTable",
+    sklearn="CascadeClassifier",
     studies="published",
     tables="readable",
     zoo="count_macs",

@@ -4,7 +4,7 @@ import json
 import os
 import sys
 import webbrowser
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable
 from io import TextIOWrapper
 from typing import Any, NoReturn
@@ -22,6 +22,19 @@ NAMED = (
     "correct",
     "missing",
 )  # as from_frame names them
+EXAMPLE = """a table has a row per query and model:
+
+  sample,model,prediction,confidence,cost,label
+  q1,small,yes,0.93,0.2,yes
+  q1,large,yes,0.99,0.9,yes
+  q2,small,no,0.61,0.2,yes
+  …
+
+  cascadelib demo
+  cascadelib certify answers.csv --prediction prediction --label label --epsilon 2% \\
+      --out policy.json
+  cascadelib explore answers.csv --prediction prediction --label label --open
+"""
 MEASURED = ("accuracy", "cost", "exit_rates", "improvement")
 
 
@@ -31,6 +44,11 @@ class Parser(ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Leave with exit status 2."""
         self.exit(2, f"{self.prog}: {message}\n")
+
+
+def share(text: str) -> float:
+    """A fraction, or a number of percent with its sign."""
+    return float(text.removesuffix("%")) / 100 if text.endswith("%") else float(text)
 
 
 def parser_of_all() -> Parser:
@@ -60,7 +78,12 @@ def parser_of_all() -> Parser:
     choice.add_argument("--expected", action="store_true", help="search expected outcomes")
     choice.add_argument("--score", help="top1, top<k> or f1")
     choice.add_argument("--out", help="file for the policy")
-    parser = Parser(prog="cascadelib", description=__doc__)
+    parser = Parser(
+        prog="cascadelib",
+        description=__doc__,
+        epilog=EXAMPLE,
+        formatter_class=RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--version", action="version", version=cl.__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -90,16 +113,22 @@ def parser_of_all() -> Parser:
         "write the explorer's page, which needs no server; chosen on one part, checked on the "
         "other",
     )
+    demo = command("demo", _demo, [], "the explorer of two language models' answers, as one page")
+    demo.add_argument("--out", help="file for the page (default: a temporary one, opened)")
     command("show", _show, [policy], "what a file says")
     command("warm", _warm, [], "compile what first searches need, for all later processes")
     goal = search.add_mutually_exclusive_group(required=True)
     goal.add_argument("--budget", type=float, help="largest mean cost a sample")
-    goal.add_argument("--accuracy", type=float, help="least accuracy")
-    goal.add_argument("--loss", type=float, help="largest loss of accuracy to the best model")
+    goal.add_argument("--accuracy", type=share, help="least accuracy")
+    goal.add_argument("--loss", type=share, help="largest loss of accuracy to the best model")
     goal.add_argument("--goal", help="max_improvement, match_best or near_best")
     search.add_argument("--caution", type=float, help="standard errors inside the goal; 0: none")
-    certify.add_argument("--epsilon", type=float, required=True, help="largest loss of accuracy")
-    certify.add_argument("--delta", type=float, default=0.05, help="probability that it loses more")
+    certify.add_argument(
+        "--epsilon", type=share, required=True, help="largest loss of accuracy: 0.01 or 1%%"
+    )
+    certify.add_argument(
+        "--delta", type=share, default=0.05, help="probability that it loses more (default: 5%%)"
+    )
     certify.add_argument("--reference", help="model to lose against (default: the most accurate)")
     explore.add_argument("--out", default="explorer.html", help="file for the page")
     explore.add_argument("--open", action="store_true", help="open it in a browser")
@@ -240,6 +269,11 @@ def _explore(args: Namespace) -> dict[str, Any]:
     return {"page": str(page)}
 
 
+def _demo(args: Namespace) -> dict[str, Any]:
+    """Write the explorer of the bundled table."""
+    return {"page": str(cl.demo(args.out, browser=args.out is None))}
+
+
 def main(argv: list[str] | None = None) -> int:
     """Do what a command line says: 0; 1 where nothing is certified; 2 after an error, which is one
     line; 130 after Ctrl-C."""
@@ -247,7 +281,11 @@ def main(argv: list[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # a terminal without "→" is no error
             stream.reconfigure(errors="backslashreplace")
-    args, rest = parser_of_all().parse_known_args(argv)
+    parser = parser_of_all()
+    if not argv:
+        parser.print_help()
+        return 0
+    args, rest = parser.parse_known_args(argv)
     try:
         if rest:
             raise ValueError(f"unknown arguments: {' '.join(rest)}")

@@ -139,18 +139,9 @@ class CascadeClassifier(ClassifierMixin, _BaseComposition):
             self.estimators_ = {
                 name: clone(estimator).fit(part, y[train]) for name, estimator in self.estimators
             }
-        chosen_on, certified_on = (
-            LogitStore.from_probabilities(
-                numbers[part],
-                {
-                    name: self._probabilities(name, _safe_indexing(X, part))
-                    for name in self.estimators_
-                },
-                sample_ids=part.astype(str),
-                price=dict(zip(self.estimators_, self.costs)),
-            )
-            for part in self._halves(rest, numbers, 0.5)
-        )
+        chosen, certified = self._halves(rest, numbers, 0.5)
+        chosen_on = self._store(X, numbers, chosen)
+        certified_on = self._store(X, numbers, certified)
         front = search(chosen_on, tuple(range(1, min(len(self.estimators), 3) + 1)))
         self.certificate_ = certify(certified_on, front, self.epsilon, self.delta)
         alone = Point((self.certificate_.reference,), (), method=front.method, cost_kind="price")
@@ -166,6 +157,16 @@ class CascadeClassifier(ClassifierMixin, _BaseComposition):
             test_size=share,
             random_state=self.random_state,
             stratify=numbers[rows] if counts.min() > 1 else None,
+        )
+
+    def _store(self, X: Any, numbers: np.ndarray, rows: np.ndarray) -> LogitStore:
+        """Some rows as the classifiers see them."""
+        part = _safe_indexing(X, rows)
+        return LogitStore.from_probabilities(
+            numbers[rows],
+            {name: self._probabilities(name, part) for name in self.estimators_},
+            sample_ids=rows.astype(str),
+            price=dict(zip(self.estimators_, self.costs)),
         )
 
     def _probabilities(self, name: str, X: Any) -> np.ndarray:

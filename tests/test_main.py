@@ -124,7 +124,6 @@ def test_on_a_store(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
 
 
 ERRORS = {
-    "no command": ([], "required: COMMAND"),
     "no goal": (["search", "t.csv"], "--budget --accuracy --loss --goal is required"),
     "two goals": (["search", "t.csv", "--budget", "1", "--accuracy", "1"], "not allowed with"),
     "no number": (["search", "t.csv", "--budget", "much"], "invalid float value: 'much'"),
@@ -239,3 +238,28 @@ def test_how_cautious_a_choice_is(folder: Path, capsys: pytest.CaptureFixture[st
         assert status == 0 and said["kept"] < said["where_chosen"]["accuracy"]
         costs.append(said["where_chosen"]["cost"])
     assert costs[0] < costs[1]
+
+
+def test_without_arguments_it_says_what_a_table_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    assert "sample,model,prediction,confidence,cost,label" in capsys.readouterr().out
+
+
+def test_a_share_may_be_a_number_of_percent(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "answers.csv"
+    cl.datasets.llm_answers().to_csv(path, index=False)
+    named = ["--prediction", "prediction", "--label", "label", "--json"]
+    said = []
+    for epsilon, delta in (("2%", "10%"), ("0.02", "0.1")):
+        assert main(["certify", str(path), *named, "--epsilon", epsilon, "--delta", delta]) == 0
+        said.append(capsys.readouterr().out)
+    assert said[0] == said[1] and "loses at most 2.00%" in said[0]
+    with pytest.raises(SystemExit):
+        main(["certify", str(path), *named, "--epsilon", "two%"])
+
+
+def test_the_demo_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["demo", "--out", str(tmp_path / "demo.html")]) == 0
+    assert "llama-3.1-8b" in (tmp_path / "demo.html").read_text(encoding="utf-8")

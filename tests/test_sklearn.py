@@ -53,8 +53,8 @@ def test_each_sample_has_the_answer_of_the_model_that_the_policy_names(
     _, X, _, y = digits
     probabilities = {name: model.predict_proba(X) for name, model in fitted.estimators_.items()}
     assert fitted.policy_.point.models == ("line", "forest")
-    sure = [p.max(axis=1) for p in probabilities.values()]
-    stage = fitted.policy_.decide(np.stack(sure)).exit_stage
+    confidence = [p.max(axis=1) for p in probabilities.values()]
+    stage = fitted.policy_.decide(np.stack(confidence)).exit_stage
     assert 0 < stage.mean() < 1
     expected = np.where(stage[:, None] == 0, *probabilities.values())
     assert np.array_equal(fitted.predict_proba(X), expected)

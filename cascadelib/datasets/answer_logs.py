@@ -1,4 +1,5 @@
-"""Answers of language models from the logs that their tools write, as tables for ScoreTable.from_frame.
+"""Answers of language models in the logs that their tools write, as ScoreTable.from_frame takes
+them.
 
 Both readers follow the public documentation of these formats.
 """
@@ -42,7 +43,7 @@ def json_lines(path: str | os.PathLike) -> Iterator[tuple[str, dict]]:
                     yield where, dict(json.loads(line))
 
 
-def most_given(answers: list[str]) -> tuple[str, float]:
+def agreement(answers: list[str]) -> tuple[str, float]:
     """The answer given most often, the first of several, and its share."""
     answer, count = Counter(answers).most_common(1)[0]
     return answer, count / len(answers)
@@ -99,7 +100,7 @@ def completion_rows(line: dict, prices: Mapping | None, answer: Callable[[str], 
     if not choices:
         return []
     texts = [answer(choice["message"]["content"] or "") for choice in choices]
-    prediction, confidence = most_given(texts)
+    prediction, confidence = agreement(texts)
     if len(choices) == 1:
         tokens = (choices[0].get("logprobs") or {}).get("content")
         if tokens is None:
@@ -161,7 +162,7 @@ def judged(line: dict, metric: str | None) -> dict:
     if isinstance(given[0][0], str):
         if len(given[0]) < 2:
             raise ValueError("one generation has no confidence: set the task's repeats")
-        prediction, confidence = most_given([text.strip() for text in given[0]])
+        prediction, confidence = agreement([text.strip() for text in given[0]])
     else:
         likelihood = np.array([float(choice[0][0]) for choice in given])
         prediction = str(int(np.argmax(likelihood)))

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -144,8 +145,9 @@ class Explorer(anywidget.AnyWidget):
             slider.observe(partial(self.slid, stage), "value")
 
     def begin(self, front: Front | None, state: str) -> None:
-        """At what ``state`` says; without one at what matches the best single model, or is nearest
-        to it, on the given front or on that of all pairs (of the one model there is)."""
+        """At what ``state`` says; without one at the cheapest certified cascade, else at what
+        matches the best single model, or is nearest to it, on the given front or on that of all
+        pairs (of the one model there is)."""
         splits = self.splits
         if state:
             self.choice, thresholds, self.goal = state_in(state, splits)
@@ -154,7 +156,10 @@ class Explorer(anywidget.AnyWidget):
         names = splits.store.models.index[:2]
         self.choice = splits.choice(names, splits.first, splits.costs[0], splits.scores[0])
         self.goal = {"goal": "near_best"}
-        self.to(pick(front or splits.search(self.choice), **self.goal, caution=0))
+        if front is None and splits.certified:
+            self.to(min(splits.certified, key=attrgetter("cost")))
+        else:
+            self.to(pick(front or splits.search(self.choice), **self.goal, caution=0))
 
     # What is known
 

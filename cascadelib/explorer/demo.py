@@ -1,0 +1,38 @@
+"""The explorer of a table that comes with the package: what a cascade is, in a minute."""
+
+import tempfile
+import webbrowser
+from pathlib import Path
+
+from ..analysis.certificate import certify
+from ..datasets.language_models import llm_answers
+from ..fronts.exact import search
+from ..store.score_table import ScoreTable
+from .explorer import explore
+
+
+def demo(path: str | Path | None = None, *, browser: bool = True) -> Path:
+    """Write the explorer of two language models' answers as one page, and open it.
+
+    A third of the queries chooses, a third certifies a loss of at most 2%, a third is on screen.
+
+    Parameters
+    ----------
+    path : str or Path, optional
+        Of the page; default: in a new temporary folder.
+    browser : bool
+        Open it.
+
+    Returns
+    -------
+    Path
+        Of the page, which needs neither server nor network.
+    """
+    answers = ScoreTable.from_frame(llm_answers(), label="label", prediction="prediction")
+    chosen_on, certified_on, others = (answers.take(slice(part, None, 3)) for part in range(3))
+    certificate = certify(certified_on, search(chosen_on), epsilon=0.02)
+    explorer = explore(chosen_on, others, certificate=certificate)
+    page = explorer.save_html(path or Path(tempfile.mkdtemp()) / "cascade.html")
+    if browser:
+        webbrowser.open(page.resolve().as_uri())
+    return page

@@ -1,0 +1,33 @@
+"""The table of two language models' answers that comes with the package."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+import cascadelib as cl
+from cascadelib.datasets import language_models
+from cascadelib.files import ROOT
+
+
+def test_the_bundled_answers_are_a_table_that_is_certified() -> None:
+    answers = cl.datasets.llm_answers()
+    table = cl.ScoreTable.from_frame(answers, label="label", prediction="prediction")
+    assert len(table) == 3_000 and list(table.models.index) == ["llama-3.1-8b", "llama-3.3-70b"]
+    assert table.models["top1"].tolist()[1] == 1
+    certify_on = table.take(slice(1, None, 2))
+    certificate = cl.certify(certify_on, cl.search(table.take(slice(0, None, 2))), epsilon=0.02)
+    assert certificate.point.models == tuple(table.models.index)
+    assert certificate.point.saving > 1.5
+
+
+def test_its_script_makes_it_anew(tmp_path: Path) -> None:
+    script = (ROOT / "data/semantic-sql/bundle.py").read_text(encoding="utf-8")
+    folder = ROOT / "data/semantic-sql"
+    moved = script.replace("Path(__file__).parent\n", f"Path({str(folder)!r})\n").replace(
+        'HERE.parent.parent / "cascadelib" / "datasets"', f"Path({str(tmp_path)!r})"
+    )
+    subprocess.run([sys.executable, "-c", moved], check=True)
+    again = pd.read_parquet(tmp_path / "llm_answers.parquet")
+    pd.testing.assert_frame_equal(again, language_models.llm_answers())
