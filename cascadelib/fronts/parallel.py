@@ -103,7 +103,7 @@ def search_head(
         cascade = (*head, m)
         last = outcomes.correct(cascade), outcomes.wrong(cascade), search.cost[[*cascade]]
         search_root(
-            room, bits, *last, number, best, tolerance, "corners" in parts, "boxes" in parts
+            room, group, bits, *last, number, best, tolerance, "corners" in parts, "boxes" in parts
         )
 
 

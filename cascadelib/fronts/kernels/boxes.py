@@ -340,8 +340,24 @@ def open_head(w: Workspace, group: Array, bits: Array, bins: int) -> None:
         root.correct[at // 2] += 1
         walk.all[cell] += 1
     copy(root.all, walk.all, n_cells)
+    root.ordered[0] = 0
+
+
+@inner
+def order_root(w: Workspace, group: Array) -> None:
+    """Put the samples of an opened head in the order of its cells, for boxes to be opened.
+
+    group int32 [d, k]: each sample's group at stages 1 … d.
+    """
+    levels = w.levels
+    box = w.box
+    root = w.root
+    d, k = group.shape
+    n_cells = levels.cells[0, 0] * levels.slots[0, 0]
+    root.ordered[0] = 1
+    copy(w.walk.all, root.all, n_cells)
     sort_by_cell(w, 0, k, n_cells)
-    # Every cell's end is known: samples are put in the order of cells, from the last backwards.
+    # Every cell's end is known: samples are put there, from the last backwards.
     for s in range(k - 1, -1, -1):
         levels.start[0, box.cell[s]] -= 1
         x = levels.start[0, box.cell[s]]
@@ -353,6 +369,7 @@ def open_head(w: Workspace, group: Array, bits: Array, bins: int) -> None:
 @kernel(_nrt=False)
 def search_root(
     w: Workspace,
+    group: Array,
     head_bits: Array,
     correct: Array,
     wrong: Array,
@@ -366,8 +383,9 @@ def search_root(
     """Search one cascade of the head that was opened (see :func:`open_head`).
 
     The ``corners`` of its root (real cascades, a start for pruning), all other thresholds
-    (``boxes``), or both. correct uint8 [k]: whether the last model is correct; wrong int32: the
-    samples where it is not; costs float64 [n].
+    (``boxes``), or both. group int32 [d, k], head_bits int32 [k]: what it was opened with; correct
+    uint8 [k]: whether the last model is correct; wrong int32: the samples where it is not; costs
+    float64 [n].
     """
     levels = w.levels
     root = w.root
@@ -392,7 +410,9 @@ def search_root(
     if boxes:
         walk(w, 0, False, costs, k, cascade, best, tolerance)
     if levels.found[0] > 0:
-        # Some box may hold better: its samples need the correctness of all models at hand.
+        # Some box may hold better: its samples need their order, and the correctness of all models.
+        if root.ordered[0] == 0:
+            order_root(w, group)
         for x in range(k):
             s = root.order[x]
             levels.bits[0, x] = head_bits[s] | (np.int32(correct[s]) << d)

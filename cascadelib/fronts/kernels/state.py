@@ -172,7 +172,7 @@ Box = namedtuple(
     "Box",
     "kept cell low span gains saved extra extra_gains label slot_of several price stack sums",
 )
-Root = namedtuple("Root", "index order correct all")
+Root = namedtuple("Root", "index order ordered correct all")
 
 
 def workspace(k: int, d: int) -> Room:
@@ -299,6 +299,8 @@ def new_root(k: int, n_cells: int, n_correct: int) -> Root:
         index=np.empty(k, np.int32),
         # The sample at each place.
         order=np.empty(k, np.int32),
+        # Whether that, and the samples' groups by place, are there.
+        ordered=np.zeros(1, np.int64),
         # As ``walk.correct``, without the last model.
         correct=np.empty(n_correct // 2, np.int32),
         # As ``walk.all``.
