@@ -3,5 +3,5 @@
 from .._lazy import attach
 
 __getattr__, __dir__, __all__ = attach(
-    __name__, demo="demo", explorer="Explorer explore", splits="ExploredSplits"
+    __name__, explorer="Explorer explore", first_minute="demo", splits="ExploredSplits"
 )

@@ -3,6 +3,7 @@
 import tempfile
 import webbrowser
 from pathlib import Path
+from typing import Any
 
 from ..analysis.certificate import certify
 from ..datasets.language_models import llm_answers
@@ -28,7 +29,7 @@ def demo(path: str | Path | None = None, *, browser: bool = True) -> Path:
     Path
         Of the page, which needs neither server nor network.
     """
-    answers = ScoreTable.from_frame(llm_answers(), label="label", prediction="prediction")
+    answers: Any = ScoreTable.from_frame(llm_answers(), label="label", prediction="prediction")
     chosen_on, certified_on, others = (answers.take(slice(part, None, 3)) for part in range(3))
     certificate = certify(certified_on, search(chosen_on), epsilon=0.02)
     explorer = explore(chosen_on, others, certificate=certificate)
