@@ -17,7 +17,7 @@ from scipy.stats import norm
 
 import cascadelib as cl
 from cascadelib.evaluation.point import Point
-from tools import evidence, verdicts
+from tools import evidence, glue, verdicts
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "data" / "imagenet-1k"
 K = 2000
@@ -193,14 +193,23 @@ def in_quick_mode(folder: Path, *arguments: str) -> str:
     return said.stdout
 
 
-def test_notebooks_on_logits_that_are_there(folder: Path) -> None:
-    """01 without images, and 06 on the folder's own tasks."""
-    in_quick_mode(folder, "01", "06", "--preset", str(SCRIPTS / "paper.yml"))
-    assert (folder / "report" / "01_extraction.ipynb").exists()
-    (shown,) = (folder / "report" / "glue").glob("06_*.ipynb")
-    text = shown.read_text(encoding="utf-8")
-    for task in rehearsal.GLUE:
-        assert f"{task}, accuracy" in text
+def test_notebook_01_on_logits_that_are_there(folder: Path) -> None:
+    """It extracts nothing, as there are no images."""
+    in_quick_mode(folder, "01", "--preset", str(SCRIPTS / "paper.yml"))
+    text = (folder / "report" / "01_extraction.ipynb").read_text(encoding="utf-8")
+    assert "Nothing was extracted" in text and not (folder / "again").exists()
+
+
+def test_notebook_06_gets_the_tasks_and_checkpoints_of_the_folder(
+    folder: Path, tmp_path: Path
+) -> None:
+    given = run_notebooks.glue_stores(folder)
+    assert given["tasks"] == sorted(rehearsal.GLUE)
+    for task in given["tasks"]:
+        store = cl.LogitStore(Path(given["stores"]) / task)
+        listed = glue.checkpoints(task, given["checkpoints"])
+        assert set(listed.index) == set(store.models.index)
+    assert run_notebooks.glue_stores(tmp_path) == {}
 
 
 SUPPORTED = ("pairs-improve", "shift-lose", "shift-drops", "underconfident", "worst-plain")
