@@ -5,6 +5,7 @@ Synthetic scores with a known truth: a population of 200,000 samples stands for 
 of it for the data.
 """
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -627,7 +628,20 @@ def power(draws: int) -> list[dict]:
     return rows
 
 
+def ledger(quick: bool = False) -> list[dict]:
+    """Of claims on methods that are equal: the share of families of which one is called supported
+    or contradicted; tests/notebooks/test_verdicts.py has the quick version."""
+    root = Path(__file__).resolve().parents[1]
+    sys.path[:0] = [str(root / "tests"), str(root / "notebooks")]
+    from equal_methods import decided_families
+
+    decided, families = decided_families(50 if quick else 1000, seed=1)
+    name = f"ledger: equal methods told apart, of {families} families"
+    return [row(name, decided / families, "share", target="≤ 0.05")]
+
+
 JOBS = {
+    "ledger": ledger,
     "resampling": resampling,
     "uncertainty": uncertainty,
     "monitoring": monitoring,
