@@ -8,11 +8,14 @@ is always on ``val``; what is held out comes first.
 """
 
 import argparse
+import contextlib
 import difflib
 import functools
+import io
 import json
 import re
 import sys
+import tempfile
 import textwrap
 import tomllib
 from collections.abc import Callable, Iterable
@@ -248,6 +251,17 @@ def training() -> str:
     for label, row in shown.iterrows():
         lines.append(f"| {label} | {' | '.join(row)} |")
     return "\n".join(lines)
+
+
+def answers() -> str:
+    """What README's first lines print."""
+    (code,) = re.findall(
+        r"```python\n(import cascadelib.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL
+    )
+    space: dict = {}
+    with contextlib.redirect_stdout(io.StringIO()) as said, tempfile.TemporaryDirectory() as folder:
+        exec(code.replace("policy.json", f"{folder}/policy.json"), space)
+    return textwrap.indent(wrapped(said.getvalue().strip()), "> ")
 
 
 def zoo() -> str:
@@ -497,7 +511,7 @@ def cascade_svg() -> str:
 
 PAGES: dict[str, dict[str, Callable[[], str]]] = {
     "README.md": {
-        "headline": headline, "first-run": first_run, "hosted": hosted, "notebooks": notebooks,
+        "headline": headline, "answers": answers, "first-run": first_run, "hosted": hosted, "notebooks": notebooks,
         "throughput": throughput, "in-short": in_short, "in-lines": in_lines,
     },
     "docs/shift.md": {
