@@ -19,7 +19,7 @@ from cascadelib.analysis.uncertainty import sample_counts
 from cascadelib.evaluation.pareto import pareto_front
 from cascadelib.fronts.front import singles_table
 
-RESAMPLES = 20 if os.environ.get("CASCADELIB_QUICK") else 60
+RESAMPLES = 20 if os.environ.get("CASCADELIB_QUICK") else 40
 MOST_POINTS = 200  # of a front that is resampled
 
 
