@@ -14,15 +14,7 @@ class Cost:
     title: str
 
 
-class _Costs(dict[str, Cost]):
-    """Kinds of cost by name; one that a user gives by its keyword alone (``joules=…``) has its name
-    as title."""
-
-    def __missing__(self, name: str) -> Cost:
-        return Cost(name, "", f"{name} per sample")
-
-
-COSTS = _Costs(
+COSTS = dict(
     macs=Cost("macs", "MACs", "MACs per sample"),
     seconds=Cost("seconds", "s", "seconds per sample"),
     # timm's, of one machine for all models

@@ -137,10 +137,10 @@ class DriftSignal:
     Promise: where live inputs and reference are independent draws of one distribution, the checks
     of an endless stream ever alarm with a probability of at most α, over the draw of both: each
     stage has a :class:`Capital`, on the inputs that reach it, and alarms at n/α stakes. Not
-    promised: that a shift is found, as one that keeps the ranks; anything where inputs hang
-    together, as frames of a film; of later stages, anything under other thresholds, or where the
-    reference chose them. (Who leaves is a matter of confidence: exit rates need no test of their
-    own.)
+    promised: that every shift is found (one that preserves the ranks goes unnoticed); anything for
+    dependent inputs, such as the frames of a video; of later stages, anything under other
+    thresholds, or where the reference chose them. (Who leaves is a matter of confidence: exit rates
+    need no test of their own.)
 
     Parameters
     ----------

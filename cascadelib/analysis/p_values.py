@@ -29,10 +29,10 @@ def paired_p_value(
     side is right.
 
     lost, gained: those that only the reference, or only the cascade, gets right, of ``samples``
-    independent draws. The loss is P(lost) − P(gained). level: the value, valid at any, is worked
-    out until it lies on one side of this one. most: where labels are missing, lost and gained are
-    the least that they may be, and these two the most that lost and lost + gained may be; the value
-    is then no less than that of any such outcome.
+    independent draws. The loss is P(lost) − P(gained). level: the p-value, valid at every
+    level, is refined only until it is known to lie above or below this one. most: where labels are
+    missing, lost and gained are the least that they may be, and these two the most that lost and
+    lost + gained may be; the value is then no less than that of any such outcome.
 
     An exact unconditional test. Outcomes are ordered by the studentized loss. At a given nuisance ψ
     = P(lost) + P(gained) one as extreme is most probable at a loss of exactly ε (how many samples

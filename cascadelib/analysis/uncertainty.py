@@ -82,8 +82,8 @@ def cost_interval(exits: Array, costs: Sequence, level: float = LEVEL) -> Ends:
     Costs that are numbers: the cost is a sum over the n − 1 later stages of cost × share of samples
     that reach it, each with its exact interval, all at once by Bonferroni. Costs float [k]:
     :func:`betting_interval` of what each sample paid, taken to lie between the least first cost and
-    the dearest run through all stages that the k samples show. (A price that occurs in fewer than
-    one of k inputs is seen by no interval.)
+    the dearest run through all stages that the k samples show. (Prices
+    rarer than about one in k inputs may not occur here, and then no interval accounts for them.)
     """
     if any(np.ndim(c) for c in costs):
         paid = paid_by(exits, costs)

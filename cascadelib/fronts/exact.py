@@ -340,7 +340,7 @@ def search(
     score : str, optional
         "top1" (default), "top<k>", or "f1" (two classes, n_models 1 and 2).
     cost : str, optional
-        The kind of cost: "macs" (default) or "seconds".
+        The kind of cost, a column of ``store.models``; default: the only one there is, else MACs.
     models : str or list of str
         "all", "pareto" or names.
     expected : bool

@@ -30,7 +30,7 @@ def pool(
     """
     if candidates.get("score") == F1:
         raise ValueError(
-            "F1 is known along two-model sweeps only (cascadelib.search); use score='top1' here"
+            "recipes do not take score='f1': use score='top1', or cascadelib.search with two models"
         )
     front = search(store, 1, method, **candidates)
     names = [name for name in front.singles.index if name in front.candidates]

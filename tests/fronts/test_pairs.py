@@ -133,7 +133,7 @@ def test_what_f1_is_refused_for() -> None:
         cl.search(table, 2, score="f1")
     with pytest.raises(ValueError, match="a threshold a stage"):
         cl.fronts.shared_threshold_front(store_of(), 2, score="f1")
-    with pytest.raises(ValueError, match="two-model sweeps only"):
+    with pytest.raises(ValueError, match="with two models"):
         cl.recipes.oracle(store_of(), score="f1")
     with pytest.raises(ValueError, match="unknown score"):
         cl.search(store_of(), 2, score="f2")
