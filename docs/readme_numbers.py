@@ -91,16 +91,22 @@ def table_with(start: str, column: str) -> pd.DataFrame:
 
 
 def notebooks() -> str:
-    """The table of notebooks: question and answer, from their committed cells."""
+    """The table of notebooks: question and the first part of the answer, from their committed
+    cells."""
     rows = ["| notebook | answer on the bundled data |", "|---|---|"]
     for path in sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb")):
         nb = nbformat.read(path, as_version=4)
         question, answer = (
             text.replace("|", "\\|")
-            for text in (report.question_of(nb), report.answer_of(nb) or "–")
+            for text in (report.question_of(nb), first_part(report.answer_of(nb)) or "–")
         )
         rows.append(f"| [{path.stem[:2]}](notebooks/{path.name}) {question} | {answer} |")
     return "\n".join(rows)
+
+
+def first_part(answer: str) -> str:
+    """An answer up to its first semicolon or full stop."""
+    return re.split(r"; |\.(?= |$)", answer)[0] + "." if answer else ""
 
 
 def two_means() -> str:

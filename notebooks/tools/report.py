@@ -142,9 +142,13 @@ def last_of_each_line(text: str) -> str:
 
 
 def for_page(nb: NotebookNode) -> NotebookNode:
-    """A copy of the notebook for reading: figures are HTML, sliders a remark, the explorer of the
-    bundled images is live, any other a picture."""
+    """A copy of the notebook for reading: its answer stands below its question, figures are HTML,
+    sliders a remark, the explorer of the bundled images is live, any other a picture."""
     nb = deepcopy(nb)
+    answer = answer_of(nb)
+    if answer:
+        lead = f'<p class="lead">{html.escape(answer)}</p>'
+        nb.cells.insert(1, nbformat.v4.new_markdown_cell(lead))
     for cell in nb.cells:
         for output in cell.get("outputs", []):
             make_readable(output)
