@@ -194,6 +194,19 @@ function leave(stages, from, ranks, cut, stage) {
   for (let i = 0; i < stages.length; i++) if (ranks[from + i] < cut) stages[i] = stage
 }
 
+/** Accuracy of k samples; F1 where hits, the correct positives, are counted: hits ÷ (hits + half of the errors). */
+function scoreOf({ k, correct, hits }, isF1) {
+  if (!isF1) return correct / k
+  return hits ? 2 * hits / (2 * hits + (k - correct)) : 0
+}
+
+/** Mean cost of k samples: a model's load is how many reach it, or the sum of their prices where each has its own. */
+function costOf({ k, loads }, paid) {
+  let cost = 0
+  for (let s = 0; s < loads.length; s++) cost += typeof paid[s] === "number" ? paid[s] * (loads[s] / k) : loads[s] / k
+  return cost
+}
+
 function onSplit(pack, split, outputs, models, cuts, kind) {
   const k = split.samples
   const n = models.length
@@ -203,8 +216,7 @@ function onSplit(pack, split, outputs, models, cuts, kind) {
   const exits = new Array(n).fill(0)
   const exitsCorrect = new Array(n).fill(0)
   const paid = pack.paidBy(models, split, kind)
-  const each = paid.map(cost => typeof cost === "number" ? null : cost)
-  const sums = new Array(n).fill(0)
+  const loads = new Array(n).fill(0)
   const { positives } = split
   let gained = 0, lost = 0, hits = 0
   // stage by stage, so that each loop reads arrays of one kind
@@ -224,20 +236,20 @@ function onSplit(pack, split, outputs, models, cuts, kind) {
     exits[stage] = count
     exitsCorrect[stage] = sum
   }
-  if (each.some(Boolean))
-    for (let i = 0; i < k; i++) for (let s = 0; s <= stages[i]; s++) if (each[s]) sums[s] += each[s][i]
-  const correct = exitsCorrect.reduce((a, b) => a + b)
-  let accuracy = correct / k
-  if (positives) accuracy = hits ? 2 * hits / (2 * hits + (k - correct)) : 0
-  let cost = 0, reached = k
+  let reached = k
   for (let s = 0; s < n; s++) {
-    cost += each[s] ? sums[s] / k : paid[s] * (reached / k)
+    const prices = paid[s]
+    if (typeof prices === "number") loads[s] = reached
+    else for (let i = 0; i < k; i++) if (stages[i] >= s) loads[s] += prices[i]
     reached -= exits[s]
   }
+  const correct = exitsCorrect.reduce((a, b) => a + b)
+  const accuracy = scoreOf({ k, correct, hits }, positives)
+  const cost = costOf({ k, loads }, paid)
   const best = baseline.accuracy[baseline.accuracy.length - 1]
   const isCounted = !positives && Number.isInteger(gained) && Number.isInteger(lost) && Number.isInteger(correct)
   return {
-    split: split.name, k, accuracy, cost, exits, exitsCorrect, stages, gained, lost, best, isCounted,
+    split: split.name, k, accuracy, cost, exits, exitsCorrect, stages, correct, hits, loads, gained, lost, best, isCounted,
     reference: baseline.best,
     exitRates: exits.map(count => count / k),
     saving: factor(baseline.cost[baseline.cost.length - 1], cost),
@@ -249,37 +261,39 @@ function onSplit(pack, split, outputs, models, cuts, kind) {
 /** Points [cost, accuracy, cut] of a split as the cut of one stage goes from 0 to all, the others as they are. */
 export function curve(pack, split, models, cuts, kind, stage, steps = 600) {
   const outputs = outputsOf(pack, models)
-  const { groups, ranks } = outputs[stage]
+  const paid = pack.paidBy(models, split, kind)
+  const { positives } = split
+  const { groups, ranks, correct: own } = outputs[stage]
   const open = cuts.slice()
   open[stage] = 0
-  const stages = exitStages(split, outputs, open)
-  let sum = 0
-  const paidUpTo = models.map(model => sum += split.baselines[kind].singles[1][model])
+  const { k, stages, correct, hits, loads } = onSplit(pack, split, outputs, models, open, kind)
   const every = Math.max(1, Math.floor(groups / steps)) // of the cuts is a point
   const count = Math.ceil(groups / every)
+  // what changes when the samples of a bin, `every` ranks, leave
   const gain = new Float64Array(count + 1)
-  const saved = new Float64Array(count + 1)
-  const own = outputs[stage].correct
-  let correct = 0, paid = 0
-  for (let end = 0; end < outputs.length; end++) {
-    const later = outputs[end].correct
-    const rest = paidUpTo[end] - paidUpTo[stage]
-    for (let i = 0, at = split.from; i < stages.length; i++, at++) {
-      if (stages[i] !== end) continue
-      paid += paidUpTo[end]
-      correct += later[at]
-      if (end <= stage || ranks[at] >= groups) continue
+  const hitsGain = new Float64Array(count + 1)
+  const saved = outputs.map(() => new Float64Array(count + 1))
+  for (let s = stage + 1; s < outputs.length; s++) {
+    const later = outputs[s].correct
+    const prices = typeof paid[s] === "number" ? null : paid[s]
+    const less = saved[s]
+    for (let i = 0, at = split.from; i < k; i++, at++) {
+      if (stages[i] < s || ranks[at] >= groups) continue
       const bin = Math.floor(ranks[at] / every)
-      gain[bin] += own[at] - later[at]
-      saved[bin] += rest
+      less[bin] += prices ? prices[i] : 1
+      if (stages[i] > s) continue
+      const difference = own[at] - later[at]
+      gain[bin] += difference
+      if (positives) hitsGain[bin] += positives[i] * difference
     }
   }
+  const now = { k, correct, hits, loads }
   const points = []
-  const k = split.samples
   for (let bin = 0; bin <= count; bin++) {
-    points.push([paid / k, correct / k, Math.min(bin * every, groups)])
-    correct += gain[bin]
-    paid -= saved[bin]
+    points.push([costOf(now, paid), scoreOf(now, positives), Math.min(bin * every, groups)])
+    now.correct += gain[bin]
+    now.hits += hitsGain[bin]
+    saved.forEach((less, s) => { loads[s] -= less[bin] })
   }
   return points
 }

@@ -33,6 +33,20 @@ READ = """async ({packed, rows, cost}) => {
             paired: engine.differenceInterval(e.gained, e.lost, e.k),
         })),
     }))}"""
+CURVES = """async ({packed, rows, cost, steps}) => {
+    const bytes = Uint8Array.from(atob(packed), letter => letter.charCodeAt(0))
+    const pack = await engine.unpack(bytes)
+    const at = (models, cuts, position) => {
+        const {cost: paid, accuracy} = engine.evaluate(pack, models, cuts, cost)[position]
+        return [paid, accuracy]
+    }
+    const both = ([models, cuts], position, stage) => {
+        const points = engine.curve(pack, pack.splits[position], models, cuts, cost, stage, steps)
+        const evaluated = points.map(point => at(models, cuts.with(stage, point[2]), position))
+        return {groups: pack.output(models, stage).groups, points, evaluated}
+    }
+    return rows.flatMap(row => row[0].slice(1).flatMap((_, stage) =>
+        pack.splits.map((_, position) => both(row, position, stage))))}"""
 
 
 @given(FLOATS)
@@ -104,7 +118,7 @@ def positions(pack: Packed, count: int, lengths: tuple[int, ...]) -> list[tuple[
 def engine(browser: Any) -> Any:
     """A page with the evaluator alone."""
     page = browser.new_page()
-    names = "unpack, evaluate, interp, shareInterval, differenceInterval"
+    names = "unpack, evaluate, curve, interp, shareInterval, differenceInterval"
     module = read_part("engine.js") + f"\nwindow.engine = {{ {names} }}"
     page.add_script_tag(content=module, type="module")
     page.wait_for_function("() => window.engine")
@@ -135,14 +149,45 @@ def test_prices_of_each_query_agree(engine: Any) -> None:
     assert_agrees(engine, scores(0, 500, True), scores(1, 333, True), None, "top1", 100, 1e-12)
 
 
-def assert_agrees(
-    engine: Any, store: Any, other: Any, method: Any, score: str, count: int, tolerance: float
+PRICED = {"prices of each query": (scores(0, 500, True), scores(1, 333, True), None, "top1", 0)}
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("contract", CONTRACTS | PRICED)
+@pytest.mark.parametrize("steps", [7, 10_000])
+def test_a_sliders_way_goes_through_what_its_cuts_evaluate_to(
+    contract: str, steps: int, engine: Any
 ) -> None:
+    """Of two, three and four models, at every stage, on both splits: in every digit where one
+    number is the price of all queries."""
+    store, other, method, score, _ = (CONTRACTS | PRICED)[contract]
+    choice, pack = packed_of(store, other, method, score)
+    longest_last = sorted(positions(pack, 60, (2, 3, 4)), key=lambda row: len(row[0]))
+    rows = [*longest_last[:2], longest_last[30], longest_last[-1]]
+    packed = base64.b64encode(pack.to_bytes({})).decode()
+    asked = {"packed": packed, "rows": rows, "cost": choice.cost, "steps": steps}
+    for way in engine.evaluate(CURVES, asked):
+        *both, cuts = zip(*way["points"])
+        every = max(1, way["groups"] // steps)
+        assert list(cuts) == [*range(0, way["groups"], every), way["groups"]]
+        tolerance = 1e-12 if contract in PRICED else 0.0
+        found = np.transpose(both)
+        np.testing.assert_allclose(found, way["evaluated"], rtol=tolerance, atol=tolerance)
+
+
+def packed_of(store: Any, other: Any, method: Any, score: str) -> tuple[Choice, Packed]:
+    """All of two splits by a method and a score, with cascades of two, three and four models."""
     splits = ExploredSplits(store, other)
     choice = Choice((), method or splits.first, splits.costs[0], score)
     names = list(store.models.index)
     cascades = [tuple(names[i] for i in row) for row in ((0, 1), (1, 3), (0, 1, 2), (0, 1, 2, 3))]
-    pack = Packed(splits, choice, cascades)
+    return choice, Packed(splits, choice, cascades)
+
+
+def assert_agrees(
+    engine: Any, store: Any, other: Any, method: Any, score: str, count: int, tolerance: float
+) -> None:
+    choice, pack = packed_of(store, other, method, score)
     rows = positions(pack, count, (2, 3, 4))
     packed = base64.b64encode(pack.to_bytes({})).decode()
     told = engine.evaluate(READ, {"packed": packed, "rows": rows, "cost": choice.cost})
