@@ -30,7 +30,7 @@ from ..front_end import has_front_end
 from ..fronts.front import Front
 from ..fronts.selection import pick
 from ..store.protocol import Store
-from .address import as_state, state_in
+from .address import ONE, as_state, state_in
 from .examples import examples_of, shown_rows
 from .packing import Packed
 from .page import page_html, read_part, script, sentence, still_svg
@@ -171,7 +171,7 @@ class Explorer(anywidget.AnyWidget):
     @property
     def front(self) -> Front | None:
         """The front of as many models as the present cascade has; None until it is searched."""
-        return self.splits.front_of(self.choice)
+        return self.splits.fronts.get(self.choice.kind)
 
     @property
     def runs(self) -> dict[str, Run]:
@@ -204,7 +204,7 @@ class Explorer(anywidget.AnyWidget):
     def best(self, goal: dict, n: int) -> Point:
         """What a goal names on the front of n models."""
         choice = replace(self.choice, models=("",) * n)
-        is_new = self.splits.front_of(choice) is None
+        is_new = choice.kind not in self.splits.fronts
         front = self.splits.search(choice)
         if is_new:
             self.publish(self.choice)
@@ -262,7 +262,7 @@ class Explorer(anywidget.AnyWidget):
         """A page asks for what it lacks: the front of n models by a method, cost and score."""
         n = message.get("n")
         seconds = message.get("seconds")
-        names = {kind: message.get(kind) for kind in ("method", "cost", "score")}
+        names = {kind: message.get(kind) for kind in ONE}
         try:
             choice = self.splits.choice(("",) * known(n, self.splits.lengths, "length"), **names)
             if seconds is not None:
@@ -342,11 +342,12 @@ class Explorer(anywidget.AnyWidget):
         if not certificates:
             return None
         task = self.pack.tasks[0]
+        first = certificates[0]
         return {
-            "promise": certificates[0].promise,
-            "epsilon": certificates[0].epsilon,
+            "promise": first.promise,
+            "epsilon": first.epsilon,
             "deltas": [certificate.delta for certificate in certificates],
-            "samples": certificates[0].samples,
+            "samples": first.samples,
             "checked": all(certificate.overlap_checked for certificate in certificates),
             "rows": [
                 self.pack.row(point.models, point.thresholds)

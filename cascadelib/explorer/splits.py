@@ -39,6 +39,20 @@ class Choice:
         return self.cost, self.score, self.method, len(self.models)
 
 
+def methods_of(store: Store, given: Any) -> tuple[dict[str, Method | None], str]:
+    """Methods by name, and the name that comes first: that of a given front or point, if any."""
+    first = "max_softmax"
+    methods: dict[str, Method | None] = dict(METHODS)
+    if store.asked(None, None, None)[0] is None:
+        first = AS_GIVEN
+        methods = {first: None}
+    if given is not None and given.method is not None:
+        bare = replace(given.method, temperatures=None)
+        first = next((name for name, method in METHODS.items() if method == bare), OF_FRONT)
+        methods[first] = given.method
+    return methods, first
+
+
 class ExploredSplits:
     """The split that cascades are chosen on and, where there is one, the held-out split.
 
@@ -94,25 +108,16 @@ class ExploredSplits:
         self.check_certificates()
         self.given: Any = front or next(iter(self.certified), None)
         self.tasks: dict[tuple, SearchTask] = {}
-        self.methods: dict[str, Method | None] = dict(METHODS)
-        self.first = "max_softmax"
-        if store.asked(None, None, None)[0] is None:
-            self.methods = {AS_GIVEN: None}
-            self.first = AS_GIVEN
-        if self.given is not None and self.given.method is not None:
-            bare = replace(self.given.method, temperatures=None)
-            names = [name for name, method in METHODS.items() if method == bare]
-            self.first = names[0] if names else OF_FRONT
-            self.methods[self.first] = self.given.method
+        self.methods, self.first = methods_of(store, self.given)
         self.candidates: str | list[str] = "all"
         self.fronts: dict[tuple, Front] = {}
-        lengths = {n for n in LENGTHS if n <= len(store.models)}
-        lengths |= {len(point.models) for point in self.certified}
         if front is not None:
             self.candidates = list(front.candidates)
-            for n in {len(models) for models in front.table["models"]}:
-                self.fronts[front.cost_kind, front.score, self.first, n] = front
-                lengths.add(n)
+            for models in front.table["models"]:
+                self.fronts[front.cost_kind, front.score, self.first, len(models)] = front
+        lengths = {n for n in LENGTHS if n <= len(store.models)}
+        lengths.update(len(point.models) for point in self.certified)
+        lengths.update(n for *_, n in self.fronts)
         self.lengths = sorted(lengths) or [1]
 
     def check_certificates(self) -> None:
@@ -180,16 +185,11 @@ class ExploredSplits:
             self.tasks[key] = SearchTask(store, method, choice.score, choice.cost, "all")
         return self.tasks[key]
 
-    def front_of(self, choice: Choice) -> Front | None:
-        """The front of as many models as the choice has, found on the first split; None until it
-        is searched."""
-        return self.fronts.get(choice.kind)
-
     def search(self, choice: Choice, seconds: float | None = None) -> Front:
         """The front of as many models as the choice has, on the first split: searched once, and
         again where ``seconds`` are given, which it may then take; else PATIENCE where that may be
         long."""
-        found = self.front_of(choice)
+        found = self.fronts.get(choice.kind)
         if found is not None and seconds is None:
             return found
         n = len(choice.models)
