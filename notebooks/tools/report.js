@@ -130,3 +130,16 @@ open()
 WIDE.addEventListener("change", open)
 PHONE.addEventListener("change", fitAll)
 window.addEventListener("load", fitAll)
+
+// A column of a table that holds words is read from the left; numbers stand below each other.
+for (const table of document.querySelectorAll("table.dataframe")) {
+    const rows = [...table.tBodies].flatMap(body => [...body.rows])
+    const heads = [...(table.tHead?.rows ?? [])]
+    const width = Math.max(0, ...rows.map(row => row.cells.length))
+    for (let column = 0; column < width; column++) {
+        const cells = rows.map(row => row.cells[column]).filter(Boolean)
+        if (cells.every(cell => cell.tagName === "TH" && cell.textContent.length < 40)) continue
+        if (!cells.some(cell => /[a-z]{3,}.* .*[a-z]{3,}/i.test(cell.textContent))) continue
+        for (const row of [...heads, ...rows]) row.cells[column]?.classList.add("text")
+    }
+}
