@@ -66,7 +66,7 @@ def test_one_list_of_packages() -> None:
     extras = PROJECT["optional-dependencies"]
     assert [re.match(r"[\w-]+", line)[0] for line in PROJECT["dependencies"]] == CORE
     assert ASKED_FOR <= set(packages("all")) and extras["all"] == [
-        "cascadelib[vision,text,explore,notebooks]"
+        "cascadelib[vision,text,explore,notebooks,sklearn]"
     ]
     assert all(
         lines == sorted(lines, key=lambda line: re.split(">=", line)) for lines in extras.values()

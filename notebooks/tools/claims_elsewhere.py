@@ -51,7 +51,7 @@ def fronts_there(there: dict[str, Front], own: dict[str, Front], front: Front) -
         gain = factors(moved)
         improved.append(np.mean(gain > 1))
         near.append(np.mean(gain * 1.1 >= factors(own[name])))
-        ratios.append(moved.mean_improvement() / front.mean_improvement())
+        ratios.append(mean_in(moved) / mean_in(front))
     return {"shift-improve": improved, "shift-near": near, "shift-harm": ratios}
 
 

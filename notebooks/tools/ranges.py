@@ -51,7 +51,10 @@ def means_in(
 
 
 def factors(front: Any) -> np.ndarray:
-    """Improvement at evenly spaced accuracies."""
+    """Improvement at evenly spaced accuracies; nan where one model is all."""
+    start, best = range_of(front)
+    if not start < best:
+        return np.array([np.nan])
     return front.improvement_curve()["improvement"].to_numpy()
 
 

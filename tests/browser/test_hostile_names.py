@@ -111,9 +111,10 @@ def figures(store: cl.LogitStore, other: Any) -> Iterator[Any]:
     yield front_figures.members_figure(front.members(), NAMES)
     yield front_figures.front_and_improvement({NAMES[4]: front}, NAMES[0], {"A": front.point(0)})
     yield front_figures.exit_rate_figure(dict.fromkeys(NAMES, pair_curve(store, *NAMES[:2])))
-    yield front_figures.pairs_figure(
-        pair_table(store), dict.fromkeys(NAMES, pair_curve(store, *NAMES[:2])), NAMES[2]
-    )
+    pairs = pair_table(store)
+    labels = pairs["first"] + " → " + pairs["second"]
+    curves_of = dict.fromkeys(labels[:4], pair_curve(store, *NAMES[:2]))
+    yield front_figures.pairs_figure(pairs, curves_of, NAMES[2])
     yield paper_figures.fronts_figure(dict.fromkeys(NAMES, singles), families)
     yield paper_figures.tasks_figure(
         {name: dict.fromkeys(NAMES, front) for name in NAMES[:3]}, title=NAMES[1]
