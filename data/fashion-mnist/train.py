@@ -290,14 +290,20 @@ def tensors(raw: Path, split: str) -> Labelled:
     return torch.from_numpy(images.copy()), torch.from_numpy(labels.astype(np.int64))
 
 
-def main() -> None:
+def options(description: str | None) -> argparse.ArgumentParser:
+    """What every script that trains asks for: --raw and --threads."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
         "--raw", type=Path, required=True, help="folder with the four IDX files of Fashion-MNIST"
     )
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    return parser
+
+
+def main() -> None:
+    parser = options(__doc__)
     parser.add_argument("names", nargs="*", help="models of zoo.json (default: all)")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)

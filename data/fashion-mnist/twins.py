@@ -11,7 +11,6 @@ val and test go into the stores ``twins/<zoo>/<split>``, and the epochs into
 ``twins/training-log.csv``.
 """
 
-import argparse
 import csv
 import json
 from collections.abc import Iterable
@@ -19,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from train import HERE, STATE, tensors, train
+from train import HERE, STATE, options, tensors, train
 
 from cascadelib.datasets.bundled import fashion_mnist
 from cascadelib.extraction.extraction import extract
@@ -89,14 +88,7 @@ def write_log(recipes: dict) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--raw", type=Path, required=True, help="folder with the four IDX files of Fashion-MNIST"
-    )
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    args = parser.parse_args()
+    args = options(__doc__).parse_args()
     torch.set_num_threads(args.threads)
     recipes = json.loads((TWINS / "recipes.json").read_text())
     zoos = write_zoos(recipes)
