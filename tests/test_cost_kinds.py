@@ -4,11 +4,14 @@ import pytest
 from tables_of_scores import noisy_store
 
 import cascadelib as cl
-from cascadelib.cost_kinds import COSTS, Cost
+from cascadelib.cost_kinds import COSTS, Cost, times_less
+from cascadelib.explorer.page import sentence
 
 
 def test_one_object_adds_a_cost(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(COSTS, "joules", Cost("joules", "J", "joules a sample"))
+    monkeypatch.setitem(
+        COSTS, "joules", Cost("joules", "J", "joules a sample", "less energy", "more energy")
+    )
     other = noisy_store(k=240)
     store = cl.LogitStore.from_arrays(other.labels, {})
     for i, name in enumerate(other.models.index):
@@ -18,7 +21,11 @@ def test_one_object_adds_a_cost(monkeypatch: pytest.MonkeyPatch) -> None:
     assert front.singles.index[0] == "m3"
     figure = cl.figures.front_figure({"pairs": front.table}, front.singles, "joules")
     assert figure.layout.xaxis.title.text == "joules a sample"
-    assert cl.explore(store).splits.costs == ["macs", "joules"]
+    explorer = cl.explore(store, front=front)
+    assert explorer.splits.costs == ["joules", "macs"]
+    saving = explorer.runs["validation"].saving
+    assert times_less(saving, "joules").endswith("less energy" if saving >= 1 else "more energy")
+    assert f"for {times_less(saving, 'joules')}." in sentence(explorer.runs)
 
 
 def test_a_kind_is_found_by_its_name() -> None:

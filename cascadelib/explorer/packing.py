@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from ..cost_kinds import cost_of
 from ..deployment.form import threshold_to_json
 from ..methods.thresholds import LARGEST, exiting, own_units
 from ..scoring import F1
@@ -221,6 +222,9 @@ class Packed:
             "score": self.choice.score,
             "score_words": in_words(self.choice.score),
             "costs": {kind: in_words(kind) for kind in self.splits.costs},
+            "cost_words": {
+                kind: [cost_of(kind).less, cost_of(kind).more] for kind in self.splits.costs
+            },
             "sign": float(own_units(self.metric, 1.0)),
             "last_only": self.last_only,
             "splits": [self.split(name) for name in self.splits.stores],

@@ -2,7 +2,6 @@
 // and draws with d3.js, which stand before it in one module (page.py).
 
 const STAGES = ["#56B4E9", "#E69F00", "#2FB98A", "#D98BB5"]
-const COST_WORDS = { macs: ["fewer MACs", "more MACs"], seconds: ["less time", "more time"], published_seconds: ["less time", "more time"] }
 const GOALS = {
   near_best: "as accurate as the best model",
   max_improvement: "largest improvement (optimistic)",
@@ -560,7 +559,7 @@ class View {
   get shown() { return this.evaluated.at(-1) }
 
   costWords(saving) {
-    const [less, more] = COST_WORDS[this.cost] ?? ["lower cost", "higher cost"]
+    const [less, more] = this.pack.cost_words[this.cost]
     return saving >= 1 ? `${times(saving)} times ${less}` : `${times(1 / saving)} times ${more}`
   }
 

@@ -8,6 +8,7 @@ from importlib.resources import files
 import numpy as np
 import pandas as pd
 
+from ..cost_kinds import times_less
 from ..evaluation.run import Run
 from ..fronts.front import Front
 from ..tables import arrow, in_words, number
@@ -80,11 +81,13 @@ def sentence(runs: Mapping[str, Run]) -> str:
     chosen = runs["validation"]
     checked = ""
     if run is not chosen:
-        checked = f" (there {chosen.saving:.3g} times less), checked on {len(run.correct):,} others"
+        there = times_less(chosen.saving, run.point.cost_kind)
+        checked = f" (there {there}), checked on {len(run.correct):,} others"
     return (
         f"{arrow(names)}. Of 100 samples, {', '.join(rates)}; {run.accuracy:.2%} are correct (the "
-        f"most accurate model alone: {run.baseline.best:.2%}), for {run.saving:.3g} times less in "
-        f"{in_words(run.point.cost_kind)}. Chosen on {len(chosen.correct):,} samples{checked}."
+        f"most accurate model alone: {run.baseline.best:.2%}), for "
+        f"{times_less(run.saving, run.point.cost_kind)}. Chosen on {len(chosen.correct):,} "
+        f"samples{checked}."
     )
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import plotly.io as pio
 
-from ..cost_kinds import COSTS, Cost
+from ..cost_kinds import cost_of
 from ..tables import arrow, digits, percents
 
 PLOTLY_JSON = "application/vnd.plotly.v1+json"
@@ -175,7 +175,7 @@ def cost_axis(cost: str, costs: Any = ()) -> dict:
     costs: what the axis shows; where that spans less than a factor of 300, there are labels between
     the powers of ten.
     """
-    kind = COSTS.get(cost, Cost(cost, "", cost))
+    kind = cost_of(cost)
     prefixed = kind.unit in ("MACs", "s")
     short = len(costs) and np.nanmax(costs) < 300 * np.nanmin(costs)
     return {

@@ -53,7 +53,9 @@ def test_a_sentence_always_says_a_saving(explorer: Any) -> None:
     for thresholds in ((-np.inf,), (np.inf,)):
         explorer.show(explorer.choice, thresholds)
         run = explorer.runs["held-out"]
-        assert f"for {run.saving:.3g} times less in MACs per sample" in sentence(explorer.runs)
+        saving = run.saving
+        said = f"{saving:.3g} times fewer" if saving >= 1 else f"{1 / saving:.3g} times more"
+        assert f"for {said} MACs." in sentence(explorer.runs)
 
 
 def test_what_is_vendored_is_what_was_bundled() -> None:
