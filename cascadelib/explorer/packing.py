@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy import ndarray as Array
 
 from ..cost_kinds import cost_of
 from ..deployment.form import threshold_to_json
@@ -27,7 +28,7 @@ MOST_WHOLE = 1e15  # of such an integer
 RAW = 255  # digits of a separator that is given as its eight bytes
 
 
-def separators(falling: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def separators(falling: Array) -> tuple[Array, Array, Array]:
     """Numbers that part distinct falling confidences [G] from the next, each the one of the fewest
     decimals in (next, own], the last one below nothing: (float64 [G]; their digits uint8 [G]; the
     integers ÷ 10^digits that they are, float64 [G]); RAW digits: the confidence itself."""
@@ -48,7 +49,7 @@ def separators(falling: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     return found, digits, integers
 
 
-def packed_separators(falling: np.ndarray) -> tuple[bytes, bytes, bytes]:
+def packed_separators(falling: Array) -> tuple[bytes, bytes, bytes]:
     """:func:`separators` of confidences [G] as (digits, steps, raw): the integer of each is that of
     the one before at the same digits, less its step; of RAW digits, and where the step is no byte,
     float64 in ``raw``."""
@@ -62,20 +63,20 @@ def packed_separators(falling: np.ndarray) -> tuple[bytes, bytes, bytes]:
     return digits.tobytes(), steps.tobytes(), found[~fits].tobytes()
 
 
-def planes(numbers: np.ndarray) -> bytes:
+def planes(numbers: Array) -> bytes:
     """Unsigned integers byte by byte, which compresses better: all lowest bytes, then the next."""
     each = numbers.view(np.uint8).reshape(len(numbers), -1)
     return each.T.tobytes()
 
 
-def falling_values(confidence: np.ndarray) -> np.ndarray:
+def falling_values(confidence: Array) -> Array:
     """The distinct ones of confidences [k] that a finite threshold can part, falling: float64
     [G]."""
     joined = np.minimum(confidence, LARGEST)
     return np.unique(joined[~np.isnan(joined)])[::-1]
 
 
-def cut_of(falling: np.ndarray, threshold: float) -> int:
+def cut_of(falling: Array, threshold: float) -> int:
     """How many of the distinct falling confidences [G] leave at a threshold (inside)."""
     return exiting(falling, min(threshold, LARGEST) if threshold < np.inf else np.inf)
 
@@ -104,7 +105,7 @@ class Packed:
         self.metric = task.metric
         self.last_only = task.last_only
         self.parts: list[bytes] = []  # arrays one after another
-        self.falling: dict[str, np.ndarray] = {}  # the distinct confidences of each output
+        self.falling: dict[str, Array] = {}  # the distinct confidences of each output
         self.outputs: dict[str, dict[str, Any]] = {}
         for models in [*((name,) for name in self.names), *self.cascades]:
             for length, key in enumerate(self.keys(models), 1):
@@ -117,7 +118,7 @@ class Packed:
         self.parts.append(content)
         return offset, len(content)
 
-    def put_bits(self, flags: np.ndarray) -> tuple[int, int]:
+    def put_bits(self, flags: Array) -> tuple[int, int]:
         """The place of flags [k], eight to a byte, the first in its lowest bit."""
         packed = np.packbits(flags, bitorder="little")
         return self.put(packed.tobytes())
@@ -165,7 +166,7 @@ class Packed:
             "correct": self.packed_correct([both[0] for both in outcomes]),
         }
 
-    def packed_correct(self, each: Sequence[np.ndarray]) -> dict[str, Any]:
+    def packed_correct(self, each: Sequence[Array]) -> dict[str, Any]:
         """Who is correct on each split, as bits, or as float64 where scores are graded."""
         correct = np.concatenate(each)
         if correct.dtype == bool:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy import ndarray as Array
 from scipy.special import stdtr
 
 from ..methods.confidence_metrics import CHUNK, over_blocks, softmax
@@ -61,14 +62,14 @@ def interval_outcomes(
     store: LogitStore,
     models: Sequence[str],
     score: str,
-) -> list[tuple[np.ndarray, np.ndarray]]:
+) -> list[tuple[Array, Array]]:
     """The rule of :func:`inoue_2019`: confidence is the level at which the intervals touch, less 1.
 
     Returns (correct [k], confidence [k]) of each stage; the first is never confident.
     """
     rank = score_of(score).rank
 
-    def block(rows: slice) -> np.ndarray:
+    def block(rows: slice) -> Array:
         """[stages, (correct, confidence), samples] of some samples."""
         p = np.stack([softmax(store.logits(name)[rows]) for name in models])
         stages = []
@@ -86,10 +87,10 @@ def interval_outcomes(
 
 
 def interval_doubt(
-    mean: np.ndarray,
-    error: np.ndarray,
+    mean: Array,
+    error: Array,
     freedom: int,
-) -> np.ndarray:
+) -> Array:
     """1 − the level at which the interval of the largest mean touches another's: float64 [k].
 
     mean, error [k, classes]: means and their standard errors; freedom: degrees of freedom.

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy import ndarray as Array
 
 from ..evaluation.evaluation import Outcome
 from ..methods.method import Method
@@ -64,9 +65,9 @@ def streeter_2018(
 
 def greedy(
     outcomes: Sequence[Outcome],
-    orders: Sequence[np.ndarray],
-    costs: np.ndarray,
-    needed: np.ndarray,
+    orders: Sequence[Array],
+    costs: Array,
+    needed: Array,
 ) -> tuple[list[int], list[float]]:
     """(models, one threshold fewer) of the cascade that :func:`streeter_2018` builds.
 
@@ -95,8 +96,8 @@ def greedy(
 
 
 def answerable(
-    falling: np.ndarray,
-    surplus: np.ndarray,
+    falling: Array,
+    surplus: Array,
 ) -> tuple[int, float]:
     """(count, threshold) of the most samples, surest first and ties together, that can be answered.
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy import ndarray as Array
 
 from ..checks import check_count
 from ..evaluation.pareto import pareto_front
@@ -15,7 +16,7 @@ from ..methods.thresholds import own_units, sum_passed_on
 from ..store.protocol import Store
 from .chains import pool
 
-Passed = Callable[..., np.ndarray]
+Passed = Callable[..., Array]
 """passed(prefix, m): samples (that model m gets correct; None: all) that a prefix passes on."""
 
 
@@ -84,9 +85,9 @@ def wang_2018(
 
 
 def passing_counts(
-    correct: Sequence[np.ndarray],
-    confidences: Sequence[np.ndarray],
-    grids: Sequence[np.ndarray],
+    correct: Sequence[Array],
+    confidences: Sequence[Array],
+    grids: Sequence[Array],
     depth: int,
 ) -> Passed:
     """A function that counts the samples that pass on, at each point of the grid.
@@ -101,7 +102,7 @@ def passing_counts(
     sizes = [len(grids[0])] * depth
 
     @cache
-    def passed(prefix: tuple[int, ...], m: int | None = None) -> np.ndarray:
+    def passed(prefix: tuple[int, ...], m: int | None = None) -> Array:
         """Samples (that model m gets correct) that all models of ``prefix`` pass on."""
         weights = np.ones(len(correct[0])) if m is None else correct[m]
         return np.flip(sum_passed_on([slots[i] for i in prefix], sizes, weights))
@@ -110,8 +111,8 @@ def passing_counts(
 
 
 def best_on_grid(
-    passed: Passed, chain: tuple[int, ...], costs: np.ndarray, k: int, cost_aware: bool
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    passed: Passed, chain: tuple[int, ...], costs: Array, k: int, cost_aware: bool
+) -> tuple[Array, Array, Array]:
     """(place on the grid, accuracy, cost) of the grid points of a chain that are worth keeping."""
     correct = passed(chain[:-1], chain[-1])
     for i, m in enumerate(chain[:-1]):

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 from urllib.parse import unquote
 
 import numpy as np
+from numpy import ndarray as Array
 from safetensors.numpy import save
 
 from ..checks import POSITIVE, fits
@@ -109,12 +110,12 @@ def unfit(metadata: dict) -> list[str]:
     ]
 
 
-def sha256(array: np.ndarray) -> str:
+def sha256(array: Array) -> str:
     """SHA-256 of the array's bytes, in C order."""
     return hashlib.sha256(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data).hexdigest()
 
 
-def encoded(logits: np.ndarray, metadata: dict, kind: str = "logits") -> bytes:
+def encoded(logits: Array, metadata: dict, kind: str = "logits") -> bytes:
     """A safetensors file of ``logits`` [k, classes] (or another ``kind`` of tensor) and
     ``metadata``, with the SHA-256 of the tensor and that of all the header says. (Its own save_file
     would hide it from other users.)"""
@@ -200,7 +201,7 @@ class LogitFile:
         if "sha256" not in self.metadata:
             raise ValueError(f"{self.path}: its header lacks the tensor's SHA-256")
 
-    def open(self, hashed: bool = True) -> np.ndarray:
+    def open(self, hashed: bool = True) -> Array:
         """Logits [k, classes], memory-mapped, read-only; ValueError where another file lies there
         by now, and, where it is ``hashed``, unless the tensor's bytes have the SHA-256 that the
         header names."""
@@ -220,7 +221,7 @@ class LogitFile:
         return tensor
 
     @property
-    def tensor(self) -> np.ndarray:
+    def tensor(self) -> Array:
         """What :meth:`open` maps, mapped once, so that it stays whole when another process replaces
         the file; small files are hashed first."""
         if "tensor" not in self.kept:
@@ -236,7 +237,7 @@ QUICKLY_HASHED = 256 * 2**20  # bytes; larger tensors are hashed by verify() onl
 class LogitArray:
     """What a :class:`LogitFile` offers, of an array in memory."""
 
-    tensor: np.ndarray
+    tensor: Array
     metadata: dict
     kind: str
     kept: dict = field(default_factory=dict)
@@ -246,7 +247,7 @@ class LogitArray:
         """Of the tensor: (samples, classes)."""
         return self.tensor.shape
 
-    def open(self) -> np.ndarray:
+    def open(self) -> Array:
         """The tensor."""
         return self.tensor
 
@@ -262,7 +263,7 @@ class Memory:
     def put(
         self,
         model: str,
-        tensor: np.ndarray,
+        tensor: Array,
         metadata: dict,
         kind: str,
         replace_it: bool,
@@ -347,7 +348,7 @@ class Folder:
     def put(
         self,
         model: str,
-        tensor: np.ndarray,
+        tensor: Array,
         metadata: dict,
         kind: str,
         replace_it: bool,
@@ -401,7 +402,7 @@ def check_spellings(there: Path, models: Iterable[str]) -> None:
             )
 
 
-def some_outputs(models: Mapping, rows: np.ndarray | None, name: str) -> np.ndarray:
+def some_outputs(models: Mapping, rows: Array | None, name: str) -> Array:
     """Outputs of a model for int64 ``rows`` (None: all), an array of at most 32 classes: enough to
     tell samples apart."""
     tensor = models[name].tensor

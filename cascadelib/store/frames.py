@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute
+from numpy import ndarray as Array
 from pandas.api.types import is_complex_dtype, is_numeric_dtype
 
 from ..checks import about, brief, items_of, known
@@ -34,11 +35,11 @@ class Coded:
     """A column of text as codes int64 [rows] into its distinct texts (:data:`MISSING`: an empty
     cell), and the kind of its cells before they were text."""
 
-    codes: np.ndarray
+    codes: Array
     texts: list[str]
     kind: str
 
-    def text(self, codes: np.ndarray) -> np.ndarray:
+    def text(self, codes: Array) -> Array:
         """The text of some codes, of any shape, "" for what is missing."""
         return np.array([*self.texts, ""], dtype=str)[codes]
 
@@ -86,7 +87,7 @@ def listed_prices(cost: Mapping[str, float], models: list[str]) -> list[float]:
 
 def _arguments(
     text: dict[str, Coded],
-    numbers: dict[str, np.ndarray],
+    numbers: dict[str, Array],
     roles: Mapping[str, str],
     missing: str,
 ) -> dict[str, Any]:
@@ -106,13 +107,13 @@ def _arguments(
     there[place] = True
     kept = kept_samples(there, missing, sample, model)
 
-    def grid(values: np.ndarray, empty: Any = np.nan) -> np.ndarray:
+    def grid(values: Array, empty: Any = np.nan) -> Array:
         """Values [rows] as [models, samples that stay], ``empty`` where there is no row."""
         full = np.full(there.shape, empty, values.dtype)
         full[place] = values[counts]
         return full[:, kept]
 
-    def read(role: str) -> np.ndarray:
+    def read(role: str) -> Array:
         """Text or numbers in that form."""
         if role in text:
             return text[role].text(grid(text[role].codes, MISSING))
@@ -188,7 +189,7 @@ def columns_of(
     return columns
 
 
-def _rows_of(models: Coded, wanted: list[str]) -> np.ndarray:
+def _rows_of(models: Coded, wanted: list[str]) -> Array:
     """The rows of the models asked for, one model after another."""
     codes = [models.texts.index(known(name, models.texts, "model")) for name in wanted]
     return np.concatenate([np.flatnonzero(models.codes == code) for code in codes])
@@ -283,7 +284,7 @@ def coded(parts: list[pd.Series]) -> Coded:
     return Coded(np.concatenate(codes), texts, next(iter(kinds), NOTHING))
 
 
-def distinct_texts(column: pd.Series) -> tuple[np.ndarray, list[str], str]:
+def distinct_texts(column: pd.Series) -> tuple[Array, list[str], str]:
     """(codes [rows], the distinct cells as text, their kind) of one column."""
     name = column.name
     try:
@@ -312,7 +313,7 @@ def _cells(column: pd.Series) -> pa.ChunkedArray:
     return pa.Table.from_pandas(column.to_frame("cells"), preserve_index=False).column(0)
 
 
-def _distinct(cells: pa.ChunkedArray) -> tuple[np.ndarray, pa.Array]:
+def _distinct(cells: pa.ChunkedArray) -> tuple[Array, pa.Array]:
     """(codes [rows], distinct values in order of first appearance); :data:`MISSING` for null."""
     encoded = cells.unify_dictionaries().combine_chunks().dictionary_encode()
     # Dictionaries that came with the table have another order, and values that no cell has.
@@ -333,7 +334,7 @@ def whole_number(value: Any, name: Any) -> int:
     return int(value)
 
 
-def parsed_numbers(column: pd.Series, words: bool) -> np.ndarray:
+def parsed_numbers(column: pd.Series, words: bool) -> Array:
     """A column of numbers, or of text that states them, as float64 [rows]; nan where a cell is
     missing or empty.
 
@@ -358,7 +359,7 @@ def parsed_numbers(column: pd.Series, words: bool) -> np.ndarray:
     )
 
 
-def _read(column: pd.Series, words: bool) -> np.ndarray:
+def _read(column: pd.Series, words: bool) -> Array:
     """Cells as float64, exactly as they are written; one of :data:`UNREADABLE` for one that is no
     number."""
     if is_numeric_dtype(column.dtype) and not is_complex_dtype(column.dtype):
@@ -373,7 +374,7 @@ def _read(column: pd.Series, words: bool) -> np.ndarray:
     return _parsed(cells, words)
 
 
-def _parsed(cells: Any, words: bool) -> np.ndarray:
+def _parsed(cells: Any, words: bool) -> Array:
     """Arrow's numbers, or text that states them, as float64; TypeError for values that are only
     kept as numbers, such as periods of time."""
     if isinstance(cells.type, pa.BaseExtensionType):
@@ -429,7 +430,7 @@ def _named(place: int, sample: Coded, model: Coded) -> str:
     return f"sample {sample.texts[row]!r}, model {model.texts[column]!r}"
 
 
-def labels_by_sample(text: dict[str, Coded]) -> np.ndarray:
+def labels_by_sample(text: dict[str, Coded]) -> Array:
     """The label of every sample as text, "" where no row has one; ValueError where rows state
     different ones."""
     sample = text["sample"]
@@ -444,7 +445,7 @@ def labels_by_sample(text: dict[str, Coded]) -> np.ndarray:
     return label.text(code_of)
 
 
-def kept_samples(there: np.ndarray, missing: str, sample: Coded, model: Coded) -> np.ndarray:
+def kept_samples(there: Array, missing: str, sample: Coded, model: Coded) -> Array:
     """Codes of the samples that stay, given which rows are there, bool [models, samples]: where
     rows are missing, none (ValueError), those that have all, or all samples, as ``missing``
     says."""
@@ -466,7 +467,7 @@ def kept_samples(there: np.ndarray, missing: str, sample: Coded, model: Coded) -
     return complete
 
 
-def refuse_other_spelling(labels: np.ndarray, predictions: np.ndarray) -> None:
+def refuse_other_spelling(labels: Array, predictions: Array) -> None:
     """ValueError where no prediction [M, k] of any model is one of the labels [k]."""
     if (predictions == labels).any():
         return
@@ -499,7 +500,7 @@ def _refuse_contradiction(given: dict[str, Any]) -> None:
         )
 
 
-def prices_of(prices: np.ndarray, stated: np.ndarray) -> np.ndarray:
+def prices_of(prices: Array, stated: Array) -> Array:
     """Prices [models, samples], or [models] where no model has two; the usual one of the model
     where nothing is stated."""
     for row, own in zip(prices, stated, strict=True):

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy import ndarray as Array
 from numpy.typing import ArrayLike
 
 from ..checks import POSITIVE, check_number, items_of, known
@@ -72,7 +73,7 @@ class LogitStore:
     def _use(
         self,
         shelf: Folder | Memory,
-        rows: np.ndarray | None = None,
+        rows: Array | None = None,
         models: dict[str, Any] | None = None,
     ) -> "LogitStore":
         """Show what lies on a shelf: rows int64 [n] of its samples, or all; these models, or all
@@ -282,19 +283,19 @@ class LogitStore:
             raise ValueError(f"model {name!r} cannot be read: {broken[name]}")
         return present[name]
 
-    def logits(self, name: str) -> np.ndarray:
+    def logits(self, name: str) -> Array:
         """Float [k, classes]: the :meth:`output` of a model, or its logarithm where that is
         probabilities."""
         own = self._model(name)
         return log_of(self._output(own)) if own.kind == "probabilities" else self._output(own)
 
-    def output(self, name: str) -> np.ndarray:
+    def output(self, name: str) -> Array:
         """Float [k, classes] as it was added, read-only; memory-mapped from disk unless
         :meth:`take` chose rows. The first read checks the tensor's SHA-256 (up to 256 MB; larger
         files: :meth:`verify`)."""
         return self._output(self._model(name))
 
-    def _output(self, own: LogitFile | LogitArray) -> np.ndarray:
+    def _output(self, own: LogitFile | LogitArray) -> Array:
         """Output [k, classes] of a model on these samples."""
         return own.tensor if self._rows is None else own.tensor[self._rows]
 
@@ -309,24 +310,22 @@ class LogitStore:
         """Whether the :meth:`output` of a model is probabilities, not logits."""
         return self._model(name).kind == "probabilities"
 
-    def ranks(self, name: str) -> np.ndarray:
+    def ranks(self, name: str) -> Array:
         """Place of the right class in each sample's output, int64 [k]; 0 = top-1 correct, < 5 =
         top-5. Equal ones rank by class index, so that ``ranks == 0`` is ``argmax == label``."""
 
-        def checked_ranks(tensor: np.ndarray) -> np.ndarray:
+        def checked_ranks(tensor: Array) -> Array:
             ranks = ranks_of(tensor, self._shelf.labels.needed)
             check_accuracies(name, self._model(name), accuracies(ranks, tensor.shape[1]))
             return ranks
 
         return self._kept(name, "ranks", checked_ranks)
 
-    def predicted(self, name: str) -> np.ndarray:
+    def predicted(self, name: str) -> Array:
         """Class with the largest output of each sample, int64 [k], the first of equal ones."""
         return self._kept(name, "predicted", lambda tensor: np.asarray(tensor).argmax(axis=1))
 
-    def _kept(
-        self, name: str, what: str, compute: Callable[[np.ndarray], np.ndarray]
-    ) -> np.ndarray:
+    def _kept(self, name: str, what: str, compute: Callable[[Array], Array]) -> Array:
         """What ``compute`` makes of a model's output: [k], computed once for all samples, since
         bootstraps take many views of them."""
         own = self._model(name)
@@ -335,7 +334,7 @@ class LogitStore:
             self.let_go(name)
         return own.kept[what].copy() if self._rows is None else own.kept[what][self._rows]
 
-    def costs(self, cost: str) -> np.ndarray:
+    def costs(self, cost: str) -> Array:
         """Cost per sample of each model.
 
         Parameters
@@ -345,7 +344,7 @@ class LogitStore:
 
         Returns
         -------
-        np.ndarray
+        Array
             float64 [M], in the order of :attr:`models`.
 
         Raises
@@ -391,7 +390,7 @@ class LogitStore:
         :meth:`cascadelib.Method.stage`."""
         return method.stage(self, names, score)
 
-    def positives(self) -> np.ndarray:
+    def positives(self) -> Array:
         """Bool [k]: the samples of class 1. ValueError where there are other than two classes, and
         F1 is undefined."""
         classes = self.class_count
@@ -422,7 +421,7 @@ class LogitStore:
             shelf.models[name] = LogitArray(output, own.metadata | scores, own.kind)
         return store
 
-    def _view(self, rows: np.ndarray | None, models: dict[str, Any] | None) -> "LogitStore":
+    def _view(self, rows: Array | None, models: dict[str, Any] | None) -> "LogitStore":
         """Another store on the same shelf: rows int64 [n] or None for all, models or None for all
         that come."""
         view = type(self).__new__(type(self))

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy import ndarray as Array
 
 from ..checks import POSITIVE, about, check_number, unmasked
 from ..cost_kinds import COSTS
@@ -15,7 +16,7 @@ from .model_table import RESERVED, cost_names_of
 DTYPES = ("float16", "float32", "float64")
 
 
-def as_array(logits: Any, what: str) -> np.ndarray:
+def as_array(logits: Any, what: str) -> Array:
     """Logits of numpy, torch or nested lists as an array; bfloat16 and float16 tensors become
     float32."""
     if not hasattr(logits, "detach"):  # torch, without importing it
@@ -32,7 +33,7 @@ def checked_logits(
     sample_ids: Any,
     labels: Labels,
     dtype: np.dtype,
-) -> np.ndarray:
+) -> Array:
     """Logits as a finite array [k, classes] of ``dtype``, or ValueError naming the model and the
     first bad row."""
     what = f"model {name!r}"
@@ -72,7 +73,7 @@ def _check_labels_within(what: str, classes: int, labels: Labels) -> None:
         )
 
 
-def check_probabilities(name: str, p: np.ndarray) -> None:
+def check_probabilities(name: str, p: Array) -> None:
     """ValueError, naming the model and the first bad row of p [k, classes], where a row does not
     sum to 1."""
     p = np.asarray(p, np.float64)
@@ -87,7 +88,7 @@ def check_probabilities(name: str, p: np.ndarray) -> None:
         )
 
 
-def normalised(p: np.ndarray) -> np.ndarray:
+def normalised(p: Array) -> Array:
     """Rows of p [k, classes] divided by their sums; as they are where one is negative, or all
     zero."""
     sums = p.sum(1, keepdims=True, dtype=np.float64)
@@ -130,7 +131,7 @@ def check_accuracies(name: str, own: LogitFile | LogitArray, found: tuple[float,
             )
 
 
-def accuracies_of(tensor: np.ndarray, labels: Labels) -> tuple[float, float]:
+def accuracies_of(tensor: Array, labels: Labels) -> tuple[float, float]:
     """(top1, top5) of a model's output [k, classes]; nan without labels."""
     if labels.values is None:
         return np.nan, np.nan

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from typing import Any, Protocol, runtime_checkable
 
-import numpy as np
 import pandas as pd
+from numpy import ndarray as Array
 
 from ..labels import Labels
 from ..stages import StageFunction
@@ -68,31 +68,31 @@ class Store(Protocol):
         Under F1 a stage says which predictions are correct, as under top-1.
         """
 
-    def column(self, name: str, what: str) -> np.ndarray | None:
+    def column(self, name: str, what: str) -> Array | None:
         """What a fitted confidence reads of a model under the name ``what``, float64 or text [k].
 
         None: it is a metric of the model's outputs, to be computed. ValueError where there is no
         such column.
         """
 
-    def predicted(self, name: str) -> np.ndarray:
+    def predicted(self, name: str) -> Array:
         """Prediction of a model for each sample, [k]; ValueError where predictions are unknown."""
 
     def labelled(self, labels: Any) -> "Store":
         """The same with other labels [k], of the kind that :meth:`predicted` gives."""
 
-    def positives(self) -> np.ndarray:
+    def positives(self) -> Array:
         """Bool [k]: the samples of class 1, whose F1 is asked for; ValueError where there are not
         two classes."""
 
     def metadata(self, name: str) -> dict:
         """What is recorded of a model, as plain JSON: checkpoint, preprocessing …; {}: nothing."""
 
-    def costs(self, cost: str) -> np.ndarray:
+    def costs(self, cost: str) -> Array:
         """Mean cost per sample of each model, float64 [M], in the order of ``models``; cost: the
         kind."""
 
-    def sample_costs(self, cost: str) -> np.ndarray:
+    def sample_costs(self, cost: str) -> Array:
         """The same, [M], or [M, k] where costs differ by sample."""
 
     def take(self, indices: Any) -> "Store":

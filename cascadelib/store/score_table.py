@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
+from numpy import ndarray as Array
 
 from ..checks import about, brief, items_of, known, reals, unmasked
 from ..labels import Contents, Labels, as_text, chosen_rows
@@ -23,7 +24,7 @@ NO_LABEL = "(none)"  # a label that no model predicts
 USUAL_METRIC = "max_softmax"  # of a Method of which none was asked for
 
 
-def _refuse(names: tuple[str, ...], wrong: np.ndarray, what: str) -> None:
+def _refuse(names: tuple[str, ...], wrong: Array, what: str) -> None:
     """ValueError that names the models, and the first sample of each, where ``wrong``, bool [M] or
     [M, k], is true."""
     if not wrong.any():
@@ -71,7 +72,7 @@ def checked_names(names: Iterable[str] | None, count: int) -> tuple[str, ...]:
     return given
 
 
-def checked_shape(kind: str, values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+def checked_shape(kind: str, values: Array, shape: tuple[int, ...]) -> Array:
     """``values``; ValueError unless they are [M, k], with a model and a sample, and of this
     shape."""
     if values.ndim != 2 or not values.size:
@@ -83,7 +84,7 @@ def checked_shape(kind: str, values: np.ndarray, shape: tuple[int, ...]) -> np.n
     return values
 
 
-def checked_labels(labels: np.ndarray, samples: int) -> np.ndarray:
+def checked_labels(labels: Array, samples: int) -> Array:
     """Labels as text [k], none of them missing."""
     if labels.shape != (samples,):
         raise ValueError(f"labels must be [{samples}], one per sample, not {list(labels.shape)}")
@@ -95,18 +96,18 @@ def checked_labels(labels: np.ndarray, samples: int) -> np.ndarray:
     return labels
 
 
-def bools_or_reals(correct: Any) -> np.ndarray:
+def bools_or_reals(correct: Any) -> Array:
     """Correctness as given, an array of its own, bool or float64."""
     values = np.array(unmasked(correct, "correct"))
     return values if values.dtype == bool else reals(values, "correct")
 
 
 def correctness(
-    correct: np.ndarray | None,
-    predictions: np.ndarray | None,
-    labels: np.ndarray | None,
+    correct: Array | None,
+    predictions: Array | None,
+    labels: Array | None,
     names: tuple[str, ...],
-) -> np.ndarray | None:
+) -> Array | None:
     """Correctness [M, k] as it was given, in [0, 1], or whether predictions are the labels; None
     where it is unknown."""
     if correct is not None:
@@ -120,8 +121,8 @@ def correctness(
 
 
 def checked_confidence(
-    confidence: np.ndarray, predictions: np.ndarray | None, names: tuple[str, ...]
-) -> np.ndarray:
+    confidence: Array, predictions: Array | None, names: tuple[str, ...]
+) -> Array:
     """Confidence [M, k] without nan: −inf where a model abstained, or has no confidence at all."""
     unknown = np.isnan(confidence)
     passes_on = unknown.all(axis=1, keepdims=True)
@@ -132,7 +133,7 @@ def checked_confidence(
     return confidence
 
 
-def checked_cost(cost: Any, names: tuple[str, ...], samples: int) -> np.ndarray:
+def checked_cost(cost: Any, names: tuple[str, ...], samples: int) -> Array:
     """Cost [M] or [M, k], finite and not negative."""
     cost = reals(cost, "cost").copy()
     models = len(names)
@@ -147,7 +148,7 @@ def checked_cost(cost: Any, names: tuple[str, ...], samples: int) -> np.ndarray:
     return cost
 
 
-def checked_columns(columns: Mapping[str, Any], shape: tuple[int, ...]) -> dict[str, np.ndarray]:
+def checked_columns(columns: Mapping[str, Any], shape: tuple[int, ...]) -> dict[str, Array]:
     """{name: float64 or text [M, k]}, one row repeated where a column is the same for all
     models."""
     checked = {}
@@ -163,8 +164,8 @@ def checked_columns(columns: Mapping[str, Any], shape: tuple[int, ...]) -> dict[
 
 def origin_of(
     sample_ids: Any,
-    labels: np.ndarray | None,
-    predictions: np.ndarray | None,
+    labels: Array | None,
+    predictions: Array | None,
     samples: int,
 ) -> Labels:
     """The :class:`Labels` of the samples: their classes are all texts that are a label or a
@@ -219,14 +220,14 @@ class ScoreTable:
     path: ClassVar[None] = None
     class_count: ClassVar[None] = None
 
-    correct: np.ndarray | None
-    confidence: np.ndarray
-    cost: np.ndarray
+    correct: Array | None
+    confidence: Array
+    cost: Array
     names: tuple[str, ...] = ()
-    sample_ids: np.ndarray | Labels | None = None
-    predictions: np.ndarray | None = None
-    labels: np.ndarray | None = None
-    columns: Mapping[str, np.ndarray] = field(default_factory=dict)
+    sample_ids: Array | Labels | None = None
+    predictions: Array | None = None
+    labels: Array | None = None
+    columns: Mapping[str, Array] = field(default_factory=dict)
     origin: Labels = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -371,12 +372,12 @@ class ScoreTable:
         index = pd.Index(self.names, name="model", dtype=object)
         return pd.DataFrame({"top1": top1, "cost": cost}, index).sort_values("cost", kind="stable")
 
-    def costs(self, cost: str = "cost") -> np.ndarray:
+    def costs(self, cost: str = "cost") -> Array:
         """Mean cost per sample of each model, float64 [M], in the order of :attr:`models`; its only
         kind is "cost"."""
         return self.models[known(cost, ["cost"], "cost")].to_numpy()
 
-    def sample_costs(self, cost: str = "cost") -> np.ndarray:
+    def sample_costs(self, cost: str = "cost") -> Array:
         """The same as they were given: [M], or [M, k] where they differ by sample; ValueError for
         another kind."""
         _refuse_options(cost_kind=None if cost == self.default_cost else cost)
@@ -414,7 +415,7 @@ class ScoreTable:
         )
         return method, score or "top1", self.default_cost
 
-    def column(self, name: str, what: str) -> np.ndarray:
+    def column(self, name: str, what: str) -> Array:
         """A further column of a model, float64 or text [k]; ValueError, naming the nearest, for an
         unknown one."""
         return self.columns[known(what, self.columns, "column")][self.row(name)]
@@ -438,13 +439,13 @@ class ScoreTable:
         correct = self.correct
         rows = [self.row(name) for name in names]
 
-        def stage(prefix: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+        def stage(prefix: tuple[int, ...]) -> tuple[Array, Array]:
             last = rows[prefix[-1]]
             return correct[last], self.confidence[last]
 
         return stage
 
-    def positives(self) -> np.ndarray:
+    def positives(self) -> Array:
         """Bool [k]: the samples of the second of two classes, in alphabetical order.
 
         ValueError without labels or predictions, or with other than two classes.
@@ -457,7 +458,7 @@ class ScoreTable:
             )
         return np.asarray(self.origin.values) == 1
 
-    def predicted(self, name: str) -> np.ndarray:
+    def predicted(self, name: str) -> Array:
         """Prediction of a model for each sample, as text [k]; "": it abstained. ValueError without
         predictions."""
         if self.predictions is None:
@@ -473,9 +474,7 @@ class ScoreTable:
         """
         row_of = {sample: row for row, sample in enumerate(self.origin.sample_ids.tolist())}
 
-        def call(
-            predictions: np.ndarray, confidence: np.ndarray, ids: Any
-        ) -> tuple[np.ndarray, np.ndarray]:
+        def call(predictions: Array, confidence: Array, ids: Any) -> tuple[Array, Array]:
             rows = [row_of[sample] for sample in as_text(ids).tolist()]
             return predictions[rows], confidence[rows]
 
@@ -506,7 +505,7 @@ class ScoreTable:
         """The same with some of its models, in the order of the table."""
         return self._part(sorted({self.row(name) for name in items_of(names)}), slice(None))
 
-    def _part(self, models: slice | list[int], samples: slice | np.ndarray) -> "ScoreTable":
+    def _part(self, models: slice | list[int], samples: slice | Array) -> "ScoreTable":
         """The table of some rows and some samples."""
 
         def cut(values: Any) -> Any:
