@@ -1,0 +1,144 @@
+"""What a :class:`ScoreTable` is given, checked before it is believed: names, correctness,
+confidences, costs, labels."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy import ndarray as Array
+
+from ..checks import about, reals, unmasked
+from ..labels import Labels, as_text
+from .frames import refuse_other_spelling
+
+
+def _refuse(names: tuple[str, ...], wrong: Array, what: str) -> None:
+    """ValueError that names the models, and the first sample of each, where ``wrong``, bool [M] or
+    [M, k], is true."""
+    if not wrong.any():
+        return
+    places = []
+    for name, row in zip(names, wrong, strict=True):
+        if row.any() and row.ndim:
+            places.append(f"{name!r} (sample {int(np.argmax(row))})")
+        elif row.any():
+            places.append(repr(name))
+    raise ValueError(f"{what} for {', '.join(places)}")
+
+
+def checked_names(names: Iterable[str] | None, count: int) -> tuple[str, ...]:
+    """M distinct names; "model 0" … where there are none."""
+    given = () if names is None else tuple(map(str, names))
+    if not given:
+        return tuple(f"model {row}" for row in range(count))
+    if len(given) != count or len(set(given)) != len(given):
+        raise ValueError(f"names must be {count} distinct names, not {given}")
+    return given
+
+
+def checked_shape(kind: str, values: Array, shape: tuple[int, ...]) -> Array:
+    """``values``; ValueError unless they are [M, k], with a model and a sample, and of this
+    shape."""
+    if values.ndim != 2 or not values.size:
+        raise ValueError(
+            f"{kind} must be [models, samples] with at least one of each, not {values.shape}"
+        )
+    if values.shape != shape:
+        raise ValueError(f"confidence has shape {shape}, {kind} {values.shape}; they must agree")
+    return values
+
+
+def checked_labels(labels: Array, samples: int) -> Array:
+    """Labels as text [k], none of them missing."""
+    if labels.shape != (samples,):
+        raise ValueError(f"labels must be [{samples}], one per sample, not {list(labels.shape)}")
+    missing = labels == ""
+    if missing.any():
+        raise ValueError(
+            f"labels must be [{samples}] with none missing; that of sample {np.argmax(missing)} is"
+        )
+    return labels
+
+
+def bools_or_reals(correct: Any) -> Array:
+    """Correctness as given, an array of its own, bool or float64."""
+    values = np.array(unmasked(correct, "correct"))
+    return values if values.dtype == bool else reals(values, "correct")
+
+
+def correctness(
+    correct: Array | None,
+    predictions: Array | None,
+    labels: Array | None,
+    names: tuple[str, ...],
+) -> Array | None:
+    """Correctness [M, k] as it was given, in [0, 1], or whether predictions are the labels; None
+    where it is unknown."""
+    if correct is not None:
+        outside = ~((correct >= 0) & (correct <= 1))
+        _refuse(names, outside, "correct must be bool or lie in [0, 1]; it does not")
+    elif labels is not None and predictions is not None:
+        correct = np.asarray(predictions == labels)
+        if len(set(labels.tolist())) > 1:  # of one alone, all models may be wrong
+            refuse_other_spelling(labels, predictions)
+    return correct
+
+
+def checked_confidence(
+    confidence: Array, predictions: Array | None, names: tuple[str, ...]
+) -> Array:
+    """Confidence [M, k] without nan: −inf where a model abstained, or has no confidence at all."""
+    unknown = np.isnan(confidence)
+    passes_on = unknown.all(axis=1, keepdims=True)
+    if predictions is not None:
+        passes_on = passes_on | (predictions == "")
+    confidence = np.where(unknown & passes_on, -np.inf, confidence)
+    _refuse(names, np.isnan(confidence), "confidence is nan")
+    return confidence
+
+
+def checked_cost(cost: Any, names: tuple[str, ...], samples: int) -> Array:
+    """Cost [M] or [M, k], finite and not negative."""
+    cost = reals(cost, "cost").copy()
+    models = len(names)
+    if cost.shape not in ((models,), (models, samples)):
+        turned = ": rows are models; transpose correct and confidence"
+        raise ValueError(
+            f"cost must be [{models}] or {[models, samples]}, not {list(cost.shape)}"
+            f"{turned if cost.shape == (samples,) else ''}"
+        )
+    usable = np.isfinite(cost) & (cost >= 0)
+    _refuse(names, ~usable, "cost must be finite and not negative; it is not")
+    return cost
+
+
+def checked_columns(columns: Mapping[str, Any], shape: tuple[int, ...]) -> dict[str, Array]:
+    """{name: float64 or text [M, k]}, one row repeated where a column is the same for all
+    models."""
+    checked = {}
+    for name, values in columns.items():
+        with about(f"column {name!r}"):
+            if name in ("confidence", "label", "agreement"):
+                raise ValueError("a fitted confidence calls something else so: rename it")
+            is_text = any(isinstance(one, str) for one in np.ravel(values)[:1].tolist())
+            read = as_text(values) if is_text else reals(values, "it")
+            checked[name] = np.broadcast_to(read, shape)
+    return checked
+
+
+def origin_of(
+    sample_ids: Any,
+    labels: Array | None,
+    predictions: Array | None,
+    samples: int,
+) -> Labels:
+    """The :class:`Labels` of the samples: their classes are all texts that are a label or a
+    prediction."""
+    if isinstance(sample_ids, Labels):
+        return sample_ids
+    if labels is None:
+        return Labels.checked(np.zeros(samples, np.int64), sample_ids)
+    texts = labels if predictions is None else np.append(predictions, labels)
+    classes = np.unique(texts)
+    classes = classes[classes != ""]
+    return Labels.checked(np.searchsorted(classes, labels), sample_ids, classes)
