@@ -38,36 +38,6 @@ def test_graded_scores_and_costs_by_sample() -> None:
     assert table.select("model 1").names == ("model 1",)
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"correct": CORRECT[0]}, "correct must be"),
-        ({"correct": CORRECT[:, :0]}, "at least one"),
-        ({"correct": CORRECT * 2.0}, "correct.*'a' .sample 0"),
-        ({"confidence": CONFIDENCE[:, :2]}, "confidence has shape"),
-        (
-            {"confidence": np.where(CONFIDENCE == 0.3, np.nan, CONFIDENCE)},
-            "confidence is nan for 'b' .sample 1",
-        ),
-        ({"cost": [1, 2, 3]}, "cost must be"),
-        ({"cost": [1, -1]}, "cost.*'b'"),
-        ({"cost": [np.nan, 1]}, "cost.*'a'"),
-        ({"cost": [["x"] * 3] * 2}, "cost must be real numbers"),
-        ({"names": ["a"]}, "names"),
-        ({"names": ["a", "a"]}, "names"),
-    ],
-)
-def test_refused(change: dict, message: str) -> None:
-    given = {
-        "correct": CORRECT,
-        "confidence": CONFIDENCE,
-        "cost": [1, 2],
-        "names": ["a", "b"],
-    } | change
-    with pytest.raises(ValueError, match=message):
-        ScoreTable(**given)
-
-
 def test_unknown_names() -> None:
     table = ScoreTable(CORRECT, CONFIDENCE, [1, 2], ["small", "big"])
     with pytest.raises(ValueError, match="unknown model 'smal'; nearest: 'small'"):
@@ -96,14 +66,6 @@ def test_predictions_alone_are_kept_and_not_searched() -> None:
         search(table)
     with pytest.raises(ValueError, match="needs correct= or predictions="):
         ScoreTable(None, CONFIDENCE, [1, 2])
-
-
-def test_abstentions_and_models_without_confidence_leave_at_no_finite_threshold() -> None:
-    confidence = np.array([[0.5, 0.1, np.nan], [np.nan] * 3])
-    table = ScoreTable(None, confidence, [1, 2], predictions=PREDICTIONS, labels=LABELS)
-    assert table.confidence.tolist() == [[0.5, 0.1, -np.inf], [-np.inf] * 3]
-    for models, thresholds in zip(*[search(table, 2).table[c] for c in ("models", "thresholds")]):
-        assert models[0] == "model 0" or np.isinf(thresholds[0])
 
 
 def test_a_split_without_one_of_the_labels_is_of_the_same_task() -> None:
@@ -183,12 +145,3 @@ def test_a_point_of_models_outputs_is_not_read_on_a_table(change: dict, message:
 
 def certify_within_budget(table: ScoreTable, point: Point) -> None:
     certify(table, point, budget=3.0)
-
-
-def test_labels_that_no_model_predicts_are_in_another_spelling() -> None:
-    given = {"confidence": CONFIDENCE, "cost": [1, 2], "predictions": [["0", "1", "0"]] * 2}
-    with pytest.raises(ValueError, match="no label is among the predictions.*'0.0', '0'"):
-        ScoreTable(None, labels=["0.0", "1.0", "1.0"], **given)
-    table = ScoreTable(None, labels=["0", "0", "1"], **given)
-    assert not table.take([1, 2]).correct.any()
-    assert not table.labelled(["", "", ""]).correct.any()
