@@ -14,18 +14,19 @@ from unittest.mock import patch
 
 import numpy as np
 from choosing import choosing
-from measuring import RUNS, alone, row, seconds
+from measuring import RUNS, Seconds, alone, median, row, seconds
 from methods import write_store
 from recipes import recipe_pairs, recipe_triple
-from synthetic import Table, scores
+from synthetic import KINDS, Table, scores
 
 from cascadelib import LogitStore
 from cascadelib import search as search_store
 from cascadelib.fronts.exact import search_arrays
 
-SAMPLES = [5_000, 20_000, 50_000, 100_000, 200_000]
+SAMPLES = [5_000, 20_000, 100_000, 200_000]  # the job search has 50,000
 MODELS = [10, 20, 40, 60]
 METHOD = "max_softmax_mean_logits"
+TUPLES = {2: "pairs", 3: "triples", 4: "quadruples"}
 FIELDS = ("accuracy", "cost", "models", "thresholds", "exit_rates")
 
 
@@ -37,19 +38,50 @@ def compile_kernels() -> None:
 
 
 def search(quick: bool = False) -> list[dict]:
-    """Rows of the table: all pairs and all triples; quick: small sizes."""
+    """Rows of the table: all pairs and all triples, of both kinds of models; beside them the
+    paper's recipe; quick: small sizes.
+    """
     compile_kernels()
-    table = scores(8, 2000) if quick else scores()
-    return pairs(table) + triples(table, 5 if quick else 3)
+    size = (8, 2000) if quick else (27, 50_000)
+    tables = {kind: make(*size) for kind, make in KINDS.items()}
+    rows = []
+    for n, targets in ((2, ("≤ 0.045", "≤ 0.07")), (3, ("≤ 0.65", ""))):
+        rows += by_kind(tables, n, *targets)
+    table = scores(*size)
+    return rows + beside_pairs(table) + beside_triples(table, 5 if quick else 3)
 
 
-def pairs(table: Table) -> list[dict]:
-    own, points = seconds(lambda: search_arrays(*table, 2), 4 * RUNS)
+def by_kind(tables: dict[str, Table], n: int, within: str, processor: str) -> list[dict]:
+    """Rows of exact searches of n models, the kinds in turns."""
+    m, k = next(iter(tables.values()))[0].shape
+    rows = []
+    for kind, found in in_turns(tables, n).items():
+        what = f"search: {TUPLES[n]} of {m}, k = {k}, every threshold, {kind}"
+        rows.append(row(what, found, "s", within))
+        rows.append(row(f"{what}: processor time", found.cpu, "s", processor, runs=found.runs))
+    return rows
+
+
+def in_turns(tables: dict[str, Table], n: int) -> dict[str, Seconds]:
+    """:class:`Seconds` of exact searches of n models in each table."""
+    runs: dict[str, list[tuple[float, float]]] = {kind: [] for kind in tables}
+    for _ in range(repeats_of(n)):
+        for kind, table in tables.items():
+            spent = seconds(lambda table=table: search_arrays(*(*table, n)))[0]
+            runs[kind].append((spent, spent.cpu))
+    return {kind: median(found) for kind, found in runs.items()}
+
+
+def repeats_of(n: int) -> int:
+    """How often a search of n models is run: pairs are short, and vary."""
+    return 4 * RUNS if n == 2 else RUNS
+
+
+def beside_pairs(table: Table) -> list[dict]:
+    """Rows of the paper's recipe of pairs."""
+    points = search_arrays(*table, 2)
     recipe, front = seconds(lambda: recipe_pairs(*table), RUNS)
-    m, k = table[0].shape
     return [
-        row(f"search: pairs of {m}, k = {k}, every threshold", own, "s", "≤ 0.09"),
-        row("search: pairs, processor time", own.cpu, "s", "≤ 0.13", runs=own.runs),
         row("search: pairs, the paper's recipe in numpy", recipe, "s"),
         row(
             "search: pairs, worst cost beside the recipe's front",
@@ -60,8 +92,9 @@ def pairs(table: Table) -> list[dict]:
     ]
 
 
-def triples(table: Table, sample: int) -> list[dict]:
-    own, points = seconds(lambda: search_arrays(*table, 3), RUNS)
+def beside_triples(table: Table, sample: int) -> list[dict]:
+    """Rows of the paper's recipe of some triples, and of the memory that all of them take."""
+    own, points = seconds(lambda: search_arrays(*table, 3))
     m, k = table[0].shape
     listed = list(combinations(range(m), 3))
     chosen = [
@@ -74,7 +107,6 @@ def triples(table: Table, sample: int) -> list[dict]:
     memory = alone(only, m, k, 3)[1]
     name = f"every tenth threshold in numpy (scaled from {sample} triples)"
     return [
-        row(f"search: triples of {m}, k = {k}, every threshold", own, "s", "≤ 0.6"),
         row("search: triples, peak memory of a process that does only this", memory, "GiB", "≤ 2"),
         row(f"search: triples, {name}", scaled, "s", cpu=scaled_cpu, runs=spent.runs),
         row("search: triples, times faster than that", scaled / own, "×", "≥ 300"),
@@ -110,7 +142,7 @@ def growth(quick: bool = False) -> list[dict]:
     return (
         sizes
         + by_length([2, 3, 4, 5], 7, 2000)
-        + by_threads(27, 50_000)
+        + by_one_thread(27, 50_000)
         + by_classes([10, 100, 1000], 10, 10_000)
     )
 
@@ -132,15 +164,14 @@ def by_length(lengths: list[int], models: int, samples: int) -> list[dict]:
     ]
 
 
-def by_threads(models: int, samples: int) -> list[dict]:
-    """Seconds of exact searches with one thread, and with as many as there are cores."""
-    rows = []
+def by_one_thread(models: int, samples: int) -> list[dict]:
+    """Seconds of exact searches with one thread; the job search has those with all cores."""
     table = scores(models, samples)
-    for n in (2, 3):
-        for threads in sorted({1, os.cpu_count() or 1}):
-            with patch("os.cpu_count", return_value=threads):
-                what = f"search: {n} of {models}, k = {samples}, {threads} threads"
-                rows.append(row(what, searching(table, n), "s"))
+    rows = []
+    with patch("os.cpu_count", return_value=1):
+        for n in (2, 3):
+            what = f"search: {n} of {models}, k = {samples}, one thread"
+            rows.append(row(what, searching(table, n), "s"))
     return rows
 
 
@@ -162,7 +193,7 @@ def by_classes(classes: list[int], models: int, samples: int) -> list[dict]:
 
 def searching(table: Table, n: int) -> Any:
     """Seconds of an exact search of n models."""
-    return seconds(lambda: search_arrays(*table, n), RUNS)[0]
+    return seconds(lambda: search_arrays(*table, n), repeats_of(n))[0]
 
 
 def scale(quick: bool = False) -> list[dict]:
@@ -185,54 +216,48 @@ def scale(quick: bool = False) -> list[dict]:
 
 
 def quadruples(quick: bool = False) -> list[dict]:
-    """Rows of the table: four models until a certified gap of 1%, and what is certified of longer
-    cascades in ten seconds; quick: a small table.
+    """Rows of the table: four models until a certified gap of 1%, of both kinds, and what is
+    certified of longer cascades in ten seconds; quick: a small table.
     """
     compile_kernels()
-    table = scores(8, 2000) if quick else scores()
-    m, k = table[0].shape
-    own, points = seconds(lambda: search_arrays(*table, 4, tolerance=0.01))
-    rows = [
-        row(f"search: quadruples of {m}, k = {k}, until a gap of 1%", own, "s", "≤ 40"),
-        row(
-            "search: quadruples, certified gap in cost at every accuracy",
-            100 * points.gap.max(),
-            "%",
-            "≤ 1",
-        ),
-    ]
-    for n, target in ((4, "≤ 10"), (5, "≤ 1e300 (finite)"), (6, "≤ 1e300 (finite)")):
-        own, points = seconds(lambda n=n: search_arrays(*table, n, time_limit=10))
+    size = (8, 2000) if quick else (27, 50_000)
+    rows = []
+    for kind, make in KINDS.items():
+        table = make(*size)
+        what = f"search: quadruples of {size[0]}, k = {size[1]}, {kind}"
+        own, points = seconds(lambda table=table: search_arrays(*(*table, 4), tolerance=0.01))
         rows += [
-            row(f"search: {n} of {m}, k = {k}, time_limit=10", own, "s"),
-            row(
-                f"search: {n} of {m}, median certified gap after 10 s",
-                100 * np.median(points.gap),
-                "%",
-            ),
-            row(
-                f"search: {n} of {m}, largest certified gap after 10 s",
-                100 * points.gap.max(),
-                "%",
-                target,
-            ),
+            row(f"{what}, until a gap of 1%", own, "s", "≤ 40"),
+            row(f"{what}, certified gap", 100 * points.gap.max(), "%", "≤ 1"),
         ]
+        rows += in_ten_seconds(table, 4, kind, "≤ 5", "≤ 50")
+    for n in (5, 6):
+        rows += in_ten_seconds(scores(*size), n, "smooth accuracies", "", "≤ 1e300 (finite)")
     return rows
 
 
-def quadruples_exact(quick: bool = False) -> list[dict]:
-    """Rows of the table: four models, every threshold."""
-    compile_kernels()
-    table = scores(8, 2000) if quick else scores()
-    own, _ = seconds(lambda: search_arrays(*table, 4))
+def in_ten_seconds(table: Table, n: int, kind: str, median: str, largest: str) -> list[dict]:
+    """Rows of the gap that is certified of cascades of n models in ten seconds, with its
+    targets."""
+    what = f"search: {n} of {len(table[0])},"
+    own, points = seconds(lambda: search_arrays(*(*table, n), time_limit=10))
+    gap = 100 * points.gap
     return [
-        row(
-            f"search: quadruples of {len(table[0])}, k = {table[0].shape[1]}, exact",
-            own,
-            "s",
-            "≤ 120",
-        )
+        row(f"{what} time_limit=10, {kind}", own, "s"),
+        row(f"{what} median certified gap after 10 s, {kind}", np.median(gap), "%", median),
+        row(f"{what} largest certified gap after 10 s, {kind}", gap.max(), "%", largest),
     ]
+
+
+def quadruples_exact(quick: bool = False) -> list[dict]:
+    """Rows of the table: four models, every threshold, of both kinds."""
+    compile_kernels()
+    m, k = (8, 2000) if quick else (27, 50_000)
+    rows = []
+    for kind, make in KINDS.items():
+        own, _ = seconds(lambda make=make: search_arrays(*(*make(m, k), 4)))
+        rows.append(row(f"search: quadruples of {m}, k = {k}, {kind}, exact", own, "s", "≤ 150"))
+    return rows
 
 
 def threads(quick: bool = False) -> list[dict]:

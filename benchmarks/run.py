@@ -10,9 +10,10 @@
 A room's jobs stand in a file beside this one, in its table ``JOBS``: name → ``job(quick=False) ->
 list[dict]``; each dict has ``benchmark`` (what), ``measured`` (a number), ``unit``, and ``target``
 (text such as "≤ 0.5" or "≥ 0.85"; empty where there is none), and, of what was timed, ``cpu``
-(processor seconds) and ``runs`` (that the median is of): ``row`` in measuring.py makes one. What
-else the machine did is watched job by job; the end says which targets were missed, and which jobs
-did not have the machine for themselves.
+(processor seconds) and ``runs`` (that the median is of): ``row`` in measuring.py makes one. Each
+row carries the commit at which it was measured. What else the machine did is watched job by job;
+the end says which targets were missed, which jobs did not have the machine for themselves, and
+which have not been measured.
 """
 
 import argparse
@@ -22,12 +23,15 @@ import importlib
 import math
 import os
 import platform
+import subprocess
 import sys
 import time
 import traceback
+from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from measuring import LONG, QUIET, RUNS, Watch
 
@@ -40,8 +44,10 @@ RULES = f"""Medians of at least {RUNS} runs; what takes more than {LONG:.0f} s m
 often.
 *cpu*: processor seconds of a run, all its processes together. A job was *not quiet* if other
 processes used more than {QUIET:g} cores on average while it ran (time stolen from a virtual
-machine included): its times are upper bounds.
+machine included): its times are upper bounds. *c or before*: rows from before commits were \
+recorded, which commit c brought.
 """
+CODE = ("cascadelib", "benchmarks/*.py")
 PACKAGES = ("numpy", "numba", "torch", "pandas")
 
 
@@ -57,13 +63,34 @@ def processor() -> str:
 
 
 def machine() -> str:
-    """One line: processor, cores, memory, system, Python and package versions, date."""
+    """One line: processor, cores, memory, system, Python and package versions, what numpy sorts
+    with (AVX-512 is the slower way on some processors), date.
+    """
     parts = [f"{processor()}, {os.cpu_count()} cores"]
     if "SC_PHYS_PAGES" in getattr(os, "sysconf_names", {}):
         parts.append(f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.0f} GiB")
     parts += [platform.system(), f"Python {platform.python_version()}"]
     parts += [f"{package} {version(package)}" for package in PACKAGES]
+    extensions = np.show_config(mode="dicts")["SIMD Extensions"].get("found", [])
+    parts.append(f"numpy has {' '.join(extensions) or 'no extensions'}")
     return " · ".join([*parts, datetime.date.today().isoformat()])
+
+
+def commit() -> str:
+    """The commit that is checked out, "changed" after it where the code is not that of the commit;
+    "" where there is no repository.
+    """
+    asked = (["rev-parse", "--short=10", "HEAD"], ["status", "--porcelain", "-uno", "--", *CODE])
+    try:
+        head, changes = (
+            subprocess.run(
+                ["git", *what], cwd=HERE.parent, check=True, capture_output=True, text=True
+            ).stdout.strip()
+            for what in asked
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return f"{head}, changed" if changes else head
 
 
 def met(measured: float, target: str) -> str:
@@ -123,11 +150,12 @@ def collect(jobs: dict[str, str], quick: bool) -> tuple[pd.DataFrame, list[str]]
 
 
 def completed(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with module (the job's name), machine, COLUMNS, WATCHED, quiet, whatever of them it
-    has; the verdicts follow from what was measured.
+    """The table with module (the job's name), machine, commit, COLUMNS, WATCHED, quiet, whatever of
+    them it has; the verdicts follow from what was measured.
     """
-    table = table.reindex(columns=["module", *COLUMNS[:-1], *WATCHED, "machine"])
-    names = ["module", "benchmark"]
+    table = table.reindex(columns=["module", *COLUMNS[:-1], *WATCHED, "machine", "commit"])
+    table["commit"] = table.commit.astype(object).fillna("")
+    names = ["module", "benchmark", "commit"]
     numbers = ["measured", "cpu", "runs", *WATCHED]
     table[names] = table[names].astype(str)
     table[numbers] = table[numbers].astype(float)
@@ -152,6 +180,12 @@ def as_markdown(table: pd.DataFrame) -> str:
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
+def origin(rows: pd.DataFrame) -> str:
+    """On which machine a job was measured, and at which commit, in one line."""
+    first = rows.iloc[0]
+    return f"{first.machine} · commit {first.commit or 'unknown'}"
+
+
 def conditions(rows: pd.DataFrame) -> str:
     """What the machine did beside a job, in one line."""
     first = rows.iloc[0]
@@ -164,13 +198,14 @@ def conditions(rows: pd.DataFrame) -> str:
     return others if first.quiet == "yes" else f"**not quiet**: {others}"
 
 
-def summary(table: pd.DataFrame) -> str:
-    """Targets met and missed, jobs that were not quiet, jobs with times of too few runs: Markdown,
-    a line each.
+def summary(table: pd.DataFrame, jobs: Iterable[str] = ()) -> str:
+    """Targets met and missed, jobs that were not quiet, jobs with times of too few runs, which of
+    ``jobs`` have no row: Markdown, a line each.
     """
     own = table.benchmark.where(~table.benchmark.str.startswith("… ")).ffill()
     name = table.module + ": " + own.where(own == table.benchmark, own + ": " + table.benchmark)
     missed = table[table.met == "no"]
+    unmeasured = sorted({*jobs} - {*table.module})
     noisy = table[table.quiet == "no"].groupby("module").others.first()
     unknown = table.module[table.quiet == ""].unique()
     few = (
@@ -188,6 +223,7 @@ def summary(table: pd.DataFrame) -> str:
         f"times of fewer than {RUNS} runs, or not said of how many: {few.sum()}": [
             f"{job}: {count}" for job, count in table.module[few].value_counts(sort=False).items()
         ],
+        f"jobs not measured: {len(unmeasured)}": unmeasured,
     }
     lines = [
         [f"- {title}", *(f"  - {line}" for line in entries)] for title, entries in groups.items()
@@ -207,10 +243,11 @@ def write_results(folder: Path, table: pd.DataFrame) -> None:
     table = table.sort_values("module", kind="stable").reset_index(drop=True)
     table.to_parquet(kept, index=False)
     parts = [
-        f"## {name}\n\n{rows['machine'].iloc[0]}\n\n{conditions(rows)}\n\n{as_markdown(rows)}"
+        f"## {name}\n\n{origin(rows)}\n\n{conditions(rows)}\n\n{as_markdown(rows)}"
         for name, rows in table.groupby("module")
     ]
-    text = "\n".join([f"# Benchmarks (`make bench`)\n\n{RULES}", summary(table), *parts])
+    said = summary(table, listed(folder))
+    text = "\n".join([f"# Benchmarks (`make bench`)\n\n{RULES}", said, *parts])
     (folder / "results.md").write_text(text, encoding="utf-8")
 
 
@@ -232,13 +269,13 @@ def main(arguments: list[str] | None = None, folder: Path = HERE) -> int:
             f"no job is called {' or '.join(asked)}; there are {', '.join(listed(folder))}"
         )
 
-    about = machine()
+    about = {"machine": machine(), "commit": commit()}
     table, failed = collect(jobs, options.quick)
-    print(f"{about}\n\n{as_markdown(table)}\n{summary(table)}")
+    print(f"{about['machine']}\n\n{as_markdown(table)}\n{summary(table)}")
     if failed:
         print(f"failed: {', '.join(failed)}", file=sys.stderr)
     if not options.quick:
-        write_results(folder, table.assign(machine=about))
+        write_results(folder, table.assign(**about))
     return 1 if failed else 0
 
 

@@ -3,17 +3,21 @@ path)."""
 
 import importlib.util
 import math
+import re
+import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT / "benchmarks"))
 import measuring  # noqa: E402 - scripts, no package
+import synthetic  # noqa: E402
 
 SPEC = importlib.util.spec_from_file_location("benchmarks_run", ROOT / "benchmarks" / "run.py")
 bench = importlib.util.module_from_spec(SPEC)
@@ -90,7 +94,60 @@ def test_an_unknown_job_is_refused_by_name(capsys: pytest.CaptureFixture[str]) -
 def test_a_file_a_room() -> None:
     jobs = bench.listed(ROOT / "benchmarks")
     assert all((ROOT / "cascadelib" / room / "__init__.py").exists() for room in jobs.values())
-    assert set(pd.read_parquet(ROOT / "benchmarks" / "results.parquet").module) <= set(jobs)
+    assert set(recorded().module) <= set(jobs)
+
+
+def recorded() -> pd.DataFrame:
+    """The committed rows."""
+    return pd.read_parquet(ROOT / "benchmarks" / "results.parquet")
+
+
+def test_every_job_has_rows_or_is_said_not_to_be_measured() -> None:
+    said = (ROOT / "benchmarks" / "results.md").read_text(encoding="utf-8")
+    listed = re.search(r"- jobs not measured: \d+\n((?:  - .*\n)*)", said)
+    assert listed is not None
+    unmeasured = set(re.findall(r"  - (\S+)", listed[1]))
+    assert {*recorded().module} | unmeasured == set(bench.listed(ROOT / "benchmarks"))
+    assert not {*recorded().module} & unmeasured
+
+
+def test_every_row_has_its_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert recorded().commit.str.fullmatch(r"[0-9a-f]{7,40}(, changed| or before)?").all()
+    assert re.fullmatch(r"[0-9a-f]{10}(, changed)?|", bench.commit())
+    monkeypatch.setattr(bench, "HERE", tmp_path / "benchmarks")
+    assert bench.commit() == ""
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@example.org"]
+    (tmp_path / "cascadelib").mkdir()
+    (tmp_path / "cascadelib" / "a.py").write_text("1\n", encoding="utf-8")
+    for what in (["init", "-q"], ["add", "cascadelib"], ["commit", "-q", "-m", "a"]):
+        subprocess.run([*git, *what], check=True)
+    assert re.fullmatch(r"[0-9a-f]{10}", bench.commit())
+    (tmp_path / "cascadelib" / "a.py").write_text("2\n", encoding="utf-8")
+    assert re.fullmatch(r"[0-9a-f]{10}, changed", bench.commit())
+
+
+def test_no_two_jobs_measure_the_same_search() -> None:
+    """Names such as "search: pairs of 27, k = 50000, every threshold" say what was searched."""
+    lengths = {"pairs": "2", "triples": "3", "quadruples": "4"}
+    jobs: dict[tuple, set[str]] = {}
+    rows = recorded()
+    for _, row in rows[rows.unit == "s"].iterrows():
+        found = re.match(r"\w+: (\w+) of (\d+), k = (\d+)(.*)", row.benchmark)
+        if found is not None and "processor time" not in row.benchmark:
+            n, models, samples, how = found.groups()
+            plain = re.sub(r", (every threshold|exact|smooth accuracies|\d+ threads)", "", how)
+            jobs.setdefault((lengths.get(n, n), models, samples, plain), set()).add(row.module)
+    assert len(jobs) > 20 and all(len(found) == 1 for found in jobs.values())
+
+
+def test_made_up_scores_are_of_two_kinds() -> None:
+    for kind, make in synthetic.KINDS.items():
+        correct, confidence, cost = make(27, 20_000)
+        assert correct.shape == confidence.shape == (27, 20_000) and (np.diff(cost) > 0).all()
+        accuracy = correct.mean(1)
+        assert abs(accuracy[0] - 0.66) < 0.01 and abs(accuracy[-1] - 0.886) < 0.01
+        distinct = np.mean([len(np.unique(row)) for row in confidence]) / 20_000
+        assert (distinct == 1) == (kind == "published accuracies") and distinct > 0.9
 
 
 @pytest.mark.parametrize(
@@ -204,10 +261,11 @@ def test_where_the_system_does_not_tell_a_watch_says_so(monkeypatch: pytest.Monk
 
 
 def test_the_end_says_what_was_missed_and_what_was_not_quiet() -> None:
-    said = bench.summary(rows(target=["≤ 0.3", "≤ 0.2"], others=0.5)).splitlines()
+    said = bench.summary(rows(target=["≤ 0.3", "≤ 0.2"], others=0.5), ["job", "sold"]).splitlines()
     assert said[:2] == ["- targets met: 1, missed: 1", "  - job: a: … b: 0.25 s (≤ 0.2)"]
     assert said[2:4] == ["- jobs not quiet: 1", "  - job (others used 0.50 cores)"]
-    assert [line[-3:] for line in said[4:]] == [": 0", ": 0"]
+    assert [line[-3:] for line in said[4:6]] == [": 0", ": 0"]
+    assert said[6:] == ["- jobs not measured: 1", "  - sold"]
 
 
 @pytest.mark.parametrize(
@@ -224,7 +282,7 @@ def test_the_end_says_what_was_missed_and_what_was_not_quiet() -> None:
 def test_few_runs_are_said(measured: int, unit: str, runs: int | None, few: int) -> None:
     table = rows(measured=[measured, 1], unit=[unit, "s"], runs=[runs, 5], others=0.0)
     said = bench.summary(table).splitlines()
-    assert said[3].endswith(f": {few}") and said[4:] == ["  - job: 1"] * few
+    assert said[3].endswith(f": {few}") and said[4:-1] == ["  - job: 1"] * few
 
 
 def test_rows_of_jobs_that_are_no_more_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

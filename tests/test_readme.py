@@ -141,6 +141,7 @@ def made_up(monkeypatch: pytest.MonkeyPatch, **columns: Any) -> None:
         "target": ["≤ 3", ""],
         "quiet": "yes",
         "others": 0.0,
+        "commit": "abc",
     }
     rows |= {
         "module": "job",
@@ -168,8 +169,20 @@ def test_pages_say_what_was_not_measured_on_a_quiet_machine(
     monkeypatch: pytest.MonkeyPatch, quiet: str, said: str
 ) -> None:
     made_up(monkeypatch, quiet=quiet, others=0.7, cpu=[1.5, float("nan")])
-    assert said in measured.conditions()
+    assert said in measured.conditions() and "at commit abc." in measured.conditions()
     assert measured.timed("job", "a") == ("1.5 s of processor time" if quiet == "no" else "2.0 s")
+
+
+def test_pages_name_each_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    made_up(monkeypatch, module=["job", "other"], commit=["abc", "def"])
+    assert measured.commits(["other", "job"]) == "Measured `job` at abc; `other` at def."
+
+
+def test_of_several_kinds_of_models_the_slowest_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    made_up(monkeypatch, benchmark=["a, smooth", "a, published"], unit="s", cpu=[1.0, 2.0])
+    assert measured.timed("job", "a") == "2.0 s"
+    made_up(monkeypatch, benchmark=["a, 1", "a, 2"], unit="s", measured=[2.0, 3.0], cpu=1.0)
+    assert measured.timed("job", "a") == "3.0 s"
 
 
 def test_rules_have_a_row_each(monkeypatch: pytest.MonkeyPatch) -> None:
