@@ -5,6 +5,7 @@ Models run by rising cost, those of equal cost in both orders.
 
 from bisect import bisect
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import count, tee
 from math import comb, factorial
 from typing import Any
@@ -19,6 +20,8 @@ from .kernels.state import MAX_MODELS
 
 MOST_CASCADES = 5_000_000
 MOST_LISTED = 50_000_000
+# What an equal number of boundaries counts, beside one of samples, in the bins of a root.
+BOUNDARIES = 0.5
 
 
 def extensions(cost: Array, prefix: tuple, length: int) -> Iterator[tuple[int, ...]]:
@@ -108,6 +111,60 @@ class Cascades:
         return (*head, last)
 
 
+@dataclass(frozen=True, eq=False)
+class RootStage:
+    """A stage of the grid that the search of a cascade begins with (its *root*).
+
+    Parameters
+    ----------
+    code : uint8 array of shape (k,)
+        2 · slot + whether correct, of each sample.
+    number : int32 array of shape (k,)
+        The boundary at or before the sample's group, −1 before the first.
+    boundaries : array of shape (B,)
+        Those that can matter: before a group in which some sample is wrong, and after the last.
+    edges : array of shape (slots − 1,)
+        The first of the boundaries (by number) of each slot but the first.
+    """
+
+    code: Array
+    number: Array
+    boundaries: Array
+    edges: Array
+
+    def enter(self, room: Any, i: int) -> None:
+        """Make this stage i of the root in a :func:`cascadelib.fronts.kernels.state.workspace`."""
+        levels = room.parts.levels
+        room.parts.root.code[i] = self.code
+        room.parts.root.number[i] = self.number
+        levels.maps[0, i, : len(self.boundaries)] = self.boundaries
+        levels.edges[0, i, 1 : len(self.edges) + 1] = self.edges
+        levels.top[0, i] = len(self.boundaries) - 1
+        levels.slots[0, i] = len(self.edges) + 1
+
+
+def root_of(group: Array, correct: Array, bins: int) -> RootStage:
+    """The :class:`RootStage` of one stage, of at most so many bins of about equal numbers of
+    samples.
+
+    group int32 [k]; correct uint8 [k]. What is correct exits at no loss, so that no other boundary
+    matters.
+    """
+    has_error = np.zeros(group.max() + 1, bool)
+    has_error[group[correct == 0]] = True
+    boundaries = np.append(np.flatnonzero(has_error), len(has_error))
+    number = np.cumsum(has_error) - 1
+    samples = np.bincount(group)
+    # before[e]: samples that exit at boundary e, beyond those that exit at every one
+    before = np.append(0, np.cumsum(samples))[boundaries]
+    weights = before + BOUNDARIES * before[-1] * np.linspace(0, 1, len(before))
+    edges = np.unique(np.searchsorted(weights, np.linspace(weights[0], weights[-1], bins + 1)))
+    if len(edges) == 1:  # never wrong: one bin, in which there is nothing
+        edges = np.zeros(2, int)
+    slot = np.searchsorted(edges, number, side="right").astype(np.uint8)
+    return RootStage(2 * slot[group] + correct, number.astype(np.int32)[group], boundaries, edges)
+
+
 def nothing_more(prefix: tuple) -> tuple:
     """The stage function of a copy that knows all that it will be asked for."""
     raise KeyError(prefix)
@@ -129,6 +186,7 @@ class Outcomes:
         self.kept_wrong: dict[tuple, Array] = {}
         self.kept_groups: dict[tuple, Array] = {}
         self.kept_order: dict[tuple, Array] = {}
+        self.kept_roots: dict[tuple, RootStage] = {}
 
     def key(self, prefix: tuple) -> tuple:
         """What prefixes with the same outcomes share."""
@@ -196,6 +254,16 @@ class Outcomes:
                 self.kept_order[key] = order
             self.kept_groups[key] = group
         return self.kept_groups[key].astype(np.int32)
+
+    def root(self, prefix: tuple, bins: int) -> RootStage:
+        """The stage after ``prefix`` of a search's root, of at most so many bins."""
+        key = self.key(prefix)
+        if (*key, bins) in self.kept_roots:
+            return self.kept_roots[*key, bins]
+        root = root_of(self.groups(prefix), self.correct(prefix), bins)
+        if len(key) == 1:
+            self.kept_roots[*key, bins] = root
+        return root
 
     def order(self, prefix: tuple) -> Array:
         """int64 [k]: samples by falling confidence."""

@@ -93,18 +93,13 @@ def search_head(
     complete.
     """
     outcomes = search.outcomes
-    heads = [head[: i + 1] for i in range(len(head))]
-    bits = np.zeros(len(best.reach) - 1, np.int32)
-    for i, prefix in enumerate(heads):
-        bits |= outcomes.correct(prefix).astype(np.int32) << i
-    group = np.stack([outcomes.groups(prefix) for prefix in heads])
-    open_head(room, group, bits, ROOT_BINS[len(heads)])
+    for i in range(len(head)):
+        outcomes.root(head[: i + 1], ROOT_BINS[len(head)]).enter(room, i)
+    open_head(room)
     for number, m in lasts:
         cascade = (*head, m)
         last = outcomes.correct(cascade), outcomes.wrong(cascade), search.cost[[*cascade]]
-        search_root(
-            room, group, bits, *last, number, best, tolerance, "corners" in parts, "boxes" in parts
-        )
+        search_root(room, *last, number, best, tolerance, "corners" in parts, "boxes" in parts)
 
 
 def in_threads(

@@ -4,10 +4,12 @@ from functools import partial
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tables_of_scores import NOISY
 
 from cascadelib import search
-from cascadelib.fronts.cascades import Cascades, extensions, number_of_cascades
+from cascadelib.fronts.cascades import Cascades, extensions, number_of_cascades, root_of
 from cascadelib.fronts.exact import search_arrays
 
 
@@ -38,3 +40,26 @@ def test_too_much_work_is_refused_with_an_estimate() -> None:
             for value in values:
                 with pytest.raises(ValueError, match=f"{name} must be .*, not {value!r}"):
                     call(**{name: value})
+
+
+@given(st.lists(st.tuples(st.integers(0, 6), st.booleans()), min_size=1, max_size=30), st.data())
+def test_the_root_of_a_stage_puts_samples_between_edges(
+    samples: list[tuple[int, bool]], data: st.DataObject
+) -> None:
+    """Slots follow from the edges, and no boundary is left out before a group with an error."""
+    confidence, outcomes = np.array(samples).T
+    group = np.unique(confidence, return_inverse=True)[1].astype(np.int32)
+    correct = outcomes.astype(np.uint8)
+    bins = data.draw(st.integers(1, 8))
+    root = root_of(group, correct, bins)
+    errors = sorted({g for g, c in zip(group.tolist(), correct) if not c})
+    assert root.boundaries.tolist() == [*errors, group.max() + 1]
+    top = len(errors)
+    assert (root.edges[0], root.edges[-1]) == (0, top)
+    assert len(root.edges) == 2 or (np.diff(root.edges) > 0).all()
+    assert 2 <= len(root.edges) <= bins + 1
+    for s in range(len(group)):
+        number = sum(g <= group[s] for g in errors) - 1
+        slot = sum(edge <= number for edge in root.edges)
+        assert root.number[s] == number
+        assert root.code[s] == 2 * slot + correct[s]

@@ -42,8 +42,10 @@ def set_grid(w: Workspace, level: int, most_bins: int) -> None:
     for i in range(len(w.walk.j)):
         top = levels.top[level, i]
         width = max((top + most_bins - 1) // most_bins, 1)
-        levels.width[level, i] = width
-        levels.slots[level, i] = 2 + max((top + width - 1) // width, 1)
+        bins = max((top + width - 1) // width, 1)
+        levels.slots[level, i] = 2 + bins
+        for j in range(bins + 1):
+            levels.edges[level, i, 1 + j] = min(j * width, top)
     lay_out(w, level)
 
 
@@ -140,15 +142,14 @@ def place(w: Workspace, level: int, m: int) -> None:
     slots = levels.slots[up]
     inner = levels.inner[up]
     cells = levels.cells[up]
-    width = levels.width[up]
     walk.correct[: 2 * inner[0] * slots[0]] = 0
     walk.all[: cells[0] * slots[0]] = 0
     for i in range(d):
+        # A group before the first boundary that was kept exits at every edge: slot 0.
+        slot = 0
         for g in range(box.span[i]):
-            # A group before the first boundary that was kept exits at every edge: slot 0.
-            slot = 0
-            if box.label[i, g] >= 0:
-                slot = 1 + box.label[i, g] // width[i]
+            while levels.edges[up, i, slot + 1] <= box.label[i, g]:
+                slot += 1
             box.slot_of[i, g] = slot
     # The slot of every group is known: each sample is counted once, by its slots and correctness.
     for x in range(m):
@@ -215,8 +216,9 @@ def open_box(
     d = len(w.walk.j)
     up = level + 1
     for i in range(d):
-        box.low[i] = (levels.boxes[level, b, i] - 1) * levels.width[level, i]
-        span = min(levels.width[level, i], levels.top[level, i] - box.low[i])
+        slot = levels.boxes[level, b, i]
+        box.low[i] = levels.edges[level, i, slot]
+        span = levels.edges[level, i, slot + 1] - box.low[i]
         box.span[i] = span
         box.gains[i, :span] = 0
         box.saved[i, :span] = 0
@@ -235,7 +237,7 @@ def open_box(
     levels.opened[up] = 0
     more = False
     for i in range(d):
-        more |= levels.width[up, i] > 1
+        more |= levels.slots[up, i] - 2 < levels.top[up, i]
     if more:
         # Some bin has boundaries inside: their boxes need the samples themselves.
         carry_over(w, level, m)
@@ -283,78 +285,55 @@ def search_boxes(
             level += 1
 
 
-@inner
-def number_boundaries(w: Workspace, group: Array, bits: Array, i: int) -> None:
-    """Number the boundaries of stage i of the root; groups' new numbers are in ``w.box.label``."""
-    label = w.box.label[i]
-    boundaries = w.levels.maps[0, i]
-    groups = 0
-    new = 0
-    label[:] = 0
-    for s in range(len(bits)):
-        groups = max(groups, group[i, s] + 1)
-        label[group[i, s]] |= ((bits[s] >> i) & 1) == 0
-    # A group is marked where some sample of it is wrong here.
-    for g in range(groups):
-        boundaries[new] = g
-        new += label[g]
-        label[g] = new - 1
-    boundaries[new] = groups
-    w.levels.top[0, i] = new
-
-
 @kernel(_nrt=False)
-def open_head(w: Workspace, group: Array, bits: Array, bins: int) -> None:
+def open_head(w: Workspace) -> None:
     """Prepare the root of all cascades that share all models but the last.
 
-    group int32 [d, k]: each sample's group at stages 1 … d; bits int32 [k]: bit i set where stage
-    i + 1 is correct. A boundary matters only before a group in which some sample is wrong: what is
-    correct exits at no loss.
+    What :func:`cascadelib.fronts.cascades.root_of` says of each of their stages is there.
     """
     levels = w.levels
-    walk = w.walk
-    box = w.box
     root = w.root
-    d, k = group.shape
-    for i in range(d):
-        number_boundaries(w, group, bits, i)
-    set_grid(w, 0, bins)
-    # The root's grid is laid: count the samples by slot, and by slot and correctness.
-    slots = levels.slots[0]
+    d, k = root.code.shape
+    lay_out(w, 0)
     inner = levels.inner[0]
-    cells = levels.cells[0]
-    width = levels.width[0]
-    n_cells = cells[0] * slots[0]
-    root.correct[: inner[0] * slots[0]] = 0
-    walk.all[:n_cells] = 0
+    root.index[:] = 0
+    for i in range(d):
+        # The last model, whose correctness is the innermost bit, is not known yet.
+        stride = np.int32(inner[i] // 2)
+        for s in range(k):
+            root.index[s] += root.code[i, s] * stride
+    # Samples are counted by slot and correctness.
+    root.correct[: inner[0] * levels.slots[0, 0]] = 0
     for s in range(k):
-        at = 0
-        cell = 0
-        for i in range(d):
-            slot = 1 + box.label[i, group[i, s]] // width[i]
-            cell += slot * cells[i]
-            at += (2 * slot + ((bits[s] >> i) & 1)) * inner[i]
-        # Half of ``at``: the last model, whose correctness is the innermost bit, is not known yet.
-        root.index[s] = at // 2
-        box.cell[s] = cell
-        root.correct[at // 2] += 1
-        walk.all[cell] += 1
-    copy(root.all, walk.all, n_cells)
+        root.correct[root.index[s]] += 1
+    # And by slot alone: one stage after another, the last first, loses its correctness.
+    size = inner[0] * levels.slots[0, 0]
+    counts = w.walk.correct
+    copy(counts, root.correct, size)
+    for i in range(d - 1, -1, -1):
+        block = levels.cells[0, i]
+        size //= 2
+        for x in range(size // block):
+            for y in range(block):
+                counts[x * block + y] = counts[2 * x * block + y] + counts[(2 * x + 1) * block + y]
+    copy(root.all, counts, size)
     root.ordered[0] = 0
 
 
 @inner
-def order_root(w: Workspace, group: Array) -> None:
-    """Put the samples of an opened head in the order of its cells, for boxes to be opened.
-
-    group int32 [d, k]: each sample's group at stages 1 … d.
-    """
+def order_root(w: Workspace) -> None:
+    """Put the samples of an opened head in the order of its cells, for boxes to be opened."""
     levels = w.levels
     box = w.box
     root = w.root
-    d, k = group.shape
+    d, k = root.code.shape
     n_cells = levels.cells[0, 0] * levels.slots[0, 0]
     root.ordered[0] = 1
+    box.cell[:] = 0
+    for i in range(d):
+        cells = np.int32(levels.cells[0, i])
+        for s in range(k):
+            box.cell[s] += (root.code[i, s] >> 1) * cells
     copy(w.walk.all, root.all, n_cells)
     sort_by_cell(w, 0, k, n_cells)
     # Every cell's end is known: samples are put there, from the last backwards.
@@ -363,14 +342,12 @@ def order_root(w: Workspace, group: Array) -> None:
         x = levels.start[0, box.cell[s]]
         root.order[x] = s
         for i in range(d):
-            levels.group[0, i, x] = box.label[i, group[i, s]]
+            levels.group[0, i, x] = root.number[i, s]
 
 
 @kernel(_nrt=False)
 def search_root(
     w: Workspace,
-    group: Array,
-    head_bits: Array,
     correct: Array,
     wrong: Array,
     costs: Array,
@@ -383,9 +360,8 @@ def search_root(
     """Search one cascade of the head that was opened (see :func:`open_head`).
 
     The ``corners`` of its root (real cascades, a start for pruning), all other thresholds
-    (``boxes``), or both. group int32 [d, k], head_bits int32 [k]: what it was opened with; correct
-    uint8 [k]: whether the last model is correct; wrong int32: the samples where it is not; costs
-    float64 [n].
+    (``boxes``), or both. correct uint8 [k]: whether the last model is correct; wrong int32: the
+    samples where it is not; costs float64 [n].
     """
     levels = w.levels
     root = w.root
@@ -412,8 +388,11 @@ def search_root(
     if levels.found[0] > 0:
         # Some box may hold better: its samples need their order, and the correctness of all models.
         if root.ordered[0] == 0:
-            order_root(w, group)
+            order_root(w)
         for x in range(k):
             s = root.order[x]
-            levels.bits[0, x] = head_bits[s] | (np.int32(correct[s]) << d)
+            bits = np.int32(correct[s]) << d
+            for i in range(d):
+                bits |= np.int32(root.code[i, s] & 1) << i
+            levels.bits[0, x] = bits
         search_boxes(w, costs, k, cascade, best, tolerance)

@@ -144,8 +144,7 @@ def note_corner(w: Workspace, level: int, n: int, cost: float, cascade: int, bes
     levels = w.levels
     walk = w.walk
     for i in range(len(walk.j)):
-        edge = min((walk.j[i] - 1) * levels.width[level, i], levels.top[level, i])
-        walk.boundaries[i] = levels.maps[level, i, edge]
+        walk.boundaries[i] = levels.maps[level, i, levels.edges[level, i, walk.j[i]]]
     note(best, n, cost, cascade, walk.boundaries, walk.through)
 
 
@@ -199,8 +198,8 @@ def keep_box(w: Workspace, level: int, n: int) -> None:
     walk = w.walk
     inside = False
     for i in range(len(walk.j)):
-        low = (walk.j[i] - 1) * levels.width[level, i]
-        inside |= min(low + levels.width[level, i], levels.top[level, i]) - low > 1
+        edges = levels.edges[level, i]
+        inside |= edges[walk.j[i] + 1] - edges[walk.j[i]] > 1
     if inside:
         # Some stage has a boundary between its two edges.
         b = levels.found[level]

@@ -152,7 +152,7 @@ LINES = 12  # below the costs of a box, at most: see covered in cascadelib.front
 
 MAX_MODELS = 8
 # Bins per stage of the root's grid, by its number of boundaries d.
-ROOT_BINS = {2: 80, 3: 22, 4: 10, 5: 6, 6: 4, 7: 3}
+ROOT_BINS = {2: 64, 3: 22, 4: 10, 5: 6, 6: 4, 7: 3}
 LEVELS = 24
 LEAST_BOXES = 32
 MOST_BOXES = 2048
@@ -162,7 +162,7 @@ MOST_BOXES = 2048
 Workspace = namedtuple("Workspace", "levels walk box root")
 Levels = namedtuple(
     "Levels",
-    "group bits start maps base slots width top inner cells boxes state found opened",
+    "group bits start maps base slots edges top inner cells boxes state found opened",
 )
 Walk = namedtuple(
     "Walk",
@@ -172,7 +172,7 @@ Box = namedtuple(
     "Box",
     "kept cell low span gains saved extra extra_gains label slot_of several price stack sums",
 )
-Root = namedtuple("Root", "index order ordered correct all")
+Root = namedtuple("Root", "code number index order ordered correct all")
 
 
 def workspace(k: int, d: int) -> Room:
@@ -188,8 +188,9 @@ def workspace(k: int, d: int) -> Room:
     n_correct = 2 ** (d + 1) * n_cells
     n_slots = max(slots, k + 3)
     levels = new_levels(k, d, n_cells, n_boxes)
+    root = new_root(k, d, n_cells, n_correct)
     walk = new_walk(d, n_cells, n_correct, n_slots)
-    return Room(Workspace(levels, walk, new_box(k, d), new_root(k, n_cells, n_correct)))
+    return Room(Workspace(levels, walk, new_box(k, d), root))
 
 
 def new_levels(k: int, d: int, n_cells: int, n_boxes: int) -> Levels:
@@ -208,8 +209,8 @@ def new_levels(k: int, d: int, n_cells: int, n_boxes: int) -> Levels:
         base=np.zeros((LEVELS, 1 + d), np.int64),
         # Of each stage's grid.
         slots=np.empty(stages, np.int64),
-        # Groups per bin.
-        width=np.empty(stages, np.int64),
+        # Boundary at which each slot but the first begins; that of slot 1 is 0.
+        edges=np.empty((LEVELS, d, n_boxes + 3), np.int32),
         # The last boundary.
         top=np.empty(stages, np.int64),
         # Stride of a half slot of each stage in ``walk.correct``.
@@ -292,9 +293,13 @@ def new_box(k: int, d: int) -> Box:
     )
 
 
-def new_root(k: int, n_cells: int, n_correct: int) -> Root:
+def new_root(k: int, d: int, n_cells: int, n_correct: int) -> Root:
     """What all cascades that share all models but the last have in common."""
     return Root(
+        # Of each stage's samples: 2 · slot + correct, and the boundary at or before their group
+        # (see :func:`cascadelib.fronts.cascades.root_of`).
+        code=np.empty((d, k), np.uint8),
+        number=np.empty((d, k), np.int32),
         # Index of a sample in ``correct``.
         index=np.empty(k, np.int32),
         # The sample at each place.
