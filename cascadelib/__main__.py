@@ -13,15 +13,15 @@ import cascadelib as cl
 
 from .files import folder_of
 
-NAMED = (
-    "sample",
-    "model",
-    "confidence",
-    "label",
-    "prediction",
-    "correct",
-    "missing",
-)  # as from_frame names them
+NAMED = {  # as from_frame names them
+    "sample": "column of the queries (default: sample)",
+    "model": "column of the models' names (default: model)",
+    "confidence": "column of the confidences (default: confidence)",
+    "label": "column of the true answers, with --prediction",
+    "prediction": "column of the models' answers, with --label",
+    "correct": "column that says whether an answer is correct, or its grade in [0, 1]",
+    "missing": "what becomes of missing rows: refuse, drop or abstain (default: refuse)",
+}
 EXAMPLE = """a table has a row per query and model:
 
   sample,model,prediction,confidence,cost,label
@@ -59,12 +59,16 @@ def parser_of_all() -> Parser:
     split = Parser(add_help=False)
     policy.add_argument("policy", help="file of a policy")
     table.add_argument("table", help="CSV or parquet file, or the folder of a LogitStore")
-    for name in NAMED:
-        table.add_argument(f"--{name}", help=f"{name}= of ScoreTable.from_frame")
+    for name, about in NAMED.items():
+        table.add_argument(f"--{name}", help=about)
     table.add_argument(
-        "--cost", help="column with the price of a query; of a store, the kind of cost"
+        "--cost",
+        help="column with the price of a query (default: cost); of a store, the kind of cost "
+        "(default: macs, where there are any)",
     )
-    table.add_argument("--columns", nargs="+", help="what a fitted confidence reads")
+    table.add_argument(
+        "--columns", nargs="+", help="what a fitted confidence reads (default: confidence)"
+    )
     split.add_argument(
         "--held-out", default="0.5", help="another table, or a share of this one (default: 0.5)"
     )
@@ -73,11 +77,12 @@ def parser_of_all() -> Parser:
     )
     choice.add_argument(
         "--method",
-        help="of a store, as search() has it; of any table isotonic_by_label, logistic, auto",
+        help="of any table isotonic_by_label, logistic or auto (default: its confidences as they "
+        "are); of a store, as search() has it (default: max_softmax)",
     )
     choice.add_argument("--expected", action="store_true", help="search expected outcomes")
-    choice.add_argument("--score", help="top1, top<k> or f1")
-    choice.add_argument("--out", help="file for the policy")
+    choice.add_argument("--score", help="top1, top<k> or f1 (default: top1)")
+    choice.add_argument("--out", help="file for the policy (default: none is written)")
     parser = Parser(
         prog="cascadelib",
         description=__doc__,
@@ -122,7 +127,11 @@ def parser_of_all() -> Parser:
     goal.add_argument("--accuracy", type=share, help="least accuracy")
     goal.add_argument("--loss", type=share, help="largest loss of accuracy to the best model")
     goal.add_argument("--goal", help="max_improvement, match_best or near_best")
-    search.add_argument("--caution", type=float, help="standard errors inside the goal; 0: none")
+    search.add_argument(
+        "--caution",
+        type=float,
+        help="standard errors inside the goal (default: as pick() has it; 0: none)",
+    )
     certify.add_argument(
         "--epsilon", type=share, required=True, help="largest loss of accuracy: 0.01 or 1%%"
     )
@@ -130,7 +139,9 @@ def parser_of_all() -> Parser:
         "--delta", type=share, default=0.05, help="probability that it loses more (default: 5%%)"
     )
     certify.add_argument("--reference", help="model to lose against (default: the most accurate)")
-    explore.add_argument("--out", default="explorer.html", help="file for the page")
+    explore.add_argument(
+        "--out", default="explorer.html", help="file for the page (default: explorer.html)"
+    )
     explore.add_argument("--open", action="store_true", help="open it in a browser")
     return parser
 

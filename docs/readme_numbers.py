@@ -138,13 +138,62 @@ def first_run() -> str:
     )
 
 
+def site() -> str | None:
+    """The address of the site, where pyproject.toml has one."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return project.get("urls", {}).get("Documentation")
+
+
+def install() -> str:
+    """How to install the package: from this checkout, or from a registry once it is published."""
+    about = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"][
+        "cascadelib"
+    ]
+    source = "cascadelib" if about["published"] else "."
+    remark = "" if about["published"] else "    # in this checkout, or a release's wheel for ."
+    return f"```console\n$ pip install '{source}[explore]'{remark}\n```"
+
+
+PURPOSE = {
+    "numpy alone": "deciding by a policy file",
+    "the core": "tables and stores: searching, certifying, evaluating; policies that run",
+    "[explore]": "figures, and the explorer as a widget and as a page",
+    "[sklearn]": "`CascadeClassifier`",
+    "[vision]": "torch models: images, extraction, `cl.Cascade`",
+    "[text]": "texts, with transformers",
+    "[notebooks]": "the notebooks, with `[explore]`",
+    "[serve]": "a cascade behind HTTP, with `[vision]`",
+    "[all]": "all of these but `[serve]`",
+}
+
+
+def extras() -> str:
+    """What the core and each extra take, as benchmarks/extras.py has counted it."""
+    found = json.loads((ROOT / "benchmarks" / "extras.json").read_text(encoding="utf-8"))
+    lines = ["| install | for | packages | MB |", "|---|---|---:|---:|"]
+    for name, (packages, megabytes) in found["sizes"].items():
+        more = "+" if name.startswith("[") else ""
+        lines.append(f"| {name} | {PURPOSE[name]} | {more}{packages} | {more}{megabytes:,} |")
+    remark = wrapped(
+        "An extra's figures are what it adds to the core; packages that two extras share are there once.",
+        f"Counted by `python benchmarks/extras.py` on Linux, with torch {found['torch']}; the torch that pip",
+        "installs by default on Linux brings CUDA and takes gigabytes more.",
+    )
+    return "\n".join([*lines, "", remark])
+
+
+def live() -> str:
+    """Where its thresholds can be dragged: on the site, where there is one."""
+    if address := site():
+        return f"[**Drag its thresholds**]({address.rstrip('/')}/notebooks/{report.LIVE}), live."
+    return "[**Drag its thresholds**](docs/explorer.md): `cascadelib demo`, `make app`."
+
+
 def hosted() -> str:
     """Where the report is: at the address of the site, where pyproject.toml has one."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    site = project.get("urls", {}).get("Documentation")
-    if site:
+    if address := site():
         return (
-            f"[**The report**]({site.rstrip('/')}/notebooks/index.html): all notebooks with "
+            f"[**The report**]({address.rstrip('/')}/notebooks/index.html): all notebooks with "
             "live figures."
         )
     return wrapped(
@@ -261,9 +310,8 @@ def training() -> str:
 
 def answers() -> str:
     """What README's first lines print."""
-    (code,) = re.findall(
-        r"```python\n(import cascadelib.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL
-    )
+    text = (ROOT / "README.md").read_text("utf-8")
+    code = re.findall(r"```python\n(.*?)```", text, re.DOTALL)[0]
     space: dict = {}
     with contextlib.redirect_stdout(io.StringIO()) as said, tempfile.TemporaryDirectory() as folder:
         exec(code.replace("policy.json", f"{folder}/policy.json"), space)
@@ -517,12 +565,14 @@ def cascade_svg() -> str:
 
 PAGES: dict[str, dict[str, Callable[[], str]]] = {
     "README.md": {
-        "headline": headline, "answers": answers, "first-run": first_run, "hosted": hosted, "notebooks": notebooks,
+        "headline": headline, "live": live, "install": install, "answers": answers, "first-run": first_run, "hosted": hosted, "notebooks": notebooks,
         "throughput": throughput, "in-short": in_short, "in-lines": in_lines,
     },
     "docs/shift.md": {
         "zoo": zoo, "matched": matched, "held": held, "in-bullets": in_bullets, "texts": texts,
     },
+    "docs/index.md": {"install": install},
+    "docs/first-steps.md": {"install": install, "extras": extras},
     "docs/training.md": {"training": training},
     "docs/ranking.md": {"two-means": two_means, "ranking": ranking},
     "docs/ledger.md": {"verdicts": ledger_counts, "ledger": ledger_table},

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 import cascadelib as cl
-from cascadelib.__main__ import main
+from cascadelib.__main__ import main, parser_of_all
 from cascadelib.deployment.form import parts_as_json
 
 NAMED = ["--label", "label", "--prediction", "prediction"]
@@ -61,6 +61,22 @@ def told(capsys: pytest.CaptureFixture[str], *argv: Any) -> tuple:
     """(exit status, what was printed as JSON) of a command line."""
     status = main([*map(str, argv), "--json"])
     return status, json.loads(capsys.readouterr().out)
+
+
+def test_defaults_are_shown() -> None:
+    """Of all options that take a value, but those of which one has to be given."""
+    (commands,) = [
+        action for action in parser_of_all()._actions if isinstance(action.choices, dict)
+    ]
+    chosen = {"label", "prediction", "correct", "budget", "accuracy", "loss", "goal", "epsilon"}
+    for command in commands.choices.values():
+        for action in command._actions:
+            takes_value = action.option_strings and action.nargs != 0
+            if takes_value and action.dest not in chosen:
+                assert "(default: " in action.help, action.dest
+            if action.default not in (None, False, "==SUPPRESS=="):
+                shown = action.help.replace("5%%", "0.05").replace(" 1 2", " [1, 2]")
+                assert f"(default: {action.default})" in shown
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "benchmarks"))
+import extras  # noqa: E402 - a script, no package
+
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 TARGETS = set("app bench data docs fuzz help imagenet lab lint notebooks run soak test zoo".split())
 CORE = "numba numpy pandas pyarrow safetensors scipy tqdm".split()
@@ -178,19 +182,11 @@ def test_citation_and_version_agree() -> None:
     assert (citation["version"], citation["license"]) == (PROJECT["version"], PROJECT["license"])
 
 
-def other_python() -> str:
-    """Python 3.13 where there is one, as in CI, else the Python that runs this."""
-    other = shutil.which("python3.13", path=os.environ.get("PATH", "") + os.pathsep + "/usr/bin")
-    if other is None:
-        return sys.executable
-    lacks = subprocess.run([other, "-c", "import ensurepip, venv"], capture_output=True).returncode
-    return sys.executable if lacks else other
-
-
 def copy_of_the_top(folder: Path) -> None:
     """What a build reads, but for the package."""
-    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, folder)
+    (folder / "data" / "semantic-sql").mkdir(parents=True)
+    for name in ("pyproject.toml", "setup.py", "README.md", *PROJECT["license-files"]):
+        shutil.copy(ROOT / name, folder / name)
 
 
 METADATA = """
@@ -245,7 +241,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def thin(wheel: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The Python of a new environment in which the wheel and its core alone are installed."""
     folder = tmp_path_factory.mktemp("thin")
-    subprocess.run([other_python(), "-m", "venv", folder], check=True)
+    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
     python = folder / "bin" / "python"
     pip(python, "install", wheel)
     return python
@@ -285,6 +281,7 @@ def test_the_core_is_at_most_twenty_packages(thin: Any) -> None:
         "cascadelib",
     }
     assert set(CORE) <= names and len(names) <= 20 and not names & ASKED_FOR
+    assert extras.needed("cascadelib") - {"cascadelib"} == names
 
 
 FROM_SCORES = """
@@ -348,6 +345,67 @@ def test_the_command_line_on_the_core_alone(thin: Any, tmp_path: Path) -> None:
     )
     status, _, told = shell("explore", *columns)
     assert status == 2 and told.count("\n") == 1 and "cascadelib[explore]" in told
+
+
+BARE = """
+import importlib.abc, json, sys
+
+class Absent(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] not in {*sys.stdlib_module_names, "numpy", "cascadelib"}:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Absent())
+import cascadelib as cl
+policy = cl.Policy.load("policy.json")
+stages = policy.decide([[0.99] * 5 + [0.0] * 5] * (len(policy.models) - 1)).exit_stage
+print(stages.tolist())
+"""
+
+
+def test_a_machine_that_only_decides_needs_numpy_alone(thin: Any, tmp_path: Path) -> None:
+    alone(thin, FROM_SCORES, tmp_path)
+    assert alone(thin, BARE, tmp_path) == "[0, 0, 0, 0, 0, 1, 1, 1, 1, 1]\n"
+
+
+BESIDE = f"import sys; sys.path.append({sysconfig.get_path('purelib')!r})\n"
+PAGES = ("docs/first-steps.md", "README.md")
+BLOCK = r"(?:In `([\w.]+)`:\n\n)?```(python|console)\n(.*?)```"
+ELSEWHERE = ("make ", "pip ")  # commands for a checkout, and to install what is installed here
+WALK = """
+import json, shutil, subprocess, sys
+for page, blocks in json.load(open("blocks.json")).items():
+    shutil.rmtree("my-logits", ignore_errors=True)
+    for file, kind, code in blocks:
+        print("###", page, file, kind, code.splitlines()[0], flush=True)
+        if file:
+            open(file, "w").write(code)
+        elif kind == "python":
+            exec(compile(code, f"{page}: {code[:60]}", "exec"), {"__name__": "__main__"})
+        for line in code.splitlines() if kind == "console" else ():
+            subprocess.run(line.removeprefix("$ "), shell=True, check=True)
+"""
+
+
+def test_every_block_of_the_readme_and_of_the_first_steps_runs(thin: Any, tmp_path: Path) -> None:
+    """As they stand and in their order, by the wheel in an environment of its own; what the extras
+    install comes from the environment of the tests."""
+    blocks = {}
+    for page in PAGES:
+        found = re.findall(BLOCK, (ROOT / page).read_text(encoding="utf-8"), re.S)
+        blocks[page] = [
+            block for block in found if not block[2].removeprefix("$ ").startswith(ELSEWHERE)
+        ]
+    (tmp_path / "blocks.json").write_text(json.dumps(blocks))
+    (tmp_path / "beside").mkdir()
+    (tmp_path / "beside" / "sitecustomize.py").write_text(BESIDE)
+    environment = {"PATH": f"{thin.parent}{os.pathsep}{os.environ['PATH']}", "BROWSER": "true"}
+    environment |= {"PYTHONPATH": os.pathsep.join([str(tmp_path / "beside"), str(tmp_path)])}
+    said = alone(thin, WALK, tmp_path, **environment)
+    assert said.count("With probability at least 95%") == 8
+    assert said.count("[0 1") == 2 and (tmp_path / "cascade.json").is_file()
+    policy = (tmp_path / "policy.json").read_text()
+    assert json.loads(policy)["models"][0]["name"] == "line"
 
 
 def test_published_models_on_the_core_alone(thin: Any, tmp_path: Path) -> None:

@@ -8,11 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
-import numpy as np
 import pandas as pd
 import pytest
-
-import cascadelib as cl
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "docs"))
@@ -209,50 +206,19 @@ def test_a_benchmark_that_is_not_there_is_named() -> None:
         measured.measured("search", "sorting")
 
 
-def test_the_code_of_your_own_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three lines each: files of scores, torch modules."""
-    torch = pytest.importorskip("torch")
-    monkeypatch.chdir(tmp_path)
-    rng = np.random.default_rng(0)
-    k = 400
-    labels = rng.integers(0, 3, k)
-    small, large = (size * np.eye(3)[labels] + rng.normal(size=(k, 3)) for size in (2, 4))
-    first, second = (code for code in CODE[1:] if "data/fashion-mnist" not in code)
-    assert [len(code.splitlines()) for code in (first, second)] == [3, 3]
-    exec(first, space := {"cl": cl, "labels": labels, "small": small, "large": large})
-    assert space["point"].models == ("small", "large")
-
-    def linear(scale: Any) -> Any:
-        module = torch.nn.Linear(3, 3, bias=False)
-        torch.nn.init.eye_(module.weight).data.mul_(scale)
-        return module
-
-    net = linear(1)
-    net.weight.data[0] *= 0.5  # less accurate than the other, so that the two together save
-    inputs = torch.as_tensor(large, dtype=torch.float32)
-    space = {
-        "cl": cl,
-        "net": net,
-        "other": torch.nn.Sequential(linear(2), linear(2)),
-        "transform": lambda x: x,
-    }
-    exec(second, space | {"inputs": inputs, "labels": labels, "batch": inputs[:9]})
-
-
-def test_the_first_lines_run_as_they_stand(
+def test_the_first_lines_print_what_stands_below_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Without any name that they do not define; what they print stands below them."""
     monkeypatch.chdir(tmp_path)
     exec(CODE[0], {})
     printed = capsys.readouterr().out
-    assert cl.Policy.load("policy.json").point.models == ("llama-3.1-8b", "llama-3.3-70b")
     assert " ".join(printed.split()) in " ".join(README.replace("\n> ", " ").split())
 
 
-def test_the_code_of_a_cascade_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("torch")
-    monkeypatch.chdir(tmp_path)
-    (code,) = (code for code in CODE if "data/fashion-mnist" in code)
-    exec(code, space := {"cl": cl})
-    assert len(space["decisions"].predictions) == 64 and (tmp_path / "cascade.json").is_file()
+def test_the_line_that_installs_is_changed_in_one_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "pip install '.[explore]'" in readme_numbers.install()
+    (tmp_path / "pyproject.toml").write_text("[tool.cascadelib]\npublished = true")
+    monkeypatch.setattr(readme_numbers, "ROOT", tmp_path)
+    assert "pip install 'cascadelib[explore]'" in readme_numbers.install()

@@ -60,7 +60,8 @@ def chat_completions(
     ----------
     path : str or os.PathLike
         A JSONL file of lines ``{"custom_id": query, "response": …}``: the completion, or what the
-        batch API writes around it. Lines of failed requests (without choices) are left out.
+        batch API writes around it. Lines of failed requests (without choices) are left out. A
+        folder: all of its ``*.jsonl``.
     prices : mapping, optional
         {model: (price of a million prompt tokens, of a million completion tokens)}.
     answer : callable
@@ -79,9 +80,10 @@ def chat_completions(
         Naming the line: no JSON, no custom_id, one choice without logprobs, a model without price.
     """
     rows = []
-    for where, line in json_lines(path):
-        with reading(where):
-            rows += completion_rows(line, prices, answer)
+    for file in sorted(Path(path).glob("*.jsonl")) or [path]:
+        for where, line in json_lines(file):
+            with reading(where):
+                rows += completion_rows(line, prices, answer)
     if not rows:
         raise ValueError(f"{path}: no line with a completion")
     return pd.DataFrame(rows)

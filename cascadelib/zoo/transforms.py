@@ -174,5 +174,10 @@ def real_floats(raw: Any) -> torch.Tensor:
 
 
 def prepared(transform: Callable | None, raw: Any) -> Any:
-    """A raw batch → the module's input."""
-    return real_floats(raw) if transform is None else transform(raw)
+    """A raw batch → the module's input; a plain function gets photographs (PIL) one by one, as in
+    extraction."""
+    if transform is None:
+        return real_floats(raw)
+    if isinstance(raw, list) and hasattr(raw[0], "convert") and not hasattr(transform, "cut"):
+        return torch.stack([torch.as_tensor(transform(image)) for image in raw])
+    return transform(raw)

@@ -8,6 +8,7 @@ from math import exp, log
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 import cascadelib as cl
@@ -77,6 +78,10 @@ def test_two_logs_are_a_table_that_is_searched(tmp_path: Path) -> None:
         lines.append({"custom_id": query, "response": small})
         lines.append({"custom_id": query, "response": completion("large", truth, logprobs=[0.0])})
     frame = chat_completions(written(tmp_path / "log.jsonl", lines), PRICES)
+    (tmp_path / "logs").mkdir()
+    written(tmp_path / "logs" / "a.jsonl", lines[:100])
+    written(tmp_path / "logs" / "b.jsonl", lines[100:])
+    pd.testing.assert_frame_equal(chat_completions(tmp_path / "logs", PRICES), frame)
     frame["label"] = frame["sample"].astype(int).mod(3).gt(0).map({True: "yes", False: "no"})
     table = cl.ScoreTable.from_frame(frame, label="label", prediction="prediction")
     point = cl.pick(cl.search(table), "match_best", caution=0)

@@ -93,3 +93,14 @@ def test_complex_numbers_are_refused_and_others_become_floats() -> None:
     assert prepared(len, [1, 2]) == 2
     with pytest.raises(ValueError, match="real numbers, not complex ones"):
         prepared(None, torch.ones(2, dtype=torch.complex64))
+
+
+def test_a_plain_function_of_one_photograph_serves_a_batch_of_them() -> None:
+    """As in extraction, so that the same transform runs in a cascade."""
+
+    def pixels(image: Image.Image) -> torch.Tensor:
+        return torch.tensor(np.array(image)).permute(2, 0, 1) / 255
+
+    images = [Image.new("RGB", (3, 2), (51 * shade, 0, 255)) for shade in range(4)]
+    assert torch.equal(prepared(pixels, images), torch.stack([pixels(image) for image in images]))
+    assert prepared(len, ["a text", "another"]) == 2
