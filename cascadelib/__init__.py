@@ -6,55 +6,61 @@ from typing import TYPE_CHECKING
 from ._lazy import attach
 
 if TYPE_CHECKING:  # for editors and mypy; tests compare it with the table below
-    from . import analysis as analysis
-    from . import datasets as datasets
-    from . import deployment as deployment
-    from . import evaluation as evaluation
-    from . import explorer as explorer
-    from . import extraction as extraction
-    from . import figures as figures
-    from . import fronts as fronts
-    from . import methods as methods
-    from . import recipes as recipes
-    from . import store as store
-    from . import studies as studies
-    from . import tables as tables
-    from . import zoo as zoo
-    from .analysis import DriftSignal as DriftSignal
-    from .analysis import bootstrap as bootstrap
-    from .analysis import certify as certify
-    from .analysis import mean_improvement_moved as mean_improvement_moved
-    from .analysis import replay as replay
-    from .analysis import to_label as to_label
-    from .deployment import Cascade as Cascade
-    from .deployment import Policy as Policy
-    from .deployment import answer_table as answer_table
-    from .evaluation import Baseline as Baseline
-    from .evaluation import Point as Point
-    from .evaluation import StreamBudget as StreamBudget
-    from .evaluation import evaluate as evaluate
-    from .evaluation import pareto_front as pareto_front
-    from .explorer import demo as demo
-    from .explorer import explore as explore
+    from . import (
+        analysis as analysis,
+        datasets as datasets,
+        deployment as deployment,
+        evaluation as evaluation,
+        explorer as explorer,
+        extraction as extraction,
+        figures as figures,
+        fronts as fronts,
+        methods as methods,
+        recipes as recipes,
+        store as store,
+        studies as studies,
+        tables as tables,
+        zoo as zoo,
+    )
+    from .analysis import (
+        DriftSignal as DriftSignal,
+        bootstrap as bootstrap,
+        certify as certify,
+        mean_improvement_moved as mean_improvement_moved,
+        replay as replay,
+        to_label as to_label,
+    )
+    from .deployment import Cascade as Cascade, Policy as Policy, answer_table as answer_table
+    from .evaluation import (
+        Baseline as Baseline,
+        Point as Point,
+        StreamBudget as StreamBudget,
+        evaluate as evaluate,
+        pareto_front as pareto_front,
+    )
+    from .explorer import demo as demo, explore as explore
     from .extraction import extract as extract
     from .files import __version__ as __version__
     from .front_end import has_front_end as has_front_end
-    from .fronts import Front as Front
-    from .fronts import ladder as ladder
-    from .fronts import pair_table as pair_table
-    from .fronts import peaks as peaks
-    from .fronts import pick as pick
-    from .fronts import search as search
-    from .fronts import search_arrays as search_arrays
-    from .fronts import search_outcomes as search_outcomes
-    from .fronts import warm as warm
-    from .methods import METHODS as METHODS
-    from .methods import Method as Method
-    from .methods import confidence as confidence
-    from .methods import fit_temperature as fit_temperature
+    from .fronts import (
+        Front as Front,
+        ladder as ladder,
+        pair_table as pair_table,
+        peaks as peaks,
+        pick as pick,
+        search as search,
+        search_arrays as search_arrays,
+        search_outcomes as search_outcomes,
+        warm as warm,
+    )
+    from .methods import (
+        METHODS as METHODS,
+        Method as Method,
+        confidence as confidence,
+        fit_temperature as fit_temperature,
+    )
     from .sklearn import CascadeClassifier as CascadeClassifier
-    from .store import LogitStore as LogitStore
-    from .store import ScoreTable as ScoreTable
+    from .store import LogitStore as LogitStore, ScoreTable as ScoreTable
     from .studies import published as published
     from .tables import readable as readable
     from .zoo import count_macs as count_macs

@@ -121,7 +121,9 @@ def parser_of_all() -> Parser:
     demo = command("demo", _demo, [], "the explorer of two language models' answers, as one page")
     demo.add_argument("--out", help="file for the page (default: a temporary one, opened)")
     command("show", _show, [policy], "what a file says")
-    command("warm", _warm, [], "compile what first searches need, for all later processes")
+    command(
+        "warm", lambda _: cl.warm(), [], "compile what first searches need, for all later processes"
+    )
     goal = search.add_mutually_exclusive_group(required=True)
     goal.add_argument("--budget", type=float, help="largest mean cost a sample")
     goal.add_argument("--accuracy", type=share, help="least accuracy")
@@ -236,11 +238,6 @@ def _certify(args: Namespace) -> dict[str, Any]:
     return said | (_written(args, certificate.point, store, held_out) if certificate.point else {})
 
 
-def _warm(args: Namespace) -> None:
-    """Compile the kernels."""
-    cl.warm()
-
-
 def _evaluate(args: Namespace) -> dict[str, Any]:
     """What a policy comes to on a table, beside what was expected of it."""
     policy = cl.Policy.load(args.policy)
@@ -296,10 +293,8 @@ def main(argv: list[str] | None = None) -> int:
     if not argv:
         parser.print_help()
         return 0
-    args, rest = parser.parse_known_args(argv)
+    args = parser.parse_args(argv)
     try:
-        if rest:
-            raise ValueError(f"unknown arguments: {' '.join(rest)}")
         said = json.dumps(args.does(args) or {}, ensure_ascii=False)
         said = json.loads(said, parse_constant=lambda _: None)  # nan and inf are null
         for line in _lines(said, args.json):

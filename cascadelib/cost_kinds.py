@@ -27,7 +27,7 @@ COSTS = dict(
 )
 
 # Numbers in a header that are no cost: what a model is, not what it takes.
-NO_COSTS = {"parameters", "image_size", "truncated", "order", "top1", "top5"}
+NO_COSTS = set("parameters image_size truncated order top1 top5".split())
 
 
 def cost_of(kind: str) -> Cost:

@@ -11,7 +11,7 @@ from uuid import uuid4
 import numpy as np
 from numpy import ndarray as Array
 
-from .checks import unmasked
+from .checks import known, unmasked
 from .files import digest_of
 
 KEY = np.dtype("V6")  # what a file keeps of an id: six bytes of its digest
@@ -203,11 +203,19 @@ class Labels:
         split: str = "",
         k: int = 0,
     ) -> "Labels":
-        """From user input; ids default to row numbers. labels None: k samples without, or as many
-        as there are ids. Raises ValueError naming the first thing that is wrong."""
+        """From user input; ids default to row numbers.
+
+        Labels are int [k], or text, which is placed among the classes, by default its sorted
+        distinct values; None: k samples without, or as many as there are ids. Raises ValueError
+        naming the first thing that is wrong.
+        """
         classes = None if classes is None else tuple(str(c) for c in classes)
         if classes is not None and len(set(classes)) < len(classes):
             raise ValueError(f"class names repeat: {classes}")
+        listed = [] if labels is None else np.asarray(labels).tolist()
+        if listed and all(isinstance(label, str) for label in listed):
+            classes = classes or tuple(filter(None, sorted({*listed})))
+            labels = [classes.index(known(label, classes, "label")) for label in listed]
         values = None if labels is None else _checked_values(labels, classes)
         if values is not None:
             k = len(values)

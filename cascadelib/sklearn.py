@@ -14,6 +14,7 @@ from sklearn.utils.validation import _num_samples, check_is_fitted, column_or_1d
 from .analysis.certificate import certify
 from .deployment.policy import Policy
 from .evaluation.point import Point
+from .extraction.estimators import probabilities_of
 from .fronts.exact import search
 from .store.logit_store import LogitStore
 
@@ -164,18 +165,13 @@ class CascadeClassifier(ClassifierMixin, _BaseComposition):
         part = _safe_indexing(X, rows)
         return LogitStore.from_probabilities(
             numbers[rows],
-            {name: self._probabilities(name, part) for name in self.estimators_},
+            {
+                name: probabilities_of(estimator, part, self.classes_)
+                for name, estimator in self.estimators_.items()
+            },
             sample_ids=rows.astype(str),
             price=dict(zip(self.estimators_, self.costs)),
         )
-
-    def _probabilities(self, name: str, X: Any) -> np.ndarray:
-        """float64 [k, classes] of one classifier: 0 for a class that it never saw."""
-        estimator = self.estimators_[name]
-        columns = np.searchsorted(self.classes_, estimator.classes_)
-        probabilities = np.zeros((_num_samples(X), len(self.classes_)))
-        probabilities[:, columns] = estimator.predict_proba(X)
-        return probabilities
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """float64 [k, classes]: the probabilities of whichever classifier answers each sample."""
@@ -185,7 +181,8 @@ class CascadeClassifier(ClassifierMixin, _BaseComposition):
         rows = np.arange(_num_samples(X))
         answers = np.empty((len(rows), len(self.classes_)))
         for name, threshold in zip(point.models, (*point.thresholds, -np.inf)):
-            probabilities = self._probabilities(name, _safe_indexing(X, rows))
+            part = _safe_indexing(X, rows)
+            probabilities = probabilities_of(self.estimators_[name], part, self.classes_)
             answers[rows] = probabilities
             rows = rows[probabilities.max(axis=1) < threshold]
             # rows: those that the next classifier is asked

@@ -14,14 +14,8 @@ from .cost_kinds import COSTS
 FRACTIONS = tuple(
     "accuracy top1 top5 drop share difference tolerance plateau exit_rate ece dominance".split()
 )
-FACTORS = (
-    "saving",
-    "improvement",
-    "ratio",
-    "gap",
-    "relative",
-    "parameters",
-)  # beside the kinds of cost
+# Beside the kinds of cost.
+FACTORS = tuple("saving improvement ratio gap relative parameters".split())
 WHOLE = ("display.max_colwidth", None, "display.max_rows", None, "display.max_columns", None)
 TICKS = {True: "✓", False: ""}
 PREFIXES = {

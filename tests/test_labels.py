@@ -160,3 +160,18 @@ def test_a_data_set_has_labels_by_its_attributes() -> None:
     assert found.values is not None
     assert found.values.tolist() == [0, 1]
     assert (found.dataset, found.split, found.classes) == ("toy", "val", ("x", "y"))
+
+
+def test_text_is_placed_among_the_classes() -> None:
+    labels = Labels.checked(["dog", "cat", "dog", "eel"])
+    assert labels.needed.tolist() == [1, 0, 1, 2] and labels.classes == ("cat", "dog", "eel")
+    given_order = Labels.checked(np.array(["dog", "cat"]), classes=("eel", "dog", "cat"))
+    assert given_order.needed.tolist() == [1, 2]
+    with pytest.raises(ValueError, match="unknown label 'dgo'; nearest: 'dog'"):
+        Labels.checked(["dog", "dgo"], classes=("cat", "dog"))
+    with pytest.raises(ValueError, match="unknown label ''"):
+        Labels.checked(["dog", ""])
+    with pytest.raises(ValueError, match="labels must be integers"):
+        Labels.checked(np.array(["dog", None], object))
+    with pytest.raises(ValueError, match="labels must be integers"):
+        Labels.checked(np.array([10, 2], object))

@@ -145,7 +145,7 @@ ERRORS = {
     "no number": (["search", "t.csv", "--budget", "much"], "invalid float value: 'much'"),
     "an unknown option": (
         ["search", "t.csv", "--budget", "1", "--bugdet", "2"],
-        "unknown arguments: --bugdet 2",
+        "unrecognized arguments: --bugdet 2",
     ),
     "no such file": (["search", "none.csv", "--budget", "1"], "none.csv"),
     "no such column": (

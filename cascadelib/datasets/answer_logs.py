@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..checks import known
+from ..checks import about, known
 from ..files import opened
 
 METRICS = ("acc", "exact_match")
@@ -25,12 +25,11 @@ LARGEST = 2**30  # bytes of a log
 @contextmanager
 def reading(where: str) -> Iterator[None]:
     """Errors within name the line, also those of a line that lacks what is documented."""
-    try:
-        yield
-    except ValueError as error:
-        raise ValueError(f"{where}: {error}") from None
-    except (KeyError, TypeError, IndexError, AttributeError) as error:
-        raise ValueError(f"{where}: not in the documented form: {error!r}") from None
+    with about(where):
+        try:
+            yield
+        except (KeyError, TypeError, IndexError, AttributeError) as error:
+            raise ValueError(f"not in the documented form: {error!r}") from None
 
 
 def json_lines(path: str | os.PathLike) -> Iterator[tuple[str, dict]]:
@@ -80,7 +79,7 @@ def chat_completions(
         Naming the line: no JSON, no custom_id, one choice without logprobs, a model without price.
     """
     rows = []
-    for file in sorted(Path(path).glob("*.jsonl")) or [path]:
+    for file in sorted(Path(path).glob("*.jsonl")) or [Path(path)]:
         for where, line in json_lines(file):
             with reading(where):
                 rows += completion_rows(line, prices, answer)

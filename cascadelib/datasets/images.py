@@ -15,10 +15,10 @@ from .samples import Labelled
 
 # The formats of photographs and of what people convert them to. Pillow reads others by programs of
 # their own (EPS starts Ghostscript), whatever a file's name ends in.
-FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "PPM", "GIF")
+FORMATS = tuple("JPEG PNG WEBP TIFF BMP PPM GIF".split())
 LARGEST_IMAGE = 2**30  # bytes of a file
 UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
-ENDINGS = (".jpeg", ".jpg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff", ".gif")
+ENDINGS = tuple(".jpeg .jpg .png .bmp .webp .ppm .pgm .tif .tiff .gif".split())
 # What file managers leave behind; so do names that begin with a dot.
 BYSTANDERS = {"thumbs.db", "desktop.ini"}
 

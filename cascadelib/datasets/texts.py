@@ -123,7 +123,9 @@ def table(
     ids = None if sample_id is None else column(sample_id).astype(str).to_numpy()
     parts = [column(key).tolist() for key in items_of(text)]
     texts = tuple(parts[0] if len(parts) == 1 else zip(*parts))
-    labels = _numbers(column(label), classes, name)
+    labels = column(label).to_numpy()
+    if len(labels) and (labels == -1).all():  # as GLUE hides them
+        raise ValueError(f"{name}: all labels are −1, as in GLUE's test splits: use another split")
     return Texts(texts, labels, ids, classes, dataset, split)
 
 
@@ -142,27 +144,3 @@ def _read(path: Path) -> pd.DataFrame:
         return readers[known(path.suffix, readers, "kind of table")](path)
     except (pd.errors.ParserError, UnicodeDecodeError, OSError) as error:
         raise ValueError(f"{path} cannot be read as a table: {error}") from None
-
-
-def _numbers(column: pd.Series, classes: Sequence[str] | None, name: str) -> np.ndarray:
-    """Labels as class numbers; −1 is how GLUE hides the labels of its test splits."""
-    values = column.to_numpy()
-    if values.dtype.kind not in "iu":
-        names = list(classes or ())
-        texts = [str(v) for v in values]
-        places = {str(place): place for place in range(len(names))}
-        places |= {name: place for place, name in enumerate(names)}
-        found = [places.get(text) for text in texts]
-        if None in found:
-            row = found.index(None)
-            raise ValueError(
-                f"{name}: label {texts[row]!r} of row {row} is none of "
-                f"{names or 'the whole numbers'}"
-            )
-        return np.array(found, np.int64)
-    if len(values) and (values == -1).all():
-        raise ValueError(
-            f"{name}: all labels are −1: this split hides them (GLUE's test splits do); "
-            "use another split"
-        )
-    return values

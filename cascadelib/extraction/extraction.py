@@ -28,6 +28,7 @@ from ..zoo.loaders import resolved
 from ..zoo.macs import with_text_costs
 from ..zoo.model import Model, digest_tensor, identity, noted
 from .class_order import check_names, check_order
+from .estimators import extract_estimators
 from .inference import Candidate, Missing, Pass, probed, read, run_pass
 from .shards import LOCK, PARTIAL, Shards, shard_bounds, spans, started, usable_cores
 
@@ -62,7 +63,9 @@ def extract(
         Names that :func:`load` knows, or {name: module}, {name: (module, transform)} or {name:
         :class:`Model`}. A transform turns a batch of raw inputs (a tensor on the device) into the
         module's input: a tensor, a tuple of arguments or a dict of keywords; equal transforms run
-        once per batch. None stands for ``float()``.
+        once per batch. None stands for ``float()``. Or {name: trained classifier} of scikit-learn,
+        asked at once for the probabilities of all inputs, into a new store; of what follows, macs
+        alone has a meaning there.
     dataset
         One of :mod:`cascadelib.datasets` or (inputs, labels), arrays or tensors [k, …] and int [k].
         ``Photographs`` are read and decoded once for all models; there a transform is a
@@ -110,10 +113,12 @@ def extract(
         MACs cannot be counted or whose classes are in another order (see :mod:`class_order`) takes
         no other down: one error at the end names each that failed, and the others are in the store.
     """
+    macs = macs or {}
+    if isinstance(models, dict) and any(hasattr(m, "predict_proba") for m in models.values()):
+        return extract_estimators(models, dataset, path, macs)
     samples = _samples_of(dataset)
     found = resolved(models)
     labels = labels_of(samples)
-    macs = macs or {}
     if workers is None:
         workers = min(16, usable_cores()) if isinstance(samples, Photographs) else 0
     _check_arguments(found, batch_size, shard_size, workers, macs, dtype, amp)

@@ -109,7 +109,8 @@ class LogitStore:
         path
             The folder; it is made where it does not exist.
         labels
-            int [k], or None: what needs them is refused then, and ids are needed.
+            int or text [k], or None: what needs them is refused then, and ids are needed. Text is
+            placed among ``classes``, by default its sorted distinct values, as scikit-learn has it.
         sample_ids
             [k], distinct; row numbers by default.
         classes
@@ -411,9 +412,9 @@ class LogitStore:
         return self._view(self._rows, {name: self._model(name) for name in items_of(names)})
 
     def labelled(self, labels: ArrayLike) -> "LogitStore":
-        """The same samples and models as they are now, in memory, with other labels int [k]."""
+        """The same samples and models as they are now, in memory, with other labels [k]."""
         given = Labels.checked(labels, self.sample_ids, self.classes)
-        shelf = Memory(replace(self.origin, values=given.values))
+        shelf = Memory(replace(self.origin, values=given.values, classes=given.classes))
         store = self._view(None, None)._use(shelf)
         for name, own in self._present().items():
             output = self._output(own)

@@ -7,9 +7,9 @@ import pandas as pd
 
 from ..cost_kinds import COSTS, NO_COSTS
 
-FIRST_COLUMNS = ["top1", "top5", "macs", "seconds", "parameters"]
+FIRST_COLUMNS = "top1 top5 macs seconds parameters".split()
 NEXT_COLUMNS = ["family", "architecture", "image_size"]
-RESERVED = {"model", "samples", "sha256", "order", "top1", "top5"}
+RESERVED = set("model samples sha256 order top1 top5".split())
 
 
 def cost_names_of(headers: Iterable[dict]) -> list[str]:

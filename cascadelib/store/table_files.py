@@ -18,7 +18,7 @@ LARGEST_TABLE = 2**30  # bytes: of the file, and of what a gzipped one unpacks t
 BYTES_PER_CELL = 4  # a parquet file may state one cell for so many bytes of the bound
 BLOCK = 2**24  # bytes; no row of a CSV file may be longer
 PARQUET = (".parquet", ".pq")
-PACKED = (".zip", ".bz2", ".xz", ".zst", ".7z", ".tar", ".tgz", ".lz4", ".br")
+PACKED = tuple(".zip .bz2 .xz .zst .7z .tar .tgz .lz4 .br".split())
 # Arrow computes little on views.
 PLAIN = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
 

@@ -8,18 +8,9 @@ from ..checks import about
 from ..files import LARGEST_JSON, folder_of, opened
 
 TABLE = Path(__file__).with_name("models-2022-07.csv")
-COLUMNS = [
-    "top1",
-    "top5",
-    "imagenetv2_top1",
-    "image_size",
-    "parameters",
-    "macs",
-    "seconds",
-    "family",
-    "current",
-    "source",
-]
+COLUMNS = (
+    "top1 top5 imagenetv2_top1 image_size parameters macs seconds family current source"
+).split()
 
 
 def models(path: str | Path = TABLE) -> pd.DataFrame:

@@ -118,7 +118,7 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
     return {name: value.float() for name, value in tensors.items()}
 
 
-SPECIAL = {f"{kind}_token": f"[{kind.upper()}]" for kind in ("pad", "unk", "cls", "sep", "mask")}
+SPECIAL = {f"{kind}_token": f"[{kind.upper()}]" for kind in "pad unk cls sep mask".split()}
 
 
 def built(entry: dict, zoo: dict) -> Any:

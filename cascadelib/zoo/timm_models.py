@@ -22,11 +22,10 @@ from .model import Model, parameters_of
 from .transforms import Cut, Photos
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
-ENDINGS = (".safetensors", ".pth", ".pt", ".bin", ".pth.tar")
-PREPROCESSING = {
-    "input_size", "test_input_size", "interpolation", "crop_pct", "test_crop_pct", "crop_mode",
-    "mean", "std",
-}  # fmt: skip
+ENDINGS = tuple(".safetensors .pth .pt .bin .pth.tar".split())
+PREPROCESSING = set(
+    "input_size test_input_size interpolation crop_pct test_crop_pct crop_mode mean std".split()
+)
 # Where timm's own map of old names leads to a network of another width (1.0.31).
 CORRECTED = {
     "ig_resnext101_32x16d": "resnext101_32x16d.fb_wsl_ig1b_ft_in1k",

@@ -7,7 +7,7 @@ import inspect
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,7 +25,7 @@ OPTIONS: dict[str, Any] = {"trust_remote_code": False}
 
 @dataclass(frozen=True)
 class ProcessorCut:
-    """One photograph (PIL, RGB) → float32 [3, height, width] by a model's own image processor.
+    """One photograph (PIL) → float32 [3, height, width] by a model's own image processor.
 
     ``settings``, its JSON, distinguishes processors.
     """
@@ -34,22 +34,11 @@ class ProcessorCut:
     processor: Any = field(compare=False)
 
     def __call__(self, image: Any) -> torch.Tensor:
-        """The processor's pixels of one RGB image, [3, height, width]."""
-        return self.processor(image, return_tensors="pt")["pixel_values"][0]
+        """The processor's pixels of one image, [3, height, width]."""
+        return self.processor(image.convert("RGB"), return_tensors="pt")["pixel_values"][0]
 
     def __repr__(self) -> str:
         return f"ProcessorCut({self.settings})"
-
-
-@dataclass(frozen=True)
-class ProcessedPhotos:
-    """Transform of photographs by the model's image processor, where they are decoded."""
-
-    cut: ProcessorCut
-
-    def __call__(self, images: Iterable) -> torch.Tensor:
-        """Input [n, 3, height, width] from n PIL images."""
-        return torch.stack([self.cut(image.convert("RGB")) for image in images])
 
 
 def is_transformers_model(name: str) -> bool:
@@ -142,8 +131,7 @@ def load_image_model(name: str, revision: str | None = None) -> Model:
         "revision": _revision_of(name, revision),
     }
     metadata = _metadata(module, checkpoint, json.loads(settings))
-    transform = ProcessedPhotos(ProcessorCut(settings, processor))
-    return Model(name, module.float().eval(), transform, metadata)
+    return Model(name, module.float().eval(), ProcessorCut(settings, processor), metadata)
 
 
 MAX_LENGTH = 128  # tokens, as usual on GLUE
@@ -205,7 +193,7 @@ def load_sequence_classifier(
 def _positions(config: Any) -> int:
     """Tokens that a model has positions for; RoBERTa and its kin count after the padding's."""
     positions = getattr(config, "max_position_embeddings", None) or 10**9
-    kin = {"roberta", "xlm-roberta", "camembert", "mpnet", "longformer"}
+    kin = "roberta xlm-roberta camembert mpnet longformer".split()
     return positions - (2 if config.model_type in kin else 0)
 
 

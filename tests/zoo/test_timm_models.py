@@ -20,7 +20,7 @@ from cascadelib.zoo.macs import count_macs
 from cascadelib.zoo.model import identity
 from cascadelib.zoo.timm_models import build_timm_model, current_name, is_timm_model, photos
 from cascadelib.zoo.transformers_models import load_image_model, load_sequence_classifier
-from cascadelib.zoo.transforms import Cut, Photos
+from cascadelib.zoo.transforms import Cut, Photos, prepared
 
 NAME = "mobilenetv3_small_050"
 
@@ -288,7 +288,7 @@ def hub_model(tmp_path: Path) -> Any:
 
 def test_a_local_transformers_folder(hub_model: Path, photographs: Path) -> None:
     model = load(str(hub_model))
-    pixels = model.transform(image_folder(photographs).batch(0, 3))
+    pixels = prepared(model.transform, image_folder(photographs).batch(0, 3))
     assert pixels.shape == (3, 3, 64, 64) and pixels.dtype == torch.float32
     assert model.module(pixels).logits.shape == (3, 3)
     assert (

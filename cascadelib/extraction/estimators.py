@@ -1,0 +1,36 @@
+"""Probabilities of scikit-learn's classifiers, or others like them, into a store."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..store.logit_store import LogitStore
+
+
+def probabilities_of(estimator: Any, inputs: Any, classes: np.ndarray) -> np.ndarray:
+    """float64 [k, classes] of a classifier; classes: sorted; 0 for one that it never saw."""
+    found = estimator.predict_proba(inputs)
+    probabilities = np.zeros((len(found), len(classes)))
+    probabilities[:, np.searchsorted(classes, estimator.classes_)] = found
+    return probabilities
+
+
+def extract_estimators(
+    estimators: dict[str, Any], dataset: tuple, path: Path | str, macs: dict
+) -> LogitStore:
+    """A new store with the probabilities of trained classifiers, and measured seconds.
+
+    dataset: (inputs, labels); the classes are those of all classifiers, sorted, as text. Raises as
+    :meth:`LogitStore.create` and :meth:`LogitStore.add`.
+    """
+    inputs, labels = dataset
+    classes = np.unique(np.concatenate([own.classes_ for own in estimators.values()]))
+    store = LogitStore.create(path, np.asarray(labels).astype(str), classes=classes)
+    for name, estimator in estimators.items():
+        begun = time.perf_counter()
+        found = probabilities_of(estimator, inputs, classes)
+        seconds = (time.perf_counter() - begun) / len(found)
+        store.add(name, found, None, macs.get(name), seconds, probabilities=True)
+    return store

@@ -1,0 +1,46 @@
+"""Classifiers of scikit-learn, asked for a store of their probabilities."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.tree import DecisionTreeClassifier
+
+import cascadelib as cl
+from cascadelib.extraction.estimators import probabilities_of
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(600, 4))
+NUMBERS = (X[:, 0] > 0) + 2 * (X[:, 1] > 0.5)
+WORDS = np.array(["sea", "air", "land", "ice"])
+
+
+def trained(y: np.ndarray) -> dict[str, Any]:
+    """Two classifiers, on the first 200 samples; the first knows no fourth class."""
+    known = np.flatnonzero(NUMBERS[:200] < 3)
+    line = LogisticRegression().fit(X[known], y[known])
+    return {"line": line, "tree": DecisionTreeClassifier(max_depth=6).fit(X[:200], y[:200])}
+
+
+@pytest.mark.parametrize("y", [NUMBERS, NUMBERS + 7, WORDS[NUMBERS]], ids=["0 …", "7 …", "text"])
+def test_a_store_has_what_the_classifiers_say(y: np.ndarray, tmp_path: Path) -> None:
+    models = trained(y)
+    store = cl.extract(models, (X[200:], y[200:]), tmp_path, macs={"line": 16, "tree": 60})
+    assert store.classes == tuple(np.unique(y).astype(str))
+    assert [store.classes[label] for label in store.labels] == y[200:].astype(str).tolist()
+    for name, model in models.items():
+        assert store.models.loc[name, "top1"] == model.score(X[200:], y[200:])
+        assert store.costs("seconds").min() > 0 and store.holds_probabilities(name)
+    assert probabilities_of(models["line"], X, np.unique(y)).sum(axis=1) == pytest.approx(1)
+    point = cl.pick(cl.search(cl.LogitStore(tmp_path), cost="macs"), "match_best", caution=0)
+    assert point.accuracy >= store.models["top1"].max() - 1e-12
+
+
+def test_another_store_in_the_folder_and_other_labels_are_refused(tmp_path: Path) -> None:
+    cl.extract(trained(NUMBERS), (X, NUMBERS), tmp_path)
+    with pytest.raises(ValueError, match="already holds a store"):
+        cl.extract(trained(NUMBERS), (X, NUMBERS), tmp_path)
+    with pytest.raises(ValueError, match="unknown label"):
+        cl.extract(trained(NUMBERS), (X, NUMBERS + 1), tmp_path / "other")
