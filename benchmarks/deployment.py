@@ -2,7 +2,7 @@
 time; decision time; what frozen models save; and a cascade behind HTTP beside what its parts could
 do.
 
-``python benchmarks/run.py cascade [--quick]``, also ``optimize`` and ``serve``. See
+``python benchmarks/run.py cascade [--quick]``, also ``decide``, ``optimize`` and ``serve``. See
 ``notebooks/tools/deployed.py``, :meth:`cascadelib.Cascade.optimize` and
 ``examples/serve.py``.
 """
@@ -27,13 +27,14 @@ import numpy as np
 import torch
 from measuring import RUNS, module_at, row
 
-from cascadelib import Cascade, LogitStore, Point, datasets, pick, search
+from cascadelib import Cascade, LogitStore, Point, Policy, datasets, pick, search
 from cascadelib.deployment import Decisions, pieces_of
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "notebooks"))
 from tools.deployed import same_decisions, time_cascade  # noqa: E402
 
 BATCH = 64
+SMALL_BATCH = 8
 
 
 def points(store: LogitStore, quick: bool) -> dict[str, Point]:
@@ -50,25 +51,26 @@ def points(store: LogitStore, quick: bool) -> dict[str, Point]:
 def rows_of(
     label: str, cascade: Cascade, images: np.ndarray, batch_size: int, repeats: int
 ) -> list[dict]:
-    """Rows of one cascade at one batch size; targets are for full batches."""
+    """Rows of one cascade at one batch size; targets are for batches of 64 and 8."""
     table = time_cascade(cascade, images, batch_size, repeats)
     at = f"{label}, batch {batch_size}"
     whole = table.loc["cascade"]
     decision = table.loc["exit decisions"]
     wanted = batch_size == BATCH
+    throughput = {BATCH: "≥ 0.85", SMALL_BATCH: "≥ 0.9"}.get(batch_size, "")
     values = [
         (
             "throughput ÷ ideal, stream",
             table.loc["cascade, stream", "throughput_to_ideal"],
             "ratio",
-            "≥ 0.85",
+            throughput,
         ),
         ("throughput ÷ ideal, batch by batch", whole["throughput_to_ideal"], "ratio", ""),
         (
             "exit decisions ÷ time of the cascade",
             decision["seconds"] / whole["seconds"],
             "share",
-            "≤ 0.02",
+            "≤ 0.02" if wanted else "",
         ),
         ("exit decision, a stage and batch", decision["decision_seconds"] * 1e6, "µs", ""),
         ("samples a second, stream", 1 / table.loc["cascade, stream", "seconds"], "1/s", ""),
@@ -80,7 +82,7 @@ def rows_of(
         ),
     ]
     return [
-        row(f"{at}: {what}", value, unit, target if wanted else "", runs=repeats)
+        row(f"{at}: {what}", value, unit, target, runs=repeats)
         for what, value, unit, target in values
     ]
 
@@ -95,7 +97,8 @@ def cascade(quick: bool = False) -> list[dict]:
         running = Cascade.from_point(point, store=store)
         rows += rows_of(label, running, images, BATCH, 1 if quick else 7)
         if label == "two models":
-            rows += rows_of(label, running, images[:256], 1, 1 if quick else RUNS)
+            for size in (SMALL_BATCH, 1):
+                rows += rows_of(label, running, images[:256], size, 1 if quick else RUNS)
         counts = same_decisions(
             test.take(slice(0, len(images))), point, running.run(pieces_of(images, BATCH))
         )
@@ -115,6 +118,24 @@ def cascade(quick: bool = False) -> list[dict]:
             )
         )
     return rows
+
+
+def decide(quick: bool = False) -> list[dict]:
+    """Rows of the table: a policy of three models decides a million inputs from arrays of
+    confidences and whole numbers; processor time.
+    """
+    count = 10**5 if quick else 10**6
+    rng = np.random.default_rng(0)
+    confidences = rng.random((3, count))
+    predictions = rng.integers(0, 1000, (3, count))
+    policy = Policy(Point(("a", "b", "c"), (0.5, 0.5)))
+    times = []
+    for _ in range(RUNS + 1):  # the first warms up
+        begun = time.process_time()
+        policy.decide(confidences, predictions)
+        times.append(time.process_time() - begun)
+    seconds = statistics.median(times[1:])
+    return [row(f"decide, {count:,} × 3", seconds, "s", "" if quick else "≤ 0.05", runs=RUNS)]
 
 
 def optimize(quick: bool = False) -> list[dict]:
@@ -298,7 +319,8 @@ class NoModel:
 
     async def decide(self, batch: Any) -> Decisions:
         zeros = np.zeros(len(batch))
-        return Decisions(zeros.astype(int), zeros.astype(int), zeros, *[zeros[:, None]] * 3)
+        column = zeros[:, None]
+        return Decisions(column.astype(int), zeros.astype(int), zeros, column, column)
 
     async def end(self) -> None:
         pass
@@ -338,4 +360,4 @@ def serving(pipe: Any, images: np.ndarray) -> None:
             pipe.send(len(images) / (time.perf_counter() - begun))
 
 
-JOBS = {"cascade": cascade, "optimize": optimize, "serve": serve}
+JOBS = {"cascade": cascade, "decide": decide, "optimize": optimize, "serve": serve}

@@ -1,9 +1,11 @@
 """What counts as good: top-k accuracy, and F1 of the positive class 1 of two (paper, section 4.2:
-MRPC and QQP)."""
+MRPC and QQP); and which of several answers of a model counts."""
 
 import math
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import eq
 from typing import Any
 
 import numpy as np
@@ -84,3 +86,34 @@ def accuracies(ranks: Array, classes: int) -> tuple[float, float]:
     """(top1, top5) of ``ranks``; top5 is nan with five classes or fewer, where it says nothing."""
     top5 = float((ranks < 5).mean()) if classes > 5 else math.nan
     return float((ranks < 1).mean()), top5
+
+
+def most_given(
+    answers: Sequence, equal: Callable[[Any, Any], bool] = eq, costs: Any = 0.0
+) -> tuple[Any, float, float]:
+    """Several answers of a model to one input as one: the answer that most others equal.
+
+    Parameters
+    ----------
+    answers : list [k]
+    equal : callable
+        Whether two answers agree.
+    costs : float or list of float
+        Of all of them.
+
+    Returns
+    -------
+    (answer, share, cost)
+        The first of those that most answers equal, the share of answers that do, a confidence, and
+        the sum of costs.
+
+    Raises
+    ------
+    ValueError
+        For no answers.
+    """
+    if not len(answers):
+        raise ValueError("answers are needed, one or more")
+    votes = [sum(bool(equal(answer, other)) for other in answers) for answer in answers]
+    most = max(votes)
+    return answers[votes.index(most)], most / len(answers), float(np.sum(costs))

@@ -7,7 +7,6 @@ Both readers follow the public documentation of these formats.
 import json
 import math
 import os
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ import pandas as pd
 
 from ..checks import about, known
 from ..files import opened
+from ..scoring import most_given
 
 METRICS = ("acc", "exact_match")
 LARGEST = 2**30  # bytes of a log
@@ -40,12 +40,6 @@ def json_lines(path: str | os.PathLike) -> Iterator[tuple[str, dict]]:
             if line.strip():
                 with reading(where):
                     yield where, dict(json.loads(line))
-
-
-def agreement(answers: list[str]) -> tuple[str, float]:
-    """The answer given most often, the first of several, and its share."""
-    answer, count = Counter(answers).most_common(1)[0]
-    return answer, count / len(answers)
 
 
 def chat_completions(
@@ -101,7 +95,7 @@ def completion_rows(line: dict, prices: Mapping | None, answer: Callable[[str], 
     if not choices:
         return []
     texts = [answer(choice["message"]["content"] or "") for choice in choices]
-    prediction, confidence = agreement(texts)
+    prediction, confidence, _ = most_given(texts)
     if len(choices) == 1:
         tokens = (choices[0].get("logprobs") or {}).get("content")
         if tokens is None:
@@ -163,7 +157,7 @@ def judged(line: dict, metric: str | None) -> dict:
     if isinstance(given[0][0], str):
         if len(given[0]) < 2:
             raise ValueError("one generation has no confidence: set the task's repeats")
-        prediction, confidence = agreement([text.strip() for text in given[0]])
+        prediction, confidence, _ = most_given([text.strip() for text in given[0]])
     else:
         likelihood = np.array([float(choice[0][0]) for choice in given])
         prediction = str(int(np.argmax(likelihood)))

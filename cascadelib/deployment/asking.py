@@ -95,7 +95,7 @@ class Asking(Engine):
                     bounds,
                 )
             else:
-                read = Answer(said, np.full(len(said), np.nan), failures)
+                read = Answer(said[:, None], np.full(len(said), np.nan), failures)
             read.costs = costs_in(costs, len(group))
             self.complain(stage, group, read)
         return read
@@ -114,7 +114,7 @@ class Asking(Engine):
     def complain(self, stage: int, group: Group, read: Answer) -> None:
         """Keep what is wrong with the first input that failed, or raise it where errors stop."""
         for row in np.flatnonzero(read.failures)[:1]:
-            error = read.predictions[row]
+            error = read.guesses[row, 0]
             if not isinstance(error, BaseException):
                 name = self.progress.decisions.ids[group.numbers[row]]
                 error = ValueError(complaint(name, error, read.failures[row]))
@@ -187,7 +187,7 @@ def answer_in(answer: Any, name: str) -> tuple[Any, Any, Any]:
 def costs_in(cost: Any, inputs: int) -> Any:
     """Cost of each input, from one each, or from one for all of them."""
     if cost is None:
-        return np.nan
+        return None
     costs = reals(cost, "costs")
     if costs.shape not in ((), (inputs,)) or not (costs >= 0).all():
         raise ValueError(f"costs must be one number, or one for each of {inputs} inputs, 0 or more")

@@ -63,9 +63,10 @@ class Audit:
         doubt."""
         with LOCK:
             self.audit_seconds += seconds
-            self.audit_cost += float(np.nansum(answer.costs))
+            if answer.costs is not None:
+                self.audit_cost += float(answer.costs.sum())
             self.audit_failures += int(np.count_nonzero(answer.failures))
-            for name, said, failure in zip(ids, answer.predictions, answer.failures):
+            for name, said, failure in zip(ids, answer.guesses[:, 0], answer.failures):
                 doubt = self.doubts.get(name)
                 if failure or doubt is None:
                     continue

@@ -4,7 +4,7 @@ next model."""
 import asyncio
 import sys
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -13,19 +13,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..checks import about, brief, check_count, items_of
+from ..checks import CLASSES, about, brief, check_count, items_of
 from ..evaluation.point import Point
 from ..methods.confidence_metrics import metric_of
 from ..methods.ensembles import Output
 from ..methods.fitted import CONFIDENCE, given_columns
-from ..methods.method import Method
 from ..methods.thresholds import own_units
 from ..zoo.batches import joined, over, rows_of, size_of
 from .asking import terms_of
 from .cascade_file import point_for_file
 from .decisions import MALFORMED, Answer, Decisions
 from .engine import Caller, Engine, Group, Terms
-from .members import check_classes, check_pinned, kind_of, members_of
+from .members import Member, check_classes, check_pinned, kind_of, member_named, members_of
 from .policy import Policy
 
 
@@ -36,80 +35,60 @@ def pieces_of(batch: Any, size: int) -> list:
 
 
 class Underway(Group):
-    """Samples on their way: raw inputs, and the output so far."""
+    """Samples on their way: raw inputs in a batch of any form."""
 
-    def __init__(
-        self, numbers: np.ndarray, inputs: Any, output: Output | None = None, kind: Any = None
-    ) -> None:
-        super().__init__(numbers, inputs)
-        self.output = output
-        self.kind = kind
+    whole = staticmethod(joined)
 
-    def take(self, rows: Any) -> "Underway":
-        """Some of the samples: a slice, or int64 [n]."""
-        output = self.output and self.output.take(rows)
-        return Underway(self.numbers[rows], rows_of(self.inputs, rows), output, self.kind)
-
-    def joined(self, others: Sequence["Underway"]) -> "Underway":  # type: ignore[override]
-        """These samples, and others that wait for the same model, as one group."""
-        groups = [self, *others]
-        numbers = np.concatenate([group.numbers for group in groups])
-        outputs = [group.output for group in groups if group.output is not None]
-        output = Output.joined(outputs) if outputs else None
-        return Underway(numbers, joined([group.inputs for group in groups]), output, self.kind)
+    def some(self, rows: Any) -> Any:
+        """The samples at some rows: a slice, or int64 [n]."""
+        return rows_of(self.inputs, rows)
 
 
 class Deciding(Engine):
     """Runs of a cascade, whose models are called in this thread, one after another, or in those of a
     pool, where samples of many callers are decided together."""
 
+    skips = True
+
     def __init__(
         self, cascade: "Cascade", terms: Terms, guesses: int = 1, pool: Executor | None = None
     ) -> None:
-        super().__init__(cascade.policy.in_use, cascade.running, terms, unknown=-1)
+        super().__init__(cascade.policy.in_use, cascade.running, terms, unknown=-1, guesses=guesses)
+        self.counts_after = 1 if pool else 32  # nobody waits for what is decided in this thread
         self.cascade = cascade
         self.guesses = guesses
         self.pool = pool
-        self.best: list[tuple[np.ndarray, np.ndarray]] = []  # where several guesses are wanted
 
-    def size_of(self, inputs: Any) -> int:
-        """How many samples a batch has."""
-        with about(f"model {self.point.models[0]!r}"):
-            return size_of(inputs)
-
-    def group_of(self, numbers: np.ndarray, inputs: Any) -> Underway:
+    def group_of(self, inputs: Any) -> Underway:
         """A batch as it comes; those of other forms stay apart."""
+        try:
+            numbers = np.arange(size_of(inputs))
+        except ValueError as error:
+            raise ValueError(f"model {self.point.models[0]!r}: {error}") from None
         return Underway(numbers, inputs, kind=kind_of_samples(inputs))
 
     async def answer(self, stage: int, group: Underway) -> np.ndarray:  # type: ignore[override]
-        """Logits [N, classes] of a stage's model; of the audit, classes [N]."""
+        """Logits [N, classes] of a stage's model, or of the audit's."""
         if self.pool is None:
             return self.said(stage, group)
-        return await asyncio.get_running_loop().run_in_executor(self.pool, self.said, stage, group)
+        said = torch.inference_mode()(self.said)
+        return await asyncio.get_running_loop().run_in_executor(self.pool, said, stage, group)
 
-    @torch.inference_mode()
     def said(self, stage: int, group: Underway) -> np.ndarray:
-        """The same, in this thread."""
-        if stage <= self.last:
-            return self.cascade.members[stage].logits(group.inputs)
-        reference = self.cascade.reference_cascade()
-        return reference.run([group.inputs], self.terms.batch_sizes[stage]).predictions
+        """The same, in this thread, in torch's inference mode."""
+        return self.cascade.member_at(stage).logits(group.inputs)
 
     def read(self, stage: int, group: Underway, answer: np.ndarray) -> Answer:  # type: ignore[override]
         """The output after a stage's model; of samples whose logits are nan or infinite it stays as
         before."""
         if stage > self.last:
-            return Answer(answer, np.full(len(answer), np.nan), (answer < 0) * MALFORMED)
+            broken = ~np.isfinite(answer).all(axis=1)
+            best = answer.argmax(axis=1)
+            return Answer(best[:, None], np.full(len(best), np.nan), broken * MALFORMED)
         output, broken = self.cascade.output_after(stage, answer, group.output, self.guesses)
         group.output = output
-        if self.guesses > 1:
-            self.best.append((group.numbers, output.guesses))
         confidence = own_units(self.point.metric, output.confidence)
-        return Answer(output.guesses[:, 0], confidence, broken * MALFORMED)
-
-    def after_failure(self, stage: int) -> int:
-        """The last stage."""
-        return self.last
+        return Answer(output.guesses, confidence, broken * MALFORMED)
 
     def result(self, caller: Caller) -> Decisions:
         """What was decided, with the best classes, and with a warning where models failed."""
@@ -125,18 +104,6 @@ class Deciding(Engine):
                 stacklevel=4,
             )
         return decisions
-
-    def decided(self, caller: Caller) -> Decisions:
-        """The same, also where an error came, with the best classes."""
-        decisions = super().decided(caller)
-        if not self.best:
-            return decisions
-        _, first = self.best[0]
-        best = np.full((len(decisions), first.shape[1]), -1)
-        for numbers, guesses in self.best:
-            best[numbers] = guesses
-        best[decisions.exit_stage < 0] = -1
-        return replace(decisions, guesses=best)
 
 
 class Cascade(torch.nn.Module):
@@ -178,10 +145,12 @@ class Cascade(torch.nn.Module):
         self.method = point.method
         self.members, records, self.differences = members_of(point, models, allow_download)
         self.policy = Policy(replace(point, records=records))
+        self.ensemble = self.method.combination
+        self.rule = self.method.rule
         self.models = torch.nn.ModuleList(member.module for member in self.members)
         self.models.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.running = self.policy.running
-        self.references: dict[str, Cascade] = {}  # of audits
+        self.references: dict[str, Member] = {}  # of audits, beside the members
         self.eval()
 
     @classmethod
@@ -332,8 +301,9 @@ class Cascade(torch.nn.Module):
         ValueError
             For several guesses where a vote has one winner only.
         """
-        guesses = check_count(guesses, "guesses")
-        if guesses > 1 and self.method.combination.one_winner:
+        classes = self.members[0].classes or CLASSES.stop
+        guesses = check_count(guesses, "guesses", 1, classes)
+        if guesses > 1 and self.ensemble.one_winner:
             raise ValueError(
                 "a vote has one winner and ranks no other classes: use a cascade with another "
                 "ensemble"
@@ -392,17 +362,17 @@ class Cascade(torch.nn.Module):
         """The output after a stage's model, and whose logits [N, classes] are nan or infinite, bool
         [N]: of those it stays as before."""
         member = self.members[stage]
-        ensemble = self.method.combination
-        check_classes(self.members)
         samples, classes = logits.shape
-        check_count(guesses, "guesses", 1, classes)
-        before = before or ensemble.nothing(samples, classes, len(self.members), guesses)
+        if stage or guesses > 1:
+            check_classes(self.members)
+            check_count(guesses, "guesses", 1, classes)
+        before = before or self.ensemble.nothing(samples, classes, len(self.members), guesses)
         broken = np.zeros(len(logits), bool)
         if not np.isfinite(logits).all():
             broken = ~np.isfinite(logits).all(axis=1)
             logits = np.where(broken[:, None], 0, logits)
         temperature = self.method.temperature_of(member.name)
-        output = ensemble.after(self.method.rule, temperature, logits, before, stage)
+        output = self.ensemble.after(self.rule, temperature, logits, before, stage)
         if self.policy.fitted:
             fitted = self.policy.fitted[stage]
             values = [
@@ -415,14 +385,17 @@ class Cascade(torch.nn.Module):
             output = output._replace(confidence=confidence)
         return (output.where(broken, before) if broken.any() else output), broken
 
-    def reference_cascade(self) -> "Cascade":
-        """The reference of audits alone."""
+    def member_at(self, stage: int) -> Member:
+        """The model of a stage; after the last one, the reference of audits."""
+        if stage < len(self.members):
+            return self.members[stage]
         name = self.running.reference
-        if name not in self.references:
-            own = {m.name: (m.module, m.transform) for m in self.members if m.name == name}
-            alone = Point((name,), (), (1.0,), method=Method())
-            self.references[name] = Cascade(alone, own, allow_download=True)
-        return self.references[name]
+        own = self.references | {member.name: member for member in self.members}
+        if name not in own:
+            model = member_named(name, {})
+            own[name] = Member(name, model.module.eval(), model.transform)
+            self.references[name] = own[name]
+        return own[name]
 
 
 def kind_of_samples(batch: Any) -> list:

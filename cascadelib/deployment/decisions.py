@@ -1,9 +1,8 @@
 """What a cascade says of some samples: predictions, who leaves where, and what went wrong. Takes
 numpy alone."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from operator import eq
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import numpy as np
 from ..checks import brief, check_count, items_of, known, reals
 from ..evaluation.point import Point
 from ..methods.thresholds import leaves, own_units
+from ..scoring import most_given as most_given
 
 FAILURES = ("none", "timeout", "error", "malformed", "unknown label")
 TIMEOUT, ERROR, MALFORMED, UNKNOWN = range(1, 5)
@@ -25,9 +25,11 @@ class Decisions:
 
     Parameters
     ----------
-    predictions : array [N]
-        Of a :class:`Cascade` the class, int64, −1 where no model gave a finite output; of a
-        :class:`Policy` what it was told, as objects, None where that is nothing.
+    guesses : array [N, g]
+        The best classes, best first, as many as asked for; ``predictions`` [N] are the first. Of a
+        :class:`Cascade` int64, −1 where no model gave a finite output; of a :class:`Policy` what it
+        was told, as objects, None where that is nothing; whole numbers as those are where
+        ``decide`` is told of arrays of them alone.
     exit_stage : int64 [N]
         Stage at which each sample leaves, 0 = first model, as in an :class:`Run`;
         −1 where an error came before the decision.
@@ -38,8 +40,6 @@ class Decisions:
     failures : int8 [N, n]
         What went wrong with each sample at each stage, as a place in ``FAILURES``: none, timeout,
         error, malformed (also nan or infinite logits), unknown label.
-    guesses : array [N, g]
-        The best classes, best first, as many as asked for.
     answered : int64 [N]
         Stage whose model gave the prediction: that at which the sample left, unless this one
         failed; −1: none.
@@ -50,12 +50,11 @@ class Decisions:
     models : tuple of str
     """
 
-    predictions: np.ndarray
+    guesses: np.ndarray
     exit_stage: np.ndarray
     confidence: np.ndarray
     confidences: np.ndarray
     failures: np.ndarray
-    guesses: np.ndarray
     answered: np.ndarray = None  # type: ignore[assignment]
     costs: np.ndarray = None  # type: ignore[assignment]
     seconds: np.ndarray = None  # type: ignore[assignment]
@@ -63,12 +62,17 @@ class Decisions:
     models: tuple[str, ...] = ()
 
     def __len__(self) -> int:
-        return len(self.predictions)
+        return len(self.guesses)
 
     def __repr__(self) -> str:
         stages = range(self.confidences.shape[1])
         exits = [int(np.count_nonzero(self.exit_stage == stage)) for stage in stages]
         return f"<Decisions: {len(self)} samples; samples that exited at each stage: {exits}>"
+
+    @property
+    def predictions(self) -> np.ndarray:
+        """What each sample is, [N]: the best of its ``guesses``."""
+        return self.guesses[:, 0]
 
     @property
     def arrays(self) -> dict[str, np.ndarray]:
@@ -134,55 +138,61 @@ class Decisions:
         return records
 
     def write(self, point: Point, stage: int, rows: np.ndarray, answer: "Answer") -> np.ndarray:
-        """Write what the model of a stage says of the samples ``rows`` int64 [s]; returns who
-        leaves, bool [s]: all after the last one."""
-        is_given = answer.failures == 0
-        given = rows[is_given]
-        self.failures[rows, stage] = answer.failures
-        self.costs[rows, stage] = answer.costs
-        self.predictions[given] = answer.predictions[is_given]
-        self.confidence[given] = answer.confidence[is_given]
-        self.confidences[given, stage] = answer.confidence[is_given]
-        self.answered[given] = stage
+        """Write what the model of a stage says of the undecided samples ``rows`` (int64 [s], or a
+        slice); returns who leaves, bool [s]: all after the last one."""
         left = exits_after(point, stage, own_units(point.metric, answer.confidence))
-        if stage < len(point.inside):
-            left &= is_given
-        self.exit_stage[rows[left]] = stage
+        given = rows
+        told: Any = slice(None)
+        if answer.failures.any():
+            told = answer.failures == 0
+            given = rows[told]
+            self.failures[rows, stage] = answer.failures
+            if stage < len(point.inside):
+                left &= told
+        if answer.costs is not None:
+            self.costs[rows, stage] = answer.costs
+        self.guesses[given] = answer.guesses[told]
+        self.confidence[given] = answer.confidence[told]
+        self.confidences[given, stage] = answer.confidence[told]
+        self.answered[given] = stage
+        self.exit_stage[rows] = np.where(left, stage, -1)
         return left
 
     def undecide(self) -> None:
         """Forget what was said of samples that have not left."""
         waits = self.exit_stage < 0
-        self.predictions[waits] = None if self.predictions.dtype == object else -1
+        self.guesses[waits] = None if self.guesses.dtype == object else -1
         self.confidence[waits] = np.nan
         self.answered[waits] = -1
 
 
 @dataclass(eq=False)
 class Answer:
-    """What a model says of s samples: predictions [s], confidence float64 [s] in the metric's own
-    units, failures int8 [s], costs float64 [s] (nan: not known)."""
+    """What a model says of s samples: guesses [s, g], the best first, confidence float64 [s] in the
+    metric's own units, failures int8 [s], costs float64 [s] (None: not known)."""
 
-    predictions: np.ndarray
+    guesses: np.ndarray
     confidence: np.ndarray
     failures: np.ndarray
-    costs: Any = np.nan
+    costs: np.ndarray | None = None
 
 
-def nothing(samples: int, models: Sequence[str], unknown: Any = None) -> Decisions:
-    """:class:`Decisions` of samples that no model has seen yet; unknown: their predictions."""
-    shape = samples, len(models)
-    predictions = np.full(samples, unknown)
+def nothing(
+    samples: int, models: Sequence[str], unknown: Any = None, guesses: int = 1
+) -> Decisions:
+    """:class:`Decisions` of samples that no model has seen yet; unknown: their predictions. Costs
+    and seconds cannot be written; those of a copy, by ``take``, can."""
+    shape = len(models), samples  # values of a stage lie side by side
+    not_known = np.broadcast_to(np.nan, (samples, len(models)))
     return Decisions(
-        predictions,
+        np.full((samples, guesses), unknown),
         exit_stage=np.full(samples, -1),
         confidence=np.full(samples, np.nan),
-        confidences=np.full(shape, np.nan),
-        failures=np.zeros(shape, np.int8),
-        guesses=predictions[:, None],
+        confidences=np.full(shape, np.nan).T,
+        failures=np.zeros(shape, np.int8).T,
         answered=np.full(samples, -1),
-        costs=np.full(shape, np.nan),
-        seconds=np.full(shape, np.nan),
+        costs=not_known,
+        seconds=not_known,
         ids=np.full(samples, None),
         models=tuple(models),
     )
@@ -234,23 +244,29 @@ def answer_of(
         values = columns_read(point, stage, confidences)
     if len(values) != count or values.ndim > 1 and not point.fitted:
         raise ValueError(f"confidences of shape {list(values.shape)} for {count} samples")
-    columns = values if values.ndim > 1 else values[:, None]
-    absent = (columns != columns).any(axis=1)  # nan
-    is_odd = np.zeros(count, bool)
-    if values.dtype != object:  # text has no bounds
-        beyond = (columns < bounds[0]) | (columns > bounds[1])
-        is_odd = (beyond & (columns != lowest)).any(axis=1)
+    absent = values != values  # nan
+    is_odd = beyond(values, bounds) & (values != lowest)
     if not exits_after(point, stage, np.array([-np.inf]))[0]:
         is_odd |= absent
-    failures = np.where((failures == 0) & is_odd, MALFORMED, failures)
-    rows = np.flatnonzero(failures == 0)
-    confidence = np.full(count, lowest)
-    if not point.fitted:
-        confidence[rows] = values[rows]
-    elif confidences is not None and len(rows):
-        told = None if before is None else before[rows]
+    if values.ndim > 1:
+        absent = absent.any(axis=1)
+        is_odd = is_odd.any(axis=1)
+    if is_odd.any():
+        failures = np.where((failures == 0) & is_odd, MALFORMED, failures)
+    confidence = values
+    if point.fitted:
+        rows = np.flatnonzero(~absent & (failures == 0))
+        confidence = np.full(count, lowest)
+        told = before if before is None else before[rows]
         confidence[rows] = fitted_confidence(point, stage, values[rows], predictions[rows], told)
-    return Answer(predictions, np.where(absent, lowest, confidence), failures)
+    return Answer(predictions[:, None], np.where(absent, lowest, confidence), failures)
+
+
+def beyond(values: np.ndarray, bounds: tuple[float, float]) -> np.ndarray:
+    """Which values lie out of bounds; text has none."""
+    if bounds == ANY or values.dtype == object:
+        return np.zeros(values.shape, bool)
+    return (values < bounds[0]) | (values > bounds[1])
 
 
 def fitted_confidence(
@@ -258,6 +274,8 @@ def fitted_confidence(
 ) -> np.ndarray:
     """A stage's fitted confidence, float64 [s], of the columns ``values`` and of what is said and was
     before; ValueError without predictions."""
+    if not len(values):
+        return np.zeros(0)
     if any(prediction is None for prediction in said):
         raise ValueError("predictions are needed, since its confidence is fitted")
     return point.fitted[stage](values, said, before)
@@ -287,6 +305,15 @@ def objects(values: Any) -> np.ndarray:
     return np.fromiter(values, object, len(values))
 
 
+def alike_in_kind(values: list) -> tuple[list, int | None]:
+    """Predictions of each model, None: none, as arrays of whole numbers where all are such, else of
+    objects; and what stands for no prediction among them."""
+    arrays = [each for each in values if isinstance(each, np.ndarray) and each.ndim == 1]
+    if [array.dtype.kind for array in arrays] == ["i"] * len(values):
+        return values, -1
+    return [each if each is None else objects(each) for each in values], None
+
+
 def by_model(names: Sequence[str], values: Any, what: str) -> list:
     """One value per model, in their order, from a list or {name: value}; None where one is missing:
     the last one, or all."""
@@ -300,34 +327,3 @@ def by_model(names: Sequence[str], values: Any, what: str) -> list:
             f"{what} of {len(names)} models are needed ({', '.join(names)}), not of {len(values)}"
         )
     return values + [None] * (len(names) - len(values))
-
-
-def most_given(
-    answers: Sequence, equal: Callable[[Any, Any], bool] = eq, costs: Any = 0.0
-) -> tuple[Any, float, float]:
-    """Several answers of a model to one input as one: the answer that most others equal.
-
-    Parameters
-    ----------
-    answers : list [k]
-    equal : callable
-        Whether two answers agree.
-    costs : float or list of float
-        Of all of them.
-
-    Returns
-    -------
-    (answer, share, cost)
-        The first of those that most answers equal, the share of answers that do, a confidence, and
-        the sum of costs.
-
-    Raises
-    ------
-    ValueError
-        For no answers.
-    """
-    if not len(answers):
-        raise ValueError("answers are needed, one or more")
-    votes = [sum(bool(equal(answer, other)) for other in answers) for answer in answers]
-    most = max(votes)
-    return answers[votes.index(most)], most / len(answers), float(np.sum(costs))

@@ -2,12 +2,13 @@
 each is decided, and perhaps audited, when its own answer is there. Takes numpy alone."""
 
 import asyncio
+import itertools
 import math
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,6 @@ from .decisions import (
     DRAWN,
     ERROR,
     MALFORMED,
-    REPEATED,
     TIMEOUT,
     Answer,
     Decisions,
@@ -26,32 +26,50 @@ from .decisions import (
     objects,
 )
 
+FEWEST = 64  # numbers that there are at first
+
 
 class Group:
-    """Inputs on their way, and their numbers int64 [N] in a run; alone: a model is asked about them
-    without others; kind: only groups of one kind are joined."""
+    """Inputs on their way, and their numbers int64 [N] in a run; output: that of the models so far,
+    where those to come read it; alone: a model is asked about them without others; kind: only groups
+    of one kind are joined."""
 
     alone = False
-    kind: Any = None
 
-    def __init__(self, numbers: np.ndarray, inputs: Any) -> None:
+    def __init__(
+        self, numbers: np.ndarray, inputs: Any, output: Any = None, kind: Any = None
+    ) -> None:
         self.numbers = numbers
         self.inputs = inputs
+        self.output = output
+        self.kind = kind
 
     def __len__(self) -> int:
         return len(self.numbers)
 
-    def take(self, rows: Any) -> "Group":
-        """Some of the inputs: a slice, or int64 [n]."""
+    def some(self, rows: Any) -> Any:
+        """The inputs at some rows: a slice, or int64 [n]."""
         if isinstance(rows, slice):
-            return Group(self.numbers[rows], self.inputs[rows])
-        return Group(self.numbers[rows], [self.inputs[row] for row in rows.tolist()])
+            return self.inputs[rows]
+        return [self.inputs[row] for row in rows.tolist()]
+
+    @staticmethod
+    def whole(parts: Sequence, /) -> Any:
+        """The inputs of several groups."""
+        return [each for part in parts for each in part]
+
+    def take(self, rows: Any) -> "Group":
+        """A group of some of the inputs: a slice, or int64 [n]."""
+        output = self.output and self.output.take(rows)
+        return type(self)(self.numbers[rows], self.some(rows), output, self.kind)
 
     def joined(self, others: Sequence["Group"]) -> "Group":
         """This group, and others that wait for the same model, as one."""
         groups = (self, *others)
-        inputs = [each for group in groups for each in group.inputs]
-        return Group(np.concatenate([group.numbers for group in groups]), inputs)
+        numbers = np.concatenate([group.numbers for group in groups])
+        inputs = self.whole([group.inputs for group in groups])
+        output = self.output and self.output.joined([group.output for group in groups])
+        return type(self)(numbers, inputs, output, self.kind)
 
     def joins(self, other: "Group") -> bool:
         """Whether a model may be asked about both at once."""
@@ -140,18 +158,23 @@ class Queue:
 
 @dataclass(eq=False)
 class Caller:
-    """Who waits for decisions: its key, the numbers int64 [N] of its inputs, how many are undecided,
-    how many are yet to be audited, whether it waits for those as well, what stopped it, and whether
-    it has its answer."""
+    """Who waits for decisions: its key, the numbers of its inputs in parts, int64 each, how many are
+    undecided, how many are yet to be audited, whether it waits for those as well, what stopped it,
+    and whether it has its answer."""
 
     key: int
-    numbers: np.ndarray
+    parts: list[np.ndarray] = field(default_factory=lambda: [np.zeros(0, np.int64)])
     undecided: int = 0
     audits: int = 0
     waits_for_audits: bool = False
     error: BaseException | None = None
     answered: asyncio.Future | None = None
     is_through: bool = False
+
+    @property
+    def numbers(self) -> np.ndarray:
+        """Those of its inputs, in their order, int64 [N]."""
+        return np.concatenate(self.parts)
 
     def stop(self, error: BaseException) -> None:
         """An error ends the wait, the first one."""
@@ -168,23 +191,22 @@ class Progress:
     """What is known of the inputs of a run, by their numbers, which are used again: their decisions,
     the keys of their callers, and what monitoring makes of them (``DRAWN``, ``REPEATED``, 0)."""
 
-    def __init__(self, models: Sequence[str], unknown: Any) -> None:
-        self.blank = nothing(1, models, unknown)
-        self.decisions = self.blank.take(slice(0))
-        self.owners = np.zeros(0, np.int64)
-        self.kinds = np.zeros(0, np.int8)
-        self.free = np.zeros(0, np.int64)
+    def __init__(self, blank: Decisions) -> None:
+        self.blank = blank
+        self.free = np.arange(FEWEST)
+        self.decisions = blank.take(np.zeros(FEWEST, np.int64))
+        self.owners = np.zeros(FEWEST, np.int64)
+        self.kinds = np.zeros(FEWEST, np.int8)
 
     def numbers_for(self, count: int) -> np.ndarray:
         """Numbers int64 [count] that no input has."""
         if len(self.free) < count:
             size = len(self.owners)
             more = max(count, size)
-            fresh = self.blank.take(np.zeros(more, np.int64))
-            self.decisions = self.decisions.joined(fresh)
+            self.free = np.concatenate([self.free, np.arange(size, size + more)])
+            self.decisions = self.decisions.joined(self.blank.take(np.zeros(more, np.int64)))
             self.owners = np.resize(self.owners, size + more)
             self.kinds = np.resize(self.kinds, size + more)
-            self.free = np.concatenate([self.free, np.arange(size, size + more)])
         numbers = self.free[:count]
         self.free = self.free[count:]
         return numbers
@@ -206,48 +228,49 @@ class Engine:
 
     answer: Callable[[int, Any], Coroutine]  # what the model of a stage says of a group
     read: Callable[[int, Any, Any], Answer]  # the same, checked; an error where it does not fit
+    skips = False  # whether inputs for which a model failed go to the last one
 
-    def __init__(self, point: Point, running: Any, terms: Terms, unknown: Any = None) -> None:
+    def __init__(self, point: Point, running: Any, terms: Terms, **blank: Any) -> None:
         self.point = point
         self.running = running
         self.terms = terms
         self.last = len(point.models) - 1
-        self.progress = Progress(point.models, unknown)
+        self.progress = Progress(nothing(1, point.models, **blank))
         self.queues = [Queue(*sizes) for sizes in zip(terms.batch_sizes, terms.concurrency)]
         self.callers: dict[int, Caller] = {}
-        self.count = 0  # of callers so far
+        self.keys = itertools.count()  # of callers
         self.may_come: Callable[[], bool] = lambda: True  # whether more inputs may
         self.calls: set[asyncio.Task] = set()
         self.timer: asyncio.TimerHandle | None = None
         self.is_closed = False
+        self.answers: list[list[tuple]] = [[] for _ in point.models]  # that are yet to be counted
+        self.counts_after = 1  # so many of a model
 
-    def size_of(self, inputs: Any) -> int:
-        """How many inputs a caller brings."""
-        return len(inputs)
-
-    def group_of(self, numbers: np.ndarray, inputs: Any) -> Group:
-        """Inputs as a caller brings them."""
-        return Group(numbers, inputs)
+    def group_of(self, inputs: Any) -> Group:
+        """Inputs as a caller brings them, numbered from 0."""
+        return Group(np.arange(len(inputs)), inputs)
 
     def caller(self) -> Caller:
         """A further caller."""
-        self.count += 1
-        self.callers[self.count] = Caller(self.count, np.zeros(0, np.int64))
-        return self.callers[self.count]
+        caller = Caller(next(self.keys))
+        self.callers[caller.key] = caller
+        return caller
 
     def enter(self, caller: Caller, inputs: Any, ids: Any = None) -> None:
         """Let further inputs of a caller wait for the first model."""
-        count = self.size_of(inputs)
+        group = self.group_of(inputs)
+        count = len(group)
         names, kinds = self.running.enter(count, ids, inputs)
         progress = self.progress
-        numbers = progress.numbers_for(count)
+        numbers = group.numbers = progress.numbers_for(count)
         progress.decisions.ids[numbers] = names
         progress.owners[numbers] = caller.key
         progress.kinds[numbers] = kinds
-        caller.numbers = np.concatenate([caller.numbers, numbers])
+        caller.parts.append(numbers)
         caller.undecided += count
         caller.audits += int(np.count_nonzero(kinds == DRAWN))
-        self.push(0, self.group_of(numbers, inputs))
+        if count:
+            self.queues[0].push(group)
 
     async def decide(
         self, inputs: Any, ids: Sequence | None = None, audited: bool = False
@@ -290,18 +313,14 @@ class Engine:
 
     def result(self, caller: Caller) -> Decisions:
         """What was decided for a caller; raises what stopped it, with that as ``error.decided``."""
-        decisions = self.decided(caller)
+        self.count_answers()
+        decisions = self.progress.decisions.take(caller.numbers)
+        decisions.undecide()  # what is under way
         if caller.error is not None:
             with suppress(Exception):  # a class may refuse attributes: the error itself goes on
                 caller.error.decided = decisions  # type: ignore[attr-defined]
             raise caller.error
         return decisions
-
-    def decided(self, caller: Caller) -> Decisions:
-        """What was decided for a caller so far; what is under way is undecided."""
-        decisions = self.progress.decisions.take(caller.numbers)
-        decisions.undecide()
-        return replace(decisions, guesses=decisions.predictions[:, None])
 
     @property
     def undecided(self) -> int:
@@ -364,20 +383,18 @@ class Engine:
     async def ask(self, stage: int, group: Group) -> None:
         """Ask the model of a stage about a group; its inputs leave, move on, or failed."""
         begun = time.perf_counter()
+        ended = None
         try:
             try:
                 answer = await self.answer(stage, group)
+                ended = time.perf_counter()
+                read = self.read(stage, group, answer)
             except (Exception, asyncio.CancelledError) as error:
                 if not self.is_closed:  # else it is close that cancels
-                    self.fail(stage, group, error, failure_of(error), begun)
-                return
-            ended = time.perf_counter()
-            try:
-                read = self.read(stage, group, answer)
-            except Exception as error:
-                self.fail(stage, group, error, MALFORMED, begun)
-                return
-            self.note(stage, group, read, begun, ended)
+                    kind = MALFORMED if ended else failure_of(error)
+                    self.fail(stage, group, error, kind, begun)
+            else:
+                self.note(stage, group, read, begun, ended)
         except BaseException as error:
             self.stop(stage, group, error)
         finally:
@@ -415,7 +432,7 @@ class Engine:
         if stops:
             raise error
         self.remember(stage, error)
-        failed = Answer(objects([None]), np.array([np.nan]), np.array([kind]))
+        failed = Answer(objects([None])[:, None], np.array([np.nan]), np.array([kind]))
         self.note(stage, group, failed, begun, time.perf_counter())
 
     def remember(self, stage: int, error: BaseException) -> None:
@@ -430,34 +447,41 @@ class Engine:
         """Decide a group by an answer: the one place where inputs leave, move on and are counted."""
         seconds = ended - begun
         rows = group.numbers
-        progress = self.progress
+        decisions = self.progress.decisions
         if stage > self.last:
-            self.running.resolve(progress.decisions.ids[rows], answer, seconds)
+            self.count_answers()  # so that these inputs are in doubt
+            self.running.resolve(decisions.ids[rows], answer, seconds)
             self.leave(rows, audited=True)
             return
-        decisions = progress.decisions
         decisions.seconds[rows, stage] = seconds
         left = decisions.write(self.point, stage, rows, answer)
-        is_broken = answer.failures > 0
-        self.push(self.after_failure(stage), group, ~left & is_broken)
-        self.push(stage + 1, group, ~left & ~is_broken)
-        kinds = progress.kinds[rows]
-        audited = left & (kinds == DRAWN)
-        self.push(self.last + 1, group, audited)
-        spent = seconds, time.perf_counter() - ended
-        self.running.add(stage, decisions.take(rows), spent, kinds == REPEATED, audited)
-        self.leave(rows[left])
+        if not left.all():
+            is_broken = answer.failures > 0
+            self.push(self.last if self.skips else stage + 1, group, ~left & is_broken)
+            self.push(stage + 1, group, ~left & ~is_broken)
+        self.push(self.last + 1, group, left & (self.progress.kinds[rows] == DRAWN))
+        self.answers[stage].append((rows, left, seconds, time.perf_counter() - ended))
+        if len(self.answers[stage]) >= self.counts_after:
+            self.count_answers()
 
-    def after_failure(self, stage: int) -> int:
-        """Where inputs go for which the model of a stage failed."""
-        return stage + 1
+    def count_answers(self) -> None:
+        """Count what models answered since this was done last."""
+        for stage, answers in enumerate(self.answers):
+            if answers:
+                all_rows, all_left, *seconds = zip(*answers)
+                answers.clear()
+                rows = np.concatenate(all_rows)
+                left = np.concatenate(all_left)
+                spent = [sum(each) for each in seconds]
+                kinds = self.progress.kinds[rows]
+                self.running.add(stage, self.progress.decisions, rows, left, spent, kinds)
+                self.leave(rows[left])
 
-    def push(self, stage: int, group: Group, chosen: np.ndarray | None = None) -> None:
-        """Let a group, or those of it that are ``chosen``, bool [s], wait at a stage."""
-        if chosen is not None and not chosen.all():
-            group = group.take(np.flatnonzero(chosen))
-        if len(group):
-            self.queues[stage].push(group)
+    def push(self, stage: int, group: Group, chosen: np.ndarray) -> None:
+        """Let those of a group that are ``chosen``, bool [s], wait at a stage."""
+        rows = np.flatnonzero(chosen)
+        if len(rows):
+            self.queues[stage].push(group if len(rows) == len(group) else group.take(rows))
 
     def leave(self, numbers: np.ndarray, audited: bool = False) -> None:
         """Inputs are decided; or ``audited``."""

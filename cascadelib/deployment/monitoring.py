@@ -19,7 +19,7 @@ from ..analysis.drift_signal import DriftReport, DriftSignal, reference_in_words
 from ..analysis.uncertainty import anytime_lower, share_interval
 from ..checks import brief, check_number
 from ..evaluation.point import Point
-from ..files import digest_of, opened, replacing
+from ..files import digest_of, read_json, replacing
 from .audit import LOCK, Audit
 from .decisions import DRAWN, FAILURES, REPEATED, Decisions, objects
 from .form import parse_cascade, text_of
@@ -30,7 +30,7 @@ FORMAT = "cascadelib running 1"
 LARGEST = 2**28  # bytes of a file of save
 # What adds up, over inputs and over workers.
 SUMS = (
-    "came inputs exits failed seconds spent priced money squares audited audit_seconds audit_cost "
+    "came inputs exits failed seconds spent priced money audited audit_seconds audit_cost "
     "audit_failures forgotten"
 ).split()
 
@@ -76,7 +76,6 @@ class Running(Audit):
     def __init__(self, point: Point, audit: float = 0.0) -> None:
         self.point = point
         self.models = point.models
-        self.metric = point.metric
         self.expected = point.expected
         self.audit = audit
         self.reference = point.models[-1]
@@ -92,8 +91,7 @@ class Running(Audit):
             self.came = 0
             self.inputs = 0
             self.priced = 0
-            self.money = 0.0
-            self.squares = 0.0
+            self.money = np.zeros(2)  # sum of what inputs cost, and of the squares
             self.exits = np.zeros(n, np.int64)
             self.failed = np.zeros((n, len(FAILURES)), np.int64)
             self.seconds = np.zeros((n, 2))
@@ -140,53 +138,55 @@ class Running(Audit):
         self,
         stage: int,
         decisions: Decisions,
-        seconds: Any = 0.0,
-        repeats: Any = False,
-        audited: Any = False,
+        rows: np.ndarray,
+        left: np.ndarray,
+        seconds: Sequence[float],
+        kinds: Any = 0,
     ) -> None:
-        """Count what one call came to.
+        """Count what a model's answers came to.
 
         Parameters
         ----------
         stage : int
             Of the model that was asked.
         decisions : Decisions
-            Of the inputs that it was asked about, as far as they are decided by now.
+            Of all inputs.
+        rows : int64 [s]
+            Those that it was asked about.
+        left : bool [s]
+            Whether they left then.
         seconds : (float, float)
             In the model, and in its exit decision.
-        repeats, audited : bool [s]
-            Inputs that do not enter the drift signal; those that are to be audited.
+        kinds : int8 [s]
+            What :meth:`enter` said of them.
         """
-        failures = decisions.failures[:, stage]
-        values = decisions.confidences[:, stage]
+        failures = decisions.failures[rows, : stage + 1]
+        values = decisions.confidences[rows, stage]
+        is_silent = stage == len(self.models) - 1 and not np.isfinite(values).any()
         # what failed before gets here whatever its confidence
-        clean = ~decisions.failures[:, : stage + 1].any(axis=1) & ~np.asarray(repeats)
-        values = np.nan_to_num(values[clean])  # infinite ones as in the file
-        is_silent = (
-            stage == len(self.models) - 1 and not np.isfinite(decisions.confidences[:, stage]).any()
-        )
-        left = decisions.exit_stage >= 0
-        asked = ~np.isnan(decisions.seconds[left])
-        costs = decisions.costs[left]
-        is_known = ~(np.isnan(costs) & asked).any(axis=1)
-        totals = np.nansum(costs[is_known], axis=1)
+        clean = ~failures.any(axis=1) & (kinds != REPEATED)
+        leaving = rows[left]
+        costs = decisions.costs[rows]
         with LOCK:
-            self.failed[stage] += np.bincount(failures, minlength=len(FAILURES))
+            self.failed[stage] += np.bincount(failures[:, stage], minlength=len(FAILURES))
             self.seconds[stage] += seconds
-            self.spent[stage] += np.nansum(decisions.costs[:, stage])
-            self.inputs += int(left.sum())
-            self.exits[stage] += left.sum()
-            self.priced += len(totals)
-            self.money += float(totals.sum())
-            self.squares += float((totals**2).sum())
-            for row in np.flatnonzero(audited):
+            self.inputs += len(leaving)
+            self.exits[stage] += len(leaving)
+            if not np.isnan(costs).all():
+                self.spent[stage] += np.nansum(costs[:, stage])
+                was_asked = ~np.isnan(decisions.seconds[leaving])
+                paid = np.where(was_asked, costs[left], 0).sum(axis=1)
+                paid = paid[~np.isnan(paid)]  # nan: a model did not say
+                self.priced += len(paid)
+                self.money += paid.sum(), (paid**2).sum()
+            for row in rows[left & (kinds == DRAWN)].tolist():
                 self._doubt(decisions.ids[row], decisions.predictions[row])
             if not is_silent:
-                self.waiting[stage].append(values)
+                self.waiting[stage].append(values[clean])
             if sum(map(len, self.waiting[stage])) >= WAITING:
                 self._watch()
-        if self.on_decision is not None and left.any():
-            for record in decisions.take(left).records():
+        if self.on_decision is not None and len(leaving):
+            for record in decisions.take(leaving).records():
                 self._tell(record)
 
     def _tell(self, record: dict) -> None:
@@ -201,7 +201,8 @@ class Running(Audit):
         """The drift signal takes the confidences that wait for it; the lock is held."""
         for stage, parts in enumerate(self.waiting):
             if self.signal is not None and parts:
-                self.signal.add(stage, np.concatenate(parts))
+                # infinite ones as in the file
+                self.signal.add(stage, np.nan_to_num(np.concatenate(parts)))
             parts.clear()
 
     @property
@@ -246,15 +247,14 @@ class Running(Audit):
         the audit."""
         with LOCK:
             count = self.priced
-            mean = self.money / count if count else np.nan
-            variance = self.squares / count - mean**2 if count else np.nan
-        half = 1.96 * np.sqrt(max(0.0, variance) / count) if count > 1 else np.nan
+            mean, square = self.money / (count or np.nan)
+        half = 1.96 * np.sqrt(max(0.0, square - mean**2) / count) if count > 1 else np.nan
         return pd.Series({"mean": mean, "low": mean - half, "high": mean + half, "priced": count})
 
     @property
     def exit_rates(self) -> np.ndarray:
         """Share of all inputs so far that left at each stage, float64 [n]; nan before the first."""
-        return self.exits / self.inputs if self.inputs else np.full(len(self.models), np.nan)
+        return self.exits / (self.inputs or np.nan)
 
     @property
     def table(self) -> pd.DataFrame:
@@ -356,10 +356,8 @@ class Running(Audit):
         ValueError
             Naming the file, for one that is damaged or something else.
         """
-        with opened(Path(path), LARGEST) as file:
-            content = file.read(LARGEST)
         try:
-            whole = json.loads(content)
+            whole = read_json(Path(path), LARGEST)
             if whole["format"] != FORMAT or whole["checksum"] != digest_of(whole["state"]):
                 raise ValueError("another format, or a part that was changed")
             state = json.loads(whole["state"])

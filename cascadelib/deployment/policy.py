@@ -19,13 +19,13 @@ from .asking import Asking, from_synchronous, terms_of
 from .decisions import (
     MALFORMED,
     Decisions,
+    alike_in_kind,
     answer_of,
     by_model,
     columns_read,
     complaint,
     exits_after,
     nothing,
-    objects,
 )
 from .form import read_point, text_of
 
@@ -153,27 +153,26 @@ class Policy:
             values if values is None else columns_read(point, stage, values)
             for stage, values in enumerate(by_model(point.models, confidences, "confidences"))
         ]
-        answers = [
-            values if values is None else objects(values)
-            for values in by_model(point.models, predictions, "predictions")
-        ]
+        answers, unknown = alike_in_kind(by_model(point.models, predictions, "predictions"))
         sizes = {len(values) for values in (*columns, *answers) if values is not None}
         if len(sizes) > 1:
             raise ValueError(
                 f"confidences and predictions must be of equally many samples, not {sorted(sizes)}"
             )
-        decisions = nothing(max(sizes, default=0), point.models)
-        decisions.ids[:] = np.arange(len(decisions))
+        decisions = nothing(max(sizes, default=0), point.models, unknown)
+        decisions = replace(decisions, ids=np.arange(len(decisions)))
+        rows: Any = slice(None)
         for stage, (said, column) in enumerate(zip(answers, columns)):
-            rows = np.flatnonzero(decisions.exit_stage < 0)
-            said = objects([None] * len(rows)) if said is None else said[rows]
+            ids = decisions.ids[rows]
+            said = np.full(len(ids), None) if said is None else said[rows]
             values = column if column is None else column[rows]
             before = decisions.predictions[rows] if stage else None
             with about(f"model {point.models[stage]!r}"):
-                answer = answer_of(point, stage, said, values, before, np.zeros(len(rows), np.int8))
+                answer = answer_of(point, stage, said, values, before, np.zeros(len(ids), np.int8))
                 for row in np.flatnonzero(answer.failures)[:1]:
-                    raise ValueError(complaint(rows[row], answer.predictions[row], MALFORMED))
+                    raise ValueError(complaint(ids[row], said[row], MALFORMED))
             decisions.write(point, stage, rows, answer)
+            rows = np.flatnonzero(decisions.exit_stage < 0)
         return decisions
 
     def together(self, calls: Any, **options: Any) -> Asking:

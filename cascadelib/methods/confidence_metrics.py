@@ -190,6 +190,8 @@ def metric_of(metric: str | Callable | Metric) -> Metric:
     if callable(metric):
         return Metric(getattr(metric, "__name__", "own"), of_softmax=metric, of_logits=metric)
     if isinstance(metric, str):
+        if metric in METRICS:
+            return METRICS[metric]
         top = re.fullmatch("top([1-9][0-9]{0,8})_softmax_sum", metric)
         if top:
             return top_sum(int(top[1]))

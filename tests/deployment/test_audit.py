@@ -9,7 +9,7 @@ from bundled_cascade import IMAGES, SMALL, TEST, VAL
 
 from cascadelib import Cascade, Method, Point, pick, search
 from cascadelib.deployment import pieces_of
-from cascadelib.deployment.decisions import Answer, nothing
+from cascadelib.deployment.decisions import DRAWN, Answer, Decisions, nothing
 from cascadelib.deployment.monitoring import Running
 from cascadelib.deployment.policy import Policy
 
@@ -112,6 +112,13 @@ def test_a_policy_is_audited_by_its_calls() -> None:
     assert loss["alarm"] and loss["unknown"] == policy.running.audit_failures == 1
 
 
+def everyone_left(seen: Running, decisions: Decisions) -> None:
+    """All of them left at the first stage and are to be audited."""
+    count = len(decisions)
+    everyone = np.ones(count, bool)
+    seen.add(0, decisions, np.arange(count), everyone, (0.0, 0.0), np.full(count, DRAWN))
+
+
 def test_a_certified_loss_that_is_left_alarms() -> None:
     """Outcomes of which 6% are lost: 1% is left, 10% is not; without labels nothing is known."""
     seen = Running(Point(("a", "b"), (0.5,)), audit=1.0)
@@ -121,9 +128,9 @@ def test_a_certified_loss_that_is_left_alarms() -> None:
         decisions = nothing(100, seen.models)
         decisions.ids[:] = seen.enter(100)[0]
         zero = np.zeros(100, np.int8)
-        decisions.write(seen.point, 0, np.arange(100), Answer(said, zero + 0.9, zero))
-        seen.add(0, decisions, audited=np.ones(100, bool))
-        seen.resolve(decisions.ids, Answer(0 * said, zero + 0.9, zero), 1.0)
+        decisions.write(seen.point, 0, np.arange(100), Answer(said[:, None], zero + 0.9, zero))
+        everyone_left(seen, decisions)
+        seen.resolve(decisions.ids, Answer(0 * said[:, None], zero + 0.9, zero), 1.0)
     assert not seen.loss(0.01)["alarm"]
     seen.label(dict.fromkeys(seen.to_label().index, 0))
     assert (
@@ -139,9 +146,9 @@ def audited(seen: Running, said: np.ndarray, answers: np.ndarray, failures: Any 
     decisions = nothing(count, seen.models)
     decisions.ids[:] = seen.enter(count)[0]
     zero = np.zeros(count, np.int8)
-    decisions.write(seen.point, 0, np.arange(count), Answer(said, zero + 0.9, zero))
-    seen.add(0, decisions, audited=np.ones(count, bool))
-    seen.resolve(decisions.ids, Answer(answers, zero + 0.9, zero + failures), 1.0)
+    decisions.write(seen.point, 0, np.arange(count), Answer(said[:, None], zero + 0.9, zero))
+    everyone_left(seen, decisions)
+    seen.resolve(decisions.ids, Answer(answers[:, None], zero + 0.9, zero + failures), 1.0)
     return decisions.ids
 
 
@@ -204,9 +211,9 @@ def test_one_id_that_comes_twice_stays_in_doubt() -> None:
     decisions = nothing(2, seen.models)
     decisions.ids[:] = ["x", "x"]
     zero = np.zeros(2, np.int8)
-    decisions.write(seen.point, 0, np.arange(2), Answer(zero, zero + 0.9, zero))
-    seen.add(0, decisions, audited=np.ones(2, bool))
-    seen.resolve(["x", "x"], Answer(zero, zero + 0.9, zero), 1.0)
+    decisions.write(seen.point, 0, np.arange(2), Answer(zero[:, None], zero + 0.9, zero))
+    everyone_left(seen, decisions)
+    seen.resolve(["x", "x"], Answer(zero[:, None], zero + 0.9, zero), 1.0)
     loss = seen.loss()
     assert loss["audited"] == 2 and loss["unknown"] == 1
 

@@ -526,17 +526,13 @@ def test_a_stream_is_gone_through(stream: Any) -> None:
 def test_no_more_guesses_than_classes() -> None:
     cascade = made(make_point([0.6], Method()))
     assert cascade.run([np.arange(5)], guesses=4).guesses.shape == (5, 4)
-    for fresh in (cascade, made(make_point([0.6], Method()))):
-        with pytest.raises(
-            ValueError, match="guesses must be a whole number from 1 to 4, not 1000000000"
-        ) as caught:
-            fresh.run([np.arange(60)], guesses=10**9)
-        assert len(caught.value.decided) == 60
-    with pytest.raises(ConnectionError) as caught:
-        made(make_point([0.6], Method())).run(
-            breaking([np.arange(5)], ConnectionError()), 8, guesses=10**9
-        )
-    assert len(caught.value.decided) == 5
+    fresh = made(make_point([0.6], Method()))
+    with pytest.raises(ValueError, match="guesses must be .* from 1 to 4, not 5") as caught:
+        fresh.run([np.arange(60)], guesses=5)
+    assert len(caught.value.decided) == 60
+    for one in (cascade, made(make_point([0.6], Method()))):
+        with pytest.raises(ValueError, match="guesses must be a whole number from 1 to"):
+            one.run([np.arange(60)], guesses=10**9)
 
 
 @pytest.mark.parametrize("ensemble", ENSEMBLES)

@@ -19,9 +19,7 @@ def test_samples_that_nobody_has_seen_are_undecided() -> None:
 
 def test_its_text_counts_the_exits() -> None:
     stages = np.array([0, 1, 1, -1, 0, 1])
-    decisions = Decisions(
-        np.zeros(6), stages, np.zeros(6), np.zeros((6, 3)), np.zeros((6, 3)), np.zeros((6, 1))
-    )
+    decisions = Decisions(np.zeros((6, 1)), stages, np.zeros(6), np.zeros((6, 3)), np.zeros((6, 3)))
     assert repr(decisions) == (
         "<Decisions: 6 samples; samples that exited at each stage: [2, 3, 0]>"
     )

@@ -120,9 +120,8 @@ def test_a_file_without_ties_as_the_versions_before_wrote_it_is_watched_as_well(
 def again(seen: Running, decisions: Decisions) -> None:
     """Count decisions of two stages once more, as the engine does."""
     reached = np.flatnonzero(decisions.exit_stage > 0)
-    first = replace(decisions, exit_stage=np.where(decisions.exit_stage > 0, -1, 0))
-    seen.add(0, first, (1.0, 1.0))
-    seen.add(1, decisions.take(reached), (1.0, 1.0))
+    seen.add(0, decisions, np.arange(len(decisions)), decisions.exit_stage == 0, (1.0, 1.0))
+    seen.add(1, decisions, reached, np.ones(len(reached), bool), (1.0, 1.0))
 
 
 def test_totals_of_eight_threads_add_up() -> None:

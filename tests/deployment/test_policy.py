@@ -91,6 +91,39 @@ def test_ties_ends_and_nan(thresholds: list, confidence: list, negated: bool) ->
     assert policy.exits(len(thresholds), confidence).all()
 
 
+SCORES = st.sampled_from([-math.inf, 0.0, 0.25, 0.5, math.inf])
+
+
+@settings(deadline=None)
+@given(st.data(), st.integers(1, 3), st.integers(0, 6), st.booleans())
+def test_a_table_is_decided_row_by_row(data: Any, n: int, k: int, is_array: bool) -> None:
+    """A loop over inputs and stages is the twin; arrays of whole numbers stay such."""
+    thresholds = data.draw(st.lists(SCORES, min_size=n - 1, max_size=n - 1))
+    rows = st.lists(SCORES, min_size=k, max_size=k)
+    confidence = np.array(data.draw(st.lists(rows, min_size=n, max_size=n))).reshape(n, k)
+    said = np.arange(n * k).reshape(n, k)
+    policy = Policy(Point(tuple(f"m{i}" for i in range(n)), tuple(thresholds)))
+    decisions = policy.decide(confidence, said if is_array else said.tolist())
+    assert decisions.predictions.dtype == (np.int64 if is_array else object)
+    for row in range(k):
+        stage = 0
+        while stage < n - 1 and not thresholds[stage] <= confidence[stage, row] < math.inf:
+            if confidence[stage, row] == math.inf != thresholds[stage]:
+                break
+            stage += 1
+        reached = [confidence[i, row] if i <= stage else math.nan for i in range(n)]
+        assert decisions.exit_stage[row] == decisions.answered[row] == stage
+        assert decisions.predictions[row] == said[stage, row] and decisions.ids[row] == row
+        assert decisions.confidence[row] == confidence[stage, row]
+        np.testing.assert_array_equal(decisions.confidences[row], reached)
+
+
+@pytest.mark.parametrize("said", [[[1, 2], None], [None, None], [np.array([1, 2]), None]])
+def test_a_model_that_says_nothing_predicts_nothing(said: list) -> None:
+    decisions = Policy(Point(("a", "b"), (0.5,))).decide([[0.9, 0.1]], said)
+    assert decisions.predictions.tolist() == [said[0] if said[0] is None else 1, None]
+
+
 @pytest.mark.parametrize("stage", [-1, 3])
 def test_a_stage_that_is_not_there(stage: int) -> None:
     with pytest.raises(ValueError, match=f"not {stage}"):
