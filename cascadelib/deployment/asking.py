@@ -8,6 +8,7 @@ import os
 import threading
 import warnings
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from functools import lru_cache
 from typing import Any
@@ -215,27 +216,18 @@ def checked_calls(point: Point, calls: Any) -> list[Callable]:
 
 async def in_thread(function: Callable, inputs: list) -> Any:
     """What a function returns, asked in a thread that nothing waits for at the end of the process."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[tuple] = loop.create_future()
+    done: Future = Future()
     context = contextvars.copy_context()
 
-    def deliver(outcome: tuple) -> None:
-        if not done.done():
-            done.set_result(outcome)
-
     def work() -> None:
-        try:
-            outcome: tuple = context.run(function, inputs), None
-        except BaseException as error:
-            outcome = None, error
-        with suppress(RuntimeError):  # the loop may be closed by now
-            loop.call_soon_threadsafe(deliver, outcome)
+        with suppress(InvalidStateError):  # nobody waits any more
+            try:
+                done.set_result(context.run(function, inputs))
+            except BaseException as error:
+                done.set_exception(error)
 
     threading.Thread(target=work, daemon=True).start()
-    answer, error = await done
-    if error is not None:
-        raise error
-    return answer
+    return await asyncio.wrap_future(done)
 
 
 @lru_cache(1)

@@ -93,10 +93,9 @@ class Audit:
             Predictions of ``cascade`` and ``reference``, by the input's id.
         """
         with LOCK:
-            wanted = {
-                name: doubt[:2] for name, doubt in self.doubts.items() if doubt[1] is not None
-            }
-        return pd.DataFrame.from_dict(wanted, orient="index", columns=["cascade", "reference"])
+            wanted = {name: said for name, (*said, _) in self.doubts.items() if said[1] is not None}
+        columns = ["cascade", "reference"]
+        return pd.DataFrame.from_dict(wanted, "index", object, columns)
 
     def label(self, labels: Mapping[Any, Any]) -> None:
         """Take labels of inputs of :meth:`to_label`, in any order, late or never.

@@ -145,8 +145,6 @@ class Cascade(torch.nn.Module):
         self.method = point.method
         self.members, records, self.differences = members_of(point, models, allow_download)
         self.policy = Policy(replace(point, records=records))
-        self.ensemble = self.method.combination
-        self.rule = self.method.rule
         self.models = torch.nn.ModuleList(member.module for member in self.members)
         self.models.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.running = self.policy.running
@@ -303,7 +301,7 @@ class Cascade(torch.nn.Module):
         """
         classes = self.members[0].classes or CLASSES.stop
         guesses = check_count(guesses, "guesses", 1, classes)
-        if guesses > 1 and self.ensemble.one_winner:
+        if guesses > 1 and self.method.combination.one_winner:
             raise ValueError(
                 "a vote has one winner and ranks no other classes: use a cascade with another "
                 "ensemble"
@@ -366,13 +364,14 @@ class Cascade(torch.nn.Module):
         if stage or guesses > 1:
             check_classes(self.members)
             check_count(guesses, "guesses", 1, classes)
-        before = before or self.ensemble.nothing(samples, classes, len(self.members), guesses)
+        ensemble = self.method.combination
+        before = before or ensemble.nothing(samples, classes, len(self.members), guesses)
         broken = np.zeros(len(logits), bool)
         if not np.isfinite(logits).all():
             broken = ~np.isfinite(logits).all(axis=1)
             logits = np.where(broken[:, None], 0, logits)
         temperature = self.method.temperature_of(member.name)
-        output = self.ensemble.after(self.rule, temperature, logits, before, stage)
+        output = ensemble.after(self.method.rule, temperature, logits, before, stage)
         if self.policy.fitted:
             fitted = self.policy.fitted[stage]
             values = [

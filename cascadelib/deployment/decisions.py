@@ -101,11 +101,6 @@ class Decisions:
         arrays: dict[str, Any] = {name: values[rows] for name, values in self.arrays.items()}
         return replace(self, **arrays)
 
-    def put(self, rows: np.ndarray, others: "Decisions") -> None:
-        """Write the decisions of others over those of the samples ``rows`` int64 [s]."""
-        for name, values in others.arrays.items():
-            self.arrays[name][rows] = values
-
     def joined(self, *others: "Decisions") -> "Decisions":
         """These, and then others."""
         arrays: dict[str, Any] = {}

@@ -213,7 +213,8 @@ class Progress:
 
     def release(self, numbers: np.ndarray) -> None:
         """Let others have the numbers of inputs that are through."""
-        self.decisions.put(numbers, self.blank)
+        for name, values in self.blank.arrays.items():
+            self.decisions.arrays[name][numbers] = values
         self.free = np.concatenate([self.free, numbers])
 
 

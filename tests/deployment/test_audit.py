@@ -222,5 +222,6 @@ def test_an_input_that_no_model_answered_takes_a_label_as_well() -> None:
     seen = Running(Point(("a", "b"), (0.5,)), audit=1.0)
     seen.windows.append({"audited": 1, "lost": 0, "tied": 0, "gained": 0, "since": 0})
     seen.doubts["x"] = [None, "heron", 0]
+    assert seen.to_label().loc["x"].tolist() == [None, "heron"]
     seen.label({"x": "heron"})
     assert seen.verdicts == {"lost": 1, "tied": 0, "gained": 0}
