@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import count, tee
 from math import comb, factorial
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 from numpy import ndarray as Array
@@ -182,6 +183,7 @@ class Outcomes:
     def __init__(self, stage: StageFunction, last_only: bool) -> None:
         self.stage = stage_of(stage)
         self.last_only = last_only
+        self.name = uuid4().hex  # of no other search's
         self.kept_correct: dict[tuple, Any] = {}
         self.kept_wrong: dict[tuple, Array] = {}
         self.kept_groups: dict[tuple, Array] = {}

@@ -40,7 +40,7 @@ from .cascades import Cascades, Outcomes, cascades_of, check_lengths, check_work
 from .front import Front, Points, points_from, singles_table
 from .graded import Curve, copies_of, run_again, search_graded, two_model_curve
 from .kernels.state import Best, improves, least_onwards, new_best, note
-from .parallel import BOXES, CORNERS, Search, in_executor, in_threads
+from .parallel import BOXES, CORNERS, Search, in_threads, on_workers
 
 # Tolerances of the rounds before the last, where time is limited; the first opens nothing, and
 # bounds every cascade.
@@ -88,7 +88,8 @@ def seed(search: Search, cascades: Cascades, length: int, best: Best) -> None:
     head_of = dict(longer.values())
     own = new_best(len(best.reach) - 1, length)
     for parts in (CORNERS, BOXES) if d > 1 else (BOXES,):
-        in_threads(search, list(heads.items()), own, parts)
+        run = on_workers if d > 1 else in_threads  # pairs take less time than sending them
+        run(search, list(heads.items()), own, parts)
     for n in np.flatnonzero(np.isfinite(own.exact)):
         number = own.where[n, 0]
         at = np.zeros(cascades.length - 1, np.int64)
@@ -106,12 +107,11 @@ def search_boxes_of(search: Search, cascades: Cascades, best: Best, parts: tuple
     :func:`.parallel.search_head`); after a round that ended, boxes only. Each round's ``floor``
     bounds all that it did not search, also where time ran out in it, so the highest counts.
     """
-    run = in_threads if search.executor is None else in_executor
     rounds = [t for t in COARSER if t > search.tolerance] if search.deadline else []
     certain = np.full_like(best.floor, -np.inf)
     for tolerance in [*rounds, search.tolerance]:
         best.floor[:] = np.inf
-        complete = run(search._replace(tolerance=tolerance), cascades.heads, best, parts)
+        complete = on_workers(search._replace(tolerance=tolerance), cascades.heads, best, parts)
         certain = np.maximum(certain, least_onwards(best.floor))
         if not complete:
             break
@@ -136,7 +136,7 @@ def search_long(search: Search, cascades: Cascades, searched: Sequence[int], bes
         in_time = end_of_start is None or time.monotonic() < end_of_start
         if shorter not in searched and (shorter == first or in_time):
             seed(start, cascades, shorter, best)
-    started = in_threads(start, cascades.heads, best, CORNERS)
+    started = on_workers(start, cascades.heads, best, CORNERS)
     parts = BOXES if started else CORNERS + BOXES
     search_boxes_of(search, cascades, best, parts)
 
@@ -151,7 +151,7 @@ def search_all(
     for length in lengths:
         cascades = Cascades(search.cost, length, kinds[-1].end if kinds else 0)
         kinds.append(cascades)
-        if length == 1 or search.deadline is not None:
+        if length == 1 or search.deadline is not None or search.executor is not None:
             note_first_models(search, cascades, best)
         if length == 2:
             in_threads(Search(search.outcomes, search.cost), cascades.heads, best)

@@ -7,9 +7,10 @@ import os
 import time
 import warnings
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
-from threading import TIMEOUT_MAX, Timer
+from functools import cached_property
+from threading import TIMEOUT_MAX, Lock, Timer
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,7 +24,10 @@ from .kernels.grid import sweep_pair
 from .kernels.state import ROOT_BINS, Best, merge_best, new_best, same_reach, workspace
 
 LONG = 3e8  # cascades × samples from which a search shows its progress
-TASKS = 32
+TASKS = 8  # per worker: each begins with what all others have found by then
+UNKNOWN = 32  # workers of an executor that does not tell how many it has
+# Of a worker: the outcomes of the search that it works for, by their name.
+KEPT: dict[tuple, Outcomes] = {}
 # Parts of the search of a cascade: the corners of its root, then its boxes.
 CORNERS = ("corners",)
 BOXES = ("boxes",)
@@ -36,7 +40,7 @@ class Search(NamedTuple):
     tasks, None for threads.
     """
 
-    outcomes: Outcomes
+    outcomes: Any
     cost: Array
     tolerance: float = 0.0
     deadline: float | None = None
@@ -145,80 +149,124 @@ def in_threads(
 
 def run_task(
     search: Search,
+    name: tuple,
+    sent: Outcomes | None,
     heads: Sequence,
     reach: Array,
     width: int,
     parts: tuple,
     left: float,
-) -> tuple[Array, Array, Array, Array, bool]:
+) -> tuple[Array, Array, Array, Array, bool] | None:
     """One task of an executor: some heads, from the best front known.
 
-    Returns what it found, without the rest.
+    name: of the outcomes, which a worker keeps when they are ``sent``. Returns what it found,
+    without the rest; None where the worker has no outcomes of that name.
     """
+    if sent is not None:
+        KEPT.clear()
+        KEPT[name] = sent
+    outcomes = sent or KEPT.get(name)
+    if outcomes is None:
+        return None
     best = new_best(len(reach) - 1, width)
     best.reach[:] = reach
-    search = search._replace(deadline=time.monotonic() + left)
+    search = search._replace(outcomes=outcomes, deadline=time.monotonic() + left)
     in_time = in_threads(search, heads, best, parts, workers=1)
-    found = np.flatnonzero(np.isfinite(best.exact))
+    # What costs more than another with at least as many correct is on no front.
+    found = np.flatnonzero(np.isfinite(best.exact) & (best.exact <= best.reach))
     return found, best.exact[found], best.where[found], best.floor, in_time
 
 
-def in_executor(search: Search, heads: Sequence, best: Best, parts: tuple) -> bool:
+def workers_of(executor: Any) -> int:
+    """How many tasks an executor runs at once, as far as it tells."""
+    if hasattr(executor, "_client"):  # Dask's; a cluster may be growing still
+        return sum(executor._client.nthreads().values()) or UNKNOWN
+    return getattr(executor, "_max_workers", UNKNOWN)
+
+
+class Sender:
+    """Hands tasks to a search's executor, and the outcomes of ``heads`` to workers without them."""
+
+    def __init__(self, search: Search, heads: Sequence):
+        self.search = search
+        self.heads = heads
+        self.handed_out: list[Future] = []
+
+    @cached_property
+    def known(self) -> Any:
+        """The outcomes that all heads need; with Dask, where they lie on its workers."""
+        known = self.search.outcomes.only(self.heads)
+        client = getattr(self.search.executor, "_client", None)
+        return client.scatter(known, broadcast=True, hash=False) if client else known
+
+    def run(self, *arguments: Any, sent: Any = None) -> tuple:
+        """The answer of :func:`run_task`."""
+        executor: Any = self.search.executor
+        name = (self.search.outcomes.name, len(self.heads[0][0]))
+        bare = self.search._replace(outcomes=None, executor=None)
+        future = executor.submit(run_task, bare, name, sent, *arguments)
+        self.handed_out.append(future)
+        return future.result() or self.run(*arguments, sent=self.known)
+
+
+def in_executor(search: Search, heads: Sequence, best: Best, parts: tuple = BOXES) -> bool:
     """:func:`in_threads` as tasks of any executor (processes, Dask, Ray).
 
-    Each is handed out when a worker is free.
-
-    Each carries the outcomes that its heads need, the least costs known and the seconds that are
-    left (clocks differ). Heads for which no time is left count as not searched, and those of lost
-    tasks, of which a RuntimeWarning tells.
+    As many tasks run at once as there are workers, and each is handed out when a worker is free,
+    with the least costs known by then and the seconds that are left (clocks differ). Heads for
+    which no time is left count as not searched, and those of lost tasks, of which a RuntimeWarning
+    tells where that leaves boxes unsearched.
     """
-    count = min(TASKS, len(heads))
-    executor: Any = search.executor
+    workers = workers_of(search.executor)
+    count = min(TASKS * workers, len(heads))
     end = np.inf if search.deadline is None else search.deadline
-    usual = count if search.deadline is None else 2 * (os.cpu_count() or 1)
-    at_once = getattr(executor, "_max_workers", usual)
     width = best.where.shape[1] // 2 + 1
-    handed_out: list[Future] = []
+    sender = Sender(search, heads)
+    merging = Lock()
     lost: list[Exception] = []
 
-    def run(part: Sequence) -> tuple[Best, bool]:
+    def run(part: Sequence) -> bool:
         own = same_reach(best)
         own.floor[-1] = min(search.cost[head[0]] for head, _ in part)  # as long as none is searched
         left = end - time.monotonic()
-        if left <= 0:
-            return own, False
-        known = search._replace(outcomes=search.outcomes.only(part), executor=None)
-        try:
-            future = executor.submit(run_task, known, part, best.reach, width, parts, left)
-            handed_out.append(future)
-            found, exact, where, floor, in_time = future.result()
-        except Exception as error:  # of the executor: no code of the user's runs there
-            lost.append(error)
-            return own, False
-        own.exact[found] = exact
-        own.where[found] = where
-        own.floor[:] = floor
-        return own, in_time
-
-    complete = True
-    pool = ThreadPoolExecutor(at_once)
-    try:
-        results = pool.map(run, [heads[i::count] for i in range(count)])
-        for own, in_time in tqdm(results, "tasks", count, leave=False, disable=not is_watched()):
+        in_time = False
+        if left > 0:
+            try:
+                answer = sender.run(part, best.reach, width, parts, left)
+                found, exact, where, floor, in_time = answer
+                own.exact[found] = exact
+                own.where[found] = where
+                own.floor[:] = floor
+            except Exception as error:  # of the executor: no code of the user's runs there
+                lost.append(error)
+        with merging:
             merge_best(best, [own])
-            complete &= in_time
+        return in_time
+
+    pool = ThreadPoolExecutor(workers)
+    try:
+        futures = [pool.submit(run, heads[i::count]) for i in range(count)]
+        done = as_completed(futures)
+        for _ in tqdm(done, "tasks", count, leave=False, disable=not is_watched()):
+            pass
     except BaseException:  # Ctrl-C: nothing more is handed out, and nothing waits for what runs
         end = -np.inf
         pool.shutdown(wait=False, cancel_futures=True)
-        for future in handed_out:
+        for future in sender.handed_out:
             future.cancel()
         raise
     pool.shutdown()
-    if lost:
+    if lost and "boxes" in parts:
         warnings.warn(
             f"{len(lost)} of {count} tasks were lost ({lost[0]!r}): their cascades count as not "
             "searched; the front says by how much it may be too dear",
             RuntimeWarning,
             stacklevel=2,
         )
-    return complete
+    return all(future.result() for future in futures)
+
+
+def on_workers(search: Search, heads: Sequence, best: Best, parts: tuple = BOXES) -> bool:
+    """:func:`in_executor` where a search has one, else :func:`in_threads`."""
+    run = in_threads if search.executor is None else in_executor
+    return run(search, heads, best, parts)

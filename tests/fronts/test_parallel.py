@@ -1,6 +1,8 @@
 """A search in several processes: the same front, whatever becomes of a worker."""
 
 import os
+import pickle
+import signal
 import time
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
@@ -99,7 +101,8 @@ def test_a_task_gets_the_seconds_that_are_left_when_it_is_handed_out(
 
     class Watched(ThreadPoolExecutor):
         def submit(self, function: Any, *arguments: Any) -> Any:
-            given.append(arguments[-1])
+            if arguments[6] == ("boxes",) and len(arguments[3][0][0]) == 3:  # the last round
+                given.append(arguments[-1])
             most.append(sum(not future.done() for future in futures) + 1)
             futures.append(super().submit(function, *arguments))
             return futures[-1]
@@ -114,6 +117,59 @@ def test_a_task_gets_the_seconds_that_are_left_when_it_is_handed_out(
     )  # two hand out in turns
 
 
+HEADS = 8 * 7 // 2  # pairs of nine models that leave one for the last
+
+
+class Recorded(ThreadPoolExecutor):
+    """Notes what it is handed: which outcomes, how many heads, the least costs, which parts."""
+
+    def __init__(self, workers: int):
+        super().__init__(workers)
+        self.tasks: list[tuple] = []
+
+    def submit(self, function: Any, *arguments: Any) -> Any:
+        _, _, sent, heads, reach, _, parts, _ = arguments
+        self.tasks.append((sent, heads, reach.copy(), parts))
+        return super().submit(function, *arguments)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_tasks_follow_the_workers_and_learn_from_one_another(workers: int) -> None:
+    table = synthetic(9, 300, seed=6, digits=3)
+    with Recorded(workers) as executor:
+        there = search_arrays(*table, 3, executor=executor)
+    assert_equal_points(there, search_arrays(*table, 3))
+    count = min(8 * workers, HEADS)
+    sent = [task for task in executor.tasks if task[0] is not None]
+    assert 1 <= len(sent) <= workers  # one process has all that it needs
+    assert len(executor.tasks) == 2 * count + len(sent)
+    for part in ("corners", "boxes"):
+        tasks = [task for task in executor.tasks if task[3] == (part,)]
+        searched = {head for _, heads, _, _ in tasks for head, _ in heads}
+        assert len(searched) == HEADS
+        first = tasks[0][2]
+        last = tasks[-1][2]
+        assert (last <= first).all() and (last < first).any()
+
+
+def test_a_process_is_sent_the_outcomes_once() -> None:
+    sizes: list[tuple[bool, int]] = []
+
+    class Weighed(ProcessPoolExecutor):
+        def submit(self, function: Any, *arguments: Any) -> Any:
+            sizes.append((arguments[2] is not None, len(pickle.dumps(arguments))))
+            return super().submit(function, *arguments)
+
+    models = 9
+    samples = 3000
+    table = synthetic(models, samples, seed=6, digits=3)
+    with Weighed(2, mp_context=get_context("spawn")) as executor:
+        search_arrays(*table, 3, executor=executor)
+    large = [size for sent, size in sizes if sent]
+    assert 1 <= len(large) <= 2 and min(large) > 2 * models * samples
+    assert max(size for sent, size in sizes if not sent) < 8 * samples + 5_000  # the least costs
+
+
 def test_dask_is_an_executor_too() -> None:
     distributed = pytest.importorskip("distributed")
     correct, confidence, cost = synthetic(5, 300, seed=4, digits=2)
@@ -125,3 +181,29 @@ def test_dask_is_an_executor_too() -> None:
     ):
         there = search_arrays(correct, confidence, cost, 4, executor=client.get_executor())
     assert_equal_points(there, search_arrays(correct, confidence, cost, 4))
+
+
+def test_a_killed_worker_of_dask_changes_nothing() -> None:
+    distributed = pytest.importorskip("distributed")
+    table = synthetic(9, 2000, seed=6, digits=3)
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address=None
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        executor = client.get_executor()
+        submit = executor.submit
+        doomed = list(client.run(os.getpid).values())[:1]
+        submitted = []
+
+        def watched(*arguments: Any) -> Any:
+            submitted.append(submit(*arguments))
+            if len(submitted) == 8:
+                os.kill(doomed.pop(), signal.SIGKILL)
+            return submitted[-1]
+
+        executor.submit = watched
+        there = search_arrays(*table, 3, executor=executor)
+        assert not doomed and len(submitted) > 8
+    assert_equal_points(there, search_arrays(*table, 3))
