@@ -34,7 +34,7 @@ LIVE_ONLY = (
     "the table and the figure below show the same.</em></p>"
 )
 LIVE = "live.html"  # the explorer of the bundled images
-FRAME = """<iframe class="explorer" src="{page}#{state}" loading="lazy"
+FRAME = """<iframe class="explorer" src="{page}{state}" loading="lazy"
 title="The explorer: drag its thresholds"></iframe>"""
 BUNDLED = ('data-validation="fashion-mnist val"', 'data-held-out="fashion-mnist test"')
 PAGE = """<!DOCTYPE html>
@@ -163,7 +163,7 @@ def make_readable(output: NotebookNode) -> None:
         output.data = {"text/html": live_figure(data[PLOTLY_JSON])}
     elif all(part in data.get(SVG, "") for part in BUNDLED):
         (state,) = re.findall('data-state="([^"]*)"', data[SVG])
-        output.data = {"text/html": FRAME.format(page=LIVE, state=state)}
+        output.data = {"text/html": FRAME.format(page=LIVE, state=f"#{state}")}
     elif WIDGET in data:
         progress_bar = "%|" in data.get("text/plain", "")
         output.data = {"text/html": "" if progress_bar else LIVE_ONLY}
