@@ -7,7 +7,6 @@ CONTRIBUTING.md, SECURITY.md, CHANGELOG.md; the benchmarks.
 
 import re
 import sys
-import tomllib
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
@@ -21,21 +20,17 @@ from mkdocs.structure.pages import Page
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
-sys.path[:0] = [str(HERE), str(ROOT / "notebooks")]
+sys.path[:0] = [str(HERE), str(ROOT), str(ROOT / "notebooks")]
 from rooms import docstrings, listed, markdown, public, rooms, undocumented  # noqa: E402
 
+import setup  # noqa: E402 - the script of the package
 from tools import report  # noqa: E402
 from tools.app import write_page  # noqa: E402
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """The repository's address, for links to it, is the one in pyproject.toml, if there is one."""
-    urls = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"].get(
-        "urls", {}
-    )
-    config.repo_url = next(
-        (urls[name] for name in ("Repository", "Source", "Homepage") if name in urls), None
-    )
+    config.repo_url = setup.about()["repository"] or None
     return config
 
 

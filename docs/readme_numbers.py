@@ -17,7 +17,6 @@ import re
 import sys
 import tempfile
 import textwrap
-import tomllib
 from collections.abc import Callable, Iterable
 from html import unescape
 from pathlib import Path
@@ -30,10 +29,11 @@ import cascadelib as cl
 from cascadelib.tables import arrow, fraction, number
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT / "docs"), str(ROOT / "notebooks")]
+sys.path[:0] = [str(ROOT), str(ROOT / "docs"), str(ROOT / "notebooks")]
 import drawing  # noqa: E402 - a script beside this one, not a package
 import measured  # noqa: E402 - so is this
 
+import setup  # noqa: E402 - so is this
 from tools import ledger, report, twin_zoos  # noqa: E402 - scripts beside the notebooks
 from tools.corruptions import SHIFTED  # noqa: E402 - so is this
 
@@ -139,18 +139,15 @@ def first_run() -> str:
 
 
 def site() -> str | None:
-    """The address of the site, where pyproject.toml has one."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    return project.get("urls", {}).get("Documentation")
+    """The address of the site, where pyproject.toml has that of the repository."""
+    return setup.urls(setup.about(ROOT)["repository"]).get("Documentation")
 
 
 def install() -> str:
     """How to install the package: from this checkout, or from a registry once it is published."""
-    about = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"][
-        "cascadelib"
-    ]
-    source = "cascadelib" if about["published"] else "."
-    remark = "" if about["published"] else "    # in this checkout, or a release's wheel for ."
+    published = setup.about(ROOT)["published"]
+    source = "cascadelib" if published else "."
+    remark = "" if published else "    # in this checkout, or a release's wheel for ."
     return f"```console\n$ pip install '{source}[explore]'{remark}\n```"
 
 

@@ -16,8 +16,9 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "benchmarks"))
+sys.path[:0] = [str(ROOT / "benchmarks"), str(ROOT / ".github")]
 import extras  # noqa: E402 - a script, no package
+import release  # noqa: E402 - so is this
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 TARGETS = set("app bench data docs fuzz help imagenet lab lint notebooks run soak test zoo".split())
@@ -177,6 +178,37 @@ def test_no_file_names_a_folder_of_this_machine() -> None:
     assert {path: found[0] for path, found in named.items() if found} == {}
 
 
+def test_a_release_says_what_it_lacks(tmp_path: Path) -> None:
+    version = PROJECT["version"]
+    for name in ("pyproject.toml", "CHANGELOG.md", "CITATION.cff", "README.md"):
+        shutil.copy(ROOT / name, tmp_path)
+    lacks = release.lacking("v0.0.9", tmp_path)
+    assert f"pyproject.toml has version {version}, the tag is v0.0.9" in lacks
+    project = (tmp_path / "pyproject.toml").read_text(encoding="utf-8")
+    for before, after in (
+        ('repository = ""', 'repository = "https://github.com/owner/name"'),
+        ("published = false", "published = true"),
+    ):
+        project = project.replace(before, after)
+    (tmp_path / "pyproject.toml").write_text(project, encoding="utf-8")
+    readme = (tmp_path / "README.md").read_text(encoding="utf-8")
+    (tmp_path / "README.md").write_text(readme.replace("'.[explore]'", "'cascadelib[explore]'"))
+    assert release.lacking(f"v{version}", tmp_path) == []
+    (tmp_path / "CHANGELOG.md").write_text("## [Unreleased]\n")
+    assert [said.split()[0] for said in release.lacking(f"v{version}", tmp_path)] == [
+        "CHANGELOG.md"
+    ]
+
+
+def test_what_is_published_was_tried_first() -> None:
+    path = ROOT / ".github" / "workflows" / "publish.yml"
+    jobs = yaml.safe_load(path.read_text(encoding="utf-8"))["jobs"]
+    assert (jobs["publish"]["needs"], jobs["try"]["needs"]) == ("try", "build")
+    assert jobs["try"]["strategy"]["matrix"]["python"] == ["3.11", "3.13"]
+    assert "CASCADELIB_WHEEL=" in jobs["try"]["steps"][-1]["run"]
+    assert jobs["publish"]["permissions"] == {"id-token": "write"}
+
+
 def test_citation_and_version_agree() -> None:
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert (citation["version"], citation["license"]) == (PROJECT["version"], PROJECT["license"])
@@ -197,7 +229,7 @@ print((made / "METADATA").read_text(encoding="utf-8"))
 """
 
 
-@pytest.mark.parametrize("address", [None, "https://host.example/owner/name"])
+@pytest.mark.parametrize("address", [None, "https://github.com/owner/name"])
 def test_a_package_index_shows_the_readme_with_links_that_lead_somewhere(
     tmp_path: Path, address: str | None
 ) -> None:
@@ -206,11 +238,7 @@ def test_a_package_index_shows_the_readme_with_links_that_lead_somewhere(
     (tmp_path / "cascadelib").mkdir()
     if address:
         text = (tmp_path / "pyproject.toml").read_text(encoding="utf-8")
-        text = re.sub(
-            r"# \[project.urls\]\n# Repository = .*",
-            f'[project.urls]\nRepository = "{address}/"',
-            text,
-        )
+        text = text.replace('repository = ""', f'repository = "{address}/"')
         (tmp_path / "pyproject.toml").write_text(text, encoding="utf-8")
     said = alone(sys.executable, METADATA, tmp_path)
     assert "Description-Content-Type: text/markdown" in said
@@ -224,11 +252,17 @@ def test_a_package_index_shows_the_readme_with_links_that_lead_somewhere(
         and f"{address}/blob/HEAD/docs/speed.md" in links
     )
     assert all(link.startswith("https://") for link in [*pictures, *links])
+    assert re.findall(r"\]\((?!https://|#)", said) == []
+    assert f"Project-URL: Repository, {address}\n" in said
+    assert "Project-URL: Documentation, https://owner.github.io/name/\n" in said
 
 
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """The wheel of this tree, built from a copy: setuptools leaves its own behind."""
+    """The wheel of this tree, built from a copy: setuptools leaves its own behind. Or the one that
+    is about to be published."""
+    if built := os.environ.get("CASCADELIB_WHEEL"):
+        return Path(built)
     folder = tmp_path_factory.mktemp("wheel")
     copy_of_the_top(folder)
     skipped = shutil.ignore_patterns("__pycache__")

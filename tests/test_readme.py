@@ -91,10 +91,10 @@ def test_the_report_is_linked_where_the_site_has_an_address(
 ) -> None:
     assert "build/report/index.html" in readme_numbers.hosted()
     (tmp_path / "pyproject.toml").write_text(
-        '[project.urls]\nDocumentation = "https://a.example/"', encoding="utf-8"
+        '[tool.cascadelib]\nrepository = "https://github.com/A/b"', encoding="utf-8"
     )
     monkeypatch.setattr(readme_numbers, "ROOT", tmp_path)
-    assert "](https://a.example/notebooks/index.html)" in readme_numbers.hosted()
+    assert "](https://a.github.io/b/notebooks/index.html)" in readme_numbers.hosted()
 
 
 @pytest.mark.parametrize(
@@ -219,6 +219,6 @@ def test_the_line_that_installs_is_changed_in_one_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert "pip install '.[explore]'" in readme_numbers.install()
-    (tmp_path / "pyproject.toml").write_text("[tool.cascadelib]\npublished = true")
+    (tmp_path / "pyproject.toml").write_text("[tool.cascadelib]\nrepository = ''\npublished = true")
     monkeypatch.setattr(readme_numbers, "ROOT", tmp_path)
     assert "pip install 'cascadelib[explore]'" in readme_numbers.install()
