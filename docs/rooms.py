@@ -43,9 +43,7 @@ def docstrings(file: Path) -> dict[str, str]:
     for node, after in zip(tree.body, [*tree.body[1:], None]):
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
             found[node.name] = ast.get_docstring(node) or ""
-        elif (
-            isinstance(node, ast.ImportFrom) and node.level == 2
-        ):  # of the ground
+        elif isinstance(node, ast.ImportFrom) and node.level == 2:  # of the ground
             own = [alias.name for alias in node.names if alias.asname == alias.name]
             there = docstrings(PACKAGE / f"{node.module}.py") if own else {}
             found |= {name: there[name] for name in own}

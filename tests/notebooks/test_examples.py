@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -24,6 +25,24 @@ def test_example(name: str) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 40
     said = subprocess.run([sys.executable, path], capture_output=True, text=True, cwd=ROOT)
     assert re.search(SAYS[name], said.stdout), said.stdout + said.stderr
+
+
+def test_correctness_without_confidences(tmp_path: Path) -> None:
+    """Files typed after RouteLLM's: the longer the prompt, the less the small model knows."""
+    rng = np.random.default_rng(0)
+    length = rng.integers(10, 400, 3000)
+    small, large = "mistralai/Mixtral-8x7B-Instruct-v0.1", "gpt-4-1106-preview"
+    frame = pd.DataFrame({"prompt": ["x" * n for n in length]})
+    frame[small] = rng.random(3000) < 0.95 - length / 500
+    frame[large] = rng.random(3000) < 0.9
+    for part in range(2):
+        frame[part::2].to_csv(tmp_path / f"mmlu_{part}.csv", index=False)
+    path = ROOT / "examples" / "no_confidences.py"
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 45
+    command = [sys.executable, path, tmp_path]
+    said = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True).stdout
+    ours, random = (float(share) for share in re.findall(r"([\d.]+)%", said))
+    assert said.startswith("1500 held-out questions") and ours > random + 4
 
 
 def test_prices_of_every_query_are_honoured_exactly() -> None:
