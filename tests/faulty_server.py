@@ -42,13 +42,16 @@ def fault_of(model: str, number: int, every: int) -> str | None:
     return KINDS[place] if place < len(KINDS) else None
 
 
-async def answer(model: str, numbers: list[int], every: int) -> bytes | None:
-    """The body of a response; None: the connection is closed without one."""
+async def answer(
+    model: str, numbers: list[int], every: int, timeout: float = TIMEOUT
+) -> bytes | None:
+    """The body of a response; None: the connection is closed without one. timeout: of clients,
+    which is what hanging takes five times."""
     faults = {fault_of(model, number, every) for number in numbers} if every else set()
     if "slow" in faults:
         await asyncio.sleep(0.05)
     if "hangs" in faults:
-        await asyncio.sleep(5 * TIMEOUT)
+        await asyncio.sleep(5 * timeout)
     if "hangs up" in faults:
         return None
     if "fails" in faults:
@@ -65,7 +68,7 @@ async def answer(model: str, numbers: list[int], every: int) -> bytes | None:
     return json.dumps(answers).encode()
 
 
-async def serve(every: int, started: Callable[[int, Callable], Any]) -> None:
+async def serve(every: int, timeout: float, started: Callable[[int, Callable], Any]) -> None:
     """Answer POST /MODEL with a list of numbers, over connections that stay open."""
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -78,7 +81,8 @@ async def serve(every: int, started: Callable[[int, Callable], Any]) -> None:
                         length = int(value)
                 numbers = json.loads(await reader.readexactly(length))
                 try:
-                    body = await answer(request.split()[1].decode()[1:], numbers, every)
+                    model = request.split()[1].decode()[1:]
+                    body = await answer(model, numbers, every, timeout)
                     status = b"200 OK"
                 except RuntimeError as error:
                     body = str(error).encode()
@@ -103,7 +107,7 @@ async def serve(every: int, started: Callable[[int, Callable], Any]) -> None:
 
 
 @contextmanager
-def served(every: int = 0) -> Iterator[str]:
+def served(every: int = 0, timeout: float = TIMEOUT) -> Iterator[str]:
     """The address of a server in a thread, as long as the block lasts."""
     known: list = []
     is_up = threading.Event()
@@ -112,7 +116,9 @@ def served(every: int = 0) -> Iterator[str]:
         known.extend([port, stop])
         is_up.set()
 
-    thread = threading.Thread(target=lambda: asyncio.run(serve(every, started)), daemon=True)
+    thread = threading.Thread(
+        target=lambda: asyncio.run(serve(every, timeout, started)), daemon=True
+    )
     thread.start()
     assert is_up.wait(60)
     port, stop = known
@@ -121,14 +127,16 @@ def served(every: int = 0) -> Iterator[str]:
     thread.join(10)
 
 
-def calls_of(client: httpx.AsyncClient, address: str, asked: list | None = None) -> list[Callable]:
+def calls_of(
+    client: httpx.AsyncClient, address: str, asked: list | None = None, timeout: float = TIMEOUT
+) -> list[Callable]:
     """A call for each model, with one request for all inputs of a batch."""
 
     def call_of(model: str) -> Callable:
         async def call(numbers: list[int]) -> tuple:
             if asked is not None:
                 asked.append((model, tuple(numbers)))
-            response = await client.post(f"{address}/{model}", json=numbers, timeout=TIMEOUT)
+            response = await client.post(f"{address}/{model}", json=numbers, timeout=timeout)
             response.raise_for_status()
             answers = json.loads(response.text)
             price = PRICES[model] * len(numbers)

@@ -5,7 +5,8 @@ never.
     .venv/bin/python tests/soak.py --seconds 600        (make soak has it among others)
 
 At the end every input is accounted for exactly once, the stated error rates hold, and memory is
-flat; else it says what is wrong, and its exit status is 1.
+flat; else it says what is wrong, and its exit status is 1. Deadlines are so many times what an
+answer takes here and now, so that what times out are the faults, however busy the machine is.
 """
 
 import argparse
@@ -25,7 +26,16 @@ from typing import Any
 
 import httpx
 import numpy as np
-from faulty_server import LABELS, MODELS, POINT, calls_of, said, served, truth
+from faulty_server import (
+    LABELS,
+    MODELS,
+    POINT,
+    TIMEOUT,
+    calls_of,
+    said,
+    served,
+    truth,
+)
 
 from cascadelib import Point, Policy, ScoreTable
 from cascadelib.deployment import Running
@@ -36,12 +46,8 @@ EVERY = 400  # one input in so many has each kind of fault
 AUDIT = 0.2
 LATE = 2.0  # seconds until a label comes
 ALPHA = 0.01
-TERMS: dict[str, Any] = {
-    "on_error": "next",
-    "labels": LABELS,
-    "confidence_range": (0, 1),
-    "timeout": 3.0,
-}
+DEADLINE = 30  # times the slowest answer to as many callers without faults
+TERMS: dict[str, Any] = {"on_error": "next", "labels": LABELS, "confidence_range": (0, 1)}
 
 
 def expected_point() -> Point:
@@ -57,6 +63,26 @@ def expected_point() -> Point:
 POINT_OF_COST = Point(POINT.models, POINT.thresholds, (0.5, 0.5), 0.9, 5.0, 1.0, cost_kind="cost")
 
 
+async def slowest(address: str) -> float:
+    """Seconds of the slowest answer to all callers at once."""
+
+    async def caller(client: httpx.AsyncClient, first: int) -> float:
+        begun = time.monotonic()
+        for _ in range(3):
+            for call in calls_of(client, address, timeout=600.0):
+                await call(list(range(first, first + 8)))
+        return (time.monotonic() - begun) / 6
+
+    async with httpx.AsyncClient(limits=httpx.Limits(max_connections=None)) as client:
+        return max(await asyncio.gather(*[caller(client, n) for n in range(WORKERS * CALLERS)]))
+
+
+def deadline() -> float:
+    """Seconds that a call may take on this machine as it is now."""
+    with served() as address:
+        return max(TIMEOUT, DEADLINE * asyncio.run(slowest(address)))
+
+
 def resident() -> int:
     """Bytes of memory that this process has."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
@@ -66,9 +92,10 @@ def resident() -> int:
 class Worker:
     """One process of the service: it goes on from its files, and ends in order on SIGTERM."""
 
-    def __init__(self, number: int, address: str, folder: Path) -> None:
+    def __init__(self, number: int, address: str, folder: Path, timeout: float) -> None:
         self.number = number
         self.address = address
+        self.timeout = timeout
         self.saved = folder / f"running-{number}.json"
         self.log = folder / f"log-{number}.jsonl"
         self.policy = Policy(expected_point())
@@ -105,9 +132,11 @@ class Worker:
             while numbers:
                 ids = [f"{self.number}-{number}" for number in numbers]
                 inputs = [number * WORKERS + self.number for number in numbers]
-                patience = random.choice([0.05, *[60.0] * 9])
+                patience = random.choice([0.05, *[20 * self.timeout] * 9])
                 try:
-                    run = self.policy.arun(calls, inputs, ids, batch_size=8, **TERMS)
+                    run = self.policy.arun(
+                        calls, inputs, ids, batch_size=8, timeout=1.5 * self.timeout, **TERMS
+                    )
                     decisions = await asyncio.wait_for(run, patience)
                     left = decisions.exit_stage < 0
                 except TimeoutError as error:
@@ -142,38 +171,43 @@ class Worker:
         with open(self.log, "a", encoding="utf-8") as self.file:
             self.running.on_decision = self.note
             async with httpx.AsyncClient() as client:
-                calls = calls_of(client, self.address)
+                calls = calls_of(client, self.address, timeout=self.timeout)
                 callers = [asyncio.create_task(self.call(calls)) for _ in range(CALLERS)]
                 books = asyncio.create_task(self.keep_books())
                 await self.ends.wait()
-                await asyncio.wait(callers, timeout=20)
-                await books
+                # an input takes both deadlines twice at most
+                _, late = await asyncio.wait(callers, timeout=10 * self.timeout)
+                for caller in late:
+                    caller.cancel()
+                await asyncio.gather(*late, books, return_exceptions=True)
             self.running.save(self.saved)
 
 
-def begin(number: int, address: str, folder: Path) -> None:
+def begin(number: int, address: str, folder: Path, timeout: float) -> None:
     """The process of a worker."""
     warnings.simplefilter("ignore")
     random.seed(time.time_ns())
     (folder / f"log-{number}.jsonl").touch()
-    asyncio.run(run_worker(number, address, folder))
+    asyncio.run(run_worker(number, address, folder, timeout))
 
 
-async def run_worker(number: int, address: str, folder: Path) -> None:
+async def run_worker(number: int, address: str, folder: Path, timeout: float) -> None:
     """A worker on its loop."""
-    await Worker(number, address, folder).work()
+    await Worker(number, address, folder, timeout).work()
 
 
 def soak(seconds: float, folder: Path) -> list[str]:
     """Run the service; what is wrong at the end, a sentence each."""
     spawn = multiprocessing.get_context("spawn")
+    timeout = deadline()
+    print(f"deadline {timeout:.1f} s", flush=True)
 
     def started(number: int) -> Any:
-        process = spawn.Process(target=begin, args=(number, address, folder))
+        process = spawn.Process(target=begin, args=(number, address, folder, timeout))
         process.start()
         return process
 
-    with served(EVERY) as address:
+    with served(EVERY, timeout) as address:
         workers = [started(number) for number in range(WORKERS)]
         files = [folder / f"running-{number}.json" for number in range(WORKERS)]
         while not all(file.exists() for file in files):

@@ -5,6 +5,7 @@ import threading
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from operator import eq
 from typing import Any
 
@@ -13,6 +14,7 @@ import pandas as pd
 
 from ..analysis.uncertainty import anytime_lower
 from ..checks import known
+from ..labels import digests_of
 from .decisions import Answer, objects
 
 WINDOW = 1000  # audited inputs between two starts of what counts as now
@@ -35,6 +37,7 @@ class Audit:
 
     equal: Callable[[Any, Any], Any] = staticmethod(eq)
     came: int
+    models: Sequence[str]
 
     def start_audit(self) -> None:
         """Forget all; the lock is held."""
@@ -44,10 +47,12 @@ class Audit:
         self.audit_cost = 0.0
         self.forgotten = 0  # in doubt for good
         self.windows: list[Counter] = []
-        self.doubts: dict[Any, list] = {}  # [prediction, the reference's, window] by id
+        self.lost_at = np.zeros(len(self.models), np.int64)  # inputs that left at each stage
+        # [prediction, the reference's, window, stage] by id
+        self.doubts: dict[Any, list] = {}
 
-    def _doubt(self, name: Any, prediction: Any) -> None:
-        """An input that is audited: nothing is known of its loss until the reference has answered;
+    def _doubt(self, name: Any, prediction: Any, stage: int) -> None:
+        """An input that left and is audited: nothing is known of its loss until the reference has answered;
         the lock is held."""
         if self.audited % WINDOW == 0 or not self.windows:
             self.windows.append(Counter(since=self.came))
@@ -56,7 +61,7 @@ class Audit:
         if name in self.doubts or len(self.doubts) >= MOST_DOUBTS:
             self.forgotten += 1  # in doubt for good
         else:
-            self.doubts[name] = [prediction, None, len(self.windows) - 1]
+            self.doubts[name] = [prediction, None, len(self.windows) - 1, stage]
 
     def resolve(self, ids: Sequence, answer: Answer, seconds: float) -> None:
         """Take the reference's answer about inputs that are audited; where it failed they stay in
@@ -93,7 +98,9 @@ class Audit:
             Predictions of ``cascade`` and ``reference``, by the input's id.
         """
         with LOCK:
-            wanted = {name: said for name, (*said, _) in self.doubts.items() if said[1] is not None}
+            wanted = {
+                name: doubt[:2] for name, doubt in self.doubts.items() if doubt[1] is not None
+            }
         columns = ["cascade", "reference"]
         return pd.DataFrame.from_dict(wanted, "index", object, columns)
 
@@ -113,7 +120,8 @@ class Audit:
         """
         with LOCK:
             for name, label in labels.items():
-                prediction, answer, window = self.doubts[known(name, self.doubts, "input to label")]
+                doubt = self.doubts[known(name, self.doubts, "input to label")]
+                prediction, answer, window, stage = doubt
                 if answer is None or pd.isna(label):
                     continue
                 like = answer if prediction is None else prediction
@@ -127,6 +135,7 @@ class Audit:
                 del self.doubts[name]
                 said = verdict(self.equal(prediction, label), self.equal(answer, label))
                 self.windows[window][said] += 1
+                self.lost_at[stage] += said == "lost"
 
     @property
     def verdicts(self) -> dict[str, int]:
@@ -168,24 +177,33 @@ class Audit:
             ``audited``, ``disagreed``, ``to_label``, ``unknown`` (the reference failed): inputs;
             ``low``, ``high``: bounds of the loss since the start; ``now_low``, ``now_high``: of
             now, that is since input ``now_since``; ``alarm``: whether either lies above
-            ``epsilon``; ``label_first``: the fewest ids whose labels could bring ``high`` down to
-            ``epsilon``, empty where it is there or none can.
+            ``epsilon``; ``lost_at``: the model at which most of the inputs left that are known to be
+            lost, None before the first; ``label_first``: the fewest ids whose labels could bring
+            ``high`` down to ``epsilon``, or, where the loss since the start alarms, ``now_high``, so
+            that the certificate can be renewed on the inputs of now; all where even those may not
+            do. They come in the order of :func:`cascadelib.to_label`: the first m are a uniform
+            draw, for any m.
 
         References
         ----------
         :func:`anytime_lower`; docs/monitoring.md.
         """
-        wanted = self.to_label().index.tolist()
         with LOCK:
+            names = [name for name, doubt in self.doubts.items() if doubt[1] is not None]
+            order = dict(zip(names, digests_of(np.array(names, str))))
+            wanted = sorted(names, key=order.__getitem__)
             start = max(0, len(self.windows) - 2)
             low, high = self._ends(0, 0, error)
             # over all windows these add up to the error
-            now_low, now_high = self._ends(start, 0, error / ((start + 1) * (start + 2)))
-            counts = range(len(wanted) + 1)
-            least = bisect_left(
-                counts, True, key=lambda count: self._ends(0, count, error)[1] <= epsilon
-            )
-            fewest = wanted[:least] if least in counts else []
+            error_now = error / ((start + 1) * (start + 2))
+            now_low, now_high = self._ends(start, 0, error_now)
+            ends = partial(self._ends, 0, error=error)
+            useful = wanted
+            if low > epsilon:  # for good
+                ends = partial(self._ends, start, error=error_now)
+                useful = [name for name in wanted if self.doubts[name][2] >= start]
+            counts = range(len(useful) + 1)
+            least = bisect_left(counts, True, key=lambda count: ends(count)[1] <= epsilon)
             since = self.windows[start]["since"] if self.windows else 0
             unknown = len(self.doubts) - len(wanted) + self.forgotten
             audited = self.audited
@@ -200,7 +218,8 @@ class Audit:
             "now_high": now_high,
             "now_since": since,
             "alarm": max(low, now_low) > epsilon,
-            "label_first": fewest,
+            "lost_at": self.models[int(self.lost_at.argmax())] if self.lost_at.any() else None,
+            "label_first": useful[:least],
         }
         return pd.Series(table, dtype=object)
 

@@ -31,7 +31,7 @@ LARGEST = 2**28  # bytes of a file of save
 # What adds up, over inputs and over workers.
 SUMS = (
     "came inputs exits failed seconds spent priced money audited audit_seconds audit_cost "
-    "audit_failures forgotten"
+    "audit_failures forgotten lost_at"
 ).split()
 
 
@@ -180,7 +180,7 @@ class Running(Audit):
                 self.priced += len(paid)
                 self.money += paid.sum(), (paid**2).sum()
             for row in rows[left & (kinds == DRAWN)].tolist():
-                self._doubt(decisions.ids[row], decisions.predictions[row])
+                self._doubt(decisions.ids[row], decisions.predictions[row], stage)
             if not is_silent:
                 self.waiting[stage].append(values[clean])
             if sum(map(len, self.waiting[stage])) >= WAITING:
