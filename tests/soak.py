@@ -46,7 +46,7 @@ EVERY = 400  # one input in so many has each kind of fault
 AUDIT = 0.2
 LATE = 2.0  # seconds until a label comes
 ALPHA = 0.01
-DEADLINE = 30  # times the slowest answer to as many callers without faults
+DEADLINE = 10  # times the slowest answer to as many callers without faults
 TERMS: dict[str, Any] = {"on_error": "next", "labels": LABELS, "confidence_range": (0, 1)}
 
 

@@ -86,15 +86,7 @@ class Asking(Engine):
                 before = self.progress.decisions.predictions[group.numbers] if stage else None
                 before = self.running.alike(before, said)
                 bounds = self.terms.bounds
-                read = answer_of(
-                    self.point,
-                    stage,
-                    said,
-                    confidences,
-                    before,
-                    failures,
-                    bounds,
-                )
+                read = answer_of(self.point, stage, said, confidences, before, failures, bounds)
             else:
                 read = Answer(said[:, None], np.full(len(said), np.nan), failures)
             read.costs = costs_in(costs, len(group))
@@ -241,16 +233,13 @@ def loop_of(process: int) -> asyncio.AbstractEventLoop:
 def from_synchronous(coroutine: Coroutine) -> Any:
     """What a coroutine returns or raises, on one loop of all callers, so that clients may outlive a
     run. An interrupt of this thread cancels it, and has what was decided until then."""
-    outcome: list = []
-    over = threading.Event()
+    done: Future = Future()
 
     async def noted() -> None:
         try:
-            outcome.append((await coroutine, None))
+            done.set_result(await coroutine)
         except BaseException as error:  # even an interrupt: the loop lives on
-            outcome.append((None, error))
-        finally:
-            over.set()
+            done.set_exception(error)
 
     with LOOP_LOCK:
         loop = loop_of(os.getpid())
@@ -259,14 +248,11 @@ def from_synchronous(coroutine: Coroutine) -> Any:
         raise ValueError("an async call that asks a policy in turn must await its arun")
     future = asyncio.run_coroutine_threadsafe(noted(), loop)
     try:
-        future.result()
+        return done.result()
     except BaseException as interrupt:
-        future.cancel()
-        over.wait(1)
-        for _, error in outcome:
-            interrupt.decided = getattr(error, "decided", None)  # type: ignore[attr-defined]
+        if not done.done():  # it is this thread that is interrupted
+            future.cancel()
+            with suppress(TimeoutError):
+                cancelled = done.exception(1)
+                interrupt.decided = getattr(cancelled, "decided", None)  # type: ignore[attr-defined]
         raise
-    (value, error) = outcome[0]
-    if error is not None:
-        raise error
-    return value

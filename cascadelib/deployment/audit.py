@@ -5,7 +5,6 @@ import threading
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from operator import eq
 from typing import Any
 
@@ -189,21 +188,24 @@ class Audit:
         :func:`anytime_lower`; docs/monitoring.md.
         """
         with LOCK:
-            names = [name for name, doubt in self.doubts.items() if doubt[1] is not None]
-            order = dict(zip(names, digests_of(np.array(names, str))))
-            wanted = sorted(names, key=order.__getitem__)
+            wanted = [name for name, doubt in self.doubts.items() if doubt[1] is not None]
+            order = dict(zip(wanted, digests_of(np.array(wanted, str))))
             start = max(0, len(self.windows) - 2)
             low, high = self._ends(0, 0, error)
             # over all windows these add up to the error
             error_now = error / ((start + 1) * (start + 2))
             now_low, now_high = self._ends(start, 0, error_now)
-            ends = partial(self._ends, 0, error=error)
-            useful = wanted
-            if low > epsilon:  # for good
-                ends = partial(self._ends, start, error=error_now)
-                useful = [name for name in wanted if self.doubts[name][2] >= start]
+            first = 0
+            share = error
+            if low > epsilon:  # for good: labels of now can still count
+                first = start
+                share = error_now
+            useful = [name for name in wanted if self.doubts[name][2] >= first]
+            useful.sort(key=order.__getitem__)
             counts = range(len(useful) + 1)
-            least = bisect_left(counts, True, key=lambda count: ends(count)[1] <= epsilon)
+            least = bisect_left(
+                counts, True, key=lambda count: self._ends(first, count, share)[1] <= epsilon
+            )
             since = self.windows[start]["since"] if self.windows else 0
             unknown = len(self.doubts) - len(wanted) + self.forgotten
             audited = self.audited

@@ -246,14 +246,16 @@ def answer_of(
     if values.ndim > 1:
         absent = absent.any(axis=1)
         is_odd = is_odd.any(axis=1)
-    if is_odd.any():
-        failures = np.where((failures == 0) & is_odd, MALFORMED, failures)
+    failures = np.where((failures == 0) & is_odd, MALFORMED, failures)
     confidence = values
-    if point.fitted:
+    if point.fitted and not absent.all():
         rows = np.flatnonzero(~absent & (failures == 0))
+        said = predictions[rows]
+        if any(prediction is None for prediction in said):
+            raise ValueError("predictions are needed, since its confidence is fitted")
         confidence = np.full(count, lowest)
         told = before if before is None else before[rows]
-        confidence[rows] = fitted_confidence(point, stage, values[rows], predictions[rows], told)
+        confidence[rows] = point.fitted[stage](values[rows], said, told)
     return Answer(predictions[:, None], np.where(absent, lowest, confidence), failures)
 
 
@@ -262,18 +264,6 @@ def beyond(values: np.ndarray, bounds: tuple[float, float]) -> np.ndarray:
     if bounds == ANY or values.dtype == object:
         return np.zeros(values.shape, bool)
     return (values < bounds[0]) | (values > bounds[1])
-
-
-def fitted_confidence(
-    point: Point, stage: int, values: np.ndarray, said: np.ndarray, before: np.ndarray | None
-) -> np.ndarray:
-    """A stage's fitted confidence, float64 [s], of the columns ``values`` and of what is said and was
-    before; ValueError without predictions."""
-    if not len(values):
-        return np.zeros(0)
-    if any(prediction is None for prediction in said):
-        raise ValueError("predictions are needed, since its confidence is fitted")
-    return point.fitted[stage](values, said, before)
 
 
 def columns_read(point: Point, stage: int, confidences: Any) -> np.ndarray:

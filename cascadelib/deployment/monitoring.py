@@ -26,7 +26,7 @@ from .form import parse_cascade, text_of
 
 WAITING = 1024  # confidences of a stage that wait until the drift signal takes them all at once
 RECENT = 2**16  # keys that are remembered
-FORMAT = "cascadelib running 1"
+FORMAT = "cascadelib running 2"
 LARGEST = 2**28  # bytes of a file of save
 # What adds up, over inputs and over workers.
 SUMS = (
@@ -332,7 +332,7 @@ class Running(Audit):
             self._watch()
             state = {name: np.asarray(getattr(self, name)).tolist() for name in SUMS}
             state |= {"audit": self.audit, "reference": self.reference, "windows": self.windows}
-            state["recent"] = "".join(self.recent)
+            state["recent"] = list(self.recent)
             state["doubts"] = [[name, *doubt] for name, doubt in self.doubts.items()]
             state["rng"] = self.rng.bit_generator.state
             state["signal"] = None if self.signal is None else self.signal.state()
@@ -370,13 +370,11 @@ class Running(Audit):
     def _restore(self, state: dict[str, Any]) -> None:
         """Go on from what :meth:`save` noted."""
         for name in SUMS:
-            kind = type(getattr(self, name))
             value = state[name]
-            setattr(self, name, np.array(value) if kind is np.ndarray else value)
+            setattr(self, name, np.array(value) if isinstance(value, list) else value)
         self.reference = state["reference"]
         self.windows = [Counter(window) for window in state["windows"]]
-        text = state["recent"]
-        self.recent = OrderedDict.fromkeys(text[at : at + 16] for at in range(0, len(text), 16))
+        self.recent = OrderedDict.fromkeys(state["recent"])
         self.doubts = {name: doubt for name, *doubt in state["doubts"]}
         self.rng.bit_generator.state = state["rng"]
         if self.signal is not None:

@@ -290,7 +290,7 @@ def test_what_cannot_be_saved_or_read_is_refused(tmp_path: Path) -> None:
     asked(policy, 0, 100)
     policy.running.save(path)
     text = path.read_text()
-    for damaged in (text[:-9], text.replace("running 1", "running 2"), "{}", "[]", "no JSON"):
+    for damaged in (text[:-9], text.replace("running 2", "running 1"), "{}", "[]", "no JSON"):
         path.write_text(damaged)
         with pytest.raises(ValueError, match=r"running\.json: no monitoring that save wrote"):
             Running.load(path)
