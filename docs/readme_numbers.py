@@ -272,12 +272,12 @@ def headline() -> str:
     return wrapped(
         f"**On {test.samples:,} held-out test images `{arrow(point.models)}` is right on",
         f"{fraction(test.accuracy)}, its large",
-        f"model alone on {fraction(test.last_model_accuracy)}, for {test.cost_ratio:.2f}",
-        f"({test.cost_ratio_low:.2f} to {test.cost_ratio_high:.2f}) times fewer",
+        f"model alone on {fraction(test.last_model_accuracy)}: a saving of {test.cost_ratio:.2f} ×",
+        f"({test.cost_ratio_low:.2f} to {test.cost_ratio_high:.2f}) in",
         f"multiply-accumulates (MACs).** Models and threshold were chosen on {val.samples:,} other images, from all "
         "pairs of",
-        f"{len(front.singles)} models ({taught()}) and all thresholds; there the factor was "
-        f"{val.cost_ratio:.1f}.",
+        f"{len(front.singles)} models ({taught()}) and all thresholds; there the saving was "
+        f"{val.cost_ratio:.1f} ×.",
     )
 
 

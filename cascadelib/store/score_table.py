@@ -115,7 +115,10 @@ class ScoreTable:
         predictions = self.predictions
         labels = self.labels
         if correct is None and predictions is None:
-            raise ValueError("a ScoreTable needs correct= or predictions= (got neither)")
+            raise ValueError(
+                "a ScoreTable needs correct= or predictions= (of a table's columns: correct=, or "
+                "label= and prediction=); got neither"
+            )
         confidence = reals(self.confidence, "confidence")
         if correct is not None:
             correct = checked_shape("correct", bools_or_reals(correct), confidence.shape)

@@ -46,17 +46,20 @@ def load(name: str, folder: Path | str = FOLDER, anywhere: bool = True, **option
         return load_bundled(name, folder, **options)
     if name in texts:
         return load_bundled_text_model(name, **options)
-    # These take seconds, and a bundled model does not need them.
+    # These take seconds, and a bundled model does not need them; timm's do without transformers.
     import timm
 
-    from . import timm_models, transformers_models
+    from . import timm_models
 
     if timm_models.is_timm_model(name):
         return timm_models.load_timm_model(name, **options)
-    if anywhere and transformers_models.is_sequence_classifier(name):
-        return transformers_models.load_sequence_classifier(name, **options)
-    if anywhere and transformers_models.is_transformers_model(name):  # any "owner/name"
-        return transformers_models.load_image_model(name, **options)
+    if anywhere:
+        from . import transformers_models
+
+        if transformers_models.is_sequence_classifier(name):
+            return transformers_models.load_sequence_classifier(name, **options)
+        if transformers_models.is_transformers_model(name):  # any "owner/name"
+            return transformers_models.load_image_model(name, **options)
     known(name, [*images, *texts, *timm.list_models(pretrained=True)], "model")
     raise AssertionError(f"{name!r} is listed, and no loader knows it")
 

@@ -1,5 +1,7 @@
 """From names to models: who is asked for which, and what is refused."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -111,3 +113,22 @@ def test_the_bundled_zoo_is_looked_for_in_its_folder(tmp_path: Path, asked: Any)
     assert "mlp@28" in bundled_names(FOLDER) and bundled_names(tmp_path) == []
     with pytest.raises(ValueError, match="unknown model 'mlp@28'"):
         load("mlp@28", folder=tmp_path)
+
+
+ALONE = """
+import sys
+sys.modules["transformers"] = None
+from cascadelib.zoo import loaders, timm_models
+timm_models.load_timm_model = lambda name: "loaded " + name
+print(loaders.load("resnet18.a1_in1k"))
+try:
+    loaders.load("my model", anywhere=False)
+except ValueError as error:
+    print(error)
+"""
+
+
+def test_models_of_timm_need_no_transformers() -> None:
+    """As the extra ``[vision]`` installs them."""
+    said = subprocess.run([sys.executable, "-c", ALONE], capture_output=True, text=True, check=True)
+    assert said.stdout.startswith("loaded resnet18.a1_in1k\nunknown model 'my model'")
