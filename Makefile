@@ -1,7 +1,7 @@
 # `make` lists what there is to do. Every target makes its own virtual environment, .venv, when it is missing
 # or older than the list of packages in pyproject.toml.
 .DEFAULT_GOAL := help
-.PHONY: help run test soak lint fuzz lab app bench docs data imagenet zoo notebooks
+.PHONY: help run test soak lint fuzz lab app bench cascadebench docs data imagenet zoo notebooks
 
 BIN := .venv/bin
 READY := .venv/.installed
@@ -41,6 +41,11 @@ app: $(READY) ## write the explorer of the bundled images as one page, build/exp
 
 bench: $(READY) ## run the benchmarks; rewrites benchmarks/results.md (ARGS="--quick" for a look)
 	$(BIN)/python benchmarks/run.py $(ARGS)
+
+# The peers have an environment of their own; its packages stand in benchmarks/bench/requirements.txt.
+PEERS := build/cascadebench/venv
+cascadebench: $(PEERS)/.installed ## our rules and others' on the same score files and promises (ARGS="--data FOLDER", ARGS=--quick)
+	OMP_NUM_THREADS=1 $(PEERS)/bin/python benchmarks/bench/run.py $(ARGS)
 
 docs: $(READY) ## build the site into build/docs, strictly: no broken link, no public name without a docstring
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
@@ -107,4 +112,9 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
 	$(BIN)/python -m cascadelib warm >/dev/null 2>&1 & \
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[all,test]'; installed=$$?; wait; exit $$installed
+	@touch $@
+
+$(PEERS)/.installed: benchmarks/bench/requirements.txt pyproject.toml
+	test -x $(PEERS)/bin/pip || $(PYTHON) -m venv --clear $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -e . -r benchmarks/bench/requirements.txt
 	@touch $@

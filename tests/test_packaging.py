@@ -21,7 +21,8 @@ import extras  # noqa: E402 - a script, no package
 import release  # noqa: E402 - so is this
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-TARGETS = set("app bench data docs fuzz help imagenet lab lint notebooks run soak test zoo".split())
+TARGETS = set("app bench cascadebench data docs fuzz help imagenet lab lint notebooks".split())
+TARGETS |= set("run soak test zoo".split())
 CORE = "numba numpy pandas pyarrow safetensors scipy tqdm".split()
 ASKED_FOR = set(
     "jupyterlab torch timm fvcore transformers plotly ipywidgets papermill nbval anywidget pooch "

@@ -1,0 +1,326 @@
+"""CascadeBench's page, one HTML file that needs nothing else, and the tables of docs/bench.md."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from bench.task import DELTA, EPSILONS, File
+from bench.verdicts import EVEN, LOST, WON, cells_of, compared, summary_of, why
+
+HERE = Path(__file__).resolve().parent
+MINUS = "−"
+NOWHERE = "Nowhere, in what was run."
+COLOURS = 10  # of rules: --c0 … in page.css
+WIDTH = 320
+HEIGHT = 170
+LEFT = 38
+BOTTOM = 24
+
+
+def percent(value: float, digits: int = 0) -> str:
+    """A share; a dash where there is none."""
+    return "–" if np.isnan(value) else f"{value:.{digits}%}"
+
+
+def points(value: float) -> str:
+    """A difference of shares in points, with its sign."""
+    if not np.isfinite(value):
+        return "–"
+    said = f"{100 * value:+.1f}".replace("-", MINUS)
+    return "0.0" if said in ("+0.0", f"{MINUS}0.0") else said
+
+
+def interval(row: pd.Series) -> str:
+    """A difference of costs with its 95% interval."""
+    if np.isnan(row["mean"]):
+        return "–"
+    ends = f"{points(row['low'])} … {points(row['high'])}"
+    return f"{points(row['mean'])} ({ends})"
+
+
+def seconds(value: float) -> str:
+    """A time, in milliseconds."""
+    return f"{1000 * value:,.0f} ms"
+
+
+def name_or_dash(name: str | None) -> str:
+    """A rule, or that there is none."""
+    return "none keeps" if name is None else name
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table: its title, the key of its values, how one is shown, and what it is."""
+
+    title: str
+    key: str
+    shown: Callable[[Any], str] = str
+    about: str = ""
+
+    def cell(self, row: pd.Series) -> str:
+        """Of a row, as HTML."""
+        value = row[self.key]
+        is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+        order = f"{float(value):.9g}" if is_number else escape(str(value), quote=True)
+        kind = ' class="number"' if is_number else ""
+        return f'<td{kind} data-order="{order}">{escape(self.shown(value))}</td>'
+
+
+def table(rows: pd.DataFrame, columns: Sequence[Column], kind: str = "") -> str:
+    """A sortable table."""
+    head = ""
+    for column in columns:
+        about = f' title="{escape(column.about, quote=True)}"' if column.about else ""
+        head += f'<th scope="col"{about}><button>{escape(column.title)}</button></th>'
+    body = ""
+    for _, row in rows.iterrows():
+        verdict = f' class="{row["verdict"]}"' if "verdict" in row else ""
+        body += f"<tr{verdict}>{''.join(column.cell(row) for column in columns)}</tr>\n"
+    return (
+        f'<div class="scroll"><table class="sortable {kind}"><thead><tr>{head}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
+    )
+
+
+def with_words(comparisons: pd.DataFrame) -> pd.DataFrame:
+    """Comparisons with what is shown of them."""
+    shown = comparisons.copy()
+    shown["difference"] = [interval(row) for _, row in comparisons.iterrows()]
+    shown["why"] = [why(row).replace("-", MINUS) for _, row in comparisons.iterrows()]
+    return shown
+
+
+COMPARED = (
+    Column("league", "league"),
+    Column("file", "file"),
+    Column("labels", "labels", "{:,}".format),
+    Column("ε", "epsilon", percent),
+    Column("verdict", "verdict"),
+    Column("ours", "ours", name_or_dash),
+    Column("cost", "ours_cost", percent, "of the reference's, on the odd draws"),
+    Column("theirs", "theirs", name_or_dash),
+    Column("cost", "theirs_cost", percent, "of the reference's, on the odd draws"),
+    Column("ours − theirs, points", "difference"),
+    Column("why", "why"),
+)
+SUMMARY = (
+    Column("rule", "rule"),
+    Column("league", "league"),
+    Column("what runs", "about", lambda text: str(text).replace("`", "")),
+    Column("cells", "cells", "{:.0f}".format),
+    Column(
+        "keeps in",
+        "kept",
+        "{:.0f}".format,
+        "cells: not shown to lose more than it may",
+    ),
+    Column("broken", "broken", lambda value: percent(value, 1), "share of draws, mean of cells"),
+    Column("cost", "cost", percent, "of the reference's, mean of its cells"),
+    Column("choosing", "seconds", seconds, "processor time, median of cells"),
+    Column("lines", "lines", "{:.0f}".format, "of the adapter's code"),
+)
+CELLS = (
+    Column("file", "file"),
+    Column("labels", "labels", "{:,}".format),
+    Column("ε", "epsilon", percent),
+    Column("rule", "rule"),
+    Column("cost", "cost", lambda value: percent(value, 1)),
+    Column("loss, points", "loss", points),
+    Column("broken", "broken", percent),
+    Column("from", "broken_low", percent, "95% interval"),
+    Column("to", "broken_high", percent, "95% interval"),
+    Column("keeps", "keeps", lambda value: "yes" if value else "no"),
+    Column("choosing", "seconds", seconds),
+    Column("labels bought", "bought", "{:,.0f}".format),
+)
+
+
+def line(x: float, y: float, to_x: float, to_y: float, kind: str) -> str:
+    """A line of a drawing."""
+    return f'<line x1="{x:.1f}" y1="{y:.1f}" x2="{to_x:.1f}" y2="{to_y:.1f}" class="{kind}"/>'
+
+
+def text(x: float, y: float, said: str, anchor: str = "middle") -> str:
+    """Text in a drawing."""
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(said)}</text>'
+
+
+def drawing(inside: str, title: str, height: float = HEIGHT) -> str:
+    """A drawing with a title that is read aloud."""
+    return (
+        f'<figure><figcaption>{escape(title)}</figcaption><svg viewBox="0 0 {WIDTH} {height}" '
+        f'role="img" aria-label="{escape(title, quote=True)}">{inside}</svg></figure>'
+    )
+
+
+def cost_drawing(cells: pd.DataFrame, title: str, colour: dict[str, int]) -> str:
+    """Cost by number of labels, a line per rule; hollow where the promise is not kept."""
+    counts = sorted(cells["labels"].unique())
+    place = {count: index for index, count in enumerate(counts)}
+    step = (WIDTH - LEFT - 24) / max(1, len(counts) - 1)
+    tall = HEIGHT - BOTTOM - 12
+
+    def at(row: pd.Series) -> tuple[float, float]:
+        return LEFT + 12 + step * place[row["labels"]], 12 + tall * (1 - min(row["cost"], 1.05))
+
+    inside = ""
+    for share in (0, 0.5, 1):
+        y = 12 + tall * (1 - share)
+        inside += line(LEFT, y, WIDTH, y, "grid") + text(LEFT - 4, y + 4, f"{share:.0%}", "end")
+    for count, index in place.items():
+        inside += text(LEFT + 12 + step * index, HEIGHT - 6, f"{count:,}")
+    for rule, own in cells.groupby("rule", sort=False):
+        mine = f"c{colour[str(rule)]}"
+        spots = [at(row) for _, row in own.sort_values("labels").iterrows()]
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in spots)
+        dashed = "" if own["ours"].iloc[0] else " dashed"
+        inside += f'<polyline points="{path}" class="path {mine}{dashed}"/>'
+        for _, row in own.iterrows():
+            x, y = at(row)
+            hollow = "" if row["keeps"] else " hollow"
+            said = f"{rule}, {row['labels']:,} labels: cost {row['cost']:.1%}, "
+            said += f"broken {row['broken']:.0%}"
+            inside += f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" class="{mine}{hollow}">'
+            inside += f"<title>{escape(said)}</title></circle>"
+    return drawing(inside, title)
+
+
+def cost_drawings(cells: pd.DataFrame, files: Sequence[File], colour: dict[str, int]) -> str:
+    """A drawing per ε and file."""
+    drawings = ""
+    for epsilon in EPSILONS:
+        row = ""
+        for file in files:
+            own = cells[(cells["file"] == file.name) & (cells["epsilon"] == epsilon)]
+            row += cost_drawing(own, f"{file.name}, ε = {epsilon:.0%}", colour)
+        drawings += f'<div class="figures">{row}</div>'
+    return drawings
+
+
+def broken_drawing(summary: pd.DataFrame, colour: dict[str, int]) -> str:
+    """Mean share of broken promises per rule, beside δ."""
+    row_height = 22
+    height = row_height * len(summary) + BOTTOM + 8
+    left = 104
+    most = max(0.3, summary["broken"].max())
+    wide = WIDTH - left - 44
+    inside = line(
+        left + wide * DELTA / most, 0, left + wide * DELTA / most, height - BOTTOM, "mark"
+    )
+    inside += text(left + wide * DELTA / most, height - 8, f"δ = {DELTA:.0%}")
+    for index, (_, row) in enumerate(summary.iterrows()):
+        y = row_height * index + 6
+        inside += text(left - 6, y + 12, row["rule"], "end")
+        inside += (
+            f'<rect x="{left}" y="{y}" width="{wide * row["broken"] / most:.1f}" height="16" '
+            f'class="c{colour[row["rule"]]}"/>'
+        )
+        inside += text(
+            left + wide * row["broken"] / most + 4, y + 12, percent(row["broken"]), "start"
+        )
+    return drawing(inside, "Promises broken: share of draws, mean of cells", height)
+
+
+def legend(colour: dict[str, int]) -> str:
+    """What the colours of rules mean."""
+    entries = [
+        f'<li><span class="swatch c{number}"></span>{escape(rule)}</li>'
+        for rule, number in colour.items()
+    ]
+    return f'<ul class="legend">{"".join(entries)}</ul>'
+
+
+def counted(comparisons: pd.DataFrame) -> str:
+    """How many cells were won and lost, in a sentence."""
+    counts = comparisons["verdict"].value_counts()
+    many = [counts.get(verdict, 0) for verdict in (LOST, EVEN, WON)]
+    return "Of {} comparisons ours lost {}, {} are level, and ours won {}.".format(
+        len(comparisons), *many
+    )
+
+
+def write_page(
+    path: Path,
+    records: pd.DataFrame,
+    rules: pd.DataFrame,
+    files: Sequence[File],
+    missing: Sequence[str],
+    machine: str,
+) -> Path:
+    """The page of all records; missing: what was not run, in words."""
+    cells = cells_of(records)
+    comparisons = with_words(compared(records))
+    summary = summary_of(cells, rules)
+    titles = list(summary["rule"])
+    colour = {title: number % COLOURS for number, title in enumerate(titles)}
+    lost = comparisons[comparisons["verdict"] == LOST]
+    about = "".join(
+        f"<dt>{escape(file.name)}, {len(file.table):,} rows</dt><dd>{escape(file.about)}</dd>"
+        for file in files
+    )
+    parts = {
+        "style": (HERE / "page.css").read_text(encoding="utf-8"),
+        "script": (HERE / "page.js").read_text(encoding="utf-8"),
+        "counted": escape(counted(comparisons)),
+        "draws": f"{records['draw'].nunique()} draws of each file",
+        "lost": table(lost, COMPARED) if len(lost) else f"<p>{NOWHERE}</p>",
+        "compared": table(comparisons, COMPARED),
+        "summary": table(summary, SUMMARY),
+        "broken": broken_drawing(summary, colour),
+        "legend": legend(colour),
+        "figures": cost_drawings(cells, files, colour),
+        "cells": table(cells, CELLS, "long"),
+        "files": about,
+        "missing": "".join(f"<li>Not run here: {escape(one)}.</li>" for one in missing),
+        "machine": escape(machine),
+    }
+    template = (HERE / "page.html").read_text(encoding="utf-8")
+    path.write_text(re.sub(r"\{\{(\w+)\}\}", lambda m: parts[m[1]], template), encoding="utf-8")
+    return path
+
+
+def as_markdown(rows: pd.DataFrame, columns: Sequence[Column]) -> str:
+    """The same table in Markdown."""
+    lines = [
+        "| " + " | ".join(column.title for column in columns) + " |",
+        "|" + "---|" * len(columns),
+    ]
+    for _, row in rows.iterrows():
+        lines.append("| " + " | ".join(column.shown(row[column.key]) for column in columns) + " |")
+    return "\n".join(lines)
+
+
+def by_file(comparisons: pd.DataFrame) -> pd.DataFrame:
+    """How many cells of each file are lost, level and won."""
+    counts = comparisons.groupby(["file", "verdict"], sort=False).size().unstack(fill_value=0)
+    return counts.reindex(columns=[LOST, EVEN, WON], fill_value=0).reset_index()
+
+
+def write_block(
+    path: Path, records: pd.DataFrame, rules: pd.DataFrame, missing: Sequence[str]
+) -> None:
+    """The tables of docs/bench.md, each between two comments of its name."""
+    cells = cells_of(records)
+    comparisons = with_words(compared(records))
+    lost = comparisons[comparisons["verdict"] == LOST]
+    about = SUMMARY[2]
+    in_code = Column(about.title, about.key)
+    counts = [Column(key, key) for key in ("file", LOST, EVEN, WON)]
+    blocks = {
+        "counted": f"{counted(comparisons)} {records['draw'].nunique()} draws of each file.",
+        "lost": as_markdown(lost, COMPARED) if len(lost) else NOWHERE,
+        "files": as_markdown(by_file(comparisons), counts),
+        "rules": as_markdown(summary_of(cells, rules), (*SUMMARY[:2], in_code, *SUMMARY[3:])),
+        "missing": "\n".join(f"- Not run here: {one}." for one in missing) or "Everything was run.",
+    }
+    page = path.read_text(encoding="utf-8")
+    for name, block in blocks.items():
+        marked = re.compile(rf"(?s)<!--{name}-->.*?<!--/{name}-->")
+        new = f"<!--{name}-->\n{block}\n<!--/{name}-->"
+        page = marked.sub(new.replace("\\", "\\\\"), page)
+    path.write_text(page, encoding="utf-8")

@@ -1,0 +1,236 @@
+"""A score file, what a rule is given of it in one draw, and what becomes of what the rule chose."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+import cascadelib as cl
+
+DELTA = 0.05
+EPSILONS = (0.02, 0.05)
+LABELS = (300, 1_000, 3_000)
+MOST_IN_POOL = 6_000
+MOST_JUDGES = 20_000
+MOST_LABELLED = 0.6  # of the pool
+
+Keeps = Callable[[np.ndarray, np.ndarray], np.ndarray]
+Judge = Callable[[cl.ScoreTable], tuple[float, float]]
+
+
+@dataclass(frozen=True, eq=False)
+class File:
+    """Scores of real models on real rows.
+
+    Parameters
+    ----------
+    name, about : str
+        What it is called, and what it is, in one sentence with its source.
+    table : ScoreTable
+        All models, the small one before the reference, with predictions.
+    small, reference : str
+        The pair.
+    curve : DataFrame or None
+        What others publish of this file: seed, cost (÷ that of ``reference``), accuracy.
+    """
+
+    name: str
+    about: str
+    table: cl.ScoreTable
+    small: str
+    reference: str
+    curve: Any = None
+
+    def __post_init__(self) -> None:
+        if self.table.row(self.small) > self.table.row(self.reference):
+            raise ValueError(
+                f"{self.name}: the table lists {self.reference!r} before {self.small!r}; list its "
+                "models cheapest first"
+            )
+
+    @cached_property
+    def pair(self) -> cl.ScoreTable:
+        """The small model and the reference alone."""
+        return self.table.select([self.small, self.reference])
+
+    @property
+    def pool(self) -> int:
+        """Rows that a rule is given."""
+        return min(MOST_IN_POOL, len(self.table) // 2)
+
+    @property
+    def labels(self) -> list[int]:
+        """The numbers of labels that the pool has room for."""
+        return [count for count in LABELS if count <= MOST_LABELLED * self.pool]
+
+    def order(self, draw: int) -> np.ndarray:
+        """Rows of a draw: the pool, then the judges."""
+        order = np.random.default_rng(draw).permutation(len(self.table))
+        return order[: self.pool + MOST_JUDGES]
+
+    def judges(self, draw: int) -> cl.ScoreTable:
+        """The rows on which a draw is judged."""
+        return self.table.take(self.order(draw)[self.pool :])
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """What a rule is given: the pool of a draw, of which the first ``labels`` rows are labelled.
+
+    ``bought`` counts the labels that are read through :meth:`lost`.
+    """
+
+    file: File
+    draw: int
+    labels: int
+    epsilon: float
+    delta: float = DELTA
+    bought: set[int] = field(default_factory=set)
+
+    @property
+    def pool(self) -> cl.ScoreTable:
+        """The pair on the pool."""
+        return part_of(self.file, self.draw, self.file.pool)[0]
+
+    @property
+    def labelled(self) -> cl.ScoreTable:
+        """The pair on the labelled rows."""
+        return part_of(self.file, self.draw, self.labels)[0]
+
+    @property
+    def labelled_of_all(self) -> cl.ScoreTable:
+        """All models on the labelled rows."""
+        return part_of(self.file, self.draw, self.labels)[1]
+
+    @property
+    def unlabelled(self) -> cl.ScoreTable:
+        """The pair on the pool's other rows, without labels."""
+        return unlabelled_part(self.file, self.draw, self.labels)
+
+    @property
+    def confidence(self) -> np.ndarray:
+        """The small model's on the pool, float64 [P]."""
+        return self.pool.confidence[0]
+
+    @property
+    def predictions(self) -> np.ndarray:
+        """The small model's on the pool, text [P]."""
+        return self.pool.predictions[0]
+
+    @property
+    def costs(self) -> tuple[float, float]:
+        """Of the small model and of the reference, per row."""
+        small, reference = self.file.pair.cost.tolist()
+        return small, reference
+
+    def lost(self, rows: ArrayLike) -> np.ndarray:
+        """Of rows of the pool whether the small model is wrong and the reference correct, bool, at
+        the price of a label each."""
+        at = np.asarray(rows)
+        self.bought.update(at.tolist())
+        small, reference = self.pool.correct[:, at]
+        return reference & ~small
+
+    def scaled(self, confidence: np.ndarray) -> np.ndarray:
+        """Confidences as peers want them, in [½, 1], in the same order."""
+        lowest = self.confidence.min()
+        width = max(np.ptp(self.confidence), 1e-12)
+        return 0.5 + 0.5 * np.clip((confidence - lowest) / width, 0, 1)
+
+    def nothing(self) -> Judge:
+        """The reference alone."""
+        return reference_alone(self.file)
+
+    def keep(self, keeps: Keeps) -> Judge:
+        """Keep the small model's answer where ``keeps(confidence, predictions)``, bool; the
+        reference alone where the pool shows that this is cheaper."""
+        small, reference = self.costs
+        share = np.mean(keeps(self.confidence, self.predictions))
+        if small + (1 - share) * reference >= reference:
+            return self.nothing()
+        file = self.file
+
+        def judge(table: cl.ScoreTable) -> tuple[float, float]:
+            pair = table.select([file.small, file.reference])
+            kept = keeps(pair.confidence[0], pair.predictions[0])
+            correct = np.where(kept, *pair.correct)
+            return float(correct.mean()), small + (1 - kept.mean()) * reference
+
+        return judge
+
+    def run(self, point: cl.Point | None) -> Judge:
+        """A cascade; the reference alone where there is none, or none that is cheaper."""
+        if point is None or point.cost >= self.costs[1]:
+            return self.nothing()
+
+        def judge(table: cl.ScoreTable) -> tuple[float, float]:
+            run = cl.evaluate(table, point)
+            return run.accuracy, run.cost
+
+        return judge
+
+
+@lru_cache(8)  # all rules of a draw share them
+def part_of(file: File, draw: int, count: int) -> tuple[cl.ScoreTable, cl.ScoreTable]:
+    """The first rows of the pool of a draw: the pair, and all models."""
+    rows = file.order(draw)[:count]
+    return file.pair.take(rows), file.table.take(rows)
+
+
+@lru_cache(8)
+def unlabelled_part(file: File, draw: int, labels: int) -> cl.ScoreTable:
+    """The pair on the rows of the pool beyond the labelled ones, without what tells their
+    labels."""
+    rest = file.pair.take(file.order(draw)[labels : file.pool])
+    return cl.ScoreTable(
+        None,
+        rest.confidence,
+        rest.cost,
+        rest.names,
+        predictions=rest.predictions,
+        columns=rest.columns,
+    )
+
+
+def reference_alone(file: File) -> Judge:
+    """Judge of the reference: its accuracy, and its cost."""
+
+    def judge(table: cl.ScoreTable) -> tuple[float, float]:
+        row = table.row(file.reference)
+        return float(table.correct[row].mean()), float(table.cost[row].mean())
+
+    return judge
+
+
+def from_stores(splits: list[cl.LogitStore], names: list[str]) -> cl.ScoreTable:
+    """Models of several splits of one store as one table: max softmax, and what is predicted."""
+    method = cl.Method()
+    confidence = []
+    predictions = []
+    labels = []
+    for split in splits:
+        stage = split.outcome(names, method, "top1")
+        confidence.append([stage((row,))[1] for row in range(len(names))])
+        predictions.append([split.predicted(name) for name in names])
+        labels.append(split.labels)
+    cost = splits[0].models["macs"][names].to_numpy()
+    return cl.ScoreTable(
+        None,
+        np.concatenate(confidence, axis=1),
+        cost,
+        names,
+        predictions=np.concatenate(predictions, axis=1),
+        labels=np.concatenate(labels),
+    )
+
+
+def found(folder: Path | None, *path: str) -> Path | None:
+    """A file of somebody's folder of data, None where it is not there."""
+    if folder is None:
+        return None
+    place = folder.joinpath(*path)
+    return place if place.is_file() else None
