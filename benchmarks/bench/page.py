@@ -13,9 +13,12 @@ from bench.task import DELTA, EPSILONS, File
 from bench.verdicts import EVEN, LOST, WON, cells_of, compared, summary_of, why
 
 HERE = Path(__file__).resolve().parent
+REASONS = HERE.parents[1] / "docs" / "bench.md"
 MINUS = "−"
+WORDS = ("about", "why")  # columns of whole sentences
+MARKS = {r"\*\*": "b", "`": "code", r"\*": "em"}  # of Markdown, in HTML
 NOWHERE = "Nowhere, in what was run."
-COLOURS = 10  # of rules: --c0 … in page.css
+COLOURS = 11  # of rules: --c0 … in page.css
 WIDTH = 320
 HEIGHT = 170
 LEFT = 38
@@ -68,6 +71,7 @@ class Column:
         is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
         order = f"{float(value):.9g}" if is_number else escape(str(value), quote=True)
         kind = ' class="number"' if is_number else ""
+        kind = ' class="words"' if self.key in WORDS else kind
         return f'<td{kind} data-order="{order}">{escape(self.shown(value))}</td>'
 
 
@@ -82,7 +86,7 @@ def table(rows: pd.DataFrame, columns: Sequence[Column], kind: str = "") -> str:
         verdict = f' class="{row["verdict"]}"' if "verdict" in row else ""
         body += f"<tr{verdict}>{''.join(column.cell(row) for column in columns)}</tr>\n"
     return (
-        f'<div class="scroll"><table class="sortable {kind}"><thead><tr>{head}</tr></thead>'
+        f'<div class="scroll {kind}"><table class="sortable {kind}"><thead><tr>{head}</tr></thead>'
         f"<tbody>{body}</tbody></table></div>"
     )
 
@@ -108,6 +112,7 @@ COMPARED = (
     Column("ours − theirs, points", "difference"),
     Column("why", "why"),
 )
+LOST_ONES = tuple(column for column in COMPARED if column.key != "verdict")
 SUMMARY = (
     Column("rule", "rule"),
     Column("league", "league"),
@@ -162,7 +167,7 @@ def cost_drawing(cells: pd.DataFrame, title: str, colour: dict[str, int]) -> str
     """Cost by number of labels, a line per rule; hollow where the promise is not kept."""
     counts = sorted(cells["labels"].unique())
     place = {count: index for index, count in enumerate(counts)}
-    step = (WIDTH - LEFT - 24) / max(1, len(counts) - 1)
+    step = (WIDTH - LEFT - 36) / max(1, len(counts) - 1)
     tall = HEIGHT - BOTTOM - 12
 
     def at(row: pd.Series) -> tuple[float, float]:
@@ -220,9 +225,8 @@ def broken_drawing(summary: pd.DataFrame, colour: dict[str, int]) -> str:
             f'<rect x="{left}" y="{y}" width="{wide * row["broken"] / most:.1f}" height="16" '
             f'class="c{colour[row["rule"]]}"/>'
         )
-        inside += text(
-            left + wide * row["broken"] / most + 4, y + 12, percent(row["broken"]), "start"
-        )
+        end = wide * max(row["broken"], DELTA) / most  # beyond the mark
+        inside += text(left + end + 5, y + 12, percent(row["broken"]), "start")
     return drawing(inside, "Promises broken: share of draws, mean of cells", height)
 
 
@@ -268,13 +272,14 @@ def write_page(
         "script": (HERE / "page.js").read_text(encoding="utf-8"),
         "counted": escape(counted(comparisons)),
         "draws": f"{records['draw'].nunique()} draws of each file",
-        "lost": table(lost, COMPARED) if len(lost) else f"<p>{NOWHERE}</p>",
-        "compared": table(comparisons, COMPARED),
+        "lost": table(lost, LOST_ONES) if len(lost) else f"<p>{NOWHERE}</p>",
+        "why": reasons(),
+        "compared": table(comparisons, COMPARED, "tall"),
         "summary": table(summary, SUMMARY),
         "broken": broken_drawing(summary, colour),
         "legend": legend(colour),
         "figures": cost_drawings(cells, files, colour),
-        "cells": table(cells, CELLS, "long"),
+        "cells": table(cells, CELLS, "tall long"),
         "files": about,
         "missing": "".join(f"<li>Not run here: {escape(one)}.</li>" for one in missing),
         "machine": escape(machine),
@@ -282,6 +287,18 @@ def write_page(
     template = (HERE / "page.html").read_text(encoding="utf-8")
     path.write_text(re.sub(r"\{\{(\w+)\}\}", lambda m: parts[m[1]], template), encoding="utf-8")
     return path
+
+
+def reasons() -> str:
+    """The list of docs/bench.md that says why, as HTML."""
+    said = REASONS.read_text(encoding="utf-8").partition("### Why\n")[2].partition("\n## ")[0]
+    entries = ""
+    for entry in re.split(r"^- ", said, flags=re.MULTILINE)[1:]:
+        html = escape(" ".join(entry.split()))
+        for mark, tag in MARKS.items():
+            html = re.sub(rf"{mark}(.+?){mark}", rf"<{tag}>\1</{tag}>", html)
+        entries += f"<li>{html}</li>"
+    return f"<ul>{entries}</ul>"
 
 
 def as_markdown(rows: pd.DataFrame, columns: Sequence[Column]) -> str:
@@ -313,7 +330,7 @@ def write_block(
     counts = [Column(key, key) for key in ("file", LOST, EVEN, WON)]
     blocks = {
         "counted": f"{counted(comparisons)} {records['draw'].nunique()} draws of each file.",
-        "lost": as_markdown(lost, COMPARED) if len(lost) else NOWHERE,
+        "lost": as_markdown(lost, LOST_ONES) if len(lost) else NOWHERE,
         "files": as_markdown(by_file(comparisons), counts),
         "rules": as_markdown(summary_of(cells, rules), (*SUMMARY[:2], in_code, *SUMMARY[3:])),
         "missing": "\n".join(f"- Not run here: {one}." for one in missing) or "Everything was run.",

@@ -36,7 +36,7 @@ from bench.page import write_block, write_page  # noqa: E402 - scripts, no packa
 from bench.task import EPSILONS, File, Task, reference_alone  # noqa: E402
 from bench.verdicts import PROMISE, cells_of, placed  # noqa: E402
 
-DRAWS = 24
+DRAWS = 20
 QUICK_DRAWS = 4
 QUICK_FILES = ("reviews", "boolq")
 QUICK_LABELS = 1  # so many numbers of labels
@@ -195,16 +195,21 @@ def check_labels(rule: Rule, task: Task) -> None:
         raise ValueError(f"{rule.name} read labels of rows beyond its {task.labels:,}")
 
 
-def measured(folder: Path | None, names: list[str], draws: int, quick: bool) -> pd.DataFrame:
-    """All records, by two processes; quick: by this one."""
+def measure(folder: Path | None, names: list[str], draws: int, quick: bool, kept: Path) -> None:
+    """Write the records of all draws, by two processes (quick: by this one); whole draws as they
+    come, so that ``--again`` shows what a run that was stopped has left."""
     jobs = [(folder, name, draw, quick) for draw in range(draws) for name in names]
     if quick:
-        found = [one_draw(*job) for job in jobs]
-    else:
-        one_draw(*jobs[0])  # compiles the kernels, once
-        with ProcessPoolExecutor(PROCESSES, mp_context=get_context("spawn")) as pool:
-            found = list(pool.map(one_draw, *zip(*jobs)))
-    return pd.DataFrame([record for records in found for record in records])
+        records = [record for job in jobs for record in one_draw(*job)]
+        pd.DataFrame(records).to_parquet(kept, index=False)
+        return
+    one_draw(*jobs[0])  # compiles the kernels, once
+    found: list[dict] = []
+    with ProcessPoolExecutor(PROCESSES, mp_context=get_context("spawn")) as pool:
+        for done, records in enumerate(pool.map(one_draw, *zip(*jobs)), 1):
+            found += records
+            if done % len(names) == 0:
+                pd.DataFrame(found).to_parquet(kept, index=False)
 
 
 def versions() -> Iterator[str]:
@@ -238,8 +243,7 @@ def main(arguments: list[str] | None = None, committed: Path = HERE / "results.c
     begun = time.perf_counter()
     if not options.again:
         options.out.mkdir(parents=True, exist_ok=True)
-        records = measured(folder, [file.name for file in here], draws, options.quick)
-        records.to_parquet(kept, index=False)
+        measure(folder, [file.name for file in here], draws, options.quick, kept)
     records = placed(pd.read_parquet(kept), {file.name: file.labels for file in here})
     machine = " · ".join(
         [f"{os.cpu_count()} cores", f"Python {platform.python_version()}", *versions()]

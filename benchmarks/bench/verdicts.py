@@ -152,7 +152,7 @@ def why(row: pd.Series) -> str:
         side = "theirs" if row["ours_keeps"] else "ours"
         return f"{side} loses more than ε in {row[f'{side}_broken']:.0%} of the odd draws"
     shares = [row[f"{side}_loss"] / row["epsilon"] for side in ("ours", "theirs")]
-    return "ours uses {:.0%} of the loss that is allowed, theirs {:.0%}".format(*shares)
+    return "of the loss that is allowed ours uses {:.0%}, theirs {:.0%}".format(*shares)
 
 
 def summary_of(cells: pd.DataFrame, rules: pd.DataFrame) -> pd.DataFrame:

@@ -1,0 +1,20 @@
+"""The front of all models of a file by fitted confidences, which read what is predicted."""
+
+from bench.task import File, Judge, Task
+
+from cascadelib import pick, search
+
+OURS = True
+TITLE = "all models, fitted"
+LEAGUE = "all models"
+ABOUT = '`cl.pick(cl.search(all models, (1, 2, 3), "auto"), loss=ε)`, files of up to four models'
+MOST_MODELS = 4  # fits grow with the square of their number
+
+
+def fits(file: File) -> bool:
+    return 2 < len(file.table.names) <= MOST_MODELS
+
+
+def choose(task: Task) -> Judge:
+    front = search(task.labelled_of_all, (1, 2, 3), "auto")
+    return task.run(pick(front, loss=task.epsilon))
