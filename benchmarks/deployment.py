@@ -263,7 +263,7 @@ def request_of(images: np.ndarray) -> bytes:
     """An HTTP request for decisions on images uint8 [n, height, width]."""
     file = io.BytesIO()
     np.save(file, images)
-    head = f"POST /decide HTTP/1.1\r\nhost: here\r\ncontent-length: {file.tell()}\r\n\r\n"
+    head = f"POST /decide HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: {file.tell()}\r\n\r\n"
     return head.encode() + file.getvalue()
 
 
