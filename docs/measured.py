@@ -38,7 +38,7 @@ SEARCHING = (  # what to call it, job, how its benchmark's name starts
     (
         "… in ten seconds: the certified gap, median over the front",
         "quadruples",
-        "search: 4 of 27, median",
+        "search: 4 of 27, median certified gap after 10 s",
     ),
     ("pairs of 10 models × 1,000,000 samples", "scale", "scale: 2 of 10, k = 1000000"),
     ("triples of 60 models × 50,000 samples", "scale", "scale: 3 of 60"),
@@ -198,7 +198,7 @@ def quantity(value: float, unit: str) -> str:
         return f"{value // 60:.0f} min {value % 60:.0f} s"
     if unit in ("share", "%"):
         return f"{100 * value if unit == 'share' else value:.1f}%"
-    if unit == "samples" or value >= 1000:
+    if unit in ("samples", "points") or value >= 1000:
         return f"{value:,.0f}"
     return f"{value:#.2g}".rstrip(".") + {"ratio": "", "×": " ×"}.get(unit, f" {unit}")
 
@@ -276,6 +276,24 @@ def peers(kind: str) -> str:
             )
         ]
     )
+
+
+def anytime() -> str:
+    """A Markdown table of what is certified of four models, by the seconds that there were."""
+    rows = benchmarks().loc["quadruples"]
+    cells: dict[tuple[str, float], dict[str, str]] = {}
+    for name, row in rows.iterrows():
+        found = re.fullmatch(r"search: 4 of 27, (\w+)( certified gap)? after (\S+) s(, .*)?", name)
+        if found:
+            what, _, after, kind = found.groups()
+            cells.setdefault((kind or "", float(after)), {})[what] = quantity(
+                row.measured, row.unit
+            )
+    lines = ["| time_limit | points | median gap | largest gap |", "|---|---:|---:|---:|"]
+    for (kind, after), of in sorted(cells.items()):
+        values = (of.get(what, "") for what in ("points", "median", "largest"))
+        lines.append(f"| {' | '.join([f'{after:g} s{kind}', *values])} |")
+    return "\n".join(lines)
 
 
 def in_lines() -> list[str]:

@@ -582,6 +582,7 @@ PAGES: dict[str, dict[str, Callable[[], str]]] = {
     } | {
         "quiet": measured_conditions,
         **{kind: functools.partial(measured.peers, kind) for kind in ("pairs", "triples")},
+        "anytime": measured.anytime,
     },
 }  # fmt: skip
 DRAWING = ".github/cascade.svg"

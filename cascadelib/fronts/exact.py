@@ -36,15 +36,13 @@ from ..scoring import F1
 from ..stages import Outcome, StageFunction
 from ..store.logit_store import LogitStore
 from ..store.protocol import Store
+from .anytime import search_in_time
 from .cascades import Cascades, Outcomes, cascades_of, check_lengths, check_work
 from .front import Front, Points, points_from, singles_table
 from .graded import Curve, copies_of, run_again, search_graded, two_model_curve
-from .kernels.state import Best, improves, least_onwards, new_best, note
+from .kernels.state import Best, improves, new_best, note
 from .parallel import BOXES, CORNERS, Search, in_threads, on_workers
 
-# Tolerances of the rounds before the last, where time is limited; the first opens nothing, and
-# bounds every cascade.
-COARSER = (1e300, 0.1, 0.01)
 SEEDING = 0.25  # of the time that is left goes to finding a first front to prune by
 INTERRUPTED = "the search was interrupted; nothing of it is kept"
 
@@ -100,25 +98,6 @@ def seed(search: Search, cascades: Cascades, length: int, best: Best) -> None:
             note(best, n, own.exact[n], number, boundaries, at)
 
 
-def search_boxes_of(search: Search, cascades: Cascades, best: Best, parts: tuple) -> None:
-    """Note every threshold of cascades of three models or more.
-
-    If time is limited, that goes in rounds of falling tolerance. parts: of the first round (see
-    :func:`.parallel.search_head`); after a round that ended, boxes only. Each round's ``floor``
-    bounds all that it did not search, also where time ran out in it, so the highest counts.
-    """
-    rounds = [t for t in COARSER if t > search.tolerance] if search.deadline else []
-    certain = np.full_like(best.floor, -np.inf)
-    for tolerance in [*rounds, search.tolerance]:
-        best.floor[:] = np.inf
-        complete = on_workers(search._replace(tolerance=tolerance), cascades.heads, best, parts)
-        certain = np.maximum(certain, least_onwards(best.floor))
-        if not complete:
-            break
-        parts = BOXES
-    best.floor[:] = certain
-
-
 def search_long(search: Search, cascades: Cascades, searched: Sequence[int], best: Best) -> None:
     """Note every threshold of cascades of three models or more, after a first front to prune by.
 
@@ -136,9 +115,12 @@ def search_long(search: Search, cascades: Cascades, searched: Sequence[int], bes
         in_time = end_of_start is None or time.monotonic() < end_of_start
         if shorter not in searched and (shorter == first or in_time):
             seed(start, cascades, shorter, best)
-    started = on_workers(start, cascades.heads, best, CORNERS)
-    parts = BOXES if started else CORNERS + BOXES
-    search_boxes_of(search, cascades, best, parts)
+    if search.deadline is not None:
+        search_in_time(search, cascades.heads, best)
+        return
+    started = on_workers(search, cascades.heads, best, CORNERS)
+    best.floor[:] = np.inf
+    on_workers(search, cascades.heads, best, BOXES if started else CORNERS + BOXES)
 
 
 def search_all(

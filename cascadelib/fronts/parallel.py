@@ -21,7 +21,7 @@ from ..front_end import is_watched
 from .cascades import Outcomes
 from .kernels.boxes import open_head, search_root
 from .kernels.grid import sweep_pair
-from .kernels.state import ROOT_BINS, Best, merge_best, new_best, same_reach, workspace
+from .kernels.state import COARSE_BINS, ROOT_BINS, Best, merge_best, new_best, same_reach, workspace
 
 LONG = 3e8  # cascades × samples from which a search shows its progress
 TASKS = 8  # per worker: each begins with what all others have found by then
@@ -36,34 +36,36 @@ BOXES = ("boxes",)
 class Search(NamedTuple):
     """What all steps of a search share.
 
-    cost: of the models, float [M]; deadline: of time.monotonic(), None without one; executor: of
-    tasks, None for threads.
+    cost: of the models, float [M]; tolerance: a share of the cost, also by correct samples, float
+    [k + 1]; deadline: of time.monotonic(), None without one; executor: of
+    tasks, None for threads; coarse: with few bins, to bound all cascades soon.
     """
 
     outcomes: Any
     cost: Array
-    tolerance: float = 0.0
+    tolerance: float | Array = 0.0
     deadline: float | None = None
     executor: Executor | None = None
+    coarse: bool = False
 
 
 @contextmanager
-def patience(tolerance: float, deadline: float | None) -> Iterator[Array]:
-    """A tolerance float64 [1] for the kernels that becomes infinite when time is up.
+def patience(tolerance: float | Array, deadline: float | None, k: int) -> Iterator[Array]:
+    """A tolerance float64 [k + 1] for the kernels that becomes infinite when time is up.
 
     So it does when the search is interrupted. deadline: of time.monotonic(), or None.
     """
     left = np.inf if deadline is None else deadline - time.monotonic()
-    shared = np.array([float(tolerance) if left > 0 else np.inf])
+    shared = np.full(k + 1, tolerance if left > 0 else np.inf, np.float64)
     timer = None
     if 0 < left < TIMEOUT_MAX:
-        timer = Timer(left, shared.__setitem__, (0, np.inf))
+        timer = Timer(left, shared.fill, (np.inf,))
         timer.daemon = True
         timer.start()
     try:
         yield shared
     except BaseException:  # Ctrl-C: threads would go on to the end of the search
-        shared[0] = np.inf
+        shared.fill(np.inf)
         raise
     finally:
         if timer is not None:
@@ -97,8 +99,9 @@ def search_head(
     complete.
     """
     outcomes = search.outcomes
+    bins = (COARSE_BINS if search.coarse else ROOT_BINS)[len(head)]
     for i in range(len(head)):
-        outcomes.root(head[: i + 1], ROOT_BINS[len(head)]).enter(room, i)
+        outcomes.root(head[: i + 1], bins).enter(room, i)
     open_head(room)
     for number, m in lasts:
         cascade = (*head, m)
@@ -111,17 +114,19 @@ def in_threads(
     heads: Sequence,
     best: Best,
     parts: tuple = BOXES,
+    floors: Any = None,
     workers: int | None = None,
 ) -> bool:
     """Search heads on all cores, by threads that share what they prune by.
 
-    Returns whether they were in time.
+    Returns whether they were in time. floors: a :class:`.anytime.Floors` that keeps what each head
+    leaves; else that is merged into ``best.floor``.
     """
     workers = min(workers or os.cpu_count() or 1, len(heads))
     k = len(best.reach) - 1
     length = len(heads[0][0]) + 1
     long = k * sum(len(lasts) for _, lasts in heads) > LONG and "boxes" in parts
-    hidden = not (long and is_watched())
+    hidden = not ((long or floors is not None) and is_watched())
     bar = tqdm(total=len(heads), desc=f"{length} models", leave=False, disable=hidden)
     pending = iter(heads)
 
@@ -129,6 +134,8 @@ def in_threads(
         room = workspace(k, length - 1) if length > 2 else None
         # next() of a list iterator is atomic: each head goes to one thread
         for head, lasts in pending:
+            if np.isinf(shared[0]) and floors is not None:
+                break
             if np.isinf(shared[0]):
                 # out of time: no cascade of this head costs less than its first model
                 own.floor[-1] = min(own.floor[-1], search.cost[head[0]])
@@ -136,11 +143,14 @@ def in_threads(
                 sweep_pairs(search, head, lasts, own)
             else:
                 search_head(search, head, lasts, own, room, shared, parts)
+            if floors is not None:
+                floors.note([(head, lasts)], own.floor)
+                floors.show(bar, best.reach)
             bar.update()
 
     owns = [same_reach(best) for _ in range(workers)]
     # patience ends before the pool does, so that an interrupted pool waits for no whole search
-    waited = patience(search.tolerance, search.deadline)
+    waited = patience(search.tolerance, search.deadline, k)
     with bar, ThreadPoolExecutor(workers) as pool, waited as shared:
         list(pool.map(work, owns))
     merge_best(best, owns)
@@ -209,7 +219,9 @@ class Sender:
         return future.result() or self.run(*arguments, sent=self.known)
 
 
-def in_executor(search: Search, heads: Sequence, best: Best, parts: tuple = BOXES) -> bool:
+def in_executor(
+    search: Search, heads: Sequence, best: Best, parts: tuple = BOXES, floors: Any = None
+) -> bool:
     """:func:`in_threads` as tasks of any executor (processes, Dask, Ray).
 
     As many tasks run at once as there are workers, and each is handed out when a worker is free,
@@ -221,7 +233,7 @@ def in_executor(search: Search, heads: Sequence, best: Best, parts: tuple = BOXE
     count = min(TASKS * workers, len(heads))
     end = np.inf if search.deadline is None else search.deadline
     width = best.where.shape[1] // 2 + 1
-    sender = Sender(search, heads)
+    sender = Sender(search, heads if floors is None else floors.heads)
     merging = Lock()
     lost: list[Exception] = []
 
@@ -239,6 +251,8 @@ def in_executor(search: Search, heads: Sequence, best: Best, parts: tuple = BOXE
                 own.floor[:] = floor
             except Exception as error:  # of the executor: no code of the user's runs there
                 lost.append(error)
+        if floors is not None:
+            floors.note(part, own.floor)
         with merging:
             merge_best(best, [own])
         return in_time
@@ -247,8 +261,10 @@ def in_executor(search: Search, heads: Sequence, best: Best, parts: tuple = BOXE
     try:
         futures = [pool.submit(run, heads[i::count]) for i in range(count)]
         done = as_completed(futures)
-        for _ in tqdm(done, "tasks", count, leave=False, disable=not is_watched()):
-            pass
+        bar = tqdm(done, "tasks", count, leave=False, disable=not is_watched())
+        for _ in bar:
+            if floors is not None:
+                floors.show(bar, best.reach)
     except BaseException:  # Ctrl-C: nothing more is handed out, and nothing waits for what runs
         end = -np.inf
         pool.shutdown(wait=False, cancel_futures=True)
@@ -266,7 +282,9 @@ def in_executor(search: Search, heads: Sequence, best: Best, parts: tuple = BOXE
     return all(future.result() for future in futures)
 
 
-def on_workers(search: Search, heads: Sequence, best: Best, parts: tuple = BOXES) -> bool:
+def on_workers(
+    search: Search, heads: Sequence, best: Best, parts: tuple = BOXES, floors: Any = None
+) -> bool:
     """:func:`in_executor` where a search has one, else :func:`in_threads`."""
     run = in_threads if search.executor is None else in_executor
-    return run(search, heads, best, parts)
+    return run(search, heads, best, parts, floors)

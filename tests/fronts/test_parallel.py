@@ -101,7 +101,7 @@ def test_a_task_gets_the_seconds_that_are_left_when_it_is_handed_out(
 
     class Watched(ThreadPoolExecutor):
         def submit(self, function: Any, *arguments: Any) -> Any:
-            if arguments[6] == ("boxes",) and len(arguments[3][0][0]) == 3:  # the last round
+            if "boxes" in arguments[6] and len(arguments[3][0][0]) == 3:  # not of the seed
                 given.append(arguments[-1])
             most.append(sum(not future.done() for future in futures) + 1)
             futures.append(super().submit(function, *arguments))

@@ -24,8 +24,9 @@ def gather_singles(
 ) -> int:
     """Gather the samples at low … high, open at stage ``first`` alone and settled at ``end``.
 
-    Noted is what exiting their group gains and saves; ``w.box.sums`` adds up what passing them all
-    on means. Returns the number gathered in all, of which there were ``m`` before.
+    Noted is what exiting their group gains and saves; ``passing_correct`` and ``passing_cost`` add
+    up what passing them all on means. Returns the number gathered in all, of which there were ``m``
+    before.
     """
     levels = w.levels
     box = w.box
@@ -46,8 +47,8 @@ def gather_singles(
         either += here | there
         box.kept[m] = s
         m += 1
-    box.sums[0] += correct
-    box.sums[1] += (high - low) * box.price[end]
+    box.passing_correct[0] += correct
+    box.passing_cost[0] += (high - low) * box.price[end]
     # The box's optimism counted them where either exit is correct, and as exiting at ``first``.
     base = levels.base[level + 1]
     base[0] -= either
@@ -63,13 +64,13 @@ def gather_several(w: Workspace, level: int, first: int, low: int, high: int, m:
     Returns the number gathered in all, of which there were ``m`` before.
     """
     box = w.box
-    several = int(box.sums[2])
+    several = box.several_count[0]
     for s in range(low, high):
         box.kept[m] = s
         box.several[several] = s
         m += 1
         several += 1
-    box.sums[2] = several
+    box.several_count[0] = several
     # Their correctness is taken out of ``base`` later, see most_of_several.
     for i in range(first):
         w.levels.base[level + 1, 1 + i] -= high - low
@@ -94,7 +95,9 @@ def gather(w: Workspace, level: int, target: Array) -> int:
     slots = levels.slots[level]
     cells = levels.cells[level]
     start = levels.start[level]
-    w.box.sums[:] = 0
+    w.box.passing_correct[0] = 0
+    w.box.passing_cost[0] = 0.0
+    w.box.several_count[0] = 0
     j[0] = target[0]
     while i >= 0:
         # A sample gets to stage i with these slots before it, and is open first at ``first`` (d:
@@ -154,7 +157,7 @@ def pass_several(w: Workspace, level: int, value: float) -> tuple[float, int]:
     for i in range(d):
         box.extra[i, : box.span[i]] = 0
         box.extra_gains[i, : box.span[i]] = 0
-    for x in range(int(box.sums[2])):
+    for x in range(box.several_count[0]):
         s = box.several[x]
         first = d
         at = 0
@@ -253,7 +256,7 @@ def closes(best: Best, n: int, bound: float, tolerance: Array) -> bool:
     if best.reach[n] < bound:
         return True
     # At n correct samples the bound leaves room for something better, or as good.
-    if tolerance[0] > 0 and best.reach[n] <= (1 + tolerance[0]) * bound:
+    if tolerance[n] > 0 and best.reach[n] <= (1 + tolerance[n]) * bound:
         best.floor[n] = min(best.floor[n], bound)
         return True
     return False
@@ -364,7 +367,7 @@ def most_of_several(w: Workspace, level: int) -> int:
     box = w.box
     d = len(w.walk.j)
     most = 0
-    for x in range(int(box.sums[2])):
+    for x in range(box.several_count[0]):
         s = box.several[x]
         correct = 0
         for i in range(d + 1):
@@ -394,13 +397,13 @@ def nothing_new(
     levels = w.levels
     box = w.box
     up = level + 1
-    settled = costs[0] + box.sums[1]
+    settled = costs[0] + box.passing_cost[0]
     least = costs[0]
     levels.base[up, 0] -= most_of_several(w, level)
     # ``base`` is what the settled samples alone amount to.
     for i in range(len(w.walk.j)):
         settled += costs[1 + i] * (levels.base[up, 1 + i] / k)
         least += costs[1 + i] * (levels.state[level, b, 1 + i] / k)
-    fixed = levels.base[up, 0] + int(box.sums[0]), settled
+    fixed = levels.base[up, 0] + box.passing_correct[0], settled
     steep = 4 * k * box.price[len(w.walk.j)]
     return covered(w, level, levels.state[level, b, 0], fixed, least, steep, best, tolerance)

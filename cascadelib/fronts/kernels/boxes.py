@@ -228,10 +228,12 @@ def open_box(
     if nothing_new(w, level, b, costs, k, best, tolerance):
         return 0
     # The box may hold better: its grid is laid over the boundaries that can matter.
-    assess_several(w, level, int(box.sums[2]))
+    assess_several(w, level, box.several_count[0])
     for i in range(d):
         drop_useless(w, level, i)
-    set_grid(w, up, most_bins_for(levels.top[up], min(max(m // 4, LEAST_BOXES), MOST_BOXES)))
+    room = len(w.walk.all) // (2 * 3 ** (d - 1)) - 2
+    budget = min(max(m // 4, LEAST_BOXES), MOST_BOXES, room)
+    set_grid(w, up, most_bins_for(levels.top[up], budget))
     place(w, level, m)
     levels.found[up] = 0
     levels.opened[up] = 0
@@ -295,21 +297,23 @@ def open_head(w: Workspace) -> None:
     root = w.root
     d, k = root.code.shape
     lay_out(w, 0)
-    inner = levels.inner[0]
-    root.index[:] = 0
+    index = root.index
+    index[:] = 0
     for i in range(d):
         # The last model, whose correctness is the innermost bit, is not known yet.
-        stride = np.int32(inner[i] // 2)
+        stride = np.int32(levels.inner[0, i] // 2)
+        code = root.code[i]
         for s in range(k):
-            root.index[s] += root.code[i, s] * stride
+            index[s] += code[s] * stride
     # Samples are counted by slot and correctness.
-    root.correct[: inner[0] * levels.slots[0, 0]] = 0
+    size = levels.inner[0, 0] * levels.slots[0, 0]
+    correct = root.correct
+    correct[:size] = 0
     for s in range(k):
-        root.correct[root.index[s]] += 1
+        correct[index[s]] += 1
     # And by slot alone: one stage after another, the last first, loses its correctness.
-    size = inner[0] * levels.slots[0, 0]
     counts = w.walk.correct
-    copy(counts, root.correct, size)
+    copy(counts, correct, size)
     for i in range(d - 1, -1, -1):
         block = levels.cells[0, i]
         size //= 2
@@ -329,11 +333,13 @@ def order_root(w: Workspace) -> None:
     d, k = root.code.shape
     n_cells = levels.cells[0, 0] * levels.slots[0, 0]
     root.ordered[0] = 1
-    box.cell[:] = 0
+    cell = box.cell
+    cell[:] = 0
     for i in range(d):
         cells = np.int32(levels.cells[0, i])
+        code = root.code[i]
         for s in range(k):
-            box.cell[s] += (root.code[i, s] >> 1) * cells
+            cell[s] += (code[s] >> 1) * cells
     copy(w.walk.all, root.all, n_cells)
     sort_by_cell(w, 0, k, n_cells)
     # Every cell's end is known: samples are put there, from the last backwards.
@@ -371,11 +377,14 @@ def search_root(
     half = levels.inner[0, 0] * levels.slots[0, 0]
     n_cells = levels.cells[0, 0] * levels.slots[0, 0]
     w.walk.correct[: 2 * half] = 0
+    counts = w.walk.correct
+    index = root.index
     for x in range(len(wrong)):
-        w.walk.correct[2 * root.index[wrong[x]]] += 1
+        counts[2 * index[wrong[x]]] += 1
     # Samples that the last model gets wrong are counted; the rest of each cell it gets correct.
+    either = root.correct
     for x in range(half):
-        w.walk.correct[2 * x + 1] = root.correct[x] - w.walk.correct[2 * x]
+        counts[2 * x + 1] = either[x] - counts[2 * x]
     copy(w.walk.all, root.all, n_cells)
     levels.base[0, :] = 0
     levels.found[0] = 0

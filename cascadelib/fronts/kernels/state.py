@@ -135,13 +135,13 @@ def worth(best: Best, n: int, cost: float, cascade: int, at: Array, tolerance: A
     """Whether a box must be searched.
 
     Its cascades have at most n correct, cost at least ``cost`` and pass on at least ``at`` samples,
-    int64 [d]. A box that only the tolerance (float64 [1], read anew each time: infinite once time
-    is up) skips leaves its cost in ``floor``.
+    int64 [d]. A box that only the tolerance (float64 [k + 1], by correct samples, read anew each
+    time: infinite once time is up) skips leaves its cost in ``floor``.
     """
     if not improves(best, n, cost, cascade, at):
         return False
     # At its most optimistic the box would be noted.
-    if tolerance[0] > 0 and best.reach[n] <= (1 + tolerance[0]) * cost:
+    if tolerance[n] > 0 and best.reach[n] <= (1 + tolerance[n]) * cost:
         best.floor[n] = min(best.floor[n], cost)
         return False
     # And it could be better by more than the tolerance.
@@ -151,8 +151,10 @@ def worth(best: Best, n: int, cost: float, cascade: int, at: Array, tolerance: A
 LINES = 12  # below the costs of a box, at most: see covered in cascadelib.fronts.kernels.bounds
 
 MAX_MODELS = 8
-# Bins per stage of the root's grid, by its number of boundaries d.
-ROOT_BINS = {2: 64, 3: 22, 4: 10, 5: 6, 6: 4, 7: 3}
+# Bins per stage of the root's grid, by its number of boundaries d; and where it only is to bound
+# all cascades soon.
+ROOT_BINS = {2: 64, 3: 22, 4: 6, 5: 3, 6: 3, 7: 2}
+COARSE_BINS = {2: 40, 3: 16, 4: 4, 5: 2, 6: 2, 7: 2}
 LEVELS = 24
 LEAST_BOXES = 32
 MOST_BOXES = 2048
@@ -170,7 +172,8 @@ Walk = namedtuple(
 )
 Box = namedtuple(
     "Box",
-    "kept cell low span gains saved extra extra_gains label slot_of several price stack sums",
+    "kept cell low span gains saved extra extra_gains label slot_of several several_count price "
+    "stack passing_correct passing_cost",
 )
 Root = namedtuple("Root", "code number index order ordered correct all")
 
@@ -181,9 +184,9 @@ def workspace(k: int, d: int) -> Room:
     Pages of memory are only used when they are touched.
     """
     slots = ROOT_BINS[d] + 2
-    n_cells = max(slots**d, 4**d)
-    if d < 4:
-        n_cells = max(n_cells, MOST_BOXES * 3**d)
+    # Of all grids of so many boxes that of one stage with all its bins has the most cells.
+    most_boxes = MOST_BOXES if d < 6 else MOST_BOXES // 8
+    n_cells = max(slots**d, 4**d, (most_boxes + 2) * 3 ** (d - 1))
     n_boxes = max(ROOT_BINS[d] ** d, MOST_BOXES)
     n_correct = 2 ** (d + 1) * n_cells
     n_slots = max(slots, k + 3)
@@ -284,12 +287,15 @@ def new_box(k: int, d: int) -> Box:
         slot_of=np.zeros(groups, np.int32),
         # Places of the samples open at several stages.
         several=np.empty(k, np.int32),
+        # The number of them.
+        several_count=np.zeros(1, np.int64),
         # Of a sample that exits at each stage, beyond the first model: a share of k samples.
         price=np.zeros(d + 1),
         # Stretches of correct samples, one per row (see ``covered``).
         stack=np.zeros((LINES + 1, 6)),
-        # If all singles pass on: correct, their cost; number of samples in ``several``.
-        sums=np.zeros(3),
+        # If all that are open at a single stage pass it: the correct ones, and what they cost.
+        passing_correct=np.zeros(1, np.int64),
+        passing_cost=np.zeros(1),
     )
 
 

@@ -39,7 +39,7 @@ def test_a_bound_closes_what_is_as_dear_as_what_was_found(
 ) -> None:
     best = new_best(3, 2)
     best.reach[2] = 10.0
-    assert closes.py_func(best, 2, bound, np.array([tolerance])) is is_closed
+    assert closes.py_func(best, 2, bound, np.full(4, tolerance)) is is_closed
     # What the tolerance skipped, and nothing else, may lie below what was found.
     is_skipped = is_closed and bound < 10.0
     assert best.floor[2] == (bound * SAFE if is_skipped else np.inf)

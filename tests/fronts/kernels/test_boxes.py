@@ -3,10 +3,12 @@
 from math import prod
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cascadelib.fronts.kernels.boxes import most_bins_for
+from cascadelib.fronts.kernels.state import LEAST_BOXES, MOST_BOXES, workspace
 
 TOPS = st.lists(st.integers(0, 40), min_size=1, max_size=4)
 
@@ -24,3 +26,16 @@ def test_a_grid_has_as_many_bins_as_the_budget_allows(tops: list[int], budget: i
     assert all_of_them or boxes_of(tops, bins + 1) > budget
     # Two bins at least: with one, a box would be opened into itself.
     assert bins <= 2 or boxes_of(tops, bins) <= budget
+
+
+@pytest.mark.parametrize("d", range(2, 8))
+def test_a_workspace_has_room_for_every_grid(d: int) -> None:
+    """Also for that of a box in which one stage alone has boundaries left."""
+    walk = workspace(10, d).parts.walk
+    room = len(walk.all) // (2 * 3 ** (d - 1)) - 2
+    assert room >= LEAST_BOXES
+    for tops in ([1] * (d - 1) + [5000], [40] * d, [1] + [5000] * (d - 1)):
+        bins = most_bins_for.py_func(np.array(tops), min(MOST_BOXES, room))
+        cells = prod(min(top, bins) + 2 for top in tops)
+        assert 2 * cells <= len(walk.all)
+        assert 2 * cells * 2 ** (d + 1) <= len(walk.correct)

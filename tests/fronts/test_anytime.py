@@ -1,0 +1,89 @@
+"""The search under a time limit: the same front where time suffices, honest bounds where not."""
+
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tables_of_scores import LARGE, assert_equal_points
+
+from cascadelib.fronts import anytime, parallel
+from cascadelib.fronts.anytime import Floors
+from cascadelib.fronts.exact import search_arrays
+from cascadelib.fronts.kernels.state import least_onwards
+
+COSTS = st.sampled_from([0.0, 1.0, 1.0, 1.5, 2.0, 7.0, 40.0, np.inf])
+
+
+@given(st.lists(COSTS.filter(np.isfinite), min_size=2, max_size=12), st.data())
+def test_bounds_of_heads_are_kept_by_accuracy(costs: list[float], data: st.DataObject) -> None:
+    """No bound is above what was noted, and at the beginning of a step it is just that."""
+    reach = np.append(np.sort(costs), np.inf)
+    size = len(reach)
+    heads = [((m, 9), [(m, 10)]) for m in range(3)]
+    with patch.object(anytime, "MOST_STEPS", data.draw(st.sampled_from([2, 4, 1024]))):
+        floors = Floors(heads, np.zeros(10), reach)
+    noted = np.array(
+        [data.draw(st.lists(COSTS, min_size=size, max_size=size)) for _ in heads], float
+    )
+    onwards = np.array([least_onwards(floor) for floor in noted])
+    for head, floor in zip(heads, noted):
+        floors.note([head], floor)
+        assert np.isinf(floor).all()
+    kept = least_onwards(floors.total())
+    assert (kept <= onwards.min(axis=0)).all()
+    np.testing.assert_array_equal(kept[floors.starts], onwards.min(axis=0)[floors.starts])
+    # A head is left alone only where nothing of it is as cheap as what is known.
+    worst = floors.worst_first(reach, np.zeros(size))
+    for head, floor in zip(heads, onwards):
+        as_cheap = (floor <= np.minimum(reach, reach[-2])).any()
+        assert head in worst or not as_cheap
+
+
+def hostile(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, int | tuple[int, ...]]:
+    """A table of few samples and the lengths to search: coarse confidences, costs with ties within
+    and between cascades."""
+    rng = np.random.default_rng(seed)
+    models = int(rng.integers(3, 6))
+    k = int(rng.integers(40, 250))
+    n = int(rng.integers(3, min(models, 4) + 1))
+    skill = np.sort(rng.random(models))[:, None]
+    correct = rng.random((models, k)) < 1 / (1 + np.exp(6 * (rng.random(k) - skill - 0.2)))
+    confidence = np.round(correct * rng.random() / 2 + rng.random((models, k)), seed % 3 + 1)
+    kinds = [
+        np.sort(rng.integers(1, 6, models)).astype(float),
+        2.0 ** np.arange(models),
+        np.arange(1, models + 1) * 0.1,
+        np.ones(models),
+        np.sort(rng.random(models)),
+    ]
+    return correct, confidence, kinds[seed % 5], n if seed % 2 else tuple(range(1, n + 1))
+
+
+def test_hostile_fronts_do_not_depend_on_rounds_roots_or_threads() -> None:
+    """Ties between different cascades go to the same one, whatever was bounded or searched when."""
+    for seed in range(300):
+        *table, lengths = hostile(seed)
+        expected = search_arrays(*table, lengths)
+        few = dict.fromkeys(range(2, 8), 2)
+        with (
+            patch("os.cpu_count", return_value=8 if seed % 3 else 1),
+            patch.object(parallel, "ROOT_BINS", few if seed % 4 == 0 else parallel.ROOT_BINS),
+        ):
+            found = search_arrays(*table, lengths, time_limit=600)
+        assert_equal_points(found, expected)
+        assert (found.gap == 0).all()
+
+
+def test_a_watched_search_says_what_is_certified_so_far(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(anytime, "SHOWN_EVERY", 0.0)
+    search_arrays(*LARGE, 4, time_limit=600)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(parallel, "is_watched", lambda: True)
+    search_arrays(*LARGE, 4, time_limit=600)
+    shown = capsys.readouterr().err
+    assert "points, median gap" in shown and "largest" in shown
+    assert shown.endswith("\r")  # the line is gone
