@@ -14,8 +14,8 @@ QUERIES = 3_000
 DOLLARS = {"llama-3.1-8b": 0.2, "llama-3.3-70b": 0.9}  # assumed, for a thousand queries
 
 
-def main() -> None:
-    """Draw, lay out and write."""
+def bundled() -> pd.DataFrame:
+    """The table: drawn, and laid out."""
     drawn = pd.read_parquet(HERE / "arxiv.parquet").sample(QUERIES, random_state=0)
     yes = drawn["proxy_pred_true_prob"].to_numpy()
     large = np.where(drawn["oracle_pred"], "yes", "no")
@@ -34,8 +34,8 @@ def main() -> None:
         )
         for model, prediction in answers.items()
     ]
-    pd.concat(parts, ignore_index=True).to_parquet(TABLE, index=False, compression="zstd")
+    return pd.concat(parts, ignore_index=True)
 
 
 if __name__ == "__main__":
-    main()
+    bundled().to_parquet(TABLE, index=False, compression="zstd")

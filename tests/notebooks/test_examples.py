@@ -31,7 +31,8 @@ def test_correctness_without_confidences(tmp_path: Path) -> None:
     """Files typed after RouteLLM's: the longer the prompt, the less the small model knows."""
     rng = np.random.default_rng(0)
     length = rng.integers(10, 400, 3000)
-    small, large = "mistralai/Mixtral-8x7B-Instruct-v0.1", "gpt-4-1106-preview"
+    small = "mistralai/Mixtral-8x7B-Instruct-v0.1"
+    large = "gpt-4-1106-preview"
     frame = pd.DataFrame({"prompt": ["x" * n for n in length]})
     frame[small] = rng.random(3000) < 0.95 - length / 500
     frame[large] = rng.random(3000) < 0.9
