@@ -145,10 +145,18 @@ def site() -> str | None:
 
 def install() -> str:
     """How to install the package: from this checkout, or from a registry once it is published."""
-    published = setup.about(ROOT)["published"]
-    source = "cascadelib" if published else "."
-    remark = "" if published else "    # in this checkout, or a release's wheel for ."
-    return f"```console\n$ pip install '{source}[explore]'{remark}\n```"
+    remark = "    # in this checkout, or a release's wheel for ." if source() == "." else ""
+    return f"```console\n$ pip install '{source()}[explore]'{remark}\n```"
+
+
+def source() -> str:
+    """What pip installs."""
+    return "cascadelib" if setup.about(ROOT)["published"] else "."
+
+
+def deciding() -> str:
+    """How to install just what decides by a policy file."""
+    return f"```console\n$ pip install --no-deps {source()}\n$ pip install numpy\n```"
 
 
 PURPOSE = {
@@ -569,7 +577,7 @@ PAGES: dict[str, dict[str, Callable[[], str]]] = {
         "zoo": zoo, "matched": matched, "held": held, "in-bullets": in_bullets, "texts": texts,
     },
     "docs/index.md": {"install": install},
-    "docs/first-steps.md": {"install": install, "extras": extras},
+    "docs/first-steps.md": {"install": install, "extras": extras, "deciding": deciding},
     "docs/training.md": {"training": training},
     "docs/ranking.md": {"two-means": two_means, "ranking": ranking},
     "docs/ledger.md": {"verdicts": ledger_counts, "ledger": ledger_table},
