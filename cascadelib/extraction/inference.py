@@ -18,13 +18,15 @@ from ..checks import POSITIVE, is_number
 from ..datasets.images import Photographs
 from ..front_end import is_watched
 from ..labels import Labels, labels_of
+from ..zoo.batches import inputs_in, rows_of
 from ..zoo.forward import Device, on_device, ready, timed_logits
 from ..zoo.macs import count_macs
 from ..zoo.model import Model, identity, noted
 from ..zoo.transforms import distinct, prepared
 from .shards import Processes, Shards, spans
 
-PROBED = 32  # samples, on the CPU; a GPU needs a full batch to show its speed
+# Samples, on the CPU; a GPU needs a full batch to show its speed, a compiled model is for one size.
+PROBED = 32
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,8 @@ def probed(
     ``settings.failed``."""
     if not models:
         return []
-    most = settings.batch_size if settings.device.torch.type == "cuda" else PROBED
+    whole = settings.compile or settings.device.torch.type == "cuda"
+    most = settings.batch_size if whole else PROBED
     few = min(len(settings.samples), most)
     transforms = [model.transform for model in models]
     _, prepare = next(feed(settings.samples, [(0, few)], transforms, settings.device))
@@ -399,7 +402,9 @@ def _outputs(
             logits = shard[rows]
             with noted(settings.failed, model.name):
                 inputs = prepare(transform) if inputs is None else inputs
-                output, seconds = timed_logits(model, inputs, settings.device, settings.most)
+                given = filled(inputs, settings.batch_size) if settings.compile else inputs
+                output, seconds = timed_logits(model, given, settings.device, settings.most)
+                output = output[: inputs_in(inputs)]
                 if output.shape != logits.shape:
                     raise ValueError(
                         f"model {model.name!r} gave {tuple(output.shape)} for rows {start} … "
@@ -407,6 +412,15 @@ def _outputs(
                     )
                 arrived = settings.device.download(output, logits)
                 yield candidate, start, logits.numpy(), arrived, seconds, times
+
+
+def filled(inputs: Any, size: int) -> Any:
+    """A module's input with its last sample repeated up to so many: another size would be compiled
+    anew."""
+    samples = inputs_in(inputs)
+    if samples == size:
+        return inputs
+    return rows_of(inputs, np.minimum(np.arange(size), samples - 1), samples)
 
 
 def _check(candidate: Candidate, logits: np.ndarray, start: int, settings: Pass) -> None:

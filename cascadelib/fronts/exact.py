@@ -227,7 +227,7 @@ def search_outcomes(
             raise ValueError("no samples: the split is empty")
         outcomes.prepare(cascades_of(cost, lengths))
         if max(lengths) > 1:
-            with ThreadPoolExecutor() as pool:  # sorts run without the GIL
+            with ThreadPoolExecutor(os.cpu_count()) as pool:  # sorts run without the GIL
                 list(pool.map(outcomes.groups, [(m,) for m in range(len(cost))]))
         search = Search(outcomes, cost, tolerance, deadline, executor)
         best, cascade_of = search_all(search, k, lengths)

@@ -223,11 +223,28 @@ class LogitFile:
     @property
     def tensor(self) -> Array:
         """What :meth:`open` maps, mapped once, so that it stays whole when another process replaces
-        the file; small files are hashed first."""
-        if "tensor" not in self.kept:
-            size = self.dtype.itemsize * math.prod(self.shape)
-            self.kept["tensor"] = self.open(size <= QUICKLY_HASHED)
-        return self.kept["tensor"]
+        the file; small files are hashed first.
+
+        Where this process may have only so much memory, maps included, it is mapped anew for each
+        use: a store may be larger than that."""
+        if "tensor" in self.kept:
+            return self.kept["tensor"]
+        size = self.dtype.itemsize * math.prod(self.shape)
+        tensor = self.open(size <= QUICKLY_HASHED and "hashed" not in self.kept)
+        self.kept["hashed"] = None
+        if not memory_is_limited():
+            self.kept["tensor"] = tensor
+        return tensor
+
+
+def memory_is_limited() -> bool:
+    """Whether the system bounds this process's address space (``ulimit -v``, some queues of
+    clusters)."""
+    try:
+        import resource  # of POSIX
+    except ImportError:
+        return False
+    return resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
 
 
 QUICKLY_HASHED = 256 * 2**20  # bytes; larger tensors are hashed by verify() only

@@ -303,7 +303,7 @@ class LogitStore:
     def let_go(self, name: str) -> None:
         """Free the memory that reading a model's file took: what is mapped counts as held by this
         process."""
-        tensor = self._model(name).tensor
+        tensor = self._model(name).kept.get("tensor")
         if isinstance(tensor, np.memmap) and hasattr(mmap, "MADV_DONTNEED"):
             tensor._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]
 

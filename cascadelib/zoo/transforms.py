@@ -84,9 +84,16 @@ class Photos:
 
     def finished(self, cut: torch.Tensor) -> torch.Tensor:
         """uint8 [N, 3, H, W], on any device → float32, in timm's own order of operations."""
-        scale = [[value * 255 for value in values] for values in (self.mean, self.std)]
-        mean, std = torch.tensor(scale, device=cut.device).view(2, 1, -1, 1, 1)
+        mean, std = _scale(self, cut.device)
         return cut.to(torch.float32).sub_(mean).div_(std)
+
+
+@functools.lru_cache(maxsize=256)
+def _scale(photos: Photos, device: torch.device) -> torch.Tensor:
+    """Mean and standard deviation of pixels, float32 [2, 1, 3, 1, 1], kept on the device: a copy
+    from the host would hold up each batch."""
+    scale = [[value * 255 for value in values] for values in (photos.mean, photos.std)]
+    return torch.tensor(scale, device=device).view(2, 1, -1, 1, 1)
 
 
 BLOCK = 4096  # texts that are tokenized at once where only lengths are asked for

@@ -220,6 +220,109 @@ def test_the_calls_of_cuda(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fold
     assert called.count("Stream.synchronize") == 2 and "current_stream.synchronize" not in called
 
 
+class OnDevice(torch.Tensor):
+    """A tensor on a stand-in for a GPU: notes whatever would make the host wait for it."""
+
+    waits: list[str] = []
+    READS = ("item", "tolist", "numpy", "cpu", "__bool__", "__float__", "__int__", "nonzero")
+
+    @classmethod
+    def __torch_function__(
+        cls, function: Any, types: Any, arguments: Any = (), options: Any = None
+    ) -> Any:
+        options = options or {}
+        name = getattr(function, "__name__", "")
+        blocking = name == "copy_" and not options.get("non_blocking", False)
+        if name in cls.READS or (blocking and type(arguments[0]) is not type(arguments[1])):
+            cls.waits.append(name)
+        return super().__torch_function__(function, types, arguments, options)
+
+
+class Delayed(forward.Device):
+    """A GPU on the CPU, whose tensors are :class:`OnDevice`."""
+
+    delay = 1
+
+    def upload(self, tensor: Any) -> Any:
+        return tensor.as_subclass(OnDevice)
+
+    def download(self, tensor: Any, out: Any) -> Any:
+        assert type(tensor) is OnDevice
+        out.copy_(tensor, non_blocking=True)
+        return lambda: None
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What the host waits for in the extractions that follow, each wait by its name."""
+    OnDevice.waits.clear()
+    monkeypatch.setattr(extraction, "device_of", lambda *_: Delayed(torch.device("cpu")))
+
+    def noting(name: str) -> Any:
+        make = getattr(torch, name)
+
+        def made(*arguments: Any, device: Any = None, **options: Any) -> Any:
+            if device is not None:  # from pageable memory, which is copied before the call returns
+                OnDevice.waits.append(name)
+            return make(*arguments, device=device, **options)
+
+        return made
+
+    for name in ("tensor", "as_tensor", "asarray"):
+        monkeypatch.setattr(torch, name, noting(name))
+    return OnDevice.waits
+
+
+def test_the_host_waits_in_no_batch(tmp_path: Path, folder: Path, waits: list[str]) -> None:
+    samples = datasets.image_folder(folder)
+    counted = []
+    for count in (8, 48):  # one batch, and six
+        photos = Photos(Cut((8, 8), "bilinear", 0.9), (0.5,) * 3, (1 / count,) * 3)
+        waits.clear()
+        some = samples.take(slice(0, count))
+        extract({"a": (net(1, 192), photos)}, some, tmp_path / str(count), workers=0, **SMALL)
+        counted.append(list(waits))
+    assert counted[0] == counted[1]  # all of it in the probe
+    waits.clear()
+    extract({"b": net(1)}, (INPUTS, LABELS), tmp_path / "tensors", **SMALL)
+    assert waits == []
+
+
+def test_the_stand_in_sees_what_a_host_waits_for(tmp_path: Path, waits: list[str]) -> None:
+    class Curious(torch.nn.Module):
+        def forward(self, x: Any) -> Any:
+            assert float(x.sum().item()) >= 0
+            return torch.zeros(len(x), C).copy_(x[:, 0, :C]) + torch.tensor(0.0, device=x.device)
+
+    extract({"a": Curious()}, (INPUTS, LABELS), tmp_path / "s", macs={"a": 1}, **SMALL)
+    assert {"item", "copy_", "tensor"} <= set(waits) and len(waits) >= 3 * 7
+
+
+def test_a_short_batch_is_compiled_for_no_second_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: dict[bool, set[int]] = {True: set(), False: set()}
+
+    class Sized(torch.nn.Module):
+        def __init__(self, module: Any, compiled: bool) -> None:
+            super().__init__()
+            self.module = module
+            self.compiled = compiled
+
+        def forward(self, x: Any) -> Any:
+            sizes[self.compiled].add(len(x))
+            return self.module(x)
+
+    monkeypatch.setattr(torch, "compile", lambda module: Sized(module.module, True))
+    stores = []
+    for compiled in (True, False):
+        model = {"a": Sized(net(1), False)}
+        path = tmp_path / str(compiled)
+        stores.append(extract(model, (INPUTS, LABELS), path, compile=compiled, **SMALL))
+    assert sizes[True] == {8} and {8, 2} <= sizes[False]
+    np.testing.assert_allclose(stores[0].logits("a"), stores[1].logits("a"), rtol=1e-5)
+
+
 class Stops(torch.nn.Module):
     """Raises at its batch ``at``."""
 

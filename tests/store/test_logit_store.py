@@ -2,6 +2,8 @@
 
 import math
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -442,3 +444,45 @@ def test_a_store_without_models_is_refused_with_the_remedy(tmp_path: Path) -> No
     store = LogitStore.create(tmp_path / "empty", np.arange(6) % 3)
     with pytest.raises(ValueError, match="no models yet: store.add.*cl.extract"):
         search(store)
+
+
+LIMITED = """
+import resource, sys
+import cascadelib as cl
+def size():
+    status = open("/proc/self/status").read()
+    return 1024 * int(status.partition("VmSize:")[2].split()[0])
+warm = cl.LogitStore(sys.argv[2])
+def use(store):
+    for name in store.models.index:
+        cl.confidence(store.logits(name), "max_softmax")
+    cl.Method("max_softmax", temperature=True).fit(store)
+    cl.search(store, 2, "max_softmax_mean_softmax")
+    return len(cl.search(store, 2, "max_softmax_mean_logits").table)
+use(warm)
+room = 150 * 2**20
+resource.setrlimit(resource.RLIMIT_AS, (size() + room, size() + room))
+print(use(cl.LogitStore(sys.argv[1])), size() // 2**20)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux how large a process is")
+def test_a_store_may_be_larger_than_the_memory_of_a_process(tmp_path: Path) -> None:
+    """240 MB of logits where 150 MB more than at the start may be mapped or allocated."""
+    rng = np.random.default_rng(0)
+    for samples, path in ((20_000, tmp_path / "large"), (200, tmp_path / "warm")):
+        labels = rng.integers(0, 500, samples)
+        store = LogitStore.create(path, labels, dataset="made up", split="val")
+        base = rng.standard_normal((samples, 500), np.float32)
+        for i in range(6):
+            logits = np.roll(base, i, 1)
+            logits[np.arange(samples), labels] += 2 + i
+            store.add(f"m{i}", logits, macs=10.0**i)
+    ran = subprocess.run(
+        [sys.executable, "-c", LIMITED, tmp_path / "large", tmp_path / "warm"],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"MALLOC_ARENA_MAX": "2", "OMP_NUM_THREADS": "1"},
+    )
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    assert int(ran.stdout.split()[0]) > 10
