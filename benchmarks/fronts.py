@@ -13,6 +13,7 @@ from typing import Any
 from unittest.mock import patch
 
 import numpy as np
+import scaling
 from choosing import choosing
 from measuring import RUNS, Seconds, alone, median, row, seconds
 from methods import write_store
@@ -364,6 +365,8 @@ JOBS = {
     "search": search,
     "growth": growth,
     "scale": scale,
+    "scale_memory": scaling.memory,
+    "scale_workers": scaling.workers,
     "quadruples": quadruples,
     "quadruples_exact": quadruples_exact,
     "threads": threads,

@@ -1,0 +1,174 @@
+"""Beyond one machine and its memory: what a search costs in worker processes, and logits larger
+than what a process may hold.
+
+Jobs of the room ``fronts``: ``scale_workers`` and ``scale_memory``.
+"""
+
+import pickle
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from measuring import RUNS, median, row, seconds
+from synthetic import Table, published_scores
+
+from cascadelib import LogitStore
+from cascadelib.fronts.exact import search_arrays
+
+COUNTS = (1, 2, 4)
+GIB = 2**30
+
+
+@contextmanager
+def processes(count: int) -> Iterator[Executor]:
+    """An executor of so many processes of this machine."""
+    with ProcessPoolExecutor(count, mp_context=get_context("spawn")) as executor:
+        yield executor
+
+
+@contextmanager
+def dask(count: int) -> Iterator[Executor]:
+    """An executor of so many workers of Dask on this machine, a process each."""
+    import distributed
+
+    with (
+        distributed.LocalCluster(
+            n_workers=count, threads_per_worker=1, dashboard_address=None
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        yield client.get_executor()
+
+
+def kinds() -> dict[str, Callable]:
+    """What makes an executor, by name; Dask where it is installed."""
+    try:
+        import distributed  # noqa: F401 - whether it is there
+    except ImportError:
+        return {"processes": processes}
+    return {"processes": processes, "Dask": dask}
+
+
+def workers(quick: bool = False) -> list[dict]:
+    """Rows of the table: a search in worker processes that are there and warm, in turns with
+    threads; and what is sent.
+    """
+    n, models, samples = (3, 6, 500) if quick else (4, 10, 20_000)
+    table = published_scores(models, samples)
+    what = f"scale: {n} of {models}, k = {samples}"
+    rows = []
+    for kind, make in kinds().items():
+        for count in COUNTS:
+            name = f"{what}, {kind}, {count} worker{'s' * (count > 1)}"
+            rows += beside_threads(table, n, name, make, count, 1 if quick else RUNS)
+    return rows + sent(published_scores(27, 500 if quick else 50_000))
+
+
+def beside_threads(
+    table: Table, n: int, name: str, make: Callable, count: int, repeats: int
+) -> list[dict]:
+    """Rows of one executor of so many workers, and of as many threads as there are cores."""
+    with make(count) as executor:
+        runs: dict[Any, list[tuple[float, float]]] = {None: [], executor: []}
+        for _ in range(repeats + 1):
+            for one, found in runs.items():
+                spent = seconds(lambda one=one: search_arrays(*(*table, n), executor=one))[0]
+                found.append((spent, spent.cpu))
+    # The first run loads and compiles.
+    threads, tasks = (median(found[1:]) for found in runs.values())
+    within = "≤ 1.15" if count == 2 else ""
+    more = tasks.cpu / threads.cpu
+    return [
+        row(name, tasks, "s"),
+        row(f"{name}: elapsed ÷ that of threads", tasks / threads, "ratio", within),
+        row(f"{name}: processor time ÷ that of threads", more, "ratio"),
+    ]
+
+
+def sent(table: Table) -> list[dict]:
+    """Rows of what a search of triples sends: the outcomes, once per worker, and a task."""
+    sizes: dict[bool, list[int]] = {True: [], False: []}
+
+    class Weighed(ProcessPoolExecutor):
+        """Notes the size of each task, with and without the outcomes."""
+
+        def submit(self, function: Any, /, *arguments: Any, **options: Any) -> Any:
+            sizes[arguments[2] is not None].append(len(pickle.dumps(arguments)))
+            return super().submit(function, *arguments, **options)
+
+    with Weighed(2, mp_context=get_context("spawn")) as executor:
+        search_arrays(*(*table, 3), executor=executor)
+    m, k = table[0].shape
+    names = {True: "the outcomes, once per worker", False: "a task"}
+    return [
+        row(f"scale: 3 of {m}, k = {k}, what is sent: {name}", max(sizes[with_it]) / 2**20, "MiB")
+        for with_it, name in names.items()
+    ]
+
+
+LIMITED = """
+import resource, sys
+limit = int(sys.argv[2])
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+import cascadelib as cl
+store = cl.LogitStore(sys.argv[1])
+names = list(store.models.index)
+if sys.argv[3] == "confidences":
+    for name in names:
+        cl.confidence(store.logits(name), "max_softmax")
+elif sys.argv[3] == "temperature":
+    cl.Method("max_softmax", temperature=True).fit(store)
+else:
+    cl.search(store, 2, sys.argv[3])
+status = open("/proc/self/status").read()
+for key in ("VmHWM", "VmPeak"):
+    print(int(status.partition(key + ":")[2].split()[0]) / 2**20)
+"""
+
+
+def memory(quick: bool = False) -> list[dict]:
+    """Rows of the table: 8 GB of logits where a process may map and allocate 3 GB: what each step
+    takes, its peak resident and in address space.
+    """
+    models, samples, classes = (6, 2000, 100) if quick else (40, 50_000, 1000)
+    limit = 3 * GIB
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        write_large(Path(folder, "store"), models, samples, classes)
+        size = 4 * models * samples * classes / GIB
+        for what in ("confidences", "temperature", "max_softmax_mean_softmax"):
+            out: dict[str, str] = {}
+
+            def run(what: str = what, out: dict[str, str] = out) -> None:
+                command = [sys.executable, "-c", LIMITED, f"{folder}/store", str(limit), what]
+                ran = subprocess.run(command, check=True, capture_output=True, text=True)
+                out["peaks"] = ran.stdout
+
+            spent, _ = seconds(run)
+            resident, mapped = map(float, out["peaks"].split())
+            name = f"scale: {size:.1f} GiB of logits in 3 GiB, {what}"
+            rows += [
+                row(name, spent, "s"),
+                row(f"{name}: peak resident", resident, "GiB"),
+                row(f"{name}: peak address space", mapped, "GiB", "≤ 3"),
+            ]
+    return rows
+
+
+def write_large(path: Path, models: int, samples: int, classes: int) -> None:
+    """A store of made-up logits on disk, each model's beside the next one's."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, classes, samples)
+    store = LogitStore.create(path, labels, dataset="made up", split="val")
+    base = rng.standard_normal((samples, classes), np.float32)
+    for i in range(models):
+        logits = np.roll(base, i, 1)
+        logits[np.arange(samples), labels] += 2 + 3 * i / models
+        store.add(f"m{i:02}", logits, macs=1e6 * 1.3**i)
