@@ -1,4 +1,4 @@
-"""``caution`` on all models of a file, with predicted labels read where they say more."""
+"""``caution`` on all models of a file."""
 
 from bench.task import Judge, Task
 
@@ -7,10 +7,12 @@ from cascadelib import pick, search
 OURS = True
 TITLE = "all models"
 LEAGUE = "all models"
-ABOUT = "`caution` among all models of the file, up to three in a row"
+ABOUT = "`caution` among all models of the file: pairs, up to triples where there are four"
+MOST_MODELS = 4  # of which triples are searched
 
 
 def choose(task: Task) -> Judge:
-    lengths = tuple(range(1, min(3, len(task.file.table.names)) + 1))
+    count = len(task.file.table.names)
+    lengths = (1, 2, 3) if 2 < count <= MOST_MODELS else (1, 2)
     front = search(task.labelled_of_all, lengths, expected=True)
     return task.run(pick(front, loss=task.epsilon))
