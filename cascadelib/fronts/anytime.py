@@ -20,8 +20,8 @@ from .parallel import BOXES, CORNERS, Search, on_workers
 COARSER = (
     (1e300, 1e300),
     (0.5, 0.5),
-    (0.05, 0.5),
-    (0.05, 0.2),
+    (0.045, 0.5),
+    (0.045, 0.2),
     (0.02, 0.1),
     (0.01, 0.05),
     (0.01, 0.02),
@@ -29,8 +29,8 @@ COARSER = (
 )
 MOST_POINTS = 0.6  # the share of the points that "most" means …
 MARGIN = 1.5  # … and how much dearer the bound is looked after, since dearer cascades count, too
-MOST_STEPS = 1024  # accuracies at which a head's bound is kept …
-MOST_BOUNDS = 2**24  # … and all heads together have
+MOST_STEPS = 1024  # of equal accuracy, and as many of equal ratios of cost, for each head …
+MOST_BOUNDS = 2**23  # … and for all heads together
 SMALL = 1e-200  # costs may be zero
 SHOWN_EVERY = 1.0  # seconds, and a bar is up to date
 
@@ -38,7 +38,7 @@ SHOWN_EVERY = 1.0  # seconds, and a bar is up to date
 class Floors:
     """What no cascade of each head costs less than, by accuracy, where it was not searched.
 
-    Accuracies lie in G steps, of about equal ratios of the least costs that are known; a bound
+    Accuracies lie in G steps, narrow in accuracy and in the least costs that are known; a bound
     holds for the cascades of its head with at least the step's first number of correct samples.
 
     Parameters
@@ -58,9 +58,9 @@ class Floors:
         steps = max(min(MOST_STEPS, MOST_BOUNDS // len(heads)), 2)
         lowest = max(known[0], 1e-9 * known[-1]) + SMALL
         within = np.searchsorted(known, np.geomspace(lowest, known[-1] + SMALL, steps))
-        # the front will grow: single steps after what is reached, then wider ones
-        beyond = len(known) + np.geomspace(1, len(reach), steps // 8).astype(int) - 1
-        self.starts = np.unique(np.concatenate([[0], within, beyond]))
+        # the front will have points where there are none yet, and grow beyond what is reached
+        evenly = np.linspace(np.searchsorted(known, known[0], "right"), len(reach), steps)
+        self.starts = np.unique(np.concatenate([[0], within, evenly.astype(int)]))
         self.starts = self.starts[self.starts < len(reach)]
         self.last = np.append(self.starts[1:], len(reach)) - 1
         firsts = np.array([cost[head[0]] for head, _ in heads])
@@ -76,11 +76,12 @@ class Floors:
             np.maximum(own, least, out=own)
         floor[:] = np.inf
 
-    def worst_first(self, reach: Array, tolerance: Array) -> list:
-        """The heads that leave the tolerance, float [k + 1], or more (ties count, since of cascades
-        as cheap one comes first), the one that leaves most first."""
-        known = np.minimum(reach[self.last], reach[np.isfinite(reach)][-1])
-        excess = (known + SMALL) / (self.least + SMALL) - 1
+    def worst_first(self, known: Array, tolerance: Array) -> list:
+        """The heads that leave the tolerance or more below the costs that are known, the one that
+        leaves most first; both float [k + 1]. Ties count: of cascades as cheap one comes first."""
+        with np.errstate(invalid="ignore"):
+            excess = (known[self.last] + SMALL) / (self.least + SMALL) - 1
+        excess[np.isinf(self.least)] = -1  # nothing of it is left
         allowed = tolerance[self.last]
         times = (excess / np.maximum(allowed, 1e-6)).max(axis=1)
         order = np.argsort(-times, kind="stable")
@@ -123,8 +124,11 @@ def search_in_time(search: Search, heads: Sequence, best: Best) -> None:
     complete = True
     for pair in (*COARSER, (0, 0)):
         tolerance = np.maximum(tolerance_of(best.reach, *pair), search.tolerance)
+        # What is more accurate than anything known, and dearer, has time until the last round.
+        dearest = MARGIN * best.reach[np.isfinite(best.reach)][-1] if max(pair) else np.inf
         bounding = pair == COARSER[0]
-        worst = heads if bounding else floors.worst_first(best.reach, tolerance)
+        known = np.minimum(best.reach, dearest)
+        worst = heads if bounding else floors.worst_first(known, tolerance)
         if worst and complete:
             now = search._replace(tolerance=tolerance, coarse=bounding)
             complete = on_workers(now, worst, best, CORNERS + BOXES, floors)

@@ -4,7 +4,7 @@ from unittest.mock import patch
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tables_of_scores import LARGE, assert_equal_points
 
@@ -16,6 +16,7 @@ from cascadelib.fronts.kernels.state import least_onwards
 COSTS = st.sampled_from([0.0, 1.0, 1.0, 1.5, 2.0, 7.0, 40.0, np.inf])
 
 
+@settings(deadline=None)
 @given(st.lists(COSTS.filter(np.isfinite), min_size=2, max_size=12), st.data())
 def test_bounds_of_heads_are_kept_by_accuracy(costs: list[float], data: st.DataObject) -> None:
     """No bound is above what was noted, and at the beginning of a step it is just that."""
@@ -34,11 +35,21 @@ def test_bounds_of_heads_are_kept_by_accuracy(costs: list[float], data: st.DataO
     kept = least_onwards(floors.total())
     assert (kept <= onwards.min(axis=0)).all()
     np.testing.assert_array_equal(kept[floors.starts], onwards.min(axis=0)[floors.starts])
-    # A head is left alone only where nothing of it is as cheap as what is known.
+    # A head is left alone only where nothing of it is as cheap as what is known, or more accurate.
     worst = floors.worst_first(reach, np.zeros(size))
     for head, floor in zip(heads, onwards):
-        as_cheap = (floor <= np.minimum(reach, reach[-2])).any()
+        as_cheap = (np.isfinite(floor) & (floor <= reach)).any()
         assert head in worst or not as_cheap
+
+
+def test_what_is_more_accurate_than_all_that_is_known_is_searched_in_the_end() -> None:
+    reach = np.array([1.0, 2.0, np.inf])
+    heads = [((0, 1), [(0, 2)]), ((0, 2), [(1, 3)])]
+    floors = Floors(heads, np.zeros(4), reach)
+    floors.note(heads[:1], np.array([np.inf, np.inf, 7.0]))
+    floors.note(heads[1:], np.full(3, np.inf))
+    assert floors.worst_first(np.minimum(reach, 2.0), np.zeros(3)) == []
+    assert floors.worst_first(reach, np.zeros(3)) == heads[:1]
 
 
 def hostile(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, int | tuple[int, ...]]:
