@@ -2,8 +2,8 @@
 time; decision time; what frozen models save; and a cascade behind HTTP beside what its parts could
 do.
 
-``python benchmarks/run.py cascade [--quick]``, also ``decide``, ``optimize`` and ``serve``. See
-``notebooks/tools/deployed.py``, :meth:`cascadelib.Cascade.optimize` and
+``python benchmarks/run.py cascade [--quick]``, also ``alarms``, ``decide``, ``optimize`` and
+``serve``. See ``notebooks/tools/deployed.py``, :meth:`cascadelib.Cascade.optimize` and
 ``examples/serve.py``.
 """
 
@@ -28,6 +28,8 @@ import torch
 from measuring import RUNS, module_at, row
 
 from cascadelib import Cascade, LogitStore, Point, Policy, datasets, pick, search
+from cascadelib.analysis.drift_signal import Capital, summary
+from cascadelib.analysis.uncertainty import share_interval
 from cascadelib.deployment import Decisions, pieces_of
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "notebooks"))
@@ -360,4 +362,67 @@ def serving(pipe: Any, images: np.ndarray) -> None:
             pipe.send(len(images) / (time.perf_counter() - begun))
 
 
-JOBS = {"cascade": cascade, "decide": decide, "optimize": optimize, "serve": serve}
+WORKERS = 10
+RESTARTS = 50
+EACH = 20  # inputs of a worker from one start to the next
+REFERENCE = 300  # samples
+
+
+def alarms(quick: bool = False) -> list[dict]:
+    """Rows of the table: services of ten workers that are restarted fifty times each, whose inputs
+    are drawn as their reference was, and which are asked about drift after each input: how many
+    ever alarm at 1%.
+
+    A restart leaves a capital as it is (``tests/deployment/test_monitoring.py``), so that a worker
+    is one stream; a service alarms where the capital of one of W workers comes to W / α.
+    """
+    services = 200 if quick else 10_000
+    rng = np.random.default_rng(0)
+    ever: list[bool] = []
+    while len(ever) < services:
+        bins = []
+        for _ in range(100):
+            reference = summary(rng.random(REFERENCE))
+            live = rng.random((WORKERS, EACH * RESTARTS))
+            bins.append(np.searchsorted(reference.values, live))
+        largest = largest_capitals(reference, np.concatenate(bins)).reshape(-1, WORKERS)
+        ever += (largest.max(axis=1) >= WORKERS / 0.01).tolist()
+    low, high = share_interval(np.array(ever), kind="exact")
+    at = f"drift at 1%, {services:,} services of {WORKERS} workers × {RESTARTS} restarts"
+    return [
+        row(f"{at}: ever alarmed", float(np.mean(ever)), "share", "≤ 0.01"),
+        row("… lower end of its 95% interval", low, "share"),
+        row("… upper end of its 95% interval", high, "share", "" if quick else "≤ 0.01"),
+    ]
+
+
+def largest_capitals(reference: Any, bins: np.ndarray) -> np.ndarray:
+    """Largest capital of each of s streams, float64 [s], as :class:`Capital` has it of one.
+
+    bins: int64 [s, t], where each live number falls between the order statistics of its reference;
+    reference: one of those, which differ in their values alone.
+    """
+    start = Capital(reference)
+    streams, inputs = bins.shape
+    bets = len(start.gains)
+    factors = np.exp(start.gains).T
+    aside = 1 / (1 + np.log1p(np.arange(inputs + 1)))
+    weight = np.tile(start.weight, (streams, 1))
+    capital = np.zeros((streams, bets))
+    largest = np.ones(streams)
+    for number in range(inputs):
+        factor = factors[bins[:, number]]
+        stake = (aside[number] - aside[number + 1]) / bets
+        capital = (capital + stake) * factor * ((start.urn.sum() + number) / weight)
+        weight += factor
+        largest = np.maximum(largest, capital.sum(axis=1) + aside[number + 1])
+    return largest
+
+
+JOBS = {
+    "alarms": alarms,
+    "cascade": cascade,
+    "decide": decide,
+    "optimize": optimize,
+    "serve": serve,
+}

@@ -1,6 +1,7 @@
 """Running statistics: counts, expected beside measured, drift without labels; and measured time as
 tables."""
 
+import importlib.util
 import json
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -33,6 +34,12 @@ from cascadelib.deployment.monitoring import Running
 from cascadelib.deployment.policy import Policy
 from tools.deployed import same_decisions
 from tools.elsewhere import decide_elsewhere, drift_table
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+sys.path.append(str(BENCHMARKS))
+SPEC = importlib.util.spec_from_file_location("benchmarks_deployment", BENCHMARKS / "deployment.py")
+benchmarks = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(benchmarks)
 
 
 def running(metric: str = "max_softmax") -> Any:
@@ -327,6 +334,26 @@ def alarms_of_workers(streams: int, workers: int, restarts: int, alpha: float) -
 def test_alarms_are_as_rare_as_promised_over_all_workers_and_restarts() -> None:
     """10 workers of 50 lives each; the promise is at most 20%."""
     assert alarms_of_workers(10, workers=10, restarts=50, alpha=0.2) <= 5
+
+
+def test_many_streams_at_once_have_the_capitals_of_one_by_one() -> None:
+    """What ``benchmarks/run.py alarms`` counts, beside signals that are restarted all the time."""
+    rng = np.random.default_rng(0)
+    capitals = []
+    bins = []
+    for shift in (0.0, 0.0, 0.1, 0.3):
+        reference = summary(rng.random(300))
+        live = rng.random(400) * (1 - shift)
+        bins.append(np.searchsorted(reference.values, live))
+        state = DriftSignal([reference]).state()
+        for start in range(0, 400, 20):
+            signal = DriftSignal([reference])
+            signal.restore(json.loads(json.dumps(state)))
+            signal.add(0, live[start : start + 20])
+            state = signal.state()
+        capitals.append(np.exp(signal.stages[0].largest_log))
+    np.testing.assert_allclose(benchmarks.largest_capitals(reference, np.array(bins)), capitals)
+    assert capitals[3] > 100 > capitals[0]
 
 
 @pytest.mark.parametrize("by", ["ids", "key"])
