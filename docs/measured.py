@@ -3,7 +3,7 @@ them."""
 
 import functools
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +115,39 @@ RUNNING = (
     ),
 )
 TABLES = (SEARCHING, EXTRACTING, RUNNING)
+QUADRUPLES = "scale: 4 of 10, k = 20000"
+SENT = "scale: 3 of 27, k = 50000, what is sent"
+WORKERS = (
+    *(
+        (
+            f"210 cascades of four models × 20,000 samples, {kind}, {count}: {label}",
+            "scale_workers",
+            f"{QUADRUPLES}, {kind}, {count}: {what}",
+        )
+        for kind in ("processes", "Dask")
+        for count in ("1 worker", "2 workers", "4 workers")
+        for label, what in (
+            ("elapsed ÷ that of threads", "elapsed"),
+            ("… processor time", "processor"),
+        )
+    ),
+    (
+        "triples of 27 models × 50,000 samples: the outcomes, once per worker",
+        "scale_workers",
+        f"{SENT}: the outcomes",
+    ),
+    ("… a task", "scale_workers", f"{SENT}: a task"),
+)
+LARGE = "scale: 7.5 GiB of logits in 3 GiB"
+MEMORY = tuple(
+    (f"{label}{what}", "scale_memory", f"{LARGE}, {start}{what}")
+    for label, start in (
+        ("confidences of 40 models × 50,000 × 1,000", "confidences"),
+        ("their temperatures", "temperature"),
+        ("pairs by mean softmax", "max_softmax_mean_softmax"),
+    )
+    for what in ("", ": peak resident", ": peak address space")
+)
 
 
 @functools.cache
@@ -220,11 +253,14 @@ def limit(target: str, unit: str) -> str:
     return f"{sign} {bound}" + {"ratio": "", "samples": "", "×": " ×"}.get(unit, f" {unit}")
 
 
-def rows_of(entries: Iterable[tuple[str, str, str]]) -> str:
+def rows_of(entries: Collection[tuple[str, str, str]]) -> str:
     """A Markdown table of (what to call it, job, how its benchmark's name starts).
 
-    Columns without a value are left out.
+    Columns without a value are left out; of a job that has not been measured, its command is named.
     """
+    unmeasured = sorted({job for _, job, _ in entries} - {*benchmarks().index.levels[0]})
+    if unmeasured:
+        return f"Not measured yet: `python benchmarks/run.py {' '.join(unmeasured)}`."
     rows = [(label, measured(job, start)) for label, job, start in entries]
     columns = {
         "measured": [quantity(r.measured, r.unit) for _, r in rows],

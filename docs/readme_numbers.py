@@ -579,6 +579,10 @@ PAGES: dict[str, dict[str, Callable[[], str]]] = {
     "docs/index.md": {"install": install},
     "docs/first-steps.md": {"install": install, "extras": extras, "deciding": deciding},
     "docs/training.md": {"training": training},
+    "docs/scale.md": {
+        "workers": functools.partial(measured.rows_of, measured.WORKERS),
+        "memory": functools.partial(measured.rows_of, measured.MEMORY),
+    },
     "docs/ranking.md": {"two-means": two_means, "ranking": ranking},
     "docs/ledger.md": {"verdicts": ledger_counts, "ledger": ledger_table},
     "docs/speed.md": {

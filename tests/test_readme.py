@@ -170,6 +170,12 @@ def test_pages_say_what_was_not_measured_on_a_quiet_machine(
     assert measured.timed("job", "a") == ("1.5 s of processor time" if quiet == "no" else "2.0 s")
 
 
+def test_a_table_of_a_job_without_rows_names_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    made_up(monkeypatch)
+    said = measured.rows_of((("A", "job", "a"), ("B", "other", "b")))
+    assert said == "Not measured yet: `python benchmarks/run.py other`."
+
+
 def test_pages_name_each_commit(monkeypatch: pytest.MonkeyPatch) -> None:
     made_up(monkeypatch, module=["job", "other"], commit=["abc", "def"])
     assert measured.commits(["other", "job"]) == "Measured `job` at abc; `other` at def."
