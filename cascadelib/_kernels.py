@@ -41,6 +41,7 @@ SOURCES = (
     "fronts/kernels/bounds.py",
     "fronts/kernels/boxes.py",
     "fronts/kernels/grid.py",
+    "fronts/kernels/sorting.py",
     "fronts/kernels/state.py",
     "methods/kernels.py",
     "recipes/big_little.py",

@@ -15,8 +15,9 @@ import numpy as np
 from numpy import ndarray as Array
 
 from ..checks import check_count, items_of, reals, unmasked
-from ..methods.thresholds import exits_of
+from ..methods.thresholds import ends_of
 from ..stages import StageFunction, stage_of
+from .kernels.sorting import falling_order
 from .kernels.state import MAX_MODELS
 
 MOST_CASCADES = 5_000_000
@@ -248,7 +249,9 @@ class Outcomes:
         """int32 [k]: each sample's group of equal confidence, the most confident first."""
         key = self.key(prefix)
         if key not in self.kept_groups:
-            order, ends = exits_of(self.confidence(prefix))
+            confidence = self.confidence(prefix)
+            order = falling_order(confidence)
+            ends = ends_of(confidence[order])
             rank = np.repeat(np.arange(len(ends) - 1), np.diff(ends))
             group = np.empty(len(order), np.min_scalar_type(rank[-1]))
             group[order] = rank

@@ -1,0 +1,83 @@
+"""Samples by falling confidence, by counting: a sort of small keys, then of what shares one."""
+
+import numpy as np
+from numpy import ndarray as Array
+
+from ..._kernels import kernel
+
+DIGIT = 11  # bits of a key that one pass sorts by …
+PASSES = 3  # … so that these passes sort by all 32
+DIGITS = 1 << DIGIT
+FEW = 24  # samples of one key that are put in order one by one
+SAMPLE = np.uint64(0xFFFFFFFF)  # the half of a packed number that is the sample
+
+
+@kernel
+def falling_order(confidence: Array) -> Array:
+    """Samples by falling confidence float64 [k], nan last; equal ones in their order: int64 [k].
+
+    The keys are the confidences as float32, which rounds but never turns two around; those of equal
+    keys are then told apart by their float64. A key and its sample are one number, so that a pass
+    reads in a row.
+    """
+    packed = falling_keys(confidence)
+    counts = np.zeros((PASSES, DIGITS), np.int64)
+    for own in packed:
+        for i in range(PASSES):
+            counts[i, digit(own, i)] += 1
+    other = np.empty_like(packed)
+    for i in range(PASSES):
+        places = np.cumsum(counts[i]) - counts[i]
+        for own in packed:
+            at = digit(own, i)
+            other[places[at]] = own
+            places[at] += 1
+        packed, other = other, packed
+    order = (packed & SAMPLE).astype(np.int64)
+    start = 0
+    for end in range(1, len(order)):
+        if packed[end] ^ packed[start] > SAMPLE:
+            if end > start + 1:
+                sort_falling(order[start:end], confidence)
+            start = end
+    sort_falling(order[start:], confidence)
+    return order
+
+
+@kernel
+def falling_keys(confidence: Array) -> Array:
+    """uint64 [k]: above, the key, larger for the less confident and largest for nan; below, the
+    sample."""
+    rounded = (confidence + 0.0).astype(np.float32)  # without −0.0, which equals 0.0
+    bits = rounded.view(np.uint32)
+    packed = np.empty(len(bits), np.uint64)
+    for sample, own in enumerate(bits):
+        if np.isnan(rounded[sample]):
+            key = np.uint32(0xFFFFFFFF)
+        elif own >> np.uint32(31):  # negative: its bits rise as it falls
+            key = own
+        else:
+            key = np.uint32(np.uint32(0x7FFFFFFF) - own)
+        packed[sample] = np.uint64(key) << np.uint64(32) | np.uint64(sample)
+    return packed
+
+
+@kernel
+def digit(packed: np.uint64, i: int) -> np.int64:
+    """Digit i of a key, the last first."""
+    return np.int64(packed >> np.uint64(32 + DIGIT * i)) & (DIGITS - 1)
+
+
+@kernel
+def sort_falling(samples: Array, confidence: Array) -> None:
+    """Sort int64 [n] samples, in place, by falling confidence; equal ones stay in their order."""
+    if len(samples) > FEW:
+        samples[:] = samples[np.argsort(-confidence[samples], kind="mergesort")]
+        return
+    for i in range(1, len(samples)):
+        sample = samples[i]
+        j = i
+        while j and confidence[samples[j - 1]] < confidence[sample]:
+            samples[j] = samples[j - 1]
+            j -= 1
+        samples[j] = sample

@@ -1,0 +1,30 @@
+"""Samples by falling confidence: as numpy's stable sort has them, for whatever floats."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cascadelib.fronts.kernels.sorting import FEW, falling_order
+
+ANY = st.floats() | st.sampled_from([0.5, 0.5 + 2**-40, 1.0, -0.0, 0.0, 1e-300, 1e300, np.inf])
+
+
+def by_numpy(confidence: np.ndarray) -> np.ndarray:
+    return np.argsort(-confidence, kind="stable")
+
+
+@settings(deadline=None)
+@given(st.lists(ANY, max_size=3 * FEW))
+def test_the_order_is_that_of_a_stable_sort(values: list[float]) -> None:
+    confidence = np.array(values, float)
+    np.testing.assert_array_equal(falling_order(confidence), by_numpy(confidence))
+
+
+@pytest.mark.parametrize("spread", [0, 1e-12, 1e-7, 1, 1e30])
+def test_many_samples_of_one_key(spread: float) -> None:
+    """float32 rounds all of them to one, to some, or to none."""
+    rng = np.random.default_rng(0)
+    for values in (rng.standard_normal(5000), rng.integers(0, 7, 5000)):
+        confidence = 1 - spread * values
+        np.testing.assert_array_equal(falling_order(confidence), by_numpy(confidence))
