@@ -2,8 +2,8 @@
 ``results.parquet``.
 
     python benchmarks/run.py                 all of them (an hour); the results are written
-    python benchmarks/run.py search          jobs whose name starts with "search"; their results
-    are replaced
+    python benchmarks/run.py search          the job search; its results are replaced
+    python benchmarks/run.py quad            jobs whose names begin so, where none is called so
     python benchmarks/run.py fronts          all jobs of a room
     python benchmarks/run.py --quick         small sizes, print only
 
@@ -251,6 +251,17 @@ def write_results(folder: Path, table: pd.DataFrame) -> None:
     (folder / "results.md").write_text(text, encoding="utf-8")
 
 
+def wanted(asked: list[str], jobs: dict[str, str]) -> dict[str, str]:
+    """The jobs asked for: of a job's name that alone, of a room all, else those that begin so."""
+    names = {name for name in asked if name in jobs}
+    starts = tuple(name for name in asked if name not in jobs)
+    return {
+        name: room
+        for name, room in jobs.items()
+        if not asked or name in names or room in starts or name.startswith(starts)
+    }
+
+
 def main(arguments: list[str] | None = None, folder: Path = HERE) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -258,16 +269,10 @@ def main(arguments: list[str] | None = None, folder: Path = HERE) -> int:
     parser.add_argument("jobs", nargs="*", help="how their names start, or rooms (default: all)")
     parser.add_argument("--quick", action="store_true", help="small sizes; prints only")
     options = parser.parse_args(arguments)
-    asked = tuple(options.jobs)
-    jobs = {
-        n: room
-        for n, room in listed(folder).items()
-        if not asked or room in asked or n.startswith(asked)
-    }
+    jobs = wanted(options.jobs, listed(folder))
     if not jobs:
-        parser.error(
-            f"no job is called {' or '.join(asked)}; there are {', '.join(listed(folder))}"
-        )
+        asked = " or ".join(options.jobs)
+        parser.error(f"no job is called {asked}; there are {', '.join(listed(folder))}")
 
     about = {"machine": machine(), "commit": commit()}
     table, failed = collect(jobs, options.quick)

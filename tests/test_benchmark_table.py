@@ -85,6 +85,14 @@ def test_jobs_are_named_by_how_they_start_or_by_their_room(
     assert pd.read_parquet(tmp_path / "results.parquet").module.tolist() == ran
 
 
+def test_a_whole_name_is_that_job_alone() -> None:
+    jobs = {"search": "fronts", "search_long": "fronts", "texts": "methods"}
+    assert list(bench.wanted(["search"], jobs)) == ["search"]
+    assert list(bench.wanted(["sea", "methods"], jobs)) == list(jobs)
+    assert list(bench.wanted([], jobs)) == list(jobs)
+    assert bench.wanted(["searches"], jobs) == {}
+
+
 def test_an_unknown_job_is_refused_by_name(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         bench.main(["nothing"])
