@@ -88,6 +88,10 @@ class Audit:
             [now if was is not None and self.equal(was, now) else was for was, now in pairs]
         )
 
+    def _wanted(self) -> dict[Any, list]:
+        """What is in doubt though the reference has answered, by id; the lock is held."""
+        return {name: doubt for name, doubt in self.doubts.items() if doubt[1] is not None}
+
     def to_label(self) -> pd.DataFrame:
         """The inputs whose labels are wanted: those on which cascade and reference differ.
 
@@ -97,9 +101,7 @@ class Audit:
             Predictions of ``cascade`` and ``reference``, by the input's id.
         """
         with LOCK:
-            wanted = {
-                name: doubt[:2] for name, doubt in self.doubts.items() if doubt[1] is not None
-            }
+            wanted = {name: doubt[:2] for name, doubt in self._wanted().items()}
         columns = ["cascade", "reference"]
         return pd.DataFrame.from_dict(wanted, "index", object, columns)
 
@@ -115,24 +117,25 @@ class Audit:
         ------
         ValueError
             For an input whose label is not wanted, and for text where predictions are numbers, or
-            the reverse.
+            the reverse; then none of the labels is taken.
         """
+        found = {}
         with LOCK:
+            wanted = self._wanted()
             for name, label in labels.items():
-                doubt = self.doubts[known(name, self.doubts, "input to label")]
-                prediction, answer, window, stage = doubt
-                if answer is None or pd.isna(label):
+                prediction, answer, *_ = wanted[known(name, wanted, "input to label")]
+                if pd.isna(label):
                     continue
-                like = answer if prediction is None else prediction
                 is_text = isinstance(label, str)
-                is_odd = is_text != isinstance(like, str) or (not is_text and label < 0)
+                is_odd = is_text != isinstance(answer, str) or (not is_text and label < 0)
                 if self.equal is eq and is_odd:
                     raise ValueError(
                         f"the label {label!r} of input {name} is not a class: give one like "
-                        f"the prediction {like!r}"
+                        f"the prediction {answer!r}"
                     )
-                del self.doubts[name]
-                said = verdict(self.equal(prediction, label), self.equal(answer, label))
+                found[name] = verdict(self.equal(prediction, label), self.equal(answer, label))
+            for name, said in found.items():
+                *_, window, stage = self.doubts.pop(name)
                 self.windows[window][said] += 1
                 self.lost_at[stage] += said == "lost"
 
@@ -143,10 +146,7 @@ class Audit:
 
     def _ends(self, first: int, gained: int, error: float) -> tuple[float, float]:
         """Bounds of the loss from a window on, were so many doubts gained; the lock is held."""
-        counts = {
-            name: sum(window[name] for window in self.windows[first:])
-            for name in ("audited", *VERDICTS)
-        }
+        counts = sum(self.windows[first:], Counter())
         doubts = sum(doubt[2] >= first for doubt in self.doubts.values()) + self.forgotten - gained
         won = counts["gained"] + gained
         same = counts["audited"] - counts["lost"] - won - doubts
@@ -188,8 +188,8 @@ class Audit:
         :func:`anytime_lower`; docs/monitoring.md.
         """
         with LOCK:
-            wanted = [name for name, doubt in self.doubts.items() if doubt[1] is not None]
-            order = dict(zip(wanted, digests_of(np.array(wanted, str))))
+            wanted = self._wanted()
+            order = dict(zip(wanted, digests_of(np.array([*wanted], str))))
             start = max(0, len(self.windows) - 2)
             low, high = self._ends(0, 0, error)
             # over all windows these add up to the error
@@ -200,11 +200,12 @@ class Audit:
             if low > epsilon:  # for good: labels of now can still count
                 first = start
                 share = error_now
-            useful = [name for name in wanted if self.doubts[name][2] >= first]
+            useful = [name for name, doubt in wanted.items() if doubt[2] >= first]
             useful.sort(key=order.__getitem__)
-            counts = range(len(useful) + 1)
             least = bisect_left(
-                counts, True, key=lambda count: self._ends(first, count, share)[1] <= epsilon
+                range(len(useful) + 1),
+                True,
+                key=lambda count: self._ends(first, count, share)[1] <= epsilon,
             )
             since = self.windows[start]["since"] if self.windows else 0
             unknown = len(self.doubts) - len(wanted) + self.forgotten

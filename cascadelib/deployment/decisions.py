@@ -110,7 +110,8 @@ class Decisions:
 
     def records(self) -> list[dict[str, Any]]:
         """A dictionary per sample, of plain values as JSON has them: id, prediction, model, status,
-        stage; of each stage that it got to confidence, failure, cost and seconds."""
+        stage; of each stage that it got to confidence, failure, cost and seconds, None where one is
+        no finite number."""
         reached = np.arange(len(self.models)) <= self.exit_stage[:, None]
         columns = {
             "id": self.ids,
@@ -119,12 +120,10 @@ class Decisions:
             "status": self.status,
             "stage": self.exit_stage,
         }
-        stages = {
-            "confidences": self.confidences,
-            "failures": np.array(FAILURES)[self.failures],
-            "costs": self.costs,
-            "seconds": self.seconds,
-        }
+        stages = {"failures": np.array(FAILURES)[self.failures]}
+        for name in ("confidences", "costs", "seconds"):
+            values = self.arrays[name]
+            stages[name] = np.where(np.isfinite(values), values, None)
         plain = [column.tolist() for column in columns.values()]
         records = [dict(zip(columns, values)) for values in zip(*plain)]
         for row, record in enumerate(records):

@@ -282,9 +282,7 @@ class Running(Audit):
             intervals = [share_interval(numbers < count, kind="exact") for count in now.exits]
             table[["exit_rate_low", "exit_rate_high"]] = intervals
         with np.errstate(invalid="ignore"):
-            per_sample = now.seconds / reached[:, None]
-        table["model_seconds"] = per_sample[:, 0]
-        table["decision_seconds"] = per_sample[:, 1]
+            table[["model_seconds", "decision_seconds"]] = now.seconds / reached[:, None]
         table["spent"] = now.spent
         return table
 

@@ -62,6 +62,20 @@ def test_labels_that_are_none_stay_wanted_and_wrong_ones_are_refused() -> None:
     assert running.verdicts == {"lost": 1, "tied": 0, "gained": 1}
 
 
+def test_labels_with_one_that_is_refused_are_none_of_them_taken() -> None:
+    """Of an input that is not in doubt, of one that the reference has yet to answer, of a text."""
+    running = Running(Point(("a", "b"), (0.5,), method=Method()))
+    running.doubts.update({3: [1, 2, 0, 0], 5: [0, 2, 0, 1], 7: [0, None, 0, 1]})
+    running.windows.append({"audited": 3, "lost": 0, "tied": 0, "gained": 0, "since": 0})
+    for refused in ({9: 1}, {7: 1}, {5: "Sneaker"}):
+        with pytest.raises(ValueError, match="input"):
+            running.label({3: 2} | refused)
+    assert running.to_label().index.tolist() == [3, 5]
+    assert running.verdicts == {"lost": 0, "tied": 0, "gained": 0}
+    running.label({3: 2, 5: 2})
+    assert running.verdicts == {"lost": 2, "tied": 0, "gained": 0}
+
+
 def test_an_audit_draws_its_share_whatever_stage_inputs_leave_at() -> None:
     cascade = running()
     cascade.running.audit = 0.2

@@ -2,6 +2,7 @@
 hang, hang up and talk nonsense, callers that give up, retries, workers, restarts, late labels."""
 
 import asyncio
+import json
 import os
 import signal
 import threading
@@ -384,6 +385,8 @@ def test_a_record_says_all_of_a_decision_as_json_has_it() -> None:
         "costs": [1.0],
     }
     assert records[1]["failures"] == ["timeout", "none"] and records[1]["model"] == "large"
+    assert records[1]["confidences"] == [None, None]
+    assert json.loads(json.dumps(records, allow_nan=False)) == records
 
 
 def test_models_that_fail_more_often_than_they_may_alarm() -> None:
