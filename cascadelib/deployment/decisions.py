@@ -123,7 +123,7 @@ class Decisions:
         stages = {"failures": np.array(FAILURES)[self.failures]}
         for name in ("confidences", "costs", "seconds"):
             values = self.arrays[name]
-            stages[name] = np.where(np.isfinite(values), values, None)
+            stages[name] = np.where(np.isfinite(values), values, np.array(None))
         plain = [column.tolist() for column in columns.values()]
         records = [dict(zip(columns, values)) for values in zip(*plain)]
         for row, record in enumerate(records):
