@@ -190,6 +190,7 @@ class Outcomes:
         self.kept_groups: dict[tuple, Array] = {}
         self.kept_order: dict[tuple, Array] = {}
         self.kept_roots: dict[tuple, RootStage] = {}
+        self.kept_exits: tuple[tuple, Any] = ((), None)
 
     def key(self, prefix: tuple) -> tuple:
         """What prefixes with the same outcomes share."""
@@ -275,6 +276,25 @@ class Outcomes:
         group = self.groups(prefix)
         kept = self.kept_order.get(self.key(prefix))
         return np.argsort(group, kind="stable") if kept is None else kept
+
+    def exits(self, head: tuple) -> tuple[Array, Array, Array, Array]:
+        """How samples exit after each of the d models of ``head``: :meth:`groups` int32 [d, k],
+        :meth:`order` int64 [d, k], :meth:`confidence` float64 [d, k], and the place in that order
+        at which each group starts, int64 [d, k + 1]: k beyond the last.
+
+        Those of the last head are kept.
+        """
+        if self.kept_exits[0] != head:
+            prefixes = [head[: i + 1] for i in range(len(head))]
+            group = np.stack([self.groups(prefix) for prefix in prefixes])
+            order = np.stack([self.order(prefix) for prefix in prefixes])
+            confidence = np.stack([self.confidence(prefix) for prefix in prefixes])
+            starts = np.full((len(head), group.shape[1] + 1), group.shape[1])
+            for own, groups in zip(starts, group, strict=True):
+                sizes = np.bincount(groups)
+                own[: len(sizes)] = np.cumsum(sizes) - sizes
+            self.kept_exits = head, (group, order, confidence, starts)
+        return self.kept_exits[1]
 
     def only(self, heads: Iterable[tuple]) -> "Outcomes":
         """A copy that knows what a search of some ``heads`` of :class:`Cascades` needs."""

@@ -91,15 +91,15 @@ def neighbours(
     order: Array,
     confidence: Array,
     boundaries: Array,
-    first: Array,
+    starts: Array,
     reached: Array,
 ) -> Array:
     """For the thresholds of one cascade's points: the least confidence that exits and the largest
     that passes on among the samples that get there, nan where there is none: float64 [2, P, d].
 
     group int32 [d, k], order int64 [d, k] (by falling confidence), confidence float64 [d, k],
-    boundaries int64 [P, d]; first int64 [d, P]: the first place in ``order`` whose group is not
-    below the boundary; reached [P]: stages that anybody gets to.
+    boundaries int64 [P, d]; starts int64 [d, k + 1]: the first place in ``order`` of each group;
+    reached [P]: stages that anybody gets to.
     """
     d, k = group.shape
     out = np.full((2, *boundaries.shape), np.nan)
@@ -107,7 +107,8 @@ def neighbours(
         for p in np.flatnonzero(reached > i):
             # from the boundary upwards for the least that exits, downwards for the largest that
             # passes on: the first sample on the way that no earlier stage has taken
-            for side, x, move in ((0, first[i, p] - 1, -1), (1, first[i, p], 1)):
+            start = starts[i, boundaries[p, i]]
+            for side, x, move in ((0, start - 1, -1), (1, start, 1)):
                 while 0 <= x < k and np.isnan(out[side, p, i]):
                     s = order[i, x]
                     here = True
@@ -124,15 +125,11 @@ def thresholds_of(
 ) -> Array:
     """Thresholds float64 [P, n − 1] of a cascade's boundaries int [P, n − 1], midway between those
     that get there; reached: the stages that anybody gets to, an int or [P]. The others have nan."""
-    heads = [cascade[: i + 1] for i in range(len(cascade) - 1)]
-    if not heads:
+    if len(cascade) == 1:
         return np.empty(boundaries.shape)
-    group = np.stack([outcomes.groups(head) for head in heads])
-    order = np.stack([outcomes.order(head) for head in heads])
-    confidence = np.stack([outcomes.confidence(head) for head in heads])
-    first = np.stack([np.searchsorted(g[o], b) for g, o, b in zip(group, order, boundaries.T)])
     stages = np.full(len(boundaries), reached)
-    return midway(*neighbours(group, order, confidence, boundaries, first, stages))
+    group, order, confidence, starts = outcomes.exits(cascade[:-1])
+    return midway(*neighbours(group, order, confidence, boundaries, starts, stages))
 
 
 def points_from(outcomes: Any, best: Any, cascade_of: Callable, cost: Array) -> Points:
@@ -157,7 +154,7 @@ def points_from(outcomes: Any, best: Any, cascade_of: Callable, cost: Array) -> 
         cascade = completed(cascade[: 1 + later], len(cascade))
         models[rows, : len(cascade)] = cascade
         of_cascade.setdefault(cascade, []).append(rows)
-    for cascade, parts in of_cascade.items():
+    for cascade, parts in sorted(of_cascade.items()):  # of one head in a row: it has their exits
         n = len(cascade)
         rows = np.concatenate(parts)
         stages = 1 + np.count_nonzero(at[rows], axis=1)
