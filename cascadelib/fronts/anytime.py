@@ -19,8 +19,8 @@ from .parallel import BOXES, CORNERS, Search, on_workers
 # and at those beyond. The first opens nothing, and bounds every cascade.
 COARSER = (
     (1e300, 1e300),
-    (0.5, 0.5),
-    (0.045, 0.5),
+    (0.45, 0.45),
+    (0.045, 0.45),
     (0.045, 0.2),
     (0.02, 0.1),
     (0.01, 0.05),
@@ -32,6 +32,7 @@ MARGIN = 1.5  # … and how much dearer the bound is looked after, since dearer 
 MOST_STEPS = 1024  # of equal accuracy, and as many of equal ratios of cost, for each head …
 MOST_BOUNDS = 2**23  # … and for all heads together
 SMALL = 1e-200  # costs may be zero
+ROUNDING = 1e-9
 SHOWN_EVERY = 1.0  # seconds, and a bar is up to date
 
 
@@ -121,6 +122,7 @@ def search_in_time(search: Search, heads: Sequence, best: Best) -> None:
     What was not searched by then is bounded by ``floor``, which is infinite if all was.
     """
     floors = Floors(heads, search.cost, best.reach)
+    certain = np.zeros(len(best.reach))  # by the rounds that were in time: what they left is dearer
     complete = True
     for pair in (*COARSER, (0, 0)):
         tolerance = np.maximum(tolerance_of(best.reach, *pair), search.tolerance)
@@ -132,6 +134,9 @@ def search_in_time(search: Search, heads: Sequence, best: Best) -> None:
         if worst and complete:
             now = search._replace(tolerance=tolerance, coarse=bounding)
             complete = on_workers(now, worst, best, CORNERS + BOXES, floors)
-    best.floor[:] = floors.total()
+        if complete:
+            left = np.minimum(best.reach, dearest) / ((1 + tolerance) * (1 + ROUNDING))
+            certain = np.maximum(certain, least_onwards(left))
+    best.floor[:] = np.maximum(least_onwards(floors.total()), certain)
     if complete and search.tolerance == 0:
         best.floor[:] = np.inf

@@ -1,5 +1,6 @@
 """The search under a time limit: the same front where time suffices, honest bounds where not."""
 
+from typing import Any
 from unittest.mock import patch
 
 import numpy as np
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from tables_of_scores import LARGE, assert_equal_points
 
 from cascadelib.fronts import anytime, parallel
-from cascadelib.fronts.anytime import Floors
+from cascadelib.fronts.anytime import COARSER, Floors
 from cascadelib.fronts.exact import search_arrays
 from cascadelib.fronts.kernels.state import least_onwards
 
@@ -70,6 +71,26 @@ def hostile(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, int | tuple[
         np.sort(rng.random(models)),
     ]
     return correct, confidence, kinds[seed % 5], n if seed % 2 else tuple(range(1, n + 1))
+
+
+@pytest.mark.parametrize("rounds", [1, 2, 3, 5])
+def test_after_a_round_no_gap_is_above_its_tolerance(rounds: int) -> None:
+    """However wide the steps of the floors are; and nothing that exists is below a bound."""
+    for seed in range(1, 25, 2):  # of one length each
+        table = hostile(seed)
+        exact = search_arrays(*table)
+        calls = iter(range(rounds))
+
+        def few(*arguments: Any, calls: Any = calls) -> bool:
+            return next(calls, None) is not None and parallel.on_workers(*arguments)
+
+        with (
+            patch.object(anytime, "MOST_STEPS", 2),
+            patch.object(anytime, "on_workers", few),
+        ):
+            found = search_arrays(*table, time_limit=60)
+        assert (found.lower_bound_at(exact.accuracy) <= exact.cost * (1 + 1e-12)).all()
+        assert rounds == 1 or found.gap.max() <= max(COARSER[rounds - 1]) + 1e-6
 
 
 def test_hostile_fronts_do_not_depend_on_rounds_roots_or_threads() -> None:
