@@ -250,7 +250,7 @@ class Outcomes:
         """int32 [k]: each sample's group of equal confidence, the most confident first."""
         key = self.key(prefix)
         if key not in self.kept_groups:
-            confidence = self.confidence(prefix)
+            confidence = self.confidence(prefix) + 0.0  # without −0.0; one type for the kernel
             order = falling_order(confidence)
             ends = ends_of(confidence[order])
             rank = np.repeat(np.arange(len(ends) - 1), np.diff(ends))

@@ -369,7 +369,7 @@ class ScoreTable:
         """The same samples and predictions with other labels [k]; "" counts as one that no model
         predicts."""
         labels = as_text(labels)
-        labels = np.where(labels == "", NO_LABEL, labels)
+        labels = checked_labels(np.where(labels == "", NO_LABEL, labels), len(self))
         own = self.origin
         origin = replace(
             origin_of(None, labels, self.predictions, len(self)),

@@ -14,7 +14,8 @@ SAMPLE = np.uint64(0xFFFFFFFF)  # the half of a packed number that is the sample
 
 @kernel
 def falling_order(confidence: Array) -> Array:
-    """Samples by falling confidence float64 [k], nan last; equal ones in their order: int64 [k].
+    """Samples by falling confidence float64 [k], without −0.0; nan last; equal ones in their order:
+    int64 [k].
 
     The keys are the confidences as float32, which rounds but never turns two around; those of equal
     keys are then told apart by their float64. A key and its sample are one number, so that a pass
@@ -48,7 +49,7 @@ def falling_order(confidence: Array) -> Array:
 def falling_keys(confidence: Array) -> Array:
     """uint64 [k]: above, the key, larger for the less confident and largest for nan; below, the
     sample."""
-    rounded = (confidence + 0.0).astype(np.float32)  # without −0.0, which equals 0.0
+    rounded = confidence.astype(np.float32)
     bits = rounded.view(np.uint32)
     packed = np.empty(len(bits), np.uint64)
     for sample, own in enumerate(bits):
