@@ -46,6 +46,7 @@ REPORT = NOTEBOOKS.parent / "build" / "report"  # any other has claims of its ow
 # timm and torchvision script functions when they are imported, which torch deprecates: no news to
 # a reader.
 QUIET = "ignore:`torch.jit."
+NOT_STARTED = "Kernel died before replying"  # as jupyter_client says it
 # Without it, ipykernel 7.4 and later warn at every start that a local kernel talks in plain text.
 ENCRYPTED = Config(KernelManager={"transport_encryption": "auto"})
 NEED = 2 * 2**30  # bytes that a notebook may take on the bundled data
@@ -139,22 +140,35 @@ def failing_cell(executed: Path, error: Exception) -> str:
     return reason
 
 
+def run_cells(source: Path, executed: Path, parameters: dict[str, Any]) -> None:
+    """Execute a notebook in its own folder."""
+    papermill.execute_notebook(
+        source,
+        executed,
+        parameters,
+        cwd=source.parent,
+        kernel_name="python3",
+        progress_bar=False,
+        config=ENCRYPTED,
+        store_widget_state=False,
+    )
+
+
 def execute(source: Path, out: Path, parameters: dict[str, Any]) -> Run:
-    """Execute ``source`` in its own folder into ``out``; an error is caught and kept in the Run."""
+    """Execute ``source`` in its own folder into ``out``; an error is caught and kept in the Run.
+
+    A kernel that never began is started once more: another process may have taken its port.
+    """
     executed = out / source.name
     start = time.perf_counter()
     error = None
     try:
-        papermill.execute_notebook(
-            source,
-            executed,
-            parameters,
-            cwd=source.parent,
-            kernel_name="python3",
-            progress_bar=False,
-            config=ENCRYPTED,
-            store_widget_state=False,
-        )
+        try:
+            run_cells(source, executed, parameters)
+        except RuntimeError as problem:
+            if NOT_STARTED not in str(problem):
+                raise
+            run_cells(source, executed, parameters)
     except Exception as problem:  # whatever stops one notebook must not stop the others
         error = f"{type(problem).__name__}: {problem}"
         if executed.exists():

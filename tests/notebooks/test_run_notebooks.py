@@ -153,6 +153,23 @@ def test_a_failing_notebook_is_named_and_the_others_run(
     assert index.count('class="failed"') == 2 and "03_good.html" in index
 
 
+@pytest.mark.parametrize(("starts", "error"), [(1, None), (2, "RuntimeError: Kernel died")])
+def test_a_kernel_that_never_began_is_started_once_more(
+    starts: int, error: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between choosing a port and taking it, another process may take it."""
+    died = []
+
+    def fake(*_: Any, **__: Any) -> None:
+        if len(died) < starts:
+            died.append(1)
+            raise RuntimeError("Kernel died before replying to kernel_info")
+
+    monkeypatch.setattr(run.papermill, "execute_notebook", fake)
+    found = run.execute(tmp_path / "01_page.ipynb", tmp_path / "out", {}).error
+    assert found is None if error is None else found.startswith(error)
+
+
 def test_notebooks_run_side_by_side_and_those_that_measure_time_alone_and_last(
     tmp_path: Path,
     write_notebook: Callable[..., Path],
