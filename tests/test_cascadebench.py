@@ -15,7 +15,7 @@ import cascadelib as cl
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT / "benchmarks"))
-from bench import run, verdicts  # noqa: E402 - scripts, no package
+from bench import page, run, verdicts  # noqa: E402 - scripts, no package
 from bench.task import File, Task, reference_alone  # noqa: E402
 
 
@@ -176,6 +176,12 @@ def test_the_rule_is_chosen_on_the_even_draws() -> None:
     assert row.ours == "a"
     assert row.ours_cost == pytest.approx(0.9)
     assert row.mean == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize("missing", [None, np.nan, pd.NA])
+def test_a_cell_without_a_rule_says_so(missing: Any) -> None:
+    assert page.name_or_dash(missing) == "none keeps"
+    assert page.name_or_dash("ladder") == "ladder"
 
 
 def test_rules_of_two_leagues_do_not_meet() -> None:

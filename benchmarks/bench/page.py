@@ -51,9 +51,9 @@ def seconds(value: float) -> str:
     return f"{1000 * value:,.0f} ms"
 
 
-def name_or_dash(name: str | None) -> str:
-    """A rule, or that there is none."""
-    return "none keeps" if name is None else name
+def name_or_dash(name: Any) -> str:
+    """A rule, or that there is none: None, or nan where pandas has made that of it."""
+    return "none keeps" if pd.isna(name) else name
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ from bench.page import write_block, write_page  # noqa: E402 - scripts, no packa
 from bench.task import EPSILONS, File, Task, reference_alone  # noqa: E402
 from bench.verdicts import PROMISE, cells_of, placed  # noqa: E402
 
-DRAWS = 20
+DRAWS = 12
 QUICK_DRAWS = 4
 QUICK_FILES = ("reviews", "boolq")
 QUICK_LABELS = 1  # so many numbers of labels
