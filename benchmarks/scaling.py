@@ -24,6 +24,7 @@ from cascadelib.fronts.exact import search_arrays
 
 COUNTS = (1, 2, 4)
 GIB = 2**30
+MEANS = ("max_softmax_mean_softmax", "max_softmax_mean_logits_ts")
 
 
 @contextmanager
@@ -134,16 +135,16 @@ for key in ("VmHWM", "VmPeak"):
 
 
 def memory(quick: bool = False) -> list[dict]:
-    """Rows of the table: 8 GB of logits where a process may map and allocate 3 GB: what each step
-    takes, its peak resident and in address space.
+    """Rows of the table: 8 GB of logits, 500 MB per model, where a process may map and allocate
+    3 GiB: what each step takes, its peak resident and in address space.
     """
-    models, samples, classes = (6, 2000, 100) if quick else (40, 50_000, 1000)
+    models, samples, classes = (6, 2000, 100) if quick else (16, 125_000, 1000)
     limit = 3 * GIB
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         write_large(Path(folder, "store"), models, samples, classes)
         size = 4 * models * samples * classes / GIB
-        for what in ("confidences", "temperature", "max_softmax_mean_softmax"):
+        for what in ("confidences", "temperature", *MEANS):
             out: dict[str, str] = {}
 
             def run(what: str = what, out: dict[str, str] = out) -> None:

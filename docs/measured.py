@@ -142,9 +142,10 @@ LARGE = "scale: 7.5 GiB of logits in 3 GiB"
 MEMORY = tuple(
     (f"{label}{what}", "scale_memory", f"{LARGE}, {start}{what}")
     for label, start in (
-        ("confidences of 40 models × 50,000 × 1,000", "confidences"),
+        ("confidences of 16 models × 125,000 × 1,000", "confidences"),
         ("their temperatures", "temperature"),
         ("pairs by mean softmax", "max_softmax_mean_softmax"),
+        ("pairs by mean logits, with temperatures", "max_softmax_mean_logits_ts"),
     )
     for what in ("", ": peak resident", ": peak address space")
 )

@@ -86,7 +86,8 @@ def seed(search: Search, cascades: Cascades, length: int, best: Best) -> None:
     head_of = dict(longer.values())
     own = new_best(len(best.reach) - 1, length)
     for parts in (CORNERS, BOXES) if d > 1 else (BOXES,):
-        run = on_workers if d > 1 else in_threads  # pairs take less time than sending them
+        # pairs and triples take little time beside the cascades that they are to speed up
+        run = on_workers if d > 2 else in_threads
         run(search, list(heads.items()), own, parts)
     for n in np.flatnonzero(np.isfinite(own.exact)):
         number = own.where[n, 0]
@@ -104,18 +105,18 @@ def search_long(search: Search, cascades: Cascades, searched: Sequence[int], bes
     searched: the lengths that are asked for, which need no seeding of their own.
     """
     length = cascades.length
-    end_of_start = None
+    end_of_start = np.inf
     first = length - 1
-    if search.deadline is not None:
+    if search.deadline < np.inf:
         now = time.monotonic()
         end_of_start = now + SEEDING * (search.deadline - now)
         first = min(3, length - 1)
     start = search._replace(deadline=end_of_start)
     for shorter in range(first, length):
-        in_time = end_of_start is None or time.monotonic() < end_of_start
+        in_time = time.monotonic() < end_of_start
         if shorter not in searched and (shorter == first or in_time):
             seed(start, cascades, shorter, best)
-    if search.deadline is not None:
+    if search.deadline < np.inf:
         search_in_time(search, cascades.heads, best)
         return
     started = on_workers(search, cascades.heads, best, CORNERS)
@@ -133,7 +134,7 @@ def search_all(
     for length in lengths:
         cascades = Cascades(search.cost, length, kinds[-1].end if kinds else 0)
         kinds.append(cascades)
-        if length == 1 or search.deadline is not None or search.executor is not None:
+        if length == 1 or search.deadline < np.inf or search.executor is not None:
             note_first_models(search, cascades, best)
         if length == 2:
             in_threads(Search(search.outcomes, search.cost), cascades.heads, best)
@@ -211,7 +212,7 @@ def search_outcomes(
         Once its threads have stopped.
     """
     tolerance, time_limit = check_limits(tolerance, time_limit, executor)
-    deadline = None if time_limit is None else time.monotonic() + time_limit
+    deadline = np.inf if time_limit is None else time.monotonic() + time_limit
     cost = check_costs(cost)
     if cost.ndim != 1:
         raise ValueError(

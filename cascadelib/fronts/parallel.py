@@ -7,9 +7,8 @@ import os
 import time
 import warnings
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import cached_property
 from threading import TIMEOUT_MAX, Lock, Timer
 from typing import Any, NamedTuple
 
@@ -24,7 +23,10 @@ from .kernels.grid import sweep_pair
 from .kernels.state import COARSE_BINS, ROOT_BINS, Best, merge_best, new_best, same_reach, workspace
 
 LONG = 3e8  # cascades × samples from which a search shows its progress
-TASKS = 8  # per worker: each begins with what all others have found by then
+# Tasks per worker: each that opens boxes begins with what all others have found by then; corners
+# take about as long whatever is known, and little time.
+TASKS = 8
+TASKS_OF_CORNERS = 2
 UNKNOWN = 32  # workers of an executor that does not tell how many it has
 # Of a worker: the outcomes of the search that it works for, by their name.
 KEPT: dict[tuple, Outcomes] = {}
@@ -37,25 +39,25 @@ class Search(NamedTuple):
     """What all steps of a search share.
 
     cost: of the models, float [M]; tolerance: a share of the cost, also by correct samples, float
-    [k + 1]; deadline: of time.monotonic(), None without one; executor: of
-    tasks, None for threads; coarse: with few bins, to bound all cascades soon.
+    [k + 1]; deadline: of time.monotonic(), infinite without one;
+    executor: of tasks, None for threads; coarse: with few bins, to bound all cascades soon.
     """
 
     outcomes: Any
     cost: Array
     tolerance: float | Array = 0.0
-    deadline: float | None = None
+    deadline: float = np.inf
     executor: Executor | None = None
     coarse: bool = False
 
 
 @contextmanager
-def patience(tolerance: float | Array, deadline: float | None, k: int) -> Iterator[Array]:
+def patience(tolerance: float | Array, deadline: float, k: int) -> Iterator[Array]:
     """A tolerance float64 [k + 1] for the kernels that becomes infinite when time is up.
 
-    So it does when the search is interrupted. deadline: of time.monotonic(), or None.
+    So it does when the search is interrupted. deadline: of time.monotonic().
     """
-    left = np.inf if deadline is None else deadline - time.monotonic()
+    left = deadline - time.monotonic()
     shared = np.full(k + 1, tolerance if left > 0 else np.inf, np.float64)
     timer = None
     if 0 < left < TIMEOUT_MAX:
@@ -75,13 +77,12 @@ def patience(tolerance: float | Array, deadline: float | None, k: int) -> Iterat
 def sweep_pairs(search: Search, head: tuple, lasts: Sequence, best: Best) -> None:
     """Note every threshold of one first model before each of ``lasts``."""
     outcomes = search.outcomes
-    cost = search.cost
     order = outcomes.order(head)
     group = outcomes.groups(head)[order]
     correct_1 = outcomes.correct(head)[order]
     for number, m in lasts:
         correct_2 = outcomes.correct((*head, m))[order]
-        sweep_pair(group, correct_1, correct_2, cost[head[0]], cost[m], number, best)
+        sweep_pair(group, correct_1, correct_2, *search.cost[[head[0], m]], number, best)
 
 
 def search_head(
@@ -109,13 +110,21 @@ def search_head(
         search_root(room, *last, number, best, tolerance, "corners" in parts, "boxes" in parts)
 
 
+def leave(heads: Sequence, own: Best, best: Best, floors: Any, bar: Any) -> None:
+    """Note what a worker's search of some heads left, and show how far all are."""
+    if floors is not None:
+        floors.note(heads, own.floor)
+        floors.show(bar, best.reach)
+    bar.update()
+
+
 def in_threads(
     search: Search,
     heads: Sequence,
     best: Best,
     parts: tuple = BOXES,
     floors: Any = None,
-    workers: int | None = None,
+    workers: int = 0,
 ) -> bool:
     """Search heads on all cores, by threads that share what they prune by.
 
@@ -134,19 +143,15 @@ def in_threads(
         room = workspace(k, length - 1) if length > 2 else None
         # next() of a list iterator is atomic: each head goes to one thread
         for head, lasts in pending:
-            if np.isinf(shared[0]) and floors is not None:
-                break
             if np.isinf(shared[0]):
                 # out of time: no cascade of this head costs less than its first model
                 own.floor[-1] = min(own.floor[-1], search.cost[head[0]])
-            elif length == 2:
+                continue
+            if length == 2:
                 sweep_pairs(search, head, lasts, own)
             else:
                 search_head(search, head, lasts, own, room, shared, parts)
-            if floors is not None:
-                floors.note([(head, lasts)], own.floor)
-                floors.show(bar, best.reach)
-            bar.update()
+            leave([(head, lasts)], own, best, floors, bar)
 
     owns = [same_reach(best) for _ in range(workers)]
     # patience ends before the pool does, so that an interrupted pool waits for no whole search
@@ -166,11 +171,12 @@ def run_task(
     width: int,
     parts: tuple,
     left: float,
-) -> tuple[Array, Array, Array, Array, bool] | None:
+) -> tuple[Array, list[Array], bool] | None:
     """One task of an executor: some heads, from the best front known.
 
-    name: of the outcomes, which a worker keeps when they are ``sent``. Returns what it found,
-    without the rest; None where the worker has no outcomes of that name.
+    name: of the outcomes, which a worker keeps when they are ``sent``. Returns the numbers of
+    correct samples at which it found or left something, what those are of ``exact``, ``where`` and
+    ``floor``, and whether it was in time; None where the worker has no outcomes of that name.
     """
     if sent is not None:
         KEPT.clear()
@@ -178,13 +184,13 @@ def run_task(
     outcomes = sent or KEPT.get(name)
     if outcomes is None:
         return None
-    best = new_best(len(reach) - 1, width)
-    best.reach[:] = reach
+    best = new_best(len(reach) - 1, width)._replace(reach=reach.copy())
     search = search._replace(outcomes=outcomes, deadline=time.monotonic() + left)
     in_time = in_threads(search, heads, best, parts, workers=1)
     # What costs more than another with at least as many correct is on no front.
-    found = np.flatnonzero(np.isfinite(best.exact) & (best.exact <= best.reach))
-    return found, best.exact[found], best.where[found], best.floor, in_time
+    found = np.isfinite(best.exact) & (best.exact <= best.reach)
+    rows = np.flatnonzero(found | np.isfinite(best.floor))
+    return rows, [part[rows] for part in best[1:]], in_time
 
 
 def workers_of(executor: Any) -> int:
@@ -195,96 +201,104 @@ def workers_of(executor: Any) -> int:
 
 
 class Sender:
-    """Hands tasks to a search's executor, and the outcomes of ``heads`` to workers without them."""
+    """Hands tasks to a search's executor, and the outcomes of ``heads`` to workers without them.
 
-    def __init__(self, search: Search, heads: Sequence):
+    ``lost``: why tasks were, one error each.
+    """
+
+    def __init__(self, search: Search, heads: Sequence, parts: tuple):
         self.search = search
         self.heads = heads
+        self.parts = parts
+        self.end = search.deadline
         self.handed_out: list[Future] = []
+        self.lost: list[Exception] = []
+        self.sent: Any = None
+        self.asked = Lock()
 
-    @cached_property
     def known(self) -> Any:
         """The outcomes that all heads need; with Dask, where they lie on its workers."""
-        known = self.search.outcomes.only(self.heads)
-        client = getattr(self.search.executor, "_client", None)
-        return client.scatter(known, broadcast=True, hash=False) if client else known
+        with self.asked:  # several workers ask at once
+            if self.sent is None:
+                self.sent = self.search.outcomes.only(self.heads)
+                client = getattr(self.search.executor, "_client", None)
+                if client:
+                    self.sent = client.scatter(self.sent, broadcast=True, hash=False)
+        return self.sent
 
-    def run(self, *arguments: Any, sent: Any = None) -> tuple:
+    def answer(self, *arguments: Any, sent: Any = None) -> tuple:
         """The answer of :func:`run_task`."""
         executor: Any = self.search.executor
         name = (self.search.outcomes.name, len(self.heads[0][0]))
         bare = self.search._replace(outcomes=None, executor=None)
         future = executor.submit(run_task, bare, name, sent, *arguments)
         self.handed_out.append(future)
-        return future.result() or self.run(*arguments, sent=self.known)
+        return future.result() or self.answer(*arguments, sent=self.known())
+
+    def run(self, part: Sequence, own: Best) -> bool:
+        """Search some heads in a task that fills ``own``; whether it was in time.
+
+        Where it is lost, or no time is left, they count as not searched.
+        """
+        own.floor[-1] = min(self.search.cost[head[0]] for head, _ in part)  # until it is searched
+        left = self.end - time.monotonic()
+        if left <= 0:
+            return False
+        width = own.where.shape[1] // 2 + 1
+        try:
+            rows, found, in_time = self.answer(part, own.reach, width, self.parts, left)
+        except Exception as error:  # of the executor: no code of the user's runs there
+            self.lost.append(error)
+            return False
+        own.floor[-1] = np.inf
+        for mine, theirs in zip(own[1:], found, strict=True):
+            mine[rows] = theirs
+        return in_time
 
 
-def in_executor(
+def on_workers(
     search: Search, heads: Sequence, best: Best, parts: tuple = BOXES, floors: Any = None
 ) -> bool:
-    """:func:`in_threads` as tasks of any executor (processes, Dask, Ray).
+    """:func:`in_threads`, or tasks of the search's executor (processes, Dask, Ray).
 
     As many tasks run at once as there are workers, and each is handed out when a worker is free,
     with the least costs known by then and the seconds that are left (clocks differ). Heads for
     which no time is left count as not searched, and those of lost tasks, of which a RuntimeWarning
     tells where that leaves boxes unsearched.
     """
+    if search.executor is None:
+        return in_threads(search, heads, best, parts, floors)
     workers = workers_of(search.executor)
-    count = min(TASKS * workers, len(heads))
-    end = np.inf if search.deadline is None else search.deadline
-    width = best.where.shape[1] // 2 + 1
-    sender = Sender(search, heads if floors is None else floors.heads)
+    each = TASKS if "boxes" in parts else TASKS_OF_CORNERS
+    count = min(each * workers, len(heads))
+    sender = Sender(search, heads if floors is None else floors.heads, parts)
+    bar = tqdm(total=count, desc="tasks", leave=False, disable=not is_watched())
     merging = Lock()
-    lost: list[Exception] = []
 
     def run(part: Sequence) -> bool:
         own = same_reach(best)
-        own.floor[-1] = min(search.cost[head[0]] for head, _ in part)  # as long as none is searched
-        left = end - time.monotonic()
-        in_time = False
-        if left > 0:
-            try:
-                answer = sender.run(part, best.reach, width, parts, left)
-                found, exact, where, floor, in_time = answer
-                own.exact[found] = exact
-                own.where[found] = where
-                own.floor[:] = floor
-            except Exception as error:  # of the executor: no code of the user's runs there
-                lost.append(error)
-        if floors is not None:
-            floors.note(part, own.floor)
+        in_time = sender.run(part, own)
+        leave(part, own, best, floors, bar)
         with merging:
             merge_best(best, [own])
         return in_time
 
     pool = ThreadPoolExecutor(workers)
     try:
-        futures = [pool.submit(run, heads[i::count]) for i in range(count)]
-        done = as_completed(futures)
-        bar = tqdm(done, "tasks", count, leave=False, disable=not is_watched())
-        for _ in bar:
-            if floors is not None:
-                floors.show(bar, best.reach)
+        with bar:
+            in_time = list(pool.map(run, [heads[i::count] for i in range(count)]))
     except BaseException:  # Ctrl-C: nothing more is handed out, and nothing waits for what runs
-        end = -np.inf
+        sender.end = -np.inf
         pool.shutdown(wait=False, cancel_futures=True)
         for future in sender.handed_out:
             future.cancel()
         raise
     pool.shutdown()
-    if lost and "boxes" in parts:
+    if sender.lost and "boxes" in parts:
         warnings.warn(
-            f"{len(lost)} of {count} tasks were lost ({lost[0]!r}): their cascades count as not "
-            "searched; the front says by how much it may be too dear",
+            f"{len(sender.lost)} of {count} tasks were lost ({sender.lost[0]!r}): their cascades "
+            "count as not searched; the front says by how much it may be too dear",
             RuntimeWarning,
             stacklevel=2,
         )
-    return all(future.result() for future in futures)
-
-
-def on_workers(
-    search: Search, heads: Sequence, best: Best, parts: tuple = BOXES, floors: Any = None
-) -> bool:
-    """:func:`in_executor` where a search has one, else :func:`in_threads`."""
-    run = in_threads if search.executor is None else in_executor
-    return run(search, heads, best, parts, floors)
+    return all(in_time)

@@ -116,7 +116,10 @@ def _root(logits: Array, labels: Array, low: float, high: float, xtol: float = 1
         return high
     if slope(logits, labels, low)[0] <= 0:
         return low
-    return brentq(lambda log_t: slope(logits, labels, log_t)[0], low, high, xtol=xtol)
+    # As arguments: scipy keeps its function in a cycle, and would keep a mapped file with it.
+    return brentq(
+        lambda log_t, z, label: slope(z, label, log_t)[0], low, high, (logits, labels), xtol
+    )
 
 
 def _warn(name: str | None, what: str) -> None:

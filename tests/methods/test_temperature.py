@@ -1,6 +1,8 @@
 """Temperature scaling: what is fitted, where nothing can be."""
 
+import gc
 import warnings
+import weakref
 from typing import Any
 
 import numpy as np
@@ -73,6 +75,22 @@ def test_a_temperature_goes_with_the_scale_of_the_logits_and_scipy_is_silent(
     assert all("temperature of the model" in str(w.message) for w in caught)
     if fitted[0] != 1.0:
         assert fitted[1] == pytest.approx(fitted[0] * 10.0**power, rel=1e-6)
+
+
+def test_a_fit_keeps_nothing_of_its_logits() -> None:
+    """What is mapped from a file would else stay mapped until Python looks for cycles."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 50, 6000)
+    logits = rng.standard_normal((6000, 50)) + 12 * np.eye(50)[labels]
+    logits[1, labels[1]] = -1  # none of the samples that the search for a temperature begins with
+    kept = weakref.ref(logits)
+    gc.disable()
+    try:
+        assert 0.01 < fit_temperature(logits, labels) < 10
+        del logits
+        assert kept() is None
+    finally:
+        gc.enable()
 
 
 def test_unfitted_temperature_is_refused(store: LogitStore) -> None:

@@ -458,6 +458,7 @@ def use(store):
         cl.confidence(store.logits(name), "max_softmax")
     cl.Method("max_softmax", temperature=True).fit(store)
     cl.search(store, 2, "max_softmax_mean_softmax")
+    cl.search(store, 2, "max_softmax_mean_logits_ts")
     return len(cl.search(store, 2, "max_softmax_mean_logits").table)
 use(warm)
 room = 150 * 2**20
@@ -468,15 +469,18 @@ print(use(cl.LogitStore(sys.argv[1])), size() // 2**20)
 
 @pytest.mark.skipif(sys.platform != "linux", reason="asks Linux how large a process is")
 def test_a_store_may_be_larger_than_the_memory_of_a_process(tmp_path: Path) -> None:
-    """240 MB of logits where 150 MB more than at the start may be mapped or allocated."""
+    """240 MB of logits where 150 MB more than at the start may be mapped or allocated.
+
+    Four of the models are wrong on so few samples that their temperature is found on all of them.
+    """
     rng = np.random.default_rng(0)
     for samples, path in ((20_000, tmp_path / "large"), (200, tmp_path / "warm")):
         labels = rng.integers(0, 500, samples)
         store = LogitStore.create(path, labels, dataset="made up", split="val")
         base = rng.standard_normal((samples, 500), np.float32)
-        for i in range(6):
+        for i, lead in enumerate((2, 3, 7, 7, 7, 7)):
             logits = np.roll(base, i, 1)
-            logits[np.arange(samples), labels] += 2 + i
+            logits[np.arange(samples), labels] += lead
             store.add(f"m{i}", logits, macs=10.0**i)
     ran = subprocess.run(
         [sys.executable, "-c", LIMITED, tmp_path / "large", tmp_path / "warm"],
