@@ -206,19 +206,18 @@ class Sender:
     ``lost``: why tasks were, one error each.
     """
 
-    def __init__(self, search: Search, heads: Sequence, parts: tuple):
+    def __init__(self, search: Search, heads: Sequence):
         self.search = search
         self.heads = heads
-        self.parts = parts
         self.end = search.deadline
         self.handed_out: list[Future] = []
         self.lost: list[Exception] = []
         self.sent: Any = None
-        self.asked = Lock()
+        self.one_at_a_time = Lock()
 
     def known(self) -> Any:
         """The outcomes that all heads need; with Dask, where they lie on its workers."""
-        with self.asked:  # several workers ask at once
+        with self.one_at_a_time:  # several workers ask at once
             if self.sent is None:
                 self.sent = self.search.outcomes.only(self.heads)
                 client = getattr(self.search.executor, "_client", None)
@@ -235,7 +234,7 @@ class Sender:
         self.handed_out.append(future)
         return future.result() or self.answer(*arguments, sent=self.known())
 
-    def run(self, part: Sequence, own: Best) -> bool:
+    def run(self, part: Sequence, own: Best, parts: tuple) -> bool:
         """Search some heads in a task that fills ``own``; whether it was in time.
 
         Where it is lost, or no time is left, they count as not searched.
@@ -246,7 +245,7 @@ class Sender:
             return False
         width = own.where.shape[1] // 2 + 1
         try:
-            rows, found, in_time = self.answer(part, own.reach, width, self.parts, left)
+            rows, found, in_time = self.answer(part, own.reach, width, parts, left)
         except Exception as error:  # of the executor: no code of the user's runs there
             self.lost.append(error)
             return False
@@ -271,15 +270,14 @@ def on_workers(
     workers = workers_of(search.executor)
     each = TASKS if "boxes" in parts else TASKS_OF_CORNERS
     count = min(each * workers, len(heads))
-    sender = Sender(search, heads if floors is None else floors.heads, parts)
+    sender = Sender(search, heads if floors is None else floors.heads)
     bar = tqdm(total=count, desc="tasks", leave=False, disable=not is_watched())
-    merging = Lock()
 
     def run(part: Sequence) -> bool:
         own = same_reach(best)
-        in_time = sender.run(part, own)
+        in_time = sender.run(part, own, parts)
         leave(part, own, best, floors, bar)
-        with merging:
+        with sender.one_at_a_time:
             merge_best(best, [own])
         return in_time
 

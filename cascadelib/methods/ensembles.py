@@ -364,8 +364,8 @@ class MeanStage(Stage):
                 alone, self._confidence[prefix] = self.split.alone(prefix[0])
                 self._correct[prefix] = np.packbits(alone)
         # in an order in which those that share all models but the last stand together
-        to_judge = sorted(asked_correct - self._correct.keys(), key=by_length)
-        to_rate = sorted(asked_confidence - self._confidence.keys(), key=by_length)
+        to_judge = sorted(sorted(asked_correct - self._correct.keys()), key=len)
+        to_rate = sorted(sorted(asked_confidence - self._confidence.keys()), key=len)
         used = sorted({m for prefix in (*to_judge, *to_rate) for m in prefix})
         if not used:
             return
@@ -419,8 +419,3 @@ class MeanStage(Stage):
             missing = np.isnan(confidence[p])
             confidence[p, missing] = own(values[missing][:, members[p]].mean(axis=1))
         return confidence
-
-
-def by_length(prefix: tuple) -> tuple[int, tuple]:
-    """The key that sorts prefixes by their length, then by their models."""
-    return len(prefix), prefix

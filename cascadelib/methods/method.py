@@ -4,6 +4,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import compress, permutations
+from threading import Lock
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -304,22 +305,31 @@ class ModelsOnSplit:
         confidence = cached_confidence(self.store, self.names[m], self.metric, self.scales[m])
         return self.store.ranks(self.names[m]) < self.rank, confidence
 
+    def output(self, m: int, rows: Any) -> Array:
+        """Outputs of some samples of one model as the store has them, float64 [s, classes]."""
+        name = self.names[m]
+        with READING:
+            values = np.array(self.store.output(name)[rows], np.float64)
+            self.store.let_go(name)
+        return values
+
     def logits(self, m: int, rows: Any) -> Array:
         """Logits / T of some samples of one model, float64 [s, classes]."""
-        name = self.names[m]
-        values = np.array(self.store.output(name)[rows], np.float64)
-        self.store.let_go(name)
-        if self.store.holds_probabilities(name):
+        values = self.output(m, rows)
+        if self.store.holds_probabilities(self.names[m]):
             values = log_of(values)
         return values / self.scales[m]
 
     def softmax(self, m: int, rows: Any) -> Array:
         """Their softmax: probabilities as the store has them where no temperature changes them."""
         if self.scales[m] == 1 and self.store.holds_probabilities(self.names[m]):
-            return np.asarray(self.store.output(self.names[m])[rows], np.float64)
+            return self.output(m, rows)
         return softmax(self.logits(m, rows))
 
 
+# Threads that read blocks of different files have one of them mapped at a time, where each use maps
+# it anew (:func:`cascadelib.store.formats.memory_is_limited`).
+READING = Lock()
 # store → what was computed from its logits, as long as the store lives
 KEPT: WeakKeyDictionary = WeakKeyDictionary()
 

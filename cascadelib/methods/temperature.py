@@ -24,7 +24,7 @@ def bounds_of(logits: Array) -> Array:
     return np.log(BOUNDS) + np.log(scale) if scale > 0 else np.zeros(2)
 
 
-def slope(logits: Array, labels: Array, log_t: float) -> tuple[float, float]:
+def slope(log_t: float, logits: Array, labels: Array) -> tuple[float, float]:
     """Slope of the mean negative log-likelihood by the inverse temperature b = 1 / T, the mean of
     E_p[z] − z_label, and that slope's own by log T.
 
@@ -93,7 +93,7 @@ def fit_temperature(logits: Array, labels: Array, name: str | None = None) -> fl
     with warnings.catch_warnings():  # scipy's own, of a slope that is flat: Brent's method follows
         warnings.simplefilter("ignore")
         newton = root_scalar(
-            lambda log_t: slope(logits, labels, np.clip(log_t, low, high)),
+            lambda log_t: slope(np.clip(log_t, low, high), logits, labels),
             x0=start,
             fprime=True,
             method="newton",
@@ -112,14 +112,12 @@ def _root(logits: Array, labels: Array, low: float, high: float, xtol: float = 1
     """log T where the slope changes its sign, or the bound up to which the likelihood grows."""
     from scipy.optimize import brentq
 
-    if slope(logits, labels, high)[0] >= 0:
+    if slope(high, logits, labels)[0] >= 0:
         return high
-    if slope(logits, labels, low)[0] <= 0:
+    if slope(low, logits, labels)[0] <= 0:
         return low
     # As arguments: scipy keeps its function in a cycle, and would keep a mapped file with it.
-    return brentq(
-        lambda log_t, z, label: slope(z, label, log_t)[0], low, high, (logits, labels), xtol
-    )
+    return brentq(lambda *given: slope(*given)[0], low, high, (logits, labels), xtol)
 
 
 def _warn(name: str | None, what: str) -> None:

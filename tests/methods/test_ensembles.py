@@ -1,6 +1,10 @@
 """Mean ensembles of many combinations at once against numpy, one combination at a time."""
 
+import os
+import time
+import weakref
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +16,8 @@ from cascadelib import LogitStore, Method
 from cascadelib.methods.confidence_metrics import confidence, metric_of, softmax
 from cascadelib.methods.ensembles import ensemble_of
 from cascadelib.methods.method import ModelsOnSplit
+from cascadelib.store import formats
+from cascadelib.store.formats import LogitFile
 
 
 def make(models: Any, k: int, classes: Any, seed: int, digits: Any = None) -> tuple:
@@ -86,3 +92,39 @@ def test_a_prefix_alone_gives_the_same_bits_as_among_many(metric: str) -> None:
         alone = Method(metric, "mean_softmax").stage(store, [f"m{m}" for m in prefix])((0, 1))
         np.testing.assert_array_equal(alone[0], stage.correct(prefix))
         np.testing.assert_array_equal(alone[1], stage(prefix)[1])
+
+
+def test_one_file_is_mapped_at_a_time_where_memory_is_limited(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels, logits = make(3, 400, 5, 0)
+    store = LogitStore.create(tmp_path / "store", labels, dataset="made up", split="val")
+    for i, one in enumerate(logits):
+        store.add(f"m{i}", one, macs=i + 1)
+    method = Method(ensemble="mean_logits")
+    prefixes = [(0, 1), (0, 2), (1, 2), (0, 1, 2)]
+
+    def outcomes() -> list:
+        stage = method.stage(LogitStore(tmp_path / "store"), ["m0", "m1", "m2"])
+        stage.prepare(correct=prefixes, confidence=prefixes)
+        return [stage(prefix) for prefix in prefixes]
+
+    mapped: list[weakref.ref] = []
+    together = []
+    real = LogitFile.open
+
+    def slowly(self: LogitFile, hashed: bool = True) -> np.ndarray:
+        tensor = real(self, hashed)
+        mapped.append(weakref.ref(tensor))
+        time.sleep(0.001)
+        together.append(sum(one() is not None for one in mapped))
+        return tensor
+
+    at_ease = outcomes()
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(formats, "memory_is_limited", lambda: True)
+    monkeypatch.setattr(LogitFile, "open", slowly)
+    limited = outcomes()
+    assert len(together) > 30 and max(together) == 1
+    for here, there in zip(limited, at_ease, strict=True):
+        assert all(map(np.array_equal, here, there))
