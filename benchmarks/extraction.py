@@ -1,5 +1,5 @@
 """What ``extract`` costs and saves: beside a bare forward loop, beside timm's own loop over JPEGs,
-and on texts sorted by length beside fixed padding.
+and on texts sorted by length beside fixed padding; and which memory format a processor prefers.
 
 What is compared alternates in one run, so that whatever else the machine does weighs on both:
 ratios count, not times. ``extract`` keeps freed memory between batches
@@ -40,6 +40,7 @@ ARCHITECTURES = {  # a cheap, a middling and an expensive one of the bundled zoo
     "resnet_w32": ("resnet18", {"channels": [32, 64, 128, 256]}, 42),
 }
 BATCH = 64
+FORMAT_BATCH = 16
 WORKERS = 1
 THREADS = 1
 # timm's smallest, at 96 pixels: cheaper together than decoding; and four that are dearer than it.
@@ -81,7 +82,36 @@ def extraction(quick: bool = False) -> list[dict]:
     return [
         row("extract ÷ bare forward loop", bare / ours, "ratio", "≥ 0.95", runs=repeats),
         row("extract, images × models", rate, "1/s", runs=repeats),
+        *memory_formats(1 if quick else RUNS),
     ]
+
+
+@torch.inference_mode()
+def memory_formats(repeats: int) -> list[dict]:
+    """A row per architecture: its processor time in contiguous memory ÷ that in channels_last,
+    which is what ``extract`` always takes on a processor.
+    """
+    torch.manual_seed(0)
+    modules: dict[str, tuple] = {
+        name: (timm.create_model(a, in_chans=1, num_classes=10, **options).eval(), 1, size)
+        for name, (a, options, size) in ARCHITECTURES.items()
+    }
+    for name, size in (SMALL | LARGE).items():
+        modules[name] = (build_timm_model(name, size), 3, size)
+    rows = []
+    for name, (module, channels, size) in modules.items():
+        images = torch.randn(FORMAT_BATCH, channels, size, size)
+        times: dict[Any, list] = {torch.contiguous_format: [], torch.channels_last: []}
+        for _ in range(repeats):
+            for memory_format, spent in times.items():
+                module.to(memory_format=memory_format)
+                laid = images.contiguous(memory_format=memory_format)
+                module(laid)
+                spent.append(timed(module, laid)[1])
+        contiguous, last = map(statistics.median, times.values())
+        what = f"{name}: processor time, contiguous ÷ channels_last"
+        rows.append(row(what, contiguous / last, "ratio", runs=repeats))
+    return rows
 
 
 def small_models() -> dict:
@@ -257,7 +287,7 @@ def timm_loop(module: Any, size: Any, folder: Path) -> None:
 
 def reading(samples: Any, transforms: list) -> None:
     """Decode and preprocess once for all models, and do nothing with it."""
-    for _, prepare in feed(samples, spans(samples), transforms, Device(CPU), WORKERS):
+    for prepare in feed(samples, spans(samples), transforms, Device(CPU), WORKERS):
         for transform in set(transforms):
             prepare(transform)
 
@@ -381,7 +411,7 @@ def gpu(quick: bool = False) -> list[dict]:
     if not torch.cuda.is_available():
         print("gpu: no GPU, nothing is measured")
         return []
-    return on_gpu.measured(tree(1000), *((1, 1) if quick else (10,)))
+    return on_gpu.measured(tree(1000), *((1, 1) if quick else (20,)))
 
 
 JOBS = {"extraction": extraction, "gpu": gpu, "imagenet": imagenet, "texts": texts}

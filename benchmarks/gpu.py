@@ -1,5 +1,5 @@
-"""What ``extract`` leaves of a GPU: images a second beside a bare loop, its idle share, and how
-fast workers decode.
+"""What ``extract`` leaves of a GPU: images a second beside a bare loop, its idle share, how fast
+workers decode, and what the layouts that it measures and chooses are worth.
 
 The job ``gpu`` of the room ``extraction``; without a GPU it has no rows. The bare loop runs the
 same models in the same precision over one batch that is on the GPU already: nothing is read, copied
@@ -15,6 +15,7 @@ import numpy as np
 import timm
 import torch
 from measuring import RUNS, row, seconds
+from torch.backends import cudnn
 
 from cascadelib.datasets.images import Photographs, image_folder
 from cascadelib.extraction.extraction import extract
@@ -67,6 +68,10 @@ def measured(folder: Path, times: int, repeats: int = RUNS, on: str = "cuda") ->
             whole.append(spent)
             busy.append(store.models["seconds"].sum() * count / spent)
             decode.append(seconds(lambda: decoded(samples, transforms, workers))[0])
+        before = cudnn.deterministic
+        cudnn.deterministic = True  # no search, so that only the memory format is chosen
+        formats = extract(models, samples, Path(out) / "formats", **settings)
+        cudnn.deterministic = before
     b, w, d = (statistics.median(times) for times in (bare, whole, decode))
     return [
         row(f"gpu: decode rate, {workers} workers", count / d, "images/s", runs=repeats),
@@ -84,7 +89,24 @@ def measured(folder: Path, times: int, repeats: int = RUNS, on: str = "cuda") ->
             "ratio",
             runs=repeats,
         ),
+        *layout_rows(store, "memory format and cuDNN's search"),
+        *layout_rows(formats, "memory format alone"),
     ]
+
+
+def layout_rows(store: Any, what: str) -> list[dict]:
+    """A row per model whose layouts were measured: how many times as fast the chosen one was as
+    channels_last unsearched, and which it was."""
+    rows = []
+    for name in store.models.index:
+        header = store.metadata(name)
+        if "layout_gain" not in header:  # too few batches
+            continue
+        chosen = header["memory_format"].removeprefix("torch.")
+        chosen += ", searched" if header["cudnn_benchmark"] else ""
+        gain = header["layout_gain"]
+        rows.append(row(f"gpu: gain by {what}, {name} ({chosen})", gain, "×"))
+    return rows
 
 
 @torch.inference_mode()

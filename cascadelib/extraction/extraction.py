@@ -29,7 +29,7 @@ from ..zoo.macs import with_text_costs
 from ..zoo.model import Model, digest_tensor, identity, noted
 from .class_order import check_names, check_order
 from .estimators import extract_estimators
-from .inference import Candidate, Missing, Pass, probed, read, run_pass
+from .inference import Candidate, Pass, probed, read, run_pass
 from .shards import LOCK, PARTIAL, Shards, shard_bounds, spans, started, usable_cores
 
 
@@ -51,11 +51,11 @@ def extract(
     """Run models over a data set and keep their logits, MACs and measured seconds in a store.
 
     Interrupted, the same call resumes, and loses at most one shard; with the same shard and
-    batch sizes the tensors are those of an uninterrupted run. A model that the store holds is
-    skipped if its weights, its transform and the settings that decide the numbers are the same.
-    All models are in memory at once; a batch without room there is halved, for the model
-    concerned, until it fits, with a warning. Under ``torchrun`` the processes (one per GPU)
-    share the samples and fill one store; another number of them may resume it.
+    batch sizes the tensors are those of an uninterrupted run (on a GPU, up to rounding). A model
+    that the store holds is skipped if its weights, its transform and the settings that decide the
+    numbers are the same. All models are in memory at once; a batch without room there is halved,
+    for the model concerned, until it fits, with a warning. Under ``torchrun`` the processes (one
+    per GPU) share the samples and fill one store; another number of them may resume it.
 
     Parameters
     ----------
@@ -75,7 +75,11 @@ def extract(
     path
         Folder of the store; it is made where there is none.
     device
-        CUDA where there is one.
+        CUDA where there is one. There each model of images runs in whichever memory format is
+        faster, and with cuDNN's search for algorithms or without, as a few batches at the start
+        say, where a run has at least 64 of them and ``compile`` is off; it is recorded. Flags of
+        ``torch.backends.cudnn`` have precedence: ``deterministic`` forbids the search,
+        ``benchmark`` asks for it; both are afterwards as they were.
     batch_size
         Samples per batch.
     amp
@@ -128,8 +132,7 @@ def extract(
     if amp is not None:  # by default the store's own will do, whatever device it came from
         wanted["amp"] = device_of(device, amp).amp
     pending = _unfinished(found, store, wanted, replace)
-    if store is not None:
-        _sweep(Path(path), [model.name for model in found if model not in pending])
+    _sweep(Path(path), found, pending)
     if not pending:
         return LogitStore(path)
     with started() as mine, Shards(path, locked=mine.first) as shards, kept_memory():
@@ -149,7 +152,7 @@ def extract(
         )
         store = _existing(path, labels)  # others may have been at work until it was locked
         pending = _unfinished(pending, store, wanted, replace)
-        _extract_pending(pending, store, wanted["inputs"], macs, settings)
+        _extract_pending(pending, store, wanted, macs, settings)
     if settings.failed:
         texts = "\n".join(map(str, settings.failed.values()))
         raise ValueError(
@@ -159,27 +162,20 @@ def extract(
 
 
 def _extract_pending(
-    models: list[Model],
-    store: LogitStore | None,
-    inputs: str,
-    macs: dict,
-    settings: Pass,
+    models: list[Model], store: LogitStore | None, wanted: dict, macs: dict, settings: Pass
 ) -> None:
     """Probe models, compute their missing shards, and put those that are whole into the store;
-    inputs: :func:`inputs_digest`."""
+    wanted: as in :func:`_is_finished`."""
     labels = settings.labels
     held = [] if store is None else store.models.index
     check_spellings(settings.shards.path / LOCK, [*held, *(model.name for model in models)])
     if isinstance(settings.samples, Texts):
         models, macs = with_text_costs(models, settings.samples.inputs, macs, settings.failed)
-    run = {
+    run = wanted | {
         "batch_size": settings.batch_size,
-        "dtype": settings.dtype.name,
         "amp": settings.device.amp,
-        "compile": settings.compile,
         "device": settings.device.torch.type,
         "samples": labels.fingerprint,
-        "inputs": inputs,
     }
     with contextlib.ExitStack() as ready_models:
         candidates = settings.agreed(probed(models, settings, run, macs, ready_models))
@@ -223,11 +219,11 @@ def _run_missing(candidates: list[Candidate], settings: Pass) -> None:
     """Compute the shards that are not there yet, those of this process."""
     shards = settings.shards
     missing = {}
-    for start, stop in settings.bounds:
-        missing[start, stop] = [
+    for span in settings.bounds:
+        missing[span] = [
             candidate
             for candidate in candidates
-            if shards.read(candidate.model.name, candidate.run, start, stop) is None
+            if shards.read(candidate.model.name, candidate.run, *span) is None
         ]
     _announce(candidates, missing, settings)
     settings.mine.gather({})  # until all have seen what is missing
@@ -235,14 +231,15 @@ def _run_missing(candidates: list[Candidate], settings: Pass) -> None:
     run_pass(dict(left[settings.mine.rank :: settings.mine.count]), settings)
 
 
-def _sweep(path: Path, finished: list[str]) -> None:
-    """Remove what a kill left of ``finished`` models, where there is something and it can be; else
-    write nothing."""
+def _sweep(path: Path, models: list[Model], pending: list[Model]) -> None:
+    """Remove what a kill left of models that are finished, where there is something and it can be;
+    else write nothing."""
     if leftovers(path) or (path / PARTIAL).exists():
         with contextlib.suppress(OSError, ValueError), Shards(path) as shards:
             Folder(path).settle()
-            for name in finished:
-                shards.remove(name)
+            for model in models:
+                if model not in pending:
+                    shards.remove(model.name)
 
 
 def _check_arguments(
@@ -297,8 +294,9 @@ def _check_classes(candidates: list[Candidate], labels: Labels, store: LogitStor
             source = f"model {candidate.model.name!r}"
 
 
-def _announce(pending: list[Candidate], missing: Missing, settings: Pass) -> None:
-    """Print the estimate of what is left to do; refuse a disk with too little space for it."""
+def _announce(pending: list[Candidate], missing: dict, settings: Pass) -> None:
+    """Print the estimate of what is left to do, ``missing`` as for :func:`run_pass`; refuse a disk
+    with too little space for it."""
     samples = len(settings.samples)
     final = [candidate.classes * samples * settings.dtype.itemsize for candidate in pending]
     seconds = 0.0
@@ -326,24 +324,34 @@ def _assemble(candidate: Candidate, store: LogitStore, settings: Pass) -> None:
     """Put a model whose shards are all there into the store, and forget the shards."""
     model = candidate.model
     shards = settings.shards
-    parts = [shards.needed(model.name, candidate.run, *span) for span in settings.bounds]
-    logits = np.concatenate([tensor for tensor, _ in parts])
-    times = list(chain.from_iterable(seconds for _, seconds in parts))
+    parts = []
+    for start, stop in settings.bounds:
+        part = shards.read(model.name, candidate.run, start, stop)
+        if part is None:
+            raise ValueError(
+                f"model {model.name!r}: its shard of samples {start} … {stop - 1} is gone or "
+                "damaged; repeat the call, which computes it again"
+            )
+        parts.append(part)
+    tensors, seconds = zip(*parts)
+    logits = np.concatenate(tensors)
+    times = [*chain(*seconds)]
     if settings.order is not None:
         logits = logits[np.argsort(settings.order)]
     check_order(model, logits, settings.labels)
-    extraction = {key: value for key, value in candidate.run.items() if key != "samples"}
-    extraction["device_name"] = settings.device.name
-    extraction["versions"] = {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "timm": timm.__version__,
-        "numpy": np.__version__,
+    extraction = candidate.run | {
+        "device_name": settings.device.name,
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "timm": timm.__version__,
+            "numpy": np.__version__,
+        },
     }
+    extraction.pop("samples")
     if model.name in settings.most:
         extraction["largest_batch_in_memory"] = settings.most[model.name]
-    metadata: dict[str, Any] = {"image_size": candidate.image_size} if candidate.image_size else {}
-    metadata |= {key: value for key, value in model.metadata.items() if key != "classes"}
+    metadata = {key: value for key, value in model.metadata.items() if key != "classes"}
     store.add(
         model.name,
         logits,

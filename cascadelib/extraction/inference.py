@@ -2,16 +2,19 @@
 once a batch."""
 
 import contextlib
+import functools
 import itertools
 import math
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch.backends import cudnn
 from tqdm import tqdm
 
 from ..checks import POSITIVE, is_number
@@ -27,6 +30,10 @@ from .shards import Processes, Shards, spans
 
 # Samples, on the CPU; a GPU needs a full batch to show its speed, a compiled model is for one size.
 PROBED = 32
+FORMATS = (torch.channels_last, torch.contiguous_format)
+WORTH = 64  # full batches; of fewer, the measurement would be more than a quarter
+TIMED = 4  # batches, the first of which takes memory and searches
+CLEARLY = 0.95  # of the usual layout's time: one that is nearer is not worth another rounding
 
 
 @dataclass(frozen=True)
@@ -56,6 +63,13 @@ class Pass:
     failed: dict = field(default_factory=dict)
 
     @property
+    def full(self) -> int:
+        """Samples of each batch, the last one too, where another size would be compiled or searched
+        anew; else 0."""
+        fixed = self.compile or self.device.chooses
+        return min(len(self.samples), self.batch_size) if fixed else 0
+
+    @property
     def path(self) -> Path:
         """Folder of the store."""
         return self.shards.path.parent
@@ -83,11 +97,6 @@ class Candidate:
     macs: float
     classes: int
     seconds: float
-    image_size: int | None
-
-
-Missing = dict[tuple[int, int], list[Candidate]]
-"""Shards to compute: {(start, stop): the candidates that lack it}."""
 
 
 def probed(
@@ -102,11 +111,9 @@ def probed(
     ``settings.failed``."""
     if not models:
         return []
-    whole = settings.compile or settings.device.torch.type == "cuda"
-    most = settings.batch_size if whole else PROBED
-    few = min(len(settings.samples), most)
+    few = settings.full or min(len(settings.samples), PROBED)
     transforms = [model.transform for model in models]
-    _, prepare = next(feed(settings.samples, [(0, few)], transforms, settings.device))
+    prepare = next(feed(settings.samples, [(0, few)], transforms, settings.device))
     candidates = []
     for model in models:
         name = model.name
@@ -114,8 +121,7 @@ def probed(
             own.enter_context(ready(model.module, settings.device.torch))
             inputs = prepare(model.transform)
             counted = macs.get(name) or count_macs(model.module, inputs)
-            module: Any = torch.compile(model.module) if settings.compile else model.module
-            runs = replace(model, module=module)
+            runs = _as_it_runs(model, inputs, settings)
             with torch.inference_mode():
                 for _ in range(2):
                     logits, seconds = timed_logits(runs, inputs, settings.device, settings.most)
@@ -123,19 +129,70 @@ def probed(
                 raise ValueError(
                     f"model {name!r}: fvcore counts {counted} MACs; pass macs={{{name!r}: …}}"
                 )
-            images = isinstance(inputs, torch.Tensor) and inputs.ndim == 4
-            candidates.append(
-                Candidate(
-                    runs,
-                    run | identity(model),
-                    counted,
-                    logits.shape[1],
-                    seconds(),
-                    inputs.shape[-1] if images else None,
-                )
-            )
+            own_run = run | identity(model)
+            candidates.append(Candidate(runs, own_run, counted, logits.shape[1], seconds()))
             stack.enter_context(own.pop_all())
     return candidates
+
+
+def _as_it_runs(model: Model, inputs: Any, settings: Pass) -> Model:
+    """A model compiled, or in its fastest layout; its metadata say at which image size and how."""
+    images = isinstance(inputs, torch.Tensor) and inputs.ndim == 4
+    record = {"image_size": inputs.shape[-1]} if images else {}
+    if settings.compile:
+        module: Any = torch.compile(model.module)
+        model = replace(model, module=module)
+    elif images and settings.device.chooses and len(settings.samples) >= WORTH * len(inputs):
+        model = fastest(model, inputs, settings.device)
+    return replace(model, metadata=record | model.metadata)
+
+
+def laid_out(
+    model: Any, memory_format: torch.memory_format, searched: bool, **record: Any
+) -> Model:
+    """A model of images as it runs with them and its weights in a memory format, under cuDNN's
+    search for the fastest algorithm (``torch.backends.cudnn.benchmark``) or its guess."""
+    model.module.to(memory_format=memory_format)
+
+    def run(images: torch.Tensor) -> Any:
+        before = cudnn.benchmark
+        cudnn.benchmark = searched
+        try:
+            return model.module(images.contiguous(memory_format=memory_format))
+        finally:
+            cudnn.benchmark = before
+
+    record |= {"memory_format": str(memory_format), "cudnn_benchmark": searched}
+    return replace(model, module=run, metadata=record | model.metadata)
+
+
+def fastest(model: Model, images: torch.Tensor, device: Device) -> Model:
+    """A model in the layout in which a batch of images runs fastest; its metadata say which, and
+    how many times as fast as usual.
+
+    Usual is channels_last as cuDNN's flag was found; another one must be faster by 5%. Where cuDNN
+    is to be deterministic, it does not search; where its flag is set, it always does.
+    """
+    found = cudnn.benchmark
+    fixed = cudnn.deterministic or torch.are_deterministic_algorithms_enabled()
+    seconds = {}
+    for layout in itertools.product(FORMATS, {found, not fixed}):
+        # cuDNN's plans are kept per thread and shape, whatever the flag was when they were made:
+        # a thread of its own has none.
+        with ThreadPoolExecutor(1) as thread:
+            timed = thread.submit(_seconds, laid_out(model, *layout), images, device)
+        seconds[layout] = timed.result()
+    usual = (FORMATS[0], found)
+    chosen = min(seconds, key=seconds.__getitem__)
+    if seconds[chosen] > CLEARLY * seconds[usual]:
+        chosen = usual
+    return laid_out(model, *chosen, layout_gain=seconds[usual] / seconds[chosen])
+
+
+def _seconds(model: Model, images: torch.Tensor, device: Device) -> float:
+    """Seconds per sample of the fastest of a few batches."""
+    with torch.inference_mode(), torch.cuda.stream(device.computing):
+        return min(timed_logits(model, images, device, {})[1]() for _ in range(TIMED))
 
 
 CHUNK = 16  # photographs that a worker makes at once
@@ -143,14 +200,9 @@ AHEAD = 4  # chunks that each worker is asked for beforehand
 
 
 def feed(
-    samples: Any,
-    bounds: Iterable,
-    transforms: Iterable,
-    device: Device,
-    workers: int = 0,
+    samples: Any, bounds: Iterable, transforms: Iterable, device: Device, workers: int = 0
 ) -> Generator:
-    """Yield ((start, stop), prepare) for each of ``bounds``; ``prepare(transform)`` gives a model's
-    input.
+    """Yield ``prepare`` for each of ``bounds``; ``prepare(transform)`` gives a model's input.
 
     transforms: all that will be asked for. Of photographs, ``workers`` processes read and decode
     each once and make every distinct cut of it; other data sets give their raw batch, which the
@@ -162,10 +214,7 @@ def feed(
         return
     for start, stop in bounds:
         raw = on_device(read(samples, start, stop), device.upload)
-        yield (
-            (start, stop),
-            lambda transform, raw=raw: on_device(prepared(transform, raw), device.upload),
-        )
+        yield lambda transform, raw=raw: on_device(prepared(transform, raw), device.upload)
 
 
 def read(samples: Any, start: int, stop: int) -> Any:
@@ -190,11 +239,18 @@ class _Cuts:
     {row: its cuts}.
     """
 
-    def __init__(self, source: Any, cuts: list[Callable]):
+    def __init__(self, source: Any, cuts: list[Callable], row: int):
         self.source = source
         self.cuts = cuts
         self.ring: list[list[torch.Tensor]] = []
         self.made: dict[int, list[torch.Tensor]] = {}
+        self.made[row] = self.of(row)  # its cuts have the shapes of all
+
+    def reserve(self, size: int, shared: bool) -> None:
+        """One more turn of buffers for ``size`` photographs, in memory that workers share."""
+        (first,) = self.made.values()
+        buffers = [torch.empty((size, *cut.shape), dtype=cut.dtype) for cut in first]
+        self.ring.append([one.share_memory_() if shared else one for one in buffers])
 
     def of(self, row: int) -> list[torch.Tensor]:
         """All cuts of one photograph."""
@@ -208,101 +264,64 @@ class _Cuts:
                 raise error from None
             raise ValueError(f"the photograph of row {row}: {error!r}") from None
 
-    def fill(self, buffers: list[torch.Tensor], row: int, place: int) -> None:
-        """Put the cuts of one photograph at their place in the buffers; ValueError where one has
-        another form."""
-        for whole, cut in zip(buffers, self.of(row)):
-            if (cut.shape, cut.dtype) != (whole.shape[1:], whole.dtype):
-                raise ValueError(
-                    f"the photograph of row {row} becomes {cut.dtype} {[*cut.shape]}, the first "
-                    f"{whole.dtype} {[*whole.shape[1:]]}; transform all into one shape"
-                )
-            whole[place] = cut
-
     def __getitem__(self, task: tuple[int, int, range]) -> ValueError | None:
         turn, start, rows = task
         buffers = self.ring[turn % len(self.ring)]
         try:
             for row in rows:
-                self.fill(buffers, row, row - start)
+                for whole, cut in zip(buffers, self.of(row)):
+                    if (cut.shape, cut.dtype) != (whole.shape[1:], whole.dtype):
+                        raise ValueError(
+                            f"the photograph of row {row} becomes {cut.dtype} {[*cut.shape]}, the "
+                            f"first {whole.dtype} {[*whole.shape[1:]]}; transform all into one "
+                            "shape"
+                        )
+                    whole[row - start] = cut
         except ValueError as error:
             return error
         return None
 
 
 def _photographs(
-    samples: Any,
-    bounds: list,
-    transforms: Iterable,
-    device: Device,
-    workers: int,
+    samples: Any, bounds: list, transforms: Iterable, device: Device, workers: int
 ) -> Generator:
     """Workers fill a ring of buffers, one per batch, in memory that they share. They are asked for
     ``AHEAD`` chunks each before the batch that these belong to comes: that many buffers, and one to
-    fill while another is copied."""
-    made = _Cuts(samples.inputs, distinct(map(_cut_of, transforms)))
+    fill while models read another."""
+    made = _Cuts(samples.inputs, distinct(map(_cut_of, transforms)), bounds[0][0])
     size = max(stop - start for start, stop in bounds)
-    row = bounds[0][0]
-    first = made.of(row)  # its cuts have the shapes of all
-    made.made[row] = first
     chunks = len(spans(0, size, CHUNK))
     workers = min(workers, len(bounds) * chunks)
     ahead = math.ceil(AHEAD * workers / chunks)  # batches
-    made.ring = _ring(first, size, min(len(bounds), 2 + ahead), shared=workers > 0)
-    free = [device.uploaded()] * len(made.ring)
-
-    def tasks() -> Iterator[tuple[int, int, range]]:
-        for turn, (start, stop) in enumerate(bounds):
-            free[turn % len(free)]()  # until the batch that lay there has been copied
-            for span in spans(start, stop, CHUNK):
-                yield turn, start, range(*span)
-
+    tasks = []
+    for turn, (start, stop) in enumerate(bounds):
+        tasks += [(turn, start, range(*span)) for span in spans(start, stop, CHUNK)]
+        if turn < 2 + ahead:
+            made.reserve(size, workers > 0)
     loader: Any = torch.utils.data.DataLoader(
         made,  # type: ignore[arg-type]
         batch_size=None,
-        sampler=tasks(),
+        sampler=tasks,
         num_workers=workers,
         prefetch_factor=AHEAD if workers else None,
     )
-    with device.pinned([buffer for buffers in made.ring for buffer in buffers]):
-        arriving = iter(loader)
-        for turn, (start, stop) in enumerate(bounds):
-            for error in itertools.islice(arriving, len(spans(start, stop, CHUNK))):
-                if error is not None:
-                    raise error
-            place = turn % len(free)
-            cuts = [device.upload(buffer[: stop - start]) for buffer in made.ring[place]]
-            free[place] = device.uploaded()
-            yield (start, stop), _finishing(made.cuts, cuts, device)
+    arriving = iter(loader)
+    for (start, stop), buffers in zip(bounds, itertools.cycle(made.ring)):
+        for error in itertools.islice(arriving, len(spans(start, stop, CHUNK))):
+            if error is not None:
+                raise error
+        uploaded = [device.upload(buffer[: stop - start]) for buffer in buffers]
+        yield functools.partial(_finished, made.cuts, uploaded, device)
 
 
-def _ring(
-    first: list[torch.Tensor],
-    size: int,
-    count: int,
-    shared: bool,
-) -> list[list[torch.Tensor]]:
-    """So many times a buffer for ``size`` photographs per cut, in shared memory where workers fill
-    them."""
-    ring = []
-    for _ in range(count):
-        buffers = [torch.empty((size, *cut.shape), dtype=cut.dtype) for cut in first]
-        if shared:
-            buffers = [buffer.share_memory_() for buffer in buffers]
-        ring.append(buffers)
-    return ring
-
-
-def _finishing(cuts: list[Callable], uploaded: list[torch.Tensor], device: Device) -> Callable:
-    """transform → the input that it makes of a batch whose cuts lie on the device."""
-
-    def prepare(transform: Any) -> Any:
-        cut = uploaded[cuts.index(_cut_of(transform))]
-        if hasattr(transform, "finished"):
-            cut = transform.finished(cut)
-        return on_device(cut, device.upload)
-
-    return prepare
+def _finished(
+    cuts: list[Callable], uploaded: list[torch.Tensor], device: Device, transform: Any
+) -> Any:
+    """The input that a transform makes of a batch whose cuts lie on the device."""
+    cut = uploaded[cuts.index(_cut_of(transform))]
+    if hasattr(transform, "finished"):
+        cut = transform.finished(cut)
+    return on_device(cut, device.upload)
 
 
 def _cut_of(transform: Any) -> Callable:
@@ -315,8 +334,8 @@ def _cut_of(transform: Any) -> Callable:
     return getattr(transform, "cut", transform)
 
 
-def run_pass(missing: Missing, settings: Pass) -> None:
-    """Fill in the ``missing`` shards {(start, stop): candidates, one or more}, batch by batch:
+def run_pass(missing: dict, settings: Pass) -> None:
+    """Fill in the ``missing`` shards {(start, stop): the candidates that lack it}, batch by batch:
     one's logits are looked at once as many more as the device's ``delay`` have been asked for, so
     that a GPU always has something to do."""
     samples = settings.samples
@@ -326,7 +345,7 @@ def run_pass(missing: Missing, settings: Pass) -> None:
     total = sum((stop - start) * len(found) for (start, stop), found in missing.items())
     shown = settings.progress and is_watched()
     bar = tqdm(total=total, unit="sample", leave=False, disable=not shown, mininterval=0.5)
-    batches = (span for bounds in missing for span in spans(*bounds, settings.batch_size))
+    batches = (span for start, stop in missing for span in spans(start, stop, settings.batch_size))
     fed = feed(ordered, batches, transforms, settings.device, settings.workers)
     with contextlib.closing(fed), bar, torch.inference_mode():
         for coming, finished in delayed(_asked_for(missing, fed, settings), settings.device.delay):
@@ -356,7 +375,7 @@ def delayed(items: Iterator, delay: int) -> Iterator:
     yield from waiting
 
 
-def _asked_for(missing: Missing, fed: Iterator, settings: Pass) -> Iterator[tuple[list, list]]:
+def _asked_for(missing: dict, fed: Iterator, settings: Pass) -> Iterator[tuple[list, list]]:
     """Yield (what is coming, the shards that are whole with it) of each batch, until all models
     have failed."""
     dtype = getattr(torch, settings.dtype.name)
@@ -369,7 +388,7 @@ def _asked_for(missing: Missing, fed: Iterator, settings: Pass) -> Iterator[tupl
         batches = spans(first, last, settings.batch_size) if whole else []
         for start, stop in batches:
             rows = slice(start - first, stop - first)
-            _, prepare = next(fed)
+            prepare = next(fed)
             coming = list(_outputs(whole, start, rows, prepare, settings))
             finished = []
             if stop == last:
@@ -379,11 +398,7 @@ def _asked_for(missing: Missing, fed: Iterator, settings: Pass) -> Iterator[tupl
 
 
 def _outputs(
-    whole: dict[Candidate, tuple],
-    start: int,
-    rows: slice,
-    prepare: Callable,
-    settings: Pass,
+    whole: dict[Candidate, tuple], start: int, rows: slice, prepare: Callable, settings: Pass
 ) -> Iterator[tuple]:
     """(candidate, first row, logits, wait for them, wait for their seconds, all seconds) of each
     that does not fail; each distinct transform runs once.
@@ -402,7 +417,7 @@ def _outputs(
             logits = shard[rows]
             with noted(settings.failed, model.name):
                 inputs = prepare(transform) if inputs is None else inputs
-                given = filled(inputs, settings.batch_size) if settings.compile else inputs
+                given = filled(inputs, settings.full)
                 output, seconds = timed_logits(model, given, settings.device, settings.most)
                 output = output[: inputs_in(inputs)]
                 if output.shape != logits.shape:
@@ -415,12 +430,12 @@ def _outputs(
 
 
 def filled(inputs: Any, size: int) -> Any:
-    """A module's input with its last sample repeated up to so many: another size would be compiled
-    anew."""
+    """A module's input with its last sample repeated up to so many."""
     samples = inputs_in(inputs)
-    if samples == size:
+    if samples >= size:
         return inputs
-    return rows_of(inputs, np.minimum(np.arange(size), samples - 1), samples)
+    whole = rows_of(inputs, np.minimum(np.arange(size), samples - 1), samples)
+    return on_device(whole, lambda part: part)  # else rows lie in another format
 
 
 def _check(candidate: Candidate, logits: np.ndarray, start: int, settings: Pass) -> None:

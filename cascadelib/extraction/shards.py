@@ -147,21 +147,16 @@ class Shards:
                 shutil.rmtree(self.path)
         self._lock.release()
 
-    def _file(self, model: str, start: int, stop: int) -> Path:
+    def _file(self, model: str, *span: int) -> Path:
         """Where a shard lies."""
-        return self.path / file_name(model).removesuffix(SUFFIX) / f"{start}-{stop}.safetensors"
+        folder = self.path / file_name(model).removesuffix(SUFFIX)
+        return folder / f"{'-'.join(map(str, span))}.safetensors"
 
-    def read(
-        self,
-        model: str,
-        run: dict,
-        start: int,
-        stop: int,
-    ) -> tuple[np.ndarray, list[float]] | None:
+    def read(self, model: str, run: dict, *span: int) -> tuple[np.ndarray, list[float]] | None:
         """(logits [stop − start, classes], seconds a sample of each batch); None if not finished
         under this ``run``, all that decides the logits, as text and numbers."""
         try:
-            file = LogitFile.read(self._file(model, start, stop))
+            file = LogitFile.read(self._file(model, *span))
             tensor = file.open()
         except (ValueError, OSError):
             return None
@@ -169,31 +164,8 @@ class Shards:
             return None
         return tensor, file.metadata["batch_seconds"]
 
-    def needed(
-        self,
-        model: str,
-        run: dict,
-        start: int,
-        stop: int,
-    ) -> tuple[np.ndarray, list[float]]:
-        """:meth:`read` of a shard that was there; ValueError, naming the model, where it is
-        gone."""
-        found = self.read(model, run, start, stop)
-        if found is None:
-            raise ValueError(
-                f"model {model!r}: its shard of samples {start} … {stop - 1} is gone or damaged; "
-                "repeat the call, which computes it again"
-            )
-        return found
-
     def write(
-        self,
-        model: str,
-        run: dict,
-        start: int,
-        stop: int,
-        logits: np.ndarray,
-        batch_seconds: list,
+        self, model: str, run: dict, start: int, stop: int, logits: np.ndarray, batch_seconds: list
     ) -> None:
         """Keep one finished shard."""
         path = self._file(model, start, stop)
@@ -206,4 +178,4 @@ class Shards:
 
     def remove(self, model: str) -> None:
         """Forget the shards of a model that is in the store."""
-        shutil.rmtree(self._file(model, 0, 0).parent, ignore_errors=True)
+        shutil.rmtree(self._file(model).parent, ignore_errors=True)

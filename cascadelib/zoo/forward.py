@@ -74,6 +74,8 @@ class Device:
 
     delay = 0  # batches that may be under way while the next one runs
     pins = False  # is memory for copies pinned?
+    chooses = False  # are layouts of models measured, and all batches of one size?
+    computing: Any = None  # the stream in which models run, where there are streams
 
     def __init__(self, device: torch.device, amp: str | bool = False):
         self.torch = device
@@ -86,17 +88,9 @@ class Device:
             return torch.cuda.get_device_name(self.torch)
         return f"{self.torch.type} {_processor()}, {torch.get_num_threads()} threads"
 
-    def pinned(self, buffers: list[torch.Tensor]) -> contextlib.AbstractContextManager:
-        """Inside, these buffers, which workers may share, are pinned where they are."""
-        return contextlib.nullcontext()
-
     def upload(self, tensor: torch.Tensor) -> torch.Tensor:
         """The tensor on the device, for all that is asked for from now on."""
         return tensor.to(self.torch)
-
-    def uploaded(self) -> Callable[[], None]:
-        """A function that waits for the uploads so far: then what they read may be overwritten."""
-        return lambda: None
 
     def download(self, tensor: torch.Tensor, out: torch.Tensor) -> Callable[[], None]:
         """Copy into a tensor of the host; a function that waits until it is there."""
@@ -120,39 +114,23 @@ class _Cuda(Device):
 
     delay = 1
     pins = True
+    chooses = True
 
     def __init__(self, device: torch.device, amp: str | bool = False):
         super().__init__(device, amp)
         self.copies = torch.cuda.Stream(device)
         self.computing = torch.cuda.current_stream(device)
 
-    @contextlib.contextmanager
-    def pinned(self, buffers: list[torch.Tensor]) -> Iterator[None]:
-        cudart = torch.cuda.cudart()
-        # Else every process of torchrun would take memory of the first GPU.
-        with torch.cuda.device(self.torch):
-            for buffer in buffers:
-                torch.cuda.check_error(cudart.cudaHostRegister(buffer.data_ptr(), buffer.nbytes, 0))
-        try:
-            yield
-        finally:
-            self.copies.synchronize()  # the host waits
-            for buffer in buffers:
-                cudart.cudaHostUnregister(buffer.data_ptr())
-
     def upload(self, tensor: torch.Tensor) -> torch.Tensor:
         if tensor.device.type != "cpu":
             return super().upload(tensor)
-        # A copy in pinned memory, where it is not pinned itself: torch's pool gives that memory to
-        # nobody else before the copy to the device is done.
+        # From a copy in pinned memory: what was given may be overwritten at once, and torch's pool
+        # gives the copy's memory to nobody else before it is on the device.
         with torch.cuda.stream(self.copies):
             moved = tensor.pin_memory().to(self.torch, non_blocking=True)
         self.computing.wait_stream(self.copies)
         moved.record_stream(self.computing)  # nor its memory while a model may read it
         return moved
-
-    def uploaded(self) -> Callable[[], None]:
-        return self.copies.record_event().synchronize
 
     def download(self, tensor: torch.Tensor, out: torch.Tensor) -> Callable[[], None]:
         out.copy_(tensor.to(out.dtype), non_blocking=True)
@@ -200,9 +178,8 @@ def on_device(batch: Any, upload: Callable[[torch.Tensor], torch.Tensor]) -> Any
 @contextlib.contextmanager
 def ready(module: torch.nn.Module, device: torch.device) -> Iterator[None]:
     """``module`` in eval mode on ``device`` in channels_last inside; as it was found afterwards."""
-    weights = [p for p in module.parameters() if p.ndim == 4]
     home = next((p.device for p in module.parameters()), torch.device("cpu"))
-    was_last = any(not p.is_contiguous() for p in weights)
+    was_last = any(p.ndim == 4 and not p.is_contiguous() for p in module.parameters())
     with inference_mode_of(module):
         module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         try:
@@ -248,10 +225,7 @@ class Positional(torch.nn.Module):
 
 
 def timed_logits(
-    model: Model,
-    inputs: Any,
-    device: Device,
-    most: dict[str, int],
+    model: Model, inputs: Any, device: Device, most: dict[str, int]
 ) -> tuple[torch.Tensor, Callable[[], float]]:
     """Logits of a batch, and how long the forward pass took.
 

@@ -1,0 +1,158 @@
+"""How a model runs on a GPU is measured at the start: on a stand-in whose clock says what each
+layout costs."""
+
+import itertools
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.backends import cudnn
+
+from cascadelib.extraction import extraction, inference
+from cascadelib.extraction.extraction import extract
+from cascadelib.zoo import forward
+
+BATCH = 4
+C = 3
+K = inference.WORTH * BATCH + 1  # the last batch has one sample
+INPUTS = torch.rand(K, 2, 6, 6, generator=torch.Generator().manual_seed(0)) - 0.5
+LABELS = torch.arange(K) % C
+SETTINGS = {"batch_size": BATCH, "shard_size": 20, "progress": False}
+LAYOUTS = list(itertools.product(inference.FORMATS, (False, True)))
+
+
+class Clocked(torch.nn.Module):
+    """A small network that takes as long as its layout costs; ``seen`` [(layout, samples, whether
+    in the main thread)]."""
+
+    def __init__(self, costs: dict) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.convolution = torch.nn.Conv2d(2, 5, 3)
+        self.linear = torch.nn.Linear(5 * 16, C)
+        self.costs = costs
+        self.time = 0.0
+        self.seen: list[tuple] = []
+
+    def forward(self, images: Any) -> Any:
+        weight = self.convolution.weight
+        formats = {
+            name: all(part.is_contiguous(memory_format=name) for part in (images, weight))
+            for name in inference.FORMATS
+        }
+        layout = (next(name for name, held in formats.items() if held), cudnn.benchmark)
+        main = threading.current_thread() is threading.main_thread()
+        if not torch.jit.is_tracing():
+            self.time += self.costs[layout]
+            self.seen.append((layout, len(images), main))
+        return self.linear(self.convolution(images).flatten(1))
+
+
+class Choosing(forward.Device):
+    """A device that chooses layouts by a module's clock."""
+
+    chooses = True
+
+    def __init__(self, module: Clocked) -> None:
+        super().__init__(torch.device("cpu"))
+        self.module = module
+
+    def now(self) -> float:
+        return self.module.time
+
+
+@pytest.fixture(autouse=True)
+def flags() -> Iterator[None]:
+    """cuDNN's flags as they are, afterwards too."""
+    before = (cudnn.benchmark, cudnn.deterministic)
+    yield
+    cudnn.benchmark, cudnn.deterministic = before
+
+
+def ran(path: Path, monkeypatch: pytest.MonkeyPatch, costs: dict, inputs: Any = INPUTS) -> Any:
+    """(the module, the store) of an extraction on a stand-in for a GPU."""
+    module = Clocked(costs)
+    monkeypatch.setattr(extraction, "device_of", lambda *_: Choosing(module))
+    labels = LABELS[: len(inputs)]
+    return module, extract({"m": module}, (inputs, labels), path, macs={"m": 1}, **SETTINGS)
+
+
+@pytest.mark.parametrize("best", LAYOUTS)
+def test_the_fastest_layout_runs_and_is_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, best: tuple
+) -> None:
+    costs = dict.fromkeys(LAYOUTS, 2.0) | {best: 1.0}
+    module, store = ran(tmp_path / "s", monkeypatch, costs)
+    header = store.metadata("m")
+    gain = 1.0 if best == LAYOUTS[0] else 2.0
+    assert (header["memory_format"], header["cudnn_benchmark"]) == (str(best[0]), best[1])
+    assert header["layout_gain"] == gain and header["image_size"] == 6
+    tried = [layout for layout, _, main in module.seen if not main]
+    assert sorted(map(str, tried)) == sorted(map(str, LAYOUTS * inference.TIMED))
+    # Two of the probe, 65 of the run; the last is filled up, or cuDNN would search again.
+    assert [seen for seen in module.seen if seen[2]] == [(best, BATCH, True)] * (2 + 65)
+    assert store.models.seconds["m"] == 1.0 / BATCH
+    assert not cudnn.benchmark and module.convolution.weight.is_contiguous()
+    expected = Clocked(costs)(INPUTS).detach().numpy()
+    np.testing.assert_allclose(store.logits("m"), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_layout_that_is_hardly_faster_is_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    costs = dict.fromkeys(LAYOUTS, 0.96) | {LAYOUTS[0]: 1.0}
+    _, store = ran(tmp_path / "s", monkeypatch, costs)
+    header = store.metadata("m")
+    assert (header["memory_format"], header["cudnn_benchmark"]) == ("torch.channels_last", False)
+
+
+def test_cudnn_that_is_to_be_deterministic_does_not_search(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cudnn.deterministic = True
+    module, store = ran(tmp_path / "s", monkeypatch, dict.fromkeys(LAYOUTS, 1.0))
+    assert not any(searched for (_, searched), *_ in module.seen)
+    assert not store.metadata("m")["cudnn_benchmark"] and cudnn.deterministic
+
+
+def test_cudnn_that_was_told_to_search_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cudnn.benchmark = True
+    module, store = ran(tmp_path / "s", monkeypatch, dict.fromkeys(LAYOUTS, 1.0))
+    assert all(searched for (_, searched), *_ in module.seen)
+    assert store.metadata("m")["cudnn_benchmark"] and cudnn.benchmark
+
+
+def test_few_batches_and_other_inputs_are_not_worth_a_measurement(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = inference.WORTH * BATCH - 1
+    module, store = ran(tmp_path / "few", monkeypatch, dict.fromkeys(LAYOUTS, 1.0), INPUTS[:few])
+    assert {layout for layout, *_ in module.seen} == {LAYOUTS[0]}
+    assert "memory_format" not in store.metadata("m")
+    monkeypatch.setattr(Choosing, "now", forward.Device.now)
+    linear = torch.nn.Linear(72, C)
+    path = tmp_path / "flat"
+    store = extract({"m": linear}, (INPUTS.flatten(1), LABELS), path, **SETTINGS)
+    assert "memory_format" not in store.metadata("m")
+
+
+def test_a_model_that_fails_in_a_layout_is_left_out_with_its_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Unwilling(Clocked):
+        def forward(self, images: Any) -> Any:
+            if cudnn.benchmark:
+                raise RuntimeError("no algorithm at all")
+            return super().forward(images)
+
+    module = Unwilling(dict.fromkeys(LAYOUTS, 1.0))
+    monkeypatch.setattr(extraction, "device_of", lambda *_: Choosing(module))
+    with pytest.raises(ValueError, match="model 'm': .*no algorithm at all"):
+        extract({"m": module}, (INPUTS, LABELS), tmp_path / "s", macs={"m": 1}, **SETTINGS)
+    assert not cudnn.benchmark and module.convolution.weight.is_contiguous()
