@@ -4,10 +4,13 @@ than what a process may hold.
 Jobs of the room ``fronts``: ``scale_workers`` and ``scale_memory``.
 """
 
+import importlib.util
+import os
 import pickle
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager
@@ -16,13 +19,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measuring import RUNS, median, row, seconds
+from measuring import Seconds, descendants, own_time, row, seconds
 from synthetic import Table, published_scores
 
 from cascadelib import LogitStore
 from cascadelib.fronts.exact import search_arrays
 
 COUNTS = (1, 2, 4)
+CORES = 2  # of the machine that these are measured on
+REPEATS = 3
+REST = 3.0  # seconds
+# Of Dask: neither its profile of the workers nor 50 looks a second at its event loops.
+PLAIN = {"distributed.worker.profile.enabled": False, "distributed.admin.tick.interval": "1s"}
 GIB = 2**30
 MEANS = ("max_softmax_mean_softmax", "max_softmax_mean_logits_ts")
 
@@ -48,48 +56,88 @@ def dask(count: int) -> Iterator[Executor]:
         yield client.get_executor()
 
 
-def kinds() -> dict[str, Callable]:
-    """What makes an executor, by name; Dask where it is installed."""
+@contextmanager
+def plain_dask(count: int) -> Iterator[Executor]:
+    """The same without what :data:`PLAIN` turns off."""
+    from dask import config
+
+    with config.set(PLAIN), dask(count) as executor:
+        yield executor
+
+
+def kinds(count: int) -> dict[str, Callable]:
+    """What makes an executor of so many workers, by name; Dask where it is installed."""
+    found: dict[str, Callable] = {"processes": processes}
+    if importlib.util.find_spec("distributed"):
+        found["Dask"] = dask
+        if count == CORES:
+            found["Dask, plain"] = plain_dask
+    return found
+
+
+@contextmanager
+def cores(count: int) -> Iterator[None]:
+    """Threads that begin here have so many cores, where there are more and the system lets one
+    choose.
+    """
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(allowed)[:count])
     try:
-        import distributed  # noqa: F401 - whether it is there
-    except ImportError:
-        return {"processes": processes}
-    return {"processes": processes, "Dask": dask}
+        yield
+    finally:
+        os.sched_setaffinity(0, allowed)
 
 
 def workers(quick: bool = False) -> list[dict]:
-    """Rows of the table: a search in worker processes that are there and warm, in turns with
-    threads; and what is sent.
+    """Rows of the table: a search by threads on some cores, and in as many worker processes that
+    are there and warm; what Dask takes while nothing runs; and what is sent.
+
+    Of as many workers as there are cores, which is what counts, a search is the median of three;
+    of others it is run once.
     """
-    n, models, samples = (3, 6, 500) if quick else (4, 10, 20_000)
+    n, models, samples = (3, 6, 500) if quick else (4, 17, 20_000)
     table = published_scores(models, samples)
-    what = f"scale: {n} of {models}, k = {samples}"
+    few = published_scores(n + 1, samples)
+    search_arrays(*few, n)  # the first loads and compiles
     rows = []
-    for kind, make in kinds().items():
-        for count in COUNTS:
-            name = f"{what}, {kind}, {count} worker{'s' * (count > 1)}"
-            rows += beside_threads(table, n, name, make, count, 1 if quick else RUNS)
+    for count in COUNTS:
+        repeats = REPEATS if count == CORES and not quick else 1
+        name = f"scale: {n} of {models}, k = {samples}, {{}}, {count} worker{'s' * (count > 1)}"
+        if count <= CORES:  # beside more workers there are threads on all cores
+            with cores(count):
+                threads, _ = seconds(lambda: search_arrays(*table, n), repeats)
+            rows.append(row(name.format("threads").replace("worker", "core"), threads, "s"))
+        for kind, make in kinds(count).items():
+            with make(count) as executor:
+                search_arrays(*few, n, executor=executor)
+                at_rest = use_at_rest(1 if quick else REST)
+                tasks, _ = seconds(
+                    lambda executor=executor: search_arrays(*table, n, executor=executor), repeats
+                )
+            rows += beside_threads(name.format(kind), tasks, threads, at_rest, count)
     return rows + sent(published_scores(27, 500 if quick else 50_000))
 
 
+def use_at_rest(wait: float) -> float:
+    """Cores' worth of processor time that this process and those below it use while they wait."""
+    before = own_time() + descendants()
+    time.sleep(wait)
+    return (own_time() + descendants() - before) / wait
+
+
 def beside_threads(
-    table: Table, n: int, name: str, make: Callable, count: int, repeats: int
+    name: str, tasks: Seconds, threads: Seconds, at_rest: float, count: int
 ) -> list[dict]:
-    """Rows of one executor of so many workers, and of as many threads as there are cores."""
-    with make(count) as executor:
-        runs: dict[Any, list[tuple[float, float]]] = {None: [], executor: []}
-        for _ in range(repeats + 1):
-            for one, found in runs.items():
-                spent = seconds(lambda one=one: search_arrays(*(*table, n), executor=one))[0]
-                found.append((spent, spent.cpu))
-    # The first run loads and compiles.
-    threads, tasks = (median(found[1:]) for found in runs.values())
-    within = "≤ 1.15" if count == 2 else ""
-    more = tasks.cpu / threads.cpu
+    """Rows of a search in worker processes, beside the same in threads."""
+    within = "≤ 1.15" if count == CORES else ""
     return [
         row(name, tasks, "s"),
         row(f"{name}: elapsed ÷ that of threads", tasks / threads, "ratio", within),
-        row(f"{name}: processor time ÷ that of threads", more, "ratio"),
+        row(f"{name}: processor time ÷ that of threads", tasks.cpu / threads.cpu, "ratio"),
+        row(f"{name}: at rest", at_rest, "cores"),
     ]
 
 

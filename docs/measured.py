@@ -115,20 +115,29 @@ RUNNING = (
     ),
 )
 TABLES = (SEARCHING, EXTRACTING, RUNNING)
-QUADRUPLES = "scale: 4 of 10, k = 20000"
+QUADRUPLES = "scale: 4 of 17, k = 20000"
 SENT = "scale: 3 of 27, k = 50000, what is sent"
 WORKERS = (
     *(
         (
-            f"210 cascades of four models × 20,000 samples, {kind}, {count}: {label}",
+            f"2,380 cascades of four models × 20,000 samples, threads on {count}",
             "scale_workers",
-            f"{QUADRUPLES}, {kind}, {count}: {what}",
+            f"{QUADRUPLES}, threads, {count}",
         )
-        for kind in ("processes", "Dask")
-        for count in ("1 worker", "2 workers", "4 workers")
+        for count in ("1 core", "2 cores")
+    ),
+    *(
+        (f"{kind}, {count}: {label}", "scale_workers", f"{QUADRUPLES}, {kind}, {count}: {what}")
+        for kind, counts in (
+            ("processes", ("1 worker", "2 workers", "4 workers")),
+            ("Dask", ("1 worker", "2 workers", "4 workers")),
+            ("Dask, plain", ("2 workers",)),
+        )
+        for count in counts
         for label, what in (
             ("elapsed ÷ that of threads", "elapsed"),
             ("… processor time", "processor"),
+            ("… cores used while nothing runs", "at rest"),
         )
     ),
     (

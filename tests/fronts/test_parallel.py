@@ -20,7 +20,9 @@ from tables_of_scores import (
 )
 
 from cascadelib import search
+from cascadelib.fronts.cascades import Cascades, Outcomes
 from cascadelib.fronts.exact import search_arrays
+from cascadelib.fronts.parallel import Search, Sender
 
 
 def test_an_executor_of_processes_gives_the_same_front() -> None:
@@ -150,6 +152,35 @@ def test_tasks_follow_the_workers_and_learn_from_one_another(workers: int) -> No
         first = tasks[0][2]
         last = tasks[-1][2]
         assert (last <= first).all() and (last < first).any()
+
+
+def test_triples_that_a_longer_search_begins_with_are_not_sent() -> None:
+    with Recorded(2) as executor:
+        there = search_arrays(*LARGE, 4, executor=executor)
+    assert_equal_points(there, exact_front(4))
+    heads = [head for _, heads, _, _ in executor.tasks for head, _ in heads]
+    assert heads and {len(head) for head in heads} == {3}
+
+
+def test_outcomes_are_scattered_once_for_all_workers_that_ask() -> None:
+    scattered = []
+
+    class Client:
+        def scatter(self, what: Any, **_: Any) -> Any:
+            time.sleep(0.02)
+            scattered.append(what)
+            return what
+
+    class Cluster(Executor):
+        _client = Client()
+
+    correct, confidence, cost = synthetic(4, 50, seed=0)
+    outcomes = Outcomes(lambda prefix: (correct[prefix[-1]], confidence[prefix[-1]]), True)
+    heads = Cascades(cost, 3).heads
+    sender = Sender(Search(outcomes, cost, executor=Cluster()), heads)
+    with ThreadPoolExecutor(4) as pool:
+        known = list(pool.map(lambda _: sender.known(), range(4)))
+    assert len(scattered) == 1 and all(one is scattered[0] for one in known)
 
 
 def test_a_process_is_sent_the_outcomes_once() -> None:
