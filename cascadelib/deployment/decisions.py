@@ -149,7 +149,7 @@ class Decisions:
         self.confidence[given] = answer.confidence[told]
         self.confidences[given, stage] = answer.confidence[told]
         self.answered[given] = stage
-        self.exit_stage[rows] = np.where(left, stage, -1)
+        self.exit_stage[rows] = left * (stage + 1) - 1  # stage, or −1
         return left
 
     def undecide(self) -> None:
@@ -174,8 +174,8 @@ class Answer:
 def nothing(
     samples: int, models: Sequence[str], unknown: Any = None, guesses: int = 1
 ) -> Decisions:
-    """:class:`Decisions` of samples that no model has seen yet; unknown: their predictions. Costs
-    and seconds cannot be written; those of a copy, by ``take``, can."""
+    """:class:`Decisions` of samples that no model has seen yet; unknown: their predictions. Costs,
+    seconds and ids cannot be written; those of a copy, by ``take``, can."""
     shape = len(models), samples  # values of a stage lie side by side
     not_known = np.broadcast_to(np.nan, (samples, len(models)))
     return Decisions(
@@ -187,7 +187,7 @@ def nothing(
         answered=np.full(samples, -1),
         costs=not_known,
         seconds=not_known,
-        ids=np.full(samples, None),
+        ids=np.broadcast_to(np.array(None), samples),
         models=tuple(models),
     )
 
@@ -239,30 +239,29 @@ def answer_of(
     if len(values) != count or values.ndim > 1 and not point.fitted:
         raise ValueError(f"confidences of shape {list(values.shape)} for {count} samples")
     absent = values != values  # nan
-    is_odd = beyond(values, bounds) & (values != lowest)
+    is_odd: Any = beyond(values, bounds, lowest)
     if not exits_after(point, stage, np.array([-np.inf]))[0]:
         is_odd |= absent
     if values.ndim > 1:
         absent = absent.any(axis=1)
         is_odd = is_odd.any(axis=1)
     failures = np.where((failures == 0) & is_odd, MALFORMED, failures)
-    confidence = values
+    confidence = np.full(count, lowest) if point.fitted else values
     if point.fitted and not absent.all():
         rows = np.flatnonzero(~absent & (failures == 0))
         said = predictions[rows]
         if any(prediction is None for prediction in said):
             raise ValueError("predictions are needed, since its confidence is fitted")
-        confidence = np.full(count, lowest)
         told = before if before is None else before[rows]
         confidence[rows] = point.fitted[stage](values[rows], said, told)
     return Answer(predictions[:, None], np.where(absent, lowest, confidence), failures)
 
 
-def beyond(values: np.ndarray, bounds: tuple[float, float]) -> np.ndarray:
-    """Which values lie out of bounds; text has none."""
+def beyond(values: np.ndarray, bounds: tuple[float, float], lowest: np.ndarray) -> np.ndarray:
+    """Which values lie out of bounds, and are not the lowest of all; text has none."""
     if bounds == ANY or values.dtype == object:
         return np.zeros(values.shape, bool)
-    return (values < bounds[0]) | (values > bounds[1])
+    return ((values < bounds[0]) | (values > bounds[1])) & (values != lowest)
 
 
 def columns_read(point: Point, stage: int, confidences: Any) -> np.ndarray:

@@ -160,19 +160,19 @@ class Policy:
                 f"confidences and predictions must be of equally many samples, not {sorted(sizes)}"
             )
         decisions = nothing(max(sizes, default=0), point.models, unknown)
-        decisions = replace(decisions, ids=np.arange(len(decisions)))
-        rows: Any = slice(None)
+        ids = np.arange(len(decisions))
+        decisions = replace(decisions, ids=ids)
+        rows: Any = slice(None)  # the same as ids, and nothing is copied
         for stage, (said, column) in enumerate(zip(answers, columns)):
-            ids = decisions.ids[rows]
             said = np.full(len(ids), None) if said is None else said[rows]
             values = column if column is None else column[rows]
-            before = decisions.predictions[rows] if stage else None
+            before = decisions.predictions[rows] if stage and point.fitted else None
             with about(f"model {point.models[stage]!r}"):
                 answer = answer_of(point, stage, said, values, before, np.zeros(len(ids), np.int8))
                 for row in np.flatnonzero(answer.failures)[:1]:
                     raise ValueError(complaint(ids[row], said[row], MALFORMED))
-            decisions.write(point, stage, rows, answer)
-            rows = np.flatnonzero(decisions.exit_stage < 0)
+            left = decisions.write(point, stage, rows, answer)
+            rows = ids = ids[np.flatnonzero(~left)]
         return decisions
 
     def together(self, calls: Any, **options: Any) -> Asking:

@@ -17,7 +17,7 @@ LARGEST = np.finfo(np.float64).max
 def leaves(confidence: Array, threshold: float) -> Array:
     """Whether samples leave, bool [k]: confidence ≥ threshold; at −inf (always) all do but nan, at
     inf (never) none, not even those of infinite confidence."""
-    return (confidence >= threshold) & (threshold < np.inf)
+    return confidence >= (threshold if threshold < np.inf else np.nan)
 
 
 def exit_stages(confidences: Sequence[Array], thresholds: Any) -> Array:

@@ -2,6 +2,7 @@
 not known counts as what hurts most."""
 
 import hashlib
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -140,8 +141,7 @@ def test_a_certified_loss_that_is_left_alarms() -> None:
     rng = np.random.default_rng(0)
     for _ in range(40):
         said = np.where(rng.random(100) < 0.06, 1, 0)
-        decisions = nothing(100, seen.models)
-        decisions.ids[:] = seen.enter(100)[0]
+        decisions = replace(nothing(100, seen.models), ids=seen.enter(100)[0])
         zero = np.zeros(100, np.int8)
         decisions.write(seen.point, 0, np.arange(100), Answer(said[:, None], zero + 0.9, zero))
         everyone_left(seen, decisions)
@@ -158,8 +158,7 @@ def test_a_certified_loss_that_is_left_alarms() -> None:
 def audited(seen: Running, said: np.ndarray, answers: np.ndarray, failures: Any = 0) -> np.ndarray:
     """Inputs that leave at the first of two stages, all audited; returns their ids."""
     count = len(said)
-    decisions = nothing(count, seen.models)
-    decisions.ids[:] = seen.enter(count)[0]
+    decisions = replace(nothing(count, seen.models), ids=seen.enter(count)[0])
     zero = np.zeros(count, np.int8)
     decisions.write(seen.point, 0, np.arange(count), Answer(said[:, None], zero + 0.9, zero))
     everyone_left(seen, decisions)
@@ -252,8 +251,7 @@ def test_an_alarm_says_where_and_names_the_labels_that_renew_the_certificate() -
 
 def test_one_id_that_comes_twice_stays_in_doubt() -> None:
     seen = Running(Point(("a", "b"), (0.5,)), audit=1.0)
-    decisions = nothing(2, seen.models)
-    decisions.ids[:] = ["x", "x"]
+    decisions = replace(nothing(2, seen.models), ids=np.array(["x", "x"], object))
     zero = np.zeros(2, np.int8)
     decisions.write(seen.point, 0, np.arange(2), Answer(zero[:, None], zero + 0.9, zero))
     everyone_left(seen, decisions)

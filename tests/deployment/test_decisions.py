@@ -28,7 +28,7 @@ def test_its_text_counts_the_exits() -> None:
 def test_parts_are_joined_in_their_order() -> None:
     parts = []
     for first, count in ((0, 2), (2, 0), (2, 3)):
-        part = nothing(count, ["a", "b"], unknown=-1)
+        part = nothing(1, ["a", "b"], unknown=-1).take(np.zeros(count, int))
         part.predictions[:] = np.arange(first, first + count)
         part.exit_stage[:] = part.predictions % 2
         part.failures[:, 0] = 3

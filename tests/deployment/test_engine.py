@@ -495,6 +495,9 @@ def test_a_fitted_confidence_goes_along(
     assert evaluate(other, policy).exit_stage.tolist() == expected.exit_stage.tolist()
     with pytest.raises(ValueError, match=f"^model {policy.models[0]!r}.*predictions"):
         policy.decide(read) if columns == ["confidence"] else policy.decide(read[:, :, 0], None)
+    missing = [np.full((300, 2), np.nan), *read[1:]]
+    with pytest.raises(ValueError, match=f"^model {policy.models[0]!r}.*no confidence .nan"):
+        policy.decide(missing, other.predictions[rows])
 
 
 @pytest.mark.parametrize(
