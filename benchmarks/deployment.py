@@ -201,8 +201,10 @@ def serve(quick: bool = False) -> list[dict]:
     The callers (this process, bare asyncio streams that stay open), HTTP and the models share the
     machine's cores. *Ideal* is the lesser of two rates, each without what the other costs: the
     cascade alone, in the server's process, run at a time over all images that the callers have
-    under way; and the same server with a cascade that does nothing. All take turns; medians of the
-    rounds; processor time is that of the server's process.
+    under way, one batch after another with all of torch's threads; and the same server with a
+    cascade that does nothing. A server that runs two batches at once, with half of the threads
+    each, may pass it. All take turns; medians of the rounds; processor time is that of the server's
+    process.
     """
     images = datasets.fashion_mnist("test").batch(0, 2_048)
     rounds = 1 if quick else RUNS

@@ -83,7 +83,7 @@ class Asking(Engine):
                 raise ValueError(f"{len(said)} predictions for {len(group)} inputs")
             failures = np.array([self.kind_in(prediction) for prediction in said], np.int8)
             if stage <= self.last:
-                before = self.progress.decisions.predictions[group.numbers] if stage else None
+                before = self.decisions.predictions[group.numbers] if stage else None
                 before = self.running.alike(before, said)
                 bounds = self.terms.bounds
                 read = answer_of(self.point, stage, said, confidences, before, failures, bounds)
@@ -109,7 +109,7 @@ class Asking(Engine):
         for row in np.flatnonzero(read.failures)[:1]:
             error = read.guesses[row, 0]
             if not isinstance(error, BaseException):
-                name = self.progress.decisions.ids[group.numbers[row]]
+                name = self.decisions.ids[group.numbers[row]]
                 error = ValueError(complaint(name, error, read.failures[row]))
             if self.terms.stops and stage <= self.last:
                 raise error

@@ -27,6 +27,8 @@ from .engine import Caller, Engine, Group, Terms
 from .members import Member, check_classes, check_pinned, kind_of, member_named, members_of
 from .policy import Policy
 
+TOGETHER = 64  # samples of a stream that are decided at once, where batches are smaller
+
 
 def pieces_of(batch: Any, size: int) -> list:
     """Raw inputs (a batch of any form) in batches of ``size``; the last may be smaller."""
@@ -46,37 +48,63 @@ class Underway(Group):
 
 class Deciding(Engine):
     """Runs of a cascade, whose models are called in this thread, one after another, or in those of a
-    pool, where samples of many callers are decided together."""
+    pool, where samples of many callers are decided together.
+
+    No more calls are under way than the pool has threads: what a busy pool would only keep waits
+    here, where it is joined by others. They share the processor: torch's own threads are divided
+    among the calls that run."""
 
     skips = True
 
     def __init__(
-        self, cascade: "Cascade", terms: Terms, guesses: int = 1, pool: Executor | None = None
+        self,
+        cascade: "Cascade",
+        terms: Terms,
+        guesses: int = 1,
+        pool: Executor | None = None,
     ) -> None:
         super().__init__(cascade.policy.in_use, cascade.running, terms, unknown=-1, guesses=guesses)
-        self.counts_after = 1 if pool else 32  # nobody waits for what is decided in this thread
+        if pool is None:  # nobody waits for what is decided in this thread
+            self.counts_after = 32
+            for queue in self.queues:
+                queue.size *= max(1, TOGETHER // queue.size)
         self.cascade = cascade
+        self.most = terms.concurrency[0]
+        self.threads = torch.get_num_threads()
         self.guesses = guesses
         self.pool = pool
 
     def group_of(self, inputs: Any) -> Underway:
         """A batch as it comes; those of other forms stay apart."""
-        try:
+        with about(f"model {self.point.models[0]!r}"):
             numbers = np.arange(size_of(inputs))
-        except ValueError as error:
-            raise ValueError(f"model {self.point.models[0]!r}: {error}") from None
-        return Underway(numbers, inputs, kind=kind_of_samples(inputs))
+        return Underway(numbers, inputs, kind=over(kind_of, inputs))
 
     async def answer(self, stage: int, group: Underway) -> np.ndarray:  # type: ignore[override]
         """Logits [N, classes] of a stage's model, or of the audit's."""
         if self.pool is None:
             return self.said(stage, group)
-        said = torch.inference_mode()(self.said)
-        return await asyncio.get_running_loop().run_in_executor(self.pool, said, stage, group)
+        return await asyncio.get_running_loop().run_in_executor(
+            self.pool, self.said_beside_others, stage, group
+        )
+
+    @torch.inference_mode()
+    def said_beside_others(self, stage: int, group: Underway) -> np.ndarray:
+        """The same, in a thread of the pool."""
+        calls = len(self.calls) or 1  # 0: this one was given up
+        torch.set_num_threads(max(1, self.threads // calls))  # of this thread, and of new ones,
+        try:
+            return self.said(stage, group)
+        finally:
+            torch.set_num_threads(self.threads)  # which get as many as there were before
 
     def said(self, stage: int, group: Underway) -> np.ndarray:
         """The same, in this thread, in torch's inference mode."""
-        return self.cascade.member_at(stage).logits(group.inputs)
+        logits = self.cascade.member_at(stage).logits
+        size = self.terms.batch_sizes[stage]
+        if len(group) <= size:
+            return logits(group.inputs)
+        return np.concatenate([logits(piece) for piece in pieces_of(group.inputs, size)])
 
     def read(self, stage: int, group: Underway, answer: np.ndarray) -> Answer:  # type: ignore[override]
         """The output after a stage's model; of samples whose logits are nan or infinite it stays as
@@ -148,7 +176,7 @@ class Cascade(torch.nn.Module):
         self.models = torch.nn.ModuleList(member.module for member in self.members)
         self.models.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.running = self.policy.running
-        self.references: dict[str, Member] = {}  # of audits, beside the members
+        self.references = {member.name: member for member in self.members}  # of audits
         self.eval()
 
     @classmethod
@@ -277,9 +305,9 @@ class Cascade(torch.nn.Module):
     def run(self, stream: Iterable, batch_size: int = 64, guesses: int = 1) -> Decisions:
         """Decide a stream of batches.
 
-        Undecided samples wait until ``batch_size`` of them need the same model (torch prepares its
-        kernels anew for every other size); the last ones run at the end. An error of the stream or
-        of a model goes on to the caller with what was decided: ``error.decided``, Decisions of all
+        Undecided samples wait until batches of ``batch_size`` need the same model (torch prepares
+        its kernels anew for every other size), several at once where they are small: up to 64
+        samples in all; the last ones run at the end. An error of the stream or of a model goes on to the caller with what was decided: ``error.decided``, Decisions of all
         samples that had come, those still under way with exit_stage −1.
 
         Parameters
@@ -338,7 +366,8 @@ class Cascade(torch.nn.Module):
         batch_size : int
             Samples on which a model runs at once, at most.
         concurrency : int
-            Batches under way at once, each in a thread.
+            Batches under way at once, of all models, each in a thread; torch's own threads are
+            divided among them.
         max_wait : float
             Seconds for which a sample waits for others until a model runs, where more can come.
 
@@ -389,16 +418,7 @@ class Cascade(torch.nn.Module):
         if stage < len(self.members):
             return self.members[stage]
         name = self.running.reference
-        own = self.references | {member.name: member for member in self.members}
-        if name not in own:
+        if name not in self.references:
             model = member_named(name, {})
-            own[name] = Member(name, model.module.eval(), model.transform)
-            self.references[name] = own[name]
-        return own[name]
-
-
-def kind_of_samples(batch: Any) -> list:
-    """What the samples of batches that can be joined have in common: types, shapes, dtypes, keys."""
-    kinds: list = list(batch) if isinstance(batch, Mapping) else []
-    over(lambda part: kinds.append(kind_of(part)), batch)
-    return kinds
+            self.references[name] = Member(name, model.module.eval(), model.transform)
+        return self.references[name]

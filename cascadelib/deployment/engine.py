@@ -5,7 +5,7 @@ import asyncio
 import itertools
 import math
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -26,23 +26,18 @@ from .decisions import (
     objects,
 )
 
-FEWEST = 64  # numbers that there are at first
 
-
+@dataclass(eq=False)
 class Group:
     """Inputs on their way, and their numbers int64 [N] in a run; output: that of the models so far,
     where those to come read it; alone: a model is asked about them without others; kind: only groups
     of one kind are joined."""
 
-    alone = False
-
-    def __init__(
-        self, numbers: np.ndarray, inputs: Any, output: Any = None, kind: Any = None
-    ) -> None:
-        self.numbers = numbers
-        self.inputs = inputs
-        self.output = output
-        self.kind = kind
+    numbers: np.ndarray
+    inputs: Any
+    output: Any = None
+    kind: Any = None
+    alone: bool = False
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -163,7 +158,7 @@ class Caller:
     and whether it has its answer."""
 
     key: int
-    parts: list[np.ndarray] = field(default_factory=lambda: [np.zeros(0, np.int64)])
+    parts: list[np.ndarray] = field(default_factory=list)
     undecided: int = 0
     audits: int = 0
     waits_for_audits: bool = False
@@ -174,7 +169,7 @@ class Caller:
     @property
     def numbers(self) -> np.ndarray:
         """Those of its inputs, in their order, int64 [N]."""
-        return np.concatenate(self.parts)
+        return np.concatenate([np.zeros(0, np.int64), *self.parts])
 
     def stop(self, error: BaseException) -> None:
         """An error ends the wait, the first one."""
@@ -185,37 +180,6 @@ class Caller:
         """The wait is over."""
         if self.answered is not None and not self.answered.done():
             self.answered.set_result(None)
-
-
-class Progress:
-    """What is known of the inputs of a run, by their numbers, which are used again: their decisions,
-    the keys of their callers, and what monitoring makes of them (``DRAWN``, ``REPEATED``, 0)."""
-
-    def __init__(self, blank: Decisions) -> None:
-        self.blank = blank
-        self.free = np.arange(FEWEST)
-        self.decisions = blank.take(np.zeros(FEWEST, np.int64))
-        self.owners = np.zeros(FEWEST, np.int64)
-        self.kinds = np.zeros(FEWEST, np.int8)
-
-    def numbers_for(self, count: int) -> np.ndarray:
-        """Numbers int64 [count] that no input has."""
-        if len(self.free) < count:
-            size = len(self.owners)
-            more = max(count, size)
-            self.free = np.concatenate([self.free, np.arange(size, size + more)])
-            self.decisions = self.decisions.joined(self.blank.take(np.zeros(more, np.int64)))
-            self.owners = np.resize(self.owners, size + more)
-            self.kinds = np.resize(self.kinds, size + more)
-        numbers = self.free[:count]
-        self.free = self.free[count:]
-        return numbers
-
-    def release(self, numbers: np.ndarray) -> None:
-        """Let others have the numbers of inputs that are through."""
-        for name, values in self.blank.arrays.items():
-            self.decisions.arrays[name][numbers] = values
-        self.free = np.concatenate([self.free, numbers])
 
 
 class Engine:
@@ -230,13 +194,20 @@ class Engine:
     answer: Callable[[int, Any], Coroutine]  # what the model of a stage says of a group
     read: Callable[[int, Any, Any], Answer]  # the same, checked; an error where it does not fit
     skips = False  # whether inputs for which a model failed go to the last one
+    most = math.inf  # calls of all models under way at once, on a loop
 
     def __init__(self, point: Point, running: Any, terms: Terms, **blank: Any) -> None:
         self.point = point
         self.running = running
         self.terms = terms
         self.last = len(point.models) - 1
-        self.progress = Progress(nothing(1, point.models, **blank))
+        # What is known of inputs, by their numbers, which are used again: their decisions, the keys
+        # of their callers, and what monitoring makes of them (DRAWN, REPEATED, 0).
+        self.blank = nothing(1, point.models, **blank)
+        self.free = np.arange(0)
+        self.decisions = self.blank.take(self.free)
+        self.owners = np.zeros(0, np.int64)
+        self.kinds = np.zeros(0, np.int8)
         self.queues = [Queue(*sizes) for sizes in zip(terms.batch_sizes, terms.concurrency)]
         self.callers: dict[int, Caller] = {}
         self.keys = itertools.count()  # of callers
@@ -262,16 +233,28 @@ class Engine:
         group = self.group_of(inputs)
         count = len(group)
         names, kinds = self.running.enter(count, ids, inputs)
-        progress = self.progress
-        numbers = group.numbers = progress.numbers_for(count)
-        progress.decisions.ids[numbers] = names
-        progress.owners[numbers] = caller.key
-        progress.kinds[numbers] = kinds
+        numbers = group.numbers = self.numbers_for(count)
+        self.decisions.ids[numbers] = names
+        self.owners[numbers] = caller.key
+        self.kinds[numbers] = kinds
         caller.parts.append(numbers)
         caller.undecided += count
         caller.audits += int(np.count_nonzero(kinds == DRAWN))
         if count:
             self.queues[0].push(group)
+
+    def numbers_for(self, count: int) -> np.ndarray:
+        """Numbers int64 [count] that no input has."""
+        if len(self.free) < count:
+            size = len(self.owners)
+            more = max(count, size)
+            self.free = np.concatenate([self.free, np.arange(size, size + more)])
+            self.decisions = self.decisions.joined(self.blank.take(np.zeros(more, np.int64)))
+            self.owners = np.resize(self.owners, size + more)
+            self.kinds = np.resize(self.kinds, size + more)
+        numbers = self.free[:count]
+        self.free = self.free[count:]
+        return numbers
 
     async def decide(
         self, inputs: Any, ids: Sequence | None = None, audited: bool = False
@@ -315,7 +298,7 @@ class Engine:
     def result(self, caller: Caller) -> Decisions:
         """What was decided for a caller; raises what stopped it, with that as ``error.decided``."""
         self.count_answers()
-        decisions = self.progress.decisions.take(caller.numbers)
+        decisions = self.decisions.take(caller.numbers)
         decisions.undecide()  # what is under way
         if caller.error is not None:
             with suppress(Exception):  # a class may refuse attributes: the error itself goes on
@@ -339,9 +322,9 @@ class Engine:
             call.add_done_callback(self.ended)
         since = min((queue.since for queue in self.queues if queue.is_ready), default=math.inf)
         due = since + self.terms.max_wait
-        left = due - time.monotonic()
-        if math.isfinite(left):
-            self.timer = asyncio.get_running_loop().call_later(max(0.0, left), self.go)
+        if due < math.inf and len(self.calls) < self.most:
+            left = due - time.monotonic()
+            self.timer = asyncio.get_running_loop().call_later(left, self.go)
 
     def ended(self, call: asyncio.Task) -> None:
         """A call has ended."""
@@ -357,14 +340,19 @@ class Engine:
                 self.ask(*part).send(None)
 
     def next_part(self) -> tuple[int, Group] | None:
-        """A stage and the group to be asked about next, if any is to be asked about now."""
+        """A stage and the group to be asked about next, if any is to be asked about now: of the last
+        stage that is due, so that none starves while inputs come."""
         more = self.may_come()
+        found = None
         for stage, queue in enumerate(self.queues):
             if queue.is_ready and (not more or queue.is_due(self.terms.max_wait)):
-                queue.calls += 1
-                return stage, queue.part()
+                found = stage
             more = more or bool(queue.groups) or queue.calls > 0
-        return None
+        if found is None or len(self.calls) >= self.most:
+            return None
+        queue = self.queues[found]
+        queue.calls += 1
+        return found, queue.part()
 
     async def end(self) -> None:
         """Decide what waits, and return when nothing is under way any more, audits included."""
@@ -407,11 +395,11 @@ class Engine:
         numbers = group.numbers
         is_audit = stage > self.last
         if not is_audit or not isinstance(error, Exception):
-            for key in set(self.progress.owners[numbers].tolist()):
+            for key in set(self.owners[numbers].tolist()):
                 self.callers[key].stop(error)
         if not is_audit:
             self.leave(numbers)
-            numbers = numbers[self.progress.kinds[numbers] == DRAWN]
+            numbers = numbers[self.kinds[numbers] == DRAWN]
         self.leave(numbers, audited=True)
 
     def fail(self, stage: int, group: Group, error: BaseException, kind: int, begun: float) -> None:
@@ -423,7 +411,7 @@ class Engine:
             raise error
         stops = self.terms.stops and stage <= self.last
         numbers = group.numbers
-        whose = (self.progress.owners[numbers] if stops else numbers).tolist()
+        whose = (self.owners[numbers] if stops else numbers).tolist()
         if len(set(whose)) > 1:
             for one in reversed(dict.fromkeys(whose)):
                 alone = group.take(np.flatnonzero(np.equal(whose, one)))
@@ -448,19 +436,18 @@ class Engine:
         """Decide a group by an answer: the one place where inputs leave, move on and are counted."""
         seconds = ended - begun
         rows = group.numbers
-        decisions = self.progress.decisions
         if stage > self.last:
             self.count_answers()  # so that these inputs are in doubt
-            self.running.resolve(decisions.ids[rows], answer, seconds)
+            self.running.resolve(self.decisions.ids[rows], answer, seconds)
             self.leave(rows, audited=True)
             return
-        decisions.seconds[rows, stage] = seconds
-        left = decisions.write(self.point, stage, rows, answer)
+        self.decisions.seconds[rows, stage] = seconds
+        left = self.decisions.write(self.point, stage, rows, answer)
         if not left.all():
             is_broken = answer.failures > 0
             self.push(self.last if self.skips else stage + 1, group, ~left & is_broken)
             self.push(stage + 1, group, ~left & ~is_broken)
-        self.push(self.last + 1, group, left & (self.progress.kinds[rows] == DRAWN))
+        self.push(self.last + 1, group, left & (self.kinds[rows] == DRAWN))
         self.answers[stage].append((rows, left, seconds, time.perf_counter() - ended))
         if len(self.answers[stage]) >= self.counts_after:
             self.count_answers()
@@ -474,8 +461,8 @@ class Engine:
                 rows = np.concatenate(all_rows)
                 left = np.concatenate(all_left)
                 spent = [sum(each) for each in seconds]
-                kinds = self.progress.kinds[rows]
-                self.running.add(stage, self.progress.decisions, rows, left, spent, kinds)
+                kinds = self.kinds[rows]
+                self.running.add(stage, self.decisions, rows, left, spent, kinds)
                 self.leave(rows[left])
 
     def push(self, stage: int, group: Group, chosen: np.ndarray) -> None:
@@ -486,10 +473,8 @@ class Engine:
 
     def leave(self, numbers: np.ndarray, audited: bool = False) -> None:
         """Inputs are decided; or ``audited``."""
-        owners = self.progress.owners[numbers]
-        for key in set(owners.tolist()):
+        for key, count in Counter(self.owners[numbers].tolist()).items():
             caller = self.callers[key]
-            count = int(np.count_nonzero(owners == key))
             if audited:
                 caller.audits -= count
             else:
@@ -505,7 +490,9 @@ class Engine:
             caller.answer()
         if not caller.audits and caller.is_through:
             del self.callers[caller.key]
-            self.progress.release(caller.numbers)
+            for name, values in self.blank.arrays.items():
+                self.decisions.arrays[name][caller.numbers] = values
+            self.free = np.concatenate([self.free, caller.numbers])
 
 
 def failure_of(error: BaseException) -> int:

@@ -414,7 +414,7 @@ def expected_in(written: Mapping, models: int) -> Expected:
 
 def estimate_in(written: Mapping) -> Estimate:
     """A number with the ends of its interval."""
-    return Estimate(*(float(written[key]) for key in ESTIMATE))
+    return Estimate(*floats(written[key] for key in ESTIMATE))
 
 
 def statistics_in(written: Mapping) -> OrderStatistics:

@@ -97,9 +97,7 @@ class Running(Audit):
             self.seconds = np.zeros((n, 2))
             self.spent = np.zeros(n)
             self.waiting: list[list[np.ndarray]] = [[] for _ in self.models]
-            self.signal: DriftSignal | None = None
-            if self.expected:
-                self.signal = DriftSignal(self.expected.confidences)
+            self.signal = DriftSignal(self.expected.confidences) if self.expected else None
             self.start_audit()
             self.recent: OrderedDict[str, None] = OrderedDict()
 
@@ -335,9 +333,12 @@ class Running(Audit):
             state["rng"] = self.rng.bit_generator.state
             state["signal"] = None if self.signal is None else self.signal.state()
             try:
-                text = json.dumps(state, default=plain_number)
+                text = json.dumps(state, default=np.generic.item)
             except TypeError as error:
-                raise ValueError(f"what is in doubt cannot be saved as JSON: {error}") from None
+                raise ValueError(
+                    "what is in doubt cannot be saved as JSON, which has texts, numbers and lists: "
+                    f"{error}"
+                ) from None
         policy = text_of(replace(self.point, found_on=None))
         whole = {"format": FORMAT, "checksum": digest_of(text), "policy": policy, "state": text}
         with replacing(Path(path)) as temporary:
@@ -426,10 +427,3 @@ class Running(Audit):
             if self.signal is not None and other.signal is not None:
                 self.signal.merge(copy.deepcopy(other.signal))
         return self
-
-
-def plain_number(value: Any) -> Any:
-    """A number of numpy as JSON has it."""
-    if isinstance(value, np.generic):
-        return value.item()
-    raise TypeError(f"{brief(value)} is no text, number or list")

@@ -2,14 +2,17 @@
 what one run has used the next uses again."""
 
 import asyncio
+import math
+import time
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from bundled_cascade import IMAGES, POINT, VAL
 from faulty_server import POINT as PAIR
 
-from cascadelib import Cascade, Policy
+from cascadelib import Cascade, Method, Point, Policy
 
 SCORES = np.random.default_rng(0).random(4000)
 
@@ -56,7 +59,7 @@ def test_callers_share_batches_and_get_their_own_answers() -> None:
         costs = await asyncio.gather(*[caller(20 * number) for number in range(64)])
         await asking.end()
         assert not asking.callers and asking.undecided == 0
-        assert len(asking.progress.owners) <= 512  # numbers are used again
+        assert len(asking.owners) <= 512  # numbers are used again
         return costs
 
     costs = asyncio.run(main())
@@ -155,6 +158,40 @@ def test_a_cascade_decides_the_samples_of_many_callers_as_its_own(pieces: int) -
     np.testing.assert_array_equal(decisions.exit_stage, whole.exit_stage)
     np.testing.assert_array_equal(decisions.predictions, whole.predictions)
     assert cascade.running.inputs == 2 * len(IMAGES)
+
+
+def test_calls_at_once_share_the_processor_and_later_models_come_first() -> None:
+    seen: list[tuple] = []
+
+    def model(name: str) -> Any:
+        def logits(rows: np.ndarray) -> np.ndarray:
+            seen.append((name, len(rows), len(deciding.calls), torch.get_num_threads()))
+            time.sleep(0.02)
+            return np.tile([2.0, 1.0], (len(rows), 1))
+
+        return logits
+
+    point = Point(("a", "b"), (math.inf,), method=Method())
+    cascade = Cascade.from_point(point, {name: model(name) for name in point.models})
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    try:
+        deciding = cascade.together(batch_size=4, concurrency=2, max_wait=0)
+
+        async def main() -> None:
+            await asyncio.gather(*[deciding.decide(np.zeros((2, 3))) for _ in range(20)])
+            await deciding.end()
+
+        asyncio.run(main())
+        assert torch.get_num_threads() == 4
+    finally:
+        torch.set_num_threads(before)
+    sizes = [size for _, size, *_ in seen]
+    assert sum(sizes) == 80 and max(sizes) == 4 and len(sizes) <= 24  # what waits is joined
+    assert max(calls for *_, calls, _ in seen) == 2
+    assert {threads for *_, threads in seen} in ({2}, {2, 4})
+    waiting = np.cumsum([1 if name == "a" else -1 for name, *_ in seen])
+    assert max(waiting) <= 3  # batches of the first model that the last has not begun
 
 
 def test_batches_of_other_forms_run_apart_and_one_that_no_model_takes_is_its_callers_error() -> (

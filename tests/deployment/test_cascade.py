@@ -168,9 +168,25 @@ def test_only_the_undecided_go_on_and_later_models_get_full_batches() -> None:
     first, second = cascade.models
     assert first.seen == [list(range(60))] and second.seen == [np.flatnonzero(stage == 1).tolist()]
     cascade = made(make_point([0.6], Method()))
-    cascade.run(np.split(np.arange(60), 12), 10)
-    sizes = [len(seen) for seen in cascade.models[1].seen]
-    assert set(sizes[:-1]) <= {10} and sizes[-1] <= 10 and sum(sizes) == (stage == 1).sum()
+    cascade.run(np.split(np.tile(np.arange(60), 5), 60), 10)
+    for model, count in zip(cascade.models, (300, 5 * (stage == 1).sum())):
+        sizes = [len(seen) for seen in model.seen]
+        assert set(sizes[:-1]) == {10} and sizes[-1] <= 10 and sum(sizes) == count
+
+
+@pytest.mark.parametrize(("batch_size", "waiting"), [(8, 64), (30, 60), (70, 70)])
+def test_a_stream_is_decided_as_soon_as_so_many_have_come(batch_size: int, waiting: int) -> None:
+    cascade = made(make_point([0.6], Method()))
+    came = []
+
+    def one_by_one() -> Iterator[np.ndarray]:
+        for row in range(waiting):
+            assert not cascade.models[0].seen
+            came.append(row)
+            yield np.array([row % 60])
+        assert sum(map(len, cascade.models[0].seen)) == waiting
+
+    assert len(cascade.run(one_by_one(), batch_size)) == len(came) == waiting
 
 
 @pytest.mark.parametrize(
@@ -477,17 +493,18 @@ def breaking(batches: Any, error: Any) -> Iterator[Any]:
 @pytest.mark.parametrize("error", [ConnectionError("the camera went away"), KeyboardInterrupt()])
 def test_a_stream_that_breaks_hands_back_what_was_decided(error: Any) -> None:
     cascade = made(make_point([0.6], Method()))
-    whole = made(make_point([0.6], Method()))(np.arange(60))
+    rows = np.arange(150) % 60
+    whole = made(make_point([0.6], Method()))(rows)
     with pytest.raises(type(error)) as caught:
-        cascade.run(breaking(np.split(np.arange(50), 10), error), 8)
+        cascade.run(breaking(np.split(rows, 30), error), 8)
     decided = caught.value.decided
-    assert caught.value is error and len(decided) == 50
+    assert caught.value is error and len(decided) == 150
     done = decided.exit_stage >= 0
-    assert 0 < done.sum() < 50 and cascade.running.inputs == done.sum()
+    assert 0 < done.sum() < 150 and cascade.running.inputs == done.sum()
     for part in ("predictions", "exit_stage", "confidence"):
-        np.testing.assert_array_equal(getattr(decided, part)[done], getattr(whole, part)[:50][done])
+        np.testing.assert_array_equal(getattr(decided, part)[done], getattr(whole, part)[done])
     assert (decided.predictions[~done] == -1).all() and np.isnan(decided.confidence[~done]).all()
-    assert "50 samples" in repr(decided)
+    assert "150 samples" in repr(decided)
 
 
 def test_a_model_that_fails_on_the_way_does_so_too() -> None:
