@@ -51,17 +51,13 @@ class Deciding(Engine):
     pool, where samples of many callers are decided together.
 
     No more calls are under way than the pool has threads: what a busy pool would only keep waits
-    here, where it is joined by others. They share the processor: torch's own threads are divided
-    among the calls that run."""
+    here, where it is joined by others. Torch's own threads are divided among the calls that run.
+    """
 
     skips = True
 
     def __init__(
-        self,
-        cascade: "Cascade",
-        terms: Terms,
-        guesses: int = 1,
-        pool: Executor | None = None,
+        self, cascade: "Cascade", terms: Terms, guesses: int = 1, pool: Executor | None = None
     ) -> None:
         super().__init__(cascade.policy.in_use, cascade.running, terms, unknown=-1, guesses=guesses)
         if pool is None:  # nobody waits for what is decided in this thread
@@ -307,8 +303,9 @@ class Cascade(torch.nn.Module):
 
         Undecided samples wait until batches of ``batch_size`` need the same model (torch prepares
         its kernels anew for every other size), several at once where they are small: up to 64
-        samples in all; the last ones run at the end. An error of the stream or of a model goes on to the caller with what was decided: ``error.decided``, Decisions of all
-        samples that had come, those still under way with exit_stage −1.
+        samples in all; the last ones run at the end. An error of the stream or of a model goes on
+        to the caller with what was decided: ``error.decided``, Decisions of all samples that had
+        come, those still under way with exit_stage −1.
 
         Parameters
         ----------
@@ -366,8 +363,8 @@ class Cascade(torch.nn.Module):
         batch_size : int
             Samples on which a model runs at once, at most.
         concurrency : int
-            Batches under way at once, of all models, each in a thread; torch's own threads are
-            divided among them.
+            Batches under way at once, of all models, each in a thread; torch's own threads, as many
+            as there are now, are divided among them.
         max_wait : float
             Seconds for which a sample waits for others until a model runs, where more can come.
 
