@@ -276,32 +276,38 @@ def put(
 
 
 @inner
-def steep_as_reach(
-    w: Workspace,
-    level: int,
-    first: int,
-    most: int,
-    fixed: tuple[int, float],
+def open_between(
+    stretch: Array,
+    offset: float,
+    value: float,
+    at: int,
     least: float,
     best: Best,
     tolerance: Array,
-) -> bool:
-    """Whether one line, as steep as ``reach`` from first to most, covers all after ``first``."""
-    value = (best.reach[most] - least) / max(most - first, 1)
-    if not value < np.inf:
-        return False
-    offset = support(w, level, fixed, value)[0]
-    n = first + 1
-    while n <= most and closes(best, n, max(least, offset + value * n), tolerance):
-        n += 1
-    return n > most
+) -> tuple[int, int]:
+    """(first, last) of the n of a stretch (see :func:`put`) that nothing closes.
+
+    first > last where there are none. The line offset + value · n meets the hull at ``at``: where
+    that is open, it is given alone.
+    """
+    a, _, b, _, offset_0, value_0 = stretch
+    low = int(b) + 1
+    high = int(a)
+    for n in range(int(a) + 1, int(b) + 1):
+        bound = max(least, offset + value * n, offset_0 + value_0 * n)
+        if not closes(best, n, bound, tolerance):
+            if n == at:
+                return n, n
+            low = min(low, n)
+            high = n
+    return low, high
 
 
 @inner
 def covered(
     w: Workspace,
     level: int,
-    most: int,
+    correct: tuple[int, int],
     fixed: tuple[int, float],
     least: float,
     steep: float,
@@ -310,77 +316,84 @@ def covered(
 ) -> bool:
     """Whether what has been found is as good as all that the box leaves.
 
-    most: correct samples of any cascade of the box; fixed: (correct, cost) of the settled samples;
-    least: cost of any cascade of the box; steep: a price of a correct sample at which nothing else
-    counts. After a guess, as steep as ``reach``, the lower hull of cost against correct samples is
-    approached from above: the line as steep as that through two points of it meets a third, or is
-    the hull. A point of it that is not covered ends the search.
+    correct: samples of the box's cheapest cascade, and the most of any; fixed: (correct, cost) of
+    the settled samples; least: cost of any cascade of the box; steep: a price of a correct sample
+    at which nothing else counts. The lower hull of cost against correct samples is approached from
+    above: the line as steep as that through two points of it meets a third, or is the hull. Until
+    it is known where the hull ends, what has been found with the most correct samples stands for
+    that end. A point of the hull that is not covered ends the search.
     """
-    first = support(w, level, fixed, 0.0)[1]
+    first, last = correct
     stack = w.box.stack
     top = 0
+    ends = False  # whether ``last`` is where the hull ends
     # The hull's cheapest point is the corner at which every stage exits all it can. It was noted,
     # and comes before all with as many correct samples or fewer: some stage of theirs passes on
-    # more.
-    if steep_as_reach(w, level, first, most, fixed, least, best, tolerance):
-        return True
-    offset, last = support(w, level, fixed, steep)
-    # The hull goes from ``first`` to ``last``: one stretch, below which nothing but ``least`` is
-    # known.
-    put(stack[0], first, least, last, offset + steep * last, least, 0.0)
+    # more. Of the stretch after it, nothing but ``least`` is known.
+    put(stack[0], first, least, last, best.reach[last], least, 0.0)
     for _ in range(LINES):
-        a, cost_a, b, cost_b, offset_0, value_0 = stack[top]
+        stretch = stack[top]
+        a, cost_a, b, cost_b = stretch[:4]
         top -= 1
-        value = max(cost_b - cost_a, 0.0) / max(b - a, 1)
+        value = min(max(cost_b - cost_a, 0.0) / max(b - a, 1), steep)
         offset, at = support(w, level, fixed, value)
-        low = b + 1
-        high = a - 1
         cost = offset + value * at
         # The line meets the hull at ``at``: every n of the stretch after ``a``, which is covered,
         # has a second bound.
-        for n in range(int(a) + 1, int(b) + 1):
-            if not closes(
-                best, n, max(least, offset + value * n, offset_0 + value_0 * n), tolerance
-            ):
-                low = min(low, n)
-                high = n
-                if n == at:
-                    return False
-        # Open are at most the n from ``low`` to ``high``, none of them ``at``.
-        if low <= high and not a < at < b:
+        low, high = open_between(stretch, offset, value, at, least, best, tolerance)
+        if low == at:
             return False
-        # A point within parts the stretch in two, of which those with an open n go on.
-        if low < at:
-            top += 1
-            put(stack[top], a, cost_a, at, cost, offset, value)
-        if high > at:
-            top += 1
-            put(stack[top], at, cost, b, cost_b, offset, value)
+        # Open are at most the n from ``low`` to ``high``.
+        if low <= high:
+            if a < at < b:
+                # A point within parts the stretch in two, of which those with an open n go on.
+                if low < at:
+                    top += 1
+                    put(stack[top], a, cost_a, at, cost, offset, value)
+                if high > at:
+                    top += 1
+                    put(stack[top], at, cost, b, cost_b, offset, value)
+            elif ends or b < last:
+                return False
+            else:
+                ends = True
+                if at < b:
+                    offset_end, last = support(w, level, fixed, steep)
+                    cost = offset_end + steep * last
+                if a < last:
+                    top += 1
+                    put(stack[top], a, cost_a, last, cost, offset, value)
         if top < 0:
             return True
     return False
 
 
 @inner
-def most_of_several(w: Workspace, level: int) -> int:
-    """The most correct of the samples open at several stages."""
+def correct_of_several(w: Workspace, level: int) -> tuple[int, int]:
+    """The most correct of the samples open at several stages, and those if all exit at the first of
+    these stages."""
     box = w.box
     d = len(w.walk.j)
     most = 0
+    exiting = 0
     for x in range(box.several_count[0]):
         s = box.several[x]
+        bits = w.levels.bits[level, s]
+        first = d
         correct = 0
         for i in range(d + 1):
             g = -1
             if i < d:
                 g = w.levels.group[level, i, s] - box.low[i]
             if i == d or g < box.span[i]:
-                correct |= (w.levels.bits[level, s] >> i) & 1
+                correct |= (bits >> i) & 1
+                first = min(first, i)
             if g < 0:
                 break
         # correct: whether any stage at which the sample may exit is.
         most += correct
-    return most
+        exiting += (bits >> first) & 1
+    return most, exiting
 
 
 @inner
@@ -396,14 +409,27 @@ def nothing_new(
     """Whether a box, its samples gathered, holds no cascade worth finding."""
     levels = w.levels
     box = w.box
-    up = level + 1
+    base = levels.base[level + 1]
+    d = len(w.walk.j)
+    most, exiting = correct_of_several(w, level)
+    base[0] -= most
+    # ``base`` is what the settled samples alone amount to.
+    passing = base[0] + box.passing_correct[0]
     settled = costs[0] + box.passing_cost[0]
     least = costs[0]
-    levels.base[up, 0] -= most_of_several(w, level)
-    # ``base`` is what the settled samples alone amount to.
-    for i in range(len(w.walk.j)):
-        settled += costs[1 + i] * (levels.base[up, 1 + i] / k)
+    first = passing + exiting
+    last = passing + most
+    for i in range(d):
+        settled += costs[1 + i] * (base[1 + i] / k)
         least += costs[1 + i] * (levels.state[level, b, 1 + i] / k)
-    fixed = levels.base[up, 0] + box.passing_correct[0], settled
-    steep = 4 * k * box.price[len(w.walk.j)]
-    return covered(w, level, levels.state[level, b, 0], fixed, least, steep, best, tolerance)
+        gain = np.int64(0)
+        best_gain = np.int64(0)
+        for g in range(box.span[i]):
+            gain += box.gains[i, g]
+            best_gain = max(best_gain, gain)
+        # The stage gains so much if all exit there, and at most so much.
+        first += gain
+        last += best_gain
+    steep = 4 * k * box.price[d]
+    fixed = passing, settled
+    return covered(w, level, (first, last), fixed, least, steep, best, tolerance)
