@@ -33,19 +33,21 @@ def gather_singles(
     gains = box.gains[first]
     saved = box.saved[first]
     group = levels.group[level, first]
+    bits = levels.bits[level]
+    kept = box.kept
     lowest = box.low[first]
     saves = box.price[end] - box.price[first]
     correct = 0
     either = 0
     for s in range(low, high):
-        here = (levels.bits[level, s] >> first) & 1
-        there = (levels.bits[level, s] >> end) & 1
+        here = (bits[s] >> first) & 1
+        there = (bits[s] >> end) & 1
         g = group[s] - lowest
         gains[g] += here - there
         saved[g] += saves
         correct += there
         either += here | there
-        box.kept[m] = s
+        kept[m] = s
         m += 1
     box.passing_correct[0] += correct
     box.passing_cost[0] += (high - low) * box.price[end]
@@ -63,14 +65,15 @@ def gather_several(w: Workspace, level: int, first: int, low: int, high: int, m:
 
     Returns the number gathered in all, of which there were ``m`` before.
     """
-    box = w.box
-    several = box.several_count[0]
+    kept = w.box.kept
+    listed = w.box.several
+    several = w.box.several_count[0]
     for s in range(low, high):
-        box.kept[m] = s
-        box.several[several] = s
+        kept[m] = s
+        listed[several] = s
         m += 1
         several += 1
-    box.several_count[0] = several
+    w.box.several_count[0] = several
     # Their correctness is taken out of ``base`` later, see most_of_several.
     for i in range(first):
         w.levels.base[level + 1, 1 + i] -= high - low

@@ -147,29 +147,38 @@ def place(w: Workspace, level: int, m: int) -> None:
     for i in range(d):
         # A group before the first boundary that was kept exits at every edge: slot 0.
         slot = 0
+        box.slot_of[i, 0] = 0
         for g in range(box.span[i]):
             while levels.edges[up, i, slot + 1] <= box.label[i, g]:
                 slot += 1
-            box.slot_of[i, g] = slot
-    # The slot of every group is known: each sample is counted once, by its slots and correctness.
+            box.slot_of[i, g + 1] = slot
+        box.slot_of[i, box.span[i] + 1] = slots[i] - 1
+    # The slot of every group, and of those before and after the box, is known: each sample is
+    # counted once, by its slots and correctness.
+    kept = box.kept
+    cell = box.cell
+    at = box.at
+    bits = levels.bits[level]
     for x in range(m):
-        s = box.kept[x]
-        bits = levels.bits[level, s]
-        at = bits >> d
-        cell = 0
-        for i in range(d):
-            g = levels.group[level, i, s] - box.low[i]
-            if g < 0:
-                slot = 0
-            elif g >= box.span[i]:
-                slot = slots[i] - 1
-            else:
-                slot = box.slot_of[i, g]
-            at += (2 * slot + ((bits >> i) & 1)) * inner[i]
-            cell += slot * cells[i]
-        walk.correct[at] += 1
-        walk.all[cell] += 1
-        box.cell[x] = cell
+        at[x] = bits[kept[x]] >> d
+        cell[x] = 0
+    for i in range(d):
+        group = levels.group[level, i]
+        slot_of = box.slot_of[i]
+        before = np.int32(box.low[i] - 1)
+        after = np.int32(box.span[i] + 1)
+        half = np.int32(inner[i])
+        stride = np.int32(cells[i])
+        for x in range(m):
+            s = kept[x]
+            slot = slot_of[min(max(group[s] - before, 0), after)]
+            at[x] += (2 * slot + ((bits[s] >> i) & 1)) * half
+            cell[x] += slot * stride
+    correct = walk.correct
+    every = walk.all
+    for x in range(m):
+        correct[at[x]] += 1
+        every[cell[x]] += 1
 
 
 @inner
@@ -180,20 +189,27 @@ def carry_over(w: Workspace, level: int, m: int) -> None:
     d = len(w.walk.j)
     up = level + 1
     sort_by_cell(w, up, m, levels.cells[up, 0] * levels.slots[up, 0])
+    kept = box.kept
+    cell = box.cell
+    at = box.at
+    start = levels.start[up]
+    bits = levels.bits[level]
+    bits_up = levels.bits[up]
     for x in range(m - 1, -1, -1):
-        s = box.kept[x]
-        levels.start[up, box.cell[x]] -= 1
-        y = levels.start[up, box.cell[x]]
-        # y: the sample's place on the next level.
-        levels.bits[up, y] = levels.bits[level, s]
-        for i in range(d):
-            g = levels.group[level, i, s] - box.low[i]
-            if g < 0:
-                levels.group[up, i, y] = -1
-            elif g >= box.span[i]:
-                levels.group[up, i, y] = levels.top[up, i]
-            else:
-                levels.group[up, i, y] = box.label[i, g]
+        start[cell[x]] -= 1
+        # at: the sample's place on the next level.
+        at[x] = start[cell[x]]
+        bits_up[at[x]] = bits[kept[x]]
+    for i in range(d):
+        group = levels.group[level, i]
+        group_up = levels.group[up, i]
+        label = box.label[i]
+        low = np.int32(box.low[i])
+        span = np.int32(box.span[i])
+        for x in range(m):
+            g = group[kept[x]] - low
+            new = label[min(max(g, 0), span)]
+            group_up[at[x]] = -1 if g < 0 else new
 
 
 @inner

@@ -172,7 +172,7 @@ Walk = namedtuple(
 )
 Box = namedtuple(
     "Box",
-    "kept cell low span gains saved extra extra_gains label slot_of several several_count price "
+    "kept cell at low span gains saved extra extra_gains label slot_of several several_count price "
     "stack passing_correct passing_cost",
 )
 Root = namedtuple("Root", "code number index order ordered correct all")
@@ -269,6 +269,8 @@ def new_box(k: int, d: int) -> Box:
         kept=np.empty(k, np.int32),
         # Cell of each of them in the new grid.
         cell=np.empty(k, np.int32),
+        # Its count in ``walk.correct``, then its place on the next level.
+        at=np.empty(k, np.int32),
         # First boundary at each stage.
         low=np.empty(d, np.int64),
         # Groups at each stage.
@@ -283,8 +285,8 @@ def new_box(k: int, d: int) -> Box:
         extra_gains=np.zeros(groups, np.int32),
         # New number of a group or boundary.
         label=np.zeros(groups, np.int32),
-        # Slot of a group in the new grid.
-        slot_of=np.zeros(groups, np.int32),
+        # Slot in the new grid of what is before the box, of each group, and of what is after it.
+        slot_of=np.zeros((d, k + 2), np.int32),
         # Places of the samples open at several stages.
         several=np.empty(k, np.int32),
         # The number of them.
