@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import llvmlite
+import llvmlite.ir
 import numba
 import numpy as np
 from numba import typeof, types
@@ -203,7 +204,21 @@ def part_of(context: Any, builder: Any, room: InRoom, pointer: Any, name: str) -
     part = cgutils.gep_inbounds(builder, builder.bitcast(pointer, struct), 0, place)
     if isinstance(room.parts.types[place], types.NamedTuple):
         return builder.bitcast(part, cgutils.voidptr_t)
-    return builder.load(part)
+    return lasting(builder, part)
+
+
+def lasting(builder: Any, pointer: Any) -> Any:
+    """What lies at a pointer and never changes, so that a loop need load it once."""
+    kind = pointer.type.pointee
+    if not hasattr(kind, "elements"):
+        value = builder.load(pointer)
+        value.set_metadata("invariant.load", builder.module.add_metadata([]))
+        return value
+    whole = kind(llvmlite.ir.Undefined)
+    for i in range(len(kind.elements)):
+        part = lasting(builder, cgutils.gep_inbounds(builder, pointer, 0, i))
+        whole = builder.insert_value(whole, part, i)
+    return whole
 
 
 NOWHERE = "every process compiles them anew (up to a minute)"
