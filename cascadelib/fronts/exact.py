@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -85,6 +86,7 @@ def seed(search: Search, cascades: Cascades, length: int, best: Best) -> None:
         heads.setdefault(short[:-1], []).append((number, short[-1]))
     head_of = dict(longer.values())
     own = new_best(len(best.reach) - 1, length)
+    later_of = cache(lambda head: always_exit(search.outcomes, head, d))
     for parts in (CORNERS, BOXES) if d > 1 else (BOXES,):
         # pairs and triples take little time beside the cascades that they are to speed up
         run = on_workers if d > 2 else in_threads
@@ -94,8 +96,7 @@ def seed(search: Search, cascades: Cascades, length: int, best: Best) -> None:
         at = np.zeros(cascades.length - 1, np.int64)
         at[:d] = own.where[n, 1 + d :]
         if improves(best, n, own.exact[n], number, at):
-            later = always_exit(search.outcomes, head_of[number], d)
-            boundaries = np.append(own.where[n, 1 : 1 + d], later)
+            boundaries = np.append(own.where[n, 1 : 1 + d], later_of(head_of[number]))
             note(best, n, own.exact[n], number, boundaries, at)
 
 

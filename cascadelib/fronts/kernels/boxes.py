@@ -363,8 +363,17 @@ def order_root(w: Workspace) -> None:
         levels.start[0, box.cell[s]] -= 1
         x = levels.start[0, box.cell[s]]
         root.order[x] = s
-        for i in range(d):
-            levels.group[0, i, x] = root.number[i, s]
+        root.place[s] = x
+    for x in range(k):
+        root.bits[x] = 1 << d
+    for i in range(d):
+        code = root.code[i]
+        number = root.number[i]
+        group = levels.group[0, i]
+        for x in range(k):
+            s = root.order[x]
+            group[x] = number[s]
+            root.bits[x] |= np.int32(code[s] & 1) << i
 
 
 @kernel(_nrt=False)
@@ -392,15 +401,17 @@ def search_root(
     lay_out(w, 0)
     half = levels.inner[0, 0] * levels.slots[0, 0]
     n_cells = levels.cells[0, 0] * levels.slots[0, 0]
-    w.walk.correct[: 2 * half] = 0
     counts = w.walk.correct
-    index = root.index
-    for x in range(len(wrong)):
-        counts[2 * index[wrong[x]]] += 1
-    # Samples that the last model gets wrong are counted; the rest of each cell it gets correct.
     either = root.correct
     for x in range(half):
-        counts[2 * x + 1] = either[x] - counts[2 * x]
+        counts[2 * x] = 0
+        counts[2 * x + 1] = either[x]
+    # As if the last model were always correct; what it gets wrong moves.
+    index = root.index
+    for x in range(len(wrong)):
+        at = 2 * index[wrong[x]]
+        counts[at] += 1
+        counts[at + 1] -= 1
     copy(w.walk.all, root.all, n_cells)
     levels.base[0, :] = 0
     levels.found[0] = 0
@@ -414,10 +425,8 @@ def search_root(
         # Some box may hold better: its samples need their order, and the correctness of all models.
         if root.ordered[0] == 0:
             order_root(w)
-        for x in range(k):
-            s = root.order[x]
-            bits = np.int32(correct[s]) << d
-            for i in range(d):
-                bits |= np.int32(root.code[i, s] & 1) << i
-            levels.bits[0, x] = bits
+        bits = levels.bits[0]
+        copy(bits, root.bits, k)
+        for x in range(len(wrong)):
+            bits[root.place[wrong[x]]] ^= 1 << d
         search_boxes(w, costs, k, cascade, best, tolerance)

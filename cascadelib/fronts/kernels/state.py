@@ -175,7 +175,7 @@ Box = namedtuple(
     "kept cell at low span gains saved extra extra_gains label slot_of several several_count price "
     "stack passing_correct passing_cost",
 )
-Root = namedtuple("Root", "code number index order ordered correct all")
+Root = namedtuple("Root", "code number index order place bits ordered correct all")
 
 
 def workspace(k: int, d: int) -> Room:
@@ -312,7 +312,11 @@ def new_root(k: int, d: int, n_cells: int, n_correct: int) -> Root:
         index=np.empty(k, np.int32),
         # The sample at each place.
         order=np.empty(k, np.int32),
-        # Whether that, and the samples' groups by place, are there.
+        # The place of each sample.
+        place=np.empty(k, np.int32),
+        # The bits of the sample at each place, the last model correct.
+        bits=np.empty(k, np.int32),
+        # Whether these, and the samples' groups by place, are there.
         ordered=np.zeros(1, np.int64),
         # As ``walk.correct``, without the last model.
         correct=np.empty(n_correct // 2, np.int32),
