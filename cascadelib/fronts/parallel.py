@@ -106,7 +106,7 @@ def search_head(
     open_head(room)
     for number, m in lasts:
         cascade = (*head, m)
-        last = outcomes.correct(cascade), outcomes.wrong(cascade), search.cost[[*cascade]]
+        last = outcomes.wrong(cascade), search.cost[[*cascade]]
         search_root(room, *last, number, best, tolerance, "corners" in parts, "boxes" in parts)
 
 

@@ -379,7 +379,6 @@ def order_root(w: Workspace) -> None:
 @kernel(_nrt=False)
 def search_root(
     w: Workspace,
-    correct: Array,
     wrong: Array,
     costs: Array,
     cascade: int,
@@ -391,13 +390,12 @@ def search_root(
     """Search one cascade of the head that was opened (see :func:`open_head`).
 
     The ``corners`` of its root (real cascades, a start for pruning), all other thresholds
-    (``boxes``), or both. correct uint8 [k]: whether the last model is correct; wrong int32: the
-    samples where it is not; costs float64 [n].
+    (``boxes``), or both. wrong int32: the samples that the last model gets wrong; costs float64
+    [n].
     """
     levels = w.levels
     root = w.root
-    k = len(correct)
-    d = len(w.walk.j)
+    d, k = root.code.shape
     lay_out(w, 0)
     half = levels.inner[0, 0] * levels.slots[0, 0]
     n_cells = levels.cells[0, 0] * levels.slots[0, 0]
