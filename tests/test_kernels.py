@@ -21,11 +21,12 @@ SWEEP = """
 import numpy as np
 from cascadelib.fronts.kernels import grid, state
 
+order = np.arange(6, dtype=np.uint32)
 groups = np.array([0, 1, 1, 2, 3, 4], np.int32)
 first = np.array([1, 1, 1, 0, 1, 0], np.uint8)
 second = np.array([1, 0, 1, 1, 1, 1], np.uint8)
 best = state.new_best(6, 2)
-grid.sweep_pair(groups, first, second, 1.0, 3.0, 0, best)
+grid.sweep_pair(order, groups, first, second, 1.0, 3.0, 0, best)
 print(grid.__file__, best.exact.tolist())
 """
 SWEPT = "[inf, inf, inf, inf, 1.0, 1.5, 2.5]"

@@ -15,9 +15,9 @@ import numpy as np
 from numpy import ndarray as Array
 
 from ..checks import check_count, items_of, reals, unmasked
-from ..methods.thresholds import ends_of
+from ..methods.thresholds import LARGEST
 from ..stages import StageFunction, stage_of
-from .kernels.sorting import falling_order
+from .kernels.sorting import falling_order, groups_in
 from .kernels.state import MAX_MODELS
 
 MOST_CASCADES = 5_000_000
@@ -252,13 +252,10 @@ class Outcomes:
         if key not in self.kept_groups:
             confidence = self.confidence(prefix) + 0.0  # without −0.0; one type for the kernel
             order = falling_order(confidence)
-            ends = ends_of(confidence[order])
-            rank = np.repeat(np.arange(len(ends) - 1), np.diff(ends))
-            group = np.empty(len(order), np.min_scalar_type(rank[-1]))
-            group[order] = rank
+            group = groups_in(order, confidence, LARGEST)
             if len(key) == 1:
                 self.kept_order[key] = order
-            self.kept_groups[key] = group
+            self.kept_groups[key] = group.astype(np.min_scalar_type(group[order[-1]]))
         return self.kept_groups[key].astype(np.int32)
 
     def root(self, prefix: tuple, bins: int) -> RootStage:

@@ -77,12 +77,12 @@ def patience(tolerance: float | Array, deadline: float, k: int) -> Iterator[Arra
 def sweep_pairs(search: Search, head: tuple, lasts: Sequence, best: Best) -> None:
     """Note every threshold of one first model before each of ``lasts``."""
     outcomes = search.outcomes
-    order = outcomes.order(head)
+    order = outcomes.order(head).astype(np.uint32)
     group = outcomes.groups(head)[order]
     correct_1 = outcomes.correct(head)[order]
     for number, m in lasts:
-        correct_2 = outcomes.correct((*head, m))[order]
-        sweep_pair(group, correct_1, correct_2, *search.cost[[head[0], m]], number, best)
+        correct_2 = outcomes.correct((*head, m))
+        sweep_pair(order, group, correct_1, correct_2, *search.cost[[head[0], m]], number, best)
 
 
 def search_head(

@@ -23,6 +23,8 @@ from numpy import ndarray as Array
 from ..._kernels import inner, kernel
 from .state import Best, Workspace, improves, note, worth
 
+BLOCK = 64  # samples of a pair that are looked at together
+
 
 @inner
 def lay_out(w: Workspace, level: int) -> None:
@@ -280,6 +282,7 @@ def walk(
 
 @kernel
 def sweep_pair(
+    order: Array,
     group: Array,
     correct_1: Array,
     correct_2: Array,
@@ -288,31 +291,47 @@ def sweep_pair(
     cascade: int,
     best: Best,
 ) -> None:
-    """Note every boundary of one pair, without a grid; samples by falling confidence of model 1.
+    """Note every boundary of one pair, without a grid.
 
-    group int32 [k]; correct_1, correct_2 uint8 [k]. From always to never exiting, so that cost
-    rises: then noting a cascade lowers ``reach`` only where nothing cheaper has been, and all of
-    them together touch each n about once.
+    order uint32 [k]: samples by falling confidence of model 1; group int32 [k] and correct_1 uint8
+    [k]: of the samples in that order; correct_2 uint8 [k]: by sample. From always to never exiting,
+    so that cost rises: then noting a cascade lowers ``reach`` only where nothing cheaper has been,
+    and all of them together touch each n about once. A block of samples that can't gain enough is
+    only counted.
     """
-    k = len(group)
+    k = len(order)
     n = np.int64(0)
-    at = np.empty(1, np.int64)
-    boundary = np.zeros(1, np.int64)
     for p in range(k):
         n += correct_1[p]
     # n: correct samples if all exit.
-    for passed in range(k + 1):
-        first = k - passed  # the first sample that passes on
-        if passed > 0:
-            n += np.int64(correct_2[first]) - np.int64(correct_1[first])
-        cost = cost_1 + cost_2 * (passed / k)
-        if cost > best.reach[n] or (0 < passed < k and group[first] == group[first - 1]):
+    at = np.zeros(1, np.int64)
+    boundary = np.array([group[k - 1] + 1])
+    if improves(best, n, cost_1, cascade, at):
+        note(best, n, cost_1, cascade, boundary, at)
+    end = k
+    while end > 0:
+        start = max(end - BLOCK, 0)
+        here = np.uint64(0)
+        later = np.uint64(0)
+        for p in range(np.uint64(start), np.uint64(end)):  # without a sign to check
+            here += correct_1[p]
+            later += correct_2[order[p]]
+        correct_here = np.int64(here)
+        # At most model 2 is correct wherever model 1 is not.
+        most = n + end - start - correct_here
+        if best.reach[most] < cost_1 + cost_2 * ((k - end + 1) / k):
+            n += np.int64(later) - correct_here
+            end = start
             continue
-        # Nothing cheaper is known with n correct, and no tie is split.
-        at[0] = passed
-        if improves(best, n, cost, cascade, at):
-            if passed == 0:
-                boundary[0] = group[k - 1] + 1
-            else:
+        for first in range(end - 1, start - 1, -1):
+            # first: the first sample that passes on
+            n += np.int64(correct_2[order[first]]) - np.int64(correct_1[first])
+            cost = cost_1 + cost_2 * ((k - first) / k)
+            if cost > best.reach[n] or (first > 0 and group[first] == group[first - 1]):
+                continue
+            # Nothing cheaper is known with n correct, and no tie is split.
+            at[0] = k - first
+            if improves(best, n, cost, cascade, at):
                 boundary[0] = group[first]
-            note(best, n, cost, cascade, boundary, at)
+                note(best, n, cost, cascade, boundary, at)
+        end = start

@@ -46,6 +46,24 @@ def falling_order(confidence: Array) -> Array:
 
 
 @kernel
+def groups_in(order: Array, confidence: Array, largest: float) -> Array:
+    """The group of equal confidence of each sample, int32 [k], in an ``order`` of falling ones.
+
+    Those from ``largest`` on are one group, as in :func:`cascadelib.methods.thresholds.ends_of`.
+    """
+    group = np.empty(len(order), np.int32)
+    number = np.int32(0)
+    last = confidence[order[0]]
+    for sample in order:
+        own = confidence[sample]
+        if own != last and own < largest:
+            number += np.int32(1)
+        group[sample] = number
+        last = own
+    return group
+
+
+@kernel
 def falling_keys(confidence: Array) -> Array:
     """uint64 [k]: above, the key, larger for the less confident and largest for nan; below, the
     sample."""

@@ -19,8 +19,9 @@ def test_a_sweep_notes_the_front_of_a_pair(
     order = np.argsort(-confidence[0], kind="stable")
     _, group = np.unique(-confidence[0][order], return_inverse=True)
     best = new_best(k, 2)
-    first, second = correct[:, order].astype(np.uint8)
-    sweep_pair(group.astype(np.int32), first, second, cost[0], cost[1], 0, best)
+    first, second = correct.astype(np.uint8)
+    of_order = order.astype(np.uint32), group.astype(np.int32), first[order]
+    sweep_pair(*of_order, second, cost[0], cost[1], 0, best)
     stage = last_of(correct, confidence)
     tried: dict[int, float] = {}
     for threshold in all_thresholds(confidence[0]):

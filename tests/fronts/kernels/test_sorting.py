@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cascadelib.fronts.kernels.sorting import FEW, falling_order
+from cascadelib.fronts.kernels.sorting import FEW, falling_order, groups_in
+from cascadelib.methods.thresholds import LARGEST, ends_of
 
 ANY = st.floats() | st.sampled_from([0.5, 0.5 + 2**-40, 1.0, -0.0, 0.0, 1e-300, 1e300, np.inf])
 
@@ -28,3 +29,13 @@ def test_many_samples_of_one_key(spread: float) -> None:
     for values in (rng.standard_normal(5000), rng.integers(0, 7, 5000)):
         confidence = 1 - spread * values
         np.testing.assert_array_equal(falling_order(confidence), by_numpy(confidence))
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from([-np.inf, 0.0, 0.5, LARGEST, np.inf]) | st.floats(0, 1), min_size=1))
+def test_groups_are_parted_where_thresholds_part_them(values: list[float]) -> None:
+    confidence = np.array(values, float) + 0.0
+    order = falling_order(confidence)
+    group = groups_in(order, confidence, LARGEST)
+    sizes = np.diff(ends_of(confidence[order]))
+    np.testing.assert_array_equal(group[order], np.repeat(np.arange(len(sizes)), sizes))
