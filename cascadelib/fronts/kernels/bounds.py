@@ -344,28 +344,26 @@ def covered(
         # The line meets the hull at ``at``: every n of the stretch after ``a``, which is covered,
         # has a second bound.
         low, high = open_between(stretch, offset, value, at, least, best, tolerance)
-        if low == at:
+        if low == high == at:
             return False
         # Open are at most the n from ``low`` to ``high``.
         if low <= high:
-            if a < at < b:
-                # A point within parts the stretch in two, of which those with an open n go on.
-                if low < at:
-                    top += 1
-                    put(stack[top], a, cost_a, at, cost, offset, value)
-                if high > at:
-                    top += 1
-                    put(stack[top], at, cost, b, cost_b, offset, value)
-            elif ends or b < last:
-                return False
-            else:
+            if not a < at < b:
+                if ends or b < last:
+                    return False
                 ends = True
                 if at < b:
-                    offset_end, last = support(w, level, fixed, steep)
-                    cost = offset_end + steep * last
-                if a < last:
-                    top += 1
-                    put(stack[top], a, cost_a, last, cost, offset, value)
+                    offset_end, at = support(w, level, fixed, steep)
+                    cost = offset_end + steep * at
+                last = at
+                high = at
+            # A point of the hull parts the stretch in two, of which those with an open n go on.
+            if low <= at:
+                top += 1
+                put(stack[top], a, cost_a, at, cost, offset, value)
+            if high > at:
+                top += 1
+                put(stack[top], at, cost, b, cost_b, offset, value)
         if top < 0:
             return True
     return False

@@ -32,7 +32,9 @@ def test_many_samples_of_one_key(spread: float) -> None:
 
 
 @settings(deadline=None)
-@given(st.lists(st.sampled_from([-np.inf, 0.0, 0.5, LARGEST, np.inf]) | st.floats(0, 1), min_size=1))
+@given(
+    st.lists(st.sampled_from([-np.inf, 0.0, 0.5, LARGEST, np.inf]) | st.floats(0, 1), min_size=1)
+)
 def test_groups_are_parted_where_thresholds_part_them(values: list[float]) -> None:
     confidence = np.array(values, float) + 0.0
     order = falling_order(confidence)
