@@ -6,7 +6,7 @@ threads change any of its points, and what a first search takes.
 import os
 import subprocess
 import sys
-from itertools import combinations
+from itertools import combinations, product
 from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any
@@ -20,7 +20,7 @@ from methods import write_store
 from recipes import recipe_pairs, recipe_triple
 from synthetic import KINDS, Table, scores
 
-from cascadelib import LogitStore
+from cascadelib import LogitStore, ScoreTable
 from cascadelib import search as search_store
 from cascadelib.fronts.exact import search_arrays
 
@@ -261,6 +261,47 @@ def in_time(
     ]
 
 
+def graded_table(models: int, samples: int, priced: bool) -> ScoreTable:
+    """Made-up scores in [0, 1] of models, each dearer and better; a price for every sample or
+    not."""
+    rng = np.random.default_rng(0)
+    skill = np.linspace(-0.3, 1.6, models)[:, None]
+    ease = skill - rng.normal(size=samples) + rng.normal(0, 0.8, (models, samples))
+    mean = 1 / (1 + np.exp(-1.7 * ease))
+    gain = rng.beta(4 * mean + 0.05, 4 * (1 - mean) + 0.05)
+    confidence = mean + rng.normal(0, 0.08, mean.shape)
+    cost = np.geomspace(1, 100, models)
+    if priced:
+        cost = cost[:, None] * rng.lognormal(0, 0.5, mean.shape)
+    return ScoreTable(gain, confidence, cost)
+
+
+def graded(quick: bool = False) -> list[dict]:
+    """Rows of the table: graded scores and prices per query, until exact, and what is certified of
+    three models and more in time."""
+    search_store(graded_table(3, 400, False), 3)
+    rows = []
+    for m, k in ((3, 400),) if quick else ((3, 1000), (8, 5000)):
+        table = graded_table(m, k, False)
+        own, front = seconds(lambda table=table: search_store(table, 3))
+        rows.append(row(f"search: graded, 3 of {m}, k = {k}, exact", own, "s"))
+        rows.append(row(f"search: graded, 3 of {m}, k = {k}, points", len(front), "points"))
+    sizes = ((5, 500, True),) if quick else ((12, 2000, True), (12, 20_000, False))
+    for m, k, priced in sizes:
+        table = graded_table(m, k, priced)
+        kind = "a price per query" if priced else "graded"
+        for n, limit in product((3, 4, 5), (1,) if quick else (2, 10, 30)):
+            own, front = seconds(lambda t=table, n=n, s=limit: search_store(t, n, time_limit=s))
+            what = f"search: {kind}, {n} of {m}, k = {k}"
+            gap = 100 * front.gap
+            rows += [
+                row(f"{what}, time_limit={limit}", own, "s"),
+                row(f"{what}, median certified gap after {limit} s", np.median(gap), "%"),
+                row(f"{what}, largest certified gap after {limit} s", gap.max(), "%"),
+            ]
+    return rows
+
+
 def quadruples_exact(quick: bool = False) -> list[dict]:
     """Rows of the table: four models, every threshold, of both kinds."""
     compile_kernels()
@@ -374,6 +415,7 @@ JOBS = {
     "scale_workers": scaling.workers,
     "quadruples": quadruples,
     "quadruples_exact": quadruples_exact,
+    "graded": graded,
     "threads": threads,
     "choosing": choosing,
 }

@@ -47,6 +47,7 @@ SOURCES = (
     "fronts/kernels/grid.py",
     "fronts/kernels/sorting.py",
     "fronts/kernels/state.py",
+    "fronts/kernels/sums.py",
     "methods/kernels.py",
     "recipes/big_little.py",
 )

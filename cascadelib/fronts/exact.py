@@ -471,8 +471,10 @@ def compile_ensembles() -> None:
 
 def compile_searches() -> None:
     """Compile or load the kernels of searches."""
-    correct, confidence = np.random.default_rng(0).random((2, 3, 60))
-    search_arrays(correct < 0.5, confidence, [1, 2, 4], (2, 3))
+    scores, confidence = np.random.default_rng(0).random((2, 3, 200))
+    cost = np.array([1.0, 2.0, 4.0])
+    search_arrays(scores < 0.5, confidence, cost, (2, 3))
+    search_graded(lambda m: (scores[m[-1]], confidence[m[-1]]), cost, 3, tolerance=0.1)
 
 
 def warm() -> None:

@@ -3,27 +3,41 @@
 That is graded correctness, a cost for every sample, or F1.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cache, lru_cache, reduce
+from functools import cache, lru_cache
 from heapq import heappop, heappush
 from itertools import count
 from time import monotonic
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy import ndarray as Array
 
-from ..evaluation.evaluation import exit_rates_of, run_outcomes
 from ..evaluation.pareto import pareto_front
-from ..methods.thresholds import exits_of, sum_passed_on, threshold_for
+from ..methods.thresholds import exits_of, threshold_for
 from ..scoring import f1, f1_of
 from ..stages import Outcome, StageFunction
 from .cascades import Outcomes, cascades_of, check_lengths, check_work
 from .front import Points, thresholds_of
 from .kernels.state import least_onwards
+from .kernels.sums import (
+    LINES,
+    ROUNDING,
+    divide,
+    excesses,
+    exits_at,
+    lines_below,
+    lower,
+    settle,
+)
 
-GRID = 4096  # boxes that a cascade, or one of its boxes, is divided into
+GRID = 16  # about as many boxes is a cascade, or one of its boxes, divided into …
+FEW = 1024  # … unless it has about as few corners as these, all of which are tried
+NEAR = 0.9  # of the largest excess: a box of as much is opened as if it had that
+KEPT = 2**21  # samples of the cascades of which groups, gains and costs are kept
+SOME = 128  # points of a curve of two models with which longer cascades begin
+FINISH = 1e-8  # seconds per sample and point that running a front takes
 COPIES = 2**15  # about as many copies of samples stand for graded outcomes
 GOLDEN = (5**0.5 - 1) / 2  # its multiples spread evenly over [0, 1) modulo 1
 
@@ -101,28 +115,32 @@ class Found:
         self.above = np.array([-1.0])
         self.rows = np.empty((0, 2, length), int)
 
-    def place(self, accuracy: Any) -> Any:
-        """Which of the front has this accuracy, up to rounding, at the least cost.
-
-        It is P where none has.
-        """
-        return np.searchsorted(self.above[1:], accuracy * (1 - 1e-12))
+    @property
+    def steps(self) -> tuple[Array, Array]:
+        """(above, cost), as kernels take a front."""
+        return self.above, self.cost
 
     def add(self, cost: Array, accuracy: Array, cascade: tuple, edges: list[Array]) -> None:
         """Add what is cheaper of a cascade: cost and accuracy at a grid of boundaries.
 
         edges: a list of boundaries per axis of the grid, a stage with a threshold each.
         """
-        better = cost < self.cost[self.place(accuracy)]
+        place = np.searchsorted(self.above[1:], accuracy * (1 - ROUNDING))
+        better = cost < self.cost[place]
         at = np.nonzero(better)
-        if not len(at[0]):
+        boundaries = [own[i] for own, i in zip(edges, at)]
+        self.enter(cost[better], accuracy[better], cascade, boundaries)
+
+    def enter(self, cost: Array, accuracy: Array, cascade: tuple, boundaries: Any) -> None:
+        """Add c points of a cascade: cost and accuracy [c], boundaries of each stage [d, c]."""
+        if not len(cost):
             return
-        rows = np.full((len(at[0]), *self.rows.shape[1:]), -1)
+        rows = np.full((len(cost), *self.rows.shape[1:]), -1)
         rows[:, 0, : len(cascade)] = cascade
-        for i, own in enumerate(edges):
-            rows[:, 1, i] = own[at[i]]
-        cost = np.concatenate([self.cost[:-1], cost[better]])
-        accuracy = np.concatenate([self.above[1:], accuracy[better]])
+        for i, own in enumerate(boundaries):
+            rows[:, 1, i] = own
+        cost = np.concatenate([self.cost[:-1], cost])
+        accuracy = np.concatenate([self.above[1:], accuracy])
         keep = pareto_front(cost, accuracy)
         self.cost = np.append(cost[keep], np.inf)
         self.above = np.append(-1.0, accuracy[keep])
@@ -162,147 +180,202 @@ def search_graded(
     if positive is not None and lengths[-1] > 2:
         raise ValueError(f"n_models={n_models}: F1 is exact for one and two models only")
     outcomes = Outcomes(stage, last_only)
-    found = Found(lengths[-1])
-    everything = np.arange(len(stage((0,))[0]))
-    boxes: list[tuple] = []
+    search = BoxSearch(outcomes, cost, Found(lengths[-1]), max(tolerance, ROUNDING), deadline)
     for cascade in cascades_of(mean, lengths):
-        first, confidence = stage(cascade[:1])
-        if len(cascade) > 2:
-            ends = [(0, outcomes.groups(cascade[:i]).max() + 1) for i in range(1, len(cascade))]
-            least = mean[cascade[0]]
-            whole = Box(cascade, ends, everything, 0.0, least)
-            boxes.append((-np.inf, len(boxes), np.inf, least, whole))
-            continue
-        last, _ = stage(cascade)
-        # a single model is a pair of itself, of which the second is free
-        second = cost[cascade[1]] if len(cascade) > 1 else 0.0
-        curve = two_model_curve(confidence, first, last, cost[cascade[0]], second, positive)
-        edges = [np.arange(len(curve.cost))] * (len(cascade) - 1)
-        found.add(curve.cost, curve.accuracy, cascade, edges)
-    left = close_boxes(boxes, outcomes, cost, found, tolerance, deadline)
+        if positive is None and search.is_late():
+            # Of the cascades that are not even listed no more is known than this.
+            search.left.append((np.array([np.inf]), mean[[mean.argmin()]], NO_LINES))
+            break
+        search.begin(cascade, mean[cascade[0]], positive)
+    search.close_boxes()
+    found = search.found
     rows = [
         (cascade, limits)
         for cascade, boundaries in found.by_cascade()
         for limits in thresholds_of(outcomes, cascade, boundaries)
     ]
     points = points_by_running(stage, cost, rows, lengths[-1], positive)
-    if not left:
+    if not search.left:
         return points
     floor = np.full(len(found.cost), np.inf)
-    most, least = np.transpose(left)
-    np.minimum.at(floor, found.place(most), least)
+    for left in search.left:
+        lower(floor, found.above, *left)
     return replace(points, floor=least_onwards(floor), above=found.above)
 
 
-@dataclass(frozen=True, eq=False)
-class Box:
-    """All thresholds of one cascade whose boundaries lie within ``ends``, int [d, 2].
+NO_LINES = np.zeros((LINES, 2))  # costs are 0 or more
 
-    rows: positions of samples, among them all that a boundary of the box moves; gain, cost: what
-    the others come to, each ÷ k. These sums only grow, from a box to those within it: a difference
-    of two costs would be off by the rounding of the larger, which is more than the smaller where
-    costs differ by 16 orders of magnitude.
+
+class Boxes(NamedTuple):
+    """B boxes of boundaries of one cascade (see :mod:`cascadelib.fronts.kernels.sums`).
+
+    rows, fixed, lines: of the box that they are parts of; of its own where it is one, and
+    ``is_priced``. ends int64 [B, d, 2]; most, least [B]: accuracy and cost that none of a box's
+    cascades exceeds, or undercuts; excess [B], falling: by what share the front might be too dear.
     """
 
     cascade: tuple[int, ...]
-    ends: list
     rows: Array
-    gain: float
-    cost: float
+    fixed: Array
+    lines: Array
+    is_priced: bool
+    ends: Array
+    most: Array
+    least: Array
+    excess: Array
 
 
-def close_boxes(
-    heap: list[tuple],
-    outcomes: Outcomes,
-    cost: Array,
-    found: Found,
-    tolerance: float,
-    deadline: float,
-) -> list[tuple[float, float]]:
-    """Add the front of cascades of three models and more to what is ``found``.
+def some_of(boxes: Boxes, which: Any) -> Boxes:
+    """Some of the boxes, by a slice or their positions."""
+    return boxes._replace(
+        ends=boxes.ends[which],
+        most=boxes.most[which],
+        least=boxes.least[which],
+        excess=boxes.excess[which],
+    )
 
-    heap: (−excess, number, most accuracy, least cost, box); of the boxes of boundaries
-    (docs/architecture.md) that which might be cheaper by most is opened first, as long as there is
-    one. Returns (most accuracy, least cost) of those that were left.
+
+class BoxSearch:
+    """A search of the boxes of cascades of three models and more (docs/architecture.md).
+
+    The box that might be cheaper by most than what is ``found`` is opened first, as long as there
+    is one: so the largest certified gap falls, whenever time runs out. left: (most accuracy, least
+    cost, lines) of boxes that were closed by the tolerance or the deadline alone.
     """
-    left = []
-    number = count(len(heap))
 
-    @lru_cache(32)
-    def samples_of(cascade: tuple) -> Sequence[Array]:
-        """Groups [d, k], gains ÷ k [d + 1, k] and costs of later models ÷ k [d, k]."""
+    def __init__(
+        self, outcomes: Outcomes, cost: Array, found: Found, tolerance: float, deadline: float
+    ) -> None:
+        self.outcomes = outcomes
+        self.cost = cost
+        self.found = found
+        self.tolerance = tolerance
+        self.deadline = deadline
+        self.everything = np.arange(len(outcomes.stage((0,))[0]), dtype=np.int32)
+        self.left: list[tuple[Array, Array, Array]] = []
+        self.heap: list[tuple] = []
+        self.number = count()
+        self.swept: set[tuple] = set()
+        self.samples_of = lru_cache(KEPT // len(self.everything) + 1)(self.samples)
+        self.groups_of = cache(lambda key: int(outcomes.groups(key).max()) + 1)
+
+    def is_late(self) -> bool:
+        """Whether time is up, but for what it takes to run the front that is found."""
+        finish = FINISH * len(self.found.rows) * len(self.everything)
+        return len(self.found.rows) > 0 and monotonic() + finish > self.deadline
+
+    def samples(self, cascade: tuple) -> tuple[Array, Array, Array]:
+        """Groups int32 [d, k], gains ÷ k [d + 1, k] and costs of later models ÷ k [d, k]."""
+        k = len(self.everything)
         prefixes = [cascade[: i + 1] for i in range(len(cascade))]
-        groups = np.stack([outcomes.groups(prefix) for prefix in prefixes[:-1]])
-        gains = np.stack([outcomes.stage(prefix)[0] for prefix in prefixes])
-        k = groups.shape[1]
-        costs = np.stack([np.broadcast_to(cost[m], k) for m in cascade[1:]])
+        groups = np.stack([self.outcomes.groups(prefix) for prefix in prefixes[:-1]])
+        gains = np.stack([self.outcomes.stage(prefix)[0] for prefix in prefixes])
+        costs = np.stack([np.broadcast_to(self.cost[m], k) for m in cascade[1:]])
         return groups, gains / k, costs / k
 
-    def excess(most: float, least: float) -> float:
-        return found.cost[found.place(most)] / max(least, 1e-300) - 1
+    def begin(self, cascade: tuple, least: float, positive: Array | None) -> None:
+        """Add the curve of a cascade's first two models, unless it is there, and list the box of
+        all its thresholds where it has more. least: mean cost of the first model."""
+        ends = np.zeros((len(cascade) - 1, 2), np.int64)
+        for i in range(1, len(cascade)):
+            ends[i - 1, 1] = self.groups_of(self.outcomes.key(cascade[:i]))
+        pair = cascade[:2]
+        if pair not in self.swept or len(cascade) < 3:
+            self.swept.add(pair)
+            first, confidence = self.outcomes.stage(cascade[:1])
+            last, _ = self.outcomes.stage(pair)
+            # A single model is a pair of itself, of which the second is free.
+            second = self.cost[cascade[1]] if len(cascade) > 1 else 0.0
+            curve = two_model_curve(
+                confidence, first, last, self.cost[cascade[0]], second, positive
+            )
+            # All leave at the later stages of a longer cascade, of which some points will do.
+            step = 1 if len(cascade) < 3 else 1 + len(curve.cost) // SOME
+            edges = [np.arange(0, len(curve.cost), step), *ends[1:, 1:]][: len(cascade) - 1]
+            shape = (-1, *[1] * (len(cascade) - 2))
+            paid = curve.cost[::step].reshape(shape)
+            self.found.add(paid, curve.accuracy[::step].reshape(shape), cascade, edges)
+        if len(cascade) > 2:
+            fixed = np.array([0.0, least])
+            most = np.array([np.inf])
+            whole = (cascade, self.everything, fixed, NO_LINES, True, ends[None], most)
+            self.push(Boxes(*whole, fixed[1:], most))
 
-    while heap:
-        _, _, most, least, box = heappop(heap)
-        if excess(most, least) > tolerance and (monotonic() < deadline or len(found.rows) == 0):
-            for part in boxes_within(box, samples_of(box.cascade), found):
-                heappush(heap, (-excess(*part[:2]), next(number), *part))
-        elif excess(most, least) > 1e-12:
-            left.append((most, least))
-    return left
+    def push(self, boxes: Boxes, at: int = 0) -> None:
+        """List boxes from a position on, as one entry."""
+        if at < len(boxes.excess):
+            heappush(self.heap, (-boxes.excess[at], next(self.number), boxes, at))
 
+    def ranked(self, boxes: Boxes) -> Boxes:
+        """Boxes by what is found now, that first which might be cheaper by most."""
+        steps = self.found.steps
+        excess = excesses(boxes.most, boxes.least, boxes.lines, steps, self.tolerance)
+        boxes = boxes._replace(excess=excess)
+        if len(excess) < 2:
+            return boxes
+        return some_of(boxes, np.argsort(-excess))
 
-def boxes_within(
-    box: Box, samples: Sequence[Array], found: Found
-) -> Iterator[tuple[float, float, Box]]:
-    """Add the corners of a grid over a box to the front, and yield the boxes between them.
+    def close_boxes(self) -> None:
+        """Add the front of all boxes that are listed to what is ``found``."""
+        top = self.found.above[-1]
+        since = 0
+        while self.heap:
+            since += 1
+            if self.found.above[-1] > top and since > len(self.heap):
+                # Boxes more accurate than all that was found may undercut what is new.
+                top = self.found.above[-1]
+                since = 0
+                listed = self.heap
+                self.heap = []
+                for _, _, boxes, at in listed:
+                    self.push(self.ranked(some_of(boxes, slice(at, None))))
+            excess, _, boxes, at = heappop(self.heap)
+            if -excess <= self.tolerance or self.is_late():
+                if -excess > ROUNDING:
+                    self.left.append((boxes.most[at:], boxes.least[at:], boxes.lines))
+                continue
+            self.push(boxes, at + 1)
+            self.open_box(some_of(boxes, slice(at, at + 1)))
 
-    samples: groups, gains and costs of the cascade, see :func:`close_boxes`. Yields (most accuracy,
-    least cost, box) of what may hold something better. In these bounds a sample that may pass on
-    does so where it gains, at no cost.
-    """
-    d = len(box.ends)
-    if len(box.rows) < len(samples[0][0]):
-        samples = [part[:, box.rows] for part in samples]
-    groups, gains, costs = samples
-    low, high = np.transpose(box.ends)[..., None]
-    passed = np.logical_and.accumulate(groups >= low)
-    moved = (passed & (groups < high)).any(axis=0)
-    # the others get to the stages that they pass on to, and exit at the last of them
-    settled = np.vstack([~moved, passed & ~moved])
-    settled_cost = box.cost + np.sum(costs * settled[1:])
-    settled[:-1] &= ~passed
-    settled_gain = box.gain + np.sum(gains * settled)
-    rows = box.rows if moved.all() else box.rows[moved]
-    gains = gains[:, moved]
-    costs = costs[:, moved]
+    def open_box(self, box: Boxes) -> None:
+        """Price a box, unless that is done, and divide it if it is still the one to be opened."""
+        samples = self.samples_of(box.cascade)
+        d = len(box.ends[0])
+        bins = np.subtract(*box.ends[0].T[::-1]).max()
+        is_small = (bins + 1.0) ** d <= FEW
+        if not box.is_priced:
+            rows, fixed = settle(samples, box.rows, box.ends[0], box.fixed)
+            box = box._replace(rows=rows, fixed=fixed, is_priced=True)
+            if not is_small:
+                box = self.priced(box, samples)
+        box = self.ranked(box)
+        first = -self.heap[0][0] if self.heap else 0.0
+        if box.excess[0] <= self.tolerance or box.excess[0] < first * NEAR:
+            self.push(box)
+            return
+        if not is_small:
+            bins = min(bins, round(GRID ** (1 / d)))
+        cuts, worth, ends, most, least = divide(
+            samples, box.rows, box.ends[0], box.fixed, box.lines, self.found.steps, bins
+        )
+        self.found.enter(worth[:, 1], worth[:, 0], box.cascade, cuts.T)
+        most = np.minimum(most, box.most)
+        parts = box._replace(is_priced=False, ends=ends, most=most, least=least)
+        self.push(self.ranked(parts))
 
-    bins = round(GRID ** (1 / d))
-    edges = [np.unique(np.linspace(low, high, bins + 1).astype(int)) for low, high in box.ends]
-    slots = [np.searchsorted(own, g, side="right") for own, g in zip(edges, groups[:, moved])]
-    sizes = [len(own) for own in edges]
-    gain, most, paid = np.zeros((3, *[1] * d))
-    for i, step in enumerate(gains[1:] - gains[:-1]):
-        up = sum_passed_on(slots[: i + 1], sizes, np.maximum(step, 0))
-        down = sum_passed_on(slots[: i + 1], sizes, np.maximum(-step, 0))
-        may = (slice(-1),) * (i + 1)
-        must = (slice(1, None),) * (i + 1)
-        gain = gain + up - down
-        most = most + up[may] - down[must]
-        paid = paid + sum_passed_on(slots[: i + 1], sizes, costs[i])
-    # those that exit first have their gain without passing on
-    first = settled_gain + gains[0].sum()
-    gain = gain + first
-    most = most + first
-    paid = paid + settled_cost
-
-    least = paid[(slice(1, None),) * d]
-    found.add(paid, gain, box.cascade, edges)
-    wide = reduce(np.logical_or.outer, [np.diff(own) > 1 for own in edges])
-    better = found.cost[found.place(most)] > least * (1 + 1e-12)
-    for at in np.argwhere(wide & better).tolist():
-        ends = [own[i : i + 2] for own, i in zip(edges, at)]
-        inside = Box(box.cascade, ends, rows, settled_gain, settled_cost)
-        yield most[tuple(at)], least[tuple(at)], inside
+    def priced(self, box: Boxes, samples: tuple) -> Boxes:
+        """A box with lines of its own; what was met on the way is added."""
+        lines, most, cuts, worth = lines_below(
+            samples,
+            box.rows,
+            box.ends[0],
+            box.fixed,
+            box.most[0],
+            self.found.steps,
+            self.tolerance,
+        )
+        self.found.enter(worth[:, 1], worth[:, 0], box.cascade, cuts.T)
+        return box._replace(lines=lines, most=np.array([most]))
 
 
 def copies_of(stage: StageFunction) -> StageFunction:
@@ -342,25 +415,33 @@ def points_by_running(
 ) -> Points:
     """The non-dominated of cascades (models, thresholds), run as the evaluator runs them."""
 
-    @cache
-    def outcomes_of(models: tuple) -> list:
-        return [stage(models[: i + 1]) for i in range(len(models))]
+    @lru_cache(32)
+    def outcomes_of(models: tuple) -> tuple[Array, Array, Array]:
+        outcomes = [stage(models[: i + 1]) for i in range(len(models))]
+        gains = np.stack([gain for gain, _ in outcomes]).astype(np.float64)
+        confidence = np.stack([own for _, own in outcomes]).astype(np.float64)
+        return confidence, gains, np.stack([np.broadcast_to(cost[m], k) for m in models])
 
+    k = len(stage((0,))[0])
     models = np.full((len(rows), width), -1, np.int64)
     rates = np.zeros((len(rows), width))
     thresholds = np.full((len(rows), width - 1), np.nan)
     accuracy = np.empty(len(rows))
-    total = np.empty(len(rows))
+    total = np.zeros(len(rows))
     for row, (cascade, limits) in enumerate(rows):
         n = len(cascade)
-        costs = [cost[m] for m in cascade]
-        exits, gain, total[row] = run_outcomes(outcomes_of(cascade), limits, costs)
+        confidence, gains, costs = outcomes_of(cascade)
+        left, gain, paid = exits_at(confidence, limits, gains, costs)
+        reached = k - np.cumsum(left) + left
+        for m, own, many in zip(cascade, paid, reached):
+            # As the evaluator adds.
+            total[row] += np.sum(own[:many]) / k if cost.ndim == 2 else cost[m] * (many / k)
         models[row, :n] = cascade
         thresholds[row, : n - 1] = limits
-        accuracy[row] = np.mean(gain) if positive is None else f1(gain, positive)
-        rates[row, :n] = exit_rates_of(exits, n)
+        accuracy[row] = np.mean(gain) if positive is None else f1(gain > 0, positive)
+        rates[row, :n] = left / k
     if positive is not None:  # two stages at most: the shares that leave sum to 1 to the last bit
         rates[:, 1:] = 1 - rates[:, :1]
     keep = pareto_front(total, accuracy)
     found = Points(accuracy[keep], total[keep], models[keep], thresholds[keep], rates[keep])
-    return replace(found, samples=len(stage((0,))[0]))
+    return replace(found, samples=k)

@@ -1,6 +1,7 @@
 """Graded correctness and a price for every sample: exact fronts against a loop over everything."""
 
-from itertools import permutations, product
+from itertools import count, permutations, product
+from time import process_time
 from typing import Any
 from unittest.mock import patch
 
@@ -50,7 +51,7 @@ def test_the_front_equals_a_loop_over_everything(
     gain = rng.integers(0, 5, (3, k)) / 4
     confidence = rng.integers(0, 4, (3, k)) / 4
     cost = np.array([[1.0], [3.0], [dearest]]) * rng.uniform(0.5, 1.5, (3, k))
-    with patch("cascadelib.fronts.graded.GRID", grid):  # boxes within boxes
+    with patch.multiple("cascadelib.fronts.graded", GRID=grid, FEW=4):  # boxes within boxes
         table = search(ScoreTable(gain, confidence, cost), lengths).table
     c, a = every_cascade(
         gain, confidence, cost, (lengths,) if isinstance(lengths, int) else lengths
@@ -115,13 +116,55 @@ def test_what_a_tolerance_leaves_is_certified(
     table = ScoreTable(
         rng.random((4, k)), rng.random((4, k)), rng.uniform(1, 9, (4, k)) * [[1], [5], [30], [80]]
     )
-    with patch("cascadelib.fronts.graded.GRID", 8):
+    with patch.multiple("cascadelib.fronts.graded", GRID=8, FEW=12):
         exact = search(table, lengths)
         loose = search(table, lengths, tolerance=tolerance)
     at = exact.table["accuracy"].to_numpy()
     assert exact.gap.max() == 0 and loose.gap.max() <= tolerance + 1e-9
     assert (loose.lower_bound_at(at) <= exact.cost_at(at) * (1 + 1e-9)).all()
     assert (loose.cost_at(at) <= exact.cost_at(at) * (1 + tolerance + 1e-9)).all()
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.integers(0, 10_000),
+    st.integers(1, 7),
+    st.sampled_from([3, (1, 2, 3), (2, 3)]),
+    st.sampled_from([0.0, 1.0, 1e16]),
+    st.sampled_from([0.0, 0.2]),
+    st.integers(1, 40),
+)
+def test_whenever_time_runs_out_the_floor_is_true(
+    seed: int, k: int, lengths: Any, dearest: float, tolerance: float, checks: int
+) -> None:
+    """A clock that ticks when it is read; ties, costs of zero and stages that nobody reaches."""
+    rng = np.random.default_rng(seed)
+    gain = rng.integers(0, 3, (4, k)) / 2
+    confidence = rng.integers(0, 3, (4, k)) / 2
+    cost = np.array([[0.0], [1.0], [4.0], [dearest]]) * rng.uniform(0.5, 1.5, (4, k))
+    clock = count()
+    with patch.multiple(
+        "cascadelib.fronts.graded", GRID=8, FEW=4, FINISH=0, monotonic=lambda: next(clock)
+    ):
+        front = search(
+            ScoreTable(gain, confidence, cost), lengths, tolerance=tolerance, time_limit=checks
+        )
+    c, a = every_cascade(
+        gain, confidence, cost, (lengths,) if isinstance(lengths, int) else lengths
+    )
+    for accuracy in np.unique(a):
+        least = c[a >= accuracy - 1e-9].min()
+        assert front.lower_bound_at(accuracy) <= least * (1 + 1e-9)
+
+
+def test_a_search_keeps_to_its_time() -> None:
+    rng = np.random.default_rng(0)
+    scores = ScoreTable(rng.random((8, 5_000)), rng.random((8, 5_000)), np.geomspace(1, 100, 8))
+    search(scores.take(np.arange(50)), 4)  # kernels are there
+    before = process_time()
+    front = search(scores, 4, time_limit=1.0)
+    assert process_time() - before < 2.5
+    assert front.gap.max() > 0
 
 
 def test_a_time_limit_leaves_a_front_and_what_it_is_worth() -> None:
