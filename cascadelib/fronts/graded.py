@@ -38,6 +38,7 @@ NEAR = 0.9  # of the largest excess: a box of as much is opened as if it had tha
 KEPT = 2**21  # samples of the cascades of which groups, gains and costs are kept
 SOME = 128  # points of a curve of two models with which longer cascades begin
 FINISH = 1e-8  # seconds per sample and point that running a front takes
+ENTRY = 8e-6  # seconds that boxes which are left, as they were listed, take
 COPIES = 2**15  # about as many copies of samples stand for graded outcomes
 GOLDEN = (5**0.5 - 1) / 2  # its multiples spread evenly over [0, 1) modulo 1
 
@@ -260,8 +261,9 @@ class BoxSearch:
         self.groups_of = cache(lambda key: int(outcomes.groups(key).max()) + 1)
 
     def is_late(self) -> bool:
-        """Whether time is up, but for what it takes to run the front that is found."""
+        """Whether time is up, but for what it takes to run the front and to enter what is left."""
         finish = FINISH * len(self.found.rows) * len(self.everything)
+        finish += ENTRY * (len(self.heap) + len(self.left))
         return len(self.found.rows) > 0 and monotonic() + finish > self.deadline
 
     def samples(self, cascade: tuple) -> tuple[Array, Array, Array]:
@@ -319,7 +321,7 @@ class BoxSearch:
         """Add the front of all boxes that are listed to what is ``found``."""
         top = self.found.above[-1]
         since = 0
-        while self.heap:
+        while self.heap and not self.is_late():
             since += 1
             if self.found.above[-1] > top and since > len(self.heap):
                 # Boxes more accurate than all that was found may undercut what is new.
@@ -330,12 +332,18 @@ class BoxSearch:
                 for _, _, boxes, at in listed:
                     self.push(self.ranked(some_of(boxes, slice(at, None))))
             excess, _, boxes, at = heappop(self.heap)
-            if -excess <= self.tolerance or self.is_late():
-                if -excess > ROUNDING:
-                    self.left.append((boxes.most[at:], boxes.least[at:], boxes.lines))
+            if -excess <= self.tolerance:
+                self.leave(excess, boxes, at)
                 continue
             self.push(boxes, at + 1)
             self.open_box(some_of(boxes, slice(at, at + 1)))
+        for excess, _, boxes, at in self.heap:
+            self.leave(excess, boxes, at)
+
+    def leave(self, excess: float, boxes: Boxes, at: int) -> None:
+        """Leave boxes from a position on, which may undercut the front by −excess."""
+        if -excess > ROUNDING:
+            self.left.append((boxes.most[at:], boxes.least[at:], boxes.lines))
 
     def open_box(self, box: Boxes) -> None:
         """Price a box, unless that is done, and divide it if it is still the one to be opened."""

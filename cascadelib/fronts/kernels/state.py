@@ -154,7 +154,7 @@ MAX_MODELS = 8
 # Bins per stage of the root's grid, by its number of boundaries d; and where it only is to bound
 # all cascades soon.
 ROOT_BINS = {2: 64, 3: 22, 4: 6, 5: 3, 6: 3, 7: 2}
-COARSE_BINS = {2: 40, 3: 16, 4: 4, 5: 2, 6: 2, 7: 2}
+COARSE_BINS = {2: 40, 3: 16, 4: 6, 5: 2, 6: 2, 7: 2}
 LEVELS = 24
 LEAST_BOXES = 32
 MOST_BOXES = 2048
