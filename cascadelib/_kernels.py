@@ -153,7 +153,7 @@ class TypeOfPart(AttributeTemplate):
 class FromZero(types.Array):
     """The type of an array in a room, or of a part of one: no index is negative.
 
-    numba would check every index for that, which is a seventh of the time of a search.
+    numba would check every index for that.
     """
 
     def __init__(self, array: types.Array) -> None:

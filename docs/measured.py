@@ -352,6 +352,20 @@ def anytime() -> str:
     return "\n".join(lines)
 
 
+def graded() -> str:
+    """A Markdown table of what is certified of graded scores and prices per query in time."""
+    cells: dict[tuple[str, float], dict[str, str]] = {}
+    for name, row in benchmarks().loc["graded"].iterrows():
+        found = re.fullmatch(r"search: (.*), (\w+) certified gap after (\S+) s", name)
+        if found:
+            search, what, after = found.groups()
+            cells.setdefault((search, float(after)), {})[what] = quantity(row.measured, row.unit)
+    lines = ["| search | time_limit | median gap | largest gap |", "|---|---:|---:|---:|"]
+    for (search, after), of in sorted(cells.items()):
+        lines.append(f"| {search} | {after:g} s | {of['median']} | {of['largest']} |")
+    return "\n".join(lines)
+
+
 def in_lines() -> list[str]:
     """How exact and how fast, in five lines, and at which commit that was measured: one where
     ``python benchmarks/run.py search quadruples cascade guarantee`` has run them together."""

@@ -595,6 +595,7 @@ PAGES: dict[str, dict[str, Callable[[], str]]] = {
         "quiet": measured_conditions,
         **{kind: functools.partial(measured.peers, kind) for kind in ("pairs", "triples")},
         "anytime": measured.anytime,
+        "graded": measured.graded,
     },
 }  # fmt: skip
 DRAWING = ".github/cascade.svg"

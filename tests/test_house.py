@@ -24,7 +24,7 @@ MOST_LINES = 550  # of a file: about 500
 MOST_MODULES = 12  # of a room
 # Stage functions join stores and methods, which do not import each other: the ground has them.
 MOST_MODULES_ON_THE_GROUND = 14
-MOST_TOKENS = 158_700  # what it is; the target is 125,000
+MOST_TOKENS = 158_800  # what it is; the target is 125,000
 MOST_TOKENS_A_LINE = 9.7  # what it is; the target is 9
 MOST_NAMES = 40
 MOST_NESTED_COMPREHENSIONS = 10

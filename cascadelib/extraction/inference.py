@@ -171,10 +171,10 @@ def fastest(model: Model, images: torch.Tensor, device: Device) -> Model:
     how many times as fast as usual.
 
     Usual is channels_last as cuDNN's flag was found; another one must be faster by 5%. Where cuDNN
-    is to be deterministic, it does not search; where its flag is set, it always does.
+    is to be deterministic, it does not search; else, where its flag is set, it always does.
     """
-    found = cudnn.benchmark
     fixed = cudnn.deterministic or torch.are_deterministic_algorithms_enabled()
+    found = cudnn.benchmark and not fixed
     seconds = {}
     for layout in itertools.product(FORMATS, {found, not fixed}):
         # cuDNN's plans are kept per thread and shape, whatever the flag was when they were made:

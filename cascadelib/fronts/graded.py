@@ -185,7 +185,7 @@ def search_graded(
     for cascade in cascades_of(mean, lengths):
         if positive is None and search.is_late():
             # Of the cascades that are not even listed no more is known than this.
-            search.left.append((np.array([np.inf]), mean[[mean.argmin()]], NO_LINES))
+            search.left.append((np.array([np.inf]), np.array([mean.min()]), NO_LINES))
             break
         search.begin(cascade, mean[cascade[0]], positive)
     search.close_boxes()
@@ -210,16 +210,16 @@ NO_LINES = np.zeros((LINES, 2))  # costs are 0 or more
 class Boxes(NamedTuple):
     """B boxes of boundaries of one cascade (see :mod:`cascadelib.fronts.kernels.sums`).
 
-    rows, fixed, lines: of the box that they are parts of; of its own where it is one, and
-    ``is_priced``. ends int64 [B, d, 2]; most, least [B]: accuracy and cost that none of a box's
-    cascades exceeds, or undercuts; excess [B], falling: by what share the front might be too dear.
+    rows, fixed, lines: of the box that they are parts of; its own once a single box is settled
+    (``is_settled``). ends int64 [B, d, 2]; most [B]: no cascade of a box is more accurate;
+    least [B]: none costs less; excess [B], falling: by what share the front might be too dear.
     """
 
     cascade: tuple[int, ...]
     rows: Array
     fixed: Array
     lines: Array
-    is_priced: bool
+    is_settled: bool
     ends: Array
     most: Array
     least: Array
@@ -240,7 +240,8 @@ class BoxSearch:
     """A search of the boxes of cascades of three models and more (docs/architecture.md).
 
     The box that might be cheaper by most than what is ``found`` is opened first, as long as there
-    is one: so the largest certified gap falls, whenever time runs out. left: (most accuracy, least
+    is one, so that the largest certified gap is small by the time that is up. Last come boxes that
+    may only be more accurate than all that is found. left: (most accuracy, least
     cost, lines) of boxes that were closed by the tolerance or the deadline alone.
     """
 
@@ -331,29 +332,29 @@ class BoxSearch:
                 self.heap = []
                 for _, _, boxes, at in listed:
                     self.push(self.ranked(some_of(boxes, slice(at, None))))
-            excess, _, boxes, at = heappop(self.heap)
-            if -excess <= self.tolerance:
-                self.leave(excess, boxes, at)
+            _, _, boxes, at = heappop(self.heap)
+            if boxes.excess[at] <= self.tolerance:
+                self.leave(boxes, at)
                 continue
             self.push(boxes, at + 1)
             self.open_box(some_of(boxes, slice(at, at + 1)))
-        for excess, _, boxes, at in self.heap:
-            self.leave(excess, boxes, at)
+        for _, _, boxes, at in self.heap:
+            self.leave(boxes, at)
 
-    def leave(self, excess: float, boxes: Boxes, at: int) -> None:
-        """Leave boxes from a position on, which may undercut the front by −excess."""
-        if -excess > ROUNDING:
+    def leave(self, boxes: Boxes, at: int) -> None:
+        """Leave boxes from a position on."""
+        if boxes.excess[at] > ROUNDING:
             self.left.append((boxes.most[at:], boxes.least[at:], boxes.lines))
 
     def open_box(self, box: Boxes) -> None:
         """Price a box, unless that is done, and divide it if it is still the one to be opened."""
         samples = self.samples_of(box.cascade)
         d = len(box.ends[0])
-        bins = np.subtract(*box.ends[0].T[::-1]).max()
+        bins = (box.ends[0, :, 1] - box.ends[0, :, 0]).max()
         is_small = (bins + 1.0) ** d <= FEW
-        if not box.is_priced:
+        if not box.is_settled:
             rows, fixed = settle(samples, box.rows, box.ends[0], box.fixed)
-            box = box._replace(rows=rows, fixed=fixed, is_priced=True)
+            box = box._replace(rows=rows, fixed=fixed, is_settled=True)
             if not is_small:
                 box = self.priced(box, samples)
         box = self.ranked(box)
@@ -362,13 +363,13 @@ class BoxSearch:
             self.push(box)
             return
         if not is_small:
-            bins = min(bins, round(GRID ** (1 / d)))
+            bins = min(bins, max(2, round(GRID ** (1 / d))))
         cuts, worth, ends, most, least = divide(
             samples, box.rows, box.ends[0], box.fixed, box.lines, self.found.steps, bins
         )
         self.found.enter(worth[:, 1], worth[:, 0], box.cascade, cuts.T)
         most = np.minimum(most, box.most)
-        parts = box._replace(is_priced=False, ends=ends, most=most, least=least)
+        parts = box._replace(is_settled=False, ends=ends, most=most, least=least)
         self.push(self.ranked(parts))
 
     def priced(self, box: Boxes, samples: tuple) -> Boxes:

@@ -327,8 +327,8 @@ class ModelsOnSplit:
         return softmax(self.logits(m, rows))
 
 
-# Threads that read blocks of different files have one of them mapped at a time, where each use maps
-# it anew (:func:`cascadelib.store.formats.memory_is_limited`).
+# Where memory is limited, each use maps a file anew: threads that read blocks of different files
+# have one of them mapped at a time.
 READING = Lock()
 # store → what was computed from its logits, as long as the store lives
 KEPT: WeakKeyDictionary = WeakKeyDictionary()

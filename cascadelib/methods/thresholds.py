@@ -1,5 +1,5 @@
-"""Thresholds: their units, where they lie between confidences, and which samples leave at one. This
-file alone says how samples of equal confidence leave: together."""
+"""Thresholds: their units, where they lie between confidences, and which samples leave at one:
+those of equal confidence together."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

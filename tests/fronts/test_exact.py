@@ -1,7 +1,7 @@
 """The exact search against a loop over every model and threshold, ties, extremes and degenerate
 inputs included."""
 
-from itertools import product
+from itertools import permutations, product
 from typing import Any
 
 import numpy as np
@@ -260,3 +260,23 @@ def test_bad_input_is_refused_by_name(change: dict, message: str) -> None:
     } | change
     with pytest.raises(ValueError, match=message):
         search_arrays(**given_)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_of_free_models_the_most_accurate_cascade_is_found(seed: int) -> None:
+    """Nothing costs anything: one point, which no threshold of any order of the models exceeds."""
+    rng = np.random.default_rng(seed)
+    k = 300
+    correct = rng.random((3, k)) < np.array([[0.8], [0.75], [0.7]])
+    confidence = rng.random((3, k)) + 0.3 * correct
+    most = 0
+    for a, b, c in permutations(range(3)):
+        order = np.argsort(-confidence[b])
+        for limit in [*confidence[a], np.inf]:
+            passes = confidence[a] < limit
+            gains = (correct[b] & passes)[order].astype(int) - (correct[c] & passes)[order]
+            base = correct[a][~passes].sum() + correct[c][passes].sum()
+            most = max(most, base + np.append(0, np.cumsum(gains)).max())
+    points = search_arrays(correct, confidence, np.zeros(3), 3)
+    assert points.accuracy.tolist() == [most / k]
+    assert points.cost.tolist() == [0.0]

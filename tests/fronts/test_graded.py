@@ -10,7 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cascadelib import ScoreTable, evaluate, pareto_front, search, search_outcomes
+from cascadelib import (
+    ScoreTable,
+    evaluate,
+    pareto_front,
+    search,
+    search_arrays,
+    search_outcomes,
+)
 from cascadelib.evaluation.pareto import least_cost
 from cascadelib.fronts.graded import COPIES, copies_of, run_again, search_graded
 
@@ -229,3 +236,16 @@ def test_copies_of_samples_stand_for_graded_outcomes(seed: int, models: int, k: 
     for accuracy, least in zip(exact.accuracy, exact.cost):
         assert least_cost(again.cost, again.accuracy, accuracy - off) <= least * (1 + 1e-9)
     assert again.samples == k
+
+
+@pytest.mark.parametrize(("models", "k"), [(5, 12), (8, 4)])
+def test_long_cascades_are_divided_until_they_are_exact(models: int, k: int) -> None:
+    """Scores of 0 and 1 as graded ones: the search that counts says what the front is."""
+    rng = np.random.default_rng(models)
+    cost = np.geomspace(1, 50, models)
+    correct = rng.random((models, k)) < np.linspace(0.4, 0.9, models)[:, None]
+    confidence = np.round(rng.random((models, k)), 1)
+    counted = search_arrays(correct, confidence, cost, models)
+    summed = search(ScoreTable(correct.astype(float), confidence, cost), models).table
+    np.testing.assert_allclose(summed["accuracy"], counted.accuracy, rtol=1e-12)
+    np.testing.assert_allclose(summed["cost"], counted.cost, rtol=1e-12)

@@ -74,7 +74,7 @@ def gather_several(w: Workspace, level: int, first: int, low: int, high: int, m:
         m += 1
         several += 1
     w.box.several_count[0] = several
-    # Their correctness is taken out of ``base`` later, see most_of_several.
+    # Their correctness is taken out of ``base`` later, see correct_of_several.
     for i in range(first):
         w.levels.base[level + 1, 1 + i] -= high - low
     return m
@@ -245,7 +245,9 @@ def support(w: Workspace, level: int, fixed: tuple[int, float], value: float) ->
         least -= most
         for g in range(at):
             correct += box.gains[i, g] + box.extra_gains[i, g]
-    return least + fixed[1] - value * fixed[0], correct + fixed[0]
+    # A sum of as many as all samples rounds: the line lies lower by more than that.
+    slack = 1e-14 * value * len(w.root.index)
+    return least + fixed[1] - value * fixed[0] - slack, correct + fixed[0]
 
 
 @inner
@@ -322,9 +324,10 @@ def covered(
     correct: samples of the box's cheapest cascade, and the most of any; fixed: (correct, cost) of
     the settled samples; least: cost of any cascade of the box; steep: a price of a correct sample
     at which nothing else counts. The lower hull of cost against correct samples is approached from
-    above: the line as steep as that through two points of it meets a third, or is the hull. Until
-    it is known where the hull ends, what has been found with the most correct samples stands for
-    that end. A point of the hull that is not covered ends the search.
+    above: a line with the slope between two of its points touches it at a third, or shows that
+    nothing lies below the two. Until it is known where the hull ends, what has been found with the
+    most correct samples stands for that end. A point of the hull that is not covered ends the
+    search.
     """
     first, last = correct
     stack = w.box.stack
@@ -432,5 +435,7 @@ def nothing_new(
         first += gain
         last += best_gain
     steep = 4 * k * box.price[d]
+    if steep == 0:
+        steep = 1.0  # free models: what is correct is worth more than nothing
     fixed = passing, settled
     return covered(w, level, (first, last), fixed, least, steep, best, tolerance)

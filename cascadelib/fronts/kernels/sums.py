@@ -5,7 +5,8 @@
 stage its first boundary and its last; ``rows`` int32 [r] are samples, among them all that a
 boundary of the box moves; ``fixed`` float64 [2] is what the others come to: gain and cost. Costs
 are only added, never subtracted: a difference would be off by the rounding of the larger, which is
-more than the smaller where costs differ by 16 orders of magnitude.
+more than the smaller where costs differ by 16 orders of magnitude. Bounds hold up to the rounding
+of sums of k numbers.
 
 The price bound is that of :mod:`cascadelib.fronts.kernels.bounds`: at a price of accuracy each
 sample, once past the first stage at which it is open, takes its best exit, and each stage its best
@@ -179,8 +180,8 @@ def next_price(supports: Array, accuracy: float, guess: float) -> tuple[float, f
 
 @inner
 def bound_at(lines: Array, least: float, accuracy: float) -> float:
-    """No cascade below some lines, of cost ``least`` or more, has more than this accuracy for
-    less."""
+    """The least cost of a cascade with more than this accuracy that lies above some lines and costs
+    ``least`` or more."""
     bound = least
     for x in range(len(lines)):
         bound = max(bound, lines[x, 0] + lines[x, 1] * accuracy)
