@@ -194,7 +194,8 @@ def search_outcomes(
     tolerance : float
         Skip what could only be cheaper by this share of the cost.
     time_limit : float, optional
-        Seconds after which the search stops. This and a tolerance leave a front that is certified
+        Seconds after which the search stops; the first one compiles within them what
+        :func:`cascadelib.warm` has not. This and a tolerance leave a front that is certified
         instead of exact (:attr:`Points.gap`, ``lower_bound_at``).
     executor : concurrent.futures.Executor, optional
         It searches cascades of three models and more; where workers die, a RuntimeWarning says so,
@@ -334,6 +335,7 @@ def search(
         on the same samples; of three models and more it is exact up to a rounding of outcomes.
     tolerance, time_limit, executor
         As for :func:`search_outcomes`; ``front.gap`` says how far from exact the front may be.
+        Graded scores and a price for every sample are searched in one thread, without executor.
 
     Returns
     -------
