@@ -334,19 +334,27 @@ def peers(kind: str) -> str:
     )
 
 
+def in_time(job: str, pattern: str) -> list[tuple[str, float, dict[str, str]]]:
+    """What a job measured within time limits: (search, seconds, {what: its value}), in order.
+
+    pattern: of a row's name, with the groups ``search``, ``what`` and ``after``.
+    """
+    cells: dict[tuple[str, float], dict[str, str]] = {}
+    for name, row in benchmarks().loc[job].iterrows():
+        found = re.fullmatch(pattern, name)
+        if found:
+            key = found["search"] or "", float(found["after"])
+            cells.setdefault(key, {})[found["what"]] = quantity(row.measured, row.unit)
+    return [(*key, of) for key, of in sorted(cells.items())]
+
+
 def anytime() -> str:
     """A Markdown table of what is certified of four models, by the seconds that there were."""
-    rows = benchmarks().loc["quadruples"]
-    cells: dict[tuple[str, float], dict[str, str]] = {}
-    for name, row in rows.iterrows():
-        found = re.fullmatch(r"search: 4 of 27, (\w+)( certified gap)? after (\S+) s(, .*)?", name)
-        if found:
-            what, _, after, kind = found.groups()
-            cells.setdefault((kind or "", float(after)), {})[what] = quantity(
-                row.measured, row.unit
-            )
+    name = (
+        r"search: 4 of 27, (?P<what>\w+)( certified gap)? after (?P<after>\S+) s(?P<search>, .*)?"
+    )
     lines = ["| time_limit | points | median gap | largest gap |", "|---|---:|---:|---:|"]
-    for (kind, after), of in sorted(cells.items()):
+    for kind, after, of in in_time("quadruples", name):
         values = (of.get(what, "") for what in ("points", "median", "largest"))
         lines.append(f"| {' | '.join([f'{after:g} s{kind}', *values])} |")
     return "\n".join(lines)
@@ -354,14 +362,9 @@ def anytime() -> str:
 
 def graded() -> str:
     """A Markdown table of what is certified of graded scores and prices per query in time."""
-    cells: dict[tuple[str, float], dict[str, str]] = {}
-    for name, row in benchmarks().loc["graded"].iterrows():
-        found = re.fullmatch(r"search: (.*), (\w+) certified gap after (\S+) s", name)
-        if found:
-            search, what, after = found.groups()
-            cells.setdefault((search, float(after)), {})[what] = quantity(row.measured, row.unit)
+    name = r"search: (?P<search>.*), (?P<what>\w+) certified gap after (?P<after>\S+) s"
     lines = ["| search | time_limit | median gap | largest gap |", "|---|---:|---:|---:|"]
-    for (search, after), of in sorted(cells.items()):
+    for search, after, of in in_time("graded", name):
         lines.append(f"| {search} | {after:g} s | {of['median']} | {of['largest']} |")
     return "\n".join(lines)
 

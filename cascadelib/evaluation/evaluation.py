@@ -9,7 +9,6 @@ from numpy import ndarray as Array
 
 from ..checks import known
 from ..methods.method import Method, method_named
-from ..methods.thresholds import exit_stages
 from ..scoring import F1, f1, score_of
 from ..stages import Outcome, stage_of
 from ..store.protocol import Store
@@ -80,19 +79,6 @@ def stages_of(
     wanted = [prefix for each in prefixes for prefix in each]
     stage.prepare(correct=wanted, confidence=wanted)
     return ([stage(prefix) for prefix in each] for each in prefixes)
-
-
-def run_outcomes(
-    outcomes: Sequence[Outcome], thresholds: Any, costs: Sequence[Any]
-) -> tuple[Array, Array, float]:
-    """(exit stage int64 [k], correct [k], mean cost) of a cascade.
-
-    outcomes: of each stage; thresholds: one fewer, inside; costs: of each stage, see
-    :func:`mean_cost`.
-    """
-    stage = exit_stages([confidence for _, confidence in outcomes], thresholds)
-    correct = np.choose(stage, [correct for correct, _ in outcomes])
-    return stage, correct, mean_cost(costs, stage)
 
 
 def mean_cost(costs: Sequence[Any], stage: Array) -> float:

@@ -188,6 +188,7 @@ class Outcomes:
         self.kept_correct: dict[tuple, Any] = {}
         self.kept_wrong: dict[tuple, Array] = {}
         self.kept_groups: dict[tuple, Array] = {}
+        self.kept_counts: dict[tuple, int] = {}
         self.kept_order: dict[tuple, Array] = {}
         self.kept_roots: dict[tuple, RootStage] = {}
         self.kept_exits: tuple[tuple, Any] = ((), None)
@@ -257,6 +258,13 @@ class Outcomes:
                 self.kept_order[key] = order
             self.kept_groups[key] = group.astype(np.min_scalar_type(group[order[-1]]))
         return self.kept_groups[key].astype(np.int32)
+
+    def all_exit(self, prefix: tuple) -> int:
+        """The boundary at which all samples exit after ``prefix``: how many groups there are."""
+        key = self.key(prefix)
+        if key not in self.kept_counts:
+            self.kept_counts[key] = int(self.groups(prefix).max()) + 1
+        return self.kept_counts[key]
 
     def root(self, prefix: tuple, bins: int) -> RootStage:
         """The stage after ``prefix`` of a search's root, of at most so many bins."""

@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -50,8 +49,7 @@ INTERRUPTED = "the search was interrupted; nothing of it is kept"
 
 def always_exit(outcomes: Outcomes, head: tuple, start: int = 0) -> list[int]:
     """The boundaries at which all samples exit, of a head's stages from ``start`` on."""
-    stages = range(start, len(head))
-    return [int(outcomes.groups(head[: i + 1]).max()) + 1 for i in stages]
+    return [outcomes.all_exit(head[: i + 1]) for i in range(start, len(head))]
 
 
 def note_first_models(search: Search, cascades: Cascades, best: Best) -> None:
@@ -86,7 +84,6 @@ def seed(search: Search, cascades: Cascades, length: int, best: Best) -> None:
         heads.setdefault(short[:-1], []).append((number, short[-1]))
     head_of = dict(longer.values())
     own = new_best(len(best.reach) - 1, length)
-    later_of = cache(lambda head: always_exit(search.outcomes, head, d))
     for parts in (CORNERS, BOXES) if d > 1 else (BOXES,):
         # pairs and triples take little time beside the cascades that they are to speed up
         run = on_workers if d > 2 else in_threads
@@ -96,7 +93,8 @@ def seed(search: Search, cascades: Cascades, length: int, best: Best) -> None:
         at = np.zeros(cascades.length - 1, np.int64)
         at[:d] = own.where[n, 1 + d :]
         if improves(best, n, own.exact[n], number, at):
-            boundaries = np.append(own.where[n, 1 : 1 + d], later_of(head_of[number]))
+            later = always_exit(search.outcomes, head_of[number], d)
+            boundaries = np.append(own.where[n, 1 : 1 + d], later)
             note(best, n, own.exact[n], number, boundaries, at)
 
 

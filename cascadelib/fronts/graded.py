@@ -5,7 +5,7 @@ That is graded correctness, a cost for every sample, or F1.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cache, lru_cache
+from functools import lru_cache
 from heapq import heappop, heappush
 from itertools import count
 from time import monotonic
@@ -259,7 +259,6 @@ class BoxSearch:
         self.number = count()
         self.swept: set[tuple] = set()
         self.samples_of = lru_cache(KEPT // len(self.everything) + 1)(self.samples)
-        self.groups_of = cache(lambda key: int(outcomes.groups(key).max()) + 1)
 
     def is_late(self) -> bool:
         """Whether time is up, but for what it takes to run the front and to enter what is left."""
@@ -281,7 +280,7 @@ class BoxSearch:
         all its thresholds where it has more. least: mean cost of the first model."""
         ends = np.zeros((len(cascade) - 1, 2), np.int64)
         for i in range(1, len(cascade)):
-            ends[i - 1, 1] = self.groups_of(self.outcomes.key(cascade[:i]))
+            ends[i - 1, 1] = self.outcomes.all_exit(cascade[:i])
         pair = cascade[:2]
         if pair not in self.swept or len(cascade) < 3:
             self.swept.add(pair)

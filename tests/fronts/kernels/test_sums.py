@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cascadelib.evaluation.evaluation import run_outcomes
+from cascadelib.evaluation.evaluation import mean_cost
 from cascadelib.fronts.graded import Found
 from cascadelib.fronts.kernels import sums
+from cascadelib.methods.thresholds import exit_stages
 
 SCALES = (1.0, 0.0, 1e8, 1e16)
 
@@ -132,8 +133,9 @@ def test_exits_are_the_evaluators(seed: int, n: int, k: int) -> None:
     costs = rng.random((n, k))
     limits = rng.choice([-np.inf, 0.0, 0.25, 0.5, np.inf], n - 1)
     left, got, paid = sums.exits_at(confidence, limits, gains, costs)
-    outcomes = [(gains[i], confidence[i]) for i in range(n)]
-    stage, gain, cost = run_outcomes(outcomes, limits, list(costs))
+    stage = exit_stages(confidence, limits)
+    gain = np.choose(stage, gains)
+    cost = mean_cost(costs, stage)
     assert left.tolist() == np.bincount(stage, minlength=n).tolist()
     assert got.tolist() == gain.tolist()
     reached = k - np.cumsum(left) + left
