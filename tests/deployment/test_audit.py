@@ -2,6 +2,8 @@
 not known counts as what hurts most."""
 
 import hashlib
+import sys
+from collections import Counter
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +13,7 @@ from bundled_cascade import IMAGES, SMALL, TEST, VAL
 
 from cascadelib import Cascade, Method, Point, pick, search
 from cascadelib.deployment import pieces_of
+from cascadelib.deployment.audit import Audit
 from cascadelib.deployment.decisions import DRAWN, Answer, Decisions, nothing
 from cascadelib.deployment.monitoring import Running
 from cascadelib.deployment.policy import Policy
@@ -267,3 +270,47 @@ def test_an_input_that_no_model_answered_takes_a_label_as_well() -> None:
     assert seen.to_label().loc["x"].tolist() == [None, "heron"]
     seen.label({"x": "heron"})
     assert seen.verdicts == {"lost": 1, "tied": 0, "gained": 0}
+
+
+def test_each_end_of_the_loss_gets_half_of_the_error_and_each_window_its_share(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With counts that all differ: 3 lost, 5 gained, 7 in doubt for good, 2 without a label."""
+    calls = []
+
+    def captured(lost: int, same: int, gained: int, error: float) -> float:
+        calls.append((lost, same, gained, error))
+        return -1.0
+
+    monkeypatch.setattr(sys.modules[Audit.__module__], "anytime_lower", captured)
+    seen = Running(Point(("a", "b"), (0.5,)))
+    for audited in (40, 50, 60):
+        seen.windows.append(Counter(audited=audited, lost=3, tied=1, gained=5, since=0))
+    seen.doubts.update({"x": [0, None, 2, 0], "y": [0, None, 1, 0]})
+    seen.forgotten = 7
+    seen.loss(error=0.24)
+    since_start = [(9, 117, 24, 0.12), (15, 117, 18, 0.12)]
+    assert calls[:2] == since_start  # 150 audited less 9 lost, 15 gained and 9 doubts
+    of_now = 0.24 / (2 * 3)  # the second window of now: 1 / 2, 1 / 6, 1 / 12 … add up to 1
+    assert calls[2:4] == [(6, 85, 19, of_now / 2), (10, 85, 15, of_now / 2)]
+
+
+@pytest.mark.parametrize("windows", [0, 1, 2, 3, 10])
+def test_the_errors_of_all_windows_of_now_add_up_to_the_error(
+    windows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spent = []
+
+    def ends(first: int, gained: int, error: float) -> tuple[float, float]:
+        spent.append((first, gained, error))
+        return -1.0, 1.0
+
+    seen = Running(Point(("a", "b"), (0.5,)))
+    seen.windows += [Counter(since=0) for _ in range(windows)]
+    monkeypatch.setattr(seen, "_ends", ends)
+    seen.loss(error=0.1)
+    start = max(0, windows - 2)
+    assert spent[:2] == [
+        (0, 0, 0.1),
+        (start, 0, pytest.approx(0.1 * (1 / (start + 1) - 1 / (start + 2)))),
+    ]
