@@ -29,8 +29,8 @@ from measuring import RUNS, module_at, row
 
 from cascadelib import Cascade, LogitStore, Point, Policy, datasets, pick, search
 from cascadelib.analysis.drift_signal import Capital, summary
-from cascadelib.analysis.uncertainty import share_interval
-from cascadelib.deployment import Decisions, pieces_of
+from cascadelib.evaluation.intervals import share_interval
+from cascadelib.policy import Decisions, pieces_of
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "notebooks"))
 from tools.deployed import same_decisions, time_cascade  # noqa: E402
@@ -375,7 +375,7 @@ def alarms(quick: bool = False) -> list[dict]:
     are drawn as their reference was, and which are asked about drift after each input: how many
     ever alarm at 1%.
 
-    A restart leaves a capital as it is (``tests/deployment/test_monitoring.py``), so that a worker
+    A restart leaves a capital as it is (``tests/policy/test_monitoring.py``), so that a worker
     is one stream; a service alarms where the capital of one of W workers comes to W / α.
     """
     services = 200 if quick else 10_000
