@@ -336,7 +336,7 @@ class Running(Audit):
             )
         with LOCK:
             self._watch()
-            others = [part.signal for part in self.others.values()]
+            others = [part.signal for part in self.others.values() if part.signal]
             report = self.own.signal.report(false_alarm_rate, others)
         said = self.expected and self.expected.intervals
         return replace(report, reference=reference_in_words(said))

@@ -37,7 +37,7 @@ from tools.elsewhere import decide_elsewhere, drift_table
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 sys.path.append(str(BENCHMARKS))
-SPEC = importlib.util.spec_from_file_location("benchmarks_deployment", BENCHMARKS / "deployment.py")
+SPEC = importlib.util.spec_from_file_location("benchmarks_policy", BENCHMARKS / "policy.py")
 benchmarks = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(benchmarks)
 
