@@ -1,0 +1,437 @@
+"""The form of a cascade's file: a Point as JSON, and back to the last bit.
+
+The file holds nothing that runs when it is read. To read one takes numpy alone: neither torch nor
+pandas nor compiled kernels.
+"""
+
+import base64
+import json
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..checks import CLASSES, POSITIVE, about, brief, fits, known, misfit
+from ..evaluation.point import Estimate, Expected, OrderStatistics, Point
+from ..files import digest_of, parsed, read_json
+from ..labels import CONTENT, KEY, Origin, Recorded, parts_of, recorded, together
+from ..methods.fitted import Fitted, fitted_from_json, kind_and_columns
+from ..methods.method import Method
+from ..methods.thresholds import WORDS, own_units
+
+FORMAT = "cascadelib cascade"
+VERSION = 1
+LARGEST = 2**23  # bytes of a file, written or read
+MOST_KEYS = 2**16  # ids of one set of samples whose digests a file holds
+MOST_SAMPLES = 2**23  # of which a file may keep quantiles
+DIGESTS = ("keys", "contents")  # of samples that a cascade has seen
+# Forms of the parts, as misfit() reads them.
+TEXT = (str, None)
+SHARE = slice(0, 1)
+SPLIT = {
+    **dict.fromkeys(("dataset", "split", "fingerprint", "ids", *DIGESTS), TEXT),
+    "samples": range(2**53),
+}
+METHOD = {
+    "metric": str,
+    "ensemble": str,
+    "temperature": bool,
+    "temperatures": ({str: slice(*POSITIVE)}, None),
+    "fitted": ([dict], None),
+}
+ESTIMATE = dict.fromkeys(("value", "low", "high"), float)
+STATISTICS = {"values": [float], "counts": [range(1, MOST_SAMPLES + 1)], "ties": [SHARE]}
+EXPECTED = {
+    "on": SPLIT,
+    "intervals": TEXT,
+    "accuracy": ESTIMATE,
+    "cost": ESTIMATE,
+    "exit_rates": [ESTIMATE | {"value": SHARE}],
+    "confidences": [STATISTICS],
+}
+MEASURED = ("accuracy", "kept", "cost", "improvement")
+PARTS: dict[str, Any] = {
+    "models": [{"name": str, "classes": (CLASSES, None)}],
+    "thresholds": list,
+    "method": (METHOD, None),
+    "score": str,
+    "cost_kind": str,
+    "chosen": {"exit_rates": [float], **dict.fromkeys(MEASURED, (float, None))},
+    "chosen_on": (SPLIT | {"also": ([(SPLIT, None)], None)}, None),
+    "expected": (EXPECTED, None),
+    "versions": {str: str},
+}
+
+
+def text_of(point: Point) -> str:
+    """The JSON text of a Point: format, version, a checksum that tells later edits, its parts.
+
+    Raises ValueError for a metric or an ensemble that is a function, since it has no name to write,
+    and for more than LARGEST bytes.
+    """
+    parts = parts_as_json(point)
+    head = {"format": FORMAT, "version": VERSION, "checksum": digest_of(parts)}
+    whole = json.dumps(head | parts, indent=2, ensure_ascii=False, allow_nan=False)
+    text = re.sub(r"[\[{]\n[^\[\]{}]*[\]}]", on_one_line, whole) + "\n"
+    if (size := len(text.encode())) > LARGEST:
+        raise ValueError(
+            f"a part is too large: the cascade takes {size} bytes, and {LARGEST} at most are "
+            "written and read; use a confidence that is fitted with fewer parameters, as 'logistic'"
+        )
+    return text
+
+
+def on_one_line(match: re.Match) -> str:
+    """A list or object of plain values on one line, unless that makes it a long one.
+
+    Lists within a fitted confidence are on one line however long: a class has two of them.
+    """
+    opening, *middle, closing = (line.strip() for line in match[0].split("\n"))
+    line = opening + " ".join(middle) + closing
+    within_fitted = re.fullmatch(" {12,}.*", match[0].rpartition("\n")[2])
+    return line if len(line) < 120 or within_fitted else match[0]
+
+
+def parts_as_json(point: Point) -> dict[str, Any]:
+    """A Point as plain values of JSON, in the order of PARTS."""
+    chosen: dict[str, Any] = {name: number_to_json(getattr(point, name)) for name in MEASURED}
+    chosen["exit_rates"] = list(point.exit_rates)
+    return {
+        "models": records_of(point),
+        "thresholds": [threshold_to_json(point.metric, t) for t in point.thresholds],
+        "method": method_to_json(point),
+        "score": point.score,
+        "cost_kind": point.cost_kind,
+        "chosen": chosen,
+        "chosen_on": seen_to_json(point.origin, point.models),
+        "expected": point.expected and expected_to_json(point.expected),
+        "versions": dict(point.versions),
+    }
+
+
+def records_of(point: Point) -> list[dict[str, Any]]:
+    """What is known of each model of a Point, its name at least."""
+    records = [dict(record) for record in point.records]
+    if [record["name"] for record in records] == list(point.models):
+        return records
+    return [{"name": name} for name in point.models]
+
+
+def number_to_json(value: float) -> float | None:
+    """A number, or null for nan and inf."""
+    return float(value) if math.isfinite(value) else None
+
+
+def threshold_to_json(metric: str | Callable | None, threshold: float) -> float | str:
+    """A threshold in the metric's own units as the number; at the ends "always" or "never"."""
+    inside = float(own_units(metric, threshold))
+    return next((word for word, end in WORDS.items() if inside == end), float(threshold))
+
+
+def method_to_json(point: Point) -> dict[str, Any] | None:
+    """The method of a Point, with what was fitted for the Point's own models alone."""
+    method = point.method
+    if method is None:
+        return None
+    named: dict[str, Any] = {"metric": method.metric, "ensemble": method.ensemble}
+    functions = [f"{key} {value!r}" for key, value in named.items() if callable(value)]
+    if functions:
+        raise ValueError(
+            f"the {' and the '.join(functions)} is a function, which JSON cannot hold: use a named "
+            "one"
+        )
+    temperatures = None
+    if method.temperature:
+        temperatures = {name: method.temperature_of(name) for name in point.models}
+    written = named | {"temperature": method.temperature, "temperatures": temperatures}
+    if point.fitted:
+        written["fitted"] = [asdict(one) for one in point.fitted]
+    return written
+
+
+def seen_to_json(seen: Origin, models: tuple[str, ...]) -> dict[str, Any] | None:
+    """The samples that a Point of some models has seen: the first set of them, and under "also" the
+    others.
+
+    A set that is not known is null, unless it is the first and another one is known.
+    """
+    parts = parts_of(seen)
+    written = []
+    for part in parts:
+        if part is not None:
+            own = recorded(part, models)
+            keys = own.keys if len(own) <= MOST_KEYS else None
+            digests = {"keys": as_base64(keys), "contents": as_base64(own.contents)}
+            written.append(split_to_json(own) | digests)
+    if not written:
+        return None
+    first, *others = written
+    unknown = [None] if None in parts else []
+    return first | {"also": [*others, *unknown]}
+
+
+def split_to_json(part: Recorded) -> dict[str, Any]:
+    """One set of samples: data set, split, fingerprint over ids and labels where a store says it,
+    their number, and the digest of their sorted ids."""
+    return {
+        "dataset": part.dataset,
+        "split": part.split,
+        "fingerprint": part.fingerprint,
+        "samples": len(part),
+        "ids": part.digest,
+    }
+
+
+def as_base64(content: bytes | None) -> str | None:
+    """Bytes as text."""
+    return None if content is None else base64.b64encode(content).decode()
+
+
+def expected_to_json(expected: Expected) -> dict[str, Any]:
+    """What is expected of a cascade; what files of version 0.1 lack is left out."""
+    written = dict.fromkeys(EXPECTED) | asdict(expected, dict_factory=stated)
+    return stated((written | {"on": split_to_json(expected.on)}).items())
+
+
+def stated(items: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON: the values that are not None, tuples as lists."""
+    return {
+        key: list(value) if isinstance(value, tuple) else value
+        for key, value in items
+        if value is not None
+    }
+
+
+def read_point(path: str | Path, edited: bool = False) -> Point:
+    """The Point in a file. Raises as :func:`parse_cascade`, naming the file, and for what is no
+    regular file, or too large."""
+    content = read_json(Path(path), LARGEST)
+    with about(str(path)):
+        return parse_cascade(content, edited)
+
+
+def parse_cascade(content: str | dict, edited: bool = False) -> Point:
+    """The Point that :func:`text_of` wrote.
+
+    Parameters
+    ----------
+    content : str or dict
+        The text, or the object in it.
+    edited : bool
+        Whether it may have been edited since it was written.
+
+    Returns
+    -------
+    Point
+        Without ``saving`` and ``difference``, which no file holds.
+
+    Raises
+    ------
+    ValueError
+        For what is no JSON, another format or version, an edit, or a part that no cascade can have;
+        the part is named.
+    """
+    content = parsed(content, "the text") if isinstance(content, str) else content
+    if content.get("format") != FORMAT:
+        raise ValueError(f"this is no cascade: 'format' is not {FORMAT!r}")
+    if content.get("version") != VERSION:
+        raise ValueError(
+            f"format version {content.get('version')!r}, but this cascadelib reads version "
+            f"{VERSION}: use the cascadelib that wrote it, or save the cascade again with this one"
+        )
+    if missing := [part for part in PARTS if part not in content]:
+        raise ValueError(f"the cascade lacks {', '.join(map(repr, missing))}")
+    if unknown := sorted(content.keys() - {"format", "version", "checksum", *PARTS}):
+        raise ValueError(f"a cascade has no {', '.join(map(repr, unknown))}")
+    point = point_in(content)
+    parts = {part: content[part] for part in PARTS}
+    if not edited and content.get("checksum") != digest_of(parts):
+        raise ValueError(
+            "the file was edited after it was written: its checksum does not fit. Its expected "
+            "accuracy, cost and exit rates may no longer hold. Choose the point anew; or, where "
+            "the edit is meant, write it again: "
+            "cascadelib.Policy.load(path, edited=True).save(path)"
+        )
+    return point
+
+
+def point_in(content: Mapping) -> Point:
+    """The Point in an object that has PARTS."""
+    if place := misfit(content, PARTS):
+        raise ValueError(f"{place}: missing or of another kind; save the cascade anew")
+    names = tuple(record["name"] for record in content["models"])
+    if len({*names} - {""}) < max(1, len(names)):
+        raise ValueError(f"'models' must be distinct names, not {list(names)}")
+    thresholds = content["thresholds"]
+    if len(thresholds) != len(names) - 1:
+        raise ValueError(
+            f"{len(thresholds)} thresholds for {len(names)} models; one fewer is needed"
+        )
+    found_on = seen_in(content["chosen_on"], names)
+    method = None
+    units = None
+    if content["method"]:
+        method = method_in(content["method"], names)
+        units = method.units
+        if method.temperature or method.confidence:
+            if (content["chosen_on"] or {}).get("also") is None:
+                # files of before do not say on which samples it was fitted
+                found_on = together(found_on, None)
+            method = replace(method, fitted_on=found_on)
+    return Point(
+        models=names,
+        thresholds=tuple(threshold_from_json(units, t) for t in thresholds),
+        method=method,
+        score=content["score"],
+        cost_kind=content["cost_kind"],
+        found_on=found_on,
+        records=tuple(content["models"]),
+        expected=content["expected"] and expected_in(content["expected"], len(names)),
+        versions=content["versions"],
+        **measured_in(content["chosen"], len(names)),
+    )
+
+
+def measured_in(chosen: Mapping, models: int) -> dict[str, Any]:
+    """What was measured of a cascade of so many models where it was chosen."""
+    rates = chosen["exit_rates"]
+    if len(rates) not in (0, models):
+        raise ValueError(f"exit rates are needed of {models} models, not of {len(rates)}")
+    measured = stated((key, chosen.get(key)) for key in MEASURED)
+    numbers = {key: float(value) for key, value in measured.items()}
+    return numbers | {"exit_rates": floats(rates)}
+
+
+def floats(values: Any) -> tuple[float, ...]:
+    """Numbers of JSON as floats, however large they are written."""
+    return tuple(map(float, values))
+
+
+def threshold_from_json(metric: str | Callable | None, value: Any) -> float:
+    """The inverse of :func:`threshold_to_json`; ValueError for anything but a finite number and the
+    two words."""
+    if isinstance(value, str):
+        return float(own_units(metric, WORDS[known(value, WORDS, "threshold")]))
+    if not fits(value, float):
+        raise ValueError(
+            f"a threshold must be a finite number, 'always' or 'never', not {brief(value)}"
+        )
+    return float(value)
+
+
+def method_in(written: Mapping, names: tuple[str, ...]) -> Method:
+    """The Method of the models ``names``, with what was fitted for them."""
+    is_scaled = written["temperature"]
+    temperatures: Any = written.get("temperatures")
+    if written.keys() - METHOD.keys() or is_scaled is (temperatures is None):
+        raise ValueError(f"a part of 'method' ({', '.join(METHOD)}) is missing or of another kind")
+    if is_scaled:
+        temperatures = {name: float(value) for name, value in temperatures.items()}
+    method = Method(written["metric"], written["ensemble"], is_scaled, temperatures)
+    if is_scaled:
+        for name in names:
+            method.temperature_of(name)
+    fitted = [fitted_in(one) for one in written.get("fitted") or ()]
+    if not fitted:
+        return method
+    if len(fitted) != len(names):
+        raise ValueError(f"a fitted confidence is needed of each of the {len(names)} models")
+    method = replace(method, **kind_and_columns(fitted))
+    return replace(method, fitted=dict(zip(models_read(method, names), fitted)))
+
+
+def fitted_in(written: dict) -> Fitted:
+    """A fitted confidence that can be computed."""
+    with suppress(TypeError, IndexError):  # numbers that numpy cannot take, or too few
+        if written.get("columns"):
+            return fitted_from_json(written)
+    raise ValueError("the columns and parameters of a fitted confidence do not fit each other")
+
+
+def models_read(method: Method, models: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """The models that the fitted confidence after each stage reads: the last, or the last two."""
+    read = 1 if method.last_only else 2
+    return [models[: stage + 1][-read:] for stage in range(len(models))]
+
+
+def seen_in(written: Mapping | None, models: tuple[str, ...]) -> Origin:
+    """The samples that a cascade of some models has seen."""
+    if written is None:
+        return None
+    parts = [written, *(written.get("also") or [])]
+    return together(*(part and split_in(part, models) for part in parts))
+
+
+def split_in(written: Mapping, models: tuple[str, ...] = ()) -> Recorded:
+    """One set of samples, as :func:`split_to_json` writes it; models: those of the cascade."""
+    return Recorded(
+        dataset=written.get("dataset"),
+        split=written.get("split"),
+        samples=written["samples"],
+        digest=written.get("ids"),
+        keys=digests_in(written.get("keys"), "keys", KEY),
+        contents=digests_in(written.get("contents"), "contents", CONTENT),
+        models=models,
+        fingerprint=written.get("fingerprint"),
+    )
+
+
+def digests_in(text: str | None, part: str, kind: np.dtype) -> bytes | None:
+    """The digests of ids, or of contents, in base64."""
+    if text is None:
+        return None
+    with suppress(ValueError):
+        digests = base64.b64decode(text, validate=True)
+        if len(digests) % kind.itemsize == 0:
+            return digests
+    raise ValueError(f"'chosen_on': its {part} are not base64 of {kind.itemsize} bytes each")
+
+
+def expected_in(written: Mapping, models: int) -> Expected:
+    """What is expected of a cascade of so many models."""
+    stages = [statistics_in(stage) for stage in written["confidences"]]
+    rates = [estimate_in(rate) for rate in written["exit_rates"]]
+    if {len(rates), len(stages)} != {models}:
+        raise ValueError(f"exit rates and confidences are needed of {models} models")
+    samples = reach = written["on"]["samples"]
+    for rate, stage in zip(rates, stages):
+        check_statistics(stage, reach)
+        reach -= round(rate.value * samples)
+    return Expected(
+        on=split_in(written["on"]),
+        accuracy=estimate_in(written["accuracy"]),
+        cost=estimate_in(written["cost"]),
+        exit_rates=tuple(rates),
+        confidences=tuple(stages),
+        intervals=written.get("intervals"),
+    )
+
+
+def estimate_in(written: Mapping) -> Estimate:
+    """A number with the ends of its interval."""
+    return Estimate(*floats(written[key] for key in ESTIMATE))
+
+
+def statistics_in(written: Mapping) -> OrderStatistics:
+    """Order statistics of a stage's confidences."""
+    return OrderStatistics(
+        values=floats(written["values"]),
+        counts=tuple(written["counts"]),
+        ties=floats(written["ties"]),
+    )
+
+
+def check_statistics(one: OrderStatistics, reach: int) -> None:
+    """ValueError unless these are order statistics of ``reach`` samples, distinct with their ties."""
+    order = list(zip(one.values, one.ties))
+    lengths = {len(one.values), len(one.counts), len(one.ties)}
+    is_rising = sorted(set(order)) == order
+    if len(lengths) > 1 or not is_rising or not sum(one.counts) == reach <= MOST_SAMPLES:
+        raise ValueError(
+            f"confidences must rise, with a count each, of all {reach} samples that reach the stage"
+        )
