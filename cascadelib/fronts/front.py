@@ -377,9 +377,8 @@ class Front:
     @property
     def steps(self) -> Steps:
         """Cost and accuracy of its points."""
-        if self.points is not None:
-            return self.points.cost, self.points.accuracy
-        return self.table["cost"].to_numpy(), self.table["accuracy"].to_numpy()
+        found: Any = self._certified if self.moved is None else self.moved
+        return np.asarray(found.cost), np.asarray(found.accuracy)
 
     def improvement_curve(self, low: float | None = None, points: int = 801) -> pd.DataFrame:
         """Improvement factor at evenly spaced accuracies, from ``low`` (default: the cheapest
