@@ -20,7 +20,7 @@ LEAST_SHARE = 0.25  # and below this share of the largest one that the accuracie
 ABOVE_CHANCE = 3.0  # standard errors by which a tested model's accuracy exceeds chance
 LEAST_ANSWERED = 0.5  # share of the samples that a tested model answered
 STEEPEST = 15.0  # largest slope of the logistic model, per additional correct model
-STEPS = 24  # of a bisection: slopes to 2e-6
+STEPS = 24  # of a bisection, which gives slopes to 2e-6
 TOLERANCE = 1e-6  # samples
 
 
@@ -56,8 +56,8 @@ def aligned_rows(correct: Any, names: Iterable[str] = (), chance: Any = 0.0) -> 
         by their standard deviations), its interval ``lower`` to ``upper``, and ``attainable``, the
         largest φ at these accuracies. ``status`` is *violated* if an upper end is below 0.1 (or
         below a quarter of the attainable φ, if that is smaller), or if the models form two groups
-        of which every pair is; *verified* if every lower end is above 0 and the pairs with a lower
-        end above 0 connect all models; else *not verifiable*.
+        of which every pair is. It is *verified* if every lower end is above 0 and the pairs with a
+        lower end above 0 connect all models. Otherwise it is *not verifiable*.
 
     See Also
     --------
@@ -67,13 +67,14 @@ def aligned_rows(correct: Any, names: Iterable[str] = (), chance: Any = 0.0) -> 
     -----
     Let s be the number of other models that are correct. Logistic regression of a model's
     correctness on s, with the accuracy fixed at the observed one, is a family with one parameter,
-    which φ increases with. The interval has the φ of all parameters whose log-likelihood is within
-    log(4 N / 0.001) of the largest, by Bonferroni over N intervals, their two ends, and two sets of
-    intervals: one per model, one per pair. By the Chernoff bound of a one-parameter exponential
-    family, P(log-likelihood ratio ≥ c, on one side) ≤ exp(−c). The bound is about 10 times larger
-    than the normal approximation and also covers few joint errors, for which that approximation
-    fails. Under independence (shuffled rows) the family is correct by itself. Samples are assumed
-    to be independent; repeated samples make the interval too short.
+    and φ increases with it. The interval has the φ of all parameters whose log-likelihood is within
+    log(4 N / 0.001) of the largest. This is Bonferroni's correction for N intervals, their two ends
+    and two sets of intervals (one per model, one per pair). By the Chernoff bound of an exponential
+    family, a one-sided log-likelihood ratio exceeds c with a probability of about exp(−c) at most.
+    The bound is about 10 times the normal approximation, and it also covers few joint errors, for
+    which that approximation fails. The tests sum exact probabilities for two models. Shuffled rows
+    belong to the family, with parameter 0. Samples are assumed to be independent, and repeated
+    samples make the interval too short.
 
     Examples
     --------
@@ -86,31 +87,31 @@ def aligned_rows(correct: Any, names: Iterable[str] = (), chance: Any = 0.0) -> 
     >>> shifted = correct.copy()
     >>> shifted[2] = np.roll(correct[2], 1)
     >>> print(aligned_rows(shifted, ["small", "medium", "large"]).evidence)
-    the rows of model 'large' are out of step with those of the others; ...
+    the rows of model 'large' are out of step with those of the others: ...
     """
     scores = np.atleast_2d(np.asarray(correct))
     names = list(names) or [f"model {row}" for row in range(len(scores))]
     is_graded = scores.dtype.kind == "f"
-    right = scores > scores.mean(axis=1, keepdims=True) if is_graded else scores.astype(bool)
-    samples = max(right.shape[1], 1)
-    accuracy = right.sum(axis=1) / samples
+    is_correct = scores > scores.mean(axis=1, keepdims=True) if is_graded else scores.astype(bool)
+    samples = max(is_correct.shape[1], 1)
+    accuracy = is_correct.sum(axis=1) / samples
     error = np.sqrt(accuracy * (1 - accuracy) / samples)
     is_tested = (accuracy - ABOVE_CHANCE * error > np.where(is_graded, 0, chance)) & (error > 0)
     tested = [name for name, keep in zip(names, is_tested, strict=True) if keep]
     missing = [name for name, keep in zip(names, is_tested, strict=True) if not keep]
-    left_out = f"; left out, since constant or at chance: {brief(missing)}" if missing else ""
+    left_out = f" (left out as constant or at chance: {brief(missing)})" if missing else ""
     if len(tested) < 2:
         reason = "the test needs two models that are neither constant nor at chance"
         return Alignment("not verifiable", reason + left_out, pd.DataFrame({"model": tested}))
-    right = right[is_tested].astype(np.float32)  # a sum of samples is exact up to 2^24
+    is_correct = is_correct[is_tested].astype(np.float32)  # a sum of samples is exact up to 2^24
     spread = np.sqrt(accuracy * (1 - accuracy))[is_tested]
     table = correlations(
-        counts_by_others(right), spread * (spread.sum() - spread), LEVEL / 4 / len(right)
+        counts_by_others(is_correct), spread * (spread.sum() - spread), LEVEL / 4 / len(is_correct)
     )
     table.insert(0, "model", tested)
     one, other = np.triu_indices(len(tested), 1)
     pairs = correlations(
-        counts_by_pairs(right)[one, other], spread[one] * spread[other], LEVEL / 4 / len(one)
+        counts_by_pairs(is_correct)[one, other], spread[one] * spread[other], LEVEL / 4 / len(one)
     )
     blocks = [
         _groups(one[linked], other[linked], len(tested))
@@ -124,26 +125,32 @@ def alignment_of(store: Any, names: Iterable[str] | None = None) -> Alignment:
 
     Models that answered less than half of the samples are not tested.
     """
-    names = list(store.models.index) if names is None else list(names)
-    correct = getattr(store, "correct", None)
-    labels = getattr(store, "labels", None)
-    if correct is not None:
-        rows = [store.row(name) for name in names]
-        correct = correct[rows]
-    elif store.has_predictions and labels is not None:
-        correct = np.array([store.predicted(name) == labels for name in names])
-    else:
+    names = list(store.models.index if names is None else names)
+    correct = correctness_of(store, names)
+    if correct is None:
         return Alignment("not verifiable", "which answers are correct is unknown", pd.DataFrame())
-    answered = getattr(store, "answered", None)
-    if answered is not None:
-        is_compared = answered[rows].mean(axis=1) >= LEAST_ANSWERED
-        names = [name for name, keep in zip(names, is_compared, strict=True) if keep]
-        correct = correct[is_compared][:, answered[rows][is_compared].all(axis=0)]
+    answered = np.ones(correct.shape, bool)
+    if getattr(store, "answered", None) is not None:
+        answered = store.answered[[store.row(name) for name in names]]
+    is_compared = answered.mean(axis=1) >= LEAST_ANSWERED
+    names = np.array(names, object)[is_compared].tolist()
+    correct = correct[is_compared][:, answered[is_compared].all(axis=0)]
     result = aligned_rows(correct, names)
+    labels = getattr(store, "labels", None)
     if result.status == "violated" and store.has_predictions and labels is not None:
         chance = [agreement_by_chance(labels, store.predicted(name)) for name in names]
         result = aligned_rows(correct, names, chance)
     return result
+
+
+def correctness_of(store: Any, names: list[str]) -> Array | None:
+    """Return the correctness of models, array [M, k], or None if it is unknown."""
+    if getattr(store, "correct", None) is not None:
+        return store.correct[[store.row(name) for name in names]]
+    labels = getattr(store, "labels", None)
+    if labels is None or not store.has_predictions:
+        return None
+    return np.array([store.predicted(name) == labels for name in names])
 
 
 def agreement_by_chance(labels: Array, predictions: Array) -> float:
@@ -163,19 +170,21 @@ def warn_unless_aligned(store: Any) -> None:
         )
 
 
-def counts_by_others(right: Array) -> Array:
+def counts_by_others(is_correct: Array) -> Array:
     """Return how many samples have s other correct models and correctness x, [M, s, x]."""
-    others = right.sum(axis=0) - right
-    codes = (2 * others + right).astype(np.int64)
-    size = 2 * len(right)
-    return np.array([np.bincount(row, minlength=size) for row in codes]).reshape(-1, len(right), 2)
+    others = is_correct.sum(axis=0) - is_correct
+    codes = (2 * others + is_correct).astype(np.int64)
+    size = 2 * len(is_correct)
+    return np.array([np.bincount(row, minlength=size) for row in codes]).reshape(
+        -1, len(is_correct), 2
+    )
 
 
-def counts_by_pairs(right: Array) -> Array:
+def counts_by_pairs(is_correct: Array) -> Array:
     """Return how many samples have correctness s of another model and x of one, [M, M, s, x]."""
-    both = right @ right.T
-    one = np.broadcast_to(right.sum(axis=1)[:, None], both.shape)
-    neither = right.shape[1] - one - one.T + both
+    both = is_correct @ is_correct.T
+    one = np.broadcast_to(is_correct.sum(axis=1)[:, None], both.shape)
+    neither = is_correct.shape[1] - one - one.T + both
     return np.stack([neither, one - both, one.T - both, both], axis=-1).reshape(*both.shape, 2, 2)
 
 
@@ -265,11 +274,11 @@ def _verdict(
         f"{worst['upper']:.3f}, {samples:,} samples)"
     )
     if len(low):
-        out = f"the rows of {name} are out of step with those of the others; "
+        out = f"the rows of {name} are out of step with those of the others: "
         return "violated", out + evidence + left_out
     if blocks.any():
         part = table["model"][blocks == np.bincount(blocks).argmin()].tolist()
         return "violated", f"the rows of models {brief(part)} are out of step" + left_out
     if (table["lower"] > 0).all() and not linked.any():
         return "verified", "the least correlated is " + evidence + left_out
-    return "not verifiable", "too few samples to tell; " + evidence + left_out
+    return "not verifiable", "too few samples to tell: " + evidence + left_out
