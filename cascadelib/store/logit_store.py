@@ -168,12 +168,12 @@ class LogitStore:
         store.path = None
         count = len(next(iter(logits.values()), ()))
         store._use(Memory(Labels.checked(labels, sample_ids, classes, dataset, split, count)))
-        kinds = {"macs": macs, "seconds": seconds} | costs
-        kinds = {kind: {} if given is None else given for kind, given in kinds.items()}
+        kinds: dict[str, Any] = {"macs": macs, "seconds": seconds} | costs
         for kind, given in kinds.items():
+            given = {} if given is None else given
             if not hasattr(given, "keys"):
                 raise ValueError(f"{kind} must be {{model: cost per sample}}, not {given!r:.200}")
-            kinds[kind] = given = dict(given)
+            kinds[kind] = dict(given)
             for name, cost in given.items():
                 known(name, logits, f"model in {kind}")
                 if cost is not None:

@@ -112,7 +112,7 @@ class ScoreTable:
     def __post_init__(self) -> None:
         """Replace what was given by checked arrays that nobody can write to."""
         names = () if self.names is None else tuple(map(str, self.names))
-        ids = getattr(self.sample_ids, "sample_ids", self.sample_ids)
+        ids: Any = getattr(self.sample_ids, "sample_ids", self.sample_ids)
         axes = (names or None, ids)
         correct = aligned(self.correct, "correct", *axes)
         predictions = aligned(self.predictions, "predictions", *axes)
@@ -160,7 +160,7 @@ class ScoreTable:
         sample: str = "sample",
         model: str = "model",
         confidence: str | None = "confidence",
-        cost: str | Mapping[str, float] = "cost",
+        cost: str | Mapping[str, float] | pd.Series = "cost",
         label: str | None = None,
         prediction: str | None = None,
         correct: str | None = None,
@@ -227,7 +227,8 @@ class ScoreTable:
         roles |= {"sample": sample, "model": model}
         roles |= {f"column {name}": name for name in items_of(columns)}
         roles |= {f"category {name}": name for name in items_of(categories)}
-        cost = dict(cost) if hasattr(cost, "keys") else cost
+        if isinstance(cost, pd.Series):
+            cost = cost.to_dict()
         if not isinstance(cost, Mapping):
             roles["cost"] = cost
         for name in roles.values():
