@@ -25,15 +25,15 @@ from sklearn.utils.validation import (
     has_fit_parameter,
 )
 
-from .analysis.certificate import Certificate, certify
 from .checks import check_count, share
-from .deployment.policy import Policy
 from .evaluation.point import Point
 from .evaluation.run import evaluate
 from .extraction.estimators import probabilities_of
 from .fronts.exact import search
+from .guarantees.certificate import Certificate, certify
 from .labels import aligned
 from .methods.confidence_metrics import metric_of
+from .policy.policy import Policy
 from .store.logit_store import LogitStore
 
 
