@@ -403,7 +403,7 @@ class CascadeClassifier(ClassifierMixin, _BaseComposition):
         """
         check_is_fitted(self)
         (X,) = indexable(X)
-        metric = metric_of(self.policy_.metric)
+        metric = metric_of(self.policy_.point.metric)
         rows = np.arange(_num_samples(X))
         answers = np.empty((len(rows), len(self.classes_)))
         for stage, name in enumerate(self.policy_.models):
