@@ -17,7 +17,7 @@ from ..evaluation.evaluation import check_store, correct_alone, costs_of
 from ..evaluation.pareto import improvement_factor
 from ..evaluation.point import Point
 from ..evaluation.run import Run, evaluate
-from ..labels import together
+from ..labels import aligned, together
 from ..scoring import F1, f1, score_of
 from ..store.protocol import Store
 from ..tables import arrow, fraction, number, times
@@ -63,6 +63,8 @@ class Certificate:
     table_size : int
         Of the table that the promise is about: samples whose confidences gave the thresholds, those
         of the split among them; 0: it is about the source.
+    remarks : tuple of str
+        Further sentences of the text.
     """
 
     certified: tuple[Point, ...]
@@ -76,6 +78,7 @@ class Certificate:
     table_size: int = 0
     clusters: int | None = None
     reference_cost: float = np.nan
+    remarks: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         tested = f"{len(self.certified)} of {len(self.table)} tested points certified"
@@ -101,6 +104,11 @@ class Certificate:
         return min(last_first, key=lambda point: point.cost, default=None)
 
     def __str__(self) -> str:
+        return " ".join([self._statement, *self.remarks])
+
+    @property
+    def _statement(self) -> str:
+        """The guarantee and the measured cost and loss, in words."""
         drawn = f"{self.samples} samples"
         if self.clusters is not None:
             drawn = f"{self.clusters} clusters of samples"
@@ -230,7 +238,7 @@ def certify(
     points, reference = tried(cascades, reference, epsilon, budget)
     overlap_checked = refuse_shared_samples(points, store.origin, models_of(points, reference))
     table_size = size_of_table(points, store.origin)
-    parts = grouped(groups, len(store))
+    parts = grouped(aligned(groups, "groups", store.origin.sample_ids), len(store))
     cluster = numbered_clusters(clusters, store, points[0].score, drawn)
     labelled, differs, is_known = with_labels(store, points, reference, labels, drawn)
     runs = evaluate(labelled, points)
@@ -485,6 +493,7 @@ def numbered_clusters(clusters: Any, store: Store, score: str, drawn: bool) -> A
             "clusters= is for mean scores and without drawn=True: F1 is no mean over clusters, and "
             "the labels that to_label draws are of samples"
         )
+    clusters = aligned(clusters, "clusters", store.origin.sample_ids)
     numbers = pd.factorize(keys_of(clusters, "cluster", len(store)))[0]
     pairs = pd.DataFrame({"cluster": numbers, "sample": store.origin.sample_ids})
     refuse_repeated_ids(store.take(np.flatnonzero(~pairs.duplicated())))
