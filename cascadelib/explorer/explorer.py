@@ -19,16 +19,17 @@ import ipywidgets as widgets
 import numpy as np
 import traitlets
 
-from ..analysis.certificate import Certificate
 from ..checks import brief, check_number, items_of, known
-from ..deployment.cascade_file import point_for_file
-from ..deployment.form import parts_as_json
 from ..evaluation.point import Point
 from ..evaluation.run import Run, evaluate
 from ..files import replacing, short_path
 from ..front_end import has_front_end
 from ..fronts.front import Front
 from ..fronts.selection import pick
+from ..guarantees.certificate import Certificate
+from ..guarantees.premises import stated
+from ..policy.cascade_file import point_for_file
+from ..policy.form import parts_as_json
 from ..store.protocol import Store
 from .address import ONE, as_state, state_in
 from .examples import examples_of, shown_rows
@@ -348,7 +349,7 @@ class Explorer(anywidget.AnyWidget):
             "epsilon": first.epsilon,
             "deltas": [certificate.delta for certificate in certificates],
             "samples": first.samples,
-            "checked": all(certificate.overlap_checked for certificate in certificates),
+            "premises": stated(first.checked),
             "rows": [
                 self.pack.row(point.models, point.thresholds)
                 for point in self.splits.certified
