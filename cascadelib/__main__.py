@@ -141,7 +141,10 @@ def parser_of_all() -> Parser:
         "--delta", type=share, default=0.05, help="probability that it loses more (default: 5%%)"
     )
     certify.add_argument(
-        "--accept", nargs="+", default=[], help="violated premises to certify with all the same"
+        "--accept",
+        nargs="+",
+        default=[],
+        help="violated premises to certify with all the same (default: none)",
     )
     certify.add_argument("--reference", help="model to lose against (default: the most accurate)")
     explore.add_argument(

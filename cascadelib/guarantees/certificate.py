@@ -26,10 +26,10 @@ from .p_values import cluster_means, cost_p_value, f1_p_value, loss_p_value
 from .premises import (
     Case,
     Premise,
+    answered_by,
     checked_premises,
     count_certificate,
-    exits_at,
-    stated,
+    premises_text,
     unanswered,
 )
 from .repeats import size_of_table
@@ -125,7 +125,7 @@ class Certificate:
         drawn = f"{self.samples} samples"
         if self.clusters is not None:
             drawn = f"{self.clusters} clusters of samples"
-        premises = stated(self.checked)
+        premises = premises_text(self.checked)
         if self.point is None:
             return (
                 f"Nothing is certified: {drawn} do not show at confidence "
@@ -413,7 +413,7 @@ class Trial:
         counted_as = np.result_type(self.correct, run.correct, np.int8)
         losses = self.correct.astype(counted_as) - run.correct
         if self.absent is not None:
-            losses[self.absent & exits_at(run, self.reference)] = 0
+            losses[self.absent & answered_by(run, self.reference)] = 0
         return losses
 
     @cached_property

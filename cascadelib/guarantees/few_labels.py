@@ -15,7 +15,7 @@ from ..fronts.front import Front
 from ..fronts.selection import cost_bound
 from ..labels import Labels, as_text, digests_of
 from ..store.protocol import Store
-from .premises import VIOLATED, exits_at, models_of, overlap_of, unanswered
+from .premises import VIOLATED, answered_by, models_of, overlap_of, unanswered
 from .repeats import refuse_repeated_ids
 
 STEPS = 100  # most points of a front that are tested
@@ -132,7 +132,7 @@ def agreeing(store: Store, points: Sequence[Point], reference: str) -> tuple[Sto
     for run in evaluate(agreed, list(points)):
         differs.append(~run.correct)
         if absent is not None:
-            differs[-1] &= ~(absent & exits_at(run, reference))
+            differs[-1] &= ~(absent & answered_by(run, reference))
     return agreed, np.stack(differs)
 
 

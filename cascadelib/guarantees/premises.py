@@ -202,7 +202,7 @@ def unanswered(store: Store, reference: str) -> Array | None:
     return None if answered is None else ~answered[store.row(reference)]  # type: ignore[attr-defined]
 
 
-def exits_at(run: Run, model: str) -> Array:
+def answered_by(run: Run, model: str) -> Array:
     """Return which samples get their answer from a model, bool [k]."""
     models = run.point.models
     return run.exit_stage == (models.index(model) if model in models else -1)
@@ -290,11 +290,14 @@ def checked_premises(case: Case, accept: Iterable[str]) -> tuple[Premise, ...]:
     return tuple(premises)
 
 
-def stated(premises: Sequence[Premise]) -> str:
+def premises_text(premises: Sequence[Premise]) -> str:
     """Return the sentences of a certificate on premises that are not verified: the violated ones
     first."""
     sentences = []
-    for status, words in ((VIOLATED, "Violated, but accepted"), (NOT_VERIFIABLE, "Not verifiable")):
+    for status, words in (
+        (VIOLATED, "Violated, but accepted, so that the guarantee may not hold"),
+        (NOT_VERIFIABLE, "Not verifiable"),
+    ):
         named = [str(premise) for premise in premises if premise.status == status]
         if named:
             sentences.append(f" {words}: {'; '.join(named)}.")
