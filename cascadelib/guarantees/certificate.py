@@ -17,7 +17,7 @@ from ..evaluation.evaluation import check_store, correct_alone, costs_of
 from ..evaluation.pareto import improvement_factor
 from ..evaluation.point import Point
 from ..evaluation.run import Run, evaluate
-from ..labels import together
+from ..labels import aligned, together
 from ..scoring import F1, f1, score_of
 from ..store.protocol import Store
 from ..tables import arrow, fraction, number, times
@@ -70,6 +70,8 @@ class Certificate:
     table_size : int
         Of the table that the promise is about: samples whose confidences gave the thresholds, those
         of the split among them; 0: it is about the source.
+    remarks : tuple of str
+        Further sentences of the text.
     """
 
     certified: tuple[Point, ...]
@@ -84,6 +86,7 @@ class Certificate:
     table_size: int = 0
     clusters: int | None = None
     reference_cost: float = np.nan
+    remarks: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         tested = f"{len(self.certified)} of {len(self.table)} tested points certified"
@@ -122,6 +125,11 @@ class Certificate:
         return min(last_first, key=lambda point: point.cost, default=None)
 
     def __str__(self) -> str:
+        return " ".join([self._statement, *self.remarks])
+
+    @property
+    def _statement(self) -> str:
+        """The guarantee and the measured cost and loss, in words."""
         drawn = f"{self.samples} samples"
         if self.clusters is not None:
             drawn = f"{self.clusters} clusters of samples"
@@ -249,8 +257,11 @@ def certify(
     check_store(store)
     points, reference = tried(cascades, reference, epsilon, budget)
     table_size = size_of_table(points, store.origin) or 0
-    parts = grouped(groups, len(store))
-    cluster = numbered_clusters(clusters, len(store), points[0].score, drawn)
+    ids = store.origin.sample_ids
+    parts = grouped(aligned(groups, "groups", ids), len(store))
+    cluster = numbered_clusters(
+        aligned(clusters, "clusters", ids), len(store), points[0].score, drawn
+    )
     labelled, differs, is_known = with_labels(store, points, reference, labels, drawn)
     runs = evaluate(labelled, points)
     trial = Trial(

@@ -14,9 +14,10 @@ import pandas as pd
 from numpy import ndarray as Array
 
 from ..checks import about, brief, items_of, known, reals
-from ..labels import Contents, Labels, as_text, chosen_rows
+from ..labels import Contents, Labels, aligned, as_text, chosen_rows
 from ..scoring import F1
 from ..stages import StageFunction
+from .aligned_rows import warn_unless_aligned
 from .frames import frame_of, scores_of
 from .score_checks import (
     bools_or_reals,
@@ -111,15 +112,18 @@ class ScoreTable:
 
     def __post_init__(self) -> None:
         """Replace what was given by checked arrays that nobody can write to."""
-        correct = self.correct
-        predictions = self.predictions
-        labels = self.labels
+        names = () if self.names is None else tuple(map(str, self.names))
+        ids: Any = getattr(self.sample_ids, "sample_ids", self.sample_ids)
+        axes = (names or None, ids)
+        correct = aligned(self.correct, "correct", *axes)
+        predictions = aligned(self.predictions, "predictions", *axes)
+        labels = aligned(self.labels, "labels", ids)
         if correct is None and predictions is None:
             raise ValueError(
                 "a ScoreTable needs correct= or predictions= (of a table's columns: correct=, or "
                 "label= and prediction=); got neither"
             )
-        confidence = reals(self.confidence, "confidence")
+        confidence = reals(aligned(self.confidence, "confidence", *axes), "confidence")
         if correct is not None:
             correct = checked_shape("correct", bools_or_reals(correct), confidence.shape)
         if predictions is not None:
@@ -127,8 +131,8 @@ class ScoreTable:
         models, samples = confidence.shape
         if labels is not None:
             labels = checked_labels(as_text(labels), samples)
-        names = checked_names(self.names, models)
-        cost = checked_cost(self.cost, names, samples)
+        names = checked_names(names, models)
+        cost = checked_cost(aligned(self.cost, "cost", *axes), names, samples)
         correct = correctness(correct, predictions, labels, names)
         confidence = checked_confidence(confidence, predictions, names)
         said: Any = correct if predictions is None else predictions
@@ -142,7 +146,7 @@ class ScoreTable:
             sample_ids=origin.sample_ids if origin.given else None,
             predictions=predictions,
             labels=labels,
-            columns=checked_columns(self.columns, confidence.shape),
+            columns=checked_columns(self.columns, confidence.shape, *axes),
             origin=replace(origin, contents=Contents(answers, answers.__getitem__)),
         )
         for values in (correct, confidence, cost, predictions, labels):
@@ -157,7 +161,7 @@ class ScoreTable:
         sample: str = "sample",
         model: str = "model",
         confidence: str | None = "confidence",
-        cost: str | Mapping[str, float] = "cost",
+        cost: str | Mapping[str, float] | pd.Series = "cost",
         label: str | None = None,
         prediction: str | None = None,
         correct: str | None = None,
@@ -224,6 +228,8 @@ class ScoreTable:
         roles |= {"sample": sample, "model": model}
         roles |= {f"column {name}": name for name in items_of(columns)}
         roles |= {f"category {name}": name for name in items_of(categories)}
+        if isinstance(cost, pd.Series):
+            cost = cost.to_dict()
         if not isinstance(cost, Mapping):
             roles["cost"] = cost
         for name in roles.values():
@@ -232,7 +238,9 @@ class ScoreTable:
         table = frame_of(frame, largest)
         is_path = isinstance(frame, str | os.PathLike)
         with about(os.fspath(frame)) if is_path else contextlib.nullcontext():
-            return cls(**scores_of(table, roles, cost, missing, models))
+            read = cls(**scores_of(table, roles, cost, missing, models))
+        warn_unless_aligned(read)
+        return read
 
     def __len__(self) -> int:
         """Number of samples k."""
@@ -368,7 +376,7 @@ class ScoreTable:
     def labelled(self, labels: Any) -> "ScoreTable":
         """The same samples and predictions with other labels [k]; "" counts as one that no model
         predicts."""
-        labels = as_text(labels)
+        labels = as_text(aligned(labels, "labels", self.origin.sample_ids))
         labels = checked_labels(np.where(labels == "", NO_LABEL, labels), len(self))
         own = self.origin
         origin = replace(
@@ -381,7 +389,7 @@ class ScoreTable:
 
     def take(self, indices: Any) -> "ScoreTable":
         """The same on some samples: indices (repeats allowed), a bool mask [k] or a slice."""
-        return self._part(slice(None), chosen_rows(indices, len(self)))
+        return self._part(slice(None), chosen_rows(indices, len(self), self.origin.sample_ids))
 
     def select(self, names: str | Iterable[str]) -> "ScoreTable":
         """The same with some of its models, in the order of the table."""
