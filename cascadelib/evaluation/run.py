@@ -104,7 +104,9 @@ class Run:
     @cached_property
     def baseline(self) -> Baseline:
         """What the store's own single models give."""
-        return baseline_of(self.store, self.point) if self.singles is None else self.singles
+        if self.singles is not None:
+            return self.singles
+        return baseline_of(self.store, self.point.score, self.point.cost_kind)
 
     @property
     def baseline_cost(self) -> float:

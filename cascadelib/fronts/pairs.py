@@ -118,7 +118,8 @@ def pair_table(
     [['llama-3.1-8b', 'llama-3.3-70b', 4.5]]
     """
     task = SearchTask(store, method, score, cost, models)
-    chosen = task.singles[task.singles.index.isin(task.names)]
+    singles = task.baseline.table
+    chosen = singles[singles.index.isin(task.names)]
     rows = []
     for first, second in combinations(chosen.index, 2):
         accuracy_1, cost_1 = chosen.loc[first, ["accuracy", "cost"]].to_numpy(np.float64)
