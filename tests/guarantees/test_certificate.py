@@ -8,6 +8,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom, multinomial
+from tables_of_scores import status_of
 
 from cascadelib import LogitStore, Method, Policy, ScoreTable, certify, evaluate, search
 from cascadelib.analysis.shift import moved_front
@@ -307,7 +308,10 @@ def test_samples_that_took_part_in_the_search_are_refused():
     unnamed = LogitStore.from_arrays(store.labels, logits, macs=store.models["macs"].to_dict())
     with pytest.raises(ValueError, match="100 of the 2100 samples took part"):
         certify(unnamed.take(slice(4900, 7000)), front, 0.01)  # by what the models said of them
-    assert not certify(unnamed.take(slice(5000, 7000)), front, 0.01).overlap_checked
+    assert (
+        status_of(certify(unnamed.take(slice(5000, 7000)), front, 0.01), "overlap")
+        == "not verifiable"
+    )
 
 
 IDS = np.array([f"s{i}" for i in np.random.default_rng(0).permutation(16_000)])
@@ -331,10 +335,10 @@ def test_any_overlap_that_can_be_seen_is_refused(ids, tmp_path):
         with pytest.raises(ValueError, match="10 of the 4010 samples took part"):
             certify(mixed, asked, 0.02, reference="l")
         apart = certify(whole.take(slice(8000, 12_000)), asked, 0.02, reference="l")
-        assert apart.overlap_checked and "not checked" not in str(apart)
+        assert status_of(apart, "overlap") == "verified" and "overlap" not in str(apart)
     other = table_of(there, None if ids is None else list(ids[there]))
     if ids is None:
-        assert "not checked" in str(certify(other, points, 0.02, reference="l"))
+        assert "overlap (sample ids" in str(certify(other, points, 0.02, reference="l"))
     else:
         with pytest.raises(ValueError, match="10 of the 4010"):
             certify(other, points, 0.02, reference="l")
@@ -353,7 +357,7 @@ def test_a_file_knows_the_samples_that_its_point_was_found_on(tmp_path):
         with pytest.raises(ValueError, match="10 of the 4010"):
             certify(whole.take(slice(7990, 12_000)), loaded, 0.02, reference="l")
         apart = certify(whole.take(slice(8000, None)), loaded, 0.02, reference="l")
-        assert apart.overlap_checked
+        assert status_of(apart, "overlap") == "verified"
 
 
 def test_named_stores_and_unnamed_ones_with_ids():
@@ -374,13 +378,12 @@ def test_named_stores_and_unnamed_ones_with_ids():
         certify(store(second, sample_ids=ids[150:], dataset="d", split="s"), front, 0.3)
     with pytest.raises(ValueError, match="50 of the 250"):  # by what the models said of them
         certify(store(second), front, 0.3)
-    assert not certify(store(second[50:]), front, 0.3).overlap_checked
+    assert status_of(certify(store(second[50:]), front, 0.3), "overlap") == "not verifiable"
     named = search(store(first, sample_ids=ids[:200], dataset="d", split="r"), 2)
     with pytest.raises(ValueError, match="50 of the 250"):  # whatever the splits are called
         certify(store(second, sample_ids=ids[150:], dataset="d", split="s"), named, 0.3)
-    assert certify(
-        store(second[50:], sample_ids=ids[200:], dataset="d", split="s"), named, 0.3
-    ).overlap_checked
+    apart = certify(store(second[50:], sample_ids=ids[200:], dataset="d", split="s"), named, 0.3)
+    assert status_of(apart, "overlap") == "verified"
 
 
 def labelled(ids, split, dataset="d", rows=slice(None), path=None):
@@ -437,7 +440,10 @@ def test_ids_of_row_numbers_are_remembered_on_disk(tmp_path):
 @pytest.mark.parametrize("split", ["val", "test"])
 def test_where_ids_are_unknown_the_certificate_says_so(ids, there, split):
     front = search(labelled(ids, "val", rows=FIRST))
-    assert not certify(labelled(there, split, rows=slice(300, 600)), front, 0.3).overlap_checked
+    assert (
+        status_of(certify(labelled(there, split, rows=slice(300, 600)), front, 0.3), "overlap")
+        == "not verifiable"
+    )
     with pytest.raises(ValueError, match="150 of the 300"):  # by what the models said of them
         certify(labelled(there, split, rows=LATER), front, 0.3)
     whole = labelled(None, "val", rows=FIRST)
@@ -463,7 +469,7 @@ def test_two_sorted_splits_on_disk_are_not_one(tmp_path):
         store.add("a", rng.normal(size=(100, 2)), macs=1.0)
         store.add("b", rng.normal(size=(100, 2)) + np.eye(2)[labels], macs=2.0)
         stores.append(LogitStore(tmp_path / split))
-    assert not certify(stores[1], search(stores[0]), 0.9).overlap_checked
+    assert status_of(certify(stores[1], search(stores[0]), 0.9), "overlap") == "not verifiable"
 
 
 FITTED = [Method(confidence="auto"), Method(confidence="isotonic_by_label")]
@@ -482,14 +488,14 @@ def test_samples_on_which_a_method_was_fitted_are_refused(ids, method):
         for seen in (choose, fit):
             with pytest.raises(ValueError, match="200 of the 200 samples took part"):
                 certify(seen, asked, 0.3, reference="b")
-        assert certify(new, asked, 0.3, reference="b").overlap_checked
+        assert status_of(certify(new, asked, 0.3, reference="b"), "overlap") == "verified"
 
 
 def test_a_method_whose_fit_is_not_known_is_said_to_be_unchecked():
     given_ = Method(temperature=True, temperatures={"a": 1.5, "b": 1.2})
     front = search(labelled(NAMED, "val", rows=FIRST), 2, given_)
     found = certify(labelled(NAMED, "val", rows=slice(300, 600)), front, 0.3)
-    assert not found.overlap_checked and "not checked" in str(found)
+    assert status_of(found, "overlap") == "not verifiable" and "overlap (" in str(found)
 
 
 def test_a_front_moved_to_a_split_has_seen_its_labels():
@@ -499,7 +505,7 @@ def test_a_front_moved_to_a_split_has_seen_its_labels():
     for seen in (choose, moved):
         with pytest.raises(ValueError, match="200 of the 200 samples took part"):
             certify(seen, front, 0.3)
-    assert certify(new, front, 0.3).overlap_checked
+    assert status_of(certify(new, front, 0.3), "overlap") == "verified"
 
 
 @pytest.mark.parametrize("name", ["epsilon", "budget", "delta"])
@@ -537,13 +543,13 @@ def test_what_was_measured_on_a_split_is_not_certified_there():
         with pytest.raises(ValueError, match="8000 of the 8000 samples took part"):
             certify(HALVES[1], again, 0.01, reference="l")
     rest = WHOLE.take(slice(16000, None))
-    assert certify(rest, found.point, 0.05, reference="l").overlap_checked
+    assert status_of(certify(rest, found.point, 0.05, reference="l"), "overlap") == "verified"
 
 
 def test_thresholds_that_were_put_in_are_said_to_be_unchecked(tmp_path):
     """Sixty were tried on the certification split, each said to have been found elsewhere."""
     point = next(point for point in FRONT.cascades if len(point.thresholds) == 1)
-    assert certify(HALVES[1], Policy(point), 0.2, reference="l").overlap_checked
+    assert status_of(certify(HALVES[1], Policy(point), 0.2, reference="l"), "overlap") == "verified"
     other = (0.512,)
     Policy.from_point(Policy(point, other)).save(tmp_path / "moved.json")
     moved = [
@@ -553,7 +559,7 @@ def test_thresholds_that_were_put_in_are_said_to_be_unchecked(tmp_path):
     ]
     for one in moved:
         found = certify(HALVES[1], one, 0.2, reference="l")
-        assert not found.overlap_checked and "not checked" in str(found)
+        assert status_of(found, "overlap") == "not verifiable" and "overlap (" in str(found)
         with pytest.raises(ValueError, match="of the 8000 samples took part"):
             certify(HALVES[0], one, 0.2, reference="l")
 

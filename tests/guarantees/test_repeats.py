@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy.stats import binom, poisson
+from tables_of_scores import status_of
 
 from cascadelib import LogitStore, Method, Point, ScoreTable, certify, search, to_label
 from cascadelib.guarantees.repeats import (
@@ -286,7 +287,9 @@ def test_one_point_under_new_ids_is_refused_where_it_was_found():
         ):
             with pytest.raises(ValueError, match="took part in finding the cascades"):
                 ask(one, store)
-    assert certify(CHECK, point, 0.05, reference="resnet18_w16@28").overlap_checked
+    assert (
+        status_of(certify(CHECK, point, 0.05, reference="resnet18_w16@28"), "overlap") == "verified"
+    )
     assert certify(TUNE, replace(point, found_on=None), 0.05, reference="resnet18_w16@28")
 
 
