@@ -113,6 +113,6 @@ def assert_equal_points(points, others):
         np.testing.assert_array_equal(getattr(points, field), getattr(others, field))
 
 
-def status_of(certificate: Any, premise: str) -> str:
+def status_of(certificate, premise):
     """The status of one premise of a certificate."""
     return certificate.premises.set_index("premise").loc[premise, "status"]
