@@ -394,7 +394,7 @@ class Front:
         return improvement_at(self.baseline, *self.steps, accuracy)
 
     def mean_improvement(self, low: float | None = None, high: float | None = None) -> float:
-        """Return the mean improvement factor over accuracies from `low` to `high`, integrated exactly.
+        """Return the mean improvement factor over accuracies `low` to `high`, an exact integral.
 
         The default range is that of the baseline.
         """
