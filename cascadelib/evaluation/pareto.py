@@ -7,6 +7,7 @@ import numpy as np
 from numpy import ndarray as Array
 
 from ..checks import check_costs, reals
+from ..labels import aligned
 
 
 def pareto_front(cost: Array, accuracy: Array) -> Array:
@@ -28,8 +29,8 @@ def pareto_front(cost: Array, accuracy: Array) -> Array:
     ValueError
         For points with nan.
     """
+    accuracy = np.asarray(aligned(accuracy, "accuracy", *getattr(cost, "axes", ())), np.float64)
     cost = np.asarray(cost, np.float64)
-    accuracy = np.asarray(accuracy, np.float64)
     if np.isnan(cost).any() or np.isnan(accuracy).any():
         raise ValueError("cost and accuracy must not be nan")
     order = np.lexsort((np.arange(len(cost)), -accuracy, cost))
@@ -72,6 +73,7 @@ class Baseline:
     """
 
     def __init__(self, cost: Any, accuracy: Any) -> None:
+        accuracy = aligned(accuracy, "accuracy", *getattr(cost, "axes", ()))
         self.cost = check_costs(cost)
         self.accuracy = np.asarray(accuracy, np.float64)
         self.front = pareto_front(self.cost, self.accuracy)
