@@ -251,8 +251,8 @@ def as_text(values: Any) -> Array:
     """
     values = np.asarray(unmasked(values, "ids, labels or predictions"))
     if values.dtype.kind in "fO":
-        written = [_as_written(value) for value in values.ravel().tolist()]
-        values = np.array(written, object).reshape(values.shape)
+        written = [str(_as_written(value)) for value in values.ravel().tolist()]
+        values = np.array(written, str).reshape(values.shape)
     return values.astype(str)
 
 

@@ -339,3 +339,13 @@ def test_a_model_s_ids_may_be_numbers() -> None:
     empty.add("small", np.eye(3, 2), sample_ids=[1.0, 2.0, 3.0])
     with pytest.raises(ValueError, match="another order: row 0 is '2', expected '1'"):
         empty.add("large", np.eye(3, 2), sample_ids=pd.Series([2, 1, 3]))
+
+
+def test_a_missing_label_is_named_by_its_sample() -> None:
+    for gaps in (pd.Series(LABELS, IDS).where(LABELS != "b")[::-1], [None, *LABELS[1:]]):
+        with pytest.raises(ValueError, match=r"labels: .* samples have none .*the first is 'q\d+'"):
+            TABLE.labelled(gaps)
+    with pytest.raises(ValueError, match=r"groups: .* the first is 'q\d+'"):
+        certified(groups=pd.Series(NUMBERS, IDS, dtype="Int64").where(NUMBERS > 0))
+    with pytest.raises(ValueError, match=r"no value for 300 of 300 ids.*\(\"\('q\d+', 1\)\""):
+        TABLE.labelled(pd.Series(LABELS, pd.MultiIndex.from_product([IDS, [1]])))
