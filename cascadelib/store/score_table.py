@@ -17,6 +17,7 @@ from ..checks import about, brief, items_of, known, reals
 from ..labels import Contents, Labels, aligned, as_text, chosen_rows
 from ..scoring import F1
 from ..stages import StageFunction
+from .aligned_rows import warn_unless_aligned
 from .frames import frame_of, scores_of
 from .score_checks import (
     bools_or_reals,
@@ -238,7 +239,9 @@ class ScoreTable:
         table = frame_of(frame, largest)
         is_path = isinstance(frame, str | os.PathLike)
         with about(os.fspath(frame)) if is_path else contextlib.nullcontext():
-            return cls(**scores_of(table, roles, cost, missing, models))
+            read = cls(**scores_of(table, roles, cost, missing, models))
+        warn_unless_aligned(read)
+        return read
 
     def __len__(self) -> int:
         """Number of samples k."""

@@ -346,7 +346,7 @@ def test_a_sample_without_a_group_is_refused(missing: Any) -> None:
         certify(CHECK, FRONT, 0.05, groups=groups)
     numbers = np.where(groups == "even", 1.0, 0.0)
     numbers[7] = np.nan
-    with pytest.raises(ValueError, match=f"the first is '{CHECK.sample_ids[7]}'"):
+    with pytest.raises(ValueError, match=first):
         certify(CHECK, FRONT, 0.05, groups=numbers)
 
 
@@ -379,3 +379,17 @@ def test_labels_in_another_spelling_are_refused_where_they_are_drawn_too(spellin
     for labels in (dict.fromkeys(ids, spelling), *([some] if spelling != "other" else [])):
         with pytest.raises(ValueError, match="no model predicts"):
             certify(unlabelled, [point], 0.2, reference="b", labels=labels, drawn=True)
+
+
+def test_points_of_different_scores_are_refused_however_few_they_are() -> None:
+    point = FRONT.point(0)
+    pair = [point, replace(point, score="top2")]
+    for points in (pair, [*pair, replace(point, score="f1")]):
+        for call in (
+            lambda p: to_label(CHECK, p, reference="mlp@28"),
+            lambda p: certify(CHECK, p, 0.01, reference="mlp@28"),
+        ):
+            with pytest.raises(
+                ValueError, match="the points have different scores, (f1, )?top1, top2"
+            ):
+                call(points)
