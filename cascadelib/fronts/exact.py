@@ -131,7 +131,7 @@ def search_arrays(
     ValueError
         Shapes that differ, and what :func:`search_outcomes` refuses.
     """
-    axes = getattr(correct, "axes", None) or getattr(confidence, "axes", ())
+    axes: Any = getattr(correct, "axes", None) or getattr(confidence, "axes", ())
     cost = aligned(cost, "cost", *axes)
     confidence = reals(aligned(confidence, "confidence", *axes), "confidence")
     correct = np.asarray(unmasked(correct, "correct"))
