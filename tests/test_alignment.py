@@ -286,7 +286,7 @@ def test_what_cannot_be_aligned_is_refused(case):
 
 @QUICK
 @given(rows=ORDERS, kind=st.sampled_from(["Series", "categorical index", "nullable"]))
-def test_a_policy_aligns_models_with_one_another(rows: Any, kind: str) -> None:
+def test_a_policy_aligns_models_with_one_another(rows, kind):
     policy = cl.Policy(PAIR)
     expected = policy.decide(dict(zip(NAMES, CONFIDENCE)), dict(zip(NAMES, PREDICTIONS)))
     first, second = (pd.Series(values, IDS) for values in CONFIDENCE)
@@ -302,7 +302,7 @@ def test_a_policy_aligns_models_with_one_another(rows: Any, kind: str) -> None:
         policy.decide([first, second.rename(lambda name: name + "x")])
 
 
-def test_models_of_two_series_are_the_same() -> None:
+def test_models_of_two_series_are_the_same():
     cost = pd.Series(COST, NAMES)
     accuracy = pd.Series([0.7, 0.9], NAMES)
     for given_accuracy in (accuracy[::-1], accuracy.to_dict(), [0.7, 0.9]):
@@ -317,7 +317,7 @@ def test_models_of_two_series_are_the_same() -> None:
     assert found.cost.tolist() == expected.cost.tolist()
 
 
-def test_inputs_and_labels_of_a_data_set_are_aligned() -> None:
+def test_inputs_and_labels_of_a_data_set_are_aligned():
     torch = pytest.importorskip("torch")
     from cascadelib.datasets import Samples
 
@@ -331,14 +331,14 @@ def test_inputs_and_labels_of_a_data_set_are_aligned() -> None:
     assert part.sample_ids.tolist() == IDS[NUMBERS == 1].tolist()
 
 
-def test_a_model_s_ids_may_be_numbers() -> None:
+def test_a_model_s_ids_may_be_numbers():
     empty = cl.LogitStore.from_arrays([0, 1, 0], {}, sample_ids=[1, 2, 3])
     empty.add("small", np.eye(3, 2), sample_ids=[1.0, 2.0, 3.0])
     with pytest.raises(ValueError, match="another order: row 0 is '2', expected '1'"):
         empty.add("large", np.eye(3, 2), sample_ids=pd.Series([2, 1, 3]))
 
 
-def test_a_missing_label_is_named_by_its_sample() -> None:
+def test_a_missing_label_is_named_by_its_sample():
     for gaps in (pd.Series(LABELS, IDS).where(LABELS != "b")[::-1], [None, *LABELS[1:]]):
         with pytest.raises(ValueError, match=r"labels: .* samples have none .*the first is 'q\d+'"):
             TABLE.labelled(gaps)
