@@ -17,7 +17,6 @@ from ..evaluation.evaluation import (
     check_store,
     outcomes_of,
     quality,
-    single_models,
     singles_correct,
     stages_of,
 )
@@ -32,7 +31,7 @@ from ..evaluation.intervals import (
 from ..evaluation.pareto import improvement_factor, pareto_front
 from ..evaluation.point import Point, kinds_of, points_of, single_point
 from ..evaluation.run import Run, evaluate, runs_of
-from ..fronts.front import Front, singles_table
+from ..fronts.front import Front
 from ..fronts.graded import two_model_curve
 from ..guarantees.few_labels import agreeing
 from ..labels import together
@@ -64,7 +63,7 @@ def replay(store: Store, cascades: Any, ranges: bool = True) -> pd.DataFrame:
 
     Returns
     -------
-    table : DataFrame
+    DataFrame
         One row per evaluated point, in the order of the segments: models, thresholds (native
         units), accuracy and cost on the selection split (nan in a sweep), ``segment`` (number),
         ``replayed`` ("range" or "point"), accuracy_moved, cost_moved, exit_rates_moved,
@@ -118,7 +117,7 @@ def replay(store: Store, cascades: Any, ranges: bool = True) -> pd.DataFrame:
         parts.append(_sweeps(first, table[is_swept], store))
     table = pd.concat([part for part in parts if len(part)])
     table = table.sort_values("segment", kind="stable", ignore_index=True)
-    baseline = baseline_of(store, first)
+    baseline = baseline_of(store, first.score, first.cost_kind)
     table["saving_moved"] = baseline.saving(table["cost_moved"])
     table["improvement_moved"] = improvement_factor(
         baseline.cost_at(table["accuracy_moved"]), table["cost_moved"]
@@ -201,12 +200,10 @@ def front_of(store: Store, front: Front, replayed: pd.DataFrame) -> Front:
     rows = replayed.query("on_front").sort_values("cost_moved", ignore_index=True)
     moved = {f"{column}_moved": column for column in MOVED}
     rows = rows.drop(columns=["accuracy", "cost"]).rename(columns=moved)
-    accuracy, cost = single_models(store, front.score, front.cost_kind)
-    singles = singles_table(store.models.index, accuracy, cost)
     return replace(
         front,
-        table=rows[list(front.table)],
-        singles=singles,
+        moved=rows[list(front.table)],
+        baseline=baseline_of(store, front.score, front.cost_kind),
         points=None,
         store=store,
         expected=False,
@@ -236,7 +233,7 @@ def mean_improvement_moved(
 
     Returns
     -------
-    improvement : float
+    float
         Mean improvement factor over the range of accuracies.
 
     See Also

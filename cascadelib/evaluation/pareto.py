@@ -1,9 +1,12 @@
 """Pareto fronts, what single models give (the baseline), and improvement factors (paper, section
 3)."""
 
+from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy import ndarray as Array
 
 from ..checks import check_costs, reals
@@ -24,7 +27,7 @@ def pareto_front(cost: Array, accuracy: Array) -> Array:
 
     Returns
     -------
-    indices : int64 array of shape (n_front,)
+    int64 array of shape (n_front,)
         Positions of the non-dominated points.
 
     Raises
@@ -75,6 +78,8 @@ class Baseline:
         Cost of each model, in any unit.
     accuracy : array of shape (n_models,)
         Accuracy of each model, in [0, 1].
+    names : sequence of str, optional
+        Name of each model; default: its position.
 
     Attributes
     ----------
@@ -103,8 +108,9 @@ class Baseline:
     4.857
     """
 
-    def __init__(self, cost: Any, accuracy: Any) -> None:
+    def __init__(self, cost: Any, accuracy: Any, names: Sequence | None = None) -> None:
         self.cost = check_costs(cost)
+        self.names = range(len(self.cost)) if names is None else names
         self.accuracy = np.asarray(accuracy, np.float64)
         self.front = pareto_front(self.cost, self.accuracy)
         self.hull = self.front[lower_hull(self.accuracy[self.front], self.cost[self.front])]
@@ -118,6 +124,19 @@ class Baseline:
         at = reals(accuracy, "accuracy")
         cost = np.interp(at, self.accuracy[self.hull], self.cost[self.hull])
         return np.where(at <= self.accuracy[self.hull[-1]], cost, np.nan)[()]
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """A row per model, cheapest first: accuracy, cost, on_front, on_hull."""
+        position = np.arange(len(self.cost))
+        columns = {
+            "accuracy": self.accuracy,
+            "cost": self.cost,
+            "on_front": np.isin(position, self.front),
+            "on_hull": np.isin(position, self.hull),
+        }
+        table = pd.DataFrame(columns, index=pd.Index(self.names, name="model"))
+        return table.sort_values("cost", kind="stable")
 
     @property
     def best(self) -> float:

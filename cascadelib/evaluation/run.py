@@ -104,7 +104,9 @@ class Run:
     @cached_property
     def baseline(self) -> Baseline:
         """What the store's own single models give."""
-        return baseline_of(self.store, self.point) if self.singles is None else self.singles
+        if self.singles is not None:
+            return self.singles
+        return baseline_of(self.store, self.point.score, self.point.cost_kind)
 
     @property
     def baseline_cost(self) -> float:
@@ -158,7 +160,7 @@ def evaluate(store: Store, cascades: Any) -> Any:
 
     Returns
     -------
-    result : Run or list of Run
+    Run or list of Run
         One Run for a single Point, Policy or Cascade, otherwise a list in the order of the
         cascades. A Run has ``accuracy``, ``cost``, ``exit_rates``, ``exit_stage``, ``correct``,
         ``baseline_cost``, ``saving`` and ``improvement``.

@@ -83,12 +83,18 @@ def pair_table(
     ----------
     store : LogitStore or ScoreTable
         Labelled samples.
-    method, score, cost, models
-        As for :func:`cascadelib.search`. `models` defaults to "pareto".
+    method : str or Method, optional
+        As for :func:`cascadelib.search`.
+    score : str, optional
+        As for :func:`cascadelib.search`.
+    cost : str, optional
+        As for :func:`cascadelib.search`.
+    models : {"pareto", "all"} or list of str, default="pareto"
+        As for :func:`cascadelib.search`.
 
     Returns
     -------
-    table : DataFrame
+    DataFrame
         One row per pair: first, second, accuracy_difference (second minus first), cost_ratio,
         plateau (largest exit rate, see :func:`plateau`), mean_improvement (of this pair, from its
         less to its more accurate model, or the improvement at that accuracy if they are equal) and
@@ -112,7 +118,8 @@ def pair_table(
     [['llama-3.1-8b', 'llama-3.3-70b', 4.5]]
     """
     task = SearchTask(store, method, score, cost, models)
-    chosen = task.singles[task.singles.index.isin(task.names)]
+    singles = task.baseline.table
+    chosen = singles[singles.index.isin(task.names)]
     rows = []
     for first, second in combinations(chosen.index, 2):
         accuracy_1, cost_1 = chosen.loc[first, ["accuracy", "cost"]].to_numpy(np.float64)
