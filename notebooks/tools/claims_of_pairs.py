@@ -126,6 +126,7 @@ def match_claims(point: Point, best: Point, split: Any) -> dict[str, Evidence]:
 
 
 @resampled
+@quiet
 def front_claims(front: Front, families: pd.Series) -> dict[str, Any]:
     """Figure 1: a front of pairs of front models; {model: family}."""
     models = front.singles.index[front.singles["on_front"]]
