@@ -62,7 +62,8 @@ def is_same_split(store: Store, other: Store) -> bool:
         return False
     name = store.models.index[:1]
     outputs = here.contents.of(name)
-    return outputs is not None and np.array_equal(outputs, there.contents.of(name))
+    others = there.contents.of(name)
+    return outputs is not None and others is not None and np.array_equal(outputs, others)
 
 
 class ExploredSplits:
