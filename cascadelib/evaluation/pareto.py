@@ -2,6 +2,7 @@
 3)."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -69,6 +70,7 @@ def lower_hull(x: Array, y: Array) -> Array:
     return np.array(hull, np.int64)
 
 
+@dataclass(eq=False, repr=False)
 class Baseline:
     """Hold the Pareto front and the convex hull of single models.
 
@@ -108,10 +110,15 @@ class Baseline:
     4.857
     """
 
-    def __init__(self, cost: Any, accuracy: Any, names: Sequence | None = None) -> None:
-        self.cost = check_costs(cost)
-        self.names = range(len(self.cost)) if names is None else names
-        self.accuracy = np.asarray(accuracy, np.float64)
+    cost: Any
+    accuracy: Any
+    names: Sequence | None = None
+    front: Array = field(init=False)
+    hull: Array = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.cost = check_costs(self.cost)
+        self.accuracy = np.asarray(self.accuracy, np.float64)
         self.front = pareto_front(self.cost, self.accuracy)
         self.hull = self.front[lower_hull(self.accuracy[self.front], self.cost[self.front])]
 
