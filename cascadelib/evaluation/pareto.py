@@ -11,6 +11,7 @@ import pandas as pd
 from numpy import ndarray as Array
 
 from ..checks import check_costs, reals
+from ..labels import aligned
 
 
 def pareto_front(cost: Array, accuracy: Array) -> Array:
@@ -28,7 +29,7 @@ def pareto_front(cost: Array, accuracy: Array) -> Array:
 
     Returns
     -------
-    indices : int64 array of shape (n_front,)
+    int64 array of shape (n_front,)
         Positions of the non-dominated points.
 
     Raises
@@ -47,8 +48,8 @@ def pareto_front(cost: Array, accuracy: Array) -> Array:
     >>> cl.pareto_front([1.0, 5.0, 8.0, 3.0], [0.80, 0.85, 0.92, 0.90]).tolist()
     [0, 3, 2]
     """
+    accuracy = np.asarray(aligned(accuracy, "accuracy", *getattr(cost, "axes", ())), np.float64)
     cost = np.asarray(cost, np.float64)
-    accuracy = np.asarray(accuracy, np.float64)
     if np.isnan(cost).any() or np.isnan(accuracy).any():
         raise ValueError("cost and accuracy must not be nan")
     order = np.lexsort((np.arange(len(cost)), -accuracy, cost))
@@ -117,8 +118,11 @@ class Baseline:
     hull: Array = field(init=False)
 
     def __post_init__(self) -> None:
+        accuracy = aligned(self.accuracy, "accuracy", *getattr(self.cost, "axes", ()))
+        self.accuracy = np.asarray(accuracy, np.float64)
         self.cost = check_costs(self.cost)
-        self.accuracy = np.asarray(self.accuracy, np.float64)
+        if self.names is None:
+            self.names = range(len(self.cost))
         self.front = pareto_front(self.cost, self.accuracy)
         self.hull = self.front[lower_hull(self.accuracy[self.front], self.cost[self.front])]
 

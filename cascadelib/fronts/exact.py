@@ -17,6 +17,7 @@ from ..checks import check_costs, items_of, known, reals, unmasked
 from ..evaluation.evaluation import asked, baseline_of, check_store
 from ..evaluation.pareto import Baseline
 from ..front_end import watched
+from ..labels import aligned
 from ..methods.confidence_metrics import confidence as confidence_of
 from ..methods.expected import expected_outcomes
 from ..methods.method import METHODS, Method
@@ -130,8 +131,10 @@ def search_arrays(
     ValueError
         Shapes that differ, and what :func:`search_outcomes` refuses.
     """
+    axes: Any = getattr(correct, "axes", None) or getattr(confidence, "axes", ())
+    cost = aligned(cost, "cost", *axes)
+    confidence = reals(aligned(confidence, "confidence", *axes), "confidence")
     correct = np.asarray(unmasked(correct, "correct"))
-    confidence = reals(confidence, "confidence")
     same = correct.ndim == 2 and correct.shape == confidence.shape
     if not same or len(check_costs(cost)) != len(correct):
         shapes = f"correct {correct.shape}, confidence {confidence.shape}, cost {np.shape(cost)}"
