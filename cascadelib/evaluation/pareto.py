@@ -1,7 +1,6 @@
 """Pareto fronts, what single models give (the baseline), and improvement factors (paper, section
 3)."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -113,7 +112,7 @@ class Baseline:
 
     cost: Any
     accuracy: Any
-    names: Sequence | None = None
+    names: Any = None
     front: Array = field(init=False)
     hull: Array = field(init=False)
 
