@@ -1,0 +1,209 @@
+"""Is one split another one again, under other ids and with slightly other confidences?"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy import ndarray as Array
+from scipy.spatial import cKDTree
+from scipy.stats import binom
+
+from ..labels import MOST_CONTENTS
+from .repeats import LEVEL, equal_contents
+
+MOST_MODELS = 4  # compared, those of which most values are distinct
+LEAST_FINITE = 0.9  # share of the samples for which a compared model has a confidence
+FEWEST_PAIRS = 16
+PLANTED_SHARE = 0.25  # of the samples: an overlap that the test must find to be evidence
+PLANTED_NOISE = 1e-4  # of confidences in [0, 1], else of the range
+CERTAIN = 1e-8  # level at which a powerful test finds the planted overlap
+LEAST_COMMON = 0.7  # ratio of distinct values below which two splits are rounded differently
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """The result of :func:`likeness`: status, one sentence, the estimated number of samples of the
+    second split that are in the first."""
+
+    status: str
+    evidence: str
+    shared: int = 0
+
+
+def likeness(seen: Any, here: Any, seen_count: int | None = None) -> Likeness:
+    """Test whether two splits share samples, by the confidences of the same models.
+
+    Parameters
+    ----------
+    seen : array of shape (n_models, n_seen)
+        Confidences on the selection split, or on random samples of it.
+    here : array of shape (n_models, n_here)
+        Confidences of these models, in the same order, on the certification split.
+    seen_count : int, optional
+        The number of samples of the selection split. Default: n_seen.
+
+    Returns
+    -------
+    Likeness
+        *violated* if the splits share samples at a level of 1e-6, *verified* if they do not and the
+        same test finds a planted overlap (a quarter of the samples, with noise of 1e-4), else *not
+        verifiable*. One model of many samples mostly is not verifiable.
+
+    See Also
+    --------
+    cascadelib.certify : Its premise "likeness".
+
+    Notes
+    -----
+    Independent samples of one distribution are exchangeable: given the pooled values, each choice
+    of n_seen of the N values is equally likely to be the first split. Mutual nearest neighbours of
+    the pooled values are disjoint pairs that do not depend on this choice. Neither does their
+    order, by the distance of the pair relative to the second neighbour. If each value belonged to
+    the first split with probability ρ = n_seen / N independently, then the number of pairs across
+    the splits among the first m would be binomial (m, 2 ρ (1 − ρ)). Given n_seen, no event is more
+    than 1 / P(binomial (N, ρ) = n_seen) times as likely. The p-value is this bound, times the
+    number of prefixes m (16, 23, 32, 45, …, all). A sample of both splits makes a pair across that
+    comes early in this order.
+
+    Values that are equal in all models are compared by how often each occurs in both splits
+    (:func:`equal_contents`), and leave the pooled values, as do repeats within a split. Both splits
+    are first rounded as the coarser one is, since a split that is rounded in another way is not
+    exchangeable. If they come from different distributions, neighbours are more often within a
+    split, so the p-value is too large. At most 4,096 random samples of the first split and four
+    models are used.
+
+    References
+    ----------
+    Rosenbaum (2005), *An exact distribution-free test comparing two multivariate distributions
+    based on adjacency*, Journal of the Royal Statistical Society B 67.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> seen, here = rng.random((2, 3, 1000))
+    >>> likeness(seen, here).status
+    'verified'
+    >>> here[:, :300] = np.round(seen[:, 500:800], 4)
+    >>> likeness(seen, here).shared
+    300
+    """
+    one, other = comparable(np.asarray(seen, np.float64), np.asarray(here, np.float64))
+    total = one.shape[1] if seen_count is None else seen_count
+    rng = np.random.default_rng(0)
+    if one.shape[1] > MOST_CONTENTS:
+        one = one[:, rng.choice(one.shape[1], MOST_CONTENTS, replace=False)]
+    if not one.size or not other.size:
+        return Likeness("not verifiable", "no model has comparable confidences on both splits")
+    models = f"{len(one)} model{'s' if len(one) > 1 else ''}"
+    twins = twins_across(one, other, LEVEL)
+    if twins:
+        shared = min(round(twins * total / one.shape[1]), other.shape[1])
+        evidence = (
+            f"about {shared:,} of the {other.shape[1]:,} samples are in the selection split under "
+            f"other ids, since the confidences of {models} are closer than independent ones"
+        )
+        return Likeness("violated", evidence, shared)
+    planted = round(one.shape[1] * min(1.0, PLANTED_SHARE * other.shape[1] / total))
+    copies = other[:, rng.choice(other.shape[1], min(planted, other.shape[1]), replace=False)]
+    is_share = (other.min(axis=1) >= 0) & (other.max(axis=1) <= 1)
+    noise = PLANTED_NOISE * np.where(is_share, 1.0, np.ptp(other, axis=1))
+    copies = copies + noise[:, None] * rng.normal(size=copies.shape)
+    if not twins_across(np.hstack([copies, one[:, copies.shape[1] :]]), other, CERTAIN):
+        evidence = f"the confidences of {models} would not show that samples are in both splits"
+        return Likeness("not verifiable", evidence)
+    evidence = (
+        f"no sign of shared samples in the confidences of {models}, where a quarter would show"
+    )
+    return Likeness("verified", evidence)
+
+
+def comparable(one: Array, other: Array) -> tuple[Array, Array]:
+    """Return the confidences of at most MOST_MODELS models on two splits, rounded alike, on the
+    samples for which all of them are finite."""
+    heads = [values[:, :MOST_CONTENTS] for values in (one, other)]
+    size = min(head.shape[1] for head in heads)
+    distinct = {}
+    for model in range(len(one) if size else 0):
+        alike = rounded_alike(heads[0][model], heads[1][model])
+        is_finite = [np.isfinite(values) for values in alike]
+        if min(finite.mean() for finite in is_finite) < LEAST_FINITE:
+            continue
+        counts = [len(np.unique(values[:size])) for values in alike]
+        if min(counts) > max(1, LEAST_COMMON * max(counts)):
+            distinct[model] = min(counts)
+    chosen = sorted(distinct, key=distinct.__getitem__, reverse=True)[:MOST_MODELS]
+    pairs = [rounded_alike(one[model], other[model]) for model in chosen]
+    columns = [np.array(side) for side in zip(*pairs, strict=True)] or [one[:0], other[:0]]
+    first, second = (values[:, np.isfinite(values).all(axis=0)] for values in columns)
+    return first, second
+
+
+def twins_across(one: Array, other: Array, level: float) -> int:
+    """Return the estimated number of values of ``one`` that are in ``other``, arrays [M, k] of
+    finite confidences, or 0 if they could be independent at a level."""
+    pairs = [rounded_alike(*pair) for pair in zip(one, other, strict=True)]
+    points = np.hstack([np.stack(values) for values in zip(*pairs, strict=True)]).T
+    is_seen = np.arange(len(points)) < one.shape[1]
+    distinct, row = np.unique(points, axis=0, return_inverse=True)
+    row = row.ravel()
+    equal = equal_contents(row[is_seen], row[~is_seen], level / 2)
+    sides = [np.bincount(row[side], minlength=len(distinct)) > 0 for side in (is_seen, ~is_seen)]
+    is_alone = sides[0] != sides[1]
+    return equal + pairs_across(distinct[is_alone], sides[0][is_alone], level / 2)
+
+
+def pairs_across(points: Array, is_seen: Array, level: float) -> int:
+    """Return the estimated number of pairs of twins among distinct points [N, M], given to which
+    split each belongs [N], or 0 if there are not more pairs across than by chance at a level."""
+    count = len(points)
+    seen = np.count_nonzero(is_seen)
+    if count < 2 * FEWEST_PAIRS or seen in (0, count):
+        return 0
+    # Neighbours at equal distance must not be chosen by the order in which the splits are pooled.
+    order = np.random.default_rng(0).permutation(count)
+    points = points[order] / np.maximum(np.ptp(points, axis=0), np.finfo(np.float32).tiny)
+    is_seen = is_seen[order]
+    distance, neighbour = cKDTree(points).query(points, k=3)
+    nearest = neighbour[:, 1]
+    first = np.flatnonzero((nearest[nearest] == np.arange(count)) & (nearest > np.arange(count)))
+    second = nearest[first]
+    ratio = distance[first, 1] / np.minimum(distance[first, 2], distance[second, 2])
+    is_across = (is_seen[first] != is_seen[second])[np.argsort(ratio, kind="stable")]
+    share = seen / count
+    chance = 2 * share * (1 - share)
+    sizes = np.unique(np.round(FEWEST_PAIRS * 2 ** (np.arange(64) / 2)).astype(np.int64))
+    sizes = np.append(sizes[sizes < len(is_across)], len(is_across))
+    across = np.append(0, np.cumsum(is_across))[sizes]
+    tails = binom.logsf(across - 1, sizes, chance) - binom.logpmf(seen, count, share)
+    is_rare = tails <= np.log(level / len(sizes))
+    twins = (across - chance * sizes) / (1 - chance)
+    return round(twins[is_rare].max()) if is_rare.any() else 0
+
+
+def rounded_alike(one: Array, other: Array) -> tuple[Array, Array]:
+    """Return two columns of confidences, rounded as the coarser of them, or as float32."""
+    single = one.astype(np.float32), other.astype(np.float32)
+    for rounding in ROUNDINGS:
+        coarse = [rounding(values) for values in single]
+        if any(np.array_equal(*pair) for pair in zip(coarse, single, strict=True)):
+            return coarse[0], coarse[1]
+    return single
+
+
+def _to_digits(digits: int) -> Callable[[Array], Array]:
+    return lambda values: np.round(values.astype(np.float64), digits).astype(np.float32)
+
+
+def _to_bfloat16(values: Array) -> Array:
+    bits = values.view(np.uint32)
+    return ((bits + 0x7FFF + (bits >> 16 & 1)) & np.uint32(0xFFFF0000)).view(np.float32)
+
+
+def _to_float16(values: Array) -> Array:
+    with np.errstate(over="ignore"):
+        return values.astype(np.float16).astype(np.float32)
+
+
+ROUNDINGS = (*map(_to_digits, range(7)), _to_bfloat16, _to_float16)
