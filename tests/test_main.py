@@ -279,3 +279,68 @@ def test_a_share_may_be_a_number_of_percent(
 def test_the_demo_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["demo", "--out", str(tmp_path / "demo.html")]) == 0
     assert "llama-3.1-8b" in (tmp_path / "demo.html").read_text(encoding="utf-8")
+
+
+INTERRUPTED_IMPORT = """
+import runpy, sys
+interrupted = sys.argv.pop(1)
+class Interrupt:
+    def find_spec(self, name, *_):
+        if name == interrupted:
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupt())
+runpy.run_module("cascadelib", run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("module", ["numpy", "pandas", "cascadelib.fronts", "cascadelib.files"])
+def test_an_interrupt_during_imports_is_one_line(folder: Path, module: str) -> None:
+    command = ["certify", str(folder / "t.csv"), *NAMED, "--epsilon", "5%"]
+    ended = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_IMPORT, module, *command],
+        capture_output=True,
+        text=True,
+    )
+    assert (ended.returncode, ended.stdout) == (130, "")
+    assert ended.stderr == "cascadelib: interrupted\n"
+
+
+COMMANDS = {
+    "search": [*NAMED, "--budget", "5"],
+    "certify": [*NAMED, "--epsilon", "5%"],
+    "explore": NAMED,
+    "demo": [],
+}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("fault", ["no folder", "a folder", "the input", "a full disk"])
+def test_a_result_that_cannot_be_written_is_refused_before_the_work(
+    folder: Path,
+    tmp_path: Path,
+    name: str,
+    fault: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def work(*_: Any, **__: Any) -> None:
+        raise AssertionError("the work has begun")
+
+    def full(path: Path, content: bytes) -> None:
+        raise OSError(28, "No space left on device", str(path))
+
+    table = folder / "t.csv"
+    before = table.read_bytes()
+    out = {"no folder": tmp_path / "no" / "p.json", "a folder": tmp_path, "the input": table}
+    out = out.get(fault, tmp_path / "p.json")
+    monkeypatch.setattr("cascadelib.__main__._splits", work)
+    monkeypatch.setattr("cascadelib.explorer.demo", work)
+    if fault == "a full disk":
+        monkeypatch.setattr(Path, "write_bytes", full)
+    inputs = [] if name == "demo" else [str(table)]
+    if name == "demo" and fault == "the input":
+        pytest.skip("it has no input")
+    assert main([name, *inputs, *COMMANDS[name], "--out", str(out)]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and str(out) in error
+    assert table.read_bytes() == before and list(tmp_path.iterdir()) == []

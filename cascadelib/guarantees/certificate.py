@@ -63,6 +63,8 @@ class Certificate:
     table_size : int
         Of the table that the promise is about: samples whose confidences gave the thresholds, those
         of the split among them; 0: it is about the source.
+    remarks : tuple of str
+        Further sentences of the text.
     """
 
     certified: tuple[Point, ...]
@@ -76,6 +78,7 @@ class Certificate:
     table_size: int = 0
     clusters: int | None = None
     reference_cost: float = np.nan
+    remarks: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         tested = f"{len(self.certified)} of {len(self.table)} tested points certified"
@@ -101,6 +104,11 @@ class Certificate:
         return min(last_first, key=lambda point: point.cost, default=None)
 
     def __str__(self) -> str:
+        return " ".join([self._statement, *self.remarks])
+
+    @property
+    def _statement(self) -> str:
+        """The guarantee and the measured cost and loss, in words."""
         drawn = f"{self.samples} samples"
         if self.clusters is not None:
             drawn = f"{self.clusters} clusters of samples"

@@ -1,6 +1,7 @@
 """Fronts compared: dominance and cost ratios against twins that go from point to point, tables
 against their calls."""
 
+import warnings
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from tables_of_scores import noisy_store
 from twins import cost_ratio_twin, dominance_twin
 
-from cascadelib import ScoreTable, bootstrap, search
+from cascadelib import Baseline, ScoreTable, bootstrap, search
 from cascadelib.analysis import (
     basic_interval,
     compare_fronts,
@@ -21,6 +22,7 @@ from cascadelib.analysis import (
     range_dominance,
     resampled_cost_ratio,
 )
+from cascadelib.analysis.comparison import _cost_ratio
 
 STORE = noisy_store(0, 400)
 OTHER = noisy_store(1, 400)
@@ -143,3 +145,26 @@ def test_what_cannot_be_compared_is_refused() -> None:
         compare_fronts({"a": front, "b": replace(front, cost_kind="seconds")})
     with pytest.raises(ValueError, match="other single models"):
         mean_cost_ratio(front, moved_front(OTHER, front))
+
+
+def test_the_cost_ratio_is_not_defined_if_either_front_is_free_or_no_accuracy_is_shared() -> None:
+    baseline = Baseline([1.0, 9.0], [0.5, 0.9])
+    paid = np.array([1.0, 4.0]), np.array([0.5, 0.8])
+    free = np.array([0.0, 4.0]), np.array([0.5, 0.8])
+    cheap = np.array([0.5, 1.0]), np.array([0.5, 0.8])
+    low = np.array([1.0]), np.array([0.5])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for pair in (
+            (free, paid),
+            (paid, free),
+            (free, free),
+            (low, paid),
+            (paid, low),
+            (low, low),
+        ):
+            assert np.isnan(_cost_ratio(baseline, *pair))
+        assert _cost_ratio(baseline, paid, cheap) == pytest.approx(1 / 4)
+        assert _cost_ratio(baseline, cheap, paid) == pytest.approx(4)
+    least = np.array([0.0, 4.0]), np.array([0.4, 0.8])  # free below what the baseline reaches
+    assert np.isnan(_cost_ratio(baseline, least, paid))

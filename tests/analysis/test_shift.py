@@ -145,7 +145,7 @@ def test_a_segment_between_always_and_never_is_the_whole_pair() -> None:
     ends = pd.concat([front.table.iloc[:1]] * 2, ignore_index=True)
     ends["models"] = [("m0", "m2")] * 2
     ends["thresholds"] = [(-np.inf,), (np.inf,)]
-    moved = check_ranges(replace(front, table=ends), OTHER, lambda correct: correct.mean())
+    moved = check_ranges(replace(front, moved=ends), OTHER, lambda correct: correct.mean())
     curve = pair_curve(OTHER, "m0", "m2")
     assert moved["cost_moved"].tolist() == curve["cost"][::-1].tolist()
     assert moved["accuracy_moved"].tolist() == curve["accuracy"][::-1].tolist()
@@ -288,7 +288,7 @@ def test_a_cascade_is_run_once_on_each_split() -> None:
 def test_the_moved_curve_equals_a_loop() -> None:
     front = search(STORE, 2)
     moved = replay(OTHER, front)
-    baseline = baseline_of(OTHER, front)
+    baseline = baseline_of(OTHER, front.score, front.cost_kind)
     curve = moved_front(OTHER, front).improvement_curve(points=9)
     for row in curve.itertuples():
         enough = moved.loc[moved["accuracy_moved"] >= row.accuracy, "cost_moved"]

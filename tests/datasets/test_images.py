@@ -33,6 +33,21 @@ def test_any_image_folder(folder: Path) -> None:
     assert pickle.loads(pickle.dumps(found)).raw(2) == found.raw(2)
 
 
+def test_the_repr_of_a_folder_is_one_short_line(folder: Path) -> None:
+    (folder / "cat" / "0.jpg").rename(folder / "cat" / ("long" * 50 + ".jpg"))
+    found = datasets.image_folder(folder, split="test")
+    assert repr(found) == f"<Photographs {folder.name} test: 4 images, 2 classes>"
+    assert repr(datasets.Samples(np.zeros((3, 2)), [0, 1, 0])) == "<Samples: 3 inputs>"
+
+
+def test_images_are_read_with_one_channel_if_that_is_asked_for(folder: Path) -> None:
+    found = datasets.image_folder(folder, mode="L")
+    assert [image.mode for image in found.batch(0, 4)] == ["L"] * 4
+    assert found.raw(0) == datasets.image_folder(folder).raw(0)
+    with pytest.raises(ValueError, match="unknown mode 'grey'"):
+        datasets.image_folder(folder, mode="grey")
+
+
 def test_the_order_of_classes_can_be_given(folder: Path) -> None:
     assert datasets.image_folder(folder, ["dog", "cat"]).labels.tolist() == [0, 0, 1, 1]
     assert datasets.image_folder(folder, ["dog", "cat"]).sample_ids[0] == "dog/0.jpg"

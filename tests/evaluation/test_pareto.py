@@ -92,3 +92,15 @@ def test_one_model_is_its_own_baseline() -> None:
 def test_costs_must_be_finite_and_not_negative(bad: Any) -> None:
     with pytest.raises(ValueError, match="model 1"):
         Baseline([1.0, bad], [0.5, 0.6])
+
+
+@pytest.mark.parametrize("nan_in", ["cost", "accuracy", "both"])
+def test_a_front_of_points_with_a_single_nan_is_refused(nan_in: str) -> None:
+    cost = np.array([1.0, 2.0, 3.0])
+    accuracy = np.array([0.5, 0.6, 0.7])
+    if nan_in != "accuracy":
+        cost[1] = np.nan
+    if nan_in != "cost":
+        accuracy[1] = np.nan
+    with pytest.raises(ValueError, match="must not be nan"):
+        pareto_front(cost, accuracy)

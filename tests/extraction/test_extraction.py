@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from cascadelib import datasets
@@ -483,12 +484,45 @@ def test_one_line_before_the_start_and_no_bar_without_a_terminal(
     out, err = capsys.readouterr()
     assert (
         out.count("\n") == 1
-        and out.startswith("2 models × 50 samples: about 0:00:00 h, 0.0 MB")
+        and out.startswith("2 models × 50 samples: less than 1 s, 0.0 MB")
         and err == ""
     )
     extract(models(), (INPUTS, LABELS), tmp_path / "s", batch_size=8)
     extract(models(), (INPUTS, LABELS), tmp_path / "t", **SMALL)
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.2, "less than 1 s"),
+        (1.4, "about 1 s"),
+        (119, "about 119 s"),
+        (180, "about 3 min"),
+        (9000, "about 2.5 h"),
+    ],
+)
+def test_the_time_that_is_left_is_written_with_its_unit(seconds: float, text: str) -> None:
+    assert extraction.left(seconds) == text
+
+
+def test_a_model_of_grey_images_is_told_how_to_read_a_folder(tmp_path: Path) -> None:
+    for name in ("cat", "dog"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        Image.new("L", (8, 8), 90).save(tmp_path / "photos" / name / "0.png")
+    net = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 8), torch.nn.Flatten())
+    with pytest.raises(ValueError, match=r'grey images, image_folder\(…, mode="L"\)'):
+        extract(
+            {"net": (net, to_tensor)}, datasets.image_folder(tmp_path / "photos"), tmp_path / "rgb"
+        )
+    grey = datasets.image_folder(tmp_path / "photos", mode="L")
+    assert len(extract({"net": (net, to_tensor)}, grey, tmp_path / "grey").models) == 1
+
+
+def to_tensor(image: Image.Image) -> torch.Tensor:
+    """Channels first, in [0, 1]."""
+    values = np.atleast_3d(np.asarray(image)).transpose(2, 0, 1)
+    return torch.tensor(values / 255, dtype=torch.float32)
 
 
 def test_a_bar_in_a_terminal_that_vanishes(

@@ -12,7 +12,7 @@ from tables_of_scores import RELAXED, assert_front_of_all, assert_same_front, sy
 from twins import as_dict, brute_front, last_of, non_dominated, single_cascade
 
 from cascadelib import ScoreTable, evaluate, replay, search
-from cascadelib.fronts.cascades import extensions
+from cascadelib.fronts.cascades import Limits, extensions, prepare_search
 from cascadelib.fronts.exact import search_arrays, search_outcomes
 from cascadelib.fronts.graded import search_graded
 from cascadelib.methods.thresholds import exiting, leaves
@@ -145,7 +145,7 @@ def test_infinite_confidences_equal_brute_force(table: Any, data: st.DataObject)
     stage = last_of(correct, confidence)
     expected = ends_front(correct, tied, cost, n)
     points = search_arrays(correct, confidence, cost, n)
-    graded = search_graded(stage, cost, n)
+    graded = search_graded(prepare_search(stage, cost, n, Limits()))
     for found in (points, graded):
         assert_same_front(found, expected, k)
     store = ScoreTable(correct, confidence, cost)

@@ -201,7 +201,7 @@ def test_a_start_cut_short_leaves_no_corner_out(monkeypatch: pytest.MonkeyPatch)
     the rest is not."""
     table = synthetic(5, 300, seed=1, digits=1)
     exact = search_arrays(*table, 3)
-    monkeypatch.setattr("cascadelib.fronts.exact.SEEDING", 0)
+    monkeypatch.setattr("cascadelib.fronts.counted.SEEDING", 0)
     points = search_arrays(*table, 3, time_limit=600)
     assert points.floor is None
     assert_equal_points(points, exact)

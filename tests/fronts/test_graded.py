@@ -19,6 +19,7 @@ from cascadelib import (
     search_outcomes,
 )
 from cascadelib.evaluation.pareto import least_cost
+from cascadelib.fronts.cascades import Limits, prepare_search
 from cascadelib.fronts.graded import COPIES, copies_of, run_again, search_graded
 
 
@@ -227,7 +228,7 @@ def test_copies_of_samples_stand_for_graded_outcomes(seed: int, models: int, k: 
     def stage(prefix: tuple) -> tuple:
         return gain[prefix[-1]], confidence[prefix[-1]]
 
-    exact = search_graded(stage, cost, (1, 2, 3), last_only=True)
+    exact = search_graded(prepare_search(stage, cost, (1, 2, 3), Limits(), last_only=True))
     copied = search_outcomes(copies_of(stage), cost, (1, 2, 3), last_only=True)
     again = run_again(copied, stage, cost)
     off = 2 * k / COPIES

@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tables_of_scores import binary_table, noisy_store, slow_f1
-from twins import all_thresholds
+from twins import all_thresholds, last_of
 
 import cascadelib as cl
 from cascadelib import LogitStore, Method, pair_table, search
 from cascadelib.evaluation.pareto import Baseline, pareto_front
+from cascadelib.fronts.cascades import Limits, prepare_search
 from cascadelib.fronts.graded import Curve, search_graded
 from cascadelib.fronts.pairs import pair_curve, plateau
 from tools import recipes
@@ -59,9 +60,8 @@ def test_front_is_the_twins(
 ) -> None:
     predicted, confidence, labels, cost = binary_table(seed, models, k, levels, share)
     correct = predicted == labels
-    points = search_graded(
-        lambda prefix: (correct[prefix[-1]], confidence[prefix[-1]]), cost, lengths, labels == 1
-    )
+    search = prepare_search(last_of(correct, confidence), cost, lengths, Limits())
+    points = search_graded(search, labels == 1)
     expected = slow_front(predicted, confidence, labels, cost, lengths)
     found = dict(zip(points.accuracy.tolist(), points.cost.tolist(), strict=True))
     assert (np.diff(points.accuracy) > 0).all() and (np.diff(points.cost) > 0).all()

@@ -20,8 +20,10 @@ from tables_of_scores import (
 )
 
 from cascadelib import search
+from cascadelib.fronts import parallel
 from cascadelib.fronts.cascades import Cascades, Outcomes
 from cascadelib.fronts.exact import search_arrays
+from cascadelib.fronts.kernels.state import new_best
 from cascadelib.fronts.parallel import Search, Sender
 
 
@@ -238,3 +240,33 @@ def test_a_killed_worker_of_dask_changes_nothing() -> None:
         there = search_arrays(*table, 3, executor=executor)
         assert not doomed and len(submitted) > 8
     assert_equal_points(there, search_arrays(*table, 3))
+
+
+def test_a_lost_task_may_cost_as_little_as_its_cheapest_first_model() -> None:
+    """Heads begin with models of costs 5, 1 and 3: the floor of what was not searched is 1."""
+    cost = np.array([5.0, 1.0, 3.0, 0.5])
+    correct, confidence, _ = synthetic(4, 50, seed=0)
+    outcomes = Outcomes(lambda prefix: (correct[prefix[-1]], confidence[prefix[-1]]), True)
+    part = [((first, 3), [(0, 3)]) for first in (0, 1, 2)]
+    for executor, deadline in ((Broken(), np.inf), (Executor(), -np.inf)):
+        own = new_best(50, 3)
+        sender = Sender(Search(outcomes, cost, executor=executor, deadline=deadline), part)
+        assert not sender.run(part, own, ("boxes",))
+        assert own.floor[-1] == 1.0 and np.isinf(own.floor[:-1]).all()
+
+
+def test_no_thread_that_hands_out_tasks_outlives_the_search(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Also if something else refers to the pool."""
+    pools = []
+
+    class Remembered(ThreadPoolExecutor):
+        def __init__(self, workers: int):
+            super().__init__(workers)
+            pools.append(self)
+
+    monkeypatch.setattr(parallel, "ThreadPoolExecutor", Remembered)
+    with ThreadPoolExecutor(2) as executor:
+        search_arrays(*synthetic(5, 100, seed=0), 3, executor=executor)
+    assert pools and not [t for pool in pools for t in pool._threads if t.is_alive()]

@@ -360,7 +360,7 @@ def test_a_front_without_outcomes_is_bounded_by_its_accuracies() -> None:
     bounded = pick(copied, "match_best", caution=0.1)
     assert "by a bound without outcomes" in bounded.chosen_by
     assert bounded.cost >= pick(front, "match_best", caution=0.1).cost
-    unknown = replace(copied, points=None)
+    unknown = replace(copied, points=None, moved=front.table)
     assert np.isnan(unknown.point(0).kept) and pick(unknown, "match_best", caution=0)
     with pytest.raises(ValueError, match="give caution=0"):
         pick(unknown, "match_best")

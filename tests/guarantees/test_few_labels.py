@@ -377,3 +377,17 @@ def test_labels_in_another_spelling_are_refused_where_they_are_drawn_too(spellin
     for labels in (dict.fromkeys(ids, spelling), *([some] if spelling != "other" else [])):
         with pytest.raises(ValueError, match="no model predicts"):
             certify(unlabelled, [point], 0.2, reference="b", labels=labels, drawn=True)
+
+
+def test_points_of_different_scores_are_refused_however_few_they_are() -> None:
+    point = FRONT.point(0)
+    pair = [point, replace(point, score="top2")]
+    for points in (pair, [*pair, replace(point, score="f1")]):
+        for call in (
+            lambda p: to_label(CHECK, p, reference="mlp@28"),
+            lambda p: certify(CHECK, p, 0.01, reference="mlp@28"),
+        ):
+            with pytest.raises(
+                ValueError, match="the points have different scores, (f1, )?top1, top2"
+            ):
+                call(points)

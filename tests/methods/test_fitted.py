@@ -267,3 +267,15 @@ def test_labels_are_written_as_digests_and_files_that_hold_them_still_apply() ->
     )
     assert old([0.5, 0.5, 0.5], ["a", "b", ""]).tolist() == [0.25, 0.25, 0.25]
     assert old([1.0, 1.0], ["a", "b"]).tolist() == [0.5, 0.25]
+
+
+@pytest.mark.parametrize("kind", ["isotonic", "logistic"])
+def test_a_sample_with_an_abstention_in_one_column_is_left_out_of_the_fit(kind: str) -> None:
+    confidence, correct, _ = scores(5)
+    values = np.column_stack([confidence, np.linspace(0, 1, 60)])
+    values[::3, 0] = -np.inf
+    values[1::7, 1] = -np.inf
+    rows = np.isfinite(values).all(axis=1)
+    found = fit(kind, ["x", "y"], values, correct)
+    assert found == fit(kind, ["x", "y"], values[rows], correct[rows])
+    assert 0 < rows.sum() < 60 and found.parameters

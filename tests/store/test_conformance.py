@@ -66,6 +66,18 @@ class Shuffled(Fees):
         return stage
 
 
+@pytest.mark.parametrize("costs", [[-1, 4, 20], [1, 4, np.inf], [-np.inf, 4, 20], [1, 4, np.nan]])
+def test_costs_that_are_negative_or_not_finite_do_not_conform(table: Any, costs: list) -> None:
+    own = type("Own", (Fees,), {"costs": lambda self, cost: np.array(costs)})
+    with pytest.raises(AssertionError, match="costs are finite, none negative"):
+        check_conformance(lambda: own(table))
+
+
+def test_a_free_model_conforms(table: Any) -> None:
+    free = cl.ScoreTable(table.correct, table.confidence, [0.0, 0.5, 20.0])
+    check_conformance(lambda: Fees(free))
+
+
 @pytest.mark.parametrize("sentence", BROKEN)
 def test_a_store_that_breaks_a_promise_is_told_which(table: Any, sentence: Any) -> None:
     own = type("Own", (Fees,), BROKEN[sentence])

@@ -222,8 +222,10 @@ def test_the_only_cost_is_the_default() -> None:
         assert store.default_cost == kind and list(store.models.index) == ["b", "c", "a"]
         assert store.costs(kind).tolist() == [1, 2, 3]
     assert default(joules=values, macs=values).default_cost == "macs"
+    assert default(joules=values, seconds=values).default_cost == "seconds"
     assert default().default_cost == "macs"
     several = default(joules=values, euros=values)
+    assert several.default_cost == "macs"
     assert list(several.models.index) == ["a", "b", "c"]
     with pytest.raises(
         ValueError, match="macs must be positive.*or pass cost=, one of .*'euros', 'joules'"
