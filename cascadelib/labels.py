@@ -3,8 +3,10 @@ and stores."""
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any
 from uuid import uuid4
 
@@ -21,6 +23,10 @@ BY_ID = (
     "of the store, an array (.to_numpy())"
 )
 MOST_CONTENTS = 4096  # rows of which it keeps that, about, of however many
+CONFIDENCE = np.dtype("<f4")  # what a file keeps of a confidence
+MOST_COLUMNS = 4  # columns of confidences of which it keeps MOST_CONTENTS rows
+MOST_FORMS = 16  # forms of ids, such as img_0.png; ids of more forms are text
+IDS = 4096  # of which the forms are read
 
 
 def mixed(numbers: Array) -> Array:
@@ -80,6 +86,22 @@ class Contents:
         except (KeyError, OSError, ValueError):
             return None
         return total
+
+    def columns(self, names: Iterable[str]) -> Array | None:
+        """Return numbers that some models computed, float32 [at most MOST_COLUMNS, k], the same
+        number of each model, or None if they are not at hand."""
+        names = sorted(names)
+        if self.read is None or not names:
+            return None
+        each = -(-MOST_COLUMNS // len(names))
+        found: list[Array] = []
+        try:
+            for name in names:
+                numbers = (column for column in self.read(name) if column.dtype.kind == "f")
+                found += islice(numbers, each)
+        except (KeyError, OSError, ValueError):
+            return None
+        return np.array(found[:MOST_COLUMNS], CONFIDENCE) if found else None
 
     def __getstate__(self) -> dict:
         """The digests, without what they are of: a copy holds no store."""
@@ -195,6 +217,18 @@ def checked_mask(mask: Any) -> Array:
     if values.dtype != bool:
         raise ValueError(f"the mask must be True or False for each sample, not {values.dtype}")
     return values
+
+
+def forms_of(ids: Array) -> bytes:
+    """Return the distinct forms of ids, each as :data:`KEY`: img_17.png has the form img_0.png.
+
+    Ids of more than MOST_FORMS forms, such as sentences, all have the form "text".
+    """
+    some = ids[:: max(1, len(ids) // IDS)].tolist()
+    named = (re.sub(r"\b(?=\w*\d)[0-9a-fA-F]{8,}\b", "h", each) for each in some)
+    forms = {re.sub(r"\d+", "0", each) for each in named}
+    forms = forms if len(forms) <= MOST_FORMS else {"text"}
+    return b"".join(sorted(digest[:6] for digest in digests_of(np.array([*forms]))))
 
 
 def chosen_rows(indices: Any, count: int, sample_ids: Array | None = None) -> Array:
@@ -409,7 +443,9 @@ class Recorded:
     (or None), ``keys``, the digest of each id (:attr:`Labels.keys`; None where ids are row numbers,
     or too many), and the fingerprint of the store where it has one.
 
-    contents: of what ``models`` said, as :func:`kept_in_file` has it; None: not known.
+    contents: of what ``models`` said, as :func:`kept_in_file` has it; None: not known. confidences:
+    numbers that they computed of at most MOST_CONTENTS random samples, :data:`CONFIDENCE`, one
+    column after another. forms: the forms of the ids (:func:`forms_of`).
     """
 
     dataset: str | None
@@ -419,6 +455,8 @@ class Recorded:
     keys: bytes | None = None
     contents: bytes | None = None
     models: tuple[str, ...] = ()
+    confidences: bytes | None = None
+    forms: bytes | None = None
     fingerprint: str | None = field(default=None, compare=False)
 
     def __len__(self) -> int:
@@ -488,13 +526,54 @@ def contents_of(part: Labels | Recorded | None, models: Iterable[str]) -> bytes 
     return None if digests is None else np.sort(kept_in_file(digests, len(digests))).tobytes()
 
 
+def confidences_of(part: Labels | Recorded | None, models: Iterable[str]) -> Array | None:
+    """Return numbers that models computed of a set of samples, of at most MOST_CONTENTS random ones
+    [columns, rows], or None if they are not at hand."""
+    names = set(models)
+    rows = 0 if part is None else min(len(part), MOST_CONTENTS)
+    if isinstance(part, Recorded):
+        if part.confidences is None or set(part.models) != names:
+            return None
+        return np.frombuffer(part.confidences, CONFIDENCE).reshape(-1, rows)
+    columns = None if part is None or part.contents is None else part.contents.columns(names)
+    if columns is None or columns.shape[1] == rows:
+        return columns
+    return columns[:, np.random.default_rng(0).choice(columns.shape[1], rows, replace=False)]
+
+
+def ids_could_meet(part: Labels | Recorded | None, here: Labels) -> bool:
+    """Return whether ids would show that two splits share samples: both have ids, of a common form.
+
+    Ids such as a_1 and b_1 name samples within a split, so no two of them are ever equal.
+    """
+    if isinstance(part, Labels) and part.source == here.source:
+        return True
+    has_ids = isinstance(part, Labels) and part.given or getattr(part, "keys", None) is not None
+    if part is None or not has_ids or not here.given:
+        return False
+    forms = forms_of(part.sample_ids) if isinstance(part, Labels) else part.forms or b""
+    here_forms = np.frombuffer(forms_of(here.sample_ids), KEY)
+    return bool(np.isin(here_forms, np.frombuffer(forms, KEY)).any())
+
+
 def recorded(part: Labels | Recorded, models: tuple[str, ...]) -> Recorded:
     """One set of samples as the file of a cascade of some models keeps it."""
     contents = contents_of(part, models)
+    numbers = confidences_of(part, models)
+    confidences = None if numbers is None else numbers.tobytes()
     if isinstance(part, Recorded):
-        return replace(part, contents=contents, models=models)
-    keys = b"".join(sorted({*part.keys.tolist()})) if part.given else None
-    return Recorded(part.dataset, part.split, len(part), part.digest, keys, contents, models)
+        return replace(part, contents=contents, models=models, confidences=confidences)
+    return Recorded(
+        part.dataset,
+        part.split,
+        len(part),
+        part.digest,
+        keys=b"".join(sorted({*part.keys.tolist()})) if part.given else None,
+        contents=contents,
+        models=models,
+        confidences=confidences,
+        forms=forms_of(part.sample_ids) if part.given else None,
+    )
 
 
 def comparable_contents(

@@ -1,6 +1,6 @@
 """Is one split another one again, under other ids and with slightly other confidences?"""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,10 +9,9 @@ from numpy import ndarray as Array
 from scipy.spatial import cKDTree
 from scipy.stats import binom
 
-from ..labels import MOST_CONTENTS
+from ..labels import MOST_COLUMNS, MOST_CONTENTS, Labels, Origin, Recorded, confidences_of, parts_of
 from .repeats import LEVEL, equal_contents
 
-MOST_MODELS = 4  # compared, those of which most values are distinct
 LEAST_FINITE = 0.9  # share of the samples for which a compared model has a confidence
 FEWEST_PAIRS = 16
 PLANTED_SHARE = 0.25  # of the samples: an overlap that the test must find to be evidence
@@ -95,14 +94,14 @@ def likeness(seen: Any, here: Any, seen_count: int | None = None) -> Likeness:
     if one.shape[1] > MOST_CONTENTS:
         one = one[:, rng.choice(one.shape[1], MOST_CONTENTS, replace=False)]
     if not one.size or not other.size:
-        return Likeness("not verifiable", "no model has comparable confidences on both splits")
-    models = f"{len(one)} model{'s' if len(one) > 1 else ''}"
+        return Likeness("not verifiable", "no comparable confidences on both splits")
+    columns = f"{len(one)} column{'s' if len(one) > 1 else ''}"
     twins = twins_across(one, other, LEVEL)
     if twins:
         shared = min(round(twins * total / one.shape[1]), other.shape[1])
         evidence = (
             f"about {shared:,} of the {other.shape[1]:,} samples are in the selection split under "
-            f"other ids, since the confidences of {models} are closer than independent ones"
+            f"other ids, since the confidences of {columns} are closer than independent ones"
         )
         return Likeness("violated", evidence, shared)
     planted = round(one.shape[1] * min(1.0, PLANTED_SHARE * other.shape[1] / total))
@@ -111,16 +110,51 @@ def likeness(seen: Any, here: Any, seen_count: int | None = None) -> Likeness:
     noise = PLANTED_NOISE * np.where(is_share, 1.0, np.ptp(other, axis=1))
     copies = copies + noise[:, None] * rng.normal(size=copies.shape)
     if not twins_across(np.hstack([copies, one[:, copies.shape[1] :]]), other, CERTAIN):
-        evidence = f"the confidences of {models} would not show that samples are in both splits"
+        evidence = f"the confidences of {columns} would not show that samples are in both splits"
         return Likeness("not verifiable", evidence)
     evidence = (
-        f"no sign of shared samples in the confidences of {models}, where a quarter would show"
+        f"no sign of shared samples in the confidences of {columns}, where a quarter would show"
     )
     return Likeness("verified", evidence)
 
 
+def likeness_of(origin: Origin, here: Labels, models: Iterable[str]) -> Likeness:
+    """Test whether samples are in a set of samples that cascades have seen, by what models computed
+    of both: confidences, or outputs for several classes."""
+    names = set(models)
+    found = [_likeness_to(part, here, names) for part in parts_of(origin)]
+    order = {"violated": 0, "not verifiable": 1, "verified": 2}
+    return min(found, key=lambda each: (order[each.status], -each.shared))
+
+
+def _likeness_to(part: Labels | Recorded | None, here: Labels, names: set[str]) -> Likeness:
+    if isinstance(part, Recorded):
+        names = set(part.models)
+    elif part is not None and part.contents is not None and here.contents is not None:
+        names = names & set(part.contents.models) & set(here.contents.models)
+    seen = confidences_of(part, names)
+    there = None if here.contents is None else here.contents.columns(names)
+    if part is None or seen is None or there is None or len(seen) != len(there):
+        return Likeness("not verifiable", "what models computed of both splits is not known")
+    return likeness(seen, there, len(part))
+
+
+def features_alike(train: Any, certify: Any) -> Likeness:
+    """Test whether rows of training features [n, features] are among the certifying ones.
+
+    Rows that are split at random are exchangeable, so readings of one patient in both splits are
+    not found, only rows that are the same up to noise.
+    """
+    found = likeness(np.asarray(train, np.float64).T, np.asarray(certify, np.float64).T)
+    evidence = found.evidence.replace("the selection split under other ids", "the training data")
+    evidence = evidence.replace("confidences", "features")
+    if found.status == "violated":
+        evidence += ": give groups=, so that equal rows are never split"
+    return Likeness(found.status, evidence, found.shared)
+
+
 def comparable(one: Array, other: Array) -> tuple[Array, Array]:
-    """Return the confidences of at most MOST_MODELS models on two splits, rounded alike, on the
+    """Return the confidences of at most MOST_COLUMNS models on two splits, rounded alike, on the
     samples for which all of them are finite."""
     heads = [values[:, :MOST_CONTENTS] for values in (one, other)]
     size = min(head.shape[1] for head in heads)
@@ -133,7 +167,7 @@ def comparable(one: Array, other: Array) -> tuple[Array, Array]:
         counts = [len(np.unique(values[:size])) for values in alike]
         if min(counts) > max(1, LEAST_COMMON * max(counts)):
             distinct[model] = min(counts)
-    chosen = sorted(distinct, key=distinct.__getitem__, reverse=True)[:MOST_MODELS]
+    chosen = sorted(distinct, key=distinct.__getitem__, reverse=True)[:MOST_COLUMNS]
     pairs = [rounded_alike(one[model], other[model]) for model in chosen]
     columns = [np.array(side) for side in zip(*pairs, strict=True)] or [one[:0], other[:0]]
     first, second = (values[:, np.isfinite(values).all(axis=0)] for values in columns)
