@@ -24,7 +24,7 @@ def models(path: str | Path = TABLE) -> pd.DataFrame:
 
     Returns
     -------
-    table : DataFrame
+    DataFrame
         One row per model, indexed by its name in the table: top1, top5, imagenetv2_top1
         (fractions), image_size (pixels), parameters, macs and seconds (per image, nan if not
         published), family, current (current name) and source.

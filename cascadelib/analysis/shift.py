@@ -63,7 +63,7 @@ def replay(store: Store, cascades: Any, ranges: bool = True) -> pd.DataFrame:
 
     Returns
     -------
-    table : DataFrame
+    DataFrame
         One row per evaluated point, in the order of the segments: models, thresholds (native
         units), accuracy and cost on the selection split (nan in a sweep), ``segment`` (number),
         ``replayed`` ("range" or "point"), accuracy_moved, cost_moved, exit_rates_moved,
@@ -233,7 +233,7 @@ def mean_improvement_moved(
 
     Returns
     -------
-    improvement : float
+    float
         Mean improvement factor over the range of accuracies.
 
     See Also

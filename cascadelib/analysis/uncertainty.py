@@ -121,7 +121,7 @@ def bootstrap(
 
     Returns
     -------
-    resampled : Resampled
+    Resampled
         Accuracy, cost, saving and improvement per resample and cascade, and the improvement of the
         set of cascades.
 

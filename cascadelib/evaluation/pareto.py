@@ -27,7 +27,7 @@ def pareto_front(cost: Array, accuracy: Array) -> Array:
 
     Returns
     -------
-    indices : int64 array of shape (n_front,)
+    int64 array of shape (n_front,)
         Positions of the non-dominated points.
 
     Raises

@@ -160,7 +160,7 @@ def evaluate(store: Store, cascades: Any) -> Any:
 
     Returns
     -------
-    result : Run or list of Run
+    Run or list of Run
         One Run for a single Point, Policy or Cascade, otherwise a list in the order of the
         cascades. A Run has ``accuracy``, ``cost``, ``exit_rates``, ``exit_stage``, ``correct``,
         ``baseline_cost``, ``saving`` and ``improvement``.

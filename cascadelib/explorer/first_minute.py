@@ -27,7 +27,7 @@ def demo(path: str | Path | None = None, *, browser: bool = True) -> Path:
 
     Returns
     -------
-    path : Path
+    Path
         The written page, which needs neither a server nor a network.
 
     See Also

@@ -83,12 +83,18 @@ def pair_table(
     ----------
     store : LogitStore or ScoreTable
         Labelled samples.
-    method, score, cost, models
-        As for :func:`cascadelib.search`. `models` defaults to "pareto".
+    method : str or Method, optional
+        As for :func:`cascadelib.search`.
+    score : str, optional
+        As for :func:`cascadelib.search`.
+    cost : str, optional
+        As for :func:`cascadelib.search`.
+    models : {"pareto", "all"} or list of str, default="pareto"
+        As for :func:`cascadelib.search`.
 
     Returns
     -------
-    table : DataFrame
+    DataFrame
         One row per pair: first, second, accuracy_difference (second minus first), cost_ratio,
         plateau (largest exit rate, see :func:`plateau`), mean_improvement (of this pair, from its
         less to its more accurate model, or the improvement at that accuracy if they are equal) and

@@ -62,7 +62,7 @@ def pick(
 
     Returns
     -------
-    point : Point
+    Point
         The selected cascade. ``point.chosen_by`` states the rule. If no point satisfies a bound on
         accuracy with the margin, or if none is cheaper or more accurate than the reference, the
         reference is returned, provided that it satisfies the bound. With ``caution=0`` and
@@ -267,7 +267,7 @@ def peaks(front: Front, prominence: float = 0.1) -> list[Point]:
 
     Returns
     -------
-    points : list of Point
+    list of Point
         The peaks, in order of rising accuracy.
 
     See Also

@@ -27,27 +27,49 @@ def to_label(
     epsilon: float | None = None,
     budget: float | None = None,
 ) -> Array:
-    """The samples whose labels :func:`certify` can use: those on which a point predicts another
-    class than the reference.
+    """Return the samples whose labels :func:`certify` needs.
+
+    These are the samples on which a cascade predicts another class than the reference.
 
     Parameters
     ----------
-    store : LogitStore, or ScoreTable with predictions
-        Labels are not read.
-    cascades, reference, epsilon, budget
-        As in :func:`certify`; they tell which points of a Front are tried, without ε or budget all.
+    store : LogitStore or ScoreTable
+        Samples with predictions. Labels are not read.
+    cascades : Front, Point, Policy, Cascade, Certificate or list of these
+        As for :func:`certify`.
+    reference : str, optional
+        As for :func:`certify`.
+    epsilon : float, optional
+        As for :func:`certify`. It determines which points of a Front are tested. Without `epsilon`
+        and `budget` all points are.
+    budget : float, optional
+        As for :func:`certify`.
 
     Returns
     -------
-    array of str
-        Their ids in the order of SHA-256 of the ids, so that the first m are a uniform draw, for
-        any m.
+    str array
+        Ids in the order of their SHA-256. The first m of them are therefore a uniform draw, for any
+        m.
 
     Raises
     ------
     ValueError
-        For scores other than top-1, where equal predictions need not mean equal loss, and for
-        samples that certify would refuse.
+        If the score is not top-1, where equal predictions need not mean equal loss, or if
+        :func:`certify` would refuse the samples.
+
+    See Also
+    --------
+    certify : Pass the labels as ``labels={id: label}``.
+    ladder : Cascades that need no labels for selection.
+
+    Examples
+    --------
+    >>> import cascadelib as cl
+    >>> answers = cl.datasets.llm_answers()
+    >>> table = cl.ScoreTable.from_frame(answers, prediction="prediction", label="label")
+    >>> points = cl.ladder(table, ["llama-3.1-8b", "llama-3.3-70b"])
+    >>> len(cl.to_label(table, points, "llama-3.3-70b")), len(table)
+    (247, 3000)
     """
     check_bounds(epsilon=epsilon, budget=budget)
     check_store(store)

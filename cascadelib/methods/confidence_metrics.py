@@ -215,7 +215,7 @@ def confidence(
 
     Returns
     -------
-    confidence : float64 array of shape (n_samples,)
+    float64 array of shape (n_samples,)
         Higher means more confident. Entropy is negated.
 
     Raises

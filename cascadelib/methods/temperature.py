@@ -65,7 +65,7 @@ def fit_temperature(logits: Array, labels: Array, name: str | None = None) -> fl
 
     Returns
     -------
-    temperature : float
+    float
         The minimizer, within the bounds that :func:`bounds_of` derives from the logits.
 
     Warns

@@ -86,7 +86,7 @@ def count_macs(module: torch.nn.Module, example_input: Any) -> int:
 
     Returns
     -------
-    macs : int
+    int
         Multiply-accumulates per sample.
 
     Raises
@@ -100,12 +100,14 @@ def count_macs(module: torch.nn.Module, example_input: Any) -> int:
     --------
     extract : Store logits, MACs and measured seconds of models.
 
-    Notes ----- As in the paper, the number is fvcore's total. It counts one per multiply-add in
-    convolutions, linear layers, matrix products, einsum, LSTMs and fused attention. It also
-    includes fvcore's allowances for norms (batch norm 2 per element, layer and group norm 5),
-    bilinear and bicubic upsampling (4 and 16 per output) and adaptive average pooling (1 per
-    input). Biases, activations, other pooling, softmax and elementwise products count 0. Only the
-    path that the example takes is counted.
+    Notes
+    -----
+    As in the paper, the number is fvcore's total. It counts one per multiply-add in convolutions,
+    linear layers, matrix products, einsum, LSTMs and fused attention. It also includes fvcore's
+    allowances for norms (batch norm 2 per element, layer and group norm 5), bilinear and bicubic
+    upsampling (4 and 16 per output) and adaptive average pooling (1 per input). Biases,
+    activations, other pooling, softmax and elementwise products count 0. Only the path that the
+    example takes is counted.
 
     Examples
     --------
