@@ -9,7 +9,8 @@ from numpy import ndarray as Array
 from scipy.spatial import cKDTree
 from scipy.stats import binom
 
-from ..labels import MOST_COLUMNS, MOST_CONTENTS, Labels, Origin, Recorded, confidences_of, parts_of
+from ..contents import MOST_COLUMNS, MOST_CONTENTS
+from ..labels import Labels, Origin, Recorded, confidences_of, parts_of
 from .repeats import LEVEL, equal_contents
 
 LEAST_FINITE = 0.9  # share of the samples for which a compared model has a confidence

@@ -17,13 +17,10 @@ from typing import Any
 import numpy as np
 
 from ..checks import CLASSES, POSITIVE, about, brief, fits, known, misfit
+from ..contents import CONFIDENCE, CONTENT, KEY, MOST_CONTENTS
 from ..evaluation.point import Estimate, Expected, OrderStatistics, Point
 from ..files import digest_of, parsed, read_json
 from ..labels import (
-    CONFIDENCE,
-    CONTENT,
-    KEY,
-    MOST_CONTENTS,
     Origin,
     Recorded,
     parts_of,
