@@ -1,6 +1,6 @@
 """Is one split another one again, under other ids and with slightly other confidences?"""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,9 @@ FEWEST_PAIRS = 16
 PLANTED_SHARE = 0.25  # of the samples: an overlap that the test must find to be evidence
 PLANTED_NOISE = 1e-4  # of confidences in [0, 1], else of the range
 CERTAIN = 1e-8  # level at which a powerful test finds the planted overlap
-LEAST_COMMON = 0.7  # ratio of distinct values below which two splits are rounded differently
+MOST_TIES = 2  # values of a continuous column that several samples may share (0, 1)
+SPACING = 0.25  # quantile of the gaps between distinct values that estimates a grid's spacing
+MOST_DIGITS = 6
 
 
 @dataclass(frozen=True)
@@ -66,12 +68,13 @@ def likeness(seen: Any, here: Any, seen_count: int | None = None) -> Likeness:
     number of prefixes m (16, 23, 32, 45, …, all). A sample of both splits makes a pair across that
     comes early in this order.
 
-    Values that are equal in all models are compared by how often each occurs in both splits
-    (:func:`equal_contents`), and leave the pooled values, as do repeats within a split. Both splits
-    are first rounded as the coarser one is, since a split that is rounded in another way is not
-    exchangeable. If they come from different distributions, neighbours are more often within a
-    split, so the p-value is too large. At most 4,096 random samples of the first split and four
-    models are used.
+    Samples that are equal in all models are compared by how often each of them occurs in both
+    splits (:func:`equal_contents`). They leave the pooled values, as do repeats within a split.
+    Both splits are first rounded to the digits of the coarser one. If the values of a model lie on
+    a grid, all of its values get uniform noise of the grid's spacing and equal samples stay, since
+    values on different grids are not exchangeable. If the splits come from different distributions,
+    neighbours are more often within a split, so the p-value is too large. At most 4,096 random
+    samples of the first split and four models are used.
 
     References
     ----------
@@ -114,7 +117,8 @@ def likeness(seen: Any, here: Any, seen_count: int | None = None) -> Likeness:
         evidence = f"the confidences of {columns} would not show that samples are in both splits"
         return Likeness("not verifiable", evidence)
     evidence = (
-        f"no sign of shared samples in the confidences of {columns}, where a quarter would show"
+        f"no sign of shared samples in the confidences of {columns}, which would show a quarter of "
+        f"the samples repeated with noise of {PLANTED_NOISE:g}"
     )
     return Likeness("verified", evidence)
 
@@ -155,38 +159,59 @@ def features_alike(train: Any, certify: Any) -> Likeness:
 
 
 def comparable(one: Array, other: Array) -> tuple[Array, Array]:
-    """Return the confidences of at most MOST_COLUMNS models on two splits, rounded alike, on the
+    """Return the columns of two splits that tell most samples apart, at most MOST_COLUMNS, on the
     samples for which all of them are finite."""
-    heads = [values[:, :MOST_CONTENTS] for values in (one, other)]
-    size = min(head.shape[1] for head in heads)
-    distinct = {}
-    for model in range(len(one) if size else 0):
-        alike = rounded_alike(heads[0][model], heads[1][model])
-        is_finite = [np.isfinite(values) for values in alike]
-        if min(finite.mean() for finite in is_finite) < LEAST_FINITE:
-            continue
-        counts = [len(np.unique(values[:size])) for values in alike]
-        if min(counts) > max(1, LEAST_COMMON * max(counts)):
-            distinct[model] = min(counts)
-    chosen = sorted(distinct, key=distinct.__getitem__, reverse=True)[:MOST_COLUMNS]
-    pairs = [rounded_alike(one[model], other[model]) for model in chosen]
-    columns = [np.array(side) for side in zip(*pairs, strict=True)] or [one[:0], other[:0]]
-    first, second = (values[:, np.isfinite(values).all(axis=0)] for values in columns)
+    size = min(MOST_CONTENTS, one.shape[1], other.shape[1])
+    distinct = np.zeros(len(one))
+    for column in range(len(one) if size else 0):
+        heads = one[column, :size], other[column, :size]
+        if min(np.isfinite(head).mean() for head in heads) >= LEAST_FINITE:
+            distinct[column] = min(len(np.unique(head)) for head in heads)
+    chosen = np.argsort(-distinct, kind="stable")[:MOST_COLUMNS]
+    chosen = chosen[distinct[chosen] > 1]
+    first, second = (
+        values[chosen][:, np.isfinite(values[chosen]).all(axis=0)] for values in (one, other)
+    )
     return first, second
 
 
 def twins_across(one: Array, other: Array, level: float) -> int:
     """Return the estimated number of values of ``one`` that are in ``other``, arrays [M, k] of
     finite confidences, or 0 if they could be independent at a level."""
-    pairs = [rounded_alike(*pair) for pair in zip(one, other, strict=True)]
-    points = np.hstack([np.stack(values) for values in zip(*pairs, strict=True)]).T
+    points = np.array([rounded_alike(*pair) for pair in zip(one, other, strict=True)]).T
     is_seen = np.arange(len(points)) < one.shape[1]
     distinct, row = np.unique(points, axis=0, return_inverse=True)
     row = row.ravel()
     equal = equal_contents(row[is_seen], row[~is_seen], level / 2)
     sides = [np.bincount(row[side], minlength=len(distinct)) > 0 for side in (is_seen, ~is_seen)]
-    is_alone = sides[0] != sides[1]
-    return equal + pairs_across(distinct[is_alone], sides[0][is_alone], level / 2)
+    parts = [distinct[side] for side in sides]
+    if len(one) == 1:
+        parts = [points[is_seen], points[~is_seen]]
+    spacing = np.max([[grid_spacing(column) for column in part.T] for part in parts], axis=0)
+    if not spacing.all():
+        is_alone = sides[0] != sides[1]
+        points, is_seen = distinct[is_alone], sides[0][is_alone]
+    rng = np.random.default_rng(0)
+    points = points + spacing * (rng.random(points.shape) - 0.5)
+    return max(equal, pairs_across(points, is_seen, level / 2))
+
+
+def grid_spacing(values: Array) -> float:
+    """Return the spacing of the grid that values [k] are rounded to, 0 if they are continuous."""
+    distinct, counts = np.unique(values, return_counts=True)
+    if np.count_nonzero(counts > 1) <= MOST_TIES:
+        return 0.0
+    return float(np.quantile(np.diff(distinct), SPACING))
+
+
+def rounded_alike(one: Array, other: Array) -> Array:
+    """Return two columns one after the other, rounded to the digits of the coarser of them, or to
+    float32 if both have more than MOST_DIGITS."""
+    for digits in range(MOST_DIGITS + 1):
+        coarse = [np.round(values, digits).astype(np.float32) for values in (one, other)]
+        if any((a == b.astype(np.float32)).all() for a, b in zip(coarse, (one, other))):
+            return np.concatenate(coarse)
+    return np.concatenate([one, other]).astype(np.float32)
 
 
 def pairs_across(points: Array, is_seen: Array, level: float) -> int:
@@ -215,30 +240,3 @@ def pairs_across(points: Array, is_seen: Array, level: float) -> int:
     is_rare = tails <= np.log(level / len(sizes))
     twins = (across - chance * sizes) / (1 - chance)
     return round(twins[is_rare].max()) if is_rare.any() else 0
-
-
-def rounded_alike(one: Array, other: Array) -> tuple[Array, Array]:
-    """Return two columns of confidences, rounded as the coarser of them, or as float32."""
-    single = one.astype(np.float32), other.astype(np.float32)
-    for rounding in ROUNDINGS:
-        coarse = [rounding(values) for values in single]
-        if any(np.array_equal(*pair) for pair in zip(coarse, single, strict=True)):
-            return coarse[0], coarse[1]
-    return single
-
-
-def _to_digits(digits: int) -> Callable[[Array], Array]:
-    return lambda values: np.round(values.astype(np.float64), digits).astype(np.float32)
-
-
-def _to_bfloat16(values: Array) -> Array:
-    bits = values.view(np.uint32)
-    return ((bits + 0x7FFF + (bits >> 16 & 1)) & np.uint32(0xFFFF0000)).view(np.float32)
-
-
-def _to_float16(values: Array) -> Array:
-    with np.errstate(over="ignore"):
-        return values.astype(np.float16).astype(np.float32)
-
-
-ROUNDINGS = (*map(_to_digits, range(7)), _to_bfloat16, _to_float16)
