@@ -138,6 +138,12 @@ def parser_of_all() -> Parser:
     certify.add_argument(
         "--delta", type=share, default=0.05, help="probability that it loses more (default: 5%%)"
     )
+    certify.add_argument(
+        "--accept",
+        nargs="+",
+        default=[],
+        help="violated premises to certify with all the same (default: none)",
+    )
     certify.add_argument("--reference", help="model to lose against (default: the most accurate)")
     explore.add_argument(
         "--out", default="explorer.html", help="file for the page (default: explorer.html)"
@@ -232,7 +238,12 @@ def _certify(args: Namespace) -> dict[str, Any]:
     if held_out is None:
         raise ValueError("a certificate needs samples that chose nothing: --held-out")
     certificate = cl.certify(
-        held_out, _front(args, store), args.epsilon, args.delta, args.reference
+        held_out,
+        _front(args, store),
+        args.epsilon,
+        args.delta,
+        args.reference,
+        accept=args.accept or (),
     )
     said = {"certificate": str(certificate), "certified": certificate.point is not None}
     return said | (_written(args, certificate.point, store, held_out) if certificate.point else {})
@@ -253,7 +264,12 @@ def _show(args: Namespace) -> dict[str, Any]:
     parts = _parts(policy)
     if args.json:
         return parts
-    return {"policy": repr(policy), "expected": _expected(policy), "chosen": parts["chosen"]}
+    premises = {
+        f"premise {premise['name']}": f"{premise['status']}: {premise['evidence']}"
+        for premise in parts.get("premises", [])
+    }
+    said = {"policy": repr(policy), "expected": _expected(policy), "chosen": parts["chosen"]}
+    return said | premises
 
 
 def _parts(policy: Any) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import pandas as pd
 from numpy import ndarray as Array
 
 from ..checks import check_costs, reals
+from ..labels import aligned
 
 
 def pareto_front(cost: Array, accuracy: Array) -> Array:
@@ -46,8 +47,8 @@ def pareto_front(cost: Array, accuracy: Array) -> Array:
     >>> cl.pareto_front([1.0, 5.0, 8.0, 3.0], [0.80, 0.85, 0.92, 0.90]).tolist()
     [0, 3, 2]
     """
+    accuracy = np.asarray(aligned(accuracy, "accuracy", *getattr(cost, "axes", ())), np.float64)
     cost = np.asarray(cost, np.float64)
-    accuracy = np.asarray(accuracy, np.float64)
     if np.isnan(cost).any() or np.isnan(accuracy).any():
         raise ValueError("cost and accuracy must not be nan")
     order = np.lexsort((np.arange(len(cost)), -accuracy, cost))
@@ -109,6 +110,7 @@ class Baseline:
     """
 
     def __init__(self, cost: Any, accuracy: Any, names: Sequence | None = None) -> None:
+        accuracy = aligned(accuracy, "accuracy", *getattr(cost, "axes", ()))
         self.cost = check_costs(cost)
         self.names = range(len(self.cost)) if names is None else names
         self.accuracy = np.asarray(accuracy, np.float64)

@@ -27,6 +27,7 @@ from ..front_end import has_front_end
 from ..fronts.front import Front
 from ..fronts.selection import pick
 from ..guarantees.certificate import Certificate
+from ..guarantees.premises import premises_text
 from ..policy.cascade_file import point_for_file
 from ..policy.form import parts_as_json
 from ..store.protocol import Store
@@ -360,7 +361,7 @@ class Explorer(anywidget.AnyWidget):
             "epsilon": first.epsilon,
             "deltas": [certificate.delta for certificate in certificates],
             "samples": first.samples,
-            "checked": all(certificate.overlap_checked for certificate in certificates),
+            "premises": premises_text(first.checked),
             "rows": [
                 self.pack.row(point.models, point.thresholds)
                 for point in self.splits.certified

@@ -16,7 +16,8 @@ from ..fronts.front import Front
 from ..fronts.selection import cost_bound
 from ..labels import Labels, as_text, check_distinct, texts_of_keys
 from ..store.protocol import Store
-from .repeats import refuse_repeated_ids, refuse_shared_samples
+from .premises import VIOLATED, answered_by, models_of, overlap_of, unanswered
+from .repeats import refuse_repeated_ids
 
 STEPS = 100  # most points of a front that are tested
 
@@ -76,7 +77,9 @@ def to_label(
     check_store(store)
     refuse_repeated_ids(store)
     points, reference = tried(cascades, reference, epsilon, budget)
-    refuse_shared_samples(points, store.origin, models_of(points, reference))
+    status, evidence, remedy = overlap_of(points, store.origin, models_of(points, reference))
+    if status == VIOLATED:
+        raise ValueError(f"{evidence}; {remedy}")
     _, differs = agreeing(store, points, reference)
     return store.origin.sample_ids[in_order(differs.any(axis=0), store.origin)]
 
@@ -147,12 +150,13 @@ def agreeing(store: Store, points: Sequence[Point], reference: str) -> tuple[Sto
         )
     part = store.select(models_of(points, reference))
     agreed = part.labelled(part.predicted(reference))
-    return agreed, np.stack([~run.correct for run in evaluate(agreed, list(points))])
-
-
-def models_of(points: Sequence[Point], reference: str) -> list[str]:
-    """The reference and all models of the points, each once."""
-    return list(dict.fromkeys([reference, *(name for point in points for name in point.models)]))
+    differs = []
+    absent = unanswered(store, reference)
+    for run in evaluate(agreed, list(points)):
+        differs.append(~run.correct)
+        if absent is not None:
+            differs[-1] &= ~(absent & answered_by(run, reference))
+    return agreed, np.stack(differs)
 
 
 def in_order(rows: Any, origin: Labels) -> list[int]:
