@@ -1,7 +1,7 @@
 """Pareto fronts, what single models give (the baseline), and improvement factors (paper, section
 3)."""
 
-from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -70,6 +70,7 @@ def lower_hull(x: Array, y: Array) -> Array:
     return np.array(hull, np.int64)
 
 
+@dataclass(eq=False, repr=False)
 class Baseline:
     """Hold the Pareto front and the convex hull of single models.
 
@@ -109,11 +110,18 @@ class Baseline:
     4.857
     """
 
-    def __init__(self, cost: Any, accuracy: Any, names: Sequence | None = None) -> None:
-        accuracy = aligned(accuracy, "accuracy", *getattr(cost, "axes", ()))
-        self.cost = check_costs(cost)
-        self.names = range(len(self.cost)) if names is None else names
+    cost: Any
+    accuracy: Any
+    names: Any = None
+    front: Array = field(init=False)
+    hull: Array = field(init=False)
+
+    def __post_init__(self) -> None:
+        accuracy = aligned(self.accuracy, "accuracy", *getattr(self.cost, "axes", ()))
         self.accuracy = np.asarray(accuracy, np.float64)
+        self.cost = check_costs(self.cost)
+        if self.names is None:
+            self.names = range(len(self.cost))
         self.front = pareto_front(self.cost, self.accuracy)
         self.hull = self.front[lower_hull(self.accuracy[self.front], self.cost[self.front])]
 
