@@ -30,14 +30,15 @@ from cascadelib import (
     to_label,
 )
 from cascadelib.analysis.drift_signal import Capital, summary
-from cascadelib.analysis.few_labels import candidates
-from cascadelib.analysis.p_values import betting_p_value, drawn_p_value, paired_p_value
 from cascadelib.analysis.shift import holds
-from cascadelib.analysis.uncertainty import BETS, anytime_lower, basic_interval, interval
-from cascadelib.deployment.cascade_file import expected
+from cascadelib.analysis.uncertainty import basic_interval, interval
 from cascadelib.evaluation import runs_of
+from cascadelib.evaluation.intervals import BETS, anytime_lower
 from cascadelib.evaluation.pareto import Baseline, improvement_at, mean_improvement, pareto_front
+from cascadelib.guarantees.few_labels import candidates
+from cascadelib.guarantees.p_values import betting_p_value, drawn_p_value, paired_p_value
 from cascadelib.methods.thresholds import exit_stages
+from cascadelib.policy.cascade_file import expected
 
 # the window test: of the last 1,000 inputs, after every 250
 RATES = (0.01, 0.05)

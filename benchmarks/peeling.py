@@ -16,8 +16,8 @@ import numpy as np
 import pandas as pd
 from measuring import row
 
-from cascadelib.analysis import peeling
-from cascadelib.analysis.peeling import Peel, peel_table
+from cascadelib.guarantees import peeling
+from cascadelib.guarantees.peeling import Peel, peel_table
 
 DATA = Path(__file__).resolve().parents[1] / "data" / "semantic-sql"
 FILES = ("sst2", "arxiv", "boolq")

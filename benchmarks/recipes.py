@@ -14,16 +14,18 @@ chose. All are our code, written from what is published about each rule:
   (Bergstra et al., 2011; ours is small, theirs is hyperopt's) of quality less what is spent above
   the cost of the first, weighted by quality ÷ cost there. Different: every chain, where theirs is
   given;
-* scikit-fallback: :func:`cascadelib.recipes.wang_2018` with its grids;
+* scikit-fallback: :func:`tools.recipes.wang_2018` with its grids;
 * RouterBench (Hu et al., 2024): the non-decreasing hull of single models: random routing between
   two of them.
 """
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations, product
 from math import ceil, sqrt
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,11 +33,14 @@ from measuring import RUNS, row, seconds
 from scipy.optimize import fmin
 from synthetic import Table
 
-from cascadelib import Baseline, LogitStore, Method, Point, evaluate, recipes, search
+from cascadelib import Baseline, LogitStore, Method, Point, evaluate, search
 from cascadelib.evaluation.pareto import pareto_front
 from cascadelib.fronts.cascades import cascades_of
 from cascadelib.fronts.exact import search_arrays
-from cascadelib.recipes.chains import pool
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "notebooks"))
+from tools import recipes  # noqa: E402
+from tools.recipes.chains import pool  # noqa: E402
 
 BUDGETS = (0.02, 0.1, 0.25)  # of the most accurate model's cost
 SHARES = np.linspace(1e-5, 1 - 1e-5, 40)

@@ -9,28 +9,25 @@ if TYPE_CHECKING:  # for editors and mypy; tests compare it with the table below
     from . import (
         analysis as analysis,
         datasets as datasets,
-        deployment as deployment,
         evaluation as evaluation,
         explorer as explorer,
         extraction as extraction,
         figures as figures,
         fronts as fronts,
+        guarantees as guarantees,
         methods as methods,
-        recipes as recipes,
+        policy as policy,
+        published as published,
         store as store,
-        studies as studies,
         tables as tables,
         zoo as zoo,
     )
     from .analysis import (
         DriftSignal as DriftSignal,
         bootstrap as bootstrap,
-        certify as certify,
         mean_improvement_moved as mean_improvement_moved,
         replay as replay,
-        to_label as to_label,
     )
-    from .deployment import Cascade as Cascade, Policy as Policy, answer_table as answer_table
     from .evaluation import (
         Baseline as Baseline,
         Point as Point,
@@ -44,7 +41,6 @@ if TYPE_CHECKING:  # for editors and mypy; tests compare it with the table below
     from .front_end import has_front_end as has_front_end
     from .fronts import (
         Front as Front,
-        ladder as ladder,
         pair_table as pair_table,
         peaks as peaks,
         pick as pick,
@@ -53,15 +49,16 @@ if TYPE_CHECKING:  # for editors and mypy; tests compare it with the table below
         search_outcomes as search_outcomes,
         warm as warm,
     )
+    from .guarantees import certify as certify, ladder as ladder, to_label as to_label
     from .methods import (
         METHODS as METHODS,
         Method as Method,
         confidence as confidence,
         fit_temperature as fit_temperature,
     )
+    from .policy import Cascade as Cascade, Policy as Policy, answer_table as answer_table
     from .sklearn import CascadeClassifier as CascadeClassifier
     from .store import LogitStore as LogitStore, ScoreTable as ScoreTable
-    from .studies import published as published
     from .tables import readable as readable
     from .zoo import count_macs as count_macs
 
@@ -69,21 +66,21 @@ if TYPE_CHECKING:  # for editors and mypy; tests compare it with the table below
 __getattr__, __dir__, __all__ = attach(
     __name__,
     modules=(
-        "analysis datasets deployment evaluation explorer extraction figures fronts methods "
-        "recipes store studies tables zoo"
+        "analysis datasets evaluation explorer extraction figures fronts guarantees methods "
+        "policy published store tables zoo"
     ),
-    analysis="DriftSignal bootstrap certify mean_improvement_moved replay to_label",
-    deployment="Cascade Policy answer_table",
+    analysis="DriftSignal bootstrap mean_improvement_moved replay",
     evaluation="Baseline Point StreamBudget evaluate pareto_front",
     explorer="demo explore",
     extraction="extract",
     files="__version__",
     front_end="has_front_end",
-    fronts=("Front ladder pair_table peaks pick search search_arrays search_outcomes warm"),
+    fronts=("Front pair_table peaks pick search search_arrays search_outcomes warm"),
+    guarantees="certify ladder to_label",
     methods="METHODS Method confidence fit_temperature",
+    policy="Cascade Policy answer_table",
     store="LogitStore ScoreTable",
     sklearn="CascadeClassifier",
-    studies="published",
     tables="readable",
     zoo="count_macs",
 )

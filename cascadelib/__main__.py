@@ -258,7 +258,7 @@ def _show(args: Namespace) -> dict[str, Any]:
 
 def _parts(policy: Any) -> dict[str, Any]:
     """The parts of a policy's file."""
-    from .deployment.form import parts_as_json
+    from .policy.form import parts_as_json
 
     return parts_as_json(policy.point)
 

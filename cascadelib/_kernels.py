@@ -49,7 +49,6 @@ SOURCES = (
     "fronts/kernels/state.py",
     "fronts/kernels/sums.py",
     "methods/kernels.py",
-    "recipes/big_little.py",
 )
 # numba's settings that change machine code without being part of the key of its cache.
 SETTINGS = (

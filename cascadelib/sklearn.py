@@ -11,11 +11,11 @@ from sklearn.utils.metaestimators import _BaseComposition
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _num_samples, check_is_fitted, column_or_1d
 
-from .analysis.certificate import certify
-from .deployment.policy import Policy
 from .evaluation.point import Point
 from .extraction.estimators import probabilities_of
 from .fronts.exact import search
+from .guarantees.certificate import certify
+from .policy.policy import Policy
 from .store.logit_store import LogitStore
 
 

@@ -17,8 +17,8 @@ import numpy as np
 import pandas as pd
 
 import cascadelib as cl
-from cascadelib.analysis.p_values import betting_p_value, cluster_means, paired_p_value
-from cascadelib.analysis.uncertainty import anytime_lower
+from cascadelib.evaluation.intervals import anytime_lower
+from cascadelib.guarantees.p_values import betting_p_value, cluster_means, paired_p_value
 
 PAGE = Path(__file__).resolve().parent / "guarantees.md"
 sys.path.insert(0, str(PAGE.parents[1] / "notebooks"))

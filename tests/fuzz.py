@@ -24,8 +24,8 @@ import numpy as np
 import pandas as pd
 
 import cascadelib as cl
-from cascadelib.deployment.form import PARTS, text_of
 from cascadelib.files import digest_of, file_name
+from cascadelib.policy.form import PARTS, text_of
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "notebooks"))
 from tools.study import Images, Study, read_study  # noqa: E402

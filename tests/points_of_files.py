@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from cascadelib import LogitStore, pick, search
-from cascadelib.deployment.cascade_file import point_for_file
-from cascadelib.deployment.form import text_of
+from cascadelib.policy.cascade_file import point_for_file
+from cascadelib.policy.form import text_of
 
 
 def make_store(seed: int = 0, k: int = 300) -> LogitStore:

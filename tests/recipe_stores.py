@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 from hypothesis import strategies as st
 
-from cascadelib import LogitStore, recipes
+from cascadelib import LogitStore
 from cascadelib.evaluation.pareto import pareto_front
 from cascadelib.fronts.cascades import cascades_of
+from tools import recipes
 
 
 def make_store(

@@ -38,7 +38,7 @@ from faulty_server import (
 )
 
 from cascadelib import Point, Policy, ScoreTable
-from cascadelib.deployment import Running
+from cascadelib.policy import Running
 
 WORKERS = 4
 CALLERS = 16  # of each worker

@@ -14,7 +14,7 @@ import pytest
 
 import cascadelib as cl
 from cascadelib.__main__ import main, parser_of_all
-from cascadelib.deployment.form import parts_as_json
+from cascadelib.policy.form import parts_as_json
 
 NAMED = ["--label", "label", "--prediction", "prediction"]
 

@@ -9,10 +9,10 @@ from numpy import ndarray as Array
 from scipy.stats import norm, rankdata
 
 from ..checks import check_count, known
+from ..evaluation.intervals import LEVEL, with_ends
 from ..methods.confidence_metrics import CHUNK, softmax
 from ..methods.method import cached_confidence, cached_temperature
 from ..store.logit_store import LogitStore
-from .uncertainty import LEVEL, with_ends
 
 VERDICTS = ("underconfident", "neither", "overconfident")
 """What a model may be, in the order of rising mean confidence − accuracy."""

@@ -9,17 +9,17 @@ import pandas as pd
 
 from ..checks import about, known
 from ..evaluation.evaluation import correct_alone, quality
+from ..evaluation.intervals import LEVEL, difference_interval, paired_difference_interval, with_ends
 from ..evaluation.run import evaluate
 from ..front_end import watched
 from ..fronts.exact import search
 from ..fronts.front import Front
 from ..fronts.selection import pick
+from ..guarantees.certificate import certify
 from ..methods.method import Method
 from ..stages import Outcome
 from ..store.protocol import Store
-from .certificate import certify
 from .shift import front_of, moved_front, replay
-from .uncertainty import LEVEL, difference_interval, paired_difference_interval, with_ends
 
 
 def accuracy_drops(

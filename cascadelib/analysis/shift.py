@@ -21,28 +21,26 @@ from ..evaluation.evaluation import (
     singles_correct,
     stages_of,
 )
+from ..evaluation.intervals import (
+    LEVEL,
+    Ends,
+    cost_interval,
+    paired_difference_interval,
+    share_interval,
+    with_ends,
+)
 from ..evaluation.pareto import improvement_factor, pareto_front
 from ..evaluation.point import Point, kinds_of, points_of, single_point
 from ..evaluation.run import Run, evaluate, runs_of
 from ..fronts.front import Front, singles_table
 from ..fronts.graded import two_model_curve
+from ..guarantees.few_labels import agreeing
 from ..labels import together
 from ..methods.thresholds import leaves, own_units
 from ..scoring import F1
 from ..store.protocol import Store
 from ..tables import arrow
-from .few_labels import agreeing
-from .uncertainty import (
-    LEVEL,
-    Ends,
-    cost_interval,
-    interval,
-    paired_difference_interval,
-    resampled_runs,
-    sample_counts,
-    share_interval,
-    with_ends,
-)
+from .uncertainty import interval, resampled_runs, sample_counts
 
 MOVED = ("accuracy", "cost", "exit_rates", "saving", "improvement")  # columns of a front
 

@@ -4,6 +4,7 @@ from .._lazy import attach
 
 __getattr__, __dir__, __all__ = attach(
     __name__,
+    intervals="share_interval",
     pareto="Baseline improvement_at least_cost lower_hull mean_improvement pareto_front",
     point="Estimate Expected OrderStatistics Point points_of",
     stream_budget="StreamBudget",

@@ -6,8 +6,8 @@ from typing import Any
 from urllib.parse import parse_qs, urlencode
 
 from ..checks import about, brief, known
-from ..deployment.form import threshold_from_json, threshold_to_json
 from ..methods.thresholds import WORDS
+from ..policy.form import threshold_from_json, threshold_to_json
 from ..tables import arrow
 from .splits import Choice, ExploredSplits
 

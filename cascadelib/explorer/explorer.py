@@ -19,16 +19,16 @@ import ipywidgets as widgets
 import numpy as np
 import traitlets
 
-from ..analysis.certificate import Certificate
 from ..checks import brief, check_number, items_of, known
-from ..deployment.cascade_file import point_for_file
-from ..deployment.form import parts_as_json
 from ..evaluation.point import Point
 from ..evaluation.run import Run, evaluate
 from ..files import replacing, short_path
 from ..front_end import has_front_end
 from ..fronts.front import Front
 from ..fronts.selection import pick
+from ..guarantees.certificate import Certificate
+from ..policy.cascade_file import point_for_file
+from ..policy.form import parts_as_json
 from ..store.protocol import Store
 from .address import ONE, as_state, state_in
 from .examples import examples_of, shown_rows

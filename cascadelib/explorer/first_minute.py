@@ -5,9 +5,9 @@ import webbrowser
 from pathlib import Path
 from typing import Any
 
-from ..analysis.certificate import certify
 from ..datasets.language_models import llm_answers
 from ..fronts.exact import search
+from ..guarantees.certificate import certify
 from ..store.score_table import ScoreTable
 from .explorer import explore
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import pandas as pd
 
-from ..analysis.certificate import Certificate
 from ..checks import known
 from ..evaluation.evaluation import check_models, check_store
 from ..fronts.exact import SearchTask, search
 from ..fronts.front import Front
+from ..guarantees.certificate import Certificate
 from ..labels import samples_in_common
 from ..methods.method import METHODS, Method
 from ..scoring import F1

@@ -8,7 +8,5 @@ __getattr__, __dir__, __all__ = attach(
     exact="search search_arrays search_outcomes warm",
     front="Front",
     pairs="pair_curve pair_table",
-    quantiles="ladder",
     selection="peaks pick",
-    shared_threshold="shared_threshold_front",
 )

@@ -41,12 +41,14 @@ def pick(
     goal : str, optional
         "max_improvement": the largest improvement factor, the cheaper at a tie; "match_best": the
         least cost with at least the accuracy of the reference, the best single model; "near_best":
-        the same, or the most accurate point where none reaches it.
+        the same, or the most accurate point if none reaches it. "match_best" never returns a point
+        that is more expensive than the reference. With ``caution=0``, "near_best" is always a point
+        of the front, whatever it costs: the explorer follows it.
     accuracy : float, optional
         The least cost with at least this accuracy.
     loss : float, optional
         The least cost with an accuracy at most this much below that of the reference: 0.03 is
-        three points.
+        three points. Never more than the cost of the reference.
     budget : float, optional
         The highest accuracy at no more than this mean cost per sample.
     caution : float, optional
@@ -59,9 +61,10 @@ def pick(
     Returns
     -------
     Point
-        ``chosen_by`` says by what it was chosen. Where no point is inside a bound on accuracy, or
-        none for less than the reference or more accurate than it, it is the reference alone, if
-        that attains the bound; with ``caution=0`` it is always the front's.
+        ``chosen_by`` names the rule that chose it. If no point is inside a bound on accuracy, or
+        none is cheaper or more accurate than the reference, it is the reference, if that attains
+        the bound. With ``caution=0`` a point of the front is returned for ``accuracy=`` whatever
+        it costs.
 
     Raises
     ------
@@ -85,8 +88,12 @@ def pick(
     form = "a fraction in [0, 1), 0.03 for 3 points"
     may_lose = 0.0 if loss is None else check_number(loss, "loss", form, 0, BELOW_ONE)
     wanted = front.baseline.best - may_lose
-    if goal == "near_best" and front.table["accuracy"].iloc[-1] < wanted - ROUNDING:
-        return front.point(len(front) - 1)
+    if goal == "near_best":
+        reaching = np.flatnonzero(front.table["accuracy"] >= wanted - ROUNDING)
+        if not len(reaching):
+            return front.point(len(front) - 1)
+        if not caution:
+            return front.point(int(reaching[0]))
     return accurate(front, wanted, front.reference, caution, goal or f"loss={may_lose:g}")
 
 
@@ -146,12 +153,17 @@ def accurate(
     found = first_inside(front, goal, caution)
     best = front.reference
     if found is not None:
-        is_better = found.cost < best.cost or found.accuracy > best.accuracy + ROUNDING
-        if is_better or not caution:
+        is_more_accurate = found.accuracy > best.accuracy + ROUNDING
+        if against is None:
+            is_better = found.cost < best.cost or is_more_accurate or not caution
+        else:  # the reference itself loses nothing, so that a higher cost buys nothing
+            is_better = (found.cost, -is_more_accurate) < (best.cost, 0)
+        if is_better:
             return found
     less = "" if found is None else " for less"
-    if caution and (less or best.accuracy >= wanted):
-        said = f"no cascade is {inside(front, caution)} {rule}{less}: the most accurate model alone"
+    if less or caution and best.accuracy >= wanted:
+        within = f"{inside(front, caution)} " if caution else "within "
+        said = f"no cascade is {within}{rule}{less}: the most accurate model alone"
         return replace(best, chosen_by=said)
     by = f" by {caution:g} standard errors (caution=0 takes the raw front)" if len(rows) else ""
     most = front.table["accuracy"].iloc[-1]

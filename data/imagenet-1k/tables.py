@@ -2,7 +2,7 @@
 counted by fvcore.
 
     python data/imagenet-1k/tables.py                       the paper's 668 models → the table in
-    cascadelib/studies python data/imagenet-1k/tables.py --tables FOLDER       from local copies of
+    cascadelib python data/imagenet-1k/tables.py --tables FOLDER       from local copies of
     timm's three files python data/imagenet-1k/tables.py --tables FOLDER --near 1.1 --out
     models-today.csv
         newer tables (--results, --v2 and --benchmark where those are called otherwise, or for

@@ -13,10 +13,10 @@ import torch
 
 from cascadelib import Cascade, evaluate
 from cascadelib.checks import check_count
-from cascadelib.deployment import Decisions, pieces_of
-from cascadelib.deployment.members import Member, member_named
 from cascadelib.evaluation.point import single_point
 from cascadelib.files import replacing
+from cascadelib.policy import Decisions, pieces_of
+from cascadelib.policy.members import Member, member_named
 from cascadelib.scoring import F1
 from cascadelib.store.protocol import Store
 from cascadelib.zoo.batches import size_of

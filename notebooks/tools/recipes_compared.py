@@ -9,19 +9,15 @@ import pandas as pd
 
 import cascadelib as cl
 from cascadelib.analysis import resampled_cost_ratio
-from cascadelib.analysis.uncertainty import (
-    Resampled,
-    resampled_means,
-    sample_counts,
-    with_ends,
-)
+from cascadelib.analysis.uncertainty import Resampled, resampled_means, sample_counts
 from cascadelib.evaluation.evaluation import single_models, singles_correct
+from cascadelib.evaluation.intervals import with_ends
 from cascadelib.evaluation.pareto import pareto_front
-from cascadelib.recipes.big_little import dynamic_exits
-from cascadelib.recipes.chains import point_runs
-from cascadelib.recipes.ensemble_intervals import interval_outcomes
-from cascadelib.recipes.learned_policies import LEARNED
-from cascadelib.recipes.patience import patience_outcomes
+from tools.recipes.big_little import dynamic_exits
+from tools.recipes.chains import point_runs
+from tools.recipes.ensemble_intervals import interval_outcomes
+from tools.recipes.learned_policies import LEARNED
+from tools.recipes.patience import patience_outcomes
 
 EXACT = "exact"
 ORACLE = "oracle (knows the answers)"
@@ -32,7 +28,7 @@ LEVEL = 0.95
 @dataclass(frozen=True)
 class Recipe:
     """What a recipe has chosen: its points (a front's table, rising), and the rule by which they
-    run, see :func:`cascadelib.recipes.replay_points`; rule "oracle": they run nowhere else."""
+    run, see :func:`tools.recipes.replay_points`; rule "oracle": they run nowhere else."""
 
     points: pd.DataFrame
     rule: Any = "max_softmax"

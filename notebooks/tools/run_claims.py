@@ -6,7 +6,7 @@ from typing import Any
 
 from cascadelib import Front, Point, pair_table, pick
 from cascadelib.analysis import moved_front
-from cascadelib.fronts import pair_curve, shared_threshold_front
+from cascadelib.fronts import pair_curve
 from tools.claims_of_methods import (
     again,
     lengths_claims,
@@ -35,6 +35,7 @@ from tools.claims_of_pairs import (
     topk_claims,
 )
 from tools.evidence import Evidence, plain
+from tools.recipes import shared_threshold_front
 from tools.side_by_side import on_both_splits
 
 

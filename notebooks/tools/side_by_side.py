@@ -16,7 +16,8 @@ from cascadelib.analysis import (
     moved_front,
     resampled_cost_ratio,
 )
-from cascadelib.analysis.uncertainty import sample_counts, with_ends
+from cascadelib.analysis.uncertainty import sample_counts
+from cascadelib.evaluation.intervals import with_ends
 from cascadelib.evaluation.run import evaluate
 from cascadelib.methods.method import cached_confidence, cached_temperature
 from cascadelib.methods.temperature import bounds_of

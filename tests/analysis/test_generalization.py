@@ -20,7 +20,7 @@ from cascadelib.analysis import (
     selection_bias,
 )
 from cascadelib.analysis.generalization import check_same_task, same_samples
-from cascadelib.analysis.uncertainty import difference_interval, paired_difference_interval
+from cascadelib.evaluation.intervals import difference_interval, paired_difference_interval
 
 
 def make_store(

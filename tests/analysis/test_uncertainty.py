@@ -1,31 +1,18 @@
 """Intervals and the bootstrap of fixed cascades: against loops over resampled samples, and against
 known truth."""
 
-import itertools
-import math
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cascadelib import LogitStore, ScoreTable, bootstrap, evaluate, pick, search
 from cascadelib.analysis.comparison import resampled_cost_ratio
 from cascadelib.analysis.shift import holds
-from cascadelib.analysis.uncertainty import (
-    BETS,
-    anytime_lower,
-    basic_interval,
-    betting_interval,
-    cost_interval,
-    difference_interval,
-    interval,
-    paired_difference_interval,
-    resampled_means,
-    sample_counts,
-    share_interval,
-)
+from cascadelib.analysis.uncertainty import basic_interval, interval, resampled_means, sample_counts
+from cascadelib.evaluation.intervals import share_interval
 from cascadelib.evaluation.pareto import mean_improvement, pareto_front
 
 
@@ -210,131 +197,6 @@ def test_cascades_of_different_costs_are_refused() -> None:
         bootstrap(scores, [])
 
 
-def test_wilson_equals_its_formula_and_is_sane_at_the_ends() -> None:
-    z = 1.959963984540054
-    n = 50
-    a = 43 / 50
-    centre = a + z**2 / (2 * n)
-    half = z * np.sqrt(a * (1 - a) / n + z**2 / (4 * n**2))
-    correct = np.arange(n) < 43
-    assert share_interval(correct) == pytest.approx(
-        ((centre - half) / (1 + z**2 / n), (centre + half) / (1 + z**2 / n))
-    )
-    low, high = share_interval(np.ones(10, bool))
-    assert 0.6 < low < high == 1.0
-
-
-@pytest.mark.parametrize(
-    ("kind", "least"), [(paired_difference_interval, 0.93), (difference_interval, 0.93)]
-)
-def test_differences_cover_as_often_as_they_say(kind: str, least: float) -> None:
-    rng = np.random.default_rng(1)
-    inside = 0
-    for _ in range(1000):
-        ease = rng.normal(size=300)
-        other = ease if kind is paired_difference_interval else rng.normal(size=300)
-        first = ease + rng.normal(size=300) > -1.2
-        second = other + rng.normal(size=300) > -1.6
-        low, high = kind(first, second)
-        inside += low <= 0.8710 - 0.8019 <= high  # P(N(0, 2) > −1.6) − P(N(0, 2) > −1.2)
-    assert inside / 1000 >= least
-
-
-def test_a_paired_interval_of_equal_answers_is_narrow_and_holds_zero() -> None:
-    correct = np.arange(1000) % 10 > 0
-    low, high = paired_difference_interval(correct, correct)
-    assert -0.003 < low < 0 < high < 0.003
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (([0.5, 1.0], [1.0, 0.0]), "bool"),
-        (([], []), "at least one"),
-        (([True], [True, False]), "needs the same"),
-    ],
-)
-def test_intervals_refuse_what_they_cannot_count(arguments: tuple, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        paired_difference_interval(*arguments)
-
-
-def drawn_exits(rng: np.random.Generator, k: int, rates: Any) -> Any:
-    """Exit stages [k] of a cascade whose stages let ``rates`` of what reaches them pass."""
-    going = np.ones(k, bool)
-    exits = np.zeros(k, int)
-    for rate in rates:
-        going &= rng.random(k) < rate
-        exits += going
-    return exits
-
-
-@pytest.mark.parametrize("k", [50, 500, 5000])
-@pytest.mark.parametrize(
-    "rates", [(0.002,), (0.0,), (0.999,), (1.0,), (0.3,), (0.01, 0.5), (0.4, 0.002), (0.5,) * 3]
-)
-@pytest.mark.parametrize("by_sample", [False, True])
-def test_cost_intervals_hold_the_truth_as_often_as_they_say(
-    k: int, rates: Any, by_sample: bool
-) -> None:
-    rng = np.random.default_rng(k)
-    draws = 100
-    hits = 0
-    costs = 10.0 ** np.arange(len(rates) + 1)
-    truth = np.sum(costs * np.cumprod([1, *rates]))
-    for _ in range(draws):
-        prices = [c * rng.choice([0.5, 1.5], k) for c in costs] if by_sample else list(costs)
-        low, high = cost_interval(drawn_exits(rng, k, rates), prices)
-        hits += low <= truth <= high
-    assert hits / draws >= 0.95 - 2 * np.sqrt(0.05 * 0.95 / draws)
-
-
-def test_cost_intervals_narrow_with_the_samples_and_know_what_is_certain() -> None:
-    rng = np.random.default_rng(0)
-    width = [
-        np.diff(cost_interval(drawn_exits(rng, k, (0.3,)), [1, 10]))[0] for k in (50, 500, 5000)
-    ]
-    assert width[0] > 2 * width[1] > 4 * width[2]
-    assert cost_interval(np.zeros(50, int), [3.0]) == (3.0, 3.0)
-    assert cost_interval(np.zeros(50, int), [np.full(50, 3.0)]) == (3.0, 3.0)
-    one_stage = cost_interval(np.arange(50) % 2, [0.0, 1.0])
-    share = share_interval(np.arange(50) % 2, kind="exact")
-    assert one_stage == pytest.approx(share)
-
-
-def capital_slowly(x: Any, mean: Any, wealth: Any) -> Any:
-    """The most that a gambler ever has who bets on values above ``mean``, bet after bet."""
-    capital = 1.0
-    most = 1.0
-    past = 0.5
-    spread = 0.25
-    for i, value in enumerate(x):
-        bet = min(np.sqrt(2 * np.log(wealth) / (len(x) * spread / (i + 1))), 0.75 / mean)
-        capital *= 1 + bet * (value - mean)
-        most = max(most, capital)
-        past = past + value
-        spread += (value - past / (i + 2)) ** 2
-    return most
-
-
-@given(st.lists(st.floats(0, 1), min_size=2, max_size=60), st.floats(0.6, 0.99))
-@example(
-    [0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0], 0.75
-)  # bets won early, and lost again
-@settings(max_examples=50, deadline=None)
-def test_a_betting_interval_is_what_no_gambler_refutes(values: list[float], level: float) -> None:
-    low, high = betting_interval(np.array(values), 0, 1, level)
-    assert 0 <= low <= np.mean(values) + 1e-9 and np.mean(values) - 1e-9 <= high <= 1
-    x = np.random.default_rng(0).permutation(values)
-    wealth = 2 / (1 - level)
-    for side, end in ((x, low), (1 - x, 1 - high)):
-        assert end < 1e-6 or capital_slowly(side, end * 0.99, wealth) >= wealth * (1 - 1e-6)
-        wins = capital_slowly(side, min(1, end + 1e-6), wealth) > wealth * (1 + 1e-6)
-        assert not wins or end == pytest.approx(
-            side.mean()
-        )  # an interval holds what was found, even if bets refute it
-
-
 def test_swapped_arguments_of_the_bootstrap_are_told() -> None:
     scores = make_scores()
     front = search(scores, 2)
@@ -346,70 +208,6 @@ def test_swapped_arguments_of_the_bootstrap_are_told() -> None:
     ):
         with pytest.raises(TypeError, match="is needed here"):
             bootstrap(store, points, 10)
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.lists(st.sampled_from([-1, 0, 1]), max_size=40), st.floats(0.001, 0.3), st.floats(0, 1))
-def test_a_bound_at_all_times_is_where_its_slow_twin_wins(
-    values: list[int], error: float, up: float
-) -> None:
-    """Capital as plain products over the values, one after another: it is reached below the bound
-    and not above it."""
-    low = anytime_lower(*(values.count(d) for d in (1, 0, -1)), error)
-
-    def capital(mean: Any) -> Any:
-        return math.fsum(
-            math.prod(1 + c * (d - mean) / (1 + mean) for d in values) for c in BETS
-        ) / len(BETS)
-
-    above = low + up * (1 - low)
-    assert -1 <= low <= np.mean(values or [1]) + 1e-9 and (
-        low == 1 or capital(above + 1e-9) < (1 + 1e-6) / error
-    )
-    assert low == -1 or capital(-1 + (1 - 1e-6 - 1e-3 * up) * (1 + low)) > (1 - 1e-6) / error
-
-
-@pytest.mark.parametrize("mean", [-0.4, 0.0, 0.005, 0.3])
-def test_the_capital_behind_it_is_a_martingale_over_all_sequences(mean: float) -> None:
-    """Exactly: its mean over all 3^5 sequences of values, each with its chance, is the stake."""
-    chance = (
-        {1: 0.2 + mean / 2, 0: 0.6, -1: 0.2 - mean / 2}
-        if abs(mean) < 0.4
-        else {1: 0.1, 0: 0.4, -1: 0.5}
-    )
-    total = sum(
-        math.prod(map(chance.get, values))
-        * math.fsum(math.prod(1 + c * (d - mean) / (1 + mean) for d in values) for c in BETS)
-        for values in itertools.product(chance, repeat=5)
-    )
-    assert total / len(BETS) == pytest.approx(1)
-
-
-def test_a_bound_at_all_times_falls_where_values_are_not_known_yet() -> None:
-    for counts in itertools.product(range(0, 30, 7), repeat=3):
-        lost, same, gained = counts
-        assert (
-            anytime_lower(lost, same, gained + 5, 0.05)
-            <= anytime_lower(lost + 2, same + 1, gained + 2, 0.05) + 1e-9
-        )
-
-
-@pytest.mark.parametrize("chances", [(0.01, 0.985, 0.005), (0.2, 0.7, 0.1), (0.005, 0.995, 0)])
-def test_a_bound_at_all_times_is_rarely_above_the_mean_ever(chances: tuple) -> None:
-    """400 streams of 2,000 values, looked at after each by the capital against the true mean, at
-    10%."""
-    rng = np.random.default_rng(0)
-    mean = chances[0] - chances[2]
-    ever = 0
-    for _ in range(400):
-        values = rng.choice([1, 0, -1], 2000, p=chances)
-        counts = np.stack([np.cumsum(values == d) for d in (1, 0, -1)], 1)
-        steps = np.log1p(BETS[:, None] * (np.array([1, 0, -1]) - mean) / (1 + mean))
-        reached = np.logaddexp.reduce(steps @ counts.T, axis=0) - np.log(len(BETS)) >= np.log(10)
-        ever += reached.any()
-        if reached.any():
-            assert anytime_lower(*counts[reached.argmax()], 0.1) >= mean - 1e-9
-    assert ever <= 59  # more with a probability of 1 in 1,000 at exactly 10%
 
 
 @pytest.mark.parametrize("wrong", ["x", 1.5, 0, -3, None, True])

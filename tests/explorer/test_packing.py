@@ -224,7 +224,7 @@ def assert_equal(run: Any, said: dict, tolerance: float) -> None:
         else:
             assert json.dumps(found.tolist()) == json.dumps(expected.tolist()), name
     if run.correct.dtype == bool and run.point.score != "f1":
-        expected = cl.analysis.share_interval(run.correct)
+        expected = cl.evaluation.share_interval(run.correct)
         np.testing.assert_allclose(said["interval"], expected, atol=1e-12)
 
 

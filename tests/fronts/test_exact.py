@@ -15,8 +15,8 @@ from cascadelib import ScoreTable, evaluate, replay, search
 from cascadelib.fronts.cascades import extensions
 from cascadelib.fronts.exact import search_arrays, search_outcomes
 from cascadelib.fronts.graded import search_graded
-from cascadelib.fronts.shared_threshold import search_shared_threshold
 from cascadelib.methods.thresholds import exiting, leaves
+from tools.recipes.shared_threshold import search_shared_threshold
 
 
 @RELAXED

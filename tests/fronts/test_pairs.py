@@ -15,6 +15,7 @@ from cascadelib import LogitStore, Method, pair_table, search
 from cascadelib.evaluation.pareto import Baseline, pareto_front
 from cascadelib.fronts.graded import Curve, search_graded
 from cascadelib.fronts.pairs import pair_curve, plateau
+from tools import recipes
 
 
 def slow_front(
@@ -132,9 +133,9 @@ def test_what_f1_is_refused_for() -> None:
     with pytest.raises(ValueError, match="labels and predictions"):
         cl.search(table, 2, score="f1")
     with pytest.raises(ValueError, match="a threshold a stage"):
-        cl.fronts.shared_threshold_front(store_of(), 2, score="f1")
+        recipes.shared_threshold_front(store_of(), 2, score="f1")
     with pytest.raises(ValueError, match="with two models"):
-        cl.recipes.oracle(store_of(), score="f1")
+        recipes.oracle(store_of(), score="f1")
     with pytest.raises(ValueError, match="unknown score"):
         cl.search(store_of(), 2, score="f2")
 

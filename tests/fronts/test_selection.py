@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from tables_of_scores import noisy_store, tables
 
@@ -29,7 +29,8 @@ def test_pick_goals() -> None:
     best = STORE.models["top1"].max()
     match = pick(front, "match_best", caution=0)
     assert match.accuracy >= best
-    assert match.cost == table.loc[table["accuracy"] >= best, "cost"].min()
+    cheapest = table.loc[table["accuracy"] >= best, "cost"].min()
+    assert match.cost == min(cheapest, front.reference.cost)
     assert pick(front, accuracy=0.7, caution=0).accuracy >= 0.7
     assert pick(front, budget=500, caution=0).cost <= 500
     assert (
@@ -206,8 +207,13 @@ def slow_pick(front: Any, table: Any, goal: str, value: float, caution: float) -
         error = np.sqrt(np.mean((each - each.mean()) ** 2) / k)
         if margin >= caution * error - 1e-9:
             alike = front.reference
-            is_better = point.cost < alike.cost or point.accuracy > alike.accuracy + 1e-8
-            if goal != "budget" and not is_better and caution:
+            is_more_accurate = point.accuracy > alike.accuracy + 1e-8
+            is_better = point.cost < alike.cost
+            if goal == "loss":
+                is_better |= point.cost == alike.cost and is_more_accurate
+            else:
+                is_better |= is_more_accurate or not caution
+            if goal != "budget" and not is_better:
                 return alike.models, alike.thresholds
             if goal != "budget":
                 return point.models, point.thresholds
@@ -280,10 +286,54 @@ def test_a_cascade_that_saves_nothing_is_not_chosen(expected: bool) -> None:
     for goal in ({"loss": 0}, {"goal": "match_best"}, {"accuracy": 0.8 * best.accuracy}):
         point = pick(front, **goal, caution=0.5)
         assert point.cost < 30 or point.models == best.models
-    for goal in ({"loss": 0}, {"goal": "match_best"}, {"accuracy": best.accuracy}):
-        assert pick(front, **goal, caution=0).cost == 31  # the raw front
+    assert pick(front, accuracy=best.accuracy, caution=0).cost == 31  # the raw front
+    for goal in ({"loss": 0}, {"goal": "match_best"}):
+        point = pick(front, **goal, caution=0)
+        assert point == best and point.chosen_by.startswith("no cascade is within ")
+    assert pick(front, "near_best", caution=0).cost == 31  # what the explorer follows
     point = pick(front, loss=0)
     assert point == best and "the most accurate model alone" in point.chosen_by
+
+
+def test_two_models_of_similar_prices_never_cost_more_than_the_reference() -> None:
+    """At prices 0.6 : 1 most cascades that match the better model cost more than it does."""
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        difficulty = rng.random(500)
+        small = rng.random(500) < 0.55 + 0.45 * difficulty
+        large = rng.random(500) < 0.86
+        confidence = np.array([difficulty, rng.random(500)])
+        front = search(ScoreTable(np.array([small, large]), confidence, [0.6, 1.0]), 2)
+        for caution in (None, 0.0):
+            for goal in ({"goal": "match_best"}, {"loss": 0.01}):
+                try:
+                    assert pick(front, **goal, caution=caution).cost <= front.reference.cost
+                except ValueError as error:  # the raw front does not reach the reference
+                    assert caution == 0 and "no cascade reaches accuracy" in str(error)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    tables(models=(1, 4), samples=(2, 30)),
+    st.sampled_from([0.0, 0.02, 0.1, 0.5]),
+    st.sampled_from([None, 0.0, 0.5, 3.0]),
+    st.data(),
+)
+def test_no_goal_against_the_reference_costs_more_than_it(
+    given_: Any, loss: float, caution: float | None, data: st.DataObject
+) -> None:
+    table = ScoreTable(*given_)
+    lengths = data.draw(st.sampled_from([1, 2, (1, 2), (1, 2, 3)]))
+    longest = max(np.atleast_1d(lengths))
+    assume(longest <= len(table.models))
+    front = search(table, lengths, expected=data.draw(st.booleans()))
+    for goal in ({"goal": "match_best"}, {"loss": loss}):
+        try:
+            point = pick(front, **goal, caution=caution)
+        except ValueError as error:
+            assert "no cascade reaches accuracy" in str(error) and caution == 0
+        else:
+            assert point.cost <= front.reference.cost
 
 
 def test_the_default_is_the_front_s() -> None:

@@ -11,10 +11,10 @@ import pytest
 from cascadelib import LogitStore, Method, ScoreTable, pair_table, search
 from cascadelib.fronts.exact import search_arrays, search_outcomes
 from cascadelib.fronts.pairs import pair_curve
-from cascadelib.fronts.shared_threshold import shared_threshold_front
 from cascadelib.methods.confidence_metrics import metric_of
 from cascadelib.scoring import log_of
 from cascadelib.stages import stage_of
+from tools.recipes.shared_threshold import shared_threshold_front
 
 MODELS = ("a", "b", "c")
 K = 300

@@ -5,7 +5,7 @@ import pytest
 from bundled_cascade import IMAGES, POINT, SMALL, VAL
 
 from cascadelib import Cascade
-from cascadelib.deployment import pieces_of
+from cascadelib.policy import pieces_of
 from tools.deployed import time_cascade
 
 

@@ -22,7 +22,7 @@ from tools import ledger, ranges
 ROOT = Path(__file__).resolve().parents[2]
 
 SCRIPTS = ROOT / "data" / "imagenet-1k"
-TABLE = pd.read_csv(ROOT / "cascadelib" / "studies" / "models-2022-07.csv").set_index("model")
+TABLE = pd.read_csv(ROOT / "cascadelib" / "models-2022-07.csv").set_index("model")
 MODELS = TABLE.loc[
     ["tinynet_e", "mobilenetv3_large_100_miil", "tf_efficientnet_b3_ns", "beit_large_patch16_512"]
 ]

@@ -8,8 +8,9 @@ import pytest
 from recipe_stores import eased_store, make_store, same_front
 from twins import brute_front
 
-from cascadelib import METHODS, recipes, search
+from cascadelib import METHODS, search
 from cascadelib.analysis.uncertainty import sample_counts
+from tools import recipes
 from tools.recipes_compared import (
     EXACT,
     ORACLE,

@@ -11,10 +11,10 @@ from PIL import Image
 
 from cascadelib import LogitStore, evaluate
 from cascadelib.datasets.images import Photographs, files_in, images_in
-from cascadelib.deployment import Cascade
 from cascadelib.evaluation.point import Point
 from cascadelib.extraction.extraction import extract
 from cascadelib.methods.method import METHODS, Method
+from cascadelib.policy import Cascade
 from cascadelib.zoo.transforms import Cut, Photos
 from tools.deployed import write_submission
 

@@ -3,7 +3,7 @@
 import numpy as np
 from bench.task import Judge, Task
 
-from cascadelib.analysis.peeling import peel_table
+from cascadelib.guarantees.peeling import peel_table
 
 OURS = True
 ABOUT = "`cl.answer_table(…, labels=n)`: its policy for new rows, a border per predicted class"

@@ -1,0 +1,105 @@
+"""Exit from an ensemble once the intervals of its mean probabilities part (Inoue, 2019)."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy import ndarray as Array
+from scipy.special import stdtr
+
+from cascadelib.methods.confidence_metrics import CHUNK, over_blocks, softmax
+from cascadelib.methods.method import Method
+from cascadelib.scoring import ranks_of, score_of
+from cascadelib.store.logit_store import LogitStore
+
+from .chains import best_of_points, pool
+
+DOUBTS = np.geomspace(1, 1e-6, 31)
+"""1 − the confidence levels that are tried."""
+
+
+def inoue_2019(
+    store: LogitStore,
+    n_models: int = 10,
+    **candidates: Any,
+) -> pd.DataFrame:
+    """Average probabilities until Student's interval of the largest lies above those of the others.
+
+    Kept: softmax is averaged over the models run so far, and a sample leaves once, at a confidence
+    level that is one for all stages, the intervals part; at least two models run. Different: the
+    original runs 10 or 20 networks of one size, whose order does not matter; here an ensemble is
+    any run of candidates that are neighbours in cost, cheapest first, one alone included.
+
+    Parameters
+    ----------
+    store : LogitStore
+    n_models : int
+        The most models of an ensemble.
+    **candidates
+        score, cost and models, as in :func:`cascadelib.search`.
+
+    Returns
+    -------
+    DataFrame
+        One row per Pareto point: accuracy, cost, models, thresholds (the level − 1, per stage).
+
+    References
+    ----------
+    Inoue, 2019: Adaptive ensemble prediction for deep neural networks based on confidence level,
+    AISTATS.
+    """
+    names, _, _ = pool(store, Method(), **candidates)
+    tried = []
+    for start in range(len(names)):
+        for end in range(start + 1, min(start + n_models, len(names)) + 1):
+            models = tuple(names[start:end])
+            for doubt in DOUBTS:
+                tried.append({"models": models, "thresholds": (-doubt,) * (len(models) - 1)})
+    return best_of_points(store, interval_outcomes, tried, **candidates)
+
+
+def interval_outcomes(
+    store: LogitStore,
+    models: Sequence[str],
+    score: str,
+) -> list[tuple[Array, Array]]:
+    """The rule of :func:`inoue_2019`: confidence is the level at which the intervals touch, less 1.
+
+    Returns (correct [k], confidence [k]) of each stage; the first is never confident.
+    """
+    rank = score_of(score).rank
+
+    def block(rows: slice) -> Array:
+        """[stages, (correct, confidence), samples] of some samples."""
+        p = np.stack([softmax(store.logits(name)[rows]) for name in models])
+        stages = []
+        for n in range(1, len(models) + 1):
+            mean = p[:n].mean(axis=0)
+            level = np.full(len(mean), -np.inf)
+            if n > 1:
+                error = p[:n].std(axis=0, ddof=1) / np.sqrt(n)
+                level = -interval_doubt(mean, error, n - 1)
+            stages.append((ranks_of(mean, store.origin.needed[rows]) < rank, level))
+        return np.array(stages)
+
+    found = np.concatenate(over_blocks(len(store), CHUNK, block), axis=2)
+    return [(correct.astype(bool), confidence) for correct, confidence in found]
+
+
+def interval_doubt(
+    mean: Array,
+    error: Array,
+    freedom: int,
+) -> Array:
+    """1 − the level at which the interval of the largest mean touches another's: float64 [k].
+
+    mean, error [k, classes]: means and their standard errors; freedom: degrees of freedom.
+    """
+    top = mean.argmax(axis=1)[:, None]
+    gap = np.take_along_axis(mean, top, axis=1) - mean
+    width = np.take_along_axis(error, top, axis=1) + error
+    certain = np.where(gap > 0, np.inf, 0.0)
+    apart = np.divide(gap, width, out=certain, where=width > 0)
+    np.put_along_axis(apart, top, np.inf, axis=1)
+    return 2 * stdtr(freedom, -apart.min(axis=1))

@@ -1,0 +1,79 @@
+"""What no exit rule can surpass: the envelope of cascades that know the labels."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cascadelib.fronts.cascades import cascades_of
+from cascadelib.fronts.graded import Found
+from cascadelib.store.protocol import Store
+
+from .chains import pool
+
+
+def oracle(
+    store: Store,
+    n_models: int = 3,
+    **candidates: Any,
+) -> pd.DataFrame:
+    """Bound what the best conceivable exit rule reaches with chains of up to ``n_models`` models.
+
+    The rule knows the labels: a sample goes on only if a later model repairs it, and only as far as
+    that model. The first model's n correct predictions come at its cost C1; each sample that the
+    second rescues adds C2 ÷ k, then each that only the third rescues adds (C2 + C3) ÷ k, and so on.
+    Every cascade without ensembling, in order of cost and of at most ``n_models`` models, costs at
+    least this much at its accuracy, whatever its confidence.
+
+    Parameters
+    ----------
+    store : LogitStore or ScoreTable
+        With one cost per model.
+    n_models : int
+        The most models of a chain.
+    **candidates
+        score, cost and models, as in :func:`cascadelib.search`.
+
+    Returns
+    -------
+    DataFrame
+        One row per Pareto point: accuracy, cost, models.
+
+    Raises
+    ------
+    ValueError
+        For graded scores.
+    """
+    names, costs, stage = pool(store, None, **candidates)
+    correct = np.stack([stage((m,))[0] for m in range(len(names))])
+    if not np.isin(correct, (0, 1)).all():
+        raise ValueError(
+            "graded scores, and the oracle counts correct predictions: "
+            "give correct as bool, say score ≥ 0.5"
+        )
+    correct = correct.astype(bool)
+    k = correct.shape[1]
+    longest = min(n_models, len(costs))
+    found = Found(longest)
+    for chain in cascades_of(costs, range(1, longest + 1)):
+        first, total = rescue_costs(correct[list(chain)], costs[list(chain)])
+        reached = first + np.arange(len(total))
+        found.add(total, reached / k, chain, [])
+    used = [tuple(names[m] for m in row if m >= 0) for row in found.rows[:, 0]]
+    return pd.DataFrame({"accuracy": found.above[1:], "cost": found.cost[:-1], "models": used})
+
+
+def rescue_costs(correct: np.ndarray, costs: np.ndarray) -> tuple[int, np.ndarray]:
+    """The first model's correct samples, and the cost with 0, 1, … rescued ones beyond those.
+
+    correct: bool [n, k] of a chain's models; costs: theirs, [n]. Samples are rescued in the order
+    of the stages that are first correct.
+    """
+    k = correct.shape[1]
+    first_correct = correct.argmax(axis=0)[correct.any(axis=0)]
+    counts = np.bincount(first_correct, minlength=len(costs))
+    rescued = np.arange(sum(counts[1:]) + 1)
+    total = np.full(len(rescued), costs[0])
+    for later, earlier in zip(costs[1:], np.cumsum(counts) - counts[0]):
+        total += later * (np.maximum(rescued - earlier, 0) / k)
+    return int(counts[0]), total

@@ -1,0 +1,111 @@
+"""Cascades built greedily, stage by stage, from a pool of models (Streeter, 2018)."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy import ndarray as Array
+
+from cascadelib.evaluation.evaluation import Outcome
+from cascadelib.methods.method import Method
+from cascadelib.methods.thresholds import ends_of, own_units, threshold_for
+from cascadelib.store.protocol import Store
+
+from .chains import best_of_points, pool
+
+SHARES = 1 - np.append(np.geomspace(1, 1e-4, 120), 0)
+"""Of the reference's correct answers, from none to all: close together near the upper end."""
+
+
+def streeter_2018(
+    store: Store,
+    metric: str = "logits_margin",
+    **candidates: Any,
+) -> pd.DataFrame:
+    """Append, again and again, the stage that answers most of the remaining samples per unit of
+    cost.
+
+    Kept: a stage is a model and the lowest threshold at which it gets, of the samples that it
+    answers, at least a share of what the reference model gets correct; the reference is the
+    most accurate candidate; a stage that answers all that remain is the last, so the whole cascade
+    keeps that share as well. Different: confidence is one metric, where the original regresses
+    accuracy on several features; models share no computation; the share is swept.
+
+    Parameters
+    ----------
+    store : LogitStore or ScoreTable
+    metric : str
+        A confidence metric.
+    **candidates
+        score, cost and models, as in :func:`cascadelib.search`.
+
+    Returns
+    -------
+    DataFrame
+        One row per Pareto point: accuracy, cost, models (they need not rise in cost), thresholds
+        (in the metric's own units).
+
+    References
+    ----------
+    Streeter, 2018: Approximation algorithms for cascading prediction models, ICML.
+    """
+    method = Method(metric)
+    names, costs, stage = pool(store, method, **candidates)
+    outcomes = [stage((m,)) for m in range(len(names))]
+    orders = [np.argsort(-confidence) for _, confidence in outcomes]
+    reference = max((correct for correct, _ in outcomes), key=np.sum)
+    tried = []
+    for share in SHARES:
+        chain, thresholds = greedy(outcomes, orders, costs, share * reference)
+        own = tuple(own_units(metric, thresholds).tolist())
+        models = tuple(names[m] for m in chain)
+        tried.append({"models": models, "thresholds": own})
+    return best_of_points(store, method, tried, **candidates)
+
+
+def greedy(
+    outcomes: Sequence[Outcome],
+    orders: Sequence[Array],
+    costs: Array,
+    needed: Array,
+) -> tuple[list[int], list[float]]:
+    """(models, one threshold fewer) of the cascade that :func:`streeter_2018` builds.
+
+    outcomes, orders: of each model (correct [k], confidence [k]), and the samples by falling
+    confidence; needed [k]: what correct answers to a set of samples must add up to. At equal gains
+    the cheaper model counts.
+    """
+    remaining = np.ones(len(needed), bool)
+    chain: list[int] = []
+    thresholds: list[float] = []
+    while True:
+        offers = []
+        for (correct, confidence), order in zip(outcomes, orders):
+            rows = order[remaining[order]]
+            offers.append(answerable(confidence[rows], correct[rows] - needed[rows]))
+        gains = np.array([count for count, _ in offers]) / costs
+        gains[chain] = 0.0
+        # Another always answers: the reference has all that is needed, so it is the last stage.
+        m = int(np.argmax(gains))
+        chain.append(m)
+        count, threshold = offers[m]
+        if count == np.count_nonzero(remaining):
+            return chain, thresholds
+        thresholds.append(threshold)
+        remaining &= outcomes[m][1] < threshold
+
+
+def answerable(
+    falling: Array,
+    surplus: Array,
+) -> tuple[int, float]:
+    """(count, threshold) of the most samples, surest first and ties together, that can be answered.
+
+    falling: confidences [k]; surplus: correct less what is needed, [k]; the sum must not be below
+    0.
+    """
+    ends = ends_of(falling)
+    total = np.concatenate([[0.0], np.cumsum(surplus)])
+    count = int(ends[total[ends] >= -1e-9][-1])
+    return count, float(threshold_for(falling, count))

@@ -1,0 +1,127 @@
+"""IDK cascades: a grid of thresholds for chains of models (Wang, Luo et al., 2018a)."""
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy import ndarray as Array
+
+from cascadelib.checks import check_count
+from cascadelib.evaluation.pareto import pareto_front
+from cascadelib.fronts.cascades import cascades_of
+from cascadelib.methods.method import Method
+from cascadelib.methods.thresholds import own_units, sum_passed_on
+from cascadelib.store.protocol import Store
+
+from .chains import pool
+
+Passed = Callable[..., Array]
+"""passed(prefix, m): samples (that model m gets correct; None: all) that a prefix passes on."""
+
+
+def wang_2018(
+    store: Store,
+    metric: str = "entropy",
+    *,
+    cost_aware: bool = True,
+    grid: int | Sequence[float] = 32,
+    n_models: int = 3,
+    **candidates: Any,
+) -> pd.DataFrame:
+    """Search a grid of thresholds of chains of up to ``n_models`` models.
+
+    Kept: the search over thresholds on entropy or max softmax for a least accuracy. Not kept: their
+    IDK classifiers trained on features, and the learned cost-aware objective; chains are all those
+    of the candidates rather than one that was given.
+
+    Parameters
+    ----------
+    store : LogitStore
+    metric : str
+        "entropy", "max_softmax" or any other confidence metric.
+    cost_aware : bool
+        Whether the grid point of least cost is taken. Cost-oblivious, it is chain by chain the one
+        that exits most samples early (fewest models run per sample), whatever these cost.
+    grid : int or sequence of float
+        Thresholds per stage, evenly spaced from the model's least to its largest confidence; or the
+        thresholds themselves, in the metric's own units.
+    n_models : int
+        The most models of a chain.
+    **candidates
+        score, cost and models, as in :func:`cascadelib.search`.
+
+    Returns
+    -------
+    DataFrame
+        One row per Pareto point: accuracy, cost, models, thresholds (in the metric's own units).
+
+    References
+    ----------
+    Wang, Luo et al., 2018a: IDK cascades: fast deep learning by learning not to overthink, UAI.
+    """
+    given = np.sort(own_units(metric, grid)) if np.ndim(grid) else None
+    check_count(grid if given is None else len(given), "grid")
+    names, costs, stage = pool(store, Method(metric), **candidates)
+    correct, confidences = zip(*(stage((m,)) for m in range(len(names))))
+    if given is None:
+        points = int(np.asarray(grid))
+        grids = [np.linspace(values.min(), values.max(), points) for values in confidences]
+    else:
+        grids = [given] * len(names)
+    longest = min(n_models, len(costs))
+    passed = passing_counts(correct, confidences, grids, longest - 1)
+    chains = list(cascades_of(costs, range(1, longest + 1)))
+    found = [best_on_grid(passed, chain, costs, len(correct[0]), cost_aware) for chain in chains]
+    number = np.repeat(np.arange(len(chains)), [len(place) for place, _, _ in found])
+    place, accuracy, total = (np.concatenate(part) for part in zip(*found))
+    rows = []
+    for i in pareto_front(total, accuracy):
+        chain = chains[number[i]]
+        at = np.unravel_index(place[i], (len(grids[0]),) * (len(chain) - 1))
+        thresholds = tuple(float(own_units(metric, grids[m][j])) for m, j in zip(chain, at))
+        rows.append((accuracy[i], total[i], tuple(names[m] for m in chain), thresholds))
+    return pd.DataFrame(rows, columns=["accuracy", "cost", "models", "thresholds"])
+
+
+def passing_counts(
+    correct: Sequence[Array],
+    confidences: Sequence[Array],
+    grids: Sequence[Array],
+    depth: int,
+) -> Passed:
+    """A function that counts the samples that pass on, at each point of the grid.
+
+    correct, confidences, grids: of each model, [k], [k], [points]. The result has an axis for each
+    of ``depth`` stages: a sample passes on where its confidence is below the threshold.
+    """
+    slots = [
+        len(grid) - np.searchsorted(grid, values, side="right")
+        for grid, values in zip(grids, confidences)
+    ]
+    sizes = [len(grids[0])] * depth
+
+    @cache
+    def passed(prefix: tuple[int, ...], m: int | None = None) -> Array:
+        """Samples (that model m gets correct) that all models of ``prefix`` pass on."""
+        weights = np.ones(len(correct[0])) if m is None else correct[m]
+        return np.flip(sum_passed_on([slots[i] for i in prefix], sizes, weights))
+
+    return passed
+
+
+def best_on_grid(
+    passed: Passed, chain: tuple[int, ...], costs: Array, k: int, cost_aware: bool
+) -> tuple[Array, Array, Array]:
+    """(place on the grid, accuracy, cost) of the grid points of a chain that are worth keeping."""
+    correct = passed(chain[:-1], chain[-1])
+    for i, m in enumerate(chain[:-1]):
+        # Those that get to stage i but not past it exit there.
+        correct = correct + passed(chain[:i], m) - passed(chain[: i + 1], m)
+    reach = [np.broadcast_to(passed(chain[:i]), correct.shape) for i in range(len(chain))]
+    accuracy = correct.ravel() / k
+    shares = [reached / k for reached in reach]
+    total = np.ravel(sum(costs[m] * share for m, share in zip(chain, shares)))
+    keep = pareto_front(total if cost_aware else np.ravel(sum(reach)), accuracy)
+    return keep, accuracy[keep], total[keep]

@@ -1,0 +1,79 @@
+"""Budgeted batches, as multi-scale dense networks classify them (Huang et al., 2018)."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cascadelib.methods.method import Method, cached_confidence
+from cascadelib.methods.thresholds import own_units
+from cascadelib.store.logit_store import LogitStore
+
+from .chains import best_of_chains
+
+RATIOS = np.arange(1, 40) / 20
+
+
+def huang_2018(
+    store: LogitStore,
+    metric: str = "max_softmax",
+    *,
+    n_models: int = 3,
+    **candidates: Any,
+) -> pd.DataFrame:
+    """Let shares of samples that exit at the stages be a geometric series, whose ratio is swept.
+
+    This is classification of a batch within a budget. Kept: stage i answers a share ∝ ratio^i (the
+    paper's z (1 − q)^(i − 1) q; as in its code 39 ratios, 0.05 … 1.95), the most confident samples
+    that get there. Different: stages are not the exits of one network but every chain of up to
+    ``n_models`` candidates.
+
+    Parameters
+    ----------
+    store : LogitStore
+    metric : str
+        A confidence metric.
+    n_models : int
+        The most models of a chain.
+    **candidates
+        score, cost and models, as in :func:`cascadelib.search`.
+
+    Returns
+    -------
+    DataFrame
+        One row per Pareto point: accuracy, cost, models, thresholds (in the metric's own units).
+
+    References
+    ----------
+    Huang et al., 2018: Multi-scale dense networks for resource efficient image classification,
+    ICLR.
+    """
+
+    def settings(chain: tuple[str, ...]) -> Iterator[dict]:
+        """The thresholds of a chain at every ratio."""
+        confidences = [cached_confidence(store, name, metric, 1.0) for name in chain]
+        for ratio in RATIOS:
+            shares = ratio ** np.arange(len(chain))
+            inside = budgeted(confidences, shares / shares.sum())
+            yield {"thresholds": tuple(own_units(metric, inside).tolist())}
+
+    return best_of_chains(store, Method(metric), (1, n_models), settings, **candidates)
+
+
+def budgeted(confidences: Sequence[np.ndarray], shares: np.ndarray) -> np.ndarray:
+    """The n − 1 thresholds at which ⌊share × k⌋ samples exit at each of n stages.
+
+    confidences: n arrays [k]. More samples exit where confidences tie; a threshold is inf (never)
+    where that is no sample, or none is left.
+    """
+    k = len(confidences[0])
+    left = np.ones(k, bool)
+    thresholds = np.full(len(shares) - 1, np.inf)
+    for i, share in enumerate(shares[:-1]):
+        here = confidences[i][left]
+        count = min(int(share * k + 1e-9), len(here))
+        if count:
+            thresholds[i] = np.partition(here, -count)[-count]
+        left &= confidences[i] < thresholds[i]
+    return thresholds

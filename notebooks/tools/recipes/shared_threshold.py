@@ -1,0 +1,104 @@
+"""Cascades with one threshold for all stages: cheap to search, but worse than separate ones.
+
+Paper, section 3.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy import ndarray as Array
+from numpy.typing import ArrayLike
+
+from cascadelib.checks import check_costs, check_count
+from cascadelib.fronts.cascades import Cascades, Outcomes, cascades_of, check_work
+from cascadelib.fronts.exact import SearchTask
+from cascadelib.fronts.front import Front, Points
+from cascadelib.fronts.graded import Found, points_by_running
+from cascadelib.methods.method import Method
+from cascadelib.methods.thresholds import sum_passed_on, threshold_for
+from cascadelib.scoring import F1
+from cascadelib.stages import StageFunction
+from cascadelib.store.protocol import Store
+
+
+def shared_levels(outcomes: Outcomes, head: tuple) -> tuple[Array, Array]:
+    """The thresholds that the stages of one head can share: all confidences that occur, falling
+    float64 [V]; and at how many of them each sample passes a stage on, int [n − 1, k]."""
+    confidence = np.stack([outcomes.confidence(head[: i + 1]) for i in range(len(head))])
+    rising = np.unique(confidence)
+    # a sample leaves at the first stage that is confident enough
+    reached = np.maximum.accumulate(confidence)
+    return rising[::-1], len(rising) - np.searchsorted(rising, reached)
+
+
+def search_shared_threshold(stage: StageFunction, cost: ArrayLike, n_models: int) -> Points:
+    """:func:`shared_threshold_front` of what :func:`search_outcomes` takes."""
+    if np.ndim(cost) != 1:
+        raise ValueError("one cost a model is needed for a shared threshold")
+    check_count(n_models, "n_models (how many models share a threshold)", 2, np.size(cost))
+    cost = check_costs(cost)
+    check_work(cost, (n_models,), None)
+    outcomes = Outcomes(stage, False)
+    outcomes.prepare(cascades_of(cost, (n_models,)))
+    found = Found(n_models)
+    for head, lasts in Cascades(cost, n_models).heads:
+        falling, slots = shared_levels(outcomes, head)
+        before = [outcomes.correct(head[: i + 1]).view(np.int8) for i in range(len(head))]
+        k = len(before[0])
+        sizes = [len(falling) + 1]
+        passing = [sum_passed_on([slot], sizes, np.ones(k)) / k for slot in slots]
+        for _, m in lasts:
+            cascade = (*head, m)
+            steps = np.diff([*before, outcomes.correct(cascade).view(np.int8)], axis=0)
+            correct = before[0].sum()
+            total = cost[head[0]]
+            for i, slot in enumerate(slots):
+                correct = correct + sum_passed_on([slot], sizes, steps[i])
+                total = total + cost[cascade[i + 1]] * passing[i]
+            found.add(total, correct / k, cascade, [np.arange(len(total))])
+    rows = []
+    for cascade, boundaries in found.by_cascade():
+        falling, _ = shared_levels(outcomes, cascade[:-1])
+        for threshold in threshold_for(falling, boundaries[:, 0]):
+            rows.append((cascade, np.full(n_models - 1, threshold)))
+    return points_by_running(stage, cost, rows, n_models)
+
+
+def shared_threshold_front(
+    store: Store,
+    n_models: int = 2,
+    method: str | Method | None = None,
+    *,
+    score: str | None = None,
+    cost: str | None = None,
+    models: Any = "all",
+) -> Front:
+    """The exact front of cascades with one threshold for all stages (cheap to search, but worse).
+
+    Parameters
+    ----------
+    store, method, score, cost, models
+        As for :func:`search`, without F1. The metric must mean the same at every stage.
+    n_models : int
+        One length, 2 or more.
+
+    Returns
+    -------
+    Front
+        The non-dominated cascades, rising in cost and accuracy.
+
+    Raises
+    ------
+    ValueError
+        F1, costs of every sample, and what :func:`search` refuses.
+
+    References
+    ----------
+    Lebovitz et al., TMLR 2023, section 3.
+    """
+    if score == F1:
+        raise ValueError(
+            "F1 is searched with a threshold a stage only: use cascadelib.search, or score='top1'"
+        )
+    task = SearchTask(store, method, score, cost, models)
+    return task.front(search_shared_threshold(task.stage, task.costs, n_models))

@@ -1,0 +1,324 @@
+"""docs/ says what is so: its example is computed again, its files exist, every public name says
+what it is."""
+
+import doctest
+import functools
+import http.server
+import importlib
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import numpy as np
+import pytest
+
+import cascadelib as cl
+
+ROOT = Path(__file__).resolve().parents[2]
+TOP = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
+PAGES = [*sorted((ROOT / "docs").glob("*.md")), *TOP]
+ARCHITECTURE = ROOT / "docs" / "architecture.md"
+
+
+def script(name: str) -> Any:
+    """A script of docs/, afresh."""
+    spec = importlib.util.spec_from_file_location(f"{name}_of_docs", ROOT / "docs" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def rooms() -> Any:
+    """docs/rooms.py, afresh."""
+    return script("rooms")
+
+
+def tables(path: Path) -> list:
+    """The tables of a Markdown page, each as rows of stripped cells, header first."""
+    text = path.read_text(encoding="utf-8")
+    found = re.findall(r"(?:^\|.*\n)+", text, flags=re.M)
+    rows = [[cells(line) for line in table.splitlines()] for table in found]
+    return [[header, *body] for header, _, *body in rows]
+
+
+def cells(line: Any) -> list:
+    """The stripped cells of a line of a table."""
+    return [cell.strip() for cell in line.split("|")[1:-1]]
+
+
+def integers(cell: Any) -> list:
+    """The whole numbers in a cell; the minus sign may be a typographic one."""
+    return [int(number) for number in re.findall(r"-?\d+", cell.replace("−", "-"))]
+
+
+class Example:
+    """The worked example of the page, from its own table of samples, by brute force."""
+
+    cost = (1, 3, 8)
+
+    def __init__(self) -> None:
+        (samples,) = [t for t in tables(ARCHITECTURE) if t[0][0] == "sample"]
+        columns = np.array(samples[1:], float).T
+        self.confidence = columns[[1, 3]]
+        self.correct = columns[[2, 4, 5]].astype(int)
+        self.k = len(self.correct[0])
+        self.rank = [
+            (self.k - 1 - values.argsort().argsort()).tolist() for values in self.confidence
+        ]
+
+    def exits(self, sample: Any, ranges: Any) -> Any:
+        """Stages at which a sample may leave while each boundary lies in its (lowest, highest)."""
+        stages = []
+        for stage, (low, high) in enumerate(ranges):
+            if self.rank[stage][sample] < high:
+                stages.append(stage)
+            if self.rank[stage][sample] < low:
+                return stages
+        return [*stages, len(ranges)]
+
+    def paid(self, stage: Any) -> Any:
+        return sum(self.cost[: stage + 1])
+
+    def bounds(self, ranges: Any) -> tuple:
+        """(most correct, least cost) of a box of boundaries: each sample at its best, and at its
+        cheapest."""
+        exits = [self.exits(s, ranges) for s in range(self.k)]
+        most = 0
+        for s, stages in enumerate(exits):
+            most += max(self.correct[stage][s] for stage in stages)
+        return most, sum(self.paid(min(stages)) for stages in exits)
+
+    def priced(self, ranges: Any, price: Any) -> Any:
+        """Least cost − price · correct of the samples, each at the exit that is best at this
+        price."""
+        least = 0
+        for s in range(self.k):
+            exits = self.exits(s, ranges)
+            least += min(self.paid(stage) - price * self.correct[stage][s] for stage in exits)
+        return least
+
+    def reach(self, boundaries: Any) -> Any:
+        """{n: least cost with at least n correct} over pairs of boundaries; inf where none has as
+        many."""
+        found = [self.bounds([(a, a), (b, b)]) for a, b in boundaries]
+        least = {}
+        for n in range(self.k + 1):
+            least[n] = min([cost for m, cost in found if m >= n], default=np.inf)
+        return least
+
+
+def test_the_worked_example_is_true() -> None:
+    example = Example()
+    edges = (0, 3, 6)
+    corners, boxes, prices = tables(ARCHITECTURE)[-3:]
+    for a, row in zip(edges, corners[1:], strict=True):
+        for b, cell in zip(edges, row[1:], strict=True):
+            assert integers(cell) == list(example.bounds([(a, a), (b, b)])), (a, b)
+    sides = ((0, 3), (3, 6))
+    for a, row in zip(sides, boxes[1:], strict=True):
+        assert integers(row[0]) == list(a)
+        for b, cell in zip(sides, row[1:], strict=True):
+            assert integers(cell) == list(example.bounds([a, b])), (a, b)
+
+
+def test_the_worked_example_closes_its_boxes_as_it_says() -> None:
+    """One by its bounds, one by looking into it, two by prices; what is found is all that brute
+    force finds."""
+    example = Example()
+    sides = ((0, 3), (3, 6))
+    at_corners = example.reach(product((0, 3, 6), repeat=2))
+    closed = [
+        (a, b) for a in sides for b in sides if at_corners[(m := example.bounds([a, b]))[0]] <= m[1]
+    ]
+    assert closed == [((0, 3), (0, 3))]
+    reach = example.reach([*product((0, 3, 6), repeat=2), *product(range(3, 7), repeat=2)])
+    assert reach == example.reach(product(range(7), repeat=2))
+    assert {n: reach[n] for n in (3, 4, 5, 6)} == {3: 6, 4: 9, 5: 15, 6: 23}
+    assert example.bounds([(5, 5), (6, 6)]) == (4, 9) and example.bounds([(3, 3), (5, 5)]) == (
+        6,
+        23,
+    )
+    lines = {}
+    ranges = None
+    for row in tables(ARCHITECTURE)[-1][1:]:
+        if row[0]:
+            numbers = integers(row[0])
+            ranges = (tuple(numbers[:2]), tuple(numbers[2:]))
+        (price,), (least,), *costs = map(integers, row[1:])
+        assert least == example.priced(ranges, price)
+        assert [cost for (cost,) in costs] == [least + price * n for n in (3, 4, 5, 6)]
+        lines.setdefault(ranges, []).append((price, least))
+    assert {*lines, *closed} == {*product(sides, sides)} - {((3, 6), (3, 6))}
+    for box in lines.values():
+        for n in reach:
+            assert max(least + price * n for price, least in box) >= reach[n]
+
+
+def test_the_worked_example_is_what_the_search_finds() -> None:
+    example = Example()
+    confidence = np.vstack([example.confidence, np.zeros(example.k)])
+    points = cl.search_arrays(
+        example.correct.astype(bool), confidence, list(example.cost), n_models=3
+    )
+    reach = example.reach(product(range(example.k + 1), repeat=2))
+    front = {n: cost for n, cost in reach.items() if n == example.k or reach[n + 1] > cost}
+    found = zip(
+        (points.accuracy * example.k).round().astype(int).tolist(),
+        (points.cost * example.k).tolist(),
+    )
+    assert dict(found) == pytest.approx(front)
+
+
+@pytest.mark.parametrize("page", ["architecture.md", "policy.md"])
+def test_code_on_the_page_runs(page: str) -> None:
+    failed, tried = doctest.testfile(str(ROOT / "docs" / page), module_relative=False)
+    assert tried > 3 and failed == 0
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_that_a_page_names_exist(page: Any) -> None:
+    """Where to add what, above all; that links lead somewhere is for ``make docs``."""
+    folders = "cascadelib|tests|benchmarks|notebooks|data|docs"
+    named = re.findall(rf"(?<![\w/(])(?:{folders})/[\w./-]*\w", page.read_text(encoding="utf-8"))
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+@pytest.mark.parametrize("page", TOP, ids=lambda page: page.name)
+def test_links_of_top_level_pages_lead_somewhere(page: Any) -> None:
+    links = re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8"))
+    assert [link for link in links if "://" not in link and not (ROOT / link).exists()] == []
+
+
+def test_every_public_name_has_a_docstring(rooms: Any) -> None:
+    assert rooms.undocumented() == []
+
+
+def test_a_public_name_without_a_docstring_is_found(rooms: Any, tmp_path: Path) -> None:
+    (tmp_path / "garden").mkdir()
+    (tmp_path / "garden" / "shed.py").write_text(
+        "LIMIT = 3\nWORD = 'a'\n'A word.'\ndef dig():\n    pass\n"
+    )
+    (tmp_path / "garden" / "__init__.py").write_text(
+        "_ = attach(__name__, shed='LIMIT WORD dig')\n"
+    )
+    (tmp_path / "__init__.py").write_text(
+        "if TYPE_CHECKING:\n    from .garden import dig as dig\n_ = attach(__name__)\n"
+    )
+    rooms.PACKAGE = tmp_path
+    assert rooms.undocumented() == ["garden.LIMIT", "garden.dig"]
+
+
+def test_the_reference_lists_what_the_faces_offer(rooms: Any) -> None:
+    for room in rooms.rooms():
+        assert set(rooms.public(room)) >= set(
+            importlib.import_module(f"cascadelib.{room}").__all__
+        ), room
+
+
+def test_docstrings_become_markdown(rooms: Any) -> None:
+    text = (
+        "See :func:`cascadelib.fronts.exact.search`, :attr:`Front.gap` and :func:`sweep_pair`; "
+        "``a<b>``, top<k>."
+    )
+    assert rooms.markdown(text) == (
+        "See [`search`][cascadelib.fronts.search], [`Front.gap`][cascadelib.fronts.Front.gap] and "
+        "`sweep_pair`; ``a<b>``, top&lt;k>."
+    )
+
+
+def test_docstrings_cite_what_the_checkout_has() -> None:
+    sources = [
+        *ROOT.glob("cascadelib/**/*.py"),
+        *ROOT.glob("benchmarks/*.py"),
+        *ROOT.glob("data/*/*.py"),
+    ]
+    citing = [
+        path.name
+        for path in sources
+        if re.search(r"\b(?:DESIGN|HOUSE)\b", path.read_text(encoding="utf-8"))
+    ]
+    assert citing == []
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The folder of the site as `make docs` builds it."""
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
+    environment = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
+    built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
+    assert built.returncode == 0, built.stderr[-2000:]
+    return folder
+
+
+def test_make_docs_builds_strictly() -> None:
+    """With ``--quiet`` MkDocs does not count the warnings that ``--strict`` fails on."""
+    lines = (ROOT / "Makefile").read_text().splitlines()
+    (line,) = [line for line in lines if "mkdocs build" in line]
+    assert "--strict" in line and "-q" not in line
+
+
+@pytest.fixture
+def address(site: Any) -> Iterator[Any]:
+    """Where the site is served."""
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=site)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.browser
+def test_the_glossary_is_a_click_from_a_notebook(address: Any, page: Any) -> None:
+    page.goto(f"{address}/notebooks/02_two_model_cascades.html")
+    page.get_by_role("link", name="glossary", exact=True).first.click()
+    assert page.url == f"{address}/glossary.html"
+    assert page.get_by_role("heading", level=1).inner_text().startswith("Glossary")
+
+
+def test_the_site_has_its_pages(site: Any) -> None:
+    assert "calibration_table" in (site / "reference/analysis.html").read_text(encoding="utf-8")
+    assert 'href="notebooks/05_distribution_shift.html"' in (site / "shift.html").read_text(
+        encoding="utf-8"
+    )
+    assert 'href="benchmarks.html"' in (site / "speed.html").read_text(encoding="utf-8")
+    notebook = (site / "notebooks" / "02_two_model_cascades.html").read_text(encoding="utf-8")
+    assert 'href="../index.html"' in notebook and 'class="contents"' in notebook
+    assert len(list(site.rglob("plotly.min.js"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("about", "taken"),
+    [
+        ({}, False),
+        ({"papermill": {"parameters": {}, "exception": None}}, True),
+        ({"papermill": {"parameters": {"split": "test"}}}, False),
+        ({"papermill": {"parameters": {}, "exception": True}}, False),
+    ],
+)
+def test_the_site_takes_what_ran_whole_at_its_own_parameters(
+    tmp_path: Path,
+    write_notebook: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    about: dict,
+    taken: bool,
+) -> None:
+    pages = script("pages")
+    monkeypatch.setattr(pages, "ROOT", tmp_path)
+    source = write_notebook(tmp_path / "notebooks" / "01_a.ipynb")
+    copy = tmp_path / "build" / "report" / "01_a.ipynb"
+    assert pages.executed(source) == source
+    nb = nbformat.read(write_notebook(copy), as_version=4)
+    nb.metadata.update(about)
+    nbformat.write(nb, copy)
+    assert pages.executed(source) == (copy if taken else source)

@@ -1,0 +1,230 @@
+"""What the README and docs/ say of the bundled data is what is computed from it; the README's code
+runs."""
+
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pandas as pd
+import pytest
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "docs"))
+import measured  # noqa: E402 - scripts beside the pages of the site, no package
+import readme_numbers  # noqa: E402
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+CODE = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+MOST_WORDS = 1300
+
+
+@pytest.mark.parametrize(("page", "block"), readme_numbers.BLOCKS)
+def test_the_figures_of_a_page_are_those_of_the_data(page: Any, block: Any) -> None:
+    before = (ROOT / page).read_text(encoding="utf-8")
+    assert readme_numbers.filled(before, page, [block]) == before, (
+        "run: python docs/readme_numbers.py"
+    )
+
+
+def test_the_drawing_has_the_figures_of_the_data() -> None:
+    drawn = (ROOT / readme_numbers.DRAWING).read_text(encoding="utf-8")
+    assert drawn == readme_numbers.cascade_svg(), "run: python docs/readme_numbers.py"
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.split()) <= MOST_WORDS
+
+
+def test_a_lost_mark_is_named() -> None:
+    with pytest.raises(ValueError, match="0 blocks <!--zoo-->"):
+        readme_numbers.filled("no marks", "docs/shift.md", ["zoo"])
+
+
+def test_a_stale_figure_is_found() -> None:
+    stale = "<!--zoo-->\n99 classifiers\n<!--/zoo-->"
+    assert readme_numbers.filled(stale, "docs/shift.md", ["zoo"]) != stale
+
+
+def test_the_table_of_notebooks_has_question_and_answer(
+    tmp_path: Path, write_notebook: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [
+        write_notebook(tmp_path / name, "print('It | is')") for name in ("07_a.ipynb", "99_b.ipynb")
+    ]
+    nb = nbformat.read(paths[0], as_version=4)
+    nb.cells[2].update(
+        outputs=[nbformat.v4.new_output("stream", name="stdout", text="It | is\n  5.\n")]
+    )
+    nb.cells[2].metadata["tags"] = ["answer"]
+    nbformat.write(nb, paths[0])
+    monkeypatch.setattr(readme_numbers, "NOTEBOOKS", tmp_path)
+    assert readme_numbers.notebooks().splitlines()[2:] == [
+        "| [07](notebooks/07_a.ipynb) Is 0.5% enough? | It \\| is 5. |",
+        "| [99](notebooks/99_b.ipynb) Is 0.5% enough? | – |",
+    ]
+
+
+def test_a_notebooks_table_is_found_by_its_column(
+    tmp_path: Path, write_notebook: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_notebook(tmp_path / "08_a.ipynb", "table")
+    nb = nbformat.read(path, as_version=4)
+    table = pd.DataFrame({"a b": ["1.5", "–"]}, ["x → <y>", "z"])
+    nb.cells[2].outputs = [
+        nbformat.v4.new_output("display_data", {"text/html": table._repr_html_()})
+    ]
+    nbformat.write(nb, path)
+    monkeypatch.setattr(readme_numbers, "NOTEBOOKS", tmp_path)
+    readme_numbers.cells.cache_clear()
+    found = readme_numbers.table_with("08", "a b")
+    with pytest.raises(ValueError, match="no table with a column 'c'"):
+        readme_numbers.table_with("08", "c")
+    readme_numbers.cells.cache_clear()
+    pd.testing.assert_frame_equal(found, table)
+
+
+def test_the_report_is_linked_where_the_site_has_an_address(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "build/report/index.html" in readme_numbers.hosted()
+    (tmp_path / "pyproject.toml").write_text(
+        '[tool.cascadelib]\nrepository = "https://github.com/A/b"', encoding="utf-8"
+    )
+    monkeypatch.setattr(readme_numbers, "ROOT", tmp_path)
+    assert "](https://a.github.io/b/notebooks/index.html)" in readme_numbers.hosted()
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [
+        (0.1012, "s", "0.10 s"),
+        (132, "s", "2 min 12 s"),
+        (118600, "s", "33 h"),
+        (0.7053, "GiB", "0.71 GiB"),
+    ]
+    + [
+        (3.243, "×", "3.2 ×"),
+        (0.041, "share", "4.1%"),
+        (0, "samples", "0"),
+        (13130, "1/s", "13,130"),
+        (11.2, "ms", "11 ms"),
+    ],
+)
+def test_quantities(value: float, unit: str, text: str) -> None:
+    assert measured.quantity(value, unit) == text
+
+
+@pytest.mark.parametrize(
+    ("target", "unit", "text"),
+    [
+        ("≤ 0.02", "share", "≤ 2%"),
+        ("≤ 0.5", "s", "≤ 0.5 s"),
+        ("≥ 2.5", "×", "≥ 2.5 ×"),
+        ("", "s", ""),
+    ],
+)
+def test_limits(target: str, unit: str, text: str) -> None:
+    assert measured.limit(target, unit) == text
+
+
+def made_up(monkeypatch: pytest.MonkeyPatch, **columns: Any) -> None:
+    """Results of two rows, a and b, of a job, and none of any other."""
+    rows = {
+        "measured": [2.0, 0.5],
+        "unit": ["s", "share"],
+        "target": ["≤ 3", ""],
+        "quiet": "yes",
+        "others": 0.0,
+        "commit": "abc",
+    }
+    rows |= {
+        "module": "job",
+        "benchmark": ["a", "b"],
+        "cpu": float("nan"),
+        "runs": [5, float("nan")],
+    } | columns
+    table = pd.DataFrame(rows).set_index(["module", "benchmark"])
+    monkeypatch.setattr(measured, "benchmarks", lambda: table)
+    monkeypatch.setattr(measured, "TABLES", ((("A", "job", "a"), ("B", "job", "b")),))
+
+
+def test_tables_have_the_columns_that_have_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    made_up(monkeypatch)
+    lines = measured.rows_of(measured.TABLES[0]).splitlines()
+    assert lines[0] == "| | measured | runs | target |" and lines[1].count("---:") == 3
+    assert lines[2:] == ["| A | 2.0 s | 5 | ≤ 3 s |", "| B | 50.0% |  |  |"]
+    assert (measured.timed("job", "a"), measured.timed("job", "b")) == ("2.0 s", "50.0%")
+
+
+@pytest.mark.parametrize(
+    ("quiet", "said"), [("yes", "was quiet"), ("no", "others used 0.7 cores"), ("", "Not recorded")]
+)
+def test_pages_say_what_was_not_measured_on_a_quiet_machine(
+    monkeypatch: pytest.MonkeyPatch, quiet: str, said: str
+) -> None:
+    made_up(monkeypatch, quiet=quiet, others=0.7, cpu=[1.5, float("nan")])
+    assert said in measured.conditions() and "at commit abc." in measured.conditions()
+    assert measured.timed("job", "a") == ("1.5 s of processor time" if quiet == "no" else "2.0 s")
+
+
+def test_a_table_of_a_job_without_rows_names_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    made_up(monkeypatch)
+    said = measured.rows_of((("A", "job", "a"), ("B", "other", "b")))
+    assert said == "Not measured yet: `python benchmarks/run.py other`."
+
+
+def test_pages_name_each_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    made_up(monkeypatch, module=["job", "other"], commit=["abc", "def"])
+    assert measured.commits(["other", "job"]) == "Measured `job` at abc; `other` at def."
+
+
+def test_of_several_kinds_of_models_the_slowest_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    made_up(monkeypatch, benchmark=["a, smooth", "a, published"], unit="s", cpu=[1.0, 2.0])
+    assert measured.timed("job", "a") == "2.0 s"
+    made_up(monkeypatch, benchmark=["a, 1", "a, 2"], unit="s", measured=[2.0, 3.0], cpu=1.0)
+    assert measured.timed("job", "a") == "3.0 s"
+
+
+def test_rules_have_a_row_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    held = "pairs: held out at 2% of the cost (chosen 0.95, spends 1.04 of it)"
+    names = [
+        "a, pairs: choosing for 1 budget",
+        f"a, {held}",
+        "b, pairs: choosing for 1 budget",
+        f"b, {held}",
+    ]
+    values = {"measured": [1.5, 0.93, 2.0, 0.92], "unit": "s", "target": "", "runs": 5, "cpu": 2.5}
+    made_up(monkeypatch, module="peers", benchmark=names, **values)
+    lines = measured.peers("pairs").splitlines()
+    assert lines[0] == "| pairs | seconds | processor | at 2% |"
+    assert lines[2] == "| a | 1.5 s | 2.5 s | 0.9300 for 1.04 (0.95) |"
+    assert (
+        lines[-1]
+        == "At one budget the cascades differ by at most 1.00 points held out, 0.00 where chosen."
+    )
+
+
+def test_a_benchmark_that_is_not_there_is_named() -> None:
+    with pytest.raises(ValueError, match="no row of search that starts with 'sorting'"):
+        measured.measured("search", "sorting")
+
+
+def test_the_first_lines_print_what_stands_below_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    exec(CODE[0], {})
+    printed = capsys.readouterr().out
+    assert " ".join(printed.split()) in " ".join(README.replace("\n> ", " ").split())
+
+
+def test_the_line_that_installs_is_changed_in_one_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "pip install '.[explore]'" in readme_numbers.install()
+    (tmp_path / "pyproject.toml").write_text("[tool.cascadelib]\nrepository = ''\npublished = true")
+    monkeypatch.setattr(readme_numbers, "ROOT", tmp_path)
+    assert "pip install 'cascadelib[explore]'" in readme_numbers.install()

@@ -1,0 +1,162 @@
+"""docs/running.md: its service runs as it stands, with two models behind HTTP."""
+
+import asyncio
+import json
+import logging
+import re
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import fastapi
+import numpy as np
+import pandas as pd
+import pytest
+import uvicorn
+from prometheus_client import REGISTRY
+
+from cascadelib import Point, Policy
+from cascadelib.policy import Running
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "running.md"
+BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.S)
+
+
+def models() -> fastapi.FastAPI:
+    """Two models: the small one is confident of short texts."""
+    app = fastapi.FastAPI()
+
+    @app.post("/{model}")
+    async def answer(model: str, request: fastapi.Request) -> dict[str, Any]:
+        texts = await request.json()
+        confident = [0.9 if len(text) < 8 else 0.1 for text in texts]
+        labels = ["spam" if "buy" in text else "ham" for text in texts]
+        return {"answers": labels, "confidences": confident, "tokens": sum(map(len, texts))}
+
+    return app
+
+
+@pytest.fixture
+def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """The blocks of the page, asking models of this machine, in a folder with policy.json."""
+    server = uvicorn.Server(uvicorn.Config(models(), port=0, log_level="error"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    monkeypatch.chdir(tmp_path)
+    Policy(Point(("small", "large"), (0.5,), (0.5, 0.5))).save("policy.json")
+    yield [re.sub(r"http://(small|large):8000", rf"http://127.0.0.1:{port}/\1", b) for b in BLOCKS]
+    server.should_exit = True
+    thread.join()
+
+
+def test_the_service_runs_as_it_stands(
+    page: list[str], capsys: pytest.CaptureFixture, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, many, restarts, _, _, _, _, logs, prometheus = page
+    scope: dict[str, Any] = {}
+    exec(first, scope)
+    exec(many, scope)
+    scope["policy"].running.audit = 0.5
+
+    async def main() -> None:
+        names = [f"n{number}" for number in range(40)]
+        texts = ["buy now" if number % 4 else "a long letter" for number in range(40)]
+        said = ["spam" if number % 4 else "ham" for number in range(40)]
+        assert await scope["answers"](names[:20], texts[:20]) == said[:20]
+        pairs = zip(names[20:], texts[20:])
+        exec(logs, scope)
+        with caplog.at_level(logging.INFO, "decisions"):
+            answered = await asyncio.gather(*[scope["answer"](*pair) for pair in pairs])
+        assert answered == said[20:]
+        records = [json.loads(line) for line in caplog.messages]
+        assert {record["id"] for record in records} == {*names[20:]}
+        assert {record["model"] for record in records} == {"small", "large"}
+        exec(prometheus, scope)
+        assert await scope["answer"]("another", "buy it") == "spam"
+        labels = {"model": "small", "status": "none"}
+        assert REGISTRY.get_sample_value("decided_seconds_count", labels) == 1
+        await scope["stop"]()
+        await scope["client"].aclose()
+
+    asyncio.run(main())
+    running = scope["policy"].running
+    assert running.inputs == 41 and running.cost()["priced"] == 41 and running.audited > 10
+    exec(restarts, scope)
+    again: dict[str, Any] = {}
+    exec(first, again)
+    exec(restarts, again)
+    assert again["policy"].running.inputs == 41
+
+
+def test_logs_and_prometheus_take_five_lines_each() -> None:
+    for block in BLOCKS[-2:]:
+        assert len([line for line in block.splitlines() if line.strip()]) <= 5
+
+
+def test_late_labels_reach_their_worker_and_a_report_covers_all(
+    page: list[str], capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two workers whose callers' log is one file; every label is sent to both, twice."""
+    first, _, _, late, costs, by_stage, *_ = page
+    saved = []
+    lines: list[str] = []
+    labels = {f"{worker}-{number}": "ham" for worker in "ab" for number in range(30)}
+    for worker in "ab":
+        scope: dict[str, Any] = {}
+        exec(first, scope)
+        exec(late, scope)
+        running = scope["policy"].running
+        running.audit = 1.0
+        running.equal = lambda one, other: False
+        running.on_decision = lambda record: lines.append(json.dumps(record, allow_nan=False))
+        texts = ["buy now" if number % 3 else "a long letter" for number in range(30)]
+        names = [name for name in labels if name[0] == worker]
+
+        async def main(scope: dict = scope, names: list = names, texts: list = texts) -> None:
+            await scope["answers"](names, texts)
+            await scope["client"].aclose()
+
+        asyncio.run(main())
+        assert len(running.to_label()) == 30
+        scope["take"](labels)
+        scope["take"](labels)
+        assert running.to_label().empty
+        saved.append(Path(f"{worker}.json"))
+        running.save(saved[-1])
+    scope["Running"] = Running
+    scope["Path"] = Path
+    exec(costs, scope)
+    monkeypatch.setattr(Running, "drift", lambda running: "nothing is expected of this policy")
+    whole = scope["report"](saved)
+    assert whole.inputs == whole.audited == 60 and "spent" in capsys.readouterr().out
+    Path("decisions.log").write_text("\n".join(lines))
+    exec(by_stage, scope)
+    assert scope["stages"]["mean"].sum() == pytest.approx(whole.cost()["mean"])
+    assert (scope["stages"]["mean"] * 60).tolist() == pytest.approx(whole.spent.tolist())
+
+
+def test_a_policy_is_certified_anew_by_few_labels(page: list[str]) -> None:
+    """Where the small model errs where it is unsure, and has become so more often."""
+    scope: dict[str, Any] = {}
+    exec(page[0], scope)
+    exec("import pandas as pd", scope)
+    exec(page[6], scope)
+    draws = np.random.default_rng(0)
+    rows = []
+    truth = {}
+    for number, confidence in enumerate(draws.random(1500).tolist()):
+        name = f"n{number}"
+        truth[name] = draws.choice(["spam", "ham"]).item()
+        other = "ham" if truth[name] == "spam" else "spam"
+        small = truth[name] if confidence > 0.4 else other
+        rows.append([name, "small", small, confidence, 1.0])
+        rows.append([name, "large", truth[name], 1.0, 10.0])
+    frame = pd.DataFrame(rows, columns=["sample", "model", "prediction", "confidence", "cost"])
+    policy = scope["renewed"](frame, 0.02, truth)
+    assert 0.2 < policy.thresholds[0] < 0.5
+    assert not policy.running.drift().alarm

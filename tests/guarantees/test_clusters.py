@@ -1,0 +1,200 @@
+"""Certificates of clusters, and of prices that few inputs have: promises kept where samples depend
+on one another, and where the dearest input is not there."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import binom
+
+from cascadelib import Point, ScoreTable, certify
+from cascadelib.guarantees.p_values import betting_p_value, cluster_means, loss_p_value
+
+DELTA = 0.1
+DRAWS = 300
+HALF = Point(("s", "l"), (0.5,), (0.5, 0.5), 0.9, 5.0, 1.0, cost_kind="cost")
+
+
+def world(
+    rng: np.random.Generator, clusters: int, loss: float, most: int = 8
+) -> tuple[ScoreTable, np.ndarray]:
+    """Near copies: clusters of 1 to ``most`` samples that are answered alike, each with its own
+    confidence; the small model answers all of them, and loses so much of accuracy in the mean."""
+    sizes = rng.integers(1, most + 1, clusters)
+    key = np.repeat(np.arange(clusters), sizes)
+    lost = rng.random(clusters) < loss
+    correct = np.stack([~lost[key], np.ones(len(key), bool)])
+    confidence = np.stack([0.5 + rng.random(len(key)) / 2, np.zeros(len(key))])
+    order = rng.permutation(len(key))
+    return ScoreTable(correct[:, order], confidence[:, order], [1.0, 8.0], ("s", "l")), key[order]
+
+
+def broken(options: Any, loss: float = 0.05, draws: int = DRAWS) -> int:
+    """How many draws certify a loss below the one that there is."""
+    passed = 0
+    for seed in range(draws):
+        table, key = world(np.random.default_rng(seed), 150, loss)
+        found = certify(table, HALF, loss, DELTA, "l", **options(key))
+        passed += found.point is not None
+    return passed
+
+
+def test_near_copies_break_the_promise_and_clusters_keep_it() -> None:
+    assert broken(lambda key: {}) > 1.5 * DELTA * DRAWS
+    assert broken(lambda key: {"clusters": key}) <= binom.ppf(0.999, DRAWS, DELTA)
+
+
+def test_clusters_are_certified_where_there_is_room() -> None:
+    table, key = world(np.random.default_rng(0), 400, 0.01)
+    found = certify(table, HALF, 0.05, DELTA, "l", clusters=key)
+    assert found.point == replace(HALF, found_on=found.point.found_on)
+    assert found.clusters == 400
+    assert "the draw of the 400 clusters of certification samples" in str(found)
+    assert "the mean over clusters" in str(found)
+
+
+def means_slowly(values: list[float], keys: list) -> list[float]:
+    """The mean of each cluster's values, in the order in which clusters appear."""
+    found: dict[Any, list[float]] = {}
+    for key, value in zip(keys, values):
+        found.setdefault(key, []).append(value)
+    return [sum(own) / len(own) for own in found.values()]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data(), st.integers(2, 30), st.sampled_from([None, "budget", "groups"]))
+def test_a_certificate_of_clusters_is_betting_on_slow_means(
+    data: st.DataObject, k: int, more: str | None
+) -> None:
+    names = st.sampled_from(["u1", "u2", "u3", "u4"])
+    keys = data.draw(st.lists(names, min_size=k, max_size=k))
+    correct = np.random.default_rng(data.draw(st.integers(0, 99))).random((2, k)) < 0.7
+    confidence = np.random.default_rng(data.draw(st.integers(0, 99))).random((2, k))
+    groups = data.draw(st.lists(st.sampled_from("ab"), min_size=k, max_size=k))
+    table = ScoreTable(correct, confidence, [1.0, 8.0], ("s", "l"))
+    options: dict[str, Any] = {"clusters": keys}
+    if more == "budget":
+        options["budget"] = 5.0
+    if more == "groups":
+        options["groups"] = groups
+    row = certify(table, HALF, 0.2, DELTA, "l", **options).table.iloc[0]
+
+    exits = confidence[0] >= 0.5
+    losses = np.where(exits, correct[1].astype(float) - correct[0], 0.0).tolist()
+    paid = np.where(exits, 1.0, 9.0).tolist()
+    parts = groups if more == "groups" else [""] * k
+    expected = []
+    for part in sorted(set(parts)):
+        own = [(loss, key) for loss, key, name in zip(losses, keys, parts) if name == part]
+        order = list(dict.fromkeys(keys))
+        own.sort(key=lambda pair, order=order: order.index(pair[1]))
+        means = means_slowly([loss for loss, _ in own], [key for _, key in own])
+        expected.append(betting_p_value(np.array(means), 0.2, DELTA))
+    if more == "budget":
+        scaled = (np.array(means_slowly(paid, keys)) - 1) / 8
+        expected.append(betting_p_value(scaled, 0.5, DELTA))
+        assert row["cost_here"] == pytest.approx(np.mean(means_slowly(paid, keys)))
+    assert row["p_value"] == pytest.approx(max(expected), rel=1e-9)
+    assert row["accuracy_loss"] == pytest.approx(np.mean(means_slowly(losses, keys)))
+
+
+def test_a_missing_label_of_a_cluster_counts_as_a_loss() -> None:
+    said = np.array([["a", "b", "a", "b"] * 30, ["a"] * 120])
+    ids = [f"i{row}" for row in range(120)]
+    clusters = np.arange(120) % 60
+    confidence = 0.5 + np.random.default_rng(0).random((2, 120)) / 2
+    table = ScoreTable(None, confidence, [1, 8], ("s", "l"), sample_ids=ids, predictions=said)
+    every = {name: "b" for name in ids[1::2]}
+    asked = {"cascades": HALF, "delta": DELTA, "reference": "l", "clusters": clusters}
+    gained = certify(table, epsilon=0.1, labels=every, **asked).table.iloc[0]
+    unknown = certify(table, epsilon=0.1, labels={}, **asked).table.iloc[0]
+    assert gained["accuracy_loss"] == -0.5
+    assert unknown["accuracy_loss"] == unknown["unlabelled"] == 0.5
+    assert gained["p_value"] < DELTA < unknown["p_value"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"clusters": [0, 1]}, r"clusters must be \[40\], the cluster of each sample, not \[2\]"),
+        (
+            {"clusters": [None, *range(39)]},
+            "clusters: 1 samples have none .* row 0: give them a cl",
+        ),
+        ({"clusters": range(40), "drawn": True, "labels": {}}, "without drawn=True"),
+        ({"cascades": replace(HALF, score="f1"), "clusters": range(40)}, "F1 is no mean over"),
+        ({"max_price": 5.0, "budget": 3.0}, "max_price=5, but all stages together cost 9 for one"),
+        ({"max_price": np.nan, "budget": 3.0}, "max_price must be a number"),
+        ({"max_price": 20.0}, "max_price= is for budget="),
+    ],
+)
+def test_what_is_refused(change: dict, message: str) -> None:
+    rng = np.random.default_rng(0)
+    said = rng.integers(0, 2, (2, 40)).astype(str)
+    table = ScoreTable(
+        None,
+        rng.random((2, 40)),
+        np.outer([1.0, 8.0], np.ones(40)),
+        ("s", "l"),
+        predictions=said,
+        labels=said[1],
+    )
+    with pytest.raises(ValueError, match=message):
+        certify(**{"store": table, "cascades": HALF, "epsilon": 0.1, "reference": "l"} | change)
+
+
+def test_copies_in_different_clusters_are_refused_and_in_one_they_are_not() -> None:
+    table, _ = world(np.random.default_rng(0), 200, 0.02, most=1)
+    doubled = table.take(np.repeat(np.arange(200), 2))
+    certify(doubled, HALF, 0.1, DELTA, "l", clusters=np.repeat(np.arange(200), 2))
+    with pytest.raises(ValueError, match="repeat others"):
+        certify(doubled, HALF, 0.1, DELTA, "l", clusters=np.arange(400))
+
+
+def dear(rng: np.random.Generator, k: int, rare: float) -> ScoreTable:
+    """Prices of 1, of which a share of ``rare`` is 201: the mean of the cascade is 1 + 200 rare."""
+    prices = np.where(rng.random(k) < rare, 201.0, 1.0)
+    correct = np.ones((2, k), bool)
+    confidence = np.stack([0.5 + rng.random(k) / 2, np.zeros(k)])
+    return ScoreTable(correct, confidence, np.stack([prices, np.full(k, 8.0)]), ("s", "l"))
+
+
+def test_a_price_that_no_sample_has_breaks_a_promise_unless_it_is_named() -> None:
+    passed = {"seen": 0, "named": 0}
+    for seed in range(DRAWS):
+        table = dear(np.random.default_rng(seed), 300, 0.002)
+        asked = {"budget": 1.4, "delta": DELTA, "cascades": HALF}
+        passed["seen"] += certify(table, **asked).point is not None
+        passed["named"] += certify(table, **asked, max_price=209.0).point is not None
+    assert passed["named"] <= binom.ppf(0.999, DRAWS, DELTA)
+    assert passed["seen"] > 3 * DELTA * DRAWS  # its promise is a conditional one, and says so
+
+
+def test_a_promise_about_prices_states_its_condition() -> None:
+    table = dear(np.random.default_rng(0), 3_000, 0.0)
+    unnamed = certify(table, HALF, budget=1.5, delta=DELTA)
+    named = certify(table, HALF, budget=1.5, delta=DELTA, max_price=12.0)
+    assert "costs at most 1.5 a sample (if no input can cost more than 9)" in str(unnamed)
+    assert "costs at most 1.5 a sample (if no input can cost more than 12)" in str(named)
+    assert named.table["p_value"][0] > unnamed.table["p_value"][0]
+    fixed = ScoreTable(table.correct, table.confidence, [1.0, 8.0], ("s", "l"))
+    assert "more than" not in str(certify(fixed, HALF, budget=1.5, delta=DELTA))
+
+
+def test_graded_losses_are_bet_on_also_where_they_turn_out_whole() -> None:
+    """The test is chosen by what is counted, before anybody looks."""
+    whole = np.zeros(200)
+    there = np.ones(200, bool)
+    graded = loss_p_value(whole, there, there, False, 0.05)
+    counted = loss_p_value(whole.astype(np.int8), there, there, False, 0.05)
+    assert graded == betting_p_value(whole, 0.05) != counted
+    scores = ScoreTable(np.ones((2, 200)), np.ones((2, 200)), [1.0, 8.0], ("s", "l"))
+    key = np.arange(200)
+    scores = ScoreTable(
+        scores.correct, np.random.default_rng(0).random((2, 200)), [1, 8], ("s", "l")
+    )
+    assert certify(scores, HALF, 0.05, reference="l").table["p_value"][0] == graded
+    assert cluster_means(whole, key).tolist() == whole.tolist()

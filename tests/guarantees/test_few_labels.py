@@ -1,0 +1,379 @@
+"""Certificates by few labels, of cost and in groups: what is promised is kept, and equals what all
+labels give."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import binom
+
+import cascadelib as cl
+from cascadelib import LogitStore, Point, ScoreTable, certify, to_label
+from cascadelib.guarantees.few_labels import candidates
+
+STORE = LogitStore("data/fashion-mnist/val").select(["mlp@28", "lenet@28", "resnet18_w16@28"])
+TUNE = STORE.take(slice(0, 4000))
+CHECK = STORE.take(slice(4000, 7000))
+FRONT = cl.search(TUNE, 2)
+TRUTH = dict(zip(CHECK.sample_ids.tolist(), CHECK.labels.tolist()))
+
+
+def without_labels(store: cl.LogitStore, path: Path = None) -> LogitStore:
+    if path is None:
+        logits = {name: store.output(name) for name in store.models.index}
+        return LogitStore.from_arrays(
+            None, logits, store.models["macs"].to_dict(), sample_ids=store.sample_ids
+        )
+    new = LogitStore.create(path, None, store.sample_ids, store.classes)
+    for name in store.models.index:
+        new.add(name, store.output(name), macs=store.models.loc[name, "macs"])
+    return LogitStore(path)
+
+
+def known(ids: Any) -> dict:
+    return {sample: TRUTH[sample] for sample in ids}
+
+
+@pytest.mark.parametrize(
+    "method", ["max_softmax", "max_softmax_mean_softmax", "entropy_most_confident_ts"]
+)
+@pytest.mark.parametrize("epsilon", [0.002, 0.01])
+def test_labels_of_disagreements_give_the_p_values_of_all_labels(
+    method: str, epsilon: float, tmp_path: Path
+) -> None:
+    front = cl.search(TUNE, 2, method)
+    unlabelled = without_labels(CHECK, tmp_path / "new")
+    ids = to_label(unlabelled, front, epsilon=epsilon)
+    assert 0 < len(ids) < len(CHECK) / 5 and len(set(ids)) == len(ids)
+    assert ids.tolist() == to_label(CHECK, front, epsilon=epsilon).tolist()  # labels are not read
+    every = certify(CHECK, front, epsilon)
+    few = certify(unlabelled, front, epsilon, labels=known(ids))
+    assert few.table.equals(every.table) and (few.table["unlabelled"] == 0).all()
+    assert str(few) == str(every)
+
+
+def test_with_fewer_labels_less_is_certified_and_never_more() -> None:
+    unlabelled = without_labels(CHECK)
+    ids = to_label(CHECK, FRONT, epsilon=0.02)
+    every, none = (certify(unlabelled, FRONT, 0.02, labels=known(part)).table for part in (ids, []))
+    draw = certify(unlabelled, FRONT, 0.02, labels=known(ids[: len(ids) // 2]), drawn=True).table
+    assert none.equals(certify(unlabelled, FRONT, 0.02).table)
+    first = [table["p_value"].iloc[0] for table in (every, draw, none)]
+    assert (
+        first == sorted(first)
+        and every["certified"].sum() > draw["certified"].sum() > none["certified"].sum()
+    )
+    share = none["unlabelled"].iloc[0]
+    assert none["lost"].iloc[0] == share > 0  # the disagreement rate, which bounds the loss
+    all_of_front = set(to_label(unlabelled, FRONT))
+    assert (
+        all_of_front > set(ids)
+        and to_label(unlabelled, FRONT.point(0), "resnet18_w16@28").size > 100
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"labels": {"stranger": 1}}, "1 ids are not the store's, the first is 'stranger'"),
+        ({"groups": [0, 1]}, r"groups must be \[3000\], the group of each sample, not \[2\]"),
+        ({"groups": "label"}, "the group of each sample"),
+        ({"epsilon": None}, "give epsilon"),
+        ({"budget": 1.0}, "budget=1.0, even where it was found"),
+    ],
+)
+def test_refused(options: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        certify(CHECK, FRONT, **({"epsilon": 0.01} | options))
+
+
+def test_a_draw_is_of_the_first_that_are_named() -> None:
+    ids = to_label(CHECK, FRONT, epsilon=0.01)
+    with pytest.raises(ValueError, match="not the first that to_label names"):
+        certify(CHECK, FRONT, 0.01, labels=known(ids[1:9]), drawn=True)
+    with pytest.raises(ValueError, match="only top-1"):
+        to_label(CHECK, cl.search(TUNE, 2, score="top2"))
+    with pytest.raises(ValueError, match="only top-1"):
+        certify(without_labels(CHECK), cl.search(TUNE, 2, score="top2"), 0.01)
+    with pytest.raises(ValueError, match="name the reference="):
+        to_label(CHECK, [FRONT.point(0)])
+
+
+def test_what_needs_labels_is_refused_by_name(tmp_path: Path) -> None:
+    new = without_labels(CHECK, tmp_path / "new")
+    method = cl.Method("max_softmax", temperature=True)
+    assert new.labels is None and new.models["top1"].isna().all() and len(new.take([1, 2])) == 2
+    new.verify()
+    needing = [
+        lambda: cl.search(new, 2),
+        lambda: cl.search(new, 2, cl.Method(ensemble="vote")),
+        lambda: cl.evaluate(new, FRONT.point(0)),
+        lambda: method.fit(new),
+        lambda: cl.analysis.calibration_table(new, new),
+        lambda: new.take([0, 1]).ranks("mlp@28"),
+        lambda: cl.bootstrap(new, FRONT.point(0), 10),
+    ]
+    for each in needing:
+        with pytest.raises(ValueError, match="labels"):
+            each()
+    again = new.labelled(CHECK.labels)
+    columns = ["top1", "top5", "macs"]
+    assert again.models[columns].equals(CHECK.models[columns])
+    assert cl.search(again, 2).table.equals(cl.search(CHECK, 2).table)
+    with pytest.raises(ValueError, match="sample_ids say how many"):
+        LogitStore.create(tmp_path / "other", None)
+
+
+def as_found(certified: cl.Point) -> cl.Point:
+    """The Point of FRONT that was certified, which has not seen the certification split."""
+    return next(point for point in FRONT.cascades if point == certified)
+
+
+def test_both_risks_and_a_budget_alone() -> None:
+    alone = certify(CHECK, FRONT, 0.02)
+    budget = 1.5 * alone.point.cost
+    both = certify(CHECK, FRONT, 0.02, budget=budget)
+    cost = certify(without_labels(CHECK), FRONT, budget=budget)
+    assert both.point is not None and {"p_value", "cost_here", "lost"} <= set(both.table)
+    assert all(
+        point.cost <= budget and point in candidates(FRONT, both.reference, 0.02)
+        for point in both.certified
+    )
+    assert "loses at most 2.00% of accuracy against" in str(both) and "and costs at most" in str(
+        both
+    )
+    assert cost.point.accuracy == max(
+        point.accuracy for point in cost.certified
+    ) and "loses" not in str(cost)
+    assert cl.evaluate(CHECK, cost.point).cost < budget and cost.table["certified"].sum() > 10
+    point = as_found(alone.point)
+    tight = certify(CHECK, [point], 0.02, reference=alone.reference, budget=point.cost)
+    assert tight.point is None and "and costs at most" in str(tight)
+
+
+def test_groups_are_each_certified() -> None:
+    every = certify(CHECK, FRONT, 0.1, groups=CHECK.labels)
+    named = certify(CHECK, FRONT, 0.1, groups=[f"class {c}" for c in CHECK.labels])
+    assert every.table["p_value"].tolist() == named.table[
+        "p_value"
+    ].tolist() and "in each of 10 groups" in str(named)
+    point = as_found(every.certified[0])
+    worst = []
+    for c in range(10):
+        part = CHECK.take(CHECK.labels == c)
+        worst.append(certify(part, [point], 0.1, reference=every.reference).table["p_value"][0])
+    assert every.table["p_value"][0] == max(worst) and every.table["group"][0] == int(
+        np.argmax(worst)
+    )
+    few = certify(
+        CHECK,
+        FRONT,
+        0.1,
+        groups=CHECK.labels,
+        labels=pd.Series(known(to_label(CHECK, FRONT, epsilon=0.1))),
+    )
+    assert few.table["p_value"].tolist() == every.table["p_value"].tolist()
+
+
+def table_of(costs: tuple[float, ...] = (1.0, 8.0), **options: Any) -> tuple:
+    """300 samples on which the cascade at threshold t passes t of them on."""
+    confidence = np.stack([np.arange(300.0), np.zeros(300)])
+    points = [
+        Point(("s", "l"), (t,), (1 - t / 300, t / 300), 0.9, 2.0, 1.0, cost_kind="cost")
+        for t in (20, 24, 27, 29, 31, 33, 36, 40)
+    ]
+    return ScoreTable(np.ones((2, 300), bool), confidence, costs, ("s", "l"), **options), points
+
+
+def test_p_values_and_what_is_selected_equal_those_of_mapie() -> None:
+    """Numbers of mapie 1.6.0, risk_control ltt_procedure(passed / 300, 0.15, 0.1, 300,
+    binary=True), computed with ("bonferroni_holm") and ("fixed_sequence"), which select the first
+    six and the first seven."""
+    theirs = [
+        7.064318180056557e-06,
+        1.8679935515825255e-04,
+        1.3788108849478533e-03,
+        4.310431283654064e-03,
+    ]
+    theirs += [
+        1.1701366722833298e-02,
+        2.7863453916562253e-02,
+        8.173339345092942e-02,
+        2.361752478464963e-01,
+    ]
+    table, points = table_of()
+    at_once = certify(table, points, delta=0.1, budget=1 + 8 * 0.15, at_once=True)
+    in_turn = certify(table, points, delta=0.1, budget=1 + 8 * 0.15)
+    for found, count in ((at_once, 6), (in_turn, 7)):
+        np.testing.assert_allclose(found.table["p_value"], theirs, rtol=1e-9)
+        assert found.certified == tuple(points[:count])
+    backwards = certify(table, points[::-1], delta=0.1, budget=1 + 8 * 0.15, at_once=True)
+    assert (
+        set(backwards.certified) == set(points[:6])
+        and not backwards.table["certified"].iloc[:2].any()
+    )
+
+
+IN_TWO = Point(("s", "l"), (0.5,), (0.5, 0.5), 0.9, 5.0, 1.0, cost_kind="cost")
+
+
+def drawn_world(rng: np.random.Generator, k: int, loss: float = 0.02) -> ScoreTable:
+    """Predictions of three classes; the cascade IN_TWO truly loses so much, and costs 5 in the
+    mean."""
+    parts = {"right": 0.9 - 2 * loss - 0.04, "wrong": 0.1, "lost": 2 * loss + 0.02, "gained": 0.02}
+    kind = rng.choice(4, k, p=list(parts.values()))
+    label = rng.integers(0, 3, k)
+    confidence = np.stack([rng.random(k), np.zeros(k)])
+    large = np.where(np.isin(kind, (0, 2)), label, (label + 1) % 3)
+    small = np.where(kind == 2, (label + 2) % 3, np.where(kind == 3, label, large))
+    neither = (kind == 1) & (rng.random(k) < 0.3)
+    small = np.where(neither, (label + 2) % 3, small)
+    return ScoreTable(
+        None, confidence, [1.0, 8.0], ("s", "l"), predictions=np.stack([small, large]), labels=label
+    )
+
+
+def labels_of(table: Any, ids: Any) -> dict:
+    return {sample: table.labels[int(sample)] for sample in ids}
+
+
+WAYS = {
+    "few labels": lambda t, e: {"labels": labels_of(t, to_label(t, IN_TWO, "l"))},
+    "no labels": lambda t, e: {"labels": {}},
+    "40 drawn": lambda t, e: {"labels": labels_of(t, to_label(t, IN_TWO, "l")[:40]), "drawn": True},
+    "and a budget": lambda t, e: {"budget": 6.0},
+    "groups": lambda t, e: {"groups": np.arange(len(t)) % 2},
+}
+
+
+@pytest.mark.parametrize("k", [500, 2000])
+@pytest.mark.parametrize("way", WAYS)
+def test_a_loss_of_epsilon_is_certified_as_rarely_as_stated(way: Any, k: int) -> None:
+    """A short run of the study in benchmarks/analysis.py: 150 draws at δ = 0.2, at a loss of
+    exactly ε."""
+    rng = np.random.default_rng([k, *map(ord, way)])
+    draws = 150
+    delta = 0.2
+    tables = [drawn_world(rng, k) for _ in range(draws)]
+    found = [
+        certify(t, IN_TWO, 0.02, delta, "l", **WAYS[way](t, 0.02)).point is not None for t in tables
+    ]
+    assert sum(found) <= binom.ppf(0.999, draws, delta)
+    easier = [
+        certify(t, IN_TWO, 0.08, delta, "l", **WAYS[way](t, 0.08)).point is not None
+        for t in tables[:20]
+    ]
+    assert way == "no labels" or np.mean(easier) > 0.5
+
+
+def test_a_cost_at_its_budget_is_certified_as_rarely_as_stated() -> None:
+    rng = np.random.default_rng(0)
+    draws = 300
+    delta = 0.2
+    found = [
+        certify(drawn_world(rng, 500), IN_TWO, 0.3, delta, "l", budget=5.0).point
+        for _ in range(draws)
+    ]
+    assert 0 < sum(point is not None for point in found) <= binom.ppf(0.999, draws, delta)
+
+
+def test_f1_is_certified_by_its_own_test() -> None:
+    rng = np.random.default_rng(0)
+    halves = [drawn_world(rng, 6000, 0.01) for _ in range(2)]
+    two = [
+        replace(
+            t,
+            labels=np.array(t.labels == "0", int),
+            predictions=(t.predictions == "0").astype(int),
+            correct=None,
+        )
+        for t in halves
+    ]
+    point = replace(IN_TWO, score="f1")
+    found = certify(two[0], point, 0.1, reference="l")
+    assert found.point == point and "at most 10.00% of F1" in str(found)
+    hits, correct = (evaluate_f1(two[0], names) for names in (("l",), ("s", "l")))
+    assert found.table["accuracy_loss"][0] == pytest.approx(hits - correct)
+    assert certify(two[0], point, 0.001, reference="l").point is None
+    with pytest.raises(ValueError, match="only top-1"):
+        certify(two[1], point, 0.1, reference="l", labels={})
+
+
+def evaluate_f1(table: Any, names: Any) -> Any:
+    point = Point(
+        names, (0.5,) * (len(names) - 1), (1.0,), 0.9, 5.0, 1.0, score="f1", cost_kind="cost"
+    )
+    return cl.evaluate(table, point).accuracy
+
+
+def test_an_unknown_label_is_a_missing_one_and_one_that_nobody_predicts_is_refused() -> None:
+    """None and nan lost no case: as labels that nobody predicts they would say that nobody
+    loses."""
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 2, 1200)
+    said = np.where(rng.random((2, 1200)) < [[0.8], [0.97]], truth, 1 - truth)
+    confidence = np.where(said == truth, 0.9, 0.6) - 0.1 * rng.random((2, 1200))
+    names = ["small", "large"]
+    whole = ScoreTable(said == truth, confidence, [1, 9], names, predictions=said, labels=truth)
+    chosen = whole.take(slice(600, None))
+    table = ScoreTable(None, confidence[:, :600], [1, 9], names, predictions=said[:, :600])
+    front = cl.search(chosen, 2)
+    ids = to_label(table, front)
+    labels = {i: int(truth[int(i)]) for i in ids}
+    every = certify(table, front, 0.02, labels=labels).table
+    assert certify(
+        table, front, 0.02, labels={i: float(label) for i, label in labels.items()}
+    ).table.equals(every)
+    none = certify(table, front, 0.02).table
+    for nothing in (None, np.nan, pd.NA):
+        assert certify(table, front, 0.02, labels=dict.fromkeys(ids, nothing)).table.equals(none)
+    for wrong in ("yes", " 1", 7, -1):
+        with pytest.raises(ValueError, match="no model predicts '.*', the label of sample"):
+            certify(table, front, 0.02, labels=labels | {ids[0]: wrong})
+
+
+@pytest.mark.parametrize("missing", [None, np.nan])
+def test_a_sample_without_a_group_is_refused(missing: Any) -> None:
+    """It would be in none of the groups, and no promise would hold for it."""
+    groups = np.array(["even", "odd"] * (len(CHECK) // 2), object)
+    groups[7] = missing
+    with pytest.raises(ValueError, match="1 samples have none .*the first is row 7"):
+        certify(CHECK, FRONT, 0.05, groups=groups)
+    numbers = np.where(groups == "even", 1.0, 0.0)
+    numbers[7] = np.nan
+    with pytest.raises(ValueError, match="the first is row 7"):
+        certify(CHECK, FRONT, 0.05, groups=numbers)
+
+
+def text_case() -> tuple:
+    """(a point, an unlabelled table, ids to label) of two models that answer in words."""
+    rng = np.random.default_rng(0)
+    said = np.array(["yes", "no"])[rng.integers(0, 2, (2, 400))]
+    confidence = rng.random((2, 400))
+    ids = [f"q{i}" for i in range(400)]
+    unlabelled = ScoreTable(None, confidence, [1, 5], "ab", ids, said)
+    point = Point(("a", "b"), (0.9,), (0.1, 0.9), 0.5, 5.0, 1.0, cost_kind="cost")
+    return point, unlabelled, to_label(unlabelled, point, "b").tolist()
+
+
+def test_a_label_that_no_model_predicts_says_that_neither_is_correct() -> None:
+    point, unlabelled, ids = text_case()
+    labels = {sample: "maybe" if i % 3 == 0 else "yes" for i, sample in enumerate(ids)}
+    row = certify(unlabelled, [point], 0.2, reference="b", labels=labels, drawn=True).table.iloc[0]
+    assert row["lost"] + row["gained"] == pytest.approx(
+        sum(label == "yes" for label in labels.values()) / 400
+    )
+    with pytest.raises(ValueError, match="no model predicts 'maybe'"):
+        certify(unlabelled, [point], 0.2, reference="b", labels=labels)
+
+
+@pytest.mark.parametrize("spelling", ["Yes", "no ", "other"])
+def test_labels_in_another_spelling_are_refused_where_they_are_drawn_too(spelling: str) -> None:
+    point, unlabelled, ids = text_case()
+    some = dict.fromkeys(ids, "yes") | {ids[0]: spelling}
+    for labels in (dict.fromkeys(ids, spelling), *([some] if spelling != "other" else [])):
+        with pytest.raises(ValueError, match="no model predicts"):
+            certify(unlabelled, [point], 0.2, reference="b", labels=labels, drawn=True)

@@ -1,0 +1,343 @@
+"""Peeling against a slow twin, and what it promises, by simulation at the boundary."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import minimize
+from scipy.special import expit
+from scipy.stats import binom, hypergeom
+
+from cascadelib.guarantees import peeling
+from cascadelib.guarantees.peeling import Peel, fitted_curve, peel_table
+
+DELTA = 0.2
+
+
+def one_more(chances: Any, delta: float, coin: float) -> bool:
+    """Whether a coin takes the second number, with the probability at which all of δ is used."""
+    here, beyond = chances
+    return (1 - coin) * (beyond - here) <= delta - here
+
+
+def slow_allowed(n: int, epsilon: float, delta: float, labels: int, coin: float) -> tuple[int, int]:
+    """How many of the drawn rows may be wrong, for the table and for its source."""
+    may_stay = int(epsilon * n + 1e-9)
+    table = -1
+    while table < labels and (
+        labels == n
+        or table + 1 + may_stay + 1 <= n
+        and hypergeom.cdf(table + 1, n, table + may_stay + 2, labels) <= delta
+    ):
+        table += 1
+    if 0 <= table < labels - 1 and table + may_stay + 2 <= n:  # never by the coin alone
+        chances = [hypergeom.cdf(c, n, c + may_stay + 1, labels) for c in (table, table + 1)]
+        table += one_more(chances, delta, coin)
+    source = -1
+    while source + 1 < labels and binom.cdf(source + 1, labels, epsilon) <= delta:
+        source += 1
+    if 0 <= source < labels - 1:
+        source += one_more(binom.cdf([source, source + 1], labels, epsilon), delta, coin)
+    return table, source
+
+
+def slow_peel(
+    confidence: np.ndarray,
+    predictions: np.ndarray,
+    wrong: np.ndarray,
+    epsilon: float,
+    delta: float,
+    labels: int,
+    seed: int,
+) -> tuple[list[bool], list[float], tuple[int, int]]:
+    """Row by row: (kept [n], {class or None: border}, allowed) of a fixed number of labels."""
+    n = len(confidence)
+    rng = np.random.default_rng(seed)
+    shuffled = rng.permutation(n).tolist()
+    ties = rng.random(n)
+    coin = rng.random()
+    drawn = set(shuffled[:labels])
+    outside = shuffled[labels:] or shuffled[:labels]
+    said = [predictions[row] for row in outside]
+    common = sorted(one for one in set(said) if said.count(one) >= 0.05 * len(said))
+    classes = [*common, None]
+    number = [classes.index(one if one in common else None) for one in predictions]
+    score = peeling.fitted_scores(confidence, np.array(outside))
+    at_border = []
+    for one in range(len(classes)):
+        own = [score[row] for row in outside if number[row] == one and classes[one] is not None]
+        at_border.append(min(own or [score[row] for row in outside]))
+
+    table, source = slow_allowed(n, epsilon, delta, labels, coin)
+    waiting = [
+        sorted(
+            (row for row in range(n) if number[row] == one), key=lambda r: (confidence[r], ties[r])
+        )
+        for one in range(len(classes))
+    ]
+    left = set(range(n))
+    curve = peeling.prior_curve(len(classes))
+    opened = []
+    left_at = {}
+
+    def note() -> None:
+        hidden = sum(wrong[row] for row in left & drawn)
+        for allowed in {table, source}:
+            if hidden <= allowed or not left:
+                left_at.setdefault(allowed, set(left))
+
+    note()
+    while not {table, source} <= set(left_at):
+        known = np.array([number[row] for row in opened], int)
+        columns = peeling.design(score[opened], known, len(classes))
+        curve, spread = fitted_curve(columns, wrong[opened], curve)
+        edge = peeling.design(np.array(at_border), np.arange(len(classes)), len(classes))
+        risk = edge @ curve + peeling.CURIOSITY * np.sqrt(np.sum(edge @ spread * edge, axis=1))
+        riskiest = max(
+            (one for one, queue in enumerate(waiting) if queue), key=risk.tolist().__getitem__
+        )
+        queue = waiting[riskiest]
+        last = queue[: max(1, n // peeling.STEPS)][-1]
+        chunk = [row for row in queue if confidence[row] <= confidence[last]]
+        at_border[riskiest] = score[last]
+        for row in chunk:
+            waiting[number[row]].remove(row)
+            left.remove(row)
+            note()
+        opened = sorted({*opened, *(row for row in chunk if row in drawn)})
+    kept = [row in left_at[table] and row not in drawn for row in range(n)]
+    edges = []
+    for one in range(len(classes)):
+        rows = [row for row in range(n) if number[row] == one]
+        gone = [confidence[row] for row in rows if row not in left_at[source]]
+        if len(gone) == len(rows):
+            edges.append(np.inf)
+        else:
+            edges.append(max(gone, default=-np.inf))
+    return kept, edges, (table, source)
+
+
+@st.composite
+def tables(draw: Any) -> tuple:
+    n = draw(st.integers(1, 16))
+    levels = draw(st.sampled_from([[0.5, 0.9, 1.0], [-3.0, 0.0, 7.5], [-np.inf, 0.2, 0.3, 0.4]]))
+    confidence = draw(st.lists(st.sampled_from(levels), min_size=n, max_size=n))
+    predictions = draw(st.lists(st.sampled_from(["a", "b", "c"]), min_size=n, max_size=n))
+    wrong = draw(st.lists(st.booleans(), min_size=n, max_size=n))
+    labels = draw(st.integers(1, n))
+    epsilon = draw(st.sampled_from([0.0, 0.1, 0.4, 0.9]))
+    delta = draw(st.sampled_from([0.05, 0.3, 0.6]))
+    seed = draw(st.integers(0, 5))
+    return (
+        np.array(confidence),
+        np.array(predictions),
+        np.array(wrong),
+        epsilon,
+        delta,
+        labels,
+        seed,
+    )
+
+
+@settings(max_examples=40, deadline=None)
+@given(tables())
+def test_it_is_what_peeling_row_by_row_leaves(case: Any) -> None:
+    confidence, predictions, wrong, epsilon, delta, labels, seed = case
+    paid = []
+
+    def wrong_at(rows: np.ndarray) -> np.ndarray:
+        paid.extend(rows.tolist())
+        return wrong[rows]
+
+    found = peel_table(confidence, predictions, wrong_at, epsilon, delta, labels, seed)
+    kept, borders, allowed = slow_peel(*case)
+    assert len(paid) == len(set(paid)) == labels
+    assert found.allowed == allowed
+    assert found.kept.tolist() == kept
+    assert found.borders.tolist() == borders
+
+
+def test_the_fit_is_the_ridge_logistic_regression_that_scipy_finds() -> None:
+    rng = np.random.default_rng(0)
+    score = rng.normal(size=800)
+    group = rng.integers(0, 3, 800)
+    wrong = rng.random(800) < expit(-1 - score + 0.5 * (group == 1))
+    columns = peeling.design(score, group, 3)
+    prior = peeling.prior_curve(3)
+    penalty = np.array([1e-3, 2, 2, 2, 0.1, 2, 2, 2])
+
+    def loss(curve: np.ndarray) -> float:
+        z = columns @ curve
+        likelihood = np.sum(np.logaddexp(0, z) - wrong * z) * 500 / 800
+        return likelihood + np.sum(penalty * (curve - prior) ** 2) / 2
+
+    expected = minimize(loss, prior, options={"gtol": 1e-9}).x
+    for begun in (prior, 40 * prior):
+        curve, spread = fitted_curve(columns, wrong, begun)
+        assert curve == pytest.approx(expected, abs=1e-4)
+    chance = expit(columns @ curve) * 500 / 800
+    curvature = columns.T * (chance * (1 - expit(columns @ curve))) @ columns + np.diag(penalty)
+    assert spread @ curvature == pytest.approx(np.eye(8), abs=1e-6)
+    assert fitted_curve(columns[:0], wrong[:0], np.zeros(8))[0] == pytest.approx(prior)
+
+
+def test_a_class_that_looked_safe_by_one_label_is_looked_at_again() -> None:
+    """The first row of the riskier class lies far off, and happens to be right."""
+    rng = np.random.default_rng(0)
+    confidence = np.round(rng.random(3_000), 2)
+    risky = rng.random(3_000) < 1 / 3
+    wrong = rng.random(3_000) < np.where(risky, 0.75, 0.35) * (1 - confidence)
+    wrong[risky & (confidence == 0)] = False
+    said = np.where(risky, "risky", rng.choice(["a", "b"], 3_000))
+    kept = []
+    for seed in range(6):
+        kept.append(peel_table(confidence, said, lambda at: wrong[at], 0.05, 0.05, 600, seed).kept)
+    assert np.mean(kept) > 0.3
+    assert np.mean(kept, axis=0)[risky].mean() < np.mean(kept, axis=0)[~risky].mean()
+
+
+def test_normal_scores_of_confidences_that_are_no_probabilities_are_their_ranks_outside() -> None:
+    score = peeling.fitted_scores(np.array([-5.0, 2, 2, 70, np.inf]), np.array([1, 2, 3]))
+    assert score[1] == score[2]
+    assert (np.diff(score[[0, 1, 3, 4]]) > 0).all() and np.isfinite(score).all()
+
+
+def test_rare_classes_share_one_border() -> None:
+    predictions = np.array(["a"] * 60 + ["b"] * 36 + ["c", "d", "e", "f"])
+    classes, group = peeling.common_classes(predictions, np.arange(100))
+    assert classes == ["a", "b"]
+    assert np.unique(group[96:]).tolist() == [2]
+
+
+def broken(
+    rows: int,
+    epsilon: float,
+    wrong_share: float,
+    labels: int | None,
+    draws: int,
+    order: Callable | None = None,
+    exactly: bool = False,
+) -> tuple[float, float]:
+    """Shares of the draws in which the table, and its source, keep more than ε wrong; confidences
+    say nothing, there are 16 classes, and a share of the rows (``exactly``: that number) are
+    wrong. order: what Peel.risks is, given the wrong rows."""
+    table = 0
+    source = 0
+    for seed in range(draws):
+        rng = np.random.default_rng(1_000 + seed)
+        confidence = rng.random(rows)
+        predictions = rng.integers(0, 16, rows).astype(str)
+        wrong = rng.random(rows) < wrong_share
+        if exactly:
+            wrong = rng.permutation(rows) < round(wrong_share * rows)
+        with pytest.MonkeyPatch.context() as patch:
+            if order is not None:
+                drawn = np.random.default_rng(seed).permutation(rows)[:labels]
+                patch.setattr(Peel, "risks", order(wrong, drawn))
+            found = peel_table(
+                confidence, predictions, lambda at, w=wrong: w[at], epsilon, DELTA, labels, seed
+            )
+        table += np.sum(found.kept & wrong) > epsilon * rows
+        border = dict(zip(found.classes, found.borders))
+        borders = [border.get(str(one), found.borders[-1]) for one in range(16)]
+        mass = np.mean(1 - np.clip(borders, 0, 1))
+        source += wrong_share * mass > epsilon
+    return table / draws, source / draws
+
+
+def adversarial(wrong: np.ndarray, drawn: np.ndarray) -> Callable:
+    """Keeps the classes whose opened labels look worst: legal, since only those that left speak."""
+
+    def risks(peel: Peel) -> np.ndarray:
+        known = peel.opened
+        balance = np.zeros(len(peel.queues))
+        np.add.at(balance, peel.group[known], 1 - 2.0 * peel.wrong[known])
+        return balance
+
+    return risks
+
+
+def peeking(wrong: np.ndarray, drawn: np.ndarray) -> Callable:
+    """Peels the classes whose hidden labels look worst."""
+
+    def risks(peel: Peel) -> np.ndarray:
+        hidden = np.setdiff1d(drawn, peel.order)
+        return np.bincount(peel.group[hidden], wrong[hidden], len(peel.queues))
+
+    return risks
+
+
+def at_most(share: float, draws: int) -> float:
+    """The largest share of draws that is compatible with a chance of ``share``."""
+    return binom.ppf(0.9999, draws, share) / draws
+
+
+@pytest.fixture
+def fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peeling, "STEPS", 30)
+    monkeypatch.setattr(peeling, "COMMON", 0.01)
+    monkeypatch.setattr(peeling, "PILOT", 40)
+
+
+def test_the_promise_about_the_table_holds_at_the_boundary(fast: None) -> None:
+    """The coin between two numbers of allowed errors uses all of δ: it is broken that often."""
+    just_too_many = (int(peeling.errors_allowed(200, 20, 80, DELTA)) + 22) / 200
+    share, _ = broken(200, 0.1, just_too_many, 80, 300, exactly=True)
+    assert binom.ppf(0.0001, 300, DELTA) / 300 <= share <= at_most(DELTA, 300)
+
+
+def test_the_promise_about_the_source_holds_at_the_boundary(fast: None) -> None:
+    _, share = broken(200, 0.1, 0.1 + 1e-9, 80, 300)
+    assert binom.ppf(0.0001, 300, DELTA) / 300 <= share <= at_most(DELTA, 300)
+
+
+@pytest.mark.parametrize("rows", [40, 10**6])
+def test_a_coin_uses_all_of_delta(rows: int) -> None:
+    """The mean of the chances at c and c + 1 is δ, by exact sums."""
+    mean = peeling.errors_allowed(rows, rows // 5, 30, DELTA)
+    assert mean % 1 > 0
+    most = int(mean)
+    chances = hypergeom.cdf([most, most + 1], rows, rows // 5 + 1 + np.array([most, most + 1]), 30)
+    assert chances[0] + mean % 1 * np.diff(chances)[0] == pytest.approx(DELTA)
+    assert peeling.errors_allowed(rows, 0, 1, 0.01) == -1  # no coin makes a promise of nothing
+
+
+def test_no_order_by_opened_labels_breaks_it_and_one_that_looks_inside_does(fast: None) -> None:
+    assert max(broken(400, 0.1, 0.2, 120, 150, adversarial)) <= at_most(DELTA, 150)
+    table, source = broken(400, 0.1, 0.2, 120, 60, peeking)
+    assert min(table, source) > 0.4
+
+
+def test_the_buyer_keeps_both_promises(fast: None) -> None:
+    for wrong_share in (0.1 + 1e-9, 0.3):
+        assert max(broken(300, 0.1, wrong_share, None, 60)) <= at_most(DELTA, 60)
+
+
+def test_a_table_smaller_than_the_pilot_is_asked_as_a_whole() -> None:
+    found = peel_table(np.ones(5), np.full(5, "a"), lambda rows: rows < 0, 0.1, 0.05)
+    assert not found.kept.any()
+    assert np.isposinf(found.borders).all()
+
+
+def test_what_the_first_rows_leave_of_the_source_has_the_law_of_spacings() -> None:
+    """However classes are chosen, 30 of 90 rows leave a share that is Beta(61, 30)."""
+    shares = []
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        group = rng.integers(0, 4, 90)
+        confidence = rng.random(90)
+        peel = Peel(
+            confidence, confidence, group, np.arange(90), rng.random(90), borders=np.zeros(4)
+        )
+        peel.chunk = 5
+        while len(peel.order) < 30:
+            rows = peel.take()
+            peel.open(rows, (confidence[rows] * 7) % 1 < 0.4)
+        order = peel.order[:30]
+        gone = [confidence[order[group[order] == one]].max(initial=0) for one in range(4)]
+        shares.append(1 - np.mean(gone))
+    assert np.mean(shares) == pytest.approx(61 / 91, abs=0.015)
+    assert np.std(shares) == pytest.approx(np.sqrt(61 * 30 / 91**2 / 92), rel=0.2)

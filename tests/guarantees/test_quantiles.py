@@ -1,0 +1,217 @@
+"""Ladders: quantiles of confidences, without labels, in an order that all labels may certify."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import binom, multivariate_hypergeom
+
+import cascadelib as cl
+from cascadelib.guarantees.p_values import paired_p_value
+
+NAMES = ["small", "middle", "large"]
+COST = [1.0, 3.0, 10.0]
+CLASSES = np.array(["a", "b", "c", "d"])
+
+
+def drawn_table(seed: int, k: int, levels: int = 10**6, labels: bool = True) -> cl.ScoreTable:
+    """k samples of three models, the dearer the better, each more often right where it is more
+    confident; confidences of so many levels."""
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(0, 4, k)
+    confidence = rng.integers(0, levels, (3, k)) / levels
+    is_correct = rng.random((3, k)) < np.array([[0.5], [0.7], [0.9]]) + confidence / 10
+    other = (truth + rng.integers(1, 4, (3, k))) % 4
+    return cl.ScoreTable(
+        None,
+        confidence,
+        COST,
+        NAMES,
+        [f"{seed}:{row}" for row in range(k)],
+        predictions=CLASSES[np.where(is_correct, truth, other)],
+        labels=CLASSES[truth] if labels else None,
+    )
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 40), st.integers(1, 12), st.integers(2, 3))
+def test_thresholds_are_quantiles_ties_together_and_most_cautious_first(
+    seed: int, k: int, steps: int, models: int
+) -> None:
+    table = drawn_table(seed, k, levels=6)
+    points = cl.ladder(table, NAMES[:models], steps=steps)
+    expected = []
+    for step in range(1, steps + 1):
+        row = []
+        for confidence in table.confidence[: models - 1]:
+            counts = [np.count_nonzero(confidence >= t) for t in {*confidence, 2}]
+            # the nearest number of exits that parts no ties, at a draw the larger
+            count = min(counts, key=lambda n: (abs(n - step * k / steps), -n))
+            row.append(count)
+        if row not in expected:
+            expected.append(row)
+    leaving = [
+        [np.count_nonzero(c >= t) for c, t in zip(table.confidence, point.thresholds)]
+        for point in points
+    ]
+    assert leaving == expected
+    assert (np.diff(leaving, axis=0) >= 0).all()
+    for point in points:
+        run = cl.evaluate(table, point)
+        assert (point.cost, point.exit_rates) == (run.cost, run.exit_rates)
+        assert np.isnan(point.accuracy)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10**6), st.sampled_from([["small", "large"], NAMES]))
+def test_no_label_is_read(seed: int, models: list[str]) -> None:
+    table = drawn_table(seed, 60, levels=20)
+    shuffled = table.labelled(np.random.default_rng(seed).permutation(table.labels))
+    unlabelled = drawn_table(seed, 60, levels=20, labels=False)
+    points = cl.ladder(table, models)
+    assert points == cl.ladder(shuffled, models) == cl.ladder(unlabelled, models)
+    logits = {
+        name: np.random.default_rng(seed + i).normal(size=(60, 4)) for i, name in enumerate("xy")
+    }
+    stores = [
+        cl.LogitStore.from_arrays(labels, logits, macs={"x": 1, "y": 5}, sample_ids=range(60))
+        for labels in (np.arange(60) % 4, None)
+    ]
+    first, second = (cl.ladder(store, ["x", "y"], "entropy") for store in stores)
+    assert first == second and first[0].thresholds < first[-2].thresholds
+
+
+def test_the_text_says_of_what_it_promises() -> None:
+    table = drawn_table(1, 3000)
+    points = cl.ladder(table.take(slice(0, 2000)), ["small", "large"])
+    certify = {"epsilon": 0.1, "reference": "large"}
+    source = cl.certify(table.take(slice(2000, None)), points, **certify)
+    assert "on data from the same source." in str(source)
+    assert source.overlap_checked and 0 < len(source.certified) < len(points)
+    own = cl.certify(table.take(slice(0, 500)), points, **certify)
+    assert own.table_size == 2000 and "on those 2000." in str(own)
+    unlabelled = drawn_table(1, 3000, labels=False)
+    drawn = np.random.default_rng(0).choice(3000, 800, replace=False)
+    labelled = unlabelled.take(drawn).labelled(table.labels[drawn])
+    found = cl.certify(labelled, cl.ladder(unlabelled, ["small", "large"]), **certify)
+    assert found.table_size == 3000 and found.point.cost < COST[-1]
+    with pytest.raises(ValueError, match="500 of the 1000 samples gave the thresholds"):
+        cl.certify(table.take(slice(1500, 2500)), points, **certify)
+    nameless = cl.ScoreTable(table.correct, table.confidence, COST, NAMES).take(slice(2000, None))
+    assert "was not checked" in str(cl.certify(nameless, points, **certify))
+
+
+def test_a_policy_file_remembers_the_rows_and_promises_nothing_on_them(tmp_path: Any) -> None:
+    table = drawn_table(2, 300)
+    point = cl.ladder(table, ["small", "large"])[30]
+    cl.Policy.from_point(point).save(tmp_path / "policy.json")
+    policy = cl.Policy.load(tmp_path / "policy.json")
+    assert policy.thresholds == point.thresholds
+    with pytest.raises(ValueError, match="300 of the 300 samples took part"):
+        cl.certify(table, policy, 0.1, reference="large")
+
+
+def test_groups_and_budgets_are_certified_along_it() -> None:
+    table = drawn_table(3, 3000)
+    points = cl.ladder(table.take(slice(0, 1000)), NAMES)
+    labelled = table.take(slice(1000, None))
+    groups = cl.certify(labelled, points, 0.12, reference="large", groups=labelled.labels)
+    assert 0 < len(groups.certified) < len(points)
+    affordable = [point for point in points if point.cost < 8]
+    both = cl.certify(labelled, affordable, 0.2, reference="large", budget=8.5)
+    assert both.point.cost < 8 and len(both.certified) < len(affordable)
+    alone = cl.certify(labelled, points[::-1], budget=6)
+    assert len(alone.certified) > 1 and alone.point == alone.certified[-1]
+
+
+def test_refused() -> None:
+    table = drawn_table(4, 50)
+    with pytest.raises(ValueError, match="two distinct models or more, not \\['small'\\]"):
+        cl.ladder(table, ["small"])
+    with pytest.raises(ValueError, match="two distinct models or more"):
+        cl.ladder(table, ["small", "small"])
+    with pytest.raises(ValueError, match="unknown model 'smal'; nearest: 'small'"):
+        cl.ladder(table, ["smal", "large"])
+    with pytest.raises(ValueError, match=r"−inf.*: unknown model 'dear'"):
+        cl.ladder(table, ["small", "dear"])
+    with pytest.raises(ValueError, match=r"by 'cost': \['small', 'middle', 'large'\]"):
+        cl.ladder(table, ["small", "large", "middle"])
+    with pytest.raises(ValueError, match="steps"):
+        cl.ladder(table, ["small", "large"], steps=0)
+    with pytest.raises(ValueError, match="not fitted: call method.fit"):
+        cl.ladder(table, ["small", "large"], cl.Method(confidence="isotonic_by_label"))
+
+
+def test_of_the_last_model_its_cost_is_enough() -> None:
+    table = drawn_table(6, 60, labels=False)
+    points = cl.ladder(table, ["small", "large"])
+    confidence = np.stack([table.confidence[0], np.full(60, -np.inf)])
+    said = [table.predictions[0], [None] * 60]
+    ids = table.sample_ids
+    names = ["small", "large"]
+    unasked = cl.ScoreTable(None, confidence, [1.0, 10.0], names, ids, predictions=said)
+    others = cl.ladder(unasked, names)
+    assert [p.thresholds for p in others] == [p.thresholds for p in points]
+    assert [p.cost for p in others] == [p.cost for p in points]
+
+
+def test_one_confidence_for_all_is_never_or_always_and_abstentions_go_on() -> None:
+    table = drawn_table(5, 40, levels=1)
+    points = cl.ladder(table, ["small", "large"])
+    assert [point.exit_rates for point in points] == [(0, 1), (1, 0)]
+    confidence = table.confidence.copy()
+    confidence[0, :30] = -np.inf
+    points = cl.ladder(cl.ScoreTable(table.correct, confidence, COST, NAMES), ["small", "large"])
+    assert [point.exit_rates[0] for point in points] == [0, 0.25, 1]
+
+
+@pytest.mark.parametrize(("rows", "labels", "epsilon"), [(60, 24, 0.05), (40, 30, 0.1)])
+def test_p_values_hold_for_a_uniform_draw_of_a_table(
+    rows: int, labels: int, epsilon: float
+) -> None:
+    """Of rows that exactly one side gets right, all numbers with a loss of ε: P(p ≤ δ) ≤ δ, summed
+    over all draws without replacement."""
+    need = round(rows * epsilon)
+    for level in (0.05, 0.2):
+        rejected = [
+            (lost, gained, labels - lost - gained)
+            for lost in range(labels + 1)
+            for gained in range(labels + 1 - lost)
+            if paired_p_value(lost, gained, labels, epsilon, level) <= level
+        ]
+        assert rejected
+        for gained in range((rows - need) // 2 + 1):
+            counts = [gained + need, gained, rows - need - 2 * gained]
+            chance = multivariate_hypergeom.pmf(np.array(rejected), counts, labels)
+            assert np.nansum(chance) <= level
+
+
+@pytest.mark.parametrize("of_table", [True, False])
+def test_at_the_boundary_it_is_broken_no_more_often_than_delta(of_table: bool) -> None:
+    """Of 1,000 rows those exit first that are right; ε falls between two steps of the ladder."""
+    rows = 1000
+    wrong = np.arange(rows) >= 600
+    confidence = np.stack([1 - np.arange(rows) / rows, np.zeros(rows)])
+    correct = np.stack([~wrong, np.ones(rows, bool)])
+    whole = cl.ScoreTable(correct, confidence, [1, 10], ["small", "large"], np.arange(rows))
+    points = cl.ladder(whole, ["small", "large"], steps=20)
+    loss = [1 - cl.evaluate(whole, point).accuracy for point in points]
+    epsilon = 0.1
+    broken = 0
+    draws = 150
+    for seed in range(draws):
+        rng = np.random.default_rng(seed)
+        chosen = rng.choice(rows, 150, replace=not of_table)
+        labelled = cl.ScoreTable(
+            correct[:, chosen],
+            confidence[:, chosen],
+            [1, 10],
+            ["small", "large"],
+            chosen if of_table else 10**6 + np.arange(150),
+        )
+        found = cl.certify(labelled, points, epsilon, reference="large")
+        assert found.table_size == (rows if of_table else 0)
+        broken += any(loss[step] >= epsilon for step in range(len(found.certified)))
+    assert binom.sf(broken - 1, draws, 0.05) > 1e-3

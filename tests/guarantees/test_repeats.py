@@ -1,0 +1,348 @@
+"""Samples that are repeated, or were seen, are refused, by id or by content; what chance makes
+equal in coarse tables is not."""
+
+import copy
+import pickle
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.stats import binom, poisson
+
+from cascadelib import LogitStore, Method, Point, ScoreTable, certify, search, to_label
+from cascadelib.guarantees.repeats import (
+    copied_whole,
+    equal_contents,
+    numbered,
+    refuse_equal_rows,
+    samples_seen,
+)
+
+STORE = LogitStore("data/fashion-mnist/val").select(["mlp@28", "lenet@28", "resnet18_w16@28"])
+
+
+def drawn(k: int, seed: int, digits: Any = None, models: int = 2) -> tuple:
+    """(correct bool [M, k], confidence [M, k]) of models with a common ease, rounded to some
+    digits."""
+    rng = np.random.default_rng(seed)
+    margin = np.arange(1, models + 1)[:, None] + rng.normal(size=k) + rng.normal(size=(models, k))
+    confidence = 1 / (1 + np.exp(-np.abs(margin + rng.normal(size=(models, k)))))
+    return margin > 0, confidence if digits is None else np.round(confidence, digits)
+
+
+def table(correct: np.ndarray, confidence: np.ndarray, rows: Any = slice(None)) -> ScoreTable:
+    names = ["a", "b", "c"][: len(correct)]
+    return ScoreTable(correct[:, rows], confidence[:, rows], np.arange(1, len(names) + 1), names)
+
+
+def refused(store: LogitStore) -> bool:
+    try:
+        refuse_equal_rows(store, list(store.models.index))
+    except ValueError as error:
+        assert "repeat others" in str(error) and "keep one row" in str(error)
+        return True
+    return False
+
+
+COPIES = {
+    "40 rows 25 times": np.tile(np.arange(40), 25),
+    "500 rows twice": np.tile(np.arange(500), 2),
+    "300 rows, drawn again": np.random.default_rng(1).integers(0, 300, 1000),
+    "40 rows, drawn again": np.random.default_rng(1).integers(0, 40, 1000),
+    "100 of 1,000 twice": np.r_[np.arange(900), np.arange(100)],
+}
+
+
+@pytest.mark.parametrize("case", COPIES)
+def test_repeats_under_other_ids_are_refused(case: Any) -> None:
+    rows = COPIES[case]
+    for seed in range(20):
+        assert refused(table(*drawn(1000, seed), rows))
+    logits = {name: STORE.logits(name)[rows] for name in STORE.models.index}
+    macs = STORE.models["macs"].to_dict()
+    assert refused(LogitStore.from_arrays(STORE.labels[rows], logits, macs=macs))
+
+
+@pytest.mark.parametrize("digits", [1, 2, 3, 4, None])
+def test_what_rounding_makes_equal_is_not_refused(digits: int | None) -> None:
+    """Also where the second model has the first one's confidence, a constant one, or all are
+    certain."""
+    for seed in range(60):
+        correct, confidence = drawn(2000, seed, digits)
+        same = np.stack([confidence[0], confidence[0]])
+        constant = np.stack([confidence[0], np.ones(2000)])
+        certain = np.where(confidence > 0.6, 1.0, confidence)
+        for values in (confidence, same, constant, certain):
+            assert not refused(table(correct, values))
+
+
+@pytest.mark.parametrize("values", [128, 16, 5])
+def test_few_values_are_not_refused(values: int) -> None:
+    """Probabilities of a language model that rounds, shares of five answers, with labels 0 and
+    1."""
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        levels = np.sort(rng.beta(0.4, 0.4, values))
+        probability = rng.choice(levels, 3000)
+        label = (rng.random(3000) < probability).astype(int)
+        said = np.stack([probability >= 0.5, label]).astype(int)
+        confidence = np.stack([np.maximum(probability, 1 - probability), np.ones(3000)])
+        store = ScoreTable(None, confidence, [1, 10], ["a", "b"], predictions=said, labels=label)
+        assert not refused(store)
+
+
+@pytest.mark.parametrize("folder", ["fashion-mnist/val", "reviews/val", "reviews/tweets"])
+def test_bundled_stores_are_not_refused(folder: str) -> None:
+    """Of the tweets 30 of 2,000 are there twice, as their source has them."""
+    store = LogitStore(f"data/{folder}")
+    for part in (store, store.take(slice(0, None, 2))):
+        assert not refused(part.select(list(store.models.index)[:4]))
+
+
+def test_a_poisson_variable_is_a_multiple_of_a_prime_half_of_the_time_at_most() -> None:
+    """The bound behind :func:`copied_whole`, for means from 0.0001 to 3,000."""
+    for mean in np.geomspace(1e-4, 3000, 300):
+        counts = np.arange(1, int(mean + 12 * np.sqrt(mean)) + 60)
+        chances = poisson.pmf(counts, mean) / -np.expm1(-mean)
+        for prime in (2, 3, 5, 47):
+            assert chances[counts % prime == 0].sum() <= 0.5 + 1e-9
+
+
+def test_independent_draws_from_any_number_of_values_are_no_copies() -> None:
+    for seed in range(300):
+        rng = np.random.default_rng(seed)
+        values = int(rng.integers(1, 400))
+        chances = rng.dirichlet(np.full(values, rng.choice([0.1, 1, 10])))
+        rows = numbered([rng.choice(values, 1000, p=chances)])
+        assert not copied_whole(rows)
+
+
+def test_numbers_of_rows() -> None:
+    numbers = numbered([np.array([1.5, -np.inf, 1.5, 1.5]), np.array(["x", "x", "y", "x"])])
+    assert numbers[0] == numbers[3] and len(set(numbers.tolist())) == 3
+
+
+POINT = Point(("a", "b"), (0.9,), (0.5, 0.5), 0.9, 2.0, 1.0, cost_kind="cost")
+
+
+@pytest.mark.parametrize("ids", [None, np.arange(1000)])
+def test_certify_refuses_a_sample_that_is_there_twice(ids: Any) -> None:
+    correct, confidence = drawn(1000, 0)
+    predictions = correct.astype(int)
+    whole = ScoreTable(correct, confidence, [1, 3], ["a", "b"], ids, predictions)
+    twice = whole.take(np.r_[np.arange(1000), 5, 7])
+    asked = lambda: certify(twice, POINT, 0.1, reference="b"), lambda: to_label(twice, POINT, "b")
+    for ask in asked:
+        with pytest.raises(ValueError, match="2 of the 1002 samples repeat others"):
+            ask()
+
+
+def test_a_promise_by_repeats_is_never_given() -> None:
+    """40 rows, 25 times, of a cascade that loses exactly what is promised: 61 of 200 were
+    certified, at δ = 5%."""
+    for seed in range(40):
+        correct, confidence = drawn(40, seed)
+        repeated = table(correct, confidence, np.tile(np.arange(40), 25))
+        with pytest.raises(ValueError, match="960 of the 1000 samples repeat others"):
+            certify(repeated, POINT, 0.05, reference="b")
+
+
+def test_equal_counts_of_two_poisson_variables_are_as_rare_as_the_bound_says() -> None:
+    """Behind :func:`equal_contents`, given their sum, whatever the two means are: enumerated."""
+    for first in (0.01, 0.3, 1, 4, 30):
+        for second in (0.01, 0.3, 1, 4, 30):
+            for n in (1, 2, 5, 20):
+                counts = np.arange(2 * n + 1)
+                joint = poisson.pmf(counts, first) * poisson.pmf(counts[::-1], second)
+                assert joint[n] / joint.sum() <= binom.pmf(n, 2 * n, 0.5) + 1e-12
+
+
+def equal_slowly(seen: Any, here: Any, level: Any) -> Any:
+    """The same, by counting one value after another, with all tails summed."""
+    values = sorted(set(seen) | set(here))
+    pairs = [(seen.count(value), here.count(value)) for value in values]
+    sums = [a + b for a, b in pairs if (a + b) % 2 == 0]
+    equal = sum(a == b for a, b in pairs)
+    if not equal:
+        return 0
+    chance = sum(binom.pmf(n // 2, n, 0.5) for n in sums) / len(sums)
+    tail = sum(binom.pmf(count, len(sums), chance) for count in range(equal, len(sums) + 1))
+    at_sums = poisson.pmf(len(seen), len(seen)) * poisson.pmf(len(here), len(here))
+    return equal if equal >= chance * len(sums) + 1 and tail <= level * at_sums else 0
+
+
+def test_equal_contents_equals_a_loop() -> None:
+    rng = np.random.default_rng(0)
+    found = 0
+    for values in (10, 60, 1000, 10**9):
+        for repeated in (0, 30, 60, 100):
+            seen = rng.integers(0, values, 100)
+            here = np.append(seen[:repeated], rng.integers(0, values, 100 - repeated))
+            fast = equal_contents(seen, here, 1e-6)
+            assert fast == equal_slowly(seen.tolist(), here.tolist(), 1e-6)
+            found += fast > 0
+    assert 4 <= found < 12
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_independent_draws_are_not_taken_for_the_same(seed: int) -> None:
+    """From any number of values, one split larger than the other, and of two sources: level by
+    level."""
+    rng = np.random.default_rng(seed)
+    wrong = np.zeros(3)
+    levels = np.array([1e-6, 1e-2, 1.0])
+    for _ in range(100):
+        values = int(rng.integers(2, 3000))
+        chances = rng.dirichlet(np.full(values, rng.choice([0.01, 0.1, 1, 10])))
+        other = chances if rng.random() < 0.5 else rng.permutation(chances)
+        seen = rng.choice(values, int(rng.integers(1, 3000)), p=chances)
+        here = rng.choice(values, int(rng.integers(1, 3000)), p=other)
+        wrong += [equal_contents(seen, here, level) > 0 for level in levels]
+    assert not wrong.any()
+
+
+COARSE = {
+    "128 probabilities": lambda rng, k: (rng.choice(np.linspace(0.5, 1, 128) ** 2, (2, k)), 2),
+    "five answers": lambda rng, k: (rng.choice([0.2, 0.4, 0.6, 0.8, 1.0], (2, k)), 5),
+    "binary": lambda rng, k: (np.ones((2, k)), 2),
+    "two digits": lambda rng, k: (rng.beta(5, 1, (2, k)).round(2), 10),
+    "three digits": lambda rng, k: (rng.beta(5, 1, (2, k)).round(3), 10),
+    "continuous": lambda rng, k: (rng.random((2, k)), 3),
+}
+
+
+def coarse_table(case: Any, seed: int, k: int = 1500) -> ScoreTable:
+    rng = np.random.default_rng(seed)
+    confidence, classes = COARSE[case](rng, k)
+    said = rng.integers(0, classes, (2, k))
+    labels = np.where(rng.random(k) < 0.8, said[1], rng.integers(0, classes, k))
+    return ScoreTable(None, confidence, [1, 5], "ab", predictions=said, labels=labels)
+
+
+@pytest.mark.parametrize("case", COARSE)
+def test_coarse_tables_that_are_independent_pass_and_the_same_one_does_not(case: Any) -> None:
+    for seed in range(30):
+        seen = coarse_table(case, seed)
+        here = coarse_table(case, 1000 + seed, 900)
+        assert samples_seen([seen.origin], here.origin, "ab") is None
+    if case != "binary":  # four different rows tell nothing
+        assert samples_seen([seen.origin], coarse_table(case, seed).origin, "ab") > 0
+    if case in ("continuous", "three digits"):
+        half = coarse_table(case, seed).take(slice(0, None, 2))
+        again = ScoreTable(None, half.confidence, [1, 5], "ab", None, half.predictions)
+        assert samples_seen([seen.origin], again.origin, "ab") > 300
+
+
+def renamed(
+    store: LogitStore, rows: Any = slice(None), models: Any = None, prefix: str = "new"
+) -> LogitStore:
+    """Some samples of a LogitStore under new ids (prefix "": none)."""
+    part = store.take(rows)
+    logits = {name: part.logits(name) for name in models or part.models.index}
+    macs = {name: part.models["macs"][name] for name in logits}
+    ids = [f"{prefix} {row}" for row in range(len(part))] if prefix else None
+    return LogitStore.from_arrays(part.labels, logits, macs=macs, sample_ids=ids)
+
+
+@pytest.mark.parametrize("folder", ["fashion-mnist/val", "reviews/val", "reviews/tweets"])
+def test_the_bundled_splits_under_new_ids(folder: str) -> None:
+    """Whole and in part they are recognised, under models that both stores have; their two halves
+    are not."""
+    store = LogitStore(f"data/{folder}")
+    names = list(store.models.index)[:3]
+    store = store.select(names)
+    seen = [store.origin]
+    for rows, prefix in ((slice(None), "new"), (slice(0, None, 2), "new"), (slice(600), "")):
+        again = renamed(store, rows, names[:2], prefix)
+        assert samples_seen(seen, again.origin, names) >= 0.95 * len(again)
+    order = np.random.default_rng(0).permutation(len(store))
+    first = order[: len(store) // 2]
+    second = order[len(store) // 2 :]
+    assert samples_seen([store.take(first).origin], renamed(store, second).origin, names) == 0
+    other = renamed(store, slice(None), names)
+    other = LogitStore.from_arrays(other.labels, {"else": other.logits(names[0])}, macs={"else": 1})
+    assert samples_seen(seen, other.origin, names) is None
+
+
+TUNE = renamed(STORE, slice(0, 2000))
+CHECK = renamed(STORE, slice(2000, 4000), prefix="check")
+
+
+def test_one_point_under_new_ids_is_refused_where_it_was_found() -> None:
+    """Also part of those samples, after a copy, and where only the confidences were fitted on
+    them."""
+    point = search(TUNE, 2).point(-1)
+    fitted = Method(temperature=True).fit(CHECK)
+    late = search(TUNE, 2, fitted).point(-1)
+    seen_by = {
+        "search": (point, renamed(STORE, slice(0, 2000), prefix="q")),
+        "part": (point, renamed(STORE, slice(1000, 3000), prefix="q")),
+        "pickled": (pickle.loads(pickle.dumps(point)), renamed(STORE, slice(500, 900), prefix="")),
+        "copied": (copy.deepcopy(point), renamed(STORE, slice(500, 900), prefix="")),
+        "fit": (late, renamed(STORE, slice(2000, 4000), prefix="q")),
+    }
+    for one, store in seen_by.values():
+        for ask in (
+            lambda one, store: certify(store, one, 0.05, reference="resnet18_w16@28"),
+            lambda one, store: to_label(store, one, "resnet18_w16@28"),
+        ):
+            with pytest.raises(ValueError, match="took part in finding the cascades"):
+                ask(one, store)
+    assert certify(CHECK, point, 0.05, reference="resnet18_w16@28").overlap_checked
+    assert certify(TUNE, replace(point, found_on=None), 0.05, reference="resnet18_w16@28")
+
+
+def test_contents_of_a_table_are_those_of_its_answers() -> None:
+    """Not of labels, which may not be there yet, nor of whether float32 or float64 holds a
+    confidence."""
+    table = coarse_table("continuous", 0)
+    single = table.confidence.astype(np.float32)
+    unlabelled = ScoreTable(None, single, [1, 5], "ab", predictions=table.predictions)
+    for other in (unlabelled, table.labelled(table.predictions[0]), table.select(["b"])):
+        names = list(other.models.index)
+        assert (other.origin.contents.of(names) == table.origin.contents.of(names)).all()
+    assert table.origin.contents.of(["a", "c"]) is None
+    assert len(np.unique(table.origin.contents.of("ab"))) == len(table)
+    part = table.take([7, 3])
+    assert (part.origin.contents.of("ab") == table.origin.contents.of("ab")[[7, 3]]).all()
+
+
+def test_repeats_whose_last_confidence_differs_are_refused() -> None:
+    """It decides nothing, so that copies may differ in it: a false promise in most of the draws."""
+    for seed in range(20):
+        correct, confidence = drawn(300, seed)
+        rows = np.repeat(np.arange(300), 10)
+        several = confidence[:, rows]
+        several[1] = np.random.default_rng(seed).random(3000)
+        copied = table(correct[:, rows], several)
+        with pytest.raises(ValueError, match="of the 3000 samples repeat others"):
+            certify(copied, POINT, 0.05, reference="b")
+        fresh = drawn(3000, seed)
+        assert certify(table(*fresh), POINT, 0.5, reference="b").point is not None
+
+
+@pytest.mark.parametrize("times", [2, 3, 4])
+def test_a_choosing_split_of_copies_is_recognised(times: int) -> None:
+    """Counts of 2 there and 1 here hid that all was seen."""
+    seen = coarse_table("continuous", 0)
+    again = ScoreTable(None, seen.confidence, [1, 5], "ab", None, seen.predictions)
+    copied = seen.take(np.repeat(np.arange(len(seen)), times))
+    assert samples_seen([copied.origin], again.origin, "ab") == len(seen)
+    other = coarse_table("continuous", 1)
+    assert not samples_seen([copied.origin], other.origin, "ab")
+    for case in COARSE:
+        copied = coarse_table(case, 0).take(np.repeat(np.arange(1500), times))
+        assert not samples_seen([copied.origin], coarse_table(case, 7, 900).origin, "ab")
+
+
+def test_where_no_answers_can_be_compared_nothing_was_checked() -> None:
+    """New ids alone do not tell that the samples are new."""
+    rng = np.random.default_rng(0)
+    ids = [f"first {row}" for row in range(100)]
+    first = ScoreTable(rng.random((2, 100)) < 0.8, rng.random((2, 100)), [1, 5], "ab", ids)
+    ids = [f"second {row}" for row in range(100)]
+    second = ScoreTable(rng.random((2, 100)) < 0.8, rng.random((2, 100)), [1, 5], "ab", ids)
+    assert samples_seen([first.origin], second.origin, "ab") == 0
+    unknown = replace(first.origin, contents=None)
+    assert samples_seen([unknown], second.origin, "ab") is None

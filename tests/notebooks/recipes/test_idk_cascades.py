@@ -1,0 +1,105 @@
+"""The grid search of IDK cascades against a loop, and with thresholds of one's own."""
+
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from recipe_stores import eased_store, make_store, own_again, rising_chains, same_front
+from twins import single_cascade
+
+from cascadelib import LogitStore, Method, Point, evaluate
+from cascadelib.evaluation.pareto import least_cost
+from cascadelib.methods.thresholds import own_units
+from tools import recipes
+
+
+def outcomes_of(store: LogitStore, metric: str) -> tuple:
+    names = list(store.models.index)
+    return names, list(store.costs("macs")), Method(metric).stage(store, names)
+
+
+def replayed(store: LogitStore, table: Any, metric: str) -> None:
+    """Each row evaluated anew gives its own accuracy and cost."""
+    for row in table.itertuples():
+        point = Point(
+            row.models, row.thresholds, (), row.accuracy, row.cost, np.nan, Method(metric)
+        )
+        again = evaluate(store, point)
+        assert again.accuracy == row.accuracy
+        assert again.cost == pytest.approx(row.cost, rel=1e-12)
+
+
+@pytest.mark.parametrize("metric", ["entropy", "max_softmax"])
+@pytest.mark.parametrize("cost_aware", [True, False])
+@pytest.mark.parametrize("seed", range(4))
+def test_wang_2018_equals_a_loop_over_the_grid(metric: str, cost_aware: bool, seed: int) -> None:
+    store = eased_store(seed, models=3, step=2.0, costs=[[3, 5, 6], [4, 4, 5]][seed % 2])
+    names, costs, stage = outcomes_of(store, metric)
+    k = len(store)
+    cheap = []
+    dear = []
+    for chain in rising_chains(costs, 3):
+        outcomes = [stage((m,)) for m in chain]
+        points = []
+        for thresholds in product(
+            *(np.linspace(confidence.min(), confidence.max(), 5) for _, confidence in outcomes[:-1])
+        ):
+            correct, cost, stages = single_cascade(outcomes, thresholds, [costs[m] for m in chain])
+            points.append((round(cost, 9) if cost_aware else sum(stages), -correct, cost))
+        for target in range(max(-p[1] for p in points) + 1):
+            best = min(p[:2] for p in points if -p[1] >= target)
+            alike = [
+                p[2] for p in points if p[:2] == best
+            ]  # as many models run, as accurate: either may be taken
+            cheap.append((-best[1] / k, min(alike)))
+            dear.append((-best[1] / k, max(alike)))
+    table = recipes.wang_2018(store, metric, cost_aware=cost_aware, grid=5)
+    replayed(store, table, metric)
+    if cost_aware:
+        same_front(table, cheap)
+        return
+    for target in np.arange(max(a for a, _ in cheap) * k + 1) / k:
+        low = min(c for a, c in cheap if a >= target)
+        high = min(c for a, c in dear if a >= target)
+        assert low - 1e-9 <= table.loc[table["accuracy"] >= target, "cost"].min() <= high + 1e-9
+
+
+def test_cost_oblivious_exits_most_samples_early_whatever_they_cost() -> None:
+    store = eased_store(k=400, models=3, step=0.01, costs=[1, 2, 1000])
+    aware, oblivious = (
+        recipes.wang_2018(store, "max_softmax", cost_aware=aware) for aware in (True, False)
+    )
+    cheapest = least_cost(
+        aware["cost"].to_numpy(), aware["accuracy"].to_numpy(), oblivious["accuracy"].to_numpy()
+    )
+    assert (cheapest <= oblivious["cost"] + 1e-9).all()
+    assert (cheapest < oblivious["cost"] - 1e-3).any()
+    pairs = [
+        recipes.wang_2018(store, "entropy", n_models=2, cost_aware=aware) for aware in (True, False)
+    ]
+    pd.testing.assert_frame_equal(*pairs)  # with two models the fewest models run is the least cost
+
+
+def test_a_grid_that_is_given_serves_all_stages() -> None:
+    store = make_store(2, 60, 3)
+    given_one = recipes.wang_2018(store, "max_softmax", grid=[0.9, 0.4, 0.6])
+    assert {t for row in given_one["thresholds"] for t in row} <= {0.4, 0.6, 0.9}
+    pd.testing.assert_frame_equal(
+        given_one, recipes.wang_2018(store, "max_softmax", grid=(0.4, 0.6, 0.9))
+    )
+    own_again(store, given_one, "max_softmax")
+    entropy = recipes.wang_2018(store, "entropy", grid=[0.2, 0.7])
+    assert {t for row in entropy["thresholds"] for t in row} <= {0.2, 0.7}
+    own_again(store, entropy, "entropy")
+    with pytest.raises(ValueError, match="grid"):
+        recipes.wang_2018(store, grid=[])
+
+
+def test_entropy_thresholds_are_in_nats() -> None:
+    store = eased_store(k=200)
+    table = recipes.wang_2018(store)
+    values = [t for row in table["thresholds"] for t in row]
+    assert min(values) >= own_units("entropy", 0.0)
+    assert max(values) <= np.log(4) + 1e-12

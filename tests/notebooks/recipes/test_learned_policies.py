@@ -1,0 +1,77 @@
+"""The logistic policy against scikit-learn and a loop; fitted on one split only."""
+
+import warnings
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from recipe_stores import make_store, own_again, same_front
+from scipy.special import expit
+from sklearn.linear_model import LogisticRegression
+from twins import brute_front
+
+from cascadelib import Method, search
+from cascadelib.methods.fitted import features, fit_confidence
+from tools.recipes.learned_policies import LEARNED
+
+FEATURES = ("max_softmax", "softmax_margin", "entropy")
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.integers(0, 10**6),
+    st.integers(1, 60),
+    st.sampled_from(["mixed", "all right", "none right", "separable"]),
+)
+def test_logistic_scores_are_those_of_scikit_learn(seed: int, k: int, kind: str) -> None:
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(k, 3)) * (1, 5, 0)  # a feature may be constant
+    correct = {
+        "mixed": rng.random(k) < expit(x[:, 0]),
+        "all right": np.ones(k, bool),
+        "none right": np.zeros(k, bool),
+    }
+    correct = correct.get(kind, x[:, 0] > 0)
+    scores = fit_confidence("logistic", features("abc", x), correct)(x)
+    assert ((0 <= scores) & (scores <= 1)).all()
+    if correct.all() or not correct.any():
+        assert (np.abs(scores - correct) <= 0.5).all()
+        return
+    z = np.column_stack([np.ones(k), x])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        theirs = LogisticRegression(C=1.0, fit_intercept=False, tol=1e-10, max_iter=10_000)
+        theirs.fit(z, correct)
+    np.testing.assert_allclose(scores, theirs.predict_proba(z)[:, 1], atol=1e-4)
+
+
+def test_equal_features_get_equal_scores() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(97, 3))
+    scorer = fit_confidence("logistic", features("abc", x), rng.random(97) < 0.5)
+    assert len(np.unique(scorer(np.repeat(x[:1], 101, axis=0)))) == 1
+    assert scorer(x[3:4])[0] == scorer(x)[3]
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.integers(0, 10**6), st.sampled_from([0.01, 4.0]))
+def test_the_logistic_policy_equals_a_loop(seed: int, step: float) -> None:
+    store = make_store(seed, 12, 3, step)
+    learned = LEARNED.fit(store)
+    brute = brute_front(
+        learned.stage(store, list(store.models.index)), store.costs("macs"), (1, 2, 3)
+    )
+    table = search(store, (1, 2, 3), learned).table
+    same_front(table, [(n / 12, cost) for n, cost in brute.items()])
+    own_again(store, table, learned)
+
+
+def test_a_logistic_policy_is_fitted_on_one_split_only() -> None:
+    store = make_store(0, 200)
+    other = make_store(1, 200)
+    values = np.column_stack([Method(m).stage(store, ["m1"])((0,))[1] for m in FEATURES])
+    scorer = fit_confidence("logistic", features(FEATURES, values), store.ranks("m1") == 0)
+    values = np.column_stack([Method(m).stage(other, ["m1"])((0,))[1] for m in FEATURES])
+    correct, confidence = LEARNED.fit(store).stage(other, ["m1"])((0,))
+    np.testing.assert_array_equal(confidence, scorer(values))
+    np.testing.assert_array_equal(correct, other.ranks("m1") == 0)

@@ -1,0 +1,231 @@
+"""answer_table: whom it asks, what it promises, what its policy does, and how it goes on."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import cascadelib as cl
+from cascadelib.policy.answering import step_at
+
+
+class Reference:
+    """Answers by id; notes the calls, and fails after so many of them."""
+
+    def __init__(
+        self, truth: np.ndarray, ids: Iterable | None = None, fails_after: int = 10**9
+    ) -> None:
+        names = range(len(truth)) if ids is None else ids
+        self.truth = {str(name): answer for name, answer in zip(names, truth)}
+        self.asked: list[str] = []
+        self.fails_after = fails_after
+
+    def __call__(self, ids: list[str]) -> list[str]:
+        if len(self.asked) >= self.fails_after:
+            raise ConnectionError("no answer")
+        assert 0 < len(ids) <= 256 and all(type(name) is str for name in ids)
+        self.asked += ids
+        return [self.truth[name] for name in ids]
+
+
+def made(rows: int = 3_000, seed: int = 0) -> tuple[cl.ScoreTable, np.ndarray]:
+    """(ScoreTable of a small model, the reference's answers): the less confident, the more errors;
+    one class is worse than the others."""
+    rng = np.random.default_rng(seed)
+    confidence = np.round(rng.random(rows), 2)
+    said = rng.integers(0, 3, rows)
+    wrong = rng.random(rows) < 0.5 * (1 - confidence) * np.where(said == 0, 1.5, 0.7)
+    truth = np.where(wrong, said + 1, said).astype(str)
+    ids = [f"q{row}" for row in range(rows)]
+    table = cl.ScoreTable(
+        None, [confidence], [0.25], ["small"], ids, predictions=[said.astype(str)]
+    )
+    return table, truth
+
+
+@pytest.mark.parametrize("labels", [600, None])
+def test_answers_calls_and_promise(labels: int | None) -> None:
+    table, truth = made()
+    ask = Reference(truth, table.sample_ids)
+    result = cl.answer_table(table, ask, 0.05, labels=labels, price=2)
+    assert len(set(ask.asked)) == len(ask.asked) == result.asked.sum() < 2_300
+    assert set(ask.asked) == set(table.sample_ids[result.asked])
+    expected = np.where(result.asked, truth, table.predictions[0])
+    assert result.answers.tolist() == expected.tolist()
+    assert 0 < np.mean(result.answers != truth) <= 0.05
+    assert labels in (None, result.labels)
+    assert result.cost == 3_000 * 0.25 + 2 * len(ask.asked)
+    text = str(result)
+    assert f"{len(ask.asked):,} of 3,000 rows" in text
+    assert f"at a cost of {result.cost / 1000:.4g}k in all" in text
+    assert text.endswith(result.certificate)
+    assert "With probability at least 0.95 over the draw of the labels, at most 0.05" in text
+    again = cl.answer_table(table, Reference(truth, table.sample_ids), 0.05, labels=labels)
+    assert again.asked.tolist() == result.asked.tolist()
+    assert np.isnan(again.cost) and "cost" not in str(again)
+
+
+def test_its_policy_keeps_the_promise_on_new_rows_and_survives_its_file(tmp_path: Path) -> None:
+    table, truth = made()
+    result = cl.answer_table(table, Reference(truth, table.sample_ids), 0.05, labels=600, price=2)
+    fresh, answers = made(50_000, seed=1)
+    decisions = result.policy.decide(
+        {"small": fresh.confidence[0]}, {"small": fresh.predictions[0], "reference": answers}
+    )
+    assert np.mean(decisions.predictions != answers) <= 0.05
+    point = result.policy.point
+    assert np.mean(decisions.exit_stage == 0) == pytest.approx(point.exit_rates[0], abs=0.02)
+    assert point.cost == pytest.approx(0.25 + 2 * point.exit_rates[1])
+    assert f"it keeps {point.exit_rates[0]:.1%}" in result.certificate
+    result.policy.save(tmp_path / "policy.json")
+    again = cl.Policy.load(tmp_path / "policy.json").decide(
+        {"small": fresh.confidence[0]}, {"small": fresh.predictions[0], "reference": answers}
+    )
+    assert again.exit_stage.tolist() == decisions.exit_stage.tolist()
+
+
+def test_a_policy_has_a_threshold_for_each_class_and_one_for_all_others() -> None:
+    table, truth = made()
+    policy = cl.answer_table(table, Reference(truth, table.sample_ids), 0.05, labels=600).policy
+    grid = np.tile(np.linspace(0, 1, 201), 4)
+    said = np.repeat(["0", "1", "2", "never seen"], 201)
+    kept = policy.decide([grid], [said]).exit_stage.reshape(4, 201) == 0
+    assert (np.diff(kept.astype(int), axis=1) >= 0).all()
+    shares = kept.mean(axis=1)
+    assert shares[0] < min(shares[1:3]) and shares[3] == 0
+
+
+def test_it_goes_on_with_what_was_bought_before_an_exception() -> None:
+    table, truth = made()
+    whole = cl.answer_table(table, Reference(truth, table.sample_ids), 0.05)
+    bought = {}
+    with pytest.raises(ConnectionError) as caught:
+        failing = Reference(truth, table.sample_ids, fails_after=400)
+        cl.answer_table(table, failing, 0.05, bought=bought)
+    assert caught.value.bought is bought and set(bought) == set(failing.asked)
+    ask = Reference(truth, table.sample_ids)
+    result = cl.answer_table(table, ask, 0.05, bought=bought)
+    assert not set(ask.asked) & set(failing.asked)
+    assert result.answers.tolist() == whole.answers.tolist()
+    assert result.asked.tolist() == whole.asked.tolist()
+    assert set(bought) == set(table.sample_ids[result.asked])
+
+
+def test_without_a_mapping_the_exception_has_what_was_bought() -> None:
+    table, truth = made(600)
+    with pytest.raises(ConnectionError) as caught:
+        cl.answer_table(table, Reference(truth, table.sample_ids, fails_after=200), 0.05)
+    assert len(caught.value.bought) >= 200
+
+
+def test_answers_that_are_free_text_share_one_threshold() -> None:
+    rng = np.random.default_rng(0)
+    confidence = rng.normal(size=2_000) * 40  # log-probabilities of whole answers, say
+    said = np.array([f"answer {row}" for row in range(2_000)])
+    truth = np.where(rng.random(2_000) < 0.4 / (1 + np.exp(confidence / 10)), "other", said)
+    table = cl.ScoreTable(None, [confidence], [0], predictions=[said])
+    result = cl.answer_table(table, Reference(truth), 0.05, labels=300)
+    assert np.mean(result.answers != truth) <= 0.05
+    assert 0.05 < result.asked.mean() < 0.9
+    kept = result.policy.decide([[-100.0, 100.0]], [["new", "newer"]]).exit_stage == 0
+    assert kept.tolist() == [False, True]
+
+
+def test_case_is_compared_with_classes_not_with_free_text() -> None:
+    said = np.array([f"answer {row}" for row in range(300)])
+    table = cl.ScoreTable(None, [np.linspace(0, 1, 300)], [0], predictions=[said])
+    result = cl.answer_table(table, Reference(np.char.upper(said)), 0.05)
+    assert result.asked.all()
+    billing = np.where(np.arange(300) % 2, "billing", "other")
+    table = cl.ScoreTable(None, [np.linspace(0, 1, 300)], [0], predictions=[billing])
+    bought = {}
+    with pytest.raises(ValueError, match="'BILLING' of id"):
+        cl.answer_table(table, Reference(np.char.upper(billing)), 0.05, bought=bought)
+    assert not bought
+
+
+def test_its_policy_names_the_models_that_are_given_and_wanted() -> None:
+    table, truth = made(300)
+    policy = cl.answer_table(table, Reference(truth, table.sample_ids), 0.1).policy
+    calls = {"small": lambda ids: (ids, [1] * len(ids)), "dear": lambda ids: (ids, None)}
+    wanted = r"'reference': a function.* models are \['small', 'reference'\].*'small', 'dear'"
+    with pytest.raises(ValueError, match=wanted):
+        policy.run(calls, ["a"])
+
+
+def test_abstentions_are_asked_first() -> None:
+    table, truth = made()
+    said = table.predictions.copy()
+    said[0, ::10] = ""
+    confidence = np.where(said == "", np.nan, table.confidence)
+    table = cl.ScoreTable(None, confidence, [0], sample_ids=table.sample_ids, predictions=said)
+    result = cl.answer_table(table, Reference(truth, table.sample_ids), 0.05, labels=600)
+    assert result.asked[::10].all() and not result.asked.all()
+
+
+def test_too_few_labels_certify_nothing_and_say_so() -> None:
+    table, truth = made(400)
+    result = cl.answer_table(table, Reference(truth, table.sample_ids), 0.01, labels=20)
+    assert result.asked.all() and result.answers.tolist() == truth.tolist()
+    assert result.policy.decide([[1.0]], [["1"]]).exit_stage.tolist() == [1]
+    assert "No answer is the small model's" in str(result) and "too few labels" in str(result)
+
+
+@pytest.mark.parametrize("border", [0.0, -1e300, 0.3, 1.0])
+def test_a_step_is_0_up_to_its_border_and_1_above_it(border: float) -> None:
+    curve = step_at(border, None)
+    x = [border - abs(border) - 1, border, np.nextafter(border, np.inf), border + abs(border) + 1]
+    assert np.interp(x, curve["knots"], curve["values"]).tolist() == [0, 0, 1, 1]
+
+
+async def answer_later(ids: list[str]) -> list[str]:
+    return ids
+
+
+@pytest.mark.filterwarnings("ignore:coroutine:RuntimeWarning")
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"table": cl.ScoreTable([[True]], [[0.5]], [1])}, "with its predictions"),
+        (
+            {"table": cl.ScoreTable(None, [[1], [1]], [1, 2], predictions=[["a"], ["b"]])},
+            "the small model alone",
+        ),
+        (
+            {"table": cl.ScoreTable(None, [[1]], [1], ["reference"], predictions=[["a"]])},
+            "rename it",
+        ),
+        ({"epsilon": 1}, "epsilon must be a number from 0 to below 1"),
+        ({"delta": 0}, "delta must be a number between 0 and 1"),
+        ({"labels": 0}, "labels must be a whole number from 1 to 300"),
+        ({"labels": 301}, "labels must be a whole number from 1 to 300"),
+        ({"price": -1}, "price must be a number, 0 or more"),
+        ({"ask": lambda ids: ["a"]}, "one answer per id, in their order.* a list: of shape"),
+        ({"ask": lambda ids: (ids, None)}, "must return a list.* for 200 ids it returned a tuple"),
+        ({"ask": lambda ids: dict.fromkeys(ids, "1")}, "must return a list.* it returned a dict"),
+        ({"ask": answer_later}, "must not be async.* it returned a coroutine"),
+        ({"ask": lambda ids: ["1", " 2 "] * (len(ids) // 2)}, "' 2 ' of id .* in case or spaces"),
+        ({"ask": lambda ids: [None, *ids[1:]]}, "no answer for id"),
+    ],
+)
+def test_what_is_refused(change: dict, message: str) -> None:
+    table, truth = made(300)
+    given = {"table": table, "ask": Reference(truth, table.sample_ids), "epsilon": 0.1} | change
+    with pytest.raises(ValueError, match=message):
+        cl.answer_table(**given)
+
+
+def test_rows_that_repeat_are_no_independent_draws() -> None:
+    """80 rows, each 15 times, say no more of new rows than 80 do. Under the same ids they are
+    refused; of the table itself the promise holds."""
+    table, truth = made(80)
+    rows = np.repeat(np.arange(80), 15)
+    with pytest.raises(ValueError, match="1120 of the 1200 samples repeat others"):
+        cl.answer_table(table.take(rows), Reference(truth, table.sample_ids), 0.1)
+    said = table.predictions[:, rows]
+    ids = [f"row {row}" for row in range(1200)]
+    renamed = cl.ScoreTable(None, table.confidence[:, rows], [1], ["small"], ids, predictions=said)
+    result = cl.answer_table(renamed, Reference(truth[rows], ids), 0.1, labels=600)
+    assert "Of new rows nothing is promised: rows of the table repeat others" in str(result)
+    assert "over the draw of the labels, at most 0.1 of the 1,200 answers" in str(result)

@@ -1,0 +1,302 @@
+"""A cascade's JSON: back to the last bit, readable, small, and refused in clear words where it
+cannot be trusted."""
+
+import errno
+import json
+import math
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import fuzz
+import numpy as np
+import pytest
+from points_of_files import POINT, STORE, edited, make_store, same
+
+from cascadelib import LogitStore, Method, Point, ScoreTable, evaluate, pick, search
+from cascadelib.evaluation.point import OrderStatistics
+from cascadelib.guarantees.repeats import samples_seen
+from cascadelib.labels import Labels, Seen, samples_in_common
+from cascadelib.policy.cascade_file import (
+    UNCHECKED,
+    WITHOUT_CHOOSING,
+    expected,
+    mean_with_ends,
+    point_for_file,
+    summary,
+)
+from cascadelib.policy.form import MOST_KEYS, parse_cascade, parts_as_json, text_of
+from cascadelib.policy.policy import Policy
+
+OTHER = make_store(1)
+
+
+def test_a_real_point_with_what_is_expected_of_it(tmp_path: Path) -> None:
+    Policy.from_point(POINT, STORE, OTHER).save(tmp_path / "c.json")
+    point = Policy.load(tmp_path / "c.json").point
+    assert same(point, POINT)
+    there = evaluate(OTHER, point)
+    measured = point.expected
+    assert measured.accuracy.value == there.accuracy
+    assert measured.cost.value == pytest.approx(there.cost)
+    assert [rate.value for rate in measured.exit_rates] == list(there.exit_rates)
+    assert point.found_on.fingerprint == STORE.fingerprint != measured.on.fingerprint
+    assert set(point.method.temperatures) == set(POINT.models)
+    assert (tmp_path / "c.json").stat().st_size < 8_000
+
+
+def test_what_is_expected_says_so_where_it_was_measured_on_the_split_that_chose() -> None:
+    """Intervals on that split are of a cascade that was not chosen there, as they say; on another
+    they are as named."""
+    for held_out, words in (
+        (None, "95%, without choosing"),
+        (STORE, "95%, without choosing"),
+        (OTHER, UNCHECKED),
+    ):
+        assert point_for_file(POINT, STORE, held_out).expected.intervals == words
+    assert point_for_file(POINT).expected is None
+
+
+def test_points_of_a_score_table_have_no_method() -> None:
+    scores = ScoreTable(
+        np.array([[1, 0, 1], [1, 1, 1]], bool), np.array([[0.9, 0.1, 0.8], [1, 1, 1]]), [1, 5]
+    )
+    point = pick(search(scores), accuracy=1.0, caution=0)
+    written = point_for_file(point, scores)
+    assert written.method is None and written.found_on.fingerprint is None
+    assert same(parse_cascade(text_of(written)), point)
+
+
+def test_expected_confidences_are_of_the_samples_that_reach_a_stage() -> None:
+    point = replace(pick(search(STORE, 3, "entropy"), "max_improvement"), thresholds=(0.5, 0.5))
+    result = expected(point, STORE)
+    stage = Method("entropy").stage(STORE, point.models)
+    entropy = [-stage((i,))[1] for i in range(3)]
+    reach = [np.ones(len(STORE), bool), entropy[0] > 0.5, (entropy[0] > 0.5) & (entropy[1] > 0.5)]
+    for i in range(3):
+        assert result.confidences[i] == summary(entropy[i][reach[i]])
+    nobody = expected(replace(point, thresholds=(math.inf, 0.5)), STORE)
+    assert nobody.confidences[1] == OrderStatistics((), (), ()) and nobody.exit_rates[0].value == 1
+
+
+def test_intervals_cover() -> None:
+    """Over 400 draws about 95% of the intervals hold the truth, and at least as many of those for
+    any sample size."""
+    rng = np.random.default_rng(0)
+    hits = {bool: 0, float: 0}
+    for _ in range(400):
+        for kind, truth in ((bool, 0.9), (float, 0.45)):
+            drawn = rng.random(300) < 0.9
+            found = mean_with_ends(drawn if kind is bool else drawn * 0.5)
+            hits[kind] += found.low <= truth <= found.high
+    assert 0.92 <= hits[bool] / 400 <= 0.985 and hits[float] / 400 >= 0.95
+
+
+@pytest.mark.parametrize("passing", [0.002, 0.0])
+def test_the_saved_cost_interval_covers_where_next_to_nothing_passes_on(passing: float) -> None:
+    """k = 500: mean ± 1.96 s / √k held the truth in 63% of draws at 0.2%, and was a single number
+    in 37% of them."""
+    rng = np.random.default_rng(0)
+    point = Point(("a", "b"), (0.5,), (1.0, 0.0), 1.0, 1.0, 1.0, cost_kind="cost")
+    hits = 0
+    found = []
+    for _ in range(200):
+        confidence = np.where(rng.random(500) < passing, 0.0, 1.0)
+        table = ScoreTable(
+            np.ones((2, 500), bool), np.stack([confidence, confidence]), [1, 100], "ab"
+        )
+        found.append(expected(point, table).cost)
+        hits += found[-1].low <= 1 + 100 * passing <= found[-1].high
+    assert hits / 200 >= 0.95 and all(one.low < one.high for one in found)
+
+
+@pytest.mark.parametrize("kind", ["metric", "ensemble"])
+def test_a_function_cannot_be_written(kind: str) -> None:
+    with pytest.raises(ValueError, match=f"the {kind} .*is a function"):
+        text_of(point_for_file(replace(POINT, method=Method(**{kind: max}))))
+
+
+def test_an_edit_that_is_meant_can_be_written_again(tmp_path: Path) -> None:
+    path = tmp_path / "c.json"
+    path.write_text(edited(lambda content: content.update(thresholds=[0.5])))
+    Policy.load(path, edited=True).save(path)
+    assert Policy.load(path).point.thresholds == (0.5,)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_damaged_cascades_and_studies_give_named_errors_or_the_same(seed: int) -> None:
+    assert fuzz.fuzz_cascades(seed, cases=150) == 150
+
+
+def by_label(classes: Any, k: int) -> Any:
+    """A policy with a curve for each of so many classes."""
+    rng = np.random.default_rng(0)
+    labels = np.array([f"account {i:06}" for i in rng.integers(0, classes, k)])
+    wrong = np.array([f"account {i:06}" for i in rng.integers(0, classes, k)])
+    correct = rng.random((2, k)) < [[0.7], [0.8]]
+    confidence = np.where(correct, 0.7, 0.4) + rng.normal(0, 0.2, correct.shape)
+    predictions = np.where(correct, labels, wrong)
+    table = ScoreTable(None, confidence, [1, 5], "ab", predictions=predictions, labels=labels)
+    method = Method(confidence="isotonic_by_label").fit(table)
+    point = Point(("a", "b"), (0.5,), (0.5, 0.5), 0.8, 3.0, 1.0, method)
+    return Policy.from_point(point)
+
+
+def test_a_thousand_classes_are_written_and_read(tmp_path: Path) -> None:
+    """50,000 samples of 1,000 classes took 1.36 MB, and no more than 1 MB was read."""
+    policy = by_label(1000, 50_000)
+    policy.save(tmp_path / "p.json")
+    text = (tmp_path / "p.json").read_text()
+    assert Policy.load(tmp_path / "p.json") == policy
+    assert len(text) < 1e6 and "account" not in text
+
+
+def test_what_is_too_large_to_be_read_is_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = by_label(50, 5000)
+    path = tmp_path / "p.json"
+    policy.save(path)
+    size = path.stat().st_size
+    for most in (size, size - 1):
+        monkeypatch.setattr("cascadelib.policy.form.LARGEST", most)
+        if most == size:
+            policy.save(path)
+            assert Policy.load(path) == policy
+            continue
+        with pytest.raises(ValueError, match=f"takes {size} bytes, and {most} at most"):
+            policy.save(path)
+        with pytest.raises(ValueError, match=f"more than {most} bytes"):
+            Policy.load(path)
+
+
+def test_a_disk_that_is_read_only_is_told_by_the_path_that_was_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such a disk refuses to write the temporary file, and to look for it afterwards."""
+
+    def refused(path: Path, *given: Any, **options: Any) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    monkeypatch.setattr(Path, "write_text", refused)
+    monkeypatch.setattr(Path, "unlink", refused)
+    path = tmp_path / "p.json"
+    with pytest.raises(OSError, match="Read-only") as caught:
+        Policy.from_point(POINT).save(path)
+    assert caught.value.filename == str(path)
+
+
+def identified(rows: Any) -> LogitStore:
+    """STORE's first samples, with ids."""
+    part = STORE.take(rows)
+    logits = {name: part.logits(name) for name in part.models.index}
+    ids = [f"image {row}" for row in np.arange(len(STORE))[rows]]
+    macs = part.models["macs"].to_dict()
+    return LogitStore.from_arrays(part.labels, logits, macs=macs, sample_ids=ids)
+
+
+FIRST, SECOND, THIRD = (identified(slice(start, start + 100)) for start in (0, 100, 200))
+
+
+@pytest.mark.parametrize("store", [None, FIRST], ids=["alone", "with store"])
+def test_a_file_knows_all_samples_that_a_cascade_has_seen(
+    store: LogitStore, tmp_path: Path
+) -> None:
+    """Those of the search and of the fit, by digests of their ids; none is written as it is."""
+    method = Method(temperature=True).fit(SECOND)
+    Policy.from_point(search(FIRST, 2, method).point(-1), store).save(tmp_path / "c.json")
+    assert "image 1" not in (tmp_path / "c.json").read_text()
+    point = Policy.load(tmp_path / "c.json").point
+    for part, shared in ((FIRST, 100), (SECOND, 100), (THIRD, 0)):
+        assert samples_in_common(point.seen, part.origin) == shared
+        assert samples_in_common(point.seen, part.take(slice(0, 7)).origin) == min(7, shared)
+    again = parse_cascade(text_of(point_for_file(point)))
+    assert again.found_on == point.found_on == again.method.fitted_on
+
+
+def test_what_is_expected_says_whether_the_samples_were_seen() -> None:
+    """Held-out samples on which the method was fitted are not held out; new ones are; without ids
+    nobody knows."""
+    point = search(FIRST, 2, Method(temperature=True).fit(SECOND)).point(-1)
+    held = {SECOND: "95%, without choosing", THIRD: "95%", OTHER: UNCHECKED}
+    for store, words in held.items():
+        assert point_for_file(point, FIRST, store).expected.intervals == words
+
+
+def test_what_is_expected_is_measured_on_samples_that_are_there_once() -> None:
+    for rows, how in (([*range(100), 7], "ids"), (np.tile(range(50), 2), "known of them")):
+        twice = OTHER.take(rows)
+        if how != "ids":
+            logits = {name: twice.logits(name) for name in twice.models.index}
+            macs = twice.models["macs"].to_dict()
+            twice = LogitStore.from_arrays(twice.labels, logits, macs=macs)
+        with pytest.raises(ValueError, match=f"samples repeat others.*{how}"):
+            point_for_file(POINT, STORE, twice)
+
+
+def under_new_ids(store: LogitStore, rows: Any) -> LogitStore:
+    """Some samples of a store, called otherwise."""
+    part = store.take(rows)
+    logits = {name: part.logits(name) for name in part.models.index}
+    ids = [f"new {row}" for row in range(len(part))]
+    macs = part.models["macs"].to_dict()
+    return LogitStore.from_arrays(part.labels, logits, macs=macs, sample_ids=ids)
+
+
+def test_a_file_recognises_samples_under_new_ids() -> None:
+    """By what the cascade's models said of them, of the search and of the fit, also in a copy of a
+    copy."""
+    method = Method(temperature=True).fit(SECOND)
+    point = search(FIRST, 2, method).point(-1)
+    for _ in range(2):
+        point = parse_cascade(text_of(point_for_file(point)))
+        for part, counts in ((FIRST, (100, 50)), (SECOND, (100, 50)), (THIRD, (0, 0))):
+            for rows, count in zip((slice(None), slice(50)), counts):
+                origin = under_new_ids(part, rows).origin
+                assert samples_in_common(point.seen, origin) == 0
+                assert samples_seen([point.seen], origin, point.models) == count
+    held_out = under_new_ids(SECOND, slice(None))
+    assert point_for_file(point, None, held_out).expected.intervals == WITHOUT_CHOOSING
+
+
+def test_contents_of_many_samples_take_little_room_in_a_file() -> None:
+    rng = np.random.default_rng(0)
+    confidence = rng.random((2, 200_000))
+    table = ScoreTable(confidence > 0.2, confidence, [1, 5], "ab")
+    point = Point(("a", "b"), (0.5,), (0.5, 0.5), 0.8, 3.0, 1.0, found_on=table.origin)
+    text = text_of(point_for_file(point))
+    assert len(json.loads(text)["chosen_on"]["contents"]) < 30_000
+    loaded = parse_cascade(text)
+    other = ScoreTable(confidence > 0.2, rng.random((2, 200_000)), [1, 5], "ab")
+    for count in (20_000, 200_000):
+        again = ScoreTable(confidence[:, :count] > 0.2, confidence[:, :count], [1, 5], "ab")
+        assert samples_seen([loaded.seen], again.origin, "ab") > count / 100
+    assert samples_seen([loaded.seen], other.origin, "ab") is None
+
+
+def test_files_of_before_do_not_claim_to_know_on_what_a_method_was_fitted() -> None:
+    point = search(FIRST, 2, Method(temperature=True).fit(FIRST)).point(-1)
+    content = json.loads(text_of(point_for_file(point)))
+    for new in ("keys", "contents", "also"):
+        del content["chosen_on"][new]
+    old = parse_cascade(content, edited=True)
+    assert samples_in_common(old.seen, THIRD.origin) is None
+    assert samples_in_common(old.seen, FIRST.origin) == 100
+
+
+def test_ids_beyond_what_a_file_may_hold_are_left_out() -> None:
+    few, many = (Labels.checked(None, np.arange(count)) for count in (3, MOST_KEYS + 1))
+    point = replace(POINT, method=Method(), found_on=Seen((few, many)))
+    chosen_on = parts_as_json(point_for_file(point))["chosen_on"]
+    assert chosen_on["keys"] and chosen_on["also"][0]["keys"] is None
+    loaded = parse_cascade(text_of(point_for_file(point)))
+    assert samples_in_common(loaded.seen, few) == 3
+    assert samples_in_common(loaded.seen, Labels.checked(None, ["new"])) is None
+
+
+def test_half_of_the_samples_unknown_is_written_as_such() -> None:
+    point = replace(POINT, method=Method(), found_on=Seen((None, FIRST.origin)))
+    loaded = parse_cascade(text_of(point_for_file(point)))
+    assert samples_in_common(loaded.seen, FIRST.origin) == 100
+    assert samples_in_common(loaded.seen, THIRD.origin) is None

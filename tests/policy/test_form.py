@@ -1,0 +1,250 @@
+"""The file of a cascade: its keys, and what is refused of those that nobody has checked."""
+
+import json
+import math
+import os
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from points_of_files import POINT, STORE, edited, same
+
+from cascadelib import Method, Point, ScoreTable, evaluate
+from cascadelib.files import digest_of
+from cascadelib.policy.cascade_file import point_for_file
+from cascadelib.policy.form import (
+    LARGEST,
+    PARTS,
+    parse_cascade,
+    text_of,
+    threshold_from_json,
+    threshold_to_json,
+)
+from cascadelib.policy.policy import Policy
+
+FLOATS = st.floats(allow_nan=False)
+METHODS = st.sampled_from(["max_softmax", "entropy", "logits_margin", "top3_softmax_sum"]).map(
+    Method
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    METHODS,
+    st.lists(FLOATS, min_size=0, max_size=4),
+    st.floats(0, 1),
+    st.floats(1e-9, 1e15),
+    st.data(),
+)
+def test_every_point_comes_back_to_the_last_bit(
+    method: Any, thresholds: list, accuracy: float, cost: float, data: st.DataObject
+) -> None:
+    names = tuple(f"m{i}" for i in range(len(thresholds) + 1))
+    rates = tuple(data.draw(st.lists(st.floats(0, 1), min_size=len(names), max_size=len(names))))
+    improvement = data.draw(st.floats(0, 1e9) | st.just(math.nan))
+    point = Point(
+        names, tuple(thresholds), rates, accuracy, cost, improvement, method, "top1", "seconds"
+    )
+    text = text_of(point_for_file(point))
+    assert same(parse_cascade(text), point)
+
+
+@pytest.mark.parametrize("metric", ["max_softmax", "entropy"])
+def test_the_ends_are_words_that_say_when_a_stage_exits(metric: str) -> None:
+    inside = [-math.inf, math.inf]
+    own = [-t if metric == "entropy" else t for t in inside]
+    words = [threshold_to_json(metric, t) for t in own]
+    assert words == ["always", "never"]
+    assert [threshold_from_json(metric, w) for w in words] == own
+
+
+BAD = {
+    "keys that are no base64": (lambda c: c["chosen_on"].update(keys="%"), "not base64"),
+    "contents that are no base64": (lambda c: c["chosen_on"].update(contents="%"), "not base64"),
+    "half a content": (lambda c: c["chosen_on"].update(contents="AA=="), "4 bytes each"),
+    "half a key": (lambda c: c["chosen_on"].update(keys="AAAA"), "6 bytes each"),
+    "another version": (lambda c: c.update(version=2), "format version 2"),
+    "no cascade": (lambda c: c.update(format="bicycle"), "no cascade"),
+    "a threshold moved": (lambda c: c.update(thresholds=[0.5]), "edited after it was written"),
+    "a threshold too many": (lambda c: c["thresholds"].append(0.5), "2 thresholds for 2 models"),
+    "a threshold that is a word": (
+        lambda c: c.update(thresholds=["sometimes"]),
+        "unknown threshold 'sometimes'",
+    ),
+    "a threshold that is nothing": (lambda c: c.update(thresholds=[None]), "finite number"),
+    "a threshold that is true": (lambda c: c.update(thresholds=[True]), "finite number"),
+    "an unknown metric": (
+        lambda c: c["method"].update(metric="max_sofmax"),
+        "nearest: 'max_softmax'",
+    ),
+    "an unknown ensemble": (
+        lambda c: c["method"].update(ensemble="mean"),
+        "unknown ensemble 'mean'",
+    ),
+    "a temperature missing": (
+        lambda c: c["method"]["temperatures"].pop(POINT.models[0]),
+        "fitted temperature",
+    ),
+    "a temperature of 0": (
+        lambda c: c["method"]["temperatures"].update({POINT.models[0]: 0}),
+        "'temperatures': 'm.': missing or of another kind",
+    ),
+    "a part missing": (lambda c: c.pop("expected"), "lacks 'expected'"),
+    "models twice": (lambda c: c["models"].__setitem__(1, c["models"][0]), "distinct names"),
+    "models as text": (lambda c: c.update(models="m0"), "missing or of another kind"),
+    "a field of the method": (
+        lambda c: c["method"].update(vote=True),
+        "missing or of another kind",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_refused(case: Any, tmp_path: Path) -> None:
+    change, message = BAD[case]
+    (tmp_path / "c.json").write_text(edited(change))
+    with pytest.raises(ValueError, match=message) as caught:
+        Policy.load(tmp_path / "c.json")
+    assert "c.json" in str(caught.value)
+
+
+def test_another_layout_is_no_edit() -> None:
+    assert parse_cascade(edited(lambda c: None)).thresholds == POINT.thresholds
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "\x00"])
+def test_what_is_no_json(text: str, tmp_path: Path) -> None:
+    (tmp_path / "c.json").write_text(text)
+    with pytest.raises(ValueError, match=r"c\.json"):
+        Policy.load(tmp_path / "c.json")
+
+
+def stating(text: str, **other: Any) -> Any:
+    """A file's text whose first model states something else."""
+    first, *rest = json.loads(text)["models"]
+    return sealed(text, models=[first | other, *rest])
+
+
+def told(text: str, confidences: Any) -> Any:
+    """A file's text with other confidences expected at the first stage."""
+    expected = json.loads(text)["expected"]
+    return sealed(
+        text, expected=expected | {"confidences": [confidences, *expected["confidences"][1:]]}
+    )
+
+
+def test_a_temperature_is_a_float_however_large(tmp_path: Path) -> None:
+    path = tmp_path / "c.json"
+    method = json.loads(edited(lambda content: None))["method"]
+    method["temperatures"] = dict.fromkeys(method["temperatures"], 2**64)
+    path.write_text(sealed(edited(lambda content: None), method=method))
+    assert 0 < evaluate(STORE, Policy.load(path)).accuracy <= 1
+
+
+def deepened(text: str, part: Any) -> Any:
+    """A file's text in which a part, or what is innermost in it, is a list of lists of lists …"""
+    content = json.loads(text)
+    inner = content
+    key = part
+    while isinstance(inner[key], dict | list) and inner[key]:
+        inner = inner[key]
+        key = next(iter(inner)) if isinstance(inner, dict) else 0
+    inner[key] = "DEEP"
+    return json.dumps(content).replace('"DEEP"', "[" * 900 + "]" * 900)
+
+
+def rated(text: str, rate: Any) -> Any:
+    """A file's text with another exit rate expected at the first stage."""
+    expected = json.loads(text)["expected"]
+    return sealed(
+        text, expected=expected | {"exit_rates": [{"value": rate, "low": 0, "high": 1}] * 2}
+    )
+
+
+ABSURD = {
+    "a key that is there twice": lambda text: text.replace(
+        '"score"', '"thresholds": [0.5], "score"'
+    ),
+    "a key that no cascade has": lambda text: text.replace('"score"', '"note": 1, "score"'),
+    "nothing but depth": lambda text: "[" * 100_000,
+    "an integer beyond floats": lambda text: sealed(text, thresholds=[10**400]),
+    "nan": lambda text: text.replace('"cost": ', '"cost": NaN, "price": '),
+    "samples that nobody has": lambda text: sealed(
+        text, expected=huge(json.loads(text)["expected"])
+    ),
+    **{f"a rate of {r}": partial(rated, rate=r) for r in (1e308, -1e308, 1.5, -0.1)},
+    "no classes": lambda text: stating(text, classes=0),
+    "classes beyond counting": lambda text: stating(text, classes=2**52),
+    "confidences that nobody has": lambda text: told(text, {"values": [0.5], "counts": [0]}),
+    "equal confidences without their order": lambda text: told(
+        text, {"values": [0.5, 0.5], "counts": [1, 599]}
+    ),
+    "ties of fewer": lambda text: told(
+        text, {"values": [0.4, 0.5], "counts": [1, 599], "ties": [0.5]}
+    ),
+    "no confidences of samples that are there": lambda text: told(
+        text, {"values": [], "counts": []}
+    ),
+    "confidences of fewer samples": lambda text: told(text, {"values": [0.5], "counts": [1]}),
+    **{f"depth in {part}": partial(deepened, part=part) for part in PARTS},
+    "megabytes": lambda text: text + " " * LARGEST,
+}
+
+
+def sealed(text: str, **parts: Any) -> Any:
+    """A file's text with other parts, and the checksum that fits them."""
+    content = json.loads(text) | parts
+    return json.dumps(content | {"checksum": digest_of({part: content[part] for part in PARTS})})
+
+
+def huge(expected: Any) -> Any:
+    expected["confidences"][0]["counts"][0] = 2**40
+    return expected
+
+
+@pytest.mark.parametrize("case", ABSURD)
+def test_absurd_files_are_refused_by_name_at_once(case: Any, tmp_path: Path) -> None:
+    path = tmp_path / "c.json"
+    Policy.from_point(POINT, STORE).save(path)
+    path.write_text(ABSURD[case](path.read_text()))
+    with pytest.raises(ValueError, match=r"c\.json: "):
+        Policy.load(path)
+
+
+@pytest.mark.parametrize("part", [{"columns": []}, {"parameters": [2**70, 2**70, 2**70]}])
+def test_a_fitted_confidence_that_cannot_be_computed_is_refused(part: dict) -> None:
+    confidence = np.array([[0.1, 0.4, 0.6, 0.9], [0.2, 0.3, 0.7, 0.8]])
+    table = ScoreTable(confidence > 0.35, confidence, [1, 5], "ab", columns={"words": [4, 3, 2, 1]})
+    method = Method(confidence="logistic", columns=("confidence", "words")).fit(table)
+    text = text_of(Point(("a", "b"), (0.5,), method=method))
+    fitted = json.loads(text)["method"]["fitted"]
+    changed = json.loads(text)["method"] | {"fitted": [one | part for one in fitted]}
+    with pytest.raises(
+        ValueError, match="columns and parameters of a fitted confidence do not fit"
+    ):
+        parse_cascade(sealed(text, method=changed))
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "endless", "loop", "nothing"])
+def test_what_is_no_regular_file_blocks_nobody(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "c.json"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    elif kind != "nothing":
+        path.symlink_to("/dev/zero" if kind == "endless" else path)
+    with pytest.raises((ValueError, OSError), match=r"c\.json"):
+        Policy.load(path)
+
+
+def test_the_size_of_a_file_and_the_sum_of_its_counts_bound_what_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "c.json"
+    path.touch()
+    os.truncate(path, 2**40)
+    with pytest.raises(ValueError, match=f"more than {LARGEST} bytes"):
+        Policy.load(path)

@@ -1,0 +1,383 @@
+"""Running statistics: counts, expected beside measured, drift without labels; and measured time as
+tables."""
+
+import importlib.util
+import json
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from bundled_cascade import IMAGES, POINT, SMALL, TEST, VAL
+
+from cascadelib import (
+    Cascade,
+    DriftSignal,
+    LogitStore,
+    Point,
+    ScoreTable,
+    datasets,
+    evaluate,
+    pick,
+    search,
+)
+from cascadelib.analysis.drift_signal import summary
+from cascadelib.policy import pieces_of
+from cascadelib.policy.cascade_file import point_for_file
+from cascadelib.policy.decisions import Decisions
+from cascadelib.policy.form import parse_cascade, text_of
+from cascadelib.policy.monitoring import Running
+from cascadelib.policy.policy import Policy
+from tools.deployed import same_decisions
+from tools.elsewhere import decide_elsewhere, drift_table
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+sys.path.append(str(BENCHMARKS))
+SPEC = importlib.util.spec_from_file_location("benchmarks_deployment", BENCHMARKS / "deployment.py")
+benchmarks = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(benchmarks)
+
+
+def running(metric: str = "max_softmax") -> Any:
+    point = pick(search(VAL, 2, metric, models=SMALL), accuracy=0.91, caution=0)
+    return Cascade.from_point(point, store=VAL, held_out=TEST)
+
+
+def test_counts_and_rates() -> None:
+    cascade = running()
+    first = cascade(IMAGES[:400])
+    second = cascade(IMAGES[400:])
+    seen = cascade.running
+    stages = np.concatenate([first.exit_stage, second.exit_stage])
+    assert seen.inputs == 600 and seen.exits.tolist() == np.bincount(stages, minlength=2).tolist()
+    np.testing.assert_allclose(seen.exit_rates, np.bincount(stages) / 600)
+    table = seen.table
+    assert list(table.index) == SMALL and table["inputs"].tolist() == [600, (stages == 1).sum()]
+    assert (table["exit_rate_low"] < table["exit_rate"]).all() and (
+        table["exit_rate"] < table["exit_rate_high"]
+    ).all()
+    expected = cascade.point.expected.exit_rates
+    assert table["exit_rate_expected"].tolist() == [rate.value for rate in expected]
+    assert (table[["model_seconds", "decision_seconds"]] > 0).all(axis=None)
+    seen.reset()
+    assert (
+        seen.inputs == 0
+        and np.isnan(seen.exit_rates).all()
+        and seen.table["exit_rate"].isna().all()
+    )
+
+
+@pytest.mark.parametrize("metric", ["max_softmax", "entropy"])
+def test_drift_is_seen_without_labels_and_its_absence_too(metric: str) -> None:
+    cascade = running(metric)
+    cascade.run(pieces_of(IMAGES, 100))
+    assert not cascade.running.drift().alarm
+    cascade.running.reset()
+    cascade.run(pieces_of(255 - IMAGES, 100))
+    report = cascade.running.drift()
+    assert report.alarm and cascade.running.drift().tests.equals(report.tests)
+
+
+def test_drift_is_that_of_the_signal_and_broken_inputs_say_nothing_of_it() -> None:
+    """Asked often or once, in pieces or at once: the capital that whole arrays of stored
+    confidences give."""
+    rest = TEST.take(slice(600, None))
+    cascade = Cascade.from_point(POINT, store=VAL, held_out=rest)
+    for piece in pieces_of(IMAGES, 100):
+        cascade(piece)
+        cascade.running.drift()
+    signal = DriftSignal(evaluate(rest, POINT).stage_confidences)
+    alone = signal.check(evaluate(TEST.take(slice(0, 600)), cascade).stage_confidences).tests
+    pd.testing.assert_frame_equal(cascade.running.drift().tests, alone, rtol=0.01)
+    with pytest.warns(RuntimeWarning, match="nan or infinite"):
+        cascade(IMAGES[:5] * np.nan)
+    pd.testing.assert_frame_equal(cascade.running.drift().tests, alone, rtol=0.01)
+
+
+def test_a_drift_report_says_whether_its_reference_was_seen() -> None:
+    nameless = LogitStore.from_arrays(
+        TEST.labels,
+        {name: TEST.logits(name) for name in SMALL},
+        macs=TEST.models["macs"][SMALL].to_dict(),
+    )
+    said = {"held out": (VAL, TEST), "chosen on": (VAL, None), "not known": (VAL, nameless)}
+    for words, (store, held_out) in said.items():
+        watched = Running(point_for_file(POINT, store, held_out))
+        assert watched.drift().reference.startswith(words)
+    signal = DriftSignal(evaluate(VAL, POINT).stage_confidences)
+    assert signal.check([[], []]).reference.startswith("not known")
+
+
+def test_a_file_without_ties_as_the_versions_before_wrote_it_is_watched_as_well() -> None:
+    cascade = running()
+    expected = cascade.point.expected
+    without = tuple(replace(part, ties=None) for part in expected.confidences)
+    point = replace(cascade.point, expected=replace(expected, confidences=without))
+    assert "ties" not in text_of(point)
+    old = Cascade(parse_cascade(text_of(point)))
+    for one in (cascade, old):
+        one(IMAGES)
+    pd.testing.assert_frame_equal(old.running.drift().tests, cascade.running.drift().tests)
+
+
+def again(seen: Running, decisions: Decisions) -> None:
+    """Count decisions of two stages once more, as the engine does."""
+    reached = np.flatnonzero(decisions.exit_stage > 0)
+    seen.add(0, decisions, np.arange(len(decisions)), decisions.exit_stage == 0, (1.0, 1.0))
+    seen.add(1, decisions, reached, np.ones(len(reached), bool), (1.0, 1.0))
+
+
+def test_totals_of_eight_threads_add_up() -> None:
+    """Each thread runs the same images; threads change places as often as they can."""
+    cascade = running()
+    interval = sys.getswitchinterval()
+    once = cascade(IMAGES[:100])
+    cascade.running.reset()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            tables = [
+                t
+                for _, t in pool.map(
+                    lambda _: (cascade(IMAGES[:100]), cascade.running.table), range(160)
+                )
+            ]
+            tables += pool.map(
+                lambda _: (again(cascade.running, once), cascade.running.table)[1],
+                range(800),
+            )
+    finally:
+        sys.setswitchinterval(interval)
+    seen = cascade.running
+    assert seen.inputs == 960 * 100
+    assert seen.exits.tolist() == (960 * np.bincount(once.exit_stage, minlength=2)).tolist()
+    assert 800 <= seen.seconds[1, 1] < 900 and seen.drift().tests["inputs"][0] == seen.inputs
+    assert all(table["exit_rate"].sum() == pytest.approx(1) for table in tables)
+
+
+def test_a_last_model_without_confidences_says_nothing_of_drift() -> None:
+    rng = np.random.default_rng(0)
+    table = ScoreTable(np.ones((2, 2000), bool), rng.random((2, 2000)), [1, 5], ["a", "b"])
+    point = Point(("a", "b"), (0.5,), (0.5, 0.5), 1.0, 1.0, 1.0, cost_kind="cost")
+    policy = Policy.from_point(point, store=table)
+    policy.run(
+        [lambda x: ([0] * len(x), rng.random(len(x))), lambda x: ([0] * len(x), None)], range(1000)
+    )
+    report = policy.running.drift()
+    assert report.tests["inputs"].tolist() == [1000, 0] and not report.alarm
+
+
+def test_drift_needs_something_to_expect() -> None:
+    cascade = Cascade.from_point(POINT)
+    with pytest.raises(ValueError, match="nothing is expected"):
+        cascade.running.drift()
+
+
+def test_texts_of_the_bundled_zoo() -> None:
+    val, test = (LogitStore(f"data/reviews/{split}") for split in ("val", "test"))
+    point = pick(
+        search(val.select(["bag_of_words", "electra_h32_l1", "electra_h64_l1"]), 2), "match_best"
+    )
+    cascade = Cascade.from_point(point, store=val)
+    assert cascade.differences == ()
+    sentences = datasets.reviews("test").batch(0, 200)
+    counts = same_decisions(
+        test.take(slice(0, 200)), point, cascade.run(pieces_of(list(sentences), 64))
+    )
+    assert counts["other"] == 0 and counts["near"] <= 1
+
+
+def test_streams_are_watched_one_by_one() -> None:
+    cascade = running()
+    table = drift_table(
+        cascade, {"same": pieces_of(IMAGES, 100), "other": pieces_of(255 - IMAGES, 100)}
+    )
+    assert table["alarm"].tolist() == ["–", "ALARM"]
+    assert table.loc["other", "exit_rate"] == cascade.running.exit_rates[0]
+    assert (table["exit_rate_expected"] == cascade.point.expected.exit_rates[0].value).all()
+
+
+def test_a_fresh_process_decides_alike(tmp_path: Path) -> None:
+    cascade = Cascade.from_point(POINT, store=VAL)
+    cascade.save(tmp_path / "cascade.json")
+    there = decide_elsewhere(tmp_path / "cascade.json", IMAGES[:100])
+    here = cascade(IMAGES[:100])
+    assert there.predictions.tolist() == here.predictions.tolist()
+    assert there.exit_stage.tolist() == here.exit_stage.tolist()
+
+
+WATCHED = ScoreTable(
+    np.ones((2, 1000), bool), np.random.default_rng(9).random((2, 1000)), [1, 5], ["a", "b"]
+)
+
+
+def policy_watched() -> Policy:
+    point = Point(("a", "b"), (0.5,), (0.5, 0.5), 1.0, 1.0, 1.0, cost_kind="cost")
+    policy = Policy.from_point(point, store=WATCHED)
+    policy.running.audit = 0.5
+    return policy
+
+
+def asked(policy: Policy, first: int, count: int, ids: Any = None, shift: float = 0.0) -> None:
+    """Inputs whose confidences and answers depend on nothing but their number."""
+    scores = np.random.default_rng(5).random((2, 4000)) - shift
+
+    def call_of(model: int) -> Any:
+        return lambda rows: (
+            [f"{row % (7 + model)}" for row in rows],
+            scores[model, rows],
+            [model + 1.0] * len(rows),
+        )
+
+    policy.run([call_of(0), call_of(1)], range(first, first + count), ids, batch_size=count)
+
+
+def test_monitoring_goes_on_after_a_restart_as_if_there_had_been_none(tmp_path: Path) -> None:
+    path = tmp_path / "running.json"
+    never = policy_watched()
+    restarted = policy_watched()
+    for start in range(0, 2000, 200):
+        asked(never, start, 200)
+        never.running.drift()
+        asked(restarted, start, 200)
+        restarted.running.save(path)
+        restarted = policy_watched()
+        restarted.running.merge(Running.load(path))
+    for one in (restarted.running, Running.load(path)):
+        pd.testing.assert_frame_equal(one.drift().tests, never.running.drift().tests)
+        pd.testing.assert_frame_equal(one.to_label(), never.running.to_label())
+        assert one.loss().to_dict() == never.running.loss().to_dict()
+        assert one.cost().equals(never.running.cost())
+        assert one.failed.tolist() == never.running.failed.tolist() and one.inputs == 2000
+        same = ["inputs", "broken", "exit_rate", "exit_rate_low", "spent"]
+        pd.testing.assert_frame_equal(one.table[same], never.running.table[same])
+    assert Running.load(path).audit == 0.5 and len(never.running.to_label()) > 100
+
+
+def test_workers_are_counted_together() -> None:
+    workers = [policy_watched() for _ in range(3)]
+    for number, worker in enumerate(workers):
+        names = [f"{number}-{row}" for row in range(400)]
+        asked(worker, 400 * number, 400, names, shift=0.3 * (number == 1))
+    drifted = workers[1].running.drift().tests
+    audited = sum(worker.running.audited for worker in workers)
+    whole = Running(workers[0].point)
+    for worker in workers:
+        assert whole.merge(worker.running) is whole
+    assert whole.inputs == 1200 and whole.exits.sum() == 1200 and whole.audited == audited
+    assert whole.loss()["audited"] == audited == sum(w["audited"] for w in whole.windows)
+    tests = whole.drift().tests
+    assert tests["inputs"][0] == 1200 and tests["alarm"][0]
+    assert tests["p"][0] == pytest.approx(3 * drifted["p"][0])  # at α / 3
+    assert tests["since"].tolist() == drifted["since"].tolist()
+    assert set(whole.to_label().index) == {
+        name for worker in workers for name in worker.running.to_label().index
+    }
+
+
+def test_what_cannot_be_merged_is_refused() -> None:
+    one = policy_watched()
+    other = policy_watched()
+    asked(one, 0, 100)
+    asked(other, 0, 100)
+    with pytest.raises(ValueError, match="ids are in doubt in both.*ids="):
+        one.running.merge(other.running)
+    assert one.running.inputs == 100
+    with pytest.raises(ValueError, match="another cascade"):
+        one.running.merge(Running(Point(("a", "c"), (0.5,))))
+
+
+def test_what_cannot_be_saved_or_read_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "running.json"
+    policy = policy_watched()
+    asked(policy, 0, 100)
+    policy.running.save(path)
+    text = path.read_text()
+    for damaged in (text[:-9], text.replace("running 2", "running 1"), "{}", "[]", "no JSON"):
+        path.write_text(damaged)
+        with pytest.raises(ValueError, match=r"running\.json: no monitoring that save wrote"):
+            Running.load(path)
+    path.write_text(text)
+    policy.running.doubts["x"] = [object(), None, 0]
+    with pytest.raises(ValueError, match="what is in doubt cannot be saved"):
+        policy.running.save(path)
+    assert Running.load(path).inputs == 100 and len(list(tmp_path.iterdir())) == 1
+
+
+def alarms_of_workers(streams: int, workers: int, restarts: int, alpha: float) -> int:
+    """How many of so many services alarm, each of so many workers that are restarted so often, whose
+    inputs are drawn as the reference was; they are asked after each piece of 20 inputs."""
+    alarms = 0
+    for seed in range(streams):
+        rng = np.random.default_rng(seed)
+        reference = [summary(rng.random(300))]
+        fresh = DriftSignal(reference)
+        states = [json.dumps(fresh.state())] * workers
+        is_alarm = False
+        for _ in range(restarts):
+            whole = DriftSignal(reference)
+            for number, state in enumerate(states):
+                worker = DriftSignal(reference)
+                worker.restore(json.loads(state))
+                worker.add(0, rng.random(20))
+                states[number] = json.dumps(worker.state())
+                whole.merge(worker)
+            is_alarm |= whole.report(alpha).alarm
+        alarms += is_alarm
+    return alarms
+
+
+def test_alarms_are_as_rare_as_promised_over_all_workers_and_restarts() -> None:
+    """10 workers of 50 lives each; the promise is at most 20%."""
+    assert alarms_of_workers(10, workers=10, restarts=50, alpha=0.2) <= 5
+
+
+def test_many_streams_at_once_have_the_capitals_of_one_by_one() -> None:
+    """What ``benchmarks/run.py alarms`` counts, beside signals that are restarted all the time."""
+    rng = np.random.default_rng(0)
+    capitals = []
+    bins = []
+    for shift in (0.0, 0.0, 0.1, 0.3):
+        reference = summary(rng.random(300))
+        live = rng.random(400) * (1 - shift)
+        bins.append(np.searchsorted(reference.values, live))
+        state = DriftSignal([reference]).state()
+        for start in range(0, 400, 20):
+            signal = DriftSignal([reference])
+            signal.restore(json.loads(json.dumps(state)))
+            signal.add(0, live[start : start + 20])
+            state = signal.state()
+        capitals.append(np.exp(signal.stages[0].largest_log))
+    np.testing.assert_allclose(benchmarks.largest_capitals(reference, np.array(bins)), capitals)
+    assert capitals[3] > 100 > capitals[0]
+
+
+@pytest.mark.parametrize("by", ["ids", "key"])
+def test_inputs_that_come_twice_raise_no_alarm(by: str) -> None:
+    """Every input is sent again at once; without a name for it that is drift: it hangs together."""
+    alarms = {True: 0, False: 0}
+    for seed in range(10):
+        scores = np.random.default_rng(1000 + seed).random(1500)
+        twice = np.repeat(np.arange(1500), 4)
+        for is_known in alarms:
+            policy = policy_watched()
+            policy.running.audit = 0.2
+            names = None
+            if is_known and by == "ids":
+                names = [f"{row}" for row in twice]
+            if is_known and by == "key":
+                policy.running.key = lambda row: f"session {row}"
+            calls = [
+                lambda rows, scores=scores: (rows, scores[rows]),
+                lambda rows: (rows, None),
+            ]
+            policy.run(calls, twice, names, batch_size=6000)
+            report = policy.running.drift(0.05)
+            alarms[is_known] += report.alarm
+            if is_known:
+                assert report.tests["inputs"][0] == 1500 and policy.running.inputs == 6000
+    assert alarms[True] <= 2 and alarms[False] >= 5

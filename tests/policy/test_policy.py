@@ -1,0 +1,219 @@
+"""A policy decides as its cascade and as the evaluator do, reads and writes the cascade's file, and
+needs numpy."""
+
+import json
+import math
+import subprocess
+import sys
+from dataclasses import FrozenInstanceError, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cascadelib import (
+    Cascade,
+    LogitStore,
+    Method,
+    Point,
+    Policy,
+    ScoreTable,
+    evaluate,
+    pick,
+    search,
+)
+from cascadelib.files import ROOT
+from cascadelib.methods.thresholds import own_units
+from cascadelib.policy.form import text_of
+
+
+def make_store(k: int = 200, seed: int = 0) -> LogitStore:
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 4, k)
+    logits = {f"m{i}": (1.0 + i) * np.eye(4)[labels] + rng.normal(size=(k, 4)) for i in range(3)}
+    return LogitStore.from_arrays(labels, logits, macs={f"m{i}": 10.0 ** (i + 1) for i in range(3)})
+
+
+STORE = make_store()
+POINT = pick(search(STORE, 3, "entropy"), "max_improvement")
+MODULES = {name: torch.nn.Identity() for name in STORE.models.index}
+
+
+def stages(policy: Any, confidences: Any) -> list:
+    """Exit stage of each sample by a policy, one at a time; confidences [n, N] in own units."""
+    confidence = [
+        [bool(policy.exits(i, np.array([c]))[0]) for c in row] for i, row in enumerate(confidences)
+    ]
+    return [
+        next(i for i in range(len(confidence)) if confidence[i][s])
+        for s in range(len(confidence[0]))
+    ]
+
+
+@pytest.mark.parametrize(
+    "method", ["entropy", "max_softmax", "max_softmax_mean_logits_ts", Method(ensemble="vote")]
+)
+def test_decides_as_the_evaluator(method: Any) -> None:
+    point = pick(search(STORE, 3, method), "max_improvement")
+    stage = point.method.stage(STORE, point.models)
+    confidence = [stage(tuple(range(i + 1)))[1] for i in range(len(point.models))]
+    assert (
+        stages(Policy.from_point(point), own_units(point.metric, confidence))
+        == evaluate(STORE, point).exit_stage.tolist()
+    )
+
+
+EDGES = st.sampled_from([-math.inf, 0.0, 0.5, math.inf])
+
+
+@settings(deadline=None)
+@given(
+    st.lists(EDGES, min_size=1, max_size=3),
+    st.lists(EDGES | st.just(math.nan), min_size=1),
+    st.booleans(),
+)
+def test_ties_ends_and_nan(thresholds: list, confidence: list, negated: bool) -> None:
+    """At −inf all leave but nan, at inf none does, else from the threshold upwards; all after the
+    last stage."""
+    sign = -1.0 if negated else 1.0
+    names = tuple(f"m{i}" for i in range(len(thresholds) + 1))
+    method = Method("entropy" if negated else "max_softmax")
+    rates = (1.0,) + (0.0,) * len(thresholds)
+    point = Point(names, tuple(sign * t for t in thresholds), rates, 0.5, 1.0, math.nan, method)
+    policy = Policy.from_point(point)
+    for i, t in enumerate(thresholds):
+        twin = [c >= t and t != math.inf for c in confidence]
+        assert policy.exits(i, sign * np.array(confidence)).tolist() == twin
+    assert policy.exits(len(thresholds), confidence).all()
+
+
+SCORES = st.sampled_from([-math.inf, 0.0, 0.25, 0.5, math.inf])
+
+
+@settings(deadline=None)
+@given(st.data(), st.integers(1, 3), st.integers(0, 6), st.booleans())
+def test_a_table_is_decided_row_by_row(data: Any, n: int, k: int, is_array: bool) -> None:
+    """A loop over inputs and stages is the twin; arrays of whole numbers stay such."""
+    thresholds = data.draw(st.lists(SCORES, min_size=n - 1, max_size=n - 1))
+    rows = st.lists(SCORES, min_size=k, max_size=k)
+    confidence = np.array(data.draw(st.lists(rows, min_size=n, max_size=n))).reshape(n, k)
+    said = np.arange(n * k).reshape(n, k)
+    policy = Policy(Point(tuple(f"m{i}" for i in range(n)), tuple(thresholds)))
+    decisions = policy.decide(confidence, said if is_array else said.tolist())
+    assert decisions.predictions.dtype == (np.int64 if is_array else object)
+    for row in range(k):
+        stage = 0
+        while stage < n - 1 and not thresholds[stage] <= confidence[stage, row] < math.inf:
+            if confidence[stage, row] == math.inf != thresholds[stage]:
+                break
+            stage += 1
+        reached = [confidence[i, row] if i <= stage else math.nan for i in range(n)]
+        assert decisions.exit_stage[row] == decisions.answered[row] == stage
+        assert decisions.predictions[row] == said[stage, row] and decisions.ids[row] == row
+        assert decisions.confidence[row] == confidence[stage, row]
+        np.testing.assert_array_equal(decisions.confidences[row], reached)
+
+
+@pytest.mark.parametrize("said", [[[1, 2], None], [None, None], [np.array([1, 2]), None]])
+def test_a_model_that_says_nothing_predicts_nothing(said: list) -> None:
+    decisions = Policy(Point(("a", "b"), (0.5,))).decide([[0.9, 0.1]], said)
+    assert decisions.predictions.tolist() == [said[0] if said[0] is None else 1, None]
+
+
+@pytest.mark.parametrize("stage", [-1, 3])
+def test_a_stage_that_is_not_there(stage: int) -> None:
+    with pytest.raises(ValueError, match=f"not {stage}"):
+        Policy.from_point(POINT).exits(stage, np.zeros(1))
+
+
+def test_policy_and_cascade_share_the_file(tmp_path: Path) -> None:
+    cascade = Cascade.from_point(POINT, MODULES, STORE)
+    cascade.save(tmp_path / "cascade.json")
+    policy = Policy.load(tmp_path / "cascade.json")
+    assert (
+        policy == cascade.policy
+        and policy.models == POINT.models
+        and policy.thresholds == POINT.thresholds
+    )
+    policy.save(tmp_path / "again.json")
+    assert (tmp_path / "again.json").read_bytes() == (tmp_path / "cascade.json").read_bytes()
+    Policy.from_point(POINT, STORE).save(tmp_path / "policy.json")
+    assert Cascade.load(tmp_path / "policy.json", MODULES).point == replace(POINT)
+
+
+def test_of_a_score_table(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    table = ScoreTable(rng.random((2, 50)) < [[0.6], [0.9]], rng.random((2, 50)), [1, 5])
+    point = pick(search(table, cost="cost"), "max_improvement")
+    policy = Policy.from_point(point, table)
+    policy.save(tmp_path / "p.json")
+    assert Policy.load(tmp_path / "p.json") == policy and policy.metric is None
+    assert stages(policy, table.confidence) == evaluate(table, point).exit_stage.tolist()
+
+
+def test_it_is_frozen_and_its_thresholds_fit() -> None:
+    policy = Policy.from_point(POINT)
+    with pytest.raises(FrozenInstanceError):
+        policy.thresholds = ()
+    for values in ((), (math.nan, 0.5), (0.5,) * 3):
+        with pytest.raises(ValueError, match="2 thresholds without nan"):
+            replace(policy, thresholds=values)
+
+
+def test_an_ensemble_that_nobody_knows_does_not_run(tmp_path: Path) -> None:
+    content = json.loads(text_of(Policy.from_point(POINT).point))
+    content["method"]["ensemble"] = "mean"
+    (tmp_path / "c.json").write_text(json.dumps(content))
+    for load in (Policy.load, Cascade.load):
+        with pytest.raises(ValueError, match=r"c\.json: unknown ensemble 'mean'"):
+            load(tmp_path / "c.json")
+
+
+@pytest.mark.parametrize("stage", [-1, 3, 1.0, True, "1", None, np.array([1])])
+def test_a_stage_is_a_whole_number(stage: Any) -> None:
+    with pytest.raises(ValueError, match="stage must be a whole number from 0 to 2"):
+        Policy.from_point(POINT).exits(stage, np.zeros(2))
+
+
+@pytest.mark.parametrize(
+    "values", [["0.5"], [1j], [None], "x", np.ma.masked_array([0.5], [True]), [[1], [1, 2]]]
+)
+def test_confidences_and_thresholds_are_real_numbers(values: Any) -> None:
+    policy = Policy.from_point(POINT)
+    for stage in (0, 2):
+        with pytest.raises(ValueError, match="confidence must be real numbers"):
+            policy.exits(stage, values)
+    for value in (values, None, 5):
+        cascade = Cascade.from_point(POINT, MODULES)
+        with pytest.raises(ValueError, match="thresholds"):
+            cascade.thresholds = value
+
+
+LOAD = """
+import sys
+before = set(sys.modules)
+from cascadelib.policy.policy import Policy
+policy = Policy.load(sys.argv[1])
+decisions = policy.decide([[0.1] * 3] * len(policy.models), [["a", "b", "c"]] * len(policy.models))
+assert len(decisions) == 3 and policy.exits(0, [0.0]).all() == (policy.metric == "entropy")
+policy.save(sys.argv[1])
+heavy = {"torch", "pandas", "scipy", "numba", "timm", "transformers", "plotly", "pyarrow", "safetensors", "tqdm"}
+print(sorted(heavy & (set(sys.modules) - before)))
+"""
+
+
+@pytest.mark.parametrize(
+    "method", ["entropy", Method(confidence="isotonic_by_label"), Method(confidence="auto")]
+)
+def test_to_load_and_decide_takes_numpy_alone(method: Any, tmp_path: Path) -> None:
+    Policy.from_point(pick(search(STORE, 2, method), "max_improvement"), STORE).save(
+        tmp_path / "p.json"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", LOAD, tmp_path / "p.json"], capture_output=True, text=True, cwd=ROOT
+    )
+    assert (said.stdout, said.stderr) == ("[]\n", "")
