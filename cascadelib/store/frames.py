@@ -234,17 +234,19 @@ def coded(parts: list[pd.Series]) -> Coded:
     kinds = {kind for _, texts, kind in found if texts}
     if len(kinds) > 1:
         raise ValueError(_mixed(name, f"holds {' and '.join(sorted(kinds))}"))
-    code_of = {"": MISSING}
-    for _, texts, _ in found:
-        for text in texts:
-            code_of.setdefault(text, len(code_of) - 1)
-    codes = [np.array([*map(code_of.get, texts), MISSING])[own] for own, texts, _ in found]
-    texts = list(code_of)[1:]
+    codes, texts, _ = found[0]
+    if len(found) > 1 or len({"", *texts}) <= len(texts):  # not coded by its distinct texts yet
+        texts = list(dict.fromkeys(text for _, each, _ in found for text in each if text))
+        code_of = dict(zip(texts, range(len(texts))))
+        new = [[code_of.get(text, MISSING) for text in each] for _, each, _ in found]
+        codes = np.concatenate(
+            [np.array([*each, MISSING])[own] for each, (own, _, _) in zip(new, found)]
+        )
     if "\x00" in "".join(texts):
         raise ValueError(f"column {name!r} holds a NUL character, which no text has")
     if 4 * sum(map(len, parts)) * max(map(len, texts), default=0) > LARGEST_TEXT:
         raise ValueError(f"column {name!r} holds texts too long for ids or classes: give codes")
-    return Coded(np.concatenate(codes), texts, next(iter(kinds), NOTHING))
+    return Coded(codes, texts, next(iter(kinds), NOTHING))
 
 
 def distinct_texts(column: pd.Series) -> tuple[Array, list[str], str]:
