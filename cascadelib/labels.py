@@ -3,7 +3,7 @@ and stores."""
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import uuid4
@@ -16,6 +16,10 @@ from .files import digest_of
 
 KEY = np.dtype("V6")  # what a file keeps of an id: six bytes of its digest
 CONTENT = np.dtype("<u4")  # what a file keeps of a row's contents
+BY_ID = (
+    "give values by id (a dict, or a Series whose index is the ids), or, for values in the order "
+    "of the store, an array (.to_numpy())"
+)
 MOST_CONTENTS = 4096  # rows of which it keeps that, about, of however many
 
 
@@ -93,10 +97,113 @@ def kept_in_file(digests: Array, samples: int) -> Array:
     return (chosen >> np.uint64(32)).astype(CONTENT)
 
 
-def chosen_rows(indices: Any, count: int) -> Array:
+def aligned(values: Any, what: str, *axes: Sequence | Array | None) -> Any:
+    """Return values in the order of the ids of each axis.
+
+    This is the one rule for one value per sample or model. A mapping is read by its keys. A pandas
+    object is read by its index (:func:`positions`). Lists and arrays are returned as they are,
+    except that the items of a list along the first axis are aligned along the other ones.
+
+    Parameters
+    ----------
+    values : mapping, pandas.Series, pandas.DataFrame, array_like or scalar
+    what : str
+        The name of the values in messages.
+    *axes : sequence of str, or None
+        The sample ids or model names along each axis; None: these have none.
+
+    Raises
+    ------
+    ValueError
+        If the ids of a pandas object or mapping are not those of the axis.
+
+    Examples
+    --------
+    >>> aligned({"b": 2, "a": 1}, "groups", ["a", "b"])
+    [1, 2]
+    """
+    if isinstance(values, Mapping):
+        items = list(values.values())
+        values = [items[row] for row in positions(values, axes[0], what).tolist()]
+    elif hasattr(values, "reindex"):  # pandas, without importing it
+        array = values.to_numpy()
+        for axis, (index, ids) in enumerate(zip(values.axes, axes)):
+            array = array.take(positions(index, ids, what), axis)
+        return array
+    if len(axes) > 1 and isinstance(values, list | tuple):
+        return [aligned(item, what, *axes[1:]) for item in values]
+    return values
+
+
+def positions(keys: Any, ids: Sequence | Array | None, what: str) -> Array:
+    """Return the place of each id among the keys of a mapping or the labels of a pandas index.
+
+    Keys are compared as text. They may have further ids. pandas' default index, 0 … k − 1, means
+    the order of the ids if these are others.
+
+    Raises
+    ------
+    ValueError
+        If a key repeats, an id is not among the keys, or a default index has two meanings.
+    """
+    texts = texts_of_keys(keys)
+    is_default = getattr(keys, "step", None) == 1 and keys.start == 0  # pandas' RangeIndex
+    names = np.arange(len(texts)).astype(str) if ids is None else as_text(ids)
+    if np.array_equal(texts, names):
+        return np.arange(len(names))
+    check_distinct(texts, what)
+    row_of = dict(zip(texts.tolist(), range(len(texts))))
+    rows = np.array([row_of.get(name, -1) for name in names.tolist()], np.int64)
+    is_default &= len(texts) == len(names)
+    if is_default and (rows < 0).any():
+        return np.arange(len(names))
+    there = f"{examples(texts)} here, {'no ids' if ids is None else examples(names)} in the store"
+    if is_default:
+        raise ValueError(f"{what}: the default index can mean an order or ids ({there}): {BY_ID}")
+    if ids is None:
+        raise ValueError(
+            f"{what}: an index, but no sample_ids=, names= or classes= ({there}): {BY_ID}"
+        )
+    if (rows < 0).any():
+        raise ValueError(
+            f"{what}: no value for {np.count_nonzero(rows < 0)} of {len(names)} ids, such as "
+            f"{examples(names[rows < 0])} ({there}): {BY_ID}"
+        )
+    return rows
+
+
+def texts_of_keys(keys: Any) -> Array:
+    """Return the keys of a mapping, or the labels of a pandas index, as text."""
+    return as_text(keys if hasattr(keys, "take") else np.fromiter(keys, object, len(keys)))
+
+
+def check_distinct(keys: Array, what: str) -> None:
+    """Raise ValueError if two keys, as text, are equal."""
+    if len(set(keys.tolist())) < len(keys):
+        unique, times = np.unique(keys, return_counts=True)
+        raise ValueError(f"{what}: the index repeats {examples(unique[times > 1])}: {BY_ID}")
+
+
+def examples(texts: Array) -> str:
+    """Write the first two of some texts for a message."""
+    return " and ".join(repr(text) for text in texts[:2].tolist()) or "none"
+
+
+def checked_mask(mask: Any) -> Array:
+    """Return a mask as bool [k]; ValueError if it has other values."""
+    values = np.asarray(unmasked(mask, "indices"))
+    if values.dtype != bool:
+        raise ValueError(f"the mask must be True or False for each sample, not {values.dtype}")
+    return values
+
+
+def chosen_rows(indices: Any, count: int, sample_ids: Array | None = None) -> Array:
     """Indices, a bool mask [count] or a slice → int64 rows, in the order asked; repeats are allowed
-    (bootstrap). ValueError for rows outside 0 … count − 1, a mask of another length, or no row at
-    all."""
+    (bootstrap). A mask by sample id is aligned. ValueError for rows outside 0 … count − 1, a mask
+    of another length, or no row at all."""
+    dtype = getattr(indices, "dtype", None)
+    if isinstance(indices, Mapping) or getattr(dtype, "kind", None) == "b":
+        indices = checked_mask(aligned(indices, "the mask", sample_ids))
     index = indices if isinstance(indices, slice) else np.asarray(unmasked(indices, "indices"))
     if not isinstance(index, slice):
         if index.size and (index.ndim != 1 or index.dtype.kind not in "biu"):
@@ -154,7 +261,7 @@ def as_text(values: Any) -> Array:
 
 def _as_written(value: Any) -> Any:
     """A value whose ``str`` is the text that stands for it."""
-    if value is None or value != value:
+    if value is None or type(value).__name__ == "NAType" or value != value:
         return ""
     if isinstance(value, float) and value.is_integer():
         return int(value)
@@ -213,6 +320,7 @@ class Labels:
         naming the first thing that is wrong.
         """
         classes = None if classes is None else tuple(str(c) for c in classes)
+        labels = aligned(labels, "labels", sample_ids)
         if classes is not None and len(set(classes)) < len(classes):
             raise ValueError(f"class names repeat: {classes}")
         listed = [] if labels is None else np.asarray(labels).tolist()

@@ -101,7 +101,7 @@ class Worker:
         self.policy = Policy(expected_point())
         self.running = self.policy.running
         if self.saved.exists():
-            self.running.merge(Running.load(self.saved))
+            self.running.resume(Running.load(self.saved))
         self.running.audit = AUDIT
         known = [json.loads(line) for line in self.log.read_text().splitlines()]
         done = [record["id"] for record in known if "id" in record]

@@ -4,7 +4,6 @@ Stage by stage, against the samples on which a cascade was measured. An alarm sa
 no longer those, not that the answers are worse: accuracy may fall or hold either way.
 """
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy import ndarray as Array
 
+from ..checks import brief, misfit
 from ..evaluation.point import OrderStatistics
 from ..store.protocol import Store
 
@@ -20,7 +20,18 @@ from ..store.protocol import Store
 SHARES = np.linspace(0, 1, 51)
 SIZES = 0.05, 0.15, 0.45  # of the bets: from small shifts, seen late, to large ones, seen at once
 WITHOUT_CHOOSING = "95%, without choosing"  # intervals in a cascade's file: measured where it chose
-KEPT = "weight logs inputs ranks log largest_log lowest_log since".split()  # of a Capital
+LOG = slice(-1e300, 1e300)
+KEPT = {  # of a Capital, in the forms of misfit()
+    "weight": [slice(1e-300, 1e300)],
+    "logs": [LOG],
+    "inputs": range(1, 2**53),
+    "ranks": slice(0, 2**53),
+    "log": LOG,
+    "largest_log": slice(0, 1e300),
+    "lowest_log": slice(-1e300, 0),
+    "since": range(2**53),
+}
+STATE = KEPT | {"rng": dict}
 HELD_OUT = "95%"  # measured on samples that it has not seen
 
 
@@ -43,8 +54,7 @@ def summary(values: Array) -> OrderStatistics:
 class Capital:
     """Capital of bets, input after input, that live numbers are not drawn as k others were.
 
-    Those are the reference, of which it takes a :func:`summary` (without "ties", as in old files,
-    the theorem needs numbers that differ).
+    Those are the reference, of which it takes a :func:`summary`.
 
     Theorem: where the k numbers and the live ones are exchangeable, as independent draws of one
     distribution are, the capital ever comes to 1/α stakes with a probability of at most α. Between
@@ -55,8 +65,8 @@ class Capital:
     """
 
     def __init__(self, reference: OrderStatistics) -> None:
-        ties = np.array(reference.ties or 1.0)
-        self.edges = np.array(reference.values) + 1j * ties  # compared as pairs
+        # compared as pairs
+        self.edges = np.array(reference.values) + 1j * np.array(reference.ties)
         self.urn = np.append(np.asarray(reference.counts, np.float64), 1.0)
         self.middle = (np.cumsum(self.urn) - self.urn / 2) / self.urn.sum()
         directions = ((1, -1), (-1, 1), (1, 1), (-1, -1))
@@ -101,17 +111,36 @@ class Capital:
         return path
 
     def state(self) -> dict[str, Any]:
-        """What it has come to, as JSON."""
+        """What it has come to, as JSON; empty before the first number."""
+        if not self.inputs:
+            return {}
         kept = {name: np.asarray(getattr(self, name)).tolist() for name in KEPT}
         return kept | {"rng": self.rng.bit_generator.state}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a :meth:`state`."""
-        self.rng.bit_generator.state = state["rng"]
+        """Go on from a :meth:`state`, of fresh capital; ValueError for what is none."""
+        if state == {}:
+            return
+        bets = len(self.logs)
+        wrong = misfit(state, STATE)
+        if wrong is not None or state.keys() != STATE.keys() or len(state["logs"]) != bets:
+            raise ValueError(f"capital of a drift signal: {wrong or 'another number of parts'}")
+        if len(state["weight"]) != bets or not state["since"] <= state["inputs"] >= state["ranks"]:
+            raise ValueError("capital of a drift signal: its parts do not fit each other")
+        if not state["lowest_log"] <= state["log"] <= state["largest_log"]:
+            raise ValueError("capital of a drift signal: its logs do not fit each other")
+        restore_generator(self.rng, state["rng"])
         for name in KEPT:
             kind = type(getattr(self, name))
-            value = state[name]
-            setattr(self, name, np.array(value) if kind is Array else kind(value))
+            setattr(self, name, np.array(state[name]) if kind is Array else kind(state[name]))
+
+
+def restore_generator(rng: np.random.Generator, state: dict) -> None:
+    """Go on from the state of a generator of the same kind; ValueError for what is none."""
+    try:
+        rng.bit_generator.state = state
+    except (ValueError, TypeError, LookupError, OverflowError) as error:
+        raise ValueError(f"no state of a random generator: {error}") from None
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,7 +195,6 @@ class DriftSignal:
             raise ValueError("the reference holds no sample")
         self.false_alarm_rate = false_alarm_rate
         self.stages = [Capital(part) for part in reference]
-        self.others: list[list[Capital]] = []  # of other workers
 
     def check(self, live: Sequence[Array], false_alarm_rate: float | None = None) -> DriftReport:
         """All inputs so far against the reference.
@@ -202,10 +230,15 @@ class DriftSignal:
         if len(values):
             self.stages[stage].add(values)
 
-    def report(self, false_alarm_rate: float | None = None) -> DriftReport:
-        """What is known now."""
+    def report(
+        self, false_alarm_rate: float | None = None, others: Sequence["DriftSignal"] = ()
+    ) -> DriftReport:
+        """What is known now, with what the signals of other workers have seen. Each worker's
+        capital is tested at α / W, W workers: their capitals share the reference, so that no mean
+        of them is a martingale."""
+        seen = [signal.stages for signal in (self, *others) if signal.stages[0].inputs]
+        workers = seen or [self.stages]
         rows = []
-        workers = [self.stages, *self.others]
         for number, parts in enumerate(zip(*workers), 1):
             top = max(parts, key=lambda part: part.largest_log)
             inputs = sum(part.inputs for part in parts)
@@ -218,30 +251,17 @@ class DriftSignal:
         tests["alarm"] = tests["p"] <= (false_alarm_rate or self.false_alarm_rate)
         return DriftReport(bool(tests["alarm"].any()), tests)
 
-    def state(self) -> list[list[dict]]:
-        """What it has come to, as JSON: of each worker, this one first, of each stage."""
-        return [[part.state() for part in parts] for parts in (self.stages, *self.others)]
+    def state(self) -> list[dict]:
+        """What it has come to, as JSON: of each stage."""
+        return [part.state() for part in self.stages]
 
-    def restore(self, state: list[list[dict]]) -> None:
-        """Go on from a :meth:`state` of a signal with the same reference."""
-        fresh = copy.deepcopy(self.stages)
-        workers = [copy.deepcopy(fresh) for _ in state]
-        for parts, states in zip(workers, state):
-            for part, one in zip(parts, states, strict=True):
-                part.restore(one)
-        self.stages = workers[0]
-        self.others = workers[1:]
-
-    def merge(self, other: "DriftSignal") -> None:
-        """Watch what another worker's signal has seen as well. Each worker's capital is tested at
-        α / W, W workers: their capitals share the reference, so that no mean of them is a
-        martingale."""
-        theirs = [other.stages, *other.others]
-        if self.stages[0].inputs or self.others:
-            self.others += theirs
-        else:
-            self.stages = theirs[0]
-            self.others = theirs[1:]
+    def restore(self, state: list[dict]) -> None:
+        """Go on from a :meth:`state` of a signal with the same reference, of which this one has
+        seen no input; ValueError for what is none."""
+        if not isinstance(state, list) or len(state) != len(self.stages):
+            raise ValueError(f"a drift signal of {len(self.stages)} stages, not {brief(state)}")
+        for part, one in zip(self.stages, state):
+            part.restore(one)
 
 
 def reference_in_words(intervals: Any) -> str:

@@ -69,7 +69,7 @@ class Labelled:
         -------
         The same kind of data set.
         """
-        rows = chosen_rows(indices, len(self))
+        rows = chosen_rows(indices, len(self), self.sample_ids)
         if isinstance(self.inputs, tuple):
             inputs = tuple(self.inputs[row] for row in rows)
         else:

@@ -34,14 +34,13 @@ class OrderStatistics:
         Rising.
     counts : tuple of int
         How far the rank of each lies above that of the one before.
-    ties : tuple of float or None
-        A second number of each, random in [0, 1], that parts equal values; None in files of
-        version 0.1.
+    ties : tuple of float
+        A second number of each, random in [0, 1], that parts equal values.
     """
 
     values: tuple[float, ...]
     counts: tuple[int, ...]
-    ties: tuple[float, ...] | None = None
+    ties: tuple[float, ...]
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from ..evaluation.evaluation import check_store, correct_alone, costs_of
 from ..evaluation.pareto import improvement_factor
 from ..evaluation.point import Point
 from ..evaluation.run import Run, evaluate
-from ..labels import together
+from ..labels import aligned, together
 from ..scoring import F1, f1, score_of
 from ..store.protocol import Store
 from ..tables import arrow, fraction, number, times
@@ -230,7 +230,7 @@ def certify(
     points, reference = tried(cascades, reference, epsilon, budget)
     overlap_checked = refuse_shared_samples(points, store.origin, models_of(points, reference))
     table_size = size_of_table(points, store.origin)
-    parts = grouped(groups, len(store))
+    parts = grouped(aligned(groups, "groups", store.origin.sample_ids), len(store))
     cluster = numbered_clusters(clusters, store, points[0].score, drawn)
     labelled, differs, is_known = with_labels(store, points, reference, labels, drawn)
     runs = evaluate(labelled, points)
@@ -485,6 +485,7 @@ def numbered_clusters(clusters: Any, store: Store, score: str, drawn: bool) -> A
             "clusters= is for mean scores and without drawn=True: F1 is no mean over clusters, and "
             "the labels that to_label draws are of samples"
         )
+    clusters = aligned(clusters, "clusters", store.origin.sample_ids)
     numbers = pd.factorize(keys_of(clusters, "cluster", len(store)))[0]
     pairs = pd.DataFrame({"cluster": numbers, "sample": store.origin.sample_ids})
     refuse_repeated_ids(store.take(np.flatnonzero(~pairs.duplicated())))

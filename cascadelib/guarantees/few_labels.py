@@ -13,7 +13,7 @@ from ..evaluation.point import Point, points_of
 from ..evaluation.run import evaluate
 from ..fronts.front import Front
 from ..fronts.selection import cost_bound
-from ..labels import Labels, as_text, digests_of
+from ..labels import Labels, as_text, check_distinct, digests_of, texts_of_keys
 from ..store.protocol import Store
 from .repeats import refuse_repeated_ids, refuse_shared_samples
 
@@ -139,13 +139,24 @@ def in_order(rows: Any, origin: Labels) -> list[int]:
     return sorted(digests, key=digests.__getitem__)
 
 
-def told(labels: Any) -> dict[str, Any]:
-    """{sample id: label} of the labels that are known, not None or nan; ValueError for a list."""
-    if not hasattr(labels, "keys"):
+def told(labels: Any, sample_ids: Array) -> dict[str, Any]:
+    """Return {sample id: label} of the labels that are known, not None or nan.
+
+    Raises
+    ------
+    ValueError
+        If labels are a list or have a default index: ids are needed, since some may be missing.
+    """
+    keys = labels.keys() if hasattr(labels, "keys") else None
+    texts = np.array([]) if keys is None else texts_of_keys(keys)
+    is_default = hasattr(keys, "step") and not np.array_equal(texts, sample_ids)
+    if keys is None or is_default:
         raise ValueError(
             f"labels must be {{sample id: label}}, not {brief(labels)}: dict(zip(ids, labels))"
         )
-    return {str(sample): label for sample, label in dict(labels).items() if not pd.isna(label)}
+    check_distinct(texts, "labels")
+    pairs = zip(texts.tolist(), labels.values() if isinstance(labels, Mapping) else labels)
+    return {sample: label for sample, label in pairs if not pd.isna(label)}
 
 
 def with_labels(
@@ -156,8 +167,8 @@ def with_labels(
     labels all can matter, and are known."""
     if labels is None and not store.models["top1"].isna().any():
         return store, np.ones((len(points), len(store)), bool), np.ones(len(store), bool)
-    given = told({} if labels is None else labels)
     ids = store.origin.sample_ids
+    given = told({} if labels is None else labels, ids)
     if strangers := sorted(given.keys() - set(ids.tolist())):
         raise ValueError(
             f"labels: {len(strangers)} ids are not the store's, the first is {strangers[0]!r}"

@@ -13,7 +13,7 @@ from ..front_end import watched
 from ..guarantees.few_labels import respelled
 from ..guarantees.peeling import Peeled, peel_table
 from ..guarantees.repeats import copied_whole, numbered, refuse_repeated_ids
-from ..labels import as_text
+from ..labels import aligned, as_text
 from ..methods.fitted import CONFIDENCE, Fitted, is_free_text, label_digest
 from ..methods.method import Method
 from ..store.score_table import ScoreTable
@@ -183,6 +183,7 @@ def buy(ask: Callable, ids: list[str], bought: MutableMapping[str, str], classes
 
 def checked_answers(answers: Any, ids: list[str], classes: set[str]) -> list[str]:
     """Answers as text, one for each id, none of them missing or a class in another spelling."""
+    answers = aligned(answers, "the answers of ask", ids)
     with about(
         "ask must return a list, one answer per id, in their order, and must not be async; for "
         f"{len(ids)} ids it returned a {type(answers).__name__}"

@@ -14,12 +14,11 @@ import pandas as pd
 from ..checks import known
 from ..evaluation.intervals import anytime_lower
 from ..labels import digests_of
+from .counts import MOST_DOUBTS, VERDICTS, Counts, total
 from .decisions import Answer, objects
 
 WINDOW = 1000  # audited inputs between two starts of what counts as now
-MOST_DOUBTS = 2**16
-LOCK = threading.Lock()  # of all, as a cascade with one of its own could not be copied
-VERDICTS = ("lost", "tied", "gained")
+LOCK = threading.RLock()  # of all, as a cascade with one of its own could not be copied
 
 
 class Audit:
@@ -35,47 +34,44 @@ class Audit:
     """
 
     equal: Callable[[Any, Any], Any] = staticmethod(eq)
-    came: int
+    own: Counts
+    others: dict[str, Counts]
     models: Sequence[str]
 
-    def start_audit(self) -> None:
-        """Forget all; the lock is held."""
-        self.audited = 0
-        self.audit_failures = 0
-        self.audit_seconds = 0.0
-        self.audit_cost = 0.0
-        self.forgotten = 0  # in doubt for good
-        self.windows: list[Counter] = []
-        self.lost_at = np.zeros(len(self.models), np.int64)  # inputs that left at each stage
-        # [prediction, the reference's, window, stage] by id
-        self.doubts: dict[Any, list] = {}
+    @property
+    def parts(self) -> list[Counts]:
+        """What each process has counted, this one first."""
+        return [self.own, *self.others.values()]
 
     def _doubt(self, name: Any, prediction: Any, stage: int) -> None:
         """An input that left and is audited: nothing is known of its loss until the reference has answered;
         the lock is held."""
-        if self.audited % WINDOW == 0 or not self.windows:
-            self.windows.append(Counter(since=self.came))
-        self.audited += 1
-        self.windows[-1]["audited"] += 1
-        if name in self.doubts or len(self.doubts) >= MOST_DOUBTS:
-            self.forgotten += 1  # in doubt for good
+        own = self.own
+        if own.sums["audited"] % WINDOW == 0 or not own.windows:
+            own.windows.append(Counter(since=own.sums["came"]))
+        own.sums["audited"] += 1
+        own.windows[-1]["audited"] += 1
+        if name in own.doubts or len(own.doubts) >= MOST_DOUBTS:
+            own.sums["forgotten"] += 1  # in doubt for good
         else:
-            self.doubts[name] = [prediction, None, len(self.windows) - 1, stage]
+            own.doubts[name] = [prediction, None, len(own.windows) - 1, stage]
 
     def resolve(self, ids: Sequence, answer: Answer, seconds: float) -> None:
         """Take the reference's answer about inputs that are audited; where it failed they stay in
         doubt."""
         with LOCK:
-            self.audit_seconds += seconds
+            own = self.own
+            own.version += 1
+            own.sums["audit_seconds"] += seconds
             if answer.costs is not None:
-                self.audit_cost += float(answer.costs.sum())
-            self.audit_failures += int(np.count_nonzero(answer.failures))
+                own.sums["audit_cost"] += float(answer.costs.sum())
+            own.sums["audit_failures"] += int(np.count_nonzero(answer.failures))
             for name, said, failure in zip(ids, answer.guesses[:, 0], answer.failures):
-                doubt = self.doubts.get(name)
+                doubt = own.doubts.get(name)
                 if failure or doubt is None:
                     continue
                 if self.equal(doubt[0], said):
-                    del self.doubts[name]
+                    del own.doubts[name]
                 else:
                     doubt[1] = said
 
@@ -90,7 +86,8 @@ class Audit:
 
     def _wanted(self) -> dict[Any, list]:
         """What is in doubt though the reference has answered, by id; the lock is held."""
-        return {name: doubt for name, doubt in self.doubts.items() if doubt[1] is not None}
+        doubts = total(self.parts).doubts
+        return {name: doubt for name, doubt in doubts.items() if doubt[1] is not None}
 
     def to_label(self) -> pd.DataFrame:
         """The inputs whose labels are wanted: those on which cascade and reference differ.
@@ -134,20 +131,22 @@ class Audit:
                         f"the prediction {answer!r}"
                     )
                 found[name] = verdict(self.equal(prediction, label), self.equal(answer, label))
-            for name, said in found.items():
-                *_, window, stage = self.doubts.pop(name)
-                self.windows[window][said] += 1
-                self.lost_at[stage] += said == "lost"
+            self.own.version += bool(self.own.settle(found))
+            for part in self.others.values():
+                part.labelled |= {name: found[name] for name in part.settle(found)}
 
     @property
     def verdicts(self) -> dict[str, int]:
         """Labelled inputs by what they add to the loss."""
-        return {name: sum(window[name] for window in self.windows) for name in VERDICTS}
+        return {
+            name: sum(w[name] for part in self.parts for w in part.windows) for name in VERDICTS
+        }
 
-    def _ends(self, first: int, gained: int, error: float) -> tuple[float, float]:
-        """Bounds of the loss from a window on, were so many doubts gained; the lock is held."""
-        counts = sum(self.windows[first:], Counter())
-        doubts = sum(doubt[2] >= first for doubt in self.doubts.values()) + self.forgotten - gained
+    def _ends(self, whole: Counts, first: int, gained: int, error: float) -> tuple[float, float]:
+        """Bounds of the loss from a window on, were so many doubts gained."""
+        counts = sum(whole.windows[first:], Counter())
+        late = sum(doubt[2] >= first for doubt in whole.doubts.values())
+        doubts = late + whole.sums["forgotten"] - gained
         won = counts["gained"] + gained
         same = counts["audited"] - counts["lost"] - won - doubts
         # What is not known counts as gained for the lower bound, as lost for the upper.
@@ -188,13 +187,14 @@ class Audit:
         :func:`anytime_lower`; docs/monitoring.md.
         """
         with LOCK:
+            whole = total(self.parts)
             wanted = self._wanted()
             order = dict(zip(wanted, digests_of(np.array([*wanted], str))))
-            start = max(0, len(self.windows) - 2)
-            low, high = self._ends(0, 0, error)
+            start = max(0, len(whole.windows) - 2)
+            low, high = self._ends(whole, 0, 0, error)
             # over all windows these add up to the error
             error_now = error / ((start + 1) * (start + 2))
-            now_low, now_high = self._ends(start, 0, error_now)
+            now_low, now_high = self._ends(whole, start, 0, error_now)
             first = 0
             share = error
             if low > epsilon:  # for good: labels of now can still count
@@ -205,13 +205,13 @@ class Audit:
             least = bisect_left(
                 range(len(useful) + 1),
                 True,
-                key=lambda count: self._ends(first, count, share)[1] <= epsilon,
+                key=lambda count: self._ends(whole, first, count, share)[1] <= epsilon,
             )
-            since = self.windows[start]["since"] if self.windows else 0
-            unknown = len(self.doubts) - len(wanted) + self.forgotten
-            audited = self.audited
+            since = whole.windows[start]["since"] if whole.windows else 0
+            unknown = len(whole.doubts) - len(wanted) + whole.sums["forgotten"]
+        lost_at = whole.sums["lost_at"]
         table = {
-            "audited": audited,
+            "audited": whole.sums["audited"],
             "disagreed": sum(self.verdicts.values()) + len(wanted),
             "to_label": len(wanted),
             "unknown": unknown,
@@ -221,7 +221,7 @@ class Audit:
             "now_high": now_high,
             "now_since": since,
             "alarm": max(low, now_low) > epsilon,
-            "lost_at": self.models[int(self.lost_at.argmax())] if self.lost_at.any() else None,
+            "lost_at": self.models[int(lost_at.argmax())] if lost_at.any() else None,
             "label_first": useful[:least],
         }
         return pd.Series(table, dtype=object)

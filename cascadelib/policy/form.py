@@ -45,7 +45,7 @@ METHOD = {
     "fitted": ([dict], None),
 }
 ESTIMATE = dict.fromkeys(("value", "low", "high"), float)
-STATISTICS = {"values": [float], "counts": [range(1, MOST_SAMPLES + 1)], "ties": ([SHARE], None)}
+STATISTICS = {"values": [float], "counts": [range(1, MOST_SAMPLES + 1)], "ties": [SHARE]}
 EXPECTED = {
     "on": SPLIT,
     "intervals": TEXT,
@@ -419,19 +419,17 @@ def estimate_in(written: Mapping) -> Estimate:
 
 def statistics_in(written: Mapping) -> OrderStatistics:
     """Order statistics of a stage's confidences."""
-    ties = written.get("ties")
     return OrderStatistics(
         values=floats(written["values"]),
         counts=tuple(written["counts"]),
-        ties=None if ties is None else floats(ties),
+        ties=floats(written["ties"]),
     )
 
 
 def check_statistics(one: OrderStatistics, reach: int) -> None:
     """ValueError unless these are order statistics of ``reach`` samples, distinct with their ties."""
-    ties = one.ties or (1.0,) * len(one.values)  # files of before have none
-    order = list(zip(one.values, ties))
-    lengths = {len(one.values), len(one.counts), len(ties)}
+    order = list(zip(one.values, one.ties))
+    lengths = {len(one.values), len(one.counts), len(one.ties)}
     is_rising = sorted(set(order)) == order
     if len(lengths) > 1 or not is_rising or not sum(one.counts) == reach <= MOST_SAMPLES:
         raise ValueError(

@@ -4,35 +4,35 @@ what was expected, over all processes that run it."""
 import copy
 import hashlib
 import json
+import os
 import warnings
-from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import pandas as pd
 
-from ..analysis.drift_signal import DriftReport, DriftSignal, reference_in_words
-from ..checks import brief, check_number
+from ..analysis.drift_signal import (
+    DriftReport,
+    DriftSignal,
+    reference_in_words,
+    restore_generator,
+)
+from ..checks import brief, check_number, misfit
 from ..evaluation.intervals import anytime_lower, share_interval
 from ..evaluation.point import Point
 from ..files import digest_of, read_json, replacing
 from .audit import LOCK, Audit
+from .counts import RECENT, SUMS, Counts, check_parts, merged, total
 from .decisions import DRAWN, FAILURES, REPEATED, Decisions, objects
 from .form import parse_cascade, text_of
 
 WAITING = 1024  # confidences of a stage that wait until the drift signal takes them all at once
-RECENT = 2**16  # keys that are remembered
-FORMAT = "cascadelib running 2"
+FORMAT = "cascadelib running 3"
 LARGEST = 2**28  # bytes of a file of save
-# What adds up, over inputs and over workers.
-SUMS = (
-    "came inputs exits failed seconds spent priced money audited audit_seconds audit_cost "
-    "audit_failures forgotten lost_at"
-).split()
 
 
 class Running(Audit):
@@ -85,21 +85,38 @@ class Running(Audit):
         self.reset()
 
     def reset(self) -> None:
-        """Forget all inputs so far."""
-        n = len(self.models)
+        """Forget all inputs so far, and begin with an identity of its own."""
         with LOCK:
-            self.came = 0
-            self.inputs = 0
-            self.priced = 0
-            self.money = np.zeros(2)  # sum of what inputs cost, and of the squares
-            self.exits = np.zeros(n, np.int64)
-            self.failed = np.zeros((n, len(FAILURES)), np.int64)
-            self.seconds = np.zeros((n, 2))
-            self.spent = np.zeros(n)
+            self.own = self._nothing()
+            self.others: dict[str, Counts] = {}
+            self.process: int | None = None  # that which counts under the identity
             self.waiting: list[list[np.ndarray]] = [[] for _ in self.models]
-            self.signal = DriftSignal(self.expected.confidences) if self.expected else None
-            self.start_audit()
-            self.recent: OrderedDict[str, None] = OrderedDict()
+
+    def _nothing(self) -> Counts:
+        """Counts of no input."""
+        signal = DriftSignal(self.expected.confidences) if self.expected else None
+        return Counts.nothing(len(self.models), signal)
+
+    def __getattr__(self, name: str) -> Any:
+        """A sum, over all processes."""
+        if name not in SUMS:
+            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+        with LOCK:
+            return total(self.parts).sums[name]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"process": None}  # a copy counts under another identity
+
+    def _identify(self) -> None:
+        """Take an identity before the first input, and another one in a copy or a forked process;
+        the lock is held."""
+        if self.process != os.getpid():
+            if self.own.identity:
+                self._watch()
+                self.others[self.own.identity] = self.own
+                self.own = self._nothing()
+            self.own.identity = uuid4().hex
+            self.process = os.getpid()
 
     def enter(
         self, count: int, ids: Sequence | None = None, inputs: Sequence | None = None
@@ -108,7 +125,8 @@ class Running(Audit):
         repeats a key (REPEATED), or neither (0)."""
         with LOCK:
             share = check_number(self.audit, "audit", "a share", 0, 1)
-            names = np.arange(self.came, self.came + count) if ids is None else objects(ids)
+            came = self.came
+            names = np.arange(came, came + count) if ids is None else objects(ids)
             if len(names) != count or not all(isinstance(name, str | int) for name in ids or ()):
                 raise ValueError(
                     f"{count} ids are needed, texts or whole numbers, not {brief(ids)}"
@@ -116,7 +134,10 @@ class Running(Audit):
             keys = ids
             if self.key is not None and inputs is not None:
                 keys = [self.key(each) for each in inputs]
-            self.came += count
+            if count:
+                self._identify()
+                self.own.sums["came"] += count
+                self.own.version += 1
             kinds = (self.rng.random(count) < share) * DRAWN
             if keys:
                 kinds[[self._repeats(key) for key in keys]] = REPEATED
@@ -125,11 +146,12 @@ class Running(Audit):
     def _repeats(self, key: Any) -> bool:
         """Whether a key came lately, which is noted; the lock is held."""
         digest = hashlib.blake2b(repr(key).encode(), digest_size=8).hexdigest()
-        is_there = digest in self.recent
-        self.recent[digest] = None
-        self.recent.move_to_end(digest)
-        if len(self.recent) > RECENT:
-            self.recent.popitem(last=False)
+        is_there = any(digest in part.recent for part in self.parts)
+        recent = self.own.recent
+        recent.pop(digest, None)
+        recent[digest] = None  # as the last one
+        if len(recent) > RECENT:
+            del recent[next(iter(recent))]
         return is_there
 
     def add(
@@ -166,17 +188,19 @@ class Running(Audit):
         leaving = rows[left]
         costs = decisions.costs[rows]
         with LOCK:
-            self.failed[stage] += np.bincount(failures[:, stage], minlength=len(FAILURES))
-            self.seconds[stage] += seconds
-            self.inputs += len(leaving)
-            self.exits[stage] += len(leaving)
+            self.own.version += 1
+            sums = self.own.sums
+            sums["failed"][stage] += np.bincount(failures[:, stage], minlength=len(FAILURES))
+            sums["seconds"][stage] += seconds
+            sums["inputs"] += len(leaving)
+            sums["exits"][stage] += len(leaving)
             if not np.isnan(costs).all():
-                self.spent[stage] += np.nansum(costs[:, stage])
+                sums["spent"][stage] += np.nansum(costs[:, stage])
                 was_asked = ~np.isnan(decisions.seconds[leaving])
                 paid = np.where(was_asked, costs[left], 0).sum(axis=1)
                 paid = paid[~np.isnan(paid)]  # nan: a model did not say
-                self.priced += len(paid)
-                self.money += paid.sum(), (paid**2).sum()
+                sums["priced"] += len(paid)
+                sums["money"] += paid.sum(), (paid**2).sum()
             for row in rows[left & (kinds == DRAWN)].tolist():
                 self._doubt(decisions.ids[row], decisions.predictions[row], stage)
             if not is_silent:
@@ -198,9 +222,9 @@ class Running(Audit):
     def _watch(self) -> None:
         """The drift signal takes the confidences that wait for it; the lock is held."""
         for stage, parts in enumerate(self.waiting):
-            if self.signal is not None and parts:
+            if self.own.signal is not None and parts:
                 # infinite ones as in the file
-                self.signal.add(stage, np.nan_to_num(np.concatenate(parts)))
+                self.own.signal.add(stage, np.nan_to_num(np.concatenate(parts)))
             parts.clear()
 
     @property
@@ -244,8 +268,9 @@ class Running(Audit):
         normal approximation), over ``priced`` inputs all of whose calls said what they cost; without
         the audit."""
         with LOCK:
-            count = self.priced
-            mean, square = self.money / (count or np.nan)
+            sums = total(self.parts).sums
+            count = sums["priced"]
+            mean, square = sums["money"] / (count or np.nan)
         half = 1.96 * np.sqrt(max(0.0, square - mean**2) / count) if count > 1 else np.nan
         return pd.Series({"mean": mean, "low": mean - half, "high": mean + half, "priced": count})
 
@@ -266,22 +291,24 @@ class Running(Audit):
             seconds per sample in the model and in the exit decision.
         """
         with LOCK:
-            now = copy.deepcopy(self)
-        reached = now.inputs - np.cumsum(now.exits) + now.exits
-        index = pd.Index(now.models, name="model")
-        table = pd.DataFrame({"inputs": reached, "broken": now.broken}, index=index)
-        if now.expected is not None:
+            now = copy.deepcopy(total(self.parts).sums)
+        inputs, exits = now["inputs"], now["exits"]
+        reached = inputs - np.cumsum(exits) + exits
+        index = pd.Index(self.models, name="model")
+        broken = now["failed"][:, 1:].sum(axis=1)
+        table = pd.DataFrame({"inputs": reached, "broken": broken}, index=index)
+        if self.expected is not None:
             columns = ["exit_rate_expected", "exit_rate_expected_low", "exit_rate_expected_high"]
-            rates = now.expected.exit_rates
+            rates = self.expected.exit_rates
             table[columns] = [(rate.value, rate.low, rate.high) for rate in rates]
-        table["exit_rate"] = now.exit_rates
-        if now.inputs:
-            numbers = np.arange(now.inputs)
-            intervals = [share_interval(numbers < count, kind="exact") for count in now.exits]
+        table["exit_rate"] = exits / (inputs or np.nan)
+        if inputs:
+            numbers = np.arange(inputs)
+            intervals = [share_interval(numbers < count, kind="exact") for count in exits]
             table[["exit_rate_low", "exit_rate_high"]] = intervals
         with np.errstate(invalid="ignore"):
-            table[["model_seconds", "decision_seconds"]] = now.seconds / reached[:, None]
-        table["spent"] = now.spent
+            table[["model_seconds", "decision_seconds"]] = now["seconds"] / reached[:, None]
+        table["spent"] = now["spent"]
         return table
 
     def drift(self, false_alarm_rate: float = 0.01) -> DriftReport:
@@ -302,14 +329,15 @@ class Running(Audit):
         ValueError
             Where nothing is expected of the cascade.
         """
-        if self.signal is None:
+        if self.own.signal is None:
             raise ValueError(
                 "nothing is expected of this cascade: give from_point the store that it was "
                 "measured on"
             )
         with LOCK:
             self._watch()
-            report = self.signal.report(false_alarm_rate)
+            others = [part.signal for part in self.others.values() if part.signal]
+            report = self.own.signal.report(false_alarm_rate, others)
         said = self.expected and self.expected.intervals
         return replace(report, reference=reference_in_words(said))
 
@@ -326,12 +354,9 @@ class Running(Audit):
         """
         with LOCK:
             self._watch()
-            state = {name: np.asarray(getattr(self, name)).tolist() for name in SUMS}
-            state |= {"audit": self.audit, "reference": self.reference, "windows": self.windows}
-            state["recent"] = list(self.recent)
-            state["doubts"] = [[name, *doubt] for name, doubt in self.doubts.items()]
+            state: dict[str, Any] = {"audit": self.audit, "reference": self.reference}
+            state["parts"] = [part.to_json() for part in self.parts]
             state["rng"] = self.rng.bit_generator.state
-            state["signal"] = None if self.signal is None else self.signal.state()
             try:
                 text = json.dumps(state, default=np.generic.item)
             except TypeError as error:
@@ -348,48 +373,77 @@ class Running(Audit):
     def load(cls, path: str | Path) -> "Running":
         """What :meth:`save` wrote; ``equal``, ``key`` and ``on_decision`` are to be set again.
 
-        A service goes on with ``policy.running.merge(Running.load(path))``.
+        A service goes on with ``policy.running.resume(Running.load(path))``.
 
         Raises
         ------
         ValueError
-            Naming the file, for one that is damaged or something else.
+            Naming the file, for one that is damaged, something else, or such as no monitoring can
+            have counted.
         """
         try:
             whole = read_json(Path(path), LARGEST)
             if whole["format"] != FORMAT or whole["checksum"] != digest_of(whole["state"]):
                 raise ValueError("another format, or a part that was changed")
-            state = json.loads(whole["state"])
-            running = cls(parse_cascade(whole["policy"]), state["audit"])
-            running._restore(state)
-        except (ValueError, TypeError, LookupError, AttributeError) as error:
+            running = cls(parse_cascade(whole["policy"]))
+            running._restore(json.loads(whole["state"]))
+        except (ValueError, TypeError, LookupError, RecursionError) as error:
             raise ValueError(f"{path}: no monitoring that save wrote ({brief(error)})") from None
         return running
 
-    def _restore(self, state: dict[str, Any]) -> None:
+    def _restore(self, state: Any) -> None:
         """Go on from what :meth:`save` noted."""
-        for name in SUMS:
-            value = state[name]
-            setattr(self, name, np.array(value) if isinstance(value, list) else value)
+        forms = {"audit": slice(0, 1), "reference": str, "parts": [dict], "rng": dict}
+        if wrong := misfit(state, forms):
+            raise ValueError(f"{wrong}: missing or of another kind")
+        parts = [self._nothing() for _ in state["parts"]]
+        for part, written in zip(parts, state["parts"]):
+            part.restore(written)
+        self.own, *others = parts
+        self.others = {part.identity: part for part in others}
+        check_parts(parts)
+        self.audit = state["audit"]
         self.reference = state["reference"]
-        self.windows = [Counter(window) for window in state["windows"]]
-        self.recent = OrderedDict.fromkeys(state["recent"])
-        self.doubts = {name: doubt for name, *doubt in state["doubts"]}
-        self.rng.bit_generator.state = state["rng"]
-        if self.signal is not None:
-            self.signal.restore(state["signal"])
+        restore_generator(self.rng, state["rng"])
+        if self.own.identity:
+            self.process = os.getpid()
 
-    def _watched(self) -> tuple:
-        """What the monitoring of two workers has in common."""
-        expected = self.expected and self.expected.confidences
-        return self.models, self.point.thresholds, expected
+    def resume(self, other: "Running") -> None:
+        """Go on as the process that ended and whose monitoring ``other`` is.
+
+        Only one process at a time can go on from a file of :meth:`save`: its inputs are counted
+        under the same identity, by which :meth:`merge` tells newer states from older ones.
+
+        Raises
+        ------
+        ValueError
+            For another cascade, and where inputs have come already.
+        """
+        self._refuse_unlike(other)
+        if self.came:
+            raise ValueError("inputs have come already: resume before the first, or merge")
+        with LOCK:
+            other._watch()
+            kept = copy.deepcopy((other.own, other.others, other.rng))
+            self.own, self.others, self.rng = kept
+            self.process = os.getpid()
+
+    def _refuse_unlike(self, other: "Running") -> None:
+        """ValueError for the monitoring of something else."""
+        mine, theirs = (
+            (one.models, one.point.thresholds, one.expected and one.expected.confidences)
+            for one in (self, other)
+        )
+        if mine != theirs:
+            raise ValueError("the monitoring of another cascade, or with other expectations")
 
     def merge(self, other: "Running") -> "Running":
-        """Count what another worker, or this one before a restart, has counted as well.
+        """Count what other processes have counted as well.
 
-        Counts add up. Drift alarms where the capital of one of W workers comes to n · W / α: the
-        false-alarm rate is that of all of them together. What has seen no input yet counts as no
-        worker, so that merging into it is going on.
+        Counts add up over processes. Of each process the newest state counts, by its identity and
+        version: merging the same state again, or an older one, changes nothing. Labels that were
+        given to either stay. Drift alarms where the capital of one of W processes comes to n · W /
+        α: the false-alarm rate is that of all of them together.
 
         Returns
         -------
@@ -399,31 +453,21 @@ class Running(Audit):
         Raises
         ------
         ValueError
-            For another cascade, and for ids that are in doubt in both: workers need ids of their
-            own, ``ids=`` of :meth:`Policy.arun`.
+            For another cascade, and for ids that are in doubt in several processes: these need ids
+            of their own, ``ids=`` of :meth:`Policy.arun`.
         """
-        if self._watched() != other._watched():
-            raise ValueError("the monitoring of another cascade, or with other expectations")
-        if not other.came:
-            return self
+        self._refuse_unlike(other)
         with LOCK:
             self._watch()
             other._watch()
-            both = self.doubts.keys() & other.doubts.keys()
-            if both:
-                raise ValueError(
-                    f"{len(both)} ids are in doubt in both, as {brief(min(both, key=str))}: give "
-                    "every input of all workers an id of its own (ids=)"
-                )
-            if not self.came:
-                self.rng = copy.deepcopy(other.rng)
-            for name in SUMS:
-                setattr(self, name, getattr(self, name) + getattr(other, name))
-            none: Counter[str] = Counter()
-            pairs = zip_longest(self.windows, other.windows, fillvalue=none)
-            self.windows = [own + others for own, others in pairs]
-            self.doubts |= copy.deepcopy(other.doubts)
-            self.recent |= other.recent
-            if self.signal is not None and other.signal is not None:
-                self.signal.merge(copy.deepcopy(other.signal))
+            parts = {part.identity: part for part in copy.deepcopy(self.parts)}
+            for part in copy.deepcopy(other.parts):
+                if part.identity:
+                    parts[part.identity] = merged(parts.get(part.identity), part)
+            check_parts(list(parts.values()))
+            self.own = parts.pop(self.own.identity)
+            self.others = parts
+            if self.own.labelled:  # it has counted these verdicts now
+                self.own.version += 1
+                self.own.labelled = {}
         return self

@@ -93,7 +93,7 @@ class Cells:
         examples = []
         for sample, model in np.argwhere(wrong.T)[:SHOWN].tolist():
             place = self.place(model, sample)
-            quoted = place if shown is None else f"{shown[model, sample].item()!r} ({place})"
+            quoted = place if shown is None else f"{shown[model, sample].item()!r} at {place}"
             examples.append(quoted)
         count = np.count_nonzero(wrong)
         return [Fault(what, count, tuple(examples), remedy)] if count else []

@@ -30,7 +30,7 @@ class Fault:
 
     def __str__(self) -> str:
         more = self.count - len(self.examples)
-        shown = ", ".join(self.examples) + (f" and {more:,} more" if more else "")
+        shown = "; ".join(self.examples) + (f"; and {more:,} more" if more else "")
         return f"{self.what}: {self.count:,} ({shown})"
 
 

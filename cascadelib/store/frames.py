@@ -78,7 +78,7 @@ def scores_of(
         if len(wrong):
             column = pd.concat(columns[role]).iloc[wrong[:SHOWN]]
             quoted = zip(map(brief, column), map(cells.row_place, wrong.tolist()))
-            examples = tuple(f"{cell} ({place})" for cell, place in quoted)
+            examples = tuple(f"{cell} at {place}" for cell, place in quoted)
             what = f"cells of column {roles[role]!r} that are not numbers"
             faults.append(Fault(what, len(wrong), examples, NUMBERS))
     given, more = arguments_of(cells, missing, normalize)

@@ -168,10 +168,12 @@ class LogitStore:
         store.path = None
         count = len(next(iter(logits.values()), ()))
         store._use(Memory(Labels.checked(labels, sample_ids, classes, dataset, split, count)))
-        kinds = {"macs": macs or {}, "seconds": seconds or {}} | costs
+        kinds: dict[str, Any] = {"macs": macs, "seconds": seconds} | costs
         for kind, given in kinds.items():
-            if not isinstance(given, Mapping):
+            given = {} if given is None else given
+            if not hasattr(given, "keys"):
                 raise ValueError(f"{kind} must be {{model: cost per sample}}, not {given!r:.200}")
+            kinds[kind] = dict(given)
             for name, cost in given.items():
                 known(name, logits, f"model in {kind}")
                 if cost is not None:
@@ -404,7 +406,7 @@ class LogitStore:
     def take(self, indices: Any) -> "LogitStore":
         """The store as it is now, on some samples: row indices (repeats allowed), a bool mask [k]
         or a slice."""
-        rows = chosen_rows(indices, len(self))
+        rows = chosen_rows(indices, len(self), self.sample_ids)
         return self._view(rows if self._rows is None else self._rows[rows], self._present())
 
     def select(self, names: str | Iterable[str]) -> "LogitStore":

@@ -8,7 +8,7 @@ import numpy as np
 from numpy import ndarray as Array
 
 from ..checks import about, reals, unmasked
-from ..labels import Labels, as_text
+from ..labels import Labels, aligned, as_text
 from .faults import refuse
 from .spelling import refuse_other_words, spelling_faults
 
@@ -29,9 +29,8 @@ def _refuse(names: tuple[str, ...], wrong: Array, what: str, place: Place) -> No
     raise ValueError(f"{what} for {', '.join(places)}")
 
 
-def checked_names(names: Iterable[str] | None, count: int) -> tuple[str, ...]:
+def checked_names(given: tuple[str, ...], count: int) -> tuple[str, ...]:
     """M distinct names; "model 0" … where there are none."""
-    given = () if names is None else tuple(map(str, names))
     if not given:
         return tuple(f"model {row}" for row in range(count))
     if len(given) != count or len(set(given)) != len(given):
@@ -121,7 +120,9 @@ def checked_cost(cost: Any, names: tuple[str, ...], samples: int, place: Place) 
     return cost
 
 
-def checked_columns(columns: Mapping[str, Any], shape: tuple[int, ...]) -> dict[str, Array]:
+def checked_columns(
+    columns: Mapping[str, Any], shape: tuple[int, ...], names: Any = None, ids: Any = None
+) -> dict[str, Array]:
     """{name: float64 or text [M, k]}, one row repeated where a column is the same for all
     models."""
     checked = {}
@@ -129,6 +130,9 @@ def checked_columns(columns: Mapping[str, Any], shape: tuple[int, ...]) -> dict[
         with about(f"column {name!r}"):
             if name in ("confidence", "label", "agreement"):
                 raise ValueError("a fitted confidence calls something else so: rename it")
+            items = list(values.values()) if isinstance(values, Mapping) else values
+            axes = [ids] if np.ndim(items) == 1 else [names, ids]
+            values = aligned(values, "it", *axes)
             is_text = any(isinstance(one, str) for one in np.ravel(values)[:1].tolist())
             read = as_text(values) if is_text else reals(values, "it")
             checked[name] = np.broadcast_to(read, shape)

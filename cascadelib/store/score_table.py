@@ -15,7 +15,7 @@ import pandas as pd
 from numpy import ndarray as Array
 
 from ..checks import about, brief, items_of, known, reals
-from ..labels import Contents, Labels, as_text, chosen_rows
+from ..labels import Contents, Labels, aligned, as_text, chosen_rows
 from ..scoring import F1
 from ..stages import StageFunction
 from .faults import refuse
@@ -129,21 +129,25 @@ class ScoreTable:
 
     def __post_init__(self) -> None:
         """Replace what was given by checked arrays that nobody can write to."""
-        correct = self.correct
-        predictions = self.predictions
-        labels = self.labels
+        names = () if self.names is None else tuple(map(str, self.names))
+        ids: Any = getattr(self.sample_ids, "sample_ids", self.sample_ids)
+        axes = (names or None, ids)
+        correct = aligned(self.correct, "correct", *axes)
+        predictions = aligned(self.predictions, "predictions", *axes)
+        labels = aligned(self.labels, "labels", ids)
         if correct is None and predictions is None:
             raise ValueError(NEITHER)
-        confidence = reals(self.confidence, "confidence")
+        confidence = reals(aligned(self.confidence, "confidence", *axes), "confidence")
         if correct is not None:
             correct = checked_shape("correct", bools_or_reals(correct), confidence.shape)
         if predictions is not None:
             predictions = checked_shape("predictions", as_text(predictions), confidence.shape)
         models, samples = confidence.shape
-        if labels is not None:
-            labels = checked_labels(as_text(labels), samples)
-        names = checked_names(self.names, models)
+        names = checked_names(names, models)
+        labels = None if labels is None else as_text(labels)
         labels, predictions = compared(labels, predictions, self.normalize)
+        if labels is not None:
+            labels = checked_labels(labels, samples)
         given = [values.ravel() for values in (labels, predictions) if values is not None]
         texts = np.unique(np.concatenate([np.array([""]), *map(np.unique, given)]))
         origin = origin_of(self.sample_ids, labels, texts, samples)
@@ -151,12 +155,13 @@ class ScoreTable:
         def place(_: int, sample: int) -> str:
             return f"sample {str(origin.sample_ids[sample])!r}"
 
-        cost = checked_cost(self.cost, names, samples, place)
+        cost = checked_cost(aligned(self.cost, "cost", *axes), names, samples, place)
         correct = correctness(correct, predictions, labels, names, texts, place, self.normalize)
         confidence = checked_confidence(confidence, predictions, names, place)
         answered = np.ones(confidence.shape, bool) if predictions is None else predictions != ""
         if self.answered is not None:
-            answered = checked_shape("answered", np.array(self.answered, bool), confidence.shape)
+            there = np.array(aligned(self.answered, "answered", *axes), bool)
+            answered = checked_shape("answered", there, confidence.shape)
         self._hold(
             origin,
             correct=correct,
@@ -165,7 +170,7 @@ class ScoreTable:
             names=names,
             predictions=predictions,
             labels=labels,
-            columns=checked_columns(self.columns, confidence.shape),
+            columns=checked_columns(self.columns, confidence.shape, *axes),
             answered=answered,
         )
 
@@ -191,7 +196,7 @@ class ScoreTable:
         sample: str = "sample",
         model: str = "model",
         confidence: str | None = "confidence",
-        cost: str | Mapping[str, float] = "cost",
+        cost: str | Mapping[str, float] | pd.Series = "cost",
         label: str | None = None,
         prediction: str | None = None,
         correct: str | None = None,
@@ -266,6 +271,8 @@ class ScoreTable:
         roles |= {"sample": sample, "model": model}
         roles |= {f"column {name}": name for name in items_of(columns)}
         roles |= {f"category {name}": name for name in items_of(categories)}
+        if isinstance(cost, pd.Series):
+            cost = cost.to_dict()
         if not isinstance(cost, Mapping):
             roles["cost"] = cost
         for name in roles.values():
@@ -414,7 +421,7 @@ class ScoreTable:
     def labelled(self, labels: Any) -> "ScoreTable":
         """The same samples and predictions with other labels [k]; "" counts as one that no model
         predicts."""
-        labels = as_text(labels)
+        labels = as_text(aligned(labels, "labels", self.origin.sample_ids))
         labels = checked_labels(np.where(labels == "", NO_LABEL, labels), len(self))
         own = self.origin
         origin = replace(
@@ -427,7 +434,7 @@ class ScoreTable:
 
     def take(self, indices: Any) -> "ScoreTable":
         """The same on some samples: indices (repeats allowed), a bool mask [k] or a slice."""
-        return self._part(slice(None), chosen_rows(indices, len(self)))
+        return self._part(slice(None), chosen_rows(indices, len(self), self.origin.sample_ids))
 
     def select(self, names: str | Iterable[str]) -> "ScoreTable":
         """The same with some of its models, in the order of the table."""

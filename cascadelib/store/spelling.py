@@ -122,7 +122,7 @@ def spelling_faults(
     faults = []
     for row, misses in enumerate(near_misses(labels, predictions, texts)):
         examples = tuple(
-            f"{str(predictions[row, sample])!r} for {str(labels[sample])!r} ({place(row, sample)})"
+            f"{str(predictions[row, sample])!r} for {str(labels[sample])!r} at {place(row, sample)}"
             for sample in np.flatnonzero(misses)[:SHOWN].tolist()
         )
         what = f"predictions of model {names[row]!r} that differ from their label only in spelling"

@@ -203,7 +203,7 @@ async def answer_later(ids: list[str]) -> list[str]:
         ({"price": -1}, "price must be a number, 0 or more"),
         ({"ask": lambda ids: ["a"]}, "one answer per id, in their order.* a list: of shape"),
         ({"ask": lambda ids: (ids, None)}, "must return a list.* for 200 ids it returned a tuple"),
-        ({"ask": lambda ids: dict.fromkeys(ids, "1")}, "must return a list.* it returned a dict"),
+        ({"ask": lambda ids: dict.fromkeys(ids[1:], "1")}, "no value for 1 of 200 ids, such as 'q"),
         ({"ask": answer_later}, "must not be async.* it returned a coroutine"),
         ({"ask": lambda ids: ["1", " 2 "] * (len(ids) // 2)}, "' 2 ' of id .* in case or spaces"),
         ({"ask": lambda ids: [None, *ids[1:]]}, "no answer for id"),

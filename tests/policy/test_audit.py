@@ -49,8 +49,8 @@ def test_an_audit_runs_the_reference_on_inputs_of_every_stage() -> None:
 
 def test_labels_that_are_none_stay_wanted_and_wrong_ones_are_refused() -> None:
     running = Running(Point(("a", "b"), (0.5,), method=Method()))
-    running.doubts.update({3: [1, 2, 0, 0], 5: [0, 2, 0, 1]})
-    running.windows.append({"audited": 2, "lost": 0, "tied": 0, "gained": 0, "since": 0})
+    running.own.doubts.update({3: [1, 2, 0, 0], 5: [0, 2, 0, 1]})
+    running.own.windows.append({"audited": 2, "lost": 0, "tied": 0, "gained": 0, "since": 0})
     for none in (None, np.nan):
         running.label({3: none})
     for wrong in ("Sneaker", -1):
@@ -66,8 +66,8 @@ def test_labels_that_are_none_stay_wanted_and_wrong_ones_are_refused() -> None:
 def test_labels_with_one_that_is_refused_are_none_of_them_taken() -> None:
     """Of an input that is not in doubt, of one that the reference has yet to answer, of a text."""
     running = Running(Point(("a", "b"), (0.5,), method=Method()))
-    running.doubts.update({3: [1, 2, 0, 0], 5: [0, 2, 0, 1], 7: [0, None, 0, 1]})
-    running.windows.append({"audited": 3, "lost": 0, "tied": 0, "gained": 0, "since": 0})
+    running.own.doubts.update({3: [1, 2, 0, 0], 5: [0, 2, 0, 1], 7: [0, None, 0, 1]})
+    running.own.windows.append({"audited": 3, "lost": 0, "tied": 0, "gained": 0, "since": 0})
     for refused in ({9: 1}, {7: 1}, {5: "Sneaker"}):
         with pytest.raises(ValueError, match="input"):
             running.label({3: 2} | refused)
@@ -262,8 +262,8 @@ def test_one_id_that_comes_twice_stays_in_doubt() -> None:
 
 def test_an_input_that_no_model_answered_takes_a_label_as_well() -> None:
     seen = Running(Point(("a", "b"), (0.5,)), audit=1.0)
-    seen.windows.append({"audited": 1, "lost": 0, "tied": 0, "gained": 0, "since": 0})
-    seen.doubts["x"] = [None, "heron", 0, 0]
+    seen.own.windows.append({"audited": 1, "lost": 0, "tied": 0, "gained": 0, "since": 0})
+    seen.own.doubts["x"] = [None, "heron", 0, 0]
     assert seen.to_label().loc["x"].tolist() == [None, "heron"]
     seen.label({"x": "heron"})
     assert seen.verdicts == {"lost": 1, "tied": 0, "gained": 0}

@@ -5,7 +5,6 @@ import importlib.util
 import json
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from bundled_cascade import IMAGES, POINT, SMALL, TEST, VAL
+from watched_policy import asked, policy_watched
 
 from cascadelib import (
     Cascade,
@@ -28,8 +28,8 @@ from cascadelib import (
 from cascadelib.analysis.drift_signal import summary
 from cascadelib.policy import pieces_of
 from cascadelib.policy.cascade_file import point_for_file
+from cascadelib.policy.counts import total
 from cascadelib.policy.decisions import Decisions
-from cascadelib.policy.form import parse_cascade, text_of
 from cascadelib.policy.monitoring import Running
 from cascadelib.policy.policy import Policy
 from tools.deployed import same_decisions
@@ -37,7 +37,7 @@ from tools.elsewhere import decide_elsewhere, drift_table
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 sys.path.append(str(BENCHMARKS))
-SPEC = importlib.util.spec_from_file_location("benchmarks_deployment", BENCHMARKS / "deployment.py")
+SPEC = importlib.util.spec_from_file_location("benchmarks_policy", BENCHMARKS / "policy.py")
 benchmarks = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(benchmarks)
 
@@ -110,18 +110,6 @@ def test_a_drift_report_says_whether_its_reference_was_seen() -> None:
         assert watched.drift().reference.startswith(words)
     signal = DriftSignal(evaluate(VAL, POINT).stage_confidences)
     assert signal.check([[], []]).reference.startswith("not known")
-
-
-def test_a_file_without_ties_as_the_versions_before_wrote_it_is_watched_as_well() -> None:
-    cascade = running()
-    expected = cascade.point.expected
-    without = tuple(replace(part, ties=None) for part in expected.confidences)
-    point = replace(cascade.point, expected=replace(expected, confidences=without))
-    assert "ties" not in text_of(point)
-    old = Cascade(parse_cascade(text_of(point)))
-    for one in (cascade, old):
-        one(IMAGES)
-    pd.testing.assert_frame_equal(old.running.drift().tests, cascade.running.drift().tests)
 
 
 def again(seen: Running, decisions: Decisions) -> None:
@@ -210,32 +198,6 @@ def test_a_fresh_process_decides_alike(tmp_path: Path) -> None:
     assert there.exit_stage.tolist() == here.exit_stage.tolist()
 
 
-WATCHED = ScoreTable(
-    np.ones((2, 1000), bool), np.random.default_rng(9).random((2, 1000)), [1, 5], ["a", "b"]
-)
-
-
-def policy_watched() -> Policy:
-    point = Point(("a", "b"), (0.5,), (0.5, 0.5), 1.0, 1.0, 1.0, cost_kind="cost")
-    policy = Policy.from_point(point, store=WATCHED)
-    policy.running.audit = 0.5
-    return policy
-
-
-def asked(policy: Policy, first: int, count: int, ids: Any = None, shift: float = 0.0) -> None:
-    """Inputs whose confidences and answers depend on nothing but their number."""
-    scores = np.random.default_rng(5).random((2, 4000)) - shift
-
-    def call_of(model: int) -> Any:
-        return lambda rows: (
-            [f"{row % (7 + model)}" for row in rows],
-            scores[model, rows],
-            [model + 1.0] * len(rows),
-        )
-
-    policy.run([call_of(0), call_of(1)], range(first, first + count), ids, batch_size=count)
-
-
 def test_monitoring_goes_on_after_a_restart_as_if_there_had_been_none(tmp_path: Path) -> None:
     path = tmp_path / "running.json"
     never = policy_watched()
@@ -246,7 +208,7 @@ def test_monitoring_goes_on_after_a_restart_as_if_there_had_been_none(tmp_path: 
         asked(restarted, start, 200)
         restarted.running.save(path)
         restarted = policy_watched()
-        restarted.running.merge(Running.load(path))
+        restarted.running.resume(Running.load(path))
     for one in (restarted.running, Running.load(path)):
         pd.testing.assert_frame_equal(one.drift().tests, never.running.drift().tests)
         pd.testing.assert_frame_equal(one.to_label(), never.running.to_label())
@@ -269,7 +231,9 @@ def test_workers_are_counted_together() -> None:
     for worker in workers:
         assert whole.merge(worker.running) is whole
     assert whole.inputs == 1200 and whole.exits.sum() == 1200 and whole.audited == audited
-    assert whole.loss()["audited"] == audited == sum(w["audited"] for w in whole.windows)
+    assert (
+        whole.loss()["audited"] == audited == sum(w["audited"] for w in total(whole.parts).windows)
+    )
     tests = whole.drift().tests
     assert tests["inputs"][0] == 1200 and tests["alarm"][0]
     assert tests["p"][0] == pytest.approx(3 * drifted["p"][0])  # at α / 3
@@ -297,12 +261,12 @@ def test_what_cannot_be_saved_or_read_is_refused(tmp_path: Path) -> None:
     asked(policy, 0, 100)
     policy.running.save(path)
     text = path.read_text()
-    for damaged in (text[:-9], text.replace("running 2", "running 1"), "{}", "[]", "no JSON"):
+    for damaged in (text[:-9], text.replace("running 3", "running 2"), "{}", "[]", "no JSON"):
         path.write_text(damaged)
         with pytest.raises(ValueError, match=r"running\.json: no monitoring that save wrote"):
             Running.load(path)
     path.write_text(text)
-    policy.running.doubts["x"] = [object(), None, 0]
+    policy.running.own.doubts["x"] = [object(), None, 0]
     with pytest.raises(ValueError, match="what is in doubt cannot be saved"):
         policy.running.save(path)
     assert Running.load(path).inputs == 100 and len(list(tmp_path.iterdir())) == 1
@@ -319,14 +283,14 @@ def alarms_of_workers(streams: int, workers: int, restarts: int, alpha: float) -
         states = [json.dumps(fresh.state())] * workers
         is_alarm = False
         for _ in range(restarts):
-            whole = DriftSignal(reference)
+            workers_now = []
             for number, state in enumerate(states):
                 worker = DriftSignal(reference)
                 worker.restore(json.loads(state))
                 worker.add(0, rng.random(20))
                 states[number] = json.dumps(worker.state())
-                whole.merge(worker)
-            is_alarm |= whole.report(alpha).alarm
+                workers_now.append(worker)
+            is_alarm |= workers_now[0].report(alpha, workers_now[1:]).alarm
         alarms += is_alarm
     return alarms
 

@@ -310,7 +310,7 @@ def test_labels_that_come_late_find_their_input_also_after_a_restart(tmp_path: P
     predicted = {n: p for d in decisions for n, p in zip(d.ids, d.predictions)}
     policy.running.save(tmp_path / "running.json")
     again = Policy(POINT)
-    again.running.merge(Running.load(tmp_path / "running.json"))
+    again.running.resume(Running.load(tmp_path / "running.json"))
     wanted = again.running.to_label()
     assert len(wanted) > 5
     for name, row in wanted.iterrows():

@@ -59,7 +59,7 @@ def test_labels_that_no_model_predicts_are_in_another_spelling() -> None:
     assert not table.labelled(["", "", ""]).correct.any()
 
 
-@pytest.mark.parametrize("labels", [{"0": "a"}, ["a"], [["a", "b", "c"]], "abc"])
+@pytest.mark.parametrize("labels", [["a"], [["a", "b", "c"]], "abc"])
 def test_other_labels_are_one_per_sample(labels: object) -> None:
     table = ScoreTable(None, CONFIDENCE, [1, 2], predictions=[["a", "b", "a"]] * 2)
     with pytest.raises(ValueError, match="labels must be .3., one per sample"):

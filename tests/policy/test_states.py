@@ -1,0 +1,226 @@
+"""States of monitoring have an identity: merging one twice changes nothing, and a file that no
+monitoring can have written is refused when it is loaded."""
+
+import json
+import os
+import pickle
+from copy import deepcopy
+from itertools import permutations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from watched_policy import asked, policy_watched
+
+from cascadelib import Policy
+from cascadelib.files import digest_of
+from cascadelib.policy import Running
+
+LABELS = {str(label) for label in range(8)}
+
+
+def worker(number: int, inputs: int = 400) -> Policy:
+    """A policy that has decided inputs with ids that begin with its number."""
+    policy = policy_watched()
+    more(policy, number, 0, inputs)
+    return policy
+
+
+def more(policy: Policy, number: int, first: int, inputs: int) -> None:
+    names = [f"{number}-{row}" for row in range(first, first + inputs)]
+    asked(policy, first, inputs, names, shift=0.1 * number)
+
+
+def report(running: Running) -> dict[str, Any]:
+    """Everything that a monitoring reports, as plain values."""
+    loss = running.loss(0.02)
+    assert -1 <= loss["low"] <= loss["high"] <= 1 and -1 <= loss["now_low"] <= loss["now_high"] <= 1
+    return {
+        "loss": loss.to_dict(),
+        "drift": running.drift().tests.to_dict(),
+        "table": running.table.drop(columns=["model_seconds", "decision_seconds"]).to_dict(),
+        "failing": running.failing().to_dict(),
+        "cost": [round(value, 9) for value in running.cost()],
+        "to_label": running.to_label().sort_index(key=lambda names: names.astype(str)).to_dict(),
+        "verdicts": running.verdicts,
+        "inputs": running.inputs,
+    }
+
+
+def same(one: Running, other: Running) -> bool:
+    return repr(report(one)) == repr(report(other))
+
+
+def copied(running: Running, folder: Path) -> Running:
+    running.save(folder / "state.json")
+    return Running.load(folder / "state.json")
+
+
+def test_a_state_that_is_merged_again_counts_once(tmp_path: Path) -> None:
+    policy = worker(1)
+    whole = Running(policy.point)
+    whole.merge(worker(0).running).merge(policy.running)
+    once = report(whole)
+    for _ in range(3):
+        whole.merge(copied(policy.running, tmp_path)).merge(policy.running)
+    whole.merge(whole).merge(copied(whole, tmp_path))
+    assert report(whole) == once and whole.inputs == 800
+
+
+def test_states_of_several_workers_merge_in_any_order_and_only_the_newest_of_each_counts(
+    tmp_path: Path,
+) -> None:
+    first, second = worker(0), worker(1)
+    states = [copied(first.running, tmp_path), copied(second.running, tmp_path)]
+    states.append(Running(first.point).merge(states[0]).merge(states[1]))
+    for number, policy in enumerate((first, second)):
+        more(policy, number, 400, 200)
+        states.append(copied(policy.running, tmp_path))
+    reports = []
+    for order in permutations(states):
+        whole = Running(first.point)
+        for state in order:
+            whole.merge(state)
+        reports.append(report(copied(whole, tmp_path)))
+    expected = reports[0]
+    assert expected["inputs"] == 1200 and all(each == expected for each in reports)
+    assert expected["loss"]["audited"] == first.running.audited + second.running.audited
+
+
+def test_labels_given_to_a_report_of_workers_outlast_their_newer_states(tmp_path: Path) -> None:
+    policy = worker(0)
+    whole = Running(policy.point).merge(worker(1).running).merge(policy.running)
+    wanted = whole.to_label().index
+    whole.label(dict.fromkeys(wanted, "0"))
+    verdicts = whole.verdicts
+    assert whole.to_label().empty and sum(verdicts.values()) == len(wanted) > 20
+    old = copied(policy.running, tmp_path)
+    more(policy, 0, 400, 200)
+    new = policy.running.to_label().index.difference(wanted)
+    for state in (policy.running, old, copied(whole, tmp_path)):
+        whole.merge(state)
+        assert set(whole.to_label().index) == set(new) and whole.verdicts == verdicts
+    policy.running.merge(whole)  # the worker learns the labels
+    assert set(policy.running.to_label().index) == set(new)
+    assert policy.running.verdicts == verdicts and policy.running.inputs == 1000
+    assert same(Running(policy.point).merge(policy.running), whole.merge(policy.running))
+
+
+@pytest.mark.parametrize("how", ["deepcopy", "pickle"])
+def test_a_copy_that_decides_has_an_identity_of_its_own(how: str) -> None:
+    policy = worker(0)
+    twin = deepcopy(policy) if how == "deepcopy" else pickle.loads(pickle.dumps(policy))
+    more(policy, 0, 400, 50)
+    more(twin, 0, 500, 70)
+    for whole in (policy.running, twin.running, Running(policy.point)):
+        assert deepcopy(whole).merge(twin.running).merge(policy.running).inputs == 520
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_forked_process_has_an_identity_of_its_own(tmp_path: Path) -> None:
+    policy = worker(0)
+    child = os.fork()
+    if not child:
+        policy.running.enter(30)
+        policy.running.save(tmp_path / "child.json")
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    more(policy, 0, 400, 50)
+    policy.running.merge(Running.load(tmp_path / "child.json"))
+    assert policy.running.came == 480 and policy.running.inputs == 450
+
+
+def places(value: Any, at: tuple = ()) -> list[tuple]:
+    """The path of each part of a value of JSON, the parts of a part included."""
+    inner: Any = ()
+    if isinstance(value, dict):
+        inner = value.items()
+    elif isinstance(value, list):
+        inner = enumerate(value)
+    found = [at] if at else []
+    for key, part in inner:
+        found += places(part, (*at, key))
+    return found
+
+
+def kinds_of(state: dict) -> list[list[tuple]]:
+    """The paths of its parts by kind, so that each kind can be drawn with equal probability, whether
+    there are hundreds of parts of it or one."""
+    found: dict[tuple, list] = {}
+    for path in places(state):
+        found.setdefault(tuple(key for key in path if isinstance(key, str)), []).append(path)
+    return list(found.values())
+
+
+def mutate(state: dict, kinds: list[list[tuple]], rng: np.random.Generator) -> None:
+    """Change, drop or double one part of a state, or exchange it for something else."""
+    paths = kinds[rng.integers(len(kinds))]
+    *way, last = paths[rng.integers(len(paths))]
+    parent: Any = state
+    for key in way:
+        parent = parent[key]
+    old = parent[last]
+    values = [None, "x", "", -1, 0, 1, 7, 10**9, 2**63, 10**400, 0.5, -0.5, 1e308, [], {}, [old]]
+    values += [float("nan"), float("inf"), True, [[old]], {"x": old}, str(old)]
+    if isinstance(old, int | float):
+        values += [old + 1, old - 1, -old, old * 1000, old / 3]
+    if isinstance(old, list):
+        values += [old[:-1], [*old, *old[-1:]], old[::-1]]
+    choice = rng.integers(len(values) + 1)
+    if choice == len(values):
+        del parent[last]
+    else:
+        parent[last] = values[choice]
+
+
+def use(running: Running, policy: Policy) -> None:
+    """Everything that is done with a monitoring that was loaded, more inputs included."""
+    report(running)
+    policy.running.merge(running)
+    more(policy, 9, 0, 40)
+    wanted = policy.running.to_label()
+    policy.running.label(dict.fromkeys(wanted.index[:3], "0"))
+    seen = report(policy.running)
+    assert seen["inputs"] == running.inputs + 40 == policy.running.exits.sum()
+    assert sum(seen["verdicts"].values()) <= policy.running.audited <= policy.running.came
+
+
+@pytest.mark.filterwarnings("error")
+def test_mutated_states_are_refused_when_loaded_or_work(tmp_path: Path) -> None:
+    """500 states in each of which one part differs; the checksum fits."""
+    path = tmp_path / "state.json"
+    policy = worker(0, 1200)
+    wanted = policy.running.to_label().index
+    policy.running.label(dict.fromkeys(wanted[::2], "0"))
+    whole = policy.running.merge(worker(1, 100).running)
+    whole.label(dict.fromkeys([name for name in whole.to_label().index if name[0] == "1"][:9], "0"))
+    whole.save(path)
+    saved = json.loads(path.read_text())
+    fresh = policy_watched()
+    use(Running.load(path), deepcopy(fresh))
+    kinds = kinds_of(json.loads(saved["state"]))
+    rng = np.random.default_rng(0)
+    faults = []
+    refused = 0
+    for _ in range(500):
+        state = json.loads(saved["state"])
+        mutate(state, kinds, rng)
+        text = json.dumps(state)
+        path.write_text(json.dumps(saved | {"state": text, "checksum": digest_of(text)}))
+        try:
+            running = Running.load(path)
+        except ValueError as error:
+            assert str(error).startswith(f"{path}: ")
+            refused += 1
+            continue
+        except Exception as error:
+            faults.append(f"load: {error!r}")
+            continue
+        try:
+            use(running, deepcopy(fresh))
+        except Exception as error:
+            faults.append(f"use: {error!r}")
+    assert not faults, f"{len(faults)}: {pd.Series(faults).value_counts().to_string()}"
+    assert 300 < refused < 500
