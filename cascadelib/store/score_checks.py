@@ -1,7 +1,8 @@
 """What a :class:`ScoreTable` is given, checked before it is believed: names, correctness,
 confidences, costs, labels."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -142,9 +143,11 @@ def checked_columns(
 def origin_of(sample_ids: Any, labels: Array | None, texts: Array, samples: int) -> Labels:
     """The :class:`Labels` of the samples: their classes are all texts that are a label or a
     prediction, sorted."""
-    if isinstance(sample_ids, Labels):
-        return sample_ids
+    known_ids = sample_ids if isinstance(sample_ids, Labels) else None
     if labels is None:
-        return Labels.checked(np.zeros(samples, np.int64), sample_ids)
+        return known_ids or Labels.checked(np.zeros(samples, np.int64), sample_ids)
     classes = texts[texts != ""]
-    return Labels.checked(np.searchsorted(classes, labels), sample_ids, classes)
+    values = np.searchsorted(classes, labels)
+    if known_ids is None:
+        return Labels.checked(values, sample_ids, classes)
+    return replace(known_ids, values=values, classes=tuple(classes.tolist()))

@@ -422,15 +422,8 @@ class ScoreTable:
         """The same samples and predictions with other labels [k]; "" counts as one that no model
         predicts."""
         labels = as_text(aligned(labels, "labels", self.origin.sample_ids))
-        labels = checked_labels(np.where(labels == "", NO_LABEL, labels), len(self))
-        own = self.origin
-        origin = replace(
-            origin_of(None, labels, self.predictions, len(self)),
-            sample_ids=own.sample_ids,
-            given=own.given,
-            source=own.source,
-        )
-        return replace(self, correct=None, labels=labels, sample_ids=origin)
+        labels = np.where(labels == "", NO_LABEL, labels)
+        return replace(self, correct=None, labels=labels, sample_ids=self.origin)
 
     def take(self, indices: Any) -> "ScoreTable":
         """The same on some samples: indices (repeats allowed), a bool mask [k] or a slice."""
