@@ -13,7 +13,7 @@ import torch
 from ..labels import chosen_rows, labels_of
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Labelled:
     """k inputs of any kind, with their labels.
 
@@ -56,6 +56,11 @@ class Labelled:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def __repr__(self) -> str:
+        classes = "" if self.classes is None else f", {len(self.classes)} classes"
+        origin = " ".join(filter(None, (type(self).__name__, self.dataset, self.split)))
+        return f"<{origin}: {len(self)} {self.word}{classes}>"
 
     def take(self, indices: Any) -> Self:
         """Select some of the samples.

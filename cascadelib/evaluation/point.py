@@ -115,6 +115,9 @@ class Point:
         What to expect of it on other samples.
     versions : mapping
         {package: version} with which it was made.
+    premises : tuple of mappings
+        Name, status and evidence of each premise of the guarantee that certified it; empty: it was
+        not certified.
     chosen : tuple
         (models, thresholds) that were chosen on ``found_on``: those of the point, unless
         :func:`dataclasses.replace` put others in their place, of which nobody knows where they
@@ -139,6 +142,7 @@ class Point:
     records: tuple[Mapping[str, Any], ...] = field(default=(), compare=False)
     expected: Expected | None = field(default=None, compare=False)
     versions: Mapping[str, str] = field(default_factory=dict, compare=False)
+    premises: tuple[Mapping[str, str], ...] = field(default=(), compare=False, repr=False)
     chosen: tuple = field(default=(), compare=False, repr=False)
 
     def __post_init__(self) -> None:

@@ -193,11 +193,11 @@ class Packed:
         for kind in self.splits.costs:
             task = self.splits.task(name, replace(self.choice, cost=kind))
             hull = task.baseline.hull
-            singles = task.singles.loc[self.names, ["accuracy", "cost"]]
+            singles = task.baseline.table.loc[self.names, ["accuracy", "cost"]]
             baselines[kind] = {
                 "accuracy": task.baseline.accuracy[hull].tolist(),
                 "cost": task.baseline.cost[hull].tolist(),
-                "best": self.names.index(task.singles["accuracy"].idxmax()),
+                "best": self.names.index(task.baseline.table["accuracy"].idxmax()),
                 "singles": singles.to_numpy().T.tolist(),
             }
             if task.costs.ndim == 2:

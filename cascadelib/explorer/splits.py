@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from ..checks import known
-from ..evaluation.evaluation import check_models, check_store
+from ..evaluation.evaluation import check_store
 from ..fronts.exact import SearchTask, search
 from ..fronts.front import Front
 from ..guarantees.certificate import Certificate
@@ -95,7 +95,6 @@ class ExploredSplits:
         certificates: Sequence[Certificate] = (),
     ) -> None:
         check_store(store)
-        check_models(store)
         self.store = store
         self.stores = {"validation": store}
         if held_out is not None:

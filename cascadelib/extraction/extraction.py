@@ -6,7 +6,6 @@ import hashlib
 import platform
 import shutil
 import statistics
-from datetime import timedelta
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -310,14 +309,20 @@ def _announce(pending: list[Candidate], missing: dict, settings: Pass) -> None:
     if needed > free:
         raise ValueError(f"{path}: {needed / 1e6:.1f} MB are needed and {free / 1e6:.1f} MB free")
     if settings.progress and pending:
-        hours = timedelta(seconds=round(seconds / settings.mine.count))
         print(
             *settings.failed.values(),
-            f"{len(pending)} models × {samples} samples: about {hours} h, "
+            f"{len(pending)} models × {samples} samples: {left(seconds / settings.mine.count)}, "
             f"{sum(final) / 1e6:.1f} MB on disk",
             sep="\n",
             flush=True,
         )
+
+
+def left(seconds: float) -> str:
+    """Write a time that is left for people: "about 40 s", "about 3 min", "about 2.5 h"."""
+    units = ((3600, "h", 1), (60, "min", 0), (1, "s", 0))
+    size, unit, digits = next((unit for unit in units if seconds >= 2 * unit[0]), units[-1])
+    return f"about {seconds / size:.{digits}f} {unit}" if seconds >= 1 else "less than 1 s"
 
 
 def _assemble(candidate: Candidate, store: LogitStore, settings: Pass) -> None:

@@ -20,7 +20,7 @@ from ..evaluation.pareto import (
 from ..evaluation.point import Point
 from ..labels import Origin
 from ..methods.method import Method
-from ..methods.thresholds import midway
+from ..methods.thresholds import midway, own_units
 from ..scoring import F1
 from ..store.protocol import Store
 from ..tables import fraction, number, readable
@@ -176,46 +176,70 @@ class Front:
 
     Parameters
     ----------
-    table : DataFrame
-        A row per Pareto point, rising in cost and accuracy: accuracy, cost, models, thresholds (own
-        units), exit_rates, improvement, and saving: cost of the most accurate single model ÷ cost.
-    singles : DataFrame
-        A row per model of the store, cheapest first: accuracy, cost, on_front, on_hull.
+    points : Points or None
+        What the search found; None for a front that was moved to another split.
+    baseline : Baseline
+        The single models of the store on the same samples.
     candidates : tuple of str
         The models that were combined.
     method : Method or None
     score, cost_kind : str
-    points : Points or None
-        What the search certifies; None for a front that was moved to another split.
     found_on : Origin
         The samples seen, as of a Point.
     store : Store or None
         That was searched; None of a copy that was pickled, which does without outcomes.
     expected : bool
         Whether accuracies are expected ones (``search(…, expected=True)``), not those observed.
+    moved : DataFrame or None
+        The table of a front that was moved to another split.
     """
 
-    table: pd.DataFrame
-    singles: pd.DataFrame
+    points: Points | None
+    baseline: Baseline
     candidates: tuple[str, ...]
     method: Method | None
     score: str
     cost_kind: str
-    points: Points | None
     found_on: Origin = None
     store: Store | None = None
     expected: bool = False
+    moved: pd.DataFrame | None = None
 
     def __getstate__(self) -> dict:
         return vars(self) | {"store": None}
 
     @cached_property
-    def baseline(self) -> Baseline:
-        """What single models give on the same samples."""
-        return Baseline(self.singles["cost"], self.singles["accuracy"])
+    def table(self) -> pd.DataFrame:
+        """A row per Pareto point, rising in cost and accuracy: accuracy, cost, models, thresholds
+        (own units), exit_rates, improvement, and saving: cost of the most accurate single model ÷
+        cost."""
+        if self.moved is not None:
+            return self.moved
+        points = self._certified
+        lengths = np.count_nonzero(points.models >= 0, axis=1).tolist()
+        name_of = self.candidates.__getitem__
+        units = None if self.method is None else self.method.units
+        own = own_units(units, points.thresholds).tolist()
+        rates = points.exit_rates.tolist()
+        rows = [tuple(map(name_of, row[:n])) for row, n in zip(points.models.tolist(), lengths)]
+        columns = {
+            "accuracy": points.accuracy,
+            "cost": points.cost,
+            "models": rows,
+            "thresholds": [tuple(row[: n - 1]) for row, n in zip(own, lengths)],
+            "exit_rates": [tuple(row[:n]) for row, n in zip(rates, lengths)],
+            "saving": self.baseline.saving(points.cost),
+            "improvement": improvement_factor(self.baseline.cost_at(points.accuracy), points.cost),
+        }
+        return pd.DataFrame(columns)
+
+    @property
+    def singles(self) -> pd.DataFrame:
+        """A row per model of the store, cheapest first: accuracy, cost, on_front, on_hull."""
+        return self.baseline.table
 
     def __len__(self) -> int:
-        return len(self.table)
+        return len(self.steps[0])
 
     def __repr__(self) -> str:
         rows = self._shown.to_string()
@@ -273,7 +297,7 @@ class Front:
 
     def point(self, row: int) -> Point:
         """Row of the table (its position) as a Point."""
-        return self._measured(**self._rows[row])
+        return self._measured(**{name: values[row] for name, values in self._columns.items()})
 
     def _measured(self, accuracy: float, **values: Any) -> Point:
         """A Point with what was measured of it here."""
@@ -309,8 +333,8 @@ class Front:
         return tuple(self.point(row) for row in range(len(self)))
 
     @cached_property
-    def _rows(self) -> list[dict]:
-        return self.table.to_dict("records")
+    def _columns(self) -> dict[str, list]:
+        return self.table.to_dict("list")
 
     def cost_at(self, accuracy: Any) -> Any:
         """Least cost of a cascade of the front with at least this accuracy; infinite without
@@ -353,7 +377,8 @@ class Front:
     @property
     def steps(self) -> Steps:
         """Cost and accuracy of its points."""
-        return self.table["cost"].to_numpy(), self.table["accuracy"].to_numpy()
+        found: Any = self._certified if self.moved is None else self.moved
+        return np.asarray(found.cost), np.asarray(found.accuracy)
 
     def improvement_curve(self, low: float | None = None, points: int = 801) -> pd.DataFrame:
         """Improvement factor at evenly spaced accuracies, from ``low`` (default: the cheapest
@@ -376,17 +401,3 @@ class Front:
         rows = rows.explode(["models", "stage", "reached"]).rename(columns={"models": "model"})
         used = rows[rows["reached"] > 1e-12]
         return used[["accuracy", "cost", "model", "stage"]].reset_index(drop=True)
-
-
-def singles_table(names: Any, accuracy: Array, cost: Array) -> pd.DataFrame:
-    """Single models as the ``singles`` of a Front: accuracy, cost, on_front, on_hull."""
-    baseline = Baseline(cost, accuracy)
-    position = np.arange(len(names))
-    columns = {
-        "on_front": np.isin(position, baseline.front),
-        "on_hull": np.isin(position, baseline.hull),
-    }
-    table = pd.DataFrame(
-        {"accuracy": accuracy, "cost": cost, **columns}, index=pd.Index(names, name="model")
-    )
-    return table.sort_values("cost", kind="stable")

@@ -16,7 +16,8 @@ from ..fronts.selection import cost_bound
 from ..labels import Labels, as_text, check_distinct, digests_of, texts_of_keys
 from ..store.protocol import Store
 from ..store.score_table import ScoreTable
-from .repeats import refuse_repeated_ids, refuse_shared_samples
+from .premises import VIOLATED, answered_by, models_of, overlap_of, unanswered
+from .repeats import refuse_repeated_ids
 
 STEPS = 100  # most points of a front that are tested
 
@@ -28,33 +29,57 @@ def to_label(
     epsilon: float | None = None,
     budget: float | None = None,
 ) -> Array:
-    """The samples whose labels :func:`certify` can use: those on which a point predicts another
-    class than the reference.
+    """Return the samples whose labels :func:`certify` needs.
+
+    These are the samples on which a cascade predicts another class than the reference.
 
     Parameters
     ----------
-    store : LogitStore, or ScoreTable with predictions
-        Labels are not read.
-    cascades, reference, epsilon, budget
-        As in :func:`certify`; they tell which points of a Front are tried, without ε or budget all.
+    store : LogitStore or ScoreTable
+        Samples with predictions. Labels are not read.
+    cascades : Front, Point, Policy, Cascade, Certificate or list of these
+        As for :func:`certify`.
+    reference : str, optional
+        As for :func:`certify`.
+    epsilon : float, optional
+        As for :func:`certify`. It determines which points of a Front are tested. Without `epsilon`
+        and `budget` all points are.
+    budget : float, optional
+        As for :func:`certify`.
 
     Returns
     -------
-    array of str
-        Their ids in the order of SHA-256 of the ids, so that the first m are a uniform draw, for
-        any m.
+    str array
+        Ids in the order of their SHA-256. The first m of them are therefore a uniform draw, for any
+        m.
 
     Raises
     ------
     ValueError
-        For scores other than top-1, where equal predictions need not mean equal loss, and for
-        samples that certify would refuse.
+        If the score is not top-1, where equal predictions need not mean equal loss, or if
+        :func:`certify` would refuse the samples.
+
+    See Also
+    --------
+    certify : Pass the labels as ``labels={id: label}``.
+    ladder : Cascades that need no labels for selection.
+
+    Examples
+    --------
+    >>> import cascadelib as cl
+    >>> answers = cl.datasets.llm_answers()
+    >>> table = cl.ScoreTable.from_frame(answers, prediction="prediction", label="label")
+    >>> points = cl.ladder(table, ["llama-3.1-8b", "llama-3.3-70b"])
+    >>> len(cl.to_label(table, points, "llama-3.3-70b")), len(table)
+    (247, 3000)
     """
     check_bounds(epsilon=epsilon, budget=budget)
     check_store(store)
     refuse_repeated_ids(store)
     points, reference = tried(cascades, reference, epsilon, budget)
-    refuse_shared_samples(points, store.origin, models_of(points, reference))
+    status, evidence, remedy = overlap_of(points, store.origin, models_of(points, reference))
+    if status == VIOLATED:
+        raise ValueError(f"{evidence}; {remedy}")
     _, differs = agreeing(store, points, reference)
     return store.origin.sample_ids[in_order(differs.any(axis=0), store.origin)]
 
@@ -126,12 +151,13 @@ def agreeing(store: Store, points: Sequence[Point], reference: str) -> tuple[Sto
     part = store.select(models_of(points, reference))
     with about(f"compared with the predictions of {reference!r}"):
         agreed = part.labelled(part.predicted(reference))
-    return agreed, np.stack([~run.correct for run in evaluate(agreed, list(points))])
-
-
-def models_of(points: Sequence[Point], reference: str) -> list[str]:
-    """The reference and all models of the points, each once."""
-    return list(dict.fromkeys([reference, *(name for point in points for name in point.models)]))
+    differs = []
+    absent = unanswered(store, reference)
+    for run in evaluate(agreed, list(points)):
+        differs.append(~run.correct)
+        if absent is not None:
+            differs[-1] &= ~(absent & answered_by(run, reference))
+    return agreed, np.stack(differs)
 
 
 def in_order(rows: Any, origin: Labels) -> list[int]:

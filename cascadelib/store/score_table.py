@@ -18,6 +18,7 @@ from ..checks import about, brief, items_of, known, reals
 from ..labels import Contents, Labels, aligned, as_text, chosen_rows
 from ..scoring import F1
 from ..stages import StageFunction
+from .aligned_rows import warn_unless_aligned
 from .faults import refuse
 from .frames import frame_of, scores_of
 from .score_checks import (
@@ -285,7 +286,9 @@ class ScoreTable:
             if given["correct"] is None and "predictions" not in given:
                 raise ValueError(NEITHER)
             refuse(faults)
-            return cls(**given)
+            read = cls(**given)
+        warn_unless_aligned(read)
+        return read
 
     def __len__(self) -> int:
         """Number of samples k."""

@@ -46,7 +46,7 @@ def written(path: Path, cells: list[list[str]], **options: Any) -> Path:
 EMPTY = {(1, "confidence"): "", (4, "confidence"): ""}
 
 
-def test_empty_confidences_are_named_dropped_or_kept_as_answers() -> None:
+def test_empty_confidences_are_named_dropped_or_kept_as_answers():
     table = frame(EMPTY)
     with pytest.raises(ValueError, match="empty confidences: 2 .sample 'q0', model 'large', row 1"):
         ScoreTable.from_frame(table, **NAMED)
@@ -58,7 +58,7 @@ def test_empty_confidences_are_named_dropped_or_kept_as_answers() -> None:
     assert kept.confidence.tolist() == [[0.5, 0.5, -np.inf, 0.5], [-np.inf, 0.5, 0.5, 0.5]]
 
 
-def test_empty_confidences_of_correctness_alone() -> None:
+def test_empty_confidences_of_correctness_alone():
     table = frame(EMPTY).assign(correct="1")[["sample", "model", "confidence", "cost", "correct"]]
     for missing, samples in (("drop", 2), ("abstain", 4)):
         assert len(ScoreTable.from_frame(table, correct="correct", missing=missing)) == samples
@@ -66,7 +66,7 @@ def test_empty_confidences_of_correctness_alone() -> None:
         ScoreTable.from_frame(table, correct="correct")
 
 
-def test_a_row_that_is_not_there_is_not_answered() -> None:
+def test_a_row_that_is_not_there_is_not_answered():
     table = frame({(3, "prediction"): ""}).drop(index=0)
     read = ScoreTable.from_frame(table, **NAMED, missing="abstain")
     small, large = (read.answered[read.row(name)] for name in ("small", "large"))
@@ -81,14 +81,14 @@ def test_a_row_that_is_not_there_is_not_answered() -> None:
     assert np.count_nonzero(~read.answered) == 1 and np.isneginf(read.confidence[~read.answered])
 
 
-def test_samples_without_a_label_are_dropped_or_named() -> None:
+def test_samples_without_a_label_are_dropped_or_named():
     table = frame({(2, "label"): "", (3, "label"): ""})
     assert ScoreTable.from_frame(table, **NAMED, missing="drop").dropped == 1
     with pytest.raises(ValueError, match="samples without a label: 1 .sample 'q1'.*missing='drop'"):
         ScoreTable.from_frame(table, **NAMED, missing="abstain")
 
 
-def test_all_faults_of_a_file_are_listed_with_their_lines(tmp_path: Path) -> None:
+def test_all_faults_of_a_file_are_listed_with_their_lines(tmp_path: Path):
     cells = rows(30)
     cells[0][2] = "yes\nno"  # a quoted line break: the next row is on line 4
     cells[1][3] = "n/a"
@@ -122,7 +122,7 @@ def test_all_faults_of_a_file_are_listed_with_their_lines(tmp_path: Path) -> Non
         ScoreTable.from_frame(tmp_path / "t.csv.gz", **NAMED)
 
 
-def test_ten_faults_of_each_kind_are_shown_and_all_counted(tmp_path: Path) -> None:
+def test_ten_faults_of_each_kind_are_shown_and_all_counted(tmp_path: Path):
     cells = rows(30)
     for row in range(25):
         cells[row][3] = "high"
@@ -152,7 +152,7 @@ def test_lines_are_those_of_an_editor(
     separator: str,
     encoding: str,
     suffix: str,
-) -> None:
+):
     """Each row is written by itself; how many lines an editor shows before it is counted."""
     parts = []
     for row in [["first", "second", "third"], *cells]:
@@ -171,9 +171,7 @@ def test_lines_are_those_of_an_editor(
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "cp1252"])
-def test_a_file_in_another_encoding_is_read_where_it_is_named(
-    tmp_path: Path, encoding: str
-) -> None:
+def test_a_file_in_another_encoding_is_read_where_it_is_named(tmp_path: Path, encoding: str):
     path = tmp_path / "t.csv"
     path.write_bytes(
         "\n".join(map(",".join, [HEADER, *rows()])).replace("yes", "né").encode(encoding)
@@ -185,7 +183,7 @@ def test_a_file_in_another_encoding_is_read_where_it_is_named(
         ScoreTable.from_frame(path, **NAMED, encoding="utf-9")
 
 
-def test_a_wide_table_names_the_line_of_each_model(tmp_path: Path) -> None:
+def test_a_wide_table_names_the_line_of_each_model(tmp_path: Path):
     path = tmp_path / "t.csv"
     path.write_text("id,a_says,a_sure,b_says,b_sure,truth\n1,x,0.5,x,0.5,x\n2,x,0.5,X,,x\n")
     with pytest.raises(ValueError) as error:

@@ -79,9 +79,7 @@ DOORS = {
 @pytest.mark.parametrize("door", DOORS)
 @pytest.mark.parametrize("kind", RESPELLINGS)
 @pytest.mark.parametrize("share", [0.01, 0.05, 0.15, 1])
-def test_respelled_predictions_are_an_error_at_every_door(
-    door: str, kind: str, share: float
-) -> None:
+def test_respelled_predictions_are_an_error_at_every_door(door: str, kind: str, share: float):
     said = respelled(kind, share)
     if door == "certify(labels=)":  # of one model to the other first
         with pytest.raises(ValueError, match="predictions of 'large': .*'small' that differ from"):
@@ -97,12 +95,12 @@ def test_respelled_predictions_are_an_error_at_every_door(
 
 
 @pytest.mark.parametrize("door", DOORS)
-def test_sound_predictions_are_read(door: str) -> None:
+def test_sound_predictions_are_read(door: str):
     DOORS[door](PREDICTIONS)
 
 
 @pytest.mark.parametrize("kind", RESPELLINGS)
-def test_normalized_tables_have_the_accuracies_of_sound_ones(kind: str) -> None:
+def test_normalized_tables_have_the_accuracies_of_sound_ones(kind: str):
     sound = table()
     for share in (0.01, 1):
         said = respelled(kind, share)
@@ -118,7 +116,7 @@ def test_normalized_tables_have_the_accuracies_of_sound_ones(kind: str) -> None:
             assert other.normalize == other.take([0, 2]).normalize == "text"
 
 
-def test_text_as_written_counts_near_misses_as_wrong_and_remembers_it() -> None:
+def test_text_as_written_counts_near_misses_as_wrong_and_remembers_it():
     said = respelled("upper case", 0.15)
     exact = table(said, normalize="exact")
     assert exact.correct[1].sum() == np.count_nonzero(said[1] == LABELS)
@@ -127,7 +125,7 @@ def test_text_as_written_counts_near_misses_as_wrong_and_remembers_it() -> None:
     assert table().normalize is None
 
 
-def test_classes_that_differ_in_case_need_exact() -> None:
+def test_classes_that_differ_in_case_need_exact():
     labels = np.array(["a", "A", "b", "a"])
     said = np.array([["a", "A", "b", "a"], ["A", "A", "b", "a"]])
     arguments = (None, np.ones((2, 4)), [1, 2], NAMES, None, said, labels)
@@ -140,7 +138,7 @@ def test_classes_that_differ_in_case_need_exact() -> None:
         cl.ScoreTable(*arguments, normalize="lower")
 
 
-def test_models_that_spell_differently_are_not_compared() -> None:
+def test_models_that_spell_differently_are_not_compared():
     """Without labels, where models differ decides whose labels are bought."""
     point = cl.Point(NAMES, (1.5,), (0.5, 0.5), 0.5, 5.0, 1.0, cost_kind="cost")
     said = respelled("upper case", 1)
@@ -151,7 +149,7 @@ def test_models_that_spell_differently_are_not_compared() -> None:
     assert cl.to_label(text, [point], "large").tolist() == expected
 
 
-def test_integer_labels_and_free_text_are_sound() -> None:
+def test_integer_labels_and_free_text_are_sound():
     rng = np.random.default_rng(1)
     labels = rng.integers(0, 10, 200)
     said = np.where(rng.random((2, 200)) < 0.8, labels, rng.integers(0, 10, (2, 200)))
@@ -175,7 +173,7 @@ TEXTS = st.sampled_from(["a", "A", " a", "ａ", "1", "1.0", "01", "+1", "1.5", "
 
 
 @given(st.lists(st.tuples(TEXTS.filter(bool), TEXTS, TEXTS), min_size=1, max_size=12))
-def test_near_misses_are_those_of_a_comparison_cell_by_cell(rows: Any) -> None:
+def test_near_misses_are_those_of_a_comparison_cell_by_cell(rows: Any):
     labels, *said = np.array(rows).T
     texts = np.unique(rows).tolist()
     found = near_misses(labels, np.array(said), texts)
@@ -183,7 +181,7 @@ def test_near_misses_are_those_of_a_comparison_cell_by_cell(rows: Any) -> None:
 
 
 @given(st.text(max_size=8))
-def test_normalizing_twice_is_normalizing_once(text: str) -> None:
+def test_normalizing_twice_is_normalizing_once(text: str):
     form = normalized(text)
     assert normalized(form) == form == normalized(f" {text}\u3000") == normalized(
         text.upper().lower().upper()
@@ -209,5 +207,5 @@ def test_normalizing_twice_is_normalizing_once(text: str) -> None:
         ("\ufeffyes", "yes"),
     ],
 )
-def test_what_is_normalized(text: str, form: str) -> None:
+def test_what_is_normalized(text: str, form: str):
     assert normalized(text) == form
