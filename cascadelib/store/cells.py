@@ -95,7 +95,7 @@ class Cells:
             place = self.place(model, sample)
             quoted = place if shown is None else f"{shown[model, sample].item()!r} at {place}"
             examples.append(quoted)
-        count = np.count_nonzero(wrong)
+        count = int(np.count_nonzero(wrong))
         return [Fault(what, count, tuple(examples), remedy)] if count else []
 
 
