@@ -122,7 +122,7 @@ def aligned(values: Any, what: str, *axes: Sequence | Array | None) -> Any:
     >>> aligned({"b": 2, "a": 1}, "groups", ["a", "b"])
     [1, 2]
     """
-    if isinstance(values, Mapping):
+    if isinstance(values, Mapping) and axes:
         items = list(values.values())
         values = [items[row] for row in positions(values, axes[0], what).tolist()]
     elif hasattr(values, "reindex"):  # pandas, without importing it
@@ -251,8 +251,8 @@ def as_text(values: Any) -> Array:
     """
     values = np.asarray(unmasked(values, "ids, labels or predictions"))
     if values.dtype.kind in "fO":
-        written = [_as_written(value) for value in values.ravel().tolist()]
-        values = np.array(written, object).reshape(values.shape)
+        written = [str(_as_written(value)) for value in values.ravel().tolist()]
+        values = np.array(written, str).reshape(values.shape)
     if values.dtype.kind in "iu" and values.size:  # numpy would reserve 21 characters for each
         width = max(len(str(end)) for end in (values.min(), values.max()))
         return values.astype(f"U{width}")
@@ -386,7 +386,7 @@ class Labels:
     def check_same(self, sample_ids: Any, labels: Any = None) -> None:
         """Raise ValueError unless ``sample_ids`` (and labels) are these, in this order; names the
         first other row."""
-        ids = np.asarray(sample_ids).astype(str)
+        ids = as_text(sample_ids)
         if ids.shape != self.sample_ids.shape:
             raise ValueError(
                 f"{len(ids)} sample ids for {len(self)} samples of split {self.split!r}"

@@ -282,3 +282,67 @@ def test_what_cannot_be_aligned_is_refused(case):
     call, message = REFUSED[case]
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@QUICK
+@given(rows=ORDERS, kind=st.sampled_from(["Series", "categorical index", "nullable"]))
+def test_a_policy_aligns_models_with_one_another(rows, kind):
+    policy = cl.Policy(PAIR)
+    expected = policy.decide(dict(zip(NAMES, CONFIDENCE)), dict(zip(NAMES, PREDICTIONS)))
+    first, second = (pd.Series(values, IDS) for values in CONFIDENCE)
+    answers = [keyed(values, rows, kind) for values in PREDICTIONS]
+    found = policy.decide([first, keyed(second, rows, kind)], answers)
+    assert found.predictions.tolist() == expected.predictions.tolist()
+    frame = pd.DataFrame(dict(zip(NAMES, CONFIDENCE)), IDS)
+    assert (
+        policy.decide(frame, answers[::-1][::-1]).exit_stage.tolist()
+        == expected.exit_stage.tolist()
+    )
+    with pytest.raises(ValueError, match="confidences: no value for 300 of 300 ids"):
+        policy.decide([first, second.rename(lambda name: name + "x")])
+
+
+def test_models_of_two_series_are_the_same():
+    cost = pd.Series(COST, NAMES)
+    accuracy = pd.Series([0.7, 0.9], NAMES)
+    for given_accuracy in (accuracy[::-1], accuracy.to_dict(), [0.7, 0.9]):
+        assert cl.pareto_front(cost, given_accuracy).tolist() == [0, 1]
+        assert cl.Baseline(cost, given_accuracy).best == 0.9
+    assert cl.Baseline(COST, accuracy).best == 0.9
+    correct = pd.DataFrame(PREDICTIONS == LABELS, NAMES, IDS)
+    confidence = pd.DataFrame(CONFIDENCE, NAMES, IDS)
+    expected = cl.search_arrays(correct.to_numpy(), CONFIDENCE, COST, 2)
+    found = cl.search_arrays(correct, confidence.iloc[::-1, ::-1], cost[::-1], 2)
+    assert found.accuracy.tolist() == expected.accuracy.tolist()
+    assert found.cost.tolist() == expected.cost.tolist()
+
+
+def test_inputs_and_labels_of_a_data_set_are_aligned():
+    torch = pytest.importorskip("torch")
+    from cascadelib.datasets import Samples
+
+    inputs = pd.DataFrame({"row": np.arange(K), "square": np.arange(K) ** 2}, IDS)
+    labels = pd.Series(NUMBERS, IDS)[::-1]
+    assert Samples(inputs, labels).labels.tolist() == NUMBERS.tolist()
+    named = Samples(inputs.iloc[::-1], labels, IDS)
+    assert named.labels.tolist() == NUMBERS.tolist()
+    assert torch.equal(named.batch(0, K)[:, 0], torch.arange(K))
+    part = named.take(pd.Series(NUMBERS == 1, IDS)[::-1])
+    assert part.sample_ids.tolist() == IDS[NUMBERS == 1].tolist()
+
+
+def test_a_model_s_ids_may_be_numbers():
+    empty = cl.LogitStore.from_arrays([0, 1, 0], {}, sample_ids=[1, 2, 3])
+    empty.add("small", np.eye(3, 2), sample_ids=[1.0, 2.0, 3.0])
+    with pytest.raises(ValueError, match="another order: row 0 is '2', expected '1'"):
+        empty.add("large", np.eye(3, 2), sample_ids=pd.Series([2, 1, 3]))
+
+
+def test_a_missing_label_is_named_by_its_sample():
+    for gaps in (pd.Series(LABELS, IDS).where(LABELS != "b")[::-1], [None, *LABELS[1:]]):
+        with pytest.raises(ValueError, match=r"labels: .* samples have none .*the first is 'q\d+'"):
+            TABLE.labelled(gaps)
+    with pytest.raises(ValueError, match=r"groups: .* the first is 'q\d+'"):
+        certified(groups=pd.Series(NUMBERS, IDS, dtype="Int64").where(NUMBERS > 0))
+    with pytest.raises(ValueError, match=r"no value for 300 of 300 ids.*\(\"\('q\d+', 1\)\""):
+        TABLE.labelled(pd.Series(LABELS, pd.MultiIndex.from_product([IDS, [1]])))

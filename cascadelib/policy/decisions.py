@@ -1,7 +1,7 @@
 """What a cascade says of some samples: predictions, who leaves where, and what went wrong. Takes
 numpy alone."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -300,8 +300,8 @@ def alike_in_kind(values: list) -> tuple[list, int | None]:
 def by_model(names: Sequence[str], values: Any, what: str) -> list:
     """One value per model, in their order, from a list or {name: value}; None where one is missing:
     the last one, or all."""
-    if isinstance(values, Mapping):
-        if values and not any(name in values for name in names):
+    if hasattr(values, "keys"):
+        if len(values) and not any(name in values for name in names):
             known(next(iter(values)), names, "model of this cascade")
         return [values.get(name) for name in names]  # values for other models may stand there, too
     values = [None] * len(names) if values is None else items_of(values)

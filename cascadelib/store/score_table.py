@@ -31,6 +31,7 @@ from .score_checks import (
     checked_shape,
     correctness,
     origin_of,
+    refuse_missing,
 )
 from .spelling import compared
 from .table_files import LARGEST_TABLE
@@ -423,8 +424,10 @@ class ScoreTable:
 
     def labelled(self, labels: Any) -> "ScoreTable":
         """The same samples and predictions with other labels [k]; "" counts as one that no model
-        predicts."""
-        labels = as_text(aligned(labels, "labels", self.origin.sample_ids))
+        predicts, and None or nan is refused."""
+        labels = aligned(labels, "labels", self.origin.sample_ids)
+        refuse_missing(labels, "label", self.origin.sample_ids)
+        labels = as_text(labels)
         labels = np.where(labels == "", NO_LABEL, labels)
         return replace(self, correct=None, labels=labels, sample_ids=self.origin)
 

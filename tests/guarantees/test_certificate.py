@@ -568,4 +568,4 @@ def test_masked_groups_are_refused():
     """A hidden group would be counted by the value below its mask."""
     groups = np.ma.masked_array(["x", "y", "y"], mask=[True, False, False])
     with pytest.raises(ValueError, match="groups: 1 values are masked"):
-        grouped(groups, 3)
+        grouped(groups, np.arange(3))

@@ -117,7 +117,7 @@ def test_a_missing_label_of_a_cluster_counts_as_a_loss():
         ({"clusters": [0, 1]}, r"clusters must be \[40\], the cluster of each sample, not \[2\]"),
         (
             {"clusters": [None, *range(39)]},
-            "clusters: 1 samples have none .* row 0: give them a cl",
+            "clusters: 1 samples have none .* first is '.*': give them a cl",
         ),
         ({"clusters": range(40), "drawn": True, "labels": {}}, "without drawn=True"),
         ({"cascades": replace(HALF, score="f1"), "clusters": range(40)}, "F1 is no mean over"),
