@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import parse_qs, urlencode
 
+import numpy as np
 import pandas as pd
 
 from ..checks import about, brief, known
@@ -61,6 +62,18 @@ def methods_of(store: Store, given: Any) -> tuple[dict[str, Method | None], str]
     return methods, first
 
 
+def is_same_split(store: Store, other: Store) -> bool:
+    """Return whether two stores hold the same samples and outputs: then none is held out."""
+    here = store.origin
+    there = other.origin
+    if here.fingerprint != there.fingerprint or here.contents is None or there.contents is None:
+        return False
+    name = store.models.index[:1]
+    outputs = here.contents.of(name)
+    others = there.contents.of(name)
+    return outputs is not None and others is not None and np.array_equal(outputs, others)
+
+
 @dataclass(eq=False)
 class ExploredSplits:
     """The split that cascades are chosen on and, where there is one, the held-out split.
@@ -111,6 +124,8 @@ class ExploredSplits:
                 known(name, self.held_out.models.index, "model of the held-out split")
         self.certified = [point for each in self.certificates for point in each.certified]
         self.check_certificates()
+        if self.held_out is not None and is_same_split(self.store, self.held_out):
+            del self.stores["held-out"]
         self.given: Any = self.front or next(iter(self.certified), None)
         self.tasks: dict[tuple, SearchTask] = {}
         self.methods, self.first = methods_of(self.store, self.given)

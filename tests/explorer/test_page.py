@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ElementTree
 
 import numpy as np
 import pytest
-from explorer_stores import STORE
+from explorer_stores import OTHER, STORE
 
 import cascadelib as cl
 from cascadelib.explorer.page import read_part, sentence, still_svg
@@ -54,6 +54,25 @@ def test_a_sentence_always_says_a_saving(explorer):
         saving = run.saving
         said = f"{saving:.3g} times fewer" if saving >= 1 else f"{1 / saving:.3g} times more"
         assert f"for {said} MACs." in sentence(explorer.runs)
+
+
+def test_a_split_that_is_checked_on_itself_is_called_so(tmp_path):
+    """As by ``make imagenet ARGS=--whole``, which holds nothing out."""
+    path = tmp_path / "val"
+    cl.LogitStore.create(path, STORE.labels, split="val")
+    for name, cost in STORE.models["macs"].items():
+        cl.LogitStore(path).add(name, STORE.logits(name), macs=cost)
+    explorer = cl.explore(cl.LogitStore(path), cl.LogitStore(path))
+    assert sentence(explorer.runs).endswith(f"Chosen on {len(STORE):,} samples.")
+    assert set(explorer.runs) == {"validation"}
+
+
+def test_samples_that_chose_are_not_called_others(explorer):
+    half = cl.explore(STORE, STORE.take(slice(0, 300)))
+    assert "checked on 300 samples, 300 of them the same." in sentence(half.runs)
+    assert half.pack.split("held-out")["shared"] == 300
+    assert sentence(explorer.runs).endswith(f"checked on {len(OTHER)} others.")
+    assert explorer.pack.split("held-out")["shared"] == 0
 
 
 def test_what_is_vendored_is_what_was_bundled():

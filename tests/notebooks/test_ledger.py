@@ -2,15 +2,16 @@
 
 import csv
 import math
+import warnings
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from cascadelib import METHODS, LogitStore, bootstrap, published, search
+from cascadelib import METHODS, LogitStore, bootstrap, pair_table, published, search
 from cascadelib.evaluation.pareto import Baseline
-from tools import ledger, ranges, verdicts
+from tools import claims_of_pairs, ledger, ranges, verdicts
 from tools.evidence import Evidence, counts_of, over_models, resampled
 from tools.published_claims import published_evidence
 from tools.verdicts import CONTRADICTED, SUPPORTED, UNDETERMINED, UNTESTABLE
@@ -353,3 +354,15 @@ def test_models_are_drawn_and_pairs_of_them_follow():
     assert found.value == 2.0 and np.nanstd(found.draws) > 0
     known = [draw for draw in found.draws if not np.isnan(draw)]
     assert all(1 <= draw <= 3 for draw in known)
+
+
+def test_three_models_have_claims_on_pairs_without_warnings():
+    """A resample of three models may be one model three times, which has no pair."""
+    whole = LogitStore("data/fashion-mnist/val").take(slice(0, 500))
+    store = whole.select(["lenet@28", "small_resnet_w24x2@28", "resnet18_w32@56"])
+    front = search(store, 2, "max_softmax", models="pareto")
+    families = pd.Series(["a", "b", "c"], store.models.index)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = claims_of_pairs.pairs_claims(front, pair_table(store, "max_softmax"), families)
+    assert 0 <= found["plateau-kept"].value <= 1 and found["pairs"].value == 3
