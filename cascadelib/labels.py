@@ -252,7 +252,7 @@ def as_text(values: Any) -> Array:
     """
     values = np.asarray(unmasked(values, "ids, labels or predictions"))
     if values.dtype.kind in "fO":
-        written = [str(_as_written(value)) for value in values.ravel().tolist()]
+        written = [str(as_written(value)) for value in values.ravel().tolist()]
         values = np.array(written, str).reshape(values.shape)
     if values.dtype.kind in "iu" and values.size:  # numpy would reserve 21 characters for each
         width = max(len(str(end)) for end in (values.min(), values.max()))
@@ -260,7 +260,7 @@ def as_text(values: Any) -> Array:
     return values.astype(str)
 
 
-def _as_written(value: Any) -> Any:
+def as_written(value: Any) -> Any:
     """A value whose ``str`` is the text that stands for it."""
     if value is None or type(value).__name__ == "NAType" or value != value:
         return ""

@@ -13,7 +13,7 @@ from ..evaluation.point import Point, points_of
 from ..evaluation.run import evaluate
 from ..fronts.front import Front
 from ..fronts.selection import cost_bound
-from ..labels import Labels, as_text, check_distinct, digests_of, texts_of_keys
+from ..labels import Labels, as_text, as_written, check_distinct, digests_of, texts_of_keys
 from ..store.protocol import Store
 from ..store.score_table import ScoreTable
 from .premises import VIOLATED, answered_by, models_of, overlap_of, unanswered
@@ -184,7 +184,7 @@ def told(labels: Any, sample_ids: Array) -> dict[str, Any]:
         )
     check_distinct(texts, "labels")
     pairs = zip(texts.tolist(), labels.values() if isinstance(labels, Mapping) else labels)
-    return {sample: label for sample, label in pairs if not pd.isna(label)}
+    return {sample: as_written(label) for sample, label in pairs if not pd.isna(label)}
 
 
 def with_labels(
