@@ -185,12 +185,15 @@ def as_text(values: Any) -> Array:
     """
     values = np.asarray(unmasked(values, "ids, labels or predictions"))
     if values.dtype.kind in "fO":
-        written = [str(_as_written(value)) for value in values.ravel().tolist()]
+        written = [str(as_written(value)) for value in values.ravel().tolist()]
         values = np.array(written, str).reshape(values.shape)
+    if values.dtype.kind in "iu" and values.size:  # numpy would reserve 21 characters for each
+        width = max(len(str(end)) for end in (values.min(), values.max()))
+        return values.astype(f"U{width}")
     return values.astype(str)
 
 
-def _as_written(value: Any) -> Any:
+def as_written(value: Any) -> Any:
     """A value whose ``str`` is the text that stands for it."""
     if value is None or type(value).__name__ == "NAType" or value != value:
         return ""
@@ -426,7 +429,7 @@ def contents_of(part: Labels | Recorded | None, models: Iterable[str]) -> bytes 
     return None if digests is None else np.sort(kept_in_file(digests, len(digests))).tobytes()
 
 
-def confidences_of(part: Labels | Recorded | None, models: Iterable[str]) -> Array | None:
+def kept_confidences(part: Labels | Recorded | None, models: Iterable[str]) -> Array | None:
     """Return numbers that models computed of a set of samples, of at most MOST_CONTENTS random ones
     [columns, rows], or None if they are not at hand."""
     names = set(models)
@@ -459,7 +462,7 @@ def ids_could_meet(part: Labels | Recorded | None, here: Labels) -> bool:
 def recorded(part: Labels | Recorded, models: tuple[str, ...]) -> Recorded:
     """One set of samples as the file of a cascade of some models keeps it."""
     contents = contents_of(part, models)
-    numbers = confidences_of(part, models)
+    numbers = kept_confidences(part, models)
     confidences = None if numbers is None else numbers.tobytes()
     if isinstance(part, Recorded):
         return replace(part, contents=contents, models=models, confidences=confidences)

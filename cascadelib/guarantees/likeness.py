@@ -10,7 +10,7 @@ from scipy.spatial import cKDTree
 from scipy.stats import binom
 
 from ..contents import MOST_COLUMNS, MOST_CONTENTS
-from ..labels import Labels, Origin, Recorded, confidences_of, parts_of
+from ..labels import Labels, Origin, Recorded, kept_confidences, parts_of
 from .repeats import LEVEL, equal_contents
 
 LEAST_FINITE = 0.9  # share of the samples for which a compared model has a confidence
@@ -138,7 +138,7 @@ def _likeness_to(part: Labels | Recorded | None, here: Labels, names: set[str]) 
         names = set(part.models)
     elif part is not None and part.contents is not None and here.contents is not None:
         names = names & set(part.contents.models) & set(here.contents.models)
-    seen = confidences_of(part, names)
+    seen = kept_confidences(part, names)
     there = None if here.contents is None else here.contents.columns(names)
     if part is None or seen is None or there is None or len(seen) != len(there):
         return Likeness("not verifiable", "what models computed of both splits is not known")
