@@ -281,7 +281,7 @@ def _parts(policy: Any) -> dict[str, Any]:
 
 def _expected(policy: Any) -> dict[str, Any] | None:
     """What a policy is expected to come to, where its file says so."""
-    expected = _parts(policy)["expected"]
+    expected = _parts(policy).get("expected")
     return expected and {name: expected[name] for name in MEASURED[:3]}
 
 
@@ -315,6 +315,11 @@ def check_out(args: Namespace) -> None:
         check_replaceable(Path(out))
 
 
+def known_parts(parts: dict[str, Any]) -> dict[str, Any]:
+    """Return the parts of an object of JSON that are not null."""
+    return {name: value for name, value in parts.items() if value is not None}
+
+
 def main(argv: list[str] | None = None) -> int:
     """Do what a command line says: 0; 1 where nothing is certified; 2 after an error, which is one
     line; 130 after Ctrl-C."""
@@ -330,7 +335,8 @@ def main(argv: list[str] | None = None) -> int:
         args = parser.parse_args(argv)
         check_out(args)
         said = json.dumps(args.does(args) or {}, ensure_ascii=False)
-        said = json.loads(said, parse_constant=lambda _: None)  # nan and inf are null
+        # What is not known is left out: None, and the numbers nan and inf.
+        said = json.loads(said, parse_constant=lambda _: None, object_hook=known_parts)
         for line in _lines(said, args.json):
             print(line)
         sys.stdout.flush()

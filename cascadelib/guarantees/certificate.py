@@ -147,7 +147,7 @@ class Certificate:
             where = f"those {self.table_size}"
         return (
             f"With probability at least {1 - self.delta:.0%} over the draw of {draw}, "
-            f"{arrow(self.point.models)} {self.promise}, on {where}. {self._observed(self.point)}"
+            f"{arrow(self.point.active_models)} {self.promise}, on {where}. {self._observed(self.point)}"
             f"{premises}"
         )
 
@@ -232,8 +232,8 @@ def certify(
         without it a promise about cost holds for inputs that cost no more than the dearest here.
     accept : iterable of str
         Violated premises to certify with all the same: "independent", "overlap", "spelling",
-        "labels complete", "reference complete", "confidences". The text of the certificate and the
-        file of the policy name them.
+        "labels complete", "reference complete", "confidences", "rows aligned". The text of the
+        certificate and the file of the policy name them.
 
     Returns
     -------

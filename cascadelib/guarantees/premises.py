@@ -16,6 +16,7 @@ from ..checks import items_of, known
 from ..evaluation.point import Point
 from ..evaluation.run import Run
 from ..labels import Contents, Labels, Origin, parts_of
+from ..store.aligned_rows import alignment_of
 from ..store.protocol import Store
 from .repeats import LEVEL, REMEDY, equal_rows, repeated_ids, samples_seen, size_of_table
 
@@ -254,6 +255,18 @@ def has_power(seen: int, here: int, tests: int) -> bool:
     return bool(here and seen) and log_probability <= np.log(LEVEL / 2 / max(tests, 1))
 
 
+def rows_aligned(case: Case) -> Finding:
+    """Test whether the rows of all models belong to the same samples."""
+    if not case.is_known.all():
+        return NOT_VERIFIABLE, "labels are known only where models differ", ""
+    found = alignment_of(case.store, case.models)
+    remedy = (
+        "join the models' rows by sample id; if the models are wrong on different samples indeed, "
+        "accept it"
+    )
+    return found.status, found.evidence, remedy
+
+
 # The order in which they are listed. A further premise is a function of a Case, and its entry here.
 CHECKS: dict[str, Callable[[Case], Finding]] = {
     "independent": independent,
@@ -262,6 +275,7 @@ CHECKS: dict[str, Callable[[Case], Finding]] = {
     "labels complete": labels_complete,
     "reference complete": reference_complete,
     "confidences": confidences,
+    "rows aligned": rows_aligned,
 }
 
 
