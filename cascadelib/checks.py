@@ -96,12 +96,12 @@ def check_number(value: Any, name: str, what: str = "a number", *bounds: float) 
     return float(value)
 
 
-def share(value: Any, name: str) -> float:
+def checked_share(value: Any, name: str) -> float:
     """Return a share in [0, 1) of a number or of text in percent.
 
     Examples
     --------
-    >>> share("2%", "epsilon")
+    >>> checked_share("2%", "epsilon")
     0.02
     """
     number = value

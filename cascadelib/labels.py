@@ -122,7 +122,7 @@ def aligned(values: Any, what: str, *axes: Sequence | Array | None) -> Any:
     >>> aligned({"b": 2, "a": 1}, "groups", ["a", "b"])
     [1, 2]
     """
-    if isinstance(values, Mapping):
+    if isinstance(values, Mapping) and axes:
         items = list(values.values())
         values = [items[row] for row in positions(values, axes[0], what).tolist()]
     elif hasattr(values, "reindex"):  # pandas, without importing it
@@ -189,31 +189,13 @@ def examples(texts: Array) -> str:
     return " and ".join(repr(text) for text in texts[:2].tolist()) or "none"
 
 
-def checked_mask(mask: Any) -> Array:
-    """Return a mask as bool [k]; ValueError if it has other values."""
-    values = np.asarray(unmasked(mask, "indices"))
-    if values.dtype != bool:
-        raise ValueError(f"the mask must be True or False for each sample, not {values.dtype}")
-    return values
-
-
 def chosen_rows(indices: Any, count: int, sample_ids: Array | None = None) -> Array:
     """Indices, a bool mask [count] or a slice → int64 rows, in the order asked; repeats are allowed
     (bootstrap). A mask by sample id is aligned. ValueError for rows outside 0 … count − 1, a mask
     of another length, or no row at all."""
-    dtype = getattr(indices, "dtype", None)
-    if isinstance(indices, Mapping) or getattr(dtype, "kind", None) == "b":
-        indices = checked_mask(aligned(indices, "the mask", sample_ids))
-    index = indices if isinstance(indices, slice) else np.asarray(unmasked(indices, "indices"))
-    if not isinstance(index, slice):
-        if index.size and (index.ndim != 1 or index.dtype.kind not in "biu"):
-            raise ValueError(
-                f"indices must be a list of rows, a bool mask or a slice, not {index.dtype} "
-                f"{index.shape}"
-            )
-        if index.dtype.kind == "b" and len(index) != count:
-            raise ValueError(f"the mask has {len(index)} entries for {count} samples")
-        index = index if index.size else index.astype(np.int64)
+    index = indices
+    if not isinstance(indices, slice):
+        index = _checked_index(indices, count, sample_ids)
     try:
         rows = np.arange(count)[index]
     except IndexError as error:
@@ -221,6 +203,25 @@ def chosen_rows(indices: Any, count: int, sample_ids: Array | None = None) -> Ar
     if not len(rows):
         raise ValueError("no sample is selected; a split must hold at least one")
     return rows
+
+
+def _checked_index(indices: Any, count: int, sample_ids: Array | None) -> Array:
+    """Return rows as integers, or a mask as bool [count]."""
+    kind = getattr(getattr(indices, "dtype", None), "kind", None)
+    is_mask = isinstance(indices, Mapping) or kind == "b"
+    if is_mask:
+        indices = aligned(indices, "the mask", sample_ids)
+    index = np.asarray(unmasked(indices, "indices"))
+    if is_mask and index.dtype != bool:
+        raise ValueError(f"the mask must be True or False for each sample, not {index.dtype}")
+    if index.size and (index.ndim != 1 or index.dtype.kind not in "biu"):
+        raise ValueError(
+            f"indices must be a list of rows, a bool mask or a slice, not {index.dtype} "
+            f"{index.shape}"
+        )
+    if index.dtype.kind == "b" and len(index) != count:
+        raise ValueError(f"the mask has {len(index)} entries for {count} samples")
+    return index if index.size else index.astype(np.int64)
 
 
 def _checked_values(labels: Any, classes: tuple[str, ...] | None) -> Array:
@@ -251,8 +252,8 @@ def as_text(values: Any) -> Array:
     """
     values = np.asarray(unmasked(values, "ids, labels or predictions"))
     if values.dtype.kind in "fO":
-        written = [_as_written(value) for value in values.ravel().tolist()]
-        values = np.array(written, object).reshape(values.shape)
+        written = [str(_as_written(value)) for value in values.ravel().tolist()]
+        values = np.array(written, str).reshape(values.shape)
     return values.astype(str)
 
 
@@ -383,7 +384,7 @@ class Labels:
     def check_same(self, sample_ids: Any, labels: Any = None) -> None:
         """Raise ValueError unless ``sample_ids`` (and labels) are these, in this order; names the
         first other row."""
-        ids = np.asarray(sample_ids).astype(str)
+        ids = as_text(sample_ids)
         if ids.shape != self.sample_ids.shape:
             raise ValueError(
                 f"{len(ids)} sample ids for {len(self)} samples of split {self.split!r}"

@@ -25,7 +25,7 @@ from sklearn.utils.validation import (
     has_fit_parameter,
 )
 
-from .checks import check_count, share
+from .checks import check_count, checked_share
 from .evaluation.point import Point
 from .evaluation.run import evaluate
 from .extraction.estimators import probabilities_of
@@ -273,8 +273,9 @@ class CascadeClassifier(ClassifierMixin, _BaseComposition):
             If a parameter is out of range, ``y`` has one class, the index of ``y``, ``groups`` or
             ``sample_weight`` does not fit that of ``X``, or the samples are too few for the parts.
         """
-        epsilon, delta = share(self.epsilon, "epsilon"), share(self.delta, "delta")
-        held_out = share(self.held_out, "held_out")
+        epsilon = checked_share(self.epsilon, "epsilon")
+        delta = checked_share(self.delta, "delta")
+        held_out = checked_share(self.held_out, "held_out")
         n_folds = check_count(self.n_folds, "n_folds", 2)
         costs = self._checked_costs()
         data = self._training_data(X, y, groups, sample_weight)
@@ -359,11 +360,13 @@ class CascadeClassifier(ClassifierMixin, _BaseComposition):
     ) -> tuple[str, ...]:
         """Estimate the accuracy of classifiers that are trained on all samples, and return what
         the certificate states about it."""
-        self.reference_accuracy_ = self.estimated_loss_ = np.nan
+        self.reference_accuracy_ = np.nan
+        self.estimated_loss_ = np.nan
         rows = np.arange(len(data.labels))
         if self.prefit or data.most_folds(rows) < 2:
             return ()
-        reference, point = certificate.reference, self.policy_.point
+        reference = certificate.reference
+        point = self.policy_.point
         names = {reference, *point.models} if self.refit else {reference}
         models = [(name, model) for name, model in self.estimators if name in names]
         scores = data.cross_fitted(models, rows, n_folds)
@@ -408,7 +411,8 @@ class CascadeClassifier(ClassifierMixin, _BaseComposition):
         answers = np.empty((len(rows), len(self.classes_)))
         for stage, name in enumerate(self.policy_.models):
             part = _safe_indexing(X, rows)
-            answers[rows] = scores = probabilities_of(self.estimators_[name], part, self.classes_)
+            scores = probabilities_of(self.estimators_[name], part, self.classes_)
+            answers[rows] = scores
             confidence = metric.own(metric.from_probabilities(scores))
             rows = rows[~self.policy_.exits(stage, confidence)]
             if len(rows) == 0:

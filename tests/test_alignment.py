@@ -1,8 +1,5 @@
 """One value per sample: whatever has ids is aligned by them, at every public call, or refused."""
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -27,7 +24,7 @@ PAIR = cl.Point(NAMES, (0.6,), score="top1", cost_kind="cost")
 SMALL = cl.ScoreTable(None, CONFIDENCE[:1], [1], NAMES[:1], IDS, predictions=PREDICTIONS[:1])
 
 
-def table(**changes: Any) -> cl.ScoreTable:
+def table(**changes):
     arguments = {
         "correct": None,
         "confidence": CONFIDENCE,
@@ -40,7 +37,7 @@ def table(**changes: Any) -> cl.ScoreTable:
     return cl.ScoreTable(**arguments | changes)
 
 
-def store(labels: Any = NUMBERS, **changes: Any) -> cl.LogitStore:
+def store(labels=NUMBERS, **changes):
     arguments = {"macs": dict(zip(NAMES, COST)), "sample_ids": IDS, "classes": CLASSES}
     return cl.LogitStore.from_arrays(labels, **{"logits": LOGITS} | arguments | changes)
 
@@ -49,23 +46,23 @@ TABLE = table()
 STORE = store()
 
 
-def certified(**keywords: Any) -> list:
+def certified(**keywords):
     found = cl.certify(TABLE, PAIR, 0.1, reference="large", **keywords)
     return found.table.astype(str).to_numpy().tolist()
 
 
-def answered(answers: Callable[[list[str]], Any]) -> list:
+def answered(answers):
     result = cl.answer_table(SMALL, answers, 0.05, labels=80)
     return [result.answers.tolist(), result.asked.tolist()]
 
 
-def contents(table: cl.ScoreTable) -> list:
+def contents(table):
     found = (table.correct, table.confidence, table.cost, table.predictions, table.labels)
     return [*(np.asarray(values).tolist() for values in found), table.sample_ids.tolist()]
 
 
 # Public calls by what they take for each sample: {name: (values [k], call)}.
-BY_SAMPLE: dict[str, tuple[Any, Callable]] = {
+BY_SAMPLE = {
     "labelled of a table": (LABELS, lambda v: contents(TABLE.labelled(v))),
     "labelled of a store": (NUMBERS, lambda v: STORE.labelled(v).labels.tolist()),
     "text labels of a store": (LABELS, lambda v: store(v).labels.tolist()),
@@ -89,7 +86,7 @@ BY_SAMPLE: dict[str, tuple[Any, Callable]] = {
 }
 
 
-def keyed(values: Any, rows: Any, kind: str) -> Any:
+def keyed(values, rows, kind):
     """Values in another order, with their ids."""
     series = pd.Series(np.asarray(values)[rows], IDS[rows])
     if kind == "dict":
@@ -109,20 +106,20 @@ QUICK = settings(max_examples=8, deadline=None, suppress_health_check=[HealthChe
 @pytest.mark.parametrize("call", BY_SAMPLE)
 @QUICK
 @given(rows=ORDERS, kind=st.sampled_from(KINDS))
-def test_the_order_of_a_value_per_sample_changes_nothing(call: str, rows: Any, kind: str) -> None:
+def test_the_order_of_a_value_per_sample_changes_nothing(call, rows, kind):
     values, result = BY_SAMPLE[call]
     assert result(keyed(values, rows, kind)) == result(np.asarray(values))
 
 
 @pytest.mark.parametrize("call", BY_SAMPLE)
-def test_a_default_index_means_the_order_of_the_store(call: str) -> None:
+def test_a_default_index_means_the_order_of_the_store(call):
     values, result = BY_SAMPLE[call]
     assert result(pd.Series(values)) == result(np.asarray(values))
 
 
 @QUICK
 @given(rows=ORDERS, kind=st.sampled_from(KINDS[:2]))
-def test_answers_in_the_order_of_a_database(rows: Any, kind: str) -> None:
+def test_answers_in_the_order_of_a_database(rows, kind):
     truth = keyed(LABELS, rows, kind)
     expected = answered(lambda ids: [truth[name] for name in ids])
     assert answered(lambda ids: truth) == expected
@@ -138,8 +135,8 @@ def test_answers_in_the_order_of_a_database(rows: Any, kind: str) -> None:
 
 @QUICK
 @given(rows=ORDERS, models=st.permutations(range(2)))
-def test_frames_are_aligned_by_model_and_sample(rows: Any, models: list[int]) -> None:
-    def frame(values: Any) -> pd.DataFrame:
+def test_frames_are_aligned_by_model_and_sample(rows, models):
+    def frame(values):
         return pd.DataFrame(values, NAMES, IDS).iloc[models, rows]
 
     correct = PREDICTIONS == LABELS
@@ -157,7 +154,7 @@ def test_frames_are_aligned_by_model_and_sample(rows: Any, models: list[int]) ->
 
 
 @pytest.mark.parametrize("kind", [dict, pd.Series])
-def test_costs_by_model(kind: Any) -> None:
+def test_costs_by_model(kind):
     by_model = kind({"large": 9.0, "small": 1.0})
     assert table(cost=by_model).cost.tolist() == COST.tolist()
     assert store(macs=by_model).costs("macs").tolist() == COST.tolist()
@@ -171,7 +168,7 @@ def test_costs_by_model(kind: Any) -> None:
 
 @QUICK
 @given(rows=ORDERS, columns=st.permutations(range(3)))
-def test_frames_of_logits_are_aligned_by_sample_and_class(rows: Any, columns: list[int]) -> None:
+def test_frames_of_logits_are_aligned_by_sample_and_class(rows, columns):
     logits = {
         name: pd.DataFrame(values, IDS, CLASSES).iloc[rows, columns]
         for name, values in LOGITS.items()
@@ -182,7 +179,7 @@ def test_frames_of_logits_are_aligned_by_sample_and_class(rows: Any, columns: li
 
 @QUICK
 @given(rows=ORDERS, known=st.integers(0, 40))
-def test_labels_of_some_samples(rows: Any, known: int) -> None:
+def test_labels_of_some_samples(rows, known):
     unlabelled = TABLE.labelled(TABLE.predicted("large"))
     wanted = cl.to_label(unlabelled, PAIR, "large")[:known]
     labels = pd.Series(LABELS, IDS)[wanted]
@@ -192,7 +189,7 @@ def test_labels_of_some_samples(rows: Any, known: int) -> None:
     assert certified(labels=labels.iloc[order].astype("category")) == expected
 
 
-def test_ids_are_compared_as_text() -> None:
+def test_ids_are_compared_as_text():
     numbers = [3, 1, 2]
     for index in ([1, 2, 3], [1.0, 2.0, 3.0], ["1", "2", "3"], pd.Index([1, 2, 3], dtype="Int64")):
         series = pd.Series(["b", "c", "a"], index)
@@ -203,7 +200,7 @@ def test_ids_are_compared_as_text() -> None:
     assert aligned(by_date[::-1], "labels", dates).tolist() == [0, 1, 2]
 
 
-def test_repeated_ids_are_aligned_where_the_index_is_theirs() -> None:
+def test_repeated_ids_are_aligned_where_the_index_is_theirs():
     part = TABLE.take([5, 5, 3])
     assert part.labelled(pd.Series(["a", "b", "c"], part.sample_ids)).labels.tolist() == [*"abc"]
     by_id = part.labelled(pd.Series(LABELS, IDS))
@@ -212,7 +209,7 @@ def test_repeated_ids_are_aligned_where_the_index_is_theirs() -> None:
 
 SERIES = pd.Series(LABELS, IDS)
 ROWS = table(sample_ids=np.arange(K)[::-1])
-REFUSED: dict[str, tuple[Callable, str]] = {
+REFUSED = {
     "too few": (
         lambda: TABLE.labelled(SERIES.drop([IDS[4], IDS[8]])),
         f"labels: no value for 2 of {K} ids, such as '{IDS[4]}' and '{IDS[8]}'",
@@ -281,7 +278,71 @@ REFUSED: dict[str, tuple[Callable, str]] = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_cannot_be_aligned_is_refused(case: str) -> None:
+def test_what_cannot_be_aligned_is_refused(case):
     call, message = REFUSED[case]
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@QUICK
+@given(rows=ORDERS, kind=st.sampled_from(["Series", "categorical index", "nullable"]))
+def test_a_policy_aligns_models_with_one_another(rows, kind):
+    policy = cl.Policy(PAIR)
+    expected = policy.decide(dict(zip(NAMES, CONFIDENCE)), dict(zip(NAMES, PREDICTIONS)))
+    first, second = (pd.Series(values, IDS) for values in CONFIDENCE)
+    answers = [keyed(values, rows, kind) for values in PREDICTIONS]
+    found = policy.decide([first, keyed(second, rows, kind)], answers)
+    assert found.predictions.tolist() == expected.predictions.tolist()
+    frame = pd.DataFrame(dict(zip(NAMES, CONFIDENCE)), IDS)
+    assert (
+        policy.decide(frame, answers[::-1][::-1]).exit_stage.tolist()
+        == expected.exit_stage.tolist()
+    )
+    with pytest.raises(ValueError, match="confidences: no value for 300 of 300 ids"):
+        policy.decide([first, second.rename(lambda name: name + "x")])
+
+
+def test_models_of_two_series_are_the_same():
+    cost = pd.Series(COST, NAMES)
+    accuracy = pd.Series([0.7, 0.9], NAMES)
+    for given_accuracy in (accuracy[::-1], accuracy.to_dict(), [0.7, 0.9]):
+        assert cl.pareto_front(cost, given_accuracy).tolist() == [0, 1]
+        assert cl.Baseline(cost, given_accuracy).best == 0.9
+    assert cl.Baseline(COST, accuracy).best == 0.9
+    correct = pd.DataFrame(PREDICTIONS == LABELS, NAMES, IDS)
+    confidence = pd.DataFrame(CONFIDENCE, NAMES, IDS)
+    expected = cl.search_arrays(correct.to_numpy(), CONFIDENCE, COST, 2)
+    found = cl.search_arrays(correct, confidence.iloc[::-1, ::-1], cost[::-1], 2)
+    assert found.accuracy.tolist() == expected.accuracy.tolist()
+    assert found.cost.tolist() == expected.cost.tolist()
+
+
+def test_inputs_and_labels_of_a_data_set_are_aligned():
+    torch = pytest.importorskip("torch")
+    from cascadelib.datasets import Samples
+
+    inputs = pd.DataFrame({"row": np.arange(K), "square": np.arange(K) ** 2}, IDS)
+    labels = pd.Series(NUMBERS, IDS)[::-1]
+    assert Samples(inputs, labels).labels.tolist() == NUMBERS.tolist()
+    named = Samples(inputs.iloc[::-1], labels, IDS)
+    assert named.labels.tolist() == NUMBERS.tolist()
+    assert torch.equal(named.batch(0, K)[:, 0], torch.arange(K))
+    part = named.take(pd.Series(NUMBERS == 1, IDS)[::-1])
+    assert part.sample_ids.tolist() == IDS[NUMBERS == 1].tolist()
+
+
+def test_a_model_s_ids_may_be_numbers():
+    empty = cl.LogitStore.from_arrays([0, 1, 0], {}, sample_ids=[1, 2, 3])
+    empty.add("small", np.eye(3, 2), sample_ids=[1.0, 2.0, 3.0])
+    with pytest.raises(ValueError, match="another order: row 0 is '2', expected '1'"):
+        empty.add("large", np.eye(3, 2), sample_ids=pd.Series([2, 1, 3]))
+
+
+def test_a_missing_label_is_named_by_its_sample():
+    for gaps in (pd.Series(LABELS, IDS).where(LABELS != "b")[::-1], [None, *LABELS[1:]]):
+        with pytest.raises(ValueError, match=r"labels: .* samples have none .*the first is 'q\d+'"):
+            TABLE.labelled(gaps)
+    with pytest.raises(ValueError, match=r"groups: .* the first is 'q\d+'"):
+        certified(groups=pd.Series(NUMBERS, IDS, dtype="Int64").where(NUMBERS > 0))
+    with pytest.raises(ValueError, match=r"no value for 300 of 300 ids.*\(\"\('q\d+', 1\)\""):
+        TABLE.labelled(pd.Series(LABELS, pd.MultiIndex.from_product([IDS, [1]])))

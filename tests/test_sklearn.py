@@ -1,7 +1,6 @@
 """A cascade as a scikit-learn classifier."""
 
 import doctest
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,14 +23,14 @@ import cascadelib.sklearn
 from cascadelib.sklearn import CascadeClassifier
 
 
-def two(trees: int = 100) -> list:
+def two(trees=100):
     """A cheap classifier of digits and a dear one."""
     line = LogisticRegression(C=1e-4)
     return [("line", line), ("forest", RandomForestClassifier(trees, random_state=0))]
 
 
 @pytest.fixture(scope="module")
-def digits() -> Any:
+def digits():
     """(training samples, test samples, their classes): names in place of numbers."""
     X, y = load_digits(return_X_y=True)
     names = np.array("zero one two three four five six seven eight nine".split())
@@ -39,7 +38,7 @@ def digits() -> Any:
 
 
 @pytest.fixture(scope="module")
-def fitted(digits: Any) -> CascadeClassifier:
+def fitted(digits):
     """A cascade of two on three quarters of the digits."""
     X, _, y, _ = digits
     return CascadeClassifier(two(), [1, 30], epsilon=0.04, random_state=0).fit(X, y)
@@ -57,13 +56,11 @@ UNEQUAL = "a sample of weight 2 and two equal samples are split differently"
         f"check_sample_weight_equivalence_on_{kind}_data": UNEQUAL for kind in ("dense", "sparse")
     },
 )
-def test_it_obeys_the_rules_of_scikit_learn(estimator: Any, check: Any) -> None:
+def test_it_obeys_the_rules_of_scikit_learn(estimator, check):
     check(estimator)
 
 
-def test_each_sample_has_the_answer_of_the_model_that_the_policy_names(
-    fitted: CascadeClassifier, digits: Any
-) -> None:
+def test_each_sample_has_the_answer_of_the_model_that_the_policy_names(fitted, digits):
     _, X, _, y = digits
     probabilities = {name: model.predict_proba(X) for name, model in fitted.estimators_.items()}
     assert fitted.policy_.point.models == ("line", "forest")
@@ -76,22 +73,20 @@ def test_each_sample_has_the_answer_of_the_model_that_the_policy_names(
     assert fitted.score(X, y) > 0.9
 
 
-def test_the_promise_is_about_samples_that_neither_trained_nor_chose(
-    fitted: CascadeClassifier, digits: Any, tmp_path: Any
-) -> None:
+def test_the_promise_is_about_samples_that_neither_trained_nor_chose(fitted, digits, tmp_path):
     assert fitted.certificate_.samples == pytest.approx(len(digits[0]) / 4, abs=1)
     assert status_of(fitted.certificate_, "overlap") == "verified"
     fitted.policy_.save(tmp_path / "policy.json")
     assert cl.Policy.load(tmp_path / "policy.json").point.models == ("line", "forest")
 
 
-def test_where_nothing_is_certified_the_most_accurate_answers_alone(digits: Any) -> None:
+def test_where_nothing_is_certified_the_most_accurate_answers_alone(digits):
     X, _, y, _ = digits
     strict = CascadeClassifier(two(), [1, 30], epsilon=0.0001, random_state=0).fit(X[:200], y[:200])
     assert strict.policy_.point.models == (strict.certificate_.reference,)
 
 
-def test_it_is_searched_over_and_piped(digits: Any) -> None:
+def test_it_is_searched_over_and_piped(digits):
     X, _, y, _ = digits
     pipe = make_pipeline(StandardScaler(), CascadeClassifier(two(10), [1, 30], random_state=0))
     grid = {"cascadeclassifier__line__C": [0.1, 1.0], "cascadeclassifier__epsilon": [0.05]}
@@ -99,7 +94,7 @@ def test_it_is_searched_over_and_piped(digits: Any) -> None:
     assert best.best_score_ > 0.8
 
 
-def test_texts_and_trained_classifiers() -> None:
+def test_texts_and_trained_classifiers():
     words = {"cat": ["purrs", "meows", "naps"], "dog": ["barks", "fetches", "digs"]}
     rng = np.random.default_rng(0)
     y = rng.choice(["cat", "dog"], 600)
@@ -111,7 +106,7 @@ def test_texts_and_trained_classifiers() -> None:
     assert cascade.estimators_["1"] is trained[0][1]
 
 
-def patients(n: int, seed: int, readings: int = 6) -> tuple:
+def patients(n, seed, readings=6):
     """(X, y, patient) of patients with similar readings, 2.5% of which have outliers in four
     features that do not matter."""
     rng = np.random.default_rng(seed)
@@ -130,14 +125,12 @@ MEMORISING = [
 
 
 @pytest.mark.parametrize("seed", [0, 3, 6])
-def test_readings_of_a_patient_do_not_certify_what_readings_of_that_patient_trained(
-    seed: int,
-) -> None:
+def test_readings_of_a_patient_do_not_certify_what_readings_of_that_patient_trained(seed):
     X, y, patient = patients(200, seed)
     cascade = CascadeClassifier(MEMORISING, [1, 30], epsilon=0.02, random_state=seed)
     new, truth, _ = patients(4000, 99, readings=1)
 
-    def true_loss() -> float:
+    def true_loss():
         reference = cascade.estimators_[cascade.certificate_.reference]
         return float((reference.predict(new) == truth).mean() - cascade.score(new, truth))
 
@@ -149,14 +142,14 @@ def test_readings_of_a_patient_do_not_certify_what_readings_of_that_patient_trai
 
 
 @pytest.mark.parametrize("options", [{}, {"refit": True}, {"prefit": True}])
-def test_no_group_is_split_between_the_parts(options: dict, monkeypatch: Any) -> None:
+def test_no_group_is_split_between_the_parts(options, monkeypatch):
     X, y, patient = patients(60, 1)
     X = np.column_stack([patient, X])
     parts = []
     fitted = [(name, sklearn.base.clone(model).fit(X, y)) for name, model in MEMORISING]
     store = cascadelib.sklearn.TrainingData.store
 
-    def recorded(data: Any, scores: Any, rows: Any, costs: Any) -> Any:
+    def recorded(data, scores, rows, costs):
         parts.append({*patient[rows]})
         return store(data, scores, rows, costs)
 
@@ -169,7 +162,7 @@ def test_no_group_is_split_between_the_parts(options: dict, monkeypatch: Any) ->
         assert not (choosing | certifying) & {*cascade.estimators_["neighbour"]._fit_X[:, 0]}
 
 
-def test_the_certificate_states_what_the_reference_would_be_if_all_samples_trained_it() -> None:
+def test_the_certificate_states_what_the_reference_would_be_if_all_samples_trained_it():
     X, y, _ = patients(600, 0, readings=1)
     new, truth, _ = patients(20000, 99, readings=1)
     cascade = CascadeClassifier(MEMORISING, [1, 30], epsilon=0.1, random_state=0)
@@ -183,7 +176,7 @@ def test_the_certificate_states_what_the_reference_would_be_if_all_samples_train
     assert np.isnan(cascade.estimated_loss_)
 
 
-def test_a_refitted_cascade_states_what_is_guaranteed_and_what_is_estimated() -> None:
+def test_a_refitted_cascade_states_what_is_guaranteed_and_what_is_estimated():
     X, y, _ = patients(800, 0, readings=1)
     cascade = CascadeClassifier(
         [("bayes", GaussianNB()), ("forest", RandomForestClassifier(40, random_state=0))],
@@ -204,11 +197,11 @@ def test_a_refitted_cascade_states_what_is_guaranteed_and_what_is_estimated() ->
     assert cascade.estimators_["bayes"].class_count_.sum() == 800
 
 
-def test_a_sample_without_a_probability_never_exits_early(fitted: Any, digits: Any) -> None:
+def test_a_sample_without_a_probability_never_exits_early(fitted, digits):
     class Broken:
         classes_ = fitted.classes_
 
-        def predict_proba(self, X: Any) -> Any:
+        def predict_proba(self, X):
             return np.full((len(X), 10), np.nan)
 
     _, X, _, _ = digits
@@ -217,20 +210,20 @@ def test_a_sample_without_a_probability_never_exits_early(fitted: Any, digits: A
     assert np.array_equal(broken.predict(X), fitted.estimators_["forest"].predict(X))
 
 
-def test_costs_are_read_by_name_and_shares_as_percent(fitted: Any, digits: Any) -> None:
+def test_costs_are_read_by_name_and_shares_as_percent(fitted, digits):
     X, _, y, _ = digits
     by_name = CascadeClassifier(two(), {"forest": 30, "line": 1}, epsilon="4%", random_state=0)
     assert str(by_name.fit(X, y).certificate_) == str(fitted.certificate_)
 
 
-def test_sample_weights_train_the_classifiers() -> None:
+def test_sample_weights_train_the_classifiers():
     X, y, _ = patients(400, 0, readings=1)
     cascade = CascadeClassifier(LINES, [1, 30], epsilon=0.3, random_state=0)
     cascade.fit(X, y, sample_weight=np.where(y == 1, 1.0, 1e-9))
     assert (cascade.predict(X) == 1).all()
 
 
-def test_pandas_values_are_aligned_by_the_index_of_X() -> None:
+def test_pandas_values_are_aligned_by_the_index_of_X():
     X, y, patient = patients(60, 1)
     names = [f"r{row}" for row in range(len(y))]
     frame = pd.DataFrame(X, names)
@@ -246,7 +239,7 @@ def test_pandas_values_are_aligned_by_the_index_of_X() -> None:
     assert np.array_equal(again.predict_proba(frame), expected)
 
 
-def test_groups_and_weights_are_routed() -> None:
+def test_groups_and_weights_are_routed():
     X, y, patient = patients(100, 1)
     cascade = CascadeClassifier(LINES, [1, 30], epsilon=0.3, random_state=0)
     with sklearn.config_context(enable_metadata_routing=True):
@@ -259,12 +252,12 @@ def test_groups_and_weights_are_routed() -> None:
     assert (scores > 0.7).all()
 
 
-def test_the_examples_of_the_docstrings_are_true() -> None:
+def test_the_examples_of_the_docstrings_are_true():
     failed, tried = doctest.testmod(cascadelib.sklearn)
     assert tried and not failed
 
 
-def refused(digits: Any, *, y: Any = None, X: Any = None, fit: Any = (), **options: Any) -> str:
+def refused(digits, *, y=None, X=None, fit=(), **options):
     """The error of a fit with these options."""
     given, _, classes, _ = digits
     values = {"estimators": LINES, "costs": [1, 2]} | options
@@ -275,7 +268,7 @@ def refused(digits: Any, *, y: Any = None, X: Any = None, fit: Any = (), **optio
     return str(caught.value)
 
 
-def test_what_is_wrong_is_named_with_a_remedy(digits: Any) -> None:
+def test_what_is_wrong_is_named_with_a_remedy(digits):
     X, _, y, _ = digits
     assert "2 estimators, 1 costs: give one cost each" in refused(digits, costs=[1])
     assert "'other line'" in refused(digits, costs={"line": 1})

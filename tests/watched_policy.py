@@ -1,7 +1,5 @@
 """A policy of two models that is monitored, and inputs for it."""
 
-from typing import Any
-
 import numpy as np
 
 from cascadelib import Point, Policy, ScoreTable
@@ -11,18 +9,18 @@ WATCHED = ScoreTable(
 )
 
 
-def policy_watched() -> Policy:
+def policy_watched():
     point = Point(("a", "b"), (0.5,), (0.5, 0.5), 1.0, 1.0, 1.0, cost_kind="cost")
     policy = Policy.from_point(point, store=WATCHED)
     policy.running.audit = 0.5
     return policy
 
 
-def asked(policy: Policy, first: int, count: int, ids: Any = None, shift: float = 0.0) -> None:
+def asked(policy, first, count, ids=None, shift=0.0):
     """Inputs whose confidences and answers depend on nothing but their number."""
     scores = np.random.default_rng(5).random((2, 4000)) - shift
 
-    def call_of(model: int) -> Any:
+    def call_of(model):
         return lambda rows: (
             [f"{row % (7 + model)}" for row in rows],
             scores[model, rows],

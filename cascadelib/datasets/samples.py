@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 
-from ..labels import chosen_rows, labels_of
+from ..labels import aligned, chosen_rows, labels_of
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -105,14 +105,17 @@ class Samples(Labelled):
     """
 
     def __post_init__(self) -> None:
-        inputs = self.inputs
+        ids = self.sample_ids
+        if ids is None:
+            ids = getattr(self.inputs, "index", None) if hasattr(self.inputs, "axes") else None
+        inputs = aligned(self.inputs, "inputs", ids)
         if not isinstance(inputs, torch.Tensor):
             inputs = np.asanyarray(inputs)
             if inputs.dtype.kind not in "biuf":
                 raise ValueError(
                     "inputs must be a numeric numpy array or a torch tensor [samples, …]"
                 )
-        labels = self.labels
+        labels = aligned(self.labels, "labels", ids)
         if isinstance(labels, torch.Tensor):
             labels = labels.cpu().numpy()
         vars(self).update(inputs=inputs, labels=labels)

@@ -1,7 +1,7 @@
 """Pareto fronts, what single models give (the baseline), and improvement factors (paper, section
 3)."""
 
-from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -10,6 +10,7 @@ import pandas as pd
 from numpy import ndarray as Array
 
 from ..checks import check_costs, reals
+from ..labels import aligned
 
 
 def pareto_front(cost: Array, accuracy: Array) -> Array:
@@ -46,8 +47,8 @@ def pareto_front(cost: Array, accuracy: Array) -> Array:
     >>> cl.pareto_front([1.0, 5.0, 8.0, 3.0], [0.80, 0.85, 0.92, 0.90]).tolist()
     [0, 3, 2]
     """
+    accuracy = np.asarray(aligned(accuracy, "accuracy", *getattr(cost, "axes", ())), np.float64)
     cost = np.asarray(cost, np.float64)
-    accuracy = np.asarray(accuracy, np.float64)
     if np.isnan(cost).any() or np.isnan(accuracy).any():
         raise ValueError("cost and accuracy must not be nan")
     order = np.lexsort((np.arange(len(cost)), -accuracy, cost))
@@ -69,6 +70,7 @@ def lower_hull(x: Array, y: Array) -> Array:
     return np.array(hull, np.int64)
 
 
+@dataclass(eq=False, repr=False)
 class Baseline:
     """Hold the Pareto front and the convex hull of single models.
 
@@ -108,10 +110,18 @@ class Baseline:
     4.857
     """
 
-    def __init__(self, cost: Any, accuracy: Any, names: Sequence | None = None) -> None:
-        self.cost = check_costs(cost)
-        self.names = range(len(self.cost)) if names is None else names
+    cost: Any
+    accuracy: Any
+    names: Any = None
+    front: Array = field(init=False)
+    hull: Array = field(init=False)
+
+    def __post_init__(self) -> None:
+        accuracy = aligned(self.accuracy, "accuracy", *getattr(self.cost, "axes", ()))
         self.accuracy = np.asarray(accuracy, np.float64)
+        self.cost = check_costs(self.cost)
+        if self.names is None:
+            self.names = range(len(self.cost))
         self.front = pareto_front(self.cost, self.accuracy)
         self.hull = self.front[lower_hull(self.accuracy[self.front], self.cost[self.front])]
 

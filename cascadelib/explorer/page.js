@@ -580,8 +580,10 @@ class View {
       `<b>${percent(result.accuracy, k)}</b> are correct${/^top(?!1$)/.test(this.pack.score) ? ` (${this.pack.score.replace("top", "top-")})` : ""}`
     const best = escaped(this.name(result.reference))
     const many = split => `${split.k.toLocaleString("en")} ${this.noun}${this.dataOf(split)}`
+    const { shared } = this.pack.splits.at(-1)
+    const others = shared ? `${this.noun}, ${shared.toLocaleString("en")} of them the same` : "others"
     const checked = evaluated.length > 1 ?
-      `Measured on ${many(result)}; chosen on ${chosen.k.toLocaleString("en")} others (there ${percent(chosen.accuracy, chosen.k)}, ${times(chosen.saving)} times).` :
+      `Measured on ${many(result)}; chosen on ${chosen.k.toLocaleString("en")} ${others} (there ${percent(chosen.accuracy, chosen.k)}, ${times(chosen.saving)} times).` :
       `Chosen and measured on the same ${many(result)}: expect a little less elsewhere.`
     return `Of 100 ${this.noun}, ${list}; ${correct} (${best} alone: ${percent(result.best, k)}), for <b>${this.costWords(result.saving)}</b>. ${this.promise()}<small>${checked}</small>`
   }

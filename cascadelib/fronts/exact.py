@@ -17,6 +17,7 @@ from ..checks import check_costs, items_of, known, reals, unmasked
 from ..evaluation.evaluation import asked, baseline_of, check_store
 from ..evaluation.pareto import Baseline
 from ..front_end import watched
+from ..labels import aligned
 from ..methods.confidence_metrics import confidence as confidence_of
 from ..methods.expected import expected_outcomes
 from ..methods.method import METHODS, Method
@@ -40,47 +41,64 @@ def search_outcomes(
     time_limit: float | None = None,
     executor: Executor | None = None,
 ) -> Points:
-    """The exact Pareto front over all cascades of ``n_models`` models and all thresholds.
+    """Compute the exact Pareto front of cascades that a stage function defines.
 
-    Models run in order of cost, equal costs in both orders. Samples of equal confidence exit
-    together. Of cascades of the same accuracy and cost that of the fewest models is reported, then
-    of the cheapest first models, then that which passes the fewest samples on to stage 2, 3, …, on
-    any machine.
+    All cascades of `n_models` models and all distinguishable thresholds are covered. Models run in
+    order of cost, models of equal cost in both orders. Samples of equal confidence exit together.
+    Of several cascades with equal accuracy and cost, the result is the one with the fewest models,
+    then with the cheapest first models, then with the fewest samples deferred to stage 2, 3, …. It
+    does not depend on the number of threads, processes or machines.
 
     Parameters
     ----------
     stage : callable
-        prefix (tuple of int, rows of ``cost``) → (correct bool [k], confidence float [k], higher =
-        more confident) of the cascade's output after those models. Infinite confidences may occur,
-        nan not.
-    cost : array [M]
+        Function from a prefix (tuple of int, rows of `cost`) to the outcome of the cascade after
+        those models: correctness, bool array of shape (n_samples,), and confidence, float array of
+        shape (n_samples,), higher = more confident. Infinite confidences are allowed, nan is not.
+    cost : array of shape (n_models,)
         Cost per sample of each model.
     n_models : int or tuple of int
-        Cascade length, 1 to 8, or a tuple of lengths: one front over all of them.
-    last_only : bool
-        Outcomes depend on the last model of a prefix alone, so that they are asked for once per
+        Length of the cascades, 1 to 8. A tuple gives one front over all these lengths.
+    last_only : bool, default=False
+        Whether outcomes depend only on the last model of a prefix. Then `stage` is called once per
         model.
-    tolerance : float
-        Skip what could only be cheaper by this share of the cost.
+    tolerance : float, default=0.0
+        Skip cascades that would lower the cost by less than this share.
     time_limit : float, optional
-        Seconds after which the search stops; the first one compiles within them what
-        :func:`cascadelib.warm` has not. This and a tolerance leave a front that is certified
-        instead of exact (:attr:`Points.gap`, ``lower_bound_at``).
+        Stop after this many seconds. The first search compiles kernels within this time, unless
+        :func:`cascadelib.warm` did. With a limit or a tolerance the front is inexact, and
+        :attr:`Points.gap` bounds the error.
     executor : concurrent.futures.Executor, optional
-        It searches cascades of three models and more; where workers die, a RuntimeWarning says so,
-        and the front is certified.
+        Searches cascades of three models and more. If workers die, a RuntimeWarning is issued and
+        :attr:`Points.gap` bounds the error.
 
     Returns
     -------
     Points
-        The front, rising in cost and accuracy.
+        The front as arrays, with rising cost and accuracy.
 
     Raises
     ------
     ValueError
-        Unusable outcomes or costs, more stages than models, more cascades than patience allows.
+        If outcomes or costs are invalid, if a cascade has more stages than models exist, or if
+        there are too many cascades.
     KeyboardInterrupt
-        Once its threads have stopped.
+        After an interrupt, when all threads have stopped.
+
+    See Also
+    --------
+    search : Search a store with a method.
+    search_arrays : Search arrays of correctness and confidence.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import cascadelib as cl
+    >>> correct = np.array([[True, False, True], [True, True, True]])
+    >>> confidence = np.array([[0.9, 0.2, 0.7], [1.0, 1.0, 1.0]])
+    >>> points = cl.search_outcomes(lambda p: (correct[p[-1]], confidence[p[-1]]), [1.0, 10.0], 2)
+    >>> points.accuracy.round(3).tolist(), points.cost.round(3).tolist()
+    ([0.667, 1.0], [1.0, 4.333])
     """
     limits = check_limits(tolerance, time_limit, executor)
     search = prepare_search(stage, cost, n_models, limits, last_only)
@@ -107,31 +125,49 @@ def search_arrays(
     n_models: Any,
     **options: Any,
 ) -> Points:
-    """:func:`search_outcomes` where only the last model of a prefix counts (no ensembling).
+    """Compute the exact Pareto front of cascades from arrays.
+
+    Only the last model called counts. Ensembles need :func:`search_outcomes`.
 
     Parameters
     ----------
-    correct : array of bool [M, k]
-        Whether each model is correct; models in any order.
-    confidence : array of float [M, k]
-        Higher = more confident.
-    cost : array of float [M]
+    correct : bool array of shape (n_models, n_samples)
+        Correctness of each model, in any order of models.
+    confidence : float array of shape (n_models, n_samples)
+        Confidence of each model, higher = more confident.
+    cost : array of shape (n_models,)
         Cost per sample of each model.
-    n_models, **options
-        As for :func:`search_outcomes`: tolerance, time_limit, executor.
+    n_models : int or tuple of int
+        Length of the cascades, see :func:`search_outcomes`.
+    **options
+        tolerance, time_limit and executor, as for :func:`search_outcomes`.
 
     Returns
     -------
     Points
-        The front, rising in cost and accuracy.
+        The front as arrays, with rising cost and accuracy.
 
     Raises
     ------
     ValueError
-        Shapes that differ, and what :func:`search_outcomes` refuses.
+        If the shapes differ, or for the reasons of :func:`search_outcomes`.
+
+    See Also
+    --------
+    search : Search a store with a method.
+    ScoreTable : A table with ids, labels and prices.
+
+    Examples
+    --------
+    >>> import cascadelib as cl
+    >>> points = cl.search_arrays([[1, 0, 1], [1, 1, 1]], [[0.9, 0.2, 0.7], [1, 1, 1]], [1, 10], 2)
+    >>> points.models.tolist(), points.thresholds.round(3).tolist()
+    ([[0, 1], [0, 1]], [[-inf], [0.45]])
     """
+    axes: Any = getattr(correct, "axes", None) or getattr(confidence, "axes", ())
+    cost = aligned(cost, "cost", *axes)
+    confidence = reals(aligned(confidence, "confidence", *axes), "confidence")
     correct = np.asarray(unmasked(correct, "correct"))
-    confidence = reals(confidence, "confidence")
     same = correct.ndim == 2 and correct.shape == confidence.shape
     if not same or len(check_costs(cost)) != len(correct):
         shapes = f"correct {correct.shape}, confidence {confidence.shape}, cost {np.shape(cost)}"
@@ -168,49 +204,73 @@ def search(
     time_limit: float | None = None,
     executor: Executor | None = None,
 ) -> Front:
-    """The exact :class:`Front` of a store's cascades of ``n_models`` models, at every threshold.
+    """Compute the exact Pareto front of all cascades of a store.
+
+    All cascades of `n_models` models and all thresholds that the samples can distinguish are
+    covered, without sampling.
 
     Parameters
     ----------
     store : LogitStore or ScoreTable
-        A ScoreTable has its own confidences and costs; of ``method`` it takes a fitted confidence,
-        of ``score`` "top1" and "f1".
-    n_models : int or tuple of int
-        Cascade length, 1 to 8, or a tuple of lengths: one front over all of them.
-    method : str or Method, optional
-        A key of METHODS (default: "max_softmax"), fitted on this store where it scales by
-        temperature, or a :class:`Method`, used as fitted.
-    score : str, optional
-        "top1" (default), "top<k>", or "f1" (two classes, n_models 1 and 2).
+        Labelled samples of the selection split. A ScoreTable has confidences and costs. It accepts
+        only methods with a fitted confidence, and the scores "top1" and "f1".
+    n_models : int or tuple of int, default=2
+        Length of the cascades, 1 to 8. A tuple such as ``(1, 2, 3)`` gives one front over all these
+        lengths.
+    method : str or Method, default="max_softmax"
+        A key of ``METHODS``, whose temperatures are then fitted on `store`, or a :class:`Method`,
+        which is used as fitted.
+    score : str, default="top1"
+        "top1", "top<k>" or "f1". F1 needs two classes and at most two models.
     cost : str, optional
-        The kind of cost, a column of ``store.models``; default: the only one there is, else MACs.
-    models : str or list of str
-        "all", "pareto" or names.
-    expected : bool
-        Search expected outcomes in the place of those observed: how likely each model is correct
-        on each sample, by a ridge logistic regression on the confidences of all of them. Choosing
-        by such a front is less optimistic where labels are few. Its accuracies are expected ones
-        on the same samples; of three models and more it is exact up to a rounding of outcomes.
-    tolerance, time_limit, executor
-        As for :func:`search_outcomes`; ``front.gap`` says how far from exact the front may be.
-        Graded scores and a price for every sample are searched in one thread, without executor.
+        Kind of cost, a column of ``store.models``. Defaults to MACs, or to the only kind.
+    models : {"all", "pareto"} or list of str, default="all"
+        Candidate models. "pareto" takes the models on the single-model front.
+    expected : bool, default=False
+        Whether observed outcomes are replaced by the estimated probability that each model is
+        correct (a ridge logistic regression on the confidences of all models). This reduces the
+        optimism of selection if labels are few. For three models and more it is exact up to a
+        rounding of outcomes.
+    tolerance : float, default=0.0
+        Skip cascades that would lower the cost by less than this share.
+    time_limit : float, optional
+        Stop after this many seconds, including compilation.
+    executor : concurrent.futures.Executor, optional
+        Searches cascades of three models and more. Graded scores and prices per sample use one
+        thread.
 
     Returns
     -------
     Front
-        The non-dominated cascades, rising in cost and accuracy.
+        The non-dominated cascades, with rising cost and accuracy. ``front.gap`` is 0 for an exact
+        search and otherwise bounds the error.
 
     Raises
     ------
     ValueError
-        If the method, score or cost does not apply to this store, and for whatever
-        :func:`search_outcomes` refuses.
+        If the method, score or cost does not apply to the store, or for the reasons of
+        :func:`search_outcomes`.
     KeyboardInterrupt
-        Once its threads have stopped.
+        After an interrupt, when all threads have stopped.
+
+    See Also
+    --------
+    pick : Select one cascade of the front.
+    certify : Guarantee its loss on other samples.
+    search_arrays : Search arrays without a store.
 
     References
     ----------
-    Lebovitz et al., TMLR 2023, section 3, *Evaluation*.
+    .. [1] Lebovitz et al., TMLR 2023, section 3, "Evaluation".
+
+    Examples
+    --------
+    >>> import cascadelib as cl
+    >>> answers = cl.datasets.llm_answers()
+    >>> table = cl.ScoreTable.from_frame(answers, prediction="prediction", label="label")
+    >>> front = cl.search(table, n_models=2)
+    >>> len(front), float(front.cost_at(0.95).round(3))
+    (68, 0.269)
     """
     limits = check_limits(tolerance, time_limit, executor)
     task = SearchTask(store, method, score, cost, models, expected)
@@ -314,10 +374,19 @@ def compile_searches() -> None:
 
 
 def warm() -> None:
-    """Compile the kernels that searches, ensembles and evaluations need, or load them.
+    """Compile the kernels of searches, ensembles and evaluations, or load them from the cache.
 
-    That takes 10 to 20 seconds. Those of ensembles are compiled beside the others, in a process of
-    their own. docs/speed.md says where they lie, and when they are compiled anew.
+    Compilation takes 10 to 20 seconds. ``docs/speed.md`` describes the location of the cache and
+    the reasons for compiling again.
+
+    See Also
+    --------
+    search : Compiles what it needs if this function was not called.
+
+    Examples
+    --------
+    >>> import cascadelib as cl
+    >>> cl.warm()
     """
     code = (
         f"import sys; sys.path[:] = {sys.path}; "

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy import ndarray as Array
 
-from ..checks import check_number, unmasked
+from ..checks import check_number
 from ..evaluation.evaluation import check_store, correct_alone, costs_of
 from ..evaluation.pareto import improvement_factor
 from ..evaluation.point import Point
@@ -20,6 +20,7 @@ from ..evaluation.run import Run, evaluate
 from ..labels import aligned, together
 from ..scoring import F1, f1, score_of
 from ..store.protocol import Store
+from ..store.score_checks import refuse_missing
 from ..tables import arrow, fraction, number, times
 from .few_labels import check_bounds, tried, with_labels
 from .p_values import cluster_means, cost_p_value, f1_p_value, loss_p_value
@@ -257,11 +258,8 @@ def certify(
     check_store(store)
     points, reference = tried(cascades, reference, epsilon, budget)
     table_size = size_of_table(points, store.origin) or 0
-    ids = store.origin.sample_ids
-    parts = grouped(aligned(groups, "groups", ids), len(store))
-    cluster = numbered_clusters(
-        aligned(clusters, "clusters", ids), len(store), points[0].score, drawn
-    )
+    parts = grouped(groups, store.origin.sample_ids)
+    cluster = numbered_clusters(clusters, store.origin.sample_ids, points[0].score, drawn)
     labelled, differs, is_known = with_labels(store, points, reference, labels, drawn)
     runs = evaluate(labelled, points)
     trial = Trial(
@@ -507,35 +505,32 @@ class Trial:
         )
 
 
-def grouped(groups: Any, k: int) -> dict[Any, Array]:
+def grouped(groups: Any, sample_ids: Array) -> dict[Any, Array]:
     """{group: bool [k]} of the groups that :func:`certify` is given; {None: all samples} where it
     is given none. ValueError for another shape, and where a sample has no group (None, nan): it
     would be in none of the promises."""
     if groups is None:
-        return {None: np.ones(k, bool)}
-    values = keys_of(groups, "group", k)
+        return {None: np.ones(len(sample_ids), bool)}
+    values = keys_of(groups, "group", sample_ids)
     return {name: values == name for name in np.unique(values).tolist()}
 
 
-def keys_of(keys: Any, what: str, k: int) -> Array:
+def keys_of(keys: Any, what: str, sample_ids: Array) -> Array:
     """The group or cluster of each sample [k]; ValueError as in :func:`grouped`."""
-    values = np.asarray(unmasked(keys, f"{what}s"))
-    missing = np.flatnonzero(pd.isna(values))
-    if len(missing):
+    keys = aligned(keys, f"{what}s", sample_ids)
+    refuse_missing(keys, what, sample_ids)
+    values = np.asarray(keys)
+    if values.shape != sample_ids.shape:
         raise ValueError(
-            f"{what}s: {len(missing)} samples have none (None or nan), the first is row "
-            f"{missing[0]}: give them a {what} of their own, or leave them out with store.take"
-        )
-    if values.shape != (k,):
-        raise ValueError(
-            f"{what}s must be [{k}], the {what} of each sample, not {list(values.shape)}"
+            f"{what}s must be [{len(sample_ids)}], the {what} of each sample, not "
+            f"{list(values.shape)}"
         )
     if pd.api.types.infer_dtype(values) in ("mixed", "mixed-integer"):
         raise ValueError(f"{what}s must be all text or all numbers: name each as text")
     return values
 
 
-def numbered_clusters(clusters: Any, k: int, score: str, drawn: bool) -> Array | None:
+def numbered_clusters(clusters: Any, sample_ids: Array, score: str, drawn: bool) -> Array | None:
     """The number of each sample's cluster, int [k]; None where none are given. ValueError where
     they can't be promised for."""
     if clusters is None:
@@ -545,4 +540,4 @@ def numbered_clusters(clusters: Any, k: int, score: str, drawn: bool) -> Array |
             "clusters= is for mean scores and without drawn=True: F1 is no mean over clusters, and "
             "the labels that to_label draws are of samples"
         )
-    return pd.factorize(keys_of(clusters, "cluster", k))[0]
+    return pd.factorize(keys_of(clusters, "cluster", sample_ids))[0]

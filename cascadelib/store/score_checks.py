@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy import ndarray as Array
 
 from ..checks import about, reals, unmasked
@@ -57,6 +58,17 @@ def checked_labels(labels: Array, samples: int) -> Array:
             f"labels must be [{samples}] with none missing; that of sample {np.argmax(missing)} is"
         )
     return labels
+
+
+def refuse_missing(values: Any, what: str, sample_ids: Array) -> None:
+    """Raise ValueError, naming the first sample, if values [k] have None or nan."""
+    missing = np.flatnonzero(pd.isna(np.asarray(unmasked(values, f"{what}s"))))
+    if len(missing):
+        first = str(sample_ids[missing[0]]) if missing[0] < len(sample_ids) else missing[0]
+        raise ValueError(
+            f"{what}s: {len(missing)} samples have none (None or nan), the first is {first!r}: "
+            f"give them a {what} of their own, or leave them out with store.take"
+        )
 
 
 def bools_or_reals(correct: Any) -> Array:

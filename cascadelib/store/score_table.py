@@ -29,6 +29,7 @@ from .score_checks import (
     checked_shape,
     correctness,
     origin_of,
+    refuse_missing,
 )
 from .table_files import LARGEST_TABLE
 
@@ -375,8 +376,10 @@ class ScoreTable:
 
     def labelled(self, labels: Any) -> "ScoreTable":
         """The same samples and predictions with other labels [k]; "" counts as one that no model
-        predicts."""
-        labels = as_text(aligned(labels, "labels", self.origin.sample_ids))
+        predicts, and None or nan is refused."""
+        labels = aligned(labels, "labels", self.origin.sample_ids)
+        refuse_missing(labels, "label", self.origin.sample_ids)
+        labels = as_text(labels)
         labels = checked_labels(np.where(labels == "", NO_LABEL, labels), len(self))
         own = self.origin
         origin = replace(

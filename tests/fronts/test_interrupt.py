@@ -5,8 +5,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -39,7 +37,7 @@ if __name__ == "__main__":
 )
 
 
-def interrupted(command: Any, tmp_path: Path, begun: Any) -> tuple:
+def interrupted(command, tmp_path, begun):
     """(exit status, stdout, stderr, seconds from Ctrl-C to the end) of a command of a group of its
     own."""
     path = str(ROOT)
@@ -63,11 +61,11 @@ def interrupted(command: Any, tmp_path: Path, begun: Any) -> tuple:
     return child.returncode, out, err, seconds
 
 
-def told_searching(child: Any) -> None:
+def told_searching(child):
     assert child.stdout.readline() == "searching\n"
 
 
-def test_threads_stop_at_once(tmp_path: Path) -> None:
+def test_threads_stop_at_once(tmp_path):
     script = tmp_path / "search.py"
     script.write_text(THREADS)
     status, out, err, seconds = interrupted([sys.executable, script], tmp_path, told_searching)
@@ -79,7 +77,7 @@ def test_threads_stop_at_once(tmp_path: Path) -> None:
     assert seconds < 10
 
 
-def test_tasks_of_processes_stop_at_once(tmp_path: Path) -> None:
+def test_tasks_of_processes_stop_at_once(tmp_path):
     script = tmp_path / "search.py"
     script.write_text(PROCESSES)
     status, out, err, seconds = interrupted([sys.executable, script], tmp_path, told_searching)
@@ -88,7 +86,7 @@ def test_tasks_of_processes_stop_at_once(tmp_path: Path) -> None:
     assert seconds < 20
 
 
-def test_a_shell_gets_one_line(tmp_path: Path) -> None:
+def test_a_shell_gets_one_line(tmp_path):
     code = (
         LONG
         + """

@@ -4,8 +4,6 @@ and the command line name it."""
 from dataclasses import replace
 from itertools import combinations
 from math import comb
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +16,7 @@ from cascadelib.__main__ import main
 from cascadelib.guarantees.premises import CHECKS, LEVEL, has_power
 
 
-def answers(k: int = 4000, seed: int = 0, **changes: Any) -> ScoreTable:
+def answers(k=4000, seed=0, **changes):
     """Answers of a small and a large model to k questions of three classes."""
     rng = np.random.default_rng(seed)
     ease = rng.random(k)
@@ -42,11 +40,11 @@ CHECK = TABLE.take(slice(2000, None))
 FRONT = search(CHOOSE, 2)
 
 
-def with_confidence(table: ScoreTable, confidence: Any) -> ScoreTable:
+def with_confidence(table, confidence):
     return replace(table, confidence=np.asarray(confidence), sample_ids=table.sample_ids)
 
 
-def test_a_sound_certificate_lists_every_premise_once() -> None:
+def test_a_sound_certificate_lists_every_premise_once():
     certificate = certify(CHECK, FRONT, 0.03)
     table = certificate.premises
     assert list(table) == ["premise", "status", "evidence"]
@@ -57,7 +55,7 @@ def test_a_sound_certificate_lists_every_premise_once() -> None:
     )
 
 
-def test_samples_that_chose_are_refused_unless_overlap_is_accepted(tmp_path: Path) -> None:
+def test_samples_that_chose_are_refused_unless_overlap_is_accepted(tmp_path):
     with pytest.raises(ValueError, match="2000 of the 2000 samples took part .*accept=.'overlap',"):
         certify(CHOOSE, FRONT, 0.03)
     with pytest.raises(ValueError, match="2000 of the 2000"):
@@ -72,7 +70,7 @@ def test_samples_that_chose_are_refused_unless_overlap_is_accepted(tmp_path: Pat
     assert premises["overlap"]["evidence"].startswith("2000 of the 2000 samples took part")
 
 
-def test_show_prints_the_premises_of_a_file(tmp_path: Path, capsys: Any) -> None:
+def test_show_prints_the_premises_of_a_file(tmp_path, capsys):
     path = tmp_path / "policy.json"
     Policy.from_point(certify(CHECK, FRONT, 0.03).point, CHOOSE, CHECK).save(path)
     assert main(["show", str(path)]) == 0
@@ -82,7 +80,7 @@ def test_show_prints_the_premises_of_a_file(tmp_path: Path, capsys: Any) -> None
     assert "premise" not in capsys.readouterr().out
 
 
-def test_premises_belong_to_the_thresholds_that_were_certified(tmp_path: Path) -> None:
+def test_premises_belong_to_the_thresholds_that_were_certified(tmp_path):
     point = certify(CHECK, FRONT, 0.03).point
     for one in (point, replace(point, thresholds=(0.123,))):
         Policy.from_point(one).save(tmp_path / "policy.json")
@@ -90,14 +88,14 @@ def test_premises_belong_to_the_thresholds_that_were_certified(tmp_path: Path) -
         assert written == (point.premises if one is point else ())
 
 
-def test_an_unknown_name_is_refused_with_the_nearest() -> None:
+def test_an_unknown_name_is_refused_with_the_nearest():
     for accept in ("overlaps", ["independent", "overlaps"]):
         with pytest.raises(ValueError, match="unknown premise in accept 'overlaps'; .*'overlap'"):
             certify(CHECK, FRONT, 0.03, accept=accept)
     assert certify(CHECK, FRONT, 0.03, accept="overlap").point
 
 
-def test_repeated_samples_are_refused_unless_accepted() -> None:
+def test_repeated_samples_are_refused_unless_accepted():
     doubled = CHECK.take(np.arange(4000) // 2)
     renamed = replace(doubled, sample_ids=[f"r{row}" for row in range(4000)])
     for store, how in ((doubled, " .ids"), (renamed, ": they are equal in all that is known")):
@@ -108,7 +106,7 @@ def test_repeated_samples_are_refused_unless_accepted() -> None:
         assert "Violated, but accepted" in str(accepted)
 
 
-def test_named_clusters_may_repeat_samples() -> None:
+def test_named_clusters_may_repeat_samples():
     doubled = CHECK.take(np.arange(4000) // 2)
     assert status_of(certify(CHECK, FRONT, 0.03), "independent") == "not verifiable"
     found = certify(doubled, FRONT, 0.03, clusters=np.arange(4000) // 2)
@@ -118,7 +116,7 @@ def test_named_clusters_may_repeat_samples() -> None:
         certify(doubled, FRONT, 0.03, clusters=np.arange(4000))
 
 
-def test_all_violated_premises_are_named_in_one_error() -> None:
+def test_all_violated_premises_are_named_in_one_error():
     percent = with_confidence(CHOOSE, CHOOSE.confidence * 100)
     with pytest.raises(ValueError, match="took part .*median confidence of 'small'"):
         certify(percent, FRONT, 0.03)
@@ -135,7 +133,7 @@ def test_all_violated_premises_are_named_in_one_error() -> None:
     ],
     ids=["percent", "logarithms", "turned", "moved", "a few outside"],
 )
-def test_confidences_in_another_unit_are_refused(change: Any, violates: bool) -> None:
+def test_confidences_in_another_unit_are_refused(change, violates):
     other = with_confidence(CHECK, change(CHECK.confidence))
     if not violates:
         assert status_of(certify(other, FRONT, 0.03), "confidences") == "verified"
@@ -146,7 +144,7 @@ def test_confidences_in_another_unit_are_refused(change: Any, violates: bool) ->
     assert status_of(accepted, "confidences") == "violated"
 
 
-def test_few_confidences_cannot_be_compared() -> None:
+def test_few_confidences_cannot_be_compared():
     certificate = certify(CHECK.take([0]), FRONT, 0.3)
     assert status_of(certificate, "confidences") == "not verifiable"
     single = certify(CHECK, FRONT.reference, 0.03, reference="large")
@@ -154,7 +152,7 @@ def test_few_confidences_cannot_be_compared() -> None:
 
 
 @given(st.integers(1, 6), st.integers(1, 6))
-def test_the_level_of_the_median_test_is_exact(seen: int, here: int) -> None:
+def test_the_level_of_the_median_test_is_exact(seen, here):
     """Enumerate which ranks of all values are those of the certification split."""
     orders = list(combinations(range(seen + here), here))
     above = [ranks for ranks in orders if ranks[here // 2] > max({*range(seen + here)} - {*ranks})]
@@ -162,7 +160,7 @@ def test_the_level_of_the_median_test_is_exact(seen: int, here: int) -> None:
     assert len(above) * comb(seen + here, upper) == comb(here, upper) * len(orders)
 
 
-def test_the_median_test_needs_samples_on_both_sides() -> None:
+def test_the_median_test_needs_samples_on_both_sides():
     upper = 10
     exact = 2 * comb(20, upper) / comb(20 + 40, upper)
     assert has_power(40, 20, 1) == (exact <= LEVEL)
@@ -172,7 +170,7 @@ def test_the_median_test_needs_samples_on_both_sides() -> None:
     assert not has_power(0, 50, 1) and not has_power(50, 0, 1)
 
 
-def test_sound_splits_of_coarse_and_heavy_tailed_confidences_pass() -> None:
+def test_sound_splits_of_coarse_and_heavy_tailed_confidences_pass():
     rng = np.random.default_rng(1)
     for draw in (lambda: rng.integers(0, 2, 300), lambda: rng.standard_cauchy(300)):
         for _ in range(40):
@@ -184,7 +182,7 @@ def test_sound_splits_of_coarse_and_heavy_tailed_confidences_pass() -> None:
             assert status_of(found, "confidences") == "verified"
 
 
-def test_missing_labels_count_as_the_worst_case_and_are_counted() -> None:
+def test_missing_labels_count_as_the_worst_case_and_are_counted():
     unlabelled = replace(CHECK, correct=None, labels=None, sample_ids=CHECK.sample_ids)
     ids = to_label(unlabelled, FRONT, epsilon=0.03)
     label_of = dict(zip(CHECK.sample_ids.tolist(), CHECK.labels.tolist()))
@@ -199,14 +197,14 @@ def test_missing_labels_count_as_the_worst_case_and_are_counted() -> None:
     assert status_of(drawn, "labels complete") == "verified"
 
 
-def test_stores_of_logits_verify_spelling_and_confidences() -> None:
+def test_stores_of_logits_verify_spelling_and_confidences():
     store = LogitStore("data/fashion-mnist/val").select(["mlp@28", "lenet@28"])
     found = certify(store.take(slice(5000, None)), search(store.take(slice(0, 5000)), 2), 0.02)
     verified = found.premises.set_index("premise")["status"] == "verified"
     assert verified.drop("independent").all()
 
 
-def test_a_ladder_compares_confidences_with_those_of_its_thresholds() -> None:
+def test_a_ladder_compares_confidences_with_those_of_its_thresholds():
     points = ladder(CHOOSE, ["small", "large"])
     percent = with_confidence(CHECK, CHECK.confidence * 100)
     with pytest.raises(ValueError, match="median confidence of 'small'"):
@@ -214,7 +212,7 @@ def test_a_ladder_compares_confidences_with_those_of_its_thresholds() -> None:
     assert status_of(certify(CHECK, points, 0.03, reference="large"), "confidences") == "verified"
 
 
-def test_certificates_on_the_same_samples_are_counted() -> None:
+def test_certificates_on_the_same_samples_are_counted():
     table = answers(seed=77)
     front = search(table.take(slice(0, 2000)), 2)
     check = table.take(slice(2000, None))

@@ -16,7 +16,7 @@ from tools.elsewhere import (
 )
 
 
-def make_store(seed: int = 0, k: int = 600, noise: float = 1.0) -> LogitStore:
+def make_store(seed=0, k=600, noise=1.0):
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 5, k)
     ease = rng.normal(size=(k, 1))
@@ -32,7 +32,7 @@ STORE = make_store()
 OTHER = make_store(1, noise=1.5)
 
 
-def test_drops_in_short_have_a_row_a_split() -> None:
+def test_drops_in_short_have_a_row_a_split():
     splits = {"b": OTHER, "a": make_store(2, noise=2.5)}
     drops = accuracy_drops(STORE, splits)
     table = drops_table(drops)
@@ -47,7 +47,7 @@ def test_drops_in_short_have_a_row_a_split() -> None:
         assert row["best_model"] == splits[split].models["top1"].idxmax()
 
 
-def test_splits_are_opened_by_pattern_and_share_a_panel_by_kind() -> None:
+def test_splits_are_opened_by_pattern_and_share_a_panel_by_kind():
     found = open_splits("data/fashion-mnist", ["shift/noise-*", "val"])
     assert list(found) == ["noise-1", "noise-2", "val"]
     with pytest.raises(FileNotFoundError, match="no store 'nothing' in data/fashion-mnist"):
@@ -59,7 +59,7 @@ def test_splits_are_opened_by_pattern_and_share_a_panel_by_kind() -> None:
     }
 
 
-def test_windows_alarm_on_shifted_data_and_rarely_on_unchanged() -> None:
+def test_windows_alarm_on_shifted_data_and_rarely_on_unchanged():
     point = pick(search(STORE, 2), "match_best", caution=0)
     assert (
         alarm_share(STORE, make_store(2, 2000, noise=3.0), point, 300, 20, false_alarm_rate=0.01)
@@ -71,7 +71,7 @@ def test_windows_alarm_on_shifted_data_and_rarely_on_unchanged() -> None:
         alarm_share(STORE, OTHER, point, 601)
 
 
-def test_alarms_have_a_row_a_split_and_a_column_a_window_that_fits() -> None:
+def test_alarms_have_a_row_a_split_and_a_column_a_window_that_fits():
     point = pick(search(STORE, 2), "match_best", caution=0)
     worse = make_store(2, 2000, noise=3.0)
     table = alarm_table(point, STORE, OTHER, {"other": OTHER, "worse": worse}, (100, 300, 301), 5)
@@ -81,7 +81,7 @@ def test_alarms_have_a_row_a_split_and_a_column_a_window_that_fits() -> None:
     assert table.iloc[0, 1] == alarm_share(OTHER, OTHER, point, 300, 20)
 
 
-def test_the_bias_of_choosing_in_short() -> None:
+def test_the_bias_of_choosing_in_short():
     bias = selection_bias(STORE, repeats=3)
     row = selection_bias_table(bias).loc["best_improvement"]
     chosen = bias["best_improvement_chosen"]
@@ -92,7 +92,7 @@ def test_the_bias_of_choosing_in_short() -> None:
     )
 
 
-def test_exit_rates_change_cascade_by_cascade() -> None:
+def test_exit_rates_change_cascade_by_cascade():
     front = search(STORE, 2)
     changes = exit_changes(front, {"here": STORE, "there": OTHER})
     firsts = {}

@@ -7,8 +7,6 @@ import threading
 import time
 import warnings
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -33,7 +31,7 @@ ENDS = st.sampled_from([-math.inf, 0.0, 0.25, 0.5, math.inf])
 
 
 @st.composite
-def cascades(draw: Any) -> tuple:
+def cascades(draw):
     """(table, Point of one to four of its models): confidences with ties, thresholds at ties and at
     both ends; correctness boolean or graded, one price per model or one per query."""
     n = draw(st.integers(1, 4))
@@ -52,11 +50,11 @@ def cascades(draw: Any) -> tuple:
     return table, point
 
 
-def call_of(table: Any, model: Any, seen: Any = None) -> Any:
+def call_of(table, model, seen=None):
     """A function that asks a model of a table about samples, by their rows: it predicts
     (model, row)."""
 
-    def call(rows: Any) -> tuple:
+    def call(rows):
         if seen is not None:
             seen.append((model, tuple(rows)))
         return [(model, row) for row in rows], table.confidence[model, rows]
@@ -64,8 +62,8 @@ def call_of(table: Any, model: Any, seen: Any = None) -> Any:
     return call
 
 
-def awaited(call: Any) -> Any:
-    async def later(rows: Any) -> Any:
+def awaited(call):
+    async def later(rows):
         await asyncio.sleep(0)
         return call(rows)
 
@@ -74,7 +72,7 @@ def awaited(call: Any) -> Any:
 
 @settings(deadline=None)
 @given(cascades(), st.booleans())
-def test_decides_as_the_evaluator(cascade: Any, last: bool) -> None:
+def test_decides_as_the_evaluator(cascade, last):
     table, point = cascade
     policy = Policy.from_point(point)
     expected = evaluate(table, point)
@@ -98,9 +96,7 @@ def test_decides_as_the_evaluator(cascade: Any, last: bool) -> None:
 
 @settings(deadline=None, max_examples=40)
 @given(cascades(), st.integers(1, 5), st.integers(1, 4), st.booleans())
-def test_runs_as_the_evaluator(
-    cascade: Any, batch_size: int, concurrency: int, named: bool
-) -> None:
+def test_runs_as_the_evaluator(cascade, batch_size, concurrency, named):
     table, point = cascade
     policy = Policy.from_point(point)
     expected = evaluate(table, point)
@@ -133,7 +129,7 @@ def test_runs_as_the_evaluator(
 @settings(deadline=None, max_examples=40)
 @given(cascades(), st.sets(st.integers(0, 3)))
 @pytest.mark.filterwarnings("ignore:.*failed for:RuntimeWarning")
-def test_a_model_that_fails_is_as_one_at_which_nobody_leaves(cascade: Any, failing: Any) -> None:
+def test_a_model_that_fails_is_as_one_at_which_nobody_leaves(cascade, failing):
     table, point = cascade
     thresholds = [math.inf if i in failing else t for i, t in enumerate(point.thresholds)]
     calls = [fails if i in failing else call_of(table, i) for i in range(len(table.names))]
@@ -148,7 +144,7 @@ def test_a_model_that_fails_is_as_one_at_which_nobody_leaves(cascade: Any, faili
     ]
 
 
-def table_of(k: int = 300, seed: int = 0, models: int = 3) -> ScoreTable:
+def table_of(k=300, seed=0, models=3):
     rng = np.random.default_rng(seed)
     correct = rng.random((models, k)) < np.linspace(0.7, 0.95, models)[:, None]
     confidence = np.where(correct, 0.5, 0.2) + 0.4 * rng.random(correct.shape)
@@ -163,11 +159,11 @@ STAGES = evaluate(TABLE, POINT).exit_stage
 CALLS = [call_of(TABLE, model) for model in range(3)]
 
 
-def fails(rows: Any) -> None:
+def fails(rows):
     raise ConnectionError(f"no answer for {len(rows)}")
 
 
-def test_inputs_of_a_model_that_fails_go_on_or_keep_their_answer() -> None:
+def test_inputs_of_a_model_that_fails_go_on_or_keep_their_answer():
     policy = Policy.from_point(POINT, TABLE)
     with pytest.warns(
         RuntimeWarning, match=r"^'m1' failed for \d+ inputs.*ConnectionError: no answer"
@@ -187,10 +183,10 @@ def test_inputs_of_a_model_that_fails_go_on_or_keep_their_answer() -> None:
     assert (decisions.exit_stage == 2).all() and (decisions.predictions == None).all()  # noqa: E711
 
 
-def test_an_exception_stops_and_brings_what_was_decided() -> None:
+def test_an_exception_stops_and_brings_what_was_decided():
     asked = []
 
-    def at_seven(rows: Any) -> Any:
+    def at_seven(rows):
         asked.append(rows)
         if 7 in rows:
             raise LookupError("seven")
@@ -209,10 +205,10 @@ def test_an_exception_stops_and_brings_what_was_decided() -> None:
     )
 
 
-def test_an_interrupt_begins_no_further_call() -> None:
+def test_an_interrupt_begins_no_further_call():
     asked = []
 
-    def interrupted(rows: Any) -> None:
+    def interrupted(rows):
         asked.append(rows)
         raise KeyboardInterrupt
 
@@ -242,7 +238,7 @@ ODD = {
 
 
 @pytest.mark.parametrize("odd", ODD)
-def test_odd_answers_are_refused_naming_the_model(odd: Any) -> None:
+def test_odd_answers_are_refused_naming_the_model(odd):
     with pytest.raises(ValueError, match="^model 'm1'") as caught:
         Policy.from_point(POINT).run(
             [CALLS[0], ODD[odd], CALLS[2]], range(300), batch_size=300, concurrency=1
@@ -252,7 +248,7 @@ def test_odd_answers_are_refused_naming_the_model(odd: Any) -> None:
 
 @pytest.mark.parametrize("odd", ODD)
 @pytest.mark.filterwarnings("ignore:.*failed for:RuntimeWarning")
-def test_odd_answers_are_passed_on_where_that_is_asked_for(odd: Any) -> None:
+def test_odd_answers_are_passed_on_where_that_is_asked_for(odd):
     """All are malformed, whatever the batch, but for the one that has a nan at the end of each."""
     last_is_nan = [CALLS[0], ODD[odd], CALLS[2]]
     policy = Policy.from_point(POINT)
@@ -265,7 +261,7 @@ def test_odd_answers_are_passed_on_where_that_is_asked_for(odd: Any) -> None:
     assert policy.running.inputs == 300
 
 
-def test_the_last_model_needs_no_confidence() -> None:
+def test_the_last_model_needs_no_confidence():
     decisions = Policy.from_point(POINT, TABLE).run(
         [*CALLS[:2], lambda rows: (rows, None)], range(300)
     )
@@ -273,12 +269,12 @@ def test_the_last_model_needs_no_confidence() -> None:
     assert (decisions.confidence[STAGES == 2] == -math.inf).all()
 
 
-def test_calls_of_a_model_run_at_once_but_no_more_than_asked() -> None:
+def test_calls_of_a_model_run_at_once_but_no_more_than_asked():
     lock = threading.Lock()
     now = [0]
     most = [0]
 
-    def slow(rows: Any) -> Any:
+    def slow(rows):
         with lock:
             now[0] += 1
             most[0] = max(now[0], *most)
@@ -295,22 +291,22 @@ def test_calls_of_a_model_run_at_once_but_no_more_than_asked() -> None:
         assert most[0] == concurrency
 
 
-def test_async_calls_share_a_loop_and_run_where_one_runs() -> None:
+def test_async_calls_share_a_loop_and_run_where_one_runs():
     loops = []
 
-    async def call(rows: Any) -> Any:
+    async def call(rows):
         loops.append(asyncio.get_running_loop())
         await asyncio.sleep(0.01)
         return CALLS[0](rows)
 
-    async def notebook() -> Any:
+    async def notebook():
         return Policy.from_point(POINT).run([call, *CALLS[1:]], range(300))
 
     np.testing.assert_array_equal(asyncio.run(notebook()).exit_stage, STAGES)
     assert len(set(loops)) == 1 < len(loops) and not loops[0].is_closed()
 
 
-def test_no_input_asks_nobody() -> None:
+def test_no_input_asks_nobody():
     decisions = Policy.from_point(POINT).run([fails] * 3, [])
     assert len(decisions) == 0 and decisions.confidences.shape == (0, 3)
     assert len(Policy.from_point(POINT).decide([[], []])) == 0
@@ -334,20 +330,20 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_run_refuses(case: Any) -> None:
+def test_what_run_refuses(case):
     given, message = REFUSED[case]
     with pytest.raises(ValueError, match=message):
         Policy.from_point(POINT).run(**({"calls": CALLS, "inputs": range(3)} | given))
 
 
-def test_functions_of_other_models_may_stand_among_the_calls() -> None:
+def test_functions_of_other_models_may_stand_among_the_calls():
     named = dict(zip(POINT.models, CALLS)) | {"another": fails}
     np.testing.assert_array_equal(
         Policy.from_point(POINT).run(named, range(len(TABLE))).exit_stage, STAGES
     )
 
 
-def test_what_decide_refuses() -> None:
+def test_what_decide_refuses():
     policy = Policy.from_point(POINT)
     confidence = TABLE.confidence.copy()
     cases = [
@@ -368,7 +364,7 @@ def test_what_decide_refuses() -> None:
         policy.decide(confidence)
 
 
-def test_an_ensemble_is_decided_but_not_run() -> None:
+def test_an_ensemble_is_decided_but_not_run():
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 3, 90)
     logits = {f"m{i}": (1 + i) * np.eye(3)[labels] + rng.normal(size=(90, 3)) for i in range(3)}
@@ -384,13 +380,13 @@ def test_an_ensemble_is_decided_but_not_run() -> None:
         policy.run([fails] * 2, [1])
 
 
-def test_one_sample_at_a_time_and_a_short_repr() -> None:
+def test_one_sample_at_a_time_and_a_short_repr():
     policy = Policy.from_point(POINT)
     assert policy.decide([0.1, 0.7]).exit_stage.tolist() == [1]
     assert repr(policy) == "<Policy: m0 at 0.6 → m1 at 0.6 → m2, given confidences>"
 
 
-def test_running_counts_and_tells_drift() -> None:
+def test_running_counts_and_tells_drift():
     point = pick(search(TABLE, 3), "match_best", caution=0)
     policy = Policy.from_point(point, TABLE)
     calls = [call_of(TABLE, TABLE.row(name)) for name in policy.models]
@@ -404,7 +400,7 @@ def test_running_counts_and_tells_drift() -> None:
     assert policy.running.drift().alarm
 
 
-def tables() -> dict:
+def tables():
     """Every kind of table that a search takes, by name."""
     correct = TABLE.correct
     confidence = TABLE.confidence
@@ -427,7 +423,7 @@ def tables() -> dict:
 
 @pytest.mark.parametrize("kind", tables())
 @pytest.mark.parametrize("goal", [{"goal": "match_best"}, {"budget": 20.0}])
-def test_every_kind_of_table_gives_a_policy(kind: str, goal: dict, tmp_path: Path) -> None:
+def test_every_kind_of_table_gives_a_policy(kind, goal, tmp_path):
     table = tables()[kind]
     point = pick(search(table.take(slice(0, 200)), (1, 2, 3)), **goal)
     held_out = table.take(slice(200, 300))
@@ -447,9 +443,7 @@ def test_every_kind_of_table_gives_a_policy(kind: str, goal: dict, tmp_path: Pat
     "confidence, columns",
     [("isotonic_by_label", ["confidence"]), ("logistic", ["words", "agreement"])],
 )
-def test_a_fitted_confidence_goes_along(
-    confidence: str, columns: list[str], tmp_path: Path
-) -> None:
+def test_a_fitted_confidence_goes_along(confidence, columns, tmp_path):
     rng = np.random.default_rng(2)
     labels = rng.integers(0, 3, 600)
     classes = np.array(["a", "b", "c"])
@@ -503,7 +497,7 @@ def test_a_fitted_confidence_goes_along(
 @pytest.mark.parametrize(
     "columns", [("confidence",), ("confidence", "softmax_margin", "agreement")]
 )
-def test_a_cascade_applies_a_fitted_confidence(columns: tuple[str, ...], tmp_path: Path) -> None:
+def test_a_cascade_applies_a_fitted_confidence(columns, tmp_path):
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 3, 400)
     logits = {

@@ -6,34 +6,31 @@ import os
 import pickle
 from copy import deepcopy
 from itertools import permutations
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from watched_policy import asked, policy_watched
 
-from cascadelib import Policy
 from cascadelib.files import digest_of
 from cascadelib.policy import Running
 
 LABELS = {str(label) for label in range(8)}
 
 
-def worker(number: int, inputs: int = 400) -> Policy:
+def worker(number, inputs=400):
     """A policy that has decided inputs with ids that begin with its number."""
     policy = policy_watched()
     more(policy, number, 0, inputs)
     return policy
 
 
-def more(policy: Policy, number: int, first: int, inputs: int) -> None:
+def more(policy, number, first, inputs):
     names = [f"{number}-{row}" for row in range(first, first + inputs)]
     asked(policy, first, inputs, names, shift=0.1 * number)
 
 
-def report(running: Running) -> dict[str, Any]:
+def report(running):
     """Everything that a monitoring reports, as plain values."""
     loss = running.loss(0.02)
     assert -1 <= loss["low"] <= loss["high"] <= 1 and -1 <= loss["now_low"] <= loss["now_high"] <= 1
@@ -49,16 +46,16 @@ def report(running: Running) -> dict[str, Any]:
     }
 
 
-def same(one: Running, other: Running) -> bool:
+def same(one, other):
     return repr(report(one)) == repr(report(other))
 
 
-def copied(running: Running, folder: Path) -> Running:
+def copied(running, folder):
     running.save(folder / "state.json")
     return Running.load(folder / "state.json")
 
 
-def test_a_state_that_is_merged_again_counts_once(tmp_path: Path) -> None:
+def test_a_state_that_is_merged_again_counts_once(tmp_path):
     policy = worker(1)
     whole = Running(policy.point)
     whole.merge(worker(0).running).merge(policy.running)
@@ -69,9 +66,7 @@ def test_a_state_that_is_merged_again_counts_once(tmp_path: Path) -> None:
     assert report(whole) == once and whole.inputs == 800
 
 
-def test_states_of_several_workers_merge_in_any_order_and_only_the_newest_of_each_counts(
-    tmp_path: Path,
-) -> None:
+def test_states_of_several_workers_merge_in_any_order_and_only_the_newest_of_each_counts(tmp_path):
     first, second = worker(0), worker(1)
     states = [copied(first.running, tmp_path), copied(second.running, tmp_path)]
     states.append(Running(first.point).merge(states[0]).merge(states[1]))
@@ -89,7 +84,7 @@ def test_states_of_several_workers_merge_in_any_order_and_only_the_newest_of_eac
     assert expected["loss"]["audited"] == first.running.audited + second.running.audited
 
 
-def test_labels_given_to_a_report_of_workers_outlast_their_newer_states(tmp_path: Path) -> None:
+def test_labels_given_to_a_report_of_workers_outlast_their_newer_states(tmp_path):
     policy = worker(0)
     whole = Running(policy.point).merge(worker(1).running).merge(policy.running)
     wanted = whole.to_label().index
@@ -109,7 +104,7 @@ def test_labels_given_to_a_report_of_workers_outlast_their_newer_states(tmp_path
 
 
 @pytest.mark.parametrize("how", ["deepcopy", "pickle"])
-def test_a_copy_that_decides_has_an_identity_of_its_own(how: str) -> None:
+def test_a_copy_that_decides_has_an_identity_of_its_own(how):
     policy = worker(0)
     twin = deepcopy(policy) if how == "deepcopy" else pickle.loads(pickle.dumps(policy))
     more(policy, 0, 400, 50)
@@ -119,7 +114,7 @@ def test_a_copy_that_decides_has_an_identity_of_its_own(how: str) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-def test_a_forked_process_has_an_identity_of_its_own(tmp_path: Path) -> None:
+def test_a_forked_process_has_an_identity_of_its_own(tmp_path):
     policy = worker(0)
     child = os.fork()
     if not child:
@@ -132,9 +127,9 @@ def test_a_forked_process_has_an_identity_of_its_own(tmp_path: Path) -> None:
     assert policy.running.came == 480 and policy.running.inputs == 450
 
 
-def places(value: Any, at: tuple = ()) -> list[tuple]:
+def places(value, at=()):
     """The path of each part of a value of JSON, the parts of a part included."""
-    inner: Any = ()
+    inner = ()
     if isinstance(value, dict):
         inner = value.items()
     elif isinstance(value, list):
@@ -145,20 +140,20 @@ def places(value: Any, at: tuple = ()) -> list[tuple]:
     return found
 
 
-def kinds_of(state: dict) -> list[list[tuple]]:
+def kinds_of(state):
     """The paths of its parts by kind, so that each kind can be drawn with equal probability, whether
     there are hundreds of parts of it or one."""
-    found: dict[tuple, list] = {}
+    found = {}
     for path in places(state):
         found.setdefault(tuple(key for key in path if isinstance(key, str)), []).append(path)
     return list(found.values())
 
 
-def mutate(state: dict, kinds: list[list[tuple]], rng: np.random.Generator) -> None:
+def mutate(state, kinds, rng):
     """Change, drop or double one part of a state, or exchange it for something else."""
     paths = kinds[rng.integers(len(kinds))]
     *way, last = paths[rng.integers(len(paths))]
-    parent: Any = state
+    parent = state
     for key in way:
         parent = parent[key]
     old = parent[last]
@@ -175,7 +170,7 @@ def mutate(state: dict, kinds: list[list[tuple]], rng: np.random.Generator) -> N
         parent[last] = values[choice]
 
 
-def use(running: Running, policy: Policy) -> None:
+def use(running, policy):
     """Everything that is done with a monitoring that was loaded, more inputs included."""
     report(running)
     policy.running.merge(running)
@@ -188,7 +183,7 @@ def use(running: Running, policy: Policy) -> None:
 
 
 @pytest.mark.filterwarnings("error")
-def test_mutated_states_are_refused_when_loaded_or_work(tmp_path: Path) -> None:
+def test_mutated_states_are_refused_when_loaded_or_work(tmp_path):
     """500 states in each of which one part differs; the checksum fits."""
     path = tmp_path / "state.json"
     policy = worker(0, 1200)
