@@ -5,7 +5,7 @@ docs/premises.md describes each check, and what no check can find.
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import cached_property
 
 import numpy as np
@@ -23,6 +23,7 @@ from .repeats import LEVEL, REMEDY, equal_rows, repeated_ids, samples_seen, size
 VERIFIED = "verified"
 VIOLATED = "violated"
 NOT_VERIFIABLE = "not verifiable"
+UNCLUSTERED = "no sample repeats another by id or content"
 COMPUTED: Counter[int] = Counter()  # certificates of this process, by the samples that they used
 
 Finding = tuple[str, str, str]  # status, evidence, and the remedy if the premise is violated
@@ -108,21 +109,21 @@ def independent(case: Case) -> Finding:
     """Look for samples, or first samples of clusters, that repeat others by id or by content."""
     ids = case.origin.sample_ids
     store = case.store
-    what = "samples"
     if case.clusters is not None:
         pairs = pd.DataFrame({"cluster": case.clusters, "sample": ids})
         ids = ids[~pairs.duplicated().to_numpy()]
-        store = store.take(np.unique(case.clusters, return_index=True)[1])
-        what = f"{len(store)} clusters"
+        store = store.take(first_of_clusters(case.clusters))
     if fault := repeated_ids(ids) or equal_rows(store, case.models, case.deciding):
         return VIOLATED, fault, REMEDY
     if case.clusters is not None:
-        return VERIFIED, f"{what} are named, and no sample repeats one of another cluster", ""
-    return (
-        NOT_VERIFIABLE,
-        "no sample repeats another by id or content; clusters= names samples that belong together",
-        "",
-    )
+        named = f"{len(store)} clusters are named"
+        return VERIFIED, f"{named}, and no sample repeats one of another cluster", ""
+    return NOT_VERIFIABLE, f"{UNCLUSTERED}; clusters= names samples that belong together", ""
+
+
+def first_of_clusters(clusters: Array) -> Array:
+    """Return the first row of each cluster, int [number of clusters]."""
+    return np.unique(clusters, return_index=True)[1]
 
 
 def no_overlap(case: Case) -> Finding:
@@ -259,7 +260,10 @@ def rows_aligned(case: Case) -> Finding:
     """Test whether the rows of all models belong to the same samples."""
     if not case.is_known.all():
         return NOT_VERIFIABLE, "labels are known only where models differ", ""
-    found = alignment_of(case.store, case.models)
+    store = case.store
+    if case.clusters is not None:
+        store = store.take(first_of_clusters(case.clusters))
+    found = alignment_of(store, case.models)
     remedy = (
         "join the models' rows by sample id; if the models are wrong on different samples indeed, "
         "accept it"
@@ -302,6 +306,12 @@ def checked_premises(case: Case, accept: Iterable[str]) -> tuple[Premise, ...]:
     if faults:
         raise ValueError(". ".join(faults))
     return tuple(premises)
+
+
+def premises_table(premises: Sequence[Premise]) -> pd.DataFrame:
+    """Return a row per premise: premise, status, evidence."""
+    columns = ["premise", "status", "evidence"]
+    return pd.DataFrame([astuple(premise) for premise in premises], columns=columns)
 
 
 def premises_text(premises: Sequence[Premise]) -> str:

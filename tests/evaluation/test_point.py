@@ -85,3 +85,18 @@ def test_a_point_has_a_model_and_takes_the_name_of_a_method():
     assert Point(("a", "b"), (0.5,), method="entropy").method == Method("entropy")
     with pytest.raises(ValueError, match="unknown method 'entropi'; nearest: 'entropy'"):
         Point(("a", "b"), (0.5,), method="entropi")
+
+
+@pytest.mark.parametrize("metric", ["max_softmax", "entropy"])
+def test_a_cascade_of_which_one_model_runs_is_called_by_its_name(metric: str) -> None:
+    """A front of pairs has single models, as "small at −inf → large"."""
+    always, never = (math.inf, -math.inf) if metric == "entropy" else (-math.inf, math.inf)
+    method = Method(metric)
+    point = Point(("small", "large"), (always,), method=method)
+    assert (point.chain, point.active_models) == ("small", ("small",))
+    assert repr(point).startswith("<Point: small, ")
+    three = Point(("small", "large", "huge"), (0.5, always), method=method)
+    assert (three.chain, three.active_models) == ("small at 0.5 → large", ("small", "large"))
+    for threshold in (0.5, never):
+        both = Point(("small", "large"), (threshold,), method=method)
+        assert both.chain == f"small at {threshold:.4g} → large"

@@ -21,7 +21,7 @@ def answers(k=4000, seed=0, **changes):
     rng = np.random.default_rng(seed)
     ease = rng.random(k)
     labels = rng.integers(0, 3, k)
-    is_correct = np.array([rng.random(k) < 0.5 + 0.45 * ease, rng.random(k) < 0.93])
+    is_correct = rng.random((2, k)) < [0.4 + 0.6 * ease, 0.75 + 0.25 * np.sqrt(ease)]
     given_ = {
         "correct": None,
         "confidence": np.array([ease, rng.random(k)]),
@@ -225,3 +225,28 @@ def test_certificates_on_the_same_samples_are_counted():
         assert told == (count > 1)
     assert len(set(texts)) == 1  # the text of a certificate is the same each time
     assert certify(check.take(slice(0, 1000)), front, 0.03).computed == 1
+
+
+def test_rows_of_other_samples_are_refused():
+    """One model's rows are shifted by one: both seem to be wrong on different samples."""
+    shifted = answers(20_000, seed=3)
+    predictions = np.array([shifted.predictions[0], np.roll(shifted.predictions[1], 1)])
+    labels = shifted.labels
+    predictions[1] = np.where(np.roll(shifted.correct[1], 1), labels, predictions[1] + "x")
+    table = replace(shifted, predictions=predictions, correct=None, sample_ids=shifted.sample_ids)
+    choose, check = (table.take(slice(start, start + 10_000)) for start in (0, 10_000))
+    front = search(choose, 2)
+    with pytest.raises(ValueError, match="join the models' rows by sample id"):
+        certify(check, front, 0.03)
+    accepted = certify(check, front, 0.03, accept=["rows aligned"])
+    assert status_of(accepted, "rows aligned") == "violated"
+    assert "rows aligned (" in str(accepted).partition("Violated")[2]
+
+
+def test_rows_are_not_compared_on_labels_of_disagreements_alone():
+    unlabelled = replace(CHECK, correct=None, labels=None, sample_ids=CHECK.sample_ids)
+    label_of = dict(zip(CHECK.sample_ids.tolist(), CHECK.labels.tolist()))
+    ids = to_label(unlabelled, FRONT, epsilon=0.03)
+    few = certify(unlabelled, FRONT, 0.03, labels={name: label_of[name] for name in ids})
+    assert status_of(few, "rows aligned") == "not verifiable"
+    assert status_of(certify(CHECK, FRONT, 0.03), "rows aligned") == "verified"
