@@ -254,6 +254,9 @@ def as_text(values: Any) -> Array:
     if values.dtype.kind in "fO":
         written = [str(_as_written(value)) for value in values.ravel().tolist()]
         values = np.array(written, str).reshape(values.shape)
+    if values.dtype.kind in "iu" and values.size:  # numpy would reserve 21 characters for each
+        width = max(len(str(end)) for end in (values.min(), values.max()))
+        return values.astype(f"U{width}")
     return values.astype(str)
 
 

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import astuple, dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -150,12 +151,17 @@ def overlap_of(points: Sequence[Point], origin: Labels, models: Sequence[str]) -
 
 
 def spelling(case: Case) -> Finding:
-    """State how text of labels and predictions was compared."""
-    if case.store.class_count is not None:
+    """State how labels and predictions were compared."""
+    return spelling_of(case.store)
+
+
+def spelling_of(store: Any) -> Finding:
+    """State how a store compares text: near misses are errors unless it is read otherwise."""
+    if store.class_count is not None:
         return VERIFIED, "labels and predictions are numbers of classes", ""
-    if not case.store.has_predictions:
+    if not store.has_predictions:
         return NOT_VERIFIABLE, "correctness is an input, so that no text was compared", ""
-    rule = getattr(case.store, "normalize", None)
+    rule = getattr(store, "normalize", None)
     if rule == "exact":
         return NOT_VERIFIABLE, "text was compared as written: normalize='exact'", ""
     if rule == "text":
