@@ -49,7 +49,7 @@ def test_every_point_comes_back_to_the_last_bit(method, thresholds, accuracy, co
     assert same(parse_cascade(text), point)
 
 
-def test_what_is_not_known_is_left_out() -> None:
+def test_what_is_not_known_is_left_out():
     """Files had null for the accuracy to count on and for what is expected."""
     content = json.loads(text_of(Point(("a", "b"), (0.5,), accuracy=0.9, improvement=math.inf)))
     assert content["chosen"] == {"accuracy": 0.9, "exit_rates": []}
