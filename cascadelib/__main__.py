@@ -21,7 +21,7 @@ NAMED = {  # as from_frame names them
     "normalize": "text: compare answers without case, outer spaces, Unicode forms and .0 of whole "
     "numbers; exact: as written (default: as written, and near misses are an error)",
     "encoding": "of a CSV file (default: utf-8)",
-    "missing": "of rows and confidences: refuse, drop or abstain (default: refuse)",
+    "missing": "missing rows and confidences: refuse, drop or abstain (default: refuse)",
 }
 EXAMPLE = """a table has a row per query and model:
 
