@@ -18,7 +18,10 @@ NAMED = {  # as from_frame names them
     "label": "column of the true answers, with --prediction",
     "prediction": "column of the models' answers, with --label",
     "correct": "column that says whether an answer is correct, or its grade in [0, 1]",
-    "missing": "what becomes of missing rows: refuse, drop or abstain (default: refuse)",
+    "normalize": "text: compare answers without case, outer spaces, Unicode forms and .0 of whole "
+    "numbers; exact: as written (default: as written, and near misses are an error)",
+    "encoding": "of a CSV file (default: utf-8)",
+    "missing": "missing rows and confidences: refuse, drop or abstain (default: refuse)",
 }
 EXAMPLE = """a table has a row per query and model:
 

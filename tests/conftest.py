@@ -4,6 +4,7 @@
 import os
 import re
 import shutil
+import signal
 from pathlib import Path
 
 import nbformat
@@ -46,6 +47,13 @@ LONGEST = (
     "test_uncertainty.py",
     "04_metrics_comparison.ipynb",
 )
+
+
+def pytest_configure():
+    """A shell's background job (``make test &``) ignores Ctrl-C and hands that down: tests that
+    interrupt themselves or a child need Python's handler."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items):

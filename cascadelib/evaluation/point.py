@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any
 
@@ -69,7 +69,14 @@ class Expected:
     intervals: str | None = None
 
 
-@dataclass(frozen=True)
+def nan_equal(value: Any) -> Any:
+    """Return a value with each nan replaced, so that copies of it compare as equal."""
+    if isinstance(value, tuple):
+        return tuple(map(nan_equal, value))
+    return "nan" if isinstance(value, float) and np.isnan(value) else value
+
+
+@dataclass(frozen=True, eq=False)
 class Point:
     """One cascade at fixed thresholds: all that :func:`cascadelib.evaluate` needs, what was
     measured where it was found, and what its file says beside.
@@ -152,6 +159,16 @@ class Point:
             object.__setattr__(self, "method", method_named(self.method))
         if not self.chosen:
             object.__setattr__(self, "chosen", (self.models, self.thresholds))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Point):
+            return NotImplemented
+        compared = [part.name for part in fields(self) if part.compare]
+        ours, theirs = ([nan_equal(getattr(p, n)) for n in compared] for p in (self, other))
+        return ours == theirs
+
+    def __hash__(self) -> int:
+        return hash((self.models, nan_equal(self.thresholds), self.score, self.cost_kind))
 
     def __repr__(self) -> str:
         rule = self.chosen_by and f"; {self.chosen_by}"

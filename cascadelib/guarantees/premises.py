@@ -13,9 +13,10 @@ import pandas as pd
 from numpy import ndarray as Array
 
 from ..checks import items_of, known
+from ..contents import Contents
 from ..evaluation.point import Point
 from ..evaluation.run import Run
-from ..labels import Contents, Labels, Origin, parts_of
+from ..labels import Labels, Origin, parts_of
 from ..methods.confidence_range import has_power
 from ..store.protocol import Store
 from .repeats import LEVEL, REMEDY, equal_rows, repeated_ids, samples_seen, size_of_table

@@ -16,7 +16,8 @@ import numpy as np
 from numpy import ndarray as Array
 
 from ..checks import fits, known, reals
-from ..labels import Labels, as_text, digests_of
+from ..contents import digests_of
+from ..labels import Labels, as_text
 
 CONFIDENCE = "confidence"
 AGREEMENT = "agreement"

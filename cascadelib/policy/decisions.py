@@ -9,8 +9,10 @@ import numpy as np
 
 from ..checks import brief, check_count, items_of, known, reals
 from ..evaluation.point import Point
+from ..labels import aligned
 from ..methods.confidence_metrics import metric_of
 from ..methods.confidence_range import impossible, median_outside
+from ..methods.fitted import given_columns
 from ..methods.thresholds import leaves, own_units
 from ..scoring import most_given as most_given
 
@@ -289,6 +291,17 @@ def beyond(values: np.ndarray, bounds: tuple[float, float], lowest: np.ndarray) 
     if bounds == ANY or values.dtype == object:
         return np.zeros(values.shape, bool)
     return ((values < bounds[0]) | (values > bounds[1])) & (values != lowest)
+
+
+def in_one_order(point: Point, confidences: list, predictions: list) -> tuple[list, list]:
+    """Return confidences and predictions of all models in the order of the first pandas index."""
+    both = (*confidences, *predictions)
+    ids = next((values.axes[0] for values in both if hasattr(values, "axes")), None)
+    ordered = []
+    for stage, values in enumerate(confidences):
+        names = given_columns(point.fitted[stage].columns) if point.fitted else None
+        ordered.append(aligned(values, "confidences", ids, names))
+    return ordered, [aligned(values, "predictions", ids) for values in predictions]
 
 
 def columns_read(point: Point, stage: int, confidences: Any) -> np.ndarray:

@@ -13,8 +13,7 @@ import numpy as np
 from ..checks import about, items_of, reals
 from ..evaluation.point import Point
 from ..files import replacing
-from ..labels import aligned
-from ..methods.fitted import Fitted, given_columns
+from ..methods.fitted import Fitted
 from ..methods.thresholds import own_units
 from .asking import Asking, from_synchronous, terms_of
 from .decisions import (
@@ -25,6 +24,7 @@ from .decisions import (
     columns_read,
     complaint,
     exits_after,
+    in_one_order,
     nothing,
 )
 from .form import read_point, text_of
@@ -149,15 +149,16 @@ class Policy:
         likewise, [N] each, of any kind. ValueError naming the model where something is missing, or of another length.
         """
         point = self.in_use
-        scores = by_model(point.models, confidences, "confidences")
-        answers = by_model(point.models, predictions, "predictions")
-        index = next((each.axes[0] for each in (*scores, *answers) if hasattr(each, "axes")), None)
-        columns: list[Any] = []
-        for stage, values in enumerate(scores):
-            names = given_columns(self.fitted[stage].columns) if self.fitted else None
-            values = aligned(values, "confidences", index, names)
-            columns.append(values if values is None else columns_read(point, stage, values))
-        answers, unknown = alike_in_kind([aligned(each, "predictions", index) for each in answers])
+        scores, answers = in_one_order(
+            point,
+            by_model(point.models, confidences, "confidences"),
+            by_model(point.models, predictions, "predictions"),
+        )
+        columns = [
+            values if values is None else columns_read(point, stage, values)
+            for stage, values in enumerate(scores)
+        ]
+        answers, unknown = alike_in_kind(answers)
         sizes = {len(values) for values in (*columns, *answers) if values is not None}
         if len(sizes) > 1:
             raise ValueError(

@@ -1,5 +1,6 @@
 """What a Point knows, and what counts as cascades."""
 
+import copy
 import math
 from dataclasses import replace
 
@@ -85,3 +86,42 @@ def test_a_point_has_a_model_and_takes_the_name_of_a_method():
     assert Point(("a", "b"), (0.5,), method="entropy").method == Method("entropy")
     with pytest.raises(ValueError, match="unknown method 'entropi'; nearest: 'entropy'"):
         Point(("a", "b"), (0.5,), method="entropi")
+
+
+def test_a_point_with_nan_equals_its_copies():
+    """Not measured, or above the best single model."""
+    points = [FRONT.point(row) for row in range(len(FRONT))]
+    assert any(math.isnan(point.improvement) for point in points)
+    points.append(Point(("a", "b"), (0.5,), (math.nan, math.nan)))
+    for point in points:
+        numbers = {name: float(str(getattr(point, name))) for name in ("accuracy", "improvement")}
+        copied = replace(point, **numbers, exit_rates=tuple(map(float, map(str, point.exit_rates))))
+        assert copied == point and hash(copied) == hash(point) and {copied} == {point}
+    assert points == [copy.deepcopy(point) for point in points]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"models": ("a", "c")},
+        {"thresholds": (0.25,)},
+        {"exit_rates": (0.25, 0.75)},
+        {"accuracy": 0.5},
+        {"cost": math.nan},
+        {"improvement": 2.0},
+        {"method": "entropy"},
+        {"score": "top5"},
+        {"cost_kind": "seconds"},
+    ],
+)
+def test_points_that_differ_in_one_part_are_not_equal(change):
+    point = Point(("a", "b"), (0.5,), cost=2.0)
+    assert replace(point, **change) != point != "a at 0.5 → b"
+    assert replace(point, chosen_by="by hand", saving=3.0) == point  # how it came to be
+
+
+def test_a_policy_read_from_its_file_equals_the_one_that_was_saved(tmp_path):
+    for row in range(len(FRONT)):
+        policy = Policy.from_point(FRONT.point(row))
+        policy.save(tmp_path / "policy.json")
+        assert Policy.load(tmp_path / "policy.json") == policy

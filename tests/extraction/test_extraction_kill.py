@@ -85,9 +85,7 @@ def shard_files(path):
 def killed_after(child, path, shards, delay):
     """Kill ``child`` ``delay`` seconds after that many shards are there; whether it was still
     running."""
-    deadline = (
-        time.monotonic() + 3
-    )  # a forked torch may, rarely, stand still: then it is killed where it stands
+    deadline = time.monotonic() + 60  # a forked torch may, rarely, stand still
     while len(shard_files(path)) < shards and time.monotonic() < deadline:
         if os.waitpid(child, os.WNOHANG) != (0, 0):
             return False

@@ -155,20 +155,20 @@ def count_of(asked, model):
 
 
 def test_an_input_moves_on_when_its_own_answer_is_there():
-    """The first batch takes long; all others are through both models by then."""
-    ended = {}
+    """The first batch waits until all others are through both models."""
+    ended = []
 
     async def first(rows):
-        await asyncio.sleep(0.5 if 0 in rows else 0.001)
+        while 0 in rows and len(ended) < 57:
+            await asyncio.sleep(0.001)
         return rows, [0.1] * len(rows)
 
     async def second(rows):
-        ended.update(dict.fromkeys(rows, time.perf_counter()))
+        ended.extend(rows)
         return rows, None
 
     Policy(POINT).run([first, second], range(60), batch_size=3)
-    slow = min(ended[row] for row in range(3))
-    assert max(ended[row] for row in range(3, 60)) < slow - 0.2
+    assert sorted(ended[:57]) == list(range(3, 60)) and sorted(ended[57:]) == [0, 1, 2]
 
 
 def test_batches_form_of_what_waits():
@@ -191,14 +191,15 @@ def test_batches_form_of_what_waits():
 
 def test_cancellation_returns_at_once_with_what_is_decided():
     async def call(rows):
-        await asyncio.sleep(30 if 50 in rows else 0)
+        await asyncio.sleep(3600 if 50 in rows else 0)
         return rows, [0.9] * len(rows)
 
     policy = Policy(POINT)
 
     async def main():
         run = asyncio.create_task(policy.arun([call, call], range(100), batch_size=10))
-        await asyncio.sleep(0.3)
+        while policy.running.inputs < 90:
+            await asyncio.sleep(0.01)
         run.cancel()
         with pytest.raises(asyncio.CancelledError) as caught:
             await run
@@ -206,25 +207,26 @@ def test_cancellation_returns_at_once_with_what_is_decided():
         assert decided.status.tolist() == ["none"] * 50 + ["undecided"] * 10 + ["none"] * 40
         assert policy.running.inputs == 90
 
-    begun = time.perf_counter()
     asyncio.run(main())
-    assert time.perf_counter() - begun < 10
 
 
 def test_an_interrupt_returns_at_once_though_a_thread_hangs():
     stuck = threading.Event()
+    policy = Policy(POINT)
 
     def call(rows):
         if 3 in rows:
-            stuck.wait(60)
+            stuck.wait()
         return rows, [0.9] * len(rows)
 
-    timer = threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT))
-    timer.start()
-    begun = time.perf_counter()
+    def interrupt():
+        while policy.running.inputs < 5:
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
     with pytest.raises(KeyboardInterrupt) as caught:
-        Policy(POINT).run([call, call], range(6), batch_size=1)
-    assert time.perf_counter() - begun < 20
+        policy.run([call, call], range(6), batch_size=1)
     assert caught.value.decided.exit_stage.tolist() == [0, 0, 0, -1, 0, 0]
     stuck.set()
     assert Policy(POINT).run([call, call], range(3)).exit_stage.tolist() == [0, 0, 0]
