@@ -1,20 +1,22 @@
 """Which points a certificate tries, and whose labels it needs for them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy import ndarray as Array
 
-from ..checks import brief, check_number, known
+from ..checks import about, brief, check_number, known
+from ..contents import digests_of
 from ..evaluation.evaluation import check_store
 from ..evaluation.point import Point, points_of
 from ..evaluation.run import evaluate
 from ..fronts.front import Front
 from ..fronts.selection import cost_bound
-from ..labels import Labels, as_text, check_distinct, digests_of, texts_of_keys
+from ..labels import Labels, as_text, as_written, check_distinct, texts_of_keys
 from ..store.protocol import Store
+from ..store.score_table import ScoreTable
 from .premises import VIOLATED, answered_by, models_of, overlap_of, unanswered
 from .repeats import refuse_repeated_ids
 
@@ -148,7 +150,8 @@ def agreeing(store: Store, points: Sequence[Point], reference: str) -> tuple[Sto
             "without labels only top-1 predictions say that a loss is 0: search with score='top1'"
         )
     part = store.select(models_of(points, reference))
-    agreed = part.labelled(part.predicted(reference))
+    with about(f"compared with the predictions of {reference!r}"):
+        agreed = part.labelled(part.predicted(reference))
     differs = []
     absent = unanswered(store, reference)
     for run in evaluate(agreed, list(points)):
@@ -182,7 +185,7 @@ def told(labels: Any, sample_ids: Array) -> dict[str, Any]:
         )
     check_distinct(texts, "labels")
     pairs = zip(texts.tolist(), labels.values() if isinstance(labels, Mapping) else labels)
-    return {sample: label for sample, label in pairs if not pd.isna(label)}
+    return {sample: as_written(label) for sample, label in pairs if not pd.isna(label)}
 
 
 def with_labels(
@@ -206,33 +209,25 @@ def with_labels(
         raise ValueError(
             "drawn=True: the labelled ones are not the first that to_label names for these points"
         )
-    values = agreed.predicted(reference)
-    if values.dtype.kind == "U":  # text, which has many spellings
-        given = dict(zip(given, as_text(np.array(list(given.values()), object)).tolist()))
-        classes = set(np.concatenate([agreed.predicted(name) for name in agreed.models.index]))
-        check_spelling(given, classes, drawn)
-    pairs = zip(ids.tolist(), values.tolist())
-    known_or_agreed = [given.get(sample, own) for sample, own in pairs]
-    return agreed.labelled(known_or_agreed), differs, is_known
+    pairs = zip(ids.tolist(), agreed.predicted(reference).tolist())
+    known_or_agreed: Any = [given.get(sample, own) for sample, own in pairs]
+    if not isinstance(agreed, ScoreTable):
+        return agreed.labelled(known_or_agreed), differs, is_known
+    labelled = agreed.labelled(as_text(np.array(known_or_agreed, object)))
+    check_predicted(labelled, is_known, drawn)
+    return labelled, differs, is_known
 
 
-def respelled(labels: Iterable[str], classes: set[str]) -> set[str]:
-    """Labels that differ from a class in case or outer spaces alone."""
-    spelled = {name.strip().casefold() for name in classes}
-    return {label for label in set(labels) - classes if label.strip().casefold() in spelled}
-
-
-def check_spelling(labels: Mapping[str, str], classes: set[str], drawn: bool) -> None:
-    """ValueError for a label that no model predicts: it may be a class in another spelling.
-    ``drawn``, where none can be left out, it says that neither model is correct, unless it differs
-    from a class in case or spaces alone."""
-    foreign = {sample: label for sample, label in labels.items() if label not in classes}
-    near = respelled(foreign.values(), classes)
-    for sample, label in foreign.items():
-        if drawn and len(foreign) < len(labels) and label not in near:
-            continue
+def check_predicted(store: ScoreTable, is_known: Array, drawn: bool) -> None:
+    """Raise a ValueError for a known label that no model predicts: it may be a class in other
+    words. ``drawn``, where none can be left out, it says that no model is correct, unless no known
+    label is predicted."""
+    labels, predictions = np.array(store.labels), np.array(store.predictions)
+    foreign = is_known & ~np.isin(labels, np.unique(predictions))
+    if foreign.any() and not (drawn and (foreign < is_known).any()):
+        row = int(np.argmax(foreign))
         raise ValueError(
-            f"labels: no model predicts {label!r}, the label of sample {sample!r}: write labels as "
-            "predictions are written, and without drawn=True leave out those of classes that none "
-            "predicts"
+            f"labels: no model predicts {str(labels[row])!r}, the label of sample "
+            f"{str(store.origin.sample_ids[row])!r}: write labels as predictions are written, and "
+            "without drawn=True leave out those of classes that none predicts"
         )

@@ -48,7 +48,8 @@ def test_labels_of_disagreements_give_the_p_values_of_all_labels(method, epsilon
     every = certify(CHECK, front, epsilon)
     few = certify(unlabelled, front, epsilon, labels=known(ids))
     assert few.table.equals(every.table) and (few.table["unlabelled"] == 0).all()
-    assert str(few) == str(every)
+    sentences = [str(one).partition(" Not verifiable")[0] for one in (few, every)]
+    assert sentences[0] == sentences[1]
 
 
 def test_with_fewer_labels_less_is_certified_and_never_more():
@@ -327,7 +328,7 @@ def test_an_unknown_label_is_a_missing_one_and_one_that_nobody_predicts_is_refus
     for nothing in (None, np.nan, pd.NA):
         assert certify(table, front, 0.02, labels=dict.fromkeys(ids, nothing)).table.equals(none)
     for wrong in ("yes", " 1", 7, -1):
-        with pytest.raises(ValueError, match="no model predicts '.*', the label of sample"):
+        with pytest.raises(ValueError, match="no model predicts '|' for ' 1' at sample"):
             certify(table, front, 0.02, labels=labels | {ids[0]: wrong})
 
 
@@ -371,8 +372,9 @@ def test_a_label_that_no_model_predicts_says_that_neither_is_correct():
 def test_labels_in_another_spelling_are_refused_where_they_are_drawn_too(spelling):
     point, unlabelled, ids = text_case()
     some = dict.fromkeys(ids, "yes") | {ids[0]: spelling}
+    message = "no model predicts" if spelling == "other" else "differ from their label only in"
     for labels in (dict.fromkeys(ids, spelling), *([some] if spelling != "other" else [])):
-        with pytest.raises(ValueError, match="no model predicts"):
+        with pytest.raises(ValueError, match=message):
             certify(unlabelled, [point], 0.2, reference="b", labels=labels, drawn=True)
 
 

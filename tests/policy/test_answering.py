@@ -1,5 +1,7 @@
 """answer_table: whom it asks, what it promises, what its policy does, and how it goes on."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -127,17 +129,47 @@ def test_answers_that_are_free_text_share_one_threshold():
     assert kept.tolist() == [False, True]
 
 
-def test_case_is_compared_with_classes_not_with_free_text():
+def test_its_premises_are_a_table_and_stand_in_the_policy_s_file(tmp_path):
+    table, truth = made()
+    result = cl.answer_table(table, Reference(truth, table.sample_ids), 0.05, labels=600)
+    statuses = dict(zip(result.premises["premise"], result.premises["status"]))
+    assert statuses == {
+        "independent": "not verifiable",
+        "spelling": "verified",
+        "labels complete": "verified",
+        "reference complete": "verified",
+    }
+    result.policy.save(tmp_path / "policy.json")
+    loaded = cl.Policy.load(tmp_path / "policy.json").point.premises
+    assert [each["evidence"] for each in loaded] == result.premises["evidence"].tolist()
+    twice = table.take(np.arange(3_000) // 2)
+    twice = cl.ScoreTable(
+        None, twice.confidence, [0.25], twice.names, predictions=twice.predictions
+    )
+    doubled = cl.answer_table(twice, lambda ids: truth[np.array(ids, int) // 2], 0.05, labels=600)
+    assert doubled.premises["status"][0] == "violated"
+
+
+def test_answers_that_differ_in_case_alone_are_an_error_or_compared_as_the_table_says():
     said = np.array([f"answer {row}" for row in range(300)])
     table = cl.ScoreTable(None, [np.linspace(0, 1, 300)], [0], predictions=[said])
-    result = cl.answer_table(table, Reference(np.char.upper(said)), 0.05)
-    assert result.asked.all()
+    with pytest.raises(ValueError, match="'answer .*' for 'ANSWER .*' at id"):
+        cl.answer_table(table, Reference(np.char.upper(said)), 0.05)
+    for normalize, asked in (("exact", True), ("text", False)):
+        said_so = replace(table, normalize=normalize)
+        result = cl.answer_table(said_so, Reference(np.char.upper(said)), 0.05)
+        assert result.asked.all() == asked
     billing = np.where(np.arange(300) % 2, "billing", "other")
     table = cl.ScoreTable(None, [np.linspace(0, 1, 300)], [0], predictions=[billing])
     bought = {}
-    with pytest.raises(ValueError, match="'BILLING' of id"):
+    with pytest.raises(ValueError, match="for 'BILLING' at id"):
         cl.answer_table(table, Reference(np.char.upper(billing)), 0.05, bought=bought)
-    assert not bought
+    assert set(bought.values()) == {"BILLING", "OTHER"}
+    with pytest.raises(ValueError, match="for 'BILLING' at id"):
+        cl.answer_table(table, Reference(np.char.upper(billing)), 0.05, bought=bought)
+    ask = Reference(np.char.upper(billing))
+    result = cl.answer_table(replace(table, normalize="text"), ask, 0.05, bought=bought)
+    assert not result.asked.all()
 
 
 def test_its_policy_names_the_models_that_are_given_and_wanted():
@@ -200,7 +232,7 @@ async def answer_later(ids):
         ({"ask": lambda ids: (ids, None)}, "must return a list.* for 200 ids it returned a tuple"),
         ({"ask": lambda ids: dict.fromkeys(ids[1:], "1")}, "no value for 1 of 200 ids, such as 'q"),
         ({"ask": answer_later}, "must not be async.* it returned a coroutine"),
-        ({"ask": lambda ids: ["1", " 2 "] * (len(ids) // 2)}, "' 2 ' of id .* in case or spaces"),
+        ({"ask": lambda ids: ["1", " 2 "] * (len(ids) // 2)}, "'2' for ' 2 ' at id"),
         ({"ask": lambda ids: [None, *ids[1:]]}, "no answer for id"),
     ],
 )

@@ -105,7 +105,9 @@ def test_text_that_pandas_takes_for_missing_is_a_label(tmp_path):
 
 def test_missing_rows_are_named_left_out_or_wrong():
     part = LONG.drop(index=4)
-    with pytest.raises(ValueError, match="1 of 6 rows.*'y', model 'large'.*missing='drop'"):
+    with pytest.raises(
+        ValueError, match="missing of 6 rows.*: 1 .*'y', model 'large'.*missing='drop'"
+    ):
         ScoreTable.from_frame(part, **NAMES, **ANSWERS)
     dropped = ScoreTable.from_frame(part, **NAMES, **ANSWERS, missing="drop")
     assert dropped.sample_ids.tolist() == ["x", "z"]
@@ -113,7 +115,7 @@ def test_missing_rows_are_named_left_out_or_wrong():
     assert table.correct[1].tolist() == [True, False, True] and table.cost[1].tolist() == [2, 3, 4]
     assert table.confidence[1].tolist() == [0.7, -np.inf, 0.5]
     unlabelled = LONG.assign(truth=["yes", None, "no"] * 2)
-    with pytest.raises(ValueError, match="2 of 6 rows.*'y', model 'small'"):
+    with pytest.raises(ValueError, match="missing of 6 rows.*: 2 .*'y', model 'small', row 1"):
         ScoreTable.from_frame(unlabelled, **NAMES, **ANSWERS)
     assert len(ScoreTable.from_frame(unlabelled, **NAMES, **ANSWERS, missing="drop")) == 2
     table = ScoreTable.from_frame(LONG.assign(truth=None), **NAMES, **ANSWERS)
@@ -142,15 +144,27 @@ def test_a_model_without_confidence_stands_last():
             "unknown model of the table, in cost 'huge'",
         ),
         (LONG, {"prediction": "{}_says"}, "no column is named like '{}_says'"),
-        (pd.concat([LONG, LONG[:2]]), {}, "2 rows repeat.*sample 'x', model 'small'"),
-        (LONG.assign(truth=[*"aba", *"acb"]), {}, "sample 'y' has more than one label"),
-        (LONG.assign(id=["x", None, "z"] * 2), {}, "the sample of row 1 is missing"),
+        (
+            pd.concat([LONG, LONG[:2]]),
+            {},
+            "repeat.*: 2 .sample 'x', model 'small', row 6 repeats row 0; sample 'y'",
+        ),
+        (
+            LONG.assign(truth=[*"aba", *"acb"]),
+            {},
+            "labels that differ.*sample 'y', model 'small', row 1",
+        ),
+        (
+            LONG.assign(id=["x", None, "z"] * 2),
+            {},
+            "rows without a sample: 2 .model 'small', row 1; model 'large', row 4",
+        ),
         (LONG.assign(sure=[*"012", "high", *"45"]), {}, "column 'sure'.*high"),
-        (LONG.assign(usd=-1), {}, "cost must be finite and not negative.*'small'"),
+        (LONG.assign(usd=-1), {}, "costs.*negative: 6 .-1.0 at sample 'x', model 'small', row 0;"),
         (
             LONG.assign(sure=[np.nan, 0.2, np.nan, 0.7, 0.6, 0.5]),
             {},
-            "confidence is nan for 'small' .sample 0",
+            "empty confidences: 1 .sample 'x', model 'small', row 0",
         ),
     ],
 )
@@ -165,7 +179,9 @@ def test_what_is_no_table_is_refused():
 
 
 def test_labels_in_another_spelling_and_files_that_hold_no_table_are_named(tmp_path):
-    with pytest.raises(ValueError, match="no label is among the predictions .*' yes', 'yes'"):
+    with pytest.raises(
+        ValueError, match="spelling: 1 .'yes' for ' yes' at sample 'x', model 'small', row 0"
+    ):
         ScoreTable.from_frame(LONG.assign(truth=" " + LONG["truth"]), **NAMES, **ANSWERS)
     for text, said in (
         ("", "this is no regular file, or an empty one"),
@@ -222,6 +238,7 @@ def test_text_makes_the_same_table_from_csv_parquet_and_frame(tmp_path_factory, 
     written(folder / "t.csv", frame, end, mark)
     frame.to_parquet(folder / "t.parquet")
     named = {"label": "label", "prediction": "prediction", "columns": ["length"]}
+    named["normalize"] = "exact"
     tables = [
         ScoreTable.from_frame(source, **named)
         for source in (frame, folder / "t.csv", folder / "t.parquet", frame.astype("category"))
@@ -326,13 +343,19 @@ def test_whole_numbers_are_one_text_whatever_their_dtype(said):
         ({"says": [True] * 6, "truth": 1}, "labels are numbers and the predictions truth values"),
         ({"id": pd.Timestamp("2020-01-01")}, "'id' holds datetime; ids"),
         ({"says": "a\0"}, "'says' holds a NUL"),
-        ({"words": [*"123", "many", *"56"]}, "'words', row 3: 'many' is no number.*categories"),
-        ({"sure": [*"123", "0,5", *"56"]}, "'sure', row 3: '0,5' is no number"),
-        ({"usd": "1_000"}, "'usd', row 0: '1_000' is no number"),
-        ({"words": pd.Categorical([*"12345", "many"])}, "'words', row 5: 'many' is no number"),
-        ({"words": [1j] * 6}, "'words', row 0"),
-        ({"words": pd.Timestamp("2020-01-01")}, "'words', row 0"),
-        ({"words": [[1]] * 6}, "'words', row 0"),
+        (
+            {"words": [*"123", "many", *"56"]},
+            "'words' that are not numbers: 1 .'many' at sample 'x', model 'large', row 3",
+        ),
+        ({"sure": [*"123", "0,5", *"56"]}, "'sure' that are not numbers: 1 .'0,5' at .*row 3"),
+        ({"usd": "1_000"}, "'usd' that are not numbers: 6 .'1_000' at .*row 0"),
+        (
+            {"words": pd.Categorical([*"12345", "many"])},
+            "'words' that are not numbers: 1 .'many' at .*row 5",
+        ),
+        ({"words": [1j] * 6}, "'words' that are not numbers: 6 .*row 0"),
+        ({"words": pd.Timestamp("2020-01-01")}, "'words' that are not numbers: 6 .*row 0"),
+        ({"words": [[1]] * 6}, "'words' that are not numbers: 6 .*row 0"),
         ({"says": [10**400] * 6, "truth": 1}, "'says' can't be read .*too large"),
         ({"says": [b"yes"] * 6}, "'says' holds bytes"),
     ],
@@ -406,7 +429,9 @@ def test_columns_of_samples_and_models_that_are_exchanged_are_refused():
         with pytest.raises(ValueError, match="only 3000 of 9000000 rows.*sample= and model="):
             ScoreTable.from_frame(frame, correct="correct", missing=missing)
     apart = frame[:2].assign(model=["a", "b"])
-    with pytest.raises(ValueError, match="2 of 4 rows.*sample '0', model 'b'"):
+    with pytest.raises(
+        ValueError, match="missing of 4 rows.*: 2 .sample '0', model 'b'; sample '1'"
+    ):
         ScoreTable.from_frame(apart, correct="correct")
     with pytest.raises(ValueError, match="leaves no sample.*models="):
         ScoreTable.from_frame(apart, correct="correct", missing="drop")
@@ -434,7 +459,7 @@ def test_a_wide_table_reads_what_is_the_same_for_all_models_once():
 def test_the_row_that_is_no_number_is_found_at_any_place():
     for row in (0, 1, 4, 5):
         frame = LONG.assign(sure=["0.5"] * row + ["?"] + ["0.5"] * (5 - row))
-        with pytest.raises(ValueError, match=f"'sure', row {row}: '\\?' is no number"):
+        with pytest.raises(ValueError, match=f"'sure' .*: 1 .'\\?' at .*row {row}\\)"):
             ScoreTable.from_frame(frame, **NAMES, **ANSWERS)
 
 
@@ -499,13 +524,15 @@ def test_correctness_that_contradicts_label_and_prediction_is_refused():
     judged = [1, 0, 0, 1, 1, 1]
     table = ScoreTable.from_frame(LONG.assign(judged=judged), **graded)
     assert table.correct.tolist() == [[True, False, False], [True, True, True]]
-    with pytest.raises(ValueError, match="1 rows.*contradicts.*sample 'y', model 'small'.*'no'"):
+    with pytest.raises(
+        ValueError, match="contradicts.*: 1 .'no' at sample 'y', model 'small', row 1"
+    ):
         ScoreTable.from_frame(LONG.assign(judged=[1, 1, 0, 1, 1, 1]), **graded)
 
 
 def test_periods_are_no_confidences():
     periods = pd.period_range("2020-01", periods=6, freq="M")
-    with pytest.raises(ValueError, match="column 'sure', row 0.*is no number"):
+    with pytest.raises(ValueError, match="column 'sure' that are not numbers: 6 .*row 0"):
         ScoreTable.from_frame(LONG.assign(sure=periods), **NAMES, **ANSWERS)
 
 

@@ -17,11 +17,11 @@ LABELS = ["a", "a", "b"]
     [
         ({"correct": CORRECT[0]}, "correct must be"),
         ({"correct": CORRECT[:, :0]}, "at least one"),
-        ({"correct": CORRECT * 2.0}, "correct.*'a' .sample 0"),
+        ({"correct": CORRECT * 2.0}, "correct.*'a' .sample '0'"),
         ({"confidence": CONFIDENCE[:, :2]}, "confidence has shape"),
         (
             {"confidence": np.where(CONFIDENCE == 0.3, np.nan, CONFIDENCE)},
-            "confidence is nan for 'b' .sample 1",
+            "confidence is nan for 'b' .sample '1'",
         ),
         ({"cost": [1, 2, 3]}, "cost must be"),
         ({"cost": [1, -1]}, "cost.*'b'"),
@@ -52,7 +52,9 @@ def test_abstentions_and_models_without_confidence_leave_at_no_finite_threshold(
 
 def test_labels_that_no_model_predicts_are_in_another_spelling():
     given = {"confidence": CONFIDENCE, "cost": [1, 2], "predictions": [["0", "1", "0"]] * 2}
-    with pytest.raises(ValueError, match="no label is among the predictions.*'0.0', '0'"):
+    with pytest.raises(
+        ValueError, match="'model 0' that differ .*: 2 .'0' for '0.0' at sample '0'; '1' for"
+    ):
         ScoreTable(None, labels=["0.0", "1.0", "1.0"], **given)
     table = ScoreTable(None, labels=["0", "0", "1"], **given)
     assert not table.take([1, 2]).correct.any()

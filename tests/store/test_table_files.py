@@ -82,8 +82,16 @@ def test_pipes_and_devices_are_refused(tmp_path, suffix):
     ("name", "content", "message"),
     [
         ("t.csv", b"a,b\n1,2,3\n", "not a table in CSV.*Expected 2 columns, got 3"),
-        ("t.csv", b"a,b\n\xff,1\n", "not a table in CSV.*UTF8"),
-        ("t.csv", TEXT.decode().encode("utf-16"), "not a table in CSV"),
+        (
+            "t.csv",
+            b"a,b\n\xff,1\n",
+            "not a table in CSV: line 2 is not in utf-8 .byte 0xff.*encoding=",
+        ),
+        (
+            "t.csv",
+            TEXT.decode().encode("utf-16")[:-1],
+            "not a table in CSV: line . is not in utf-16",
+        ),
         ("t.csv.gz", TEXT, "not a table in CSV.*gzip"),
         ("t.csv.gz", gzip.compress(TEXT, mtime=0)[:-9], "not a table in CSV"),
         ("t.parquet", TEXT, "not a table in parquet"),
