@@ -38,9 +38,9 @@ class OrderStatistics:
         A second number of each, random in [0, 1], that parts equal values.
     """
 
-    values: tuple[float, ...]
-    counts: tuple[int, ...]
-    ties: tuple[float, ...]
+    values: tuple[float, ...] = field(repr=False)
+    counts: tuple[int, ...] = field(repr=False)
+    ties: tuple[float, ...] = field(repr=False)
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,13 @@ import pandas as pd
 from numpy import ndarray as Array
 
 from ..checks import about, brief, check_number, known
+from ..contents import digests_of
 from ..evaluation.evaluation import check_store
 from ..evaluation.point import Point, points_of
 from ..evaluation.run import evaluate
 from ..fronts.front import Front
 from ..fronts.selection import cost_bound
-from ..labels import Labels, as_text, as_written, check_distinct, digests_of, texts_of_keys
+from ..labels import Labels, as_text, as_written, check_distinct, texts_of_keys
 from ..store.protocol import Store
 from ..store.score_table import ScoreTable
 from .premises import VIOLATED, answered_by, models_of, overlap_of, unanswered

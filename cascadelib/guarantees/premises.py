@@ -13,9 +13,11 @@ import pandas as pd
 from numpy import ndarray as Array
 
 from ..checks import items_of, known
+from ..contents import Contents
 from ..evaluation.point import Point
 from ..evaluation.run import Run
-from ..labels import Contents, Labels, Origin, parts_of
+from ..labels import Labels, Origin, parts_of
+from ..methods.confidence_range import has_power
 from ..store.protocol import Store
 from .repeats import LEVEL, REMEDY, equal_rows, repeated_ids, samples_seen, size_of_table
 
@@ -218,7 +220,7 @@ def confidences(case: Case) -> Finding:
     for name in sorted(case.deciding):
         here = confidences_of(case.origin, name)
         seen = np.concatenate([np.empty(0), *(confidences_of(part, name) for part in parts)])
-        if not has_power(len(seen), len(here), len(case.deciding)):
+        if not has_power(len(seen), len(here), LEVEL / len(case.deciding)):
             unknown.append(repr(name))
         elif not seen.min() <= (median := np.median(here)) <= seen.max():
             return (
@@ -240,18 +242,6 @@ def confidences_of(part: Origin, name: str) -> Array:
         return np.empty(0)
     values = np.asarray(next(iter(contents.read(name))), np.float64)
     return values[np.isfinite(values)]
-
-
-def has_power(seen: int, here: int, tests: int) -> bool:
-    """Return whether a median of ``here`` values lies outside the range of ``seen`` values of the
-    same distribution with a probability of at most :data:`LEVEL` in all ``tests``.
-
-    It lies above the range if the upper half of ``here``, h values, are the h largest of all, with
-    a probability of C(here, h) / C(seen + here, h).
-    """
-    upper = np.arange((here + 1) // 2)
-    log_probability = np.sum(np.log(here - upper) - np.log(seen + here - upper))
-    return bool(here and seen) and log_probability <= np.log(LEVEL / 2 / max(tests, 1))
 
 
 # The order in which they are listed. A further premise is a function of a Case, and its entry here.

@@ -17,9 +17,16 @@ from typing import Any
 import numpy as np
 
 from ..checks import CLASSES, POSITIVE, about, brief, fits, known, misfit
+from ..contents import CONFIDENCE, CONTENT, KEY, MOST_CONTENTS
 from ..evaluation.point import Estimate, Expected, OrderStatistics, Point
 from ..files import digest_of, parsed, read_json
-from ..labels import CONTENT, KEY, Origin, Recorded, parts_of, recorded, together
+from ..labels import (
+    Origin,
+    Recorded,
+    parts_of,
+    recorded,
+    together,
+)
 from ..methods.fitted import Fitted, fitted_from_json, kind_and_columns
 from ..methods.method import Method
 from ..methods.thresholds import WORDS, own_units
@@ -29,7 +36,7 @@ VERSION = 1
 LARGEST = 2**23  # bytes of a file, written or read
 MOST_KEYS = 2**16  # ids of one set of samples whose digests a file holds
 MOST_SAMPLES = 2**23  # of which a file may keep quantiles
-DIGESTS = ("keys", "contents")  # of samples that a cascade has seen
+DIGESTS = ("keys", "contents", "confidences", "forms")  # of samples that a cascade has seen
 # Forms of the parts, as misfit() reads them.
 TEXT = (str, None)
 SHARE = slice(0, 1)
@@ -174,7 +181,9 @@ def seen_to_json(seen: Origin, models: tuple[str, ...]) -> dict[str, Any] | None
         if part is not None:
             own = recorded(part, models)
             keys = own.keys if len(own) <= MOST_KEYS else None
-            digests = {"keys": as_base64(keys), "contents": as_base64(own.contents)}
+            digests = {name: as_base64(getattr(own, name)) for name in DIGESTS} | {
+                "keys": as_base64(keys)
+            }
             written.append(split_to_json(own) | digests)
     if not written:
         return None
@@ -378,6 +387,8 @@ def seen_in(written: Mapping | None, models: tuple[str, ...]) -> Origin:
 
 def split_in(written: Mapping, models: tuple[str, ...] = ()) -> Recorded:
     """One set of samples, as :func:`split_to_json` writes it; models: those of the cascade."""
+    rows = max(1, min(written["samples"], MOST_CONTENTS))
+    column = np.dtype((CONFIDENCE, rows))
     return Recorded(
         dataset=written.get("dataset"),
         split=written.get("split"),
@@ -386,6 +397,8 @@ def split_in(written: Mapping, models: tuple[str, ...] = ()) -> Recorded:
         keys=digests_in(written.get("keys"), "keys", KEY),
         contents=digests_in(written.get("contents"), "contents", CONTENT),
         models=models,
+        confidences=digests_in(written.get("confidences"), "confidences", column),
+        forms=digests_in(written.get("forms"), "forms", KEY),
         fingerprint=written.get("fingerprint"),
     )
 

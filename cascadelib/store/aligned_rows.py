@@ -113,11 +113,12 @@ def aligned_rows(correct: Any, names: Iterable[str] = (), chance: Any = 0.0) -> 
     pairs = correlations(
         counts_by_pairs(is_correct)[one, other], spread[one] * spread[other], LEVEL / 4 / len(one)
     )
-    blocks = [
-        _groups(one[linked], other[linked], len(tested))
-        for linked in (~pairs["is_low"], pairs["lower"] > 0)
-    ]
-    return Alignment(*_verdict(table, *blocks, samples, left_out), table)
+    blocks, linked = (
+        _groups(one[is_linked], other[is_linked], len(tested))
+        for is_linked in (~pairs["is_low"], pairs["lower"] > 0)
+    )
+    status, evidence = _verdict(table, blocks, linked, samples)
+    return Alignment(status, evidence + left_out, table)
 
 
 def alignment_of(store: Any, names: Iterable[str] | None = None) -> Alignment:
@@ -259,9 +260,7 @@ def _groups(one: Array, other: Array, models: int) -> Array:
     return connected_components(links, directed=False)[1]
 
 
-def _verdict(
-    table: pd.DataFrame, blocks: Array, linked: Array, samples: int, left_out: str
-) -> tuple[str, str]:
+def _verdict(table: pd.DataFrame, blocks: Array, linked: Array, samples: int) -> tuple[str, str]:
     """Return the status and its evidence."""
     worst = table.loc[table["phi"].idxmin()]
     low = table[table["is_low"]]
@@ -275,10 +274,10 @@ def _verdict(
     )
     if len(low):
         out = f"the rows of {name} are out of step with those of the others: "
-        return "violated", out + evidence + left_out
+        return "violated", out + evidence
     if blocks.any():
         part = table["model"][blocks == np.bincount(blocks).argmin()].tolist()
-        return "violated", f"the rows of models {brief(part)} are out of step" + left_out
+        return "violated", f"the rows of models {brief(part)} are out of step"
     if (table["lower"] > 0).all() and not linked.any():
-        return "verified", "the least correlated is " + evidence + left_out
-    return "not verifiable", "too few samples to tell: " + evidence + left_out
+        return "verified", "the least correlated is " + evidence
+    return "not verifiable", "too few samples to tell: " + evidence

@@ -37,7 +37,7 @@ def checked_logits(
     """Logits as a finite array [k, classes] of ``dtype``, or ValueError naming the model and the
     first bad row."""
     what = f"model {name!r}"
-    columns = getattr(logits, "columns", labels.classes)  # pandas' are aligned, none is left out
+    columns: Any = getattr(logits, "columns", labels.classes)
     if labels.classes and len(columns) != len(labels.classes):
         raise ValueError(f"{what}: {len(columns)} columns for {len(labels.classes)} classes")
     ids = labels.sample_ids if labels.given else None

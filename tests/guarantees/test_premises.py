@@ -13,7 +13,8 @@ from tables_of_scores import status_of
 
 from cascadelib import LogitStore, Policy, ScoreTable, certify, ladder, search, to_label
 from cascadelib.__main__ import main
-from cascadelib.guarantees.premises import CHECKS, LEVEL, has_power
+from cascadelib.guarantees.premises import CHECKS, LEVEL
+from cascadelib.methods.confidence_range import has_power
 
 
 def answers(k=4000, seed=0, **changes):
@@ -163,11 +164,13 @@ def test_the_level_of_the_median_test_is_exact(seen, here):
 def test_the_median_test_needs_samples_on_both_sides():
     upper = 10
     exact = 2 * comb(20, upper) / comb(20 + 40, upper)
-    assert has_power(40, 20, 1) == (exact <= LEVEL)
-    needed = next(k for k in range(1, 99) if has_power(k, k, 1))
+    assert has_power(40, 20, LEVEL) == (exact <= LEVEL)
+    needed = next(k for k in range(1, 99) if has_power(k, k, LEVEL))
     assert 2 * comb(needed, -(-needed // 2)) / comb(2 * needed, -(-needed // 2)) <= LEVEL
-    assert not has_power(needed - 1, needed - 1, 1) and not has_power(needed, needed, 2**20)
-    assert not has_power(0, 50, 1) and not has_power(50, 0, 1)
+    assert not has_power(needed - 1, needed - 1, LEVEL) and not has_power(
+        needed, needed, LEVEL / 2**20
+    )
+    assert not has_power(0, 50, LEVEL) and not has_power(50, 0, LEVEL)
 
 
 def test_sound_splits_of_coarse_and_heavy_tailed_confidences_pass():
