@@ -132,7 +132,7 @@ def check_table(
             if choice == ENCODINGS[-1] or "encoding=" not in str(error):
                 return _report(source, {}, [_whole(error)], None, {})
             faults = [Fault("lines that are not in UTF-8, such as", 1, (), f"{error}")]
-    options = {"missing": missing, "normalize": normalize, "encoding": choice}
+    options: dict[str, Any] = {"missing": missing, "normalize": normalize, "encoding": choice}
     roles = guessed_columns(list(map(str, table.columns)), columns)
     if isinstance(cost, str):
         roles["cost"] = cost
@@ -193,7 +193,7 @@ def _template(columns: list[str], names: list[str]) -> str | None:
             if len(parts) > 2 and name.casefold() in names:
                 rest = parts[2:] if at == 0 else parts[:-2]
                 templates.append(column.replace("".join(rest), "{}", 1))
-    best = max(templates, key=templates.count, default=None)
+    best = max(templates, key=templates.count, default="")
     return best if templates.count(best) > 1 else None
 
 
