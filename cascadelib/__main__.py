@@ -150,7 +150,6 @@ def parser_of_all() -> Parser:
     certify.add_argument(
         "--accept",
         nargs="+",
-        default=[],
         help="violated premises to certify with all the same (default: none)",
     )
     certify.add_argument("--reference", help="model to lose against (default: the most accurate)")
@@ -223,7 +222,8 @@ def _front(args: Namespace, store: Any) -> "cl.Front":  # read here, cl.Front im
 def _measured(store: Any, point: Any) -> dict[str, Any]:
     """What a point comes to on a store."""
     result = cl.evaluate(store, point)
-    return {"samples": len(store)} | {name: getattr(result, name) for name in MEASURED}
+    measured = {name: getattr(result, name) for name in MEASURED}
+    return {"samples": len(store)} | known_parts(measured)
 
 
 def _written(args: Namespace, point: Any, store: Any, held_out: Any) -> dict[str, Any]:
@@ -232,13 +232,15 @@ def _written(args: Namespace, point: Any, store: Any, held_out: Any) -> dict[str
     if args.out:
         policy.save(args.out)
     said = {} if held_out is None else {"held_out": _measured(held_out, point)}
-    return said | {
-        "where_chosen": _measured(store, point),
-        "kept": point.kept,
-        "models": policy.models,
-        "thresholds": _parts(policy)["thresholds"],
-        "policy": args.out,
-    }
+    return said | known_parts(
+        {
+            "where_chosen": _measured(store, point),
+            "kept": point.kept,
+            "models": policy.models,
+            "thresholds": _parts(policy)["thresholds"],
+            "policy": args.out,
+        }
+    )
 
 
 def _search(args: Namespace) -> dict[str, Any]:
@@ -289,10 +291,8 @@ def _check(args: Namespace) -> dict[str, Any] | str:
 def _evaluate(args: Namespace) -> dict[str, Any]:
     """What a policy comes to on a table, beside what was expected of it."""
     policy = cl.Policy.load(args.policy)
-    return {
-        "here": _measured(_scores(args.table, args), policy),
-        "expected": _expected(policy),
-    }
+    here = _measured(_scores(args.table, args), policy)
+    return known_parts({"here": here, "expected": _expected(policy)})
 
 
 def _show(args: Namespace) -> dict[str, Any]:
@@ -306,7 +306,7 @@ def _show(args: Namespace) -> dict[str, Any]:
         for premise in parts.get("premises", [])
     }
     said = {"policy": repr(policy), "expected": _expected(policy), "chosen": parts["chosen"]}
-    return said | premises
+    return known_parts(said) | premises
 
 
 def _parts(policy: Any) -> dict[str, Any]:
@@ -318,7 +318,7 @@ def _parts(policy: Any) -> dict[str, Any]:
 
 def _expected(policy: Any) -> dict[str, Any] | None:
     """What a policy is expected to come to, where its file says so."""
-    expected = _parts(policy)["expected"]
+    expected = _parts(policy).get("expected")
     return expected and {name: expected[name] for name in MEASURED[:3]}
 
 
@@ -350,6 +350,11 @@ def check_out(args: Namespace) -> None:
             if os.path.exists(out) and os.path.exists(given) and os.path.samefile(out, given):
                 raise ValueError(f"--out {out} is an input: choose another name")
         check_replaceable(Path(out))
+
+
+def known_parts(parts: dict[str, Any]) -> dict[str, Any]:
+    """Return the parts that are known: neither None nor nan."""
+    return {name: value for name, value in parts.items() if value is not None and value == value}
 
 
 def main(argv: list[str] | None = None) -> int:
