@@ -57,7 +57,11 @@ if TYPE_CHECKING:  # for editors and mypy; tests compare it with the table below
     )
     from .policy import Cascade as Cascade, Policy as Policy, answer_table as answer_table
     from .sklearn import CascadeClassifier as CascadeClassifier
-    from .store import LogitStore as LogitStore, ScoreTable as ScoreTable
+    from .store import (
+        LogitStore as LogitStore,
+        ScoreTable as ScoreTable,
+        check_table as check_table,
+    )
     from .zoo import count_macs as count_macs
 
 # The same names for Python, which reads no block that only editors do.
@@ -76,7 +80,7 @@ __getattr__, __dir__, __all__ = attach(
     guarantees="certify ladder to_label",
     methods="METHODS Method confidence fit_temperature",
     policy="Cascade Policy answer_table",
-    store="LogitStore ScoreTable",
+    store="LogitStore ScoreTable check_table",
     sklearn="CascadeClassifier",
     zoo="count_macs",
 )
