@@ -228,9 +228,9 @@ class Labels:
     it. contents: what the models of the store said of them, where there is a store.
     """
 
-    values: Array | None
-    sample_ids: Array
-    classes: tuple[str, ...] | None = None
+    values: Array | None = field(repr=False)
+    sample_ids: Array = field(repr=False)
+    classes: tuple[str, ...] | None = field(default=None, repr=False)
     dataset: str = ""
     split: str = ""
     given: bool = True
@@ -355,10 +355,10 @@ class Recorded:
     split: str | None
     samples: int
     digest: str | None
-    keys: bytes | None = None
-    contents: bytes | None = None
+    keys: bytes | None = field(default=None, repr=False)
+    contents: bytes | None = field(default=None, repr=False)
     models: tuple[str, ...] = ()
-    confidences: bytes | None = None
+    confidences: bytes | None = field(default=None, repr=False)
     forms: bytes | None = None
     fingerprint: str | None = field(default=None, compare=False)
 

@@ -9,7 +9,7 @@ numpy alone.
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -53,7 +53,7 @@ class Fitted:
 
     kind: str
     columns: tuple[str, ...]
-    parameters: list
+    parameters: list = field(repr=False)
     categories: tuple[str, ...] = ()
 
     def __call__(self, values: Any, predictions: Any = None, before: Any = None) -> Array:

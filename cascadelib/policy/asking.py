@@ -110,7 +110,7 @@ class Asking(Engine):
             error = read.guesses[row, 0]
             if not isinstance(error, BaseException):
                 name = self.decisions.ids[group.numbers[row]]
-                error = ValueError(complaint(name, error, read.failures[row]))
+                error = ValueError(complaint(self.point, name, read, row))
             if self.terms.stops and stage <= self.last:
                 raise error
             self.remember(stage, error)

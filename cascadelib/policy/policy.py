@@ -17,7 +17,6 @@ from ..methods.fitted import Fitted
 from ..methods.thresholds import own_units
 from .asking import Asking, from_synchronous, terms_of
 from .decisions import (
-    MALFORMED,
     Decisions,
     alike_in_kind,
     answer_of,
@@ -176,7 +175,7 @@ class Policy:
             with about(f"model {point.models[stage]!r}"):
                 answer = answer_of(point, stage, said, values, before, np.zeros(len(ids), np.int8))
                 for row in np.flatnonzero(answer.failures)[:1]:
-                    raise ValueError(complaint(ids[row], said[row], MALFORMED))
+                    raise ValueError(complaint(point, ids[row], answer, row))
             left = decisions.write(point, stage, rows, answer)
             rows = ids = ids[np.flatnonzero(~left)]
         return decisions
