@@ -58,7 +58,11 @@ if TYPE_CHECKING:  # for editors and mypy; tests compare it with the table below
     )
     from .policy import Cascade as Cascade, Policy as Policy, answer_table as answer_table
     from .sklearn import CascadeClassifier as CascadeClassifier
-    from .store import LogitStore as LogitStore, ScoreTable as ScoreTable
+    from .store import (
+        LogitStore as LogitStore,
+        ScoreTable as ScoreTable,
+        check_table as check_table,
+    )
     from .tables import readable as readable
     from .zoo import count_macs as count_macs
 
@@ -79,7 +83,7 @@ __getattr__, __dir__, __all__ = attach(
     guarantees="certify ladder to_label",
     methods="METHODS Method confidence fit_temperature",
     policy="Cascade Policy answer_table",
-    store="LogitStore ScoreTable",
+    store="LogitStore ScoreTable check_table",
     sklearn="CascadeClassifier",
     tables="readable",
     zoo="count_macs",

@@ -336,7 +336,9 @@ class KernelCache(caching.FunctionCache):
 
     def __init__(self, function: Callable) -> None:
         super().__init__(function)
-        own = self._impl.locator.get_source_stamp()  # a kernel of a user's own file
+        own = None  # this package's files by content alone: a copy of them may bring its cache
+        if not Path(function.__code__.co_filename).is_relative_to(FOLDER):
+            own = self._impl.locator.get_source_stamp()
         self._cache_file._source_stamp = own, stamp()
         if config.CACHE_DIR and isinstance(self._impl.locator, Beside | AtHome):
             warn_of_no_cache("they are kept beside cascadelib's modules or in a home folder")
