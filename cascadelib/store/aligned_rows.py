@@ -151,13 +151,13 @@ def alignment_of(store: Any, names: Iterable[str] | None = None) -> Alignment:
     is_compared = answered.mean(axis=1) >= LEAST_ANSWERED
     names = np.array(names, object)[is_compared].tolist()
     correct = correct[is_compared][:, answered[is_compared].all(axis=0)]
-    chance, evidence = agreement(store, names, correct.mean(axis=1))
+    chance, evidence = agreement(store, names, correct)
     if evidence:
         return Alignment("violated", evidence, pd.DataFrame({"model": names}))
     return aligned_rows(correct, names, chance)
 
 
-def agreement(store: Any, names: list[str], accuracy: Array) -> tuple[Array, str]:
+def agreement(store: Any, names: list[str], correct: Array) -> tuple[Array, str]:
     """Return the accuracy of models by chance [M], and a sentence if one is proven to be at chance.
 
     Chance is the agreement of predictions and labels if they were independent (as in Cohen's κ).
@@ -167,9 +167,11 @@ def agreement(store: Any, names: list[str], accuracy: Array) -> tuple[Array, str
     labels = getattr(store, "labels", None)
     if labels is None or not store.has_predictions:
         return chance, ""
+    samples = max(1, correct.shape[1])
+    accuracy = correct.sum(axis=1) / samples
     rows = slice(None, None, -(-len(store) // MOST_LABELS))
     share = pd.Series(labels[rows]).value_counts(normalize=True)
-    error = ABOVE_CHANCE * np.sqrt(accuracy * (1 - accuracy) / len(store))
+    error = ABOVE_CHANCE * np.sqrt(accuracy * (1 - accuracy) / samples)
     for row in np.flatnonzero(accuracy - error <= LEAST_PHI + (1 - LEAST_PHI) * share.max()):
         predictions = pd.Series(store.predicted(names[row])[rows])
         chance[row] = predictions.map(share).fillna(0).mean()
@@ -177,7 +179,7 @@ def agreement(store: Any, names: list[str], accuracy: Array) -> tuple[Array, str
         if kappa < LEAST_PHI and predictions.value_counts(normalize=True).max() < CONSTANT:
             return chance, (
                 f"the predictions of model {names[row]!r} agree with the labels on "
-                f"{accuracy[row]:.1%} of {len(store):,} samples, and would on {chance[row]:.1%} by "
+                f"{accuracy[row]:.1%} of {samples:,} samples, and would on {chance[row]:.1%} by "
                 "chance: its rows, or the labels, may belong to other samples"
             )
     return chance, ""

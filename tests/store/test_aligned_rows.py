@@ -314,7 +314,7 @@ def test_chance_is_the_agreement_of_shuffled_labels():
     predictions = np.where(rng.random((1, 3000)) < 0.05, labels, 0)
     table = answered(predictions, labels)
     shuffled = [np.mean(predictions[0] == rng.permutation(labels)) for _ in range(50)]
-    chance, _ = agreement(table, ["model 0"], table.correct.mean(axis=1))
+    chance, _ = agreement(table, ["model 0"], table.correct)
     assert chance[0] == pytest.approx(np.mean(shuffled), abs=0.005)
 
 
