@@ -163,7 +163,7 @@ def features_alike(train: Any, certify: Any) -> Likeness:
 
 
 def near_groups(columns: Any) -> int:
-    """Return the size of groups of samples that differ by noise alone, 0 if there is no sign of any.
+    """Return the size of groups of samples that differ by noise alone, 0 without a sign of any.
 
     columns: confidences on one split, [n_models, n_samples]. Samples that are equal in all of them
     are one: :func:`equal_rows` looks for those.

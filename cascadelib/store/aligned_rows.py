@@ -141,20 +141,20 @@ def alignment_of(store: Any, names: Iterable[str] | None = None) -> Alignment:
 
     Models that answered less than half of the samples are not tested.
     """
-    names = list(store.models.index if names is None else names)
-    correct = correctness_of(store, names)
+    models = list(store.models.index if names is None else names)
+    correct = correctness_of(store, models)
     if correct is None:
         return Alignment("not verifiable", "which answers are correct is unknown", pd.DataFrame())
     answered = np.ones(correct.shape, bool)
     if getattr(store, "answered", None) is not None:
-        answered = store.answered[[store.row(name) for name in names]]
+        answered = store.answered[[store.row(name) for name in models]]
     is_compared = answered.mean(axis=1) >= LEAST_ANSWERED
-    names = np.array(names, object)[is_compared].tolist()
+    models = np.array(models, object)[is_compared].tolist()
     correct = correct[is_compared][:, answered[is_compared].all(axis=0)]
-    chance, evidence = agreement(store, names, correct)
+    chance, evidence = agreement(store, models, correct)
     if evidence:
-        return Alignment("violated", evidence, pd.DataFrame({"model": names}))
-    return aligned_rows(correct, names, chance)
+        return Alignment("violated", evidence, pd.DataFrame({"model": models}))
+    return aligned_rows(correct, models, chance)
 
 
 def agreement(store: Any, names: list[str], correct: Array) -> tuple[Array, str]:
