@@ -11,9 +11,13 @@ _FRONT_ENDS = ("JPY_SESSION_NAME", "VSCODE_PID", "COLAB_RELEASE_TAG")
 
 
 def is_watched() -> bool:
-    """Whether somebody sees a progress bar: at a terminal, or in a notebook's front end (not in
-    papermill, nbval or a log)."""
-    return has_front_end() if "ipykernel" in sys.modules else sys.stderr.isatty()
+    """Return whether somebody sees a progress bar: at a terminal, or in a notebook's front end (not
+    in papermill, nbval, a log, or continuous integration, which may have a terminal)."""
+    if os.environ.get("CI", "").lower() not in ("", "0", "false"):
+        return False
+    if "ipykernel" in sys.modules:
+        return has_front_end()
+    return sys.stderr is not None and sys.stderr.isatty()
 
 
 def watched(iterable: Iterable, what: str) -> Iterable:
