@@ -5,11 +5,11 @@ import pandas as pd
 import pytest
 from tiny_stores import noisy_store
 
-from cascadelib import LogitStore, figures, pair_table, readable, search
+from cascadelib import LogitStore, figures, pair_table, search
 from cascadelib.figures.style import decimated
 from cascadelib.fronts.pairs import pair_curve
 from cascadelib.methods.method import METHODS
-from cascadelib.tables import digits, fraction, in_words, number, seconds
+from cascadelib.tables import digits, fraction, in_words, number, readable, seconds
 from tools import front_figures, paper_figures
 from tools.side_by_side import shares
 from tools.study import agreement

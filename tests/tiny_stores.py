@@ -20,7 +20,7 @@ def noisy_store(
     """A store of models m0, m1 … on k samples.
 
     classes: their number, or their names; signal: of the first model, each further one has 1 more;
-    ease: mean of what multiplies it, by sample (None: all samples are alike); step: of the grid that
+    ease: mean of what multiplies it, by sample (None: all are alike); step: of the grid that
     logits lie on, so that confidences tie; costs: by default 10, 100, 1000 …; about: more arguments
     of ``from_arrays``.
     """
