@@ -19,11 +19,11 @@ from ..files import opened
 from ..scoring import most_given
 
 METRICS = ("acc", "exact_match")
-LARGEST = 2**30  # bytes of a log
+MAX_LOG_BYTES = 2**30  # bytes of a log
 
 
 @contextmanager
-def reading(where: str) -> Iterator[None]:
+def locate_errors(where: str) -> Iterator[None]:
     """Errors within name the line, also those of a line that lacks what is documented."""
     with about(where):
         try:
@@ -32,13 +32,13 @@ def reading(where: str) -> Iterator[None]:
             raise ValueError(f"not in the documented form: {error!r}") from None
 
 
-def json_lines(path: str | os.PathLike) -> Iterator[tuple[str, dict]]:
+def read_json_lines(path: str | os.PathLike) -> Iterator[tuple[str, dict]]:
     """(where it stands, object) of each line of a JSONL file that is not blank."""
-    with opened(Path(path), LARGEST) as file:
+    with opened(Path(path), MAX_LOG_BYTES) as file:
         for number, line in enumerate(file, 1):
             where = f"{path}, line {number}"
             if line.strip():
-                with reading(where):
+                with locate_errors(where):
                     yield where, dict(json.loads(line))
 
 
@@ -81,15 +81,15 @@ def chat_completions(
     known(logprobs, ["sum", "mean"], "value of logprobs")
     rows = []
     for file in sorted(Path(path).glob("*.jsonl")) or [Path(path)]:
-        for where, line in json_lines(file):
-            with reading(where):
-                rows += completion_rows(line, prices, answer, logprobs == "mean")
+        for where, line in read_json_lines(file):
+            with locate_errors(where):
+                rows += parse_completion(line, prices, answer, logprobs == "mean")
     if not rows:
         raise ValueError(f"{path}: no line with a completion")
     return pd.DataFrame(rows)
 
 
-def completion_rows(
+def parse_completion(
     line: dict, prices: Mapping | None, answer: Callable[[str], str], by_token: bool
 ) -> list[dict]:
     """Return the row of one line of :func:`chat_completions`, none of a failed request."""
@@ -156,22 +156,26 @@ def lm_eval_samples(
     """
     rows = []
     for model, path in paths.items():
-        for where, line in json_lines(path):
-            with reading(where):
+        for where, line in read_json_lines(path):
+            with locate_errors(where):
                 rows.append(
-                    {"sample": str(line["doc_id"]), "model": model, **scored(line, metric, answer)}
+                    {
+                        "sample": str(line["doc_id"]),
+                        "model": model,
+                        **parse_sample(line, metric, answer),
+                    }
                 )
     return pd.DataFrame(rows)
 
 
-def scored(line: dict, metric: str | None, answer: Callable[[str], str]) -> dict:
+def parse_sample(line: dict, metric: str | None, answer: Callable[[str], str]) -> dict:
     """Return prediction, confidence and correctness of one line of :func:`lm_eval_samples`."""
     found = [name for name in ([metric] if metric else METRICS) if name in line]
     if not found:
         raise ValueError(f"none of {metric or ', '.join(METRICS)}: name the metric by metric=")
     given = line["resps"]
     if isinstance(given[0][0], str):
-        prediction, confidence = generated(given[0], line.get("filtered_resps"), answer)
+        prediction, confidence = measure_agreement(given[0], line.get("filtered_resps"), answer)
     else:
         likelihood = np.array([float(choice[0][0]) for choice in given])
         prediction = str(int(np.argmax(likelihood)))
@@ -179,7 +183,7 @@ def scored(line: dict, metric: str | None, answer: Callable[[str], str]) -> dict
     return {"prediction": prediction, "confidence": confidence, "correct": float(line[found[0]])}
 
 
-def generated(
+def measure_agreement(
     raw: list[str], filtered: list | None, answer: Callable[[str], str]
 ) -> tuple[str, float]:
     """Return (the answer that the harness scored, the share of the generations that agree)."""

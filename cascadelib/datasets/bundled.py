@@ -37,7 +37,9 @@ def fashion_mnist(split: str = "val", folder: Path | str = "data/fashion-mnist")
     ValueError
         For a file without images, labels and sample ids.
     """
-    path = _file_of(folder, split, ".npz", "split.py in data/fashion-mnist makes val and test")
+    path = _find_split_file(
+        folder, split, ".npz", "split.py in data/fashion-mnist makes val and test"
+    )
     try:
         with np.load(path, allow_pickle=False) as arrays:
             images = arrays["images"]
@@ -74,11 +76,11 @@ def reviews(split: str = "val", folder: Path | str = REVIEWS) -> Texts:
     FileNotFoundError
         Naming the file that is missing, and the splits that are there.
     """
-    path = _file_of(folder, split, ".parquet", f"prepare.py in {REVIEWS} makes them")
+    path = _find_split_file(folder, split, ".parquet", f"prepare.py in {REVIEWS} makes them")
     return table(path, "text", "label", "sample_id", ("negative", "positive"), "reviews", split)
 
 
-def _file_of(folder: Path | str, split: str, ending: str, source: str) -> Path:
+def _find_split_file(folder: Path | str, split: str, ending: str, source: str) -> Path:
     """The file of a split; FileNotFoundError names those that are there.
 
     source: what makes them.

@@ -102,9 +102,9 @@ def glue(
     known(split, FILES, "split")
     renamed: dict = {}
     if folder is None:
-        source: Any = _hub(task, split, revision)
+        source: Any = _read_from_hub(task, split, revision)
     else:
-        source = _local(task, entry, split, located(folder))
+        source = _find_local_file(task, entry, split, located(folder))
         if source.suffix == ".tsv":
             renamed = entry.tsv
     text = [renamed.get(column, column) for column in entry.text]
@@ -113,7 +113,7 @@ def glue(
     return replace(found, sample_ids=[f"{task}/{row}" for row in range(len(found))])
 
 
-def _local(task: str, entry: Task, split: str, folder: Path) -> Path:
+def _find_local_file(task: str, entry: Task, split: str, folder: Path) -> Path:
     """The file of a task's split below a folder, in either layout."""
     endings = [stem + end for stem in FILES[split] for end in (".tsv", "*.parquet")]
     looked = [folder / name / ending for name in (entry.folder, task) for ending in endings]
@@ -128,7 +128,7 @@ def _local(task: str, entry: Task, split: str, folder: Path) -> Path:
     )
 
 
-def _hub(task: str, split: str, revision: str | None) -> pd.DataFrame:
+def _read_from_hub(task: str, split: str, revision: str | None) -> pd.DataFrame:
     """A task's split from the Hub, or its cache."""
     import datasets  # takes seconds, and only this way in needs it
 

@@ -14,7 +14,15 @@ from scipy.io.matlab import MatReadError
 from timm.data import ImageNetInfo
 
 from ..hub import check_reachable
-from .images import Item, Photographs, class_folders, existing, files_in, image_folder, images_in
+from .images import (
+    Item,
+    Photographs,
+    check_folder,
+    image_folder,
+    list_class_folders,
+    list_files,
+    list_images,
+)
 
 GROUND_TRUTH = "ILSVRC2012_validation_ground_truth.txt"
 LAYOUTS = (
@@ -82,10 +90,10 @@ def imagenet(
         Naming a missing class folder, images without a label, labels without an image, and a file
         of labels of another length.
     """
-    root = existing(folder, LAYOUTS)
+    root = check_folder(folder, LAYOUTS)
     root = root / split if (root / split).is_dir() else root
     if labels is None:
-        folders = class_folders(root)
+        folders = list_class_folders(root)
         if set(folders) & set(synsets()):
             return image_folder(root, synsets(), dataset, split)
         if folders:
@@ -100,30 +108,30 @@ def imagenet(
             raise ValueError(
                 f"{root} holds no class folders and no labels are given; expected {LAYOUTS}"
             )
-    names = images_in(root, f"images; expected {LAYOUTS}")
+    names = list_images(root, f"images; expected {LAYOUTS}")
     return Photographs(
-        files_in(root, names), _labels_of(names, Path(labels)), names, synsets(), dataset, split
+        list_files(root, names), _read_labels(names, Path(labels)), names, synsets(), dataset, split
     )
 
 
-def _labels_of(names: list[str], path: Path) -> np.ndarray:
+def _read_labels(names: list[str], path: Path) -> np.ndarray:
     """Labels int [k] of the images of a flat folder, from a devkit or a file of labels."""
     if path.is_dir():
-        return _devkit_labels(names, path)
+        return _read_devkit_labels(names, path)
     if not path.is_file():
         raise FileNotFoundError(f"no labels {path}; expected {LAYOUTS}")
-    given = _listed_labels(path)
+    given = _read_label_file(path)
     labels = [given.get(name, given.get(Path(name).stem)) for name in names]
     missing = [name for name, label in zip(names, labels) if label is None]
     if missing:
         raise ValueError(
             f"{path}: no label for image {missing[0]!r} ({len(missing)} of {len(names)} have none)"
         )
-    _check_whole(path, len(given), names)
+    _check_label_count(path, len(given), names)
     return np.array(labels)
 
 
-def _check_whole(path: Path, labels: int, names: list[str]) -> None:
+def _check_label_count(path: Path, labels: int, names: list[str]) -> None:
     """ValueError where a file has another number of labels than there are images."""
     if labels != len(names):
         raise ValueError(
@@ -131,7 +139,7 @@ def _check_whole(path: Path, labels: int, names: list[str]) -> None:
         )
 
 
-def _listed_labels(path: Path) -> dict[str, int]:
+def _read_label_file(path: Path) -> dict[str, int]:
     """{name of an image: label} of a file with one line per image."""
     places = dict(zip(synsets(), range(1000))) | {str(place): place for place in range(1000)}
     given: dict[str, int] = {}
@@ -154,7 +162,7 @@ def _listed_labels(path: Path) -> dict[str, int]:
     return given
 
 
-def _devkit_file(devkit: Path, name: str) -> Path:
+def _find_devkit_file(devkit: Path, name: str) -> Path:
     """A file of the devkit, wherever it lies there."""
     found = [path for path in (devkit / name, devkit / "data" / name) if path.is_file()]
     if not found:
@@ -164,12 +172,12 @@ def _devkit_file(devkit: Path, name: str) -> Path:
     return found[0]
 
 
-def ilsvrc_order(devkit: Path | str) -> np.ndarray:
+def read_ilsvrc_order(devkit: Path | str) -> np.ndarray:
     """Place in timm's order of each of the challenge's classes 1 … 1000, int [1000].
 
     devkit: its ``meta.mat`` lists them.
     """
-    path = _devkit_file(Path(devkit), "meta.mat")
+    path = _find_devkit_file(Path(devkit), "meta.mat")
     try:
         table = loadmat(path, squeeze_me=True)["synsets"]
         ids = {int(row["ILSVRC2012_ID"]): str(row["WNID"]) for row in table}
@@ -178,16 +186,16 @@ def ilsvrc_order(devkit: Path | str) -> np.ndarray:
         raise ValueError(f"{path}: not the table of the 1,000 synsets ({error!r})") from None
 
 
-def _devkit_labels(names: list[str], devkit: Path) -> np.ndarray:
+def _read_devkit_labels(names: list[str], devkit: Path) -> np.ndarray:
     """Labels int [k] of the images by the ground truth of the devkit."""
-    path = _devkit_file(devkit, GROUND_TRUTH)
+    path = _find_devkit_file(devkit, GROUND_TRUTH)
     lines = path.read_text(encoding="utf-8").split()
-    _check_whole(path, len(lines), names)
+    _check_label_count(path, len(lines), names)
     numbers = {str(number) for number in range(1, 1001)}
     for place, line in enumerate(lines, 1):
         if line not in numbers:
             raise ValueError(f"{path}, line {place}: {line!r} is no class 1 … 1000")
-    return ilsvrc_order(devkit)[np.array(lines, np.int64) - 1]
+    return read_ilsvrc_order(devkit)[np.array(lines, np.int64) - 1]
 
 
 def imagenet_v2(folder: Path | str, split: str = "matched-frequency") -> Photographs:
@@ -215,8 +223,8 @@ def imagenet_v2(folder: Path | str, split: str = "matched-frequency") -> Photogr
     ----------
     Recht et al., 2019: Do ImageNet classifiers generalize to ImageNet?, ICML.
     """
-    root = existing(folder, "ImageNetV2's 1,000 folders 0 … 999")
-    found = class_folders(root)
+    root = check_folder(folder, "ImageNetV2's 1,000 folders 0 … 999")
+    found = list_class_folders(root)
     if len(found) == 1 and not found[0].isdigit():  # the tarball's own folder
         return imagenet_v2(root / found[0], split)
     images = image_folder(root, [str(i) for i in range(1000)], "imagenetv2", split)

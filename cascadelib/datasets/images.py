@@ -17,11 +17,11 @@ from .samples import Labelled
 # The formats of photographs and of what people convert them to. Pillow reads others by programs of
 # their own (EPS starts Ghostscript), whatever a file's name ends in.
 FORMATS = tuple("JPEG PNG WEBP TIFF BMP PPM GIF".split())
-LARGEST_IMAGE = 2**30  # bytes of a file
+MAX_IMAGE_BYTES = 2**30  # bytes of a file
 UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 ENDINGS = tuple(".jpeg .jpg .png .bmp .webp .ppm .pgm .tif .tiff .gif".split())
 # What file managers leave behind; so do names that begin with a dot.
-BYSTANDERS = {"thumbs.db", "desktop.ini"}
+IGNORED_FILES = {"thumbs.db", "desktop.ini"}
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class File:
 
     def raw(self) -> bytes:
         """The file's bytes."""
-        with opened(self.path, LARGEST_IMAGE) as file:
+        with opened(self.path, MAX_IMAGE_BYTES) as file:
             return file.read()
 
     def __call__(self) -> Image.Image:
@@ -42,8 +42,8 @@ class File:
         before = ImageFile.LOAD_TRUNCATED_IMAGES
         ImageFile.LOAD_TRUNCATED_IMAGES = False  # whatever PIL was told
         try:
-            with opened(path, LARGEST_IMAGE) as file:
-                return decoded(file, self.mode)
+            with opened(path, MAX_IMAGE_BYTES) as file:
+                return decode_image(file, self.mode)
         except FileNotFoundError:
             raise ValueError(
                 f"{path}: the image is no longer there; restore it or list the folder again"
@@ -58,7 +58,7 @@ class File:
             ImageFile.LOAD_TRUNCATED_IMAGES = before
 
 
-def converted(image: Image.Image, mode: str = "RGB") -> Image.Image:
+def convert_image(image: Image.Image, mode: str = "RGB") -> Image.Image:
     """Convert an image; ValueError for one of more than 8 bits a value, which Pillow would clip."""
     if image.mode == "F" or image.mode.startswith("I"):
         raise ValueError(
@@ -67,11 +67,11 @@ def converted(image: Image.Image, mode: str = "RGB") -> Image.Image:
     return image.convert(mode)
 
 
-def decoded(file: Any, mode: str = "RGB") -> Image.Image:
+def decode_image(file: Any, mode: str = "RGB") -> Image.Image:
     """Decode the image in a binary file; UnidentifiedImageError for one of no known format."""
     try:
         with Image.open(file, formats=FORMATS) as image:
-            return converted(image, mode)
+            return convert_image(image, mode)
     except UnidentifiedImageError:
         raise UnidentifiedImageError(f"it is none of {', '.join(FORMATS)}") from None
 
@@ -105,7 +105,7 @@ def as_image(image: Any) -> Image.Image:
     with the "bytes" or the "path" of a file.
     """
     if isinstance(image, dict) and image.get("bytes"):
-        return decoded(io.BytesIO(image["bytes"]))
+        return decode_image(io.BytesIO(image["bytes"]))
     if isinstance(image, dict) and image.get("path"):
         image = Path(image["path"])
     if isinstance(image, Path):
@@ -119,7 +119,7 @@ def as_image(image: Any) -> Image.Image:
         if array.shape[2:] == (1,):
             array = array[..., 0]
         image = Image.fromarray(array)
-    return converted(image)
+    return convert_image(image)
 
 
 class Photographs(Labelled):
@@ -152,7 +152,7 @@ class Photographs(Labelled):
         return self.inputs[row].raw()
 
 
-def existing(folder: Path | str, what: str) -> Path:
+def check_folder(folder: Path | str, what: str) -> Path:
     """``folder`` as a path; FileNotFoundError that says what was expected there."""
     path = Path(folder)
     if not path.is_dir():
@@ -160,13 +160,13 @@ def existing(folder: Path | str, what: str) -> Path:
     return path
 
 
-def images_in(folder: Path, needed: str = "images") -> list[str]:
+def list_images(folder: Path, needed: str = "images") -> list[str]:
     """Names of the images in a folder, sorted.
 
     ValueError where there are none (``needed``: the word for them), and for any other file: nothing
     is left out silently.
     """
-    names = sorted(filter(_counts, os.listdir(folder)))
+    names = sorted(filter(_is_data, os.listdir(folder)))
     strangers = [name for name in names if not name.lower().endswith(ENDINGS)]
     if strangers:
         stranger = folder / strangers[0]
@@ -181,20 +181,20 @@ def images_in(folder: Path, needed: str = "images") -> list[str]:
     return names
 
 
-def _counts(name: str) -> bool:
+def _is_data(name: str) -> bool:
     """Whether a file of that name belongs to the data."""
-    return not name.startswith(".") and name.lower() not in BYSTANDERS
+    return not name.startswith(".") and name.lower() not in IGNORED_FILES
 
 
-def files_in(folder: Path, names: Iterable[str], mode: str = "RGB") -> tuple[File, ...]:
+def list_files(folder: Path, names: Iterable[str], mode: str = "RGB") -> tuple[File, ...]:
     """The images of these names in a folder."""
     return tuple(File(folder / name, mode) for name in names)
 
 
-def class_folders(folder: Path) -> list[str]:
+def list_class_folders(folder: Path) -> list[str]:
     """Names of the folders in ``folder``, sorted as text."""
     return sorted(
-        entry.name for entry in os.scandir(folder) if entry.is_dir() and _counts(entry.name)
+        entry.name for entry in os.scandir(folder) if entry.is_dir() and _is_data(entry.name)
     )
 
 
@@ -231,8 +231,8 @@ def image_folder(
         Naming a class folder that is missing, empty or unknown, or a file that is no image.
     """
     known(mode, ("RGB", "L"), "mode")
-    root = existing(folder, "a folder of images for each class")
-    found = class_folders(root)
+    root = check_folder(folder, "a folder of images for each class")
+    found = list_class_folders(root)
     if not found:
         raise ValueError(
             f"{root} holds no class folders; for a flat folder of ImageNet give its labels "
@@ -254,9 +254,9 @@ def image_folder(
     paths: list[str] = []
     labels: list[int] = []
     for label, name in enumerate(classes):
-        images = images_in(root / name, f"images for class {name!r}")
+        images = list_images(root / name, f"images for class {name!r}")
         paths += [f"{name}/{image}" for image in images]
         labels += [label] * len(images)
     return Photographs(
-        files_in(root, paths, mode), np.array(labels), paths, classes, dataset or root.name, split
+        list_files(root, paths, mode), np.array(labels), paths, classes, dataset or root.name, split
     )

@@ -114,7 +114,7 @@ def table(
     ValueError
         For missing columns, unknown labels, and files that are no such table.
     """
-    frame = source if isinstance(source, pd.DataFrame) else _read(Path(source))
+    frame = source if isinstance(source, pd.DataFrame) else _read_table(Path(source))
     name = dataset or "the table"
 
     def column(key: str) -> pd.Series:
@@ -129,7 +129,7 @@ def table(
     return Texts(texts, labels, ids, classes, dataset, split)
 
 
-def _read(path: Path) -> pd.DataFrame:
+def _read_table(path: Path) -> pd.DataFrame:
     """The table in a file, by its ending."""
     as_text = partial(pd.read_csv, keep_default_na=False)
     readers = {

@@ -15,24 +15,24 @@ from ..checks import unmasked
 PARTS = (torch.Tensor, np.ndarray, Mapping, list)
 
 
-def side_by_side(batch: Any) -> bool:
+def is_tuple_of_batches(batch: Any) -> bool:
     """Whether a batch is a tuple of batches, not of samples."""
     if not isinstance(batch, tuple) or not batch:
         return False
-    return all(isinstance(part, PARTS) or side_by_side(part) for part in batch)
+    return all(isinstance(part, PARTS) or is_tuple_of_batches(part) for part in batch)
 
 
-def over(function: Callable, *batches: Any) -> Any:
+def map_parts(function: Callable, *batches: Any) -> Any:
     """``function`` of batches of one form, part by part where they consist of parts."""
     first = batches[0]
     if isinstance(first, Mapping):
-        return {key: over(function, *(batch[key] for batch in batches)) for key in first}
-    if side_by_side(first):
-        return tuple(over(function, *parts) for parts in zip(*batches, strict=True))
+        return {key: map_parts(function, *(batch[key] for batch in batches)) for key in first}
+    if is_tuple_of_batches(first):
+        return tuple(map_parts(function, *parts) for parts in zip(*batches, strict=True))
     return function(*batches)
 
 
-def size_of(batch: Any) -> int:
+def count_samples(batch: Any) -> int:
     """Number of samples N of a batch.
 
     Raises ValueError where its parts disagree, and for one text or what is no batch at all.
@@ -45,11 +45,11 @@ def size_of(batch: Any) -> int:
         )
     if isinstance(batch, Mapping):
         parts = list(batch.values())
-    elif side_by_side(batch):
+    elif is_tuple_of_batches(batch):
         parts = list(batch)
     else:
         return len(unmasked(batch, "a batch"))
-    sizes = {size_of(part) for part in parts}
+    sizes = {count_samples(part) for part in parts}
     if len(sizes) != 1:
         raise ValueError(
             f"the parts of a batch must hold equally many samples, not {sorted(sizes)}"
@@ -57,7 +57,7 @@ def size_of(batch: Any) -> int:
     return sizes.pop()
 
 
-def inputs_in(inputs: Any) -> int:
+def count_inputs(inputs: Any) -> int:
     """Number of samples in a module's input: a tensor, or the first of a tuple or mapping of them.
 
     Unlike those of a batch, further parts may be shared by all samples.
@@ -67,7 +67,7 @@ def inputs_in(inputs: Any) -> int:
     return len(inputs[0]) if isinstance(inputs, tuple) else len(inputs)
 
 
-def rows_of(batch: Any, rows: np.ndarray | slice, samples: int | None = None) -> Any:
+def take_rows(batch: Any, rows: np.ndarray | slice, samples: int | None = None) -> Any:
     """Some samples of a batch, in its own form.
 
     rows: int64 [n], or a slice. samples: number of samples of the batch, where it may have parts of
@@ -83,10 +83,10 @@ def rows_of(batch: Any, rows: np.ndarray | slice, samples: int | None = None) ->
             return part.index_select(0, torch.from_numpy(rows).to(part.device))
         return [part[row] for row in rows]
 
-    return over(chosen, batch)
+    return map_parts(chosen, batch)
 
 
-def joined(batches: Sequence) -> Any:
+def concatenate_batches(batches: Sequence) -> Any:
     """Batches of one form, one after another, as one."""
 
     def whole(*parts: Any) -> Any:
@@ -96,4 +96,4 @@ def joined(batches: Sequence) -> Any:
             return np.concatenate(parts)
         return [sample for part in parts for sample in part]
 
-    return over(whole, *batches)
+    return map_parts(whole, *batches)

@@ -17,7 +17,7 @@ from torch import nn
 
 from ..checks import known
 from ..files import REVIEWS, file_digest, folder_of, located, read_json
-from .model import Model, parameters_of
+from .model import Model, count_parameters
 from .transforms import GreyImages, Tokenized
 
 
@@ -40,7 +40,7 @@ class BagOfWords(nn.Module):
         return (attention_mask.to(words.dtype).unsqueeze(1) @ words).squeeze(1)
 
 
-def dense(*widths: int) -> nn.Sequential:
+def build_dense(*widths: int) -> nn.Sequential:
     """Linear layers of these widths, ReLU between them: [N, …] → [N, the last width]."""
     layers: list[nn.Module] = [nn.Flatten()]
     for inner, outer in pairwise(widths):
@@ -50,12 +50,12 @@ def dense(*widths: int) -> nn.Sequential:
 
 def linear(num_classes: int, img_size: int) -> nn.Module:
     """Softmax regression on pixels: [N, 1, img_size, img_size] → [N, num_classes]."""
-    return dense(img_size**2, num_classes)
+    return build_dense(img_size**2, num_classes)
 
 
 def mlp(num_classes: int, img_size: int, hidden: int = 64) -> nn.Module:
     """One hidden layer of ReLU units: [N, 1, img_size, img_size] → [N, num_classes]."""
-    return dense(img_size**2, hidden, num_classes)
+    return build_dense(img_size**2, hidden, num_classes)
 
 
 def lenet(num_classes: int, width: float = 1.0) -> nn.Module:
@@ -63,7 +63,9 @@ def lenet(num_classes: int, width: float = 1.0) -> nn.Module:
     c1, c2, f1, f2 = (round(n * width) for n in (6, 16, 120, 84))
     first = nn.Conv2d(1, c1, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2)
     second = nn.Conv2d(c1, c2, 5), nn.ReLU(), nn.MaxPool2d(2)
-    return nn.Sequential(nn.Sequential(*first, *second), dense(c2 * 5**2, f1, f2, num_classes))
+    return nn.Sequential(
+        nn.Sequential(*first, *second), build_dense(c2 * 5**2, f1, f2, num_classes)
+    )
 
 
 def small_resnet(num_classes: int, channels: Sequence[int], layers: Sequence[int]) -> nn.Module:
@@ -87,7 +89,7 @@ CLASSICAL: dict[str, Callable[..., nn.Module]] = {
 """Networks below timm's smallest, by the architecture that zoo.json names; others are timm's."""
 
 
-def image_classifier(entry: dict, classes: int) -> nn.Module:
+def build_image_classifier(entry: dict, classes: int) -> nn.Module:
     """An untrained classifier of an image zoo, [N, 1, size, size] → [N, classes].
 
     entry: the model in zoo.json.
@@ -100,7 +102,7 @@ def image_classifier(entry: dict, classes: int) -> nn.Module:
     return timm.create_model(entry["architecture"], **options)
 
 
-SCALE = ".scale"
+SCALE_SUFFIX = ".scale"
 COUNTER = "num_batches_tracked"  # of BatchNorm
 
 
@@ -113,15 +115,15 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
         tensors = load_file(path)
     except SafetensorError as error:
         raise ValueError(f"{path}: its weights cannot be read: {error}") from None
-    for name in [name for name in tensors if name + SCALE in tensors]:
-        tensors[name] = tensors[name].float() * tensors.pop(name + SCALE)[:, None]
+    for name in [name for name in tensors if name + SCALE_SUFFIX in tensors]:
+        tensors[name] = tensors[name].float() * tensors.pop(name + SCALE_SUFFIX)[:, None]
     return {name: value.float() for name, value in tensors.items()}
 
 
-SPECIAL = {f"{kind}_token": f"[{kind.upper()}]" for kind in "pad unk cls sep mask".split()}
+SPECIAL_TOKENS = {f"{kind}_token": f"[{kind.upper()}]" for kind in "pad unk cls sep mask".split()}
 
 
-def built(entry: dict, zoo: dict) -> Any:
+def build_text_classifier(entry: dict, zoo: dict) -> Any:
     """An untrained classifier of a text zoo, float32: of transformers, or the bag of words."""
     if entry["architecture"] == "bag_of_words":
         return BagOfWords(zoo["vocab_size"], len(zoo["classes"]))
@@ -145,7 +147,7 @@ IMAGE_ZOO = ("classes", "models", "mean", "std")
 TEXT_ZOO = ("classes", "models", "vocab_size", "max_length")
 
 
-def catalogue(folder: Path | str, keys: tuple[str, ...] = ("models",)) -> dict:
+def read_zoo(folder: Path | str, keys: tuple[str, ...] = ("models",)) -> dict:
     """``keys`` of a zoo's zoo.json.
 
     Raises FileNotFoundError where there is none, ValueError where it lacks one.
@@ -160,12 +162,12 @@ def catalogue(folder: Path | str, keys: tuple[str, ...] = ("models",)) -> dict:
         raise ValueError(f"{path}: not a zoo with {', '.join(keys)} ({error!r})") from None
 
 
-def bundled_names(folder: Path | str = FOLDER) -> list[str]:
+def list_bundled_names(folder: Path | str = FOLDER) -> list[str]:
     """The models of a zoo, as they stand in zoo.json.
 
     Empty in an installed package without the data.
     """
-    return list(catalogue(folder)["models"]) if (folder_of(folder) / "zoo.json").is_file() else []
+    return list(read_zoo(folder)["models"]) if (folder_of(folder) / "zoo.json").is_file() else []
 
 
 def _weights_file(folder: Path | str, weights: str) -> Path:
@@ -192,7 +194,7 @@ def bundled_models(folder: Path | str = FOLDER) -> pd.DataFrame:
     FileNotFoundError
         Where there is no zoo.
     """
-    table = pd.DataFrame.from_dict(catalogue(folder, IMAGE_ZOO)["models"], orient="index")
+    table = pd.DataFrame.from_dict(read_zoo(folder, IMAGE_ZOO)["models"], orient="index")
     table = table[["family", "architecture", "size", "weights"]].rename_axis("model")
     trained = [_weights_file(folder, weights).is_file() for weights in table["weights"]]
     return table.assign(trained=trained)
@@ -220,8 +222,8 @@ def load_bundled(name: str, folder: Path | str = FOLDER) -> Model:
     FileNotFoundError
         For missing weights, naming the models that have theirs.
     """
-    zoo = catalogue(folder, IMAGE_ZOO)
-    entry, path = _trained(name, zoo, folder)
+    zoo = read_zoo(folder, IMAGE_ZOO)
+    entry, path = _find_weights(name, zoo, folder)
     transform = GreyImages(entry["size"], zoo["mean"], zoo["std"])
     preprocessing = {
         "mean": zoo["mean"],
@@ -229,8 +231,8 @@ def load_bundled(name: str, folder: Path | str = FOLDER) -> Model:
         "interpolation": "bilinear, antialiased",
         "crop": 1.0,
     }
-    module = image_classifier(entry, len(zoo["classes"]))
-    metadata = _loaded(module, entry, path, preprocessing, image_size=entry["size"])
+    module = build_image_classifier(entry, len(zoo["classes"]))
+    metadata = _load_weights(module, entry, path, preprocessing, image_size=entry["size"])
     return Model(name, module, transform, metadata)
 
 
@@ -239,16 +241,16 @@ def load_bundled_text_model(name: str, folder: Path | str = REVIEWS) -> Model:
 
     Raises as :func:`load_bundled`; of some models the logits are bundled, and not the weights.
     """
-    zoo = catalogue(folder, TEXT_ZOO)
-    entry, path = _trained(name, zoo, folder)
-    module = built(entry, zoo)
+    zoo = read_zoo(folder, TEXT_ZOO)
+    entry, path = _find_weights(name, zoo, folder)
+    module = build_text_classifier(entry, zoo)
     shared: dict[str, torch.Tensor] = {}
     if entry["shared_embeddings"]:
         weight = module.get_input_embeddings().weight
         key = next(key for key, value in module.named_parameters() if value is weight)
         shared[key] = read_weights(path.parent / "embeddings.safetensors")["embeddings"]
     preprocessing = {"max_length": zoo["max_length"], "tokenizer": "tokenizer.json"}
-    metadata = _loaded(module, entry, path, preprocessing, shared)
+    metadata = _load_weights(module, entry, path, preprocessing, shared)
     transform = Tokenized(_tokenizer(located(folder)), zoo["max_length"])
     return Model(name, module, transform, metadata)
 
@@ -258,10 +260,10 @@ def _tokenizer(folder: Path) -> Any:
     """The tokenizer of a text zoo."""
     from transformers import PreTrainedTokenizerFast
 
-    return PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"), **SPECIAL)
+    return PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"), **SPECIAL_TOKENS)
 
 
-def _trained(name: str, zoo: dict, folder: Path | str) -> tuple[dict, Path]:
+def _find_weights(name: str, zoo: dict, folder: Path | str) -> tuple[dict, Path]:
     """A model's entry in the zoo and the file of its weights."""
     entry = zoo["models"][known(name, zoo["models"], "model")]
     path = _weights_file(folder, entry["weights"])
@@ -274,7 +276,7 @@ def _trained(name: str, zoo: dict, folder: Path | str) -> tuple[dict, Path]:
     return entry, path
 
 
-def _loaded(
+def _load_weights(
     module: nn.Module,
     entry: dict,
     path: Path,
@@ -297,7 +299,7 @@ def _loaded(
         "family": entry["family"],
         "architecture": entry["architecture"],
         **size,
-        "parameters": parameters_of(module),
+        "parameters": count_parameters(module),
         "checkpoint": {"name": entry["weights"], "sha256": file_digest(path)},
         "preprocessing": preprocessing,
     }

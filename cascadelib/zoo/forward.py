@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .batches import inputs_in, over, rows_of
+from .batches import count_inputs, map_parts, take_rows
 from .model import Model
 
 AMP = (None, False, True, "float16", "bfloat16")
@@ -22,14 +22,14 @@ AMP = (None, False, True, "float16", "bfloat16")
 TRIM_THRESHOLD = -1
 MMAP_THRESHOLD = -3
 MMAP_MAX = -4
-ALL = 2**31 - 1
+UNLIMITED = 2**31 - 1
 # What glibc's own adjustment comes to in a process that has freed a large tensor (mallopt(3),
 # M_MMAP_THRESHOLD).
-USUAL = {MMAP_MAX: 65_536, MMAP_THRESHOLD: 32 * 2**20, TRIM_THRESHOLD: 64 * 2**20}
+GLIBC_DEFAULTS = {MMAP_MAX: 65_536, MMAP_THRESHOLD: 32 * 2**20, TRIM_THRESHOLD: 64 * 2**20}
 
 
 @contextlib.contextmanager
-def kept_memory() -> Iterator[None]:
+def retain_freed_memory() -> Iterator[None]:
     """Inside, what tensors free stays with the process; afterwards it goes back to the system.
 
     glibc hands blocks above 32 MB back as soon as they are free, and those for the next layer's
@@ -41,16 +41,16 @@ def kept_memory() -> Iterator[None]:
         return
     libc = ctypes.CDLL(None)
     libc.mallopt(MMAP_MAX, 0)
-    libc.mallopt(TRIM_THRESHOLD, ALL)
+    libc.mallopt(TRIM_THRESHOLD, UNLIMITED)
     try:
         yield
     finally:
-        for parameter, value in USUAL.items():
+        for parameter, value in GLIBC_DEFAULTS.items():
             libc.mallopt(parameter, value)
         libc.malloc_trim(0)
 
 
-def _processor() -> str:
+def _find_processor() -> str:
     """Name of the processor, as far as the system tells it."""
     with contextlib.suppress(OSError), open("/proc/cpuinfo") as file:
         for line in file:
@@ -86,7 +86,7 @@ class Device:
         """The device in words, for the record beside a measured time."""
         if self.torch.type == "cuda":
             return torch.cuda.get_device_name(self.torch)
-        return f"{self.torch.type} {_processor()}, {torch.get_num_threads()} threads"
+        return f"{self.torch.type} {_find_processor()}, {torch.get_num_threads()} threads"
 
     def upload(self, tensor: torch.Tensor) -> torch.Tensor:
         """The tensor on the device, for all that is asked for from now on."""
@@ -144,7 +144,7 @@ class _Cuda(Device):
         return began.elapsed_time(ended) / 1000
 
 
-def device_of(device: Any = None, amp: str | bool | None = None) -> Device:
+def select_device(device: Any = None, amp: str | bool | None = None) -> Device:
     """The device to run on: by default CUDA where there is one.
 
     amp: one of :data:`AMP`. None: mixed precision on CUDA only; True: float16 there, else bfloat16.
@@ -158,7 +158,7 @@ def device_of(device: Any = None, amp: str | bool | None = None) -> Device:
     return _Cuda(found, amp) if on_cuda else Device(found, amp)
 
 
-def on_device(batch: Any, upload: Callable[[torch.Tensor], torch.Tensor]) -> Any:
+def upload_batch(batch: Any, upload: Callable[[torch.Tensor], torch.Tensor]) -> Any:
     """A batch with its tensors and arrays uploaded, images [N, C, H, W] in channels_last.
 
     Texts stay as they are.
@@ -172,15 +172,15 @@ def on_device(batch: Any, upload: Callable[[torch.Tensor], torch.Tensor]) -> Any
         part = upload(part)
         return part.contiguous(memory_format=torch.channels_last) if part.ndim == 4 else part
 
-    return over(moved, batch)
+    return map_parts(moved, batch)
 
 
 @contextlib.contextmanager
-def ready(module: torch.nn.Module, device: torch.device) -> Iterator[None]:
+def place_module(module: torch.nn.Module, device: torch.device) -> Iterator[None]:
     """``module`` in eval mode on ``device`` in channels_last inside; as it was found afterwards."""
     home = next((p.device for p in module.parameters()), torch.device("cpu"))
     was_last = any(p.ndim == 4 and not p.is_contiguous() for p in module.parameters())
-    with inference_mode_of(module):
+    with eval_mode(module):
         module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         try:
             yield
@@ -189,7 +189,7 @@ def ready(module: torch.nn.Module, device: torch.device) -> Iterator[None]:
             module.to(home, memory_format=as_found)  # type: ignore[call-overload]
 
 
-def output_of(module: torch.nn.Module, inputs: Any) -> Any:
+def call_module(module: torch.nn.Module, inputs: Any) -> Any:
     """A module's output, or its ``.logits``, for a tensor, a tuple of arguments or a dict of
     keywords.
     """
@@ -220,11 +220,11 @@ class Positional(torch.nn.Module):
     def forward(self, *values: torch.Tensor) -> torch.Tensor:
         """The module's logits for the values of its keywords, or for its arguments."""
         if self.keys:
-            return output_of(self.module, dict(zip(self.keys, values, strict=True)))
-        return output_of(self.module, values)
+            return call_module(self.module, dict(zip(self.keys, values, strict=True)))
+        return call_module(self.module, values)
 
 
-def timed_logits(
+def compute_timed_logits(
     model: Model, inputs: Any, device: Device, most: dict[str, int]
 ) -> tuple[torch.Tensor, Callable[[], float]]:
     """Logits of a batch, and how long the forward pass took.
@@ -233,7 +233,7 @@ def timed_logits(
     ----------
     model : Model
     inputs
-        As for :func:`output_of`.
+        As for :func:`call_module`.
     device : Device
     most : dict
         {model: samples at once}. Where memory runs out, the batch is halved until it fits, which is
@@ -254,21 +254,21 @@ def timed_logits(
     half = getattr(torch, str(device.amp or "bfloat16"))
     began = device.now()
     with torch.autocast(device.torch.type, half, enabled=bool(device.amp)):
-        logits = _logits_that_fit(model, inputs, most)
+        logits = _compute_in_pieces(model, inputs, most)
     ended = device.now()
     return logits, lambda: device.seconds(began, ended) / len(logits)
 
 
-def _logits_that_fit(model: Model, inputs: Any, most: dict[str, int]) -> torch.Tensor:
-    """Logits [N, classes] in pieces that fit into the memory: see :func:`timed_logits`."""
+def _compute_in_pieces(model: Model, inputs: Any, most: dict[str, int]) -> torch.Tensor:
+    """Logits [N, classes] in pieces that fit into the memory: see :func:`compute_timed_logits`."""
     name = model.name
-    samples = inputs_in(inputs)
+    samples = count_inputs(inputs)
     before = most.get(name, samples)
     while True:
         size = most.get(name, samples)
         pieces = [slice(start, start + size) for start in range(0, samples, size)]
         try:
-            parts = [_logits_of(model, rows_of(inputs, piece, samples)) for piece in pieces]
+            parts = [_compute_logits(model, take_rows(inputs, piece, samples)) for piece in pieces]
             logits = torch.cat(parts)
         except RuntimeError as error:
             # On the host, the error has no class.
@@ -290,10 +290,10 @@ def _logits_that_fit(model: Model, inputs: Any, most: dict[str, int]) -> torch.T
         torch.cuda.empty_cache()
 
 
-def _logits_of(model: Model, inputs: Any) -> torch.Tensor:
+def _compute_logits(model: Model, inputs: Any) -> torch.Tensor:
     """A model's output for its inputs, or ValueError where that is no tensor [N, classes]."""
-    logits = output_of(model.module, inputs)
-    samples = inputs_in(inputs)
+    logits = call_module(model.module, inputs)
+    samples = count_inputs(inputs)
     if not isinstance(logits, torch.Tensor):
         found: Any = type(logits).__name__
     elif logits.ndim != 2 or len(logits) != samples:
@@ -306,7 +306,7 @@ def _logits_of(model: Model, inputs: Any) -> torch.Tensor:
 
 
 @contextlib.contextmanager
-def inference_mode_of(module: torch.nn.Module) -> Iterator[None]:
+def eval_mode(module: torch.nn.Module) -> Iterator[None]:
     """Eval mode inside; afterwards every submodule is back in the mode it was in."""
     training = [m for m in module.modules() if m.training]
     module.eval()

@@ -7,8 +7,8 @@ import torch
 
 from ..checks import items_of, known
 from ..files import REVIEWS, file_name
-from .bundled import FOLDER, bundled_names, load_bundled, load_bundled_text_model
-from .model import Model, parameters_of
+from .bundled import FOLDER, list_bundled_names, load_bundled, load_bundled_text_model
+from .model import Model, count_parameters
 
 
 def load(name: str, folder: Path | str = FOLDER, anywhere: bool = True, **options: Any) -> Model:
@@ -40,8 +40,8 @@ def load(name: str, folder: Path | str = FOLDER, anywhere: bool = True, **option
         At once, where the Hub is needed and does not answer.
     """
     # An installed package has no bundled zoo; timm's models can be loaded there all the same.
-    images = bundled_names(folder)
-    texts = bundled_names(REVIEWS)
+    images = list_bundled_names(folder)
+    texts = list_bundled_names(REVIEWS)
     if name in images:
         return load_bundled(name, folder, **options)
     if name in texts:
@@ -64,13 +64,13 @@ def load(name: str, folder: Path | str = FOLDER, anywhere: bool = True, **option
     raise AssertionError(f"{name!r} is listed, and no loader knows it")
 
 
-def resolved(models: Any) -> list[Model]:
+def resolve_models(models: Any) -> list[Model]:
     """The models that a user asks for; ValueError naming what is none.
 
     models: a name, names, or {name: module, (module, transform) or :class:`Model`}.
     """
     if isinstance(models, dict):
-        found = [_handed_over(name, value) for name, value in models.items()]
+        found = [_convert_to_model(name, value) for name, value in models.items()]
     else:
         names = items_of(models)
         repeated = sorted({name for name in names if names.count(name) > 1})
@@ -84,18 +84,18 @@ def resolved(models: Any) -> list[Model]:
     return found
 
 
-def parted(value: Any) -> tuple[Any, Any]:
+def split_transform(value: Any) -> tuple[Any, Any]:
     """(module, transform) as they were handed over; None: no transform."""
     return value if isinstance(value, tuple) and len(value) == 2 else (value, None)
 
 
-def _handed_over(name: str, value: Any) -> Model:
+def _convert_to_model(name: str, value: Any) -> Model:
     """A Model of what was handed over under a name; ValueError where it is no model."""
     if isinstance(value, Model):
         return Model(name, value.module, value.transform, value.metadata)
-    module, transform = parted(value)
+    module, transform = split_transform(value)
     if not isinstance(module, torch.nn.Module) or not (transform is None or callable(transform)):
         raise ValueError(
             f"model {name!r} must be a torch module or (module, transform), not {value!r}"
         )
-    return Model(name, module, transform, {"parameters": parameters_of(module)})
+    return Model(name, module, transform, {"parameters": count_parameters(module)})

@@ -12,9 +12,9 @@ import torch
 from fvcore.nn import FlopCountAnalysis
 from fvcore.nn.jit_handles import einsum_flop_jit, elementwise_flop_counter, get_shape
 
-from .batches import rows_of
-from .forward import Positional, inference_mode_of
-from .model import Model, noted, original
+from .batches import take_rows
+from .forward import Positional, eval_mode
+from .model import Model, record_failure, unwrap_compiled
 from .transforms import Tokenized
 
 # fvcore has no handle for these, and they multiply-accumulate nothing, or a few times per element,
@@ -23,12 +23,12 @@ NAMES = Path(__file__).with_name("no-macs.txt").read_text(encoding="utf-8").spli
 NO_MACS = {f"aten::{name}{end}" for name in NAMES for end in ("", "_")}
 
 
-def _matmul(inputs: list, outputs: list) -> int:
+def _count_matmul(inputs: list, outputs: list) -> int:
     """Output elements × contracted length; unlike fvcore's, right for vectors and broadcasting."""
     return math.prod(get_shape(outputs[0]) or [1]) * get_shape(inputs[0])[-1]
 
 
-def _einsum(inputs: list, outputs: list) -> int:
+def _count_einsum(inputs: list, outputs: list) -> int:
     """Two operands: the product of all index lengths; fvcore's rounds. Others as fvcore."""
     first, *others = inputs[0].toIValue().replace(" ", "").split("->")[0].split(",")
     shapes = [get_shape(value) for value in inputs[1].node().inputs()]
@@ -38,7 +38,7 @@ def _einsum(inputs: list, outputs: list) -> int:
     return math.prod(lengths.values())
 
 
-def _attention(inputs: list, outputs: list) -> int:
+def _count_attention(inputs: list, outputs: list) -> int:
     """QKᵀ and AV: heads · L · S · (E + Ev) per sample.
 
     Queries [N, …, L, E], keys [N, …, S, E], values [N, …, S, Ev].
@@ -49,14 +49,14 @@ def _attention(inputs: list, outputs: list) -> int:
     return math.prod(output[:-1]) * key[-2] * (query[-1] + output[-1])
 
 
-def _convolution(inputs: list, outputs: list) -> int:
+def _count_convolution(inputs: list, outputs: list) -> int:
     """As fvcore's, for a padding given as a word ("same"): output places × weights."""
     output = get_shape(outputs[0])
     weights = get_shape(inputs[1])  # [out, in / groups, …]
     return output[0] * math.prod(output[2:]) * math.prod(weights)
 
 
-def _lstm(inputs: list, outputs: list) -> int:
+def _count_lstm(inputs: list, outputs: list) -> int:
     """Every weight matrix (gates, both directions, projections) once per step and sample."""
     shapes = [get_shape(value) for value in inputs[2].node().inputs()]
     matrices = sum(math.prod(shape) for shape in shapes if len(shape) == 2)
@@ -64,11 +64,11 @@ def _lstm(inputs: list, outputs: list) -> int:
 
 
 HANDLES = {
-    "aten::_convolution_mode": _convolution,
-    "aten::lstm": _lstm,
-    "aten::matmul": _matmul,
-    "aten::einsum": _einsum,
-    "aten::scaled_dot_product_attention": _attention,
+    "aten::_convolution_mode": _count_convolution,
+    "aten::lstm": _count_lstm,
+    "aten::matmul": _count_matmul,
+    "aten::einsum": _count_einsum,
+    "aten::scaled_dot_product_attention": _count_attention,
     # Neighbours, as fvcore's 4 for bilinear.
     "aten::upsample_bicubic2d": elementwise_flop_counter(0, 16),
 }
@@ -116,7 +116,7 @@ def count_macs(module: torch.nn.Module, example_input: Any) -> int:
     >>> cl.count_macs(torch.nn.Linear(100, 10), torch.zeros(1, 100))
     1000
     """
-    module = original(module)
+    module = unwrap_compiled(module)
     keys = list(example_input) if isinstance(example_input, dict) else None
     values: Any = example_input.values() if keys else example_input
     values = (values,) if isinstance(values, torch.Tensor) else tuple(values)
@@ -124,7 +124,7 @@ def count_macs(module: torch.nn.Module, example_input: Any) -> int:
         raise ValueError(
             "example_input must be a tensor [N, …], or a tuple or dict of such tensors"
         )
-    first = rows_of(values, slice(0, 1), samples=len(values[0]))
+    first = take_rows(values, slice(0, 1), samples=len(values[0]))
     scripted = [
         name or "itself"
         for name, part in module.named_modules()
@@ -133,14 +133,14 @@ def count_macs(module: torch.nn.Module, example_input: Any) -> int:
     if scripted:
         names = ", ".join(scripted[:3])
         reason = f"it holds TorchScript ({names}), which fvcore cannot see"
-        raise ValueError(_refusal(module, reason))
+        raise ValueError(_format_refusal(module, reason))
     try:
-        total, unknown = _traced(Positional(module, keys), first)
+        total, unknown = _trace(Positional(module, keys), first)
     except (AssertionError, IndexError, NotImplementedError, torch.jit.TracingCheckError) as error:
-        raise ValueError(_refusal(module, f"fvcore fails on it ({error!r})")) from error
+        raise ValueError(_format_refusal(module, f"fvcore fails on it ({error!r})")) from error
     refused = [f"{op} (in {place})" for op, place in unknown.items() if op not in NO_MACS]
     if refused:
-        raise ValueError(_refusal(module, f"fvcore cannot count {', '.join(refused)}"))
+        raise ValueError(_format_refusal(module, f"fvcore cannot count {', '.join(refused)}"))
     return total
 
 
@@ -149,12 +149,12 @@ def _is_batch(value: Any) -> bool:
     return isinstance(value, torch.Tensor) and value.ndim > 0 and len(value) > 0
 
 
-def _traced(wrapped: Positional, values: tuple) -> tuple[int, dict[str, str]]:
+def _trace(wrapped: Positional, values: tuple) -> tuple[int, dict[str, str]]:
     """MACs of one sample, and {operation without a formula: the innermost module}."""
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # the fused path hides its products from fvcore
     try:
-        with inference_mode_of(wrapped), torch.no_grad():
+        with eval_mode(wrapped), torch.no_grad():
             analysis = FlopCountAnalysis(wrapped, values).set_op_handle(**HANDLES)
             analysis.unsupported_ops_warnings(False)
             analysis.uncalled_modules_warnings(False)
@@ -170,7 +170,7 @@ def _traced(wrapped: Positional, values: tuple) -> tuple[int, dict[str, str]]:
         torch.backends.mha.set_fastpath_enabled(fast)
 
 
-def _refusal(module: torch.nn.Module, reason: str) -> str:
+def _format_refusal(module: torch.nn.Module, reason: str) -> str:
     """Why a module's MACs cannot be counted, and what helps."""
     return (
         f"the MACs of {type(module).__name__} cannot be counted: {reason}. Give the count yourself "
@@ -179,10 +179,10 @@ def _refusal(module: torch.nn.Module, reason: str) -> str:
     )
 
 
-AT = (8, 16, 24, 32)  # tokens; three lengths settle the formula, the fourth checks it
+TOKEN_COUNTS = (8, 16, 24, 32)  # tokens; three lengths settle the formula, the fourth checks it
 
 
-def mean_macs(module: torch.nn.Module, transform: Tokenized, lengths: np.ndarray) -> float:
+def compute_mean_macs(module: torch.nn.Module, transform: Tokenized, lengths: np.ndarray) -> float:
     """Mean MACs per text, each at its own length without padding.
 
     A transformer takes a + b L + c L² at L tokens (c: attention); a module that does not follow it
@@ -199,18 +199,18 @@ def mean_macs(module: torch.nn.Module, transform: Tokenized, lengths: np.ndarray
         text = {key: torch.full((1, tokens), values[key]) for key in transform.keys}
         return count_macs(module, text)
 
-    counted = [at(n) for n in AT]
-    first, slope, bend, rest = (np.diff(counted, order)[0] for order in range(len(AT)))
+    counted = [at(n) for n in TOKEN_COUNTS]
+    first, slope, bend, rest = (np.diff(counted, order)[0] for order in range(len(TOKEN_COUNTS)))
     if rest:
         occurring, place = np.unique(lengths, return_inverse=True)
         macs = np.array([at(n) for n in occurring.tolist()])[place]
     else:  # Newton's forward differences, exact: divided by powers of two
-        x = lengths / AT[0] - 1
+        x = lengths / TOKEN_COUNTS[0] - 1
         macs = np.rint(first + x * slope + x * (x - 1) / 2 * bend).astype(np.int64)
     return int(macs.sum()) / len(lengths)
 
 
-def with_text_costs(
+def add_text_costs(
     models: list[Model],
     texts: Sequence,
     macs: dict[str, float],
@@ -219,7 +219,7 @@ def with_text_costs(
     """Models with the lengths of texts in their metadata, and the MACs of all models.
 
     The metadata gain ``tokens`` (mean per text, as run) and ``truncated`` (texts that are cut,
-    which is warned of). macs: those that are given stay. failed: as for :func:`noted`.
+    which is warned of). macs: those that are given stay. failed: as for :func:`record_failure`.
     """
     lengths: dict[Tokenized, np.ndarray] = {}
     found = []
@@ -230,7 +230,7 @@ def with_text_costs(
             found.append(model)
             continue
         limit = transform.max_length
-        with noted(failed, model.name):
+        with record_failure(failed, model.name):
             known = transform in lengths
             if not known:
                 lengths[transform] = transform.lengths(texts)
@@ -244,7 +244,7 @@ def with_text_costs(
                 )
             run = np.minimum(whole, limit)
             if model.name not in costs:
-                costs[model.name] = mean_macs(model.module, transform, run)
+                costs[model.name] = compute_mean_macs(model.module, transform, run)
             counts = {"tokens": float(run.mean()), "truncated": truncated}
             found.append(replace(model, metadata=model.metadata | counts))
     return found, costs

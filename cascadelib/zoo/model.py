@@ -34,7 +34,7 @@ class Model:
 
 
 @contextlib.contextmanager
-def noted(
+def record_failure(
     failed: dict[str, Exception], name: str, kinds: type[Exception] = Exception
 ) -> Iterator[None]:
     """Inside, what a model raises is noted in ``failed`` {model: ValueError that names it}."""
@@ -96,36 +96,36 @@ def reordered(model: Model, order: Any) -> Model:
     return replace(model, module=module, metadata=metadata)
 
 
-def parameters_of(module: torch.nn.Module) -> int:
+def count_parameters(module: torch.nn.Module) -> int:
     """Number of a module's parameters."""
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def original(module: torch.nn.Module) -> torch.nn.Module:
+def unwrap_compiled(module: torch.nn.Module) -> torch.nn.Module:
     """The module that ``torch.compile`` was given, or ``module`` itself."""
     return getattr(module, "_orig_mod", module)
 
 
-def digest_tensor(digest: Any, tensor: torch.Tensor, name: str = "") -> None:
+def update_digest(digest: Any, tensor: torch.Tensor, name: str = "") -> None:
     """Take a tensor's name, dtype, shape and content into a digest."""
     digest.update(f"{name}{tensor.dtype} {tuple(tensor.shape)}".encode())
     flat = tensor.detach().cpu().contiguous().reshape(-1)
     digest.update(flat.view(torch.uint8).numpy().data)
 
 
-def identity(model: Model) -> dict:
+def describe_identity(model: Model) -> dict:
     """What distinguishes a model from others of the same name, whether compiled or not.
 
     It has the SHA-256 of class and weights, and the transform's repr without addresses, in which
     values that a function closes over do not show.
     """
-    digest = hashlib.sha256(type(original(model.module)).__qualname__.encode())
+    digest = hashlib.sha256(type(unwrap_compiled(model.module)).__qualname__.encode())
     state = model.module.state_dict()
     names = {key.replace("_orig_mod.", ""): key for key in state}
     for key, own in sorted(names.items()):
         value = state[own]
         if isinstance(value, torch.Tensor):
-            digest_tensor(digest, value, f"{key} ")
+            update_digest(digest, value, f"{key} ")
     return {
         "weights_sha256": digest.hexdigest(),
         "transform": re.sub(r" at 0x[0-9a-f]+", "", repr(model.transform)),

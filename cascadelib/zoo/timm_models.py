@@ -18,7 +18,7 @@ from timm.utils.model import reparameterize_model
 from ..checks import split_size, timm_name
 from ..files import file_digest, read_json
 from ..hub import cached_revision, check_reachable, weights_only
-from .model import Model, parameters_of
+from .model import Model, count_parameters
 from .transforms import Cut, Photos
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
@@ -47,7 +47,7 @@ def is_timm_model(name: str) -> bool:
     return "/" not in base and (base in WITHDRAWN or is_model(base))
 
 
-def current_name(name: str) -> str:
+def find_current_name(name: str) -> str:
     """Today's name, with tag, of a model that timm may have renamed.
 
     A name without a tag gets timm's default tag, which need not be the checkpoint of earlier; where
@@ -70,8 +70,8 @@ def build_timm_model(name: str, size: int | None = None, **options: Any) -> torc
 
     size: pixels, by default its own; options as for ``timm.create_model``.
     """
-    own = _cfg(name)
-    today = current_name(name)
+    own = _find_config(name)
+    today = find_current_name(name)
     name = timm_name(name)
     options = (WITHDRAWN[name][1] if name in WITHDRAWN else {}) | options
     if size is None or own is None or not own.fixed_input_size or size == own.input_size[-1]:
@@ -82,9 +82,9 @@ def build_timm_model(name: str, size: int | None = None, **options: Any) -> torc
         raise ValueError(f"model {name!r} cannot run at {size} pixels: {error}") from None
 
 
-def _cfg(name: str) -> Any:
+def _find_config(name: str) -> Any:
     """timm's config of a pretrained model, or None."""
-    return get_pretrained_cfg(current_name(name), allow_unregistered=True)
+    return get_pretrained_cfg(find_current_name(name), allow_unregistered=True)
 
 
 def deploy(module: torch.nn.Module) -> bool:
@@ -144,18 +144,18 @@ def load_timm_model(
     size = pixels or size
     whole = size if isinstance(size, int) else None
     if checkpoint is None:
-        module, source = _pretrained(base, whole, revision)
+        module, source = _load_pretrained(base, whole, revision)
     else:
-        path = _checkpoint_file(base, Path(checkpoint))
-        module, source = _from_file(base, path, whole, classes)
+        path = _find_checkpoint(base, Path(checkpoint))
+        module, source = _load_checkpoint(base, path, whole, classes)
     reparameterized = reparameterize and deploy(module)
-    transform = photos(module, size)
+    transform = build_photo_transform(module, size)
     preprocessing = asdict(transform.cut) | {"mean": transform.mean, "std": transform.std}
     metadata = {
-        "family": family(base),
+        "family": find_family(base),
         "architecture": module.pretrained_cfg.get("architecture") or base,
         "image_size": transform.cut.size[-1],
-        "parameters": parameters_of(module),
+        "parameters": count_parameters(module),
         "reparameterized": reparameterized,
         "checkpoint": source,
         "preprocessing": preprocessing | {"size_from": size if isinstance(size, str) else "asked"},
@@ -163,13 +163,13 @@ def load_timm_model(
     return Model(name, module, transform, metadata)
 
 
-def family(name: str) -> str:
+def find_family(name: str) -> str:
     """The file of timm that a model is from: "efficientnet", "vision_transformer" …"""
-    architecture = timm.models.get_arch_name(current_name(name))
+    architecture = timm.models.get_arch_name(find_current_name(name))
     return timm.models._registry._model_to_module.get(architecture, "timm")
 
 
-def photos(module: torch.nn.Module, size: int | str = "test") -> Photos:
+def build_photo_transform(module: torch.nn.Module, size: int | str = "test") -> Photos:
     """The preprocessing that a module's config asks for.
 
     size: "test", "train", or pixels.
@@ -185,10 +185,10 @@ def photos(module: torch.nn.Module, size: int | str = "test") -> Photos:
     return Photos(cut, tuple(config["mean"]), tuple(config["std"]))
 
 
-def _pretrained(name: str, size: int | None, revision: str | None) -> tuple[Any, dict]:
+def _load_pretrained(name: str, size: int | None, revision: str | None) -> tuple[Any, dict]:
     """A module with weights from the Hub or its cache, and where they are from."""
     try:
-        cfg = _cfg(name)
+        cfg = _find_config(name)
     except RuntimeError as error:
         tags = timm.list_models(f"{timm.models.get_arch_name(name)}.*", pretrained=True)
         raise ValueError(f"model {name!r}: {error} Known: {', '.join(tags)}") from None
@@ -207,17 +207,17 @@ def _pretrained(name: str, size: int | None, revision: str | None) -> tuple[Any,
     check_reachable(f"model {name!r} ({source})", cached, instead)
     overlay = {"hf_hub_id": f"{repository}@{revision}"} if revision else None
     module = build_timm_model(name, size, pretrained=True, pretrained_cfg_overlay=overlay)
-    record = {"name": current_name(name), "source": source, "revision": revision_here()}
+    record = {"name": find_current_name(name), "source": source, "revision": revision_here()}
     return module, record
 
 
-def _checkpoint_file(name: str, path: Path) -> Path:
+def _find_checkpoint(name: str, path: Path) -> Path:
     """The file with a model's weights: the path itself, or in a folder."""
     if path.is_file():
         return path
     if not path.is_dir():
         raise FileNotFoundError(f"no checkpoint {path} for model {name!r}")
-    stems = dict.fromkeys([name, current_name(name), timm.models.get_arch_name(name)])
+    stems = dict.fromkeys([name, find_current_name(name), timm.models.get_arch_name(name)])
     tried = [path / f"{stem}{ending}" for stem in stems for ending in ENDINGS]
     tried += [path / folder / file for folder in ("", *stems) for file in WEIGHTS]
     for candidate in tried:
@@ -228,9 +228,9 @@ def _checkpoint_file(name: str, path: Path) -> Path:
     )
 
 
-def _from_file(name: str, path: Path, size: int | None, classes: int) -> tuple[Any, dict]:
+def _load_checkpoint(name: str, path: Path, size: int | None, classes: int) -> tuple[Any, dict]:
     """A module with weights from a local file, and where they are from."""
-    own = _folder_config(path.parent)
+    own = _read_folder_config(path.parent)
     classes = own.get("num_classes", classes)
     local = {"file": str(path), "hf_hub_id": None, "url": "", "custom_load": False}
     try:
@@ -249,7 +249,7 @@ def _from_file(name: str, path: Path, size: int | None, classes: int) -> tuple[A
     return module, {"name": path.name, "source": "local file", "sha256": file_digest(path)}
 
 
-def _folder_config(folder: Path) -> dict:
+def _read_folder_config(folder: Path) -> dict:
     """What a timm ``config.json`` beside a checkpoint says about preprocessing and classes.
 
     {} where there is none.

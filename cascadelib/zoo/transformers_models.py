@@ -16,7 +16,7 @@ import transformers
 
 from ..checks import timm_name
 from ..hub import cached_revision, check_reachable, is_reachable, weights_only
-from .model import Model, parameters_of
+from .model import Model, count_parameters
 from .transforms import Tokenized
 
 # Said, or transformers would ask at a prompt.
@@ -49,9 +49,9 @@ def is_transformers_model(name: str) -> bool:
 
 def is_sequence_classifier(name: str) -> bool:
     """Whether this is a sequence classifier: a folder or repository whose config.json says so."""
-    place, revision = _parted(name)
+    place, revision = _split_revision(name)
     # The image loader, asked next, says what is wrong, or that the Hub does not answer.
-    if not is_transformers_model(place) or not (_is_here(place, revision) or is_reachable()):
+    if not is_transformers_model(place) or not (_is_available(place, revision) or is_reachable()):
         return False
     try:
         config = transformers.AutoConfig.from_pretrained(place, revision=revision, **OPTIONS)
@@ -65,30 +65,30 @@ def _is_folder(name: str) -> bool:
     return os.path.isfile(os.path.join(name, "config.json"))
 
 
-def _parted(name: str) -> tuple[str, str | None]:
+def _split_revision(name: str) -> tuple[str, str | None]:
     """ "repository@revision" → (repository, revision or None); a folder is taken as it is."""
     repository, _, revision = name.partition("@")
     return (name, None) if _is_folder(name) else (repository, revision or None)
 
 
-def _revision_of(place: str, revision: str | None) -> str | None:
+def _find_cached_revision(place: str, revision: str | None) -> str | None:
     """The commit of a Hub repository that the local cache holds, or None; None for a folder."""
     return None if _is_folder(place) else cached_revision(place, "config.json", revision=revision)
 
 
-def _is_here(place: str, revision: str | None) -> bool:
+def _is_available(place: str, revision: str | None) -> bool:
     """Whether this is a folder, or a repository that the local cache holds."""
-    return _is_folder(place) or _revision_of(place, revision) is not None
+    return _is_folder(place) or _find_cached_revision(place, revision) is not None
 
 
 @contextlib.contextmanager
-def _reading(name: str, place: str, revision: str | None, kind: str) -> Iterator[None]:
+def _wrap_read_errors(name: str, place: str, revision: str | None, kind: str) -> Iterator[None]:
     """Inside, files of a folder or of the Hub are read; what fails there is a ValueError.
 
     Where they are not in the cache and the Hub does not answer, it is a ConnectionError at once.
     """
     instead = "give the path of a local folder made by save_pretrained"
-    check_reachable(f"model {name!r}", _is_here(place, revision), instead)
+    check_reachable(f"model {name!r}", _is_available(place, revision), instead)
     try:
         with weights_only():
             yield
@@ -121,16 +121,16 @@ def load_image_model(name: str, revision: str | None = None) -> Model:
         At once, where the Hub is needed and does not answer.
     """
     options = OPTIONS | {"revision": revision}
-    with _reading(name, name, revision, "an image classifier"):
+    with _wrap_read_errors(name, name, revision, "an image classifier"):
         module = transformers.AutoModelForImageClassification.from_pretrained(name, **options)
         processor = transformers.AutoImageProcessor.from_pretrained(name, **options)
     settings = json.dumps(processor.to_dict(), sort_keys=True, default=str)
     checkpoint = {
         "name": name,
         "source": "local folder" if _is_folder(name) else name,
-        "revision": _revision_of(name, revision),
+        "revision": _find_cached_revision(name, revision),
     }
-    metadata = _metadata(module, checkpoint, json.loads(settings))
+    metadata = _describe_module(module, checkpoint, json.loads(settings))
     return Model(name, module.float().eval(), ProcessorCut(settings, processor), metadata)
 
 
@@ -163,17 +163,17 @@ def load_sequence_classifier(
     ConnectionError
         At once, where the Hub is needed and does not answer.
     """
-    place, named = _parted(name)
+    place, named = _split_revision(name)
     revision = revision or named
     options = OPTIONS | {"revision": revision}
-    with _reading(name, place, revision, "a sequence classifier"):
+    with _wrap_read_errors(name, place, revision, "a sequence classifier"):
         module, info = transformers.AutoModelForSequenceClassification.from_pretrained(
             place, dtype=torch.float32, output_loading_info=True, **options
         )
         tokenizer = transformers.AutoTokenizer.from_pretrained(place, **options)
         taken = inspect.signature(module.forward).parameters
         keys = tuple(key for key in tokenizer.model_input_names if key in taken)
-        limit = min(max_length, tokenizer.model_max_length, _positions(module.config))
+        limit = min(max_length, tokenizer.model_max_length, _count_positions(module.config))
         transform = Tokenized(tokenizer, limit, keys)
     if info["missing_keys"]:
         missing = sorted(info["missing_keys"])[:3]
@@ -182,28 +182,28 @@ def load_sequence_classifier(
         )
     if module.config.pad_token_id is None:
         module.config.pad_token_id = tokenizer.pad_token_id
-    checkpoint = {"name": place, "revision": _revision_of(place, revision)}
-    metadata = _metadata(module, checkpoint, {"max_length": limit})
+    checkpoint = {"name": place, "revision": _find_cached_revision(place, revision)}
+    metadata = _describe_module(module, checkpoint, {"max_length": limit})
     metadata["classes"] = [
         re.sub(r"[\s-]+", "_", own.strip().lower()) for own in metadata["classes"]
     ]
     return Model(name, module.float().eval(), transform, metadata)
 
 
-def _positions(config: Any) -> int:
+def _count_positions(config: Any) -> int:
     """Tokens that a model has positions for; RoBERTa and its kin count after the padding's."""
     positions = getattr(config, "max_position_embeddings", None) or 10**9
     kin = "roberta xlm-roberta camembert mpnet longformer".split()
     return positions - (2 if config.model_type in kin else 0)
 
 
-def _metadata(module: Any, checkpoint: dict, preprocessing: dict) -> dict:
+def _describe_module(module: Any, checkpoint: dict, preprocessing: dict) -> dict:
     """What the header of the logits says of a model."""
     config = module.config
     return {
         "family": config.model_type,
         "architecture": type(module).__name__,
-        "parameters": parameters_of(module),
+        "parameters": count_parameters(module),
         "checkpoint": checkpoint,
         "preprocessing": preprocessing,
         "classes": [config.id2label[i] for i in range(config.num_labels)],

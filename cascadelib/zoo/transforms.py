@@ -26,7 +26,7 @@ class GreyImages:
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
         """Input [n, 1, size, size] from grey images uint8 [n, height, width]."""
-        x = real_floats(torch.as_tensor(images).unsqueeze(1))
+        x = convert_to_float32(torch.as_tensor(images).unsqueeze(1))
         x = x.div(255).sub_(self.mean).div_(self.std)
         shape = (self.size, self.size)
         if x.shape[-2:] == shape:
@@ -85,19 +85,19 @@ class Photos:
 
     def finished(self, cut: torch.Tensor) -> torch.Tensor:
         """uint8 [N, 3, H, W], on any device → float32, in timm's own order of operations."""
-        mean, std = _scale(self, cut.device)
+        mean, std = _normalization_scale(self, cut.device)
         return cut.to(torch.float32).sub_(mean).div_(std)
 
 
 @functools.lru_cache(maxsize=256)
-def _scale(photos: Photos, device: torch.device) -> torch.Tensor:
+def _normalization_scale(photos: Photos, device: torch.device) -> torch.Tensor:
     """Mean and standard deviation of pixels, float32 [2, 1, 3, 1, 1], kept on the device: a copy
     from the host would hold up each batch."""
     scale = [[value * 255 for value in values] for values in (photos.mean, photos.std)]
     return torch.tensor(scale, device=device).view(2, 1, -1, 1, 1)
 
 
-BLOCK = 4096  # texts that are tokenized at once where only lengths are asked for
+TOKENIZE_BLOCK = 4096  # texts that are tokenized at once where only lengths are asked for
 
 
 @dataclass(frozen=True)
@@ -121,12 +121,12 @@ class Tokenized:
                 "set tokenizer.pad_token and the model's config.pad_token_id, and save both "
                 "(save_pretrained)"
             )
-        object.__setattr__(self, "digest", _digest(self.tokenizer))
+        object.__setattr__(self, "digest", _digest_tokenizer(self.tokenizer))
 
     def __call__(self, texts: Sequence) -> dict[str, torch.Tensor]:
         """Token ids and masks [n, length] of n texts or pairs of texts."""
         encoded = self.tokenizer(
-            *_columns(texts),
+            *_split_pairs(texts),
             padding="longest",
             truncation=True,
             max_length=self.max_length,
@@ -137,8 +137,8 @@ class Tokenized:
     def lengths(self, texts: Sequence) -> np.ndarray:
         """Tokens of each text with its special ones, uncut, int64 [k]."""
         counted: list[int] = []
-        for start in range(0, len(texts), BLOCK):
-            columns = _columns(texts[start : start + BLOCK])
+        for start in range(0, len(texts), TOKENIZE_BLOCK):
+            columns = _split_pairs(texts[start : start + TOKENIZE_BLOCK])
             encoded = self.tokenizer(*columns, truncation=False, verbose=False)
             counted += map(len, encoded["input_ids"])
         return np.array(counted, np.int64)
@@ -147,13 +147,13 @@ class Tokenized:
         return f"Tokenized({self.digest}, max_length={self.max_length}, keys={self.keys})"
 
 
-def _columns(texts: Sequence) -> list[list[str]]:
+def _split_pairs(texts: Sequence) -> list[list[str]]:
     """Texts → one list; pairs → two."""
     parts = zip(*texts) if isinstance(texts[0], tuple | list) else [texts]
     return [list(part) for part in parts]
 
 
-def _digest(tokenizer: Any) -> str:
+def _digest_tokenizer(tokenizer: Any) -> str:
     """Part of a SHA-256 over the vocabulary and rules, which distinguishes tokenizers."""
     if hasattr(tokenizer, "backend_tokenizer"):
         whole = json.loads(tokenizer.backend_tokenizer.to_str())
@@ -166,13 +166,13 @@ def _digest(tokenizer: Any) -> str:
     return digest_of(kept)[:16]
 
 
-def distinct(transforms: Iterable) -> list:
+def find_distinct(transforms: Iterable) -> list:
     """The transforms that differ; equal ones, and the same function again, are there once."""
     found = list(transforms)
     return [transform for i, transform in enumerate(found) if transform not in found[:i]]
 
 
-def real_floats(raw: Any) -> torch.Tensor:
+def convert_to_float32(raw: Any) -> torch.Tensor:
     """A tensor as float32; ValueError for complex numbers, which would lose a part."""
     if isinstance(raw, torch.Tensor) and raw.is_complex():
         raise ValueError(
@@ -181,11 +181,11 @@ def real_floats(raw: Any) -> torch.Tensor:
     return raw.float()
 
 
-def prepared(transform: Callable | None, raw: Any) -> Any:
+def prepare_batch(transform: Callable | None, raw: Any) -> Any:
     """A raw batch → the module's input; a plain function gets photographs (PIL) one by one, as in
     extraction."""
     if transform is None:
-        return real_floats(raw)
+        return convert_to_float32(raw)
     if isinstance(raw, list) and hasattr(raw[0], "convert") and not hasattr(transform, "cut"):
         return torch.stack([torch.as_tensor(transform(image)) for image in raw])
     return transform(raw)

@@ -26,7 +26,7 @@ from cascadelib.extraction.shards import Shards, shard_bounds
 from cascadelib.store import formats
 from cascadelib.store.logit_store import LogitStore
 from cascadelib.zoo import loaders
-from cascadelib.zoo.forward import kept_memory
+from cascadelib.zoo.forward import retain_freed_memory
 from cascadelib.zoo.model import Model
 
 K = 50
@@ -357,7 +357,7 @@ def test_a_store_may_be_changed_by_others_during_an_extraction(tmp_path, monkeyp
         LogitStore(tmp_path / "s").add("m", np.ones((K, C)), macs=1, replace=True)
         return real(*arguments)
 
-    monkeypatch.setattr(extraction, "probed", replaced_meanwhile)
+    monkeypatch.setattr(extraction, "probe_models", replaced_meanwhile)
     store = extract({"n": Counting()}, (INPUTS, LABELS), tmp_path / "s", **SMALL)
     assert {*store.models.index} == {"m", "n"}
 
@@ -487,7 +487,7 @@ def test_one_line_before_the_start_and_no_bar_without_a_terminal(tmp_path, capsy
     ],
 )
 def test_the_time_that_is_left_is_written_with_its_unit(seconds, text):
-    assert extraction.left(seconds) == text
+    assert extraction.format_duration(seconds) == text
 
 
 def test_a_model_of_grey_images_is_told_how_to_read_a_folder(tmp_path):
@@ -685,7 +685,7 @@ def page_faults(size=2**26):
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="malloc is not glibc's")
 def test_freed_memory_is_kept_for_the_next_batch_and_given_back_afterwards():
-    with kept_memory():
+    with retain_freed_memory():
         first = page_faults()
         second = page_faults()
         assert second * 4 < first
