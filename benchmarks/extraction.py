@@ -3,8 +3,8 @@ and on texts sorted by length beside fixed padding; and which memory format a pr
 
 What is compared alternates in one run, so that whatever else the machine does weighs on both:
 ratios count, not times. ``extract`` keeps freed memory between batches
-(:func:`cascadelib.zoo.forward.retain_freed_memory`), and so does what images are compared with, so that
-this is not taken for the gain of reading once.
+(:func:`cascadelib.zoo.forward.retain_freed_memory`), and so does what images are compared with, so
+that this is not taken for the gain of reading once.
 """
 
 import resource

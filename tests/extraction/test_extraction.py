@@ -351,7 +351,7 @@ def test_models_whose_files_would_be_one_are_refused_before_the_run(tmp_path, mo
 
 def test_a_store_may_be_changed_by_others_during_an_extraction(tmp_path, monkeypatch):
     extract({"m": Counting()}, (INPUTS, LABELS), tmp_path / "s", **SMALL)
-    real = extraction.probed
+    real = extraction.probe_models
 
     def replaced_meanwhile(*arguments):
         LogitStore(tmp_path / "s").add("m", np.ones((K, C)), macs=1, replace=True)
