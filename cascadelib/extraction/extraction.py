@@ -381,8 +381,8 @@ def _assemble(candidate: Candidate, store: LogitStore, settings: Pass) -> None:
         },
     }
     extraction.pop("samples")
-    if model.name in settings.most:
-        extraction["largest_batch_in_memory"] = settings.most[model.name]
+    if model.name in settings.batch_limits:
+        extraction["largest_batch_in_memory"] = settings.batch_limits[model.name]
     metadata = {key: value for key, value in model.metadata.items() if key != "classes"}
     store.add(
         model.name,

@@ -61,14 +61,14 @@ class Pass:
     workers: int
     progress: bool
     compile: bool
-    most: dict = field(default_factory=dict)
+    batch_limits: dict = field(default_factory=dict)
     failed: dict = field(default_factory=dict)
 
     @property
     def full(self) -> int:
         """Samples of each batch, the last one too, where another size would be compiled or searched
         anew; else 0."""
-        fixed = self.compile or self.device.chooses
+        fixed = self.compile or self.device.measures_layouts
         return min(len(self.samples), self.batch_size) if fixed else 0
 
     @property
@@ -127,7 +127,7 @@ def probe_models(
             with torch.inference_mode():
                 for _ in range(2):
                     logits, seconds = compute_timed_logits(
-                        runs, inputs, settings.device, settings.most
+                        runs, inputs, settings.device, settings.batch_limits
                     )
             if not is_number(counted, *POSITIVE):
                 raise ValueError(
@@ -148,7 +148,7 @@ def _prepare_to_run(model: Model, inputs: Any, settings: Pass) -> Model:
         model = replace(model, module=module)
     elif (
         images
-        and settings.device.chooses
+        and settings.device.measures_layouts
         and len(settings.samples) >= MIN_LAYOUT_BATCHES * len(inputs)
     ):
         model = select_fastest_layout(model, inputs, settings.device)
@@ -397,7 +397,7 @@ def _start_batches(missing: dict, fed: Iterator, settings: Pass) -> Iterator[tup
         whole: dict[Candidate, tuple] = {}
         for candidate in settings.remaining(found):
             shape = (last - first, candidate.classes)
-            logits = torch.empty(shape, dtype=dtype, pin_memory=settings.device.pins)
+            logits = torch.empty(shape, dtype=dtype, pin_memory=settings.device.pins_memory)
             whole[candidate] = (logits, [])
         batches = split_range(first, last, settings.batch_size) if whole else []
         for start, stop in batches:
@@ -432,7 +432,9 @@ def _start_outputs(
             with record_failure(settings.failed, model.name):
                 inputs = prepare(transform) if inputs is None else inputs
                 given = pad_inputs(inputs, settings.full)
-                output, seconds = compute_timed_logits(model, given, settings.device, settings.most)
+                output, seconds = compute_timed_logits(
+                    model, given, settings.device, settings.batch_limits
+                )
                 output = output[: count_inputs(inputs)]
                 if output.shape != logits.shape:
                     raise ValueError(

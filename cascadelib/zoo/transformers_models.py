@@ -1,6 +1,4 @@
-"""Image and text classifiers of Hugging Face transformers: "organisation/name" on the Hub, or a
-local folder.
-"""
+"""Load image and text classifiers of transformers from the Hub or from a local folder."""
 
 import contextlib
 import inspect
@@ -19,22 +17,22 @@ from ..hub import cached_revision, check_reachable, is_reachable, weights_only
 from .model import Model, count_parameters
 from .transforms import Tokenized
 
-# Said, or transformers would ask at a prompt.
+# Explicit, since transformers would otherwise prompt.
 OPTIONS: dict[str, Any] = {"trust_remote_code": False}
 
 
 @dataclass(frozen=True)
 class ProcessorCut:
-    """One photograph (PIL) → float32 [3, height, width] by a model's own image processor.
+    """Transform of one photograph (PIL) → float32 [3, height, width] by a model's image processor.
 
-    ``settings``, its JSON, distinguishes processors.
+    ``settings`` is the processor's JSON. Transforms with equal settings are equal.
     """
 
     settings: str
     processor: Any = field(compare=False)
 
     def __call__(self, image: Any) -> torch.Tensor:
-        """The processor's pixels of one image, [3, height, width]."""
+        """Convert one image to the processor's pixels [3, height, width]."""
         return self.processor(image.convert("RGB"), return_tensors="pt")["pixel_values"][0]
 
     def __repr__(self) -> str:
@@ -42,15 +40,15 @@ class ProcessorCut:
 
 
 def is_transformers_model(name: str) -> bool:
-    """Whether this may be a model of transformers: a folder with config.json, or "owner/name"."""
+    """Return whether a name is a folder with config.json or has the form "owner/name"."""
     on_hub = re.fullmatch("[^/.][^/]*/[^/]*", name) and timm_name(name) == name
     return _is_folder(name) or bool(on_hub)
 
 
 def is_sequence_classifier(name: str) -> bool:
-    """Whether this is a sequence classifier: a folder or repository whose config.json says so."""
+    """Return whether the config.json of a folder or repository is that of a sequence classifier."""
     place, revision = _split_revision(name)
-    # The image loader, asked next, says what is wrong, or that the Hub does not answer.
+    # The image loader, which is tried next, raises the error.
     if not is_transformers_model(place) or not (_is_available(place, revision) or is_reachable()):
         return False
     try:
@@ -61,64 +59,64 @@ def is_sequence_classifier(name: str) -> bool:
 
 
 def _is_folder(name: str) -> bool:
-    """Whether this is a folder with a model; False for a name that no folder can have."""
+    """Return whether a name is a folder with a model. The name may be an invalid path."""
     return os.path.isfile(os.path.join(name, "config.json"))
 
 
 def _split_revision(name: str) -> tuple[str, str | None]:
-    """ "repository@revision" → (repository, revision or None); a folder is taken as it is."""
+    """Split "repository@revision" into both, or return (folder, None)."""
     repository, _, revision = name.partition("@")
     return (name, None) if _is_folder(name) else (repository, revision or None)
 
 
 def _find_cached_revision(place: str, revision: str | None) -> str | None:
-    """The commit of a Hub repository that the local cache holds, or None; None for a folder."""
+    """Return the commit of a cached Hub repository, or None for a folder or without a cache."""
     return None if _is_folder(place) else cached_revision(place, "config.json", revision=revision)
 
 
 def _is_available(place: str, revision: str | None) -> bool:
-    """Whether this is a folder, or a repository that the local cache holds."""
+    """Return whether this is a folder or a cached repository."""
     return _is_folder(place) or _find_cached_revision(place, revision) is not None
 
 
 @contextlib.contextmanager
 def _wrap_read_errors(name: str, place: str, revision: str | None, kind: str) -> Iterator[None]:
-    """Inside, files of a folder or of the Hub are read; what fails there is a ValueError.
+    """Convert errors while reading a folder or the Hub to ValueError.
 
-    Where they are not in the cache and the Hub does not answer, it is a ConnectionError at once.
+    Raises ConnectionError first if the files are not cached and the Hub does not answer.
     """
-    instead = "give the path of a local folder made by save_pretrained"
-    check_reachable(f"model {name!r}", _is_available(place, revision), instead)
+    remedy = "pass the path of a local folder made by save_pretrained"
+    check_reachable(f"model {name!r}", _is_available(place, revision), remedy)
     try:
         with weights_only():
             yield
-    # torch, pickle, safetensors and transformers each have their own kinds.
+    # torch, pickle, safetensors and transformers raise different types.
     except Exception as error:
         reason = " ".join(str(error).split())[:400]
         raise ValueError(f"{name!r} cannot be loaded as {kind} of transformers: {reason}") from None
 
 
 def load_image_model(name: str, revision: str | None = None) -> Model:
-    """Load an image classifier of transformers with its own image processor.
+    """Load an image classifier of transformers with its image processor.
 
     Parameters
     ----------
     name : str
-        A local folder (``save_pretrained``) or a repository of the Hub.
+        Local folder (``save_pretrained``) or repository of the Hub.
     revision : str, optional
-        Of that repository; it is recorded with the processor's settings.
+        Revision of that repository. It is recorded with the processor's settings.
 
     Returns
     -------
     Model
-        Its module takes [N, 3, height, width] and gives ``.logits``.
+        Model whose module maps images of shape (n, 3, height, width) to an output with ``.logits``.
 
     Raises
     ------
     ValueError
-        Where it is no image classifier.
+        If it is not an image classifier.
     ConnectionError
-        At once, where the Hub is needed and does not answer.
+        If the Hub is needed and does not answer. It is raised without retries.
     """
     options = OPTIONS | {"revision": revision}
     with _wrap_read_errors(name, name, revision, "an image classifier"):
@@ -134,7 +132,7 @@ def load_image_model(name: str, revision: str | None = None) -> Model:
     return Model(name, module.float().eval(), ProcessorCut(settings, processor), metadata)
 
 
-MAX_LENGTH = 128  # tokens, as usual on GLUE
+MAX_LENGTH = 128  # tokens, the usual limit on GLUE
 
 
 def load_sequence_classifier(
@@ -145,26 +143,26 @@ def load_sequence_classifier(
     Parameters
     ----------
     name : str
-        A local folder (``save_pretrained``), or "owner/name" on the Hub, with "@revision" where one
-        is meant.
+        Local folder (``save_pretrained``), or "owner/name" or "owner/name@revision" on the Hub.
     revision : str, optional
-        The same, beside the name.
-    max_length : int
-        Tokens at which texts are cut; less where the model takes less.
+        Revision of the repository. It has precedence over the one in `name`.
+    max_length : int, default=128
+        Maximum number of tokens per text, or fewer if the model accepts fewer.
 
     Returns
     -------
     Model
+        The model with its tokenizer.
 
     Raises
     ------
     ValueError
-        Where it is no sequence classifier, is not fine-tuned, or has no padding token.
+        If it is not a sequence classifier, is not fine-tuned, or has no padding token.
     ConnectionError
-        At once, where the Hub is needed and does not answer.
+        If the Hub is needed and does not answer. It is raised without retries.
     """
-    place, named = _split_revision(name)
-    revision = revision or named
+    place, name_revision = _split_revision(name)
+    revision = revision or name_revision
     options = OPTIONS | {"revision": revision}
     with _wrap_read_errors(name, place, revision, "a sequence classifier"):
         module, info = transformers.AutoModelForSequenceClassification.from_pretrained(
@@ -185,20 +183,21 @@ def load_sequence_classifier(
     checkpoint = {"name": place, "revision": _find_cached_revision(place, revision)}
     metadata = _describe_module(module, checkpoint, {"max_length": limit})
     metadata["classes"] = [
-        re.sub(r"[\s-]+", "_", own.strip().lower()) for own in metadata["classes"]
+        re.sub(r"[\s-]+", "_", label.strip().lower()) for label in metadata["classes"]
     ]
     return Model(name, module.float().eval(), transform, metadata)
 
 
 def _count_positions(config: Any) -> int:
-    """Tokens that a model has positions for; RoBERTa and its kin count after the padding's."""
+    """Count the tokens that a model has positions for."""
     positions = getattr(config, "max_position_embeddings", None) or 10**9
-    kin = "roberta xlm-roberta camembert mpnet longformer".split()
-    return positions - (2 if config.model_type in kin else 0)
+    # The positions of these models start after that of the padding token.
+    offset_types = "roberta xlm-roberta camembert mpnet longformer".split()
+    return positions - (2 if config.model_type in offset_types else 0)
 
 
 def _describe_module(module: Any, checkpoint: dict, preprocessing: dict) -> dict:
-    """What the header of the logits says of a model."""
+    """Return the metadata of a model's logits."""
     config = module.config
     return {
         "family": config.model_type,

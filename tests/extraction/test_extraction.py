@@ -392,9 +392,9 @@ class Constant(nn.Module):
 
 REFUSED = {
     "too few classes": (nn.Sequential(nn.Flatten(), nn.Linear(36, 3)), "'bad'.*3 classes"),
-    "not two-dimensional": (Constant(lambda x: x), r"'bad' gave \(\d+, 6, 6\)"),
-    "other batch": (Constant(lambda x: x[:1, 0, :4]), r"'bad' gave \(1, 4\)"),
-    "no tensor": (Constant(lambda x: (x, x)), "'bad' gave tuple"),
+    "not two-dimensional": (Constant(lambda x: x), r"'bad' returned \(\d+, 6, 6\)"),
+    "other batch": (Constant(lambda x: x[:1, 0, :4]), r"'bad' returned \(1, 4\)"),
+    "no tensor": (Constant(lambda x: (x, x)), "'bad' returned tuple"),
     "nan": (Constant(lambda x: x[:, 0, :4] * float("nan")), "'bad'.*nan or inf.*row 0"),
     "uncountable": (nn.Sequential(nn.GRU(6, 4, batch_first=True)), "'bad'.*gru.*macs="),
     "no module": (lambda x: x, "'bad' must be a torch module"),
@@ -574,7 +574,7 @@ def test_a_model_that_fails_does_not_take_the_others_down(tmp_path, at):
     bad = {
         "raises": (boom, r"KeyError\('boom'\)"),
         "nan": (lambda y: y * float("nan"), "nan or inf in the logits of row"),
-        "narrow": (lambda y: y[:, :3], r"gave \(8, 3\) for rows"),
+        "narrow": (lambda y: y[:, :3], r"returned \(8, 3\) for rows"),
     }
     bad = {name: fails for name, fails in bad.items() if at or name == "raises"}
     given = (

@@ -152,7 +152,7 @@ def test_the_calls_of_cuda(tmp_path, monkeypatch, folder):
     monkeypatch.setattr(
         torch.Tensor, "record_stream", lambda self, stream: called.append("record_stream")
     )
-    monkeypatch.setattr(forward._Cuda, "pins", False)
+    monkeypatch.setattr(forward._Cuda, "pins_memory", False)
     monkeypatch.setattr(
         extraction, "select_device", lambda device, amp: forward._Cuda(torch.device("cpu"), False)
     )
@@ -349,7 +349,7 @@ class Narrow(torch.nn.Module):
 
 def test_memory_that_runs_out_halves_the_batch_and_is_said_once(tmp_path, late):
     with pytest.warns(
-        UserWarning, match="model 'm': no memory for 32 samples at once; now 4"
+        UserWarning, match="model 'm': no memory for a batch of 32 samples, now 4"
     ) as heard:
         store = extract({"m": Narrow(5)}, (INPUTS, LABELS), tmp_path / "s", **SMALL)
     assert len([w for w in heard if "no memory" in str(w.message)]) == 1

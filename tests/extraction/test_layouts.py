@@ -52,7 +52,7 @@ class Clocked(torch.nn.Module):
 class Choosing(forward.Device):
     """A device that chooses layouts by a module's clock."""
 
-    chooses = True
+    measures_layouts = True
 
     def __init__(self, module):
         super().__init__(torch.device("cpu"))

@@ -125,7 +125,7 @@ def test_a_batch_is_halved_until_it_fits():
     x = torch.arange(20.0).reshape(10, 2)
     module = Small(most=3)
     most = {}
-    with pytest.warns(UserWarning, match="'m': no memory for 10 samples at once; now 3"):
+    with pytest.warns(UserWarning, match="'m': no memory for a batch of 10 samples, now 3"):
         logits, seconds = compute_timed_logits(Model("m", module), x, select_device("cpu"), most)
     assert torch.equal(logits, 2 * x) and seconds() > 0
     assert module.sizes == [10, 5, 3, 3, 3, 1] and most == {"m": 3}
@@ -153,7 +153,7 @@ def test_memory_for_no_sample_and_other_errors():
     ],
 )
 def test_outputs_that_are_no_logits(output, found):
-    error = f"'m' gave {found} for 4 samples; expected a tensor"
+    error = f"'m' returned {found} for 4 samples, expected a tensor"
     with pytest.raises(ValueError, match=error):
         compute_timed_logits(Model("m", output), torch.ones(4, 2), select_device("cpu"), {})
 

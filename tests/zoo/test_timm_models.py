@@ -252,10 +252,10 @@ def test_refusals(checkpoints, tmp_path, offline):
     with pytest.raises(FileNotFoundError, match="nowhere"):
         load("resnet18", checkpoint=tmp_path / "nowhere")
     with pytest.raises(
-        ValueError, match=rf"{NAME}\.safetensors: its weights do not fit model 'resnet18'"
+        ValueError, match=rf"{NAME}\.safetensors: the weights do not fit model 'resnet18'"
     ):
         load("resnet18", checkpoint=checkpoints / f"{NAME}.safetensors")
-    with pytest.raises(ValueError, match=r"resnet10t\.pth: its weights do not fit"):
+    with pytest.raises(ValueError, match=r"resnet10t\.pth: the weights do not fit"):
         load("resnet10t", checkpoint=checkpoints)
     (tmp_path / "resnet18.safetensors").write_bytes(b"cut")
     with pytest.raises(ValueError, match=r"resnet18\.safetensors.*cannot be read"):
@@ -329,7 +329,7 @@ def test_no_checkpoint_runs_code(hub_model, tmp_path, monkeypatch, asked):
     state = timm.create_model("resnet10t").state_dict()
     torch.save({"state_dict": state, "more": Poison(marker)}, tmp_path / "resnet10t.pth")
     with pytest.raises(
-        ValueError, match=r"resnet10t\.pth: its weights do not fit .* or cannot be read"
+        ValueError, match=r"resnet10t\.pth: the weights do not fit .* or cannot be read"
     ):
         load("resnet10t", checkpoint=tmp_path)
     (hub_model / "model.safetensors").unlink()

@@ -155,7 +155,7 @@ def test_packed_weights_stay_within_half_a_step(tmp_path):
         back["matrix"], rel=1e-6
     )
     (tmp_path / "w.safetensors").write_bytes(b"short")
-    with pytest.raises(ValueError, match=r"w\.safetensors: its weights cannot be read"):
+    with pytest.raises(ValueError, match=r"w\.safetensors: the weights cannot be read"):
         read_weights(tmp_path / "w.safetensors")
 
 
@@ -191,7 +191,7 @@ def test_bad_names_and_files_of_the_text_zoo(tmp_path):
     train.write_weights(
         tmp_path / "weights" / "bag_of_words.safetensors", {"other": torch.zeros(3, 2)}
     )
-    with pytest.raises(ValueError, match=r"bag_of_words\.safetensors: its weights do not fit"):
+    with pytest.raises(ValueError, match=r"bag_of_words\.safetensors: the weights do not fit"):
         load_bundled_text_model("bag_of_words", tmp_path)
 
 
