@@ -111,7 +111,7 @@ def test_wrong_labels_of_a_flat_folder(flat):
         "\n".join(lines[:-1]): "no label for image 'ILSVRC2012_val_00000005.JPEG' .1 of 5",
         "\n".join([*lines, "more.JPEG 3"]): "6 labels for 5 images",
         "\n".join([*lines[:4], "ILSVRC2012_val_00000005.JPEG 1000"]): "line 5.*1000",
-        "\n".join([*lines, lines[0]]): "line 6.*more than once",
+        "\n".join([*lines, lines[0]]): "line 6.*listed twice",
     }.items():
         path.write_text(text)
         with pytest.raises(ValueError, match=message):

@@ -86,8 +86,8 @@ def test_a_function_sees_the_parts_that_belong_together():
         (b"bytes", "a batch is needed"),
         (3, "a batch is needed, not 3"),
         (torch.tensor(1.0), "a batch is needed"),
-        ({"a": torch.ones(2), "b": torch.ones(3)}, r"equally many samples, not \[2, 3\]"),
-        ((np.ones(2), {"a": np.ones(1)}), r"equally many samples, not \[1, 2\]"),
+        ({"a": torch.ones(2), "b": torch.ones(3)}, r"the same number of samples, not \[2, 3\]"),
+        ((np.ones(2), {"a": np.ones(1)}), r"the same number of samples, not \[1, 2\]"),
         (np.ma.masked_equal([1, 2], 2), "a batch: 1 values are masked"),
     ],
 )

@@ -185,7 +185,7 @@ def test_bad_names_and_files_of_the_text_zoo(tmp_path):
     with pytest.raises(ValueError, match="unknown model 'minilm_l5'; nearest: "):
         loaders.load("minilm_l5")
     shutil.copy(ROOT / "data/reviews/zoo.json", tmp_path)
-    with pytest.raises(FileNotFoundError, match=r"no weights .*bag_of_words.*bundled are \[\]"):
+    with pytest.raises(FileNotFoundError, match=r"no weights .*bag_of_words.*Bundled are \[\]"):
         load_bundled_text_model("bag_of_words", tmp_path)
     (tmp_path / "weights").mkdir()
     train.write_weights(

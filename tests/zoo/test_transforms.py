@@ -83,7 +83,7 @@ def test_lengths_are_counted_in_blocks(monkeypatch):
 def test_a_tokenizer_without_padding_is_refused():
     tokenizer = tiny.tokenizer()
     tokenizer.pad_token = None
-    with pytest.raises(ValueError, match="no padding token.*set tokenizer.pad_token"):
+    with pytest.raises(ValueError, match="no padding token.*Set tokenizer.pad_token"):
         Tokenized(tokenizer, 8)
 
 
