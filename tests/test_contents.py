@@ -15,11 +15,11 @@ from cascadelib.contents import KEY, MOST_FORMS, Contents, forms_of
         ([f"{chr(97 + n)}x" for n in range(MOST_FORMS + 1)], 1),
     ],
 )
-def test_ids_that_differ_in_numbers_have_one_form(ids: list, count: int) -> None:
+def test_ids_that_differ_in_numbers_have_one_form(ids, count):
     assert len(np.frombuffer(forms_of(np.array(ids)), KEY)) == count
 
 
-def test_each_model_gives_equally_many_columns_of_numbers() -> None:
+def test_each_model_gives_equally_many_columns_of_numbers():
     columns = {"a": [np.arange(3.0), np.array(["x", "y", "z"])], "b": [np.ones(3)] * 9}
     contents = Contents(columns, columns.__getitem__)
     assert contents.columns(["b", "a"]).tolist() == [[0, 1, 2], [1, 1, 1], [1, 1, 1]]

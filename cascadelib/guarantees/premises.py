@@ -5,8 +5,9 @@ docs/premises.md describes each check, and what no check can find.
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,12 +19,14 @@ from ..evaluation.point import Point
 from ..evaluation.run import Run
 from ..labels import Labels, Origin, parts_of
 from ..methods.confidence_range import has_power
+from ..store.aligned_rows import alignment_of
 from ..store.protocol import Store
 from .repeats import LEVEL, REMEDY, equal_rows, repeated_ids, samples_seen, size_of_table
 
 VERIFIED = "verified"
 VIOLATED = "violated"
 NOT_VERIFIABLE = "not verifiable"
+UNCLUSTERED = "no sample repeats another by id or content"
 COMPUTED: Counter[int] = Counter()  # certificates of this process, by the samples that they used
 
 Finding = tuple[str, str, str]  # status, evidence, and the remedy if the premise is violated
@@ -109,21 +112,21 @@ def independent(case: Case) -> Finding:
     """Look for samples, or first samples of clusters, that repeat others by id or by content."""
     ids = case.origin.sample_ids
     store = case.store
-    what = "samples"
     if case.clusters is not None:
         pairs = pd.DataFrame({"cluster": case.clusters, "sample": ids})
         ids = ids[~pairs.duplicated().to_numpy()]
-        store = store.take(np.unique(case.clusters, return_index=True)[1])
-        what = f"{len(store)} clusters"
+        store = store.take(first_of_clusters(case.clusters))
     if fault := repeated_ids(ids) or equal_rows(store, case.models, case.deciding):
         return VIOLATED, fault, REMEDY
     if case.clusters is not None:
-        return VERIFIED, f"{what} are named, and no sample repeats one of another cluster", ""
-    return (
-        NOT_VERIFIABLE,
-        "no sample repeats another by id or content; clusters= names samples that belong together",
-        "",
-    )
+        named = f"{len(store)} clusters are named"
+        return VERIFIED, f"{named}, and no sample repeats one of another cluster", ""
+    return NOT_VERIFIABLE, f"{UNCLUSTERED}; clusters= names samples that belong together", ""
+
+
+def first_of_clusters(clusters: Array) -> Array:
+    """Return the first row of each cluster, int [number of clusters]."""
+    return np.unique(clusters, return_index=True)[1]
 
 
 def no_overlap(case: Case) -> Finding:
@@ -150,12 +153,17 @@ def overlap_of(points: Sequence[Point], origin: Labels, models: Sequence[str]) -
 
 
 def spelling(case: Case) -> Finding:
-    """State how text of labels and predictions was compared."""
-    if case.store.class_count is not None:
+    """State how labels and predictions were compared."""
+    return spelling_of(case.store)
+
+
+def spelling_of(store: Any) -> Finding:
+    """State how a store compares text: near misses are errors unless it is read otherwise."""
+    if store.class_count is not None:
         return VERIFIED, "labels and predictions are numbers of classes", ""
-    if not case.store.has_predictions:
+    if not store.has_predictions:
         return NOT_VERIFIABLE, "correctness is an input, so that no text was compared", ""
-    rule = getattr(case.store, "normalize", None)
+    rule = getattr(store, "normalize", None)
     if rule == "exact":
         return NOT_VERIFIABLE, "text was compared as written: normalize='exact'", ""
     if rule == "text":
@@ -244,6 +252,21 @@ def confidences_of(part: Origin, name: str) -> Array:
     return values[np.isfinite(values)]
 
 
+def rows_aligned(case: Case) -> Finding:
+    """Test whether the rows of all models belong to the same samples."""
+    if not case.is_known.all():
+        return NOT_VERIFIABLE, "labels are known only where models differ", ""
+    store = case.store
+    if case.clusters is not None:
+        store = store.take(first_of_clusters(case.clusters))
+    found = alignment_of(store, case.models)
+    remedy = (
+        "join the models' rows by sample id; if the models are wrong on different samples indeed, "
+        "accept it"
+    )
+    return found.status, found.evidence, remedy
+
+
 # The order in which they are listed. A further premise is a function of a Case, and its entry here.
 CHECKS: dict[str, Callable[[Case], Finding]] = {
     "independent": independent,
@@ -252,6 +275,7 @@ CHECKS: dict[str, Callable[[Case], Finding]] = {
     "labels complete": labels_complete,
     "reference complete": reference_complete,
     "confidences": confidences,
+    "rows aligned": rows_aligned,
 }
 
 
@@ -278,6 +302,12 @@ def checked_premises(case: Case, accept: Iterable[str]) -> tuple[Premise, ...]:
     if faults:
         raise ValueError(". ".join(faults))
     return tuple(premises)
+
+
+def premises_table(premises: Sequence[Premise]) -> pd.DataFrame:
+    """Return a row per premise: premise, status, evidence."""
+    columns = ["premise", "status", "evidence"]
+    return pd.DataFrame([astuple(premise) for premise in premises], columns=columns)
 
 
 def premises_text(premises: Sequence[Premise]) -> str:

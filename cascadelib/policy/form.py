@@ -74,7 +74,7 @@ PARTS: dict[str, Any] = {
     "versions": {str: str},
     "premises": ([dict.fromkeys(("name", "status", "evidence"), str)], None),
 }
-OPTIONAL = {"premises"}  # a part that is only written if there is something to write
+OPTIONAL = {"expected", "premises"}  # parts that are only written if they are known
 
 
 def text_of(point: Point) -> str:
@@ -108,7 +108,10 @@ def on_one_line(match: re.Match) -> str:
 
 def parts_as_json(point: Point) -> dict[str, Any]:
     """A Point as plain values of JSON, in the order of PARTS."""
-    chosen: dict[str, Any] = {name: number_to_json(getattr(point, name)) for name in MEASURED}
+    measured = {name: float(getattr(point, name)) for name in MEASURED}
+    chosen: dict[str, Any] = {
+        name: value for name, value in measured.items() if math.isfinite(value)
+    }
     chosen["exit_rates"] = list(point.exit_rates)
     return {
         "models": records_of(point),
@@ -118,15 +121,19 @@ def parts_as_json(point: Point) -> dict[str, Any]:
         "cost_kind": point.cost_kind,
         "chosen": chosen,
         "chosen_on": seen_to_json(point.origin, point.models),
-        "expected": point.expected and expected_to_json(point.expected),
         "versions": dict(point.versions),
-    } | premises_to_json(point)
+    } | optional_parts(point)
 
 
-def premises_to_json(point: Point) -> dict[str, Any]:
-    """The premises of the guarantee that certified a Point with the thresholds that it has."""
-    is_certified = point.premises and point.chosen == (point.models, point.thresholds)
-    return {"premises": [dict(premise) for premise in point.premises]} if is_certified else {}
+def optional_parts(point: Point) -> dict[str, Any]:
+    """What is expected of a Point, and the premises of the guarantee that certified it with the
+    thresholds that it has, if they are known."""
+    parts: dict[str, Any] = {}
+    if point.expected:
+        parts["expected"] = expected_to_json(point.expected)
+    if point.premises and point.chosen == (point.models, point.thresholds):
+        parts["premises"] = [dict(premise) for premise in point.premises]
+    return parts
 
 
 def records_of(point: Point) -> list[dict[str, Any]]:
@@ -135,11 +142,6 @@ def records_of(point: Point) -> list[dict[str, Any]]:
     if [record["name"] for record in records] == list(point.models):
         return records
     return [{"name": name} for name in point.models]
-
-
-def number_to_json(value: float) -> float | None:
-    """A number, or null for nan and inf."""
-    return float(value) if math.isfinite(value) else None
 
 
 def threshold_to_json(metric: str | Callable | None, threshold: float) -> float | str:
@@ -308,7 +310,7 @@ def point_in(content: Mapping) -> Point:
         cost_kind=content["cost_kind"],
         found_on=found_on,
         records=tuple(content["models"]),
-        expected=content["expected"] and expected_in(content["expected"], len(names)),
+        expected=expected_in(content["expected"], len(names)) if content.get("expected") else None,
         versions=content["versions"],
         premises=tuple(content.get("premises") or ()),
         **measured_in(content["chosen"], len(names)),

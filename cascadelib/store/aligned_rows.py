@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -19,9 +20,15 @@ LEAST_PHI = 0.1  # a mean correlation below it is that of rows of different samp
 LEAST_SHARE = 0.25  # and below this share of the largest one that the accuracies allow
 ABOVE_CHANCE = 3.0  # standard errors by which a tested model's accuracy exceeds chance
 LEAST_ANSWERED = 0.5  # share of the samples that a tested model answered
+MOST_LABELS = 20_000  # from which the agreement by chance is estimated
+CONSTANT = 0.99  # share of equal predictions from which the order of rows hardly matters
 STEEPEST = 15.0  # largest slope of the logistic model, per additional correct model
 STEPS = 24  # of a bisection, which gives slopes to 2e-6
 TOLERANCE = 1e-6  # samples
+OFFSETS = (1, -1, 2, -2, 3, -3)  # rows by which one model may be moved
+PARTS = 4  # of a file, each of which may have an offset
+FEWEST_ROWS = 100  # of such a part
+OFFSET_ERRORS = 5.0  # standard errors by which moved rows must fit better than rows as they are
 
 
 @dataclass(frozen=True)
@@ -55,9 +62,10 @@ def aligned_rows(correct: Any, names: Iterable[str] = (), chance: Any = 0.0) -> 
         ``table`` has a row per tested model: its mean correlation φ with the other models (weighted
         by their standard deviations), its interval ``lower`` to ``upper``, and ``attainable``, the
         largest φ at these accuracies. ``status`` is *violated* if an upper end is below 0.1 (or
-        below a quarter of the attainable φ, if that is smaller), or if the models form two groups
-        of which every pair is. It is *verified* if every lower end is above 0 and the pairs with a
-        lower end above 0 connect all models. Otherwise it is *not verifiable*.
+        below a quarter of the attainable φ, if that is smaller), if the models form two groups of
+        which every pair is, or if a model correlates more when its rows are moved by 1 to 3, in a
+        quarter of the samples or in all. It is *verified* if every lower end is above 0 and the
+        pairs with a lower end above 0 connect all models. Otherwise it is *not verifiable*.
 
     See Also
     --------
@@ -118,6 +126,13 @@ def aligned_rows(correct: Any, names: Iterable[str] = (), chance: Any = 0.0) -> 
         for is_linked in (~pairs["is_low"], pairs["lower"] > 0)
     )
     status, evidence = _verdict(table, blocks, linked, samples)
+    if status != "violated" and (moved := best_offset(is_correct)):
+        model, offset, start, stop = moved
+        status = "violated"
+        evidence = (
+            f"the rows of model {tested[model]!r} are out of step: from row {start:,} to {stop:,} "
+            f"they fit those of the others better when moved by {offset:+d}"
+        )
     return Alignment(status, evidence + left_out, table)
 
 
@@ -126,22 +141,48 @@ def alignment_of(store: Any, names: Iterable[str] | None = None) -> Alignment:
 
     Models that answered less than half of the samples are not tested.
     """
-    names = list(store.models.index if names is None else names)
-    correct = correctness_of(store, names)
+    models = list(store.models.index if names is None else names)
+    correct = correctness_of(store, models)
     if correct is None:
         return Alignment("not verifiable", "which answers are correct is unknown", pd.DataFrame())
     answered = np.ones(correct.shape, bool)
     if getattr(store, "answered", None) is not None:
-        answered = store.answered[[store.row(name) for name in names]]
+        answered = store.answered[[store.row(name) for name in models]]
     is_compared = answered.mean(axis=1) >= LEAST_ANSWERED
-    names = np.array(names, object)[is_compared].tolist()
+    models = np.array(models, object)[is_compared].tolist()
     correct = correct[is_compared][:, answered[is_compared].all(axis=0)]
-    result = aligned_rows(correct, names)
+    chance, evidence = agreement(store, models, correct)
+    if evidence:
+        return Alignment("violated", evidence, pd.DataFrame({"model": models}))
+    return aligned_rows(correct, models, chance)
+
+
+def agreement(store: Any, names: list[str], correct: Array) -> tuple[Array, str]:
+    """Return the accuracy of models by chance [M], and a sentence if one is proven to be at chance.
+
+    Chance is the agreement of predictions and labels if they were independent (as in Cohen's κ).
+    Predictions that are all equal are at chance too, but no other order would change them.
+    """
+    chance = np.zeros(len(names))
     labels = getattr(store, "labels", None)
-    if result.status == "violated" and store.has_predictions and labels is not None:
-        chance = [agreement_by_chance(labels, store.predicted(name)) for name in names]
-        result = aligned_rows(correct, names, chance)
-    return result
+    if labels is None or not store.has_predictions:
+        return chance, ""
+    samples = max(1, correct.shape[1])
+    accuracy = correct.sum(axis=1) / samples
+    rows = slice(None, None, -(-len(store) // MOST_LABELS))
+    share = pd.Series(labels[rows]).value_counts(normalize=True)
+    error = ABOVE_CHANCE * np.sqrt(accuracy * (1 - accuracy) / samples)
+    for row in np.flatnonzero(accuracy - error <= LEAST_PHI + (1 - LEAST_PHI) * share.max()):
+        predictions = pd.Series(store.predicted(names[row])[rows])
+        chance[row] = predictions.map(share).fillna(0).mean()
+        kappa = (accuracy[row] + 2 * error[row] - chance[row]) / (1 - chance[row])
+        if kappa < LEAST_PHI and predictions.value_counts(normalize=True).max() < CONSTANT:
+            return chance, (
+                f"the predictions of model {names[row]!r} agree with the labels on "
+                f"{accuracy[row]:.1%} of {samples:,} samples, and would on {chance[row]:.1%} by "
+                "chance: its rows, or the labels, may belong to other samples"
+            )
+    return chance, ""
 
 
 def correctness_of(store: Any, names: list[str]) -> Array | None:
@@ -154,12 +195,6 @@ def correctness_of(store: Any, names: list[str]) -> Array | None:
     return np.array([store.predicted(name) == labels for name in names])
 
 
-def agreement_by_chance(labels: Array, predictions: Array) -> float:
-    """Return the share of samples that would agree if predictions and labels were independent."""
-    share = pd.Series(labels).value_counts(normalize=True)
-    return float(pd.Series(predictions).map(share).fillna(0).mean())
-
-
 def warn_unless_aligned(store: Any) -> None:
     """Issue a UserWarning if the rows of the models of a store are out of step."""
     alignment = alignment_of(store)
@@ -169,6 +204,43 @@ def warn_unless_aligned(store: Any) -> None:
             'accept=("rows aligned",)',
             stacklevel=3,
         )
+
+
+def best_offset(is_correct: Array) -> tuple[int, int, int, int] | None:
+    """Return (model, offset, start, stop) of rows that fit those of the other models significantly
+    better when they are moved by a few rows, or None.
+
+    Files sorted by class or subject keep a correlation between neighbouring rows, so a moved model
+    may correlate with the others. It correlates more at its offset.
+    """
+    samples = is_correct.shape[1]
+    count = PARTS if samples >= PARTS * FEWEST_ROWS else 1
+    edges = np.linspace(0, samples, count + 1).astype(int).tolist()
+    best = OFFSET_ERRORS
+    found = None
+    for start, stop in {(0, samples), *pairwise(edges)}:
+        part = is_correct[:, start:stop]
+        share = part.mean(axis=1)
+        total = part.sum(axis=0)
+        spread = 2 * share * (1 - share) * (total - part).var(axis=1) * (stop - start)
+        for offset in OFFSETS:
+            fit = gains(part, total, share, offset) / np.sqrt(np.maximum(spread, 1))
+            if fit.max() > best:
+                best = fit.max()
+                found = int(fit.argmax()), offset, start, stop
+    return found
+
+
+def gains(part: Array, total: Array, share: Array, offset: int) -> Array:
+    """Return by how much the covariance of each model with the others rises if its rows are moved
+    by an offset, summed over samples [M]."""
+    here, there = (slice(None, -offset), slice(offset, None))
+    if offset < 0:
+        here, there = slice(-offset, None), slice(None, offset)
+    rise = total[there] - total[here]
+    own = np.einsum("mk,mk->m", part[:, here], part[:, there]) - part[:, here].sum(axis=1)
+    ends = rise.sum() - (part[:, there].sum(axis=1) - part[:, here].sum(axis=1))
+    return part[:, here] @ rise - own - share * ends
 
 
 def counts_by_others(is_correct: Array) -> Array:

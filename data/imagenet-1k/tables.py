@@ -45,6 +45,7 @@ from tqdm import tqdm
 
 from cascadelib import published
 from cascadelib.files import replacing
+from cascadelib.front_end import is_watched
 from cascadelib.zoo.forward import retain_freed_memory
 from cascadelib.zoo.macs import count_macs
 from cascadelib.zoo.timm_models import (
@@ -96,7 +97,7 @@ def downloaded(today: bool) -> Path:
     """The folder with timm's files of 2022-07-27, or with those of 2026-01-06."""
     commit, files = (TODAY, FILES_TODAY) if today else (COMMIT, FILES)
     folder = pooch.os_cache("pooch") / commit
-    progress = sys.stderr.isatty()
+    progress = is_watched()
     for name, digest in files.items():
         url = BASE.format(commit=commit, name=name)
         pooch.retrieve(url, known_hash=digest, fname=name, path=folder, progressbar=progress)
@@ -263,7 +264,7 @@ def counted(
     left = [model for model in models if model not in done]
     with (
         open(cache, "a", encoding="utf-8") as file,
-        tqdm(total=len(left), disable=not sys.stderr.isatty()) as bar,
+        tqdm(total=len(left), disable=not is_watched()) as bar,
     ):
         for (name, size), answer, seconds in counts(
             left, limit, processes, {"trained": True} if trained else {}
