@@ -64,8 +64,8 @@ def parser_of_all() -> Parser:
         table.add_argument(f"--{name}", help=about)
     table.add_argument(
         "--cost",
-        help="column with the price of a query (default: cost); of a store, the kind of cost "
-        "(default: macs, where there are any)",
+        help="column with the price of a query (default: cost), or prices as small=1,large=10; of "
+        "a store, the kind of cost (default: macs, where there are any)",
     )
     table.add_argument(
         "--columns", nargs="+", help="what a fitted confidence reads (default: confidence)"
@@ -110,6 +110,12 @@ def parser_of_all() -> Parser:
         _certify,
         [table, split, choice],
         "the cheapest that loses at most epsilon; exit status 1: there is none",
+    )
+    command(
+        "check",
+        _check,
+        [table],
+        "which columns a table has, what is wrong with its cells, and the command that certifies",
     )
     command("evaluate", _evaluate, [policy, table], "a policy on a table")
     explore = command(
@@ -160,13 +166,21 @@ def _scores(path: str, args: Namespace) -> Any:
 
     named = {name: getattr(args, name) for name in NAMED if getattr(args, name)}
     if not folder_of(path).is_dir():
-        more = {name: getattr(args, name) for name in ("cost", "columns") if getattr(args, name)}
-        return cl.ScoreTable.from_frame(path, **named, **more)
+        return cl.ScoreTable.from_frame(path, **named, **_costs_and_columns(args))
     if named:
         raise ValueError(
             f"{path}: a store has no columns to name: leave out --{', --'.join(named)}"
         )
     return cl.LogitStore(path)
+
+
+def _costs_and_columns(args: Namespace) -> dict[str, Any]:
+    """The options that are more than the name of a column."""
+    more: dict[str, Any] = {"columns": args.columns} if args.columns else {}
+    if args.cost and "=" in args.cost:
+        prices = (price.partition("=") for price in args.cost.split(","))
+        return more | {"cost": {name: float(price) for name, _, price in prices}}
+    return more | ({"cost": args.cost} if args.cost else {})
 
 
 def _splits(args: Namespace) -> tuple[Any, Any]:
@@ -250,8 +264,28 @@ def _certify(args: Namespace) -> dict[str, Any]:
         args.reference,
         accept=args.accept or (),
     )
-    said = {"certificate": str(certificate), "certified": certificate.point is not None}
-    return said | (_written(args, certificate.point, store, held_out) if certificate.point else {})
+    point = certificate.point
+    said = {"certificate": str(certificate), "certified": point is not None}
+    if point is None:
+        return {"summary": "nothing is certified"} | said
+    from .evaluation.pareto import improvement_factor
+    from .tables import times
+
+    cost = cl.evaluate(held_out, point).cost
+    saving = times(improvement_factor(certificate.reference_cost, cost))
+    summary = f"{point.chain} {certificate.promise}, at a saving of {saving} ×"
+    return {"summary": summary} | said | _written(args, point, store, held_out)
+
+
+def _check(args: Namespace) -> dict[str, Any] | str:
+    """What is wrong with a table, and the command that reads it."""
+    named = {name: getattr(args, name) for name in NAMED if getattr(args, name)}
+    cost = _costs_and_columns(args).get("cost")
+    report = cl.check_table(args.table, cost=cost, **named)
+    if not args.json:
+        return str(report)
+    faults = report.faults.to_dict("records")
+    return {"columns": report.columns, "faults": faults, "command": report.command}
 
 
 def _evaluate(args: Namespace) -> dict[str, Any]:
@@ -337,7 +371,11 @@ def main(argv: list[str] | None = None) -> int:
             return 0
         args = parser.parse_args(argv)
         check_out(args)
-        said = json.dumps(args.does(args) or {}, ensure_ascii=False)
+        found = args.does(args) or {}
+        if isinstance(found, str):
+            print(found, flush=True)
+            return 0
+        said = json.dumps(found, ensure_ascii=False)
         said = json.loads(said, parse_constant=lambda _: None)  # nan and inf are null
         for line in _lines(said, args.json):
             print(line)

@@ -2,7 +2,6 @@
 kernel searches fronts and knows the point."""
 
 import asyncio
-import html
 import json
 import math
 from collections.abc import Sequence
@@ -33,7 +32,7 @@ from ..policy.form import parts_as_json
 from ..store.protocol import Store
 from .examples import examples_of, shown_rows
 from .packing import Packed
-from .page import page_html, read_part, script, sentence, still_svg
+from .page import page_html, read_part, script, sentence, still_html
 from .splits import ONE, Choice, ExploredSplits, as_state, state_in
 
 STEPS = 1000  # of a slider
@@ -254,7 +253,7 @@ class Explorer(anywidget.AnyWidget):
                     self.splits.search(replace(self.choice, models=("",) * n))
         self.publish(self.choice)
         runs = self.runs
-        still = f"<p>{html.escape(sentence(runs))}</p>{still_svg(runs, self.front, self.state)}"
+        still = still_html(runs, self.state)
         packed = self.pack.to_bytes(self.beside_arrays() | {"state": self.state})
         title = f"Model cascades on {self.splits.store.origin.dataset or 'your data'}"
         with replacing(Path(path)) as place:
@@ -393,12 +392,11 @@ class Explorer(anywidget.AnyWidget):
         return texts | {"models": list(map(as_text, parts["models"]))}
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
-        """The widget; in a run without a front end a picture and a sentence."""
+        """The widget; in a run without a front end a sentence."""
         if has_front_end():
             return super()._repr_mimebundle_(**options)
         runs = self.runs
-        picture = still_svg(runs, self.front, self.state)
-        return {"text/plain": sentence(runs), "image/svg+xml": picture}
+        return {"text/plain": sentence(runs), "text/html": still_html(runs, self.state)}
 
 
 def beside(work: Any, ended: Any) -> None:

@@ -117,15 +117,11 @@ class ExploredSplits:
     def __post_init__(self) -> None:
         check_store(self.store)
         self.stores = {"validation": self.store}
+        self.certified = [point for each in self.certificates for point in each.certified]
         if self.held_out is not None:
             check_store(self.held_out)
             self.stores["held-out"] = self.held_out
-            for name in self.store.models.index:
-                known(name, self.held_out.models.index, "model of the held-out split")
-        self.certified = [point for each in self.certificates for point in each.certified]
-        self.check_certificates()
-        if self.held_out is not None and is_same_split(self.store, self.held_out):
-            del self.stores["held-out"]
+        self.check_splits()
         self.given: Any = self.front or next(iter(self.certified), None)
         self.tasks: dict[tuple, SearchTask] = {}
         self.methods, self.first = methods_of(self.store, self.given)
@@ -138,12 +134,14 @@ class ExploredSplits:
                 self.fronts[kind] = self.front
         lengths = {n for n in LENGTHS if n <= len(self.store.models)}
         lengths.update(len(point.models) for point in self.certified)
-        lengths.update(n for *_, n in self.fronts)
-        self.lengths = sorted(lengths) or [1]
+        self.lengths = sorted(lengths.union(kind[-1] for kind in self.fronts)) or [1]
 
-    def check_certificates(self) -> None:
-        """ValueError for several promises, where the held-out split is not held out from a
-        certificate, and where a certified cascade is of models that the store lacks."""
+    def check_splits(self) -> None:
+        """Raise a ValueError if a split lacks models, for several promises, and if the held-out
+        split is not held out from a certificate."""
+        if self.held_out is not None:
+            for name in self.store.models.index:
+                known(name, self.held_out.models.index, "model of the held-out split")
         promises = {(each.promise, each.samples) for each in self.certificates}
         if len(promises) > 1:
             raise ValueError(
@@ -161,6 +159,8 @@ class ExploredSplits:
                     f"held_out shares {common} samples with those that chose or certified "
                     f"{point.chain}: give samples that had no part in either"
                 )
+        if self.held_out is not None and is_same_split(self.store, self.held_out):
+            del self.stores["held-out"]
 
     @property
     def costs(self) -> list[str]:

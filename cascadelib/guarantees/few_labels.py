@@ -222,8 +222,8 @@ def check_predicted(store: ScoreTable, is_known: Array, drawn: bool) -> None:
     """Raise a ValueError for a known label that no model predicts: it may be a class in other
     words. ``drawn``, where none can be left out, it says that no model is correct, unless no known
     label is predicted."""
-    labels, predictions = np.array(store.labels), np.array(store.predictions)
-    foreign = is_known & ~np.isin(labels, np.unique(predictions))
+    labels = np.array(store.labels)
+    foreign = is_known & ~np.isin(labels, np.unique(np.array(store.predictions)))
     if foreign.any() and not (drawn and (foreign < is_known).any()):
         row = int(np.argmax(foreign))
         raise ValueError(

@@ -10,6 +10,7 @@ from stores_of_ones_own import Fees, with_predictions
 
 import cascadelib as cl
 from cascadelib.analysis.generalization import check_same_task
+from cascadelib.evaluation.evaluation import check_store
 from cascadelib.store import Store
 from cascadelib.store.score_table import ScoreTable
 
@@ -92,3 +93,22 @@ def test_nothing_in_the_package_asks_which_kind_of_store_it_is():
             path.read_text(),
         )
         assert not asked, (path, asked)
+
+
+def test_whether_a_type_is_a_store_is_decided_once(table):
+    """On Python 3.11 isinstance evaluates every property, such as the table of models."""
+    asked = []
+
+    class Counted(Fees):
+        @property
+        def models(self):
+            asked.append(1)
+            return self.table.models
+
+    check_store(Counted(table))
+    asked.clear()
+    check_store(Counted(table))
+    assert asked == [1]  # whether it has models
+    for other in ("a path", cl.search(table)):
+        with pytest.raises(TypeError, match="a LogitStore or a ScoreTable is needed"):
+            check_store(other)
