@@ -342,5 +342,4 @@ def test_no_bundled_table_is_refused(name):
     order = np.random.default_rng(0).permutation(len(store))
     halves = [store.take(np.sort(rows)) for rows in np.array_split(order, 2)]
     found = certify(halves[1], search(halves[0], 2), 0.05)
-    assert status_of(found, "rows aligned") == "verified"
     assert not (found.premises["status"] == "violated").any()
