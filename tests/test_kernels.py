@@ -126,7 +126,7 @@ def test_nothing_can_be_written(tmp_path):
             (folder / "__pycache__").touch()
     said, warned = run(SWEEP, tmp_path, HOME=os.devnull)
     assert said == f"{tmp_path}/cascadelib/fronts/kernels/grid.py {SWEPT}\n"
-    assert warned.count("Warning") == 1 and "set NUMBA_CACHE_DIR" in warned
+    assert warned.count("Warning") == 1 and "Set NUMBA_CACHE_DIR" in warned
 
 
 def flip(content):

@@ -166,9 +166,9 @@ ERRORS = {
         ["certify", "t.csv", *NAMED, "--epsilon", "0.1", "--held-out", "0"],
         "--held-out",
     ),
-    "no policy": (["show", "t.csv"], "t.csv: this is no JSON"),
+    "no policy": (["show", "t.csv"], "t.csv: not JSON"),
     "another table": (["evaluate", "p.json", "store"], "unknown model of this store"),
-    "an empty file": (["explore", "empty.csv"], "empty.csv: this is no regular file, or an empty"),
+    "an empty file": (["explore", "empty.csv"], "empty.csv: not a regular file, or an empty"),
     "a table without rows": (["explore", "header.csv"], "header.csv: a table without rows"),
     "an address": (["explore", "http://a.example/t.csv"], "an address"),
     "a share beyond all": (

@@ -250,8 +250,7 @@ def answer_of(
     if values.ndim > 1:
         absent = absent.any(axis=1)
         is_odd = is_odd.any(axis=1)
-    if point.metric is not None:
-        is_odd |= impossible(values, point.metric)
+    is_odd |= point.metric is not None and impossible(values, point.metric)
     failures = np.where((failures == 0) & is_odd, MALFORMED, failures)
     confidence = np.full(count, lowest) if point.fitted else values
     if point.fitted and not absent.all():
@@ -262,21 +261,20 @@ def answer_of(
         told = before if before is None else before[rows]
         confidence[rows] = point.fitted[stage](values[rows], said, told)
     confidence = np.where(absent, lowest, confidence)
-    fault = ""
-    if point.metric is None and stage < len(point.inside):
-        fault = fault_of_all(point, stage, confidence[failures == 0])
-        if fault:
-            failures = np.where(failures == 0, MALFORMED, failures)
+    fault = fault_of_all(point, stage, confidence[failures == 0])
+    failures = np.where((failures == 0) & (fault > ""), MALFORMED, failures)
     return Answer(predictions[:, None], confidence, failures, fault=fault)
 
 
 def fault_of_all(point: Point, stage: int, confidence: np.ndarray) -> str:
-    """Describe confidences [s] whose median leaves the range seen when the cascade was chosen; ""
-    if it does not, or if nothing is known of that range."""
+    """Describe given or fitted confidences [s] whose median leaves the range seen when the cascade
+    was chosen; "" if it does not, or if nothing is known of that range."""
     seen = point.expected and point.expected.confidences[stage]
-    if not seen or not seen.values:
+    if point.metric is not None or stage == len(point.inside) or not seen or not seen.values:
         return ""
-    least, most, count = seen.values[0], seen.values[-1], sum(seen.counts)
+    least = seen.values[0]
+    most = seen.values[-1]
+    count = sum(seen.counts)
     if not median_outside(confidence, least, most, count):
         return ""
     return (
