@@ -1,4 +1,4 @@
-"""One rule for spelling: a prediction that equals its label only after normalizing is a near miss.
+"""One rule for spelling: a prediction that equals the label only after normalizing is a near miss.
 
 A near miss would count as a wrong answer. It is an error unless the caller says how text is
 compared: ``normalize="text"`` or ``normalize="exact"``. The rule normalizes distinct texts, not
