@@ -121,7 +121,7 @@ def check_table(
     "normalize='text')"
     """
     source = os.fspath(frame) if isinstance(frame, str | os.PathLike) else "frame"
-    options = {"missing": missing, "normalize": normalize, "encoding": encoding}
+    options: dict[str, Any] = {"missing": missing, "normalize": normalize, "encoding": encoding}
     if isinstance(cost, Mapping):
         options["cost"] = cost
     try:

@@ -48,6 +48,6 @@ def test_classes_in_another_spelling_are_refused():
     model = LogisticRegression().fit(X[:200], WORDS[NUMBERS[:200]])
     capitals = np.unique(np.char.capitalize(WORDS))
     with pytest.raises(ValueError, match="trained with the class 'air', but y has .*'Air'"):
-        probabilities_of(model, X[:5], capitals)
+        compute_probabilities(model, X[:5], capitals)
     with pytest.raises(ValueError, match="trained with the class 'sea'"):
-        probabilities_of(model, X[:5], np.array(["air", "ice", "land"]))
+        compute_probabilities(model, X[:5], np.array(["air", "ice", "land"]))
