@@ -17,8 +17,7 @@ from numpy import ndarray as Array
 
 from ..checks import fits, known, reals
 from ..contents import digests_of
-from ..labels import Labels, as_text
-from ..store.spelling import normalized
+from ..labels import Labels, as_text, normalized
 
 CONFIDENCE = "confidence"
 AGREEMENT = "agreement"
