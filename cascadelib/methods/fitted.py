@@ -17,7 +17,7 @@ from numpy import ndarray as Array
 
 from ..checks import fits, known, reals
 from ..contents import digests_of
-from ..labels import Labels, as_text
+from ..labels import Labels, as_text, normalized
 
 CONFIDENCE = "confidence"
 AGREEMENT = "agreement"
@@ -333,13 +333,15 @@ def by_label(curves: list, read: Features) -> Array:
     a curve has that of all. Within a level the column itself decides.
 
     curves: of all samples, then each of a label by its digest (in files of earlier versions: by the
-    label itself, and nothing decides within levels). Float64 [k].
+    label itself, and nothing decides within levels); a label without one has the curve of its
+    normalized text, since a table with ``normalize="text"`` has no other. Float64 [k].
     """
     x = read.first
     confidence = np.interp(x, curves[0]["knots"], curves[0]["values"])
     by_name = {curve.get("digest") or curve.get("label"): curve for curve in curves[1:]}
     for name, rows in rows_by_label(read.texts[LABEL] if by_name else x[:0]).items():
-        curve = by_name.get(label_digest(name)) or by_name.get(name)
+        digests = [label_digest(name), label_digest(normalized(name)), name]
+        curve = next(filter(None, map(by_name.get, digests)), None)
         if curve is not None:
             own = np.interp(x[rows], curve["knots"], curve["values"])
             confidence[rows] += (curve.get("weight") or 1.0) * (own - confidence[rows])
