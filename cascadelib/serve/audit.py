@@ -14,15 +14,15 @@ import pandas as pd
 from ..checks import known
 from ..evaluation.intervals import anytime_lower
 from ..labels import digests_of
+from ..policy.decisions import Answer
 from .counts import MOST_DOUBTS, VERDICTS, Counts, total
-from .decisions import Answer, objects
 
 WINDOW = 1000  # audited inputs between two starts of what counts as now
 LOCK = threading.RLock()  # of all, as a cascade with one of its own could not be copied
 
 
 class Audit:
-    """The audit of a cascade, a part of its :class:`Running`.
+    """The audit of a cascade, a part of its :class:`Monitor`.
 
     Attributes
     ----------
@@ -74,15 +74,6 @@ class Audit:
                     del own.doubts[name]
                 else:
                     doubt[1] = said
-
-    def alike(self, before: np.ndarray | None, said: np.ndarray) -> np.ndarray | None:
-        """Predictions of the model before, written as this model's where they agree."""
-        if before is None or self.equal is eq:
-            return before
-        pairs = zip(before, said)
-        return objects(
-            [now if was is not None and self.equal(was, now) else was for was, now in pairs]
-        )
 
     def _wanted(self) -> dict[Any, list]:
         """What is in doubt though the reference has answered, by id; the lock is held."""

@@ -12,9 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cascadelib import DriftSignal, LogitStore, evaluate, pick, search
-from cascadelib.analysis.drift_signal import SIZES, Capital, summary
+from cascadelib import LogitStore, evaluate, pick, search
 from cascadelib.evaluation.point import OrderStatistics
+from cascadelib.policy.confidence_summary import summary
+from cascadelib.serve import DriftSignal
+from cascadelib.serve.drift_signal import SIZES, Capital
 
 
 def store_of(k: int, seed: int, scale: float = 1.0, noise: float = 1.0) -> LogitStore:

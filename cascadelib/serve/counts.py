@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from ..analysis.drift_signal import DriftSignal
 from ..checks import brief, misfit
-from .decisions import FAILURES
+from ..policy.decisions import FAILURES
+from .drift_signal import DriftSignal
 
 RECENT = 2**16  # keys that are remembered
 MOST_DOUBTS = 2**16

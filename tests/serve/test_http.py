@@ -24,7 +24,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import cascadelib as cl
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SPEC = importlib.util.spec_from_file_location("serve_example", ROOT / "examples" / "serve.py")
 serve = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(serve)
@@ -46,7 +46,7 @@ def post(port: Any, body: Any, **headers: Any) -> tuple:
 
 
 class Slow:
-    """A cascade whose models wait until they may go on; it notes the stage and the samples of each
+    """A service whose models wait until they may go on; it notes the stage and the samples of each
     batch."""
 
     def __init__(self, cascade: Any) -> None:
@@ -54,17 +54,17 @@ class Slow:
         self.go = threading.Event()
         self.batches: list[tuple] = []
 
-    def together(self, *terms: Any) -> Any:
-        deciding = self.cascade.together(*terms)
-        said = deciding.said
+    def service(self, options: Any) -> Any:
+        service = serve.service_of(self.cascade, options)
+        logits = service.models.logits
 
-        def later(stage: int, group: Any) -> Any:
-            self.batches.append((stage, len(group)))
+        def later(stage: int, batch: Any) -> Any:
+            self.batches.append((stage, len(batch)))
             assert self.go.wait(60)
-            return said(stage, group)
+            return logits(stage, batch)
 
-        deciding.said = later
-        return deciding
+        service.models.logits = later
+        return service
 
 
 @pytest.fixture(scope="module")
@@ -76,11 +76,15 @@ def cascade() -> Any:
 
 @pytest.fixture
 def served() -> Iterator[Any]:
-    """serve(cascade, *options) → port; the servers end with the test."""
+    """serve(cascade or Slow, *options) → port; the servers end with the test."""
     servers = []
 
     def start(cascade: Any, *options: Any, example: Any = None) -> Any:
-        server = serve.server_of(cascade, serve.arguments(["--port", "0", *options]), example)
+        given = serve.arguments(["--port", "0", *options])
+        slow = isinstance(cascade, Slow)
+        service = cascade.service(given) if slow else serve.service_of(cascade, given)
+        start.service = service
+        server = serve.server_of(service, given, example)
         thread = threading.Thread(target=server.run)
         thread.start()
         servers.append((server, thread))
@@ -148,17 +152,15 @@ def test_a_lone_client_does_not_wait_for_others(cascade: Any, served: Any) -> No
 
 
 def test_prometheus_is_told_what_was_decided(cascade: Any, served: Any) -> None:
-    cascade.running.reset()
     port = served(cascade)
-    decisions = cascade(IMAGES[:50])
     assert post(port, npy(IMAGES[50:80]))[0] == 200
     text = httpx.get(f"http://127.0.0.1:{port}/metrics").text
     samples = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
             samples[sample.name, sample.labels.get("model")] = sample.value
-    exits = cascade.running.exits.tolist()
-    assert sum(exits) == len(decisions) + 30
+    exits = served.service.monitor.exits.tolist()
+    assert sum(exits) == 30
     for model, count in zip(cascade.point.models, exits):
         assert samples["cascade_decided_total", model] == count
         assert samples["cascade_failures_total", model] == 0
@@ -218,9 +220,8 @@ BAD = {
 
 @pytest.fixture(scope="module")
 def port(cascade: Any) -> Iterator[Any]:
-    server = serve.server_of(
-        cascade, serve.arguments(["--port", "0", "--max-queue", "256", "--max-bytes", "400000"])
-    )
+    given = serve.arguments(["--port", "0", "--max-queue", "256", "--max-bytes", "400000"])
+    server = serve.server_of(serve.service_of(cascade, given), given)
     thread = threading.Thread(target=server.run)
     thread.start()
     waits(lambda: server.started)
