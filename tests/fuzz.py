@@ -16,9 +16,7 @@ import tempfile
 import time
 import warnings
 import zipfile
-from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -52,22 +50,22 @@ JUNK = [
 DEEP = "[" * 100_000 + "]" * 100_000
 
 
-def flipped(content: Any, rng: np.random.Generator) -> Any:
+def flipped(content, rng):
     """One bit."""
     data = bytearray(content)
     data[rng.integers(len(data))] ^= 1 << rng.integers(8)
     return bytes(data)
 
 
-def truncated(content: Any, rng: np.random.Generator) -> Any:
+def truncated(content, rng):
     return content[: rng.integers(len(content))]
 
 
-def lengthened(content: Any, rng: np.random.Generator) -> Any:
+def lengthened(content, rng):
     return content + rng.bytes(int(rng.integers(1, 50)))
 
 
-def spliced(content: Any, rng: np.random.Generator) -> Any:
+def spliced(content, rng):
     """Some bytes taken out, others put in."""
     at = int(rng.integers(len(content)))
     return (
@@ -75,14 +73,14 @@ def spliced(content: Any, rng: np.random.Generator) -> Any:
     )
 
 
-def noise(content: Any, rng: np.random.Generator) -> Any:
+def noise(content, rng):
     return rng.bytes(int(rng.integers(0, 300)))
 
 
-def places(value: Any, path: tuple = ()) -> Iterator[Any]:
+def places(value, path=()):
     """Every place in a JSON value, as the keys that lead there."""
     yield path
-    inside: Iterable = ()
+    inside = ()
     if isinstance(value, dict):
         inside = value.items()
     elif isinstance(value, list):
@@ -91,7 +89,7 @@ def places(value: Any, path: tuple = ()) -> Iterator[Any]:
         yield from places(inner, (*path, key))
 
 
-def edited(value: Any, rng: np.random.Generator) -> Any:
+def edited(value, rng):
     """A JSON value with one place that holds something else, lacks, is there twice, or is too deep:
     its text."""
     value = json.loads(json.dumps(value))
@@ -115,14 +113,14 @@ def edited(value: Any, rng: np.random.Generator) -> Any:
     return json.dumps(value)
 
 
-def edited_json(content: Any, rng: np.random.Generator) -> Any:
+def edited_json(content, rng):
     try:
         return edited(json.loads(content), rng).encode()
     except ValueError:
         return flipped(content, rng)
 
 
-def edited_header(content: Any, rng: np.random.Generator) -> Any:
+def edited_header(content, rng):
     """A safetensors file whose header says something else, with the length that fits it, or an
     absurd one."""
     length = int.from_bytes(content[:8], "little")
@@ -131,7 +129,7 @@ def edited_header(content: Any, rng: np.random.Generator) -> Any:
     return struct.pack("<Q", stated) + header + content[8 + length :]
 
 
-def edited_npz(content: Any, rng: np.random.Generator) -> Any:
+def edited_npz(content, rng):
     """labels.npz whose arrays claim another shape or type than they have."""
     out = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(content)) as archive, zipfile.ZipFile(out, "w") as new:
@@ -154,7 +152,7 @@ def edited_npz(content: Any, rng: np.random.Generator) -> Any:
 ANY = [flipped, flipped, truncated, lengthened, spliced, noise]
 
 
-def damage_bytes(path: Path, rng: np.random.Generator) -> str:
+def damage_bytes(path, rng):
     """Damage what a file holds, in a manner that suits it."""
     suited = {".json": edited_json, ".safetensors": edited_header, ".npz": edited_npz}
     own = suited.get(path.suffix, spliced)
@@ -163,7 +161,7 @@ def damage_bytes(path: Path, rng: np.random.Generator) -> str:
     return f"{how.__name__} {path.name}"
 
 
-def damage_place(path: Path, rng: np.random.Generator) -> str:
+def damage_place(path, rng):
     """Put something else in a file's place: nothing, a folder, a pipe, a link, another file of the
     store."""
     content = path.read_bytes()
@@ -191,7 +189,7 @@ def damage_place(path: Path, rng: np.random.Generator) -> str:
     return f"place {kind} {path.name}"
 
 
-def make_store(folder: Path) -> Any:
+def make_store(folder):
     """A small store with three models; returns all that can be read from it."""
     rng = np.random.default_rng(0)
     store = cl.LogitStore.create(
@@ -209,7 +207,7 @@ def make_store(folder: Path) -> Any:
     return read_all(folder)
 
 
-def read_all(folder: Path) -> tuple:
+def read_all(folder):
     """{what: value} of a store, and the failures of models that it names."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -231,7 +229,7 @@ def read_all(folder: Path) -> tuple:
     return found, failures
 
 
-def check_store(whole: Any, folder: Path, what: Any) -> None:
+def check_store(whole, folder, what):
     """Raise AssertionError where a damaged store gives other data, or a traceback that names no
     file."""
     try:
@@ -252,7 +250,7 @@ def check_store(whole: Any, folder: Path, what: Any) -> None:
         assert key in whole and repr(value) == repr(whole[key]), (what, key)
 
 
-def fuzz_stores(seed: int, cases: Any = None, seconds: float = 60.0) -> Any:
+def fuzz_stores(seed, cases=None, seconds=60.0):
     """Damage copies of a store, so many or for so long: how many were tried."""
     rng = np.random.default_rng(seed)
     tried = 0
@@ -272,7 +270,7 @@ def fuzz_stores(seed: int, cases: Any = None, seconds: float = 60.0) -> Any:
     return tried
 
 
-def resealed(path: Path, rng: np.random.Generator) -> str:
+def resealed(path, rng):
     """Edit a cascade or a study, and let its checksum fit again: what it says then is another
     thing, or an error."""
     text = edited(json.loads(path.read_text()), rng)
@@ -291,13 +289,13 @@ def resealed(path: Path, rng: np.random.Generator) -> str:
     return f"resealed {path.name}"
 
 
-def rows_of(name: str) -> Any:
+def rows_of(name):
     """A model that looks the logits of rows up."""
     table = 2 * np.eye(4)[np.arange(40) % 4] + np.random.default_rng(len(name)).normal(size=(40, 4))
     return lambda rows: table[np.asarray(rows)]
 
 
-def make_cascades(folder: Path) -> None:
+def make_cascades(folder):
     """Two cascades of three models and a study in a folder."""
     folder.mkdir()
     labels = np.arange(40) % 4
@@ -316,7 +314,7 @@ def make_cascades(folder: Path) -> None:
     )
 
 
-def used(path: Path) -> Any:
+def used(path):
     """All that can be read from a cascade or a study, each made use of; text that tells two of them
     apart."""
     if path.name == "study.json":
@@ -330,7 +328,7 @@ def used(path: Path) -> Any:
     return cascade
 
 
-def run(cascade: Any, path: Path) -> Any:
+def run(cascade, path):
     """What a loaded cascade decides and says; no error, but where a model has other classes than
     the file has."""
     again = path.with_name("again.json")
@@ -356,13 +354,13 @@ def run(cascade: Any, path: Path) -> Any:
     )
 
 
-def read_whole(path: Path) -> Any:
+def read_whole(path):
     """What is read of a cascade or a study and comes of its use: text."""
     found = used(path)
     return found if isinstance(found, str) else run(found, path)
 
 
-def fuzz_cascades(seed: int, cases: Any = None, seconds: float = 60.0) -> Any:
+def fuzz_cascades(seed, cases=None, seconds=60.0):
     """Damage cascade files and studies, so many or for so long: how many were tried."""
     rng = np.random.default_rng(seed)
     tried = 0
@@ -398,7 +396,7 @@ def fuzz_cascades(seed: int, cases: Any = None, seconds: float = 60.0) -> Any:
     return tried
 
 
-def make_tables(folder: Path) -> None:
+def make_tables(folder):
     """Two tables of scores, each as CSV, gzipped CSV and parquet."""
     folder.mkdir()
     rng = np.random.default_rng(0)
@@ -418,14 +416,14 @@ def make_tables(folder: Path) -> None:
         frame.to_parquet(folder / f"{name}.parquet")
 
 
-def read_scores(path: Path) -> Any:
+def read_scores(path):
     """All that is read of a table: text that tells two of them apart."""
     table = cl.ScoreTable.from_frame(path, label="label", prediction="prediction")
     parts = (table.sample_ids, table.labels, table.predictions, table.confidence, table.cost)
     return repr([table.names, *(part.tolist() for part in parts)])
 
 
-def fuzz_tables(seed: int, cases: Any = None, seconds: float = 60.0) -> Any:
+def fuzz_tables(seed, cases=None, seconds=60.0):
     """Damage tables of scores, so many or for so long: how many were tried.
 
     A gzipped file has a checksum: what is read of it is what was written. CSV and parquet have

@@ -1,7 +1,6 @@
 """Tables of scores, cascades of their models, and functions that play the models."""
 
 import math
-from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
@@ -13,7 +12,7 @@ ENDS = st.sampled_from([-math.inf, 0.0, 0.25, 0.5, math.inf])
 
 
 @st.composite
-def cascades(draw: Any) -> tuple:
+def cascades(draw):
     """(table, Point of one to four of its models): confidences with ties, thresholds at ties and at
     both ends; correctness boolean or graded, one price per model or one per query."""
     n = draw(st.integers(1, 4))
@@ -32,11 +31,11 @@ def cascades(draw: Any) -> tuple:
     return table, point
 
 
-def call_of(table: Any, model: Any, seen: Any = None) -> Any:
+def call_of(table, model, seen=None):
     """A function that asks a model of a table about samples, by their rows: it predicts
     (model, row)."""
 
-    def call(rows: Any) -> tuple:
+    def call(rows):
         if seen is not None:
             seen.append((model, tuple(rows)))
         return [(model, row) for row in rows], table.confidence[model, rows]
@@ -44,7 +43,7 @@ def call_of(table: Any, model: Any, seen: Any = None) -> Any:
     return call
 
 
-def table_of(k: int = 300, seed: int = 0, models: int = 3) -> ScoreTable:
+def table_of(k=300, seed=0, models=3):
     rng = np.random.default_rng(seed)
     correct = rng.random((models, k)) < np.linspace(0.7, 0.95, models)[:, None]
     confidence = np.where(correct, 0.5, 0.2) + 0.4 * rng.random(correct.shape)
@@ -59,5 +58,5 @@ STAGES = evaluate(TABLE, POINT).exit_stage
 CALLS = [call_of(TABLE, model) for model in range(3)]
 
 
-def fails(rows: Any) -> None:
+def fails(rows):
     raise ConnectionError(f"no answer for {len(rows)}")

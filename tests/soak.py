@@ -23,7 +23,6 @@ import warnings
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import httpx
 import numpy as np
@@ -48,10 +47,10 @@ AUDIT = 0.2
 LATE = 2.0  # seconds until a label comes
 ALPHA = 0.01
 DEADLINE = 10  # times the slowest answer to as many callers without faults
-TERMS: dict[str, Any] = {"on_error": "next", "labels": LABELS, "confidence_range": (0, 1)}
+TERMS = {"on_error": "next", "labels": LABELS, "confidence_range": (0, 1)}
 
 
-def expected_point() -> Point:
+def expected_point():
     """The cascade with what is expected of it, measured on inputs without faults."""
     numbers = range(-3000, 0)
     answers = [[said(model, number) for number in numbers] for model in MODELS]
@@ -64,10 +63,10 @@ def expected_point() -> Point:
 POINT_OF_COST = Point(POINT.models, POINT.thresholds, (0.5, 0.5), 0.9, 5.0, 1.0, cost_kind="cost")
 
 
-async def slowest(address: str) -> float:
+async def slowest(address):
     """Seconds of the slowest answer to all callers at once."""
 
-    async def caller(client: httpx.AsyncClient, first: int) -> float:
+    async def caller(client, first):
         begun = time.monotonic()
         for _ in range(3):
             for call in calls_of(client, address, timeout=600.0):
@@ -78,13 +77,13 @@ async def slowest(address: str) -> float:
         return max(await asyncio.gather(*[caller(client, n) for n in range(WORKERS * CALLERS)]))
 
 
-def deadline() -> float:
+def deadline():
     """Seconds that a call may take on this machine as it is now."""
     with served() as address:
         return max(TIMEOUT, DEADLINE * asyncio.run(slowest(address)))
 
 
-def resident() -> int:
+def resident():
     """Bytes of memory that this process has."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
@@ -93,7 +92,7 @@ def resident() -> int:
 class Worker:
     """One process of the service: it goes on from its files, and ends in order on SIGTERM."""
 
-    def __init__(self, number: int, address: str, folder: Path, timeout: float) -> None:
+    def __init__(self, number, address, folder, timeout):
         self.number = number
         self.address = address
         self.timeout = timeout
@@ -105,15 +104,15 @@ class Worker:
         done = [record["id"] for record in known if "id" in record]
         self.next = max([int(name.split("-")[1]) + 1 for name in done], default=0)
         self.again = sorted(set(range(self.next)) - {int(name.split("-")[1]) for name in done})
-        self.asked_at: dict[str, float] = {}
+        self.asked_at = {}
         self.ends = asyncio.Event()
 
-    def note(self, record: dict) -> None:
+    def note(self, record):
         """One line of the log for a decision."""
         kept = {name: record[name] for name in ("id", "status", "prediction", "stage")}
         self.file.write(json.dumps(kept) + "\n")
 
-    def taken(self) -> list[int]:
+    def taken(self):
         """The next few inputs: first those that a worker before had not decided."""
         count = random.randint(1, 12)
         numbers = self.again[:count]
@@ -123,7 +122,7 @@ class Worker:
             self.next += 1
         return numbers
 
-    async def call(self, service: Service) -> None:
+    async def call(self, service):
         """One caller: it asks until the end, and now and then gives up; then the service still
         decides its inputs."""
         while not self.ends.is_set():
@@ -134,7 +133,7 @@ class Worker:
             with suppress(TimeoutError):
                 await asyncio.wait_for(service.decide_many(inputs, ids), patience)
 
-    async def keep_books(self) -> None:
+    async def keep_books(self):
         """Save every second, and hand in labels, late, and for two thirds of the inputs."""
         while not self.ends.is_set():
             await asyncio.sleep(0.5)
@@ -153,7 +152,7 @@ class Worker:
             )
             self.file.flush()
 
-    async def work(self) -> None:
+    async def work(self):
         """Until SIGTERM comes."""
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.ends.set)
         with open(self.log, "a", encoding="utf-8") as self.file:
@@ -173,7 +172,7 @@ class Worker:
             self.monitor.save(self.saved)
 
 
-def begin(number: int, address: str, folder: Path, timeout: float) -> None:
+def begin(number, address, folder, timeout):
     """The process of a worker."""
     warnings.simplefilter("ignore")
     random.seed(time.time_ns())
@@ -181,18 +180,18 @@ def begin(number: int, address: str, folder: Path, timeout: float) -> None:
     asyncio.run(run_worker(number, address, folder, timeout))
 
 
-async def run_worker(number: int, address: str, folder: Path, timeout: float) -> None:
+async def run_worker(number, address, folder, timeout):
     """A worker on its loop."""
     await Worker(number, address, folder, timeout).work()
 
 
-def soak(seconds: float, folder: Path) -> list[str]:
+def soak(seconds, folder):
     """Run the service; what is wrong at the end, a sentence each."""
     spawn = multiprocessing.get_context("spawn")
     timeout = deadline()
     print(f"deadline {timeout:.1f} s", flush=True)
 
-    def started(number: int) -> Any:
+    def started(number):
         process = spawn.Process(target=begin, args=(number, address, folder, timeout))
         process.start()
         return process
@@ -221,11 +220,11 @@ def soak(seconds: float, folder: Path) -> list[str]:
     return wrong_in(folder, seconds, restarts)
 
 
-def wrong_in(folder: Path, seconds: float, restarts: int) -> list[str]:
+def wrong_in(folder, seconds, restarts):
     """What the files of a service say that they should not; prints the figures."""
     wrong = []
     whole = Monitor(expected_point())
-    records: list[dict] = []
+    records = []
     growth = []
     for number in range(WORKERS):
         whole.merge(Monitor.load(folder / f"monitor-{number}.json"))
@@ -272,7 +271,7 @@ def wrong_in(folder: Path, seconds: float, restarts: int) -> list[str]:
     return wrong
 
 
-def main() -> None:
+def main():
     """The soak of a command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=600)

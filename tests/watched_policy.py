@@ -1,12 +1,9 @@
 """A policy of two models, and inputs of it that a monitor counts."""
 
-from typing import Any
-
 import numpy as np
 from deciding import decide
 
 from cascadelib import Point, Policy, ScoreTable
-from cascadelib.serve import Monitor
 
 TABLE = ScoreTable(
     np.ones((2, 1000), bool), np.random.default_rng(9).random((2, 1000)), [1, 5], ["a", "b"]
@@ -15,18 +12,18 @@ PAIR = Point(("a", "b"), (0.5,), (0.5, 0.5), 1.0, 1.0, 1.0, cost_kind="cost")
 WATCHED = Policy.from_point(PAIR, store=TABLE)
 
 
-def ask(monitor: Monitor, first: int, count: int, ids: Any = None, shift: float = 0.0) -> None:
+def ask(monitor, first, count, ids=None, shift=0.0):
     """Inputs whose confidences and answers depend on nothing but their number; half are audited."""
     scores = np.random.default_rng(5).random((2, 4000)) - shift
 
-    async def answer(model: int, rows: list[int]) -> tuple:
+    async def answer(model, rows):
         answers = [f"{row % (7 + model)}" for row in rows]
         return answers, scores[model, rows], [model + 1.0] * len(rows)
 
-    async def small(rows: list[int]) -> tuple:
+    async def small(rows):
         return await answer(0, rows)
 
-    async def large(rows: list[int]) -> tuple:
+    async def large(rows):
         return await answer(1, rows)
 
     options = {"batch_size": count, "monitor": monitor, "audit": 0.5}

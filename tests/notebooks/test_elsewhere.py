@@ -14,7 +14,7 @@ from tools.elsewhere import (
 )
 
 
-def make_store(seed: int = 0, k: int = 600, noise: float = 1.0) -> LogitStore:
+def make_store(seed=0, k=600, noise=1.0):
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 5, k)
     ease = rng.normal(size=(k, 1))
@@ -30,7 +30,7 @@ STORE = make_store()
 OTHER = make_store(1, noise=1.5)
 
 
-def test_drops_in_short_have_a_row_a_split() -> None:
+def test_drops_in_short_have_a_row_a_split():
     splits = {"b": OTHER, "a": make_store(2, noise=2.5)}
     drops = accuracy_drops(STORE, splits)
     table = drops_table(drops)
@@ -45,7 +45,7 @@ def test_drops_in_short_have_a_row_a_split() -> None:
         assert row["best_model"] == splits[split].models["top1"].idxmax()
 
 
-def test_splits_are_opened_by_pattern_and_share_a_panel_by_kind() -> None:
+def test_splits_are_opened_by_pattern_and_share_a_panel_by_kind():
     found = open_splits("data/fashion-mnist", ["shift/noise-*", "val"])
     assert list(found) == ["noise-1", "noise-2", "val"]
     with pytest.raises(FileNotFoundError, match="no store 'nothing' in data/fashion-mnist"):
@@ -57,7 +57,7 @@ def test_splits_are_opened_by_pattern_and_share_a_panel_by_kind() -> None:
     }
 
 
-def test_the_bias_of_choosing_in_short() -> None:
+def test_the_bias_of_choosing_in_short():
     bias = selection_bias(STORE, repeats=3)
     row = selection_bias_table(bias).loc["best_improvement"]
     chosen = bias["best_improvement_chosen"]
@@ -68,7 +68,7 @@ def test_the_bias_of_choosing_in_short() -> None:
     )
 
 
-def test_exit_rates_change_cascade_by_cascade() -> None:
+def test_exit_rates_change_cascade_by_cascade():
     front = search(STORE, 2)
     changes = exit_changes(front, {"here": STORE, "there": OTHER})
     firsts = {}

@@ -7,7 +7,7 @@ from cascadelib import LogitStore, pick, search
 from tools.monitored import alarm_share, alarm_table
 
 
-def make_store(seed: int = 0, k: int = 600, noise: float = 1.0) -> LogitStore:
+def make_store(seed=0, k=600, noise=1.0):
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 5, k)
     ease = rng.normal(size=(k, 1))
@@ -23,7 +23,7 @@ STORE = make_store()
 OTHER = make_store(1, noise=1.5)
 
 
-def test_windows_alarm_on_shifted_data_and_rarely_on_unchanged() -> None:
+def test_windows_alarm_on_shifted_data_and_rarely_on_unchanged():
     point = pick(search(STORE, 2), "match_best", caution=0)
     assert (
         alarm_share(STORE, make_store(2, 2000, noise=3.0), point, 300, 20, false_alarm_rate=0.01)
@@ -35,7 +35,7 @@ def test_windows_alarm_on_shifted_data_and_rarely_on_unchanged() -> None:
         alarm_share(STORE, OTHER, point, 601)
 
 
-def test_alarms_have_a_row_a_split_and_a_column_a_window_that_fits() -> None:
+def test_alarms_have_a_row_a_split_and_a_column_a_window_that_fits():
     point = pick(search(STORE, 2), "match_best", caution=0)
     worse = make_store(2, 2000, noise=3.0)
     table = alarm_table(point, STORE, OTHER, {"other": OTHER, "worse": worse}, (100, 300, 301), 5)

@@ -7,10 +7,7 @@ import pickle
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -41,28 +38,28 @@ TABLE = {
 class Rows(torch.nn.Module):
     """A model that looks its logits up: its input is row numbers."""
 
-    def __init__(self, logits: Any) -> None:
+    def __init__(self, logits):
         super().__init__()
         self.logits = torch.nn.Parameter(torch.from_numpy(logits))
         self.seen = []
 
-    def forward(self, rows: Any) -> Any:
+    def forward(self, rows):
         self.seen.append(rows.long().tolist())
         return self.logits[rows.long()]
 
 
-def rows_model(name: str, change: Any = lambda z: z) -> Any:
+def rows_model(name, change=lambda z: z):
     return Rows(change(TABLE[name].copy()))
 
 
-def make_point(thresholds: Any, method: Any, names: str = "abc") -> Any:
+def make_point(thresholds, method, names="abc"):
     names = tuple(names[: len(thresholds) + 1])
     temperatures = {name: 0.7 + 0.4 * i for i, name in enumerate(names)}
     method = replace(method, temperatures=temperatures) if method.temperature else method
     return Point(names, tuple(thresholds), (0.0,) * len(names), 0.5, 1.0, 1.0, method)
 
 
-def made(point: Any, changes: Any = None, **kwargs: Any) -> Any:
+def made(point, changes=None, **kwargs):
     models = {
         name: rows_model(name, (changes or {}).get(name, lambda z: z)) for name in point.models
     }
@@ -71,7 +68,7 @@ def made(point: Any, changes: Any = None, **kwargs: Any) -> Any:
     )
 
 
-def one_sample(point: Any, j: Any, tables: Any) -> tuple:
+def one_sample(point, j, tables):
     """Algorithm 1 for one sample, the slow way: (prediction, exit stage, confidence)."""
     method = point.method
     surest = None
@@ -116,9 +113,7 @@ ALL = [(m, e) for m in METRICS for e in ENSEMBLES if (m, e) != ("logits_margin",
 
 @pytest.mark.parametrize("temperature", [False, True])
 @pytest.mark.parametrize(("metric", "ensemble"), ALL)
-def test_every_metric_and_ensemble_equals_a_loop(
-    metric: str, ensemble: Any, temperature: bool
-) -> None:
+def test_every_metric_and_ensemble_equals_a_loop(metric, ensemble, temperature):
     rng = np.random.default_rng(0)
     for n in (0, 1, 2):
         point = make_point(rng.uniform(0.3, 0.9, n), Method(metric, ensemble, temperature))
@@ -130,11 +125,11 @@ def test_every_metric_and_ensemble_equals_a_loop(
             np.testing.assert_allclose(decisions.confidence, [e[2] for e in expected], rtol=1e-9)
 
 
-def mean_of(logits: Any) -> Any:
+def mean_of(logits):
     return logits.mean(axis=0)
 
 
-def test_an_ensemble_of_ones_own() -> None:
+def test_an_ensemble_of_ones_own():
     own, mean = (
         made(make_point([0.5, 0.6], Method("entropy", e, True)))(np.arange(60))
         for e in (mean_of, "mean_logits")
@@ -149,9 +144,7 @@ def test_an_ensemble_of_ones_own() -> None:
     st.integers(1, 20),
     st.lists(st.floats(0.2, 1), min_size=1, max_size=2),
 )
-def test_any_cut_into_batches_gives_the_same(
-    sizes: list[int], batch_size: int, thresholds: list[float]
-) -> None:
+def test_any_cut_into_batches_gives_the_same(sizes, batch_size, thresholds):
     point = make_point(thresholds, Method("max_softmax", "mean_logits"))
     cascade = made(point)
     ends = np.cumsum([0, *sizes])
@@ -162,7 +155,7 @@ def test_any_cut_into_batches_gives_the_same(
         np.testing.assert_array_equal(getattr(whole, part), getattr(pieces, part))
 
 
-def test_only_the_undecided_go_on_and_later_models_get_full_batches() -> None:
+def test_only_the_undecided_go_on_and_later_models_get_full_batches():
     cascade = made(make_point([0.6], Method()))
     stage = cascade(np.arange(60)).exit_stage
     first, second = cascade.models
@@ -175,11 +168,11 @@ def test_only_the_undecided_go_on_and_later_models_get_full_batches() -> None:
 
 
 @pytest.mark.parametrize(("batch_size", "waiting"), [(8, 64), (30, 60), (70, 70)])
-def test_a_stream_is_decided_as_soon_as_so_many_have_come(batch_size: int, waiting: int) -> None:
+def test_a_stream_is_decided_as_soon_as_so_many_have_come(batch_size, waiting):
     cascade = made(make_point([0.6], Method()))
     came = []
 
-    def one_by_one() -> Iterator[np.ndarray]:
+    def one_by_one():
         for row in range(waiting):
             assert not cascade.models[0].seen
             came.append(row)
@@ -198,7 +191,7 @@ def test_a_stream_is_decided_as_soon_as_so_many_have_come(batch_size: int, waiti
         ("entropy_most_confident_ts", 2),
     ],
 )
-def test_decisions_on_the_bundled_zoo_are_the_evaluators(method: str, n: int) -> None:
+def test_decisions_on_the_bundled_zoo_are_the_evaluators(method, n):
     front = search(
         VAL, n, method, models=["mlp@28", "lenet@28", "resnet18_w8@28", "resnet18_w16@28"]
     )
@@ -220,16 +213,14 @@ def test_decisions_on_the_bundled_zoo_are_the_evaluators(method: str, n: int) ->
     st.floats(0.1, 10),
 )
 @settings(max_examples=80, deadline=None)
-def test_the_fast_confidence_is_the_evaluators(
-    logits: Any, metric: str, temperature: float
-) -> None:
+def test_the_fast_confidence_is_the_evaluators(logits, metric, temperature):
     theirs = confidence(logits, metric, temperature)
     np.testing.assert_allclose(
         answers(logits, metric_of(metric), temperature)[1], theirs, rtol=1e-12, atol=1e-12
     )
 
 
-def test_what_differs_is_counted() -> None:
+def test_what_differs_is_counted():
     point = pick(search(VAL, 2, models=["mlp@28", "lenet@28"]), "max_improvement")
     decisions = Cascade.from_point(point).run([IMAGES.batch(0, FEW)])
     part = TEST.take(slice(0, FEW))
@@ -241,8 +232,8 @@ def test_what_differs_is_counted() -> None:
         same_decisions(TEST, point, decisions)
 
 
-def spoil(rows: Any, value: Any) -> Any:
-    def change(z: Any) -> Any:
+def spoil(rows, value):
+    def change(z):
         z[rows, 1] = value
         return z
 
@@ -250,7 +241,7 @@ def spoil(rows: Any, value: Any) -> Any:
 
 
 @pytest.mark.parametrize("ensemble", [*ENSEMBLES, mean_of])
-def test_broken_logits_go_to_the_last_model(ensemble: Any) -> None:
+def test_broken_logits_go_to_the_last_model(ensemble):
     point = make_point([0.5, 0.5], Method("max_softmax", ensemble))
     cascade = made(
         point, {"a": spoil([3, 5, 7], np.nan), "b": spoil([4], np.inf), "c": spoil([7], np.nan)}
@@ -267,7 +258,7 @@ def test_broken_logits_go_to_the_last_model(ensemble: Any) -> None:
     np.testing.assert_array_equal(decisions.predictions[rest], whole.predictions[rest])
 
 
-def test_a_broken_last_model_leaves_what_came_before() -> None:
+def test_a_broken_last_model_leaves_what_came_before():
     cascade = made(make_point([2.0], Method()), {"b": spoil([0], np.nan)})
     with pytest.warns(RuntimeWarning, match="kept what came before"):
         decisions = cascade(np.arange(3))
@@ -279,7 +270,7 @@ def test_a_broken_last_model_leaves_what_came_before() -> None:
 
 
 @pytest.mark.parametrize("batch", [torch.empty(0), np.empty(0), [], {"rows": torch.empty(0)}])
-def test_an_empty_batch(batch: Any) -> None:
+def test_an_empty_batch(batch):
     decisions = made(make_point([0.5], Method()))(batch)
     assert len(decisions) == 0 and decisions.confidences.shape == (0, 2)
 
@@ -287,23 +278,23 @@ def test_an_empty_batch(batch: Any) -> None:
 @pytest.mark.parametrize(
     ("thresholds", "stage"), [((-np.inf, 0.5), 0), ((np.inf, -np.inf), 1), ((np.inf, np.inf), 2)]
 )
-def test_always_and_never(thresholds: tuple, stage: int) -> None:
+def test_always_and_never(thresholds, stage):
     assert (made(make_point(thresholds, Method()))(np.arange(60)).exit_stage == stage).all()
 
 
 class Words(torch.nn.Module):
     """A model of texts: keywords of tensors, as a tokenizer makes them."""
 
-    def __init__(self, classes: int = 4) -> None:
+    def __init__(self, classes=4):
         super().__init__()
         torch.manual_seed(0)
         self.table = torch.nn.Embedding(300, classes)
 
-    def forward(self, input_ids: Any, attention_mask: Any) -> Any:
+    def forward(self, input_ids, attention_mask):
         return (self.table(input_ids) * attention_mask[..., None]).sum(1)
 
 
-def tokens(texts: Any) -> dict:
+def tokens(texts):
     """Characters as tokens, padded to the longest text of the batch."""
     width = max(map(len, texts))
     ids = torch.tensor([[ord(c) % 300 for c in text.ljust(width)] for text in texts])
@@ -311,7 +302,7 @@ def tokens(texts: Any) -> dict:
     return {"input_ids": ids, "attention_mask": (torch.arange(width) < lengths).float()}
 
 
-def test_texts_and_tokens() -> None:
+def test_texts_and_tokens():
     texts = ["a", "few words", "and many more of them", "x" * 40]
     point = make_point([0.9], Method(), "ab")
     plain = Cascade.from_point(point, {"a": (Words(), tokens), "b": (Words(), tokens)})(
@@ -323,7 +314,7 @@ def test_texts_and_tokens() -> None:
     assert (plain.exit_stage == tokenized.exit_stage).all()
 
 
-def test_any_callable_is_a_model() -> None:
+def test_any_callable_is_a_model():
     point = make_point([0.6], Method(), "ab")
     apis = {name: lambda rows, name=name: TABLE[name][np.asarray(rows)] for name in "ab"}
     decisions = Cascade.from_point(point, apis)([3, 1, 4])
@@ -333,7 +324,7 @@ def test_any_callable_is_a_model() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-def test_dtypes(dtype: Any) -> None:
+def test_dtypes(dtype):
     point = pick(search(VAL, 2, models=["mlp@28", "lenet@28"]), "max_improvement")
     cascade = Cascade.from_point(point, {name: load(name) for name in point.models})
     wide = cascade(IMAGES.batch(0, 200))
@@ -341,14 +332,14 @@ def test_dtypes(dtype: Any) -> None:
     assert (wide.predictions == narrow.predictions).mean() > 0.97
 
 
-def test_it_stays_in_eval_mode_and_needs_no_gradient() -> None:
+def test_it_stays_in_eval_mode_and_needs_no_gradient():
     cascade = Cascade.from_point(
         pick(search(VAL, 2, models=["mlp@28", "lenet@28"]), "max_improvement")
     )
     assert not any(m.training for m in cascade.train().modules())
 
 
-def saved(tmp_path: Path, **kwargs: Any) -> tuple:
+def saved(tmp_path, **kwargs):
     point = pick(
         search(VAL, 2, "max_softmax_mean_logits_ts", models=["mlp@28", "lenet@28"]),
         "max_improvement",
@@ -357,7 +348,7 @@ def saved(tmp_path: Path, **kwargs: Any) -> tuple:
     return tmp_path / "c.json", point
 
 
-def test_a_new_process_decides_the_same(tmp_path: Path) -> None:
+def test_a_new_process_decides_the_same(tmp_path):
     path, point = saved(tmp_path, store=VAL, held_out=TEST)
     code = (
         "import sys, numpy as np, cascadelib as cl; c = cl.Cascade.load(sys.argv[1]); "
@@ -375,7 +366,7 @@ def test_a_new_process_decides_the_same(tmp_path: Path) -> None:
     )
 
 
-def test_loading_says_what_differs(tmp_path: Path) -> None:
+def test_loading_says_what_differs(tmp_path):
     path, point = saved(tmp_path, store=VAL)
     other = load("mlp@28")
     with torch.no_grad():
@@ -393,7 +384,7 @@ def test_loading_says_what_differs(tmp_path: Path) -> None:
         Cascade.load(path)
 
 
-def test_weights_are_recorded_without_a_store(tmp_path: Path) -> None:
+def test_weights_are_recorded_without_a_store(tmp_path):
     path, _ = saved(tmp_path)
     recorded = Policy.load(path).point.records[0]
     assert recorded["weights_sha256"] == VAL.metadata("mlp@28")["extraction"]["weights_sha256"]
@@ -402,7 +393,7 @@ def test_weights_are_recorded_without_a_store(tmp_path: Path) -> None:
         assert Cascade.load(path).differences == ()
 
 
-def test_bad_models(tmp_path: Path) -> None:
+def test_bad_models(tmp_path):
     point = make_point([0.5], Method(), "ab")
     with pytest.raises(ValueError, match=r"unknown model 'b'.*hand your own over: models=\{'b'"):
         Cascade.from_point(point, {"a": rows_model("a")})
@@ -414,7 +405,7 @@ def test_bad_models(tmp_path: Path) -> None:
         Cascade.from_point(replace(point, method=None), {name: rows_model(name) for name in "ab"})
 
 
-def test_models_that_the_cascade_does_not_use_may_be_handed_over_as_well() -> None:
+def test_models_that_the_cascade_does_not_use_may_be_handed_over_as_well():
     """As where the reference alone was chosen of two models."""
     models = {name: rows_model(name) for name in "abc"}
     pair = Cascade.from_point(make_point([0.5], Method(), "ab"), models)
@@ -423,7 +414,7 @@ def test_models_that_the_cascade_does_not_use_may_be_handed_over_as_well() -> No
     assert (alone(np.arange(5)).exit_stage == 0).all()
 
 
-def test_members_with_other_classes() -> None:
+def test_members_with_other_classes():
     narrow = {"b": lambda z: z[:, :3]}
     with pytest.raises(ValueError, match=r"same number of classes, not \{'a': 4, 'b': 3\}"):
         made(make_point([2.0], Method()), narrow)(np.arange(5))
@@ -437,7 +428,7 @@ def test_members_with_other_classes() -> None:
     ("output", "message"),
     [(torch.zeros(2, 4), "gave float32"), (torch.zeros(5), "gave float32"), ("no", "gave <U2")],
 )
-def test_outputs_that_are_no_logits(output: Any, message: str) -> None:
+def test_outputs_that_are_no_logits(output, message):
     with pytest.raises(ValueError, match=f"model 'a' {message}"):
         Cascade.from_point(
             make_point([0.5], Method()), {"a": lambda b: output, "b": lambda b: output}
@@ -445,7 +436,7 @@ def test_outputs_that_are_no_logits(output: Any, message: str) -> None:
 
 
 @pytest.mark.parametrize("thresholds", [(), (0.5, 0.5), (np.nan,)])
-def test_thresholds_can_be_moved_but_not_to_nonsense(thresholds: tuple) -> None:
+def test_thresholds_can_be_moved_but_not_to_nonsense(thresholds):
     cascade = made(make_point([0.5], Method()))
     cascade.thresholds = (-np.inf,)
     assert (cascade(np.arange(60)).exit_stage == 0).all()
@@ -453,7 +444,7 @@ def test_thresholds_can_be_moved_but_not_to_nonsense(thresholds: tuple) -> None:
         cascade.thresholds = thresholds
 
 
-def test_batches_of_all_forms() -> None:
+def test_batches_of_all_forms():
     rows = np.array([2, 0])
     forms = {"x": torch.arange(3), "y": (np.arange(3), ["a", "b", "c"])}
     assert size_of(forms) == 3
@@ -472,7 +463,7 @@ def test_batches_of_all_forms() -> None:
         size_of({"x": [1], "y": [1, 2]})
 
 
-def test_saved_text_is_json_alone(tmp_path: Path) -> None:
+def test_saved_text_is_json_alone(tmp_path):
     path, _ = saved(tmp_path, store=VAL, held_out=TEST)
     parts = json.loads(path.read_text())
     assert parts["format"] == "cascadelib cascade"
@@ -482,13 +473,13 @@ def test_saved_text_is_json_alone(tmp_path: Path) -> None:
     assert evaluate(TEST, Policy.load(path)).accuracy > 0.85
 
 
-def breaking(batches: Any, error: Any) -> Iterator[Any]:
+def breaking(batches, error):
     yield from batches
     raise error
 
 
 @pytest.mark.parametrize("error", [ConnectionError("the camera went away"), KeyboardInterrupt()])
-def test_a_stream_that_breaks_hands_back_what_was_decided(error: Any) -> None:
+def test_a_stream_that_breaks_hands_back_what_was_decided(error):
     cascade = made(make_point([0.6], Method()))
     rows = np.arange(150) % 60
     whole = made(make_point([0.6], Method()))(rows)
@@ -504,8 +495,8 @@ def test_a_stream_that_breaks_hands_back_what_was_decided(error: Any) -> None:
     assert "150 samples" in repr(decided)
 
 
-def test_a_model_that_fails_on_the_way_does_so_too() -> None:
-    def failing(rows: Any) -> None:
+def test_a_model_that_fails_on_the_way_does_so_too():
+    def failing(rows):
         raise TimeoutError("no answer")
 
     point = make_point([0.6], Method(), "ab")
@@ -520,11 +511,11 @@ def test_a_model_that_fails_on_the_way_does_so_too() -> None:
 class Closed(ConnectionError):
     """An error that takes no attributes."""
 
-    def __setattr__(self, name: str, value: Any) -> None:
+    def __setattr__(self, name, value):
         raise TypeError(f"no {name} here")
 
 
-def test_an_error_that_takes_no_attributes_goes_on_itself() -> None:
+def test_an_error_that_takes_no_attributes_goes_on_itself():
     error = Closed("the camera went away")
     with pytest.raises(Closed) as caught:
         made(make_point([0.6], Method())).run(breaking([np.arange(5)], error), 8)
@@ -532,12 +523,12 @@ def test_an_error_that_takes_no_attributes_goes_on_itself() -> None:
 
 
 @pytest.mark.parametrize("stream", [None, 5, np.array(5), torch.tensor(5), np.arange], ids=repr)
-def test_a_stream_is_gone_through(stream: Any) -> None:
+def test_a_stream_is_gone_through(stream):
     with pytest.raises(ValueError, match="a stream of batches is needed"):
         made(make_point([0.6], Method())).run(stream)
 
 
-def test_no_more_guesses_than_classes() -> None:
+def test_no_more_guesses_than_classes():
     cascade = made(make_point([0.6], Method()))
     assert cascade.run([np.arange(5)], guesses=4).guesses.shape == (5, 4)
     fresh = made(make_point([0.6], Method()))
@@ -551,11 +542,11 @@ def test_no_more_guesses_than_classes() -> None:
 
 @pytest.mark.parametrize("ensemble", ENSEMBLES)
 @pytest.mark.parametrize("dtype", [np.float16, np.longdouble, np.int8, np.uint64, ">f4", ">f8"])
-def test_logits_of_any_number_type(dtype: Any, ensemble: Any) -> None:
+def test_logits_of_any_number_type(dtype, ensemble):
     point = make_point([0.6, 0.7], Method("max_softmax", ensemble))
     whole = {name: np.round(logits * 8) + 40 for name, logits in TABLE.items()}
 
-    def decided(kind: str) -> Any:
+    def decided(kind):
         models = {name: lambda rows, name=name: whole[name][rows].astype(kind) for name in "abc"}
         return Cascade.from_point(point, models)(np.arange(60))
 
@@ -565,7 +556,7 @@ def test_logits_of_any_number_type(dtype: Any, ensemble: Any) -> None:
         )
 
 
-def test_masked_values_are_refused() -> None:
+def test_masked_values_are_refused():
     point = make_point([0.6], Method(), "ab")
     hidden = np.ma.masked_array(np.arange(5), np.arange(5) == 2)
     cascade = Cascade.from_point(
@@ -590,9 +581,7 @@ LONG = "x" * 5000
 @pytest.mark.parametrize(
     "name", [LONG, f"x/{LONG}", f"/{LONG}", "\0", "a\nb", "resnet18@²", "resnet18@" + "9" * 5000]
 )
-def test_names_that_nothing_can_have_name_the_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
+def test_names_that_nothing_can_have_name_the_file(tmp_path, monkeypatch, name):
     monkeypatch.setattr("cascadelib.hub.is_reachable", lambda: False)
     Policy.from_point(replace(make_point([0.5], Method(), "ab"), models=(name, "b"))).save(
         tmp_path / "c.json"
@@ -604,7 +593,7 @@ def test_names_that_nothing_can_have_name_the_file(
 
 
 @pytest.mark.parametrize("size", [0, -1, 2.5, True, "8", None])
-def test_batch_sizes_are_whole_numbers(size: Any, tmp_path: Path) -> None:
+def test_batch_sizes_are_whole_numbers(size, tmp_path):
     cascade = made(make_point([0.6], Method()))
     for call in (
         lambda: cascade.run([np.arange(5)], size),
@@ -632,7 +621,7 @@ UNFIT = {
 
 
 @pytest.mark.parametrize("case", UNFIT)
-def test_inputs_of_a_wrong_kind_are_refused_in_our_words(case: Any) -> None:
+def test_inputs_of_a_wrong_kind_are_refused_in_our_words(case):
     batch, message = UNFIT[case]
     cascade = Cascade.from_point(GREY)
     for run in (cascade, lambda batch: cascade.run([batch], 64)):
@@ -640,7 +629,7 @@ def test_inputs_of_a_wrong_kind_are_refused_in_our_words(case: Any) -> None:
             run(batch)
 
 
-def test_a_batch_that_lacks_a_key_is_refused_and_batches_of_two_forms_run_apart() -> None:
+def test_a_batch_that_lacks_a_key_is_refused_and_batches_of_two_forms_run_apart():
     cascade = Cascade.from_point(
         make_point([0.9], Method(), "ab"), {name: (Words(), dict) for name in "ab"}
     )
@@ -657,16 +646,14 @@ def test_a_batch_that_lacks_a_key_is_refused_and_batches_of_two_forms_run_apart(
         assert (caught.value.decided.exit_stage[-1:] == -1).all()
 
 
-def test_a_cascade_can_be_copied_and_pickled() -> None:
+def test_a_cascade_can_be_copied_and_pickled():
     cascade = Cascade.from_point(GREY)
     images = IMAGES.batch(0, 20)
     for again in (copy.deepcopy(cascade), pickle.loads(pickle.dumps(cascade))):
         np.testing.assert_array_equal(again(images).predictions, cascade(images).predictions)
 
 
-def test_a_file_may_not_name_a_folder_or_a_repository(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_may_not_name_a_folder_or_a_repository(tmp_path, monkeypatch):
     """A folder whose config asks for its own code: refused unheard, and with allow_download the
     code does not run."""
     monkeypatch.chdir(tmp_path)

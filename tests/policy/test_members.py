@@ -6,8 +6,6 @@ import pickle
 import shutil
 import warnings
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -32,20 +30,20 @@ PARTS = ("predictions", "exit_stage")
 
 
 @pytest.fixture(autouse=True)
-def whatever_takes_how_long(monkeypatch: pytest.MonkeyPatch) -> None:
+def whatever_takes_how_long(monkeypatch):
     """The last graph is taken even where this machine is busy."""
     monkeypatch.setattr(members.np, "argmin", lambda seconds: len(seconds) - 1)
 
 
-def graphs(cascade: Any) -> list:
+def graphs(cascade):
     return [bool(member.graphs) for member in cascade.members]
 
 
-def in_pieces(cascade: Any, size: Any) -> Any:
+def in_pieces(cascade, size):
     return cascade.run(cl.policy.pieces_of(IMAGES, size), 64)
 
 
-def test_an_optimized_cascade_decides_the_same(tmp_path: Path) -> None:
+def test_an_optimized_cascade_decides_the_same(tmp_path):
     cascade = Cascade.from_point(POINT, store=VAL, held_out=TEST)
     cascade.save(tmp_path / "before.json")
     plain = in_pieces(cascade, 64)
@@ -66,7 +64,7 @@ def test_an_optimized_cascade_decides_the_same(tmp_path: Path) -> None:
     assert not any(module.training for module in cascade.train().modules())
 
 
-def test_copies_and_other_dtypes_run_the_modules_themselves() -> None:
+def test_copies_and_other_dtypes_run_the_modules_themselves():
     cascade = Cascade.from_point(POINT).optimize(IMAGES[:8])
     plain = cascade(IMAGES)
     for again in (copy.deepcopy(cascade), pickle.loads(pickle.dumps(cascade))):
@@ -81,12 +79,12 @@ def test_copies_and_other_dtypes_run_the_modules_themselves() -> None:
 class Net(nn.Module):
     """A linear classifier of 8 numbers, with a way of its own."""
 
-    def __init__(self, way: Any) -> None:
+    def __init__(self, way):
         super().__init__()
         self.way = way
         self.layer = nn.Linear(8, 4)
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x):
         return self.way(self.layer, x)
 
 
@@ -105,7 +103,7 @@ UNFIT = {
 
 
 @pytest.mark.parametrize("case", UNFIT)
-def test_what_tracing_would_change_stays_as_it_is(case: Any) -> None:
+def test_what_tracing_would_change_stays_as_it_is(case):
     way, reason = UNFIT[case]
     point = Point(("odd", "plain"), (0.5,), (0.5, 0.5), 0.5, 1.0, 1.0, Method())
     modules = {"odd": Net(way), "plain": Net(lambda layer, x: layer(x))}
@@ -119,7 +117,7 @@ def test_what_tracing_would_change_stays_as_it_is(case: Any) -> None:
     )
 
 
-def test_texts_and_callables_stay_as_they_are() -> None:
+def test_texts_and_callables_stay_as_they_are():
     reviews = LogitStore("data/reviews/val")
     point = pick(search(reviews, 2, models=["bag_of_words", "minilm_l3"]), "max_improvement")
     texts = list(cl.datasets.reviews("test").batch(0, 20))
@@ -135,17 +133,17 @@ def test_texts_and_callables_stay_as_they_are() -> None:
         Cascade.from_point(point, {"asked": lambda rows: np.eye(3)[rows]}).optimize([0, 1])
 
 
-def test_an_example_that_does_not_fit_is_refused() -> None:
+def test_an_example_that_does_not_fit_is_refused():
     with pytest.raises(ValueError, match="model 'lenet@28' cannot run on"):
         Cascade.from_point(POINT).optimize(np.zeros((3, 28), np.uint8))
 
 
-def compiled(name: str, **options: Any) -> tuple:
+def compiled(name, **options):
     model = load(name)
     return torch.compile(model.module, dynamic=True, **options), model.transform
 
 
-def backends() -> list:
+def backends():
     """A backend without a compiler, and inductor where it has one."""
     reason = (
         None if shutil.which("g++") or shutil.which("clang++") else "no C++ compiler for inductor"
@@ -157,7 +155,7 @@ def backends() -> list:
 
 
 @pytest.mark.parametrize("backend", backends())
-def test_compiled_members_are_the_models_that_they_were(tmp_path: Path, backend: Any) -> None:
+def test_compiled_members_are_the_models_that_they_were(tmp_path, backend):
     cascade = Cascade.from_point(SMALL, store=VAL)
     cascade.save(tmp_path / "c.json")
     plain = cascade(IMAGES)
@@ -181,7 +179,7 @@ def test_compiled_members_are_the_models_that_they_were(tmp_path: Path, backend:
     np.testing.assert_array_equal(loaded(IMAGES).exit_stage, plain.exit_stage)
 
 
-def test_a_compiled_cascade_runs_as_it_is() -> None:
+def test_a_compiled_cascade_runs_as_it_is():
     cascade = Cascade.from_point(SMALL)
     plain = cascade(IMAGES)
     for again in (
@@ -201,14 +199,14 @@ SWALLOWING = {
 POISON = (np.nan, np.inf, -np.inf)
 
 
-def poisoned(value: Any, dtype: Any = np.float32) -> Any:
+def poisoned(value, dtype=np.float32):
     """Seven samples of 8 numbers, of which the third holds one that is not finite."""
     batch = np.random.default_rng(0).normal(size=(7, 8)).astype(dtype)
     batch[2, 5] = value
     return batch
 
 
-def check_unanswered(decisions: Any, row: Any, n: int) -> None:
+def check_unanswered(decisions, row, n):
     assert decisions.predictions[row] == -1 and np.isnan(decisions.confidence[row])
     others = np.delete(np.arange(n), row)
     assert (decisions.predictions[others] >= 0).all()
@@ -228,11 +226,11 @@ FORMS = {
 class Mixed(nn.Module):
     """A module that runs in mixed precision."""
 
-    def __init__(self, module: Any) -> None:
+    def __init__(self, module):
         super().__init__()
         self.module = module
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x):
         with torch.autocast("cpu", torch.bfloat16):
             return self.module(x).float()
 
@@ -240,7 +238,7 @@ class Mixed(nn.Module):
 @pytest.mark.parametrize("value", POISON)
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("way", SWALLOWING)
-def test_no_member_answers_an_input_that_is_not_finite(way: Any, form: Any, value: Any) -> None:
+def test_no_member_answers_an_input_that_is_not_finite(way, form, value):
     """Whatever the module makes of it, and in whatever form the module runs."""
     point = Point(("odd",), (), (1.0,), 0.5, 1.0, 1.0, Method())
     cascade = Cascade.from_point(point, {"odd": FORMS[form](Net(SWALLOWING[way]))})
@@ -249,7 +247,7 @@ def test_no_member_answers_an_input_that_is_not_finite(way: Any, form: Any, valu
 
 
 @pytest.mark.parametrize("value", POISON)
-def test_no_graph_answers_an_image_that_is_not_finite(value: Any) -> None:
+def test_no_graph_answers_an_image_that_is_not_finite(value):
     """Frozen convolutions take the maximum of nan and a number for the number."""
     images = IMAGES[:6].numpy().astype(np.float32)
     images[4, 9, 9] = value
@@ -259,7 +257,7 @@ def test_no_graph_answers_an_image_that_is_not_finite(value: Any) -> None:
         check_unanswered(cascade(images), 4, 6)
 
 
-def test_what_is_given_is_left_as_it_is() -> None:
+def test_what_is_given_is_left_as_it_is():
     """Images that are floats already are not normalised in place, once for each model."""
     images = IMAGES[:40].float()
     decisions = Cascade.from_point(POINT)(images)
@@ -269,7 +267,7 @@ def test_what_is_given_is_left_as_it_is() -> None:
     )
 
 
-def test_finite_inputs_that_overflow_are_decided_as_without_a_graph() -> None:
+def test_finite_inputs_that_overflow_are_decided_as_without_a_graph():
     images = IMAGES[:6].numpy().astype(np.float32)
     images[1] = np.finfo(np.float32).max
     plain = Cascade.from_point(POINT)
@@ -282,7 +280,7 @@ def test_finite_inputs_that_overflow_are_decided_as_without_a_graph() -> None:
             )
 
 
-def test_a_graph_that_hides_what_overflows_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_graph_that_hides_what_overflows_is_not_taken(monkeypatch):
     """The probes see it: large values for which the graph has logits, and the module none."""
     point = Point(("odd",), (), (1.0,), 0.5, 1.0, 1.0, Method())
     module = Net(lambda layer, x: layer(x) * 1e25 * 1e25 * 1e-25 * 1e-25)
@@ -296,7 +294,7 @@ def test_a_graph_that_hides_what_overflows_is_not_taken(monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("name", ["lenet@28", "odd"])
-def test_complex_inputs_are_refused(name: str) -> None:
+def test_complex_inputs_are_refused(name):
     """Their imaginary part would be dropped."""
     point = Point((name,), (), (1.0,), 0.5, 1.0, 1.0, Method())
     own = {"odd": Net(lambda layer, x: layer(x))} if name == "odd" else {}
@@ -305,7 +303,7 @@ def test_complex_inputs_are_refused(name: str) -> None:
         Cascade.from_point(point, own)(np.ones(shape, np.complex64))
 
 
-def test_rows_that_are_not_finite_are_found_in_every_form_of_inputs() -> None:
+def test_rows_that_are_not_finite_are_found_in_every_form_of_inputs():
     """One value at a time in each part; a part that all samples share spoils all of them."""
     rng = np.random.default_rng(0)
     for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex64):
@@ -339,11 +337,11 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 @pytest.fixture
-def loads(monkeypatch: pytest.MonkeyPatch) -> Any:
+def loads(monkeypatch):
     """What the zoo was asked for; whatever is asked, commit fff… of a small model comes."""
     asked = []
 
-    def load_noted(name: str, anywhere: bool = True, **options: Any) -> Any:
+    def load_noted(name, anywhere=True, **options):
         asked.append((name, anywhere, options))
         metadata = {"checkpoint": {"revision": options.get("revision", "f" * 40)}}
         torch.manual_seed(0)
@@ -353,7 +351,7 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> Any:
     return asked
 
 
-def saved(path: Path, name: str = "resnet18.a1_in1k", **record: Any) -> Any:
+def saved(path, name="resnet18.a1_in1k", **record):
     """A cascade of one model in a file, with this record of it."""
     point = Point((name,), (), (1.0,), 0.5, 1.0, 1.0, Method())
     Policy(replace(point, records=({"name": name, "classes": 4, **record},))).save(path)
@@ -364,9 +362,7 @@ def saved(path: Path, name: str = "resnet18.a1_in1k", **record: Any) -> Any:
     "revision", ["refs/pr/7", "main", COMMIT[:7], COMMIT.upper(), COMMIT + "\n", "", 7]
 )
 @pytest.mark.parametrize("allow", [False, True])
-def test_a_file_cannot_choose_a_branch_or_a_pull_request(
-    tmp_path: Path, loads: Any, revision: Any, allow: bool
-) -> None:
+def test_a_file_cannot_choose_a_branch_or_a_pull_request(tmp_path, loads, revision, allow):
     path = saved(tmp_path / "c.json", checkpoint={"revision": revision})
     with pytest.raises(ValueError, match=r"c\.json: the revision .* not the full hash of a commit"):
         Cascade.load(path, allow_download=allow)
@@ -374,7 +370,7 @@ def test_a_file_cannot_choose_a_branch_or_a_pull_request(
     assert Cascade.load(path, {"resnet18.a1_in1k": Net(lambda layer, x: layer(x))})
 
 
-def test_a_commit_is_loaded_only_where_downloading_is_allowed(tmp_path: Path, loads: Any) -> None:
+def test_a_commit_is_loaded_only_where_downloading_is_allowed(tmp_path, loads):
     """Anybody can open a pull request: its commits are in the repository as well."""
     path = saved(tmp_path / "c.json", checkpoint={"revision": COMMIT})
     Cascade.load(path, allow_download=True)
@@ -384,7 +380,7 @@ def test_a_commit_is_loaded_only_where_downloading_is_allowed(tmp_path: Path, lo
     assert loads.pop() == ("resnet18.a1_in1k", False, {})
 
 
-def test_another_commit_of_the_same_weights_is_the_same_model(tmp_path: Path, loads: Any) -> None:
+def test_another_commit_of_the_same_weights_is_the_same_model(tmp_path, loads):
     name = "resnet18.a1_in1k"
     Cascade.load(saved(tmp_path / "c.json", checkpoint={"revision": "f" * 40}))
     digest = identity(members.load(name))["weights_sha256"]
@@ -395,7 +391,7 @@ def test_another_commit_of_the_same_weights_is_the_same_model(tmp_path: Path, lo
         Cascade.load(path)
 
 
-def test_the_revision_in_a_name_is_a_commit_too(tmp_path: Path, loads: Any) -> None:
+def test_the_revision_in_a_name_is_a_commit_too(tmp_path, loads):
     path = tmp_path / "c.json"
     with pytest.raises(
         ValueError, match=r"c\.json: model 'a/b@refs/pr/7': the revision 'refs/pr/7'"
@@ -407,7 +403,7 @@ def test_the_revision_in_a_name_is_a_commit_too(tmp_path: Path, loads: Any) -> N
         assert loads.pop()[0] == name
 
 
-def test_a_callable_of_ones_own_sees_what_it_is_given() -> None:
+def test_a_callable_of_ones_own_sees_what_it_is_given():
     """Some read nan as a missing value, and have an answer for it."""
     point = Point(("trees",), (), (1.0,), 0.5, 1.0, 1.0, Method())
     trees = Cascade.from_point(point, {"trees": lambda rows: np.isnan(rows).astype(float) * 3})

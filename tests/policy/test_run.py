@@ -3,8 +3,6 @@ what it refuses; no failure costs any other input."""
 
 import math
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -27,7 +25,7 @@ from cascadelib.policy.decisions import FAILURES
 
 @settings(deadline=None)
 @given(cascades(), st.booleans())
-def test_decides_as_the_evaluator(cascade: Any, last: bool) -> None:
+def test_decides_as_the_evaluator(cascade, last):
     table, point = cascade
     policy = Policy.from_point(point)
     expected = evaluate(table, point)
@@ -51,7 +49,7 @@ def test_decides_as_the_evaluator(cascade: Any, last: bool) -> None:
 
 @settings(deadline=None, max_examples=40)
 @given(cascades(), st.integers(1, 5), st.booleans())
-def test_runs_as_the_evaluator(cascade: Any, batch_size: int, named: bool) -> None:
+def test_runs_as_the_evaluator(cascade, batch_size, named):
     table, point = cascade
     policy = Policy.from_point(point)
     expected = evaluate(table, point)
@@ -80,7 +78,7 @@ def test_runs_as_the_evaluator(cascade: Any, batch_size: int, named: bool) -> No
 @settings(deadline=None, max_examples=40)
 @given(cascades(), st.sets(st.integers(0, 3)))
 @pytest.mark.filterwarnings("ignore:.*failed for:RuntimeWarning")
-def test_a_model_that_fails_is_as_one_at_which_nobody_leaves(cascade: Any, failing: Any) -> None:
+def test_a_model_that_fails_is_as_one_at_which_nobody_leaves(cascade, failing):
     table, point = cascade
     thresholds = [math.inf if i in failing else t for i, t in enumerate(point.thresholds)]
     calls = [fails if i in failing else call_of(table, i) for i in range(len(table.names))]
@@ -95,7 +93,7 @@ def test_a_model_that_fails_is_as_one_at_which_nobody_leaves(cascade: Any, faili
     ]
 
 
-def test_inputs_of_a_model_that_fails_go_on_or_keep_their_answer() -> None:
+def test_inputs_of_a_model_that_fails_go_on_or_keep_their_answer():
     policy = Policy.from_point(POINT, TABLE)
     with pytest.warns(
         RuntimeWarning, match=r"^'m1' failed for \d+ inputs.*ConnectionError: no answer"
@@ -115,10 +113,10 @@ def test_inputs_of_a_model_that_fails_go_on_or_keep_their_answer() -> None:
     assert (decisions.exit_stage == 2).all() and (decisions.predictions == None).all()  # noqa: E711
 
 
-def test_an_exception_stops_and_brings_what_was_decided() -> None:
+def test_an_exception_stops_and_brings_what_was_decided():
     asked = []
 
-    def at_seven(rows: Any) -> Any:
+    def at_seven(rows):
         asked.append(rows)
         if 7 in rows:
             raise LookupError("seven")
@@ -137,10 +135,10 @@ def test_an_exception_stops_and_brings_what_was_decided() -> None:
     )
 
 
-def test_an_interrupt_begins_no_further_call() -> None:
+def test_an_interrupt_begins_no_further_call():
     asked = []
 
-    def interrupted(rows: Any) -> None:
+    def interrupted(rows):
         asked.append(rows)
         raise KeyboardInterrupt
 
@@ -168,7 +166,7 @@ ODD = {
 
 
 @pytest.mark.parametrize("odd", ODD)
-def test_odd_answers_are_refused_naming_the_model(odd: Any) -> None:
+def test_odd_answers_are_refused_naming_the_model(odd):
     with pytest.raises(ValueError, match="^model 'm1'") as caught:
         Policy.from_point(POINT).run([CALLS[0], ODD[odd], CALLS[2]], range(300), batch_size=300)
     np.testing.assert_array_equal(caught.value.decided.exit_stage, np.where(STAGES == 0, 0, -1))
@@ -176,7 +174,7 @@ def test_odd_answers_are_refused_naming_the_model(odd: Any) -> None:
 
 @pytest.mark.parametrize("odd", ODD)
 @pytest.mark.filterwarnings("ignore:.*failed for:RuntimeWarning")
-def test_odd_answers_are_passed_on_where_that_is_asked_for(odd: Any) -> None:
+def test_odd_answers_are_passed_on_where_that_is_asked_for(odd):
     """All are malformed, whatever the batch, but for the one that has a nan at the end of each."""
     last_is_nan = [CALLS[0], ODD[odd], CALLS[2]]
     policy = Policy.from_point(POINT)
@@ -188,7 +186,7 @@ def test_odd_answers_are_passed_on_where_that_is_asked_for(odd: Any) -> None:
     assert decisions.broken.tolist() == [0, malformed.sum(), 0]
 
 
-def test_the_last_model_needs_no_confidence() -> None:
+def test_the_last_model_needs_no_confidence():
     decisions = Policy.from_point(POINT, TABLE).run(
         [*CALLS[:2], lambda rows: (rows, None)], range(300)
     )
@@ -196,15 +194,15 @@ def test_the_last_model_needs_no_confidence() -> None:
     assert (decisions.confidence[STAGES == 2] == -math.inf).all()
 
 
-def test_async_calls_are_refused() -> None:
-    async def call(rows: Any) -> Any:
+def test_async_calls_are_refused():
+    async def call(rows):
         return CALLS[0](rows)
 
     with pytest.raises(ValueError, match="model 'm1': its call is async.*serve.Service"):
         Policy(POINT).run([CALLS[0], call, CALLS[2]], range(3))
 
 
-def test_no_input_asks_nobody() -> None:
+def test_no_input_asks_nobody():
     decisions = Policy.from_point(POINT).run([fails] * 3, [])
     assert len(decisions) == 0 and decisions.confidences.shape == (0, 3)
     assert len(Policy.from_point(POINT).decide([[], []])) == 0
@@ -230,20 +228,20 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_run_refuses(case: Any) -> None:
+def test_what_run_refuses(case):
     given, message = REFUSED[case]
     with pytest.raises(ValueError, match=message):
         Policy.from_point(POINT).run(**({"calls": CALLS, "inputs": range(3)} | given))
 
 
-def test_functions_of_other_models_may_stand_among_the_calls() -> None:
+def test_functions_of_other_models_may_stand_among_the_calls():
     named = dict(zip(POINT.models, CALLS)) | {"another": fails}
     np.testing.assert_array_equal(
         Policy.from_point(POINT).run(named, range(len(TABLE))).exit_stage, STAGES
     )
 
 
-def test_what_decide_refuses() -> None:
+def test_what_decide_refuses():
     policy = Policy.from_point(POINT)
     confidence = TABLE.confidence.copy()
     cases = [
@@ -264,7 +262,7 @@ def test_what_decide_refuses() -> None:
         policy.decide(confidence)
 
 
-def test_an_ensemble_is_decided_but_not_run() -> None:
+def test_an_ensemble_is_decided_but_not_run():
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 3, 90)
     logits = {f"m{i}": (1 + i) * np.eye(3)[labels] + rng.normal(size=(90, 3)) for i in range(3)}
@@ -280,13 +278,13 @@ def test_an_ensemble_is_decided_but_not_run() -> None:
         policy.run([fails] * 2, [1])
 
 
-def test_one_sample_at_a_time_and_a_short_repr() -> None:
+def test_one_sample_at_a_time_and_a_short_repr():
     policy = Policy.from_point(POINT)
     assert policy.decide([0.1, 0.7]).exit_stage.tolist() == [1]
     assert repr(policy) == "<Policy: m0 at 0.6 → m1 at 0.6 → m2, given confidences>"
 
 
-def tables() -> dict:
+def tables():
     """Every kind of table that a search takes, by name."""
     correct = TABLE.correct
     confidence = TABLE.confidence
@@ -309,7 +307,7 @@ def tables() -> dict:
 
 @pytest.mark.parametrize("kind", tables())
 @pytest.mark.parametrize("goal", [{"goal": "match_best"}, {"budget": 20.0}])
-def test_every_kind_of_table_gives_a_policy(kind: str, goal: dict, tmp_path: Path) -> None:
+def test_every_kind_of_table_gives_a_policy(kind, goal, tmp_path):
     table = tables()[kind]
     point = pick(search(table.take(slice(0, 200)), (1, 2, 3)), **goal)
     held_out = table.take(slice(200, 300))
@@ -328,9 +326,7 @@ def test_every_kind_of_table_gives_a_policy(kind: str, goal: dict, tmp_path: Pat
     "confidence, columns",
     [("isotonic_by_label", ["confidence"]), ("logistic", ["words", "agreement"])],
 )
-def test_a_fitted_confidence_goes_along(
-    confidence: str, columns: list[str], tmp_path: Path
-) -> None:
+def test_a_fitted_confidence_goes_along(confidence, columns, tmp_path):
     rng = np.random.default_rng(2)
     labels = rng.integers(0, 3, 600)
     classes = np.array(["a", "b", "c"])
@@ -384,7 +380,7 @@ def test_a_fitted_confidence_goes_along(
 @pytest.mark.parametrize(
     "columns", [("confidence",), ("confidence", "softmax_margin", "agreement")]
 )
-def test_a_cascade_applies_a_fitted_confidence(columns: tuple[str, ...], tmp_path: Path) -> None:
+def test_a_cascade_applies_a_fitted_confidence(columns, tmp_path):
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 3, 400)
     logits = {

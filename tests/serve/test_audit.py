@@ -4,7 +4,6 @@ not known counts as what hurts most."""
 import hashlib
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,17 +12,17 @@ from deciding import decide
 
 from cascadelib import Cascade, Method, Point, Policy, pick, search
 from cascadelib.policy import pieces_of
-from cascadelib.policy.decisions import DRAWN, Answer, Decisions, nothing
+from cascadelib.policy.decisions import DRAWN, Answer, nothing
 from cascadelib.serve import Monitor
 
 
-def monitored() -> tuple[Cascade, Monitor]:
+def monitored():
     point = pick(search(VAL, 2, models=SMALL), accuracy=0.91)
     cascade = Cascade.from_point(point, store=VAL, held_out=TEST)
     return cascade, Monitor(cascade)
 
 
-def test_an_audit_runs_the_reference_on_inputs_of_every_stage() -> None:
+def test_an_audit_runs_the_reference_on_inputs_of_every_stage():
     """With all audited: the disagreements and, once they are labelled, the loss are those of the
     stores."""
     cascade, monitor = monitored()
@@ -51,7 +50,7 @@ def test_an_audit_runs_the_reference_on_inputs_of_every_stage() -> None:
         monitor.label({int(differ[0]): 1})
 
 
-def test_labels_that_are_none_stay_wanted_and_wrong_ones_are_refused() -> None:
+def test_labels_that_are_none_stay_wanted_and_wrong_ones_are_refused():
     monitor = Monitor(Point(("a", "b"), (0.5,), method=Method()))
     monitor.own.doubts.update({3: [1, 2, 0, 0], 5: [0, 2, 0, 1]})
     monitor.own.windows.append({"audited": 2, "lost": 0, "tied": 0, "gained": 0, "since": 0})
@@ -67,7 +66,7 @@ def test_labels_that_are_none_stay_wanted_and_wrong_ones_are_refused() -> None:
     assert monitor.verdicts == {"lost": 1, "tied": 0, "gained": 1}
 
 
-def test_labels_with_one_that_is_refused_are_none_of_them_taken() -> None:
+def test_labels_with_one_that_is_refused_are_none_of_them_taken():
     """Of an input that is not in doubt, of one that the reference has yet to answer, of a text."""
     monitor = Monitor(Point(("a", "b"), (0.5,), method=Method()))
     monitor.own.doubts.update({3: [1, 2, 0, 0], 5: [0, 2, 0, 1], 7: [0, None, 0, 1]})
@@ -81,7 +80,7 @@ def test_labels_with_one_that_is_refused_are_none_of_them_taken() -> None:
     assert monitor.verdicts == {"lost": 2, "tied": 0, "gained": 0}
 
 
-def test_an_audit_draws_its_share_whatever_stage_inputs_exit_at() -> None:
+def test_an_audit_draws_its_share_whatever_stage_inputs_exit_at():
     cascade, monitor = monitored()
     audited = partial(decide, cascade.policy, cascade, monitor=monitor, audit=0.2)
     stages = audited(IMAGES).exit_stage
@@ -97,7 +96,7 @@ def test_an_audit_draws_its_share_whatever_stage_inputs_exit_at() -> None:
         decide(cascade.policy, cascade, IMAGES[:5], audit=1.5)
 
 
-def test_an_audit_by_another_model_than_the_last() -> None:
+def test_an_audit_by_another_model_than_the_last():
     cascade, monitor = monitored()
     options = {"monitor": monitor, "audit": 1.0, "reference": "linear@28"}
     said = decide(cascade.policy, cascade, IMAGES[:100], **options).predictions
@@ -105,7 +104,7 @@ def test_an_audit_by_another_model_than_the_last() -> None:
     assert sorted(monitor.to_label().index) == np.flatnonzero(said != answers).tolist()
 
 
-def test_a_policy_is_audited_by_its_calls() -> None:
+def test_a_policy_is_audited_by_its_calls():
     """Two calls, the first confident of all and wrong for every seventh input; the second fails for
     some of those drawn."""
     point = Point(("a", "b"), (0.5,), (1.0, 0.0), 1.0, 1.0, 1.0)
@@ -113,10 +112,10 @@ def test_a_policy_is_audited_by_its_calls() -> None:
     monitor = Monitor(policy)
     truth = [n % 3 for n in range(70)]
 
-    def first(inputs: Any) -> tuple:
+    def first(inputs):
         return [truth[n] + (n % 7 == 0) for n in inputs], [0.9] * len(inputs)
 
-    async def second(inputs: Any) -> tuple:
+    async def second(inputs):
         if 35 in inputs:
             raise RuntimeError("busy")
         return [truth[n] for n in inputs], None
@@ -131,14 +130,14 @@ def test_a_policy_is_audited_by_its_calls() -> None:
     assert loss["alarm"] and loss["unknown"] == monitor.audit_failures == 1
 
 
-def everyone_left(seen: Monitor, decisions: Decisions) -> None:
+def everyone_left(seen, decisions):
     """All of them left at the first stage and are to be audited."""
     count = len(decisions)
     everyone = np.ones(count, bool)
     seen.add(0, decisions, np.arange(count), everyone, (0.0, 0.0), np.full(count, DRAWN))
 
 
-def test_a_certified_loss_that_is_left_alarms() -> None:
+def test_a_certified_loss_that_is_left_alarms():
     """Outcomes of which 6% are lost: 1% is left, 10% is not; without labels nothing is known."""
     seen = Monitor(Point(("a", "b"), (0.5,)))
     rng = np.random.default_rng(0)
@@ -158,7 +157,7 @@ def test_a_certified_loss_that_is_left_alarms() -> None:
     )
 
 
-def audited(seen: Monitor, said: np.ndarray, answers: np.ndarray, failures: Any = 0) -> np.ndarray:
+def audited(seen, said, answers, failures=0):
     """Inputs that leave at the first of two stages, all audited; returns their ids."""
     count = len(said)
     decisions = replace(nothing(count, seen.models), ids=seen.enter(count)[0])
@@ -169,7 +168,7 @@ def audited(seen: Monitor, said: np.ndarray, answers: np.ndarray, failures: Any 
     return decisions.ids
 
 
-def test_the_loss_of_now_is_seen_beside_that_since_the_start() -> None:
+def test_the_loss_of_now_is_seen_beside_that_since_the_start():
     """10,000 inputs without loss, then 1,500 of which 10% are lost."""
     seen = Monitor(Point(("a", "b"), (0.5,)))
     rng = np.random.default_rng(0)
@@ -182,7 +181,7 @@ def test_the_loss_of_now_is_seen_beside_that_since_the_start() -> None:
     assert loss["now_since"] == 10_100
 
 
-def test_the_bounds_hold_at_all_times_though_references_fail_and_labels_are_late() -> None:
+def test_the_bounds_hold_at_all_times_though_references_fail_and_labels_are_late():
     """100 streams of a true loss of 4 points, asked after every 50 inputs; the reference fails more
     often where the input is lost, and half of the labels never come."""
     missed = 0
@@ -206,7 +205,7 @@ def test_the_bounds_hold_at_all_times_though_references_fail_and_labels_are_late
     assert missed <= 31 and now_missed <= 31  # 20, and 2.7 standard deviations
 
 
-def test_the_fewest_labels_that_can_renew_a_certificate_are_named() -> None:
+def test_the_fewest_labels_that_can_renew_a_certificate_are_named():
     seen = Monitor(Point(("a", "b"), (0.5,)))
     rng = np.random.default_rng(0)
     said = (rng.random(3000) < 0.05).astype(np.int64)
@@ -225,13 +224,13 @@ def test_the_fewest_labels_that_can_renew_a_certificate_are_named() -> None:
     assert set(seen.loss(-0.9)["label_first"]) == of_now  # even all may not do
 
 
-def test_an_alarm_says_where_and_names_the_labels_that_renew_the_certificate() -> None:
+def test_an_alarm_says_where_and_names_the_labels_that_renew_the_certificate():
     """3,000 inputs of which 10% are lost, then 3,000 better ones: the loss since the start alarms
     for good, that of now comes under ε with the labels that are named, and not with one fewer."""
     rng = np.random.default_rng(0)
     said = np.concatenate([rng.random(3000) < 0.1, rng.random(3000) < 0.02]).astype(np.int64)
 
-    def alarmed() -> Monitor:
+    def alarmed():
         seen = Monitor(Point(("a", "b", "c"), (0.5, 0.5)))
         audited(seen, said[:3000], 0 * said[:3000])
         seen.label(dict.fromkeys(seen.to_label().index, 0))
@@ -252,7 +251,7 @@ def test_an_alarm_says_where_and_names_the_labels_that_renew_the_certificate() -
     assert first == by_digest[: len(first)]
 
 
-def test_one_id_that_comes_twice_stays_in_doubt() -> None:
+def test_one_id_that_comes_twice_stays_in_doubt():
     seen = Monitor(Point(("a", "b"), (0.5,)))
     decisions = replace(nothing(2, seen.models), ids=np.array(["x", "x"], object))
     zero = np.zeros(2, np.int8)
@@ -263,7 +262,7 @@ def test_one_id_that_comes_twice_stays_in_doubt() -> None:
     assert loss["audited"] == 2 and loss["unknown"] == 1
 
 
-def test_an_input_that_no_model_answered_takes_a_label_as_well() -> None:
+def test_an_input_that_no_model_answered_takes_a_label_as_well():
     seen = Monitor(Point(("a", "b"), (0.5,)))
     seen.own.windows.append({"audited": 1, "lost": 0, "tied": 0, "gained": 0, "since": 0})
     seen.own.doubts["x"] = [None, "heron", 0, 0]

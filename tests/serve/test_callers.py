@@ -4,7 +4,6 @@ what one run has used the next uses again."""
 import asyncio
 import math
 import time
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,38 +17,38 @@ from cascadelib.serve import Monitor, Service
 SCORES = np.random.default_rng(0).random(4000)
 
 
-def calls_of(sizes: list[int]) -> list:
+def calls_of(sizes):
     """Two models that answer (model, row); batches of the first are noted."""
 
-    async def small(rows: list[int]) -> tuple:
+    async def small(rows):
         sizes.append(len(rows))
         await asyncio.sleep(0.001)
         if any(row < 0 for row in rows):
             raise LookupError(f"a row below 0 among {len(rows)}")
         return [("small", row) for row in rows], SCORES[rows], 1.0 * len(rows)
 
-    async def large(rows: list[int]) -> tuple:
+    async def large(rows):
         return [("large", row) for row in rows], None, 10.0 * len(rows)
 
     return [small, large]
 
 
-def expected(rows: Any) -> list:
+def expected(rows):
     """What the two say of rows."""
     return [("small" if SCORES[row] >= 0.5 else "large", row) for row in rows]
 
 
-def test_callers_share_batches_and_get_their_own_answers() -> None:
-    sizes: list[int] = []
+def test_callers_share_batches_and_get_their_own_answers():
+    sizes = []
     monitor = Monitor(PAIR)
-    told: list = []
+    told = []
     monitor.on_decision = told.append
 
-    async def main() -> list:
+    async def main():
         options = {"batch_size": 32, "concurrency": 2, "monitor": monitor}
         service = Service(Policy(PAIR), calls_of(sizes), **options)
 
-        async def caller(first: int) -> list:
+        async def caller(first):
             decided = []
             for row in range(first, first + 20):
                 decisions = await service.decide_many(
@@ -72,11 +71,11 @@ def test_callers_share_batches_and_get_their_own_answers() -> None:
     assert np.mean(sizes) > 16 and max(sizes) <= 32
 
 
-def test_what_stops_one_caller_stops_no_other() -> None:
+def test_what_stops_one_caller_stops_no_other():
     """Also where it is the batch that they share."""
-    sizes: list[int] = []
+    sizes = []
 
-    async def main() -> list:
+    async def main():
         service = Service(Policy(PAIR), calls_of(sizes), max_wait=1.0)
         runs = [service.decide_many([row, row + 1]) for row in (*range(0, 20, 2), -7)]
         answers = await asyncio.gather(*runs, return_exceptions=True)
@@ -91,8 +90,8 @@ def test_what_stops_one_caller_stops_no_other() -> None:
     assert sizes == [22, *[2] * 11]
 
 
-def test_a_caller_that_goes_away_leaves_the_others_alone() -> None:
-    async def main() -> None:
+def test_a_caller_that_goes_away_leaves_the_others_alone():
+    async def main():
         service = Service(Policy(PAIR), calls_of([]), max_wait=1.0)
         stays = asyncio.create_task(service.decide_many(range(10)))
         goes = asyncio.create_task(service.decide_many(range(10, 20)))
@@ -108,18 +107,18 @@ def test_a_caller_that_goes_away_leaves_the_others_alone() -> None:
     asyncio.run(main())
 
 
-def test_audits_go_on_after_the_answer() -> None:
+def test_audits_go_on_after_the_answer():
     monitor = Monitor(PAIR)
     may_go = asyncio.Event()
 
-    async def small(rows: list[int]) -> tuple:
+    async def small(rows):
         return rows, [0.9] * len(rows)
 
-    async def large(rows: list[int]) -> tuple:
+    async def large(rows):
         await may_go.wait()
         return [row + (row == 3) for row in rows], None
 
-    async def main() -> None:
+    async def main():
         service = Service(Policy(PAIR), [small, large], max_wait=0, monitor=monitor, audit=1.0)
         decisions = await service.decide_many(range(5), [f"x{row}" for row in range(5)])
         assert decisions.predictions.tolist() == list(range(5))
@@ -132,8 +131,8 @@ def test_audits_go_on_after_the_answer() -> None:
     assert monitor.to_label().index.tolist() == ["x3"]
 
 
-def test_nothing_waits_where_nobody_else_may_come() -> None:
-    async def seconds(may_come: bool) -> float:
+def test_nothing_waits_where_nobody_else_may_come():
+    async def seconds(may_come):
         service = Service(Policy(PAIR), calls_of([]), max_wait=0.5)
         service.may_come = lambda: may_come
         loop = asyncio.get_running_loop()
@@ -145,12 +144,12 @@ def test_nothing_waits_where_nobody_else_may_come() -> None:
 
 
 @pytest.mark.parametrize("pieces", [1, 7, 50])
-def test_a_cascade_decides_the_samples_of_many_callers_as_its_own(pieces: int) -> None:
+def test_a_cascade_decides_the_samples_of_many_callers_as_its_own(pieces):
     cascade = Cascade.from_point(POINT, store=VAL)
     whole = cascade(IMAGES)
     monitor = Monitor(cascade)
 
-    async def main() -> list:
+    async def main():
         service = Service(cascade.policy, cascade, monitor=monitor)
         parts = np.array_split(np.arange(len(IMAGES)), pieces)
         decisions = await asyncio.gather(*[service.decide_many(IMAGES[part]) for part in parts])
@@ -164,11 +163,11 @@ def test_a_cascade_decides_the_samples_of_many_callers_as_its_own(pieces: int) -
     assert monitor.inputs == len(IMAGES)
 
 
-def test_calls_at_once_share_the_processor_and_later_models_come_first() -> None:
-    seen: list[tuple] = []
+def test_calls_at_once_share_the_processor_and_later_models_come_first():
+    seen = []
 
-    def model(name: str) -> Any:
-        def logits(rows: np.ndarray) -> np.ndarray:
+    def model(name):
+        def logits(rows):
             seen.append((name, len(rows), len(service.calls), torch.get_num_threads()))
             time.sleep(0.02)
             return np.tile([2.0, 1.0], (len(rows), 1))
@@ -182,7 +181,7 @@ def test_calls_at_once_share_the_processor_and_later_models_come_first() -> None
     try:
         service = Service(cascade.policy, cascade, batch_size=4, concurrency=2, max_wait=0)
 
-        async def main() -> None:
+        async def main():
             await asyncio.gather(*[service.decide_many(np.zeros((2, 3))) for _ in range(20)])
             await service.end()
 
@@ -198,13 +197,11 @@ def test_calls_at_once_share_the_processor_and_later_models_come_first() -> None
     assert max(waiting) <= 3  # batches of the first model that the last has not begun
 
 
-def test_batches_of_other_forms_run_apart_and_one_that_no_model_takes_is_its_callers_error() -> (
-    None
-):
+def test_batches_of_other_forms_run_apart_and_one_that_no_model_takes_is_its_callers_error():
     cascade = Cascade.from_point(POINT)
     images = IMAGES[:8]
 
-    async def main() -> list:
+    async def main():
         service = Service(cascade.policy, cascade, max_wait=0.05)
         batches = [images, images.float() / 255, images[:, 0], ["a shoe"], images[:3]]
         return await asyncio.gather(*map(service.decide_many, batches), return_exceptions=True)

@@ -5,7 +5,6 @@ import itertools
 import math
 import operator
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,13 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cascadelib import LogitStore, evaluate, pick, search
-from cascadelib.evaluation.point import OrderStatistics
 from cascadelib.policy.confidence_summary import summary
 from cascadelib.serve import DriftSignal
 from cascadelib.serve.drift_signal import SIZES, Capital
 
 
-def store_of(k: int, seed: int, scale: float = 1.0, noise: float = 1.0) -> LogitStore:
+def store_of(k, seed, scale=1.0, noise=1.0):
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 4, k)
     clean = scale * (2 + rng.normal(size=(k, 1))) * np.eye(4)[labels]
@@ -31,11 +29,11 @@ def store_of(k: int, seed: int, scale: float = 1.0, noise: float = 1.0) -> Logit
 
 
 @pytest.fixture(scope="module")
-def point() -> Any:
+def point():
     return pick(search(store_of(1000, 0), 3), "max_improvement")
 
 
-def test_stage_confidences_are_those_of_the_samples_that_get_there(point: Any) -> None:
+def test_stage_confidences_are_those_of_the_samples_that_get_there(point):
     store = store_of(300, 1)
     found = evaluate(store, point).stage_confidences
     left = np.arange(300)
@@ -48,7 +46,7 @@ def test_stage_confidences_are_those_of_the_samples_that_get_there(point: Any) -
             left = left[p[left] < point.thresholds[i]]
 
 
-def slow_capital(reference: OrderStatistics, live: list[float]) -> list[float]:
+def slow_capital(reference, live):
     """The theorem word by word: the urn's chances, each bet's mean gain, each bet from each start,
     as products."""
     urn = [*reference.counts, 1]
@@ -80,7 +78,7 @@ def slow_capital(reference: OrderStatistics, live: list[float]) -> list[float]:
     st.integers(2, 12),
     st.randoms(),
 )
-def test_capital_is_that_of_its_slow_twin(numbers: list[float], count: int, random: Any) -> None:
+def test_capital_is_that_of_its_slow_twin(numbers, count, random):
     random.shuffle(numbers)
     live = numbers[:count]
     reference = summary(np.array(numbers[count:]))
@@ -91,7 +89,7 @@ def test_capital_is_that_of_its_slow_twin(numbers: list[float], count: int, rand
 
 
 @pytest.mark.parametrize("k", [1, 2, 3])
-def test_capital_is_a_martingale_over_all_orders_of_reference_and_stream(k: int) -> None:
+def test_capital_is_a_martingale_over_all_orders_of_reference_and_stream(k):
     """Exactly, without simulation: its mean over all orders of k + 4 numbers is the stake, at each
     time."""
     orders = [np.array(order, float) for order in itertools.permutations(range(k + 4))]
@@ -101,7 +99,7 @@ def test_capital_is_a_martingale_over_all_orders_of_reference_and_stream(k: int)
 
 
 @pytest.mark.parametrize("values", [3, 40])
-def test_capital_is_a_martingale_where_numbers_are_equal(values: int) -> None:
+def test_capital_is_a_martingale_where_numbers_are_equal(values):
     """Numbers of few values, parted at random: the mean capital over 4,000 draws is the stake."""
     rng = np.random.default_rng(0)
     ends = []
@@ -114,7 +112,7 @@ def test_capital_is_a_martingale_where_numbers_are_equal(values: int) -> None:
     assert abs(np.mean(ends) - 1) < 4 * np.std(ends) / np.sqrt(len(ends))
 
 
-def ties_of(numbers: Any, short: Any, rng: np.random.Generator) -> Any:
+def ties_of(numbers, short, rng):
     """Other random second numbers for the edges of a summary, in which every number is an edge."""
     return np.concatenate(
         [np.sort(rng.random((numbers == v).sum())) for v in np.unique(numbers)]
@@ -122,9 +120,7 @@ def ties_of(numbers: Any, short: Any, rng: np.random.Generator) -> Any:
 
 
 @given(st.lists(st.integers(0, 30).map(lambda n: n / 7), max_size=300))
-def test_a_summary_holds_order_statistics_at_ranks_that_hang_on_the_number_only(
-    values: list,
-) -> None:
+def test_a_summary_holds_order_statistics_at_ranks_that_hang_on_the_number_only(values):
     short = summary(np.array(values))
     ranks = np.cumsum(short.counts).astype(int)
     assert short.values == tuple(np.sort(values)[ranks - 1].tolist())
@@ -133,7 +129,7 @@ def test_a_summary_holds_order_statistics_at_ranks_that_hang_on_the_number_only(
     assert pairs == sorted(set(pairs)) and (not values or (ranks[0], ranks[-1]) == (1, len(values)))
 
 
-def test_unchanged_streams_never_alarm_more_often_than_stated(point: Any) -> None:
+def test_unchanged_streams_never_alarm_more_often_than_stated(point):
     """A short run of the study in benchmarks/analysis.py: 300 draws of a reference of 500 and a
     stream of 3,000, asked all the time, at a rate of 10% for the whole of it."""
     rng = np.random.default_rng(0)
@@ -147,7 +143,7 @@ def test_unchanged_streams_never_alarm_more_often_than_stated(point: Any) -> Non
     assert alarms <= 47  # more with a probability of 1 in 1,000 at exactly 10%
 
 
-def test_a_shift_that_starts_late_is_seen() -> None:
+def test_a_shift_that_starts_late_is_seen():
     rng = np.random.default_rng(1)
     signal = DriftSignal([rng.normal(size=5000)])
     assert not signal.check([rng.normal(size=10_000)]).alarm
@@ -155,7 +151,7 @@ def test_a_shift_that_starts_late_is_seen() -> None:
 
 
 @pytest.mark.parametrize("change", [{"noise": 1.6}, {"scale": 0.7}])
-def test_changed_data_alarm(point: Any, change: dict) -> None:
+def test_changed_data_alarm(point, change):
     signal = DriftSignal(evaluate(store_of(2000, 1), point).stage_confidences, 0.001)
     report = signal.check(evaluate(store_of(500, 2, **change), point).stage_confidences)
     assert report.alarm
@@ -167,7 +163,7 @@ def test_changed_data_alarm(point: Any, change: dict) -> None:
     assert not unchanged.check(evaluate(store_of(500, 3), point).stage_confidences).alarm
 
 
-def test_the_same_samples_do_not_alarm_and_lie_in_the_middle(point: Any) -> None:
+def test_the_same_samples_do_not_alarm_and_lie_in_the_middle(point):
     store = store_of(500, 4)
     report = DriftSignal(evaluate(store, point).stage_confidences).check(
         evaluate(store, point).stage_confidences
@@ -176,7 +172,7 @@ def test_the_same_samples_do_not_alarm_and_lie_in_the_middle(point: Any) -> None
     np.testing.assert_allclose(report.tests["mean_rank"], 0.5, atol=0.01)
 
 
-def test_stages_that_nobody_reaches_say_nothing() -> None:
+def test_stages_that_nobody_reaches_say_nothing():
     signal = DriftSignal((np.linspace(0, 1, 100), np.empty(0)))
     report = signal.check([np.linspace(0, 1, 50), np.linspace(0, 1, 20)])
     assert report.tests["inputs"].tolist() == [50, 20] and report.tests["capital"][
@@ -193,12 +189,12 @@ def test_stages_that_nobody_reaches_say_nothing() -> None:
         ([np.array([0.5, np.nan]), np.ones(1)], "nan"),
     ],
 )
-def test_bad_windows_are_refused(live: list, message: str) -> None:
+def test_bad_windows_are_refused(live, message):
     with pytest.raises(ValueError, match=message):
         DriftSignal((np.linspace(0, 1, 100), np.linspace(0, 0.5, 40))).check(live)
 
 
-def test_bad_references_are_refused() -> None:
+def test_bad_references_are_refused():
     with pytest.raises(ValueError, match="no sample"):
         DriftSignal((np.empty(0),))
     with pytest.raises(ValueError, match="between 0 and 1"):

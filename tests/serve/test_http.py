@@ -12,10 +12,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import httpx
 import numpy as np
@@ -32,13 +30,13 @@ IMAGES = cl.datasets.fashion_mnist("test").batch(0, 200)
 VAL = cl.LogitStore("data/fashion-mnist/val")
 
 
-def npy(array: Any) -> Any:
+def npy(array):
     file = io.BytesIO()
     np.save(file, array)
     return file.getvalue()
 
 
-def post(port: Any, body: Any, **headers: Any) -> tuple:
+def post(port, body, **headers):
     """(status, what it says, headers)"""
     address = f"http://127.0.0.1:{port}/decide"
     response = httpx.post(address, content=body, headers=headers, timeout=60)
@@ -49,16 +47,16 @@ class Slow:
     """A service whose models wait until they may go on; it notes the stage and the samples of each
     batch."""
 
-    def __init__(self, cascade: Any) -> None:
+    def __init__(self, cascade):
         self.cascade = cascade
         self.go = threading.Event()
-        self.batches: list[tuple] = []
+        self.batches = []
 
-    def service(self, options: Any) -> Any:
+    def service(self, options):
         service = serve.service_of(self.cascade, options)
         logits = service.models.logits
 
-        def later(stage: int, batch: Any) -> Any:
+        def later(stage, batch):
             self.batches.append((stage, len(batch)))
             assert self.go.wait(60)
             return logits(stage, batch)
@@ -68,18 +66,18 @@ class Slow:
 
 
 @pytest.fixture(scope="module")
-def cascade() -> Any:
+def cascade():
     return cl.Cascade.from_point(
         cl.pick(cl.search(VAL, 2, models=["mlp@28", "lenet@28"]), "max_improvement")
     )
 
 
 @pytest.fixture
-def served() -> Iterator[Any]:
+def served():
     """serve(cascade or Slow, *options) → port; the servers end with the test."""
     servers = []
 
-    def start(cascade: Any, *options: Any, example: Any = None) -> Any:
+    def start(cascade, *options, example=None):
         given = serve.arguments(["--port", "0", *options])
         slow = isinstance(cascade, Slow)
         service = cascade.service(given) if slow else serve.service_of(cascade, given)
@@ -98,7 +96,7 @@ def served() -> Iterator[Any]:
         thread.join()
 
 
-def waits(condition: Any) -> None:
+def waits(condition):
     """Until the condition holds."""
     until = time.monotonic() + 60
     while not condition():
@@ -106,7 +104,7 @@ def waits(condition: Any) -> None:
         time.sleep(0.005)
 
 
-def test_everybody_gets_their_own_answers_from_batches_of_many(cascade: Any, served: Any) -> None:
+def test_everybody_gets_their_own_answers_from_batches_of_many(cascade, served):
     """Two batches are under way at once; meanwhile the others wait, and then share batches."""
     expected = cascade(IMAGES)
     slow = Slow(cascade)
@@ -114,11 +112,11 @@ def test_everybody_gets_their_own_answers_from_batches_of_many(cascade: Any, ser
     cuts = [*range(0, 200, 7), 200]
     pairs = list(zip(cuts, cuts[1:]))
 
-    async def main() -> list:
+    async def main():
         limits = httpx.Limits(max_connections=64)
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", limits=limits) as client:
 
-            async def ask(a: int, b: int) -> Any:
+            async def ask(a, b):
                 response = await client.post("/decide", content=npy(IMAGES[a:b]), timeout=60)
                 assert response.status_code == 200
                 return response.json()
@@ -138,7 +136,7 @@ def test_everybody_gets_their_own_answers_from_batches_of_many(cascade: Any, ser
     assert sum(sizes) == 200 and len(sizes) <= 6 and max(sizes) == 64
 
 
-def test_a_lone_client_does_not_wait_for_others(cascade: Any, served: Any) -> None:
+def test_a_lone_client_does_not_wait_for_others(cascade, served):
     port = served(cascade, "--max-wait-ms", "3000")
     with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
         begun = time.monotonic()
@@ -151,7 +149,7 @@ def test_a_lone_client_does_not_wait_for_others(cascade: Any, served: Any) -> No
             assert time.monotonic() - begun >= 2.9
 
 
-def test_prometheus_is_told_what_was_decided(cascade: Any, served: Any) -> None:
+def test_prometheus_is_told_what_was_decided(cascade, served):
     port = served(cascade)
     assert post(port, npy(IMAGES[50:80]))[0] == 200
     text = httpx.get(f"http://127.0.0.1:{port}/metrics").text
@@ -168,7 +166,7 @@ def test_prometheus_is_told_what_was_decided(cascade: Any, served: Any) -> None:
     assert samples["cascade_waiting", None] == 0
 
 
-def test_a_host_that_is_not_its_own_is_refused(cascade: Any, served: Any) -> None:
+def test_a_host_that_is_not_its_own_is_refused(cascade, served):
     """As that of a page which has its name point at this machine."""
     port = served(cascade, "--name", "models.internal")
     for host, status in (("models.internal", 200), ("localhost:80", 200), ("evil.example", 400)):
@@ -177,7 +175,7 @@ def test_a_host_that_is_not_its_own_is_refused(cascade: Any, served: Any) -> Non
             assert httpx.get(address, headers={"host": host}).status_code == status
 
 
-def test_more_connections_than_it_can_hold_are_refused(cascade: Any, served: Any) -> None:
+def test_more_connections_than_it_can_hold_are_refused(cascade, served):
     port = served(cascade, "--max-connections", "3")
     address = f"http://127.0.0.1:{port}/health"
     idle = [socket.create_connection(("127.0.0.1", port)) for _ in range(3)]
@@ -219,7 +217,7 @@ BAD = {
 
 
 @pytest.fixture(scope="module")
-def port(cascade: Any) -> Iterator[Any]:
+def port(cascade):
     given = serve.arguments(["--port", "0", "--max-queue", "256", "--max-bytes", "400000"])
     server = serve.server_of(serve.service_of(cascade, given), given)
     thread = threading.Thread(target=server.run)
@@ -233,7 +231,7 @@ def port(cascade: Any) -> Iterator[Any]:
 @pytest.mark.parametrize(
     "odd", [IMAGES[:2].float(), IMAGES[:2, 0], IMAGES[:2, None], np.zeros(3, np.uint8)]
 )
-def test_samples_unlike_the_example_are_refused(cascade: Any, served: Any, odd: Any) -> None:
+def test_samples_unlike_the_example_are_refused(cascade, served, odd):
     port = served(cascade, example=IMAGES[:2].numpy())
     status, said, _ = post(port, npy(odd))
     assert status == 422 and "samples of uint8 [28, 28] are needed, not of" in said["detail"]
@@ -243,7 +241,7 @@ def test_samples_unlike_the_example_are_refused(cascade: Any, served: Any, odd: 
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_bad_input_is_refused_by_name(port: Any, case: Any) -> None:
+def test_bad_input_is_refused_by_name(port, case):
     body, message = BAD[case]
     kind = "application/json" if body[:1] in (b"[", b"{") else "application/octet-stream"
     status, said, _ = post(port, body, **{"content-type": kind})
@@ -251,12 +249,12 @@ def test_bad_input_is_refused_by_name(port: Any, case: Any) -> None:
     assert post(port, npy(IMAGES[:3]))[0] == 200
 
 
-def test_a_body_that_is_too_long_is_refused(port: Any) -> None:
+def test_a_body_that_is_too_long_is_refused(port):
     status, said, _ = post(port, iter([bytes(300_000)] * 2))
     assert status == 413 and "400000 bytes" in said["detail"]
 
 
-def test_bad_input_beside_good_input_harms_nobody(cascade: Any, served: Any) -> None:
+def test_bad_input_beside_good_input_harms_nobody(cascade, served):
     slow = Slow(cascade)
     port = served(slow)
     with ThreadPoolExecutor(3) as pool:
@@ -269,7 +267,7 @@ def test_bad_input_beside_good_input_harms_nobody(cascade: Any, served: Any) -> 
         assert good.result()[1]["prediction"] == cascade(IMAGES[:5]).predictions.tolist()
 
 
-def test_too_much_at_once_is_refused_for_a_while(cascade: Any, served: Any) -> None:
+def test_too_much_at_once_is_refused_for_a_while(cascade, served):
     slow = Slow(cascade)
     port = served(slow, "--max-queue", "10")
     with ThreadPoolExecutor(3) as pool:
@@ -288,7 +286,7 @@ def test_too_much_at_once_is_refused_for_a_while(cascade: Any, served: Any) -> N
     assert post(port, npy(IMAGES[:3]))[0] == 200
 
 
-def test_a_model_that_breaks_ends_no_server(cascade: Any, served: Any) -> None:
+def test_a_model_that_breaks_ends_no_server(cascade, served):
     slow = Slow(cascade)
     slow.go.wait = lambda seconds: 1 / 0
     port = served(slow)
@@ -307,15 +305,13 @@ def test_a_model_that_breaks_ends_no_server(cascade: Any, served: Any) -> None:
         (["--port", "99999"], "port"),
     ],
 )
-def test_what_it_is_started_with_is_refused_in_a_line(given: list[str], said: str) -> None:
+def test_what_it_is_started_with_is_refused_in_a_line(given, said):
     command = [sys.executable, str(ROOT / "examples" / "serve.py"), *given]
     out = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert out.returncode and "Traceback" not in out.stderr and said in out.stderr.splitlines()[-1]
 
 
-def test_a_process_of_its_own_answers_what_it_has_before_it_ends(
-    tmp_path: Path, cascade: Any
-) -> None:
+def test_a_process_of_its_own_answers_what_it_has_before_it_ends(tmp_path, cascade):
     """A saved cascade; SIGTERM while a request waits for others."""
     cascade.save(tmp_path / "c.json")
     np.save(tmp_path / "example.npy", IMAGES[:8])

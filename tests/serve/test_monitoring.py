@@ -41,13 +41,13 @@ benchmarks = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(benchmarks)
 
 
-def monitored(metric: str = "max_softmax") -> tuple[Cascade, Monitor]:
+def monitored(metric="max_softmax"):
     point = pick(search(VAL, 2, metric, models=SMALL), accuracy=0.91, caution=0)
     cascade = Cascade.from_point(point, store=VAL, held_out=TEST)
     return cascade, Monitor(cascade)
 
 
-def test_counts_and_rates() -> None:
+def test_counts_and_rates():
     cascade, seen = monitored()
     first = decide(cascade.policy, cascade, IMAGES[:400], monitor=seen)
     second = decide(cascade.policy, cascade, IMAGES[400:], monitor=seen)
@@ -71,7 +71,7 @@ def test_counts_and_rates() -> None:
 
 
 @pytest.mark.parametrize("metric", ["max_softmax", "entropy"])
-def test_drift_is_seen_without_labels_and_its_absence_too(metric: str) -> None:
+def test_drift_is_seen_without_labels_and_its_absence_too(metric):
     cascade, monitor = monitored(metric)
     monitor.observe(cascade.run(pieces_of(IMAGES, 100)))
     assert not monitor.drift().alarm
@@ -81,7 +81,7 @@ def test_drift_is_seen_without_labels_and_its_absence_too(metric: str) -> None:
     assert report.alarm and monitor.drift().tests.equals(report.tests)
 
 
-def test_drift_is_that_of_the_signal_and_broken_inputs_say_nothing_of_it() -> None:
+def test_drift_is_that_of_the_signal_and_broken_inputs_say_nothing_of_it():
     """Asked often or once, in pieces or at once: the capital that whole arrays of stored
     confidences give."""
     rest = TEST.take(slice(600, None))
@@ -98,7 +98,7 @@ def test_drift_is_that_of_the_signal_and_broken_inputs_say_nothing_of_it() -> No
     pd.testing.assert_frame_equal(monitor.drift().tests, alone, rtol=0.01)
 
 
-def test_decisions_of_a_run_are_counted_as_those_of_a_service() -> None:
+def test_decisions_of_a_run_are_counted_as_those_of_a_service():
     cascade, monitor = monitored()
     decide(cascade.policy, cascade, IMAGES[:200], monitor=monitor, concurrency=1)
     other = Monitor(cascade)
@@ -108,7 +108,7 @@ def test_decisions_of_a_run_are_counted_as_those_of_a_service() -> None:
     pd.testing.assert_frame_equal(other.drift().tests, monitor.drift().tests, rtol=0.01)
 
 
-def test_a_drift_report_says_whether_its_reference_was_seen() -> None:
+def test_a_drift_report_says_whether_its_reference_was_seen():
     nameless = LogitStore.from_arrays(
         TEST.labels,
         {name: TEST.logits(name) for name in SMALL},
@@ -122,7 +122,7 @@ def test_a_drift_report_says_whether_its_reference_was_seen() -> None:
     assert signal.check([[], []]).reference.startswith("not known")
 
 
-def test_totals_of_eight_threads_add_up() -> None:
+def test_totals_of_eight_threads_add_up():
     """Each thread counts the same decisions; threads take turns as often as they can."""
     cascade, monitor = monitored()
     interval = sys.getswitchinterval()
@@ -144,7 +144,7 @@ def test_totals_of_eight_threads_add_up() -> None:
     assert all(table["exit_rate"].sum() == pytest.approx(1) for table in tables)
 
 
-def test_a_last_model_without_confidences_says_nothing_of_drift() -> None:
+def test_a_last_model_without_confidences_says_nothing_of_drift():
     rng = np.random.default_rng(0)
     table = ScoreTable(np.ones((2, 2000), bool), rng.random((2, 2000)), [1, 5], ["a", "b"])
     point = Point(("a", "b"), (0.5,), (0.5, 0.5), 1.0, 1.0, 1.0, cost_kind="cost")
@@ -159,12 +159,12 @@ def test_a_last_model_without_confidences_says_nothing_of_drift() -> None:
     assert report.tests["inputs"].tolist() == [1000, 0] and not report.alarm
 
 
-def test_drift_needs_something_to_expect() -> None:
+def test_drift_needs_something_to_expect():
     with pytest.raises(ValueError, match="nothing is expected"):
         Monitor(Cascade.from_point(POINT)).drift()
 
 
-def test_texts_of_the_bundled_zoo() -> None:
+def test_texts_of_the_bundled_zoo():
     val, test = (LogitStore(f"data/reviews/{split}") for split in ("val", "test"))
     point = pick(
         search(val.select(["bag_of_words", "electra_h32_l1", "electra_h64_l1"]), 2), "match_best"
@@ -178,7 +178,7 @@ def test_texts_of_the_bundled_zoo() -> None:
     assert counts["other"] == 0 and counts["near"] <= 1
 
 
-def test_streams_are_watched_one_by_one() -> None:
+def test_streams_are_watched_one_by_one():
     cascade, _ = monitored()
     table = drift_table(
         cascade, {"same": pieces_of(IMAGES, 100), "other": pieces_of(255 - IMAGES, 100)}
@@ -189,7 +189,7 @@ def test_streams_are_watched_one_by_one() -> None:
     assert (table["exit_rate_expected"] == cascade.point.expected.exit_rates[0].value).all()
 
 
-def test_a_fresh_process_decides_alike(tmp_path: Path) -> None:
+def test_a_fresh_process_decides_alike(tmp_path):
     cascade = Cascade.from_point(POINT, store=VAL)
     cascade.save(tmp_path / "cascade.json")
     there = decide_elsewhere(tmp_path / "cascade.json", IMAGES[:100])
@@ -198,7 +198,7 @@ def test_a_fresh_process_decides_alike(tmp_path: Path) -> None:
     assert there.exit_stage.tolist() == here.exit_stage.tolist()
 
 
-def test_monitoring_goes_on_after_a_restart_as_if_there_had_been_none(tmp_path: Path) -> None:
+def test_monitoring_goes_on_after_a_restart_as_if_there_had_been_none(tmp_path):
     path = tmp_path / "monitor.json"
     never = Monitor(WATCHED)
     restarted = Monitor(WATCHED)
@@ -219,7 +219,7 @@ def test_monitoring_goes_on_after_a_restart_as_if_there_had_been_none(tmp_path: 
     assert len(never.to_label()) > 100
 
 
-def test_workers_are_counted_together() -> None:
+def test_workers_are_counted_together():
     workers = [Monitor(WATCHED) for _ in range(3)]
     for number, worker in enumerate(workers):
         names = [f"{number}-{row}" for row in range(400)]
@@ -241,7 +241,7 @@ def test_workers_are_counted_together() -> None:
     }
 
 
-def test_what_cannot_be_merged_is_refused() -> None:
+def test_what_cannot_be_merged_is_refused():
     one = Monitor(WATCHED)
     other = Monitor(WATCHED)
     ask(one, 0, 100)
@@ -256,7 +256,7 @@ def test_what_cannot_be_merged_is_refused() -> None:
         Service(another, [len, len], monitor=one)
 
 
-def test_what_cannot_be_saved_or_read_is_refused(tmp_path: Path) -> None:
+def test_what_cannot_be_saved_or_read_is_refused(tmp_path):
     path = tmp_path / "monitor.json"
     monitor = Monitor(WATCHED)
     ask(monitor, 0, 100)
@@ -273,7 +273,7 @@ def test_what_cannot_be_saved_or_read_is_refused(tmp_path: Path) -> None:
     assert Monitor.load(path).inputs == 100 and len(list(tmp_path.iterdir())) == 1
 
 
-def alarms_of_workers(streams: int, workers: int, restarts: int, alpha: float) -> int:
+def alarms_of_workers(streams, workers, restarts, alpha):
     """How many of so many services alarm, each of so many workers that are restarted so often, whose
     inputs are drawn as the reference was; they are asked after each piece of 20 inputs."""
     alarms = 0
@@ -296,12 +296,12 @@ def alarms_of_workers(streams: int, workers: int, restarts: int, alpha: float) -
     return alarms
 
 
-def test_alarms_are_as_rare_as_promised_over_all_workers_and_restarts() -> None:
+def test_alarms_are_as_rare_as_promised_over_all_workers_and_restarts():
     """10 workers of 50 lives each; the promise is at most 20%."""
     assert alarms_of_workers(10, workers=10, restarts=50, alpha=0.2) <= 5
 
 
-def test_many_streams_at_once_have_the_capitals_of_one_by_one() -> None:
+def test_many_streams_at_once_have_the_capitals_of_one_by_one():
     """What ``benchmarks/run.py alarms`` counts, beside signals that are restarted all the time."""
     rng = np.random.default_rng(0)
     capitals = []
@@ -322,7 +322,7 @@ def test_many_streams_at_once_have_the_capitals_of_one_by_one() -> None:
 
 
 @pytest.mark.parametrize("by", ["ids", "key"])
-def test_inputs_that_come_twice_raise_no_alarm(by: str) -> None:
+def test_inputs_that_come_twice_raise_no_alarm(by):
     """Every input is sent again at once; without a name for it that is drift: it hangs together."""
     alarms = {True: 0, False: 0}
     for seed in range(10):

@@ -5,8 +5,6 @@ import asyncio
 import json
 import time
 from collections import Counter
-from pathlib import Path
-from typing import Any
 
 import httpx
 import numpy as np
@@ -24,10 +22,10 @@ from cascadelib.serve import Monitor, Service
 TERMS = {"on_error": "next", "labels": LABELS, "confidence_range": (0, 1)}
 
 
-def call_of(model: int, scores: Any, seen: list | None = None) -> Any:
+def call_of(model, scores, seen=None):
     """An async call that answers (model, row)."""
 
-    async def call(rows: list[int]) -> tuple:
+    async def call(rows):
         if seen is not None:
             seen.extend((model, row) for row in rows)
         await asyncio.sleep(0)
@@ -36,16 +34,16 @@ def call_of(model: int, scores: Any, seen: list | None = None) -> Any:
     return call
 
 
-def test_a_client_of_the_callers_loop_and_a_loop_that_goes_on() -> None:
+def test_a_client_of_the_callers_loop_and_a_loop_that_goes_on():
     """The caller's loop ticks on while a policy runs on it."""
     ticks = []
 
-    async def tick() -> None:
+    async def tick():
         while True:
             ticks.append(time.perf_counter())
             await asyncio.sleep(0.001)
 
-    async def main(address: str) -> Any:
+    async def main(address):
         ticking = asyncio.create_task(tick())
         async with httpx.AsyncClient() as client:
             decisions = [
@@ -61,12 +59,12 @@ def test_a_client_of_the_callers_loop_and_a_loop_that_goes_on() -> None:
     assert len(ticks) > 20
 
 
-def test_faults_of_every_kind_are_each_inputs_own() -> None:
+def test_faults_of_every_kind_are_each_inputs_own():
     """Each input has the status that it has alone, whatever batch it came in."""
     numbers = range(300)
     with served(every=40) as address:
 
-        async def main() -> Any:
+        async def main():
             async with httpx.AsyncClient() as client:
                 return await decided(Policy(POINT), calls_of(client, address), numbers, **TERMS)
 
@@ -86,14 +84,14 @@ def test_faults_of_every_kind_are_each_inputs_own() -> None:
         assert decisions.predictions[n] == expected
 
 
-def test_what_one_input_does_stops_no_others() -> None:
+def test_what_one_input_does_stops_no_others():
     """A nan at input 35 of 2,000; one input whose batch times out; an exception in place of an
     answer."""
     scores = np.random.default_rng(0).random((2, 2000)).tolist()
     scores[0][35] = float("nan")
     large = call_of(1, scores)
 
-    async def small(rows: list[int]) -> tuple:
+    async def small(rows):
         if 99 in rows:
             await asyncio.sleep(10)
         answers, confidences = await call_of(0, scores)(rows)
@@ -112,17 +110,17 @@ def test_what_one_input_does_stops_no_others() -> None:
     assert decisions.model[[7, 35, 99]].tolist() == ["large"] * 3
 
 
-def test_sixty_four_callers_lose_nothing_and_decide_nothing_twice() -> None:
+def test_sixty_four_callers_lose_nothing_and_decide_nothing_twice():
     count = 20_000
     scores = np.random.default_rng(0).random((3, count)).tolist()
-    seen: list = []
+    seen = []
     calls = [call_of(model, scores, seen) for model in range(3)]
     policy = Policy(Point(("a", "b", "c"), (0.5, 0.5)))
     monitor = Monitor(policy)
-    told: list = []
+    told = []
     monitor.on_decision = told.append
 
-    async def main() -> Any:
+    async def main():
         service = Service(policy, calls, monitor=monitor, audit=0.1)
         parts = np.array_split(np.arange(count), 64)
         runs = [service.decide_many(part.tolist(), [f"x{n}" for n in part]) for part in parts]
@@ -143,20 +141,20 @@ def test_sixty_four_callers_lose_nothing_and_decide_nothing_twice() -> None:
     assert max(asked[model, row] for model, row in asked if model < 2) == 1
 
 
-def count_of(asked: Counter, model: int) -> int:
+def count_of(asked, model):
     """How many inputs a model was asked about."""
     return sum(times for (which, _), times in asked.items() if which == model)
 
 
-def test_an_input_moves_on_when_its_own_answer_is_there() -> None:
+def test_an_input_moves_on_when_its_own_answer_is_there():
     """The first batch takes long; all others are through both models by then."""
-    ended: dict = {}
+    ended = {}
 
-    async def first(rows: list[int]) -> tuple:
+    async def first(rows):
         await asyncio.sleep(0.5 if 0 in rows else 0.001)
         return rows, [0.1] * len(rows)
 
-    async def second(rows: list[int]) -> tuple:
+    async def second(rows):
         ended.update(dict.fromkeys(rows, time.perf_counter()))
         return rows, None
 
@@ -165,14 +163,14 @@ def test_an_input_moves_on_when_its_own_answer_is_there() -> None:
     assert max(ended[row] for row in range(3, 60)) < slow - 0.2
 
 
-def test_batches_form_of_what_waits() -> None:
-    sizes: list[int] = []
+def test_batches_form_of_what_waits():
+    sizes = []
 
-    async def first(rows: list[int]) -> tuple:
+    async def first(rows):
         await asyncio.sleep(0.001)
         return rows, [0.1] * len(rows)
 
-    async def second(rows: list[int]) -> tuple:
+    async def second(rows):
         sizes.append(len(rows))
         return rows, None
 
@@ -184,14 +182,14 @@ def test_batches_form_of_what_waits() -> None:
     assert len(sizes) > 2 and sum(sizes) == 60
 
 
-def test_cancellation_returns_at_once_with_what_is_decided() -> None:
-    async def call(rows: list[int]) -> tuple:
+def test_cancellation_returns_at_once_with_what_is_decided():
+    async def call(rows):
         await asyncio.sleep(30 if 50 in rows else 0)
         return rows, [0.9] * len(rows)
 
     monitor = Monitor(POINT)
 
-    async def main() -> None:
+    async def main():
         service = Service(Policy(POINT), [call, call], batch_size=10, monitor=monitor)
         run = asyncio.create_task(service.decide_many(range(100)))
         await asyncio.sleep(0.3)
@@ -207,7 +205,7 @@ def test_cancellation_returns_at_once_with_what_is_decided() -> None:
     assert time.perf_counter() - begun < 10
 
 
-def test_money_is_known_per_stage_and_per_input() -> None:
+def test_money_is_known_per_stage_and_per_input():
     monitor = Monitor(POINT)
     with served() as address:
         calls = calls_of(httpx.AsyncClient(), address)
@@ -224,8 +222,8 @@ def test_money_is_known_per_stage_and_per_input() -> None:
 
 
 @pytest.mark.parametrize("cost", [[1.0, 2.0], -1.0, "dear", float("nan")])
-def test_what_is_no_cost_is_malformed(cost: Any) -> None:
-    def call(rows: list[int]) -> tuple:
+def test_what_is_no_cost_is_malformed(cost):
+    def call(rows):
         return rows, [0.9] * len(rows), cost
 
     for run in (Policy.run, decide):
@@ -233,8 +231,8 @@ def test_what_is_no_cost_is_malformed(cost: Any) -> None:
             run(Policy(POINT), [call, call], range(5))
 
 
-def test_answers_agree_where_the_caller_says_so() -> None:
-    def same_day(one: str, other: str) -> bool:
+def test_answers_agree_where_the_caller_says_so():
+    def same_day(one, other):
         return [int(part) for part in one.split("/")] == [int(part) for part in other.split("/")]
 
     monitor = Monitor(POINT)
@@ -247,7 +245,7 @@ def test_answers_agree_where_the_caller_says_so() -> None:
     assert monitor.verdicts == {"lost": 1, "tied": 0, "gained": 0}
 
 
-def test_several_answers_are_one() -> None:
+def test_several_answers_are_one():
     assert most_given(["b", "a", "a", "b", "a"], costs=[1, 2, 3, 4, 5]) == ("a", 0.6, 15.0)
     assert most_given(["b", "a"]) == ("b", 0.5, 0.0)
     answer, share, _ = most_given(["1", "01", "2"], equal=lambda a, b: int(a) == int(b))
@@ -256,12 +254,12 @@ def test_several_answers_are_one() -> None:
         most_given([])
 
 
-def test_labels_that_come_late_find_their_input_also_after_a_restart(tmp_path: Path) -> None:
+def test_labels_that_come_late_find_their_input_also_after_a_restart(tmp_path):
     """Inputs in several runs at once, some of which fail; ids join them, whatever the order."""
     monitor = Monitor(POINT)
     with served(every=120) as address:
 
-        async def main() -> Any:
+        async def main():
             async with httpx.AsyncClient() as client:
                 options = {"monitor": monitor, "audit": 0.5, **TERMS}
                 service = Service(Policy(POINT), calls_of(client, address), **options)
@@ -289,13 +287,13 @@ def test_labels_that_come_late_find_their_input_also_after_a_restart(tmp_path: P
     assert again.inputs == 240 and again.loss()["audited"] > 90
 
 
-def test_a_reference_that_fails_where_it_matters_hides_nothing() -> None:
+def test_a_reference_that_fails_where_it_matters_hides_nothing():
     """It times out on exactly the inputs that are lost: the true loss of 10 points stays in bounds."""
 
-    async def small(rows: list[int]) -> tuple:
+    async def small(rows):
         return [0] * len(rows), [0.9] * len(rows)
 
-    async def large(rows: list[int]) -> tuple:
+    async def large(rows):
         if any(row % 10 == 0 for row in rows):
             raise TimeoutError("no answer")
         return [0] * len(rows), None
@@ -308,7 +306,7 @@ def test_a_reference_that_fails_where_it_matters_hides_nothing() -> None:
     assert not loss["alarm"] and loss["label_first"] == []
 
 
-def test_an_audit_never_raises_into_the_path_of_decisions() -> None:
+def test_an_audit_never_raises_into_the_path_of_decisions():
     monitor = Monitor(POINT)
     monitor.equal = lambda one, other: 1 / 0
     calls = [lambda rows: (rows, [0.9] * len(rows))] * 2
@@ -317,7 +315,7 @@ def test_an_audit_never_raises_into_the_path_of_decisions() -> None:
     assert monitor.loss()["unknown"] == 50
 
 
-def test_a_callback_that_fails_is_told_of_and_stops_nothing() -> None:
+def test_a_callback_that_fails_is_told_of_and_stops_nothing():
     monitor = Monitor(POINT)
     monitor.on_decision = lambda record: record["nothing"]
     calls = [lambda rows: (rows, [0.9] * len(rows))] * 2
@@ -326,8 +324,8 @@ def test_a_callback_that_fails_is_told_of_and_stops_nothing() -> None:
     assert monitor.inputs == 3
 
 
-def test_a_record_says_all_of_a_decision_as_json_has_it() -> None:
-    records: list = []
+def test_a_record_says_all_of_a_decision_as_json_has_it():
+    records = []
     monitor = Monitor(POINT)
     monitor.on_decision = records.append
     calls = [
@@ -352,11 +350,11 @@ def test_a_record_says_all_of_a_decision_as_json_has_it() -> None:
     assert json.loads(json.dumps(records, allow_nan=False)) == records
 
 
-def test_models_that_fail_more_often_than_they_may_alarm() -> None:
+def test_models_that_fail_more_often_than_they_may_alarm():
     monitor = Monitor(POINT)
     rng = np.random.default_rng(0)
 
-    def small(rows: list[int]) -> tuple:
+    def small(rows):
         return [OSError() if rng.random() < 0.1 else 0 for _ in rows], [0.9] * len(rows)
 
     calls = [small, lambda rows: (rows, None)]
@@ -379,22 +377,22 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_a_service_refuses(case: str) -> None:
+def test_what_a_service_refuses(case):
     given, message = REFUSED[case]
     calls = [lambda rows: (rows, [0.9] * len(rows))] * 2
     with pytest.raises(ValueError, match=message):
         decide(Policy(POINT), calls, range(3), **given)
 
 
-def test_what_a_cascade_cannot_do_is_refused() -> None:
+def test_what_a_cascade_cannot_do_is_refused():
     cascade = Cascade.from_point(CASCADE)
     for option in ({"timeout": 1.0}, {"labels": [1]}, {"on_error": "next"}):
         with pytest.raises(ValueError, match="are for functions"):
             Service(cascade.policy, cascade, **option)
 
 
-def test_one_input_has_a_record() -> None:
-    async def main() -> tuple:
+def test_one_input_has_a_record():
+    async def main():
         calls = [call_of(0, [[0.1, 0.9]]), call_of(1, [[], [0.2, 0.3]])]
         service = Service(Policy(POINT), calls, max_wait=0)
         records = await asyncio.gather(service.decide(0, "x"), service.decide(1))

@@ -6,8 +6,6 @@ import os
 import pickle
 from copy import deepcopy
 from itertools import permutations
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,19 +18,19 @@ from cascadelib.serve import Monitor
 LABELS = {str(label) for label in range(8)}
 
 
-def worker(number: int, inputs: int = 400) -> Monitor:
+def worker(number, inputs=400):
     """A monitor that has counted inputs with ids that begin with its number."""
     monitor = Monitor(WATCHED)
     more(monitor, number, 0, inputs)
     return monitor
 
 
-def more(monitor: Monitor, number: int, first: int, inputs: int) -> None:
+def more(monitor, number, first, inputs):
     names = [f"{number}-{row}" for row in range(first, first + inputs)]
     ask(monitor, first, inputs, names, shift=0.1 * number)
 
 
-def report(monitor: Monitor) -> dict[str, Any]:
+def report(monitor):
     """Everything that a monitoring reports, as plain values."""
     loss = monitor.loss(0.02)
     assert -1 <= loss["low"] <= loss["high"] <= 1 and -1 <= loss["now_low"] <= loss["now_high"] <= 1
@@ -48,16 +46,16 @@ def report(monitor: Monitor) -> dict[str, Any]:
     }
 
 
-def same(one: Monitor, other: Monitor) -> bool:
+def same(one, other):
     return repr(report(one)) == repr(report(other))
 
 
-def copied(monitor: Monitor, folder: Path) -> Monitor:
+def copied(monitor, folder):
     monitor.save(folder / "state.json")
     return Monitor.load(folder / "state.json")
 
 
-def test_a_state_that_is_merged_again_counts_once(tmp_path: Path) -> None:
+def test_a_state_that_is_merged_again_counts_once(tmp_path):
     monitor = worker(1)
     whole = Monitor(WATCHED)
     whole.merge(worker(0)).merge(monitor)
@@ -68,9 +66,7 @@ def test_a_state_that_is_merged_again_counts_once(tmp_path: Path) -> None:
     assert report(whole) == once and whole.inputs == 800
 
 
-def test_states_of_several_workers_merge_in_any_order_and_only_the_newest_of_each_counts(
-    tmp_path: Path,
-) -> None:
+def test_states_of_several_workers_merge_in_any_order_and_only_the_newest_of_each_counts(tmp_path):
     first, second = worker(0), worker(1)
     states = [copied(first, tmp_path), copied(second, tmp_path)]
     states.append(Monitor(WATCHED).merge(states[0]).merge(states[1]))
@@ -88,7 +84,7 @@ def test_states_of_several_workers_merge_in_any_order_and_only_the_newest_of_eac
     assert expected["loss"]["audited"] == first.audited + second.audited
 
 
-def test_labels_given_to_a_report_of_workers_outlast_their_newer_states(tmp_path: Path) -> None:
+def test_labels_given_to_a_report_of_workers_outlast_their_newer_states(tmp_path):
     monitor = worker(0)
     whole = Monitor(WATCHED).merge(worker(1)).merge(monitor)
     wanted = whole.to_label().index
@@ -108,7 +104,7 @@ def test_labels_given_to_a_report_of_workers_outlast_their_newer_states(tmp_path
 
 
 @pytest.mark.parametrize("how", ["deepcopy", "pickle"])
-def test_a_copy_that_decides_has_an_identity_of_its_own(how: str) -> None:
+def test_a_copy_that_decides_has_an_identity_of_its_own(how):
     monitor = worker(0)
     twin = deepcopy(monitor) if how == "deepcopy" else pickle.loads(pickle.dumps(monitor))
     more(monitor, 0, 400, 50)
@@ -118,7 +114,7 @@ def test_a_copy_that_decides_has_an_identity_of_its_own(how: str) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-def test_a_forked_process_has_an_identity_of_its_own(tmp_path: Path) -> None:
+def test_a_forked_process_has_an_identity_of_its_own(tmp_path):
     monitor = worker(0)
     child = os.fork()
     if not child:
@@ -131,9 +127,9 @@ def test_a_forked_process_has_an_identity_of_its_own(tmp_path: Path) -> None:
     assert monitor.came == 480 and monitor.inputs == 450
 
 
-def places(value: Any, at: tuple = ()) -> list[tuple]:
+def places(value, at=()):
     """The path of each part of a value of JSON, the parts of a part included."""
-    inner: Any = ()
+    inner = ()
     if isinstance(value, dict):
         inner = value.items()
     elif isinstance(value, list):
@@ -144,20 +140,20 @@ def places(value: Any, at: tuple = ()) -> list[tuple]:
     return found
 
 
-def kinds_of(state: dict) -> list[list[tuple]]:
+def kinds_of(state):
     """The paths of its parts by kind: each kind is drawn with equal probability, however many parts
     it has."""
-    found: dict[tuple, list] = {}
+    found = {}
     for path in places(state):
         found.setdefault(tuple(key for key in path if isinstance(key, str)), []).append(path)
     return list(found.values())
 
 
-def mutate(state: dict, kinds: list[list[tuple]], rng: np.random.Generator) -> None:
+def mutate(state, kinds, rng):
     """Change, drop or double one part of a state, or exchange it for something else."""
     paths = kinds[rng.integers(len(kinds))]
     *way, last = paths[rng.integers(len(paths))]
-    parent: Any = state
+    parent = state
     for key in way:
         parent = parent[key]
     old = parent[last]
@@ -174,7 +170,7 @@ def mutate(state: dict, kinds: list[list[tuple]], rng: np.random.Generator) -> N
         parent[last] = values[choice]
 
 
-def use(loaded: Monitor) -> None:
+def use(loaded):
     """Everything that is done with a monitoring that was loaded, more inputs included."""
     report(loaded)
     monitor = Monitor(WATCHED).merge(loaded)
@@ -187,7 +183,7 @@ def use(loaded: Monitor) -> None:
 
 
 @pytest.mark.filterwarnings("error")
-def test_mutated_states_are_refused_when_loaded_or_work(tmp_path: Path) -> None:
+def test_mutated_states_are_refused_when_loaded_or_work(tmp_path):
     """500 states in each of which one part differs; the checksum fits."""
     path = tmp_path / "state.json"
     monitor = worker(0, 1200)

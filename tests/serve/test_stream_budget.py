@@ -2,7 +2,6 @@
 that drift."""
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -36,9 +35,7 @@ POINT = pick(search(TABLE, 3), "max_improvement")
     st.floats(1.5, 14.5),
     st.floats(0.001, 0.5),
 )
-def test_the_bound_holds_for_any_stages_that_obey_the_ends(
-    batches: list[list[int]], budget: float, rate: float
-) -> None:
+def test_the_bound_holds_for_any_stages_that_obey_the_ends(batches, budget, rate):
     """An adversary picks every exit stage, but at "always" samples leave at once and at "never" at
     the last model."""
     held = StreamBudget(TABLE, POINT, budget, rate)
@@ -57,8 +54,8 @@ def test_the_bound_holds_for_any_stages_that_obey_the_ends(
     st.booleans(),
 )
 def test_the_bound_holds_for_infinite_confidences_and_batches_of_any_size(
-    batches: list[tuple[int, int]], budget: float, rate: float, opposing: bool
-) -> None:
+    batches, budget, rate, opposing
+):
     """An adversary picks confidences, ±inf among them, and the sizes of batches; the store has
     infinite ones too."""
     table = ScoreTable(
@@ -79,9 +76,7 @@ def test_the_bound_holds_for_infinite_confidences_and_batches_of_any_size(
 
 
 @pytest.mark.parametrize("confidence", [-np.inf, np.inf])
-def test_the_bound_is_nearly_reached_and_infinite_confidences_obey_the_ends(
-    confidence: float,
-) -> None:
+def test_the_bound_is_nearly_reached_and_infinite_confidences_obey_the_ends(confidence):
     """All samples unsure, or all sure, for good, after one large batch: they follow no threshold
     between the ends."""
     held = StreamBudget(TABLE, POINT, 8.0, rate=0.01)
@@ -94,7 +89,7 @@ def test_the_bound_is_nearly_reached_and_infinite_confidences_obey_the_ends(
 
 
 @pytest.mark.parametrize("batch", [1, 7, 64, 512, 1024, 4096])
-def test_accuracy_is_that_of_static_thresholds_where_nothing_drifts(batch: int) -> None:
+def test_accuracy_is_that_of_static_thresholds_where_nothing_drifts(batch):
     rng = np.random.default_rng(2)
     confidence = rng.normal(size=(3, 40_000))
     table = ScoreTable(
@@ -120,7 +115,7 @@ def test_accuracy_is_that_of_static_thresholds_where_nothing_drifts(batch: int) 
 
 
 @pytest.mark.parametrize("budget", [2.5, 5.0, 9.0])
-def test_cost_is_held_while_confidence_drifts(budget: float) -> None:
+def test_cost_is_held_while_confidence_drifts(budget):
     rng = np.random.default_rng(1)
     held = StreamBudget(TABLE, POINT, budget)
     fixed = []
@@ -135,7 +130,7 @@ def test_cost_is_held_while_confidence_drifts(budget: float) -> None:
     assert held.samples == 600 * 32
 
 
-def test_it_starts_near_the_budget_and_passes_through_the_point() -> None:
+def test_it_starts_near_the_budget_and_passes_through_the_point():
     at_point = StreamBudget(TABLE, POINT, evaluate(TABLE, POINT).cost)
     for start, t, confidence in zip(
         at_point.thresholds, POINT.thresholds, CONFIDENCE, strict=False
@@ -148,7 +143,7 @@ def test_it_starts_near_the_budget_and_passes_through_the_point() -> None:
     assert costs == sorted(costs)
 
 
-def test_a_stage_that_never_exits_and_infinite_confidences_stay_so_at_the_point() -> None:
+def test_a_stage_that_never_exits_and_infinite_confidences_stay_so_at_the_point():
     confidence = np.where(
         CONFIDENCE > 0.5, np.inf, np.where(CONFIDENCE < -0.5, -np.inf, CONFIDENCE)
     )
@@ -162,7 +157,7 @@ def test_a_stage_that_never_exits_and_infinite_confidences_stay_so_at_the_point(
 
 
 @pytest.mark.parametrize("method", ["max_softmax", "entropy"])
-def test_with_a_running_cascade(method: str) -> None:
+def test_with_a_running_cascade(method):
     store = LogitStore("data/fashion-mnist/val")
     images = datasets.fashion_mnist("test")
     point = pick(search(store, 2, method, models=["mlp@28", "lenet@28"]), "max_improvement")
@@ -174,7 +169,7 @@ def test_with_a_running_cascade(method: str) -> None:
     assert abs(held.mean_cost - 2.5e5) <= min(held.bound(), 4e4)
 
 
-def test_a_large_batch_is_split_and_its_bound_is_that_of_small_ones() -> None:
+def test_a_large_batch_is_split_and_its_bound_is_that_of_small_ones():
     """As in a loop over parts; a bound for whole batches says next to nothing."""
     store = LogitStore("data/fashion-mnist/val")
     images = datasets.fashion_mnist("test").batch(0, 1000)
@@ -210,20 +205,20 @@ def test_a_large_batch_is_split_and_its_bound_is_that_of_small_ones() -> None:
         ({"cascade": search(TABLE, 1).point(0)}, "two models or more"),
     ],
 )
-def test_refused(change: dict, message: str) -> None:
+def test_refused(change, message):
     with pytest.raises(ValueError, match=message):
         StreamBudget(**({"cascade": POINT, "store": TABLE, "budget": 5.0} | change))
 
 
 @pytest.mark.parametrize("stages", [[3], [-1], [0.5], 1, ["first"]])
-def test_what_is_no_stage_is_refused_and_changes_nothing(stages: Any) -> None:
+def test_what_is_no_stage_is_refused_and_changes_nothing(stages):
     held = StreamBudget(TABLE, POINT, 5.0)
     with pytest.raises(ValueError, match="exit_stage must be a list of stages from 0 to 2"):
         held.update(stages)
     assert held.samples == 0 and np.isnan(held.mean_cost)
 
 
-def priced(seed: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+def priced(seed, count):
     """(confidence, prices [3, count]) of queries: long ones are dear, and hard."""
     rng = np.random.default_rng(seed)
     length = rng.lognormal(0.0, 1.0, count)
@@ -231,12 +226,12 @@ def priced(seed: int, count: int) -> tuple[np.ndarray, np.ndarray]:
     return confidence, length * np.array([[1.0], [4.0], [10.0]])
 
 
-def paid(prices: np.ndarray, stages: np.ndarray) -> np.ndarray:
+def paid(prices, stages):
     """What each input cost, [count]."""
     return np.cumsum(prices, axis=0)[stages, np.arange(len(stages))]
 
 
-def priced_point(seed: int = 0) -> tuple:
+def priced_point(seed=0):
     """(table with prices per query, a point of it)"""
     confidence, prices = priced(seed, 800)
     table = ScoreTable(confidence > -1, confidence, prices, ["s", "m", "l"])
@@ -244,7 +239,7 @@ def priced_point(seed: int = 0) -> tuple:
 
 
 @pytest.mark.parametrize("share", [0.02, 0.5, 0.98])
-def test_prices_per_query_are_held_also_next_to_what_a_cascade_can_cost(share: float) -> None:
+def test_prices_per_query_are_held_also_next_to_what_a_cascade_can_cost(share):
     """Six streams of 10,000 queries, whose confidences drift; the budget lies next to the first
     model's mean price, in the middle, and next to that of all models."""
     table, point = priced_point()
@@ -263,7 +258,7 @@ def test_prices_per_query_are_held_also_next_to_what_a_cascade_can_cost(share: f
         assert held.mean_cost == pytest.approx(budget, rel=0.06)
 
 
-def test_a_stream_that_no_threshold_can_hold_says_so_by_its_bound() -> None:
+def test_a_stream_that_no_threshold_can_hold_says_so_by_its_bound():
     """Queries whose first answer costs twice the budget."""
     table, point = priced_point()
     held = StreamBudget(table, point, 5.0, rate=0.01)
@@ -273,7 +268,7 @@ def test_a_stream_that_no_threshold_can_hold_says_so_by_its_bound() -> None:
     assert held.thresholds == (-np.inf, -np.inf)  # all leave at once
 
 
-def test_costs_of_a_policy_that_asks_are_what_a_budget_takes() -> None:
+def test_costs_of_a_policy_that_asks_are_what_a_budget_takes():
     """The calls say what they cost."""
     table, point = priced_point()
     held = StreamBudget(table, point, 8.0, rate=0.02)
@@ -288,7 +283,7 @@ def test_costs_of_a_policy_that_asks_are_what_a_budget_takes() -> None:
 
 
 @pytest.mark.parametrize("costs", [None, [1.0], [1.0, np.nan], [1.0, -1.0], ["a", "b"]])
-def test_costs_that_are_none_are_refused_and_change_nothing(costs: Any) -> None:
+def test_costs_that_are_none_are_refused_and_change_nothing(costs):
     table, point = priced_point()
     held = StreamBudget(table, point, 5.0)
     with pytest.raises(ValueError, match="costs"):
