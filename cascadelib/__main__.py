@@ -1,17 +1,15 @@
 """The command line, ``cascadelib --help``: from a table of scores to a policy that runs."""
 
+# Imports that take time are in functions, where main catches Ctrl-C.
 import json
 import os
 import sys
-import webbrowser
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable
 from io import TextIOWrapper
 from typing import Any, NoReturn
 
 import cascadelib as cl
-
-from .files import folder_of
 
 NAMED = {  # as from_frame names them
     "sample": "column of the queries (default: sample)",
@@ -20,7 +18,10 @@ NAMED = {  # as from_frame names them
     "label": "column of the true answers, with --prediction",
     "prediction": "column of the models' answers, with --label",
     "correct": "column that says whether an answer is correct, or its grade in [0, 1]",
-    "missing": "what becomes of missing rows: refuse, drop or abstain (default: refuse)",
+    "normalize": "text: compare answers without case, outer spaces, Unicode forms and .0 of whole "
+    "numbers; exact: as written (default: as written, and near misses are an error)",
+    "encoding": "of a CSV file (default: utf-8)",
+    "missing": "of rows and confidences: refuse, drop or abstain (default: refuse)",
 }
 EXAMPLE = """a table has a row per query and model:
 
@@ -140,6 +141,12 @@ def parser_of_all() -> Parser:
     certify.add_argument(
         "--delta", type=share, default=0.05, help="probability that it loses more (default: 5%%)"
     )
+    certify.add_argument(
+        "--accept",
+        nargs="+",
+        default=[],
+        help="violated premises to certify with all the same (default: none)",
+    )
     certify.add_argument("--reference", help="model to lose against (default: the most accurate)")
     explore.add_argument(
         "--out", default="explorer.html", help="file for the page (default: explorer.html)"
@@ -150,6 +157,8 @@ def parser_of_all() -> Parser:
 
 def _scores(path: str, args: Namespace) -> Any:
     """The LogitStore of a folder, or the ScoreTable of a file with the columns that were named."""
+    from .files import folder_of
+
     named = {name: getattr(args, name) for name in NAMED if getattr(args, name)}
     if not folder_of(path).is_dir():
         more = {name: getattr(args, name) for name in ("cost", "columns") if getattr(args, name)}
@@ -181,7 +190,7 @@ def _splits(args: Namespace) -> tuple[Any, Any]:
     return store.take(~held_out), store.take(held_out)
 
 
-def _front(args: Namespace, store: Any) -> cl.Front:
+def _front(args: Namespace, store: Any) -> "cl.Front":  # read here, cl.Front imports numpy
     """The front that the options ask for."""
     from .methods.fitted import KINDS
 
@@ -232,7 +241,12 @@ def _certify(args: Namespace) -> dict[str, Any]:
     if held_out is None:
         raise ValueError("a certificate needs samples that chose nothing: --held-out")
     certificate = cl.certify(
-        held_out, _front(args, store), args.epsilon, args.delta, args.reference
+        held_out,
+        _front(args, store),
+        args.epsilon,
+        args.delta,
+        args.reference,
+        accept=args.accept or (),
     )
     said = {"certificate": str(certificate), "certified": certificate.point is not None}
     return said | (_written(args, certificate.point, store, held_out) if certificate.point else {})
@@ -253,7 +267,12 @@ def _show(args: Namespace) -> dict[str, Any]:
     parts = _parts(policy)
     if args.json:
         return parts
-    return {"policy": repr(policy), "expected": _expected(policy), "chosen": parts["chosen"]}
+    premises = {
+        f"premise {premise['name']}": f"{premise['status']}: {premise['evidence']}"
+        for premise in parts.get("premises", [])
+    }
+    said = {"policy": repr(policy), "expected": _expected(policy), "chosen": parts["chosen"]}
+    return said | premises
 
 
 def _parts(policy: Any) -> dict[str, Any]:
@@ -273,6 +292,8 @@ def _explore(args: Namespace) -> dict[str, Any]:
     """Write the explorer of a table as one page."""
     page = cl.explore(*_splits(args)).save_html(args.out)
     if args.open:
+        import webbrowser
+
         webbrowser.open(page.resolve().as_uri())
     return {"page": str(page)}
 
@@ -282,6 +303,21 @@ def _demo(args: Namespace) -> dict[str, Any]:
     return {"page": str(cl.demo(args.out, browser=args.out is None))}
 
 
+def check_out(args: Namespace) -> None:
+    """Raise OSError or ValueError, before a long search, if ``--out`` can't be written or is an
+    input."""
+    from pathlib import Path
+
+    from .files import check_replaceable
+
+    if out := getattr(args, "out", None):
+        inputs = [getattr(args, name, None) for name in ("table", "held_out", "policy")]
+        for given in filter(None, inputs):
+            if os.path.exists(out) and os.path.exists(given) and os.path.samefile(out, given):
+                raise ValueError(f"--out {out} is an input: choose another name")
+        check_replaceable(Path(out))
+
+
 def main(argv: list[str] | None = None) -> int:
     """Do what a command line says: 0; 1 where nothing is certified; 2 after an error, which is one
     line; 130 after Ctrl-C."""
@@ -289,12 +325,13 @@ def main(argv: list[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # a terminal without "→" is no error
             stream.reconfigure(errors="backslashreplace")
-    parser = parser_of_all()
-    if not argv:
-        parser.print_help()
-        return 0
-    args = parser.parse_args(argv)
     try:
+        parser = parser_of_all()
+        if not argv:
+            parser.print_help()
+            return 0
+        args = parser.parse_args(argv)
+        check_out(args)
         said = json.dumps(args.does(args) or {}, ensure_ascii=False)
         said = json.loads(said, parse_constant=lambda _: None)  # nan and inf are null
         for line in _lines(said, args.json):

@@ -96,6 +96,25 @@ def check_number(value: Any, name: str, what: str = "a number", *bounds: float) 
     return float(value)
 
 
+def checked_share(value: Any, name: str) -> float:
+    """Return a share in [0, 1) of a number or of text in percent.
+
+    Examples
+    --------
+    >>> checked_share("2%", "epsilon")
+    0.02
+    """
+    number = value
+    with contextlib.suppress(ValueError):
+        if isinstance(value, str):
+            number = float(value.removesuffix("%")) / (100 if value.endswith("%") else 1)
+    if not is_number(number) or not 0 <= number < 1:
+        is_percent = is_number(number, 1, 99)
+        remedy = f" For {number:g}% write {number / 100:g} or '{number:g}%'." if is_percent else ""
+        raise ValueError(f"{name} must be in [0, 1), got {brief(value)}.{remedy}")
+    return float(number)
+
+
 def fits(value: Any, form: Any) -> bool:
     """Whether a value of JSON has a form: see :func:`misfit`."""
     return misfit(value, form) is None

@@ -2,6 +2,7 @@
 notebook runs in; whole files."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import math
@@ -118,6 +119,22 @@ def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
     if durable:
         _sync_folder(path.parent)
+
+
+def check_replaceable(path: Path, size: int = 2**20) -> None:
+    """Raise OSError if :func:`replacing` could not write a file of this size, in bytes.
+
+    A long computation checks where its result goes before it begins.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "a folder has this name, choose another", str(path))
+    temporary = path.with_name(f".{path.name}.{uuid4().hex[:12]}{TEMPORARY}")
+    try:
+        with naming(path, temporary, str(temporary)):
+            temporary.write_bytes(bytes(size))
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -3,7 +3,7 @@ and stores."""
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import uuid4
@@ -16,6 +16,10 @@ from .files import digest_of
 
 KEY = np.dtype("V6")  # what a file keeps of an id: six bytes of its digest
 CONTENT = np.dtype("<u4")  # what a file keeps of a row's contents
+BY_ID = (
+    "give values by id (a dict, or a Series whose index is the ids), or, for values in the order "
+    "of the store, an array (.to_numpy())"
+)
 MOST_CONTENTS = 4096  # rows of which it keeps that, about, of however many
 
 
@@ -93,20 +97,105 @@ def kept_in_file(digests: Array, samples: int) -> Array:
     return (chosen >> np.uint64(32)).astype(CONTENT)
 
 
-def chosen_rows(indices: Any, count: int) -> Array:
+def aligned(values: Any, what: str, *axes: Sequence | Array | None) -> Any:
+    """Return values in the order of the ids of each axis.
+
+    This is the one rule for one value per sample or model. A mapping is read by its keys. A pandas
+    object is read by its index (:func:`positions`). Lists and arrays are returned as they are,
+    except that the items of a list along the first axis are aligned along the other ones.
+
+    Parameters
+    ----------
+    values : mapping, pandas.Series, pandas.DataFrame, array_like or scalar
+    what : str
+        The name of the values in messages.
+    *axes : sequence of str, or None
+        The sample ids or model names along each axis; None: these have none.
+
+    Raises
+    ------
+    ValueError
+        If the ids of a pandas object or mapping are not those of the axis.
+
+    Examples
+    --------
+    >>> aligned({"b": 2, "a": 1}, "groups", ["a", "b"])
+    [1, 2]
+    """
+    if isinstance(values, Mapping) and axes:
+        items = list(values.values())
+        values = [items[row] for row in positions(values, axes[0], what).tolist()]
+    elif hasattr(values, "reindex"):  # pandas, without importing it
+        array = values.to_numpy()
+        for axis, (index, ids) in enumerate(zip(values.axes, axes)):
+            array = array.take(positions(index, ids, what), axis)
+        return array
+    if len(axes) > 1 and isinstance(values, list | tuple):
+        return [aligned(item, what, *axes[1:]) for item in values]
+    return values
+
+
+def positions(keys: Any, ids: Sequence | Array | None, what: str) -> Array:
+    """Return the place of each id among the keys of a mapping or the labels of a pandas index.
+
+    Keys are compared as text. They may have further ids. pandas' default index, 0 … k − 1, means
+    the order of the ids if these are others.
+
+    Raises
+    ------
+    ValueError
+        If a key repeats, an id is not among the keys, or a default index has two meanings.
+    """
+    texts = texts_of_keys(keys)
+    is_default = getattr(keys, "step", None) == 1 and keys.start == 0  # pandas' RangeIndex
+    names = np.arange(len(texts)).astype(str) if ids is None else as_text(ids)
+    if np.array_equal(texts, names):
+        return np.arange(len(names))
+    check_distinct(texts, what)
+    row_of = dict(zip(texts.tolist(), range(len(texts))))
+    rows = np.array([row_of.get(name, -1) for name in names.tolist()], np.int64)
+    is_default &= len(texts) == len(names)
+    if is_default and (rows < 0).any():
+        return np.arange(len(names))
+    there = f"{examples(texts)} here, {'no ids' if ids is None else examples(names)} in the store"
+    if is_default:
+        raise ValueError(f"{what}: the default index can mean an order or ids ({there}): {BY_ID}")
+    if ids is None:
+        raise ValueError(
+            f"{what}: an index, but no sample_ids=, names= or classes= ({there}): {BY_ID}"
+        )
+    if (rows < 0).any():
+        raise ValueError(
+            f"{what}: no value for {np.count_nonzero(rows < 0)} of {len(names)} ids, such as "
+            f"{examples(names[rows < 0])} ({there}): {BY_ID}"
+        )
+    return rows
+
+
+def texts_of_keys(keys: Any) -> Array:
+    """Return the keys of a mapping, or the labels of a pandas index, as text."""
+    return as_text(keys if hasattr(keys, "take") else np.fromiter(keys, object, len(keys)))
+
+
+def check_distinct(keys: Array, what: str) -> None:
+    """Raise ValueError if two keys, as text, are equal."""
+    if len(set(keys.tolist())) < len(keys):
+        unique, times = np.unique(keys, return_counts=True)
+        raise ValueError(f"{what}: the index repeats {examples(unique[times > 1])}: {BY_ID}")
+
+
+def examples(texts: Array) -> str:
+    """Write the first two of some texts for a message."""
+    return " and ".join(repr(text) for text in texts[:2].tolist()) or "none"
+
+
+def chosen_rows(indices: Any, count: int, sample_ids: Array | None = None) -> Array:
     """Indices, a bool mask [count] or a slice → int64 rows, in the order asked; repeats are allowed
-    (bootstrap). ValueError for rows outside 0 … count − 1, a mask of another length, or no row at
-    all."""
-    index = indices if isinstance(indices, slice) else np.asarray(unmasked(indices, "indices"))
-    if not isinstance(index, slice):
-        if index.size and (index.ndim != 1 or index.dtype.kind not in "biu"):
-            raise ValueError(
-                f"indices must be a list of rows, a bool mask or a slice, not {index.dtype} "
-                f"{index.shape}"
-            )
-        if index.dtype.kind == "b" and len(index) != count:
-            raise ValueError(f"the mask has {len(index)} entries for {count} samples")
-        index = index if index.size else index.astype(np.int64)
+    (bootstrap). A mask by sample id is aligned. ValueError for rows outside 0 … count − 1, a mask
+    of another length, or no row at all."""
+    index = indices
+    if not isinstance(indices, slice):
+        index = _checked_index(indices, count, sample_ids)
     try:
         rows = np.arange(count)[index]
     except IndexError as error:
@@ -114,6 +203,25 @@ def chosen_rows(indices: Any, count: int) -> Array:
     if not len(rows):
         raise ValueError("no sample is selected; a split must hold at least one")
     return rows
+
+
+def _checked_index(indices: Any, count: int, sample_ids: Array | None) -> Array:
+    """Return rows as integers, or a mask as bool [count]."""
+    kind = getattr(getattr(indices, "dtype", None), "kind", None)
+    is_mask = isinstance(indices, Mapping) or kind == "b"
+    if is_mask:
+        indices = aligned(indices, "the mask", sample_ids)
+    index = np.asarray(unmasked(indices, "indices"))
+    if is_mask and index.dtype != bool:
+        raise ValueError(f"the mask must be True or False for each sample, not {index.dtype}")
+    if index.size and (index.ndim != 1 or index.dtype.kind not in "biu"):
+        raise ValueError(
+            f"indices must be a list of rows, a bool mask or a slice, not {index.dtype} "
+            f"{index.shape}"
+        )
+    if index.dtype.kind == "b" and len(index) != count:
+        raise ValueError(f"the mask has {len(index)} entries for {count} samples")
+    return index if index.size else index.astype(np.int64)
 
 
 def _checked_values(labels: Any, classes: tuple[str, ...] | None) -> Array:
@@ -144,14 +252,17 @@ def as_text(values: Any) -> Array:
     """
     values = np.asarray(unmasked(values, "ids, labels or predictions"))
     if values.dtype.kind in "fO":
-        written = [_as_written(value) for value in values.ravel().tolist()]
-        values = np.array(written, object).reshape(values.shape)
+        written = [str(_as_written(value)) for value in values.ravel().tolist()]
+        values = np.array(written, str).reshape(values.shape)
+    if values.dtype.kind in "iu" and values.size:  # numpy would reserve 21 characters for each
+        width = max(len(str(end)) for end in (values.min(), values.max()))
+        return values.astype(f"U{width}")
     return values.astype(str)
 
 
 def _as_written(value: Any) -> Any:
     """A value whose ``str`` is the text that stands for it."""
-    if value is None or value != value:
+    if value is None or type(value).__name__ == "NAType" or value != value:
         return ""
     if isinstance(value, float) and value.is_integer():
         return int(value)
@@ -210,6 +321,7 @@ class Labels:
         naming the first thing that is wrong.
         """
         classes = None if classes is None else tuple(str(c) for c in classes)
+        labels = aligned(labels, "labels", sample_ids)
         if classes is not None and len(set(classes)) < len(classes):
             raise ValueError(f"class names repeat: {classes}")
         listed = [] if labels is None else np.asarray(labels).tolist()
@@ -275,7 +387,7 @@ class Labels:
     def check_same(self, sample_ids: Any, labels: Any = None) -> None:
         """Raise ValueError unless ``sample_ids`` (and labels) are these, in this order; names the
         first other row."""
-        ids = np.asarray(sample_ids).astype(str)
+        ids = as_text(sample_ids)
         if ids.shape != self.sample_ids.shape:
             raise ValueError(
                 f"{len(ids)} sample ids for {len(self)} samples of split {self.split!r}"

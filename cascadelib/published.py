@@ -14,30 +14,39 @@ COLUMNS = (
 
 
 def models(path: str | Path = TABLE) -> pd.DataFrame:
-    """Read the published accuracies and costs of models.
+    """Read the published accuracies and costs of pretrained ImageNet models.
 
     Parameters
     ----------
-    path : str or Path
-        A CSV file; a newer one than the bundled comes from ``data/imagenet-1k/tables.py``.
+    path : str or Path, optional
+        A CSV file. Defaults to the bundled table of July 2022. ``data/imagenet-1k/tables.py`` makes
+        newer ones.
 
     Returns
     -------
     DataFrame
-        One row per model, by its name in that table: top1, top5, imagenetv2_top1 (fractions),
-        image_size (pixels), parameters, macs and seconds (per image; nan where none is published),
-        family, current (today's name), source.
+        One row per model, indexed by its name in the table: top1, top5, imagenetv2_top1
+        (fractions), image_size (pixels), parameters, macs and seconds (per image, nan if not
+        published), family, current (current name) and source.
 
     Raises
     ------
     FileNotFoundError
-        Where there is no such file.
+        If the file does not exist.
     ValueError
-        Where columns are missing.
+        If columns are missing.
 
     References
     ----------
-    Paper, section 4; timm's tables of 2022-07-27 and fvcore's counts (``data/imagenet-1k``).
+    .. [1] Lebovitz et al., TMLR 2023, section 4.
+    .. [2] timm's tables of 2022-07-27 and fvcore's counts (``data/imagenet-1k``).
+
+    Examples
+    --------
+    >>> import cascadelib as cl
+    >>> table = cl.published.models()
+    >>> len(table)
+    668
     """
     path = Path(path)
     if not path.is_file():

@@ -1,79 +1,215 @@
 """A cascade as a scikit-learn classifier; needs the extra ``[sklearn]``."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy import ndarray as Array
 from sklearn.base import ClassifierMixin, clone
-from sklearn.model_selection import train_test_split
+from sklearn.model_selection import (
+    GroupKFold,
+    GroupShuffleSplit,
+    StratifiedKFold,
+    train_test_split,
+)
 from sklearn.utils import _safe_indexing, get_tags, indexable
 from sklearn.utils.metaestimators import _BaseComposition
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import _num_samples, check_is_fitted, column_or_1d
+from sklearn.utils.validation import (
+    _check_sample_weight,
+    _num_samples,
+    check_consistent_length,
+    check_is_fitted,
+    column_or_1d,
+    has_fit_parameter,
+)
 
+from .checks import check_count, checked_share
 from .evaluation.point import Point
+from .evaluation.run import evaluate
 from .extraction.estimators import probabilities_of
 from .fronts.exact import search
-from .guarantees.certificate import certify
+from .guarantees.certificate import Certificate, certify
+from .labels import aligned
+from .methods.confidence_metrics import metric_of
 from .policy.policy import Policy
 from .store.logit_store import LogitStore
 
 
-class CascadeClassifier(ClassifierMixin, _BaseComposition):
-    """Classifiers in a chain: the cheap one answers where it is confident, else a dearer one does.
+@dataclass(frozen=True, eq=False)
+class TrainingData:
+    """The samples of one call of ``fit``, in the order of ``X``.
 
-    ``fit`` trains the classifiers on one part of the samples, searches every cascade and threshold
-    on a second and certifies on a third the cheapest that loses less than ``epsilon`` of accuracy
-    against the most accurate of the classifiers. Where none can be certified, that one answers
-    alone.
+    Parameters
+    ----------
+    inputs : sequence of length n_samples
+    labels : array of shape (n_samples,)
+        Places in ``classes``.
+    classes : array of shape (n_classes,)
+    groups, weights : array of shape (n_samples,), or None
+    random_state : int, RandomState or None
+    """
+
+    inputs: Any
+    labels: Array
+    classes: Array
+    groups: Array | None
+    weights: Array | None
+    random_state: Any
+
+    def train(self, estimators: Iterable[tuple[str, Any]], rows: Array) -> dict[str, Any]:
+        """Return {name: clone trained on these rows}."""
+        inputs = _safe_indexing(self.inputs, rows)
+        answers = self.classes[self.labels[rows]]
+        weights = {} if self.weights is None else {"sample_weight": self.weights[rows]}
+        return {name: clone(model).fit(inputs, answers, **weights) for name, model in estimators}
+
+    def scores(self, trained: Mapping[str, Any], rows: Array) -> dict[str, Array]:
+        """Return {name: probabilities of shape (n_rows, n_classes)}."""
+        inputs = _safe_indexing(self.inputs, rows)
+        return {
+            name: probabilities_of(model, inputs, self.classes) for name, model in trained.items()
+        }
+
+    def split(self, rows: Array, part: float) -> list[Array]:
+        """Split rows in two, of which the second has this share: by group, or stratified by class
+        if each class has two samples."""
+        options = {"test_size": part, "random_state": self.random_state}
+        if self.groups is not None:
+            splitter = GroupShuffleSplit(1, **options)
+            return [rows[half] for half in next(splitter.split(rows, None, self.groups[rows]))]
+        labels = self.labels[rows]
+        is_stratified = np.unique(labels, return_counts=True)[1].min() > 1
+        return train_test_split(rows, stratify=labels if is_stratified else None, **options)
+
+    def folds(self, rows: Array, n_folds: int) -> Iterator[tuple[Array, Array]]:
+        """Yield (training rows, test rows) of each fold.
+
+        There are fewer folds if a class has fewer samples or if there are fewer groups.
+        """
+        n_folds = min(n_folds, self.most_folds(rows))
+        if n_folds < 2:
+            raise ValueError(
+                "cross-fitting needs two groups, or two training samples of each class: give more "
+                "samples, or leave out refit=True"
+            )
+        labels = self.labels[rows]
+        groups = None if self.groups is None else self.groups[rows]
+        splitter: Any = StratifiedKFold if groups is None else GroupKFold
+        splitter = splitter(n_folds, shuffle=True, random_state=self.random_state)
+        for train, test in splitter.split(rows, labels, groups):
+            yield rows[train], rows[test]
+
+    def most_folds(self, rows: Array) -> int:
+        """Return the largest number of folds into which rows can be split."""
+        if self.groups is not None:
+            return len(np.unique(self.groups[rows]))
+        return int(np.unique(self.labels[rows], return_counts=True)[1].min())
+
+    def cross_fitted(
+        self, estimators: Sequence[tuple[str, Any]], rows: Array, n_folds: int
+    ) -> dict[str, Array]:
+        """Return {name: probabilities of shape (n_rows, n_classes)}, each row by a clone that was
+        trained on the other folds."""
+        place = np.empty(len(self.labels), np.int64)
+        place[rows] = np.arange(len(rows))
+        found = {name: np.empty((len(rows), len(self.classes))) for name, _ in estimators}
+        for train, test in self.folds(rows, n_folds):
+            for name, scores in self.scores(self.train(estimators, train), test).items():
+                found[name][place[test]] = scores
+        return found
+
+    def store(self, scores: Mapping[str, Array], rows: Array, costs: Mapping) -> LogitStore:
+        """Return the store of these scores."""
+        return LogitStore.from_probabilities(
+            self.labels[rows], scores, sample_ids=rows.astype(str), price=costs
+        )
+
+
+class CascadeClassifier(ClassifierMixin, _BaseComposition):
+    """Chain classifiers so that cheap ones answer if they are confident.
+
+    ``fit`` trains the classifiers on one part of the samples and searches all cascades and
+    thresholds on a second part. It certifies on a third part the cheapest cascade that loses less
+    than ``epsilon`` of accuracy relative to the most accurate classifier, the reference. If no
+    cascade can be certified, the reference answers every sample.
 
     Parameters
     ----------
     estimators : list of (str, classifier)
-        With ``predict_proba``; cloned, unless ``prefit``.
-    costs : list of float
-        Of a prediction by each, in any unit.
-    epsilon : float
-        The loss of accuracy to stay below.
-    delta : float
-        Probability with which that may fail, over draws of the certifying part.
-    held_out : float
-        Share of the samples that the classifiers are not trained on: half of them choose, half
-        certify. Of prefit classifiers all samples do.
-    prefit : bool
-        Whether the classifiers are trained already, on other samples than those given to ``fit``.
-    random_state : int, RandomState or None
-        Of the split.
+        Classifiers with ``predict_proba``. They are cloned, unless ``prefit``.
+    costs : list of float, or dict of {str: float}
+        The positive cost of a prediction by each classifier, in any unit.
+    epsilon : float or str, default=0.02
+        The largest loss of accuracy, such as 0.02 or "2%".
+    delta : float or str, default=0.05
+        The probability that the guarantee fails, over draws of the certification part.
+    held_out : float or str, default=0.5
+        The share of the samples that do not train. Half of them choose the cascade and half
+        certify it. If ``refit``, all of them certify. If ``prefit``, it is not used.
+    prefit : bool, default=False
+        Whether the classifiers are trained already, on samples other than those of ``fit``.
+    refit : bool, default=False
+        Whether to train all classifiers again on all samples after the certification. The
+        guarantee then is about the classifiers that were trained on a part. For the refitted ones
+        the loss is an estimate. Cross-fitted scores on the training part choose the cascade.
+    n_folds : int, default=5
+        The number of cross-validation folds for estimates and for cross-fitted scores.
+    random_state : int, RandomState instance or None, default=None
+        The seed of the splits.
 
     Attributes
     ----------
-    classes_ : array
-    estimators_ : dict
-        {name: trained classifier}.
+    classes_ : array of shape (n_classes,)
+    estimators_ : dict of {str: classifier}
+        The trained classifiers.
     certificate_ : Certificate
-        As text: the promise, and what the cascade comes to on the certifying part.
+        The guarantee, its premises and the measured cost and loss. Print it.
     policy_ : Policy
-        The chosen cascade; ``policy_.save(path)`` writes the file that runs anywhere.
+        The chosen cascade. ``policy_.save(path)`` writes a file for other programs.
+    reference_accuracy_ : float
+        The accuracy of the reference if it is trained on all samples, by cross-validation; nan if
+        ``prefit``, or if a class has one sample.
+    estimated_loss_ : float
+        The loss of the refitted cascade relative to the refitted reference, by cross-validation;
+        nan unless ``refit``.
+
+    See Also
+    --------
+    cascadelib.certify : The test behind ``certificate_``.
+
+    Notes
+    -----
+    The guarantee is relative to the reference as trained here. A reference that is trained on all
+    samples is usually more accurate, and the certificate states by how much. If several samples
+    come from the same patient, user or document, pass ``groups``: otherwise the classifiers are
+    certified on samples that they have almost seen.
 
     Examples
     --------
     >>> from sklearn.datasets import load_digits
     >>> from sklearn.ensemble import RandomForestClassifier
     >>> from sklearn.linear_model import LogisticRegression
-    >>> two = [("line", LogisticRegression(max_iter=300)), ("forest", RandomForestClassifier(300))]
-    >>> cascade = CascadeClassifier(two, costs=[1, 30], epsilon=0.03)
-    >>> print(cascade.fit(*load_digits(return_X_y=True)).certificate_)
+    >>> from cascadelib import CascadeClassifier
+    >>> X, y = load_digits(return_X_y=True)
+    >>> models = [("line", LogisticRegression(C=1e-4)), ("forest", RandomForestClassifier(50))]
+    >>> cascade = CascadeClassifier(models, {"line": 1, "forest": 30}, epsilon="5%", random_state=0)
+    >>> cascade.fit(X, y).policy_.models
+    ('line', 'forest')
     """
 
     def __init__(
         self,
         estimators: Sequence[tuple[str, Any]],
-        costs: Sequence[float],
+        costs: Sequence[float] | Mapping[str, float],
         *,
-        epsilon: float = 0.02,
-        delta: float = 0.05,
-        held_out: float = 0.5,
+        epsilon: float | str = 0.02,
+        delta: float | str = 0.05,
+        held_out: float | str = 0.5,
         prefit: bool = False,
+        refit: bool = False,
+        n_folds: int = 5,
         random_state: Any = None,
     ) -> None:
         self.estimators = estimators
@@ -82,10 +218,13 @@ class CascadeClassifier(ClassifierMixin, _BaseComposition):
         self.delta = delta
         self.held_out = held_out
         self.prefit = prefit
+        self.refit = refit
+        self.n_folds = n_folds
         self.random_state = random_state
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Parameters by name; ``deep``: those of the estimators too, as ``small__C``."""
+        """Return the parameters by name; if ``deep``, also those of the estimators, as
+        ``small__C``."""
         return self._get_params("estimators", deep=deep)
 
     def set_params(self, **params: Any) -> "CascadeClassifier":
@@ -93,7 +232,7 @@ class CascadeClassifier(ClassifierMixin, _BaseComposition):
         return self._set_params("estimators", **params)
 
     def __sklearn_tags__(self) -> Any:
-        """What the classifiers take, this does."""
+        """Accept the inputs that all classifiers accept."""
         tags = super().__sklearn_tags__()
         each = [get_tags(estimator).input_tags for _, estimator in self.estimators]
         tags.input_tags.sparse = all(one.sparse for one in each)
@@ -102,95 +241,217 @@ class CascadeClassifier(ClassifierMixin, _BaseComposition):
 
     @property
     def n_features_in_(self) -> int:
-        """Of the first classifier."""
+        """The number of features of the first classifier."""
         return next(iter(self.estimators_.values())).n_features_in_
 
-    def fit(self, X: Any, y: Any) -> "CascadeClassifier":
-        """Train, choose and certify.
+    def fit(
+        self, X: Any, y: Any, groups: Any = None, sample_weight: Any = None
+    ) -> "CascadeClassifier":
+        """Train the classifiers, choose a cascade and certify it.
 
         Parameters
         ----------
-        X : [k, …]
-            What the classifiers take.
-        y : array [k]
-            Classes.
+        X : array-like, sparse matrix, DataFrame or list of length n_samples
+            Inputs of the classifiers.
+        y : array-like of shape (n_samples,)
+            Classes. A Series is aligned by its index if ``X`` is a DataFrame.
+        groups : array-like of shape (n_samples,), optional
+            The group of each sample, such as its patient. No group is split between training,
+            choice and certification, and groups are the independent draws of the certificate: it
+            bounds the loss of a group, averaged over groups.
+        sample_weight : array-like of shape (n_samples,), optional
+            Weights in the training of the classifiers. The choice, the certificate and the
+            estimates count each sample once.
+
+        Returns
+        -------
+        self : CascadeClassifier
 
         Raises
         ------
         ValueError
-            Not one cost per estimator, fewer than two classes, too few samples for three parts.
+            If a parameter is out of range, ``y`` has one class, the index of ``y``, ``groups`` or
+            ``sample_weight`` does not fit that of ``X``, or the samples are too few for the parts.
         """
-        X, y = indexable(X, y)
-        if _num_samples(X) == 0:
-            raise ValueError("X has no samples: give some of each class")
-        y = column_or_1d(y, warn=True)
-        check_classification_targets(y)
-        if len(self.costs) != len(self.estimators):
-            raise ValueError(
-                f"{len(self.estimators)} estimators, {len(self.costs)} costs: give one cost each"
-            )
-        self.classes_, numbers = np.unique(y, return_inverse=True)
-        if len(self.classes_) < 2:
-            raise ValueError(f"y has one class only, {self.classes_[0]!r}: give two or more")
-        rest = np.arange(len(y))
+        epsilon = checked_share(self.epsilon, "epsilon")
+        delta = checked_share(self.delta, "delta")
+        held_out = checked_share(self.held_out, "held_out")
+        n_folds = check_count(self.n_folds, "n_folds", 2)
+        costs = self._checked_costs()
+        data = self._training_data(X, y, groups, sample_weight)
+        self.classes_ = data.classes
+        rows = np.arange(len(data.labels))
+        trained_on = rows
         self.estimators_ = dict(self.estimators)
+        if self.prefit:
+            choosing, certifying = data.split(rows, 0.5)
+        elif self.refit:
+            choosing, certifying = data.split(rows, held_out)
+            trained_on = choosing
+        else:
+            trained_on, rest = data.split(rows, held_out)
+            choosing, certifying = data.split(rest, 0.5)
         if not self.prefit:
-            train, rest = self._halves(rest, numbers, self.held_out)
-            part = _safe_indexing(X, train)
-            self.estimators_ = {
-                name: clone(estimator).fit(part, y[train]) for name, estimator in self.estimators
-            }
-        chosen, certified = self._halves(rest, numbers, 0.5)
-        chosen_on = self._store(X, numbers, chosen)
-        certified_on = self._store(X, numbers, certified)
-        front = search(chosen_on, tuple(range(1, min(len(self.estimators), 3) + 1)))
-        self.certificate_ = certify(certified_on, front, self.epsilon, self.delta)
-        alone = Point((self.certificate_.reference,), (), method=front.method, cost_kind="price")
-        point = self.certificate_.point or alone
+            self.estimators_ = data.train(self.estimators, trained_on)
+        if self.refit:
+            chosen_by = data.cross_fitted(self.estimators, choosing, n_folds)
+        else:
+            chosen_by = data.scores(self.estimators_, choosing)
+        chosen_on = data.store(chosen_by, choosing, costs)
+        certified_on = data.store(data.scores(self.estimators_, certifying), certifying, costs)
+        front = search(chosen_on, tuple(range(1, min(len(costs), 3) + 1)))
+        clusters = None if data.groups is None else data.groups[certifying]
+        certificate = certify(certified_on, front, epsilon, delta, clusters=clusters)
+        reference = Point(
+            (certificate.reference,), (), method=front.method, cost_kind=front.cost_kind
+        )
+        point = certificate.point or reference
         self.policy_ = Policy.from_point(point, chosen_on, certified_on)
+        remarks = self._estimate(data, certificate, trained_on, n_folds)
+        self.certificate_ = replace(certificate, remarks=remarks)
+        if self.refit:
+            self.estimators_ = data.train(self.estimators, rows)
         return self
 
-    def _halves(self, rows: np.ndarray, numbers: np.ndarray, share: float) -> list[np.ndarray]:
-        """Two parts of the rows, the second of so large a share; by class where classes allow."""
-        counts = np.unique(numbers[rows], return_counts=True)[1]
-        return train_test_split(
-            rows,
-            test_size=share,
-            random_state=self.random_state,
-            stratify=numbers[rows] if counts.min() > 1 else None,
+    def _checked_costs(self) -> dict[str, float]:
+        """Return {name: cost}; ValueError if names repeat or a cost is missing or not positive."""
+        names = [name for name, _ in self.estimators]
+        self._validate_names(names)
+        costs = list(aligned(self.costs, "costs", names))
+        if len(costs) != len(names):
+            raise ValueError(f"{len(names)} estimators, {len(costs)} costs: give one cost each")
+        for name, cost in zip(names, costs):
+            if not 0 < cost < np.inf:
+                raise ValueError(
+                    f"the cost of {name!r} must be positive and finite, got {cost!r}. If a "
+                    "prediction is almost free, give a small cost such as 1e-6."
+                )
+        return dict(zip(names, map(float, costs)))
+
+    def _training_data(self, X: Any, y: Any, groups: Any, weights: Any) -> TrainingData:
+        """Return the checked arguments of ``fit``."""
+        (X,) = indexable(X)
+        if _num_samples(X) == 0:
+            raise ValueError("X has no samples: give some of each class")
+        if self.prefit and (self.refit or weights is not None):
+            raise ValueError("prefit=True trains nothing: leave out refit and sample_weight")
+        index = index_of(X, y)
+        y = column_or_1d(in_order_of(index, y, "y"), warn=True)
+        check_consistent_length(X, y)
+        check_classification_targets(y)
+        classes, labels = np.unique(y, return_inverse=True)
+        if len(classes) < 2:
+            raise ValueError(f"y has one class only, {classes[0]!r}: give two or more")
+        if groups is not None:
+            groups = column_or_1d(in_order_of(index, groups, "groups"))
+            check_consistent_length(X, groups)
+        if weights is not None:
+            for name, model in self.estimators:
+                if not has_fit_parameter(model, "sample_weight"):
+                    raise ValueError(
+                        f"{name!r} ({type(model).__name__}) takes no sample_weight: leave it out, "
+                        "or use a classifier that takes it"
+                    )
+            weights = _check_sample_weight(in_order_of(index, weights, "sample_weight"), X)
+        return TrainingData(X, labels, classes, groups, weights, self.random_state)
+
+    def _estimate(
+        self, data: TrainingData, certificate: Certificate, trained_on: Array, n_folds: int
+    ) -> tuple[str, ...]:
+        """Estimate the accuracy of classifiers that are trained on all samples, and return what
+        the certificate states about it."""
+        self.reference_accuracy_ = np.nan
+        self.estimated_loss_ = np.nan
+        rows = np.arange(len(data.labels))
+        if self.prefit or data.most_folds(rows) < 2:
+            return ()
+        reference = certificate.reference
+        point = self.policy_.point
+        names = {reference, *point.models} if self.refit else {reference}
+        models = [(name, model) for name, model in self.estimators if name in names]
+        scores = data.cross_fitted(models, rows, n_folds)
+        is_correct = scores[reference].argmax(axis=1) == data.labels
+        self.reference_accuracy_ = float(is_correct.mean())
+        held_out = np.setdiff1d(rows, trained_on)
+        here = data.scores({reference: self.estimators_[reference]}, held_out)[reference]
+        gain = is_correct[held_out].mean() - (here.argmax(axis=1) == data.labels[held_out]).mean()
+        more = f"{100 * abs(gain):.1f} points {'more' if gain >= 0 else 'less'}"
+        remark = (
+            f"The reference {reference} is trained on {len(trained_on)} of {len(rows)} samples. "
+            f"Trained on all of them, its accuracy is {self.reference_accuracy_:.1%}, estimated by "
+            f"cross-validation: {more} on the samples that did not train."
+        )
+        if not self.refit:
+            return (remark,)
+        store = data.store(scores, rows, dict.fromkeys(scores, 1.0))
+        self.estimated_loss_ = self.reference_accuracy_ - evaluate(store, point).accuracy
+        return (
+            remark,
+            f"The guarantee is about classifiers trained on these {len(trained_on)} samples. "
+            f"Those in use are trained on all {len(rows)}: their loss relative to the reference is "
+            f"{100 * self.estimated_loss_:.1f} points, estimated by cross-validation and not "
+            "guaranteed.",
         )
 
-    def _store(self, X: Any, numbers: np.ndarray, rows: np.ndarray) -> LogitStore:
-        """Some rows as the classifiers see them."""
-        part = _safe_indexing(X, rows)
-        return LogitStore.from_probabilities(
-            numbers[rows],
-            {
-                name: probabilities_of(estimator, part, self.classes_)
-                for name, estimator in self.estimators_.items()
-            },
-            sample_ids=rows.astype(str),
-            price=dict(zip(self.estimators_, self.costs)),
-        )
+    def predict_proba(self, X: Any) -> Array:
+        """Return the probabilities of the classifier that answers each sample.
 
-    def predict_proba(self, X: Any) -> np.ndarray:
-        """float64 [k, classes]: the probabilities of whichever classifier answers each sample."""
+        Parameters
+        ----------
+        X : array-like, sparse matrix, DataFrame or list of length n_samples
+
+        Returns
+        -------
+        probabilities : array of shape (n_samples, n_classes)
+        """
         check_is_fitted(self)
         (X,) = indexable(X)
-        point = self.policy_.point
+        metric = metric_of(self.policy_.point.metric)
         rows = np.arange(_num_samples(X))
         answers = np.empty((len(rows), len(self.classes_)))
-        for name, threshold in zip(point.models, (*point.thresholds, -np.inf)):
+        for stage, name in enumerate(self.policy_.models):
             part = _safe_indexing(X, rows)
-            probabilities = probabilities_of(self.estimators_[name], part, self.classes_)
-            answers[rows] = probabilities
-            rows = rows[probabilities.max(axis=1) < threshold]
-            # rows: those that the next classifier is asked
+            scores = probabilities_of(self.estimators_[name], part, self.classes_)
+            answers[rows] = scores
+            confidence = metric.own(metric.from_probabilities(scores))
+            rows = rows[~self.policy_.exits(stage, confidence)]
             if len(rows) == 0:
                 break
         return answers
 
-    def predict(self, X: Any) -> np.ndarray:
-        """array [k] of classes."""
+    def predict(self, X: Any) -> Array:
+        """Return the class of each sample.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix, DataFrame or list of length n_samples
+
+        Returns
+        -------
+        classes : array of shape (n_samples,)
+        """
         best = self.predict_proba(X).argmax(axis=1)
         return self.classes_[best]
+
+
+def in_order_of(index: Any, values: Any, what: str) -> Any:
+    """Return values in the order of the rows of ``X``.
+
+    They are aligned if they have a pandas index that differs from that of ``X``.
+    """
+    if index is None or not hasattr(values, "reindex"):
+        return values
+    if index.equals(values.index):
+        return values.to_numpy()
+    if getattr(index, "step", None) == 1 and index[0] == 0:
+        raise ValueError(
+            f"{what}: X has the default index 0 … {len(index) - 1} and {what} another one, so it "
+            f"is unclear whether rows or index values match: give X the index of {what}, or give "
+            f"{what}.to_numpy() if the rows match"
+        )
+    return aligned(values, what, index.astype(str))
+
+
+def index_of(*arrays: Any) -> Any:
+    """Return the index of the first pandas object, or None."""
+    return next((array.index for array in arrays if hasattr(array, "reindex")), None)

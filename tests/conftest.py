@@ -4,9 +4,8 @@
 import os
 import re
 import shutil
-from collections.abc import Iterator
+import signal
 from pathlib import Path
-from typing import Any
 
 import nbformat
 import pytest
@@ -50,20 +49,27 @@ LONGEST = (
 )
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_configure():
+    """A shell's background job (``make test &``) ignores Ctrl-C and hands that down: tests that
+    interrupt themselves or a child need Python's handler."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items):
     """Files in the order in which they are best begun; the tests of a file stay as they are."""
     places = {name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: places.get(item.path.name, len(places)))
 
 
-def find_browser() -> str | None:
+def find_browser():
     """Path of a Chrome or Chromium: ``BROWSER_PATH`` (kaleido reads it too), else the first on the
     PATH."""
     return os.environ.get("BROWSER_PATH") or next(filter(None, map(shutil.which, BROWSERS)), None)
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
+def browser():
     """A headless Chromium under playwright, for one file of tests: its event loop would be in the
     way of others. The test is skipped where there is none."""
     path = find_browser()
@@ -77,13 +83,13 @@ def browser() -> Iterator[Any]:
         chromium.heard = []
         open_context = chromium.new_context
 
-        def new_context(**options: Any) -> Any:
+        def new_context(**options):
             context = open_context(**options)
             context.on("weberror", lambda error: chromium.heard.append(str(error.error)))
             context.on("console", lambda said: hear(said) if said.type == "error" else None)
             return context
 
-        def hear(said: Any) -> None:
+        def hear(said):
             chromium.heard.append(f"{said.text} {said.location['url']}")
 
         chromium.new_context = new_context
@@ -93,7 +99,7 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture(autouse=True)
-def no_error_on_the_console(request: pytest.FixtureRequest) -> Iterator[None]:
+def no_error_on_the_console(request):
     """In whatever a test does in a browser."""
     yield
     if "browser" in request.fixturenames:
@@ -104,7 +110,7 @@ def no_error_on_the_console(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.fixture
-def page(browser: Any) -> Iterator[Any]:
+def page(browser):
     """A fresh page 1200 pixels wide."""
     page = browser.new_page(viewport={"width": 1200, "height": 900})
     yield page
@@ -112,11 +118,11 @@ def page(browser: Any) -> Iterator[Any]:
 
 
 @pytest.fixture
-def write_notebook() -> Any:
+def write_notebook():
     """Function (path, code cells) → path: a notebook with a question, a parameters cell and these
     cells."""
 
-    def write(path: Path, *cells: str) -> Path:
+    def write(path, *cells):
         parameters = nbformat.v4.new_code_cell("points = 5", metadata={"tags": ["parameters"]})
         code = [nbformat.v4.new_code_cell(cell) for cell in cells]
         question = nbformat.v4.new_markdown_cell("# A page\n\nIs 0.5% *enough*? The rest explains.")
@@ -134,6 +140,6 @@ def write_notebook() -> Any:
 
 
 @pytest.fixture
-def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+def offline(monkeypatch):
     """No Hub, as where there is no network."""
     monkeypatch.setattr("cascadelib.hub.is_reachable", lambda: False)

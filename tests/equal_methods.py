@@ -13,7 +13,7 @@ NAMES = ("a", "b", "c")
 SAMPLES = 400
 
 
-def scores(rng: np.random.Generator) -> dict[str, ScoreTable]:
+def scores(rng):
     """One split of three models by each of three methods, which differ in their noise alone."""
     skill = np.array([[0.4], [1.0], [1.6]])
     ease = skill + rng.normal(size=(3, SAMPLES)) + rng.normal(size=SAMPLES)
@@ -25,14 +25,14 @@ def scores(rng: np.random.Generator) -> dict[str, ScoreTable]:
     return found
 
 
-def family() -> pd.DataFrame:
+def family():
     """Three statements on the methods: one is best, one is next, one is last."""
     rows = [("first", "a", "*"), ("second", "b", "* !a"), ("last", "a b", "c")]
     table = pd.DataFrame(rows, columns=["id", "better", "worse"]).set_index("id")
     return table.assign(rule="leads", over="samples", family="f")
 
 
-def one_way(here: dict[str, ScoreTable], there: dict[str, ScoreTable]) -> dict[str, Evidence]:
+def one_way(here, there):
     """Mean improvement by method, chosen on one split and judged on another."""
     counts = counts_of(SAMPLES)
     means = {}
@@ -46,7 +46,7 @@ def one_way(here: dict[str, ScoreTable], there: dict[str, ScoreTable]) -> dict[s
     return dict.fromkeys(family().index, found)
 
 
-def decided_families(families: int, seed: int = 0) -> tuple[int, int]:
+def decided_families(families, seed=0):
     """In how many of so many families a statement is called supported or contradicted, in both
     directions."""
     decided = 0

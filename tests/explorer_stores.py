@@ -1,14 +1,13 @@
 """Small stores for the explorer, and what must hold of whatever it shows."""
 
 from dataclasses import fields
-from typing import Any
 
 import numpy as np
 
 import cascadelib as cl
 
 
-def made(seed: int = 0, k: int = 400, classes: int = 7, models: int = 5) -> cl.LogitStore:
+def made(seed=0, k=400, classes=7, models=5):
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, classes, k)
     ease = rng.normal(size=(k, 1))
@@ -27,7 +26,7 @@ STORE = made()
 OTHER = made(1, 300)
 
 
-def told(point: Any) -> dict:
+def told(point):
     """The fields of a point without its improvement, which may be nan, and without ``kept``, which
     a front alone knows."""
     left_out = ("improvement", "kept")
@@ -35,7 +34,7 @@ def told(point: Any) -> dict:
     return {name: getattr(point, name) for name in names}
 
 
-def assert_same(point: Any, expected: Any) -> None:
+def assert_same(point, expected):
     """One cascade at the same thresholds, with the same measurements."""
     for name in ("models", "thresholds", "accuracy", "cost", "exit_rates", "score", "cost_kind"):
         assert getattr(point, name) == getattr(expected, name)

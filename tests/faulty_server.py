@@ -6,11 +6,7 @@ import json
 import math
 import random
 import threading
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
-
-import httpx
 
 from cascadelib import Point
 
@@ -23,12 +19,12 @@ ACCURACY = {"small": 0.85, "large": 0.95}
 KINDS = ("slow", "fails", "hangs", "hangs up", "nonsense", "nan", "another label")
 
 
-def truth(number: int) -> str:
+def truth(number):
     """The label of an input."""
     return LABELS[number % 3]
 
 
-def said(model: str, number: int) -> tuple[str, float]:
+def said(model, number):
     """What a model that works says of an input: its answer and confidence, the same every time."""
     random_of = random.Random(f"{model} {number}")
     is_correct = random_of.random() < ACCURACY[model]
@@ -36,15 +32,13 @@ def said(model: str, number: int) -> tuple[str, float]:
     return answer, min(1.0, random_of.random() + 0.2 * is_correct)
 
 
-def fault_of(model: str, number: int, every: int) -> str | None:
+def fault_of(model, number, every):
     """What is wrong with a model's answer about an input; one in ``every`` has each kind."""
     place = random.Random(f"fault {model} {number}").randrange(every)
     return KINDS[place] if place < len(KINDS) else None
 
 
-async def answer(
-    model: str, numbers: list[int], every: int, timeout: float = TIMEOUT
-) -> bytes | None:
+async def answer(model, numbers, every, timeout=TIMEOUT):
     """The body of a response; None: the connection is closed without one. timeout: of clients,
     which is what hanging takes five times."""
     faults = {fault_of(model, number, every) for number in numbers} if every else set()
@@ -68,10 +62,10 @@ async def answer(
     return json.dumps(answers).encode()
 
 
-async def serve(every: int, timeout: float, started: Callable[[int, Callable], Any]) -> None:
+async def serve(every, timeout, started):
     """Answer POST /MODEL with a list of numbers, over connections that stay open."""
 
-    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def connected(reader, writer):
         try:
             while request := await reader.readline():
                 length = 0
@@ -107,12 +101,12 @@ async def serve(every: int, timeout: float, started: Callable[[int, Callable], A
 
 
 @contextmanager
-def served(every: int = 0, timeout: float = TIMEOUT) -> Iterator[str]:
+def served(every=0, timeout=TIMEOUT):
     """The address of a server in a thread, as long as the block lasts."""
-    known: list = []
+    known = []
     is_up = threading.Event()
 
-    def started(port: int, stop: Callable) -> None:
+    def started(port, stop):
         known.extend([port, stop])
         is_up.set()
 
@@ -127,13 +121,11 @@ def served(every: int = 0, timeout: float = TIMEOUT) -> Iterator[str]:
     thread.join(10)
 
 
-def calls_of(
-    client: httpx.AsyncClient, address: str, asked: list | None = None, timeout: float = TIMEOUT
-) -> list[Callable]:
+def calls_of(client, address, asked=None, timeout=TIMEOUT):
     """A call for each model, with one request for all inputs of a batch."""
 
-    def call_of(model: str) -> Callable:
-        async def call(numbers: list[int]) -> tuple:
+    def call_of(model):
+        async def call(numbers):
             if asked is not None:
                 asked.append((model, tuple(numbers)))
             response = await client.post(f"{address}/{model}", json=numbers, timeout=timeout)

@@ -7,10 +7,8 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import nbformat
 
@@ -19,7 +17,7 @@ PATIENCE = 120_000  # ms; a busy machine starts a kernel slowly
 DRAWN = ".cl-sentence b"
 
 
-def free_port() -> Any:
+def free_port():
     """A port of this machine that nobody listens on."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -27,7 +25,7 @@ def free_port() -> Any:
 
 
 @contextmanager
-def serving(folder: Path, program: tuple[str, ...] = ("-m", "jupyterlab")) -> Iterator[Any]:
+def serving(folder, program=("-m", "jupyterlab")):
     """(address, log file) of a Jupyter server that serves ``folder``: JupyterLab and Notebook 7."""
     port = free_port()
     home = folder / ".jupyter"
@@ -62,7 +60,7 @@ def serving(folder: Path, program: tuple[str, ...] = ("-m", "jupyterlab")) -> It
             server.wait(90)
 
 
-def wait_for(server: Any, address: Any, log: Any, seconds: int = 60) -> None:
+def wait_for(server, address, log, seconds=60):
     """Return once the server answers; RuntimeError with its log where it ends or keeps silent."""
     end = time.monotonic() + seconds
     while time.monotonic() < end and server.poll() is None:
@@ -74,7 +72,7 @@ def wait_for(server: Any, address: Any, log: Any, seconds: int = 60) -> None:
     raise RuntimeError(f"no Jupyter server at {address}:\n{log.read_text()}")
 
 
-def write_cell(path: Path, *sources: str) -> None:
+def write_cell(path, *sources):
     """A notebook of one cell, or of several."""
     nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(one) for one in sources])
     nb.metadata["kernelspec"] = {
@@ -85,7 +83,7 @@ def write_cell(path: Path, *sources: str) -> None:
     nbformat.write(nb, path)
 
 
-def run_cell(page: Any, address: Any) -> None:
+def run_cell(page, address):
     """Open a notebook in JupyterLab ("/doc/tree/…") or Notebook 7 ("/notebooks/…") and run its
     cell."""
     page.goto(address)

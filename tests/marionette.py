@@ -6,11 +6,8 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
-from pathlib import Path
-from typing import Any
 
 from jupyter_pages import free_port
 
@@ -18,7 +15,7 @@ FIREFOXES = ("firefox-esr", "firefox")
 PATIENCE = 60  # seconds
 
 
-def find_firefox() -> str | None:
+def find_firefox():
     """Path of the first Firefox on the PATH."""
     return next(filter(None, map(shutil.which, FIREFOXES)), None)
 
@@ -26,7 +23,7 @@ def find_firefox() -> str | None:
 class Firefox:
     """An open connection."""
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection):
         self.connection = connection
         self.stream = connection.makefile("rb")
         self.numbers = count(1)
@@ -34,12 +31,12 @@ class Firefox:
         self.call("WebDriver:NewSession", capabilities={})
         self.call("WebDriver:SetTimeouts", script=1000 * PATIENCE, pageLoad=1000 * PATIENCE)
 
-    def read(self) -> Any:
+    def read(self):
         """One message."""
         length = b"".join(iter(lambda: self.stream.read(1), b":"))
         return json.loads(self.stream.read(int(length)))
 
-    def call(self, command: str, **parameters: Any) -> Any:
+    def call(self, command, **parameters):
         """What a command returns; RuntimeError with what Firefox says of one that fails."""
         text = json.dumps([0, next(self.numbers), command, parameters]).encode()
         self.connection.sendall(b"%d:%b" % (len(text), text))
@@ -48,18 +45,18 @@ class Firefox:
             raise RuntimeError(f"{command}: {error}")
         return result
 
-    def open(self, address: str) -> None:
+    def open(self, address):
         """Open a page."""
         self.call("WebDriver:Navigate", url=address)
 
-    def run(self, script: str) -> Any:
+    def run(self, script):
         """What a script gives to the function ``done``."""
         text = f"const done = arguments[0]; {script}"
         return self.call("WebDriver:ExecuteAsyncScript", script=text, args=[])["value"]
 
 
 @contextmanager
-def firefox(folder: Path) -> Iterator[Firefox]:
+def firefox(folder):
     """A Firefox whose profile lies in a folder; ended at the end."""
     port = free_port()
     (folder / "user.js").write_text(f'user_pref("marionette.port", {port});\n')
@@ -75,7 +72,7 @@ def firefox(folder: Path) -> Iterator[Firefox]:
         process.wait(PATIENCE)
 
 
-def connected(port: int) -> socket.socket:
+def connected(port):
     """A connection, as soon as somebody listens."""
     end = time.monotonic() + PATIENCE
     while True:

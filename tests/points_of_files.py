@@ -1,7 +1,6 @@
 """Points as files have them."""
 
 import json
-from typing import Any
 
 import numpy as np
 
@@ -10,7 +9,7 @@ from cascadelib.policy.cascade_file import point_for_file
 from cascadelib.policy.form import text_of
 
 
-def make_store(seed: int = 0, k: int = 300) -> LogitStore:
+def make_store(seed=0, k=300):
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 5, k)
     ease = rng.normal(size=(k, 1))
@@ -27,7 +26,7 @@ STORE = make_store()
 POINT = pick(search(STORE, 2, "max_softmax_mean_logits_ts"), "max_improvement")
 
 
-def same(a: Any, b: Any) -> Any:
+def same(a, b):
     """Whether two points are the same to the last bit; nan is nan, temperatures count for their own
     models only."""
     numbers = [(x.accuracy, x.cost, x.improvement, *x.thresholds, *x.exit_rates) for x in (a, b)]
@@ -42,7 +41,7 @@ def same(a: Any, b: Any) -> Any:
     )
 
 
-def edited(change: Any) -> Any:
+def edited(change):
     content = json.loads(text_of(point_for_file(POINT, STORE)))
     change(content)
     return json.dumps(content)

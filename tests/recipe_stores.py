@@ -1,12 +1,9 @@
 """What tests of recipes share: small stores whose confidences tie, chains, fronts, replays."""
 
-from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import permutations
-from typing import Any
 
 import numpy as np
-import pandas as pd
 from hypothesis import strategies as st
 
 from cascadelib import LogitStore
@@ -15,15 +12,7 @@ from cascadelib.fronts.cascades import cascades_of
 from tools import recipes
 
 
-def make_store(
-    seed: int = 0,
-    k: int = 40,
-    models: int = 4,
-    step: float = 0.5,
-    costs: Sequence[float] | None = None,
-    classes: int = 3,
-    eased: bool = False,
-) -> LogitStore:
+def make_store(seed=0, k=40, models=4, step=0.5, costs=None, classes=3, eased=False):
     """Logits on a grid of ``step``, so that confidences tie; the costlier the model, the better.
 
     eased: whether some samples are easier than others, for all models.
@@ -51,7 +40,7 @@ STORES = st.builds(
 )
 
 
-def rising_chains(costs: Sequence[float], most: int) -> Iterator[tuple[int, ...]]:
+def rising_chains(costs, most):
     """Positions of all chains of up to ``most`` models that rise in cost, by brute force."""
     for n in range(1, most + 1):
         for chain in permutations(range(len(costs)), n):
@@ -59,7 +48,7 @@ def rising_chains(costs: Sequence[float], most: int) -> Iterator[tuple[int, ...]
                 yield chain
 
 
-def chains_of(store: LogitStore, lengths: Sequence[int]) -> Iterator[tuple]:
+def chains_of(store, lengths):
     """(positions, names, costs) of all chains that rise in cost, equal costs in both orders."""
     names = list(store.models.index)
     costs = store.costs("macs")
@@ -67,7 +56,7 @@ def chains_of(store: LogitStore, lengths: Sequence[int]) -> Iterator[tuple]:
         yield chain, tuple(names[m] for m in chain), [costs[m] for m in chain]
 
 
-def same_front(table: pd.DataFrame, points: list[tuple[float, float]]) -> None:
+def same_front(table, points):
     """A table holds just the non-dominated of points (accuracy, cost)."""
     accuracy, cost = np.array(points).T
     cost = np.round(cost, 9)
@@ -76,14 +65,14 @@ def same_front(table: pd.DataFrame, points: list[tuple[float, float]]) -> None:
     np.testing.assert_allclose(table["cost"], cost[keep], atol=1e-8)
 
 
-def own_again(store: Any, table: pd.DataFrame, rule: Any) -> None:
+def own_again(store, table, rule):
     """Replayed where they were chosen, points give their own numbers."""
     again = recipes.replay_points(table, store, rule)
     np.testing.assert_allclose(again["accuracy_moved"], table["accuracy"], atol=1e-12)
     np.testing.assert_allclose(again["cost_moved"], table["cost"], rtol=1e-12)
 
 
-def assert_rising(table: pd.DataFrame) -> None:
+def assert_rising(table):
     """A table has points, rising in cost and accuracy."""
     assert len(table)
     assert (np.diff(table["cost"]) > 0).all()

@@ -1,7 +1,5 @@
 """A store of a kind of its own, and tables to conform with."""
 
-from typing import Any
-
 import numpy as np
 
 from cascadelib.store.score_table import ScoreTable
@@ -15,56 +13,56 @@ class Fees:
     cost_names = ["cost"]
     default_cost = "cost"
 
-    def __init__(self, table: Any) -> None:
+    def __init__(self, table):
         self.table = table
         self.origin = table.origin
 
     @property
-    def models(self) -> Any:
+    def models(self):
         return self.table.models
 
-    def __len__(self) -> int:
+    def __len__(self):
         return len(self.table)
 
     @property
-    def has_predictions(self) -> Any:
+    def has_predictions(self):
         return self.table.has_predictions
 
-    def metadata(self, name: str) -> dict:
+    def metadata(self, name):
         return {}
 
-    def asked(self, method: Any, score: Any, cost: Any) -> tuple:
+    def asked(self, method, score, cost):
         return method, "top1", "cost"
 
-    def column(self, name: str, what: Any) -> Any:
+    def column(self, name, what):
         return self.table.column(name, what)
 
-    def predicted(self, name: str) -> Any:
+    def predicted(self, name):
         return self.table.predicted(name)
 
-    def labelled(self, labels: np.ndarray) -> Any:
+    def labelled(self, labels):
         return Fees(self.table.labelled(labels))
 
-    def outcome(self, names: Any, method: Any, score: Any) -> Any:
+    def outcome(self, names, method, score):
         return self.table.outcome(names, method, score)
 
-    def positives(self) -> Any:
+    def positives(self):
         return self.table.positives()
 
-    def costs(self, cost: Any) -> Any:
+    def costs(self, cost):
         return self.table.costs(cost)
 
-    def sample_costs(self, cost: Any) -> Any:
+    def sample_costs(self, cost):
         return self.table.sample_costs(cost)
 
-    def take(self, indices: Any) -> Any:
+    def take(self, indices):
         return Fees(self.table.take(indices))
 
-    def select(self, names: Any) -> Any:
+    def select(self, names):
         return Fees(self.table.select(names))
 
 
-def with_predictions() -> ScoreTable:
+def with_predictions():
     rng = np.random.default_rng(7)
     labels = rng.choice(["yes", "no", "maybe"], 60)
     wrong = rng.choice(["yes", "no", ""], (3, 60))

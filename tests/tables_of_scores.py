@@ -2,7 +2,6 @@
 fronts are compared."""
 
 from functools import cache
-from typing import Any
 
 import numpy as np
 from hypothesis import HealthCheck, settings
@@ -15,9 +14,7 @@ RELAXED = settings(max_examples=60, deadline=None, suppress_health_check=[Health
 
 
 @st.composite
-def tables(
-    draw: Any, models: tuple[int, ...] = (2, 4), samples: tuple[int, ...] = (1, 9), levels: int = 4
-) -> tuple:
+def tables(draw, models=(2, 4), samples=(1, 9), levels=4):
     """Correctness, confidences with heavy ties and costs, some equal."""
     m = draw(st.integers(*models))
     k = draw(st.integers(*samples))
@@ -33,7 +30,7 @@ def tables(
     return np.array(correct), np.array(confidence) / 3, np.array(cost)
 
 
-def synthetic(m: Any, k: int, seed: int, digits: int = 2) -> tuple:
+def synthetic(m, k, seed, digits=2):
     rng = np.random.default_rng(seed)
     skill = np.sort(rng.normal(1, 0.5, m))
     ease = rng.normal(size=k)
@@ -42,7 +39,7 @@ def synthetic(m: Any, k: int, seed: int, digits: int = 2) -> tuple:
     return margin > 0.3, np.round(confidence, digits), np.sort(rng.uniform(1, 100, m))
 
 
-def noisy_store(seed: int = 0, k: int = 500) -> LogitStore:
+def noisy_store(seed=0, k=500):
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 5, k)
     ease = rng.normal(size=(k, 1))
@@ -59,17 +56,17 @@ LARGE = synthetic(6, 3000, seed=5, digits=4)
 
 
 @cache
-def exact_front(n: int) -> Any:
+def exact_front(n):
     """The exact front of cascades of n of the six large models."""
     return search_arrays(*LARGE, n)
 
 
-def assert_same_front(points: Any, expected: Any, k: int) -> None:
+def assert_same_front(points, expected, k):
     assert list(as_dict(points, k)) == list(expected)
     np.testing.assert_allclose(points.cost, list(expected.values()), rtol=1e-12)
 
 
-def assert_front_of_all(table: Any, n_models: Any) -> None:
+def assert_front_of_all(table, n_models):
     """The searched front is that of trying everything."""
     correct, confidence, cost = table
     lengths = (n_models,) if isinstance(n_models, int) else n_models
@@ -79,7 +76,7 @@ def assert_front_of_all(table: Any, n_models: Any) -> None:
     )
 
 
-def slow_f1(predicted: Any, labels: np.ndarray) -> Any:
+def slow_f1(predicted, labels):
     """F1 of class 1 from precision and recall; 0 where nothing is right about it."""
     hits = sum(1 for p, y in zip(predicted, labels, strict=True) if p == y == 1)
     if not hits:
@@ -89,7 +86,7 @@ def slow_f1(predicted: Any, labels: np.ndarray) -> Any:
     return 2 * precision * recall / (precision + recall)
 
 
-def binary_table(draw_seed: Any, models: Any, k: int, levels: Any, positive_share: Any) -> tuple:
+def binary_table(draw_seed, models, k, levels, positive_share):
     rng = np.random.default_rng(draw_seed)
     labels = (rng.random(k) < positive_share).astype(int)
     predicted = rng.integers(0, 2, (models, k))
@@ -98,7 +95,7 @@ def binary_table(draw_seed: Any, models: Any, k: int, levels: Any, positive_shar
     return predicted, confidence, labels, cost
 
 
-def assert_certified(points: Any, exact: Any, gap: Any) -> None:
+def assert_certified(points, exact, gap):
     """The true front never lies below the bound, and the claimed gap covers the true one at every
     accuracy."""
     at = np.union1d(points.accuracy, exact.accuracy)
@@ -111,6 +108,11 @@ def assert_certified(points: Any, exact: Any, gap: Any) -> None:
     assert (found <= truth * (1 + claimed) * (1 + 1e-12)).all()
 
 
-def assert_equal_points(points: Any, others: Any) -> None:
+def assert_equal_points(points, others):
     for field in ("accuracy", "cost", "models", "thresholds", "exit_rates"):
         np.testing.assert_array_equal(getattr(points, field), getattr(others, field))
+
+
+def status_of(certificate, premise):
+    """The status of one premise of a certificate."""
+    return certificate.premises.set_index("premise").loc[premise, "status"]

@@ -2,7 +2,6 @@
 own."""
 
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
 import pytest
@@ -41,7 +40,7 @@ NO_NUMBERS = [
 
 
 @pytest.mark.parametrize("value", NO_NUMBERS, ids=lambda value: type(value).__name__)
-def test_what_is_no_number_is_refused_by_name(value: Any) -> None:
+def test_what_is_no_number_is_refused_by_name(value):
     with pytest.raises(ValueError, match="limit must be a number, not "):
         check_number(value, "limit")
     with pytest.raises(ValueError, match="count must be a whole number of 1 or more, not "):
@@ -50,7 +49,7 @@ def test_what_is_no_number_is_refused_by_name(value: Any) -> None:
         known(value, ["a", "b"], "model")
 
 
-def test_numbers_of_every_library_are_numbers() -> None:
+def test_numbers_of_every_library_are_numbers():
     for value in (1, 1.0, np.float32(1), np.int8(1), Fraction(1)):
         assert check_number(value, "limit", "a share", 0, 1) == 1.0
     for value in (-1e-9, 1.5, np.inf):
@@ -75,12 +74,12 @@ NO_ARRAYS = [
 
 
 @pytest.mark.parametrize("values", NO_ARRAYS, ids=repr)
-def test_what_holds_no_real_numbers_is_refused_by_name(values: Any) -> None:
+def test_what_holds_no_real_numbers_is_refused_by_name(values):
     with pytest.raises(ValueError, match="^confidence must be real numbers: "):
         reals(values, "confidence")
 
 
-def test_real_numbers_are_float64() -> None:
+def test_real_numbers_are_float64():
     for values in (
         [1, 0],
         [True, False],
@@ -93,7 +92,7 @@ def test_real_numbers_are_float64() -> None:
         )
 
 
-def test_one_or_several() -> None:
+def test_one_or_several():
     assert (
         items_of("abc") == ["abc"]
         and items_of(None) == [None]
@@ -103,7 +102,7 @@ def test_one_or_several() -> None:
 
 
 @pytest.mark.parametrize("digit", ["²", "٣", "0", "9" * 5000, "-1", "1.0", ""])
-def test_a_number_in_a_name_is_of_plain_digits(digit: Any) -> None:
+def test_a_number_in_a_name_is_of_plain_digits(digit):
     with pytest.raises(ValueError, match="unknown score 'top"):
         score_of(f"top{digit}")
     with pytest.raises(ValueError, match="unknown metric 'top"):
@@ -117,7 +116,7 @@ def test_a_number_in_a_name_is_of_plain_digits(digit: Any) -> None:
     assert score_of("top3").rank == 3 and split_size("resnet50@288") == ("resnet50", 288)
 
 
-def test_nearest_names() -> None:
+def test_nearest_names():
     assert known("a", "abc", "letter") == "a"
     with pytest.raises(ValueError, match="unknown metric 'entropi'; nearest: 'entropy'"):
         known("entropi", ["max_softmax", "entropy"], "metric")
@@ -126,7 +125,7 @@ def test_nearest_names() -> None:
         known("x" * 70, [long, "other"], "model")
 
 
-def test_the_work_for_a_suggestion_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_work_for_a_suggestion_is_bounded(monkeypatch):
     seen = []
     monkeypatch.setattr(
         checks, "get_close_matches", lambda word, names, **_: seen.extend([word, *names]) or []
@@ -140,7 +139,7 @@ FORM = {"name": str, "rates": [slice(0, 1)], "cost": (float, None), "versions": 
 FITTING = {"name": "a", "rates": [0, 0.5, 1], "versions": {"numpy": "2"}}
 
 
-def test_what_fits_a_form_fits() -> None:
+def test_what_fits_a_form_fits():
     for value in (FITTING, FITTING | {"cost": 1.5, "other": 3}, FITTING | {"cost": None}):
         assert misfit(value, FORM) is None and fits(value, FORM)
 
@@ -156,7 +155,7 @@ def test_what_fits_a_form_fits() -> None:
         ({"versions": {"numpy": "2", "torch": 2}}, "'versions': 'torch'"),
     ],
 )
-def test_what_does_not_fit_is_named_by_its_place(part: dict, place: str) -> None:
+def test_what_does_not_fit_is_named_by_its_place(part, place):
     assert misfit(FITTING | part, FORM) == place
     assert not fits(FITTING | part, FORM)
     assert misfit({"inner": FITTING | part}, {"inner": (FORM, None)}) == f"'inner': {place}"

@@ -1,6 +1,5 @@
 """A kind of cost is one object: its words, and everything that takes it."""
 
-import pytest
 from tables_of_scores import noisy_store
 
 import cascadelib as cl
@@ -8,7 +7,7 @@ from cascadelib.cost_kinds import COSTS, Cost, times_less
 from cascadelib.explorer.page import sentence
 
 
-def test_one_object_adds_a_cost(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_object_adds_a_cost(monkeypatch):
     monkeypatch.setitem(
         COSTS, "joules", Cost("joules", "J", "joules a sample", "less energy", "more energy")
     )
@@ -28,5 +27,5 @@ def test_one_object_adds_a_cost(monkeypatch: pytest.MonkeyPatch) -> None:
     assert f"for {times_less(saving, 'joules')}." in sentence(explorer.runs)
 
 
-def test_a_kind_is_found_by_its_name() -> None:
+def test_a_kind_is_found_by_its_name():
     assert all(name == kind.name for name, kind in COSTS.items())

@@ -37,7 +37,7 @@ JSON = st.recursive(
 
 
 @given(st.text(min_size=1, max_size=20).filter(lambda name: "\ud800" > max(name)))
-def test_names_of_files_tell_models_apart(name: str) -> None:
+def test_names_of_files_tell_models_apart(name):
     written = file_name(name)
     assert written.endswith(SUFFIX)
     assert not written.startswith(".")
@@ -49,12 +49,12 @@ def test_names_of_files_tell_models_apart(name: str) -> None:
     ("name", "said"),
     [("", "non-empty"), (3, "non-empty"), ("\ud800", "not valid text"), ("é" * 40, "200 at most")],
 )
-def test_names_that_no_file_can_have_are_refused(name: object, said: str) -> None:
+def test_names_that_no_file_can_have_are_refused(name, said):
     with pytest.raises(ValueError, match=said):
         file_name(name)  # type: ignore[arg-type]
 
 
-def test_a_file_appears_whole_or_never(tmp_path: Path) -> None:
+def test_a_file_appears_whole_or_never(tmp_path):
     path = tmp_path / "a.json"
     path.write_text("old")
     with pytest.raises(RuntimeError), replacing(path) as temporary:
@@ -70,7 +70,7 @@ def test_a_file_appears_whole_or_never(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_what_killed_writers_left_is_swept_and_nothing_else(tmp_path: Path) -> None:
+def test_what_killed_writers_left_is_swept_and_nothing_else(tmp_path):
     ours = tmp_path / ".a.json.0123456789ab.cascadelib-tmp"
     others = [tmp_path / name for name in (".a.json.cascadelib-tmp", "a.tmp", ".hidden")]
     for path in [ours, *others]:
@@ -79,7 +79,7 @@ def test_what_killed_writers_left_is_swept_and_nothing_else(tmp_path: Path) -> N
     assert sorted(tmp_path.iterdir()) == sorted(others)
 
 
-def test_an_error_of_the_disk_names_the_file_that_was_asked_for(tmp_path: Path) -> None:
+def test_an_error_of_the_disk_names_the_file_that_was_asked_for(tmp_path):
     path = tmp_path / "none" / "a.json"
     with pytest.raises(FileNotFoundError) as caught, replacing(path) as temporary:
         temporary.write_text("new")
@@ -92,7 +92,7 @@ def test_an_error_of_the_disk_names_the_file_that_was_asked_for(tmp_path: Path) 
     assert other.value.filename == "another"
 
 
-def test_only_regular_files_of_some_bytes_are_opened(tmp_path: Path) -> None:
+def test_only_regular_files_of_some_bytes_are_opened(tmp_path):
     path = tmp_path / "a.json"
     path.write_text("{}")
     with opened(path) as file:
@@ -109,15 +109,15 @@ def test_only_regular_files_of_some_bytes_are_opened(tmp_path: Path) -> None:
 
 
 @given(JSON)
-def test_a_digest_is_that_of_the_value_whatever_the_order_of_its_keys(value: object) -> None:
+def test_a_digest_is_that_of_the_value_whatever_the_order_of_its_keys(value):
     there = {"a": value, "b": 1}
     assert digest_of(there) == digest_of(dict(reversed(there.items())))
     assert digest_of(there) != digest_of({"a": [value], "b": 1})
     assert usable(value)
 
 
-def test_values_that_no_reader_can_use_are_found() -> None:
-    deep: list = []
+def test_values_that_no_reader_can_use_are_found():
+    deep = []
     for _ in range(60):
         deep = [deep]
     for value in (deep, math.nan, math.inf, 10**400, "\ud800", {"a": [math.nan]}, {"\ud800": 1}):
@@ -134,7 +134,7 @@ def test_values_that_no_reader_can_use_are_found() -> None:
         ("[" * 10**5, "no JSON"),
     ],
 )
-def test_what_is_no_object_of_json_is_named(text: str, said: str, tmp_path: Path) -> None:
+def test_what_is_no_object_of_json_is_named(text, said, tmp_path):
     with pytest.raises(ValueError, match=f"policy: .*{said}"):
         parsed(text, "policy")
     path = tmp_path / "policy.json"
@@ -143,9 +143,7 @@ def test_what_is_no_object_of_json_is_named(text: str, said: str, tmp_path: Path
         read_json(path)
 
 
-def test_bundled_folders_are_found_from_anywhere(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_bundled_folders_are_found_from_anywhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert located("data/reviews") == ROOT / "data" / "reviews"
     (tmp_path / "data" / "reviews").mkdir(parents=True)
@@ -156,9 +154,7 @@ def test_bundled_folders_are_found_from_anywhere(
     assert short_path(tmp_path) == str(tmp_path.resolve())
 
 
-def test_an_installed_package_looks_where_the_environment_says(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_installed_package_looks_where_the_environment_says(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("cascadelib.files.ROOT", tmp_path / "site-packages")
     monkeypatch.delenv(DATA, raising=False)

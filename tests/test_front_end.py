@@ -12,6 +12,6 @@ from cascadelib.front_end import has_front_end
     [({}, False), ({"JPY_SESSION_NAME": "a.ipynb"}, True), ({"VSCODE_PID": "1"}, True)]
     + [({"SERVER_SOFTWARE": "other"}, False)],
 )
-def test_has_front_end(environment: dict, live: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_has_front_end(environment, live, monkeypatch):
     monkeypatch.setattr(os, "environ", environment)
     assert has_front_end() is live

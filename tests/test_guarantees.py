@@ -10,11 +10,11 @@ import guarantees  # noqa: E402 - a script beside the pages of the site, not a p
 
 
 @pytest.mark.parametrize("block", ["clusters", "estimates", "ideal"])  # the others take minutes
-def test_a_table_is_what_is_computed(block: str) -> None:
+def test_a_table_is_what_is_computed(block):
     before = guarantees.PAGE.read_text(encoding="utf-8")
     assert guarantees.filled(before, [block]) == before, "run: python docs/guarantees.py"
 
 
-def test_a_table_that_the_page_lacks_is_named() -> None:
+def test_a_table_that_the_page_lacks_is_named():
     with pytest.raises(ValueError, match="has 0 blocks <!-- ideal -->"):
         guarantees.filled("no marks", ["ideal"])

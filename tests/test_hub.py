@@ -9,7 +9,7 @@ from cascadelib.hub import is_reachable
 from cascadelib.zoo.loaders import load
 
 
-def test_no_hub_says_so_at_once(offline: None) -> None:
+def test_no_hub_says_so_at_once(offline):
     with pytest.raises(
         ConnectionError, match="'resnet18'.*not in the local cache.*does not answer.*checkpoint="
     ):
@@ -22,14 +22,14 @@ def test_no_hub_says_so_at_once(offline: None) -> None:
         hub_images("some/images")
 
 
-def test_whether_the_hub_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whether_the_hub_answers(monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # nobody listens there
     assert not is_reachable()
     monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", True)
     assert not is_reachable()
 
 
-def test_weights_only_holds_until_the_last_one_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_only_holds_until_the_last_one_leaves(monkeypatch):
     monkeypatch.setenv(hub.FORCED, "0")
     # as two threads do
     one = hub.weights_only()

@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 from numba.core import config
@@ -96,7 +95,7 @@ merge_entries(new_best(3, 2), new_best(3, 2))
 """
 
 
-def run(code: str, path: Path, *arguments: Any, **environment: Any) -> tuple:
+def run(code, path, *arguments, **environment):
     """stdout and stderr of Python code with the package at ``path``, and no other cache than
     ``environment`` has."""
     others = {k: v for k, v in os.environ.items() if not k.startswith(("NUMBA_", "XDG_", "PYTHON"))}
@@ -107,7 +106,7 @@ def run(code: str, path: Path, *arguments: Any, **environment: Any) -> tuple:
     return done.stdout, done.stderr
 
 
-def test_nothing_can_be_written(tmp_path: Path) -> None:
+def test_nothing_can_be_written(tmp_path):
     """As on a read-only mount without a home folder; a file where the cache would lie stops even
     root."""
     shutil.copytree(
@@ -121,7 +120,7 @@ def test_nothing_can_be_written(tmp_path: Path) -> None:
     assert warned.count("Warning") == 1 and "set NUMBA_CACHE_DIR" in warned
 
 
-def flip(content: Any) -> Any:
+def flip(content):
     middle = len(content) // 2
     return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
 
@@ -135,7 +134,7 @@ DAMAGE = [
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def tiny(tmp_path_factory):
     """A script with a kernel, beside a cache that it has filled."""
     path = tmp_path_factory.mktemp("tiny") / "tiny.py"
     path.write_text(TINY)
@@ -147,7 +146,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Any:
 @pytest.mark.parametrize(
     ("kind", "damaged"), [case[1:] for case in DAMAGE], ids=[case[0] for case in DAMAGE]
 )
-def test_a_damaged_cache_is_thrown_away(kind: str, damaged: Any, tiny: Any) -> None:
+def test_a_damaged_cache_is_thrown_away(kind, damaged, tiny):
     cache = {"NUMBA_CACHE_DIR": str(tiny.parent / "cache")}
     files = list(tiny.parent.rglob(f"*.{kind}"))
     assert files
@@ -157,7 +156,7 @@ def test_a_damaged_cache_is_thrown_away(kind: str, damaged: Any, tiny: Any) -> N
     assert (said, warned) == ("3 1.5 0\n", "")
 
 
-def test_after_warm_a_fresh_process_compiles_nothing(tmp_path: Path) -> None:
+def test_after_warm_a_fresh_process_compiles_nothing(tmp_path):
     """Of the first searches of two, three and four models, the paper's twelve methods, and their
     evaluation."""
     cache = {"NUMBA_CACHE_DIR": str(tmp_path)}
@@ -168,7 +167,7 @@ def test_after_warm_a_fresh_process_compiles_nothing(tmp_path: Path) -> None:
     assert int(hits) >= 8 and missed == "[]\n"
 
 
-def test_a_process_that_compiles_says_so_once(tmp_path: Path) -> None:
+def test_a_process_that_compiles_says_so_once(tmp_path):
     """And a kernel that only kernels call says what it is, where a call would end the process."""
     said, told = run(TOLD, ROOT, NUMBA_CACHE_DIR=str(tmp_path))
     assert said == "comes_first is called by kernels only\nTrue\n"
@@ -176,7 +175,7 @@ def test_a_process_that_compiles_says_so_once(tmp_path: Path) -> None:
     assert run(TOLD, ROOT, NUMBA_CACHE_DIR=str(tmp_path)) == (said, "")
 
 
-def modules_with_kernels() -> list:
+def modules_with_kernels():
     """Of the package's files, those that import the decorators, as paths from the package's
     folder."""
     folder = ROOT / "cascadelib"
@@ -184,7 +183,7 @@ def modules_with_kernels() -> list:
     return sorted(str(path.relative_to(folder)) for path in importing)
 
 
-def test_the_sources_are_all_files_that_define_kernels() -> None:
+def test_the_sources_are_all_files_that_define_kernels():
     defining = modules_with_kernels()
     assert set(_kernels.SOURCES) == {"_kernels.py", *defining}
     for name in defining:
@@ -206,7 +205,7 @@ def test_the_sources_are_all_files_that_define_kernels() -> None:
 
 
 @pytest.mark.parametrize("name", _kernels.SOURCES)
-def test_editing_a_file_of_kernels_changes_the_stamp(name: str, tmp_path: Path) -> None:
+def test_editing_a_file_of_kernels_changes_the_stamp(name, tmp_path):
     for source in _kernels.SOURCES:
         (tmp_path / source).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / "cascadelib" / source, tmp_path / source)
@@ -226,9 +225,7 @@ def test_editing_a_file_of_kernels_changes_the_stamp(name: str, tmp_path: Path) 
         (config, "SLP_VECTORIZE", 1),
     ],
 )
-def test_another_compiler_has_another_stamp(
-    module: Any, name: str, value: str | int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_another_compiler_has_another_stamp(module, name, value, monkeypatch):
     before = _kernels.stamp()
     _kernels.digest_of_sources.cache_clear()
     monkeypatch.setattr(module, name, value)
@@ -236,7 +233,7 @@ def test_another_compiler_has_another_stamp(
     _kernels.digest_of_sources.cache_clear()
 
 
-def test_an_edited_kernel_is_compiled_anew_where_another_file_inlines_it(tmp_path: Path) -> None:
+def test_an_edited_kernel_is_compiled_anew_where_another_file_inlines_it(tmp_path):
     package = shutil.copytree(
         ROOT / "cascadelib",
         tmp_path / "cascadelib",
@@ -249,7 +246,7 @@ def test_an_edited_kernel_is_compiled_anew_where_another_file_inlines_it(tmp_pat
     assert run(SWEEP, tmp_path, **kept)[0].endswith(" [inf, inf, inf, inf, inf, inf, 2.5]\n")
 
 
-def test_a_named_folder_that_cannot_be_written_is_named_once(tmp_path: Path) -> None:
+def test_a_named_folder_that_cannot_be_written_is_named_once(tmp_path):
     script = tmp_path / "tiny.py"
     blocked = tmp_path / "blocked"
     script.write_text(TINY + TINY.replace("added", "summed"))
@@ -260,7 +257,7 @@ def test_a_named_folder_that_cannot_be_written_is_named_once(tmp_path: Path) -> 
         assert warned.count("Warning") == 1 and str(blocked / "cache") in warned
 
 
-def test_kernels_are_read_from_a_folder_that_cannot_be_written(tiny: Any) -> None:
+def test_kernels_are_read_from_a_folder_that_cannot_be_written(tiny):
     kept = {"NUMBA_CACHE_DIR": str(tiny.parent / "cache")}
     assert run(tiny, ROOT, **kept) == ("3 1.5 2\n", "")  # kept anew after the last damage
     assert run(READ_ONLY, ROOT, str(tiny), **kept) == ("3 1.5 2\n", "")

@@ -21,11 +21,11 @@ IDS = ["a", "b", "c", "d"]
 
 
 @given(st.lists(st.integers(-5, 4), min_size=1, max_size=9))
-def test_rows_are_chosen_as_numpy_does(indices: list[int]) -> None:
+def test_rows_are_chosen_as_numpy_does(indices):
     np.testing.assert_array_equal(chosen_rows(indices, 5), np.arange(5)[indices])
 
 
-def test_rows_of_masks_and_slices() -> None:
+def test_rows_of_masks_and_slices():
     assert chosen_rows([True, False, True], 3).tolist() == [0, 2]
     assert chosen_rows(slice(None, None, -2), 5).tolist() == [4, 2, 0]
 
@@ -41,12 +41,12 @@ def test_rows_of_masks_and_slices() -> None:
         (slice(3, None), "no sample is selected"),
     ],
 )
-def test_rows_that_there_are_not_are_refused(indices: object, said: str) -> None:
+def test_rows_that_there_are_not_are_refused(indices, said):
     with pytest.raises(ValueError, match=said):
         chosen_rows(indices, 3)
 
 
-def test_text_is_what_stands_for_a_value() -> None:
+def test_text_is_what_stands_for_a_value():
     values = np.array([1.0, 2.5, None, float("nan"), "x", 3], object)
     assert as_text(values).tolist() == ["1", "2.5", "", "", "x", "3"]
     assert as_text([[1.0], [np.nan]]).tolist() == [["1"], [""]]
@@ -67,19 +67,19 @@ def test_text_is_what_stands_for_a_value() -> None:
         ({"labels": None}, "give them"),
     ],
 )
-def test_refused(given: dict, said: str) -> None:
+def test_refused(given, said):
     with pytest.raises(ValueError, match=said):
         Labels.checked(**given)
 
 
-def test_samples_without_labels_say_what_helps() -> None:
+def test_samples_without_labels_say_what_helps():
     unlabelled = Labels.checked(None, IDS, split="val")
     assert len(unlabelled) == 4
     with pytest.raises(ValueError, match="the 4 samples of 'val' have none"):
         _ = unlabelled.needed
 
 
-def test_what_is_the_same_has_the_same_fingerprint_and_digest() -> None:
+def test_what_is_the_same_has_the_same_fingerprint_and_digest():
     labels = Labels.checked([0, 1, 0, 1], IDS)
     again = Labels.checked([0, 1, 0, 1], IDS)
     assert labels.fingerprint == again.fingerprint
@@ -93,7 +93,7 @@ def test_what_is_the_same_has_the_same_fingerprint_and_digest() -> None:
     assert named.digest != Labels.checked([0, 1, 1, 1], dataset="toy", split="val").digest
 
 
-def test_the_first_row_that_differs_is_named() -> None:
+def test_the_first_row_that_differs_is_named():
     labels = Labels.checked([0, 1, 0, 1], IDS, split="val")
     labels.check_same(IDS, [0, 1, 0, 1])
     with pytest.raises(ValueError, match="3 sample ids for 4 samples of split 'val'"):
@@ -106,7 +106,7 @@ def test_the_first_row_that_differs_is_named() -> None:
         labels.check_same(IDS, [0, 0, 0, 1])
 
 
-def recorded(labels: Labels, has_keys: bool = True) -> Recorded:
+def recorded(labels, has_keys=True):
     """What a file keeps of labels."""
     keys = labels.keys.tobytes() if has_keys else None
     return Recorded(labels.dataset, labels.split, len(labels), labels.digest, keys)
@@ -116,7 +116,7 @@ def recorded(labels: Labels, has_keys: bool = True) -> Recorded:
     st.sets(st.sampled_from("abcdefgh"), min_size=1),
     st.sets(st.sampled_from("abcdefgh"), min_size=1),
 )
-def test_samples_in_common_are_those_of_equal_ids(seen: set[str], here: set[str]) -> None:
+def test_samples_in_common_are_those_of_equal_ids(seen, here):
     found_on = Labels.checked(None, sorted(seen))
     labels = Labels.checked(None, sorted(here))
     assert samples_in_common(found_on, labels) == len(seen & here)
@@ -125,7 +125,7 @@ def test_samples_in_common_are_those_of_equal_ids(seen: set[str], here: set[str]
     assert samples_in_common(recorded(found_on, has_keys=False), labels) == whole
 
 
-def test_parts_of_one_split_are_compared_by_rows() -> None:
+def test_parts_of_one_split_are_compared_by_rows():
     whole = Labels.checked([0, 1, 0, 1])
     first = whole.take(slice(0, 3))
     last = whole.take(slice(2, 4))
@@ -133,7 +133,7 @@ def test_parts_of_one_split_are_compared_by_rows() -> None:
     assert samples_in_common(first, Labels.checked([0, 1, 0, 1])) is None  # row numbers of another
 
 
-def test_several_origins_are_seen_together() -> None:
+def test_several_origins_are_seen_together():
     one = Labels.checked(None, ["a", "b"])
     other = Labels.checked(None, ["b", "c"])
     here = Labels.checked(None, ["a", "c", "x"])
@@ -148,7 +148,7 @@ def test_several_origins_are_seen_together() -> None:
     assert parts_of(None) == (None,)
 
 
-def test_a_data_set_has_labels_by_its_attributes() -> None:
+def test_a_data_set_has_labels_by_its_attributes():
     class Inputs:
         labels = np.array([0, 1])
         sample_ids = np.array(["a", "b"])
@@ -162,7 +162,7 @@ def test_a_data_set_has_labels_by_its_attributes() -> None:
     assert (found.dataset, found.split, found.classes) == ("toy", "val", ("x", "y"))
 
 
-def test_text_is_placed_among_the_classes() -> None:
+def test_text_is_placed_among_the_classes():
     labels = Labels.checked(["dog", "cat", "dog", "eel"])
     assert labels.needed.tolist() == [1, 0, 1, 2] and labels.classes == ("cat", "dog", "eel")
     given_order = Labels.checked(np.array(["dog", "cat"]), classes=("eel", "dog", "cat"))

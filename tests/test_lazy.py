@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -22,14 +21,14 @@ print(cascadelib.ScoreTable.__name__, cascadelib.fronts.Front.__name__, cascadel
 """
 
 
-def listed() -> dict:
+def listed():
     """{name: module it comes from} of the block that editors read."""
     tree = ast.parse((ROOT / "cascadelib" / "__init__.py").read_text())
     (block,) = (part for part in tree.body if isinstance(part, ast.If))
     return {alias.name: line.module for line in block.body for alias in line.names}
 
 
-def test_editors_and_python_see_the_same_names() -> None:
+def test_editors_and_python_see_the_same_names():
     names = listed()
     own = {name for name, module in names.items() if module and not name.startswith("_")}
     assert set(cascadelib.__all__) == own
@@ -41,7 +40,7 @@ def test_editors_and_python_see_the_same_names() -> None:
 
 
 @pytest.mark.parametrize("zipped", [False, True], ids=["folder", "zip"])
-def test_a_package_of_compiled_files_has_the_same_face(zipped: bool, tmp_path: Path) -> None:
+def test_a_package_of_compiled_files_has_the_same_face(zipped, tmp_path):
     package = tmp_path / "only" / "cascadelib"
     shutil.copytree(
         ROOT / "cascadelib", package, ignore=shutil.ignore_patterns("__pycache__", "*.nbi")

@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,7 +19,7 @@ NAMED = ["--label", "label", "--prediction", "prediction"]
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def folder(tmp_path_factory):
     """A table as CSV and parquet, long, shuffled, with text for labels, a free model and one
     without confidence; a store."""
     folder = tmp_path_factory.mktemp("tables")
@@ -57,13 +56,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return folder
 
 
-def told(capsys: pytest.CaptureFixture[str], *argv: Any) -> tuple:
+def told(capsys, *argv):
     """(exit status, what was printed as JSON) of a command line."""
     status = main([*map(str, argv), "--json"])
     return status, json.loads(capsys.readouterr().out)
 
 
-def test_defaults_are_shown() -> None:
+def test_defaults_are_shown():
     """Of all options that take a value, but those of which one has to be given."""
     (commands,) = [
         action for action in parser_of_all()._actions if isinstance(action.choices, dict)
@@ -80,9 +79,7 @@ def test_defaults_are_shown() -> None:
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
-def test_from_a_table_to_a_policy(
-    folder: Path, kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_from_a_table_to_a_policy(folder, kind, tmp_path, capsys):
     table = folder / f"t.{kind}"
     policy = tmp_path / "p.json"
     status, said = told(capsys, "search", table, *NAMED, "--budget", 5, "--out", policy)
@@ -100,9 +97,7 @@ def test_from_a_table_to_a_policy(
     assert capsys.readouterr().out.startswith("policy: <Policy: small at ")
 
 
-def test_a_certificate_and_none(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_certificate_and_none(folder, tmp_path, capsys):
     given = ["certify", folder / "t.csv", *NAMED, "--out", tmp_path / "p.json", "--epsilon"]
     status, said = told(capsys, *given, 0.05)
     assert (status, said["certified"]) == (0, True) and "loses at most 5.00%" in said["certificate"]
@@ -114,7 +109,7 @@ def test_a_certificate_and_none(
     assert (status, said["certified"]) == (1, False) and not (tmp_path / "p.json").exists()
 
 
-def test_on_a_store(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_on_a_store(folder, tmp_path, capsys):
     given = [
         "search",
         folder / "store",
@@ -196,9 +191,7 @@ ERRORS = {
 
 
 @pytest.mark.parametrize("case", ERRORS)
-def test_errors_are_one_line(
-    case: Any, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_errors_are_one_line(case, folder, capsys, monkeypatch):
     monkeypatch.chdir(folder)
     (folder / "empty.csv").touch()
     (folder / "header.csv").write_text("sample,model,confidence,cost\n")
@@ -217,7 +210,7 @@ def test_errors_are_one_line(
     )
 
 
-def test_the_page_holds_half_of_the_table_out(folder: Path, tmp_path: Path, capsys: Any) -> None:
+def test_the_page_holds_half_of_the_table_out(folder, tmp_path, capsys):
     page = tmp_path / "page.html"
     assert main(["explore", str(folder / "t.csv"), *NAMED, "--out", str(page), "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"page": str(page)}
@@ -225,7 +218,7 @@ def test_the_page_holds_half_of_the_table_out(folder: Path, tmp_path: Path, caps
     assert "Chosen on 300 samples" in text and "checked on 300 others" in text
 
 
-def test_a_terminal_without_arrows_shows_a_policy_all_the_same(folder: Path) -> None:
+def test_a_terminal_without_arrows_shows_a_policy_all_the_same(folder):
     policy = folder / "arrows.json"
     said = ["search", str(folder / "t.csv"), *NAMED, "--budget", "5", "--out", str(policy)]
     plain = dict(os.environ, PYTHONIOENCODING="ascii")
@@ -234,7 +227,7 @@ def test_a_terminal_without_arrows_shows_a_policy_all_the_same(folder: Path) -> 
     assert (done.returncode, done.stderr) == (0, "") and policy.exists()
 
 
-def test_a_reader_that_stops_reading_is_no_error(folder: Path, tmp_path: Path) -> None:
+def test_a_reader_that_stops_reading_is_no_error(folder, tmp_path):
     """As in ``cascadelib show p.json | head -c0``."""
     policy = tmp_path / "p.json"
     cl.Policy(cl.Point(("a", "b"), (0.5,))).save(policy)
@@ -246,7 +239,7 @@ def test_a_reader_that_stops_reading_is_no_error(folder: Path, tmp_path: Path) -
     assert (ended.returncode, ended.stderr) == (0, b"")
 
 
-def test_how_cautious_a_choice_is(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_how_cautious_a_choice_is(folder, capsys):
     asked = ["search", folder / "t.csv", *NAMED, "--n-models", 1, 2, 3, "--loss", 0.02]
     costs = []
     for more in (["--caution", 0], ["--caution", 0.5], ["--expected"]):
@@ -256,14 +249,12 @@ def test_how_cautious_a_choice_is(folder: Path, capsys: pytest.CaptureFixture[st
     assert costs[0] < costs[1]
 
 
-def test_without_arguments_it_says_what_a_table_is(capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_arguments_it_says_what_a_table_is(capsys):
     assert main([]) == 0
     assert "sample,model,prediction,confidence,cost,label" in capsys.readouterr().out
 
 
-def test_a_share_may_be_a_number_of_percent(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_share_may_be_a_number_of_percent(tmp_path, capsys):
     path = tmp_path / "answers.csv"
     cl.datasets.llm_answers().to_csv(path, index=False)
     named = ["--prediction", "prediction", "--label", "label", "--json"]
@@ -276,6 +267,66 @@ def test_a_share_may_be_a_number_of_percent(
         main(["certify", str(path), *named, "--epsilon", "two%"])
 
 
-def test_the_demo_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_demo_is_written(tmp_path, capsys):
     assert main(["demo", "--out", str(tmp_path / "demo.html")]) == 0
     assert "llama-3.1-8b" in (tmp_path / "demo.html").read_text(encoding="utf-8")
+
+
+INTERRUPTED_IMPORT = """
+import runpy, sys
+interrupted = sys.argv.pop(1)
+class Interrupt:
+    def find_spec(self, name, *_):
+        if name == interrupted:
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupt())
+runpy.run_module("cascadelib", run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("module", ["numpy", "pandas", "cascadelib.fronts", "cascadelib.files"])
+def test_an_interrupt_during_imports_is_one_line(folder, module):
+    command = ["certify", str(folder / "t.csv"), *NAMED, "--epsilon", "5%"]
+    ended = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_IMPORT, module, *command],
+        capture_output=True,
+        text=True,
+    )
+    assert (ended.returncode, ended.stdout) == (130, "")
+    assert ended.stderr == "cascadelib: interrupted\n"
+
+
+COMMANDS = {
+    "search": [*NAMED, "--budget", "5"],
+    "certify": [*NAMED, "--epsilon", "5%"],
+    "explore": NAMED,
+    "demo": [],
+}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("fault", ["no folder", "a folder", "the input", "a full disk"])
+def test_a_result_that_cannot_be_written_is_refused_before_the_work(
+    folder, tmp_path, name, fault, capsys, monkeypatch
+):
+    def work(*_, **__):
+        raise AssertionError("the work has begun")
+
+    def full(path, content):
+        raise OSError(28, "No space left on device", str(path))
+
+    table = folder / "t.csv"
+    before = table.read_bytes()
+    out = {"no folder": tmp_path / "no" / "p.json", "a folder": tmp_path, "the input": table}
+    out = out.get(fault, tmp_path / "p.json")
+    monkeypatch.setattr("cascadelib.__main__._splits", work)
+    monkeypatch.setattr("cascadelib.explorer.demo", work)
+    if fault == "a full disk":
+        monkeypatch.setattr(Path, "write_bytes", full)
+    inputs = [] if name == "demo" else [str(table)]
+    if name == "demo" and fault == "the input":
+        pytest.skip("it has no input")
+    assert main([name, *inputs, *COMMANDS[name], "--out", str(out)]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and str(out) in error
+    assert table.read_bytes() == before and list(tmp_path.iterdir()) == []

@@ -8,8 +8,6 @@ import json
 import os
 import sys
 import time
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -41,7 +39,7 @@ TABLE = published.models()
 COLUMNS = published.COLUMNS
 
 
-def script(name: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+def script(name, monkeypatch):
     """A script of data/imagenet-1k as a module; what it sets in the environment is undone."""
     monkeypatch.setenv("TIMM_FUSED_ATTN", os.environ.get("TIMM_FUSED_ATTN", "1"))
     spec = importlib.util.spec_from_file_location(
@@ -52,7 +50,7 @@ def script(name: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     return module
 
 
-def test_the_papers_fronts() -> None:
+def test_the_papers_fronts():
     assert (
         len(TABLE) == 668 and TABLE["macs"].notna().all() and TABLE["seconds"].notna().sum() == 661
     )
@@ -68,7 +66,7 @@ def test_the_papers_fronts() -> None:
     assert set(TABLE.index[exact.front]) - set(both.index) == {"mobilenetv3_rw"}
 
 
-def test_models_that_the_paper_names() -> None:
+def test_models_that_the_paper_names():
     """Section 4.1 and table 1: EfficientNets with noisy students, BEiT-L at 224, LeViT-128S on the
     time front.
     """
@@ -79,7 +77,7 @@ def test_models_that_the_paper_names() -> None:
     assert both["on_seconds"]["levit_128s"] and both["on_macs"]["mobilenetv3_large_100_miil"]
 
 
-def test_macs_of_a_vision_transformer_in_closed_form() -> None:
+def test_macs_of_a_vision_transformer_in_closed_form():
     tokens = 197
     width = 768
     depth = 12
@@ -89,7 +87,7 @@ def test_macs_of_a_vision_transformer_in_closed_form() -> None:
     assert TABLE.loc["vit_base_patch16_224", "macs"] == expected
 
 
-def test_names_of_today() -> None:
+def test_names_of_today():
     names = names_today(
         TABLE.loc[["tf_efficientnet_b4_ns", "convnext_base_in22ft1k", "gluon_xception65"]]
     )
@@ -97,20 +95,20 @@ def test_names_of_today() -> None:
 
 
 @given(st.lists(st.floats(1e-6, 1e15), min_size=1, max_size=20))
-def test_rounding(costs: list[float]) -> None:
+def test_rounding(costs):
     for cost, short in zip(costs, rounded(costs)):
         assert short == float(f"{cost:.4g}")
     np.testing.assert_array_equal(rounded(rounded(costs)), rounded(costs))
 
 
-def test_rounding_decides_who_is_on_the_front() -> None:
+def test_rounding_decides_who_is_on_the_front():
     table = pd.DataFrame(
         {"macs": [10001.0, 10002.0, 20000.0], "top1": [0.5, 0.6, 0.7]}, index=list("abc")
     )
     assert singles(table)["on_front"].to_dict() == {"a": False, "b": True, "c": True}
 
 
-def test_another_table(tmp_path: Path) -> None:
+def test_another_table(tmp_path):
     own = TABLE.iloc[:5].reset_index()
     own.to_csv(tmp_path / "own.csv", index=False)
     assert list(published.models(tmp_path / "own.csv").index) == list(own["model"])
@@ -123,9 +121,7 @@ def test_another_table(tmp_path: Path) -> None:
         singles(TABLE, "watts")
 
 
-def store_of(
-    accuracies: Any, k: int = 1000, dataset: str = "imagenet-1k", sizes: Any = None
-) -> Any:
+def store_of(accuracies, k=1000, dataset="imagenet-1k", sizes=None):
     """A store whose models are right on so many of k samples."""
     labels = np.zeros(k, int)
     logits = {}
@@ -138,7 +134,7 @@ def store_of(
     return store
 
 
-def test_extracted_beside_published() -> None:
+def test_extracted_beside_published():
     row = TABLE.loc["tf_efficientnet_b4_ns"]
     names = {"tf_efficientnet_b4.ns_jft_in1k": row["top1"], "resnet18": 0.2, "own": 0.5}
     sizes = {"tf_efficientnet_b4.ns_jft_in1k": 380}
@@ -154,7 +150,7 @@ def test_extracted_beside_published() -> None:
     )
 
 
-def test_what_is_not_comparable_is_not_compared() -> None:
+def test_what_is_not_comparable_is_not_compared():
     assert len(compared(store_of({"resnet18": 0.7}, dataset="my-cats"))) == 0
     name = "tf_efficientnet_b4.ns_jft_in1k"
     assert len(compared(store_of({name: 0.7}, sizes={name: 300}))) == 0
@@ -162,7 +158,7 @@ def test_what_is_not_comparable_is_not_compared() -> None:
     assert len(compared(store_of({f"{name}@380": 0.7}))) == 1
 
 
-def test_figure_marks_every_family_and_names_every_model() -> None:
+def test_figure_marks_every_family_and_names_every_model():
     both = on_fronts(TABLE)
     front = singles(TABLE)
     fig = fronts_figure({"2022": front, "newer": front}, both["family"])
@@ -175,9 +171,7 @@ def test_figure_marks_every_family_and_names_every_model() -> None:
     assert {"dominated", "newer", "random routing (hull)"} <= {trace.name for trace in fig.data}
 
 
-def test_the_script_on_small_tables(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_script_on_small_tables(tmp_path, monkeypatch, capsys):
     tables = script("tables", monkeypatch)
     rows = ["tf_mobilenetv3_small_075,65,85,2.04,224", "test_vit.r160_in1k,40,60,0.37,160"]
     (tmp_path / "r.csv").write_text("\n".join(["model,top1,top5,param_count,img_size", *rows]))
@@ -223,7 +217,7 @@ def test_the_script_on_small_tables(
     assert published.models(tmp_path / "out.csv").equals(table)
 
 
-def stand_ins(folder: Path, monkeypatch: pytest.MonkeyPatch, tables: Any, *more: Any) -> Any:
+def stand_ins(folder, monkeypatch, tables, *more):
     """Small tables with a number from a thousand on, and the arguments that read them into
     out.csv."""
     rows = ["tf_mobilenetv3_small_075,65,85,2.04,224", 'test_vit.r160_in1k,40,60,"1,014.45",160']
@@ -238,9 +232,7 @@ def stand_ins(folder: Path, monkeypatch: pytest.MonkeyPatch, tables: Any, *more:
     return folder / "out.csv"
 
 
-def test_the_source_of_a_table_follows_from_the_digests_of_its_files(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_source_of_a_table_follows_from_the_digests_of_its_files(tmp_path, monkeypatch):
     tables = script("tables", monkeypatch)
     out = stand_ins(tmp_path, monkeypatch, tables)
     with pytest.raises(
@@ -269,9 +261,7 @@ def test_the_source_of_a_table_follows_from_the_digests_of_its_files(
         tables.main()
 
 
-def test_the_bundled_table_is_not_overwritten_by_other_files(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_bundled_table_is_not_overwritten_by_other_files(tmp_path, monkeypatch, capsys):
     tables = script("tables", monkeypatch)
     assert tables.SOURCES[TABLE["source"].unique().item()] == set(tables.FILES.values())
     monkeypatch.setattr(tables, "OWN", tmp_path / "bundled.csv")
@@ -285,13 +275,13 @@ def test_the_bundled_table_is_not_overwritten_by_other_files(
 
 
 def test_numbers_with_separators_are_read_and_a_table_is_written_last(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+    tmp_path, monkeypatch, capsys
+):
     tables = script("tables", monkeypatch)
     out = stand_ins(tmp_path, monkeypatch, tables, "--source", "toy")
     whole = tables.report
 
-    def fails(*arguments: Any) -> None:
+    def fails(*arguments):
         whole(*arguments)
         raise ValueError("in the report")
 
@@ -308,9 +298,7 @@ def test_numbers_with_separators_are_read_and_a_table_is_written_last(
     )
 
 
-def test_todays_files_are_downloaded_by_their_sums_and_no_others(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_todays_files_are_downloaded_by_their_sums_and_no_others(tmp_path, monkeypatch, capsys):
     tables = script("tables", monkeypatch)
     asked = []
     monkeypatch.setattr(
@@ -328,9 +316,7 @@ def test_todays_files_are_downloaded_by_their_sums_and_no_others(
         assert "are read from a folder: --tables" in capsys.readouterr().err
 
 
-def test_a_count_that_takes_too_long_does_not_block_the_rest(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_count_that_takes_too_long_does_not_block_the_rest(tmp_path, monkeypatch, capsys):
     """The giant is named, everything else is kept on disk, and the next run counts what is left
     only.
     """
@@ -360,9 +346,7 @@ def test_a_count_that_takes_too_long_does_not_block_the_rest(
     }
 
 
-def test_counts_go_on_where_a_run_was_ended(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_counts_go_on_where_a_run_was_ended(tmp_path, monkeypatch, capsys):
     """Also in the middle of a line; and a process that the system ends costs its own count only."""
     tables = script("tables", monkeypatch)
     out = stand_ins(tmp_path, monkeypatch, tables, "--source", "toy")
@@ -380,9 +364,7 @@ def test_counts_go_on_where_a_run_was_ended(
 
 
 @pytest.mark.parametrize("rows", [1, 2, 5, 40])
-def test_rows_that_are_not_counted_are_on_no_front(
-    rows: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_rows_that_are_not_counted_are_on_no_front(rows, monkeypatch):
     """As long as counts differ from published GMACs by less than the factor, between any two
     rows."""
     tables = script("tables", monkeypatch)
@@ -390,7 +372,7 @@ def test_rows_that_are_not_counted_are_on_no_front(
         rows_against_all(tables, np.random.default_rng(seed), rows, 1.25)
 
 
-def rows_against_all(tables: Any, rng: np.random.Generator, rows: Any, factor: Any) -> None:
+def rows_against_all(tables, rng, rows, factor):
     exact = rng.choice([0.01, 0.02, 0.1, 0.3, 1, 1.1, 1.2, 2, 5], rows) * rng.uniform(1, 1.2, rows)
     published_gmacs = np.round(exact * rng.uniform(1, factor, rows), 2)
     published_gmacs[rng.random(rows) < 0.1] = np.nan
@@ -403,9 +385,7 @@ def rows_against_all(tables: Any, rng: np.random.Generator, rows: Any, factor: A
         assert list(tables.front_of(everything, cost)) == list(tables.front_of(counted, cost))
 
 
-def test_models_without_the_thousand_classes_are_named_and_left_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_models_without_the_thousand_classes_are_named_and_left_out(tmp_path, monkeypatch, capsys):
     tables = script("tables", monkeypatch)
     out = stand_ins(tmp_path, monkeypatch, tables, "--source", "toy")
     more = ["vit_base_patch16_224.augreg_in21k,50,70,102,224", "resnet51.of_tomorrow,90,99,10,224"]
@@ -421,9 +401,7 @@ def test_models_without_the_thousand_classes_are_named_and_left_out(
     assert "left out: resnet51.of_tomorrow: not in timm" in said
 
 
-def test_today_models_are_counted_as_deployed_and_the_papers_as_trained(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_today_models_are_counted_as_deployed_and_the_papers_as_trained(monkeypatch):
     tables = script("tables", monkeypatch)
     assert tables.macs_of("repvgg_a2", 224, trained=True)[0] == TABLE.loc["repvgg_a2", "macs"]
     trained, deployed = (
@@ -432,9 +410,7 @@ def test_today_models_are_counted_as_deployed_and_the_papers_as_trained(
     assert 2.5 < trained[0] / deployed[0] < 2.6 and deployed[1] < trained[1]
 
 
-def test_fronts_then_and_now(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_fronts_then_and_now(tmp_path, monkeypatch, capsys):
     both = on_fronts(TABLE)
     newer = both[COLUMNS].assign(source="timm results/ at 1234567 (2030-01-01)")
     newer.iloc[0, newer.columns.get_loc("current")] = "another.model"
@@ -453,7 +429,7 @@ def test_fronts_then_and_now(
     assert page.count("2022-07-27") >= 4 and "tf_efficientnet_b4_ns" in page
 
 
-def test_a_study_of_another_tables_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_study_of_another_tables_models(tmp_path, monkeypatch):
     newer = TABLE.loc[["resnet18", "tf_efficientnet_b4_ns"]].assign(top1=[0.5, 0.9])
     newer.to_csv(tmp_path / "newer.csv")
     extract = script("extract", monkeypatch)
@@ -468,7 +444,7 @@ def test_a_study_of_another_tables_models(tmp_path: Path, monkeypatch: pytest.Mo
     assert study.table is None and len(study.models) == len(names_today(on_fronts(TABLE)))
 
 
-def test_a_study_says_what_it_was_made_from(tmp_path: Path) -> None:
+def test_a_study_says_what_it_was_made_from(tmp_path):
     own = Study(
         {"val": Images("imagenet", "/somewhere", every=3)}, ("resnet18", "own/model"), "/weights"
     )
@@ -503,13 +479,13 @@ def test_a_study_says_what_it_was_made_from(tmp_path: Path) -> None:
         read_study(tmp_path)
 
 
-def test_models_of_a_study_are_a_list_of_names() -> None:
+def test_models_of_a_study_are_a_list_of_names():
     assert Study({}, ["a", "b"]).models == ("a", "b")
     with pytest.raises(ValueError, match="parts of another kind"):
         Study({}, "resnet18")
 
 
-def test_the_bundled_zoo_is_a_study_too() -> None:
+def test_the_bundled_zoo_is_a_study_too():
     assert read_study("data/fashion-mnist") is None
     assert len(samples_of_study("data/fashion-mnist", "val")) == 10_000
     assert list(candidates_of_study("data/fashion-mnist").columns)[0] == "family"
@@ -534,9 +510,7 @@ WRONG = {
     [(key, value) for key, values in WRONG.items() for value in values],
     ids=lambda v: f"{v!r:.30}"[:30],
 )
-def test_a_study_with_parts_of_another_kind_is_refused(
-    tmp_path: Path, key: Any, wrong: Any
-) -> None:
+def test_a_study_with_parts_of_another_kind_is_refused(tmp_path, key, wrong):
     Study({}, ("resnet18",)).save(tmp_path)
     content = json.loads((tmp_path / "study.json").read_text())
     del content["sha256"]
@@ -549,13 +523,13 @@ def test_a_study_with_parts_of_another_kind_is_refused(
 
 
 @pytest.mark.parametrize("table", ["/proc/kmsg", "/proc/self/mem", "/etc/passwd", "y" * 3000])
-def test_a_table_that_is_none_is_named_at_once(tmp_path: Path, table: Any) -> None:
+def test_a_table_that_is_none_is_named_at_once(tmp_path, table):
     Study({}, ("resnet18",), table=table).save(tmp_path)
     with pytest.raises((ValueError, OSError), match=table[:9]):
         candidates_of_study(tmp_path)
 
 
-def test_a_study_names_itself_where_it_cannot_be_opened(tmp_path: Path) -> None:
+def test_a_study_names_itself_where_it_cannot_be_opened(tmp_path):
     images = {
         kind: Images(kind, str(tmp_path), labels="x.txt")
         for kind in ("image_folder", "imagenet_v2", "hub")
@@ -568,7 +542,7 @@ def test_a_study_names_itself_where_it_cannot_be_opened(tmp_path: Path) -> None:
         models_of_study(tmp_path)
 
 
-def test_stores_are_opened_by_pattern(tmp_path: Path) -> None:
+def test_stores_are_opened_by_pattern(tmp_path):
     for name in ("noise-1", "noise-2", "v2"):
         LogitStore.create(tmp_path / "shift" / name, [0, 1]).add("m", np.eye(2))
     assert list(open_splits(tmp_path, "shift/noise-*")) == ["noise-1", "noise-2"]

@@ -10,18 +10,18 @@ from cascadelib.scoring import f1, f1_of, pull_of
 
 
 @given(st.integers(0, 10**6), st.integers(1, 30), st.sampled_from([0.0, 0.5, 1.0]))
-def test_f1_from_correctness(seed: int, k: int, share: float) -> None:
+def test_f1_from_correctness(seed, k, share):
     predicted, _, labels, _ = binary_table(seed, 1, k, 3, share)
     assert f1(predicted[0] == labels, labels == 1) == pytest.approx(slow_f1(predicted[0], labels))
 
 
-def test_f1_of_nothing() -> None:
+def test_f1_of_nothing():
     assert f1_of(0, 0) == 0 and f1_of(0, 5) == 0 and f1_of(3, 0) == 1
     assert f1_of(np.array([0, 1]), np.array([0, 2])).tolist() == [0, 0.5]
 
 
 @given(st.integers(0, 10**6), st.integers(2, 30), st.sampled_from([0.0, 0.5, 1.0]))
-def test_pulls_are_slopes_of_f1(seed: int, k: int, share: float) -> None:
+def test_pulls_are_slopes_of_f1(seed, k, share):
     """What F1 gains where one sample counts a little more."""
     predicted, _, labels, _ = binary_table(seed, 1, k, 3, share)
     correct = predicted[0] == labels

@@ -1,31 +1,36 @@
 """A cascade as a scikit-learn classifier."""
 
-from typing import Any
+import doctest
 
 import numpy as np
+import pandas as pd
 import pytest
+import sklearn
 from sklearn.datasets import load_digits
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV, train_test_split
-from sklearn.naive_bayes import MultinomialNB
+from sklearn.model_selection import GridSearchCV, cross_val_score, train_test_split
+from sklearn.naive_bayes import GaussianNB, MultinomialNB
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
+from tables_of_scores import status_of
 
 import cascadelib as cl
+import cascadelib.sklearn
 from cascadelib.sklearn import CascadeClassifier
 
 
-def two(trees: int = 100) -> list:
+def two(trees=100):
     """A cheap classifier of digits and a dear one."""
     line = LogisticRegression(C=1e-4)
     return [("line", line), ("forest", RandomForestClassifier(trees, random_state=0))]
 
 
 @pytest.fixture(scope="module")
-def digits() -> Any:
+def digits():
     """(training samples, test samples, their classes): names in place of numbers."""
     X, y = load_digits(return_X_y=True)
     names = np.array("zero one two three four five six seven eight nine".split())
@@ -33,7 +38,7 @@ def digits() -> Any:
 
 
 @pytest.fixture(scope="module")
-def fitted(digits: Any) -> CascadeClassifier:
+def fitted(digits):
     """A cascade of two on three quarters of the digits."""
     X, _, y, _ = digits
     return CascadeClassifier(two(), [1, 30], epsilon=0.04, random_state=0).fit(X, y)
@@ -42,14 +47,20 @@ def fitted(digits: Any) -> CascadeClassifier:
 LINES = [("line", LogisticRegression()), ("other line", LogisticRegression(C=10))]
 
 
-@parametrize_with_checks([CascadeClassifier(LINES, [1, 30], random_state=0)])
-def test_it_obeys_the_rules_of_scikit_learn(estimator: Any, check: Any) -> None:
+UNEQUAL = "a sample of weight 2 and two equal samples are split differently"
+
+
+@parametrize_with_checks(
+    [CascadeClassifier(LINES, [1, 30], random_state=0)],
+    expected_failed_checks=lambda _: {
+        f"check_sample_weight_equivalence_on_{kind}_data": UNEQUAL for kind in ("dense", "sparse")
+    },
+)
+def test_it_obeys_the_rules_of_scikit_learn(estimator, check):
     check(estimator)
 
 
-def test_each_sample_has_the_answer_of_the_model_that_the_policy_names(
-    fitted: CascadeClassifier, digits: Any
-) -> None:
+def test_each_sample_has_the_answer_of_the_model_that_the_policy_names(fitted, digits):
     _, X, _, y = digits
     probabilities = {name: model.predict_proba(X) for name, model in fitted.estimators_.items()}
     assert fitted.policy_.point.models == ("line", "forest")
@@ -62,22 +73,20 @@ def test_each_sample_has_the_answer_of_the_model_that_the_policy_names(
     assert fitted.score(X, y) > 0.9
 
 
-def test_the_promise_is_about_samples_that_neither_trained_nor_chose(
-    fitted: CascadeClassifier, digits: Any, tmp_path: Any
-) -> None:
+def test_the_promise_is_about_samples_that_neither_trained_nor_chose(fitted, digits, tmp_path):
     assert fitted.certificate_.samples == pytest.approx(len(digits[0]) / 4, abs=1)
-    assert fitted.certificate_.overlap_checked
+    assert status_of(fitted.certificate_, "overlap") == "verified"
     fitted.policy_.save(tmp_path / "policy.json")
     assert cl.Policy.load(tmp_path / "policy.json").point.models == ("line", "forest")
 
 
-def test_where_nothing_is_certified_the_most_accurate_answers_alone(digits: Any) -> None:
+def test_where_nothing_is_certified_the_most_accurate_answers_alone(digits):
     X, _, y, _ = digits
     strict = CascadeClassifier(two(), [1, 30], epsilon=0.0001, random_state=0).fit(X[:200], y[:200])
     assert strict.policy_.point.models == (strict.certificate_.reference,)
 
 
-def test_it_is_searched_over_and_piped(digits: Any) -> None:
+def test_it_is_searched_over_and_piped(digits):
     X, _, y, _ = digits
     pipe = make_pipeline(StandardScaler(), CascadeClassifier(two(10), [1, 30], random_state=0))
     grid = {"cascadeclassifier__line__C": [0.1, 1.0], "cascadeclassifier__epsilon": [0.05]}
@@ -85,7 +94,7 @@ def test_it_is_searched_over_and_piped(digits: Any) -> None:
     assert best.best_score_ > 0.8
 
 
-def test_texts_and_trained_classifiers() -> None:
+def test_texts_and_trained_classifiers():
     words = {"cat": ["purrs", "meows", "naps"], "dog": ["barks", "fetches", "digs"]}
     rng = np.random.default_rng(0)
     y = rng.choice(["cat", "dog"], 600)
@@ -97,9 +106,189 @@ def test_texts_and_trained_classifiers() -> None:
     assert cascade.estimators_["1"] is trained[0][1]
 
 
-def test_what_is_missing_is_named(digits: Any) -> None:
+def patients(n, seed, readings=6):
+    """(X, y, patient) of patients with similar readings, 2.5% of which have outliers in four
+    features that do not matter."""
+    rng = np.random.default_rng(seed)
+    center = rng.normal(size=(n, 8))
+    is_ill = center[:, :4].sum(axis=1) + 0.7 * rng.normal(size=n) > 0
+    X = np.repeat(center, readings, axis=0) + 0.1 * rng.normal(size=(n * readings, 8))
+    odd = rng.random(len(X)) < 0.025
+    X[odd, 4:] += 20 * rng.normal(size=(odd.sum(), 4))
+    return X, np.repeat(is_ill, readings).astype(int), np.repeat(np.arange(n), readings)
+
+
+MEMORISING = [
+    ("neighbour", KNeighborsClassifier(1)),
+    ("forest", RandomForestClassifier(40, random_state=0)),
+]
+
+
+@pytest.mark.parametrize("seed", [0, 3, 6])
+def test_readings_of_a_patient_do_not_certify_what_readings_of_that_patient_trained(seed):
+    X, y, patient = patients(200, seed)
+    cascade = CascadeClassifier(MEMORISING, [1, 30], epsilon=0.02, random_state=seed)
+    new, truth, _ = patients(4000, 99, readings=1)
+
+    def true_loss():
+        reference = cascade.estimators_[cascade.certificate_.reference]
+        return float((reference.predict(new) == truth).mean() - cascade.score(new, truth))
+
+    cascade.fit(X, y)
+    assert true_loss() > 0.06
+    cascade.fit(X, y, groups=patient)
+    assert true_loss() <= 0.02
+    assert cascade.certificate_.clusters == pytest.approx(50, abs=1)
+
+
+@pytest.mark.parametrize("options", [{}, {"refit": True}, {"prefit": True}])
+def test_no_group_is_split_between_the_parts(options, monkeypatch):
+    X, y, patient = patients(60, 1)
+    X = np.column_stack([patient, X])
+    parts = []
+    fitted = [(name, sklearn.base.clone(model).fit(X, y)) for name, model in MEMORISING]
+    store = cascadelib.sklearn.TrainingData.store
+
+    def recorded(data, scores, rows, costs):
+        parts.append({*patient[rows]})
+        return store(data, scores, rows, costs)
+
+    monkeypatch.setattr(cascadelib.sklearn.TrainingData, "store", recorded)
+    cascade = CascadeClassifier(fitted, [1, 30], epsilon=0.3, random_state=0, **options)
+    cascade.fit(X, y, groups=np.char.add("patient ", patient.astype(str)))
+    choosing, certifying, *_ = parts
+    assert choosing and certifying and not choosing & certifying
+    if not options:
+        assert not (choosing | certifying) & {*cascade.estimators_["neighbour"]._fit_X[:, 0]}
+
+
+def test_the_certificate_states_what_the_reference_would_be_if_all_samples_trained_it():
+    X, y, _ = patients(600, 0, readings=1)
+    new, truth, _ = patients(20000, 99, readings=1)
+    cascade = CascadeClassifier(MEMORISING, [1, 30], epsilon=0.1, random_state=0)
+    cascade.set_params(held_out=0.9).fit(X, y)
+    forest = RandomForestClassifier(40, random_state=0).fit(X, y)
+    assert cascade.reference_accuracy_ == pytest.approx(forest.score(new, truth), abs=0.03)
+    text = str(cascade.certificate_)
+    assert f"Trained on all of them, its accuracy is {cascade.reference_accuracy_:.1%}" in text
+    assert "The reference forest is trained on 60 of 600 samples" in text
+    assert "points more on the samples that did not train" in text
+    assert np.isnan(cascade.estimated_loss_)
+
+
+def test_a_refitted_cascade_states_what_is_guaranteed_and_what_is_estimated():
+    X, y, _ = patients(800, 0, readings=1)
+    cascade = CascadeClassifier(
+        [("bayes", GaussianNB()), ("forest", RandomForestClassifier(40, random_state=0))],
+        [1, 30],
+        epsilon=0.1,
+        refit=True,
+        random_state=0,
+    ).fit(X, y)
+    text = str(cascade.certificate_)
+    assert cascade.certificate_.samples == 400
+    assert "The guarantee is about classifiers trained on these 400 samples" in text
+    assert "trained on all 800" in text and "not guaranteed" in text
+    new, truth, _ = patients(20000, 99, readings=1)
+    reference = cascade.estimators_[cascade.certificate_.reference]
+    loss = reference.score(new, truth) - cascade.score(new, truth)
+    assert cascade.estimated_loss_ == pytest.approx(loss, abs=0.03)
+    assert f"is {100 * cascade.estimated_loss_:.1f} points" in text
+    assert cascade.estimators_["bayes"].class_count_.sum() == 800
+
+
+def test_a_sample_without_a_probability_never_exits_early(fitted, digits):
+    class Broken:
+        classes_ = fitted.classes_
+
+        def predict_proba(self, X):
+            return np.full((len(X), 10), np.nan)
+
+    _, X, _, _ = digits
+    broken = sklearn.base.clone(fitted)
+    vars(broken).update(vars(fitted), estimators_=fitted.estimators_ | {"line": Broken()})
+    assert np.array_equal(broken.predict(X), fitted.estimators_["forest"].predict(X))
+
+
+def test_costs_are_read_by_name_and_shares_as_percent(fitted, digits):
     X, _, y, _ = digits
-    with pytest.raises(ValueError, match="2 estimators, 1 costs"):
-        CascadeClassifier(two(), [1]).fit(X, y)
-    with pytest.raises(ValueError, match="class"):
-        CascadeClassifier(two(), [1, 2]).fit(X, np.full(len(X), "zero"))
+    by_name = CascadeClassifier(two(), {"forest": 30, "line": 1}, epsilon="4%", random_state=0)
+    assert str(by_name.fit(X, y).certificate_) == str(fitted.certificate_)
+
+
+def test_sample_weights_train_the_classifiers():
+    X, y, _ = patients(400, 0, readings=1)
+    cascade = CascadeClassifier(LINES, [1, 30], epsilon=0.3, random_state=0)
+    cascade.fit(X, y, sample_weight=np.where(y == 1, 1.0, 1e-9))
+    assert (cascade.predict(X) == 1).all()
+
+
+def test_pandas_values_are_aligned_by_the_index_of_X():
+    X, y, patient = patients(60, 1)
+    names = [f"r{row}" for row in range(len(y))]
+    frame = pd.DataFrame(X, names)
+    series = pd.Series(y, names)
+    groups = pd.Series(patient, names)
+    cascade = CascadeClassifier(MEMORISING, [1, 30], epsilon=0.3, random_state=0)
+    expected = cascade.fit(frame, series, groups).predict_proba(frame)
+    again = cascade.fit(frame, series.sample(frac=1, random_state=0), groups[::-1])
+    assert np.array_equal(again.predict_proba(frame), expected)
+    again = cascade.fit(X, series, groups[::-1])
+    assert np.array_equal(again.predict_proba(frame.to_numpy()), expected)
+    again = cascade.fit(frame, y, patient)
+    assert np.array_equal(again.predict_proba(frame), expected)
+
+
+def test_groups_and_weights_are_routed():
+    X, y, patient = patients(100, 1)
+    cascade = CascadeClassifier(LINES, [1, 30], epsilon=0.3, random_state=0)
+    with sklearn.config_context(enable_metadata_routing=True):
+        cascade.set_fit_request(groups=True, sample_weight=True).set_score_request(
+            sample_weight=False
+        )
+        scores = cross_val_score(
+            cascade, X, y, cv=2, params={"groups": patient, "sample_weight": np.ones(len(y))}
+        )
+    assert (scores > 0.7).all()
+
+
+def test_the_examples_of_the_docstrings_are_true():
+    failed, tried = doctest.testmod(cascadelib.sklearn)
+    assert tried and not failed
+
+
+def refused(digits, *, y=None, X=None, fit=(), **options):
+    """The error of a fit with these options."""
+    given, _, classes, _ = digits
+    values = {"estimators": LINES, "costs": [1, 2]} | options
+    with pytest.raises(ValueError) as caught:
+        CascadeClassifier(**values).fit(
+            given if X is None else X, classes if y is None else y, **dict(fit)
+        )
+    return str(caught.value)
+
+
+def test_what_is_wrong_is_named_with_a_remedy(digits):
+    X, _, y, _ = digits
+    assert "2 estimators, 1 costs: give one cost each" in refused(digits, costs=[1])
+    assert "'other line'" in refused(digits, costs={"line": 1})
+    assert "'line' must be positive and finite, got 0" in refused(digits, costs=[0, 1])
+    assert "such as 1e-6" in refused(digits, costs=[1, np.nan])
+    assert "class" in refused(digits, y=np.full(len(X), "zero"))
+    assert "For 2% write 0.02 or '2%'" in refused(digits, epsilon=2)
+    assert "epsilon must be in [0, 1), got 'two'" in refused(digits, epsilon="two")
+    assert "held_out must be in [0, 1), got 5. For 5% write 0.05" in refused(digits, held_out=5)
+    assert "n_folds" in refused(digits, n_folds=1)
+    same = [("a", LogisticRegression()), ("a", GaussianNB())]
+    assert "not unique: ['a', 'a']" in refused(digits, estimators=same)
+    assert "prefit=True trains nothing" in refused(digits, prefit=True, refit=True)
+    weights = {"sample_weight": np.ones(len(X))}
+    neighbours = [("near", KNeighborsClassifier()), ("line", LogisticRegression())]
+    assert "'near' (KNeighborsClassifier) takes no sample_weight" in refused(
+        digits, estimators=neighbours, fit=weights
+    )
+    assert "inconsistent" in refused(digits, fit={"groups": [1, 2]})
+    other = pd.Series(y, [f"r{row}" for row in range(len(y))])
+    assert "y: X has the default index" in refused(digits, X=pd.DataFrame(X), y=other)
+    frame = pd.DataFrame(X, [f"x{row}" for row in range(len(y))])
+    assert "'x0' and 'x1'" in refused(digits, X=frame, y=other)

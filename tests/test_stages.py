@@ -1,8 +1,5 @@
 """A stage function is wrapped once; a stage of many prefixes is asked before they are needed."""
 
-from collections.abc import Iterator
-from typing import Any
-
 import numpy as np
 
 from cascadelib import search_arrays, search_outcomes
@@ -12,34 +9,34 @@ CORRECT = np.array([[1, 1, 0, 0, 1], [1, 0, 1, 0, 1], [1, 1, 1, 1, 0]], bool)
 CONFIDENCE = np.array([[5, 4, 3, 2, 1], [2, 5, 1, 4, 3], [1, 1, 1, 1, 1]], float)
 
 
-def outcome(prefix: Any) -> tuple:
+def outcome(prefix):
     return CORRECT[prefix[-1]], CONFIDENCE[prefix[-1]]
 
 
 class Asked(Stage):
     """Notes which prefixes it is prepared for."""
 
-    def prepare(self, correct: np.ndarray, confidence: np.ndarray) -> None:
+    def prepare(self, correct, confidence):
         self.to_judge = {*correct}
         self.to_rate = {*confidence}
 
 
-def test_a_function_becomes_a_stage_once() -> None:
+def test_a_function_becomes_a_stage_once():
     stage = stage_of(outcome)
     assert stage_of(stage) is stage
     np.testing.assert_array_equal(stage((0, 2))[1], CONFIDENCE[2])
     np.testing.assert_array_equal(stage.correct((0, 2)), CORRECT[2])
 
 
-def test_a_function_is_prepared_for_nothing() -> None:
-    def never() -> Iterator[Any]:
+def test_a_function_is_prepared_for_nothing():
+    def never():
         raise AssertionError("read")
         yield ()
 
     stage_of(outcome).prepare(never(), never())
 
 
-def test_a_stage_is_prepared_for_all_prefixes_of_a_search() -> None:
+def test_a_stage_is_prepared_for_all_prefixes_of_a_search():
     stage = Asked(outcome)
     points = search_outcomes(stage, [1, 2, 4], (1, 3))
     assert stage.to_judge == {(0,), (1,), (2,), (0, 1), (0, 1, 2)}

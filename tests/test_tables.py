@@ -15,7 +15,7 @@ from tools.study import agreement
 
 
 @pytest.fixture(scope="module")
-def store() -> LogitStore:
+def store():
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 5, 400)
     ease = rng.normal(size=(400, 1))
@@ -26,7 +26,7 @@ def store() -> LogitStore:
     return LogitStore.from_arrays(labels, logits, macs={f"m{i}": 10.0 ** (i + 1) for i in range(4)})
 
 
-def test_numbers_have_four_significant_digits() -> None:
+def test_numbers_have_four_significant_digits():
     assert [number(v) for v in (14.391e9, 735.21e6, 1234.5, 0.71123, 2.6e-5, np.nan)] == [
         "14.39G", "735.2M", "1.234k", "0.7112", "26µ", "–",
     ]  # fmt: skip
@@ -47,16 +47,16 @@ def test_numbers_have_four_significant_digits() -> None:
         ("of the given front", "of the given front"),
     ],
 )
-def test_names_in_words(key: str, words: str) -> None:
+def test_names_in_words(key, words):
     assert in_words(key) == words
 
 
-def test_no_two_methods_have_the_same_words() -> None:
+def test_no_two_methods_have_the_same_words():
     words = {in_words(name) for name in METHODS}
     assert len(words) == len(METHODS) and not any("_" in each for each in words)
 
 
-def test_readable_formats_columns_by_name_and_keeps_the_ends(store: LogitStore) -> None:
+def test_readable_formats_columns_by_name_and_keeps_the_ends(store):
     front = search(store, 2)
     shown = readable(front.table, 5)
     assert len(shown) == 5
@@ -67,7 +67,7 @@ def test_readable_formats_columns_by_name_and_keeps_the_ends(store: LogitStore) 
     assert "of the best single model at a saving of" in front._repr_html_()
 
 
-def test_front_figure_draws_the_points_of_the_table(store: LogitStore) -> None:
+def test_front_figure_draws_the_points_of_the_table(store):
     front = search(store, 2)
     fig = figures.front_figure({"pairs": front.table}, front.singles)
     trace = next(t for t in fig.data if t.name == "pairs")
@@ -76,14 +76,14 @@ def test_front_figure_draws_the_points_of_the_table(store: LogitStore) -> None:
     assert fig.layout.xaxis.type == "log"
 
 
-def test_large_tables_are_decimated_with_their_ends() -> None:
+def test_large_tables_are_decimated_with_their_ends():
     table = pd.DataFrame({"x": range(100_000)})
     shown = decimated(table, 100)
     assert len(shown) == 100
     assert shown["x"].iloc[[0, -1]].tolist() == [0, 99_999]
 
 
-def test_every_figure_takes_plain_tables(store: LogitStore) -> None:
+def test_every_figure_takes_plain_tables(store):
     front = search(store, 2)
     curves = {"a": front.improvement_curve(points=11)}
     made = [
@@ -104,7 +104,7 @@ def test_every_figure_takes_plain_tables(store: LogitStore) -> None:
     assert all(len(fig.to_json()) < 200_000 for fig in made)
 
 
-def test_members_and_shares_leave_out_models_that_no_sample_reaches(store: LogitStore) -> None:
+def test_members_and_shares_leave_out_models_that_no_sample_reaches(store):
     front = search(store, 2)
     first = front.members().query("accuracy == accuracy.min()")
     assert first["model"].tolist() == [front.table["models"].iloc[0][0]]
@@ -113,7 +113,7 @@ def test_members_and_shares_leave_out_models_that_no_sample_reaches(store: Logit
     assert (parts <= 1 + 1e-12).all()
 
 
-def test_agreement_finds_a_changed_logit_and_refuses_other_samples(store: LogitStore) -> None:
+def test_agreement_finds_a_changed_logit_and_refuses_other_samples(store):
     changed = {n: np.array(store.logits(n)) for n in store.models.index}
     changed["m1"][3] = changed["m1"][3][::-1] + 1
     other = LogitStore.from_arrays(store.labels, changed, macs=store.models["macs"].to_dict())
@@ -124,7 +124,7 @@ def test_agreement_finds_a_changed_logit_and_refuses_other_samples(store: LogitS
         agreement(store.take(slice(0, 10)), store)
 
 
-def test_seconds_have_a_unit_and_other_numbers_no_exponent() -> None:
+def test_seconds_have_a_unit_and_other_numbers_no_exponent():
     assert [seconds(v) for v in (2.739e-5, 0.0015, 2, 0, np.nan)] == [
         "27.39 µs",
         "1.5 ms",
@@ -139,7 +139,7 @@ def test_seconds_have_a_unit_and_other_numbers_no_exponent() -> None:
     assert readable(table, cost="seconds").iloc[0].tolist() == ["716 ns", "500 µs", "2.5", "0.01%"]
 
 
-def test_factors_and_excess_costs_read_alike() -> None:
+def test_factors_and_excess_costs_read_alike():
     table = pd.DataFrame(
         {
             "improvement": [645e-6, 0.0],
@@ -151,7 +151,7 @@ def test_factors_and_excess_costs_read_alike() -> None:
     assert shown == [["< 0.001", "< 0.001", "-0.75%", "< 0.001"], ["0", "–", "-0.75%", "2"]]
 
 
-def test_a_page_shows_ticks_and_the_whole_table() -> None:
+def test_a_page_shows_ticks_and_the_whole_table():
     table = pd.DataFrame(
         {"on_macs": [True, False] * 50, "holds": [True, None] * 50, "text": "x" * 200}
     )
@@ -161,7 +161,7 @@ def test_a_page_shows_ticks_and_the_whole_table() -> None:
         assert page._repr_html_().count("x" * 200) == 100
 
 
-def test_coinciding_curves_are_drawn_once_and_recipes_by_their_ratio() -> None:
+def test_coinciding_curves_are_drawn_once_and_recipes_by_their_ratio():
     curve = pd.DataFrame({"accuracy": [0.1, 0.2], "improvement": [1.0, 2.0]})
     fig = figures.improvement_figure({"a": curve, "b": curve.copy(), "c": curve * 2})
     assert [trace.name for trace in fig.data] == ["a = b", "c"] and fig.layout.yaxis.type == "log"

@@ -2,8 +2,6 @@
 size of a test."""
 
 import csv
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -26,7 +24,7 @@ HEADERS = {
 }
 
 
-def sentences(count: Any, seed: int = 0) -> tuple:
+def sentences(count, seed=0):
     """(texts, labels int [count]): short texts of any length in which most of the telling words fit
     the label."""
     rng = np.random.default_rng(seed)
@@ -43,7 +41,7 @@ def sentences(count: Any, seed: int = 0) -> tuple:
     return texts, labels
 
 
-def tokenizer(pad: bool = True) -> Any:
+def tokenizer(pad=True):
     """Words as tokens; pairs as in BERT."""
     words = Tokenizer(WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="[UNK]"))
     words.pre_tokenizer = Whitespace()
@@ -60,9 +58,7 @@ def tokenizer(pad: bool = True) -> Any:
     )
 
 
-def module(
-    hidden: int = 8, layers: int = 1, seed: int = 0, names: Any = None, classes: int = 2
-) -> Any:
+def module(hidden=8, layers=1, seed=0, names=None, classes=2):
     """An untrained BERT of this size."""
     torch.manual_seed(seed)
     labels = (
@@ -85,7 +81,7 @@ def module(
     return BertForSequenceClassification(config)
 
 
-def trained(bert: Any, steps: int = 80, seed: int = 0) -> Any:
+def trained(bert, steps=80, seed=0):
     """The same, after a moment of training on :func:`sentences`."""
     texts, labels = sentences(32 * steps, seed)
     words = tokenizer()
@@ -105,7 +101,7 @@ def trained(bert: Any, steps: int = 80, seed: int = 0) -> Any:
     return bert.eval()
 
 
-def save(folder: Path, bert: Any, words: Any = None) -> str:
+def save(folder, bert, words=None):
     """Write a checkpoint with its tokenizer, as ``save_pretrained`` does; returns the folder as
     text."""
     bert.save_pretrained(folder)
@@ -113,7 +109,7 @@ def save(folder: Path, bert: Any, words: Any = None) -> str:
     return str(folder)
 
 
-def write_glue(folder: Path, count: int = 200) -> Any:
+def write_glue(folder, count=200):
     """All four tasks in the layout of GLUE's archive, dev.tsv each; of a pair, the first text
     tells, the second not."""
     for i, (task, header) in enumerate(HEADERS.items()):
@@ -134,7 +130,7 @@ def write_glue(folder: Path, count: int = 200) -> Any:
     return folder
 
 
-def write_table(path: Path, rows: Any) -> str:
+def write_table(path, rows):
     """A table of checkpoints for ``glue_store`` of notebooks/tools/glue.py: rows of (task, name,
     family, order)."""
     with open(path, "w", newline="") as file:

@@ -1,13 +1,11 @@
 """Torch modules small enough to extract in a moment, and how their inputs are normalised."""
 
-from typing import Any
-
 import torch
 
 MEAN = (0.5, 0.4, 0.3)
 STD = (0.2, 0.2, 0.3)
 
 
-def head(seed: int, size: int = 16) -> Any:
+def head(seed, size=16):
     torch.manual_seed(seed)
     return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * size * size, 4))

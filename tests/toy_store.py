@@ -1,7 +1,5 @@
 """A small split, and what three models say of it."""
 
-from pathlib import Path
-
 import numpy as np
 
 K = 40
@@ -12,6 +10,6 @@ LOGITS = {name: RNG.normal(size=(K, C)).astype(np.float32) for name in "abc"}
 IDS = [f"image/{i:03}.png" for i in range(K)]
 
 
-def overwrite(path: Path) -> None:
+def overwrite(path):
     """Let a file hold what is no tensor."""
     path.write_text("hello, I am not a tensor")

@@ -1,12 +1,11 @@
 """Slow, obvious twins of the library's numbers, for the tests to compare with."""
 
 from itertools import permutations, product
-from typing import Any
 
 import numpy as np
 
 
-def single_cascade(outcomes: Any, thresholds: Any, costs: Any) -> tuple:
+def single_cascade(outcomes, thresholds, costs):
     """Correct samples, cost and exit stages of one cascade, sample by sample (paper, algorithm
     1)."""
     k = len(outcomes[0][0])
@@ -23,13 +22,13 @@ def single_cascade(outcomes: Any, thresholds: Any, costs: Any) -> tuple:
     return correct, cost / k, stages
 
 
-def all_thresholds(confidence: np.ndarray) -> list:
+def all_thresholds(confidence):
     """One threshold for each way to split the samples without parting equal confidences."""
     values = np.unique(confidence)
     return [np.inf, *values[::-1]]
 
 
-def segment_range(outcomes: Any, low: Any, high: Any, costs: Any) -> list:
+def segment_range(outcomes, low, high, costs):
     """[(right [k], cost)] of a pair at all thresholds ``low`` … ``high``, one for each set of
     samples that leaves."""
     confidence = outcomes[0][1]
@@ -42,7 +41,7 @@ def segment_range(outcomes: Any, low: Any, high: Any, costs: Any) -> list:
     return list(found.values())
 
 
-def non_dominated(best: Any) -> dict:
+def non_dominated(best):
     """Of {correct samples: least cost} those that no entry with more correct samples undercuts."""
     front = {}
     least = np.inf
@@ -52,7 +51,7 @@ def non_dominated(best: Any) -> dict:
     return dict(sorted(front.items()))
 
 
-def brute_front(stage: Any, cost: Any, lengths: Any) -> Any:
+def brute_front(stage, cost, lengths):
     """{correct samples: least cost} of the non-dominated cascades, by trying every model and
     threshold."""
     best = {}
@@ -70,7 +69,7 @@ def brute_front(stage: Any, cost: Any, lengths: Any) -> Any:
     return non_dominated(best)
 
 
-def shared_front(stage: Any, cost: Any, n: int) -> Any:
+def shared_front(stage, cost, n):
     """{correct samples: least cost} of the non-dominated cascades of n models with one threshold
     for all stages."""
     best = {}
@@ -85,33 +84,33 @@ def shared_front(stage: Any, cost: Any, n: int) -> Any:
     return non_dominated(best)
 
 
-def last_of(correct: np.ndarray, confidence: np.ndarray) -> Any:
+def last_of(correct, confidence):
     """The stage function without ensembling: only the last model of a prefix counts."""
     return lambda prefix: (correct[prefix[-1]], confidence[prefix[-1]])
 
 
-def as_dict(points: Any, k: int) -> dict:
+def as_dict(points, k):
     """{correct samples: cost} of the points of a search of k samples."""
     return {round(a * k): c for a, c in zip(points.accuracy, points.cost, strict=True)}
 
 
-def least_cost_at(points: Any, accuracy: Any) -> Any:
+def least_cost_at(points, accuracy):
     """Least cost of the (cost, accuracy) points with at least this accuracy."""
     return min((cost for cost, reached in points if reached >= accuracy), default=np.inf)
 
 
-def highest_accuracy_at(points: Any, cost: Any) -> Any:
+def highest_accuracy_at(points, cost):
     """Highest accuracy of the (cost, accuracy) points that cost at most this."""
     return max((reached for paid, reached in points if paid <= cost), default=-np.inf)
 
 
-def stretches(low: Any, high: Any, values: Any) -> list:
+def stretches(low, high, values):
     """(start, end, a number in between) of the stretches that ``values`` cut low … high into."""
     ends = sorted({low, high, *(value for value in values if low < value < high)})
     return [(start, end, (start + end) / 2) for start, end in zip(ends, ends[1:])]
 
 
-def led(scores: Any) -> Any:
+def led(scores):
     """What each of several scores gets of a prize that the highest share; nobody, of −inf alone."""
     best = max(scores)
     if best == -np.inf:
@@ -119,7 +118,7 @@ def led(scores: Any) -> Any:
     return [(score == best) / scores.count(best) for score in scores]
 
 
-def dominance_twin(fronts: Any, baseline: Any) -> list:
+def dominance_twin(fronts, baseline):
     """[(accuracy_dominance, cost_dominance)] of fronts, lists of (cost, accuracy), by going through
     every stretch between two of their points."""
     lowest, *_, highest = baseline
@@ -135,7 +134,7 @@ def dominance_twin(fronts: Any, baseline: Any) -> list:
     return list(zip(in_accuracy, in_cost))
 
 
-def cost_ratio_twin(first: Any, second: Any, baseline: Any) -> Any:
+def cost_ratio_twin(first, second, baseline):
     """Geometric mean of the second's cost ÷ the first's, stretch by stretch between their
     points."""
     low = baseline[0][1]

@@ -17,7 +17,6 @@ from ..evaluation.evaluation import (
     check_store,
     outcomes_of,
     quality,
-    single_models,
     singles_correct,
     stages_of,
 )
@@ -32,7 +31,7 @@ from ..evaluation.intervals import (
 from ..evaluation.pareto import improvement_factor, pareto_front
 from ..evaluation.point import Point, kinds_of, points_of, single_point
 from ..evaluation.run import Run, evaluate, runs_of
-from ..fronts.front import Front, singles_table
+from ..fronts.front import Front
 from ..fronts.graded import two_model_curve
 from ..guarantees.few_labels import agreeing
 from ..labels import together
@@ -46,43 +45,56 @@ MOVED = ("accuracy", "cost", "exit_rates", "saving", "improvement")  # columns o
 
 
 def replay(store: Store, cascades: Any, ranges: bool = True) -> pd.DataFrame:
-    """Cascades, unchanged, on another split: at identical thresholds, those of a front at identical
-    ranges of thresholds.
+    """Evaluate cascades on another split, without changing them.
 
-    A segment is a stretch of neighbouring points of one cascade. In a front, one of a pair is swept
-    from one end of its range of thresholds to the other, over every threshold that the other split
-    can tell apart in between. One of three models or more is a box of thresholds and not a path:
-    its points are replayed.
+    The points of a front are grouped into segments. A segment is a run of neighbouring points of
+    the same cascade. A segment of a pair is swept at every threshold that the other split can
+    distinguish between the segment's end thresholds. A segment of three models or more is a box of
+    thresholds and not a path, so its points are evaluated one by one.
 
     Parameters
     ----------
     store : LogitStore or ScoreTable
         The other split.
-    cascades : Front, Point, Policy, Cascade, Certificate, or a list of them
-        All of one score and kind of cost.
-    ranges : bool
-        Whether pairs of a Front are swept; what is no Front is replayed point by point.
+    cascades : Front, Point, Policy, Cascade, Certificate or list of these
+        Cascades with the same score and kind of cost.
+    ranges : bool, default=True
+        Whether pairs of a Front are swept. Other cascades are evaluated at their thresholds.
 
     Returns
     -------
     DataFrame
-        Segment by segment in the order given, cost rising in those that are swept: models,
-        thresholds (own units), accuracy and cost of a point where it was found (nan in a sweep),
-        ``segment`` (number), ``replayed`` ("range" or "point"), accuracy_moved, cost_moved,
-        exit_rates_moved, saving_moved and improvement_moved (against the other split's own single
-        models) and on_front (Pareto-optimal among all rows there). Segments stay in one piece, and
-        move apart.
+        One row per evaluated point, in the order of the segments: models, thresholds (native
+        units), accuracy and cost on the selection split (nan in a sweep), ``segment`` (number),
+        ``replayed`` ("range" or "point"), accuracy_moved, cost_moved, exit_rates_moved,
+        saving_moved and improvement_moved (relative to the single models of the other split), and
+        on_front (non-dominated among all rows).
 
     Raises
     ------
     TypeError
-        For what is no store, or no cascade.
+        If `store` is not a store, or if `cascades` contains no cascade.
     ValueError
-        For a model that the other split lacks, by name; for several scores or kinds of cost.
+        If the other split lacks a model, or if the cascades have different scores or kinds of cost.
+
+    See Also
+    --------
+    evaluate : Evaluate single cascades.
+    mean_improvement_moved : Summarize a front on another split.
 
     References
     ----------
-    Lebovitz et al., TMLR 2023, figures 6 and 12.
+    .. [1] Lebovitz et al., TMLR 2023, figures 6 and 12.
+
+    Examples
+    --------
+    >>> import cascadelib as cl
+    >>> answers = cl.datasets.llm_answers()
+    >>> table = cl.ScoreTable.from_frame(answers, prediction="prediction", label="label")
+    >>> select, other = table.take(slice(0, None, 2)), table.take(slice(1, None, 2))
+    >>> replayed = cl.replay(other, cl.search(select))
+    >>> sorted(replayed["replayed"].unique())
+    ['range']
     """
     check_store(store)
     points = points_of(cascades)
@@ -105,7 +117,7 @@ def replay(store: Store, cascades: Any, ranges: bool = True) -> pd.DataFrame:
         parts.append(_sweeps(first, table[is_swept], store))
     table = pd.concat([part for part in parts if len(part)])
     table = table.sort_values("segment", kind="stable", ignore_index=True)
-    baseline = baseline_of(store, first)
+    baseline = baseline_of(store, first.score, first.cost_kind)
     table["saving_moved"] = baseline.saving(table["cost_moved"])
     table["improvement_moved"] = improvement_factor(
         baseline.cost_at(table["accuracy_moved"]), table["cost_moved"]
@@ -188,12 +200,10 @@ def front_of(store: Store, front: Front, replayed: pd.DataFrame) -> Front:
     rows = replayed.query("on_front").sort_values("cost_moved", ignore_index=True)
     moved = {f"{column}_moved": column for column in MOVED}
     rows = rows.drop(columns=["accuracy", "cost"]).rename(columns=moved)
-    accuracy, cost = single_models(store, front.score, front.cost_kind)
-    singles = singles_table(store.models.index, accuracy, cost)
     return replace(
         front,
-        table=rows[list(front.table)],
-        singles=singles,
+        moved=rows[list(front.table)],
+        baseline=baseline_of(store, front.score, front.cost_kind),
         points=None,
         store=store,
         expected=False,
@@ -204,22 +214,40 @@ def front_of(store: Store, front: Front, replayed: pd.DataFrame) -> Front:
 def mean_improvement_moved(
     store: Store, front: Front, low: float | None = None, ranges: bool = True
 ) -> float:
-    """Mean improvement of :func:`moved_front` over the other split's baseline.
+    """Compute the mean improvement factor of a front on another split.
+
+    The front is evaluated on the other split as by :func:`replay`, and compared with the single
+    models of that split.
 
     Parameters
     ----------
     store : LogitStore or ScoreTable
         The other split.
     front : Front
+        Result of :func:`cascadelib.search` on the selection split.
     low : float, optional
-        Accuracy from which the mean is taken, up to the best single model there (default: the
-        lowest of the baseline).
-    ranges : bool
-        As in :func:`replay`.
+        Lowest accuracy of the mean. The highest is that of the best single model on the other
+        split. Defaults to the lowest accuracy of the baseline.
+    ranges : bool, default=True
+        Whether pairs are swept between the end thresholds of their segments, see :func:`replay`.
 
     Returns
     -------
     float
+        Mean improvement factor over the range of accuracies.
+
+    See Also
+    --------
+    Front.mean_improvement : The same on the selection split.
+
+    Examples
+    --------
+    >>> import cascadelib as cl
+    >>> answers = cl.datasets.llm_answers()
+    >>> table = cl.ScoreTable.from_frame(answers, prediction="prediction", label="label")
+    >>> select, other = table.take(slice(0, None, 2)), table.take(slice(1, None, 2))
+    >>> round(cl.mean_improvement_moved(other, cl.search(select)), 2)
+    1.54
     """
     return moved_front(store, front, ranges).mean_improvement(low)
 

@@ -106,29 +106,45 @@ def resampled_means(counts: Array, values: Array) -> Array:
 def bootstrap(
     store: Store, cascades: Any, resamples: int | Array = 1000, seed: int = 0
 ) -> Resampled:
-    """Fixed cascades on resamples of a store.
+    """Resample the samples of a store and evaluate fixed cascades on each resample.
 
     Parameters
     ----------
     store : LogitStore or ScoreTable
-        Of k samples.
-    cascades : Point, Policy, Cascade, Front, Certificate, or a list of them
-        All of one score and kind of cost.
-    resamples : int or int32 [k, R]
-        How many, or the :func:`sample_counts` that several calls share.
-    seed : int
-        Of the draw.
+        Labelled samples.
+    cascades : Point, Policy, Cascade, Front, Certificate or list of these
+        Cascades with the same score and kind of cost.
+    resamples : int or int32 array of shape (n_samples, n_resamples), default=1000
+        Number of resamples, or the counts of :func:`sample_counts`, which several calls can share.
+    seed : int, default=0
+        Seed of the resamples.
 
     Returns
     -------
     Resampled
+        Accuracy, cost, saving and improvement per resample and cascade, and the improvement of the
+        set of cascades.
 
     Raises
     ------
     TypeError
-        For other things than a store and cascades.
+        If `store` is not a store, or if `cascades` contains no cascade.
     ValueError
-        For cascades of several scores or kinds of cost.
+        If the cascades have different scores or kinds of cost.
+
+    See Also
+    --------
+    evaluate : Evaluate cascades on the samples themselves.
+    certify : A guarantee instead of an interval.
+
+    Examples
+    --------
+    >>> import cascadelib as cl
+    >>> answers = cl.datasets.llm_answers()
+    >>> table = cl.ScoreTable.from_frame(answers, prediction="prediction", label="label")
+    >>> resampled = cl.bootstrap(table, cl.search(table), resamples=200)
+    >>> resampled.accuracy.shape
+    (200, 68)
     """
     check_store(store)
     points = points_of(cascades)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
+from ..checks import known
 from ..files import opened
 from .samples import Labelled
 
@@ -25,9 +26,10 @@ BYSTANDERS = {"thumbs.db", "desktop.ini"}
 
 @dataclass(frozen=True)
 class File:
-    """An image file."""
+    """An image file, decoded as RGB or, if ``mode`` is "L", as one channel."""
 
     path: Path
+    mode: str = "RGB"
 
     def raw(self) -> bytes:
         """The file's bytes."""
@@ -35,13 +37,13 @@ class File:
             return file.read()
 
     def __call__(self) -> Image.Image:
-        """The decoded file as RGB; ValueError naming one that cannot be read, or is cut short."""
+        """Decode the file; ValueError naming one that cannot be read, or is cut short."""
         path = self.path
         before = ImageFile.LOAD_TRUNCATED_IMAGES
         ImageFile.LOAD_TRUNCATED_IMAGES = False  # whatever PIL was told
         try:
             with opened(path, LARGEST_IMAGE) as file:
-                return decoded(file)
+                return decoded(file, self.mode)
         except FileNotFoundError:
             raise ValueError(
                 f"{path}: the image is no longer there; restore it or list the folder again"
@@ -56,20 +58,20 @@ class File:
             ImageFile.LOAD_TRUNCATED_IMAGES = before
 
 
-def as_rgb(image: Image.Image) -> Image.Image:
-    """An image as RGB; ValueError for one of more than 8 bits a value, which Pillow would clip."""
+def converted(image: Image.Image, mode: str = "RGB") -> Image.Image:
+    """Convert an image; ValueError for one of more than 8 bits a value, which Pillow would clip."""
     if image.mode == "F" or image.mode.startswith("I"):
         raise ValueError(
             f"its values have more than 8 bits (mode {image.mode}): write them as 8 bits first"
         )
-    return image.convert("RGB")
+    return image.convert(mode)
 
 
-def decoded(file: Any) -> Image.Image:
-    """The image in a binary file as RGB; UnidentifiedImageError for one of no known format."""
+def decoded(file: Any, mode: str = "RGB") -> Image.Image:
+    """Decode the image in a binary file; UnidentifiedImageError for one of no known format."""
     try:
         with Image.open(file, formats=FORMATS) as image:
-            return as_rgb(image)
+            return converted(image, mode)
     except UnidentifiedImageError:
         raise UnidentifiedImageError(f"it is none of {', '.join(FORMATS)}") from None
 
@@ -117,7 +119,7 @@ def as_image(image: Any) -> Image.Image:
         if array.shape[2:] == (1,):
             array = array[..., 0]
         image = Image.fromarray(array)
-    return as_rgb(image)
+    return converted(image)
 
 
 class Photographs(Labelled):
@@ -184,9 +186,9 @@ def _counts(name: str) -> bool:
     return not name.startswith(".") and name.lower() not in BYSTANDERS
 
 
-def files_in(folder: Path, names: Iterable[str]) -> tuple[File, ...]:
+def files_in(folder: Path, names: Iterable[str], mode: str = "RGB") -> tuple[File, ...]:
     """The images of these names in a folder."""
-    return tuple(File(folder / name) for name in names)
+    return tuple(File(folder / name, mode) for name in names)
 
 
 def class_folders(folder: Path) -> list[str]:
@@ -201,6 +203,7 @@ def image_folder(
     classes: Sequence[str] | None = None,
     dataset: str = "",
     split: str = "",
+    mode: str = "RGB",
 ) -> Photographs:
     """Read a folder that holds one folder of images per class.
 
@@ -212,6 +215,8 @@ def image_folder(
         text.
     dataset, split : str
         Where the images come from; by default the name of the folder.
+    mode : {"RGB", "L"}, default="RGB"
+        The channels of the decoded images: three, or one for models of grey images.
 
     Returns
     -------
@@ -225,6 +230,7 @@ def image_folder(
     ValueError
         Naming a class folder that is missing, empty or unknown, or a file that is no image.
     """
+    known(mode, ("RGB", "L"), "mode")
     root = existing(folder, "a folder of images for each class")
     found = class_folders(root)
     if not found:
@@ -252,5 +258,5 @@ def image_folder(
         paths += [f"{name}/{image}" for image in images]
         labels += [label] * len(images)
     return Photographs(
-        files_in(root, paths), np.array(labels), paths, classes, dataset or root.name, split
+        files_in(root, paths, mode), np.array(labels), paths, classes, dataset or root.name, split
     )

@@ -10,10 +10,10 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 
-from ..labels import chosen_rows, labels_of
+from ..labels import aligned, chosen_rows, labels_of
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Labelled:
     """k inputs of any kind, with their labels.
 
@@ -57,6 +57,11 @@ class Labelled:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def __repr__(self) -> str:
+        classes = "" if self.classes is None else f", {len(self.classes)} classes"
+        origin = " ".join(filter(None, (type(self).__name__, self.dataset, self.split)))
+        return f"<{origin}: {len(self)} {self.word}{classes}>"
+
     def take(self, indices: Any) -> Self:
         """Select some of the samples.
 
@@ -69,7 +74,7 @@ class Labelled:
         -------
         The same kind of data set.
         """
-        rows = chosen_rows(indices, len(self))
+        rows = chosen_rows(indices, len(self), self.sample_ids)
         if isinstance(self.inputs, tuple):
             inputs = tuple(self.inputs[row] for row in rows)
         else:
@@ -100,14 +105,17 @@ class Samples(Labelled):
     """
 
     def __post_init__(self) -> None:
-        inputs = self.inputs
+        ids = self.sample_ids
+        if ids is None:
+            ids = getattr(self.inputs, "index", None) if hasattr(self.inputs, "axes") else None
+        inputs = aligned(self.inputs, "inputs", ids)
         if not isinstance(inputs, torch.Tensor):
             inputs = np.asanyarray(inputs)
             if inputs.dtype.kind not in "biuf":
                 raise ValueError(
                     "inputs must be a numeric numpy array or a torch tensor [samples, …]"
                 )
-        labels = self.labels
+        labels = aligned(self.labels, "labels", ids)
         if isinstance(labels, torch.Tensor):
             labels = labels.cpu().numpy()
         vars(self).update(inputs=inputs, labels=labels)

@@ -16,8 +16,12 @@ from .pareto import Baseline
 
 
 def check_store(store: Any) -> None:
-    """Refuse what is no table of models and samples: a path, a front, a point."""
+    """Raise a TypeError for what is not a store, a ValueError for a store without models."""
     if isinstance(store, Store):
+        if not len(store.models):
+            raise ValueError(
+                "the store has no models yet: store.add(name, logits) or cl.extract adds one"
+            )
         return
     remedy = ""
     if isinstance(store, str | os.PathLike):
@@ -27,14 +31,6 @@ def check_store(store: Any) -> None:
     raise TypeError(
         f"a LogitStore or a ScoreTable is needed here, not {type(store).__name__}{remedy}"
     )
-
-
-def check_models(store: Store) -> None:
-    """ValueError for a store that has no models yet."""
-    if not len(store.models):
-        raise ValueError(
-            "the store has no models yet: store.add(name, logits) or cl.extract adds one"
-        )
 
 
 def asked(
@@ -131,22 +127,14 @@ def singles_correct(store: Store, score: str) -> list[Array]:
     return [stage((model,))[0] for model in range(len(names))]
 
 
-def single_models(store: Store, score: str, cost: str) -> tuple[Array, Array]:
-    """Accuracy and cost of every model of a store under a score: two arrays [M] in the order of its
-    ``models``."""
-    costs = store.sample_costs(cost)
-    if score == "top1":
-        accuracy = store.models["top1"].to_numpy(np.float64)
-        if np.isnan(accuracy).any():
-            correct_alone(store, store.models.index[0], score)  # refused: it has no labels
-    else:
+def baseline_of(store: Store, score: str, cost: str) -> Baseline:
+    """Return the :class:`Baseline` of a store under a score and a kind of cost, its models by
+    rising cost."""
+    table = store.models
+    accuracy = table["top1"].to_numpy(np.float64)
+    if score != "top1" or np.isnan(accuracy).any():  # without labels an outcome raises
         each = singles_correct(store, score)
         accuracy = np.array([quality(store, correct, score) for correct in each])
-    return accuracy, costs if costs.ndim == 1 else costs.mean(axis=1)
-
-
-def baseline_of(store: Store, point: Any) -> Baseline:
-    """The :class:`Baseline` of a store under the score and kind of cost of a Point, or of a
-    Front."""
-    accuracy, cost = single_models(store, point.score, point.cost_kind)
-    return Baseline(cost, accuracy)
+    costs = store.costs(cost)
+    rising = np.argsort(costs, kind="stable")
+    return Baseline(costs[rising], accuracy[rising], table.index[rising])

@@ -1,35 +1,54 @@
 """Pareto fronts, what single models give (the baseline), and improvement factors (paper, section
 3)."""
 
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy import ndarray as Array
 
 from ..checks import check_costs, reals
+from ..labels import aligned
 
 
 def pareto_front(cost: Array, accuracy: Array) -> Array:
-    """Indices of the non-dominated points, cheapest first, so rising in cost and accuracy.
+    """Return the indices of the non-dominated points, cheapest first.
 
-    A point is dominated by one of no greater cost and no lower accuracy; of equal points the first
-    stays.
+    A point is dominated if another point has at most its cost and at least its accuracy. Of equal
+    points the first is kept. Cost and accuracy both rise along the result.
 
     Parameters
     ----------
-    cost, accuracy : [P]
+    cost : array of shape (n_points,)
+        Cost of each point, in any unit.
+    accuracy : array of shape (n_points,)
+        Accuracy of each point.
 
     Returns
     -------
-    int64 array
+    int64 array of shape (n_front,)
+        Positions of the non-dominated points.
 
     Raises
     ------
     ValueError
-        For points with nan.
+        If a cost or an accuracy is nan.
+
+    See Also
+    --------
+    Baseline : The front and the hull of single models.
+    search : The front of cascades.
+
+    Examples
+    --------
+    >>> import cascadelib as cl
+    >>> cl.pareto_front([1.0, 5.0, 8.0, 3.0], [0.80, 0.85, 0.92, 0.90]).tolist()
+    [0, 3, 2]
     """
+    accuracy = np.asarray(aligned(accuracy, "accuracy", *getattr(cost, "axes", ())), np.float64)
     cost = np.asarray(cost, np.float64)
-    accuracy = np.asarray(accuracy, np.float64)
     if np.isnan(cost).any() or np.isnan(accuracy).any():
         raise ValueError("cost and accuracy must not be nan")
     order = np.lexsort((np.arange(len(cost)), -accuracy, cost))
@@ -51,46 +70,91 @@ def lower_hull(x: Array, y: Array) -> Array:
     return np.array(hull, np.int64)
 
 
+@dataclass(eq=False, repr=False)
 class Baseline:
-    """What single models give.
+    """Hold the Pareto front and the convex hull of single models.
 
     Parameters
     ----------
-    cost, accuracy : [M]
+    cost : array of shape (n_models,)
+        Cost of each model, in any unit.
+    accuracy : array of shape (n_models,)
+        Accuracy of each model, in [0, 1].
+    names : sequence of str, optional
+        Name of each model; default: its position.
 
     Attributes
     ----------
     front : int64 array
-        The non-dominated models, cheapest first.
+        Positions of the non-dominated models, cheapest first.
     hull : int64 array
-        Their lower convex hull, cheapest first. A point of it between two models is what random
-        routing between them gives.
+        Positions of the models on the lower convex hull of the front, cheapest first. A point of
+        the hull between two models is the result of random routing between them.
+
+    See Also
+    --------
+    pareto_front : The non-dominated points of any set.
+    Front.baseline : The baseline on the samples of a search.
 
     References
     ----------
-    Lebovitz et al., TMLR 2023, section 3, "Pareto optimal linear interpolation".
+    .. [1] Lebovitz et al., TMLR 2023, section 3, "Pareto optimal linear interpolation".
+
+    Examples
+    --------
+    >>> import cascadelib as cl
+    >>> baseline = cl.Baseline([1.0, 4.0, 10.0], [0.80, 0.85, 0.92])
+    >>> baseline.hull.tolist()
+    [0, 1, 2]
+    >>> float(baseline.cost_at(0.86).round(3))
+    4.857
     """
 
-    def __init__(self, cost: Any, accuracy: Any) -> None:
-        self.cost = check_costs(cost)
+    cost: Any
+    accuracy: Any
+    names: Any = None
+    front: Array = field(init=False)
+    hull: Array = field(init=False)
+
+    def __post_init__(self) -> None:
+        accuracy = aligned(self.accuracy, "accuracy", *getattr(self.cost, "axes", ()))
         self.accuracy = np.asarray(accuracy, np.float64)
+        self.cost = check_costs(self.cost)
+        if self.names is None:
+            self.names = range(len(self.cost))
         self.front = pareto_front(self.cost, self.accuracy)
         self.hull = self.front[lower_hull(self.accuracy[self.front], self.cost[self.front])]
 
     def cost_at(self, accuracy: Any) -> Any:
-        """Cost of this accuracy on the hull; the cheapest model's at or below its own; nan above
-        the best."""
+        """Return the cost of an accuracy on the hull.
+
+        This is the cost of the cheapest model at or below its accuracy, and nan above the best
+        model.
+        """
         at = reals(accuracy, "accuracy")
         cost = np.interp(at, self.accuracy[self.hull], self.cost[self.hull])
         return np.where(at <= self.accuracy[self.hull[-1]], cost, np.nan)[()]
 
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """A row per model, cheapest first: accuracy, cost, on_front, on_hull."""
+        position = np.arange(len(self.cost))
+        columns = {
+            "accuracy": self.accuracy,
+            "cost": self.cost,
+            "on_front": np.isin(position, self.front),
+            "on_hull": np.isin(position, self.hull),
+        }
+        table = pd.DataFrame(columns, index=pd.Index(self.names, name="model"))
+        return table.sort_values("cost", kind="stable")
+
     @property
     def best(self) -> float:
-        """Accuracy of the best single model."""
+        """Return the accuracy of the best single model."""
         return float(self.accuracy[self.hull[-1]])
 
     def saving(self, cost: Any) -> Any:
-        """Cost of the most accurate single model ÷ ``cost``."""
+        """Return the cost of the most accurate single model divided by ``cost``."""
         return improvement_factor(self.cost[self.hull[-1]], cost)
 
 

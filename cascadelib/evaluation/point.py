@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any
 
@@ -69,7 +69,14 @@ class Expected:
     intervals: str | None = None
 
 
-@dataclass(frozen=True)
+def nan_equal(value: Any) -> Any:
+    """Return a value with each nan replaced, so that copies of it compare as equal."""
+    if isinstance(value, tuple):
+        return tuple(map(nan_equal, value))
+    return "nan" if isinstance(value, float) and np.isnan(value) else value
+
+
+@dataclass(frozen=True, eq=False)
 class Point:
     """One cascade at fixed thresholds: all that :func:`cascadelib.evaluate` needs, what was
     measured where it was found, and what its file says beside.
@@ -115,6 +122,9 @@ class Point:
         What to expect of it on other samples.
     versions : mapping
         {package: version} with which it was made.
+    premises : tuple of mappings
+        Name, status and evidence of each premise of the guarantee that certified it; empty: it was
+        not certified.
     chosen : tuple
         (models, thresholds) that were chosen on ``found_on``: those of the point, unless
         :func:`dataclasses.replace` put others in their place, of which nobody knows where they
@@ -139,6 +149,7 @@ class Point:
     records: tuple[Mapping[str, Any], ...] = field(default=(), compare=False)
     expected: Expected | None = field(default=None, compare=False)
     versions: Mapping[str, str] = field(default_factory=dict, compare=False)
+    premises: tuple[Mapping[str, str], ...] = field(default=(), compare=False, repr=False)
     chosen: tuple = field(default=(), compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -148,6 +159,16 @@ class Point:
             object.__setattr__(self, "method", method_named(self.method))
         if not self.chosen:
             object.__setattr__(self, "chosen", (self.models, self.thresholds))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Point):
+            return NotImplemented
+        compared = [part.name for part in fields(self) if part.compare]
+        ours, theirs = ([nan_equal(getattr(p, n)) for n in compared] for p in (self, other))
+        return ours == theirs
+
+    def __hash__(self) -> int:
+        return hash((self.models, nan_equal(self.thresholds), self.score, self.cost_kind))
 
     def __repr__(self) -> str:
         rule = self.chosen_by and f"; {self.chosen_by}"

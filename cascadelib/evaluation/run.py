@@ -104,7 +104,9 @@ class Run:
     @cached_property
     def baseline(self) -> Baseline:
         """What the store's own single models give."""
-        return baseline_of(self.store, self.point) if self.singles is None else self.singles
+        if self.singles is not None:
+            return self.singles
+        return baseline_of(self.store, self.point.score, self.point.cost_kind)
 
     @property
     def baseline_cost(self) -> float:
@@ -144,27 +146,44 @@ class Run:
 
 
 def evaluate(store: Store, cascades: Any) -> Any:
-    """Run fixed cascades on a store: nothing is refitted, neither thresholds nor temperatures.
+    """Evaluate fixed cascades on a store.
 
-    On the split that a point was found on, its own accuracy and cost come out exactly.
+    Nothing is refitted, neither thresholds nor temperatures. On the split that selected a point,
+    its accuracy and cost are reproduced exactly.
 
     Parameters
     ----------
     store : LogitStore or ScoreTable
-        With all models of the cascades; the baseline is its own.
-    cascades : Point, Policy, Cascade, Front, Certificate, or a list of them
+        Labelled samples, with all models of the cascades. The baseline is that of this store.
+    cascades : Point, Policy, Cascade, Front, Certificate or list of these
+        Cascades to evaluate.
 
     Returns
     -------
-    Run, or list of Run
-        One for a single Point, Policy or Cascade; else a list in their order.
+    Run or list of Run
+        One Run for a single Point, Policy or Cascade, otherwise a list in the order of the
+        cascades. A Run has ``accuracy``, ``cost``, ``exit_rates``, ``exit_stage``, ``correct``,
+        ``baseline_cost``, ``saving`` and ``improvement``.
 
     Raises
     ------
     TypeError
-        If ``store`` is not a store, or ``cascades`` holds no cascade.
+        If `store` is not a store, or if `cascades` contains no cascade.
     ValueError
-        For models that the store lacks, by name.
+        If the store lacks a model of a cascade.
+
+    See Also
+    --------
+    replay : Evaluate a full front on another split.
+    certify : Guarantee the loss of a cascade.
+
+    Examples
+    --------
+    >>> import cascadelib as cl
+    >>> table = cl.ScoreTable([[1, 0, 1], [1, 1, 1]], [[0.9, 0.2, 0.7], [1, 1, 1]], [1.0, 10.0])
+    >>> result = cl.evaluate(table, cl.search(table).point(-1))
+    >>> result.accuracy, round(result.cost, 3), result.exit_stage.tolist()
+    (1.0, 4.333, [0, 1, 0])
     """
     check_store(store)
     found = dict(runs_of(store, points_of(cascades)))

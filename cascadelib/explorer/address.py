@@ -63,7 +63,7 @@ def state_in(text: str, splits: ExploredSplits) -> tuple[Choice, tuple[float, ..
             threshold_from_json(task.metric, text if text in WORDS else float(text))
             for text in parts.get("thresholds", [])
         ]
-        costs = [task.singles["cost"][known(name, task.names, "model")] for name in models]
+        costs = [task.baseline.table["cost"][known(name, task.names, "model")] for name in models]
         rising = len(set(models)) == len(models) and costs == sorted(costs)
         if len(models) not in splits.lengths or not rising or len(own) != len(models) - 1:
             raise ValueError(

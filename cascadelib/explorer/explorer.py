@@ -27,6 +27,7 @@ from ..front_end import has_front_end
 from ..fronts.front import Front
 from ..fronts.selection import pick
 from ..guarantees.certificate import Certificate
+from ..guarantees.premises import premises_text
 from ..policy.cascade_file import point_for_file
 from ..policy.form import parts_as_json
 from ..store.protocol import Store
@@ -49,43 +50,55 @@ def explore(
     state: str = "",
     certificate: Certificate | Sequence[Certificate] | None = None,
 ) -> "Explorer":
-    """A page to drag the thresholds of cascades of ``store``, with the same cascade on ``held_out``
-    beside it.
-
-    ``.point`` is the present cascade, a :class:`Point`; ``.front`` the front of as many models;
-    ``.sliders`` one ipywidget per threshold; ``.save_html(path)`` writes the page as one file.
+    """Show a page with a slider for each threshold of a cascade.
 
     Parameters
     ----------
     store : LogitStore or ScoreTable
-        The split that cascades are chosen on.
+        Split on which cascades are selected.
     held_out : LogitStore or ScoreTable, optional
-        Another split, with all models of the first.
+        Another split with all models of the first. The page evaluates each cascade on it too.
     images : sequence, optional
-        The inputs of ``store`` in its order, of which at most 400 are shown as examples: arrays
-        [h, w], [h, w, 3] or [3, h, w], PIL images, paths, texts, or a data set of ``cl.datasets``.
+        Inputs of `store` in its order: arrays of shape (h, w), (h, w, 3) or (3, h, w), PIL images,
+        paths, texts, or a data set of ``cl.datasets``. The page shows at most 400 of them as
+        examples.
     front : Front, optional
-        Found on ``store``, to start from instead of searching all pairs.
-    state : str
-        What another explorer's ``.state`` says, or what stands after # in its page's address, to
-        open at the same cascade and thresholds.
-    certificate : Certificate, or a list of them, optional
-        Whose certified cascades are marked. The page says what is promised of them, and of no
-        other cascade. Several, of one promise on one split, hold at once with a probability of at
-        least 1 less the sum of their δ.
+        Result of a search of `store`, to start from. By default all pairs are searched.
+    state : str, default=""
+        The ``.state`` of another explorer, or the part after # of its page's address. The page
+        opens with the same cascade and thresholds.
+    certificate : Certificate or list of Certificate, optional
+        Certificates whose cascades are marked. Several certificates hold simultaneously with a
+        probability of at least 1 minus the sum of their δ.
 
     Returns
     -------
     Explorer
+        ``.point`` is the current cascade, ``.front`` the front of cascades of the same length,
+        ``.sliders`` one ipywidget per threshold. ``.save_html(path)`` writes the page as one file.
 
     Raises
     ------
     TypeError
-        For what is not a store.
+        If an argument is not a store.
     ValueError
-        Where ``held_out`` lacks a model or has samples that the certificate has seen, the number of
-        images is not that of the samples, or ``state`` (which the message names) says anything that
-        these splits do not have.
+        If `held_out` lacks a model or has samples of the certificate, if the number of images
+        differs from the number of samples, or if `state` names something that the splits do not
+        have.
+
+    See Also
+    --------
+    demo : The explorer of bundled answers.
+    search : The front that the page starts from.
+
+    Examples
+    --------
+    >>> import cascadelib as cl
+    >>> answers = cl.datasets.llm_answers()
+    >>> table = cl.ScoreTable.from_frame(answers, prediction="prediction", label="label")
+    >>> explorer = cl.explore(table.take(slice(0, None, 2)), table.take(slice(1, None, 2)))
+    >>> explorer.point.models
+    ('llama-3.1-8b', 'llama-3.3-70b')
     """
     certificates = [] if certificate is None else items_of(certificate)
     return Explorer(store, held_out, images, front, state, certificates)
@@ -348,7 +361,7 @@ class Explorer(anywidget.AnyWidget):
             "epsilon": first.epsilon,
             "deltas": [certificate.delta for certificate in certificates],
             "samples": first.samples,
-            "checked": all(certificate.overlap_checked for certificate in certificates),
+            "premises": premises_text(first.checked),
             "rows": [
                 self.pack.row(point.models, point.thresholds)
                 for point in self.splits.certified

@@ -13,21 +13,33 @@ from .explorer import explore
 
 
 def demo(path: str | Path | None = None, *, browser: bool = True) -> Path:
-    """Write the explorer of two language models' answers as one page, and open it.
+    """Write the explorer of two language models' answers as one page and open it.
 
-    A third of the queries chooses, a third certifies a loss of at most 2%, a third is on screen.
+    One third of the bundled queries selects a cascade, one third certifies a loss of at most 2%,
+    and one third is shown.
 
     Parameters
     ----------
     path : str or Path, optional
-        Of the page; default: in a new temporary folder.
-    browser : bool
-        Open it.
+        File of the page. Defaults to a file in a new temporary folder.
+    browser : bool, default=True
+        Whether to open the page in a browser.
 
     Returns
     -------
     Path
-        Of the page, which needs neither server nor network.
+        The written page, which needs neither a server nor a network.
+
+    See Also
+    --------
+    explore : The explorer of your own store.
+
+    Examples
+    --------
+    >>> import cascadelib as cl
+    >>> page = cl.demo(browser=False)
+    >>> page.suffix
+    '.html'
     """
     answers: Any = ScoreTable.from_frame(llm_answers(), label="label", prediction="prediction")
     chosen_on, certified_on, others = (answers.take(slice(part, None, 3)) for part in range(3))

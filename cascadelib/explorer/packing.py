@@ -17,6 +17,7 @@ import numpy as np
 from numpy import ndarray as Array
 
 from ..cost_kinds import cost_of
+from ..labels import samples_in_common
 from ..methods.thresholds import LARGEST, exiting, own_units
 from ..policy.form import threshold_to_json
 from ..scoring import F1
@@ -193,11 +194,11 @@ class Packed:
         for kind in self.splits.costs:
             task = self.splits.task(name, replace(self.choice, cost=kind))
             hull = task.baseline.hull
-            singles = task.singles.loc[self.names, ["accuracy", "cost"]]
+            singles = task.baseline.table.loc[self.names, ["accuracy", "cost"]]
             baselines[kind] = {
                 "accuracy": task.baseline.accuracy[hull].tolist(),
                 "cost": task.baseline.cost[hull].tolist(),
-                "best": self.names.index(task.singles["accuracy"].idxmax()),
+                "best": self.names.index(task.baseline.table["accuracy"].idxmax()),
                 "singles": singles.to_numpy().T.tolist(),
             }
             if task.costs.ndim == 2:
@@ -207,6 +208,7 @@ class Packed:
             "name": name,
             "data": f"{store.origin.dataset} {store.origin.split}".strip(),
             "samples": len(store),
+            "shared": samples_in_common(self.splits.store.origin, store.origin) or 0,
             "baselines": baselines,
         }
         if self.choice.score == F1:

@@ -581,8 +581,10 @@ class View {
       `<b>${percent(result.accuracy, k)}</b> are correct${/^top(?!1$)/.test(this.pack.score) ? ` (${this.pack.score.replace("top", "top-")})` : ""}`
     const best = escaped(this.name(result.reference))
     const many = split => `${split.k.toLocaleString("en")} ${this.noun}${this.dataOf(split)}`
+    const { shared } = this.pack.splits.at(-1)
+    const others = shared ? `${this.noun}, ${shared.toLocaleString("en")} of them the same` : "others"
     const checked = evaluated.length > 1 ?
-      `Measured on ${many(result)}; chosen on ${chosen.k.toLocaleString("en")} others (there ${percent(chosen.accuracy, chosen.k)}, ${times(chosen.saving)} times).` :
+      `Measured on ${many(result)}; chosen on ${chosen.k.toLocaleString("en")} ${others} (there ${percent(chosen.accuracy, chosen.k)}, ${times(chosen.saving)} times).` :
       `Chosen and measured on the same ${many(result)}: expect a little less elsewhere.`
     return `Of 100 ${this.noun}, ${list}; ${correct} (${best} alone: ${percent(result.best, k)}), for <b>${this.costWords(result.saving)}</b>. ${this.promise()}<small>${checked}</small>`
   }
@@ -634,18 +636,17 @@ class View {
   }
 
   /** Who is certified, on how many samples; where nobody is, how many labels would do. */
-  aboutCertificate({ samples, deltas, epsilon, checked, promise }) {
+  aboutCertificate({ samples, deltas, epsilon, premises, promise }) {
     const on = `${samples.toLocaleString("en")} other labels`
     const delta = deltas.reduce((a, b) => a + b)
     if (!this.certified.length) {
       const needed = epsilon ? Math.ceil(Math.log(Math.max(...deltas)) / Math.log1p(-epsilon)) : null
       return `nothing is certified: ${on} do not show it${needed ? `; ${needed.toLocaleString("en")} without a loss would` : ""}`
     }
-    const where = checked ? "" : ", whether they took part in choosing was not checked"
     const sure = `at confidence ${Number((100 * Math.max(0, 1 - delta)).toPrecision(6))}%, all at once`
     const many = this.certified.length
     const go = this.cheapestCertified ? ` <button class="cl-cheapest">show the cheapest</button>` : ""
-    return `◇ ${many === 1 ? "one cascade is" : `${many.toLocaleString("en")} cascades are`} certified by ${on} (${sure}${where}): each ${escaped(promise)}; no other is${go}`
+    return `◇ ${many === 1 ? "one cascade is" : `${many.toLocaleString("en")} cascades are`} certified by ${on} (${sure}): each ${escaped(promise)}; no other is${go}<small>${escaped(premises)}</small>`
   }
 
   /** What the last model adds: the best by the goal of n models beside that of one fewer, on the split that is shown. */

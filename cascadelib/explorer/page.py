@@ -11,6 +11,7 @@ import pandas as pd
 from ..cost_kinds import times_less
 from ..evaluation.run import Run
 from ..fronts.front import Front
+from ..labels import samples_in_common
 from ..tables import arrow, in_words, number
 
 PARTS = ("d3.js", "engine.js", "page.js")  # one ES module, in this order
@@ -82,7 +83,9 @@ def sentence(runs: Mapping[str, Run]) -> str:
     checked = ""
     if run is not chosen:
         there = times_less(chosen.saving, run.point.cost_kind)
-        checked = f" (there {there}), checked on {len(run.correct):,} others"
+        shared = samples_in_common(chosen.store.origin, run.store.origin)
+        others = f"samples, {shared:,} of them the same" if shared else "others"
+        checked = f" (there {there}), checked on {len(run.correct):,} {others}"
     return (
         f"{arrow(names)}. Of 100 samples, {', '.join(rates)}; {run.accuracy:.2%} are correct (the "
         f"most accurate model alone: {run.baseline.best:.2%}), for "

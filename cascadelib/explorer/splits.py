@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ..checks import known
-from ..evaluation.evaluation import check_models, check_store
+from ..evaluation.evaluation import check_store
 from ..fronts.exact import SearchTask, search
 from ..fronts.front import Front
 from ..guarantees.certificate import Certificate
@@ -53,6 +54,18 @@ def methods_of(store: Store, given: Any) -> tuple[dict[str, Method | None], str]
     return methods, first
 
 
+def is_same_split(store: Store, other: Store) -> bool:
+    """Return whether two stores hold the same samples and outputs: then none is held out."""
+    here = store.origin
+    there = other.origin
+    if here.fingerprint != there.fingerprint or here.contents is None or there.contents is None:
+        return False
+    name = store.models.index[:1]
+    outputs = here.contents.of(name)
+    others = there.contents.of(name)
+    return outputs is not None and others is not None and np.array_equal(outputs, others)
+
+
 class ExploredSplits:
     """The split that cascades are chosen on and, where there is one, the held-out split.
 
@@ -95,7 +108,6 @@ class ExploredSplits:
         certificates: Sequence[Certificate] = (),
     ) -> None:
         check_store(store)
-        check_models(store)
         self.store = store
         self.stores = {"validation": store}
         if held_out is not None:
@@ -106,6 +118,8 @@ class ExploredSplits:
         self.certificates = certificates
         self.certified = [point for each in certificates for point in each.certified]
         self.check_certificates()
+        if held_out is not None and is_same_split(store, held_out):
+            del self.stores["held-out"]
         self.given: Any = front or next(iter(self.certified), None)
         self.tasks: dict[tuple, SearchTask] = {}
         self.methods, self.first = methods_of(store, self.given)

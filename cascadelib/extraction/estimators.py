@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..labels import aligned
 from ..store.logit_store import LogitStore
 
 
@@ -26,6 +27,7 @@ def extract_estimators(
     :meth:`LogitStore.create` and :meth:`LogitStore.add`.
     """
     inputs, labels = dataset
+    labels = aligned(labels, "labels", *getattr(inputs, "axes", ()))
     classes = np.unique(np.concatenate([own.classes_ for own in estimators.values()]))
     store = LogitStore.create(path, np.asarray(labels).astype(str), classes=classes)
     for name, estimator in estimators.items():

@@ -6,7 +6,6 @@ import hashlib
 import platform
 import shutil
 import statistics
-from datetime import timedelta
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -48,74 +47,92 @@ def extract(
     workers: int | None = None,
     compile: bool = False,
 ) -> LogitStore:
-    """Run models over a data set and keep their logits, MACs and measured seconds in a store.
+    """Run models on a data set and store their logits, MACs and measured seconds.
 
-    Interrupted, the same call resumes, and loses at most one shard; with the same shard and
-    batch sizes the tensors are those of an uninterrupted run (on a GPU, up to rounding). A model
-    that the store holds is skipped if its weights, its transform and the settings that decide the
-    numbers are the same. All models are in memory at once; a batch without room there is halved,
-    for the model concerned, until it fits, with a warning. Under ``torchrun`` the processes (one
-    per GPU) share the samples and fill one store; another number of them may resume it.
+    An interrupted call resumes when it is repeated, and loses at most one shard. With equal shard
+    and batch sizes the tensors equal those of an uninterrupted run (on a GPU, up to rounding). A
+    model that the store has is skipped if its weights, transform and settings are the same.
 
     Parameters
     ----------
-    models
-        Names that :func:`load` knows, or {name: module}, {name: (module, transform)} or {name:
-        :class:`Model`}. A transform turns a batch of raw inputs (a tensor on the device) into the
-        module's input: a tensor, a tuple of arguments or a dict of keywords; equal transforms run
-        once per batch. None stands for ``float()``. Or {name: trained classifier} of scikit-learn,
-        asked at once for the probabilities of all inputs, into a new store; of what follows, macs
-        alone has a meaning there.
-    dataset
-        One of :mod:`cascadelib.datasets` or (inputs, labels), arrays or tensors [k, …] and int [k].
-        ``Photographs`` are read and decoded once for all models; there a transform is a
+    models : list of str, or dict
+        Names that :func:`load` accepts, or a dict from names to a module, a (module, transform)
+        pair, a :class:`Model`, or a trained scikit-learn classifier. A transform maps a batch of
+        raw inputs (a tensor on the device) to the module's input: a tensor, a tuple of arguments or
+        a dict of keywords. None means ``float()``. Equal transforms run once per batch. Classifiers
+        predict the probabilities of all inputs in one call, into a new store, and use only `macs`
+        of the options.
+    dataset : data set of :mod:`cascadelib.datasets`, or tuple
+        Labelled inputs, or (inputs, labels): arrays or tensors of shapes (n_samples, …) and
+        (n_samples,). ``Photographs`` are decoded once for all models, and a transform is then a
         :class:`Photos` or a function of one PIL image. ``Texts`` run in the order of their lengths,
-        in batches padded to their longest; MACs are the mean at those lengths without padding, and
-        texts that a model cuts are counted (``truncated`` in ``store.models``) and warned of.
-    path
-        Folder of the store; it is made where there is none.
-    device
-        CUDA where there is one. There each model of images runs in whichever memory format is
-        faster, and with cuDNN's search for algorithms or without, as a few batches at the start
-        say, where a run has at least 64 of them and ``compile`` is off; it is recorded. Flags of
-        ``torch.backends.cudnn`` have precedence: ``deterministic`` forbids the search,
-        ``benchmark`` asks for it; both are afterwards as they were.
-    batch_size
-        Samples per batch.
-    amp
-        Mixed precision: "float16", "bfloat16", False, True (float16 on CUDA, else bfloat16); by
-        default on CUDA only, and a model that the store holds is then kept whichever it has. It is
-        recorded.
-    shard_size
-        Samples per shard, rounded down to whole batches.
-    progress
-        Print the estimate of time and disk before the start, and draw a bar where somebody watches.
-    dtype
-        Of the stored logits: "float16", "float32" or "float64".
-    macs
-        {name: MACs per sample} for models that fvcore cannot count.
-    replace
-        Extract models anew that the store holds.
-    workers
-        Processes that decode photographs; by default one per core that this process may use, 16 at
-        most.
-    compile
-        Run the models as ``torch.compile`` makes them; it takes a while, and the logits differ in
-        the last digits. It is recorded.
+        in batches padded to the longest text. MACs are then the mean at those lengths without
+        padding, and truncated texts are counted (``truncated`` in ``store.models``) with a warning.
+    path : str or Path
+        Folder of the store. It is created if it does not exist.
+    device : torch.device or str, optional
+        Defaults to CUDA if available. On CUDA, each image model runs in the faster memory format,
+        with or without cuDNN's search for algorithms. A few batches at the start decide, if there
+        are at least 64 batches and `compile` is off. The choice is recorded. The flags
+        ``deterministic`` and ``benchmark`` of ``torch.backends.cudnn`` have precedence and are
+        restored.
+    batch_size : int, default=256
+        Samples per batch. If memory does not suffice, it is halved for that model, with a warning.
+    amp : {"float16", "bfloat16"} or bool, optional
+        Mixed precision. True means float16 on CUDA and bfloat16 elsewhere. By default it is used
+        only on CUDA, and a stored model is kept with either setting. It is recorded.
+    shard_size : int, default=2048
+        Samples per shard, rounded down to full batches.
+    progress : bool, default=True
+        Whether to print an estimate of time and disk space, and to show a progress bar in a
+        terminal or notebook.
+    dtype : {"float16", "float32", "float64"}, default="float32"
+        Type of the stored logits.
+    macs : dict, optional
+        MACs per sample by name, for models that fvcore cannot count.
+    replace : bool, default=False
+        Whether stored models are extracted again.
+    workers : int, optional
+        Processes that decode photographs. Defaults to one per available core, at most 16.
+    compile : bool, default=False
+        Whether models run compiled by ``torch.compile``. Logits then differ in the last digits. It
+        is recorded.
 
     Returns
     -------
     LogitStore
-        The store at ``path``.
+        The store at `path`.
 
     Raises
     ------
     ValueError
-        Before the long run: a name is unknown, the store has other samples, another number of
-        classes than the data set or the same model under other settings, or the disk has too little
-        space. Then: a sample cannot be read. A model that raises, gives nan or no logits, whose
-        MACs cannot be counted or whose classes are in another order (see :mod:`class_order`) takes
-        no other down: one error at the end names each that failed, and the others are in the store.
+        Before the run: if a name is unknown, if the store has other samples, another number of
+        classes or the same model with other settings, or if disk space is insufficient. During the
+        run: if a sample cannot be read. After the run: if a model raised, returned nan or no
+        logits, has uncountable MACs, or has its classes in another order. One error names all
+        failed models. The others are stored.
+
+    See Also
+    --------
+    LogitStore : The result.
+    count_macs : Count the MACs of one module.
+
+    Notes
+    -----
+    All models are in memory simultaneously. With ``torchrun`` the processes (one per GPU) share the
+    samples and fill one store. Another number of processes may resume it.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import torch
+    >>> import cascadelib as cl
+    >>> inputs, labels = torch.randn(100, 8), torch.arange(100) % 3
+    >>> models = {"small": torch.nn.Linear(8, 3), "large": torch.nn.Linear(8, 3, bias=False)}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     store = cl.extract(models, (inputs, labels), f"{folder}/store", progress=False)
+    ...     sorted(store.models.index)
+    ['large', 'small']
     """
     macs = macs or {}
     if isinstance(models, dict) and any(hasattr(m, "predict_proba") for m in models.values()):
@@ -310,14 +327,20 @@ def _announce(pending: list[Candidate], missing: dict, settings: Pass) -> None:
     if needed > free:
         raise ValueError(f"{path}: {needed / 1e6:.1f} MB are needed and {free / 1e6:.1f} MB free")
     if settings.progress and pending:
-        hours = timedelta(seconds=round(seconds / settings.mine.count))
         print(
             *settings.failed.values(),
-            f"{len(pending)} models × {samples} samples: about {hours} h, "
+            f"{len(pending)} models × {samples} samples: {left(seconds / settings.mine.count)}, "
             f"{sum(final) / 1e6:.1f} MB on disk",
             sep="\n",
             flush=True,
         )
+
+
+def left(seconds: float) -> str:
+    """Write a time that is left for people: "about 40 s", "about 3 min", "about 2.5 h"."""
+    units = ((3600, "h", 1), (60, "min", 0), (1, "s", 0))
+    size, unit, digits = next((unit for unit in units if seconds >= 2 * unit[0]), units[-1])
+    return f"about {seconds / size:.{digits}f} {unit}" if seconds >= 1 else "less than 1 s"
 
 
 def _assemble(candidate: Candidate, store: LogitStore, settings: Pass) -> None:

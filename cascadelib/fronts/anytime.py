@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from numpy import ndarray as Array
 
+from .cascades import Search
 from .kernels.state import Best, least_onwards
-from .parallel import BOXES, CORNERS, Search, on_workers
+from .parallel import BOXES, CORNERS, on_workers
 
 # Tolerances of the rounds before the last: at the accuracies where most points of the front lie,
 # and at those beyond. The first opens nothing, and bounds every cascade.

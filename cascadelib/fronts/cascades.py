@@ -1,20 +1,32 @@
-"""Which cascades there are, how much work they are, and the outcomes of their prefixes.
+"""Which cascades there are, how much work they are, and the outcomes of their prefixes: what a
+search prepares, once.
 
 Models run by rising cost, those of equal cost in both orders.
 """
 
+import time
 from bisect import bisect
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from itertools import count, tee
 from math import comb, factorial
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 import numpy as np
 from numpy import ndarray as Array
 
-from ..checks import check_count, items_of, reals, unmasked
+from ..checks import (
+    POSITIVE,
+    brief,
+    check_costs,
+    check_count,
+    check_number,
+    items_of,
+    reals,
+    unmasked,
+)
 from ..methods.thresholds import LARGEST
 from ..stages import StageFunction, stage_of
 from .kernels.sorting import falling_order, groups_in
@@ -313,3 +325,53 @@ class Outcomes:
             self.correct(prefix)
             copy.kept_correct[self.key(prefix)] = self.kept_correct[self.key(prefix)]
         return copy
+
+
+class Search(NamedTuple):
+    """A search that is prepared: its arguments are checked, and all its steps share it.
+
+    cost: of the models, float [M], or [M, k] where prices differ by sample; lengths: of cascades;
+    tolerance: a share of the cost, also by correct samples, float [k + 1]; deadline: of
+    time.monotonic(), infinite without one; executor: of tasks, None for threads; coarse: with few
+    bins, to bound all cascades soon.
+    """
+
+    outcomes: Any
+    cost: Array
+    lengths: tuple[int, ...] = ()
+    tolerance: float | Array = 0.0
+    deadline: float = np.inf
+    executor: Executor | None = None
+    coarse: bool = False
+
+
+class Limits(NamedTuple):
+    """How exact a search has to be, how long it may take, and who works for it."""
+
+    tolerance: float = 0.0
+    time_limit: float | None = None
+    executor: Executor | None = None
+
+
+def check_limits(tolerance: Any, time_limit: Any, executor: Any) -> Limits:
+    """The limits of a search as numbers; ValueError names what is wrong."""
+    share = "a share of the cost, 0 or more"
+    tolerance = check_number(tolerance, "tolerance", share, 0, POSITIVE[1])
+    if time_limit is not None:
+        time_limit = check_number(time_limit, "time_limit", "seconds, more than 0", POSITIVE[0])
+    if executor is not None and (isinstance(executor, type) or not hasattr(executor, "submit")):
+        raise ValueError(f"executor must be a concurrent.futures.Executor, not {brief(executor)}")
+    return Limits(tolerance, time_limit, executor)
+
+
+def prepare_search(
+    stage: StageFunction, cost: Any, n_models: Any, limits: Limits, last_only: bool = False
+) -> Search:
+    """Check what a search is of, and start its clock; ValueError names what is wrong."""
+    cost = check_costs(cost)
+    lengths = check_lengths(n_models, len(cost))
+    check_work(cost if cost.ndim == 1 else cost.mean(axis=1), lengths, limits.time_limit)
+    wait = np.inf if limits.time_limit is None else limits.time_limit
+    deadline = time.monotonic() + wait
+    outcomes = Outcomes(stage, last_only)
+    return Search(outcomes, cost, lengths, limits.tolerance, deadline, limits.executor)

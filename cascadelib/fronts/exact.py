@@ -6,157 +6,29 @@ Paper, section 3, *Evaluation*.
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Executor
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike
 
-from ..checks import (
-    POSITIVE,
-    brief,
-    check_costs,
-    check_number,
-    items_of,
-    known,
-    reals,
-    unmasked,
-)
-from ..evaluation.evaluation import asked, check_models, check_store, single_models
-from ..evaluation.pareto import Baseline, improvement_factor
+from ..checks import check_costs, items_of, known, reals, unmasked
+from ..evaluation.evaluation import asked, baseline_of, check_store
+from ..evaluation.pareto import Baseline
 from ..front_end import watched
+from ..labels import aligned
 from ..methods.confidence_metrics import confidence as confidence_of
 from ..methods.expected import expected_outcomes
 from ..methods.method import METHODS, Method
-from ..methods.thresholds import own_units
 from ..scoring import F1
 from ..stages import Outcome, StageFunction
 from ..store.logit_store import LogitStore
 from ..store.protocol import Store
-from .anytime import search_in_time
-from .cascades import Cascades, Outcomes, cascades_of, check_lengths, check_work
-from .front import Front, Points, points_from, singles_table
+from .cascades import Limits, Outcomes, check_limits, prepare_search
+from .counted import search_counted
+from .front import Front, Points
 from .graded import Curve, copies_of, run_again, search_graded, two_model_curve
-from .kernels.state import Best, improves, new_best, note
-from .parallel import BOXES, CORNERS, Search, in_threads, on_workers
-
-SEEDING = 0.25  # of the time that is left goes to finding a first front to prune by
-INTERRUPTED = "the search was interrupted; nothing of it is kept"
-
-
-def always_exit(outcomes: Outcomes, head: tuple, start: int = 0) -> list[int]:
-    """The boundaries at which all samples exit, of a head's stages from ``start`` on."""
-    return [outcomes.all_exit(head[: i + 1]) for i in range(start, len(head))]
-
-
-def note_first_models(search: Search, cascades: Cascades, best: Best) -> None:
-    """Note, for each model that may come first, a cascade in which all samples leave there.
-
-    So every single model, and of longer cascades a front, is there however little time there is.
-    """
-    firsts: dict[int, tuple[int, tuple]] = {}
-    for head, lasts in cascades.heads:
-        for number, m in lasts[:1] if head else lasts:
-            firsts.setdefault((*head, m)[0], (number, head))
-    for first, (number, head) in firsts.items():
-        n = int(search.outcomes.correct((first,)).sum())
-        nobody = np.zeros(len(head), np.int64)
-        always = np.array(always_exit(search.outcomes, head), np.int64)
-        if improves(best, n, search.cost[first], number, nobody):
-            note(best, n, search.cost[first], number, always, nobody)
-
-
-def seed(search: Search, cascades: Cascades, length: int, best: Best) -> None:
-    """Note the front of the cascades' first ``length`` models.
-
-    As longer ones whose later stages no sample reaches.
-    """
-    d = length - 1
-    longer: dict[tuple, tuple[int, tuple]] = {}
-    for head, lasts in cascades.heads:
-        number, _ = lasts[0]
-        longer.setdefault(head[:length], (number, head))
-    heads: dict[tuple, list[tuple[int, int]]] = {}
-    for short, (number, _) in longer.items():
-        heads.setdefault(short[:-1], []).append((number, short[-1]))
-    head_of = dict(longer.values())
-    own = new_best(len(best.reach) - 1, length)
-    for parts in (CORNERS, BOXES) if d > 1 else (BOXES,):
-        # pairs and triples take little time beside the cascades that they are to speed up
-        run = on_workers if d > 2 else in_threads
-        run(search, list(heads.items()), own, parts)
-    for n in np.flatnonzero(np.isfinite(own.exact)):
-        number = own.where[n, 0]
-        at = np.zeros(cascades.length - 1, np.int64)
-        at[:d] = own.where[n, 1 + d :]
-        if improves(best, n, own.exact[n], number, at):
-            later = always_exit(search.outcomes, head_of[number], d)
-            boundaries = np.append(own.where[n, 1 : 1 + d], later)
-            note(best, n, own.exact[n], number, boundaries, at)
-
-
-def search_long(search: Search, cascades: Cascades, searched: Sequence[int], best: Best) -> None:
-    """Note every threshold of cascades of three models or more, after a first front to prune by.
-
-    searched: the lengths that are asked for, which need no seeding of their own.
-    """
-    length = cascades.length
-    end_of_start = np.inf
-    first = length - 1
-    if search.deadline < np.inf:
-        now = time.monotonic()
-        end_of_start = now + SEEDING * (search.deadline - now)
-        first = min(3, length - 1)
-    start = search._replace(deadline=end_of_start)
-    for shorter in range(first, length):
-        in_time = time.monotonic() < end_of_start
-        if shorter not in searched and (shorter == first or in_time):
-            seed(start, cascades, shorter, best)
-    if search.deadline < np.inf:
-        search_in_time(search, cascades.heads, best)
-        return
-    started = on_workers(search, cascades.heads, best, CORNERS)
-    best.floor[:] = np.inf
-    on_workers(search, cascades.heads, best, BOXES if started else CORNERS + BOXES)
-
-
-def search_all(
-    search: Search, k: int, lengths: Sequence[int]
-) -> tuple[Best, Callable[[int], tuple]]:
-    """(Best over all cascades of the lengths, function from a cascade's number to its models)."""
-    best = new_best(k, max(lengths))
-    floor = np.full(k + 1, np.inf)
-    kinds: list[Cascades] = []
-    for length in lengths:
-        cascades = Cascades(search.cost, length, kinds[-1].end if kinds else 0)
-        kinds.append(cascades)
-        if length == 1 or search.deadline < np.inf or search.executor is not None:
-            note_first_models(search, cascades, best)
-        if length == 2:
-            in_threads(Search(search.outcomes, search.cost), cascades.heads, best)
-        elif length > 2:
-            search_long(search, cascades, lengths, best)
-            np.minimum(floor, best.floor, out=floor)
-    best.floor[:] = floor
-
-    def cascade_of(number: int) -> tuple:
-        return next(kind for kind in kinds if number < kind.end).cascade(number)
-
-    return best, cascade_of
-
-
-def check_limits(tolerance: Any, time_limit: Any, executor: Any) -> tuple[float, float | None]:
-    """(tolerance, time limit) as floats, None for no limit; ValueError names what is wrong."""
-    share = "a share of the cost, 0 or more"
-    tolerance = check_number(tolerance, "tolerance", share, 0, POSITIVE[1])
-    if time_limit is not None:
-        time_limit = check_number(time_limit, "time_limit", "seconds, more than 0", POSITIVE[0])
-    if executor is not None and (isinstance(executor, type) or not hasattr(executor, "submit")):
-        raise ValueError(f"executor must be a concurrent.futures.Executor, not {brief(executor)}")
-    return tolerance, time_limit
 
 
 def search_outcomes(
@@ -169,72 +41,81 @@ def search_outcomes(
     time_limit: float | None = None,
     executor: Executor | None = None,
 ) -> Points:
-    """The exact Pareto front over all cascades of ``n_models`` models and all thresholds.
+    """Compute the exact Pareto front of cascades that a stage function defines.
 
-    Models run in order of cost, equal costs in both orders. Samples of equal confidence exit
-    together. Of cascades of the same accuracy and cost that of the fewest models is reported, then
-    of the cheapest first models, then that which passes the fewest samples on to stage 2, 3, …, on
-    any machine.
+    All cascades of `n_models` models and all distinguishable thresholds are covered. Models run in
+    order of cost, models of equal cost in both orders. Samples of equal confidence exit together.
+    Of several cascades with equal accuracy and cost, the result is the one with the fewest models,
+    then with the cheapest first models, then with the fewest samples deferred to stage 2, 3, …. It
+    does not depend on the number of threads, processes or machines.
 
     Parameters
     ----------
     stage : callable
-        prefix (tuple of int, rows of ``cost``) → (correct bool [k], confidence float [k], higher =
-        more confident) of the cascade's output after those models. Infinite confidences may occur,
-        nan not.
-    cost : array [M]
+        Function from a prefix (tuple of int, rows of `cost`) to the outcome of the cascade after
+        those models: correctness, bool array of shape (n_samples,), and confidence, float array of
+        shape (n_samples,), higher = more confident. Infinite confidences are allowed, nan is not.
+    cost : array of shape (n_models,)
         Cost per sample of each model.
     n_models : int or tuple of int
-        Cascade length, 1 to 8, or a tuple of lengths: one front over all of them.
-    last_only : bool
-        Outcomes depend on the last model of a prefix alone, so that they are asked for once per
+        Length of the cascades, 1 to 8. A tuple gives one front over all these lengths.
+    last_only : bool, default=False
+        Whether outcomes depend only on the last model of a prefix. Then `stage` is called once per
         model.
-    tolerance : float
-        Skip what could only be cheaper by this share of the cost.
+    tolerance : float, default=0.0
+        Skip cascades that would lower the cost by less than this share.
     time_limit : float, optional
-        Seconds after which the search stops; the first one compiles within them what
-        :func:`cascadelib.warm` has not. This and a tolerance leave a front that is certified
-        instead of exact (:attr:`Points.gap`, ``lower_bound_at``).
+        Stop after this many seconds. The first search compiles kernels within this time, unless
+        :func:`cascadelib.warm` did. With a limit or a tolerance the front is inexact, and
+        :attr:`Points.gap` bounds the error.
     executor : concurrent.futures.Executor, optional
-        It searches cascades of three models and more; where workers die, a RuntimeWarning says so,
-        and the front is certified.
+        Searches cascades of three models and more. If workers die, a RuntimeWarning is issued and
+        :attr:`Points.gap` bounds the error.
 
     Returns
     -------
     Points
-        The front, rising in cost and accuracy.
+        The front as arrays, with rising cost and accuracy.
 
     Raises
     ------
     ValueError
-        Unusable outcomes or costs, more stages than models, more cascades than patience allows.
+        If outcomes or costs are invalid, if a cascade has more stages than models exist, or if
+        there are too many cascades.
     KeyboardInterrupt
-        Once its threads have stopped.
+        After an interrupt, when all threads have stopped.
+
+    See Also
+    --------
+    search : Search a store with a method.
+    search_arrays : Search arrays of correctness and confidence.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import cascadelib as cl
+    >>> correct = np.array([[True, False, True], [True, True, True]])
+    >>> confidence = np.array([[0.9, 0.2, 0.7], [1.0, 1.0, 1.0]])
+    >>> points = cl.search_outcomes(lambda p: (correct[p[-1]], confidence[p[-1]]), [1.0, 10.0], 2)
+    >>> points.accuracy.round(3).tolist(), points.cost.round(3).tolist()
+    ([0.667, 1.0], [1.0, 4.333])
     """
-    tolerance, time_limit = check_limits(tolerance, time_limit, executor)
-    deadline = np.inf if time_limit is None else time.monotonic() + time_limit
-    cost = check_costs(cost)
-    if cost.ndim != 1:
+    limits = check_limits(tolerance, time_limit, executor)
+    search = prepare_search(stage, cost, n_models, limits, last_only)
+    if search.cost.ndim != 1:
         raise ValueError(
             "give one cost per model here: per-sample costs are supported by `search` on a "
             "ScoreTable"
         )
-    lengths = check_lengths(n_models, len(cost))
-    outcomes = Outcomes(stage, last_only)
-    check_work(cost, lengths, time_limit)
+    return found_by(search_counted, search)
+
+
+def found_by(find: Callable[..., Points], *arguments: Any) -> Points:
+    """The points of one of the two searches; if it is interrupted, without its traceback."""
     try:
-        k = len(outcomes.correct((0,)))
-        if k == 0:
-            raise ValueError("no samples: the split is empty")
-        outcomes.prepare(cascades_of(cost, lengths))
-        if max(lengths) > 1:
-            with ThreadPoolExecutor(os.cpu_count()) as pool:  # sorts run without the GIL
-                list(pool.map(outcomes.groups, [(m,) for m in range(len(cost))]))
-        search = Search(outcomes, cost, tolerance, deadline, executor)
-        best, cascade_of = search_all(search, k, lengths)
-        return points_from(outcomes, best, cascade_of, cost)
+        return find(*arguments)
     except KeyboardInterrupt:  # a page of traceback from inside the pools says nothing
-        raise KeyboardInterrupt(INTERRUPTED) from None
+        raise KeyboardInterrupt("the search was interrupted; nothing of it is kept") from None
 
 
 def search_arrays(
@@ -244,31 +125,49 @@ def search_arrays(
     n_models: Any,
     **options: Any,
 ) -> Points:
-    """:func:`search_outcomes` where only the last model of a prefix counts (no ensembling).
+    """Compute the exact Pareto front of cascades from arrays.
+
+    Only the last model called counts. Ensembles need :func:`search_outcomes`.
 
     Parameters
     ----------
-    correct : array of bool [M, k]
-        Whether each model is correct; models in any order.
-    confidence : array of float [M, k]
-        Higher = more confident.
-    cost : array of float [M]
+    correct : bool array of shape (n_models, n_samples)
+        Correctness of each model, in any order of models.
+    confidence : float array of shape (n_models, n_samples)
+        Confidence of each model, higher = more confident.
+    cost : array of shape (n_models,)
         Cost per sample of each model.
-    n_models, **options
-        As for :func:`search_outcomes`: tolerance, time_limit, executor.
+    n_models : int or tuple of int
+        Length of the cascades, see :func:`search_outcomes`.
+    **options
+        tolerance, time_limit and executor, as for :func:`search_outcomes`.
 
     Returns
     -------
     Points
-        The front, rising in cost and accuracy.
+        The front as arrays, with rising cost and accuracy.
 
     Raises
     ------
     ValueError
-        Shapes that differ, and what :func:`search_outcomes` refuses.
+        If the shapes differ, or for the reasons of :func:`search_outcomes`.
+
+    See Also
+    --------
+    search : Search a store with a method.
+    ScoreTable : A table with ids, labels and prices.
+
+    Examples
+    --------
+    >>> import cascadelib as cl
+    >>> points = cl.search_arrays([[1, 0, 1], [1, 1, 1]], [[0.9, 0.2, 0.7], [1, 1, 1]], [1, 10], 2)
+    >>> points.models.tolist(), points.thresholds.round(3).tolist()
+    ([[0, 1], [0, 1]], [[-inf], [0.45]])
     """
+    axes: Any = getattr(correct, "axes", None) or getattr(confidence, "axes", ())
+    cost = aligned(cost, "cost", *axes)
+    confidence = reals(aligned(confidence, "confidence", *axes), "confidence")
     correct = np.asarray(unmasked(correct, "correct"))
-    confidence = reals(confidence, "confidence")
     same = correct.ndim == 2 and correct.shape == confidence.shape
     if not same or len(check_costs(cost)) != len(correct):
         shapes = f"correct {correct.shape}, confidence {confidence.shape}, cost {np.shape(cost)}"
@@ -280,14 +179,11 @@ def search_arrays(
     return search_outcomes(stage, cost, n_models, last_only=True, **options)
 
 
-def candidate_names(models: Any, store: Store, baseline: Baseline) -> list[str]:
-    """The models to combine, of "all", a list, or "pareto".
-
-    That is: those on the single-model front, as the paper does.
-    """
-    names = list(store.models.index)
+def candidate_names(models: Any, names: list[str], baseline: Baseline) -> list[str]:
+    """The models to combine, of "all", a list, or "pareto": those on the single-model front, as
+    the paper does."""
     if isinstance(models, str):
-        sets = {"all": names, "pareto": [names[i] for i in baseline.front]}
+        sets = {"all": names, "pareto": [baseline.names[i] for i in baseline.front]}
         return sets[known(models, sets, "set of models (or list their names)")]
     chosen = [known(name, names, "model") for name in items_of(models)]
     if len(set(chosen)) < max(len(chosen), 1):
@@ -308,74 +204,92 @@ def search(
     time_limit: float | None = None,
     executor: Executor | None = None,
 ) -> Front:
-    """The exact :class:`Front` of a store's cascades of ``n_models`` models, at every threshold.
+    """Compute the exact Pareto front of all cascades of a store.
+
+    All cascades of `n_models` models and all thresholds that the samples can distinguish are
+    covered, without sampling.
 
     Parameters
     ----------
     store : LogitStore or ScoreTable
-        A ScoreTable has its own confidences and costs; of ``method`` it takes a fitted confidence,
-        of ``score`` "top1" and "f1".
-    n_models : int or tuple of int
-        Cascade length, 1 to 8, or a tuple of lengths: one front over all of them.
-    method : str or Method, optional
-        A key of METHODS (default: "max_softmax"), fitted on this store where it scales by
-        temperature, or a :class:`Method`, used as fitted.
-    score : str, optional
-        "top1" (default), "top<k>", or "f1" (two classes, n_models 1 and 2).
+        Labelled samples of the selection split. A ScoreTable has confidences and costs. It accepts
+        only methods with a fitted confidence, and the scores "top1" and "f1".
+    n_models : int or tuple of int, default=2
+        Length of the cascades, 1 to 8. A tuple such as ``(1, 2, 3)`` gives one front over all these
+        lengths.
+    method : str or Method, default="max_softmax"
+        A key of ``METHODS``, whose temperatures are then fitted on `store`, or a :class:`Method`,
+        which is used as fitted.
+    score : str, default="top1"
+        "top1", "top<k>" or "f1". F1 needs two classes and at most two models.
     cost : str, optional
-        The kind of cost, a column of ``store.models``; default: the only one there is, else MACs.
-    models : str or list of str
-        "all", "pareto" or names.
-    expected : bool
-        Search expected outcomes in the place of those observed: how likely each model is correct
-        on each sample, by a ridge logistic regression on the confidences of all of them. Choosing
-        by such a front is less optimistic where labels are few. Its accuracies are expected ones
-        on the same samples; of three models and more it is exact up to a rounding of outcomes.
-    tolerance, time_limit, executor
-        As for :func:`search_outcomes`; ``front.gap`` says how far from exact the front may be.
-        Graded scores and a price for every sample are searched in one thread, without executor.
+        Kind of cost, a column of ``store.models``. Defaults to MACs, or to the only kind.
+    models : {"all", "pareto"} or list of str, default="all"
+        Candidate models. "pareto" takes the models on the single-model front.
+    expected : bool, default=False
+        Whether observed outcomes are replaced by the estimated probability that each model is
+        correct (a ridge logistic regression on the confidences of all models). This reduces the
+        optimism of selection if labels are few. For three models and more it is exact up to a
+        rounding of outcomes.
+    tolerance : float, default=0.0
+        Skip cascades that would lower the cost by less than this share.
+    time_limit : float, optional
+        Stop after this many seconds, including compilation.
+    executor : concurrent.futures.Executor, optional
+        Searches cascades of three models and more. Graded scores and prices per sample use one
+        thread.
 
     Returns
     -------
     Front
-        The non-dominated cascades, rising in cost and accuracy.
+        The non-dominated cascades, with rising cost and accuracy. ``front.gap`` is 0 for an exact
+        search and otherwise bounds the error.
 
     Raises
     ------
     ValueError
-        If the method, score or cost does not apply to this store, and for whatever
-        :func:`search_outcomes` refuses.
+        If the method, score or cost does not apply to the store, or for the reasons of
+        :func:`search_outcomes`.
     KeyboardInterrupt
-        Once its threads have stopped.
+        After an interrupt, when all threads have stopped.
+
+    See Also
+    --------
+    pick : Select one cascade of the front.
+    certify : Guarantee its loss on other samples.
+    search_arrays : Search arrays without a store.
 
     References
     ----------
-    Lebovitz et al., TMLR 2023, section 3, *Evaluation*.
+    .. [1] Lebovitz et al., TMLR 2023, section 3, "Evaluation".
+
+    Examples
+    --------
+    >>> import cascadelib as cl
+    >>> answers = cl.datasets.llm_answers()
+    >>> table = cl.ScoreTable.from_frame(answers, prediction="prediction", label="label")
+    >>> front = cl.search(table, n_models=2)
+    >>> len(front), float(front.cost_at(0.95).round(3))
+    (68, 0.269)
     """
-    check_limits(tolerance, time_limit, executor)
-    try:
-        task = SearchTask(store, method, score, cost, models, expected)
-        how: dict[str, Any] = {"tolerance": tolerance, "time_limit": time_limit}
-        how["last_only"] = task.last_only
-        graded = task.stage((0,))[0].dtype != bool
-        if expected and task.costs.ndim == 1 and max(items_of(n_models), default=0) > 2:
-            copies = copies_of(task.stage)
-            found = search_outcomes(copies, task.costs, n_models, **how, executor=executor)
-            points = run_again(found, task.stage, task.costs)
-        elif task.positive is not None or task.costs.ndim == 2 or graded:
-            points = search_graded(task.stage, task.costs, n_models, task.positive, **how)
-        else:
-            points = search_outcomes(task.stage, task.costs, n_models, **how, executor=executor)
-        return task.front(points)
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(INTERRUPTED) from None
+    limits = check_limits(tolerance, time_limit, executor)
+    task = SearchTask(store, method, score, cost, models, expected)
+    prepared = prepare_search(task.stage, task.costs, n_models, limits, task.last_only)
+    if expected and task.costs.ndim == 1 and prepared.lengths[-1] > 2:
+        copies = Outcomes(copies_of(task.stage), task.last_only)
+        found = found_by(search_counted, prepared._replace(outcomes=copies))
+        return task.front(run_again(found, task.stage, task.costs))
+    is_graded = task.stage((0,))[0].dtype != bool
+    if is_graded or task.positive is not None or task.costs.ndim == 2:
+        return task.front(found_by(search_graded, prepared, task.positive))
+    return task.front(found_by(search_counted, prepared))
 
 
 class SearchTask:
     """What a search of a store needs.
 
-    stage: the stage function of the candidates ``names``, of ``costs`` [M] or [M, k]; baseline and
-    singles: of all models; metric: None of a ScoreTable; positive: bool [k] under F1, else None.
+    stage: the stage function of the candidates ``names``, of ``costs`` [M] or [M, k]; baseline: of
+    all models; metric: None of a ScoreTable; positive: bool [k] under F1, else None.
     """
 
     def __init__(
@@ -388,7 +302,6 @@ class SearchTask:
         expected: bool = False,
     ) -> None:
         check_store(store)
-        check_models(store)
         chosen, score, cost = asked(store, method, score, cost)
         if chosen is not None and not chosen.is_fitted:
             chosen = chosen.fit(store)
@@ -400,11 +313,9 @@ class SearchTask:
         names = None
         while names != list(store.models.index):  # until no other thread adds a model meanwhile
             names = list(store.models.index)
-            accuracy, mean = single_models(store, score, cost)
             costs = store.sample_costs(cost)
-        self.baseline = Baseline(mean, accuracy)
-        self.singles = singles_table(names, accuracy, mean)
-        self.names = candidate_names(models, store, self.baseline)
+            self.baseline = baseline_of(store, score, cost)
+        self.names = candidate_names(models, names, self.baseline)
         self.costs = costs[[names.index(name) for name in self.names]]
         self.stage = store.outcome(self.names, chosen, score)
         self.last_only = chosen is None or chosen.last_only
@@ -426,32 +337,13 @@ class SearchTask:
 
     def front(self, points: Points) -> Front:
         """Points of this search as a Front."""
-        lengths = np.count_nonzero(points.models >= 0, axis=1).tolist()
-        name_of = self.names.__getitem__
-        models = [tuple(map(name_of, row[:n])) for row, n in zip(points.models.tolist(), lengths)]
-        own = own_units(self.metric, points.thresholds).tolist()
-        thresholds = [tuple(row[: n - 1]) for row, n in zip(own, lengths)]
-        exit_rates = [tuple(row[:n]) for row, n in zip(points.exit_rates.tolist(), lengths)]
-        improvement = improvement_factor(self.baseline.cost_at(points.accuracy), points.cost)
-        table = pd.DataFrame(
-            {
-                "accuracy": points.accuracy,
-                "cost": points.cost,
-                "models": models,
-                "thresholds": thresholds,
-                "exit_rates": exit_rates,
-                "saving": self.baseline.saving(points.cost),
-                "improvement": improvement,
-            }
-        )
         return Front(
-            table=table,
-            singles=self.singles,
+            points=points,
+            baseline=self.baseline,
             candidates=tuple(self.names),
             method=self.method,
             score=self.score,
             cost_kind=self.cost_kind,
-            points=points,
             found_on=self.found_on,
             store=self.store,
             expected=self.expected,
@@ -474,14 +366,27 @@ def compile_searches() -> None:
     scores, confidence = np.random.default_rng(0).random((2, 3, 200))
     cost = np.array([1.0, 2.0, 4.0])
     search_arrays(scores < 0.5, confidence, cost, (2, 3))
-    search_graded(lambda m: (scores[m[-1]], confidence[m[-1]]), cost, 3, tolerance=0.1)
+
+    def stage(prefix: tuple) -> Outcome:
+        return scores[prefix[-1]], confidence[prefix[-1]]
+
+    search_graded(prepare_search(stage, cost, 3, Limits(tolerance=0.1)))
 
 
 def warm() -> None:
-    """Compile the kernels that searches, ensembles and evaluations need, or load them.
+    """Compile the kernels of searches, ensembles and evaluations, or load them from the cache.
 
-    That takes 10 to 20 seconds. Those of ensembles are compiled beside the others, in a process of
-    their own. docs/speed.md says where they lie, and when they are compiled anew.
+    Compilation takes 10 to 20 seconds. ``docs/speed.md`` describes the location of the cache and
+    the reasons for compiling again.
+
+    See Also
+    --------
+    search : Compiles what it needs if this function was not called.
+
+    Examples
+    --------
+    >>> import cascadelib as cl
+    >>> cl.warm()
     """
     code = (
         f"import sys; sys.path[:] = {sys.path}; "

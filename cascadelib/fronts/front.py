@@ -20,7 +20,7 @@ from ..evaluation.pareto import (
 from ..evaluation.point import Point
 from ..labels import Origin
 from ..methods.method import Method
-from ..methods.thresholds import midway
+from ..methods.thresholds import midway, own_units
 from ..scoring import F1
 from ..store.protocol import Store
 from ..tables import fraction, number, readable
@@ -36,24 +36,26 @@ Steps = tuple[Array, Array]
 
 @dataclass(frozen=True)
 class Points:
-    """A Pareto front as arrays, rising in cost and accuracy.
+    """Hold a Pareto front as arrays, with rising cost and accuracy.
 
-    P points of cascades of up to n models; rows of shorter cascades end in −1, nan and 0.
+    Rows of cascades that are shorter than the longest one end in −1, nan and 0.
 
     Parameters
     ----------
-    accuracy, cost : float64 arrays of shape (P,)
-    models : int64 array of shape (P, n)
+    accuracy, cost : float64 arrays of shape (n_points,)
+        Accuracy and mean cost per sample.
+    models : int64 array of shape (n_points, n_models)
         Rows of the input.
-    thresholds : float64 array of shape (P, n − 1)
-        Exit when confidence (higher = more confident) ≥ threshold; −inf "always", inf "never".
-    exit_rates : float64 array of shape (P, n)
-        Share of all samples that leave at each stage.
-    floor, above : float64 arrays of shape (F,), or None where the search ran to its end
-        No cascade of more than the accuracy above[i] (rising) that was not searched costs less than
-        floor[i].
+    thresholds : float64 array of shape (n_points, n_models - 1)
+        A sample exits if its confidence (higher = more confident) is at least the threshold. −inf
+        means "always", inf means "never".
+    exit_rates : float64 array of shape (n_points, n_models)
+        Share of all samples that exit at each stage.
+    floor, above : float64 arrays of shape (n_bounds,) or None
+        No unsearched cascade of more than the accuracy above[i] (rising) costs less than floor[i].
+        None if the search was exact.
     samples : int
-        On which the cascades were run; 0: not known.
+        Number of samples of the search, 0 if unknown.
     """
 
     accuracy: Array
@@ -66,21 +68,24 @@ class Points:
     samples: int = 0
 
     def floor_above(self, accuracy: Any) -> Any:
-        """No cascade of more than this accuracy that was not searched costs less."""
+        """Return the least possible cost of unsearched cascades above an accuracy."""
         if self.floor is None or self.above is None:
             return np.inf
         return self.floor[np.maximum(np.searchsorted(self.above, accuracy, "right") - 1, 0)]
 
     def lower_bound_at(self, accuracy: Any) -> Any:
-        """No cascade of the lengths asked for, searched or not, reaches this accuracy for less."""
+        """Return a lower bound on the cost of all cascades with at least this accuracy."""
         found = least_cost(self.cost, self.accuracy, accuracy)
         return np.minimum(found, self.floor_above(np.asarray(accuracy) - 1e-12))
 
     @property
     def gap(self) -> Array:
-        """float64 [P]: by how much of the least possible cost a point may be too dear, over the
-        accuracies that it serves (above the previous point's, up to its own): 0 where the search
-        was exact."""
+        """Return the possible excess cost of each point, shape (n_points,), as a share of the least
+        cost.
+
+        It refers to the accuracies that a point serves: above that of the previous point, up to its
+        accuracy. It is 0 if the search was exact.
+        """
         least = np.minimum(self.cost, self.floor_above(np.append(-1, self.accuracy[:-1]) + 1e-12))
         return improvement_factor(self.cost, least) - 1
 
@@ -170,52 +175,95 @@ def points_from(outcomes: Any, best: Any, cascade_of: Callable, cost: Array) -> 
 
 @dataclass(frozen=True, eq=False)
 class Front:
-    """A Pareto front of cascades, and the single models' :class:`Baseline`.
-
-    One row as a :class:`Point`: ``front.point(row)``, or :func:`cascadelib.pick`.
+    """Hold a Pareto front of cascades and the baseline of single models.
 
     Parameters
     ----------
-    table : DataFrame
-        A row per Pareto point, rising in cost and accuracy: accuracy, cost, models, thresholds (own
-        units), exit_rates, improvement, and saving: cost of the most accurate single model ÷ cost.
-    singles : DataFrame
-        A row per model of the store, cheapest first: accuracy, cost, on_front, on_hull.
-    candidates : tuple of str
-        The models that were combined.
-    method : Method or None
-    score, cost_kind : str
     points : Points or None
-        What the search certifies; None for a front that was moved to another split.
-    found_on : Origin
-        The samples seen, as of a Point.
+        Result of the search. None for a front that was evaluated on another split.
+    baseline : Baseline
+        Single models of the store on the same samples.
+    candidates : tuple of str
+        Candidate models.
+    method : Method or None
+        Method of the cascades. None if confidences were given.
+    score, cost_kind : str
+        Score and kind of cost.
+    found_on : Labels, Recorded, Seen or None
+        Samples whose labels were used, as for a Point.
     store : Store or None
-        That was searched; None of a copy that was pickled, which does without outcomes.
-    expected : bool
-        Whether accuracies are expected ones (``search(…, expected=True)``), not those observed.
+        The searched store. None in a pickled copy, which has no outcomes.
+    expected : bool, default=False
+        Whether accuracies are expected ones (``search(…, expected=True)``).
+    moved : DataFrame or None
+        Table of a front that was evaluated on another split.
+
+    See Also
+    --------
+    search : Compute a front.
+    pick : Select one of its points.
+    replay : Evaluate it on another split.
+
+    Examples
+    --------
+    >>> import cascadelib as cl
+    >>> answers = cl.datasets.llm_answers()
+    >>> table = cl.ScoreTable.from_frame(answers, prediction="prediction", label="label")
+    >>> front = cl.search(table)
+    >>> front.point(-1).models
+    ('llama-3.1-8b', 'llama-3.3-70b')
+    >>> front.reference.models
+    ('llama-3.3-70b',)
     """
 
-    table: pd.DataFrame
-    singles: pd.DataFrame
+    points: Points | None
+    baseline: Baseline
     candidates: tuple[str, ...]
     method: Method | None
     score: str
     cost_kind: str
-    points: Points | None
     found_on: Origin = None
     store: Store | None = None
     expected: bool = False
+    moved: pd.DataFrame | None = None
 
     def __getstate__(self) -> dict:
         return vars(self) | {"store": None}
 
     @cached_property
-    def baseline(self) -> Baseline:
-        """What single models give on the same samples."""
-        return Baseline(self.singles["cost"], self.singles["accuracy"])
+    def table(self) -> pd.DataFrame:
+        """Return one row per point, with rising cost and accuracy.
+
+        The columns are accuracy, cost, models, thresholds (native units), exit_rates, improvement
+        and saving (cost of the most accurate single model ÷ cost).
+        """
+        if self.moved is not None:
+            return self.moved
+        points = self._certified
+        lengths = np.count_nonzero(points.models >= 0, axis=1).tolist()
+        name_of = self.candidates.__getitem__
+        units = None if self.method is None else self.method.units
+        own = own_units(units, points.thresholds).tolist()
+        rates = points.exit_rates.tolist()
+        rows = [tuple(map(name_of, row[:n])) for row, n in zip(points.models.tolist(), lengths)]
+        columns = {
+            "accuracy": points.accuracy,
+            "cost": points.cost,
+            "models": rows,
+            "thresholds": [tuple(row[: n - 1]) for row, n in zip(own, lengths)],
+            "exit_rates": [tuple(row[:n]) for row, n in zip(rates, lengths)],
+            "saving": self.baseline.saving(points.cost),
+            "improvement": improvement_factor(self.baseline.cost_at(points.accuracy), points.cost),
+        }
+        return pd.DataFrame(columns)
+
+    @property
+    def singles(self) -> pd.DataFrame:
+        """Return one row per model, cheapest first: accuracy, cost, on_front, on_hull."""
+        return self.baseline.table
 
     def __len__(self) -> int:
-        return len(self.table)
+        return len(self.steps[0])
 
     def __repr__(self) -> str:
         rows = self._shown.to_string()
@@ -243,14 +291,14 @@ class Front:
 
     @property
     def samples(self) -> int:
-        """How many samples were searched; 0: not known."""
+        """Return the number of samples of the search, 0 if unknown."""
         if self.store is not None:
             return len(self.store)
         return 0 if self.points is None else self.points.samples
 
     @property
     def caution(self) -> float:
-        """How many standard errors inside a goal :func:`cascadelib.pick` stays by default."""
+        """Return the default safety margin of :func:`cascadelib.pick`, in standard errors."""
         return CAUTION_EXPECTED if self.expected else CAUTION
 
     def kept_at(self, accuracy: Any) -> Any:
@@ -272,8 +320,8 @@ class Front:
         return f", not exact: {certified}"
 
     def point(self, row: int) -> Point:
-        """Row of the table (its position) as a Point."""
-        return self._measured(**self._rows[row])
+        """Return a row of the table, by position, as a Point."""
+        return self._measured(**{name: values[row] for name, values in self._columns.items()})
 
     def _measured(self, accuracy: float, **values: Any) -> Point:
         """A Point with what was measured of it here."""
@@ -290,7 +338,7 @@ class Front:
 
     @property
     def reference(self) -> Point:
-        """The most accurate single model, the cheapest such, as a Point."""
+        """Return the most accurate single model, the cheapest at a tie, as a Point."""
         name = self.singles["accuracy"].idxmax()
         accuracy, cost = self.singles.loc[name, ["accuracy", "cost"]]
         return self._measured(
@@ -305,29 +353,29 @@ class Front:
 
     @property
     def cascades(self) -> tuple[Point, ...]:
-        """All its points: what :func:`points_of` asks for."""
+        """Return all points."""
         return tuple(self.point(row) for row in range(len(self)))
 
     @cached_property
-    def _rows(self) -> list[dict]:
-        return self.table.to_dict("records")
+    def _columns(self) -> dict[str, list]:
+        return self.table.to_dict("list")
 
     def cost_at(self, accuracy: Any) -> Any:
-        """Least cost of a cascade of the front with at least this accuracy; infinite without
-        one."""
+        """Return the least cost of a point with at least this accuracy, inf if there is none."""
         return least_cost(*self.steps, accuracy)
 
     @property
     def gap(self) -> Any:
-        """By how much of the least possible cost each point may be too dear: float64 [P].
+        """Return the possible excess cost of each point as a share of the least possible cost.
 
-        0 for an exact search.
+        It is 0 for an exact search.
         """
         return self._certified.gap
 
     def lower_bound_at(self, accuracy: Any) -> Any:
-        """No cascade of the kinds searched, also if left unsearched, reaches this accuracy for
-        less."""
+        """Return a lower bound on the cost of all cascades, searched or not, with at least this
+        accuracy.
+        """
         return self._certified.lower_bound_at(accuracy)
 
     @property
@@ -339,36 +387,39 @@ class Front:
         return self.points
 
     def improvement_at(self, accuracy: Any) -> Any:
-        """Improvement factor at this accuracy.
+        """Return the improvement factor at an accuracy.
 
-        0 where only the baseline reaches it, nan above the best model.
+        It is 0 if only the baseline reaches the accuracy, and nan above the best single model.
         """
         return improvement_at(self.baseline, *self.steps, accuracy)
 
     def mean_improvement(self, low: float | None = None, high: float | None = None) -> float:
-        """Mean improvement factor over accuracies low … high (default: the baseline's): an
-        integral."""
+        """Return the mean improvement factor over accuracies `low` to `high`, an exact integral.
+
+        The default range is that of the baseline.
+        """
         return mean_improvement(self.baseline, *self.steps, low, high)
 
     @property
     def steps(self) -> Steps:
-        """Cost and accuracy of its points."""
-        return self.table["cost"].to_numpy(), self.table["accuracy"].to_numpy()
+        """Return the cost and the accuracy of its points."""
+        found: Any = self._certified if self.moved is None else self.moved
+        return np.asarray(found.cost), np.asarray(found.accuracy)
 
     def improvement_curve(self, low: float | None = None, points: int = 801) -> pd.DataFrame:
-        """Improvement factor at evenly spaced accuracies, from ``low`` (default: the cheapest
-        model's) to that of the best single model.
+        """Return the improvement factor at evenly spaced accuracies.
 
-        Columns: accuracy, improvement.
+        They range from `low` (default: the accuracy of the cheapest model) to the accuracy of the
+        best single model. The columns are accuracy and improvement.
         """
         low = float(self.baseline.accuracy[self.baseline.front[0]]) if low is None else low
         at = np.linspace(low, self.baseline.best, points)
         return pd.DataFrame({"accuracy": at, "improvement": self.improvement_at(at)})
 
     def members(self) -> pd.DataFrame:
-        """Which models the front's cascades use: a row per point and model.
+        """Return the models of the front's cascades, one row per point and model.
 
-        Columns: accuracy, cost, model, stage (1 = first).
+        The columns are accuracy, cost, model and stage (1 = first).
         """
         rows = self.table[["accuracy", "cost", "models", "exit_rates"]].copy()
         rows["stage"] = [list(range(1, len(m) + 1)) for m in rows["models"]]
@@ -376,17 +427,3 @@ class Front:
         rows = rows.explode(["models", "stage", "reached"]).rename(columns={"models": "model"})
         used = rows[rows["reached"] > 1e-12]
         return used[["accuracy", "cost", "model", "stage"]].reset_index(drop=True)
-
-
-def singles_table(names: Any, accuracy: Array, cost: Array) -> pd.DataFrame:
-    """Single models as the ``singles`` of a Front: accuracy, cost, on_front, on_hull."""
-    baseline = Baseline(cost, accuracy)
-    position = np.arange(len(names))
-    columns = {
-        "on_front": np.isin(position, baseline.front),
-        "on_hull": np.isin(position, baseline.hull),
-    }
-    table = pd.DataFrame(
-        {"accuracy": accuracy, "cost": cost, **columns}, index=pd.Index(names, name="model")
-    )
-    return table.sort_values("cost", kind="stable")

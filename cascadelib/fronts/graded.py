@@ -18,7 +18,7 @@ from ..evaluation.pareto import pareto_front
 from ..methods.thresholds import exits_of, threshold_for
 from ..scoring import f1, f1_of
 from ..stages import Outcome, StageFunction
-from .cascades import Outcomes, cascades_of, check_lengths, check_work
+from .cascades import Outcomes, Search, cascades_of
 from .front import Points, thresholds_of
 from .kernels.state import least_onwards
 from .kernels.sums import (
@@ -155,33 +155,21 @@ class Found:
             yield tuple(models[:n].tolist()), self.rows[own, 1, : n - 1]
 
 
-def search_graded(
-    stage: StageFunction,
-    cost: Array,
-    n_models: Any,
-    positive: Array | None = None,
-    *,
-    last_only: bool = False,
-    tolerance: float = 0.0,
-    time_limit: float | None = None,
-) -> Points:
-    """The :class:`Points` of all cascades of ``n_models`` models at every threshold.
+def search_graded(prepared: Search, positive: Array | None = None) -> Points:
+    """The :class:`Points` of all cascades of a search's lengths at every threshold.
 
-    stage(prefix) → (correct [k], graded in [0, 1] or bool; confidence [k]); cost [M], or [M, k]
-    where every sample has its own; positive bool [k]: F1 in place of accuracy, for one and two
-    models (correct samples do not say what F1 of more becomes; ValueError). last_only, tolerance,
-    time_limit: as :func:`cascadelib.search_outcomes` takes them. Sums are taken in float64, so
-    equal accuracies may differ in the last bit: points are kept by :func:`pareto_front`, and the
-    front is exact, or certified, up to that rounding.
+    Outcomes are graded in [0, 1] or bool; costs [M], or [M, k] where every sample has its own;
+    positive bool [k]: F1 in place of accuracy, for one and two models (correct samples do not say
+    what F1 of more becomes; ValueError). Sums are taken in float64, so equal accuracies may differ
+    in the last bit: points are kept by :func:`pareto_front`, and the front is exact, or certified,
+    up to that rounding.
     """
-    deadline = np.inf if time_limit is None else monotonic() + time_limit
-    lengths = check_lengths(n_models, len(cost))
+    outcomes, cost, lengths, *_ = prepared
     mean = cost if cost.ndim == 1 else cost.mean(axis=1)
-    check_work(mean, lengths, time_limit)
     if positive is not None and lengths[-1] > 2:
-        raise ValueError(f"n_models={n_models}: F1 is exact for one and two models only")
-    outcomes = Outcomes(stage, last_only)
-    search = BoxSearch(outcomes, cost, Found(lengths[-1]), max(tolerance, ROUNDING), deadline)
+        raise ValueError(f"n_models={lengths}: F1 is exact for one and two models only")
+    tolerance = max(float(prepared.tolerance), ROUNDING)
+    search = BoxSearch(outcomes, cost, Found(lengths[-1]), tolerance, prepared.deadline)
     for cascade in cascades_of(mean, lengths):
         if positive is None and search.is_late():
             # Of the cascades that are not even listed no more is known than this.
@@ -195,7 +183,7 @@ def search_graded(
         for cascade, boundaries in found.by_cascade()
         for limits in thresholds_of(outcomes, cascade, boundaries)
     ]
-    points = points_by_running(stage, cost, rows, lengths[-1], positive)
+    points = points_by_running(outcomes.stage, cost, rows, lengths[-1], positive)
     if not search.left:
         return points
     floor = np.full(len(found.cost), np.inf)

@@ -77,27 +77,49 @@ def pair_table(
     cost: str | None = None,
     models: Any = "pareto",
 ) -> pd.DataFrame:
-    """Figure 2 as numbers, a row per pair.
+    """Describe each pair of models, as in figure 2 of the paper.
 
     Parameters
     ----------
-    store, method, score, cost, models
+    store : LogitStore or ScoreTable
+        Labelled samples.
+    method : str or Method, optional
+        As for :func:`cascadelib.search`.
+    score : str, optional
+        As for :func:`cascadelib.search`.
+    cost : str, optional
+        As for :func:`cascadelib.search`.
+    models : {"pareto", "all"} or list of str, default="pareto"
         As for :func:`cascadelib.search`.
 
     Returns
     -------
     DataFrame
-        first, second; accuracy_difference: second − first; cost_ratio; plateau: largest exit rate,
-        see :func:`plateau`; mean_improvement: of this single pair from its less to its more
-        accurate model (where they are equal, the improvement there); whole_range_improvement: over
-        the baseline's range, zero where the pair does not reach, which favours wide pairs.
+        One row per pair: first, second, accuracy_difference (second minus first), cost_ratio,
+        plateau (largest exit rate, see :func:`plateau`), mean_improvement (of this pair, from its
+        less to its more accurate model, or the improvement at that accuracy if they are equal) and
+        whole_range_improvement (over the accuracy range of the baseline, with 0 at accuracies that
+        the pair does not reach, so that pairs with a wide range score higher).
+
+    See Also
+    --------
+    search : The front of all pairs.
 
     References
     ----------
-    Lebovitz et al., TMLR 2023, figure 2.
+    .. [1] Lebovitz et al., TMLR 2023, figure 2.
+
+    Examples
+    --------
+    >>> import cascadelib as cl
+    >>> answers = cl.datasets.llm_answers()
+    >>> table = cl.ScoreTable.from_frame(answers, prediction="prediction", label="label")
+    >>> cl.pair_table(table)[["first", "second", "cost_ratio"]].round(1).values.tolist()
+    [['llama-3.1-8b', 'llama-3.3-70b', 4.5]]
     """
     task = SearchTask(store, method, score, cost, models)
-    chosen = task.singles[task.singles.index.isin(task.names)]
+    singles = task.baseline.table
+    chosen = singles[singles.index.isin(task.names)]
     rows = []
     for first, second in combinations(chosen.index, 2):
         accuracy_1, cost_1 = chosen.loc[first, ["accuracy", "cost"]].to_numpy(np.float64)

@@ -7,17 +7,17 @@ import os
 import time
 import warnings
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from threading import TIMEOUT_MAX, Lock, Timer
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy import ndarray as Array
 from tqdm.auto import tqdm
 
 from ..front_end import is_watched
-from .cascades import Outcomes
+from .cascades import Outcomes, Search
 from .kernels.boxes import open_head, search_root
 from .kernels.grid import sweep_pair
 from .kernels.state import COARSE_BINS, ROOT_BINS, Best, merge_best, new_best, same_reach, workspace
@@ -33,22 +33,6 @@ KEPT: dict[tuple, Outcomes] = {}
 # Parts of the search of a cascade: the corners of its root, then its boxes.
 CORNERS = ("corners",)
 BOXES = ("boxes",)
-
-
-class Search(NamedTuple):
-    """What all steps of a search share.
-
-    cost: of the models, float [M]; tolerance: a share of the cost, also by correct samples, float
-    [k + 1]; deadline: of time.monotonic(), infinite without one;
-    executor: of tasks, None for threads; coarse: with few bins, to bound all cascades soon.
-    """
-
-    outcomes: Any
-    cost: Array
-    tolerance: float | Array = 0.0
-    deadline: float = np.inf
-    executor: Executor | None = None
-    coarse: bool = False
 
 
 @contextmanager

@@ -30,51 +30,69 @@ def pick(
     budget: float | None = None,
     caution: float | None = None,
 ) -> Point:
-    """Choose one operating point of a front; give exactly one goal.
+    """Select one cascade from a Pareto front.
 
-    The front was searched on few samples, and its points are the luckiest of many: with new ones
-    they do worse. So a point is taken that lies some standard errors inside the goal.
+    Give exactly one of `goal`, `accuracy`, `loss` and `budget`. The points of a front were selected
+    on the samples that measure them, so their accuracies are optimistic. By default the selected
+    point therefore satisfies the goal with a safety margin.
 
     Parameters
     ----------
     front : Front
-    goal : str, optional
-        "max_improvement": the largest improvement factor, the cheaper at a tie; "match_best": the
-        least cost with at least the accuracy of the reference, the best single model; "near_best":
-        the same, or the most accurate point if none reaches it. "match_best" never returns a point
-        that is more expensive than the reference. With ``caution=0``, "near_best" is always a point
-        of the front, whatever it costs: the explorer follows it.
+        Result of :func:`cascadelib.search`.
+    goal : {"match_best", "near_best", "max_improvement"}, optional
+        - "match_best": least cost with at least the accuracy of the reference, the best single
+          model. It is never more expensive than the reference.
+        - "near_best": like "match_best", or the most accurate point if none reaches that accuracy.
+          With ``caution=0`` the result is always a point of the front, whatever it costs. The
+          explorer uses this goal.
+        - "max_improvement": largest improvement factor, the cheaper point at a tie.
     accuracy : float, optional
-        The least cost with at least this accuracy.
+        Least cost with at least this accuracy.
     loss : float, optional
-        The least cost with an accuracy at most this much below that of the reference: 0.03 is
-        three points. Never more than the cost of the reference.
+        Least cost with an accuracy at most this much below the reference. 0.03 means three points.
+        It is never more expensive than the reference.
     budget : float, optional
-        The highest accuracy at no more than this mean cost per sample.
-    caution : float, optional
-        How many standard errors inside the goal: of the paired difference to the reference, of the
-        accuracy, or of the mean cost. 0: the raw front, as in the paper. Default:
-        ``front.caution``, which the benchmark "choosing" bears out. Not for "max_improvement",
-        which is no bound. Of a front without outcomes, one that was pickled, errors are bounded by
-        its accuracies.
+        Highest accuracy with at most this mean cost per sample.
+    caution : float, default=front.caution
+        Safety margin in standard errors: of the paired difference to the reference, of the
+        accuracy, or of the mean cost. 0 uses the raw front, as in the paper. Not available for
+        "max_improvement", which has no bound. A pickled front has no outcomes, so its accuracies
+        bound the standard errors.
 
     Returns
     -------
     Point
-        ``chosen_by`` names the rule that chose it. If no point is inside a bound on accuracy, or
-        none is cheaper or more accurate than the reference, it is the reference, if that attains
-        the bound. With ``caution=0`` a point of the front is returned for ``accuracy=`` whatever
-        it costs.
+        The selected cascade. ``point.chosen_by`` states the rule. If no point satisfies a bound on
+        accuracy with the margin, or if none is cheaper or more accurate than the reference, the
+        reference is returned, provided that it satisfies the bound. With ``caution=0`` and
+        `accuracy`, the result is a point of the front, whatever it costs.
 
     Raises
     ------
     ValueError
-        Where no point qualifies, with the closest value that the front attains, and for a loss
-        outside of [0, 1) or an accuracy outside of [0, 1].
+        If no point satisfies the goal (the message states the closest attainable value), if `loss`
+        is outside [0, 1), or if `accuracy` is outside [0, 1].
+
+    See Also
+    --------
+    search : Compute the front.
+    certify : Obtain a guarantee on samples that were not used for selection.
 
     References
     ----------
-    Paper, section 3, *Threshold selection*, which has no caution.
+    .. [1] Lebovitz et al., TMLR 2023, section 3, "Threshold selection", without a margin.
+
+    Examples
+    --------
+    >>> import cascadelib as cl
+    >>> answers = cl.datasets.llm_answers()
+    >>> table = cl.ScoreTable.from_frame(answers, prediction="prediction", label="label")
+    >>> point = cl.pick(cl.search(table), loss=0.02)
+    >>> point.models
+    ('llama-3.1-8b', 'llama-3.3-70b')
+    >>> round(point.saving, 1)
+    2.0
     """
     caution = check_goal(front, goal, (accuracy, loss, budget), caution)
     if goal == "max_improvement":
@@ -238,21 +256,35 @@ def cost_bound(front: Front, point: Point) -> float:
 
 
 def peaks(front: Front, prominence: float = 0.1) -> list[Point]:
-    """Points of locally largest improvement along accuracy, by scipy's ``find_peaks``.
+    """Return the points of locally largest improvement along the accuracy.
 
     Parameters
     ----------
     front : Front
-    prominence : float
-        By how much a peak must stand out, in units of the improvement factor.
+        Result of :func:`cascadelib.search`.
+    prominence : float, default=0.1
+        Least prominence of a peak (scipy's ``find_peaks``), in units of the improvement factor.
 
     Returns
     -------
     list of Point
+        The peaks, in order of rising accuracy.
+
+    See Also
+    --------
+    pick : Select one cascade by a goal.
 
     References
     ----------
-    Paper, table 1.
+    .. [1] Lebovitz et al., TMLR 2023, table 1.
+
+    Examples
+    --------
+    >>> import cascadelib as cl
+    >>> answers = cl.datasets.llm_answers()
+    >>> table = cl.ScoreTable.from_frame(answers, prediction="prediction", label="label")
+    >>> len(cl.peaks(cl.search(table)))
+    1
     """
     improvement = np.nan_to_num(front.table["improvement"].to_numpy(), nan=0.0)
     padded = np.concatenate([[0.0], improvement, [0.0]])

@@ -3,8 +3,8 @@
 Learn-then-Test over a front, for any number of samples, with labels only where they can matter.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -12,23 +12,28 @@ import numpy as np
 import pandas as pd
 from numpy import ndarray as Array
 
-from ..checks import check_number, unmasked
+from ..checks import check_number
 from ..evaluation.evaluation import check_store, correct_alone, costs_of
 from ..evaluation.pareto import improvement_factor
 from ..evaluation.point import Point
 from ..evaluation.run import Run, evaluate
-from ..labels import together
+from ..labels import aligned, together
 from ..scoring import F1, f1, score_of
 from ..store.protocol import Store
+from ..store.score_checks import refuse_missing
 from ..tables import arrow, fraction, number, times
-from .few_labels import check_bounds, models_of, tried, with_labels
+from .few_labels import check_bounds, tried, with_labels
 from .p_values import cluster_means, cost_p_value, f1_p_value, loss_p_value
-from .repeats import (
-    refuse_equal_rows,
-    refuse_repeated_ids,
-    refuse_shared_samples,
-    size_of_table,
+from .premises import (
+    Case,
+    Premise,
+    answered_by,
+    checked_premises,
+    count_certificate,
+    premises_text,
+    unanswered,
 )
+from .repeats import size_of_table
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,11 +63,16 @@ class Certificate:
         of a label), cost_here, group (of the largest p-value), p_value, certified.
     promise : str
         In words.
-    overlap_checked : bool
-        Whether it is known that none of the samples took part in finding the points.
+    checked : tuple of Premise
+        The premises of the guarantee, as the checks found them (docs/premises.md).
+    computed : int
+        How many certificates this process has computed on these samples, this one included. Each
+        of them may fail with probability delta.
     table_size : int
         Of the table that the promise is about: samples whose confidences gave the thresholds, those
         of the split among them; 0: it is about the source.
+    remarks : tuple of str
+        Further sentences of the text.
     """
 
     certified: tuple[Point, ...]
@@ -72,10 +82,12 @@ class Certificate:
     samples: int
     table: pd.DataFrame
     promise: str
-    overlap_checked: bool = False
+    checked: tuple[Premise, ...] = ()
+    computed: int = 1
     table_size: int = 0
     clusters: int | None = None
     reference_cost: float = np.nan
+    remarks: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         tested = f"{len(self.certified)} of {len(self.table)} tested points certified"
@@ -85,6 +97,19 @@ class Certificate:
     def cascades(self) -> tuple[Point, ...]:
         """Those that are certified: what :func:`points_of` asks for."""
         return self.certified
+
+    @property
+    def premises(self) -> pd.DataFrame:
+        """The premises of the guarantee: premise, status ("verified", "violated" or "not
+        verifiable") and evidence. Violated ones were accepted (``accept=`` of :func:`certify`)."""
+        table = pd.DataFrame([asdict(premise) for premise in self.checked])
+        table = table.rename(columns={"name": "premise"})
+        if self.computed > 1:
+            table.loc[table["premise"] == "independent", "evidence"] += (
+                f"; this process has computed {self.computed} certificates on these samples, and "
+                f"each of them may fail with probability {self.delta:.4g}"
+            )
+        return table
 
     @property
     def point(self) -> Point | None:
@@ -101,30 +126,31 @@ class Certificate:
         return min(last_first, key=lambda point: point.cost, default=None)
 
     def __str__(self) -> str:
+        return " ".join([self._statement, *self.remarks])
+
+    @property
+    def _statement(self) -> str:
+        """The guarantee and the measured cost and loss, in words."""
         drawn = f"{self.samples} samples"
         if self.clusters is not None:
             drawn = f"{self.clusters} clusters of samples"
+        premises = premises_text(self.checked)
         if self.point is None:
             return (
                 f"Nothing is certified: {drawn} do not show at confidence "
                 f"{1 - self.delta:.0%} that a cascade {self.promise}. Allow a larger loss or cost, "
-                "or bring more samples."
+                f"or bring more samples.{premises}"
             )
-        unchecked = (
-            " This holds if none of the samples took part in finding the cascades or in fitting "
-            "their confidences, which was not checked: sample ids (sample_ids=) or the models' "
-            "answers are not known for all of them."
-        )
         draw = f"the {drawn.replace('samples', 'certification samples')}"
         where = "data from the same source"
         if self.table_size:
             draw += f" from the {self.table_size} whose confidences gave the thresholds"
             where = f"those {self.table_size}"
-        promise = (
+        return (
             f"With probability at least {1 - self.delta:.0%} over the draw of {draw}, "
             f"{arrow(self.point.models)} {self.promise}, on {where}. {self._observed(self.point)}"
+            f"{premises}"
         )
-        return promise if self.overlap_checked else promise + unchecked
 
     def _observed(self, point: Point) -> str:
         """What a certified point came to on the certification split, in words."""
@@ -157,6 +183,7 @@ def certify(
     at_once: bool = False,
     clusters: Any = None,
     max_price: float | None = None,
+    accept: Iterable[str] = (),
 ) -> Certificate:
     """Certify cascades that were chosen elsewhere.
 
@@ -204,6 +231,10 @@ def certify(
     max_price : float, optional
         The most that all stages together can cost for any input, where prices differ by sample;
         without it a promise about cost holds for inputs that cost no more than the dearest here.
+    accept : iterable of str
+        Violated premises to certify with all the same: "independent", "overlap", "spelling",
+        "labels complete", "reference complete", "confidences". The text of the certificate and the
+        file of the policy name them.
 
     Returns
     -------
@@ -214,10 +245,8 @@ def certify(
     ValueError
         For ε or δ outside of their ranges, an unknown reference, labels or groups of other samples,
         a sample without a group or cluster, clusters under F1 or with ``drawn``, a price above
-        ``max_price``, samples that repeat others (:mod:`cascadelib.guarantees.repeats`),
-        and a store that shares samples with a split on which a point was found or its method
-        fitted, as far as ids, names, files and the models' answers tell (where ids do not, the
-        certificate says so).
+        ``max_price``, and a violated premise that ``accept`` does not name: samples that repeat
+        others, samples on which a point was found or its method fitted, … (docs/premises.md).
 
     References
     ----------
@@ -228,10 +257,9 @@ def certify(
     check_promise(epsilon, delta, budget, max_price)
     check_store(store)
     points, reference = tried(cascades, reference, epsilon, budget)
-    overlap_checked = refuse_shared_samples(points, store.origin, models_of(points, reference))
-    table_size = size_of_table(points, store.origin)
-    parts = grouped(groups, len(store))
-    cluster = numbered_clusters(clusters, store, points[0].score, drawn)
+    table_size = size_of_table(points, store.origin) or 0
+    parts = grouped(groups, store.origin.sample_ids)
+    cluster = numbered_clusters(clusters, store.origin.sample_ids, points[0].score, drawn)
     labelled, differs, is_known = with_labels(store, points, reference, labels, drawn)
     runs = evaluate(labelled, points)
     trial = Trial(
@@ -248,7 +276,8 @@ def certify(
         clusters=cluster,
     )
     promise = trial.promise(dearest_of(runs, max_price))
-    refuse_equal_samples(labelled, points, reference, cluster)
+    case = Case(labelled, store.origin, runs, reference, cluster, differs, is_known, drawn)
+    premises = checked_premises(case, accept)
     rows = []
     for run, can_differ in zip(runs, differs):
         rows.append(trial.row(run, can_differ))
@@ -257,9 +286,14 @@ def certify(
     table = pd.DataFrame(rows)
     table["certified"] = rejected(table["p_value"], delta, at_once)
     alone = costs_of(labelled, [reference], points[0].cost_kind)[0]
+    written = tuple(asdict(premise) for premise in premises)
     return Certificate(
         certified=tuple(
-            replace(points[row], found_on=together(points[row].found_on, store.origin))
+            replace(
+                points[row],
+                found_on=together(points[row].found_on, store.origin),
+                premises=written,
+            )
             for row in np.flatnonzero(table["certified"])
         ),
         reference=reference,
@@ -268,8 +302,9 @@ def certify(
         samples=len(store),
         table=table,
         promise=promise,
-        overlap_checked=overlap_checked and table_size is not None,
-        table_size=table_size or 0,
+        checked=premises,
+        computed=count_certificate(store.origin),
+        table_size=table_size,
         clusters=None if cluster is None else int(cluster.max()) + 1,
         reference_cost=trial.mean(np.full(len(store), alone)),
     )
@@ -365,9 +400,30 @@ class Trial:
     clusters: Array | None
 
     @cached_property
+    def absent(self) -> Array | None:
+        """Where the reference has no answer, bool [k]; None if it has all."""
+        absent = unanswered(self.store, self.reference)
+        return absent if absent is not None and absent.any() else None
+
+    @cached_property
     def correct(self) -> Array:
-        """Whether the reference is correct, [k]."""
-        return correct_alone(self.store, self.reference, self.score)
+        """Whether the reference is correct, [k]; where it has no answer, the worst case for a
+        cascade: it is."""
+        correct = correct_alone(self.store, self.reference, self.score)
+        return (
+            correct
+            if self.absent is None
+            else np.where(self.absent, correct.dtype.type(1), correct)
+        )
+
+    def losses(self, run: Run) -> Array:
+        """What each sample loses against the reference, [k]: 0 where a cascade's answer is that of
+        a reference without one."""
+        counted_as = np.result_type(self.correct, run.correct, np.int8)
+        losses = self.correct.astype(counted_as) - run.correct
+        if self.absent is not None:
+            losses[self.absent & answered_by(run, self.reference)] = 0
+        return losses
 
     @cached_property
     def positive(self) -> Array | None:
@@ -402,7 +458,7 @@ class Trial:
         }
         p_values: dict[Any, float] = {}
         if self.epsilon is not None:
-            row |= self.losses(run, differs)
+            row |= self.observed(run, differs)
             for name, part in self.parts.items():
                 p_values[name] = self.p_value(run, differs, part, self.epsilon)
             if None not in p_values:
@@ -417,9 +473,9 @@ class Trial:
         """Of values [k]: over samples, or over the means of clusters."""
         return float(cluster_means(values, self.clusters).mean())
 
-    def losses(self, run: Run, differs: Array) -> dict[str, float]:
+    def observed(self, run: Run, differs: Array) -> dict[str, float]:
         """What a point loses and gains against the reference."""
-        losses = self.correct.astype(np.float64) - run.correct
+        losses = self.losses(run)
         loss = self.mean(losses)
         if self.positive is not None:
             loss = f1(self.correct, self.positive) - f1(run.correct, self.positive)
@@ -434,69 +490,54 @@ class Trial:
         """Of the hypothesis that a point loses ε or more of some samples, bool [k]."""
         if is_alone(run.point, self.reference):
             return 0.0
-        correct = run.correct
         if self.positive is not None:
-            return f1_p_value(self.correct[of], correct[of], self.positive[of], epsilon, self.level)
-        counted_as = np.result_type(self.correct, correct, np.int8)
-        losses = self.correct[of].astype(counted_as) - correct[of]
+            correct = run.correct[of]
+            return f1_p_value(self.correct[of], correct, self.positive[of], epsilon, self.level)
         clusters = None if self.clusters is None else self.clusters[of]
         return loss_p_value(
-            losses, differs[of], self.is_known[of], self.is_drawn, epsilon, self.level, clusters
+            self.losses(run)[of],
+            differs[of],
+            self.is_known[of],
+            self.is_drawn,
+            epsilon,
+            self.level,
+            clusters,
         )
 
 
-def grouped(groups: Any, k: int) -> dict[Any, Array]:
+def grouped(groups: Any, sample_ids: Array) -> dict[Any, Array]:
     """{group: bool [k]} of the groups that :func:`certify` is given; {None: all samples} where it
     is given none. ValueError for another shape, and where a sample has no group (None, nan): it
     would be in none of the promises."""
     if groups is None:
-        return {None: np.ones(k, bool)}
-    values = keys_of(groups, "group", k)
+        return {None: np.ones(len(sample_ids), bool)}
+    values = keys_of(groups, "group", sample_ids)
     return {name: values == name for name in np.unique(values).tolist()}
 
 
-def keys_of(keys: Any, what: str, k: int) -> Array:
+def keys_of(keys: Any, what: str, sample_ids: Array) -> Array:
     """The group or cluster of each sample [k]; ValueError as in :func:`grouped`."""
-    values = np.asarray(unmasked(keys, f"{what}s"))
-    missing = np.flatnonzero(pd.isna(values))
-    if len(missing):
+    keys = aligned(keys, f"{what}s", sample_ids)
+    refuse_missing(keys, what, sample_ids)
+    values = np.asarray(keys)
+    if values.shape != sample_ids.shape:
         raise ValueError(
-            f"{what}s: {len(missing)} samples have none (None or nan), the first is row "
-            f"{missing[0]}: give them a {what} of their own, or leave them out with store.take"
-        )
-    if values.shape != (k,):
-        raise ValueError(
-            f"{what}s must be [{k}], the {what} of each sample, not {list(values.shape)}"
+            f"{what}s must be [{len(sample_ids)}], the {what} of each sample, not "
+            f"{list(values.shape)}"
         )
     if pd.api.types.infer_dtype(values) in ("mixed", "mixed-integer"):
         raise ValueError(f"{what}s must be all text or all numbers: name each as text")
     return values
 
 
-def numbered_clusters(clusters: Any, store: Store, score: str, drawn: bool) -> Array | None:
+def numbered_clusters(clusters: Any, sample_ids: Array, score: str, drawn: bool) -> Array | None:
     """The number of each sample's cluster, int [k]; None where none are given. ValueError where
-    they can't be promised for, for an id that occurs in two of them, and without them in two
-    rows."""
+    they can't be promised for."""
     if clusters is None:
-        refuse_repeated_ids(store)
         return None
     if score == F1 or drawn:
         raise ValueError(
             "clusters= is for mean scores and without drawn=True: F1 is no mean over clusters, and "
             "the labels that to_label draws are of samples"
         )
-    numbers = pd.factorize(keys_of(clusters, "cluster", len(store)))[0]
-    pairs = pd.DataFrame({"cluster": numbers, "sample": store.origin.sample_ids})
-    refuse_repeated_ids(store.take(np.flatnonzero(~pairs.duplicated())))
-    return numbers
-
-
-def refuse_equal_samples(
-    store: Store, points: list[Point], reference: str, clusters: Array | None
-) -> None:
-    """ValueError where samples, or the first ones of clusters, repeat others, by what is known of
-    them."""
-    if clusters is not None:
-        store = store.take(np.unique(clusters, return_index=True)[1])
-    deciding = {name for point in points for name in point.models[:-1]}
-    refuse_equal_rows(store, models_of(points, reference), deciding)
+    return pd.factorize(keys_of(clusters, "cluster", sample_ids))[0]

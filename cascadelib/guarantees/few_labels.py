@@ -1,21 +1,23 @@
 """Which points a certificate tries, and whose labels it needs for them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy import ndarray as Array
 
-from ..checks import brief, check_number, known
+from ..checks import about, brief, check_number, known
 from ..evaluation.evaluation import check_store
 from ..evaluation.point import Point, points_of
 from ..evaluation.run import evaluate
 from ..fronts.front import Front
 from ..fronts.selection import cost_bound
-from ..labels import Labels, as_text, digests_of
+from ..labels import Labels, as_text, check_distinct, digests_of, texts_of_keys
 from ..store.protocol import Store
-from .repeats import refuse_repeated_ids, refuse_shared_samples
+from ..store.score_table import ScoreTable
+from .premises import VIOLATED, answered_by, models_of, overlap_of, unanswered
+from .repeats import refuse_repeated_ids
 
 STEPS = 100  # most points of a front that are tested
 
@@ -27,33 +29,57 @@ def to_label(
     epsilon: float | None = None,
     budget: float | None = None,
 ) -> Array:
-    """The samples whose labels :func:`certify` can use: those on which a point predicts another
-    class than the reference.
+    """Return the samples whose labels :func:`certify` needs.
+
+    These are the samples on which a cascade predicts another class than the reference.
 
     Parameters
     ----------
-    store : LogitStore, or ScoreTable with predictions
-        Labels are not read.
-    cascades, reference, epsilon, budget
-        As in :func:`certify`; they tell which points of a Front are tried, without ε or budget all.
+    store : LogitStore or ScoreTable
+        Samples with predictions. Labels are not read.
+    cascades : Front, Point, Policy, Cascade, Certificate or list of these
+        As for :func:`certify`.
+    reference : str, optional
+        As for :func:`certify`.
+    epsilon : float, optional
+        As for :func:`certify`. It determines which points of a Front are tested. Without `epsilon`
+        and `budget` all points are.
+    budget : float, optional
+        As for :func:`certify`.
 
     Returns
     -------
-    array of str
-        Their ids in the order of SHA-256 of the ids, so that the first m are a uniform draw, for
-        any m.
+    str array
+        Ids in the order of their SHA-256. The first m of them are therefore a uniform draw, for any
+        m.
 
     Raises
     ------
     ValueError
-        For scores other than top-1, where equal predictions need not mean equal loss, and for
-        samples that certify would refuse.
+        If the score is not top-1, where equal predictions need not mean equal loss, or if
+        :func:`certify` would refuse the samples.
+
+    See Also
+    --------
+    certify : Pass the labels as ``labels={id: label}``.
+    ladder : Cascades that need no labels for selection.
+
+    Examples
+    --------
+    >>> import cascadelib as cl
+    >>> answers = cl.datasets.llm_answers()
+    >>> table = cl.ScoreTable.from_frame(answers, prediction="prediction", label="label")
+    >>> points = cl.ladder(table, ["llama-3.1-8b", "llama-3.3-70b"])
+    >>> len(cl.to_label(table, points, "llama-3.3-70b")), len(table)
+    (247, 3000)
     """
     check_bounds(epsilon=epsilon, budget=budget)
     check_store(store)
     refuse_repeated_ids(store)
     points, reference = tried(cascades, reference, epsilon, budget)
-    refuse_shared_samples(points, store.origin, models_of(points, reference))
+    status, evidence, remedy = overlap_of(points, store.origin, models_of(points, reference))
+    if status == VIOLATED:
+        raise ValueError(f"{evidence}; {remedy}")
     _, differs = agreeing(store, points, reference)
     return store.origin.sample_ids[in_order(differs.any(axis=0), store.origin)]
 
@@ -123,13 +149,15 @@ def agreeing(store: Store, points: Sequence[Point], reference: str) -> tuple[Sto
             "without labels only top-1 predictions say that a loss is 0: search with score='top1'"
         )
     part = store.select(models_of(points, reference))
-    agreed = part.labelled(part.predicted(reference))
-    return agreed, np.stack([~run.correct for run in evaluate(agreed, list(points))])
-
-
-def models_of(points: Sequence[Point], reference: str) -> list[str]:
-    """The reference and all models of the points, each once."""
-    return list(dict.fromkeys([reference, *(name for point in points for name in point.models)]))
+    with about(f"compared with the predictions of {reference!r}"):
+        agreed = part.labelled(part.predicted(reference))
+    differs = []
+    absent = unanswered(store, reference)
+    for run in evaluate(agreed, list(points)):
+        differs.append(~run.correct)
+        if absent is not None:
+            differs[-1] &= ~(absent & answered_by(run, reference))
+    return agreed, np.stack(differs)
 
 
 def in_order(rows: Any, origin: Labels) -> list[int]:
@@ -139,13 +167,24 @@ def in_order(rows: Any, origin: Labels) -> list[int]:
     return sorted(digests, key=digests.__getitem__)
 
 
-def told(labels: Any) -> dict[str, Any]:
-    """{sample id: label} of the labels that are known, not None or nan; ValueError for a list."""
-    if not hasattr(labels, "keys"):
+def told(labels: Any, sample_ids: Array) -> dict[str, Any]:
+    """Return {sample id: label} of the labels that are known, not None or nan.
+
+    Raises
+    ------
+    ValueError
+        If labels are a list or have a default index: ids are needed, since some may be missing.
+    """
+    keys = labels.keys() if hasattr(labels, "keys") else None
+    texts = np.array([]) if keys is None else texts_of_keys(keys)
+    is_default = hasattr(keys, "step") and not np.array_equal(texts, sample_ids)
+    if keys is None or is_default:
         raise ValueError(
             f"labels must be {{sample id: label}}, not {brief(labels)}: dict(zip(ids, labels))"
         )
-    return {str(sample): label for sample, label in dict(labels).items() if not pd.isna(label)}
+    check_distinct(texts, "labels")
+    pairs = zip(texts.tolist(), labels.values() if isinstance(labels, Mapping) else labels)
+    return {sample: label for sample, label in pairs if not pd.isna(label)}
 
 
 def with_labels(
@@ -156,8 +195,8 @@ def with_labels(
     labels all can matter, and are known."""
     if labels is None and not store.models["top1"].isna().any():
         return store, np.ones((len(points), len(store)), bool), np.ones(len(store), bool)
-    given = told({} if labels is None else labels)
     ids = store.origin.sample_ids
+    given = told({} if labels is None else labels, ids)
     if strangers := sorted(given.keys() - set(ids.tolist())):
         raise ValueError(
             f"labels: {len(strangers)} ids are not the store's, the first is {strangers[0]!r}"
@@ -169,33 +208,25 @@ def with_labels(
         raise ValueError(
             "drawn=True: the labelled ones are not the first that to_label names for these points"
         )
-    values = agreed.predicted(reference)
-    if values.dtype.kind == "U":  # text, which has many spellings
-        given = dict(zip(given, as_text(np.array(list(given.values()), object)).tolist()))
-        classes = set(np.concatenate([agreed.predicted(name) for name in agreed.models.index]))
-        check_spelling(given, classes, drawn)
-    pairs = zip(ids.tolist(), values.tolist())
-    known_or_agreed = [given.get(sample, own) for sample, own in pairs]
-    return agreed.labelled(known_or_agreed), differs, is_known
+    pairs = zip(ids.tolist(), agreed.predicted(reference).tolist())
+    known_or_agreed: Any = [given.get(sample, own) for sample, own in pairs]
+    if not isinstance(agreed, ScoreTable):
+        return agreed.labelled(known_or_agreed), differs, is_known
+    labelled = agreed.labelled(as_text(np.array(known_or_agreed, object)))
+    check_predicted(labelled, is_known, drawn)
+    return labelled, differs, is_known
 
 
-def respelled(labels: Iterable[str], classes: set[str]) -> set[str]:
-    """Labels that differ from a class in case or outer spaces alone."""
-    spelled = {name.strip().casefold() for name in classes}
-    return {label for label in set(labels) - classes if label.strip().casefold() in spelled}
-
-
-def check_spelling(labels: Mapping[str, str], classes: set[str], drawn: bool) -> None:
-    """ValueError for a label that no model predicts: it may be a class in another spelling.
-    ``drawn``, where none can be left out, it says that neither model is correct, unless it differs
-    from a class in case or spaces alone."""
-    foreign = {sample: label for sample, label in labels.items() if label not in classes}
-    near = respelled(foreign.values(), classes)
-    for sample, label in foreign.items():
-        if drawn and len(foreign) < len(labels) and label not in near:
-            continue
+def check_predicted(store: ScoreTable, is_known: Array, drawn: bool) -> None:
+    """Raise a ValueError for a known label that no model predicts: it may be a class in other
+    words. ``drawn``, where none can be left out, it says that no model is correct, unless no known
+    label is predicted."""
+    labels, predictions = np.array(store.labels), np.array(store.predictions)
+    foreign = is_known & ~np.isin(labels, np.unique(predictions))
+    if foreign.any() and not (drawn and (foreign < is_known).any()):
+        row = int(np.argmax(foreign))
         raise ValueError(
-            f"labels: no model predicts {label!r}, the label of sample {sample!r}: write labels as "
-            "predictions are written, and without drawn=True leave out those of classes that none "
-            "predicts"
+            f"labels: no model predicts {str(labels[row])!r}, the label of sample "
+            f"{str(store.origin.sample_ids[row])!r}: write labels as predictions are written, and "
+            "without drawn=True leave out those of classes that none predicts"
         )

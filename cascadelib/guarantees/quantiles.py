@@ -21,39 +21,58 @@ def ladder(
     method: str | Method | None = None,
     steps: int = 100,
 ) -> list[Point]:
-    """Cascades of some models, most cautious first, whose thresholds are quantiles of confidences.
+    """Return cascades with rising exit rates, whose thresholds are quantiles of confidences.
 
-    At step s of S the threshold of each stage lies where s ÷ S of all samples are confident enough.
-    No label is read, so all labels there are can certify, in this order
-    (:func:`cascadelib.certify`): about the source of the data where thresholds and labels come from
-    different samples; about this very store where the labelled ones are drawn from it.
+    In step s of S, the threshold of each stage is the quantile at which a share s / S of all
+    samples is confident enough. No label is read, so all labels remain for
+    :func:`cascadelib.certify`, which tests the cascades in this order.
 
     Parameters
     ----------
     store : LogitStore or ScoreTable
-        The samples whose confidences are read; labels need not be there.
+        Samples whose confidences give the thresholds. Labels are not needed.
     models : list of str
-        Two or more, cheapest first: the order in which they run. Of the last one only the cost is
-        read: its rows may have confidence −inf and no prediction.
+        Two or more models, cheapest first. Only the cost of the last one is read. Its rows may have
+        confidence −inf and no prediction.
     method : str or Method, optional
-        As for :func:`cascadelib.search`; what has to be fitted was fitted on other samples.
-    steps : int
-        S. Where samples share a confidence there are fewer cascades.
+        As for :func:`cascadelib.search`. A method with fitted parts must be fitted on other
+        samples.
+    steps : int, default=100
+        Number of steps S. If samples share confidences, fewer cascades are returned.
 
     Returns
     -------
     list of Point
-        With the exit rates and the cost that they have on the store, and without accuracy.
+        Cascades, most cautious first, with exit rates and cost on `store`, and without accuracy.
 
     Raises
     ------
     ValueError
-        For fewer than two models, unknown or repeated ones, a dearer one first, a method that is
-        not fitted, and what the store cannot honour.
+        If there are fewer than two models, if models are unknown, repeated or not in order of cost,
+        if the method is not fitted, or if it does not apply to the store.
+
+    See Also
+    --------
+    certify : Certify the cascades of a ladder.
+    search : Choose thresholds by labels.
+
+    Notes
+    -----
+    If thresholds and labels come from different samples, the guarantee is about the source of the
+    data. If the labelled samples are drawn from `store`, it is about this store.
 
     References
     ----------
-    Angelopoulos et al. (2021), *Learn then test*: fixed sequences.
+    .. [1] Angelopoulos et al., "Learn then test", 2021: fixed-sequence testing.
+
+    Examples
+    --------
+    >>> import cascadelib as cl
+    >>> answers = cl.datasets.llm_answers()
+    >>> table = cl.ScoreTable.from_frame(answers, prediction="prediction", label="label")
+    >>> points = cl.ladder(table, ["llama-3.1-8b", "llama-3.3-70b"], steps=10)
+    >>> [round(point.exit_rates[0], 2) for point in points]
+    [0.1, 0.2, 0.29, 0.4, 0.5, 0.59, 0.7, 0.8, 0.89, 1.0]
     """
     check_store(store)
     steps = check_count(steps, "steps")

@@ -22,10 +22,6 @@ INFLATION = 1.05
 # share of equal confidences with unequal outcomes up to which those are repeats
 CONTRADICTING = 0.02
 REMEDY = "keep one row of each sample: store.take(rows)"
-UNSEEN = (
-    "a guarantee needs samples that they have not seen: search on store.take(slice(0, None, 2)) "
-    "and certify on store.take(slice(1, None, 2))"
-)
 
 
 def samples_seen(origins: Iterable[Origin], here: Labels, models: Iterable[str]) -> int | None:
@@ -85,21 +81,32 @@ def without_copies(values: Array) -> Array:
     return np.repeat(distinct, counts)
 
 
-def refuse_repeated_ids(store: Any) -> None:
-    """ValueError where samples of a store are there more than once, by their ids (or rows of a
-    store)."""
-    ids = store.origin.sample_ids
+def repeated_ids(ids: Array) -> str:
+    """Describe the samples whose id, text [k], occurs more than once; "" if there is none."""
     repeated = len(ids) - len(np.unique(ids))
-    if repeated:
-        raise ValueError(f"{repeated} of the {len(ids)} samples repeat others (ids): {REMEDY}")
+    return f"{repeated} of the {len(ids)} samples repeat others (ids)" if repeated else ""
+
+
+def refuse_repeated_ids(store: Any) -> None:
+    """Raise ValueError if samples of a store are there more than once, by their ids (or rows of a
+    store)."""
+    if fault := repeated_ids(store.origin.sample_ids):
+        raise ValueError(f"{fault}: {REMEDY}")
 
 
 def refuse_equal_rows(
     store: Any, models: list[str], deciding: Collection[str] | None = None
 ) -> None:
-    """ValueError where samples repeat others by what is known of them: confidences of ``models``,
-    who is correct, predictions, labels. deciding: the models whose confidences are compared with
-    thresholds (default: all); others may differ between copies and change nothing.
+    """Raise ValueError if samples of a store repeat others (:func:`equal_rows`)."""
+    if fault := equal_rows(store, models, deciding):
+        raise ValueError(f"{fault}; {REMEDY}")
+
+
+def equal_rows(store: Any, models: list[str], deciding: Collection[str] | None = None) -> str:
+    """Describe the samples that repeat others by what is known of them: confidences of ``models``,
+    who is correct, predictions, labels; "" if there is no sign of any. deciding: the models whose
+    confidences are compared with thresholds (default: all); others may differ between copies and
+    change nothing.
 
     Rows that are equal in all of that may be different samples: confidences are rounded, or have
     few values. Two signs are rarer than chance, at ``LEVEL`` together: the distinct rows occur a
@@ -113,12 +120,13 @@ def refuse_equal_rows(
         compared = [values for name, values in zip(models, confidences) if name in deciding]
         rows = numbered([*compared, *outcomes])
         is_repeated = copied_whole(rows)
-    if is_repeated:
-        copies = len(rows) - rows.max() - 1
-        raise ValueError(
-            f"{copies} of the {len(rows)} samples repeat others: they are equal in all that is "
-            f"known of them, more often than independent samples are; {REMEDY}"
-        )
+    if not is_repeated:
+        return ""
+    copies = len(rows) - rows.max() - 1
+    return (
+        f"{copies} of the {len(rows)} samples repeat others: they are equal in all that is known "
+        "of them, more often than independent samples are"
+    )
 
 
 def known_of(store: Any, models: list[str]) -> tuple[list[Array], list[Array]]:
@@ -211,20 +219,6 @@ def rarer_than_chance(first: Array, second: Array, rows: Array, level: float) ->
     shared = starts[sizes > 1]
     equal = np.count_nonzero(rows[order[shared]] == rows[order[shared + 1]])
     return chance < 1 and binom.sf(equal - 1, len(shared), chance) <= level / 2
-
-
-def refuse_shared_samples(points: Sequence[Point], origin: Labels, models: Iterable[str]) -> bool:
-    """ValueError where samples (:class:`Labels`) took part in finding a point; else whether that is
-    known of all."""
-    seen = [point.seen for point in points]
-    shared = samples_seen(seen, origin, models)
-    if shared:
-        name = f" ({origin.dataset} {origin.split})" if origin.dataset or origin.split else ""
-        raise ValueError(
-            f"{shared} of the {len(origin)} samples took part in finding the cascades{name}, by "
-            f"their ids or by what the models said of them; {UNSEEN}"
-        )
-    return shared is not None
 
 
 def size_of_table(points: Sequence[Point], origin: Labels) -> int | None:

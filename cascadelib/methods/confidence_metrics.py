@@ -201,31 +201,44 @@ def metric_of(metric: str | Callable | Metric) -> Metric:
 def confidence(
     logits: Array, metric: str | Callable = "max_softmax", temperature: float = 1.0
 ) -> Array:
-    """Confidence of each row of logits.
+    """Compute the confidence of each row of logits.
 
     Parameters
     ----------
-    logits : array [k, classes]
+    logits : array of shape (n_samples, n_classes)
         Finite logits of one model.
-    metric : str or callable
-        A key of METRICS, "top<k>_softmax_sum", or a function of float64 logits / temperature
-        [n, classes] → [n].
-    temperature : float
-        What the logits are divided by.
+    metric : str or callable, default="max_softmax"
+        A key of ``METRICS``, "top<k>_softmax_sum", or a function from float64 logits / temperature,
+        shape (n, n_classes), to an array of shape (n,).
+    temperature : float, default=1.0
+        Divisor of the logits.
 
     Returns
     -------
-    array of float64 [k]
-        Higher = more confident: entropy is negated.
+    float64 array of shape (n_samples,)
+        Higher means more confident. Entropy is negated.
 
     Raises
     ------
     ValueError
-        Unknown metrics, with the nearest.
+        If the metric is unknown. The message names the nearest valid names.
+
+    See Also
+    --------
+    Method : A metric with ensemble and temperature scaling.
+    fit_temperature : Fit the temperature of a model.
 
     References
     ----------
-    Lebovitz et al., TMLR 2023, section 3.
+    .. [1] Lebovitz et al., TMLR 2023, section 3.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import cascadelib as cl
+    >>> logits = np.array([[2.0, 0.0, 0.0], [1.0, 1.0, 0.0]])
+    >>> cl.confidence(logits, "softmax_margin").round(3).tolist()
+    [0.68, 0.0]
     """
     return metric_of(metric).from_logits(logits, temperature)
 

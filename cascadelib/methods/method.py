@@ -40,42 +40,63 @@ from .temperature import fit_temperature
 
 @dataclass(frozen=True)
 class Method:
-    """How a cascade turns the logits of the models run so far into a prediction and a confidence.
+    """Define how a cascade computes a prediction and a confidence from the models called so far.
 
     Parameters
     ----------
-    metric : str or callable
-        A name in :data:`METRICS`, or a function.
-    ensemble : str or callable
-        ``none`` uses the last model alone, ``mean_logits`` and ``mean_softmax`` average over the
-        models run so far, ``most_confident`` takes the most confident of them for each sample (the
-        paper's comparison ensemble; the cheaper at a tie), ``vote`` the class with most votes; or a
-        function from logits [n, k, classes] of the n models run so far to combined logits
-        [k, classes].
-    temperature : bool
-        Divide each model's logits by its temperature first.
-    temperatures : {model: T}, optional
-        Set by :meth:`fit` on one split, and applied unchanged to any other.
-    confidence : str, optional
-        "isotonic_by_label", "logistic", or "auto", the better of them and of the order as it is for
-        each model: how likely the model is correct, fitted (:meth:`fit`, into ``fitted``) on one
-        split. Thresholds are then on that probability, whatever the metric. The samples of the fit
-        themselves are answered out of fold.
-    columns : tuple of str
-        What a fitted confidence reads: "confidence" (the metric, or what a ScoreTable was given),
-        other metrics, or columns of the table, text too; "label", what the model predicts;
-        "agreement" with the model before. Of "auto" by default all that there is.
-    fitted : {models: Fitted}, optional
+    metric : str or callable, default="max_softmax"
+        Confidence metric: a key of ``METRICS``, "top<k>_softmax_sum", or a function.
+    ensemble : str or callable, default="none"
+        - "none": the output of the current model.
+        - "mean_logits", "mean_softmax": the mean over the models called so far.
+        - "most_confident": per sample, the most confident model called so far, the cheaper one at a
+          tie. This is the paper's comparison ensemble.
+        - "vote": the class with the most votes.
+        - a function from logits of shape (n_models, n_samples, n_classes) to combined logits of
+          shape (n_samples, n_classes).
+    temperature : bool, default=False
+        Whether each model's logits are divided by its temperature first.
+    temperatures : dict, optional
+        Temperature by model. :meth:`fit` sets it on one split. It is applied unchanged to others.
+    confidence : {"isotonic_by_label", "logistic", "auto"}, optional
+        Replace the metric by the probability that the model is correct, fitted by :meth:`fit`.
+        Thresholds then refer to that probability. "auto" chooses per model between the two fits and
+        the unchanged metric. The samples of the fit are answered out of fold.
+    columns : tuple of str, optional
+        Inputs of a fitted confidence: "confidence" (the metric, or the confidence of a ScoreTable),
+        other metrics, columns of the table, "label" (the predicted class) or "agreement" (whether
+        the previous model predicted the same). "auto" uses all that exist.
+    fitted : dict, optional
+        Fitted confidence by models, set by :meth:`fit`.
     fitted_on : Labels, Recorded, Seen or None
-        The samples whose labels :meth:`fit` has seen; None: not known, or nothing was fitted.
-    folds : {models: Folds}, optional
-        ``fitted``, and fits without a fold each, by which the samples of the fit are answered; no
-        file holds them.
+        Samples whose labels :meth:`fit` used. None if they are unknown or if nothing was fitted.
+    folds : dict, optional
+        `fitted` and its out-of-fold fits. They are not stored in files.
 
     Raises
     ------
     ValueError
-        For an unknown name, and for parts that do not go together.
+        If a name is unknown, or if the parts do not fit together, such as logits_margin with
+        mean_softmax.
+
+    See Also
+    --------
+    search : Search all cascades of a method.
+    confidence : Compute a metric for one model.
+    fit_temperature : Fit one temperature.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import cascadelib as cl
+    >>> rng = np.random.default_rng(0)
+    >>> labels = rng.integers(3, size=500)
+    >>> small, large = (np.eye(3)[labels] * s + rng.normal(size=(500, 3)) for s in (1, 3))
+    >>> logits = {"small": small, "large": large}
+    >>> store = cl.LogitStore.from_arrays(labels, logits, macs={"small": 1, "large": 10})
+    >>> method = cl.Method("softmax_margin", ensemble="mean_logits", temperature=True).fit(store)
+    >>> {name: round(t, 2) for name, t in method.temperatures.items()}
+    {'small': 0.91, 'large': 0.37}
     """
 
     metric: str | Callable = "max_softmax"
@@ -104,17 +125,17 @@ class Method:
 
     @property
     def rule(self) -> Metric:
-        """The confidence metric's object."""
+        """Return the confidence metric."""
         return metric_of(self.metric)
 
     @property
     def combination(self) -> Ensemble:
-        """The ensemble's object."""
+        """Return the ensemble."""
         return ensemble_of(self.ensemble)
 
     @property
     def units(self) -> Any:
-        """The metric whose units thresholds have; None where a confidence is fitted."""
+        """Return the metric whose units thresholds have, or None if a confidence is fitted."""
         return self.metric if self.confidence is None else None
 
     def after(self, found_on: Origin) -> Origin:
@@ -124,28 +145,27 @@ class Method:
 
     @property
     def is_fitted(self) -> bool:
-        """Whether something of it was fitted (:meth:`fit`)."""
+        """Return whether :meth:`fit` fitted something."""
         return self.temperatures is not None or self.fitted is not None
 
     @property
     def last_only(self) -> bool:
-        """Whether only the last model run so far counts."""
+        """Return whether only the last model called counts."""
         reads_before = self.confidence is not None and AGREEMENT in self.columns
         return self.combination.last_only and not reads_before
 
     def fit(self, store: Any) -> "Method":
-        """This method with the temperatures, or the confidences, of all models of a store fitted on
-        its samples.
+        """Fit the temperatures or confidences of all models on the samples of a store.
 
         Parameters
         ----------
         store : LogitStore or ScoreTable
-            With labels.
+            Labelled samples.
 
         Returns
         -------
         Method
-            Itself where there is nothing to fit.
+            The fitted method, or this one if there is nothing to fit.
         """
         names = list(store.models.index)
         if self.confidence is not None:
@@ -222,7 +242,7 @@ class Method:
         return features(columns, columns_read, said, before, tuple(categories))
 
     def temperature_of(self, name: str) -> float:
-        """Temperature of a model: 1.0 without temperature scaling."""
+        """Return the temperature of a model, 1.0 without temperature scaling."""
         if not self.temperature:
             return 1.0
         if self.temperatures is None:
@@ -234,26 +254,28 @@ class Method:
         )
 
     def stage(self, store: Any, names: list[str], score: str = "top1") -> StageFunction:
-        """The outcome function of cascades on a store, as :func:`search_outcomes` takes it.
+        """Return the stage function of cascades on a store, as :func:`search_outcomes` takes it.
 
         Parameters
         ----------
         store : LogitStore or ScoreTable
+            Labelled samples.
         names : list of str
             Models.
-        score : str
+        score : str, default="top1"
             What counts as correct.
 
         Returns
         -------
         callable
-            From a prefix (tuple of positions in ``names``) to (correct bool [k], confidence float64
-            [k]) after those models.
+            Function from a prefix (tuple of positions in `names`) to the correctness, bool array of
+            shape (n_samples,), and the confidence, float64 array of shape (n_samples,), after those
+            models.
 
         Raises
         ------
         ValueError
-            For a top-k score of more classes than there are.
+            If a top-k score needs more classes than exist.
         """
         if self.confidence is not None:
             outcome = store.outcome(names, Method(self.metric), score)

@@ -10,13 +10,14 @@ import numpy as np
 from ..checks import about, check_count, check_number
 from ..evaluation.point import Point
 from ..front_end import watched
-from ..guarantees.few_labels import respelled
 from ..guarantees.peeling import Peeled, peel_table
 from ..guarantees.repeats import copied_whole, numbered, refuse_repeated_ids
-from ..labels import as_text
-from ..methods.fitted import CONFIDENCE, Fitted, is_free_text, label_digest
+from ..labels import aligned, as_text
+from ..methods.fitted import CONFIDENCE, Fitted, label_digest
 from ..methods.method import Method
+from ..store.faults import refuse
 from ..store.score_table import ScoreTable
+from ..store.spelling import normalized_texts, spelling_faults
 from ..tables import number
 from .policy import Policy
 
@@ -110,8 +111,8 @@ def answer_table(
     ------
     ValueError
         For a table of other than one model with predictions, ids that repeat, a number out of its
-        bounds, and answers of ``ask`` that are missing, not one per id, or, where predictions are
-        no free text, one of them but for case or outer spaces.
+        bounds, and answers of ``ask`` that are missing, not one per id, or equal to the prediction
+        only after normalizing (see ``normalize`` of :class:`ScoreTable`); they stay bought.
 
     References
     ----------
@@ -132,11 +133,29 @@ def answer_table(
         price = check_number(price, "price", "a number, 0 or more", 0, np.finfo(float).max)
     ids = table.origin.sample_ids
     bought = {} if bought is None else bought
-    classes = set() if is_free_text(predictions) else set(predictions.tolist())
+    said = dict(zip(ids.tolist(), predictions.tolist()))
+
+    def spelled(names: list[str]) -> np.ndarray:
+        """The answers of some ids as they are compared with predictions."""
+        answers = as_text([bought[name] for name in names])
+        if table.normalize == "text":
+            return normalized_texts(answers)
+        if table.normalize is None and names:
+            own = np.array([[said[name] for name in names]])
+            texts = {*answers.tolist(), *own[0].tolist()}
+            with about("the answers of ask"):
+                refuse(
+                    spelling_faults(
+                        answers, own, texts, table.names, lambda _, row: f"id {names[row]!r}"
+                    )
+                )
+        return answers
 
     def answers_at(rows: np.ndarray) -> np.ndarray:
-        buy(ask, ids[rows].tolist(), bought, classes)
-        return as_text([bought[name] for name in ids[rows].tolist()])
+        names = ids[rows].tolist()
+        spelled([name for name in names if name in bought])
+        buy(ask, names, bought, spelled)
+        return spelled(names)
 
     def wrong_at(rows: np.ndarray) -> np.ndarray:
         return answers_at(rows) != predictions[rows]
@@ -168,21 +187,24 @@ def answers_of_only_model(table: ScoreTable) -> tuple[np.ndarray, np.ndarray]:
     return table.confidence[0], predictions[0]
 
 
-def buy(ask: Callable, ids: list[str], bought: MutableMapping[str, str], classes: set[str]) -> None:
-    """Ask for the answers that are not ``bought`` yet, and write them there batch by batch."""
+def buy(ask: Callable, ids: list[str], bought: MutableMapping[str, str], check: Callable) -> None:
+    """Ask for the answers that are not ``bought`` yet, and write them there batch by batch, where
+    ``check`` reads those of some ids."""
     missing = [name for name in ids if name not in bought]
     for start in watched(range(0, len(missing), BATCH), "asking the reference"):
         batch = missing[start : start + BATCH]
         try:
-            answers = checked_answers(ask(batch), batch, classes)
+            answers = checked_answers(ask(batch), batch)
             bought.update(zip(batch, answers, strict=True))
+            check(batch)
         except BaseException as error:
             error.bought = bought  # type: ignore[attr-defined]
             raise
 
 
-def checked_answers(answers: Any, ids: list[str], classes: set[str]) -> list[str]:
-    """Answers as text, one for each id, none of them missing or a class in another spelling."""
+def checked_answers(answers: Any, ids: list[str]) -> list[str]:
+    """Answers as text, one for each id, none of them missing."""
+    answers = aligned(answers, "the answers of ask", ids)
     with about(
         "ask must return a list, one answer per id, in their order, and must not be async; for "
         f"{len(ids)} ids it returned a {type(answers).__name__}"
@@ -195,12 +217,6 @@ def checked_answers(answers: Any, ids: list[str], classes: set[str]) -> list[str
         raise ValueError(
             f"ask returned no answer for id {ids[missing[0]]!r}: retry within ask, or give a text "
             "that says so"
-        )
-    for answer in sorted(respelled(texts.tolist(), classes)):
-        raise ValueError(
-            f"the answer {answer!r} of id {ids[texts.tolist().index(answer)]!r} differs from a "
-            "class of the table in case or spaces alone: within ask, write answers as predictions "
-            "are written"
         )
     return texts.tolist()
 

@@ -1,7 +1,7 @@
 """What a cascade says of some samples: predictions, who leaves where, and what went wrong. Takes
 numpy alone."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,6 +9,8 @@ import numpy as np
 
 from ..checks import brief, check_count, items_of, known, reals
 from ..evaluation.point import Point
+from ..labels import aligned
+from ..methods.fitted import given_columns
 from ..methods.thresholds import leaves, own_units
 from ..scoring import most_given as most_given
 
@@ -272,6 +274,17 @@ def beyond(values: np.ndarray, bounds: tuple[float, float], lowest: np.ndarray) 
     return ((values < bounds[0]) | (values > bounds[1])) & (values != lowest)
 
 
+def in_one_order(point: Point, confidences: list, predictions: list) -> tuple[list, list]:
+    """Return confidences and predictions of all models in the order of the first pandas index."""
+    both = (*confidences, *predictions)
+    ids = next((values.axes[0] for values in both if hasattr(values, "axes")), None)
+    ordered = []
+    for stage, values in enumerate(confidences):
+        names = given_columns(point.fitted[stage].columns) if point.fitted else None
+        ordered.append(aligned(values, "confidences", ids, names))
+    return ordered, [aligned(values, "predictions", ids) for values in predictions]
+
+
 def columns_read(point: Point, stage: int, confidences: Any) -> np.ndarray:
     """Confidences as float64 [s] or [s, c]; of objects where a fitted confidence also reads
     text."""
@@ -308,8 +321,8 @@ def alike_in_kind(values: list) -> tuple[list, int | None]:
 def by_model(names: Sequence[str], values: Any, what: str) -> list:
     """One value per model, in their order, from a list or {name: value}; None where one is missing:
     the last one, or all."""
-    if isinstance(values, Mapping):
-        if values and not any(name in values for name in names):
+    if hasattr(values, "keys"):
+        if len(values) and not any(name in values for name in names):
             known(next(iter(values)), names, "model of this cascade")
         return [values.get(name) for name in names]  # values for other models may stand there, too
     values = [None] * len(names) if values is None else items_of(values)

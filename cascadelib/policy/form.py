@@ -65,7 +65,9 @@ PARTS: dict[str, Any] = {
     "chosen_on": (SPLIT | {"also": ([(SPLIT, None)], None)}, None),
     "expected": (EXPECTED, None),
     "versions": {str: str},
+    "premises": ([dict.fromkeys(("name", "status", "evidence"), str)], None),
 }
+OPTIONAL = {"premises"}  # a part that is only written if there is something to write
 
 
 def text_of(point: Point) -> str:
@@ -111,7 +113,13 @@ def parts_as_json(point: Point) -> dict[str, Any]:
         "chosen_on": seen_to_json(point.origin, point.models),
         "expected": point.expected and expected_to_json(point.expected),
         "versions": dict(point.versions),
-    }
+    } | premises_to_json(point)
+
+
+def premises_to_json(point: Point) -> dict[str, Any]:
+    """The premises of the guarantee that certified a Point with the thresholds that it has."""
+    is_certified = point.premises and point.chosen == (point.models, point.thresholds)
+    return {"premises": [dict(premise) for premise in point.premises]} if is_certified else {}
 
 
 def records_of(point: Point) -> list[dict[str, Any]]:
@@ -244,12 +252,12 @@ def parse_cascade(content: str | dict, edited: bool = False) -> Point:
             f"format version {content.get('version')!r}, but this cascadelib reads version "
             f"{VERSION}: use the cascadelib that wrote it, or save the cascade again with this one"
         )
-    if missing := [part for part in PARTS if part not in content]:
+    if missing := [part for part in PARTS if part not in content and part not in OPTIONAL]:
         raise ValueError(f"the cascade lacks {', '.join(map(repr, missing))}")
     if unknown := sorted(content.keys() - {"format", "version", "checksum", *PARTS}):
         raise ValueError(f"a cascade has no {', '.join(map(repr, unknown))}")
     point = point_in(content)
-    parts = {part: content[part] for part in PARTS}
+    parts = {part: content[part] for part in PARTS if part in content}
     if not edited and content.get("checksum") != digest_of(parts):
         raise ValueError(
             "the file was edited after it was written: its checksum does not fit. Its expected "
@@ -293,6 +301,7 @@ def point_in(content: Mapping) -> Point:
         records=tuple(content["models"]),
         expected=content["expected"] and expected_in(content["expected"], len(names)),
         versions=content["versions"],
+        premises=tuple(content.get("premises") or ()),
         **measured_in(content["chosen"], len(names)),
     )
 

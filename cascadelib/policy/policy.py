@@ -38,6 +38,7 @@ from .decisions import (
     columns_read,
     complaint,
     exits_after,
+    in_one_order,
     nothing,
 )
 from .form import read_point, text_of
@@ -155,11 +156,16 @@ class Policy:
         likewise, [N] each, of any kind. ValueError naming the model where something is missing, or of another length.
         """
         point = self.in_use
+        scores, answers = in_one_order(
+            point,
+            by_model(point.models, confidences, "confidences"),
+            by_model(point.models, predictions, "predictions"),
+        )
         columns = [
             values if values is None else columns_read(point, stage, values)
-            for stage, values in enumerate(by_model(point.models, confidences, "confidences"))
+            for stage, values in enumerate(scores)
         ]
-        answers, unknown = alike_in_kind(by_model(point.models, predictions, "predictions"))
+        answers, unknown = alike_in_kind(answers)
         sizes = {len(values) for values in (*columns, *answers) if values is not None}
         if len(sizes) > 1:
             raise ValueError(

@@ -1,12 +1,13 @@
-"""Tables of scores, long or wide, as arrays [models, samples]: what :meth:`ScoreTable.from_frame`
-reads."""
+"""Columns of tables of scores, long or wide: what :meth:`ScoreTable.from_frame` reads."""
 
 import contextlib
 import os
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from difflib import get_close_matches
+from functools import cache, partial
+from numbers import Number
 from typing import Any
 
 import numpy as np
@@ -17,31 +18,19 @@ from numpy import ndarray as Array
 from pandas.api.types import is_complex_dtype, is_numeric_dtype
 
 from ..checks import about, brief, items_of, known
-from .table_files import read_table
+from .cells import MISSING, Coded, Locate, arguments_of, arranged
+from .faults import SHOWN, Fault
+from .table_files import line_numbers, read_table
 
-MISSING = -1  # the code of a cell that is empty
 EXACT_IN_FLOATS = 2**53  # above it a float no longer tells whole numbers apart
 LARGEST_TEXT = 2**33  # bytes of one array of text, in which every cell is as wide as the longest
 SPARSE = 64  # cells per row of the table, above which sample= and model= must be mistaken
 TEXT_ROLES = ("sample", "model", "label", "prediction")
 KINDS: dict[type, str] = {str: "text", int: "numbers", float: "numbers", bool: "truth values"}
+NUMBERS = "Write numbers as 0.5 or 1e-3; leave cells empty that have none"
 NOTHING = "nothing"  # the kind of a column whose cells are all empty
 # What pyarrow raises for cells that it can't read as one kind, or not as numbers.
 UNREADABLE = (pa.ArrowException, ValueError, TypeError, OverflowError)
-
-
-@dataclass(frozen=True)
-class Coded:
-    """A column of text as codes int64 [rows] into its distinct texts (:data:`MISSING`: an empty
-    cell), and the kind of its cells before they were text."""
-
-    codes: Array
-    texts: list[str]
-    kind: str
-
-    def text(self, codes: Array) -> Array:
-        """The text of some codes, of any shape, "" for what is missing."""
-        return np.array([*self.texts, ""], dtype=str)[codes]
 
 
 def scores_of(
@@ -50,16 +39,26 @@ def scores_of(
     cost: str | Mapping[str, float],
     missing: str,
     models: Iterable[str] | None,
-) -> dict[str, Any]:
-    """Arguments of a :class:`ScoreTable`, as :meth:`ScoreTable.from_frame` documents them.
+    normalize: str | None,
+    locate: Locate,
+) -> tuple[dict[str, Any], list[Fault]]:
+    """Return the arguments of a :class:`ScoreTable`, as :meth:`ScoreTable.from_frame` documents
+    them, and the faults of the table.
 
-    ``roles``: {"sample", "model", "label" …, "column <name>" or, of text, "category <name>": the
-    frame's column, or a template of columns}.
+    Parameters
+    ----------
+    roles : mapping
+        {"sample", "model", "label" …, "column <name>" or, of text, "category <name>": the frame's
+        column, or a template of columns}.
+    locate : callable
+        From rows of the frame to their places in the source, such as "line 7".
     """
     text = {}
     numbers = {}
+    unread: dict[str, Array] = {}
     columns = columns_of(frame, roles, models)
     rows = len(columns["model"][0])
+    source = np.resize(columns["sample"][0].index.to_numpy(), rows)
     for role, parts in columns.items():
         repeats = rows // sum(map(len, parts))  # of what is the same for all models
         if role in TEXT_ROLES or role.startswith("category "):
@@ -68,13 +67,24 @@ def scores_of(
                 text[role] = replace(found, codes=np.tile(found.codes, repeats))
             continue
         words = role == "correct" or role.startswith("column ")
-        values = np.concatenate([parsed_numbers(part, words) for part in parts])
-        if role != "correct" or not np.isnan(values).all():
-            numbers[role] = np.tile(values, repeats)
-    given = _arguments(text, numbers, roles, missing)
+        values, wrong = zip(*(parsed_numbers(part, words) for part in parts))
+        unread[role] = np.flatnonzero(np.concatenate(wrong))
+        if role != "correct" or not np.isnan(np.concatenate(values)).all():
+            numbers[role] = np.tile(np.concatenate(values), repeats)
+    _refuse_mixed_kinds(text)
+    refuse_sparse(text["sample"], text["model"])
+    cells, faults = arranged(text, numbers, lambda rows: locate(source[rows]))
+    for role, wrong in unread.items():
+        if len(wrong):
+            column = pd.concat(columns[role]).iloc[wrong[:SHOWN]]
+            quoted = zip(map(brief, column), map(cells.row_place, wrong.tolist()))
+            examples = tuple(f"{cell} at {place}" for cell, place in quoted)
+            what = f"cells of column {roles[role]!r} that are not numbers"
+            faults.append(Fault(what, len(wrong), examples, NUMBERS))
+    given, more = arguments_of(cells, missing, normalize)
     if isinstance(cost, Mapping):
         given["cost"] = listed_prices(cost, given["names"])
-    return given
+    return given, faults + more
 
 
 def listed_prices(cost: Mapping[str, float], models: list[str]) -> list[float]:
@@ -85,71 +95,16 @@ def listed_prices(cost: Mapping[str, float], models: list[str]) -> list[float]:
     return [cost[known(name, cost, "model in cost")] for name in models]
 
 
-def _arguments(
-    text: dict[str, Coded],
-    numbers: dict[str, Array],
-    roles: Mapping[str, str],
-    missing: str,
-) -> dict[str, Any]:
-    """The arrays of a :class:`ScoreTable` from its columns [rows], by role."""
-    sample = text["sample"]
-    model = text["model"]
-    _refuse_mixed_kinds(text)
-    refuse_repeats(sample, model)
-    counts = np.ones(len(sample.codes), bool)  # rows without label or correctness are missing
-    if "label" in text:
-        labels = labels_by_sample(text)
-        counts &= (labels != "")[sample.codes]
-    if "correct" in numbers:
-        counts &= ~np.isnan(numbers["correct"])
-    place = (model.codes[counts], sample.codes[counts])
-    there = np.zeros((len(model.texts), len(sample.texts)), bool)
-    there[place] = True
-    kept = kept_samples(there, missing, sample, model)
-
-    def grid(values: Array, empty: Any = np.nan) -> Array:
-        """Values [rows] as [models, samples that stay], ``empty`` where there is no row."""
-        full = np.full(there.shape, empty, values.dtype)
-        full[place] = values[counts]
-        return full[:, kept]
-
-    def read(role: str) -> Array:
-        """Text or numbers in that form."""
-        if role in text:
-            return text[role].text(grid(text[role].codes, MISSING))
-        return grid(numbers[role])
-
-    given: dict[str, Any] = {
-        "correct": None,
-        "confidence": read("confidence"),
-        "names": model.texts,
-        "sample_ids": sample.text(kept),
-        "columns": {name: read(role) for role, name in roles.items() if " " in role},
-    }
-    if "prediction" in text:
-        given["predictions"] = read("prediction")
-    if "label" in text:
-        given["labels"] = labels[kept]
-    if "correct" in numbers:
-        correct = grid(numbers["correct"], 0.0)
-        is_graded = ((correct != 0) & (correct != 1)).any()
-        given["correct"] = correct if is_graded else correct.astype(bool)
-    _refuse_contradiction(given)
-    if "cost" in numbers:
-        stated = [~np.isnan(values) for values in numbers.values()]
-        stated += [text[role].codes != MISSING for role in text.keys() & {"label", "prediction"}]
-        given["cost"] = prices_of(read("cost"), grid(np.any(stated, axis=0), False))
-    return given
-
-
-def frame_of(source: Any, largest: int) -> pd.DataFrame:
-    """A DataFrame as it is, a file's (:func:`read_table`), or any other frame through narwhals;
-    rows numbered from 0.
+def frame_of(source: Any, largest: int, encoding: str | None = None) -> tuple[pd.DataFrame, Locate]:
+    """Return (a DataFrame as it is, a file's (:func:`read_table`), or any other frame through
+    narwhals, rows numbered from 0; from rows to their places in words).
 
     TypeError for what is none of these, ValueError for one without rows.
     """
     if isinstance(source, str | os.PathLike):
-        return read_table(source, largest)
+        lines: Callable[[], list[int] | None]
+        lines = cache(partial(line_numbers, source, largest, encoding))
+        return read_table(source, largest, encoding), partial(_lines_at, lines)
     if not isinstance(source, pd.DataFrame):
         try:
             import narwhals
@@ -162,7 +117,15 @@ def frame_of(source: Any, largest: int) -> pd.DataFrame:
         source = table.to_pandas(types_mapper=pd.ArrowDtype)
     if not len(source):
         raise ValueError("the table has no rows: one row per sample and model is needed")
-    return source.reset_index(drop=True)
+    return source.reset_index(drop=True), partial(_lines_at, lambda: None)
+
+
+def _lines_at(lines: Callable[[], list[int] | None], rows: Array) -> list[str]:
+    """Return the lines of some rows in words, or their numbers from 0 if there are no lines."""
+    numbers = lines()
+    if numbers is None:
+        return [f"row {row}" for row in rows.tolist()]
+    return [f"line {numbers[row]}" for row in rows.tolist()]
 
 
 def columns_of(
@@ -271,17 +234,19 @@ def coded(parts: list[pd.Series]) -> Coded:
     kinds = {kind for _, texts, kind in found if texts}
     if len(kinds) > 1:
         raise ValueError(_mixed(name, f"holds {' and '.join(sorted(kinds))}"))
-    code_of = {"": MISSING}
-    for _, texts, _ in found:
-        for text in texts:
-            code_of.setdefault(text, len(code_of) - 1)
-    codes = [np.array([*map(code_of.get, texts), MISSING])[own] for own, texts, _ in found]
-    texts = list(code_of)[1:]
+    codes, texts, _ = found[0]
+    if len(found) > 1 or len({"", *texts}) <= len(texts):  # not coded by its distinct texts yet
+        texts = list(dict.fromkeys(text for _, each, _ in found for text in each if text))
+        code_of = dict(zip(texts, range(len(texts))))
+        new = [[code_of.get(text, MISSING) for text in each] for _, each, _ in found]
+        codes = np.concatenate(
+            [np.array([*each, MISSING])[own] for each, (own, _, _) in zip(new, found)]
+        )
     if "\x00" in "".join(texts):
         raise ValueError(f"column {name!r} holds a NUL character, which no text has")
     if 4 * sum(map(len, parts)) * max(map(len, texts), default=0) > LARGEST_TEXT:
         raise ValueError(f"column {name!r} holds texts too long for ids or classes: give codes")
-    return Coded(np.concatenate(codes), texts, next(iter(kinds), NOTHING))
+    return Coded(codes, texts, next(iter(kinds), NOTHING))
 
 
 def distinct_texts(column: pd.Series) -> tuple[Array, list[str], str]:
@@ -334,29 +299,36 @@ def whole_number(value: Any, name: Any) -> int:
     return int(value)
 
 
-def parsed_numbers(column: pd.Series, words: bool) -> Array:
-    """A column of numbers, or of text that states them, as float64 [rows]; nan where a cell is
-    missing or empty.
+def parsed_numbers(column: pd.Series, words: bool) -> tuple[Array, Array]:
+    """Return a column of numbers, or of text that states them, as (float64 [rows], nan in empty
+    cells; bool [rows]: the cells that state no number, which are 0).
 
-    ``words``: "true" and "false" are 1 and 0. ValueError names the column, the row and the cell
-    that is no number.
+    ``words``: "true" and "false" are 1 and 0.
     """
     try:
-        return _read(column, words)
+        return _read(column, words), np.zeros(len(column), bool)
     except UNREADABLE:
-        left = column
-    # Halve what is left of it until the first cell that is no number is alone.
-    while len(left) > 1:
-        half = len(left) // 2
+        codes, cells = _distinct(_cells(column.map(_written, na_action="ignore")))
+    values = np.zeros(len(cells) + 1)
+    wrong = np.zeros(len(cells) + 1, bool)
+    parts = [(0, len(cells))]  # halves of parts that can't be read, until single cells are left
+    while parts:
+        start, end = parts.pop()
         try:
-            _read(left.iloc[:half], words)
-            left = left.iloc[half:]
+            values[start:end] = _parsed(cells[start:end], words)
         except UNREADABLE:
-            left = left.iloc[:half]
-    raise ValueError(
-        f"column {column.name!r}, row {left.index[0]}: {brief(left.iloc[0])} is no number, and "
-        "this column must hold numbers: of categories make a column of 0 and 1 for each"
-    )
+            middle = (start + end) // 2
+            wrong[start] = middle == start
+            parts += [(start, middle), (middle, end)] if middle > start else []
+    values[MISSING] = np.nan
+    return values[codes], wrong[codes]
+
+
+def _written(cell: Any) -> str:
+    """Return a cell as text, which states a number if the cell is one."""
+    with contextlib.suppress(ValueError):  # more digits than Python writes
+        return str(cell) if isinstance(cell, str | Number) else brief(cell)
+    return brief(cell)
 
 
 def _read(column: pd.Series, words: bool) -> Array:
@@ -364,10 +336,7 @@ def _read(column: pd.Series, words: bool) -> Array:
     number."""
     if is_numeric_dtype(column.dtype) and not is_complex_dtype(column.dtype):
         return column.to_numpy(np.float64, na_value=np.nan)
-    try:
-        cells = _cells(column)
-    except UNREADABLE:  # text and numbers in one column
-        cells = _cells(column.map(str, na_action="ignore"))
+    cells = _cells(column)
     if pa.types.is_dictionary(cells.type):
         codes, values = _distinct(cells)
         return np.append(_parsed(values, words), np.nan)[codes]
@@ -401,110 +370,12 @@ def _refuse_mixed_kinds(text: dict[str, Coded]) -> None:
         )
 
 
-def refuse_repeats(sample: Coded, model: Coded) -> None:
-    """ValueError for a row without sample or model, for rows that have both in common, and where
-    nearly all pairs of both have no row."""
-    for role, column in (("sample", sample), ("model", model)):
-        empty = column.codes == MISSING
-        if empty.any():
-            raise ValueError(f"the {role} of row {np.argmax(empty)} is missing")
-    places = np.sort(sample.codes * len(model.texts) + model.codes)
-    repeated = places[1:][places[1:] == places[:-1]]
-    if len(repeated):
-        raise ValueError(
-            f"{len(repeated)} rows repeat a sample and model, first "
-            f"{_named(repeated[0], sample, model)}"
-        )
-    rows = len(places)
+def refuse_sparse(sample: Coded, model: Coded) -> None:
+    """Raise a ValueError if nearly all pairs of a sample and a model have no row."""
+    rows = len(sample.codes)
     total = len(sample.texts) * len(model.texts)
     if total > (SPARSE + 1) * rows:
         raise ValueError(
             f"only {rows} of {total} rows are there: do sample= and model= name the right columns? "
             "models=[…] chooses fewer models"
         )
-
-
-def _named(place: int, sample: Coded, model: Coded) -> str:
-    """A cell of the array [samples, models] in words."""
-    row, column = divmod(place, len(model.texts))
-    return f"sample {sample.texts[row]!r}, model {model.texts[column]!r}"
-
-
-def labels_by_sample(text: dict[str, Coded]) -> Array:
-    """The label of every sample as text, "" where no row has one; ValueError where rows state
-    different ones."""
-    sample = text["sample"]
-    label = text["label"]
-    stated = np.flatnonzero(label.codes != MISSING)
-    code_of = np.full(len(sample.texts), MISSING)
-    code_of[sample.codes[stated]] = label.codes[stated]
-    differing = label.codes[stated] != code_of[sample.codes[stated]]
-    if differing.any():
-        row = stated[np.argmax(differing)]
-        raise ValueError(f"sample {sample.texts[sample.codes[row]]!r} has more than one label")
-    return label.text(code_of)
-
-
-def kept_samples(there: Array, missing: str, sample: Coded, model: Coded) -> Array:
-    """Codes of the samples that stay, given which rows are there, bool [models, samples]: where
-    rows are missing, none (ValueError), those that have all, or all samples, as ``missing``
-    says."""
-    absent = np.flatnonzero(~there.T)
-    if missing == "refuse" and len(absent):
-        raise ValueError(
-            f"{len(absent)} of {there.size} rows, their labels or correctness are missing, first "
-            f"{_named(absent[0], sample, model)}: missing='drop' leaves out such samples, "
-            "'abstain' has them as abstentions"
-        )
-    if missing == "abstain":
-        return np.arange(there.shape[1])
-    complete = np.flatnonzero(there.all(axis=0))
-    if not len(complete):
-        raise ValueError(
-            f"missing='drop' leaves no sample: none has a row of each of the {len(there)} "
-            "models; models=[…] chooses fewer"
-        )
-    return complete
-
-
-def refuse_other_spelling(labels: Array, predictions: Array) -> None:
-    """ValueError where no prediction [M, k] of any model is one of the labels [k]."""
-    if (predictions == labels).any():
-        return
-    if set(labels.tolist()).isdisjoint(predictions.ravel().tolist()):
-        raise ValueError(
-            f"no label is among the predictions (the first are {str(labels[0])!r}, "
-            f"{str(predictions[0, 0])!r}): write both alike"
-        )
-
-
-def _refuse_contradiction(given: dict[str, Any]) -> None:
-    """ValueError where predictions and labels are spelled differently, and where correctness is
-    another than whether a prediction that is there is the label; grades may be."""
-    if "labels" not in given or "predictions" not in given:
-        return
-    predictions = given["predictions"]
-    refuse_other_spelling(given["labels"], predictions)
-    correct = given["correct"]
-    if correct is None or correct.dtype != bool:
-        return
-    differing = (correct != (predictions == given["labels"])) & (predictions != "")
-    if differing.any():
-        model, sample = np.argwhere(differing)[0]
-        raise ValueError(
-            f"{np.count_nonzero(differing)} rows have a correctness that contradicts their label "
-            f"and prediction, first sample {str(given['sample_ids'][sample])!r}, model "
-            f"{given['names'][model]!r} (label {str(given['labels'][sample])!r}, prediction "
-            f"{str(predictions[model, sample])!r}, correct {bool(correct[model, sample])}): leave "
-            "out correct=, or label= and prediction="
-        )
-
-
-def prices_of(prices: Array, stated: Array) -> Array:
-    """Prices [models, samples], or [models] where no model has two; the usual one of the model
-    where nothing is stated."""
-    for row, own in zip(prices, stated, strict=True):
-        if not own.all() and not np.isnan(row).all():
-            row[~own] = np.nanmedian(row)
-    differing = prices != prices[:, :1]
-    return prices if differing.any() else prices[:, 0]

@@ -37,31 +37,51 @@ ADDING = Lock()
 
 
 class LogitStore:
-    """The logits of many models on one labelled split: ``LogitStore(path)`` opens a folder.
+    """Hold the logits of many models on one labelled split, on disk or in memory.
 
-    Opening reads one header per model; broken files are left out with a warning. Top-1 and top-5
-    accuracies are those of the headers, and compared with the logits when these are first read.
+    ``LogitStore(path)`` opens a folder. It reads one header per model and skips broken files with a
+    warning. Top-1 and top-5 accuracies come from the headers. They are compared with the logits
+    when these are first read.
 
     Parameters
     ----------
-    path
-        The folder, which is looked for from here, then from the root of the repository.
+    path : str or Path
+        The folder, relative to the current folder or to the root of the repository.
 
     Attributes
     ----------
-    labels : int64 [k], the class of each sample, or None.
-    sample_ids : str [k].
-    classes : names of the classes where they are known, or None.
-    dataset, split : names.
-    origin : all of these, as :class:`Labels`.
-    path : the folder, or None in memory.
+    labels : int64 array of shape (n_samples,) or None
+        Class of each sample.
+    sample_ids : str array of shape (n_samples,)
+        Ids of the samples.
+    classes : tuple of str or None
+        Names of the classes.
+    dataset, split : str
+        Names of data set and split.
+    origin : Labels
+        All of these.
+    path : Path or None
+        The folder, or None in memory.
 
     Raises
     ------
     FileNotFoundError
-        There is no store.
+        If there is no store in the folder.
     ValueError
-        Its manifest or labels are damaged.
+        If its manifest or labels are damaged.
+
+    See Also
+    --------
+    ScoreTable : Answers and confidences without logits.
+    extract : Fill a store by running models.
+
+    Examples
+    --------
+    >>> import cascadelib as cl
+    >>> logits = {"small": [[2.0, 1.0], [0.0, 0.5]], "large": [[3.0, 0.0], [1.0, 0.0]]}
+    >>> store = cl.LogitStore.from_arrays([0, 0], logits, macs={"small": 10, "large": 100})
+    >>> store.models[["top1", "macs"]].values.tolist()
+    [[0.5, 10.0], [1.0, 100.0]]
     """
 
     has_predictions = True
@@ -102,27 +122,32 @@ class LogitStore:
         dataset: str = "",
         split: str = "",
     ) -> "LogitStore":
-        """Make a new, empty store in a folder.
+        """Create an empty store in a folder.
 
         Parameters
         ----------
-        path
-            The folder; it is made where it does not exist.
-        labels
-            int or text [k], or None: what needs them is refused then, and ids are needed. Text is
-            placed among ``classes``, by default its sorted distinct values, as scikit-learn has it.
-        sample_ids
-            [k], distinct; row numbers by default.
-        classes
-            Names of the classes.
-        dataset, split
+        path : str or Path
+            The folder. It is created if it does not exist.
+        labels : int or str array of shape (n_samples,), Series, dict or None
+            Class of each sample. Text is looked up in `classes`. None creates a store without
+            labels, which needs `sample_ids`.
+        sample_ids : array of shape (n_samples,), optional
+            Distinct ids. Defaults to row numbers.
+        classes : iterable of str, optional
+            Names of the classes. Defaults to the sorted distinct labels if these are text.
+        dataset, split : str, default=""
             Names of data set and split.
+
+        Returns
+        -------
+        LogitStore
+            The empty store. Fill it with :meth:`add`.
 
         Raises
         ------
         ValueError
-            The folder holds a store already, the split is empty, ids repeat, or a label lies
-            outside the classes.
+            If the folder already has a store, if the split is empty, if ids repeat, or if a label
+            is outside the classes.
         """
         create(path, Labels.checked(labels, sample_ids, classes, dataset, split))
         return cls(path)
@@ -143,35 +168,42 @@ class LogitStore:
         normalise: bool = False,
         **costs: Mapping[str, float],
     ) -> "LogitStore":
-        """A store in memory, checked as by :meth:`add`.
+        """Create a store in memory, with the checks of :meth:`add`.
 
         Parameters
         ----------
         labels, sample_ids, classes, dataset, split
-            As in :meth:`create`.
-        logits
-            {model: [k, classes]}.
-        macs, seconds, **costs
-            {model: cost per sample}, positive; a kind of your own goes by its keyword, as
+            As for :meth:`create`.
+        logits : dict
+            Logits of shape (n_samples, n_classes) by model.
+        macs, seconds, **costs : dict, optional
+            Positive cost per sample by model. Any other keyword is another kind of cost, such as
             ``joules={…}``.
-        dtype
-            Of the arrays that are kept: "float16", "float32" or "float64".
-        probabilities, normalise
-            As in :meth:`add`.
+        dtype : {"float16", "float32", "float64"}, default="float32"
+            Type of the stored arrays.
+        probabilities, normalise : bool, default=False
+            As for :meth:`add`.
+
+        Returns
+        -------
+        LogitStore
+            The store.
 
         Raises
         ------
         ValueError
-            A cost is of no model or no positive number, or :meth:`add` refuses a model.
+            If a cost belongs to no model or is not positive, or if :meth:`add` refuses a model.
         """
         store = cls.__new__(cls)
         store.path = None
         count = len(next(iter(logits.values()), ()))
         store._use(Memory(Labels.checked(labels, sample_ids, classes, dataset, split, count)))
-        kinds = {"macs": macs or {}, "seconds": seconds or {}} | costs
+        kinds: dict[str, Any] = {"macs": macs, "seconds": seconds} | costs
         for kind, given in kinds.items():
-            if not isinstance(given, Mapping):
+            given = {} if given is None else given
+            if not hasattr(given, "keys"):
                 raise ValueError(f"{kind} must be {{model: cost per sample}}, not {given!r:.200}")
+            kinds[kind] = dict(given)
             for name, cost in given.items():
                 known(name, logits, f"model in {kind}")
                 if cost is not None:
@@ -191,18 +223,23 @@ class LogitStore:
         dtype: str = "float64",
         **kwargs: Any,
     ) -> "LogitStore":
-        """As :meth:`from_arrays` for {model: probabilities [k, classes]}.
+        """Create a store in memory from probabilities of shape (n_samples, n_classes) by model.
 
-        Confidences are read from the probabilities themselves, and from their logarithms (zeros
-        count as the smallest positive float) where a method needs logits. ``normalise=True``
-        divides rows of positive sum by it first, as those of an API that gives the best classes
-        alone.
+        Confidences are computed from the probabilities themselves. A method that needs logits uses
+        their logarithms, in which zeros count as the smallest positive float. ``normalise=True``
+        first divides rows of positive sum by it, such as rows of a service that returns only the
+        best classes. The other arguments are those of :meth:`from_arrays`.
+
+        Returns
+        -------
+        LogitStore
+            The store.
 
         Raises
         ------
         ValueError
-            A row leaves [0, 1] or its sum is further than 0.001 from 1, or as in
-            :meth:`from_arrays`.
+            If a value is outside [0, 1], if the sum of a row differs from 1 by more than 0.001, or
+            for the reasons of :meth:`from_arrays`.
         """
         return cls.from_arrays(
             labels, probabilities, *args, dtype=dtype, probabilities=True, **kwargs
@@ -210,7 +247,7 @@ class LogitStore:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over sample ids and labels, in their order."""
+        """Return the SHA-256 over sample ids and labels, in their order."""
         return self.origin.fingerprint
 
     def __len__(self) -> int:
@@ -228,18 +265,19 @@ class LogitStore:
 
     @property
     def class_count(self) -> int | None:
-        """How many classes there are; None where they have no names and there is no model yet."""
+        """Return the number of classes, or None if they have no names and there is no model."""
         if self.classes:
             return len(self.classes)
         return next((own.shape[1] for own in self._present().values()), None)
 
     @property
     def models(self) -> pd.DataFrame:
-        """A row per model, cheapest first: top1, top5 (fractions; nan with five classes or fewer),
-        macs and seconds per sample, parameters, and more.
+        """Return a table with one row per model, cheapest first.
 
-        The order is by MACs if all models have them, else by seconds, else by the only kind of cost
-        that there is (:attr:`cost_names`), else as the models were added.
+        The columns are top1, top5 (fractions, nan with five classes or fewer), macs, seconds,
+        parameters and other metadata. The rows are sorted by MACs if all models have them,
+        otherwise by seconds, otherwise by the only kind of cost (:attr:`cost_names`), otherwise in
+        the order of adding.
         """
         present = self._present()
         held, table = self._table
@@ -254,25 +292,26 @@ class LogitStore:
 
     @property
     def cost_names(self) -> list[str]:
-        """Kinds of cost that some model has: those of :data:`COSTS`, then others that were given as
-        numbers."""
+        """Return the kinds of cost that some model has, those of :data:`COSTS` first."""
         return cost_names_of(own.metadata for own in self._present().values())
 
     @property
     def default_cost(self) -> str:
-        """The kind of cost that counts where none is asked for: MACs, else the first of
-        :data:`COSTS` that is there, else the only other one; MACs, which are then asked for, where
-        there are several others or none."""
+        """Return the default kind of cost.
+
+        This is MACs, otherwise the first existing one of :data:`COSTS`, otherwise the only other
+        one. With several others or none it is MACs.
+        """
         there = self.cost_names
         is_clear = len(there) == 1 or there and there[0] in COSTS
         return there[0] if is_clear else "macs"
 
     def metadata(self, name: str) -> dict:
-        """All that the header of ``name`` records, nested values included."""
+        """Return the metadata in the header of a model, including nested values."""
         return copy.deepcopy(self._model(name).metadata)
 
     def version(self, name: str) -> int:
-        """Another number whenever a model is replaced."""
+        """Return a number that changes when a model is replaced."""
         return self._model(name).metadata["order"]
 
     def _model(self, name: str) -> Any:
@@ -285,15 +324,20 @@ class LogitStore:
         return present[name]
 
     def logits(self, name: str) -> Array:
-        """Float [k, classes]: the :meth:`output` of a model, or its logarithm where that is
-        probabilities."""
+        """Return the logits of a model, float array of shape (n_samples, n_classes).
+
+        If the store has probabilities, these are their logarithms.
+        """
         own = self._model(name)
         return log_of(self._output(own)) if own.kind == "probabilities" else self._output(own)
 
     def output(self, name: str) -> Array:
-        """Float [k, classes] as it was added, read-only; memory-mapped from disk unless
-        :meth:`take` chose rows. The first read checks the tensor's SHA-256 (up to 256 MB; larger
-        files: :meth:`verify`)."""
+        """Return the output of a model as it was added, shape (n_samples, n_classes).
+
+        The array is read-only, and memory-mapped from disk unless :meth:`take` selected rows. The
+        first read checks the SHA-256 of the tensor (up to 256 MB; :meth:`verify` checks larger
+        files).
+        """
         return self._output(self._model(name))
 
     def _output(self, own: LogitFile | LogitArray) -> Array:
@@ -308,12 +352,16 @@ class LogitStore:
             tensor._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]
 
     def holds_probabilities(self, name: str) -> bool:
-        """Whether the :meth:`output` of a model is probabilities, not logits."""
+        """Return whether the :meth:`output` of a model is probabilities."""
         return self._model(name).kind == "probabilities"
 
     def ranks(self, name: str) -> Array:
-        """Place of the right class in each sample's output, int64 [k]; 0 = top-1 correct, < 5 =
-        top-5. Equal ones rank by class index, so that ``ranks == 0`` is ``argmax == label``."""
+        """Return the rank of the true class in each sample's output, int64 array of shape
+        (n_samples,).
+
+        Rank 0 is top-1 correct, and a rank below 5 is top-5 correct. Equal outputs rank by class
+        index, so ``ranks == 0`` is ``argmax == label``.
+        """
 
         def checked_ranks(tensor: Array) -> Array:
             ranks = ranks_of(tensor, self._shelf.labels.needed)
@@ -323,7 +371,10 @@ class LogitStore:
         return self._kept(name, "ranks", checked_ranks)
 
     def predicted(self, name: str) -> Array:
-        """Class with the largest output of each sample, int64 [k], the first of equal ones."""
+        """Return the predicted class of each sample, int64 array of shape (n_samples,).
+
+        Of equal outputs the first class is predicted.
+        """
         return self._kept(name, "predicted", lambda tensor: np.asarray(tensor).argmax(axis=1))
 
     def _kept(self, name: str, what: str, compute: Callable[[Array], Array]) -> Array:
@@ -336,22 +387,22 @@ class LogitStore:
         return own.kept[what].copy() if self._rows is None else own.kept[what][self._rows]
 
     def costs(self, cost: str) -> Array:
-        """Cost per sample of each model.
+        """Return the cost per sample of each model.
 
         Parameters
         ----------
-        cost
+        cost : str
             A kind of cost: a key of :data:`COSTS`, or one of :attr:`cost_names`.
 
         Returns
         -------
-        Array
-            float64 [M], in the order of :attr:`models`.
+        float64 array of shape (n_models,)
+            Costs in the order of :attr:`models`.
 
         Raises
         ------
         ValueError
-            The kind is unknown, or the cost of a model is missing, nan, zero or negative.
+            If the kind is unknown, or if a model's cost is missing, nan, zero or negative.
         """
         table = self.models
         kinds = [kind for kind in COSTS if kind in table]
@@ -375,8 +426,10 @@ class LogitStore:
     def asked(
         self, method: Any = None, score: str | None = None, cost: str | None = None
     ) -> tuple[Any, str, str]:
-        """What a search of this store means, as asked for or by default: (max softmax, top-1,
-        :attr:`default_cost`)."""
+        """Return (method, score, kind of cost) of a search, with the defaults filled in.
+
+        The defaults are max softmax, top-1 and :attr:`default_cost`.
+        """
         return (
             "max_softmax" if method is None else method,
             "top1" if score is None else score,
@@ -384,16 +437,17 @@ class LogitStore:
         )
 
     def column(self, name: str, what: str) -> None:
-        """None: whatever a fitted confidence reads is a metric of the outputs."""
+        """Return None: a fitted confidence of a LogitStore reads metrics of the outputs."""
 
     def outcome(self, names: list[str], method: Any, score: str = "top1") -> StageFunction:
-        """The stage function of models ``names`` under a Method:
-        :meth:`cascadelib.Method.stage`."""
+        """Return the stage function of models under a Method (:meth:`cascadelib.Method.stage`)."""
         return method.stage(self, names, score)
 
     def positives(self) -> Array:
-        """Bool [k]: the samples of class 1. ValueError where there are other than two classes, and
-        F1 is undefined."""
+        """Return which samples are of class 1, bool array of shape (n_samples,).
+
+        F1 is undefined unless there are two classes. Other stores raise a ValueError.
+        """
         classes = self.class_count
         if classes not in (None, 2):
             raise ValueError(
@@ -404,11 +458,11 @@ class LogitStore:
     def take(self, indices: Any) -> "LogitStore":
         """The store as it is now, on some samples: row indices (repeats allowed), a bool mask [k]
         or a slice."""
-        rows = chosen_rows(indices, len(self))
+        rows = chosen_rows(indices, len(self), self.sample_ids)
         return self._view(rows if self._rows is None else self._rows[rows], self._present())
 
     def select(self, names: str | Iterable[str]) -> "LogitStore":
-        """The same store with some of its models, as they are now."""
+        """Return the store with some of its models."""
         return self._view(self._rows, {name: self._model(name) for name in items_of(names)})
 
     def labelled(self, labels: ArrayLike) -> "LogitStore":
@@ -443,34 +497,34 @@ class LogitStore:
         normalise: bool = False,
         **metadata: Any,
     ) -> None:
-        """Add the output of one model on all samples, or leave the store as it was.
+        """Add the output of one model on all samples, atomically.
 
         Parameters
         ----------
-        name
-            Of the model.
-        logits
-            [k, classes], numpy or torch, in the order of the store's samples.
-        sample_ids
-            [k]: if given, they must be the store's.
-        macs, seconds
-            Cost per sample, positive.
-        replace
-            Whether a model of this name may be replaced.
-        dtype
-            That is stored: "float16", "float32" or "float64".
-        probabilities
-            [k, classes], in place of logits; or True where ``logits`` are probabilities.
-        normalise
+        name : str
+            Name of the model.
+        logits : array or tensor of shape (n_samples, n_classes)
+            Output in the order of the store's samples.
+        sample_ids : array of shape (n_samples,), optional
+            Ids to compare with those of the store.
+        macs, seconds : float, optional
+            Positive cost per sample.
+        replace : bool, default=False
+            Whether a model of the same name may be replaced.
+        dtype : {"float16", "float32", "float64"}, default="float32"
+            Type of the stored tensor.
+        probabilities : bool or array of shape (n_samples, n_classes), default=False
+            Probabilities instead of logits, or True if `logits` contains probabilities.
+        normalise : bool, default=False
             Whether rows of probabilities are divided by their sums.
         **metadata
-            Kept in the header; a number may be asked for as a kind of cost, as ``joules=…``.
+            Stored in the header. A number can serve as a kind of cost, such as ``joules=…``.
 
         Raises
         ------
         ValueError
-            Something is wrong with the name, a cost, the metadata or the output: the model and the
-            first bad row are named.
+            If the name, a cost, the metadata or the output is invalid. The message names the model
+            and the first bad row. The store does not change.
         """
         if self._models is not None:
             raise ValueError(
@@ -511,8 +565,13 @@ class LogitStore:
         return 1 + max((own.metadata["order"] for own in models.values()), default=-1)
 
     def verify(self) -> None:
-        """Read everything; raise ValueError that lists each broken file and the check that it
-        failed."""
+        """Read all files and check their digests.
+
+        Raises
+        ------
+        ValueError
+            If a file is broken. The message lists each broken file and the failed check.
+        """
         failures = list(self._shelf.broken.values())
         for name, own in self._present().items():
             try:

@@ -8,7 +8,7 @@ from numpy import ndarray as Array
 
 from ..checks import POSITIVE, about, check_number, unmasked
 from ..cost_kinds import COSTS
-from ..labels import Labels
+from ..labels import Labels, aligned
 from ..scoring import accuracies, ranks_of
 from .formats import LogitArray, LogitFile, decoded_metadata, encoded_metadata, unfit
 from .model_table import RESERVED, cost_names_of
@@ -37,7 +37,8 @@ def checked_logits(
     """Logits as a finite array [k, classes] of ``dtype``, or ValueError naming the model and the
     first bad row."""
     what = f"model {name!r}"
-    values = as_array(logits, what)
+    ids = labels.sample_ids if labels.given else None
+    values = as_array(aligned(logits, what, ids, labels.classes), what)
     if values.ndim != 2 or not values.shape[1] or values.dtype.kind not in "fiu":
         raise ValueError(
             f"{what}: logits must be numbers [k, classes], not {values.dtype} {values.shape}"

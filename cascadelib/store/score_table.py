@@ -2,6 +2,7 @@
 framework)."""
 
 import contextlib
+import copy
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping
@@ -14,9 +15,11 @@ import pandas as pd
 from numpy import ndarray as Array
 
 from ..checks import about, brief, items_of, known, reals
-from ..labels import Contents, Labels, as_text, chosen_rows
+from ..labels import Contents, Labels, aligned, as_text, chosen_rows
 from ..scoring import F1
 from ..stages import StageFunction
+from .aligned_rows import warn_unless_aligned
+from .faults import refuse
 from .frames import frame_of, scores_of
 from .score_checks import (
     bools_or_reals,
@@ -28,9 +31,15 @@ from .score_checks import (
     checked_shape,
     correctness,
     origin_of,
+    refuse_missing,
 )
+from .spelling import compared
 from .table_files import LARGEST_TABLE
 
+NEITHER = (
+    "a ScoreTable needs correct= or predictions= (of a table's columns: correct=, or label= and "
+    "prediction=); got neither"
+)
 NO_LABEL = "(none)"  # a label that no model predicts
 USUAL_METRIC = "max_softmax"  # of a Method of which none was asked for
 
@@ -88,6 +97,14 @@ class ScoreTable:
         Compared as text.
     columns : mapping of str to array_like of shape (k,) or (M, k)
         What a fitted confidence may read beside, numbers or text (:class:`cascadelib.Method`).
+    normalize : {None, "text", "exact"}
+        How predictions are compared with labels. None: as written, and a prediction that equals its
+        label only after normalizing is an error. "text": both are normalized (case, outer spaces,
+        Unicode forms, 1.0 for 1). "exact": as written, for classes such as a and A.
+    dropped : int
+        Samples that were left out when the table was read, since cells are missing.
+    answered : array_like of bool of shape (M, k), optional
+        Where a model gave an answer; default: where it has a prediction.
 
     Raises
     ------
@@ -107,47 +124,71 @@ class ScoreTable:
     predictions: Array | None = None
     labels: Array | None = None
     columns: Mapping[str, Array] = field(default_factory=dict)
+    normalize: str | None = None
+    dropped: int = 0
+    answered: Array | None = None
     origin: Labels = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Replace what was given by checked arrays that nobody can write to."""
-        correct = self.correct
-        predictions = self.predictions
-        labels = self.labels
+        names = () if self.names is None else tuple(map(str, self.names))
+        ids: Any = getattr(self.sample_ids, "sample_ids", self.sample_ids)
+        axes = (names or None, ids)
+        correct = aligned(self.correct, "correct", *axes)
+        predictions = aligned(self.predictions, "predictions", *axes)
+        labels = aligned(self.labels, "labels", ids)
         if correct is None and predictions is None:
-            raise ValueError(
-                "a ScoreTable needs correct= or predictions= (of a table's columns: correct=, or "
-                "label= and prediction=); got neither"
-            )
-        confidence = reals(self.confidence, "confidence")
+            raise ValueError(NEITHER)
+        confidence = reals(aligned(self.confidence, "confidence", *axes), "confidence")
         if correct is not None:
             correct = checked_shape("correct", bools_or_reals(correct), confidence.shape)
         if predictions is not None:
             predictions = checked_shape("predictions", as_text(predictions), confidence.shape)
         models, samples = confidence.shape
+        names = checked_names(names, models)
+        labels = None if labels is None else as_text(labels)
+        labels, predictions = compared(labels, predictions, self.normalize)
         if labels is not None:
-            labels = checked_labels(as_text(labels), samples)
-        names = checked_names(self.names, models)
-        cost = checked_cost(self.cost, names, samples)
-        correct = correctness(correct, predictions, labels, names)
-        confidence = checked_confidence(confidence, predictions, names)
-        said: Any = correct if predictions is None else predictions
-        answers = {name: (confidence[row], said[row]) for row, name in enumerate(names)}
-        origin = origin_of(self.sample_ids, labels, predictions, samples)
-        vars(self).update(
+            labels = checked_labels(labels, samples)
+        given = [values.ravel() for values in (labels, predictions) if values is not None]
+        texts = np.unique(np.concatenate([np.array([""]), *map(np.unique, given)]))
+        origin = origin_of(self.sample_ids, labels, texts, samples)
+
+        def place(_: int, sample: int) -> str:
+            return f"sample {str(origin.sample_ids[sample])!r}"
+
+        cost = checked_cost(aligned(self.cost, "cost", *axes), names, samples, place)
+        correct = correctness(correct, predictions, labels, names, texts, place, self.normalize)
+        confidence = checked_confidence(confidence, predictions, names, place)
+        answered = np.ones(confidence.shape, bool) if predictions is None else predictions != ""
+        if self.answered is not None:
+            there = np.array(aligned(self.answered, "answered", *axes), bool)
+            answered = checked_shape("answered", there, confidence.shape)
+        self._hold(
+            origin,
             correct=correct,
             confidence=confidence,
             cost=cost,
             names=names,
-            sample_ids=origin.sample_ids if origin.given else None,
             predictions=predictions,
             labels=labels,
-            columns=checked_columns(self.columns, confidence.shape),
+            columns=checked_columns(self.columns, confidence.shape, *axes),
+            answered=answered,
+        )
+
+    def _hold(self, origin: Labels, **parts: Any) -> "ScoreTable":
+        """Hold checked parts, in arrays that nobody can write to."""
+        for values in parts.values():
+            if isinstance(values, Array):
+                values.flags.writeable = False
+        said = parts["correct"] if parts["predictions"] is None else parts["predictions"]
+        answers = dict(zip(parts["names"], zip(parts["confidence"], said)))
+        vars(self).update(
+            parts,
+            sample_ids=origin.sample_ids if origin.given else None,
             origin=replace(origin, contents=Contents(answers, answers.__getitem__)),
         )
-        for values in (correct, confidence, cost, predictions, labels):
-            if values is not None:
-                values.flags.writeable = False
+        return self
 
     @classmethod
     def from_frame(
@@ -157,7 +198,7 @@ class ScoreTable:
         sample: str = "sample",
         model: str = "model",
         confidence: str | None = "confidence",
-        cost: str | Mapping[str, float] = "cost",
+        cost: str | Mapping[str, float] | pd.Series = "cost",
         label: str | None = None,
         prediction: str | None = None,
         correct: str | None = None,
@@ -165,7 +206,9 @@ class ScoreTable:
         categories: Iterable[str] = (),
         models: Iterable[str] | None = None,
         missing: str = "refuse",
+        normalize: str | None = None,
         largest: int = LARGEST_TABLE,
+        encoding: str | None = None,
     ) -> "ScoreTable":
         """From a table, long (a row per sample and model, in any order) or wide (a row per sample).
 
@@ -200,16 +243,22 @@ class ScoreTable:
             The models to take, in this order; needed where other columns of a wide table match the
             template as well.
         missing : {"refuse", "drop", "abstain"}
-            Rows that are not there, or lack label or correctness, are refused by name; "drop"
-            leaves out their samples; "abstain" counts them as abstentions at the model's usual
-            cost.
+            Rows that are not there, or lack label or correctness, and empty confidences are refused
+            by name. "drop" leaves out their samples, :attr:`dropped` in number. "abstain" counts
+            such rows as abstentions at the model's usual cost (not :attr:`answered`); an answer
+            without confidence is kept and decides nothing.
+        normalize : {None, "text", "exact"}
+            How predictions are compared with labels, as in :class:`ScoreTable`.
         largest : int
             Maximum size in bytes, before and after decompression; 1 GiB by default.
+        encoding : str, optional
+            Of a CSV file; default: UTF-8, or UTF-16 if the file starts with its mark.
 
         Raises
         ------
         ValueError
-            Naming the file, column, row, sample or model that is wrong, and the remedy.
+            Naming all that is wrong: of each kind of fault the number of cells and the first ten,
+            with sample, model and line, and the remedy.
         TypeError
             Where ``frame`` is no table.
         """
@@ -224,15 +273,23 @@ class ScoreTable:
         roles |= {"sample": sample, "model": model}
         roles |= {f"column {name}": name for name in items_of(columns)}
         roles |= {f"category {name}": name for name in items_of(categories)}
+        if isinstance(cost, pd.Series):
+            cost = cost.to_dict()
         if not isinstance(cost, Mapping):
             roles["cost"] = cost
         for name in roles.values():
             if not isinstance(name, str):
                 raise ValueError(f"a column is named by text, not by {brief(name)}")
-        table = frame_of(frame, largest)
+        table, locate = frame_of(frame, largest, encoding)
         is_path = isinstance(frame, str | os.PathLike)
         with about(os.fspath(frame)) if is_path else contextlib.nullcontext():
-            return cls(**scores_of(table, roles, cost, missing, models))
+            given, faults = scores_of(table, roles, cost, missing, models, normalize, locate)
+            if given["correct"] is None and "predictions" not in given:
+                raise ValueError(NEITHER)
+            refuse(faults)
+            read = cls(**given)
+        warn_unless_aligned(read)
+        return read
 
     def __len__(self) -> int:
         """Number of samples k."""
@@ -367,28 +424,23 @@ class ScoreTable:
 
     def labelled(self, labels: Any) -> "ScoreTable":
         """The same samples and predictions with other labels [k]; "" counts as one that no model
-        predicts."""
+        predicts, and None or nan is refused."""
+        labels = aligned(labels, "labels", self.origin.sample_ids)
+        refuse_missing(labels, "label", self.origin.sample_ids)
         labels = as_text(labels)
-        labels = checked_labels(np.where(labels == "", NO_LABEL, labels), len(self))
-        own = self.origin
-        origin = replace(
-            origin_of(None, labels, self.predictions, len(self)),
-            sample_ids=own.sample_ids,
-            given=own.given,
-            source=own.source,
-        )
-        return replace(self, correct=None, labels=labels, sample_ids=origin)
+        labels = np.where(labels == "", NO_LABEL, labels)
+        return replace(self, correct=None, labels=labels, sample_ids=self.origin)
 
     def take(self, indices: Any) -> "ScoreTable":
         """The same on some samples: indices (repeats allowed), a bool mask [k] or a slice."""
-        return self._part(slice(None), chosen_rows(indices, len(self)))
+        return self._part(slice(None), chosen_rows(indices, len(self), self.origin.sample_ids))
 
     def select(self, names: str | Iterable[str]) -> "ScoreTable":
         """The same with some of its models, in the order of the table."""
         return self._part(sorted({self.row(name) for name in items_of(names)}), slice(None))
 
     def _part(self, models: slice | list[int], samples: slice | Array) -> "ScoreTable":
-        """The table of some rows and some samples."""
+        """The table of some models and some samples, which need no check again."""
 
         def cut(values: Any) -> Any:
             if values is None:
@@ -396,14 +448,14 @@ class ScoreTable:
             rows = values[models]
             return rows if rows.ndim == 1 else rows[:, samples]
 
-        return replace(
-            self,
+        return copy.copy(self)._hold(
+            self.origin.take(samples),
             correct=cut(self.correct),
             confidence=cut(self.confidence),
             cost=cut(self.cost),
             names=tuple(np.array(self.names, object)[models]),
             predictions=cut(self.predictions),
+            answered=cut(self.answered),
             labels=None if self.labels is None else self.labels[samples],
             columns={name: cut(values) for name, values in self.columns.items()},
-            sample_ids=self.origin.take(samples),
         )

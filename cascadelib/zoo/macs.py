@@ -75,30 +75,46 @@ HANDLES = {
 
 
 def count_macs(module: torch.nn.Module, example_input: Any) -> int:
-    """Multiply-accumulates of ``module`` for ONE sample, by fvcore's ``FlopCountAnalysis``.
-
-    As in the paper, the number is fvcore's total: one per multiply-add in convolutions, linear
-    layers, matrix products, einsum, LSTMs and fused attention; and its allowances for norms (batch
-    norm 2 per element, layer and group norm 5), bilinear and bicubic upsampling (4 and 16 per
-    output) and adaptive average pooling (1 per input). Biases, activations, other pooling, softmax
-    and elementwise products count nothing. The path that the example takes is counted.
+    """Count the multiply-accumulates of a module for one sample, with fvcore.
 
     Parameters
     ----------
     module : torch.nn.Module
-        Run in eval mode, and left as it was.
-    example_input
-        Tensor [N, …], or a tuple or dict of keywords of such; the first sample is traced.
+        Module to count. It runs in eval mode and is not changed.
+    example_input : tensor, tuple of tensors or dict of tensors
+        Input of shape (n, …). The first sample is traced.
 
     Returns
     -------
     int
+        Multiply-accumulates per sample.
 
     Raises
     ------
     ValueError
-        Naming the operation and the module where fvcore has no formula for an operation that
-        multiplies (a GRU, a fused kernel, a custom function): it is refused, not undercounted.
+        If fvcore has no formula for an operation that multiplies (a GRU, a fused kernel, a custom
+        function). The message names the operation and the module. Such a module is refused and not
+        undercounted.
+
+    See Also
+    --------
+    extract : Store logits, MACs and measured seconds of models.
+
+    Notes
+    -----
+    As in the paper, the number is fvcore's total. It counts one per multiply-add in convolutions,
+    linear layers, matrix products, einsum, LSTMs and fused attention. It also includes fvcore's
+    allowances for norms (batch norm 2 per element, layer and group norm 5), bilinear and bicubic
+    upsampling (4 and 16 per output) and adaptive average pooling (1 per input). Biases,
+    activations, other pooling, softmax and elementwise products count 0. Only the path that the
+    example takes is counted.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import cascadelib as cl
+    >>> cl.count_macs(torch.nn.Linear(100, 10), torch.zeros(1, 100))
+    1000
     """
     module = original(module)
     keys = list(example_input) if isinstance(example_input, dict) else None

@@ -43,6 +43,8 @@ def noted(
     except kinds as error:
         traceback.clear_frames(error.__traceback__)  # which hold its tensors
         text = str(error) if isinstance(error, ValueError) else f"{error!r:.500}"
+        if "to have 1 channels, but got 3" in text:
+            text += ': for a model of grey images, image_folder(…, mode="L") gives one channel'
         failed[name] = ValueError(text if repr(name) in text else f"model {name!r}: {text}")
         failed[name].__cause__ = error
 

@@ -36,7 +36,7 @@ class GreyImages:
 
 @dataclass(frozen=True)
 class Cut:
-    """One photograph (PIL, RGB) → uint8 [3, height, width], resized and cropped by timm.
+    """One photograph (PIL) → uint8 [3, height, width], resized and cropped by timm.
 
     size: (height, width); crop: the part of the resized image's shorter side that is kept; mode:
     timm's ``crop_mode`` ("center", "squash", "border").
@@ -48,7 +48,8 @@ class Cut:
     mode: str = "center"
 
     def __call__(self, image: Any) -> torch.Tensor:
-        """Pixels of one RGB image, cut by timm's rules."""
+        """Return the pixels of one image as RGB, cut by timm's rules."""
+        image = image if image.mode == "RGB" else image.convert("RGB")
         return torch.as_tensor(_timm_transform(self)(image))
 
 
@@ -80,7 +81,7 @@ class Photos:
 
     def __call__(self, images: Iterable) -> torch.Tensor:
         """Input [n, 3, height, width] from n PIL images."""
-        return self.finished(torch.stack([self.cut(image.convert("RGB")) for image in images]))
+        return self.finished(torch.stack([self.cut(image) for image in images]))
 
     def finished(self, cut: torch.Tensor) -> torch.Tensor:
         """uint8 [N, 3, H, W], on any device → float32, in timm's own order of operations."""

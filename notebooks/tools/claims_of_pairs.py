@@ -1,7 +1,9 @@
 """What a run has of the claims on single models and on pairs (notebooks 01, 02)."""
 
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import wraps
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,18 @@ from tools.side_by_side import shares
 
 CLASSES = 3  # of size ratios, within which accuracy differences are compared
 TIMES = ("seconds", "published_seconds")  # kinds of cost: one's own, and the paper's
+
+
+def quiet(function: Callable) -> Callable:
+    """Without warnings of means and correlations of nothing: of few models they are nan."""
+
+    @wraps(function)
+    def called(*args: Any) -> Any:
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore", RuntimeWarning)
+            return function(*args)
+
+    return called
 
 
 def is_same_distribution(store: Any, other: Any) -> bool:
@@ -112,6 +126,7 @@ def match_claims(point: Point, best: Point, split: Any) -> dict[str, Evidence]:
 
 
 @resampled
+@quiet
 def front_claims(front: Front, families: pd.Series) -> dict[str, Any]:
     """Figure 1: a front of pairs of front models; {model: family}."""
     models = front.singles.index[front.singles["on_front"]]
@@ -144,6 +159,7 @@ def front_claims(front: Front, families: pd.Series) -> dict[str, Any]:
     }
 
 
+@quiet
 def plateau_claims(table: pd.DataFrame, costs: pd.Series, order: pd.Index) -> dict[str, Any]:
     """Figure 2: rows of a ``pair_table``, costs of models, those on the front by rising cost."""
     next_larger = dict(zip(order, order[1:]))
@@ -171,9 +187,12 @@ def plateau_claims(table: pd.DataFrame, costs: pd.Series, order: pd.Index) -> di
 
 
 def unexplained(values: pd.Series, by: pd.Series) -> np.ndarray:
-    """What a straight line in ``by`` leaves of values."""
+    """Return what a straight line in ``by`` leaves of values; without a line if there are no two
+    values of ``by``, as where three models have one pair."""
     y = values.to_numpy(float)
     x = by.to_numpy(float)
+    if len(np.unique(x)) < 2:
+        return y - y.sum() / max(len(y), 1)
     slope, intercept = np.polyfit(x, y, 1)
     return y - slope * x - intercept
 

@@ -16,8 +16,7 @@ import pandas as pd
 
 from cascadelib import Front, bootstrap
 from cascadelib.analysis.uncertainty import sample_counts
-from cascadelib.evaluation.pareto import pareto_front
-from cascadelib.fronts.front import singles_table
+from cascadelib.evaluation.pareto import Baseline, pareto_front
 
 RESAMPLES = 20 if os.environ.get("CASCADELIB_QUICK") else 40
 MOST_POINTS = 200  # of a front that is resampled
@@ -111,8 +110,8 @@ def resampled_front(front: Front, counts: np.ndarray) -> list[Front]:
             "improvement": baseline.cost_at(reached) / cost[kept],
             "saving": baseline.saving(cost[kept]),
         }
-        singles = singles_table(names, baseline.accuracy, baseline.cost)
-        fronts.append(replace(front, table=pd.DataFrame(columns), singles=singles, points=None))
+        named = Baseline(baseline.cost, baseline.accuracy, names)
+        fronts.append(replace(front, moved=pd.DataFrame(columns), baseline=named, points=None))
     return fronts
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 import cascadelib as cl
 from cascadelib.analysis import resampled_cost_ratio
 from cascadelib.analysis.uncertainty import Resampled, resampled_means, sample_counts
-from cascadelib.evaluation.evaluation import single_models, singles_correct
+from cascadelib.evaluation.evaluation import singles_correct
 from cascadelib.evaluation.intervals import with_ends
 from cascadelib.evaluation.pareto import pareto_front
 from tools.recipes.big_little import dynamic_exits
@@ -155,7 +155,7 @@ def resampled_singles(
     """(accuracy, cost), each [R, M], of the single models on resamples of a split, counts [k,
     R]."""
     correct = np.column_stack(singles_correct(split, front.score)).astype(np.float64)
-    cost = single_models(split, front.score, front.cost_kind)[1]
+    cost = split.costs(front.cost_kind)
     return resampled_means(counts, correct), np.tile(cost, (counts.shape[1], 1))
 
 

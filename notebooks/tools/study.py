@@ -20,8 +20,8 @@ from cascadelib.datasets.bundled import fashion_mnist
 from cascadelib.datasets.imagenet_1k import hub_images, imagenet, imagenet_v2
 from cascadelib.datasets.images import Photographs, image_folder
 from cascadelib.datasets.samples import Samples
+from cascadelib.evaluation.pareto import Baseline
 from cascadelib.files import digest_of, located, read_json, replacing
-from cascadelib.fronts.front import singles_table
 from cascadelib.store.logit_store import LogitStore
 from cascadelib.zoo.bundled import bundled_models, load_bundled
 from cascadelib.zoo.loaders import load
@@ -181,7 +181,7 @@ def singles(table: pd.DataFrame, cost: str = "macs", accuracy: str = "top1") -> 
     rows = table[table[cost].notna() & table[accuracy].notna()]
     costs = rounded(rows[cost])
     accuracies = rows[accuracy].to_numpy(np.float64)
-    return singles_table(rows.index, accuracies, costs)
+    return Baseline(costs, accuracies, rows.index).table
 
 
 def on_fronts(table: pd.DataFrame) -> pd.DataFrame:

@@ -1,8 +1,6 @@
 """Calibration: ECE, Brier and temperature against torchmetrics, scikit-learn and loops; curves
 against loops."""
 
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
@@ -40,7 +38,7 @@ from tools.side_by_side import (
 )
 
 
-def make_logits(k: int = 3000, classes: int = 5, seed: int = 0, sharpness: float = 1.8) -> tuple:
+def make_logits(k=3000, classes=5, seed=0, sharpness=1.8):
     """Logits that are calibrated at a temperature of ``sharpness``, and labels."""
     rng = np.random.default_rng(seed)
     z = rng.normal(size=(k, classes)) * 2
@@ -51,18 +49,18 @@ def make_logits(k: int = 3000, classes: int = 5, seed: int = 0, sharpness: float
 class Identity(ClassifierMixin, BaseEstimator):
     """Takes logits as features: what scikit-learn needs to scale them by a temperature."""
 
-    def fit(self, _x: Any, y: Any) -> Any:
+    def fit(self, _x, y):
         self.classes_ = np.unique(y)
         return self
 
-    def decision_function(self, x: Any) -> Any:
+    def decision_function(self, x):
         return x
 
-    def predict(self, x: Any) -> Any:
+    def predict(self, x):
         return self.classes_[x.argmax(1)]
 
 
-def test_temperature_equals_scikit_learns() -> None:
+def test_temperature_equals_scikit_learns():
     z, labels = make_logits()
     scaled = CalibratedClassifierCV(
         FrozenEstimator(Identity().fit(z, labels)), method="temperature"
@@ -72,7 +70,7 @@ def test_temperature_equals_scikit_learns() -> None:
     np.testing.assert_allclose(softmax(z, t), scaled.predict_proba(z), atol=2e-4)
 
 
-def test_ece_equals_torchmetrics_where_no_confidence_lies_on_an_edge() -> None:
+def test_ece_equals_torchmetrics_where_no_confidence_lies_on_an_edge():
     z, labels = make_logits()
     confidences = confidence(z)
     correct = z.argmax(1) == labels
@@ -85,7 +83,7 @@ def test_ece_equals_torchmetrics_where_no_confidence_lies_on_an_edge() -> None:
     )
 
 
-def test_a_confidence_of_exactly_one_counts_in_the_last_bin() -> None:
+def test_a_confidence_of_exactly_one_counts_in_the_last_bin():
     """torchmetrics gives it a sixteenth bin of its own (its issue 3510): |1 − 0| and |0.95 − 1|,
     not their mean."""
     p = np.array([[0.05, 0.95], [0.0, 1.0]])
@@ -99,7 +97,7 @@ def test_a_confidence_of_exactly_one_counts_in_the_last_bin() -> None:
     assert bin_numbers(np.array([0.0, 1 / 15, 1.0])).tolist() == [0, 0, 14]
 
 
-def slow_ece(confidence: np.ndarray, correct: np.ndarray, bins: Any) -> Any:
+def slow_ece(confidence, correct, bins):
     total = 0.0
     for b in range(bins):
         low, high = np.linspace(0, 1, bins + 1)[b : b + 2]
@@ -120,7 +118,7 @@ tied = st.lists(st.tuples(st.integers(0, 8), st.booleans()), min_size=1, max_siz
 
 @settings(max_examples=200, deadline=None)
 @given(tied, st.integers(1, 12))
-def test_ece_equals_a_loop_ties_and_edges_included(samples: Any, bins: int) -> None:
+def test_ece_equals_a_loop_ties_and_edges_included(samples, bins):
     confidence = np.array([s for s, _ in samples]) / 8
     correct = np.array([r for _, r in samples])
     assert expected_calibration_error(confidence, correct, bins) == pytest.approx(
@@ -139,7 +137,7 @@ def test_ece_equals_a_loop_ties_and_edges_included(samples: Any, bins: int) -> N
 
 @pytest.mark.parametrize("binning", ["equal_width", "equal_mass"])
 @pytest.mark.parametrize("k", [60, 500, 5000])
-def test_the_ideal_ece_is_the_mean_of_simulated_ones(k: int, binning: str) -> None:
+def test_the_ideal_ece_is_the_mean_of_simulated_ones(k, binning):
     """400 draws of answers that are right with the probability that is claimed; sharp and dull
     models."""
     rng = np.random.default_rng(k)
@@ -158,12 +156,12 @@ def test_the_ideal_ece_is_the_mean_of_simulated_ones(k: int, binning: str) -> No
         )
 
 
-def test_bins_of_equal_mass_hold_equally_many_samples() -> None:
+def test_bins_of_equal_mass_hold_equally_many_samples():
     confidence = np.random.default_rng(0).random(1500) ** 4
     assert np.bincount(bin_numbers(confidence, 15, "equal_mass")).tolist() == [100] * 15
 
 
-def test_brier_equals_scikit_learns() -> None:
+def test_brier_equals_scikit_learns():
     z, labels = make_logits(6000)
     assert brier_score(z, labels) == pytest.approx(
         brier_score_loss(labels, softmax(z), scale_by_half=False)
@@ -172,7 +170,7 @@ def test_brier_equals_scikit_learns() -> None:
     assert brier_score(np.array([[50.0, -50.0]]), np.array([1])) == pytest.approx(2)
 
 
-def test_the_perfect_temperature_equates_confidence_and_accuracy() -> None:
+def test_the_perfect_temperature_equates_confidence_and_accuracy():
     z, labels = make_logits()
     accuracy = np.mean(z.argmax(1) == labels)
     assert confidence(z, temperature=perfect_temperature(z, accuracy)).mean() == pytest.approx(
@@ -180,7 +178,7 @@ def test_the_perfect_temperature_equates_confidence_and_accuracy() -> None:
     )
 
 
-def test_models_that_are_never_wrong_are_named_and_left_alone() -> None:
+def test_models_that_are_never_wrong_are_named_and_left_alone():
     correct = np.eye(3)[[0, 1, 2]] * 1e4
     store = LogitStore.from_arrays(
         [0, 1, 2], {"sure": correct, "flat": np.eye(3)}, macs={"sure": 1, "flat": 2}
@@ -196,7 +194,7 @@ def test_models_that_are_never_wrong_are_named_and_left_alone() -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(tied)
-def test_above_and_below_equal_a_loop(samples: Any) -> None:
+def test_above_and_below_equal_a_loop(samples):
     confidence = np.array([s for s, _ in samples]) / 8
     correct = np.array([r for _, r in samples])
     table = above_below(confidence, correct)
@@ -213,9 +211,7 @@ def test_above_and_below_equal_a_loop(samples: Any) -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(tied, st.data())
-def test_the_moving_average_equals_a_loop_whatever_the_order(
-    samples: Any, data: st.DataObject
-) -> None:
+def test_the_moving_average_equals_a_loop_whatever_the_order(samples, data):
     confidence = np.array([s for s, _ in samples]) / 8
     correct = np.array([float(r) for _, r in samples])
     window = data.draw(st.integers(1, len(confidence)))
@@ -233,7 +229,7 @@ def test_the_moving_average_equals_a_loop_whatever_the_order(
     np.testing.assert_allclose(again, table, atol=1e-12)
 
 
-def test_moving_average_defaults_and_refusals() -> None:
+def test_moving_average_defaults_and_refusals():
     confidence = np.linspace(0, 1, 500)
     assert len(moving_average(confidence, confidence > 0.5)) == 491  # window 500 / 50
     with pytest.raises(ValueError, match="window must be a whole number from 1 to 500, not 501"):
@@ -246,7 +242,7 @@ def test_moving_average_defaults_and_refusals() -> None:
         bin_numbers(confidence, 5, "equal_mas")
 
 
-def test_the_ideal_tells_correct_from_wrong() -> None:
+def test_the_ideal_tells_correct_from_wrong():
     correct = np.arange(100) < 80
     real = above_below(np.where(correct, 0.9, 0.1) + 0.001 * np.arange(100)[::-1] / 100, correct)
     table = ideal_above_below(0.8, 100)
@@ -255,7 +251,7 @@ def test_the_ideal_tells_correct_from_wrong() -> None:
 
 
 @pytest.fixture(scope="module")
-def stores() -> Any:
+def stores():
     both = []
     for seed in (0, 1):
         z, labels = make_logits(2000, seed=seed)
@@ -267,7 +263,7 @@ def stores() -> Any:
     return both
 
 
-def test_the_table_tells_over_from_underconfident_and_scaling_helps(stores: Any) -> None:
+def test_the_table_tells_over_from_underconfident_and_scaling_helps(stores):
     table = calibration_table(stores[1], stores[0])
     assert table["verdict"].to_dict() == {
         "sharp": "overconfident",
@@ -284,7 +280,7 @@ def test_the_table_tells_over_from_underconfident_and_scaling_helps(stores: Any)
     assert (table[["ece_null", "ece_equal_mass_null", "ece_null_scaled"]] < 0.04).all(axis=None)
 
 
-def test_the_gap_covers_zero_as_often_as_it_says() -> None:
+def test_the_gap_covers_zero_as_often_as_it_says():
     rng = np.random.default_rng(0)
     inside = 0
     for _ in range(500):
@@ -294,7 +290,7 @@ def test_the_gap_covers_zero_as_often_as_it_says() -> None:
     assert inside >= 458  # fewer with a probability of about 1 in 1,000 at 95%
 
 
-def test_assumed_perfection_keeps_single_models_and_promises_other_pairs(stores: Any) -> None:
+def test_assumed_perfection_keeps_single_models_and_promises_other_pairs(stores):
     store = stores[0]
     table = assumed_perfect(store)
     np.testing.assert_allclose(
@@ -307,7 +303,7 @@ def test_assumed_perfection_keeps_single_models_and_promises_other_pairs(stores:
     assert search(table, 2).cost_kind == "cost"
 
 
-def test_curves_of_figure_14(stores: Any) -> None:
+def test_curves_of_figure_14(stores):
     curves = threshold_curves(stores[0], "sharp", stores[1])
     accuracy = stores[0].models.loc["sharp", "top1"]
     for curve in curves.values():
@@ -320,7 +316,7 @@ def test_curves_of_figure_14(stores: Any) -> None:
     ]
 
 
-def test_the_effect_on_a_threshold_has_its_sign(stores: Any) -> None:
+def test_the_effect_on_a_threshold_has_its_sign(stores):
     table = threshold_table(stores[0], stores[1])
     assert table.index.tolist() == ["sharp", "flat", "fair"]
     curves = threshold_curves(stores[0], "sharp", stores[1])
@@ -342,7 +338,7 @@ def test_the_effect_on_a_threshold_has_its_sign(stores: Any) -> None:
     )  # the mean is the accuracy
 
 
-def test_scaling_changes_no_front_of_one_models_logits_margin() -> None:
+def test_scaling_changes_no_front_of_one_models_logits_margin():
     stores = []
     for seed in (0, 1):
         z, labels = make_logits(1000, seed=seed)

@@ -1,8 +1,8 @@
 """Fronts compared: dominance and cost ratios against twins that go from point to point, tables
 against their calls."""
 
+import warnings
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tables_of_scores import noisy_store
 from twins import cost_ratio_twin, dominance_twin
 
-from cascadelib import ScoreTable, bootstrap, search
+from cascadelib import Baseline, ScoreTable, bootstrap, search
 from cascadelib.analysis import (
     basic_interval,
     compare_fronts,
@@ -21,6 +21,7 @@ from cascadelib.analysis import (
     range_dominance,
     resampled_cost_ratio,
 )
+from cascadelib.analysis.comparison import _cost_ratio
 
 STORE = noisy_store(0, 400)
 OTHER = noisy_store(1, 400)
@@ -29,19 +30,19 @@ FRONTS = {
 }
 
 
-def points_of(front: Any) -> list:
+def points_of(front):
     """A front as a list of (cost, accuracy)."""
     return list(zip(front.table["cost"].tolist(), front.table["accuracy"].tolist()))
 
 
-def baseline_points(front: Any) -> list:
+def baseline_points(front):
     """The front of single models as a list of (cost, accuracy)."""
     rows = front.singles.query("on_front").sort_values("cost")
     return list(zip(rows["cost"].tolist(), rows["accuracy"].tolist()))
 
 
 @st.composite
-def fronts_of_one_split(draw: Any) -> Any:
+def fronts_of_one_split(draw):
     """Two or three fronts of the same models, whose confidences differ, with many equal numbers."""
     models = draw(st.integers(2, 4))
     samples = draw(st.integers(1, 14))
@@ -58,7 +59,7 @@ def fronts_of_one_split(draw: Any) -> Any:
 
 @settings(max_examples=150, deadline=None)
 @given(fronts_of_one_split())
-def test_dominance_is_that_of_every_stretch_between_two_points(fronts: Any) -> None:
+def test_dominance_is_that_of_every_stretch_between_two_points(fronts):
     table = range_dominance({str(i): front for i, front in enumerate(fronts)})
     singles = baseline_points(fronts[0])
     if len(singles) == 1:
@@ -70,7 +71,7 @@ def test_dominance_is_that_of_every_stretch_between_two_points(fronts: Any) -> N
 
 @settings(max_examples=150, deadline=None)
 @given(fronts_of_one_split())
-def test_the_cost_ratio_is_that_of_every_stretch_between_two_points(fronts: Any) -> None:
+def test_the_cost_ratio_is_that_of_every_stretch_between_two_points(fronts):
     first, second = fronts[:2]
     expected = cost_ratio_twin(points_of(first), points_of(second), baseline_points(first))
     ratio = mean_cost_ratio(first, second)
@@ -78,13 +79,13 @@ def test_the_cost_ratio_is_that_of_every_stretch_between_two_points(fronts: Any)
     assert mean_cost_ratio(second, first) == pytest.approx(1 / ratio, nan_ok=True)
 
 
-def test_dominance_adds_up_to_one_and_ties_are_shared() -> None:
+def test_dominance_adds_up_to_one_and_ties_are_shared():
     twice = range_dominance({"a": FRONTS["entropy"], "b": FRONTS["entropy"]})
     np.testing.assert_allclose(twice, 0.5)
     np.testing.assert_allclose(range_dominance(FRONTS).sum(), 1)
 
 
-def test_fronts_are_ranked_by_mean_improvement() -> None:
+def test_fronts_are_ranked_by_mean_improvement():
     table = compare_fronts(FRONTS, [0.6])
     assert table["mean_improvement"].is_monotonic_decreasing
     for name, front in FRONTS.items():
@@ -97,14 +98,14 @@ def test_fronts_are_ranked_by_mean_improvement() -> None:
 
 
 @pytest.mark.parametrize("ranges", [True, False])
-def test_held_out_the_identical_cascades_are_measured(ranges: bool) -> None:
+def test_held_out_the_identical_cascades_are_measured(ranges):
     table = compare_fronts(FRONTS, held_out=OTHER, ranges=ranges)
     for name, front in FRONTS.items():
         there = mean_improvement_moved(OTHER, front, ranges=ranges)
         assert table.loc[name, "held_out_improvement"] == there
 
 
-def test_more_models_are_never_dearer_where_the_front_was_found() -> None:
+def test_more_models_are_never_dearer_where_the_front_was_found():
     two = search(STORE, 2)
     either = search(STORE, (2, 3))
     assert mean_cost_ratio(two, either) <= 1
@@ -112,7 +113,7 @@ def test_more_models_are_never_dearer_where_the_front_was_found() -> None:
     assert mean_cost_ratio(there, there) == pytest.approx(1)
 
 
-def test_resampled_cost_ratios_lie_around_that_of_the_split() -> None:
+def test_resampled_cost_ratios_lie_around_that_of_the_split():
     first = FRONTS["max_softmax"]
     second = FRONTS["max_softmax_mean_logits"]
     ratios = resampled_cost_ratio(bootstrap(OTHER, first, 200), bootstrap(OTHER, second, 200))
@@ -123,7 +124,7 @@ def test_resampled_cost_ratios_lie_around_that_of_the_split() -> None:
     assert np.median(ratios) == pytest.approx(ratio, rel=0.1)
 
 
-def test_no_log_of_nothing_is_taken_where_a_model_is_free() -> None:
+def test_no_log_of_nothing_is_taken_where_a_model_is_free():
     rng = np.random.default_rng(0)
     correct = rng.random((2, 50)) < np.array([[0.4], [0.8]])
     front = search(ScoreTable(correct, rng.random((2, 50)), [0.0, 5.0]), 2)
@@ -133,7 +134,7 @@ def test_no_log_of_nothing_is_taken_where_a_model_is_free() -> None:
     assert np.isnan(mean_cost_ratio(front, front))
 
 
-def test_what_cannot_be_compared_is_refused() -> None:
+def test_what_cannot_be_compared_is_refused():
     front = FRONTS["entropy"]
     with pytest.raises(ValueError, match="no front to compare"):
         range_dominance({})
@@ -143,3 +144,26 @@ def test_what_cannot_be_compared_is_refused() -> None:
         compare_fronts({"a": front, "b": replace(front, cost_kind="seconds")})
     with pytest.raises(ValueError, match="other single models"):
         mean_cost_ratio(front, moved_front(OTHER, front))
+
+
+def test_the_cost_ratio_is_not_defined_if_either_front_is_free_or_no_accuracy_is_shared():
+    baseline = Baseline([1.0, 9.0], [0.5, 0.9])
+    paid = np.array([1.0, 4.0]), np.array([0.5, 0.8])
+    free = np.array([0.0, 4.0]), np.array([0.5, 0.8])
+    cheap = np.array([0.5, 1.0]), np.array([0.5, 0.8])
+    low = np.array([1.0]), np.array([0.5])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for pair in (
+            (free, paid),
+            (paid, free),
+            (free, free),
+            (low, paid),
+            (paid, low),
+            (low, low),
+        ):
+            assert np.isnan(_cost_ratio(baseline, *pair))
+        assert _cost_ratio(baseline, paid, cheap) == pytest.approx(1 / 4)
+        assert _cost_ratio(baseline, cheap, paid) == pytest.approx(4)
+    least = np.array([0.0, 4.0]), np.array([0.4, 0.8])  # free below what the baseline reaches
+    assert np.isnan(_cost_ratio(baseline, least, paid))

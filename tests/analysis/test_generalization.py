@@ -2,8 +2,6 @@
 
 import shutil
 from math import sqrt
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -23,9 +21,7 @@ from cascadelib.analysis.generalization import check_same_task, same_samples
 from cascadelib.evaluation.intervals import difference_interval, paired_difference_interval
 
 
-def make_store(
-    seed: int = 0, k: int = 600, noise: float = 1.0, ids: bool = True, **options: Any
-) -> LogitStore:
+def make_store(seed=0, k=600, noise=1.0, ids=True, **options):
     """Three models on five classes; ids that tell the samples of one seed from those of another."""
     names = options.pop("names", ("m0", "m1", "m2"))
     options.setdefault("classes", tuple("abcde"))
@@ -42,7 +38,7 @@ def make_store(
     return LogitStore.from_arrays(labels, logits, macs=macs, split=f"seed {seed}", **options)
 
 
-def changed(store: LogitStore, scale: Any) -> LogitStore:
+def changed(store, scale):
     """The same samples, each logit times ``scale`` and moved."""
     rng = np.random.default_rng(9)
     logits = {}
@@ -69,7 +65,7 @@ SIX, SEVEN = (
 )
 
 
-def accuracies(store: LogitStore) -> Any:
+def accuracies(store):
     """The twin: accuracy of each model, sample by sample."""
     found = []
     for name in store.models.index:
@@ -79,7 +75,7 @@ def accuracies(store: LogitStore) -> Any:
     return found
 
 
-def wilson(share: Any, k: int, z: Any) -> tuple:
+def wilson(share, k, z):
     """The twin: both ends of Wilson's interval, from his formula."""
     centre = share + z**2 / (2 * k)
     half = z * sqrt(share * (1 - share) / k + z**2 / (4 * k**2))
@@ -88,9 +84,7 @@ def wilson(share: Any, k: int, z: Any) -> tuple:
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.booleans(), min_size=1), st.lists(st.booleans(), min_size=1))
-def test_differences_of_independent_samples_follow_newcombes_formula(
-    first: list[bool], second: list[bool]
-) -> None:
+def test_differences_of_independent_samples_follow_newcombes_formula(first, second):
     z = 1.959963984540054
     a = sum(first) / len(first)
     b = sum(second) / len(second)
@@ -101,7 +95,7 @@ def test_differences_of_independent_samples_follow_newcombes_formula(
     assert difference_interval(first, second) == pytest.approx((low, high), abs=1e-9)
 
 
-def test_drops_are_differences_of_accuracies_split_by_split() -> None:
+def test_drops_are_differences_of_accuracies_split_by_split():
     splits = {"b": OTHER, "a": make_store(2, noise=2.5)}
     drops = accuracy_drops(STORE, splits)
     names = STORE.models.index
@@ -115,7 +109,7 @@ def test_drops_are_differences_of_accuracies_split_by_split() -> None:
         assert rows["drop"].tolist() == pytest.approx(np.subtract(before, after).tolist())
 
 
-def test_intervals_hold_for_all_rows_together() -> None:
+def test_intervals_hold_for_all_rows_together():
     alone = accuracy_drops(STORE, {"b": OTHER})
     both = accuracy_drops(STORE, {"b": OTHER, "a": make_store(2)}).loc["b"]
     assert (both["drop_low"] < alone.loc["b", "drop_low"]).all()
@@ -125,7 +119,7 @@ def test_intervals_hold_for_all_rows_together() -> None:
         assert alone.iloc[row][["drop_low", "drop_high"]].tolist() == [-high, -low]
 
 
-def test_drops_are_paired_where_the_samples_are_the_same() -> None:
+def test_drops_are_paired_where_the_samples_are_the_same():
     moved = changed(STORE, 0.9)
     drops = accuracy_drops(STORE, {"changed": moved})
     for row, model in enumerate(STORE.models.index):
@@ -143,7 +137,7 @@ def test_drops_are_paired_where_the_samples_are_the_same() -> None:
 
 
 @pytest.mark.parametrize("kind", ["stores", "tables"])
-def test_row_numbers_are_no_reason_to_pair_two_splits(kind: str) -> None:
+def test_row_numbers_are_no_reason_to_pair_two_splits(kind):
     if kind == "stores":
         here, there = (make_store(seed, ids=False) for seed in (0, 1))
     else:
@@ -161,7 +155,7 @@ def test_row_numbers_are_no_reason_to_pair_two_splits(kind: str) -> None:
         accuracy_drops(halves[0], {"again": halves[1]})
 
 
-def test_a_split_is_not_compared_with_itself(tmp_path: Path) -> None:
+def test_a_split_is_not_compared_with_itself(tmp_path):
     written = LogitStore.create(tmp_path / "v2", STORE.labels, dataset="d", split="v2")
     for name in STORE.models.index:
         written.add(name, STORE.logits(name), macs=float(STORE.models["macs"][name]))
@@ -178,7 +172,7 @@ def test_a_split_is_not_compared_with_itself(tmp_path: Path) -> None:
     assert (accuracy_drops(halves[0], {"other half": halves[1]})["drop_high"] > 0).any()
 
 
-def test_samples_are_paired_in_the_order_of_the_other_split() -> None:
+def test_samples_are_paired_in_the_order_of_the_other_split():
     rows = np.array([5, 3, 100])
     part = same_samples(STORE, STORE.take(rows))
     np.testing.assert_array_equal(part.sample_ids, STORE.sample_ids[rows])
@@ -200,19 +194,19 @@ def test_samples_are_paired_in_the_order_of_the_other_split() -> None:
         (make_store(1, names=("m0", "m1")), "unknown model of the other split 'm2'"),
     ],
 )
-def test_splits_of_another_task_are_refused(other: Any, message: str) -> None:
+def test_splits_of_another_task_are_refused(other, message):
     with pytest.raises(ValueError, match=message):
         check_same_task(STORE, other)
     with pytest.raises(ValueError, match=message):
         accuracy_drops(STORE, {"other": other})
 
 
-def test_what_has_no_such_interval_is_refused() -> None:
+def test_what_has_no_such_interval_is_refused():
     with pytest.raises(ValueError, match="no split to compare with"):
         accuracy_drops(STORE, {})
 
 
-def test_a_front_beside_each_splits_own() -> None:
+def test_a_front_beside_each_splits_own():
     front = search(STORE, 2)
     splits = {"here": STORE, "there": OTHER}
     own = {label: search(store, 2) for label, store in splits.items()}
@@ -227,7 +221,7 @@ def test_a_front_beside_each_splits_own() -> None:
     assert fronts_under_shift(splits, front, own, 100).loc["there", "share_near_own_front"] == 1
 
 
-def test_shares_of_the_accuracy_range_are_counted_accuracy_by_accuracy() -> None:
+def test_shares_of_the_accuracy_range_are_counted_accuracy_by_accuracy():
     front = search(STORE, 2)
     own = search(OTHER, 2)
     moved = moved_front(OTHER, front)
@@ -242,7 +236,7 @@ def test_shares_of_the_accuracy_range_are_counted_accuracy_by_accuracy() -> None
     assert row["share_near_own_front"] == near / 401
 
 
-def test_what_guarantees_cost_where_one_can_be_kept_and_where_none_can() -> None:
+def test_what_guarantees_cost_where_one_can_be_kept_and_where_none_can():
     found_on, certified_on, held_out = (make_store(seed, 2500) for seed in (3, 4, 5))
     front = search(found_on, 2)
     few = certified_on.take(slice(20))
@@ -264,7 +258,7 @@ def test_what_guarantees_cost_where_one_can_be_kept_and_where_none_can() -> None
     assert table["models"].iloc[-1] != ("–",)
 
 
-def test_the_bias_of_choosing_is_measured_half_by_half() -> None:
+def test_the_bias_of_choosing_is_measured_half_by_half():
     table = selection_bias(STORE, 2, "entropy", repeats=2, seed=7)
     rng = np.random.default_rng(7)
     for row in table.itertuples():
@@ -288,7 +282,7 @@ def test_the_bias_of_choosing_is_measured_half_by_half() -> None:
         )
 
 
-def test_a_front_chosen_among_noise_looks_better_than_it_is() -> None:
+def test_a_front_chosen_among_noise_looks_better_than_it_is():
     rng = np.random.default_rng(0)
     noise = ScoreTable(rng.random((6, 400)) < 0.7, rng.random((6, 400)), 2.0 ** np.arange(6))
     table = selection_bias(noise, repeats=5)

@@ -3,7 +3,6 @@ input."""
 
 import copy
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -29,13 +28,7 @@ from cascadelib.evaluation.pareto import pareto_front
 from cascadelib.fronts.pairs import pair_curve
 
 
-def make_store(
-    seed: int = 0,
-    k: int = 600,
-    noise: float = 1.0,
-    classes: Any = tuple("abcde"),
-    names: tuple[str, ...] = ("m0", "m1", "m2"),
-) -> LogitStore:
+def make_store(seed=0, k=600, noise=1.0, classes=tuple("abcde"), names=("m0", "m1", "m2")):
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 5, k)
     ease = rng.normal(size=(k, 1))
@@ -52,7 +45,7 @@ OTHER = make_store(1, noise=1.5)
 
 
 @pytest.mark.parametrize("method", ["max_softmax", "entropy", "max_softmax_mean_logits_ts"])
-def test_a_replayed_point_is_the_point_evaluated_there(method: str) -> None:
+def test_a_replayed_point_is_the_point_evaluated_there(method):
     front = search(STORE, (1, 2, 3), method)
     moved = replay(OTHER, front, ranges=False)
     assert (moved["replayed"] == "point").all()
@@ -65,7 +58,7 @@ def test_a_replayed_point_is_the_point_evaluated_there(method: str) -> None:
     assert moved["segment"].iloc[-1] == sum(changes)
 
 
-def ranges_of(front: Any, store: LogitStore) -> Any:
+def ranges_of(front, store):
     """The twin of a replayed front of pairs: for each segment, what every threshold of its range
     comes to."""
     found = []
@@ -88,7 +81,7 @@ def ranges_of(front: Any, store: LogitStore) -> Any:
     return parts
 
 
-def check_ranges(front: Any, store: LogitStore, quality: Any) -> Any:
+def check_ranges(front, store, quality):
     """Every segment of a replayed front against its twin; each row against the cascade run at its
     threshold."""
     moved = replay(store, front)
@@ -110,7 +103,7 @@ def check_ranges(front: Any, store: LogitStore, quality: Any) -> Any:
 
 
 @st.composite
-def two_tables(draw: Any) -> list:
+def two_tables(draw):
     """ScoreTables of a few models on two splits, with many equal confidences."""
     models = draw(st.integers(2, 4))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
@@ -125,14 +118,14 @@ def two_tables(draw: Any) -> list:
 
 @settings(max_examples=200, deadline=None)
 @given(two_tables())
-def test_every_threshold_of_a_segments_range_is_replayed(tables: Any) -> None:
+def test_every_threshold_of_a_segments_range_is_replayed(tables):
     here, there = tables
     check_ranges(search(here, 2), there, lambda correct: correct.mean())
 
 
 @pytest.mark.parametrize("score", ["top1", "top2"])
 @pytest.mark.parametrize("method", ["entropy", "softmax_margin", "max_softmax_mean_logits_ts"])
-def test_ranges_in_own_units_and_by_other_scores(method: str, score: str) -> None:
+def test_ranges_in_own_units_and_by_other_scores(method, score):
     front = search(STORE, 2, method, score=score)
     moved = check_ranges(front, OTHER, lambda correct: correct.mean())
     assert (moved["replayed"] == "range").all() and len(moved) > len(front)
@@ -140,18 +133,18 @@ def test_ranges_in_own_units_and_by_other_scores(method: str, score: str) -> Non
     assert (min(own) >= 0) and (method != "entropy" or max(own) <= np.log(5))
 
 
-def test_a_segment_between_always_and_never_is_the_whole_pair() -> None:
+def test_a_segment_between_always_and_never_is_the_whole_pair():
     front = search(STORE, 2, models=["m0", "m2"])
     ends = pd.concat([front.table.iloc[:1]] * 2, ignore_index=True)
     ends["models"] = [("m0", "m2")] * 2
     ends["thresholds"] = [(-np.inf,), (np.inf,)]
-    moved = check_ranges(replace(front, table=ends), OTHER, lambda correct: correct.mean())
+    moved = check_ranges(replace(front, moved=ends), OTHER, lambda correct: correct.mean())
     curve = pair_curve(OTHER, "m0", "m2")
     assert moved["cost_moved"].tolist() == curve["cost"][::-1].tolist()
     assert moved["accuracy_moved"].tolist() == curve["accuracy"][::-1].tolist()
 
 
-def test_ranges_with_graded_scores_and_a_cost_for_every_sample() -> None:
+def test_ranges_with_graded_scores_and_a_cost_for_every_sample():
     rng = np.random.default_rng(0)
     here, there = (
         ScoreTable(
@@ -169,7 +162,7 @@ def test_ranges_with_graded_scores_and_a_cost_for_every_sample() -> None:
         assert (row.accuracy_moved, row.cost_moved) == pytest.approx((result.accuracy, result.cost))
 
 
-def test_longer_cascades_are_replayed_as_points_and_the_table_says_so() -> None:
+def test_longer_cascades_are_replayed_as_points_and_the_table_says_so():
     front = search(STORE, (2, 3))
     moved = replay(OTHER, front)
     lengths = moved["models"].map(len)
@@ -193,7 +186,7 @@ def test_longer_cascades_are_replayed_as_points_and_the_table_says_so() -> None:
     )
 
 
-def test_a_front_replayed_where_it_was_found_is_itself() -> None:
+def test_a_front_replayed_where_it_was_found_is_itself():
     front = search(STORE, 2)
     moved = replay(STORE, front, ranges=False)
     assert moved["accuracy_moved"].equals(moved["accuracy"])
@@ -209,7 +202,7 @@ def test_a_front_replayed_where_it_was_found_is_itself() -> None:
     assert mean_improvement_moved(STORE, front) == front.mean_improvement()
 
 
-def test_ranges_hold_the_points_and_so_are_no_worse() -> None:
+def test_ranges_hold_the_points_and_so_are_no_worse():
     front = search(STORE, 2)
     points = replay(OTHER, front, ranges=False)
     moved = replay(OTHER, front)
@@ -222,7 +215,7 @@ def test_ranges_hold_the_points_and_so_are_no_worse() -> None:
     )
 
 
-def test_the_store_comes_first_and_other_things_are_named() -> None:
+def test_the_store_comes_first_and_other_things_are_named():
     front = search(STORE, 2)
     for function in (replay, mean_improvement_moved, moved_front):
         with pytest.raises(TypeError, match=r"not Front: the store comes first"):
@@ -234,7 +227,7 @@ def test_the_store_comes_first_and_other_things_are_named() -> None:
             function(STORE, front.point(0))
 
 
-def test_a_certificate_and_a_policy_are_replayed_point_by_point() -> None:
+def test_a_certificate_and_a_policy_are_replayed_point_by_point():
     front = search(STORE, 2)
     certificate = certify(OTHER, front, 0.2, 0.5)
     assert certificate.certified
@@ -250,15 +243,15 @@ def test_a_certificate_and_a_policy_are_replayed_point_by_point() -> None:
         replay(OTHER, [front.point(0), replace(front.point(0), cost_kind="seconds")])
 
 
-def counting(store: LogitStore) -> tuple:
+def counting(store):
     """(a store like this one, the prefixes of names that it has been asked for)."""
     asked = []
     twin = copy.copy(store)
 
-    def outcome(names: Any, method: Any, score: Any) -> Any:
+    def outcome(names, method, score):
         stage = store.outcome(names, method, score)
 
-        def counted(prefix: Any) -> Any:
+        def counted(prefix):
             asked.append(tuple(names[model] for model in prefix))
             return stage(prefix)
 
@@ -268,7 +261,7 @@ def counting(store: LogitStore) -> tuple:
     return twin, asked
 
 
-def test_a_cascade_is_run_once_on_each_split() -> None:
+def test_a_cascade_is_run_once_on_each_split():
     """Of each split: its two prefixes, and each of the single models once."""
     point = pick(search(STORE, 2), "max_improvement")
     prefixes = [point.models[:1], point.models]
@@ -285,10 +278,10 @@ def test_a_cascade_is_run_once_on_each_split() -> None:
     assert asked == prefixes
 
 
-def test_the_moved_curve_equals_a_loop() -> None:
+def test_the_moved_curve_equals_a_loop():
     front = search(STORE, 2)
     moved = replay(OTHER, front)
-    baseline = baseline_of(OTHER, front)
+    baseline = baseline_of(OTHER, front.score, front.cost_kind)
     curve = moved_front(OTHER, front).improvement_curve(points=9)
     for row in curve.itertuples():
         enough = moved.loc[moved["accuracy_moved"] >= row.accuracy, "cost_moved"]
@@ -298,13 +291,13 @@ def test_the_moved_curve_equals_a_loop() -> None:
     assert len(pareto_front(moved["cost_moved"], moved["accuracy_moved"])) <= len(moved)
 
 
-def test_a_model_that_the_other_split_lacks_is_refused_by_name() -> None:
+def test_a_model_that_the_other_split_lacks_is_refused_by_name():
     front = search(STORE, 2, models=["m1", "m2"])
     with pytest.raises(ValueError, match="unknown model of this store 'm2'"):
         replay(make_store(1, names=("m0", "m1")), front)
 
 
-def test_holds_has_a_row_a_split() -> None:
+def test_holds_has_a_row_a_split():
     point = pick(search(STORE, 2), "match_best", caution=0)
     table = holds({"here": STORE, "there": OTHER}, point, resamples=100)
     here = table.loc["here"]
@@ -323,7 +316,7 @@ def test_holds_has_a_row_a_split() -> None:
     assert table.loc["there", "exit_rates"] == evaluate(OTHER, point).exit_rates
 
 
-def test_percentiles_of_an_improvement_are_left_out_where_they_fail() -> None:
+def test_percentiles_of_an_improvement_are_left_out_where_they_fail():
     """Near the best single model the factor ends: resamples beyond it cannot say how large it
     is."""
     front = search(STORE, 2)
@@ -334,12 +327,12 @@ def test_percentiles_of_an_improvement_are_left_out_where_they_fail() -> None:
     assert far["improvement_low"] <= far["improvement"] <= far["improvement_high"]
 
 
-def test_accuracy_without_labels_is_found_where_confidences_stay_true_and_only_there() -> None:
+def test_accuracy_without_labels_is_found_where_confidences_stay_true_and_only_there():
     """A model whose confidence is the probability of being right, on harder data; and one that errs
     unnoticed."""
     rng = np.random.default_rng(0)
 
-    def table(ease: Any, lied: float = 0.0) -> ScoreTable:
+    def table(ease, lied=0.0):
         confidence = 1 - (1 - ease) * rng.random(20_000) ** 2
         return ScoreTable(
             rng.random((2, 20_000)) < [confidence - lied, confidence],
@@ -364,7 +357,7 @@ def test_accuracy_without_labels_is_found_where_confidences_stay_true_and_only_t
     assert set(found.index.get_level_values("models")) == {"s → l", "l"}
 
 
-def test_accuracy_is_estimated_without_reading_labels() -> None:
+def test_accuracy_is_estimated_without_reading_labels():
     point = search(STORE, 2, "entropy").point(3)
     logits = {name: OTHER.logits(name) for name in OTHER.models.index}
     new = LogitStore.from_arrays(

@@ -1,8 +1,6 @@
 """Intervals and the bootstrap of fixed cascades: against loops over resampled samples, and against
 known truth."""
 
-from typing import Any
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -16,9 +14,7 @@ from cascadelib.evaluation.intervals import share_interval
 from cascadelib.evaluation.pareto import mean_improvement, pareto_front
 
 
-def make_scores(
-    seed: int = 0, k: int = 120, models: int = 3, cost: tuple[float, ...] = (1.0, 5.0, 30.0)
-) -> ScoreTable:
+def make_scores(seed=0, k=120, models=3, cost=(1.0, 5.0, 30.0)):
     rng = np.random.default_rng(seed)
     ease = rng.normal(size=k)
     margin = np.stack([0.5 + 0.4 * m + ease + rng.normal(size=k) for m in range(models)])
@@ -26,14 +22,14 @@ def make_scores(
     return ScoreTable(margin > 0, confidence, np.array(cost))
 
 
-def drawn_rows(k: int, seed: int, resample: Any) -> Any:
+def drawn_rows(k, seed, resample):
     """The rows of one resample, from the same random numbers."""
     rng = np.random.default_rng(seed)
     return [rng.integers(k, size=k) for _ in range(resample + 1)][-1]
 
 
 @pytest.mark.parametrize("n", [1, 2, (1, 2, 3)])
-def test_a_resample_equals_the_cascade_evaluated_on_its_rows(n: int | tuple[int, ...]) -> None:
+def test_a_resample_equals_the_cascade_evaluated_on_its_rows(n):
     scores = make_scores()
     front = search(scores, n)
     resampled = bootstrap(scores, front, resamples=4, seed=9)
@@ -50,7 +46,7 @@ def test_a_resample_equals_the_cascade_evaluated_on_its_rows(n: int | tuple[int,
     assert resampled.single_accuracy[3] == pytest.approx(part.models["top1"].to_numpy())
 
 
-def test_the_set_of_cascades_on_a_resample_equals_its_front_there() -> None:
+def test_the_set_of_cascades_on_a_resample_equals_its_front_there():
     scores = make_scores(2)
     resampled = bootstrap(scores, search(scores, 2), resamples=3)
     cost = resampled.cost[1]
@@ -63,7 +59,7 @@ def test_the_set_of_cascades_on_a_resample_equals_its_front_there() -> None:
     assert resampled.improvement_at(at)[1] == pytest.approx(expected)
 
 
-def test_the_cost_ratio_of_two_sets_equals_a_fine_grid() -> None:
+def test_the_cost_ratio_of_two_sets_equals_a_fine_grid():
     scores = make_scores(3, k=300)
     sets = [search(scores, n) for n in (2, 3)]
     first, second = (bootstrap(scores, front, resamples=3, seed=5) for front in sets)
@@ -78,7 +74,7 @@ def test_the_cost_ratio_of_two_sets_equals_a_fine_grid() -> None:
     assert resampled_cost_ratio(first, first) == pytest.approx(1)
 
 
-def test_f1_is_resampled_too() -> None:
+def test_f1_is_resampled_too():
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 2, 200)
     logits = {
@@ -100,7 +96,7 @@ def test_f1_is_resampled_too() -> None:
     assert held["accuracy_low"] <= held["accuracy"] <= held["accuracy_high"]
 
 
-def test_the_accuracy_of_a_cascade_that_holds_has_wilsons_interval() -> None:
+def test_the_accuracy_of_a_cascade_that_holds_has_wilsons_interval():
     scores = make_scores(6)
     point = pick(search(scores, 2), "match_best", caution=0)
     held = holds({"here": scores}, point, 20).iloc[0]
@@ -116,7 +112,7 @@ def test_the_accuracy_of_a_cascade_that_holds_has_wilsons_interval() -> None:
     )
 
 
-def test_costs_a_sample_are_resampled_too() -> None:
+def test_costs_a_sample_are_resampled_too():
     plain = make_scores(4, models=2, cost=(1.0, 5.0))
     rng = np.random.default_rng(0)
     scores = ScoreTable(
@@ -131,7 +127,7 @@ def test_costs_a_sample_are_resampled_too() -> None:
 
 @settings(max_examples=50, deadline=None)
 @given(st.integers(1, 30), st.integers(1, 6), st.integers(0, 1000))
-def test_means_of_a_resample_equal_a_loop(k: int, columns: int, seed: int) -> None:
+def test_means_of_a_resample_equal_a_loop(k, columns, seed):
     rng = np.random.default_rng(seed)
     counts = sample_counts(k, 3, seed)
     assert (counts.sum(axis=0) == k).all()
@@ -142,14 +138,14 @@ def test_means_of_a_resample_equal_a_loop(k: int, columns: int, seed: int) -> No
             np.testing.assert_allclose(found[r], values[rows].mean(axis=0), atol=1e-12)
 
 
-def test_one_sample_and_one_model() -> None:
+def test_one_sample_and_one_model():
     store = LogitStore.from_arrays([0], {"a": np.array([[1.0, 0.0]])}, macs={"a": 5})
     resampled = bootstrap(store, search(store, 1), resamples=2)
     assert resampled.accuracy.tolist() == [[1.0], [1.0]]
     assert resampled.improvement.tolist() == [[1.0], [1.0]]
 
 
-def test_tables_hold_the_estimates_between_their_ends() -> None:
+def test_tables_hold_the_estimates_between_their_ends():
     scores = make_scores(5, k=400)
     front = search(scores, 2)
     resampled = bootstrap(scores, front, resamples=300)
@@ -160,7 +156,7 @@ def test_tables_hold_the_estimates_between_their_ends() -> None:
     assert low.shape == (5,) and (low <= high).all()
 
 
-def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
+def test_intervals_cover_the_truth_as_often_as_they_say():
     """A short run of the study in benchmarks/analysis.py: 95% intervals of a fixed cascade, 100
     draws."""
     truth = make_scores(7, k=100_000)
@@ -178,13 +174,13 @@ def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
     assert (inside >= 87).all()  # below with a probability of 1 in 1,000 if 95% are right
 
 
-def test_the_basic_interval_mirrors_the_percentiles() -> None:
+def test_the_basic_interval_mirrors_the_percentiles():
     values = np.arange(101.0)
     assert interval(values, 0.9) == pytest.approx((5, 95))
     assert basic_interval(values, 40.0, 0.9) == pytest.approx((-15, 75))
 
 
-def test_cascades_of_different_costs_are_refused() -> None:
+def test_cascades_of_different_costs_are_refused():
     scores = make_scores()
     points = [search(scores, 2).point(0)]
     store = LogitStore.from_arrays(
@@ -197,7 +193,7 @@ def test_cascades_of_different_costs_are_refused() -> None:
         bootstrap(scores, [])
 
 
-def test_swapped_arguments_of_the_bootstrap_are_told() -> None:
+def test_swapped_arguments_of_the_bootstrap_are_told():
     scores = make_scores()
     front = search(scores, 2)
     for store, points in (
@@ -211,7 +207,7 @@ def test_swapped_arguments_of_the_bootstrap_are_told() -> None:
 
 
 @pytest.mark.parametrize("wrong", ["x", 1.5, 0, -3, None, True])
-def test_resamples_are_counted_in_whole_numbers(wrong: Any) -> None:
+def test_resamples_are_counted_in_whole_numbers(wrong):
     with pytest.raises(ValueError, match="resamples must be a whole number of 1 or more"):
         sample_counts(10, wrong)
     if wrong != 0:

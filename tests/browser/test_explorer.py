@@ -1,9 +1,6 @@
 """The explorer under a mouse and a keyboard, from disk and in JupyterLab, beside `cl.evaluate`."""
 
 import re
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -80,14 +77,14 @@ NAMED = """() => Math.min(
 
 
 @pytest.fixture(scope="module")
-def stores() -> Any:
-    namespace: dict = {}
+def stores():
+    namespace = {}
     exec(STORES, namespace)
     return namespace["store"], namespace["other"]
 
 
 @pytest.fixture(scope="module")
-def explorer(stores: Any) -> Any:
+def explorer(stores):
     cl.search(stores[0], 4)  # compiles; the explorer's search of four models has 30 s
     explorer = cl.explore(*stores)
     explorer.resize(4)
@@ -96,15 +93,15 @@ def explorer(stores: Any) -> Any:
 
 
 @pytest.fixture(scope="module")
-def path(explorer: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def path(explorer, tmp_path_factory):
     return explorer.save_html(tmp_path_factory.mktemp("page") / "page.html")
 
 
-def opened(browser: Any, path: Path, state: str = "", **options: Any) -> Any:
+def opened(browser, path, state="", **options):
     """A page with a file of the explorer, which may ask nobody for anything."""
     size = {"viewport": {"width": 1280, "height": 900}, "accept_downloads": True}
     page = browser.new_page(**(size | options))
-    asked: list[str] = []
+    asked = []
     page.on("request", lambda request: asked.append(request.url))
     page.asked = asked
     page.goto(path.as_uri() + (f"#{state}" if state else ""))
@@ -112,13 +109,13 @@ def opened(browser: Any, path: Path, state: str = "", **options: Any) -> Any:
     return page
 
 
-def point_of(state: str, explorer: Any) -> Any:
+def point_of(state, explorer):
     """The cascade of an address."""
     explorer.state = state
     return explorer.point
 
 
-def assert_agrees(page: Any, explorer: Any) -> Any:
+def assert_agrees(page, explorer):
     """What is on the page is what cl.evaluate says of its address, to the last digit; returns the
     point."""
     page.wait_for_timeout(200)  # the address follows a rest
@@ -136,7 +133,7 @@ def assert_agrees(page: Any, explorer: Any) -> Any:
     return explorer.point
 
 
-def drag(page: Any, stage: int, *shares: float) -> None:
+def drag(page, stage, *shares):
     """Drag a slider with the mouse through shares of its track."""
     slider = page.locator(".cl-slider").nth(stage)
     slider.scroll_into_view_if_needed()
@@ -152,9 +149,7 @@ def drag(page: Any, stage: int, *shares: float) -> None:
     page.mouse.up()
 
 
-def test_from_disk_by_mouse_and_keyboard(
-    browser: Any, path: Path, explorer: Any, stores: Any
-) -> None:
+def test_from_disk_by_mouse_and_keyboard(browser, path, explorer, stores):
     """Drag, arrows, a typed threshold, another model, lengths, goals, undo, a click on the
     front."""
     page = opened(browser, path)
@@ -220,7 +215,7 @@ def test_from_disk_by_mouse_and_keyboard(
     page.close()
 
 
-def test_what_is_taken_away_works(browser: Any, path: Path, explorer: Any, tmp_path: Path) -> None:
+def test_what_is_taken_away_works(browser, path, explorer, tmp_path):
     page = opened(browser, path)
     drag(page, 0, 0.5)
     point = assert_agrees(page, explorer)
@@ -250,7 +245,7 @@ def test_what_is_taken_away_works(browser: Any, path: Path, explorer: Any, tmp_p
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_it_fits_and_stays_where_it_is(browser: Any, path: Path, theme: str) -> None:
+def test_it_fits_and_stays_where_it_is(browser, path, theme):
     """At three widths; with two to four models nothing above the sliders moves, and no text is
     cut."""
     for width, height in ((1440, 900), (1000, 900), (390, 844)):
@@ -274,7 +269,7 @@ def test_it_fits_and_stays_where_it_is(browser: Any, path: Path, theme: str) -> 
         page.close()
 
 
-def test_a_screen_reader_and_a_keyboard_get_there(browser: Any, path: Path, explorer: Any) -> None:
+def test_a_screen_reader_and_a_keyboard_get_there(browser, path, explorer):
     page = opened(browser, path)
     tabs = 0
     while not page.evaluate("document.activeElement.matches('.cl-slider')") and tabs < 9:
@@ -301,9 +296,7 @@ def test_a_screen_reader_and_a_keyboard_get_there(browser: Any, path: Path, expl
     page.close()
 
 
-def test_a_promise_stands_only_where_it_was_certified(
-    browser: Any, stores: Any, tmp_path: Path
-) -> None:
+def test_a_promise_stands_only_where_it_was_certified(browser, stores, tmp_path):
     """Issue 1's attack: a cascade that is assembled while looking gets no certificate, and a named
     one only where it was tested."""
     whole = stores[0]
@@ -359,7 +352,7 @@ def test_a_promise_stands_only_where_it_was_certified(
         ExploredSplits(choose, certify, certificates=[certificate])
 
 
-def test_bands_of_two_thresholds(browser: Any, stores: Any, tmp_path: Path) -> None:
+def test_bands_of_two_thresholds(browser, stores, tmp_path):
     """Rows of the second threshold at δ divided by their number: the first slider snaps to what its
     row certifies, and no other second threshold is certified."""
     choose, certify = (stores[0].take(slice(i, None, 2)) for i in range(2))
@@ -408,7 +401,7 @@ def test_bands_of_two_thresholds(browser: Any, stores: Any, tmp_path: Path) -> N
 
 
 @pytest.fixture(scope="module")
-def server(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def server(browser, tmp_path_factory):
     folder = tmp_path_factory.mktemp("served")
     (folder / "stores.py").write_text(STORES)
     write_cell(folder / "lab.ipynb", CELL, *MORE)
@@ -416,13 +409,13 @@ def server(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[A
         yield address, log
 
 
-def run_more(page: Any, number: int) -> None:
+def run_more(page, number):
     """Run another cell of the notebook."""
     page.locator(".jp-CodeCell .cm-content").nth(number).click()
     page.keyboard.press("Control+Enter")
 
 
-def printed(page: Any, start: str) -> str:
+def printed(page, start):
     """The output that begins so."""
     output = page.locator(".jp-OutputArea-output pre", has_text=start).last
     output.wait_for(timeout=PATIENCE)
@@ -431,7 +424,7 @@ def printed(page: Any, start: str) -> str:
     return text
 
 
-def test_in_jupyterlab_while_the_kernel_sleeps(browser: Any, server: Any, stores: Any) -> None:
+def test_in_jupyterlab_while_the_kernel_sleeps(browser, server, stores):
     """A stock slider that is linked moves the cascade; once the kernel is back it knows the point,
     and the page what code did."""
     page = browser.new_page(viewport={"width": 1280, "height": 2400})

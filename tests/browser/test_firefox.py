@@ -1,7 +1,5 @@
 """The explorer's file from disk in Firefox (Debian's firefox-esr)."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from explorer_stores import OTHER, STORE
@@ -26,7 +24,7 @@ requestAnimationFrame(() => setTimeout(() => done({
     drawn: document.querySelectorAll(".cl-chart path").length })))"""
 
 
-def test_from_disk_in_firefox(tmp_path: Path) -> None:
+def test_from_disk_in_firefox(tmp_path):
     """It opens, and the first drag shows what cl.evaluate says within a second."""
     if find_firefox() is None:
         pytest.skip(f"no Firefox found ({', '.join(FIREFOXES)}; Debian: apt install firefox-esr)")

@@ -2,9 +2,7 @@
 run`."""
 
 import shutil
-from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from jupyter_pages import PATIENCE, ROOT, serving
@@ -15,7 +13,7 @@ pytestmark = pytest.mark.browser
 NOTEBOOK = ROOT / "notebooks" / "02_two_model_cascades.ipynb"
 
 
-def test_in_jupyterlab_opened_at_the_root(browser: Any, tmp_path: Path) -> None:
+def test_in_jupyterlab_opened_at_the_root(browser, tmp_path):
     """As `make lab` opens it: the link leads out of notebooks/, to the page under docs/."""
     for folder, path in (("notebooks", NOTEBOOK), ("docs", ROOT / "docs" / "glossary.md")):
         (tmp_path / folder).mkdir()
@@ -29,7 +27,7 @@ def test_in_jupyterlab_opened_at_the_root(browser: Any, tmp_path: Path) -> None:
         page.close()
 
 
-def test_in_the_report(page: Any, tmp_path: Path) -> None:
+def test_in_the_report(page, tmp_path):
     """The report has a glossary of its own, so that it can be sent to somebody."""
     run = SimpleNamespace(source=NOTEBOOK, executed=NOTEBOOK, seconds=0, error=None)
     report.write([run], tmp_path)
@@ -41,7 +39,7 @@ def test_in_the_report(page: Any, tmp_path: Path) -> None:
     assert all((tmp_path / link).is_file() for link in relative)
 
 
-def links_of(page: Any) -> Any:
+def links_of(page):
     """The addresses of a page's links and pictures, as they are written."""
     return page.evaluate(
         "() => [...document.querySelectorAll('a[href], img[src]')]"

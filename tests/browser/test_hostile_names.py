@@ -2,10 +2,7 @@
 they are text."""
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import nbformat
 import numpy as np
@@ -46,7 +43,7 @@ WRONG = """([root, lines, made]) => {
     return [seen, wrong] }"""
 
 
-def names_in(page: Any, root: str = "body") -> Any:
+def names_in(page, root="body"):
     """How many texts of names there are below the elements ``root``; none of them is or has made
     anything else."""
     lines = [line for name in NAMES for line in name.split("\n")]
@@ -55,14 +52,14 @@ def names_in(page: Any, root: str = "body") -> Any:
     return seen
 
 
-def listen(page: Any) -> Any:
+def listen(page):
     page.dialogs = []
     page.on("dialog", lambda dialog: (page.dialogs.append(dialog.message), dialog.dismiss()))
     return page
 
 
 @pytest.fixture(scope="module")
-def stores(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def stores(tmp_path_factory):
     """Two splits on disk, below a folder with a name of that kind."""
     folder = tmp_path_factory.mktemp("served") / 'it\'s a "<b>store<b>"\n\\ {x}'
     made = []
@@ -82,7 +79,7 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return made
 
 
-def figures(store: cl.LogitStore, other: Any) -> Iterator[Any]:
+def figures(store, other):
     """Every figure that has a place for names, each with names in all of its places."""
     fig = cl.figures
     front = cl.search(store, 2)
@@ -136,7 +133,7 @@ def figures(store: cl.LogitStore, other: Any) -> Iterator[Any]:
     yield fig.band_figure(curve, pd.DataFrame({"accuracy": [0.5], "low": [1.0], "high": [2.0]}))
 
 
-def written(folder: Path, *outputs: Any) -> Any:
+def written(folder, *outputs):
     """Page of the report of a notebook with these outputs, {MIME type: data}."""
     cell = nbformat.v4.new_code_cell(
         "1", outputs=[nbformat.v4.new_output("display_data", data) for data in outputs]
@@ -149,7 +146,7 @@ def written(folder: Path, *outputs: Any) -> Any:
     return path.with_suffix(".html")
 
 
-def test_report(stores: Any, tmp_path: Path, page: Any) -> None:
+def test_report(stores, tmp_path, page):
     listen(page)
     front = cl.search(stores[0], 2)
     tables = [
@@ -189,7 +186,7 @@ def test_report(stores: Any, tmp_path: Path, page: Any) -> None:
     assert names_in(page) == 1 and page.dialogs == []
 
 
-def test_explorer(stores: Any, browser: Any, tmp_path: Path) -> None:
+def test_explorer(stores, browser, tmp_path):
     inputs = (NAMES * 50)[:300]
     explorer = cl.explore(*stores, inputs)
     path = explorer.save_html(tmp_path / "names.html")
@@ -206,7 +203,7 @@ def test_explorer(stores: Any, browser: Any, tmp_path: Path) -> None:
     for root in (".cl-sentence", "option", ".cl-best", ".cl-histogram", "table", "figure"):
         assert names_in(page, root), root
     page.get_by_role("button", name="copy Python").click()
-    namespace: dict = {}
+    namespace = {}
     code = page.locator("textarea").input_value()
     exec(code.replace('"cascade.json"', repr(str(tmp_path / "p.json"))), namespace)
     point = namespace["explorer"].point

@@ -3,8 +3,6 @@
 import ast
 import io
 import tokenize
-from collections.abc import Callable, Iterator
-from pathlib import Path
 
 LAYOUT = {
     tokenize.NEWLINE,
@@ -19,14 +17,14 @@ COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 VAGUE = {"sure", "right"}  # the words of the field are confidence and correct
 
 
-def parsed(path: Path) -> ast.Module:
+def parsed(path):
     """Syntax tree of a file."""
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
-def docstring_lines(tree: ast.Module) -> set[int]:
+def docstring_lines(tree):
     """Numbers of the lines on which docstrings stand."""
-    lines: set[int] = set()
+    lines = set()
     for node in ast.walk(tree):
         if isinstance(node, DEFINITIONS) and ast.get_docstring(node, clean=False) is not None:
             docstring = node.body[0]
@@ -34,7 +32,7 @@ def docstring_lines(tree: ast.Module) -> set[int]:
     return lines
 
 
-def code_tokens(source: str) -> tuple[int, int]:
+def code_tokens(source):
     """(tokens of code, lines that have some): docstrings, comments and blank lines are free."""
     free = docstring_lines(ast.parse(source))
     tokens = 0
@@ -46,7 +44,7 @@ def code_tokens(source: str) -> tuple[int, int]:
     return tokens, len(lines)
 
 
-def is_unrelated(node: ast.AST) -> bool:
+def is_unrelated(node):
     """Whether a node assigns several values at once and is no swap: ``a, b = f(x), []``."""
     if not isinstance(node, ast.Assign) or not isinstance(node.value, ast.Tuple):
         return False
@@ -57,14 +55,14 @@ def is_unrelated(node: ast.AST) -> bool:
     return False
 
 
-def holds_its_like(node: ast.AST, kinds: tuple[type[ast.AST], ...]) -> bool:
+def holds_its_like(node, kinds):
     """Whether a node of these kinds holds another of these kinds."""
     if not isinstance(node, kinds):
         return False
     return any(isinstance(inner, kinds) for inner in ast.walk(node) if inner is not node)
 
 
-def lines_where(tree: ast.Module, is_found: Callable[[ast.AST], bool]) -> list[int]:
+def lines_where(tree, is_found):
     """Lines of the statements and expressions that are found."""
     lines = []
     for node in ast.walk(tree):
@@ -73,22 +71,22 @@ def lines_where(tree: ast.Module, is_found: Callable[[ast.AST], bool]) -> list[i
     return lines
 
 
-def unrelated_assignments(tree: ast.Module) -> list[int]:
+def unrelated_assignments(tree):
     """Lines that assign unrelated values in one statement."""
     return lines_where(tree, is_unrelated)
 
 
-def nested_conditionals(tree: ast.Module) -> list[int]:
+def nested_conditionals(tree):
     """Lines of conditional expressions that hold another."""
     return lines_where(tree, lambda node: holds_its_like(node, (ast.IfExp,)))
 
 
-def nested_comprehensions(tree: ast.Module) -> list[int]:
+def nested_comprehensions(tree):
     """Lines of comprehensions that hold another."""
     return lines_where(tree, lambda node: holds_its_like(node, COMPREHENSIONS))
 
 
-def identifiers(tree: ast.Module) -> Iterator[tuple[str, int]]:
+def identifiers(tree):
     """(name, line) of each variable, parameter, attribute and function."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Name):
@@ -101,7 +99,7 @@ def identifiers(tree: ast.Module) -> Iterator[tuple[str, int]]:
             yield node.name, node.lineno
 
 
-def vague_names(tree: ast.Module) -> list[int]:
+def vague_names(tree):
     """Lines with a name that says sure or right, alone or as one of its words."""
     found = []
     for name, line in identifiers(tree):

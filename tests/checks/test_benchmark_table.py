@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -36,13 +35,11 @@ JOBS = {%s}
 """
 
 
-def write_room(path: Path, *jobs: Any) -> None:
+def write_room(path, *jobs):
     path.write_text(ROOM % ", ".join(f"'{job}': {job}" for job in jobs), encoding="utf-8")
 
 
-def test_results_are_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_results_are_written(tmp_path, monkeypatch, capsys):
     monkeypatch.syspath_prepend(tmp_path)
     write_room(tmp_path / "made_up_garden.py", "pairs")
     assert bench.main(["--quick"], tmp_path) == 0 and not (tmp_path / "results.md").exists()
@@ -54,9 +51,7 @@ def test_results_are_written(
     assert table.measured.tolist() == [0.25] and "cores" in table.machine[0]
 
 
-def test_a_failing_job_or_room_does_not_stop_the_others(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_failing_job_or_room_does_not_stop_the_others(tmp_path, monkeypatch, capsys):
     monkeypatch.syspath_prepend(tmp_path)
     write_room(tmp_path / "made_up_shed.py", "broken", "pairs")
     (tmp_path / "made_up_attic.py").write_text(
@@ -72,9 +67,7 @@ def test_a_failing_job_or_room_does_not_stop_the_others(
     ("asked", "ran"),
     [("tri", ["triples"]), ("made_up_house", ["pairs", "triples"])],
 )
-def test_jobs_are_named_by_how_they_start_or_by_their_room(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: str, ran: list[str]
-) -> None:
+def test_jobs_are_named_by_how_they_start_or_by_their_room(tmp_path, monkeypatch, asked, ran):
     monkeypatch.syspath_prepend(tmp_path)
     write_room(tmp_path / "made_up_house.py", "triples", "pairs")
     (tmp_path / "measuring.py").write_text("JOBS = {'triples': None}\n", encoding="utf-8")
@@ -85,7 +78,7 @@ def test_jobs_are_named_by_how_they_start_or_by_their_room(
     assert pd.read_parquet(tmp_path / "results.parquet").module.tolist() == ran
 
 
-def test_a_whole_name_is_that_job_alone() -> None:
+def test_a_whole_name_is_that_job_alone():
     jobs = {"search": "fronts", "search_long": "fronts", "texts": "methods"}
     assert list(bench.wanted(["search"], jobs)) == ["search"]
     assert list(bench.wanted(["sea", "methods"], jobs)) == list(jobs)
@@ -93,25 +86,25 @@ def test_a_whole_name_is_that_job_alone() -> None:
     assert bench.wanted(["searches"], jobs) == {}
 
 
-def test_an_unknown_job_is_refused_by_name(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_job_is_refused_by_name(capsys):
     with pytest.raises(SystemExit):
         bench.main(["nothing"])
     assert "no job is called nothing" in capsys.readouterr().err
 
 
-def test_a_file_a_room() -> None:
+def test_a_file_a_room():
     jobs = bench.listed(ROOT / "benchmarks")
     homes = (ROOT / "cascadelib", ROOT / "notebooks" / "tools")
     assert all(any((home / room).is_dir() for home in homes) for room in jobs.values())
     assert set(recorded().module) <= set(jobs)
 
 
-def recorded() -> pd.DataFrame:
+def recorded():
     """The committed rows."""
     return pd.read_parquet(ROOT / "benchmarks" / "results.parquet")
 
 
-def test_every_job_has_rows_or_is_said_not_to_be_measured() -> None:
+def test_every_job_has_rows_or_is_said_not_to_be_measured():
     said = (ROOT / "benchmarks" / "results.md").read_text(encoding="utf-8")
     listed = re.search(r"- jobs not measured: \d+\n((?:  - .*\n)*)", said)
     assert listed is not None
@@ -120,7 +113,7 @@ def test_every_job_has_rows_or_is_said_not_to_be_measured() -> None:
     assert not {*recorded().module} & unmeasured
 
 
-def test_every_row_has_its_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_row_has_its_commit(tmp_path, monkeypatch):
     assert recorded().commit.str.fullmatch(r"[0-9a-f]{7,40}(, changed| or before)?").all()
     assert re.fullmatch(r"[0-9a-f]{10}(, changed)?|", bench.commit())
     monkeypatch.setattr(bench, "HERE", tmp_path / "benchmarks")
@@ -135,10 +128,10 @@ def test_every_row_has_its_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert re.fullmatch(r"[0-9a-f]{10}, changed", bench.commit())
 
 
-def test_no_two_jobs_measure_the_same_search() -> None:
+def test_no_two_jobs_measure_the_same_search():
     """Names such as "search: pairs of 27, k = 50000, every threshold" say what was searched."""
     lengths = {"pairs": "2", "triples": "3", "quadruples": "4"}
-    jobs: dict[tuple, set[str]] = {}
+    jobs = {}
     rows = recorded()
     for _, row in rows[rows.unit == "s"].iterrows():
         found = re.match(r"\w+: (\w+) of (\d+), k = (\d+)(.*)", row.benchmark)
@@ -149,7 +142,7 @@ def test_no_two_jobs_measure_the_same_search() -> None:
     assert len(jobs) > 20 and all(len(found) == 1 for found in jobs.values())
 
 
-def test_made_up_scores_are_of_two_kinds() -> None:
+def test_made_up_scores_are_of_two_kinds():
     for kind, make in synthetic.KINDS.items():
         correct, confidence, cost = make(27, 20_000)
         assert correct.shape == confidence.shape == (27, 20_000) and (np.diff(cost) > 0).all()
@@ -169,11 +162,11 @@ def test_made_up_scores_are_of_two_kinds() -> None:
         (1.0, "", ""),
     ],
 )
-def test_met(measured: Any, target: str, verdict: str) -> None:
+def test_met(measured, target, verdict):
     assert bench.met(measured, target) == verdict
 
 
-def rows(**columns: Any) -> Any:
+def rows(**columns):
     """A table of two rows of one job, by column."""
     base = {
         "module": "job",
@@ -186,7 +179,7 @@ def rows(**columns: Any) -> Any:
     return bench.completed(pd.DataFrame(base | columns))
 
 
-def test_times_are_medians_with_processor_time_beside_them() -> None:
+def test_times_are_medians_with_processor_time_beside_them():
     lengths = iter([0.0, 0.5, 0.0, 0.0, 0.8])
     idle, last = measuring.seconds(lambda: time.sleep(next(lengths)), 5)
     assert idle < 0.5 and idle.runs == 5 and idle.cpu < 0.5 and last is None
@@ -202,26 +195,26 @@ def test_times_are_medians_with_processor_time_beside_them() -> None:
     )
 
 
-def test_what_takes_long_runs_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_takes_long_runs_once(monkeypatch):
     monkeypatch.setattr(measuring, "LONG", 0.01)
     assert measuring.seconds(lambda: time.sleep(0.02), 5)[0].runs == 1
 
 
-def busy(seconds: float = 0.3) -> None:
+def busy(seconds=0.3):
     """Use so much processor time."""
     until = time.process_time() + seconds
     while time.process_time() < until:
         pass
 
 
-def test_processor_time_holds_that_of_other_processes() -> None:
+def test_processor_time_holds_that_of_other_processes():
     assert measuring.seconds(lambda: measuring.alone(busy))[0].cpu >= 0.3
 
 
 @pytest.mark.parametrize(
     ("others", "verdict"), [(0.0, "yes"), (0.1, "yes"), (0.11, "no"), (math.nan, "")]
 )
-def test_a_job_is_quiet_while_others_use_a_tenth_of_a_core(others: Any, verdict: str) -> None:
+def test_a_job_is_quiet_while_others_use_a_tenth_of_a_core(others, verdict):
     assert bench.quiet(others) == verdict
     said = bench.conditions(rows(load_before=0.5, load_after=1.5, others=others))
     assert ("not quiet" in said, "0.5 before, 1.5 after" in said) == (
@@ -230,7 +223,7 @@ def test_a_job_is_quiet_while_others_use_a_tenth_of_a_core(others: Any, verdict:
     )
 
 
-def test_a_watch_sees_what_other_processes_use(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_watch_sees_what_other_processes_use(monkeypatch):
     clocks = {
         "machine_time": [100.0, 106.0],
         "own_time": [2.0, 3.0],
@@ -245,9 +238,7 @@ def test_a_watch_sees_what_other_processes_use(monkeypatch: pytest.MonkeyPatch) 
     assert watch.seen == {"load_before": 0.5, "load_after": 2.5, "others": 0.5}
 
 
-def test_a_watch_counts_what_went_with_a_process_that_nobody_waited_for(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_watch_counts_what_went_with_a_process_that_nobody_waited_for(monkeypatch):
     clocks = {
         "machine_time": [100.0, 110.0],
         "own_time": [0.0] * 4,
@@ -262,14 +253,14 @@ def test_a_watch_counts_what_went_with_a_process_that_nobody_waited_for(
     assert watch.seen["others"] == 1.5
 
 
-def test_where_the_system_does_not_tell_a_watch_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_the_system_does_not_tell_a_watch_says_so(monkeypatch):
     monkeypatch.setattr(measuring, "machine_time", lambda: math.nan)
     with measuring.Watch() as watch:
         pass
     assert math.isnan(watch.seen["others"])
 
 
-def test_the_end_says_what_was_missed_and_what_was_not_quiet() -> None:
+def test_the_end_says_what_was_missed_and_what_was_not_quiet():
     said = bench.summary(rows(target=["≤ 0.3", "≤ 0.2"], others=0.5), ["job", "sold"]).splitlines()
     assert said[:2] == ["- targets met: 1, missed: 1", "  - job: a: … b: 0.25 s (≤ 0.2)"]
     assert said[2:4] == ["- jobs not quiet: 1", "  - job (others used 0.50 cores)"]
@@ -288,13 +279,13 @@ def test_the_end_says_what_was_missed_and_what_was_not_quiet() -> None:
         (1, "share", None, 0),
     ],
 )
-def test_few_runs_are_said(measured: int, unit: str, runs: int | None, few: int) -> None:
+def test_few_runs_are_said(measured, unit, runs, few):
     table = rows(measured=[measured, 1], unit=[unit, "s"], runs=[runs, 5], others=0.0)
     said = bench.summary(table).splitlines()
     assert said[3].endswith(f": {few}") and said[4:-1] == ["  - job: 1"] * few
 
 
-def test_rows_of_jobs_that_are_no_more_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_of_jobs_that_are_no_more_go(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     write_room(tmp_path / "made_up_cellar.py", "pairs", "triples")
     bench.main([], tmp_path)

@@ -4,7 +4,6 @@ run."""
 import re
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,7 +19,7 @@ from bench.task import File, Task, reference_alone  # noqa: E402
 
 
 @pytest.fixture(scope="module")
-def file() -> File:
+def file():
     """A small model that knows where it is correct, and a reference that always is."""
     rng = np.random.default_rng(0)
     rows = 2_000
@@ -38,7 +37,7 @@ def file() -> File:
     return File("made up", "Made up.", table, "small", "large")
 
 
-def records(ours: list[float], theirs: list[float], **columns: Any) -> pd.DataFrame:
+def records(ours, theirs, **columns):
     """Two rules in one cell, a cost per draw."""
     parts = []
     for rule, costs in (("a", ours), ("b", theirs)):
@@ -51,7 +50,7 @@ def records(ours: list[float], theirs: list[float], **columns: Any) -> pd.DataFr
     )
 
 
-def test_a_rule_sees_no_label_beyond_its_own_and_no_judge(file: File) -> None:
+def test_a_rule_sees_no_label_beyond_its_own_and_no_judge(file):
     task = Task(file, 3, 300, 0.05)
     order = file.order(3)
     assert len(set(order)) == len(order) == 2_000
@@ -63,7 +62,7 @@ def test_a_rule_sees_no_label_beyond_its_own_and_no_judge(file: File) -> None:
     assert file.labels == [300]
 
 
-def test_lost_rows_are_bought(file: File) -> None:
+def test_lost_rows_are_bought(file):
     task = Task(file, 0, 300, 0.05)
     small, large = task.pool.correct
     assert (task.lost(np.array([5, 7])) == (large & ~small)[[5, 7]]).all()
@@ -75,12 +74,12 @@ def test_lost_rows_are_bought(file: File) -> None:
         run.check_labels(greedy, task)
 
 
-def test_the_pair_stands_cheapest_first(file: File) -> None:
+def test_the_pair_stands_cheapest_first(file):
     with pytest.raises(ValueError, match="list its models cheapest first"):
         File("turned", "", file.table, "large", "small")
 
 
-def test_what_is_kept_is_judged_row_by_row(file: File) -> None:
+def test_what_is_kept_is_judged_row_by_row(file):
     task = Task(file, 0, 300, 0.05)
     judges = file.judges(0)
     judge = task.keep(lambda confidence, predictions: confidence > 0.8)
@@ -94,7 +93,7 @@ def test_what_is_kept_is_judged_row_by_row(file: File) -> None:
 
 
 @pytest.mark.parametrize("rule", [rule for rule in run.rules() if not hasattr(rule.module, "fits")])
-def test_each_rule_answers(rule: Any, file: File) -> None:
+def test_each_rule_answers(rule, file):
     """At labels enough for all of them each is cheaper than the reference, near its promise."""
     if not rule.is_here:
         pytest.skip(f"{rule.module.NEEDS} is not installed: make cascadebench brings it")
@@ -106,7 +105,7 @@ def test_each_rule_answers(rule: Any, file: File) -> None:
     assert 1 - accuracy < 0.09
 
 
-def test_all_models_fitted_reads_a_market(file: File) -> None:
+def test_all_models_fitted_reads_a_market(file):
     """A third model that is as good as the reference at half its price."""
     (rule,) = [rule for rule in run.rules() if rule.name == "all_models_fitted"]
     assert not rule.fits(file)
@@ -126,7 +125,7 @@ def test_all_models_fitted_reads_a_market(file: File) -> None:
     assert cost < 26 and accuracy > 0.95
 
 
-def test_a_published_curve_is_read_at_the_budget_that_its_other_seeds_choose(file: File) -> None:
+def test_a_published_curve_is_read_at_the_budget_that_its_other_seeds_choose(file):
     (rule,) = [rule for rule in run.rules() if rule.name == "frugalml"]
     curve = pd.DataFrame(
         {
@@ -143,7 +142,7 @@ def test_a_published_curve_is_read_at_the_budget_that_its_other_seeds_choose(fil
     assert costs[1] == pytest.approx((0.98, 0.4 * 50))
 
 
-def test_the_interval_of_a_share_is_exact() -> None:
+def test_the_interval_of_a_share_is_exact():
     low, high = verdicts.share_interval(3, 20)
     assert binom.sf(2, 20, low) == pytest.approx(0.025)
     assert binom.cdf(3, 20, high) == pytest.approx(0.025)
@@ -164,12 +163,12 @@ def test_the_interval_of_a_share_is_exact() -> None:
         ([0.9, 0.1] * 8, [0.5] * 16, {}, "won"),  # what chooses is not what is reported
     ],
 )
-def test_verdicts(ours: list, theirs: list, columns: dict, expected: str) -> None:
+def test_verdicts(ours, theirs, columns, expected):
     (verdict,) = verdicts.compared(records(ours, theirs, **columns))["verdict"]
     assert verdict == expected
 
 
-def test_the_rule_is_chosen_on_the_even_draws() -> None:
+def test_the_rule_is_chosen_on_the_even_draws():
     table = records([0.2, 0.9] * 8, [0.5] * 16)
     third = table[table["rule"] == "a"].assign(rule="c", cost=[0.3, 0.1] * 8)
     (row,) = verdicts.compared(pd.concat([table, third], ignore_index=True)).itertuples()
@@ -179,18 +178,18 @@ def test_the_rule_is_chosen_on_the_even_draws() -> None:
 
 
 @pytest.mark.parametrize("missing", [None, np.nan, pd.NA])
-def test_a_cell_without_a_rule_says_so(missing: Any) -> None:
+def test_a_cell_without_a_rule_says_so(missing):
     assert page.name_or_dash(missing) == "none keeps"
     assert page.name_or_dash("ladder") == "ladder"
 
 
-def test_rules_of_two_leagues_do_not_meet() -> None:
+def test_rules_of_two_leagues_do_not_meet():
     table = records([0.5] * 4, [0.3] * 4)
     assert len(verdicts.compared(table)) == 1
     assert verdicts.compared(table.assign(league=table["rule"])).empty
 
 
-def test_an_estimate_keeps_where_its_mean_loss_may_be_within_epsilon() -> None:
+def test_an_estimate_keeps_where_its_mean_loss_may_be_within_epsilon():
     half = [0.02, 0.07] * 8
     table = records([0.5] * 16, [0.3] * 16, a=half, b=[0.06, 0.07] * 8, league="estimate")
     assert verdicts.cells_of(table).set_index("rule")["keeps"].to_dict() == {"a": True, "b": False}
@@ -198,7 +197,7 @@ def test_an_estimate_keeps_where_its_mean_loss_may_be_within_epsilon() -> None:
     assert not verdicts.cells_of(table).set_index("rule").loc["a", "keeps"]
 
 
-def test_a_rule_that_buys_its_labels_stands_where_they_are_covered() -> None:
+def test_a_rule_that_buys_its_labels_stands_where_they_are_covered():
     table = records([0.5] * 4, [0.3] * 4)
     for bought, labels in ((200, 300), (301, 1_000), (9_000, 1_000)):
         own = table.assign(own_labels=~table["ours"], bought=bought)
@@ -206,7 +205,7 @@ def test_a_rule_that_buys_its_labels_stands_where_they_are_covered() -> None:
         assert placed.groupby("rule")["labels"].first().to_dict() == {"a": 300, "b": labels}
 
 
-def test_lines_of_code_are_counted_whatever_their_layout(tmp_path: Path) -> None:
+def test_lines_of_code_are_counted_whatever_their_layout(tmp_path):
     script = tmp_path / "rule.py"
     script.write_text(
         '"""Said.\n\nTwice."""\n\n\ndef f(\n    a,\n):\n    """It."""\n    return a\n'
@@ -214,9 +213,7 @@ def test_lines_of_code_are_counted_whatever_their_layout(tmp_path: Path) -> None
     assert run.lines_of_code(script) == 2
 
 
-def test_a_quick_run_writes_one_page_and_nothing_that_is_committed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_quick_run_writes_one_page_and_nothing_that_is_committed(tmp_path, monkeypatch):
     monkeypatch.delenv("CASCADEBENCH_DATA", raising=False)
     monkeypatch.setattr(run, "QUICK_FILES", ("reviews",))
     before = (ROOT / "docs" / "bench.md").read_text(encoding="utf-8")
@@ -235,7 +232,7 @@ def test_a_quick_run_writes_one_page_and_nothing_that_is_committed(
     assert (tmp_path / "index.html").read_text(encoding="utf-8") == again
 
 
-def test_the_committed_table_has_a_row_per_cell_and_rule() -> None:
+def test_the_committed_table_has_a_row_per_cell_and_rule():
     table = pd.read_csv(ROOT / "benchmarks" / "bench" / "results.csv")
     assert not table.duplicated(["file", "labels", "epsilon", "rule"]).any()
     assert set(table["rule"]) <= {rule.title for rule in run.rules()}

@@ -11,10 +11,8 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import nbformat
 import numpy as np
@@ -28,7 +26,7 @@ PAGES = [*sorted((ROOT / "docs").glob("*.md")), *TOP]
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
 
 
-def script(name: str) -> Any:
+def script(name):
     """A script of docs/, afresh."""
     spec = importlib.util.spec_from_file_location(f"{name}_of_docs", ROOT / "docs" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
@@ -37,12 +35,12 @@ def script(name: str) -> Any:
 
 
 @pytest.fixture
-def rooms() -> Any:
+def rooms():
     """docs/rooms.py, afresh."""
     return script("rooms")
 
 
-def tables(path: Path) -> list:
+def tables(path):
     """The tables of a Markdown page, each as rows of stripped cells, header first."""
     text = path.read_text(encoding="utf-8")
     found = re.findall(r"(?:^\|.*\n)+", text, flags=re.M)
@@ -50,12 +48,12 @@ def tables(path: Path) -> list:
     return [[header, *body] for header, _, *body in rows]
 
 
-def cells(line: Any) -> list:
+def cells(line):
     """The stripped cells of a line of a table."""
     return [cell.strip() for cell in line.split("|")[1:-1]]
 
 
-def integers(cell: Any) -> list:
+def integers(cell):
     """The whole numbers in a cell; the minus sign may be a typographic one."""
     return [int(number) for number in re.findall(r"-?\d+", cell.replace("−", "-"))]
 
@@ -65,7 +63,7 @@ class Example:
 
     cost = (1, 3, 8)
 
-    def __init__(self) -> None:
+    def __init__(self):
         (samples,) = [t for t in tables(ARCHITECTURE) if t[0][0] == "sample"]
         columns = np.array(samples[1:], float).T
         self.confidence = columns[[1, 3]]
@@ -75,7 +73,7 @@ class Example:
             (self.k - 1 - values.argsort().argsort()).tolist() for values in self.confidence
         ]
 
-    def exits(self, sample: Any, ranges: Any) -> Any:
+    def exits(self, sample, ranges):
         """Stages at which a sample may leave while each boundary lies in its (lowest, highest)."""
         stages = []
         for stage, (low, high) in enumerate(ranges):
@@ -85,10 +83,10 @@ class Example:
                 return stages
         return [*stages, len(ranges)]
 
-    def paid(self, stage: Any) -> Any:
+    def paid(self, stage):
         return sum(self.cost[: stage + 1])
 
-    def bounds(self, ranges: Any) -> tuple:
+    def bounds(self, ranges):
         """(most correct, least cost) of a box of boundaries: each sample at its best, and at its
         cheapest."""
         exits = [self.exits(s, ranges) for s in range(self.k)]
@@ -97,7 +95,7 @@ class Example:
             most += max(self.correct[stage][s] for stage in stages)
         return most, sum(self.paid(min(stages)) for stages in exits)
 
-    def priced(self, ranges: Any, price: Any) -> Any:
+    def priced(self, ranges, price):
         """Least cost − price · correct of the samples, each at the exit that is best at this
         price."""
         least = 0
@@ -106,7 +104,7 @@ class Example:
             least += min(self.paid(stage) - price * self.correct[stage][s] for stage in exits)
         return least
 
-    def reach(self, boundaries: Any) -> Any:
+    def reach(self, boundaries):
         """{n: least cost with at least n correct} over pairs of boundaries; inf where none has as
         many."""
         found = [self.bounds([(a, a), (b, b)]) for a, b in boundaries]
@@ -116,7 +114,7 @@ class Example:
         return least
 
 
-def test_the_worked_example_is_true() -> None:
+def test_the_worked_example_is_true():
     example = Example()
     edges = (0, 3, 6)
     corners, boxes, prices = tables(ARCHITECTURE)[-3:]
@@ -130,7 +128,7 @@ def test_the_worked_example_is_true() -> None:
             assert integers(cell) == list(example.bounds([a, b])), (a, b)
 
 
-def test_the_worked_example_closes_its_boxes_as_it_says() -> None:
+def test_the_worked_example_closes_its_boxes_as_it_says():
     """One by its bounds, one by looking into it, two by prices; what is found is all that brute
     force finds."""
     example = Example()
@@ -163,7 +161,7 @@ def test_the_worked_example_closes_its_boxes_as_it_says() -> None:
             assert max(least + price * n for price, least in box) >= reach[n]
 
 
-def test_the_worked_example_is_what_the_search_finds() -> None:
+def test_the_worked_example_is_what_the_search_finds():
     example = Example()
     confidence = np.vstack([example.confidence, np.zeros(example.k)])
     points = cl.search_arrays(
@@ -179,13 +177,13 @@ def test_the_worked_example_is_what_the_search_finds() -> None:
 
 
 @pytest.mark.parametrize("page", ["architecture.md", "policy.md"])
-def test_code_on_the_page_runs(page: str) -> None:
+def test_code_on_the_page_runs(page):
     failed, tried = doctest.testfile(str(ROOT / "docs" / page), module_relative=False)
     assert tried > 3 and failed == 0
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_files_that_a_page_names_exist(page: Any) -> None:
+def test_files_that_a_page_names_exist(page):
     """Where to add what, above all; that links lead somewhere is for ``make docs``."""
     folders = "cascadelib|tests|benchmarks|notebooks|data|docs"
     named = re.findall(rf"(?<![\w/(])(?:{folders})/[\w./-]*\w", page.read_text(encoding="utf-8"))
@@ -193,16 +191,16 @@ def test_files_that_a_page_names_exist(page: Any) -> None:
 
 
 @pytest.mark.parametrize("page", TOP, ids=lambda page: page.name)
-def test_links_of_top_level_pages_lead_somewhere(page: Any) -> None:
+def test_links_of_top_level_pages_lead_somewhere(page):
     links = re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8"))
     assert [link for link in links if "://" not in link and not (ROOT / link).exists()] == []
 
 
-def test_every_public_name_has_a_docstring(rooms: Any) -> None:
+def test_every_public_name_has_a_docstring(rooms):
     assert rooms.undocumented() == []
 
 
-def test_a_public_name_without_a_docstring_is_found(rooms: Any, tmp_path: Path) -> None:
+def test_a_public_name_without_a_docstring_is_found(rooms, tmp_path):
     (tmp_path / "garden").mkdir()
     (tmp_path / "garden" / "shed.py").write_text(
         "LIMIT = 3\nWORD = 'a'\n'A word.'\ndef dig():\n    pass\n"
@@ -217,14 +215,14 @@ def test_a_public_name_without_a_docstring_is_found(rooms: Any, tmp_path: Path) 
     assert rooms.undocumented() == ["garden.LIMIT", "garden.dig"]
 
 
-def test_the_reference_lists_what_the_faces_offer(rooms: Any) -> None:
+def test_the_reference_lists_what_the_faces_offer(rooms):
     for room in rooms.rooms():
         assert set(rooms.public(room)) >= set(
             importlib.import_module(f"cascadelib.{room}").__all__
         ), room
 
 
-def test_docstrings_become_markdown(rooms: Any) -> None:
+def test_docstrings_become_markdown(rooms):
     text = (
         "See :func:`cascadelib.fronts.exact.search`, :attr:`Front.gap` and :func:`sweep_pair`; "
         "``a<b>``, top<k>."
@@ -235,7 +233,7 @@ def test_docstrings_become_markdown(rooms: Any) -> None:
     )
 
 
-def test_docstrings_cite_what_the_checkout_has() -> None:
+def test_docstrings_cite_what_the_checkout_has():
     sources = [
         *ROOT.glob("cascadelib/**/*.py"),
         *ROOT.glob("benchmarks/*.py"),
@@ -250,7 +248,7 @@ def test_docstrings_cite_what_the_checkout_has() -> None:
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def site(tmp_path_factory):
     """The folder of the site as `make docs` builds it."""
     folder = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
@@ -260,7 +258,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return folder
 
 
-def test_make_docs_builds_strictly() -> None:
+def test_make_docs_builds_strictly():
     """With ``--quiet`` MkDocs does not count the warnings that ``--strict`` fails on."""
     lines = (ROOT / "Makefile").read_text().splitlines()
     (line,) = [line for line in lines if "mkdocs build" in line]
@@ -268,7 +266,7 @@ def test_make_docs_builds_strictly() -> None:
 
 
 @pytest.fixture
-def address(site: Any) -> Iterator[Any]:
+def address(site):
     """Where the site is served."""
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=site)
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
@@ -279,14 +277,14 @@ def address(site: Any) -> Iterator[Any]:
 
 
 @pytest.mark.browser
-def test_the_glossary_is_a_click_from_a_notebook(address: Any, page: Any) -> None:
+def test_the_glossary_is_a_click_from_a_notebook(address, page):
     page.goto(f"{address}/notebooks/02_two_model_cascades.html")
     page.get_by_role("link", name="glossary", exact=True).first.click()
     assert page.url == f"{address}/glossary.html"
     assert page.get_by_role("heading", level=1).inner_text().startswith("Glossary")
 
 
-def test_the_site_has_its_pages(site: Any) -> None:
+def test_the_site_has_its_pages(site):
     assert "calibration_table" in (site / "reference/analysis.html").read_text(encoding="utf-8")
     assert 'href="notebooks/05_distribution_shift.html"' in (site / "shift.html").read_text(
         encoding="utf-8"
@@ -307,12 +305,8 @@ def test_the_site_has_its_pages(site: Any) -> None:
     ],
 )
 def test_the_site_takes_what_ran_whole_at_its_own_parameters(
-    tmp_path: Path,
-    write_notebook: Callable[..., Path],
-    monkeypatch: pytest.MonkeyPatch,
-    about: dict,
-    taken: bool,
-) -> None:
+    tmp_path, write_notebook, monkeypatch, about, taken
+):
     pages = script("pages")
     monkeypatch.setattr(pages, "ROOT", tmp_path)
     source = write_notebook(tmp_path / "notebooks" / "01_a.ipynb")

@@ -5,9 +5,7 @@ import ast
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import house
 import pytest
@@ -38,7 +36,7 @@ STUMBLES = (
 HEAVY = "torch torchvision timm transformers fvcore PIL plotly ipywidgets anywidget".split()
 
 
-def loaded_by(code: str) -> Any:
+def loaded_by(code):
     """Top-level names of the modules that a fresh interpreter loads for ``code``."""
     line = (
         f"import sys; before = set(sys.modules); {code}; "
@@ -50,13 +48,13 @@ def loaded_by(code: str) -> Any:
     return set(out.stdout.split())
 
 
-def test_no_folder_has_too_many_modules() -> None:
+def test_no_folder_has_too_many_modules():
     modules = Counter(path.parent for path in MODULES)
     assert modules.pop(PACKAGE) <= MOST_MODULES_ON_THE_GROUND
     assert {folder.name: n for folder, n in modules.items() if n > MOST_MODULES} == {}
 
 
-def lines_with(find: Callable[[ast.Module], list[int]], paths: list[Path]) -> list[str]:
+def lines_with(find, paths):
     """file:line of all that ``find`` finds in the syntax trees of these files."""
     found = []
     for path in paths:
@@ -64,13 +62,13 @@ def lines_with(find: Callable[[ast.Module], list[int]], paths: list[Path]) -> li
     return found
 
 
-def test_a_file_is_one_idea() -> None:
+def test_a_file_is_one_idea():
     lines = {path: path.read_text(encoding="utf-8").count("\n") for path in MODULES}
     long = {str(path.relative_to(PACKAGE)): n for path, n in lines.items() if n > MOST_LINES}
     assert long == {}
 
 
-def test_the_package_is_thin() -> None:
+def test_the_package_is_thin():
     """Counted in tokens of code, which layout, docstrings and comments leave as they are."""
     counted = [house.code_tokens(path.read_text(encoding="utf-8")) for path in MODULES]
     tokens = sum(tokens for tokens, _ in counted)
@@ -79,24 +77,24 @@ def test_the_package_is_thin() -> None:
     assert tokens / lines <= MOST_TOKENS_A_LINE
 
 
-def test_the_face_has_few_names() -> None:
+def test_the_face_has_few_names():
     assert len(cascadelib.__all__) <= MOST_NAMES
 
 
 @pytest.mark.parametrize("find", [house.unrelated_assignments, house.nested_conditionals])
-def test_a_statement_says_one_thing(find: Any) -> None:
+def test_a_statement_says_one_thing(find):
     assert lines_with(find, CODE) == []
 
 
-def test_comprehensions_are_seldom_nested() -> None:
+def test_comprehensions_are_seldom_nested():
     assert len(lines_with(house.nested_comprehensions, MODULES)) <= MOST_NESTED_COMPREHENSIONS
 
 
-def test_confidence_and_correct_are_called_so() -> None:
+def test_confidence_and_correct_are_called_so():
     assert lines_with(house.vague_names, CODE) == []
 
 
-def test_the_counters_find_what_they_count() -> None:
+def test_the_counters_find_what_they_count():
     counters = [house.unrelated_assignments, house.nested_conditionals]
     counters += [house.nested_comprehensions, house.vague_names]
     reads = [find(ast.parse(code)) for find, code in zip(counters, READS)]
@@ -105,13 +103,13 @@ def test_the_counters_find_what_they_count() -> None:
     assert stumbles == [[1], [1], [1], [1, 1, 1]]
 
 
-def test_tokens_are_counted_without_docstrings_and_comments() -> None:
+def test_tokens_are_counted_without_docstrings_and_comments():
     bare = "def f(x: int) -> int:\n    return x + 1\n"
     said = 'def f(x: int) -> int:\n    """x + 1.\n\n    Twice."""\n    # why\n\n    return x + 1\n'
     assert house.code_tokens(bare) == house.code_tokens(said) == (14, 2)
 
 
-def test_each_module_has_tests_of_its_name() -> None:
+def test_each_module_has_tests_of_its_name():
     missing = []
     for path in MODULES:
         name = path.stem.strip("_")
@@ -122,7 +120,7 @@ def test_each_module_has_tests_of_its_name() -> None:
 
 
 @pytest.mark.parametrize("room", [PACKAGE, *ROOMS], ids=lambda path: path.name)
-def test_what_a_room_lists_is_there_and_no_file_shadows_it(room: Any) -> None:
+def test_what_a_room_lists_is_there_and_no_file_shadows_it(room):
     name = ".".join(room.relative_to(PACKAGE.parent).parts)
     module = __import__(name, fromlist=["__all__"])
     public = getattr(module, "__all__", [])
@@ -134,7 +132,7 @@ def test_what_a_room_lists_is_there_and_no_file_shadows_it(room: Any) -> None:
     assert files & {n for n in public if not isinstance(getattr(module, n), type(sys))} == set()
 
 
-def test_public_functions_have_names_of_their_own() -> None:
+def test_public_functions_have_names_of_their_own():
     defined = {}
     for path in MODULES:
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
@@ -144,29 +142,29 @@ def test_public_functions_have_names_of_their_own() -> None:
     assert defined.keys() & {"found", "shown", "kept", "named", "measured", "described"} == set()
 
 
-def test_the_face_loads_the_standard_library_only() -> None:
+def test_the_face_loads_the_standard_library_only():
     assert loaded_by("import cascadelib") - {"cascadelib"} <= set(sys.stdlib_module_names)
 
 
 @pytest.mark.parametrize("room", "store methods evaluation fronts guarantees analysis".split())
-def test_the_core_does_without_torch_and_plotly(room: str) -> None:
+def test_the_core_does_without_torch_and_plotly(room):
     every = f"import cascadelib.{room} as room; [getattr(room, name) for name in room.__all__]"
     assert loaded_by(every) & set(HEAVY) == set()
 
 
 @pytest.mark.parametrize("code", ["cl.published.models()", "cl.ScoreTable", "cl.LogitStore"])
-def test_published_figures_and_stores_do_too(code: str) -> None:
+def test_published_figures_and_stores_do_too(code):
     assert loaded_by(f"import cascadelib as cl; {code}") & set(HEAVY) == set()
 
 
-def test_stores_load_no_compiler() -> None:
+def test_stores_load_no_compiler():
     assert (
         loaded_by("import cascadelib as cl; cl.LogitStore, cl.ScoreTable") & {"numba", "scipy"}
         == set()
     )
 
 
-def test_a_cascade_of_own_modules_loads_no_zoo() -> None:
+def test_a_cascade_of_own_modules_loads_no_zoo():
     assert (
         loaded_by("import cascadelib as cl; cl.Cascade")
         & {"timm", "transformers", "plotly", "fvcore"}
@@ -174,7 +172,7 @@ def test_a_cascade_of_own_modules_loads_no_zoo() -> None:
     )
 
 
-def test_imports_change_no_settings_of_other_packages() -> None:
+def test_imports_change_no_settings_of_other_packages():
     code = (
         "import plotly.io as pio, timm; settings = lambda: (pio.renderers.default, "
         "{*pio.templates}, timm.list_models()); was = settings(); import cascadelib as cl; "

@@ -10,7 +10,6 @@ import sys
 import sysconfig
 import tomllib
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -30,7 +29,7 @@ ASKED_FOR = set(
 )
 
 
-def committed_files() -> list:
+def committed_files():
     """Files that git tracks or would, as paths; the test is skipped outside a clone."""
     command = ["git", "-C", ROOT, "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(command, capture_output=True, text=True)
@@ -43,13 +42,13 @@ def committed_files() -> list:
     ]
 
 
-def make(*arguments: Any) -> Any:
+def make(*arguments):
     return subprocess.run(
         ["make", "-C", ROOT, *arguments], capture_output=True, text=True, env=clean_environment()
     )
 
 
-def clean_environment() -> dict:
+def clean_environment():
     """This environment without what an outer ``make test`` hands down."""
     return {
         name: value
@@ -58,7 +57,7 @@ def clean_environment() -> dict:
     }
 
 
-def packages(*extras: Any) -> Any:
+def packages(*extras):
     """Names of the packages that the extras ask for, those of the extras that they name
     included."""
     names = []
@@ -68,7 +67,7 @@ def packages(*extras: Any) -> Any:
     return names
 
 
-def test_one_list_of_packages() -> None:
+def test_one_list_of_packages():
     extras = PROJECT["optional-dependencies"]
     assert [re.match(r"[\w-]+", line)[0] for line in PROJECT["dependencies"]] == CORE
     assert ASKED_FOR <= set(packages("all")) and extras["all"] == [
@@ -85,7 +84,7 @@ def test_one_list_of_packages() -> None:
     )  # one floor each
 
 
-def test_conda_defers_to_it() -> None:
+def test_conda_defers_to_it():
     environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
     plain = [item for item in environment["dependencies"] if isinstance(item, str)]
     assert [re.match(r"\w+", item)[0] for item in plain] == ["python", "pip", "make"]
@@ -93,20 +92,20 @@ def test_conda_defers_to_it() -> None:
     assert environment["dependencies"][-1] == {"pip": ["-e .[all,test]"]}
 
 
-def test_make_explains_itself() -> None:
+def test_make_explains_itself():
     said = make()
     assert said.returncode == 0
     assert set(re.findall(r"^make (\w+)", said.stdout, re.MULTILINE)) == TARGETS
 
 
-def test_make_data_tells_how() -> None:
+def test_make_data_tells_how():
     said = make("data")
     assert said.returncode == 0 and said.stdout.count("python data/fashion-mnist/") == 4
     would = make("-n", "data", "RAW=somewhere").stdout
     assert would.count("--raw somewhere") == 2
 
 
-def test_make_imagenet_tells_how_and_does_it() -> None:
+def test_make_imagenet_tells_how_and_does_it():
     assert "IMAGES=FOLDER" in make("imagenet").stdout
     would = make(
         "-n", "imagenet", "IMAGES=somewhere", "OUT=there", "GPUS=4", "ARGS=--every 5"
@@ -123,21 +122,21 @@ def test_make_imagenet_tells_how_and_does_it() -> None:
     assert "--v2 other" in would and "--whole" not in would and "--preset" not in would
 
 
-def test_make_imagenet_takes_logits_that_are_there() -> None:
+def test_make_imagenet_takes_logits_that_are_there():
     assert "LOGITS=FOLDER" in make("imagenet").stdout
     would = " ".join(make("-n", "imagenet", "LOGITS=there", "ARGS=02 --devkit kit").stdout.split())
     assert "extract.py" not in would
     assert "run_notebooks.py there --preset data/imagenet-1k/paper.yml 02 --devkit kit" in would
 
 
-def test_make_zoo_takes_a_folder_or_downloads() -> None:
+def test_make_zoo_takes_a_folder_or_downloads():
     assert (
         "tables.py --tables own --near" in make("-n", "zoo", "RESULTS=own", "ARGS=--limit 9").stdout
     )
     assert "tables.py --today --near" in make("-n", "zoo", "RESULTS=").stdout
 
 
-def test_ci_ends_in_make_test() -> None:
+def test_ci_ends_in_make_test():
     script = ROOT / ".ci" / "run"
     assert os.access(script, os.X_OK) and script.read_text(encoding="utf-8").rstrip().endswith(
         "exec make test"
@@ -153,7 +152,7 @@ def test_ci_ends_in_make_test() -> None:
     assert "--resolution lowest-direct" in lowest and "bash .ci/run" in lowest
 
 
-def test_actions_are_pinned_by_commit() -> None:
+def test_actions_are_pinned_by_commit():
     """With the tag in a comment beside it."""
     used = [
         line.strip(" -")
@@ -166,7 +165,7 @@ def test_actions_are_pinned_by_commit() -> None:
         assert re.fullmatch(r"uses: [\w/-]+@[0-9a-f]{40} # v[\d.]+", line), line
 
 
-def test_no_file_names_a_folder_of_this_machine() -> None:
+def test_no_file_names_a_folder_of_this_machine():
     folders = {
         str(folder) for folder in (ROOT, Path.home(), sys.prefix) if len(Path(folder).parts) > 1
     }
@@ -179,7 +178,7 @@ def test_no_file_names_a_folder_of_this_machine() -> None:
     assert {path: found[0] for path, found in named.items() if found} == {}
 
 
-def test_a_release_says_what_it_lacks(tmp_path: Path) -> None:
+def test_a_release_says_what_it_lacks(tmp_path):
     version = PROJECT["version"]
     for name in ("pyproject.toml", "CHANGELOG.md", "CITATION.cff", "README.md"):
         shutil.copy(ROOT / name, tmp_path)
@@ -201,7 +200,7 @@ def test_a_release_says_what_it_lacks(tmp_path: Path) -> None:
     ]
 
 
-def test_what_is_published_was_tried_first() -> None:
+def test_what_is_published_was_tried_first():
     path = ROOT / ".github" / "workflows" / "publish.yml"
     jobs = yaml.safe_load(path.read_text(encoding="utf-8"))["jobs"]
     assert (jobs["publish"]["needs"], jobs["try"]["needs"]) == ("try", "build")
@@ -210,12 +209,12 @@ def test_what_is_published_was_tried_first() -> None:
     assert jobs["publish"]["permissions"] == {"id-token": "write"}
 
 
-def test_citation_and_version_agree() -> None:
+def test_citation_and_version_agree():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert (citation["version"], citation["license"]) == (PROJECT["version"], PROJECT["license"])
 
 
-def copy_of_the_top(folder: Path) -> None:
+def copy_of_the_top(folder):
     """What a build reads, but for the package."""
     (folder / "data" / "semantic-sql").mkdir(parents=True)
     for name in ("pyproject.toml", "setup.py", "README.md", *PROJECT["license-files"]):
@@ -231,9 +230,7 @@ print((made / "METADATA").read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("address", [None, "https://github.com/owner/name"])
-def test_a_package_index_shows_the_readme_with_links_that_lead_somewhere(
-    tmp_path: Path, address: str | None
-) -> None:
+def test_a_package_index_shows_the_readme_with_links_that_lead_somewhere(tmp_path, address):
     copy_of_the_top(tmp_path)
     (tmp_path / "made").mkdir()
     (tmp_path / "cascadelib").mkdir()
@@ -259,7 +256,7 @@ def test_a_package_index_shows_the_readme_with_links_that_lead_somewhere(
 
 
 @pytest.fixture(scope="session")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def wheel(tmp_path_factory):
     """The wheel of this tree, built from a copy: setuptools leaves its own behind. Or the one that
     is about to be published."""
     if built := os.environ.get("CASCADELIB_WHEEL"):
@@ -273,7 +270,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 @pytest.fixture(scope="session")
-def thin(wheel: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def thin(wheel, tmp_path_factory):
     """The Python of a new environment in which the wheel and its core alone are installed."""
     folder = tmp_path_factory.mktemp("thin")
     subprocess.run([sys.executable, "-m", "venv", folder], check=True)
@@ -282,13 +279,13 @@ def thin(wheel: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     return python
 
 
-def pip(python: Any, *arguments: Any) -> None:
+def pip(python, *arguments):
     command = [python, "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, env=clean_environment())
     assert done.returncode == 0, done.stderr
 
 
-def alone(python: Any, code: str, folder: Path, **environment: Any) -> Any:
+def alone(python, code, folder, **environment):
     """What code prints, run by a Python in a folder that is no checkout."""
     others = {
         name: v for name, v in os.environ.items() if not name.startswith(("PYTHON", "CASCADELIB_"))
@@ -305,7 +302,7 @@ def alone(python: Any, code: str, folder: Path, **environment: Any) -> Any:
     return done.stdout
 
 
-def test_the_core_is_at_most_twenty_packages(thin: Any) -> None:
+def test_the_core_is_at_most_twenty_packages(thin):
     listed = subprocess.run(
         [thin, "-m", "pip", "list", "--format=json"], capture_output=True, text=True, check=True
     )
@@ -338,7 +335,7 @@ print(cl.__version__, *certificate.point.models, heavy & set(sys.modules))
 """
 
 
-def test_scores_to_a_policy_on_the_core_alone(thin: Any, tmp_path: Path) -> None:
+def test_scores_to_a_policy_on_the_core_alone(thin, tmp_path):
     said = alone(thin, FROM_SCORES, tmp_path).split()
     assert said[0] == PROJECT["version"] and said[-2] in ("m", "l") and said[-1] == "set()"
 
@@ -355,10 +352,10 @@ pd.DataFrame(rows).to_csv("scores.csv", index=False)
 """
 
 
-def test_the_command_line_on_the_core_alone(thin: Any, tmp_path: Path) -> None:
+def test_the_command_line_on_the_core_alone(thin, tmp_path):
     alone(thin, SCORES, tmp_path)
 
-    def shell(*arguments: Any) -> tuple:
+    def shell(*arguments):
         command = [thin.with_name("cascadelib"), *arguments]
         environment = {"PATH": os.environ["PATH"]}
         done = subprocess.run(
@@ -398,7 +395,7 @@ print(stages.tolist())
 """
 
 
-def test_a_machine_that_only_decides_needs_numpy_alone(thin: Any, tmp_path: Path) -> None:
+def test_a_machine_that_only_decides_needs_numpy_alone(thin, tmp_path):
     alone(thin, FROM_SCORES, tmp_path)
     assert alone(thin, BARE, tmp_path) == "[0, 0, 0, 0, 0, 1, 1, 1, 1, 1]\n"
 
@@ -422,7 +419,7 @@ for page, blocks in json.load(open("blocks.json")).items():
 """
 
 
-def test_every_block_of_the_readme_and_of_the_first_steps_runs(thin: Any, tmp_path: Path) -> None:
+def test_every_block_of_the_readme_and_of_the_first_steps_runs(thin, tmp_path):
     """As they stand and in their order, by the wheel in an environment of its own; what the extras
     install comes from the environment of the tests."""
     blocks = {}
@@ -443,7 +440,7 @@ def test_every_block_of_the_readme_and_of_the_first_steps_runs(thin: Any, tmp_pa
     assert json.loads(policy)["models"][0]["name"] == "line"
 
 
-def test_published_models_on_the_core_alone(thin: Any, tmp_path: Path) -> None:
+def test_published_models_on_the_core_alone(thin, tmp_path):
     code = "import cascadelib as cl; t = cl.published.models(); print(len(t))"
     assert alone(thin, code, tmp_path).split()[0] == "668"
 
@@ -457,7 +454,7 @@ except FileNotFoundError as error:
 """
 
 
-def test_bundled_data_is_where_the_environment_says(thin: Any, tmp_path: Path) -> None:
+def test_bundled_data_is_where_the_environment_says(thin, tmp_path):
     code = "import cascadelib as cl; print(len(cl.LogitStore('data/fashion-mnist/val')))"
     assert alone(thin, code, tmp_path, CASCADELIB_DATA=str(ROOT / "data")).split() == ["10000"]
     assert "set CASCADELIB_DATA to a folder" in alone(thin, LACKING, tmp_path)
@@ -492,6 +489,6 @@ print(BLOCKED & set(sys.modules))
 """
 
 
-def test_a_cascade_of_own_modules_needs_torch_alone(tmp_path: Path) -> None:
+def test_a_cascade_of_own_modules_needs_torch_alone(tmp_path):
     path = {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
     assert alone(sys.executable, OWN_MODULES, tmp_path, **path) == "set()\n"

@@ -3,9 +3,7 @@ runs."""
 
 import re
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import nbformat
 import pandas as pd
@@ -22,35 +20,33 @@ MOST_WORDS = 1300
 
 
 @pytest.mark.parametrize(("page", "block"), readme_numbers.BLOCKS)
-def test_the_figures_of_a_page_are_those_of_the_data(page: Any, block: Any) -> None:
+def test_the_figures_of_a_page_are_those_of_the_data(page, block):
     before = (ROOT / page).read_text(encoding="utf-8")
     assert readme_numbers.filled(before, page, [block]) == before, (
         "run: python docs/readme_numbers.py"
     )
 
 
-def test_the_drawing_has_the_figures_of_the_data() -> None:
+def test_the_drawing_has_the_figures_of_the_data():
     drawn = (ROOT / readme_numbers.DRAWING).read_text(encoding="utf-8")
     assert drawn == readme_numbers.cascade_svg(), "run: python docs/readme_numbers.py"
 
 
-def test_the_readme_is_short() -> None:
+def test_the_readme_is_short():
     assert len(README.split()) <= MOST_WORDS
 
 
-def test_a_lost_mark_is_named() -> None:
+def test_a_lost_mark_is_named():
     with pytest.raises(ValueError, match="0 blocks <!--zoo-->"):
         readme_numbers.filled("no marks", "docs/shift.md", ["zoo"])
 
 
-def test_a_stale_figure_is_found() -> None:
+def test_a_stale_figure_is_found():
     stale = "<!--zoo-->\n99 classifiers\n<!--/zoo-->"
     assert readme_numbers.filled(stale, "docs/shift.md", ["zoo"]) != stale
 
 
-def test_the_table_of_notebooks_has_question_and_answer(
-    tmp_path: Path, write_notebook: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_table_of_notebooks_has_question_and_answer(tmp_path, write_notebook, monkeypatch):
     paths = [
         write_notebook(tmp_path / name, "print('It | is')") for name in ("07_a.ipynb", "99_b.ipynb")
     ]
@@ -67,9 +63,7 @@ def test_the_table_of_notebooks_has_question_and_answer(
     ]
 
 
-def test_a_notebooks_table_is_found_by_its_column(
-    tmp_path: Path, write_notebook: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_notebooks_table_is_found_by_its_column(tmp_path, write_notebook, monkeypatch):
     path = write_notebook(tmp_path / "08_a.ipynb", "table")
     nb = nbformat.read(path, as_version=4)
     table = pd.DataFrame({"a b": ["1.5", "–"]}, ["x → <y>", "z"])
@@ -86,9 +80,7 @@ def test_a_notebooks_table_is_found_by_its_column(
     pd.testing.assert_frame_equal(found, table)
 
 
-def test_the_report_is_linked_where_the_site_has_an_address(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_report_is_linked_where_the_site_has_an_address(tmp_path, monkeypatch):
     assert "build/report/index.html" in readme_numbers.hosted()
     (tmp_path / "pyproject.toml").write_text(
         '[tool.cascadelib]\nrepository = "https://github.com/A/b"', encoding="utf-8"
@@ -113,7 +105,7 @@ def test_the_report_is_linked_where_the_site_has_an_address(
         (11.2, "ms", "11 ms"),
     ],
 )
-def test_quantities(value: float, unit: str, text: str) -> None:
+def test_quantities(value, unit, text):
     assert measured.quantity(value, unit) == text
 
 
@@ -126,11 +118,11 @@ def test_quantities(value: float, unit: str, text: str) -> None:
         ("", "s", ""),
     ],
 )
-def test_limits(target: str, unit: str, text: str) -> None:
+def test_limits(target, unit, text):
     assert measured.limit(target, unit) == text
 
 
-def made_up(monkeypatch: pytest.MonkeyPatch, **columns: Any) -> None:
+def made_up(monkeypatch, **columns):
     """Results of two rows, a and b, of a job, and none of any other."""
     rows = {
         "measured": [2.0, 0.5],
@@ -151,7 +143,7 @@ def made_up(monkeypatch: pytest.MonkeyPatch, **columns: Any) -> None:
     monkeypatch.setattr(measured, "TABLES", ((("A", "job", "a"), ("B", "job", "b")),))
 
 
-def test_tables_have_the_columns_that_have_values(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tables_have_the_columns_that_have_values(monkeypatch):
     made_up(monkeypatch)
     lines = measured.rows_of(measured.TABLES[0]).splitlines()
     assert lines[0] == "| | measured | runs | target |" and lines[1].count("---:") == 3
@@ -162,33 +154,31 @@ def test_tables_have_the_columns_that_have_values(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(
     ("quiet", "said"), [("yes", "was quiet"), ("no", "others used 0.7 cores"), ("", "Not recorded")]
 )
-def test_pages_say_what_was_not_measured_on_a_quiet_machine(
-    monkeypatch: pytest.MonkeyPatch, quiet: str, said: str
-) -> None:
+def test_pages_say_what_was_not_measured_on_a_quiet_machine(monkeypatch, quiet, said):
     made_up(monkeypatch, quiet=quiet, others=0.7, cpu=[1.5, float("nan")])
     assert said in measured.conditions() and "at commit abc." in measured.conditions()
     assert measured.timed("job", "a") == ("1.5 s of processor time" if quiet == "no" else "2.0 s")
 
 
-def test_a_table_of_a_job_without_rows_names_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_table_of_a_job_without_rows_names_its_command(monkeypatch):
     made_up(monkeypatch)
     said = measured.rows_of((("A", "job", "a"), ("B", "other", "b")))
     assert said == "Not measured yet: `python benchmarks/run.py other`."
 
 
-def test_pages_name_each_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pages_name_each_commit(monkeypatch):
     made_up(monkeypatch, module=["job", "other"], commit=["abc", "def"])
     assert measured.commits(["other", "job"]) == "Measured `job` at abc; `other` at def."
 
 
-def test_of_several_kinds_of_models_the_slowest_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_several_kinds_of_models_the_slowest_is_named(monkeypatch):
     made_up(monkeypatch, benchmark=["a, smooth", "a, published"], unit="s", cpu=[1.0, 2.0])
     assert measured.timed("job", "a") == "2.0 s"
     made_up(monkeypatch, benchmark=["a, 1", "a, 2"], unit="s", measured=[2.0, 3.0], cpu=1.0)
     assert measured.timed("job", "a") == "3.0 s"
 
 
-def test_rules_have_a_row_each(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rules_have_a_row_each(monkeypatch):
     held = "pairs: held out at 2% of the cost (chosen 0.95, spends 1.04 of it)"
     names = [
         "a, pairs: choosing for 1 budget",
@@ -207,23 +197,19 @@ def test_rules_have_a_row_each(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-def test_a_benchmark_that_is_not_there_is_named() -> None:
+def test_a_benchmark_that_is_not_there_is_named():
     with pytest.raises(ValueError, match="no row of search that starts with 'sorting'"):
         measured.measured("search", "sorting")
 
 
-def test_the_first_lines_print_what_stands_below_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_first_lines_print_what_stands_below_them(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     exec(CODE[0], {})
     printed = capsys.readouterr().out
     assert " ".join(printed.split()) in " ".join(README.replace("\n> ", " ").split())
 
 
-def test_the_line_that_installs_is_changed_in_one_place(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_line_that_installs_is_changed_in_one_place(tmp_path, monkeypatch):
     assert "pip install '.[explore]'" in readme_numbers.install()
     (tmp_path / "pyproject.toml").write_text("[tool.cascadelib]\nrepository = ''\npublished = true")
     monkeypatch.setattr(readme_numbers, "ROOT", tmp_path)

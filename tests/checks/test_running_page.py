@@ -6,9 +6,7 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import fastapi
 import numpy as np
@@ -24,12 +22,12 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "running.md"
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.S)
 
 
-def models() -> fastapi.FastAPI:
+def models():
     """Two models: the small one is confident of short texts."""
     app = fastapi.FastAPI()
 
     @app.post("/{model}")
-    async def answer(model: str, request: fastapi.Request) -> dict[str, Any]:
+    async def answer(model: str, request: fastapi.Request):
         texts = await request.json()
         confident = [0.9 if len(text) < 8 else 0.1 for text in texts]
         labels = ["spam" if "buy" in text else "ham" for text in texts]
@@ -39,7 +37,7 @@ def models() -> fastapi.FastAPI:
 
 
 @pytest.fixture
-def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+def page(tmp_path, monkeypatch):
     """The blocks of the page, asking models of this machine, in a folder with policy.json."""
     server = uvicorn.Server(uvicorn.Config(models(), port=0, log_level="error"))
     thread = threading.Thread(target=server.run)
@@ -54,16 +52,14 @@ def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]
     thread.join()
 
 
-def test_the_service_runs_as_it_stands(
-    page: list[str], capsys: pytest.CaptureFixture, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_the_service_runs_as_it_stands(page, capsys, caplog):
     first, many, restarts, _, _, _, _, logs, prometheus = page
-    scope: dict[str, Any] = {}
+    scope = {}
     exec(first, scope)
     exec(many, scope)
     scope["policy"].running.audit = 0.5
 
-    async def main() -> None:
+    async def main():
         names = [f"n{number}" for number in range(40)]
         texts = ["buy now" if number % 4 else "a long letter" for number in range(40)]
         said = ["spam" if number % 4 else "ham" for number in range(40)]
@@ -87,27 +83,25 @@ def test_the_service_runs_as_it_stands(
     running = scope["policy"].running
     assert running.inputs == 41 and running.cost()["priced"] == 41 and running.audited > 10
     exec(restarts, scope)
-    again: dict[str, Any] = {}
+    again = {}
     exec(first, again)
     exec(restarts, again)
     assert again["policy"].running.inputs == 41
 
 
-def test_logs_and_prometheus_take_five_lines_each() -> None:
+def test_logs_and_prometheus_take_five_lines_each():
     for block in BLOCKS[-2:]:
         assert len([line for line in block.splitlines() if line.strip()]) <= 5
 
 
-def test_late_labels_reach_their_worker_and_a_report_covers_all(
-    page: list[str], capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_late_labels_reach_their_worker_and_a_report_covers_all(page, capsys, monkeypatch):
     """Two workers whose callers' log is one file; every label is sent to both, twice."""
     first, _, _, late, costs, by_stage, *_ = page
     saved = []
-    lines: list[str] = []
+    lines = []
     labels = {f"{worker}-{number}": "ham" for worker in "ab" for number in range(30)}
     for worker in "ab":
-        scope: dict[str, Any] = {}
+        scope = {}
         exec(first, scope)
         exec(late, scope)
         running = scope["policy"].running
@@ -117,7 +111,7 @@ def test_late_labels_reach_their_worker_and_a_report_covers_all(
         texts = ["buy now" if number % 3 else "a long letter" for number in range(30)]
         names = [name for name in labels if name[0] == worker]
 
-        async def main(scope: dict = scope, names: list = names, texts: list = texts) -> None:
+        async def main(scope=scope, names=names, texts=texts):
             await scope["answers"](names, texts)
             await scope["client"].aclose()
 
@@ -140,9 +134,9 @@ def test_late_labels_reach_their_worker_and_a_report_covers_all(
     assert (scope["stages"]["mean"] * 60).tolist() == pytest.approx(whole.spent.tolist())
 
 
-def test_a_policy_is_certified_anew_by_few_labels(page: list[str]) -> None:
+def test_a_policy_is_certified_anew_by_few_labels(page):
     """Where the small model errs where it is unsure, and has become so more often."""
-    scope: dict[str, Any] = {}
+    scope = {}
     exec(page[0], scope)
     exec("import pandas as pd", scope)
     exec(page[6], scope)

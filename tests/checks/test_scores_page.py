@@ -4,16 +4,14 @@ model."""
 import re
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
-import pytest
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "scores.md"
 
 
-def answers(k: int = 1200) -> Any:
+def answers(k=1200):
     """The file's rows, shuffled: a free model, a middling one, a dear one; 7 rows are missing."""
     rng = np.random.default_rng(0)
     truth = rng.choice(["refund", "question", "praise"], k)
@@ -37,9 +35,7 @@ def answers(k: int = 1200) -> Any:
     return table.sample(frac=1, random_state=0).iloc[7:]
 
 
-def test_the_ten_lines_lead_from_a_file_to_a_policy_that_runs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_ten_lines_lead_from_a_file_to_a_policy_that_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     table = answers()
     table.to_csv("answers.csv", index=False)
@@ -53,7 +49,7 @@ def test_the_ten_lines_lead_from_a_file_to_a_policy_that_runs(
         .intersection(said.loc["cache"].index)
     )
 
-    def service(name: str, ids: Any) -> list:
+    def service(name, ids):
         return [said.loc[name].loc[ids, column].tolist() for column in ("answer", "confidence")]
 
     calls = {name: partial(service, name) for name in ("cache", "small", "large")}

@@ -1,14 +1,11 @@
 """Fixtures that the tests of this room share."""
 
-from pathlib import Path
-from typing import Any
-
 import pytest
 from pictures import jpeg
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Any:
+def folder(tmp_path):
     """Two classes of two images."""
     for name in ("cat", "dog"):
         (tmp_path / name).mkdir()

@@ -5,8 +5,6 @@ The lines below are typed after the public documentation of the formats.
 
 import json
 from math import exp, log
-from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
@@ -17,11 +15,11 @@ from cascadelib.datasets import chat_completions, lm_eval_samples
 PRICES = {"small": (0.5, 1.0), "large": (5.0, 20.0)}
 
 
-def completion(model: str, *texts: str, logprobs: Any = None) -> dict:
+def completion(model, *texts, logprobs=None):
     """A chat completion of one choice or several, as the API returns it."""
     choices = []
     for index, text in enumerate(texts):
-        choice: dict = {"index": index, "finish_reason": "stop", "logprobs": None}
+        choice = {"index": index, "finish_reason": "stop", "logprobs": None}
         choice["message"] = {"role": "assistant", "content": text, "refusal": None}
         if logprobs is not None:
             tokens = [
@@ -40,13 +38,13 @@ def completion(model: str, *texts: str, logprobs: Any = None) -> dict:
     }
 
 
-def written(path: Path, lines: list) -> Path:
+def written(path, lines):
     """A JSONL file."""
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     return path
 
 
-def test_one_choice_has_the_probability_of_its_tokens(tmp_path: Path) -> None:
+def test_one_choice_has_the_probability_of_its_tokens(tmp_path):
     body = completion("small", " yes\n", logprobs=[log(0.5), log(0.8)])
     batch = {"id": "batch_req_1", "custom_id": "q1", "error": None}
     batch["response"] = {"status_code": 200, "request_id": "r", "body": body}
@@ -59,7 +57,7 @@ def test_one_choice_has_the_probability_of_its_tokens(tmp_path: Path) -> None:
     assert table["cost"].tolist() == pytest.approx([60e-6, 700e-6])
 
 
-def test_several_choices_have_their_agreement(tmp_path: Path) -> None:
+def test_several_choices_have_their_agreement(tmp_path):
     line = {"custom_id": "q", "response": completion("small", "A", "B", "b", "A ", "A")}
     row = chat_completions(written(tmp_path / "log.jsonl", [line])).iloc[0]
     assert (row["prediction"], row["confidence"]) == ("A", 0.6)
@@ -68,7 +66,7 @@ def test_several_choices_have_their_agreement(tmp_path: Path) -> None:
     assert (row["prediction"], row["confidence"]) == ("a", 0.6)
 
 
-def test_two_logs_are_a_table_that_is_searched(tmp_path: Path) -> None:
+def test_two_logs_are_a_table_that_is_searched(tmp_path):
     lines = []
     for query in range(200):
         truth = "yes" if query % 3 else "no"
@@ -104,19 +102,19 @@ def test_two_logs_are_a_table_that_is_searched(tmp_path: Path) -> None:
         (json.dumps({"custom_id": 1, "response": None}), "no line with a completion"),
     ],
 )
-def test_what_is_no_log_is_named(line: str, message: str, tmp_path: Path) -> None:
+def test_what_is_no_log_is_named(line, message, tmp_path):
     path = tmp_path / "log.jsonl"
     path.write_text(line + "\n")
     with pytest.raises(ValueError, match=message):
         chat_completions(path, PRICES)
 
 
-def sample(doc: int, resps: list, **scores: float) -> dict:
+def sample(doc, resps, **scores):
     """A line of lm-eval's samples."""
     return {"doc_id": doc, "doc": {}, "target": 0, "arguments": {}, "resps": resps, **scores}
 
 
-def test_lm_eval_multiple_choice_and_repeats(tmp_path: Path) -> None:
+def test_lm_eval_multiple_choice_and_repeats(tmp_path):
     choices = [[["-1.0", "False"]], [["-3.0", "False"]], [["-2.0", "False"]]]
     path = written(tmp_path / "samples_a.jsonl", [sample(0, choices, acc=1.0, acc_norm=0.0)])
     row = lm_eval_samples({"small": path}).iloc[0]
@@ -128,7 +126,7 @@ def test_lm_eval_multiple_choice_and_repeats(tmp_path: Path) -> None:
     assert (row["prediction"], row["confidence"]) == ("5", pytest.approx(2 / 3))
 
 
-def test_lm_eval_lines_that_say_too_little(tmp_path: Path) -> None:
+def test_lm_eval_lines_that_say_too_little(tmp_path):
     path = written(tmp_path / "samples.jsonl", [sample(0, [["4"]], exact_match=1.0)])
     with pytest.raises(ValueError, match="repeats"):
         lm_eval_samples({"small": path})

@@ -1,8 +1,6 @@
 """The bundled images and sentences."""
 
 import json
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,9 +11,7 @@ from cascadelib.files import ROOT
 
 
 @pytest.mark.parametrize("split", ["val", "test"])
-def test_fashion_mnist_from_any_folder(
-    split: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_fashion_mnist_from_any_folder(split, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     samples = datasets.fashion_mnist(split)
     assert samples.inputs.shape == (10_000, 28, 28) and samples.inputs.dtype == np.uint8
@@ -24,7 +20,7 @@ def test_fashion_mnist_from_any_folder(
     assert (np.bincount(samples.labels, minlength=10) > 900).all()
 
 
-def test_val_and_test_share_no_image() -> None:
+def test_val_and_test_share_no_image():
     val = datasets.fashion_mnist("val")
     test = datasets.fashion_mnist("test")
     assert not set(val.sample_ids) & set(test.sample_ids)
@@ -34,7 +30,7 @@ SPLITS = ("train", "val", "test", "products", "editorials", "tweets")
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_bundled_sentences(split: Any) -> None:
+def test_bundled_sentences(split):
     found = datasets.reviews(split)
     assert (
         len(found) >= 2000
@@ -45,7 +41,7 @@ def test_bundled_sentences(split: Any) -> None:
     assert (rating != 0).all() and ((rating > 0) == found.labels.astype(bool)).all()
 
 
-def test_no_sentence_is_in_two_splits() -> None:
+def test_no_sentence_is_in_two_splits():
     texts = [
         " ".join(text.lower().split())
         for split in SPLITS[:3]
@@ -54,12 +50,12 @@ def test_no_sentence_is_in_two_splits() -> None:
     assert len(texts) > 10_000 and len(texts) - len(set(texts)) == 0
 
 
-def test_missing_split_is_named() -> None:
+def test_missing_split_is_named():
     with pytest.raises(FileNotFoundError, match=r"no .*dev\.parquet; splits there: \['editorials'"):
         datasets.reviews("dev")
 
 
-def test_tokenizer_is_whole() -> None:
+def test_tokenizer_is_whole():
     zoo = json.loads((ROOT / "data/reviews/zoo.json").read_text())
     tokenizer = json.loads((ROOT / "data/reviews/tokenizer.json").read_text())
     assert sorted(tokenizer["model"]["vocab"].values()) == list(range(zoo["vocab_size"]))

@@ -1,8 +1,5 @@
 """GLUE from its files, in the layouts in which it is found."""
 
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,12 +10,12 @@ from cascadelib.datasets.glue_tasks import TASKS
 
 
 @pytest.fixture(scope="module")
-def glue_folder(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def glue_folder(tmp_path_factory):
     return write_glue(tmp_path_factory.mktemp("glue"), 30)
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_glue_in_both_layouts(glue_folder: Path, tmp_path: Path, task: Any) -> None:
+def test_glue_in_both_layouts(glue_folder, tmp_path, task):
     tsv = datasets.glue(task, folder=glue_folder)
     texts, labels = sentences(30, list(TASKS).index(task))
     assert [
@@ -37,9 +34,7 @@ def test_glue_in_both_layouts(glue_folder: Path, tmp_path: Path, task: Any) -> N
     assert hub.inputs == tsv.inputs and hub.labels.tolist() == tsv.labels.tolist()
 
 
-def test_what_glue_is_refused_for(
-    glue_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_glue_is_refused_for(glue_folder, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="GLUE hides the labels of sst2's test split"):
         datasets.glue("sst2", "test", folder=glue_folder)
     with pytest.raises(ValueError, match="unknown GLUE task 'sst'; nearest: 'sst2'"):
@@ -55,5 +50,5 @@ def test_what_glue_is_refused_for(
         datasets.glue("mrpc")
 
 
-def test_every_glue_task_has_a_sample_file_here() -> None:
+def test_every_glue_task_has_a_sample_file_here():
     assert set(FOLDERS) == set(TASKS)

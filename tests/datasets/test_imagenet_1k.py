@@ -1,8 +1,5 @@
 """ImageNet from its folders, flat or by class, and ImageNetV2."""
 
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import pytest
 from pictures import jpeg
@@ -13,7 +10,7 @@ from cascadelib.datasets.imagenet_1k import descriptions, ilsvrc_order, synsets
 
 
 @pytest.fixture(scope="module")
-def tree(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def tree(tmp_path_factory):
     """ImageNet's layout: val/<synset>/….JPEG, one image a class, its red value telling the
     class."""
     root = tmp_path_factory.mktemp("imagenet")
@@ -25,32 +22,32 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return root
 
 
-def test_classes_are_timms() -> None:
+def test_classes_are_timms():
     assert len(synsets()) == len(descriptions()) == 1000 and list(synsets()) == sorted(synsets())
     assert (synsets()[0], descriptions()[281].split(",")[0]) == ("n01440764", "tabby")
 
 
-def test_class_folders_of_imagenet(tree: Any) -> None:
+def test_class_folders_of_imagenet(tree):
     for found in (datasets.imagenet(tree), datasets.imagenet(tree / "val")):
         assert found.labels.tolist() == list(range(1000)) and found.classes == synsets()
         assert (found.dataset, found.split) == ("imagenet-1k", "val")
         assert found.batch(7, 8)[0].getpixel((5, 5))[0] == pytest.approx(7, abs=3)
 
 
-def test_a_missing_synset_is_named(tree: Any, tmp_path: Path) -> None:
+def test_a_missing_synset_is_named(tree, tmp_path):
     for synset in synsets()[:-1]:
         (tmp_path / synset).symlink_to(tree / "val" / synset)
     with pytest.raises(ValueError, match=f"no folder for class '{synsets()[-1]}' .1 of 1000"):
         datasets.imagenet(tmp_path)
 
 
-def test_other_folders_than_synsets_are_refused(folder: Path) -> None:
+def test_other_folders_than_synsets_are_refused(folder):
     with pytest.raises(ValueError, match=r"cat, dog.*not named by synset.*image_folder"):
         datasets.imagenet(folder)
 
 
 @pytest.fixture
-def flat(tmp_path: Path) -> tuple:
+def flat(tmp_path):
     """A flat folder of five images, and their labels in timm's order."""
     (tmp_path / "images").mkdir()
     for i in range(1, 6):
@@ -58,7 +55,7 @@ def flat(tmp_path: Path) -> tuple:
     return tmp_path / "images", [999, 0, 3, 3, 500]
 
 
-def write_devkit(folder: Path, labels: np.ndarray) -> None:
+def write_devkit(folder, labels):
     """A devkit whose numbering of the classes is the reverse of timm's, after some synsets that are
     no classes."""
     (folder / "data").mkdir(parents=True)
@@ -71,7 +68,7 @@ def write_devkit(folder: Path, labels: np.ndarray) -> None:
     (folder / "data" / "ILSVRC2012_validation_ground_truth.txt").write_text(lines)
 
 
-def test_flat_with_the_devkit(flat: Any) -> None:
+def test_flat_with_the_devkit(flat):
     images, labels = flat
     write_devkit(images.parent / "ILSVRC2012_devkit_t12", labels)
     assert ilsvrc_order(images.parent / "ILSVRC2012_devkit_t12").tolist() == list(
@@ -98,14 +95,14 @@ LINES = {
 
 @pytest.mark.parametrize("kind", LINES)
 @pytest.mark.parametrize("head", ["", "ImageId,PredictionString\n"])
-def test_flat_with_a_file_of_labels(flat: Any, kind: str, head: str) -> None:
+def test_flat_with_a_file_of_labels(flat, kind, head):
     images, labels = flat
     lines = [LINES[kind](i, label) for i, label in reversed(list(enumerate(labels, 1)))]
     (images.parent / "labels.csv").write_text(head + "\n".join(lines) + "\n")
     assert datasets.imagenet(images, labels=images.parent / "labels.csv").labels.tolist() == labels
 
 
-def test_wrong_labels_of_a_flat_folder(flat: Any) -> None:
+def test_wrong_labels_of_a_flat_folder(flat):
     images, labels = flat
     path = images.parent / "labels.csv"
     devkit = images.parent / "kit"
@@ -134,7 +131,7 @@ def test_wrong_labels_of_a_flat_folder(flat: Any) -> None:
         ilsvrc_order(devkit)
 
 
-def test_imagenet_v2_is_not_sorted_as_text(tmp_path: Path) -> None:
+def test_imagenet_v2_is_not_sorted_as_text(tmp_path):
     root = tmp_path / "imagenetv2-matched-frequency-format-val"
     for label in range(1000):
         (root / str(label)).mkdir(parents=True)

@@ -4,8 +4,6 @@ the Hub."""
 import os
 import pickle
 import subprocess
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +15,7 @@ from cascadelib import datasets
 from cascadelib.datasets.images import ENDINGS, FORMATS, Item, as_image
 
 
-def test_any_image_folder(folder: Path) -> None:
+def test_any_image_folder(folder):
     found = datasets.image_folder(folder, split="test")
     assert found.classes == ("cat", "dog") and found.labels.tolist() == [0, 0, 1, 1]
     assert list(found.sample_ids) == ["cat/0.jpg", "cat/1.jpg", "dog/0.jpg", "dog/1.jpg"]
@@ -33,12 +31,27 @@ def test_any_image_folder(folder: Path) -> None:
     assert pickle.loads(pickle.dumps(found)).raw(2) == found.raw(2)
 
 
-def test_the_order_of_classes_can_be_given(folder: Path) -> None:
+def test_the_repr_of_a_folder_is_one_short_line(folder):
+    (folder / "cat" / "0.jpg").rename(folder / "cat" / ("long" * 50 + ".jpg"))
+    found = datasets.image_folder(folder, split="test")
+    assert repr(found) == f"<Photographs {folder.name} test: 4 images, 2 classes>"
+    assert repr(datasets.Samples(np.zeros((3, 2)), [0, 1, 0])) == "<Samples: 3 inputs>"
+
+
+def test_images_are_read_with_one_channel_if_that_is_asked_for(folder):
+    found = datasets.image_folder(folder, mode="L")
+    assert [image.mode for image in found.batch(0, 4)] == ["L"] * 4
+    assert found.raw(0) == datasets.image_folder(folder).raw(0)
+    with pytest.raises(ValueError, match="unknown mode 'grey'"):
+        datasets.image_folder(folder, mode="grey")
+
+
+def test_the_order_of_classes_can_be_given(folder):
     assert datasets.image_folder(folder, ["dog", "cat"]).labels.tolist() == [0, 0, 1, 1]
     assert datasets.image_folder(folder, ["dog", "cat"]).sample_ids[0] == "dog/0.jpg"
 
 
-def test_a_wrong_folder_is_named(folder: Path, tmp_path: Path) -> None:
+def test_a_wrong_folder_is_named(folder, tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere.*a folder of images for each class"):
         datasets.image_folder("nowhere")
     with pytest.raises(ValueError, match="no folder for class 'horse'.*1 of 3"):
@@ -68,7 +81,7 @@ def test_a_wrong_folder_is_named(folder: Path, tmp_path: Path) -> None:
         "bytes": lambda x: {"bytes": jpeg(tuple(x[0, 0].tolist())), "path": None},
     }.values(),
 )
-def test_images_of_a_column(kind: str) -> None:
+def test_images_of_a_column(kind):
     rows = [{"image": kind(np.full((8, 9, 3), 20 * i, np.uint8))} for i in range(4)]
     found = datasets.Photographs(
         tuple(Item(rows, i, "image") for i in range(4)), np.array([1, 0, 1, 2])
@@ -80,7 +93,7 @@ def test_images_of_a_column(kind: str) -> None:
     assert part.raw(0) != part.raw(1)
 
 
-def test_grey_images_of_a_column() -> None:
+def test_grey_images_of_a_column():
     grey = [
         np.zeros((5, 6), np.uint8),
         torch.zeros(1, 5, 6, dtype=torch.uint8),
@@ -94,7 +107,7 @@ def test_grey_images_of_a_column() -> None:
         Item([{"img": np.zeros((3, 4, 4), np.float32)}], 0, "img")()
 
 
-def test_hub_data_set_from_a_local_folder(folder: Path) -> None:
+def test_hub_data_set_from_a_local_folder(folder):
     import datasets as hub_datasets
 
     for name in ("cat", "dog"):
@@ -114,17 +127,17 @@ EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n8 8 scal
 
 
 @pytest.fixture
-def no_program(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_program(monkeypatch):
     """Whatever would start another program fails."""
 
-    def refused(*command: Any, **options: Any) -> None:
+    def refused(*command, **options):
         raise AssertionError(f"started {command}")
 
     monkeypatch.setattr(subprocess, "Popen", refused)
 
 
 @pytest.mark.usefixtures("no_program")
-def test_an_image_starts_no_program_whatever_it_is_called(folder: Path) -> None:
+def test_an_image_starts_no_program_whatever_it_is_called(folder):
     """Pillow would decode EPS by Ghostscript."""
     (folder / "cat" / "1.jpg").write_bytes(EPS)
     found = datasets.image_folder(folder)
@@ -138,7 +151,7 @@ def test_an_image_starts_no_program_whatever_it_is_called(folder: Path) -> None:
 
 
 @pytest.mark.usefixtures("no_program")
-def test_a_data_set_of_the_hub_starts_no_program_either(tmp_path: Path) -> None:
+def test_a_data_set_of_the_hub_starts_no_program_either(tmp_path):
     import datasets as hub_datasets
 
     images = [{"bytes": content, "path": None} for content in (EPS, jpeg((90, 9, 200)))]
@@ -156,7 +169,7 @@ def test_a_data_set_of_the_hub_starts_no_program_either(tmp_path: Path) -> None:
         found.batch(0, 1)
 
 
-def test_the_format_is_what_the_file_holds_not_its_name(folder: Path) -> None:
+def test_the_format_is_what_the_file_holds_not_its_name(folder):
     """ImageNet's validation images have a PNG whose name ends in .JPEG."""
     for format in FORMATS:
         Image.new("RGB", (20, 16), (200, 0, 0)).save(folder / "cat" / "1.jpg", format)
@@ -167,7 +180,7 @@ def test_the_format_is_what_the_file_holds_not_its_name(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["pipe", "endless", "empty"])
-def test_what_is_no_regular_file_is_named_and_not_waited_for(folder: Path, kind: str) -> None:
+def test_what_is_no_regular_file_is_named_and_not_waited_for(folder, kind):
     path = folder / "cat" / "1.jpg"
     path.unlink()
     if kind == "pipe":
@@ -183,7 +196,7 @@ def test_what_is_no_regular_file_is_named_and_not_waited_for(folder: Path, kind:
         found.raw(1)
 
 
-def test_unreadable_images_are_named(folder: Path) -> None:
+def test_unreadable_images_are_named(folder):
     found = datasets.image_folder(folder)
     whole = (folder / "cat" / "1.jpg").read_bytes()
     for content, message in (
@@ -199,7 +212,7 @@ def test_unreadable_images_are_named(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(("dtype", "ending"), [("uint16", "png"), ("uint16", "tif"), ("f4", "tif")])
-def test_images_of_more_than_8_bits_are_refused(tmp_path: Path, dtype: str, ending: str) -> None:
+def test_images_of_more_than_8_bits_are_refused(tmp_path, dtype, ending):
     """Pillow clips what is above 255, silently."""
     path = tmp_path / f"deep.{ending}"
     Image.fromarray(np.full((4, 4), 3000, dtype)).save(path)

@@ -1,8 +1,5 @@
 """Labelled inputs: the bundled splits and one's own arrays."""
 
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
@@ -10,7 +7,7 @@ import torch
 from cascadelib import datasets
 
 
-def test_missing_and_broken_files(tmp_path: Path) -> None:
+def test_missing_and_broken_files(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere"):
         datasets.fashion_mnist(folder="nowhere")
     with pytest.raises(FileNotFoundError, match=r"train\.npz.*splits there: \['test', 'val'\]"):
@@ -34,7 +31,7 @@ def test_missing_and_broken_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", [np.asarray, torch.as_tensor])
-def test_own_arrays(kind: str) -> None:
+def test_own_arrays(kind):
     samples = datasets.Samples(
         kind(np.arange(12.0).reshape(4, 3)), kind([0, 1, 2, 0]), list("wxyz")
     )
@@ -43,9 +40,7 @@ def test_own_arrays(kind: str) -> None:
     assert list(part.sample_ids) == ["z", "w"] and part.batch(0, 1)[0, 0] == 9 and len(part) == 2
 
 
-def test_a_memory_map_is_read_batch_by_batch(
-    tmp_path: Path, recwarn: pytest.WarningsRecorder
-) -> None:
+def test_a_memory_map_is_read_batch_by_batch(tmp_path, recwarn):
     np.save(tmp_path / "x.npy", np.arange(6.0))
     samples = datasets.Samples(np.load(tmp_path / "x.npy", mmap_mode="r"), np.zeros(6, int))
     assert isinstance(samples.inputs, np.memmap) and samples.batch(4, 6).tolist() == [4, 5]
@@ -61,6 +56,6 @@ def test_a_memory_map_is_read_batch_by_batch(
         (np.zeros(2), [0, -1], "label -1"),
     ],
 )
-def test_refused(inputs: Any, labels: list, message: str) -> None:
+def test_refused(inputs, labels, message):
     with pytest.raises(ValueError, match=message):
         datasets.Samples(inputs, labels)

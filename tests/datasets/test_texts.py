@@ -1,15 +1,13 @@
 """Labelled texts: from tables, from GLUE's two layouts, and the bundled sentences; what is refused,
 and how."""
 
-from pathlib import Path
-
 import pandas as pd
 import pytest
 
 from cascadelib.datasets.texts import Texts, table
 
 
-def test_batches_order_and_subsets() -> None:
+def test_batches_order_and_subsets():
     texts = Texts(("ccc", "a", "bb", "a b c"), [0, 1, 1, 0], classes=("no", "yes"))
     assert texts.order.tolist() == [1, 2, 0, 3] and not texts.pairs
     assert texts.batch(1, 3) == ("a", "bb")
@@ -34,18 +32,18 @@ def test_batches_order_and_subsets() -> None:
         ((("a", "b", "c"), ("a", "b", "c")), "row 0.*pair"),
     ],
 )
-def test_bad_texts_are_named(texts: tuple, message: str) -> None:
+def test_bad_texts_are_named(texts, message):
     with pytest.raises(ValueError, match=message):
         Texts(texts, [0, 1])
 
 
-def test_empty_texts_are_counted_and_kept() -> None:
+def test_empty_texts_are_counted_and_kept():
     with pytest.warns(UserWarning, match="2 of 3 texts are empty"):
         assert len(Texts(("", "a", "  "), [0, 1, 1])) == 3
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".tsv", ".parquet", ".jsonl"])
-def test_any_table(tmp_path: Path, suffix: str) -> None:
+def test_any_table(tmp_path, suffix):
     frame = pd.DataFrame(
         {"review": ['one, "two"', "nan"], "mood": ["yes", "no"], "key": ["x", "y"]}
     )
@@ -62,7 +60,7 @@ def test_any_table(tmp_path: Path, suffix: str) -> None:
     assert found.sample_ids.tolist() == ["x", "y"] and found.classes == ("no", "yes")
 
 
-def test_what_a_table_is_refused_for(tmp_path: Path) -> None:
+def test_what_a_table_is_refused_for(tmp_path):
     frame = pd.DataFrame({"text": ["a", "b"], "label": [0, 1]})
     with pytest.raises(ValueError, match="unknown column of the table 'sentence'; nearest: "):
         table(frame, "sentence")

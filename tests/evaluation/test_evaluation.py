@@ -1,7 +1,5 @@
 """One fixed cascade on a split."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from tables_of_scores import noisy_store
@@ -17,7 +15,7 @@ OTHER = noisy_store(1)
     ["max_softmax", "entropy", "max_softmax_mean_logits_ts", "softmax_margin_most_confident_ts"],
 )
 @pytest.mark.parametrize("n", [1, 2, 3])
-def test_a_front_point_evaluated_again_gives_its_own_numbers_exactly(method: str, n: int) -> None:
+def test_a_front_point_evaluated_again_gives_its_own_numbers_exactly(method, n):
     front = search(STORE, n, method)
     for row in range(0, len(front), max(1, len(front) // 25)):
         point = front.point(row)
@@ -27,7 +25,7 @@ def test_a_front_point_evaluated_again_gives_its_own_numbers_exactly(method: str
         assert result.improvement == pytest.approx(point.improvement, nan_ok=True)
 
 
-def test_evaluate_elsewhere_equals_a_loop() -> None:
+def test_evaluate_elsewhere_equals_a_loop():
     point = pick(search(STORE, 2, "entropy"), "max_improvement")
     result = evaluate(OTHER, point)
     first, second = (OTHER.logits(m).astype(float) for m in point.models)
@@ -42,13 +40,13 @@ def test_evaluate_elsewhere_equals_a_loop() -> None:
     )
 
 
-def test_evaluate_names_a_missing_model() -> None:
+def test_evaluate_names_a_missing_model():
     point = pick(search(STORE, 2), "max_improvement")
     with pytest.raises(ValueError, match="unknown model"):
         evaluate(OTHER.select([m for m in OTHER.models.index if m != point.models[1]]), point)
 
 
-def test_what_is_no_store_and_no_point_is_named(tmp_path: Path) -> None:
+def test_what_is_no_store_and_no_point_is_named(tmp_path):
     store = noisy_store()
     front = search(store)
     with pytest.raises(TypeError, match="LogitStore\\(path\\)"):

@@ -2,7 +2,6 @@
 
 import itertools
 import math
-from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +19,7 @@ from cascadelib.evaluation.intervals import (
 )
 
 
-def test_wilson_equals_its_formula_and_is_sane_at_the_ends() -> None:
+def test_wilson_equals_its_formula_and_is_sane_at_the_ends():
     z = 1.959963984540054
     n = 50
     a = 43 / 50
@@ -37,7 +36,7 @@ def test_wilson_equals_its_formula_and_is_sane_at_the_ends() -> None:
 @pytest.mark.parametrize(
     ("kind", "least"), [(paired_difference_interval, 0.93), (difference_interval, 0.93)]
 )
-def test_differences_cover_as_often_as_they_say(kind: str, least: float) -> None:
+def test_differences_cover_as_often_as_they_say(kind, least):
     rng = np.random.default_rng(1)
     inside = 0
     for _ in range(1000):
@@ -50,7 +49,7 @@ def test_differences_cover_as_often_as_they_say(kind: str, least: float) -> None
     assert inside / 1000 >= least
 
 
-def test_a_paired_interval_of_equal_answers_is_narrow_and_holds_zero() -> None:
+def test_a_paired_interval_of_equal_answers_is_narrow_and_holds_zero():
     correct = np.arange(1000) % 10 > 0
     low, high = paired_difference_interval(correct, correct)
     assert -0.003 < low < 0 < high < 0.003
@@ -64,12 +63,12 @@ def test_a_paired_interval_of_equal_answers_is_narrow_and_holds_zero() -> None:
         (([True], [True, False]), "needs the same"),
     ],
 )
-def test_intervals_refuse_what_they_cannot_count(arguments: tuple, message: str) -> None:
+def test_intervals_refuse_what_they_cannot_count(arguments, message):
     with pytest.raises(ValueError, match=message):
         paired_difference_interval(*arguments)
 
 
-def drawn_exits(rng: np.random.Generator, k: int, rates: Any) -> Any:
+def drawn_exits(rng, k, rates):
     """Exit stages [k] of a cascade whose stages let ``rates`` of what reaches them pass."""
     going = np.ones(k, bool)
     exits = np.zeros(k, int)
@@ -84,9 +83,7 @@ def drawn_exits(rng: np.random.Generator, k: int, rates: Any) -> Any:
     "rates", [(0.002,), (0.0,), (0.999,), (1.0,), (0.3,), (0.01, 0.5), (0.4, 0.002), (0.5,) * 3]
 )
 @pytest.mark.parametrize("by_sample", [False, True])
-def test_cost_intervals_hold_the_truth_as_often_as_they_say(
-    k: int, rates: Any, by_sample: bool
-) -> None:
+def test_cost_intervals_hold_the_truth_as_often_as_they_say(k, rates, by_sample):
     rng = np.random.default_rng(k)
     draws = 100
     hits = 0
@@ -99,7 +96,7 @@ def test_cost_intervals_hold_the_truth_as_often_as_they_say(
     assert hits / draws >= 0.95 - 2 * np.sqrt(0.05 * 0.95 / draws)
 
 
-def test_cost_intervals_narrow_with_the_samples_and_know_what_is_certain() -> None:
+def test_cost_intervals_narrow_with_the_samples_and_know_what_is_certain():
     rng = np.random.default_rng(0)
     width = [
         np.diff(cost_interval(drawn_exits(rng, k, (0.3,)), [1, 10]))[0] for k in (50, 500, 5000)
@@ -112,7 +109,7 @@ def test_cost_intervals_narrow_with_the_samples_and_know_what_is_certain() -> No
     assert one_stage == pytest.approx(share)
 
 
-def capital_slowly(x: Any, mean: Any, wealth: Any) -> Any:
+def capital_slowly(x, mean, wealth):
     """The most that a gambler ever has who bets on values above ``mean``, bet after bet."""
     capital = 1.0
     most = 1.0
@@ -132,7 +129,7 @@ def capital_slowly(x: Any, mean: Any, wealth: Any) -> Any:
     [0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0], 0.75
 )  # bets won early, and lost again
 @settings(max_examples=50, deadline=None)
-def test_a_betting_interval_is_what_no_gambler_refutes(values: list[float], level: float) -> None:
+def test_a_betting_interval_is_what_no_gambler_refutes(values, level):
     low, high = betting_interval(np.array(values), 0, 1, level)
     assert 0 <= low <= np.mean(values) + 1e-9 and np.mean(values) - 1e-9 <= high <= 1
     x = np.random.default_rng(0).permutation(values)
@@ -147,14 +144,12 @@ def test_a_betting_interval_is_what_no_gambler_refutes(values: list[float], leve
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.sampled_from([-1, 0, 1]), max_size=40), st.floats(0.001, 0.3), st.floats(0, 1))
-def test_a_bound_at_all_times_is_where_its_slow_twin_wins(
-    values: list[int], error: float, up: float
-) -> None:
+def test_a_bound_at_all_times_is_where_its_slow_twin_wins(values, error, up):
     """Capital as plain products over the values, one after another: it is reached below the bound
     and not above it."""
     low = anytime_lower(*(values.count(d) for d in (1, 0, -1)), error)
 
-    def capital(mean: Any) -> Any:
+    def capital(mean):
         return math.fsum(
             math.prod(1 + c * (d - mean) / (1 + mean) for d in values) for c in BETS
         ) / len(BETS)
@@ -167,7 +162,7 @@ def test_a_bound_at_all_times_is_where_its_slow_twin_wins(
 
 
 @pytest.mark.parametrize("mean", [-0.4, 0.0, 0.005, 0.3])
-def test_the_capital_behind_it_is_a_martingale_over_all_sequences(mean: float) -> None:
+def test_the_capital_behind_it_is_a_martingale_over_all_sequences(mean):
     """Exactly: its mean over all 3^5 sequences of values, each with its chance, is the stake."""
     chance = (
         {1: 0.2 + mean / 2, 0: 0.6, -1: 0.2 - mean / 2}
@@ -182,7 +177,7 @@ def test_the_capital_behind_it_is_a_martingale_over_all_sequences(mean: float) -
     assert total / len(BETS) == pytest.approx(1)
 
 
-def test_a_bound_at_all_times_falls_where_values_are_not_known_yet() -> None:
+def test_a_bound_at_all_times_falls_where_values_are_not_known_yet():
     for counts in itertools.product(range(0, 30, 7), repeat=3):
         lost, same, gained = counts
         assert (
@@ -192,7 +187,7 @@ def test_a_bound_at_all_times_falls_where_values_are_not_known_yet() -> None:
 
 
 @pytest.mark.parametrize("chances", [(0.01, 0.985, 0.005), (0.2, 0.7, 0.1), (0.005, 0.995, 0)])
-def test_a_bound_at_all_times_is_rarely_above_the_mean_ever(chances: tuple) -> None:
+def test_a_bound_at_all_times_is_rarely_above_the_mean_ever(chances):
     """400 streams of 2,000 values, looked at after each by the capital against the true mean, at
     10%."""
     rng = np.random.default_rng(0)

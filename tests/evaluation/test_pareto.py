@@ -1,7 +1,6 @@
 """Fronts, hull and improvement against definitions applied point by point."""
 
 from functools import partial
-from typing import Any
 
 import numpy as np
 import pytest
@@ -21,11 +20,11 @@ points = st.lists(
 
 
 @given(points)
-def test_front_is_what_nothing_dominates(rows: Any) -> None:
+def test_front_is_what_nothing_dominates(rows):
     cost, accuracy = np.array(rows).T
     front = pareto_front(cost, accuracy)
 
-    def is_dominated(c: Any, a: Any) -> bool:
+    def is_dominated(c, a):
         return any(c2 <= c and a2 >= a and (c2, a2) != (c, a) for c2, a2 in rows)
 
     kept = {(c, a) for c, a in rows if not is_dominated(c, a)}
@@ -33,7 +32,7 @@ def test_front_is_what_nothing_dominates(rows: Any) -> None:
 
 
 @given(points, st.floats(0, 1))
-def test_baseline_is_the_best_random_routing(rows: Any, at: float) -> None:
+def test_baseline_is_the_best_random_routing(rows, at):
     """cost_at is the least expected cost of any mix of two models that reaches the accuracy in
     expectation."""
     cost, accuracy = np.array(rows).T
@@ -55,9 +54,7 @@ def test_baseline_is_the_best_random_routing(rows: Any, at: float) -> None:
 
 @settings(deadline=None)
 @given(points, points, st.floats(0.05, 0.6), st.floats(0.1, 0.5))
-def test_mean_improvement_equals_a_fine_sum(
-    singles: Any, cascades: Any, low: float, width: float
-) -> None:
+def test_mean_improvement_equals_a_fine_sum(singles, cascades, low, width):
     cost, accuracy = np.array(singles).T
     baseline = Baseline(cost, accuracy)
     c, a = np.array(cascades).T
@@ -72,7 +69,7 @@ def test_mean_improvement_equals_a_fine_sum(
     )
 
 
-def test_improvement_at_the_edges() -> None:
+def test_improvement_at_the_edges():
     baseline = Baseline([1.0, 10.0], [0.5, 0.9])
     at = partial(improvement_at, baseline, np.array([1.0, 4.0]), np.array([0.5, 0.8]))
     assert at(0.3) == 1.0
@@ -82,13 +79,25 @@ def test_improvement_at_the_edges() -> None:
     assert np.isnan(mean_improvement(baseline, np.array([1.0]), np.array([0.5]), 0.5, 0.95))
 
 
-def test_one_model_is_its_own_baseline() -> None:
+def test_one_model_is_its_own_baseline():
     baseline = Baseline([3.0], [0.7])
     assert baseline.front.tolist() == baseline.hull.tolist() == [0]
     assert baseline.cost_at(0.7) == 3.0
 
 
 @pytest.mark.parametrize("bad", [-1.0, np.nan, np.inf])
-def test_costs_must_be_finite_and_not_negative(bad: Any) -> None:
+def test_costs_must_be_finite_and_not_negative(bad):
     with pytest.raises(ValueError, match="model 1"):
         Baseline([1.0, bad], [0.5, 0.6])
+
+
+@pytest.mark.parametrize("nan_in", ["cost", "accuracy", "both"])
+def test_a_front_of_points_with_a_single_nan_is_refused(nan_in):
+    cost = np.array([1.0, 2.0, 3.0])
+    accuracy = np.array([0.5, 0.6, 0.7])
+    if nan_in != "accuracy":
+        cost[1] = np.nan
+    if nan_in != "cost":
+        accuracy[1] = np.nan
+    with pytest.raises(ValueError, match="must not be nan"):
+        pareto_front(cost, accuracy)

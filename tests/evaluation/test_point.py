@@ -1,8 +1,8 @@
 """What a Point knows, and what counts as cascades."""
 
+import copy
 import math
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from cascadelib import LogitStore, Method, Point, Policy, ScoreTable, certify, p
 from cascadelib.evaluation import points_of
 
 
-def make_table(k: int = 400, seed: int = 0) -> ScoreTable:
+def make_table(k=400, seed=0):
     rng = np.random.default_rng(seed)
     correct = rng.random((3, k)) < [[0.7], [0.8], [0.9]]
     confidence = np.where(correct, 0.6, 0.3) + 0.4 * rng.random(correct.shape)
@@ -22,7 +22,7 @@ TABLE = make_table()
 FRONT = search(TABLE, 2)
 
 
-def test_whatever_stands_for_cascades_is_taken() -> None:
+def test_whatever_stands_for_cascades_is_taken():
     point = FRONT.point(1)
     policy = Policy.from_point(point)
     moved = replace(policy, thresholds=(0.5,))
@@ -44,12 +44,12 @@ def test_whatever_stands_for_cascades_is_taken() -> None:
         ([FRONT.point(0), 3], "not int"),
     ],
 )
-def test_other_things_are_named(given_: Any, message: str) -> None:
+def test_other_things_are_named(given_, message):
     with pytest.raises(TypeError, match=message):
         points_of(given_)
 
 
-def test_no_cascades_are_named() -> None:
+def test_no_cascades_are_named():
     with pytest.raises(ValueError, match="no cascades"):
         points_of([])
     nothing = replace(certify(make_table(seed=1), FRONT, 0.2, 0.5), certified=())
@@ -57,7 +57,7 @@ def test_no_cascades_are_named() -> None:
         points_of(nothing)
 
 
-def test_the_saving_is_there_where_the_improvement_is_not() -> None:
+def test_the_saving_is_there_where_the_improvement_is_not():
     """Above the best single model the improvement is nan; the saving is of that model's cost."""
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 3, 500)
@@ -74,15 +74,54 @@ def test_the_saving_is_there_where_the_improvement_is_not() -> None:
     assert pick(front, "max_improvement").saving > 0
 
 
-def test_a_point_needs_no_measurement() -> None:
+def test_a_point_needs_no_measurement():
     point = Point(("a", "b"), (0.5,))
     assert math.isnan(point.accuracy) and point.exit_rates == ()
     assert repr(point) == "<Point: a at 0.5 → b, given confidences>"
 
 
-def test_a_point_has_a_model_and_takes_the_name_of_a_method() -> None:
+def test_a_point_has_a_model_and_takes_the_name_of_a_method():
     with pytest.raises(ValueError, match="a Point has one model at least"):
         Point((), ())
     assert Point(("a", "b"), (0.5,), method="entropy").method == Method("entropy")
     with pytest.raises(ValueError, match="unknown method 'entropi'; nearest: 'entropy'"):
         Point(("a", "b"), (0.5,), method="entropi")
+
+
+def test_a_point_with_nan_equals_its_copies():
+    """Not measured, or above the best single model."""
+    points = [FRONT.point(row) for row in range(len(FRONT))]
+    assert any(math.isnan(point.improvement) for point in points)
+    points.append(Point(("a", "b"), (0.5,), (math.nan, math.nan)))
+    for point in points:
+        numbers = {name: float(str(getattr(point, name))) for name in ("accuracy", "improvement")}
+        copied = replace(point, **numbers, exit_rates=tuple(map(float, map(str, point.exit_rates))))
+        assert copied == point and hash(copied) == hash(point) and {copied} == {point}
+    assert points == [copy.deepcopy(point) for point in points]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"models": ("a", "c")},
+        {"thresholds": (0.25,)},
+        {"exit_rates": (0.25, 0.75)},
+        {"accuracy": 0.5},
+        {"cost": math.nan},
+        {"improvement": 2.0},
+        {"method": "entropy"},
+        {"score": "top5"},
+        {"cost_kind": "seconds"},
+    ],
+)
+def test_points_that_differ_in_one_part_are_not_equal(change):
+    point = Point(("a", "b"), (0.5,), cost=2.0)
+    assert replace(point, **change) != point != "a at 0.5 → b"
+    assert replace(point, chosen_by="by hand", saving=3.0) == point  # how it came to be
+
+
+def test_a_policy_read_from_its_file_equals_the_one_that_was_saved(tmp_path):
+    for row in range(len(FRONT)):
+        policy = Policy.from_point(FRONT.point(row))
+        policy.save(tmp_path / "policy.json")
+        assert Policy.load(tmp_path / "policy.json") == policy

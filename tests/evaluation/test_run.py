@@ -12,9 +12,7 @@ SCORES = st.sampled_from([0.0, 0.25, 0.5, 1.0])
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 3), st.integers(1, 12), st.booleans(), st.data())
-def test_a_run_is_that_of_its_slow_twin(
-    n: int, k: int, own_costs: bool, data: st.DataObject
-) -> None:
+def test_a_run_is_that_of_its_slow_twin(n, k, own_costs, data):
     """One sample after another, ties and stages that nobody reaches included."""
     draw = data.draw
     confidence = np.array(
@@ -55,14 +53,14 @@ def test_a_run_is_that_of_its_slow_twin(
     assert run.saving == pytest.approx(np.mean(cost[best]) / run.cost)
 
 
-def make_table(seed: int = 0) -> ScoreTable:
+def make_table(seed=0):
     rng = np.random.default_rng(seed)
     correct = rng.random((3, 400)) < [[0.7], [0.8], [0.9]]
     confidence = np.where(correct, 0.6, 0.3) + 0.4 * rng.random(correct.shape)
     return ScoreTable(correct, confidence, [1, 3, 9], "abc")
 
 
-def test_one_cascade_gives_a_run_and_several_a_list() -> None:
+def test_one_cascade_gives_a_run_and_several_a_list():
     store = make_table()
     other = make_table(1)
     front = search(store, 2)
@@ -78,7 +76,7 @@ def test_one_cascade_gives_a_run_and_several_a_list() -> None:
     assert "saving" in repr(run)
 
 
-def test_the_store_comes_first() -> None:
+def test_the_store_comes_first():
     store = make_table()
     point = search(store, 2).point(0)
     with pytest.raises(TypeError, match="not Point: the store comes first, then the cascades"):

@@ -1,7 +1,5 @@
 """Fixtures that the tests of this room share."""
 
-from typing import Any
-
 import pytest
 from explorer_stores import OTHER, STORE
 
@@ -9,5 +7,5 @@ import cascadelib as cl
 
 
 @pytest.fixture
-def explorer() -> Any:
+def explorer():
     return cl.explore(STORE, OTHER)

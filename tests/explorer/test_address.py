@@ -1,7 +1,6 @@
 """States: what stands after # in the page's address."""
 
 import re
-from typing import Any
 
 import pytest
 from explorer_stores import STORE
@@ -13,11 +12,11 @@ from cascadelib.explorer.address import goal_in, goal_text
 @pytest.mark.parametrize(
     "goal", [{"goal": "near_best"}, {"goal": "match_best"}, {"budget": 2e6}, {"accuracy": 0.942}]
 )
-def test_a_goal_is_text_and_back(goal: dict) -> None:
+def test_a_goal_is_text_and_back(goal):
     assert goal_in(goal_text(goal)) == goal
 
 
-def test_foreign_states_are_refused_by_name(explorer: Any) -> None:
+def test_foreign_states_are_refused_by_name(explorer):
     good = explorer.state
     cl.explore(STORE, state=f" #{good}\n")
     for text, said in {

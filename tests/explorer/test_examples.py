@@ -1,8 +1,5 @@
 """Examples: inputs on which models disagree, as pictures or texts."""
 
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import pytest
 from explorer_stores import STORE
@@ -11,7 +8,7 @@ from PIL import Image
 from cascadelib.explorer.examples import example_of, examples_of, picture, shown_rows
 
 
-def test_samples_on_which_models_disagree_come_first() -> None:
+def test_samples_on_which_models_disagree_come_first():
     rng = np.random.default_rng(0)
     correct = [rng.random(2000) < share for share in (0.7, 0.9, 0.95)]
     rows = shown_rows(correct, 100)
@@ -31,18 +28,18 @@ def test_samples_on_which_models_disagree_come_first() -> None:
         Image.new("L", (6, 5)),
     ],
 )
-def test_pictures_of_any_kind(image: Any, tmp_path: Path) -> None:
+def test_pictures_of_any_kind(image, tmp_path):
     assert picture(image).size == (6, 5)
     path = tmp_path / "a.png"
     picture(image).save(path)
     assert example_of(path)["image"].startswith("data:image/webp;base64,")
 
 
-def test_texts_are_cut() -> None:
+def test_texts_are_cut():
     assert example_of("<b>" + "x" * 500)["text"].endswith("x…")
     assert example_of(("a", "b")) == {"text": "a / b"}
 
 
-def test_an_example_says_its_label() -> None:
+def test_an_example_says_its_label():
     (one,) = examples_of(STORE, ["a"] * len(STORE), np.array([3]))
     assert one == {"row": 3, "label": str(STORE.labels[3]), "text": "a"}

@@ -4,7 +4,6 @@ tests/browser/test_explorer.py."""
 import asyncio
 import json
 import re
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,14 +12,14 @@ from explorer_stores import OTHER, STORE, assert_same, made, told
 import cascadelib as cl
 
 
-def asks(explorer: Any, **wanted: Any) -> None:
+def asks(explorer, **wanted):
     """What the page sends where it lacks a front."""
     choice = explorer.choice
     kinds = {"method": choice.method, "score": choice.score, "cost": choice.cost}
     explorer.asked(explorer, {"n": len(choice.models), **kinds, **wanted}, [])
 
 
-def test_it_opens_at_the_pair_that_matches_the_best_single_model(explorer: Any) -> None:
+def test_it_opens_at_the_pair_that_matches_the_best_single_model(explorer):
     expected = cl.pick(cl.search(STORE, 2), "match_best", caution=0)
     assert_same(explorer.point, expected)
     assert_same(
@@ -29,7 +28,7 @@ def test_it_opens_at_the_pair_that_matches_the_best_single_model(explorer: Any) 
     assert len(explorer.front) == len(cl.search(STORE, 2))
 
 
-def test_the_goals_and_lengths_are_those_of_pick(explorer: Any) -> None:
+def test_the_goals_and_lengths_are_those_of_pick(explorer):
     best = STORE.models["top1"].max()
     for n in (3, 2, 4):
         explorer.resize(n)
@@ -49,7 +48,7 @@ def test_the_goals_and_lengths_are_those_of_pick(explorer: Any) -> None:
 
 
 @pytest.mark.parametrize("method", ["max_softmax", "entropy"])
-def test_sliders_are_widgets_with_a_value(method: str) -> None:
+def test_sliders_are_widgets_with_a_value(method):
     """One per threshold, in the metric's own units; the ends mean always and never."""
     front = cl.search(STORE, 3, method)
     explorer = cl.explore(STORE, OTHER, front=front)
@@ -73,7 +72,7 @@ def test_sliders_are_widgets_with_a_value(method: str) -> None:
     assert told(explorer.point) == told(point)
 
 
-def test_what_a_page_says_is_not_said_back(explorer: Any) -> None:
+def test_what_a_page_says_is_not_said_back(explorer):
     """A slider's message from the page does not move the cascade: the page sends its state too."""
     before = explorer.state
     explorer.sliders[0].set_state({"value": 0.5})
@@ -82,7 +81,7 @@ def test_what_a_page_says_is_not_said_back(explorer: Any) -> None:
     assert "is no cascade" in explorer.said
 
 
-def test_what_a_page_lacks_is_sent(explorer: Any) -> None:
+def test_what_a_page_lacks_is_sent(explorer):
     """Fronts of other lengths, methods and costs; a cascade of an ensemble that it does not
     hold."""
     asks(explorer, n=3)
@@ -117,8 +116,8 @@ def test_what_a_page_lacks_is_sent(explorer: Any) -> None:
         assert explorer.more == more and str(*odd.values()) in explorer.said
 
 
-def test_a_search_leaves_the_page_free_and_says_what_fails() -> None:
-    async def events() -> tuple:
+def test_a_search_leaves_the_page_free_and_says_what_fails():
+    async def events():
         explorer = cl.explore(made(k=300, classes=2), state="")
         asks(explorer, score="f1")
         first = explorer.said
@@ -134,7 +133,7 @@ def test_a_search_leaves_the_page_free_and_says_what_fails() -> None:
 
 
 @pytest.mark.parametrize("method", ["max_softmax", "entropy_most_confident_ts"])
-def test_a_state_opens_elsewhere_at_the_same_point(method: str) -> None:
+def test_a_state_opens_elsewhere_at_the_same_point(method):
     front = cl.search(STORE, 3, method, cost="seconds")
     explorer = cl.explore(STORE, OTHER, front=front)
     for thresholds in ((0.317, -np.inf), (np.inf, 0.25)):
@@ -143,7 +142,7 @@ def test_a_state_opens_elsewhere_at_the_same_point(method: str) -> None:
         assert told(again.point) == told(explorer.point) and again.state == explorer.state
 
 
-def test_a_given_front_is_where_it_starts() -> None:
+def test_a_given_front_is_where_it_starts():
     method = cl.METHODS["entropy_most_confident_ts"].fit(STORE)
     front = cl.search(STORE, (1, 2, 3), method, cost="seconds", models=["m0", "m2", "m3"])
     explorer = cl.explore(STORE, OTHER, front=front)
@@ -156,20 +155,20 @@ def test_a_given_front_is_where_it_starts() -> None:
         assert told(explorer.point) == told(front.point(row))
 
 
-def test_a_method_of_its_own_comes_with_its_front() -> None:
+def test_a_method_of_its_own_comes_with_its_front():
     front = cl.search(STORE, 2, cl.Method("top2_softmax_sum"))
     explorer = cl.explore(STORE, front=front)
     assert explorer.choice.method == "of the given front"
     assert_same(explorer.point, cl.pick(front, "near_best", caution=0))
 
 
-def test_one_model_has_nothing_to_drag() -> None:
+def test_one_model_has_nothing_to_drag():
     alone = cl.explore(STORE.select(["m3"]), OTHER.select(["m3"]))
     assert alone.point.models == ("m3",) and alone.sliders == []
 
 
 @pytest.mark.parametrize("k", [1, 2])
-def test_few_samples(k: int) -> None:
+def test_few_samples(k):
     store = STORE.take(slice(0, k))
     explorer = cl.explore(store)
     for value in (explorer.sliders[0].min, 0.4, explorer.sliders[0].max):
@@ -178,9 +177,7 @@ def test_few_samples(k: int) -> None:
         assert cl.evaluate(store, point).accuracy == point.accuracy
 
 
-def test_a_headless_run_keeps_a_sentence_and_a_picture(
-    explorer: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_headless_run_keeps_a_sentence_and_a_picture(explorer, monkeypatch):
     for name in ("JPY_SESSION_NAME", "VSCODE_PID", "COLAB_RELEASE_TAG"):
         monkeypatch.delenv(name, raising=False)
     bundle = explorer._repr_mimebundle_()
@@ -190,7 +187,7 @@ def test_a_headless_run_keeps_a_sentence_and_a_picture(
     assert "application/vnd.jupyter.widget-view+json" in explorer._repr_mimebundle_()[0]
 
 
-def test_what_does_not_fit_is_refused_by_name() -> None:
+def test_what_does_not_fit_is_refused_by_name():
     with pytest.raises(TypeError, match="open the folder with cascadelib.LogitStore"):
         cl.explore("data/fashion-mnist/val")
     with pytest.raises(ValueError, match="held-out split 'm2'|'m2'"):

@@ -1,12 +1,11 @@
 """The explorer of the bundled answers of two language models."""
 
-from pathlib import Path
 from unittest.mock import patch
 
 import cascadelib as cl
 
 
-def test_the_page_is_written_and_opened(tmp_path: Path) -> None:
+def test_the_page_is_written_and_opened(tmp_path):
     with patch("webbrowser.open") as opened:
         page = cl.demo()
         assert page.exists()
@@ -17,7 +16,7 @@ def test_the_page_is_written_and_opened(tmp_path: Path) -> None:
     assert "llama-3.3-70b" in text
 
 
-def test_it_begins_at_the_cheapest_cascade_that_is_certified() -> None:
+def test_it_begins_at_the_cheapest_cascade_that_is_certified():
     answers = cl.ScoreTable.from_frame(
         cl.datasets.llm_answers(), label="label", prediction="prediction"
     )

@@ -3,7 +3,6 @@
 import base64
 import json
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -50,20 +49,20 @@ CURVES = """async ({packed, rows, cost, steps}) => {
 
 
 @given(FLOATS)
-def test_separators_part_neighbours_in_few_decimals(values: list[float]) -> None:
+def test_separators_part_neighbours_in_few_decimals(values):
     falling = falling_values(np.array(values))
     found, *_ = separators(falling)
     following = np.append(falling[1:], -np.inf)
     assert np.all((found <= falling) & ((found > following) | (found == -np.inf)))
 
 
-def test_separators_are_short() -> None:
+def test_separators_are_short():
     found, *_ = separators(np.array([0.98765432, 0.98712345, 0.5, 0.4999999]))
     assert found.tolist() == [0.9876, 0.9, 0.5, 0.0]
 
 
 @given(FLOATS, st.floats(allow_nan=False))
-def test_a_cut_counts_what_leaves(values: list[float], threshold: float) -> None:
+def test_a_cut_counts_what_leaves(values, threshold):
     confidence = np.array(values)
     falling = falling_values(confidence)
     gone = confidence[leaves(confidence, threshold)]
@@ -72,7 +71,7 @@ def test_a_cut_counts_what_leaves(values: list[float], threshold: float) -> None
     assert cut_of(falling, threshold) == len(falling_values(gone))
 
 
-def scores(seed: int, k: int, per_query: bool = False) -> cl.ScoreTable:
+def scores(seed, k, per_query=False):
     """Five models with ties, infinite confidences and prices, of one seed per split."""
     rng = np.random.default_rng(seed)
     correct = rng.random((5, k)) < np.linspace(0.6, 0.95, 5)[:, None]
@@ -85,7 +84,7 @@ def scores(seed: int, k: int, per_query: bool = False) -> cl.ScoreTable:
     return cl.ScoreTable(correct, confidence, cost, [f"m{i}" for i in range(5)])
 
 
-def two_classes(seed: int, k: int) -> cl.LogitStore:
+def two_classes(seed, k):
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 2, k)
     logits = {
@@ -94,7 +93,7 @@ def two_classes(seed: int, k: int) -> cl.LogitStore:
     return cl.LogitStore.from_arrays(labels, logits, macs={f"m{i}": 4.0**i for i in range(4)})
 
 
-def positions(pack: Packed, count: int, lengths: tuple[int, ...]) -> list[tuple[list, list]]:
+def positions(pack, count, lengths):
     """(models, cuts) drawn at random, with the two ends among the cuts."""
     rng = np.random.default_rng(5)
     rows = []
@@ -115,7 +114,7 @@ def positions(pack: Packed, count: int, lengths: tuple[int, ...]) -> list[tuple[
 
 
 @pytest.fixture(scope="module")
-def engine(browser: Any) -> Any:
+def engine(browser):
     """A page with the evaluator alone."""
     page = browser.new_page()
     names = "unpack, evaluate, curve, interp, shareInterval, differenceInterval"
@@ -137,7 +136,7 @@ CONTRACTS = {
 
 @pytest.mark.browser
 @pytest.mark.parametrize("contract", CONTRACTS)
-def test_the_page_evaluates_as_python_does(contract: str, engine: Any) -> None:
+def test_the_page_evaluates_as_python_does(contract, engine):
     """2,000 positions in all: accuracy, cost, saving, improvement, difference and exit rates equal
     in every digit, whatever the page writes down as thresholds."""
     store, other, method, score, count = CONTRACTS[contract]
@@ -145,7 +144,7 @@ def test_the_page_evaluates_as_python_does(contract: str, engine: Any) -> None:
 
 
 @pytest.mark.browser
-def test_prices_of_each_query_agree(engine: Any) -> None:
+def test_prices_of_each_query_agree(engine):
     assert_agrees(engine, scores(0, 500, True), scores(1, 333, True), None, "top1", 100, 1e-12)
 
 
@@ -155,9 +154,7 @@ PRICED = {"prices of each query": (scores(0, 500, True), scores(1, 333, True), N
 @pytest.mark.browser
 @pytest.mark.parametrize("contract", CONTRACTS | PRICED)
 @pytest.mark.parametrize("steps", [7, 10_000])
-def test_a_sliders_way_goes_through_what_its_cuts_evaluate_to(
-    contract: str, steps: int, engine: Any
-) -> None:
+def test_a_sliders_way_goes_through_what_its_cuts_evaluate_to(contract, steps, engine):
     """Of two, three and four models, at every stage, on both splits: in every digit where one
     number is the price of all queries."""
     store, other, method, score, _ = (CONTRACTS | PRICED)[contract]
@@ -175,7 +172,7 @@ def test_a_sliders_way_goes_through_what_its_cuts_evaluate_to(
         np.testing.assert_allclose(found, way["evaluated"], rtol=tolerance, atol=tolerance)
 
 
-def packed_of(store: Any, other: Any, method: Any, score: str) -> tuple[Choice, Packed]:
+def packed_of(store, other, method, score):
     """All of two splits by a method and a score, with cascades of two, three and four models."""
     splits = ExploredSplits(store, other)
     choice = Choice((), method or splits.first, splits.costs[0], score)
@@ -184,9 +181,7 @@ def packed_of(store: Any, other: Any, method: Any, score: str) -> tuple[Choice, 
     return choice, Packed(splits, choice, cascades)
 
 
-def assert_agrees(
-    engine: Any, store: Any, other: Any, method: Any, score: str, count: int, tolerance: float
-) -> None:
+def assert_agrees(engine, store, other, method, score, count, tolerance):
     choice, pack = packed_of(store, other, method, score)
     rows = positions(pack, count, (2, 3, 4))
     packed = base64.b64encode(pack.to_bytes({})).decode()
@@ -214,7 +209,7 @@ def assert_agrees(
             )
 
 
-def assert_equal(run: Any, said: dict, tolerance: float) -> None:
+def assert_equal(run, said, tolerance):
     """What evaluate returns, and what the page says."""
     for name in ("accuracy", "cost", "saving", "difference", "improvement", "exit_rates"):
         expected = np.array(getattr(run, name), np.float64)
@@ -229,7 +224,7 @@ def assert_equal(run: Any, said: dict, tolerance: float) -> None:
 
 
 @pytest.mark.browser
-def test_interp_is_numpys(engine: Any) -> None:
+def test_interp_is_numpys(engine):
     rng = np.random.default_rng(0)
     xs = np.sort(rng.random(12))
     ys = rng.normal(size=12)
@@ -241,7 +236,7 @@ def test_interp_is_numpys(engine: Any) -> None:
     assert found == np.interp(at, xs, ys).tolist()
 
 
-def test_what_is_not_packed_is_refused() -> None:
+def test_what_is_not_packed_is_refused():
     splits = ExploredSplits(STORE, OTHER)
     choice = Choice(("m0", "m1"), "max_softmax_mean_logits_ts", "macs", "top1")
     pack = Packed(splits, choice, [("m0", "m1")])

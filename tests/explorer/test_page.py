@@ -3,12 +3,10 @@
 import hashlib
 import re
 import xml.etree.ElementTree as ElementTree
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from explorer_stores import STORE
+from explorer_stores import OTHER, STORE
 
 import cascadelib as cl
 from cascadelib.explorer.page import read_part, sentence, still_svg
@@ -17,7 +15,7 @@ from cascadelib.tables import arrow
 D3 = "2740fadd6762e1ea58b62cd8623adc9d7a1350e9c4280db1560147f682a0aabf"
 
 
-def test_a_page_is_one_file_that_asks_nobody(explorer: Any, tmp_path: Path) -> None:
+def test_a_page_is_one_file_that_asks_nobody(explorer, tmp_path):
     path = explorer.save_html(tmp_path / "page.html")
     text = path.read_text(encoding="utf-8")
     assert [p.name for p in tmp_path.iterdir()] == ["page.html"]
@@ -27,7 +25,7 @@ def test_a_page_is_one_file_that_asks_nobody(explorer: Any, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("name", ["<u>", "</script><script>alert(1)</script>"])
-def test_names_are_text(name: str, tmp_path: Path) -> None:
+def test_names_are_text(name, tmp_path):
     store = cl.LogitStore.from_arrays(
         STORE.labels, {name: STORE.logits("m0"), "m": STORE.logits("m4")}, macs={name: 1, "m": 9}
     )
@@ -37,7 +35,7 @@ def test_names_are_text(name: str, tmp_path: Path) -> None:
     ElementTree.fromstring(still_svg(explorer.runs, explorer.front, explorer.state))
 
 
-def test_the_picture_has_the_numbers(explorer: Any) -> None:
+def test_the_picture_has_the_numbers(explorer):
     svg = still_svg(explorer.runs, explorer.front, explorer.state)
     root = ElementTree.fromstring(svg)
     front = next(element for element in root if element.tag.endswith("polyline"))
@@ -49,7 +47,7 @@ def test_the_picture_has_the_numbers(explorer: Any) -> None:
     assert 'polyline points=""' in alone
 
 
-def test_a_sentence_always_says_a_saving(explorer: Any) -> None:
+def test_a_sentence_always_says_a_saving(explorer):
     for thresholds in ((-np.inf,), (np.inf,)):
         explorer.show(explorer.choice, thresholds)
         run = explorer.runs["held-out"]
@@ -58,7 +56,26 @@ def test_a_sentence_always_says_a_saving(explorer: Any) -> None:
         assert f"for {said} MACs." in sentence(explorer.runs)
 
 
-def test_what_is_vendored_is_what_was_bundled() -> None:
+def test_a_split_that_is_checked_on_itself_is_called_so(tmp_path):
+    """As by ``make imagenet ARGS=--whole``, which holds nothing out."""
+    path = tmp_path / "val"
+    cl.LogitStore.create(path, STORE.labels, split="val")
+    for name, cost in STORE.models["macs"].items():
+        cl.LogitStore(path).add(name, STORE.logits(name), macs=cost)
+    explorer = cl.explore(cl.LogitStore(path), cl.LogitStore(path))
+    assert sentence(explorer.runs).endswith(f"Chosen on {len(STORE):,} samples.")
+    assert set(explorer.runs) == {"validation"}
+
+
+def test_samples_that_chose_are_not_called_others(explorer):
+    half = cl.explore(STORE, STORE.take(slice(0, 300)))
+    assert "checked on 300 samples, 300 of them the same." in sentence(half.runs)
+    assert half.pack.split("held-out")["shared"] == 300
+    assert sentence(explorer.runs).endswith(f"checked on {len(OTHER)} others.")
+    assert explorer.pack.split("held-out")["shared"] == 0
+
+
+def test_what_is_vendored_is_what_was_bundled():
     """d3.js begins with the packages' versions, digests on npm and licence."""
     text = read_part("d3.js")
     head = [line for line in text.splitlines() if line.startswith("//")]

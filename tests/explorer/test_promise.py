@@ -1,8 +1,6 @@
 """Bands of certified thresholds: rows of a second threshold, each tested in sequence along the
 first."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import pytest
 from explorer_stores import made
@@ -16,7 +14,7 @@ ROWS = (0.8, 0.65, 0.5, 0.35, 0.2, 0.05)  # second thresholds
 NAMES = ("a", "b", "c")
 
 
-def at_the_boundary(seed: int, k: int = 300) -> cl.ScoreTable:
+def at_the_boundary(seed, k=300):
     """Samples on which every cascade that never stops at "a" loses exactly EPSILON against "c",
     whatever its second threshold: "b" is incorrect on a quarter of those of a confidence from 0.8
     on; below, "b" repairs half of the samples and breaks the others."""
@@ -30,7 +28,7 @@ def at_the_boundary(seed: int, k: int = 300) -> cl.ScoreTable:
     return cl.ScoreTable(correct, confidence, [1.0, 2.0, 9.0], NAMES)
 
 
-def rows_of(seconds: Sequence[float], firsts: Sequence[float]) -> list[list[cl.Point]]:
+def rows_of(seconds, firsts):
     """A sequence of cascades per second threshold, the most cautious first threshold first."""
     return [
         [cl.Point(NAMES, (first, second), cost_kind="cost") for first in firsts]
@@ -38,7 +36,7 @@ def rows_of(seconds: Sequence[float], firsts: Sequence[float]) -> list[list[cl.P
     ]
 
 
-def test_a_band_of_rows_keeps_delta() -> None:
+def test_a_band_of_rows_keeps_delta():
     """Rows at δ divided by their number break the promise in at most δ of the draws at the very
     boundary; each at the whole δ they break it more often."""
     draws = 100
@@ -56,7 +54,7 @@ def test_a_band_of_rows_keeps_delta() -> None:
     assert kept_apart <= most < looked_at_all
 
 
-def test_the_page_gets_every_row_that_holds() -> None:
+def test_the_page_gets_every_row_that_holds():
     """What is certified of each row, and the sum of their δ."""
     choose, certify, held_out = (made(k=3000, models=3).take(slice(i, None, 3)) for i in range(3))
     seconds = np.quantile(cl.confidence(choose.logits("m1"), "max_softmax"), [0.7, 0.4, 0.1])

@@ -1,7 +1,5 @@
 """The splits that are shown, and what there is to choose from."""
 
-from typing import Any
-
 import numpy as np
 import pytest
 from explorer_stores import OTHER, STORE, made
@@ -10,13 +8,13 @@ import cascadelib as cl
 from cascadelib.explorer.splits import ExploredSplits
 
 
-def test_a_thousand_classes_and_no_second_split() -> None:
+def test_a_thousand_classes_and_no_second_split():
     store = made(k=60, classes=1000, models=2)
     explorer = cl.explore(store, images=np.zeros((60, 3, 8, 9), np.float32))
     assert "top5" in explorer.splits.scores and set(explorer.runs) == {"validation"}
 
 
-def test_f1_with_two_classes() -> None:
+def test_f1_with_two_classes():
     store = made(k=300, classes=2)
     front = cl.search(store, 2, score="f1")
     explorer = cl.explore(store, made(1, 200, 2), front=front)
@@ -27,7 +25,7 @@ def test_f1_with_two_classes() -> None:
 
 
 @pytest.mark.parametrize("graded", [False, True])
-def test_a_score_table_has_its_own_confidences(graded: bool) -> None:
+def test_a_score_table_has_its_own_confidences(graded):
     rng = np.random.default_rng(0)
     correct = rng.random((3, 50)) if graded else rng.random((3, 50)) < 0.7
     table = cl.ScoreTable(correct, rng.integers(0, 9, (3, 50)), [1.0, 3.0, 9.0], ["a", "b", "c"])
@@ -38,13 +36,13 @@ def test_a_score_table_has_its_own_confidences(graded: bool) -> None:
     assert explorer.choice.method == "as given" and "some text" in explorer.more
 
 
-def thirds() -> tuple[Any, Any, Any]:
+def thirds():
     """Three parts of one split, and points chosen on the first."""
     store = made(k=3000, models=3)
     return tuple(store.take(slice(i, None, 3)) for i in range(3))
 
 
-def test_a_certificate_is_shown_where_nothing_else_has_seen_its_samples() -> None:
+def test_a_certificate_is_shown_where_nothing_else_has_seen_its_samples():
     choose, certify, held_out = thirds()
     front = cl.search(choose, 2)
     certificate = cl.certify(certify, front, 0.2, 0.1)
@@ -60,7 +58,7 @@ def test_a_certificate_is_shown_where_nothing_else_has_seen_its_samples() -> Non
         ExploredSplits(choose.select(["m0", "m1"]), certificates=[certificate])
 
 
-def test_an_empty_certificate_says_how_many_labels_it_would_take() -> None:
+def test_an_empty_certificate_says_how_many_labels_it_would_take():
     choose, certify, held_out = thirds()
     point = cl.pick(cl.search(choose, 2), "max_improvement", caution=0)
     certificate = cl.certify(certify.take(slice(0, 50)), point, 0.005, 0.05, "m2")
@@ -69,7 +67,7 @@ def test_an_empty_certificate_says_how_many_labels_it_would_take() -> None:
     assert (told["epsilon"], told["deltas"], told["rows"]) == (0.005, [0.05], [])
 
 
-def test_models_of_both_splits_in_another_order() -> None:
+def test_models_of_both_splits_in_another_order():
     other = OTHER.select(["m4", "m0", "m2", "m1", "m3"])
     explorer = cl.explore(STORE, other)
     assert explorer.runs["held-out"].accuracy == cl.evaluate(OTHER, explorer.point).accuracy

@@ -1,14 +1,12 @@
 """Fixtures that the tests of this room share."""
 
-from typing import Any
-
 import numpy as np
 import pytest
 from PIL import Image
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def folder(tmp_path_factory):
     """62 photographs in four class folders."""
     root = tmp_path_factory.mktemp("tree")
     rng = np.random.default_rng(1)

@@ -13,7 +13,6 @@ import signal
 import sys
 import warnings
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -27,16 +26,16 @@ KINDS = [signal.SIGKILL, errno.ENOSPC, signal.SIGTERM, errno.EFBIG, signal.SIGIN
 CALLS = []  # (call, path) of this process, below the folder that is watched
 
 
-def watch(folder: Path, act: Any) -> None:
+def watch(folder, act):
     """From now on in this process, ``act(number, path)`` comes before each call that changes
     something in ``folder``; bytes are half written by then."""
 
-    def called(call: Any, path: Path) -> None:
+    def called(call, path):
         if Path(os.fsdecode(path)).is_relative_to(folder):
             CALLS.append((call, str(path)))
             act(len(CALLS), str(path))
 
-    def audit(event: Any, arguments: Any) -> None:
+    def audit(event, arguments):
         changing = (
             event in EVENTS
             or event == "open"
@@ -46,8 +45,8 @@ def watch(folder: Path, act: Any) -> None:
         if changing and isinstance(arguments[0], str | bytes | os.PathLike):
             called(event, arguments[0])
 
-    def half(write: Any) -> Any:
-        def written(self: Path, content: Any, **options: Any) -> Any:
+    def half(write):
+        def written(self, content, **options):
             write(self, content[: len(content) // 2], **options)
             called("write", self)
             return write(self, content, **options)
@@ -63,12 +62,12 @@ def watch(folder: Path, act: Any) -> None:
     sys.addaudithook(audit)
 
 
-def network(seed: int) -> Any:
+def network(seed):
     torch.manual_seed(seed)
     return torch.nn.Linear(3, 3)
 
 
-def run(folder: Path, names: tuple[str, ...] = ("a", "lock")) -> Any:
+def run(folder, names=("a", "lock")):
     """12 samples, two shards for each model; every measured time is the same."""
     torch.set_num_threads(1)
     forward.time.perf_counter = map(float, itertools.count()).__next__
@@ -80,7 +79,7 @@ def run(folder: Path, names: tuple[str, ...] = ("a", "lock")) -> Any:
     )
 
 
-def forked(work: Any) -> Any:
+def forked(work):
     """The status of a child that does this."""
     if child := os.fork():
         return os.waitpid(child, 0)[1]
@@ -95,7 +94,7 @@ def forked(work: Any) -> Any:
         os._exit(8)
 
 
-def content(folder: Path) -> Any:
+def content(folder):
     """{file: its bytes}, without the order of the keys in a header, which safetensors leaves to
     chance."""
     found = {
@@ -109,16 +108,16 @@ def content(folder: Path) -> Any:
     return found
 
 
-def check(folder: Path, kind: str, number: str, whole: Any) -> Any:
+def check(folder, kind, number, whole):
     """One fault at so manieth call, and the run that follows; whether there was such a call."""
 
-    def act(count: Any, path: Path) -> None:
+    def act(count, path):
         if count == number and isinstance(kind, signal.Signals):
             os.kill(os.getpid(), kind)
         elif count == number:
             raise OSError(kind, os.strerror(kind), path)
 
-    def work() -> None:
+    def work():
         watch(folder, act)
         try:
             run(folder)
@@ -127,7 +126,7 @@ def check(folder: Path, kind: str, number: str, whole: Any) -> Any:
             os._exit(7)
         os._exit(0 if len(CALLS) < number else 9)  # 9: it did without that call
 
-    def read() -> None:
+    def read():
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # a reader never sees half a file
             if (folder / "manifest.json").exists():
@@ -148,14 +147,14 @@ def check(folder: Path, kind: str, number: str, whole: Any) -> Any:
     return status != 0
 
 
-def check_finished(folder: Path) -> None:
+def check_finished(folder):
     """A finished extraction on a file system that is read-only: no call that would change
     anything."""
 
-    def refuse(number: str, path: Path) -> None:
+    def refuse(number, path):
         raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
 
-    def work() -> None:
+    def work():
         watch(folder, refuse)
         assert list(run(folder).models.index) == ["a", "lock"] and not CALLS, CALLS
         try:
@@ -166,7 +165,7 @@ def check_finished(folder: Path) -> None:
     assert os.waitstatus_to_exitcode(forked(work)) == errno.EROFS
 
 
-def main(base: Any, every: Any) -> None:
+def main(base, every):
     assert forked(lambda: run(base / "whole")) == 0
     whole = content(base / "whole")
     assert set(whole) == {"a.safetensors", "lock.safetensors", "labels.npz", "manifest.json"}

@@ -1,8 +1,5 @@
 """Models whose classes stand in another order than those of the data."""
 
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
@@ -17,23 +14,23 @@ from cascadelib.zoo.transforms import Cut, Photos
 class Known(torch.nn.Module):
     """Knows the labels of inputs that hold them; puts class c into column ``columns[c]``."""
 
-    def __init__(self, columns: Any) -> None:
+    def __init__(self, columns):
         super().__init__()
         self.columns = torch.as_tensor(columns)
         self.scale = torch.nn.Linear(1, 1)
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x):
         wrong = x[:, 1].long() == 0  # one in ten
         known = torch.where(wrong, (x[:, 0].long() + 1) % 4, x[:, 0].long())
         return 5.0 * torch.nn.functional.one_hot(self.columns[known], 4) + 0 * self.scale(x[:, :1])
 
 
-def labelled(k: int = 400) -> tuple:
+def labelled(k=400):
     labels = torch.arange(k) % 4
     return torch.stack([labels, torch.arange(k) % 10], 1).float(), labels
 
 
-def test_another_order_of_classes_is_found_named_and_can_be_given(tmp_path: Path) -> None:
+def test_another_order_of_classes_is_found_named_and_can_be_given(tmp_path):
     moved = Known([2, 0, 1, 3])
     inputs = labelled()
     with pytest.raises(
@@ -54,7 +51,7 @@ def test_another_order_of_classes_is_found_named_and_can_be_given(tmp_path: Path
     assert known.models.top1["right"] == 0.9
 
 
-def test_a_poor_model_is_not_taken_for_another_order(tmp_path: Path) -> None:
+def test_a_poor_model_is_not_taken_for_another_order(tmp_path):
     rng = np.random.default_rng(0)
     inputs = torch.as_tensor(rng.normal(size=(400, 768)), dtype=torch.float32).reshape(
         400, 3, 16, 16
@@ -65,7 +62,7 @@ def test_a_poor_model_is_not_taken_for_another_order(tmp_path: Path) -> None:
     assert store.models.top1["a"] < 0.4
 
 
-def test_names_in_another_order_are_refused_before_the_run(folder: Path, tmp_path: Path) -> None:
+def test_names_in_another_order_are_refused_before_the_run(folder, tmp_path):
     samples = datasets.image_folder(folder)
     transform = Photos(Cut((16, 16), "bilinear", 0.9), MEAN, STD)
     for names, refused in (("abcd", False), ("badc", True), ("wxyz", False)):
@@ -81,7 +78,7 @@ def test_names_in_another_order_are_refused_before_the_run(folder: Path, tmp_pat
             assert "classes" not in store.metadata("m")
 
 
-def test_another_number_of_classes_is_refused(folder: Path, tmp_path: Path) -> None:
+def test_another_number_of_classes_is_refused(folder, tmp_path):
     transform = Photos(Cut((16, 16), "bilinear", 0.9), MEAN, STD)
     many = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(768, 5))
     with pytest.raises(ValueError, match="'many' gives 5 classes, the data set has 4"):

@@ -1,8 +1,5 @@
 """Classifiers of scikit-learn, asked for a store of their probabilities."""
 
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
@@ -17,7 +14,7 @@ NUMBERS = (X[:, 0] > 0) + 2 * (X[:, 1] > 0.5)
 WORDS = np.array(["sea", "air", "land", "ice"])
 
 
-def trained(y: np.ndarray) -> dict[str, Any]:
+def trained(y):
     """Two classifiers, on the first 200 samples; the first knows no fourth class."""
     known = np.flatnonzero(NUMBERS[:200] < 3)
     line = LogisticRegression().fit(X[known], y[known])
@@ -25,7 +22,7 @@ def trained(y: np.ndarray) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("y", [NUMBERS, NUMBERS + 7, WORDS[NUMBERS]], ids=["0 …", "7 …", "text"])
-def test_a_store_has_what_the_classifiers_say(y: np.ndarray, tmp_path: Path) -> None:
+def test_a_store_has_what_the_classifiers_say(y, tmp_path):
     models = trained(y)
     store = cl.extract(models, (X[200:], y[200:]), tmp_path, macs={"line": 16, "tree": 60})
     assert store.classes == tuple(np.unique(y).astype(str))
@@ -38,7 +35,7 @@ def test_a_store_has_what_the_classifiers_say(y: np.ndarray, tmp_path: Path) -> 
     assert point.accuracy >= store.models["top1"].max() - 1e-12
 
 
-def test_another_store_in_the_folder_and_other_labels_are_refused(tmp_path: Path) -> None:
+def test_another_store_in_the_folder_and_other_labels_are_refused(tmp_path):
     cl.extract(trained(NUMBERS), (X, NUMBERS), tmp_path)
     with pytest.raises(ValueError, match="already holds a store"):
         cl.extract(trained(NUMBERS), (X, NUMBERS), tmp_path)

@@ -6,9 +6,6 @@ import random
 import signal
 import time
 import warnings
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -29,7 +26,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 class Slow(nn.Module):
     """A linear net that takes a while a batch, so that it can be killed in between."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed):
         super().__init__()
         self.linear = nn.Linear(5, C)
         generator = torch.Generator().manual_seed(seed)
@@ -37,23 +34,23 @@ class Slow(nn.Module):
             self.linear.weight.copy_(torch.randn(C, 5, generator=generator))
             self.linear.bias.zero_()
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x):
         time.sleep(0.005)
         return self.linear(x)
 
 
-def inputs() -> tuple:
+def inputs():
     generator = torch.Generator().manual_seed(1)
     return torch.randn(K, 5, generator=generator), torch.arange(K) % C
 
 
-def run(path: Path) -> Any:
+def run(path):
     """One extraction: 12 shards of one batch for each of two models."""
     models = {name: Slow(seed) for seed, name in enumerate(NAMES)}
     return extract(models, inputs(), path, batch_size=5, shard_size=5, progress=False)
 
 
-def forked(path: Path) -> Any:
+def forked(path):
     """Start :func:`run` in a child process that ends without touching pytest's state; its id."""
     child = os.fork()
     if child == 0:
@@ -66,14 +63,14 @@ def forked(path: Path) -> Any:
     return child
 
 
-def tensors(path: Path) -> dict:
+def tensors(path):
     store = LogitStore(path)
     store.verify()
     return {name: store.logits(name).tobytes() for name in store.models.index}
 
 
 @pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
+def one_thread():
     """Threads do not survive a fork."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -81,16 +78,14 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-def shard_files(path: Path) -> list:
+def shard_files(path):
     return list(path.glob(".partial/*/[!.]*.safetensors"))
 
 
-def killed_after(child: Any, path: Path, shards: Any, delay: Any) -> Any:
+def killed_after(child, path, shards, delay):
     """Kill ``child`` ``delay`` seconds after that many shards are there; whether it was still
     running."""
-    deadline = (
-        time.monotonic() + 3
-    )  # a forked torch may, rarely, stand still: then it is killed where it stands
+    deadline = time.monotonic() + 60  # a forked torch may, rarely, stand still
     while len(shard_files(path)) < shards and time.monotonic() < deadline:
         if os.waitpid(child, os.WNOHANG) != (0, 0):
             return False
@@ -100,7 +95,7 @@ def killed_after(child: Any, path: Path, shards: Any, delay: Any) -> Any:
     return os.WIFSIGNALED(os.waitpid(child, 0)[1])
 
 
-def test_twenty_kills(tmp_path: Path) -> None:
+def test_twenty_kills(tmp_path):
     run(tmp_path / "whole")
     whole = tensors(tmp_path / "whole")
     assert list(whole) == NAMES
@@ -126,7 +121,7 @@ def test_twenty_kills(tmp_path: Path) -> None:
     assert killed >= KILLS // 2 and len(resumed_from) > 4, "the kills must fall all over the run"
 
 
-def test_killed_again_and_again(tmp_path: Path) -> None:
+def test_killed_again_and_again(tmp_path):
     run(tmp_path / "whole")
     moments = random.Random(8)
     for _ in range(5):
@@ -138,7 +133,7 @@ def test_killed_again_and_again(tmp_path: Path) -> None:
     assert tensors(tmp_path / "s") == tensors(tmp_path / "whole")
 
 
-def test_a_killed_add_leaves_the_old_tensor_or_the_new(tmp_path: Path) -> None:
+def test_a_killed_add_leaves_the_old_tensor_or_the_new(tmp_path):
     labels = np.zeros(20_000, int)
     versions = [np.full((20_000, 20), value, np.float32) for value in (1, 2)]
     store = LogitStore.create(tmp_path / "s", labels)

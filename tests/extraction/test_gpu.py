@@ -4,9 +4,7 @@ notebook 01 on it.
 ``pytest -m gpu``. What can be tested of it without a GPU is in ``test_inference.py``.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import nbformat
 import numpy as np
@@ -30,7 +28,7 @@ SETTINGS = {"batch_size": 64, "shard_size": 128, "progress": False}
 
 
 @pytest.fixture
-def exact() -> Iterator[None]:
+def exact():
     """float32 products in float32: no TF32."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
@@ -40,7 +38,7 @@ def exact() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def samples(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def samples(tmp_path_factory):
     """600 photographs in ten class folders."""
     root = tmp_path_factory.mktemp("tree")
     rng = np.random.default_rng(1)
@@ -53,7 +51,7 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return datasets.image_folder(root)
 
 
-def net(width: Any) -> Any:
+def net(width):
     torch.manual_seed(width)
     parts = [
         torch.nn.Conv2d(3, width, 3),
@@ -66,7 +64,7 @@ def net(width: Any) -> Any:
     return torch.nn.Sequential(*parts, torch.nn.Flatten(), head)
 
 
-def models() -> dict:
+def models():
     """Three, of two cuts."""
     cuts = [
         Photos(Cut((size, size), "bilinear", 0.9), (0.5,) * 3, (0.2,) * 3) for size in (32, 32, 48)
@@ -74,7 +72,7 @@ def models() -> dict:
     return {f"m{width}": (net(width), cut) for width, cut in zip((8, 16, 32), cuts, strict=True)}
 
 
-def close(one: Any, other: Any, tolerance: Any) -> None:
+def close(one, other, tolerance):
     """Logits within the tolerance, and the same top-1 but where two classes are as near."""
     for name in one.models.index:
         ours = one.logits(name)
@@ -87,9 +85,7 @@ def close(one: Any, other: Any, tolerance: Any) -> None:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_float32_agrees_with_the_processor(
-    samples: Any, tmp_path: Path, exact: Any, workers: int
-) -> None:
+def test_float32_agrees_with_the_processor(samples, tmp_path, exact, workers):
     ours = extract(
         models(), samples, tmp_path / "gpu", device="cuda", amp=False, workers=workers, **SETTINGS
     )
@@ -99,7 +95,7 @@ def test_float32_agrees_with_the_processor(
     assert ours.metadata("m8")["extraction"]["device_name"] == torch.cuda.get_device_name()
 
 
-def test_tensors_go_through_pinned_memory_too(tmp_path: Path, exact: Any) -> None:
+def test_tensors_go_through_pinned_memory_too(tmp_path, exact):
     generator = torch.Generator().manual_seed(0)
     inputs = torch.rand(K, 3, 24, 24, generator=generator)
     labels = torch.arange(K) % C
@@ -116,9 +112,7 @@ def test_tensors_go_through_pinned_memory_too(tmp_path: Path, exact: Any) -> Non
 @pytest.mark.parametrize(
     ("amp", "recorded"), [(None, "float16"), ("bfloat16", "bfloat16"), (False, False)]
 )
-def test_mixed_precision_is_recorded(
-    samples: Any, tmp_path: Path, amp: str | bool | None, recorded: str | bool
-) -> None:
+def test_mixed_precision_is_recorded(samples, tmp_path, amp, recorded):
     store = extract(
         models(), samples, tmp_path / "s", device="cuda", amp=amp, workers=2, **SETTINGS
     )
@@ -131,9 +125,7 @@ def test_mixed_precision_is_recorded(
 
 
 @pytest.mark.parametrize("fixed", [False, True])
-def test_layouts_are_measured_and_agree(
-    samples: Any, tmp_path: Path, exact: Any, fixed: bool
-) -> None:
+def test_layouts_are_measured_and_agree(samples, tmp_path, exact, fixed):
     torch.backends.cudnn.deterministic = fixed  # the fixture puts it back
     settings = SETTINGS | {"batch_size": 8, "amp": False, "workers": 2}
     store = extract(models(), samples, tmp_path / "gpu", device="cuda", **settings)
@@ -146,7 +138,7 @@ def test_layouts_are_measured_and_agree(
     close(store, theirs, 1e-3)
 
 
-def test_compiled_models_agree(samples: Any, tmp_path: Path, exact: Any) -> None:
+def test_compiled_models_agree(samples, tmp_path, exact):
     store = extract(
         models(),
         samples,
@@ -168,17 +160,17 @@ def test_compiled_models_agree(samples: Any, tmp_path: Path, exact: Any) -> None
 class Hungry(torch.nn.Module):
     """Takes 4 MiB a sample for a moment."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         super().__init__()
         self.linear = torch.nn.Linear(16, C)
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x):
         return self.linear(x) + 0 * x.new_empty(len(x), 2**20).sum(1, keepdim=True).nan_to_num(
             0, 0, 0
         )
 
 
-def test_a_batch_without_room_is_halved_and_the_run_goes_on(tmp_path: Path, exact: Any) -> None:
+def test_a_batch_without_room_is_halved_and_the_run_goes_on(tmp_path, exact):
     module = Hungry()
     inputs = torch.rand(K, 16, generator=torch.Generator().manual_seed(0))
     torch.cuda.empty_cache()
@@ -205,7 +197,7 @@ def test_a_batch_without_room_is_halved_and_the_run_goes_on(tmp_path: Path, exac
     np.testing.assert_allclose(store.logits("hungry"), module.linear(inputs).detach(), atol=1e-3)
 
 
-def test_notebook_01(tmp_path: Path) -> None:
+def test_notebook_01(tmp_path):
     notebook = ROOT / "notebooks" / "01_extraction.ipynb"
     parameters = {"device": "cuda", "images": 500, "out": str(tmp_path / "logits")}
     papermill.execute_notebook(

@@ -3,8 +3,6 @@ or read early."""
 
 import contextlib
 import os
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -31,24 +29,24 @@ class Late(forward.Device):
 
     delay = 1
 
-    def __init__(self, device: Any, amp: bool = False) -> None:
+    def __init__(self, device, amp=False):
         super().__init__(device, amp)
         self.seen = []
         self.buffers = set()
 
-    def upload(self, tensor: Any) -> Any:
+    def upload(self, tensor):
         moved = tensor.clone()
         if tensor.dtype == torch.uint8 and tensor.ndim == 4:  # cuts of photographs, in the ring
             self.buffers.add(tensor.data_ptr())
             tensor.fill_(0)
         return moved
 
-    def download(self, tensor: Any, out: Any) -> Any:
+    def download(self, tensor, out):
         out.fill_(float("nan"))
         number = len([what for what, _ in self.seen if what == "asked"])
         self.seen.append(("asked", number))
 
-        def wait() -> None:
+        def wait():
             self.seen.append(("read", number))
             out.copy_(tensor)
 
@@ -56,11 +54,11 @@ class Late(forward.Device):
 
 
 @pytest.fixture
-def late(monkeypatch: pytest.MonkeyPatch) -> Any:
+def late(monkeypatch):
     """The devices of the extractions that follow."""
     found = []
 
-    def device_of(device: Any, amp: Any) -> Any:
+    def device_of(device, amp):
         found.append(Late(torch.device("cpu"), amp or False))
         return found[-1]
 
@@ -72,28 +70,28 @@ class Stub:
     """In place of a stream or an event of CUDA: writes down what is asked of it, and is all that it
     gives."""
 
-    def __init__(self, called: Any, name: str) -> None:
+    def __init__(self, called, name):
         self.called = called
         self.name = name
 
-    def __call__(self, *arguments: Any, **options: Any) -> Any:
+    def __call__(self, *arguments, **options):
         return self
 
-    def __getattr__(self, method: Any) -> Any:
-        def noted(*arguments: Any, **options: Any) -> Any:
+    def __getattr__(self, method):
+        def noted(*arguments, **options):
             self.called.append(f"{self.name}.{method}")
             return 5.0 if method == "elapsed_time" else Stub(self.called, f"{self.name}'s event")
 
         return noted
 
 
-def net(seed: int, size: int = 36) -> Any:
+def net(seed, size=36):
     torch.manual_seed(seed)
     return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(size, C))
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def folder(tmp_path_factory):
     """50 photographs in four class folders."""
     root = tmp_path_factory.mktemp("tree")
     rng = np.random.default_rng(1)
@@ -104,15 +102,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return root
 
 
-def same(one: Any, other: Any) -> None:
+def same(one, other):
     assert list(one.models.index) == list(other.models.index)
     for name in one.models.index:
         assert one.logits(name).tobytes() == other.logits(name).tobytes()
 
 
-def test_logits_are_read_one_batch_after_they_were_asked_for(
-    tmp_path: Path, late: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_logits_are_read_one_batch_after_they_were_asked_for(tmp_path, late, monkeypatch):
     models = {"a": net(1), "b": net(2)}
     ours = extract(models, (INPUTS, LABELS), tmp_path / "s", **SMALL)
     seen = late[0].seen  # seven batches of two models, the last of two samples
@@ -130,8 +126,8 @@ def test_logits_are_read_one_batch_after_they_were_asked_for(
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_workers_fill_buffers_again_that_have_been_uploaded(
-    tmp_path: Path, late: Any, folder: Path, workers: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    tmp_path, late, folder, workers, monkeypatch
+):
     monkeypatch.setattr(inference, "CHUNK", 3)
     monkeypatch.setattr(inference, "AHEAD", 2)
     cuts = [Photos(Cut((s, s), "bilinear", 0.9), (0.5,) * 3, (0.2,) * 3) for s in (8, 12)]
@@ -144,7 +140,7 @@ def test_workers_fill_buffers_again_that_have_been_uploaded(
     same(ours, extract(models, samples, tmp_path / "t", workers=0, **SMALL))
 
 
-def test_the_calls_of_cuda(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+def test_the_calls_of_cuda(tmp_path, monkeypatch, folder):
     """The class itself, on stand-ins for streams, events and the pinning of memory: names and order
     of its calls."""
     called = []
@@ -181,9 +177,7 @@ class OnDevice(torch.Tensor):
     READS = ("item", "tolist", "numpy", "cpu", "__bool__", "__float__", "__int__", "nonzero")
 
     @classmethod
-    def __torch_function__(
-        cls, function: Any, types: Any, arguments: Any = (), options: Any = None
-    ) -> Any:
+    def __torch_function__(cls, function, types, arguments=(), options=None):
         options = options or {}
         name = getattr(function, "__name__", "")
         blocking = name == "copy_" and not options.get("non_blocking", False)
@@ -197,25 +191,25 @@ class Delayed(forward.Device):
 
     delay = 1
 
-    def upload(self, tensor: Any) -> Any:
+    def upload(self, tensor):
         return tensor.as_subclass(OnDevice)
 
-    def download(self, tensor: Any, out: Any) -> Any:
+    def download(self, tensor, out):
         assert type(tensor) is OnDevice
         out.copy_(tensor, non_blocking=True)
         return lambda: None
 
 
 @pytest.fixture
-def waits(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def waits(monkeypatch):
     """What the host waits for in the extractions that follow, each wait by its name."""
     OnDevice.waits.clear()
     monkeypatch.setattr(extraction, "device_of", lambda *_: Delayed(torch.device("cpu")))
 
-    def noting(name: str) -> Any:
+    def noting(name):
         make = getattr(torch, name)
 
-        def made(*arguments: Any, device: Any = None, **options: Any) -> Any:
+        def made(*arguments, device=None, **options):
             if device is not None:  # from pageable memory, which is copied before the call returns
                 OnDevice.waits.append(name)
             return make(*arguments, device=device, **options)
@@ -227,7 +221,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return OnDevice.waits
 
 
-def test_the_host_waits_in_no_batch(tmp_path: Path, folder: Path, waits: list[str]) -> None:
+def test_the_host_waits_in_no_batch(tmp_path, folder, waits):
     samples = datasets.image_folder(folder)
     counted = []
     for count in (8, 48):  # one batch, and six
@@ -242,9 +236,9 @@ def test_the_host_waits_in_no_batch(tmp_path: Path, folder: Path, waits: list[st
     assert waits == []
 
 
-def test_the_stand_in_sees_what_a_host_waits_for(tmp_path: Path, waits: list[str]) -> None:
+def test_the_stand_in_sees_what_a_host_waits_for(tmp_path, waits):
     class Curious(torch.nn.Module):
-        def forward(self, x: Any) -> Any:
+        def forward(self, x):
             assert float(x.sum().item()) >= 0
             return torch.zeros(len(x), C).copy_(x[:, 0, :C]) + torch.tensor(0.0, device=x.device)
 
@@ -252,18 +246,16 @@ def test_the_stand_in_sees_what_a_host_waits_for(tmp_path: Path, waits: list[str
     assert {"item", "copy_", "tensor"} <= set(waits) and len(waits) >= 3 * 7
 
 
-def test_a_short_batch_is_compiled_for_no_second_size(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sizes: dict[bool, set[int]] = {True: set(), False: set()}
+def test_a_short_batch_is_compiled_for_no_second_size(tmp_path, monkeypatch):
+    sizes = {True: set(), False: set()}
 
     class Sized(torch.nn.Module):
-        def __init__(self, module: Any, compiled: bool) -> None:
+        def __init__(self, module, compiled):
             super().__init__()
             self.module = module
             self.compiled = compiled
 
-        def forward(self, x: Any) -> Any:
+        def forward(self, x):
             sizes[self.compiled].add(len(x))
             return self.module(x)
 
@@ -278,7 +270,7 @@ def test_a_short_batch_is_compiled_for_no_second_size(
 
 
 @pytest.mark.parametrize("form", [torch.channels_last, torch.contiguous_format])
-def test_a_filled_batch_lies_in_memory_as_a_full_one(form: Any) -> None:
+def test_a_filled_batch_lies_in_memory_as_a_full_one(form):
     images = forward.on_device(torch.rand(3, 2, 4, 4).contiguous(memory_format=form), lambda x: x)
     whole = inference.filled({"images": images}, 5)["images"]
     assert torch.equal(whole, images[[0, 1, 2, 2, 2]])
@@ -289,21 +281,21 @@ def test_a_filled_batch_lies_in_memory_as_a_full_one(form: Any) -> None:
 class Stops(torch.nn.Module):
     """Raises at its batch ``at``."""
 
-    def __init__(self, at: Any, error: Any) -> None:
+    def __init__(self, at, error):
         super().__init__()
         self.inner = net(1)
         self.at = at
         self.error = error
         self.batches = 0
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x):
         self.batches += 1
         if self.batches == self.at:
             raise self.error
         return self.inner(x)
 
 
-def test_an_interrupted_gpu_loses_no_more_than_a_processor(tmp_path: Path, late: Any) -> None:
+def test_an_interrupted_gpu_loses_no_more_than_a_processor(tmp_path, late):
     batches = 3 + 4  # the trace, two probes; two shards of two batches
     with pytest.raises(KeyboardInterrupt):
         extract(
@@ -318,14 +310,14 @@ def test_an_interrupted_gpu_loses_no_more_than_a_processor(tmp_path: Path, late:
     assert resumed.batches == 3 + 7 - 4
 
 
-def test_a_model_that_fails_under_way_leaves_the_others(tmp_path: Path, late: Any) -> None:
+def test_a_model_that_fails_under_way_leaves_the_others(tmp_path, late):
     class Sick(torch.nn.Module):
-        def __init__(self) -> None:
+        def __init__(self):
             super().__init__()
             self.inner = net(2)
             self.batches = 0
 
-        def forward(self, x: Any) -> Any:
+        def forward(self, x):
             self.batches += 1
             return self.inner(x) * (float("nan") if self.batches == 6 else 1)
 
@@ -342,18 +334,18 @@ def test_a_model_that_fails_under_way_leaves_the_others(tmp_path: Path, late: An
 class Narrow(torch.nn.Module):
     """Has no memory for more than ``room`` samples."""
 
-    def __init__(self, room: Any) -> None:
+    def __init__(self, room):
         super().__init__()
         self.inner = net(1)
         self.room = room
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x):
         if len(x) > self.room:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return self.inner(x)
 
 
-def test_memory_that_runs_out_halves_the_batch_and_is_said_once(tmp_path: Path, late: Any) -> None:
+def test_memory_that_runs_out_halves_the_batch_and_is_said_once(tmp_path, late):
     with pytest.warns(
         UserWarning, match="model 'm': no memory for 32 samples at once; now 4"
     ) as heard:
@@ -365,8 +357,8 @@ def test_memory_that_runs_out_halves_the_batch_and_is_said_once(tmp_path: Path, 
     )
 
 
-def test_photographs_of_several_shapes_are_refused_by_row(tmp_path: Path, folder: Path) -> None:
-    def whole(image: Any) -> Any:
+def test_photographs_of_several_shapes_are_refused_by_row(tmp_path, folder):
+    def whole(image):
         return torch.from_numpy(np.array(image))
 
     with pytest.raises(
@@ -402,15 +394,7 @@ def test_photographs_of_several_shapes_are_refused_by_row(tmp_path: Path, folder
         ),
     ],
 )
-def test_usable_cores(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    affinity: int,
-    own: str,
-    files: dict,
-    processes: int,
-    cores: int,
-) -> None:
+def test_usable_cores(tmp_path, monkeypatch, affinity, own, files, processes, cores):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(affinity)))
     monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
     (tmp_path / "own").write_text(own)
@@ -420,9 +404,7 @@ def test_usable_cores(
     assert shards.usable_cores(tmp_path / "groups", tmp_path / "own") == cores
 
 
-def test_workers_are_the_usable_cores(
-    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_workers_are_the_usable_cores(tmp_path, folder, monkeypatch):
     asked = []
     own = inference._photographs
     monkeypatch.setattr(extraction, "usable_cores", lambda: 3)

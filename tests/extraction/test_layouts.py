@@ -3,9 +3,6 @@ layout costs."""
 
 import itertools
 import threading
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -29,16 +26,16 @@ class Clocked(torch.nn.Module):
     """A small network that takes as long as its layout costs; ``seen`` [(layout, samples, whether
     in the main thread)]."""
 
-    def __init__(self, costs: dict) -> None:
+    def __init__(self, costs):
         super().__init__()
         torch.manual_seed(0)
         self.convolution = torch.nn.Conv2d(2, 5, 3)
         self.linear = torch.nn.Linear(5 * 16, C)
         self.costs = costs
         self.time = 0.0
-        self.seen: list[tuple] = []
+        self.seen = []
 
-    def forward(self, images: Any) -> Any:
+    def forward(self, images):
         weight = self.convolution.weight
         formats = {
             name: all(part.is_contiguous(memory_format=name) for part in (images, weight))
@@ -57,23 +54,23 @@ class Choosing(forward.Device):
 
     chooses = True
 
-    def __init__(self, module: Clocked) -> None:
+    def __init__(self, module):
         super().__init__(torch.device("cpu"))
         self.module = module
 
-    def now(self) -> float:
+    def now(self):
         return self.module.time
 
 
 @pytest.fixture(autouse=True)
-def flags() -> Iterator[None]:
+def flags():
     """cuDNN's flags as they are, afterwards too."""
     before = (cudnn.benchmark, cudnn.deterministic)
     yield
     cudnn.benchmark, cudnn.deterministic = before
 
 
-def ran(path: Path, monkeypatch: pytest.MonkeyPatch, costs: dict, inputs: Any = INPUTS) -> Any:
+def ran(path, monkeypatch, costs, inputs=INPUTS):
     """(the module, the store) of an extraction on a stand-in for a GPU."""
     module = Clocked(costs)
     monkeypatch.setattr(extraction, "device_of", lambda *_: Choosing(module))
@@ -82,9 +79,7 @@ def ran(path: Path, monkeypatch: pytest.MonkeyPatch, costs: dict, inputs: Any = 
 
 
 @pytest.mark.parametrize("best", LAYOUTS)
-def test_the_fastest_layout_runs_and_is_recorded(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, best: tuple
-) -> None:
+def test_the_fastest_layout_runs_and_is_recorded(tmp_path, monkeypatch, best):
     costs = dict.fromkeys(LAYOUTS, 2.0) | {best: 1.0}
     module, store = ran(tmp_path / "s", monkeypatch, costs)
     header = store.metadata("m")
@@ -101,36 +96,28 @@ def test_the_fastest_layout_runs_and_is_recorded(
     np.testing.assert_allclose(store.logits("m"), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_a_layout_that_is_hardly_faster_is_not_taken(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_layout_that_is_hardly_faster_is_not_taken(tmp_path, monkeypatch):
     costs = dict.fromkeys(LAYOUTS, 0.96) | {LAYOUTS[0]: 1.0}
     _, store = ran(tmp_path / "s", monkeypatch, costs)
     header = store.metadata("m")
     assert (header["memory_format"], header["cudnn_benchmark"]) == ("torch.channels_last", False)
 
 
-def test_cudnn_that_is_to_be_deterministic_does_not_search(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cudnn_that_is_to_be_deterministic_does_not_search(tmp_path, monkeypatch):
     cudnn.deterministic = True
     module, store = ran(tmp_path / "s", monkeypatch, dict.fromkeys(LAYOUTS, 1.0))
     assert not any(searched for (_, searched), *_ in module.seen)
     assert not store.metadata("m")["cudnn_benchmark"] and cudnn.deterministic
 
 
-def test_cudnn_that_was_told_to_search_does(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cudnn_that_was_told_to_search_does(tmp_path, monkeypatch):
     cudnn.benchmark = True
     module, store = ran(tmp_path / "s", monkeypatch, dict.fromkeys(LAYOUTS, 1.0))
     assert all(searched for (_, searched), *_ in module.seen)
     assert store.metadata("m")["cudnn_benchmark"] and cudnn.benchmark
 
 
-def test_few_batches_and_other_inputs_are_not_worth_a_measurement(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_few_batches_and_other_inputs_are_not_worth_a_measurement(tmp_path, monkeypatch):
     few = inference.WORTH * BATCH - 1
     module, store = ran(tmp_path / "few", monkeypatch, dict.fromkeys(LAYOUTS, 1.0), INPUTS[:few])
     assert {layout for layout, *_ in module.seen} == {LAYOUTS[0]}
@@ -142,11 +129,9 @@ def test_few_batches_and_other_inputs_are_not_worth_a_measurement(
     assert "memory_format" not in store.metadata("m")
 
 
-def test_a_model_that_fails_in_a_layout_is_left_out_with_its_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_model_that_fails_in_a_layout_is_left_out_with_its_error(tmp_path, monkeypatch):
     class Unwilling(Clocked):
-        def forward(self, images: Any) -> Any:
+        def forward(self, images):
             if cudnn.benchmark:
                 raise RuntimeError("no algorithm at all")
             return super().forward(images)

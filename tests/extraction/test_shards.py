@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -73,7 +72,7 @@ extract(models, samples, sys.argv[2], batch_size=5, shard_size=5, workers=1, pro
 """
 
 
-def run(folder: Path, out: Any, script: Any, *arguments: Any, processes: int = 1) -> Any:
+def run(folder, out, script, *arguments, processes=1):
     command = [sys.executable]
     if processes > 1:
         command += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
@@ -91,7 +90,7 @@ def run(folder: Path, out: Any, script: Any, *arguments: Any, processes: int = 1
     )
 
 
-def same(one: Any, other: Any) -> None:
+def same(one, other):
     one = LogitStore(one)
     other = LogitStore(other)
     assert one.fingerprint == other.fingerprint and set(one.models.index) == set(
@@ -102,9 +101,7 @@ def same(one: Any, other: Any) -> None:
     one.verify()
 
 
-def test_two_processes_fill_one_store_and_another_number_resumes(
-    folder: Path, tmp_path: Path
-) -> None:
+def test_two_processes_fill_one_store_and_another_number_resumes(folder, tmp_path):
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
     alone = run(folder, tmp_path / "alone", script)
@@ -139,14 +136,12 @@ class Counted(File):
 
     decoded = []
 
-    def __call__(self) -> Any:
+    def __call__(self):
         self.decoded.append(self.path)
         return super().__call__()
 
 
-def test_each_photograph_is_decoded_once_and_each_cut_made_once(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_each_photograph_is_decoded_once_and_each_cut_made_once(folder, tmp_path, monkeypatch):
     found = datasets.image_folder(folder)
     paths = [file.path for file in found.inputs]
     samples = Photographs(tuple(map(Counted, paths)), found.labels, found.sample_ids, found.classes)
@@ -171,7 +166,7 @@ def test_each_photograph_is_decoded_once_and_each_cut_made_once(
         np.testing.assert_allclose(store.logits(name), expected, rtol=1e-4, atol=1e-4)
 
 
-def test_a_function_of_one_image_is_a_transform_too(folder: Path, tmp_path: Path) -> None:
+def test_a_function_of_one_image_is_a_transform_too(folder, tmp_path):
     from torchvision.transforms import v2
 
     crop = v2.Compose(
@@ -189,8 +184,8 @@ def test_a_function_of_one_image_is_a_transform_too(folder: Path, tmp_path: Path
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_photograph_that_cannot_be_read_stops_the_run_and_loses_nothing(
-    folder: Path, tmp_path: Path, workers: int
-) -> None:
+    folder, tmp_path, workers
+):
     samples = datasets.image_folder(folder)
     path = samples.inputs[45].path
     whole = path.read_bytes()
@@ -210,14 +205,14 @@ class Narrow(torch.nn.Module):
     """Says that memory has run out for more than ``room`` samples, as a device does or as the CPU's
     allocator."""
 
-    def __init__(self, room: Any, error: Any) -> None:
+    def __init__(self, room, error):
         super().__init__()
         self.linear = head(5)
         self.room = room
         self.error = error
         self.seen = []
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x):
         self.seen.append(len(x))
         if len(x) > self.room:
             raise self.error
@@ -231,7 +226,7 @@ OUT = [
 
 
 @pytest.mark.parametrize("error", OUT, ids=["device", "processor"])
-def test_batches_are_halved_until_they_fit(folder: Path, tmp_path: Path, error: Any) -> None:
+def test_batches_are_halved_until_they_fit(folder, tmp_path, error):
     samples = datasets.image_folder(folder)
     transform = Photos(Cut((16, 16), "bilinear", 0.9), MEAN, STD)
     models = {"narrow": (Narrow(5, error), transform), "wide": (head(5), transform)}
@@ -250,7 +245,7 @@ def test_batches_are_halved_until_they_fit(folder: Path, tmp_path: Path, error: 
         )
 
 
-def test_other_errors_are_not_taken_for_a_lack_of_memory(folder: Path, tmp_path: Path) -> None:
+def test_other_errors_are_not_taken_for_a_lack_of_memory(folder, tmp_path):
     samples = datasets.image_folder(folder)
     transform = Photos(Cut((16, 16), "bilinear", 0.9), MEAN, STD)
     with pytest.raises(
@@ -260,10 +255,8 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory(folder: Path, tmp_path:
         extract(models, samples, tmp_path / "s", macs={"a": 1}, workers=0, progress=False)
 
 
-def test_a_full_disk_names_the_file_and_loses_nothing(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(self: Any, *_: Any) -> None:
+def test_a_full_disk_names_the_file_and_loses_nothing(folder, tmp_path, monkeypatch):
+    def full(self, *_):
         raise OSError(28, "No space left on device")
 
     samples = datasets.image_folder(folder)
@@ -282,6 +275,6 @@ def test_a_full_disk_names_the_file_and_loses_nothing(
     )
 
 
-def test_workers_must_be_a_number(folder: Path, tmp_path: Path) -> None:
+def test_workers_must_be_a_number(folder, tmp_path):
     with pytest.raises(ValueError, match="workers must be a whole number"):
         extract({"a": head(1)}, datasets.image_folder(folder), tmp_path / "s", workers=-1)

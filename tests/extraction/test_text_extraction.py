@@ -1,9 +1,6 @@
 """Texts through `extract`: sorted by length and put back, tokenized once, cut and counted, resumed;
 label orders."""
 
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -21,28 +18,28 @@ CLASSES = ("negative", "positive")
 
 
 @pytest.fixture(scope="module")
-def samples() -> Any:
+def samples():
     texts, labels = tiny.sentences(150, 5)
     return Texts(tuple(texts), labels, classes=CLASSES, dataset="toy", split="val")
 
 
 @pytest.fixture(scope="module")
-def good() -> Any:
+def good():
     """A module that has learnt the toy sentences."""
     return tiny.trained(tiny.module(8, 1))
 
 
-def model(module: Any, name: str = "m", max_length: int = 64, words: Any = None) -> Any:
+def model(module, name="m", max_length=64, words=None):
     return Model(name, module.eval(), Tokenized(words or tiny.tokenizer(), max_length), {})
 
 
-def one_by_one(module: Any, transform: Any, texts: Any) -> np.ndarray:
+def one_by_one(module, transform, texts):
     """Logits of each text alone, unpadded: what no batching may change."""
     with torch.inference_mode():
         return np.concatenate([module(**transform((text,))).logits.numpy() for text in texts])
 
 
-def test_rows_come_back_in_their_order(samples: Any, good: Any, tmp_path: Path) -> None:
+def test_rows_come_back_in_their_order(samples, good, tmp_path):
     models = {"good": model(good), "raw": model(tiny.module(16, 2, seed=1))}
     store = extract(models, samples, tmp_path / "s", batch_size=16, shard_size=32, progress=False)
     for name, one in models.items():
@@ -56,11 +53,11 @@ def test_rows_come_back_in_their_order(samples: Any, good: Any, tmp_path: Path) 
     assert row.tokens == pytest.approx(np.mean(lengths)) and row.truncated == 0 and row.seconds > 0
 
 
-def test_batches_are_sorted_and_tokenized_once(samples: Any, good: Any, tmp_path: Path) -> None:
+def test_batches_are_sorted_and_tokenized_once(samples, good, tmp_path):
     class Counting(Tokenized):
         seen = []
 
-        def __call__(self, texts: Any) -> Any:
+        def __call__(self, texts):
             inputs = super().__call__(texts)
             self.seen.append(inputs["input_ids"].shape)
             return inputs
@@ -73,7 +70,7 @@ def test_batches_are_sorted_and_tokenized_once(samples: Any, good: Any, tmp_path
     assert sum(25 * width for width in widths) < 0.75 * fixed
 
 
-def test_long_texts_are_cut_counted_and_reported(samples: Any, good: Any, tmp_path: Path) -> None:
+def test_long_texts_are_cut_counted_and_reported(samples, good, tmp_path):
     long = Texts(
         (*samples.inputs[:40], "bright " * 100_000), [*samples.labels[:40], 1], classes=CLASSES
     )
@@ -86,12 +83,12 @@ def test_long_texts_are_cut_counted_and_reported(samples: Any, good: Any, tmp_pa
     assert store.models.truncated["m"] == expected and store.models.tokens["m"] <= 10
 
 
-def test_given_macs_stay(samples: Any, good: Any, tmp_path: Path) -> None:
+def test_given_macs_stay(samples, good, tmp_path):
     store = extract({"m": model(good)}, samples, tmp_path / "s", macs={"m": 7.0}, progress=False)
     assert store.models.macs["m"] == 7
 
 
-def test_resumes_and_notices_other_texts(samples: Any, good: Any, tmp_path: Path) -> None:
+def test_resumes_and_notices_other_texts(samples, good, tmp_path):
     whole = extract(
         {"m": model(good)},
         samples,
@@ -104,11 +101,11 @@ def test_resumes_and_notices_other_texts(samples: Any, good: Any, tmp_path: Path
     class Fails(torch.nn.Module):
         calls = 0
 
-        def __init__(self) -> None:
+        def __init__(self):
             super().__init__()
             self.module = good
 
-        def forward(self, **inputs: Any) -> Any:
+        def forward(self, **inputs):
             Fails.calls += 1
             if Fails.calls == 9:
                 raise KeyboardInterrupt
@@ -144,7 +141,7 @@ def test_resumes_and_notices_other_texts(samples: Any, good: Any, tmp_path: Path
         extract({"m": model(good)}, other, tmp_path / "whole", progress=False)
 
 
-def swapped(module: Any) -> Any:
+def swapped(module):
     """The same classifier with its two classes exchanged."""
     clone = tiny.module(8, 1)
     clone.load_state_dict(module.state_dict())
@@ -153,7 +150,7 @@ def swapped(module: Any) -> Any:
     return clone
 
 
-def test_permuted_labels_are_caught(samples: Any, good: Any, tmp_path: Path) -> None:
+def test_permuted_labels_are_caught(samples, good, tmp_path):
     wrong = swapped(good)
     with pytest.raises(
         ValueError, match=r"model 'm' seems to have its classes in another order.*reordered"
@@ -170,13 +167,13 @@ def test_permuted_labels_are_caught(samples: Any, good: Any, tmp_path: Path) -> 
     assert store.models.macs["m"] == correct.models.macs["m"]
 
 
-def test_wrong_number_of_classes(samples: Any, tmp_path: Path) -> None:
+def test_wrong_number_of_classes(samples, tmp_path):
     with pytest.raises(ValueError, match="model 'm' gives 3 classes, the data set has 2"):
         extract({"m": model(tiny.module(classes=3))}, samples, tmp_path / "s", progress=False)
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory, good: Any) -> Any:
+def folder(tmp_path_factory, good):
     """GLUE's layout, checkpoints, and a table of them: two good ones, one swapped, one that is not
     there."""
     folder = tmp_path_factory.mktemp("glue")
@@ -202,9 +199,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, good: Any) -> Any:
     return folder
 
 
-def test_a_table_of_checkpoints_fills_a_store(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_table_of_checkpoints_fills_a_store(folder, tmp_path, monkeypatch):
     monkeypatch.setattr("cascadelib.hub.is_reachable", lambda: False)
     arguments = ("sst2", tmp_path / "s", folder / "models.csv", folder / "data")
     with pytest.warns(UserWarning, match="gone is left out"):
@@ -220,7 +215,7 @@ def test_a_table_of_checkpoints_fills_a_store(
         glue_store(*arguments, progress=False)  # only the one that is missing is tried again
 
 
-def test_a_swapped_checkpoint_in_the_table_is_left_out(folder: Path, tmp_path: Path) -> None:
+def test_a_swapped_checkpoint_in_the_table_is_left_out(folder, tmp_path):
     with pytest.warns(UserWarning, match="seems to have its classes in another order"):
         store = glue_store(
             "mrpc", tmp_path / "s", folder / "models.csv", folder / "data", progress=False
@@ -229,9 +224,7 @@ def test_a_swapped_checkpoint_in_the_table_is_left_out(folder: Path, tmp_path: P
     assert cl.search(store, 2, score="f1").baseline.best > 0.6
 
 
-def test_bad_tables_of_checkpoints(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_bad_tables_of_checkpoints(folder, tmp_path, monkeypatch):
     with pytest.raises(FileNotFoundError, match="no table of checkpoints nowhere.csv"):
         checkpoints("sst2", "nowhere.csv")
     pd.DataFrame({"task": ["sst2"], "name": ["a"], "family": ["b"]}).to_csv(tmp_path / "models.csv")
@@ -246,7 +239,7 @@ def test_bad_tables_of_checkpoints(
         glue_store("sst2", tmp_path / "s", table, folder / "data")
 
 
-def test_the_curated_table_is_whole() -> None:
+def test_the_curated_table_is_whole():
     rows = pd.concat([checkpoints(task) for task in tiny.FOLDERS])
     assert (
         rows.groupby("task").size().ge([16, 15, 12, 18]).all()

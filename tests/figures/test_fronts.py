@@ -2,8 +2,6 @@
 said once.
 """
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 
@@ -15,11 +13,11 @@ SINGLES = pd.DataFrame(
 )
 
 
-def names(fig: Any) -> list:
+def names(fig):
     return [trace.name for trace in fig.data]
 
 
-def test_curves_coincide_within_two_per_cent_everywhere_or_not_at_all() -> None:
+def test_curves_coincide_within_two_per_cent_everywhere_or_not_at_all():
     curve = pd.Series([1.0, 2.0, 0.0, np.nan], [0.5, 0.6, 0.7, 0.8])
     assert coinciding({"a": curve, "b": curve * (1 + 1e-12)}) == {"a": "a = b"}
     for factor, drawn in ((1.019, 1), (0.981, 1), (1.021, 2), (0.979, 2)):
@@ -34,7 +32,7 @@ def test_curves_coincide_within_two_per_cent_everywhere_or_not_at_all() -> None:
     )
 
 
-def test_fronts_are_compared_at_equal_accuracy() -> None:
+def test_fronts_are_compared_at_equal_accuracy():
     """Each at all accuracies of both: one with fewer points is the same front where they cost next
     to nothing.
     """
@@ -46,7 +44,7 @@ def test_fronts_are_compared_at_equal_accuracy() -> None:
     assert drawn[2:] == ["pairs<br>≈ fewer (within 2%)", "others"]
 
 
-def test_points_of_equal_accuracy_and_dearer_ones_do_not_keep_a_front_from_being_drawn() -> None:
+def test_points_of_equal_accuracy_and_dearer_ones_do_not_keep_a_front_from_being_drawn():
     """A front that was replayed elsewhere: two points of one accuracy, one dearer than a better
     one.
     """
@@ -57,7 +55,7 @@ def test_points_of_equal_accuracy_and_dearer_ones_do_not_keep_a_front_from_being
     ]
 
 
-def test_bands_have_the_front_over_them() -> None:
+def test_bands_have_the_front_over_them():
     curve = pd.DataFrame({"accuracy": [0.5, 0.6], "improvement": [1.2, 1.8]})
     band = pd.DataFrame({"accuracy": curve["accuracy"], "low": 1.0, "high": 2.0})
     assert band_figure(curve, band).data[-1].name == "front"

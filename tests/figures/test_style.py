@@ -1,7 +1,5 @@
 """Names are text in a figure, whatever plotly would read in them."""
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 from skimage.color import deltaE_ciede2000, rgb2lab
@@ -10,14 +8,14 @@ from cascadelib.figures.style import BLACK, GREY, LINE, PALETTE, cost_axis, figu
 from tools.front_figures import members_figure
 
 
-def test_plain_is_text_for_plotly() -> None:
+def test_plain_is_text_for_plotly():
     assert plain('<b>a & b</b> "c" $x$\nd') == '&lt;b&gt;a &amp; b&lt;/b&gt; "c" &#36;x&#36;<br>d'
     assert plain(("<a>", None)) == plain(np.array(["<a>", None])) == ["&lt;a&gt;", None]
     numbers = np.arange(3.0)
     assert plain(numbers) is numbers and plain(None) is None
 
 
-def test_traces_and_titles_are_plain_and_numbers_stay() -> None:
+def test_traces_and_titles_are_plain_and_numbers_stay():
     fig = figure("a <b> & c\nsmall")
     fig.add_bar(x=np.arange(2.0), y=["<i>", "y"], name="<n>", text=["a\nb", "<t>"])
     bar = fig.data[0]
@@ -27,7 +25,7 @@ def test_traces_and_titles_are_plain_and_numbers_stay() -> None:
     )
 
 
-def test_categories_stand_in_the_order_given() -> None:
+def test_categories_stand_in_the_order_given():
     members = pd.DataFrame({"model": ["<b>", "a"], "stage": 1, "accuracy": [0.1, 0.2]})
     fig = members_figure(members, ["<b>", "a", "unused"])
     assert fig.layout.yaxis.categoryarray == ("&lt;b&gt;", "a") and set(fig.data[0].y) == {
@@ -36,7 +34,7 @@ def test_categories_stand_in_the_order_given() -> None:
     }
 
 
-def test_a_cost_axis_has_units_and_labels_enough() -> None:
+def test_a_cost_axis_has_units_and_labels_enough():
     """Any two kinds set the same keys: a live axis keeps what it is not told."""
     macs, seconds, other = (cost_axis(kind) for kind in ("macs", "seconds", "joules"))
     assert (seconds["tickformat"], seconds["ticksuffix"]) == ("~s", "s") and not macs["ticksuffix"]
@@ -58,25 +56,25 @@ DEUTERANOPIA = [
 LUMINANCE = [0.2126, 0.7152, 0.0722]
 
 
-def linear(colours: Any) -> np.ndarray:
+def linear(colours):
     """Linear RGB [n, 3] of colours such as "#0073B5"."""
     rgb = np.array([list(bytes.fromhex(colour[1:])) for colour in colours]) / 255
     return np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
 
 
-def least_difference(rgb: Any) -> Any:
+def least_difference(rgb):
     """The least CIEDE2000 between any two of linear colours [n, 3]."""
     rgb = np.clip(rgb, 0, 1)
     lab = rgb2lab(np.where(rgb <= 0.0031308, 12.92 * rgb, 1.055 * rgb ** (1 / 2.4) - 0.055))
     return deltaE_ciede2000(lab[:, None], lab[None])[np.triu_indices(len(lab), 1)].min()
 
 
-def least_contrast(colours: Any) -> Any:
+def least_contrast(colours):
     """The least contrast ratio (WCAG 2) of any colour to a white page."""
     return (1.05 / (linear(colours) @ LUMINANCE + 0.05)).min()
 
 
-def test_colours_differ_for_deuteranopes_and_stand_out_from_the_page() -> None:
+def test_colours_differ_for_deuteranopes_and_stand_out_from_the_page():
     rgb = linear([*PALETTE, BLACK, GREY])
     assert least_difference(rgb) > 10 and least_difference(rgb @ np.transpose(DEUTERANOPIA)) > 9.9
     assert (

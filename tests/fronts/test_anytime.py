@@ -1,6 +1,5 @@
 """The search under a time limit: the same front where time suffices, honest bounds where not."""
 
-from typing import Any
 from unittest.mock import patch
 
 import numpy as np
@@ -19,7 +18,7 @@ COSTS = st.sampled_from([0.0, 1.0, 1.0, 1.5, 2.0, 7.0, 40.0, np.inf])
 
 @settings(deadline=None)
 @given(st.lists(COSTS.filter(np.isfinite), min_size=2, max_size=12), st.data())
-def test_bounds_of_heads_are_kept_by_accuracy(costs: list[float], data: st.DataObject) -> None:
+def test_bounds_of_heads_are_kept_by_accuracy(costs, data):
     """No bound is above what was noted, and at the beginning of a step it is just that."""
     reach = np.append(np.sort(costs), np.inf)
     size = len(reach)
@@ -43,7 +42,7 @@ def test_bounds_of_heads_are_kept_by_accuracy(costs: list[float], data: st.DataO
         assert head in worst or not as_cheap
 
 
-def test_what_is_more_accurate_than_all_that_is_known_is_searched_in_the_end() -> None:
+def test_what_is_more_accurate_than_all_that_is_known_is_searched_in_the_end():
     reach = np.array([1.0, 2.0, np.inf])
     heads = [((0, 1), [(0, 2)]), ((0, 2), [(1, 3)])]
     floors = Floors(heads, np.zeros(4), reach)
@@ -53,7 +52,7 @@ def test_what_is_more_accurate_than_all_that_is_known_is_searched_in_the_end() -
     assert floors.worst_first(reach, np.zeros(3)) == heads[:1]
 
 
-def hostile(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, int | tuple[int, ...]]:
+def hostile(seed):
     """A table of few samples and the lengths to search: coarse confidences, costs with ties within
     and between cascades."""
     rng = np.random.default_rng(seed)
@@ -74,14 +73,14 @@ def hostile(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, int | tuple[
 
 
 @pytest.mark.parametrize("rounds", [1, 2, 3, 5])
-def test_after_a_round_no_gap_is_above_its_tolerance(rounds: int) -> None:
+def test_after_a_round_no_gap_is_above_its_tolerance(rounds):
     """However wide the steps of the floors are; and nothing that exists is below a bound."""
     for seed in range(1, 25, 2):  # of one length each
         table = hostile(seed)
         exact = search_arrays(*table)
         calls = iter(range(rounds))
 
-        def few(*arguments: Any, calls: Any = calls) -> bool:
+        def few(*arguments, calls=calls):
             return next(calls, None) is not None and parallel.on_workers(*arguments)
 
         with (
@@ -93,7 +92,7 @@ def test_after_a_round_no_gap_is_above_its_tolerance(rounds: int) -> None:
         assert rounds == 1 or found.gap.max() <= max(COARSER[rounds - 1]) + 1e-6
 
 
-def test_hostile_fronts_do_not_depend_on_rounds_roots_or_threads() -> None:
+def test_hostile_fronts_do_not_depend_on_rounds_roots_or_threads():
     """Ties between different cascades go to the same one, whatever was bounded or searched when."""
     for seed in range(300):
         *table, lengths = hostile(seed)
@@ -108,9 +107,7 @@ def test_hostile_fronts_do_not_depend_on_rounds_roots_or_threads() -> None:
         assert (found.gap == 0).all()
 
 
-def test_a_watched_search_says_what_is_certified_so_far(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
-) -> None:
+def test_a_watched_search_says_what_is_certified_so_far(monkeypatch, capsys):
     monkeypatch.setattr(anytime, "SHOWN_EVERY", 0.0)
     search_arrays(*LARGE, 4, time_limit=600)
     assert capsys.readouterr().err == ""

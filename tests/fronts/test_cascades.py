@@ -13,7 +13,7 @@ from cascadelib.fronts.cascades import Cascades, extensions, number_of_cascades,
 from cascadelib.fronts.exact import search_arrays
 
 
-def test_numbering_and_counting_agree() -> None:
+def test_numbering_and_counting_agree():
     cost = np.array([3.0, 1.0, 1.0, 2.0, 3.0, 3.0])
     for n in (1, 2, 3, 4):
         listed = list(extensions(cost, (), n))
@@ -22,7 +22,7 @@ def test_numbering_and_counting_agree() -> None:
         assert [cascades.cascade(7 + i) for i in range(len(listed))] == listed
 
 
-def test_too_much_work_is_refused_with_an_estimate() -> None:
+def test_too_much_work_is_refused_with_an_estimate():
     table = np.ones((60, 2), bool), np.ones((60, 2)), np.arange(1.0, 61)
     with pytest.raises(ValueError, match="5,461,512 cascades of 5.*time_limit"):
         search_arrays(*table, 5)
@@ -43,9 +43,7 @@ def test_too_much_work_is_refused_with_an_estimate() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 6), st.booleans()), min_size=1, max_size=30), st.data())
-def test_the_root_of_a_stage_puts_samples_between_edges(
-    samples: list[tuple[int, bool]], data: st.DataObject
-) -> None:
+def test_the_root_of_a_stage_puts_samples_between_edges(samples, data):
     """Slots follow from the edges, and no boundary is left out before a group with an error."""
     confidence, outcomes = np.array(samples).T
     group = np.unique(confidence, return_inverse=True)[1].astype(np.int32)

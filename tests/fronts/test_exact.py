@@ -2,7 +2,6 @@
 inputs included."""
 
 from itertools import permutations, product
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +11,7 @@ from tables_of_scores import RELAXED, assert_front_of_all, assert_same_front, sy
 from twins import as_dict, brute_front, last_of, non_dominated, single_cascade
 
 from cascadelib import ScoreTable, evaluate, replay, search
-from cascadelib.fronts.cascades import extensions
+from cascadelib.fronts.cascades import Limits, extensions, prepare_search
 from cascadelib.fronts.exact import search_arrays, search_outcomes
 from cascadelib.fronts.graded import search_graded
 from cascadelib.methods.thresholds import exiting, leaves
@@ -21,26 +20,24 @@ from tools.recipes.shared_threshold import search_shared_threshold
 
 @RELAXED
 @given(tables(), st.sampled_from([1, 2, (1, 2)]))
-def test_front_equals_brute_force(table: Any, n_models: int | tuple[int, ...]) -> None:
+def test_front_equals_brute_force(table, n_models):
     assert_front_of_all(table, n_models)
 
 
 @RELAXED
 @given(tables(models=(3, 4), samples=(1, 7), levels=3), st.sampled_from([3, (2, 3), (1, 2, 3)]))
-def test_front_of_three_models_equals_brute_force(
-    table: Any, n_models: int | tuple[int, ...]
-) -> None:
+def test_front_of_three_models_equals_brute_force(table, n_models):
     assert_front_of_all(table, n_models)
 
 
 @RELAXED
 @given(tables(models=(3, 3), samples=(2, 7)), st.integers(0, 2**31))
-def test_outcomes_that_depend_on_the_whole_prefix(table: Any, seed: int) -> None:
+def test_outcomes_that_depend_on_the_whole_prefix(table, seed):
     """An ensemble: each prefix has outcomes of its own."""
     correct, _, cost = table
     k = correct.shape[1]
 
-    def stage(prefix: Any) -> tuple:
+    def stage(prefix):
         rng = np.random.default_rng([seed, *prefix])
         return rng.random(k) < 0.6, rng.integers(0, 4, k) / 3.0
 
@@ -49,7 +46,7 @@ def test_outcomes_that_depend_on_the_whole_prefix(table: Any, seed: int) -> None
 
 
 @pytest.mark.parametrize("digits", [1, 2, 6])
-def test_three_models_at_a_size_that_splits_boxes(digits: int) -> None:
+def test_three_models_at_a_size_that_splits_boxes(digits):
     """Enough boundaries for several levels of the branch and bound, against a dense numpy grid of
     all of them."""
     correct, confidence, cost = synthetic(4, 400, seed=digits, digits=digits)
@@ -79,7 +76,7 @@ def test_three_models_at_a_size_that_splits_boxes(digits: int) -> None:
 
 @RELAXED
 @given(tables(models=(3, 4)), st.sampled_from([2, 3]))
-def test_points_reproduce_their_own_accuracy_cost_and_exit_rates(table: Any, n: int) -> None:
+def test_points_reproduce_their_own_accuracy_cost_and_exit_rates(table, n):
     correct, confidence, cost = table
     k = correct.shape[1]
     points = search_arrays(*table, n)
@@ -97,7 +94,7 @@ def test_points_reproduce_their_own_accuracy_cost_and_exit_rates(table: Any, n: 
 
 @RELAXED
 @given(tables(models=(3, 4)), st.integers(0, 2**31), st.sampled_from([1, 2, 3]))
-def test_order_of_models_and_samples_changes_nothing(table: Any, seed: int, n: int) -> None:
+def test_order_of_models_and_samples_changes_nothing(table, seed, n):
     correct, confidence, cost = table
     rng = np.random.default_rng(seed)
     models = rng.permutation(len(cost))
@@ -114,7 +111,7 @@ LARGEST = np.finfo(np.float64).max
 ENDS = [-np.inf, -LARGEST, -1.0, 0.0, np.nextafter(0, 1), 1.0, LARGEST, np.inf]
 
 
-def plain_stages(confidences: Any, thresholds: Any) -> Any:
+def plain_stages(confidences, thresholds):
     """Exit stages, sample by sample; the ends are flags: always takes all along, never holds all
     back."""
     stages = []
@@ -129,7 +126,7 @@ def plain_stages(confidences: Any, thresholds: Any) -> Any:
 
 @RELAXED
 @given(tables(models=(2, 3), samples=(1, 6)), st.data())
-def test_infinite_confidences_equal_brute_force(table: Any, data: st.DataObject) -> None:
+def test_infinite_confidences_equal_brute_force(table, data):
     """Columns with infinite confidences, all of one infinity included: every search and the
     evaluator agree with a loop, and thresholds are finite or the two ends."""
     correct, confidence, cost = table
@@ -145,7 +142,7 @@ def test_infinite_confidences_equal_brute_force(table: Any, data: st.DataObject)
     stage = last_of(correct, confidence)
     expected = ends_front(correct, tied, cost, n)
     points = search_arrays(correct, confidence, cost, n)
-    graded = search_graded(stage, cost, n)
+    graded = search_graded(prepare_search(stage, cost, n, Limits()))
     for found in (points, graded):
         assert_same_front(found, expected, k)
     store = ScoreTable(correct, confidence, cost)
@@ -169,7 +166,7 @@ def test_infinite_confidences_equal_brute_force(table: Any, data: st.DataObject)
     np.testing.assert_array_equal(moved["cost_moved"], front.table["cost"])
 
 
-def ends_front(correct: np.ndarray, confidence: np.ndarray, cost: Any, n: int) -> Any:
+def ends_front(correct, confidence, cost, n):
     """{correct samples: least cost} over all cascades and all splits between distinct
     confidences."""
     best = {}
@@ -186,9 +183,7 @@ def ends_front(correct: np.ndarray, confidence: np.ndarray, cost: Any, n: int) -
 
 @RELAXED
 @given(tables(models=(2, 3), samples=(1, 6)), st.data())
-def test_one_threshold_for_all_stages_with_infinite_confidences(
-    table: Any, data: st.DataObject
-) -> None:
+def test_one_threshold_for_all_stages_with_infinite_confidences(table, data):
     correct, _, cost = table
     m, k = correct.shape
     ends = st.sampled_from([-np.inf, 0.0, 1.0, np.inf])
@@ -210,7 +205,7 @@ def test_one_threshold_for_all_stages_with_infinite_confidences(
         )
 
 
-def test_a_running_cascade_takes_ends_as_flags() -> None:
+def test_a_running_cascade_takes_ends_as_flags():
     """Never holds even infinite confidence back, always takes even −inf along."""
     confidence = np.array([np.inf, 1.0, -np.inf])
     assert leaves(confidence, np.inf).tolist() == [False] * 3
@@ -218,14 +213,14 @@ def test_a_running_cascade_takes_ends_as_flags() -> None:
     assert leaves(np.array([np.nan, np.inf]), 0.0).tolist() == [False, True]
 
 
-def test_constant_confidence_only_exits_all_or_none() -> None:
+def test_constant_confidence_only_exits_all_or_none():
     correct = np.array([[True, False, False], [True, True, False]])
     points = search_arrays(correct, np.ones((2, 3)), [1.0, 3.0], 2)
     assert points.cost.tolist() == [1.0, 4.0]
     assert points.thresholds[:, 0].tolist() == [-np.inf, np.inf]
 
 
-def test_perfect_and_hopeless_models() -> None:
+def test_perfect_and_hopeless_models():
     perfect = np.ones(5, bool)
     hopeless = np.zeros(5, bool)
     confidence = np.arange(5) / 5
@@ -251,7 +246,7 @@ def test_perfect_and_hopeless_models() -> None:
         ({"correct": np.ones((2, 0)), "confidence": np.ones((2, 0))}, "empty"),
     ],
 )
-def test_bad_input_is_refused_by_name(change: dict, message: str) -> None:
+def test_bad_input_is_refused_by_name(change, message):
     given_ = {
         "correct": np.ones((2, 2), bool),
         "confidence": np.array([[0.1, 0.2], [0, 0]]),
@@ -263,7 +258,7 @@ def test_bad_input_is_refused_by_name(change: dict, message: str) -> None:
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_of_free_models_the_most_accurate_cascade_is_found(seed: int) -> None:
+def test_of_free_models_the_most_accurate_cascade_is_found(seed):
     """Nothing costs anything: one point, which no threshold of any order of the models exceeds."""
     rng = np.random.default_rng(seed)
     k = 300

@@ -1,7 +1,5 @@
 """Four models and more, certificates, executors: against loops over everything."""
 
-from typing import Any
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -29,7 +27,7 @@ from cascadelib.fronts.exact import (
 from cascadelib.fronts.kernels.state import improves, new_best, note
 
 
-def dense_front(correct: np.ndarray, confidence: np.ndarray, cost: Any, n: int) -> dict:
+def dense_front(correct, confidence, cost, n):
     """{correct: least cost} of one order of n models on a full grid of thresholds, by numpy, one
     axis a stage."""
     d = n - 1
@@ -59,19 +57,17 @@ def dense_front(correct: np.ndarray, confidence: np.ndarray, cost: Any, n: int) 
 
 @RELAXED
 @given(tables(models=(4, 4), samples=(1, 6), levels=3), st.sampled_from([4, (3, 4), (1, 2, 4)]))
-def test_front_of_four_models_equals_brute_force(
-    table: Any, n_models: int | tuple[int, ...]
-) -> None:
+def test_front_of_four_models_equals_brute_force(table, n_models):
     assert_front_of_all(table, n_models)
 
 
 @RELAXED
 @given(tables(models=(4, 4), samples=(2, 5), levels=3), st.integers(0, 2**31))
-def test_four_stages_that_depend_on_the_whole_prefix(table: Any, seed: int) -> None:
+def test_four_stages_that_depend_on_the_whole_prefix(table, seed):
     k = table[0].shape[1]
     cost = np.unique(table[2] + np.arange(4) / 8)
 
-    def stage(prefix: Any) -> tuple:
+    def stage(prefix):
         rng = np.random.default_rng([seed, *prefix])
         return rng.random(k) < 0.6, rng.integers(0, 3, k) / 2
 
@@ -79,7 +75,7 @@ def test_four_stages_that_depend_on_the_whole_prefix(table: Any, seed: int) -> N
 
 
 @pytest.mark.parametrize("digits", [1, 2, 6])
-def test_four_models_at_a_size_that_splits_boxes(digits: int) -> None:
+def test_four_models_at_a_size_that_splits_boxes(digits):
     """More boundaries than bins at several levels, against every threshold on one dense grid."""
     correct, confidence, cost = synthetic(4, 100, seed=digits, digits=digits)
     assert as_dict(search_arrays(correct, confidence, cost, 4), 100) == dense_front(
@@ -87,7 +83,7 @@ def test_four_models_at_a_size_that_splits_boxes(digits: int) -> None:
     )
 
 
-def test_five_models_equal_a_dense_grid() -> None:
+def test_five_models_equal_a_dense_grid():
     correct, confidence, cost = synthetic(5, 40, seed=3, digits=1)
     assert as_dict(search_arrays(correct, confidence, cost, 5), 40) == dense_front(
         correct, confidence, cost, 5
@@ -95,7 +91,7 @@ def test_five_models_equal_a_dense_grid() -> None:
 
 
 @pytest.mark.parametrize("n", [3, 4])
-def test_points_of_longer_cascades_reproduce_themselves(n: int) -> None:
+def test_points_of_longer_cascades_reproduce_themselves(n):
     correct, confidence, cost = LARGE
     points = exact_front(n)
     for row in range(0, len(points.cost), max(len(points.cost) // 10, 1)):
@@ -111,17 +107,17 @@ def test_points_of_longer_cascades_reproduce_themselves(n: int) -> None:
 
 @pytest.mark.parametrize("n", [3, 4])
 @pytest.mark.parametrize("tolerance", [0.001, 0.02, 0.3])
-def test_a_tolerance_is_kept_and_certified(n: int, tolerance: float) -> None:
+def test_a_tolerance_is_kept_and_certified(n, tolerance):
     points = search_arrays(*LARGE, n, tolerance=tolerance)
     assert_certified(points, exact_front(n), tolerance)
 
 
 @pytest.mark.parametrize("time_limit", [1e-6, 0.05, 0.3])
-def test_a_time_limit_leaves_a_valid_certificate(time_limit: float) -> None:
+def test_a_time_limit_leaves_a_valid_certificate(time_limit):
     assert_certified(search_arrays(*LARGE, 4, time_limit=time_limit), exact_front(4), np.inf)
 
 
-def test_once_time_is_up_no_cascade_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_once_time_is_up_no_cascade_is_opened(monkeypatch):
     opened = []
     monkeypatch.setattr(parallel, "search_head", lambda *arguments: opened.append(arguments))
     points = search_arrays(*LARGE, 4, time_limit=1e-9)
@@ -130,16 +126,14 @@ def test_once_time_is_up_no_cascade_is_opened(monkeypatch: pytest.MonkeyPatch) -
     assert len(table) and (table["thresholds"] == (-np.inf,) * 3).all()
 
 
-def test_enough_time_is_exact() -> None:
+def test_enough_time_is_exact():
     points = search_arrays(*LARGE, 3, time_limit=600)
     assert points.floor is None
     assert points.gap.max() == 0
     np.testing.assert_array_equal(points.cost, exact_front(3).cost)
 
 
-def test_equal_inputs_give_equal_fronts_whatever_the_threads(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_equal_inputs_give_equal_fronts_whatever_the_threads(monkeypatch):
     correct, confidence, cost = synthetic(6, 300, seed=8, digits=1)
     table = np.repeat(correct, 2, 0), np.repeat(confidence, 2, 0), np.repeat(np.rint(cost[:6]), 2)
     once = search_arrays(*table, 3)
@@ -148,7 +142,7 @@ def test_equal_inputs_give_equal_fronts_whatever_the_threads(
         assert_equal_points(search_arrays(*table, 3), once)
 
 
-def test_a_stale_reach_lets_no_dearer_cascade_in() -> None:
+def test_a_stale_reach_lets_no_dearer_cascade_in():
     """A late write of another thread has raised ``reach`` above what this thread has noted."""
     best = new_best(4, 2)
     none = np.zeros(1, np.int64)
@@ -158,7 +152,7 @@ def test_a_stale_reach_lets_no_dearer_cascade_in() -> None:
     assert not improves(best, 2, 3.0, 8, none) and improves(best, 2, 3.0, 6, none)
 
 
-def stressed(m: Any, k: int, seed: int) -> tuple:
+def stressed(m, k, seed):
     """Scores without ties, of models whose skill hardly differs: many points, found in many
     orders."""
     rng = np.random.default_rng(seed)
@@ -170,9 +164,7 @@ def stressed(m: Any, k: int, seed: int) -> tuple:
 @pytest.mark.parametrize(
     ("n", "m", "k", "runs"), [(2, 18, 10_000, 100), (3, 6, 3000, 12), (4, 6, 400, 12)]
 )
-def test_threads_change_nothing(
-    monkeypatch: pytest.MonkeyPatch, threads: int, n: int, m: int, k: int, runs: int
-) -> None:
+def test_threads_change_nothing(monkeypatch, threads, n, m, k, runs):
     table = stressed(m, k, seed=n)
     if n > 2:
         table = (
@@ -188,7 +180,7 @@ def test_threads_change_nothing(
 
 
 @pytest.mark.parametrize("limit", [{"tolerance": 0.05}, {"time_limit": 0.05}])
-def test_threads_leave_certificates_valid(monkeypatch: pytest.MonkeyPatch, limit: dict) -> None:
+def test_threads_leave_certificates_valid(monkeypatch, limit):
     monkeypatch.setattr("os.cpu_count", lambda: 8)
     for _ in range(5):
         assert_certified(
@@ -196,18 +188,18 @@ def test_threads_leave_certificates_valid(monkeypatch: pytest.MonkeyPatch, limit
         )
 
 
-def test_a_start_cut_short_leaves_no_corner_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_start_cut_short_leaves_no_corner_out(monkeypatch):
     """Confidences so few that the root's corners are all cascades: time for a start is up, time for
     the rest is not."""
     table = synthetic(5, 300, seed=1, digits=1)
     exact = search_arrays(*table, 3)
-    monkeypatch.setattr("cascadelib.fronts.exact.SEEDING", 0)
+    monkeypatch.setattr("cascadelib.fronts.counted.SEEDING", 0)
     points = search_arrays(*table, 3, time_limit=600)
     assert points.floor is None
     assert_equal_points(points, exact)
 
 
-def test_a_front_says_how_exact_it_is() -> None:
+def test_a_front_says_how_exact_it_is():
     front = search(NOISY, 3)
     loose = search(NOISY, 3, tolerance=0.5)
     assert (front.gap == 0).all()

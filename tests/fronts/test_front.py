@@ -10,14 +10,14 @@ STORE = noisy_store()
 OTHER = noisy_store(1)
 
 
-def test_a_point_prints_plain_numbers_and_says_which_cost() -> None:
+def test_a_point_prints_plain_numbers_and_says_which_cost():
     scores = ScoreTable(np.eye(2, 9) > 0, np.random.default_rng(0).random((2, 9)), [1.0, 2.0])
     point = search(scores, 2).point(0)
     assert "np." not in repr(point)
     assert point.cost_kind == "cost"
 
 
-def test_one_model_and_one_sample() -> None:
+def test_one_model_and_one_sample():
     store = LogitStore.from_arrays([0], {"a": np.array([[1.0, 0.0]])}, macs={"a": 5})
     front = search(store, 1)
     assert front.table[["accuracy", "cost"]].to_numpy().tolist() == [[1.0, 5.0]]
@@ -27,7 +27,7 @@ def test_one_model_and_one_sample() -> None:
         search(store, 2)
 
 
-def test_near_best_and_labelled_points() -> None:
+def test_near_best_and_labelled_points():
     front = search(STORE, 2)
     near = pick(front, "near_best", caution=0)
     reached = front.table["accuracy"].iloc[-1] >= front.baseline.best

@@ -2,7 +2,6 @@
 
 from itertools import count, permutations, product
 from time import process_time
-from typing import Any
 from unittest.mock import patch
 
 import numpy as np
@@ -19,10 +18,11 @@ from cascadelib import (
     search_outcomes,
 )
 from cascadelib.evaluation.pareto import least_cost
+from cascadelib.fronts.cascades import Limits, prepare_search
 from cascadelib.fronts.graded import COPIES, copies_of, run_again, search_graded
 
 
-def every_cascade(gain: Any, confidence: np.ndarray, cost: Any, lengths: Any) -> Any:
+def every_cascade(gain, confidence, cost, lengths):
     """(cost, accuracy) of every cascade at every threshold, sample by sample."""
     mean = cost.mean(axis=1)
     points = []
@@ -51,9 +51,7 @@ def every_cascade(gain: Any, confidence: np.ndarray, cost: Any, lengths: Any) ->
     st.sampled_from([4, 64]),
     st.sampled_from([8.0, 1e6, 1e12, 1e20]),
 )
-def test_the_front_equals_a_loop_over_everything(
-    seed: int, k: int, lengths: int | tuple[int, ...], grid: int, dearest: float
-) -> None:
+def test_the_front_equals_a_loop_over_everything(seed, k, lengths, grid, dearest):
     rng = np.random.default_rng(seed)
     gain = rng.integers(0, 5, (3, k)) / 4
     confidence = rng.integers(0, 4, (3, k)) / 4
@@ -71,7 +69,7 @@ def test_the_front_equals_a_loop_over_everything(
 
 @pytest.mark.parametrize("graded", [False, True])
 @pytest.mark.parametrize("middle", [2.0, 1e10, 1e19])
-def test_costs_that_differ_by_twenty_orders_of_magnitude(graded: bool, middle: float) -> None:
+def test_costs_that_differ_by_twenty_orders_of_magnitude(graded, middle):
     """Every threshold of one triple, by sums of counts; the exact search beside the graded one."""
     rng = np.random.default_rng(0)
     k = 300
@@ -95,7 +93,7 @@ def test_costs_that_differ_by_twenty_orders_of_magnitude(graded: bool, middle: f
     np.testing.assert_allclose(front.cost_at((np.arange(k + 1) - 0.5) / k), least, rtol=1e-12)
 
 
-def test_its_points_are_the_evaluators() -> None:
+def test_its_points_are_the_evaluators():
     rng = np.random.default_rng(0)
     scores = ScoreTable(
         rng.random((3, 60)), rng.random((3, 60)), rng.uniform(1, 9, (3, 60)) * [[1], [5], [30]]
@@ -116,9 +114,7 @@ def test_its_points_are_the_evaluators() -> None:
     st.sampled_from([3, 4, (2, 3)]),
     st.sampled_from([0.03, 0.3]),
 )
-def test_what_a_tolerance_leaves_is_certified(
-    seed: int, k: int, lengths: int | tuple[int, ...], tolerance: float
-) -> None:
+def test_what_a_tolerance_leaves_is_certified(seed, k, lengths, tolerance):
     rng = np.random.default_rng(seed)
     table = ScoreTable(
         rng.random((4, k)), rng.random((4, k)), rng.uniform(1, 9, (4, k)) * [[1], [5], [30], [80]]
@@ -141,9 +137,7 @@ def test_what_a_tolerance_leaves_is_certified(
     st.sampled_from([0.0, 0.2]),
     st.integers(1, 40),
 )
-def test_whenever_time_runs_out_the_floor_is_true(
-    seed: int, k: int, lengths: Any, dearest: float, tolerance: float, checks: int
-) -> None:
+def test_whenever_time_runs_out_the_floor_is_true(seed, k, lengths, dearest, tolerance, checks):
     """A clock that ticks when it is read; ties, costs of zero and stages that nobody reaches."""
     rng = np.random.default_rng(seed)
     gain = rng.integers(0, 3, (4, k)) / 2
@@ -164,7 +158,7 @@ def test_whenever_time_runs_out_the_floor_is_true(
         assert front.lower_bound_at(accuracy) <= least * (1 + 1e-9)
 
 
-def test_a_search_keeps_to_its_time() -> None:
+def test_a_search_keeps_to_its_time():
     rng = np.random.default_rng(0)
     scores = ScoreTable(rng.random((8, 5_000)), rng.random((8, 5_000)), np.geomspace(1, 100, 8))
     search(scores.take(np.arange(50)), 4)  # kernels are there
@@ -174,7 +168,7 @@ def test_a_search_keeps_to_its_time() -> None:
     assert front.gap.max() > 0
 
 
-def test_a_time_limit_leaves_a_front_and_what_it_is_worth() -> None:
+def test_a_time_limit_leaves_a_front_and_what_it_is_worth():
     rng = np.random.default_rng(0)
     scores = ScoreTable(rng.random((5, 3_000)), rng.random((5, 3_000)), [0.0, 1.0, 4.0, 9.0, 30.0])
     # every pair is a triple's
@@ -185,7 +179,7 @@ def test_a_time_limit_leaves_a_front_and_what_it_is_worth() -> None:
     assert (hurried.lower_bound_at(at) <= exact.cost_at(at)).all()
 
 
-def test_infinite_confidences_tie() -> None:
+def test_infinite_confidences_tie():
     scores = ScoreTable(
         [[0.2, 0.9, 0.4], [1.0, 0.5, 1.0]], [[np.inf, np.inf, -np.inf], [0, 0, 0]], [1, 5]
     )
@@ -197,12 +191,12 @@ def test_infinite_confidences_tie() -> None:
 @pytest.mark.parametrize(
     ("lengths", "message"), [((3,), "to 2, not 3"), ((0,), "to 2, not 0"), ((), "empty")]
 )
-def test_lengths_that_there_are_not_are_refused(lengths: tuple, message: str) -> None:
+def test_lengths_that_there_are_not_are_refused(lengths, message):
     with pytest.raises(ValueError, match=message):
         search(ScoreTable(np.full((2, 10), 0.5), np.zeros((2, 10)), [1, 2]), lengths)
 
 
-def test_a_front_that_was_cut_short_says_so() -> None:
+def test_a_front_that_was_cut_short_says_so():
     rng = np.random.default_rng(0)
     scores = ScoreTable(rng.random((5, 3_000)), rng.random((5, 3_000)), [0.0, 1.0, 4.0, 9.0, 30.0])
     hurried = search(scores, 3, time_limit=1e-9)
@@ -216,7 +210,7 @@ def test_a_front_that_was_cut_short_says_so() -> None:
 
 @settings(max_examples=15, deadline=None)
 @given(st.integers(0, 10_000), st.integers(3, 4), st.integers(2, 12))
-def test_copies_of_samples_stand_for_graded_outcomes(seed: int, models: int, k: int) -> None:
+def test_copies_of_samples_stand_for_graded_outcomes(seed, models, k):
     """At each accuracy the front of copies costs no more than one a little higher, up to
     rounding."""
     rng = np.random.default_rng(seed)
@@ -224,10 +218,10 @@ def test_copies_of_samples_stand_for_graded_outcomes(seed: int, models: int, k: 
     confidence = rng.integers(0, 5, (models, k)) / 5
     cost = np.sort(rng.uniform(1, 50, models))
 
-    def stage(prefix: tuple) -> tuple:
+    def stage(prefix):
         return gain[prefix[-1]], confidence[prefix[-1]]
 
-    exact = search_graded(stage, cost, (1, 2, 3), last_only=True)
+    exact = search_graded(prepare_search(stage, cost, (1, 2, 3), Limits(), last_only=True))
     copied = search_outcomes(copies_of(stage), cost, (1, 2, 3), last_only=True)
     again = run_again(copied, stage, cost)
     off = 2 * k / COPIES
@@ -239,7 +233,7 @@ def test_copies_of_samples_stand_for_graded_outcomes(seed: int, models: int, k: 
 
 
 @pytest.mark.parametrize(("models", "k"), [(5, 12), (8, 4)])
-def test_long_cascades_are_divided_until_they_are_exact(models: int, k: int) -> None:
+def test_long_cascades_are_divided_until_they_are_exact(models, k):
     """Scores of 0 and 1 as graded ones: the search that counts says what the front is."""
     rng = np.random.default_rng(models)
     cost = np.geomspace(1, 50, models)

@@ -1,26 +1,23 @@
 """F1 along two-model sweeps against a twin that scores every threshold from the predictions
 themselves."""
 
-from typing import Any
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tables_of_scores import binary_table, noisy_store, slow_f1
-from twins import all_thresholds
+from twins import all_thresholds, last_of
 
 import cascadelib as cl
 from cascadelib import LogitStore, Method, pair_table, search
 from cascadelib.evaluation.pareto import Baseline, pareto_front
+from cascadelib.fronts.cascades import Limits, prepare_search
 from cascadelib.fronts.graded import Curve, search_graded
 from cascadelib.fronts.pairs import pair_curve, plateau
 from tools import recipes
 
 
-def slow_front(
-    predicted: Any, confidence: np.ndarray, labels: np.ndarray, cost: Any, lengths: Any
-) -> Any:
+def slow_front(predicted, confidence, labels, cost, lengths):
     """{F1: least cost} of the non-dominated cascades, sample by sample."""
     found = []
     if 1 in lengths:
@@ -44,7 +41,7 @@ def slow_front(
     return front
 
 
-def least(front: Any, at: Any) -> Any:
+def least(front, at):
     """Least cost of F1 ≥ ``at``."""
     return min((cost for score, cost in front.items() if score >= at - 1e-9), default=np.inf)
 
@@ -54,14 +51,11 @@ def least(front: Any, at: Any) -> Any:
     st.integers(0, 10**6), st.integers(2, 4), st.integers(1, 14), st.integers(1, 6),
     st.sampled_from([0.0, 0.3, 1.0]), st.sampled_from([(1,), (2,), (1, 2)]),
 )  # fmt: skip
-def test_front_is_the_twins(
-    seed: int, models: int, k: int, levels: int, share: float, lengths: tuple[int, ...]
-) -> None:
+def test_front_is_the_twins(seed, models, k, levels, share, lengths):
     predicted, confidence, labels, cost = binary_table(seed, models, k, levels, share)
     correct = predicted == labels
-    points = search_graded(
-        lambda prefix: (correct[prefix[-1]], confidence[prefix[-1]]), cost, lengths, labels == 1
-    )
+    search = prepare_search(last_of(correct, confidence), cost, lengths, Limits())
+    points = search_graded(search, labels == 1)
     expected = slow_front(predicted, confidence, labels, cost, lengths)
     found = dict(zip(points.accuracy.tolist(), points.cost.tolist(), strict=True))
     assert (np.diff(points.accuracy) > 0).all() and (np.diff(points.cost) > 0).all()
@@ -73,7 +67,7 @@ def test_front_is_the_twins(
     assert points.models.shape[1] == max(lengths) and points.thresholds.shape[1] == max(lengths) - 1
 
 
-def store_of(k: int = 400, models: int = 4, classes: int = 2, seed: int = 0) -> cl.LogitStore:
+def store_of(k=400, models=4, classes=2, seed=0):
     rng = np.random.default_rng(seed)
     labels = (rng.random(k) < 0.7).astype(int)
     correct = np.eye(classes)[labels]
@@ -84,7 +78,7 @@ def store_of(k: int = 400, models: int = 4, classes: int = 2, seed: int = 0) -> 
 
 
 @pytest.mark.parametrize("method", ["max_softmax", "entropy", "softmax_margin_most_confident_ts"])
-def test_search_evaluate_and_replay_agree(method: str) -> None:
+def test_search_evaluate_and_replay_agree(method):
     store = store_of()
     front = cl.search(store, (1, 2), method, score="f1")
     assert front.score == "f1" and front.singles.accuracy["m3"] == pytest.approx(
@@ -103,7 +97,7 @@ def test_search_evaluate_and_replay_agree(method: str) -> None:
     assert 0 < other.accuracy < 1
 
 
-def test_pair_curve_and_front_under_f1() -> None:
+def test_pair_curve_and_front_under_f1():
     store = store_of()
     curve = cl.fronts.pair_curve(store, "m0", "m3", score="f1")
     ends = [slow_f1(store.logits(m).argmax(1), store.labels) for m in ("m3", "m0")]
@@ -117,14 +111,14 @@ def test_pair_curve_and_front_under_f1() -> None:
     )
 
 
-def test_f1_and_accuracy_differ() -> None:
+def test_f1_and_accuracy_differ():
     store = store_of()
     accuracy = cl.search(store, 2)
     score = cl.search(store, 2, score="f1")
     assert score.baseline.best > accuracy.baseline.best  # 70% are positive
 
 
-def test_what_f1_is_refused_for() -> None:
+def test_what_f1_is_refused_for():
     with pytest.raises(ValueError, match="F1 is exact for one and two models only"):
         cl.search(store_of(), 3, score="f1")
     with pytest.raises(ValueError, match="3 classes"):
@@ -144,7 +138,7 @@ STORE = noisy_store()
 OTHER = noisy_store(1)
 
 
-def test_pair_curve_holds_every_boundary() -> None:
+def test_pair_curve_holds_every_boundary():
     curve = pair_curve(STORE, "m0", "m2")
     confidence = Method().stage(STORE, ["m0"])((0,))[1]
     assert len(curve) == len(np.unique(confidence)) + 1
@@ -153,7 +147,7 @@ def test_pair_curve_holds_every_boundary() -> None:
         assert exits.mean() == pytest.approx(row.exit_rate)
 
 
-def test_the_front_of_one_pair_lies_on_its_curve() -> None:
+def test_the_front_of_one_pair_lies_on_its_curve():
     front = search(STORE, 2, models=["m0", "m2"])
     curve = pair_curve(STORE, "m0", "m2")
     keep = pareto_front(curve["cost"], curve["accuracy"])
@@ -161,7 +155,7 @@ def test_the_front_of_one_pair_lies_on_its_curve() -> None:
     np.testing.assert_array_equal(curve["accuracy"].to_numpy()[keep], front.table["accuracy"])
 
 
-def test_plateau_ends_where_accuracy_first_falls() -> None:
+def test_plateau_ends_where_accuracy_first_falls():
     curve = Curve(
         np.zeros(5),
         np.array([0, 0.2, 0.4, 0.6, 1.0]),
@@ -173,15 +167,13 @@ def test_plateau_ends_where_accuracy_first_falls() -> None:
     assert plateau(curve, 0.6, 0.8, drop=2) == 1.0
 
 
-def test_pair_table_has_a_row_a_pair() -> None:
+def test_pair_table_has_a_row_a_pair():
     table = pair_table(STORE, models="all")
     assert len(table) == 6
     assert (table["cost_ratio"] > 1).all()
 
 
-def slow_mean(
-    store: cl.LogitStore, first: Any, second: Any, low: Any, high: Any, steps: int = 4000
-) -> float:
+def slow_mean(store, first, second, low, high, steps=4000):
     """Mean improvement of one pair over accuracies low … high: every threshold by a loop, midpoints
     of many steps."""
     names = list(store.models.index)
@@ -202,7 +194,7 @@ def slow_mean(
 
 
 @pytest.mark.parametrize("tied", [False, True])
-def test_pair_table_averages_over_the_pairs_own_range(tied: bool) -> None:
+def test_pair_table_averages_over_the_pairs_own_range(tied):
     """Beside slow integration; m1 is more accurate than m2 here, and with ties few confidences are
     distinct."""
     logits = {m: STORE.logits("m3" if m == "m1" else m)[:300] for m in STORE.models.index}

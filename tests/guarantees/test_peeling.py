@@ -1,8 +1,5 @@
 """Peeling against a slow twin, and what it promises, by simulation at the boundary."""
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -17,13 +14,13 @@ from cascadelib.guarantees.peeling import Peel, fitted_curve, peel_table
 DELTA = 0.2
 
 
-def one_more(chances: Any, delta: float, coin: float) -> bool:
+def one_more(chances, delta, coin):
     """Whether a coin takes the second number, with the probability at which all of δ is used."""
     here, beyond = chances
     return (1 - coin) * (beyond - here) <= delta - here
 
 
-def slow_allowed(n: int, epsilon: float, delta: float, labels: int, coin: float) -> tuple[int, int]:
+def slow_allowed(n, epsilon, delta, labels, coin):
     """How many of the drawn rows may be wrong, for the table and for its source."""
     may_stay = int(epsilon * n + 1e-9)
     table = -1
@@ -44,15 +41,7 @@ def slow_allowed(n: int, epsilon: float, delta: float, labels: int, coin: float)
     return table, source
 
 
-def slow_peel(
-    confidence: np.ndarray,
-    predictions: np.ndarray,
-    wrong: np.ndarray,
-    epsilon: float,
-    delta: float,
-    labels: int,
-    seed: int,
-) -> tuple[list[bool], list[float], tuple[int, int]]:
+def slow_peel(confidence, predictions, wrong, epsilon, delta, labels, seed):
     """Row by row: (kept [n], {class or None: border}, allowed) of a fixed number of labels."""
     n = len(confidence)
     rng = np.random.default_rng(seed)
@@ -83,7 +72,7 @@ def slow_peel(
     opened = []
     left_at = {}
 
-    def note() -> None:
+    def note():
         hidden = sum(wrong[row] for row in left & drawn)
         for allowed in {table, source}:
             if hidden <= allowed or not left:
@@ -121,7 +110,7 @@ def slow_peel(
 
 
 @st.composite
-def tables(draw: Any) -> tuple:
+def tables(draw):
     n = draw(st.integers(1, 16))
     levels = draw(st.sampled_from([[0.5, 0.9, 1.0], [-3.0, 0.0, 7.5], [-np.inf, 0.2, 0.3, 0.4]]))
     confidence = draw(st.lists(st.sampled_from(levels), min_size=n, max_size=n))
@@ -144,11 +133,11 @@ def tables(draw: Any) -> tuple:
 
 @settings(max_examples=40, deadline=None)
 @given(tables())
-def test_it_is_what_peeling_row_by_row_leaves(case: Any) -> None:
+def test_it_is_what_peeling_row_by_row_leaves(case):
     confidence, predictions, wrong, epsilon, delta, labels, seed = case
     paid = []
 
-    def wrong_at(rows: np.ndarray) -> np.ndarray:
+    def wrong_at(rows):
         paid.extend(rows.tolist())
         return wrong[rows]
 
@@ -160,7 +149,7 @@ def test_it_is_what_peeling_row_by_row_leaves(case: Any) -> None:
     assert found.borders.tolist() == borders
 
 
-def test_the_fit_is_the_ridge_logistic_regression_that_scipy_finds() -> None:
+def test_the_fit_is_the_ridge_logistic_regression_that_scipy_finds():
     rng = np.random.default_rng(0)
     score = rng.normal(size=800)
     group = rng.integers(0, 3, 800)
@@ -169,7 +158,7 @@ def test_the_fit_is_the_ridge_logistic_regression_that_scipy_finds() -> None:
     prior = peeling.prior_curve(3)
     penalty = np.array([1e-3, 2, 2, 2, 0.1, 2, 2, 2])
 
-    def loss(curve: np.ndarray) -> float:
+    def loss(curve):
         z = columns @ curve
         likelihood = np.sum(np.logaddexp(0, z) - wrong * z) * 500 / 800
         return likelihood + np.sum(penalty * (curve - prior) ** 2) / 2
@@ -184,7 +173,7 @@ def test_the_fit_is_the_ridge_logistic_regression_that_scipy_finds() -> None:
     assert fitted_curve(columns[:0], wrong[:0], np.zeros(8))[0] == pytest.approx(prior)
 
 
-def test_a_class_that_looked_safe_by_one_label_is_looked_at_again() -> None:
+def test_a_class_that_looked_safe_by_one_label_is_looked_at_again():
     """The first row of the riskier class lies far off, and happens to be right."""
     rng = np.random.default_rng(0)
     confidence = np.round(rng.random(3_000), 2)
@@ -199,28 +188,20 @@ def test_a_class_that_looked_safe_by_one_label_is_looked_at_again() -> None:
     assert np.mean(kept, axis=0)[risky].mean() < np.mean(kept, axis=0)[~risky].mean()
 
 
-def test_normal_scores_of_confidences_that_are_no_probabilities_are_their_ranks_outside() -> None:
+def test_normal_scores_of_confidences_that_are_no_probabilities_are_their_ranks_outside():
     score = peeling.fitted_scores(np.array([-5.0, 2, 2, 70, np.inf]), np.array([1, 2, 3]))
     assert score[1] == score[2]
     assert (np.diff(score[[0, 1, 3, 4]]) > 0).all() and np.isfinite(score).all()
 
 
-def test_rare_classes_share_one_border() -> None:
+def test_rare_classes_share_one_border():
     predictions = np.array(["a"] * 60 + ["b"] * 36 + ["c", "d", "e", "f"])
     classes, group = peeling.common_classes(predictions, np.arange(100))
     assert classes == ["a", "b"]
     assert np.unique(group[96:]).tolist() == [2]
 
 
-def broken(
-    rows: int,
-    epsilon: float,
-    wrong_share: float,
-    labels: int | None,
-    draws: int,
-    order: Callable | None = None,
-    exactly: bool = False,
-) -> tuple[float, float]:
+def broken(rows, epsilon, wrong_share, labels, draws, order=None, exactly=False):
     """Shares of the draws in which the table, and its source, keep more than ε wrong; confidences
     say nothing, there are 16 classes, and a share of the rows (``exactly``: that number) are
     wrong. order: what Peel.risks is, given the wrong rows."""
@@ -248,10 +229,10 @@ def broken(
     return table / draws, source / draws
 
 
-def adversarial(wrong: np.ndarray, drawn: np.ndarray) -> Callable:
+def adversarial(wrong, drawn):
     """Keeps the classes whose opened labels look worst: legal, since only those that left speak."""
 
-    def risks(peel: Peel) -> np.ndarray:
+    def risks(peel):
         known = peel.opened
         balance = np.zeros(len(peel.queues))
         np.add.at(balance, peel.group[known], 1 - 2.0 * peel.wrong[known])
@@ -260,42 +241,42 @@ def adversarial(wrong: np.ndarray, drawn: np.ndarray) -> Callable:
     return risks
 
 
-def peeking(wrong: np.ndarray, drawn: np.ndarray) -> Callable:
+def peeking(wrong, drawn):
     """Peels the classes whose hidden labels look worst."""
 
-    def risks(peel: Peel) -> np.ndarray:
+    def risks(peel):
         hidden = np.setdiff1d(drawn, peel.order)
         return np.bincount(peel.group[hidden], wrong[hidden], len(peel.queues))
 
     return risks
 
 
-def at_most(share: float, draws: int) -> float:
+def at_most(share, draws):
     """The largest share of draws that is compatible with a chance of ``share``."""
     return binom.ppf(0.9999, draws, share) / draws
 
 
 @pytest.fixture
-def fast(monkeypatch: pytest.MonkeyPatch) -> None:
+def fast(monkeypatch):
     monkeypatch.setattr(peeling, "STEPS", 30)
     monkeypatch.setattr(peeling, "COMMON", 0.01)
     monkeypatch.setattr(peeling, "PILOT", 40)
 
 
-def test_the_promise_about_the_table_holds_at_the_boundary(fast: None) -> None:
+def test_the_promise_about_the_table_holds_at_the_boundary(fast):
     """The coin between two numbers of allowed errors uses all of δ: it is broken that often."""
     just_too_many = (int(peeling.errors_allowed(200, 20, 80, DELTA)) + 22) / 200
     share, _ = broken(200, 0.1, just_too_many, 80, 300, exactly=True)
     assert binom.ppf(0.0001, 300, DELTA) / 300 <= share <= at_most(DELTA, 300)
 
 
-def test_the_promise_about_the_source_holds_at_the_boundary(fast: None) -> None:
+def test_the_promise_about_the_source_holds_at_the_boundary(fast):
     _, share = broken(200, 0.1, 0.1 + 1e-9, 80, 300)
     assert binom.ppf(0.0001, 300, DELTA) / 300 <= share <= at_most(DELTA, 300)
 
 
 @pytest.mark.parametrize("rows", [40, 10**6])
-def test_a_coin_uses_all_of_delta(rows: int) -> None:
+def test_a_coin_uses_all_of_delta(rows):
     """The mean of the chances at c and c + 1 is δ, by exact sums."""
     mean = peeling.errors_allowed(rows, rows // 5, 30, DELTA)
     assert mean % 1 > 0
@@ -305,24 +286,24 @@ def test_a_coin_uses_all_of_delta(rows: int) -> None:
     assert peeling.errors_allowed(rows, 0, 1, 0.01) == -1  # no coin makes a promise of nothing
 
 
-def test_no_order_by_opened_labels_breaks_it_and_one_that_looks_inside_does(fast: None) -> None:
+def test_no_order_by_opened_labels_breaks_it_and_one_that_looks_inside_does(fast):
     assert max(broken(400, 0.1, 0.2, 120, 150, adversarial)) <= at_most(DELTA, 150)
     table, source = broken(400, 0.1, 0.2, 120, 60, peeking)
     assert min(table, source) > 0.4
 
 
-def test_the_buyer_keeps_both_promises(fast: None) -> None:
+def test_the_buyer_keeps_both_promises(fast):
     for wrong_share in (0.1 + 1e-9, 0.3):
         assert max(broken(300, 0.1, wrong_share, None, 60)) <= at_most(DELTA, 60)
 
 
-def test_a_table_smaller_than_the_pilot_is_asked_as_a_whole() -> None:
+def test_a_table_smaller_than_the_pilot_is_asked_as_a_whole():
     found = peel_table(np.ones(5), np.full(5, "a"), lambda rows: rows < 0, 0.1, 0.05)
     assert not found.kept.any()
     assert np.isposinf(found.borders).all()
 
 
-def test_what_the_first_rows_leave_of_the_source_has_the_law_of_spacings() -> None:
+def test_what_the_first_rows_leave_of_the_source_has_the_law_of_spacings():
     """However classes are chosen, 30 of 90 rows leave a share that is Beta(61, 30)."""
     shares = []
     for seed in range(200):

@@ -7,7 +7,7 @@ from cascadelib import LogitStore
 
 
 @pytest.fixture(scope="module")
-def store() -> LogitStore:
+def store():
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 4, 300)
     signal = np.eye(4)[labels]

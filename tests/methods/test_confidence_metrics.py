@@ -1,7 +1,6 @@
 """Confidence metrics against per-sample twins, and the identities that the paper states."""
 
 import math
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +16,7 @@ logits = arrays(
 )
 
 
-def first_margin(values: Any) -> Any:
+def first_margin(values):
     return values[0] - (values[1] if len(values) > 1 else 0)
 
 
@@ -30,7 +29,7 @@ TWINS = {  # of softmax and logits / T of one sample, both falling
 }
 
 
-def slow(row: Any, metric: str, t: Any) -> Any:
+def slow(row, metric, t):
     row = sorted((v / t for v in row), reverse=True)
     e = [math.exp(v - row[0]) for v in row]
     return TWINS[metric]([v / sum(e) for v in e], row)
@@ -38,12 +37,12 @@ def slow(row: Any, metric: str, t: Any) -> Any:
 
 @settings(deadline=None)
 @given(logits, st.sampled_from([*TWINS]), st.sampled_from([0.5, 1.0, 3.0]))
-def test_metrics_equal_their_twin(z: Any, metric: str, t: float) -> None:
+def test_metrics_equal_their_twin(z, metric, t):
     expected = [slow(row, metric, t) for row in z.tolist()]
     np.testing.assert_allclose(confidence(z, metric, t), expected, atol=1e-12)
 
 
-def test_extreme_logits_stay_finite() -> None:
+def test_extreme_logits_stay_finite():
     z = np.array([[1e4, -1e4, 0.0], [0.0, 0.0, 0.0]], np.float32)
     for metric in METRICS:
         assert np.isfinite(confidence(z, metric)).all()
@@ -51,34 +50,34 @@ def test_extreme_logits_stay_finite() -> None:
     assert confidence(z, "entropy")[1] == pytest.approx(-math.log(3))
 
 
-def test_float32_logits_are_computed_in_float64() -> None:
+def test_float32_logits_are_computed_in_float64():
     z = np.array([[20.0, 0.0], [21.0, 0.0]], np.float32)
     first, second = confidence(z, "max_softmax")
     assert first < second < 1.0  # in float32 both round to 1
 
 
 @given(st.lists(st.floats(0.01, 15), min_size=2, max_size=20, unique_by=lambda d: round(d, 3)))
-def test_for_two_classes_all_metrics_give_one_order(differences: list[float]) -> None:
+def test_for_two_classes_all_metrics_give_one_order(differences):
     z = np.stack([np.array(differences), np.zeros(len(differences))], axis=1)
     orders = {tuple(np.argsort(confidence(z, metric), kind="stable")) for metric in METRICS}
     assert len(orders) == 1
 
 
-def test_entropy_changes_its_sign_outside() -> None:
+def test_entropy_changes_its_sign_outside():
     z = np.array([[0.0, 0.0]])
     assert own_units("entropy", confidence(z, "entropy"))[0] == pytest.approx(math.log(2))
     assert own_units("max_softmax", 0.7) == 0.7
 
 
-def test_a_callable_is_a_metric() -> None:
+def test_a_callable_is_a_metric():
     z = np.array([[1.0, 5.0], [2.0, 0.0]])
     assert confidence(z, lambda logits: logits[:, 0]).tolist() == [1.0, 2.0]
 
 
-def test_unknown_metric_names_the_nearest() -> None:
+def test_unknown_metric_names_the_nearest():
     with pytest.raises(ValueError, match="max_softmax"):
         confidence(np.zeros((1, 2)), "max_sofmax")
 
 
-def test_softmax_sums_to_one() -> None:
+def test_softmax_sums_to_one():
     assert softmax(np.array([[3.0, 1.0, 0.2]])).sum() == pytest.approx(1)

@@ -1,7 +1,5 @@
 """Outputs of every width give what the same values give in float64."""
 
-from typing import Any
-
 import numpy as np
 import pytest
 
@@ -18,7 +16,7 @@ OTHERS |= {
 ALL = METHODS | OTHERS
 
 
-def outputs(classes: Any, dtype: Any, probabilities: Any) -> tuple:
+def outputs(classes, dtype, probabilities):
     """{model: [k, classes]} of three models, values that ``dtype`` holds, ties included."""
     rng = np.random.default_rng(classes)
     labels = rng.integers(0, classes, 90)
@@ -31,7 +29,7 @@ def outputs(classes: Any, dtype: Any, probabilities: Any) -> tuple:
     return labels, values
 
 
-def stores(classes: Any, dtype: Any, probabilities: Any) -> tuple:
+def stores(classes, dtype, probabilities):
     """A store of this dtype, and its float64 twin of the same values."""
     labels, values = outputs(classes, dtype, probabilities)
     macs = {"m0": 1, "m1": 3, "m2": 9}
@@ -47,9 +45,7 @@ def stores(classes: Any, dtype: Any, probabilities: Any) -> tuple:
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
 @pytest.mark.parametrize("ensemble", [*ENSEMBLES])
 @pytest.mark.filterwarnings("ignore:temperature of")
-def test_a_front_is_that_of_the_float64_twin(
-    dtype: str, classes: int, ensemble: Any, probabilities: bool
-) -> None:
+def test_a_front_is_that_of_the_float64_twin(dtype, classes, ensemble, probabilities):
     own, twin = stores(classes, dtype, probabilities)
     methods = [method for method in ALL.values() if method.ensemble == ensemble]
     assert methods
@@ -68,9 +64,7 @@ def test_a_front_is_that_of_the_float64_twin(
 @pytest.mark.parametrize("metric", [*METRICS])
 @pytest.mark.parametrize("classes", [1, 2, 32, 33])
 @pytest.mark.parametrize("dtype", ["float16", "float32", "longdouble", "int16", "int64"])
-def test_confidences_of_any_numbers_are_those_of_float64(
-    metric: str, classes: int, dtype: str
-) -> None:
+def test_confidences_of_any_numbers_are_those_of_float64(metric, classes, dtype):
     z = (8 * np.random.default_rng(0).normal(size=(50, classes))).astype(dtype)
     wide = z.astype(np.float64)
     np.testing.assert_array_equal(confidence(z, metric), confidence(wide, metric))
@@ -79,7 +73,7 @@ def test_confidences_of_any_numbers_are_those_of_float64(
         np.testing.assert_array_equal(own, expected)
 
 
-def test_a_torch_bfloat16_tensor_is_stored() -> None:
+def test_a_torch_bfloat16_tensor_is_stored():
     torch = pytest.importorskip("torch")
     logits = torch.arange(12.0).reshape(4, 3).to(torch.bfloat16)
     store = LogitStore.from_arrays([0, 1, 2, 0], {"a": logits}, {"a": 1}, dtype="float16")

@@ -4,8 +4,6 @@ import os
 import time
 import weakref
 from itertools import combinations
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +18,7 @@ from cascadelib.store import formats
 from cascadelib.store.formats import LogitFile
 
 
-def make(models: Any, k: int, classes: Any, seed: int, digits: Any = None) -> tuple:
+def make(models, k, classes, seed, digits=None):
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, classes, k)
     shared = rng.normal(size=(k, classes))
@@ -33,7 +31,7 @@ def make(models: Any, k: int, classes: Any, seed: int, digits: Any = None) -> tu
     ]
 
 
-def rank_of(mean: Any, labels: np.ndarray) -> np.ndarray:
+def rank_of(mean, labels):
     """Classes before the label, ties towards the lower class, one sample at a time."""
     ranks = []
     for row, y in zip(mean, labels):
@@ -41,7 +39,7 @@ def rank_of(mean: Any, labels: np.ndarray) -> np.ndarray:
     return np.array(ranks)
 
 
-def mean_stage(logits: Any, temperatures: Any, labels: np.ndarray, rank: Any, ensemble: Any) -> Any:
+def mean_stage(logits, temperatures, labels, rank, ensemble):
     """Max softmax of means of arrays [k, classes]."""
     names = [f"m{i}" for i in range(len(logits))]
     store = LogitStore.from_arrays(labels, dict(zip(names, logits)))
@@ -51,7 +49,7 @@ def mean_stage(logits: Any, temperatures: Any, labels: np.ndarray, rank: Any, en
 
 @pytest.mark.parametrize("ensemble", ["mean_logits", "mean_softmax"])
 @pytest.mark.parametrize(("classes", "rank"), [(2, 1), (5, 1), (60, 1), (60, 5)])
-def test_every_combination_equals_numpy(ensemble: str, classes: int, rank: int) -> None:
+def test_every_combination_equals_numpy(ensemble, classes, rank):
     labels, logits = make(5, 700, classes, seed=classes)
     t = np.array([1.0, 0.7, 2.0, 1.3, 1.0])
     stage = mean_stage(logits, t, labels, rank, ensemble)
@@ -72,7 +70,7 @@ def test_every_combination_equals_numpy(ensemble: str, classes: int, rank: int) 
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 2**31), st.sampled_from([3, 12, 40]), st.integers(1, 3))
-def test_ties_go_to_the_lower_class(seed: int, classes: int, rank: int) -> None:
+def test_ties_go_to_the_lower_class(seed, classes, rank):
     """Logits rounded to whole numbers: ties inside and outside the classes that are kept."""
     labels, logits = make(3, 40, classes, seed, digits=0)
     stage = mean_stage(logits, np.ones(3), labels, rank, "mean_logits")
@@ -82,7 +80,7 @@ def test_ties_go_to_the_lower_class(seed: int, classes: int, rank: int) -> None:
 
 
 @pytest.mark.parametrize("metric", ["softmax_margin", "entropy", "top2_softmax_sum", "max_softmax"])
-def test_a_prefix_alone_gives_the_same_bits_as_among_many(metric: str) -> None:
+def test_a_prefix_alone_gives_the_same_bits_as_among_many(metric):
     labels, logits = make(4, 600, 7, seed=1)
     store = LogitStore.from_arrays(labels, {f"m{i}": z for i, z in enumerate(logits)})
     stage = Method(metric, "mean_softmax").stage(store, ["m0", "m1", "m2", "m3"])
@@ -94,9 +92,7 @@ def test_a_prefix_alone_gives_the_same_bits_as_among_many(metric: str) -> None:
         np.testing.assert_array_equal(alone[1], stage(prefix)[1])
 
 
-def test_one_file_is_mapped_at_a_time_where_memory_is_limited(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_one_file_is_mapped_at_a_time_where_memory_is_limited(tmp_path, monkeypatch):
     labels, logits = make(3, 400, 5, 0)
     store = LogitStore.create(tmp_path / "store", labels, dataset="made up", split="val")
     for i, one in enumerate(logits):
@@ -104,16 +100,16 @@ def test_one_file_is_mapped_at_a_time_where_memory_is_limited(
     method = Method(ensemble="mean_logits")
     prefixes = [(0, 1), (0, 2), (1, 2), (0, 1, 2)]
 
-    def outcomes() -> list:
+    def outcomes():
         stage = method.stage(LogitStore(tmp_path / "store"), ["m0", "m1", "m2"])
         stage.prepare(correct=prefixes, confidence=prefixes)
         return [stage(prefix) for prefix in prefixes]
 
-    mapped: list[weakref.ref] = []
+    mapped = []
     together = []
     real = LogitFile.open
 
-    def slowly(self: LogitFile, hashed: bool = True) -> np.ndarray:
+    def slowly(self, hashed=True):
         tensor = real(self, hashed)
         mapped.append(weakref.ref(tensor))
         time.sleep(0.001)

@@ -1,7 +1,5 @@
 """Expected outcomes: the regression beside a slow twin, what it keeps, and degenerate tables."""
 
-from typing import Any
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -19,7 +17,7 @@ from cascadelib.methods.expected import (
 )
 
 
-def outcomes(seed: int, models: int, k: int) -> tuple[np.ndarray, np.ndarray]:
+def outcomes(seed, models, k):
     """Correctness bool [M, k] and rounded confidences [M, k] that know something of it."""
     rng = np.random.default_rng(seed)
     ease = rng.normal(size=k)
@@ -27,10 +25,10 @@ def outcomes(seed: int, models: int, k: int) -> tuple[np.ndarray, np.ndarray]:
     return margin > 0.2, np.round(margin + rng.normal(0, 0.5, (models, k)), 1)
 
 
-def slow_ridge(columns: Any, correct: Any, penalty: Any, prior: Any) -> np.ndarray:
+def slow_ridge(columns, correct, penalty, prior):
     """The coefficients by an optimizer that knows no derivative."""
 
-    def loss(curve: np.ndarray) -> float:
+    def loss(curve):
         log_odds = columns @ curve
         fit = np.logaddexp(0, log_odds).sum() - correct @ log_odds
         return float(fit + penalty @ (curve - prior) ** 2 / 2)
@@ -41,7 +39,7 @@ def slow_ridge(columns: Any, correct: Any, penalty: Any, prior: Any) -> np.ndarr
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 10_000), st.integers(1, 4), st.integers(2, 40), st.booleans())
-def test_the_fit_equals_an_optimizer(seed: int, width: int, k: int, graded: bool) -> None:
+def test_the_fit_equals_an_optimizer(seed, width, k, graded):
     rng = np.random.default_rng(seed)
     columns = np.column_stack([np.ones(k), rng.normal(size=(k, width))])
     correct = rng.random(k) if graded else (rng.random(k) < 0.7) * 1.0
@@ -56,7 +54,7 @@ def test_the_fit_equals_an_optimizer(seed: int, width: int, k: int, graded: bool
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.sampled_from([-np.inf, np.nan, 0.0, 0.5, 2.0, np.inf]), min_size=1, max_size=12))
-def test_scores_are_of_ranks_with_ties(values: list) -> None:
+def test_scores_are_of_ranks_with_ties(values):
     ranks = rankdata(np.nan_to_num(values, nan=-np.inf, posinf=np.inf, neginf=-np.inf))
     np.testing.assert_allclose(
         normal_scores(np.array(values)), norm.ppf((ranks - 0.5) / len(values))
@@ -65,7 +63,7 @@ def test_scores_are_of_ranks_with_ties(values: list) -> None:
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 10_000), st.integers(1, 4), st.integers(5, 60))
-def test_what_is_expected_of_a_model_is_what_was_seen_of_it(seed: int, models: int, k: int) -> None:
+def test_what_is_expected_of_a_model_is_what_was_seen_of_it(seed, models, k):
     """Its mean is the accuracy, so that an expected front has the same single models."""
     correct, confidence = outcomes(seed, models, k)
     stage = expected_outcomes(
@@ -78,7 +76,7 @@ def test_what_is_expected_of_a_model_is_what_was_seen_of_it(seed: int, models: i
         assert np.array_equal(own, confidence[model])
 
 
-def test_it_reads_all_models() -> None:
+def test_it_reads_all_models():
     """Where a model's own confidence says nothing, that of another one does."""
     rng = np.random.default_rng(0)
     correct = rng.random(2000) < 0.6
@@ -89,7 +87,7 @@ def test_it_reads_all_models() -> None:
     assert chance[correct].mean() > 0.9 and chance[~correct].mean() < 0.2
 
 
-def test_what_all_have_in_common_is_not_fitted() -> None:
+def test_what_all_have_in_common_is_not_fitted():
     scores = np.zeros((2, 7))
     assert expected_correct(np.ones(7, bool), scores, 0).tolist() == [1.0] * 7
     assert expected_correct(np.zeros(7, bool), scores, 0).tolist() == [0.0] * 7
@@ -98,7 +96,7 @@ def test_what_all_have_in_common_is_not_fitted() -> None:
     np.testing.assert_allclose(half, 0.5)
 
 
-def test_an_ensemble_is_expected_as_a_whole() -> None:
+def test_an_ensemble_is_expected_as_a_whole():
     """The prefix counts where more than its last model does."""
     rng = np.random.default_rng(1)
     labels = rng.integers(0, 3, 300)
@@ -111,7 +109,7 @@ def test_an_ensemble_is_expected_as_a_whole() -> None:
     assert not np.allclose(stage((0, 1))[0], stage((1,))[0])
 
 
-def test_confidences_may_be_missing() -> None:
+def test_confidences_may_be_missing():
     correct, confidence = outcomes(3, 2, 200)
     table = ScoreTable(correct, np.where([[False], [True]], -np.inf, confidence), [1.0, 5.0])
     stage = expected_outcomes(table.outcome(list(table.models.index), None, "top1"), 2, True)

@@ -3,7 +3,6 @@ unseen labels."""
 
 import json
 from dataclasses import asdict
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +17,6 @@ from cascadelib.methods.fitted import (
     LEAST,
     LEVEL_PENALTY,
     TIE_BREAK,
-    Fitted,
     features,
     fit_confidence,
     fit_folds,
@@ -29,20 +27,12 @@ from cascadelib.methods.fitted import (
 )
 
 
-def fit(
-    kind: str,
-    columns: Any,
-    values: Any,
-    correct: Any,
-    predictions: Any = None,
-    before: Any = None,
-    categories: Any = (),
-) -> Fitted:
+def fit(kind, columns, values, correct, predictions=None, before=None, categories=()):
     read = features(columns, values, predictions, before, categories)
     return fit_confidence(kind, read, correct)
 
 
-def scores(seed: int, k: int = 60, ties: int = 8) -> tuple:
+def scores(seed, k=60, ties=8):
     rng = np.random.default_rng(seed)
     confidence = rng.integers(0, ties, k) / ties
     return confidence, rng.random(k) < confidence, rng.choice(["a", "b", "c"], k)
@@ -50,9 +40,7 @@ def scores(seed: int, k: int = 60, ties: int = 8) -> tuple:
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 10**6), st.integers(1, 120))
-def test_isotonic_by_label_is_that_of_scikit_learn_shrunk_to_the_common_one(
-    seed: int, k: int
-) -> None:
+def test_isotonic_by_label_is_that_of_scikit_learn_shrunk_to_the_common_one(seed, k):
     """A label of few samples has the common curve, as one that was never seen."""
     confidence, correct, labels = scores(seed, k)
     fitted = fit("isotonic_by_label", ["confidence"], confidence, correct, labels)
@@ -70,7 +58,7 @@ def test_isotonic_by_label_is_that_of_scikit_learn_shrunk_to_the_common_one(
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10**6), st.sampled_from(["isotonic", "isotonic_by_label"]))
-def test_within_a_level_what_was_given_decides(seed: int, kind: str) -> None:
+def test_within_a_level_what_was_given_decides(seed, kind):
     """Answers of one label keep their order strictly, also where a model is always correct."""
     rng = np.random.default_rng(seed)
     confidence = 1 - 10.0 ** -rng.uniform(0, 12, 200)
@@ -85,7 +73,7 @@ def test_within_a_level_what_was_given_decides(seed: int, kind: str) -> None:
 
 
 @pytest.mark.parametrize("categories", [(), ("topic",)])
-def test_levels_add_to_the_constant_and_the_slope(categories: tuple[str, ...]) -> None:
+def test_levels_add_to_the_constant_and_the_slope(categories):
     """Against scipy, on columns that are written out."""
     rng = np.random.default_rng(0)
     k = 400
@@ -101,7 +89,7 @@ def test_levels_add_to_the_constant_and_the_slope(categories: tuple[str, ...]) -
     design = np.column_stack([np.ones(k), x, *[one * w for one in levels for w in (1, x)]])
     penalty = np.array([1, 1] + [LEVEL_PENALTY] * (design.shape[1] - 2))
 
-    def loss(w: np.ndarray) -> float:
+    def loss(w):
         z = design @ w
         return float(np.sum(np.logaddexp(0, z) - correct * z) + penalty @ w**2 / 2)
 
@@ -113,7 +101,7 @@ def test_levels_add_to_the_constant_and_the_slope(categories: tuple[str, ...]) -
     np.testing.assert_array_equal(unseen, fitted(values, labels)[labels == "rare"])
 
 
-def test_folds_are_even_and_the_same_in_any_order() -> None:
+def test_folds_are_even_and_the_same_in_any_order():
     ids = np.arange(103).astype(str)
     fold = folds_of(ids)
     assert np.bincount(fold).tolist() == [21, 21, 21, 20, 20]
@@ -123,7 +111,7 @@ def test_folds_are_even_and_the_same_in_any_order() -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 10**6), st.integers(1, 60))
-def test_each_sample_is_answered_by_the_fit_without_its_fold(seed: int, k: int) -> None:
+def test_each_sample_is_answered_by_the_fit_without_its_fold(seed, k):
     confidence, correct, labels = scores(seed, k)
     fold = folds_of(np.arange(k).astype(str))
     given = (confidence, correct, labels)
@@ -138,7 +126,7 @@ def test_each_sample_is_answered_by_the_fit_without_its_fold(seed: int, k: int) 
     np.testing.assert_array_equal(new, folds.whole(confidence, labels))
 
 
-def test_auto_takes_what_is_better_out_of_fold_and_else_leaves_the_order() -> None:
+def test_auto_takes_what_is_better_out_of_fold_and_else_leaves_the_order():
     rng = np.random.default_rng(0)
     k = 2000
     confidence = rng.random(k)
@@ -163,7 +151,7 @@ def test_auto_takes_what_is_better_out_of_fold_and_else_leaves_the_order() -> No
     assert found.whole.kind != "isotonic_by_label"
 
 
-def test_free_text_is_refused_with_the_number_of_labels() -> None:
+def test_free_text_is_refused_with_the_number_of_labels():
     texts = np.array([*np.arange(300), *[7] * 5]).astype(str)
     wanted = "300 distinct values among 305 samples, and 299 occur once: free text"
     with pytest.raises(ValueError, match=wanted):
@@ -173,7 +161,7 @@ def test_free_text_is_refused_with_the_number_of_labels() -> None:
 
 
 @pytest.mark.parametrize("kind", ["isotonic", "isotonic_by_label", "logistic", "auto"])
-def test_extremes(kind: str) -> None:
+def test_extremes(kind):
     """One class, a constant confidence, always and never correct, one sample."""
     for k in (1, 4, 200):
         for correct in (np.ones(k), np.zeros(k), np.arange(k) % 2):
@@ -186,7 +174,7 @@ def test_extremes(kind: str) -> None:
                 np.testing.assert_allclose(found, correct.mean(), atol=2 * TIE_BREAK)
 
 
-def fits_of(seed: int = 0) -> list:
+def fits_of(seed=0):
     confidence, correct, labels = scores(seed)
     before = np.where(np.arange(60) % 2, labels, "a")
     columns = ["confidence", "agreement", "length"]
@@ -201,7 +189,7 @@ def fits_of(seed: int = 0) -> list:
 
 
 @pytest.mark.parametrize(("fitted", "given"), fits_of(), ids=["isotonic_by_label", "logistic"])
-def test_json_takes_them_back_and_abstentions_pass_on(fitted: Any, given: Any) -> None:
+def test_json_takes_them_back_and_abstentions_pass_on(fitted, given):
     back = fitted_from_json(json.loads(json.dumps(asdict(fitted))))
     assert back == fitted
     np.testing.assert_array_equal(back(*given), fitted(*given))
@@ -216,7 +204,7 @@ def test_json_takes_them_back_and_abstentions_pass_on(fitted: Any, given: Any) -
         fitted_from_json(wrong)
 
 
-def test_agreement_is_a_column_between_others() -> None:
+def test_agreement_is_a_column_between_others():
     confidence, correct, labels = scores(1)
     before = np.roll(labels, 1)
     fitted = fit("logistic", ["agreement", "confidence"], confidence, correct, labels, before)
@@ -230,7 +218,7 @@ def test_agreement_is_a_column_between_others() -> None:
     )
 
 
-def test_refused() -> None:
+def test_refused():
     confidence, correct, labels = scores(2)
     with pytest.raises(ValueError, match="there are no predictions"):
         fit("isotonic_by_label", ["confidence"], confidence, correct)
@@ -249,12 +237,12 @@ def test_refused() -> None:
         fitted_from_json({"kind": "isotonic_by"})
 
 
-def test_a_model_that_always_abstains_passes_all_on() -> None:
+def test_a_model_that_always_abstains_passes_all_on():
     fitted = fit("isotonic_by_label", ["confidence"], np.full(3, -np.inf), [True] * 3, [""] * 3)
     assert fitted_from_json(asdict(fitted))([0.5, 1.0], ["a", "b"]).tolist() == [-np.inf, -np.inf]
 
 
-def test_labels_are_written_as_digests_and_files_that_hold_them_still_apply() -> None:
+def test_labels_are_written_as_digests_and_files_that_hold_them_still_apply():
     """An answer may be confidential; of another that was never seen nothing is known."""
     confidence, correct, labels = scores(3, 200)
     fitted = fit("isotonic_by_label", ["confidence"], confidence, correct, labels)
@@ -267,3 +255,15 @@ def test_labels_are_written_as_digests_and_files_that_hold_them_still_apply() ->
     )
     assert old([0.5, 0.5, 0.5], ["a", "b", ""]).tolist() == [0.25, 0.25, 0.25]
     assert old([1.0, 1.0], ["a", "b"]).tolist() == [0.5, 0.25]
+
+
+@pytest.mark.parametrize("kind", ["isotonic", "logistic"])
+def test_a_sample_with_an_abstention_in_one_column_is_left_out_of_the_fit(kind):
+    confidence, correct, _ = scores(5)
+    values = np.column_stack([confidence, np.linspace(0, 1, 60)])
+    values[::3, 0] = -np.inf
+    values[1::7, 1] = -np.inf
+    rows = np.isfinite(values).all(axis=1)
+    found = fit(kind, ["x", "y"], values, correct)
+    assert found == fit(kind, ["x", "y"], values[rows], correct[rows])
+    assert 0 < rows.sum() < 60 and found.parameters

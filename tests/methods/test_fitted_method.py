@@ -1,8 +1,6 @@
 """Method(confidence=…): searched, evaluated and replayed as slow twins have it, on tables and
 stores alike."""
 
-from typing import Any
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -18,7 +16,7 @@ KIND = "isotonic_by_label"
 LABELLED = ("confidence", "label")
 
 
-def scores(seed: int, k: int = 14, **columns: Any) -> cl.ScoreTable:
+def scores(seed, k=14, **columns):
     """A table of three models with heavy ties, whose confidence says more under one label than
     under another."""
     rng = np.random.default_rng(seed)
@@ -29,7 +27,7 @@ def scores(seed: int, k: int = 14, **columns: Any) -> cl.ScoreTable:
     return cl.ScoreTable(None, confidence, COST, predictions=said, labels=labels, columns=columns)
 
 
-def read_of(table: cl.ScoreTable, columns: tuple[str, ...], model: int, before: Any) -> Any:
+def read_of(table, columns, model, before):
     """What a fitted confidence reads of a table after ``model``, the one ``before`` it given."""
     of_column = {"confidence": table.confidence[model]}
     of_column |= {name: values[model] for name, values in table.columns.items()}
@@ -38,7 +36,7 @@ def read_of(table: cl.ScoreTable, columns: tuple[str, ...], model: int, before: 
     return features(columns, values, table.predictions[model], said_before)
 
 
-def chosen_by(kind: str, columns: tuple[str, ...], table: Any, model: int, before: Any) -> Any:
+def chosen_by(kind, columns, table, model, before):
     """Confidence [k] on the samples of the fit: each by the fit without its fold, fold by fold."""
     read = read_of(table, columns, model, before)
     fold = folds_of(table.origin.sample_ids)
@@ -49,7 +47,7 @@ def chosen_by(kind: str, columns: tuple[str, ...], table: Any, model: int, befor
     return confidence
 
 
-def elsewhere(kind: str, table: Any, other: Any, model: int) -> np.ndarray:
+def elsewhere(kind, table, other, model):
     """Confidence [k] on another table: by the fit on all samples of the first."""
     read = read_of(table, ("confidence",), model, None)
     fitted = fit_confidence(kind, read, table.correct[model])
@@ -58,9 +56,7 @@ def elsewhere(kind: str, table: Any, other: Any, model: int) -> np.ndarray:
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 10**6), st.sampled_from([2, 3, (1, 2, 3)]))
-def test_fronts_are_those_of_a_twin_and_move_unchanged(
-    seed: int, n_models: int | tuple[int, ...]
-) -> None:
+def test_fronts_are_those_of_a_twin_and_move_unchanged(seed, n_models):
     table = scores(seed)
     other = scores(seed + 1, 20)
     front = cl.search(table, n_models, cl.Method(confidence=KIND))
@@ -86,12 +82,12 @@ def test_fronts_are_those_of_a_twin_and_move_unchanged(
 
 @settings(max_examples=15, deadline=None)
 @given(st.integers(0, 10**6))
-def test_agreement_depends_on_the_model_before(seed: int) -> None:
+def test_agreement_depends_on_the_model_before(seed):
     table = scores(seed, 12, length=np.arange(12.0) * 40)
     columns = ("confidence", "agreement", "length")
     front = cl.search(table, (1, 2, 3), cl.Method(confidence="logistic", columns=columns))
 
-    def stage(prefix: Any) -> tuple:
+    def stage(prefix):
         before = prefix[-2] if len(prefix) > 1 else None
         confidence = chosen_by("logistic", columns, table, prefix[-1], before)
         return table.correct[prefix[-1]], confidence
@@ -106,7 +102,7 @@ def test_agreement_depends_on_the_model_before(seed: int) -> None:
     )
 
 
-def test_a_store_and_a_table_of_its_confidences_say_the_same() -> None:
+def test_a_store_and_a_table_of_its_confidences_say_the_same():
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 3, 200)
     logits = {f"m{i}": rng.normal(size=(200, 3)) + (i + 1) * np.eye(3)[labels] for i in range(3)}
@@ -128,14 +124,14 @@ def test_a_store_and_a_table_of_its_confidences_say_the_same() -> None:
     assert cl.search(store, 2, several).table["accuracy"].max() <= 1
 
 
-def test_a_fit_of_the_confidence_alone_that_keeps_its_order_is_refused() -> None:
+def test_a_fit_of_the_confidence_alone_that_keeps_its_order_is_refused():
     """It would leave every front as it is."""
     for kind in ("isotonic", "logistic"):
         with pytest.raises(ValueError, match="keeps the order of the samples"):
             cl.search(scores(3, 40), 2, cl.Method(confidence=kind))
 
 
-def test_what_is_refused() -> None:
+def test_what_is_refused():
     table = scores(0)
     bare = cl.ScoreTable(table.correct, table.confidence, COST)
     with pytest.raises(ValueError, match="metric='entropy'"):
@@ -154,6 +150,6 @@ def test_what_is_refused() -> None:
     assert cl.search(bare, 2, cl.Method(confidence="auto")).table["accuracy"].notna().all()
 
 
-def test_each_kind_of_fitted_confidence_goes_by_its_name() -> None:
+def test_each_kind_of_fitted_confidence_goes_by_its_name():
     for kind in ("auto", *KINDS):
         assert method_named(kind) == cl.Method(confidence=kind)

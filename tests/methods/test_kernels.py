@@ -17,13 +17,13 @@ from cascadelib.methods.kernels import (
 QUICK = settings(max_examples=60, deadline=None)
 
 
-def values_of(seed: int, models: int, classes: int, samples: int = 3) -> np.ndarray:
+def values_of(seed, models, classes, samples=3):
     """Values [samples, models, classes] of which some are equal."""
     rng = np.random.default_rng(seed)
     return rng.integers(-6, 7, (samples, models, classes)) / 2
 
 
-def members_of(models: int) -> tuple[np.ndarray, np.ndarray]:
+def members_of(models):
     """All pairs of models, int64 [P, 2], and whether each has another first model than the last."""
     pairs = [(a, b) for a in range(models) for b in range(a + 1, models)]
     new = [i == 0 or pairs[i][0] != pairs[i - 1][0] for i in range(len(pairs))]
@@ -32,7 +32,7 @@ def members_of(models: int) -> tuple[np.ndarray, np.ndarray]:
 
 @QUICK
 @given(st.integers(0, 10**6), st.integers(1, 4), st.integers(2, 12))
-def test_the_best_classes_of_each_model_are_marked(seed: int, models: int, classes: int) -> None:
+def test_the_best_classes_of_each_model_are_marked(seed, models, classes):
     (rows,) = values_of(seed, models, classes, 1)
     mark = np.zeros(classes, bool)
     floors = np.empty(models)
@@ -47,7 +47,7 @@ def test_the_best_classes_of_each_model_are_marked(seed: int, models: int, class
 
 @QUICK
 @given(st.integers(0, 10**6), st.integers(1, 4), st.integers(2, 12))
-def test_rivals_are_before_the_label_for_some_model(seed: int, models: int, classes: int) -> None:
+def test_rivals_are_before_the_label_for_some_model(seed, models, classes):
     (rows,) = values_of(seed, models, classes, 1)
     rival = np.zeros(classes, bool)
     mark_rivals(rows, 1, rival)
@@ -56,7 +56,7 @@ def test_rivals_are_before_the_label_for_some_model(seed: int, models: int, clas
 
 @QUICK
 @given(st.integers(0, 10**6), st.integers(2, 12), st.data())
-def test_ties_go_to_the_lower_class(seed: int, classes: int, data: st.DataObject) -> None:
+def test_ties_go_to_the_lower_class(seed, classes, data):
     (total,) = values_of(seed, 1, classes, 1)[0]
     label = data.draw(st.integers(0, classes - 1))
     order = sorted(range(classes), key=lambda c: (-total[c], c))
@@ -66,8 +66,8 @@ def test_ties_go_to_the_lower_class(seed: int, classes: int, data: st.DataObject
 @QUICK
 @given(st.integers(0, 10**6), st.integers(2, 4), st.integers(2, 12), st.integers(1, 3))
 def test_the_label_of_a_sum_is_in_time_where_few_classes_beat_the_label(
-    seed: int, models: int, classes: int, rank: int
-) -> None:
+    seed, models, classes, rank
+):
     values = values_of(seed, models, classes)
     labels = np.random.default_rng(seed).integers(0, classes, len(values))
     members, new = members_of(models)
@@ -82,7 +82,7 @@ def test_the_label_of_a_sum_is_in_time_where_few_classes_beat_the_label(
 
 @QUICK
 @given(st.integers(0, 10**6), st.integers(2, 4), st.integers(2, 12))
-def test_the_max_softmax_of_means_is_known_or_nan(seed: int, models: int, classes: int) -> None:
+def test_the_max_softmax_of_means_is_known_or_nan(seed, models, classes):
     values = values_of(seed, models, classes)
     members, new = members_of(models)
     softmax = np.exp(values) / np.exp(values).sum(-1, keepdims=True)
@@ -101,7 +101,7 @@ def test_the_max_softmax_of_means_is_known_or_nan(seed: int, models: int, classe
 
 @QUICK
 @given(st.integers(0, 10**6), st.integers(1, 12), st.sampled_from([0.5, 1.0, 3.0]))
-def test_sums_behind_the_metrics(seed: int, classes: int, temperature: float) -> None:
+def test_sums_behind_the_metrics(seed, classes, temperature):
     (rows,) = values_of(seed, 5, classes, 1)
     (largest, second, rest, weighted), top = sums_of_rows(rows, temperature)
     for j, row in enumerate(rows):

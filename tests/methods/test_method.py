@@ -1,10 +1,7 @@
 """Methods on a store: outcomes of prefixes against per-sample twins; temperature; the paper's
 twelve."""
 
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,14 +13,14 @@ from cascadelib.methods.confidence_metrics import confidence, softmax
 NAMES = ["m0", "m1", "m2"]
 
 
-def test_the_papers_twelve_are_there() -> None:
+def test_the_papers_twelve_are_there():
     metrics = ["entropy", "max_softmax", "softmax_margin", "logits_margin"]
     means = [f"max_softmax_mean_{what}{ts}" for what in ("logits", "softmax") for ts in ("", "_ts")]
     assert set(METHODS) == {*metrics, *(f"{m}_most_confident_ts" for m in metrics), *means}
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_outcomes_equal_a_loop_over_samples(store: LogitStore, name: str) -> None:
+def test_outcomes_equal_a_loop_over_samples(store, name):
     method = METHODS[name].fit(store)
     stage = method.stage(store, NAMES)
     for prefix in [(0,), (1,), (0, 1), (0, 2), (0, 1, 2)]:
@@ -50,14 +47,14 @@ def test_outcomes_equal_a_loop_over_samples(store: LogitStore, name: str) -> Non
             assert confidences[j] == pytest.approx(value, abs=1e-12)
 
 
-def test_most_confident_takes_the_cheaper_at_a_tie() -> None:
+def test_most_confident_takes_the_cheaper_at_a_tie():
     z = np.array([[2.0, 0.0]])
     store = LogitStore.from_arrays([0], {"a": z, "b": z[:, ::-1]}, macs={"a": 1, "b": 2})
     correct, _ = Method("max_softmax", "most_confident").stage(store, ["a", "b"])((0, 1))
     assert correct.tolist() == [True]
 
 
-def test_top_k_counts_ties_towards_the_lower_class() -> None:
+def test_top_k_counts_ties_towards_the_lower_class():
     z = np.array([[1.0, 1.0, 0.0], [0.0, 1.0, 1.0]])
     store = LogitStore.from_arrays([1, 2], {"a": z}, macs={"a": 1})
     for score, expected in [
@@ -68,7 +65,7 @@ def test_top_k_counts_ties_towards_the_lower_class() -> None:
         assert Method().stage(store, ["a"], score)((0,))[0].tolist() == expected
 
 
-def test_logits_margin_of_mean_softmax_is_refused() -> None:
+def test_logits_margin_of_mean_softmax_is_refused():
     with pytest.raises(ValueError, match="logits"):
         Method("logits_margin", "mean_softmax")
 
@@ -85,14 +82,12 @@ def test_logits_margin_of_mean_softmax_is_refused() -> None:
         (lambda s: search(s, models="paretto"), "pareto"),
     ],
 )
-def test_unknown_names_come_with_the_nearest(
-    store: LogitStore, call: Callable, nearest: str
-) -> None:
+def test_unknown_names_come_with_the_nearest(store, call, nearest):
     with pytest.raises(ValueError, match=nearest):
         call(store)
 
 
-def test_for_two_classes_four_metrics_give_one_front() -> None:
+def test_for_two_classes_four_metrics_give_one_front():
     rng = np.random.default_rng(2)
     labels = rng.integers(0, 2, 400)
     logits = {
@@ -108,7 +103,7 @@ def test_for_two_classes_four_metrics_give_one_front() -> None:
         assert other.equals(fronts[0])
 
 
-def table_of_topics(seed: int, k: int, labels: int = 2) -> ScoreTable:
+def table_of_topics(seed, k, labels=2):
     """k samples; the small model knows one topic of two, the large one both."""
     rng = np.random.default_rng(seed)
     truth = rng.integers(0, labels, k)
@@ -131,7 +126,7 @@ TOPICS = Method(confidence="logistic", columns=("confidence", "topic", "label"))
 
 
 @pytest.mark.parametrize("method", [TOPICS, Method(confidence="isotonic_by_label"), "auto"])
-def test_samples_of_the_fit_are_answered_out_of_fold_and_others_in_full(method: Any) -> None:
+def test_samples_of_the_fit_are_answered_out_of_fold_and_others_in_full(method):
     table = table_of_topics(0, 400)
     front = search(table, 2, method)
     point = front.point(len(front) // 2)
@@ -147,7 +142,7 @@ def test_samples_of_the_fit_are_answered_out_of_fold_and_others_in_full(method: 
     assert differs.any() == (point.fitted[0].kind != "isotonic")
 
 
-def test_a_fit_on_noise_does_not_flatter() -> None:
+def test_a_fit_on_noise_does_not_flatter():
     """Forty predicted labels, as many as make a fit of its own samples promise points that are not
     kept; means of ten draws."""
     promised = []
@@ -167,7 +162,7 @@ def test_a_fit_on_noise_does_not_flatter() -> None:
     assert np.mean(in_sample) - np.mean(kept) > 0.05
 
 
-def test_categories_go_along_into_a_policy_and_come_from_a_file(tmp_path: Path) -> None:
+def test_categories_go_along_into_a_policy_and_come_from_a_file(tmp_path):
     table = table_of_topics(2, 500)
     point = pick(search(table, 2, TOPICS), "near_best")
     assert point.exit_rates[0] > 0.2
@@ -205,7 +200,7 @@ def test_categories_go_along_into_a_policy_and_come_from_a_file(tmp_path: Path) 
     assert search(read, 2, TOPICS).table.equals(search(table, 2, TOPICS).table)
 
 
-def test_auto_reads_all_that_there_is_and_a_policy_only_what_it_needs() -> None:
+def test_auto_reads_all_that_there_is_and_a_policy_only_what_it_needs():
     table = table_of_topics(4, 800)
     method = search(table, 2, "auto").method
     assert method.columns == ("confidence", "topic", "agreement", "label")
@@ -215,13 +210,13 @@ def test_auto_reads_all_that_there_is_and_a_policy_only_what_it_needs() -> None:
     assert topic.fitted[("large",)].columns == ("confidence",)
 
 
-def test_auto_of_outputs_reads_their_metrics(store: LogitStore) -> None:
+def test_auto_of_outputs_reads_their_metrics(store):
     method = Method(confidence="auto").fit(store)
     assert method.columns == ("confidence", "softmax_margin", "entropy", "agreement", "label")
     assert len(search(store, 2, method)) >= 1
 
 
-def test_what_changes_no_order_or_tells_nothing_apart_is_refused(store: LogitStore) -> None:
+def test_what_changes_no_order_or_tells_nothing_apart_is_refused(store):
     for kind in ("logistic", "isotonic"):
         with pytest.raises(ValueError, match=f"'{kind}' on the confidence alone keeps the order"):
             search(store, 2, Method(confidence=kind))

@@ -1,9 +1,7 @@
 """Every metric × ensemble × temperature of the tables decides alike in the evaluator, the running
 cascade and the submission (HOUSE, rule 5); what is put into a table is there everywhere."""
 
-from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +18,7 @@ K = 240
 CLASSES = 5
 
 
-def make_store(seed: int = 0, step: float = 0.5) -> LogitStore:
+def make_store(seed=0, step=0.5):
     """Logits on a grid of ``step``: confidences and votes tie within models and between them."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, CLASSES, K)
@@ -35,7 +33,7 @@ STORE = make_store()
 MODELS = {name: lambda rows, name=name: np.asarray(STORE.logits(name))[rows] for name in NAMES}
 
 
-def combinations() -> Iterator[Any]:
+def combinations():
     """Of all that the tables hold, the methods that can be made."""
     for metric in (*METRICS, "top2_softmax_sum"):
         for name, ensemble in ENSEMBLES.items():
@@ -43,7 +41,7 @@ def combinations() -> Iterator[Any]:
                 yield from (Method(metric, name, temperature) for temperature in (False, True))
 
 
-def decides_alike(method: Any) -> None:
+def decides_alike(method):
     """At several thresholds: the same exit stage and class, sample by sample, however the cascade
     is run."""
     method = method.fit(STORE)
@@ -73,17 +71,17 @@ def decides_alike(method: Any) -> None:
 @pytest.mark.parametrize(
     "method", list(combinations()), ids=lambda m: f"{m.metric}-{m.ensemble}-{m.temperature}"
 )
-def test_evaluator_running_cascade_and_submission_decide_alike(method: Any) -> None:
+def test_evaluator_running_cascade_and_submission_decide_alike(method):
     decides_alike(method)
 
 
-def test_an_own_metric_and_an_own_ensemble_go_the_same_way() -> None:
+def test_an_own_metric_and_an_own_ensemble_go_the_same_way():
     decides_alike(Method(lambda z: z.max(axis=1) - z.mean(axis=1)))
     decides_alike(Method("entropy", lambda z: z.max(axis=0)))
 
 
 @pytest.mark.parametrize("metric", [*METRICS, "top2_softmax_sum"])
-def test_a_row_at_a_time_is_as_good_as_a_whole_split(metric: str) -> None:
+def test_a_row_at_a_time_is_as_good_as_a_whole_split(metric):
     z = np.asarray(STORE.logits("b"))
     guesses, confidences = answers(z, metric_of(metric), 0.7, 2)
     np.testing.assert_allclose(confidences, confidence(z, metric, 0.7), rtol=1e-12, atol=1e-12)
@@ -92,7 +90,7 @@ def test_a_row_at_a_time_is_as_good_as_a_whole_split(metric: str) -> None:
     )
 
 
-def test_one_object_adds_a_metric(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_object_adds_a_metric(monkeypatch):
     added_metric = Metric("added_here", lambda p: np.sum(p**2, axis=1) - 1, negated=True)
     monkeypatch.setitem(METRICS, added_metric.name, added_metric)
     added = [method for method in combinations() if method.metric == "added_here"]
@@ -113,10 +111,10 @@ class Strongest(Ensemble):
     name = "strongest"
     last_only = False
 
-    def whole(self, split: Any) -> Any:
+    def whole(self, split):
         everything = slice(0, len(split.store))
 
-        def stage(prefix: Any) -> Any:
+        def stage(prefix):
             z = np.stack([split.logits(m, everything) for m in prefix])
             chosen = z.max(axis=2).argmax(axis=0)
             correct_, confidences = zip(*(split.alone(m) for m in prefix))
@@ -124,10 +122,10 @@ class Strongest(Ensemble):
 
         return stage
 
-    def memory(self, samples: Any, classes: Any, models: Any) -> tuple:
+    def memory(self, samples, classes, models):
         return (np.full(samples, -np.inf),)
 
-    def after(self, metric: str, temperature: Any, logits: Any, before: Any, stage: Any) -> Any:
+    def after(self, metric, temperature, logits, before, stage):
         own = (
             super()
             .after(metric, temperature, logits, before, stage)
@@ -136,14 +134,14 @@ class Strongest(Ensemble):
         return own.where(before.memory >= own.memory, before)
 
 
-def test_one_object_adds_an_ensemble(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_object_adds_an_ensemble(monkeypatch):
     monkeypatch.setitem(ENSEMBLES, "strongest", Strongest())
     for method in combinations():
         if method.ensemble == "strongest":
             decides_alike(method)
 
 
-def test_what_no_table_holds_is_refused_with_the_nearest() -> None:
+def test_what_no_table_holds_is_refused_with_the_nearest():
     for make, nearest in (
         (lambda: metric_of("entropi"), "entropy"),
         (lambda: metric_of("top0_softmax_sum"), "top5_softmax_sum"),

@@ -1,8 +1,6 @@
 """Plurality vote and a user's own ensemble, against loops and against what they must equal."""
 
 from collections import Counter
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
@@ -11,9 +9,7 @@ from twins import brute_front
 from cascadelib import METHODS, LogitStore, Method, evaluate, pick, search
 
 
-def make_store(
-    seed: int = 0, k: int = 40, models: int = 4, classes: int = 4, step: float = 0.5
-) -> LogitStore:
+def make_store(seed=0, k=40, models=4, classes=4, step=0.5):
     """Logits on a grid of ``step``, so that confidences tie; the costlier the model, the stronger
     the signal."""
     rng = np.random.default_rng(seed)
@@ -30,7 +26,7 @@ def make_store(
     return LogitStore.from_arrays(labels, logits, macs={f"m{i}": 3.0**i for i in range(models)})
 
 
-def slow_vote(votes: Any, confidence: np.ndarray) -> tuple:
+def slow_vote(votes, confidence):
     """(class, confidence) of one sample's vote."""
     count = Counter(votes)
     tied = [c for c in count if count[c] == max(count.values())]
@@ -42,7 +38,7 @@ def slow_vote(votes: Any, confidence: np.ndarray) -> tuple:
 
 
 @pytest.mark.parametrize("metric", ["max_softmax", "entropy"])
-def test_vote_equals_counting_ballots(metric: str) -> None:
+def test_vote_equals_counting_ballots(metric):
     store = make_store(k=300, models=5)
     names = list(store.models.index)
     stage = Method(metric, "vote").stage(store, names)
@@ -57,7 +53,7 @@ def test_vote_equals_counting_ballots(metric: str) -> None:
             assert (correct[j], confidence[j]) == (winner == store.labels[j], voice)
 
 
-def test_plurality_vote_equals_a_loop() -> None:
+def test_plurality_vote_equals_a_loop():
     store = make_store(2, k=12, models=3)
     method = Method(ensemble="vote")
     brute = brute_front(
@@ -69,7 +65,7 @@ def test_plurality_vote_equals_a_loop() -> None:
     )
 
 
-def test_own_function_that_averages_is_the_mean_ensemble() -> None:
+def test_own_function_that_averages_is_the_mean_ensemble():
     store = make_store(k=5000)
     for temperature in (False, True):
         own = Method("entropy", lambda z: z.mean(axis=0), temperature).fit(store)
@@ -79,7 +75,7 @@ def test_own_function_that_averages_is_the_mean_ensemble() -> None:
         np.testing.assert_allclose(ours[1], theirs[1], atol=1e-12)
 
 
-def test_own_function_of_the_last_model_is_no_ensemble() -> None:
+def test_own_function_of_the_last_model_is_no_ensemble():
     store = make_store(k=200)
     own, none = (search(store, 3, Method(ensemble=e)) for e in (lambda z: z[-1], "none"))
     assert own.table[["accuracy", "cost"]].equals(none.table[["accuracy", "cost"]])
@@ -95,12 +91,12 @@ def test_own_function_of_the_last_model_is_no_ensemble() -> None:
         (lambda z: 1.0, "shape"),
     ],
 )
-def test_what_an_own_function_returns_is_checked(function: Callable, message: str) -> None:
+def test_what_an_own_function_returns_is_checked(function, message):
     with pytest.raises(ValueError, match=message):
         search(make_store(), 2, Method(ensemble=function))
 
 
-def test_a_vote_has_one_winner_and_known_names() -> None:
+def test_a_vote_has_one_winner_and_known_names():
     with pytest.raises(ValueError, match="top1"):
         search(make_store(), 2, Method(ensemble="vote"), score="top2")
     with pytest.raises(ValueError, match="vote"):

@@ -2,8 +2,6 @@
 
 import math
 from itertools import permutations
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +19,7 @@ K = 300
 MACS = {"a": 1.0, "b": 5.0, "c": 20.0}
 
 
-def whole_parts(seed: int, parts: Any, classes: Any, k: int = K) -> tuple:
+def whole_parts(seed, parts, classes, k=K):
     """{model: whole numbers [k, classes] whose rows sum to ``parts``} with labels: softmax as small
     files hold it."""
     rng = np.random.default_rng(seed)
@@ -36,7 +34,7 @@ def whole_parts(seed: int, parts: Any, classes: Any, k: int = K) -> tuple:
     return labels, given
 
 
-def brute(row: Any, metric: str) -> Any:
+def brute(row, metric):
     """Confidence of one sample's probabilities, from these themselves."""
     top = np.sort(row)[::-1]
     if metric == "max_softmax":
@@ -57,7 +55,7 @@ def brute(row: Any, metric: str) -> Any:
 METRICS = ("max_softmax", "softmax_margin", "entropy", "top2_softmax_sum", "logits_margin")
 
 
-def stores_of(labels: np.ndarray, p: Any, tmp_path: Path) -> tuple:
+def stores_of(labels, p, tmp_path):
     """The same probabilities in memory, on disk, and as a part of a larger store."""
     on_disk = LogitStore.create(tmp_path / "s", labels)
     for name, values in p.items():
@@ -72,7 +70,7 @@ def stores_of(labels: np.ndarray, p: Any, tmp_path: Path) -> tuple:
 
 
 @pytest.mark.parametrize(("parts", "classes"), [(100, 3), (255, 4), (255, 7)])
-def test_the_front_is_that_of_the_probabilities(parts: int, classes: int, tmp_path: Path) -> None:
+def test_the_front_is_that_of_the_probabilities(parts, classes, tmp_path):
     labels, q = whole_parts(parts + classes, parts, classes)
     p = {name: values / parts for name, values in q.items()}
     stores = stores_of(labels, p, tmp_path)
@@ -91,9 +89,7 @@ def test_the_front_is_that_of_the_probabilities(parts: int, classes: int, tmp_pa
 @pytest.mark.parametrize("probabilities", [True, False])
 @pytest.mark.parametrize("temperature", [False, True])
 @pytest.mark.parametrize("ensemble", ["mean_logits", "mean_softmax", "most_confident", "vote"])
-def test_the_first_stage_knows_nothing_of_the_ensemble(
-    ensemble: str, temperature: bool, probabilities: bool
-) -> None:
+def test_the_first_stage_knows_nothing_of_the_ensemble(ensemble, temperature, probabilities):
     labels, q = whole_parts(1, 255, 5)
     p = {name: values / 255 for name, values in q.items()}
     of = LogitStore.from_probabilities if probabilities else LogitStore.from_arrays
@@ -110,7 +106,7 @@ def test_the_first_stage_knows_nothing_of_the_ensemble(
                 np.testing.assert_array_equal(own, theirs)
 
 
-def test_mean_softmax_averages_probabilities_and_logits_are_their_logarithms() -> None:
+def test_mean_softmax_averages_probabilities_and_logits_are_their_logarithms():
     labels, q = whole_parts(2, 100, 3)
     p = {name: values / 100 for name, values in q.items()}
     store = LogitStore.from_probabilities(labels, p, macs=MACS)
@@ -130,7 +126,7 @@ def test_mean_softmax_averages_probabilities_and_logits_are_their_logarithms() -
     )
 
 
-def test_a_damaged_file_of_probabilities_is_named(tmp_path: Path) -> None:
+def test_a_damaged_file_of_probabilities_is_named(tmp_path):
     labels, q = whole_parts(3, 100, 3)
     store = LogitStore.create(tmp_path / "s", labels)
     store.add("a", q["a"] / 100, macs=1, probabilities=True)
@@ -145,13 +141,13 @@ def test_a_damaged_file_of_probabilities_is_named(tmp_path: Path) -> None:
         LogitStore(tmp_path / "s").output("a")
 
 
-def masked(values: Any) -> Any:
+def masked(values):
     hidden = np.zeros(np.shape(values), bool)
     hidden.flat[1] = True
     return np.ma.MaskedArray(values, hidden)
 
 
-def test_what_is_masked_is_refused_and_an_empty_mask_is_taken() -> None:
+def test_what_is_masked_is_refused_and_an_empty_mask_is_taken():
     labels, q = whole_parts(4, 100, 3, k=20)
     p = {name: values / 100 for name, values in q.items()}
     confidence = np.stack([p[n].max(1) for n in MODELS])
@@ -201,7 +197,7 @@ def test_what_is_masked_is_refused_and_an_empty_mask_is_taken() -> None:
     + [{"method": "max_softmax"}, {"score": "top5"}, {"cost": "macs"}, {"cost": "seconds"}],
     ids=str,
 )
-def test_what_a_table_of_scores_cannot_honour_is_refused(option: dict) -> None:
+def test_what_a_table_of_scores_cannot_honour_is_refused(option):
     table = ScoreTable(
         np.eye(2, 9) > 0, np.random.default_rng(0).random((2, 9)), [1.0, 2.0], ["a", "b"]
     )
@@ -218,7 +214,7 @@ def test_what_a_table_of_scores_cannot_honour_is_refused(option: dict) -> None:
     search(table, score="top1", cost="cost")
 
 
-def test_the_order_of_the_classes_makes_no_difference_to_entropy() -> None:
+def test_the_order_of_the_classes_makes_no_difference_to_entropy():
     rng = np.random.default_rng(1)
     p = rng.multinomial(100, [0.6, 0.3, 0.1], 500) / 100
     orders = [
@@ -228,7 +224,7 @@ def test_the_order_of_the_classes_makes_no_difference_to_entropy() -> None:
     assert all(np.array_equal(orders[0], other) for other in orders)
 
 
-def test_a_function_as_ensemble_leaves_the_first_stage_alone() -> None:
+def test_a_function_as_ensemble_leaves_the_first_stage_alone():
     p = np.random.default_rng(2).multinomial(255, np.full(10, 0.1), 400) / 255
     labels = np.arange(400) % 10
     store = LogitStore.from_probabilities(labels, {"a": p, "b": p[::-1]}, macs={"a": 1, "b": 2})

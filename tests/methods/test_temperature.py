@@ -3,24 +3,23 @@
 import gc
 import warnings
 import weakref
-from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cascadelib import LogitStore, Method, fit_temperature
+from cascadelib import Method, fit_temperature
 from cascadelib.methods.confidence_metrics import softmax
 
 NAMES = ["m0", "m1", "m2"]
 
 
-def negative_log_likelihood(logits: Any, labels: np.ndarray, temperature: Any) -> Any:
+def negative_log_likelihood(logits, labels, temperature):
     return -np.log(softmax(logits, temperature)[np.arange(len(labels)), labels]).mean()
 
 
-def test_temperature_is_the_minimum_of_the_likelihood(store: LogitStore) -> None:
+def test_temperature_is_the_minimum_of_the_likelihood(store):
     z = store.logits("m1")
     labels = store.labels
     t = fit_temperature(z, labels)
@@ -29,27 +28,27 @@ def test_temperature_is_the_minimum_of_the_likelihood(store: LogitStore) -> None
     assert here <= min(grid) + 1e-9
 
 
-def test_temperature_undoes_a_known_scale() -> None:
+def test_temperature_undoes_a_known_scale():
     rng = np.random.default_rng(1)
     z = rng.normal(size=(20000, 3)) * 2
     labels = (softmax(z).cumsum(1) < rng.random((20000, 1))).sum(1)
     assert fit_temperature(z * 3, labels) == pytest.approx(3, rel=0.05)
 
 
-def test_temperature_never_changes_a_single_models_predictions(store: LogitStore) -> None:
+def test_temperature_never_changes_a_single_models_predictions(store):
     scaled = Method(temperature=True).fit(store)
     for m in range(3):
         plain = Method().stage(store, NAMES)((m,))[0]
         np.testing.assert_array_equal(plain, scaled.stage(store, NAMES)((m,))[0])
 
 
-def test_a_model_that_is_never_wrong_has_no_temperature() -> None:
+def test_a_model_that_is_never_wrong_has_no_temperature():
     with pytest.warns(RuntimeWarning, match="never wrong"):
         t = fit_temperature(np.array([[5.0, 0.0], [0.0, 5.0]]), [0, 1])
     assert t == 1.0
 
 
-def test_at_a_bound_the_bound_is_the_temperature() -> None:
+def test_at_a_bound_the_bound_is_the_temperature():
     misleading = np.array([[5.0, 0.0]] * 4)
     labels = [0, 1, 1, 1]
     for scale in (1.0, 1e-3):
@@ -61,9 +60,7 @@ def test_at_a_bound_the_bound_is_the_temperature() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**31), st.integers(-6, 6), st.integers(2, 30))
-def test_a_temperature_goes_with_the_scale_of_the_logits_and_scipy_is_silent(
-    seed: int, power: int, k: int
-) -> None:
+def test_a_temperature_goes_with_the_scale_of_the_logits_and_scipy_is_silent(seed, power, k):
     """Cosines of CLIP want T ≈ 0.002, other logits 1: the same model in other units has the same
     probabilities."""
     rng = np.random.default_rng(seed)
@@ -77,7 +74,7 @@ def test_a_temperature_goes_with_the_scale_of_the_logits_and_scipy_is_silent(
         assert fitted[1] == pytest.approx(fitted[0] * 10.0**power, rel=1e-6)
 
 
-def test_a_fit_keeps_nothing_of_its_logits() -> None:
+def test_a_fit_keeps_nothing_of_its_logits():
     """What is mapped from a file would else stay mapped until Python looks for cycles."""
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 50, 6000)
@@ -93,6 +90,6 @@ def test_a_fit_keeps_nothing_of_its_logits() -> None:
         gc.enable()
 
 
-def test_unfitted_temperature_is_refused(store: LogitStore) -> None:
+def test_unfitted_temperature_is_refused(store):
     with pytest.raises(ValueError, match="fit"):
         Method(temperature=True).stage(store, NAMES)((0,))

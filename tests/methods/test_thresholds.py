@@ -10,7 +10,7 @@ from cascadelib.fronts.exact import search_arrays
 from cascadelib.methods.thresholds import midway
 
 
-def test_thresholds_lie_midway_between_neighbours() -> None:
+def test_thresholds_lie_midway_between_neighbours():
     correct = np.array([[1, 1, 0, 0], [0, 0, 1, 1]], bool)
     confidence = np.array([[0.9, 0.7, 0.4, 0.1], [0.5] * 4])
     points = search_arrays(correct, confidence, [1.0, 10.0], 2)
@@ -19,7 +19,7 @@ def test_thresholds_lie_midway_between_neighbours() -> None:
     assert points.thresholds[best, 0] == pytest.approx(0.55)
 
 
-def test_a_threshold_between_adjacent_floats_is_the_upper_one() -> None:
+def test_a_threshold_between_adjacent_floats_is_the_upper_one():
     low = 0.5
     high = np.nextafter(low, 1)
     points = search_arrays(
@@ -33,7 +33,7 @@ LARGEST = np.finfo(np.float64).max
 
 @RELAXED
 @given(st.lists(st.floats(allow_nan=False), min_size=1, max_size=9, unique=True), st.data())
-def test_a_threshold_parts_what_it_lies_between(values: list[float], data: st.DataObject) -> None:
+def test_a_threshold_parts_what_it_lies_between(values, data):
     """Any two floats but the largest and inf; the threshold itself is finite."""
     falling = np.sort(np.array(values))[::-1]
     for high, low in zip(falling[:-1], falling[1:], strict=True):

@@ -10,7 +10,7 @@ from tools.corruptions import SHIFTED, corrupted, fashion_mnist_shifted
 
 
 @pytest.mark.parametrize("name", SHIFTED)
-def test_committed_logits_are_those_of_the_images_made_again(name: str) -> None:
+def test_committed_logits_are_those_of_the_images_made_again(name):
     import torch
 
     samples = fashion_mnist_shifted(name)
@@ -23,7 +23,7 @@ def test_committed_logits_are_those_of_the_images_made_again(name: str) -> None:
     np.testing.assert_allclose(logits, store.logits("mlp@28")[:64], atol=0.05)
 
 
-def test_corruptions_change_images_by_severity_and_repeat_themselves() -> None:
+def test_corruptions_change_images_by_severity_and_repeat_themselves():
     images = fashion_mnist_shifted("noise-1").inputs[:20]
     for kind in ("noise", "blur", "exposure", "movement", "occlusion"):
         mild, strong = (corrupted(images, f"{kind}-{severity}") for severity in (1, 2))

@@ -9,7 +9,7 @@ from cascadelib.policy import pieces_of
 from tools.deployed import time_cascade
 
 
-def test_measured_time_and_savings() -> None:
+def test_measured_time_and_savings():
     cascade = Cascade.from_point(POINT, store=VAL)
     table = time_cascade(cascade, IMAGES[:64], 32, 1, others=["linear@28"])
     assert list(table.index[:5]) == [*SMALL, "linear@28", "cascade", "cascade, stream"]
@@ -20,6 +20,6 @@ def test_measured_time_and_savings() -> None:
     assert table.loc["cascade", "throughput_to_ideal"] == pytest.approx(ratio)
 
 
-def test_pieces_of_all_forms() -> None:
+def test_pieces_of_all_forms():
     assert [len(p) for p in pieces_of(list("abcde"), 2)] == [2, 2, 1]
     assert [p["x"].tolist() for p in pieces_of({"x": np.arange(3)}, 2)] == [[0, 1], [2]]

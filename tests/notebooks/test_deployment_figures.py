@@ -6,7 +6,7 @@ import pandas as pd
 from tools.deployment_figures import capital_figure, guarantee_figure, savings, savings_figure
 
 
-def test_a_capital_is_drawn_line_by_line_and_far_above_the_alarm_no_higher() -> None:
+def test_a_capital_is_drawn_line_by_line_and_far_above_the_alarm_no_higher():
     capital = pd.DataFrame({"stage 1": [1.0, 1e16], "stage 2": [2.0, 3.0]}, index=[64, 128])
     figure = capital_figure(capital, 200, 64)
     assert [list(trace.x) for trace in figure.data] == [[64, 128]] * 2
@@ -18,14 +18,14 @@ def test_a_capital_is_drawn_line_by_line_and_far_above_the_alarm_no_higher() -> 
     assert "0.005" in figure.layout.title.text
 
 
-def test_draws_of_labels_are_shown_as_bars() -> None:
+def test_draws_of_labels_are_shown_as_bars():
     table = pd.DataFrame({"share": [0.5], "cost": [5.0], "models": [("a",)]})
     table[["cost_low", "cost_high"]] = [[4.0, 8.0]]
     bars = guarantee_figure(table, 10.0, lines={"share": "certified"}).data[0].error_y
     assert (bars.arrayminus, bars.array) == ([1], [3])
 
 
-def test_guarantee_figure_leaves_out_what_is_not_certified() -> None:
+def test_guarantee_figure_leaves_out_what_is_not_certified():
     table = pd.DataFrame(
         {
             "accuracy_loss_allowed": [0.01, 0.02],
@@ -38,7 +38,7 @@ def test_guarantee_figure_leaves_out_what_is_not_certified() -> None:
     assert figure.layout.yaxis.type == "log"
 
 
-def test_savings_are_parts_of_the_single_models_cost() -> None:
+def test_savings_are_parts_of_the_single_models_cost():
     columns = {
         "seconds": [1.0, 8.0, 2.0, 4.0, 0.5],
         "share_run": [1.0, 0.25, np.nan, np.nan, np.nan],

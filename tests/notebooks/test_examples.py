@@ -3,7 +3,6 @@
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -20,14 +19,14 @@ SAYS = {
 
 
 @pytest.mark.parametrize("name", SAYS)
-def test_example(name: str) -> None:
+def test_example(name):
     path = ROOT / "examples" / f"{name}.py"
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 40
     said = subprocess.run([sys.executable, path], capture_output=True, text=True, cwd=ROOT)
     assert re.search(SAYS[name], said.stdout), said.stdout + said.stderr
 
 
-def test_correctness_without_confidences(tmp_path: Path) -> None:
+def test_correctness_without_confidences(tmp_path):
     """Files typed after RouteLLM's: the longer the prompt, the less the small model knows."""
     rng = np.random.default_rng(0)
     length = rng.integers(10, 400, 3000)
@@ -46,7 +45,7 @@ def test_correctness_without_confidences(tmp_path: Path) -> None:
     assert said.startswith("1500 held-out questions") and ours > random + 4
 
 
-def test_prices_of_every_query_are_honoured_exactly() -> None:
+def test_prices_of_every_query_are_honoured_exactly():
     """The two-tier example by a loop over all thresholds, query by query."""
     log = pd.read_csv(ROOT / "examples" / "routing.csv")
     grades, prices = (log[[f"small_{k}", f"large_{k}"]].to_numpy().T for k in ("grade", "cents"))

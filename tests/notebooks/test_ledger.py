@@ -2,17 +2,16 @@
 
 import csv
 import math
-from pathlib import Path
+import warnings
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from cascadelib import METHODS, LogitStore, bootstrap, published, search
+from cascadelib import METHODS, LogitStore, bootstrap, pair_table, published, search
 from cascadelib.evaluation.pareto import Baseline
-from tools import ledger, ranges, verdicts
+from tools import claims_of_pairs, ledger, ranges, verdicts
 from tools.evidence import Evidence, counts_of, over_models, resampled
 from tools.published_claims import published_evidence
 from tools.verdicts import CONTRADICTED, SUPPORTED, UNDETERMINED, UNTESTABLE
@@ -21,13 +20,13 @@ TOLD = {name: found.value for name, found in published_evidence().items()}
 
 
 @pytest.fixture(autouse=True)
-def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def own_folder(tmp_path, monkeypatch):
     """Claims that tests leave lie in a folder of their own."""
     monkeypatch.setenv("CASCADELIB_LEDGER", str(tmp_path))
     return tmp_path
 
 
-def rows(column: Any) -> list:
+def rows(column):
     """The published models as [(cost at four digits, top-1, row)], those with that cost, cheapest
     first."""
     with open(published.TABLE, encoding="utf-8") as file:
@@ -38,17 +37,17 @@ def rows(column: Any) -> list:
     )
 
 
-def front(column: Any) -> list:
+def front(column):
     """Those that no other undercuts: all pairs are compared."""
     table = rows(column)
 
-    def is_undercut(a: Any) -> bool:
+    def is_undercut(a):
         return any((b[0] <= a[0] and b[1] > a[1]) or (b[0] < a[0] and b[1] == a[1]) for b in table)
 
     return [a for a in table if not is_undercut(a)]
 
 
-def hull_cost(points: Any, accuracy: Any) -> Any:
+def hull_cost(points, accuracy):
     """The least cost of random routing between any two of the points."""
     mixed = [min(c for c, a, _ in points if a >= accuracy)]
     for low_cost, low, _ in points:
@@ -60,7 +59,7 @@ def hull_cost(points: Any, accuracy: Any) -> Any:
     return min(mixed)
 
 
-def test_fronts_as_the_paper_counts_them() -> None:
+def test_fronts_as_the_paper_counts_them():
     macs = front("macs")
     seconds = front("seconds")
     names = {r["model"] for _, _, r in macs}, {r["model"] for _, _, r in seconds}
@@ -77,7 +76,7 @@ def test_fronts_as_the_paper_counts_them() -> None:
     assert ends == (macs[0][1], macs[-1][1], macs[0][0], macs[-1][0])
 
 
-def test_table_1_and_the_costs_that_it_implies() -> None:
+def test_table_1_and_the_costs_that_it_implies():
     macs = front("macs")
     costs = {r["model"]: cost for cost, _, r in macs}
     table = [  # the paper's accuracy, cost, and models
@@ -105,7 +104,7 @@ def test_table_1_and_the_costs_that_it_implies() -> None:
     assert logs == pytest.approx(1 / 4, abs=0.02)
 
 
-def test_what_imagenet_v2_takes() -> None:
+def test_what_imagenet_v2_takes():
     models = [row for *_, row in front("macs")]
     top1 = [float(row["top1"]) for row in models]
     v2 = [float(row["imagenetv2_top1"]) for row in models]
@@ -121,7 +120,7 @@ def test_what_imagenet_v2_takes() -> None:
     assert TOLD["topk-difference"] == pytest.approx([max(top1) - min(top1), max(top5) - min(top5)])
 
 
-def test_families_are_counted_by_their_names() -> None:
+def test_families_are_counted_by_their_names():
     names = [r["model"] for *_, r in front("macs")]
     noisy = sum("efficientnet" in name and "_ns" in name for name in names)
     assert (
@@ -182,7 +181,7 @@ METHODS_OF_THE_PAPER = pd.Series(
 )
 
 
-def with_error(value: Any, error: float, dataset: str, cost: str = "macs") -> Evidence:
+def with_error(value, error, dataset, cost="macs"):
     """A value with normal draws around it."""
     rng = np.random.default_rng(len(str(value)))
     draws = np.asarray(value, float) + error * rng.standard_normal((60, *np.shape(value)))
@@ -192,7 +191,7 @@ def with_error(value: Any, error: float, dataset: str, cost: str = "macs") -> Ev
     return Evidence(value, list(draws), 50_000, dataset, cost)
 
 
-def planted(dataset: str, shift: float = 0.0) -> dict[str, Evidence]:
+def planted(dataset, shift=0.0):
     """The paper's figures; shift: of their values, so that another split says otherwise."""
     found = {name: Evidence(value, dataset=dataset) for name, value in COUNTED.items()}
     for name, (value, error) in PLANTED.items():
@@ -204,7 +203,7 @@ def planted(dataset: str, shift: float = 0.0) -> dict[str, Evidence]:
     return found
 
 
-def test_the_papers_own_figures_bear_its_claims_out() -> None:
+def test_the_papers_own_figures_bear_its_claims_out():
     """Whatever ImageNetV2 says of claims that are not about shift; but for those whose words its
     figures contradict."""
     on_v2 = planted("imagenetv2", shift=5.0)
@@ -216,7 +215,7 @@ def test_the_papers_own_figures_bear_its_claims_out() -> None:
     assert set(rows["held out"]) == {"–"}
 
 
-def test_half_the_papers_lead_is_not_enough() -> None:
+def test_half_the_papers_lead_is_not_enough():
     """What the planted figures support is lost with intervals ten times as wide."""
     wide = {
         name: with_error(value, 10 * error, "imagenet-1k")
@@ -226,7 +225,7 @@ def test_half_the_papers_lead_is_not_enough() -> None:
     assert found.str.startswith(UNDETERMINED).sum() > len(wide) / 2
 
 
-def test_what_is_held_out_has_a_column_and_no_vote() -> None:
+def test_what_is_held_out_has_a_column_and_no_vote():
     chosen = with_error(0.003, 0.0007, "fashion-mnist")
     held = with_error(-0.003, 0.0007, "fashion-mnist")
     row = ledger.table({"pairs-top": chosen}, "02", "fashion-mnist", {"pairs-top": held})
@@ -234,7 +233,7 @@ def test_what_is_held_out_has_a_column_and_no_vote() -> None:
     assert row["verdict"] == SUPPORTED and row["held out"].endswith(CONTRADICTED)
 
 
-def test_methods_are_compared_in_both_directions() -> None:
+def test_methods_are_compared_in_both_directions():
     up = with_error(METHODS_OF_THE_PAPER, 0.0001, "fashion-mnist")
     flat = with_error(METHODS_OF_THE_PAPER * 0 + 1, 0.0001, "fashion-mnist")
     word = {}
@@ -244,7 +243,7 @@ def test_methods_are_compared_in_both_directions() -> None:
     assert word == {"both": SUPPORTED, "one": UNDETERMINED, "chosen": SUPPORTED}
 
 
-def test_a_claim_speaks_of_its_own_cost_and_data() -> None:
+def test_a_claim_speaks_of_its_own_cost_and_data():
     timed = Evidence([1.1, 1.2], [[1.0, 1.3]] * 9, 9, "fashion-mnist", "seconds")
     rows = ledger.table(
         {"time-86": timed, "table1-lower": Evidence(0.1, dataset="v2")}, dataset="fashion-mnist"
@@ -257,7 +256,7 @@ def test_a_claim_speaks_of_its_own_cost_and_data() -> None:
     assert rows.loc["time-improve", "verdict"].endswith("no published times of these models")
 
 
-def test_published_figures_have_verdicts_of_their_own() -> None:
+def test_published_figures_have_verdicts_of_their_own():
     rows = ledger.table({})
     words = ledger.published_words(rows)
     assert set(words.index[words == CONTRADICTED]) == CONTRADICTED_BY_THE_PAPER
@@ -269,7 +268,7 @@ def test_published_figures_have_verdicts_of_their_own() -> None:
     assert "[" in rows.loc["shift-range", "published"]
 
 
-def test_what_notebooks_leave_is_gathered(own_folder: Path) -> None:
+def test_what_notebooks_leave_is_gathered(own_folder):
     before = ledger.gathered("fashion-mnist")
     assert before["verdict"].str.contains("has not run on fashion-mnist").all()
     assert (ledger.missing_notebooks(before) == "has not run").all(axis=None)
@@ -283,7 +282,7 @@ def test_what_notebooks_leave_is_gathered(own_folder: Path) -> None:
     assert sorted(path.name for path in own_folder.iterdir()) == ["02.parquet", "03.parquet"]
 
 
-def test_a_second_cost_adds_what_it_can_judge() -> None:
+def test_a_second_cost_adds_what_it_can_judge():
     first = Evidence(0.003, [0.003, 0.0031] * 30, 100, "x", "macs")
     second = Evidence(0.99, [0.99, 0.991] * 30, 100, "x", "published_seconds")
     ledger.table({"pairs-top": first}, "02", "x")
@@ -293,7 +292,7 @@ def test_a_second_cost_adds_what_it_can_judge() -> None:
     assert rows.loc["pairs-top", "this run"].startswith("+0.300%")
 
 
-def test_unknown_claims_and_notebooks_are_refused() -> None:
+def test_unknown_claims_and_notebooks_are_refused():
     with pytest.raises(ValueError, match="unknown claim 'pairs-mots'"):
         ledger.table({"pairs-mots": 1})
     with pytest.raises(ValueError, match="unknown claim 'triples'"):
@@ -302,7 +301,7 @@ def test_unknown_claims_and_notebooks_are_refused() -> None:
         ledger.table({}, "2")
 
 
-def test_the_table_of_claims() -> None:
+def test_the_table_of_claims():
     table = ledger.paper_claims()
     assert table.index.is_unique
     assert set(table["notebook"]) == {f"{number:02d}" for number in range(1, 9)}
@@ -319,7 +318,7 @@ def test_the_table_of_claims() -> None:
         assert all(any(part in method for method in METHODS) for part in named)
 
 
-def test_ranges_are_shares_of_the_runs_own() -> None:
+def test_ranges_are_shares_of_the_runs_own():
     asked = SimpleNamespace(
         baseline=Baseline([1, 2], [ranges.LOW, ranges.BEST]), mean_improvement=lambda *ends: ends
     )
@@ -329,7 +328,7 @@ def test_ranges_are_shares_of_the_runs_own() -> None:
     assert middle == (None, pytest.approx(0.45))
 
 
-def made_store(seed: int = 0, k: int = 200) -> LogitStore:
+def made_store(seed=0, k=200):
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 4, k)
     ease = rng.normal(size=(k, 1))
@@ -339,7 +338,7 @@ def made_store(seed: int = 0, k: int = 200) -> LogitStore:
     return LogitStore.from_arrays(labels, logits, macs={f"m{i}": 10.0 ** (i + 1) for i in range(4)})
 
 
-def test_fronts_are_resampled_as_the_bootstrap_does() -> None:
+def test_fronts_are_resampled_as_the_bootstrap_does():
     store = made_store()
     front = search(store, 2)
     found = resampled(lambda one: {"mean": one.mean_improvement()})(front)["mean"]
@@ -349,9 +348,21 @@ def test_fronts_are_resampled_as_the_bootstrap_does() -> None:
     assert (found.samples, found.cost) == (200, "macs")
 
 
-def test_models_are_drawn_and_pairs_of_them_follow() -> None:
+def test_models_are_drawn_and_pairs_of_them_follow():
     pairs = pd.DataFrame({"first": list("aab"), "second": list("bcc"), "gain": [1.0, 2.0, 3.0]})
     found = over_models(lambda rows: {"mean": rows["gain"].mean()}, pairs)["mean"]
     assert found.value == 2.0 and np.nanstd(found.draws) > 0
     known = [draw for draw in found.draws if not np.isnan(draw)]
     assert all(1 <= draw <= 3 for draw in known)
+
+
+def test_three_models_have_claims_on_pairs_without_warnings():
+    """A resample of three models may be one model three times, which has no pair."""
+    whole = LogitStore("data/fashion-mnist/val").take(slice(0, 500))
+    store = whole.select(["lenet@28", "small_resnet_w24x2@28", "resnet18_w32@56"])
+    front = search(store, 2, "max_softmax", models="pareto")
+    families = pd.Series(["a", "b", "c"], store.models.index)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = claims_of_pairs.pairs_claims(front, pair_table(store, "max_softmax"), families)
+    assert 0 <= found["plateau-kept"].value <= 1 and found["pairs"].value == 3

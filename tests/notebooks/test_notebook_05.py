@@ -4,11 +4,9 @@ data/imagenet-1k/README.md."""
 import re
 import shlex
 from pathlib import Path
-from typing import Any
 
 import nbformat
 import numpy as np
-import pytest
 
 from cascadelib import LogitStore
 from cascadelib.datasets.imagenet_1k import synsets
@@ -20,7 +18,7 @@ CLASSES = 10
 MODELS = {"tinynet_e": 25e6, "lcnet_050": 47e6, "tinynet_d": 53e6, "tinynet_b": 205e6}
 
 
-def write_split(folder: Path, split: Any, per_class: Any, noise: Any, seed: int) -> Any:
+def write_split(folder, split, per_class, noise, seed):
     """A store of stand-in logits in which larger models are better, and all of them worse where
     there is more noise."""
     rng = np.random.default_rng(seed)
@@ -36,7 +34,7 @@ def write_split(folder: Path, split: Any, per_class: Any, noise: Any, seed: int)
     return store
 
 
-def documented_parameters(study: Any) -> Any:
+def documented_parameters(study):
     """The arguments that the README gives notebooks/tools/run.py, with ``study`` for the
     extraction's folder."""
     text = (ROOT / "data" / "imagenet-1k" / "README.md").read_text(encoding="utf-8")
@@ -44,9 +42,7 @@ def documented_parameters(study: Any) -> Any:
     return shlex.split(arguments.replace("$PWD/build/imagenet", str(study)))
 
 
-def test_imagenet_v2_is_compared_with_the_split_that_chose(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_imagenet_v2_is_compared_with_the_split_that_chose(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("CASCADELIB_QUICK", "1")
     here = write_split(tmp_path / "study", "val", 120, 1.0, 0)
     there = write_split(tmp_path / "study", "held_out", 80, 1.7, 1)

@@ -3,7 +3,6 @@ network."""
 
 import re
 from pathlib import Path
-from typing import Any
 
 import nbformat
 import papermill
@@ -14,7 +13,7 @@ NOTEBOOK = Path(__file__).resolve().parents[2] / "notebooks" / "06_glue.ipynb"
 
 
 @pytest.fixture(scope="module")
-def parameters(tmp_path_factory: pytest.TempPathFactory) -> dict:
+def parameters(tmp_path_factory):
     folder = tmp_path_factory.mktemp("glue")
     models = {
         "tiny": tiny.save(folder / "tiny", tiny.trained(tiny.module(4, 1), 40)),
@@ -35,7 +34,7 @@ def parameters(tmp_path_factory: pytest.TempPathFactory) -> dict:
     }
 
 
-def test_all_four_tasks(parameters: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_four_tasks(parameters, tmp_path, monkeypatch):
     monkeypatch.setenv(
         "OMP_NUM_THREADS", "1"
     )  # tiny models gain nothing from threads, which wait by spinning

@@ -10,7 +10,6 @@ import subprocess
 import sys
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import nbformat
 import pytest
@@ -32,15 +31,15 @@ IMAGES_TEXT_AND_TABLES = {
 PAPER_TABLE = ("paper reports", "this run shows")
 
 
-def code_cells(nb: nbformat.NotebookNode) -> list:
+def code_cells(nb):
     return [cell for cell in nb.cells if cell.cell_type == "code"]
 
 
-def outputs(nb: nbformat.NotebookNode) -> list:
+def outputs(nb):
     return [output for cell in code_cells(nb) for output in cell.outputs]
 
 
-def opens_with_a_question(nb: nbformat.NotebookNode) -> Any:
+def opens_with_a_question(nb):
     first = nb.cells[0]
     return (
         []
@@ -49,12 +48,12 @@ def opens_with_a_question(nb: nbformat.NotebookNode) -> Any:
     )
 
 
-def has_one_parameters_cell(nb: nbformat.NotebookNode) -> Any:
+def has_one_parameters_cell(nb):
     tagged = [cell for cell in code_cells(nb) if "parameters" in cell.metadata.get("tags", [])]
     return [] if len(tagged) == 1 else [f"{len(tagged)} cells tagged parameters"]
 
 
-def defines_nothing(nb: nbformat.NotebookNode) -> list:
+def defines_nothing(nb):
     kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
     sources = [
         "\n".join(line for line in c.source.splitlines() if line[:1] not in "%!")
@@ -69,12 +68,12 @@ def defines_nothing(nb: nbformat.NotebookNode) -> list:
     return [f"{type(node).__name__}: {ast.unparse(node).splitlines()[0]}" for node in nodes]
 
 
-def statements(source: Any) -> Any:
+def statements(source):
     """How many statements a cell has, those inside loops included."""
     return sum(isinstance(node, ast.stmt) for node in ast.walk(ast.parse(source)))
 
 
-def cells_are_short(nb: nbformat.NotebookNode) -> Any:
+def cells_are_short(nb):
     sources = [c.source for c in code_cells(nb) if "parameters" not in c.metadata.get("tags", [])]
     sizes = {source: statements(source) for source in sources}
     broken = [
@@ -88,7 +87,7 @@ def cells_are_short(nb: nbformat.NotebookNode) -> Any:
     return broken
 
 
-def ends_with_one_printed_answer(nb: nbformat.NotebookNode) -> Any:
+def ends_with_one_printed_answer(nb):
     tagged = [cell for cell in code_cells(nb) if "answer" in cell.metadata.get("tags", [])]
     texts = [o.get("text", "").strip() for cell in tagged for o in cell.outputs]
     good = tagged == code_cells(nb)[-1:] and len(texts) == 1 and texts[0] and "\n" not in texts[0]
@@ -101,7 +100,7 @@ def ends_with_one_printed_answer(nb: nbformat.NotebookNode) -> Any:
     )
 
 
-def ends_with_the_papers_numbers(nb: nbformat.NotebookNode) -> Any:
+def ends_with_the_papers_numbers(nb):
     headings = [
         line.lower()
         for cell in nb.cells
@@ -114,12 +113,12 @@ def ends_with_the_papers_numbers(nb: nbformat.NotebookNode) -> Any:
     return [] if there else [f"the last headings are {last}, no {PAPER_TABLE}"]
 
 
-def ran_in_order(nb: nbformat.NotebookNode) -> Any:
+def ran_in_order(nb):
     counts = [cell.execution_count for cell in code_cells(nb) if cell.source.strip()]
     return [] if counts == list(range(1, len(counts) + 1)) else [f"execution counts {counts}"]
 
 
-def shows_no_error(nb: nbformat.NotebookNode) -> list:
+def shows_no_error(nb):
     return [
         f"{output.ename}: {output.evalue}"
         for output in outputs(nb)
@@ -127,7 +126,7 @@ def shows_no_error(nb: nbformat.NotebookNode) -> list:
     ]
 
 
-def shows_its_answer(nb: nbformat.NotebookNode) -> Any:
+def shows_its_answer(nb):
     return (
         []
         if outputs(nb) and code_cells(nb)[-1].outputs
@@ -135,7 +134,7 @@ def shows_its_answer(nb: nbformat.NotebookNode) -> Any:
     )
 
 
-def outputs_are_plain(nb: nbformat.NotebookNode) -> Any:
+def outputs_are_plain(nb):
     kinds = {mime for output in outputs(nb) for mime in output.get("data", {})}
     scripts = [
         "a script in an output"
@@ -145,7 +144,7 @@ def outputs_are_plain(nb: nbformat.NotebookNode) -> Any:
     return sorted(kinds - IMAGES_TEXT_AND_TABLES) + scripts
 
 
-def carries_no_run_data(nb: nbformat.NotebookNode) -> list:
+def carries_no_run_data(nb):
     keys = {"widgets", "papermill"} & set(nb.metadata)
     keys |= {
         key
@@ -156,7 +155,7 @@ def carries_no_run_data(nb: nbformat.NotebookNode) -> list:
     return sorted(keys)
 
 
-def names_no_folder_of_this_machine(nb: nbformat.NotebookNode) -> list:
+def names_no_folder_of_this_machine(nb):
     folders = {
         str(folder) + "/"
         for folder in (ROOT, Path.home(), sys.prefix)
@@ -170,7 +169,7 @@ def names_no_folder_of_this_machine(nb: nbformat.NotebookNode) -> list:
     ]
 
 
-def is_small(nb: nbformat.NotebookNode) -> Any:
+def is_small(nb):
     size = len(nbformat.writes(nb).encode())
     return [] if size < LARGEST else [f"{size:,} bytes"]
 
@@ -194,17 +193,17 @@ RULES = (
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_notebook(path: Path, rule: Any) -> None:
+def test_notebook(path, rule):
     assert rule(nbformat.read(path, as_version=4)) == [], (
         "run `make notebooks` where the outputs are at fault"
     )
 
 
-def test_names_are_numbered() -> None:
+def test_names_are_numbered():
     assert [path.name for path in NOTEBOOKS if not path.name[:3].rstrip("_").isdigit()] == []
 
 
-def good_notebook() -> Any:
+def good_notebook():
     new = nbformat.v4
     parameters = new.new_code_cell(
         "points = 5", metadata={"tags": ["parameters"]}, execution_count=1
@@ -221,11 +220,11 @@ def good_notebook() -> Any:
     )
 
 
-def test_a_good_notebook_breaks_no_rule() -> None:
+def test_a_good_notebook_breaks_no_rule():
     assert [rule(good_notebook()) for rule in RULES] == [[]] * len(RULES)
 
 
-def data_output(**data: Any) -> Any:
+def data_output(**data):
     return nbformat.v4.new_output(
         "display_data", {mime.replace("__", "/"): value for mime, value in data.items()}
     )
@@ -255,7 +254,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
-def test_a_bad_notebook_breaks_the_rule(rule: Any) -> None:
+def test_a_bad_notebook_breaks_the_rule(rule):
     nb = good_notebook()
     BAD[rule](nb)
     assert rule(nb) != []
@@ -265,14 +264,14 @@ FINDS_TOOLS = 'sys.path.insert(0, f"{ROOT}/notebooks")'
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_tools_are_found_from_any_folder(path: Path) -> None:
+def test_tools_are_found_from_any_folder(path):
     """Before the first import of ``tools``, in the same cell, its folder is on the path."""
     sources = [cell.source for cell in code_cells(nbformat.read(path, as_version=4))]
     first = next((source for source in sources if "from tools import" in source), None)
     assert first is None or FINDS_TOOLS in first.partition("from tools import")[0]
 
 
-def test_papermill_runs_from_any_folder(tmp_path: Path) -> None:
+def test_papermill_runs_from_any_folder(tmp_path):
     """The kernel then starts where papermill does; no file is left there but what was asked for."""
     nb = nbformat.read(ROOT / "notebooks" / "02_two_model_cascades.ipynb", as_version=4)
     shows_store = [cell.source.endswith("\nstore") for cell in nb.cells].index(True)

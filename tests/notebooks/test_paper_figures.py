@@ -1,7 +1,6 @@
 """The paper's own figures hold what their tables hold, and name what all lines share once."""
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,7 +21,7 @@ from tools.paper_figures import (
 from tools.side_by_side import threshold_curves
 
 
-def make_store(seed: int, k: int = 400, noise: float = 1.0) -> LogitStore:
+def make_store(seed, k=400, noise=1.0):
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 4, k)
     ease = 1.5 + rng.normal(size=(k, 1))
@@ -38,11 +37,11 @@ OTHER = make_store(1, noise=1.6)
 FRONT = search(STORE, 2)
 
 
-def names(fig: Any) -> list:
+def names(fig):
     return [trace.name for trace in fig.data]
 
 
-def test_methods_have_a_panel_a_kind_with_its_reference_in_black() -> None:
+def test_methods_have_a_panel_a_kind_with_its_reference_in_black():
     curve = pd.DataFrame({"accuracy": [0.1, 0.2], "improvement": [1.0, 2.0]})
     curves = {
         f"{metric}, {mean}": curve * (1 + i)
@@ -56,11 +55,11 @@ def test_methods_have_a_panel_a_kind_with_its_reference_in_black() -> None:
     assert [note.text for note in fig.layout.annotations] == ["mean x", "mean y"]
 
 
-def test_a_method_looks_alike_in_all_figures_and_no_two_of_a_panel_do() -> None:
+def test_a_method_looks_alike_in_all_figures_and_no_two_of_a_panel_do():
     curve = pd.DataFrame({"accuracy": [0.1, 0.2], "improvement": [1.0, 2.0]})
     curves = {name: curve * (1 + i) for i, name in enumerate(METHODS)}
     figs = [methods_figure(dict(reversed(curves.items())), "a"), methods_figure(curves, "b")]
-    looks: dict = {}
+    looks = {}
     for fig in figs:
         for panel in ("x", "x2", "x3"):
             drawn = [trace for trace in fig.data if trace.xaxis == panel]
@@ -70,7 +69,7 @@ def test_a_method_looks_alike_in_all_figures_and_no_two_of_a_panel_do() -> None:
     assert len(looks) == 12 and all(len(look) == 1 for look in looks.values())
 
 
-def test_a_pair_has_one_colour_in_all_panels_by_how_much_its_second_model_costs_more() -> None:
+def test_a_pair_has_one_colour_in_all_panels_by_how_much_its_second_model_costs_more():
     pairs = pd.DataFrame(
         {"first": ["a", "b"], "second": ["c", "c"], "cost_ratio": [9.0, 2000], "plateau": 0.5}
     )
@@ -86,7 +85,7 @@ def test_a_pair_has_one_colour_in_all_panels_by_how_much_its_second_model_costs_
     assert [list(trace.y) for trace in shown] == [[0.5], [2.0], [0.5], [0.5]]
 
 
-def test_figure_1_has_the_points_of_table_1_by_letter_and_name() -> None:
+def test_figure_1_has_the_points_of_table_1_by_letter_and_name():
     point = pick(FRONT, "max_improvement", caution=0)
     moved = FRONT.improvement_curve()
     fig = front_and_improvement(
@@ -102,14 +101,14 @@ def test_figure_1_has_the_points_of_table_1_by_letter_and_name() -> None:
     assert front.line.color == curve.line.color == there.line.color
 
 
-def test_the_least_inner_vertex_of_the_hull_is_named() -> None:
+def test_the_least_inner_vertex_of_the_hull_is_named():
     fig = front_and_improvement({"pairs": FRONT}, "Figure 1")
     inner = FRONT.singles[FRONT.singles["on_hull"]].iloc[1:-1]
     least = inner.index[int(np.argmin(FRONT.improvement_at(inner["accuracy"])))]
     assert [note.text for note in fig.layout.annotations if least in note.text]
 
 
-def test_a_model_below_the_cheapest_one_is_shown_whole() -> None:
+def test_a_model_below_the_cheapest_one_is_shown_whole():
     labels = np.zeros(100, int)
     ok = {"cheap": 70, "worse": 65, "best": 90}
     logits = {
@@ -136,9 +135,7 @@ def test_a_model_below_the_cheapest_one_is_shown_whole() -> None:
         ),
     ],
 )
-def test_figures_say_how_a_front_is_replayed(
-    lengths: int | tuple[int, ...], ranges: bool, words: str
-) -> None:
+def test_figures_say_how_a_front_is_replayed(lengths, ranges, words):
     moved = replay(OTHER, search(STORE, lengths), ranges)
     own = search(OTHER, lengths)
     assert how_replayed(moved) == words
@@ -147,7 +144,7 @@ def test_figures_say_how_a_front_is_replayed(
     assert sum(words in text.replace("<br>", " ") for text in texts) == 1
 
 
-def test_figure_12_has_a_line_a_segment() -> None:
+def test_figure_12_has_a_line_a_segment():
     moved = replay(OTHER, FRONT)
     own = search(OTHER, 2)
     fig = segments_figure(moved, own.table, own.singles)
@@ -158,7 +155,7 @@ def test_figure_12_has_a_line_a_segment() -> None:
     assert fig.layout.xaxis.title.text == "MACs per sample"
 
 
-def test_severities_of_a_kind_share_a_panel() -> None:
+def test_severities_of_a_kind_share_a_panel():
     grouped = by_kind({"val": 0, "noise-1": 1, "noise-2": 2, "imagenet-v2": 3, "test": 4}, "val")
     assert grouped == {
         "noise": {"val": 0, "severity 1": 1, "severity 2": 2},
@@ -167,7 +164,7 @@ def test_severities_of_a_kind_share_a_panel() -> None:
     }
 
 
-def test_a_label_has_one_colour_in_all_panels_and_one_entry_in_the_legend() -> None:
+def test_a_label_has_one_colour_in_all_panels_and_one_entry_in_the_legend():
     curve = pd.DataFrame({"accuracy": [0.5, 0.6], "improvement": [1.0, 2.0]})
     fig = moved_improvement_figure(
         {kind: {"val": curve, "severity 1": curve} for kind in ("noise", "blur")}
@@ -178,7 +175,7 @@ def test_a_label_has_one_colour_in_all_panels_and_one_entry_in_the_legend() -> N
     assert fig.layout.yaxis.type == "log"
 
 
-def test_figure_14_marks_the_threshold() -> None:
+def test_figure_14_marks_the_threshold():
     curves = threshold_curves(STORE, "m0", OTHER)
     threshold = curves["uncalibrated"]["threshold"].iloc[100]
     point = replace(

@@ -24,7 +24,7 @@ DRAWN = {  # notebook: {what of the paper: id of the cell}, in the order of the 
 MOST_CELLS = 24
 
 
-def notebook(start: str) -> nbformat.NotebookNode:
+def notebook(start):
     (path,) = (ROOT / "notebooks").glob(f"{start}_*.ipynb")
     return nbformat.read(path, as_version=4)
 
@@ -33,7 +33,7 @@ def notebook(start: str) -> nbformat.NotebookNode:
     ("start", "name", "cell"),
     [(start, name, cell) for start, drawn in DRAWN.items() for name, cell in drawn.items()],
 )
-def test_what_the_paper_shows_has_its_cell(start: str, name: str, cell: str) -> None:
+def test_what_the_paper_shows_has_its_cell(start, name, cell):
     cells = notebook(start).cells
     place = [each.id for each in cells].index(cell)
     told = [each.source for each in cells[:place] if each.cell_type == "markdown"][-1]
@@ -45,14 +45,14 @@ def test_what_the_paper_shows_has_its_cell(start: str, name: str, cell: str) -> 
 
 
 @pytest.mark.parametrize("start", DRAWN)
-def test_figures_stand_in_one_order(start: str) -> None:
+def test_figures_stand_in_one_order(start):
     ids = [cell.id for cell in notebook(start).cells]
     places = [ids.index(cell) for cell in DRAWN[start].values()]
     assert places == sorted(places)
 
 
 @pytest.mark.parametrize("start", ["02", "03", "04"])
-def test_an_argument_is_short_and_begins_by_hand(start: str) -> None:
+def test_an_argument_is_short_and_begins_by_hand(start):
     cells = notebook(start).cells
     ids = [cell.id for cell in cells]
     assert len(cells) <= MOST_CELLS
@@ -60,7 +60,7 @@ def test_an_argument_is_short_and_begins_by_hand(start: str) -> None:
     assert ids.index("by-hand-equal") < first_figure
 
 
-def test_nothing_that_design_promises_is_forgotten() -> None:
+def test_nothing_that_design_promises_is_forgotten():
     """All of the paper's figures are listed, and its table."""
     drawn = {name for names in DRAWN.values() for name in names}
     assert {f"Figure {number}" for number in range(1, 15)} | {"Table 1"} <= drawn

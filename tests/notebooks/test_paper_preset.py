@@ -6,7 +6,6 @@ import subprocess
 import sys
 from itertools import combinations
 from pathlib import Path
-from typing import Any
 
 import nbformat
 import numpy as np
@@ -30,7 +29,7 @@ K = 2000
 K_V2 = 1000
 
 
-def made_up(hits: Any, labels: np.ndarray, ease: Any, rng: np.random.Generator) -> Any:
+def made_up(hits, labels, ease, rng):
     """Logits float32 [k, 1000] of a model that has ``hits`` samples correct, the easier ones
     mostly, and surest."""
     score = ease + 0.5 * rng.normal(size=len(labels))
@@ -42,7 +41,7 @@ def made_up(hits: Any, labels: np.ndarray, ease: Any, rng: np.random.Generator) 
     return logits.astype(np.float32)
 
 
-def write_split(folder: Path, split: Any, dataset: Any, accuracy: Any, k: int, seed: int) -> Any:
+def write_split(folder, split, dataset, accuracy, k, seed):
     rng = np.random.default_rng(seed)
     labels = np.arange(k) % 1000
     ease = rng.normal(size=k)
@@ -60,7 +59,7 @@ QUICKLY = "02", "05", "07"
 
 
 @pytest.fixture(scope="module", params=[QUICKLY, pytest.param((), marks=pytest.mark.soak)], ids=len)
-def study(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple:
+def study(request, tmp_path_factory):
     """The folder of a study, its two stores, and the numbers of the notebooks that ran on it (none:
     all)."""
     folder = tmp_path_factory.mktemp("study")
@@ -85,7 +84,7 @@ def study(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return folder, *stores, request.param
 
 
-def claims(report: Any, number: str) -> Any:
+def claims(report, number):
     """{id of a claim: the numbers that the run shows} of an executed notebook's ledger."""
     (path,) = report.glob(f"{number}_*.ipynb")
     (cell,) = [
@@ -102,21 +101,21 @@ def claims(report: Any, number: str) -> Any:
     return found
 
 
-def outcomes(store: LogitStore) -> tuple:
+def outcomes(store):
     """(correct [M, k], largest softmax [M, k]) from the stored logits, cheapest model first."""
     z = np.stack([store.logits(name) for name in MODELS.index]).astype(np.float64)
     p = np.exp(z - z.max(axis=2, keepdims=True))
     return z.argmax(axis=2) == store.labels, 1 / p.sum(axis=2)
 
 
-def hull_cost(accuracy: Any, cost: Any) -> Any:
+def hull_cost(accuracy, cost):
     """Function accuracy → cost of random routing between single models: the least over all of them
     and pairs."""
     pairs = [
         (i, j) for i in range(len(cost)) for j in range(len(cost)) if accuracy[i] < accuracy[j]
     ]
 
-    def at(a: Any) -> Any:
+    def at(a):
         ways = [cost[i] for i in range(len(cost)) if accuracy[i] >= a]
         for i, j in pairs:
             share = (a - accuracy[i]) / (accuracy[j] - accuracy[i])
@@ -126,7 +125,7 @@ def hull_cost(accuracy: Any, cost: Any) -> Any:
     return at
 
 
-def front_of_pairs(correct: np.ndarray, confidence: np.ndarray, cost: Any) -> Any:
+def front_of_pairs(correct, confidence, cost):
     """(accuracy, cost) of the non-dominated of all pairs at all thresholds, rising."""
     found = {}
     for i, j in combinations(range(len(cost)), 2):
@@ -143,14 +142,14 @@ def front_of_pairs(correct: np.ndarray, confidence: np.ndarray, cost: Any) -> An
     return np.array(rows[::-1]).T
 
 
-def test_the_preset_says_what_the_paper_did() -> None:
+def test_the_preset_says_what_the_paper_did():
     preset = yaml.safe_load((SCRIPTS / "paper.yml").read_text(encoding="utf-8"))
     at = [ranges.LOW + share * (ranges.BEST - ranges.LOW) for share in preset["shares"]]
     assert at == pytest.approx([0.80, 0.86, 0.87], abs=5e-5)
     assert (preset["images"], preset["top_k"], preset["prominence"]) == (50_000, 5, 0.3)
 
 
-def mean_factor(front: Any, at: Any, low: Any, high: Any, points: int = 200_001) -> Any:
+def mean_factor(front, at, low, high, points=200_001):
     """Mean over accuracies of the baseline's cost ÷ the least cost of the front at no less; 0 where
     it has none."""
     grid = np.linspace(low, high, points)
@@ -163,7 +162,7 @@ def mean_factor(front: Any, at: Any, low: Any, high: Any, points: int = 200_001)
 @pytest.mark.parametrize(
     ("kind", "report"), [("macs", "report"), ("seconds", "report/published_seconds")]
 )
-def test_pairs_and_methods(study: Any, kind: str, report: str) -> None:
+def test_pairs_and_methods(study, kind, report):
     folder, store, _, notebooks = study
     found = claims(folder / report, "02")
     cost = MODELS[kind].to_numpy(float)
@@ -200,7 +199,7 @@ def test_pairs_and_methods(study: Any, kind: str, report: str) -> None:
         assert all(f"improvement above {part}%" in text for part in ("80.0", "86.0", "87.0"))
 
 
-def test_three_models(study: Any) -> None:
+def test_three_models(study):
     """The largest factor of any three, by a loop over all thresholds of the first and a sort by the
     second's."""
     folder, store, _, notebooks = study
@@ -233,7 +232,7 @@ def test_three_models(study: Any) -> None:
     ] == [4]
 
 
-def test_shift_and_calibration(study: Any) -> None:
+def test_shift_and_calibration(study):
     folder, _, other, _ = study
     drops = 100 * (MODELS["top1"] - MODELS["imagenetv2_top1"])
     assert claims(folder / "report", "05")["shift-drops"] == pytest.approx(list(drops), abs=0.11)
@@ -245,7 +244,7 @@ def test_shift_and_calibration(study: Any) -> None:
 
 
 @pytest.mark.soak
-def test_extraction_and_notebook_01(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_extraction_and_notebook_01(tmp_path, monkeypatch):
     """extract.py and then notebook 01, on small look-alikes of images: all of them choose,
     published times are kept."""
     monkeypatch.setenv("CASCADELIB_QUICK", "1")

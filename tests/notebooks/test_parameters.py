@@ -3,7 +3,6 @@ entropy, seconds."""
 
 import re
 from pathlib import Path
-from typing import Any
 
 import nbformat
 import papermill
@@ -25,7 +24,7 @@ MODELS = (
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> str:
+def small(tmp_path_factory):
     """The bundled images, and their stores with six of the models."""
     folder = tmp_path_factory.mktemp("small")
     for name in ("val.npz", "test.npz"):
@@ -49,7 +48,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(folder)
 
 
-def flipped(path: Path, small: Any) -> dict:
+def flipped(path, small):
     """Other values of what a notebook's parameters cell has; fewer images to extract, and few to
     run on."""
     has = {
@@ -69,7 +68,7 @@ def flipped(path: Path, small: Any) -> dict:
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_flipped(path: Path, small: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_flipped(path, small, tmp_path, monkeypatch):
     monkeypatch.setenv("CASCADELIB_QUICK", "1")
     monkeypatch.setenv(
         "OMP_NUM_THREADS", "1"
@@ -85,7 +84,7 @@ def test_flipped(path: Path, small: Any, tmp_path: Path, monkeypatch: pytest.Mon
             assert run.report.printed(cell), "the answer is a printed sentence"
 
 
-def assert_by_hand(notebook: str, cell: nbformat.NotebookNode) -> None:
+def assert_by_hand(notebook, cell):
     """What numpy gives by hand is what the library gives."""
     text = run.report.printed(cell) or cell.outputs[0]["data"]["text/html"]
     if notebook == "02":

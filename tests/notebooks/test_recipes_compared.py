@@ -1,7 +1,5 @@
 """Recipes beside the exact front on a split that chose none of them, against slow twins."""
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -30,9 +28,7 @@ from tools.recipes_compared import (
         ("Wang 2022: mean logits", METHODS["max_softmax_mean_logits"], (2, 3)),
     ],
 )
-def test_recipes_that_search_equal_a_loop(
-    label: str, method: Any, lengths: tuple[int, ...]
-) -> None:
+def test_recipes_that_search_equal_a_loop(label, method, lengths):
     store = eased_store(k=12, models=3)
     brute = brute_front(method.stage(store, list(store.models.index)), store.costs("macs"), lengths)
     points = all_recipes(store)[label].points
@@ -40,7 +36,7 @@ def test_recipes_that_search_equal_a_loop(
 
 
 @pytest.mark.parametrize(("seed", "step"), [(0, 0.01), (1, 0.5)])
-def test_every_recipe_replayed_where_it_chose_gives_its_own_numbers(seed: int, step: float) -> None:
+def test_every_recipe_replayed_where_it_chose_gives_its_own_numbers(seed, step):
     store = make_store(seed, 60, 4, step)
     for label, recipe in all_recipes(store).items():
         if label == ORACLE:
@@ -54,7 +50,7 @@ def test_every_recipe_replayed_where_it_chose_gives_its_own_numbers(seed: int, s
         )
 
 
-def slow_cost_ratio(exact: pd.DataFrame, points: pd.DataFrame, low: float, best: float) -> float:
+def slow_cost_ratio(exact, points, low, best):
     """Geometric mean over accuracies of the least cost of points ÷ that of the exact ones."""
     high = min(best, exact["accuracy_moved"].max(), points["accuracy_moved"].max())
     at = np.linspace(low, high, 2001)[1:, None]
@@ -65,7 +61,7 @@ def slow_cost_ratio(exact: pd.DataFrame, points: pd.DataFrame, low: float, best:
     return float(np.exp(np.mean(np.log(least[0] / least[1]))))
 
 
-def test_recipes_are_judged_at_equal_accuracy_on_the_other_split() -> None:
+def test_recipes_are_judged_at_equal_accuracy_on_the_other_split():
     store = make_store(0, 300, 4, 0.01)
     other = make_store(1, 300, 4, 0.01)
     front = search(store, (1, 2, 3))
@@ -93,7 +89,7 @@ def test_recipes_are_judged_at_equal_accuracy_on_the_other_split() -> None:
     assert (ends["cost_ratio"] <= ends["cost_ratio_high"]).all()
 
 
-def test_a_resample_is_the_split_with_some_samples_twice() -> None:
+def test_a_resample_is_the_split_with_some_samples_twice():
     store = make_store(0, 80, 4, 0.01)
     other = make_store(1, 80, 4, 0.01)
     front = search(store, (1, 2, 3))
@@ -111,7 +107,7 @@ def test_a_resample_is_the_split_with_some_samples_twice() -> None:
             np.testing.assert_allclose(found.single_accuracy[r], drawn.models["top1"], atol=1e-12)
 
 
-def test_equal_recipes_are_called_dearer_or_cheaper_in_few_families() -> None:
+def test_equal_recipes_are_called_dearer_or_cheaper_in_few_families():
     """At the boundary: all ratios are 1, columns share their noise as recipes share samples."""
     rng = np.random.default_rng(0)
     families = 400
@@ -126,7 +122,7 @@ def test_equal_recipes_are_called_dearer_or_cheaper_in_few_families() -> None:
     assert wrong / families <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / families)
 
 
-def test_one_model_has_no_range() -> None:
+def test_one_model_has_no_range():
     store = eased_store(models=1)
     front = search(store, 1)
     table = compare_recipes({EXACT: Recipe(front.table)}, front, store, resamples=5)

@@ -8,8 +8,6 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,7 +23,7 @@ K = 2000
 CLASSES = 50
 
 
-def script(name: str) -> ModuleType:
+def script(name):
     """A script of data/imagenet-1k as a module."""
     spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
@@ -38,7 +36,7 @@ run_notebooks = script("run_notebooks")
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory):
     """A rehearsal of 43 models × 2,000 images × 50 classes."""
     made = tmp_path_factory.mktemp("rehearsal")
     rehearsal.write(made, K, CLASSES, "float32")
@@ -46,16 +44,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def planted(folder: Path) -> dict[str, Any]:
+def planted(folder):
     return json.loads((folder / "planted.json").read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")
-def val(folder: Path) -> cl.LogitStore:
+def val(folder):
     return cl.LogitStore(folder / "val")
 
 
-def test_the_fronts_are_the_papers(val: cl.LogitStore) -> None:
+def test_the_fronts_are_the_papers(val):
     models = rehearsal.front_models()
     assert (len(models), models["on_macs"].sum(), models["on_seconds"].sum()) == (43, 27, 25)
     tolerance = 0.5 / K
@@ -64,7 +62,7 @@ def test_the_fronts_are_the_papers(val: cl.LogitStore) -> None:
 
 
 @pytest.mark.parametrize("cost", ["macs", "published_seconds"])
-def test_exit_rates_and_costs_of_pairs(val: cl.LogitStore, planted: Any, cost: str) -> None:
+def test_exit_rates_and_costs_of_pairs(val, planted, cost):
     for pair in planted["pairs"]:
         point = Point(
             tuple(pair["models"]), (pair["threshold"],), method="max_softmax", cost_kind=cost
@@ -78,13 +76,13 @@ def test_exit_rates_and_costs_of_pairs(val: cl.LogitStore, planted: Any, cost: s
         )
 
 
-def test_costs_are_those_of_the_papers_table_1(planted: Any) -> None:
+def test_costs_are_those_of_the_papers_table_1(planted):
     found = [pair["macs"] for pair in planted["pairs"]]
     wanted = [cost for _, _, cost in rehearsal.TABLE_1]
     assert found == pytest.approx(wanted, rel=0.5 / K / 0.16)  # a sample is 1 / k of the last stage
 
 
-def test_drops_on_v2(folder: Path, planted: Any, val: cl.LogitStore) -> None:
+def test_drops_on_v2(folder, planted, val):
     moved = cl.LogitStore(folder / "held_out")
     assert moved.dataset == "imagenetv2"
     lost = cl.analysis.accuracy_drops(val, {"V2": moved}, paired=False)["drop"].droplevel("split")
@@ -92,7 +90,7 @@ def test_drops_on_v2(folder: Path, planted: Any, val: cl.LogitStore) -> None:
     assert lost.to_dict() == pytest.approx(planted["drops"], abs=tolerance)
 
 
-def test_all_models_are_as_underconfident_as_stated(val: cl.LogitStore, planted: Any) -> None:
+def test_all_models_are_as_underconfident_as_stated(val, planted):
     for name in val.models.index:
         confidence, correct = cl.analysis.claims_of(val, name)
         spread = confidence.std() / np.sqrt(K)
@@ -100,14 +98,14 @@ def test_all_models_are_as_underconfident_as_stated(val: cl.LogitStore, planted:
         assert gap == pytest.approx(planted["gap"], abs=5 * spread + 0.5 / K)
 
 
-def exits_at(store: cl.LogitStore, models: list[str], metric: str, exit_rate: float) -> float:
+def exits_at(store, models, metric, exit_rate):
     """Accuracy of a pair of which so large a share leaves at the first model."""
     curve = cl.fronts.pair_curve(store, *models, metric, cost="macs")
     return curve["accuracy"][(curve["exit_rate"] - exit_rate).abs().idxmin()]
 
 
 @pytest.mark.parametrize("metric", ["softmax_margin", "max_softmax", "logits_margin"])
-def test_accuracies_of_pairs_by_method(val: cl.LogitStore, planted: Any, metric: str) -> None:
+def test_accuracies_of_pairs_by_method(val, planted, metric):
     """What a metric sees of the competence decides: all of it, or equally much."""
     seen = 1.0 if metric == "softmax_margin" else 1 / np.sqrt(1 + rehearsal.NOISE**2)
     for pair in planted["pairs"]:
@@ -119,7 +117,7 @@ def test_accuracies_of_pairs_by_method(val: cl.LogitStore, planted: Any, metric:
             assert found == pytest.approx(wanted, abs=4 * np.sqrt(unsure.mean() / K))
 
 
-def hull_at(rates: np.ndarray, accuracies: list[float]) -> np.ndarray:
+def hull_at(rates, accuracies):
     """The least concave curve above these points, at the same rates, by all pairs of points."""
     found = np.array(accuracies)
     for i, left in enumerate(rates):
@@ -132,7 +130,7 @@ def hull_at(rates: np.ndarray, accuracies: list[float]) -> np.ndarray:
 
 
 @pytest.mark.parametrize("ends", [(0, 4), (8, 16), (0, -1), (-2, -1)])
-def test_more_noise_reaches_nothing_above_the_hull(ends: tuple[int, int]) -> None:
+def test_more_noise_reaches_nothing_above_the_hull(ends):
     models = rehearsal.front_models()
     first, second = models[models["on_macs"]]["top1"].iloc[list(ends)]
     rates = norm.cdf(np.linspace(-4.5, 4.5, 61))
@@ -146,7 +144,7 @@ def test_more_noise_reaches_nothing_above_the_hull(ends: tuple[int, int]) -> Non
     assert (above > np.array(curves[0.78]) + 1e-3).any()
 
 
-def test_the_verdicts_on_methods_are_what_was_planted(val: cl.LogitStore, planted: Any) -> None:
+def test_the_verdicts_on_methods_are_what_was_planted(val, planted):
     """What is better by construction is supported, what is equal undetermined, either way round."""
     values = {}
     draws = {}
@@ -167,7 +165,7 @@ def test_the_verdicts_on_methods_are_what_was_planted(val: cl.LogitStore, plante
     assert words == [verdicts.SUPPORTED] * 2 + [verdicts.UNDETERMINED] * 2
 
 
-def test_submission(folder: Path, planted: Any) -> None:
+def test_submission(folder, planted):
     """Each image's guesses are those of the model that it leaves at, without a look at labels."""
     test = cl.LogitStore(folder / "test")
     assert test.labels is None
@@ -185,7 +183,7 @@ def test_submission(folder: Path, planted: Any) -> None:
         assert list(found[row]) == order[:5]
 
 
-def in_quick_mode(folder: Path, *arguments: str) -> str:
+def in_quick_mode(folder, *arguments):
     """What run_notebooks.py prints; the notebooks run at their quick parameters."""
     command = [sys.executable, SCRIPTS / "run_notebooks.py", folder, *arguments]
     environment = os.environ | {"CASCADELIB_QUICK": "1", "OMP_NUM_THREADS": "1"}
@@ -194,16 +192,14 @@ def in_quick_mode(folder: Path, *arguments: str) -> str:
     return said.stdout
 
 
-def test_notebook_01_on_logits_that_are_there(folder: Path) -> None:
+def test_notebook_01_on_logits_that_are_there(folder):
     """It extracts nothing, as there are no images."""
     in_quick_mode(folder, "01", "--preset", str(SCRIPTS / "paper.yml"))
     text = (folder / "report" / "01_extraction.ipynb").read_text(encoding="utf-8")
     assert "Nothing was extracted" in text and not (folder / "again").exists()
 
 
-def test_notebook_06_gets_the_tasks_and_checkpoints_of_the_folder(
-    folder: Path, tmp_path: Path
-) -> None:
+def test_notebook_06_gets_the_tasks_and_checkpoints_of_the_folder(folder, tmp_path):
     given = run_notebooks.glue_stores(folder)
     assert given["tasks"] == sorted(rehearsal.GLUE)
     for task in given["tasks"]:
@@ -219,7 +215,7 @@ MORE_SAMPLES = ["shift-drops", "worst-plain"]
 
 
 @pytest.mark.soak
-def test_one_go(folder: Path) -> None:
+def test_one_go(folder):
     """Every notebook, both axes of cost, the submission, and verdicts on what was planted."""
     said = in_quick_mode(folder, "--preset", str(SCRIPTS / "paper.yml"))
     numbers = {path.name[:2] for path in (folder / "report").rglob("*.ipynb")}

@@ -4,10 +4,8 @@ in the dark."""
 import io
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import nbformat
 import numpy as np
@@ -53,7 +51,7 @@ CONTRASTS = """() => {
 }"""
 
 
-def figures() -> Iterator[Any]:
+def figures():
     """One of each kind that has to be laid out again on a phone: panels, legends by panel, long
     names, a long title."""
     curve = cl.search(
@@ -73,7 +71,7 @@ def figures() -> Iterator[Any]:
     yield cl.figures.improvement_figure(many)
 
 
-def data(k: int = 300) -> tuple:
+def data(k=300):
     """Labels, and logits of three models, each better than the one before."""
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 3, k)
@@ -83,7 +81,7 @@ def data(k: int = 300) -> tuple:
     }
 
 
-def stills() -> list:
+def stills():
     """What two explorers leave in a headless run: of the bundled images, and of somebody's own."""
     svg = (
         '<svg data-state="models=a&amp;goal=near_best" data-validation="{} val" '
@@ -94,7 +92,7 @@ def stills() -> list:
 
 
 @pytest.fixture(scope="module")
-def pages(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def pages(tmp_path_factory):
     """A folder with the report of three notebooks; the second has figures, a wide table, code,
     headings."""
     folder = tmp_path_factory.mktemp("report")
@@ -141,7 +139,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return folder
 
 
-def test_pages_have_neighbours_and_contents(pages: Any) -> None:
+def test_pages_have_neighbours_and_contents(pages):
     middle = (pages / "02_b.html").read_text(encoding="utf-8")
     assert (
         middle.count('rel="prev" href="01_a.html"')
@@ -156,7 +154,7 @@ def test_pages_have_neighbours_and_contents(pages: Any) -> None:
     assert 'rel="next"' not in (pages / "03_c.html").read_text(encoding="utf-8")
 
 
-def test_the_explorer_of_the_bundled_images_is_live_any_other_a_picture(pages: Any) -> None:
+def test_the_explorer_of_the_bundled_images_is_live_any_other_a_picture(pages):
     text = (pages / "02_b.html").read_text(encoding="utf-8")
     assert re.findall('src="live.html#([^"]*)"', text) == ["models=a&amp;goal=near_best"]
     assert text.count("data:image/svg+xml") + text.count("<svg data-state") == 1
@@ -164,14 +162,14 @@ def test_the_explorer_of_the_bundled_images_is_live_any_other_a_picture(pages: A
     assert "live.html" not in (pages / "01_a.html").read_text(encoding="utf-8")
 
 
-def test_there_is_one_plotly(pages: Any) -> None:
+def test_there_is_one_plotly(pages):
     assert len(list(pages.glob("*plotly*"))) == 1
     assert max(page.stat().st_size for page in pages.glob("*.html")) < 400_000
 
 
 @pytest.mark.browser
 @pytest.mark.parametrize("width", SIZES)
-def test_nothing_is_wider_than_the_window(pages: Any, browser: Any, width: Any) -> None:
+def test_nothing_is_wider_than_the_window(pages, browser, width):
     page = browser.new_page(viewport={"width": width, "height": 900})
     wrong = []
     page.on("pageerror", lambda error: wrong.append(error))
@@ -187,9 +185,7 @@ def test_nothing_is_wider_than_the_window(pages: Any, browser: Any, width: Any) 
 
 
 @pytest.mark.browser
-def test_panels_stand_below_one_another_on_a_phone_and_side_by_side_again(
-    pages: Any, browser: Any
-) -> None:
+def test_panels_stand_below_one_another_on_a_phone_and_side_by_side_again(pages, browser):
     page = browser.new_page(viewport={"width": 390, "height": 900})
     page.goto((pages / "02_b.html").as_uri())
     page.wait_for_function(FITTED, arg=390)
@@ -207,7 +203,7 @@ def test_panels_stand_below_one_another_on_a_phone_and_side_by_side_again(
 
 @pytest.mark.browser
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_has_contrast(pages: Any, browser: Any, scheme: str) -> None:
+def test_text_has_contrast(pages, browser, scheme):
     page = browser.new_page(viewport={"width": 1000, "height": 900}, color_scheme=scheme)
     for name in ("index", "02_b"):
         page.goto((pages / f"{name}.html").as_uri())
@@ -216,7 +212,7 @@ def test_text_has_contrast(pages: Any, browser: Any, scheme: str) -> None:
     page.close()
 
 
-def brightness(rgb: Any) -> Any:
+def brightness(rgb):
     """Relative luminance (WCAG) of a pixel."""
     parts = np.asarray(rgb[:3]) / 255
     return np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4) @ [
@@ -227,7 +223,7 @@ def brightness(rgb: Any) -> Any:
 
 
 @pytest.mark.browser
-def test_colours_of_figures_have_contrast_in_the_dark(pages: Any, browser: Any) -> None:
+def test_colours_of_figures_have_contrast_in_the_dark(pages, browser):
     page = browser.new_page(viewport={"width": 1000, "height": 900}, color_scheme="dark")
     page.goto((pages / "index.html").as_uri())
     colours = [*PALETTE, GREY, BLACK, "#444444", "#ffffff"]

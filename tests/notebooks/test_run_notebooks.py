@@ -5,9 +5,7 @@ import io
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import nbformat
 import numpy as np
@@ -44,13 +42,11 @@ warnings.warn('mind')"""
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("project") / "notebooks"
 
 
-def test_report_and_rewrite(
-    folder: Path, write_notebook: Callable[..., Path], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_report_and_rewrite(folder, write_notebook, capsys):
     source = write_notebook(folder / "01_page.ipynb", FIGURE, TABLE, SLIDER, NOISE)
     ids = [cell.id for cell in nbformat.read(source, as_version=4).cells]
     rewrite = ["--rewrite"] if find_browser() else []
@@ -87,7 +83,7 @@ def test_report_and_rewrite(
     assert source.stat().st_size < 100_000 and "papermill" not in source.read_text(encoding="utf-8")
 
 
-def test_the_colours_of_the_style_survive_a_small_palette() -> None:
+def test_the_colours_of_the_style_survive_a_small_palette():
     """Beside thousands of others, where few pixels have them, as a thin line."""
     pixels = np.full((200, 300, 3), 255, np.uint8)
     pixels[:, 100:] = np.random.default_rng(0).integers(0, 256, (200, 200, 3))
@@ -105,7 +101,7 @@ def test_the_colours_of_the_style_survive_a_small_palette() -> None:
     assert np.abs(shown.astype(int) - pixels).mean() < 16
 
 
-def test_the_index_shows_the_answers(tmp_path: Path, write_notebook: Callable[..., Path]) -> None:
+def test_the_index_shows_the_answers(tmp_path, write_notebook):
     folder = tmp_path / "notebooks"
     source = write_notebook(folder / "01_a.ipynb", "print('It is <', points)")
     nb = nbformat.read(source, as_version=4)
@@ -117,9 +113,7 @@ def test_the_index_shows_the_answers(tmp_path: Path, write_notebook: Callable[..
 
 
 @pytest.mark.browser
-def test_page_draws_its_figure_offline(
-    folder: Path, write_notebook: Callable[..., Path], page: Any
-) -> None:
+def test_page_draws_its_figure_offline(folder, write_notebook, page):
     write_notebook(folder / "01_page.ipynb", FIGURE)
     out = folder.parent / "drawn"
     assert run.main(["--out", str(out), "-p", "points", "7"], folder) == 0
@@ -135,9 +129,7 @@ def test_page_draws_its_figure_offline(
     ] == [] and wrong == []
 
 
-def test_a_failing_notebook_is_named_and_the_others_run(
-    tmp_path: Path, write_notebook: Callable[..., Path], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_failing_notebook_is_named_and_the_others_run(tmp_path, write_notebook, capsys):
     folder = tmp_path / "notebooks"
     write_notebook(folder / "01_bad.ipynb", "1 / 0", "never = 1")
     write_notebook(folder / "02_dead.ipynb", "import os\nos._exit(1)")
@@ -154,13 +146,11 @@ def test_a_failing_notebook_is_named_and_the_others_run(
 
 
 @pytest.mark.parametrize(("starts", "error"), [(1, None), (2, "RuntimeError: Kernel died")])
-def test_a_kernel_that_never_began_is_started_once_more(
-    starts: int, error: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_kernel_that_never_began_is_started_once_more(starts, error, tmp_path, monkeypatch):
     """Between choosing a port and taking it, another process may take it."""
     died = []
 
-    def fake(*_: Any, **__: Any) -> None:
+    def fake(*_, **__):
         if len(died) < starts:
             died.append(1)
             raise RuntimeError("Kernel died before replying to kernel_info")
@@ -171,11 +161,8 @@ def test_a_kernel_that_never_began_is_started_once_more(
 
 
 def test_notebooks_run_side_by_side_and_those_that_measure_time_alone_and_last(
-    tmp_path: Path,
-    write_notebook: Callable[..., Path],
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+    tmp_path, write_notebook, capsys, monkeypatch
+):
     """Each leaves a file when it ends; 02 waits for that of 03, which only a neighbour can
     write."""
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
@@ -222,9 +209,7 @@ def test_notebooks_run_side_by_side_and_those_that_measure_time_alone_and_last(
     assert 1 <= threads <= max(1, run.cores() // 2)
 
 
-def test_parameters_go_where_their_name_is(
-    tmp_path: Path, write_notebook: Callable[..., Path]
-) -> None:
+def test_parameters_go_where_their_name_is(tmp_path, write_notebook):
     paths = [write_notebook(tmp_path / name) for name in ("01_a.ipynb", "02_b.ipynb")]
     other = nbformat.read(paths[1], as_version=4)
     other.cells[1].source = 'split = "val"'
@@ -245,9 +230,7 @@ def test_parameters_go_where_their_name_is(
         run.find_notebooks(tmp_path, ["3"])
 
 
-def test_what_a_quick_run_repeats_is_marked_for_nbval(
-    tmp_path: Path, write_notebook: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_a_quick_run_repeats_is_marked_for_nbval(tmp_path, write_notebook, monkeypatch):
     """Of the last tables: not what depends on the quick parameters, and not a figure; times are
     sanitised."""
     cells = [
@@ -293,8 +276,8 @@ def test_what_a_quick_run_repeats_is_marked_for_nbval(
 
 
 def test_a_preset_goes_where_its_names_are_and_what_is_ignored_is_said(
-    tmp_path: Path, write_notebook: Callable[..., Path], capsys: pytest.CaptureFixture[str]
-) -> None:
+    tmp_path, write_notebook, capsys
+):
     folder = tmp_path / "notebooks"
     preset = tmp_path / "own.yml"
     write_notebook(folder / "01_a.ipynb", "print('said', points)")
@@ -317,7 +300,7 @@ def test_a_preset_goes_where_its_names_are_and_what_is_ignored_is_said(
 @pytest.mark.parametrize(
     ("text", "value"), [("3", 3), ("1e6", 1e6), ("None", None), ("test", "test"), ("[1]", [1])]
 )
-def test_literals(text: str, value: Any) -> None:
+def test_literals(text, value):
     assert run.literal(text) == value
 
 
@@ -331,14 +314,14 @@ def test_literals(text: str, value: Any) -> None:
         ("# Title\n\nNone here.", "Title"),
     ],
 )
-def test_question_of(text: str, question: str) -> None:
+def test_question_of(text, question):
     assert (
         report.question_of(nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(text)]))
         == question
     )
 
 
-def test_title_of_a_figure_without_a_title() -> None:
+def test_title_of_a_figure_without_a_title():
     layout = {"xaxis": {"title": {"text": "MACs"}}, "yaxis": {"title": {"text": "Accuracy"}}}
     assert report.title_of({"layout": layout}) == "Accuracy against MACs"
     assert report.title_of({}) == "Figure"
@@ -355,19 +338,17 @@ def test_title_of_a_figure_without_a_title() -> None:
         (None, None),
     ],
 )
-def test_the_kernel_embeds_no_script(default: str | None, kept: str | None) -> None:
+def test_the_kernel_embeds_no_script(default, kept):
     assert style.renderer_without_script(default) == kept
 
 
-def test_rewriting_asks_for_a_browser_first(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_rewriting_asks_for_a_browser_first(tmp_path, monkeypatch):
     monkeypatch.setenv("BROWSER_PATH", str(tmp_path / "none"))
     with pytest.raises(SystemExit, match="drawn by Chrome or Chromium"):
         run.main(["--rewrite"], tmp_path)
 
 
-def test_help_says_how(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_says_how(capsys):
     text = subprocess.run(
         [sys.executable, ROOT / "notebooks" / "tools" / "run.py", "--help"],
         capture_output=True,

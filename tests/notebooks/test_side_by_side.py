@@ -7,7 +7,7 @@ from cascadelib import LogitStore
 from tools.side_by_side import class_tasks, curves_of, fronts_of
 
 
-def make(seed: int, k: int = 400) -> LogitStore:
+def make(seed, k=400):
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 4, k)
     ease = rng.normal(size=(k, 1))
@@ -22,7 +22,7 @@ STORE = make(0)
 OTHER = make(1)
 
 
-def test_tasks_are_the_hardest_and_the_easiest_classes() -> None:
+def test_tasks_are_the_hardest_and_the_easiest_classes():
     tasks = class_tasks(STORE, OTHER, (0.5,))
     assert list(tasks) == ["all 4", "2 hardest", "2 easiest"]
     assert [len(pair[0]) for pair in tasks.values()] == [
@@ -38,7 +38,7 @@ def test_tasks_are_the_hardest_and_the_easiest_classes() -> None:
     )
 
 
-def test_curves_begin_where_they_are_asked_to() -> None:
+def test_curves_begin_where_they_are_asked_to():
     fronts = fronts_of(STORE, {"a": "max_softmax", "b": "entropy"}, 2)
     curves = curves_of(fronts, 0.6)
     for label, front in fronts.items():

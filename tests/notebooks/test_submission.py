@@ -1,15 +1,12 @@
 """A fixed cascade on images without labels agrees with evaluate where labels are known, and writes
 its guesses."""
 
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from cascadelib import LogitStore, evaluate
+from cascadelib import evaluate
 from cascadelib.datasets.images import Photographs, files_in, images_in
 from cascadelib.evaluation.point import Point
 from cascadelib.extraction.extraction import extract
@@ -22,7 +19,7 @@ CLASSES = 6
 
 
 @pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def images(tmp_path_factory):
     folder = tmp_path_factory.mktemp("flat")
     rng = np.random.default_rng(0)
     for i in range(40):
@@ -32,12 +29,12 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return files_in(folder, images_in(folder))
 
 
-def one_by_one(images: Any) -> Any:
+def one_by_one(images):
     return ([image()] for image in images)
 
 
-def models() -> dict:
-    def linear(seed: int, size: Any) -> Any:
+def models():
+    def linear(seed, size):
         torch.manual_seed(seed)
         return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * size**2, CLASSES)).eval()
 
@@ -52,7 +49,7 @@ def models() -> dict:
 
 
 @pytest.fixture(scope="module")
-def store(images: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def store(images, tmp_path_factory):
     names = [file.path.name for file in images]
     labelled = Photographs(images, np.random.default_rng(1).integers(0, CLASSES, 40), names)
     return extract(
@@ -66,7 +63,7 @@ def store(images: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 @pytest.mark.parametrize("name", [*METHODS, "top2", "own"])
-def test_the_same_as_evaluate(images: Any, store: LogitStore, name: str) -> None:
+def test_the_same_as_evaluate(images, store, name):
     others = {
         "top2": Method("top2_softmax_sum"),
         "own": Method(ensemble=lambda z: z[-1] - 0.9 * z[0] * (len(z) > 1)),
@@ -88,7 +85,7 @@ def test_the_same_as_evaluate(images: Any, store: LogitStore, name: str) -> None
     np.testing.assert_array_equal(decisions.guesses[:, 0] == store.labels, expected.correct)
 
 
-def test_a_later_model_sees_only_what_has_not_left(images: Any) -> None:
+def test_a_later_model_sees_only_what_has_not_left(images):
     given = models()
     seen = []
     given["b"][0].register_forward_hook(lambda module, inputs, output: seen.append(len(output)))
@@ -101,7 +98,7 @@ def test_a_later_model_sees_only_what_has_not_left(images: Any) -> None:
         assert decisions.guesses.shape == (40, 5)
 
 
-def test_the_file_in_the_numbers_of_the_challenge(tmp_path: Path) -> None:
+def test_the_file_in_the_numbers_of_the_challenge(tmp_path):
     # the challenge's class 1 is timm's 1, 2 is 2, 3 is 0
     classes = [[2, 0], [1, 2]]
     order = [1, 2, 0]
@@ -117,7 +114,7 @@ def test_the_file_in_the_numbers_of_the_challenge(tmp_path: Path) -> None:
         write_submission(tmp_path / "x.txt", [[0, 1], [-1, -1]], [0, 1])
 
 
-def test_refusals(images: Any, tmp_path: Path) -> None:
+def test_refusals(images, tmp_path):
     point = Point(("a", "b"), (0.5,), (), 0, 0, 0, Method(ensemble="vote"))
     given = {name: model for name, model in models().items() if name in point.models}
     with pytest.raises(ValueError, match="a vote"):

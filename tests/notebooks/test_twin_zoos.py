@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 
 import cascadelib as cl
@@ -15,7 +14,7 @@ TWINS = ROOT / "data" / "fashion-mnist" / "twins"
 NAMES = ["mlp@14", "mlp_h256@28", "lenet@28", "small_resnet_w16x2@28"]
 
 
-def changed(store: cl.LogitStore, factor: float) -> cl.LogitStore:
+def changed(store, factor):
     """The same models with their logits multiplied: less confident below 1, and no more correct."""
     logits = {name: factor * np.asarray(store.logits(name)) for name in store.models.index}
     return cl.LogitStore.from_arrays(
@@ -24,26 +23,26 @@ def changed(store: cl.LogitStore, factor: float) -> cl.LogitStore:
 
 
 @pytest.fixture(scope="module")
-def zoo() -> tuple[cl.LogitStore, cl.LogitStore]:
+def zoo():
     stores = (cl.LogitStore(f"data/fashion-mnist/{split}") for split in ("val", "test"))
     return tuple(store.select(NAMES).take(slice(0, None, 8)) for store in stores)
 
 
 @pytest.fixture(scope="module")
-def table(zoo: tuple) -> pd.DataFrame:
+def table(zoo):
     """Twins of which one is less confident, and all else is the same."""
     softer = tuple(changed(store, 0.6) for store in zoo)
     zoos = {"hard": zoo, "hard-again": zoo, "smoothed": softer, "distilled": zoo}
     return twin_zoos.dependence(zoos, resamples=100)
 
 
-def test_the_same_zoo_differs_in_nothing(table: pd.DataFrame) -> None:
+def test_the_same_zoo_differs_in_nothing(table):
     same = table.drop(index="smoothed", level="zoo")
     columns = [column for column in table if column.startswith("from_")]
     assert (same[columns] == 0).all(axis=None) and (same["depends"] == "–").all()
 
 
-def test_less_confidence_is_seen_and_nothing_else(table: pd.DataFrame) -> None:
+def test_less_confidence_is_seen_and_nothing_else(table):
     softer = table.xs("smoothed", level="zoo")
     assert softer.loc[twin_zoos.GAP, "depends"] == "yes"
     assert softer.loc[twin_zoos.GAP, "from_hard_high"] < 0
@@ -52,7 +51,7 @@ def test_less_confidence_is_seen_and_nothing_else(table: pd.DataFrame) -> None:
     assert shown.loc[twin_zoos.GAP, "depends"] == "yes"
 
 
-def test_values_by_hand(zoo: tuple, table: pd.DataFrame) -> None:
+def test_values_by_hand(zoo, table):
     """Gap and likelihood from the logits, the saving from the pair's cost."""
     val, test = zoo
     gaps = []
@@ -69,7 +68,7 @@ def test_values_by_hand(zoo: tuple, table: pd.DataFrame) -> None:
     assert table.loc[(twin_zoos.SAVING, "hard"), "value"] == pytest.approx(best / cost)
 
 
-def test_the_twins_are_there_on_the_same_samples() -> None:
+def test_the_twins_are_there_on_the_same_samples():
     zoos = twin_zoos.open_zoos()
     assert list(zoos) == ["hard", "hard-again", "smoothed", "distilled", "bundled"]
     recipes = json.loads((TWINS / "recipes.json").read_text(encoding="utf-8"))
@@ -84,7 +83,7 @@ def test_the_twins_are_there_on_the_same_samples() -> None:
     assert sum(path.stat().st_size for path in files) <= 8e6
 
 
-def test_notebook_07_says_what_the_recipes_are() -> None:
+def test_notebook_07_says_what_the_recipes_are():
     zoo = json.loads((TWINS.parent / "zoo.json").read_text(encoding="utf-8"))["models"]
     students = [name for name, entry in zoo.items() if "teacher" in entry.get("recipe", {})]
     text = (ROOT / "notebooks" / "07_calibration.ipynb").read_text(encoding="utf-8")

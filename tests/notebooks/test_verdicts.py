@@ -1,8 +1,6 @@
 """Verdicts: rules, intervals that hold together, and how often methods that are equal are told
 apart."""
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,7 +11,7 @@ from tools.evidence import Evidence
 from tools.verdicts import CONTRADICTED, SUPPORTED, UNDETERMINED
 
 
-def claims_with(*rules: str, over: str = "samples", **columns: str) -> pd.DataFrame:
+def claims_with(*rules, over="samples", **columns):
     """Rows of claims with these rules."""
     rows = [
         {"rule": rule, "over": over, "better": "", "worse": "", "family": "f"} | columns
@@ -22,7 +20,7 @@ def claims_with(*rules: str, over: str = "samples", **columns: str) -> pd.DataFr
     return pd.DataFrame(rows, [f"c{i}" for i in range(len(rows))])
 
 
-def certain(value: Any, error: float = 1e-6, samples: int = 100) -> Evidence:
+def certain(value, error=1e-6, samples=100):
     """Evidence with a small normal error."""
     rng = np.random.default_rng(0)
     noise = rng.standard_normal((50, *np.shape(value)))
@@ -47,7 +45,7 @@ def certain(value: Any, error: float = 1e-6, samples: int = 100) -> Evidence:
         ("any 0", [-1, 0.1], [-1, -0.1]),
     ],
 )
-def test_rules(rule: str, obeys: Any, breaks: Any) -> None:
+def test_rules(rule, obeys, breaks):
     claims = claims_with(rule)
     for value, word in ((obeys, SUPPORTED), (breaks, CONTRADICTED)):
         assert verdicts.judged(claims, {"c0": certain(value)})["c0"].word == word
@@ -58,7 +56,7 @@ def test_rules(rule: str, obeys: Any, breaks: Any) -> None:
     assert verdicts.judged(claims, {"c0": Evidence(obeys)})["c0"].reason == "no interval"
 
 
-def test_another_number_of_parts_is_not_near() -> None:
+def test_another_number_of_parts_is_not_near():
     claims = claims_with("near 1 2 0.5", over="nothing")
     assert verdicts.judged(claims, {"c0": Evidence([1.0])})["c0"].word == CONTRADICTED
 
@@ -80,18 +78,18 @@ MEANS = pd.Series({"a": 1.0, "b": 1.1, "a_ts": 0.9, "b_ts": 1.2})
         ("only 1.05", "b_ts", "*", CONTRADICTED),
     ],
 )
-def test_who_leads_whom(rule: str, better: str, worse: str, word: str) -> None:
+def test_who_leads_whom(rule, better, worse, word):
     claims = claims_with(rule, better=better, worse=worse)
     assert verdicts.judged(claims, {"c0": certain(MEANS)})["c0"].word == word
 
 
-def test_leads_are_those_of_all_pairs() -> None:
+def test_leads_are_those_of_all_pairs():
     found = verdicts.leads(MEANS, "* !*_ts", "*_ts", 0.1)
     expected = [MEANS[a] - 1.1 * MEANS[b] for a in ("a", "b") for b in ("a_ts", "b_ts")]
     assert found == pytest.approx(np.divide(expected, MEANS.mean()))
 
 
-def test_intervals_hold_together_as_often_as_promised() -> None:
+def test_intervals_hold_together_as_often_as_promised():
     """Ten independent contrasts of truth 0: each family's intervals hold all of them in 95%."""
     rng = np.random.default_rng(1)
     missed = 0
@@ -103,7 +101,7 @@ def test_intervals_hold_together_as_often_as_promised() -> None:
     assert 0.025 < missed / 400 < 0.08  # of 5%, two standard errors and the spread of 60 resamples
 
 
-def test_equal_contrasts_share_one_interval() -> None:
+def test_equal_contrasts_share_one_interval():
     """Ten copies of one contrast are as certain as one of them."""
     draws = np.random.default_rng(0).standard_normal((100, 1))
     (one,) = verdicts.half_widths([draws])
@@ -111,7 +109,7 @@ def test_equal_contrasts_share_one_interval() -> None:
     assert np.concatenate(ten) == pytest.approx(np.repeat(one, 10), rel=0.05)
 
 
-def test_so_many_samples_decide() -> None:
+def test_so_many_samples_decide():
     """With four times the samples the interval is half as wide, and excludes 0."""
     found = verdicts.verdict_of(np.array([1.0]), np.array([2.0]), 1000)
     assert (found.word, found.samples) == (UNDETERMINED, 4000)
@@ -122,7 +120,7 @@ def test_so_many_samples_decide() -> None:
     assert either.samples == 4000  # to contradict, one contrast is enough
 
 
-def test_directions_have_to_agree() -> None:
+def test_directions_have_to_agree():
     yes, no, maybe = (verdicts.Verdict(word) for word in (SUPPORTED, CONTRADICTED, UNDETERMINED))
     assert [verdicts.together(pair).word for pair in ([yes, yes], [no, no])] == [
         SUPPORTED,
@@ -132,7 +130,7 @@ def test_directions_have_to_agree() -> None:
     assert "contradict each other" in str(verdicts.together([yes, no]))
 
 
-def test_equal_methods_are_told_apart_in_at_most_5_percent_of_families() -> None:
+def test_equal_methods_are_told_apart_in_at_most_5_percent_of_families():
     """Quick; the benchmark ``ledger`` has a thousand families."""
     decided, families = decided_families(40)
     assert families == 40

@@ -1,7 +1,6 @@
 """answer_table: whom it asks, what it promises, what its policy does, and how it goes on."""
 
-from collections.abc import Iterable
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,15 +12,13 @@ from cascadelib.policy.answering import step_at
 class Reference:
     """Answers by id; notes the calls, and fails after so many of them."""
 
-    def __init__(
-        self, truth: np.ndarray, ids: Iterable | None = None, fails_after: int = 10**9
-    ) -> None:
+    def __init__(self, truth, ids=None, fails_after=10**9):
         names = range(len(truth)) if ids is None else ids
         self.truth = {str(name): answer for name, answer in zip(names, truth)}
-        self.asked: list[str] = []
+        self.asked = []
         self.fails_after = fails_after
 
-    def __call__(self, ids: list[str]) -> list[str]:
+    def __call__(self, ids):
         if len(self.asked) >= self.fails_after:
             raise ConnectionError("no answer")
         assert 0 < len(ids) <= 256 and all(type(name) is str for name in ids)
@@ -29,7 +26,7 @@ class Reference:
         return [self.truth[name] for name in ids]
 
 
-def made(rows: int = 3_000, seed: int = 0) -> tuple[cl.ScoreTable, np.ndarray]:
+def made(rows=3_000, seed=0):
     """(ScoreTable of a small model, the reference's answers): the less confident, the more errors;
     one class is worse than the others."""
     rng = np.random.default_rng(seed)
@@ -45,7 +42,7 @@ def made(rows: int = 3_000, seed: int = 0) -> tuple[cl.ScoreTable, np.ndarray]:
 
 
 @pytest.mark.parametrize("labels", [600, None])
-def test_answers_calls_and_promise(labels: int | None) -> None:
+def test_answers_calls_and_promise(labels):
     table, truth = made()
     ask = Reference(truth, table.sample_ids)
     result = cl.answer_table(table, ask, 0.05, labels=labels, price=2)
@@ -66,7 +63,7 @@ def test_answers_calls_and_promise(labels: int | None) -> None:
     assert np.isnan(again.cost) and "cost" not in str(again)
 
 
-def test_its_policy_keeps_the_promise_on_new_rows_and_survives_its_file(tmp_path: Path) -> None:
+def test_its_policy_keeps_the_promise_on_new_rows_and_survives_its_file(tmp_path):
     table, truth = made()
     result = cl.answer_table(table, Reference(truth, table.sample_ids), 0.05, labels=600, price=2)
     fresh, answers = made(50_000, seed=1)
@@ -85,7 +82,7 @@ def test_its_policy_keeps_the_promise_on_new_rows_and_survives_its_file(tmp_path
     assert again.exit_stage.tolist() == decisions.exit_stage.tolist()
 
 
-def test_a_policy_has_a_threshold_for_each_class_and_one_for_all_others() -> None:
+def test_a_policy_has_a_threshold_for_each_class_and_one_for_all_others():
     table, truth = made()
     policy = cl.answer_table(table, Reference(truth, table.sample_ids), 0.05, labels=600).policy
     grid = np.tile(np.linspace(0, 1, 201), 4)
@@ -96,7 +93,7 @@ def test_a_policy_has_a_threshold_for_each_class_and_one_for_all_others() -> Non
     assert shares[0] < min(shares[1:3]) and shares[3] == 0
 
 
-def test_it_goes_on_with_what_was_bought_before_an_exception() -> None:
+def test_it_goes_on_with_what_was_bought_before_an_exception():
     table, truth = made()
     whole = cl.answer_table(table, Reference(truth, table.sample_ids), 0.05)
     bought = {}
@@ -112,14 +109,14 @@ def test_it_goes_on_with_what_was_bought_before_an_exception() -> None:
     assert set(bought) == set(table.sample_ids[result.asked])
 
 
-def test_without_a_mapping_the_exception_has_what_was_bought() -> None:
+def test_without_a_mapping_the_exception_has_what_was_bought():
     table, truth = made(600)
     with pytest.raises(ConnectionError) as caught:
         cl.answer_table(table, Reference(truth, table.sample_ids, fails_after=200), 0.05)
     assert len(caught.value.bought) >= 200
 
 
-def test_answers_that_are_free_text_share_one_threshold() -> None:
+def test_answers_that_are_free_text_share_one_threshold():
     rng = np.random.default_rng(0)
     confidence = rng.normal(size=2_000) * 40  # log-probabilities of whole answers, say
     said = np.array([f"answer {row}" for row in range(2_000)])
@@ -132,20 +129,29 @@ def test_answers_that_are_free_text_share_one_threshold() -> None:
     assert kept.tolist() == [False, True]
 
 
-def test_case_is_compared_with_classes_not_with_free_text() -> None:
+def test_answers_that_differ_in_case_alone_are_an_error_or_compared_as_the_table_says():
     said = np.array([f"answer {row}" for row in range(300)])
     table = cl.ScoreTable(None, [np.linspace(0, 1, 300)], [0], predictions=[said])
-    result = cl.answer_table(table, Reference(np.char.upper(said)), 0.05)
-    assert result.asked.all()
+    with pytest.raises(ValueError, match="'answer .*' for 'ANSWER .*' at id"):
+        cl.answer_table(table, Reference(np.char.upper(said)), 0.05)
+    for normalize, asked in (("exact", True), ("text", False)):
+        said_so = replace(table, normalize=normalize)
+        result = cl.answer_table(said_so, Reference(np.char.upper(said)), 0.05)
+        assert result.asked.all() == asked
     billing = np.where(np.arange(300) % 2, "billing", "other")
     table = cl.ScoreTable(None, [np.linspace(0, 1, 300)], [0], predictions=[billing])
     bought = {}
-    with pytest.raises(ValueError, match="'BILLING' of id"):
+    with pytest.raises(ValueError, match="for 'BILLING' at id"):
         cl.answer_table(table, Reference(np.char.upper(billing)), 0.05, bought=bought)
-    assert not bought
+    assert set(bought.values()) == {"BILLING", "OTHER"}
+    with pytest.raises(ValueError, match="for 'BILLING' at id"):
+        cl.answer_table(table, Reference(np.char.upper(billing)), 0.05, bought=bought)
+    ask = Reference(np.char.upper(billing))
+    result = cl.answer_table(replace(table, normalize="text"), ask, 0.05, bought=bought)
+    assert not result.asked.all()
 
 
-def test_its_policy_names_the_models_that_are_given_and_wanted() -> None:
+def test_its_policy_names_the_models_that_are_given_and_wanted():
     table, truth = made(300)
     policy = cl.answer_table(table, Reference(truth, table.sample_ids), 0.1).policy
     calls = {"small": lambda ids: (ids, [1] * len(ids)), "dear": lambda ids: (ids, None)}
@@ -154,7 +160,7 @@ def test_its_policy_names_the_models_that_are_given_and_wanted() -> None:
         policy.run(calls, ["a"])
 
 
-def test_abstentions_are_asked_first() -> None:
+def test_abstentions_are_asked_first():
     table, truth = made()
     said = table.predictions.copy()
     said[0, ::10] = ""
@@ -164,7 +170,7 @@ def test_abstentions_are_asked_first() -> None:
     assert result.asked[::10].all() and not result.asked.all()
 
 
-def test_too_few_labels_certify_nothing_and_say_so() -> None:
+def test_too_few_labels_certify_nothing_and_say_so():
     table, truth = made(400)
     result = cl.answer_table(table, Reference(truth, table.sample_ids), 0.01, labels=20)
     assert result.asked.all() and result.answers.tolist() == truth.tolist()
@@ -173,13 +179,13 @@ def test_too_few_labels_certify_nothing_and_say_so() -> None:
 
 
 @pytest.mark.parametrize("border", [0.0, -1e300, 0.3, 1.0])
-def test_a_step_is_0_up_to_its_border_and_1_above_it(border: float) -> None:
+def test_a_step_is_0_up_to_its_border_and_1_above_it(border):
     curve = step_at(border, None)
     x = [border - abs(border) - 1, border, np.nextafter(border, np.inf), border + abs(border) + 1]
     assert np.interp(x, curve["knots"], curve["values"]).tolist() == [0, 0, 1, 1]
 
 
-async def answer_later(ids: list[str]) -> list[str]:
+async def answer_later(ids):
     return ids
 
 
@@ -203,20 +209,20 @@ async def answer_later(ids: list[str]) -> list[str]:
         ({"price": -1}, "price must be a number, 0 or more"),
         ({"ask": lambda ids: ["a"]}, "one answer per id, in their order.* a list: of shape"),
         ({"ask": lambda ids: (ids, None)}, "must return a list.* for 200 ids it returned a tuple"),
-        ({"ask": lambda ids: dict.fromkeys(ids, "1")}, "must return a list.* it returned a dict"),
+        ({"ask": lambda ids: dict.fromkeys(ids[1:], "1")}, "no value for 1 of 200 ids, such as 'q"),
         ({"ask": answer_later}, "must not be async.* it returned a coroutine"),
-        ({"ask": lambda ids: ["1", " 2 "] * (len(ids) // 2)}, "' 2 ' of id .* in case or spaces"),
+        ({"ask": lambda ids: ["1", " 2 "] * (len(ids) // 2)}, "'2' for ' 2 ' at id"),
         ({"ask": lambda ids: [None, *ids[1:]]}, "no answer for id"),
     ],
 )
-def test_what_is_refused(change: dict, message: str) -> None:
+def test_what_is_refused(change, message):
     table, truth = made(300)
     given = {"table": table, "ask": Reference(truth, table.sample_ids), "epsilon": 0.1} | change
     with pytest.raises(ValueError, match=message):
         cl.answer_table(**given)
 
 
-def test_rows_that_repeat_are_no_independent_draws() -> None:
+def test_rows_that_repeat_are_no_independent_draws():
     """80 rows, each 15 times, say no more of new rows than 80 do. Under the same ids they are
     refused; of the table itself the promise holds."""
     table, truth = made(80)

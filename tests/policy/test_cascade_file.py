@@ -7,7 +7,6 @@ import math
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import fuzz
 import numpy as np
@@ -32,7 +31,7 @@ from cascadelib.policy.policy import Policy
 OTHER = make_store(1)
 
 
-def test_a_real_point_with_what_is_expected_of_it(tmp_path: Path) -> None:
+def test_a_real_point_with_what_is_expected_of_it(tmp_path):
     Policy.from_point(POINT, STORE, OTHER).save(tmp_path / "c.json")
     point = Policy.load(tmp_path / "c.json").point
     assert same(point, POINT)
@@ -46,7 +45,7 @@ def test_a_real_point_with_what_is_expected_of_it(tmp_path: Path) -> None:
     assert (tmp_path / "c.json").stat().st_size < 8_000
 
 
-def test_what_is_expected_says_so_where_it_was_measured_on_the_split_that_chose() -> None:
+def test_what_is_expected_says_so_where_it_was_measured_on_the_split_that_chose():
     """Intervals on that split are of a cascade that was not chosen there, as they say; on another
     they are as named."""
     for held_out, words in (
@@ -58,7 +57,7 @@ def test_what_is_expected_says_so_where_it_was_measured_on_the_split_that_chose(
     assert point_for_file(POINT).expected is None
 
 
-def test_points_of_a_score_table_have_no_method() -> None:
+def test_points_of_a_score_table_have_no_method():
     scores = ScoreTable(
         np.array([[1, 0, 1], [1, 1, 1]], bool), np.array([[0.9, 0.1, 0.8], [1, 1, 1]]), [1, 5]
     )
@@ -68,7 +67,7 @@ def test_points_of_a_score_table_have_no_method() -> None:
     assert same(parse_cascade(text_of(written)), point)
 
 
-def test_expected_confidences_are_of_the_samples_that_reach_a_stage() -> None:
+def test_expected_confidences_are_of_the_samples_that_reach_a_stage():
     point = replace(pick(search(STORE, 3, "entropy"), "max_improvement"), thresholds=(0.5, 0.5))
     result = expected(point, STORE)
     stage = Method("entropy").stage(STORE, point.models)
@@ -80,7 +79,7 @@ def test_expected_confidences_are_of_the_samples_that_reach_a_stage() -> None:
     assert nobody.confidences[1] == OrderStatistics((), (), ()) and nobody.exit_rates[0].value == 1
 
 
-def test_intervals_cover() -> None:
+def test_intervals_cover():
     """Over 400 draws about 95% of the intervals hold the truth, and at least as many of those for
     any sample size."""
     rng = np.random.default_rng(0)
@@ -94,7 +93,7 @@ def test_intervals_cover() -> None:
 
 
 @pytest.mark.parametrize("passing", [0.002, 0.0])
-def test_the_saved_cost_interval_covers_where_next_to_nothing_passes_on(passing: float) -> None:
+def test_the_saved_cost_interval_covers_where_next_to_nothing_passes_on(passing):
     """k = 500: mean ± 1.96 s / √k held the truth in 63% of draws at 0.2%, and was a single number
     in 37% of them."""
     rng = np.random.default_rng(0)
@@ -112,12 +111,12 @@ def test_the_saved_cost_interval_covers_where_next_to_nothing_passes_on(passing:
 
 
 @pytest.mark.parametrize("kind", ["metric", "ensemble"])
-def test_a_function_cannot_be_written(kind: str) -> None:
+def test_a_function_cannot_be_written(kind):
     with pytest.raises(ValueError, match=f"the {kind} .*is a function"):
         text_of(point_for_file(replace(POINT, method=Method(**{kind: max}))))
 
 
-def test_an_edit_that_is_meant_can_be_written_again(tmp_path: Path) -> None:
+def test_an_edit_that_is_meant_can_be_written_again(tmp_path):
     path = tmp_path / "c.json"
     path.write_text(edited(lambda content: content.update(thresholds=[0.5])))
     Policy.load(path, edited=True).save(path)
@@ -125,11 +124,11 @@ def test_an_edit_that_is_meant_can_be_written_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_damaged_cascades_and_studies_give_named_errors_or_the_same(seed: int) -> None:
+def test_damaged_cascades_and_studies_give_named_errors_or_the_same(seed):
     assert fuzz.fuzz_cascades(seed, cases=150) == 150
 
 
-def by_label(classes: Any, k: int) -> Any:
+def by_label(classes, k):
     """A policy with a curve for each of so many classes."""
     rng = np.random.default_rng(0)
     labels = np.array([f"account {i:06}" for i in rng.integers(0, classes, k)])
@@ -143,7 +142,7 @@ def by_label(classes: Any, k: int) -> Any:
     return Policy.from_point(point)
 
 
-def test_a_thousand_classes_are_written_and_read(tmp_path: Path) -> None:
+def test_a_thousand_classes_are_written_and_read(tmp_path):
     """50,000 samples of 1,000 classes took 1.36 MB, and no more than 1 MB was read."""
     policy = by_label(1000, 50_000)
     policy.save(tmp_path / "p.json")
@@ -152,9 +151,7 @@ def test_a_thousand_classes_are_written_and_read(tmp_path: Path) -> None:
     assert len(text) < 1e6 and "account" not in text
 
 
-def test_what_is_too_large_to_be_read_is_not_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_too_large_to_be_read_is_not_written(tmp_path, monkeypatch):
     policy = by_label(50, 5000)
     path = tmp_path / "p.json"
     policy.save(path)
@@ -171,12 +168,10 @@ def test_what_is_too_large_to_be_read_is_not_written(
             Policy.load(path)
 
 
-def test_a_disk_that_is_read_only_is_told_by_the_path_that_was_asked_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_disk_that_is_read_only_is_told_by_the_path_that_was_asked_for(tmp_path, monkeypatch):
     """Such a disk refuses to write the temporary file, and to look for it afterwards."""
 
-    def refused(path: Path, *given: Any, **options: Any) -> None:
+    def refused(path, *given, **options):
         raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
 
     monkeypatch.setattr(Path, "write_text", refused)
@@ -187,7 +182,7 @@ def test_a_disk_that_is_read_only_is_told_by_the_path_that_was_asked_for(
     assert caught.value.filename == str(path)
 
 
-def identified(rows: Any) -> LogitStore:
+def identified(rows):
     """STORE's first samples, with ids."""
     part = STORE.take(rows)
     logits = {name: part.logits(name) for name in part.models.index}
@@ -200,9 +195,7 @@ FIRST, SECOND, THIRD = (identified(slice(start, start + 100)) for start in (0, 1
 
 
 @pytest.mark.parametrize("store", [None, FIRST], ids=["alone", "with store"])
-def test_a_file_knows_all_samples_that_a_cascade_has_seen(
-    store: LogitStore, tmp_path: Path
-) -> None:
+def test_a_file_knows_all_samples_that_a_cascade_has_seen(store, tmp_path):
     """Those of the search and of the fit, by digests of their ids; none is written as it is."""
     method = Method(temperature=True).fit(SECOND)
     Policy.from_point(search(FIRST, 2, method).point(-1), store).save(tmp_path / "c.json")
@@ -215,7 +208,7 @@ def test_a_file_knows_all_samples_that_a_cascade_has_seen(
     assert again.found_on == point.found_on == again.method.fitted_on
 
 
-def test_what_is_expected_says_whether_the_samples_were_seen() -> None:
+def test_what_is_expected_says_whether_the_samples_were_seen():
     """Held-out samples on which the method was fitted are not held out; new ones are; without ids
     nobody knows."""
     point = search(FIRST, 2, Method(temperature=True).fit(SECOND)).point(-1)
@@ -224,7 +217,7 @@ def test_what_is_expected_says_whether_the_samples_were_seen() -> None:
         assert point_for_file(point, FIRST, store).expected.intervals == words
 
 
-def test_what_is_expected_is_measured_on_samples_that_are_there_once() -> None:
+def test_what_is_expected_is_measured_on_samples_that_are_there_once():
     for rows, how in (([*range(100), 7], "ids"), (np.tile(range(50), 2), "known of them")):
         twice = OTHER.take(rows)
         if how != "ids":
@@ -235,7 +228,7 @@ def test_what_is_expected_is_measured_on_samples_that_are_there_once() -> None:
             point_for_file(POINT, STORE, twice)
 
 
-def under_new_ids(store: LogitStore, rows: Any) -> LogitStore:
+def under_new_ids(store, rows):
     """Some samples of a store, called otherwise."""
     part = store.take(rows)
     logits = {name: part.logits(name) for name in part.models.index}
@@ -244,7 +237,7 @@ def under_new_ids(store: LogitStore, rows: Any) -> LogitStore:
     return LogitStore.from_arrays(part.labels, logits, macs=macs, sample_ids=ids)
 
 
-def test_a_file_recognises_samples_under_new_ids() -> None:
+def test_a_file_recognises_samples_under_new_ids():
     """By what the cascade's models said of them, of the search and of the fit, also in a copy of a
     copy."""
     method = Method(temperature=True).fit(SECOND)
@@ -260,7 +253,7 @@ def test_a_file_recognises_samples_under_new_ids() -> None:
     assert point_for_file(point, None, held_out).expected.intervals == WITHOUT_CHOOSING
 
 
-def test_contents_of_many_samples_take_little_room_in_a_file() -> None:
+def test_contents_of_many_samples_take_little_room_in_a_file():
     rng = np.random.default_rng(0)
     confidence = rng.random((2, 200_000))
     table = ScoreTable(confidence > 0.2, confidence, [1, 5], "ab")
@@ -275,7 +268,7 @@ def test_contents_of_many_samples_take_little_room_in_a_file() -> None:
     assert samples_seen([loaded.seen], other.origin, "ab") is None
 
 
-def test_files_of_before_do_not_claim_to_know_on_what_a_method_was_fitted() -> None:
+def test_files_of_before_do_not_claim_to_know_on_what_a_method_was_fitted():
     point = search(FIRST, 2, Method(temperature=True).fit(FIRST)).point(-1)
     content = json.loads(text_of(point_for_file(point)))
     for new in ("keys", "contents", "also"):
@@ -285,7 +278,7 @@ def test_files_of_before_do_not_claim_to_know_on_what_a_method_was_fitted() -> N
     assert samples_in_common(old.seen, FIRST.origin) == 100
 
 
-def test_ids_beyond_what_a_file_may_hold_are_left_out() -> None:
+def test_ids_beyond_what_a_file_may_hold_are_left_out():
     few, many = (Labels.checked(None, np.arange(count)) for count in (3, MOST_KEYS + 1))
     point = replace(POINT, method=Method(), found_on=Seen((few, many)))
     chosen_on = parts_as_json(point_for_file(point))["chosen_on"]
@@ -295,7 +288,7 @@ def test_ids_beyond_what_a_file_may_hold_are_left_out() -> None:
     assert samples_in_common(loaded.seen, Labels.checked(None, ["new"])) is None
 
 
-def test_half_of_the_samples_unknown_is_written_as_such() -> None:
+def test_half_of_the_samples_unknown_is_written_as_such():
     point = replace(POINT, method=Method(), found_on=Seen((None, FIRST.origin)))
     loaded = parse_cascade(text_of(point_for_file(point)))
     assert samples_in_common(loaded.seen, FIRST.origin) == 100

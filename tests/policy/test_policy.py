@@ -6,8 +6,6 @@ import math
 import subprocess
 import sys
 from dataclasses import FrozenInstanceError, replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -31,7 +29,7 @@ from cascadelib.methods.thresholds import own_units
 from cascadelib.policy.form import text_of
 
 
-def make_store(k: int = 200, seed: int = 0) -> LogitStore:
+def make_store(k=200, seed=0):
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 4, k)
     logits = {f"m{i}": (1.0 + i) * np.eye(4)[labels] + rng.normal(size=(k, 4)) for i in range(3)}
@@ -43,7 +41,7 @@ POINT = pick(search(STORE, 3, "entropy"), "max_improvement")
 MODULES = {name: torch.nn.Identity() for name in STORE.models.index}
 
 
-def stages(policy: Any, confidences: Any) -> list:
+def stages(policy, confidences):
     """Exit stage of each sample by a policy, one at a time; confidences [n, N] in own units."""
     confidence = [
         [bool(policy.exits(i, np.array([c]))[0]) for c in row] for i, row in enumerate(confidences)
@@ -57,7 +55,7 @@ def stages(policy: Any, confidences: Any) -> list:
 @pytest.mark.parametrize(
     "method", ["entropy", "max_softmax", "max_softmax_mean_logits_ts", Method(ensemble="vote")]
 )
-def test_decides_as_the_evaluator(method: Any) -> None:
+def test_decides_as_the_evaluator(method):
     point = pick(search(STORE, 3, method), "max_improvement")
     stage = point.method.stage(STORE, point.models)
     confidence = [stage(tuple(range(i + 1)))[1] for i in range(len(point.models))]
@@ -76,7 +74,7 @@ EDGES = st.sampled_from([-math.inf, 0.0, 0.5, math.inf])
     st.lists(EDGES | st.just(math.nan), min_size=1),
     st.booleans(),
 )
-def test_ties_ends_and_nan(thresholds: list, confidence: list, negated: bool) -> None:
+def test_ties_ends_and_nan(thresholds, confidence, negated):
     """At −inf all leave but nan, at inf none does, else from the threshold upwards; all after the
     last stage."""
     sign = -1.0 if negated else 1.0
@@ -96,7 +94,7 @@ SCORES = st.sampled_from([-math.inf, 0.0, 0.25, 0.5, math.inf])
 
 @settings(deadline=None)
 @given(st.data(), st.integers(1, 3), st.integers(0, 6), st.booleans())
-def test_a_table_is_decided_row_by_row(data: Any, n: int, k: int, is_array: bool) -> None:
+def test_a_table_is_decided_row_by_row(data, n, k, is_array):
     """A loop over inputs and stages is the twin; arrays of whole numbers stay such."""
     thresholds = data.draw(st.lists(SCORES, min_size=n - 1, max_size=n - 1))
     rows = st.lists(SCORES, min_size=k, max_size=k)
@@ -119,18 +117,18 @@ def test_a_table_is_decided_row_by_row(data: Any, n: int, k: int, is_array: bool
 
 
 @pytest.mark.parametrize("said", [[[1, 2], None], [None, None], [np.array([1, 2]), None]])
-def test_a_model_that_says_nothing_predicts_nothing(said: list) -> None:
+def test_a_model_that_says_nothing_predicts_nothing(said):
     decisions = Policy(Point(("a", "b"), (0.5,))).decide([[0.9, 0.1]], said)
     assert decisions.predictions.tolist() == [said[0] if said[0] is None else 1, None]
 
 
 @pytest.mark.parametrize("stage", [-1, 3])
-def test_a_stage_that_is_not_there(stage: int) -> None:
+def test_a_stage_that_is_not_there(stage):
     with pytest.raises(ValueError, match=f"not {stage}"):
         Policy.from_point(POINT).exits(stage, np.zeros(1))
 
 
-def test_policy_and_cascade_share_the_file(tmp_path: Path) -> None:
+def test_policy_and_cascade_share_the_file(tmp_path):
     cascade = Cascade.from_point(POINT, MODULES, STORE)
     cascade.save(tmp_path / "cascade.json")
     policy = Policy.load(tmp_path / "cascade.json")
@@ -145,7 +143,7 @@ def test_policy_and_cascade_share_the_file(tmp_path: Path) -> None:
     assert Cascade.load(tmp_path / "policy.json", MODULES).point == replace(POINT)
 
 
-def test_of_a_score_table(tmp_path: Path) -> None:
+def test_of_a_score_table(tmp_path):
     rng = np.random.default_rng(0)
     table = ScoreTable(rng.random((2, 50)) < [[0.6], [0.9]], rng.random((2, 50)), [1, 5])
     point = pick(search(table, cost="cost"), "max_improvement")
@@ -155,7 +153,7 @@ def test_of_a_score_table(tmp_path: Path) -> None:
     assert stages(policy, table.confidence) == evaluate(table, point).exit_stage.tolist()
 
 
-def test_it_is_frozen_and_its_thresholds_fit() -> None:
+def test_it_is_frozen_and_its_thresholds_fit():
     policy = Policy.from_point(POINT)
     with pytest.raises(FrozenInstanceError):
         policy.thresholds = ()
@@ -164,7 +162,7 @@ def test_it_is_frozen_and_its_thresholds_fit() -> None:
             replace(policy, thresholds=values)
 
 
-def test_an_ensemble_that_nobody_knows_does_not_run(tmp_path: Path) -> None:
+def test_an_ensemble_that_nobody_knows_does_not_run(tmp_path):
     content = json.loads(text_of(Policy.from_point(POINT).point))
     content["method"]["ensemble"] = "mean"
     (tmp_path / "c.json").write_text(json.dumps(content))
@@ -174,7 +172,7 @@ def test_an_ensemble_that_nobody_knows_does_not_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("stage", [-1, 3, 1.0, True, "1", None, np.array([1])])
-def test_a_stage_is_a_whole_number(stage: Any) -> None:
+def test_a_stage_is_a_whole_number(stage):
     with pytest.raises(ValueError, match="stage must be a whole number from 0 to 2"):
         Policy.from_point(POINT).exits(stage, np.zeros(2))
 
@@ -182,7 +180,7 @@ def test_a_stage_is_a_whole_number(stage: Any) -> None:
 @pytest.mark.parametrize(
     "values", [["0.5"], [1j], [None], "x", np.ma.masked_array([0.5], [True]), [[1], [1, 2]]]
 )
-def test_confidences_and_thresholds_are_real_numbers(values: Any) -> None:
+def test_confidences_and_thresholds_are_real_numbers(values):
     policy = Policy.from_point(POINT)
     for stage in (0, 2):
         with pytest.raises(ValueError, match="confidence must be real numbers"):
@@ -209,7 +207,7 @@ print(sorted(heavy & (set(sys.modules) - before)))
 @pytest.mark.parametrize(
     "method", ["entropy", Method(confidence="isotonic_by_label"), Method(confidence="auto")]
 )
-def test_to_load_and_decide_takes_numpy_alone(method: Any, tmp_path: Path) -> None:
+def test_to_load_and_decide_takes_numpy_alone(method, tmp_path):
     Policy.from_point(pick(search(STORE, 2, method), "max_improvement"), STORE).save(
         tmp_path / "p.json"
     )

@@ -2,6 +2,8 @@
 not known counts as what hurts most."""
 
 import hashlib
+import sys
+from collections import Counter
 from dataclasses import replace
 from functools import partial
 
@@ -269,3 +271,43 @@ def test_an_input_that_no_model_answered_takes_a_label_as_well():
     assert seen.to_label().loc["x"].tolist() == [None, "heron"]
     seen.label({"x": "heron"})
     assert seen.verdicts == {"lost": 1, "tied": 0, "gained": 0}
+
+
+@pytest.fixture
+def bounds_asked(monkeypatch):
+    """What :func:`anytime_lower` is called with: (lost, same, gained, error)."""
+    calls = []
+
+    def captured(lost, same, gained, error):
+        calls.append((lost, same, gained, error))
+        return -1.0
+
+    monkeypatch.setattr(sys.modules[Audit.__module__], "anytime_lower", captured)
+    return calls
+
+
+def test_each_end_of_the_loss_gets_half_of_the_error(bounds_asked):
+    """With counts that all differ: 3 lost and 5 gained of each window, 7 in doubt for good, 2
+    without an answer of the reference."""
+    seen = Running(Point(("a", "b"), (0.5,)))
+    for audited in (40, 50, 60):
+        seen.own.windows.append(Counter(audited=audited, lost=3, tied=1, gained=5, since=0))
+    seen.own.doubts.update({"x": [0, None, 2, 0], "y": [0, None, 0, 0]})
+    seen.own.sums["forgotten"] = 7
+    seen.loss(error=0.24)
+    # 150 audited less 9 lost, 15 gained and 9 in doubt
+    assert bounds_asked[:2] == [(9, 117, 24, 0.12), (15, 117, 18, 0.12)]
+    of_now = 0.24 / 6 / 2
+    counts_of_now = [(6, 86, 18, of_now), (10, 86, 14, of_now)]
+    assert bounds_asked[2:4] == [pytest.approx(counts) for counts in counts_of_now]
+
+
+@pytest.mark.parametrize("windows", [0, 1, 2, 3, 10])
+def test_the_errors_of_all_windows_of_now_add_up_to_the_error(windows, bounds_asked):
+    """1 / 2 + 1 / 6 + 1 / 12 + …, half of each at each end."""
+    seen = Running(Point(("a", "b"), (0.5,)))
+    seen.own.windows += [Counter(since=0) for _ in range(windows)]
+    seen.loss(error=0.1)
+    start = max(0, windows - 2)
+    of_now = 0.1 * (1 / (start + 1) - 1 / (start + 2))
+    assert [call[-1] for call in bounds_asked[:4]] == pytest.approx([0.05, 0.05] + [of_now / 2] * 2)

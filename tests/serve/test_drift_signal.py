@@ -199,3 +199,14 @@ def test_bad_references_are_refused():
         DriftSignal((np.empty(0),))
     with pytest.raises(ValueError, match="between 0 and 1"):
         DriftSignal((np.ones(5),), 1.0)
+
+
+def test_a_report_names_the_part_that_the_reference_had_in_making_the_cascade():
+    """As the intervals in a cascade's file tell; nothing is known of other words, or none."""
+    assert reference_in_words(HELD_OUT).startswith("held out: the reference's samples had no part")
+    assert reference_in_words(WITHOUT_CHOOSING).startswith(
+        "chosen on: the reference's samples had a"
+    )
+    for unknown in (None, "90%"):
+        assert reference_in_words(unknown) == DriftReport.reference
+    assert DriftReport.reference.startswith("not known")

@@ -1,7 +1,5 @@
 """Fixtures that the tests of this room share."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from toy_store import IDS, LABELS, C
@@ -11,7 +9,7 @@ from cascadelib.store.score_table import ScoreTable
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> LogitStore:
+def store(tmp_path):
     return LogitStore.create(
         tmp_path / "val",
         LABELS,
@@ -23,7 +21,7 @@ def store(tmp_path: Path) -> LogitStore:
 
 
 @pytest.fixture
-def table() -> ScoreTable:
+def table():
     rng = np.random.default_rng(5)
     return ScoreTable(
         rng.random((3, 400)) < [[0.6], [0.7], [0.9]], rng.random((3, 400)).round(2), [1, 4, 20]

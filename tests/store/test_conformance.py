@@ -1,8 +1,5 @@
 """The conformance suite: every store passes, a broken one is told what it breaks."""
 
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import pytest
 from stores_of_ones_own import Fees, with_predictions
@@ -12,13 +9,13 @@ from cascadelib.store.conformance import check_conformance
 
 
 @pytest.fixture
-def store() -> cl.LogitStore:
+def store():
     rng = np.random.default_rng(6)
     logits = {name: rng.normal(size=(90, 3)) for name in ("small", "large")}
     return cl.LogitStore.from_arrays(rng.integers(0, 3, 90), logits, macs={"small": 1, "large": 9})
 
 
-def test_every_kind_of_store_conforms(table: Any, store: cl.LogitStore) -> None:
+def test_every_kind_of_store_conforms(table, store):
     check_conformance(lambda: store, cl.Method("max_softmax"))
     check_conformance(lambda: store.take(slice(0, 50)), cl.Method("entropy"))
     check_conformance(lambda: table)
@@ -27,7 +24,7 @@ def test_every_kind_of_store_conforms(table: Any, store: cl.LogitStore) -> None:
     check_conformance(lambda: Fees(with_predictions()))
 
 
-def test_a_store_of_a_kind_of_cost_of_its_users_own_conforms(tmp_path: Path) -> None:
+def test_a_store_of_a_kind_of_cost_of_its_users_own_conforms(tmp_path):
     rng = np.random.default_rng(8)
     labels = rng.integers(0, 3, 30)
     logits = {name: rng.normal(size=(30, 3)) for name in ("costly", "cheap")}
@@ -58,16 +55,28 @@ BROKEN = {
 class Shuffled(Fees):
     """A part whose outcomes are those of other samples."""
 
-    def outcome(self, names: Any, method: Any, score: Any) -> Any:
-        def stage(prefix: Any) -> tuple:
+    def outcome(self, names, method, score):
+        def stage(prefix):
             correct, confidence = self.table.outcome(names, method, score)(prefix)
             return correct, np.roll(confidence, 1)
 
         return stage
 
 
+@pytest.mark.parametrize("costs", [[-1, 4, 20], [1, 4, np.inf], [-np.inf, 4, 20], [1, 4, np.nan]])
+def test_costs_that_are_negative_or_not_finite_do_not_conform(table, costs):
+    own = type("Own", (Fees,), {"costs": lambda self, cost: np.array(costs)})
+    with pytest.raises(AssertionError, match="costs are finite, none negative"):
+        check_conformance(lambda: own(table))
+
+
+def test_a_free_model_conforms(table):
+    free = cl.ScoreTable(table.correct, table.confidence, [0.0, 0.5, 20.0])
+    check_conformance(lambda: Fees(free))
+
+
 @pytest.mark.parametrize("sentence", BROKEN)
-def test_a_store_that_breaks_a_promise_is_told_which(table: Any, sentence: Any) -> None:
+def test_a_store_that_breaks_a_promise_is_told_which(table, sentence):
     own = type("Own", (Fees,), BROKEN[sentence])
     with pytest.raises(AssertionError, match=sentence):
         check_conformance(lambda: own(table))

@@ -14,7 +14,6 @@ import warnings
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import fuzz
 import numpy as np
@@ -30,7 +29,7 @@ LOGITS = {name: np.random.default_rng(i).normal(size=(40, 4)) for i, name in enu
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Any:
+def store(tmp_path):
     store = cl.LogitStore.create(
         tmp_path / "val", LABELS, classes="wxyz", dataset="toy", split="val"
     )
@@ -40,11 +39,11 @@ def store(tmp_path: Path) -> Any:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_damaged_stores_give_named_errors_or_the_same_data(seed: int) -> None:
+def test_damaged_stores_give_named_errors_or_the_same_data(seed):
     assert fuzz.fuzz_stores(seed, cases=150) == 150
 
 
-def test_every_single_bit_of_a_header_and_a_manifest(store: cl.LogitStore) -> None:
+def test_every_single_bit_of_a_header_and_a_manifest(store):
     whole, _ = fuzz.read_all(store.path)
     header = store.path / "a.safetensors"
     spans = {header: 8 + int.from_bytes(header.read_bytes()[:8], "little")}
@@ -61,7 +60,7 @@ def test_every_single_bit_of_a_header_and_a_manifest(store: cl.LogitStore) -> No
     assert fuzz.read_all(store.path) == (whole, [])
 
 
-def test_a_lost_file_is_noticed_and_so_is_one_that_nobody_added(store: cl.LogitStore) -> None:
+def test_a_lost_file_is_noticed_and_so_is_one_that_nobody_added(store):
     (store.path / "a.safetensors").rename(store.path / "c.safetensors")
     with pytest.warns(UserWarning) as caught:
         opened = cl.LogitStore(store.path)
@@ -72,7 +71,7 @@ def test_a_lost_file_is_noticed_and_so_is_one_that_nobody_added(store: cl.LogitS
         opened.logits("a")
 
 
-def old_format(store: cl.LogitStore) -> cl.LogitStore:
+def old_format(store):
     """A store as cascadelib 0.1 wrote it: without digests of headers, manifest and labels."""
     path = store.path / "manifest.json"
     manifest = json.loads(path.read_text())
@@ -82,7 +81,7 @@ def old_format(store: cl.LogitStore) -> cl.LogitStore:
     return cl.LogitStore(store.path)
 
 
-def test_a_store_of_the_first_format_is_read_and_added_to(store: cl.LogitStore) -> None:
+def test_a_store_of_the_first_format_is_read_and_added_to(store):
     old = old_format(store)
     assert list(old.models.index) == ["a", "b"]
     old.add("c", LOGITS["c"], macs=30)
@@ -96,7 +95,7 @@ def test_a_store_of_the_first_format_is_read_and_added_to(store: cl.LogitStore) 
     ]
 
 
-def test_no_new_store_passes_for_an_old_one(store: cl.LogitStore) -> None:
+def test_no_new_store_passes_for_an_old_one(store):
     path = store.path / "manifest.json"
     path.write_text(path.read_text().replace("logits 2", "logits 1"))
     with pytest.raises(
@@ -106,7 +105,7 @@ def test_no_new_store_passes_for_an_old_one(store: cl.LogitStore) -> None:
         cl.LogitStore(store.path)
 
 
-def test_metadata_that_is_nested_deep_is_refused_by_name(store: cl.LogitStore) -> None:
+def test_metadata_that_is_nested_deep_is_refused_by_name(store):
     deep = json.loads("[" * 500 + "]" * 500)
     with pytest.raises(ValueError, match="nested"):
         store.add("c", LOGITS["c"], note=deep)
@@ -125,14 +124,14 @@ def test_metadata_that_is_nested_deep_is_refused_by_name(store: cl.LogitStore) -
 
 
 def test_a_model_that_is_replaced_while_it_is_read_is_never_read_by_the_old_header(
-    store: cl.LogitStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    store, monkeypatch
+):
     reader = cl.LogitStore(store.path)
     writer = cl.LogitStore(store.path)
     done = []
     real = formats.sha256
 
-    def slowly(tensor: Any) -> Any:
+    def slowly(tensor):
         if not done:
             done.append(None)
             writer.add("a", np.arange(160.0).reshape(40, 4), macs=77, note="x" * 64, replace=True)
@@ -146,7 +145,7 @@ def test_a_model_that_is_replaced_while_it_is_read_is_never_read_by_the_old_head
         late.logits("a")
 
 
-def test_numbers_too_large_for_a_float_hide_no_other_model(store: cl.LogitStore) -> None:
+def test_numbers_too_large_for_a_float_hide_no_other_model(store):
     with pytest.raises(ValueError, match="'c': macs must be a positive number"):
         store.add("c", LOGITS["c"], macs=10**400)
     manifest = json.loads((store.path / "manifest.json").read_text())
@@ -159,7 +158,7 @@ def test_numbers_too_large_for_a_float_hide_no_other_model(store: cl.LogitStore)
         cl.LogitStore(store.path)
 
 
-def sealed(store: cl.LogitStore, **changes: Any) -> None:
+def sealed(store, **changes):
     """Write the manifest with other entries, and the digest that fits it."""
     path = store.path / "manifest.json"
     content = json.loads(path.read_text()) | changes
@@ -167,7 +166,7 @@ def sealed(store: cl.LogitStore, **changes: Any) -> None:
     path.write_text(json.dumps(content | {"sha256": digest_of(content)}))
 
 
-def resealed(store: cl.LogitStore, tensor: Any = LOGITS["a"], **texts: Any) -> None:
+def resealed(store, tensor=LOGITS["a"], **texts):
     """Write model a's file with other texts in its header, or another tensor, and the digests that
     fit them."""
     file = formats.LogitFile.read(store.path / "a.safetensors")
@@ -195,36 +194,34 @@ WRONG = {  # what a header says → why it is refused
 @pytest.mark.parametrize(
     ("key", "text"), [(key, text) for key, texts in WRONG.items() for text in texts]
 )
-def test_a_header_that_says_what_no_model_can_is_left_out(
-    store: cl.LogitStore, key: Any, text: str
-) -> None:
+def test_a_header_that_says_what_no_model_can_is_left_out(store, key, text):
     resealed(store, **{key: text})
     with pytest.warns(UserWarning, match=rf"a\.safetensors: .*({key}|nan, inf)"):
         assert list(cl.LogitStore(store.path).models.index) == ["b"]
 
 
 @pytest.mark.parametrize("classes", [1, 3, 5])
-def test_a_file_of_other_classes_is_left_out(store: cl.LogitStore, classes: int) -> None:
+def test_a_file_of_other_classes_is_left_out(store, classes):
     resealed(store, np.zeros((40, classes)))
     with pytest.warns(UserWarning, match=rf"a\.safetensors: .*{classes} columns"):
         assert list(cl.LogitStore(store.path).models.index) == ["b"]
 
 
-def test_metadata_that_would_not_be_read_is_not_written(store: cl.LogitStore) -> None:
+def test_metadata_that_would_not_be_read_is_not_written(store):
     for wrong in ({"extraction": 5}, {"checkpoint": {"a": math.nan}}, {"image_size": "224 pixels"}):
         with pytest.raises(ValueError, match=f"metadata .*{[*wrong][0]}"):
             store.add("c", LOGITS["c"], **wrong)
 
 
 @pytest.mark.parametrize("digests", [[[], "x"], [{}, "x"], [5]])
-def test_digests_are_text(store: cl.LogitStore, digests: list) -> None:
+def test_digests_are_text(store, digests):
     sealed(store, models=store._shelf.manifest.models | {"a": digests})
     with pytest.raises(ValueError, match=r"manifest\.json: .*'models'"):
         cl.LogitStore(store.path)
 
 
 @pytest.fixture
-def other(tmp_path: Path) -> Any:
+def other(tmp_path):
     """Another store of as many samples."""
     other = cl.LogitStore.create(
         tmp_path / "other", LABELS[::-1], classes="wxyz", dataset="toy", split="val"
@@ -233,12 +230,10 @@ def other(tmp_path: Path) -> Any:
     return other
 
 
-def test_a_folder_that_becomes_another_store_while_it_is_opened(
-    store: cl.LogitStore, other: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_that_becomes_another_store_while_it_is_opened(store, other, monkeypatch):
     real = formats.read_labels
 
-    def slowly(*args: Any) -> Any:
+    def slowly(*args):
         labels = real(*args)
         shutil.rmtree(store.path)
         shutil.copytree(other.path, store.path)
@@ -249,9 +244,7 @@ def test_a_folder_that_becomes_another_store_while_it_is_opened(
         cl.LogitStore(store.path)
 
 
-def test_nothing_is_added_to_a_folder_that_is_another_store_by_now(
-    store: cl.LogitStore, other: Any
-) -> None:
+def test_nothing_is_added_to_a_folder_that_is_another_store_by_now(store, other):
     shutil.rmtree(store.path)
     shutil.copytree(other.path, store.path)
     for act in (lambda: store.add("a", LOGITS["c"], macs=1, replace=True), store._shelf.settle):
@@ -260,7 +253,7 @@ def test_nothing_is_added_to_a_folder_that_is_another_store_by_now(
     np.testing.assert_array_equal(cl.LogitStore(store.path).logits("a"), other.logits("a"))
 
 
-def npy(text: str, data: bytes = b"", blanks: int = 0) -> Any:
+def npy(text, data=b"", blanks=0):
     """A .npy file, version 2, of a header's text and blanks after it."""
     text = text.encode() + b" " * blanks + b"\n"
     return b"\x93NUMPY\2\0" + len(text).to_bytes(4, "little") + text + data
@@ -268,7 +261,7 @@ def npy(text: str, data: bytes = b"", blanks: int = 0) -> Any:
 
 @pytest.mark.parametrize("packing", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 @pytest.mark.parametrize("bomb", ["header", "ids"])
-def test_small_labels_never_become_large(store: cl.LogitStore, bomb: str, packing: Any) -> None:
+def test_small_labels_never_become_large(store, bomb, packing):
     wide = npy(
         f"{{'descr': '<U{2**18}', 'fortran_order': False, 'shape': (40,)}}", bytes(160 * 2**18)
     )
@@ -288,9 +281,7 @@ def test_small_labels_never_become_large(store: cl.LogitStore, bomb: str, packin
         tracemalloc.stop()
 
 
-def test_labels_of_absurd_size_are_not_read(
-    store: cl.LogitStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_labels_of_absurd_size_are_not_read(store, monkeypatch):
     hashed = []
     monkeypatch.setattr("hashlib.file_digest", lambda *_: hashed.append(1))
     os.truncate(store.path / "labels.npz", 3 * 2**30)  # sparse
@@ -302,7 +293,7 @@ def test_labels_of_absurd_size_are_not_read(
         cl.LogitStore(store.path)
 
 
-def test_a_number_of_samples_that_the_labels_have_not(store: cl.LogitStore) -> None:
+def test_a_number_of_samples_that_the_labels_have_not(store):
     sealed(store, samples=10**15)
     with pytest.raises(
         ValueError, match=r"labels\.npz.*labels is int64 \(40,\), expected one a sample"
@@ -315,9 +306,7 @@ ODD = ["/proc/kmsg", "/proc/self/mem", "/proc/self/pagemap", "/dev/zero"]
 
 @pytest.mark.parametrize("target", [target for target in ODD if os.path.exists(target)])
 @pytest.mark.parametrize("name", ["a.safetensors", "labels.npz", "manifest.json"])
-def test_what_is_no_file_of_its_own_is_refused_by_name(
-    store: cl.LogitStore, target: Any, name: str
-) -> None:
+def test_what_is_no_file_of_its_own_is_refused_by_name(store, target, name):
     path = store.path / name
     path.unlink()
     path.symlink_to(target)
@@ -330,20 +319,18 @@ def test_what_is_no_file_of_its_own_is_refused_by_name(
 
 
 @pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), None])
-def test_a_read_that_fails_or_gives_nothing_names_the_path(
-    store: cl.LogitStore, monkeypatch: pytest.MonkeyPatch, error: Any
-) -> None:
+def test_a_read_that_fails_or_gives_nothing_names_the_path(store, monkeypatch, error):
     class Failing:
-        def __init__(self, handle: Any, mode: Any) -> None:
+        def __init__(self, handle, mode):
             self.fileno = lambda: handle
 
-        def __enter__(self) -> Any:
+        def __enter__(self):
             return self
 
-        def __exit__(self, *_: Any) -> None:
+        def __exit__(self, *_):
             os.close(self.fileno())
 
-        def read(self, *_: Any) -> None:
+        def read(self, *_):
             if error:
                 raise error
 
@@ -358,9 +345,7 @@ def test_a_read_that_fails_or_gives_nothing_names_the_path(
 
 
 @pytest.mark.parametrize("value", [10**400, [10**400], "\ud800", {"\ud800": 1}, "[" * 100_000])
-def test_values_that_no_table_or_file_can_hold_are_refused(
-    store: cl.LogitStore, value: Any
-) -> None:
+def test_values_that_no_table_or_file_can_hold_are_refused(store, value):
     for own in (store, cl.LogitStore.from_arrays(LABELS, {"a": LOGITS["a"]})):
         with pytest.raises(ValueError, match="metadata 'parameters' is no text, number"):
             own.add("c", LOGITS["c"], parameters=value)
@@ -370,15 +355,13 @@ def test_values_that_no_table_or_file_can_hold_are_refused(
 
 
 @pytest.mark.parametrize("key", ["top1", "top5", "order", "parameters"])
-def test_a_header_with_a_number_that_no_float_holds_is_left_out(
-    store: cl.LogitStore, key: str
-) -> None:
+def test_a_header_with_a_number_that_no_float_holds_is_left_out(store, key):
     resealed(store, **{key: "1" + "0" * 400})
     with pytest.warns(UserWarning, match=r"a\.safetensors.*too large for a float"):
         assert list(cl.LogitStore(store.path).models.index) == ["b"]
 
 
-def test_names_that_are_no_text_are_named_or_left_out(store: cl.LogitStore, tmp_path: Path) -> None:
+def test_names_that_are_no_text_are_named_or_left_out(store, tmp_path):
     stray = Path(os.fsdecode(os.fsencode(store.path) + b"/\xff.safetensors"))
     try:
         stray.write_bytes((store.path / "a.safetensors").read_bytes())
@@ -396,14 +379,14 @@ def test_names_that_are_no_text_are_named_or_left_out(store: cl.LogitStore, tmp_
             cl.LogitStore.create(tmp_path / "new", LABELS, **origin)
 
 
-def test_a_stray_folder_stops_no_writer(store: cl.LogitStore) -> None:
+def test_a_stray_folder_stops_no_writer(store):
     (store.path / ".x.tmp").mkdir()
     store.add("c", LOGITS["c"], macs=30)
     assert len(cl.LogitStore(store.path).models) == 3
 
 
 @pytest.mark.parametrize("in_memory", [False, True])
-def test_threads_share_a_store_that_grows(store: cl.LogitStore, in_memory: bool) -> None:
+def test_threads_share_a_store_that_grows(store, in_memory):
     """Adding, replacing and reading one object: no reader sees half a change, or an old number
     beside a new one."""
     logits = {"a": LOGITS["a"], "b": LOGITS["b"]}
@@ -414,12 +397,12 @@ def test_threads_share_a_store_that_grows(store: cl.LogitStore, in_memory: bool)
     end = time.monotonic() + 1.5
     old = sys.getswitchinterval()
 
-    def add(number: str) -> None:
+    def add(number):
         for i in range(200 if in_memory else 20):
             shared.add(f"m{number}-{i}", LOGITS["a"], macs=30 + number)
             shared.add("shared", versions[i % 9], macs=1 + i % 9, note=i % 9, replace=True)
 
-    def read(number: str) -> None:
+    def read(number):
         while time.monotonic() < end:
             part = shared.take(slice(None))
             try:
@@ -458,8 +441,8 @@ def test_threads_share_a_store_that_grows(store: cl.LogitStore, in_memory: bool)
     assert "late" in shared.models.index and "late" not in part.models.index
 
 
-def test_threads_and_processes_add_and_replace_side_by_side(store: cl.LogitStore) -> None:
-    def work(number: str) -> None:
+def test_threads_and_processes_add_and_replace_side_by_side(store):
+    def work(number):
         own = cl.LogitStore(store.path)
         for i in range(20):
             own.add(f"m{number}-{i % 10}", LOGITS["a"], macs=1 + i, replace=i >= 10)
@@ -493,14 +476,14 @@ CALLS = {
 }
 
 
-def at_call(number: str, act: Any, monkeypatch: pytest.MonkeyPatch, after: Any) -> Any:
+def at_call(number, act, monkeypatch, after):
     """Let ``act`` happen at so manieth call of CALLS, before or after it; returns the list of
     calls."""
     made = []
     for name, owner in CALLS.items():
         real = getattr(owner, name)
 
-        def call(*arguments: Any, real: Any = real, name: str = name, **options: Any) -> Any:
+        def call(*arguments, real=real, name=name, **options):
             made.append(name)
             mine = len(made) == number
             if mine and not after:
@@ -514,14 +497,14 @@ def at_call(number: str, act: Any, monkeypatch: pytest.MonkeyPatch, after: Any) 
     return made
 
 
-def change(folder: Path) -> None:
+def change(folder):
     """One model more, one replaced."""
     store = cl.LogitStore(folder)
     store.add("c", LOGITS["c"], macs=30)
     store.add("a", LOGITS["c"], macs=11, replace=True)
 
 
-def check_half_changed(folder: Path) -> None:
+def check_half_changed(folder):
     """Each model is the old one or the new one, whole; repeated, the change leaves the store that
     it should."""
     with warnings.catch_warnings():
@@ -549,10 +532,8 @@ FAULTS = [(kind, False) for kind in (signal.SIGKILL, signal.SIGTERM, signal.SIGI
 @pytest.mark.parametrize(
     ("kind", "after"), [*FAULTS, (errno.ENOSPC, True)]
 )  # a signal after one call is before the next
-def test_a_fault_at_any_call_of_a_writer_costs_nothing(
-    tmp_path: Path, kind: str, after: Any
-) -> None:
-    def act(*path: Any) -> None:
+def test_a_fault_at_any_call_of_a_writer_costs_nothing(tmp_path, kind, after):
+    def act(*path):
         if isinstance(kind, signal.Signals):
             os.kill(os.getpid(), kind)
         else:
@@ -586,8 +567,8 @@ def test_a_fault_at_any_call_of_a_writer_costs_nothing(
     assert number > 15
 
 
-def test_an_error_of_the_disk_names_the_path(tmp_path: Path) -> None:
-    def full(*_: Any) -> None:
+def test_an_error_of_the_disk_names_the_path(tmp_path):
+    def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with (
@@ -599,7 +580,7 @@ def test_an_error_of_the_disk_names_the_path(tmp_path: Path) -> None:
     assert caught.value.errno == errno.ENOSPC and not list(tmp_path.iterdir())
 
 
-def test_leftovers_of_killed_writers_are_swept_by_the_next(store: cl.LogitStore) -> None:
+def test_leftovers_of_killed_writers_are_swept_by_the_next(store):
     (store.path / f".c.safetensors.0123456789ab{TEMPORARY}").write_bytes(b"half a file")
     store.add("c", LOGITS["c"])
     assert not list(store.path.glob(".*"))
@@ -609,14 +590,14 @@ def test_leftovers_of_killed_writers_are_swept_by_the_next(store: cl.LogitStore)
 @pytest.mark.parametrize(
     "name", [".notes.tmp", ".~lock.a.tmp", ".c.safetensors.tmp", f".notes{TEMPORARY}", "a.tmp"]
 )
-def test_a_users_own_temporary_files_stay(store: cl.LogitStore, name: str) -> None:
+def test_a_users_own_temporary_files_stay(store, name):
     (store.path / name).write_bytes(b"mine")
     store.add("c", LOGITS["c"])
     store._shelf.settle()
     assert (store.path / name).read_bytes() == b"mine"
 
 
-def test_a_model_can_be_added_while_another_is_replaced(tmp_path: Path) -> None:
+def test_a_model_can_be_added_while_another_is_replaced(tmp_path):
     early = cl.LogitStore.create(tmp_path / "s", LABELS)
     early.add("a", LOGITS["a"], macs=10)
     early = cl.LogitStore(early.path)
@@ -627,18 +608,16 @@ def test_a_model_can_be_added_while_another_is_replaced(tmp_path: Path) -> None:
         early.add("d", np.zeros((40, 5)))
 
 
-def test_processes_add_models_while_others_are_replaced_in_a_store_without_class_names(
-    tmp_path: Path,
-) -> None:
+def test_processes_add_models_while_others_are_replaced_in_a_store_without_class_names(tmp_path):
     cl.LogitStore.create(tmp_path / "s", LABELS).add("shared", LOGITS["a"], macs=1)
     end = time.monotonic() + 3
 
-    def replace_shared() -> None:
+    def replace_shared():
         own = cl.LogitStore(tmp_path / "s")
         while time.monotonic() < end:
             own.add("shared", LOGITS["b"], macs=2, replace=True)
 
-    def add_others(number: str) -> None:
+    def add_others(number):
         for i in range(40):
             cl.LogitStore(tmp_path / "s").add(f"m{number}-{i}", LOGITS["c"], macs=3)
 
@@ -657,7 +636,7 @@ def test_processes_add_models_while_others_are_replaced_in_a_store_without_class
     assert len(opened.models) == 1 + 3 * 40 and not opened._shelf.broken
 
 
-def test_a_model_that_another_process_has_added_is_not_overwritten(store: cl.LogitStore) -> None:
+def test_a_model_that_another_process_has_added_is_not_overwritten(store):
     early = cl.LogitStore(store.path)
     store.add("c", LOGITS["c"], macs=30)
     with pytest.raises(ValueError, match="'c' is in the store already; pass replace=True"):
@@ -669,14 +648,14 @@ def test_a_model_that_another_process_has_added_is_not_overwritten(store: cl.Log
 
 
 @pytest.fixture
-def ignoring_case(monkeypatch: pytest.MonkeyPatch) -> None:
+def ignoring_case(monkeypatch):
     """Files are found by their names whatever the case, as on the usual disks of macOS and
     Windows."""
     real_open = os.open
     real_stat = os.stat
     real_replace = os.replace
 
-    def found(path: Path) -> Any:
+    def found(path):
         path = Path(path)
         there = os.listdir(path.parent) if os.path.isdir(path.parent) else []
         same = [name for name in there if name.lower() == path.name.lower()]
@@ -690,8 +669,8 @@ def ignoring_case(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_names_that_differ_in_case_alone_are_refused_on_a_disk_that_ignores_it(
-    store: cl.LogitStore, ignoring_case: Any
-) -> None:
+    store, ignoring_case
+):
     assert (store.path / "A.SAFETENSORS").exists()
     for replace in (False, True):
         with pytest.raises(ValueError, match="'A'.*'a'.*ignores case.*another name"):
@@ -702,7 +681,7 @@ def test_names_that_differ_in_case_alone_are_refused_on_a_disk_that_ignores_it(
     store.add("a", LOGITS["c"], replace=True)
 
 
-def test_names_may_differ_in_case_alone_elsewhere(store: cl.LogitStore) -> None:
+def test_names_may_differ_in_case_alone_elsewhere(store):
     if (store.path / "MANIFEST.JSON").exists():
         pytest.skip("this disk ignores case")
     store.add("A", LOGITS["c"], macs=3)
@@ -710,9 +689,7 @@ def test_names_may_differ_in_case_alone_elsewhere(store: cl.LogitStore) -> None:
 
 
 @pytest.mark.parametrize("key", ["top1", "top5"])
-def test_an_accuracy_in_a_header_that_is_not_that_of_the_logits_is_found(
-    tmp_path: Path, key: str
-) -> None:
+def test_an_accuracy_in_a_header_that_is_not_that_of_the_logits_is_found(tmp_path, key):
     labels = np.arange(40) % 8
     logits = np.random.default_rng(3).normal(size=(40, 8))
     store = cl.LogitStore.create(tmp_path / "s", labels)

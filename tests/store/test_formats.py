@@ -2,8 +2,6 @@
 
 import os
 import warnings
-from pathlib import Path
-from typing import Any
 from urllib.parse import unquote
 
 import numpy as np
@@ -18,7 +16,7 @@ from cascadelib.store.formats import LogitFile, decoded_metadata, encoded, encod
 from cascadelib.store.logit_store import LogitStore
 
 
-def test_files_are_readable_by_the_group(store: LogitStore) -> None:
+def test_files_are_readable_by_the_group(store):
     umask = os.umask(0)
     os.umask(umask)
     store.add("a", LOGITS["a"])
@@ -37,7 +35,7 @@ def test_files_are_readable_by_the_group(store: LogitStore) -> None:
         max_leaves=5,
     ),
 )
-def test_any_name_and_metadata_come_back(name: str, value: Any) -> None:
+def test_any_name_and_metadata_come_back(name, value):
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -51,7 +49,7 @@ def test_any_name_and_metadata_come_back(name: str, value: Any) -> None:
 @pytest.mark.parametrize(
     "name", ["timm/vit.augreg@224", "a:b", ".hidden", "..", "with space", "ü", "100%", "A/../B"]
 )
-def test_awkward_names_on_disk(store: LogitStore, name: str) -> None:
+def test_awkward_names_on_disk(store, name):
     store.add(name, LOGITS["a"], macs=1)
     opened = LogitStore(store.path)
     assert list(opened.models.index) == [name]
@@ -59,37 +57,37 @@ def test_awkward_names_on_disk(store: LogitStore, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["", 3, "x" * 300, "\ud800"])
-def test_impossible_names(store: LogitStore, name: str) -> None:
+def test_impossible_names(store, name):
     for some in (store, LogitStore.from_arrays(LABELS, {})):
         with pytest.raises(ValueError, match="name"):
             some.add(name, LOGITS["a"])
 
 
-def truncated(path: Path) -> None:
+def truncated(path):
     path.write_bytes(path.read_bytes()[:-5])
 
 
-def appended(path: Path) -> None:
+def appended(path):
     path.write_bytes(path.read_bytes() + b"x")
 
 
-def emptied(path: Path) -> None:
+def emptied(path):
     path.write_bytes(b"")
 
 
-def foreign(path: Path) -> None:
+def foreign(path):
     save_file({"weights": np.zeros(3)}, path)
 
 
-def foreign_logits(path: Path) -> None:
+def foreign_logits(path):
     save_file({"logits": LOGITS["a"]}, path)
 
 
-def renamed(path: Path) -> None:
+def renamed(path):
     path.write_bytes((path.parent / "good.safetensors").read_bytes())
 
 
-def of_another_store(path: Path) -> None:
+def of_another_store(path):
     other = LogitStore.create(path.parent / "other", LABELS[::-1])
     other.add("bad", LOGITS["a"])
     path.write_bytes((other.path / "bad.safetensors").read_bytes())
@@ -108,9 +106,7 @@ def of_another_store(path: Path) -> None:
         (overwrite, "not a whole safetensors file"),
     ],
 )
-def test_a_broken_file_is_named_and_hides_no_other(
-    store: LogitStore, damage: Any, check: str
-) -> None:
+def test_a_broken_file_is_named_and_hides_no_other(store, damage, check):
     store.add("good", LOGITS["b"])
     store.add("bad", LOGITS["a"])
     damage(store.path / "bad.safetensors")
@@ -127,7 +123,7 @@ def test_a_broken_file_is_named_and_hides_no_other(
     opened.verify()
 
 
-def test_an_edited_tensor_is_found_on_first_reading(store: LogitStore) -> None:
+def test_an_edited_tensor_is_found_on_first_reading(store):
     store.add("good", LOGITS["b"])
     store.add("bad", LOGITS["a"])
     path = store.path / "bad.safetensors"
@@ -141,9 +137,7 @@ def test_an_edited_tensor_is_found_on_first_reading(store: LogitStore) -> None:
     opened.logits("good")
 
 
-def test_a_large_file_is_hashed_by_verify_only(
-    store: LogitStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_large_file_is_hashed_by_verify_only(store, monkeypatch):
     monkeypatch.setattr("cascadelib.store.formats.QUICKLY_HASHED", 10)
     test_edited = store.path / "bad.safetensors"
     store.add("bad", LOGITS["a"])
@@ -156,9 +150,7 @@ def test_a_large_file_is_hashed_by_verify_only(
         opened.verify()
 
 
-def test_a_header_that_was_written_anew_is_not_the_one_that_the_manifest_lists(
-    store: LogitStore,
-) -> None:
+def test_a_header_that_was_written_anew_is_not_the_one_that_the_manifest_lists(store):
     store.add("a", LOGITS["a"])
     path = store.path / "a.safetensors"
     metadata = LogitFile.read(path).metadata
@@ -170,7 +162,7 @@ def test_a_header_that_was_written_anew_is_not_the_one_that_the_manifest_lists(
             ask()
 
 
-def test_temporaries_of_a_killed_writer_are_no_models(store: LogitStore) -> None:
+def test_temporaries_of_a_killed_writer_are_no_models(store):
     store.add("a", LOGITS["a"])
     (store.path / ".b.safetensors.123.tmp").write_bytes(b"half a file")
     with warnings.catch_warnings():

@@ -3,8 +3,6 @@ name."""
 
 import csv
 import time
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -31,7 +29,7 @@ NAMES = {"sample": "id", "model": "who", "confidence": "sure", "cost": "usd"}
 ANSWERS = {"label": "truth", "prediction": "says"}
 
 
-def same(table: Any, other: Any) -> None:
+def same(table, other):
     """Whether two tables hold the same, whatever the order of models and samples."""
     rows = [other.row(n) for n in table.names]
     columns = [list(other.sample_ids).index(i) for i in table.sample_ids]
@@ -44,7 +42,7 @@ def same(table: Any, other: Any) -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(st.permutations(range(6)))
-def test_rows_may_come_in_any_order(order: Any) -> None:
+def test_rows_may_come_in_any_order(order):
     table = ScoreTable.from_frame(LONG, **NAMES, **ANSWERS, columns=["words"])
     same(table, ScoreTable.from_frame(LONG.iloc[order], **NAMES, **ANSWERS))
     assert table.names == ("small", "large") and table.sample_ids.tolist() == ["x", "y", "z"]
@@ -59,7 +57,7 @@ def test_rows_may_come_in_any_order(order: Any) -> None:
     assert evaluate(table, point).accuracy == point.accuracy == 1
 
 
-def test_files_other_frames_and_wide_tables_say_the_same(tmp_path: Path) -> None:
+def test_files_other_frames_and_wide_tables_say_the_same(tmp_path):
     table = ScoreTable.from_frame(LONG, **NAMES, **ANSWERS)
     LONG.to_csv(tmp_path / "a.csv", index=False)
     LONG.to_parquet(tmp_path / "a.parquet")
@@ -80,7 +78,7 @@ def test_files_other_frames_and_wide_tables_say_the_same(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     "values", [[True, False, True], [1, 0, 1], ["True", "false", "TRUE"], [1.0, 0.0, 1.0]]
 )
-def test_correctness_in_any_form_is_bool(values: Any) -> None:
+def test_correctness_in_any_form_is_bool(values):
     frame = LONG.drop(columns=["says"]).assign(right=pd.Series(values * 2, dtype=object), sure=0.5)
     table = ScoreTable.from_frame(frame, **NAMES, correct="right")
     assert table.correct.dtype == bool and table.correct[0].tolist() == [True, False, True]
@@ -90,7 +88,7 @@ def test_correctness_in_any_form_is_bool(values: Any) -> None:
     )
 
 
-def test_labels_are_text_however_a_file_holds_them() -> None:
+def test_labels_are_text_however_a_file_holds_them():
     """Whole numbers beside a missing one are floats in pandas; "NA" and "None" may be classes."""
     frame = LONG.assign(truth=[1, 0, 1] * 2, says=[1, 1, None, 1, 0, 1])
     assert ScoreTable.from_frame(frame, **NAMES, **ANSWERS).correct.tolist() == [
@@ -99,15 +97,17 @@ def test_labels_are_text_however_a_file_holds_them() -> None:
     ]
 
 
-def test_text_that_pandas_takes_for_missing_is_a_label(tmp_path: Path) -> None:
+def test_text_that_pandas_takes_for_missing_is_a_label(tmp_path):
     LONG.replace({"yes": "None", "no": "NA"}).to_csv(tmp_path / "a.csv", index=False)
     table = ScoreTable.from_frame(tmp_path / "a.csv", **NAMES, **ANSWERS)
     assert table.labels.tolist() == ["None", "None", "NA"] and table.correct[1].all()
 
 
-def test_missing_rows_are_named_left_out_or_wrong() -> None:
+def test_missing_rows_are_named_left_out_or_wrong():
     part = LONG.drop(index=4)
-    with pytest.raises(ValueError, match="1 of 6 rows.*'y', model 'large'.*missing='drop'"):
+    with pytest.raises(
+        ValueError, match="missing of 6 rows.*: 1 .*'y', model 'large'.*missing='drop'"
+    ):
         ScoreTable.from_frame(part, **NAMES, **ANSWERS)
     dropped = ScoreTable.from_frame(part, **NAMES, **ANSWERS, missing="drop")
     assert dropped.sample_ids.tolist() == ["x", "z"]
@@ -115,14 +115,14 @@ def test_missing_rows_are_named_left_out_or_wrong() -> None:
     assert table.correct[1].tolist() == [True, False, True] and table.cost[1].tolist() == [2, 3, 4]
     assert table.confidence[1].tolist() == [0.7, -np.inf, 0.5]
     unlabelled = LONG.assign(truth=["yes", None, "no"] * 2)
-    with pytest.raises(ValueError, match="2 of 6 rows.*'y', model 'small'"):
+    with pytest.raises(ValueError, match="missing of 6 rows.*: 2 .*'y', model 'small', row 1"):
         ScoreTable.from_frame(unlabelled, **NAMES, **ANSWERS)
     assert len(ScoreTable.from_frame(unlabelled, **NAMES, **ANSWERS, missing="drop")) == 2
     table = ScoreTable.from_frame(LONG.assign(truth=None), **NAMES, **ANSWERS)
     assert table.labels is None and table.correct is None
 
 
-def test_a_model_without_confidence_stands_last() -> None:
+def test_a_model_without_confidence_stands_last():
     frame = LONG.assign(sure=LONG["sure"].where(LONG["who"] == "large"))
     table = search(ScoreTable.from_frame(frame, **NAMES, **ANSWERS), 2).table
     thresholds = [
@@ -144,30 +144,44 @@ def test_a_model_without_confidence_stands_last() -> None:
             "unknown model of the table, in cost 'huge'",
         ),
         (LONG, {"prediction": "{}_says"}, "no column is named like '{}_says'"),
-        (pd.concat([LONG, LONG[:2]]), {}, "2 rows repeat.*sample 'x', model 'small'"),
-        (LONG.assign(truth=[*"aba", *"acb"]), {}, "sample 'y' has more than one label"),
-        (LONG.assign(id=["x", None, "z"] * 2), {}, "the sample of row 1 is missing"),
+        (
+            pd.concat([LONG, LONG[:2]]),
+            {},
+            "repeat.*: 2 .sample 'x', model 'small', row 6 repeats row 0; sample 'y'",
+        ),
+        (
+            LONG.assign(truth=[*"aba", *"acb"]),
+            {},
+            "labels that differ.*sample 'y', model 'small', row 1",
+        ),
+        (
+            LONG.assign(id=["x", None, "z"] * 2),
+            {},
+            "rows without a sample: 2 .model 'small', row 1; model 'large', row 4",
+        ),
         (LONG.assign(sure=[*"012", "high", *"45"]), {}, "column 'sure'.*high"),
-        (LONG.assign(usd=-1), {}, "cost must be finite and not negative.*'small'"),
+        (LONG.assign(usd=-1), {}, "costs.*negative: 6 .-1.0 at sample 'x', model 'small', row 0;"),
         (
             LONG.assign(sure=[np.nan, 0.2, np.nan, 0.7, 0.6, 0.5]),
             {},
-            "confidence is nan for 'small' .sample 0",
+            "empty confidences: 1 .sample 'x', model 'small', row 0",
         ),
     ],
 )
-def test_refused(frame: Any, change: dict, message: str) -> None:
+def test_refused(frame, change, message):
     with pytest.raises(ValueError, match=message):
         ScoreTable.from_frame(frame, **(NAMES | ANSWERS | change))
 
 
-def test_what_is_no_table_is_refused() -> None:
+def test_what_is_no_table_is_refused():
     with pytest.raises(TypeError):
         ScoreTable.from_frame(7, **NAMES, **ANSWERS)
 
 
-def test_labels_in_another_spelling_and_files_that_hold_no_table_are_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no label is among the predictions .*' yes', 'yes'"):
+def test_labels_in_another_spelling_and_files_that_hold_no_table_are_named(tmp_path):
+    with pytest.raises(
+        ValueError, match="spelling: 1 .'yes' for ' yes' at sample 'x', model 'small', row 0"
+    ):
         ScoreTable.from_frame(LONG.assign(truth=" " + LONG["truth"]), **NAMES, **ANSWERS)
     for text, said in (
         ("", "this is no regular file, or an empty one"),
@@ -186,7 +200,7 @@ HOSTILE += ["a,b", 'say "no"', "line\nline", "line\r\nline", "\ufeffx", "é", "_
 NUMBERS = ["0.5", "0.1", "1e-3", "0.30000000000000004", "5e-324", "1", "00.5", " 0.25 ", ""]
 
 
-def written(path: Path, frame: Any, end: str = "\r\n", mark: str = "\ufeff") -> None:
+def written(path, frame, end="\r\n", mark="\ufeff"):
     """A frame of text as a CSV file, every cell in quotes that needs them."""
     with path.open("w", encoding="utf-8", newline="") as file:
         file.write(mark)
@@ -199,7 +213,7 @@ def written(path: Path, frame: Any, end: str = "\r\n", mark: str = "\ufeff") -> 
 
 
 @st.composite
-def frames_of_text(draw: Any) -> Any:
+def frames_of_text(draw):
     """A long table of text: hostile ids, labels and predictions, numbers as they are written."""
     text = st.sampled_from(HOSTILE) | st.text(
         st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=4
@@ -219,13 +233,12 @@ def frames_of_text(draw: Any) -> Any:
 
 @settings(max_examples=60, deadline=None)
 @given(frames_of_text(), st.sampled_from(["\n", "\r\n"]), st.sampled_from(["", "\ufeff"]))
-def test_text_makes_the_same_table_from_csv_parquet_and_frame(
-    tmp_path_factory: pytest.TempPathFactory, frame: Any, end: str, mark: str
-) -> None:
+def test_text_makes_the_same_table_from_csv_parquet_and_frame(tmp_path_factory, frame, end, mark):
     folder = tmp_path_factory.mktemp("hostile")
     written(folder / "t.csv", frame, end, mark)
     frame.to_parquet(folder / "t.parquet")
     named = {"label": "label", "prediction": "prediction", "columns": ["length"]}
+    named["normalize"] = "exact"
     tables = [
         ScoreTable.from_frame(source, **named)
         for source in (frame, folder / "t.csv", folder / "t.parquet", frame.astype("category"))
@@ -242,7 +255,7 @@ def test_text_makes_the_same_table_from_csv_parquet_and_frame(
         assert row == [said[sample, name] for sample in ids]
 
 
-def codes(k: int = 400, shares: tuple[float, ...] = (0.9425, 0.685)) -> Any:
+def codes(k=400, shares=(0.9425, 0.685)):
     """Codes 01 … 12 of k queries, and two models that answer so many of them correctly; one answer
     is "other"."""
     truth = [f"{1 + row % 12:02d}" for row in range(k)]
@@ -259,9 +272,7 @@ def codes(k: int = 400, shares: tuple[float, ...] = (0.9425, 0.685)) -> Any:
     return frame
 
 
-def test_one_answer_that_is_no_number_leaves_the_accuracies_of_codes_as_they_are(
-    tmp_path: Path,
-) -> None:
+def test_one_answer_that_is_no_number_leaves_the_accuracies_of_codes_as_they_are(tmp_path):
     """pandas made numbers of the labels and text of the predictions: 52% and 37.5%."""
     frame = codes()
     frame.to_csv(tmp_path / "t.csv", index=False)
@@ -272,14 +283,14 @@ def test_one_answer_that_is_no_number_leaves_the_accuracies_of_codes_as_they_are
         ScoreTable.from_frame(guessed, label="label", prediction="prediction")
 
 
-def test_codes_that_are_equal_as_numbers_are_two_classes(tmp_path: Path) -> None:
+def test_codes_that_are_equal_as_numbers_are_two_classes(tmp_path):
     frame = codes().replace({"01": "1e5", "02": "100000"})
     frame.to_csv(tmp_path / "t.csv", index=False)
     table = ScoreTable.from_frame(tmp_path / "t.csv", label="label", prediction="prediction")
     assert {"1e5", "100000"} <= set(table.labels.tolist())
 
 
-def test_ids_of_two_files_are_compared_as_they_are_written(tmp_path: Path) -> None:
+def test_ids_of_two_files_are_compared_as_they_are_written(tmp_path):
     """In one file they were numbers, in the other text: the same 600 samples chose and
     certified."""
     frame = codes(600)
@@ -311,7 +322,7 @@ WHOLE = [3, 1, 3, 1, 1, 3]
     ],
     ids=lambda said: str(said.dtype),
 )
-def test_whole_numbers_are_one_text_whatever_their_dtype(said: Any) -> None:
+def test_whole_numbers_are_one_text_whatever_their_dtype(said):
     frame = LONG.assign(says=said, truth=["3", "1", "1"] * 2 if said[0] == "3" else [3, 1, 1] * 2)
     frame["sure"] = 0.5
     table = ScoreTable.from_frame(frame, **NAMES, **ANSWERS)
@@ -332,29 +343,35 @@ def test_whole_numbers_are_one_text_whatever_their_dtype(said: Any) -> None:
         ({"says": [True] * 6, "truth": 1}, "labels are numbers and the predictions truth values"),
         ({"id": pd.Timestamp("2020-01-01")}, "'id' holds datetime; ids"),
         ({"says": "a\0"}, "'says' holds a NUL"),
-        ({"words": [*"123", "many", *"56"]}, "'words', row 3: 'many' is no number.*categories"),
-        ({"sure": [*"123", "0,5", *"56"]}, "'sure', row 3: '0,5' is no number"),
-        ({"usd": "1_000"}, "'usd', row 0: '1_000' is no number"),
-        ({"words": pd.Categorical([*"12345", "many"])}, "'words', row 5: 'many' is no number"),
-        ({"words": [1j] * 6}, "'words', row 0"),
-        ({"words": pd.Timestamp("2020-01-01")}, "'words', row 0"),
-        ({"words": [[1]] * 6}, "'words', row 0"),
+        (
+            {"words": [*"123", "many", *"56"]},
+            "'words' that are not numbers: 1 .'many' at sample 'x', model 'large', row 3",
+        ),
+        ({"sure": [*"123", "0,5", *"56"]}, "'sure' that are not numbers: 1 .'0,5' at .*row 3"),
+        ({"usd": "1_000"}, "'usd' that are not numbers: 6 .'1_000' at .*row 0"),
+        (
+            {"words": pd.Categorical([*"12345", "many"])},
+            "'words' that are not numbers: 1 .'many' at .*row 5",
+        ),
+        ({"words": [1j] * 6}, "'words' that are not numbers: 6 .*row 0"),
+        ({"words": pd.Timestamp("2020-01-01")}, "'words' that are not numbers: 6 .*row 0"),
+        ({"words": [[1]] * 6}, "'words' that are not numbers: 6 .*row 0"),
         ({"says": [10**400] * 6, "truth": 1}, "'says' can't be read .*too large"),
         ({"says": [b"yes"] * 6}, "'says' holds bytes"),
     ],
 )
-def test_what_is_neither_text_nor_numbers_is_refused_by_name(change: dict, message: str) -> None:
+def test_what_is_neither_text_nor_numbers_is_refused_by_name(change, message):
     with pytest.raises(ValueError, match=message):
         ScoreTable.from_frame(LONG.assign(**change), **NAMES, **ANSWERS, columns=["words"])
 
 
-def test_two_columns_of_one_name_are_refused() -> None:
+def test_two_columns_of_one_name_are_refused():
     twice = pd.concat([LONG, LONG[["sure"]]], axis=1)
     with pytest.raises(ValueError, match="2 columns are called 'sure'"):
         ScoreTable.from_frame(twice, **NAMES, **ANSWERS)
 
 
-def test_models_of_a_wide_table_beside_a_prompt() -> None:
+def test_models_of_a_wide_table_beside_a_prompt():
     wide = pd.DataFrame(
         {
             "sample": ["x", "y"],
@@ -376,7 +393,7 @@ def test_models_of_a_wide_table_beside_a_prompt() -> None:
         ScoreTable.from_frame(wide, **named, cost=price, models=["huge"])
 
 
-def test_models_of_a_long_table() -> None:
+def test_models_of_a_long_table():
     table = ScoreTable.from_frame(LONG, **NAMES, **ANSWERS)
     one = ScoreTable.from_frame(LONG, **NAMES, **ANSWERS, models="large")
     assert one.names == ("large",) and one.correct.tolist() == [table.correct[1].tolist()]
@@ -387,7 +404,7 @@ def test_models_of_a_long_table() -> None:
         ScoreTable.from_frame(LONG, **NAMES, **ANSWERS, models=["larg"])
 
 
-def test_a_table_without_confidences_has_those_that_are_fitted() -> None:
+def test_a_table_without_confidences_has_those_that_are_fitted():
     """Long or wide, there may be none; a name that was written wrongly is still refused."""
     rng = np.random.default_rng(0)
     frame = codes(60).drop(columns="confidence").assign(length=rng.integers(0, 9, 120).astype(str))
@@ -401,24 +418,26 @@ def test_a_table_without_confidences_has_those_that_are_fitted() -> None:
 
 
 @pytest.mark.parametrize("frame", [LONG[:0], pd.DataFrame()])
-def test_a_frame_without_rows_is_refused_with_the_remedy(frame: Any) -> None:
+def test_a_frame_without_rows_is_refused_with_the_remedy(frame):
     with pytest.raises(ValueError, match="no rows: one row per sample and model is needed"):
         ScoreTable.from_frame(frame, **NAMES, **ANSWERS)
 
 
-def test_columns_of_samples_and_models_that_are_exchanged_are_refused() -> None:
+def test_columns_of_samples_and_models_that_are_exchanged_are_refused():
     frame = pd.DataFrame({"sample": range(3000), "model": range(3000), "correct": 1, "cost": 1})
     for missing in ("refuse", "drop", "abstain"):
         with pytest.raises(ValueError, match="only 3000 of 9000000 rows.*sample= and model="):
             ScoreTable.from_frame(frame, correct="correct", missing=missing)
     apart = frame[:2].assign(model=["a", "b"])
-    with pytest.raises(ValueError, match="2 of 4 rows.*sample '0', model 'b'"):
+    with pytest.raises(
+        ValueError, match="missing of 4 rows.*: 2 .sample '0', model 'b'; sample '1'"
+    ):
         ScoreTable.from_frame(apart, correct="correct")
     with pytest.raises(ValueError, match="leaves no sample.*models="):
         ScoreTable.from_frame(apart, correct="correct", missing="drop")
 
 
-def test_a_wide_table_reads_what_is_the_same_for_all_models_once() -> None:
+def test_a_wide_table_reads_what_is_the_same_for_all_models_once():
     """Whole numbers of one model and, beside a missing one, floats of another are one text."""
     wide = pd.DataFrame(
         {"sample": [7, 8], "label": [1, 2], "a_says": [1, 2], "b_says": [1.0, None]}
@@ -437,14 +456,14 @@ def test_a_wide_table_reads_what_is_the_same_for_all_models_once() -> None:
         ScoreTable.from_frame(wide, prediction="{}_says", models=[])
 
 
-def test_the_row_that_is_no_number_is_found_at_any_place() -> None:
+def test_the_row_that_is_no_number_is_found_at_any_place():
     for row in (0, 1, 4, 5):
         frame = LONG.assign(sure=["0.5"] * row + ["?"] + ["0.5"] * (5 - row))
-        with pytest.raises(ValueError, match=f"'sure', row {row}: '\\?' is no number"):
+        with pytest.raises(ValueError, match=f"'sure' .*: 1 .'\\?' at .*row {row}\\)"):
             ScoreTable.from_frame(frame, **NAMES, **ANSWERS)
 
 
-def spent(k: int) -> Any:
+def spent(k):
     """Processor seconds of reading 4 k rows, shuffled, with a row missing; the least of two
     runs."""
     rng = np.random.default_rng(0)
@@ -468,7 +487,7 @@ def spent(k: int) -> Any:
     return min(runs)
 
 
-def test_reading_grows_with_the_rows() -> None:
+def test_reading_grows_with_the_rows():
     """It grew with their square: 48 s for 31,510 samples of four models."""
     assert spent(32_000) < 2
     assert spent(64_000) < 3 * max(spent(16_000), 0.02) * 2
@@ -483,13 +502,13 @@ def test_reading_grows_with_the_rows() -> None:
         ({}, {"confidence": "Sure"}, "unknown column 'Sure'; nearest: 'sure'"),
     ],
 )
-def test_confidences_are_not_dropped_for_a_name(renamed: dict, change: dict, message: str) -> None:
+def test_confidences_are_not_dropped_for_a_name(renamed, change, message):
     names = {"sample": "id", "model": "who", "cost": "usd"} | ANSWERS
     with pytest.raises(ValueError, match=message):
         ScoreTable.from_frame(LONG.rename(columns=renamed), **names, **change)
 
 
-def test_a_template_of_confidences_that_names_no_column_is_refused() -> None:
+def test_a_template_of_confidences_that_names_no_column_is_refused():
     wide = pd.DataFrame({"sample": ["1"], "a_says": ["x"], "a_sure": [0.5], "truth": ["x"]})
     named = {"prediction": "{}_says", "label": "truth", "cost": {"a": 1}}
     assert ScoreTable.from_frame(wide, **named, confidence="{}_sure").confidence.item() == 0.5
@@ -500,22 +519,24 @@ def test_a_template_of_confidences_that_names_no_column_is_refused() -> None:
     assert without.confidence.item() == -np.inf
 
 
-def test_correctness_that_contradicts_label_and_prediction_is_refused() -> None:
+def test_correctness_that_contradicts_label_and_prediction_is_refused():
     graded = {**NAMES, **ANSWERS, "correct": "judged"}
     judged = [1, 0, 0, 1, 1, 1]
     table = ScoreTable.from_frame(LONG.assign(judged=judged), **graded)
     assert table.correct.tolist() == [[True, False, False], [True, True, True]]
-    with pytest.raises(ValueError, match="1 rows.*contradicts.*sample 'y', model 'small'.*'no'"):
+    with pytest.raises(
+        ValueError, match="contradicts.*: 1 .'no' at sample 'y', model 'small', row 1"
+    ):
         ScoreTable.from_frame(LONG.assign(judged=[1, 1, 0, 1, 1, 1]), **graded)
 
 
-def test_periods_are_no_confidences() -> None:
+def test_periods_are_no_confidences():
     periods = pd.period_range("2020-01", periods=6, freq="M")
-    with pytest.raises(ValueError, match="column 'sure', row 0.*is no number"):
+    with pytest.raises(ValueError, match="column 'sure' that are not numbers: 6 .*row 0"):
         ScoreTable.from_frame(LONG.assign(sure=periods), **NAMES, **ANSWERS)
 
 
-def test_text_of_a_newer_kind_of_arrow_is_read(tmp_path: Path) -> None:
+def test_text_of_a_newer_kind_of_arrow_is_read(tmp_path):
     columns = {
         "sample": ["1", "2"],
         "model": ["a", "a"],
@@ -532,7 +553,7 @@ def test_text_of_a_newer_kind_of_arrow_is_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("role", ["sample", "model", "label", "cost", "columns"])
 @pytest.mark.parametrize("name", [0, 1.5, ["id"]])
-def test_a_column_is_named_by_text(role: str, name: Any) -> None:
+def test_a_column_is_named_by_text(role, name):
     with pytest.raises(ValueError, match="a column is named by text, not by "):
         ScoreTable.from_frame(
             LONG, **(NAMES | ANSWERS | {role: [name] if role == "columns" else name})
@@ -540,6 +561,6 @@ def test_a_column_is_named_by_text(role: str, name: Any) -> None:
 
 
 @pytest.mark.parametrize("role", ["sample", "model", "cost"])
-def test_a_column_that_is_needed_cannot_be_left_out(role: str) -> None:
+def test_a_column_that_is_needed_cannot_be_left_out(role):
     with pytest.raises(ValueError, match="a column is named by text, not by None"):
         ScoreTable.from_frame(LONG, **(NAMES | ANSWERS | {role: None}))

@@ -4,8 +4,6 @@ import math
 import os
 import subprocess
 import sys
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -23,11 +21,11 @@ from cascadelib.store.logit_store import LogitStore
 from tools.side_by_side import select_classes
 
 
-def files(store: LogitStore) -> dict:
+def files(store):
     return {p.name: p.read_bytes() for p in store.path.iterdir()}
 
 
-def test_round_trip_through_the_folder(store: LogitStore) -> None:
+def test_round_trip_through_the_folder(store):
     store.add(
         "b",
         LOGITS["b"],
@@ -67,7 +65,7 @@ def test_round_trip_through_the_folder(store: LogitStore) -> None:
     np.testing.assert_array_equal(load_file(store.path / "a.safetensors")["logits"], LOGITS["a"])
 
 
-def test_logits_are_memory_mapped_and_read_only(store: LogitStore) -> None:
+def test_logits_are_memory_mapped_and_read_only(store):
     store.add("a", LOGITS["a"])
     assert isinstance(LogitStore(store.path).logits("a"), np.memmap)
     for some in (store, LogitStore.from_arrays(LABELS, LOGITS)):
@@ -75,7 +73,7 @@ def test_logits_are_memory_mapped_and_read_only(store: LogitStore) -> None:
             some.logits("a")[0, 0] = 1
 
 
-def with_value(row: Any, value: Any) -> Any:
+def with_value(row, value):
     logits = LOGITS["a"].copy()
     logits[row, 2] = value
     return logits
@@ -113,9 +111,7 @@ BAD_LOGITS = {
 
 @pytest.mark.parametrize("case", BAD_LOGITS)
 @pytest.mark.parametrize("in_memory", [False, True])
-def test_bad_logits_are_refused_and_the_store_unchanged(
-    store: LogitStore, case: Any, in_memory: bool
-) -> None:
+def test_bad_logits_are_refused_and_the_store_unchanged(store, case, in_memory):
     logits, keywords, message = BAD_LOGITS[case]
     if in_memory:
         some = LogitStore.from_arrays(
@@ -131,14 +127,14 @@ def test_bad_logits_are_refused_and_the_store_unchanged(
     assert in_memory or files(store) == before
 
 
-def test_classes_must_agree_between_models_where_they_have_no_names() -> None:
+def test_classes_must_agree_between_models_where_they_have_no_names():
     store = LogitStore.from_arrays([0, 1], {"a": np.eye(2)})
     with pytest.raises(ValueError, match="'b'.*3 classes.*the store has 2"):
         store.add("b", np.eye(3)[:2])
     store.add("a", np.eye(3)[:2], replace=True)
 
 
-def test_same_name_twice(store: LogitStore) -> None:
+def test_same_name_twice(store):
     store.add("a", LOGITS["a"])
     with pytest.raises(ValueError, match="'a'.*replace=True"):
         store.add("a", LOGITS["b"])
@@ -162,7 +158,7 @@ def test_same_name_twice(store: LogitStore) -> None:
         ({"labels": [0, 1], "classes": ["x", "x"]}, "repeat"),
     ],
 )
-def test_bad_labels(tmp_path: Path, keywords: dict, message: str) -> None:
+def test_bad_labels(tmp_path, keywords, message):
     with pytest.raises(ValueError, match=message):
         LogitStore.create(tmp_path / "s", **keywords)
     assert not (tmp_path / "s").exists()
@@ -171,12 +167,12 @@ def test_bad_labels(tmp_path: Path, keywords: dict, message: str) -> None:
         LogitStore.from_arrays(labels, {}, **keywords)
 
 
-def test_one_class_is_degenerate_but_correct() -> None:
+def test_one_class_is_degenerate_but_correct():
     store = LogitStore.from_arrays([0, 0], {"a": [[1.0], [2.0]]}, macs={"a": 1})
     assert store.models.top1["a"] == 1 and math.isnan(store.models.top5["a"])
 
 
-def test_create_and_open_refuse(store: LogitStore, tmp_path: Path) -> None:
+def test_create_and_open_refuse(store, tmp_path):
     with pytest.raises(ValueError, match="already holds a store"):
         LogitStore.create(store.path, LABELS)
     with pytest.raises(FileNotFoundError, match=r"manifest\.json"):
@@ -184,13 +180,13 @@ def test_create_and_open_refuse(store: LogitStore, tmp_path: Path) -> None:
     assert LogitStore(store.path).models.empty
 
 
-def test_equal_logits_count_for_the_lowest_class() -> None:
+def test_equal_logits_count_for_the_lowest_class():
     store = LogitStore.from_arrays([0, 1], {"a": np.zeros((2, 8))})
     assert store.models.top1["a"] == 0.5 and list(store.ranks("a")) == [0, 1]
 
 
-def test_order_is_by_macs_then_seconds_then_age() -> None:
-    def order(macs: Any, seconds: Any) -> list:
+def test_order_is_by_macs_then_seconds_then_age():
+    def order(macs, seconds):
         return list(LogitStore.from_arrays(LABELS, LOGITS, macs, seconds).models.index)
 
     assert order({"a": 3, "b": 1, "c": 2}, {"a": 1, "b": 2, "c": 3}) == ["b", "c", "a"]
@@ -199,7 +195,7 @@ def test_order_is_by_macs_then_seconds_then_age() -> None:
     assert order({"a": 1, "b": 1, "c": 1}, None) == ["a", "b", "c"]
 
 
-def test_costs() -> None:
+def test_costs():
     store = LogitStore.from_arrays(LABELS, LOGITS, {"a": 3, "b": 1, "c": 2}, {"a": 0.5})
     assert list(store.costs("macs")) == [1, 2, 3] and store.costs("macs").dtype == np.float64
     with pytest.raises(ValueError, match="seconds.*'b'.*'c'"):
@@ -212,8 +208,8 @@ def test_costs() -> None:
         LogitStore.from_arrays(LABELS, LOGITS, {"d": 3})
 
 
-def test_the_only_cost_is_the_default() -> None:
-    def default(**costs: Any) -> LogitStore:
+def test_the_only_cost_is_the_default():
+    def default(**costs):
         return LogitStore.from_arrays(LABELS, LOGITS, **costs)
 
     values = {"a": 3, "b": 1, "c": 2}
@@ -222,8 +218,10 @@ def test_the_only_cost_is_the_default() -> None:
         assert store.default_cost == kind and list(store.models.index) == ["b", "c", "a"]
         assert store.costs(kind).tolist() == [1, 2, 3]
     assert default(joules=values, macs=values).default_cost == "macs"
+    assert default(joules=values, seconds=values).default_cost == "seconds"
     assert default().default_cost == "macs"
     several = default(joules=values, euros=values)
+    assert several.default_cost == "macs"
     assert list(several.models.index) == ["a", "b", "c"]
     with pytest.raises(
         ValueError, match="macs must be positive.*or pass cost=, one of .*'euros', 'joules'"
@@ -235,7 +233,7 @@ def test_the_only_cost_is_the_default() -> None:
             default(joules=wrong)
 
 
-def test_only_costs_are_costs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_costs_are_costs(monkeypatch):
     store = LogitStore.from_arrays(LABELS, LOGITS, {"a": 3, "b": 1, "c": 2})
     store.add("z", LOGITS["a"], macs=9, joules=0, image_size=224)
     for wrong in ("image_size", "top1", "parameters"):
@@ -251,7 +249,7 @@ def test_only_costs_are_costs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("watts", [-1, -0.5, np.float32(-1)])
-def test_a_negative_number_that_may_be_a_cost_is_refused_at_once(watts: float) -> None:
+def test_a_negative_number_that_may_be_a_cost_is_refused_at_once(watts):
     store = LogitStore.from_arrays(LABELS, LOGITS)
     with pytest.raises(ValueError, match="model 'z': watts must be no negative number, not -"):
         store.add("z", LOGITS["a"], watts=watts)
@@ -259,7 +257,7 @@ def test_a_negative_number_that_may_be_a_cost_is_refused_at_once(watts: float) -
     store.add("z", LOGITS["a"], settings={"watts": -1})
 
 
-def test_unknown_model(store: LogitStore) -> None:
+def test_unknown_model(store):
     store.add("resnet18", LOGITS["a"])
     for ask in (store.logits, store.select, store.ranks, store.metadata):
         with pytest.raises(ValueError, match="unknown model 'resnet8'; nearest: 'resnet18'"):
@@ -268,7 +266,7 @@ def test_unknown_model(store: LogitStore) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(first=st.lists(st.integers(-K, K - 1), min_size=1), data=st.data())
-def test_take_composes_like_indexing(first: list[int], data: st.DataObject) -> None:
+def test_take_composes_like_indexing(first, data):
     second = data.draw(st.lists(st.integers(0, len(first) - 1), min_size=1))
     part = LogitStore.from_arrays(LABELS, LOGITS, sample_ids=IDS).take(first).take(second)
     rows = np.arange(K)[first][second]
@@ -278,7 +276,7 @@ def test_take_composes_like_indexing(first: list[int], data: st.DataObject) -> N
     assert part.models.top1["b"] == (LOGITS["b"].argmax(1) == LABELS)[rows].mean()
 
 
-def test_take_forms(store: LogitStore) -> None:
+def test_take_forms(store):
     store.add("a", LOGITS["a"], macs=1)
     mask = LABELS == 2
     for form, rows in (
@@ -305,12 +303,12 @@ def test_take_forms(store: LogitStore) -> None:
         ([[0, 1]], "indices"),
     ],
 )
-def test_take_refuses(indices: Any, message: str) -> None:
+def test_take_refuses(indices, message):
     with pytest.raises(ValueError, match=message):
         LogitStore.from_arrays(LABELS, LOGITS).take(indices)
 
 
-def test_select_on_a_part() -> None:
+def test_select_on_a_part():
     part = (
         LogitStore.from_arrays(LABELS, LOGITS, {"a": 3, "b": 1, "c": 2})
         .take([3, 4])
@@ -321,7 +319,7 @@ def test_select_on_a_part() -> None:
         part.logits("c")
 
 
-def test_probabilities() -> None:
+def test_probabilities():
     p = np.exp(LOGITS["a"].astype(float))
     p /= p.sum(1, keepdims=True)
     p[0] = np.eye(C)[2]
@@ -336,7 +334,7 @@ def test_probabilities() -> None:
             LogitStore.from_probabilities(LABELS, {"a": wrong})
 
 
-def test_probabilities_of_the_best_classes_alone_are_normalised_on_request() -> None:
+def test_probabilities_of_the_best_classes_alone_are_normalised_on_request():
     p = np.random.default_rng(0).random((len(LABELS), C)) + 0.1
     with pytest.raises(ValueError, match="normalise=True.*add.*from_probabilities"):
         LogitStore.from_probabilities(LABELS, {"a": p})
@@ -352,25 +350,25 @@ def test_probabilities_of_the_best_classes_alone_are_normalised_on_request() -> 
         store.add("c", p, probabilities=p)
 
 
-def test_torch_bfloat16_and_stored_dtypes(store: LogitStore) -> None:
+def test_torch_bfloat16_and_stored_dtypes(store):
     store.add("bf", torch.from_numpy(LOGITS["a"]).bfloat16().requires_grad_())
     store.add("half", LOGITS["a"], dtype="float16")
     assert store.logits("bf").dtype == np.float32 and store.logits("half").dtype == np.float16
     np.testing.assert_array_equal(store.logits("half"), LOGITS["a"].astype(np.float16))
 
 
-def test_arrays_are_not_shared_with_the_caller() -> None:
+def test_arrays_are_not_shared_with_the_caller():
     mine = LOGITS["a"].copy()
     store = LogitStore.from_arrays(LABELS, {"a": mine})
     mine[:] = 0
     np.testing.assert_array_equal(store.logits("a"), LOGITS["a"])
 
 
-def test_a_failed_write_leaves_nothing(store: LogitStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_write_leaves_nothing(store, monkeypatch):
     store.add("a", LOGITS["a"])
     before = files(store)
 
-    def full_disk(*_: Any) -> None:
+    def full_disk(*_):
         raise OSError("no space left on device")
 
     monkeypatch.setattr(os, "fsync", full_disk)
@@ -380,7 +378,7 @@ def test_a_failed_write_leaves_nothing(store: LogitStore, monkeypatch: pytest.Mo
     np.testing.assert_array_equal(store.logits("a"), LOGITS["a"])
 
 
-def test_a_file_replaced_behind_an_open_store(store: LogitStore) -> None:
+def test_a_file_replaced_behind_an_open_store(store):
     store.add("a", LOGITS["a"])
     early = LogitStore(store.path)
     late = LogitStore(store.path)
@@ -391,7 +389,7 @@ def test_a_file_replaced_behind_an_open_store(store: LogitStore) -> None:
         late.logits("a")
 
 
-def test_some_of_the_classes_sample_by_sample(store: LogitStore) -> None:
+def test_some_of_the_classes_sample_by_sample(store):
     for name, logits in LOGITS.items():
         store.add(name, logits, macs=10 + len(name), family="net", extraction={"amp": False})
     chosen = [5, 1, 3]
@@ -413,7 +411,7 @@ def test_some_of_the_classes_sample_by_sample(store: LogitStore) -> None:
     part.add("d", part.logits("a"))
 
 
-def test_some_of_the_classes_of_probabilities_are_normed_again() -> None:
+def test_some_of_the_classes_of_probabilities_are_normed_again():
     p = RNG.dirichlet(np.ones(4), 20)
     labels = np.arange(20) % 4
     part = select_classes(LogitStore.from_probabilities(labels, {"m": p}), [0, 2])
@@ -423,24 +421,24 @@ def test_some_of_the_classes_of_probabilities_are_normed_again() -> None:
 
 
 @pytest.mark.parametrize("classes", [[], [1], [2, 2], [0, C], [-1, 0]])
-def test_classes_that_are_none_are_refused(store: LogitStore, classes: list) -> None:
+def test_classes_that_are_none_are_refused(store, classes):
     store.add("a", LOGITS["a"])
     with pytest.raises(ValueError, match=f"two or more labels of 0 … {C - 1}"):
         select_classes(store, classes)
 
 
-def test_some_of_the_classes_of_a_store_without_models(store: LogitStore) -> None:
+def test_some_of_the_classes_of_a_store_without_models(store):
     part = select_classes(store, [0, 1])
     assert part.classes == ("c0", "c1") and len(part) == (LABELS < 2).sum() and part.models.empty
 
 
-def test_classes_without_a_sample_are_refused() -> None:
+def test_classes_without_a_sample_are_refused():
     store = LogitStore.from_arrays([0, 0], {"a": np.zeros((2, 4))})
     with pytest.raises(ValueError, match="no sample is selected"):
         select_classes(store, [1, 2])
 
 
-def test_a_store_without_models_is_refused_with_the_remedy(tmp_path: Path) -> None:
+def test_a_store_without_models_is_refused_with_the_remedy(tmp_path):
     store = LogitStore.create(tmp_path / "empty", np.arange(6) % 3)
     with pytest.raises(ValueError, match="no models yet: store.add.*cl.extract"):
         search(store)
@@ -468,7 +466,7 @@ print(use(cl.LogitStore(sys.argv[1])), size() // 2**20)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="asks Linux how large a process is")
-def test_a_store_may_be_larger_than_the_memory_of_a_process(tmp_path: Path) -> None:
+def test_a_store_may_be_larger_than_the_memory_of_a_process(tmp_path):
     """240 MB of logits where 150 MB more than at the start may be mapped or allocated.
 
     Four of the models are wrong on so few samples that their temperature is found on all of them.

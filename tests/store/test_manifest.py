@@ -8,7 +8,7 @@ from cascadelib.files import digest_of
 from cascadelib.store.logit_store import LogitStore
 
 
-def test_manifest_and_labels_are_checked(store: LogitStore) -> None:
+def test_manifest_and_labels_are_checked(store):
     manifest = store.path / "manifest.json"
     whole = manifest.read_text()
     for broken in (
@@ -26,7 +26,7 @@ def test_manifest_and_labels_are_checked(store: LogitStore) -> None:
         LogitStore(store.path)
 
 
-def resealed(store: LogitStore, **parts: object) -> None:
+def resealed(store, **parts):
     """Give the manifest other parts (None: without it) and a digest that fits them."""
     path = store.path / "manifest.json"
     content = json.loads(path.read_text()) | parts
@@ -36,7 +36,7 @@ def resealed(store: LogitStore, **parts: object) -> None:
     path.write_text(json.dumps(content | {"sha256": digest_of(content)}))
 
 
-def test_a_manifest_without_classes_is_of_a_store_without_them(store: LogitStore) -> None:
+def test_a_manifest_without_classes_is_of_a_store_without_them(store):
     resealed(store, classes=None)
     assert LogitStore(store.path).classes is None
     resealed(store, classes=["a", 2])

@@ -1,8 +1,6 @@
 """What a model brings to a store: read as an array, or refused with the model and the first bad
 row."""
 
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
@@ -22,7 +20,7 @@ LABELS = Labels.checked([0, 1, 2], ["x", "y", "z"], None, "", "", 3)
 OUTPUT = np.array([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.5, 0.3, 0.2]])
 
 
-def test_half_precision_tensors_become_float32() -> None:
+def test_half_precision_tensors_become_float32():
     tensor = torch.from_numpy(LOGITS["a"]).to(torch.bfloat16)
     values = as_array(tensor, "model 'a'")
     assert values.dtype == np.float32
@@ -40,12 +38,12 @@ def test_half_precision_tensors_become_float32() -> None:
         (OUTPUT * 1e6, r"row 0 \(x\) holds nan or inf as float16; 3 in all"),
     ],
 )
-def test_the_model_and_the_first_bad_row_are_named(output: np.ndarray, message: str) -> None:
+def test_the_model_and_the_first_bad_row_are_named(output, message):
     with pytest.raises(ValueError, match=f"model 'a': .*{message}"):
         checked_logits("a", output, None, LABELS, np.dtype("float16"))
 
 
-def test_probabilities_sum_to_1_or_are_divided_by_their_sums() -> None:
+def test_probabilities_sum_to_1_or_are_divided_by_their_sums():
     check_probabilities("a", OUTPUT)
     halved = OUTPUT * [[1], [0.5], [0.5]]
     with pytest.raises(ValueError, match="row 1 .*sum 0.5.*; 2 such rows"):
@@ -55,14 +53,14 @@ def test_probabilities_sum_to_1_or_are_divided_by_their_sums() -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"sha256": "x"}, {"order": 1}])
-def test_metadata_leave_the_keys_of_a_header_alone(wrong: dict[str, Any]) -> None:
+def test_metadata_leave_the_keys_of_a_header_alone(wrong):
     read = checked_metadata("a", {"family": "net"}, {"macs": np.int64(3), "seconds": None})
     assert read == {"family": "net", "macs": 3, "seconds": None}
     with pytest.raises(ValueError, match=f"model 'a': metadata may not have .*{next(iter(wrong))}"):
         checked_metadata("a", wrong, {})
 
 
-def test_accuracies_are_nan_without_labels() -> None:
+def test_accuracies_are_nan_without_labels():
     top1, _ = accuracies_of(OUTPUT, LABELS)
     assert top1 == pytest.approx(2 / 3)
     unlabelled = Labels.checked(None, ["x", "y", "z"], None, "", "", 3)

@@ -15,18 +15,18 @@ from cascadelib.store.score_table import ScoreTable
 
 
 @pytest.fixture
-def store() -> cl.LogitStore:
+def store():
     rng = np.random.default_rng(6)
     logits = {name: rng.normal(size=(90, 3)) for name in ("small", "large")}
     return cl.LogitStore.from_arrays(rng.integers(0, 3, 90), logits, macs={"small": 1, "large": 9})
 
 
-def test_both_stores_keep_the_protocol(table: ScoreTable, store: cl.LogitStore) -> None:
+def test_both_stores_keep_the_protocol(table, store):
     assert isinstance(table, Store) and isinstance(store, Store)
     assert not isinstance("a path", Store) and not isinstance(cl.search(table), Store)
 
 
-def test_labels_to_ask_for_are_found_for_a_class_of_ones_own() -> None:
+def test_labels_to_ask_for_are_found_for_a_class_of_ones_own():
     whole = with_predictions()
     point = cl.pick(cl.search(whole.take(slice(30)), 2), accuracy=0.7, caution=0)
     theirs = whole.take(slice(30, None))
@@ -39,7 +39,7 @@ COLUMNS_OF = {"logistic": ("confidence", "length", "agreement"), "isotonic_by_la
 
 
 @pytest.mark.parametrize("kind", COLUMNS_OF)
-def test_confidences_are_fitted_for_a_class_of_ones_own(kind: str) -> None:
+def test_confidences_are_fitted_for_a_class_of_ones_own(kind):
     rng = np.random.default_rng(9)
     given = with_predictions()
     theirs = dataclasses.replace(given, columns={"length": rng.integers(1, 9, (3, 60))})
@@ -50,7 +50,7 @@ def test_confidences_are_fitted_for_a_class_of_ones_own(kind: str) -> None:
         cl.Method(confidence=kind, columns=("lenght",)).fit(Fees(theirs))
 
 
-def test_a_class_of_ones_own_is_searched_and_evaluated_as_the_table_is(table: ScoreTable) -> None:
+def test_a_class_of_ones_own_is_searched_and_evaluated_as_the_table_is(table):
     own = Fees(table)
     ours = cl.search(own, (1, 2, 3))
     theirs = cl.search(table, (1, 2, 3))
@@ -66,9 +66,7 @@ def test_a_class_of_ones_own_is_searched_and_evaluated_as_the_table_is(table: Sc
     )
 
 
-def test_a_table_and_logits_of_the_same_models_can_be_compared(
-    table: ScoreTable, store: cl.LogitStore
-) -> None:
+def test_a_table_and_logits_of_the_same_models_can_be_compared(table, store):
     names = list(store.models.index)
     given = ScoreTable(
         np.ones((len(names), 4), bool),
@@ -82,12 +80,12 @@ def test_a_table_and_logits_of_the_same_models_can_be_compared(
         check_same_task(store, table)
 
 
-def test_f1_of_a_table_is_refused(table: ScoreTable) -> None:
+def test_f1_of_a_table_is_refused(table):
     with pytest.raises(ValueError, match="F1 needs labels and predictions"):
         table.positives()
 
 
-def test_nothing_in_the_package_asks_which_kind_of_store_it_is() -> None:
+def test_nothing_in_the_package_asks_which_kind_of_store_it_is():
     for path in Path(cl.__file__).parent.rglob("*.py"):
         asked = re.search(
             r"isinstance\([\w.]+, (ScoreTable|LogitStore)\)|hasattr\((self\.)?store, (?!.cascades)",

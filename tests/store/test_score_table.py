@@ -17,7 +17,7 @@ CORRECT = np.array([[1, 0, 1], [1, 1, 1]], bool)
 CONFIDENCE = np.array([[0.5, 0.1, 0.9], [0.2, 0.3, np.inf]])
 
 
-def test_attributes_keep_their_order_and_models_go_cheapest_first() -> None:
+def test_attributes_keep_their_order_and_models_go_cheapest_first():
     table = ScoreTable(CORRECT, CONFIDENCE, [5.0, 2.0], ["big", "small"])
     np.testing.assert_array_equal(table.correct, CORRECT)
     assert table.correct.dtype == bool and len(table) == 3
@@ -29,7 +29,7 @@ def test_attributes_keep_their_order_and_models_go_cheapest_first() -> None:
         table.correct[0, 0] = False
 
 
-def test_graded_scores_and_costs_by_sample() -> None:
+def test_graded_scores_and_costs_by_sample():
     table = ScoreTable(CORRECT * 0.5, CONFIDENCE, [[1, 2, 3], [4, 4, 7]])
     assert table.names == ("model 0", "model 1") and list(table.costs()) == [2, 5]
     part = table.take([True, False, True])
@@ -38,7 +38,7 @@ def test_graded_scores_and_costs_by_sample() -> None:
     assert table.select("model 1").names == ("model 1",)
 
 
-def test_unknown_names() -> None:
+def test_unknown_names():
     table = ScoreTable(CORRECT, CONFIDENCE, [1, 2], ["small", "big"])
     with pytest.raises(ValueError, match="unknown model 'smal'; nearest: 'small'"):
         table.select(["smal"])
@@ -50,7 +50,7 @@ PREDICTIONS = [["a", "b", None], ["a", "a", "b"]]
 LABELS = ["a", "a", "b"]
 
 
-def test_predictions_and_labels_say_who_is_correct() -> None:
+def test_predictions_and_labels_say_who_is_correct():
     table = ScoreTable(None, CONFIDENCE, [1, 2], predictions=PREDICTIONS, labels=LABELS)
     assert table.correct.tolist() == [[True, False, False], [True, True, True]]
     assert table.positives().tolist() == [False, False, True]
@@ -59,7 +59,7 @@ def test_predictions_and_labels_say_who_is_correct() -> None:
     assert part.positives().tolist() == [True, False]
 
 
-def test_predictions_alone_are_kept_and_not_searched() -> None:
+def test_predictions_alone_are_kept_and_not_searched():
     table = ScoreTable(None, CONFIDENCE, [1, 2], predictions=PREDICTIONS)
     assert table.correct is None and table.models["top1"].isna().all() and len(table) == 3
     with pytest.raises(ValueError, match="predictions but no labels"):
@@ -68,7 +68,7 @@ def test_predictions_alone_are_kept_and_not_searched() -> None:
         ScoreTable(None, CONFIDENCE, [1, 2])
 
 
-def test_a_split_without_one_of_the_labels_is_of_the_same_task() -> None:
+def test_a_split_without_one_of_the_labels_is_of_the_same_task():
     table = ScoreTable(None, CONFIDENCE, [1, 2], predictions=PREDICTIONS, labels=LABELS)
     check_same_task(
         table, ScoreTable(None, CONFIDENCE, [1, 2], predictions=[["a"] * 3] * 2, labels=["a"] * 3)
@@ -85,7 +85,7 @@ def test_a_split_without_one_of_the_labels_is_of_the_same_task() -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10**6), st.integers(1, 30))
-def test_f1_of_predictions_is_that_of_scikit_learn(seed: int, k: int) -> None:
+def test_f1_of_predictions_is_that_of_scikit_learn(seed, k):
     rng = np.random.default_rng(seed)
     labels = rng.choice(["no", "yes"], k)
     said = rng.choice(["no", "yes"], (2, k))
@@ -100,7 +100,7 @@ def test_f1_of_predictions_is_that_of_scikit_learn(seed: int, k: int) -> None:
         assert result.accuracy == pytest.approx(theirs) and point.accuracy == pytest.approx(theirs)
 
 
-def test_a_table_plays_back_what_it_has() -> None:
+def test_a_table_plays_back_what_it_has():
     table = ScoreTable(
         None, CONFIDENCE, [1, 2], sample_ids=[7, 8, 9], predictions=PREDICTIONS, labels=LABELS
     )
@@ -108,7 +108,7 @@ def test_a_table_plays_back_what_it_has() -> None:
     assert said.tolist() == ["", "a"] and confidence.tolist() == [0.9, 0.5]
 
 
-def test_a_free_model_is_searched_moved_and_resampled_without_a_warning() -> None:
+def test_a_free_model_is_searched_moved_and_resampled_without_a_warning():
     rng = np.random.default_rng(0)
     tables = [
         ScoreTable(rng.random((2, 60)) < [[0.6], [0.9]], rng.random((2, 60)), [0, 5])
@@ -132,7 +132,7 @@ def test_a_free_model_is_searched_moved_and_resampled_without_a_warning() -> Non
         ({"cost_kind": "joules"}, "cost_kind='joules'.*LogitStore"),
     ],
 )
-def test_a_point_of_models_outputs_is_not_read_on_a_table(change: dict, message: str) -> None:
+def test_a_point_of_models_outputs_is_not_read_on_a_table(change, message):
     """The table's own confidences, correctness and costs are others than those of the point."""
     table = ScoreTable(CORRECT, CONFIDENCE, [1, 2], ["a", "b"])
     point = Point(("a", "b"), (0.5,), cost_kind="cost")
@@ -143,5 +143,5 @@ def test_a_point_of_models_outputs_is_not_read_on_a_table(change: dict, message:
             use(table, other)
 
 
-def certify_within_budget(table: ScoreTable, point: Point) -> None:
+def certify_within_budget(table, point):
     certify(table, point, budget=3.0)

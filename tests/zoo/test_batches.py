@@ -1,7 +1,5 @@
 """Batches in every form that they may have, against lists of their samples."""
 
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
@@ -21,7 +19,7 @@ FORMS = st.recursive(
 )
 
 
-def batch_of(form: Any, values: Any) -> Any:
+def batch_of(form, values):
     """A batch of a form, whose samples are made of these numbers."""
     if isinstance(form, dict):
         return {key: batch_of(part, values) for key, part in form.items()}
@@ -36,7 +34,7 @@ def batch_of(form: Any, values: Any) -> Any:
     return [(f"first {value}", f"second {value}") for value in values]
 
 
-def samples_of(batch: Any) -> Any:
+def samples_of(batch):
     """The slow way: a batch as a list of its samples, each in plain Python."""
     if isinstance(batch, dict):
         parts = [samples_of(part) for part in batch.values()]
@@ -47,9 +45,7 @@ def samples_of(batch: Any) -> Any:
 
 
 @given(FORMS, st.lists(st.integers(0, 9), min_size=1, max_size=5), st.data())
-def test_batches_are_their_samples_in_order(
-    form: Any, values: list[int], data: st.DataObject
-) -> None:
+def test_batches_are_their_samples_in_order(form, values, data):
     batch = batch_of(form, values)
     samples = samples_of(batch)
     assert size_of(batch) == len(samples) == len(values)
@@ -60,14 +56,14 @@ def test_batches_are_their_samples_in_order(
     assert samples_of(joined([batch, picked])) == samples + samples_of(picked)
 
 
-def test_a_tuple_is_of_samples_or_of_batches() -> None:
+def test_a_tuple_is_of_samples_or_of_batches():
     assert side_by_side((torch.ones(2), np.ones(2))) and side_by_side(({"a": [1]}, (["b"],)))
     for samples in (("a text", "another"), (("of a", "pair"), ("and", "one")), (), [torch.ones(2)]):
         assert not side_by_side(samples)
     assert size_of(("a text", "another")) == 2 and size_of((("of a", "pair"),)) == 1
 
 
-def test_a_function_sees_the_parts_that_belong_together() -> None:
+def test_a_function_sees_the_parts_that_belong_together():
     one = {"x": torch.tensor([1.0, 2.0]), "y": (np.array([3.0]), np.array([4.0]))}
     other = {"x": torch.tensor([10.0, 20.0]), "y": (np.array([30.0]), np.array([40.0]))}
     added = over(lambda a, b: (a + b).tolist(), one, other)
@@ -86,12 +82,12 @@ def test_a_function_sees_the_parts_that_belong_together() -> None:
         (np.ma.masked_equal([1, 2], 2), "a batch: 1 values are masked"),
     ],
 )
-def test_what_is_no_batch(batch: Any, error: str) -> None:
+def test_what_is_no_batch(batch, error):
     with pytest.raises(ValueError, match=error):
         size_of(batch)
 
 
-def test_parts_that_all_samples_share_stay_whole() -> None:
+def test_parts_that_all_samples_share_stay_whole():
     """A module's input may hold them, which a batch may not."""
     shared = torch.arange(3)
     inputs = {"x": torch.arange(8).reshape(4, 2), "positions": shared}

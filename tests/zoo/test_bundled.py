@@ -1,8 +1,6 @@
 """The bundled zoo: every entry builds; weights load strictly; bad names and files are named."""
 
 import json
-from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -18,7 +16,7 @@ NAMES = ["linear@28", "lenet@28", "lcnet_035@28", "resnet18_w32@52", "resnet18_w
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def folder(tmp_path_factory):
     """A zoo with untrained weights, two models of which share a file."""
     folder = tmp_path_factory.mktemp("zoo")
     (folder / "weights").mkdir()
@@ -35,7 +33,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return folder
 
 
-def test_table(folder: Path) -> None:
+def test_table(folder):
     table = bundled_models(folder)
     assert list(table.index) == list(ENTRIES["models"]) and table.index.name == "model"
     assert list(table.columns) == ["family", "architecture", "size", "weights", "trained"]
@@ -43,7 +41,7 @@ def test_table(folder: Path) -> None:
     assert len(table) >= 18 and table.family.nunique() >= 6
 
 
-def check_model(model: Any, size: Any) -> None:
+def check_model(model, size):
     assert not model.module.training
     assert {p.dtype for p in model.module.parameters()} == {torch.float32}
     inputs = model.transform(torch.zeros(2, 28, 28, dtype=torch.uint8))
@@ -54,7 +52,7 @@ def check_model(model: Any, size: Any) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_load(folder: Path, name: str) -> None:
+def test_load(folder, name):
     model = load(name, folder)
     check_model(model, ENTRIES["models"][name]["size"])
     assert (
@@ -65,20 +63,20 @@ def test_load(folder: Path, name: str) -> None:
     assert all(torch.equal(loaded[key], value.float()) for key, value in stored.items())
 
 
-def test_bundled_weights_load() -> None:
+def test_bundled_weights_load():
     table = bundled_models()
     for name in table.index[table.trained]:
         check_model(load(name), ENTRIES["models"][name]["size"])
 
 
-def test_two_sizes_share_weights(folder: Path) -> None:
+def test_two_sizes_share_weights(folder):
     small = load("resnet18_w32@52", folder)
     large = load("resnet18_w32@56", folder)
     assert small.metadata["checkpoint"] == large.metadata["checkpoint"]
     assert (small.metadata["image_size"], large.metadata["image_size"]) == (52, 56)
 
 
-def test_bad_names_and_files(folder: Path, tmp_path: Path) -> None:
+def test_bad_names_and_files(folder, tmp_path):
     with pytest.raises(ValueError, match="unknown model 'lenet28'; nearest: 'lenet@28'"):
         load("lenet28", folder)
     with pytest.raises(FileNotFoundError, match=r"vit_p7@28\.safetensors"):
@@ -92,24 +90,24 @@ def test_bad_names_and_files(folder: Path, tmp_path: Path) -> None:
         bundled_models(tmp_path)
 
 
-def cut(path: Path, weights: Any) -> None:
+def cut(path, weights):
     path.write_bytes(path.read_bytes()[:100])
 
 
-def without_bias(path: Path, weights: Any) -> None:
+def without_bias(path, weights):
     save_file({k: v for k, v in weights.items() if "bias" not in k}, path)
 
 
-def with_more(path: Path, weights: Any) -> None:
+def with_more(path, weights):
     save_file(weights | {"more": torch.zeros(1)}, path)
 
 
-def of_other_shape(path: Path, weights: Any) -> None:
+def of_other_shape(path, weights):
     save_file({k: v[:1].clone() for k, v in weights.items()}, path)
 
 
 @pytest.mark.parametrize("damage", [cut, without_bias, with_more, of_other_shape])
-def test_weights_that_do_not_fit(folder: Path, tmp_path: Path, damage: Any) -> None:
+def test_weights_that_do_not_fit(folder, tmp_path, damage):
     (tmp_path / "weights").mkdir()
     (tmp_path / "zoo.json").write_text((folder / "zoo.json").read_text())
     path = tmp_path / "weights" / "linear@28.safetensors"

@@ -1,9 +1,7 @@
 """A forward pass: devices and precision, modules left as they were, batches that fit the memory."""
 
 import warnings
-from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -34,13 +32,13 @@ NO_MEMORY = "[enforce fail] DefaultCPUAllocator: can't allocate memory"
         ("bfloat16", "bfloat16"),
     ],
 )
-def test_precision_on_a_processor(amp: bool | str | None, expected: bool | str) -> None:
+def test_precision_on_a_processor(amp, expected):
     device = device_of("cpu", amp)
     assert device.torch.type == "cpu" and device.amp == expected
     assert device.name.startswith("cpu ") and device.name.endswith(" threads")
 
 
-def test_a_module_is_found_as_it_was_left() -> None:
+def test_a_module_is_found_as_it_was_left():
     module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout())
     module[1].eval()
     weight = module[0].weight.detach().clone()
@@ -56,7 +54,7 @@ def test_a_module_is_found_as_it_was_left() -> None:
     assert module[0].training
 
 
-def test_modes_come_back_after_an_error() -> None:
+def test_modes_come_back_after_an_error():
     module = nn.Sequential(nn.Dropout(), nn.Dropout().eval())
     with pytest.raises(KeyError), inference_mode_of(module):
         assert not module[0].training
@@ -64,10 +62,10 @@ def test_modes_come_back_after_an_error() -> None:
     assert module.training and module[0].training and not module[1].training
 
 
-def test_images_go_to_the_device_in_channels_last_and_texts_stay() -> None:
+def test_images_go_to_the_device_in_channels_last_and_texts_stay():
     seen = []
 
-    def upload(tensor: Any) -> Any:
+    def upload(tensor):
         seen.append(tensor)
         return tensor
 
@@ -85,17 +83,17 @@ def test_images_go_to_the_device_in_channels_last_and_texts_stay() -> None:
 class Product(nn.Module):
     """Logits of two inputs, as a tensor or in an output that has them."""
 
-    def __init__(self, named: Any) -> None:
+    def __init__(self, named):
         super().__init__()
         self.named = named
 
-    def forward(self, x: Any, weight: Any) -> Any:
+    def forward(self, x, weight):
         logits = x @ weight
         return SimpleNamespace(logits=logits) if self.named else logits
 
 
 @pytest.mark.parametrize("named", [False, True])
-def test_outputs_of_arguments_and_of_keywords(named: bool) -> None:
+def test_outputs_of_arguments_and_of_keywords(named):
     x = torch.randn(3, 2)
     weight = torch.randn(2, 4)
     module = Product(named)
@@ -110,20 +108,20 @@ def test_outputs_of_arguments_and_of_keywords(named: bool) -> None:
 class Small(nn.Module):
     """A module with memory for so many samples; it notes how many it was given."""
 
-    def __init__(self, most: Any, error: Any = NO_MEMORY) -> None:
+    def __init__(self, most, error=NO_MEMORY):
         super().__init__()
         self.most = most
         self.error = error
         self.sizes = []
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x):
         self.sizes.append(len(x))
         if len(x) > self.most:
             raise RuntimeError(self.error)
         return x * 2
 
 
-def test_a_batch_is_halved_until_it_fits() -> None:
+def test_a_batch_is_halved_until_it_fits():
     x = torch.arange(20.0).reshape(10, 2)
     module = Small(most=3)
     most = {}
@@ -137,7 +135,7 @@ def test_a_batch_is_halved_until_it_fits() -> None:
     assert module.sizes[6:] == [3, 3, 3, 1]
 
 
-def test_memory_for_no_sample_and_other_errors() -> None:
+def test_memory_for_no_sample_and_other_errors():
     x = torch.ones(4, 2)
     with pytest.raises(ValueError, match="'m': not enough memory for one sample"):
         timed_logits(Model("m", Small(most=0)), x, device_of("cpu"), {})
@@ -154,13 +152,13 @@ def test_memory_for_no_sample_and_other_errors() -> None:
         (lambda x: x.tolist(), "list"),
     ],
 )
-def test_outputs_that_are_no_logits(output: Callable, found: str) -> None:
+def test_outputs_that_are_no_logits(output, found):
     error = f"'m' gave {found} for 4 samples; expected a tensor"
     with pytest.raises(ValueError, match=error):
         timed_logits(Model("m", output), torch.ones(4, 2), device_of("cpu"), {})
 
 
-def test_mixed_precision_is_the_dtype_asked_for() -> None:
+def test_mixed_precision_is_the_dtype_asked_for():
     module = nn.Linear(2, 3)
     for amp, dtype in ((False, torch.float32), ("bfloat16", torch.bfloat16)):
         device = device_of("cpu", amp)

@@ -2,8 +2,6 @@
 
 import subprocess
 import sys
-from pathlib import Path
-from typing import Any
 
 import pytest
 import tiny_checkpoints as tiny
@@ -17,14 +15,14 @@ from cascadelib.zoo.model import Model
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> Any:
+def asked(monkeypatch):
     """Which loader was asked for which name, in place of loading."""
     from cascadelib.zoo import timm_models, transformers_models
 
     calls = []
 
-    def loader(kind: str) -> Any:
-        def called(name: str, *arguments: Any, **options: Any) -> Any:
+    def loader(kind):
+        def called(name, *arguments, **options):
             calls.append((kind, name, options))
             return Model(name, nn.Identity())
 
@@ -39,7 +37,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Any:
     return calls
 
 
-def test_each_name_goes_to_the_loader_that_knows_it(asked: Any, tmp_path: Path) -> None:
+def test_each_name_goes_to_the_loader_that_knows_it(asked, tmp_path):
     classifier = tiny.save(tmp_path / "classifier", tiny.module())
     load("mlp@28")
     load("bag_of_words")
@@ -59,9 +57,7 @@ def test_each_name_goes_to_the_loader_that_knows_it(asked: Any, tmp_path: Path) 
     assert asked[4][2] == {"max_length": 5}
 
 
-def test_folders_and_repositories_of_others_only_where_they_are_allowed(
-    asked: Any, tmp_path: Path
-) -> None:
+def test_folders_and_repositories_of_others_only_where_they_are_allowed(asked, tmp_path):
     classifier = tiny.save(tmp_path / "classifier", tiny.module())
     load("resnet18", anywhere=False)
     for name in (classifier, "owner/name"):
@@ -70,14 +66,14 @@ def test_folders_and_repositories_of_others_only_where_they_are_allowed(
     assert len(asked) == 1
 
 
-def test_an_unknown_name_gets_the_nearest_ones() -> None:
+def test_an_unknown_name_gets_the_nearest_ones():
     with pytest.raises(ValueError, match="unknown model 'resnet19'; nearest: .*resnet1"):
         load("resnet19")
     with pytest.raises(ValueError, match="unknown model 'mpl@28'; nearest: 'mlp@28'"):
         load("mpl@28")
 
 
-def test_models_that_are_handed_over() -> None:
+def test_models_that_are_handed_over():
     module = nn.Linear(2, 3)
     own = Model("other name", module, len, {"family": "x"})
     plain, with_transform, given = resolved({"a": module, "b": (module, len), "c": own})
@@ -86,7 +82,7 @@ def test_models_that_are_handed_over() -> None:
     assert (given.name, given.transform, given.metadata) == ("c", len, {"family": "x"})
 
 
-def test_names_in_every_form(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_in_every_form(monkeypatch):
     monkeypatch.setattr(loaders, "load", lambda name: Model(name, nn.Identity()))
     assert [model.name for model in resolved("one")] == ["one"]
     assert [model.name for model in resolved(("one", "two"))] == ["one", "two"]
@@ -104,12 +100,12 @@ def test_names_in_every_form(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"": torch.nn.Identity()}, "must be a non-empty string"),
     ],
 )
-def test_what_is_no_model(models: list | dict | list[str], error: str) -> None:
+def test_what_is_no_model(models, error):
     with pytest.raises(ValueError, match=error):
         resolved(models)
 
 
-def test_the_bundled_zoo_is_looked_for_in_its_folder(tmp_path: Path, asked: Any) -> None:
+def test_the_bundled_zoo_is_looked_for_in_its_folder(tmp_path, asked):
     assert "mlp@28" in bundled_names(FOLDER) and bundled_names(tmp_path) == []
     with pytest.raises(ValueError, match="unknown model 'mlp@28'"):
         load("mlp@28", folder=tmp_path)
@@ -128,7 +124,7 @@ except ValueError as error:
 """
 
 
-def test_models_of_timm_need_no_transformers() -> None:
+def test_models_of_timm_need_no_transformers():
     """As the extra ``[vision]`` installs them."""
     said = subprocess.run([sys.executable, "-c", ALONE], capture_output=True, text=True, check=True)
     assert said.stdout.startswith("loaded resnet18.a1_in1k\nunknown model 'my model'")

@@ -2,7 +2,6 @@
 
 import logging
 import warnings
-from typing import Any
 
 import pytest
 import timm
@@ -19,11 +18,11 @@ from cascadelib.zoo.macs import count_macs
 class Of(nn.Module):
     """A module from a function."""
 
-    def __init__(self, function: Any) -> None:
+    def __init__(self, function):
         super().__init__()
         self.function = function
 
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
+    def forward(self, *args, **kwargs):
         return self.function(*args, **kwargs)
 
 
@@ -68,14 +67,14 @@ CLOSED_FORMS = {
 
 
 @pytest.mark.parametrize("name", CLOSED_FORMS)
-def test_closed_forms(name: str) -> None:
+def test_closed_forms(name):
     module, example, expected = CLOSED_FORMS[name]
     assert count_macs(module, example) == expected
     assert type(count_macs(module, example)) is int
 
 
 @pytest.mark.parametrize(("depth", "heads", "tokens", "width"), [(2, 3, 17, 96), (1, 4, 5, 64)])
-def test_vision_transformer(depth: int, heads: int, tokens: int, width: int) -> None:
+def test_vision_transformer(depth, heads, tokens, width):
     patch = 28 // round((tokens - 1) ** 0.5)
     vit = timm.create_model(
         "vit_tiny_patch16_224",
@@ -98,7 +97,7 @@ def test_vision_transformer(depth: int, heads: int, tokens: int, width: int) -> 
 
 
 @pytest.mark.parametrize("name", ["resnet18", "mobilenetv3_small_050", "convnext_atto"])
-def test_is_fvcores_total_where_fvcore_counts_all(name: str) -> None:
+def test_is_fvcores_total_where_fvcore_counts_all(name):
     model = timm.create_model(name).eval()
     image = torch.zeros(1, 3, 64, 64)
     fvcore = (
@@ -109,13 +108,13 @@ def test_is_fvcores_total_where_fvcore_counts_all(name: str) -> None:
     assert count_macs(model, image) == fvcore.total()
 
 
-def allowances(module: Any, image: Any) -> Any:
+def allowances(module, image):
     """What fvcore charges for norms and adaptive pooling, of which FlopCounterMode knows
     nothing."""
     charged = [0]
     norms = (nn.LayerNorm, nn.GroupNorm)
 
-    def charge(layer: Any, inputs: Any, output: Any) -> None:
+    def charge(layer, inputs, output):
         if isinstance(layer, nn.BatchNorm2d):
             charged[0] += 2 * output.numel()
         elif isinstance(layer, norms):
@@ -142,9 +141,7 @@ def allowances(module: Any, image: Any) -> Any:
         ("levit_conv_128s", True),
     ],
 )
-def test_torchs_own_counter_agrees(
-    name: str, deployed: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_torchs_own_counter_agrees(name, deployed, monkeypatch):
     """FlopCounterMode watches the running operators (2 FLOPs a MAC), fvcore the trace."""
     before = timm.layers.use_fused_attn()
     timm.layers.set_fused_attn(False)
@@ -161,14 +158,14 @@ def test_torchs_own_counter_agrees(
     assert count_macs(model, image) - charged == counter.get_total_flops() / 2
 
 
-def test_one_sample_of_a_batch_keywords_and_logits_attribute() -> None:
+def test_one_sample_of_a_batch_keywords_and_logits_attribute():
     class Text(nn.Module):
-        def __init__(self) -> None:
+        def __init__(self):
             super().__init__()
             self.table = nn.Embedding(9, 6)
             self.head = nn.Linear(6, 2)
 
-        def forward(self, ids: Any, mask: Any = None) -> Any:
+        def forward(self, ids, mask=None):
             class Output(dict):
                 logits = self.head((self.table(ids) * mask[..., None]).mean(1))
 
@@ -181,11 +178,11 @@ def test_one_sample_of_a_batch_keywords_and_logits_attribute() -> None:
 
 class Double(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Any) -> Any:
+    def forward(ctx, x):
         return x @ x.mT
 
     @staticmethod
-    def backward(ctx: Any, grad: Any) -> Any:
+    def backward(ctx, grad):
         return grad
 
 
@@ -203,14 +200,14 @@ UNCOUNTABLE = {
 
 
 @pytest.mark.parametrize("name", UNCOUNTABLE)
-def test_refused_not_undercounted(name: str) -> None:
+def test_refused_not_undercounted(name):
     module, example, message = UNCOUNTABLE[name]
     with pytest.raises(ValueError, match=f"cannot be counted.*({message}).*macs="):
         count_macs(module, example)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_torchscript_is_refused() -> None:
+def test_torchscript_is_refused():
     scripted = torch.jit.trace(nn.Linear(3, 4), torch.zeros(1, 3))
     with pytest.raises(ValueError, match=r"TorchScript \(0\)"):
         count_macs(nn.Sequential(scripted), torch.zeros(1, 3))
@@ -219,14 +216,12 @@ def test_torchscript_is_refused() -> None:
 @pytest.mark.parametrize(
     "example", [torch.zeros(0, 3), torch.tensor(1.0), (), {}, {"x": "text"}, ("text",)]
 )
-def test_bad_examples(example: Any) -> None:
+def test_bad_examples(example):
     with pytest.raises(ValueError, match="example_input"):
         count_macs(nn.Linear(3, 4), example)
 
 
-def test_modes_are_restored_and_nothing_is_said(
-    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_modes_are_restored_and_nothing_is_said(caplog, capsys):
     module = nn.Sequential(nn.Linear(3, 3), nn.Dropout(), nn.Linear(3, 3))
     module[1].eval()
     unused = nn.ModuleDict({"used": module, "unused": nn.Linear(2, 2)})

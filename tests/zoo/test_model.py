@@ -6,7 +6,7 @@ import torch
 from cascadelib.zoo.model import Model, reordered
 
 
-def test_reordered_classes() -> None:
+def test_reordered_classes():
     module = torch.nn.Linear(2, 3)
     model = reordered(Model("m", module, None, {"classes": list("abc"), "family": "x"}), [2, 0])
     x = torch.randn(4, 2)

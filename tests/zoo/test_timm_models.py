@@ -3,7 +3,6 @@ refused."""
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -26,7 +25,7 @@ NAME = "mobilenetv3_small_050"
 
 
 @pytest.fixture(scope="module")
-def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def checkpoints(tmp_path_factory):
     """A folder of local checkpoints with seeded random weights: safetensors, pth, and a folder as
     timm saves it."""
     folder = tmp_path_factory.mktemp("checkpoints")
@@ -52,7 +51,7 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 @pytest.fixture(scope="module")
-def photographs(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def photographs(tmp_path_factory):
     """Eight photographs of several sizes in two class folders; one grey, one with a palette."""
     folder = tmp_path_factory.mktemp("photographs")
     rng = np.random.default_rng(0)
@@ -68,7 +67,7 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return folder
 
 
-def test_local_checkpoint(checkpoints: Path) -> None:
+def test_local_checkpoint(checkpoints):
     for where in (checkpoints, checkpoints / f"{NAME}.safetensors"):
         model = load(NAME, checkpoint=where)
         weights = load_file(checkpoints / f"{NAME}.safetensors")
@@ -93,14 +92,14 @@ def test_local_checkpoint(checkpoints: Path) -> None:
         )
 
 
-def test_names_with_a_tag_find_the_checkpoint(checkpoints: Path) -> None:
+def test_names_with_a_tag_find_the_checkpoint(checkpoints):
     assert (
         load(f"{NAME}.lamb_in1k", checkpoint=checkpoints).metadata["checkpoint"]["name"]
         == f"{NAME}.safetensors"
     )
 
 
-def test_other_classes_and_other_files(checkpoints: Path) -> None:
+def test_other_classes_and_other_files(checkpoints):
     model = load("resnet10t", checkpoint=checkpoints, classes=7)
     assert model.module(torch.zeros(1, 3, 64, 64)).shape == (1, 7)
     own = load("test_vit", checkpoint=checkpoints)
@@ -108,7 +107,7 @@ def test_other_classes_and_other_files(checkpoints: Path) -> None:
     assert own.transform == Photos(Cut((160, 160), "bicubic", 0.5), (0.1, 0.2, 0.3), (1, 1, 1))
 
 
-def test_one_checkpoint_at_two_sizes(checkpoints: Path) -> None:
+def test_one_checkpoint_at_two_sizes(checkpoints):
     small, large = (load(f"{NAME}@{size}", checkpoint=checkpoints) for size in (128, 160))
     assert (
         small.name == f"{NAME}@128" and small.metadata["checkpoint"] == large.metadata["checkpoint"]
@@ -120,14 +119,14 @@ def test_one_checkpoint_at_two_sizes(checkpoints: Path) -> None:
     assert vit.metadata["image_size"] == 192
 
 
-def test_train_or_test_size() -> None:
+def test_train_or_test_size():
     module = build_timm_model("resnet50.a1_in1k")
     assert photos(module, "train").cut == Cut((224, 224), "bicubic", 0.95)
     assert photos(module, "test").cut == Cut((288, 288), "bicubic", 1.0)
 
 
-def test_a_size_that_a_network_cannot_run_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fixed(name: str, pretrained: bool = False) -> None:
+def test_a_size_that_a_network_cannot_run_at(monkeypatch):
+    def fixed(name, pretrained=False):
         raise AssertionError("never called: it takes no img_size")
 
     monkeypatch.setattr(timm, "create_model", fixed)
@@ -140,7 +139,7 @@ def test_a_size_that_a_network_cannot_run_at(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize(
     "settings", [{}, {"crop_mode": "squash"}, {"crop_mode": "border", "interpolation": "bilinear"}]
 )
-def test_preprocessing_is_timms(photographs: Path, settings: dict) -> None:
+def test_preprocessing_is_timms(photographs, settings):
     """The very numbers of timm's own loader, as its validate.py sets it up."""
     module = timm.create_model(NAME, pretrained_cfg_overlay={"crop_pct": 0.9, **settings})
     config = resolve_data_config({"img_size": 96}, model=module, use_test_size=True)
@@ -165,7 +164,7 @@ def test_preprocessing_is_timms(photographs: Path, settings: dict) -> None:
     )
 
 
-def test_names_of_then_and_now() -> None:
+def test_names_of_then_and_now():
     assert current_name("tf_efficientnet_b4_ns") == "tf_efficientnet_b4.ns_jft_in1k"
     assert current_name("resnet50.a1_in1k") == "resnet50.a1_in1k"
     assert is_timm_model("tf_efficientnet_b4_ns@300") and is_timm_model("gluon_xception65")
@@ -173,7 +172,7 @@ def test_names_of_then_and_now() -> None:
 
 
 @pytest.mark.parametrize("before", ["timm/", "hf-hub:timm/", "hf_hub:timm/"])
-def test_names_as_the_hub_writes_them(before: str, checkpoints: Path, offline: None) -> None:
+def test_names_as_the_hub_writes_them(before, checkpoints, offline):
     own, written = (
         load(name, checkpoint=checkpoints) for name in (f"{NAME}@128", f"{before}{NAME}@128")
     )
@@ -188,7 +187,7 @@ def test_names_as_the_hub_writes_them(before: str, checkpoints: Path, offline: N
         load(f"{before}resnet18")
 
 
-def test_models_that_can_be_reparameterised_are_loaded_as_they_are_deployed(tmp_path: Path) -> None:
+def test_models_that_can_be_reparameterised_are_loaded_as_they_are_deployed(tmp_path):
     """RepVGG (section 2 of its paper): three branches in training, one 3 × 3 convolution where it
     runs."""
     torch.manual_seed(0)
@@ -215,9 +214,7 @@ def test_models_that_can_be_reparameterised_are_loaded_as_they_are_deployed(tmp_
     assert load(NAME, checkpoint=tmp_path).metadata["reparameterized"] is False
 
 
-def test_what_is_recorded_of_a_deployed_model_is_in_the_store(
-    photographs: Path, tmp_path: Path
-) -> None:
+def test_what_is_recorded_of_a_deployed_model_is_in_the_store(photographs, tmp_path):
     save_file(
         timm.create_model("repghostnet_050", num_classes=2).state_dict(),
         tmp_path / "repghostnet_050.safetensors",
@@ -236,7 +233,7 @@ def test_what_is_recorded_of_a_deployed_model_is_in_the_store(
     )
 
 
-def test_refusals(checkpoints: Path, tmp_path: Path, offline: None) -> None:
+def test_refusals(checkpoints, tmp_path, offline):
     with pytest.raises(ValueError, match="unknown model 'resnet5O'; nearest: .*'resnet50"):
         load("resnet5O")
     with pytest.raises(
@@ -267,7 +264,7 @@ def test_refusals(checkpoints: Path, tmp_path: Path, offline: None) -> None:
 
 
 @pytest.fixture
-def hub_model(tmp_path: Path) -> Any:
+def hub_model(tmp_path):
     from transformers import (
         ConvNextImageProcessor,
         ResNetConfig,
@@ -286,7 +283,7 @@ def hub_model(tmp_path: Path) -> Any:
     return tmp_path / "own"
 
 
-def test_a_local_transformers_folder(hub_model: Path, photographs: Path) -> None:
+def test_a_local_transformers_folder(hub_model, photographs):
     model = load(str(hub_model))
     pixels = prepared(model.transform, image_folder(photographs).batch(0, 3))
     assert pixels.shape == (3, 3, 64, 64) and pixels.dtype == torch.float32
@@ -307,17 +304,15 @@ def test_a_local_transformers_folder(hub_model: Path, photographs: Path) -> None
 class Poison:
     """Unpickled, it writes a file."""
 
-    def __init__(self, marker: Any) -> None:
+    def __init__(self, marker):
         self.marker = marker
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self):
         return Path.write_text, (self.marker, "was here")
 
 
 @pytest.mark.parametrize("asked", [None, False])
-def test_no_checkpoint_runs_code(
-    hub_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: bool | None
-) -> None:
+def test_no_checkpoint_runs_code(hub_model, tmp_path, monkeypatch, asked):
     """A poisoned .pth, by timm and by transformers, also where a library would ask torch to
     unpickle anything."""
     own = torch.load
@@ -341,9 +336,7 @@ def test_no_checkpoint_runs_code(
     assert marker.exists()  # it is poison
 
 
-def test_no_remote_code_runs(
-    hub_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_remote_code_runs(hub_model, tmp_path, monkeypatch):
     """A folder whose config.json sends for a module beside it, whatever is answered at a prompt."""
     monkeypatch.setattr("builtins.input", lambda *_: "y")
     marker = tmp_path / "marker"

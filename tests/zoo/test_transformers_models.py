@@ -4,8 +4,6 @@ is refused."""
 import importlib.util
 import json
 import shutil
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -31,12 +29,12 @@ SPEC.loader.exec_module(train)
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def checkpoint(tmp_path_factory):
     names = ("NEGATIVE", "Positive")
     return tiny.save(tmp_path_factory.mktemp("checkpoint"), tiny.module(names=names).half())
 
 
-def test_a_folder_loads_in_float32(checkpoint: Any) -> None:
+def test_a_folder_loads_in_float32(checkpoint):
     model = loaders.load(checkpoint)
     assert {p.dtype for p in model.module.parameters()} == {
         torch.float32
@@ -54,19 +52,19 @@ def test_a_folder_loads_in_float32(checkpoint: Any) -> None:
     assert torch.equal(model.module(**inputs).logits, whole(**inputs).logits)
 
 
-def test_max_length_is_what_the_model_takes(checkpoint: Any) -> None:
+def test_max_length_is_what_the_model_takes(checkpoint):
     assert loaders.load(checkpoint).transform.max_length == 64
     model = loaders.load(checkpoint, max_length=5)
     assert model.transform(("the bright film story",))["input_ids"].shape == (1, 5)
     assert model.transform.lengths(("the bright film story", "a")).tolist() == [6, 3]
 
 
-def test_pairs(checkpoint: Any) -> None:
+def test_pairs(checkpoint):
     inputs = loaders.load(checkpoint).transform((("the film", "dull"), ("a", "a b")))
     assert inputs["token_type_ids"][0].tolist() == [0, 0, 0, 0, 1, 1]
 
 
-def test_what_a_checkpoint_is_refused_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_checkpoint_is_refused_for(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="no padding token.*pad_token.*save_pretrained"):
         load_sequence_classifier(
             tiny.save(tmp_path / "pad", tiny.module(), tiny.tokenizer(pad=False))
@@ -86,9 +84,7 @@ def test_what_a_checkpoint_is_refused_for(tmp_path: Path, monkeypatch: pytest.Mo
             load("nobody/nothing")
 
 
-def bert_macs(
-    layers: Any, tokens: Any, width: Any, inner: Any, classes: Any, norms: bool = True
-) -> Any:
+def bert_macs(layers, tokens, width, inner, classes, norms=True):
     """MACs of BERT: projections, attention, feed-forward, pooler, classifier; 5 a normed value, as
     fvcore has it."""
     layer = 4 * tokens * width**2 + 2 * tokens**2 * width + 2 * tokens * width * inner
@@ -96,7 +92,7 @@ def bert_macs(
     return layers * layer + width**2 + width * classes + norm
 
 
-def test_bert_base_at_128_tokens_is_the_closed_form() -> None:
+def test_bert_base_at_128_tokens_is_the_closed_form():
     module = AutoModelForSequenceClassification.from_config(BertConfig()).eval()
     transform = Tokenized(tiny.tokenizer(), 128, ("input_ids", "attention_mask", "token_type_ids"))
     macs = mean_macs(module, transform, np.array([128]))
@@ -105,7 +101,7 @@ def test_bert_base_at_128_tokens_is_the_closed_form() -> None:
 
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
-def test_mean_macs_is_the_mean_over_the_lengths(attention: str) -> None:
+def test_mean_macs_is_the_mean_over_the_lengths(attention):
     module = tiny.module(16, 2).eval()
     module.config._attn_implementation = attention
     transform = Tokenized(tiny.tokenizer(), 64)
@@ -117,22 +113,22 @@ def test_mean_macs_is_the_mean_over_the_lengths(attention: str) -> None:
 class Pooled(torch.nn.Module):
     """MACs that are no parabola in the length."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         super().__init__()
         self.words = torch.nn.Embedding(len(tiny.WORDS), 4)
         self.head = torch.nn.Linear(4, 2)
 
-    def forward(self, input_ids: Any, attention_mask: Any) -> Any:
+    def forward(self, input_ids, attention_mask):
         return self.head(self.words(input_ids)[:, ::5]).mean(1)
 
 
-def test_a_module_of_another_kind_is_counted_at_every_length() -> None:
+def test_a_module_of_another_kind_is_counted_at_every_length():
     transform = Tokenized(tiny.tokenizer(), 64)
     lengths = np.array([3, 6, 6, 11])
     assert mean_macs(Pooled(), transform, lengths) == np.mean([8, 16, 16, 24])
 
 
-def test_bag_of_words_is_a_sum() -> None:
+def test_bag_of_words_is_a_sum():
     module = BagOfWords(10, 2)
     torch.nn.init.normal_(module.weights.weight)
     ids = torch.tensor([[1, 2, 0], [3, 3, 4]])
@@ -143,7 +139,7 @@ def test_bag_of_words_is_a_sum() -> None:
     assert count_macs(module, {"input_ids": ids, "attention_mask": mask}) == 3 * 2
 
 
-def test_packed_weights_stay_within_half_a_step(tmp_path: Path) -> None:
+def test_packed_weights_stay_within_half_a_step(tmp_path):
     state = {
         "matrix": torch.randn(5, 7) * torch.tensor([1e-3, 1, 10, 0, 2])[:, None],
         "bias": torch.randn(5),
@@ -169,12 +165,12 @@ BUNDLED = [
 ]
 
 
-def test_enough_is_bundled() -> None:
+def test_enough_is_bundled():
     assert len(ENTRIES["models"]) >= 10 and len(BUNDLED) >= 3
 
 
 @pytest.mark.parametrize("name", BUNDLED)
-def test_bundled_models_run(name: str) -> None:
+def test_bundled_models_run(name):
     model = loaders.load(name)
     with torch.inference_mode():
         output = model.module(
@@ -185,7 +181,7 @@ def test_bundled_models_run(name: str) -> None:
     assert model.metadata["parameters"] == sum(p.numel() for p in model.module.parameters())
 
 
-def test_bad_names_and_files_of_the_text_zoo(tmp_path: Path) -> None:
+def test_bad_names_and_files_of_the_text_zoo(tmp_path):
     with pytest.raises(ValueError, match="unknown model 'minilm_l5'; nearest: "):
         loaders.load("minilm_l5")
     shutil.copy(ROOT / "data/reviews/zoo.json", tmp_path)
@@ -199,7 +195,7 @@ def test_bad_names_and_files_of_the_text_zoo(tmp_path: Path) -> None:
         load_bundled_text_model("bag_of_words", tmp_path)
 
 
-def test_equal_tokenizers_compare_equal() -> None:
+def test_equal_tokenizers_compare_equal():
     one = Tokenized(tiny.tokenizer(), 8)
     two = Tokenized(tiny.tokenizer(), 8)
     one(("a b c",))  # leaves its padding in the tokenizer

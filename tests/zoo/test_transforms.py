@@ -15,7 +15,7 @@ MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 
 
-def test_grey_images_are_standardised_pixel_by_pixel() -> None:
+def test_grey_images_are_standardised_pixel_by_pixel():
     images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, 5, 5), np.uint8))
     transformed = GreyImages(5, 0.25, 0.5)(images)
     for n, row, column in np.ndindex(3, 5, 5):
@@ -25,14 +25,14 @@ def test_grey_images_are_standardised_pixel_by_pixel() -> None:
 
 
 @pytest.mark.parametrize("size", [3, 8])
-def test_grey_images_of_one_shade_stay_so_at_every_size(size: int) -> None:
+def test_grey_images_of_one_shade_stay_so_at_every_size(size):
     images = np.full((2, 5, 5), 51, np.uint8)
     transformed = GreyImages(size, 0.1, 0.2)(images)
     assert transformed.shape == (2, 1, size, size)
     torch.testing.assert_close(transformed, torch.full_like(transformed, 0.5))
 
 
-def test_photographs_are_cut_then_standardised() -> None:
+def test_photographs_are_cut_then_standardised():
     pixels = np.random.default_rng(1).integers(0, 256, (2, 12, 16, 3), np.uint8)
     photographs = [Image.fromarray(each) for each in pixels]
     photos = Photos(Cut((8, 8), "bilinear", 1.0), MEAN, STD)
@@ -51,7 +51,7 @@ TEXTS = st.lists(st.sampled_from("a b film story dull bright".split()), max_size
 
 
 @given(st.lists(TEXTS, min_size=1, max_size=6))
-def test_a_batch_of_texts_is_each_text_padded(texts: list) -> None:
+def test_a_batch_of_texts_is_each_text_padded(texts):
     tokenizer = tiny.tokenizer()
     transform = Tokenized(tokenizer, 6)
     batch = transform(texts)
@@ -65,7 +65,7 @@ def test_a_batch_of_texts_is_each_text_padded(texts: list) -> None:
     assert transform.lengths(texts).tolist() == uncut
 
 
-def test_lengths_are_counted_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lengths_are_counted_in_blocks(monkeypatch):
     transform = Tokenized(tiny.tokenizer(), 8)
     pairs = [("a b", "film"), ("a", "b"), ("dull story", "bright film a")]
     whole = transform.lengths(pairs)
@@ -73,14 +73,14 @@ def test_lengths_are_counted_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     assert transform.lengths(pairs).tolist() == whole.tolist() == [6, 5, 8]
 
 
-def test_a_tokenizer_without_padding_is_refused() -> None:
+def test_a_tokenizer_without_padding_is_refused():
     tokenizer = tiny.tokenizer()
     tokenizer.pad_token = None
     with pytest.raises(ValueError, match="no padding token.*set tokenizer.pad_token"):
         Tokenized(tokenizer, 8)
 
 
-def test_equal_transforms_are_there_once() -> None:
+def test_equal_transforms_are_there_once():
     cut = Cut((8, 8), "bilinear", 1.0)
     first = Photos(cut, MEAN, STD)
     same = Photos(cut, MEAN, STD)
@@ -88,17 +88,17 @@ def test_equal_transforms_are_there_once() -> None:
     assert distinct([first, None, same, other, None]) == [first, None, other]
 
 
-def test_complex_numbers_are_refused_and_others_become_floats() -> None:
+def test_complex_numbers_are_refused_and_others_become_floats():
     assert prepared(None, torch.tensor([1, 2])).dtype == torch.float32
     assert prepared(len, [1, 2]) == 2
     with pytest.raises(ValueError, match="real numbers, not complex ones"):
         prepared(None, torch.ones(2, dtype=torch.complex64))
 
 
-def test_a_plain_function_of_one_photograph_serves_a_batch_of_them() -> None:
+def test_a_plain_function_of_one_photograph_serves_a_batch_of_them():
     """As in extraction, so that the same transform runs in a cascade."""
 
-    def pixels(image: Image.Image) -> torch.Tensor:
+    def pixels(image):
         return torch.tensor(np.array(image)).permute(2, 0, 1) / 255
 
     images = [Image.new("RGB", (3, 2), (51 * shade, 0, 255)) for shade in range(4)]

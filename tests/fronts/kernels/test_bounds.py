@@ -12,9 +12,7 @@ GROUPS = st.lists(st.tuples(*[st.integers(-4, 4)] * 3), max_size=11)
 
 
 @given(GROUPS, st.integers(0, 3))
-def test_the_most_that_exiting_groups_saves_equals_a_loop(
-    groups: list[tuple[int, int, int]], value: int
-) -> None:
+def test_the_most_that_exiting_groups_saves_equals_a_loop(groups, value):
     saved, gains, extra = np.array(groups, float).reshape(-1, 3).T
     sums = [0.0]
     for g in range(len(groups)):
@@ -34,9 +32,7 @@ def test_the_most_that_exiting_groups_saves_equals_a_loop(
         (9.0, 0.05, False),
     ],
 )
-def test_a_bound_closes_what_is_as_dear_as_what_was_found(
-    bound: float, tolerance: float, is_closed: bool
-) -> None:
+def test_a_bound_closes_what_is_as_dear_as_what_was_found(bound, tolerance, is_closed):
     best = new_best(3, 2)
     best.reach[2] = 10.0
     assert closes.py_func(best, 2, bound, np.full(4, tolerance)) is is_closed

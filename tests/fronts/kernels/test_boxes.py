@@ -13,14 +13,14 @@ from cascadelib.fronts.kernels.state import LEAST_BOXES, MOST_BOXES, workspace
 TOPS = st.lists(st.integers(0, 40), min_size=1, max_size=4)
 
 
-def boxes_of(tops: list[int], bins: int) -> int:
+def boxes_of(tops, bins):
     """Boxes of a grid whose stages have at most so many bins: one a boundary, where there are
     fewer."""
     return prod(min(max(top, 1), bins) for top in tops)
 
 
 @given(TOPS, st.integers(1, 3000))
-def test_a_grid_has_as_many_bins_as_the_budget_allows(tops: list[int], budget: int) -> None:
+def test_a_grid_has_as_many_bins_as_the_budget_allows(tops, budget):
     bins = most_bins_for.py_func(np.array(tops), budget)
     all_of_them = max(tops) <= bins
     assert all_of_them or boxes_of(tops, bins + 1) > budget
@@ -29,7 +29,7 @@ def test_a_grid_has_as_many_bins_as_the_budget_allows(tops: list[int], budget: i
 
 
 @pytest.mark.parametrize("d", range(2, 8))
-def test_a_workspace_has_room_for_every_grid(d: int) -> None:
+def test_a_workspace_has_room_for_every_grid(d):
     """Also for that of a box in which one stage alone has boundaries left."""
     walk = workspace(10, d).parts.walk
     room = len(walk.all) // (2 * 3 ** (d - 1)) - 2

@@ -11,9 +11,7 @@ from cascadelib.fronts.kernels.state import new_best
 
 @RELAXED
 @given(tables(models=(2, 2), samples=(1, 12)))
-def test_a_sweep_notes_the_front_of_a_pair(
-    table: tuple[np.ndarray, np.ndarray, np.ndarray],
-) -> None:
+def test_a_sweep_notes_the_front_of_a_pair(table):
     correct, confidence, cost = table
     k = correct.shape[1]
     order = np.argsort(-confidence[0], kind="stable")
@@ -23,7 +21,7 @@ def test_a_sweep_notes_the_front_of_a_pair(
     of_order = order.astype(np.uint32), group.astype(np.int32), first[order]
     sweep_pair(*of_order, second, cost[0], cost[1], 0, best)
     stage = last_of(correct, confidence)
-    tried: dict[int, float] = {}
+    tried = {}
     for threshold in all_thresholds(confidence[0]):
         hits, total, _ = single_cascade([stage((0,)), stage((0, 1))], [threshold], cost)
         tried[hits] = min(tried.get(hits, np.inf), total)

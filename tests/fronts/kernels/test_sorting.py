@@ -11,19 +11,19 @@ from cascadelib.methods.thresholds import LARGEST, ends_of
 ANY = st.floats() | st.sampled_from([0.5, 0.5 + 2**-40, 1.0, -0.0, 0.0, 1e-300, 1e300, np.inf])
 
 
-def by_numpy(confidence: np.ndarray) -> np.ndarray:
+def by_numpy(confidence):
     return np.argsort(-confidence, kind="stable")
 
 
 @settings(deadline=None)
 @given(st.lists(ANY, max_size=3 * FEW))
-def test_the_order_is_that_of_a_stable_sort(values: list[float]) -> None:
+def test_the_order_is_that_of_a_stable_sort(values):
     confidence = np.array(values, float) + 0.0  # without −0.0, as is asked for
     np.testing.assert_array_equal(falling_order(confidence), by_numpy(confidence))
 
 
 @pytest.mark.parametrize("spread", [0, 1e-12, 1e-7, 1, 1e30])
-def test_many_samples_of_one_key(spread: float) -> None:
+def test_many_samples_of_one_key(spread):
     """float32 rounds all of them to one, to some, or to none."""
     rng = np.random.default_rng(0)
     for values in (rng.standard_normal(5000), rng.integers(0, 7, 5000)):
@@ -35,7 +35,7 @@ def test_many_samples_of_one_key(spread: float) -> None:
 @given(
     st.lists(st.sampled_from([-np.inf, 0.0, 0.5, LARGEST, np.inf]) | st.floats(0, 1), min_size=1)
 )
-def test_groups_are_parted_where_thresholds_part_them(values: list[float]) -> None:
+def test_groups_are_parted_where_thresholds_part_them(values):
     confidence = np.array(values, float) + 0.0
     order = falling_order(confidence)
     group = groups_in(order, confidence, LARGEST)

@@ -1,7 +1,6 @@
 """The best cascades so far: which of two equal ones is kept, and what is known at each n."""
 
 from itertools import product
-from typing import Any
 
 import numpy as np
 from hypothesis import given
@@ -16,9 +15,7 @@ from cascadelib.fronts.kernels.state import improves, merge_best, new_best, note
 
 @RELAXED
 @given(tables(models=(3, 4), samples=(1, 7), levels=3), st.sampled_from([2, 3, (2, 3), (1, 3)]))
-def test_equal_cascades_are_told_apart_by_one_rule(
-    table: Any, n_models: int | tuple[int, ...]
-) -> None:
+def test_equal_cascades_are_told_apart_by_one_rule(table, n_models):
     """At equal accuracy and cost the first in order of length, then models by cost, then the fewest
     that pass on."""
     correct, confidence, cost = table
@@ -46,9 +43,7 @@ def test_equal_cascades_are_told_apart_by_one_rule(
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(1, 6)), max_size=12))
-def test_reach_is_the_least_cost_with_at_least_so_many_correct(
-    cascades: list[tuple[int, int]],
-) -> None:
+def test_reach_is_the_least_cost_with_at_least_so_many_correct(cascades):
     """Whatever order cascades come in, and whichever of two threads notes them."""
     shared = new_best(5, 2)
     threads = [same_reach(shared), same_reach(shared)]

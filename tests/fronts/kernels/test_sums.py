@@ -15,7 +15,7 @@ from cascadelib.methods.thresholds import exit_stages
 SCALES = (1.0, 0.0, 1e8, 1e16)
 
 
-def drawn(seed: int, d: int, k: int, scale: float) -> tuple:
+def drawn(seed, d, k, scale):
     """(samples, ends of a box, rows that it may move, what the others come to) of a cascade."""
     rng = np.random.default_rng(seed)
     groups = rng.integers(0, rng.integers(2, 6, d)[:, None], (d, k)).astype(np.int32)
@@ -28,7 +28,7 @@ def drawn(seed: int, d: int, k: int, scale: float) -> tuple:
     return samples, ends, rows, fixed
 
 
-def every_cascade(samples: tuple, ends: np.ndarray) -> np.ndarray:
+def every_cascade(samples, ends):
     """(gain, cost) of all boundaries of a box, sample by sample."""
     groups, gains, costs = samples
     points = []
@@ -45,7 +45,7 @@ def every_cascade(samples: tuple, ends: np.ndarray) -> np.ndarray:
     return np.array(points)
 
 
-def front_of(points: np.ndarray, share: float, seed: int) -> Found:
+def front_of(points, share, seed):
     """A front of some of these points, at higher costs."""
     rng = np.random.default_rng(seed)
     some = points[rng.random(len(points)) < share]
@@ -59,9 +59,7 @@ BOXES = [st.integers(0, 10_000), st.integers(1, 3), st.integers(1, 12), st.sampl
 
 @settings(max_examples=60, deadline=None)
 @given(*BOXES, st.floats(0, 1), st.sampled_from([1e-12, 0.1]))
-def test_lines_lie_below_every_cascade_of_a_box(
-    seed: int, d: int, k: int, scale: float, share: float, tolerance: float
-) -> None:
+def test_lines_lie_below_every_cascade_of_a_box(seed, d, k, scale, share, tolerance):
     samples, ends, rows, fixed = drawn(seed, d, k, scale)
     points = every_cascade(samples, ends)
     front = front_of(points, share, seed)
@@ -74,7 +72,7 @@ def test_lines_lie_below_every_cascade_of_a_box(
         assert own == pytest.approx(every_cascade(samples, np.stack([cut, cut]).T)[0])
 
 
-def test_a_box_of_one_stage_is_priced_to_its_hull() -> None:
+def test_a_box_of_one_stage_is_priced_to_its_hull():
     """Without another stage nothing is relaxed: no front above the hull leaves an excess."""
     samples, ends, rows, fixed = drawn(5, 1, 12, 1.0)
     points = every_cascade(samples, ends)
@@ -88,9 +86,7 @@ def test_a_box_of_one_stage_is_priced_to_its_hull() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(*BOXES, st.floats(0, 1), st.sampled_from([1, 2, 3, 7]))
-def test_a_box_is_divided_without_loss(
-    seed: int, d: int, k: int, scale: float, share: float, bins: int
-) -> None:
+def test_a_box_is_divided_without_loss(seed, d, k, scale, share, bins):
     """What is better than the front is a corner, or lies in a part within its limits."""
     samples, ends, rows, fixed = drawn(seed, d, k, scale)
     everything = every_cascade(samples, ends)
@@ -117,7 +113,7 @@ def test_a_box_is_divided_without_loss(
 
 @settings(max_examples=40, deadline=None)
 @given(*BOXES)
-def test_what_is_settled_is_added_once(seed: int, d: int, k: int, scale: float) -> None:
+def test_what_is_settled_is_added_once(seed, d, k, scale):
     samples, ends, rows, fixed = drawn(seed, d, k, scale)
     expected = every_cascade(samples, ends[:, 1:].repeat(2, axis=1))[0]
     assert sums.run(samples, rows, fixed, ends[:, 1].copy()) == pytest.approx(tuple(expected))
@@ -125,7 +121,7 @@ def test_what_is_settled_is_added_once(seed: int, d: int, k: int, scale: float) 
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 10_000), st.integers(1, 4), st.integers(1, 30))
-def test_exits_are_the_evaluators(seed: int, n: int, k: int) -> None:
+def test_exits_are_the_evaluators(seed, n, k):
     rng = np.random.default_rng(seed)
     confidence = rng.integers(0, 4, (n, k)) / 4
     confidence[confidence == 0.75] = np.inf
@@ -143,13 +139,13 @@ def test_exits_are_the_evaluators(seed: int, n: int, k: int) -> None:
 
 
 @given(st.lists(st.integers(0, 9), max_size=9, unique=True), st.integers(0, 10))
-def test_a_place_in_a_front_equals_a_search(accuracies: list[int], accuracy: int) -> None:
+def test_a_place_in_a_front_equals_a_search(accuracies, accuracy):
     above = np.array([-1.0, *sorted(accuracies)])
     expected = np.searchsorted(above[1:], accuracy * (1 - 1e-12))
     assert sums.point_at.py_func(above, float(accuracy)) == expected
 
 
-def test_the_floor_is_the_least_of_all_boxes() -> None:
+def test_the_floor_is_the_least_of_all_boxes():
     above = np.array([-1.0, 0.2, 0.4, 0.6])
     lines = np.zeros((sums.LINES, 2))
     lines[0] = 1.0, 10.0

@@ -1,19 +1,16 @@
 """The dynamic threshold against a loop over the stream."""
 
-from typing import Any
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from recipe_stores import STORES, chains_of, own_again, same_front
 
-from cascadelib import LogitStore
 from cascadelib.methods.confidence_metrics import softmax
 from tools import recipes
 from tools.recipes.big_little import dynamic_exits, follow
 
 
-def slow_stream(margins: Any, agree: Any, target: Any) -> Any:
+def slow_stream(margins, agree, target):
     t = 0.5
     stages = []
     for margin, same in zip(margins, agree):
@@ -25,7 +22,7 @@ def slow_stream(margins: Any, agree: Any, target: Any) -> Any:
 
 @settings(max_examples=20, deadline=None)
 @given(STORES)
-def test_the_dynamic_threshold_equals_a_loop(store: LogitStore) -> None:
+def test_the_dynamic_threshold_equals_a_loop(store):
     slow = []
     targets = np.arange(41) / 40
     for _, (a, b), (c1, c2) in chains_of(store, [2]):
@@ -44,7 +41,7 @@ def test_the_dynamic_threshold_equals_a_loop(store: LogitStore) -> None:
         own_again(store, table, dynamic_exits)
 
 
-def test_the_dynamic_threshold_comes_to_its_share_of_disagreement() -> None:
+def test_the_dynamic_threshold_comes_to_its_share_of_disagreement():
     rng = np.random.default_rng(1)
     margin = rng.random(50_000)
     agrees = rng.random(50_000) < margin

@@ -1,7 +1,5 @@
 """All recipes at the degenerate ends, between oracle and exact front, and on another split."""
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -14,7 +12,7 @@ from tools import recipes
 from tools.recipes_compared import Recipe, compare_recipes
 
 
-def some_recipes(store: LogitStore) -> dict:
+def some_recipes(store):
     return {
         "wang 2018, entropy": recipes.wang_2018(store, grid=6),
         "wang 2018, max softmax": recipes.wang_2018(store, "max_softmax", grid=6),
@@ -25,7 +23,7 @@ def some_recipes(store: LogitStore) -> dict:
     }
 
 
-def test_one_model_is_what_every_recipe_gives() -> None:
+def test_one_model_is_what_every_recipe_gives():
     store = eased_store(models=1)
     for table in some_recipes(store).values():
         assert table[["accuracy", "cost"]].to_numpy().tolist() == [
@@ -34,7 +32,7 @@ def test_one_model_is_what_every_recipe_gives() -> None:
         assert table["models"].tolist() == [("m0",)]
 
 
-def test_ties_everywhere_leave_only_whole_models() -> None:
+def test_ties_everywhere_leave_only_whole_models():
     labels = np.array([0, 0, 0, 1, 1, 2])
     flat = {
         f"m{i}": np.eye(3)[np.where(np.arange(6) < correct, labels, (labels + 1) % 3)]
@@ -48,7 +46,7 @@ def test_ties_everywhere_leave_only_whole_models() -> None:
             assert table["cost"].tolist() == [1.0, 10.0]
 
 
-def test_a_perfect_first_model_needs_no_other() -> None:
+def test_a_perfect_first_model_needs_no_other():
     labels = np.arange(20) % 4
     logits = {"m0": 5 * np.eye(4)[labels], "m1": eased_store(k=20).logits("m1")}
     store = LogitStore.from_arrays(labels, logits, macs={"m0": 1, "m1": 10})
@@ -62,9 +60,7 @@ def test_a_perfect_first_model_needs_no_other() -> None:
     st.sampled_from([0.25, 1.0, 3.0]),
     st.sampled_from([None, [1, 1, 1, 1], [1, 2, 2, 4]]),
 )
-def test_no_recipe_beats_the_exact_front_and_it_never_beats_the_oracle(
-    seed: int, step: float, costs: list[int] | None
-) -> None:
+def test_no_recipe_beats_the_exact_front_and_it_never_beats_the_oracle(seed, step, costs):
     store = eased_store(seed, step=step, costs=costs)
     floor = recipes.oracle(store)
     assert_rising(floor)
@@ -85,7 +81,7 @@ def test_no_recipe_beats_the_exact_front_and_it_never_beats_the_oracle(
         assert (least <= front.table["cost"] * (1 + 1e-12)).all()
 
 
-def test_candidates_are_chosen_as_in_search() -> None:
+def test_candidates_are_chosen_as_in_search():
     store = eased_store(k=100)
     chosen = ["m2", "m0"]
     for recipe in (
@@ -108,12 +104,12 @@ def test_candidates_are_chosen_as_in_search() -> None:
         (lambda s: recipes.oracle(s, cost="mac"), "macs"),
     ],
 )
-def test_bad_arguments_are_named(call: Callable, message: str) -> None:
+def test_bad_arguments_are_named(call, message):
     with pytest.raises(ValueError, match=message):
         call(eased_store())
 
 
-def test_a_table_of_scores_is_replayed_by_its_own_confidences() -> None:
+def test_a_table_of_scores_is_replayed_by_its_own_confidences():
     rng = np.random.default_rng(0)
     one, two = (
         ScoreTable(rng.random((3, 50)) < [[0.5], [0.7], [0.9]], rng.random((3, 50)), [1, 4, 9])
@@ -128,7 +124,7 @@ def test_a_table_of_scores_is_replayed_by_its_own_confidences() -> None:
         recipes.replay_points(front.table, two.select(["model 0", "model 1"]), None)
 
 
-def test_agreement_streams_and_scores_need_outputs() -> None:
+def test_agreement_streams_and_scores_need_outputs():
     table = ScoreTable([[True, False], [True, True]], np.zeros((2, 2)), [1, 2])
     needs_outputs = (
         recipes.zhou_2020,

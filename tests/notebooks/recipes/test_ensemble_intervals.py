@@ -1,7 +1,5 @@
 """Ensembles that stop by intervals, against a loop with the intervals themselves."""
 
-from typing import Any
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -14,7 +12,7 @@ from tools import recipes
 from tools.recipes.ensemble_intervals import DOUBTS, interval_doubt, interval_outcomes
 
 
-def slow_exit(probabilities: list, labels: Any, costs: Any, doubt: float) -> tuple[float, float]:
+def slow_exit(probabilities, labels, costs, doubt):
     """Accuracy and cost of an ensemble, sample by sample, at the level 1 − doubt."""
     correct = 0
     cost = 0.0
@@ -36,7 +34,7 @@ def slow_exit(probabilities: list, labels: Any, costs: Any, doubt: float) -> tup
 
 @settings(max_examples=10, deadline=None)
 @given(st.integers(0, 10**6), st.integers(1, 4), st.integers(1, 4))
-def test_exits_by_intervals_equal_a_loop(seed: int, models: int, n_models: int) -> None:
+def test_exits_by_intervals_equal_a_loop(seed, models, n_models):
     store = make_store(seed, 12, models, 0.01)
     names = list(store.models.index)
     costs = store.costs("macs")
@@ -52,7 +50,7 @@ def test_exits_by_intervals_equal_a_loop(seed: int, models: int, n_models: int) 
     own_again(store, table, interval_outcomes)
 
 
-def test_doubt_of_equal_and_of_certain_members() -> None:
+def test_doubt_of_equal_and_of_certain_members():
     mean = np.array([[0.5, 0.5, 0.0], [0.9, 0.1, 0.0], [0.6, 0.4, 0.0], [0.6, 0.3, 0.1]])
     error = np.array([[0.0, 0.0, 0.0], [0.0, 0.0, 0.0], [0.1, 0.1, 0.0], [0.0, 0.01, 0.5]])
     doubt = interval_doubt(mean, error, 1)
@@ -62,7 +60,7 @@ def test_doubt_of_equal_and_of_certain_members() -> None:
     assert doubt[3] == pytest.approx(2 * stats.t.sf(0.5 / 0.5, 1))  # the last one's is the widest
 
 
-def test_blocks_of_samples_are_one_split() -> None:
+def test_blocks_of_samples_are_one_split():
     whole = make_store(0, CHUNK + 3, 3, 0.01)
     ends = whole.take(slice(CHUNK - 2, None))
     names = list(whole.models.index)
@@ -73,7 +71,7 @@ def test_blocks_of_samples_are_one_split() -> None:
         np.testing.assert_array_equal(here[1][CHUNK - 2 :], there[1])
 
 
-def test_two_best_classes_count_as_correct_when_asked() -> None:
+def test_two_best_classes_count_as_correct_when_asked():
     store = make_store(0, 40, 1, 0.01)
     one, two = (
         recipes.inoue_2019(store, score=score)["accuracy"].max() for score in ("top1", "top2")

@@ -10,7 +10,7 @@ from cascadelib import ScoreTable
 from tools import recipes
 
 
-def test_the_oracle_refuses_graded_scores() -> None:
+def test_the_oracle_refuses_graded_scores():
     """0.25 and 0.5 were right answers to it: accuracy 1 at cost 1."""
     with pytest.raises(ValueError, match="graded"):
         recipes.oracle(ScoreTable([[0.25, 0.5], [0.5, 1.0]], np.zeros((2, 2)), [1, 4]))
@@ -18,7 +18,7 @@ def test_the_oracle_refuses_graded_scores() -> None:
     assert ones["accuracy"].tolist() == [0.5, 1.0] and ones["cost"].tolist() == [1, 3]
 
 
-def test_oracle_equals_trying_every_exit_of_every_sample() -> None:
+def test_oracle_equals_trying_every_exit_of_every_sample():
     rng = np.random.default_rng(5)
     for costs in ([1, 4, 9], [2, 2, 5]):
         correct = rng.random((3, 6)) < [[0.4], [0.5], [0.7]]

@@ -1,6 +1,5 @@
 """Greedy cascades against a loop over models and thresholds, and what they keep."""
 
-from typing import Any
 from unittest.mock import patch
 
 import numpy as np
@@ -9,28 +8,28 @@ from hypothesis import strategies as st
 from recipe_stores import STORES, eased_store, own_again, same_front
 from twins import single_cascade
 
-from cascadelib import LogitStore, Method, search
+from cascadelib import Method, search
 from tools import recipes
 from tools.recipes.greedy import greedy
 
 
-def outcomes_of(store: LogitStore, metric: str) -> list:
+def outcomes_of(store, metric):
     """(correct, confidence) of each model alone."""
     stage = Method(metric).stage(store, list(store.models.index))
     return [stage((m,)) for m in range(len(store.models))]
 
 
-def slow_greedy(outcomes: list, costs: Any, least: float) -> tuple[float, float, list[int]]:
+def slow_greedy(outcomes, costs, least):
     """Accuracy, cost and models of Streeter's cascade, by sets of samples."""
     k = len(outcomes[0][0])
     hits = [[bool(each) for each in correct] for correct, _ in outcomes]
     reference = max(range(len(costs)), key=lambda m: (sum(hits[m]), -m))
     left = set(range(k))
-    chain: list[int] = []
+    chain = []
     cost = 0.0
     correct = 0
     while left:
-        best: tuple = (0.0, None, None)
+        best = (0.0, None, None)
         for m in set(range(len(costs))) - set(chain):
             for threshold in {outcomes[m][1][j] for j in left}:
                 answered = {j for j in left if outcomes[m][1][j] >= threshold}
@@ -49,7 +48,7 @@ def slow_greedy(outcomes: list, costs: Any, least: float) -> tuple[float, float,
 
 @settings(max_examples=30, deadline=None)
 @given(STORES, st.sampled_from(["logits_margin", "entropy"]))
-def test_greedy_cascades_equal_a_loop(store: LogitStore, metric: str) -> None:
+def test_greedy_cascades_equal_a_loop(store, metric):
     outcomes = outcomes_of(store, metric)
     costs = store.costs("macs")
     with patch("tools.recipes.greedy.SHARES", np.linspace(0, 1, 7)):
@@ -63,9 +62,7 @@ def test_greedy_cascades_equal_a_loop(store: LogitStore, metric: str) -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10**6), st.floats(0, 1))
-def test_a_greedy_cascade_keeps_its_share_of_what_the_reference_gets_correct(
-    seed: int, least: float
-) -> None:
+def test_a_greedy_cascade_keeps_its_share_of_what_the_reference_gets_correct(seed, least):
     outcomes = outcomes_of(eased_store(seed, k=100), "max_softmax")
     costs = np.array([1.0, 3.0, 9.0, 27.0])
     correct = [hits for hits, _ in outcomes]
@@ -80,7 +77,7 @@ def test_a_greedy_cascade_keeps_its_share_of_what_the_reference_gets_correct(
     assert set(stages) == set(range(len(chain)))
 
 
-def test_where_it_rises_in_cost_it_does_not_beat_the_exact_front() -> None:
+def test_where_it_rises_in_cost_it_does_not_beat_the_exact_front():
     for seed in range(5):
         store = eased_store(seed, k=200)
         table = recipes.streeter_2018(store)

@@ -1,7 +1,6 @@
 """The grid search of IDK cascades against a loop, and with thresholds of one's own."""
 
 from itertools import product
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -9,18 +8,18 @@ import pytest
 from recipe_stores import eased_store, make_store, own_again, rising_chains, same_front
 from twins import single_cascade
 
-from cascadelib import LogitStore, Method, Point, evaluate
+from cascadelib import Method, Point, evaluate
 from cascadelib.evaluation.pareto import least_cost
 from cascadelib.methods.thresholds import own_units
 from tools import recipes
 
 
-def outcomes_of(store: LogitStore, metric: str) -> tuple:
+def outcomes_of(store, metric):
     names = list(store.models.index)
     return names, list(store.costs("macs")), Method(metric).stage(store, names)
 
 
-def replayed(store: LogitStore, table: Any, metric: str) -> None:
+def replayed(store, table, metric):
     """Each row evaluated anew gives its own accuracy and cost."""
     for row in table.itertuples():
         point = Point(
@@ -34,7 +33,7 @@ def replayed(store: LogitStore, table: Any, metric: str) -> None:
 @pytest.mark.parametrize("metric", ["entropy", "max_softmax"])
 @pytest.mark.parametrize("cost_aware", [True, False])
 @pytest.mark.parametrize("seed", range(4))
-def test_wang_2018_equals_a_loop_over_the_grid(metric: str, cost_aware: bool, seed: int) -> None:
+def test_wang_2018_equals_a_loop_over_the_grid(metric, cost_aware, seed):
     store = eased_store(seed, models=3, step=2.0, costs=[[3, 5, 6], [4, 4, 5]][seed % 2])
     names, costs, stage = outcomes_of(store, metric)
     k = len(store)
@@ -66,7 +65,7 @@ def test_wang_2018_equals_a_loop_over_the_grid(metric: str, cost_aware: bool, se
         assert low - 1e-9 <= table.loc[table["accuracy"] >= target, "cost"].min() <= high + 1e-9
 
 
-def test_cost_oblivious_exits_most_samples_early_whatever_they_cost() -> None:
+def test_cost_oblivious_exits_most_samples_early_whatever_they_cost():
     store = eased_store(k=400, models=3, step=0.01, costs=[1, 2, 1000])
     aware, oblivious = (
         recipes.wang_2018(store, "max_softmax", cost_aware=aware) for aware in (True, False)
@@ -82,7 +81,7 @@ def test_cost_oblivious_exits_most_samples_early_whatever_they_cost() -> None:
     pd.testing.assert_frame_equal(*pairs)  # with two models the fewest models run is the least cost
 
 
-def test_a_grid_that_is_given_serves_all_stages() -> None:
+def test_a_grid_that_is_given_serves_all_stages():
     store = make_store(2, 60, 3)
     given_one = recipes.wang_2018(store, "max_softmax", grid=[0.9, 0.4, 0.6])
     assert {t for row in given_one["thresholds"] for t in row} <= {0.4, 0.6, 0.9}
@@ -97,7 +96,7 @@ def test_a_grid_that_is_given_serves_all_stages() -> None:
         recipes.wang_2018(store, grid=[])
 
 
-def test_entropy_thresholds_are_in_nats() -> None:
+def test_entropy_thresholds_are_in_nats():
     store = eased_store(k=200)
     table = recipes.wang_2018(store)
     values = [t for row in table["thresholds"] for t in row]

@@ -23,7 +23,7 @@ FEATURES = ("max_softmax", "softmax_margin", "entropy")
     st.integers(1, 60),
     st.sampled_from(["mixed", "all right", "none right", "separable"]),
 )
-def test_logistic_scores_are_those_of_scikit_learn(seed: int, k: int, kind: str) -> None:
+def test_logistic_scores_are_those_of_scikit_learn(seed, k, kind):
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(k, 3)) * (1, 5, 0)  # a feature may be constant
     correct = {
@@ -45,7 +45,7 @@ def test_logistic_scores_are_those_of_scikit_learn(seed: int, k: int, kind: str)
     np.testing.assert_allclose(scores, theirs.predict_proba(z)[:, 1], atol=1e-4)
 
 
-def test_equal_features_get_equal_scores() -> None:
+def test_equal_features_get_equal_scores():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(97, 3))
     scorer = fit_confidence("logistic", features("abc", x), rng.random(97) < 0.5)
@@ -55,7 +55,7 @@ def test_equal_features_get_equal_scores() -> None:
 
 @settings(max_examples=8, deadline=None)
 @given(st.integers(0, 10**6), st.sampled_from([0.01, 4.0]))
-def test_the_logistic_policy_equals_a_loop(seed: int, step: float) -> None:
+def test_the_logistic_policy_equals_a_loop(seed, step):
     store = make_store(seed, 12, 3, step)
     learned = LEARNED.fit(store)
     brute = brute_front(
@@ -66,7 +66,7 @@ def test_the_logistic_policy_equals_a_loop(seed: int, step: float) -> None:
     own_again(store, table, learned)
 
 
-def test_a_logistic_policy_is_fitted_on_one_split_only() -> None:
+def test_a_logistic_policy_is_fitted_on_one_split_only():
     store = make_store(0, 200)
     other = make_store(1, 200)
     values = np.column_stack([Method(m).stage(store, ["m1"])((0,))[1] for m in FEATURES])

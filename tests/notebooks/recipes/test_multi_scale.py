@@ -1,20 +1,18 @@
 """Budgeted batches against a count and a loop."""
 
-from typing import Any
-
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from recipe_stores import STORES, chains_of, own_again, same_front
 from twins import single_cascade
 
-from cascadelib import LogitStore, Method
+from cascadelib import Method
 from cascadelib.methods.thresholds import exit_stages
 from tools import recipes
 from tools.recipes.multi_scale import budgeted
 
 
-def slow_budget(confidences: Any, shares: Any) -> Any:
+def slow_budget(confidences, shares):
     """Thresholds by counting down the samples that are left, surest first."""
     k = len(confidences[0])
     gone = set()
@@ -30,7 +28,7 @@ def slow_budget(confidences: Any, shares: Any) -> Any:
 @given(
     st.integers(0, 10**6), st.integers(1, 12), st.lists(st.floats(0.01, 1), min_size=1, max_size=4)
 )
-def test_budgeted_thresholds_equal_a_count(seed: int, k: int, shares: list[float]) -> None:
+def test_budgeted_thresholds_equal_a_count(seed, k, shares):
     rng = np.random.default_rng(seed)
     shares = np.array(shares) / sum(shares)
     confidences = list(rng.integers(0, 4, (len(shares), k)) / 4)
@@ -46,7 +44,7 @@ def test_budgeted_thresholds_equal_a_count(seed: int, k: int, shares: list[float
 
 @settings(max_examples=10, deadline=None)
 @given(STORES, st.sampled_from(["max_softmax", "entropy"]))
-def test_budgeted_batch_equals_a_loop(store: LogitStore, metric: str) -> None:
+def test_budgeted_batch_equals_a_loop(store, metric):
     stage = Method(metric).stage(store, list(store.models.index))
     slow = []
     ratios = np.arange(1, 40) / 20

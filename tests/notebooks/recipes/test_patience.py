@@ -1,17 +1,14 @@
 """Patience against a loop, sample by sample."""
 
-from typing import Any
-
 import numpy as np
 from hypothesis import given, settings
 from recipe_stores import STORES, chains_of, own_again, same_front
 
-from cascadelib import LogitStore
 from tools import recipes
 from tools.recipes.patience import patience_outcomes
 
 
-def slow_patience(store: LogitStore, names: Any, costs: Any, patience: Any) -> tuple:
+def slow_patience(store, names, costs, patience):
     """Accuracy and cost, sample by sample."""
     correct = 0
     cost = 0.0
@@ -31,7 +28,7 @@ def slow_patience(store: LogitStore, names: Any, costs: Any, patience: Any) -> t
 
 @settings(max_examples=25, deadline=None)
 @given(STORES)
-def test_patience_equals_a_loop(store: LogitStore) -> None:
+def test_patience_equals_a_loop(store):
     slow = [
         slow_patience(store, names, costs, patience)
         for _, names, costs in chains_of(store, range(1, 5))

@@ -4,7 +4,6 @@ what they say.
 
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +16,7 @@ import recipes as peers  # noqa: E402 - scripts, no package
 
 
 @pytest.fixture(scope="module")
-def split() -> Any:
+def split():
     """Four of the bundled models on 200 images."""
     store = LogitStore("data/fashion-mnist/val").take(slice(0, 200))
     return peers.split_of(store, ["linear@14", "mlp@28", "lenet@28", "resnet18_w32@56"])
@@ -25,9 +24,7 @@ def split() -> Any:
 
 @pytest.mark.parametrize("n", [2, 3])
 @pytest.mark.parametrize("label", peers.RULES)
-def test_what_a_rule_finds_is_within_the_budget_and_measures_so(
-    split: Any, label: Any, n: int
-) -> None:
+def test_what_a_rule_finds_is_within_the_budget_and_measures_so(split, label, n):
     budgets = [share * split.table[2][-1] for share in (0.01, 0.3)]
     best = peers.RULES[label](split, n, budgets)
     exact = peers.exact(split, n, budgets)
@@ -39,7 +36,7 @@ def test_what_a_rule_finds_is_within_the_budget_and_measures_so(
         assert accuracy <= most + 1e-12 or label == peers.ROUTING
 
 
-def test_the_exact_search_is_what_a_loop_finds(split: Any) -> None:
+def test_the_exact_search_is_what_a_loop_finds(split):
     brute = brute_front(Method("max_softmax").stage(split.store, split.names), split.table[2], (2,))
     budget = 0.05 * split.table[2][-1]
     most = max(correct for correct, cost in brute.items() if cost <= budget) / len(split.store)
@@ -47,7 +44,7 @@ def test_the_exact_search_is_what_a_loop_finds(split: Any) -> None:
     assert peers.paper(split, 2, [budget]).accuracy == [most]
 
 
-def test_parzen_estimators_find_what_is_good() -> None:
+def test_parzen_estimators_find_what_is_good():
     rng = np.random.default_rng(0)
     tried = rng.random((100, 1))
     drawn = [peers.suggestion(tried, np.abs(tried[:, 0] - 0.3), rng)[0] for _ in range(50)]

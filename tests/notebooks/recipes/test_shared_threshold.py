@@ -1,7 +1,5 @@
 """One threshold for all stages: against a loop over everything, and against separate thresholds."""
 
-from typing import Any
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +12,7 @@ from tools.recipes.shared_threshold import search_shared_threshold, shared_thres
 
 @RELAXED
 @given(tables(models=(2, 4), samples=(1, 8)), st.integers(2, 4))
-def test_one_shared_threshold_equals_a_loop(table: Any, n: int) -> None:
+def test_one_shared_threshold_equals_a_loop(table, n):
     correct, confidence, cost = table
     n = min(n, len(cost))
     k = correct.shape[1]
@@ -30,7 +28,7 @@ def test_one_shared_threshold_equals_a_loop(table: Any, n: int) -> None:
         assert total == pytest.approx(points.cost[row], rel=1e-12)
 
 
-def test_a_shared_threshold_is_never_better_than_separate_ones() -> None:
+def test_a_shared_threshold_is_never_better_than_separate_ones():
     shared = shared_threshold_front(NOISY, 3)
     free = search(NOISY, 3)
     assert (free.cost_at(shared.table["accuracy"]) <= shared.table["cost"]).all()

@@ -1,0 +1,120 @@
+"""The exact search of outcomes that are counted: correct or not, at one cost per model."""
+
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from .anytime import search_in_time
+from .cascades import Cascades, Outcomes, Search, cascades_of
+from .front import Points, points_from
+from .kernels.state import Best, improves, new_best, note
+from .parallel import BOXES, CORNERS, in_threads, on_workers
+
+SEEDING = 0.25  # of the time that is left goes to finding a first front to prune by
+
+
+def search_counted(search: Search) -> Points:
+    """Return the front of all cascades of a search's lengths at all thresholds."""
+    outcomes = search.outcomes
+    k = len(outcomes.correct((0,)))
+    if k == 0:
+        raise ValueError("no samples: the split is empty")
+    outcomes.prepare(cascades_of(search.cost, search.lengths))
+    if search.lengths[-1] > 1:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:  # sorts run without the GIL
+            list(pool.map(outcomes.groups, [(m,) for m in range(len(search.cost))]))
+    best = new_best(k, search.lengths[-1])
+    floor = np.full(k + 1, np.inf)
+    kinds: list[Cascades] = []
+    for length in search.lengths:
+        cascades = Cascades(search.cost, length, kinds[-1].end if kinds else 0)
+        kinds.append(cascades)
+        if length == 1 or search.deadline < np.inf or search.executor is not None:
+            note_first_models(search, cascades, best)
+        if length == 2:
+            in_threads(Search(outcomes, search.cost), cascades.heads, best)
+        elif length > 2:
+            search_long(search, cascades, best)
+            np.minimum(floor, best.floor, out=floor)
+    best.floor[:] = floor
+
+    def cascade_of(number: int) -> tuple:
+        return next(kind for kind in kinds if number < kind.end).cascade(number)
+
+    return points_from(outcomes, best, cascade_of, search.cost)
+
+
+def always_exit(outcomes: Outcomes, head: tuple, start: int = 0) -> list[int]:
+    """The boundaries at which all samples exit, of a head's stages from ``start`` on."""
+    return [outcomes.all_exit(head[: i + 1]) for i in range(start, len(head))]
+
+
+def note_first_models(search: Search, cascades: Cascades, best: Best) -> None:
+    """Note, for each model that may come first, a cascade in which all samples leave there.
+
+    So every single model, and of longer cascades a front, is there however little time there is.
+    """
+    firsts: dict[int, tuple[int, tuple]] = {}
+    for head, lasts in cascades.heads:
+        for number, m in lasts[:1] if head else lasts:
+            firsts.setdefault((*head, m)[0], (number, head))
+    for first, (number, head) in firsts.items():
+        n = int(search.outcomes.correct((first,)).sum())
+        nobody = np.zeros(len(head), np.int64)
+        always = np.array(always_exit(search.outcomes, head), np.int64)
+        if improves(best, n, search.cost[first], number, nobody):
+            note(best, n, search.cost[first], number, always, nobody)
+
+
+def seed(search: Search, cascades: Cascades, length: int, best: Best) -> None:
+    """Note the front of the cascades' first ``length`` models.
+
+    As longer ones whose later stages no sample reaches.
+    """
+    d = length - 1
+    longer: dict[tuple, tuple[int, tuple]] = {}
+    for head, lasts in cascades.heads:
+        number, _ = lasts[0]
+        longer.setdefault(head[:length], (number, head))
+    heads: dict[tuple, list[tuple[int, int]]] = {}
+    for short, (number, _) in longer.items():
+        heads.setdefault(short[:-1], []).append((number, short[-1]))
+    head_of = dict(longer.values())
+    own = new_best(len(best.reach) - 1, length)
+    for parts in (CORNERS, BOXES) if d > 1 else (BOXES,):
+        # pairs and triples take little time beside the cascades that they are to speed up
+        run = on_workers if d > 2 else in_threads
+        run(search, list(heads.items()), own, parts)
+    for n in np.flatnonzero(np.isfinite(own.exact)):
+        number = own.where[n, 0]
+        at = np.zeros(cascades.length - 1, np.int64)
+        at[:d] = own.where[n, 1 + d :]
+        if improves(best, n, own.exact[n], number, at):
+            later = always_exit(search.outcomes, head_of[number], d)
+            boundaries = np.append(own.where[n, 1 : 1 + d], later)
+            note(best, n, own.exact[n], number, boundaries, at)
+
+
+def search_long(search: Search, cascades: Cascades, best: Best) -> None:
+    """Note every threshold of cascades of three models or more, after a first front to prune by:
+    that of shorter cascades, unless it was searched."""
+    length = cascades.length
+    end_of_start = np.inf
+    first = length - 1
+    if search.deadline < np.inf:
+        now = time.monotonic()
+        end_of_start = now + SEEDING * (search.deadline - now)
+        first = min(3, length - 1)
+    start = search._replace(deadline=end_of_start)
+    for shorter in range(first, length):
+        in_time = time.monotonic() < end_of_start
+        if shorter not in search.lengths and (shorter == first or in_time):
+            seed(start, cascades, shorter, best)
+    if search.deadline < np.inf:
+        search_in_time(search, cascades.heads, best)
+        return
+    started = on_workers(search, cascades.heads, best, CORNERS)
+    best.floor[:] = np.inf
+    on_workers(search, cascades.heads, best, BOXES if started else CORNERS + BOXES)

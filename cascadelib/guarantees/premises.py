@@ -1,0 +1,313 @@
+"""The premises of a guarantee: what must hold of the certification samples, and what a check found.
+
+docs/premises.md describes each check, and what no check can find.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+from numpy import ndarray as Array
+
+from ..checks import items_of, known
+from ..evaluation.point import Point
+from ..evaluation.run import Run
+from ..labels import Contents, Labels, Origin, parts_of
+from ..store.protocol import Store
+from .repeats import LEVEL, REMEDY, equal_rows, repeated_ids, samples_seen, size_of_table
+
+VERIFIED = "verified"
+VIOLATED = "violated"
+NOT_VERIFIABLE = "not verifiable"
+COMPUTED: Counter[int] = Counter()  # certificates of this process, by the samples that they used
+
+Finding = tuple[str, str, str]  # status, evidence, and the remedy if the premise is violated
+
+
+@dataclass(frozen=True)
+class Premise:
+    """One premise of a guarantee, as the check found it.
+
+    Parameters
+    ----------
+    name : str
+        As ``accept=`` of :func:`cascadelib.certify` takes it.
+    status : str
+        "verified", "violated" or "not verifiable".
+    evidence : str
+        What was compared, and with which result.
+    """
+
+    name: str
+    status: str
+    evidence: str
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.evidence})"
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """What a certificate is about: the samples, the cascades, and which labels are known.
+
+    Parameters
+    ----------
+    store : Store
+        The k certification samples, labelled.
+    origin : Labels
+        Where these samples come from.
+    runs : list of Run
+        The P cascades on these samples.
+    reference : str
+        The model that losses are measured against.
+    clusters : array of shape (k,) or None
+        The number of each sample's cluster.
+    differs : bool array of shape (P, k)
+        Where the label of a sample can matter.
+    is_known : bool array of shape (k,)
+        Whether the label is known.
+    is_drawn : bool, default=False
+        Whether the known labels are a uniform draw of those that can matter.
+    """
+
+    store: Store
+    origin: Labels
+    runs: Sequence[Run]
+    reference: str
+    clusters: Array | None
+    differs: Array
+    is_known: Array
+    is_drawn: bool = False
+
+    @cached_property
+    def points(self) -> list[Point]:
+        """The cascades."""
+        return [run.point for run in self.runs]
+
+    @cached_property
+    def models(self) -> list[str]:
+        """The reference, and all models of the cascades."""
+        return models_of(self.points, self.reference)
+
+    @property
+    def deciding(self) -> set[str]:
+        """The models whose confidences are compared with thresholds."""
+        return {name for point in self.points for name in point.models[:-1]}
+
+
+def models_of(points: Sequence[Point], reference: str) -> list[str]:
+    """Return the reference and all models of the points, each once."""
+    return list(dict.fromkeys([reference, *(name for point in points for name in point.models)]))
+
+
+def independent(case: Case) -> Finding:
+    """Look for samples, or first samples of clusters, that repeat others by id or by content."""
+    ids = case.origin.sample_ids
+    store = case.store
+    what = "samples"
+    if case.clusters is not None:
+        pairs = pd.DataFrame({"cluster": case.clusters, "sample": ids})
+        ids = ids[~pairs.duplicated().to_numpy()]
+        store = store.take(np.unique(case.clusters, return_index=True)[1])
+        what = f"{len(store)} clusters"
+    if fault := repeated_ids(ids) or equal_rows(store, case.models, case.deciding):
+        return VIOLATED, fault, REMEDY
+    if case.clusters is not None:
+        return VERIFIED, f"{what} are named, and no sample repeats one of another cluster", ""
+    return (
+        NOT_VERIFIABLE,
+        "no sample repeats another by id or content; clusters= names samples that belong together",
+        "",
+    )
+
+
+def no_overlap(case: Case) -> Finding:
+    """Look for samples that took part in finding, fitting or training the cascades."""
+    return overlap_of(case.points, case.origin, case.models)
+
+
+def overlap_of(points: Sequence[Point], origin: Labels, models: Sequence[str]) -> Finding:
+    """Compare samples with all that points have seen, by id and by the models' answers."""
+    shared = samples_seen([point.seen for point in points], origin, models)
+    if shared:
+        named = " ".join(filter(None, (origin.dataset, origin.split)))
+        return (
+            VIOLATED,
+            f"{shared} of the {len(origin)} samples took part in finding the cascades"
+            f"{named and f' ({named})'}, by their ids or by what the models said of them",
+            "a guarantee needs samples that they have not seen: search on "
+            "store.take(slice(0, None, 2)) and certify on store.take(slice(1, None, 2))",
+        )
+    if shared is None or size_of_table(points, origin) is None:
+        what = "sample ids (sample_ids=), or the models' answers, are not known for all samples"
+        return NOT_VERIFIABLE, f"{what} that found the cascades", ""
+    return VERIFIED, "no sample id, and no row of the models' answers, is in both splits", ""
+
+
+def spelling(case: Case) -> Finding:
+    """State how text of labels and predictions was compared."""
+    if case.store.class_count is not None:
+        return VERIFIED, "labels and predictions are numbers of classes", ""
+    if not case.store.has_predictions:
+        return NOT_VERIFIABLE, "correctness is an input, so that no text was compared", ""
+    rule = getattr(case.store, "normalize", None)
+    if rule == "exact":
+        return NOT_VERIFIABLE, "text was compared as written: normalize='exact'", ""
+    if rule == "text":
+        return VERIFIED, "labels and predictions were normalised before they were compared", ""
+    return VERIFIED, "no prediction differs from its label by spelling alone", ""
+
+
+def labels_complete(case: Case) -> Finding:
+    """Count the labels that can matter and are not known, and the samples without all rows."""
+    matter = case.differs.any(axis=0)
+    known_labels = np.count_nonzero(matter & case.is_known)
+    wanted = np.count_nonzero(matter)
+    dropped = getattr(case.store, "dropped", 0)
+    if known_labels < wanted and not case.is_drawn:
+        missing = wanted - known_labels
+        counted = f"{missing} of {wanted} labels that can matter are missing"
+        return NOT_VERIFIABLE, f"{counted}, and count as the worst case", ""
+    if dropped:
+        return (
+            NOT_VERIFIABLE,
+            f"{dropped} samples with missing rows were dropped: others like them are not covered",
+            "",
+        )
+    if known_labels < wanted:
+        drawn = f"{known_labels} of {wanted} labels that can matter are known, the first by a hash"
+        return VERIFIED, f"{drawn} of the ids", ""
+    return VERIFIED, f"all {wanted} labels that can matter are known", ""
+
+
+def reference_complete(case: Case) -> Finding:
+    """Count the samples on which the reference has no answer."""
+    absent = unanswered(case.store, case.reference)
+    if absent is None or not absent.any():
+        return VERIFIED, "the reference has an answer for every sample", ""
+    return (
+        NOT_VERIFIABLE,
+        f"the reference has no answer on {absent.mean():.1%} of the samples, which count as the "
+        "worst case",
+        "",
+    )
+
+
+def unanswered(store: Store, reference: str) -> Array | None:
+    """Return where the reference has no answer, bool [k]; None if the store records none."""
+    answered = getattr(store, "answered", None)
+    return None if answered is None else ~answered[store.row(reference)]  # type: ignore[attr-defined]
+
+
+def answered_by(run: Run, model: str) -> Array:
+    """Return which samples get their answer from a model, bool [k]."""
+    models = run.point.models
+    return run.exit_stage == (models.index(model) if model in models else -1)
+
+
+def confidences(case: Case) -> Finding:
+    """Compare the median of each custom confidence with the range seen where cascades were
+    chosen; single values outside of it are normal."""
+    if case.store.class_count is not None:
+        return VERIFIED, "computed from the models' outputs by the metric", ""
+    parts = {part for point in case.points for part in parts_of(point.origin)}
+    unknown = []
+    for name in sorted(case.deciding):
+        here = confidences_of(case.origin, name)
+        seen = np.concatenate([np.empty(0), *(confidences_of(part, name) for part in parts)])
+        if not has_power(len(seen), len(here), len(case.deciding)):
+            unknown.append(repr(name))
+        elif not seen.min() <= (median := np.median(here)) <= seen.max():
+            return (
+                VIOLATED,
+                f"the median confidence of {name!r} is {median:.4g}, and all {len(seen)} seen "
+                f"where the cascades were chosen are from {seen.min():.4g} to {seen.max():.4g}",
+                "give both splits confidences of one kind, as 0.93 or 93",
+            )
+    if unknown:
+        few = f"too few confidences are known of {', '.join(unknown)} where cascades were chosen"
+        return NOT_VERIFIABLE, few, ""
+    return VERIFIED, "the median of each lies inside the range seen where cascades were chosen", ""
+
+
+def confidences_of(part: Origin, name: str) -> Array:
+    """Return the finite confidences of a model on a set of samples; none if they are unknown."""
+    contents = getattr(part, "contents", None)
+    if not isinstance(contents, Contents) or contents.read is None or name not in contents.models:
+        return np.empty(0)
+    values = np.asarray(next(iter(contents.read(name))), np.float64)
+    return values[np.isfinite(values)]
+
+
+def has_power(seen: int, here: int, tests: int) -> bool:
+    """Return whether a median of ``here`` values lies outside the range of ``seen`` values of the
+    same distribution with a probability of at most :data:`LEVEL` in all ``tests``.
+
+    It lies above the range if the upper half of ``here``, h values, are the h largest of all, with
+    a probability of C(here, h) / C(seen + here, h).
+    """
+    upper = np.arange((here + 1) // 2)
+    log_probability = np.sum(np.log(here - upper) - np.log(seen + here - upper))
+    return bool(here and seen) and log_probability <= np.log(LEVEL / 2 / max(tests, 1))
+
+
+# The order in which they are listed. A further premise is a function of a Case, and its entry here.
+CHECKS: dict[str, Callable[[Case], Finding]] = {
+    "independent": independent,
+    "overlap": no_overlap,
+    "spelling": spelling,
+    "labels complete": labels_complete,
+    "reference complete": reference_complete,
+    "confidences": confidences,
+}
+
+
+def checked_premises(case: Case, accept: Iterable[str]) -> tuple[Premise, ...]:
+    """Check every premise of a guarantee.
+
+    Raises
+    ------
+    ValueError
+        If a premise is violated that ``accept`` does not name, with the remedy, and for a name
+        that is not a premise.
+    """
+    accepted = [known(name, CHECKS, "premise in accept") for name in items_of(accept)]
+    premises = []
+    faults = []
+    for name, check in CHECKS.items():
+        status, evidence, remedy = check(case)
+        premises.append(Premise(name, status, evidence))
+        if status == VIOLATED and name not in accepted:
+            faults.append(
+                f"{evidence}; {remedy}. accept=({name!r},) certifies all the same, and the "
+                "certificate names the violated premise"
+            )
+    if faults:
+        raise ValueError(". ".join(faults))
+    return tuple(premises)
+
+
+def premises_text(premises: Sequence[Premise]) -> str:
+    """Return the sentences of a certificate on premises that are not verified: the violated ones
+    first."""
+    sentences = []
+    for status, words in (
+        (VIOLATED, "Violated, but accepted, so that the guarantee may not hold"),
+        (NOT_VERIFIABLE, "Not verifiable"),
+    ):
+        named = [str(premise) for premise in premises if premise.status == status]
+        if named:
+            sentences.append(f" {words}: {'; '.join(named)}.")
+    return "".join(sentences)
+
+
+def count_certificate(origin: Labels) -> int:
+    """Return how many certificates this process has computed on these samples, this one included:
+    each of them may fail with probability delta."""
+    source = "" if origin.given else origin.source
+    samples = hash((source, origin.sample_ids.tobytes()))
+    COMPUTED[samples] += 1
+    return COMPUTED[samples]

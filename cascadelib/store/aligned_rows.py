@@ -1,0 +1,284 @@
+"""Do the rows of all models belong to the same samples? Their correctness then correlates."""
+
+import warnings
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy import ndarray as Array
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from scipy.special import expit, xlogy
+
+from ..checks import brief
+
+LEVEL = 1e-3  # probability with which any interval of a table misses its correlation
+LEAST_PHI = 0.1  # a mean correlation below it is that of rows of different samples
+LEAST_SHARE = 0.25  # and below this share of the largest one that the accuracies allow
+ABOVE_CHANCE = 3.0  # standard errors by which a tested model's accuracy exceeds chance
+LEAST_ANSWERED = 0.5  # share of the samples that a tested model answered
+STEEPEST = 15.0  # largest slope of the logistic model, per additional correct model
+STEPS = 24  # of a bisection, which gives slopes to 2e-6
+TOLERANCE = 1e-6  # samples
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """The result of :func:`aligned_rows`: status, one sentence of evidence, a row per model."""
+
+    status: str
+    evidence: str
+    table: pd.DataFrame = field(repr=False)
+
+
+def aligned_rows(correct: Any, names: Iterable[str] = (), chance: Any = 0.0) -> Alignment:
+    """Test whether the models' rows belong to the same samples, by the correlation of correctness.
+
+    Models find the same samples difficult, so their correctness correlates. Rows of different
+    samples have independent correctness, and every cascade of such models looks excellent.
+
+    Parameters
+    ----------
+    correct : array of shape (n_models, n_samples)
+        Bool, or a graded score, which counts as correct if it exceeds the mean of its model.
+    names : iterable of str, optional
+        The models; by default "model 0", "model 1" …
+    chance : float or array of shape (n_models,), default=0.0
+        The accuracy that each model would have by chance. A model that is not significantly above
+        it, or is constant, is left out: its correctness need not correlate.
+
+    Returns
+    -------
+    Alignment
+        ``table`` has a row per tested model: its mean correlation φ with the other models (weighted
+        by their standard deviations), its interval ``lower`` to ``upper``, and ``attainable``, the
+        largest φ at these accuracies. ``status`` is *violated* if an upper end is below 0.1 (or
+        below a quarter of the attainable φ, if that is smaller), or if the models form two groups
+        of which every pair is. It is *verified* if every lower end is above 0 and the pairs with a
+        lower end above 0 connect all models. Otherwise it is *not verifiable*.
+
+    See Also
+    --------
+    cascadelib.certify : Its premise "rows aligned".
+
+    Notes
+    -----
+    Let s be the number of other models that are correct. Logistic regression of a model's
+    correctness on s, with the accuracy fixed at the observed one, is a family with one parameter,
+    and φ increases with it. The interval has the φ of all parameters whose log-likelihood is within
+    log(4 N / 0.001) of the largest. This is Bonferroni's correction for N intervals, their two ends
+    and two sets of intervals (one per model, one per pair). By the Chernoff bound of an exponential
+    family, a one-sided log-likelihood ratio exceeds c with a probability of about exp(−c) at most.
+    The bound is about 10 times the normal approximation, and it also covers few joint errors, for
+    which that approximation fails. The tests sum exact probabilities for two models. Shuffled rows
+    belong to the family, with parameter 0. Samples are assumed to be independent, and repeated
+    samples make the interval too short.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> difficulty = rng.normal(size=5000)
+    >>> correct = rng.normal(size=(3, 5000)) + 1 > difficulty
+    >>> aligned_rows(correct).status
+    'verified'
+    >>> shifted = correct.copy()
+    >>> shifted[2] = np.roll(correct[2], 1)
+    >>> print(aligned_rows(shifted, ["small", "medium", "large"]).evidence)
+    the rows of model 'large' are out of step with those of the others: ...
+    """
+    scores = np.atleast_2d(np.asarray(correct))
+    names = list(names) or [f"model {row}" for row in range(len(scores))]
+    is_graded = scores.dtype.kind == "f"
+    is_correct = scores > scores.mean(axis=1, keepdims=True) if is_graded else scores.astype(bool)
+    samples = max(is_correct.shape[1], 1)
+    accuracy = is_correct.sum(axis=1) / samples
+    error = np.sqrt(accuracy * (1 - accuracy) / samples)
+    is_tested = (accuracy - ABOVE_CHANCE * error > np.where(is_graded, 0, chance)) & (error > 0)
+    tested = [name for name, keep in zip(names, is_tested, strict=True) if keep]
+    missing = [name for name, keep in zip(names, is_tested, strict=True) if not keep]
+    left_out = f" (left out as constant or at chance: {brief(missing)})" if missing else ""
+    if len(tested) < 2:
+        reason = "the test needs two models that are neither constant nor at chance"
+        return Alignment("not verifiable", reason + left_out, pd.DataFrame({"model": tested}))
+    is_correct = is_correct[is_tested].astype(np.float32)  # a sum of samples is exact up to 2^24
+    spread = np.sqrt(accuracy * (1 - accuracy))[is_tested]
+    table = correlations(
+        counts_by_others(is_correct), spread * (spread.sum() - spread), LEVEL / 4 / len(is_correct)
+    )
+    table.insert(0, "model", tested)
+    one, other = np.triu_indices(len(tested), 1)
+    pairs = correlations(
+        counts_by_pairs(is_correct)[one, other], spread[one] * spread[other], LEVEL / 4 / len(one)
+    )
+    blocks = [
+        _groups(one[linked], other[linked], len(tested))
+        for linked in (~pairs["is_low"], pairs["lower"] > 0)
+    ]
+    return Alignment(*_verdict(table, *blocks, samples, left_out), table)
+
+
+def alignment_of(store: Any, names: Iterable[str] | None = None) -> Alignment:
+    """Test the rows of models of a store (default: all), on the samples that they all answered.
+
+    Models that answered less than half of the samples are not tested.
+    """
+    names = list(store.models.index if names is None else names)
+    correct = correctness_of(store, names)
+    if correct is None:
+        return Alignment("not verifiable", "which answers are correct is unknown", pd.DataFrame())
+    answered = np.ones(correct.shape, bool)
+    if getattr(store, "answered", None) is not None:
+        answered = store.answered[[store.row(name) for name in names]]
+    is_compared = answered.mean(axis=1) >= LEAST_ANSWERED
+    names = np.array(names, object)[is_compared].tolist()
+    correct = correct[is_compared][:, answered[is_compared].all(axis=0)]
+    result = aligned_rows(correct, names)
+    labels = getattr(store, "labels", None)
+    if result.status == "violated" and store.has_predictions and labels is not None:
+        chance = [agreement_by_chance(labels, store.predicted(name)) for name in names]
+        result = aligned_rows(correct, names, chance)
+    return result
+
+
+def correctness_of(store: Any, names: list[str]) -> Array | None:
+    """Return the correctness of models, array [M, k], or None if it is unknown."""
+    if getattr(store, "correct", None) is not None:
+        return store.correct[[store.row(name) for name in names]]
+    labels = getattr(store, "labels", None)
+    if labels is None or not store.has_predictions:
+        return None
+    return np.array([store.predicted(name) == labels for name in names])
+
+
+def agreement_by_chance(labels: Array, predictions: Array) -> float:
+    """Return the share of samples that would agree if predictions and labels were independent."""
+    share = pd.Series(labels).value_counts(normalize=True)
+    return float(pd.Series(predictions).map(share).fillna(0).mean())
+
+
+def warn_unless_aligned(store: Any) -> None:
+    """Issue a UserWarning if the rows of the models of a store are out of step."""
+    alignment = alignment_of(store)
+    if alignment.status == "violated":
+        warnings.warn(
+            f"{alignment.evidence}. Check the join by sample id; certify refuses this table unless "
+            'accept=("rows aligned",)',
+            stacklevel=3,
+        )
+
+
+def counts_by_others(is_correct: Array) -> Array:
+    """Return how many samples have s other correct models and correctness x, [M, s, x]."""
+    others = is_correct.sum(axis=0) - is_correct
+    codes = (2 * others + is_correct).astype(np.int64)
+    size = 2 * len(is_correct)
+    return np.array([np.bincount(row, minlength=size) for row in codes]).reshape(
+        -1, len(is_correct), 2
+    )
+
+
+def counts_by_pairs(is_correct: Array) -> Array:
+    """Return how many samples have correctness s of another model and x of one, [M, M, s, x]."""
+    both = is_correct @ is_correct.T
+    one = np.broadcast_to(is_correct.sum(axis=1)[:, None], both.shape)
+    neither = is_correct.shape[1] - one - one.T + both
+    return np.stack([neither, one - both, one.T - both, both], axis=-1).reshape(*both.shape, 2, 2)
+
+
+def correlations(counts: Array, scale: Array, level: float) -> pd.DataFrame:
+    """Compute the interval of each correlation: columns phi, lower, upper, attainable, is_low.
+
+    counts: array [N, s, x], samples by s and by binary x; scale: array [N], by which a covariance
+    is divided; level: probability with which one end of one interval may miss.
+    """
+    counts = counts.astype(np.float64)
+    by_s = counts.sum(axis=2)
+    samples = by_s.sum(axis=1)
+    positive = counts[:, :, 1]
+    number = np.arange(counts.shape[1])
+
+    def phi(positive: Array) -> Array:
+        product = positive.sum(axis=-1) / samples * (by_s @ number / samples)
+        return (positive @ number / samples - product) / scale
+
+    def likelihood(slope: Array) -> Array:
+        share = shares(by_s, positive.sum(axis=1), slope)
+        return (xlogy(positive, share) + xlogy(by_s - positive, 1 - share)).sum(axis=-1)
+
+    measured = phi(positive)
+    edge = np.full(len(counts), STEEPEST)
+
+    def excess(slope: Array) -> Array:
+        return phi(by_s * shares(by_s, positive.sum(axis=1), slope)) - measured
+
+    best = root(excess, -edge, edge)
+    least = likelihood(best) + np.log(level)
+    lower = root(lambda slope: likelihood(slope) - least, -edge, best)
+    upper = root(lambda slope: least - likelihood(slope), best, edge)
+    ends = [phi(by_s * shares(by_s, positive.sum(axis=1), slope)) for slope in (lower, upper, edge)]
+    table = pd.DataFrame(dict(zip(("lower", "upper", "attainable"), ends)))
+    table.insert(0, "phi", measured)
+    bound = np.minimum(LEAST_PHI, LEAST_SHARE * table["attainable"])
+    return table.assign(is_low=table["upper"] < bound)
+
+
+def shares(by_s: Array, positive: Array, slope: Array) -> Array:
+    """Return the logistic probabilities of x by s, [N, s], with a slope [N], whose expected number
+    of positives is the observed one."""
+    steps = slope[:, None] * np.arange(by_s.shape[1])
+    base = np.log(positive / (by_s.sum(axis=1) - positive))
+    low, high = base - steps.max(axis=1), base - steps.min(axis=1)
+    middle = base - slope * (by_s @ np.arange(by_s.shape[1]) / by_s.sum(axis=1))
+    for _ in range(STEPS):
+        share = expit(middle[:, None] + steps)
+        error = (by_s * share).sum(axis=1) - positive
+        if np.abs(error).max() < TOLERANCE:
+            break
+        low, high = np.where(error < 0, middle, low), np.where(error < 0, high, middle)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            newton = middle - error / (by_s * share * (1 - share)).sum(axis=1)
+        middle = np.where((low <= newton) & (newton <= high), newton, (low + high) / 2)
+    return share
+
+
+def root(rising: Callable[[Array], Array], low: Array, high: Array) -> Array:
+    """Return the zeros of a rising function of slopes [N] by bisection, an end without one."""
+    for _ in range(STEPS):
+        middle = (low + high) / 2
+        is_below = rising(middle) < 0
+        low, high = np.where(is_below, middle, low), np.where(is_below, high, middle)
+    return (low + high) / 2
+
+
+def _groups(one: Array, other: Array, models: int) -> Array:
+    """Return the number of each model's group [M], given the linked pairs of models."""
+    links = coo_array((np.ones(len(one)), (one, other)), (models, models))
+    return connected_components(links, directed=False)[1]
+
+
+def _verdict(
+    table: pd.DataFrame, blocks: Array, linked: Array, samples: int, left_out: str
+) -> tuple[str, str]:
+    """Return the status and its evidence."""
+    worst = table.loc[table["phi"].idxmin()]
+    low = table[table["is_low"]]
+    if len(low):
+        worst = low.loc[low["phi"].idxmin()]
+    name = f"model {worst['model']!r}" if len(table) > 2 else "both models"
+    evidence = (
+        f"{name}: correctness has a mean correlation of {worst['phi']:.3f} with the other "
+        f"{'models' if len(table) > 2 else 'model'} (interval {worst['lower']:.3f} to "
+        f"{worst['upper']:.3f}, {samples:,} samples)"
+    )
+    if len(low):
+        out = f"the rows of {name} are out of step with those of the others: "
+        return "violated", out + evidence + left_out
+    if blocks.any():
+        part = table["model"][blocks == np.bincount(blocks).argmin()].tolist()
+        return "violated", f"the rows of models {brief(part)} are out of step" + left_out
+    if (table["lower"] > 0).all() and not linked.any():
+        return "verified", "the least correlated is " + evidence + left_out
+    return "not verifiable", "too few samples to tell: " + evidence + left_out

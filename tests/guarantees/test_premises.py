@@ -1,0 +1,227 @@
+"""Each premise of a guarantee: what verifies it, what violates it, and where a certificate, a file
+and the command line name it."""
+
+from dataclasses import replace
+from itertools import combinations
+from math import comb
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tables_of_scores import status_of
+
+from cascadelib import LogitStore, Policy, ScoreTable, certify, ladder, search, to_label
+from cascadelib.__main__ import main
+from cascadelib.guarantees.premises import CHECKS, LEVEL, has_power
+
+
+def answers(k=4000, seed=0, **changes):
+    """Answers of a small and a large model to k questions of three classes."""
+    rng = np.random.default_rng(seed)
+    ease = rng.random(k)
+    labels = rng.integers(0, 3, k)
+    is_correct = np.array([rng.random(k) < 0.5 + 0.45 * ease, rng.random(k) < 0.93])
+    given_ = {
+        "correct": None,
+        "confidence": np.array([ease, rng.random(k)]),
+        "cost": [1, 20],
+        "names": ["small", "large"],
+        "sample_ids": [f"q{seed}-{row}" for row in range(k)],
+        "predictions": np.where(is_correct, labels, (labels + 1) % 3).astype(str),
+        "labels": labels.astype(str),
+    }
+    return ScoreTable(**given_ | changes)
+
+
+TABLE = answers()
+CHOOSE = TABLE.take(slice(0, 2000))
+CHECK = TABLE.take(slice(2000, None))
+FRONT = search(CHOOSE, 2)
+
+
+def with_confidence(table, confidence):
+    return replace(table, confidence=np.asarray(confidence), sample_ids=table.sample_ids)
+
+
+def test_a_sound_certificate_lists_every_premise_once():
+    certificate = certify(CHECK, FRONT, 0.03)
+    table = certificate.premises
+    assert list(table) == ["premise", "status", "evidence"]
+    assert table["premise"].tolist() == list(CHECKS)
+    assert not (table["status"] == "violated").any() and table["evidence"].str.len().min() > 20
+    assert "Violated" not in str(certificate) and " Not verifiable: independent (" in str(
+        certificate
+    )
+
+
+def test_samples_that_chose_are_refused_unless_overlap_is_accepted(tmp_path):
+    with pytest.raises(ValueError, match="2000 of the 2000 samples took part .*accept=.'overlap',"):
+        certify(CHOOSE, FRONT, 0.03)
+    with pytest.raises(ValueError, match="2000 of the 2000"):
+        certify(CHOOSE, FRONT, 0.03, accept=("independent", "confidences"))
+    accepted = certify(CHOOSE, FRONT, 0.03, accept=("overlap",))
+    assert status_of(accepted, "overlap") == "violated"
+    assert "Violated, but accepted" in str(accepted)
+    assert str(accepted).index("overlap (2000 of the 2000") < str(accepted).index("Not verifiable")
+    Policy.from_point(accepted.point, CHOOSE).save(tmp_path / "policy.json")
+    premises = {each["name"]: each for each in Policy.load(tmp_path / "policy.json").point.premises}
+    assert premises["overlap"]["status"] == "violated"
+    assert premises["overlap"]["evidence"].startswith("2000 of the 2000 samples took part")
+
+
+def test_show_prints_the_premises_of_a_file(tmp_path, capsys):
+    path = tmp_path / "policy.json"
+    Policy.from_point(certify(CHECK, FRONT, 0.03).point, CHOOSE, CHECK).save(path)
+    assert main(["show", str(path)]) == 0
+    assert "premise overlap: verified: no sample id" in capsys.readouterr().out
+    Policy.from_point(FRONT.point(-1), CHOOSE).save(path)
+    assert main(["show", str(path)]) == 0
+    assert "premise" not in capsys.readouterr().out
+
+
+def test_premises_belong_to_the_thresholds_that_were_certified(tmp_path):
+    point = certify(CHECK, FRONT, 0.03).point
+    for one in (point, replace(point, thresholds=(0.123,))):
+        Policy.from_point(one).save(tmp_path / "policy.json")
+        written = Policy.load(tmp_path / "policy.json").point.premises
+        assert written == (point.premises if one is point else ())
+
+
+def test_an_unknown_name_is_refused_with_the_nearest():
+    for accept in ("overlaps", ["independent", "overlaps"]):
+        with pytest.raises(ValueError, match="unknown premise in accept 'overlaps'; .*'overlap'"):
+            certify(CHECK, FRONT, 0.03, accept=accept)
+    assert certify(CHECK, FRONT, 0.03, accept="overlap").point
+
+
+def test_repeated_samples_are_refused_unless_accepted():
+    doubled = CHECK.take(np.arange(4000) // 2)
+    renamed = replace(doubled, sample_ids=[f"r{row}" for row in range(4000)])
+    for store, how in ((doubled, " .ids"), (renamed, ": they are equal in all that is known")):
+        with pytest.raises(ValueError, match=f"2000 of the 4000 samples repeat others{how}"):
+            certify(store, FRONT, 0.03)
+        accepted = certify(store, FRONT, 0.03, accept=["independent"])
+        assert status_of(accepted, "independent") == "violated"
+        assert "Violated, but accepted" in str(accepted)
+
+
+def test_named_clusters_may_repeat_samples():
+    doubled = CHECK.take(np.arange(4000) // 2)
+    assert status_of(certify(CHECK, FRONT, 0.03), "independent") == "not verifiable"
+    found = certify(doubled, FRONT, 0.03, clusters=np.arange(4000) // 2)
+    assert status_of(found, "independent") == "verified"
+    assert "2000 clusters are named" in found.premises["evidence"][0]
+    with pytest.raises(ValueError, match="samples repeat others"):
+        certify(doubled, FRONT, 0.03, clusters=np.arange(4000))
+
+
+def test_all_violated_premises_are_named_in_one_error():
+    percent = with_confidence(CHOOSE, CHOOSE.confidence * 100)
+    with pytest.raises(ValueError, match="took part .*median confidence of 'small'"):
+        certify(percent, FRONT, 0.03)
+
+
+@pytest.mark.parametrize(
+    ("change", "violates"),
+    [
+        (lambda c: c * 100, True),
+        (lambda c: np.log(c), True),
+        (lambda c: -c, True),
+        (lambda c: c + 0.3, False),  # many values outside, but not the median
+        (lambda c: np.where(c > 0.995, 7.0, c), False),
+    ],
+    ids=["percent", "logarithms", "turned", "moved", "a few outside"],
+)
+def test_confidences_in_another_unit_are_refused(change, violates):
+    other = with_confidence(CHECK, change(CHECK.confidence))
+    if not violates:
+        assert status_of(certify(other, FRONT, 0.03), "confidences") == "verified"
+        return
+    with pytest.raises(ValueError, match="median confidence of 'small' is .* of one kind"):
+        certify(other, FRONT, 0.03)
+    accepted = certify(other, FRONT, 0.03, accept=["confidences"])
+    assert status_of(accepted, "confidences") == "violated"
+
+
+def test_few_confidences_cannot_be_compared():
+    certificate = certify(CHECK.take([0]), FRONT, 0.3)
+    assert status_of(certificate, "confidences") == "not verifiable"
+    single = certify(CHECK, FRONT.reference, 0.03, reference="large")
+    assert status_of(single, "confidences") == "verified"
+
+
+@given(st.integers(1, 6), st.integers(1, 6))
+def test_the_level_of_the_median_test_is_exact(seen, here):
+    """Enumerate which ranks of all values are those of the certification split."""
+    orders = list(combinations(range(seen + here), here))
+    above = [ranks for ranks in orders if ranks[here // 2] > max({*range(seen + here)} - {*ranks})]
+    upper = here - here // 2
+    assert len(above) * comb(seen + here, upper) == comb(here, upper) * len(orders)
+
+
+def test_the_median_test_needs_samples_on_both_sides():
+    upper = 10
+    exact = 2 * comb(20, upper) / comb(20 + 40, upper)
+    assert has_power(40, 20, 1) == (exact <= LEVEL)
+    needed = next(k for k in range(1, 99) if has_power(k, k, 1))
+    assert 2 * comb(needed, -(-needed // 2)) / comb(2 * needed, -(-needed // 2)) <= LEVEL
+    assert not has_power(needed - 1, needed - 1, 1) and not has_power(needed, needed, 2**20)
+    assert not has_power(0, 50, 1) and not has_power(50, 0, 1)
+
+
+def test_sound_splits_of_coarse_and_heavy_tailed_confidences_pass():
+    rng = np.random.default_rng(1)
+    for draw in (lambda: rng.integers(0, 2, 300), lambda: rng.standard_cauchy(300)):
+        for _ in range(40):
+            choose, check = (
+                with_confidence(answers(300, seed), np.array([draw(), draw()]) * 1.0)
+                for seed in rng.integers(10**9, size=2)
+            )
+            found = certify(check, search(choose, 2), 0.3)
+            assert status_of(found, "confidences") == "verified"
+
+
+def test_missing_labels_count_as_the_worst_case_and_are_counted():
+    unlabelled = replace(CHECK, correct=None, labels=None, sample_ids=CHECK.sample_ids)
+    ids = to_label(unlabelled, FRONT, epsilon=0.03)
+    label_of = dict(zip(CHECK.sample_ids.tolist(), CHECK.labels.tolist()))
+    every = certify(unlabelled, FRONT, 0.03, labels={name: label_of[name] for name in ids})
+    assert status_of(every, "labels complete") == "verified"
+    assert f"all {len(ids)} labels that can matter" in " ".join(every.premises["evidence"])
+    some = certify(unlabelled, FRONT, 0.03, labels={name: label_of[name] for name in ids[7:]})
+    assert f"labels complete (7 of {len(ids)} labels that can matter are missing" in str(some)
+    drawn = certify(
+        unlabelled, FRONT, 0.03, labels={name: label_of[name] for name in ids[:-7]}, drawn=True
+    )
+    assert status_of(drawn, "labels complete") == "verified"
+
+
+def test_stores_of_logits_verify_spelling_and_confidences():
+    store = LogitStore("data/fashion-mnist/val").select(["mlp@28", "lenet@28"])
+    found = certify(store.take(slice(5000, None)), search(store.take(slice(0, 5000)), 2), 0.02)
+    verified = found.premises.set_index("premise")["status"] == "verified"
+    assert verified.drop("independent").all()
+
+
+def test_a_ladder_compares_confidences_with_those_of_its_thresholds():
+    points = ladder(CHOOSE, ["small", "large"])
+    percent = with_confidence(CHECK, CHECK.confidence * 100)
+    with pytest.raises(ValueError, match="median confidence of 'small'"):
+        certify(percent, points, 0.03, reference="large")
+    assert status_of(certify(CHECK, points, 0.03, reference="large"), "confidences") == "verified"
+
+
+def test_certificates_on_the_same_samples_are_counted():
+    table = answers(seed=77)
+    front = search(table.take(slice(0, 2000)), 2)
+    check = table.take(slice(2000, None))
+    texts = []
+    for count in (1, 2, 3):
+        found = certify(check, front, 0.03)
+        texts.append(str(found))
+        assert found.computed == count
+        told = f"this process has computed {count} certificates" in found.premises["evidence"][0]
+        assert told == (count > 1)
+    assert len(set(texts)) == 1  # the text of a certificate is the same each time
+    assert certify(check.take(slice(0, 1000)), front, 0.03).computed == 1
