@@ -1,4 +1,5 @@
-"""How a service asks models: the functions of a policy, async or not, and the members of a cascade."""
+"""How a service asks models: the functions of a policy, async or not, and the members of a
+cascade."""
 
 import asyncio
 import contextvars
@@ -158,7 +159,8 @@ class Members:
 
 
 async def in_thread(function: Callable, inputs: list) -> Any:
-    """What a function returns, asked in a thread that nothing waits for at the end of the process."""
+    """What a function returns, asked in a thread that nothing waits for at the end of the
+    process."""
     done: Future = Future()
     context = contextvars.copy_context()
 

@@ -1,5 +1,5 @@
-"""What a cascade loses against a reference, by the inputs on which both ran: labels are needed where
-they differ, may come late or never, and no failure of the reference counts as agreement."""
+"""What a cascade loses against a reference, by the inputs on which both ran: labels are needed
+where they differ, may come late or never, and no failure of the reference counts as agreement."""
 
 import threading
 from bisect import bisect_left
@@ -44,8 +44,8 @@ class Audit:
         return [self.own, *self.others.values()]
 
     def _doubt(self, name: Any, prediction: Any, stage: int) -> None:
-        """An input that left and is audited: nothing is known of its loss until the reference has answered;
-        the lock is held."""
+        """An input that left and is audited: nothing is known of its loss until the reference has
+        answered; the lock is held."""
         own = self.own
         if own.sums["audited"] % WINDOW == 0 or not own.windows:
             own.windows.append(Counter(since=own.sums["came"]))
@@ -150,8 +150,8 @@ class Audit:
         Promise, for inputs that are independent draws of one distribution: the loss lies in
         [low, high] at all times at once with a probability of at least 1 − error (above ``high``,
         below ``low``: half each), whichever labels come, and when; a reference that failed counts
-        as a doubt at both ends. Likewise that of *now*, over the last 1,000 to 2,000 audited inputs,
-        for all such windows at once.
+        as a doubt at both ends. Likewise that of *now*, over the last 1,000 to 2,000 audited
+        inputs, for all such windows at once.
 
         Parameters
         ----------
@@ -166,11 +166,11 @@ class Audit:
             ``audited``, ``disagreed``, ``to_label``, ``unknown`` (the reference failed): inputs;
             ``low``, ``high``: bounds of the loss since the start; ``now_low``, ``now_high``: of
             now, that is since input ``now_since``; ``alarm``: whether either lies above
-            ``epsilon``; ``lost_at``: the model at which most of the inputs left that are known to be
-            lost, None before the first; ``label_first``: the fewest ids whose labels could bring
-            ``high`` down to ``epsilon``, or, where the loss since the start alarms, ``now_high``, so
-            that the certificate can be renewed on the inputs of now; all where even those may not
-            do. They come in the order of :func:`cascadelib.to_label`: the first m are a uniform
+            ``epsilon``; ``lost_at``: the model at which most of the inputs left that are known to
+            be lost, None before the first; ``label_first``: the fewest ids whose labels could bring
+            ``high`` down to ``epsilon``, or, where the loss since the start alarms, ``now_high``,
+            so that the certificate can be renewed on the inputs of now; all where even those may
+            not do. They come in the order of :func:`cascadelib.to_label`: the first m are a uniform
             draw, for any m.
 
         References

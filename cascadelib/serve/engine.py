@@ -1,5 +1,5 @@
-"""The engine of a service: inputs wait at a stage, models are asked about batches of them, and each is
-decided, and perhaps audited, when its own answer is there. Takes numpy alone."""
+"""The engine of a service: inputs wait at a stage, models are asked about batches of them, and each
+is decided, and perhaps audited, when its own answer is there. Takes numpy alone."""
 
 import asyncio
 import itertools
@@ -82,8 +82,8 @@ class Terms:
 
 @dataclass(eq=False)
 class Queue:
-    """What waits for the model of one stage: in batches of ``size`` inputs at most, ``most`` calls at
-    once; since when the first waits, and calls under way. ``retried`` are asked about before all
+    """What waits for the model of one stage: in batches of ``size`` inputs at most, ``most`` calls
+    at once; since when the first waits, and calls under way. ``retried`` are asked about before all
     others, each as it is."""
 
     size: int
@@ -119,8 +119,8 @@ class Queue:
 
 @dataclass(eq=False)
 class Caller:
-    """Who waits for decisions: its key, the numbers of its inputs, how many are undecided and how many
-    are yet to be audited, what stopped it, and whether it has its answer."""
+    """Who waits for decisions: its key, the numbers of its inputs, how many are undecided and how
+    many are yet to be audited, what stopped it, and whether it has its answer."""
 
     key: int
     answered: asyncio.Future
@@ -142,7 +142,8 @@ class Caller:
 
 
 class Engine:
-    """Decides the inputs of many callers on one loop: what waits at each stage, and what was decided.
+    """Decides the inputs of many callers on one loop: what waits at each stage, and what was
+    decided.
 
     A stage's model is asked when a batch is full, when its first input has waited for ``max_wait``
     seconds, or when no more can come. Stage n is the audit.
@@ -286,8 +287,8 @@ class Engine:
         self.leave(numbers, audited=True)
 
     def fail(self, stage: int, batch: Any, error: BaseException, kind: int, begun: float) -> None:
-        """A call raised, or its answer fits no batch: ask again, if errors stop caller by caller, else
-        input by input, so that a failure is that of one alone."""
+        """A call raised, or its answer fits no batch: ask again, if errors stop caller by caller,
+        else input by input, so that a failure is that of one alone."""
         add_note(error, self.name_of(stage), len(batch))
         numbers = batch.rows
         keys = (self.owners[numbers] if self.stops_at(stage) else numbers).tolist()
@@ -304,7 +305,8 @@ class Engine:
         return (*self.point.models, "the reference")[stage]
 
     def note(self, stage: int, batch: Any, answer: Answer, begun: float, ended: float) -> None:
-        """Decide a batch by an answer: the one place where inputs exit, are deferred and counted."""
+        """Decide a batch by an answer: the one place where inputs exit, are deferred and
+        counted."""
         seconds = ended - begun
         rows = batch.rows
         if stage > self.last:
@@ -336,8 +338,8 @@ class Engine:
             self.settle(caller)
 
     def settle(self, caller: Caller) -> None:
-        """Answer a caller whose inputs are decided; forget it when it has its answer and no audit is
-        under way."""
+        """Answer a caller whose inputs are decided; forget it when it has its answer and no audit
+        is under way."""
         if caller.undecided > 0:
             return
         caller.answer()

@@ -1,5 +1,5 @@
-"""Monitoring without labels: exit rates, failures, confidences, drift, time and cost next to what was
-expected, over all processes that run a policy."""
+"""Monitoring without labels: exit rates, failures, confidences, drift, time and cost next to what
+was expected, over all processes that run a policy."""
 
 import copy
 import hashlib
@@ -31,7 +31,8 @@ LARGEST = 2**28  # bytes of a file of save
 
 
 class Monitor(Audit):
-    """Counts what a policy of n models decides: exits, failures, cost, drift, and the loss by an audit.
+    """Counts what a policy of n models decides: exits, failures, cost, drift, and the loss by an
+    audit.
 
     It counts all inputs since the start, or since :meth:`reset`, of all threads of a process. With
     :meth:`save`, :meth:`load` and :meth:`merge` it counts those of several processes.
@@ -122,8 +123,8 @@ class Monitor(Audit):
     def enter(
         self, count: int, ids: Sequence | None = None, inputs: Any = None, audit: float = 0.0
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Of further inputs ids [count], and int8 [count]: whether each is to be audited (DRAWN, with
-        the probability ``audit``), repeats a key (REPEATED), or neither (0)."""
+        """Of further inputs ids [count], and int8 [count]: whether each is to be audited (DRAWN,
+        with the probability ``audit``), repeats a key (REPEATED), or neither (0)."""
         with LOCK:
             came = self.came
             names = came + np.arange(count) if ids is None else checked_ids(ids, count)
@@ -274,9 +275,9 @@ class Monitor(Audit):
         return table
 
     def cost(self) -> pd.Series:
-        """What an input costs, in the unit of the calls: ``mean``, ``low`` and ``high`` (95%, by the
-        normal approximation), over ``priced`` inputs all of whose calls said what they cost; without
-        the audit."""
+        """What an input costs, in the unit of the calls: ``mean``, ``low`` and ``high`` (95%, by
+        the normal approximation), over ``priced`` inputs all of whose calls said what they cost;
+        without the audit."""
         with LOCK:
             sums = total(self.parts).sums
             count = sums["priced"]

@@ -16,8 +16,8 @@ from .monitor import Monitor
 class Service(Engine):
     """Decides the inputs of many callers by a policy, on one event loop.
 
-    Inputs that wait for the same model share its calls, whoever sent them. Each input is deferred to
-    the next model as soon as its own answer is there.
+    Inputs that wait for the same model share its calls, whoever sent them. Each input is deferred
+    to the next model as soon as its own answer is there.
 
     Parameters
     ----------
@@ -35,8 +35,8 @@ class Service(Engine):
     timeout : float or None, or one per model
         Seconds that a call of a function may take.
     on_error : str, default="stop"
-        What happens after a failure of a function: an exception, a timeout, a malformed answer, or a
-        prediction that is not among ``labels``. "stop": the caller gets it. "next": the inputs of
+        What happens after a failure of a function: an exception, a timeout, a malformed answer, or
+        a prediction that is not among ``labels``. "stop": the caller gets it. "next": the inputs of
         the batch are asked about one by one, and those that fail are deferred to the next model, or
         keep the answer that they have.
     labels, confidence_range
@@ -106,8 +106,8 @@ class Service(Engine):
         if hasattr(calls, "members"):
             if (timeout, on_error, labels, confidence_range) != (None, "stop", None, None):
                 raise ValueError(
-                    "timeout, on_error, labels and confidence_range are for functions; the members of "
-                    "a cascade run in threads, which cannot be stopped, and give logits"
+                    "timeout, on_error, labels and confidence_range are for functions; the members "
+                    "of a cascade run in threads, which cannot be stopped, and give logits"
                 )
             most = check_count(2 if concurrency is None else concurrency, "concurrency")
             models = Members(calls, reference, sizes, most)

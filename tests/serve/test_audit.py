@@ -2,7 +2,6 @@
 not known counts as what hurts most."""
 
 import hashlib
-import sys
 from collections import Counter
 from dataclasses import replace
 from functools import partial
@@ -15,7 +14,7 @@ from deciding import decide
 from cascadelib import Cascade, Method, Point, Policy, pick, search
 from cascadelib.policy import pieces_of
 from cascadelib.policy.decisions import DRAWN, Answer, nothing
-from cascadelib.serve import Monitor
+from cascadelib.serve import Monitor, audit
 
 
 def monitored():
@@ -282,14 +281,14 @@ def bounds_asked(monkeypatch):
         calls.append((lost, same, gained, error))
         return -1.0
 
-    monkeypatch.setattr(sys.modules[Audit.__module__], "anytime_lower", captured)
+    monkeypatch.setattr(audit, "anytime_lower", captured)
     return calls
 
 
 def test_each_end_of_the_loss_gets_half_of_the_error(bounds_asked):
     """With counts that all differ: 3 lost and 5 gained of each window, 7 in doubt for good, 2
     without an answer of the reference."""
-    seen = Running(Point(("a", "b"), (0.5,)))
+    seen = Monitor(Point(("a", "b"), (0.5,)))
     for audited in (40, 50, 60):
         seen.own.windows.append(Counter(audited=audited, lost=3, tied=1, gained=5, since=0))
     seen.own.doubts.update({"x": [0, None, 2, 0], "y": [0, None, 0, 0]})
@@ -305,7 +304,7 @@ def test_each_end_of_the_loss_gets_half_of_the_error(bounds_asked):
 @pytest.mark.parametrize("windows", [0, 1, 2, 3, 10])
 def test_the_errors_of_all_windows_of_now_add_up_to_the_error(windows, bounds_asked):
     """1 / 2 + 1 / 6 + 1 / 12 + …, half of each at each end."""
-    seen = Running(Point(("a", "b"), (0.5,)))
+    seen = Monitor(Point(("a", "b"), (0.5,)))
     seen.own.windows += [Counter(since=0) for _ in range(windows)]
     seen.loss(error=0.1)
     start = max(0, windows - 2)

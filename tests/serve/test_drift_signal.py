@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cascadelib import LogitStore, evaluate, pick, search
-from cascadelib.policy.confidence_summary import summary
+from cascadelib.policy.confidence_summary import HELD_OUT, WITHOUT_CHOOSING, summary
 from cascadelib.serve import DriftSignal
-from cascadelib.serve.drift_signal import SIZES, Capital
+from cascadelib.serve.drift_signal import SIZES, Capital, DriftReport, reference_in_words
 
 
 def store_of(k, seed, scale=1.0, noise=1.0):

@@ -1,5 +1,5 @@
-"""examples/serve.py: all get their own answers, bad input and too much of it are refused, Prometheus
-is told, and it ends in order."""
+"""examples/serve.py: all get their own answers, bad input and too much of it are refused,
+Prometheus is told, and it ends in order."""
 
 import asyncio
 import importlib.util
@@ -96,6 +96,11 @@ def served():
         thread.join()
 
 
+def waiting(port):
+    """How many samples a server has taken and not answered."""
+    return httpx.get(f"http://127.0.0.1:{port}/health", timeout=60).json()["waiting"]
+
+
 def waits(condition):
     """Until the condition holds."""
     until = time.monotonic() + 60
@@ -137,8 +142,13 @@ def test_everybody_gets_their_own_answers_from_batches_of_many(cascade, served):
 
 
 def test_a_lone_client_does_not_wait_for_others(cascade, served):
-    port = served(cascade, "--max-wait-ms", "3000")
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
+    """It would wait for an hour; next to another client it waits for its second."""
+    port = served(cascade, "--max-wait-ms", "3600000")
+    assert post(port, npy(IMAGES[:2]))[0] == 200
+    port = served(cascade, "--max-wait-ms", "1000")
+    address = f"http://127.0.0.1:{port}"
+    with httpx.Client(base_url=address) as client, httpx.Client(base_url=address) as other:
+        other.get("/health")  # it might send something
         begun = time.monotonic()
         client.post("/decide", content=npy(IMAGES[:2]), timeout=60)
         assert time.monotonic() - begun >= 0.9

@@ -274,8 +274,8 @@ def test_what_cannot_be_saved_or_read_is_refused(tmp_path):
 
 
 def alarms_of_workers(streams, workers, restarts, alpha):
-    """How many of so many services alarm, each of so many workers that are restarted so often, whose
-    inputs are drawn as the reference was; they are asked after each piece of 20 inputs."""
+    """How many of so many services alarm, each of so many workers that are restarted so often,
+    whose inputs are drawn as the reference was; they are asked after each piece of 20 inputs."""
     alarms = 0
     for seed in range(streams):
         rng = np.random.default_rng(seed)
