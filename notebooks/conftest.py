@@ -9,5 +9,5 @@ WITHOUT_SERVE = Path(__file__).resolve().parents[1] / "tests" / "notebooks" / "w
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup(item):
+def pytest_runtest_setup(item: pytest.Item) -> None:
     os.environ["PYTHONPATH"] = "" if item.path.name.startswith("08") else str(WITHOUT_SERVE)

@@ -1,5 +1,5 @@
-"""The calls of a policy: a function per model, from a list of inputs to its answers. What is read of an
-answer, and what is refused. Takes numpy alone."""
+"""The calls of a policy: a function per model, from a list of inputs to its answers. What is read
+of an answer, and what is refused. Takes numpy alone."""
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -65,14 +65,14 @@ class Expectation:
 
 
 def checked_calls(point: Point, calls: Any) -> list[Callable]:
-    """Return one function per model, in their order; raise ValueError if one is missing or the cascade
-    has an ensemble."""
+    """Return one function per model, in their order; raise ValueError if one is missing or the
+    cascade has an ensemble."""
     functions = by_model(point.models, calls, "calls")
     for name, call in zip(point.models, functions):
         if not callable(call):
             raise ValueError(
-                f"model {name!r}: a function that asks it is needed, not {brief(call)}; the policy's "
-                f"models are {list(point.models)}, given is {brief(items_of(calls))}"
+                f"model {name!r}: a function that asks it is needed, not {brief(call)}; the "
+                f"policy's models are {list(point.models)}, given is {brief(items_of(calls))}"
             )
     ensemble = "none" if point.method is None else point.method.ensemble
     if ensemble != "none":

@@ -37,8 +37,9 @@ def pieces_of(batch: Any, size: int) -> list:
 
 @dataclass(eq=False)
 class Batch:
-    """Samples that wait for a model: their rows int64 [N] among all samples of a run, raw inputs in a
-    batch of any form, and the output of the models before. Only batches of one kind are joined."""
+    """Samples that wait for a model: their rows int64 [N] among all samples of a run, raw inputs in
+    a batch of any form, and the output of the models before. Only batches of one kind are
+    joined."""
 
     rows: np.ndarray
     inputs: Any
@@ -235,8 +236,8 @@ class Cascade(torch.nn.Module):
     def run(self, batches: Iterable, batch_size: int = 64, guesses: int = 1) -> Decisions:
         """Decide a stream of batches.
 
-        Deferred samples wait until they fill a batch of the next model; the last ones run at the end.
-        Batches of fewer than 64 samples are decided several at once.
+        Deferred samples wait until they fill a batch of the next model; the last ones run at the
+        end. Batches of fewer than 64 samples are decided several at once.
 
         Parameters
         ----------
@@ -300,8 +301,9 @@ class Cascade(torch.nn.Module):
         return decisions
 
     def answer_after(self, stage: int, logits: np.ndarray, batch: Batch, guesses: int) -> Answer:
-        """Read the logits [N, classes] of a stage's model: the output of the models so far, which the
-        batch keeps. If logits are nan or infinite, their samples failed and keep their output."""
+        """Read the logits [N, classes] of a stage's model: the output of the models so far, which
+        the batch keeps. If logits are nan or infinite, their samples failed and keep their
+        output."""
         samples, classes = logits.shape
         if stage or guesses > 1:
             check_classes(self.members)

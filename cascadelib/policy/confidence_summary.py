@@ -1,4 +1,5 @@
-"""The summary of a stage's confidences that a policy file keeps: what live inputs are compared with."""
+"""The summary of a stage's confidences that a policy file keeps: what live inputs are compared
+with."""
 
 import numpy as np
 

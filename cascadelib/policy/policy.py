@@ -46,17 +46,19 @@ from .form import read_point, text_of
 
 @dataclass(frozen=True, repr=False)
 class Policy:
-    """Which models run, in which order, and which samples leave after each: a cascade without its models.
+    """Which models run, in which order, and which samples leave after each: a cascade without its
+    models.
 
-    :class:`Cascade` decides by one, and either reads what the other wrote; here the models' answers come from the
-    caller (:meth:`decide`), or from functions that ask them (:meth:`run`).
+    :class:`Cascade` decides by one, and either reads what the other wrote; here the models' answers
+    come from the caller (:meth:`decide`), or from functions that ask them (:meth:`run`).
 
     Parameters
     ----------
     point : Point
         What the file says.
     thresholds : tuple of float, optional
-        In use, one fewer than models, in the metric's own units, without nan (default: the point's).
+        In use, one fewer than models, in the metric's own units, without nan (default: the
+        point's).
 
     Raises
     ------
@@ -102,8 +104,8 @@ class Policy:
         return cls(read_point(path, edited))
 
     def save(self, path: str | Path) -> None:
-        """Write the file, whole or not at all, with its point's thresholds, on which the expectations rest; ValueError
-        for a metric or an ensemble that is a function."""
+        """Write the file, whole or not at all, with its point's thresholds, on which the
+        expectations rest; ValueError for a metric or an ensemble that is a function."""
         text = text_of(self.point)
         with replacing(Path(path)) as temporary:
             temporary.write_text(text, encoding="utf-8")
@@ -130,7 +132,8 @@ class Policy:
 
     @property
     def metric(self) -> str | None:
-        """The metric that thresholds are on; None where that has no name: of a ScoreTable, or fitted."""
+        """The metric that thresholds are on; None where that has no name: of a ScoreTable, or
+        fitted."""
         return self.point.metric
 
     @property
@@ -139,22 +142,24 @@ class Policy:
         return self.point.fitted
 
     def exits(self, stage: int, confidence: np.ndarray) -> np.ndarray:
-        """Which samples leave after a stage (0 = first model), bool [N]: all after the last one; nan passes on.
+        """Which samples leave after a stage (0 = first model), bool [N]: all after the last one;
+        nan passes on.
 
-        confidence: float [N] of the cascade's output after that stage (of an ensemble, where the method has one), in
-        the metric's own units. Raises ValueError for a stage that is not there.
+        confidence: float [N] of the cascade's output after that stage (of an ensemble, where the
+        method has one), in the metric's own units. Raises ValueError for a stage that is not there.
         """
         values = own_units(self.metric, reals(confidence, "confidence"))
         return exits_after(self.in_use, stage, values)
 
     def decide(self, confidences: Any, predictions: Any = None) -> Decisions:
-        """Who leaves where, from what the models say of N samples: :class:`Decisions`, by the rule of :func:`evaluate`.
+        """Who leaves where, from what the models say of N samples: :class:`Decisions`, by the rule
+        of :func:`evaluate`.
 
-        confidences: of each model, in their order or as {name: …}, [N] in the metric's own units, of the output after
-        that stage (of an ensemble, where the method has one), or [N, c] columns that a fitted confidence reads (higher
-        = surer); nan only where no sample gets; the last model's decide nothing and may be missing. predictions:
-        likewise, [N] each, of any kind. ValueError naming the model where something is missing, or of another length.
-        """
+        confidences: of each model, in their order or as {name: …}, [N] in the metric's own units,
+        of the output after that stage (of an ensemble, where the method has one), or [N, c] columns
+        that a fitted confidence reads (higher = surer); nan only where no sample gets; the last
+        model's decide nothing and may be missing. predictions: likewise, [N] each, of any kind.
+        ValueError naming the model where something is missing, or of another length."""
         point = self.in_use
         scores, answers = in_one_order(
             point,
@@ -217,9 +222,10 @@ class Policy:
         batch_size : int, default=64
             Inputs of one call, at most.
         on_error : str, default="stop"
-            What happens after a failure: an exception, a malformed answer, or a prediction that is not
-            among ``labels``. "stop": it is raised. "next": the inputs of the batch are asked about
-            one by one, and those that fail are deferred to the next model or keep their answer.
+            What happens after a failure: an exception, a malformed answer, or a prediction that is
+            not among ``labels``. "stop": it is raised. "next": the inputs of the batch are asked
+            about one by one, and those that fail are deferred to the next model or keep their
+            answer.
         labels : iterable, optional
             The predictions that may come.
         confidence_range : (float, float), optional
