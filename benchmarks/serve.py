@@ -205,7 +205,7 @@ def alarms(quick: bool = False) -> list[dict]:
     are drawn as their reference was, and which are asked about drift after each input: how many
     ever alarm at 1%.
 
-    A restart leaves a capital as it is (``tests/serve/test_monitoring.py``), so that a worker
+    A restart leaves a capital as it is (``tests/serve/test_monitor.py``), so that a worker
     is one stream; a service alarms where the capital of one of W workers comes to W / α.
     """
     services = 200 if quick else 10_000

@@ -50,8 +50,8 @@ class Inputs:
 class Functions:
     """The functions of a policy's models; what they return is checked input by input."""
 
-    skips = False
-    unknown = None
+    skips = False  # whether inputs for which a model failed go to the last one
+    unknown = None  # the prediction of what no model has answered
 
     def __init__(
         self,

@@ -15,7 +15,7 @@ from ..checks import known
 from ..evaluation.intervals import anytime_lower
 from ..labels import digests_of
 from ..policy.decisions import Answer
-from .counts import MOST_DOUBTS, VERDICTS, Counts, total
+from .counts import MOST_DOUBTS, VERDICTS, Counts, add_up
 
 WINDOW = 1000  # audited inputs between two starts of what counts as now
 LOCK = threading.RLock()  # of all, as a cascade with one of its own could not be copied
@@ -77,7 +77,7 @@ class Audit:
 
     def _wanted(self) -> dict[Any, list]:
         """What is in doubt though the reference has answered, by id; the lock is held."""
-        doubts = total(self.parts).doubts
+        doubts = add_up(self.parts).doubts
         return {name: doubt for name, doubt in doubts.items() if doubt[1] is not None}
 
     def to_label(self) -> pd.DataFrame:
@@ -129,9 +129,8 @@ class Audit:
     @property
     def verdicts(self) -> dict[str, int]:
         """Labelled inputs by what they add to the loss."""
-        return {
-            name: sum(w[name] for part in self.parts for w in part.windows) for name in VERDICTS
-        }
+        counts = sum(add_up(self.parts).windows, Counter())
+        return {name: counts[name] for name in VERDICTS}
 
     def _ends(self, whole: Counts, first: int, gained: int, error: float) -> tuple[float, float]:
         """Bounds of the loss from a window on, were so many doubts gained."""
@@ -178,7 +177,7 @@ class Audit:
         :func:`anytime_lower`; docs/monitoring.md.
         """
         with LOCK:
-            whole = total(self.parts)
+            whole = add_up(self.parts)
             wanted = self._wanted()
             order = dict(zip(wanted, digests_of(np.array([*wanted], str))))
             start = max(0, len(whole.windows) - 2)

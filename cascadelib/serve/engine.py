@@ -9,7 +9,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -17,41 +17,8 @@ from ..evaluation.point import Point
 from ..policy.batches import next_batch, push
 from ..policy.calls import add_note, failed_answer, failure_of
 from ..policy.decisions import DRAWN, MALFORMED, Answer, Decisions, nothing
+from .asking import Functions, Members
 from .monitor import Monitor
-
-
-class Batch(Protocol):
-    """Inputs that wait for a model, numbered ``rows`` int64 [N]; only those of one kind are
-    joined."""
-
-    rows: np.ndarray
-    kind: Any
-
-    def __len__(self) -> int: ...
-
-    def take(self, rows: Any) -> Any:
-        """Some of the inputs: a slice, or int64 [n]."""
-
-    def joined(self, others: list) -> Any:
-        """These inputs, and then those of other batches."""
-
-
-class Models(Protocol):
-    """The models of a policy, by stage; stage n, after the last, is the reference of audits."""
-
-    skips: bool  # whether inputs for which a model failed go to the last one
-    unknown: Any  # the prediction of what no model has answered
-
-    def batch_of(self, inputs: Any) -> Batch:
-        """Inputs as a caller brings them, numbered from 0."""
-
-    async def ask(self, stage: int, batch: Any) -> Any:
-        """What the model of a stage answers."""
-
-    def read(
-        self, stage: int, batch: Any, answer: Any, decisions: Decisions
-    ) -> tuple[Answer, BaseException | None]:
-        """The answer checked, and what is wrong with the first input that failed."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +116,9 @@ class Engine:
     seconds, or when no more can come. Stage n is the audit.
     """
 
-    def __init__(self, point: Point, models: Models, monitor: Monitor, terms: Terms) -> None:
+    def __init__(
+        self, point: Point, models: Functions | Members, monitor: Monitor, terms: Terms
+    ) -> None:
         self.point = point
         self.models = models
         self.monitor = monitor

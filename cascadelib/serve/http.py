@@ -40,7 +40,7 @@ def array_of(body: bytes) -> np.ndarray:
     return values.reshape(shape, order="F" if fortran else "C")
 
 
-def batch_of(kind: str, body: bytes) -> Any:
+def samples_of(kind: str, body: bytes) -> Any:
     """The samples in a body: a list of texts as JSON, else .npy. ValueError where it holds none."""
     is_json = kind == "application/json"
     try:
@@ -168,7 +168,7 @@ def application(
                 raise fastapi.HTTPException(413, f"a body may have {max_bytes} bytes")
         kind, _, _ = request.headers.get("content-type", "").partition(";")
         try:
-            batch = batch_of(kind.strip(), bytes(body))
+            batch = samples_of(kind.strip(), bytes(body))
             check_form(batch, example)
             size = size_of(batch)
             if size > max_queue:

@@ -22,7 +22,7 @@ from ..files import digest_of, read_json, replacing
 from ..policy.decisions import DRAWN, FAILURES, REPEATED, Decisions, checked_ids
 from ..policy.form import parse_cascade, text_of
 from .audit import LOCK, Audit
-from .counts import RECENT, SUMS, Counts, check_parts, merged, total
+from .counts import RECENT, SUMS, Counts, add_up, check_parts, merged
 from .drift_signal import DriftReport, DriftSignal, reference_in_words, restore_generator
 
 WAITING = 1024  # confidences of a stage that wait until the drift signal takes them all at once
@@ -104,7 +104,7 @@ class Monitor(Audit):
         if name not in SUMS:
             raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
         with LOCK:
-            return total(self.parts).sums[name]
+            return add_up(self.parts).sums[name]
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"process": None}  # a copy counts under another identity
@@ -279,7 +279,7 @@ class Monitor(Audit):
         the normal approximation), over ``priced`` inputs all of whose calls said what they cost;
         without the audit."""
         with LOCK:
-            sums = total(self.parts).sums
+            sums = add_up(self.parts).sums
             count = sums["priced"]
             mean, square = sums["money"] / (count or np.nan)
         half = 1.96 * np.sqrt(max(0.0, square - mean**2) / count) if count > 1 else np.nan
@@ -302,8 +302,9 @@ class Monitor(Audit):
             seconds per sample in the model and in the exit decision.
         """
         with LOCK:
-            now = copy.deepcopy(total(self.parts).sums)
-        inputs, exits = now["inputs"], now["exits"]
+            now = copy.deepcopy(add_up(self.parts).sums)
+        inputs = now["inputs"]
+        exits = now["exits"]
         reached = inputs - np.cumsum(exits) + exits
         index = pd.Index(self.models, name="model")
         broken = now["failed"][:, 1:].sum(axis=1)

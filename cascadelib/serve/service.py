@@ -102,7 +102,7 @@ class Service(Engine):
         max_wait = check_number(max_wait, "max_wait", "seconds, 0 or more", 0)
         names = point.models
         sizes = per_stage(batch_size, "batch_size", names, reference, check_count)
-        models: Any
+        models: Functions | Members
         if hasattr(calls, "members"):
             if (timeout, on_error, labels, confidence_range) != (None, "stop", None, None):
                 raise ValueError(

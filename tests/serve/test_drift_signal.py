@@ -119,16 +119,6 @@ def ties_of(numbers, short, rng):
     ).tolist()
 
 
-@given(st.lists(st.integers(0, 30).map(lambda n: n / 7), max_size=300))
-def test_a_summary_holds_order_statistics_at_ranks_that_hang_on_the_number_only(values):
-    short = summary(np.array(values))
-    ranks = np.cumsum(short.counts).astype(int)
-    assert short.values == tuple(np.sort(values)[ranks - 1].tolist())
-    assert ranks.tolist() == np.cumsum(summary(np.arange(float(len(values)))).counts).tolist()
-    pairs = list(zip(short.values, short.ties, strict=True))
-    assert pairs == sorted(set(pairs)) and (not values or (ranks[0], ranks[-1]) == (1, len(values)))
-
-
 def test_unchanged_streams_never_alarm_more_often_than_stated(point):
     """A short run of the study in benchmarks/analysis.py: 300 draws of a reference of 500 and a
     stream of 3,000, asked all the time, at a rate of 10% for the whole of it."""

@@ -29,7 +29,7 @@ from cascadelib.policy import pieces_of
 from cascadelib.policy.cascade_file import point_for_file
 from cascadelib.policy.confidence_summary import summary
 from cascadelib.serve import DriftSignal, Monitor, Service
-from cascadelib.serve.counts import total
+from cascadelib.serve.counts import add_up
 from tools.deployed import same_decisions
 from tools.elsewhere import decide_elsewhere
 from tools.monitored import drift_table
@@ -231,7 +231,7 @@ def test_workers_are_counted_together():
         assert whole.merge(worker) is whole
     assert whole.inputs == 1200 and whole.exits.sum() == 1200 and whole.audited == audited
     assert whole.loss()["audited"] == audited
-    assert audited == sum(window["audited"] for window in total(whole.parts).windows)
+    assert audited == sum(window["audited"] for window in add_up(whole.parts).windows)
     tests = whole.drift().tests
     assert tests["inputs"][0] == 1200 and tests["alarm"][0]
     assert tests["p"][0] == pytest.approx(3 * drifted["p"][0])  # at α / 3
