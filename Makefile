@@ -16,16 +16,25 @@ run: $(READY) ## run all notebooks on the bundled data; HTML report in build/rep
 	$(BIN)/python notebooks/tools/run.py $(ARGS)
 
 # A worker a core, so one thread a worker: torch's threads wait for one another by spinning, minutes where cores are shared.
-test: lint ## lint, the tests, and every notebook at its quick parameters under nbval
-	CASCADELIB_QUICK=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
+# The types are checked while the tests run; both must pass.
+test: $(READY) ## lint, the tests, and every notebook at its quick parameters under nbval
+	$(call FORMAT)
+	@mkdir -p build
+	@$(BIN)/mypy > build/mypy.txt 2>&1 & types=$$!; \
+	CASCADELIB_QUICK=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder \
+		--durations=10 $(ARGS); tests=$$?; wait $$types; typed=$$?; cat build/mypy.txt; exit $$((tests | typed))
 
 soak: $(READY) ## the tests that take minutes each
 	CASCADELIB_QUICK=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m soak tests $(ARGS)
 
-lint: $(READY) ## the static checks: ruff, the rule of imports, types
+define FORMAT
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-cache
+endef
+
+lint: $(READY) ## the static checks: ruff, the rule of imports, types
+	$(call FORMAT)
 	$(BIN)/mypy
 
 fuzz: $(READY) ## damage stores, cascade files and tables for longer than the tests do (ARGS="--minutes 60 --seed 7")

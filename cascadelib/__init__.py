@@ -37,7 +37,6 @@ if TYPE_CHECKING:  # for editors and mypy; tests compare it with the table below
     from .explorer import demo as demo, explore as explore
     from .extraction import extract as extract
     from .files import __version__ as __version__
-    from .front_end import has_front_end as has_front_end
     from .fronts import (
         Front as Front,
         pair_table as pair_table,
@@ -57,8 +56,11 @@ if TYPE_CHECKING:  # for editors and mypy; tests compare it with the table below
     )
     from .policy import Cascade as Cascade, Policy as Policy, answer_table as answer_table
     from .sklearn import CascadeClassifier as CascadeClassifier
-    from .store import LogitStore as LogitStore, ScoreTable as ScoreTable
-    from .tables import readable as readable
+    from .store import (
+        LogitStore as LogitStore,
+        ScoreTable as ScoreTable,
+        check_table as check_table,
+    )
     from .zoo import count_macs as count_macs
 
 # The same names for Python, which reads no block that only editors do.
@@ -73,13 +75,11 @@ __getattr__, __dir__, __all__ = attach(
     explorer="demo explore",
     extraction="extract",
     files="__version__",
-    front_end="has_front_end",
     fronts=("Front pair_table peaks pick search search_arrays search_outcomes warm"),
     guarantees="certify ladder to_label",
     methods="METHODS Method confidence fit_temperature",
     policy="Cascade Policy answer_table",
-    store="LogitStore ScoreTable",
+    store="LogitStore ScoreTable check_table",
     sklearn="CascadeClassifier",
-    tables="readable",
     zoo="count_macs",
 )

@@ -21,7 +21,7 @@ NAMED = {  # as from_frame names them
     "normalize": "text: compare answers without case, outer spaces, Unicode forms and .0 of whole "
     "numbers; exact: as written (default: as written, and near misses are an error)",
     "encoding": "of a CSV file (default: utf-8)",
-    "missing": "of rows and confidences: refuse, drop or abstain (default: refuse)",
+    "missing": "missing rows and confidences: refuse, drop or abstain (default: refuse)",
 }
 EXAMPLE = """a table has a row per query and model:
 
@@ -64,8 +64,8 @@ def parser_of_all() -> Parser:
         table.add_argument(f"--{name}", help=about)
     table.add_argument(
         "--cost",
-        help="column with the price of a query (default: cost); of a store, the kind of cost "
-        "(default: macs, where there are any)",
+        help="column with the price of a query (default: cost), or prices as small=1,large=10; of "
+        "a store, the kind of cost (default: macs, where there are any)",
     )
     table.add_argument(
         "--columns", nargs="+", help="what a fitted confidence reads (default: confidence)"
@@ -111,6 +111,12 @@ def parser_of_all() -> Parser:
         [table, split, choice],
         "the cheapest that loses at most epsilon; exit status 1: there is none",
     )
+    command(
+        "check",
+        _check,
+        [table],
+        "which columns a table has, what is wrong with its cells, and the command that certifies",
+    )
     command("evaluate", _evaluate, [policy, table], "a policy on a table")
     explore = command(
         "explore",
@@ -144,7 +150,6 @@ def parser_of_all() -> Parser:
     certify.add_argument(
         "--accept",
         nargs="+",
-        default=[],
         help="violated premises to certify with all the same (default: none)",
     )
     certify.add_argument("--reference", help="model to lose against (default: the most accurate)")
@@ -161,13 +166,21 @@ def _scores(path: str, args: Namespace) -> Any:
 
     named = {name: getattr(args, name) for name in NAMED if getattr(args, name)}
     if not folder_of(path).is_dir():
-        more = {name: getattr(args, name) for name in ("cost", "columns") if getattr(args, name)}
-        return cl.ScoreTable.from_frame(path, **named, **more)
+        return cl.ScoreTable.from_frame(path, **named, **_costs_and_columns(args))
     if named:
         raise ValueError(
             f"{path}: a store has no columns to name: leave out --{', --'.join(named)}"
         )
     return cl.LogitStore(path)
+
+
+def _costs_and_columns(args: Namespace) -> dict[str, Any]:
+    """The options that are more than the name of a column."""
+    more: dict[str, Any] = {"columns": args.columns} if args.columns else {}
+    if args.cost and "=" in args.cost:
+        prices = (price.partition("=") for price in args.cost.split(","))
+        return more | {"cost": {name: float(price) for name, _, price in prices}}
+    return more | ({"cost": args.cost} if args.cost else {})
 
 
 def _splits(args: Namespace) -> tuple[Any, Any]:
@@ -209,7 +222,8 @@ def _front(args: Namespace, store: Any) -> "cl.Front":  # read here, cl.Front im
 def _measured(store: Any, point: Any) -> dict[str, Any]:
     """What a point comes to on a store."""
     result = cl.evaluate(store, point)
-    return {"samples": len(store)} | {name: getattr(result, name) for name in MEASURED}
+    measured = {name: getattr(result, name) for name in MEASURED}
+    return {"samples": len(store)} | known_parts(measured)
 
 
 def _written(args: Namespace, point: Any, store: Any, held_out: Any) -> dict[str, Any]:
@@ -218,13 +232,15 @@ def _written(args: Namespace, point: Any, store: Any, held_out: Any) -> dict[str
     if args.out:
         policy.save(args.out)
     said = {} if held_out is None else {"held_out": _measured(held_out, point)}
-    return said | {
-        "where_chosen": _measured(store, point),
-        "kept": point.kept,
-        "models": policy.models,
-        "thresholds": _parts(policy)["thresholds"],
-        "policy": args.out,
-    }
+    return said | known_parts(
+        {
+            "where_chosen": _measured(store, point),
+            "kept": point.kept,
+            "models": policy.models,
+            "thresholds": _parts(policy)["thresholds"],
+            "policy": args.out,
+        }
+    )
 
 
 def _search(args: Namespace) -> dict[str, Any]:
@@ -248,17 +264,35 @@ def _certify(args: Namespace) -> dict[str, Any]:
         args.reference,
         accept=args.accept or (),
     )
-    said = {"certificate": str(certificate), "certified": certificate.point is not None}
-    return said | (_written(args, certificate.point, store, held_out) if certificate.point else {})
+    point = certificate.point
+    said = {"certificate": str(certificate), "certified": point is not None}
+    if point is None:
+        return {"summary": "nothing is certified"} | said
+    from .evaluation.pareto import improvement_factor
+    from .tables import times
+
+    cost = cl.evaluate(held_out, point).cost
+    saving = times(improvement_factor(certificate.reference_cost, cost))
+    summary = f"{point.chain} {certificate.promise}, at a saving of {saving} ×"
+    return {"summary": summary} | said | _written(args, point, store, held_out)
+
+
+def _check(args: Namespace) -> dict[str, Any] | str:
+    """What is wrong with a table, and the command that reads it."""
+    named = {name: getattr(args, name) for name in NAMED if getattr(args, name)}
+    cost = _costs_and_columns(args).get("cost")
+    report = cl.check_table(args.table, cost=cost, **named)
+    if not args.json:
+        return str(report)
+    faults = report.faults.to_dict("records")
+    return {"columns": report.columns, "faults": faults, "command": report.command}
 
 
 def _evaluate(args: Namespace) -> dict[str, Any]:
     """What a policy comes to on a table, beside what was expected of it."""
     policy = cl.Policy.load(args.policy)
-    return {
-        "here": _measured(_scores(args.table, args), policy),
-        "expected": _expected(policy),
-    }
+    here = _measured(_scores(args.table, args), policy)
+    return known_parts({"here": here, "expected": _expected(policy)})
 
 
 def _show(args: Namespace) -> dict[str, Any]:
@@ -272,7 +306,7 @@ def _show(args: Namespace) -> dict[str, Any]:
         for premise in parts.get("premises", [])
     }
     said = {"policy": repr(policy), "expected": _expected(policy), "chosen": parts["chosen"]}
-    return said | premises
+    return known_parts(said) | premises
 
 
 def _parts(policy: Any) -> dict[str, Any]:
@@ -284,7 +318,7 @@ def _parts(policy: Any) -> dict[str, Any]:
 
 def _expected(policy: Any) -> dict[str, Any] | None:
     """What a policy is expected to come to, where its file says so."""
-    expected = _parts(policy)["expected"]
+    expected = _parts(policy).get("expected")
     return expected and {name: expected[name] for name in MEASURED[:3]}
 
 
@@ -318,6 +352,11 @@ def check_out(args: Namespace) -> None:
         check_replaceable(Path(out))
 
 
+def known_parts(parts: dict[str, Any]) -> dict[str, Any]:
+    """Return the parts that are known: neither None nor nan."""
+    return {name: value for name, value in parts.items() if value is not None and value == value}
+
+
 def main(argv: list[str] | None = None) -> int:
     """Do what a command line says: 0; 1 where nothing is certified; 2 after an error, which is one
     line; 130 after Ctrl-C."""
@@ -332,7 +371,11 @@ def main(argv: list[str] | None = None) -> int:
             return 0
         args = parser.parse_args(argv)
         check_out(args)
-        said = json.dumps(args.does(args) or {}, ensure_ascii=False)
+        found = args.does(args) or {}
+        if isinstance(found, str):
+            print(found, flush=True)
+            return 0
+        said = json.dumps(found, ensure_ascii=False)
         said = json.loads(said, parse_constant=lambda _: None)  # nan and inf are null
         for line in _lines(said, args.json):
             print(line)

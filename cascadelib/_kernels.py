@@ -1,5 +1,4 @@
-"""Compiled kernels: numba's njit without the GIL, kept on disk where that can be done, else
-compiled anew."""
+"""Compile kernels with numba, without the GIL, and cache them on disk if possible."""
 
 import hashlib
 import operator
@@ -62,9 +61,11 @@ SETTINGS = (
 
 
 def kernel(function: Callable | None = None, **options: Any) -> Any:
-    """``numba.njit(nogil=True, **options)``, cached on disk: ``@kernel`` or ``@kernel(…)``.
+    """Compile as ``numba.njit(nogil=True, **options)``, with a cache on disk.
 
-    A damaged cache is thrown away. Where no folder can hold one, there is a warning, not an error.
+    Usage: ``@kernel`` or ``@kernel(…)``.
+
+    A damaged cache is deleted. If no folder can hold a cache, a warning is issued.
     """
     if function is None:
         return partial(kernel, **options)
@@ -72,7 +73,7 @@ def kernel(function: Callable | None = None, **options: Any) -> Any:
     template_of = compiled.get_call_template
 
     def template_of_any(arguments: tuple, keywords: dict) -> Any:
-        # compiled once for all numbers, where numba would compile anew for each literal
+        # compiled once for all numbers. numba would compile again for each literal
         return template_of([types.unliteral(argument) for argument in arguments], keywords)
 
     compiled.get_call_template = template_of_any
@@ -84,8 +85,10 @@ def kernel(function: Callable | None = None, **options: Any) -> Any:
 
 
 def inner(function: Callable) -> Any:
-    """A kernel that only kernels call: without Python's wrapper it compiles in two thirds of the
-    time."""
+    """Compile a kernel that only kernels call.
+
+    Without Python's wrapper it compiles in two thirds of the time.
+    """
 
     def refuse(*_: Any, **__: Any) -> None:
         raise TypeError(f"{function.__name__} is called by kernels only")
@@ -97,10 +100,10 @@ def inner(function: Callable) -> Any:
 
 
 class Room:
-    """A namedtuple of namedtuples of arrays, which kernels take for just that.
+    """Pass a namedtuple of namedtuples of arrays to kernels by one pointer.
 
-    They get one pointer to it, where numba would hand on seven numbers per array, all of which are
-    compiled at every call. Its arrays stay the same.
+    numba would pass seven numbers per array, and compile them at every call. The arrays cannot be
+    replaced.
     """
 
     def __init__(self, parts: tuple) -> None:
@@ -117,8 +120,10 @@ class Room:
 
 
 class InRoom(types.Type):
-    """The type of a :class:`Room`, or of a namedtuple in it; parts: numba's type of the
-    namedtuple."""
+    """The numba type of a :class:`Room` or of a namedtuple in it.
+
+    `parts` is numba's type of the namedtuple.
+    """
 
     def __init__(self, parts: Any) -> None:
         self.parts = parts
@@ -130,7 +135,7 @@ register_model(InRoom)(models.OpaqueModel)
 
 @unbox(InRoom)
 def address_of(_: types.Type, room: Any, context: Any) -> NativeValue:
-    """The pointer to a room."""
+    """Return the pointer to a :class:`Room`."""
     address = context.pyapi.object_getattr_string(room, "address")
     pointer = context.pyapi.long_as_voidptr(address)
     context.pyapi.decref(address)
@@ -139,20 +144,22 @@ def address_of(_: types.Type, room: Any, context: Any) -> NativeValue:
 
 @infer_getattr
 class TypeOfPart(AttributeTemplate):
-    """The type of a part by its name."""
+    """Resolve the type of a part by its name."""
 
     key = InRoom
 
     def generic_resolve(self, value: Any, attr: str) -> Any:  # type: ignore[override]
-        """A :class:`FromZero`, or again an :class:`InRoom`."""
+        """Return a :class:`FromZero`, or an :class:`InRoom` for a namedtuple."""
         part = dict(zip(value.parts.fields, value.parts.types))[attr]
         return InRoom(part) if isinstance(part, types.NamedTuple) else FromZero(part)
 
 
 class FromZero(types.Array):
-    """The type of an array in a room, or of a part of one: no index is negative.
+    """The type of an array in a :class:`Room`, or of a part of one.
 
-    numba would check every index for that.
+    Its indices are never negative.
+
+    numba would check the sign of every index.
     """
 
     def __init__(self, array: types.Array) -> None:
@@ -160,7 +167,7 @@ class FromZero(types.Array):
         super().__init__(array.dtype, array.ndim, array.layout, not array.mutable, name)
 
     def copy(self, *changed: Any, **changes: Any) -> Any:
-        """numba's: the type of a part."""
+        """Return the type of a part, as numba requires."""
         return FromZero(super().copy(*changed, **changes))
 
 
@@ -168,7 +175,7 @@ register_model(FromZero)(models.ArrayModel)
 
 
 def without_sign(context: Any, builder: Any, index: Any, value: Any) -> tuple[Any, Any]:
-    """(type, value) of an index that is known not to be negative."""
+    """Return (type, value) of an index that is not negative."""
     if isinstance(index, types.Integer):
         return types.uintp, context.cast(builder, value, index, types.intp)
     if not isinstance(index, types.BaseTuple):
@@ -179,7 +186,7 @@ def without_sign(context: Any, builder: Any, index: Any, value: Any) -> tuple[An
 
 
 def lower_from_zero(operation: Any, *rest: Any) -> None:
-    """Let an operation on an item of a :class:`FromZero` be numba's, with an unsigned index."""
+    """Lower an operation on an item of a :class:`FromZero` to numba's, with an unsigned index."""
 
     def lowered(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
         array, index, *others = sig.args
@@ -198,7 +205,7 @@ lower_from_zero(operator.setitem, types.Any)
 
 @lower_getattr_generic(InRoom)
 def part_of(context: Any, builder: Any, room: InRoom, pointer: Any, name: str) -> Any:
-    """A part: an array, or the pointer to a namedtuple."""
+    """Return a part: an array, or the pointer to a namedtuple."""
     struct = context.get_data_type(room.parts).as_pointer()
     place = room.parts.fields.index(name)
     part = cgutils.gep_inbounds(builder, builder.bitcast(pointer, struct), 0, place)
@@ -208,7 +215,7 @@ def part_of(context: Any, builder: Any, room: InRoom, pointer: Any, name: str) -
 
 
 def lasting(builder: Any, pointer: Any) -> Any:
-    """What lies at a pointer and never changes, so that a loop need load it once."""
+    """Load a value that never changes, so that a loop loads it only once."""
     kind = pointer.type.pointee
     if not hasattr(kind, "elements"):
         value = builder.load(pointer)
@@ -221,18 +228,18 @@ def lasting(builder: Any, pointer: Any) -> Any:
     return whole
 
 
-NOWHERE = "every process compiles them anew (up to a minute)"
+NOWHERE = "every process compiles them again (up to a minute)"
 
 
 @cache  # one warning per process, not one per kernel
 def warn_of_no_cache(instead: str) -> None:
-    """Say which folder cannot be written, what happens instead, and what helps."""
+    """Warn that a cache folder is not writable, and state the consequence and the remedy."""
     refused = "neither cascadelib's folder nor a home folder can be written"
     if config.CACHE_DIR:
         refused = f"the folder that NUMBA_CACHE_DIR names, {config.CACHE_DIR}, cannot be written"
     warnings.warn(
-        f"compiled kernels cannot be kept: {refused}, so {instead}; "
-        "set NUMBA_CACHE_DIR to a folder that can be written",
+        f"compiled kernels cannot be stored: {refused}, so {instead}. "
+        "Set NUMBA_CACHE_DIR to a writable folder",
         RuntimeWarning,
         stacklevel=2,
     )
@@ -240,13 +247,13 @@ def warn_of_no_cache(instead: str) -> None:
 
 @cache
 def say_compiling() -> None:
-    """Say once, where somebody watches, what the first search waits for."""
+    """Print once, in a terminal or front end, that the first search compiles kernels."""
     if is_watched():
         print("cascadelib compiles its kernels, once: 10 to 20 seconds", file=sys.stderr)
 
 
 def contents(path: Path) -> bytes:
-    """The bytes of a file of this package, also in a zip, or of what was compiled from it."""
+    """Return the bytes of a file of this package, also from a zip or from its compiled form."""
     loader = __spec__.loader
     try:
         return loader.get_data(str(path))  # type: ignore[union-attr]
@@ -255,7 +262,7 @@ def contents(path: Path) -> bytes:
 
 
 def when_written(path: Path) -> tuple[int, int] | None:
-    """A file's time and size, by which a reloaded module is noticed; None in a zip."""
+    """Return a file's time and size, by which a reloaded module is detected. None in a zip."""
     with suppress(OSError):
         status = os.stat(path)
         return status.st_mtime_ns, status.st_size
@@ -264,7 +271,7 @@ def when_written(path: Path) -> tuple[int, int] | None:
 
 @cache
 def digest_of_sources(folder: Path, written: tuple) -> str:
-    """SHA-256 of what machine code depends on, except the processor, which numba's keys hold."""
+    """Return the SHA-256 of the inputs of machine code. numba's keys include the processor."""
     digest = hashlib.sha256()
     settings = [(name, getattr(config, name, None)) for name in SETTINGS]
     digest.update(repr((numba.__version__, llvmlite.__version__, settings)).encode())
@@ -276,15 +283,15 @@ def digest_of_sources(folder: Path, written: tuple) -> str:
 
 
 def stamp(folder: Path = FOLDER) -> str:
-    """:func:`digest_of_sources` as they are now: kernels with another stamp are compiled anew."""
+    """Return :func:`digest_of_sources` of the current files. Other stamps are compiled again."""
     return digest_of_sources(folder, tuple(when_written(folder / name) for name in SOURCES))
 
 
 class Readable(caching._CacheLocator):
-    """A folder of kernels that can be read although nothing can be written there is one as well."""
+    """A cache folder that is readable, even if it is not writable."""
 
     def ensure_cache_path(self) -> None:
-        """OSError where the folder can neither be written nor has anything to read."""
+        """Raise an OSError if the folder is not writable and has no kernels."""
         try:
             super().ensure_cache_path()
         except OSError:
@@ -297,15 +304,15 @@ class Given(Readable, caching.UserProvidedCacheLocator):
 
 
 class Beside(Readable, caching.InTreeCacheLocator):
-    """``__pycache__`` beside the source."""
+    """The folder ``__pycache__`` next to the source."""
 
 
 class AtHome(Readable, caching.UserWideCacheLocator):
-    """The user's own cache folder."""
+    """The cache folder of the user."""
 
 
 class Digested(caching.CompileResultCacheImpl):
-    """A cache entry with a digest, so that machine code with a flipped bit never runs."""
+    """A cache entry with a digest, so that damaged machine code never runs."""
 
     _locator_classes = [
         Given,
@@ -316,12 +323,12 @@ class Digested(caching.CompileResultCacheImpl):
     ]
 
     def reduce(self, data: Any) -> tuple[bytes, bytes]:
-        """The entry as (SHA-256, bytes)."""
+        """Return the entry as (SHA-256, bytes)."""
         content = dumps(super().reduce(data))
         return hashlib.sha256(content).digest(), content
 
     def rebuild(self, target_context: Any, reduced_data: tuple[bytes, bytes]) -> Any:
-        """The inverse of :meth:`reduce`; ValueError where the digest does not fit."""
+        """Invert :meth:`reduce`, or raise a ValueError if the digest differs."""
         digest, content = reduced_data
         if hashlib.sha256(content).digest() != digest:
             raise ValueError("this cache entry is damaged")
@@ -329,20 +336,21 @@ class Digested(caching.CompileResultCacheImpl):
 
 
 class KernelCache(caching.FunctionCache):
-    """numba's cache of a function under :func:`stamp`, which costs time where it fails, never the
-    result."""
+    """numba's cache of a function, keyed by :func:`stamp`. Failures cost time, never the result."""
 
     _impl_class = Digested
 
     def __init__(self, function: Callable) -> None:
         super().__init__(function)
-        own = self._impl.locator.get_source_stamp()  # a kernel of a user's own file
+        own = None  # this package's files by content alone: a copy of them may bring its cache
+        if not Path(function.__code__.co_filename).is_relative_to(FOLDER):
+            own = self._impl.locator.get_source_stamp()
         self._cache_file._source_stamp = own, stamp()
         if config.CACHE_DIR and isinstance(self._impl.locator, Beside | AtHome):
-            warn_of_no_cache("they are kept beside cascadelib's modules or in a home folder")
+            warn_of_no_cache("they are stored next to cascadelib's modules or in a home folder")
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        """The compiled kernel, or None where there is none, or a damaged one: that is forgotten."""
+        """Return the compiled kernel, None if it is missing or damaged. Delete a damaged one."""
         try:
             found = super().load_overload(sig, target_context)
         except Exception:  # unpickling a damaged file raises anything
@@ -354,7 +362,7 @@ class KernelCache(caching.FunctionCache):
         return found
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        """Keep a compiled kernel, unless the disk refuses."""
+        """Store a compiled kernel, unless the disk refuses."""
         try:
             super().save_overload(sig, data)
         except OSError:

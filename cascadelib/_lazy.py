@@ -1,24 +1,21 @@
-"""Lazy faces (PEP 562): a package says what is public and where it lies.
-
-Nothing is imported until it is used.
-"""
+"""Import public names lazily (PEP 562)."""
 
 import sys
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-ITSELF = "."  # the home of a module that is public as it is
+ITSELF = "."  # the home of a public module
 
 
 def attach(
     package: str, modules: str = "", **homes: str
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
-    """``(__getattr__, __dir__, __all__)`` of a package, from tables of names parted by spaces.
+    """Return ``(__getattr__, __dir__, __all__)`` of a package.
 
-    ``pareto="Baseline pareto_front"`` says that its module ``pareto`` has these public names;
-    modules: those that are public as they are. Modules and private names are no part of
-    ``__all__``. No source is read, so that a package of compiled files alone has the same face.
+    ``pareto="Baseline pareto_front"`` lists the public names of its module ``pareto``. `modules`
+    lists public modules, which are not part of ``__all__``. No source is read, so a package of
+    compiled files has the same names.
     """
     home_of = dict.fromkeys(modules.split(), ITSELF)
     for home, names in homes.items():

@@ -1,7 +1,4 @@
-"""Checks of what a user hands over: a name is known, or refused with the nearest valid ones.
-
-No value is masked.
-"""
+"""Check user input and raise errors that name the nearest valid values."""
 
 import contextlib
 import math
@@ -15,30 +12,42 @@ from typing import Any
 import numpy as np
 from numpy import ndarray as Array
 
-# Forms of what a file may state, as fits() reads them.
+# Forms of parts of files, as fits() reads them.
 TEXT = (str, None)
 CLASSES = range(1, 2**20 + 1)
 POSITIVE = (math.ulp(0), sys.float_info.max)  # and finite: bounds of a number
 
 
 def brief(value: Any) -> str:
-    """A value in a message: its repr, cut short, or its type where that fails (5,000 digits)."""
+    """Return the repr of a value for a message, shortened, or its type if repr fails."""
     with contextlib.suppress(Exception):
         return f"{value!r:.200}"
     return f"a {type(value).__name__}"
 
 
 def items_of(values: Any) -> list:
-    """The items of what has some, text excepted; anything else as the only item."""
+    """Return the items of an iterable, or the value as the only item. Text is one item."""
     with contextlib.suppress(TypeError):
         return [values] if isinstance(values, str | bytes) else list(values)
     return [values]
 
 
 def known(name: Any, names: Iterable, kind: str) -> Any:
-    """``name`` if it is one of ``names``; else ValueError that names the nearest ones.
+    """Return `name` if it is one of `names`.
 
-    kind: the word for the thing in the message: "model", "metric", "cost" …
+    Parameters
+    ----------
+    name : object
+        Value to check.
+    names : iterable
+        Valid values.
+    kind : str
+        Word for the value in the message, such as "model" or "metric".
+
+    Raises
+    ------
+    ValueError
+        If `name` is not valid. The message lists the nearest valid names.
     """
     names = list(names)
     if isinstance(name, Hashable) and name in names:
@@ -57,7 +66,7 @@ def known(name: Any, names: Iterable, kind: str) -> Any:
 
 @contextlib.contextmanager
 def about(what: str) -> Iterator[None]:
-    """Inside, a ValueError or ConnectionError says what it is about."""
+    """Prefix the message of a ValueError or ConnectionError raised inside with `what`."""
     try:
         yield
     except (ValueError, ConnectionError) as error:
@@ -66,10 +75,7 @@ def about(what: str) -> Iterator[None]:
 
 
 def check_count(value: Any, name: str, least: int = 1, most: int = sys.maxsize) -> int:
-    """``value`` if it is a whole number, ``least`` or more, up to ``most``.
-
-    Else ValueError by ``name``.
-    """
+    """Return a whole number from `least` to `most`, or raise a ValueError that names it."""
     whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
     if not whole or not least <= value <= most:
         bound = f"of {least} or more" if most == sys.maxsize else f"from {least} to {most}"
@@ -78,7 +84,7 @@ def check_count(value: Any, name: str, least: int = 1, most: int = sys.maxsize) 
 
 
 def is_number(value: Any, least: float = -math.inf, most: float = math.inf) -> bool:
-    """Whether ``value`` is one real number from ``least`` to ``most``, as a float has them."""
+    """Return whether a value is one real number from `least` to `most`."""
     if isinstance(value, bool) or not isinstance(value, Real):
         return False
     with contextlib.suppress(OverflowError):
@@ -87,17 +93,14 @@ def is_number(value: Any, least: float = -math.inf, most: float = math.inf) -> b
 
 
 def check_number(value: Any, name: str, what: str = "a number", *bounds: float) -> float:
-    """``value`` as a float where :func:`is_number` within ``bounds``.
-
-    Else ValueError that says ``what`` is needed.
-    """
+    """Return a number as a float, or raise a ValueError that states `what` is needed."""
     if not is_number(value, *bounds):
         raise ValueError(f"{name} must be {what}, not {brief(value)}")
     return float(value)
 
 
 def checked_share(value: Any, name: str) -> float:
-    """Return a share in [0, 1) of a number or of text in percent.
+    """Return a share in [0, 1) from a number or from text such as "2%".
 
     Examples
     --------
@@ -116,17 +119,16 @@ def checked_share(value: Any, name: str) -> float:
 
 
 def fits(value: Any, form: Any) -> bool:
-    """Whether a value of JSON has a form: see :func:`misfit`."""
+    """Return whether a JSON value has a form, see :func:`misfit`."""
     return misfit(value, form) is None
 
 
 def misfit(value: Any, form: Any, place: str = "") -> str | None:
-    """The place of the first part of a value of JSON that has not the form asked for, as
-    "'models': 0: 'name'"; None: it has.
+    """Return the place of the first part of a JSON value that violates a form, or None.
 
-    A form is a tuple of forms (one of them), [form] of all in a list, {key: form} of an object's
-    values (key ``str``: of each value), None, a range (of whole numbers), float (a finite number),
-    a slice (a number in it), or a type.
+    A place reads "'models': 0: 'name'". A form is a tuple of alternative forms, ``[form]`` for all
+    items of a list, ``{key: form}`` for the values of an object (key ``str``: any key), None, a
+    range (whole numbers), float (a finite number), a slice (a number within it), or a type.
     """
     if isinstance(form, tuple):
         places = [misfit(value, one, place) for one in form]
@@ -142,7 +144,7 @@ def misfit(value: Any, form: Any, place: str = "") -> str | None:
 
 
 def inner_parts(value: Any, form: Any) -> list[tuple] | None:
-    """(key, part, its form) of a list or an object, where the form asks for one; else None."""
+    """Return (key, part, form of the part) of a list or an object, or None for other values."""
     if isinstance(form, list) and isinstance(value, list | tuple):
         return [(row, part, form[0]) for row, part in enumerate(value)]
     if isinstance(form, dict) and isinstance(value, dict):  # a value that is missing is None
@@ -152,7 +154,7 @@ def inner_parts(value: Any, form: Any) -> list[tuple] | None:
 
 
 def is_of(value: Any, form: Any) -> bool:
-    """:func:`fits` of a form without parts."""
+    """Return whether a JSON value has a form without parts."""
     if isinstance(form, range):
         return type(value) is int and value in form
     if isinstance(form, slice):
@@ -165,24 +167,27 @@ def is_of(value: Any, form: Any) -> bool:
 
 
 def unmasked(values: Any, what: str) -> Any:
-    """``values`` as they are; ValueError where a masked array, alone or in a list, hides some.
+    """Return `values` unchanged, or raise a ValueError if a masked array hides some of them.
 
-    In a plain array a hidden value would be an answer that nobody gave.
+    In a plain array, a hidden value would count as an answer.
     """
     parts = values if isinstance(values, list | tuple) else [values]
     masked = [part for part in parts if isinstance(part, np.ma.MaskedArray)]
     hidden = sum(np.ma.count_masked(part) for part in masked)
     if hidden:
         raise ValueError(
-            f"{what}: {hidden} values are masked; leave those samples out, or fill them"
+            f"{what}: {hidden} values are masked. Remove those samples or fill the values"
         )
     return values
 
 
 def reals(values: Any, what: str) -> Array:
-    """``values`` as float64.
+    """Return `values` as float64.
 
-    ValueError by name where they are masked, complex, text, or no array of numbers.
+    Raises
+    ------
+    ValueError
+        If values are masked, complex, text, or not an array of numbers.
     """
     try:
         array = np.asarray(unmasked(values, what))
@@ -193,9 +198,9 @@ def reals(values: Any, what: str) -> Array:
 
 
 def check_costs(cost: Any) -> Array:
-    """Costs as float64, or ValueError naming the first that is negative, infinite or missing.
+    """Return costs as float64, or raise a ValueError that names the first invalid model.
 
-    0: free.
+    A cost must be finite and not negative. 0 means free.
     """
     cost = np.atleast_1d(reals(cost, "cost"))
     bad = np.flatnonzero(~(np.isfinite(cost) & (cost >= 0)).reshape(len(cost), -1).all(axis=1))
@@ -207,11 +212,11 @@ def check_costs(cost: Any) -> Array:
 
 
 def timm_name(name: str) -> str:
-    """timm's own name of a model, which the Hub writes as "timm/…" and timm as "hf-hub:timm/…"."""
+    """Return timm's name of a model, without the prefixes "timm/" and "hf-hub:timm/"."""
     return re.sub(r"^(hf[-_]hub:)?timm/", "", name)
 
 
 def split_size(name: str) -> tuple[str, int | None]:
-    """A name (:func:`timm_name`) and a size: "resnet50@288" → ("resnet50", 288), or None."""
+    """Split "resnet50@288" into ("resnet50", 288). Without a size the second item is None."""
     found = re.fullmatch("(.*)@([0-9]{1,4})", timm_name(name))
     return (found[1], int(found[2])) if found else (timm_name(name), None)

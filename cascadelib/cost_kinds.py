@@ -1,13 +1,15 @@
-"""What a model may cost: one object per kind, in one table that searches, the explorer and the
-figures read."""
+"""List the kinds of cost, with names, units and words for searches, figures and the explorer."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Cost:
-    """A kind of cost: its ``name`` (the column of ``store.models``), ``unit``, the ``title`` of an
-    axis, and what is said of a cascade that takes ``less`` or ``more`` of it."""
+    """Describe a kind of cost.
+
+    `name` is the column of ``store.models``, `title` the axis title. `less` and `more` are the
+    words for a cascade with a lower or a higher cost.
+    """
 
     name: str
     unit: str
@@ -26,17 +28,17 @@ COSTS = dict(
     cost=Cost("cost", "per sample", "cost"),
 )
 
-# Numbers in a header that are no cost: what a model is, not what it takes.
+# Numbers in a header that describe a model and are not costs.
 NO_COSTS = set("parameters image_size truncated order top1 top5".split())
 
 
 def cost_of(kind: str) -> Cost:
-    """A kind of cost by its key of COSTS; any other word is its own title, without a unit."""
+    """Return a kind of cost. An unknown name is its title and has no unit."""
     return COSTS.get(kind, Cost(kind, "", kind))
 
 
 def times_less(saving: float, kind: str) -> str:
-    """A saving in words: "3.2 times fewer MACs", "1.1 times more time"."""
+    """Express a saving in words: "3.2 times fewer MACs", "1.1 times more time"."""
     words = cost_of(kind)
     factor, said = (saving, words.less) if saving >= 1 else (1 / saving, words.more)
     return f"{factor:.3g} times {said}"

@@ -1,5 +1,4 @@
-"""Which version this is; where the data that comes with the repository lies, whatever folder a
-notebook runs in; whole files."""
+"""Find bundled data, read untrusted files, and write files atomically."""
 
 import contextlib
 import errno
@@ -34,8 +33,10 @@ DATA = "CASCADELIB_DATA"
 
 
 def bundled_path(path: str | Path) -> Path | None:
-    """Where ``path`` of the repository (data/…) is to be: in the checkout where this runs from one,
-    else below the folder that CASCADELIB_DATA names; None without either."""
+    """Return the location of a path of the repository, such as "data/…".
+
+    It is in the checkout, otherwise in the folder that CASCADELIB_DATA names. None without either.
+    """
     if (ROOT / "pyproject.toml").is_file():
         return ROOT / path
     folder = os.environ.get(DATA)
@@ -45,7 +46,7 @@ def bundled_path(path: str | Path) -> Path | None:
 
 
 def folder_of(folder: str | Path) -> Path:
-    """``folder`` as given if it exists from here or nowhere, else its :func:`bundled_path`."""
+    """Return `folder` if it exists, otherwise its :func:`bundled_path` if that exists."""
     given = Path(folder)
     if given.is_dir():
         return given
@@ -54,14 +55,14 @@ def folder_of(folder: str | Path) -> Path:
 
 
 def located(folder: str | Path) -> Path:
-    """:func:`folder_of`, or FileNotFoundError that says where was looked and what helps."""
+    """Return :func:`folder_of`, or raise a FileNotFoundError with the searched places."""
     path = folder_of(folder)
     if path.is_dir():
         return path
     place = bundled_path(folder)
     looked = f"no folder {folder} here ({Path.cwd()})"
     if place is not None:
-        raise FileNotFoundError(f"{looked} nor {place}; pass folder=… or clone the data")
+        raise FileNotFoundError(f"{looked} nor {place}. Pass folder=… or clone the data")
     raise FileNotFoundError(
         f"{looked}, and an installed cascadelib has no data of its own: set {DATA} to a folder "
         "with "
@@ -70,8 +71,7 @@ def located(folder: str | Path) -> Path:
 
 
 def short_path(path: str | Path) -> str:
-    """A path for people: below the repository's root without the root, so that notebooks read the
-    same everywhere."""
+    """Return a path for display, relative to the repository if it is inside it."""
     path = Path(path).resolve()
     return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
 
@@ -84,9 +84,13 @@ ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # of a path "http://" has be
 
 
 def file_name(model: str) -> str:
-    """A model's name → its file's name, percent-encoded so that '/', ':' and a leading '.' are
-    safe; reversible. ValueError for names that are empty, not text, or too long for a file
-    system."""
+    """Return the file name of a model, percent-encoded and reversible.
+
+    Raises
+    ------
+    ValueError
+        If the name is empty, is not text, or is too long for a file system.
+    """
     if not isinstance(model, str) or not model:
         raise ValueError(f"a model's name must be a non-empty string, not {model!r}")
     try:
@@ -95,17 +99,18 @@ def file_name(model: str) -> str:
         raise ValueError(f"the model's name {model!r} is not valid text") from None
     if len(name) > 200:  # file systems stop at 255; the temporary name is longer
         raise ValueError(
-            f"the model's name {model[:40]!r}… makes a file name of {len(name)} characters; 200 at "
-            "most"
+            f"the model's name {model[:40]!r}… makes a file name of {len(name)} characters. "
+            "The limit is 200"
         )
     return "%2E" + name[1:] if name.startswith(".") else name
 
 
 @contextlib.contextmanager
 def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
-    """A temporary path beside ``path``, of its own for every writer; what is written there appears
-    under ``path`` at the end, whole, or never; ``durable``: also after a power cut (fsync). An
-    OSError (a full disk …) names the path."""
+    """Yield a temporary path whose file replaces `path` atomically at the end.
+
+    `durable` also syncs it to the disk. An OSError, such as a full disk, names `path`.
+    """
     temporary = path.with_name(f".{path.name}.{uuid4().hex[:12]}{TEMPORARY}")
     try:
         with naming(path, temporary, str(temporary)):
@@ -122,9 +127,9 @@ def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
 
 
 def check_replaceable(path: Path, size: int = 2**20) -> None:
-    """Raise OSError if :func:`replacing` could not write a file of this size, in bytes.
+    """Raise an OSError if :func:`replacing` could not write a file of `size` bytes.
 
-    A long computation checks where its result goes before it begins.
+    A long computation calls this before it starts.
     """
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, "a folder has this name, choose another", str(path))
@@ -139,7 +144,7 @@ def check_replaceable(path: Path, size: int = 2**20) -> None:
 
 @contextlib.contextmanager
 def naming(path: Path, *instead_of: Any) -> Iterator[None]:
-    """Inside, an OSError that names no path, or one of ``instead_of``, names ``path``."""
+    """Let an OSError raised inside name `path` if it names no path or one of `instead_of`."""
     try:
         yield
     except OSError as error:
@@ -149,7 +154,7 @@ def naming(path: Path, *instead_of: Any) -> Iterator[None]:
 
 
 def _sync_folder(path: Path) -> None:
-    """Make the names in a folder survive a power cut."""
+    """Sync the names in a folder to the disk."""
     with contextlib.suppress(OSError):  # not every file system lets a folder be opened
         folder = os.open(path, os.O_RDONLY)
         try:
@@ -159,77 +164,82 @@ def _sync_folder(path: Path) -> None:
 
 
 def hold(file: IO) -> None:
-    """Lock an open file until it is closed, against other processes and threads, where the system
-    can (not Windows)."""
+    """Lock an open file against other processes and threads until it is closed (not on Windows)."""
     if fcntl is not None:
         with contextlib.suppress(OSError):
             fcntl.flock(file, fcntl.LOCK_EX)
 
 
 def leftovers(folder: Path) -> list[Path]:
-    """Temporaries of :func:`replacing` in a folder: of writers that are at work, or were killed."""
+    """Return the temporary files of :func:`replacing` in a folder, of active or killed writers."""
     return [path for path in folder.glob(".*") if OWN_TEMPORARY.fullmatch(path.name)]
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Delete the temporaries that killed writers left in a folder; the caller keeps other writers
-    out."""
+    """Delete the temporary files of killed writers. The caller excludes active writers."""
     for leftover in leftovers(folder):
-        with contextlib.suppress(OSError):  # a folder is none of theirs
+        with contextlib.suppress(OSError):  # a folder is not a temporary file
             leftover.unlink()
 
 
 def ignores_case(there: Path) -> bool:
-    """Whether the disk finds the file ``there``, whose name is in lower case, by its name in upper
-    case as well."""
+    """Return whether the disk ignores case, given an existing file with a lower-case name."""
     return there.with_name(there.name.upper()).exists()
 
 
 @contextlib.contextmanager
 def opened(path: Path, most: float = math.inf) -> Iterator[BufferedReader]:
-    """A regular file of 1 to ``most`` bytes to read from; ValueError for anything else: pipes,
-    devices and the files of /proc, which have 0 bytes, could block or never end. An OSError inside
-    names the path."""
+    """Open a regular file of 1 to `most` bytes for reading.
+
+    Raises
+    ------
+    ValueError
+        If the path is an address, a pipe, a device, a file of /proc, empty or too large. Reading it
+        could block or never end.
+    OSError
+        If the file cannot be read. The error names the path.
+    """
     if ADDRESS.match(str(path)) and not os.path.lexists(path):
-        raise ValueError(f"{path} is an address: only files on this machine are read; download it")
+        raise ValueError(
+            f"{path} is an address. Only files on this machine are read: download it first"
+        )
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     found = os.fstat(handle)
     if not (stat.S_ISREG(found.st_mode) and 0 < found.st_size <= most):
         os.close(handle)
         too_large = found.st_size > most and f"more than {most} bytes"
-        raise ValueError(f"{path}: {too_large or 'this is no regular file, or an empty one'}")
+        raise ValueError(f"{path}: {too_large or 'not a regular file, or an empty one'}")
     with naming(path), open(handle, "rb") as file:
         yield file
 
 
 def file_digest(path: Path, most: float = math.inf) -> str:
-    """SHA-256 of an :func:`opened` file."""
+    """Return the SHA-256 of a file, see :func:`opened`."""
     with opened(path, most) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def digest_of(value: Any) -> str:
-    """SHA-256 over a value of JSON, whatever the order of its keys."""
+    """Return the SHA-256 of a JSON value, independent of the order of its keys."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of JSON; ValueError where it has a key twice."""
+    """Return a JSON object, or raise a ValueError if a key repeats."""
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise ValueError("a key is there twice")
+        raise ValueError("a key occurs twice")
     return found
 
 
-UNUSABLE = (
-    "it is nested too deep, holds nan, inf or a number too large for a float, or text that is none"
-)
+UNUSABLE = "it is nested too deep, or has nan, inf, a number too large for a float, or invalid text"
 
 
 def usable(value: Any, most: int = 50) -> bool:
-    """Whether a value of JSON is not :data:`UNUSABLE`: lists and objects lie in one another no
-    deeper than ``most``, each number is finite and a float holds it, and each text can be
-    encoded."""
+    """Return whether a JSON value can be used, see :data:`UNUSABLE`.
+
+    It nests at most `most` levels, its numbers are finite floats, and its text can be encoded.
+    """
     if isinstance(value, str):
         return re.search("[\ud800-\udfff]", value) is None
     if isinstance(value, int | float):
@@ -243,19 +253,24 @@ def usable(value: Any, most: int = 50) -> bool:
 
 
 def parsed(text: str | bytes, what: Any) -> dict:
-    """The object in a JSON text that nobody has checked; ValueError, naming ``what`` it is, where
-    there is none, and for a key that is there twice."""
+    """Parse an untrusted JSON object.
+
+    Raises
+    ------
+    ValueError
+        If the text is not a JSON object or repeats a key. The message starts with `what`.
+    """
     try:
         found = json.loads(text, object_pairs_hook=_distinct)
     except (ValueError, TypeError, RecursionError) as error:
-        raise ValueError(f"{what}: this is no JSON ({str(error)[:200]})") from None
+        raise ValueError(f"{what}: not JSON ({str(error)[:200]})") from None
     if not isinstance(found, dict) or not usable(found):
-        raise ValueError(f"{what}: this is no JSON object, or {UNUSABLE}")
+        raise ValueError(f"{what}: not a JSON object, or {UNUSABLE}")
     return found
 
 
 def read_json(path: Path, most: int = LARGEST_JSON) -> dict:
-    """:func:`parsed` of a file of ``most`` bytes that nobody has checked."""
+    """Parse an untrusted JSON file of at most `most` bytes, see :func:`parsed`."""
     with opened(path, most) as file:
         return parsed(file.read(most), path)
 

@@ -1,4 +1,4 @@
-"""Does somebody watch? A progress bar is drawn in a terminal or a front end, not in logs."""
+"""Show progress bars in terminals and front ends, but not in logs."""
 
 import os
 import sys
@@ -11,17 +11,21 @@ _FRONT_ENDS = ("JPY_SESSION_NAME", "VSCODE_PID", "COLAB_RELEASE_TAG")
 
 
 def is_watched() -> bool:
-    """Whether somebody sees a progress bar: at a terminal, or in a notebook's front end (not in
-    papermill, nbval or a log)."""
+    """Return whether a progress bar is visible: in a terminal or in a notebook's front end.
+
+    Papermill, nbval and logs show none.
+    """
     return has_front_end() if "ipykernel" in sys.modules else sys.stderr.isatty()
 
 
 def watched(iterable: Iterable, what: str) -> Iterable:
-    """``iterable`` under a progress bar named ``what``, which vanishes at the end."""
+    """Iterate under a progress bar named `what`, which vanishes at the end."""
     return tqdm(iterable, desc=what, leave=False, disable=not is_watched())
 
 
 def has_front_end() -> bool:
-    """True where somebody can drag a slider: in a kernel of JupyterLab, VS Code or Colab. In a
-    headless run a widget is of no use, and its saved state takes megabytes."""
+    """Return whether the kernel belongs to JupyterLab, VS Code or Colab.
+
+    In a headless run a widget is useless, and its saved state takes megabytes.
+    """
     return any(name in os.environ for name in _FRONT_ENDS)

@@ -1,4 +1,4 @@
-"""The Hugging Face Hub: whether it answers, and which revision of a checkpoint was read."""
+"""Check whether the Hugging Face Hub is reachable, and which revision of a checkpoint is cached."""
 
 import contextlib
 import os
@@ -16,7 +16,7 @@ PATIENCE = 5  # seconds; the libraries themselves would retry for about a minute
 
 
 def is_reachable() -> bool:
-    """Whether the Hub can be reached at all, through a proxy where the environment names one."""
+    """Return whether the Hub responds, through a proxy if the environment names one."""
     if constants.HF_HUB_OFFLINE:
         return False
     endpoint = os.environ.get("HF_ENDPOINT", constants.ENDPOINT)
@@ -32,10 +32,7 @@ def is_reachable() -> bool:
 
 @contextlib.contextmanager
 def weights_only() -> Iterator[None]:
-    """Inside, ``torch.load`` runs no code that a file brings, whatever a library asks it for.
-
-    That ends when the last thread leaves, with what was there before the first.
-    """
+    """Make ``torch.load`` refuse code in files, for all threads, until the last one exits."""
     with CHANGING:
         BEFORE.append(os.environ.get(FORCED))
         os.environ[FORCED] = "1"
@@ -47,19 +44,19 @@ def weights_only() -> Iterator[None]:
 
 
 def check_reachable(what: str, cached: bool, instead: str) -> None:
-    """Raise ConnectionError, at once, where ``what`` is not cached and the Hub does not answer.
+    """Raise a ConnectionError if `what` is not cached and the Hub does not respond.
 
-    instead: the remedy.
+    `instead` is the remedy in the message.
     """
     if not cached and not is_reachable():
         raise ConnectionError(
-            f"{what} is not in the local cache and {constants.ENDPOINT} does not answer; "
+            f"{what} is not in the local cache and {constants.ENDPOINT} does not respond. "
             f"{instead}, or try again online"
         )
 
 
 def cached_revision(repository: str, *files: str, revision: str | None = None) -> str | None:
-    """The commit under which the local cache holds one of ``files`` of a repository, or None."""
+    """Return the cached commit that has one of `files` of a repository, or None."""
     for file in files:
         path = try_to_load_from_cache(repository, file, revision=revision)
         if isinstance(path, str):

@@ -3,7 +3,7 @@ and stores."""
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import uuid4
@@ -12,89 +12,22 @@ import numpy as np
 from numpy import ndarray as Array
 
 from .checks import known, unmasked
+from .contents import (
+    CONFIDENCE,
+    CONTENT,
+    KEY,
+    MOST_CONTENTS,
+    Contents,
+    digests_of,
+    forms_of,
+    kept_in_file,
+)
 from .files import digest_of
 
-KEY = np.dtype("V6")  # what a file keeps of an id: six bytes of its digest
-CONTENT = np.dtype("<u4")  # what a file keeps of a row's contents
 BY_ID = (
     "give values by id (a dict, or a Series whose index is the ids), or, for values in the order "
     "of the store, an array (.to_numpy())"
 )
-MOST_CONTENTS = 4096  # rows of which it keeps that, about, of however many
-
-
-def mixed(numbers: Array) -> Array:
-    """Well scattered numbers in place of others, uint64 [k], one to one (the finalizer of
-    SplitMix64)."""
-    numbers = numbers + np.uint64(0x9E3779B97F4A7C15)
-    numbers = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    numbers = (numbers ^ (numbers >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return numbers ^ (numbers >> np.uint64(31))
-
-
-def digests_of(texts: Array) -> list[bytes]:
-    """SHA-256 of each of some texts [k]."""
-    return [hashlib.sha256(text.encode()).digest() for text in texts.tolist()]
-
-
-def as_integers(values: Array) -> Array:
-    """The same number for equal values [k], uint64 [k]: of text its digest, of numbers their bits
-    as float32, so that a table is the same whether float32 or float64 held it."""
-    if values.dtype.kind == "U":
-        unique, place = np.unique(values, return_inverse=True)
-        begins = b"".join(digest[:8] for digest in digests_of(unique))
-        return np.frombuffer(begins, "<u8")[place]
-    with np.errstate(over="ignore"):
-        single = values.astype(np.float32) + np.float32(0)  # −0 is 0
-    return single.view(np.uint32).astype(np.uint64)
-
-
-@dataclass(eq=False)
-class Contents:
-    """Digests of what models said of k samples, whatever these are called, computed when they are
-    first asked for.
-
-    models: names; read: model → columns [k] of its answers.
-    """
-
-    models: Collection[str]
-    read: Callable[[str], Iterable[Array]] | None
-    digests: dict[str, Array] = field(default_factory=dict)
-
-    def of_model(self, name: str) -> Array:
-        """Of what one model said, uint64 [k]."""
-        if name not in self.digests and self.read is not None:
-            total = np.zeros(1, np.uint64)
-            for column in self.read(name):
-                total = mixed(total ^ as_integers(column))
-            self.digests[name] = total
-        return self.digests[name]
-
-    def of(self, names: Iterable[str]) -> Array | None:
-        """Of what all of some models said, uint64 [k]; None where one of them, or its file, is not
-        there."""
-        total = np.zeros(1, np.uint64)
-        try:
-            for name in sorted(names):
-                total = mixed(total ^ self.of_model(name))
-        except (KeyError, OSError, ValueError):
-            return None
-        return total
-
-    def __getstate__(self) -> dict:
-        """The digests, without what they are of: a copy holds no store."""
-        for name in list(self.models):
-            self.of([name])
-        return {"models": tuple(self.digests), "read": None, "digests": self.digests}
-
-
-def kept_in_file(digests: Array, samples: int) -> Array:
-    """Of digests of rows, uint64 [k], those that a file keeps of a split of so many samples,
-    ``CONTENT``: about MOST_CONTENTS, chosen by the digest itself, so that two splits keep the same
-    of equal rows."""
-    halvings = max(0, int(np.ceil(np.log2(max(samples, 1) / MOST_CONTENTS))))
-    chosen = digests[digests % np.uint64(2**halvings) == 0]
-    return (chosen >> np.uint64(32)).astype(CONTENT)
 
 
 def aligned(values: Any, what: str, *axes: Sequence | Array | None) -> Any:
@@ -252,7 +185,7 @@ def as_text(values: Any) -> Array:
     """
     values = np.asarray(unmasked(values, "ids, labels or predictions"))
     if values.dtype.kind in "fO":
-        written = [str(_as_written(value)) for value in values.ravel().tolist()]
+        written = [str(as_written(value)) for value in values.ravel().tolist()]
         values = np.array(written, str).reshape(values.shape)
     if values.dtype.kind in "iu" and values.size:  # numpy would reserve 21 characters for each
         width = max(len(str(end)) for end in (values.min(), values.max()))
@@ -260,7 +193,7 @@ def as_text(values: Any) -> Array:
     return values.astype(str)
 
 
-def _as_written(value: Any) -> Any:
+def as_written(value: Any) -> Any:
     """A value whose ``str`` is the text that stands for it."""
     if value is None or type(value).__name__ == "NAType" or value != value:
         return ""
@@ -295,9 +228,9 @@ class Labels:
     it. contents: what the models of the store said of them, where there is a store.
     """
 
-    values: Array | None
-    sample_ids: Array
-    classes: tuple[str, ...] | None = None
+    values: Array | None = field(repr=False)
+    sample_ids: Array = field(repr=False)
+    classes: tuple[str, ...] | None = field(default=None, repr=False)
     dataset: str = ""
     split: str = ""
     given: bool = True
@@ -413,16 +346,20 @@ class Recorded:
     (or None), ``keys``, the digest of each id (:attr:`Labels.keys`; None where ids are row numbers,
     or too many), and the fingerprint of the store where it has one.
 
-    contents: of what ``models`` said, as :func:`kept_in_file` has it; None: not known.
+    contents: of what ``models`` said, as :func:`kept_in_file` has it; None: not known. confidences:
+    numbers that they computed of at most MOST_CONTENTS random samples, :data:`CONFIDENCE`, one
+    column after another. forms: the forms of the ids (:func:`forms_of`).
     """
 
     dataset: str | None
     split: str | None
     samples: int
     digest: str | None
-    keys: bytes | None = None
-    contents: bytes | None = None
+    keys: bytes | None = field(default=None, repr=False)
+    contents: bytes | None = field(default=None, repr=False)
     models: tuple[str, ...] = ()
+    confidences: bytes | None = field(default=None, repr=False)
+    forms: bytes | None = None
     fingerprint: str | None = field(default=None, compare=False)
 
     def __len__(self) -> int:
@@ -492,13 +429,54 @@ def contents_of(part: Labels | Recorded | None, models: Iterable[str]) -> bytes 
     return None if digests is None else np.sort(kept_in_file(digests, len(digests))).tobytes()
 
 
+def kept_confidences(part: Labels | Recorded | None, models: Iterable[str]) -> Array | None:
+    """Return numbers that models computed of a set of samples, of at most MOST_CONTENTS random ones
+    [columns, rows], or None if they are not at hand."""
+    names = set(models)
+    rows = 0 if part is None else min(len(part), MOST_CONTENTS)
+    if isinstance(part, Recorded):
+        if part.confidences is None or set(part.models) != names:
+            return None
+        return np.frombuffer(part.confidences, CONFIDENCE).reshape(-1, rows)
+    columns = None if part is None or part.contents is None else part.contents.columns(names)
+    if columns is None or columns.shape[1] == rows:
+        return columns
+    return columns[:, np.random.default_rng(0).choice(columns.shape[1], rows, replace=False)]
+
+
+def ids_could_meet(part: Labels | Recorded | None, here: Labels) -> bool:
+    """Return whether ids would show that two splits share samples: both have ids, of a common form.
+
+    Ids such as a_1 and b_1 name samples within a split, so no two of them are ever equal.
+    """
+    if isinstance(part, Labels) and part.source == here.source:
+        return True
+    has_ids = isinstance(part, Labels) and part.given or getattr(part, "keys", None) is not None
+    if part is None or not has_ids or not here.given:
+        return False
+    forms = forms_of(part.sample_ids) if isinstance(part, Labels) else part.forms or b""
+    here_forms = np.frombuffer(forms_of(here.sample_ids), KEY)
+    return bool(np.isin(here_forms, np.frombuffer(forms, KEY)).any())
+
+
 def recorded(part: Labels | Recorded, models: tuple[str, ...]) -> Recorded:
     """One set of samples as the file of a cascade of some models keeps it."""
     contents = contents_of(part, models)
+    numbers = kept_confidences(part, models)
+    confidences = None if numbers is None else numbers.tobytes()
     if isinstance(part, Recorded):
-        return replace(part, contents=contents, models=models)
-    keys = b"".join(sorted({*part.keys.tolist()})) if part.given else None
-    return Recorded(part.dataset, part.split, len(part), part.digest, keys, contents, models)
+        return replace(part, contents=contents, models=models, confidences=confidences)
+    return Recorded(
+        part.dataset,
+        part.split,
+        len(part),
+        part.digest,
+        keys=b"".join(sorted({*part.keys.tolist()})) if part.given else None,
+        contents=contents,
+        models=models,
+        confidences=confidences,
+        forms=forms_of(part.sample_ids) if part.given else None,
+    )
 
 
 def comparable_contents(

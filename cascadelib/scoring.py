@@ -1,5 +1,7 @@
-"""What counts as good: top-k accuracy, and F1 of the positive class 1 of two (paper, section 4.2:
-MRPC and QQP); and which of several answers of a model counts."""
+"""Define scores: top-k accuracy and F1, and the vote over several answers of one model.
+
+F1 refers to the positive class 1 of two (paper, section 4.2: MRPC and QQP).
+"""
 
 import math
 import re
@@ -18,9 +20,10 @@ F1 = "f1"
 
 @dataclass(frozen=True)
 class Score:
-    """A score: its name, how many best classes count as correct (``rank``), and the ``title`` of an
-    axis. F1 is made of what is correct, as under top-1:
-    :func:`cascadelib.evaluation.evaluation.quality`."""
+    """Name a score, the rank up to which a class counts as correct, and the title of an axis.
+
+    F1 is computed from top-1 correctness, see :func:`cascadelib.evaluation.evaluation.quality`.
+    """
 
     name: str
     rank: int
@@ -31,8 +34,13 @@ SCORES = {score.name: score for score in (Score("top1", 1, "accuracy"), Score(F1
 
 
 def score_of(name: str) -> Score:
-    """The :class:`Score` of a name, "top<k>" for any k among them; ValueError, naming the nearest,
-    for other names."""
+    """Return the :class:`Score` of a name, including "top<k>" for any k.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown. The message lists the nearest names.
+    """
     if isinstance(name, str) and name not in SCORES:
         top = re.fullmatch("top([1-9][0-9]{0,8})", name)
         if top:
@@ -41,21 +49,22 @@ def score_of(name: str) -> Score:
 
 
 def f1_of(true_positives: Any, wrong: Any) -> Any:
-    """2 TP ÷ (2 TP + FP + FN), from counts (numbers or arrays); FP + FN are all that is wrong. 0
-    where TP = 0."""
+    """Compute 2 TP ÷ (2 TP + FP + FN) from counts, with FP + FN = `wrong`. 0 if TP = 0."""
     hits = 2 * np.asarray(true_positives, np.float64)
     return np.divide(hits, hits + wrong, out=np.zeros_like(hits), where=hits > 0)[()]
 
 
 def f1(correct: Array, positive: Array) -> float:
-    """F1 of predictions of which correct bool [k] is known, with positive bool [k] the samples of
-    class 1."""
+    """Compute F1 from correctness and membership in class 1, bool arrays of shape (n_samples,)."""
     return float(f1_of(np.count_nonzero(correct & positive), np.count_nonzero(~correct)))
 
 
 def pull_of(correct: Array, positive: Array) -> Array:
-    """By how much each sample pulls at F1, float64 [k]: the standard error of F1 is that of their
-    mean, and of a difference of two F1 that of the mean difference (delta method)."""
+    """Compute the influence of each sample on F1, float64 array of shape (n_samples,).
+
+    The standard error of F1 is that of the mean influence, and the standard error of a difference
+    of two F1 is that of the mean difference (delta method).
+    """
     hits = 2 * np.mean(correct & positive)
     wrong = np.mean(~correct)
     total = hits + wrong or 1.0
@@ -66,12 +75,12 @@ ROWS_AT_ONCE = 8192  # bounds the memory that the ranks of a large memory-mapped
 
 
 def log_of(p: Array) -> Array:
-    """Logarithms of probabilities, float64; zeros count as the smallest positive float."""
+    """Compute logarithms of probabilities. Zeros count as the smallest positive float."""
     return np.log(np.maximum(np.asarray(p, np.float64), np.finfo(np.float64).tiny))
 
 
 def ranks_of(logits: Array, labels: Array) -> Array:
-    """Place of the labelled class in each row, int64 [k]; equal logits rank by class index."""
+    """Return the rank of the labelled class per row, int64. Equal logits rank by class index."""
     ranks = np.empty(len(labels), np.int64)
     for start in range(0, len(labels), ROWS_AT_ONCE):
         z = np.asarray(logits[start : start + ROWS_AT_ONCE])
@@ -83,7 +92,7 @@ def ranks_of(logits: Array, labels: Array) -> Array:
 
 
 def accuracies(ranks: Array, classes: int) -> tuple[float, float]:
-    """(top1, top5) of ``ranks``; top5 is nan with five classes or fewer, where it says nothing."""
+    """Return (top1, top5) from ranks. top5 is nan with five classes or fewer."""
     top5 = float((ranks < 5).mean()) if classes > 5 else math.nan
     return float((ranks < 1).mean()), top5
 
@@ -91,26 +100,35 @@ def accuracies(ranks: Array, classes: int) -> tuple[float, float]:
 def most_given(
     answers: Sequence, equal: Callable[[Any, Any], bool] = eq, costs: Any = 0.0
 ) -> tuple[Any, float, float]:
-    """Several answers of a model to one input as one: the answer that most others equal.
+    """Combine several answers to one input by a plurality vote.
 
     Parameters
     ----------
-    answers : list [k]
-    equal : callable
-        Whether two answers agree.
-    costs : float or list of float
-        Of all of them.
+    answers : list
+        One or more answers.
+    equal : callable, optional
+        Whether two answers agree. Defaults to ``==``.
+    costs : float or list of float, default=0.0
+        Costs of the answers.
 
     Returns
     -------
-    (answer, share, cost)
-        The first of those that most answers equal, the share of answers that do, a confidence, and
-        the sum of costs.
+    object
+        The first of the answers that agree with the most answers.
+    share : float
+        Share of the answers that agree with it, which serves as a confidence.
+    cost : float
+        Sum of the costs.
 
     Raises
     ------
     ValueError
-        For no answers.
+        If there are no answers.
+
+    Examples
+    --------
+    >>> most_given(["yes", "no", "yes"], costs=[1, 1, 1])
+    ('yes', 0.6666666666666666, 3.0)
     """
     if not len(answers):
         raise ValueError("answers are needed, one or more")

@@ -1,4 +1,4 @@
-"""What a cascade puts out after each of its models, as a function of the models run so far."""
+"""Define stage functions: the outcome of a cascade after each of its models."""
 
 from collections.abc import Callable, Iterable
 
@@ -12,26 +12,26 @@ StageFunction = Callable[[tuple[int, ...]], Outcome]
 
 
 class Stage:
-    """A stage function, and what one that computes many prefixes together does better by itself.
+    """Wrap a stage function. A subclass may compute many prefixes together.
 
-    A subclass for which :meth:`prepare` or :meth:`correct` is cheaper than calls overrides them.
+    It overrides :meth:`prepare` or :meth:`correct` if that is cheaper than separate calls.
     """
 
     def __init__(self, function: StageFunction) -> None:
         self.function = function
 
     def __call__(self, prefix: tuple[int, ...]) -> Outcome:
-        """The outcome after ``prefix``."""
+        """Return the outcome after `prefix`."""
         return self.function(prefix)
 
     def correct(self, prefix: tuple[int, ...]) -> Array:
-        """Correctness alone, [k]: the last stage of a cascade needs no confidence."""
+        """Return only the correctness, since the last stage of a cascade needs no confidence."""
         return self(prefix)[0]
 
     def prepare(self, correct: Iterable[tuple], confidence: Iterable[tuple]) -> None:
-        """Say which prefixes' correctness, and which ones' confidence, will be asked for."""
+        """Announce the prefixes whose correctness and whose confidence will be requested."""
 
 
 def stage_of(function: StageFunction) -> Stage:
-    """A stage function as a :class:`Stage`."""
+    """Return a stage function as a :class:`Stage`."""
     return function if isinstance(function, Stage) else Stage(function)

@@ -1,5 +1,4 @@
-"""Tables that read well on a page: the same numbers, rounded as the paper rounds, cascades as
-arrows, names in words."""
+"""Format tables and numbers for display."""
 
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -37,8 +36,10 @@ PARTS_OF_METHODS = {
 
 
 def in_words(key: str) -> str:
-    """A kind of cost, score, metric or method as people read it: "macs" → "MACs per sample",
-    "top1" → "top-1 accuracy", "max_softmax_ts" → "max softmax, scaled" (by temperature)."""
+    """Return a kind of cost, score, metric or method in words.
+
+    "macs" becomes "MACs per sample", and "max_softmax_ts" becomes "max softmax, scaled".
+    """
     if key in COSTS:
         return COSTS[key].title
     if key == "f1":
@@ -50,23 +51,26 @@ def in_words(key: str) -> str:
 
 
 def arrow(models: Sequence[str]) -> str:
-    """("a", "b") → "a → b"."""
+    """Join names of models: ("a", "b") becomes "a → b"."""
     return " → ".join(models)
 
 
 def digits(values: Iterable[float]) -> str:
-    """Numbers at four significant digits, as the paper rounds: "0.4551, 0.7112"."""
+    """Format numbers with four significant digits: "0.4551, 0.7112"."""
     return ", ".join(f"{value:.4g}" for value in values)
 
 
 def percents(values: Iterable[float]) -> str:
-    """Fractions as "90.7%, 9.3%"."""
+    """Format fractions as "90.7%, 9.3%"."""
     return ", ".join(f"{value:.1%}" for value in values)
 
 
 def number(value: float, unit: str = "") -> str:
-    """Four significant digits with SI prefixes, without a unit only below 0.001 and from a thousand
-    on: 14.39G, 0.7112, 26µ, 1.5 ms; "–" for nan."""
+    """Format a number with four significant digits and SI prefixes, "–" for nan.
+
+    Without a unit, prefixes are used below 0.001 and from a thousand on: 14.39G, 0.7112, 26µ, 1.5
+    ms.
+    """
     if pd.isna(value):
         return "–"
     plain = not np.isfinite(value) or (not unit and 1e-3 <= abs(value) < 1e3)
@@ -80,18 +84,20 @@ seconds = partial(number, unit="s")
 
 
 def times(value: float) -> str:
-    """A factor as :func:`number`, but "< 0.001" for one that is smaller."""
+    """Format a factor as :func:`number`, or as "< 0.001" if it is smaller."""
     return "< 0.001" if 0 < value < 1e-3 else number(value)
 
 
 def fraction(value: float) -> str:
-    """A fraction as per cent with two decimals; "–" for nan."""
+    """Format a fraction as a percentage with two decimals, "–" for nan."""
     return "–" if pd.isna(value) else f"{value:.2%}"
 
 
 def formatter(column: Any, cost: str = "cost") -> Callable[[Any], str] | None:
-    """The format of a column by its name: cascades, tuples, fractions, then costs and factors;
-    None: as it is. cost: the kind of cost that "cost" stands for."""
+    """Return the format of a column by its name, None for no format.
+
+    `cost` is the kind of cost of a column named "cost".
+    """
     name = str(column).replace(" ", "_")
     tuples: dict[str, Callable[[Any], str]] = {
         "models": arrow,
@@ -114,7 +120,7 @@ def formatter(column: Any, cost: str = "cost") -> Callable[[Any], str] | None:
 
 
 class Page(pd.DataFrame):
-    """A table that a page shows whole, however long and wide."""
+    """Display a table in full, however long and wide it is."""
 
     @property
     def _constructor(self) -> type["Page"]:
@@ -126,17 +132,16 @@ class Page(pd.DataFrame):
 
 
 def readable(table: pd.DataFrame, rows: int | None = None, cost: str = "cost") -> pd.DataFrame:
-    """The table as text: every column formatted by its name, names that can wrap, and nothing cut
-    by pandas.
+    """Format every column of a table by its name.
 
     Parameters
     ----------
     table : DataFrame
-        Any result table; ``front.table``, for example.
+        Any result table, for example ``front.table``.
     rows : int, optional
-        Show that many rows, evenly spread, the ends kept; all where it is not given.
-    cost : str
-        The kind of cost in columns named cost; seconds get a unit.
+        Number of rows to show, evenly spread and including both ends. Defaults to all.
+    cost : str, default="cost"
+        Kind of cost of columns named "cost". Seconds get a unit.
 
     Returns
     -------
@@ -156,5 +161,5 @@ def readable(table: pd.DataFrame, rows: int | None = None, cost: str = "cost") -
 
 
 def ticked(value: Any) -> str:
-    """True as a tick, False as nothing, what is unknown as "–"."""
+    """Format True as a tick, False as an empty text, and unknown values as "–"."""
     return TICKS.get(value, "–")

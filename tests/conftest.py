@@ -7,13 +7,18 @@ import shutil
 import signal
 from pathlib import Path
 
-import nbformat
 import pytest
 from hypothesis.configuration import set_hypothesis_home_dir
 
 ROOT = Path(__file__).resolve().parents[1]
 set_hypothesis_home_dir(ROOT / "build" / "caches" / "hypothesis")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+# Packages of the extras that test files import.
+OPTIONAL = set(
+    "PIL anywidget bs4 datasets distributed fastapi fvcore httpx huggingface_hub ipywidgets "
+    "nbconvert nbformat papermill plotly pooch prometheus_client psutil setuptools skimage "
+    "sklearn timm torch torchmetrics torchvision transformers uvicorn yaml".split()
+)
 # Quiet on the network, and able to run as root in a container.
 BROWSER_FLAGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
@@ -54,6 +59,23 @@ def pytest_configure():
     interrupt themselves or a child need Python's handler."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+class Module(pytest.Module):
+    """A test file, skipped if a package that it imports is not installed: the core needs few."""
+
+    def _getobj(self):
+        try:
+            return super()._getobj()
+        except self.CollectError as error:
+            missing = getattr(error.__cause__, "name", None)
+            if isinstance(error.__cause__, ModuleNotFoundError) and missing in OPTIONAL:
+                pytest.skip(f"{missing} is not installed", allow_module_level=True)
+            raise
+
+
+def pytest_pycollect_makemodule(module_path, parent):
+    return Module.from_parent(parent, path=module_path)
 
 
 def pytest_collection_modifyitems(items):
@@ -121,6 +143,8 @@ def page(browser):
 def write_notebook():
     """Function (path, code cells) → path: a notebook with a question, a parameters cell and these
     cells."""
+
+    nbformat = pytest.importorskip("nbformat")
 
     def write(path, *cells):
         parameters = nbformat.v4.new_code_cell("points = 5", metadata={"tags": ["parameters"]})

@@ -259,6 +259,12 @@ REFUSED = {
         lambda: table(names=(), cost={"small": 1, "large": 2}),
         "cost: an index, but no .*names=",
     ),
+    "logits of more classes": (
+        lambda: store(
+            macs=None, logits={"small": pd.DataFrame(np.ones((K, 4)), IDS, [*CLASSES, "d"])}
+        ),
+        "model 'small': 4 columns for 3 classes",
+    ),
     "a mask of numbers": (lambda: TABLE.take(dict.fromkeys(IDS, 1)), "the mask must be True or"),
     "a mask with gaps": (
         lambda: TABLE.take(pd.Series(LABELS == "a", IDS, dtype="boolean").where(LABELS != "b")),
@@ -346,3 +352,14 @@ def test_a_missing_label_is_named_by_its_sample():
         certified(groups=pd.Series(NUMBERS, IDS, dtype="Int64").where(NUMBERS > 0))
     with pytest.raises(ValueError, match=r"no value for 300 of 300 ids.*\(\"\('q\d+', 1\)\""):
         TABLE.labelled(pd.Series(LABELS, pd.MultiIndex.from_product([IDS, [1]])))
+
+
+def test_known_labels_of_a_column_with_gaps_are_whole_numbers():
+    point = cl.Point(NAMES, (0.6,), score="top1", cost_kind="macs", method=cl.Method())
+    some = pd.Series(NUMBERS, IDS).where(np.arange(K) < 100)  # float64, as pandas makes them
+    unlabelled = store(None)
+    expected = cl.certify(
+        unlabelled, point, 0.1, reference="large", labels=some.dropna().astype(int)
+    )
+    found = cl.certify(unlabelled, point, 0.1, reference="large", labels=some[::-1])
+    assert found.table.equals(expected.table)

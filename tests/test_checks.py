@@ -5,7 +5,6 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-import torch
 
 from cascadelib import checks
 from cascadelib.checks import (
@@ -34,7 +33,6 @@ NO_NUMBERS = [
     True,
     np.True_,
     np.nan,
-    torch.tensor(1.0),
     object(),
 ]
 
@@ -68,7 +66,6 @@ NO_ARRAYS = [
     [None],
     [10**400],
     [[1], [1, 2]],
-    torch.ones(2, requires_grad=True),
     MASKED,
 ]
 
@@ -84,7 +81,6 @@ def test_real_numbers_are_float64():
         [1, 0],
         [True, False],
         np.array([1, 0], np.longdouble),
-        torch.tensor([1, 0], dtype=torch.float16),
     ):
         assert (
             reals(values, "confidence").tolist() == [1.0, 0.0]
@@ -98,6 +94,19 @@ def test_one_or_several():
         and items_of(None) == [None]
         and items_of((2, 3)) == items_of(range(2, 4)) == [2, 3]
     )
+
+
+def test_tensors_are_arrays_but_no_numbers():
+    torch = pytest.importorskip("torch")
+    for check in (check_number, check_count):
+        with pytest.raises(ValueError, match="limit must be a (whole )?number"):
+            check(torch.tensor(1.0), "limit")
+    with pytest.raises(ValueError, match="unknown model .*; nearest: 'a'"):
+        known(torch.tensor(1.0), ["a", "b"], "model")
+    with pytest.raises(ValueError, match="^confidence must be real numbers: "):
+        reals(torch.ones(2, requires_grad=True), "confidence")
+    halves = reals(torch.tensor([1, 0], dtype=torch.float16), "confidence")
+    assert halves.tolist() == [1.0, 0.0] and halves.dtype == np.float64
     assert items_of(torch.tensor(2)) == [2]
 
 

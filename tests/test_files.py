@@ -47,7 +47,7 @@ def test_names_of_files_tell_models_apart(name):
 
 @pytest.mark.parametrize(
     ("name", "said"),
-    [("", "non-empty"), (3, "non-empty"), ("\ud800", "not valid text"), ("é" * 40, "200 at most")],
+    [("", "non-empty"), (3, "non-empty"), ("\ud800", "not valid text"), ("é" * 40, "limit is 200")],
 )
 def test_names_that_no_file_can_have_are_refused(name, said):
     with pytest.raises(ValueError, match=said):
@@ -102,7 +102,7 @@ def test_only_regular_files_of_some_bytes_are_opened(tmp_path):
     (tmp_path / "empty").touch()
     os.mkfifo(tmp_path / "pipe")
     for name in ("empty", "pipe", "/dev/zero", str(tmp_path)):
-        with pytest.raises(ValueError, match="no regular file, or an empty one"):
+        with pytest.raises(ValueError, match="not a regular file, or an empty one"):
             file_digest(tmp_path / name)
     with pytest.raises(ValueError, match="is an address"), opened(Path("https://host.example/a")):
         pass
@@ -127,11 +127,11 @@ def test_values_that_no_reader_can_use_are_found():
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("[1]", "no JSON object"),
-        ("{", "no JSON"),
-        ('{"a": 1, "a": 2}', "a key is there twice"),
-        ('{"a": NaN}', "no JSON object, or it is nested too deep, holds nan"),
-        ("[" * 10**5, "no JSON"),
+        ("[1]", "not a JSON object"),
+        ("{", "not JSON"),
+        ('{"a": 1, "a": 2}', "a key occurs twice"),
+        ('{"a": NaN}', "not a JSON object, or it is nested too deep, or has nan"),
+        ("[" * 10**5, "not JSON"),
     ],
 )
 def test_what_is_no_object_of_json_is_named(text, said, tmp_path):

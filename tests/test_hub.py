@@ -11,7 +11,7 @@ from cascadelib.zoo.loaders import load
 
 def test_no_hub_says_so_at_once(offline):
     with pytest.raises(
-        ConnectionError, match="'resnet18'.*not in the local cache.*does not answer.*checkpoint="
+        ConnectionError, match="'resnet18'.*not in the local cache.*does not respond.*checkpoint="
     ):
         load("resnet18")
     with pytest.raises(ConnectionError, match=r"'some/resnet'.*save_pretrained"):

@@ -166,9 +166,9 @@ ERRORS = {
         ["certify", "t.csv", *NAMED, "--epsilon", "0.1", "--held-out", "0"],
         "--held-out",
     ),
-    "no policy": (["show", "t.csv"], "t.csv: this is no JSON"),
+    "no policy": (["show", "t.csv"], "t.csv: not JSON"),
     "another table": (["evaluate", "p.json", "store"], "unknown model of this store"),
-    "an empty file": (["explore", "empty.csv"], "empty.csv: this is no regular file, or an empty"),
+    "an empty file": (["explore", "empty.csv"], "empty.csv: not a regular file, or an empty"),
     "a table without rows": (["explore", "header.csv"], "header.csv: a table without rows"),
     "an address": (["explore", "http://a.example/t.csv"], "an address"),
     "a share beyond all": (
@@ -208,6 +208,31 @@ def test_errors_are_one_line(case, folder, capsys, monkeypatch):
         and err.startswith("cascadelib")
         and message in err
     )
+
+
+def test_a_violated_premise_is_an_error_unless_it_is_accepted(folder, tmp_path, capsys):
+    table = str(folder / "t.csv")
+    said = ["certify", table, *NAMED, "--epsilon", "20%", "--held-out", table]
+    assert main(said) == 2
+    assert "600 of the 600 samples took part" in capsys.readouterr().err
+    policy = str(tmp_path / "p.json")
+    assert main([*said, "--accept", "overlap", "--out", policy]) == 0
+    assert "Violated, but accepted" in capsys.readouterr().out
+    assert main(["show", policy]) == 0
+    assert "premise overlap: violated: 600 of the 600" in capsys.readouterr().out
+
+
+def test_what_is_not_known_is_not_printed_as_null(folder, tmp_path, capsys):
+    """A policy without held-out samples has no expectation, and the best cascade no improvement."""
+    table = str(folder / "t.csv")
+    policy = tmp_path / "p.json"
+    said = ["search", table, *NAMED, "--held-out", "0", "--budget", "1000", "--json"]
+    assert main([*said, "--caution", "0", "--out", str(policy)]) == 0
+    assert "null" not in capsys.readouterr().out
+    cl.Policy.from_point(cl.Point(("a", "b"), (0.5,))).save(policy)
+    assert main(["show", str(policy)]) == 0
+    out = capsys.readouterr().out
+    assert "null" not in out and "expected" not in out
 
 
 def test_the_page_holds_half_of_the_table_out(folder, tmp_path, capsys):

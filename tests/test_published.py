@@ -468,13 +468,13 @@ def test_a_study_says_what_it_was_made_from(tmp_path):
     path.unlink()
     assert read_study(tmp_path) is None
     path.mkdir()
-    with pytest.raises(ValueError, match=r"study\.json: this is no regular file"):
+    with pytest.raises(ValueError, match=r"study\.json: not a regular file"):
         read_study(tmp_path)
     path.rmdir()
     (tmp_path / "study.json").write_text("{}")
     with pytest.raises(
         ValueError,
-        match=r"study\.json: (not a study|this is no JSON object, or .* a number too large)",
+        match=r"study\.json: (not a study|not a JSON object, or .* a number too large)",
     ):
         read_study(tmp_path)
 
@@ -517,7 +517,7 @@ def test_a_study_with_parts_of_another_kind_is_refused(tmp_path, key, wrong):
     (tmp_path / "study.json").write_text(json.dumps(content | {key: wrong}))
     with pytest.raises(
         ValueError,
-        match=r"study\.json: (not a study|this is no JSON object, or .* a number too large)",
+        match=r"study\.json: (not a study|not a JSON object, or .* a number too large)",
     ):
         read_study(tmp_path)
 

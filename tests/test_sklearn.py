@@ -1,6 +1,8 @@
 """A cascade as a scikit-learn classifier."""
 
 import doctest
+from itertools import permutations
+from math import comb, factorial
 
 import numpy as np
 import pandas as pd
@@ -20,7 +22,7 @@ from tables_of_scores import status_of
 
 import cascadelib as cl
 import cascadelib.sklearn
-from cascadelib.sklearn import CascadeClassifier
+from cascadelib.sklearn import CascadeClassifier, repeated_in_order
 
 
 def two(trees=100):
@@ -139,6 +141,48 @@ def test_readings_of_a_patient_do_not_certify_what_readings_of_that_patient_trai
     cascade.fit(X, y, groups=patient)
     assert true_loss() <= 0.02
     assert cascade.certificate_.clusters == pytest.approx(50, abs=1)
+
+
+def test_rows_of_a_patient_that_follow_one_another_are_found():
+    X, y, patient = patients(100, 0)
+    cascade = CascadeClassifier(MEMORISING, [1, 30], epsilon=0.3, random_state=0)
+    text = str(cascade.fit(X, y).certificate_)
+    assert "Rows that follow one another are alike" in text
+    assert "share a patient, user or document, give groups=" in text
+    cascade.fit(X, y, groups=patient)
+    assert "alike" not in str(cascade.certificate_)
+
+
+@pytest.mark.parametrize("kind", ["floats", "few values", "doubled", "text", "constant"])
+def test_independent_rows_are_not_called_alike(kind):
+    rng = np.random.default_rng(0)
+    for _ in range(40):
+        X = rng.normal(size=(300, 3))
+        if kind == "few values":
+            X = rng.integers(0, 3, (300, 2))
+        if kind == "doubled":
+            X = rng.permutation(np.repeat(X[:150], 2, axis=0))
+        if kind == "text":
+            X = np.array(["a", "b"] * 20).reshape(-1, 1)
+        if kind == "constant":
+            X = np.ones((50, 3))
+        assert repeated_in_order(X) == ""
+
+
+def test_the_bound_on_neighbours_in_order_holds_in_all_orders(monkeypatch):
+    """Of all orders of 8 rows in four pairs, those in which a pairs or more follow one another."""
+    rows = np.array([0, 1, 10, 11, 20, 21, 30, 31], float)[:, None]
+    pair = np.arange(8) // 2
+    orders = np.array(list(permutations(range(8))))
+    together = (np.diff(pair[orders], axis=1) == 0).sum(axis=1)
+    for count in (2, 3, 4):
+        order = orders[np.argmax(together == count)]
+        bound = comb(4, count) * 2**count * factorial(8 - count) / factorial(8)
+        assert (together >= count).mean() <= bound
+        monkeypatch.setattr(cascadelib.sklearn, "LEVEL", bound * 1.001)
+        assert f"{count} of 4 pairs" in repeated_in_order(rows[order])
+        monkeypatch.setattr(cascadelib.sklearn, "LEVEL", bound * 0.999)
+        assert repeated_in_order(rows[order]) == ""
 
 
 @pytest.mark.parametrize("options", [{}, {"refit": True}, {"prefit": True}])

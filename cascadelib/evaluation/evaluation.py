@@ -11,13 +11,13 @@ from ..checks import known
 from ..methods.method import Method, method_named
 from ..scoring import F1, f1, score_of
 from ..stages import Outcome, stage_of
-from ..store.protocol import Store
+from ..store.protocol import Store, is_store
 from .pareto import Baseline
 
 
 def check_store(store: Any) -> None:
     """Raise a TypeError for what is not a store, a ValueError for a store without models."""
-    if isinstance(store, Store):
+    if is_store(store):
         if not len(store.models):
             raise ValueError(
                 "the store has no models yet: store.add(name, logits) or cl.extract adds one"

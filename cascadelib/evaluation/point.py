@@ -38,9 +38,9 @@ class OrderStatistics:
         A second number of each, random in [0, 1], that parts equal values.
     """
 
-    values: tuple[float, ...]
-    counts: tuple[int, ...]
-    ties: tuple[float, ...]
+    values: tuple[float, ...] = field(repr=False)
+    counts: tuple[int, ...] = field(repr=False)
+    ties: tuple[float, ...] = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -175,10 +175,18 @@ class Point:
         return f"<Point: {self.chain}, {self.decided_by}{measured_text(self)}{rule}>"
 
     @property
+    def active_models(self) -> tuple[str, ...]:
+        """The models up to the first stage at which every sample exits: a single one is no
+        cascade."""
+        stages = np.flatnonzero(self.inside == -np.inf)
+        return self.models[: stages[0] + 1] if len(stages) else self.models
+
+    @property
     def chain(self) -> str:
-        """Models and thresholds: "a at 0.5 → b"."""
-        stages = [f"{name} at {t:.4g}" for name, t in zip(self.models, self.thresholds)]
-        return " → ".join([*stages, self.models[-1]])
+        """Active models and their thresholds: "a at 0.5 → b"."""
+        *deferring, last = self.active_models
+        stages = [f"{name} at {t:.4g}" for name, t in zip(deferring, self.thresholds)]
+        return " → ".join([*stages, last])
 
     @property
     def decided_by(self) -> str:

@@ -2,7 +2,6 @@
 kernel searches fronts and knows the point."""
 
 import asyncio
-import html
 import json
 import math
 from collections.abc import Sequence
@@ -31,11 +30,10 @@ from ..guarantees.premises import premises_text
 from ..policy.cascade_file import point_for_file
 from ..policy.form import parts_as_json
 from ..store.protocol import Store
-from .address import ONE, as_state, state_in
 from .examples import examples_of, shown_rows
 from .packing import Packed
-from .page import page_html, read_part, script, sentence, still_svg
-from .splits import Choice, ExploredSplits
+from .page import page_html, read_part, script, sentence, still_html
+from .splits import ONE, Choice, ExploredSplits, as_state, state_in
 
 STEPS = 1000  # of a slider
 MOST_CASCADES = 60  # of a front whose outputs are packed prefix by prefix
@@ -163,16 +161,19 @@ class Explorer(anywidget.AnyWidget):
         pairs (of the one model there is)."""
         splits = self.splits
         if state:
-            self.choice, thresholds, self.goal = state_in(state, splits)
-            self.show(self.choice, thresholds)
-            return
-        names = splits.store.models.index[:2]
-        self.choice = splits.choice(names, splits.first, splits.costs[0], splits.scores[0])
-        self.goal = {"goal": "near_best"}
-        if front is None and splits.certified:
-            self.to(min(splits.certified, key=attrgetter("cost")))
+            choice, thresholds, self.goal = state_in(state, splits)
         else:
-            self.to(pick(front or splits.search(self.choice), **self.goal, caution=0))
+            names = splits.store.models.index[:2]
+            choice = splits.choice(names, splits.first, splits.costs[0], splits.scores[0])
+            self.goal = {"goal": "near_best"}
+            if front is None and splits.certified:
+                point = min(splits.certified, key=attrgetter("cost"))
+            else:
+                point = pick(front or splits.search(choice), **self.goal, caution=0)
+            choice = replace(choice, models=point.models)
+            thresholds = point.thresholds
+        self.choice = choice
+        self.show(choice, thresholds)
 
     # What is known
 
@@ -252,7 +253,7 @@ class Explorer(anywidget.AnyWidget):
                     self.splits.search(replace(self.choice, models=("",) * n))
         self.publish(self.choice)
         runs = self.runs
-        still = f"<p>{html.escape(sentence(runs))}</p>{still_svg(runs, self.front, self.state)}"
+        still = still_html(runs, self.state)
         packed = self.pack.to_bytes(self.beside_arrays() | {"state": self.state})
         title = f"Model cascades on {self.splits.store.origin.dataset or 'your data'}"
         with replacing(Path(path)) as place:
@@ -391,12 +392,11 @@ class Explorer(anywidget.AnyWidget):
         return texts | {"models": list(map(as_text, parts["models"]))}
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
-        """The widget; in a run without a front end a picture and a sentence."""
+        """The widget; in a run without a front end a sentence."""
         if has_front_end():
             return super()._repr_mimebundle_(**options)
         runs = self.runs
-        picture = still_svg(runs, self.front, self.state)
-        return {"text/plain": sentence(runs), "image/svg+xml": picture}
+        return {"text/plain": sentence(runs), "text/html": still_html(runs, self.state)}
 
 
 def beside(work: Any, ended: Any) -> None:

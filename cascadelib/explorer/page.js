@@ -488,7 +488,6 @@ class View {
     const { policy } = this.more
     if (!policy) throw new Error("a file cannot hold this method: make the policy in Python")
     const [chosen] = this.evaluated
-    const number = value => Number.isFinite(value) ? pythonFloat(value) : "null"
     const method = JSON.parse(policy.method)
     if (method?.temperatures) for (const name of Object.keys(method.temperatures)) if (!this.models.some(m => this.name(m) === name)) delete method.temperatures[name]
     const inMethod = value => {
@@ -497,11 +496,11 @@ class View {
       return typeof value === "string" ? ascii(value) : JSON.stringify(value)
     }
     const thresholds = this.models.slice(0, -1).map((_, stage) => this.threshold(stage))
+    const improvement = Number.isFinite(chosen.improvement) ? `, "improvement": ${pythonFloat(chosen.improvement)}` : ""
     const parts = {
-      chosen: `{"accuracy": ${number(chosen.accuracy)}, "cost": ${number(chosen.cost)}, "exit_rates": [${chosen.exitRates.map(number).join(", ")}], "improvement": ${number(chosen.improvement)}, "kept": null}`,
+      chosen: `{"accuracy": ${pythonFloat(chosen.accuracy)}, "cost": ${pythonFloat(chosen.cost)}, "exit_rates": [${chosen.exitRates.map(pythonFloat).join(", ")}]${improvement}}`,
       chosen_on: policy.chosen_on,
       cost_kind: ascii(this.cost),
-      expected: "null",
       method: method ? inMethod(method) : "null",
       models: `[${this.models.map(m => policy.models[m]).join(", ")}]`,
       score: ascii(this.pack.score),

@@ -1,27 +1,35 @@
-"""What the explorer chooses from: the splits it shows side by side, methods, fronts,
-certificates."""
+"""What the explorer selects from (splits, methods, fronts, certificates), and a selected cascade
+as the text after # in the address of the page."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+from urllib.parse import parse_qs, urlencode
 
 import numpy as np
 import pandas as pd
 
-from ..checks import known
+from ..checks import about, brief, known
 from ..evaluation.evaluation import check_store
 from ..fronts.exact import SearchTask, search
 from ..fronts.front import Front
 from ..guarantees.certificate import Certificate
 from ..labels import samples_in_common
 from ..methods.method import METHODS, Method
+from ..methods.thresholds import WORDS
+from ..policy.form import threshold_from_json, threshold_to_json
 from ..scoring import F1
 from ..store.protocol import Store
+from ..tables import arrow
 
 LENGTHS = (2, 3, 4)  # models that a cascade may have, beside what the given front has
 PATIENCE = 30.0  # seconds for a search of four models or more, certified where that is too short
 AS_GIVEN = "as given"
 OF_FRONT = "of the given front"
+GOALS = ("match_best", "max_improvement", "near_best")
+OF_GOALS = ("accuracy", "budget")  # that have a number
+ONE = ("method", "cost", "score")  # of each a cascade has one
 
 
 @dataclass(frozen=True)
@@ -66,6 +74,7 @@ def is_same_split(store: Store, other: Store) -> bool:
     return outputs is not None and others is not None and np.array_equal(outputs, others)
 
 
+@dataclass(eq=False)
 class ExploredSplits:
     """The split that cascades are chosen on and, where there is one, the held-out split.
 
@@ -100,43 +109,39 @@ class ExploredSplits:
         certificates of several promises.
     """
 
-    def __init__(
-        self,
-        store: Store,
-        held_out: Store | None = None,
-        front: Front | None = None,
-        certificates: Sequence[Certificate] = (),
-    ) -> None:
-        check_store(store)
-        self.store = store
-        self.stores = {"validation": store}
-        if held_out is not None:
-            check_store(held_out)
-            self.stores["held-out"] = held_out
-            for name in store.models.index:
-                known(name, held_out.models.index, "model of the held-out split")
-        self.certificates = certificates
-        self.certified = [point for each in certificates for point in each.certified]
-        self.check_certificates()
-        if held_out is not None and is_same_split(store, held_out):
-            del self.stores["held-out"]
-        self.given: Any = front or next(iter(self.certified), None)
+    store: Store
+    held_out: Store | None = None
+    front: Front | None = None
+    certificates: Sequence[Certificate] = ()
+
+    def __post_init__(self) -> None:
+        check_store(self.store)
+        self.stores = {"validation": self.store}
+        self.certified = [point for each in self.certificates for point in each.certified]
+        if self.held_out is not None:
+            check_store(self.held_out)
+            self.stores["held-out"] = self.held_out
+        self.check_splits()
+        self.given: Any = self.front or next(iter(self.certified), None)
         self.tasks: dict[tuple, SearchTask] = {}
-        self.methods, self.first = methods_of(store, self.given)
+        self.methods, self.first = methods_of(self.store, self.given)
         self.candidates: str | list[str] = "all"
         self.fronts: dict[tuple, Front] = {}
-        if front is not None:
-            self.candidates = list(front.candidates)
-            for models in front.table["models"]:
-                self.fronts[front.cost_kind, front.score, self.first, len(models)] = front
-        lengths = {n for n in LENGTHS if n <= len(store.models)}
+        if self.front is not None:
+            self.candidates = list(self.front.candidates)
+            for models in self.front.table["models"]:
+                kind = self.front.cost_kind, self.front.score, self.first, len(models)
+                self.fronts[kind] = self.front
+        lengths = {n for n in LENGTHS if n <= len(self.store.models)}
         lengths.update(len(point.models) for point in self.certified)
-        lengths.update(n for *_, n in self.fronts)
-        self.lengths = sorted(lengths) or [1]
+        self.lengths = sorted(lengths.union(kind[-1] for kind in self.fronts)) or [1]
 
-    def check_certificates(self) -> None:
-        """ValueError for several promises, where the held-out split is not held out from a
-        certificate, and where a certified cascade is of models that the store lacks."""
+    def check_splits(self) -> None:
+        """Raise a ValueError if a split lacks models, for several promises, and if the held-out
+        split is not held out from a certificate."""
+        if self.held_out is not None:
+            for name in self.store.models.index:
+                known(name, self.held_out.models.index, "model of the held-out split")
         promises = {(each.promise, each.samples) for each in self.certificates}
         if len(promises) > 1:
             raise ValueError(
@@ -154,6 +159,8 @@ class ExploredSplits:
                     f"held_out shares {common} samples with those that chose or certified "
                     f"{point.chain}: give samples that had no part in either"
                 )
+        if self.held_out is not None and is_same_split(self.store, self.held_out):
+            del self.stores["held-out"]
 
     @property
     def costs(self) -> list[str]:
@@ -188,6 +195,11 @@ class ExploredSplits:
             score=known(score, self.scores, "score"),
         )
 
+    def metric(self, choice: Choice) -> Any:
+        """The metric in whose units the thresholds of a choice are; None: as given."""
+        method = self.methods[choice.method]
+        return None if method is None else method.units
+
     def task(self, split: str, choice: Choice) -> SearchTask:
         """Fitted method, singles and baseline of one split, computed once."""
         key = (split, choice.cost, choice.score, choice.method)
@@ -220,3 +232,60 @@ class ExploredSplits:
         )
         self.fronts[choice.kind] = front
         return front
+
+
+def goal_text(goal: dict) -> str:
+    """The arguments of :func:`cascadelib.pick` as text: "near_best", "budget:2e6"."""
+    ((name, value),) = goal.items()
+    return value if name == "goal" else f"{name}:{float(value)!r}"
+
+
+def goal_in(text: str) -> dict[str, Any]:
+    """The inverse of :func:`goal_text`."""
+    name, _, value = text.partition(":")
+    if name in OF_GOALS and re.fullmatch(r"[\d.e+-]+", value):
+        return {name: float(value)}
+    return {"goal": known(text, GOALS, "goal")}
+
+
+def as_state(
+    choice: Choice, splits: ExploredSplits, thresholds: Sequence[float], goal: dict
+) -> str:
+    """A choice, thresholds in own units and a goal as URL-like text, exact to the last bit."""
+    written = [threshold_to_json(splits.metric(choice), threshold) for threshold in thresholds]
+    parts = {**vars(choice), "thresholds": written, "goal": goal_text(goal)}
+    return urlencode(parts, doseq=True)
+
+
+def state_in(text: str, splits: ExploredSplits) -> tuple[Choice, tuple[float, ...], dict]:
+    """What :func:`as_state` wrote: (choice, thresholds in own units, goal); ValueError that begins
+    with "state" and names what is not as it was written, or not available on these splits."""
+    with about("state"):
+        if not isinstance(text, str):
+            raise ValueError(f"it must be the text of another explorer's .state, not {brief(text)}")
+        parts = parse_qs(
+            text.strip().removeprefix("#"),
+            strict_parsing=True,
+            keep_blank_values=True,
+            errors="strict",
+            max_num_fields=99,
+        )
+        for key in parts:
+            known(key, ["models", "thresholds", "goal", *ONE], "part")
+        one = {key: " ".join(parts.get(key, [])) for key in ONE}
+        models = parts.get("models", [])
+        choice = splits.choice(models, **one)
+        metric = splits.metric(choice)
+        own = [
+            threshold_from_json(metric, text if text in WORDS else float(text))
+            for text in parts.get("thresholds", [])
+        ]
+        cost_of = dict(zip(splits.store.models.index, splits.store.costs(choice.cost)))
+        costs = [cost_of[known(name, cost_of, "model")] for name in models]
+        rising = len(set(models)) == len(models) and costs == sorted(costs)
+        if len(models) not in splits.lengths or not rising or len(own) != len(models) - 1:
+            raise ValueError(
+                f"{arrow(models)} with {len(own)} thresholds is no cascade of {splits.lengths} "
+                f"models by rising {choice.cost}, each but the last with a threshold"
+            )
+        return choice, tuple(own), goal_in(" ".join(parts.get("goal", ["near_best"])))

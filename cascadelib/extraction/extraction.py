@@ -197,7 +197,16 @@ def _extract_pending(
     with contextlib.ExitStack() as ready_models:
         candidates = settings.agreed(probed(models, settings, run, macs, ready_models))
         _check_classes(candidates, labels, store)
-        _run_missing(candidates, settings)
+        shards = settings.shards
+        missing: dict = {}
+        for span in settings.bounds:
+            missing[span] = [
+                one for one in candidates if shards.read(one.model.name, one.run, *span) is None
+            ]
+        _announce(candidates, missing, settings)
+        settings.mine.gather({})  # until all have seen what is missing
+        left = [(shard, needed) for shard, needed in missing.items() if needed]
+        run_pass(dict(left[settings.mine.rank :: settings.mine.count]), settings)
         candidates = settings.agreed(candidates)
         if settings.mine.first and candidates:
             store = store or LogitStore.create(
@@ -230,22 +239,6 @@ def _unfinished(
 ) -> list[Model]:
     """Models that are still to be extracted."""
     return [model for model in models if replace or not _is_finished(store, model, wanted)]
-
-
-def _run_missing(candidates: list[Candidate], settings: Pass) -> None:
-    """Compute the shards that are not there yet, those of this process."""
-    shards = settings.shards
-    missing = {}
-    for span in settings.bounds:
-        missing[span] = [
-            candidate
-            for candidate in candidates
-            if shards.read(candidate.model.name, candidate.run, *span) is None
-        ]
-    _announce(candidates, missing, settings)
-    settings.mine.gather({})  # until all have seen what is missing
-    left = [(shard, needed) for shard, needed in missing.items() if needed]
-    run_pass(dict(left[settings.mine.rank :: settings.mine.count]), settings)
 
 
 def _sweep(path: Path, models: list[Model], pending: list[Model]) -> None:

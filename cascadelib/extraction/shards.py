@@ -71,21 +71,13 @@ def usable_cores(
         _, kind, path = line.split(":", 2)
         place = groups / kind / path.strip("/")
         for folder in (place, *place.parents):
-            cores = min(cores, _quota_of(folder))
+            # v2, then v1; no such file, or no quota ("max"), is no limit
+            for names in (["cpu.max"], ["cpu.cfs_quota_us", "cpu.cfs_period_us"]):
+                with contextlib.suppress(OSError, ValueError):
+                    words = " ".join((folder / name).read_text() for name in names).split()
+                    quota, period = map(int, words)
+                    cores = min(cores, quota / period if quota > 0 else math.inf)
     return max(1, int(cores / int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
-
-
-def _quota_of(folder: Path) -> float:
-    """Cores that a control group may use, from its files (v2, then v1); infinite where it states no
-    quota."""
-    cores = math.inf
-    for names in (["cpu.max"], ["cpu.cfs_quota_us", "cpu.cfs_period_us"]):
-        with contextlib.suppress(OSError, ValueError):  # no such file, or no quota: "max"
-            words = " ".join((folder / name).read_text() for name in names).split()
-            quota, period = map(int, words)
-            if quota > 0:
-                cores = min(cores, quota / period)
-    return cores
 
 
 @contextlib.contextmanager

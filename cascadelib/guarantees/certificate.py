@@ -30,6 +30,7 @@ from .premises import (
     answered_by,
     checked_premises,
     count_certificate,
+    premises_table,
     premises_text,
     unanswered,
 )
@@ -102,8 +103,7 @@ class Certificate:
     def premises(self) -> pd.DataFrame:
         """The premises of the guarantee: premise, status ("verified", "violated" or "not
         verifiable") and evidence. Violated ones were accepted (``accept=`` of :func:`certify`)."""
-        table = pd.DataFrame([asdict(premise) for premise in self.checked])
-        table = table.rename(columns={"name": "premise"})
+        table = premises_table(self.checked)
         if self.computed > 1:
             table.loc[table["premise"] == "independent", "evidence"] += (
                 f"; this process has computed {self.computed} certificates on these samples, and "
@@ -148,8 +148,8 @@ class Certificate:
             where = f"those {self.table_size}"
         return (
             f"With probability at least {1 - self.delta:.0%} over the draw of {draw}, "
-            f"{arrow(self.point.models)} {self.promise}, on {where}. {self._observed(self.point)}"
-            f"{premises}"
+            f"{arrow(self.point.active_models)} {self.promise}, on {where}. "
+            f"{self._observed(self.point)}{premises}"
         )
 
     def _observed(self, point: Point) -> str:
@@ -233,8 +233,8 @@ def certify(
         without it a promise about cost holds for inputs that cost no more than the dearest here.
     accept : iterable of str
         Violated premises to certify with all the same: "independent", "overlap", "spelling",
-        "labels complete", "reference complete", "confidences". The text of the certificate and the
-        file of the policy name them.
+        "labels complete", "reference complete", "confidences", "rows aligned". The text of the
+        certificate and the file of the policy name them.
 
     Returns
     -------

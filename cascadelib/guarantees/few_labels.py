@@ -8,12 +8,13 @@ import pandas as pd
 from numpy import ndarray as Array
 
 from ..checks import about, brief, check_number, known
+from ..contents import digests_of
 from ..evaluation.evaluation import check_store
 from ..evaluation.point import Point, points_of
 from ..evaluation.run import evaluate
 from ..fronts.front import Front
 from ..fronts.selection import cost_bound
-from ..labels import Labels, as_text, check_distinct, digests_of, texts_of_keys
+from ..labels import Labels, as_text, as_written, check_distinct, texts_of_keys
 from ..store.protocol import Store
 from ..store.score_table import ScoreTable
 from .premises import VIOLATED, answered_by, models_of, overlap_of, unanswered
@@ -184,7 +185,7 @@ def told(labels: Any, sample_ids: Array) -> dict[str, Any]:
         )
     check_distinct(texts, "labels")
     pairs = zip(texts.tolist(), labels.values() if isinstance(labels, Mapping) else labels)
-    return {sample: label for sample, label in pairs if not pd.isna(label)}
+    return {sample: as_written(label) for sample, label in pairs if not pd.isna(label)}
 
 
 def with_labels(
@@ -221,8 +222,8 @@ def check_predicted(store: ScoreTable, is_known: Array, drawn: bool) -> None:
     """Raise a ValueError for a known label that no model predicts: it may be a class in other
     words. ``drawn``, where none can be left out, it says that no model is correct, unless no known
     label is predicted."""
-    labels, predictions = np.array(store.labels), np.array(store.predictions)
-    foreign = is_known & ~np.isin(labels, np.unique(predictions))
+    labels = np.array(store.labels)
+    foreign = is_known & ~np.isin(labels, np.unique(np.array(store.predictions)))
     if foreign.any() and not (drawn and (foreign < is_known).any()):
         row = int(np.argmax(foreign))
         raise ValueError(

@@ -5,23 +5,28 @@ docs/premises.md describes each check, and what no check can find.
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy import ndarray as Array
 
 from ..checks import items_of, known
+from ..contents import Contents
 from ..evaluation.point import Point
 from ..evaluation.run import Run
-from ..labels import Contents, Labels, Origin, parts_of
+from ..labels import Labels, Origin, parts_of
+from ..methods.confidence_range import has_power
+from ..store.aligned_rows import alignment_of
 from ..store.protocol import Store
 from .repeats import LEVEL, REMEDY, equal_rows, repeated_ids, samples_seen, size_of_table
 
 VERIFIED = "verified"
 VIOLATED = "violated"
 NOT_VERIFIABLE = "not verifiable"
+UNCLUSTERED = "no sample repeats another by id or content"
 COMPUTED: Counter[int] = Counter()  # certificates of this process, by the samples that they used
 
 Finding = tuple[str, str, str]  # status, evidence, and the remedy if the premise is violated
@@ -107,21 +112,21 @@ def independent(case: Case) -> Finding:
     """Look for samples, or first samples of clusters, that repeat others by id or by content."""
     ids = case.origin.sample_ids
     store = case.store
-    what = "samples"
     if case.clusters is not None:
         pairs = pd.DataFrame({"cluster": case.clusters, "sample": ids})
         ids = ids[~pairs.duplicated().to_numpy()]
-        store = store.take(np.unique(case.clusters, return_index=True)[1])
-        what = f"{len(store)} clusters"
+        store = store.take(first_of_clusters(case.clusters))
     if fault := repeated_ids(ids) or equal_rows(store, case.models, case.deciding):
         return VIOLATED, fault, REMEDY
     if case.clusters is not None:
-        return VERIFIED, f"{what} are named, and no sample repeats one of another cluster", ""
-    return (
-        NOT_VERIFIABLE,
-        "no sample repeats another by id or content; clusters= names samples that belong together",
-        "",
-    )
+        named = f"{len(store)} clusters are named"
+        return VERIFIED, f"{named}, and no sample repeats one of another cluster", ""
+    return NOT_VERIFIABLE, f"{UNCLUSTERED}; clusters= names samples that belong together", ""
+
+
+def first_of_clusters(clusters: Array) -> Array:
+    """Return the first row of each cluster, int [number of clusters]."""
+    return np.unique(clusters, return_index=True)[1]
 
 
 def no_overlap(case: Case) -> Finding:
@@ -148,12 +153,17 @@ def overlap_of(points: Sequence[Point], origin: Labels, models: Sequence[str]) -
 
 
 def spelling(case: Case) -> Finding:
-    """State how text of labels and predictions was compared."""
-    if case.store.class_count is not None:
+    """State how labels and predictions were compared."""
+    return spelling_of(case.store)
+
+
+def spelling_of(store: Any) -> Finding:
+    """State how a store compares text: near misses are errors unless it is read otherwise."""
+    if store.class_count is not None:
         return VERIFIED, "labels and predictions are numbers of classes", ""
-    if not case.store.has_predictions:
+    if not store.has_predictions:
         return NOT_VERIFIABLE, "correctness is an input, so that no text was compared", ""
-    rule = getattr(case.store, "normalize", None)
+    rule = getattr(store, "normalize", None)
     if rule == "exact":
         return NOT_VERIFIABLE, "text was compared as written: normalize='exact'", ""
     if rule == "text":
@@ -218,7 +228,7 @@ def confidences(case: Case) -> Finding:
     for name in sorted(case.deciding):
         here = confidences_of(case.origin, name)
         seen = np.concatenate([np.empty(0), *(confidences_of(part, name) for part in parts)])
-        if not has_power(len(seen), len(here), len(case.deciding)):
+        if not has_power(len(seen), len(here), LEVEL / len(case.deciding)):
             unknown.append(repr(name))
         elif not seen.min() <= (median := np.median(here)) <= seen.max():
             return (
@@ -242,16 +252,19 @@ def confidences_of(part: Origin, name: str) -> Array:
     return values[np.isfinite(values)]
 
 
-def has_power(seen: int, here: int, tests: int) -> bool:
-    """Return whether a median of ``here`` values lies outside the range of ``seen`` values of the
-    same distribution with a probability of at most :data:`LEVEL` in all ``tests``.
-
-    It lies above the range if the upper half of ``here``, h values, are the h largest of all, with
-    a probability of C(here, h) / C(seen + here, h).
-    """
-    upper = np.arange((here + 1) // 2)
-    log_probability = np.sum(np.log(here - upper) - np.log(seen + here - upper))
-    return bool(here and seen) and log_probability <= np.log(LEVEL / 2 / max(tests, 1))
+def rows_aligned(case: Case) -> Finding:
+    """Test whether the rows of all models belong to the same samples."""
+    if not case.is_known.all():
+        return NOT_VERIFIABLE, "labels are known only where models differ", ""
+    store = case.store
+    if case.clusters is not None:
+        store = store.take(first_of_clusters(case.clusters))
+    found = alignment_of(store, case.models)
+    remedy = (
+        "join the models' rows by sample id; if the models are wrong on different samples indeed, "
+        "accept it"
+    )
+    return found.status, found.evidence, remedy
 
 
 # The order in which they are listed. A further premise is a function of a Case, and its entry here.
@@ -262,6 +275,7 @@ CHECKS: dict[str, Callable[[Case], Finding]] = {
     "labels complete": labels_complete,
     "reference complete": reference_complete,
     "confidences": confidences,
+    "rows aligned": rows_aligned,
 }
 
 
@@ -288,6 +302,12 @@ def checked_premises(case: Case, accept: Iterable[str]) -> tuple[Premise, ...]:
     if faults:
         raise ValueError(". ".join(faults))
     return tuple(premises)
+
+
+def premises_table(premises: Sequence[Premise]) -> pd.DataFrame:
+    """Return a row per premise: premise, status, evidence."""
+    columns = ["premise", "status", "evidence"]
+    return pd.DataFrame([astuple(premise) for premise in premises], columns=columns)
 
 
 def premises_text(premises: Sequence[Premise]) -> str:

@@ -66,7 +66,8 @@ class Metric:
     it); of_sums: the same from the :class:`Sums` of logits / T, which is faster and keeps apart
     what softmax rounds to 1; of_logits: the same from logits / T [n, classes], where that is no
     function of their softmax; negated: whether its own units are minus the confidence;
-    largest_share: whether it is the largest softmax, for which mean ensembles have a kernel.
+    largest_share: whether it is the largest softmax, for which mean ensembles have a kernel;
+    bounds: of possible values in its own units.
     """
 
     name: str
@@ -75,6 +76,7 @@ class Metric:
     of_logits: Callable | None = None
     negated: bool = False
     largest_share: bool = False
+    bounds: tuple[float, float] = (-np.inf, np.inf)
 
     def from_logits(self, logits: Array, temperature: float = 1.0) -> Array:
         """Confidence of each row of logits [k, classes]: float64 [k]."""
@@ -156,17 +158,20 @@ MAX_SOFTMAX = Metric(
     of_softmax=lambda p: p.max(axis=1),
     of_sums=lambda s: 1 / (1 + s.rest),
     largest_share=True,
+    bounds=(0, 1),
 )
 SOFTMAX_MARGIN = Metric(
     "softmax_margin",
     of_softmax=margin,
     of_sums=lambda s: (1 - np.exp(s.second)) / (1 + s.rest),
+    bounds=(0, 1),
 )
 ENTROPY = Metric(
     "entropy",
     of_softmax=negative_entropy,
     of_sums=lambda s: s.weighted / (1 + s.rest) - np.log1p(s.rest),
     negated=True,
+    bounds=(0, np.inf),
 )
 LOGITS_MARGIN = Metric(
     "logits_margin",
@@ -180,7 +185,7 @@ METRICS = {metric.name: metric for metric in (MAX_SOFTMAX, SOFTMAX_MARGIN, ENTRO
 @cache
 def top_sum(count: int) -> Metric:
     """The metric top<count>_softmax_sum."""
-    return Metric(f"top{count}_softmax_sum", lambda p: largest(p, count).sum(axis=1))
+    return Metric(f"top{count}_softmax_sum", lambda p: largest(p, count).sum(axis=1), bounds=(0, 1))
 
 
 def metric_of(metric: str | Callable | Metric) -> Metric:

@@ -9,14 +9,15 @@ numpy alone.
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy import ndarray as Array
 
 from ..checks import fits, known, reals
-from ..labels import Labels, as_text, digests_of
+from ..contents import digests_of
+from ..labels import Labels, as_text
 
 CONFIDENCE = "confidence"
 AGREEMENT = "agreement"
@@ -52,7 +53,7 @@ class Fitted:
 
     kind: str
     columns: tuple[str, ...]
-    parameters: list
+    parameters: list = field(repr=False)
     categories: tuple[str, ...] = ()
 
     def __call__(self, values: Any, predictions: Any = None, before: Any = None) -> Array:

@@ -102,7 +102,7 @@ class Method:
     metric: str | Callable = "max_softmax"
     ensemble: str | Callable = "none"
     temperature: bool = False
-    temperatures: Mapping[str, float] | None = None
+    temperatures: Mapping[str, float] | None = field(default=None, repr=False)
     confidence: str | None = None
     columns: tuple[str, ...] = (CONFIDENCE,)
     fitted: Mapping[tuple[str, ...], Fitted] | None = field(default=None, repr=False)

@@ -2,15 +2,25 @@
 how many answers differ is certified."""
 
 from collections.abc import Callable, MutableMapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from ..checks import about, check_count, check_number
 from ..evaluation.point import Point
 from ..front_end import watched
 from ..guarantees.peeling import Peeled, peel_table
+from ..guarantees.premises import (
+    NOT_VERIFIABLE,
+    UNCLUSTERED,
+    VERIFIED,
+    VIOLATED,
+    Premise,
+    premises_table,
+    spelling_of,
+)
 from ..guarantees.repeats import copied_whole, numbered, refuse_repeated_ids
 from ..labels import aligned, as_text
 from ..methods.fitted import CONFIDENCE, Fitted, label_digest
@@ -41,6 +51,9 @@ class AnsweredTable:
     policy : Policy
         The small model, then "reference": new rows keep the small model's answer above a threshold
         of its class.
+    premises : DataFrame
+        The premises of the guarantee: premise, status ("verified", "violated" or "not
+        verifiable") and evidence. The file of the policy has them, too.
     labels : int
         How many of the calls certify, drawn at random; the others follow from them.
     cost : float
@@ -51,6 +64,7 @@ class AnsweredTable:
     asked: np.ndarray
     certificate: str
     policy: Policy
+    premises: pd.DataFrame
     labels: int
     cost: float
 
@@ -167,11 +181,32 @@ def answer_table(
     cost = np.nan
     if price is not None:
         cost = float(table.cost.mean() * len(table) + price * asked.sum())
-    policy = policy_of(peeled, table, price)
-    keeps = policy.point.exit_rates[0]
     repeats = copied_whole(numbered([confidence, predictions]))
+    premises = premises_of_answers(table, peeled.labels, repeats)
+    policy = policy_of(peeled, table, price, premises)
+    keeps = policy.point.exit_rates[0]
     certificate = promised(peeled, len(table), epsilon, delta, keeps, repeats)
-    return AnsweredTable(answers.astype(str), asked, certificate, policy, peeled.labels, cost)
+    return AnsweredTable(
+        answers.astype(str),
+        asked,
+        certificate,
+        policy,
+        premises_table(premises),
+        peeled.labels,
+        cost,
+    )
+
+
+def premises_of_answers(table: ScoreTable, labels: int, repeats: bool) -> list[Premise]:
+    """The premises of both guarantees; that of this table needs no independent rows."""
+    copied = "rows repeat others, so that nothing is guaranteed of new rows"
+    status, written, _ = spelling_of(table)
+    return [
+        Premise("independent", *((VIOLATED, copied) if repeats else (NOT_VERIFIABLE, UNCLUSTERED))),
+        Premise("spelling", status, written),
+        Premise("labels complete", VERIFIED, f"the answers to all {labels} rows drawn are known"),
+        Premise("reference complete", VERIFIED, "ask returned an answer for every id"),
+    ]
 
 
 def answers_of_only_model(table: ScoreTable) -> tuple[np.ndarray, np.ndarray]:
@@ -221,7 +256,9 @@ def checked_answers(answers: Any, ids: list[str]) -> list[str]:
     return texts.tolist()
 
 
-def policy_of(peeled: Peeled, table: ScoreTable, price: float | None) -> Policy:
+def policy_of(
+    peeled: Peeled, table: ScoreTable, price: float | None, premises: Sequence[Premise]
+) -> Policy:
     """The policy of the borders: a fitted confidence that is 0 up to a class's border and 1 above
     it, with the threshold ½."""
     *borders, others = peeled.borders.tolist()
@@ -244,6 +281,7 @@ def policy_of(peeled: Peeled, table: ScoreTable, price: float | None) -> Policy:
         method=method,
         cost_kind=table.default_cost,
         found_on=table.origin,
+        premises=tuple(map(asdict, premises)),
     )
     return Policy(point)
 

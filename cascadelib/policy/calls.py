@@ -144,14 +144,14 @@ def read_answer(
     return read
 
 
-def first_fault(read: Answer, ids: Sequence, name: str) -> BaseException | None:
+def first_fault(point: Point, read: Answer, ids: Sequence, name: str) -> BaseException | None:
     """Return what is wrong with the first input for which the model ``name`` failed, as an
     exception."""
     for row in np.flatnonzero(read.failures)[:1]:
         said = read.guesses[row, 0]
         if isinstance(said, BaseException):
             return said
-        return ValueError(f"model {name!r}: {complaint(ids[row], said, read.failures[row])}")
+        return ValueError(f"model {name!r}: {complaint(point, ids[row], read, row)}")
     return None
 
 

@@ -131,6 +131,8 @@ def seen_by(point: Point, store: Store | None) -> Origin:
                 keys=chosen_on.keys,
                 contents=chosen_on.contents,
                 models=chosen_on.models,
+                confidences=chosen_on.confidences,
+                forms=chosen_on.forms,
             )
     return together(*parts)
 

@@ -10,6 +10,8 @@ import numpy as np
 from ..checks import brief, check_count, items_of, known, reals
 from ..evaluation.point import Point
 from ..labels import aligned
+from ..methods.confidence_metrics import metric_of
+from ..methods.confidence_range import impossible, median_outside
 from ..methods.fitted import given_columns
 from ..methods.thresholds import leaves, own_units
 from ..scoring import most_given as most_given
@@ -171,6 +173,7 @@ class Answer:
     confidence: np.ndarray
     failures: np.ndarray
     costs: np.ndarray | None = None
+    fault: str = ""  # of those that are malformed
 
 
 def nothing(
@@ -255,6 +258,7 @@ def answer_of(
     if values.ndim > 1:
         absent = absent.any(axis=1)
         is_odd = is_odd.any(axis=1)
+    is_odd |= point.metric is not None and impossible(values, point.metric)
     failures = np.where((failures == 0) & is_odd, MALFORMED, failures)
     confidence = np.full(count, lowest) if point.fitted else values
     if point.fitted and not absent.all():
@@ -264,7 +268,28 @@ def answer_of(
             raise ValueError("predictions are needed, since its confidence is fitted")
         told = before if before is None else before[rows]
         confidence[rows] = point.fitted[stage](values[rows], said, told)
-    return Answer(predictions[:, None], np.where(absent, lowest, confidence), failures)
+    confidence = np.where(absent, lowest, confidence)
+    fault = fault_of_all(point, stage, confidence[failures == 0])
+    failures = np.where((failures == 0) & (fault > ""), MALFORMED, failures)
+    return Answer(predictions[:, None], confidence, failures, fault=fault)
+
+
+def fault_of_all(point: Point, stage: int, confidence: np.ndarray) -> str:
+    """Describe given or fitted confidences [s] whose median leaves the range seen when the cascade
+    was chosen; "" if it does not, or if nothing is known of that range."""
+    seen = point.expected and point.expected.confidences[stage]
+    if point.metric is not None or stage == len(point.inside) or not seen or not seen.values:
+        return ""
+    least = seen.values[0]
+    most = seen.values[-1]
+    count = sum(seen.counts)
+    if not median_outside(confidence, least, most, count):
+        return ""
+    return (
+        f"the median of {len(confidence)} confidences is {np.nanmedian(confidence):.4g}, and all "
+        f"{count} seen when the cascade was chosen are from {least:.4g} to {most:.4g}; give "
+        "confidences of one kind, as 0.93 or 93"
+    )
 
 
 def beyond(values: np.ndarray, bounds: tuple[float, float], lowest: np.ndarray) -> np.ndarray:
@@ -293,10 +318,20 @@ def columns_read(point: Point, stage: int, confidences: Any) -> np.ndarray:
     return np.atleast_1d(reals(confidences, "confidences"))
 
 
-def complaint(name: Any, said: Any, failure: int) -> str:
-    """What is wrong with the answer about an input of that name."""
-    if failure == UNKNOWN:
-        return f"sample {name} is answered {brief(said)}, which is none of the labels"
+def complaint(point: Point, name: Any, answer: Answer, row: int) -> str:
+    """Describe what is wrong with the answer about an input of that name, in a row of an answer."""
+    if answer.failures[row] == UNKNOWN:
+        said = brief(answer.guesses[row, 0])
+        return f"sample {name} is answered {said}, which is none of the labels"
+    if answer.fault:
+        return answer.fault
+    confidence = answer.confidence[row : row + 1]
+    if point.metric is not None and impossible(confidence, point.metric)[0]:
+        least, most = metric_of(point.metric).bounds
+        return (
+            f"sample {name} has confidence {confidence[0]:.4g}, but {point.metric} is from "
+            f"{least:g} to {most:g}: give it as chosen, not in percent"
+        )
     return (
         f"sample {name} has no confidence (nan), one that is out of range, or no prediction; "
         "give −inf to pass it on"

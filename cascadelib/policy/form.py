@@ -17,9 +17,16 @@ from typing import Any
 import numpy as np
 
 from ..checks import CLASSES, POSITIVE, about, brief, fits, known, misfit
+from ..contents import CONFIDENCE, CONTENT, KEY, MOST_CONTENTS
 from ..evaluation.point import Estimate, Expected, OrderStatistics, Point
 from ..files import digest_of, parsed, read_json
-from ..labels import CONTENT, KEY, Origin, Recorded, parts_of, recorded, together
+from ..labels import (
+    Origin,
+    Recorded,
+    parts_of,
+    recorded,
+    together,
+)
 from ..methods.fitted import Fitted, fitted_from_json, kind_and_columns
 from ..methods.method import Method
 from ..methods.thresholds import WORDS, own_units
@@ -29,7 +36,7 @@ VERSION = 1
 LARGEST = 2**23  # bytes of a file, written or read
 MOST_KEYS = 2**16  # ids of one set of samples whose digests a file holds
 MOST_SAMPLES = 2**23  # of which a file may keep quantiles
-DIGESTS = ("keys", "contents")  # of samples that a cascade has seen
+DIGESTS = ("keys", "contents", "confidences", "forms")  # of samples that a cascade has seen
 # Forms of the parts, as misfit() reads them.
 TEXT = (str, None)
 SHARE = slice(0, 1)
@@ -67,7 +74,7 @@ PARTS: dict[str, Any] = {
     "versions": {str: str},
     "premises": ([dict.fromkeys(("name", "status", "evidence"), str)], None),
 }
-OPTIONAL = {"premises"}  # a part that is only written if there is something to write
+OPTIONAL = {"expected", "premises"}  # parts that are only written if they are known
 
 
 def text_of(point: Point) -> str:
@@ -101,7 +108,10 @@ def on_one_line(match: re.Match) -> str:
 
 def parts_as_json(point: Point) -> dict[str, Any]:
     """A Point as plain values of JSON, in the order of PARTS."""
-    chosen: dict[str, Any] = {name: number_to_json(getattr(point, name)) for name in MEASURED}
+    measured = {name: float(getattr(point, name)) for name in MEASURED}
+    chosen: dict[str, Any] = {
+        name: value for name, value in measured.items() if math.isfinite(value)
+    }
     chosen["exit_rates"] = list(point.exit_rates)
     return {
         "models": records_of(point),
@@ -111,15 +121,19 @@ def parts_as_json(point: Point) -> dict[str, Any]:
         "cost_kind": point.cost_kind,
         "chosen": chosen,
         "chosen_on": seen_to_json(point.origin, point.models),
-        "expected": point.expected and expected_to_json(point.expected),
         "versions": dict(point.versions),
-    } | premises_to_json(point)
+    } | optional_parts(point)
 
 
-def premises_to_json(point: Point) -> dict[str, Any]:
-    """The premises of the guarantee that certified a Point with the thresholds that it has."""
-    is_certified = point.premises and point.chosen == (point.models, point.thresholds)
-    return {"premises": [dict(premise) for premise in point.premises]} if is_certified else {}
+def optional_parts(point: Point) -> dict[str, Any]:
+    """What is expected of a Point, and the premises of the guarantee that certified it with the
+    thresholds that it has, if they are known."""
+    parts: dict[str, Any] = {}
+    if point.expected:
+        parts["expected"] = expected_to_json(point.expected)
+    if point.premises and point.chosen == (point.models, point.thresholds):
+        parts["premises"] = [dict(premise) for premise in point.premises]
+    return parts
 
 
 def records_of(point: Point) -> list[dict[str, Any]]:
@@ -128,11 +142,6 @@ def records_of(point: Point) -> list[dict[str, Any]]:
     if [record["name"] for record in records] == list(point.models):
         return records
     return [{"name": name} for name in point.models]
-
-
-def number_to_json(value: float) -> float | None:
-    """A number, or null for nan and inf."""
-    return float(value) if math.isfinite(value) else None
 
 
 def threshold_to_json(metric: str | Callable | None, threshold: float) -> float | str:
@@ -174,7 +183,9 @@ def seen_to_json(seen: Origin, models: tuple[str, ...]) -> dict[str, Any] | None
         if part is not None:
             own = recorded(part, models)
             keys = own.keys if len(own) <= MOST_KEYS else None
-            digests = {"keys": as_base64(keys), "contents": as_base64(own.contents)}
+            digests = {name: as_base64(getattr(own, name)) for name in DIGESTS} | {
+                "keys": as_base64(keys)
+            }
             written.append(split_to_json(own) | digests)
     if not written:
         return None
@@ -299,7 +310,7 @@ def point_in(content: Mapping) -> Point:
         cost_kind=content["cost_kind"],
         found_on=found_on,
         records=tuple(content["models"]),
-        expected=content["expected"] and expected_in(content["expected"], len(names)),
+        expected=expected_in(content["expected"], len(names)) if content.get("expected") else None,
         versions=content["versions"],
         premises=tuple(content.get("premises") or ()),
         **measured_in(content["chosen"], len(names)),
@@ -378,6 +389,8 @@ def seen_in(written: Mapping | None, models: tuple[str, ...]) -> Origin:
 
 def split_in(written: Mapping, models: tuple[str, ...] = ()) -> Recorded:
     """One set of samples, as :func:`split_to_json` writes it; models: those of the cascade."""
+    rows = max(1, min(written["samples"], MOST_CONTENTS))
+    column = np.dtype((CONFIDENCE, rows))
     return Recorded(
         dataset=written.get("dataset"),
         split=written.get("split"),
@@ -386,6 +399,8 @@ def split_in(written: Mapping, models: tuple[str, ...] = ()) -> Recorded:
         keys=digests_in(written.get("keys"), "keys", KEY),
         contents=digests_in(written.get("contents"), "contents", CONTENT),
         models=models,
+        confidences=digests_in(written.get("confidences"), "confidences", column),
+        forms=digests_in(written.get("forms"), "forms", KEY),
         fingerprint=written.get("fingerprint"),
     )
 

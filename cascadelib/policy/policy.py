@@ -187,7 +187,7 @@ class Policy:
             with about(f"model {point.models[stage]!r}"):
                 answer = answer_of(point, stage, said, values, before, np.zeros(len(ids), np.int8))
                 for row in np.flatnonzero(answer.failures)[:1]:
-                    raise ValueError(complaint(ids[row], said[row], MALFORMED))
+                    raise ValueError(complaint(point, ids[row], answer, row))
             left = decisions.write(point, stage, rows, answer)
             rows = ids = ids[np.flatnonzero(~left)]
         return decisions
@@ -301,7 +301,7 @@ class CallRun:
             kind = MALFORMED
             with about(f"model {name!r}"):
                 read = read_answer(self.point, stage, answer, len(rows), before, self.expectation)
-            fault = first_fault(read, self.decisions.ids[rows], name)
+            fault = first_fault(self.point, read, self.decisions.ids[rows], name)
             if fault is not None and self.stops:
                 raise fault
         except Exception as error:

@@ -91,7 +91,7 @@ class Functions:
             read = read_answer(
                 self.point, stage, answer, len(batch), before, self.expectation, equal
             )
-        return read, first_fault(read, decisions.ids[batch.rows], self.names[stage])
+        return read, first_fault(self.point, read, decisions.ids[batch.rows], self.names[stage])
 
 
 class Members:

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from ..checks import known
+from ..contents import digests_of
 from ..evaluation.intervals import anytime_lower
-from ..labels import digests_of
 from ..policy.decisions import Answer
 from .counts import MOST_DOUBTS, VERDICTS, Counts, add_up
 

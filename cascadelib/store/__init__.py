@@ -7,4 +7,5 @@ __getattr__, __dir__, __all__ = attach(
     logit_store="LogitStore",
     protocol="Store",
     score_table="ScoreTable",
+    table_check="check_table",
 )

@@ -9,7 +9,7 @@ import numpy as np
 from numpy import ndarray as Array
 
 from .faults import SHOWN, Fault
-from .spelling import compared, spelling_faults
+from .spelling import ALIKE, MERGED, normalized_texts, rarer_spellings, spelling_faults
 
 MISSING = -1  # the code of an empty cell, and the row of a cell that is not there
 SKIP = "missing='drop' leaves out such samples, 'abstain' counts them as without an answer"
@@ -192,6 +192,10 @@ def _values_of(
     }
     # Of an answer without confidence, and of a row that is not there.
     given["confidence"][np.isnan(given["confidence"])] = -np.inf
+    if labels is not None and normalize == "text":
+        rarer = np.zeros_like(cells.row_at, bool)
+        rarer[0] = rarer_spellings(labels)
+        faults += cells.faults(MERGED, rarer, ALIKE, np.broadcast_to(labels, rarer.shape))
     if "prediction" in cells.text:
         given["predictions"] = cells.values("prediction")
         given["answered"] &= given["predictions"] != ""
@@ -222,9 +226,10 @@ def _contradictions(cells: Cells, given: dict[str, Any]) -> list[Fault]:
     correct = given["correct"]
     if given["labels"] is None or "predictions" not in given or correct.dtype != bool:
         return []
-    labels, predictions = compared(given["labels"], given["predictions"], given["normalize"])
-    said = np.asarray(predictions == labels)
-    contradicting = (correct != said) & (given["predictions"] != "")
+    labels, predictions = given["labels"], given["predictions"]
+    if given["normalize"] == "text":
+        labels, predictions = normalized_texts(labels), normalized_texts(predictions)
+    contradicting = (correct != (predictions == labels)) & (predictions != "")
     return cells.faults(
         "predictions whose correctness contradicts their label",
         contradicting,

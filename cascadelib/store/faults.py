@@ -30,8 +30,8 @@ class Fault:
 
     def __str__(self) -> str:
         more = self.count - len(self.examples)
-        shown = "; ".join(self.examples) + (f"; and {more:,} more" if more else "")
-        return f"{self.what}: {self.count:,} ({shown})"
+        shown = "; ".join(self.examples) + (f"; and {more:,} more" if more > 0 else "")
+        return f"{self.what}: {self.count:,}" + (f" ({shown})" if self.examples else "")
 
 
 def described(faults: Iterable[Fault]) -> str:

@@ -28,6 +28,7 @@ SPARSE = 64  # cells per row of the table, above which sample= and model= must b
 TEXT_ROLES = ("sample", "model", "label", "prediction")
 KINDS: dict[type, str] = {str: "text", int: "numbers", float: "numbers", bool: "truth values"}
 NUMBERS = "Write numbers as 0.5 or 1e-3; leave cells empty that have none"
+EMPTY = ("n/a", "#n/a", "na", "null", "none")  # in columns of numbers
 NOTHING = "nothing"  # the kind of a column whose cells are all empty
 # What pyarrow raises for cells that it can't read as one kind, or not as numbers.
 UNREADABLE = (pa.ArrowException, ValueError, TypeError, OverflowError)
@@ -303,7 +304,7 @@ def parsed_numbers(column: pd.Series, words: bool) -> tuple[Array, Array]:
     """Return a column of numbers, or of text that states them, as (float64 [rows], nan in empty
     cells; bool [rows]: the cells that state no number, which are 0).
 
-    ``words``: "true" and "false" are 1 and 0.
+    ``words``: "true" and "false" are 1 and 0. Text in :data:`EMPTY` is an empty cell.
     """
     try:
         return _read(column, words), np.zeros(len(column), bool)
@@ -318,8 +319,12 @@ def parsed_numbers(column: pd.Series, words: bool) -> tuple[Array, Array]:
             values[start:end] = _parsed(cells[start:end], words)
         except UNREADABLE:
             middle = (start + end) // 2
-            wrong[start] = middle == start
-            parts += [(start, middle), (middle, end)] if middle > start else []
+            if middle > start:
+                parts += [(start, middle), (middle, end)]
+            elif cells[start].as_py().strip().casefold() in EMPTY:
+                values[start] = np.nan
+            else:
+                wrong[start] = True
     values[MISSING] = np.nan
     return values[codes], wrong[codes]
 

@@ -15,9 +15,10 @@ from numpy import ndarray as Array
 from numpy.typing import ArrayLike
 
 from ..checks import POSITIVE, check_number, items_of, known
+from ..contents import Contents
 from ..cost_kinds import COSTS
 from ..files import file_name, folder_of, short_path
-from ..labels import Contents, Labels, chosen_rows
+from ..labels import Labels, chosen_rows
 from ..scoring import accuracies, log_of, ranks_of
 from ..stages import StageFunction
 from .formats import Folder, LogitArray, LogitFile, Memory, already_there, some_outputs

@@ -37,6 +37,9 @@ def checked_logits(
     """Logits as a finite array [k, classes] of ``dtype``, or ValueError naming the model and the
     first bad row."""
     what = f"model {name!r}"
+    columns: Any = getattr(logits, "columns", labels.classes)
+    if labels.classes and len(columns) != len(labels.classes):
+        raise ValueError(f"{what}: {len(columns)} columns for {len(labels.classes)} classes")
     ids = labels.sample_ids if labels.given else None
     values = as_array(aligned(logits, what, ids, labels.classes), what)
     if values.ndim != 2 or not values.shape[1] or values.dtype.kind not in "fiu":

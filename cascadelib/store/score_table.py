@@ -15,7 +15,8 @@ import pandas as pd
 from numpy import ndarray as Array
 
 from ..checks import about, brief, items_of, known, reals
-from ..labels import Contents, Labels, aligned, as_text, chosen_rows
+from ..contents import Contents
+from ..labels import Labels, aligned, as_text, chosen_rows
 from ..scoring import F1
 from ..stages import StageFunction
 from .aligned_rows import warn_unless_aligned

@@ -16,6 +16,8 @@ from ..checks import known
 from .faults import Fault
 
 WHOLE_NUMBER = re.compile(r"([+-]?[0-9]{1,30})(\.0*)?")
+MERGED = 'labels of which normalize="text" makes one class with others'
+ALIKE = 'Write labels alike, or use normalize="exact" if they are different classes'
 SHOWN = 3  # examples of near misses per model
 REMEDY = (
     'Write both alike, or use normalize="text" to compare without case, outer spaces, Unicode '
@@ -62,16 +64,22 @@ def compared(
     if known(normalize, [None, "text", "exact"], "value of normalize") != "text":
         return labels, predictions
     if labels is not None:
-        form_of: dict[str, str] = {}
-        for text in np.unique(labels).tolist():
-            first = form_of.setdefault(normalized(text), text)
-            if first != text:
-                raise ValueError(
-                    f'normalize="text" makes one class of the labels {first!r} and {text!r}: write '
-                    'them alike, or use normalize="exact" if they are two classes'
-                )
+        rarer = rarer_spellings(labels)
+        if rarer.any():
+            raise ValueError(f"{MERGED}: {str(labels[rarer][0])!r}. {ALIKE}")
         labels = normalized_texts(labels)
     return labels, None if predictions is None else normalized_texts(predictions)
+
+
+def rarer_spellings(labels: Array) -> Array:
+    """Return which labels have a more frequent spelling, bool [k]."""
+    texts, place, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    usual: dict[str, int] = {}
+    for number in np.argsort(-counts, kind="stable").tolist():
+        usual.setdefault(normalized(str(texts[number])), number)
+    is_rarer = np.ones(len(texts), bool)
+    is_rarer[list(usual.values())] = False
+    return is_rarer[place]
 
 
 def near_misses(labels: Array, predictions: Array, texts: Iterable[str]) -> Array:

@@ -18,8 +18,8 @@ from cascadelib import Front, bootstrap
 from cascadelib.analysis.uncertainty import sample_counts
 from cascadelib.evaluation.pareto import Baseline, pareto_front
 
-RESAMPLES = 20 if os.environ.get("CASCADELIB_QUICK") else 40
-MOST_POINTS = 200  # of a front that is resampled
+RESAMPLES = 5 if os.environ.get("CASCADELIB_QUICK") else 40
+MOST_POINTS = 50 if os.environ.get("CASCADELIB_QUICK") else 200  # of a front that is resampled
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,6 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 GLOSSARY = ROOT / "docs" / "glossary.md"
 WIDGET = "application/vnd.jupyter.widget-view+json"
-SVG = "image/svg+xml"
 LIVE_ONLY = (
     "<p><em>Sliders: live in JupyterLab (make lab); "
     "the table and the figure below show the same.</em></p>"
@@ -161,8 +160,8 @@ def make_readable(output: NotebookNode) -> None:
     data = output.get("data", {})
     if PLOTLY_JSON in data:
         output.data = {"text/html": live_figure(data[PLOTLY_JSON])}
-    elif all(part in data.get(SVG, "") for part in BUNDLED):
-        (state,) = re.findall('data-state="([^"]*)"', data[SVG])
+    elif all(part in data.get("text/html", "") for part in BUNDLED):
+        (state,) = re.findall('data-state="([^"]*)"', data["text/html"])
         output.data = {"text/html": FRAME.format(page=LIVE, state=f"#{state}")}
     elif WIDGET in data:
         progress_bar = "%|" in data.get("text/plain", "")

@@ -151,7 +151,7 @@ def test_report(stores, tmp_path, page):
     front = cl.search(stores[0], 2)
     tables = [
         front,
-        cl.readable(front.table),
+        cl.tables.readable(front.table),
         stores[0].models,
         pd.DataFrame(1, index=NAMES, columns=NAMES),
     ]

@@ -94,7 +94,6 @@ def test_two_logs_are_a_table_that_is_searched(tmp_path):
         ("[1]", "line 1: not in the documented form"),
         ('{"custom_id": 1, "response": {"choices": [{}]}}', "line 1: .*documented form.*message"),
         (json.dumps(completion("small", "yes")), "no custom_id"),
-        (json.dumps({"custom_id": 1, "response": completion("small", "yes")}), "logprobs"),
         (
             json.dumps({"custom_id": 1, "response": completion("smal", "x", logprobs=[0])}),
             "small",
@@ -121,14 +120,60 @@ def test_lm_eval_multiple_choice_and_repeats(tmp_path):
     assert row["confidence"] == pytest.approx(exp(-1) / (exp(-1) + exp(-2) + exp(-3)))
     assert (row["prediction"], row["correct"], row["sample"]) == ("0", 1.0, "0")
     assert lm_eval_samples({"small": path}, "acc_norm").iloc[0]["correct"] == 0
-    path = written(tmp_path / "samples_b.jsonl", [sample(7, [["4", " 5", "5"]], exact_match=0.0)])
+    path = written(tmp_path / "samples_b.jsonl", [sample(7, [["5", "4", " 5"]], exact_match=0.0)])
     row = lm_eval_samples({"large": path}).iloc[0]
     assert (row["prediction"], row["confidence"]) == ("5", pytest.approx(2 / 3))
 
 
+def test_lm_eval_answers_are_those_that_the_harness_scored(tmp_path):
+    """The raw texts of a chain of thought differ, whatever their answers are."""
+    raw = ["2 + 3 = 5, so #### 5", "It is #### 5", "I guess #### 4"]
+    first = sample(0, [raw], filtered_resps=["5"], exact_match=1.0)
+    every = sample(1, [raw], filtered_resps=[["5", "5", "4"]], exact_match=1.0)
+    path = written(tmp_path / "samples.jsonl", [first, every])
+    table = lm_eval_samples({"large": path}, answer=lambda text: text.split("#### ")[-1])
+    assert table["prediction"].tolist() == ["5", "5"]
+    assert table["confidence"].tolist() == pytest.approx([2 / 3, 2 / 3])
+    with pytest.raises(
+        ValueError, match="line 1: none of 3 generations is the filtered answer '5'"
+    ):
+        lm_eval_samples({"large": path})
+    # The first answer was scored, not the one given most often.
+    path = written(tmp_path / "b.jsonl", [sample(2, [["4", "5", "5"]], exact_match=0.0)])
+    row = lm_eval_samples({"large": path}).iloc[0]
+    assert (row["prediction"], row["confidence"]) == ("4", pytest.approx(1 / 3))
+
+
+def test_the_last_model_needs_no_confidence(tmp_path):
+    lines = []
+    for query in range(40):
+        truth = "yes" if query % 3 else "no"
+        said = truth if query % 4 else "maybe"
+        small = completion("small", said, logprobs=[log(0.9 if query % 4 else 0.3)])
+        lines.append({"custom_id": query, "response": small})
+        lines.append({"custom_id": query, "response": completion("large", truth)})
+    frame = chat_completions(written(tmp_path / "log.jsonl", lines), PRICES)
+    frame["label"] = ["yes" if query % 3 else "no" for query in range(40) for _ in range(2)]
+    table = cl.ScoreTable.from_frame(frame, label="label", prediction="prediction")
+    point = cl.pick(cl.search(table), "match_best", caution=0)
+    assert (point.models, point.accuracy) == (("small", "large"), 1.0)
+    lines[5]["response"] = completion("large", "no", logprobs=[0.0])  # one confidence of 40
+    frame = chat_completions(written(tmp_path / "log.jsonl", lines), PRICES)
+    with pytest.raises(ValueError, match="empty confidences: 39 .sample '0', model 'large'"):
+        cl.ScoreTable.from_frame(frame, prediction="prediction")
+
+
+def test_long_answers_have_the_mean_probability_of_their_tokens(tmp_path):
+    body = completion("small", "a long answer", logprobs=[log(0.67)] * 60)
+    path = written(tmp_path / "log.jsonl", [{"custom_id": 1, "response": body}])
+    assert chat_completions(path)["confidence"].tolist() == pytest.approx([0.67**60])
+    assert chat_completions(path, logprobs="mean")["confidence"].tolist() == pytest.approx([0.67])
+    with pytest.raises(ValueError, match="unknown value of logprobs 'max'"):
+        chat_completions(path, logprobs="max")
+
+
 def test_lm_eval_lines_that_say_too_little(tmp_path):
     path = written(tmp_path / "samples.jsonl", [sample(0, [["4"]], exact_match=1.0)])
-    with pytest.raises(ValueError, match="repeats"):
-        lm_eval_samples({"small": path})
+    assert lm_eval_samples({"small": path})["confidence"].isna().all()
     with pytest.raises(ValueError, match="name the metric"):
         lm_eval_samples({"small": path}, "f1")

@@ -190,9 +190,9 @@ def test_what_is_no_regular_file_is_named_and_not_waited_for(folder, kind):
     else:
         path.touch()
     found = datasets.image_folder(folder)
-    with pytest.raises(ValueError, match=r"cat/1\.jpg.*no regular file, or an empty one"):
+    with pytest.raises(ValueError, match=r"cat/1\.jpg.*not a regular file, or an empty one"):
         found.batch(0, 3)
-    with pytest.raises(ValueError, match=r"cat/1\.jpg.*no regular file, or an empty one"):
+    with pytest.raises(ValueError, match=r"cat/1\.jpg.*not a regular file, or an empty one"):
         found.raw(1)
 
 

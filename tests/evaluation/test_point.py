@@ -88,6 +88,21 @@ def test_a_point_has_a_model_and_takes_the_name_of_a_method():
         Point(("a", "b"), (0.5,), method="entropi")
 
 
+@pytest.mark.parametrize("metric", ["max_softmax", "entropy"])
+def test_a_cascade_of_which_one_model_runs_is_called_by_its_name(metric):
+    """A front of pairs has single models, as "small at −inf → large"."""
+    always, never = (math.inf, -math.inf) if metric == "entropy" else (-math.inf, math.inf)
+    method = Method(metric)
+    point = Point(("small", "large"), (always,), method=method)
+    assert (point.chain, point.active_models) == ("small", ("small",))
+    assert repr(point).startswith("<Point: small, ")
+    three = Point(("small", "large", "huge"), (0.5, always), method=method)
+    assert (three.chain, three.active_models) == ("small at 0.5 → large", ("small", "large"))
+    for threshold in (0.5, never):
+        both = Point(("small", "large"), (threshold,), method=method)
+        assert both.chain == f"small at {threshold:.4g} → large"
+
+
 def test_a_point_with_nan_equals_its_copies():
     """Not measured, or above the best single model."""
     points = [FRONT.point(row) for row in range(len(FRONT))]

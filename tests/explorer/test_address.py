@@ -6,7 +6,7 @@ import pytest
 from explorer_stores import STORE
 
 import cascadelib as cl
-from cascadelib.explorer.address import goal_in, goal_text
+from cascadelib.explorer.splits import goal_in, goal_text
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from explorer_stores import OTHER, STORE
 
 import cascadelib as cl
-from cascadelib.explorer.page import read_part, sentence, still_svg
+from cascadelib.explorer.page import read_part, sentence, still_html
 from cascadelib.tables import arrow
 
 D3 = "2740fadd6762e1ea58b62cd8623adc9d7a1350e9c4280db1560147f682a0aabf"
@@ -32,19 +32,16 @@ def test_names_are_text(name, tmp_path):
     explorer = cl.explore(store)
     text = explorer.save_html(tmp_path / "page.html").read_text(encoding="utf-8")
     assert name not in text.split("<script", 1)[0] and text.count("</script>") == 2
-    ElementTree.fromstring(still_svg(explorer.runs, explorer.front, explorer.state))
+    ElementTree.fromstring(still_html(explorer.runs, explorer.state))
 
 
-def test_the_picture_has_the_numbers(explorer):
-    svg = still_svg(explorer.runs, explorer.front, explorer.state)
-    root = ElementTree.fromstring(svg)
-    front = next(element for element in root if element.tag.endswith("polyline"))
-    assert len(front.get("points").split()) == len(explorer.front)
-    assert sentence(explorer.runs) in root.get("aria-label")
-    assert arrow(explorer.point.models) in root.get("aria-label")
+def test_the_page_at_rest_has_the_numbers_the_splits_and_the_state(explorer):
+    root = ElementTree.fromstring(still_html(explorer.runs, explorer.state))
+    assert root.text == sentence(explorer.runs) and arrow(explorer.point.models) in root.text
     assert root.get("data-state") == explorer.state
-    alone = still_svg(explorer.runs, None, explorer.state)
-    assert 'polyline points=""' in alone
+    for split, run in explorer.runs.items():
+        origin = run.store.origin
+        assert root.get(f"data-{split}") == f"{origin.dataset} {origin.split}"
 
 
 def test_a_sentence_always_says_a_saving(explorer):

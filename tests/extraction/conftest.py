@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from PIL import Image
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """62 photographs in four class folders."""
+    Image = pytest.importorskip("PIL.Image")
     root = tmp_path_factory.mktemp("tree")
     rng = np.random.default_rng(1)
     for i in range(62):

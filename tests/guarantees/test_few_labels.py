@@ -48,7 +48,8 @@ def test_labels_of_disagreements_give_the_p_values_of_all_labels(method, epsilon
     every = certify(CHECK, front, epsilon)
     few = certify(unlabelled, front, epsilon, labels=known(ids))
     assert few.table.equals(every.table) and (few.table["unlabelled"] == 0).all()
-    assert str(few) == str(every)
+    sentences = [str(one).partition(" Not verifiable")[0] for one in (few, every)]
+    assert sentences[0] == sentences[1]
 
 
 def test_with_fewer_labels_less_is_certified_and_never_more():

@@ -7,13 +7,14 @@ from math import comb
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tables_of_scores import status_of
 
 from cascadelib import LogitStore, Policy, ScoreTable, certify, ladder, search, to_label
 from cascadelib.__main__ import main
-from cascadelib.guarantees.premises import CHECKS, LEVEL, has_power
+from cascadelib.guarantees.premises import CHECKS, LEVEL
+from cascadelib.methods.confidence_range import has_power
 
 
 def answers(k=4000, seed=0, **changes):
@@ -21,7 +22,7 @@ def answers(k=4000, seed=0, **changes):
     rng = np.random.default_rng(seed)
     ease = rng.random(k)
     labels = rng.integers(0, 3, k)
-    is_correct = np.array([rng.random(k) < 0.5 + 0.45 * ease, rng.random(k) < 0.93])
+    is_correct = rng.random((2, k)) < [0.4 + 0.6 * ease, 0.75 + 0.25 * np.sqrt(ease)]
     given_ = {
         "correct": None,
         "confidence": np.array([ease, rng.random(k)]),
@@ -38,6 +39,7 @@ TABLE = answers()
 CHOOSE = TABLE.take(slice(0, 2000))
 CHECK = TABLE.take(slice(2000, None))
 FRONT = search(CHOOSE, 2)
+POINT = FRONT.point(len(FRONT) // 2)
 
 
 def with_confidence(table, confidence):
@@ -163,11 +165,13 @@ def test_the_level_of_the_median_test_is_exact(seen, here):
 def test_the_median_test_needs_samples_on_both_sides():
     upper = 10
     exact = 2 * comb(20, upper) / comb(20 + 40, upper)
-    assert has_power(40, 20, 1) == (exact <= LEVEL)
-    needed = next(k for k in range(1, 99) if has_power(k, k, 1))
+    assert has_power(40, 20, LEVEL) == (exact <= LEVEL)
+    needed = next(k for k in range(1, 99) if has_power(k, k, LEVEL))
     assert 2 * comb(needed, -(-needed // 2)) / comb(2 * needed, -(-needed // 2)) <= LEVEL
-    assert not has_power(needed - 1, needed - 1, 1) and not has_power(needed, needed, 2**20)
-    assert not has_power(0, 50, 1) and not has_power(50, 0, 1)
+    assert not has_power(needed - 1, needed - 1, LEVEL) and not has_power(
+        needed, needed, LEVEL / 2**20
+    )
+    assert not has_power(0, 50, LEVEL) and not has_power(50, 0, LEVEL)
 
 
 def test_sound_splits_of_coarse_and_heavy_tailed_confidences_pass():
@@ -225,3 +229,100 @@ def test_certificates_on_the_same_samples_are_counted():
         assert told == (count > 1)
     assert len(set(texts)) == 1  # the text of a certificate is the same each time
     assert certify(check.take(slice(0, 1000)), front, 0.03).computed == 1
+
+
+def test_rows_of_other_samples_are_refused():
+    """One model's rows are shifted by one: both seem to be wrong on different samples."""
+    shifted = answers(20_000, seed=3)
+    predictions = np.array([shifted.predictions[0], np.roll(shifted.predictions[1], 1)])
+    labels = shifted.labels
+    predictions[1] = np.where(np.roll(shifted.correct[1], 1), labels, predictions[1] + "x")
+    table = replace(shifted, predictions=predictions, correct=None, sample_ids=shifted.sample_ids)
+    choose, check = (table.take(slice(start, start + 10_000)) for start in (0, 10_000))
+    front = search(choose, 2)
+    with pytest.raises(ValueError, match="join the models' rows by sample id"):
+        certify(check, front, 0.03)
+    accepted = certify(check, front, 0.03, accept=["rows aligned"])
+    assert status_of(accepted, "rows aligned") == "violated"
+    assert "rows aligned (" in str(accepted).partition("Violated")[2]
+
+
+def test_rows_are_not_compared_on_labels_of_disagreements_alone():
+    unlabelled = replace(CHECK, correct=None, labels=None, sample_ids=CHECK.sample_ids)
+    label_of = dict(zip(CHECK.sample_ids.tolist(), CHECK.labels.tolist()))
+    ids = to_label(unlabelled, FRONT, epsilon=0.03)
+    few = certify(unlabelled, FRONT, 0.03, labels={name: label_of[name] for name in ids})
+    assert status_of(few, "rows aligned") == "not verifiable"
+    assert status_of(certify(CHECK, FRONT, 0.03), "rows aligned") == "verified"
+
+
+def without_answers(table, absent):
+    """The same table, where the large model has no answer for some samples."""
+    predictions = table.predictions.copy()
+    confidence = table.confidence.copy()
+    predictions[1, absent] = ""
+    confidence[1, absent] = -np.inf
+    return replace(
+        table,
+        predictions=predictions,
+        confidence=confidence,
+        correct=None,
+        answered=None,
+        sample_ids=table.sample_ids,
+    )
+
+
+@pytest.mark.parametrize("share", [0.01, 0.15, 1.0])
+def test_a_reference_without_an_answer_counts_as_the_worst_case_and_the_share_is_stated(share):
+    absent = np.arange(2000) < share * 2000
+    found = certify(without_answers(CHECK, absent), POINT, 0.03, reference="large")
+    text = f"reference complete (the reference has no answer on {share:.1%} of the samples"
+    assert status_of(found, "reference complete") == "not verifiable" and text in str(found)
+    exits = CHECK.confidence[0] >= POINT.thresholds[0]
+    counted = 0  # the reference counts as correct, except where its answer is the cascade's
+    for row in range(2000):
+        reference = True if absent[row] else CHECK.correct[1, row]
+        answer = CHECK.correct[0, row] if exits[row] else reference
+        counted += int(reference) - int(answer)
+    assert found.table["accuracy_loss"][0] == pytest.approx(counted / 2000)
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([None, "labels of disagreements"]))
+@settings(max_examples=25, deadline=None)
+def test_whatever_the_reference_would_have_answered_no_p_value_is_smaller(seed, labels):
+    rng = np.random.default_rng(seed)
+    table = CHECK.take(slice(0, 300))
+    absent = rng.random(300) < rng.random()
+    asked = without_answers(table, absent)
+    if labels:
+        asked = replace(asked, correct=None, labels=None, sample_ids=asked.sample_ids)
+        label_of = dict(zip(table.sample_ids.tolist(), table.labels.tolist()))
+        labels = {name: label_of[name] for name in to_label(asked, POINT, reference="large")}
+    found = certify(asked, POINT, 0.1, reference="large", labels=labels)
+    predictions = table.predictions.copy()
+    answers = rng.integers(0, 3, (absent.sum(), 2)).astype(str)
+    predictions[1, absent] = np.where(rng.random() < 0.5, answers[:, 0], table.labels[absent])
+    filled = replace(
+        table, predictions=predictions, correct=None, answered=None, sample_ids=table.sample_ids
+    )
+    there = certify(filled, POINT, 0.1, reference="large", accept=["rows aligned"])
+    assert there.table["p_value"][0] <= found.table["p_value"][0] + 1e-12
+    assert there.table["accuracy_loss"][0] <= found.table["accuracy_loss"][0] + 1e-12
+
+
+def test_how_text_was_compared_is_stated():
+    for rule, status, words in (
+        (None, "verified", "by spelling alone"),
+        ("text", "verified", "were normalised before"),
+        ("exact", "not verifiable", "normalize='exact'"),
+    ):
+        table = replace(CHECK, normalize=rule, correct=None, sample_ids=CHECK.sample_ids)
+        found = certify(table, FRONT, 0.03)
+        assert status_of(found, "spelling") == status
+        assert words in found.premises.set_index("premise")["evidence"]["spelling"]
+        assert (words in str(found)) == (rule == "exact")
+
+
+def test_dropped_samples_are_stated():
+    found = certify(replace(CHECK, dropped=7, sample_ids=CHECK.sample_ids), FRONT, 0.03)
+    assert "labels complete (7 samples with missing rows were dropped" in str(found)

@@ -25,8 +25,8 @@ TABLE = pd.read_csv(ROOT / "cascadelib" / "models-2022-07.csv").set_index("model
 MODELS = TABLE.loc[
     ["tinynet_e", "mobilenetv3_large_100_miil", "tf_efficientnet_b3_ns", "beit_large_patch16_512"]
 ]
-K = 2000
-K_V2 = 1000
+K = 1000
+K_V2 = 500
 
 
 def made_up(hits, labels, ease, rng):
@@ -55,7 +55,7 @@ def write_split(folder, split, dataset, accuracy, k, seed):
     return store
 
 
-QUICKLY = "02", "05", "07"
+QUICKLY = ("02",)
 
 
 @pytest.fixture(scope="module", params=[QUICKLY, pytest.param((), marks=pytest.mark.soak)], ids=len)
@@ -233,7 +233,9 @@ def test_three_models(study):
 
 
 def test_shift_and_calibration(study):
-    folder, _, other, _ = study
+    folder, _, other, notebooks = study
+    if notebooks:
+        pytest.skip("notebooks 05 and 07 run in `make soak`")
     drops = 100 * (MODELS["top1"] - MODELS["imagenetv2_top1"])
     assert claims(folder / "report", "05")["shift-drops"] == pytest.approx(list(drops), abs=0.11)
     correct, confidence = outcomes(other)

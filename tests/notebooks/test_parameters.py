@@ -2,11 +2,16 @@
 entropy, seconds."""
 
 import re
+import sys
 from pathlib import Path
 
 import nbformat
 import papermill
 import pytest
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.utils.capture import capture_output
+from papermill.iorw import load_notebook_node
+from papermill.parameterize import parameterize_notebook
 
 from cascadelib import LogitStore
 from tools import run
@@ -67,17 +72,41 @@ def flipped(path, small):
     return {name: value for name, value in new.items() if name in has}
 
 
+@pytest.fixture(scope="module")
+def shell():
+    """An IPython in this process: starting a kernel for each notebook takes seconds."""
+    main = sys.modules["__main__"]
+    shell = InteractiveShell.instance(history_length=0, colors="nocolor")
+    yield shell
+    InteractiveShell.clear_instance()
+    sys.modules["__main__"] = main
+
+
+def executed_cells(shell, path, parameters):
+    """The cells of a notebook with the outputs of a run in this process."""
+    notebook = parameterize_notebook(load_notebook_node(str(path)), parameters)
+    shell.reset(new_session=True)
+    shell.user_ns["__spec__"] = None  # as a script has it: multiprocessing reads it
+    for number, cell in enumerate(notebook.cells):
+        if cell.cell_type != "code":
+            continue
+        with capture_output() as captured:
+            done = shell.run_cell(cell.source)
+        assert done.success, f"cell {number}: {done.error_before_exec or done.error_in_exec!r}"
+        cell.outputs = [nbformat.v4.new_output("stream", text=captured.stdout)]
+        for shown in captured.outputs:
+            data = {"data": shown.data, "metadata": shown.metadata or {}}
+            cell.outputs.append(nbformat.v4.new_output("display_data", **data))
+    return notebook.cells
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_flipped(path, small, tmp_path, monkeypatch):
+def test_flipped(path, small, shell, tmp_path, monkeypatch):
     monkeypatch.setenv("CASCADELIB_QUICK", "1")
-    monkeypatch.setenv(
-        "OMP_NUM_THREADS", "1"
-    )  # small models gain nothing from threads, which wait by spinning
+    monkeypatch.setenv("CASCADELIB_LEDGER", str(tmp_path / "ledger"))
+    monkeypatch.chdir(path.parent)
     more = {"out": str(tmp_path / "logits")} if path.stem.startswith("01") else {}
-    found = run.execute(path, tmp_path, flipped(path, small) | more)
-    assert found.error is None
-    cells = nbformat.read(found.executed, as_version=4).cells
-    for cell in cells:
+    for cell in executed_cells(shell, path, flipped(path, small) | more):
         if cell.id == "by-hand-equal":
             assert_by_hand(path.stem[:2], cell)
         if "answer" in cell.metadata.get("tags", []):

@@ -129,6 +129,27 @@ def test_answers_that_are_free_text_share_one_threshold():
     assert kept.tolist() == [False, True]
 
 
+def test_its_premises_are_a_table_and_stand_in_the_policy_s_file(tmp_path):
+    table, truth = made()
+    result = cl.answer_table(table, Reference(truth, table.sample_ids), 0.05, labels=600)
+    statuses = dict(zip(result.premises["premise"], result.premises["status"]))
+    assert statuses == {
+        "independent": "not verifiable",
+        "spelling": "verified",
+        "labels complete": "verified",
+        "reference complete": "verified",
+    }
+    result.policy.save(tmp_path / "policy.json")
+    loaded = cl.Policy.load(tmp_path / "policy.json").point.premises
+    assert [each["evidence"] for each in loaded] == result.premises["evidence"].tolist()
+    twice = table.take(np.arange(3_000) // 2)
+    twice = cl.ScoreTable(
+        None, twice.confidence, [0.25], twice.names, predictions=twice.predictions
+    )
+    doubled = cl.answer_table(twice, lambda ids: truth[np.array(ids, int) // 2], 0.05, labels=600)
+    assert doubled.premises["status"][0] == "violated"
+
+
 def test_answers_that_differ_in_case_alone_are_an_error_or_compared_as_the_table_says():
     said = np.array([f"answer {row}" for row in range(300)])
     table = cl.ScoreTable(None, [np.linspace(0, 1, 300)], [0], predictions=[said])

@@ -42,7 +42,7 @@ def test_a_real_point_with_what_is_expected_of_it(tmp_path):
     assert [rate.value for rate in measured.exit_rates] == list(there.exit_rates)
     assert point.found_on.fingerprint == STORE.fingerprint != measured.on.fingerprint
     assert set(point.method.temperatures) == set(POINT.models)
-    assert (tmp_path / "c.json").stat().st_size < 8_000
+    assert (tmp_path / "c.json").stat().st_size < 16_000
 
 
 def test_what_is_expected_says_so_where_it_was_measured_on_the_split_that_chose():
@@ -143,12 +143,12 @@ def by_label(classes, k):
 
 
 def test_a_thousand_classes_are_written_and_read(tmp_path):
-    """50,000 samples of 1,000 classes took 1.36 MB, and no more than 1 MB was read."""
+    """50,000 samples of 1,000 classes take 1.1 MB, of which likeness takes 0.1."""
     policy = by_label(1000, 50_000)
     policy.save(tmp_path / "p.json")
     text = (tmp_path / "p.json").read_text()
     assert Policy.load(tmp_path / "p.json") == policy
-    assert len(text) < 1e6 and "account" not in text
+    assert len(text) < 1.1e6 and "account" not in text
 
 
 def test_what_is_too_large_to_be_read_is_not_written(tmp_path, monkeypatch):

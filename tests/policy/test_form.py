@@ -49,6 +49,15 @@ def test_every_point_comes_back_to_the_last_bit(method, thresholds, accuracy, co
     assert same(parse_cascade(text), point)
 
 
+def test_what_is_not_known_is_left_out():
+    """Files had null for the accuracy to count on and for what is expected."""
+    content = json.loads(text_of(Point(("a", "b"), (0.5,), accuracy=0.9, improvement=math.inf)))
+    assert content["chosen"] == {"accuracy": 0.9, "exit_rates": []}
+    assert "expected" not in content and "premises" not in content
+    point = parse_cascade(content)
+    assert point.expected is None and math.isnan(point.kept) and math.isnan(point.cost)
+
+
 @pytest.mark.parametrize("metric", ["max_softmax", "entropy"])
 def test_the_ends_are_words_that_say_when_a_stage_exits(metric):
     inside = [-math.inf, math.inf]
@@ -89,7 +98,7 @@ BAD = {
         lambda c: c["method"]["temperatures"].update({POINT.models[0]: 0}),
         "'temperatures': 'm.': missing or of another kind",
     ),
-    "a part missing": (lambda c: c.pop("expected"), "lacks 'expected'"),
+    "a part missing": (lambda c: c.pop("score"), "lacks 'score'"),
     "models twice": (lambda c: c["models"].__setitem__(1, c["models"][0]), "distinct names"),
     "models as text": (lambda c: c.update(models="m0"), "missing or of another kind"),
     "a field of the method": (

@@ -215,3 +215,53 @@ def test_to_load_and_decide_takes_numpy_alone(method, tmp_path):
         [sys.executable, "-c", LOAD, tmp_path / "p.json"], capture_output=True, text=True, cwd=ROOT
     )
     assert (said.stdout, said.stderr) == ("[]\n", "")
+
+
+def percent_policy(store):
+    """A policy of given confidences in [0, 1] that knows their range."""
+    point = pick(search(store, 2), "max_improvement")
+    return Policy.from_point(point, store)
+
+
+def scored(k=400, seed=0):
+    """A table of two models with confidences in [0, 1]."""
+    rng = np.random.default_rng(seed)
+    confidence = rng.uniform(0.3, 1, (2, k))
+    correct = rng.random((2, k)) < np.stack([confidence[0], np.full(k, 0.97)])
+    return ScoreTable(correct, confidence, [1.0, 30.0], ["small", "large"])
+
+
+def calls_of(confidences):
+    """Functions that answer inputs, the numbers of rows, with these confidences."""
+    return [lambda rows: ([0] * len(rows), confidences[rows]), lambda rows: ([1] * len(rows), None)]
+
+
+@pytest.mark.parametrize("kind", ["given", "max_softmax"])
+def test_confidences_in_percent_are_refused(kind, tmp_path):
+    table = scored()
+    policy = percent_policy(table)
+    if kind == "max_softmax":
+        policy = Policy(Point(("small", "large"), (0.8,), method=kind))
+    policy.save(tmp_path / "p.json")
+    policy = Policy.load(tmp_path / "p.json")
+    confidence = table.confidence[0]
+    rows = list(range(len(confidence)))
+    sound = policy.run(calls_of(confidence), rows)
+    assert 0 < sound.exit_stage.mean() < 1
+    where = "from 0 to 1" if kind == "max_softmax" else "seen when the cascade was chosen"
+    with pytest.raises(ValueError, match=where):
+        policy.run(calls_of(100 * confidence), rows)
+    with pytest.raises(ValueError, match=where):
+        policy.decide([100 * confidence])
+    with pytest.warns(RuntimeWarning, match=where):
+        decisions = policy.run(calls_of(100 * confidence), rows, on_error="next")
+    assert (decisions.exit_stage == 1).all()
+
+
+def test_single_confidences_outside_the_range_seen_are_normal():
+    table = scored()
+    policy = percent_policy(table)
+    confidence = np.append(table.confidence[0], [0.1, 1.5])
+    assert len(policy.decide([confidence]).exit_stage) == 402
+    for value in (0.1, 1.5, 93.0):
+        policy.decide([[value]])

@@ -19,9 +19,11 @@ from cascadelib.store.aligned_rows import (
     agreement_by_chance,
     aligned_rows,
     alignment_of,
+    best_offset,
     correlations,
     counts_by_others,
     counts_by_pairs,
+    gains,
 )
 
 
@@ -141,6 +143,49 @@ def test_two_groups_of_models_from_two_files_are_found():
     assert (result.table["lower"] > 0).all()  # each model has companions
     assert result.status == "violated"
     assert "['a', 'b']" in result.evidence
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(2, 5), st.integers(10, 60), st.sampled_from([-3, -1, 1, 2]), st.integers(0, 99))
+def test_gains_equal_a_loop(models, samples, offset, seed):
+    part = drawn(models, samples, seed).astype(np.float32)
+    found = gains(part, part.sum(axis=0), part.mean(axis=1), offset)
+    for model in range(models):
+        others = np.delete(part, model, axis=0).sum(axis=0)
+        expected = sum(
+            (part[model, t] - part[model].mean()) * (others[t + offset] - others[t])
+            for t in range(samples)
+            if 0 <= t + offset < samples
+        )
+        assert found[model] == pytest.approx(expected, abs=1e-3)
+
+
+def test_moved_rows_of_a_sorted_file_are_found_by_their_offset():
+    """The subjects differ in difficulty, so that neighbouring rows correlate."""
+    rng = np.random.default_rng(0)
+    easy = np.repeat(rng.normal(0, 1, 60), 100)
+    correct = rng.normal(size=(2, 6000)) + rng.normal(size=6000) + easy > 0
+    assert aligned_rows(correct).status == "verified"
+    correct[1] = np.roll(correct[1], 2)
+    result = aligned_rows(correct)
+    assert result.table["lower"].min() > 0.1  # the correlation alone does not show it
+    assert result.status == "violated"
+    assert "moved by -2" in result.evidence or "moved by +2" in result.evidence
+
+
+def test_a_row_lost_in_the_middle_of_a_file_is_found():
+    correct = drawn(4, 8000)
+    correct[2, 5000:-1] = correct[2, 5001:]
+    result = aligned_rows(correct)
+    assert result.table["lower"].min() > 0.1
+    assert result.status == "violated"
+    assert "'model 2'" in result.evidence and "moved by +1" in result.evidence
+
+
+def test_sound_rows_fit_best_where_they_are():
+    for seed in range(20):
+        for models, samples in ((2, 50), (3, 500), (9, 4000)):
+            assert best_offset(drawn(models, samples, seed).astype(np.float32)) is None
 
 
 def test_a_few_samples_are_not_verifiable():

@@ -184,7 +184,7 @@ def test_labels_in_another_spelling_and_files_that_hold_no_table_are_named(tmp_p
     ):
         ScoreTable.from_frame(LONG.assign(truth=" " + LONG["truth"]), **NAMES, **ANSWERS)
     for text, said in (
-        ("", "this is no regular file, or an empty one"),
+        ("", "not a regular file, or an empty one"),
         ("id,who,sure,usd\n", "a table without rows"),
         ("\x00\xee", "not a table"),
     ):

@@ -3,7 +3,6 @@ row."""
 
 import numpy as np
 import pytest
-import torch
 from toy_store import LOGITS
 
 from cascadelib.labels import Labels
@@ -21,6 +20,7 @@ OUTPUT = np.array([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.5, 0.3, 0.2]])
 
 
 def test_half_precision_tensors_become_float32():
+    torch = pytest.importorskip("torch")
     tensor = torch.from_numpy(LOGITS["a"]).to(torch.bfloat16)
     values = as_array(tensor, "model 'a'")
     assert values.dtype == np.float32

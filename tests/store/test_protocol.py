@@ -11,6 +11,7 @@ from stores_of_ones_own import Fees, with_predictions
 import cascadelib as cl
 from cascadelib.analysis.generalization import check_same_task
 from cascadelib.store import Store
+from cascadelib.store.protocol import is_store
 from cascadelib.store.score_table import ScoreTable
 
 
@@ -92,3 +93,19 @@ def test_nothing_in_the_package_asks_which_kind_of_store_it_is():
             path.read_text(),
         )
         assert not asked, (path, asked)
+
+
+def test_whether_a_type_is_a_store_is_decided_once(table):
+    """On Python 3.11 isinstance evaluates every property, such as the table of models."""
+    asked = []
+
+    class Counted(Fees):
+        @property
+        def models(self):
+            asked.append(1)
+            return self.table.models
+
+    assert is_store(Counted(table))
+    asked.clear()
+    assert is_store(Counted(table)) and not is_store("a path") and not is_store(cl.search(table))
+    assert asked == []

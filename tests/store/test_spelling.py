@@ -132,7 +132,7 @@ def test_classes_that_differ_in_case_need_exact():
     with pytest.raises(ValueError, match="'large'.*: 1 .'A' for 'a' at sample '0'"):
         cl.ScoreTable(*arguments)
     assert cl.ScoreTable(*arguments, normalize="exact").correct[1].tolist() == [0, 1, 1, 1]
-    with pytest.raises(ValueError, match="one class of the labels 'A' and 'a'"):
+    with pytest.raises(ValueError, match="makes one class with others: 'A'. Write labels alike"):
         cl.ScoreTable(*arguments, normalize="text")
     with pytest.raises(ValueError, match="unknown value of normalize 'lower'; nearest"):
         cl.ScoreTable(*arguments, normalize="lower")

@@ -64,7 +64,7 @@ def test_integers_of_parquet_stay_integers_beside_a_missing_one(tmp_path):
     ["http://a.example/t.csv", "s3://a/t.parquet", "file:///etc/hostname", "ftp://a/t.csv.gz"],
 )
 def test_addresses_are_refused(address):
-    with pytest.raises(ValueError, match="is an address: only files on this machine"):
+    with pytest.raises(ValueError, match="is an address. Only files on this machine"):
         ScoreTable.from_frame(address, correct="correct")
 
 
@@ -74,7 +74,7 @@ def test_pipes_and_devices_are_refused(tmp_path, suffix):
     (tmp_path / f"zero{suffix}").symlink_to("/dev/zero")
     (tmp_path / f"folder{suffix}").mkdir()
     for name in ("pipe", "zero", "folder"):
-        with pytest.raises(ValueError, match=f"{name}{suffix}: this is no regular file"):
+        with pytest.raises(ValueError, match=f"{name}{suffix}: not a regular file"):
             ScoreTable.from_frame(tmp_path / f"{name}{suffix}", correct="correct")
 
 

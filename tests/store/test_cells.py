@@ -91,7 +91,7 @@ def test_samples_without_a_label_are_dropped_or_named():
 def test_all_faults_of_a_file_are_listed_with_their_lines(tmp_path: Path):
     cells = rows(30)
     cells[0][2] = "yes\nno"  # a quoted line break: the next row is on line 4
-    cells[1][3] = "n/a"
+    cells[1][3] = "high"
     for row in range(2, 14):
         cells[row][2] = "Yes "
     cells[20][3] = ""
@@ -105,7 +105,7 @@ def test_all_faults_of_a_file_are_listed_with_their_lines(tmp_path: Path):
     said = str(error.value)
     assert said.startswith(f"{path}: ")
     for part in (
-        "'confidence' that are not numbers: 1 ('n/a' at sample 'q0', model 'large', line 4)",
+        "'confidence' that are not numbers: 1 ('high' at sample 'q0', model 'large', line 4)",
         "'small' that differ from their label only in spelling: 6 ('Yes ' for 'yes' at sample 'q1'",
         "model 'small', line 5; 'Yes ' for 'yes' at sample 'q2', model 'small', line 7",
         "'large' that differ from their label only in spelling: 6",
@@ -120,6 +120,14 @@ def test_all_faults_of_a_file_are_listed_with_their_lines(tmp_path: Path):
         packed.write(plain.read())
     with pytest.raises(ValueError, match="sample 'q10', model 'small', line 23"):
         ScoreTable.from_frame(tmp_path / "t.csv.gz", **NAMED)
+
+
+@pytest.mark.parametrize("cell", ["n/a", "NA", " null ", "None", "#N/A"])
+def test_numbers_that_are_not_available_are_empty_cells(cell):
+    table = frame({(1, "confidence"): cell})
+    with pytest.raises(ValueError, match="empty confidences: 1 .sample 'q0', model 'large', row 1"):
+        ScoreTable.from_frame(table, **NAMED)
+    assert ScoreTable.from_frame(table, **NAMED, missing="drop").dropped == 1
 
 
 def test_ten_faults_of_each_kind_are_shown_and_all_counted(tmp_path: Path):

@@ -1,0 +1,322 @@
+"""A doctor for tables of scores: which columns hold what, what is wrong with the cells, and which
+command reads the table."""
+
+import os
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from .aligned_rows import alignment_of
+from .cells import SKIP, UNSURE
+from .faults import SHOWN, Fault, described
+from .frames import frame_of, scores_of
+from .score_table import ScoreTable
+from .spelling import REMEDY as SPELLING
+from .table_files import LARGEST_TABLE
+
+# What columns are called, in lower case without signs; the first that is there is taken.
+NAMES = {
+    "sample": "sample sampleid id queryid query qid questionid question customid docid exampleid "
+    "example itemid item uid index idx row",
+    "model": "model modelname modelid service system llm engine who provider",
+    "prediction": "prediction predicted pred preds predictedlabel answer output response said says",
+    "label": "label labels truth groundtruth gold goldlabel target reference expected ytrue class",
+    "confidence": "confidence conf score probability prob maxprob certainty sure p",
+    "cost": "cost price usd dollars eur fee latency seconds macs flops",
+    "correct": "correct iscorrect right exactmatch acc hit",
+}
+ANSWERS = ("label", "prediction", "correct")  # roles that always have to be named
+WIDE = ("prediction", "confidence", "cost", "correct")  # roles that a column per model may have
+ENCODINGS = (None, "cp1252", "latin-1")
+REORDERED = -4.0  # standard errors by which confidences of correct answers are below the others
+LOSSES = ("1%", "2%", "5%", "10%", "20%")
+FEW_CLASSES = 0.2  # labels per sample, above which answers are free text
+
+
+@dataclass(frozen=True, eq=False)
+class TableReport:
+    """What :func:`check_table` found. As text: all of it, and the command.
+
+    Parameters
+    ----------
+    source : str
+        The file, or "frame".
+    columns : dict of str to str
+        {role: the column, or the template of columns, that holds it}.
+    faults : DataFrame
+        A row per kind of fault: fault, count, examples (with sample id and line), remedy.
+    command : str
+        The command, or for a frame the call, that reads the table; "" if faults have to be
+        corrected first.
+    table : ScoreTable or None
+        What that reads.
+    """
+
+    source: str
+    columns: dict[str, str]
+    faults: pd.DataFrame
+    command: str
+    table: ScoreTable | None
+
+    def __str__(self) -> str:
+        named = ", ".join(f"{role} {column!r}" for role, column in self.columns.items())
+        lines = [f"{self.source}: {named or 'no columns were recognized'}"]
+        faults = [Fault(*row) for row in self.faults.itertuples(index=False)]
+        lines += described(faults).splitlines() or ["no faults"]
+        if self.table is not None:
+            total = len(self.table) + self.table.dropped
+            lines.append(
+                f"{len(self.table):,} of {total:,} samples, {self.table.dropped:,} dropped"
+            )
+            lines += [
+                f"{name}: accuracy {model.top1:.3f}, cost {model.cost:.4g}"
+                for name, model in self.table.models.iterrows()
+            ]
+        lines.append(self.command or "Correct this, then run the check again.")
+        return "\n".join(lines)
+
+
+def check_table(
+    frame: Any,
+    *,
+    cost: str | Mapping[str, float] | None = None,
+    missing: str | None = None,
+    normalize: str | None = None,
+    encoding: str | None = None,
+    largest: int = LARGEST_TABLE,
+    **columns: str,
+) -> TableReport:
+    """Report what is wrong with a table of scores, and the command that would read it.
+
+    Parameters
+    ----------
+    frame, missing, normalize, largest, encoding
+        As in :meth:`ScoreTable.from_frame`; what is left out is chosen by what the table holds.
+    cost : str or mapping of str to float, optional
+        Column with the price of a query, or {model: price}.
+    **columns : str
+        sample, model, confidence, label, prediction, correct: the column, in a wide table with {}
+        in place of the model; others are recognized by their names.
+
+    Returns
+    -------
+    TableReport
+
+    See Also
+    --------
+    ScoreTable.from_frame : Reads the table, or refuses it with the same faults.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> answers = {"id": ["a", "b"], "model": "m", "answer": ["x", "Y"], "gold": ["x", "y"]}
+    >>> report = check_table(pd.DataFrame(answers), cost={"m": 1})
+    >>> report.columns["prediction"], report.faults["count"].tolist()
+    ('answer', [1])
+    >>> report.command.split(", ")[-1]
+    "normalize='text')"
+    """
+    is_path = isinstance(frame, str | os.PathLike)
+    source = os.fspath(frame) if is_path else "frame"
+    faults: list[Fault] = []
+    for choice in ENCODINGS if encoding is None else (encoding,):
+        try:
+            table, locate = frame_of(frame, largest, choice)
+            break
+        except ValueError as error:
+            if choice == ENCODINGS[-1] or "encoding=" not in str(error):
+                return _report(source, {}, [_whole(error)], None, {})
+            faults = [Fault("lines that are not in UTF-8, such as", 1, (), f"{error}")]
+    options: dict[str, Any] = {"missing": missing, "normalize": normalize, "encoding": choice}
+    roles = guessed_columns(list(map(str, table.columns)), columns)
+    if isinstance(cost, str):
+        roles["cost"] = cost
+    faults += _absent(roles, cost)
+    prices = cost if isinstance(cost, Mapping) else "cost"
+    read = None
+    try:
+        given = (table, roles, prices)
+        _, found = scores_of(*given, missing or "refuse", None, normalize, locate)
+        faults += found
+        remedies = {fault.remedy for fault in found}
+        if not remedies.isdisjoint((SKIP, UNSURE)) and missing is None:
+            options["missing"] = "drop"
+        if SPELLING in remedies:
+            options["normalize"] = "text"
+        kept = options["missing"] or "refuse"
+        arguments, left = scores_of(*given, kept, None, options["normalize"], locate)
+        faults += [fault for fault in left if fault not in found]
+        faults += _coverage(scores_of(*given, "abstain", None, "exact", locate)[0])
+        if not left:
+            arguments.setdefault("cost", np.ones(len(arguments["names"])))
+            read = ScoreTable(**arguments)
+            faults += remarks(read)
+    except ValueError as error:
+        faults.append(_whole(error))
+        read = None
+    if isinstance(cost, Mapping):
+        options["cost"] = cost
+    return _report(source, roles, faults, read, options)
+
+
+def guessed_columns(columns: list[str], named: Mapping[str, str]) -> dict[str, str]:
+    """Return {role: column}, of those that are named and of those that are called as
+    :data:`NAMES` lists."""
+    plain = {re.sub(r"[\W_]", "", column.casefold()): column for column in reversed(columns)}
+    roles = {}
+    for role, names in NAMES.items():
+        found = [plain[name] for name in names.split() if name in plain]
+        if role in named:
+            roles[role] = named[role]
+        elif role in columns or found:
+            roles[role] = role if role in columns else found[0]
+    if "model" not in roles:
+        roles |= {
+            role: template
+            for role in WIDE
+            if role not in named and (template := _template(columns, NAMES[role].split()))
+        }
+    return roles
+
+
+def _template(columns: list[str], names: list[str]) -> str | None:
+    """Return the template of two columns or more that end or start with one of some names."""
+    templates = []
+    for column in columns:
+        parts = re.split(r"([ _.:/|-]+)", column)
+        for at, name in ((0, parts[0]), (len(parts) - 1, parts[-1])):
+            if len(parts) > 2 and name.casefold() in names:
+                rest = parts[2:] if at == 0 else parts[:-2]
+                templates.append(column.replace("".join(rest), "{}", 1))
+    best = max(templates, key=templates.count, default="")
+    return best if templates.count(best) > 1 else None
+
+
+def _absent(roles: Mapping[str, str], cost: Any) -> Iterator[Fault]:
+    """Yield the faults of roles that no column has."""
+    is_wide = any("{}" in column for column in roles.values())
+    needed = {
+        "samples": "sample" in roles,
+        "models": "model" in roles or is_wide,
+        "correct answers": "correct" in roles or {"label", "prediction"} <= roles.keys(),
+        "costs": "cost" in roles or isinstance(cost, Mapping),
+    }
+    remedies = {
+        "samples": "Name it with --sample",
+        "models": "Name it with --model, or the columns of all models as --prediction '{}_answer'",
+        "correct answers": "Name them with --label and --prediction, or with --correct",
+        "costs": "Name it with --cost, or give prices of queries as --cost small=1,large=10",
+    }
+    for what, is_there in needed.items():
+        if not is_there:
+            yield Fault(f"columns of {what} that were recognized", 0, (), remedies[what])
+
+
+def _coverage(given: Mapping[str, Any]) -> Iterator[Fault]:
+    """Yield the fault of models that answered fewer samples than others."""
+    counts = given["answered"].sum(axis=1)
+    examples = tuple(
+        f"{name!r} {count:,} of {given['answered'].shape[1]:,}"
+        for name, count in zip(given["names"], counts.tolist())
+    )
+    if counts.min() < counts.max():
+        yield Fault(
+            "models that answered fewer samples", int((counts < counts.max()).sum()), examples
+        )
+
+
+def _whole(error: ValueError) -> Fault:
+    """Return the fault of a table that can't be read."""
+    return Fault("what can't be read", 1, (str(error),), "")
+
+
+def remarks(table: ScoreTable) -> Iterator[Fault]:
+    """Yield what a table may hold and still be wrong: rows out of step, confidences that decide
+    nothing, answers that are no label."""
+    alignment = alignment_of(table)
+    if alignment.status == "violated":
+        yield Fault("models out of step", 1, (alignment.evidence,), "Check the join by sample id")
+    for row, name in enumerate(table.names):
+        finite = table.confidence[row][np.isfinite(table.confidence[row])]
+        if len(finite) > 1 and (finite == finite[0]).all():
+            what = f"confidences of model {name!r} that are {finite[0]:g}, and decide nothing"
+            yield Fault(what, len(finite), ())
+        yield from _reversed(table, row)
+        yield from _foreign(table, row)
+    tops = [row[np.isfinite(row)].max(initial=0) for row in table.confidence]
+    percent = tuple(name for name, top in zip(table.names, tops) if 1 < top <= 100)
+    if percent and any(0 < top <= 1 for top in tops):
+        yield Fault("models with confidences above 1, unlike others", len(percent), percent)
+
+
+def _reversed(table: ScoreTable, row: int) -> Iterator[Fault]:
+    """Yield the fault of a model whose correct answers have lower confidences than the others."""
+    if table.correct is None or table.correct.dtype != bool:
+        return
+    ranks = pd.Series(table.confidence[row]).rank().to_numpy()
+    parts = [ranks[table.correct[row] == one] for one in (True, False)]
+    spread = sum(part.var() / max(len(part), 1) for part in parts if len(part)) ** 0.5
+    if min(map(len, parts)) > 1 and parts[0].mean() - parts[1].mean() < REORDERED * spread:
+        what = f"confidences of model {table.names[row]!r} that are lower if the answer is correct"
+        yield Fault(what, len(ranks), (), "Negate them if they are losses or entropies")
+
+
+def _foreign(table: ScoreTable, row: int) -> Iterator[Fault]:
+    """Yield the fault of predictions that are no label, if there are few classes."""
+    if table.labels is None or table.predictions is None:
+        return
+    classes = np.unique(table.labels)
+    said = table.predictions[row]
+    foreign = said[~np.isin(said, classes) & (said != "")]
+    if len(foreign) and len(classes) <= FEW_CLASSES * len(table):
+        counts = pd.Series(foreign).value_counts()
+        examples = tuple(f"{text!r} {count:,} times" for text, count in counts[:SHOWN].items())
+        what = f"predictions of model {table.names[row]!r} that are none of {len(classes)} labels"
+        yield Fault(what, len(foreign), examples, "They count as wrong")
+
+
+def _report(
+    source: str,
+    roles: dict[str, str],
+    faults: list[Fault],
+    table: ScoreTable | None,
+    options: Mapping[str, Any],
+) -> TableReport:
+    """Return the report, with the command if the table can be read and has costs."""
+    has_cost = "cost" in roles or "cost" in options
+    command = ""
+    if table is not None and has_cost and (table.correct is not None):
+        given = {role: name for role, name in roles.items() if name != role or role in ANSWERS}
+        given |= {option: value for option, value in options.items() if value is not None}
+        given |= {} if source == "frame" else {"epsilon": _provable(len(table))}
+        command = _call(given) if source == "frame" else _shell(source, given)
+    rows = [vars(fault) | {"examples": fault.examples} for fault in faults]
+    frame = pd.DataFrame(rows, columns=["what", "count", "examples", "remedy"])
+    return TableReport(source, roles, frame.rename(columns={"what": "fault"}), command, table)
+
+
+def _call(given: Mapping[str, Any]) -> str:
+    """Return the call that reads a frame."""
+    arguments = [f"{key}={value!r}" for key, value in given.items()]
+    return f"ScoreTable.from_frame(frame, {', '.join(arguments)})"
+
+
+def _shell(path: str, given: Mapping[str, Any]) -> str:
+    """Return the command that certifies a cascade of a file."""
+    words = ["cascadelib", "certify", path]
+    for key, value in given.items():
+        if isinstance(value, Mapping):
+            value = ",".join(f"{model}={price:g}" for model, price in value.items())
+        words += [f"--{key}", value]
+    return shlex.join(words)
+
+
+def _provable(samples: int) -> str:
+    """Return a loss that half of some samples can certify: of six expected losses, none is seen
+    with a probability of 0.2%."""
+    return next((share for share in LOSSES if 12 / samples <= float(share[:-1]) / 100), LOSSES[-1])

@@ -1,0 +1,84 @@
+"""What an object shows of itself stays short, however many samples, models and classes it has."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import cascadelib as cl
+
+MOST = 2000  # characters
+SAMPLES = 3000
+MODELS = 120
+CLASSES = 300
+
+
+@pytest.fixture(scope="module")
+def shown():
+    """Public objects by name, of many samples, models and classes."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, CLASSES, SAMPLES)
+    ids = [f"a rather long sample id {row}" for row in range(SAMPLES)]
+    names = [f"model {number}" for number in range(MODELS)]
+    outputs = rng.random((SAMPLES, CLASSES), dtype=np.float32)
+    logits = {name: outputs + number for number, name in enumerate(names)}
+    store = cl.LogitStore.from_arrays(
+        labels,
+        logits,
+        sample_ids=ids,
+        classes=[f"class {number}" for number in range(CLASSES)],
+        macs={name: number + 1 for number, name in enumerate(names)},
+    )
+    correct = rng.random((MODELS, SAMPLES)) < 0.8
+    table = cl.ScoreTable(correct, rng.random(correct.shape), np.arange(1, MODELS + 1), names)
+    front = cl.search(table.select(names[:9]), (1, 2))
+    point = cl.pick(front, "max_improvement")
+    policy = cl.Policy.from_point(point, table)
+    method = cl.Method(temperature=True, temperatures=dict.fromkeys(names, 1.5))
+    said = np.array([f"class {number}" for number in rng.integers(0, CLASSES, 2 * SAMPLES)])
+    frame = pd.DataFrame(
+        {
+            "sample": ids * 2,
+            "model": np.repeat(names[:2], SAMPLES),
+            "prediction": said,
+            "label": np.tile(said[:SAMPLES], 2),
+            "confidence": rng.random(2 * SAMPLES),
+            "cost": np.repeat([1.0, 2.0], SAMPLES),
+        }
+    )
+    answers = cl.ScoreTable.from_frame(frame, label="label", prediction="prediction")
+    fitted = cl.Method(confidence="isotonic_by_label").fit(answers)
+    return {
+        "store": store,
+        "table": table,
+        "front": front,
+        "arrays": cl.search_arrays(correct[:2], rng.random((2, SAMPLES)), np.array([1.0, 2.0]), 2),
+        "point": point,
+        "run": cl.evaluate(table, point),
+        "policy": policy,
+        "expected": policy.point.expected,
+        "labels": store.origin,
+        "seen": policy.point.found_on,
+        "both": (policy.point.found_on, store.origin),
+        "method": method,
+        "fitted method": fitted,
+        "fitted": next(iter(fitted.fitted.values())),
+        "baseline": front.baseline,
+        "decisions": policy.decide([table.confidence[0]] * len(point.models)),
+        "samples": cl.datasets.Samples(outputs, labels, ids),
+    }
+
+
+NAMES = (
+    "store table front arrays point run policy expected labels seen both method fitted-method "
+    "fitted baseline decisions samples"
+).split()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_repr_is_short(shown, name):
+    text = repr(shown[name.replace("-", " ")])
+    assert len(text) <= MOST, text[:200]
+
+
+def test_all_objects_are_measured(shown):
+    assert {name.replace("-", " ") for name in NAMES} == set(shown)
