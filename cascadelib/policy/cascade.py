@@ -284,6 +284,7 @@ class Cascade(torch.nn.Module):
         except BaseException as error:
             with suppress(Exception):  # a class may refuse attributes
                 error.decided = run.result()  # type: ignore[attr-defined]
+                error.decided.undecide()  # type: ignore[attr-defined]
             raise
         decisions = run.result()
         where = ", ".join(
@@ -341,7 +342,7 @@ class CascadeRun:
         self.guesses = guesses
         self.waiting: list[deque[Batch]] = [deque() for _ in cascade.members]
         self.samples = 0
-        self.decisions = self.nothing(0)
+        self.decisions: Decisions = None  # type: ignore[assignment]
 
     def nothing(self, samples: int) -> Decisions:
         """Decisions of samples that no model has seen."""
@@ -352,7 +353,9 @@ class CascadeRun:
         batch = batch_of(self.cascade, inputs)
         batch.rows += self.samples
         self.samples += len(batch)
-        if self.samples > len(self.decisions):  # twice as long, so that they are rarely copied
+        if self.decisions is None:
+            self.decisions = self.nothing(len(batch))
+        elif self.samples > len(self.decisions):  # twice as long, so that they are rarely copied
             more = max(len(batch), len(self.decisions))
             self.decisions = self.decisions.joined(self.nothing(more))
         if len(batch):
@@ -373,7 +376,7 @@ class CascadeRun:
     def decide(self, stage: int, batch: Batch) -> None:
         """Run the model of a stage; samples exit, or wait for the next model. Those for which it
         failed wait for the last one."""
-        logits = logits_of(self.cascade.members[stage], batch.inputs, self.size)
+        logits = logits_of(self.cascade.members[stage], batch, self.size)
         answer = self.cascade.answer_after(stage, logits, batch, self.guesses)
         left = self.decisions.write(self.point, stage, batch.rows, answer)
         if left.all():
@@ -386,13 +389,14 @@ class CascadeRun:
 
     def result(self) -> Decisions:
         """The decisions so far, of all samples that came."""
-        decisions = self.decisions.take(slice(self.samples))
-        decisions.undecide()
+        decisions = self.nothing(0) if self.decisions is None else self.decisions
+        if self.samples < len(decisions):
+            decisions = decisions.take(slice(self.samples))
         return replace(decisions, ids=np.arange(self.samples))
 
 
-def logits_of(member: Member, inputs: Any, size: int) -> np.ndarray:
-    """Logits [N, classes] of a model on raw inputs, at most ``size`` at once."""
-    if size_of(inputs) <= size:
-        return member.logits(inputs)
-    return np.concatenate([member.logits(piece) for piece in pieces_of(inputs, size)])
+def logits_of(member: Member, batch: Batch, size: int) -> np.ndarray:
+    """Logits [N, classes] of a model on a batch, at most ``size`` samples at once."""
+    if len(batch) <= size:
+        return member.logits(batch.inputs)
+    return np.concatenate([member.logits(piece) for piece in pieces_of(batch.inputs, size)])

@@ -143,7 +143,7 @@ class Members:
         self.torch.set_num_threads(max(1, self.threads // (self.calls or 1)))
         try:
             with self.torch.inference_mode():
-                return logits_of(self.members[stage], batch.inputs, self.sizes[stage])
+                return logits_of(self.members[stage], batch, self.sizes[stage])
         finally:
             self.torch.set_num_threads(self.threads)
 

@@ -4,10 +4,11 @@ import statistics
 import time
 import timeit
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
@@ -38,8 +39,8 @@ def time_cascade(
     Rows: every model alone on all samples in full batches (with its preprocessing and the copy of
     its logits from the device); ``ideal``, Σ C_i · reach_i from these times and the exit rates of
     the run; ``cascade`` batch by batch; ``cascade, stream``, where the undecided wait for full
-    batches; and ``exit decisions``, what the first of
-    the two takes beside its models. Columns: seconds (a
+    batches; and ``exit decisions``, the part of the
+    first of the two from logits to who exits. Columns: seconds (a
     sample), share_run (samples that the model saw in the cascade), seconds_in_cascade (of
     ``cascade``: in the model and its preprocessing), throughput_to_ideal, decision_seconds (a stage
     and batch). All take turns, and medians of ``repeats`` rounds count, so that whatever else the
@@ -54,22 +55,22 @@ def time_cascade(
     def alone(member: Member) -> list:
         return [member.logits(piece) for piece in pieces]
 
-    spent = np.zeros(len(cascade.members))  # seconds in each model of the cascade
+    spent = np.zeros(len(cascade.members) + 1)  # seconds in each model, and in exit decisions
 
     def in_cascade() -> list:
         spent[:] = 0
-        with timed(cascade.members, spent):
+        with timed(cascade, spent):
             return [cascade(piece) for piece in pieces]
 
     calls: dict[str, Callable] = {member.name: partial(alone, member) for member in members}
     calls["cascade"] = in_cascade
     calls["cascade, stream"] = lambda: cascade.run(pieces, batch_size)
     times: dict[str, list[float]] = {name: [] for name in calls}
-    in_models = []
+    in_parts = []
     for _ in range(repeats + 1):  # the first round warms up
         for name, call in calls.items():
             times[name].append(timeit.timeit(call, number=1) / size)
-        in_models.append(spent / size)
+        in_parts.append(spent / size)
     seconds = pd.Series(
         {name: statistics.median_high(values[1:]) for name, values in times.items()}, name="seconds"
     )
@@ -77,35 +78,38 @@ def time_cascade(
     names = pd.Index(cascade.point.models, name="model")
     reach = pd.Series([np.mean(stages >= stage) for stage in range(len(names))], names)
     seconds["ideal"] = (seconds[reach.index] * reach).sum()
-    parts = pd.Series(in_models[times["cascade"].index(seconds["cascade"], 1)], names)
-    seconds["exit decisions"] = seconds["cascade"] - parts.sum()
+    *models, decisions = in_parts[times["cascade"].index(seconds["cascade"], 1)].tolist()
+    parts = pd.Series(models, names)
+    seconds["exit decisions"] = decisions
     ratio = (seconds["ideal"] / seconds)[["cascade", "cascade, stream"]]
     table = seconds.to_frame().assign(
         share_run=reach, seconds_in_cascade=parts, throughput_to_ideal=ratio
     )
-    decisions = len(pieces) * len(cascade.members)
-    table.loc["exit decisions", "decision_seconds"] = seconds["exit decisions"] * size / decisions
+    made = len(pieces) * len(cascade.members)
+    table.loc["exit decisions", "decision_seconds"] = seconds["exit decisions"] * size / made
     return table
 
 
 @contextmanager
-def timed(members: Sequence[Member], seconds: np.ndarray) -> Iterator[None]:
-    """Add up the seconds that each member takes for logits, while the block lasts."""
-    for number, member in enumerate(members):
+def timed(cascade: Cascade, seconds: np.ndarray) -> Iterator[None]:
+    """Add up the seconds that each member takes for logits, and last those of exit decisions by
+    logits, while the block lasts."""
+    calls: list[tuple[Any, str]] = [(member, "logits") for member in cascade.members]
+    calls += [(cascade, "answer_after"), (Decisions, "write")]
+    with ExitStack() as stack:
+        for number, (owner, name) in enumerate(calls):
+            called = getattr(owner, name)
+            place = min(number, len(seconds) - 1)
 
-        def logits(batch: Any, number: int = number, usual: Callable = member.logits) -> np.ndarray:
-            begun = time.perf_counter()
-            try:
-                return usual(batch)
-            finally:
-                seconds[number] += time.perf_counter() - begun
+            def timed_call(*args: Any, at: int = place, usual: Callable = called) -> Any:
+                begun = time.perf_counter()
+                try:
+                    return usual(*args)
+                finally:
+                    seconds[at] += time.perf_counter() - begun
 
-        member.logits = logits  # type: ignore[method-assign]
-    try:
+            stack.enter_context(patch.object(owner, name, timed_call))
         yield
-    finally:
-        for member in members:
-            del member.logits
 
 
 def write_submission(
