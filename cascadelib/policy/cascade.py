@@ -19,7 +19,7 @@ from ..methods.confidence_metrics import metric_of
 from ..methods.ensembles import Output
 from ..methods.fitted import CONFIDENCE, given_columns
 from ..methods.thresholds import own_units
-from ..zoo.batches import joined, over, rows_of, size_of
+from ..zoo.batches import concatenate_batches, count_samples, map_parts, take_rows
 from .batches import next_batch, push
 from .cascade_file import point_for_file
 from .decisions import MALFORMED, Answer, Decisions, nothing
@@ -31,8 +31,8 @@ TOGETHER = 64  # samples of a stream that are decided at once, where batches are
 
 def pieces_of(batch: Any, size: int) -> list:
     """Raw inputs (a batch of any form) in batches of ``size``; the last may be smaller."""
-    starts = range(0, max(1, size_of(batch)), check_count(size, "batch_size"))
-    return [rows_of(batch, slice(start, start + size)) for start in starts]
+    starts = range(0, max(1, count_samples(batch)), check_count(size, "batch_size"))
+    return [take_rows(batch, slice(start, start + size)) for start in starts]
 
 
 @dataclass(eq=False)
@@ -52,21 +52,21 @@ class Batch:
     def take(self, rows: Any) -> "Batch":
         """Some of the samples: a slice, or int64 [n]."""
         output = self.output and self.output.take(rows)
-        return Batch(self.rows[rows], rows_of(self.inputs, rows), self.kind, output)
+        return Batch(self.rows[rows], take_rows(self.inputs, rows), self.kind, output)
 
     def joined(self, others: list["Batch"]) -> "Batch":
         """These samples, and then those of other batches of this kind."""
         parts = (self, *others)
         output = self.output and self.output.joined([part.output for part in parts])
         rows = np.concatenate([part.rows for part in parts])
-        return Batch(rows, joined([part.inputs for part in parts]), self.kind, output)
+        return Batch(rows, concatenate_batches([part.inputs for part in parts]), self.kind, output)
 
 
 def batch_of(cascade: "Cascade", inputs: Any) -> Batch:
     """Raw inputs as a :class:`Batch`, numbered from 0; ValueError if they are no batch."""
     with about(f"model {cascade.policy.models[0]!r}"):
-        rows = np.arange(size_of(inputs))
-    return Batch(rows, inputs, over(kind_of, inputs))
+        rows = np.arange(count_samples(inputs))
+    return Batch(rows, inputs, map_parts(kind_of, inputs))
 
 
 class Cascade(torch.nn.Module):

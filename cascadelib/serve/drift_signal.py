@@ -15,7 +15,7 @@ from numpy import ndarray as Array
 from ..checks import brief, misfit
 from ..evaluation.point import OrderStatistics
 from ..policy.confidence_summary import HELD_OUT, WITHOUT_CHOOSING, summary
-from ..store.protocol import is_store
+from ..store.protocol import Store
 
 SIZES = 0.05, 0.15, 0.45  # of the bets: from small shifts, seen late, to large ones, seen at once
 LOG = slice(-1e300, 1e300)
@@ -259,7 +259,7 @@ def reference_in_words(intervals: Any) -> str:
 
 def _checked(stages: Sequence, name: str) -> list[Array]:
     """Arrays of confidences, a stage each, or ValueError."""
-    if is_store(stages):
+    if isinstance(stages, Store):
         raise ValueError(
             f"{name} holds confidences, not a store: use evaluate(store, point).stage_confidences"
         )

@@ -16,7 +16,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from ..zoo.batches import size_of
+from ..zoo.batches import count_samples
 from .service import Service
 
 HALVES = re.compile("[\ud800-\udfff]")  # of surrogate pairs
@@ -50,7 +50,7 @@ def samples_of(kind: str, body: bytes) -> Any:
         raise ValueError(f"the body is no {form}: {error}") from None
     if is_json:
         check_texts(batch)
-    if not size_of(batch):
+    if not count_samples(batch):
         raise ValueError("a batch without samples")
     if not is_json:
         check_numbers(batch)
@@ -170,7 +170,7 @@ def application(
         try:
             batch = samples_of(kind.strip(), bytes(body))
             check_form(batch, example)
-            size = size_of(batch)
+            size = count_samples(batch)
             if size > max_queue:
                 raise ValueError(f"{size} samples in one request; at most {max_queue} are taken")
             if service.undecided + size > max_queue:

@@ -20,6 +20,8 @@ LEAST_PHI = 0.1  # a mean correlation below it is that of rows of different samp
 LEAST_SHARE = 0.25  # and below this share of the largest one that the accuracies allow
 ABOVE_CHANCE = 3.0  # standard errors by which a tested model's accuracy exceeds chance
 LEAST_ANSWERED = 0.5  # share of the samples that a tested model answered
+MOST_LABELS = 20_000  # from which the agreement by chance is estimated
+CONSTANT = 0.99  # share of equal predictions from which the order of rows hardly matters
 STEEPEST = 15.0  # largest slope of the logistic model, per additional correct model
 STEPS = 24  # of a bisection, which gives slopes to 2e-6
 TOLERANCE = 1e-6  # samples
@@ -139,22 +141,48 @@ def alignment_of(store: Any, names: Iterable[str] | None = None) -> Alignment:
 
     Models that answered less than half of the samples are not tested.
     """
-    names = list(store.models.index if names is None else names)
-    correct = correctness_of(store, names)
+    models = list(store.models.index if names is None else names)
+    correct = correctness_of(store, models)
     if correct is None:
         return Alignment("not verifiable", "which answers are correct is unknown", pd.DataFrame())
     answered = np.ones(correct.shape, bool)
     if getattr(store, "answered", None) is not None:
-        answered = store.answered[[store.row(name) for name in names]]
+        answered = store.answered[[store.row(name) for name in models]]
     is_compared = answered.mean(axis=1) >= LEAST_ANSWERED
-    names = np.array(names, object)[is_compared].tolist()
+    models = np.array(models, object)[is_compared].tolist()
     correct = correct[is_compared][:, answered[is_compared].all(axis=0)]
-    result = aligned_rows(correct, names)
+    chance, evidence = agreement(store, models, correct)
+    if evidence:
+        return Alignment("violated", evidence, pd.DataFrame({"model": models}))
+    return aligned_rows(correct, models, chance)
+
+
+def agreement(store: Any, names: list[str], correct: Array) -> tuple[Array, str]:
+    """Return the accuracy of models by chance [M], and a sentence if one is proven to be at chance.
+
+    Chance is the agreement of predictions and labels if they were independent (as in Cohen's κ).
+    Predictions that are all equal are at chance too, but no other order would change them.
+    """
+    chance = np.zeros(len(names))
     labels = getattr(store, "labels", None)
-    if result.status == "violated" and store.has_predictions and labels is not None:
-        chance = [agreement_by_chance(labels, store.predicted(name)) for name in names]
-        result = aligned_rows(correct, names, chance)
-    return result
+    if labels is None or not store.has_predictions:
+        return chance, ""
+    samples = max(1, correct.shape[1])
+    accuracy = correct.sum(axis=1) / samples
+    rows = slice(None, None, -(-len(store) // MOST_LABELS))
+    share = pd.Series(labels[rows]).value_counts(normalize=True)
+    error = ABOVE_CHANCE * np.sqrt(accuracy * (1 - accuracy) / samples)
+    for row in np.flatnonzero(accuracy - error <= LEAST_PHI + (1 - LEAST_PHI) * share.max()):
+        predictions = pd.Series(store.predicted(names[row])[rows])
+        chance[row] = predictions.map(share).fillna(0).mean()
+        kappa = (accuracy[row] + 2 * error[row] - chance[row]) / (1 - chance[row])
+        if kappa < LEAST_PHI and predictions.value_counts(normalize=True).max() < CONSTANT:
+            return chance, (
+                f"the predictions of model {names[row]!r} agree with the labels on "
+                f"{accuracy[row]:.1%} of {samples:,} samples, and would on {chance[row]:.1%} by "
+                "chance: its rows, or the labels, may belong to other samples"
+            )
+    return chance, ""
 
 
 def correctness_of(store: Any, names: list[str]) -> Array | None:
@@ -165,12 +193,6 @@ def correctness_of(store: Any, names: list[str]) -> Array | None:
     if labels is None or not store.has_predictions:
         return None
     return np.array([store.predicted(name) == labels for name in names])
-
-
-def agreement_by_chance(labels: Array, predictions: Array) -> float:
-    """Return the share of samples that would agree if predictions and labels were independent."""
-    share = pd.Series(labels).value_counts(normalize=True)
-    return float(pd.Series(predictions).map(share).fillna(0).mean())
 
 
 def warn_unless_aligned(store: Any) -> None:

@@ -5,7 +5,9 @@
 
 A mutant is a copy of one module with one change: a comparison, an arithmetic sign, a constant, a
 guard, a call. It is killed when a test fails. Compiled kernels are not mutated. The tests of a
-mutant are those of its module, then of its subpackage, then all that import the module.
+mutant are those named after its module, then those that import it, then its subpackage's.
+build/mutants.jsonl keeps the test that killed each one: a test that fails without any mutant kills
+nothing, so run those tests once more on the unchanged tree.
 """
 
 import argparse
@@ -21,7 +23,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-COPY = ROOT / "build" / "mutants"
+COPY = ROOT / "build" / "mutants" / str(os.getpid())  # several may run
 LINKED = ("data", ".venv")  # read by tests, never changed
 TIMEOUT = 600  # seconds that the tests of one mutant may take
 COMPARED = {
@@ -131,12 +133,12 @@ def change_of_operator(node, source):
     """(kind, new text) of a comparison, a sum, an "and", a "not" or a branch; or None."""
     text = source.text
     match node:
-        case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in COMPARED:
-            return "compare", f"({text(left)}) {COMPARED[type(op)]} ({text(right)})"
+        case ast.Compare(left=one, ops=[op], comparators=[other]) if type(op) in COMPARED:
+            return "compare", f"({text(one)}) {COMPARED[type(op)]} ({text(other)})"
         case ast.BinOp(left=ast.Constant(value=str())):
             return None
-        case ast.BinOp(left=left, op=op, right=right) if type(op) in ARITHMETIC:
-            return "arithmetic", f"({text(left)} {ARITHMETIC[type(op)]} ({text(right)}))"
+        case ast.BinOp(left=one, op=op, right=other) if type(op) in ARITHMETIC:
+            return "arithmetic", f"({text(one)} {ARITHMETIC[type(op)]} ({text(other)}))"
         case ast.BoolOp(op=op, values=values):
             other = " or " if isinstance(op, ast.And) else " and "
             return "boolean", "(" + other.join(f"({text(value)})" for value in values) + ")"
@@ -243,8 +245,8 @@ def copy_tree():
         shutil.copy2(kept, folder)
 
 
-def fails(tests, options):
-    """Whether one of these tests fails in the copy."""
+def killer(tests, options):
+    """The first of these tests that fails in the copy, "timeout", or None."""
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *options]
     names = [t.relative_to(ROOT).as_posix() for t in tests]
     settings = {"PYTHONPATH": str(COPY), "CASCADELIB_QUICK": "1", "OMP_NUM_THREADS": "1"}
@@ -258,18 +260,22 @@ def fails(tests, options):
             timeout=TIMEOUT,
         )
     except subprocess.TimeoutExpired:
-        return True
-    return done.returncode not in (0, 5)
+        return "timeout"
+    if done.returncode in (0, 5):
+        return None
+    failed = re.search(r"^(?:FAILED|ERROR) (.*?)(?: - |$)", done.stdout, re.M)
+    return failed[1] if failed else done.stdout[-500:] + done.stderr[-500:]
 
 
-def survives(file, mutant, batches, options):
-    """Whether no test notices a mutant."""
+def first_killer(file, mutant, batches, options):
+    """The first test that notices a mutant, or None."""
     target = COPY / file.relative_to(ROOT)
+    original = target.read_bytes()
     target.write_text(mutant[-1], "utf-8")
     try:
-        return not any(fails(batch, options) for batch in batches)
+        return next(filter(None, (killer(batch, options) for batch in batches)), None)
     finally:
-        shutil.copy2(file, target)
+        target.write_bytes(original)
 
 
 def main(arguments=None):
@@ -297,10 +303,11 @@ def main(arguments=None):
             continue
         begun = time.monotonic()
         batches = [[t.resolve() for t in chosen.tests]] if chosen.tests else tests_of(file)
-        survived = survives(file, mutant, batches, options)
-        survivors += survived
-        print(f"{'SURVIVES' if survived else 'killed'} {text}", flush=True)
-        row = {"place": place, "kind": kind, "old": old, "new": new, "survives": survived}
+        killed_by = first_killer(file, mutant, batches, options)
+        survivors += killed_by is None
+        print(f"{'SURVIVES' if killed_by is None else 'killed'} {text}", flush=True)
+        row = {"place": place, "kind": kind, "old": old, "new": new, "killed_by": killed_by}
+        chosen.out.parent.mkdir(exist_ok=True)
         with chosen.out.open("a") as rows:
             rows.write(json.dumps(row | {"seconds": round(time.monotonic() - begun, 1)}) + "\n")
     print(f"{survivors} of {len(found)} mutants survive")

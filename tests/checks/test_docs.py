@@ -176,6 +176,26 @@ def test_the_worked_example_is_what_the_search_finds():
     assert dict(found) == pytest.approx(front)
 
 
+def test_the_picture_of_imports_is_that_of_the_code():
+    drawn = (ROOT / "docs" / "imports.svg").read_text(encoding="utf-8")
+    assert drawn == script("imports_picture").picture(), "run python docs/imports_picture.py"
+
+
+def test_the_picture_has_every_subpackage_above_those_that_it_imports():
+    picture = script("imports_picture")
+    folders = {path.parent.name for path in picture.PACKAGE.glob("*/__init__.py")}
+    graph = picture.imports()
+    assert set(graph) == {*folders, *picture.APART.values(), picture.BASE}
+    assert {"methods", "store"} <= graph["fronts"] and "explorer" not in picture.reached(
+        graph, "policy"
+    )
+    height = dict(
+        (name, int(y)) for y, name in re.findall(r'y="(\d+)">([^<]+)</text>', picture.picture())
+    )
+    for part, used in graph.items():
+        assert all(height[part] < height[one] for one in used), part
+
+
 @pytest.mark.parametrize("page", ["architecture.md", "policy.md"])
 def test_code_on_the_page_runs(page):
     failed, tried = doctest.testfile(str(ROOT / "docs" / page), module_relative=False)

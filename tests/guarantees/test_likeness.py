@@ -19,6 +19,7 @@ from cascadelib.guarantees.likeness import (
     grid_spacing,
     likeness,
     likeness_of,
+    near_groups,
     pairs_across,
     rounded_alike,
     twins_across,
@@ -183,6 +184,33 @@ def test_features_name_the_remedy():
     found = features_alike(train, other)
     assert (found.status, found.shared) == ("violated", 90)
     assert "groups=" in found.evidence
+
+
+@pytest.mark.parametrize("size", [2, 3, 5, 10])
+def test_samples_that_are_augmentations_of_few_are_found(size):
+    values = np.tile(confidences(4, 2000 // size), size)
+    noisy = values + 1e-3 * np.random.default_rng(0).normal(size=values.shape)
+    assert near_groups(noisy) == size
+
+
+def test_independent_samples_are_no_groups():
+    for seed, models, digits in product(range(5), (1, 2, 4), (2, 4, 16)):
+        assert near_groups(np.round(confidences(models, 300, seed), digits)) == 0
+        assert near_groups(np.minimum(1, 1.3 * confidences(models, 2000, seed))) == 0
+    for split in ("fashion-mnist/val", "reviews/val", "reviews/tweets"):
+        store = LogitStore(f"data/{split}")
+        for names in (store.models.index[:1], store.models.index):
+            assert near_groups(store.origin.contents.columns(names)) == 0
+    for few in (np.zeros((2, 9)), np.full((2, 500), 0.5), np.full((1, 500), np.nan)):
+        assert near_groups(few) == 0
+
+
+def test_the_distances_of_an_even_density_have_the_stated_probability():
+    points = np.random.default_rng(0).random(100_000)
+    gaps = np.abs(points[:, None] - points[:200]).T
+    near = np.sort(gaps, axis=1)[:, 1:4]
+    assert (near[:, 0] <= 0.1 * near[:, 1]).mean() == pytest.approx(0.1, abs=0.06)
+    assert (near[:, 1] <= 0.1 * near[:, 2]).mean() == pytest.approx(0.01, abs=0.02)
 
 
 def table(confidence, prefix="a"):

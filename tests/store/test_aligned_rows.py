@@ -16,7 +16,7 @@ import cascadelib as cl
 from cascadelib.store import aligned_rows as module
 from cascadelib.store.aligned_rows import (
     LEVEL,
-    agreement_by_chance,
+    agreement,
     aligned_rows,
     alignment_of,
     best_offset,
@@ -272,18 +272,50 @@ def test_loading_a_table_of_joined_rows_warns():
         cl.ScoreTable.from_frame(frame(correct), correct="correct")
 
 
-def test_guesses_of_known_labels_raise_no_alarm():
+def answered(predictions, labels):
+    return cl.ScoreTable(
+        None,
+        np.full(predictions.shape, 0.5),
+        np.arange(len(predictions)),
+        predictions=predictions,
+        labels=labels,
+    )
+
+
+def test_predictions_at_chance_are_out_of_step():
+    """A model, or the labels, in another order: correctness alone may still correlate."""
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 4, 4000)
-    right = drawn(2, 4000)
-    predictions = np.where(right, labels, (labels + 1) % 4)
-    predictions = np.vstack([predictions, rng.integers(0, 4, (1, 4000))])
-    table = cl.ScoreTable(
-        None, np.full((3, 4000), 0.5), [1, 2, 3], predictions=predictions, labels=labels
+    predictions = np.where(drawn(3, 4000), labels, (labels + 1) % 4)
+    assert alignment_of(answered(predictions, labels)).status == "verified"
+    result = alignment_of(answered(predictions, rng.permutation(labels)))
+    assert (result.status, "by chance" in result.evidence) == ("violated", True)
+    predictions[1] = rng.permutation(predictions[1])
+    result = alignment_of(answered(predictions, labels))
+    assert (result.status, "'model 1'" in result.evidence) == ("violated", True)
+    few = alignment_of(answered(predictions[:, :50], labels[:50]))
+    assert few.status == "not verifiable"
+
+
+def test_a_model_that_always_predicts_one_class_is_left_out():
+    rng = np.random.default_rng(0)
+    labels = (rng.random(4000) < 0.3).astype(int)
+    predictions = np.vstack(
+        [np.where(drawn(2, 4000), labels, 1 - labels), np.zeros((1, 4000), int)]
     )
-    assert alignment_of(table).status == "verified"
-    assert agreement_by_chance(labels, predictions[2]) == pytest.approx(0.25, abs=0.01)
-    assert alignment_of(table, ["model 0", "model 2"]).status == "not verifiable"
+    result = alignment_of(answered(predictions, labels))
+    assert (result.status, "'model 2'" in result.evidence) == ("verified", True)
+    assert result.table["model"].tolist() == ["model 0", "model 1"]
+
+
+def test_chance_is_the_agreement_of_shuffled_labels():
+    rng = np.random.default_rng(0)
+    labels = rng.choice(3, 3000, p=[0.6, 0.3, 0.1])
+    predictions = np.where(rng.random((1, 3000)) < 0.05, labels, 0)
+    table = answered(predictions, labels)
+    shuffled = [np.mean(predictions[0] == rng.permutation(labels)) for _ in range(50)]
+    chance, _ = agreement(table, ["model 0"], table.correct)
+    assert chance[0] == pytest.approx(np.mean(shuffled), abs=0.005)
 
 
 def test_unknown_labels_are_not_verifiable():

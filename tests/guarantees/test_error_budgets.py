@@ -1,0 +1,224 @@
+"""Every share of an error budget, exactly: the level that a bound hands on, and its value at the
+boundary. A simulation cannot see a factor of 4."""
+
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import beta, binom, hypergeom
+
+import cascadelib as cl
+from cascadelib.analysis.drift_signal import DriftSignal
+from cascadelib.evaluation.intervals import BETS, anytime_lower
+from cascadelib.guarantees import certificate, likeness, peeling, premises, repeats
+from cascadelib.policy import monitoring
+from cascadelib.policy.monitoring import Running
+from cascadelib.store import aligned_rows
+
+
+@pytest.fixture
+def capture(monkeypatch):
+    """capture(module, name, answer): from now on the function returns the answer; the list of the
+    arguments that it is called with."""
+
+    def replaced(module, name, answer):
+        calls = []
+
+        def stand_in(*arguments):
+            calls.append(arguments)
+            return answer
+
+        monkeypatch.setattr(module, name, stand_in)
+        return calls
+
+    return replaced
+
+
+def nested_table(k=200):
+    """Three models, each correct wherever the cheaper one is, of rising confidence."""
+    rng = np.random.default_rng(0)
+    ease = rng.random(k)
+    correct = ease > np.array([[0.3], [0.2], [0.1]])
+    return cl.ScoreTable(correct, np.tile(ease, (3, 1)), [1, 4, 9], "abc")
+
+
+@pytest.mark.parametrize(("at_once", "level"), [(True, 0.06 / 4), (False, 0.06)])
+def test_a_certificate_tests_each_point_at_its_share_of_delta(at_once, level, capture):
+    """Loss and cost: both must hold, so neither level is halved."""
+    of_loss = capture(certificate, "loss_p_value", 0.001)
+    of_cost = capture(certificate, "cost_p_value", 0.001)
+    points = [cl.Point(("a", "c"), (t,), cost_kind="cost") for t in (0.9, 0.7, 0.5, 0.3)]
+    found = cl.certify(
+        nested_table(), points, 0.1, 0.06, reference="c", budget=8.0, at_once=at_once,
+        accept=("independent", "overlap", "reference complete", "confidences", "rows aligned"),
+    )  # fmt: skip
+    assert [call[4:6] for call in of_loss] == [(0.1, level)] * 4
+    assert [call[2:4] for call in of_cost] == [(8.0, level)] * 4
+    assert len(found.certified) == 4
+
+
+def test_points_in_order_are_tested_until_one_exceeds_delta(capture):
+    """A p-value of δ itself still certifies."""
+    for p_value, tested in ((0.06, 3), (0.06 + 1e-12, 1)):
+        calls = capture(certificate, "loss_p_value", p_value)
+        points = [cl.Point(("a", "c"), (t,), cost_kind="cost") for t in (0.9, 0.7, 0.5)]
+        accepted = ("independent", "overlap", "reference complete", "confidences", "rows aligned")
+        found = cl.certify(nested_table(), points, 0.1, 0.06, reference="c", accept=accepted)
+        assert len(calls) == tested and len(found.certified) == tested * (tested > 1)
+
+
+@pytest.mark.parametrize("delta", [0.05, 0.2])
+def test_points_at_once_are_rejected_by_the_method_of_holm(delta):
+    """The smallest of m p-values must be at most δ / m, the next δ / (m − 1), the last δ."""
+    at_the_boundary = pd.Series([delta, delta / 3, delta / 2])
+    assert certificate.rejected(at_the_boundary, delta, True).sort_index().tolist() == [True] * 3
+    for place, certified in ((1, []), (2, [1]), (0, [1, 2])):
+        above = at_the_boundary.copy()
+        above[place] *= 1 + 1e-9
+        found = certificate.rejected(above, delta, True)
+        assert sorted(found.index[found]) == certified
+    in_order = certificate.rejected(pd.Series([delta, delta]), delta, False)
+    assert in_order.tolist() == [True, True]
+    assert not certificate.rejected(pd.Series([delta * (1 + 1e-9)]), delta, False).any()
+
+
+def test_a_coin_spends_what_a_whole_number_of_errors_leaves_of_delta():
+    chances = np.array([0.05, 0.1, 0.3])
+    assert peeling.used_up(chances, 0.01) == -1
+    assert peeling.used_up(chances, 0.1) == 1.0
+    assert peeling.used_up(chances, 0.2) == pytest.approx(1.5)
+    assert peeling.used_up(chances, 0.3) == peeling.used_up(chances, 0.9) == 2.0
+
+
+@pytest.mark.parametrize(("rows", "may_stay", "labels"), [(200, 20, 80), (50, 0, 5), (300, 3, 40)])
+def test_errors_in_a_draw_of_a_table_spend_all_of_delta_and_no_more(rows, may_stay, labels):
+    """i of the labels may be wrong if i + may_stay + 1 wrong rows give so few at most with δ."""
+    delta = 0.13
+    allowed = 0
+    while hypergeom.cdf(allowed, rows, allowed + may_stay + 1, labels) <= delta:
+        allowed += 1
+    chances = [hypergeom.cdf(i, rows, i + may_stay + 1, labels) for i in (allowed - 1, allowed)]
+    expected = -1.0
+    if allowed:
+        expected = allowed - 1 + (delta - chances[0]) / (chances[1] - chances[0])
+    found = peeling.errors_allowed(rows, may_stay, labels, delta)
+    assert found == pytest.approx(expected) and found < labels
+
+
+@pytest.mark.parametrize(
+    ("gone", "counted", "spent"), [(437, 420, 0.1), (420, 420, 0.1), (7, 0, 0.1), (0, 0, 0.0)]
+)
+def test_a_tenth_of_delta_bounds_the_share_of_the_source_that_is_left(
+    gone, counted, spent, capture
+):
+    """Split evenly over the numbers of rows that may have left: 200 chunks of 20 rows."""
+    delta = 0.2
+    calls = capture(peeling, "used_up", 3.5)
+    assert peeling.errors_allowed_at_source(50, 0.1, delta, gone, 4000) == 3.5
+    share = beta.isf(delta / 10 * 20 / 4000, 4000 - counted + 1, counted) if counted else 1.0
+    ((chances, level),) = calls
+    assert level == pytest.approx(delta * (1 - spent), rel=1e-12)
+    np.testing.assert_allclose(chances, binom.cdf(np.arange(50), 50, 0.1 / share), rtol=1e-9)
+
+
+def test_a_loss_beyond_the_share_that_is_left_is_a_loss_of_all():
+    assert peeling.errors_allowed_at_source(50, 0.9, 0.2, 3990, 4000) == 49.0
+
+
+@pytest.mark.parametrize(
+    ("lost", "same", "gained", "error"), [(12, 80, 5, 0.04), (30, 10, 0, 0.2), (3, 500, 1, 0.01)]
+)
+def test_at_an_anytime_bound_the_mean_capital_is_one_over_the_error(lost, same, gained, error):
+    """So that Ville's inequality gives that error. A smaller error gives a lower bound."""
+    low = anytime_lower(lost, same, gained, error)
+    capital = 1.0
+    for value, count in ((1, lost), (0, same), (-1, gained)):
+        capital = capital * (1 + BETS * (value - low) / (1 + low)) ** count
+    assert np.mean(capital) == pytest.approx(1 / error, rel=1e-6)
+    assert (
+        anytime_lower(lost, same, gained, error / 2)
+        < low
+        < (lost - gained) / (lost + same + gained)
+    )
+    assert anytime_lower(0, 0, 0, error) == -1.0
+
+
+def test_alarms_of_failing_models_share_their_error(capture):
+    calls = capture(monitoring, "anytime_lower", -0.5)
+    running = Running(cl.Point(("a", "b", "c"), (0.5, 0.5)))
+    running.own.sums["failed"][1] = [90, 7, 2, 1, 0]
+    table = running.failing(most=0.0, error=0.3)
+    assert calls == [(0, 0, 0, 0.3 / 3), (10, 90, 0, 0.3 / 3), (0, 0, 0, 0.3 / 3)]
+    assert (table["low"] == 0).all() and not table["alarm"].any()
+
+
+@pytest.mark.parametrize(("workers", "stages"), [(1, 1), (1, 3), (2, 2), (3, 1)])
+def test_drift_alarms_at_the_false_alarm_rate_shared_by_stages_and_workers(workers, stages):
+    """The p-value is the number of stages and workers over the largest capital so far."""
+    signals = [DriftSignal([np.linspace(0, 1, 40)] * stages, 0.05) for _ in range(workers)]
+    for signal in signals:
+        for part in signal.stages:
+            part.inputs = 1
+            part.largest_log = math.log(3.0)
+    signals[-1].stages[0].largest_log = math.log(stages * workers / 0.05)
+    report = signals[0].report(others=signals[1:])
+    assert report.tests["p"][0] == pytest.approx(0.05)
+    assert (report.tests["p"][1:] == min(1.0, stages * workers / 3)).all()
+    signals[-1].stages[0].largest_log *= 1 + 1e-9
+    assert signals[0].report(others=signals[1:]).alarm
+    signals[-1].stages[0].largest_log *= 1 - 1e-6
+    assert not signals[0].report(others=signals[1:]).alarm
+
+
+def test_a_search_for_twins_halves_its_level(capture):
+    equal = capture(likeness, "equal_contents", 2)
+    across = capture(likeness, "pairs_across", 5)
+    rng = np.random.default_rng(0)
+    assert likeness.twins_across(rng.random((2, 30)), rng.random((2, 20)), 0.01) == 5
+    assert [call[-1] for call in equal + across] == [0.005, 0.005]
+
+
+def test_copies_of_a_table_are_found_at_a_quarter_of_the_level_shared_by_the_primes():
+    """u values that occur twice each: chance has 2 ** −u, corrected for the Poisson sum."""
+    first = None
+    for u in range(1, 60):
+        level = repeats.LEVEL / 4 / len(repeats.PRIMES) / math.sqrt(2 * math.pi * 2 * u)
+        expected = 2 if 0.5**u <= level else 1
+        first = first or (u if expected == 2 else None)
+        assert repeats.copies_of_each(np.full(u, 2)) == expected
+    assert first == 31
+
+
+def test_repeats_by_confidences_share_half_of_the_level(capture):
+    calls = capture(repeats, "rarer_than_chance", False)
+    rows = np.repeat(np.arange(20), 2)
+    assert not repeats.equal_in_all([rows * 1.0, rows * 2.0, rows * 3.0], rows)
+    assert [call[-1] for call in calls] == [repeats.LEVEL / 2 / 3] * 3
+
+
+def test_custom_confidences_share_their_level(capture, monkeypatch):
+    calls = capture(premises, "has_power", True)
+    monkeypatch.setattr(premises, "confidences_of", lambda origin, name: np.linspace(0, 1, 9))
+    monkeypatch.setattr(premises, "parts_of", lambda origin: ["seen"])
+    points = [SimpleNamespace(origin=None)]
+    store = SimpleNamespace(class_count=None)
+    case = SimpleNamespace(store=store, points=points, deciding={"a", "b", "c"}, origin=None)
+    premises.confidences(case)
+    assert calls == [(9, 9, repeats.LEVEL / 3)] * 3
+
+
+def test_intervals_of_aligned_rows_share_half_of_the_level_by_models_and_half_by_pairs(monkeypatch):
+    """Two-sided: so a quarter of the level at each end."""
+    levels = []
+    real = aligned_rows.correlations
+
+    def captured(counts, spread, level):
+        levels.append((len(counts), level))
+        return real(counts, spread, level)
+
+    monkeypatch.setattr(aligned_rows, "correlations", captured)
+    aligned_rows.aligned_rows(np.random.default_rng(0).random(500) < [[0.5], [0.6], [0.7], [0.8]])
+    level = aligned_rows.LEVEL / 4
+    assert levels[:2] == [(4, level / 4), (6, level / 6)]
