@@ -30,7 +30,7 @@ from sklearn.utils.validation import (
 from .checks import check_count, checked_share
 from .evaluation.point import Point
 from .evaluation.run import evaluate
-from .extraction.estimators import probabilities_of
+from .extraction.estimators import compute_probabilities
 from .fronts.exact import search
 from .guarantees.certificate import Certificate, certify
 from .guarantees.repeats import LEVEL
@@ -74,7 +74,8 @@ class TrainingData:
         """Return {name: probabilities of shape (n_rows, n_classes)}."""
         inputs = _safe_indexing(self.inputs, rows)
         return {
-            name: probabilities_of(model, inputs, self.classes) for name, model in trained.items()
+            name: compute_probabilities(model, inputs, self.classes)
+            for name, model in trained.items()
         }
 
     def split(self, rows: Array, part: float) -> list[Array]:
@@ -420,7 +421,7 @@ class CascadeClassifier(ClassifierMixin, _BaseComposition):
         answers = np.empty((len(rows), len(self.classes_)))
         for stage, name in enumerate(self.policy_.models):
             part = _safe_indexing(X, rows)
-            scores = probabilities_of(self.estimators_[name], part, self.classes_)
+            scores = compute_probabilities(self.estimators_[name], part, self.classes_)
             answers[rows] = scores
             confidence = metric.own(metric.from_probabilities(scores))
             rows = rows[~self.policy_.exits(stage, confidence)]

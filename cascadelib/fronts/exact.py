@@ -225,7 +225,8 @@ def search(
     cost : str, optional
         Kind of cost, a column of ``store.models``. Defaults to MACs, or to the only kind.
     models : {"all", "pareto"} or list of str, default="all"
-        Candidate models. "pareto" takes the models on the single-model front.
+        Candidate models. "pareto" takes the models on the single-model front, and cascades are no
+        longer than this front.
     expected : bool, default=False
         Whether observed outcomes are replaced by the estimated probability that each model is
         correct (a ridge logistic regression on the confidences of all models). This reduces the
@@ -274,6 +275,9 @@ def search(
     """
     limits = check_limits(tolerance, time_limit, executor)
     task = SearchTask(store, method, score, cost, models, expected)
+    if isinstance(models, str) and models == "pareto":  # a front may have fewer models
+        most = len(task.names)
+        n_models = [min(n, most) if isinstance(n, int) else n for n in items_of(n_models)]
     prepared = prepare_search(task.stage, task.costs, n_models, limits, task.last_only)
     if expected and task.costs.ndim == 1 and prepared.lengths[-1] > 2:
         copies = Outcomes(copies_of(task.stage), task.last_only)

@@ -45,9 +45,16 @@ from tqdm import tqdm
 
 from cascadelib import published
 from cascadelib.files import replacing
-from cascadelib.zoo.forward import kept_memory
+from cascadelib.front_end import is_watched
+from cascadelib.zoo.forward import retain_freed_memory
 from cascadelib.zoo.macs import count_macs
-from cascadelib.zoo.timm_models import WITHDRAWN, build_timm_model, current_name, deploy, family
+from cascadelib.zoo.timm_models import (
+    WITHDRAWN,
+    build_timm_model,
+    deploy,
+    find_current_name,
+    find_family,
+)
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "notebooks"))
 from tools.study import singles  # noqa: E402 - beside the notebooks
@@ -90,7 +97,7 @@ def downloaded(today: bool) -> Path:
     """The folder with timm's files of 2022-07-27, or with those of 2026-01-06."""
     commit, files = (TODAY, FILES_TODAY) if today else (COMMIT, FILES)
     folder = pooch.os_cache("pooch") / commit
-    progress = sys.stderr.isatty()
+    progress = is_watched()
     for name, digest in files.items():
         url = BASE.format(commit=commit, name=name)
         pooch.retrieve(url, known_hash=digest, fname=name, path=folder, progressbar=progress)
@@ -152,7 +159,7 @@ def lacks(name: str) -> str | None:
     if name in WITHDRAWN:
         return None
     try:
-        config = get_pretrained_cfg(current_name(THEN.get(name, name)))
+        config = get_pretrained_cfg(find_current_name(THEN.get(name, name)))
     except RuntimeError:  # the model without this tag
         config = None
     if config is None:
@@ -186,7 +193,7 @@ def macs_of(name: str, size: int, trained: bool = False) -> tuple[int, int]:
 
 def count_alone(pipe: Connection, *model: Any, **form: bool) -> None:
     """What a process does: send (MACs, parameters), or in words why there are none."""
-    with kept_memory():
+    with retain_freed_memory():
         try:
             pipe.send(macs_of(*model, **form))
         except (ValueError, RuntimeError) as error:
@@ -257,7 +264,7 @@ def counted(
     left = [model for model in models if model not in done]
     with (
         open(cache, "a", encoding="utf-8") as file,
-        tqdm(total=len(left), disable=not sys.stderr.isatty()) as bar,
+        tqdm(total=len(left), disable=not is_watched()) as bar,
     ):
         for (name, size), answer, seconds in counts(
             left, limit, processes, {"trained": True} if trained else {}
@@ -348,7 +355,7 @@ def table_of(
             "parameters": counts["parameters"],
             "macs": counts["macs"],
             "seconds": [float(f"{s:.6g}") for s in seconds],
-            "family": [family(m) for m in results["model"]],
+            "family": [find_family(m) for m in results["model"]],
             "current": [today(m) for m in results["model"]],
             "source": source,
         }
@@ -357,7 +364,7 @@ def table_of(
 
 def today(name: str) -> str:
     """Today's name of a model of the table; empty where timm no longer has that checkpoint."""
-    return "" if name in WITHDRAWN else current_name(THEN.get(name, name))
+    return "" if name in WITHDRAWN else find_current_name(THEN.get(name, name))
 
 
 def report(table: pd.DataFrame, results: pd.DataFrame, gmacs: np.ndarray) -> None:

@@ -111,7 +111,7 @@ def tenth_claims(three: Front) -> dict[str, Evidence]:
     second as it is: a search that tries all second ones finds no worse.
     """
     rows = np.unique(np.linspace(0, len(three) - 1, MOST_POINTS // 2).astype(int))
-    exact = replace(three, table=three.table.iloc[rows].reset_index(drop=True), points=None)
+    exact = replace(three, moved=three.table.iloc[rows].reset_index(drop=True), points=None)
     points = exact.cascades
     kept = {}
     for name in {point.models[0] for point in points}:

@@ -19,7 +19,7 @@ from cascadelib.policy import Decisions, pieces_of
 from cascadelib.policy.members import Member, member_named
 from cascadelib.scoring import F1
 from cascadelib.store.protocol import Store
-from cascadelib.zoo.batches import size_of
+from cascadelib.zoo.batches import count_samples
 
 
 @torch.inference_mode()
@@ -42,7 +42,7 @@ def time_cascade(
     and batch). All take turns, and medians of ``repeats`` rounds count, so that whatever else the
     machine does weighs on all.
     """
-    size = size_of(inputs)
+    size = count_samples(inputs)
     pieces = pieces_of(inputs, batch_size)
     repeats = check_count(repeats, "repeats")
     more = [member_named(name, {}) for name in others if name not in cascade.point.models]
@@ -91,7 +91,7 @@ def write_submission(
     guesses : int [k, g]
         Such as ``cascade.run(batches, guesses=g).guesses``.
     order : int [classes], optional
-        From :func:`ilsvrc_order`: then the numbers are the challenge's, 1 … 1000, as the test server
+        From :func:`read_ilsvrc_order`: then the numbers are the challenge's, 1 … 1000, as the test server
         wants them; without it, labels as in the stores.
 
     Raises

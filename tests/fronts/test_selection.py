@@ -11,7 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from tables_of_scores import noisy_store, tables
 
-from cascadelib import Method, ScoreTable, evaluate, peaks, pick, search, search_arrays
+from cascadelib import LogitStore, Method, ScoreTable, evaluate, peaks, pick, search, search_arrays
 from cascadelib.analysis.shift import moved_front
 from cascadelib.evaluation.pareto import pareto_front
 from cascadelib.fronts.selection import accuracy_bound, cost_bound, difference_bound
@@ -53,6 +53,19 @@ def test_pick_goals():
 def test_pick_refuses_what_the_front_does_not_have(arguments, message):
     with pytest.raises(ValueError, match=message):
         pick(search(STORE, 2), **arguments)
+
+
+def test_cascades_of_front_models_are_no_longer_than_the_front():
+    best = STORE.select([STORE.models["top1"].idxmax()])
+    worse = {"worse": np.roll(best.logits(best.models.index[0]), 1, axis=0)}
+    logits = {"best": best.logits(best.models.index[0])} | worse
+    store = LogitStore.from_arrays(STORE.labels, logits, macs={"best": 1, "worse": 2})
+    assert search(store, 2, models="pareto").table["models"].tolist() == [("best",)]
+    assert search(store, (1, 2), models="pareto").table["models"].tolist() == [("best",)]
+    with pytest.raises(ValueError, match="n_models"):
+        search(store, 3)
+    with pytest.raises(ValueError, match="n_models"):
+        search(store, "two", models="pareto")
 
 
 def test_candidates_pareto_and_all():
