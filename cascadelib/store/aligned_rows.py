@@ -178,8 +178,11 @@ def agreement(store: Any, names: list[str], correct: Array) -> tuple[Array, str]
     for row in np.flatnonzero(accuracy - error <= LEAST_PHI + (1 - LEAST_PHI) * share.max()):
         predictions = pd.Series(store.predicted(names[row])[rows])
         chance[row] = predictions.map(share).fillna(0).mean()
-        kappa = (accuracy[row] + 2 * error[row] - chance[row]) / (1 - chance[row])
-        if kappa < LEAST_PHI and predictions.value_counts(normalize=True).max() < CONSTANT:
+        above = accuracy[row] + 2 * error[row] - chance[row]
+        if (
+            above < LEAST_PHI * (1 - chance[row])
+            and predictions.value_counts(normalize=True).max() < CONSTANT
+        ):
             return chance, (
                 f"the predictions of model {names[row]!r} agree with the labels on "
                 f"{accuracy[row]:.1%} of {samples:,} samples, and would on {chance[row]:.1%} by "
