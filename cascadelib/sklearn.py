@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy import ndarray as Array
 from scipy.special import gammaln
 from sklearn.base import ClassifierMixin, clone
@@ -38,6 +39,7 @@ from .labels import aligned
 from .methods.confidence_metrics import metric_of
 from .policy.policy import Policy
 from .store.logit_store import LogitStore
+from .store.spelling import normalized
 
 MOST_ROWS = 4096  # of X that are searched for repeats
 
@@ -348,10 +350,24 @@ class CascadeClassifier(ClassifierMixin, _BaseComposition):
         index = index_of(X, y)
         y = column_or_1d(in_order_of(index, y, "y"), warn=True)
         check_consistent_length(X, y)
+        missing = np.flatnonzero(pd.isna(y))
+        if len(missing):
+            first = missing[0] if index is None else index[missing[0]]
+            raise ValueError(
+                f"y: {len(missing)} samples have no class (None or nan), the first is {first!r}: "
+                "leave them out of X and y"
+            )
         check_classification_targets(y)
         classes, labels = np.unique(y, return_inverse=True)
         if len(classes) < 2:
             raise ValueError(f"y has one class only, {classes[0]!r}: give two or more")
+        named: dict[str, Any] = {}
+        for name in filter(lambda each: isinstance(each, str), classes.tolist()):
+            if (other := named.setdefault(normalized(name), name)) != name:
+                raise ValueError(
+                    f"y: the classes {other!r} and {name!r} differ by spelling alone: write them "
+                    "alike, or number the classes if they are two"
+                )
         if groups is not None:
             groups = column_or_1d(in_order_of(index, groups, "groups"))
             check_consistent_length(X, groups)
