@@ -218,7 +218,7 @@ def with_labels(
     return labelled, differs, is_known
 
 
-def check_predicted(store: Store, is_known: Array, drawn: bool) -> None:
+def check_predicted(store: Any, is_known: Array, drawn: bool) -> None:
     """Raise a ValueError for a known label that no model predicts: it may be a class in other
     words. ``drawn``, where none can be left out, it says that no model is correct, unless no known
     label is predicted."""
