@@ -15,8 +15,8 @@ from tools.evidence import MOST_POINTS, Evidence, evidence_on_split, resampled
 from tools.ranges import (
     BEST,
     CHEAPEST,
-    DEAREST,
     LOW,
+    MOST_EXPENSIVE,
     RESNET,
     factors,
     in_time,
@@ -55,7 +55,9 @@ def lengths_claims(two: Front, three: Front, mean_logits: Front) -> dict[str, An
     logits."""
     hull = three.singles[three.singles["on_hull"]]
     low, high = np.log(hull["cost"].iloc[[0, -1]])
-    cost = np.exp(low + np.log(RESNET / CHEAPEST) / np.log(DEAREST / CHEAPEST) * (high - low))
+    cost = np.exp(
+        low + np.log(RESNET / CHEAPEST) / np.log(MOST_EXPENSIVE / CHEAPEST) * (high - low)
+    )
     accuracy = np.interp(cost, hull["cost"], hull["accuracy"])
     gain = ratio(mean_in(three), mean_in(two)) - 1
     edges = np.linspace(LOW, BEST, 4)

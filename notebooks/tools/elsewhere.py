@@ -1,4 +1,4 @@
-"""Tables of what becomes of models and cascades on other splits, in short, and of streams."""
+"""Short tables of models and cascades on other splits, and of streams."""
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -16,9 +16,10 @@ from cascadelib.tables import arrow
 
 
 def open_splits(folder: str | Path, patterns: str | Sequence[str]) -> dict[str, LogitStore]:
-    """{name: LogitStore} of the stores in ``folder`` that match a glob pattern or one of several.
+    """Return {name: LogitStore} of the stores in ``folder`` that match one or several glob
+    patterns.
 
-    Such as "shift/*" or "v2"; FileNotFoundError for a pattern that no store matches.
+    Patterns are such as "shift/*" or "v2". Raises FileNotFoundError if no store matches a pattern.
     """
     root = located(folder)
     found = []
@@ -33,10 +34,10 @@ def open_splits(folder: str | Path, patterns: str | Sequence[str]) -> dict[str, 
 
 
 def drops_table(drops: pd.DataFrame) -> pd.DataFrame:
-    """:func:`cascadelib.analysis.accuracy_drops` in short, a row per split.
+    """Summarize :func:`cascadelib.analysis.accuracy_drops`, a row per split.
 
-    Mean, least and largest drop, the model that it hits hardest, how many models lose for certain,
-    the rank correlation of accuracies before and after, and the best model after.
+    Mean, least and largest drop, the model with the largest drop, the number of models with a
+    significant drop, the rank correlation of accuracies before and after, and the best model after.
     """
     splits = drops.groupby("split", sort=False)
     table = splits["drop"].agg(["mean", "min", "max"]).add_prefix("drop_")
@@ -50,7 +51,7 @@ def drops_table(drops: pd.DataFrame) -> pd.DataFrame:
 
 
 def exit_changes(front: Front, splits: dict[str, Any]) -> pd.DataFrame:
-    """By how much the share that leaves at the first stage changes, at identical thresholds.
+    """Return the change of the early-exit rate of stage 1 at identical thresholds.
 
     A row per cascade of the front (at its cheapest point), a column per split ({label: store}).
     """
@@ -63,10 +64,10 @@ def exit_changes(front: Front, splits: dict[str, Any]) -> pd.DataFrame:
 
 
 def by_kind(tables: dict[str, Any], first: str) -> dict[str, dict[str, Any]]:
-    """{split: table} → {kind: {label: table}}.
+    """Regroup {split: table} as {kind: {label: table}}.
 
-    Splits named <kind>-<severity> share a panel, and in each is the table of ``first``, the split
-    that the cascades were chosen on.
+    Splits named <kind>-<severity> share a panel. Each panel also has the table of ``first``, the
+    selection split.
     """
     grouped: dict[str, dict[str, Any]] = {}
     for name, table in tables.items():
@@ -84,9 +85,10 @@ def by_kind(tables: dict[str, Any], first: str) -> dict[str, dict[str, Any]]:
 
 
 def selection_bias_table(bias: pd.DataFrame) -> pd.DataFrame:
-    """:func:`cascadelib.analysis.selection_bias` in short, a row per measure.
+    """Summarize :func:`cascadelib.analysis.selection_bias`, a row per measure.
 
-    Its means where chosen and where measured, and median, 5% and 95% quantile of the difference.
+    Its means on the selection split and on the other, and median, 5% and 95% quantile of the
+    difference.
     """
     chosen = bias.filter(regex="_chosen$")
     measured = bias.filter(regex="_measured$")
@@ -99,16 +101,16 @@ def selection_bias_table(bias: pd.DataFrame) -> pd.DataFrame:
 def alarm_share(
     reference: Any, store: Any, point: Point, window: int, repeats: int = 200, **options: Any
 ) -> float:
-    """Share of streams that raise an alarm before they end.
+    """Return the share of streams that raise an alarm before they end.
 
-    ``repeats`` streams of ``window`` inputs are drawn from a store. Where the reference is the same
-    store, these are false alarms: each time a random half is the reference, the other half the
-    stream. options: false_alarm_rate. ValueError for too few samples.
+    ``repeats`` streams of ``window`` inputs are drawn from a store. If the reference is the same
+    store, the alarms are false: a random half is the reference and the other half the stream.
+    options: false_alarm_rate. Raises ValueError if there are too few samples.
     """
     run = evaluate(store, point)
 
     def reaching(rows: np.ndarray) -> list[np.ndarray]:
-        """Of some samples, those confidences that they have at the stages that they reach."""
+        """Return the confidences of some samples at the stages that they reach."""
         stages = enumerate(run.confidences)
         return [values[rows[run.exit_stage[rows] >= stage]] for stage, values in stages]
 
@@ -117,7 +119,7 @@ def alarm_share(
     fixed = None if unchanged else evaluate(reference, point).stage_confidences
     if window > len(store) - half:
         raise ValueError(
-            f"a stream of {window} inputs is longer than the {len(store) - half} samples there are"
+            f"a stream of {window} inputs is longer than the {len(store) - half} available samples"
         )
     rng = np.random.default_rng(0)
     alarms = []
@@ -137,10 +139,10 @@ def alarm_table(
     repeats: int = 50,
     **options: Any,
 ) -> pd.DataFrame:
-    """Shares of streams that raise an alarm before they end, a column per length that fits.
+    """Return shares of streams that raise an alarm before they end, a column per length that fits.
 
-    Of unchanged data of ``other`` (4 × ``repeats`` streams), then of the splits {label: store},
-    against ``store``. options: a signal's.
+    The first row is of unchanged data of ``other`` (4 × ``repeats`` streams). The others are of the
+    splits {label: store}, against ``store``. options: a signal's.
     """
     fits = min(len(other) // 2, *(len(data) for data in splits.values()))
     table = {}
@@ -153,10 +155,11 @@ def alarm_table(
 
 
 def drift_table(cascade: Any, streams: Mapping[str, Sequence]) -> pd.DataFrame:
-    """What a running cascade says of several streams {label: batches}, a row each.
+    """Run several streams {label: batches} through a cascade and summarize its drift signal, a row
+    each.
 
     exit_rate of the first stage, the expected one, and whether :meth:`Running.drift` raises the
-    alarm. Its counts are those of the last stream after.
+    alarm. The cascade's counts are afterwards those of the last stream.
     """
     rows = {}
     for label, batches in streams.items():
@@ -168,12 +171,13 @@ def drift_table(cascade: Any, streams: Mapping[str, Sequence]) -> pd.DataFrame:
 
 
 def decide_elsewhere(path: str | Path, batch: Any) -> Any:
-    """Decisions of a saved cascade on a batch, by a fresh Python process that loads it."""
+    """Return the decisions of a saved cascade on a batch, from a fresh Python process that loads
+    it."""
     with ProcessPoolExecutor(1, get_context("spawn")) as fresh:
         return fresh.submit(_decide, path, batch).result()
 
 
 def _decide(path: str | Path, batch: Any) -> Any:
-    from cascadelib import Cascade  # with torch, which takes seconds that the tables do without
+    from cascadelib import Cascade  # torch takes seconds to import
 
     return Cascade.load(path)(batch)

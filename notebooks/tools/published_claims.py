@@ -10,7 +10,7 @@ from cascadelib import Baseline, published
 from tools import study
 from tools.claims_of_pairs import counted_claims, size_gains, time_of_singles
 from tools.evidence import RESAMPLES, Evidence
-from tools.ranges import BEST, CHEAPEST, DEAREST, LOW, RESNET
+from tools.ranges import BEST, CHEAPEST, LOW, MOST_EXPENSIVE, RESNET
 
 TABLE_1 = (  # accuracy and cost on the validation set, models
     (0.7588, 136.2e6, "tf_mobilenetv3_small_075", "mobilenetv3_large_100_miil"),
@@ -54,7 +54,7 @@ def front_values(macs: pd.DataFrame, seconds: pd.DataFrame) -> dict[str, Any]:
         exits.append(1 - (macs_there - cost[first]) / cost[second])
     dip = TABLE_1[0][3]
     at_resnet = np.interp(RESNET, baseline.cost[baseline.hull], baseline.accuracy[baseline.hull])
-    below = log(baseline.cost_at(0.78) / CHEAPEST) / log(DEAREST / CHEAPEST)
+    below = log(baseline.cost_at(0.78) / CHEAPEST) / log(MOST_EXPENSIVE / CHEAPEST)
     return {
         "table1": factors,
         "pairs-most": factors[-1],

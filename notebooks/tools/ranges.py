@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-LOW = 0.59856  # top-1 of the cheapest model of the paper's front in MACs
-BEST = 0.88602  # and of the best
-CHEAPEST = 2.575e7  # MACs of the cheapest
-DEAREST = 3.622e11  # and of the best
+LOW = 0.59856  # top-1 of the cheapest model on the paper's front in MACs
+BEST = 0.88602  # top-1 of the best model
+CHEAPEST = 2.575e7  # MACs of the cheapest model
+MOST_EXPENSIVE = 3.622e11  # MACs of the best model
 RESNET = 4.111e9  # MACs of the ResNet-50 of section 4.1
 MIDDLE = (LOW + BEST) / 2
 
@@ -65,10 +65,10 @@ def share_won(front: Any, other: Any) -> float:
 
     Both fronts have the same baseline.
     """
-    mine = factors(front)
-    its = factors(other)
-    differ = np.sum(mine != its)
-    return float(np.sum(mine > its) / differ) if differ else np.nan
+    first = factors(front)
+    second = factors(other)
+    differ = np.sum(first != second)
+    return float(np.sum(first > second) / differ) if differ else np.nan
 
 
 def in_time(values: Mapping[str, Any], cost: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import pandas as pd
 
 from cascadelib import METHODS, Front, search
 from tools import ledger
-from tools.claims_of_methods import pairs_by_method
+from tools.claims_of_methods import pairs_by_method, replay_fronts
 from tools.claims_of_pairs import is_same_distribution
 from tools.evidence import Evidence
 from tools.verdicts import CONTRADICTED, SUPPORTED, UNDETERMINED, together
