@@ -3,8 +3,8 @@ and on texts sorted by length beside fixed padding; and which memory format a pr
 
 What is compared alternates in one run, so that whatever else the machine does weighs on both:
 ratios count, not times. ``extract`` keeps freed memory between batches
-(:func:`cascadelib.zoo.forward.kept_memory`), and so does what images are compared with, so that
-this is not taken for the gain of reading once.
+(:func:`cascadelib.zoo.forward.retain_freed_memory`), and so does what images are compared with, so
+that this is not taken for the gain of reading once.
 """
 
 import resource
@@ -28,9 +28,14 @@ from cascadelib.datasets.images import image_folder
 from cascadelib.extraction.extraction import extract
 from cascadelib.extraction.inference import feed
 from cascadelib.files import ROOT
-from cascadelib.zoo.bundled import TEXT_ZOO, built, catalogue, load_bundled_text_model
-from cascadelib.zoo.forward import Device, kept_memory
-from cascadelib.zoo.timm_models import build_timm_model, photos
+from cascadelib.zoo.bundled import (
+    TEXT_ZOO,
+    build_text_classifier,
+    load_bundled_text_model,
+    read_zoo,
+)
+from cascadelib.zoo.forward import Device, retain_freed_memory
+from cascadelib.zoo.timm_models import build_photo_transform, build_timm_model
 from cascadelib.zoo.transforms import GreyImages, Tokenized
 
 GREY_BATCH = 256
@@ -71,7 +76,7 @@ def extraction(quick: bool = False) -> list[dict]:
     bare_loop(models, images[:GREY_BATCH])
     with tempfile.TemporaryDirectory() as folder:
         for i in range(repeats):
-            with kept_memory():
+            with retain_freed_memory():
                 times["bare"].append(seconds(lambda: bare_loop(models, images))[0])
             settings = {"path": Path(folder) / str(i), "batch_size": GREY_BATCH, "progress": False}
             times["extract"].append(
@@ -196,7 +201,10 @@ def measured(sizes: Any, count: int, repeats: int) -> dict[str, np.ndarray]:
     folder = tree(count)
     modules = {name: build_timm_model(name, size) for name, size in sizes.items()}
     samples = image_folder(folder)
-    models = {name: (module, photos(module, sizes[name])) for name, module in modules.items()}
+    models = {
+        name: (module, build_photo_transform(module, sizes[name]))
+        for name, module in modules.items()
+    }
     transforms = [transform for _, transform in models.values()]
     batches = count / BATCH
     times: dict[str, list] = {
@@ -217,7 +225,7 @@ def measured(sizes: Any, count: int, repeats: int) -> dict[str, np.ndarray]:
             )
             four_runs = [(timm_loop, modules[name], size, folder) for name, size in sizes.items()]
             times["timm as it is"].append(sum(timed(*one) for one in four_runs))
-            with kept_memory():
+            with retain_freed_memory():
                 times["timm"].append(sum(timed(*one) for one in four_runs))
                 times["read"].append(timed(reading, samples, transforms))
                 some = max(1, round(batches / 4))
@@ -318,9 +326,9 @@ def text_extraction(quick: bool) -> list[dict]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # threads of several processes wait for each other by spinning
     samples = cl.datasets.reviews("val")
-    zoo = catalogue("data/reviews", TEXT_ZOO)
+    zoo = read_zoo("data/reviews", TEXT_ZOO)
     samples = samples.take(slice(0, 256)) if quick else samples
-    module = built(zoo["models"][TEXT_MODEL], zoo).eval()
+    module = build_text_classifier(zoo["models"][TEXT_MODEL], zoo).eval()
     sorted_by_length: Any = load_bundled_text_model("bag_of_words").transform
     one = {"m": (module, sorted_by_length)}
     times: dict[str, list] = {"fixed": [], "sorted": []}

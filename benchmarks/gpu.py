@@ -20,9 +20,9 @@ from torch.backends import cudnn
 from cascadelib.datasets.images import Photographs, image_folder
 from cascadelib.extraction.extraction import extract
 from cascadelib.extraction.inference import feed
-from cascadelib.extraction.shards import spans, usable_cores
-from cascadelib.zoo.forward import Device, device_of
-from cascadelib.zoo.timm_models import photos
+from cascadelib.extraction.shards import count_usable_cores, split_range
+from cascadelib.zoo.forward import Device, select_device
+from cascadelib.zoo.timm_models import build_photo_transform
 
 MODELS = (
     "resnet50",
@@ -37,15 +37,17 @@ AMP = "float16"
 def measured(folder: Path, times: int, repeats: int = RUNS, on: str = "cuda") -> list[dict]:
     """Rows of the table, for a folder of photographs that are gone through ``times`` over."""
     found = image_folder(folder)
-    device = device_of(on)
-    workers = usable_cores()
+    device = select_device(on)
+    workers = count_usable_cores()
     samples = Photographs(found.inputs * times, np.tile(found.labels, times), None, found.classes)
     torch.manual_seed(0)
     modules = {
         name: timm.create_model(name, num_classes=len(found.classes or ())).eval()
         for name in MODELS
     }
-    models = {name: (module, photos(module, SIZE)) for name, module in modules.items()}
+    models = {
+        name: (module, build_photo_transform(module, SIZE)) for name, module in modules.items()
+    }
     transforms = [transform for _, transform in models.values()]
     count = len(samples)
     settings: dict[str, Any] = {
@@ -118,7 +120,7 @@ def bare_loop(modules: Any, count: int, device: Any) -> None:
     for module in modules:
         module.to(device, memory_format=torch.channels_last)
     with torch.autocast(device.type, getattr(torch, AMP)):
-        for start, stop in spans(0, count, BATCH):
+        for start, stop in split_range(0, count, BATCH):
             for module in modules:
                 module(batch[: stop - start])
     if device.type == "cuda":
@@ -128,6 +130,10 @@ def bare_loop(modules: Any, count: int, device: Any) -> None:
 def decoded(samples: Any, transforms: list, workers: int) -> None:
     """Read, decode and cut all photographs; nothing goes to the GPU."""
     for _ in feed(
-        samples, spans(0, len(samples), BATCH), transforms, Device(torch.device("cpu")), workers
+        samples,
+        split_range(0, len(samples), BATCH),
+        transforms,
+        Device(torch.device("cpu")),
+        workers,
     ):
         pass

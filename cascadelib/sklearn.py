@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy import ndarray as Array
 from scipy.special import gammaln
 from sklearn.base import ClassifierMixin, clone
@@ -30,7 +31,7 @@ from sklearn.utils.validation import (
 from .checks import check_count, checked_share
 from .evaluation.point import Point
 from .evaluation.run import evaluate
-from .extraction.estimators import probabilities_of
+from .extraction.estimators import compute_probabilities
 from .fronts.exact import search
 from .guarantees.certificate import Certificate, certify
 from .guarantees.repeats import LEVEL
@@ -38,6 +39,7 @@ from .labels import aligned
 from .methods.confidence_metrics import metric_of
 from .policy.policy import Policy
 from .store.logit_store import LogitStore
+from .store.spelling import normalized
 
 MOST_ROWS = 4096  # of X that are searched for repeats
 
@@ -74,7 +76,8 @@ class TrainingData:
         """Return {name: probabilities of shape (n_rows, n_classes)}."""
         inputs = _safe_indexing(self.inputs, rows)
         return {
-            name: probabilities_of(model, inputs, self.classes) for name, model in trained.items()
+            name: compute_probabilities(model, inputs, self.classes)
+            for name, model in trained.items()
         }
 
     def split(self, rows: Array, part: float) -> list[Array]:
@@ -347,10 +350,24 @@ class CascadeClassifier(ClassifierMixin, _BaseComposition):
         index = index_of(X, y)
         y = column_or_1d(in_order_of(index, y, "y"), warn=True)
         check_consistent_length(X, y)
+        missing = np.flatnonzero(pd.isna(y))
+        if len(missing):
+            first = missing[0] if index is None else index[missing[0]]
+            raise ValueError(
+                f"y: {len(missing)} samples have no class (None or nan), the first is {first!r}: "
+                "leave them out of X and y"
+            )
         check_classification_targets(y)
         classes, labels = np.unique(y, return_inverse=True)
         if len(classes) < 2:
             raise ValueError(f"y has one class only, {classes[0]!r}: give two or more")
+        named: dict[str, Any] = {}
+        for name in filter(lambda each: isinstance(each, str), classes.tolist()):
+            if (other := named.setdefault(normalized(name), name)) != name:
+                raise ValueError(
+                    f"y: the classes {other!r} and {name!r} differ by spelling alone: write them "
+                    "alike, or number the classes if they are two"
+                )
         if groups is not None:
             groups = column_or_1d(in_order_of(index, groups, "groups"))
             check_consistent_length(X, groups)
@@ -420,7 +437,7 @@ class CascadeClassifier(ClassifierMixin, _BaseComposition):
         answers = np.empty((len(rows), len(self.classes_)))
         for stage, name in enumerate(self.policy_.models):
             part = _safe_indexing(X, rows)
-            scores = probabilities_of(self.estimators_[name], part, self.classes_)
+            scores = compute_probabilities(self.estimators_[name], part, self.classes_)
             answers[rows] = scores
             confidence = metric.own(metric.from_probabilities(scores))
             rows = rows[~self.policy_.exits(stage, confidence)]

@@ -27,7 +27,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 import cascadelib as cl
-from cascadelib.zoo.batches import size_of
+from cascadelib.zoo.batches import count_samples
 
 ROOT = Path(__file__).resolve().parents[1]
 HALVES = re.compile("[\ud800-\udfff]")  # of surrogate pairs
@@ -119,7 +119,7 @@ def batch_of(kind: str, body: bytes) -> Any:
         raise ValueError(f"the body is no {form}: {error}") from None
     if is_json:
         check_texts(batch)
-    if not size_of(batch):
+    if not count_samples(batch):
         raise ValueError("a batch without samples")
     if not is_json:
         check_numbers(batch)
@@ -215,7 +215,7 @@ def app_of(deciding: Any, options: argparse.Namespace, example: Any = None) -> f
         try:
             batch = batch_of(kind.strip(), bytes(body))
             check_form(batch, example)
-            size = size_of(batch)
+            size = count_samples(batch)
             if size > options.max_queue:
                 most = options.max_queue
                 raise ValueError(f"{size} samples in one request; at most {most} are taken")

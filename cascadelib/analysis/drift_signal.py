@@ -14,7 +14,7 @@ from numpy import ndarray as Array
 
 from ..checks import brief, misfit
 from ..evaluation.point import OrderStatistics
-from ..store.protocol import is_store
+from ..store.protocol import Store
 
 # of the samples that reach a stage: where quantiles of its confidence are kept
 SHARES = np.linspace(0, 1, 51)
@@ -278,7 +278,7 @@ def reference_in_words(intervals: Any) -> str:
 
 def _checked(stages: Sequence, name: str) -> list[Array]:
     """Arrays of confidences, a stage each, or ValueError."""
-    if is_store(stages):
+    if isinstance(stages, Store):
         raise ValueError(
             f"{name} holds confidences, not a store: use evaluate(store, point).stage_confidences"
         )

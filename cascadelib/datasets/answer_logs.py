@@ -1,5 +1,4 @@
-"""Answers of language models in the logs that their tools write, as ScoreTable.from_frame takes
-them.
+"""Read logged answers of language models into the form of ``ScoreTable.from_frame``.
 
 Both readers follow the public documentation of these formats.
 """
@@ -19,12 +18,12 @@ from ..files import opened
 from ..scoring import most_given
 
 METRICS = ("acc", "exact_match")
-LARGEST = 2**30  # bytes of a log
+MAX_LOG_BYTES = 2**30  # bytes of a log
 
 
 @contextmanager
-def reading(where: str) -> Iterator[None]:
-    """Errors within name the line, also those of a line that lacks what is documented."""
+def locate_errors(where: str) -> Iterator[None]:
+    """Add the line to errors, and convert errors of incomplete lines to ValueError."""
     with about(where):
         try:
             yield
@@ -32,13 +31,13 @@ def reading(where: str) -> Iterator[None]:
             raise ValueError(f"not in the documented form: {error!r}") from None
 
 
-def json_lines(path: str | os.PathLike) -> Iterator[tuple[str, dict]]:
-    """(where it stands, object) of each line of a JSONL file that is not blank."""
-    with opened(Path(path), LARGEST) as file:
+def read_json_lines(path: str | os.PathLike) -> Iterator[tuple[str, dict]]:
+    """Yield (location, object) of each line of a JSONL file that is not blank."""
+    with opened(Path(path), MAX_LOG_BYTES) as file:
         for number, line in enumerate(file, 1):
             where = f"{path}, line {number}"
             if line.strip():
-                with reading(where):
+                with locate_errors(where):
                     yield where, dict(json.loads(line))
 
 
@@ -48,54 +47,75 @@ def chat_completions(
     answer: Callable[[str], str] = str.strip,
     logprobs: str = "sum",
 ) -> pd.DataFrame:
-    """Chat completions in the form of the OpenAI API, which vLLM and llama.cpp also write.
+    """Read chat completions of the OpenAI API, which vLLM and llama.cpp also write.
 
     Parameters
     ----------
     path : str or os.PathLike
-        A JSONL file of lines ``{"custom_id": query, "response": …}``: the completion, or what the
-        batch API writes around it. Lines of failed requests (without choices) are left out. A
-        folder: all of its ``*.jsonl``.
+        JSONL file, or a folder whose ``*.jsonl`` are all read. The lines are
+        ``{"custom_id": query, "response": …}``, with the completion or its wrapper of the batch
+        API. Lines of failed requests, without choices, are skipped.
     prices : mapping, optional
-        {model: (price of a million prompt tokens, of a million completion tokens)}.
-    answer : callable
-        From the text of a choice to the answer that is compared.
-    logprobs : {"sum", "mean"}
-        Confidence of one choice: the probability of all its tokens, exp(sum of log-probabilities),
-        or their geometric mean, exp(mean), if answers have many tokens: the probability of 60
-        tokens of 0.67 each is 4e-11.
+        Prices by model: (per million prompt tokens, per million completion tokens).
+    answer : callable, default=str.strip
+        Function from the text of a choice to the answer that is compared.
+    logprobs : {"sum", "mean"}, default="sum"
+        Confidence of one choice. "sum" is the probability of all its tokens, the exponential of the
+        sum of log-probabilities. "mean" is the geometric mean of the tokens' probabilities, for
+        answers of many tokens. For example, 60 tokens of 0.67 each have the probability 4e-11.
 
     Returns
     -------
     DataFrame
-        A row per line: sample, model, prediction, confidence; with ``prices`` also cost. The
-        confidence of one choice is read from its tokens (``"logprobs": true`` in the request), nan
-        without them: such a model can only be the last stage. That of several choices (``"n": 5``)
-        is the share that agrees with the answer given most often.
+        One row per line with the columns sample, model, prediction and confidence, and cost if
+        `prices` are passed. The confidence of one choice is computed from its tokens
+        (``"logprobs": true`` in the request). Without them it is nan, and the model can only be the
+        last stage. The confidence of several choices (``"n": 5``) is the share that agrees with the
+        most frequent answer.
 
     Raises
     ------
     ValueError
-        If a line is no JSON or has no custom_id, or a model has no price.
+        If a line is not JSON or has no custom_id, or if a model has no price.
+
+    See Also
+    --------
+    ScoreTable.from_frame : Convert the rows to a table that is searched.
+    lm_eval_samples : Read the samples of lm-evaluation-harness.
+
+    Examples
+    --------
+    >>> import json, tempfile
+    >>> from pathlib import Path
+    >>> import cascadelib as cl
+    >>> token = {"logprob": -0.125}
+    >>> choice = {"message": {"content": "yes"}, "logprobs": {"content": [token]}}
+    >>> line = {"custom_id": "query 1", "response": {"model": "small", "choices": [choice]}}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "small.jsonl")
+    ...     _ = path.write_text(json.dumps(line))
+    ...     frame = cl.datasets.chat_completions(path)
+    >>> frame.round(3).to_dict("records")
+    [{'sample': 'query 1', 'model': 'small', 'prediction': 'yes', 'confidence': 0.882}]
     """
     known(logprobs, ["sum", "mean"], "value of logprobs")
     rows = []
     for file in sorted(Path(path).glob("*.jsonl")) or [Path(path)]:
-        for where, line in json_lines(file):
-            with reading(where):
-                rows += completion_rows(line, prices, answer, logprobs == "mean")
+        for where, line in read_json_lines(file):
+            with locate_errors(where):
+                rows += parse_completion(line, prices, answer, logprobs == "mean")
     if not rows:
         raise ValueError(f"{path}: no line with a completion")
     return pd.DataFrame(rows)
 
 
-def completion_rows(
+def parse_completion(
     line: dict, prices: Mapping | None, answer: Callable[[str], str], by_token: bool
 ) -> list[dict]:
-    """Return the row of one line of :func:`chat_completions`, none of a failed request."""
+    """Return the row of one line of :func:`chat_completions`, or [] for a failed request."""
     if "custom_id" not in line:
         raise ValueError(
-            "no custom_id, so that answers of several models to one query can't be joined: "
+            "no custom_id, so the answers of several models to one query cannot be joined: "
             'write {"custom_id": query, "response": completion}'
         )
     response = line.get("response") or {}
@@ -127,62 +147,87 @@ def lm_eval_samples(
     metric: str | None = None,
     answer: Callable[[str], str] = str.strip,
 ) -> pd.DataFrame:
-    """Samples that lm-evaluation-harness logs (``--log_samples``), of one task.
+    """Read the samples of one task that lm-evaluation-harness logs (``--log_samples``).
 
     Parameters
     ----------
     paths : mapping
-        {model: its ``samples_*.jsonl``}.
+        File ``samples_*.jsonl`` of each model.
     metric : str, optional
-        The key of a line that says whether the answer is correct; default: ``acc``, else
+        Key of a line that stores whether the answer is correct. Defaults to ``acc``, else
         ``exact_match``.
-    answer : callable
-        From a raw generation to the answer, if the task's filter leaves one of several.
+    answer : callable, default=str.strip
+        Function from a raw generation to the answer, used if the task's filter selects one of
+        several generations.
 
     Returns
     -------
     DataFrame
-        A row per model and document: sample, model, prediction, confidence, correct. Multiple
-        choice: the choice of the largest log-likelihood, and its softmax among the choices.
-        Generations: the answer that the harness scored, which is the first filtered one, and the
-        share of all generations (``repeats``) that agree with it; nan for a single one: such a
-        model can only be the last stage.
+        One row per model and document with the columns sample, model, prediction, confidence and
+        correct. For multiple choice, the prediction is the choice with the largest log-likelihood,
+        and its confidence is the softmax over the choices. For generations, the prediction is the
+        scored answer, the first filtered one. Its confidence is the share of all generations
+        (``repeats``) that agree. It is nan for a single generation, and the model can then only be
+        the last stage.
 
     Raises
     ------
     ValueError
-        If a line is no JSON or has no such metric, or no generation agrees with the filtered
+        If a line is not JSON or has no such metric, or if no generation agrees with the filtered
         answer.
+
+    See Also
+    --------
+    ScoreTable.from_frame : Convert the rows to a table that is searched.
+    chat_completions : Read chat completions.
+
+    Examples
+    --------
+    >>> import json, tempfile
+    >>> from pathlib import Path
+    >>> import cascadelib as cl
+    >>> line = {"doc_id": 0, "resps": [[[-1.0, False]], [[-3.0, False]]], "acc": 1.0}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "samples_task.jsonl")
+    ...     _ = path.write_text(json.dumps(line))
+    ...     frame = cl.datasets.lm_eval_samples({"small": path})
+    >>> frame.drop(columns="model").round(3).to_dict("records")
+    [{'sample': '0', 'prediction': '0', 'confidence': 0.881, 'correct': 1.0}]
     """
     rows = []
     for model, path in paths.items():
-        for where, line in json_lines(path):
-            with reading(where):
+        for where, line in read_json_lines(path):
+            with locate_errors(where):
                 rows.append(
-                    {"sample": str(line["doc_id"]), "model": model, **scored(line, metric, answer)}
+                    {
+                        "sample": str(line["doc_id"]),
+                        "model": model,
+                        **parse_sample(line, metric, answer),
+                    }
                 )
     return pd.DataFrame(rows)
 
 
-def scored(line: dict, metric: str | None, answer: Callable[[str], str]) -> dict:
+def parse_sample(line: dict, metric: str | None, answer: Callable[[str], str]) -> dict:
     """Return prediction, confidence and correctness of one line of :func:`lm_eval_samples`."""
     found = [name for name in ([metric] if metric else METRICS) if name in line]
     if not found:
-        raise ValueError(f"none of {metric or ', '.join(METRICS)}: name the metric by metric=")
-    given = line["resps"]
-    if isinstance(given[0][0], str):
-        prediction, confidence = generated(given[0], line.get("filtered_resps"), answer)
+        raise ValueError(f"no {metric or ' or '.join(METRICS)} in the line: pass metric=…")
+    responses = line["resps"]
+    if isinstance(responses[0][0], str):
+        filtered = line.get("filtered_resps")
+        prediction, confidence = measure_agreement(responses[0], filtered, answer)
     else:
-        likelihood = np.array([float(choice[0][0]) for choice in given])
+        likelihood = np.array([float(choice[0][0]) for choice in responses])
         prediction = str(int(np.argmax(likelihood)))
         confidence = float(1 / np.exp(likelihood - likelihood.max()).sum())
     return {"prediction": prediction, "confidence": confidence, "correct": float(line[found[0]])}
 
 
-def generated(
+def measure_agreement(
     raw: list[str], filtered: list | None, answer: Callable[[str], str]
 ) -> tuple[str, float]:
-    """Return (the answer that the harness scored, the share of the generations that agree)."""
+    """Return the scored answer and the share of the generations that agree."""
     first = filtered[0] if filtered else raw
     answers = (
         [text.strip() for text in first] if isinstance(first, list) else list(map(answer, raw))
@@ -191,7 +236,7 @@ def generated(
     share = answers.count(prediction) / len(answers)
     if not share:
         raise ValueError(
-            f"none of {len(answers)} generations is the filtered answer {prediction!r}: give "
-            "answer=, from a generation to its answer"
+            f"none of {len(answers)} generations is the filtered answer {prediction!r}: pass "
+            "answer=, a function from a generation to its answer"
         )
     return prediction, share if len(answers) > 1 else math.nan

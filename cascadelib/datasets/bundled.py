@@ -1,4 +1,4 @@
-"""The bundled images and texts."""
+"""Load the bundled images and texts."""
 
 import zipfile
 from pathlib import Path
@@ -16,28 +16,41 @@ FASHION_MNIST = (
 
 
 def fashion_mnist(split: str = "val", folder: Path | str = "data/fashion-mnist") -> Samples:
-    """Load the bundled Fashion-MNIST, images uint8 [10000, 28, 28].
+    """Load the bundled Fashion-MNIST, 10,000 grey images per split.
 
     Parameters
     ----------
-    split : str
-        "val", which is cut from the training images, or "test".
-    folder : Path or str
-        Looked for below the current folder first, then below the root of the repository; the
-        scripts in ``data/fashion-mnist`` make it.
+    split : {"val", "test"}, default="val"
+        Split to load. "val" is a part of the original training images.
+    folder : Path or str, default="data/fashion-mnist"
+        Folder of the splits, relative to the current folder or to the root of the repository. The
+        scripts in ``data/fashion-mnist`` make them.
 
     Returns
     -------
     Samples
+        Images uint8 of shape (n_samples, 28, 28) with labels, ids and class names.
 
     Raises
     ------
     FileNotFoundError
-        Naming the file that is missing, and the splits that are there.
+        If the split does not exist. The message lists the existing splits.
     ValueError
-        For a file without images, labels and sample ids.
+        If the file has no images, labels and sample ids.
+
+    See Also
+    --------
+    load_bundled : Load a model that was trained on these images.
+
+    Examples
+    --------
+    >>> import cascadelib as cl
+    >>> cl.datasets.fashion_mnist("val")
+    <Samples fashion-mnist val: 10000 inputs, 10 classes>
     """
-    path = _file_of(folder, split, ".npz", "split.py in data/fashion-mnist makes val and test")
+    path = _find_split_file(
+        folder, split, ".npz", "split.py in data/fashion-mnist makes val and test"
+    )
     try:
         with np.load(path, allow_pickle=False) as arrays:
             images = arrays["images"]
@@ -59,32 +72,39 @@ def reviews(split: str = "val", folder: Path | str = REVIEWS) -> Texts:
 
     Parameters
     ----------
-    split : str
-        Film reviews: "train", "val" or "test"; shifted splits: "products", "editorials" or
-        "tweets".
-    folder : Path or str
-        As for :func:`fashion_mnist`.
+    split : {"train", "val", "test", "products", "editorials", "tweets"}, default="val"
+        Split to load. The first three are film reviews, the others are shifted splits.
+    folder : Path or str, default="data/reviews"
+        Folder of the splits, relative to the current folder or to the root of the repository.
 
     Returns
     -------
     Texts
+        Sentences with labels, ids and class names.
 
     Raises
     ------
     FileNotFoundError
-        Naming the file that is missing, and the splits that are there.
+        If the split does not exist. The message lists the existing splits.
+
+    See Also
+    --------
+    table : Read texts from other tables.
+
+    Examples
+    --------
+    >>> import cascadelib as cl
+    >>> cl.datasets.reviews("val").inputs[0]
+    'If you sometimes like to go to the movies to have fun, Wasabi is a good place to start.'
     """
-    path = _file_of(folder, split, ".parquet", f"prepare.py in {REVIEWS} makes them")
+    path = _find_split_file(folder, split, ".parquet", f"prepare.py in {REVIEWS} makes them")
     return table(path, "text", "label", "sample_id", ("negative", "positive"), "reviews", split)
 
 
-def _file_of(folder: Path | str, split: str, ending: str, source: str) -> Path:
-    """The file of a split; FileNotFoundError names those that are there.
-
-    source: what makes them.
-    """
+def _find_split_file(folder: Path | str, split: str, ending: str, source: str) -> Path:
+    """Find the file of a split. If missing, the error names existing splits and the source."""
     path = located(folder) / (split + ending)
     if not path.is_file():
-        there = sorted(p.stem for p in path.parent.glob(f"*{ending}"))
-        raise FileNotFoundError(f"no {path}; splits there: {there}; {source}")
+        found = sorted(p.stem for p in path.parent.glob(f"*{ending}"))
+        raise FileNotFoundError(f"no {path}. Existing splits: {found}. {source}.")
     return path

@@ -1,7 +1,4 @@
-"""The four GLUE tasks of the paper (section 4.2).
-
-They are read from the Hub, or from local files in either of GLUE's layouts.
-"""
+"""Read the paper's four GLUE tasks (section 4.2) from the Hub or from local files."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,10 +16,10 @@ REPOSITORY = "nyu-mll/glue"
 
 @dataclass(frozen=True)
 class Task:
-    """Where a task lies and what its columns are.
+    """Location and columns of a task.
 
-    folder: in GLUE's archive; text: columns of the Hub; classes: names, in the order of the labels;
-    tsv: names of columns in the archive, where they differ; f1: whether F1 is reported.
+    folder: name in GLUE's archive. text: columns on the Hub. classes: names in the order of the
+    labels. tsv: differing names of columns in the archive. f1: whether F1 is reported.
     """
 
     folder: str
@@ -32,7 +29,7 @@ class Task:
     f1: bool = False
 
 
-# Columns of its .tsv.
+# Columns of MRPC's .tsv.
 MRPC = {"sentence1": "#1 String", "sentence2": "#2 String", "label": "Quality"}
 TASKS = {
     "sst2": Task("SST-2", ("sentence",), ("negative", "positive"), {}),
@@ -48,10 +45,7 @@ TASKS = {
         f1=True,
     ),
 }
-"""The paper's four GLUE tasks by name.
-
-Each says where it lies, its columns and classes, and whether it is scored by F1.
-"""
+"""The paper's four GLUE tasks by name, with folder, columns, classes and use of F1."""
 FILES = {"validation": ("validation", "dev"), "train": ("train",)}
 
 
@@ -61,50 +55,68 @@ def glue(
     folder: Path | str | None = None,
     revision: str | None = None,
 ) -> Texts:
-    """Load one of the GLUE tasks.
+    """Load a GLUE task of the paper.
 
     Parameters
     ----------
-    task : str
-        "sst2", "mrpc", "qnli" or "qqp".
-    split : str
-        "validation" or "train".
+    task : {"sst2", "mrpc", "qnli", "qqp"}
+        Name of the task.
+    split : {"validation", "train"}, default="validation"
+        Split to load.
     folder : Path or str, optional
-        Local files instead of the Hub's ``nyu-mll/glue``: ``SST-2/dev.tsv`` as in GLUE's archive,
-        or ``sst2/validation*.parquet`` as in the Hub's repository.
+        Folder with local files, for example ``SST-2/dev.tsv`` (GLUE's archive) or
+        ``sst2/validation*.parquet`` (the Hub's repository). By default they are read from the Hub's
+        ``nyu-mll/glue``.
     revision : str, optional
-        Of that repository.
+        Revision of that repository.
 
     Returns
     -------
     Texts
-        Their ids are "task/row".
+        Sentences or pairs of sentences with ids "task/row".
 
     Raises
     ------
     ValueError
-        For unknown tasks, missing columns, and the test split, whose labels are hidden (all −1).
+        If the task is unknown, if columns are missing, or for the test split, whose labels are
+        hidden (all −1).
     FileNotFoundError
-        Naming the files that were looked for.
+        If there is no local file. The message lists the expected files.
     ConnectionError
-        At once, where the Hub is needed and does not answer.
+        If the Hub is needed and does not answer. It is raised without retries.
+
+    See Also
+    --------
+    table : Read texts from any table.
 
     References
     ----------
-    Paper, section 4.2; Wang, Singh et al., 2019: GLUE, ICLR.
+    .. [1] Lebovitz et al., "Efficient Inference With Model Cascades", TMLR 2023, section 4.2.
+    .. [2] Wang, Singh et al., "GLUE", ICLR 2019.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import cascadelib as cl
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     Path(folder, "SST-2").mkdir()
+    ...     _ = Path(folder, "SST-2", "dev.tsv").write_text("sentence\\tlabel\\nfine film\\t1\\n")
+    ...     texts = cl.datasets.glue("sst2", folder=folder)
+    >>> texts.inputs, texts.labels
+    (('fine film',), array([1]))
     """
     entry = TASKS[known(task, TASKS, "GLUE task")]
     if split == "test":
         raise ValueError(
-            f"GLUE hides the labels of {task}'s test split (all are −1): nothing can be measured "
-            "on it"
+            f"GLUE hides the labels of {task}'s test split (all are −1): use the validation split"
         )
     known(split, FILES, "split")
     renamed: dict = {}
     if folder is None:
-        source: Any = _hub(task, split, revision)
+        source: Any = _read_from_hub(task, split, revision)
     else:
-        source = _local(task, entry, split, located(folder))
+        source = _find_local_file(task, entry, split, located(folder))
         if source.suffix == ".tsv":
             renamed = entry.tsv
     text = [renamed.get(column, column) for column in entry.text]
@@ -113,28 +125,28 @@ def glue(
     return replace(found, sample_ids=[f"{task}/{row}" for row in range(len(found))])
 
 
-def _local(task: str, entry: Task, split: str, folder: Path) -> Path:
-    """The file of a task's split below a folder, in either layout."""
+def _find_local_file(task: str, entry: Task, split: str, folder: Path) -> Path:
+    """Find the file of a task's split below a folder, in either layout."""
     endings = [stem + end for stem in FILES[split] for end in (".tsv", "*.parquet")]
-    looked = [folder / name / ending for name in (entry.folder, task) for ending in endings]
-    for path in looked:
+    paths = [folder / name / ending for name in (entry.folder, task) for ending in endings]
+    for path in paths:
         found = sorted(path.parent.glob(path.name)) if path.parent.is_dir() else []
         if len(found) > 1:
-            raise ValueError(f"{task}: {len(found)} files match {path}; leave one")
+            raise ValueError(f"{task}: {len(found)} files match {path}. Remove all but one.")
         if found:
             return found[0]
     raise FileNotFoundError(
-        f"no {split} split of {task} in {folder}; looked for {', '.join(map(str, looked))}"
+        f"no {split} split of {task} in {folder}, expected one of {', '.join(map(str, paths))}"
     )
 
 
-def _hub(task: str, split: str, revision: str | None) -> pd.DataFrame:
-    """A task's split from the Hub, or its cache."""
-    import datasets  # takes seconds, and only this way in needs it
+def _read_from_hub(task: str, split: str, revision: str | None) -> pd.DataFrame:
+    """Read a task's split from the Hub or its cache."""
+    import datasets  # takes seconds
 
     cached = any(
         Path(datasets.config.HF_DATASETS_CACHE).glob(f"{REPOSITORY.replace('/', '___')}/{task}/*/*")
     )
-    instead = "give folder=… with its files (SST-2/dev.tsv … or sst2/validation*.parquet …)"
-    check_reachable(f"GLUE's {task}", cached, instead)
+    remedy = "pass folder=… with its files (SST-2/dev.tsv … or sst2/validation*.parquet …)"
+    check_reachable(f"GLUE's {task}", cached, remedy)
     return datasets.load_dataset(REPOSITORY, task, split=split, revision=revision).to_pandas()

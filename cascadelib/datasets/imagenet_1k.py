@@ -1,7 +1,4 @@
-"""ImageNet (ILSVRC 2012) and ImageNetV2, in the layouts in which people have them.
-
-Labels are in timm's order.
-"""
+"""Read ImageNet (ILSVRC 2012) and ImageNetV2 in their usual layouts. Labels are in timm's order."""
 
 import csv
 import functools
@@ -14,38 +11,66 @@ from scipy.io.matlab import MatReadError
 from timm.data import ImageNetInfo
 
 from ..hub import check_reachable
-from .images import Item, Photographs, class_folders, existing, files_in, image_folder, images_in
+from .images import (
+    Item,
+    Photographs,
+    check_folder,
+    image_folder,
+    list_class_folders,
+    list_files,
+    list_images,
+)
 
 GROUND_TRUTH = "ILSVRC2012_validation_ground_truth.txt"
 LAYOUTS = (
     "1,000 folders named by synset (n01440764 …), or a flat folder of ILSVRC2012_val_*.JPEG with "
     "labels=: the devkit's folder, or a csv or text file of file names and labels"
 )
-# Names of columns, the first that a data set of the Hub has.
+# Names of columns in data sets of the Hub, in order of preference.
 IMAGE = ("image", "img", "jpg")
 LABEL = ("label", "labels", "fine_label", "cls")
 
 
 @functools.cache
 def synsets() -> tuple[str, ...]:
-    """Name the 1,000 classes by their WordNet ids, in the order of timm's logits.
+    """Return the WordNet ids of ImageNet's 1,000 classes, in the order of timm's logits.
 
     Returns
     -------
     tuple of str
-        "n01440764", …, sorted.
+        Sorted ids.
+
+    See Also
+    --------
+    descriptions : Return the classes in words.
+
+    Examples
+    --------
+    >>> import cascadelib as cl
+    >>> cl.datasets.synsets()[:2]
+    ('n01440764', 'n01443537')
     """
     return tuple(ImageNetInfo().label_names())
 
 
 @functools.cache
 def descriptions() -> tuple[str, ...]:
-    """Name the 1,000 classes in words, in the order of timm's logits.
+    """Return ImageNet's 1,000 classes in words, in the order of timm's logits.
 
     Returns
     -------
     tuple of str
-        "tench, Tinca tinca", …
+        Descriptions of the classes.
+
+    See Also
+    --------
+    synsets : Return the WordNet ids of the classes.
+
+    Examples
+    --------
+    >>> import cascadelib as cl
+    >>> cl.datasets.descriptions()[0]
+    'tench, Tinca tinca'
     """
     return tuple(ImageNetInfo().label_descriptions())
 
@@ -61,31 +86,53 @@ def imagenet(
     Parameters
     ----------
     folder : Path or str
-        The images lie in it, or in its folder ``split``.
-    split : str
+        Folder of the images, or a folder with the subfolder `split`.
+    split : str, default="val"
+        Name of the split.
     labels : Path or str, optional
-        For a flat folder: the devkit (by default the folder ``ILSVRC2012_devkit_t12`` beside the
-        images), or a file with one line per image, "file,label" or "file label", where the label is
-        a synset or a number in timm's order (0 … 999); also Kaggle's ``ImageId,PredictionString``.
-    dataset : str
+        Labels of a flat folder: the devkit, or a file with one line per image. Defaults to the
+        devkit ``ILSVRC2012_devkit_t12`` in or next to the folder. A line is "file,label" or
+        "file label" with a synset or a number in timm's order (0 … 999). Kaggle's
+        ``ImageId,PredictionString`` is also read.
+    dataset : str, default="imagenet-1k"
+        Name of the data set.
 
     Returns
     -------
     Photographs
-        Labels are in timm's order.
+        Images with labels in timm's order.
 
     Raises
     ------
     FileNotFoundError
-        For a missing folder.
+        If the folder does not exist.
     ValueError
-        Naming a missing class folder, images without a label, labels without an image, and a file
-        of labels of another length.
+        If a class folder is missing, if images have no label or labels no image, or if a file of
+        labels has another length.
+
+    See Also
+    --------
+    imagenet_v2 : Read ImageNetV2.
+    image_folder : Read any folder of class folders.
+    hub_images : Read images from the Hub.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import cascadelib as cl
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = Path(folder, "labels.txt").write_text("a.JPEG n01443537")
+    ...     Path(folder, "val").mkdir()
+    ...     Path(folder, "val", "a.JPEG").touch()
+    ...     images = cl.datasets.imagenet(folder, labels=Path(folder, "labels.txt"))
+    >>> images.labels
+    array([1])
     """
-    root = existing(folder, LAYOUTS)
+    root = check_folder(folder, LAYOUTS)
     root = root / split if (root / split).is_dir() else root
     if labels is None:
-        folders = class_folders(root)
+        folders = list_class_folders(root)
         if set(folders) & set(synsets()):
             return image_folder(root, synsets(), dataset, split)
         if folders:
@@ -98,64 +145,64 @@ def imagenet(
         labels = next(filter(Path.is_dir, devkits), None)
         if labels is None:
             raise ValueError(
-                f"{root} holds no class folders and no labels are given; expected {LAYOUTS}"
+                f"{root} has no class folders and no labels are given; expected {LAYOUTS}"
             )
-    names = images_in(root, f"images; expected {LAYOUTS}")
+    names = list_images(root, f"images; expected {LAYOUTS}")
     return Photographs(
-        files_in(root, names), _labels_of(names, Path(labels)), names, synsets(), dataset, split
+        list_files(root, names), _read_labels(names, Path(labels)), names, synsets(), dataset, split
     )
 
 
-def _labels_of(names: list[str], path: Path) -> np.ndarray:
-    """Labels int [k] of the images of a flat folder, from a devkit or a file of labels."""
+def _read_labels(names: list[str], path: Path) -> np.ndarray:
+    """Read the labels int [k] of a flat folder from a devkit or a file of labels."""
     if path.is_dir():
-        return _devkit_labels(names, path)
+        return _read_devkit_labels(names, path)
     if not path.is_file():
         raise FileNotFoundError(f"no labels {path}; expected {LAYOUTS}")
-    given = _listed_labels(path)
-    labels = [given.get(name, given.get(Path(name).stem)) for name in names]
+    by_name = _read_label_file(path)
+    labels = [by_name.get(name, by_name.get(Path(name).stem)) for name in names]
     missing = [name for name, label in zip(names, labels) if label is None]
     if missing:
         raise ValueError(
             f"{path}: no label for image {missing[0]!r} ({len(missing)} of {len(names)} have none)"
         )
-    _check_whole(path, len(given), names)
+    _check_label_count(path, len(by_name), names)
     return np.array(labels)
 
 
-def _check_whole(path: Path, labels: int, names: list[str]) -> None:
-    """ValueError where a file has another number of labels than there are images."""
+def _check_label_count(path: Path, labels: int, names: list[str]) -> None:
+    """Raise ValueError if the numbers of labels and images differ."""
     if labels != len(names):
         raise ValueError(
-            f"{path} has {labels} labels for {len(names)} images; both must be the whole split"
+            f"{path} has {labels} labels for {len(names)} images; both must be the full split"
         )
 
 
-def _listed_labels(path: Path) -> dict[str, int]:
-    """{name of an image: label} of a file with one line per image."""
-    places = dict(zip(synsets(), range(1000))) | {str(place): place for place in range(1000)}
-    given: dict[str, int] = {}
+def _read_label_file(path: Path) -> dict[str, int]:
+    """Read {name of an image: label} from a file with one line per image."""
+    numbers = dict(zip(synsets(), range(1000))) | {str(number): number for number in range(1000)}
+    labels: dict[str, int] = {}
     with open(path, newline="", encoding="utf-8") as file:
         lines = [line.strip().replace("\t", ",") for line in file]
     rows = [row for row in csv.reader(lines) if row]
     for number, row in enumerate(rows, 1):
         words = [row[0], *row[1].split()] if len(row) > 1 else row[0].rsplit(maxsplit=1)
-        place = places.get(words[1]) if len(words) > 1 else None
-        if place is None:
+        label = numbers.get(words[1]) if len(words) > 1 else None
+        if label is None:
             if number == 1:
                 continue  # the names of the columns
             raise ValueError(
-                f"{path}, line {number}: {','.join(row)!r} is no image with a synset "
+                f"{path}, line {number}: {','.join(row)!r} is not an image with a synset "
                 "or a number 0 … 999"
             )
-        if words[0] in given:
-            raise ValueError(f"{path}, line {number}: image {words[0]!r} is there more than once")
-        given[words[0]] = place
-    return given
+        if words[0] in labels:
+            raise ValueError(f"{path}, line {number}: image {words[0]!r} is listed twice")
+        labels[words[0]] = label
+    return labels
 
 
-def _devkit_file(devkit: Path, name: str) -> Path:
-    """A file of the devkit, wherever it lies there."""
+def _find_devkit_file(devkit: Path, name: str) -> Path:
+    """Find a file of the devkit or of its folder ``data``."""
     found = [path for path in (devkit / name, devkit / "data" / name) if path.is_file()]
     if not found:
         raise FileNotFoundError(
@@ -164,12 +211,12 @@ def _devkit_file(devkit: Path, name: str) -> Path:
     return found[0]
 
 
-def ilsvrc_order(devkit: Path | str) -> np.ndarray:
-    """Place in timm's order of each of the challenge's classes 1 … 1000, int [1000].
+def read_ilsvrc_order(devkit: Path | str) -> np.ndarray:
+    """Read the labels in timm's order of the challenge's classes 1 … 1000, int [1000].
 
-    devkit: its ``meta.mat`` lists them.
+    devkit: folder with ``meta.mat``, which lists the classes.
     """
-    path = _devkit_file(Path(devkit), "meta.mat")
+    path = _find_devkit_file(Path(devkit), "meta.mat")
     try:
         table = loadmat(path, squeeze_me=True)["synsets"]
         ids = {int(row["ILSVRC2012_ID"]): str(row["WNID"]) for row in table}
@@ -178,45 +225,65 @@ def ilsvrc_order(devkit: Path | str) -> np.ndarray:
         raise ValueError(f"{path}: not the table of the 1,000 synsets ({error!r})") from None
 
 
-def _devkit_labels(names: list[str], devkit: Path) -> np.ndarray:
-    """Labels int [k] of the images by the ground truth of the devkit."""
-    path = _devkit_file(devkit, GROUND_TRUTH)
+def _read_devkit_labels(names: list[str], devkit: Path) -> np.ndarray:
+    """Read the labels int [k] of the images from the devkit's ground truth."""
+    path = _find_devkit_file(devkit, GROUND_TRUTH)
     lines = path.read_text(encoding="utf-8").split()
-    _check_whole(path, len(lines), names)
+    _check_label_count(path, len(lines), names)
     numbers = {str(number) for number in range(1, 1001)}
-    for place, line in enumerate(lines, 1):
+    for number, line in enumerate(lines, 1):
         if line not in numbers:
-            raise ValueError(f"{path}, line {place}: {line!r} is no class 1 … 1000")
-    return ilsvrc_order(devkit)[np.array(lines, np.int64) - 1]
+            raise ValueError(f"{path}, line {number}: {line!r} is not a class 1 … 1000")
+    return read_ilsvrc_order(devkit)[np.array(lines, np.int64) - 1]
 
 
 def imagenet_v2(folder: Path | str, split: str = "matched-frequency") -> Photographs:
     """Read ImageNetV2, whose folders 0 … 999 are named by label.
 
-    Sorted as text, "10" comes before "2": a folder's place in that order is not its label.
+    The folders are not sorted as text, since "10" would come before "2".
 
     Parameters
     ----------
     folder : Path or str
-    split : str
+        Folder of the class folders, or its parent.
+    split : str, default="matched-frequency"
+        Name of the split.
 
     Returns
     -------
     Photographs
+        Images with labels in timm's order.
 
     Raises
     ------
     FileNotFoundError
-        For a missing folder.
+        If the folder does not exist.
     ValueError
-        Naming the class folders that are missing.
+        If class folders are missing.
+
+    See Also
+    --------
+    imagenet : Read ImageNet.
 
     References
     ----------
-    Recht et al., 2019: Do ImageNet classifiers generalize to ImageNet?, ICML.
+    .. [1] Recht et al., "Do ImageNet classifiers generalize to ImageNet?", ICML 2019.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import cascadelib as cl
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for label in range(1000):
+    ...         Path(folder, str(label)).mkdir()
+    ...         Path(folder, str(label), "a.jpeg").touch()
+    ...     images = cl.datasets.imagenet_v2(folder)
+    >>> images.labels[:3]
+    array([0, 1, 2])
     """
-    root = existing(folder, "ImageNetV2's 1,000 folders 0 … 999")
-    found = class_folders(root)
+    root = check_folder(folder, "ImageNetV2's 1,000 folders 0 … 999")
+    found = list_class_folders(root)
     if len(found) == 1 and not found[0].isdigit():  # the tarball's own folder
         return imagenet_v2(root / found[0], split)
     images = image_folder(root, [str(i) for i in range(1000)], "imagenetv2", split)
@@ -229,21 +296,33 @@ def hub_images(name: str, split: str = "validation", revision: str | None = None
     Parameters
     ----------
     name : str
-        A data set of the Hub, for example "ILSVRC/imagenet-1k", or a folder.
-    split : str
+        Data set of the Hub, for example "ILSVRC/imagenet-1k", or a folder.
+    split : str, default="validation"
+        Split to read.
     revision : str, optional
-        Of the Hub's repository.
+        Revision of the Hub's repository.
 
     Returns
     -------
     Photographs
+        Images with the labels of the data set.
 
     Raises
     ------
     ConnectionError
-        At once, where the Hub is needed and does not answer.
+        If the Hub is needed and does not answer. It is raised without retries.
     ValueError
-        Where there is no such split, or no column of images or labels.
+        If there is no such split, or no column of images or labels.
+
+    See Also
+    --------
+    imagenet : Read ImageNet from a folder.
+    image_folder : Read a folder of class folders.
+
+    Examples
+    --------
+    >>> import cascadelib as cl
+    >>> images = cl.datasets.hub_images("ILSVRC/imagenet-1k")  # doctest: +SKIP
     """
     import datasets as hub_datasets
 
@@ -252,7 +331,7 @@ def hub_images(name: str, split: str = "validation", revision: str | None = None
         check_reachable(
             f"the data set {name!r}",
             cached,
-            "give a folder of images (imagenet(…), image_folder(…))",
+            "pass a folder of images (imagenet(…), image_folder(…))",
         )
     try:
         data = hub_datasets.load_dataset(str(name), split=split, revision=revision)
@@ -263,10 +342,10 @@ def hub_images(name: str, split: str = "validation", revision: str | None = None
     label = next(filter(data.column_names.__contains__, LABEL), None)
     if image is None or label is None:
         raise ValueError(
-            f"{name}: no columns for image and label among {data.column_names}; rename them so"
+            f"{name}: no columns named image and label among {data.column_names}; rename them"
         )
     if isinstance(data.features[image], hub_datasets.Image):
-        # Undecoded: ``datasets`` lets Pillow read any format, by programs of its own too.
+        # ``datasets`` would let Pillow read any format, also those that start other programs.
         data = data.cast_column(image, hub_datasets.Image(decode=False))
     items = tuple(Item(data, row, image) for row in range(len(data)))
     classes = getattr(data.features[label], "names", None)

@@ -1,4 +1,4 @@
-"""Labelled photographs that are read and decoded only when they are asked for."""
+"""Labelled photographs that are read and decoded on access."""
 
 import io
 import os
@@ -14,52 +14,55 @@ from ..checks import known
 from ..files import opened
 from .samples import Labelled
 
-# The formats of photographs and of what people convert them to. Pillow reads others by programs of
-# their own (EPS starts Ghostscript), whatever a file's name ends in.
+# Usual formats of photographs. Pillow reads some others by starting other programs (Ghostscript for
+# EPS), whatever the ending of the file's name.
 FORMATS = tuple("JPEG PNG WEBP TIFF BMP PPM GIF".split())
-LARGEST_IMAGE = 2**30  # bytes of a file
+MAX_IMAGE_BYTES = 2**30  # bytes of a file
 UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 ENDINGS = tuple(".jpeg .jpg .png .bmp .webp .ppm .pgm .tif .tiff .gif".split())
-# What file managers leave behind; so do names that begin with a dot.
-BYSTANDERS = {"thumbs.db", "desktop.ini"}
+# Files of file managers. Names that begin with a dot are also ignored.
+IGNORED_FILES = {"thumbs.db", "desktop.ini"}
 
 
 @dataclass(frozen=True)
 class File:
-    """An image file, decoded as RGB or, if ``mode`` is "L", as one channel."""
+    """Image file that is decoded as RGB, or as one channel if ``mode`` is "L"."""
 
     path: Path
     mode: str = "RGB"
 
     def raw(self) -> bytes:
-        """The file's bytes."""
-        with opened(self.path, LARGEST_IMAGE) as file:
+        """Return the file's bytes."""
+        with opened(self.path, MAX_IMAGE_BYTES) as file:
             return file.read()
 
     def __call__(self) -> Image.Image:
-        """Decode the file; ValueError naming one that cannot be read, or is cut short."""
+        """Decode the file, or raise ValueError if it cannot be read or is truncated."""
         path = self.path
         before = ImageFile.LOAD_TRUNCATED_IMAGES
-        ImageFile.LOAD_TRUNCATED_IMAGES = False  # whatever PIL was told
+        ImageFile.LOAD_TRUNCATED_IMAGES = False
         try:
-            with opened(path, LARGEST_IMAGE) as file:
-                return decoded(file, self.mode)
+            with opened(path, MAX_IMAGE_BYTES) as file:
+                return decode_image(file, self.mode)
         except FileNotFoundError:
             raise ValueError(
-                f"{path}: the image is no longer there; restore it or list the folder again"
+                f"{path}: the image no longer exists; restore it or list the folder again"
             ) from None
         except UNREADABLE as error:
             unknown = isinstance(error, UnidentifiedImageError)
-            kind = "is no image that can be read" if unknown else "cannot be decoded"
+            problem = "is not a readable image" if unknown else "cannot be decoded"
             raise ValueError(
-                f"{path}: {kind} ({error}); replace the file, no sample is left out silently"
+                f"{path}: {problem} ({error}). Replace the file, since no sample is skipped."
             ) from None
         finally:
             ImageFile.LOAD_TRUNCATED_IMAGES = before
 
 
-def converted(image: Image.Image, mode: str = "RGB") -> Image.Image:
-    """Convert an image; ValueError for one of more than 8 bits a value, which Pillow would clip."""
+def convert_image(image: Image.Image, mode: str = "RGB") -> Image.Image:
+    """Convert an image to a mode.
+
+    Raises ValueError if it has more than 8 bits per value, which Pillow would clip.
+    """
     if image.mode == "F" or image.mode.startswith("I"):
         raise ValueError(
             f"its values have more than 8 bits (mode {image.mode}): write them as 8 bits first"
@@ -67,29 +70,32 @@ def converted(image: Image.Image, mode: str = "RGB") -> Image.Image:
     return image.convert(mode)
 
 
-def decoded(file: Any, mode: str = "RGB") -> Image.Image:
-    """Decode the image in a binary file; UnidentifiedImageError for one of no known format."""
+def decode_image(file: Any, mode: str = "RGB") -> Image.Image:
+    """Decode the image in a binary file.
+
+    Raises UnidentifiedImageError if its format is not in :data:`FORMATS`.
+    """
     try:
         with Image.open(file, formats=FORMATS) as image:
-            return converted(image, mode)
+            return convert_image(image, mode)
     except UnidentifiedImageError:
         raise UnidentifiedImageError(f"it is none of {', '.join(FORMATS)}") from None
 
 
 @dataclass(frozen=True)
 class Item:
-    """The image in column ``key`` and ``row`` of a data set of the Hub, in any form of an image."""
+    """Image in column ``key`` and ``row`` of a data set of the Hub, in any form."""
 
     data: Any
     row: int
     key: str
 
     def raw(self) -> bytes:
-        """The decoded pixels."""
+        """Return the decoded pixels as bytes."""
         return self().tobytes()
 
     def __call__(self) -> Image.Image:
-        """The image as RGB; ValueError naming the row where there is none."""
+        """Return the image as RGB, or raise ValueError if the row has none."""
         try:
             return as_image(self.data[self.row][self.key])
         except (*UNREADABLE, TypeError) as error:
@@ -99,13 +105,13 @@ class Item:
 
 
 def as_image(image: Any) -> Image.Image:
-    """An image as RGB; ValueError for what is none.
+    """Convert an image to RGB, or raise ValueError if it is not an image.
 
-    It may be a PIL image, a uint8 array or tensor [H, W], [H, W, 3] or [3, H, W], a path, or a dict
+    image: a PIL image, a uint8 array or tensor [H, W], [H, W, 3] or [3, H, W], a path, or a dict
     with the "bytes" or the "path" of a file.
     """
     if isinstance(image, dict) and image.get("bytes"):
-        return decoded(io.BytesIO(image["bytes"]))
+        return decode_image(io.BytesIO(image["bytes"]))
     if isinstance(image, dict) and image.get("path"):
         image = Path(image["path"])
     if isinstance(image, Path):
@@ -119,61 +125,78 @@ def as_image(image: Any) -> Image.Image:
         if array.shape[2:] == (1,):
             array = array[..., 0]
         image = Image.fromarray(array)
-    return converted(image)
+    return convert_image(image)
 
 
 class Photographs(Labelled):
-    """k labelled photographs, which are read only when they are asked for.
+    """Store labelled photographs that are read and decoded on access.
 
-    Extraction decodes each once for all models.
+    :func:`extract` decodes each photograph once for all models.
 
     Parameters
     ----------
-    inputs : tuple
-        k of them: ``inputs[row]()`` decodes one.
-    labels, sample_ids, classes, dataset, split
-        int [k], the names of the k samples and of the classes, and where they come from.
+    inputs : tuple of callables
+        ``inputs[row]()`` decodes one photograph.
+    labels : array-like of int, shape (n_samples,)
+        Class numbers.
+    sample_ids : array-like of shape (n_samples,), optional
+        Ids of the samples. Defaults to the row numbers.
+    classes : sequence of str, optional
+        Names of the classes in the order of the labels.
+    dataset, split : str, default=""
+        Origin of the samples.
 
     Raises
     ------
     ValueError
-        For lengths that differ, labels outside the classes, and ids that repeat.
+        If lengths differ, if labels are not in the classes, or if ids repeat.
+
+    See Also
+    --------
+    image_folder : Read photographs from a folder.
+
+    Examples
+    --------
+    >>> from PIL import Image
+    >>> import cascadelib as cl
+    >>> images = [Image.new("RGB", (8, 6), colour) for colour in ("red", "blue")]
+    >>> cl.datasets.Photographs(tuple(image.copy for image in images), [0, 1])
+    <Photographs: 2 images>
     """
 
     inputs: tuple[File | Item, ...]
     word = "images"
 
     def batch(self, start: int, stop: int) -> list[Image.Image]:
-        """Decoded images of rows start … stop − 1."""
+        """Decode the images of rows start … stop − 1."""
         return [photograph() for photograph in self.inputs[start:stop]]
 
     def raw(self, row: int) -> bytes:
-        """What distinguishes an image from others: the file's bytes, or the decoded pixels."""
+        """Return the file's bytes or the decoded pixels of a row, for its digest."""
         return self.inputs[row].raw()
 
 
-def existing(folder: Path | str, what: str) -> Path:
-    """``folder`` as a path; FileNotFoundError that says what was expected there."""
+def check_folder(folder: Path | str, what: str) -> Path:
+    """Return a folder's path, or raise FileNotFoundError with its expected content."""
     path = Path(folder)
     if not path.is_dir():
         raise FileNotFoundError(f"no folder {path}; expected {what}")
     return path
 
 
-def images_in(folder: Path, needed: str = "images") -> list[str]:
-    """Names of the images in a folder, sorted.
+def list_images(folder: Path, needed: str = "images") -> list[str]:
+    """Return the sorted names of the images in a folder.
 
-    ValueError where there are none (``needed``: the word for them), and for any other file: nothing
-    is left out silently.
+    needed: description of the images in the error. Raises ValueError if there are none, or if the
+    folder has other files, since no file is skipped silently.
     """
-    names = sorted(filter(_counts, os.listdir(folder)))
-    strangers = [name for name in names if not name.lower().endswith(ENDINGS)]
-    if strangers:
-        stranger = folder / strangers[0]
-        is_folder = stranger.is_dir()
-        remedy = "class folders need no list of labels" if is_folder else "move it elsewhere"
+    names = sorted(filter(_is_data, os.listdir(folder)))
+    others = [name for name in names if not name.lower().endswith(ENDINGS)]
+    if others:
+        other = folder / others[0]
+        remedy = "class folders need no list of labels" if other.is_dir() else "move it elsewhere"
         raise ValueError(
-            f"{stranger} is no image by its ending ({len(strangers)} such in this folder); "
+            f"{other} is not an image by its ending ({len(others)} such in this folder); "
             f"expected {', '.join(ENDINGS[:4])} …; {remedy}"
         )
     if not names:
@@ -181,20 +204,20 @@ def images_in(folder: Path, needed: str = "images") -> list[str]:
     return names
 
 
-def _counts(name: str) -> bool:
-    """Whether a file of that name belongs to the data."""
-    return not name.startswith(".") and name.lower() not in BYSTANDERS
+def _is_data(name: str) -> bool:
+    """Return whether a file of this name belongs to the data."""
+    return not name.startswith(".") and name.lower() not in IGNORED_FILES
 
 
-def files_in(folder: Path, names: Iterable[str], mode: str = "RGB") -> tuple[File, ...]:
-    """The images of these names in a folder."""
+def list_files(folder: Path, names: Iterable[str], mode: str = "RGB") -> tuple[File, ...]:
+    """Return the images of these names in a folder."""
     return tuple(File(folder / name, mode) for name in names)
 
 
-def class_folders(folder: Path) -> list[str]:
-    """Names of the folders in ``folder``, sorted as text."""
+def list_class_folders(folder: Path) -> list[str]:
+    """Return the names of a folder's subfolders, sorted as text."""
     return sorted(
-        entry.name for entry in os.scandir(folder) if entry.is_dir() and _counts(entry.name)
+        entry.name for entry in os.scandir(folder) if entry.is_dir() and _is_data(entry.name)
     )
 
 
@@ -205,58 +228,76 @@ def image_folder(
     split: str = "",
     mode: str = "RGB",
 ) -> Photographs:
-    """Read a folder that holds one folder of images per class.
+    """Read a folder with one folder of images per class.
 
     Parameters
     ----------
     folder : Path or str
+        Folder of the class folders.
     classes : sequence of str, optional
-        Names of the class folders in the order of the labels; by default all folders, sorted as
+        Names of the class folders in the order of the labels. Defaults to all folders, sorted as
         text.
-    dataset, split : str
-        Where the images come from; by default the name of the folder.
+    dataset, split : str, default=""
+        Origin of the images. The default of `dataset` is the name of the folder.
     mode : {"RGB", "L"}, default="RGB"
-        The channels of the decoded images: three, or one for models of grey images.
+        Channels of the decoded images. "L" is one channel, for models of grey images.
 
     Returns
     -------
     Photographs
-        Labels are places in ``classes``, ids "class/file".
+        Images whose labels are positions in `classes` and whose ids are "class/file".
 
     Raises
     ------
     FileNotFoundError
-        Where there is no such folder.
+        If the folder does not exist.
     ValueError
-        Naming a class folder that is missing, empty or unknown, or a file that is no image.
+        If a class folder is missing, empty or unknown, or if a file is not an image.
+
+    See Also
+    --------
+    imagenet : Read ImageNet's class folders or flat folder.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from PIL import Image
+    >>> import cascadelib as cl
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for name in ("cat", "dog"):
+    ...         Path(folder, name).mkdir()
+    ...         Image.new("RGB", (8, 6)).save(Path(folder, name, "1.png"))
+    ...     images = cl.datasets.image_folder(folder, dataset="pets")
+    >>> images
+    <Photographs pets: 2 images, 2 classes>
     """
     known(mode, ("RGB", "L"), "mode")
-    root = existing(folder, "a folder of images for each class")
-    found = class_folders(root)
+    root = check_folder(folder, "a folder of images for each class")
+    found = list_class_folders(root)
     if not found:
         raise ValueError(
-            f"{root} holds no class folders; for a flat folder of ImageNet give its labels "
-            "(imagenet(…))"
+            f"{root} has no class folders; for a flat folder use imagenet(…) with labels"
         )
     classes = found if classes is None else list(classes)
     missing = [name for name in classes if name not in found]
-    more = [name for name in found if name not in classes]
+    unknown = [name for name in found if name not in classes]
     if missing:
         raise ValueError(
             f"{root}: no folder for class {missing[0]!r} "
             f"({len(missing)} of {len(classes)} are missing)"
         )
-    if more:
+    if unknown:
         raise ValueError(
-            f"{root / more[0]} belongs to no known class ({len(more)} such); "
+            f"{root / unknown[0]} belongs to no known class ({len(unknown)} such); "
             f"expected {classes[:3]} …"
         )
     paths: list[str] = []
     labels: list[int] = []
     for label, name in enumerate(classes):
-        images = images_in(root / name, f"images for class {name!r}")
+        images = list_images(root / name, f"images for class {name!r}")
         paths += [f"{name}/{image}" for image in images]
         labels += [label] * len(images)
     return Photographs(
-        files_in(root, paths, mode), np.array(labels), paths, classes, dataset or root.name, split
+        list_files(root, paths, mode), np.array(labels), paths, classes, dataset or root.name, split
     )

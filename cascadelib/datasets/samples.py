@@ -1,7 +1,4 @@
-"""Labelled inputs.
-
-Extraction asks a data set for its length, labels, ids, class names, origin, and batches of rows.
-"""
+"""Labelled inputs with ids, class names, origin and batches of rows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,25 +12,25 @@ from ..labels import aligned, chosen_rows, labels_of
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Labelled:
-    """k inputs of any kind, with their labels.
+    """Base class of labelled inputs of any type.
 
     Parameters
     ----------
-    inputs
-        k of them.
-    labels : array_like
-        int [k].
-    sample_ids : array_like, optional
-        Kept as str [k]; by default the row numbers.
+    inputs : sequence
+        Inputs of the samples.
+    labels : array-like of int, shape (n_samples,)
+        Class numbers.
+    sample_ids : array-like of shape (n_samples,), optional
+        Ids of the samples, stored as str. Defaults to the row numbers.
     classes : sequence of str, optional
-        Names of the classes, in the order of the labels.
-    dataset, split : str
-        Where the samples come from.
+        Names of the classes in the order of the labels.
+    dataset, split : str, default=""
+        Origin of the samples.
 
     Raises
     ------
     ValueError
-        For lengths that differ, labels outside the classes, and ids that repeat.
+        If lengths differ, if labels are not in the classes, or if ids repeat.
     """
 
     inputs: Any
@@ -63,16 +60,17 @@ class Labelled:
         return f"<{origin}: {len(self)} {self.word}{classes}>"
 
     def take(self, indices: Any) -> Self:
-        """Select some of the samples.
+        """Select samples.
 
         Parameters
         ----------
-        indices : array_like or slice
-            Row numbers that do not repeat, or a bool mask [k].
+        indices : array-like or slice
+            Row numbers without repetitions, or a bool mask of shape (n_samples,).
 
         Returns
         -------
-        The same kind of data set.
+        Samples, Texts or Photographs
+            Data set of the same type.
         """
         rows = chosen_rows(indices, len(self), self.sample_ids)
         if isinstance(self.inputs, tuple):
@@ -88,20 +86,38 @@ class Labelled:
 
 
 class Samples(Labelled):
-    """k labelled inputs in memory, or memory-mapped.
+    """Store labelled arrays in memory or memory-mapped.
 
     Parameters
     ----------
-    inputs : array_like
-        Numbers [k, …]: a numpy array, a torch tensor, or nested lists.
-    labels, sample_ids, classes, dataset, split
-        int [k], the names of the k samples and of the classes, and where they come from.
+    inputs : array-like of shape (n_samples, …)
+        Numbers in a NumPy array, a torch tensor or nested lists.
+    labels : array-like of int, shape (n_samples,)
+        Class numbers.
+    sample_ids : array-like of shape (n_samples,), optional
+        Ids of the samples. Defaults to the row numbers.
+    classes : sequence of str, optional
+        Names of the classes in the order of the labels.
+    dataset, split : str, default=""
+        Origin of the samples.
 
     Raises
     ------
     ValueError
-        For inputs that are no numbers; for lengths that differ, labels outside the classes, and ids
-        that repeat.
+        If inputs are not numbers, if lengths differ, if labels are not in the classes, or if ids
+        repeat.
+
+    See Also
+    --------
+    extract : Run models on a data set.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import cascadelib as cl
+    >>> samples = cl.datasets.Samples(np.zeros((4, 8)), [0, 1, 1, 0], classes=["a", "b"])
+    >>> samples.take([1, 2])
+    <Samples: 2 inputs, 2 classes>
     """
 
     def __post_init__(self) -> None:
@@ -122,9 +138,9 @@ class Samples(Labelled):
         super().__post_init__()
 
     def batch(self, start: int, stop: int) -> torch.Tensor:
-        """Inputs of rows start … stop − 1, [stop − start, …]."""
+        """Return the inputs of rows start … stop − 1, [stop − start, …]."""
         inputs = self.inputs[start:stop]
         if isinstance(inputs, torch.Tensor):
             return inputs
-        # A read-only map is copied: torch would warn that it could be written through.
+        # A read-only map is copied, since torch would warn that it could be overwritten.
         return torch.from_numpy(np.require(inputs, None, ["C", "W"]))

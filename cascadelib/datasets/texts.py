@@ -1,4 +1,4 @@
-"""Labelled texts: sentences or pairs of sentences, as they are or from a table."""
+"""Labelled sentences or pairs of sentences, from sequences or tables."""
 
 import csv
 import warnings
@@ -14,22 +14,38 @@ from .samples import Labelled
 
 
 class Texts(Labelled):
-    """k labelled texts, or pairs of texts.
+    """Store labelled texts or pairs of texts.
 
-    Empty texts are kept, since a classifier has an answer for them too; a warning counts them.
+    Empty texts are not removed, since classifiers have an answer for them. A warning counts them.
 
     Parameters
     ----------
-    inputs : sequence
-        k strings, or k pairs of strings.
-    labels, sample_ids, classes, dataset, split
-        int [k], the names of the k samples and of the classes, and where they come from.
+    inputs : sequence of str, or of pairs of str
+        Texts or pairs of texts.
+    labels : array-like of int, shape (n_samples,)
+        Class numbers.
+    sample_ids : array-like of shape (n_samples,), optional
+        Ids of the samples. Defaults to the row numbers.
+    classes : sequence of str, optional
+        Names of the classes in the order of the labels.
+    dataset, split : str, default=""
+        Origin of the samples.
 
     Raises
     ------
     ValueError
-        Naming the first row whose text is missing; for lengths that differ, labels outside the
-        classes, and ids that repeat.
+        If a text is missing, if lengths differ, if labels are not in the classes, or if ids repeat.
+
+    See Also
+    --------
+    table : Read texts from a table.
+
+    Examples
+    --------
+    >>> import cascadelib as cl
+    >>> texts = cl.datasets.Texts(["good", "bad"], [1, 0], dataset="demo", split="val")
+    >>> texts
+    <Texts: demo val, 2 texts>
     """
 
     inputs: tuple
@@ -51,7 +67,7 @@ class Texts(Labelled):
                 )
             empty += not all(part.strip() for part in parts)
         if empty:
-            warnings.warn(f"{empty} of {len(texts)} texts are empty; they are kept", stacklevel=3)
+            warnings.warn(f"{empty} of {len(texts)} texts are empty, not removed", stacklevel=3)
 
     def __repr__(self) -> str:
         kind = "pairs" if self.pairs else "texts"
@@ -63,16 +79,16 @@ class Texts(Labelled):
         return isinstance(self.inputs[0], tuple)
 
     def batch(self, start: int, stop: int) -> tuple:
-        """Texts of rows start … stop − 1."""
+        """Return the texts of rows start … stop − 1."""
         return self.inputs[start:stop]
 
     def raw(self, row: int) -> bytes:
-        """One text as bytes, for its digest."""
+        """Return one text as bytes, for its digest."""
         return repr(self.inputs[row]).encode()
 
     @property
     def order(self) -> np.ndarray:
-        """Rows by length in characters, int64 [k]: texts of a batch then need little padding."""
+        """Rows by length in characters, int64 [k], so that batches need little padding."""
         lengths = [sum(map(len, t)) if isinstance(t, tuple) else len(t) for t in self.inputs]
         return np.argsort(lengths, kind="stable")
 
@@ -91,30 +107,43 @@ def table(
     Parameters
     ----------
     source : DataFrame, Path or str
-        A table, or a file: .parquet, .csv, .tsv (without quoting) or .jsonl.
-    text : str or sequence of str
-        The column of the texts, or the two columns of pairs.
-    label : str
-        The column of labels: class numbers, or names out of ``classes``.
+        Table, or a file with ending .parquet, .csv, .tsv (without quoting) or .jsonl.
+    text : str or sequence of str, default="text"
+        Column of the texts, or the two columns of pairs.
+    label : str, default="label"
+        Column of the labels, which are class numbers or names in `classes`.
     sample_id : str, optional
-        The column of ids; by default the row numbers.
+        Column of the ids. Defaults to the row numbers.
     classes : sequence of str, optional
-        Names of the classes, in the order of their numbers.
-    dataset, split : str
-        Where the samples come from.
+        Names of the classes in the order of their numbers.
+    dataset, split : str, default=""
+        Origin of the samples.
 
     Returns
     -------
     Texts
+        The texts with labels and ids.
 
     Raises
     ------
     FileNotFoundError
-        Where there is no such file.
+        If the file does not exist.
     ValueError
-        For missing columns, unknown labels, and files that are no such table.
+        If columns are missing, labels are unknown, or the file is not such a table.
+
+    See Also
+    --------
+    glue : Load a GLUE task.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import cascadelib as cl
+    >>> frame = pd.DataFrame({"text": ["good", "bad"], "label": ["pos", "neg"]})
+    >>> cl.datasets.table(frame, classes=["neg", "pos"]).labels
+    array([1, 0])
     """
-    frame = source if isinstance(source, pd.DataFrame) else _read(Path(source))
+    frame = source if isinstance(source, pd.DataFrame) else _read_table(Path(source))
     name = dataset or "the table"
 
     def column(key: str) -> pd.Series:
@@ -124,13 +153,13 @@ def table(
     parts = [column(key).tolist() for key in items_of(text)]
     texts = tuple(parts[0] if len(parts) == 1 else zip(*parts))
     labels = column(label).to_numpy()
-    if len(labels) and (labels == -1).all():  # as GLUE hides them
+    if len(labels) and (labels == -1).all():  # GLUE's hidden labels
         raise ValueError(f"{name}: all labels are −1, as in GLUE's test splits: use another split")
     return Texts(texts, labels, ids, classes, dataset, split)
 
 
-def _read(path: Path) -> pd.DataFrame:
-    """The table in a file, by its ending."""
+def _read_table(path: Path) -> pd.DataFrame:
+    """Read the table in a file, by its ending."""
     as_text = partial(pd.read_csv, keep_default_na=False)
     readers = {
         ".parquet": pd.read_parquet,

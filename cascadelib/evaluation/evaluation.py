@@ -11,26 +11,28 @@ from ..checks import known
 from ..methods.method import Method, method_named
 from ..scoring import F1, f1, score_of
 from ..stages import Outcome, stage_of
-from ..store.protocol import Store, is_store
+from ..store.protocol import Store
 from .pareto import Baseline
+
+STORE_TYPES: set[type] = set()  # known stores: on Python 3.11 isinstance evaluates each property
 
 
 def check_store(store: Any) -> None:
     """Raise a TypeError for what is not a store, a ValueError for a store without models."""
-    if is_store(store):
-        if not len(store.models):
-            raise ValueError(
-                "the store has no models yet: store.add(name, logits) or cl.extract adds one"
-            )
-        return
-    remedy = ""
-    if isinstance(store, str | os.PathLike):
-        remedy = ": open the folder with cascadelib.LogitStore(path)"
-    elif hasattr(store, "cascades"):
-        remedy = ": the store comes first, then the cascades"
-    raise TypeError(
-        f"a LogitStore or a ScoreTable is needed here, not {type(store).__name__}{remedy}"
-    )
+    if type(store) not in STORE_TYPES and not isinstance(store, Store):
+        remedy = ""
+        if isinstance(store, str | os.PathLike):
+            remedy = ": open the folder with cascadelib.LogitStore(path)"
+        elif hasattr(store, "cascades"):
+            remedy = ": the store comes first, then the cascades"
+        raise TypeError(
+            f"a LogitStore or a ScoreTable is needed here, not {type(store).__name__}{remedy}"
+        )
+    STORE_TYPES.add(type(store))
+    if not len(store.models):
+        raise ValueError(
+            "the store has no models yet: store.add(name, logits) or cl.extract adds one"
+        )
 
 
 def asked(
@@ -95,11 +97,6 @@ def paid_by(exits: Array, costs: Sequence[Any]) -> Array:
     """What each sample paid, float64 [k], from exit stages int [k] and the costs of stages, numbers
     or float [k]."""
     return np.sum([cost * (exits >= stage) for stage, cost in enumerate(costs)], axis=0)
-
-
-def exit_rates_of(exits: Array, stages: int) -> tuple[float, ...]:
-    """Share of the samples that leaves at each of n stages, of exit stages int [k]."""
-    return tuple((np.bincount(exits, minlength=stages) / len(exits)).tolist())
 
 
 def correct_alone(store: Store, model: str, score: str) -> Array:

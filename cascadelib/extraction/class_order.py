@@ -11,8 +11,8 @@ from ..labels import Labels
 from ..zoo.model import Model
 
 # Standard errors by which another order must be better, on samples that did not choose it.
-CLEARLY = 4
-LEAST = 4  # samples per class, on average, below which an assignment says nothing
+MIN_STANDARD_ERRORS = 4
+MIN_SAMPLES_PER_CLASS = 4  # samples per class, on average, below which an assignment says nothing
 
 
 def check_names(models: Iterable[Model], labels: Labels) -> None:
@@ -33,11 +33,12 @@ def check_names(models: Iterable[Model], labels: Labels) -> None:
                 first = next(i for i, pair in enumerate(zip(named, own)) if pair[0] != pair[1])
                 raise ValueError(
                     f"model {model.name!r} has its classes in another order: its class {first} is "
-                    f"{named[first]!r}, the data set's is {own[first]!r}. {_remedy(model.name)}"
+                    f"{named[first]!r}, the data set's is {own[first]!r}. "
+                    + _format_remedy(model.name)
                 )
 
 
-def _remedy(name: str) -> str:
+def _format_remedy(name: str) -> str:
     """What to do where a model has its classes in another order."""
     return (
         f"Give the order yourself: {{{name!r}: cl.zoo.reordered(model, order)}}, logit j = its "
@@ -54,7 +55,7 @@ def check_order(model: Model, logits: np.ndarray, labels: Labels) -> None:
     explicit order, nothing is concluded.
     """
     classes = logits.shape[1]
-    if "class_order" in model.metadata or len(labels) < LEAST * classes:
+    if "class_order" in model.metadata or len(labels) < MIN_SAMPLES_PER_CLASS * classes:
         return
     predictions = logits.argmax(1)
     chosen, judged = np.array_split(np.random.default_rng(0).permutation(len(labels)), 2)
@@ -68,11 +69,11 @@ def check_order(model: Model, logits: np.ndarray, labels: Labels) -> None:
     moved = predicted == order[label]
     gain = moved.mean() - as_is.mean()
     standard_error = np.std(moved.astype(float) - as_is) / np.sqrt(len(moved))
-    if gain > max(0.1, CLEARLY * standard_error):
+    if gain > max(0.1, MIN_STANDARD_ERRORS * standard_error):
         names = labels.classes or range(classes)
         first = int(np.flatnonzero(order != np.arange(classes))[0])
         raise ValueError(
             f"model {model.name!r} seems to have its classes in another order: accuracy "
             f"{as_is.mean():.1%} as it is, {moved.mean():.1%} with its columns reordered (class "
-            f"{names[first]!r} is its column {order[first]}, …). {_remedy(model.name)}"
+            f"{names[first]!r} is its column {order[first]}, …). {_format_remedy(model.name)}"
         )

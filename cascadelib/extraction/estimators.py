@@ -6,12 +6,19 @@ from typing import Any
 
 import numpy as np
 
+from ..checks import brief
 from ..labels import aligned
 from ..store.logit_store import LogitStore
 
 
-def probabilities_of(estimator: Any, inputs: Any, classes: np.ndarray) -> np.ndarray:
+def compute_probabilities(estimator: Any, inputs: Any, classes: np.ndarray) -> np.ndarray:
     """float64 [k, classes] of a classifier; classes: sorted; 0 for one that it never saw."""
+    foreign = ~np.isin(estimator.classes_, classes)
+    if foreign.any():
+        raise ValueError(
+            f"a classifier was trained with the class {estimator.classes_[foreign].tolist()[0]!r}, "
+            f"but y has {brief(classes.tolist())}: write classes alike, and give samples of each"
+        )
     found = estimator.predict_proba(inputs)
     probabilities = np.zeros((len(found), len(classes)))
     probabilities[:, np.searchsorted(classes, estimator.classes_)] = found
@@ -32,7 +39,7 @@ def extract_estimators(
     store = LogitStore.create(path, np.asarray(labels).astype(str), classes=classes)
     for name, estimator in estimators.items():
         begun = time.perf_counter()
-        found = probabilities_of(estimator, inputs, classes)
+        found = compute_probabilities(estimator, inputs, classes)
         seconds = (time.perf_counter() - begun) / len(found)
         store.add(name, found, None, macs.get(name), seconds, probabilities=True)
     return store

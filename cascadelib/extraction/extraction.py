@@ -22,14 +22,22 @@ from ..files import leftovers
 from ..labels import Labels, labels_of
 from ..store.formats import Folder, check_spellings
 from ..store.logit_store import DTYPES, LogitStore
-from ..zoo.forward import AMP, device_of, kept_memory
-from ..zoo.loaders import resolved
-from ..zoo.macs import with_text_costs
-from ..zoo.model import Model, digest_tensor, identity, noted
+from ..zoo.forward import AMP, retain_freed_memory, select_device
+from ..zoo.loaders import resolve_models
+from ..zoo.macs import add_text_costs
+from ..zoo.model import Model, describe_identity, record_failure, update_digest
 from .class_order import check_names, check_order
 from .estimators import extract_estimators
-from .inference import Candidate, Pass, probed, read, run_pass
-from .shards import LOCK, PARTIAL, Shards, shard_bounds, spans, started, usable_cores
+from .inference import Candidate, Pass, probe_models, read_batch, run_pass
+from .shards import (
+    LOCK,
+    PARTIAL,
+    Shards,
+    count_usable_cores,
+    join_processes,
+    shard_bounds,
+    split_range,
+)
 
 
 def extract(
@@ -137,28 +145,28 @@ def extract(
     macs = macs or {}
     if isinstance(models, dict) and any(hasattr(m, "predict_proba") for m in models.values()):
         return extract_estimators(models, dataset, path, macs)
-    samples = _samples_of(dataset)
-    found = resolved(models)
+    samples = _convert_dataset(dataset)
+    found = resolve_models(models)
     labels = labels_of(samples)
     if workers is None:
-        workers = min(16, usable_cores()) if isinstance(samples, Photographs) else 0
+        workers = min(16, count_usable_cores()) if isinstance(samples, Photographs) else 0
     _check_arguments(found, batch_size, shard_size, workers, macs, dtype, amp)
     check_names(found, labels)
-    store = _existing(path, labels)
-    wanted: dict = {"inputs": inputs_digest(samples), "dtype": dtype, "compile": compile}
+    store = _open_existing(path, labels)
+    wanted: dict = {"inputs": digest_inputs(samples), "dtype": dtype, "compile": compile}
     if amp is not None:  # by default the store's own will do, whatever device it came from
-        wanted["amp"] = device_of(device, amp).amp
-    pending = _unfinished(found, store, wanted, replace)
-    _sweep(Path(path), found, pending)
+        wanted["amp"] = select_device(device, amp).amp
+    pending = _select_unfinished(found, store, wanted, replace)
+    _remove_leftovers(Path(path), found, pending)
     if not pending:
         return LogitStore(path)
-    with started() as mine, Shards(path, locked=mine.first) as shards, kept_memory():
+    with join_processes() as mine, Shards(path, locked=mine.first) as shards, retain_freed_memory():
         settings = Pass(
             samples,
             labels,
             shards,
             mine,
-            device_of(device or mine.device(), amp),
+            select_device(device or mine.device(), amp),
             batch_size,
             shard_bounds(len(samples), shard_size, batch_size),
             np.dtype(dtype),
@@ -167,8 +175,8 @@ def extract(
             progress and mine.first,
             compile,
         )
-        store = _existing(path, labels)  # others may have been at work until it was locked
-        pending = _unfinished(pending, store, wanted, replace)
+        store = _open_existing(path, labels)  # others may have been at work until it was locked
+        pending = _select_unfinished(pending, store, wanted, replace)
         _extract_pending(pending, store, wanted, macs, settings)
     if settings.failed:
         texts = "\n".join(map(str, settings.failed.values()))
@@ -187,7 +195,7 @@ def _extract_pending(
     held = [] if store is None else store.models.index
     check_spellings(settings.shards.path / LOCK, [*held, *(model.name for model in models)])
     if isinstance(settings.samples, Texts):
-        models, macs = with_text_costs(models, settings.samples.inputs, macs, settings.failed)
+        models, macs = add_text_costs(models, settings.samples.inputs, macs, settings.failed)
     run = wanted | {
         "batch_size": settings.batch_size,
         "amp": settings.device.amp,
@@ -195,7 +203,7 @@ def _extract_pending(
         "samples": labels.fingerprint,
     }
     with contextlib.ExitStack() as ready_models:
-        candidates = settings.agreed(probed(models, settings, run, macs, ready_models))
+        candidates = settings.agreed(probe_models(models, settings, run, macs, ready_models))
         _check_classes(candidates, labels, store)
         shards = settings.shards
         missing: dict = {}
@@ -218,12 +226,12 @@ def _extract_pending(
                 labels.split,
             )
             for candidate in candidates:
-                with noted(settings.failed, candidate.model.name, ValueError):
+                with record_failure(settings.failed, candidate.model.name, ValueError):
                     _assemble(candidate, store, settings)
         settings.mine.gather(settings.failed)
 
 
-def _samples_of(dataset: Any) -> Any:
+def _convert_dataset(dataset: Any) -> Any:
     """A data set, also of a pair (inputs, labels); ValueError for anything else."""
     if isinstance(dataset, tuple) and len(dataset) == 2:
         return Samples(*dataset)
@@ -234,14 +242,14 @@ def _samples_of(dataset: Any) -> Any:
     return dataset
 
 
-def _unfinished(
+def _select_unfinished(
     models: list[Model], store: LogitStore | None, wanted: dict, replace: bool
 ) -> list[Model]:
     """Models that are still to be extracted."""
     return [model for model in models if replace or not _is_finished(store, model, wanted)]
 
 
-def _sweep(path: Path, models: list[Model], pending: list[Model]) -> None:
+def _remove_leftovers(path: Path, models: list[Model], pending: list[Model]) -> None:
     """Remove what a kill left of models that are finished, where there is something and it can be;
     else write nothing."""
     if leftovers(path) or (path / PARTIAL).exists():
@@ -272,7 +280,7 @@ def _check_arguments(
         check_number(value, f"model {name!r}: macs", "a positive number", *POSITIVE)
 
 
-def _existing(path: Path | str, labels: Labels) -> LogitStore | None:
+def _open_existing(path: Path | str, labels: Labels) -> LogitStore | None:
     """The store at ``path``, refused if it is of other samples; None where there is none yet."""
     if not (Path(path) / "manifest.json").exists():
         return None
@@ -320,16 +328,17 @@ def _announce(pending: list[Candidate], missing: dict, settings: Pass) -> None:
     if needed > free:
         raise ValueError(f"{path}: {needed / 1e6:.1f} MB are needed and {free / 1e6:.1f} MB free")
     if settings.progress and pending:
+        duration = format_duration(seconds / settings.mine.count)
         print(
             *settings.failed.values(),
-            f"{len(pending)} models × {samples} samples: {left(seconds / settings.mine.count)}, "
+            f"{len(pending)} models × {samples} samples: {duration}, "
             f"{sum(final) / 1e6:.1f} MB on disk",
             sep="\n",
             flush=True,
         )
 
 
-def left(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Write a time that is left for people: "about 40 s", "about 3 min", "about 2.5 h"."""
     units = ((3600, "h", 1), (60, "min", 0), (1, "s", 0))
     size, unit, digits = next((unit for unit in units if seconds >= 2 * unit[0]), units[-1])
@@ -365,14 +374,14 @@ def _assemble(candidate: Candidate, store: LogitStore, settings: Pass) -> None:
         },
     }
     extraction.pop("samples")
-    if model.name in settings.most:
-        extraction["largest_batch_in_memory"] = settings.most[model.name]
+    if model.name in settings.batch_limits:
+        extraction["largest_batch_in_memory"] = settings.batch_limits[model.name]
     metadata = {key: value for key, value in model.metadata.items() if key != "classes"}
     store.add(
         model.name,
         logits,
         macs=candidate.macs,
-        seconds=_seconds(candidate, times, len(logits), settings),
+        seconds=_estimate_seconds(candidate, times, len(logits), settings),
         replace=True,
         dtype=candidate.run["dtype"],
         extraction=extraction,
@@ -381,19 +390,21 @@ def _assemble(candidate: Candidate, store: LogitStore, settings: Pass) -> None:
     shards.remove(model.name)
 
 
-def _seconds(candidate: Candidate, times: list[float], count: int, settings: Pass) -> float:
+def _estimate_seconds(
+    candidate: Candidate, times: list[float], count: int, settings: Pass
+) -> float:
     """Median seconds a sample over the full batches (a last, smaller one is less efficient); of
     texts sorted by length the mean. Where workers decode on the same processor, the probe before
     them is the better measurement."""
     if settings.order is not None:
-        sizes = [stop - start for start, stop in spans(0, count, settings.batch_size)]
+        sizes = [stop - start for start, stop in split_range(0, count, settings.batch_size)]
         return float(np.average(times, weights=sizes))
     if settings.workers and settings.device.torch.type == "cpu":
         return candidate.seconds
     return statistics.median(times[: count // settings.batch_size] or times)
 
 
-def inputs_digest(samples: Any) -> str:
+def digest_inputs(samples: Any) -> str:
     """SHA-256 of up to 64 evenly spread inputs: tells changed inputs from the same without reading
     all of them. A data set of other things than tensors has ``raw(row) -> bytes`` for it."""
     digest = hashlib.sha256()
@@ -401,9 +412,9 @@ def inputs_digest(samples: Any) -> str:
         if hasattr(samples, "raw"):
             digest.update(hashlib.sha256(samples.raw(row)).digest())
             continue
-        one = read(samples, row, row + 1)
+        one = read_batch(samples, row, row + 1)
         if isinstance(one, torch.Tensor):
-            digest_tensor(digest, one)
+            update_digest(digest, one)
     return digest.hexdigest()
 
 
@@ -415,7 +426,9 @@ def _is_finished(store: LogitStore | None, model: Model, wanted: dict) -> bool:
         return False
     metadata = store.metadata(model.name)
     recorded = metadata.get("extraction") or {}
-    differing = [f"other {key}" for key, own in identity(model).items() if recorded.get(key) != own]
+    differing = [
+        f"other {key}" for key, own in describe_identity(model).items() if recorded.get(key) != own
+    ]
     if recorded.get("inputs", wanted["inputs"]) != wanted["inputs"]:
         differing.append("other inputs")
     there = recorded | metadata

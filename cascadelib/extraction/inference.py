@@ -21,19 +21,21 @@ from ..checks import POSITIVE, is_number
 from ..datasets.images import Photographs
 from ..front_end import is_watched
 from ..labels import Labels, labels_of
-from ..zoo.batches import inputs_in, rows_of
-from ..zoo.forward import Device, on_device, ready, timed_logits
+from ..zoo.batches import count_inputs, take_rows
+from ..zoo.forward import Device, compute_timed_logits, place_module, upload_batch
 from ..zoo.macs import count_macs
-from ..zoo.model import Model, identity, noted
-from ..zoo.transforms import distinct, prepared
-from .shards import Processes, Shards, spans
+from ..zoo.model import Model, describe_identity, record_failure
+from ..zoo.transforms import find_distinct, prepare_batch
+from .shards import Processes, Shards, split_range
 
 # Samples, on the CPU; a GPU needs a full batch to show its speed, a compiled model is for one size.
-PROBED = 32
-FORMATS = (torch.channels_last, torch.contiguous_format)
-WORTH = 64  # full batches; of fewer, the measurement would be more than a quarter
-TIMED = 4  # batches, the first of which takes memory and searches
-CLEARLY = 0.95  # of the usual layout's time: one that is nearer is not worth another rounding
+PROBE_SAMPLES = 32
+MEMORY_FORMATS = (torch.channels_last, torch.contiguous_format)
+MIN_LAYOUT_BATCHES = 64  # full batches; of fewer, the measurement would be more than a quarter
+TIMED_BATCHES = 4  # batches, the first of which takes memory and searches
+MAX_TIME_RATIO = (
+    0.95  # of the usual layout's time: one that is nearer is not worth another rounding
+)
 
 
 @dataclass(frozen=True)
@@ -59,14 +61,14 @@ class Pass:
     workers: int
     progress: bool
     compile: bool
-    most: dict = field(default_factory=dict)
+    batch_limits: dict = field(default_factory=dict)
     failed: dict = field(default_factory=dict)
 
     @property
     def full(self) -> int:
         """Samples of each batch, the last one too, where another size would be compiled or searched
         anew; else 0."""
-        fixed = self.compile or self.device.chooses
+        fixed = self.compile or self.device.measures_layouts
         return min(len(self.samples), self.batch_size) if fixed else 0
 
     @property
@@ -99,7 +101,7 @@ class Candidate:
     seconds: float
 
 
-def probed(
+def probe_models(
     models: list[Model],
     settings: Pass,
     run: dict,
@@ -111,43 +113,49 @@ def probed(
     ``settings.failed``."""
     if not models:
         return []
-    few = settings.full or min(len(settings.samples), PROBED)
+    few = settings.full or min(len(settings.samples), PROBE_SAMPLES)
     transforms = [model.transform for model in models]
     prepare = next(feed(settings.samples, [(0, few)], transforms, settings.device))
     candidates = []
     for model in models:
         name = model.name
-        with noted(settings.failed, name), contextlib.ExitStack() as own:
-            own.enter_context(ready(model.module, settings.device.torch))
+        with record_failure(settings.failed, name), contextlib.ExitStack() as own:
+            own.enter_context(place_module(model.module, settings.device.torch))
             inputs = prepare(model.transform)
             counted = macs.get(name) or count_macs(model.module, inputs)
-            runs = _as_it_runs(model, inputs, settings)
+            runs = _prepare_to_run(model, inputs, settings)
             with torch.inference_mode():
                 for _ in range(2):
-                    logits, seconds = timed_logits(runs, inputs, settings.device, settings.most)
+                    logits, seconds = compute_timed_logits(
+                        runs, inputs, settings.device, settings.batch_limits
+                    )
             if not is_number(counted, *POSITIVE):
                 raise ValueError(
                     f"model {name!r}: fvcore counts {counted} MACs; pass macs={{{name!r}: …}}"
                 )
-            own_run = run | identity(model)
+            own_run = run | describe_identity(model)
             candidates.append(Candidate(runs, own_run, counted, logits.shape[1], seconds()))
             stack.enter_context(own.pop_all())
     return candidates
 
 
-def _as_it_runs(model: Model, inputs: Any, settings: Pass) -> Model:
+def _prepare_to_run(model: Model, inputs: Any, settings: Pass) -> Model:
     """A model compiled, or in its fastest layout; its metadata say at which image size and how."""
     images = isinstance(inputs, torch.Tensor) and inputs.ndim == 4
     record = {"image_size": inputs.shape[-1]} if images else {}
     if settings.compile:
         module: Any = torch.compile(model.module)
         model = replace(model, module=module)
-    elif images and settings.device.chooses and len(settings.samples) >= WORTH * len(inputs):
-        model = fastest(model, inputs, settings.device)
+    elif (
+        images
+        and settings.device.measures_layouts
+        and len(settings.samples) >= MIN_LAYOUT_BATCHES * len(inputs)
+    ):
+        model = select_fastest_layout(model, inputs, settings.device)
     return replace(model, metadata=record | model.metadata)
 
 
-def laid_out(
+def set_layout(
     model: Any, memory_format: torch.memory_format, searched: bool, **record: Any
 ) -> Model:
     """A model of images as it runs with them and its weights in a memory format, under cuDNN's
@@ -166,7 +174,7 @@ def laid_out(
     return replace(model, module=run, metadata=record | model.metadata)
 
 
-def fastest(model: Model, images: torch.Tensor, device: Device) -> Model:
+def select_fastest_layout(model: Model, images: torch.Tensor, device: Device) -> Model:
     """A model in the layout in which a batch of images runs fastest; its metadata say which, and
     how many times as fast as usual.
 
@@ -176,27 +184,29 @@ def fastest(model: Model, images: torch.Tensor, device: Device) -> Model:
     fixed = cudnn.deterministic or torch.are_deterministic_algorithms_enabled()
     found = cudnn.benchmark and not fixed
     seconds = {}
-    for layout in itertools.product(FORMATS, {found, not fixed}):
+    for layout in itertools.product(MEMORY_FORMATS, {found, not fixed}):
         # cuDNN's plans are kept per thread and shape, whatever the flag was when they were made:
         # a thread of its own has none.
         with ThreadPoolExecutor(1) as thread:
-            timed = thread.submit(_seconds, laid_out(model, *layout), images, device)
+            timed = thread.submit(_time_batches, set_layout(model, *layout), images, device)
         seconds[layout] = timed.result()
-    usual = (FORMATS[0], found)
+    usual = (MEMORY_FORMATS[0], found)
     chosen = min(seconds, key=seconds.__getitem__)
-    if seconds[chosen] > CLEARLY * seconds[usual]:
+    if seconds[chosen] > MAX_TIME_RATIO * seconds[usual]:
         chosen = usual
-    return laid_out(model, *chosen, layout_gain=seconds[usual] / seconds[chosen])
+    return set_layout(model, *chosen, layout_gain=seconds[usual] / seconds[chosen])
 
 
-def _seconds(model: Model, images: torch.Tensor, device: Device) -> float:
+def _time_batches(model: Model, images: torch.Tensor, device: Device) -> float:
     """Seconds per sample of the fastest of a few batches."""
     with torch.inference_mode(), torch.cuda.stream(device.computing):
-        return min(timed_logits(model, images, device, {})[1]() for _ in range(TIMED))
+        return min(
+            compute_timed_logits(model, images, device, {})[1]() for _ in range(TIMED_BATCHES)
+        )
 
 
 CHUNK = 16  # photographs that a worker makes at once
-AHEAD = 4  # chunks that each worker is asked for beforehand
+PREFETCHED_CHUNKS = 4  # chunks that each worker is asked for beforehand
 
 
 def feed(
@@ -210,27 +220,27 @@ def feed(
     read.
     """
     if isinstance(samples, Photographs):
-        yield from _photographs(samples, list(bounds), transforms, device, workers)
+        yield from _feed_photographs(samples, list(bounds), transforms, device, workers)
         return
     for start, stop in bounds:
-        raw = on_device(read(samples, start, stop), device.upload)
-        yield lambda transform, raw=raw: on_device(prepared(transform, raw), device.upload)
+        raw = upload_batch(read_batch(samples, start, stop), device.upload)
+        yield lambda transform, raw=raw: upload_batch(prepare_batch(transform, raw), device.upload)
 
 
-def read(samples: Any, start: int, stop: int) -> Any:
+def read_batch(samples: Any, start: int, stop: int) -> Any:
     """``samples.batch(start, stop)``; ValueError naming the first sample for which that raises."""
     try:
         return samples.batch(start, stop)
     except Exception as error:
         for row in range(start, stop) if stop > start + 1 else ():
-            read(samples, row, row + 1)
+            read_batch(samples, row, row + 1)
         raise ValueError(
             f"the data set has no sample for row {start} ({labels_of(samples).sample_ids[start]}): "
             f"{error!r}"
         ) from error
 
 
-class _Cuts:
+class _CutPhotographs:
     """(turn, start, rows) → None once the buffers of that turn hold the rows' photographs,
     ``start`` being their first; or the ValueError that says why not (workers would make a
     traceback).
@@ -282,20 +292,20 @@ class _Cuts:
         return None
 
 
-def _photographs(
+def _feed_photographs(
     samples: Any, bounds: list, transforms: Iterable, device: Device, workers: int
 ) -> Generator:
     """Workers fill a ring of buffers, one per batch, in memory that they share. They are asked for
     ``AHEAD`` chunks each before the batch that these belong to comes: that many buffers, and one to
     fill while models read another."""
-    made = _Cuts(samples.inputs, distinct(map(_cut_of, transforms)), bounds[0][0])
+    made = _CutPhotographs(samples.inputs, find_distinct(map(_find_cut, transforms)), bounds[0][0])
     size = max(stop - start for start, stop in bounds)
-    chunks = len(spans(0, size, CHUNK))
+    chunks = len(split_range(0, size, CHUNK))
     workers = min(workers, len(bounds) * chunks)
-    ahead = math.ceil(AHEAD * workers / chunks)  # batches
+    ahead = math.ceil(PREFETCHED_CHUNKS * workers / chunks)  # batches
     tasks = []
     for turn, (start, stop) in enumerate(bounds):
-        tasks += [(turn, start, range(*span)) for span in spans(start, stop, CHUNK)]
+        tasks += [(turn, start, range(*span)) for span in split_range(start, stop, CHUNK)]
         if turn < 2 + ahead:
             made.reserve(size, workers > 0)
     loader: Any = torch.utils.data.DataLoader(
@@ -303,28 +313,28 @@ def _photographs(
         batch_size=None,
         sampler=tasks,
         num_workers=workers,
-        prefetch_factor=AHEAD if workers else None,
+        prefetch_factor=PREFETCHED_CHUNKS if workers else None,
     )
     arriving = iter(loader)
     for (start, stop), buffers in zip(bounds, itertools.cycle(made.ring)):
-        for error in itertools.islice(arriving, len(spans(start, stop, CHUNK))):
+        for error in itertools.islice(arriving, len(split_range(start, stop, CHUNK))):
             if error is not None:
                 raise error
         uploaded = [device.upload(buffer[: stop - start]) for buffer in buffers]
-        yield functools.partial(_finished, made.cuts, uploaded, device)
+        yield functools.partial(_finish_input, made.cuts, uploaded, device)
 
 
-def _finished(
+def _finish_input(
     cuts: list[Callable], uploaded: list[torch.Tensor], device: Device, transform: Any
 ) -> Any:
     """The input that a transform makes of a batch whose cuts lie on the device."""
-    cut = uploaded[cuts.index(_cut_of(transform))]
+    cut = uploaded[cuts.index(_find_cut(transform))]
     if hasattr(transform, "finished"):
         cut = transform.finished(cut)
-    return on_device(cut, device.upload)
+    return upload_batch(cut, device.upload)
 
 
-def _cut_of(transform: Any) -> Callable:
+def _find_cut(transform: Any) -> Callable:
     """What a worker does to one photograph: a transform's ``cut``, or the whole of a plain function
     (PIL → tensor)."""
     if transform is None:
@@ -345,14 +355,18 @@ def run_pass(missing: dict, settings: Pass) -> None:
     total = sum((stop - start) * len(found) for (start, stop), found in missing.items())
     shown = settings.progress and is_watched()
     bar = tqdm(total=total, unit="sample", leave=False, disable=not shown, mininterval=0.5)
-    batches = (span for start, stop in missing for span in spans(start, stop, settings.batch_size))
+    batches = (
+        span for start, stop in missing for span in split_range(start, stop, settings.batch_size)
+    )
     fed = feed(ordered, batches, transforms, settings.device, settings.workers)
     with contextlib.closing(fed), bar, torch.inference_mode():
-        for coming, finished in delayed(_asked_for(missing, fed, settings), settings.device.delay):
+        for coming, finished in delay_items(
+            _start_batches(missing, fed, settings), settings.device.delay
+        ):
             for candidate, start, logits, arrived, seconds, times in coming:
-                with noted(settings.failed, candidate.model.name):
+                with record_failure(settings.failed, candidate.model.name):
                     arrived()
-                    _check(candidate, logits, start, settings)
+                    _check_finite(candidate, logits, start, settings)
                     times.append(seconds())
                     bar.update(len(logits))
             for candidate, *shard in finished:
@@ -360,7 +374,7 @@ def run_pass(missing: dict, settings: Pass) -> None:
                     settings.shards.write(candidate.model.name, candidate.run, *shard)
 
 
-def delayed(items: Iterator, delay: int) -> Iterator:
+def delay_items(items: Iterator, delay: int) -> Iterator:
     """Each of ``items`` once ``delay`` more have come, or none will, be it that the next one
     raises."""
     waiting: deque = deque()
@@ -375,7 +389,7 @@ def delayed(items: Iterator, delay: int) -> Iterator:
     yield from waiting
 
 
-def _asked_for(missing: dict, fed: Iterator, settings: Pass) -> Iterator[tuple[list, list]]:
+def _start_batches(missing: dict, fed: Iterator, settings: Pass) -> Iterator[tuple[list, list]]:
     """Yield (what is coming, the shards that are whole with it) of each batch, until all models
     have failed."""
     dtype = getattr(torch, settings.dtype.name)
@@ -383,13 +397,13 @@ def _asked_for(missing: dict, fed: Iterator, settings: Pass) -> Iterator[tuple[l
         whole: dict[Candidate, tuple] = {}
         for candidate in settings.remaining(found):
             shape = (last - first, candidate.classes)
-            logits = torch.empty(shape, dtype=dtype, pin_memory=settings.device.pins)
+            logits = torch.empty(shape, dtype=dtype, pin_memory=settings.device.pins_memory)
             whole[candidate] = (logits, [])
-        batches = spans(first, last, settings.batch_size) if whole else []
+        batches = split_range(first, last, settings.batch_size) if whole else []
         for start, stop in batches:
             rows = slice(start - first, stop - first)
             prepare = next(fed)
-            coming = list(_outputs(whole, start, rows, prepare, settings))
+            coming = list(_start_outputs(whole, start, rows, prepare, settings))
             finished = []
             if stop == last:
                 for candidate, (logits, times) in whole.items():
@@ -397,7 +411,7 @@ def _asked_for(missing: dict, fed: Iterator, settings: Pass) -> Iterator[tuple[l
             yield coming, finished
 
 
-def _outputs(
+def _start_outputs(
     whole: dict[Candidate, tuple], start: int, rows: slice, prepare: Callable, settings: Pass
 ) -> Iterator[tuple]:
     """(candidate, first row, logits, wait for them, wait for their seconds, all seconds) of each
@@ -407,7 +421,7 @@ def _outputs(
     ``rows`` of the shard.
     """
     remaining = settings.remaining(whole)
-    for transform in distinct(candidate.model.transform for candidate in remaining):
+    for transform in find_distinct(candidate.model.transform for candidate in remaining):
         inputs = None
         for candidate in remaining:
             model = candidate.model
@@ -415,11 +429,13 @@ def _outputs(
                 continue
             shard, times = whole[candidate]
             logits = shard[rows]
-            with noted(settings.failed, model.name):
+            with record_failure(settings.failed, model.name):
                 inputs = prepare(transform) if inputs is None else inputs
-                given = filled(inputs, settings.full)
-                output, seconds = timed_logits(model, given, settings.device, settings.most)
-                output = output[: inputs_in(inputs)]
+                given = pad_inputs(inputs, settings.full)
+                output, seconds = compute_timed_logits(
+                    model, given, settings.device, settings.batch_limits
+                )
+                output = output[: count_inputs(inputs)]
                 if output.shape != logits.shape:
                     raise ValueError(
                         f"model {model.name!r} gave {tuple(output.shape)} for rows {start} … "
@@ -429,16 +445,16 @@ def _outputs(
                 yield candidate, start, logits.numpy(), arrived, seconds, times
 
 
-def filled(inputs: Any, size: int) -> Any:
+def pad_inputs(inputs: Any, size: int) -> Any:
     """A module's input with its last sample repeated up to so many."""
-    samples = inputs_in(inputs)
+    samples = count_inputs(inputs)
     if samples >= size:
         return inputs
-    whole = rows_of(inputs, np.minimum(np.arange(size), samples - 1), samples)
-    return on_device(whole, lambda part: part)  # else rows lie in another format
+    whole = take_rows(inputs, np.minimum(np.arange(size), samples - 1), samples)
+    return upload_batch(whole, lambda part: part)  # else rows lie in another format
 
 
-def _check(candidate: Candidate, logits: np.ndarray, start: int, settings: Pass) -> None:
+def _check_finite(candidate: Candidate, logits: np.ndarray, start: int, settings: Pass) -> None:
     """ValueError, naming the model and the row, where logits [n, classes] from row ``start`` on
     hold nan or inf."""
     bad = start + np.flatnonzero(~np.isfinite(logits).all(1))

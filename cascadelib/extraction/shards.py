@@ -21,7 +21,7 @@ from ..store.formats import LogitFile, encoded
 
 PARTIAL = ".partial"  # the folder of the shards, in that of the store
 LOCK = ".lock"  # in the folder of the shards; no model's folder begins with a dot
-FOREVER = datetime.timedelta(
+GATHER_TIMEOUT = datetime.timedelta(
     days=30
 )  # a slow process is waited for; torchrun itself ends the others when one dies
 
@@ -57,7 +57,7 @@ class Processes:
         )
 
 
-def usable_cores(
+def count_usable_cores(
     groups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")
 ) -> int:
     """Cores for this process, at least one: its affinity, or less by the quota of a control group
@@ -81,14 +81,14 @@ def usable_cores(
 
 
 @contextlib.contextmanager
-def started() -> Iterator[Processes]:
+def join_processes() -> Iterator[Processes]:
     """The processes of ``torchrun``, or of a group that the caller has started, over gloo; else
     this one alone."""
     if distributed.is_available() and distributed.is_initialized():
-        group = distributed.new_group(backend="gloo", timeout=FOREVER)
+        group = distributed.new_group(backend="gloo", timeout=GATHER_TIMEOUT)
         yield Processes(distributed.get_rank(), distributed.get_world_size(), group)
     elif int(os.environ.get("WORLD_SIZE", 1)) > 1:
-        distributed.init_process_group("gloo", timeout=FOREVER)
+        distributed.init_process_group("gloo", timeout=GATHER_TIMEOUT)
         try:
             yield Processes(distributed.get_rank(), distributed.get_world_size())
         finally:
@@ -101,10 +101,10 @@ def shard_bounds(count: int, shard_size: int, batch_size: int) -> list[tuple[int
     """(start, stop) of each shard of ``count`` samples: ``shard_size`` rounded down to whole
     batches, at least one, so that batches begin at the same rows in every run, and resumed tensors
     equal uninterrupted ones."""
-    return spans(0, count, max(1, shard_size // batch_size) * batch_size)
+    return split_range(0, count, max(1, shard_size // batch_size) * batch_size)
 
 
-def spans(start: int, stop: int, size: int) -> list[tuple[int, int]]:
+def split_range(start: int, stop: int, size: int) -> list[tuple[int, int]]:
     """(first, last + 1) of rows start … stop − 1 in pieces of ``size``, the last one shorter."""
     return [(first, min(first + size, stop)) for first in range(start, stop, size)]
 

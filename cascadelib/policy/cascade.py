@@ -19,7 +19,7 @@ from ..methods.confidence_metrics import metric_of
 from ..methods.ensembles import Output
 from ..methods.fitted import CONFIDENCE, given_columns
 from ..methods.thresholds import own_units
-from ..zoo.batches import joined, over, rows_of, size_of
+from ..zoo.batches import concatenate_batches, count_samples, map_parts, take_rows
 from .asking import terms_of
 from .cascade_file import point_for_file
 from .decisions import MALFORMED, Answer, Decisions
@@ -32,18 +32,18 @@ TOGETHER = 64  # samples of a stream that are decided at once, where batches are
 
 def pieces_of(batch: Any, size: int) -> list:
     """Raw inputs (a batch of any form) in batches of ``size``; the last may be smaller."""
-    starts = range(0, max(1, size_of(batch)), check_count(size, "batch_size"))
-    return [rows_of(batch, slice(start, start + size)) for start in starts]
+    starts = range(0, max(1, count_samples(batch)), check_count(size, "batch_size"))
+    return [take_rows(batch, slice(start, start + size)) for start in starts]
 
 
 class Underway(Group):
     """Samples on their way: raw inputs in a batch of any form."""
 
-    whole = staticmethod(joined)
+    whole = staticmethod(concatenate_batches)
 
     def some(self, rows: Any) -> Any:
         """The samples at some rows: a slice, or int64 [n]."""
-        return rows_of(self.inputs, rows)
+        return take_rows(self.inputs, rows)
 
 
 class Deciding(Engine):
@@ -73,8 +73,8 @@ class Deciding(Engine):
     def group_of(self, inputs: Any) -> Underway:
         """A batch as it comes; those of other forms stay apart."""
         with about(f"model {self.point.models[0]!r}"):
-            numbers = np.arange(size_of(inputs))
-        return Underway(numbers, inputs, kind=over(kind_of, inputs))
+            numbers = np.arange(count_samples(inputs))
+        return Underway(numbers, inputs, kind=map_parts(kind_of, inputs))
 
     async def answer(self, stage: int, group: Underway) -> np.ndarray:  # type: ignore[override]
         """Logits [N, classes] of a stage's model, or of the audit's."""

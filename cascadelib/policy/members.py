@@ -17,11 +17,11 @@ import torch
 
 from ..checks import about, unmasked
 from ..evaluation.point import Point
-from ..zoo.batches import over, rows_of, size_of
-from ..zoo.forward import Positional, on_device, output_of
-from ..zoo.loaders import load, parted, resolved
-from ..zoo.model import Model, identity, original
-from ..zoo.transforms import prepared
+from ..zoo.batches import count_samples, map_parts, take_rows
+from ..zoo.forward import Positional, call_module, upload_batch
+from ..zoo.loaders import load, resolve_models, split_transform
+from ..zoo.model import Model, describe_identity, unwrap_compiled
+from ..zoo.transforms import prepare_batch
 from .cascade_file import versions
 from .decisions import by_model
 from .form import records_of
@@ -99,8 +99,8 @@ class Member:
         def moved(part: torch.Tensor, dtype: torch.dtype | None = None) -> torch.Tensor:
             return part.to(device, dtype if part.is_floating_point() else None, non_blocking=True)
 
-        raw = on_device(batch, moved)
-        return on_device(prepared(self.transform, raw), partial(moved, dtype=floats))
+        raw = upload_batch(batch, moved)
+        return upload_batch(prepare_batch(self.transform, raw), partial(moved, dtype=floats))
 
     def logits(self, batch: Any) -> np.ndarray:
         """Logits of a raw batch of N samples; nan for samples whose input holds nan or inf.
@@ -116,7 +116,7 @@ class Member:
         ValueError
             Naming the model, for inputs that it cannot take, and for outputs that are no logits.
         """
-        samples = size_of(batch)
+        samples = count_samples(batch)
         if isinstance(self.module, Called):
             raw = batch if self.transform is None else self.transform(batch)
             return self.checked(self.module(raw), samples)
@@ -130,7 +130,7 @@ class Member:
             # Graphs, and some modules, answer nan and inf with finite logits.
             unusable = unusable_rows(inputs, samples)
             graph = None if unusable is not None else self.graphs.get(kind_of(inputs))
-            output = output_of(self.module if graph is None else graph, inputs)
+            output = call_module(self.module if graph is None else graph, inputs)
         logits = self.checked(output, samples)
         return logits if unusable is None else np.where(unusable[:, None], np.nan, logits)
 
@@ -173,11 +173,11 @@ class Member:
         choices = [replace(self, graphs={})]
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # of what tracing might miss, which is checked here
-            module = Positional(original(self.module)).eval()
+            module = Positional(unwrap_compiled(self.module)).eval()
             copy.deepcopy(module).to("meta")(inputs.to("meta"))
             counts = (1, len(inputs) // 2 + 1, len(inputs))
             precision = torch.finfo(inputs.dtype).eps
-            parts = [self.inputs(rows_of(batch, np.arange(count))) for count in counts]
+            parts = [self.inputs(take_rows(batch, np.arange(count))) for count in counts]
             parts += probes_of(inputs[:2])
             expected = [choices[0].logits_of(part, len(part), part) for part in parts]
             for form in FORMS:
@@ -216,7 +216,7 @@ def unusable_rows(inputs: Any, samples: int) -> np.ndarray | None:
         if isinstance(part, torch.Tensor) and (part.is_floating_point() or part.is_complex()):
             floats.append(part)
 
-    over(noted, inputs)
+    map_parts(noted, inputs)
     if all(torch.isfinite(part.sum()) for part in floats):
         return None
     unusable = np.zeros(samples, bool)
@@ -295,7 +295,7 @@ def members_of(
     for record in records_of(point):
         model = member_named(record["name"], models, record.get("checkpoint"), anywhere)
         # Nothing is known of a mere callable.
-        now = {} if isinstance(model.module, Called) else identity(model)
+        now = {} if isinstance(model.module, Called) else describe_identity(model)
         if model.name not in models and not anywhere:
             check_revision(model, record, now)
         differences += [
@@ -379,7 +379,7 @@ def member_named(
                 remedy += ", or let any folder or repository be loaded: allow_download=True"
             raise ValueError(f"{error}; {remedy}") from None
     value = models[name]
-    module, transform = parted(value)
+    module, transform = split_transform(value)
     if isinstance(module, torch.nn.Module | Model) or not callable(module):
-        return resolved({name: value})[0]
+        return resolve_models({name: value})[0]
     return Model(name, Called(module), transform)

@@ -100,16 +100,3 @@ class Store(Protocol):
 
     def select(self, names: str | Iterable[str]) -> "Store":
         """The same with some of its models."""
-
-
-STORE_TYPES: set[type] = set()
-
-
-def is_store(value: Any) -> bool:
-    """Return whether a value has all members of a :class:`Store`.
-
-    This is decided once per type: on Python 3.11 isinstance evaluates every property.
-    """
-    if type(value) not in STORE_TYPES and isinstance(value, Store):
-        STORE_TYPES.add(type(value))
-    return type(value) in STORE_TYPES

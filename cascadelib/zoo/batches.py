@@ -1,7 +1,7 @@
-"""The forms that a batch has, and what is done to all of them alike.
+"""Operations on batches of any form.
 
-A batch is a tensor or array [N, …], a list or tuple of N samples (texts, pairs of texts), or
-several batches of the same N samples side by side, in a mapping or in a tuple.
+A batch is a tensor or array [N, …] or a list or tuple of N samples (texts, pairs of texts). A
+mapping or tuple of batches of the same N samples is also a batch.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,27 +15,27 @@ from ..checks import unmasked
 PARTS = (torch.Tensor, np.ndarray, Mapping, list)
 
 
-def side_by_side(batch: Any) -> bool:
-    """Whether a batch is a tuple of batches, not of samples."""
+def is_tuple_of_batches(batch: Any) -> bool:
+    """Return whether a batch is a tuple of batches, not of samples."""
     if not isinstance(batch, tuple) or not batch:
         return False
-    return all(isinstance(part, PARTS) or side_by_side(part) for part in batch)
+    return all(isinstance(part, PARTS) or is_tuple_of_batches(part) for part in batch)
 
 
-def over(function: Callable, *batches: Any) -> Any:
-    """``function`` of batches of one form, part by part where they consist of parts."""
+def map_parts(function: Callable, *batches: Any) -> Any:
+    """Apply a function to batches of one form, part by part if they consist of parts."""
     first = batches[0]
     if isinstance(first, Mapping):
-        return {key: over(function, *(batch[key] for batch in batches)) for key in first}
-    if side_by_side(first):
-        return tuple(over(function, *parts) for parts in zip(*batches, strict=True))
+        return {key: map_parts(function, *(batch[key] for batch in batches)) for key in first}
+    if is_tuple_of_batches(first):
+        return tuple(map_parts(function, *parts) for parts in zip(*batches, strict=True))
     return function(*batches)
 
 
-def size_of(batch: Any) -> int:
-    """Number of samples N of a batch.
+def count_samples(batch: Any) -> int:
+    """Return the number of samples N of a batch.
 
-    Raises ValueError where its parts disagree, and for one text or what is no batch at all.
+    Raises ValueError if its parts differ in length or if `batch` is not a batch, such as one text.
     """
     listed = hasattr(batch, "__len__") and hasattr(batch, "__getitem__")
     if isinstance(batch, str | bytes) or not listed or getattr(batch, "ndim", 1) == 0:
@@ -45,36 +45,36 @@ def size_of(batch: Any) -> int:
         )
     if isinstance(batch, Mapping):
         parts = list(batch.values())
-    elif side_by_side(batch):
+    elif is_tuple_of_batches(batch):
         parts = list(batch)
     else:
         return len(unmasked(batch, "a batch"))
-    sizes = {size_of(part) for part in parts}
+    sizes = {count_samples(part) for part in parts}
     if len(sizes) != 1:
         raise ValueError(
-            f"the parts of a batch must hold equally many samples, not {sorted(sizes)}"
+            f"the parts of a batch must have the same number of samples, not {sorted(sizes)}"
         )
     return sizes.pop()
 
 
-def inputs_in(inputs: Any) -> int:
-    """Number of samples in a module's input: a tensor, or the first of a tuple or mapping of them.
+def count_inputs(inputs: Any) -> int:
+    """Return the number of samples in a module's input: a tensor, or a tuple or mapping of tensors.
 
-    Unlike those of a batch, further parts may be shared by all samples.
+    Only the first tensor counts. Unlike in a batch, all samples may share the others.
     """
     if isinstance(inputs, Mapping):
         return len(next(iter(inputs.values())))
     return len(inputs[0]) if isinstance(inputs, tuple) else len(inputs)
 
 
-def rows_of(batch: Any, rows: np.ndarray | slice, samples: int | None = None) -> Any:
-    """Some samples of a batch, in its own form.
+def take_rows(batch: Any, rows: np.ndarray | slice, samples: int | None = None) -> Any:
+    """Select rows of a batch and keep its form.
 
-    rows: int64 [n], or a slice. samples: number of samples of the batch, where it may have parts of
-    another length, which are not one per sample and stay whole.
+    rows: int64 [n] or a slice. samples: number of samples, if the batch may have parts that all
+    samples share. These parts have another length and are returned unchanged.
     """
 
-    def chosen(part: Any) -> Any:
+    def take(part: Any) -> Any:
         if samples is not None and len(part) != samples:
             return part
         if isinstance(rows, slice) or isinstance(part, np.ndarray):
@@ -83,17 +83,17 @@ def rows_of(batch: Any, rows: np.ndarray | slice, samples: int | None = None) ->
             return part.index_select(0, torch.from_numpy(rows).to(part.device))
         return [part[row] for row in rows]
 
-    return over(chosen, batch)
+    return map_parts(take, batch)
 
 
-def joined(batches: Sequence) -> Any:
-    """Batches of one form, one after another, as one."""
+def concatenate_batches(batches: Sequence) -> Any:
+    """Concatenate batches of one form."""
 
-    def whole(*parts: Any) -> Any:
+    def concatenate(*parts: Any) -> Any:
         if isinstance(parts[0], torch.Tensor):
             return torch.cat(parts)
         if isinstance(parts[0], np.ndarray):
             return np.concatenate(parts)
         return [sample for part in parts for sample in part]
 
-    return over(whole, *batches)
+    return map_parts(concatenate, *batches)

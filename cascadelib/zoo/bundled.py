@@ -1,6 +1,6 @@
-"""The zoos that come with the repository: classifiers of images and of texts.
+"""Bundled classifiers of images and of texts.
 
-timm and transformers are imported where a model is built: they take seconds.
+timm and transformers are imported only when a model is built, since their import takes seconds.
 """
 
 import functools
@@ -17,12 +17,12 @@ from torch import nn
 
 from ..checks import known
 from ..files import REVIEWS, file_digest, folder_of, located, read_json
-from .model import Model, parameters_of
+from .model import Model, count_parameters
 from .transforms import GreyImages, Tokenized
 
 
 class BagOfWords(nn.Module):
-    """Logits [N, classes] of word pieces, whatever their order: one table of weights."""
+    """Linear classifier of word pieces that ignores their order."""
 
     def __init__(self, vocab_size: int, classes: int):
         super().__init__()
@@ -30,18 +30,18 @@ class BagOfWords(nn.Module):
         nn.init.zeros_(self.weights.weight)
 
     def get_input_embeddings(self) -> nn.Embedding:
-        """The table of token embeddings, by the name that it has in transformers."""
+        """Return the token embeddings, under the method name of transformers."""
         return self.weights
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        """Logits [N, classes] of token ids and their mask, [N, length]."""
-        # As a product, so that a count of multiply-accumulates sees one per word and class.
+        """Compute logits [N, classes] from token ids and their mask, both [N, length]."""
+        # A matrix product, so that fvcore counts one multiply-accumulate per word and class.
         words = self.weights(input_ids)
         return (attention_mask.to(words.dtype).unsqueeze(1) @ words).squeeze(1)
 
 
-def dense(*widths: int) -> nn.Sequential:
-    """Linear layers of these widths, ReLU between them: [N, …] → [N, the last width]."""
+def build_dense(*widths: int) -> nn.Sequential:
+    """Build linear layers of these widths with ReLU between: [N, …] → [N, last width]."""
     layers: list[nn.Module] = [nn.Flatten()]
     for inner, outer in pairwise(widths):
         layers += [nn.Linear(inner, outer), nn.ReLU()]
@@ -49,28 +49,30 @@ def dense(*widths: int) -> nn.Sequential:
 
 
 def linear(num_classes: int, img_size: int) -> nn.Module:
-    """Softmax regression on pixels: [N, 1, img_size, img_size] → [N, num_classes]."""
-    return dense(img_size**2, num_classes)
+    """Build a softmax regression on pixels: [N, 1, img_size, img_size] → [N, num_classes]."""
+    return build_dense(img_size**2, num_classes)
 
 
 def mlp(num_classes: int, img_size: int, hidden: int = 64) -> nn.Module:
-    """One hidden layer of ReLU units: [N, 1, img_size, img_size] → [N, num_classes]."""
-    return dense(img_size**2, hidden, num_classes)
+    """Build a network with one hidden layer: [N, 1, img_size, img_size] → [N, num_classes]."""
+    return build_dense(img_size**2, hidden, num_classes)
 
 
 def lenet(num_classes: int, width: float = 1.0) -> nn.Module:
-    """LeNet-5, ``width`` times as wide: [N, 1, 28, 28] → [N, num_classes]."""
+    """Build LeNet-5, ``width`` times as wide: [N, 1, 28, 28] → [N, num_classes]."""
     c1, c2, f1, f2 = (round(n * width) for n in (6, 16, 120, 84))
     first = nn.Conv2d(1, c1, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2)
     second = nn.Conv2d(c1, c2, 5), nn.ReLU(), nn.MaxPool2d(2)
-    return nn.Sequential(nn.Sequential(*first, *second), dense(c2 * 5**2, f1, f2, num_classes))
+    return nn.Sequential(
+        nn.Sequential(*first, *second), build_dense(c2 * 5**2, f1, f2, num_classes)
+    )
 
 
 def small_resnet(num_classes: int, channels: Sequence[int], layers: Sequence[int]) -> nn.Module:
-    """timm's ResNet for small images: [N, 1, height, width] → [N, num_classes].
+    """Build timm's ResNet for small images: [N, 1, height, width] → [N, num_classes].
 
-    timm's own stem halves twice, which leaves 7 × 7 of 28 pixels to the first stage. A 3 × 3
-    convolution as wide as that stage halves once, and leaves 14 × 14.
+    The stem of timm halves the image twice, so that the first stage sees 7 × 7 of 28 pixels. A
+    3 × 3 convolution of the same width halves it once, to 14 × 14.
     """
     import timm
 
@@ -84,14 +86,11 @@ def small_resnet(num_classes: int, channels: Sequence[int], layers: Sequence[int
 CLASSICAL: dict[str, Callable[..., nn.Module]] = {
     net.__name__: net for net in (linear, mlp, lenet, small_resnet)
 }
-"""Networks below timm's smallest, by the architecture that zoo.json names; others are timm's."""
+"""Networks smaller than those of timm, by their architecture in zoo.json."""
 
 
-def image_classifier(entry: dict, classes: int) -> nn.Module:
-    """An untrained classifier of an image zoo, [N, 1, size, size] → [N, classes].
-
-    entry: the model in zoo.json.
-    """
+def build_image_classifier(entry: dict, classes: int) -> nn.Module:
+    """Build an untrained image model from its entry in zoo.json: [N, 1, size, size] → logits."""
     if entry["architecture"] in CLASSICAL:
         return CLASSICAL[entry["architecture"]](classes, **entry["options"])
     import timm
@@ -100,29 +99,30 @@ def image_classifier(entry: dict, classes: int) -> nn.Module:
     return timm.create_model(entry["architecture"], **options)
 
 
-SCALE = ".scale"
+SCALE_SUFFIX = ".scale"
 COUNTER = "num_batches_tracked"  # of BatchNorm
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:
-    """The weights in a file, {name: float32 tensor}; ValueError naming a damaged one.
+    """Read weights {name: float32 tensor} from a file.
 
-    It may hold matrices as int8, with ``name.scale`` [rows] beside them.
+    int8 matrices are multiplied by their row scales, the tensor ``name.scale`` [rows]. Raises
+    ValueError if the file is damaged.
     """
     try:
         tensors = load_file(path)
     except SafetensorError as error:
-        raise ValueError(f"{path}: its weights cannot be read: {error}") from None
-    for name in [name for name in tensors if name + SCALE in tensors]:
-        tensors[name] = tensors[name].float() * tensors.pop(name + SCALE)[:, None]
+        raise ValueError(f"{path}: the weights cannot be read: {error}") from None
+    for name in [name for name in tensors if name + SCALE_SUFFIX in tensors]:
+        tensors[name] = tensors[name].float() * tensors.pop(name + SCALE_SUFFIX)[:, None]
     return {name: value.float() for name, value in tensors.items()}
 
 
-SPECIAL = {f"{kind}_token": f"[{kind.upper()}]" for kind in "pad unk cls sep mask".split()}
+SPECIAL_TOKENS = {f"{kind}_token": f"[{kind.upper()}]" for kind in "pad unk cls sep mask".split()}
 
 
-def built(entry: dict, zoo: dict) -> Any:
-    """An untrained classifier of a text zoo, float32: of transformers, or the bag of words."""
+def build_text_classifier(entry: dict, zoo: dict) -> Any:
+    """Build an untrained float32 text model: one of transformers, or the bag of words."""
     if entry["architecture"] == "bag_of_words":
         return BagOfWords(zoo["vocab_size"], len(zoo["classes"]))
     from transformers import AutoConfig, AutoModelForSequenceClassification
@@ -145,14 +145,14 @@ IMAGE_ZOO = ("classes", "models", "mean", "std")
 TEXT_ZOO = ("classes", "models", "vocab_size", "max_length")
 
 
-def catalogue(folder: Path | str, keys: tuple[str, ...] = ("models",)) -> dict:
-    """``keys`` of a zoo's zoo.json.
+def read_zoo(folder: Path | str, keys: tuple[str, ...] = ("models",)) -> dict:
+    """Read these keys of a zoo's ``zoo.json``.
 
-    Raises FileNotFoundError where there is none, ValueError where it lacks one.
+    Raises FileNotFoundError if there is no such file, and ValueError if a key is missing.
     """
     path = located(folder) / "zoo.json"
     if not path.is_file():
-        raise FileNotFoundError(f"no {path}; it lists the models of a zoo (see {FOLDER})")
+        raise FileNotFoundError(f"no {path}, the list of a zoo's models (see {FOLDER})")
     try:
         zoo = read_json(path)
         return {key: zoo[key] for key in keys}
@@ -160,39 +160,46 @@ def catalogue(folder: Path | str, keys: tuple[str, ...] = ("models",)) -> dict:
         raise ValueError(f"{path}: not a zoo with {', '.join(keys)} ({error!r})") from None
 
 
-def bundled_names(folder: Path | str = FOLDER) -> list[str]:
-    """The models of a zoo, as they stand in zoo.json.
-
-    Empty in an installed package without the data.
-    """
-    return list(catalogue(folder)["models"]) if (folder_of(folder) / "zoo.json").is_file() else []
+def list_bundled_names(folder: Path | str = FOLDER) -> list[str]:
+    """Return the names of a zoo's models, none in an installed package without the data."""
+    return list(read_zoo(folder)["models"]) if (folder_of(folder) / "zoo.json").is_file() else []
 
 
 def _weights_file(folder: Path | str, weights: str) -> Path:
-    """The file of these weights, whether it is there or not."""
+    """Return the path of a weights file, which may not exist."""
     return located(folder) / "weights" / f"{weights}.safetensors"
 
 
 def bundled_models(folder: Path | str = FOLDER) -> pd.DataFrame:
-    """List the models of the bundled zoo of images.
+    """List the bundled image models.
 
     Parameters
     ----------
-    folder : Path or str
-        With the zoo's ``zoo.json``.
+    folder : Path or str, default="data/fashion-mnist"
+        Folder with ``zoo.json``.
 
     Returns
     -------
     DataFrame
-        One row per model: family, architecture, size (pixels), weights (the name of a file, which
-        several sizes may share), trained (whether that file is there).
+        One row per model with the columns family, architecture, size (pixels), weights (the name of
+        a file, which several sizes may share) and trained (whether that file exists).
 
     Raises
     ------
     FileNotFoundError
-        Where there is no zoo.
+        If there is no ``zoo.json``.
+
+    See Also
+    --------
+    load_bundled : Build one of these models.
+
+    Examples
+    --------
+    >>> import cascadelib as cl
+    >>> cl.zoo.bundled_models().loc["lenet@28", ["family", "size", "trained"]].to_dict()
+    {'family': 'LeNet', 'size': 28, 'trained': True}
     """
-    table = pd.DataFrame.from_dict(catalogue(folder, IMAGE_ZOO)["models"], orient="index")
+    table = pd.DataFrame.from_dict(read_zoo(folder, IMAGE_ZOO)["models"], orient="index")
     table = table[["family", "architecture", "size", "weights"]].rename_axis("model")
     trained = [_weights_file(folder, weights).is_file() for weights in table["weights"]]
     return table.assign(trained=trained)
@@ -204,24 +211,40 @@ def load_bundled(name: str, folder: Path | str = FOLDER) -> Model:
     Parameters
     ----------
     name : str
-        One of :func:`bundled_models`.
-    folder : Path or str
-        Of the zoo.
+        Name in the index of :func:`bundled_models`.
+    folder : Path or str, default="data/fashion-mnist"
+        Folder with ``zoo.json``.
 
     Returns
     -------
     Model
-        Its module turns [N, 1, size, size] into logits [N, classes].
+        The model. Its module maps images of shape (n, 1, size, size) to logits of shape
+        (n, n_classes).
 
     Raises
     ------
     ValueError
-        For unknown names, and for weights that do not fit.
+        If the name is unknown or the weights do not fit.
     FileNotFoundError
-        For missing weights, naming the models that have theirs.
+        If the weights are missing. The message lists the models with weights.
+
+    See Also
+    --------
+    bundled_models : List the bundled models.
+    load : Load a bundled model or one of timm or transformers.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import cascadelib as cl
+    >>> model = cl.zoo.load_bundled("lenet@28")
+    >>> images = cl.datasets.fashion_mnist("val").batch(0, 5)
+    >>> with torch.inference_mode():
+    ...     model.module(model.transform(images)).shape
+    torch.Size([5, 10])
     """
-    zoo = catalogue(folder, IMAGE_ZOO)
-    entry, path = _trained(name, zoo, folder)
+    zoo = read_zoo(folder, IMAGE_ZOO)
+    entry, path = _find_weights(name, zoo, folder)
     transform = GreyImages(entry["size"], zoo["mean"], zoo["std"])
     preprocessing = {
         "mean": zoo["mean"],
@@ -229,52 +252,52 @@ def load_bundled(name: str, folder: Path | str = FOLDER) -> Model:
         "interpolation": "bilinear, antialiased",
         "crop": 1.0,
     }
-    module = image_classifier(entry, len(zoo["classes"]))
-    metadata = _loaded(module, entry, path, preprocessing, image_size=entry["size"])
+    module = build_image_classifier(entry, len(zoo["classes"]))
+    metadata = _load_weights(module, entry, path, preprocessing, image_size=entry["size"])
     return Model(name, module, transform, metadata)
 
 
 def load_bundled_text_model(name: str, folder: Path | str = REVIEWS) -> Model:
-    """A trained model of the bundled text zoo, whose module gives ``.logits`` [N, classes].
+    """Build a bundled text model, whose module returns ``.logits`` [N, classes].
 
-    Raises as :func:`load_bundled`; of some models the logits are bundled, and not the weights.
+    Raises as :func:`load_bundled`. Some models come with logits only, without weights.
     """
-    zoo = catalogue(folder, TEXT_ZOO)
-    entry, path = _trained(name, zoo, folder)
-    module = built(entry, zoo)
+    zoo = read_zoo(folder, TEXT_ZOO)
+    entry, path = _find_weights(name, zoo, folder)
+    module = build_text_classifier(entry, zoo)
     shared: dict[str, torch.Tensor] = {}
     if entry["shared_embeddings"]:
         weight = module.get_input_embeddings().weight
         key = next(key for key, value in module.named_parameters() if value is weight)
         shared[key] = read_weights(path.parent / "embeddings.safetensors")["embeddings"]
     preprocessing = {"max_length": zoo["max_length"], "tokenizer": "tokenizer.json"}
-    metadata = _loaded(module, entry, path, preprocessing, shared)
+    metadata = _load_weights(module, entry, path, preprocessing, shared)
     transform = Tokenized(_tokenizer(located(folder)), zoo["max_length"])
     return Model(name, module, transform, metadata)
 
 
 @functools.lru_cache(maxsize=2)
 def _tokenizer(folder: Path) -> Any:
-    """The tokenizer of a text zoo."""
+    """Read the tokenizer of a text zoo."""
     from transformers import PreTrainedTokenizerFast
 
-    return PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"), **SPECIAL)
+    return PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"), **SPECIAL_TOKENS)
 
 
-def _trained(name: str, zoo: dict, folder: Path | str) -> tuple[dict, Path]:
-    """A model's entry in the zoo and the file of its weights."""
+def _find_weights(name: str, zoo: dict, folder: Path | str) -> tuple[dict, Path]:
+    """Return a model's entry in the zoo and its weights file."""
     entry = zoo["models"][known(name, zoo["models"], "model")]
     path = _weights_file(folder, entry["weights"])
     if not path.is_file():
         models = zoo["models"].items()
-        there = [name for name, e in models if _weights_file(folder, e["weights"]).is_file()]
+        found = [name for name, e in models if _weights_file(folder, e["weights"]).is_file()]
         raise FileNotFoundError(
-            f"no weights {path} for model {name!r}; bundled are {there}; train.py makes the others"
+            f"no weights {path} for model {name!r}. Bundled are {found}. train.py makes the others."
         )
     return entry, path
 
 
-def _loaded(
+def _load_weights(
     module: nn.Module,
     entry: dict,
     path: Path,
@@ -282,22 +305,22 @@ def _loaded(
     shared: Mapping[str, Any] | None = None,
     **size: int,
 ) -> dict[str, Any]:
-    """Load weights into a module, strictly but for BatchNorm's counters, which no file has, and put
-    it into eval mode; returns what the header of the logits says of the model.
+    """Load weights into a module in eval mode and return the metadata of its logits.
 
-    shared: {name: weights} that other models have as well, and this file has not.
+    All parameters must match, except BatchNorm's counters, which no file stores. shared: weights
+    {name: tensor} that several models use and this file lacks.
     """
     counters = {key: value for key, value in module.state_dict().items() if key.endswith(COUNTER)}
     try:
         module.load_state_dict({**counters, **(shared or {}), **read_weights(path)})
     except RuntimeError as error:
-        raise ValueError(f"{path}: its weights do not fit: {error}") from None
+        raise ValueError(f"{path}: the weights do not fit: {error}") from None
     module.eval()
     return {
         "family": entry["family"],
         "architecture": entry["architecture"],
         **size,
-        "parameters": parameters_of(module),
+        "parameters": count_parameters(module),
         "checkpoint": {"name": entry["weights"], "sha256": file_digest(path)},
         "preprocessing": preprocessing,
     }

@@ -1,7 +1,4 @@
-"""A forward pass: on which device, how precisely, how fast.
-
-On the CPU, freed memory is kept for the next batch.
-"""
+"""Timed forward passes on a CPU or GPU, with or without mixed precision."""
 
 import contextlib
 import ctypes
@@ -14,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .batches import inputs_in, over, rows_of
+from .batches import count_inputs, map_parts, take_rows
 from .model import Model
 
 AMP = (None, False, True, "float16", "bfloat16")
@@ -22,36 +19,35 @@ AMP = (None, False, True, "float16", "bfloat16")
 TRIM_THRESHOLD = -1
 MMAP_THRESHOLD = -3
 MMAP_MAX = -4
-ALL = 2**31 - 1
-# What glibc's own adjustment comes to in a process that has freed a large tensor (mallopt(3),
-# M_MMAP_THRESHOLD).
-USUAL = {MMAP_MAX: 65_536, MMAP_THRESHOLD: 32 * 2**20, TRIM_THRESHOLD: 64 * 2**20}
+UNLIMITED = 2**31 - 1
+# Values that glibc itself reaches after a large tensor was freed (mallopt(3), M_MMAP_THRESHOLD).
+GLIBC_DEFAULTS = {MMAP_MAX: 65_536, MMAP_THRESHOLD: 32 * 2**20, TRIM_THRESHOLD: 64 * 2**20}
 
 
 @contextlib.contextmanager
-def kept_memory() -> Iterator[None]:
-    """Inside, what tensors free stays with the process; afterwards it goes back to the system.
+def retain_freed_memory() -> Iterator[None]:
+    """Keep freed memory in the process inside the context, and return it to the system afterwards.
 
-    glibc hands blocks above 32 MB back as soon as they are free, and those for the next layer's
-    output are mapped and cleared page by page: for wide layers that takes as long as the layer
-    itself. Other mallocs are left alone.
+    By default glibc returns freed blocks above 32 MB immediately. The next layer's output is then
+    mapped and cleared page by page, which takes as long as a wide layer itself. Other
+    implementations of malloc are not changed.
     """
     if platform.libc_ver()[0] != "glibc":
         yield
         return
     libc = ctypes.CDLL(None)
     libc.mallopt(MMAP_MAX, 0)
-    libc.mallopt(TRIM_THRESHOLD, ALL)
+    libc.mallopt(TRIM_THRESHOLD, UNLIMITED)
     try:
         yield
     finally:
-        for parameter, value in USUAL.items():
+        for parameter, value in GLIBC_DEFAULTS.items():
             libc.mallopt(parameter, value)
         libc.malloc_trim(0)
 
 
-def _processor() -> str:
-    """Name of the processor, as far as the system tells it."""
+def _find_processor() -> str:
+    """Return the processor's name, or "" if the system does not report it."""
     with contextlib.suppress(OSError), open("/proc/cpuinfo") as file:
         for line in file:
             if line.startswith("model name"):
@@ -61,21 +57,22 @@ def _processor() -> str:
 
 
 class Device:
-    """Where and how precisely models run, and how tensors come and go.
+    """Device and precision of the forward passes, with transfers and clocks.
 
-    This one, the CPU, has done what it is asked for on return.
+    Operations of this class, for the CPU, are complete when they return.
 
     Parameters
     ----------
     device : torch.device
+        Device of the models.
     amp : str or False
-        The dtype of automatic mixed precision, if any.
+        Dtype of automatic mixed precision, if any.
     """
 
-    delay = 0  # batches that may be under way while the next one runs
-    pins = False  # is memory for copies pinned?
-    chooses = False  # are layouts of models measured, and all batches of one size?
-    computing: Any = None  # the stream in which models run, where there are streams
+    delay = 0  # batches that may be pending while the next one runs
+    pins_memory = False  # whether copies use pinned memory
+    measures_layouts = False  # whether layouts are measured; all batches then have one size
+    computing: Any = None  # CUDA stream in which models run
 
     def __init__(self, device: torch.device, amp: str | bool = False):
         self.torch = device
@@ -83,38 +80,38 @@ class Device:
 
     @property
     def name(self) -> str:
-        """The device in words, for the record beside a measured time."""
+        """Description of the device that is stored with measured times."""
         if self.torch.type == "cuda":
             return torch.cuda.get_device_name(self.torch)
-        return f"{self.torch.type} {_processor()}, {torch.get_num_threads()} threads"
+        return f"{self.torch.type} {_find_processor()}, {torch.get_num_threads()} threads"
 
     def upload(self, tensor: torch.Tensor) -> torch.Tensor:
-        """The tensor on the device, for all that is asked for from now on."""
+        """Copy a tensor to the device. Later operations there see the copy."""
         return tensor.to(self.torch)
 
     def download(self, tensor: torch.Tensor, out: torch.Tensor) -> Callable[[], None]:
-        """Copy into a tensor of the host; a function that waits until it is there."""
+        """Copy a tensor into host memory and return a function that waits for the copy."""
         out.copy_(tensor)
         return lambda: None
 
     def now(self) -> Any:
-        """The moment when all that was asked for so far is done."""
+        """Return the moment at which all operations so far are complete."""
         return time.perf_counter()
 
     def seconds(self, began: Any, ended: Any) -> float:
-        """Between two moments, once the second has come."""
+        """Wait for the second moment and return the seconds between both."""
         return ended - began
 
 
 class _Cuda(Device):
-    """A GPU: uploads run in a stream of their own, from pinned memory, while models compute.
+    """GPU whose uploads run in a separate stream, from pinned memory, while models compute.
 
-    The host waits only where a comment or a docstring says so.
+    The host waits only in the functions whose docstring or comment states it.
     """
 
     delay = 1
-    pins = True
-    chooses = True
+    pins_memory = True
+    measures_layouts = True
 
     def __init__(self, device: torch.device, amp: str | bool = False):
         super().__init__(device, amp)
@@ -124,13 +121,13 @@ class _Cuda(Device):
     def upload(self, tensor: torch.Tensor) -> torch.Tensor:
         if tensor.device.type != "cpu":
             return super().upload(tensor)
-        # From a copy in pinned memory: what was given may be overwritten at once, and torch's pool
-        # gives the copy's memory to nobody else before it is on the device.
+        # The caller may overwrite its tensor immediately, since the upload reads a pinned copy.
+        # torch reuses the copy's memory only after the upload.
         with torch.cuda.stream(self.copies):
-            moved = tensor.pin_memory().to(self.torch, non_blocking=True)
+            uploaded = tensor.pin_memory().to(self.torch, non_blocking=True)
         self.computing.wait_stream(self.copies)
-        moved.record_stream(self.computing)  # nor its memory while a model may read it
-        return moved
+        uploaded.record_stream(self.computing)  # keep its memory while a model may read it
+        return uploaded
 
     def download(self, tensor: torch.Tensor, out: torch.Tensor) -> Callable[[], None]:
         out.copy_(tensor.to(out.dtype), non_blocking=True)
@@ -144,10 +141,11 @@ class _Cuda(Device):
         return began.elapsed_time(ended) / 1000
 
 
-def device_of(device: Any = None, amp: str | bool | None = None) -> Device:
-    """The device to run on: by default CUDA where there is one.
+def select_device(device: Any = None, amp: str | bool | None = None) -> Device:
+    """Return the device to run on, by default CUDA if available.
 
-    amp: one of :data:`AMP`. None: mixed precision on CUDA only; True: float16 there, else bfloat16.
+    amp: one of :data:`AMP`. None means mixed precision on CUDA only. True means float16 on CUDA and
+    bfloat16 elsewhere.
     """
     found = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     on_cuda = found.type == "cuda"
@@ -158,13 +156,13 @@ def device_of(device: Any = None, amp: str | bool | None = None) -> Device:
     return _Cuda(found, amp) if on_cuda else Device(found, amp)
 
 
-def on_device(batch: Any, upload: Callable[[torch.Tensor], torch.Tensor]) -> Any:
-    """A batch with its tensors and arrays uploaded, images [N, C, H, W] in channels_last.
+def upload_batch(batch: Any, upload: Callable[[torch.Tensor], torch.Tensor]) -> Any:
+    """Upload the tensors and arrays of a batch, images [N, C, H, W] in channels_last.
 
-    Texts stay as they are.
+    Texts are returned unchanged.
     """
 
-    def moved(part: Any) -> Any:
+    def upload_part(part: Any) -> Any:
         if isinstance(part, np.ndarray):
             part = torch.from_numpy(np.require(part, requirements=["C", "W"]))
         if not isinstance(part, torch.Tensor):
@@ -172,26 +170,27 @@ def on_device(batch: Any, upload: Callable[[torch.Tensor], torch.Tensor]) -> Any
         part = upload(part)
         return part.contiguous(memory_format=torch.channels_last) if part.ndim == 4 else part
 
-    return over(moved, batch)
+    return map_parts(upload_part, batch)
 
 
 @contextlib.contextmanager
-def ready(module: torch.nn.Module, device: torch.device) -> Iterator[None]:
-    """``module`` in eval mode on ``device`` in channels_last inside; as it was found afterwards."""
+def place_module(module: torch.nn.Module, device: torch.device) -> Iterator[None]:
+    """Put a module on a device in eval mode and channels_last, and restore all three afterwards."""
     home = next((p.device for p in module.parameters()), torch.device("cpu"))
     was_last = any(p.ndim == 4 and not p.is_contiguous() for p in module.parameters())
-    with inference_mode_of(module):
+    with eval_mode(module):
         module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         try:
             yield
         finally:
-            as_found = torch.channels_last if was_last else torch.contiguous_format
-            module.to(home, memory_format=as_found)  # type: ignore[call-overload]
+            memory_format = torch.channels_last if was_last else torch.contiguous_format
+            module.to(home, memory_format=memory_format)  # type: ignore[call-overload]
 
 
-def output_of(module: torch.nn.Module, inputs: Any) -> Any:
-    """A module's output, or its ``.logits``, for a tensor, a tuple of arguments or a dict of
-    keywords.
+def call_module(module: torch.nn.Module, inputs: Any) -> Any:
+    """Call a module with a tensor, a tuple of arguments or a dict of keywords.
+
+    Returns the output's ``logits`` if it has them, else the output.
     """
     if isinstance(inputs, dict):
         output = module(**inputs)
@@ -203,13 +202,15 @@ def output_of(module: torch.nn.Module, inputs: Any) -> Any:
 
 
 class Positional(torch.nn.Module):
-    """A module with positional tensors in place of keywords, and a tensor in place of an output.
+    """Module that takes positional tensors and returns logits.
 
     Parameters
     ----------
     module : torch.nn.Module
+        Module to call.
     keys : list of str, optional
-        Its keywords, in the order of the arguments; None: it takes the arguments as they are.
+        Keywords of the module, in the order of the arguments. By default the module receives the
+        arguments as positional ones.
     """
 
     def __init__(self, module: torch.nn.Module, keys: list[str] | None = None):
@@ -218,57 +219,59 @@ class Positional(torch.nn.Module):
         self.keys = keys
 
     def forward(self, *values: torch.Tensor) -> torch.Tensor:
-        """The module's logits for the values of its keywords, or for its arguments."""
+        """Return the module's logits for the values of its keywords or arguments."""
         if self.keys:
-            return output_of(self.module, dict(zip(self.keys, values, strict=True)))
-        return output_of(self.module, values)
+            return call_module(self.module, dict(zip(self.keys, values, strict=True)))
+        return call_module(self.module, values)
 
 
-def timed_logits(
-    model: Model, inputs: Any, device: Device, most: dict[str, int]
+def compute_timed_logits(
+    model: Model, inputs: Any, device: Device, batch_limits: dict[str, int]
 ) -> tuple[torch.Tensor, Callable[[], float]]:
-    """Logits of a batch, and how long the forward pass took.
+    """Compute the logits of a batch and measure the time of the forward pass.
 
     Parameters
     ----------
     model : Model
-    inputs
-        As for :func:`output_of`.
+        Model to call.
+    inputs : tensor, tuple or dict
+        Input of :func:`call_module`.
     device : Device
-    most : dict
-        {model: samples at once}. Where memory runs out, the batch is halved until it fits, which is
-        said and noted there.
+        Device of the model.
+    batch_limits : dict
+        Largest batch by model name. If memory runs out, the batch is halved until it fits, a
+        warning reports the new size and this dict stores it.
 
     Returns
     -------
     logits : torch.Tensor
-        [N, classes], on the device.
+        Logits of shape (n, n_classes) on the device.
     seconds : callable
-        Waits for them, and returns the seconds per sample.
+        Function that waits for the logits and returns the seconds per sample.
 
     Raises
     ------
     ValueError
-        Naming a model with another output, or one too large for a single sample.
+        If the model does not return logits, or if memory does not suffice for one sample.
     """
     half = getattr(torch, str(device.amp or "bfloat16"))
     began = device.now()
     with torch.autocast(device.torch.type, half, enabled=bool(device.amp)):
-        logits = _logits_that_fit(model, inputs, most)
+        logits = _compute_in_pieces(model, inputs, batch_limits)
     ended = device.now()
     return logits, lambda: device.seconds(began, ended) / len(logits)
 
 
-def _logits_that_fit(model: Model, inputs: Any, most: dict[str, int]) -> torch.Tensor:
-    """Logits [N, classes] in pieces that fit into the memory: see :func:`timed_logits`."""
+def _compute_in_pieces(model: Model, inputs: Any, batch_limits: dict[str, int]) -> torch.Tensor:
+    """Compute logits [N, classes] in pieces that fit into memory."""
     name = model.name
-    samples = inputs_in(inputs)
-    before = most.get(name, samples)
+    samples = count_inputs(inputs)
+    before = batch_limits.get(name, samples)
     while True:
-        size = most.get(name, samples)
+        size = batch_limits.get(name, samples)
         pieces = [slice(start, start + size) for start in range(0, samples, size)]
         try:
-            parts = [_logits_of(model, rows_of(inputs, piece, samples)) for piece in pieces]
+            parts = [_compute_logits(model, take_rows(inputs, piece, samples)) for piece in pieces]
             logits = torch.cat(parts)
         except RuntimeError as error:
             # On the host, the error has no class.
@@ -279,21 +282,21 @@ def _logits_that_fit(model: Model, inputs: Any, most: dict[str, int]) -> torch.T
                 raise ValueError(
                     f"model {name!r}: not enough memory for one sample ({error})"
                 ) from None
-            most[name] = (min(size, samples) + 1) // 2
+            batch_limits[name] = (min(size, samples) + 1) // 2
         else:
             if size < before:
                 warnings.warn(
-                    f"model {name!r}: no memory for {before} samples at once; now {size}",
+                    f"model {name!r}: no memory for a batch of {before} samples, now {size}",
                     stacklevel=2,
                 )
             return logits
         torch.cuda.empty_cache()
 
 
-def _logits_of(model: Model, inputs: Any) -> torch.Tensor:
-    """A model's output for its inputs, or ValueError where that is no tensor [N, classes]."""
-    logits = output_of(model.module, inputs)
-    samples = inputs_in(inputs)
+def _compute_logits(model: Model, inputs: Any) -> torch.Tensor:
+    """Return a model's logits, or raise ValueError if they are not a tensor [N, classes]."""
+    logits = call_module(model.module, inputs)
+    samples = count_inputs(inputs)
     if not isinstance(logits, torch.Tensor):
         found: Any = type(logits).__name__
     elif logits.ndim != 2 or len(logits) != samples:
@@ -301,13 +304,14 @@ def _logits_of(model: Model, inputs: Any) -> torch.Tensor:
     else:
         return logits
     raise ValueError(
-        f"model {model.name!r} gave {found} for {samples} samples; expected a tensor [N, classes]"
+        f"model {model.name!r} returned {found} for {samples} samples, expected a tensor "
+        "[N, classes]"
     )
 
 
 @contextlib.contextmanager
-def inference_mode_of(module: torch.nn.Module) -> Iterator[None]:
-    """Eval mode inside; afterwards every submodule is back in the mode it was in."""
+def eval_mode(module: torch.nn.Module) -> Iterator[None]:
+    """Put a module into eval mode, and restore the mode of every submodule afterwards."""
     training = [m for m in module.modules() if m.training]
     module.eval()
     try:

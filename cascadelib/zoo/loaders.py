@@ -1,4 +1,4 @@
-"""From a model's name to its module and preprocessing: the bundled zoo, timm, or transformers."""
+"""Load models by name from the bundled zoo, timm or transformers."""
 
 from pathlib import Path
 from typing import Any
@@ -7,46 +7,62 @@ import torch
 
 from ..checks import items_of, known
 from ..files import REVIEWS, file_name
-from .bundled import FOLDER, bundled_names, load_bundled, load_bundled_text_model
-from .model import Model, parameters_of
+from .bundled import FOLDER, list_bundled_names, load_bundled, load_bundled_text_model
+from .model import Model, count_parameters
 
 
 def load(name: str, folder: Path | str = FOLDER, anywhere: bool = True, **options: Any) -> Model:
-    """Load a model by name: a bundled one, else timm's, else one of transformers.
+    """Load a bundled model, a timm model or a transformers model by name.
+
+    The name is looked up in this order.
 
     Parameters
     ----------
     name : str
-    folder : Path or str
-        Of the bundled zoo of images.
-    anywhere : bool
-        Whether to ask transformers, too: a folder or a repository of the Hub may be anybody's.
+        Name in the bundled zoos, name of a timm model such as "resnet50.a1_in1k", or folder or Hub
+        repository of a transformers model.
+    folder : Path or str, default="data/fashion-mnist"
+        Folder of the bundled image models.
+    anywhere : bool, default=True
+        Whether transformers models are allowed. Their folder or repository may have any author.
     **options
-        For timm: checkpoint, size, revision, classes (:func:`load_timm_model`); for an image
-        classifier of transformers: revision (:func:`load_image_model`); for a sequence classifier:
-        revision, max_length (:func:`load_sequence_classifier`); for a bundled model: none.
+        Options of the loader. timm models have ``checkpoint``, ``size``, ``revision``, ``classes``
+        and ``reparameterize``. Image classifiers of transformers have ``revision``, sequence
+        classifiers ``revision`` and ``max_length``. Bundled models have none.
 
     Returns
     -------
     Model
+        The model in eval mode with its preprocessing and metadata.
 
     Raises
     ------
     ValueError
-        For unknown names, and for weights that do not fit.
+        If the name is unknown or the weights do not fit.
     FileNotFoundError
-        For a missing checkpoint.
+        If a checkpoint is missing.
     ConnectionError
-        At once, where the Hub is needed and does not answer.
+        If the Hub is needed and does not answer. It is raised without retries.
+
+    See Also
+    --------
+    bundled_models : List the bundled image models.
+    extract : Run models on a data set, by name.
+
+    Examples
+    --------
+    >>> import cascadelib as cl
+    >>> cl.zoo.load("mlp@28").metadata["parameters"]
+    50890
     """
-    # An installed package has no bundled zoo; timm's models can be loaded there all the same.
-    images = bundled_names(folder)
-    texts = bundled_names(REVIEWS)
+    # An installed package has no bundled zoo, but can load timm's models.
+    images = list_bundled_names(folder)
+    texts = list_bundled_names(REVIEWS)
     if name in images:
         return load_bundled(name, folder, **options)
     if name in texts:
         return load_bundled_text_model(name, **options)
-    # These take seconds, and a bundled model does not need them; timm's do without transformers.
+    # Imports take seconds. A bundled model needs neither, a timm model not transformers.
     import timm
 
     from . import timm_models
@@ -61,16 +77,17 @@ def load(name: str, folder: Path | str = FOLDER, anywhere: bool = True, **option
         if transformers_models.is_transformers_model(name):  # any "owner/name"
             return transformers_models.load_image_model(name, **options)
     known(name, [*images, *texts, *timm.list_models(pretrained=True)], "model")
-    raise AssertionError(f"{name!r} is listed, and no loader knows it")
+    raise AssertionError(f"{name!r} is listed, but has no loader")
 
 
-def resolved(models: Any) -> list[Model]:
-    """The models that a user asks for; ValueError naming what is none.
+def resolve_models(models: Any) -> list[Model]:
+    """Load the requested models.
 
-    models: a name, names, or {name: module, (module, transform) or :class:`Model`}.
+    models: a name, names, or {name: module, (module, transform) or :class:`Model`}. Raises
+    ValueError if an entry is not a model.
     """
     if isinstance(models, dict):
-        found = [_handed_over(name, value) for name, value in models.items()]
+        found = [_convert_to_model(name, value) for name, value in models.items()]
     else:
         names = items_of(models)
         repeated = sorted({name for name in names if names.count(name) > 1})
@@ -80,22 +97,22 @@ def resolved(models: Any) -> list[Model]:
     if not found:
         raise ValueError("no models to extract")
     for model in found:
-        file_name(model.name)  # a name that no file can have is refused before the run
+        file_name(model.name)  # refuses names that no file can have, before the run
     return found
 
 
-def parted(value: Any) -> tuple[Any, Any]:
-    """(module, transform) as they were handed over; None: no transform."""
+def split_transform(value: Any) -> tuple[Any, Any]:
+    """Return (module, transform) of a pair, or (module, None) of a module."""
     return value if isinstance(value, tuple) and len(value) == 2 else (value, None)
 
 
-def _handed_over(name: str, value: Any) -> Model:
-    """A Model of what was handed over under a name; ValueError where it is no model."""
+def _convert_to_model(name: str, value: Any) -> Model:
+    """Convert a value of a dict of models, or raise ValueError if it is not a model."""
     if isinstance(value, Model):
         return Model(name, value.module, value.transform, value.metadata)
-    module, transform = parted(value)
+    module, transform = split_transform(value)
     if not isinstance(module, torch.nn.Module) or not (transform is None or callable(transform)):
         raise ValueError(
             f"model {name!r} must be a torch module or (module, transform), not {value!r}"
         )
-    return Model(name, module, transform, {"parameters": parameters_of(module)})
+    return Model(name, module, transform, {"parameters": count_parameters(module)})

@@ -1,4 +1,4 @@
-"""A classifier as extraction and cascades want it."""
+"""A classifier with its preprocessing and metadata."""
 
 import contextlib
 import hashlib
@@ -14,17 +14,31 @@ import torch
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A classifier: its network, what its input is made of, and where it comes from.
+    """Store a classifier with its preprocessing and metadata.
 
     Parameters
     ----------
     name : str
+        Name of the model.
     module : torch.nn.Module
-        In eval mode, float32.
+        Network in eval mode and float32.
     transform : callable, optional
-        From a batch of raw inputs to the module's input; by default ``float()``.
-    metadata : dict
-        What the header of its logits says: family, parameters, checkpoint, preprocessing, …
+        Function from a batch of raw inputs to the module's input. Defaults to ``float()``.
+    metadata : dict, optional
+        Facts that are stored with the logits, such as family, parameters, checkpoint and
+        preprocessing.
+
+    See Also
+    --------
+    load : Load a model by name.
+    extract : Run models on a data set.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import cascadelib as cl
+    >>> cl.zoo.Model("linear", torch.nn.Linear(8, 3), metadata={"family": "linear"}).metadata
+    {'family': 'linear'}
     """
 
     name: str
@@ -34,23 +48,23 @@ class Model:
 
 
 @contextlib.contextmanager
-def noted(
+def record_failure(
     failed: dict[str, Exception], name: str, kinds: type[Exception] = Exception
 ) -> Iterator[None]:
-    """Inside, what a model raises is noted in ``failed`` {model: ValueError that names it}."""
+    """Record an exception of a model in ``failed`` {model: ValueError that names it}."""
     try:
         yield
     except kinds as error:
-        traceback.clear_frames(error.__traceback__)  # which hold its tensors
+        traceback.clear_frames(error.__traceback__)  # frees the model's tensors
         text = str(error) if isinstance(error, ValueError) else f"{error!r:.500}"
         if "to have 1 channels, but got 3" in text:
-            text += ': for a model of grey images, image_folder(…, mode="L") gives one channel'
+            text += '. For a model of grey images, image_folder(…, mode="L") reads one channel.'
         failed[name] = ValueError(text if repr(name) in text else f"model {name!r}: {text}")
         failed[name].__cause__ = error
 
 
 class _Reordered(torch.nn.Module):
-    """``module`` with columns ``order`` of its logits."""
+    """Module that returns selected columns of another module's logits."""
 
     def __init__(self, module: torch.nn.Module, order: np.ndarray):
         super().__init__()
@@ -63,25 +77,40 @@ class _Reordered(torch.nn.Module):
 
 
 def reordered(model: Model, order: Any) -> Model:
-    """Bring the classes of a model into the order of a data set.
+    """Reorder the logits of a model to match the classes of a data set.
 
-    This is the explicit map that extraction asks for where it finds another order; it is recorded.
+    :func:`extract` raises if a model's classes have another order. The order must then be passed
+    explicitly. It is recorded in the store.
 
     Parameters
     ----------
     model : Model
-    order : array_like
-        int [classes of the data set]: logit j is to be the model's own logit ``order[j]``. Classes
-        of the model may be left out.
+        Model with another order of classes.
+    order : array-like of int, shape (n_classes,)
+        Columns of the model's logits in the order of the data set's classes. Columns may be
+        omitted.
 
     Returns
     -------
     Model
+        Model whose logit j is the original logit ``order[j]``.
 
     Raises
     ------
     ValueError
-        For columns that repeat or are negative.
+        If columns repeat or are negative.
+
+    See Also
+    --------
+    extract : Run models on a data set.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import cascadelib as cl
+    >>> model = cl.zoo.Model("identity", torch.nn.Identity())
+    >>> cl.zoo.reordered(model, [2, 0]).module(torch.tensor([[0.1, 0.2, 0.7]]))
+    tensor([[0.7000, 0.1000]])
     """
     order = np.asarray(order)
     numbers = order.ndim == 1 and order.dtype.kind in "iu"
@@ -96,36 +125,36 @@ def reordered(model: Model, order: Any) -> Model:
     return replace(model, module=module, metadata=metadata)
 
 
-def parameters_of(module: torch.nn.Module) -> int:
-    """Number of a module's parameters."""
+def count_parameters(module: torch.nn.Module) -> int:
+    """Count the parameters of a module."""
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def original(module: torch.nn.Module) -> torch.nn.Module:
-    """The module that ``torch.compile`` was given, or ``module`` itself."""
+def unwrap_compiled(module: torch.nn.Module) -> torch.nn.Module:
+    """Return the original of a module compiled by ``torch.compile``, or the module itself."""
     return getattr(module, "_orig_mod", module)
 
 
-def digest_tensor(digest: Any, tensor: torch.Tensor, name: str = "") -> None:
-    """Take a tensor's name, dtype, shape and content into a digest."""
+def update_digest(digest: Any, tensor: torch.Tensor, name: str = "") -> None:
+    """Add a tensor's name, dtype, shape and content to a digest."""
     digest.update(f"{name}{tensor.dtype} {tuple(tensor.shape)}".encode())
     flat = tensor.detach().cpu().contiguous().reshape(-1)
     digest.update(flat.view(torch.uint8).numpy().data)
 
 
-def identity(model: Model) -> dict:
-    """What distinguishes a model from others of the same name, whether compiled or not.
+def describe_identity(model: Model) -> dict:
+    """Return the facts that identify a model, compiled or not, among others of the same name.
 
-    It has the SHA-256 of class and weights, and the transform's repr without addresses, in which
-    values that a function closes over do not show.
+    These are the SHA-256 of class and weights, and the transform's repr without addresses. The repr
+    does not show the values in a function's closure.
     """
-    digest = hashlib.sha256(type(original(model.module)).__qualname__.encode())
+    digest = hashlib.sha256(type(unwrap_compiled(model.module)).__qualname__.encode())
     state = model.module.state_dict()
     names = {key.replace("_orig_mod.", ""): key for key in state}
-    for key, own in sorted(names.items()):
-        value = state[own]
+    for key, compiled_key in sorted(names.items()):
+        value = state[compiled_key]
         if isinstance(value, torch.Tensor):
-            digest_tensor(digest, value, f"{key} ")
+            update_digest(digest, value, f"{key} ")
     return {
         "weights_sha256": digest.hexdigest(),
         "transform": re.sub(r" at 0x[0-9a-f]+", "", repr(model.transform)),

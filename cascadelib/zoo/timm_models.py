@@ -1,4 +1,4 @@
-"""Image classifiers of timm by name, pretrained from the Hub or from a local checkpoint."""
+"""Load timm's image classifiers from the Hub or from a local checkpoint."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -18,7 +18,7 @@ from timm.utils.model import reparameterize_model
 from ..checks import split_size, timm_name
 from ..files import file_digest, read_json
 from ..hub import cached_revision, check_reachable, weights_only
-from .model import Model, parameters_of
+from .model import Model, count_parameters
 from .transforms import Cut, Photos
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
@@ -26,13 +26,13 @@ ENDINGS = tuple(".safetensors .pth .pt .bin .pth.tar".split())
 PREPROCESSING = set(
     "input_size test_input_size interpolation crop_pct test_crop_pct crop_mode mean std".split()
 )
-# Where timm's own map of old names leads to a network of another width (1.0.31).
+# Old names that timm (1.0.31) maps to a network of another width.
 CORRECTED = {
     "ig_resnext101_32x16d": "resnext101_32x16d.fb_wsl_ig1b_ft_in1k",
     "ig_resnext101_32x32d": "resnext101_32x32d.fb_wsl_ig1b_ft_in1k",
 }
-# Checkpoints that timm no longer has → the same network by a name that it has, and options; for
-# counting, and for local weights.
+# Checkpoints that timm no longer has → a current name and options of the same network, to count
+# MACs or to load local weights.
 WITHDRAWN = {
     "gluon_xception65": ("xception65", {}),
     "ig_resnext101_32x48d": ("resnext101_32x8d", {"base_width": 48}),
@@ -42,16 +42,16 @@ WITHDRAWN = {
 
 
 def is_timm_model(name: str) -> bool:
-    """Whether timm has this architecture, under this name or a later one, at any size "@288"."""
+    """Return whether timm has this architecture, under this or a newer name, at any size "@288"."""
     base = split_size(name)[0]
     return "/" not in base and (base in WITHDRAWN or is_model(base))
 
 
-def current_name(name: str) -> str:
-    """Today's name, with tag, of a model that timm may have renamed.
+def find_current_name(name: str) -> str:
+    """Find the current name, with tag, of a model that timm may have renamed.
 
-    A name without a tag gets timm's default tag, which need not be the checkpoint of earlier; where
-    that has other classes, the first tag with ImageNet's 1,000.
+    A name without a tag gets timm's default tag, or the first tag with ImageNet's 1,000 classes if
+    the default has others. This may be another checkpoint than in earlier versions of timm.
     """
     name = timm_name(name)
     name = WITHDRAWN[name][0] if name in WITHDRAWN else CORRECTED.get(name, name)
@@ -66,32 +66,34 @@ def current_name(name: str) -> str:
 
 @weights_only()
 def build_timm_model(name: str, size: int | None = None, **options: Any) -> torch.nn.Module:
-    """The module of a timm model in eval mode; ValueError where it cannot run at that size.
+    """Build the module of a timm model in eval mode.
 
-    size: pixels, by default its own; options as for ``timm.create_model``.
+    size: pixels, by default those of the model. options: as for ``timm.create_model``. Raises
+    ValueError if the model cannot run at this size.
     """
-    own = _cfg(name)
-    today = current_name(name)
+    config = _find_config(name)
+    current = find_current_name(name)
     name = timm_name(name)
     options = (WITHDRAWN[name][1] if name in WITHDRAWN else {}) | options
-    if size is None or own is None or not own.fixed_input_size or size == own.input_size[-1]:
-        return timm.create_model(today, **options).eval()
+    fixed = config is not None and config.fixed_input_size
+    if size is None or not fixed or size == config.input_size[-1]:
+        return timm.create_model(current, **options).eval()
     try:
-        return timm.create_model(today, img_size=size, **options).eval()
+        return timm.create_model(current, img_size=size, **options).eval()
     except (TypeError, AssertionError, ValueError) as error:
         raise ValueError(f"model {name!r} cannot run at {size} pixels: {error}") from None
 
 
-def _cfg(name: str) -> Any:
-    """timm's config of a pretrained model, or None."""
-    return get_pretrained_cfg(current_name(name), allow_unregistered=True)
+def _find_config(name: str) -> Any:
+    """Return timm's config of a pretrained model, or None."""
+    return get_pretrained_cfg(find_current_name(name), allow_unregistered=True)
 
 
 def deploy(module: torch.nn.Module) -> bool:
-    """Make a module, in place, what runs where it is deployed; returns whether that changed it.
+    """Convert a module in place to its inference form, and return whether this changed it.
 
-    Branches of the training are folded into one convolution, or norms into the layer before
-    (RepVGG, MobileOne, GhostNetV3, LeViT …).
+    Parallel branches are merged into one convolution, and norms into the preceding layer (RepVGG,
+    MobileOne, GhostNetV3, LeViT …).
     """
     trained = set(module.state_dict())
     reparameterize_model(module, inplace=True)
@@ -112,50 +114,51 @@ def load_timm_model(
     ----------
     name : str
         "resnet50.a1_in1k", "resnet50" (with timm's default tag), "resnet50@288" (at 288 pixels), or
-        as the Hub writes it, "timm/resnet50.a1_in1k".
+        the name on the Hub, "timm/resnet50.a1_in1k".
     checkpoint : Path or str, optional
-        A local file, or a folder that holds ``NAME.safetensors`` (.pth, .pt, .bin; NAME without the
-        size, with or without the tag) or a folder NAME with ``model.safetensors``; by default the
-        weights come from the Hub or its cache.
-    size : int or str
-        "test" (the size at which timm evaluates), "train", or pixels; one in the name has
+        Local file or folder. A folder has ``NAME.safetensors`` (or .pth, .pt, .bin) or a folder
+        NAME with ``model.safetensors``. NAME has no size and may have a tag. By default the weights
+        are read from the Hub or its cache.
+    size : int or {"test", "train"}, default="test"
+        Image size in pixels. "test" is the size at which timm evaluates. A size in the name has
         precedence.
     revision : str, optional
-        Of the Hub's repository; it is recorded, as are size and preprocessing.
-    classes : int
+        Revision of the Hub's repository. It is recorded, like size and preprocessing.
+    classes : int, default=1000
         Number of classes of a local checkpoint.
-    reparameterize : bool
+    reparameterize : bool, default=True
         Whether to :func:`deploy` the module, which is recorded as ``reparameterized``.
 
     Returns
     -------
     Model
+        The model with its preprocessing.
 
     Raises
     ------
     ValueError
-        For an unknown tag, or a checkpoint that does not fit.
+        If the tag is unknown or the checkpoint does not fit.
     FileNotFoundError
-        For a missing checkpoint.
+        If the checkpoint is missing.
     ConnectionError
-        At once, where the Hub is needed and does not answer.
+        If the Hub is needed and does not answer. It is raised without retries.
     """
     base, pixels = split_size(name)
     size = pixels or size
-    whole = size if isinstance(size, int) else None
+    fixed_size = size if isinstance(size, int) else None
     if checkpoint is None:
-        module, source = _pretrained(base, whole, revision)
+        module, source = _load_pretrained(base, fixed_size, revision)
     else:
-        path = _checkpoint_file(base, Path(checkpoint))
-        module, source = _from_file(base, path, whole, classes)
+        path = _find_checkpoint(base, Path(checkpoint))
+        module, source = _load_checkpoint(base, path, fixed_size, classes)
     reparameterized = reparameterize and deploy(module)
-    transform = photos(module, size)
+    transform = build_photo_transform(module, size)
     preprocessing = asdict(transform.cut) | {"mean": transform.mean, "std": transform.std}
     metadata = {
-        "family": family(base),
+        "family": find_family(base),
         "architecture": module.pretrained_cfg.get("architecture") or base,
         "image_size": transform.cut.size[-1],
-        "parameters": parameters_of(module),
+        "parameters": count_parameters(module),
         "reparameterized": reparameterized,
         "checkpoint": source,
         "preprocessing": preprocessing | {"size_from": size if isinstance(size, str) else "asked"},
@@ -163,19 +166,19 @@ def load_timm_model(
     return Model(name, module, transform, metadata)
 
 
-def family(name: str) -> str:
-    """The file of timm that a model is from: "efficientnet", "vision_transformer" …"""
-    architecture = timm.models.get_arch_name(current_name(name))
+def find_family(name: str) -> str:
+    """Return the timm module that defines a model, such as "efficientnet"."""
+    architecture = timm.models.get_arch_name(find_current_name(name))
     return timm.models._registry._model_to_module.get(architecture, "timm")
 
 
-def photos(module: torch.nn.Module, size: int | str = "test") -> Photos:
-    """The preprocessing that a module's config asks for.
+def build_photo_transform(module: torch.nn.Module, size: int | str = "test") -> Photos:
+    """Build the preprocessing of a module's config.
 
     size: "test", "train", or pixels.
     """
-    asked = {"img_size": size} if isinstance(size, int) else {}
-    config = resolve_data_config(asked, model=module, use_test_size=size == "test")
+    options = {"img_size": size} if isinstance(size, int) else {}
+    config = resolve_data_config(options, model=module, use_test_size=size == "test")
     cut = Cut(
         tuple(config["input_size"][1:]),
         config["interpolation"],
@@ -185,83 +188,84 @@ def photos(module: torch.nn.Module, size: int | str = "test") -> Photos:
     return Photos(cut, tuple(config["mean"]), tuple(config["std"]))
 
 
-def _pretrained(name: str, size: int | None, revision: str | None) -> tuple[Any, dict]:
-    """A module with weights from the Hub or its cache, and where they are from."""
+def _load_pretrained(name: str, size: int | None, revision: str | None) -> tuple[Any, dict]:
+    """Load a module with weights from the Hub or its cache, and describe their source."""
     try:
-        cfg = _cfg(name)
+        cfg = _find_config(name)
     except RuntimeError as error:
         tags = timm.list_models(f"{timm.models.get_arch_name(name)}.*", pretrained=True)
         raise ValueError(f"model {name!r}: {error} Known: {', '.join(tags)}") from None
     if cfg is None or not cfg.has_weights or name in WITHDRAWN:
         raise ValueError(
-            f"timm has no pretrained weights for {name!r}; give a local file, checkpoint=…"
+            f"timm has no pretrained weights for {name!r}. Pass a local file as checkpoint=…"
         )
     repository = cfg.hf_hub_id or ""
     source = repository or cfg.url
 
-    def revision_here() -> str | None:
+    def find_revision() -> str | None:
         return cached_revision(repository, *WEIGHTS, revision=revision) if repository else None
 
-    cached = bool(cfg.file or revision_here())
-    instead = "give a local file or folder, checkpoint=…"
-    check_reachable(f"model {name!r} ({source})", cached, instead)
+    cached = bool(cfg.file or find_revision())
+    remedy = "pass a local file or folder as checkpoint=…"
+    check_reachable(f"model {name!r} ({source})", cached, remedy)
     overlay = {"hf_hub_id": f"{repository}@{revision}"} if revision else None
     module = build_timm_model(name, size, pretrained=True, pretrained_cfg_overlay=overlay)
-    record = {"name": current_name(name), "source": source, "revision": revision_here()}
+    record = {"name": find_current_name(name), "source": source, "revision": find_revision()}
     return module, record
 
 
-def _checkpoint_file(name: str, path: Path) -> Path:
-    """The file with a model's weights: the path itself, or in a folder."""
+def _find_checkpoint(name: str, path: Path) -> Path:
+    """Find the file with a model's weights: the path itself, or a file below a folder."""
     if path.is_file():
         return path
     if not path.is_dir():
         raise FileNotFoundError(f"no checkpoint {path} for model {name!r}")
-    stems = dict.fromkeys([name, current_name(name), timm.models.get_arch_name(name)])
+    stems = dict.fromkeys([name, find_current_name(name), timm.models.get_arch_name(name)])
     tried = [path / f"{stem}{ending}" for stem in stems for ending in ENDINGS]
     tried += [path / folder / file for folder in ("", *stems) for file in WEIGHTS]
     for candidate in tried:
         if candidate.is_file():
             return candidate
     raise FileNotFoundError(
-        f"no checkpoint for model {name!r} in {path}; looked for {tried[0].name}, {tried[-2]} …"
+        f"no checkpoint for model {name!r} in {path}, which should have {tried[0].name}, "
+        f"{tried[-2]} …"
     )
 
 
-def _from_file(name: str, path: Path, size: int | None, classes: int) -> tuple[Any, dict]:
-    """A module with weights from a local file, and where they are from."""
-    own = _folder_config(path.parent)
-    classes = own.get("num_classes", classes)
+def _load_checkpoint(name: str, path: Path, size: int | None, classes: int) -> tuple[Any, dict]:
+    """Load a module with weights from a local file, and describe their source."""
+    config = _read_folder_config(path.parent)
+    classes = config.get("num_classes", classes)
     local = {"file": str(path), "hf_hub_id": None, "url": "", "custom_load": False}
     try:
         module = build_timm_model(
             name,
             size,
             pretrained=True,
-            pretrained_cfg_overlay={**own, **local, "num_classes": classes},
+            pretrained_cfg_overlay={**config, **local, "num_classes": classes},
             num_classes=classes,
         )
-    except Exception as error:  # torch, pickle and safetensors each have their own kinds
+    except Exception as error:  # torch, pickle and safetensors raise different types
         reason = " ".join(str(error).split())[:400]
         raise ValueError(
-            f"{path}: its weights do not fit model {name!r} or cannot be read: {reason}"
+            f"{path}: the weights do not fit model {name!r} or cannot be read: {reason}"
         ) from None
     return module, {"name": path.name, "source": "local file", "sha256": file_digest(path)}
 
 
-def _folder_config(folder: Path) -> dict:
-    """What a timm ``config.json`` beside a checkpoint says about preprocessing and classes.
+def _read_folder_config(folder: Path) -> dict:
+    """Read preprocessing and number of classes from a timm ``config.json`` next to a checkpoint.
 
-    {} where there is none.
+    Returns {} if there is no such file.
     """
     path = folder / "config.json"
     if not path.is_file():
         return {}
     try:
         config = read_json(path)
-        stated = config["pretrained_cfg"].items()
-        own = {key: value for key, value in stated if key in PREPROCESSING}
-        return own | {"num_classes": config["num_classes"]}
+        items = config["pretrained_cfg"].items()
+        preprocessing = {key: value for key, value in items if key in PREPROCESSING}
+        return preprocessing | {"num_classes": config["num_classes"]}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{path}: not a timm model's config with pretrained_cfg and num_classes ({error!r})"

@@ -1,6 +1,4 @@
-"""Image and text classifiers of Hugging Face transformers: "organisation/name" on the Hub, or a
-local folder.
-"""
+"""Load image and text classifiers of transformers from the Hub or from a local folder."""
 
 import contextlib
 import inspect
@@ -16,25 +14,25 @@ import transformers
 
 from ..checks import timm_name
 from ..hub import cached_revision, check_reachable, is_reachable, weights_only
-from .model import Model, parameters_of
+from .model import Model, count_parameters
 from .transforms import Tokenized
 
-# Said, or transformers would ask at a prompt.
+# Explicit, since transformers would otherwise prompt.
 OPTIONS: dict[str, Any] = {"trust_remote_code": False}
 
 
 @dataclass(frozen=True)
 class ProcessorCut:
-    """One photograph (PIL) → float32 [3, height, width] by a model's own image processor.
+    """Transform of one photograph (PIL) → float32 [3, height, width] by a model's image processor.
 
-    ``settings``, its JSON, distinguishes processors.
+    ``settings`` is the processor's JSON. Transforms with equal settings are equal.
     """
 
     settings: str
     processor: Any = field(compare=False)
 
     def __call__(self, image: Any) -> torch.Tensor:
-        """The processor's pixels of one image, [3, height, width]."""
+        """Convert one image to the processor's pixels [3, height, width]."""
         return self.processor(image.convert("RGB"), return_tensors="pt")["pixel_values"][0]
 
     def __repr__(self) -> str:
@@ -42,16 +40,16 @@ class ProcessorCut:
 
 
 def is_transformers_model(name: str) -> bool:
-    """Whether this may be a model of transformers: a folder with config.json, or "owner/name"."""
+    """Return whether a name is a folder with config.json or has the form "owner/name"."""
     on_hub = re.fullmatch("[^/.][^/]*/[^/]*", name) and timm_name(name) == name
     return _is_folder(name) or bool(on_hub)
 
 
 def is_sequence_classifier(name: str) -> bool:
-    """Whether this is a sequence classifier: a folder or repository whose config.json says so."""
-    place, revision = _parted(name)
-    # The image loader, asked next, says what is wrong, or that the Hub does not answer.
-    if not is_transformers_model(place) or not (_is_here(place, revision) or is_reachable()):
+    """Return whether the config.json of a folder or repository is that of a sequence classifier."""
+    place, revision = _split_revision(name)
+    # The image loader, which is tried next, raises the error.
+    if not is_transformers_model(place) or not (_is_available(place, revision) or is_reachable()):
         return False
     try:
         config = transformers.AutoConfig.from_pretrained(place, revision=revision, **OPTIONS)
@@ -61,80 +59,80 @@ def is_sequence_classifier(name: str) -> bool:
 
 
 def _is_folder(name: str) -> bool:
-    """Whether this is a folder with a model; False for a name that no folder can have."""
+    """Return whether a name is a folder with a model. The name may be an invalid path."""
     return os.path.isfile(os.path.join(name, "config.json"))
 
 
-def _parted(name: str) -> tuple[str, str | None]:
-    """ "repository@revision" → (repository, revision or None); a folder is taken as it is."""
+def _split_revision(name: str) -> tuple[str, str | None]:
+    """Split "repository@revision" into both, or return (folder, None)."""
     repository, _, revision = name.partition("@")
     return (name, None) if _is_folder(name) else (repository, revision or None)
 
 
-def _revision_of(place: str, revision: str | None) -> str | None:
-    """The commit of a Hub repository that the local cache holds, or None; None for a folder."""
+def _find_cached_revision(place: str, revision: str | None) -> str | None:
+    """Return the commit of a cached Hub repository, or None for a folder or without a cache."""
     return None if _is_folder(place) else cached_revision(place, "config.json", revision=revision)
 
 
-def _is_here(place: str, revision: str | None) -> bool:
-    """Whether this is a folder, or a repository that the local cache holds."""
-    return _is_folder(place) or _revision_of(place, revision) is not None
+def _is_available(place: str, revision: str | None) -> bool:
+    """Return whether this is a folder or a cached repository."""
+    return _is_folder(place) or _find_cached_revision(place, revision) is not None
 
 
 @contextlib.contextmanager
-def _reading(name: str, place: str, revision: str | None, kind: str) -> Iterator[None]:
-    """Inside, files of a folder or of the Hub are read; what fails there is a ValueError.
+def _wrap_read_errors(name: str, place: str, revision: str | None, kind: str) -> Iterator[None]:
+    """Convert errors while reading a folder or the Hub to ValueError.
 
-    Where they are not in the cache and the Hub does not answer, it is a ConnectionError at once.
+    Raises ConnectionError first if the files are not cached and the Hub does not answer.
     """
-    instead = "give the path of a local folder made by save_pretrained"
-    check_reachable(f"model {name!r}", _is_here(place, revision), instead)
+    remedy = "pass the path of a local folder made by save_pretrained"
+    check_reachable(f"model {name!r}", _is_available(place, revision), remedy)
     try:
         with weights_only():
             yield
-    # torch, pickle, safetensors and transformers each have their own kinds.
+    # torch, pickle, safetensors and transformers raise different types.
     except Exception as error:
         reason = " ".join(str(error).split())[:400]
         raise ValueError(f"{name!r} cannot be loaded as {kind} of transformers: {reason}") from None
 
 
 def load_image_model(name: str, revision: str | None = None) -> Model:
-    """Load an image classifier of transformers with its own image processor.
+    """Load an image classifier of transformers with its image processor.
 
     Parameters
     ----------
     name : str
-        A local folder (``save_pretrained``) or a repository of the Hub.
+        Local folder (``save_pretrained``) or repository of the Hub.
     revision : str, optional
-        Of that repository; it is recorded with the processor's settings.
+        Revision of that repository. It is recorded with the processor's settings.
 
     Returns
     -------
     Model
-        Its module takes [N, 3, height, width] and gives ``.logits``.
+        Model whose module maps images of shape (n, 3, height, width) to an output with ``.logits``.
 
     Raises
     ------
     ValueError
-        Where it is no image classifier.
+        If it is not an image classifier.
     ConnectionError
-        At once, where the Hub is needed and does not answer.
+        If the Hub is needed and does not answer. It is raised without retries.
     """
     options = OPTIONS | {"revision": revision}
-    with _reading(name, name, revision, "an image classifier"):
+    with _wrap_read_errors(name, name, revision, "an image classifier"):
         module = transformers.AutoModelForImageClassification.from_pretrained(name, **options)
         processor = transformers.AutoImageProcessor.from_pretrained(name, **options)
     settings = json.dumps(processor.to_dict(), sort_keys=True, default=str)
     checkpoint = {
         "name": name,
         "source": "local folder" if _is_folder(name) else name,
-        "revision": _revision_of(name, revision),
+        "revision": _find_cached_revision(name, revision),
     }
-    metadata = _metadata(module, checkpoint, json.loads(settings))
+    metadata = _describe_module(module, checkpoint, json.loads(settings))
     return Model(name, module.float().eval(), ProcessorCut(settings, processor), metadata)
 
 
-MAX_LENGTH = 128  # tokens, as usual on GLUE
+MAX_LENGTH = 128  # tokens, the usual limit on GLUE
 
 
 def load_sequence_classifier(
@@ -145,35 +143,35 @@ def load_sequence_classifier(
     Parameters
     ----------
     name : str
-        A local folder (``save_pretrained``), or "owner/name" on the Hub, with "@revision" where one
-        is meant.
+        Local folder (``save_pretrained``), or "owner/name" or "owner/name@revision" on the Hub.
     revision : str, optional
-        The same, beside the name.
-    max_length : int
-        Tokens at which texts are cut; less where the model takes less.
+        Revision of the repository. It has precedence over the one in `name`.
+    max_length : int, default=128
+        Maximum number of tokens per text, or fewer if the model accepts fewer.
 
     Returns
     -------
     Model
+        The model with its tokenizer.
 
     Raises
     ------
     ValueError
-        Where it is no sequence classifier, is not fine-tuned, or has no padding token.
+        If it is not a sequence classifier, is not fine-tuned, or has no padding token.
     ConnectionError
-        At once, where the Hub is needed and does not answer.
+        If the Hub is needed and does not answer. It is raised without retries.
     """
-    place, named = _parted(name)
-    revision = revision or named
+    place, name_revision = _split_revision(name)
+    revision = revision or name_revision
     options = OPTIONS | {"revision": revision}
-    with _reading(name, place, revision, "a sequence classifier"):
+    with _wrap_read_errors(name, place, revision, "a sequence classifier"):
         module, info = transformers.AutoModelForSequenceClassification.from_pretrained(
             place, dtype=torch.float32, output_loading_info=True, **options
         )
         tokenizer = transformers.AutoTokenizer.from_pretrained(place, **options)
         taken = inspect.signature(module.forward).parameters
         keys = tuple(key for key in tokenizer.model_input_names if key in taken)
-        limit = min(max_length, tokenizer.model_max_length, _positions(module.config))
+        limit = min(max_length, tokenizer.model_max_length, _count_positions(module.config))
         transform = Tokenized(tokenizer, limit, keys)
     if info["missing_keys"]:
         missing = sorted(info["missing_keys"])[:3]
@@ -182,28 +180,29 @@ def load_sequence_classifier(
         )
     if module.config.pad_token_id is None:
         module.config.pad_token_id = tokenizer.pad_token_id
-    checkpoint = {"name": place, "revision": _revision_of(place, revision)}
-    metadata = _metadata(module, checkpoint, {"max_length": limit})
+    checkpoint = {"name": place, "revision": _find_cached_revision(place, revision)}
+    metadata = _describe_module(module, checkpoint, {"max_length": limit})
     metadata["classes"] = [
-        re.sub(r"[\s-]+", "_", own.strip().lower()) for own in metadata["classes"]
+        re.sub(r"[\s-]+", "_", label.strip().lower()) for label in metadata["classes"]
     ]
     return Model(name, module.float().eval(), transform, metadata)
 
 
-def _positions(config: Any) -> int:
-    """Tokens that a model has positions for; RoBERTa and its kin count after the padding's."""
+def _count_positions(config: Any) -> int:
+    """Count the tokens that a model has positions for."""
     positions = getattr(config, "max_position_embeddings", None) or 10**9
-    kin = "roberta xlm-roberta camembert mpnet longformer".split()
-    return positions - (2 if config.model_type in kin else 0)
+    # The positions of these models start after that of the padding token.
+    offset_types = "roberta xlm-roberta camembert mpnet longformer".split()
+    return positions - (2 if config.model_type in offset_types else 0)
 
 
-def _metadata(module: Any, checkpoint: dict, preprocessing: dict) -> dict:
-    """What the header of the logits says of a model."""
+def _describe_module(module: Any, checkpoint: dict, preprocessing: dict) -> dict:
+    """Return the metadata of a model's logits."""
     config = module.config
     return {
         "family": config.model_type,
         "architecture": type(module).__name__,
-        "parameters": parameters_of(module),
+        "parameters": count_parameters(module),
         "checkpoint": checkpoint,
         "preprocessing": preprocessing,
         "classes": [config.id2label[i] for i in range(config.num_labels)],

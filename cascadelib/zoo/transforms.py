@@ -1,4 +1,4 @@
-"""Transforms from raw inputs to what a model takes: grey images, photographs, texts."""
+"""Transforms of grey images, photographs and texts to model inputs."""
 
 import functools
 import json
@@ -17,7 +17,7 @@ from ..files import digest_of
 class GreyImages:
     """Transform of grey images: uint8 [N, H, W] → float32 [N, 1, size, size].
 
-    They become (x / 255 − mean) / std, resized bilinearly, antialiased when shrinking.
+    Pixels become (x / 255 − mean) / std. Images are resized bilinearly, with antialiasing.
     """
 
     size: int
@@ -25,8 +25,8 @@ class GreyImages:
     std: float
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
-        """Input [n, 1, size, size] from grey images uint8 [n, height, width]."""
-        x = real_floats(torch.as_tensor(images).unsqueeze(1))
+        """Transform grey images uint8 [n, height, width] to float32 [n, 1, size, size]."""
+        x = convert_to_float32(torch.as_tensor(images).unsqueeze(1))
         x = x.div(255).sub_(self.mean).div_(self.std)
         shape = (self.size, self.size)
         if x.shape[-2:] == shape:
@@ -36,10 +36,10 @@ class GreyImages:
 
 @dataclass(frozen=True)
 class Cut:
-    """One photograph (PIL) → uint8 [3, height, width], resized and cropped by timm.
+    """Transform of one photograph (PIL) → uint8 [3, height, width], resized and cropped by timm.
 
-    size: (height, width); crop: the part of the resized image's shorter side that is kept; mode:
-    timm's ``crop_mode`` ("center", "squash", "border").
+    size: (height, width). crop: cropped fraction of the resized image's shorter side. mode: timm's
+    ``crop_mode`` ("center", "squash", "border").
     """
 
     size: tuple[int, int]
@@ -48,15 +48,15 @@ class Cut:
     mode: str = "center"
 
     def __call__(self, image: Any) -> torch.Tensor:
-        """Return the pixels of one image as RGB, cut by timm's rules."""
+        """Return the RGB pixels of one image after timm's resizing and cropping."""
         image = image if image.mode == "RGB" else image.convert("RGB")
         return torch.as_tensor(_timm_transform(self)(image))
 
 
 @functools.lru_cache(maxsize=256)
 def _timm_transform(cut: Cut) -> Callable:
-    """timm's own transform of one photograph, as uint8."""
-    from timm.data import create_transform  # seconds, which tensors and texts do without
+    """Return timm's transform of one photograph to uint8."""
+    from timm.data import create_transform  # takes seconds, and only photographs need it
 
     return create_transform(
         (3, *cut.size),
@@ -71,8 +71,8 @@ def _timm_transform(cut: Cut) -> Callable:
 class Photos:
     """Transform of photographs: ``cut`` each, stack, then (x − 255 mean) / (255 std) per channel.
 
-    Extraction cuts where it decodes, once for all models with an equal ``cut``, and normalises on
-    the device; called with PIL images, it does both.
+    Extraction cuts in the processes that decode, once for all models with an equal ``cut``, and
+    normalizes on the device. Calling the transform with PIL images does both.
     """
 
     cut: Cut
@@ -80,33 +80,35 @@ class Photos:
     std: tuple[float, ...]
 
     def __call__(self, images: Iterable) -> torch.Tensor:
-        """Input [n, 3, height, width] from n PIL images."""
+        """Transform n PIL images to float32 [n, 3, height, width]."""
         return self.finished(torch.stack([self.cut(image) for image in images]))
 
     def finished(self, cut: torch.Tensor) -> torch.Tensor:
-        """uint8 [N, 3, H, W], on any device → float32, in timm's own order of operations."""
-        mean, std = _scale(self, cut.device)
+        """Normalize uint8 [N, 3, H, W] on any device to float32, in timm's order of operations."""
+        mean, std = _normalization_scale(self, cut.device)
         return cut.to(torch.float32).sub_(mean).div_(std)
 
 
 @functools.lru_cache(maxsize=256)
-def _scale(photos: Photos, device: torch.device) -> torch.Tensor:
-    """Mean and standard deviation of pixels, float32 [2, 1, 3, 1, 1], kept on the device: a copy
-    from the host would hold up each batch."""
+def _normalization_scale(photos: Photos, device: torch.device) -> torch.Tensor:
+    """Return mean and standard deviation of pixels, float32 [2, 1, 3, 1, 1].
+
+    They are cached on the device, since a copy from the host would delay each batch.
+    """
     scale = [[value * 255 for value in values] for values in (photos.mean, photos.std)]
     return torch.tensor(scale, device=device).view(2, 1, -1, 1, 1)
 
 
-BLOCK = 4096  # texts that are tokenized at once where only lengths are asked for
+TOKENIZE_BLOCK = 4096  # texts per call of the tokenizer if only lengths are needed
 
 
 @dataclass(frozen=True)
 class Tokenized:
-    """Transform of a batch of texts or pairs: {key: int64 tensor [N, L]}, padded to the longest.
+    """Transform of a batch of texts or pairs → {key: int64 tensor [N, L]}, padded to the longest.
 
-    Texts of more than ``max_length`` tokens are cut there. ``keys``: what the model takes
-    (input_ids, attention_mask, …). Models with equal settings share the tokens. Raises ValueError
-    for a tokenizer without a padding token.
+    Texts are truncated to ``max_length`` tokens. keys: keywords of the model (input_ids,
+    attention_mask, …). Models with equal settings share the tokens. Raises ValueError if the
+    tokenizer has no padding token.
     """
 
     tokenizer: Any = field(compare=False)
@@ -117,16 +119,16 @@ class Tokenized:
     def __post_init__(self) -> None:
         if self.tokenizer.pad_token is None:
             raise ValueError(
-                "the tokenizer has no padding token, so texts of different lengths make no batch; "
-                "set tokenizer.pad_token and the model's config.pad_token_id, and save both "
-                "(save_pretrained)"
+                "the tokenizer has no padding token, so texts of different lengths cannot form a "
+                "batch. Set tokenizer.pad_token and the model's config.pad_token_id, and save both "
+                "(save_pretrained)."
             )
-        object.__setattr__(self, "digest", _digest(self.tokenizer))
+        object.__setattr__(self, "digest", _digest_tokenizer(self.tokenizer))
 
     def __call__(self, texts: Sequence) -> dict[str, torch.Tensor]:
-        """Token ids and masks [n, length] of n texts or pairs of texts."""
+        """Tokenize n texts or pairs of texts to ids and masks [n, length]."""
         encoded = self.tokenizer(
-            *_columns(texts),
+            *_split_pairs(texts),
             padding="longest",
             truncation=True,
             max_length=self.max_length,
@@ -135,10 +137,10 @@ class Tokenized:
         return {key: encoded[key] for key in self.keys}
 
     def lengths(self, texts: Sequence) -> np.ndarray:
-        """Tokens of each text with its special ones, uncut, int64 [k]."""
+        """Count the tokens of each text with special tokens before truncation, int64 [k]."""
         counted: list[int] = []
-        for start in range(0, len(texts), BLOCK):
-            columns = _columns(texts[start : start + BLOCK])
+        for start in range(0, len(texts), TOKENIZE_BLOCK):
+            columns = _split_pairs(texts[start : start + TOKENIZE_BLOCK])
             encoded = self.tokenizer(*columns, truncation=False, verbose=False)
             counted += map(len, encoded["input_ids"])
         return np.array(counted, np.int64)
@@ -147,45 +149,47 @@ class Tokenized:
         return f"Tokenized({self.digest}, max_length={self.max_length}, keys={self.keys})"
 
 
-def _columns(texts: Sequence) -> list[list[str]]:
-    """Texts → one list; pairs → two."""
+def _split_pairs(texts: Sequence) -> list[list[str]]:
+    """Return one list of texts, or two for pairs."""
     parts = zip(*texts) if isinstance(texts[0], tuple | list) else [texts]
     return [list(part) for part in parts]
 
 
-def _digest(tokenizer: Any) -> str:
-    """Part of a SHA-256 over the vocabulary and rules, which distinguishes tokenizers."""
+def _digest_tokenizer(tokenizer: Any) -> str:
+    """Compute part of a SHA-256 over a tokenizer's vocabulary and rules."""
     if hasattr(tokenizer, "backend_tokenizer"):
-        whole = json.loads(tokenizer.backend_tokenizer.to_str())
+        rules = json.loads(tokenizer.backend_tokenizer.to_str())
     else:
-        whole = {"vocab": tokenizer.get_vocab(), "class": type(tokenizer).__name__}
-    # How it padded and cut last time is kept in the tokenizer, too.
-    kept = {key: value for key, value in whole.items() if key not in ("truncation", "padding")}
-    kept["pad"] = tokenizer.pad_token
-    kept["side"] = [tokenizer.padding_side, tokenizer.truncation_side]
-    return digest_of(kept)[:16]
+        rules = {"vocab": tokenizer.get_vocab(), "class": type(tokenizer).__name__}
+    for last_call in ("truncation", "padding"):  # settings of the tokenizer's last call
+        rules.pop(last_call, None)
+    rules["pad"] = tokenizer.pad_token
+    rules["side"] = [tokenizer.padding_side, tokenizer.truncation_side]
+    return digest_of(rules)[:16]
 
 
-def distinct(transforms: Iterable) -> list:
-    """The transforms that differ; equal ones, and the same function again, are there once."""
+def find_distinct(transforms: Iterable) -> list:
+    """Return the transforms without repetitions."""
     found = list(transforms)
     return [transform for i, transform in enumerate(found) if transform not in found[:i]]
 
 
-def real_floats(raw: Any) -> torch.Tensor:
-    """A tensor as float32; ValueError for complex numbers, which would lose a part."""
+def convert_to_float32(raw: Any) -> torch.Tensor:
+    """Convert a tensor to float32, or raise ValueError if it is complex."""
     if isinstance(raw, torch.Tensor) and raw.is_complex():
         raise ValueError(
-            "a model takes real numbers, not complex ones: give their magnitudes or parts"
+            "a model takes real numbers, not complex ones: pass their magnitudes or parts"
         )
     return raw.float()
 
 
-def prepared(transform: Callable | None, raw: Any) -> Any:
-    """A raw batch → the module's input; a plain function gets photographs (PIL) one by one, as in
-    extraction."""
+def prepare_batch(transform: Callable | None, raw: Any) -> Any:
+    """Transform a raw batch to the module's input.
+
+    A plain function receives photographs (PIL) one by one, as in extraction.
+    """
     if transform is None:
-        return real_floats(raw)
+        return convert_to_float32(raw)
     if isinstance(raw, list) and hasattr(raw[0], "convert") and not hasattr(transform, "cut"):
         return torch.stack([torch.as_tensor(transform(image)) for image in raw])
     return transform(raw)

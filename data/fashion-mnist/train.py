@@ -27,7 +27,7 @@ from split import read_split
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cascadelib.zoo.bundled import image_classifier, load_bundled
+from cascadelib.zoo.bundled import build_image_classifier, load_bundled
 from cascadelib.zoo.transforms import GreyImages
 
 HERE = Path(__file__).parent
@@ -206,7 +206,7 @@ def train(
     sizes = sizes_by_epoch(recipe)
     torch.manual_seed(recipe["seed"])
     rng = torch.Generator().manual_seed(recipe["seed"])
-    model = image_classifier(entry, len(zoo["classes"])).to(memory_format=torch.channels_last)
+    model = build_image_classifier(entry, len(zoo["classes"])).to(memory_format=torch.channels_last)
     cycles = [0, *recipe.get("restarts", []), len(sizes)]
     steps = len(images) // BATCH
     state = torch.load(state_file, weights_only=True) if state_file.exists() else None

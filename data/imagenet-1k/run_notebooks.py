@@ -25,7 +25,7 @@ import yaml
 
 import cascadelib as cl
 from cascadelib import LogitStore
-from cascadelib.datasets.imagenet_1k import ilsvrc_order
+from cascadelib.datasets.imagenet_1k import read_ilsvrc_order
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 sys.path.insert(0, str(NOTEBOOKS))
@@ -77,7 +77,7 @@ def guesses_of(test: LogitStore, point: cl.Point) -> np.ndarray:
 def submit(study: Path, prominence: float, devkit: Path | None) -> None:
     """Table 1's points of pairs by max softmax, chosen on ``val``, on the images of ``test``."""
     test = LogitStore(study / "test")
-    order = None if devkit is None else ilsvrc_order(devkit)
+    order = None if devkit is None else read_ilsvrc_order(devkit)
     front = cl.search(LogitStore(study / "val"), 2, "max_softmax")
     (study / "submission").mkdir(exist_ok=True)
     for number, point in enumerate(cl.peaks(front, prominence), 1):

@@ -21,9 +21,9 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from cascadelib.datasets.imagenet_1k import synsets
-from cascadelib.datasets.images import Photographs, files_in
-from cascadelib.zoo.forward import kept_memory
-from cascadelib.zoo.timm_models import build_timm_model, photos
+from cascadelib.datasets.images import Photographs, list_files
+from cascadelib.zoo.forward import retain_freed_memory
+from cascadelib.zoo.timm_models import build_photo_transform, build_timm_model
 from cascadelib.zoo.transforms import Photos
 
 FEATURES = {
@@ -103,7 +103,7 @@ def write_checkpoint(path: Path, name: str, photographs: Photographs) -> None:
     """A network of seeded random weights with a fitted head, saved as timm would."""
     torch.manual_seed(SEED)
     module = build_timm_model(name)
-    x = features(module, photos(module, "test"), photographs)
+    x = features(module, build_photo_transform(module, "test"), photographs)
     mean = x.mean(0)
     scale = x.std(0) + 1e-6
     read = FEATURES[name]
@@ -132,8 +132,8 @@ def main() -> None:
     (options.folder / "checkpoints").mkdir(exist_ok=True)
     root = options.folder / "fitting"
     paths = [f"{s}/{s}_{n}.JPEG" for s in synsets() for n in (1000, 1001)]
-    photographs = Photographs(files_in(root, paths), np.repeat(np.arange(1000), 2), paths)
-    with kept_memory():
+    photographs = Photographs(list_files(root, paths), np.repeat(np.arange(1000), 2), paths)
+    with retain_freed_memory():
         for name in FEATURES:
             path = options.folder / "checkpoints" / f"{name}.safetensors"
             if not path.exists():

@@ -46,9 +46,15 @@ from tqdm import tqdm
 from cascadelib import published
 from cascadelib.files import replacing
 from cascadelib.front_end import is_watched
-from cascadelib.zoo.forward import kept_memory
+from cascadelib.zoo.forward import retain_freed_memory
 from cascadelib.zoo.macs import count_macs
-from cascadelib.zoo.timm_models import WITHDRAWN, build_timm_model, current_name, deploy, family
+from cascadelib.zoo.timm_models import (
+    WITHDRAWN,
+    build_timm_model,
+    deploy,
+    find_current_name,
+    find_family,
+)
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "notebooks"))
 from tools.study import singles  # noqa: E402 - beside the notebooks
@@ -153,7 +159,7 @@ def lacks(name: str) -> str | None:
     if name in WITHDRAWN:
         return None
     try:
-        config = get_pretrained_cfg(current_name(THEN.get(name, name)))
+        config = get_pretrained_cfg(find_current_name(THEN.get(name, name)))
     except RuntimeError:  # the model without this tag
         config = None
     if config is None:
@@ -187,7 +193,7 @@ def macs_of(name: str, size: int, trained: bool = False) -> tuple[int, int]:
 
 def count_alone(pipe: Connection, *model: Any, **form: bool) -> None:
     """What a process does: send (MACs, parameters), or in words why there are none."""
-    with kept_memory():
+    with retain_freed_memory():
         try:
             pipe.send(macs_of(*model, **form))
         except (ValueError, RuntimeError) as error:
@@ -349,7 +355,7 @@ def table_of(
             "parameters": counts["parameters"],
             "macs": counts["macs"],
             "seconds": [float(f"{s:.6g}") for s in seconds],
-            "family": [family(m) for m in results["model"]],
+            "family": [find_family(m) for m in results["model"]],
             "current": [today(m) for m in results["model"]],
             "source": source,
         }
@@ -358,7 +364,7 @@ def table_of(
 
 def today(name: str) -> str:
     """Today's name of a model of the table; empty where timm no longer has that checkpoint."""
-    return "" if name in WITHDRAWN else current_name(THEN.get(name, name))
+    return "" if name in WITHDRAWN else find_current_name(THEN.get(name, name))
 
 
 def report(table: pd.DataFrame, results: pd.DataFrame, gmacs: np.ndarray) -> None:

@@ -16,7 +16,7 @@ import torch
 from cascadelib.datasets.bundled import reviews
 from cascadelib.extraction.extraction import extract
 from cascadelib.store.logit_store import LogitStore
-from cascadelib.zoo.bundled import bundled_names, load_bundled_text_model
+from cascadelib.zoo.bundled import list_bundled_names, load_bundled_text_model
 
 HERE = Path(__file__).parent
 SPLITS = ("val", "test", "products", "editorials", "tweets")
@@ -52,7 +52,9 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     trained = [
-        name for name in bundled_names(HERE) if (HERE / "weights" / f"{name}.safetensors").is_file()
+        name
+        for name in list_bundled_names(HERE)
+        if (HERE / "weights" / f"{name}.safetensors").is_file()
     ]
     models = {name: load_bundled_text_model(name) for name in trained}
     # Full precision everywhere: the bundled logits are what fresh ones are compared with.

@@ -22,7 +22,7 @@ from torch import nn
 from torch.nn import functional
 
 from cascadelib.files import replacing
-from cascadelib.zoo.bundled import SCALE, built, read_weights
+from cascadelib.zoo.bundled import SCALE_SUFFIX, build_text_classifier, read_weights
 
 HERE = Path(__file__).parent
 STATE = HERE / ".training"
@@ -65,7 +65,7 @@ def start(
 ) -> nn.Module:
     """A model before training: the encoder's first layers where the recipe says so, shared
     embeddings frozen."""
-    model = built(entry, zoo)
+    model = build_text_classifier(entry, zoo)
     if entry["recipe"].get("pretrained"):
         weights = {f"bert.{key}": value for key, value in encoder.items()}
         own = model.state_dict()
@@ -186,7 +186,7 @@ def write_weights(path: Path, state: dict[str, torch.Tensor], **metadata: str) -
         if value.ndim == 2:
             scale = value.abs().amax(1).clamp_min(1e-12) / 127
             tensors[name] = (value / scale[:, None]).round().to(torch.int8)
-            tensors[name + SCALE] = scale
+            tensors[name + SCALE_SUFFIX] = scale
         else:
             tensors[name] = value.half()
     with replacing(path) as new:

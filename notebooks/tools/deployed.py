@@ -20,7 +20,7 @@ from cascadelib.policy import Decisions, pieces_of
 from cascadelib.policy.members import Member, member_named
 from cascadelib.scoring import F1
 from cascadelib.store.protocol import Store
-from cascadelib.zoo.batches import size_of
+from cascadelib.zoo.batches import count_samples
 
 
 @torch.inference_mode()
@@ -47,7 +47,7 @@ def time_cascade(
     batch). The runs take turns and the median of ``repeats`` rounds counts. Other load on the machine
     therefore affects all of them.
     """
-    size = size_of(inputs)
+    size = count_samples(inputs)
     pieces = pieces_of(inputs, batch_size)
     repeats = check_count(repeats, "repeats")
     extra = [member_named(name, {}) for name in others if name not in cascade.point.models]
@@ -95,8 +95,8 @@ def write_submission(
     guesses : int [k, g]
         Such as ``cascade.run(batches, guesses=g).guesses``, in the order of the images.
     order : int [classes], optional
-        From :func:`ilsvrc_order`. The numbers are then the challenge's, 1 … 1000, as the test server
-        expects. Without it they are labels as in the stores.
+        From :func:`read_ilsvrc_order`. The numbers are then the challenge's, 1 … 1000, as the test
+        server expects. Without it they are labels as in the stores.
 
     Raises
     ------

@@ -13,6 +13,16 @@ from cascadelib.analysis.uncertainty import Resampled, resampled_means, sample_c
 from cascadelib.evaluation.evaluation import singles_correct
 from cascadelib.evaluation.intervals import with_ends
 from cascadelib.evaluation.pareto import pareto_front
+from tools.recipes import (
+    huang_2018,
+    inoue_2019,
+    oracle,
+    park_2015_dynamic,
+    shared_threshold_front,
+    streeter_2018,
+    wang_2018,
+    zhou_2020,
+)
 from tools.recipes.big_little import dynamic_exits
 from tools.recipes.chains import point_runs
 from tools.recipes.ensemble_intervals import interval_outcomes
@@ -64,24 +74,19 @@ def all_recipes(store: Any, *, cost: str | None = None, models: Any = "all") -> 
         return Recipe(front.table, method)
 
     def share_threshold(method: Any) -> Recipe:
-        fronts = [
-            cl.fronts.shared_threshold_front(store, n, method, **options).table for n in (2, 3)
-        ]
+        fronts = [shared_threshold_front(store, n, method, **options).table for n in (2, 3)]
         points = pd.concat(fronts, ignore_index=True)
         return Recipe(points.iloc[pareto_front(points["cost"], points["accuracy"])], method)
 
     def search_grid(metric: str, **more: Any) -> Recipe:
-        return Recipe(cl.recipes.wang_2018(store, metric, **more, **options), metric)
+        return Recipe(wang_2018(store, metric, **more, **options), metric)
 
     zero_time_waste = cl.METHODS["max_softmax_mean_logits_ts"].fit(store)
-    patience = cl.recipes.zhou_2020(store, 3, **options)
-    intervals = cl.recipes.inoue_2019(store, **options)
-    dynamic = cl.recipes.park_2015_dynamic(store, **options)
     return {
         EXACT: search_recipe(lengths, "max_softmax"),
         "exact, dominated models too": search_recipe(lengths, "max_softmax", "all"),
         "Park 2015: pairs, softmax margin": search_recipe(2, "softmax_margin"),
-        "Park 2015: dynamic threshold": Recipe(dynamic, dynamic_exits),
+        "Park 2015: dynamic threshold": Recipe(park_2015_dynamic(store, **options), dynamic_exits),
         "Bolukbasi 2017: learned policy": search_recipe(lengths, LEARNED.fit(store)),
         "Wang 2018a (IDK): entropy grid": search_grid("entropy"),
         "Wang 2018a (IDK): entropy grid, cost-oblivious": search_grid("entropy", cost_aware=False),
@@ -91,17 +96,15 @@ def all_recipes(store: Any, *, cost: str | None = None, models: Any = "all") -> 
         ),
         "grid of 10 thresholds": search_grid("max_softmax", grid=np.linspace(chance, 0.95, 10)),
         "grid of 30 thresholds": search_grid("max_softmax", grid=np.linspace(chance, 0.95, 30)),
-        "Huang 2018 (MSDNet): budgeted batch": Recipe(cl.recipes.huang_2018(store, **options)),
-        "Streeter 2018: greedy": Recipe(
-            cl.recipes.streeter_2018(store, **options), "logits_margin"
-        ),
-        "Inoue 2019: interval of the mean": Recipe(intervals, interval_outcomes),
+        "Huang 2018 (MSDNet): budgeted batch": Recipe(huang_2018(store, **options)),
+        "Streeter 2018: greedy": Recipe(streeter_2018(store, **options), "logits_margin"),
+        "Inoue 2019: interval of the mean": Recipe(inoue_2019(store, **options), interval_outcomes),
         "Kaya 2019 (SDN): one threshold": share_threshold("max_softmax"),
-        "Zhou 2020 (PABEE): patience": Recipe(patience, patience_outcomes),
+        "Zhou 2020 (PABEE): patience": Recipe(zhou_2020(store, 3, **options), patience_outcomes),
         "Wołczyk 2021 (ZTW): geometric mean": share_threshold(zero_time_waste),
         "Wang 2022: mean logits": search_recipe((2, 3), "max_softmax_mean_logits"),
         "plurality vote": search_recipe(lengths, cl.Method(ensemble="vote")),
-        ORACLE: Recipe(cl.recipes.oracle(store, **options), "oracle"),
+        ORACLE: Recipe(oracle(store, **options), "oracle"),
     }
 
 

@@ -207,12 +207,12 @@ def names_today(table: pd.DataFrame) -> list[str]:
     """
     from timm.models import get_pretrained_cfg  # the import takes seconds
 
-    from cascadelib.zoo.timm_models import current_name
+    from cascadelib.zoo.timm_models import find_current_name
 
     rows = table[table["current"].notna()]
     names = []
     for name, size in zip(rows["current"], rows["image_size"].astype(int)):
-        config: Any = get_pretrained_cfg(current_name(name), allow_unregistered=True)
+        config: Any = get_pretrained_cfg(find_current_name(name), allow_unregistered=True)
         size_now = (config.test_input_size or config.input_size)[-1]
         names.append(name if size == size_now else f"{name}@{size}")
     return names

@@ -175,5 +175,5 @@ def test_long_answers_have_the_mean_probability_of_their_tokens(tmp_path):
 def test_lm_eval_lines_that_say_too_little(tmp_path):
     path = written(tmp_path / "samples.jsonl", [sample(0, [["4"]], exact_match=1.0)])
     assert lm_eval_samples({"small": path})["confidence"].isna().all()
-    with pytest.raises(ValueError, match="name the metric"):
+    with pytest.raises(ValueError, match="pass metric="):
         lm_eval_samples({"small": path}, "f1")

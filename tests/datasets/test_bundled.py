@@ -51,7 +51,9 @@ def test_no_sentence_is_in_two_splits():
 
 
 def test_missing_split_is_named():
-    with pytest.raises(FileNotFoundError, match=r"no .*dev\.parquet; splits there: \['editorials'"):
+    with pytest.raises(
+        FileNotFoundError, match=r"no .*dev\.parquet. Existing splits: \['editorials'"
+    ):
         datasets.reviews("dev")
 
 

@@ -6,7 +6,7 @@ from pictures import jpeg
 from scipy.io import savemat
 
 from cascadelib import datasets
-from cascadelib.datasets.imagenet_1k import descriptions, ilsvrc_order, synsets
+from cascadelib.datasets.imagenet_1k import descriptions, read_ilsvrc_order, synsets
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ def write_devkit(folder, labels):
 def test_flat_with_the_devkit(flat):
     images, labels = flat
     write_devkit(images.parent / "ILSVRC2012_devkit_t12", labels)
-    assert ilsvrc_order(images.parent / "ILSVRC2012_devkit_t12").tolist() == list(
+    assert read_ilsvrc_order(images.parent / "ILSVRC2012_devkit_t12").tolist() == list(
         range(999, -1, -1)
     )
     for found in (
@@ -111,7 +111,7 @@ def test_wrong_labels_of_a_flat_folder(flat):
         "\n".join(lines[:-1]): "no label for image 'ILSVRC2012_val_00000005.JPEG' .1 of 5",
         "\n".join([*lines, "more.JPEG 3"]): "6 labels for 5 images",
         "\n".join([*lines[:4], "ILSVRC2012_val_00000005.JPEG 1000"]): "line 5.*1000",
-        "\n".join([*lines, lines[0]]): "line 6.*more than once",
+        "\n".join([*lines, lines[0]]): "line 6.*listed twice",
     }.items():
         path.write_text(text)
         with pytest.raises(ValueError, match=message):
@@ -125,10 +125,10 @@ def test_wrong_labels_of_a_flat_folder(flat):
         datasets.imagenet(images, labels=devkit)
     (devkit / "data" / "meta.mat").write_bytes(b"nonsense")
     with pytest.raises(ValueError, match=r"meta\.mat"):
-        ilsvrc_order(devkit)
+        read_ilsvrc_order(devkit)
     (devkit / "data" / "meta.mat").unlink()
     with pytest.raises(FileNotFoundError, match=r"meta\.mat"):
-        ilsvrc_order(devkit)
+        read_ilsvrc_order(devkit)
 
 
 def test_imagenet_v2_is_not_sorted_as_text(tmp_path):

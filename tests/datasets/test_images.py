@@ -64,7 +64,7 @@ def test_a_wrong_folder_is_named(folder, tmp_path):
     (folder / "dog" / "Thumbs.db").write_bytes(b"")
     assert len(datasets.image_folder(folder)) == 4
     (folder / "dog" / "notes.txt").write_text("no image")
-    with pytest.raises(ValueError, match=r"notes\.txt is no image by its ending.*move it"):
+    with pytest.raises(ValueError, match=r"notes\.txt is not an image by its ending.*move it"):
         datasets.image_folder(folder)
     (folder / "emu").mkdir()
     (folder / "dog" / "notes.txt").unlink()
@@ -141,9 +141,7 @@ def test_an_image_starts_no_program_whatever_it_is_called(folder):
     """Pillow would decode EPS by Ghostscript."""
     (folder / "cat" / "1.jpg").write_bytes(EPS)
     found = datasets.image_folder(folder)
-    with pytest.raises(
-        ValueError, match=r"cat/1\.jpg: is no image that can be read \(it is none of"
-    ):
+    with pytest.raises(ValueError, match=r"cat/1\.jpg: is not a readable image \(it is none of"):
         found.batch(0, 3)
     rows = [{"image": {"bytes": EPS, "path": None}}]
     with pytest.raises(ValueError, match="row 0: no image in column 'image'.*none of JPEG"):
@@ -201,13 +199,13 @@ def test_unreadable_images_are_named(folder):
     whole = (folder / "cat" / "1.jpg").read_bytes()
     for content, message in (
         (whole[: len(whole) // 2], "cannot be decoded"),
-        (b"text", "no image that can be read"),
+        (b"text", "not a readable image"),
     ):
         (folder / "cat" / "1.jpg").write_bytes(content)
-        with pytest.raises(ValueError, match=rf"cat/1\.jpg: .*{message}.*no sample is left out"):
+        with pytest.raises(ValueError, match=rf"cat/1\.jpg: .*{message}.*no sample is skipped"):
             found.batch(0, 3)
     (folder / "cat" / "1.jpg").unlink()
-    with pytest.raises(ValueError, match=r"cat/1\.jpg: the image is no longer there"):
+    with pytest.raises(ValueError, match=r"cat/1\.jpg: the image no longer exists"):
         found.batch(0, 3)
 
 

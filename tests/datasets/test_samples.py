@@ -10,7 +10,7 @@ from cascadelib import datasets
 def test_missing_and_broken_files(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere"):
         datasets.fashion_mnist(folder="nowhere")
-    with pytest.raises(FileNotFoundError, match=r"train\.npz.*splits there: \['test', 'val'\]"):
+    with pytest.raises(FileNotFoundError, match=r"train\.npz.*Existing splits: \['test', 'val'\]"):
         datasets.fashion_mnist("train")
     images = np.zeros((2, 28, 28), np.uint8)
     labels = [0, 1]

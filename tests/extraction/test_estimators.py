@@ -6,7 +6,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.tree import DecisionTreeClassifier
 
 import cascadelib as cl
-from cascadelib.extraction.estimators import probabilities_of
+from cascadelib.extraction.estimators import compute_probabilities
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(600, 4))
@@ -30,7 +30,7 @@ def test_a_store_has_what_the_classifiers_say(y, tmp_path):
     for name, model in models.items():
         assert store.models.loc[name, "top1"] == model.score(X[200:], y[200:])
         assert store.costs("seconds").min() > 0 and store.holds_probabilities(name)
-    assert probabilities_of(models["line"], X, np.unique(y)).sum(axis=1) == pytest.approx(1)
+    assert compute_probabilities(models["line"], X, np.unique(y)).sum(axis=1) == pytest.approx(1)
     point = cl.pick(cl.search(cl.LogitStore(tmp_path), cost="macs"), "match_best", caution=0)
     assert point.accuracy >= store.models["top1"].max() - 1e-12
 
@@ -41,3 +41,13 @@ def test_another_store_in_the_folder_and_other_labels_are_refused(tmp_path):
         cl.extract(trained(NUMBERS), (X, NUMBERS), tmp_path)
     with pytest.raises(ValueError, match="unknown label"):
         cl.extract(trained(NUMBERS), (X, NUMBERS + 1), tmp_path / "other")
+
+
+def test_classes_in_another_spelling_are_refused():
+    """Their probabilities went to the columns of other classes."""
+    model = LogisticRegression().fit(X[:200], WORDS[NUMBERS[:200]])
+    capitals = np.unique(np.char.capitalize(WORDS))
+    with pytest.raises(ValueError, match="trained with the class 'air', but y has .*'Air'"):
+        compute_probabilities(model, X[:5], capitals)
+    with pytest.raises(ValueError, match="trained with the class 'sea'"):
+        compute_probabilities(model, X[:5], np.array(["air", "ice", "land"]))

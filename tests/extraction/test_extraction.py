@@ -26,7 +26,7 @@ from cascadelib.extraction.shards import Shards, shard_bounds
 from cascadelib.store import formats
 from cascadelib.store.logit_store import LogitStore
 from cascadelib.zoo import loaders
-from cascadelib.zoo.forward import kept_memory
+from cascadelib.zoo.forward import retain_freed_memory
 from cascadelib.zoo.model import Model
 
 K = 50
@@ -351,13 +351,13 @@ def test_models_whose_files_would_be_one_are_refused_before_the_run(tmp_path, mo
 
 def test_a_store_may_be_changed_by_others_during_an_extraction(tmp_path, monkeypatch):
     extract({"m": Counting()}, (INPUTS, LABELS), tmp_path / "s", **SMALL)
-    real = extraction.probed
+    real = extraction.probe_models
 
     def replaced_meanwhile(*arguments):
         LogitStore(tmp_path / "s").add("m", np.ones((K, C)), macs=1, replace=True)
         return real(*arguments)
 
-    monkeypatch.setattr(extraction, "probed", replaced_meanwhile)
+    monkeypatch.setattr(extraction, "probe_models", replaced_meanwhile)
     store = extract({"n": Counting()}, (INPUTS, LABELS), tmp_path / "s", **SMALL)
     assert {*store.models.index} == {"m", "n"}
 
@@ -392,9 +392,9 @@ class Constant(nn.Module):
 
 REFUSED = {
     "too few classes": (nn.Sequential(nn.Flatten(), nn.Linear(36, 3)), "'bad'.*3 classes"),
-    "not two-dimensional": (Constant(lambda x: x), r"'bad' gave \(\d+, 6, 6\)"),
-    "other batch": (Constant(lambda x: x[:1, 0, :4]), r"'bad' gave \(1, 4\)"),
-    "no tensor": (Constant(lambda x: (x, x)), "'bad' gave tuple"),
+    "not two-dimensional": (Constant(lambda x: x), r"'bad' returned \(\d+, 6, 6\)"),
+    "other batch": (Constant(lambda x: x[:1, 0, :4]), r"'bad' returned \(1, 4\)"),
+    "no tensor": (Constant(lambda x: (x, x)), "'bad' returned tuple"),
     "nan": (Constant(lambda x: x[:, 0, :4] * float("nan")), "'bad'.*nan or inf.*row 0"),
     "uncountable": (nn.Sequential(nn.GRU(6, 4, batch_first=True)), "'bad'.*gru.*macs="),
     "no module": (lambda x: x, "'bad' must be a torch module"),
@@ -487,7 +487,7 @@ def test_one_line_before_the_start_and_no_bar_without_a_terminal(tmp_path, capsy
     ],
 )
 def test_the_time_that_is_left_is_written_with_its_unit(seconds, text):
-    assert extraction.left(seconds) == text
+    assert extraction.format_duration(seconds) == text
 
 
 def test_a_model_of_grey_images_is_told_how_to_read_a_folder(tmp_path):
@@ -574,7 +574,7 @@ def test_a_model_that_fails_does_not_take_the_others_down(tmp_path, at):
     bad = {
         "raises": (boom, r"KeyError\('boom'\)"),
         "nan": (lambda y: y * float("nan"), "nan or inf in the logits of row"),
-        "narrow": (lambda y: y[:, :3], r"gave \(8, 3\) for rows"),
+        "narrow": (lambda y: y[:, :3], r"returned \(8, 3\) for rows"),
     }
     bad = {name: fails for name, fails in bad.items() if at or name == "raises"}
     given = (
@@ -685,7 +685,7 @@ def page_faults(size=2**26):
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="malloc is not glibc's")
 def test_freed_memory_is_kept_for_the_next_batch_and_given_back_afterwards():
-    with kept_memory():
+    with retain_freed_memory():
         first = page_faults()
         second = page_faults()
         assert second * 4 < first

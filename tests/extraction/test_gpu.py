@@ -180,7 +180,9 @@ def test_a_batch_without_room_is_halved_and_the_run_goes_on(tmp_path, exact):
         (held + 2**30) / total
     )  # room for fewer than 256 samples
     try:
-        with pytest.warns(UserWarning, match="model 'hungry': no memory for 512 samples at once"):
+        with pytest.warns(
+            UserWarning, match="model 'hungry': no memory for a batch of 512 samples"
+        ):
             store = extract(
                 {"hungry": module},
                 (inputs, torch.arange(K) % C),

@@ -62,7 +62,7 @@ def late(monkeypatch):
         found.append(Late(torch.device("cpu"), amp or False))
         return found[-1]
 
-    monkeypatch.setattr(extraction, "device_of", device_of)
+    monkeypatch.setattr(extraction, "select_device", device_of)
     return found
 
 
@@ -120,7 +120,7 @@ def test_logits_are_read_one_batch_after_they_were_asked_for(tmp_path, late, mon
             for i in (0, 1)
         ]
     assert seen == [*expected, ("read", 12), ("read", 13)]
-    monkeypatch.setattr(extraction, "device_of", forward.device_of)
+    monkeypatch.setattr(extraction, "select_device", forward.select_device)
     same(ours, extract(models, (INPUTS, LABELS), tmp_path / "t", **SMALL))
 
 
@@ -129,14 +129,14 @@ def test_workers_fill_buffers_again_that_have_been_uploaded(
     tmp_path, late, folder, workers, monkeypatch
 ):
     monkeypatch.setattr(inference, "CHUNK", 3)
-    monkeypatch.setattr(inference, "AHEAD", 2)
+    monkeypatch.setattr(inference, "PREFETCHED_CHUNKS", 2)
     cuts = [Photos(Cut((s, s), "bilinear", 0.9), (0.5,) * 3, (0.2,) * 3) for s in (8, 12)]
     models = {"a": (net(1, 192), cuts[0]), "b": (net(2, 432), cuts[1]), "c": (net(3, 192), cuts[0])}
     samples = datasets.image_folder(folder)
     ours = extract(models, samples, tmp_path / "s", workers=workers, **SMALL)
     buffers = 2 * (2 + -(-2 * workers // 3))
     assert 2 * 2 < len(late[0].buffers) <= 2 + buffers < 2 * 7  # of two cuts; two are the probe's
-    monkeypatch.setattr(extraction, "device_of", forward.device_of)
+    monkeypatch.setattr(extraction, "select_device", forward.select_device)
     same(ours, extract(models, samples, tmp_path / "t", workers=0, **SMALL))
 
 
@@ -152,9 +152,9 @@ def test_the_calls_of_cuda(tmp_path, monkeypatch, folder):
     monkeypatch.setattr(
         torch.Tensor, "record_stream", lambda self, stream: called.append("record_stream")
     )
-    monkeypatch.setattr(forward._Cuda, "pins", False)
+    monkeypatch.setattr(forward._Cuda, "pins_memory", False)
     monkeypatch.setattr(
-        extraction, "device_of", lambda device, amp: forward._Cuda(torch.device("cpu"), False)
+        extraction, "select_device", lambda device, amp: forward._Cuda(torch.device("cpu"), False)
     )
     cut = Photos(Cut((8, 8), "bilinear", 0.9), (0.5,) * 3, (0.2,) * 3)
     store = extract(
@@ -204,7 +204,7 @@ class Delayed(forward.Device):
 def waits(monkeypatch):
     """What the host waits for in the extractions that follow, each wait by its name."""
     OnDevice.waits.clear()
-    monkeypatch.setattr(extraction, "device_of", lambda *_: Delayed(torch.device("cpu")))
+    monkeypatch.setattr(extraction, "select_device", lambda *_: Delayed(torch.device("cpu")))
 
     def noting(name):
         make = getattr(torch, name)
@@ -271,11 +271,13 @@ def test_a_short_batch_is_compiled_for_no_second_size(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("form", [torch.channels_last, torch.contiguous_format])
 def test_a_filled_batch_lies_in_memory_as_a_full_one(form):
-    images = forward.on_device(torch.rand(3, 2, 4, 4).contiguous(memory_format=form), lambda x: x)
-    whole = inference.filled({"images": images}, 5)["images"]
+    images = forward.upload_batch(
+        torch.rand(3, 2, 4, 4).contiguous(memory_format=form), lambda x: x
+    )
+    whole = inference.pad_inputs({"images": images}, 5)["images"]
     assert torch.equal(whole, images[[0, 1, 2, 2, 2]])
     assert whole.is_contiguous(memory_format=torch.channels_last)
-    assert inference.filled(images, 3) is images and inference.filled(images, 0) is images
+    assert inference.pad_inputs(images, 3) is images and inference.pad_inputs(images, 0) is images
 
 
 class Stops(torch.nn.Module):
@@ -347,7 +349,7 @@ class Narrow(torch.nn.Module):
 
 def test_memory_that_runs_out_halves_the_batch_and_is_said_once(tmp_path, late):
     with pytest.warns(
-        UserWarning, match="model 'm': no memory for 32 samples at once; now 4"
+        UserWarning, match="model 'm': no memory for a batch of 32 samples, now 4"
     ) as heard:
         store = extract({"m": Narrow(5)}, (INPUTS, LABELS), tmp_path / "s", **SMALL)
     assert len([w for w in heard if "no memory" in str(w.message)]) == 1
@@ -401,14 +403,14 @@ def test_usable_cores(tmp_path, monkeypatch, affinity, own, files, processes, co
     for name, text in files.items():
         (tmp_path / "groups" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "groups" / name).write_text(text)
-    assert shards.usable_cores(tmp_path / "groups", tmp_path / "own") == cores
+    assert shards.count_usable_cores(tmp_path / "groups", tmp_path / "own") == cores
 
 
 def test_workers_are_the_usable_cores(tmp_path, folder, monkeypatch):
     asked = []
-    own = inference._photographs
-    monkeypatch.setattr(extraction, "usable_cores", lambda: 3)
-    monkeypatch.setattr(inference, "_photographs", lambda *a: asked.append(a[-1]) or own(*a))
+    own = inference._feed_photographs
+    monkeypatch.setattr(extraction, "count_usable_cores", lambda: 3)
+    monkeypatch.setattr(inference, "_feed_photographs", lambda *a: asked.append(a[-1]) or own(*a))
     cut = Photos(Cut((8, 8), "bilinear", 0.9), (0.5,) * 3, (0.2,) * 3)
     extract({"a": (net(1, 192), cut)}, datasets.image_folder(folder), tmp_path / "s", **SMALL)
     assert asked == [0, 3]  # the probe, the run

@@ -15,11 +15,11 @@ from cascadelib.zoo import forward
 
 BATCH = 4
 C = 3
-K = inference.WORTH * BATCH + 1  # the last batch has one sample
+K = inference.MIN_LAYOUT_BATCHES * BATCH + 1  # the last batch has one sample
 INPUTS = torch.rand(K, 2, 6, 6, generator=torch.Generator().manual_seed(0)) - 0.5
 LABELS = torch.arange(K) % C
 SETTINGS = {"batch_size": BATCH, "shard_size": 20, "progress": False}
-LAYOUTS = list(itertools.product(inference.FORMATS, (False, True)))
+LAYOUTS = list(itertools.product(inference.MEMORY_FORMATS, (False, True)))
 
 
 class Clocked(torch.nn.Module):
@@ -39,7 +39,7 @@ class Clocked(torch.nn.Module):
         weight = self.convolution.weight
         formats = {
             name: all(part.is_contiguous(memory_format=name) for part in (images, weight))
-            for name in inference.FORMATS
+            for name in inference.MEMORY_FORMATS
         }
         layout = (next(name for name, held in formats.items() if held), cudnn.benchmark)
         main = threading.current_thread() is threading.main_thread()
@@ -52,7 +52,7 @@ class Clocked(torch.nn.Module):
 class Choosing(forward.Device):
     """A device that chooses layouts by a module's clock."""
 
-    chooses = True
+    measures_layouts = True
 
     def __init__(self, module):
         super().__init__(torch.device("cpu"))
@@ -73,7 +73,7 @@ def flags():
 def ran(path, monkeypatch, costs, inputs=INPUTS):
     """(the module, the store) of an extraction on a stand-in for a GPU."""
     module = Clocked(costs)
-    monkeypatch.setattr(extraction, "device_of", lambda *_: Choosing(module))
+    monkeypatch.setattr(extraction, "select_device", lambda *_: Choosing(module))
     labels = LABELS[: len(inputs)]
     return module, extract({"m": module}, (inputs, labels), path, macs={"m": 1}, **SETTINGS)
 
@@ -87,7 +87,7 @@ def test_the_fastest_layout_runs_and_is_recorded(tmp_path, monkeypatch, best):
     assert (header["memory_format"], header["cudnn_benchmark"]) == (str(best[0]), best[1])
     assert header["layout_gain"] == gain and header["image_size"] == 6
     tried = [layout for layout, _, main in module.seen if not main]
-    assert sorted(map(str, tried)) == sorted(map(str, LAYOUTS * inference.TIMED))
+    assert sorted(map(str, tried)) == sorted(map(str, LAYOUTS * inference.TIMED_BATCHES))
     # Two of the probe, 65 of the run; the last is filled up, or cuDNN would search again.
     assert [seen for seen in module.seen if seen[2]] == [(best, BATCH, True)] * (2 + 65)
     assert store.models.seconds["m"] == 1.0 / BATCH
@@ -118,7 +118,7 @@ def test_cudnn_that_was_told_to_search_does(tmp_path, monkeypatch):
 
 
 def test_few_batches_and_other_inputs_are_not_worth_a_measurement(tmp_path, monkeypatch):
-    few = inference.WORTH * BATCH - 1
+    few = inference.MIN_LAYOUT_BATCHES * BATCH - 1
     module, store = ran(tmp_path / "few", monkeypatch, dict.fromkeys(LAYOUTS, 1.0), INPUTS[:few])
     assert {layout for layout, *_ in module.seen} == {LAYOUTS[0]}
     assert "memory_format" not in store.metadata("m")
@@ -137,7 +137,7 @@ def test_a_model_that_fails_in_a_layout_is_left_out_with_its_error(tmp_path, mon
             return super().forward(images)
 
     module = Unwilling(dict.fromkeys(LAYOUTS, 1.0))
-    monkeypatch.setattr(extraction, "device_of", lambda *_: Choosing(module))
+    monkeypatch.setattr(extraction, "select_device", lambda *_: Choosing(module))
     with pytest.raises(ValueError, match="model 'm': .*no algorithm at all"):
         extract({"m": module}, (INPUTS, LABELS), tmp_path / "s", macs={"m": 1}, **SETTINGS)
     assert not cudnn.benchmark and module.convolution.weight.is_contiguous()

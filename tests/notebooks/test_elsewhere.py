@@ -1,9 +1,11 @@
 """Tables of notebooks 05 and 08: drops in short, exit rates that change, alarms of streams."""
 
-import numpy as np
-import pytest
+from functools import partial
 
-from cascadelib import LogitStore, confidence, pick, search
+import pytest
+from tiny_stores import three_models
+
+from cascadelib import confidence, pick, search
 from cascadelib.analysis import accuracy_drops, selection_bias
 from tools.elsewhere import (
     alarm_share,
@@ -15,19 +17,7 @@ from tools.elsewhere import (
     selection_bias_table,
 )
 
-
-def make_store(seed=0, k=600, noise=1.0):
-    rng = np.random.default_rng(seed)
-    labels = rng.integers(0, 5, k)
-    ease = rng.normal(size=(k, 1))
-    logits = {}
-    for i, name in enumerate(("m0", "m1", "m2")):
-        signal = (1.0 + i) * np.eye(5)[labels] * (1.5 + ease)
-        logits[name] = signal + noise * rng.normal(size=(k, 5))
-    macs = {"m0": 10.0, "m1": 100.0, "m2": 1000.0}
-    return LogitStore.from_arrays(labels, logits, macs=macs, split=f"seed {seed}")
-
-
+make_store = partial(three_models, ids=False, classes=5)
 STORE = make_store()
 OTHER = make_store(1, noise=1.5)
 

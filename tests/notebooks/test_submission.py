@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from cascadelib import evaluate
-from cascadelib.datasets.images import Photographs, files_in, images_in
+from cascadelib.datasets.images import Photographs, list_files, list_images
 from cascadelib.evaluation.point import Point
 from cascadelib.extraction.extraction import extract
 from cascadelib.methods.method import METHODS, Method
@@ -26,7 +26,7 @@ def images(tmp_path_factory):
         Image.fromarray(rng.integers(0, 256, (40, 48, 3), np.uint8)).save(
             folder / f"test_{i:03}.png"
         )
-    return files_in(folder, images_in(folder))
+    return list_files(folder, list_images(folder))
 
 
 def one_by_one(images):

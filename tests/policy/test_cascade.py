@@ -23,7 +23,7 @@ from cascadelib.files import ROOT
 from cascadelib.methods.confidence_metrics import answers, confidence, metric_of
 from cascadelib.policy.form import DIGESTS
 from cascadelib.policy.policy import Policy
-from cascadelib.zoo.batches import joined, rows_of, size_of
+from cascadelib.zoo.batches import concatenate_batches, count_samples, take_rows
 from cascadelib.zoo.loaders import load
 from tools.deployed import same_decisions
 
@@ -451,20 +451,22 @@ def test_thresholds_can_be_moved_but_not_to_nonsense(thresholds):
 def test_batches_of_all_forms():
     rows = np.array([2, 0])
     forms = {"x": torch.arange(3), "y": (np.arange(3), ["a", "b", "c"])}
-    assert size_of(forms) == 3
-    taken = rows_of(forms, rows)
+    assert count_samples(forms) == 3
+    taken = take_rows(forms, rows)
     assert (
         taken["x"].tolist() == [2, 0]
         and taken["y"][0].tolist() == [2, 0]
         and taken["y"][1] == ["c", "a"]
     )
-    again = joined([taken, rows_of(forms, np.array([1]))])
+    again = concatenate_batches([taken, take_rows(forms, np.array([1]))])
     assert again["x"].tolist() == [2, 0, 1] and again["y"][1] == ["c", "a", "b"]
     pairs = (("a", "bc"), ("d", "e"), ("f", "g"))  # samples, not batches side by side
-    assert size_of(pairs) == 3 and rows_of(pairs, rows) == [("f", "g"), ("a", "bc")]
-    assert size_of(("one", "two texts")) == 2 and joined([("one",), ["two"]]) == ["one", "two"]
+    assert count_samples(pairs) == 3 and take_rows(pairs, rows) == [("f", "g"), ("a", "bc")]
+    assert count_samples(("one", "two texts")) == 2 and concatenate_batches(
+        [("one",), ["two"]]
+    ) == ["one", "two"]
     with pytest.raises(ValueError, match="equally many"):
-        size_of({"x": [1], "y": [1, 2]})
+        count_samples({"x": [1], "y": [1, 2]})
 
 
 def test_saved_text_is_json_alone(tmp_path):

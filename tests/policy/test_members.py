@@ -18,7 +18,7 @@ from cascadelib.policy import members
 from cascadelib.policy.policy import Policy
 from cascadelib.zoo.loaders import load
 from cascadelib.zoo.macs import count_macs
-from cascadelib.zoo.model import Model, identity
+from cascadelib.zoo.model import Model, describe_identity
 from tools.deployed import same_decisions
 
 VAL, TEST = (LogitStore(f"data/fashion-mnist/{split}") for split in ("val", "test"))
@@ -386,7 +386,7 @@ def test_a_commit_is_loaded_only_where_downloading_is_allowed(tmp_path, loads):
 def test_another_commit_of_the_same_weights_is_the_same_model(tmp_path, loads):
     name = "resnet18.a1_in1k"
     Cascade.load(saved(tmp_path / "c.json", checkpoint={"revision": "f" * 40}))
-    digest = identity(members.load(name))["weights_sha256"]
+    digest = describe_identity(members.load(name))["weights_sha256"]
     path = saved(tmp_path / "c.json", checkpoint={"revision": COMMIT}, weights_sha256=digest)
     assert Cascade.load(path).differences == ()
     path = saved(tmp_path / "c.json", checkpoint={"revision": COMMIT}, weights_sha256="0" * 64)

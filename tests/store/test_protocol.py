@@ -10,8 +10,8 @@ from stores_of_ones_own import Fees, with_predictions
 
 import cascadelib as cl
 from cascadelib.analysis.generalization import check_same_task
+from cascadelib.evaluation.evaluation import check_store
 from cascadelib.store import Store
-from cascadelib.store.protocol import is_store
 from cascadelib.store.score_table import ScoreTable
 
 
@@ -105,7 +105,10 @@ def test_whether_a_type_is_a_store_is_decided_once(table):
             asked.append(1)
             return self.table.models
 
-    assert is_store(Counted(table))
+    check_store(Counted(table))
     asked.clear()
-    assert is_store(Counted(table)) and not is_store("a path") and not is_store(cl.search(table))
-    assert asked == []
+    check_store(Counted(table))
+    assert asked == [1]  # whether it has models
+    for other in ("a path", cl.search(table)):
+        with pytest.raises(TypeError, match="a LogitStore or a ScoreTable is needed"):
+            check_store(other)

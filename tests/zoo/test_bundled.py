@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from cascadelib.files import ROOT
-from cascadelib.zoo.bundled import bundled_models, image_classifier
+from cascadelib.zoo.bundled import build_image_classifier, bundled_models
 from cascadelib.zoo.loaders import load
 from cascadelib.zoo.macs import count_macs
 
@@ -23,7 +23,7 @@ def folder(tmp_path_factory):
     (folder / "zoo.json").write_text(json.dumps(ENTRIES))
     for name in NAMES:
         entry = ENTRIES["models"][name]
-        module = image_classifier(entry, 10)
+        module = build_image_classifier(entry, 10)
         weights = {
             k: v.half()
             for k, v in module.state_dict().items()

@@ -10,12 +10,12 @@ from torch import nn
 
 from cascadelib.zoo.forward import (
     Positional,
-    device_of,
-    inference_mode_of,
-    on_device,
-    output_of,
-    ready,
-    timed_logits,
+    call_module,
+    compute_timed_logits,
+    eval_mode,
+    place_module,
+    select_device,
+    upload_batch,
 )
 from cascadelib.zoo.model import Model
 
@@ -33,7 +33,7 @@ NO_MEMORY = "[enforce fail] DefaultCPUAllocator: can't allocate memory"
     ],
 )
 def test_precision_on_a_processor(amp, expected):
-    device = device_of("cpu", amp)
+    device = select_device("cpu", amp)
     assert device.torch.type == "cpu" and device.amp == expected
     assert device.name.startswith("cpu ") and device.name.endswith(" threads")
 
@@ -42,13 +42,13 @@ def test_a_module_is_found_as_it_was_left():
     module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout())
     module[1].eval()
     weight = module[0].weight.detach().clone()
-    with ready(module, torch.device("cpu")):
+    with place_module(module, torch.device("cpu")):
         assert not any(part.training for part in module.modules())
         assert module[0].weight.is_contiguous(memory_format=torch.channels_last)
     assert [part.training for part in module.modules()] == [True, True, False, True]
     assert module[0].weight.is_contiguous() and torch.equal(module[0].weight, weight)
     module.to(memory_format=torch.channels_last)
-    with pytest.raises(KeyError), ready(module, torch.device("cpu")):
+    with pytest.raises(KeyError), place_module(module, torch.device("cpu")):
         raise KeyError
     assert module[0].weight.is_contiguous(memory_format=torch.channels_last)
     assert module[0].training
@@ -56,7 +56,7 @@ def test_a_module_is_found_as_it_was_left():
 
 def test_modes_come_back_after_an_error():
     module = nn.Sequential(nn.Dropout(), nn.Dropout().eval())
-    with pytest.raises(KeyError), inference_mode_of(module):
+    with pytest.raises(KeyError), eval_mode(module):
         assert not module[0].training
         raise KeyError
     assert module.training and module[0].training and not module[1].training
@@ -74,7 +74,7 @@ def test_images_go_to_the_device_in_channels_last_and_texts_stay():
     batch = {"images": read_only, "ids": torch.ones(2, 5), "texts": ["a", "b"]}
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # torch warns of arrays that cannot be written
-        moved = on_device(batch, upload)
+        moved = upload_batch(batch, upload)
     assert moved["images"].is_contiguous(memory_format=torch.channels_last)
     assert moved["texts"] == ["a", "b"] and len(seen) == 2
     assert torch.equal(moved["images"], torch.ones(2, 3, 4, 4)) and moved["ids"] is batch["ids"]
@@ -99,10 +99,10 @@ def test_outputs_of_arguments_and_of_keywords(named):
     module = Product(named)
     expected = x @ weight
     for inputs in ((x, weight), {"weight": weight, "x": x}):
-        assert torch.equal(output_of(module, inputs), expected)
+        assert torch.equal(call_module(module, inputs), expected)
     assert torch.equal(Positional(module)(x, weight), expected)
     assert torch.equal(Positional(module, ["weight", "x"])(weight, x), expected)
-    assert torch.equal(output_of(lambda only: only, x), x)
+    assert torch.equal(call_module(lambda only: only, x), x)
 
 
 class Small(nn.Module):
@@ -125,22 +125,22 @@ def test_a_batch_is_halved_until_it_fits():
     x = torch.arange(20.0).reshape(10, 2)
     module = Small(most=3)
     most = {}
-    with pytest.warns(UserWarning, match="'m': no memory for 10 samples at once; now 3"):
-        logits, seconds = timed_logits(Model("m", module), x, device_of("cpu"), most)
+    with pytest.warns(UserWarning, match="'m': no memory for a batch of 10 samples, now 3"):
+        logits, seconds = compute_timed_logits(Model("m", module), x, select_device("cpu"), most)
     assert torch.equal(logits, 2 * x) and seconds() > 0
     assert module.sizes == [10, 5, 3, 3, 3, 1] and most == {"m": 3}
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # said once
-        timed_logits(Model("m", module), x, device_of("cpu"), most)
+        compute_timed_logits(Model("m", module), x, select_device("cpu"), most)
     assert module.sizes[6:] == [3, 3, 3, 1]
 
 
 def test_memory_for_no_sample_and_other_errors():
     x = torch.ones(4, 2)
     with pytest.raises(ValueError, match="'m': not enough memory for one sample"):
-        timed_logits(Model("m", Small(most=0)), x, device_of("cpu"), {})
+        compute_timed_logits(Model("m", Small(most=0)), x, select_device("cpu"), {})
     with pytest.raises(RuntimeError, match="^shapes"):
-        timed_logits(Model("m", Small(0, "shapes do not fit")), x, device_of("cpu"), {})
+        compute_timed_logits(Model("m", Small(0, "shapes do not fit")), x, select_device("cpu"), {})
 
 
 @pytest.mark.parametrize(
@@ -153,14 +153,14 @@ def test_memory_for_no_sample_and_other_errors():
     ],
 )
 def test_outputs_that_are_no_logits(output, found):
-    error = f"'m' gave {found} for 4 samples; expected a tensor"
+    error = f"'m' returned {found} for 4 samples, expected a tensor"
     with pytest.raises(ValueError, match=error):
-        timed_logits(Model("m", output), torch.ones(4, 2), device_of("cpu"), {})
+        compute_timed_logits(Model("m", output), torch.ones(4, 2), select_device("cpu"), {})
 
 
 def test_mixed_precision_is_the_dtype_asked_for():
     module = nn.Linear(2, 3)
     for amp, dtype in ((False, torch.float32), ("bfloat16", torch.bfloat16)):
-        device = device_of("cpu", amp)
-        logits, _ = timed_logits(Model("m", module), torch.ones(4, 2), device, {})
+        device = select_device("cpu", amp)
+        logits, _ = compute_timed_logits(Model("m", module), torch.ones(4, 2), device, {})
         assert logits.dtype == dtype

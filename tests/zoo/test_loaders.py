@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from cascadelib.zoo import loaders
-from cascadelib.zoo.bundled import FOLDER, bundled_names
-from cascadelib.zoo.loaders import load, resolved
+from cascadelib.zoo.bundled import FOLDER, list_bundled_names
+from cascadelib.zoo.loaders import load, resolve_models
 from cascadelib.zoo.model import Model
 
 
@@ -76,7 +76,7 @@ def test_an_unknown_name_gets_the_nearest_ones():
 def test_models_that_are_handed_over():
     module = nn.Linear(2, 3)
     own = Model("other name", module, len, {"family": "x"})
-    plain, with_transform, given = resolved({"a": module, "b": (module, len), "c": own})
+    plain, with_transform, given = resolve_models({"a": module, "b": (module, len), "c": own})
     assert (plain.name, plain.transform, plain.metadata) == ("a", None, {"parameters": 9})
     assert with_transform.transform is len and with_transform.module is module
     assert (given.name, given.transform, given.metadata) == ("c", len, {"family": "x"})
@@ -84,8 +84,8 @@ def test_models_that_are_handed_over():
 
 def test_names_in_every_form(monkeypatch):
     monkeypatch.setattr(loaders, "load", lambda name: Model(name, nn.Identity()))
-    assert [model.name for model in resolved("one")] == ["one"]
-    assert [model.name for model in resolved(("one", "two"))] == ["one", "two"]
+    assert [model.name for model in resolve_models("one")] == ["one"]
+    assert [model.name for model in resolve_models(("one", "two"))] == ["one", "two"]
 
 
 @pytest.mark.parametrize(
@@ -102,11 +102,11 @@ def test_names_in_every_form(monkeypatch):
 )
 def test_what_is_no_model(models, error):
     with pytest.raises(ValueError, match=error):
-        resolved(models)
+        resolve_models(models)
 
 
 def test_the_bundled_zoo_is_looked_for_in_its_folder(tmp_path, asked):
-    assert "mlp@28" in bundled_names(FOLDER) and bundled_names(tmp_path) == []
+    assert "mlp@28" in list_bundled_names(FOLDER) and list_bundled_names(tmp_path) == []
     with pytest.raises(ValueError, match="unknown model 'mlp@28'"):
         load("mlp@28", folder=tmp_path)
 

@@ -16,10 +16,15 @@ from cascadelib.datasets.images import image_folder
 from cascadelib.extraction.extraction import extract
 from cascadelib.zoo.loaders import load
 from cascadelib.zoo.macs import count_macs
-from cascadelib.zoo.model import identity
-from cascadelib.zoo.timm_models import build_timm_model, current_name, is_timm_model, photos
+from cascadelib.zoo.model import describe_identity
+from cascadelib.zoo.timm_models import (
+    build_photo_transform,
+    build_timm_model,
+    find_current_name,
+    is_timm_model,
+)
 from cascadelib.zoo.transformers_models import load_image_model, load_sequence_classifier
-from cascadelib.zoo.transforms import Cut, Photos, prepared
+from cascadelib.zoo.transforms import Cut, Photos, prepare_batch
 
 NAME = "mobilenetv3_small_050"
 
@@ -121,8 +126,8 @@ def test_one_checkpoint_at_two_sizes(checkpoints):
 
 def test_train_or_test_size():
     module = build_timm_model("resnet50.a1_in1k")
-    assert photos(module, "train").cut == Cut((224, 224), "bicubic", 0.95)
-    assert photos(module, "test").cut == Cut((288, 288), "bicubic", 1.0)
+    assert build_photo_transform(module, "train").cut == Cut((224, 224), "bicubic", 0.95)
+    assert build_photo_transform(module, "test").cut == Cut((288, 288), "bicubic", 1.0)
 
 
 def test_a_size_that_a_network_cannot_run_at(monkeypatch):
@@ -158,15 +163,15 @@ def test_preprocessing_is_timms(photographs, settings):
     )
     theirs, labels = next(iter(loader))
     ours = image_folder(photographs)
-    transform = photos(module, 96)
+    transform = build_photo_transform(module, 96)
     assert (
         torch.equal(transform(ours.batch(0, 8)), theirs) and labels.tolist() == ours.labels.tolist()
     )
 
 
 def test_names_of_then_and_now():
-    assert current_name("tf_efficientnet_b4_ns") == "tf_efficientnet_b4.ns_jft_in1k"
-    assert current_name("resnet50.a1_in1k") == "resnet50.a1_in1k"
+    assert find_current_name("tf_efficientnet_b4_ns") == "tf_efficientnet_b4.ns_jft_in1k"
+    assert find_current_name("resnet50.a1_in1k") == "resnet50.a1_in1k"
     assert is_timm_model("tf_efficientnet_b4_ns@300") and is_timm_model("gluon_xception65")
     assert not is_timm_model("resnet51") and not is_timm_model("organisation/resnet50")
 
@@ -177,9 +182,9 @@ def test_names_as_the_hub_writes_them(before, checkpoints, offline):
         load(name, checkpoint=checkpoints) for name in (f"{NAME}@128", f"{before}{NAME}@128")
     )
     assert written.name == f"{before}{NAME}@128"  # as it was asked for
-    assert written.metadata == own.metadata and identity(written) == identity(own)
+    assert written.metadata == own.metadata and describe_identity(written) == describe_identity(own)
     assert is_timm_model(f"{before}resnet50.a1_in1k@224") and not is_timm_model(f"{before}resnet51")
-    assert current_name(f"{before}tf_efficientnet_b4_ns") == "tf_efficientnet_b4.ns_jft_in1k"
+    assert find_current_name(f"{before}tf_efficientnet_b4_ns") == "tf_efficientnet_b4.ns_jft_in1k"
     assert type(build_timm_model(f"{before}test_vit", 96)) is type(build_timm_model("test_vit", 96))
     with pytest.raises(ValueError, match=f"unknown model '{before}resnet5O'; nearest: .*'resnet50"):
         load(f"{before}resnet5O")
@@ -247,10 +252,10 @@ def test_refusals(checkpoints, tmp_path, offline):
     with pytest.raises(FileNotFoundError, match="nowhere"):
         load("resnet18", checkpoint=tmp_path / "nowhere")
     with pytest.raises(
-        ValueError, match=rf"{NAME}\.safetensors: its weights do not fit model 'resnet18'"
+        ValueError, match=rf"{NAME}\.safetensors: the weights do not fit model 'resnet18'"
     ):
         load("resnet18", checkpoint=checkpoints / f"{NAME}.safetensors")
-    with pytest.raises(ValueError, match=r"resnet10t\.pth: its weights do not fit"):
+    with pytest.raises(ValueError, match=r"resnet10t\.pth: the weights do not fit"):
         load("resnet10t", checkpoint=checkpoints)
     (tmp_path / "resnet18.safetensors").write_bytes(b"cut")
     with pytest.raises(ValueError, match=r"resnet18\.safetensors.*cannot be read"):
@@ -285,7 +290,7 @@ def hub_model(tmp_path):
 
 def test_a_local_transformers_folder(hub_model, photographs):
     model = load(str(hub_model))
-    pixels = prepared(model.transform, image_folder(photographs).batch(0, 3))
+    pixels = prepare_batch(model.transform, image_folder(photographs).batch(0, 3))
     assert pixels.shape == (3, 3, 64, 64) and pixels.dtype == torch.float32
     assert model.module(pixels).logits.shape == (3, 3)
     assert (
@@ -324,7 +329,7 @@ def test_no_checkpoint_runs_code(hub_model, tmp_path, monkeypatch, asked):
     state = timm.create_model("resnet10t").state_dict()
     torch.save({"state_dict": state, "more": Poison(marker)}, tmp_path / "resnet10t.pth")
     with pytest.raises(
-        ValueError, match=r"resnet10t\.pth: its weights do not fit .* or cannot be read"
+        ValueError, match=r"resnet10t\.pth: the weights do not fit .* or cannot be read"
     ):
         load("resnet10t", checkpoint=tmp_path)
     (hub_model / "model.safetensors").unlink()

@@ -15,7 +15,7 @@ from cascadelib import count_macs
 from cascadelib.files import ROOT
 from cascadelib.zoo import loaders
 from cascadelib.zoo.bundled import BagOfWords, load_bundled_text_model, read_weights
-from cascadelib.zoo.macs import mean_macs
+from cascadelib.zoo.macs import compute_mean_macs
 from cascadelib.zoo.transformers_models import load_sequence_classifier
 from cascadelib.zoo.transforms import Tokenized
 
@@ -95,7 +95,7 @@ def bert_macs(layers, tokens, width, inner, classes, norms=True):
 def test_bert_base_at_128_tokens_is_the_closed_form():
     module = AutoModelForSequenceClassification.from_config(BertConfig()).eval()
     transform = Tokenized(tiny.tokenizer(), 128, ("input_ids", "attention_mask", "token_type_ids"))
-    macs = mean_macs(module, transform, np.array([128]))
+    macs = compute_mean_macs(module, transform, np.array([128]))
     assert macs == bert_macs(12, 128, 768, 3072, 2)
     assert macs == pytest.approx(bert_macs(12, 128, 768, 3072, 2, norms=False), rel=2e-3)  # 11.17 G
 
@@ -107,7 +107,7 @@ def test_mean_macs_is_the_mean_over_the_lengths(attention):
     transform = Tokenized(tiny.tokenizer(), 64)
     lengths = np.array([3, 3, 7, 20, 64])
     expected = np.mean([bert_macs(2, n, 16, 32, 2) for n in lengths])
-    assert mean_macs(module, transform, lengths) == pytest.approx(expected, rel=1e-12)
+    assert compute_mean_macs(module, transform, lengths) == pytest.approx(expected, rel=1e-12)
 
 
 class Pooled(torch.nn.Module):
@@ -125,7 +125,7 @@ class Pooled(torch.nn.Module):
 def test_a_module_of_another_kind_is_counted_at_every_length():
     transform = Tokenized(tiny.tokenizer(), 64)
     lengths = np.array([3, 6, 6, 11])
-    assert mean_macs(Pooled(), transform, lengths) == np.mean([8, 16, 16, 24])
+    assert compute_mean_macs(Pooled(), transform, lengths) == np.mean([8, 16, 16, 24])
 
 
 def test_bag_of_words_is_a_sum():
@@ -155,7 +155,7 @@ def test_packed_weights_stay_within_half_a_step(tmp_path):
         back["matrix"], rel=1e-6
     )
     (tmp_path / "w.safetensors").write_bytes(b"short")
-    with pytest.raises(ValueError, match=r"w\.safetensors: its weights cannot be read"):
+    with pytest.raises(ValueError, match=r"w\.safetensors: the weights cannot be read"):
         read_weights(tmp_path / "w.safetensors")
 
 
@@ -185,13 +185,13 @@ def test_bad_names_and_files_of_the_text_zoo(tmp_path):
     with pytest.raises(ValueError, match="unknown model 'minilm_l5'; nearest: "):
         loaders.load("minilm_l5")
     shutil.copy(ROOT / "data/reviews/zoo.json", tmp_path)
-    with pytest.raises(FileNotFoundError, match=r"no weights .*bag_of_words.*bundled are \[\]"):
+    with pytest.raises(FileNotFoundError, match=r"no weights .*bag_of_words.*Bundled are \[\]"):
         load_bundled_text_model("bag_of_words", tmp_path)
     (tmp_path / "weights").mkdir()
     train.write_weights(
         tmp_path / "weights" / "bag_of_words.safetensors", {"other": torch.zeros(3, 2)}
     )
-    with pytest.raises(ValueError, match=r"bag_of_words\.safetensors: its weights do not fit"):
+    with pytest.raises(ValueError, match=r"bag_of_words\.safetensors: the weights do not fit"):
         load_bundled_text_model("bag_of_words", tmp_path)
 
 

@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cascadelib.zoo import transforms
-from cascadelib.zoo.transforms import Cut, GreyImages, Photos, Tokenized, distinct, prepared
+from cascadelib.zoo.transforms import (
+    Cut,
+    GreyImages,
+    Photos,
+    Tokenized,
+    find_distinct,
+    prepare_batch,
+)
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
@@ -69,14 +76,14 @@ def test_lengths_are_counted_in_blocks(monkeypatch):
     transform = Tokenized(tiny.tokenizer(), 8)
     pairs = [("a b", "film"), ("a", "b"), ("dull story", "bright film a")]
     whole = transform.lengths(pairs)
-    monkeypatch.setattr(transforms, "BLOCK", 2)
+    monkeypatch.setattr(transforms, "TOKENIZE_BLOCK", 2)
     assert transform.lengths(pairs).tolist() == whole.tolist() == [6, 5, 8]
 
 
 def test_a_tokenizer_without_padding_is_refused():
     tokenizer = tiny.tokenizer()
     tokenizer.pad_token = None
-    with pytest.raises(ValueError, match="no padding token.*set tokenizer.pad_token"):
+    with pytest.raises(ValueError, match="no padding token.*Set tokenizer.pad_token"):
         Tokenized(tokenizer, 8)
 
 
@@ -85,14 +92,14 @@ def test_equal_transforms_are_there_once():
     first = Photos(cut, MEAN, STD)
     same = Photos(cut, MEAN, STD)
     other = Photos(cut, MEAN, MEAN)
-    assert distinct([first, None, same, other, None]) == [first, None, other]
+    assert find_distinct([first, None, same, other, None]) == [first, None, other]
 
 
 def test_complex_numbers_are_refused_and_others_become_floats():
-    assert prepared(None, torch.tensor([1, 2])).dtype == torch.float32
-    assert prepared(len, [1, 2]) == 2
+    assert prepare_batch(None, torch.tensor([1, 2])).dtype == torch.float32
+    assert prepare_batch(len, [1, 2]) == 2
     with pytest.raises(ValueError, match="real numbers, not complex ones"):
-        prepared(None, torch.ones(2, dtype=torch.complex64))
+        prepare_batch(None, torch.ones(2, dtype=torch.complex64))
 
 
 def test_a_plain_function_of_one_photograph_serves_a_batch_of_them():
@@ -102,5 +109,7 @@ def test_a_plain_function_of_one_photograph_serves_a_batch_of_them():
         return torch.tensor(np.array(image)).permute(2, 0, 1) / 255
 
     images = [Image.new("RGB", (3, 2), (51 * shade, 0, 255)) for shade in range(4)]
-    assert torch.equal(prepared(pixels, images), torch.stack([pixels(image) for image in images]))
-    assert prepared(len, ["a text", "another"]) == 2
+    assert torch.equal(
+        prepare_batch(pixels, images), torch.stack([pixels(image) for image in images])
+    )
+    assert prepare_batch(len, ["a text", "another"]) == 2
