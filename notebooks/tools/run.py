@@ -10,8 +10,8 @@
 Python literal or else text. The last line lists the notebooks that ignore a parameter. A preset
 has the same effect, and ``-p`` takes precedence over it. A failing notebook is reported with its
 failing cell, the others still run, and the exit status is 1. The number of parallel runs is bounded
-by cores and memory. Notebooks that measure time (``committed.MEASURED``) run afterwards, one by one. The ledger
-(``committed.LAST``), which reads the results of the others, is last.
+by cores and memory. Notebooks that measure time (``committed.MEASURED``) run afterwards, one by
+one. The ledger (``committed.LAST``), which reads the results of the others, is last.
 
 CASCADELIB_QUICK=1 in the environment selects the notebooks' small parameters, as `make test` does.
 ``--mark`` sets it. It tags the last tables that equal the committed ones, and `make test` compares
