@@ -10,11 +10,11 @@ import pytest
 from scipy.stats import beta, binom, hypergeom
 
 import cascadelib as cl
-from cascadelib.analysis.drift_signal import DriftSignal
 from cascadelib.evaluation.intervals import BETS, anytime_lower
 from cascadelib.guarantees import certificate, likeness, peeling, premises, repeats
 from cascadelib.policy import monitoring
 from cascadelib.policy.monitoring import Running
+from cascadelib.serve import DriftSignal
 from cascadelib.store import aligned_rows
 
 
