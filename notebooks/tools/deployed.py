@@ -1,12 +1,15 @@
-"""Compare a running cascade with the evaluator and the clock, and write its guesses for a test
+"""Compare a running cascade with the evaluator and the clock. Write its guesses for a test
 server."""
 
 import statistics
+import time
 import timeit
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
@@ -40,7 +43,7 @@ def time_cascade(
     - ``ideal``: Σ C_i · reach_i from these times and the exit rates of the run
     - ``cascade``: batch by batch
     - ``cascade, stream``: deferred samples wait for full batches
-    - ``exit decisions``: their part of ``cascade``
+    - ``exit decisions``: the part of ``cascade`` from logits to exits
 
     Columns: seconds (per sample), share_run (samples that reached the model), seconds_in_cascade (the
     model and its preprocessing in ``cascade``), throughput_to_ideal, decision_seconds (per stage and
@@ -56,32 +59,61 @@ def time_cascade(
     def run_single(member: Member) -> list:
         return [member.logits(piece) for piece in pieces]
 
+    spent = np.zeros(len(cascade.members) + 1)  # seconds in each model, and in exit decisions
+
+    def in_cascade() -> list:
+        spent[:] = 0
+        with timed(cascade, spent):
+            return [cascade(piece) for piece in pieces]
+
     calls: dict[str, Callable] = {member.name: partial(run_single, member) for member in members}
-    calls["cascade"] = lambda: [cascade(piece) for piece in pieces]
+    calls["cascade"] = in_cascade
     calls["cascade, stream"] = lambda: cascade.run(pieces, batch_size)
     times: dict[str, list[float]] = {name: [] for name in calls}
-    spent = []
+    in_parts = []
     for _ in range(repeats + 1):  # the first round warms up
         for name, call in calls.items():
-            cascade.running.reset()
             times[name].append(timeit.timeit(call, number=1) / size)
-            if name == "cascade":
-                spent.append(cascade.running.seconds / size)
+        in_parts.append(spent / size)
     seconds = pd.Series(
         {name: statistics.median_high(values[1:]) for name, values in times.items()}, name="seconds"
     )
-    reach = pd.Series(cascade.running.table["inputs"] / size)
+    stages = cascade.run(pieces).exit_stage
+    names = pd.Index(cascade.point.models, name="model")
+    reach = pd.Series([np.mean(stages >= stage) for stage in range(len(names))], names)
     seconds["ideal"] = (seconds[reach.index] * reach).sum()
-    in_models, in_decisions = spent[times["cascade"].index(seconds["cascade"], 1)].T
-    seconds["exit decisions"] = in_decisions.sum()
-    parts = pd.Series(in_models, index=reach.index)
+    *models, decisions = in_parts[times["cascade"].index(seconds["cascade"], 1)].tolist()
+    parts = pd.Series(models, names)
+    seconds["exit decisions"] = decisions
     ratio = (seconds["ideal"] / seconds)[["cascade", "cascade, stream"]]
     table = seconds.to_frame().assign(
         share_run=reach, seconds_in_cascade=parts, throughput_to_ideal=ratio
     )
-    stages = len(pieces) * len(cascade.members)
-    table.loc["exit decisions", "decision_seconds"] = seconds["exit decisions"] * size / stages
+    made = len(pieces) * len(cascade.members)
+    table.loc["exit decisions", "decision_seconds"] = seconds["exit decisions"] * size / made
     return table
+
+
+@contextmanager
+def timed(cascade: Cascade, seconds: np.ndarray) -> Iterator[None]:
+    """While the block lasts, add up the seconds of each member's logits and, last, of exit
+    decisions."""
+    calls: list[tuple[Any, str]] = [(member, "logits") for member in cascade.members]
+    calls += [(cascade, "answer_after"), (Decisions, "write")]
+    with ExitStack() as stack:
+        for number, (owner, name) in enumerate(calls):
+            called = getattr(owner, name)
+            place = min(number, len(seconds) - 1)
+
+            def timed_call(*args: Any, at: int = place, usual: Callable = called) -> Any:
+                begun = time.perf_counter()
+                try:
+                    return usual(*args)
+                finally:
+                    seconds[at] += time.perf_counter() - begun
+
+            stack.enter_context(patch.object(owner, name, timed_call))
+        yield
 
 
 def write_submission(

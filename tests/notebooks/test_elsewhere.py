@@ -1,15 +1,13 @@
-"""Tables of notebooks 05 and 08: drops in short, exit rates that change, alarms of streams."""
+"""Tables of notebooks 05 and 08: drops in short, exit rates that change."""
 
 from functools import partial
 
 import pytest
 from tiny_stores import three_models
 
-from cascadelib import confidence, pick, search
+from cascadelib import confidence, search
 from cascadelib.analysis import accuracy_drops, selection_bias
 from tools.elsewhere import (
-    alarm_share,
-    alarm_table,
     by_kind,
     drops_table,
     exit_changes,
@@ -47,28 +45,6 @@ def test_splits_are_opened_by_pattern_and_share_a_panel_by_kind():
         "noise": {"val": 0, "severity 1": 1, "severity 2": 2},
         "v2": {"val": 0, "moved": 3},
     }
-
-
-def test_windows_alarm_on_shifted_data_and_rarely_on_unchanged():
-    point = pick(search(STORE, 2), "match_best", caution=0)
-    assert (
-        alarm_share(STORE, make_store(2, 2000, noise=3.0), point, 300, 20, false_alarm_rate=0.01)
-        > 0.8
-    )
-    unchanged = make_store(3, 2000)
-    assert alarm_share(unchanged, unchanged, point, 200, 100) <= 0.06
-    with pytest.raises(ValueError, match="longer than the 600"):
-        alarm_share(STORE, OTHER, point, 601)
-
-
-def test_alarms_have_a_row_a_split_and_a_column_a_window_that_fits():
-    point = pick(search(STORE, 2), "match_best", caution=0)
-    worse = make_store(2, 2000, noise=3.0)
-    table = alarm_table(point, STORE, OTHER, {"other": OTHER, "worse": worse}, (100, 300, 301), 5)
-    assert list(table) == ["share of alarms, 100 inputs", "share of alarms, 300 inputs"]
-    assert table.index.tolist() == ["unchanged", "other", "worse"]
-    assert table.iloc[2, 1] == alarm_share(STORE, worse, point, 300, 5)
-    assert table.iloc[0, 1] == alarm_share(OTHER, OTHER, point, 300, 20)
 
 
 def test_the_bias_of_choosing_in_short():

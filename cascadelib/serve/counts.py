@@ -1,0 +1,216 @@
+"""What one process has counted of a cascade: it adds up over processes, and reads back from a file
+that nobody has checked."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import zip_longest
+from typing import Any
+
+import numpy as np
+
+from ..checks import brief, misfit
+from ..policy.decisions import FAILURES
+from .drift_signal import DriftSignal
+
+RECENT = 2**16  # keys that are remembered
+MOST_DOUBTS = 2**16
+VERDICTS = ("lost", "tied", "gained")
+COUNT = range(2**53)
+AMOUNT = slice(0, 1e150)  # also its square is a float
+NAME = (str, range(-(2**63), 2**63))
+WINDOW = {name: COUNT for name in ("since", "audited", *VERDICTS)}
+# The shape of each sum, n: models, k: kinds of failure; its values are of a form of misfit().
+SUMS: dict[str, tuple[str, Any]] = {
+    **dict.fromkeys("came inputs priced audited audit_failures forgotten".split(), ("", COUNT)),
+    **dict.fromkeys(("audit_seconds", "audit_cost"), ("", AMOUNT)),
+    **dict.fromkeys(("exits", "lost_at"), ("n", COUNT)),
+    "failed": ("nk", COUNT),
+    "seconds": ("n2", AMOUNT),
+    "spent": ("n", AMOUNT),
+    "money": ("2", AMOUNT),
+}
+
+
+@dataclass(eq=False)
+class Counts:
+    """What one process has counted since it began.
+
+    Parameters
+    ----------
+    signal : DriftSignal or None
+    sums : dict
+        A number or an array for each name in ``SUMS``.
+    identity : str
+        A uuid; "" before the first input.
+    version : int
+        Rises with each change.
+    windows : list of Counter
+        Of the audit: when each began, its inputs, and what labels said of them.
+    doubts : dict
+        Audited inputs that may be lost: [prediction, the reference's, window, stage] by id.
+    labelled : dict
+        Verdicts of inputs that this process has in doubt, and of which a report over processes got
+        the labels, by id.
+    recent : dict
+        Digests of the latest keys.
+    """
+
+    signal: DriftSignal | None
+    sums: dict[str, Any]
+    identity: str = ""
+    version: int = 0
+    windows: list[Counter] = field(default_factory=list)
+    doubts: dict[Any, list] = field(default_factory=dict)
+    labelled: dict[Any, str] = field(default_factory=dict)
+    recent: dict[str, None] = field(default_factory=dict)
+
+    @classmethod
+    def nothing(cls, models: int, signal: DriftSignal | None = None) -> "Counts":
+        """Counts of no input, for a cascade of n models."""
+        sums: dict[str, Any] = {}
+        for name, (shape, form) in SUMS.items():
+            kind = np.int64 if form is COUNT else np.float64
+            sums[name] = np.zeros(shape_of(shape, models), kind) if shape else 0
+        return cls(signal, sums)
+
+    def settle(self, verdicts: Mapping[Any, str]) -> list:
+        """Count what labels said of inputs, and return the ids of those that were in doubt."""
+        found = [name for name in verdicts if name in self.doubts]
+        for name in found:
+            *_, window, stage = self.doubts.pop(name)
+            self.windows[window][verdicts[name]] += 1
+            self.sums["lost_at"][stage] += verdicts[name] == "lost"
+        return found
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values of JSON."""
+        doubts = [
+            {"id": name, "predictions": doubt[:2], "window": doubt[2], "stage": doubt[3]}
+            for name, doubt in self.doubts.items()
+        ]
+        return {
+            "identity": self.identity,
+            "version": self.version,
+            "signal": None if self.signal is None else self.signal.state(),
+            "sums": {name: np.asarray(value).tolist() for name, value in self.sums.items()},
+            "windows": [dict.fromkeys(WINDOW, 0) | window for window in self.windows],
+            "doubts": doubts,
+            "labelled": [{"id": name, "verdict": said} for name, said in self.labelled.items()],
+            "recent": list(self.recent),
+        }
+
+    def restore(self, written: Mapping[str, Any]) -> None:
+        """Take what :meth:`to_json` wrote of a cascade of as many models, with the same signal;
+        raise an error for what no process can have counted."""
+        models = len(self.sums["exits"])
+        windows = range(len(written["windows"]))
+        doubt = {"id": NAME, "predictions": [object], "window": windows, "stage": range(models)}
+        form = {
+            "identity": str,
+            "version": COUNT,
+            "sums": dict.fromkeys(SUMS, object),
+            "windows": [WINDOW],
+            "doubts": [doubt],
+            "labelled": [{"id": NAME, "verdict": str}],
+            "recent": [str],
+        }
+        if place := misfit(written, form):
+            raise ValueError(f"{place}: missing or of another kind")
+        for name, (shape, kind) in SUMS.items():
+            self.sums[name] = array(written["sums"][name], shape_of(shape, models), kind, name)
+        self.identity = written["identity"]
+        self.version = written["version"]
+        self.windows = [Counter(window) for window in written["windows"]]
+        check(all(window.keys() == WINDOW.keys() for window in self.windows), "windows")
+        for one in written["doubts"]:
+            prediction, answer = one["predictions"]
+            self.doubts[one["id"]] = [prediction, answer, one["window"], one["stage"]]
+        self.labelled = {one["id"]: one["verdict"] for one in written["labelled"]}
+        check({*self.labelled.values()} <= {*VERDICTS}, "verdicts")
+        self.recent = dict.fromkeys(written["recent"])
+        if self.signal is not None:
+            self.signal.restore(written["signal"])
+        check(len(self.doubts) == len(written["doubts"]) <= MOST_DOUBTS, "ids in doubt")
+        check(len(self.recent) <= RECENT, "keys")
+        self.check_sums()
+
+    def check_sums(self) -> None:
+        """ValueError unless what was counted can have been."""
+        sums = self.sums
+        verdicts = sum(self.windows, Counter())
+        asked = sums["failed"].sum(axis=1)
+        reached = sums["inputs"] - np.cumsum(sums["exits"]) + sums["exits"]
+        check(bool(self.identity) == bool(sums["came"]), "identity")
+        check(sums["exits"].sum() == sums["inputs"], "exits, which must sum to the inputs")
+        check(sums["came"] >= asked[0] >= sums["inputs"] >= sums["priced"], "inputs")
+        check(all(asked[1:] <= sums["came"]) and asked[-1] >= reached[-1], "failed")
+        check(sums["money"][1] * sums["priced"] >= sums["money"][0] ** 2 * (1 - 1e-9), "money")
+        check(sums["inputs"] >= sums["audited"] >= sums["audit_failures"], "audited inputs")
+        check(verdicts["audited"] == sums["audited"], "windows, which must sum to the audit")
+        check(sums["lost_at"].sum() == verdicts["lost"], "inputs that were lost")
+        check(all(sums["lost_at"] <= sums["exits"]), "inputs that were lost")
+        counts = Counter(window for *_, window, _ in self.doubts.values())
+        judged = sum(verdicts[name] for name in VERDICTS)
+        check(judged + len(self.doubts) + sums["forgotten"] <= sums["audited"], "inputs in doubt")
+        for number, window in enumerate(self.windows):
+            judged = sum(window[name] for name in VERDICTS)
+            check(judged + counts[number] <= window["audited"], "verdicts of a window")
+            check(window["since"] <= sums["came"], "a window's beginning")
+        if self.signal is not None:
+            check(self.signal.stages[0].inputs <= sums["came"], "inputs of the signal")
+
+
+def add_up(parts: Sequence[Counts]) -> Counts:
+    """What several processes have counted together; for reading only."""
+    if len(parts) == 1:
+        return parts[0]
+    pairs = zip_longest(*(part.windows for part in parts), fillvalue=Counter())
+    found = Counts(None, {name: sum(part.sums[name] for part in parts) for name in SUMS})
+    found.windows = [sum(each, Counter()) for each in pairs]
+    for part in parts:
+        found.doubts |= part.doubts
+    return found
+
+
+def merged(mine: Counts | None, theirs: Counts) -> Counts:
+    """The newer of two states of one process, with the verdicts of both."""
+    if mine is None:
+        return theirs
+    older, newer = sorted((theirs, mine), key=lambda part: part.version)
+    newer.labelled |= {name: older.labelled[name] for name in newer.settle(older.labelled)}
+    return newer
+
+
+def check_parts(parts: Sequence[Counts]) -> None:
+    """ValueError unless these can be what different processes have counted."""
+    identities = [part.identity for part in parts]
+    check(len({*identities}) == len(parts) > 0 and all(identities[1:]), "identities")
+    names = Counter(name for part in parts for name in part.doubts)
+    both = [name for name, count in names.items() if count > 1]
+    if both:
+        raise ValueError(
+            f"{len(both)} ids are in doubt in both, as {brief(min(both, key=str))}: give every "
+            "input of all workers an id of its own (ids=)"
+        )
+
+
+def shape_of(letters: str, models: int) -> tuple[int, ...]:
+    """The shape that a sum of ``SUMS`` has."""
+    sizes = {"n": models, "k": len(FAILURES), "2": 2}
+    return tuple(sizes[letter] for letter in letters)
+
+
+def array(value: Any, shape: tuple[int, ...], form: Any, name: str) -> Any:
+    """An array of a shape, a number where that is (), from numbers of a form; else ValueError."""
+    for _ in shape:
+        form = [form]
+    check(misfit(value, form) is None, name)
+    check(np.shape(value) == shape, name)
+    return np.array(value) if shape else value
+
+
+def check(holds: Any, what: str) -> None:
+    """ValueError, naming a part of a state, where something does not hold of it."""
+    if not holds:
+        raise ValueError(f"{what}: missing, of another kind, or at odds with the others")

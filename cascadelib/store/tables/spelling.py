@@ -1,0 +1,128 @@
+"""One rule for spelling: a prediction that equals the label only after normalizing is a near miss.
+
+A near miss would count as a wrong answer. It is an error unless the caller says how text is
+compared: ``normalize="text"`` or ``normalize="exact"``. The rule normalizes distinct texts, not
+rows.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+from numpy import ndarray as Array
+
+from ...checks import known
+from ...labels import normalized
+from .faults import Fault
+
+MERGED = 'labels of which normalize="text" makes one class with others'
+ALIKE = 'Write labels alike, or use normalize="exact" if they are different classes'
+SHOWN = 3  # examples of near misses per model
+REMEDY = (
+    'Write both alike, or use normalize="text" to compare without case, outer spaces, Unicode '
+    'forms and ".0" of whole numbers, or normalize="exact" if they differ, as classes a and A do'
+)
+
+
+def normalized_texts(values: Array) -> Array:
+    """Return the normalized form of texts of any shape."""
+    texts = np.unique(values)
+    forms = np.array([normalized(text) for text in texts.tolist()], dtype=str)
+    return values if np.array_equal(texts, forms) else forms[np.searchsorted(texts, values)]
+
+
+def compared(
+    labels: Array | None, predictions: Array | None, normalize: str | None
+) -> tuple[Array | None, Array | None]:
+    """Return labels and predictions as ``normalize`` compares them.
+
+    Raises
+    ------
+    ValueError
+        If normalizing makes one class of two labels.
+    """
+    if known(normalize, [None, "text", "exact"], "value of normalize") != "text":
+        return labels, predictions
+    if labels is not None:
+        rarer = rarer_spellings(labels)
+        if rarer.any():
+            raise ValueError(f"{MERGED}: {str(labels[rarer][0])!r}. {ALIKE}")
+        labels = normalized_texts(labels)
+    return labels, None if predictions is None else normalized_texts(predictions)
+
+
+def rarer_spellings(labels: Array) -> Array:
+    """Return which labels have a more frequent spelling, bool [k]."""
+    texts, place, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    usual: dict[str, int] = {}
+    for number in np.argsort(-counts, kind="stable").tolist():
+        usual.setdefault(normalized(str(texts[number])), number)
+    is_rarer = np.ones(len(texts), bool)
+    is_rarer[list(usual.values())] = False
+    return is_rarer[place]
+
+
+def near_misses(labels: Array, predictions: Array, texts: Iterable[str]) -> Array:
+    """Return which predictions equal their label only after normalizing, bool [M, k].
+
+    Parameters
+    ----------
+    labels : array of str of shape (k,)
+    predictions : array of str of shape (M, k)
+    texts : iterable of str
+        All that is a label or a prediction, each once.
+    """
+    form_of: dict[str, str] = {}
+    texts_of: dict[str, list[str]] = {}
+    for text in filter(None, texts):
+        form_of[text] = normalized(text)
+        texts_of.setdefault(form_of[text], []).append(text)
+    respelled = [text for texts in texts_of.values() if len(texts) > 1 for text in texts]
+    misses = np.zeros(predictions.shape, bool)
+    if respelled:
+        misses = np.isin(predictions, respelled) & (predictions != labels)
+        cells = np.nonzero(misses)
+        pairs = zip(predictions[cells].tolist(), labels[cells[-1]].tolist())
+        misses[cells] = [form_of[said] == form_of[label] for said, label in pairs]
+    return misses
+
+
+def spelling_faults(
+    labels: Array,
+    predictions: Array,
+    texts: Iterable[str],
+    names: Sequence[str],
+    place: Callable[[int, int], str],
+) -> list[Fault]:
+    """Return a fault per model with near misses.
+
+    Parameters
+    ----------
+    labels : array of str of shape (k,)
+    predictions : array of str of shape (M, k)
+    texts : iterable of str
+        All that is a label or a prediction, each once.
+    names : sequence of str
+        Of the models.
+    place : callable
+        From the numbers of a model and a sample to their place in words.
+    """
+    faults = []
+    for row, misses in enumerate(near_misses(labels, predictions, texts)):
+        examples = tuple(
+            f"{str(predictions[row, sample])!r} for {str(labels[sample])!r} at {place(row, sample)}"
+            for sample in np.flatnonzero(misses)[:SHOWN].tolist()
+        )
+        what = f"predictions of model {names[row]!r} that differ from their label only in spelling"
+        if examples:
+            faults.append(Fault(what, int(misses.sum()), examples, REMEDY))
+    return faults
+
+
+def refuse_other_words(labels: Array, predictions: Array) -> None:
+    """Raise a ValueError if there are several labels and none of them is ever predicted."""
+    texts = set(np.unique(labels).tolist())
+    if len(texts) > 1 and texts.isdisjoint(np.unique(predictions).tolist()):
+        raise ValueError(
+            f"no label is among the predictions (the first are {str(labels[0])!r}, "
+            f"{str(predictions.flat[0])!r}): write both alike"
+        )

@@ -1,0 +1,363 @@
+"""examples/serve.py: all get their own answers, bad input and too much of it are refused,
+Prometheus is told, and it ends in order."""
+
+import asyncio
+import importlib.util
+import io
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+import cascadelib as cl
+
+ROOT = Path(__file__).resolve().parents[2]
+SPEC = importlib.util.spec_from_file_location("serve_example", ROOT / "examples" / "serve.py")
+serve = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(serve)
+IMAGES = cl.datasets.fashion_mnist("test").batch(0, 200)
+VAL = cl.LogitStore("data/fashion-mnist/val")
+
+
+def npy(array):
+    file = io.BytesIO()
+    np.save(file, array)
+    return file.getvalue()
+
+
+def post(port, body, **headers):
+    """(status, what it says, headers)"""
+    address = f"http://127.0.0.1:{port}/decide"
+    response = httpx.post(address, content=body, headers=headers, timeout=60)
+    return response.status_code, response.json(), response.headers
+
+
+class Slow:
+    """A service whose models wait until they may go on; it notes the stage and the samples of each
+    batch."""
+
+    def __init__(self, cascade):
+        self.cascade = cascade
+        self.go = threading.Event()
+        self.batches = []
+
+    def service(self, options):
+        service = serve.service_of(self.cascade, options)
+        logits = service.models.logits
+
+        def later(stage, batch):
+            self.batches.append((stage, len(batch)))
+            assert self.go.wait(60)
+            return logits(stage, batch)
+
+        service.models.logits = later
+        return service
+
+
+@pytest.fixture(scope="module")
+def cascade():
+    return cl.Cascade.from_point(
+        cl.pick(cl.search(VAL, 2, models=["mlp@28", "lenet@28"]), "max_improvement")
+    )
+
+
+@pytest.fixture
+def served():
+    """serve(cascade or Slow, *options) → port; the servers end with the test."""
+    servers = []
+
+    def start(cascade, *options, example=None):
+        given = serve.arguments(["--port", "0", *options])
+        slow = isinstance(cascade, Slow)
+        service = cascade.service(given) if slow else serve.service_of(cascade, given)
+        start.service = service
+        server = serve.server_of(service, given, example)
+        thread = threading.Thread(target=server.run)
+        thread.start()
+        servers.append((server, thread))
+        while not server.started:
+            time.sleep(0.01)
+        return server.servers[0].sockets[0].getsockname()[1]
+
+    yield start
+    for server, thread in servers:
+        server.should_exit = True
+        thread.join()
+
+
+def waiting(port):
+    """How many samples a server has taken and not answered."""
+    return httpx.get(f"http://127.0.0.1:{port}/health", timeout=60).json()["waiting"]
+
+
+def waits(condition):
+    """Until the condition holds."""
+    until = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.005)
+
+
+def test_everybody_gets_their_own_answers_from_batches_of_many(cascade, served):
+    """Two batches are under way at once; meanwhile the others wait, and then share batches."""
+    expected = cascade(IMAGES)
+    slow = Slow(cascade)
+    port = served(slow, "--max-wait-ms", "0")
+    cuts = [*range(0, 200, 7), 200]
+    pairs = list(zip(cuts, cuts[1:]))
+
+    async def main():
+        limits = httpx.Limits(max_connections=64)
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", limits=limits) as client:
+
+            async def ask(a, b):
+                response = await client.post("/decide", content=npy(IMAGES[a:b]), timeout=60)
+                assert response.status_code == 200
+                return response.json()
+
+            runs = [asyncio.create_task(ask(a, b)) for a, b in pairs]
+            while (await client.get("/health")).json()["waiting"] < 200:
+                await asyncio.sleep(0.01)
+            assert [stage for stage, _ in slow.batches] == [0, 0]
+            slow.go.set()
+            return await asyncio.gather(*runs)
+
+    for (a, b), answers in zip(pairs, asyncio.run(main()), strict=True):
+        assert answers["prediction"] == expected.predictions[a:b].tolist()
+        assert answers["exit_stage"] == expected.exit_stage[a:b].tolist()
+        np.testing.assert_allclose(answers["confidence"], expected.confidence[a:b], atol=1e-5)
+    sizes = [size for stage, size in slow.batches if stage == 0]
+    assert sum(sizes) == 200 and len(sizes) <= 6 and max(sizes) == 64
+
+
+def test_a_lone_client_does_not_wait_for_others(cascade, served):
+    """It would wait for an hour; next to another client it waits for its second."""
+    port = served(cascade, "--max-wait-ms", "3600000")
+    assert post(port, npy(IMAGES[:2]))[0] == 200
+    port = served(cascade, "--max-wait-ms", "1000")
+    address = f"http://127.0.0.1:{port}"
+    with httpx.Client(base_url=address) as client, httpx.Client(base_url=address) as other:
+        other.get("/health")  # it might send something
+        begun = time.monotonic()
+        client.post("/decide", content=npy(IMAGES[:2]), timeout=60)
+        assert time.monotonic() - begun >= 0.9
+
+
+def test_prometheus_is_told_what_was_decided(cascade, served):
+    port = served(cascade)
+    assert post(port, npy(IMAGES[50:80]))[0] == 200
+    text = httpx.get(f"http://127.0.0.1:{port}/metrics").text
+    samples = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            samples[sample.name, sample.labels.get("model")] = sample.value
+    exits = served.service.monitor.exits.tolist()
+    assert sum(exits) == 30
+    for model, count in zip(cascade.point.models, exits):
+        assert samples["cascade_decided_total", model] == count
+        assert samples["cascade_failures_total", model] == 0
+    assert samples["cascade_model_seconds_total", cascade.point.models[0]] > 0
+    assert samples["cascade_waiting", None] == 0
+
+
+def test_a_host_that_is_not_its_own_is_refused(cascade, served):
+    """As that of a page which has its name point at this machine."""
+    port = served(cascade, "--name", "models.internal")
+    for host, status in (("models.internal", 200), ("localhost:80", 200), ("evil.example", 400)):
+        for path in ("/health", "/metrics"):
+            address = f"http://127.0.0.1:{port}{path}"
+            assert httpx.get(address, headers={"host": host}).status_code == status
+
+
+def test_more_connections_than_it_can_hold_are_refused(cascade, served):
+    port = served(cascade, "--max-connections", "3")
+    address = f"http://127.0.0.1:{port}/health"
+    idle = [socket.create_connection(("127.0.0.1", port)) for _ in range(3)]
+    waits(lambda: httpx.get(address).status_code == 503)
+    for one in idle:
+        one.close()
+    waits(lambda: httpx.get(address).status_code == 200)
+
+
+BAD = {
+    "no .npy": (b"junk", "no .npy array"),
+    "nothing": (b"", "no .npy array"),
+    "cut short": (npy(IMAGES[:2])[:-1], "no .npy array.*cannot reshape"),
+    "unbalanced": (npy(IMAGES[:2]).replace(b"(2,", b"((2"), "no .npy array.*header"),
+    "a truth value in its shape": (
+        npy(IMAGES[:2]).replace(b"(2, 28, 28)", b"(2,True,28)"),
+        "no .npy array.*shape",
+    ),
+    "pickled": (npy(np.array([None])), "no .npy array"),
+    "no samples": (npy(IMAGES[:0]), "without samples"),
+    "one number": (npy(np.float32(3)), "a batch is needed"),
+    "another shape": (npy(IMAGES[:2, 0]), r"model 'mlp@28' cannot run on uint8 \[2, 28\]"),
+    "nan": (
+        npy(np.where(np.arange(784).reshape(28, 28) == 9, np.nan, IMAGES[:2])),
+        "2 of 2 .* nan",
+    ),
+    "inf": (npy(np.stack([IMAGES[0], np.full((28, 28), np.inf)])), "1 of 2 samples.*sample 1"),
+    "complex": (npy(IMAGES[:2].numpy().astype(np.complex64)), "real numbers .*complex64"),
+    "dates": (npy(np.zeros((2, 28, 28), "M8[s]")), "real numbers .*datetime64"),
+    "half a character": (b'["\\ud800"]', "valid Unicode"),
+    "texts": (b'["a shoe"]', "model 'mlp@28' cannot run on list"),
+    "JSON of numbers": (b"[1, 2]", "a list of texts"),
+    "an object": (b'{"a": 1}', "a list of texts"),
+    "no JSON": (b"[", "no JSON"),
+    "too deep": (b"[" * 100_000, "no JSON"),
+    "too many": (npy(np.zeros((300, 28, 28), np.uint8)), "300 samples in one request; at most 256"),
+    "numbers that go on": (npy(np.zeros((2, 28, 28), "f8"))[:-8], "no .npy array"),
+}
+
+
+@pytest.fixture(scope="module")
+def port(cascade):
+    given = serve.arguments(["--port", "0", "--max-queue", "256", "--max-bytes", "400000"])
+    server = serve.server_of(serve.service_of(cascade, given), given)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    waits(lambda: server.started)
+    yield server.servers[0].sockets[0].getsockname()[1]
+    server.should_exit = True
+    thread.join()
+
+
+@pytest.mark.parametrize(
+    "odd", [IMAGES[:2].float(), IMAGES[:2, 0], IMAGES[:2, None], np.zeros(3, np.uint8)]
+)
+def test_samples_unlike_the_example_are_refused(cascade, served, odd):
+    port = served(cascade, example=IMAGES[:2].numpy())
+    status, said, _ = post(port, npy(odd))
+    assert status == 422 and "samples of uint8 [28, 28] are needed, not of" in said["detail"]
+    status, said, _ = post(port, b'["a shoe"]', **{"content-type": "application/json"})
+    assert status == 422 and "an .npy array is needed" in said["detail"]
+    assert post(port, npy(IMAGES[:3]))[0] == 200
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_refused_by_name(port, case):
+    body, message = BAD[case]
+    kind = "application/json" if body[:1] in (b"[", b"{") else "application/octet-stream"
+    status, said, _ = post(port, body, **{"content-type": kind})
+    assert status == 422 and re.search(message, said["detail"]), said
+    assert post(port, npy(IMAGES[:3]))[0] == 200
+
+
+def test_a_body_that_is_too_long_is_refused(port):
+    status, said, _ = post(port, iter([bytes(300_000)] * 2))
+    assert status == 413 and "400000 bytes" in said["detail"]
+
+
+def test_bad_input_beside_good_input_harms_nobody(cascade, served):
+    slow = Slow(cascade)
+    port = served(slow)
+    with ThreadPoolExecutor(3) as pool:
+        first = pool.submit(post, port, npy(IMAGES[:1]))
+        waits(lambda: slow.batches)
+        bad, good = (pool.submit(post, port, npy(part)) for part in (IMAGES[:2, 0], IMAGES[:5]))
+        waits(lambda: waiting(port) >= 6)  # the good one is there
+        slow.go.set()
+        assert first.result()[0] == 200 and bad.result()[0] == 422 and good.result()[0] == 200
+        assert good.result()[1]["prediction"] == cascade(IMAGES[:5]).predictions.tolist()
+
+
+def test_too_much_at_once_is_refused_for_a_while(cascade, served):
+    slow = Slow(cascade)
+    port = served(slow, "--max-queue", "10")
+    with ThreadPoolExecutor(3) as pool:
+        taken = [pool.submit(post, port, npy(IMAGES[:1]))]
+        waits(lambda: slow.batches)
+        taken.append(pool.submit(post, port, npy(IMAGES[:8])))
+        waits(lambda: waiting(port) == 9)
+        status, said, headers = post(port, npy(IMAGES[:3]))
+        assert (
+            status == 503
+            and "9 samples wait" in said["detail"]
+            and int(headers["Retry-After"]) >= 1
+        )
+        slow.go.set()
+        assert [one.result()[0] for one in taken] == [200, 200]
+    assert post(port, npy(IMAGES[:3]))[0] == 200
+
+
+def test_a_model_that_breaks_ends_no_server(cascade, served):
+    slow = Slow(cascade)
+    slow.go.wait = lambda seconds: 1 / 0
+    port = served(slow)
+    for _ in range(2):
+        address = f"http://127.0.0.1:{port}/decide"
+        assert httpx.post(address, content=npy(IMAGES[:1])).status_code == 500
+    slow.go.wait = lambda seconds: True
+    assert post(port, npy(IMAGES[:3]))[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["--cascade", "nowhere.json"], "nowhere.json"),
+        (["--max-batch", "0"], "--max-batch: 0 is no number of 1 or more"),
+        (["--port", "99999"], "port"),
+    ],
+)
+def test_what_it_is_started_with_is_refused_in_a_line(given, said):
+    command = [sys.executable, str(ROOT / "examples" / "serve.py"), *given]
+    out = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert out.returncode and "Traceback" not in out.stderr and said in out.stderr.splitlines()[-1]
+
+
+def test_a_process_of_its_own_answers_what_it_has_before_it_ends(tmp_path, cascade):
+    """A saved cascade; SIGTERM while a request waits for others."""
+    cascade.save(tmp_path / "c.json")
+    np.save(tmp_path / "example.npy", IMAGES[:8])
+    options = [
+        "--cascade",
+        tmp_path / "c.json",
+        "--example",
+        tmp_path / "example.npy",
+        "--port",
+        "0",
+    ]
+    command = [
+        sys.executable,
+        ROOT / "examples" / "serve.py",
+        *options,
+        "--max-wait-ms",
+        "3000",
+        "--threads",
+        "1",
+    ]
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        cwd=tmp_path,
+    )
+    try:
+        line = process.stdout.readline()
+        assert "mlp@28" in line and "http://127.0.0.1:" in line
+        port = int(re.search(r"127\.0\.0\.1:(\d+)", line)[1])
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}") as idle:  # the other waits for it
+            health = idle.get("/health").json()
+            assert health["models"] == list(cascade.point.models)
+            assert health["inputs"] == health["waiting"] == 0
+            with ThreadPoolExecutor(1) as pool:
+                asked = pool.submit(post, port, npy(IMAGES[:5]))
+                waits(lambda: idle.get("/health").json()["waiting"] == 5 or asked.done())
+                process.send_signal(signal.SIGTERM)
+                status, answers, _ = asked.result()
+        assert status == 200 and answers["prediction"] == cascade(IMAGES[:5]).predictions.tolist()
+        assert process.wait(60) in (0, -signal.SIGTERM)
+    finally:
+        process.kill()

@@ -1,0 +1,347 @@
+"""Running statistics: counts, expected beside measured, drift without labels; and measured time as
+tables."""
+
+import importlib.util
+import json
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from bundled_cascade import IMAGES, POINT, SMALL, TEST, VAL
+from deciding import decide
+from watched_policy import WATCHED, ask
+
+from cascadelib import (
+    Cascade,
+    LogitStore,
+    Point,
+    Policy,
+    ScoreTable,
+    datasets,
+    evaluate,
+    pick,
+    search,
+)
+from cascadelib.policy import pieces_of
+from cascadelib.policy.cascade_file import point_for_file
+from cascadelib.policy.confidence_summary import summary
+from cascadelib.serve import DriftSignal, Monitor, Service
+from cascadelib.serve.counts import add_up
+from tools.deployed import same_decisions
+from tools.elsewhere import decide_elsewhere
+from tools.monitored import drift_table
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+sys.path.append(str(BENCHMARKS))
+SPEC = importlib.util.spec_from_file_location("benchmarks_serve", BENCHMARKS / "serve.py")
+benchmarks = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(benchmarks)
+
+
+def monitored(metric="max_softmax"):
+    point = pick(search(VAL, 2, metric, models=SMALL), accuracy=0.91, caution=0)
+    cascade = Cascade.from_point(point, store=VAL, held_out=TEST)
+    return cascade, Monitor(cascade)
+
+
+def test_counts_and_rates():
+    cascade, seen = monitored()
+    first = decide(cascade.policy, cascade, IMAGES[:400], monitor=seen)
+    second = decide(cascade.policy, cascade, IMAGES[400:], monitor=seen)
+    stages = np.concatenate([first.exit_stage, second.exit_stage])
+    assert seen.inputs == 600 and seen.exits.tolist() == np.bincount(stages, minlength=2).tolist()
+    np.testing.assert_allclose(seen.exit_rates, np.bincount(stages) / 600)
+    table = seen.table
+    assert list(table.index) == SMALL and table["inputs"].tolist() == [600, (stages == 1).sum()]
+    assert (table["exit_rate_low"] < table["exit_rate"]).all() and (
+        table["exit_rate"] < table["exit_rate_high"]
+    ).all()
+    expected = cascade.point.expected.exit_rates
+    assert table["exit_rate_expected"].tolist() == [rate.value for rate in expected]
+    assert (table[["model_seconds", "decision_seconds"]] > 0).all(axis=None)
+    seen.reset()
+    assert (
+        seen.inputs == 0
+        and np.isnan(seen.exit_rates).all()
+        and seen.table["exit_rate"].isna().all()
+    )
+
+
+@pytest.mark.parametrize("metric", ["max_softmax", "entropy"])
+def test_drift_is_seen_without_labels_and_its_absence_too(metric):
+    cascade, monitor = monitored(metric)
+    monitor.observe(cascade.run(pieces_of(IMAGES, 100)))
+    assert not monitor.drift().alarm
+    monitor.reset()
+    monitor.observe(cascade.run(pieces_of(255 - IMAGES, 100)))
+    report = monitor.drift()
+    assert report.alarm and monitor.drift().tests.equals(report.tests)
+
+
+def test_drift_is_that_of_the_signal_and_broken_inputs_say_nothing_of_it():
+    """Asked often or once, in pieces or at once: the capital that whole arrays of stored
+    confidences give."""
+    rest = TEST.take(slice(600, None))
+    cascade = Cascade.from_point(POINT, store=VAL, held_out=rest)
+    monitor = Monitor(cascade)
+    for piece in pieces_of(IMAGES, 100):
+        monitor.observe(cascade(piece))
+        monitor.drift()
+    signal = DriftSignal(evaluate(rest, POINT).stage_confidences)
+    alone = signal.check(evaluate(TEST.take(slice(0, 600)), cascade).stage_confidences).tests
+    pd.testing.assert_frame_equal(monitor.drift().tests, alone, rtol=0.01)
+    with pytest.warns(RuntimeWarning, match="nan or infinite"):
+        monitor.observe(cascade(IMAGES[:5] * np.nan))
+    pd.testing.assert_frame_equal(monitor.drift().tests, alone, rtol=0.01)
+
+
+def test_decisions_of_a_run_are_counted_as_those_of_a_service():
+    cascade, monitor = monitored()
+    decide(cascade.policy, cascade, IMAGES[:200], monitor=monitor, concurrency=1)
+    other = Monitor(cascade)
+    other.observe(cascade.run([IMAGES[:200]]))
+    same = ["inputs", "broken", "exit_rate", "exit_rate_low", "spent"]
+    pd.testing.assert_frame_equal(other.table[same], monitor.table[same])
+    pd.testing.assert_frame_equal(other.drift().tests, monitor.drift().tests, rtol=0.01)
+
+
+def test_a_drift_report_says_whether_its_reference_was_seen():
+    nameless = LogitStore.from_arrays(
+        TEST.labels,
+        {name: TEST.logits(name) for name in SMALL},
+        macs=TEST.models["macs"][SMALL].to_dict(),
+    )
+    said = {"held out": (VAL, TEST), "chosen on": (VAL, None), "not known": (VAL, nameless)}
+    for words, (store, held_out) in said.items():
+        watched = Monitor(point_for_file(POINT, store, held_out))
+        assert watched.drift().reference.startswith(words)
+    signal = DriftSignal(evaluate(VAL, POINT).stage_confidences)
+    assert signal.check([[], []]).reference.startswith("not known")
+
+
+def test_totals_of_eight_threads_add_up():
+    """Each thread counts the same decisions; threads take turns as often as they can."""
+    cascade, monitor = monitored()
+    interval = sys.getswitchinterval()
+    once = cascade(IMAGES[:100])
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            tables = [
+                table
+                for _, table in pool.map(
+                    lambda _: (monitor.observe(once), monitor.table), range(960)
+                )
+            ]
+    finally:
+        sys.setswitchinterval(interval)
+    assert monitor.inputs == 960 * 100
+    assert monitor.exits.tolist() == (960 * np.bincount(once.exit_stage, minlength=2)).tolist()
+    assert monitor.drift().tests["inputs"][0] == monitor.inputs
+    assert all(table["exit_rate"].sum() == pytest.approx(1) for table in tables)
+
+
+def test_a_last_model_without_confidences_says_nothing_of_drift():
+    rng = np.random.default_rng(0)
+    table = ScoreTable(np.ones((2, 2000), bool), rng.random((2, 2000)), [1, 5], ["a", "b"])
+    point = Point(("a", "b"), (0.5,), (0.5, 0.5), 1.0, 1.0, 1.0, cost_kind="cost")
+    policy = Policy.from_point(point, store=table)
+    monitor = Monitor(policy)
+    calls = [
+        lambda x: ([0] * len(x), rng.random(len(x))),
+        lambda x: ([0] * len(x), None),
+    ]
+    monitor.observe(policy.run(calls, range(1000)))
+    report = monitor.drift()
+    assert report.tests["inputs"].tolist() == [1000, 0] and not report.alarm
+
+
+def test_drift_needs_something_to_expect():
+    with pytest.raises(ValueError, match="nothing is expected"):
+        Monitor(Cascade.from_point(POINT)).drift()
+
+
+def test_texts_of_the_bundled_zoo():
+    val, test = (LogitStore(f"data/reviews/{split}") for split in ("val", "test"))
+    point = pick(
+        search(val.select(["bag_of_words", "electra_h32_l1", "electra_h64_l1"]), 2), "match_best"
+    )
+    cascade = Cascade.from_point(point, store=val)
+    assert cascade.differences == ()
+    sentences = datasets.reviews("test").batch(0, 200)
+    counts = same_decisions(
+        test.take(slice(0, 200)), point, cascade.run(pieces_of(list(sentences), 64))
+    )
+    assert counts["other"] == 0 and counts["near"] <= 1
+
+
+def test_streams_are_watched_one_by_one():
+    cascade, _ = monitored()
+    table = drift_table(
+        cascade, {"same": pieces_of(IMAGES, 100), "other": pieces_of(255 - IMAGES, 100)}
+    )
+    assert table["alarm"].tolist() == ["–", "ALARM"]
+    rates = cascade(255 - IMAGES).exit_stage == 0
+    assert table.loc["other", "exit_rate"] == pytest.approx(rates.mean(), abs=0.01)
+    assert (table["exit_rate_expected"] == cascade.point.expected.exit_rates[0].value).all()
+
+
+def test_a_fresh_process_decides_alike(tmp_path):
+    cascade = Cascade.from_point(POINT, store=VAL)
+    cascade.save(tmp_path / "cascade.json")
+    there = decide_elsewhere(tmp_path / "cascade.json", IMAGES[:100])
+    here = cascade(IMAGES[:100])
+    assert there.predictions.tolist() == here.predictions.tolist()
+    assert there.exit_stage.tolist() == here.exit_stage.tolist()
+
+
+def test_monitoring_goes_on_after_a_restart_as_if_there_had_been_none(tmp_path):
+    path = tmp_path / "monitor.json"
+    never = Monitor(WATCHED)
+    restarted = Monitor(WATCHED)
+    for start in range(0, 2000, 200):
+        ask(never, start, 200)
+        never.drift()
+        ask(restarted, start, 200)
+        restarted.save(path)
+        restarted = Monitor.load(path)
+    for one in (restarted, Monitor.load(path)):
+        pd.testing.assert_frame_equal(one.drift().tests, never.drift().tests)
+        pd.testing.assert_frame_equal(one.to_label(), never.to_label())
+        assert one.loss().to_dict() == never.loss().to_dict()
+        assert one.cost().equals(never.cost())
+        assert one.failed.tolist() == never.failed.tolist() and one.inputs == 2000
+        same = ["inputs", "broken", "exit_rate", "exit_rate_low", "spent"]
+        pd.testing.assert_frame_equal(one.table[same], never.table[same])
+    assert len(never.to_label()) > 100
+
+
+def test_workers_are_counted_together():
+    workers = [Monitor(WATCHED) for _ in range(3)]
+    for number, worker in enumerate(workers):
+        names = [f"{number}-{row}" for row in range(400)]
+        ask(worker, 400 * number, 400, names, shift=0.3 * (number == 1))
+    drifted = workers[1].drift().tests
+    audited = sum(worker.audited for worker in workers)
+    whole = Monitor(WATCHED)
+    for worker in workers:
+        assert whole.merge(worker) is whole
+    assert whole.inputs == 1200 and whole.exits.sum() == 1200 and whole.audited == audited
+    assert whole.loss()["audited"] == audited
+    assert audited == sum(window["audited"] for window in add_up(whole.parts).windows)
+    tests = whole.drift().tests
+    assert tests["inputs"][0] == 1200 and tests["alarm"][0]
+    assert tests["p"][0] == pytest.approx(3 * drifted["p"][0])  # at α / 3
+    assert tests["since"].tolist() == drifted["since"].tolist()
+    assert set(whole.to_label().index) == {
+        name for worker in workers for name in worker.to_label().index
+    }
+
+
+def test_what_cannot_be_merged_is_refused():
+    one = Monitor(WATCHED)
+    other = Monitor(WATCHED)
+    ask(one, 0, 100)
+    ask(other, 0, 100)
+    with pytest.raises(ValueError, match="ids are in doubt in both.*ids="):
+        one.merge(other)
+    assert one.inputs == 100
+    another = Policy(Point(("a", "c"), (0.5,)))
+    with pytest.raises(ValueError, match="another cascade"):
+        one.merge(Monitor(another))
+    with pytest.raises(ValueError, match="another cascade"):
+        Service(another, [len, len], monitor=one)
+
+
+def test_what_cannot_be_saved_or_read_is_refused(tmp_path):
+    path = tmp_path / "monitor.json"
+    monitor = Monitor(WATCHED)
+    ask(monitor, 0, 100)
+    monitor.save(path)
+    text = path.read_text()
+    for damaged in (text[:-9], text.replace("monitor 1", "running 2"), "{}", "[]", "no JSON"):
+        path.write_text(damaged)
+        with pytest.raises(ValueError, match=r"monitor\.json: no monitoring that save wrote"):
+            Monitor.load(path)
+    path.write_text(text)
+    monitor.own.doubts["x"] = [object(), None, 0, 0]
+    with pytest.raises(ValueError, match="what is in doubt cannot be saved"):
+        monitor.save(path)
+    assert Monitor.load(path).inputs == 100 and len(list(tmp_path.iterdir())) == 1
+
+
+def alarms_of_workers(streams, workers, restarts, alpha):
+    """How many of so many services alarm, each of so many workers that are restarted so often,
+    whose inputs are drawn as the reference was; they are asked after each piece of 20 inputs."""
+    alarms = 0
+    for seed in range(streams):
+        rng = np.random.default_rng(seed)
+        reference = [summary(rng.random(300))]
+        fresh = DriftSignal(reference)
+        states = [json.dumps(fresh.state())] * workers
+        is_alarm = False
+        for _ in range(restarts):
+            workers_now = []
+            for number, state in enumerate(states):
+                worker = DriftSignal(reference)
+                worker.restore(json.loads(state))
+                worker.add(0, rng.random(20))
+                states[number] = json.dumps(worker.state())
+                workers_now.append(worker)
+            is_alarm |= workers_now[0].report(alpha, workers_now[1:]).alarm
+        alarms += is_alarm
+    return alarms
+
+
+def test_alarms_are_as_rare_as_promised_over_all_workers_and_restarts():
+    """10 workers of 50 lives each; the promise is at most 20%."""
+    assert alarms_of_workers(10, workers=10, restarts=50, alpha=0.2) <= 5
+
+
+def test_many_streams_at_once_have_the_capitals_of_one_by_one():
+    """What ``benchmarks/run.py alarms`` counts, beside signals that are restarted all the time."""
+    rng = np.random.default_rng(0)
+    capitals = []
+    bins = []
+    for shift in (0.0, 0.0, 0.1, 0.3):
+        reference = summary(rng.random(300))
+        live = rng.random(400) * (1 - shift)
+        bins.append(np.searchsorted(reference.values, live))
+        state = DriftSignal([reference]).state()
+        for start in range(0, 400, 20):
+            signal = DriftSignal([reference])
+            signal.restore(json.loads(json.dumps(state)))
+            signal.add(0, live[start : start + 20])
+            state = signal.state()
+        capitals.append(np.exp(signal.stages[0].largest_log))
+    np.testing.assert_allclose(benchmarks.largest_capitals(reference, np.array(bins)), capitals)
+    assert capitals[3] > 100 > capitals[0]
+
+
+@pytest.mark.parametrize("by", ["ids", "key"])
+def test_inputs_that_come_twice_raise_no_alarm(by):
+    """Every input is sent again at once; without a name for it that is drift: it hangs together."""
+    alarms = {True: 0, False: 0}
+    for seed in range(10):
+        scores = np.random.default_rng(1000 + seed).random(1500)
+        twice = np.repeat(np.arange(1500), 4)
+        for is_known in alarms:
+            monitor = Monitor(WATCHED)
+            names = None
+            if is_known and by == "ids":
+                names = [f"{row}" for row in twice]
+            if is_known and by == "key":
+                monitor.key = lambda row: f"session {row}"
+            calls = [
+                lambda rows, scores=scores: (rows, scores[rows]),
+                lambda rows: (rows, None),
+            ]
+            decide(WATCHED, calls, twice, names, batch_size=6000, monitor=monitor, audit=0.2)
+            report = monitor.drift(0.05)
+            alarms[is_known] += report.alarm
+            if is_known:
+                assert report.tests["inputs"][0] == 1500 and monitor.inputs == 6000
+    assert alarms[True] <= 2 and alarms[False] >= 5

@@ -1,0 +1,198 @@
+"""Cells that are missing or wrong: which samples stay, and where the faults of a file are."""
+
+import csv
+import gzip
+import io
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cascadelib import ScoreTable
+from cascadelib.store.tables.table_files import line_numbers, read_table
+
+NAMED = {"label": "label", "prediction": "prediction"}
+HEADER = ["sample", "model", "prediction", "confidence", "cost", "label"]
+
+
+def rows(k=4):
+    """Rows of two models on k samples, both correct."""
+    return [
+        [f"q{row}", name, "yes", "0.5", "1", "yes"]
+        for row in range(k)
+        for name in ("small", "large")
+    ]
+
+
+def frame(changes):
+    """The rows as a frame of text with some cells changed."""
+    table = pd.DataFrame(rows(), columns=HEADER, dtype=object)
+    for (row, column), cell in changes.items():
+        table.loc[row, column] = cell
+    return table
+
+
+def written(path, cells, **options):
+    """A CSV file of a header and rows."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, **options).writerows([HEADER, *cells])
+    return path
+
+
+EMPTY = {(1, "confidence"): "", (4, "confidence"): ""}
+
+
+def test_empty_confidences_are_named_dropped_or_kept_as_answers():
+    table = frame(EMPTY)
+    with pytest.raises(ValueError, match="empty confidences: 2 .sample 'q0', model 'large', row 1"):
+        ScoreTable.from_frame(table, **NAMED)
+    dropped = ScoreTable.from_frame(table, **NAMED, missing="drop")
+    assert dropped.sample_ids.tolist() == ["q1", "q3"]
+    assert dropped.dropped == dropped.take([0]).dropped == dropped.select("small").dropped == 2
+    kept = ScoreTable.from_frame(table, **NAMED, missing="abstain")
+    assert kept.dropped == 0 and kept.answered.all() and kept.correct.all()
+    assert kept.confidence.tolist() == [[0.5, 0.5, -np.inf, 0.5], [-np.inf, 0.5, 0.5, 0.5]]
+
+
+def test_empty_confidences_of_correctness_alone():
+    table = frame(EMPTY).assign(correct="1")[["sample", "model", "confidence", "cost", "correct"]]
+    for missing, samples in (("drop", 2), ("abstain", 4)):
+        assert len(ScoreTable.from_frame(table, correct="correct", missing=missing)) == samples
+    with pytest.raises(ValueError, match="empty confidences: 2"):
+        ScoreTable.from_frame(table, correct="correct")
+
+
+def test_a_row_that_is_not_there_is_not_answered():
+    table = frame({(3, "prediction"): ""}).drop(index=0)
+    read = ScoreTable.from_frame(table, **NAMED, missing="abstain")
+    small, large = (read.answered[read.row(name)] for name in ("small", "large"))
+    ids = read.sample_ids.tolist()
+    assert [ids[row] for row in np.flatnonzero(~small)] == ["q0"]
+    assert [ids[row] for row in np.flatnonzero(~large)] == ["q1"]
+    assert not read.correct[~read.answered].any() and not read.answered.flags.writeable
+    part = read.take(~small).select("small")
+    assert part.answered.tolist() == [[False]]
+    graded = table.assign(correct=1.0).drop(columns=["prediction", "label"])
+    read = ScoreTable.from_frame(graded, correct="correct", missing="abstain")
+    assert np.count_nonzero(~read.answered) == 1 and np.isneginf(read.confidence[~read.answered])
+
+
+def test_samples_without_a_label_are_dropped_or_named():
+    table = frame({(2, "label"): "", (3, "label"): ""})
+    assert ScoreTable.from_frame(table, **NAMED, missing="drop").dropped == 1
+    with pytest.raises(ValueError, match="samples without a label: 1 .sample 'q1'.*missing='drop'"):
+        ScoreTable.from_frame(table, **NAMED, missing="abstain")
+
+
+def test_all_faults_of_a_file_are_listed_with_their_lines(tmp_path):
+    cells = rows(30)
+    cells[0][2] = "yes\nno"  # a quoted line break: the next row is on line 4
+    cells[1][3] = "high"
+    for row in range(2, 14):
+        cells[row][2] = "Yes "
+    cells[20][3] = ""
+    cells[22][0] = ""
+    cells[24][4] = "-1"
+    cells[26][5] = "no"
+    cells.append(cells[40])
+    path = written(tmp_path / "t.csv", cells)
+    with pytest.raises(ValueError) as error:
+        ScoreTable.from_frame(path, **NAMED)
+    said = str(error.value)
+    assert said.startswith(f"{path}: ")
+    for part in (
+        "'confidence' that are not numbers: 1 ('high' at sample 'q0', model 'large', line 4)",
+        "'small' that differ from their label only in spelling: 6 ('Yes ' for 'yes' at sample 'q1'",
+        "model 'small', line 5; 'Yes ' for 'yes' at sample 'q2', model 'small', line 7",
+        "'large' that differ from their label only in spelling: 6",
+        "empty confidences: 1 (sample 'q10', model 'small', line 23)",
+        "rows without a sample: 1 (model 'small', line 25)",
+        "infinite or negative: 1 (-1.0 at sample 'q12', model 'small', line 27)",
+        "labels that differ from others of their sample: 1 (sample 'q13', model 'large', line 30)",
+        "that repeat a sample and model: 1 (sample 'q20', model 'small', line 63 repeats line 43)",
+    ):
+        assert part in said
+    with path.open("rb") as plain, gzip.open(tmp_path / "t.csv.gz", "wb") as packed:
+        packed.write(plain.read())
+    with pytest.raises(ValueError, match="sample 'q10', model 'small', line 23"):
+        ScoreTable.from_frame(tmp_path / "t.csv.gz", **NAMED)
+
+
+@pytest.mark.parametrize("cell", ["n/a", "NA", " null ", "None", "#N/A"])
+def test_numbers_that_are_not_available_are_empty_cells(cell):
+    table = frame({(1, "confidence"): cell})
+    with pytest.raises(ValueError, match="empty confidences: 1 .sample 'q0', model 'large', row 1"):
+        ScoreTable.from_frame(table, **NAMED)
+    assert ScoreTable.from_frame(table, **NAMED, missing="drop").dropped == 1
+
+
+def test_ten_faults_of_each_kind_are_shown_and_all_counted(tmp_path):
+    cells = rows(30)
+    for row in range(25):
+        cells[row][3] = "high"
+        cells[row][4] = "cheap"
+    with pytest.raises(ValueError) as error:
+        ScoreTable.from_frame(written(tmp_path / "t.csv", cells), **NAMED)
+    assert str(error.value).count("that are not numbers: 25 (") == 2
+    assert str(error.value).count("'high' at ") == str(error.value).count("'cheap' at ") == 10
+    assert str(error.value).count("and 15 more") == 2
+
+
+TEXT = st.text("ab\n\r\",; 'é", max_size=6)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.lists(TEXT, min_size=3, max_size=3), min_size=1, max_size=6),
+    st.sampled_from(["\n", "\r\n", "\r"]),
+    st.sampled_from([",", ";", "\t", "|"]),
+    st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "cp1252"]),
+    st.sampled_from([".csv", ".csv.gz"]),
+)
+def test_lines_are_those_of_an_editor(tmp_path_factory, cells, end, separator, encoding, suffix):
+    """Each row is written by itself; how many lines an editor shows before it is counted."""
+    parts = []
+    for row in [["first", "second", "third"], *cells]:
+        file = io.StringIO(newline="")
+        csv.writer(file, delimiter=separator, lineterminator=end, quoting=csv.QUOTE_ALL).writerow(
+            row
+        )
+        parts.append(file.getvalue())
+    path = tmp_path_factory.mktemp("lines") / f"t{suffix}"
+    content = (end + "".join(parts)).encode(encoding)  # an empty line first
+    path.write_bytes(gzip.compress(content) if suffix == ".csv.gz" else content)
+    named = "cp1252" if encoding == "cp1252" else None
+    assert read_table(path, encoding=named).to_numpy().tolist() == cells
+    before = [len((end + "".join(parts[:row])).splitlines()) for row in range(1, len(parts))]
+    assert line_numbers(path, encoding=named) == [lines + 1 for lines in before]
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1252"])
+def test_a_file_in_another_encoding_is_read_where_it_is_named(tmp_path, encoding):
+    path = tmp_path / "t.csv"
+    path.write_bytes(
+        "\n".join(map(",".join, [HEADER, *rows()])).replace("yes", "né").encode(encoding)
+    )
+    with pytest.raises(ValueError, match="line 2 is not in utf-8 .byte 0xe9.: name the encoding="):
+        ScoreTable.from_frame(path, **NAMED)
+    assert ScoreTable.from_frame(path, **NAMED, encoding=encoding).labels[0] == "né"
+    with pytest.raises(ValueError, match="encoding 'utf-9' is unknown"):
+        ScoreTable.from_frame(path, **NAMED, encoding="utf-9")
+
+
+def test_a_wide_table_names_the_line_of_each_model(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("id,a_says,a_sure,b_says,b_sure,truth\n1,x,0.5,x,0.5,x\n2,x,0.5,X,,x\n")
+    with pytest.raises(ValueError) as error:
+        ScoreTable.from_frame(
+            path,
+            sample="id",
+            prediction="{}_says",
+            confidence="{}_sure",
+            label="truth",
+            cost={"a": 1, "b": 2},
+        )
+    assert "'X' for 'x' at sample '2', model 'b', line 3" in str(error.value)
+    assert "empty confidences: 1 (sample '2', model 'b', line 3)" in str(error.value)

@@ -1,0 +1,116 @@
+"""Tables in files from strangers: what is read, and what is refused by name before it costs
+anything."""
+
+import gzip
+import os
+
+import fuzz
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+from cascadelib import ScoreTable
+from cascadelib.store.tables.table_files import read_table
+
+TEXT = b"sample,model,correct,cost\n0,a,1,1\n1,a,0,1\n"
+
+
+def test_a_gzipped_table_is_the_table(tmp_path):
+    (tmp_path / "t.csv").write_bytes(TEXT)
+    (tmp_path / "t.csv.gz").write_bytes(gzip.compress(TEXT, mtime=0))
+    plain, packed = (read_table(tmp_path / name) for name in ("t.csv", "t.csv.gz"))
+    assert plain.equals(packed) and plain["sample"].tolist() == ["0", "1"]
+
+
+def test_files_may_be_as_large_as_they_are_allowed_to_be(tmp_path):
+    bomb = tmp_path / "bomb.csv.gz"
+    bomb.write_bytes(gzip.compress(TEXT + b"0" * 10**7, mtime=0))
+    assert bomb.stat().st_size < 2 * 10**4
+    with pytest.raises(ValueError, match="bomb.csv.gz.*unpacks to more than 1000000 bytes"):
+        ScoreTable.from_frame(bomb, correct="correct", largest=10**6)
+    (tmp_path / "t.csv").write_bytes(TEXT)
+    with pytest.raises(ValueError, match="t.csv: more than 40 bytes"):
+        ScoreTable.from_frame(tmp_path / "t.csv", correct="correct", largest=40)
+    assert len(ScoreTable.from_frame(tmp_path / "t.csv", correct="correct", largest=len(TEXT))) == 2
+
+
+def test_a_parquet_file_that_states_more_than_it_holds_is_refused(tmp_path):
+    path = tmp_path / "t.parquet"
+    pa.parquet.write_table(pa.table({"a": np.zeros(10**6, np.int8)}), path)
+    assert path.stat().st_size < 10**5
+    with pytest.raises(ValueError, match="t.parquet.*it states 1000000 cells; 250000 at most"):
+        read_table(path, 10**6)
+
+
+def test_one_long_text_in_every_row_is_refused(tmp_path):
+    frame = pd.DataFrame({"sample": range(3000), "model": "a", "correct": 1, "cost": 1})
+    frame["prediction"] = "x" * 10**6
+    frame.to_parquet(tmp_path / "t.parquet")
+    assert (tmp_path / "t.parquet").stat().st_size < 10**6
+    with pytest.raises(ValueError, match="'prediction' holds texts too long"):
+        ScoreTable.from_frame(tmp_path / "t.parquet", correct="correct", prediction="prediction")
+
+
+def test_integers_of_parquet_stay_integers_beside_a_missing_one(tmp_path):
+    large = 2**53 + 1
+    pa.parquet.write_table(pa.table({"a": [large, None]}), tmp_path / "t.parquet")
+    assert read_table(tmp_path / "t.parquet")["a"].tolist() == [large, pd.NA]
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["http://a.example/t.csv", "s3://a/t.parquet", "file:///etc/hostname", "ftp://a/t.csv.gz"],
+)
+def test_addresses_are_refused(address):
+    with pytest.raises(ValueError, match="is an address. Only files on this machine"):
+        ScoreTable.from_frame(address, correct="correct")
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".csv.gz", ".parquet"])
+def test_pipes_and_devices_are_refused(tmp_path, suffix):
+    os.mkfifo(tmp_path / f"pipe{suffix}")
+    (tmp_path / f"zero{suffix}").symlink_to("/dev/zero")
+    (tmp_path / f"folder{suffix}").mkdir()
+    for name in ("pipe", "zero", "folder"):
+        with pytest.raises(ValueError, match=f"{name}{suffix}: not a regular file"):
+            ScoreTable.from_frame(tmp_path / f"{name}{suffix}", correct="correct")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("t.csv", b"a,b\n1,2,3\n", "not a table in CSV.*Expected 2 columns, got 3"),
+        (
+            "t.csv",
+            b"a,b\n\xff,1\n",
+            "not a table in CSV: line 2 is not in utf-8 .byte 0xff.*encoding=",
+        ),
+        (
+            "t.csv",
+            TEXT.decode().encode("utf-16")[:-1],
+            "not a table in CSV: line . is not in utf-16",
+        ),
+        ("t.csv.gz", TEXT, "not a table in CSV.*gzip"),
+        ("t.csv.gz", gzip.compress(TEXT, mtime=0)[:-9], "not a table in CSV"),
+        ("t.parquet", TEXT, "not a table in parquet"),
+        ("t.zip", b"PK", "of packed tables only .gz is read"),
+    ],
+)
+def test_damaged_and_foreign_files_are_named(tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=f"{name}: {message}"):
+        read_table(tmp_path / name)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_damage_is_a_named_error_or_a_whole_table(seed):
+    assert fuzz.fuzz_tables(seed, cases=150) == 150
+
+
+@pytest.mark.parametrize("largest", ["1", None, 0, 1.5, True])
+def test_the_largest_size_is_a_whole_number(largest, tmp_path):
+    (tmp_path / "t.csv").write_text("a\n1\n")
+    with pytest.raises(ValueError, match="largest must be a whole number of 1 or more"):
+        read_table(tmp_path / "t.csv", largest)
