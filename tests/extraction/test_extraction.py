@@ -315,7 +315,7 @@ def test_logits_of_other_settings_are_not_kept_silently(tmp_path, setting, value
 def test_compiled_logits_are_not_kept_for_plain_ones(tmp_path, monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda module: module)
     extract(models(), (INPUTS, LABELS), tmp_path / "s", compile=True, **SMALL)
-    with pytest.raises(ValueError, match="other compile: True there, False here"):
+    with pytest.raises(ValueError, match="other compile: True stored, False requested"):
         extract(models(), (INPUTS, LABELS), tmp_path / "s", **SMALL)
 
 
@@ -333,7 +333,7 @@ def test_another_image_size_of_the_same_transform_is_noticed(tmp_path):
         return {"m": Model("m", Counting(), None, {"image_size": size})}
 
     extract(at(6), (INPUTS, LABELS), tmp_path / "s", **SMALL)
-    with pytest.raises(ValueError, match="other image_size: 6 there, 8 here"):
+    with pytest.raises(ValueError, match="other image_size: 6 stored, 8 requested"):
         extract(at(8), (INPUTS, LABELS), tmp_path / "s", **SMALL)
 
 
