@@ -71,6 +71,6 @@ def check_order(model: Model, logits: np.ndarray, labels: Labels) -> None:
         first = int(np.flatnonzero(order != np.arange(classes))[0])
         raise ValueError(
             f"model {model.name!r} seems to have its classes in another order: accuracy "
-            f"{unchanged.mean():.1%} unchanged, {permuted.mean():.1%} with reordered columns (class "
-            f"{names[first]!r} is its column {order[first]}, …). {_format_remedy(model.name)}"
+            f"{unchanged.mean():.1%} unchanged, {permuted.mean():.1%} with reordered columns ("
+            f"class {names[first]!r} is its column {order[first]}, …). {_format_remedy(model.name)}"
         )

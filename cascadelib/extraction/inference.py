@@ -454,7 +454,7 @@ def pad_inputs(inputs: Any, size: int) -> Any:
 
 
 def _check_finite(candidate: Candidate, logits: np.ndarray, start: int, settings: Pass) -> None:
-    """Raise ValueError with model and row if logits [n, classes] from row `start` are not finite."""
+    """Raise ValueError if the logits [n, classes] from row `start` on are not finite."""
     bad = start + np.flatnonzero(~np.isfinite(logits).all(1))
     if len(bad):
         row = bad[0] if settings.order is None else settings.order[bad[0]]
