@@ -29,7 +29,6 @@ from cascadelib import (
     search,
     to_label,
 )
-from cascadelib.analysis.drift_signal import Capital, summary
 from cascadelib.analysis.shift import holds
 from cascadelib.analysis.uncertainty import basic_interval, interval
 from cascadelib.evaluation import runs_of
@@ -39,6 +38,8 @@ from cascadelib.guarantees.few_labels import candidates
 from cascadelib.guarantees.p_values import betting_p_value, drawn_p_value, paired_p_value
 from cascadelib.methods.thresholds import exit_stages
 from cascadelib.policy.cascade_file import expected
+from cascadelib.policy.confidence_summary import summary
+from cascadelib.serve.drift_signal import Capital
 
 # the window test: of the last 1,000 inputs, after every 250
 RATES = (0.01, 0.05)

@@ -18,7 +18,8 @@ from measuring import row
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "tests"))
-from conftest import BROWSER_FLAGS, find_browser  # noqa: E402 - the tests' helpers are no package
+# the tests' helpers are no package
+from conftest import BROWSER_FLAGS, find_browser  # type: ignore[attr-defined]  # noqa: E402
 from jupyter_pages import PATIENCE, run_cell, serving  # noqa: E402
 
 NOTEBOOK = HERE.parent / "notebooks" / "02_two_model_cascades.ipynb"

@@ -79,10 +79,13 @@ def repeats_of(n: int) -> int:
 
 
 def beside_pairs(table: Table) -> list[dict]:
-    """Rows of the paper's recipe of pairs."""
+    """Rows of ``cl.search`` of a ScoreTable and of the paper's recipe of pairs."""
     points = search_arrays(*table, 2)
+    store = ScoreTable(*table)
+    called = seconds(lambda: search_store(store, 2), repeats_of(2))[0]
     recipe, front = seconds(lambda: recipe_pairs(*table), RUNS)
     return [
+        row("search: pairs, cl.search of a ScoreTable", called, "s", "≤ 0.05"),
         row("search: pairs, the paper's recipe in numpy", recipe, "s"),
         row(
             "search: pairs, worst cost beside the recipe's front",

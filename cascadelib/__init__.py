@@ -18,12 +18,12 @@ if TYPE_CHECKING:  # for editors and mypy; tests compare it with the table below
         methods as methods,
         policy as policy,
         published as published,
+        serve as serve,
         store as store,
         tables as tables,
         zoo as zoo,
     )
     from .analysis import (
-        DriftSignal as DriftSignal,
         bootstrap as bootstrap,
         mean_improvement_moved as mean_improvement_moved,
         replay as replay,
@@ -31,7 +31,6 @@ if TYPE_CHECKING:  # for editors and mypy; tests compare it with the table below
     from .evaluation import (
         Baseline as Baseline,
         Point as Point,
-        StreamBudget as StreamBudget,
         evaluate as evaluate,
         pareto_front as pareto_front,
     )
@@ -69,10 +68,10 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     modules=(
         "analysis datasets evaluation explorer extraction figures fronts guarantees methods "
-        "policy published store tables zoo"
+        "policy published serve store tables zoo"
     ),
-    analysis="DriftSignal bootstrap mean_improvement_moved replay",
-    evaluation="Baseline Point StreamBudget evaluate pareto_front",
+    analysis="bootstrap mean_improvement_moved replay",
+    evaluation="Baseline Point evaluate pareto_front",
     explorer="demo explore",
     extraction="extract",
     files="__version__",

@@ -3,6 +3,8 @@ and stores."""
 
 import hashlib
 import json
+import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -24,6 +26,7 @@ from .contents import (
 )
 from .files import digest_of
 
+WHOLE_NUMBER = re.compile(r"([+-]?[0-9]{1,30})(\.0*)?")
 BY_ID = (
     "give values by id (a dict, or a Series whose index is the ids), or, for values in the order "
     "of the store, an array (.to_numpy())"
@@ -191,6 +194,25 @@ def as_text(values: Any) -> Array:
         width = max(len(str(end)) for end in (values.min(), values.max()))
         return values.astype(f"U{width}")
     return values.astype(str)
+
+
+def normalized(text: str) -> str:
+    """Return the form that all spellings of a text share.
+
+    Unicode form NFKC without invisible format characters, spaces trimmed and collapsed, case
+    folded; whole numbers without plus sign, leading zeros and decimals.
+
+    Examples
+    --------
+    >>> normalized(" Yes "), normalized("３.0"), normalized("New  York")
+    ('yes', '3', 'new york')
+    """
+    if not text.isascii():
+        text = "".join(sign for sign in text if unicodedata.category(sign) != "Cf")
+        text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    text = " ".join(text.casefold().split())
+    number = WHOLE_NUMBER.fullmatch(text)
+    return str(int(number[1])) if number else text
 
 
 def as_written(value: Any) -> Any:

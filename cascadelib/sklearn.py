@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy import ndarray as Array
 from scipy.special import gammaln
 from sklearn.base import ClassifierMixin, clone
@@ -38,6 +39,7 @@ from .labels import aligned
 from .methods.confidence_metrics import metric_of
 from .policy.policy import Policy
 from .store.logit_store import LogitStore
+from .store.spelling import normalized
 
 MOST_ROWS = 4096  # of X that are searched for repeats
 
@@ -348,10 +350,7 @@ class CascadeClassifier(ClassifierMixin, _BaseComposition):
         index = index_of(X, y)
         y = column_or_1d(in_order_of(index, y, "y"), warn=True)
         check_consistent_length(X, y)
-        check_classification_targets(y)
-        classes, labels = np.unique(y, return_inverse=True)
-        if len(classes) < 2:
-            raise ValueError(f"y has one class only, {classes[0]!r}: give two or more")
+        classes, labels = numbered_classes(y, index)
         if groups is not None:
             groups = column_or_1d(in_order_of(index, groups, "groups"))
             check_consistent_length(X, groups)
@@ -477,6 +476,33 @@ def repeated_in_order(X: Any) -> str:
         f"neighbours, where chance gives {2 * pairs / n:.2g}. If samples share a patient, user or "
         "document, give groups=: without it the guarantee may not hold. Sorted rows look alike too."
     )
+
+
+def numbered_classes(y: Any, index: Any) -> tuple[Array, Array]:
+    """Return the classes and the number of each sample's class.
+
+    Raises ValueError for samples without a class, for one class only, and for classes that differ
+    by spelling alone.
+    """
+    missing = np.flatnonzero(pd.isna(y))
+    if len(missing):
+        first = missing[0] if index is None else index[missing[0]]
+        raise ValueError(
+            f"y: {len(missing)} samples have no class (None or nan), the first is {first!r}: leave "
+            "them out of X and y"
+        )
+    check_classification_targets(y)
+    classes, labels = np.unique(y, return_inverse=True)
+    if len(classes) < 2:
+        raise ValueError(f"y has one class only, {classes[0]!r}: give two or more")
+    named: dict[str, Any] = {}
+    for name in filter(lambda each: isinstance(each, str), classes.tolist()):
+        if (other := named.setdefault(normalized(name), name)) != name:
+            raise ValueError(
+                f"y: the classes {other!r} and {name!r} differ by spelling alone: write them "
+                "alike, or number the classes if they are two"
+            )
+    return classes, labels
 
 
 def in_order_of(index: Any, values: Any, what: str) -> Any:

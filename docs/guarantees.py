@@ -223,7 +223,7 @@ def needed() -> str:
         ),
         counted("`certify(…, groups=)`: labels in each group", several[paired]),
         counted(
-            "`running.loss`: audited inputs, of which labelled", several[audited], disagree[audited]
+            "`monitor.loss`: audited inputs, of which labelled", several[audited], disagree[audited]
         ),
     ]
     rows += [called(name) for name in TABLES]

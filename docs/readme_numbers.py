@@ -167,7 +167,7 @@ PURPOSE = {
     "[vision]": "torch models: images, extraction, `cl.Cascade`",
     "[text]": "texts, with transformers",
     "[notebooks]": "the notebooks, with `[explore]`",
-    "[serve]": "a cascade behind HTTP, with `[vision]`",
+    "[serve]": "a service behind HTTP: `cascadelib.serve.http`",
     "[all]": "all of these but `[serve]`",
 }
 

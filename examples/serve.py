@@ -7,30 +7,18 @@ docs/serving.md says what to send, and how fast it is.
 """
 
 import argparse
-import io
-import json
-import math
-import re
 import socket
-import tokenize
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import fastapi
 import numpy as np
 import torch
 import uvicorn
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 import cascadelib as cl
-from cascadelib.zoo.batches import count_samples
+from cascadelib.serve import Service, http
 
 ROOT = Path(__file__).resolve().parents[1]
-HALVES = re.compile("[\ud800-\udfff]")  # of surrogate pairs
 
 
 def positive(text: str) -> int:
@@ -91,175 +79,24 @@ def chosen() -> tuple[cl.Cascade, cl.datasets.Samples]:
     return cascade, cl.datasets.fashion_mnist("val")
 
 
-def array_of(body: bytes) -> np.ndarray:
-    """The array in an .npy file, which must be as large as it says.
-
-    Arrays of numbers are all of version 1.0.
-    """
-    file = io.BytesIO(body)
-    if np.lib.format.read_magic(file) != (1, 0):
-        raise ValueError("not of version 1.0")
-    try:
-        shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
-    except (TypeError, SyntaxError, tokenize.TokenError) as error:
-        raise ValueError(f"its header cannot be read: {error}") from None
-    if bool in map(type, shape):
-        raise ValueError(f"its shape is {shape}")
-    values = np.frombuffer(body, dtype, offset=file.tell())
-    return values.reshape(shape, order="F" if fortran else "C")
-
-
-def batch_of(kind: str, body: bytes) -> Any:
-    """The samples in a body: a list of texts as JSON, else .npy. ValueError where it holds none."""
-    is_json = kind == "application/json"
-    try:
-        batch = json.loads(body) if is_json else array_of(body)
-    except (ValueError, RecursionError) as error:
-        form = "JSON" if is_json else ".npy array"
-        raise ValueError(f"the body is no {form}: {error}") from None
-    if is_json:
-        check_texts(batch)
-    if not count_samples(batch):
-        raise ValueError("a batch without samples")
-    if not is_json:
-        check_numbers(batch)
-    return batch
-
-
-def check_texts(batch: Any) -> None:
-    """Raise ValueError for what is no list of texts in valid Unicode."""
-    if not isinstance(batch, list) or not all(isinstance(text, str) for text in batch):
-        raise ValueError("JSON must be a list of texts")
-    if any(HALVES.search(text) for text in batch):
-        raise ValueError("a text is not valid Unicode: it holds half of a surrogate pair")
-
-
-def check_numbers(batch: np.ndarray) -> None:
-    """Raise ValueError for what no model should be asked: complex numbers, text, nan and inf."""
-    if batch.dtype.kind not in "biuf":
-        raise ValueError(f"an array of real numbers is needed, not of {batch.dtype}")
-    broken = np.flatnonzero(~np.isfinite(batch).reshape(len(batch), -1).all(axis=1))
-    if len(broken):
-        raise ValueError(
-            f"{len(broken)} of {len(batch)} samples hold nan or inf; "
-            f"the first is sample {broken[0]}"
-        )
-
-
-def check_form(batch: Any, example: Any) -> None:
-    """Raise ValueError for samples of another shape or dtype than those of an example."""
-    if isinstance(example, np.ndarray) and isinstance(batch, np.ndarray):
-        needed = f"{example.dtype} {list(example.shape[1:])}"
-        given = f"{batch.dtype} {list(batch.shape[1:])}"
-        if given != needed:
-            raise ValueError(f"samples of {needed} are needed, not of {given}")
-    elif example is not None and isinstance(example, np.ndarray) != isinstance(batch, np.ndarray):
-        raise ValueError("an .npy array is needed, as the example is")
-
-
-def answers_of(decisions: Any) -> dict[str, list]:
-    """Lists, one value per sample, fit for JSON."""
-    confidence = decisions.confidence.tolist()
-    return {
-        "prediction": decisions.predictions.tolist(),
-        "exit_stage": decisions.exit_stage.tolist(),
-        "confidence": [value if math.isfinite(value) else None for value in confidence],
-    }
-
-
-class Seen:
-    """What Prometheus is told whenever it asks: nothing is spent on it for each decision."""
-
-    def __init__(self, deciding: Any) -> None:
-        self.deciding = deciding
-
-    def collect(self) -> Iterator[Metric]:
-        """Counts since the start, by model, and what is under way."""
-        running = self.deciding.running
-        columns = {
-            "decided": ("samples that left after a model", running.exits),
-            "failures": ("samples for which a model failed", running.broken),
-            "model_seconds": ("seconds in a model", running.seconds[:, 0]),
-            "decision_seconds": ("seconds in exit decisions", running.seconds[:, 1]),
-        }
-        for name, (text, values) in columns.items():
-            metric = CounterMetricFamily(f"cascade_{name}", text, labels=["model"])
-            for model, value in zip(running.models, values.tolist()):
-                metric.add_metric([model], value)
-            yield metric
-        yield GaugeMetricFamily("cascade_waiting", "samples under way", self.deciding.undecided)
-
-
-def app_of(deciding: Any, options: argparse.Namespace, example: Any = None) -> fastapi.FastAPI:
-    """The application: POST /decide, GET /health, GET /metrics."""
-
-    @asynccontextmanager
-    async def lifespan(app: fastapi.FastAPI) -> AsyncIterator[None]:
-        yield
-        await deciding.end()
-
-    app = fastapi.FastAPI(title="cascade", lifespan=lifespan, docs_url=None, redoc_url=None)
-    names = ["127.0.0.1", "localhost", options.host, *options.name]
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=names, www_redirect=False)
-    registry = CollectorRegistry()
-    registry.register(Seen(deciding))
-
-    @app.post("/decide")
-    async def decide(request: fastapi.Request) -> fastapi.Response:
-        body = bytearray()
-        async for part in request.stream():
-            body += part
-            if len(body) > options.max_bytes:
-                raise fastapi.HTTPException(413, f"a body may have {options.max_bytes} bytes")
-        kind, _, _ = request.headers.get("content-type", "").partition(";")
-        try:
-            batch = batch_of(kind.strip(), bytes(body))
-            check_form(batch, example)
-            size = count_samples(batch)
-            if size > options.max_queue:
-                most = options.max_queue
-                raise ValueError(f"{size} samples in one request; at most {most} are taken")
-            if deciding.undecided + size > options.max_queue:
-                reason = f"{deciding.undecided} samples wait already"
-                raise fastapi.HTTPException(503, reason, {"Retry-After": "1"})
-            answers = answers_of(await deciding.decide(batch))
-        except ValueError as error:
-            raise fastapi.HTTPException(422, str(error)) from None
-        return fastapi.Response(json.dumps(answers), media_type="application/json")
-
-    @app.get("/health")
-    async def health() -> dict[str, Any]:
-        running = deciding.running
-        rates = [0.0 if math.isnan(rate) else float(rate) for rate in running.exit_rates]
-        return {
-            "models": list(running.models),
-            "inputs": running.inputs,
-            "exit_rates": dict(zip(running.models, rates)),
-            "waiting": deciding.undecided,
-        }
-
-    @app.get("/metrics")
-    async def metrics() -> fastapi.Response:
-        return fastapi.Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
-
-    return app
-
-
-def server_of(cascade: Any, options: argparse.Namespace, example: Any = None) -> uvicorn.Server:
-    """A server of the cascade; it answers what is under way before it ends (SIGTERM, Ctrl-C)."""
-    deciding = cascade.together(options.max_batch, options.batches, options.max_wait_ms / 1e3)
-    config = uvicorn.Config(
-        app_of(deciding, options, example),
-        options.host,
-        options.port,
-        log_level="warning",
-        access_log=False,
-        limit_concurrency=options.max_connections + 1,
+def service_of(cascade: cl.Cascade, options: argparse.Namespace) -> Service:
+    """A service that decides by the cascade."""
+    return Service(
+        cascade.policy,
+        cascade,
+        batch_size=options.max_batch,
+        concurrency=options.batches,
+        max_wait=options.max_wait_ms / 1e3,
     )
-    server = uvicorn.Server(config)
-    # nobody waits for others where each open connection has a request under way
-    deciding.may_come = lambda: len(server.server_state.connections) > len(deciding.callers)
-    return server
+
+
+def server_of(
+    service: Service, options: argparse.Namespace, example: np.ndarray | None = None
+) -> uvicorn.Server:
+    """Its server."""
+    hosts = ["127.0.0.1", "localhost", options.host, *options.name]
+    app = http.application(service, hosts, options.max_bytes, options.max_queue, example)
+    return http.server_of(service, app, options.host, options.port, options.max_connections)
 
 
 def main(given: Sequence[str] | None = None) -> None:
@@ -277,9 +114,8 @@ def main(given: Sequence[str] | None = None) -> None:
         example = np.load(options.example)
     if example is not None:
         cascade.optimize(example[: options.max_batch])
-        cascade.running.reset()
         example = np.asarray(example)
-    server = server_of(cascade, options, example)
+    server = server_of(service_of(cascade, options), options, example)
     with socket.create_server((options.host, options.port)) as listening:
         _, number, *_ = listening.getsockname()  # the one that port 0 became
         print(f"{cascade} on http://{options.host}:{number}", flush=True)

@@ -24,6 +24,7 @@ import pandas as pd
 import cascadelib as cl
 from cascadelib.files import digest_of, file_name
 from cascadelib.policy.form import PARTS, text_of
+from cascadelib.serve import Monitor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "notebooks"))
 from tools.study import Images, Study, read_study  # noqa: E402
@@ -339,11 +340,10 @@ def run(cascade, path):
     except ValueError as error:
         assert "classes" in str(error), error
         return ""
-    said = [
-        cascade.running.table.drop(columns=["model_seconds", "decision_seconds"]).to_string(),
-        repr(cascade),
-    ]
-    said += [repr(cascade.running.drift().tests)] if cascade.point.expected else []
+    monitor = Monitor(cascade)
+    monitor.observe(decisions)
+    said = [monitor.table.to_string(), repr(cascade)]
+    said += [repr(monitor.drift().tests)] if cascade.point.expected else []
     return repr(
         [
             said,

@@ -1,27 +1,16 @@
 """Points as files have them."""
 
 import json
+from functools import partial
 
 import numpy as np
+from tiny_stores import noisy_store
 
-from cascadelib import LogitStore, pick, search
+from cascadelib import pick, search
 from cascadelib.policy.cascade_file import point_for_file
 from cascadelib.policy.form import text_of
 
-
-def make_store(seed=0, k=300):
-    rng = np.random.default_rng(seed)
-    labels = rng.integers(0, 5, k)
-    ease = rng.normal(size=(k, 1))
-    logits = {
-        f"m{i}": (1.0 + i) * np.eye(5)[labels] * (1 + ease) + rng.normal(size=(k, 5))
-        for i in range(3)
-    }
-    return LogitStore.from_arrays(
-        labels, logits, macs={f"m{i}": 10.0 ** (i + 1) for i in range(3)}, dataset="made up"
-    )
-
-
+make_store = partial(noisy_store, k=300, models=3, dataset="made up")
 STORE = make_store()
 POINT = pick(search(STORE, 2, "max_softmax_mean_logits_ts"), "max_improvement")
 

@@ -5,30 +5,20 @@ from itertools import permutations
 
 import numpy as np
 from hypothesis import strategies as st
+from tiny_stores import noisy_store
 
-from cascadelib import LogitStore
 from cascadelib.evaluation.pareto import pareto_front
 from cascadelib.fronts.cascades import cascades_of
 from tools import recipes
 
 
-def make_store(seed=0, k=40, models=4, step=0.5, costs=None, classes=3, eased=False):
-    """Logits on a grid of ``step``, so that confidences tie; the costlier the model, the better.
-
-    eased: whether some samples are easier than others, for all models.
-    """
-    rng = np.random.default_rng(seed)
-    labels = rng.integers(0, classes, k)
-    ease = rng.normal(size=(k, 1)) if eased else 0.0
-    logits = {}
-    for i in range(models):
-        z = (0.8 + i) * np.eye(classes)[labels] * (1 + ease) + rng.normal(size=(k, classes))
-        logits[f"m{i}"] = np.round(z / step) * step
+def make_store(seed=0, k=40, models=4, step=0.5, costs=None, classes=3, ease=None):
+    """Logits on a grid, so that confidences tie; without ``ease`` all samples are alike."""
     costs = [3.0**i for i in range(models)] if costs is None else costs
-    return LogitStore.from_arrays(labels, logits, macs=dict(zip(logits, map(float, costs))))
+    return noisy_store(seed, k, models, classes, 0.8, ease, step=step, costs=costs)
 
 
-eased_store = partial(make_store, classes=4, eased=True)
+eased_store = partial(make_store, classes=4, ease=1.0)
 
 STORES = st.builds(
     make_store,

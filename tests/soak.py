@@ -21,6 +21,7 @@ import tempfile
 import time
 import warnings
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -37,7 +38,7 @@ from faulty_server import (
 )
 
 from cascadelib import Point, Policy, ScoreTable
-from cascadelib.policy import Running
+from cascadelib.serve import Monitor, Service
 
 WORKERS = 4
 CALLERS = 16  # of each worker
@@ -95,13 +96,10 @@ class Worker:
         self.number = number
         self.address = address
         self.timeout = timeout
-        self.saved = folder / f"running-{number}.json"
+        self.saved = folder / f"monitor-{number}.json"
         self.log = folder / f"log-{number}.jsonl"
         self.policy = Policy(expected_point())
-        self.running = self.policy.running
-        if self.saved.exists():
-            self.running.resume(Running.load(self.saved))
-        self.running.audit = AUDIT
+        self.monitor = Monitor.load(self.saved) if self.saved.exists() else Monitor(self.policy)
         known = [json.loads(line) for line in self.log.read_text().splitlines()]
         done = [record["id"] for record in known if "id" in record]
         self.next = max([int(name.split("-")[1]) + 1 for name in done], default=0)
@@ -124,26 +122,16 @@ class Worker:
             self.next += 1
         return numbers
 
-    async def call(self, calls):
-        """One caller: it asks until the end, and now and then gives up and asks again."""
+    async def call(self, service):
+        """One caller: it asks until the end, and now and then gives up; then the service still
+        decides its inputs."""
         while not self.ends.is_set():
             numbers = self.taken()
-            while numbers:
-                ids = [f"{self.number}-{number}" for number in numbers]
-                inputs = [number * WORKERS + self.number for number in numbers]
-                patience = random.choice([0.05, *[20 * self.timeout] * 9])
-                try:
-                    run = self.policy.arun(
-                        calls, inputs, ids, batch_size=8, timeout=1.5 * self.timeout, **TERMS
-                    )
-                    decisions = await asyncio.wait_for(run, patience)
-                    left = decisions.exit_stage < 0
-                except TimeoutError as error:
-                    decided = getattr(error.__cause__, "decided", None)
-                    left = (
-                        np.ones(len(numbers), bool) if decided is None else decided.exit_stage < 0
-                    )
-                numbers = [number for number, waits in zip(numbers, left) if waits]
+            ids = [f"{self.number}-{number}" for number in numbers]
+            inputs = [number * WORKERS + self.number for number in numbers]
+            patience = random.choice([0.05, *[20 * self.timeout] * 9])
+            with suppress(TimeoutError):
+                await asyncio.wait_for(service.decide_many(inputs, ids), patience)
 
     async def keep_books(self):
         """Save every second, and hand in labels, late, and for two thirds of the inputs."""
@@ -151,16 +139,16 @@ class Worker:
             await asyncio.sleep(0.5)
             now = time.monotonic()
             labels = {}
-            for name in self.running.to_label().index:
+            for name in self.monitor.to_label().index:
                 asked = self.asked_at.setdefault(name, now)
                 number = int(name.split("-")[1])
                 if now - asked > LATE and number % 3:
                     labels[name] = truth(number * WORKERS + self.number)
                     del self.asked_at[name]
-            self.running.label(labels)
-            self.running.save(self.saved)
+            self.monitor.label(labels)
+            self.monitor.save(self.saved)
             self.file.write(
-                json.dumps({"memory": resident(), "inputs": self.running.inputs}) + "\n"
+                json.dumps({"memory": resident(), "inputs": self.monitor.inputs}) + "\n"
             )
             self.file.flush()
 
@@ -168,18 +156,20 @@ class Worker:
         """Until SIGTERM comes."""
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.ends.set)
         with open(self.log, "a", encoding="utf-8") as self.file:
-            self.running.on_decision = self.note
+            self.monitor.on_decision = self.note
             async with httpx.AsyncClient() as client:
                 calls = calls_of(client, self.address, timeout=self.timeout)
-                callers = [asyncio.create_task(self.call(calls)) for _ in range(CALLERS)]
+                options = {"batch_size": 8, "timeout": 1.5 * self.timeout, **TERMS}
+                options |= {"monitor": self.monitor, "audit": AUDIT}
+                service = Service(self.policy, calls, **options)
+                callers = [asyncio.create_task(self.call(service)) for _ in range(CALLERS)]
                 books = asyncio.create_task(self.keep_books())
                 await self.ends.wait()
                 # an input takes both deadlines twice at most
-                _, late = await asyncio.wait(callers, timeout=10 * self.timeout)
-                for caller in late:
-                    caller.cancel()
-                await asyncio.gather(*late, books, return_exceptions=True)
-            self.running.save(self.saved)
+                await asyncio.wait(callers, timeout=10 * self.timeout)
+                await service.end()
+                await asyncio.gather(*callers, books, return_exceptions=True)
+            self.monitor.save(self.saved)
 
 
 def begin(number, address, folder, timeout):
@@ -208,7 +198,7 @@ def soak(seconds, folder):
 
     with served(EVERY, timeout) as address:
         workers = [started(number) for number in range(WORKERS)]
-        files = [folder / f"running-{number}.json" for number in range(WORKERS)]
+        files = [folder / f"monitor-{number}.json" for number in range(WORKERS)]
         while not all(file.exists() for file in files):
             time.sleep(0.1)
         end = time.monotonic() + seconds
@@ -233,11 +223,11 @@ def soak(seconds, folder):
 def wrong_in(folder, seconds, restarts):
     """What the files of a service say that they should not; prints the figures."""
     wrong = []
-    whole = Running(expected_point())
+    whole = Monitor(expected_point())
     records = []
     growth = []
     for number in range(WORKERS):
-        whole.merge(Running.load(folder / f"running-{number}.json"))
+        whole.merge(Monitor.load(folder / f"monitor-{number}.json"))
         text = (folder / f"log-{number}.jsonl").read_text()
         lines = [json.loads(line) for line in text.splitlines()]
         records += [line for line in lines if "id" in line]

@@ -6,9 +6,10 @@ from functools import cache
 import numpy as np
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
+from tiny_stores import noisy_store
 from twins import as_dict, brute_front, last_of
 
-from cascadelib import LogitStore, search_arrays
+from cascadelib import search_arrays
 
 RELAXED = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -37,18 +38,6 @@ def synthetic(m, k, seed, digits=2):
     margin = skill[:, None] + ease + rng.normal(0, 0.7, (m, k))
     confidence = 1 / (1 + np.exp(-np.abs(margin) - rng.normal(0, 0.5, (m, k))))
     return margin > 0.3, np.round(confidence, digits), np.sort(rng.uniform(1, 100, m))
-
-
-def noisy_store(seed=0, k=500):
-    rng = np.random.default_rng(seed)
-    labels = rng.integers(0, 5, k)
-    ease = rng.normal(size=(k, 1))
-    logits = {
-        f"m{i}": (1.0 + i) * np.eye(5)[labels] * (1 + ease) + rng.normal(size=(k, 5))
-        for i in range(4)
-    }
-    macs = {f"m{i}": 10.0 ** (i + 1) for i in range(4)}
-    return LogitStore.from_arrays(labels, logits, macs=macs)
 
 
 NOISY = noisy_store()

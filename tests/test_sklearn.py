@@ -336,3 +336,14 @@ def test_what_is_wrong_is_named_with_a_remedy(digits):
     assert "y: X has the default index" in refused(digits, X=pd.DataFrame(X), y=other)
     frame = pd.DataFrame(X, [f"x{row}" for row in range(len(y))])
     assert "'x0' and 'x1'" in refused(digits, X=frame, y=other)
+
+
+def test_classes_that_are_missing_or_differ_by_spelling_alone_are_refused():
+    rng = np.random.default_rng(0)
+    inputs = rng.normal(size=(60, 2))
+    two = [("a", LogisticRegression()), ("b", LogisticRegression(C=3))]
+    for other, message in (("red ", "'red' and 'red ' differ by spelling"), (None, "no class")):
+        y = np.where(inputs[:, 0] > 0, "red", "blue").astype(object)
+        y[:3] = other
+        with pytest.raises(ValueError, match=message):
+            CascadeClassifier(two, [1, 2]).fit(inputs, y)

@@ -3,12 +3,13 @@
 import numpy as np
 import pandas as pd
 import pytest
+from tiny_stores import noisy_store
 
-from cascadelib import LogitStore, figures, pair_table, readable, search
+from cascadelib import LogitStore, figures, pair_table, search
 from cascadelib.figures.style import decimated
 from cascadelib.fronts.pairs import pair_curve
 from cascadelib.methods.method import METHODS
-from cascadelib.tables import digits, fraction, in_words, number, seconds
+from cascadelib.tables import digits, fraction, in_words, number, readable, seconds
 from tools import front_figures, paper_figures
 from tools.side_by_side import shares
 from tools.study import agreement
@@ -16,14 +17,7 @@ from tools.study import agreement
 
 @pytest.fixture(scope="module")
 def store():
-    rng = np.random.default_rng(0)
-    labels = rng.integers(0, 5, 400)
-    ease = rng.normal(size=(400, 1))
-    logits = {
-        f"m{i}": (1 + i) * np.eye(5)[labels] * (1 + ease) + rng.normal(size=(400, 5))
-        for i in range(4)
-    }
-    return LogitStore.from_arrays(labels, logits, macs={f"m{i}": 10.0 ** (i + 1) for i in range(4)})
+    return noisy_store(k=400)
 
 
 def test_numbers_have_four_significant_digits():

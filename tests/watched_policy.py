@@ -1,30 +1,30 @@
-"""A policy of two models that is monitored, and inputs for it."""
+"""A policy of two models, and inputs of it that a monitor counts."""
 
 import numpy as np
+from deciding import decide
 
 from cascadelib import Point, Policy, ScoreTable
 
-WATCHED = ScoreTable(
+TABLE = ScoreTable(
     np.ones((2, 1000), bool), np.random.default_rng(9).random((2, 1000)), [1, 5], ["a", "b"]
 )
+PAIR = Point(("a", "b"), (0.5,), (0.5, 0.5), 1.0, 1.0, 1.0, cost_kind="cost")
+WATCHED = Policy.from_point(PAIR, store=TABLE)
 
 
-def policy_watched():
-    point = Point(("a", "b"), (0.5,), (0.5, 0.5), 1.0, 1.0, 1.0, cost_kind="cost")
-    policy = Policy.from_point(point, store=WATCHED)
-    policy.running.audit = 0.5
-    return policy
-
-
-def asked(policy, first, count, ids=None, shift=0.0):
-    """Inputs whose confidences and answers depend on nothing but their number."""
+def ask(monitor, first, count, ids=None, shift=0.0):
+    """Inputs whose confidences and answers depend on nothing but their number; half are audited."""
     scores = np.random.default_rng(5).random((2, 4000)) - shift
 
-    def call_of(model):
-        return lambda rows: (
-            [f"{row % (7 + model)}" for row in rows],
-            scores[model, rows],
-            [model + 1.0] * len(rows),
-        )
+    async def answer(model, rows):
+        answers = [f"{row % (7 + model)}" for row in rows]
+        return answers, scores[model, rows], [model + 1.0] * len(rows)
 
-    policy.run([call_of(0), call_of(1)], range(first, first + count), ids, batch_size=count)
+    async def small(rows):
+        return await answer(0, rows)
+
+    async def large(rows):
+        return await answer(1, rows)
+
+    options = {"batch_size": count, "monitor": monitor, "audit": 0.5}
+    decide(WATCHED, [small, large], range(first, first + count), ids, **options)

@@ -9,7 +9,6 @@ __getattr__, __dir__, __all__ = attach(
         "expected_calibration_error ideal_calibration_error moving_average"
     ),
     comparison="compare_fronts mean_cost_ratio range_dominance resampled_cost_ratio",
-    drift_signal="DriftSignal",
     generalization="accuracy_drops fronts_under_shift guarantee_table selection_bias",
     shift="accuracy_estimates holds mean_improvement_moved moved_front replay",
     uncertainty="basic_interval bootstrap interval",

@@ -17,7 +17,6 @@ from ..fronts.front import Front
 from ..fronts.selection import pick
 from ..guarantees.certificate import certify
 from ..methods.method import Method
-from ..stages import Outcome
 from ..store.protocol import Store
 from .shift import front_of, moved_front, replay
 
@@ -246,8 +245,8 @@ def _drops(store: Store, other: Store, level: float) -> pd.DataFrame:
     """:func:`accuracy_drops` from one store to one split, each interval by itself at ``level``."""
     check_same_task(store, other)
     names = list(store.models.index)
-    before = _alone(store, names)
-    after = _alone(other, names)
+    before = [correct_alone(store, name, "top1") for name in names]
+    after = [correct_alone(other, name, "top1") for name in names]
     same = np.array_equal(store.origin.sample_ids, other.origin.sample_ids)
     if same and np.array_equal(np.array(before), np.array(after)):
         raise ValueError(
@@ -259,15 +258,9 @@ def _drops(store: Store, other: Store, level: float) -> pd.DataFrame:
     paired = same and (told_apart or store.origin.source == other.origin.source)
     interval = paired_difference_interval if paired else difference_interval
     rows = []
-    for (correct, _), (correct_moved, _) in zip(before, after):
+    for correct, correct_moved in zip(before, after):
         low, high = interval(correct, correct_moved, level)
         row = {"accuracy": correct.mean(), "accuracy_moved": correct_moved.mean()}
         row |= with_ends(correct.mean() - correct_moved.mean(), (-high, -low), "drop")
         rows.append(row)
     return pd.DataFrame(rows, index=pd.Index(names, name="model"))
-
-
-def _alone(store: Store, names: list[str]) -> list[Outcome]:
-    """What each of M models gives by itself on a store."""
-    stage = store.outcome(names, Method(), "top1")
-    return [stage((model,)) for model in range(len(names))]

@@ -7,6 +7,5 @@ __getattr__, __dir__, __all__ = attach(
     intervals="share_interval",
     pareto="Baseline improvement_at least_cost lower_hull mean_improvement pareto_front",
     point="Estimate Expected OrderStatistics Point points_of",
-    stream_budget="StreamBudget",
     run="Run evaluate runs_of",
 )

@@ -99,11 +99,6 @@ def paid_by(exits: Array, costs: Sequence[Any]) -> Array:
     return np.sum([cost * (exits >= stage) for stage, cost in enumerate(costs)], axis=0)
 
 
-def exit_rates_of(exits: Array, stages: int) -> tuple[float, ...]:
-    """Share of the samples that leaves at each of n stages, of exit stages int [k]."""
-    return tuple((np.bincount(exits, minlength=stages) / len(exits)).tolist())
-
-
 def correct_alone(store: Store, model: str, score: str) -> Array:
     """Whether one model by itself is correct, [k]. Raises as :func:`outcomes_of`."""
     return outcomes_of(store, [model], Method(), score)[0][0]

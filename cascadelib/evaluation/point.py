@@ -277,9 +277,19 @@ def points_of(cascades: Any) -> list[Point]:
     for one in given:
         own = getattr(one, "cascades", None)
         if own is None:
+            remedy = ""
+            if one is None:
+                remedy = (
+                    ": where it is a certificate's point, nothing was certified (print the "
+                    "certificate)"
+                )
+            elif isinstance(one, str | os.PathLike):
+                remedy = ": load the file with cascadelib.Policy.load(path)"
+            elif hasattr(one, "outcome"):
+                remedy = ": a store comes first, then the cascades"
             raise TypeError(
                 "a Point, Policy, Cascade, Front or Certificate is needed here, or a list of them, "
-                f"not {type(one).__name__}{remedy_for(one)}"
+                f"not {type(one).__name__}{remedy}"
             )
         if not own:
             raise ValueError(
@@ -301,17 +311,6 @@ def kinds_of(cascades: Iterable[Any]) -> tuple[str, str]:
             "kind at a time"
         )
     return kinds.pop()
-
-
-def remedy_for(given: Any) -> str:
-    """What to do about something that is no cascade, as the end of an error."""
-    if given is None:
-        return ": where it is a certificate's point, nothing was certified (print the certificate)"
-    if isinstance(given, str | os.PathLike):
-        return ": load the file with cascadelib.Policy.load(path)"
-    if hasattr(given, "outcome"):
-        return ": a store comes first, then the cascades"
-    return ""
 
 
 def single_point(cascade: Any) -> Point:

@@ -16,7 +16,6 @@ from ..store.protocol import Store
 from .evaluation import (
     baseline_of,
     check_store,
-    exit_rates_of,
     mean_cost,
     paid_by,
     quality,
@@ -99,7 +98,8 @@ class Run:
     @property
     def exit_rates(self) -> tuple[float, ...]:
         """Share of the samples that leaves at each stage, n numbers."""
-        return exit_rates_of(self.exit_stage, len(self.costs))
+        leaving = np.bincount(self.exit_stage, minlength=len(self.costs))
+        return tuple((leaving / len(self.exit_stage)).tolist())
 
     @cached_property
     def baseline(self) -> Baseline:

@@ -156,6 +156,11 @@ class Packed:
         ranks = np.where(np.isnan(confidence), len(falling), len(falling) - above)
         width = np.uint16 if len(falling) < 2**16 else np.uint32
         digits, steps, raw = packed_separators(falling)
+        correct = np.concatenate([both[0] for both in outcomes])
+        if correct.dtype == bool:
+            written = {"bits": self.put_bits(correct)}
+        else:  # graded
+            written = {"graded": self.put(correct.astype(np.float64).tobytes())}
         ends = np.clip(falling[[0, -1]] if len(falling) else np.zeros(2), -LARGEST, LARGEST)
         return {
             "groups": len(falling),
@@ -164,15 +169,8 @@ class Packed:
             "digits": self.put(digits),
             "steps": self.put(steps),
             "raw": self.put(raw),
-            "correct": self.packed_correct([both[0] for both in outcomes]),
+            "correct": written,
         }
-
-    def packed_correct(self, each: Sequence[Array]) -> dict[str, Any]:
-        """Who is correct on each split, as bits, or as float64 where scores are graded."""
-        correct = np.concatenate(each)
-        if correct.dtype == bool:
-            return {"bits": self.put_bits(correct)}
-        return {"graded": self.put(correct.astype(np.float64).tobytes())}
 
     def row(self, models: Sequence[str], thresholds: Sequence[float]) -> list:
         """A cascade as the page reads it: [models (positions), thresholds (own units), cuts, or

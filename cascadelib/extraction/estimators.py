@@ -6,12 +6,22 @@ from typing import Any
 
 import numpy as np
 
+from ..checks import brief
 from ..labels import aligned
 from ..store.logit_store import LogitStore
 
 
 def compute_probabilities(estimator: Any, inputs: Any, classes: np.ndarray) -> np.ndarray:
-    """Return a classifier's probabilities float64 [k, classes] of sorted classes, 0 if unknown."""
+    """Return a classifier's probabilities float64 [k, classes] of sorted classes, 0 if unseen.
+
+    Raises ValueError if the classifier has a class that is not in `classes`.
+    """
+    foreign = ~np.isin(estimator.classes_, classes)
+    if foreign.any():
+        raise ValueError(
+            f"a classifier was trained with the class {estimator.classes_[foreign].tolist()[0]!r}, "
+            f"but y has {brief(classes.tolist())}: write classes alike, and give samples of each"
+        )
     found = estimator.predict_proba(inputs)
     probabilities = np.zeros((len(found), len(classes)))
     probabilities[:, np.searchsorted(classes, estimator.classes_)] = found

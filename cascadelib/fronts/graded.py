@@ -342,8 +342,18 @@ class BoxSearch:
         if not box.is_settled:
             rows, fixed = settle(samples, box.rows, box.ends[0], box.fixed)
             box = box._replace(rows=rows, fixed=fixed, is_settled=True)
-            if not is_small:
-                box = self.priced(box, samples)
+            if not is_small:  # it gets its own lines, and what they meet on the way is added
+                lines, most, cuts, worth = lines_below(
+                    samples,
+                    rows,
+                    box.ends[0],
+                    fixed,
+                    box.most[0],
+                    self.found.steps,
+                    self.tolerance,
+                )
+                self.found.enter(worth[:, 1], worth[:, 0], box.cascade, cuts.T)
+                box = box._replace(lines=lines, most=np.array([most]))
         box = self.ranked(box)
         first = -self.heap[0][0] if self.heap else 0.0
         if box.excess[0] <= self.tolerance or box.excess[0] < first * NEAR:
@@ -358,20 +368,6 @@ class BoxSearch:
         most = np.minimum(most, box.most)
         parts = box._replace(is_settled=False, ends=ends, most=most, least=least)
         self.push(self.ranked(parts))
-
-    def priced(self, box: Boxes, samples: tuple) -> Boxes:
-        """A box with lines of its own; what was met on the way is added."""
-        lines, most, cuts, worth = lines_below(
-            samples,
-            box.rows,
-            box.ends[0],
-            box.fixed,
-            box.most[0],
-            self.found.steps,
-            self.tolerance,
-        )
-        self.found.enter(worth[:, 1], worth[:, 0], box.cascade, cuts.T)
-        return box._replace(lines=lines, most=np.array([most]))
 
 
 def copies_of(stage: StageFunction) -> StageFunction:

@@ -180,8 +180,7 @@ def accurate(
             return found
     less = "" if found is None else " for less"
     if less or caution and best.accuracy >= wanted:
-        within = f"{inside(front, caution)} " if caution else "within "
-        said = f"no cascade is {within}{rule}{less}: the most accurate model alone"
+        said = f"no cascade is {inside(front, caution)} {rule}{less}: the most accurate model alone"
         return replace(best, chosen_by=said)
     by = f" by {caution:g} standard errors (caution=0 takes the raw front)" if len(rows) else ""
     most = front.table["accuracy"].iloc[-1]
@@ -205,6 +204,8 @@ def within_budget(front: Front, budget: float, caution: float) -> Point:
 
 def inside(front: Front, caution: float) -> str:
     """How far inside a goal, in words."""
+    if not caution:
+        return "within"
     bound = "" if front.store is not None else ", by a bound without outcomes,"
     return f"{caution:g} standard errors{bound} inside"
 

@@ -233,8 +233,8 @@ def certify(
         without it a promise about cost holds for inputs that cost no more than the dearest here.
     accept : iterable of str
         Violated premises to certify with all the same: "independent", "overlap", "spelling",
-        "labels complete", "reference complete", "confidences", "rows aligned". The text of the
-        certificate and the file of the policy name them.
+        "labels complete", "reference complete", "confidences", "rows aligned", "likeness". The
+        text of the certificate and the file of the policy name them.
 
     Returns
     -------

@@ -16,7 +16,6 @@ from ..fronts.front import Front
 from ..fronts.selection import cost_bound
 from ..labels import Labels, as_text, as_written, check_distinct, texts_of_keys
 from ..store.protocol import Store
-from ..store.score_table import ScoreTable
 from .premises import VIOLATED, answered_by, models_of, overlap_of, unanswered
 from .repeats import refuse_repeated_ids
 
@@ -209,21 +208,23 @@ def with_labels(
         raise ValueError(
             "drawn=True: the labelled ones are not the first that to_label names for these points"
         )
-    pairs = zip(ids.tolist(), agreed.predicted(reference).tolist())
+    predicted = agreed.predicted(reference)
+    pairs = zip(ids.tolist(), predicted.tolist())
     known_or_agreed: Any = [given.get(sample, own) for sample, own in pairs]
-    if not isinstance(agreed, ScoreTable):
+    if predicted.dtype.kind != "U":  # text has many spellings
         return agreed.labelled(known_or_agreed), differs, is_known
     labelled = agreed.labelled(as_text(np.array(known_or_agreed, object)))
     check_predicted(labelled, is_known, drawn)
     return labelled, differs, is_known
 
 
-def check_predicted(store: ScoreTable, is_known: Array, drawn: bool) -> None:
+def check_predicted(store: Any, is_known: Array, drawn: bool) -> None:
     """Raise a ValueError for a known label that no model predicts: it may be a class in other
     words. ``drawn``, where none can be left out, it says that no model is correct, unless no known
     label is predicted."""
-    labels = np.array(store.labels)
-    foreign = is_known & ~np.isin(labels, np.unique(np.array(store.predictions)))
+    labels = np.asarray(store.labels)
+    predicted = np.concatenate([store.predicted(name) for name in store.models.index])
+    foreign = is_known & ~np.isin(labels, predicted)
     if foreign.any() and not (drawn and (foreign < is_known).any()):
         row = int(np.argmax(foreign))
         raise ValueError(

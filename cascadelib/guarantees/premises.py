@@ -17,10 +17,11 @@ from ..checks import items_of, known
 from ..contents import Contents
 from ..evaluation.point import Point
 from ..evaluation.run import Run
-from ..labels import Labels, Origin, parts_of
+from ..labels import Labels, Origin, ids_could_meet, parts_of, together
 from ..methods.confidence_range import has_power
 from ..store.aligned_rows import alignment_of
 from ..store.protocol import Store
+from .likeness import likeness_of, near_groups
 from .repeats import LEVEL, REMEDY, equal_rows, repeated_ids, samples_seen, size_of_table
 
 VERIFIED = "verified"
@@ -97,6 +98,11 @@ class Case:
         """The reference, and all models of the cascades."""
         return models_of(self.points, self.reference)
 
+    @cached_property
+    def overlap(self) -> Finding:
+        """What :func:`overlap_of` finds."""
+        return overlap_of(self.points, self.origin, self.models)
+
     @property
     def deciding(self) -> set[str]:
         """The models whose confidences are compared with thresholds."""
@@ -118,6 +124,11 @@ def independent(case: Case) -> Finding:
         store = store.take(first_of_clusters(case.clusters))
     if fault := repeated_ids(ids) or equal_rows(store, case.models, case.deciding):
         return VIOLATED, fault, REMEDY
+    contents = store.origin.contents
+    columns = None if contents is None else contents.columns(case.models)
+    if columns is not None and (size := near_groups(columns)):
+        fault = f"the samples come in groups of {size} whose confidences differ by noise alone"
+        return VIOLATED, fault, "name the groups with clusters="
     if case.clusters is not None:
         named = f"{len(store)} clusters are named"
         return VERIFIED, f"{named}, and no sample repeats one of another cluster", ""
@@ -131,7 +142,7 @@ def first_of_clusters(clusters: Array) -> Array:
 
 def no_overlap(case: Case) -> Finding:
     """Look for samples that took part in finding, fitting or training the cascades."""
-    return overlap_of(case.points, case.origin, case.models)
+    return case.overlap
 
 
 def overlap_of(points: Sequence[Point], origin: Labels, models: Sequence[str]) -> Finding:
@@ -149,7 +160,12 @@ def overlap_of(points: Sequence[Point], origin: Labels, models: Sequence[str]) -
     if shared is None or size_of_table(points, origin) is None:
         what = "sample ids (sample_ids=), or the models' answers, are not known for all samples"
         return NOT_VERIFIABLE, f"{what} that found the cascades", ""
-    return VERIFIED, "no sample id, and no row of the models' answers, is in both splits", ""
+    answers = "no row of the models' answers is in both splits"
+    parts = {part for point in points for part in parts_of(point.seen)}
+    if not all(ids_could_meet(part, origin) for part in parts):
+        ids = "ids of such different forms, as val/1 and test/1, could not be equal"
+        return NOT_VERIFIABLE, f"{answers}, but {ids}", ""
+    return VERIFIED, f"no sample id, of one form in both splits, and {answers}", ""
 
 
 def spelling(case: Case) -> Finding:
@@ -267,6 +283,18 @@ def rows_aligned(case: Case) -> Finding:
     return found.status, found.evidence, remedy
 
 
+def unlike_selection(case: Case) -> Finding:
+    """Test whether samples are those that cascades have seen, under other ids or rounded."""
+    if case.overlap[0] == VIOLATED:
+        return NOT_VERIFIABLE, "samples are in both splits by their ids or answers", ""
+    seen = together(*(point.seen for point in case.points))
+    if not parts_of(seen):
+        return VERIFIED, "the cascades have seen no labels", ""
+    found = likeness_of(seen, case.origin, case.models)
+    remedy = "certify on samples that are in no way those of the selection split"
+    return found.status, found.evidence, remedy
+
+
 # The order in which they are listed. A further premise is a function of a Case, and its entry here.
 CHECKS: dict[str, Callable[[Case], Finding]] = {
     "independent": independent,
@@ -276,6 +304,7 @@ CHECKS: dict[str, Callable[[Case], Finding]] = {
     "reference complete": reference_complete,
     "confidences": confidences,
     "rows aligned": rows_aligned,
+    "likeness": unlike_selection,
 }
 
 

@@ -17,7 +17,7 @@ from numpy import ndarray as Array
 
 from ..checks import fits, known, reals
 from ..contents import digests_of
-from ..labels import Labels, as_text
+from ..labels import Labels, as_text, normalized
 
 CONFIDENCE = "confidence"
 AGREEMENT = "agreement"
@@ -232,7 +232,10 @@ def fit_folds(kind: str, read: Features, correct: Array, fold: Array) -> Folds:
         log_losses(out_of_fold(folds, part, fold), correct)
         for folds, (_, part) in zip(found, tried)
     ]
-    best = simplest(losses)
+    least = losses[int(np.argmin([each.mean() for each in losses]))]
+    excess = [each - least for each in losses]
+    within = [each.mean() <= each.std() / np.sqrt(len(each)) for each in excess]
+    best = within.index(True)
     return found[best] if best > 1 else Folds(found[0].whole, ())
 
 
@@ -252,15 +255,6 @@ def log_losses(confidence: Array, correct: Array) -> Array:
     chance = np.clip(confidence, edge, 1 - edge)
     losses = -np.log1p(-chance) - correct * (np.log(chance) - np.log1p(-chance))
     return np.where(np.isfinite(confidence), losses, 0.0)
-
-
-def simplest(losses: list[Array]) -> int:
-    """The first of several kinds, the simplest first, with losses [k] each, whose mean is within a
-    standard error of the least."""
-    best = losses[int(np.argmin([each.mean() for each in losses]))]
-    excess = [each - best for each in losses]
-    within = [each.mean() <= each.std() / np.sqrt(len(each)) for each in excess]
-    return within.index(True)
 
 
 def refuse_free_text(read: Features, by_label: bool = False) -> None:
@@ -339,13 +333,15 @@ def by_label(curves: list, read: Features) -> Array:
     a curve has that of all. Within a level the column itself decides.
 
     curves: of all samples, then each of a label by its digest (in files of earlier versions: by the
-    label itself, and nothing decides within levels). Float64 [k].
+    label itself, and nothing decides within levels); a label without one has the curve of its
+    normalized text, since a table with ``normalize="text"`` has no other. Float64 [k].
     """
     x = read.first
     confidence = np.interp(x, curves[0]["knots"], curves[0]["values"])
     by_name = {curve.get("digest") or curve.get("label"): curve for curve in curves[1:]}
     for name, rows in rows_by_label(read.texts[LABEL] if by_name else x[:0]).items():
-        curve = by_name.get(label_digest(name)) or by_name.get(name)
+        digests = [label_digest(name), label_digest(normalized(name)), name]
+        curve = next(filter(None, map(by_name.get, digests)), None)
         if curve is not None:
             own = np.interp(x[rows], curve["knots"], curve["values"])
             confidence[rows] += (curve.get("weight") or 1.0) * (own - confidence[rows])
@@ -389,12 +385,6 @@ def logistic(read: Features, correct: Array) -> list:
     ]
 
 
-def label_digests(text: Array) -> Array:
-    """:func:`label_digest` of each of some texts [k]."""
-    distinct, place = np.unique(text, return_inverse=True)
-    return np.array([label_digest(name) for name in distinct.tolist()], "U32")[place]
-
-
 def logistic_confidence(parameters: list, read: Features) -> Array:
     """The probability that the weights say, summed column by column: to the same bits for equal
     samples."""
@@ -402,7 +392,11 @@ def logistic_confidence(parameters: list, read: Features) -> Array:
     total = np.full(len(read.numbers), weights[0])
     for weight, column in zip(weights[1:], read.numbers.T, strict=True):
         total = total + weight * column
-    digests = {name: label_digests(read.texts[name]) for name in read.told}
+    digests = {}
+    for name in read.told:
+        distinct, place = np.unique(read.texts[name], return_inverse=True)
+        each = [label_digest(text) for text in distinct.tolist()]
+        digests[name] = np.array(each, "U32")[place]
     for level in parameters[len(weights) :]:
         rows = digests[level["column"]] == level["digest"]
         total[rows] += level["constant"] + level["slope"] * read.first[rows]

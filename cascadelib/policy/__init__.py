@@ -8,7 +8,6 @@ __getattr__, __dir__, __all__ = attach(
     cascade="Cascade pieces_of",
     cascade_file="expected",
     decisions="Decisions most_given",
-    monitoring="Running",
     form="parse_cascade text_of",
     policy="Policy",
 )

@@ -1,12 +1,12 @@
 """A cascade that runs (paper, algorithm 1): in batches, and only the undecided samples go on to the
 next model."""
 
-import asyncio
 import sys
 import warnings
+from collections import deque
 from collections.abc import Iterable, Mapping
-from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,10 @@ from ..methods.ensembles import Output
 from ..methods.fitted import CONFIDENCE, given_columns
 from ..methods.thresholds import own_units
 from ..zoo.batches import concatenate_batches, count_samples, map_parts, take_rows
-from .asking import terms_of
+from .batches import next_batch, push
 from .cascade_file import point_for_file
-from .decisions import MALFORMED, Answer, Decisions
-from .engine import Caller, Engine, Group, Terms
-from .members import Member, check_classes, check_pinned, kind_of, member_named, members_of
+from .decisions import MALFORMED, Answer, Decisions, nothing
+from .members import Member, check_classes, check_pinned, kind_of, members_of
 from .policy import Policy
 
 TOGETHER = 64  # samples of a stream that are decided at once, where batches are smaller
@@ -36,98 +35,38 @@ def pieces_of(batch: Any, size: int) -> list:
     return [take_rows(batch, slice(start, start + size)) for start in starts]
 
 
-class Underway(Group):
-    """Samples on their way: raw inputs in a batch of any form."""
+@dataclass(eq=False)
+class Batch:
+    """Samples that wait for a model: their rows int64 [N] among all samples of a run, raw inputs in
+    a batch of any form, and the output of the models before. Only batches of one kind are
+    joined."""
 
-    whole = staticmethod(concatenate_batches)
+    rows: np.ndarray
+    inputs: Any
+    kind: Any
+    output: Output | None = None
 
-    def some(self, rows: Any) -> Any:
-        """The samples at some rows: a slice, or int64 [n]."""
-        return take_rows(self.inputs, rows)
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def take(self, rows: Any) -> "Batch":
+        """Some of the samples: a slice, or int64 [n]."""
+        output = self.output and self.output.take(rows)
+        return Batch(self.rows[rows], take_rows(self.inputs, rows), self.kind, output)
+
+    def joined(self, others: list["Batch"]) -> "Batch":
+        """These samples, and then those of other batches of this kind."""
+        parts = (self, *others)
+        output = self.output and self.output.joined([part.output for part in parts])
+        rows = np.concatenate([part.rows for part in parts])
+        return Batch(rows, concatenate_batches([part.inputs for part in parts]), self.kind, output)
 
 
-class Deciding(Engine):
-    """Runs of a cascade, whose models are called in this thread, one after another, or in those of a
-    pool, where samples of many callers are decided together.
-
-    No more calls are under way than the pool has threads: what a busy pool would only keep waits
-    here, where it is joined by others. Torch's own threads are divided among the calls that run.
-    """
-
-    skips = True
-
-    def __init__(
-        self, cascade: "Cascade", terms: Terms, guesses: int = 1, pool: Executor | None = None
-    ) -> None:
-        super().__init__(cascade.policy.in_use, cascade.running, terms, unknown=-1, guesses=guesses)
-        if pool is None:  # nobody waits for what is decided in this thread
-            self.counts_after = 32
-            for queue in self.queues:
-                queue.size *= max(1, TOGETHER // queue.size)
-        self.cascade = cascade
-        self.most = terms.concurrency[0]
-        self.threads = torch.get_num_threads()
-        self.guesses = guesses
-        self.pool = pool
-
-    def group_of(self, inputs: Any) -> Underway:
-        """A batch as it comes; those of other forms stay apart."""
-        with about(f"model {self.point.models[0]!r}"):
-            numbers = np.arange(count_samples(inputs))
-        return Underway(numbers, inputs, kind=map_parts(kind_of, inputs))
-
-    async def answer(self, stage: int, group: Underway) -> np.ndarray:  # type: ignore[override]
-        """Logits [N, classes] of a stage's model, or of the audit's."""
-        if self.pool is None:
-            return self.said(stage, group)
-        return await asyncio.get_running_loop().run_in_executor(
-            self.pool, self.said_beside_others, stage, group
-        )
-
-    @torch.inference_mode()
-    def said_beside_others(self, stage: int, group: Underway) -> np.ndarray:
-        """The same, in a thread of the pool."""
-        calls = len(self.calls) or 1  # 0: this one was given up
-        torch.set_num_threads(max(1, self.threads // calls))  # of this thread, and of new ones,
-        try:
-            return self.said(stage, group)
-        finally:
-            torch.set_num_threads(self.threads)  # which get as many as there were before
-
-    def said(self, stage: int, group: Underway) -> np.ndarray:
-        """The same, in this thread, in torch's inference mode."""
-        logits = self.cascade.member_at(stage).logits
-        size = self.terms.batch_sizes[stage]
-        if len(group) <= size:
-            return logits(group.inputs)
-        return np.concatenate([logits(piece) for piece in pieces_of(group.inputs, size)])
-
-    def read(self, stage: int, group: Underway, answer: np.ndarray) -> Answer:  # type: ignore[override]
-        """The output after a stage's model; of samples whose logits are nan or infinite it stays as
-        before."""
-        if stage > self.last:
-            broken = ~np.isfinite(answer).all(axis=1)
-            best = answer.argmax(axis=1)
-            return Answer(best[:, None], np.full(len(best), np.nan), broken * MALFORMED)
-        output, broken = self.cascade.output_after(stage, answer, group.output, self.guesses)
-        group.output = output
-        confidence = own_units(self.point.metric, output.confidence)
-        return Answer(output.guesses, confidence, broken * MALFORMED)
-
-    def result(self, caller: Caller) -> Decisions:
-        """What was decided, with the best classes, and with a warning where models failed."""
-        decisions = super().result(caller)
-        where = ", ".join(
-            f"{name!r} for {n} samples" for name, n in zip(self.point.models, decisions.broken) if n
-        )
-        if where:
-            warnings.warn(
-                f"nan or infinite logits of {where}: they went to the last model, or kept what "
-                "came before",
-                RuntimeWarning,
-                stacklevel=4,
-            )
-        return decisions
+def batch_of(cascade: "Cascade", inputs: Any) -> Batch:
+    """Raw inputs as a :class:`Batch`, numbered from 0; ValueError if they are no batch."""
+    with about(f"model {cascade.policy.models[0]!r}"):
+        rows = np.arange(count_samples(inputs))
+    return Batch(rows, inputs, map_parts(kind_of, inputs))
 
 
 class Cascade(torch.nn.Module):
@@ -148,8 +87,6 @@ class Cascade(torch.nn.Module):
         What decides.
     point : Point
         What :meth:`save` writes.
-    running : Running
-        Counts, time and drift.
     differences : tuple of str
         What differs from where the cascade was measured, a sentence each.
     """
@@ -171,8 +108,6 @@ class Cascade(torch.nn.Module):
         self.policy = Policy(replace(point, records=records))
         self.models = torch.nn.ModuleList(member.module for member in self.members)
         self.models.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.running = self.policy.running
-        self.references = {member.name: member for member in self.members}  # of audits
         self.eval()
 
     @classmethod
@@ -298,21 +233,19 @@ class Cascade(torch.nn.Module):
         return run([batch], sys.maxsize)
 
     @torch.inference_mode()
-    def run(self, stream: Iterable, batch_size: int = 64, guesses: int = 1) -> Decisions:
+    def run(self, batches: Iterable, batch_size: int = 64, guesses: int = 1) -> Decisions:
         """Decide a stream of batches.
 
-        Undecided samples wait until batches of ``batch_size`` need the same model (torch prepares
-        its kernels anew for every other size), several at once where they are small: up to 64
-        samples in all; the last ones run at the end. An error of the stream or of a model goes on
-        to the caller with what was decided: ``error.decided``, Decisions of all samples that had
-        come, those still under way with exit_stage −1.
+        Deferred samples wait until they fill a batch of the next model; the last ones run at the
+        end. Batches of fewer than 64 samples are decided several at once.
 
         Parameters
         ----------
-        stream : iterable of batches
-        batch_size : int
-        guesses : int
-            How many of the best classes ``decisions.guesses`` names.
+        batches : iterable of batches
+        batch_size : int, default=64
+            Samples on which a model runs at once.
+        guesses : int, default=1
+            The number of best classes in ``decisions.guesses``.
 
         Returns
         -------
@@ -322,7 +255,11 @@ class Cascade(torch.nn.Module):
         Raises
         ------
         ValueError
-            For several guesses where a vote has one winner only.
+            If several guesses are asked of a vote, which has one winner, or ``batches`` is not an
+            iterable of batches.
+        BaseException
+            What the iterable or a model raises; ``error.decided`` has the decisions so far. In them
+            undecided samples have the exit stage −1.
         """
         classes = self.members[0].classes or CLASSES.stop
         guesses = check_count(guesses, "guesses", 1, classes)
@@ -331,72 +268,54 @@ class Cascade(torch.nn.Module):
                 "a vote has one winner and ranks no other classes: use a cascade with another "
                 "ensemble"
             )
+        size = check_count(batch_size, "batch_size")
         try:
-            stream = iter(stream)
+            batches = iter(batches)
         except TypeError as error:
             raise ValueError(
-                f"a stream of batches is needed, as [batch], not {brief(stream)}"
+                f"a stream of batches is needed, as [batch], not {brief(batches)}"
             ) from error
-        stages = len(self.members) + 1
-        terms = Terms([check_count(batch_size, "batch_size")] * stages, [1] * stages)
-        deciding = Deciding(self, terms, guesses)
-        caller = deciding.caller()
+        run = CascadeRun(self, size, guesses)
         try:
-            for batch in stream:
-                deciding.enter(caller, batch)
-                deciding.go_here(caller)
-                if caller.error is not None:
-                    break
-            deciding.may_come = lambda: False
-            deciding.go_here(caller)
+            for batch in batches:
+                run.enter(batch)
+                run.decide_full_batches()
+            run.decide_the_rest()
         except BaseException as error:
-            caller.stop(error)
-        return deciding.result(caller)
-
-    def together(
-        self, batch_size: int = 64, concurrency: int = 2, max_wait: float = 0.005
-    ) -> Deciding:
-        """What decides the samples of many callers together, on one event loop.
-
-        Parameters
-        ----------
-        batch_size : int
-            Samples on which a model runs at once, at most.
-        concurrency : int
-            Batches under way at once, of all models, each in a thread; torch's own threads, as many
-            as there are now, are divided among them.
-        max_wait : float
-            Seconds for which a sample waits for others until a model runs, where more can come.
-
-        Returns
-        -------
-        Deciding
-            ``await deciding.decide(batch)`` for each caller: :class:`Decisions`. A batch that no
-            model takes is the error of its caller alone. ``await deciding.end()`` when no more can
-            come.
-        """
-        terms = terms_of(
-            self.point.models, self.point.models[-1], batch_size, concurrency, max_wait
+            with suppress(Exception):  # a class may refuse attributes
+                error.decided = run.result()  # type: ignore[attr-defined]
+                error.decided.undecide()  # type: ignore[attr-defined]
+            raise
+        decisions = run.result()
+        where = ", ".join(
+            f"{name!r} for {n} samples"
+            for name, n in zip(self.policy.models, decisions.broken)
+            if n
         )
-        return Deciding(self, terms, pool=ThreadPoolExecutor(concurrency))
+        if where:
+            warnings.warn(
+                f"nan or infinite logits of {where}: they went to the last model, or kept what "
+                "came before",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        return decisions
 
-    def output_after(
-        self, stage: int, logits: np.ndarray, before: Output | None, guesses: int
-    ) -> tuple[Output, np.ndarray]:
-        """The output after a stage's model, and whose logits [N, classes] are nan or infinite, bool
-        [N]: of those it stays as before."""
-        member = self.members[stage]
+    def answer_after(self, stage: int, logits: np.ndarray, batch: Batch, guesses: int) -> Answer:
+        """Read the logits [N, classes] of a stage's model: the output of the models so far, which
+        the batch keeps. If logits are nan or infinite, their samples failed and keep their
+        output."""
         samples, classes = logits.shape
         if stage or guesses > 1:
             check_classes(self.members)
             check_count(guesses, "guesses", 1, classes)
         ensemble = self.method.combination
-        before = before or ensemble.nothing(samples, classes, len(self.members), guesses)
-        broken = np.zeros(len(logits), bool)
+        before = batch.output or ensemble.nothing(samples, classes, len(self.members), guesses)
+        is_broken = np.zeros(samples, bool)
         if not np.isfinite(logits).all():
-            broken = ~np.isfinite(logits).all(axis=1)
-            logits = np.where(broken[:, None], 0, logits)
-        temperature = self.method.temperature_of(member.name)
+            is_broken = ~np.isfinite(logits).all(axis=1)
+            logits = np.where(is_broken[:, None], 0, logits)
+        temperature = self.method.temperature_of(self.members[stage].name)
         output = ensemble.after(self.method.rule, temperature, logits, before, stage)
         if self.policy.fitted:
             fitted = self.policy.fitted[stage]
@@ -404,18 +323,80 @@ class Cascade(torch.nn.Module):
                 output.confidence if what == CONFIDENCE else metric_of(what).from_logits(logits)
                 for what in given_columns(fitted.columns)
             ]
-            answer = output.guesses[:, 0]
             answer_before = before.guesses[:, 0] if stage else None
-            confidence = fitted(np.column_stack(values), answer, answer_before)
+            confidence = fitted(np.column_stack(values), output.guesses[:, 0], answer_before)
             output = output._replace(confidence=confidence)
-        return (output.where(broken, before) if broken.any() else output), broken
+        batch.output = output.where(is_broken, before) if is_broken.any() else output
+        confidence = own_units(self.policy.metric, batch.output.confidence)
+        return Answer(batch.output.guesses, confidence, is_broken * MALFORMED)
 
-    def member_at(self, stage: int) -> Member:
-        """The model of a stage; after the last one, the reference of audits."""
-        if stage < len(self.members):
-            return self.members[stage]
-        name = self.running.reference
-        if name not in self.references:
-            model = member_named(name, {})
-            self.references[name] = Member(name, model.module.eval(), model.transform)
-        return self.references[name]
+
+class CascadeRun:
+    """One :meth:`Cascade.run`: what waits for each model, and the decisions so far."""
+
+    def __init__(self, cascade: Cascade, size: int, guesses: int) -> None:
+        self.cascade = cascade
+        self.point = cascade.policy.in_use
+        self.size = size
+        self.together = size * max(1, TOGETHER // size)
+        self.guesses = guesses
+        self.waiting: list[deque[Batch]] = [deque() for _ in cascade.members]
+        self.samples = 0
+        self.decisions: Decisions = None  # type: ignore[assignment]
+
+    def nothing(self, samples: int) -> Decisions:
+        """Decisions of samples that no model has seen."""
+        return nothing(samples, self.point.models, -1, self.guesses)
+
+    def enter(self, inputs: Any) -> None:
+        """Let a further batch wait for the first model."""
+        batch = batch_of(self.cascade, inputs)
+        batch.rows += self.samples
+        self.samples += len(batch)
+        if self.decisions is None:
+            self.decisions = self.nothing(len(batch))
+        elif self.samples > len(self.decisions):  # twice as long, so that they are rarely copied
+            more = max(len(batch), len(self.decisions))
+            self.decisions = self.decisions.joined(self.nothing(more))
+        if len(batch):
+            push(self.waiting[0], batch, self.together)
+
+    def decide_full_batches(self) -> None:
+        """Run each model for which enough samples wait."""
+        for stage, waiting in enumerate(self.waiting):
+            while sum(map(len, waiting)) >= self.together:
+                self.decide(stage, next_batch(waiting, self.together))
+
+    def decide_the_rest(self) -> None:
+        """Run the models on all samples that wait, the first model first."""
+        for stage, waiting in enumerate(self.waiting):
+            while waiting:
+                self.decide(stage, next_batch(waiting, self.together))
+
+    def decide(self, stage: int, batch: Batch) -> None:
+        """Run the model of a stage; samples exit, or wait for the next model. Those for which it
+        failed wait for the last one."""
+        logits = logits_of(self.cascade.members[stage], batch, self.size)
+        answer = self.cascade.answer_after(stage, logits, batch, self.guesses)
+        left = self.decisions.write(self.point, stage, batch.rows, answer)
+        if left.all():
+            return
+        is_broken = answer.failures > 0
+        last = len(self.waiting) - 1
+        for after, chosen in ((stage + 1, ~left & ~is_broken), (last, ~left & is_broken)):
+            if chosen.any():
+                self.waiting[after].append(batch.take(np.flatnonzero(chosen)))
+
+    def result(self) -> Decisions:
+        """The decisions so far, of all samples that came."""
+        decisions = self.nothing(0) if self.decisions is None else self.decisions
+        if self.samples < len(decisions):
+            decisions = decisions.take(slice(self.samples))
+        return replace(decisions, ids=np.arange(self.samples))
+
+
+def logits_of(member: Member, batch: Batch, size: int) -> np.ndarray:
+    """Logits [N, classes] of a model on a batch, at most ``size`` samples at once."""
+    if len(batch) <= size:
+        return member.logits(batch.inputs)
+    return np.concatenate([member.logits(piece) for piece in pieces_of(batch.inputs, size)])

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from ..analysis.drift_signal import HELD_OUT, WITHOUT_CHOOSING, summary
 from ..analysis.uncertainty import interval, resampled_runs, sample_counts
 from ..evaluation.intervals import betting_interval, cost_interval, share_interval
 from ..evaluation.point import Estimate, Expected, Point, single_point
@@ -21,6 +20,7 @@ from ..methods.method import Method
 from ..methods.thresholds import own_units
 from ..scoring import F1
 from ..store.protocol import Store
+from .confidence_summary import HELD_OUT, WITHOUT_CHOOSING, summary
 from .form import models_read
 
 PACKAGES = ("cascadelib", "torch", "timm", "transformers", "numpy")

@@ -197,6 +197,14 @@ def nothing(
     )
 
 
+def checked_ids(ids: Sequence | None, count: int) -> np.ndarray:
+    """Return the ids of ``count`` inputs, texts or whole numbers; by default their positions."""
+    names = np.arange(count) if ids is None else objects(ids)
+    if len(names) != count or not all(isinstance(name, str | int) for name in ids or ()):
+        raise ValueError(f"{count} ids are needed, texts or whole numbers, not {brief(ids)}")
+    return names
+
+
 def exits_after(point: Point, stage: int, confidence: np.ndarray) -> np.ndarray:
     """Which samples leave after a stage (0 = first model) of a cascade, bool [N]: all after the last
     one. confidence: float64 [N], higher = more confident; nan passes on."""

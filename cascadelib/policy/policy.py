@@ -1,26 +1,40 @@
 """The decisions of a cascade without its models. To load a policy and to decide takes numpy alone:
 neither torch nor pandas nor compiled kernels."""
 
+import inspect
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+import time
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..checks import about, items_of, reals
+from ..checks import about, brief, check_count, items_of, known, reals
 from ..evaluation.point import Point
 from ..files import replacing
 from ..methods.fitted import Fitted
 from ..methods.thresholds import own_units
-from .asking import Asking, from_synchronous, terms_of
+from .calls import (
+    Expectation,
+    add_note,
+    checked_calls,
+    failed_answer,
+    failure_of,
+    first_fault,
+    read_answer,
+)
 from .decisions import (
+    MALFORMED,
     Decisions,
     alike_in_kind,
     answer_of,
     by_model,
+    checked_ids,
     columns_read,
     complaint,
     exits_after,
@@ -32,17 +46,19 @@ from .form import read_point, text_of
 
 @dataclass(frozen=True, repr=False)
 class Policy:
-    """Which models run, in which order, and which samples leave after each: a cascade without its models.
+    """Which models run, in which order, and which samples leave after each: a cascade without its
+    models.
 
-    :class:`Cascade` decides by one, and either reads what the other wrote; here the models' answers come from the
-    caller (:meth:`decide`), or from functions that ask them (:meth:`run`).
+    :class:`Cascade` decides by one, and either reads what the other wrote; here the models' answers
+    come from the caller (:meth:`decide`), or from functions that ask them (:meth:`run`).
 
     Parameters
     ----------
     point : Point
         What the file says.
     thresholds : tuple of float, optional
-        In use, one fewer than models, in the metric's own units, without nan (default: the point's).
+        In use, one fewer than models, in the metric's own units, without nan (default: the
+        point's).
 
     Raises
     ------
@@ -88,8 +104,8 @@ class Policy:
         return cls(read_point(path, edited))
 
     def save(self, path: str | Path) -> None:
-        """Write the file, whole or not at all, with its point's thresholds, on which the expectations rest; ValueError
-        for a metric or an ensemble that is a function."""
+        """Write the file, whole or not at all, with its point's thresholds, on which the
+        expectations rest; ValueError for a metric or an ensemble that is a function."""
         text = text_of(self.point)
         with replacing(Path(path)) as temporary:
             temporary.write_text(text, encoding="utf-8")
@@ -116,7 +132,8 @@ class Policy:
 
     @property
     def metric(self) -> str | None:
-        """The metric that thresholds are on; None where that has no name: of a ScoreTable, or fitted."""
+        """The metric that thresholds are on; None where that has no name: of a ScoreTable, or
+        fitted."""
         return self.point.metric
 
     @property
@@ -124,30 +141,25 @@ class Policy:
         """The fitted confidence after each model; empty where there is none."""
         return self.point.fitted
 
-    @cached_property
-    def running(self) -> Any:
-        """Counts, time and drift of what :meth:`run` decided: a :class:`Running`."""
-        from .monitoring import Running
-
-        return Running(self.point)
-
     def exits(self, stage: int, confidence: np.ndarray) -> np.ndarray:
-        """Which samples leave after a stage (0 = first model), bool [N]: all after the last one; nan passes on.
+        """Which samples leave after a stage (0 = first model), bool [N]: all after the last one;
+        nan passes on.
 
-        confidence: float [N] of the cascade's output after that stage (of an ensemble, where the method has one), in
-        the metric's own units. Raises ValueError for a stage that is not there.
+        confidence: float [N] of the cascade's output after that stage (of an ensemble, where the
+        method has one), in the metric's own units. Raises ValueError for a stage that is not there.
         """
         values = own_units(self.metric, reals(confidence, "confidence"))
         return exits_after(self.in_use, stage, values)
 
     def decide(self, confidences: Any, predictions: Any = None) -> Decisions:
-        """Who leaves where, from what the models say of N samples: :class:`Decisions`, by the rule of :func:`evaluate`.
+        """Who leaves where, from what the models say of N samples: :class:`Decisions`, by the rule
+        of :func:`evaluate`.
 
-        confidences: of each model, in their order or as {name: …}, [N] in the metric's own units, of the output after
-        that stage (of an ensemble, where the method has one), or [N, c] columns that a fitted confidence reads (higher
-        = surer); nan only where no sample gets; the last model's decide nothing and may be missing. predictions:
-        likewise, [N] each, of any kind. ValueError naming the model where something is missing, or of another length.
-        """
+        confidences: of each model, in their order or as {name: …}, [N] in the metric's own units,
+        of the output after that stage (of an ensemble, where the method has one), or [N, c] columns
+        that a fitted confidence reads (higher = surer); nan only where no sample gets; the last
+        model's decide nothing and may be missing. predictions: likewise, [N] each, of any kind.
+        ValueError naming the model where something is missing, or of another length."""
         point = self.in_use
         scores, answers = in_one_order(
             point,
@@ -180,83 +192,145 @@ class Policy:
             rows = ids = ids[np.flatnonzero(~left)]
         return decisions
 
-    def together(self, calls: Any, **options: Any) -> Asking:
-        """What asks the models about the inputs of many callers together, on one event loop.
-
-        Parameters
-        ----------
-        calls : list of callable, or mapping
-            A function for each model, in their order or as {name: function}, async or not (then it
-            runs in a thread): from a list of inputs to (predictions, confidences), one each an
-            input, or (predictions, confidences, cost), cost one number for all of them, or one
-            each. Confidences as :meth:`decide` takes them, at the method's temperature; of the last
-            model None, where it has none. An exception among the predictions is the failure of its
-            input. Whoever calls a service retries within the function.
-        batch_size, concurrency : int, or one per model
-            Inputs in one call (64), and calls of a model under way at once (8), at most.
-        max_wait : float
-            Seconds for which an input waits for others until its model is asked, where more can
-            come (0.005).
-        timeout : float or None, or one per model
-            Seconds that a call may take (None).
-        on_error : str
-            What a failure leads to, be it an exception, a timeout, or an answer that is malformed
-            or no label: "stop" (the default: it goes on to the caller), or "next" (a batch is asked again input
-            by input; each that fails alone goes to the next model, or keeps the answer that it
-            has).
-        labels : iterable, optional
-            The answers that may come.
-        confidence_range : (float, float), optional
-            The confidences that may come, in the metric's own units; −inf (+inf where lower is
-            surer) passes an input on in any case.
-
-        Returns
-        -------
-        Asking
-            ``await asking.decide(inputs, ids)`` for each caller; an input moves on when its own
-            answer is there. A failure that stops is that of its caller alone. ``await
-            asking.end()`` when no more can come.
-
-        Raises
-        ------
-        ValueError
-            For a policy with an ensemble, and for what is none of the above.
-        """
-        terms = terms_of(self.models, self.running.reference, **options)
-        return Asking(self.in_use, self.running, calls, terms)
-
-    async def arun(
-        self, calls: Any, inputs: Iterable, ids: Sequence | None = None, **options: Any
+    def run(
+        self,
+        calls: Any,
+        inputs: Iterable,
+        ids: Sequence | None = None,
+        *,
+        batch_size: int = 64,
+        on_error: str = "stop",
+        labels: Iterable | None = None,
+        confidence_range: Sequence[float] | None = None,
     ) -> Decisions:
-        """Ask the models, each about those of N inputs that are undecided, on the caller's event loop.
+        """Ask the models, batch by batch, each about the inputs that are still undecided.
 
-        An input moves on when its own answer is there. Cancelled, it returns at once, and what was
-        decided is in ``error.decided``, as after any other error. Models that failed are named in a
-        warning.
+        Calls run in this thread, one after another. For many calls at once, async calls, timeouts
+        and monitoring, use :class:`cascadelib.serve.Service`.
 
         Parameters
         ----------
         calls : list of callable, or mapping
-            See :meth:`together`, which also has the options: ``batch_size``, ``concurrency``,
-            ``max_wait``, ``timeout``, ``on_error``, ``labels``, ``confidence_range``.
+            A function per model, in their order or as {name: function}: from a list of inputs to
+            (predictions, confidences) or (predictions, confidences, cost). Predictions and
+            confidences are one per input, the cost is one number per input or one for all.
+            Confidences are those that :meth:`decide` takes. If the last model has none, they are
+            None. An exception among the predictions is the failure of its input.
         inputs : iterable
         ids : list, optional
-            What each input is called in ``decisions.ids``, in :attr:`running` and by late labels;
-            by default a number.
+            Texts or whole numbers that name the inputs; by default their positions.
+        batch_size : int, default=64
+            Inputs of one call, at most.
+        on_error : str, default="stop"
+            What happens after a failure: an exception, a malformed answer, or a prediction that is
+            not among ``labels``. "stop": it is raised. "next": the inputs of the batch are asked
+            about one by one, and those that fail are deferred to the next model or keep their
+            answer.
+        labels : iterable, optional
+            The predictions that may come.
+        confidence_range : (float, float), optional
+            The least and the largest confidence that may come, in the metric's native units. −inf
+            (+inf if lower is more confident) always defers an input.
 
         Returns
         -------
         Decisions
             In the order of the inputs.
-        """
-        return await self.together(calls, **options).once(inputs, ids)
 
-    def run(
-        self, calls: Any, inputs: Iterable, ids: Sequence | None = None, **options: Any
-    ) -> Decisions:
-        """:meth:`arun` from synchronous code; in a coroutine it would block the caller's loop.
+        Raises
+        ------
+        ValueError
+            If an option is not one of the above, or the policy has an ensemble.
+        BaseException
+            What a call raises; ``error.decided`` has the decisions so far.
 
-        Async calls run on one loop in a thread of its own, which lives as long as the process: a
-        client may be used in many runs. An interrupt (Ctrl-C) returns at once.
+        See Also
+        --------
+        Policy.decide : Decide from confidences that are there already.
         """
-        return from_synchronous(self.arun(calls, inputs, ids, **options))
+        functions = checked_calls(self.in_use, calls)
+        for name, call in zip(self.models, functions):
+            if inspect.iscoroutinefunction(call):
+                raise ValueError(
+                    f"model {name!r}: its call is async, and run is not: use "
+                    "cascadelib.serve.Service(policy, calls)"
+                )
+        size = check_count(batch_size, "batch_size")
+        stops = known(on_error, ["stop", "next"], "on_error") == "stop"
+        expectation = Expectation.of(labels, confidence_range)
+        if isinstance(inputs, str | bytes | Mapping) or hasattr(inputs, "columns"):
+            raise ValueError(f"a list of inputs is needed, not {brief(inputs)}")
+        inputs = list(inputs)
+        rows = np.arange(len(inputs))
+        decisions = nothing(len(inputs), self.models).take(rows)
+        decisions = replace(decisions, ids=checked_ids(ids, len(rows)))
+        run = CallRun(self.in_use, functions, inputs, decisions, expectation, stops)
+        try:
+            for stage in range(len(functions)):
+                starts = range(0, len(rows), size)
+                deferred = [run.ask(stage, rows[start : start + size]) for start in starts]
+                rows = np.concatenate([rows[:0], *deferred])
+        except BaseException as error:
+            run.attach_decided(error)
+            raise
+        run.warn_of_failures()
+        return decisions
+
+
+@dataclass(eq=False)
+class CallRun:
+    """One :meth:`Policy.run`: its decisions so far, and the first failure of each stage."""
+
+    point: Point
+    functions: Sequence[Callable]
+    inputs: Sequence
+    decisions: Decisions
+    expectation: Expectation
+    stops: bool
+    faults: dict[int, BaseException] = field(default_factory=dict)
+
+    def ask(self, stage: int, rows: np.ndarray) -> np.ndarray:
+        """Ask the model of a stage about some inputs, and return those that are deferred."""
+        name = self.point.models[stage]
+        before = self.decisions.predictions[rows] if stage else None
+        begun = time.perf_counter()
+        kind = None
+        try:
+            answer = self.functions[stage]([self.inputs[row] for row in rows.tolist()])
+            seconds = time.perf_counter() - begun
+            kind = MALFORMED
+            with about(f"model {name!r}"):
+                read = read_answer(self.point, stage, answer, len(rows), before, self.expectation)
+            fault = first_fault(self.point, read, self.decisions.ids[rows], name)
+            if fault is not None and self.stops:
+                raise fault
+        except Exception as error:
+            add_note(error, name, len(rows))
+            if self.stops:
+                raise
+            if len(rows) > 1:
+                return np.concatenate([self.ask(stage, row) for row in rows[:, None]])
+            seconds = time.perf_counter() - begun
+            fault = error
+            read = failed_answer(kind or failure_of(error))
+        if fault is not None:
+            self.faults.setdefault(stage, fault)
+        self.decisions.seconds[rows, stage] = seconds
+        left = self.decisions.write(self.point, stage, rows, read)
+        return rows[~left]
+
+    def attach_decided(self, error: BaseException) -> None:
+        """Hand the decisions so far to the caller with an exception."""
+        self.decisions.undecide()
+        with suppress(Exception):  # a class may refuse attributes
+            error.decided = self.decisions  # type: ignore[attr-defined]
+
+    def warn_of_failures(self) -> None:
+        """Warn of each model that failed."""
+        for stage, error in self.faults.items():
+            text = (
+                f"{self.point.models[stage]!r} failed for {self.decisions.broken[stage]} inputs: "
+                "they went on to the next model, or kept their answer "
+                f"({type(error).__name__}: {error})"
+            )
+            warnings.warn(text, RuntimeWarning, stacklevel=3)

@@ -77,12 +77,12 @@ def aligned_rows(correct: Any, names: Iterable[str] = (), chance: Any = 0.0) -> 
     correctness on s, with the accuracy fixed at the observed one, is a family with one parameter,
     and φ increases with it. The interval has the φ of all parameters whose log-likelihood is within
     log(4 N / 0.001) of the largest. This is Bonferroni's correction for N intervals, their two ends
-    and two sets of intervals (one per model, one per pair). By the Chernoff bound of an exponential
-    family, a one-sided log-likelihood ratio exceeds c with a probability of about exp(−c) at most.
-    The bound is about 10 times the normal approximation, and it also covers few joint errors, for
-    which that approximation fails. The tests sum exact probabilities for two models. Shuffled rows
-    belong to the family, with parameter 0. Samples are assumed to be independent, and repeated
-    samples make the interval too short.
+    and two sets of intervals (one per model, one per pair, which are the same for two models: log(2
+    / 0.001)). By the Chernoff bound of an exponential family, a one-sided log-likelihood ratio
+    exceeds c with a probability of about exp(−c) at most. The bound is about 10 times the normal
+    approximation, and it also covers few joint errors, for which that approximation fails. The
+    tests sum exact probabilities for two models. Shuffled rows belong to the family, with parameter
+    0. Samples are assumed to be independent, and repeated samples make the interval too short.
 
     Examples
     --------
@@ -113,13 +113,16 @@ def aligned_rows(correct: Any, names: Iterable[str] = (), chance: Any = 0.0) -> 
         return Alignment("not verifiable", reason + left_out, pd.DataFrame({"model": tested}))
     is_correct = is_correct[is_tested].astype(np.float32)  # a sum of samples is exact up to 2^24
     spread = np.sqrt(accuracy * (1 - accuracy))[is_tested]
+    one, other = np.triu_indices(len(tested), 1)
+    # The correlation of two models is that of their pair: one interval, with two ends.
+    ends = 2 if len(tested) == 2 else 4 * len(tested)
     table = correlations(
-        counts_by_others(is_correct), spread * (spread.sum() - spread), LEVEL / 4 / len(is_correct)
+        counts_by_others(is_correct), spread * (spread.sum() - spread), LEVEL / ends
     )
     table.insert(0, "model", tested)
-    one, other = np.triu_indices(len(tested), 1)
+    ends = 2 if len(tested) == 2 else 4 * len(one)
     pairs = correlations(
-        counts_by_pairs(is_correct)[one, other], spread[one] * spread[other], LEVEL / 4 / len(one)
+        counts_by_pairs(is_correct)[one, other], spread[one] * spread[other], LEVEL / ends
     )
     blocks, linked = (
         _groups(one[is_linked], other[is_linked], len(tested))
@@ -175,8 +178,11 @@ def agreement(store: Any, names: list[str], correct: Array) -> tuple[Array, str]
     for row in np.flatnonzero(accuracy - error <= LEAST_PHI + (1 - LEAST_PHI) * share.max()):
         predictions = pd.Series(store.predicted(names[row])[rows])
         chance[row] = predictions.map(share).fillna(0).mean()
-        kappa = (accuracy[row] + 2 * error[row] - chance[row]) / (1 - chance[row])
-        if kappa < LEAST_PHI and predictions.value_counts(normalize=True).max() < CONSTANT:
+        above = accuracy[row] + 2 * error[row] - chance[row]
+        if (
+            above < LEAST_PHI * (1 - chance[row])
+            and predictions.value_counts(normalize=True).max() < CONSTANT
+        ):
             return chance, (
                 f"the predictions of model {names[row]!r} agree with the labels on "
                 f"{accuracy[row]:.1%} of {samples:,} samples, and would on {chance[row]:.1%} by "

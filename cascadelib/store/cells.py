@@ -226,9 +226,11 @@ def _contradictions(cells: Cells, given: dict[str, Any]) -> list[Fault]:
     correct = given["correct"]
     if given["labels"] is None or "predictions" not in given or correct.dtype != bool:
         return []
-    labels, predictions = given["labels"], given["predictions"]
+    labels = given["labels"]
+    predictions = given["predictions"]
     if given["normalize"] == "text":
-        labels, predictions = normalized_texts(labels), normalized_texts(predictions)
+        labels = normalized_texts(labels)
+        predictions = normalized_texts(predictions)
     contradicting = (correct != (predictions == labels)) & (predictions != "")
     return cells.faults(
         "predictions whose correctness contradicts their label",

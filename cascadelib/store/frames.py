@@ -54,24 +54,9 @@ def scores_of(
     locate : callable
         From rows of the frame to their places in the source, such as "line 7".
     """
-    text = {}
-    numbers = {}
-    unread: dict[str, Array] = {}
     columns = columns_of(frame, roles, models)
-    rows = len(columns["model"][0])
-    source = np.resize(columns["sample"][0].index.to_numpy(), rows)
-    for role, parts in columns.items():
-        repeats = rows // sum(map(len, parts))  # of what is the same for all models
-        if role in TEXT_ROLES or role.startswith("category "):
-            found = coded(parts)
-            if found.texts or role != "label":
-                text[role] = replace(found, codes=np.tile(found.codes, repeats))
-            continue
-        words = role == "correct" or role.startswith("column ")
-        values, wrong = zip(*(parsed_numbers(part, words) for part in parts))
-        unread[role] = np.flatnonzero(np.concatenate(wrong))
-        if role != "correct" or not np.isnan(np.concatenate(values)).all():
-            numbers[role] = np.tile(np.concatenate(values), repeats)
+    text, numbers, unread = _read_columns(columns)
+    source = np.resize(columns["sample"][0].index.to_numpy(), len(columns["model"][0]))
     _refuse_mixed_kinds(text)
     refuse_sparse(text["sample"], text["model"])
     cells, faults = arranged(text, numbers, lambda rows: locate(source[rows]))
@@ -86,6 +71,30 @@ def scores_of(
     if isinstance(cost, Mapping):
         given["cost"] = listed_prices(cost, given["names"])
     return given, faults + more
+
+
+def _read_columns(
+    columns: Mapping[str, list[pd.Series]],
+) -> tuple[dict[str, Coded], dict[str, Array], dict[str, Array]]:
+    """Return text and numbers by role, in the rows of a long table, and the rows of cells that are
+    not numbers."""
+    text = {}
+    numbers = {}
+    unread: dict[str, Array] = {}
+    rows = len(columns["model"][0])
+    for role, parts in columns.items():
+        repeats = rows // sum(map(len, parts))  # of what is the same for all models
+        if role in TEXT_ROLES or role.startswith("category "):
+            found = coded(parts)
+            if found.texts or role != "label":
+                text[role] = replace(found, codes=np.tile(found.codes, repeats))
+            continue
+        words = role == "correct" or role.startswith("column ")
+        values, wrong = zip(*(parsed_numbers(part, words) for part in parts))
+        unread[role] = np.flatnonzero(np.concatenate(wrong))
+        if role != "correct" or not np.isnan(np.concatenate(values)).all():
+            numbers[role] = np.tile(np.concatenate(values), repeats)
+    return text, numbers, unread
 
 
 def listed_prices(cost: Mapping[str, float], models: list[str]) -> list[float]:
@@ -237,17 +246,23 @@ def coded(parts: list[pd.Series]) -> Coded:
         raise ValueError(_mixed(name, f"holds {' and '.join(sorted(kinds))}"))
     codes, texts, _ = found[0]
     if len(found) > 1 or len({"", *texts}) <= len(texts):  # not coded by its distinct texts yet
-        texts = list(dict.fromkeys(text for _, each, _ in found for text in each if text))
-        code_of = dict(zip(texts, range(len(texts))))
-        new = [[code_of.get(text, MISSING) for text in each] for _, each, _ in found]
-        codes = np.concatenate(
-            [np.array([*each, MISSING])[own] for each, (own, _, _) in zip(new, found)]
-        )
+        codes, texts = _recoded(found)
     if "\x00" in "".join(texts):
         raise ValueError(f"column {name!r} holds a NUL character, which no text has")
     if 4 * sum(map(len, parts)) * max(map(len, texts), default=0) > LARGEST_TEXT:
         raise ValueError(f"column {name!r} holds texts too long for ids or classes: give codes")
     return Coded(codes, texts, next(iter(kinds), NOTHING))
+
+
+def _recoded(found: list[tuple[Array, list[str], str]]) -> tuple[Array, list[str]]:
+    """Return parts with codes of their own as one column: (codes [rows], distinct texts)."""
+    texts = list(dict.fromkeys(text for _, each, _ in found for text in each if text))
+    code_of = dict(zip(texts, range(len(texts))))
+    codes = []
+    for own, each, _ in found:
+        new = [code_of.get(text, MISSING) for text in each]
+        codes.append(np.array([*new, MISSING])[own])
+    return np.concatenate(codes), texts
 
 
 def distinct_texts(column: pd.Series) -> tuple[Array, list[str], str]:

@@ -7,7 +7,7 @@ import math
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -184,6 +184,7 @@ class ScoreTable:
                 values.flags.writeable = False
         said = parts["correct"] if parts["predictions"] is None else parts["predictions"]
         answers = dict(zip(parts["names"], zip(parts["confidence"], said)))
+        vars(self).pop("_models", None)  # of the table that this one is a part of
         vars(self).update(
             parts,
             sample_ids=origin.sample_ids if origin.given else None,
@@ -307,6 +308,10 @@ class ScoreTable:
     def models(self) -> pd.DataFrame:
         """A row per model, cheapest first: top1 (mean of correct) and cost (mean over samples where
         it is [M, k])."""
+        return self._models.copy()
+
+    @cached_property
+    def _models(self) -> pd.DataFrame:
         cost = self.cost if self.cost.ndim == 1 else self.cost.mean(axis=1)
         top1 = math.nan if self.correct is None else self.correct.mean(axis=1)
         index = pd.Index(self.names, name="model", dtype=object)
@@ -315,13 +320,13 @@ class ScoreTable:
     def costs(self, cost: str = "cost") -> Array:
         """Mean cost per sample of each model, float64 [M], in the order of :attr:`models`; its only
         kind is "cost"."""
-        return self.models[known(cost, ["cost"], "cost")].to_numpy()
+        return self._models[known(cost, ["cost"], "cost")].to_numpy()
 
     def sample_costs(self, cost: str = "cost") -> Array:
         """The same as they were given: [M], or [M, k] where they differ by sample; ValueError for
         another kind."""
         _refuse_options(cost_kind=None if cost == self.default_cost else cost)
-        return self.cost[[self.row(name) for name in self.models.index]]
+        return self.cost[[self.row(name) for name in self._models.index]]
 
     @property
     def cost_names(self) -> list[str]:

@@ -1,21 +1,19 @@
-"""One rule for spelling: a prediction that equals its label only after normalizing is a near miss.
+"""One rule for spelling: a prediction that equals the label only after normalizing is a near miss.
 
 A near miss would count as a wrong answer. It is an error unless the caller says how text is
 compared: ``normalize="text"`` or ``normalize="exact"``. The rule normalizes distinct texts, not
 rows.
 """
 
-import re
-import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from numpy import ndarray as Array
 
 from ..checks import known
+from ..labels import normalized
 from .faults import Fault
 
-WHOLE_NUMBER = re.compile(r"([+-]?[0-9]{1,30})(\.0*)?")
 MERGED = 'labels of which normalize="text" makes one class with others'
 ALIKE = 'Write labels alike, or use normalize="exact" if they are different classes'
 SHOWN = 3  # examples of near misses per model
@@ -23,25 +21,6 @@ REMEDY = (
     'Write both alike, or use normalize="text" to compare without case, outer spaces, Unicode '
     'forms and ".0" of whole numbers, or normalize="exact" if they differ, as classes a and A do'
 )
-
-
-def normalized(text: str) -> str:
-    """Return the form that all spellings of a text share.
-
-    Unicode form NFKC without invisible format characters, spaces trimmed and collapsed, case
-    folded; whole numbers without plus sign, leading zeros and decimals.
-
-    Examples
-    --------
-    >>> normalized(" Yes "), normalized("３.0"), normalized("New  York")
-    ('yes', '3', 'new york')
-    """
-    if not text.isascii():
-        text = "".join(sign for sign in text if unicodedata.category(sign) != "Cf")
-        text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
-    text = " ".join(text.casefold().split())
-    number = WHOLE_NUMBER.fullmatch(text)
-    return str(int(number[1])) if number else text
 
 
 def normalized_texts(values: Array) -> Array:

@@ -32,7 +32,6 @@ NAMES = {
 }
 ANSWERS = ("label", "prediction", "correct")  # roles that always have to be named
 WIDE = ("prediction", "confidence", "cost", "correct")  # roles that a column per model may have
-ENCODINGS = (None, "cp1252", "latin-1")
 REORDERED = -4.0  # standard errors by which confidences of correct answers are below the others
 LOSSES = ("1%", "2%", "5%", "10%", "20%")
 FEW_CLASSES = 0.2  # labels per sample, above which answers are free text
@@ -121,47 +120,65 @@ def check_table(
     >>> report.command.split(", ")[-1]
     "normalize='text')"
     """
-    is_path = isinstance(frame, str | os.PathLike)
-    source = os.fspath(frame) if is_path else "frame"
-    faults: list[Fault] = []
-    for choice in ENCODINGS if encoding is None else (encoding,):
-        try:
-            table, locate = frame_of(frame, largest, choice)
-            break
-        except ValueError as error:
-            if choice == ENCODINGS[-1] or "encoding=" not in str(error):
-                return _report(source, {}, [_whole(error)], None, {})
-            faults = [Fault("lines that are not in UTF-8, such as", 1, (), f"{error}")]
-    options: dict[str, Any] = {"missing": missing, "normalize": normalize, "encoding": choice}
-    roles = guessed_columns(list(map(str, table.columns)), columns)
+    source = os.fspath(frame) if isinstance(frame, str | os.PathLike) else "frame"
+    options: dict[str, Any] = {"missing": missing, "normalize": normalize, "encoding": encoding}
+    if isinstance(cost, Mapping):
+        options["cost"] = cost
+    try:
+        opened, options["encoding"], faults = _opened(frame, largest, encoding)
+    except ValueError as error:
+        return _report(source, {}, [_whole(error)], None, options)
+    roles = guessed_columns(list(map(str, opened[0].columns)), columns)
     if isinstance(cost, str):
         roles["cost"] = cost
     faults += _absent(roles, cost)
-    prices = cost if isinstance(cost, Mapping) else "cost"
     read = None
     try:
-        given = (table, roles, prices)
-        _, found = scores_of(*given, missing or "refuse", None, normalize, locate)
+        arguments, found, is_refused = _read(opened, roles, cost, options)
         faults += found
-        remedies = {fault.remedy for fault in found}
-        if not remedies.isdisjoint((SKIP, UNSURE)) and missing is None:
-            options["missing"] = "drop"
-        if SPELLING in remedies:
-            options["normalize"] = "text"
-        kept = options["missing"] or "refuse"
-        arguments, left = scores_of(*given, kept, None, options["normalize"], locate)
-        faults += [fault for fault in left if fault not in found]
-        faults += _coverage(scores_of(*given, "abstain", None, "exact", locate)[0])
-        if not left:
-            arguments.setdefault("cost", np.ones(len(arguments["names"])))
+        if not is_refused:
             read = ScoreTable(**arguments)
             faults += remarks(read)
     except ValueError as error:
         faults.append(_whole(error))
-        read = None
-    if isinstance(cost, Mapping):
-        options["cost"] = cost
     return _report(source, roles, faults, read, options)
+
+
+def _opened(frame: Any, largest: int, encoding: str | None) -> tuple[tuple, str | None, list]:
+    """Return (what :func:`frame_of` returns, the encoding that has to be named, faults)."""
+    try:
+        return frame_of(frame, largest, encoding), encoding, []
+    except ValueError as error:
+        if encoding is not None or "encoding=" not in str(error):
+            raise
+        fault = Fault("files that are not in UTF-8", 1, (), f"{error}")
+    try:
+        return frame_of(frame, largest, "cp1252"), "cp1252", [fault]
+    except ValueError:
+        return frame_of(frame, largest, "latin-1"), "latin-1", [fault]
+
+
+def _read(
+    opened: tuple, roles: Mapping[str, str], cost: Any, options: dict[str, Any]
+) -> tuple[dict[str, Any], list[Fault], bool]:
+    """Return (the arguments of a :class:`ScoreTable`, faults, whether some have to be corrected);
+    ``options`` gets what the faults call for."""
+    frame, locate = opened
+    prices = cost if isinstance(cost, Mapping) else "cost"
+
+    def scores(missing: str, normalize: str | None) -> tuple[dict[str, Any], list[Fault]]:
+        return scores_of(frame, roles, prices, missing, None, normalize, locate)
+
+    _, found = scores(options["missing"] or "refuse", options["normalize"])
+    remedies = {fault.remedy for fault in found}
+    if not remedies.isdisjoint((SKIP, UNSURE)):
+        options["missing"] = options["missing"] or "drop"
+    if SPELLING in remedies:
+        options["normalize"] = "text"
+    arguments, left = scores(options["missing"] or "refuse", options["normalize"])
+    arguments.setdefault("cost", np.ones(len(arguments["names"])))
+    found += [fault for fault in left if fault not in found]
+    return arguments, [*found, *_coverage(scores("abstain", "exact")[0])], bool(left)
 
 
 def guessed_columns(columns: list[str], named: Mapping[str, str]) -> dict[str, str]:
@@ -236,8 +253,8 @@ def _whole(error: ValueError) -> Fault:
 
 
 def remarks(table: ScoreTable) -> Iterator[Fault]:
-    """Yield what a table may hold and still be wrong: rows out of step, confidences that decide
-    nothing, answers that are no label."""
+    """Yield the faults of a table that can be read: rows out of step, confidences that decide
+    nothing, answers that are not a label."""
     alignment = alignment_of(table)
     if alignment.status == "violated":
         yield Fault("models out of step", 1, (alignment.evidence,), "Check the join by sample id")

@@ -1,11 +1,14 @@
 """A running cascade beside the evaluator and the clock, and its guesses as a file for a test server."""
 
 import statistics
+import time
 import timeit
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
@@ -36,7 +39,8 @@ def time_cascade(
     Rows: every model alone on all samples in full batches (with its preprocessing and the copy of
     its logits from the device); ``ideal``, Σ C_i · reach_i from these times and the exit rates of
     the run; ``cascade`` batch by batch; ``cascade, stream``, where the undecided wait for full
-    batches; and ``exit decisions``, their part in the first of the two. Columns: seconds (a
+    batches; and ``exit decisions``, the part of the
+    first of the two from logits to who exits. Columns: seconds (a
     sample), share_run (samples that the model saw in the cascade), seconds_in_cascade (of
     ``cascade``: in the model and its preprocessing), throughput_to_ideal, decision_seconds (a stage
     and batch). All take turns, and medians of ``repeats`` rounds count, so that whatever else the
@@ -51,32 +55,61 @@ def time_cascade(
     def alone(member: Member) -> list:
         return [member.logits(piece) for piece in pieces]
 
+    spent = np.zeros(len(cascade.members) + 1)  # seconds in each model, and in exit decisions
+
+    def in_cascade() -> list:
+        spent[:] = 0
+        with timed(cascade, spent):
+            return [cascade(piece) for piece in pieces]
+
     calls: dict[str, Callable] = {member.name: partial(alone, member) for member in members}
-    calls["cascade"] = lambda: [cascade(piece) for piece in pieces]
+    calls["cascade"] = in_cascade
     calls["cascade, stream"] = lambda: cascade.run(pieces, batch_size)
     times: dict[str, list[float]] = {name: [] for name in calls}
-    spent = []
+    in_parts = []
     for _ in range(repeats + 1):  # the first round warms up
         for name, call in calls.items():
-            cascade.running.reset()
             times[name].append(timeit.timeit(call, number=1) / size)
-            if name == "cascade":
-                spent.append(cascade.running.seconds / size)
+        in_parts.append(spent / size)
     seconds = pd.Series(
         {name: statistics.median_high(values[1:]) for name, values in times.items()}, name="seconds"
     )
-    reach = pd.Series(cascade.running.table["inputs"] / size)
+    stages = cascade.run(pieces).exit_stage
+    names = pd.Index(cascade.point.models, name="model")
+    reach = pd.Series([np.mean(stages >= stage) for stage in range(len(names))], names)
     seconds["ideal"] = (seconds[reach.index] * reach).sum()
-    in_models, in_decisions = spent[times["cascade"].index(seconds["cascade"], 1)].T
-    seconds["exit decisions"] = in_decisions.sum()
-    parts = pd.Series(in_models, index=reach.index)
+    *models, decisions = in_parts[times["cascade"].index(seconds["cascade"], 1)].tolist()
+    parts = pd.Series(models, names)
+    seconds["exit decisions"] = decisions
     ratio = (seconds["ideal"] / seconds)[["cascade", "cascade, stream"]]
     table = seconds.to_frame().assign(
         share_run=reach, seconds_in_cascade=parts, throughput_to_ideal=ratio
     )
-    stages = len(pieces) * len(cascade.members)
-    table.loc["exit decisions", "decision_seconds"] = seconds["exit decisions"] * size / stages
+    made = len(pieces) * len(cascade.members)
+    table.loc["exit decisions", "decision_seconds"] = seconds["exit decisions"] * size / made
     return table
+
+
+@contextmanager
+def timed(cascade: Cascade, seconds: np.ndarray) -> Iterator[None]:
+    """Add up the seconds that each member takes for logits, and last those of exit decisions by
+    logits, while the block lasts."""
+    calls: list[tuple[Any, str]] = [(member, "logits") for member in cascade.members]
+    calls += [(cascade, "answer_after"), (Decisions, "write")]
+    with ExitStack() as stack:
+        for number, (owner, name) in enumerate(calls):
+            called = getattr(owner, name)
+            place = min(number, len(seconds) - 1)
+
+            def timed_call(*args: Any, at: int = place, usual: Callable = called) -> Any:
+                begun = time.perf_counter()
+                try:
+                    return usual(*args)
+                finally:
+                    seconds[at] += time.perf_counter() - begun
+
+            stack.enter_context(patch.object(owner, name, timed_call))
+        yield
 
 
 def write_submission(

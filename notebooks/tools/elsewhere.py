@@ -1,17 +1,15 @@
 """Tables of what becomes of models and cascades on other splits, in short, and of streams."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from cascadelib import DriftSignal, Front, LogitStore, Point, evaluate
+from cascadelib import Front, LogitStore, evaluate
 from cascadelib.files import located
-from cascadelib.front_end import watched
 from cascadelib.tables import arrow
 
 
@@ -94,77 +92,6 @@ def selection_bias_table(bias: pd.DataFrame) -> pd.DataFrame:
     low, middle, high = (chosen - measured).quantile([0.05, 0.5, 0.95]).to_numpy()
     means = {"mean, chosen": chosen.mean(), "mean, measured": measured.mean()}
     return pd.DataFrame({**means, "difference, 5%": low, "median": middle, "95%": high})
-
-
-def alarm_share(
-    reference: Any, store: Any, point: Point, window: int, repeats: int = 200, **options: Any
-) -> float:
-    """Share of streams that raise an alarm before they end.
-
-    ``repeats`` streams of ``window`` inputs are drawn from a store. Where the reference is the same
-    store, these are false alarms: each time a random half is the reference, the other half the
-    stream. options: false_alarm_rate. ValueError for too few samples.
-    """
-    run = evaluate(store, point)
-
-    def reaching(rows: np.ndarray) -> list[np.ndarray]:
-        """Of some samples, those confidences that they have at the stages that they reach."""
-        stages = enumerate(run.confidences)
-        return [values[rows[run.exit_stage[rows] >= stage]] for stage, values in stages]
-
-    unchanged = reference is store
-    half = len(store) // 2 if unchanged else 0
-    fixed = None if unchanged else evaluate(reference, point).stage_confidences
-    if window > len(store) - half:
-        raise ValueError(
-            f"a stream of {window} inputs is longer than the {len(store) - half} samples there are"
-        )
-    rng = np.random.default_rng(0)
-    alarms = []
-    for _ in watched(range(repeats), "streams"):
-        order = rng.permutation(len(store))
-        signal = DriftSignal(fixed or reaching(order[:half]), **options)
-        alarms.append(signal.check(reaching(order[half:][:window])).alarm)
-    return float(np.mean(alarms))
-
-
-def alarm_table(
-    point: Point,
-    store: Any,
-    other: Any,
-    splits: dict[str, Any],
-    windows: Sequence[int],
-    repeats: int = 50,
-    **options: Any,
-) -> pd.DataFrame:
-    """Shares of streams that raise an alarm before they end, a column per length that fits.
-
-    Of unchanged data of ``other`` (4 × ``repeats`` streams), then of the splits {label: store},
-    against ``store``. options: a signal's.
-    """
-    fits = min(len(other) // 2, *(len(data) for data in splits.values()))
-    table = {}
-    for window in [window for window in windows if window <= fits]:
-        shares = {"unchanged": alarm_share(other, other, point, window, 4 * repeats, **options)}
-        for name, data in splits.items():
-            shares[name] = alarm_share(store, data, point, window, repeats, **options)
-        table[f"share of alarms, {window} inputs"] = shares
-    return pd.DataFrame(table)
-
-
-def drift_table(cascade: Any, streams: Mapping[str, Sequence]) -> pd.DataFrame:
-    """What a running cascade says of several streams {label: batches}, a row each.
-
-    exit_rate of the first stage, the expected one, and whether :meth:`Running.drift` raises the
-    alarm. Its counts are those of the last stream after.
-    """
-    rows = {}
-    for label, batches in streams.items():
-        cascade.running.reset()
-        cascade.run(batches)
-        row = cascade.running.table.iloc[0][["exit_rate", "exit_rate_expected"]].to_dict()
-        rows[label] = row | {"alarm": "ALARM" if cascade.running.drift().alarm else "–"}
-    return pd.DataFrame.from_dict(rows, orient="index")
 
 
 def decide_elsewhere(path: str | Path, batch: Any) -> Any:

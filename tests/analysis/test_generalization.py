@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny_stores import noisy_store, three_models
 
 from cascadelib import LogitStore, Method, ScoreTable, certify, evaluate, pick, search
 from cascadelib.analysis import (
@@ -19,23 +20,6 @@ from cascadelib.analysis import (
 )
 from cascadelib.analysis.generalization import check_same_task, same_samples
 from cascadelib.evaluation.intervals import difference_interval, paired_difference_interval
-
-
-def make_store(seed=0, k=600, noise=1.0, ids=True, **options):
-    """Three models on five classes; ids that tell the samples of one seed from those of another."""
-    names = options.pop("names", ("m0", "m1", "m2"))
-    options.setdefault("classes", tuple("abcde"))
-    rng = np.random.default_rng(seed)
-    labels = rng.integers(0, 5, k)
-    ease = rng.normal(size=(k, 1))
-    logits = {}
-    for i, name in enumerate(names):
-        signal = (1.0 + i) * np.eye(5)[labels] * (1.5 + ease)
-        logits[name] = signal + noise * rng.normal(size=(k, 5))
-    if ids:
-        options["sample_ids"] = [f"{seed}-{row}" for row in range(k)]
-    macs = {name: 10.0 ** (i + 1) for i, name in enumerate(names)}
-    return LogitStore.from_arrays(labels, logits, macs=macs, split=f"seed {seed}", **options)
 
 
 def changed(store, scale):
@@ -55,8 +39,8 @@ def changed(store, scale):
     )
 
 
-STORE = make_store()
-OTHER = make_store(1, noise=1.5)
+STORE = three_models()
+OTHER = three_models(1, noise=1.5)
 SIX, SEVEN = (
     LogitStore.from_arrays(
         [0, 1], {name: np.eye(count)[:2] for name in ("m0", "m1", "m2")}, classes=classes
@@ -96,7 +80,7 @@ def test_differences_of_independent_samples_follow_newcombes_formula(first, seco
 
 
 def test_drops_are_differences_of_accuracies_split_by_split():
-    splits = {"b": OTHER, "a": make_store(2, noise=2.5)}
+    splits = {"b": OTHER, "a": three_models(2, noise=2.5)}
     drops = accuracy_drops(STORE, splits)
     names = STORE.models.index
     assert drops.index.tolist() == [(split, model) for split in "ba" for model in names]
@@ -111,7 +95,7 @@ def test_drops_are_differences_of_accuracies_split_by_split():
 
 def test_intervals_hold_for_all_rows_together():
     alone = accuracy_drops(STORE, {"b": OTHER})
-    both = accuracy_drops(STORE, {"b": OTHER, "a": make_store(2)}).loc["b"]
+    both = accuracy_drops(STORE, {"b": OTHER, "a": three_models(2)}).loc["b"]
     assert (both["drop_low"] < alone.loc["b", "drop_low"]).all()
     for row, model in enumerate(STORE.models.index):
         correct, moved = (s.outcome([model], Method(), "top1")((0,))[0] for s in (STORE, OTHER))
@@ -139,7 +123,7 @@ def test_drops_are_paired_where_the_samples_are_the_same():
 @pytest.mark.parametrize("kind", ["stores", "tables"])
 def test_row_numbers_are_no_reason_to_pair_two_splits(kind):
     if kind == "stores":
-        here, there = (make_store(seed, ids=False) for seed in (0, 1))
+        here, there = (three_models(seed, ids=False) for seed in (0, 1))
     else:
         rng = np.random.default_rng(0)
         here, there = (
@@ -177,7 +161,7 @@ def test_samples_are_paired_in_the_order_of_the_other_split():
     part = same_samples(STORE, STORE.take(rows))
     np.testing.assert_array_equal(part.sample_ids, STORE.sample_ids[rows])
     with pytest.raises(ValueError, match="lacks 1 of the 3 samples.*'0-900'"):
-        same_samples(STORE, make_store(0, 1000).take([5, 900, 3]))
+        same_samples(STORE, three_models(0, 1000).take([5, 900, 3]))
     relabelled = LogitStore.from_arrays(
         (STORE.labels + 1) % 5, {"m0": STORE.logits("m0")}, sample_ids=STORE.sample_ids
     )
@@ -188,10 +172,10 @@ def test_samples_are_paired_in_the_order_of_the_other_split():
 @pytest.mark.parametrize(
     ("other", "message"),
     [
-        (make_store(1, classes=("a", "b", "x", "d", "e")), "first difference at class 2"),
+        (three_models(1, classes=("a", "b", "x", "d", "e")), "first difference at class 2"),
         (SIX, "5 and 6, the first difference at class 5"),
         (SEVEN, "5 classes on one split and 7"),
-        (make_store(1, names=("m0", "m1")), "unknown model of the other split 'm2'"),
+        (noisy_store(1, models=2, classes=5), "unknown model of the other split 'm2'"),
     ],
 )
 def test_splits_of_another_task_are_refused(other, message):
@@ -237,7 +221,7 @@ def test_shares_of_the_accuracy_range_are_counted_accuracy_by_accuracy():
 
 
 def test_what_guarantees_cost_where_one_can_be_kept_and_where_none_can():
-    found_on, certified_on, held_out = (make_store(seed, 2500) for seed in (3, 4, 5))
+    found_on, certified_on, held_out = (three_models(seed, 2500) for seed in (3, 4, 5))
     front = search(found_on, 2)
     few = certified_on.take(slice(20))
     losses = [0.001, 0.03, 0.1]

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny_stores import noisy_store, three_models
 from twins import segment_range
 
 from cascadelib import (
@@ -27,21 +28,8 @@ from cascadelib.evaluation.evaluation import baseline_of, outcomes_of
 from cascadelib.evaluation.pareto import pareto_front
 from cascadelib.fronts.pairs import pair_curve
 
-
-def make_store(seed=0, k=600, noise=1.0, classes=tuple("abcde"), names=("m0", "m1", "m2")):
-    rng = np.random.default_rng(seed)
-    labels = rng.integers(0, 5, k)
-    ease = rng.normal(size=(k, 1))
-    logits = {
-        name: (1.0 + i) * np.eye(5)[labels] * (1.5 + ease) + noise * rng.normal(size=(k, 5))
-        for i, name in enumerate(names)
-    }
-    macs = {name: 10.0 ** (i + 1) for i, name in enumerate(names)}
-    return LogitStore.from_arrays(labels, logits, macs=macs, classes=classes, split=f"seed {seed}")
-
-
-STORE = make_store()
-OTHER = make_store(1, noise=1.5)
+STORE = three_models(ids=False)
+OTHER = three_models(1, noise=1.5, ids=False)
 
 
 @pytest.mark.parametrize("method", ["max_softmax", "entropy", "max_softmax_mean_logits_ts"])
@@ -294,7 +282,7 @@ def test_the_moved_curve_equals_a_loop():
 def test_a_model_that_the_other_split_lacks_is_refused_by_name():
     front = search(STORE, 2, models=["m1", "m2"])
     with pytest.raises(ValueError, match="unknown model of this store 'm2'"):
-        replay(make_store(1, names=("m0", "m1")), front)
+        replay(noisy_store(1, models=2), front)
 
 
 def test_holds_has_a_row_a_split():

@@ -133,12 +133,12 @@ def change_of_operator(node, source):
     """(kind, new text) of a comparison, a sum, an "and", a "not" or a branch; or None."""
     text = source.text
     match node:
-        case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in COMPARED:
-            return "compare", f"({text(left)}) {COMPARED[type(op)]} ({text(right)})"
+        case ast.Compare(left=one, ops=[op], comparators=[other]) if type(op) in COMPARED:
+            return "compare", f"({text(one)}) {COMPARED[type(op)]} ({text(other)})"
         case ast.BinOp(left=ast.Constant(value=str())):
             return None
-        case ast.BinOp(left=left, op=op, right=right) if type(op) in ARITHMETIC:
-            return "arithmetic", f"({text(left)} {ARITHMETIC[type(op)]} ({text(right)}))"
+        case ast.BinOp(left=one, op=op, right=other) if type(op) in ARITHMETIC:
+            return "arithmetic", f"({text(one)} {ARITHMETIC[type(op)]} ({text(other)}))"
         case ast.BoolOp(op=op, values=values):
             other = " or " if isinstance(op, ast.And) else " and "
             return "boolean", "(" + other.join(f"({text(value)})" for value in values) + ")"

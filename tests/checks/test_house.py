@@ -2,6 +2,7 @@
 torch."""
 
 import ast
+import json
 import subprocess
 import sys
 from collections import Counter
@@ -34,18 +35,6 @@ STUMBLES = (
     "is_right = x.sure(rights)",
 )
 HEAVY = "torch torchvision timm transformers fvcore PIL plotly ipywidgets anywidget".split()
-
-
-def loaded_by(code):
-    """Top-level names of the modules that a fresh interpreter loads for ``code``."""
-    line = (
-        f"import sys; before = set(sys.modules); {code}; "
-        "print(*{name.split('.')[0] for name in set(sys.modules) - before})"
-    )
-    out = subprocess.run(
-        [sys.executable, "-c", line], capture_output=True, text=True, check=True, cwd=PACKAGE.parent
-    )
-    return set(out.stdout.split())
 
 
 def test_no_folder_has_too_many_modules():
@@ -142,34 +131,42 @@ def test_public_functions_have_names_of_their_own():
     assert defined.keys() & {"found", "shown", "kept", "named", "measured", "described"} == set()
 
 
-def test_the_face_loads_the_standard_library_only():
-    assert loaded_by("import cascadelib") - {"cascadelib"} <= set(sys.stdlib_module_names)
+# What a fresh interpreter does, step by step, and what it must not have loaded by then.
+ROOMS_OF_THE_CORE = "store methods evaluation fronts guarantees analysis".split()
+STEPS = {
+    "import cascadelib as cl": [*HEAVY, "numpy", "pandas", "numba", "scipy"],
+    "cl.LogitStore, cl.ScoreTable": [*HEAVY, "numba", "scipy"],
+    "cl.published.models()": HEAVY,
+    **{
+        f"import cascadelib.{room} as room; [getattr(room, n) for n in room.__all__]": HEAVY
+        for room in ROOMS_OF_THE_CORE
+    },
+    "cl.Cascade": ["timm", "transformers", "plotly", "fvcore"],  # of modules of one's own
+}
 
 
-@pytest.mark.parametrize("room", "store methods evaluation fronts guarantees analysis".split())
-def test_the_core_does_without_torch_and_plotly(room):
-    every = f"import cascadelib.{room} as room; [getattr(room, name) for name in room.__all__]"
-    assert loaded_by(every) & set(HEAVY) == set()
-
-
-@pytest.mark.parametrize("code", ["cl.published.models()", "cl.ScoreTable", "cl.LogitStore"])
-def test_published_figures_and_stores_do_too(code):
-    assert loaded_by(f"import cascadelib as cl; {code}") & set(HEAVY) == set()
-
-
-def test_stores_load_no_compiler():
-    assert (
-        loaded_by("import cascadelib as cl; cl.LogitStore, cl.ScoreTable") & {"numba", "scipy"}
-        == set()
+@pytest.fixture(scope="module")
+def loaded():
+    """{step: top-level names of all modules that are loaded after it}, by one interpreter."""
+    code = (
+        "import json, sys\nbefore = set(sys.modules)\nfound = {}\n"
+        f"for step in {list(STEPS)}:\n"
+        "    exec(step)\n"
+        "    found[step] = list({name.split('.')[0] for name in set(sys.modules) - before})\n"
+        "print(json.dumps(found))"
     )
+    command = [sys.executable, "-c", code]
+    out = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    return json.loads(out.stdout)
 
 
-def test_a_cascade_of_own_modules_loads_no_zoo():
-    assert (
-        loaded_by("import cascadelib as cl; cl.Cascade")
-        & {"timm", "transformers", "plotly", "fvcore"}
-        == set()
-    )
+@pytest.mark.parametrize("step", STEPS)
+def test_what_the_core_does_without_is_not_loaded(step, loaded):
+    assert set(loaded[step]) & set(STEPS[step]) == set()
+
+
+def test_the_face_loads_the_standard_library_only(loaded):
+    assert set(loaded["import cascadelib as cl"]) - {"cascadelib"} <= set(sys.stdlib_module_names)
 
 
 def test_imports_change_no_settings_of_other_packages():
@@ -178,4 +175,4 @@ def test_imports_change_no_settings_of_other_packages():
         "{*pio.templates}, timm.list_models()); was = settings(); import cascadelib as cl; "
         "cl.figures.front_figure, cl.zoo.load_bundled; assert settings() == was"
     )
-    loaded_by(code)
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

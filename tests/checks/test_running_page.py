@@ -16,7 +16,7 @@ import uvicorn
 from prometheus_client import REGISTRY
 
 from cascadelib import Point, Policy
-from cascadelib.policy import Running
+from cascadelib.serve import Monitor
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "running.md"
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.S)
@@ -53,13 +53,12 @@ def page(tmp_path, monkeypatch):
 
 
 def test_the_service_runs_as_it_stands(page, capsys, caplog):
-    first, many, restarts, _, _, _, _, logs, prometheus = page
+    first, restarts, _, _, _, _, logs, prometheus = page
     scope = {}
-    exec(first, scope)
-    exec(many, scope)
-    scope["policy"].running.audit = 0.5
 
     async def main():
+        exec(first, scope)
+        scope["service"].audit = 0.5
         names = [f"n{number}" for number in range(40)]
         texts = ["buy now" if number % 4 else "a long letter" for number in range(40)]
         said = ["spam" if number % 4 else "ham" for number in range(40)]
@@ -80,13 +79,14 @@ def test_the_service_runs_as_it_stands(page, capsys, caplog):
         await scope["client"].aclose()
 
     asyncio.run(main())
-    running = scope["policy"].running
-    assert running.inputs == 41 and running.cost()["priced"] == 41 and running.audited > 10
-    exec(restarts, scope)
+    monitor = scope["monitor"]
+    assert monitor.inputs == 41 and monitor.cost()["priced"] == 41 and monitor.audited > 10
+    start, _, save = restarts.partition("...\n")
+    exec(save, scope | {"path": Path("monitor-1.json")})
     again = {}
     exec(first, again)
-    exec(restarts, again)
-    assert again["policy"].running.inputs == 41
+    exec(start, again)
+    assert again["service"].monitor.inputs == 41
 
 
 def test_logs_and_prometheus_take_five_lines_each():
@@ -96,7 +96,7 @@ def test_logs_and_prometheus_take_five_lines_each():
 
 def test_late_labels_reach_their_worker_and_a_report_covers_all(page, capsys, monkeypatch):
     """Two workers whose callers' log is one file; every label is sent to both, twice."""
-    first, _, _, late, costs, by_stage, *_ = page
+    first, _, late, costs, by_stage, *_ = page
     saved = []
     lines = []
     labels = {f"{worker}-{number}": "ham" for worker in "ab" for number in range(30)}
@@ -104,28 +104,28 @@ def test_late_labels_reach_their_worker_and_a_report_covers_all(page, capsys, mo
         scope = {}
         exec(first, scope)
         exec(late, scope)
-        running = scope["policy"].running
-        running.audit = 1.0
-        running.equal = lambda one, other: False
-        running.on_decision = lambda record: lines.append(json.dumps(record, allow_nan=False))
+        monitor = scope["monitor"]
+        scope["service"].audit = 1.0
+        monitor.equal = lambda one, other: False
+        monitor.on_decision = lambda record: lines.append(json.dumps(record, allow_nan=False))
         texts = ["buy now" if number % 3 else "a long letter" for number in range(30)]
         names = [name for name in labels if name[0] == worker]
 
         async def main(scope=scope, names=names, texts=texts):
             await scope["answers"](names, texts)
+            await scope["stop"]()
             await scope["client"].aclose()
 
         asyncio.run(main())
-        assert len(running.to_label()) == 30
+        assert len(monitor.to_label()) == 30
         scope["take"](labels)
         scope["take"](labels)
-        assert running.to_label().empty
+        assert monitor.to_label().empty
         saved.append(Path(f"{worker}.json"))
-        running.save(saved[-1])
-    scope["Running"] = Running
+        monitor.save(saved[-1])
     scope["Path"] = Path
     exec(costs, scope)
-    monkeypatch.setattr(Running, "drift", lambda running: "nothing is expected of this policy")
+    monkeypatch.setattr(Monitor, "drift", lambda monitor: "nothing is expected of this policy")
     whole = scope["report"](saved)
     assert whole.inputs == whole.audited == 60 and "spent" in capsys.readouterr().out
     Path("decisions.log").write_text("\n".join(lines))
@@ -139,7 +139,7 @@ def test_a_policy_is_certified_anew_by_few_labels(page):
     scope = {}
     exec(page[0], scope)
     exec("import pandas as pd", scope)
-    exec(page[6], scope)
+    exec(page[5], scope)
     draws = np.random.default_rng(0)
     rows = []
     truth = {}
@@ -153,4 +153,4 @@ def test_a_policy_is_certified_anew_by_few_labels(page):
     frame = pd.DataFrame(rows, columns=["sample", "model", "prediction", "confidence", "cost"])
     policy = scope["renewed"](frame, 0.02, truth)
     assert 0.2 < policy.thresholds[0] < 0.5
-    assert not policy.running.drift().alarm
+    assert not Monitor(policy).drift().alarm

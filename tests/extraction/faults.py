@@ -1,7 +1,8 @@
 """Let every call of an extraction that changes a file fail once, in a child process.
 
-The parent has not run torch before, since torch's threads do not survive a fork. ``python tests/extraction/faults.py FOLDER every``
-tries all kinds of faults at every call, as `make soak` does; `make test` tries one, in turn.
+The parent has not run torch before, since torch's threads do not survive a fork. `make test` tries
+one fault. ``python tests/extraction/faults.py FOLDER every`` tries all faults at every call, as in
+`make soak`.
 """
 
 import errno

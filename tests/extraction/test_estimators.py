@@ -41,3 +41,13 @@ def test_another_store_in_the_folder_and_other_labels_are_refused(tmp_path):
         cl.extract(trained(NUMBERS), (X, NUMBERS), tmp_path)
     with pytest.raises(ValueError, match="unknown label"):
         cl.extract(trained(NUMBERS), (X, NUMBERS + 1), tmp_path / "other")
+
+
+def test_classes_in_another_spelling_are_refused():
+    """Their probabilities went to the columns of other classes."""
+    model = LogisticRegression().fit(X[:200], WORDS[NUMBERS[:200]])
+    capitals = np.unique(np.char.capitalize(WORDS))
+    with pytest.raises(ValueError, match="trained with the class 'air', but y has .*'Air'"):
+        compute_probabilities(model, X[:5], capitals)
+    with pytest.raises(ValueError, match="trained with the class 'sea'"):
+        compute_probabilities(model, X[:5], np.array(["air", "ice", "land"]))

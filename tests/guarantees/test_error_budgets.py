@@ -209,9 +209,7 @@ def test_custom_confidences_share_their_level(capture, monkeypatch):
     assert calls == [(9, 9, repeats.LEVEL / 3)] * 3
 
 
-def test_intervals_of_aligned_rows_share_half_of_the_level_by_models_and_half_by_pairs(
-    monkeypatch,
-):
+def test_intervals_of_aligned_rows_share_half_of_the_level_by_models_and_half_by_pairs(monkeypatch):
     """Two-sided: so a quarter of the level at each end."""
     levels = []
     real = aligned_rows.correlations

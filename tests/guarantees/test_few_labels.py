@@ -2,6 +2,7 @@
 labels give."""
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -246,15 +247,21 @@ WAYS = {
 }
 
 
+@cache
+def drawn_worlds(k, draws):
+    """Draws that all ways of certifying share."""
+    rng = np.random.default_rng(k)
+    return [drawn_world(rng, k) for _ in range(draws)]
+
+
 @pytest.mark.parametrize("k", [500, 2000])
 @pytest.mark.parametrize("way", WAYS)
 def test_a_loss_of_epsilon_is_certified_as_rarely_as_stated(way, k):
     """A short run of the study in benchmarks/analysis.py: 150 draws at δ = 0.2, at a loss of
     exactly ε."""
-    rng = np.random.default_rng([k, *map(ord, way)])
     draws = 150
     delta = 0.2
-    tables = [drawn_world(rng, k) for _ in range(draws)]
+    tables = drawn_worlds(k, draws)
     found = [
         certify(t, IN_TWO, 0.02, delta, "l", **WAYS[way](t, 0.02)).point is not None for t in tables
     ]
@@ -267,12 +274,11 @@ def test_a_loss_of_epsilon_is_certified_as_rarely_as_stated(way, k):
 
 
 def test_a_cost_at_its_budget_is_certified_as_rarely_as_stated():
-    rng = np.random.default_rng(0)
-    draws = 300
+    draws = 150
     delta = 0.2
     found = [
-        certify(drawn_world(rng, 500), IN_TWO, 0.3, delta, "l", budget=5.0).point
-        for _ in range(draws)
+        certify(table, IN_TWO, 0.3, delta, "l", budget=5.0).point
+        for table in drawn_worlds(500, draws)
     ]
     assert 0 < sum(point is not None for point in found) <= binom.ppf(0.999, draws, delta)
 

@@ -246,11 +246,11 @@ def test_f1_spends_a_five_hundredth_of_the_level_on_the_f1_of_the_reference(monk
 
     monkeypatch.setattr(p_values, "share_interval", captured)
     positive = np.arange(10) < 4
-    right = np.arange(10) != 9
-    assert f1_p_value(right, right, positive, 0.0, 0.2) == 1.0
+    correct = np.arange(10) != 9
+    assert f1_p_value(correct, correct, positive, 0.0, 0.2) == 1.0
     assert levels == [(5, 1 - 0.2 / 500, "exact")]  # four true positives and an error
-    assert f1_p_value(right, right, positive, 0.67, 0.2) == 0.2 / 500
-    assert f1_p_value(right, right, positive, 0.66, 0.2) > 0.2 / 500
+    assert f1_p_value(correct, correct, positive, 0.67, 0.2) == 0.2 / 500
+    assert f1_p_value(correct, correct, positive, 0.66, 0.2) > 0.2 / 500
 
 
 def test_the_f1_p_value_adds_gamma_to_the_inverse_of_the_capital(monkeypatch):

@@ -13,6 +13,7 @@ from tables_of_scores import status_of
 
 from cascadelib import LogitStore, Policy, ScoreTable, certify, ladder, search, to_label
 from cascadelib.__main__ import main
+from cascadelib.datasets import llm_answers
 from cascadelib.guarantees.premises import CHECKS, LEVEL
 from cascadelib.methods.confidence_range import has_power
 
@@ -326,3 +327,19 @@ def test_how_text_was_compared_is_stated():
 def test_dropped_samples_are_stated():
     found = certify(replace(CHECK, dropped=7, sample_ids=CHECK.sample_ids), FRONT, 0.03)
     assert "labels complete (7 samples with missing rows were dropped" in str(found)
+
+
+BUNDLED = ["fashion-mnist/val", "fashion-mnist/test", "reviews/val", "reviews/tweets", "answers"]
+
+
+@pytest.mark.parametrize("name", BUNDLED)
+def test_no_bundled_table_is_refused(name):
+    if name == "answers":
+        columns = {"prediction": "prediction", "label": "label"}
+        store = ScoreTable.from_frame(llm_answers(), **columns)
+    else:
+        store = LogitStore(f"data/{name}")
+    order = np.random.default_rng(0).permutation(len(store))
+    halves = [store.take(np.sort(rows)) for rows in np.array_split(order, 2)]
+    found = certify(halves[1], search(halves[0], 2), 0.05)
+    assert not (found.premises["status"] == "violated").any()

@@ -4,26 +4,10 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from recipe_stores import eased_store as make_store
 from twins import brute_front
 
-from cascadelib import METHODS, LogitStore, Method, evaluate, pick, search
-
-
-def make_store(seed=0, k=40, models=4, classes=4, step=0.5):
-    """Logits on a grid of ``step``, so that confidences tie; the costlier the model, the stronger
-    the signal."""
-    rng = np.random.default_rng(seed)
-    labels = rng.integers(0, classes, k)
-    ease = rng.normal(size=(k, 1))
-    logits = {
-        f"m{i}": np.round(
-            ((0.8 + i) * np.eye(classes)[labels] * (1 + ease) + rng.normal(size=(k, classes)))
-            / step
-        )
-        * step
-        for i in range(models)
-    }
-    return LogitStore.from_arrays(labels, logits, macs={f"m{i}": 3.0**i for i in range(models)})
+from cascadelib import METHODS, Method, evaluate, pick, search
 
 
 def slow_vote(votes, confidence):

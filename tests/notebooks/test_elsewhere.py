@@ -1,13 +1,13 @@
-"""Tables of notebooks 05 and 08: drops in short, exit rates that change, alarms of streams."""
+"""Tables of notebooks 05 and 08: drops in short, exit rates that change."""
 
-import numpy as np
+from functools import partial
+
 import pytest
+from tiny_stores import three_models
 
-from cascadelib import LogitStore, confidence, pick, search
+from cascadelib import confidence, search
 from cascadelib.analysis import accuracy_drops, selection_bias
 from tools.elsewhere import (
-    alarm_share,
-    alarm_table,
     by_kind,
     drops_table,
     exit_changes,
@@ -15,19 +15,7 @@ from tools.elsewhere import (
     selection_bias_table,
 )
 
-
-def make_store(seed=0, k=600, noise=1.0):
-    rng = np.random.default_rng(seed)
-    labels = rng.integers(0, 5, k)
-    ease = rng.normal(size=(k, 1))
-    logits = {}
-    for i, name in enumerate(("m0", "m1", "m2")):
-        signal = (1.0 + i) * np.eye(5)[labels] * (1.5 + ease)
-        logits[name] = signal + noise * rng.normal(size=(k, 5))
-    macs = {"m0": 10.0, "m1": 100.0, "m2": 1000.0}
-    return LogitStore.from_arrays(labels, logits, macs=macs, split=f"seed {seed}")
-
-
+make_store = partial(three_models, ids=False, classes=5)
 STORE = make_store()
 OTHER = make_store(1, noise=1.5)
 
@@ -57,28 +45,6 @@ def test_splits_are_opened_by_pattern_and_share_a_panel_by_kind():
         "noise": {"val": 0, "severity 1": 1, "severity 2": 2},
         "v2": {"val": 0, "moved": 3},
     }
-
-
-def test_windows_alarm_on_shifted_data_and_rarely_on_unchanged():
-    point = pick(search(STORE, 2), "match_best", caution=0)
-    assert (
-        alarm_share(STORE, make_store(2, 2000, noise=3.0), point, 300, 20, false_alarm_rate=0.01)
-        > 0.8
-    )
-    unchanged = make_store(3, 2000)
-    assert alarm_share(unchanged, unchanged, point, 200, 100) <= 0.06
-    with pytest.raises(ValueError, match="longer than the 600"):
-        alarm_share(STORE, OTHER, point, 601)
-
-
-def test_alarms_have_a_row_a_split_and_a_column_a_window_that_fits():
-    point = pick(search(STORE, 2), "match_best", caution=0)
-    worse = make_store(2, 2000, noise=3.0)
-    table = alarm_table(point, STORE, OTHER, {"other": OTHER, "worse": worse}, (100, 300, 301), 5)
-    assert list(table) == ["share of alarms, 100 inputs", "share of alarms, 300 inputs"]
-    assert table.index.tolist() == ["unchanged", "other", "worse"]
-    assert table.iloc[2, 1] == alarm_share(STORE, worse, point, 300, 5)
-    assert table.iloc[0, 1] == alarm_share(OTHER, OTHER, point, 300, 20)
 
 
 def test_the_bias_of_choosing_in_short():

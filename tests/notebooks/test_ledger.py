@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from tiny_stores import noisy_store
 
 from cascadelib import METHODS, LogitStore, bootstrap, pair_table, published, search
 from cascadelib.evaluation.pareto import Baseline
@@ -328,18 +329,8 @@ def test_ranges_are_shares_of_the_runs_own():
     assert middle == (None, pytest.approx(0.45))
 
 
-def made_store(seed=0, k=200):
-    rng = np.random.default_rng(seed)
-    labels = rng.integers(0, 4, k)
-    ease = rng.normal(size=(k, 1))
-    logits = {}
-    for i in range(4):
-        logits[f"m{i}"] = (1 + i) * np.eye(4)[labels] * (1 + ease) + rng.normal(size=(k, 4))
-    return LogitStore.from_arrays(labels, logits, macs={f"m{i}": 10.0 ** (i + 1) for i in range(4)})
-
-
 def test_fronts_are_resampled_as_the_bootstrap_does():
-    store = made_store()
+    store = noisy_store(k=200, classes=4)
     front = search(store, 2)
     found = resampled(lambda one: {"mean": one.mean_improvement()})(front)["mean"]
     drawn = bootstrap(store, front, counts_of(len(store)))

@@ -172,6 +172,26 @@ def test_answers_that_differ_in_case_alone_are_an_error_or_compared_as_the_table
     assert not result.asked.all()
 
 
+def test_its_policy_reads_answers_in_other_spellings_as_the_table_did():
+    rng = np.random.default_rng(0)
+    billing = np.where(rng.random(2000) < 0.5, "Billing ", "other")
+    confidence = rng.random(2000)
+    wrong = rng.random(2000) < np.where(billing == "other", 0.3, 0.02) * (1 - confidence)
+    truth = np.where(wrong, "none", np.char.upper(billing))
+    table = cl.ScoreTable(None, [confidence], [1], predictions=[billing], normalize="text")
+    policy = cl.answer_table(table, Reference(truth), 0.05, labels=600).policy
+    for spellings in (["billing", "Billing ", "BILLING"], ["other", " Other", "OTHER"]):
+        decided = [
+            policy.decide([confidence], [[text] * 2000]).exit_stage.tolist() for text in spellings
+        ]
+        assert decided[0] == decided[1] == decided[2]
+    kept = [
+        np.mean(policy.decide([confidence], [[text] * 2000]).exit_stage == 0)
+        for text in ("billing", "other")
+    ]
+    assert kept[0] > kept[1]
+
+
 def test_its_policy_names_the_models_that_are_given_and_wanted():
     table, truth = made(300)
     policy = cl.answer_table(table, Reference(truth, table.sample_ids), 0.1).policy

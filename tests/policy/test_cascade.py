@@ -253,10 +253,7 @@ def test_broken_logits_go_to_the_last_model(ensemble):
     assert not set(cascade.models[1].seen[0]) & {3, 5, 7}
     assert decisions.predictions[[3, 5]].tolist() == TABLE["c"][[3, 5]].argmax(1).tolist()
     assert decisions.predictions[7] == -1 and np.isnan(decisions.confidence[7])
-    assert (
-        decisions.broken.tolist()[0] == 3
-        and cascade.running.broken.tolist() == decisions.broken.tolist()
-    )
+    assert decisions.broken.tolist()[0] == 3
     whole = made(point)(np.arange(60))
     rest = np.setdiff1d(np.arange(60), [3, 4, 5, 7])
     np.testing.assert_array_equal(decisions.predictions[rest], whole.predictions[rest])
@@ -494,7 +491,7 @@ def test_a_stream_that_breaks_hands_back_what_was_decided(error):
     decided = caught.value.decided
     assert caught.value is error and len(decided) == 150
     done = decided.exit_stage >= 0
-    assert 0 < done.sum() < 150 and cascade.running.inputs == done.sum()
+    assert 0 < done.sum() < 150
     for part in ("predictions", "exit_stage", "confidence"):
         np.testing.assert_array_equal(getattr(decided, part)[done], getattr(whole, part)[done])
     assert (decided.predictions[~done] == -1).all() and np.isnan(decided.confidence[~done]).all()

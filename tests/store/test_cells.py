@@ -3,8 +3,6 @@
 import csv
 import gzip
 import io
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,7 +17,7 @@ NAMED = {"label": "label", "prediction": "prediction"}
 HEADER = ["sample", "model", "prediction", "confidence", "cost", "label"]
 
 
-def rows(k: int = 4) -> list[list[str]]:
+def rows(k=4):
     """Rows of two models on k samples, both correct."""
     return [
         [f"q{row}", name, "yes", "0.5", "1", "yes"]
@@ -28,7 +26,7 @@ def rows(k: int = 4) -> list[list[str]]:
     ]
 
 
-def frame(changes: dict[tuple[int, str], str]) -> pd.DataFrame:
+def frame(changes):
     """The rows as a frame of text with some cells changed."""
     table = pd.DataFrame(rows(), columns=HEADER, dtype=object)
     for (row, column), cell in changes.items():
@@ -36,7 +34,7 @@ def frame(changes: dict[tuple[int, str], str]) -> pd.DataFrame:
     return table
 
 
-def written(path: Path, cells: list[list[str]], **options: Any) -> Path:
+def written(path, cells, **options):
     """A CSV file of a header and rows."""
     with path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file, **options).writerows([HEADER, *cells])
@@ -88,7 +86,7 @@ def test_samples_without_a_label_are_dropped_or_named():
         ScoreTable.from_frame(table, **NAMED, missing="abstain")
 
 
-def test_all_faults_of_a_file_are_listed_with_their_lines(tmp_path: Path):
+def test_all_faults_of_a_file_are_listed_with_their_lines(tmp_path):
     cells = rows(30)
     cells[0][2] = "yes\nno"  # a quoted line break: the next row is on line 4
     cells[1][3] = "high"
@@ -130,7 +128,7 @@ def test_numbers_that_are_not_available_are_empty_cells(cell):
     assert ScoreTable.from_frame(table, **NAMED, missing="drop").dropped == 1
 
 
-def test_ten_faults_of_each_kind_are_shown_and_all_counted(tmp_path: Path):
+def test_ten_faults_of_each_kind_are_shown_and_all_counted(tmp_path):
     cells = rows(30)
     for row in range(25):
         cells[row][3] = "high"
@@ -153,14 +151,7 @@ TEXT = st.text("ab\n\r\",; 'é", max_size=6)
     st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "cp1252"]),
     st.sampled_from([".csv", ".csv.gz"]),
 )
-def test_lines_are_those_of_an_editor(
-    tmp_path_factory: pytest.TempPathFactory,
-    cells: list,
-    end: str,
-    separator: str,
-    encoding: str,
-    suffix: str,
-):
+def test_lines_are_those_of_an_editor(tmp_path_factory, cells, end, separator, encoding, suffix):
     """Each row is written by itself; how many lines an editor shows before it is counted."""
     parts = []
     for row in [["first", "second", "third"], *cells]:
@@ -179,7 +170,7 @@ def test_lines_are_those_of_an_editor(
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "cp1252"])
-def test_a_file_in_another_encoding_is_read_where_it_is_named(tmp_path: Path, encoding: str):
+def test_a_file_in_another_encoding_is_read_where_it_is_named(tmp_path, encoding):
     path = tmp_path / "t.csv"
     path.write_bytes(
         "\n".join(map(",".join, [HEADER, *rows()])).replace("yes", "né").encode(encoding)
@@ -191,7 +182,7 @@ def test_a_file_in_another_encoding_is_read_where_it_is_named(tmp_path: Path, en
         ScoreTable.from_frame(path, **NAMED, encoding="utf-9")
 
 
-def test_a_wide_table_names_the_line_of_each_model(tmp_path: Path):
+def test_a_wide_table_names_the_line_of_each_model(tmp_path):
     path = tmp_path / "t.csv"
     path.write_text("id,a_says,a_sure,b_says,b_sure,truth\n1,x,0.5,x,0.5,x\n2,x,0.5,X,,x\n")
     with pytest.raises(ValueError) as error:

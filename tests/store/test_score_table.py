@@ -145,3 +145,11 @@ def test_a_point_of_models_outputs_is_not_read_on_a_table(change, message):
 
 def certify_within_budget(table, point):
     certify(table, point, budget=3.0)
+
+
+def test_the_table_of_models_is_that_of_the_part_and_no_edit_of_it_stays():
+    table = ScoreTable([[1, 0], [1, 1]], np.ones((2, 2)), [1.0, 2.0])
+    table.models["top1"] = 0.0
+    assert table.models["top1"].tolist() == [0.5, 1.0]
+    assert table.take([1]).models["top1"].tolist() == [0.0, 1.0]
+    assert list(table.select(["model 1"]).models.index) == ["model 1"]

@@ -1,8 +1,6 @@
 """Predictions that equal their label only after normalizing: found at every door, never in sound
 data."""
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -30,7 +28,7 @@ RESPELLINGS = {
 }
 
 
-def frame(predictions: Any = PREDICTIONS, labels: Any = LABELS) -> pd.DataFrame:
+def frame(predictions=PREDICTIONS, labels=LABELS):
     """A long table of the two models."""
     parts = [
         pd.DataFrame(
@@ -48,11 +46,11 @@ def frame(predictions: Any = PREDICTIONS, labels: Any = LABELS) -> pd.DataFrame:
     return pd.concat(parts)
 
 
-def table(predictions: Any = PREDICTIONS, labels: Any = LABELS, **options: Any) -> cl.ScoreTable:
+def table(predictions=PREDICTIONS, labels=LABELS, **options):
     return cl.ScoreTable(None, CONFIDENCE, [1, 9], NAMES, IDS, predictions, labels, **options)
 
 
-def respelled(kind: str, share: float) -> np.ndarray:
+def respelled(kind, share):
     """Predictions of which a share of those of the large model are written in another way."""
     said = PREDICTIONS.astype("U20")
     rows = np.flatnonzero(~WRONG[1])[: max(1, round(share * K))]
@@ -60,7 +58,7 @@ def respelled(kind: str, share: float) -> np.ndarray:
     return said
 
 
-def certified_with_labels(said: Any) -> Any:
+def certified_with_labels(said):
     point = cl.Point(NAMES, (1.5,), (0.5, 0.5), 0.5, 5.0, 1.0, cost_kind="cost")
     labels = dict(zip(IDS, LABELS.tolist()))
     return cl.certify(table(said, None), [point], 0.2, reference="large", labels=labels)
@@ -79,7 +77,7 @@ DOORS = {
 @pytest.mark.parametrize("door", DOORS)
 @pytest.mark.parametrize("kind", RESPELLINGS)
 @pytest.mark.parametrize("share", [0.01, 0.05, 0.15, 1])
-def test_respelled_predictions_are_an_error_at_every_door(door: str, kind: str, share: float):
+def test_respelled_predictions_are_an_error_at_every_door(door, kind, share):
     said = respelled(kind, share)
     if door == "certify(labels=)":  # of one model to the other first
         with pytest.raises(ValueError, match="predictions of 'large': .*'small' that differ from"):
@@ -95,12 +93,12 @@ def test_respelled_predictions_are_an_error_at_every_door(door: str, kind: str, 
 
 
 @pytest.mark.parametrize("door", DOORS)
-def test_sound_predictions_are_read(door: str):
+def test_sound_predictions_are_read(door):
     DOORS[door](PREDICTIONS)
 
 
 @pytest.mark.parametrize("kind", RESPELLINGS)
-def test_normalized_tables_have_the_accuracies_of_sound_ones(kind: str):
+def test_normalized_tables_have_the_accuracies_of_sound_ones(kind):
     sound = table()
     for share in (0.01, 1):
         said = respelled(kind, share)
@@ -162,7 +160,7 @@ def test_integer_labels_and_free_text_are_sound():
     ).correct.mean() == pytest.approx(0.5)
 
 
-def naive_near_misses(labels: Any, predictions: Any) -> Any:
+def naive_near_misses(labels, predictions):
     return [
         [said not in ("", label) and normalized(said) == normalized(label) for said, label in pairs]
         for pairs in (zip(row, labels) for row in predictions)
@@ -173,7 +171,7 @@ TEXTS = st.sampled_from(["a", "A", " a", "ａ", "1", "1.0", "01", "+1", "1.5", "
 
 
 @given(st.lists(st.tuples(TEXTS.filter(bool), TEXTS, TEXTS), min_size=1, max_size=12))
-def test_near_misses_are_those_of_a_comparison_cell_by_cell(rows: Any):
+def test_near_misses_are_those_of_a_comparison_cell_by_cell(rows):
     labels, *said = np.array(rows).T
     texts = np.unique(rows).tolist()
     found = near_misses(labels, np.array(said), texts)
@@ -181,7 +179,7 @@ def test_near_misses_are_those_of_a_comparison_cell_by_cell(rows: Any):
 
 
 @given(st.text(max_size=8))
-def test_normalizing_twice_is_normalizing_once(text: str):
+def test_normalizing_twice_is_normalizing_once(text):
     form = normalized(text)
     assert normalized(form) == form == normalized(f" {text}\u3000") == normalized(
         text.upper().lower().upper()
@@ -207,5 +205,5 @@ def test_normalizing_twice_is_normalizing_once(text: str):
         ("\ufeffyes", "yes"),
     ],
 )
-def test_what_is_normalized(text: str, form: str):
+def test_what_is_normalized(text, form):
     assert normalized(text) == form

@@ -340,7 +340,7 @@ def test_checkpoints_do_not_run_code(hub_model, tmp_path, monkeypatch, asked):
 
 
 def test_remote_code_does_not_run(hub_model, tmp_path, monkeypatch):
-    """A config.json that refers to a module in its folder is refused with any answer to a prompt."""
+    """A config.json that refers to a module in its folder is refused for any answer to a prompt."""
     monkeypatch.setattr("builtins.input", lambda *_: "y")
     marker = tmp_path / "marker"
     (hub_model / "theirs.py").write_text(

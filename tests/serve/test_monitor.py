@@ -11,45 +11,46 @@ import numpy as np
 import pandas as pd
 import pytest
 from bundled_cascade import IMAGES, POINT, SMALL, TEST, VAL
-from watched_policy import asked, policy_watched
+from deciding import decide
+from watched_policy import WATCHED, ask
 
 from cascadelib import (
     Cascade,
-    DriftSignal,
     LogitStore,
     Point,
+    Policy,
     ScoreTable,
     datasets,
     evaluate,
     pick,
     search,
 )
-from cascadelib.analysis.drift_signal import summary
 from cascadelib.policy import pieces_of
 from cascadelib.policy.cascade_file import point_for_file
-from cascadelib.policy.counts import total
-from cascadelib.policy.monitoring import Running
-from cascadelib.policy.policy import Policy
+from cascadelib.policy.confidence_summary import summary
+from cascadelib.serve import DriftSignal, Monitor, Service
+from cascadelib.serve.counts import add_up
 from tools.deployed import same_decisions
-from tools.elsewhere import decide_elsewhere, drift_table
+from tools.elsewhere import decide_elsewhere
+from tools.monitored import drift_table
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 sys.path.append(str(BENCHMARKS))
-SPEC = importlib.util.spec_from_file_location("benchmarks_policy", BENCHMARKS / "policy.py")
+SPEC = importlib.util.spec_from_file_location("benchmarks_serve", BENCHMARKS / "serve.py")
 benchmarks = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(benchmarks)
 
 
-def running(metric="max_softmax"):
+def monitored(metric="max_softmax"):
     point = pick(search(VAL, 2, metric, models=SMALL), accuracy=0.91, caution=0)
-    return Cascade.from_point(point, store=VAL, held_out=TEST)
+    cascade = Cascade.from_point(point, store=VAL, held_out=TEST)
+    return cascade, Monitor(cascade)
 
 
 def test_counts_and_rates():
-    cascade = running()
-    first = cascade(IMAGES[:400])
-    second = cascade(IMAGES[400:])
-    seen = cascade.running
+    cascade, seen = monitored()
+    first = decide(cascade.policy, cascade, IMAGES[:400], monitor=seen)
+    second = decide(cascade.policy, cascade, IMAGES[400:], monitor=seen)
     stages = np.concatenate([first.exit_stage, second.exit_stage])
     assert seen.inputs == 600 and seen.exits.tolist() == np.bincount(stages, minlength=2).tolist()
     np.testing.assert_allclose(seen.exit_rates, np.bincount(stages) / 600)
@@ -71,13 +72,13 @@ def test_counts_and_rates():
 
 @pytest.mark.parametrize("metric", ["max_softmax", "entropy"])
 def test_drift_is_seen_without_labels_and_its_absence_too(metric):
-    cascade = running(metric)
-    cascade.run(pieces_of(IMAGES, 100))
-    assert not cascade.running.drift().alarm
-    cascade.running.reset()
-    cascade.run(pieces_of(255 - IMAGES, 100))
-    report = cascade.running.drift()
-    assert report.alarm and cascade.running.drift().tests.equals(report.tests)
+    cascade, monitor = monitored(metric)
+    monitor.observe(cascade.run(pieces_of(IMAGES, 100)))
+    assert not monitor.drift().alarm
+    monitor.reset()
+    monitor.observe(cascade.run(pieces_of(255 - IMAGES, 100)))
+    report = monitor.drift()
+    assert report.alarm and monitor.drift().tests.equals(report.tests)
 
 
 def test_drift_is_that_of_the_signal_and_broken_inputs_say_nothing_of_it():
@@ -85,15 +86,26 @@ def test_drift_is_that_of_the_signal_and_broken_inputs_say_nothing_of_it():
     confidences give."""
     rest = TEST.take(slice(600, None))
     cascade = Cascade.from_point(POINT, store=VAL, held_out=rest)
+    monitor = Monitor(cascade)
     for piece in pieces_of(IMAGES, 100):
-        cascade(piece)
-        cascade.running.drift()
+        monitor.observe(cascade(piece))
+        monitor.drift()
     signal = DriftSignal(evaluate(rest, POINT).stage_confidences)
     alone = signal.check(evaluate(TEST.take(slice(0, 600)), cascade).stage_confidences).tests
-    pd.testing.assert_frame_equal(cascade.running.drift().tests, alone, rtol=0.01)
+    pd.testing.assert_frame_equal(monitor.drift().tests, alone, rtol=0.01)
     with pytest.warns(RuntimeWarning, match="nan or infinite"):
-        cascade(IMAGES[:5] * np.nan)
-    pd.testing.assert_frame_equal(cascade.running.drift().tests, alone, rtol=0.01)
+        monitor.observe(cascade(IMAGES[:5] * np.nan))
+    pd.testing.assert_frame_equal(monitor.drift().tests, alone, rtol=0.01)
+
+
+def test_decisions_of_a_run_are_counted_as_those_of_a_service():
+    cascade, monitor = monitored()
+    decide(cascade.policy, cascade, IMAGES[:200], monitor=monitor, concurrency=1)
+    other = Monitor(cascade)
+    other.observe(cascade.run([IMAGES[:200]]))
+    same = ["inputs", "broken", "exit_rate", "exit_rate_low", "spent"]
+    pd.testing.assert_frame_equal(other.table[same], monitor.table[same])
+    pd.testing.assert_frame_equal(other.drift().tests, monitor.drift().tests, rtol=0.01)
 
 
 def test_a_drift_report_says_whether_its_reference_was_seen():
@@ -104,44 +116,31 @@ def test_a_drift_report_says_whether_its_reference_was_seen():
     )
     said = {"held out": (VAL, TEST), "chosen on": (VAL, None), "not known": (VAL, nameless)}
     for words, (store, held_out) in said.items():
-        watched = Running(point_for_file(POINT, store, held_out))
+        watched = Monitor(point_for_file(POINT, store, held_out))
         assert watched.drift().reference.startswith(words)
     signal = DriftSignal(evaluate(VAL, POINT).stage_confidences)
     assert signal.check([[], []]).reference.startswith("not known")
 
 
-def again(seen, decisions):
-    """Count decisions of two stages once more, as the engine does."""
-    reached = np.flatnonzero(decisions.exit_stage > 0)
-    seen.add(0, decisions, np.arange(len(decisions)), decisions.exit_stage == 0, (1.0, 1.0))
-    seen.add(1, decisions, reached, np.ones(len(reached), bool), (1.0, 1.0))
-
-
 def test_totals_of_eight_threads_add_up():
-    """Each thread runs the same images; threads change places as often as they can."""
-    cascade = running()
+    """Each thread counts the same decisions; threads take turns as often as they can."""
+    cascade, monitor = monitored()
     interval = sys.getswitchinterval()
     once = cascade(IMAGES[:100])
-    cascade.running.reset()
     sys.setswitchinterval(1e-6)
     try:
         with ThreadPoolExecutor(8) as pool:
             tables = [
-                t
-                for _, t in pool.map(
-                    lambda _: (cascade(IMAGES[:100]), cascade.running.table), range(160)
+                table
+                for _, table in pool.map(
+                    lambda _: (monitor.observe(once), monitor.table), range(960)
                 )
             ]
-            tables += pool.map(
-                lambda _: (again(cascade.running, once), cascade.running.table)[1],
-                range(800),
-            )
     finally:
         sys.setswitchinterval(interval)
-    seen = cascade.running
-    assert seen.inputs == 960 * 100
-    assert seen.exits.tolist() == (960 * np.bincount(once.exit_stage, minlength=2)).tolist()
-    assert 800 <= seen.seconds[1, 1] < 900 and seen.drift().tests["inputs"][0] == seen.inputs
+    assert monitor.inputs == 960 * 100
+    assert monitor.exits.tolist() == (960 * np.bincount(once.exit_stage, minlength=2)).tolist()
+    assert monitor.drift().tests["inputs"][0] == monitor.inputs
     assert all(table["exit_rate"].sum() == pytest.approx(1) for table in tables)
 
 
@@ -150,17 +149,19 @@ def test_a_last_model_without_confidences_says_nothing_of_drift():
     table = ScoreTable(np.ones((2, 2000), bool), rng.random((2, 2000)), [1, 5], ["a", "b"])
     point = Point(("a", "b"), (0.5,), (0.5, 0.5), 1.0, 1.0, 1.0, cost_kind="cost")
     policy = Policy.from_point(point, store=table)
-    policy.run(
-        [lambda x: ([0] * len(x), rng.random(len(x))), lambda x: ([0] * len(x), None)], range(1000)
-    )
-    report = policy.running.drift()
+    monitor = Monitor(policy)
+    calls = [
+        lambda x: ([0] * len(x), rng.random(len(x))),
+        lambda x: ([0] * len(x), None),
+    ]
+    monitor.observe(policy.run(calls, range(1000)))
+    report = monitor.drift()
     assert report.tests["inputs"].tolist() == [1000, 0] and not report.alarm
 
 
 def test_drift_needs_something_to_expect():
-    cascade = Cascade.from_point(POINT)
     with pytest.raises(ValueError, match="nothing is expected"):
-        cascade.running.drift()
+        Monitor(Cascade.from_point(POINT)).drift()
 
 
 def test_texts_of_the_bundled_zoo():
@@ -178,12 +179,13 @@ def test_texts_of_the_bundled_zoo():
 
 
 def test_streams_are_watched_one_by_one():
-    cascade = running()
+    cascade, _ = monitored()
     table = drift_table(
         cascade, {"same": pieces_of(IMAGES, 100), "other": pieces_of(255 - IMAGES, 100)}
     )
     assert table["alarm"].tolist() == ["–", "ALARM"]
-    assert table.loc["other", "exit_rate"] == cascade.running.exit_rates[0]
+    rates = cascade(255 - IMAGES).exit_stage == 0
+    assert table.loc["other", "exit_rate"] == pytest.approx(rates.mean(), abs=0.01)
     assert (table["exit_rate_expected"] == cascade.point.expected.exit_rates[0].value).all()
 
 
@@ -197,82 +199,83 @@ def test_a_fresh_process_decides_alike(tmp_path):
 
 
 def test_monitoring_goes_on_after_a_restart_as_if_there_had_been_none(tmp_path):
-    path = tmp_path / "running.json"
-    never = policy_watched()
-    restarted = policy_watched()
+    path = tmp_path / "monitor.json"
+    never = Monitor(WATCHED)
+    restarted = Monitor(WATCHED)
     for start in range(0, 2000, 200):
-        asked(never, start, 200)
-        never.running.drift()
-        asked(restarted, start, 200)
-        restarted.running.save(path)
-        restarted = policy_watched()
-        restarted.running.resume(Running.load(path))
-    for one in (restarted.running, Running.load(path)):
-        pd.testing.assert_frame_equal(one.drift().tests, never.running.drift().tests)
-        pd.testing.assert_frame_equal(one.to_label(), never.running.to_label())
-        assert one.loss().to_dict() == never.running.loss().to_dict()
-        assert one.cost().equals(never.running.cost())
-        assert one.failed.tolist() == never.running.failed.tolist() and one.inputs == 2000
+        ask(never, start, 200)
+        never.drift()
+        ask(restarted, start, 200)
+        restarted.save(path)
+        restarted = Monitor.load(path)
+    for one in (restarted, Monitor.load(path)):
+        pd.testing.assert_frame_equal(one.drift().tests, never.drift().tests)
+        pd.testing.assert_frame_equal(one.to_label(), never.to_label())
+        assert one.loss().to_dict() == never.loss().to_dict()
+        assert one.cost().equals(never.cost())
+        assert one.failed.tolist() == never.failed.tolist() and one.inputs == 2000
         same = ["inputs", "broken", "exit_rate", "exit_rate_low", "spent"]
-        pd.testing.assert_frame_equal(one.table[same], never.running.table[same])
-    assert Running.load(path).audit == 0.5 and len(never.running.to_label()) > 100
+        pd.testing.assert_frame_equal(one.table[same], never.table[same])
+    assert len(never.to_label()) > 100
 
 
 def test_workers_are_counted_together():
-    workers = [policy_watched() for _ in range(3)]
+    workers = [Monitor(WATCHED) for _ in range(3)]
     for number, worker in enumerate(workers):
         names = [f"{number}-{row}" for row in range(400)]
-        asked(worker, 400 * number, 400, names, shift=0.3 * (number == 1))
-    drifted = workers[1].running.drift().tests
-    audited = sum(worker.running.audited for worker in workers)
-    whole = Running(workers[0].point)
+        ask(worker, 400 * number, 400, names, shift=0.3 * (number == 1))
+    drifted = workers[1].drift().tests
+    audited = sum(worker.audited for worker in workers)
+    whole = Monitor(WATCHED)
     for worker in workers:
-        assert whole.merge(worker.running) is whole
+        assert whole.merge(worker) is whole
     assert whole.inputs == 1200 and whole.exits.sum() == 1200 and whole.audited == audited
-    assert (
-        whole.loss()["audited"] == audited == sum(w["audited"] for w in total(whole.parts).windows)
-    )
+    assert whole.loss()["audited"] == audited
+    assert audited == sum(window["audited"] for window in add_up(whole.parts).windows)
     tests = whole.drift().tests
     assert tests["inputs"][0] == 1200 and tests["alarm"][0]
     assert tests["p"][0] == pytest.approx(3 * drifted["p"][0])  # at α / 3
     assert tests["since"].tolist() == drifted["since"].tolist()
     assert set(whole.to_label().index) == {
-        name for worker in workers for name in worker.running.to_label().index
+        name for worker in workers for name in worker.to_label().index
     }
 
 
 def test_what_cannot_be_merged_is_refused():
-    one = policy_watched()
-    other = policy_watched()
-    asked(one, 0, 100)
-    asked(other, 0, 100)
+    one = Monitor(WATCHED)
+    other = Monitor(WATCHED)
+    ask(one, 0, 100)
+    ask(other, 0, 100)
     with pytest.raises(ValueError, match="ids are in doubt in both.*ids="):
-        one.running.merge(other.running)
-    assert one.running.inputs == 100
+        one.merge(other)
+    assert one.inputs == 100
+    another = Policy(Point(("a", "c"), (0.5,)))
     with pytest.raises(ValueError, match="another cascade"):
-        one.running.merge(Running(Point(("a", "c"), (0.5,))))
+        one.merge(Monitor(another))
+    with pytest.raises(ValueError, match="another cascade"):
+        Service(another, [len, len], monitor=one)
 
 
 def test_what_cannot_be_saved_or_read_is_refused(tmp_path):
-    path = tmp_path / "running.json"
-    policy = policy_watched()
-    asked(policy, 0, 100)
-    policy.running.save(path)
+    path = tmp_path / "monitor.json"
+    monitor = Monitor(WATCHED)
+    ask(monitor, 0, 100)
+    monitor.save(path)
     text = path.read_text()
-    for damaged in (text[:-9], text.replace("running 3", "running 2"), "{}", "[]", "no JSON"):
+    for damaged in (text[:-9], text.replace("monitor 1", "running 2"), "{}", "[]", "no JSON"):
         path.write_text(damaged)
-        with pytest.raises(ValueError, match=r"running\.json: no monitoring that save wrote"):
-            Running.load(path)
+        with pytest.raises(ValueError, match=r"monitor\.json: no monitoring that save wrote"):
+            Monitor.load(path)
     path.write_text(text)
-    policy.running.own.doubts["x"] = [object(), None, 0]
+    monitor.own.doubts["x"] = [object(), None, 0, 0]
     with pytest.raises(ValueError, match="what is in doubt cannot be saved"):
-        policy.running.save(path)
-    assert Running.load(path).inputs == 100 and len(list(tmp_path.iterdir())) == 1
+        monitor.save(path)
+    assert Monitor.load(path).inputs == 100 and len(list(tmp_path.iterdir())) == 1
 
 
 def alarms_of_workers(streams, workers, restarts, alpha):
-    """How many of so many services alarm, each of so many workers that are restarted so often, whose
-    inputs are drawn as the reference was; they are asked after each piece of 20 inputs."""
+    """How many of so many services alarm, each of so many workers that are restarted so often,
+    whose inputs are drawn as the reference was; they are asked after each piece of 20 inputs."""
     alarms = 0
     for seed in range(streams):
         rng = np.random.default_rng(seed)
@@ -326,20 +329,19 @@ def test_inputs_that_come_twice_raise_no_alarm(by):
         scores = np.random.default_rng(1000 + seed).random(1500)
         twice = np.repeat(np.arange(1500), 4)
         for is_known in alarms:
-            policy = policy_watched()
-            policy.running.audit = 0.2
+            monitor = Monitor(WATCHED)
             names = None
             if is_known and by == "ids":
                 names = [f"{row}" for row in twice]
             if is_known and by == "key":
-                policy.running.key = lambda row: f"session {row}"
+                monitor.key = lambda row: f"session {row}"
             calls = [
                 lambda rows, scores=scores: (rows, scores[rows]),
                 lambda rows: (rows, None),
             ]
-            policy.run(calls, twice, names, batch_size=6000)
-            report = policy.running.drift(0.05)
+            decide(WATCHED, calls, twice, names, batch_size=6000, monitor=monitor, audit=0.2)
+            report = monitor.drift(0.05)
             alarms[is_known] += report.alarm
             if is_known:
-                assert report.tests["inputs"][0] == 1500 and policy.running.inputs == 6000
+                assert report.tests["inputs"][0] == 1500 and monitor.inputs == 6000
     assert alarms[True] <= 2 and alarms[False] >= 5

@@ -10,39 +10,39 @@ from itertools import permutations
 import numpy as np
 import pandas as pd
 import pytest
-from watched_policy import asked, policy_watched
+from watched_policy import WATCHED, ask
 
 from cascadelib.files import digest_of
-from cascadelib.policy import Running
+from cascadelib.serve import Monitor
 
 LABELS = {str(label) for label in range(8)}
 
 
 def worker(number, inputs=400):
-    """A policy that has decided inputs with ids that begin with its number."""
-    policy = policy_watched()
-    more(policy, number, 0, inputs)
-    return policy
+    """A monitor that has counted inputs with ids that begin with its number."""
+    monitor = Monitor(WATCHED)
+    more(monitor, number, 0, inputs)
+    return monitor
 
 
-def more(policy, number, first, inputs):
+def more(monitor, number, first, inputs):
     names = [f"{number}-{row}" for row in range(first, first + inputs)]
-    asked(policy, first, inputs, names, shift=0.1 * number)
+    ask(monitor, first, inputs, names, shift=0.1 * number)
 
 
-def report(running):
+def report(monitor):
     """Everything that a monitoring reports, as plain values."""
-    loss = running.loss(0.02)
+    loss = monitor.loss(0.02)
     assert -1 <= loss["low"] <= loss["high"] <= 1 and -1 <= loss["now_low"] <= loss["now_high"] <= 1
     return {
         "loss": loss.to_dict(),
-        "drift": running.drift().tests.to_dict(),
-        "table": running.table.drop(columns=["model_seconds", "decision_seconds"]).to_dict(),
-        "failing": running.failing().to_dict(),
-        "cost": [round(value, 9) for value in running.cost()],
-        "to_label": running.to_label().sort_index(key=lambda names: names.astype(str)).to_dict(),
-        "verdicts": running.verdicts,
-        "inputs": running.inputs,
+        "drift": monitor.drift().tests.to_dict(),
+        "table": monitor.table.drop(columns=["model_seconds", "decision_seconds"]).to_dict(),
+        "failing": monitor.failing().to_dict(),
+        "cost": [round(value, 9) for value in monitor.cost()],
+        "to_label": monitor.to_label().sort_index(key=lambda names: names.astype(str)).to_dict(),
+        "verdicts": monitor.verdicts,
+        "inputs": monitor.inputs,
     }
 
 
@@ -50,81 +50,81 @@ def same(one, other):
     return repr(report(one)) == repr(report(other))
 
 
-def copied(running, folder):
-    running.save(folder / "state.json")
-    return Running.load(folder / "state.json")
+def copied(monitor, folder):
+    monitor.save(folder / "state.json")
+    return Monitor.load(folder / "state.json")
 
 
 def test_a_state_that_is_merged_again_counts_once(tmp_path):
-    policy = worker(1)
-    whole = Running(policy.point)
-    whole.merge(worker(0).running).merge(policy.running)
+    monitor = worker(1)
+    whole = Monitor(WATCHED)
+    whole.merge(worker(0)).merge(monitor)
     once = report(whole)
     for _ in range(3):
-        whole.merge(copied(policy.running, tmp_path)).merge(policy.running)
+        whole.merge(copied(monitor, tmp_path)).merge(monitor)
     whole.merge(whole).merge(copied(whole, tmp_path))
     assert report(whole) == once and whole.inputs == 800
 
 
 def test_states_of_several_workers_merge_in_any_order_and_only_the_newest_of_each_counts(tmp_path):
     first, second = worker(0), worker(1)
-    states = [copied(first.running, tmp_path), copied(second.running, tmp_path)]
-    states.append(Running(first.point).merge(states[0]).merge(states[1]))
-    for number, policy in enumerate((first, second)):
-        more(policy, number, 400, 200)
-        states.append(copied(policy.running, tmp_path))
+    states = [copied(first, tmp_path), copied(second, tmp_path)]
+    states.append(Monitor(WATCHED).merge(states[0]).merge(states[1]))
+    for number, monitor in enumerate((first, second)):
+        more(monitor, number, 400, 200)
+        states.append(copied(monitor, tmp_path))
     reports = []
     for order in permutations(states):
-        whole = Running(first.point)
+        whole = Monitor(WATCHED)
         for state in order:
             whole.merge(state)
         reports.append(report(copied(whole, tmp_path)))
     expected = reports[0]
     assert expected["inputs"] == 1200 and all(each == expected for each in reports)
-    assert expected["loss"]["audited"] == first.running.audited + second.running.audited
+    assert expected["loss"]["audited"] == first.audited + second.audited
 
 
 def test_labels_given_to_a_report_of_workers_outlast_their_newer_states(tmp_path):
-    policy = worker(0)
-    whole = Running(policy.point).merge(worker(1).running).merge(policy.running)
+    monitor = worker(0)
+    whole = Monitor(WATCHED).merge(worker(1)).merge(monitor)
     wanted = whole.to_label().index
     whole.label(dict.fromkeys(wanted, "0"))
     verdicts = whole.verdicts
     assert whole.to_label().empty and sum(verdicts.values()) == len(wanted) > 20
-    old = copied(policy.running, tmp_path)
-    more(policy, 0, 400, 200)
-    new = policy.running.to_label().index.difference(wanted)
-    for state in (policy.running, old, copied(whole, tmp_path)):
+    old = copied(monitor, tmp_path)
+    more(monitor, 0, 400, 200)
+    new = monitor.to_label().index.difference(wanted)
+    for state in (monitor, old, copied(whole, tmp_path)):
         whole.merge(state)
         assert set(whole.to_label().index) == set(new) and whole.verdicts == verdicts
-    policy.running.merge(whole)  # the worker learns the labels
-    assert set(policy.running.to_label().index) == set(new)
-    assert policy.running.verdicts == verdicts and policy.running.inputs == 1000
-    assert same(Running(policy.point).merge(policy.running), whole.merge(policy.running))
+    monitor.merge(whole)  # the worker learns the labels
+    assert set(monitor.to_label().index) == set(new)
+    assert monitor.verdicts == verdicts and monitor.inputs == 1000
+    assert same(Monitor(WATCHED).merge(monitor), whole.merge(monitor))
 
 
 @pytest.mark.parametrize("how", ["deepcopy", "pickle"])
 def test_a_copy_that_decides_has_an_identity_of_its_own(how):
-    policy = worker(0)
-    twin = deepcopy(policy) if how == "deepcopy" else pickle.loads(pickle.dumps(policy))
-    more(policy, 0, 400, 50)
+    monitor = worker(0)
+    twin = deepcopy(monitor) if how == "deepcopy" else pickle.loads(pickle.dumps(monitor))
+    more(monitor, 0, 400, 50)
     more(twin, 0, 500, 70)
-    for whole in (policy.running, twin.running, Running(policy.point)):
-        assert deepcopy(whole).merge(twin.running).merge(policy.running).inputs == 520
+    for whole in (monitor, twin, Monitor(WATCHED)):
+        assert deepcopy(whole).merge(twin).merge(monitor).inputs == 520
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_forked_process_has_an_identity_of_its_own(tmp_path):
-    policy = worker(0)
+    monitor = worker(0)
     child = os.fork()
     if not child:
-        policy.running.enter(30)
-        policy.running.save(tmp_path / "child.json")
+        monitor.enter(30)
+        monitor.save(tmp_path / "child.json")
         os._exit(0)
     assert os.waitpid(child, 0)[1] == 0
-    more(policy, 0, 400, 50)
-    policy.running.merge(Running.load(tmp_path / "child.json"))
-    assert policy.running.came == 480 and policy.running.inputs == 450
+    more(monitor, 0, 400, 50)
+    monitor.merge(Monitor.load(tmp_path / "child.json"))
+    assert monitor.came == 480 and monitor.inputs == 450
 
 
 def places(value, at=()):
@@ -141,8 +141,8 @@ def places(value, at=()):
 
 
 def kinds_of(state):
-    """The paths of its parts by kind, so that each kind can be drawn with equal probability, whether
-    there are hundreds of parts of it or one."""
+    """The paths of its parts by kind: each kind is drawn with equal probability, however many parts
+    it has."""
     found = {}
     for path in places(state):
         found.setdefault(tuple(key for key in path if isinstance(key, str)), []).append(path)
@@ -170,31 +170,30 @@ def mutate(state, kinds, rng):
         parent[last] = values[choice]
 
 
-def use(running, policy):
+def use(loaded):
     """Everything that is done with a monitoring that was loaded, more inputs included."""
-    report(running)
-    policy.running.merge(running)
-    more(policy, 9, 0, 40)
-    wanted = policy.running.to_label()
-    policy.running.label(dict.fromkeys(wanted.index[:3], "0"))
-    seen = report(policy.running)
-    assert seen["inputs"] == running.inputs + 40 == policy.running.exits.sum()
-    assert sum(seen["verdicts"].values()) <= policy.running.audited <= policy.running.came
+    report(loaded)
+    monitor = Monitor(WATCHED).merge(loaded)
+    more(monitor, 9, 0, 40)
+    wanted = monitor.to_label()
+    monitor.label(dict.fromkeys(wanted.index[:3], "0"))
+    seen = report(monitor)
+    assert seen["inputs"] == loaded.inputs + 40 == monitor.exits.sum()
+    assert sum(seen["verdicts"].values()) <= monitor.audited <= monitor.came
 
 
 @pytest.mark.filterwarnings("error")
 def test_mutated_states_are_refused_when_loaded_or_work(tmp_path):
     """500 states in each of which one part differs; the checksum fits."""
     path = tmp_path / "state.json"
-    policy = worker(0, 1200)
-    wanted = policy.running.to_label().index
-    policy.running.label(dict.fromkeys(wanted[::2], "0"))
-    whole = policy.running.merge(worker(1, 100).running)
+    monitor = worker(0, 1200)
+    wanted = monitor.to_label().index
+    monitor.label(dict.fromkeys(wanted[::2], "0"))
+    whole = monitor.merge(worker(1, 100))
     whole.label(dict.fromkeys([name for name in whole.to_label().index if name[0] == "1"][:9], "0"))
     whole.save(path)
     saved = json.loads(path.read_text())
-    fresh = policy_watched()
-    use(Running.load(path), deepcopy(fresh))
+    use(Monitor.load(path))
     kinds = kinds_of(json.loads(saved["state"]))
     rng = np.random.default_rng(0)
     faults = []
@@ -205,7 +204,7 @@ def test_mutated_states_are_refused_when_loaded_or_work(tmp_path):
         text = json.dumps(state)
         path.write_text(json.dumps(saved | {"state": text, "checksum": digest_of(text)}))
         try:
-            running = Running.load(path)
+            monitor = Monitor.load(path)
         except ValueError as error:
             assert str(error).startswith(f"{path}: ")
             refused += 1
@@ -214,7 +213,7 @@ def test_mutated_states_are_refused_when_loaded_or_work(tmp_path):
             faults.append(f"load: {error!r}")
             continue
         try:
-            use(running, deepcopy(fresh))
+            use(monitor)
         except Exception as error:
             faults.append(f"use: {error!r}")
     assert not faults, f"{len(faults)}: {pd.Series(faults).value_counts().to_string()}"

@@ -1,23 +1,19 @@
-"""A policy decides as the evaluator does, from tables of confidences and by functions that it
-asks; what it refuses; no failure costs any other input."""
+"""A policy decides as the evaluator does, from tables of confidences and by functions that it asks;
+what it refuses; no failure costs any other input."""
 
-import asyncio
 import math
-import threading
-import time
-import warnings
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from policies import CALLS, POINT, STAGES, TABLE, call_of, cascades, fails
 
 from cascadelib import (
     Cascade,
     LogitStore,
     Method,
-    Point,
     Policy,
     ScoreTable,
     evaluate,
@@ -25,49 +21,6 @@ from cascadelib import (
     search,
 )
 from cascadelib.policy.decisions import FAILURES
-
-TIED = st.sampled_from([-math.inf, -1.0, 0.0, 0.25, 0.5, 1.0, math.inf])
-ENDS = st.sampled_from([-math.inf, 0.0, 0.25, 0.5, math.inf])
-
-
-@st.composite
-def cascades(draw):
-    """(table, Point of one to four of its models): confidences with ties, thresholds at ties and at
-    both ends; correctness boolean or graded, one price per model or one per query."""
-    n = draw(st.integers(1, 4))
-    k = draw(st.integers(1, 12))
-    confidence = np.array(
-        draw(st.lists(st.lists(TIED, min_size=k, max_size=k), min_size=n, max_size=n))
-    )
-    rng = np.random.default_rng(draw(st.integers(0, 99)))
-    correct = rng.random((n, k)) if draw(st.booleans()) else rng.random((n, k)) < 0.7
-    cost = np.sort(1 + rng.random((n, k) if draw(st.booleans()) else n), axis=0)
-    table = ScoreTable(correct, confidence, cost)
-    thresholds = tuple(draw(st.lists(ENDS, min_size=n - 1, max_size=n - 1)))
-    point = Point(
-        table.names, thresholds, (1.0,) + (0.0,) * (n - 1), 0.5, 1.0, math.nan, cost_kind="cost"
-    )
-    return table, point
-
-
-def call_of(table, model, seen=None):
-    """A function that asks a model of a table about samples, by their rows: it predicts
-    (model, row)."""
-
-    def call(rows):
-        if seen is not None:
-            seen.append((model, tuple(rows)))
-        return [(model, row) for row in rows], table.confidence[model, rows]
-
-    return call
-
-
-def awaited(call):
-    async def later(rows):
-        await asyncio.sleep(0)
-        return call(rows)
-
-    return later
 
 
 @settings(deadline=None)
@@ -95,16 +48,15 @@ def test_decides_as_the_evaluator(cascade, last):
 
 
 @settings(deadline=None, max_examples=40)
-@given(cascades(), st.integers(1, 5), st.integers(1, 4), st.booleans())
-def test_runs_as_the_evaluator(cascade, batch_size, concurrency, named):
+@given(cascades(), st.integers(1, 5), st.booleans())
+def test_runs_as_the_evaluator(cascade, batch_size, named):
     table, point = cascade
     policy = Policy.from_point(point)
     expected = evaluate(table, point)
     seen = []
     calls = [call_of(table, model, seen) for model in range(len(table.names))]
-    calls = [awaited(call) if model % 2 else call for model, call in enumerate(calls)]
     calls = dict(reversed([*zip(policy.models, calls)])) if named else calls
-    decisions = policy.run(calls, range(len(table)), batch_size=batch_size, concurrency=concurrency)
+    decisions = policy.run(calls, range(len(table)), batch_size=batch_size)
     np.testing.assert_array_equal(decisions.exit_stage, expected.exit_stage)
     assert decisions.predictions.tolist() == list(
         zip(expected.exit_stage.tolist(), range(len(table)))
@@ -118,9 +70,6 @@ def test_runs_as_the_evaluator(cascade, batch_size, concurrency, named):
         for model in range(len(reached))
     ] == reached
     assert max(len(rows) for _, rows in seen) <= batch_size
-    assert policy.running.inputs == len(table) and policy.running.exit_rates.tolist() == list(
-        expected.exit_rates
-    )
     assert (
         policy.decide(decisions.confidences.T).exit_stage.tolist() == expected.exit_stage.tolist()
     )
@@ -144,25 +93,6 @@ def test_a_model_that_fails_is_as_one_at_which_nobody_leaves(cascade, failing):
     ]
 
 
-def table_of(k=300, seed=0, models=3):
-    rng = np.random.default_rng(seed)
-    correct = rng.random((models, k)) < np.linspace(0.7, 0.95, models)[:, None]
-    confidence = np.where(correct, 0.5, 0.2) + 0.4 * rng.random(correct.shape)
-    return ScoreTable(
-        correct, confidence, 10.0 ** np.arange(models), [f"m{i}" for i in range(models)]
-    )
-
-
-TABLE = table_of()
-POINT = Point(TABLE.names, (0.6, 0.6), (1.0, 0.0, 0.0), 0.5, 1.0, math.nan, cost_kind="cost")
-STAGES = evaluate(TABLE, POINT).exit_stage
-CALLS = [call_of(TABLE, model) for model in range(3)]
-
-
-def fails(rows):
-    raise ConnectionError(f"no answer for {len(rows)}")
-
-
 def test_inputs_of_a_model_that_fails_go_on_or_keep_their_answer():
     policy = Policy.from_point(POINT, TABLE)
     with pytest.warns(
@@ -170,7 +100,7 @@ def test_inputs_of_a_model_that_fails_go_on_or_keep_their_answer():
     ):
         decisions = policy.run([CALLS[0], fails, CALLS[2]], range(300), on_error="next")
     np.testing.assert_array_equal(decisions.exit_stage, np.where(STAGES == 1, 2, STAGES))
-    assert decisions.broken.tolist() == [0, np.sum(STAGES > 0), 0] == policy.running.broken.tolist()
+    assert decisions.broken.tolist() == [0, np.sum(STAGES > 0), 0]
     with pytest.warns(RuntimeWarning, match="'m2' failed"):
         decisions = policy.run([CALLS[0], CALLS[1], fails], range(300), on_error="next")
     np.testing.assert_array_equal(decisions.exit_stage, STAGES)
@@ -194,11 +124,11 @@ def test_an_exception_stops_and_brings_what_was_decided():
 
     policy = Policy.from_point(POINT, TABLE)
     with pytest.raises(LookupError, match="seven") as caught:
-        policy.run([at_seven, CALLS[1], CALLS[2]], range(300), batch_size=5, concurrency=1)
+        policy.run([at_seven, CALLS[1], CALLS[2]], range(300), batch_size=5)
     assert len(asked) == 2 and caught.value.__notes__ == ["in the call of model 'm0' for 5 inputs"]
     decided = caught.value.decided
     np.testing.assert_array_equal(decided.exit_stage[:5], np.where(STAGES[:5] == 0, 0, -1))
-    assert (decided.exit_stage[5:] == -1).all() and policy.running.inputs == np.sum(STAGES[:5] == 0)
+    assert (decided.exit_stage[5:] == -1).all()
     assert all(
         (said is None) == (stage < 0)
         for said, stage in zip(decided.predictions, decided.exit_stage)
@@ -213,9 +143,7 @@ def test_an_interrupt_begins_no_further_call():
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt) as caught:
-        Policy.from_point(POINT).run(
-            [interrupted, *CALLS[1:]], range(300), batch_size=1, concurrency=1
-        )
+        Policy.from_point(POINT).run([interrupted, *CALLS[1:]], range(300), batch_size=1)
     assert len(asked) == 1 and (caught.value.decided.exit_stage == -1).all()
 
 
@@ -240,9 +168,7 @@ ODD = {
 @pytest.mark.parametrize("odd", ODD)
 def test_odd_answers_are_refused_naming_the_model(odd):
     with pytest.raises(ValueError, match="^model 'm1'") as caught:
-        Policy.from_point(POINT).run(
-            [CALLS[0], ODD[odd], CALLS[2]], range(300), batch_size=300, concurrency=1
-        )
+        Policy.from_point(POINT).run([CALLS[0], ODD[odd], CALLS[2]], range(300), batch_size=300)
     np.testing.assert_array_equal(caught.value.decided.exit_stage, np.where(STAGES == 0, 0, -1))
 
 
@@ -257,8 +183,7 @@ def test_odd_answers_are_passed_on_where_that_is_asked_for(odd):
     assert (decisions.exit_stage[malformed] == 2).all() and (decisions.exit_stage >= 0).all()
     if odd != "a nan":
         assert malformed.tolist() == (STAGES > 0).tolist()
-    assert policy.running.broken.tolist() == [0, malformed.sum(), 0]
-    assert policy.running.inputs == 300
+    assert decisions.broken.tolist() == [0, malformed.sum(), 0]
 
 
 def test_the_last_model_needs_no_confidence():
@@ -269,41 +194,12 @@ def test_the_last_model_needs_no_confidence():
     assert (decisions.confidence[STAGES == 2] == -math.inf).all()
 
 
-def test_calls_of_a_model_run_at_once_but_no_more_than_asked():
-    lock = threading.Lock()
-    now = [0]
-    most = [0]
-
-    def slow(rows):
-        with lock:
-            now[0] += 1
-            most[0] = max(now[0], *most)
-        time.sleep(0.02)
-        with lock:
-            now[0] -= 1
-        return CALLS[0](rows)
-
-    for concurrency in (1, 3):
-        most[0] = 0
-        Policy.from_point(POINT).run(
-            [slow, *CALLS[1:]], range(60), batch_size=5, concurrency=concurrency
-        )
-        assert most[0] == concurrency
-
-
-def test_async_calls_share_a_loop_and_run_where_one_runs():
-    loops = []
-
+def test_async_calls_are_refused():
     async def call(rows):
-        loops.append(asyncio.get_running_loop())
-        await asyncio.sleep(0.01)
         return CALLS[0](rows)
 
-    async def notebook():
-        return Policy.from_point(POINT).run([call, *CALLS[1:]], range(300))
-
-    np.testing.assert_array_equal(asyncio.run(notebook()).exit_stage, STAGES)
-    assert len(set(loops)) == 1 < len(loops) and not loops[0].is_closed()
+    with pytest.raises(ValueError, match="model 'm1': its call is async.*serve.Service"):
+        Policy(POINT).run([CALLS[0], call, CALLS[2]], range(3))
 
 
 def test_no_input_asks_nobody():
@@ -324,7 +220,9 @@ REFUSED = {
     "one text": ({"inputs": "a text"}, "a list of inputs is needed"),
     "a frame": ({"inputs": TABLE.models}, "a list of inputs is needed"),
     "no batch": ({"batch_size": 0}, "batch_size must be"),
-    "no worker": ({"concurrency": 0}, "concurrency must be"),
+    "too few ids": ({"ids": ["a"]}, "3 ids are needed"),
+    "odd ids": ({"ids": [None, 1.5, 2]}, "3 ids are needed, texts or whole numbers"),
+    "no range": ({"confidence_range": (1, 0)}, "confidence_range must be"),
     "something else": ({"on_error": "ignore"}, "unknown on_error 'ignore'"),
 }
 
@@ -386,20 +284,6 @@ def test_one_sample_at_a_time_and_a_short_repr():
     assert repr(policy) == "<Policy: m0 at 0.6 → m1 at 0.6 → m2, given confidences>"
 
 
-def test_running_counts_and_tells_drift():
-    point = pick(search(TABLE, 3), "match_best", caution=0)
-    policy = Policy.from_point(point, TABLE)
-    calls = [call_of(TABLE, TABLE.row(name)) for name in policy.models]
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        policy.run(calls, range(300))
-    assert policy.running.inputs == 300 and (policy.running.table["model_seconds"] > 0).all()
-    assert not policy.running.drift().alarm
-    policy.running.reset()
-    policy.run([lambda rows: (rows, [0.21] * len(rows)), *calls[1:]], range(300))
-    assert policy.running.drift().alarm
-
-
 def tables():
     """Every kind of table that a search takes, by name."""
     correct = TABLE.correct
@@ -436,7 +320,6 @@ def test_every_kind_of_table_gives_a_policy(kind, goal, tmp_path):
     assert policy.point.expected.accuracy.value == pytest.approx(expected.accuracy)
     calls = [lambda rows, own=own: (rows, own[rows]) for own in confidence]
     np.testing.assert_array_equal(policy.run(calls, range(100)).exit_stage, expected.exit_stage)
-    assert policy.running.inputs == 100 and not policy.running.drift().alarm
 
 
 @pytest.mark.parametrize(

@@ -3,23 +3,23 @@ hang, hang up and talk nonsense, callers that give up, retries, workers, restart
 
 import asyncio
 import json
-import os
-import signal
-import threading
 import time
 from collections import Counter
 
 import httpx
 import numpy as np
 import pytest
+from bundled_cascade import IMAGES
+from bundled_cascade import POINT as CASCADE
+from deciding import decide, decided
 from faulty_server import KINDS, LABELS, POINT, calls_of, fault_of, said, served, truth
 
-from cascadelib import Point, Policy
-from cascadelib.policy import Running, most_given
+from cascadelib import Cascade, Point, Policy
+from cascadelib.policy import most_given
 from cascadelib.policy.decisions import FAILURES
+from cascadelib.serve import Monitor, Service
 
 TERMS = {"on_error": "next", "labels": LABELS, "confidence_range": (0, 1)}
-pytestmark = pytest.mark.filterwarnings("ignore:.*failed for:RuntimeWarning")
 
 
 def call_of(model, scores, seen=None):
@@ -32,17 +32,6 @@ def call_of(model, scores, seen=None):
         return [(model, row) for row in rows], [scores[model][row] for row in rows]
 
     return call
-
-
-def test_one_client_serves_run_after_run():
-    with served() as address:
-        client = httpx.AsyncClient()
-        policy = Policy(POINT)
-        for start in range(0, 80, 20):
-            numbers = range(start, start + 20)
-            decisions = policy.run(calls_of(client, address), numbers, batch_size=4)
-            expected = [said("small", n)[1] < 0.5 for n in numbers]
-            assert decisions.exit_stage.tolist() == expected
 
 
 def test_a_client_of_the_callers_loop_and_a_loop_that_goes_on():
@@ -58,7 +47,7 @@ def test_a_client_of_the_callers_loop_and_a_loop_that_goes_on():
         ticking = asyncio.create_task(tick())
         async with httpx.AsyncClient() as client:
             decisions = [
-                await Policy(POINT).arun(calls_of(client, address), range(60), batch_size=3)
+                await decided(Policy(POINT), calls_of(client, address), range(60), batch_size=3)
                 for _ in range(3)
             ]
         ticking.cancel()
@@ -77,7 +66,7 @@ def test_faults_of_every_kind_are_each_inputs_own():
 
         async def main():
             async with httpx.AsyncClient() as client:
-                return await Policy(POINT).arun(calls_of(client, address), numbers, **TERMS)
+                return await decided(Policy(POINT), calls_of(client, address), numbers, **TERMS)
 
         decisions = asyncio.run(main())
     kinds = dict(zip(KINDS, (0, 2, 1, 2, 2, 3, 4)))
@@ -110,13 +99,14 @@ def test_what_one_input_does_stops_no_others():
             confidences
         )
 
-    policy = Policy(POINT)
-    decisions = policy.run([small, large], range(2000), on_error="next", timeout=(0.2, None))
-    assert (decisions.exit_stage >= 0).all() and policy.running.inputs == 2000
+    monitor = Monitor(POINT)
+    options = {"on_error": "next", "timeout": (0.2, None), "monitor": monitor}
+    decisions = decide(Policy(POINT), [small, large], range(2000), **options)
+    assert (decisions.exit_stage >= 0).all() and monitor.inputs == 2000
     failed = {7: "error", 35: "malformed", 99: "timeout"}
     assert {n: s for n, s in enumerate(decisions.status) if s != "none"} == failed
     assert {n: FAILURES[code] for n, code in enumerate(decisions.failures[:, 0]) if code} == failed
-    assert policy.running.failed[0].tolist() == [1997, 1, 1, 1, 0]
+    assert monitor.failed[0].tolist() == [1997, 1, 1, 1, 0]
     assert decisions.model[[7, 35, 99]].tolist() == ["large"] * 3
 
 
@@ -126,15 +116,17 @@ def test_sixty_four_callers_lose_nothing_and_decide_nothing_twice():
     seen = []
     calls = [call_of(model, scores, seen) for model in range(3)]
     policy = Policy(Point(("a", "b", "c"), (0.5, 0.5)))
-    policy.running.audit = 0.1
+    monitor = Monitor(policy)
     told = []
-    policy.running.on_decision = told.append
+    monitor.on_decision = told.append
 
     async def main():
+        service = Service(policy, calls, monitor=monitor, audit=0.1)
         parts = np.array_split(np.arange(count), 64)
-        return await asyncio.gather(
-            *[policy.arun(calls, part.tolist(), [f"x{n}" for n in part]) for part in parts]
-        )
+        runs = [service.decide_many(part.tolist(), [f"x{n}" for n in part]) for part in parts]
+        decisions = await asyncio.gather(*runs)
+        await service.end()
+        return decisions
 
     decisions = asyncio.run(main())
     stages = np.concatenate([each.exit_stage for each in decisions])
@@ -142,10 +134,10 @@ def test_sixty_four_callers_lose_nothing_and_decide_nothing_twice():
     second = np.array(scores[1]) >= 0.5
     np.testing.assert_array_equal(stages, np.where(first, 0, np.where(second, 1, 2)))
     assert Counter(record["id"] for record in told) == Counter(f"x{n}" for n in range(count))
-    assert policy.running.inputs == count and policy.running.exits.sum() == count
+    assert monitor.inputs == count and monitor.exits.sum() == count
     asked = Counter(seen)
     audited = count_of(asked, 2) - int((stages == 2).sum())
-    assert policy.running.audited == audited and 1800 < audited < 2200
+    assert monitor.audited == audited and 1800 < audited < 2200
     assert max(asked[model, row] for model, row in asked if model < 2) == 1
 
 
@@ -167,7 +159,7 @@ def test_an_input_moves_on_when_its_own_answer_is_there():
         ended.extend(rows)
         return rows, None
 
-    Policy(POINT).run([first, second], range(60), batch_size=3)
+    decide(Policy(POINT), [first, second], range(60), batch_size=3)
     assert sorted(ended[:57]) == list(range(3, 60)) and sorted(ended[57:]) == [0, 1, 2]
 
 
@@ -182,10 +174,11 @@ def test_batches_form_of_what_waits():
         sizes.append(len(rows))
         return rows, None
 
-    Policy(POINT).run([first, second], range(300), batch_size=(5, 50), max_wait=5.0)
+    decide(Policy(POINT), [first, second], range(300), batch_size=(5, 50), max_wait=5.0)
     assert sizes == [50] * 6
     sizes.clear()
-    Policy(POINT).run([first, second], range(60), batch_size=(5, 50), concurrency=1, max_wait=0)
+    options = {"batch_size": (5, 50), "concurrency": 1, "max_wait": 0}
+    decide(Policy(POINT), [first, second], range(60), **options)
     assert len(sizes) > 2 and sum(sizes) == 60
 
 
@@ -194,65 +187,37 @@ def test_cancellation_returns_at_once_with_what_is_decided():
         await asyncio.sleep(3600 if 50 in rows else 0)
         return rows, [0.9] * len(rows)
 
-    policy = Policy(POINT)
+    monitor = Monitor(POINT)
 
     async def main():
-        run = asyncio.create_task(policy.arun([call, call], range(100), batch_size=10))
-        while policy.running.inputs < 90:
+        service = Service(Policy(POINT), [call, call], batch_size=10, monitor=monitor)
+        run = asyncio.create_task(service.decide_many(range(100)))
+        while monitor.inputs < 90:
             await asyncio.sleep(0.01)
         run.cancel()
         with pytest.raises(asyncio.CancelledError) as caught:
             await run
         decided = caught.value.decided
         assert decided.status.tolist() == ["none"] * 50 + ["undecided"] * 10 + ["none"] * 40
-        assert policy.running.inputs == 90
+        assert monitor.inputs == 90
 
     asyncio.run(main())
 
 
-def test_an_interrupt_returns_at_once_though_a_thread_hangs():
-    stuck = threading.Event()
-    policy = Policy(POINT)
-
-    def call(rows):
-        if 3 in rows:
-            stuck.wait()
-        return rows, [0.9] * len(rows)
-
-    def interrupt():
-        while policy.running.inputs < 5:
-            time.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    threading.Thread(target=interrupt, daemon=True).start()
-    with pytest.raises(KeyboardInterrupt) as caught:
-        policy.run([call, call], range(6), batch_size=1)
-    assert caught.value.decided.exit_stage.tolist() == [0, 0, 0, -1, 0, 0]
-    stuck.set()
-    assert Policy(POINT).run([call, call], range(3)).exit_stage.tolist() == [0, 0, 0]
-
-
-def test_an_async_call_that_asks_a_policy_awaits_it():
-    async def inner(rows):
-        return Policy(POINT).run([call_of(0, [[1.0] * 9])] * 2, rows).predictions, [1.0] * len(rows)
-
-    with pytest.raises(ValueError, match="must await its arun"):
-        Policy(POINT).run([inner, inner], range(3))
-
-
 def test_money_is_known_per_stage_and_per_input():
+    monitor = Monitor(POINT)
     with served() as address:
-        policy = Policy(POINT)
-        decisions = policy.run(calls_of(httpx.AsyncClient(), address), range(400))
+        calls = calls_of(httpx.AsyncClient(), address)
+        decisions = decide(Policy(POINT), calls, range(400), monitor=monitor)
     dear = decisions.exit_stage == 1
     paid = np.where(dear, 11.0, 1.0)
     np.testing.assert_allclose(np.nansum(decisions.costs, axis=1), paid)
-    assert policy.running.spent.tolist() == [400.0, 10.0 * dear.sum()]
-    cost = policy.running.cost()
+    assert monitor.spent.tolist() == [400.0, 10.0 * dear.sum()]
+    cost = monitor.cost()
     assert cost["priced"] == 400 and cost["mean"] == pytest.approx(paid.mean())
     half = 1.96 * paid.std() / 20
     assert cost["low"] == pytest.approx(paid.mean() - half)
-    assert policy.running.table["spent"].tolist() == policy.running.spent.tolist()
+    assert monitor.table["spent"].tolist() == monitor.spent.tolist()
 
 
 @pytest.mark.parametrize("cost", [[1.0, 2.0], -1.0, "dear", float("nan")])
@@ -260,23 +225,23 @@ def test_what_is_no_cost_is_malformed(cost):
     def call(rows):
         return rows, [0.9] * len(rows), cost
 
-    with pytest.raises(ValueError, match="model 'small': costs must be"):
-        Policy(POINT).run([call, call], range(5))
+    for run in (Policy.run, decide):
+        with pytest.raises(ValueError, match="model 'small': costs must be"):
+            run(Policy(POINT), [call, call], range(5))
 
 
 def test_answers_agree_where_the_caller_says_so():
     def same_day(one, other):
         return [int(part) for part in one.split("/")] == [int(part) for part in other.split("/")]
 
-    policy = Policy(POINT)
-    policy.running.audit = 1.0
-    policy.running.equal = same_day
+    monitor = Monitor(POINT)
+    monitor.equal = same_day
     small = [("5/1/2021", "05/01/2021"), ("6/1/2021", "05/01/2021")]
     calls = [lambda rows, i=i: ([small[row][i] for row in rows], [0.9] * len(rows)) for i in (0, 1)]
-    policy.run(calls, range(2), ids=["same", "other"])
-    assert policy.running.to_label().index.tolist() == ["other"]
-    policy.running.label({"other": "5/01/2021"})
-    assert policy.running.verdicts == {"lost": 1, "tied": 0, "gained": 0}
+    decide(Policy(POINT), calls, range(2), ["same", "other"], monitor=monitor, audit=1.0)
+    assert monitor.to_label().index.tolist() == ["other"]
+    monitor.label({"other": "5/01/2021"})
+    assert monitor.verdicts == {"lost": 1, "tied": 0, "gained": 0}
 
 
 def test_several_answers_are_one():
@@ -290,43 +255,40 @@ def test_several_answers_are_one():
 
 def test_labels_that_come_late_find_their_input_also_after_a_restart(tmp_path):
     """Inputs in several runs at once, some of which fail; ids join them, whatever the order."""
+    monitor = Monitor(POINT)
     with served(every=120) as address:
-        policy = Policy(POINT)
-        policy.running.audit = 0.5
 
         async def main():
             async with httpx.AsyncClient() as client:
-                calls = calls_of(client, address)
-                return await asyncio.gather(
-                    *[
-                        policy.arun(
-                            calls, range(at, at + 40), [f"{n}" for n in range(at, at + 40)], **TERMS
-                        )
-                        for at in range(0, 240, 40)
-                    ]
-                )
+                options = {"monitor": monitor, "audit": 0.5, **TERMS}
+                service = Service(Policy(POINT), calls_of(client, address), **options)
+                parts = [range(at, at + 40) for at in range(0, 240, 40)]
+                runs = [service.decide_many(part, [f"{n}" for n in part]) for part in parts]
+                decisions = await asyncio.gather(*runs)
+                await service.end()
+                return decisions
 
         decisions = asyncio.run(main())
     predicted = {n: p for d in decisions for n, p in zip(d.ids, d.predictions)}
-    policy.running.save(tmp_path / "running.json")
-    again = Policy(POINT)
-    again.running.resume(Running.load(tmp_path / "running.json"))
-    wanted = again.running.to_label()
+    monitor.save(tmp_path / "monitor.json")
+    again = Monitor.load(tmp_path / "monitor.json")
+    wanted = again.to_label()
     assert len(wanted) > 5
     for name, row in wanted.iterrows():
         assert row["cascade"] == predicted[name] != row["reference"] == said("large", int(name))[0]
-    again.running.label({name: truth(int(name)) for name in wanted.index})
-    assert again.running.to_label().empty
+    again.label({name: truth(int(name)) for name in wanted.index})
+    assert again.to_label().empty
     lost = sum(
         (row["reference"] == truth(int(n))) > (row["cascade"] == truth(int(n)))
         for n, row in wanted.iterrows()
     )
-    assert again.running.verdicts["lost"] == lost
-    assert again.running.inputs == 240 and again.running.loss()["audited"] > 90
+    assert again.verdicts["lost"] == lost
+    assert again.inputs == 240 and again.loss()["audited"] > 90
 
 
 def test_a_reference_that_fails_where_it_matters_hides_nothing():
-    """It times out on exactly the inputs that are lost: the true loss of 10 points stays in bounds."""
+    """It times out on exactly the inputs that are lost: the true loss of 10 points stays in
+    bounds."""
 
     async def small(rows):
         return [0] * len(rows), [0.9] * len(rows)
@@ -336,42 +298,41 @@ def test_a_reference_that_fails_where_it_matters_hides_nothing():
             raise TimeoutError("no answer")
         return [0] * len(rows), None
 
-    policy = Policy(POINT)
-    policy.running.audit = 1.0
-    policy.run([small, large], range(2000))
-    loss = policy.running.loss(0.01)
-    assert loss["unknown"] == policy.running.audit_failures == 200
+    monitor = Monitor(POINT)
+    decide(Policy(POINT), [small, large], range(2000), monitor=monitor, audit=1.0)
+    loss = monitor.loss(0.01)
+    assert loss["unknown"] == monitor.audit_failures == 200
     assert loss["low"] < -0.05 and loss["high"] > 0.1 and loss["now_high"] > 0.1
     assert not loss["alarm"] and loss["label_first"] == []
 
 
 def test_an_audit_never_raises_into_the_path_of_decisions():
-    policy = Policy(POINT)
-    policy.running.audit = 1.0
-    policy.running.equal = lambda one, other: 1 / 0
+    monitor = Monitor(POINT)
+    monitor.equal = lambda one, other: 1 / 0
     calls = [lambda rows: (rows, [0.9] * len(rows))] * 2
-    with pytest.warns(RuntimeWarning, match="the reference 'large' failed"):
-        assert (policy.run(calls, range(50)).exit_stage == 0).all()
-    assert policy.running.loss()["unknown"] == 50
+    decisions = decide(Policy(POINT), calls, range(50), monitor=monitor, audit=1.0)
+    assert (decisions.exit_stage == 0).all()
+    assert monitor.loss()["unknown"] == 50
 
 
 def test_a_callback_that_fails_is_told_of_and_stops_nothing():
-    policy = Policy(POINT)
-    policy.running.on_decision = lambda record: record["nothing"]
+    monitor = Monitor(POINT)
+    monitor.on_decision = lambda record: record["nothing"]
+    calls = [lambda rows: (rows, [0.9] * len(rows))] * 2
     with pytest.warns(RuntimeWarning, match="on_decision failed for 0"):
-        policy.run([lambda rows: (rows, [0.9] * len(rows))] * 2, range(3))
-    assert policy.running.inputs == 3
+        decide(Policy(POINT), calls, range(3), monitor=monitor)
+    assert monitor.inputs == 3
 
 
 def test_a_record_says_all_of_a_decision_as_json_has_it():
     records = []
-    policy = Policy(POINT)
-    policy.running.on_decision = records.append
+    monitor = Monitor(POINT)
+    monitor.on_decision = records.append
     calls = [
         lambda rows: (["heron", TimeoutError()], [0.9, 0.9], 2.0),
         lambda rows: (["egret"], None, 3.0),
     ]
-    policy.run(calls, [1, 2], ["one", "two"], on_error="next")
+    decide(Policy(POINT), calls, [1, 2], ["one", "two"], on_error="next", monitor=monitor)
     for record in records:
         assert min(record.pop("seconds")) >= 0
     assert records[0] == {
@@ -390,14 +351,15 @@ def test_a_record_says_all_of_a_decision_as_json_has_it():
 
 
 def test_models_that_fail_more_often_than_they_may_alarm():
-    policy = Policy(POINT)
+    monitor = Monitor(POINT)
     rng = np.random.default_rng(0)
 
     def small(rows):
         return [OSError() if rng.random() < 0.1 else 0 for _ in rows], [0.9] * len(rows)
 
-    policy.run([small, lambda rows: (rows, None)], range(2000), on_error="next")
-    table = policy.running.failing(most=0.02)
+    calls = [small, lambda rows: (rows, None)]
+    decide(Policy(POINT), calls, range(2000), on_error="next", monitor=monitor)
+    table = monitor.failing(most=0.02)
     assert table["alarm"].tolist() == [True, False] and 0.02 < table["low"].iloc[0] < 0.1
     assert table["error"].tolist() == [(table["rate"] * 2000).iloc[0], 0]
 
@@ -407,14 +369,38 @@ REFUSED = {
     "odd ids": ({"ids": [None, 1.5, 2]}, "3 ids are needed, texts or whole numbers"),
     "no seconds": ({"timeout": 0}, "timeout must be seconds"),
     "waiting backwards": ({"max_wait": -1}, "max_wait must be"),
+    "no worker": ({"concurrency": 0}, "concurrency must be"),
+    "something else": ({"on_error": "ignore"}, "unknown on_error 'ignore'"),
     "no range": ({"confidence_range": (1, 0)}, "confidence_range must be"),
     "another model": ({"timeout": {"huge": 1}}, "unknown model of this cascade 'huge'"),
 }
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_arun_refuses(case):
+def test_what_a_service_refuses(case):
     given, message = REFUSED[case]
     calls = [lambda rows: (rows, [0.9] * len(rows))] * 2
     with pytest.raises(ValueError, match=message):
-        asyncio.run(Policy(POINT).arun(calls, range(3), **given))
+        decide(Policy(POINT), calls, range(3), **given)
+
+
+def test_what_a_cascade_cannot_do_is_refused():
+    cascade = Cascade.from_point(CASCADE)
+    for option in ({"timeout": 1.0}, {"labels": [1]}, {"on_error": "next"}):
+        with pytest.raises(ValueError, match="are for functions"):
+            Service(cascade.policy, cascade, **option)
+
+
+def test_one_input_has_a_record():
+    async def main():
+        calls = [call_of(0, [[0.1, 0.9]]), call_of(1, [[], [0.2, 0.3]])]
+        service = Service(Policy(POINT), calls, max_wait=0)
+        records = await asyncio.gather(service.decide(0, "x"), service.decide(1))
+        cascade = Cascade.from_point(CASCADE)
+        images = Service(cascade.policy, cascade, max_wait=0)
+        return *records, await images.decide(IMAGES[3]), cascade(IMAGES[3:4]).predictions[0]
+
+    first, second, third, expected = asyncio.run(main())
+    assert (first["id"], first["prediction"], first["stage"]) == ("x", (1, 0), 1)
+    assert (second["model"], second["confidences"]) == ("small", [0.9])
+    assert third["prediction"] == expected

@@ -14,12 +14,10 @@ from numpy import ndarray as Array
 
 from ..checks import brief, misfit
 from ..evaluation.point import OrderStatistics
+from ..policy.confidence_summary import HELD_OUT, WITHOUT_CHOOSING, summary
 from ..store.protocol import Store
 
-# of the samples that reach a stage: where quantiles of its confidence are kept
-SHARES = np.linspace(0, 1, 51)
 SIZES = 0.05, 0.15, 0.45  # of the bets: from small shifts, seen late, to large ones, seen at once
-WITHOUT_CHOOSING = "95%, without choosing"  # intervals in a cascade's file: measured where it chose
 LOG = slice(-1e300, 1e300)
 KEPT = {  # of a Capital, in the forms of misfit()
     "weight": [slice(1e-300, 1e300)],
@@ -32,23 +30,6 @@ KEPT = {  # of a Capital, in the forms of misfit()
     "since": range(2**53),
 }
 STATE = KEPT | {"rng": dict}
-HELD_OUT = "95%"  # measured on samples that it has not seen
-
-
-def summary(values: Array) -> OrderStatistics:
-    """A sample of k numbers in short: its order statistics at 51 fixed ranks, or all of them."""
-    k = len(values)
-    ranks = np.empty(0, int)
-    if k:
-        ranks = np.unique(np.maximum(1, np.ceil(np.round(SHARES * k, 6)).astype(int)))
-    seed = np.array(values, np.float64).view(np.uint32)  # the numbers themselves
-    second = np.random.default_rng(seed).random(k).round(9)
-    kept = np.sort(values + 1j * second)[ranks - 1]  # by the real part, then the other
-    return OrderStatistics(
-        values=tuple(kept.real.tolist()),
-        counts=tuple(np.diff(ranks, prepend=0).tolist()),
-        ties=tuple(kept.imag.tolist()),
-    )
 
 
 class Capital:

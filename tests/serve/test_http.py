@@ -1,5 +1,5 @@
-"""examples/serve.py: all get their own answers, bad input and too much of it are refused, Prometheus
-is told, and it ends in order."""
+"""examples/serve.py: all get their own answers, bad input and too much of it are refused,
+Prometheus is told, and it ends in order."""
 
 import asyncio
 import importlib.util
@@ -22,7 +22,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import cascadelib as cl
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SPEC = importlib.util.spec_from_file_location("serve_example", ROOT / "examples" / "serve.py")
 serve = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(serve)
@@ -44,7 +44,7 @@ def post(port, body, **headers):
 
 
 class Slow:
-    """A cascade whose models wait until they may go on; it notes the stage and the samples of each
+    """A service whose models wait until they may go on; it notes the stage and the samples of each
     batch."""
 
     def __init__(self, cascade):
@@ -52,17 +52,17 @@ class Slow:
         self.go = threading.Event()
         self.batches = []
 
-    def together(self, *terms):
-        deciding = self.cascade.together(*terms)
-        said = deciding.said
+    def service(self, options):
+        service = serve.service_of(self.cascade, options)
+        logits = service.models.logits
 
-        def later(stage, group):
-            self.batches.append((stage, len(group)))
+        def later(stage, batch):
+            self.batches.append((stage, len(batch)))
             assert self.go.wait(60)
-            return said(stage, group)
+            return logits(stage, batch)
 
-        deciding.said = later
-        return deciding
+        service.models.logits = later
+        return service
 
 
 @pytest.fixture(scope="module")
@@ -74,11 +74,15 @@ def cascade():
 
 @pytest.fixture
 def served():
-    """serve(cascade, *options) → port; the servers end with the test."""
+    """serve(cascade or Slow, *options) → port; the servers end with the test."""
     servers = []
 
     def start(cascade, *options, example=None):
-        server = serve.server_of(cascade, serve.arguments(["--port", "0", *options]), example)
+        given = serve.arguments(["--port", "0", *options])
+        slow = isinstance(cascade, Slow)
+        service = cascade.service(given) if slow else serve.service_of(cascade, given)
+        start.service = service
+        server = serve.server_of(service, given, example)
         thread = threading.Thread(target=server.run)
         thread.start()
         servers.append((server, thread))
@@ -92,17 +96,17 @@ def served():
         thread.join()
 
 
+def waiting(port):
+    """How many samples a server has taken and not answered."""
+    return httpx.get(f"http://127.0.0.1:{port}/health", timeout=60).json()["waiting"]
+
+
 def waits(condition):
     """Until the condition holds."""
     until = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < until
         time.sleep(0.005)
-
-
-def waiting(port):
-    """How many samples a server has taken and not answered."""
-    return httpx.get(f"http://127.0.0.1:{port}/health", timeout=60).json()["waiting"]
 
 
 def test_everybody_gets_their_own_answers_from_batches_of_many(cascade, served):
@@ -151,17 +155,15 @@ def test_a_lone_client_does_not_wait_for_others(cascade, served):
 
 
 def test_prometheus_is_told_what_was_decided(cascade, served):
-    cascade.running.reset()
     port = served(cascade)
-    decisions = cascade(IMAGES[:50])
     assert post(port, npy(IMAGES[50:80]))[0] == 200
     text = httpx.get(f"http://127.0.0.1:{port}/metrics").text
     samples = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
             samples[sample.name, sample.labels.get("model")] = sample.value
-    exits = cascade.running.exits.tolist()
-    assert sum(exits) == len(decisions) + 30
+    exits = served.service.monitor.exits.tolist()
+    assert sum(exits) == 30
     for model, count in zip(cascade.point.models, exits):
         assert samples["cascade_decided_total", model] == count
         assert samples["cascade_failures_total", model] == 0
@@ -221,9 +223,8 @@ BAD = {
 
 @pytest.fixture(scope="module")
 def port(cascade):
-    server = serve.server_of(
-        cascade, serve.arguments(["--port", "0", "--max-queue", "256", "--max-bytes", "400000"])
-    )
+    given = serve.arguments(["--port", "0", "--max-queue", "256", "--max-bytes", "400000"])
+    server = serve.server_of(serve.service_of(cascade, given), given)
     thread = threading.Thread(target=server.run)
     thread.start()
     waits(lambda: server.started)

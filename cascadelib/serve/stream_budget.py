@@ -6,9 +6,9 @@ import numpy as np
 from numpy import ndarray as Array
 
 from ..checks import brief, check_number, reals
+from ..evaluation.point import single_point
+from ..evaluation.run import evaluate
 from ..methods.thresholds import LARGEST, leaves, own_units
-from .point import single_point
-from .run import evaluate
 
 STEP = 0.15  # of a level, by one batch
 

@@ -3,15 +3,15 @@ that nobody has checked."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import Any
 
 import numpy as np
 
-from ..analysis.drift_signal import DriftSignal
 from ..checks import brief, misfit
-from .decisions import FAILURES
+from ..policy.decisions import FAILURES
+from .drift_signal import DriftSignal
 
 RECENT = 2**16  # keys that are remembered
 MOST_DOUBTS = 2**16
@@ -85,47 +85,55 @@ class Counts:
 
     def to_json(self) -> dict[str, Any]:
         """As plain values of JSON."""
-        sums = {name: np.asarray(value).tolist() for name, value in self.sums.items()}
-        others = {one.name: getattr(self, one.name) for one in fields(self)}
-        return others | {
+        doubts = [
+            {"id": name, "predictions": doubt[:2], "window": doubt[2], "stage": doubt[3]}
+            for name, doubt in self.doubts.items()
+        ]
+        labelled = self.labelled.items()
+        return {
+            "identity": self.identity,
+            "version": self.version,
             "signal": None if self.signal is None else self.signal.state(),
-            "sums": sums,
-            "doubts": [[name, *doubt] for name, doubt in self.doubts.items()],
-            "labelled": [[name, verdict] for name, verdict in self.labelled.items()],
+            "sums": {name: np.asarray(value).tolist() for name, value in self.sums.items()},
+            "windows": [dict.fromkeys(WINDOW, 0) | window for window in self.windows],
+            "doubts": doubts,
+            "labelled": [{"id": n, "verdict": VERDICTS.index(verdict)} for n, verdict in labelled],
             "recent": list(self.recent),
         }
 
     def restore(self, written: Mapping[str, Any]) -> None:
         """Take what :meth:`to_json` wrote of a cascade of as many models, with the same signal;
-        ValueError for what no process can have counted."""
+        raise an error for what no process can have counted."""
         models = len(self.sums["exits"])
-        forms: dict[str, Any] = {one.name: object for one in fields(self)}
-        forms |= {"identity": str, "version": COUNT, "sums": {name: object for name in SUMS}}
-        forms |= {"windows": [dict], "doubts": [list], "labelled": [list], "recent": [str]}
-        check(misfit(written, forms) is None and written.keys() == forms.keys(), "a part")
-        check(written["sums"].keys() == SUMS.keys(), "the sums")
-        for name, (shape, form) in SUMS.items():
-            value = written["sums"][name]
-            self.sums[name] = array(value, shape_of(shape, models), form, name)
+        windows = range(len(written["windows"]))
+        doubt = {"id": NAME, "predictions": [object], "window": windows, "stage": range(models)}
+        form = {
+            "identity": str,
+            "version": COUNT,
+            "sums": dict.fromkeys(SUMS, object),
+            "windows": [WINDOW],
+            "doubts": [doubt],
+            "labelled": [{"id": NAME, "verdict": range(len(VERDICTS))}],
+            "recent": [str],
+        }
+        if place := misfit(written, form):
+            raise ValueError(f"{place}: missing or of another kind")
+        for name, (shape, kind) in SUMS.items():
+            self.sums[name] = array(written["sums"][name], shape_of(shape, models), kind, name)
         self.identity = written["identity"]
         self.version = written["version"]
         self.windows = [Counter(window) for window in written["windows"]]
-        for window in self.windows:
-            check(misfit(dict.fromkeys(WINDOW, 0) | window, WINDOW) is None, "a window")
-            check(window.keys() <= WINDOW.keys(), "a window")
-        doubt = (NAME, object, object, range(len(self.windows)), range(models))
-        for row in written["doubts"]:
-            check(len(row) == 5 and all(misfit(*one) is None for one in zip(row, doubt)), "a doubt")
-        for row in written["labelled"]:
-            check(len(row) == 2 and not misfit(row[0], NAME) and row[1] in VERDICTS, "a verdict")
-        self.doubts = {name: rest for name, *rest in written["doubts"]}
-        self.labelled = dict(written["labelled"])
+        check(all(window.keys() == WINDOW.keys() for window in self.windows), "windows")
+        for one in written["doubts"]:
+            prediction, answer = one["predictions"]
+            self.doubts[one["id"]] = [prediction, answer, one["window"], one["stage"]]
+        self.labelled = {one["id"]: VERDICTS[one["verdict"]] for one in written["labelled"]}
         self.recent = dict.fromkeys(written["recent"])
-        check(len(self.doubts) == len(written["doubts"]) <= MOST_DOUBTS, "ids in doubt")
-        check(self.doubts.keys().isdisjoint(self.labelled), "ids in doubt")
-        check(len(self.recent) == len(written["recent"]) <= RECENT, "keys")
         if self.signal is not None:
             self.signal.restore(written["signal"])
+        check(len(self.doubts) == len(written["doubts"]) <= MOST_DOUBTS, "ids in doubt")
+        check(self.doubts.keys().isdisjoint(self.labelled), "ids in doubt")
+        check(len(self.recent) <= RECENT, "keys")
         self.check_sums()
 
     def check_sums(self) -> None:
@@ -154,7 +162,7 @@ class Counts:
             check(self.signal.stages[0].inputs <= sums["came"], "inputs of the signal")
 
 
-def total(parts: Sequence[Counts]) -> Counts:
+def add_up(parts: Sequence[Counts]) -> Counts:
     """What several processes have counted together; for reading only."""
     if len(parts) == 1:
         return parts[0]
@@ -168,10 +176,11 @@ def total(parts: Sequence[Counts]) -> Counts:
 
 def merged(mine: Counts | None, theirs: Counts) -> Counts:
     """The newer of two states of one process, with the verdicts of both."""
-    if mine is None or mine.version < theirs.version:
-        mine, theirs = theirs, mine or theirs
-    mine.labelled |= {name: theirs.labelled[name] for name in mine.settle(theirs.labelled)}
-    return mine
+    if mine is None:
+        return theirs
+    older, newer = sorted((theirs, mine), key=lambda part: part.version)
+    newer.labelled |= {name: older.labelled[name] for name in newer.settle(older.labelled)}
+    return newer
 
 
 def check_parts(parts: Sequence[Counts]) -> None:

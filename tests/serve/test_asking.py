@@ -12,6 +12,7 @@ from bundled_cascade import IMAGES, POINT, VAL
 from faulty_server import POINT as PAIR
 
 from cascadelib import Cascade, Method, Point, Policy
+from cascadelib.serve import Monitor, Service
 
 SCORES = np.random.default_rng(0).random(4000)
 
@@ -39,31 +40,34 @@ def expected(rows):
 
 def test_callers_share_batches_and_get_their_own_answers():
     sizes = []
-    policy = Policy(PAIR)
+    monitor = Monitor(PAIR)
     told = []
-    policy.running.on_decision = told.append
+    monitor.on_decision = told.append
 
     async def main():
-        asking = policy.together(calls_of(sizes), batch_size=32, concurrency=2)
+        options = {"batch_size": 32, "concurrency": 2, "monitor": monitor}
+        service = Service(Policy(PAIR), calls_of(sizes), **options)
 
         async def caller(first):
             decided = []
             for row in range(first, first + 20):
-                decisions = await asking.decide([row, row + 2000], [f"{row}", f"{row + 2000}"])
+                decisions = await service.decide_many(
+                    [row, row + 2000], [f"{row}", f"{row + 2000}"]
+                )
                 assert decisions.ids.tolist() == [f"{row}", f"{row + 2000}"]
                 assert decisions.predictions.tolist() == expected([row, row + 2000])
                 decided.append(np.nansum(decisions.costs))
             return decided
 
         costs = await asyncio.gather(*[caller(20 * number) for number in range(64)])
-        await asking.end()
-        assert not asking.callers and asking.undecided == 0
-        assert len(asking.owners) <= 512  # numbers are used again
+        await service.end()
+        assert not service.callers and service.undecided == 0
+        assert len(service.owners) <= 512  # numbers are used again
         return costs
 
     costs = asyncio.run(main())
-    assert policy.running.inputs == len({record["id"] for record in told}) == 64 * 40
-    assert np.sum(costs) == policy.running.spent.sum()
+    assert monitor.inputs == len({record["id"] for record in told}) == 64 * 40
+    assert np.sum(costs) == monitor.spent.sum()
     assert np.mean(sizes) > 16 and max(sizes) <= 32
 
 
@@ -72,11 +76,11 @@ def test_what_stops_one_caller_stops_no_other():
     sizes = []
 
     async def main():
-        asking = Policy(PAIR).together(calls_of(sizes), max_wait=1.0)
-        runs = [asking.decide([row, row + 1]) for row in (*range(0, 20, 2), -7)]
+        service = Service(Policy(PAIR), calls_of(sizes), max_wait=1.0)
+        runs = [service.decide_many([row, row + 1]) for row in (*range(0, 20, 2), -7)]
         answers = await asyncio.gather(*runs, return_exceptions=True)
-        await asking.end()
-        assert not asking.callers
+        await service.end()
+        assert not service.callers
         return answers
 
     *answers, error = asyncio.run(main())
@@ -88,24 +92,23 @@ def test_what_stops_one_caller_stops_no_other():
 
 def test_a_caller_that_goes_away_leaves_the_others_alone():
     async def main():
-        asking = Policy(PAIR).together(calls_of([]), max_wait=1.0)
-        stays = asyncio.create_task(asking.decide(range(10)))
-        goes = asyncio.create_task(asking.decide(range(10, 20)))
+        service = Service(Policy(PAIR), calls_of([]), max_wait=1.0)
+        stays = asyncio.create_task(service.decide_many(range(10)))
+        goes = asyncio.create_task(service.decide_many(range(10, 20)))
         await asyncio.sleep(0.01)
         goes.cancel()
         assert (await stays).predictions.tolist() == expected(range(10))
         with pytest.raises(asyncio.CancelledError) as caught:
             await goes
         assert caught.value.decided.status.tolist() == ["undecided"] * 10
-        await asking.end()
-        assert not asking.callers
+        await service.end()
+        assert not service.callers
 
     asyncio.run(main())
 
 
 def test_audits_go_on_after_the_answer():
-    policy = Policy(PAIR)
-    policy.running.audit = 1.0
+    monitor = Monitor(PAIR)
     may_go = asyncio.Event()
 
     async def small(rows):
@@ -116,25 +119,25 @@ def test_audits_go_on_after_the_answer():
         return [row + (row == 3) for row in rows], None
 
     async def main():
-        asking = policy.together([small, large], max_wait=0)
-        decisions = await asking.decide(range(5), [f"x{row}" for row in range(5)])
+        service = Service(Policy(PAIR), [small, large], max_wait=0, monitor=monitor, audit=1.0)
+        decisions = await service.decide_many(range(5), [f"x{row}" for row in range(5)])
         assert decisions.predictions.tolist() == list(range(5))
-        assert policy.running.loss()["unknown"] == 5 and len(asking.callers) == 1
+        assert monitor.loss()["unknown"] == 5 and len(service.callers) == 1
         may_go.set()
-        await asking.end()
-        assert not asking.callers
+        await service.end()
+        assert not service.callers
 
     asyncio.run(main())
-    assert policy.running.to_label().index.tolist() == ["x3"]
+    assert monitor.to_label().index.tolist() == ["x3"]
 
 
 def test_nothing_waits_where_nobody_else_may_come():
     async def seconds(may_come):
-        asking = Policy(PAIR).together(calls_of([]), max_wait=0.5)
-        asking.may_come = lambda: may_come
+        service = Service(Policy(PAIR), calls_of([]), max_wait=0.5)
+        service.may_come = lambda: may_come
         loop = asyncio.get_running_loop()
         begun = loop.time()
-        await asking.decide([1])
+        await service.decide_many([1])
         return loop.time() - begun
 
     assert asyncio.run(seconds(True)) >= 0.5 > asyncio.run(seconds(False))
@@ -144,19 +147,20 @@ def test_nothing_waits_where_nobody_else_may_come():
 def test_a_cascade_decides_the_samples_of_many_callers_as_its_own(pieces):
     cascade = Cascade.from_point(POINT, store=VAL)
     whole = cascade(IMAGES)
+    monitor = Monitor(cascade)
 
     async def main():
-        deciding = cascade.together(batch_size=64)
+        service = Service(cascade.policy, cascade, monitor=monitor)
         parts = np.array_split(np.arange(len(IMAGES)), pieces)
-        decisions = await asyncio.gather(*[deciding.decide(IMAGES[part]) for part in parts])
-        await deciding.end()
+        decisions = await asyncio.gather(*[service.decide_many(IMAGES[part]) for part in parts])
+        await service.end()
         return decisions
 
     first, *others = asyncio.run(main())
     decisions = first.joined(*others)
     np.testing.assert_array_equal(decisions.exit_stage, whole.exit_stage)
     np.testing.assert_array_equal(decisions.predictions, whole.predictions)
-    assert cascade.running.inputs == 2 * len(IMAGES)
+    assert monitor.inputs == len(IMAGES)
 
 
 def test_calls_at_once_share_the_processor_and_later_models_come_first():
@@ -164,7 +168,7 @@ def test_calls_at_once_share_the_processor_and_later_models_come_first():
 
     def model(name):
         def logits(rows):
-            seen.append((name, len(rows), len(deciding.calls), torch.get_num_threads()))
+            seen.append((name, len(rows), len(service.calls), torch.get_num_threads()))
             time.sleep(0.02)
             return np.tile([2.0, 1.0], (len(rows), 1))
 
@@ -175,11 +179,11 @@ def test_calls_at_once_share_the_processor_and_later_models_come_first():
     before = torch.get_num_threads()
     torch.set_num_threads(4)
     try:
-        deciding = cascade.together(batch_size=4, concurrency=2, max_wait=0)
+        service = Service(cascade.policy, cascade, batch_size=4, concurrency=2, max_wait=0)
 
         async def main():
-            await asyncio.gather(*[deciding.decide(np.zeros((2, 3))) for _ in range(20)])
-            await deciding.end()
+            await asyncio.gather(*[service.decide_many(np.zeros((2, 3))) for _ in range(20)])
+            await service.end()
 
         asyncio.run(main())
         assert torch.get_num_threads() == 4
@@ -198,9 +202,9 @@ def test_batches_of_other_forms_run_apart_and_one_that_no_model_takes_is_its_cal
     images = IMAGES[:8]
 
     async def main():
-        deciding = cascade.together(max_wait=0.05)
+        service = Service(cascade.policy, cascade, max_wait=0.05)
         batches = [images, images.float() / 255, images[:, 0], ["a shoe"], images[:3]]
-        return await asyncio.gather(*map(deciding.decide, batches), return_exceptions=True)
+        return await asyncio.gather(*map(service.decide_many, batches), return_exceptions=True)
 
     bytes_, floats, rows, texts, few = asyncio.run(main())
     said = cascade(images).predictions.tolist()

@@ -2,106 +2,107 @@
 not known counts as what hurts most."""
 
 import hashlib
-import sys
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 from bundled_cascade import IMAGES, SMALL, TEST, VAL
+from deciding import decide
 
-from cascadelib import Cascade, Method, Point, pick, search
+from cascadelib import Cascade, Method, Point, Policy, pick, search
 from cascadelib.policy import pieces_of
-from cascadelib.policy.audit import Audit
 from cascadelib.policy.decisions import DRAWN, Answer, nothing
-from cascadelib.policy.monitoring import Running
-from cascadelib.policy.policy import Policy
+from cascadelib.serve import Monitor, audit
 
 
-def running():
+def monitored():
     point = pick(search(VAL, 2, models=SMALL), accuracy=0.91)
-    return Cascade.from_point(point, store=VAL, held_out=TEST)
+    cascade = Cascade.from_point(point, store=VAL, held_out=TEST)
+    return cascade, Monitor(cascade)
 
 
 def test_an_audit_runs_the_reference_on_inputs_of_every_stage():
     """With all audited: the disagreements and, once they are labelled, the loss are those of the
     stores."""
-    cascade = running()
+    cascade, monitor = monitored()
     labels = TEST.labels[:600]
-    cascade.running.audit = 1.0
-    decisions = [cascade(piece) for piece in pieces_of(IMAGES, 100)]
+    decisions = [
+        decide(cascade.policy, cascade, piece, monitor=monitor, audit=1.0)
+        for piece in pieces_of(IMAGES, 100)
+    ]
     said = np.concatenate([d.predictions for d in decisions])
     stages = np.concatenate([d.exit_stage for d in decisions])
     answers = TEST.logits("lenet@28")[:600].argmax(axis=1)
-    queue = cascade.running.to_label()
+    queue = monitor.to_label()
     differ = np.flatnonzero(said != answers)
     assert queue.index.tolist() == differ.tolist() and len(differ) and (stages[differ] == 0).all()
     assert queue.to_numpy().tolist() == np.stack([said, answers], 1)[differ].tolist()
-    before = cascade.running.loss()
+    before = monitor.loss()
     assert before["audited"] == 600 and before["to_label"] == before["disagreed"] == len(differ)
-    cascade.running.label({number: labels[number] for number in differ[::-1]})
-    after = cascade.running.loss(0.0)
+    monitor.label({number: labels[number] for number in differ[::-1]})
+    after = monitor.loss(0.0)
     loss = np.mean((answers == labels) * 1.0 - (said == labels))
     assert before["low"] < after["low"] < loss < after["high"] < before["high"]
-    assert after["to_label"] == 0 and not cascade.running.to_label().size and not after["alarm"]
-    assert cascade.running.audit_seconds > 0
+    assert after["to_label"] == 0 and not monitor.to_label().size and not after["alarm"]
+    assert monitor.audit_seconds > 0
     with pytest.raises(ValueError, match="unknown input to label"):
-        cascade.running.label({int(differ[0]): 1})
+        monitor.label({int(differ[0]): 1})
 
 
 def test_labels_that_are_none_stay_wanted_and_wrong_ones_are_refused():
-    running = Running(Point(("a", "b"), (0.5,), method=Method()))
-    running.own.doubts.update({3: [1, 2, 0, 0], 5: [0, 2, 0, 1]})
-    running.own.windows.append({"audited": 2, "lost": 0, "tied": 0, "gained": 0, "since": 0})
+    monitor = Monitor(Point(("a", "b"), (0.5,), method=Method()))
+    monitor.own.doubts.update({3: [1, 2, 0, 0], 5: [0, 2, 0, 1]})
+    monitor.own.windows.append({"audited": 2, "lost": 0, "tied": 0, "gained": 0, "since": 0})
     for none in (None, np.nan):
-        running.label({3: none})
+        monitor.label({3: none})
     for wrong in ("Sneaker", -1):
         with pytest.raises(ValueError, match="of input 5 is not a class"):
-            running.label({5: wrong})
-    assert running.to_label().index.tolist() == [3, 5]
-    assert running.verdicts == {"lost": 0, "tied": 0, "gained": 0}
-    running.label({3: 2, 5: np.int64(0)})
-    assert running.to_label().empty
-    assert running.verdicts == {"lost": 1, "tied": 0, "gained": 1}
+            monitor.label({5: wrong})
+    assert monitor.to_label().index.tolist() == [3, 5]
+    assert monitor.verdicts == {"lost": 0, "tied": 0, "gained": 0}
+    monitor.label({3: 2, 5: np.int64(0)})
+    assert monitor.to_label().empty
+    assert monitor.verdicts == {"lost": 1, "tied": 0, "gained": 1}
 
 
 def test_labels_with_one_that_is_refused_are_none_of_them_taken():
     """Of an input that is not in doubt, of one that the reference has yet to answer, of a text."""
-    running = Running(Point(("a", "b"), (0.5,), method=Method()))
-    running.own.doubts.update({3: [1, 2, 0, 0], 5: [0, 2, 0, 1], 7: [0, None, 0, 1]})
-    running.own.windows.append({"audited": 3, "lost": 0, "tied": 0, "gained": 0, "since": 0})
+    monitor = Monitor(Point(("a", "b"), (0.5,), method=Method()))
+    monitor.own.doubts.update({3: [1, 2, 0, 0], 5: [0, 2, 0, 1], 7: [0, None, 0, 1]})
+    monitor.own.windows.append({"audited": 3, "lost": 0, "tied": 0, "gained": 0, "since": 0})
     for refused in ({9: 1}, {7: 1}, {5: "Sneaker"}):
         with pytest.raises(ValueError, match="input"):
-            running.label({3: 2} | refused)
-    assert running.to_label().index.tolist() == [3, 5]
-    assert running.verdicts == {"lost": 0, "tied": 0, "gained": 0}
-    running.label({3: 2, 5: 2})
-    assert running.verdicts == {"lost": 2, "tied": 0, "gained": 0}
+            monitor.label({3: 2} | refused)
+    assert monitor.to_label().index.tolist() == [3, 5]
+    assert monitor.verdicts == {"lost": 0, "tied": 0, "gained": 0}
+    monitor.label({3: 2, 5: 2})
+    assert monitor.verdicts == {"lost": 2, "tied": 0, "gained": 0}
 
 
-def test_an_audit_draws_its_share_whatever_stage_inputs_leave_at():
-    cascade = running()
-    cascade.running.audit = 0.2
-    stages = cascade(IMAGES).exit_stage
+def test_an_audit_draws_its_share_whatever_stage_inputs_exit_at():
+    cascade, monitor = monitored()
+    audited = partial(decide, cascade.policy, cascade, monitor=monitor, audit=0.2)
+    stages = audited(IMAGES).exit_stage
     drawn = np.flatnonzero(np.random.default_rng(0).random(600) < 0.2)
-    assert cascade.running.audited == len(drawn) and set(stages[drawn]) == {0, 1}
-    before = cascade.running.to_label()
+    assert monitor.audited == len(drawn) and set(stages[drawn]) == {0, 1}
+    before = monitor.to_label()
     assert set(before.index) <= set(drawn)
-    cascade(IMAGES[:0])
-    cascade.run(pieces_of(IMAGES[:50], 10))
-    assert cascade.running.to_label().index.max() < 650 and cascade.running.inputs == 650
-    cascade.running.audit = 1.5
+    audited(IMAGES[:0])
+    for piece in pieces_of(IMAGES[:50], 10):
+        audited(piece)
+    assert monitor.to_label().index.max() < 650 and monitor.inputs == 650
     with pytest.raises(ValueError, match="audit must be a share"):
-        cascade(IMAGES[:5])
+        decide(cascade.policy, cascade, IMAGES[:5], audit=1.5)
 
 
 def test_an_audit_by_another_model_than_the_last():
-    cascade = running()
-    cascade.running.audit = 1.0
-    cascade.running.reference = "linear@28"
-    said = cascade(IMAGES[:100]).predictions
+    cascade, monitor = monitored()
+    options = {"monitor": monitor, "audit": 1.0, "reference": "linear@28"}
+    said = decide(cascade.policy, cascade, IMAGES[:100], **options).predictions
     answers = TEST.logits("linear@28")[:100].argmax(axis=1)
-    assert sorted(cascade.running.to_label().index) == np.flatnonzero(said != answers).tolist()
+    assert sorted(monitor.to_label().index) == np.flatnonzero(said != answers).tolist()
 
 
 def test_a_policy_is_audited_by_its_calls():
@@ -109,7 +110,7 @@ def test_a_policy_is_audited_by_its_calls():
     some of those drawn."""
     point = Point(("a", "b"), (0.5,), (1.0, 0.0), 1.0, 1.0, 1.0)
     policy = Policy.from_point(point)
-    policy.running.audit = 1.0
+    monitor = Monitor(policy)
     truth = [n % 3 for n in range(70)]
 
     def first(inputs):
@@ -120,14 +121,14 @@ def test_a_policy_is_audited_by_its_calls():
             raise RuntimeError("busy")
         return [truth[n] for n in inputs], None
 
-    with pytest.warns(RuntimeWarning, match="reference 'b' failed.*busy"):
-        decisions = policy.run([first, second], range(70), batch_size=10, on_error="next")
-    assert (decisions.exit_stage == 0).all() and policy.running.audited == 70
-    assert policy.running.to_label().index.tolist() == [0, 7, 14, 21, 28, 42, 49, 56, 63]
-    policy.running.label({n: truth[n] for n in policy.running.to_label().index})
-    assert policy.running.verdicts == {"lost": 9, "tied": 0, "gained": 0}
-    loss = policy.running.loss(0.0, error=0.2)
-    assert loss["alarm"] and loss["unknown"] == policy.running.audit_failures == 1
+    options = {"batch_size": 10, "on_error": "next", "monitor": monitor, "audit": 1.0}
+    decisions = decide(policy, [first, second], range(70), **options)
+    assert (decisions.exit_stage == 0).all() and monitor.audited == 70
+    assert monitor.to_label().index.tolist() == [0, 7, 14, 21, 28, 42, 49, 56, 63]
+    monitor.label({n: truth[n] for n in monitor.to_label().index})
+    assert monitor.verdicts == {"lost": 9, "tied": 0, "gained": 0}
+    loss = monitor.loss(0.0, error=0.2)
+    assert loss["alarm"] and loss["unknown"] == monitor.audit_failures == 1
 
 
 def everyone_left(seen, decisions):
@@ -139,7 +140,7 @@ def everyone_left(seen, decisions):
 
 def test_a_certified_loss_that_is_left_alarms():
     """Outcomes of which 6% are lost: 1% is left, 10% is not; without labels nothing is known."""
-    seen = Running(Point(("a", "b"), (0.5,)), audit=1.0)
+    seen = Monitor(Point(("a", "b"), (0.5,)))
     rng = np.random.default_rng(0)
     for _ in range(40):
         said = np.where(rng.random(100) < 0.06, 1, 0)
@@ -170,7 +171,7 @@ def audited(seen, said, answers, failures=0):
 
 def test_the_loss_of_now_is_seen_beside_that_since_the_start():
     """10,000 inputs without loss, then 1,500 of which 10% are lost."""
-    seen = Running(Point(("a", "b"), (0.5,)), audit=1.0)
+    seen = Monitor(Point(("a", "b"), (0.5,)))
     rng = np.random.default_rng(0)
     for share in (*[0.0] * 100, *[0.1] * 15):
         said = (rng.random(100) < share).astype(np.int64)
@@ -188,7 +189,7 @@ def test_the_bounds_hold_at_all_times_though_references_fail_and_labels_are_late
     now_missed = 0
     for seed in range(100):
         rng = np.random.default_rng(seed)
-        seen = Running(Point(("a", "b"), (0.5,)), audit=1.0)
+        seen = Monitor(Point(("a", "b"), (0.5,)))
         outside = False
         now_outside = False
         for _ in range(8):
@@ -206,7 +207,7 @@ def test_the_bounds_hold_at_all_times_though_references_fail_and_labels_are_late
 
 
 def test_the_fewest_labels_that_can_renew_a_certificate_are_named():
-    seen = Running(Point(("a", "b"), (0.5,)), audit=1.0)
+    seen = Monitor(Point(("a", "b"), (0.5,)))
     rng = np.random.default_rng(0)
     said = (rng.random(3000) < 0.05).astype(np.int64)
     audited(seen, said, 0 * said)
@@ -214,7 +215,7 @@ def test_the_fewest_labels_that_can_renew_a_certificate_are_named():
     first = loss["label_first"]
     assert loss["high"] > 0.04 and 0 < len(first) < loss["to_label"]
     for count, is_enough in ((len(first) - 1, False), (len(first), True)):
-        again = Running(seen.point, audit=1.0)
+        again = Monitor(seen.point)
         ids = audited(again, said, 0 * said)
         assert (ids == np.arange(3000)).all()
         again.label(dict.fromkeys(first[:count], 1))  # the cascade is correct
@@ -231,7 +232,7 @@ def test_an_alarm_says_where_and_names_the_labels_that_renew_the_certificate():
     said = np.concatenate([rng.random(3000) < 0.1, rng.random(3000) < 0.02]).astype(np.int64)
 
     def alarmed():
-        seen = Running(Point(("a", "b", "c"), (0.5, 0.5)), audit=1.0)
+        seen = Monitor(Point(("a", "b", "c"), (0.5, 0.5)))
         audited(seen, said[:3000], 0 * said[:3000])
         seen.label(dict.fromkeys(seen.to_label().index, 0))
         audited(seen, said[3000:], 0 * said[3000:])
@@ -252,7 +253,7 @@ def test_an_alarm_says_where_and_names_the_labels_that_renew_the_certificate():
 
 
 def test_one_id_that_comes_twice_stays_in_doubt():
-    seen = Running(Point(("a", "b"), (0.5,)), audit=1.0)
+    seen = Monitor(Point(("a", "b"), (0.5,)))
     decisions = replace(nothing(2, seen.models), ids=np.array(["x", "x"], object))
     zero = np.zeros(2, np.int8)
     decisions.write(seen.point, 0, np.arange(2), Answer(zero[:, None], zero + 0.9, zero))
@@ -263,7 +264,7 @@ def test_one_id_that_comes_twice_stays_in_doubt():
 
 
 def test_an_input_that_no_model_answered_takes_a_label_as_well():
-    seen = Running(Point(("a", "b"), (0.5,)), audit=1.0)
+    seen = Monitor(Point(("a", "b"), (0.5,)))
     seen.own.windows.append({"audited": 1, "lost": 0, "tied": 0, "gained": 0, "since": 0})
     seen.own.doubts["x"] = [None, "heron", 0, 0]
     assert seen.to_label().loc["x"].tolist() == [None, "heron"]
@@ -280,14 +281,14 @@ def bounds_asked(monkeypatch):
         calls.append((lost, same, gained, error))
         return -1.0
 
-    monkeypatch.setattr(sys.modules[Audit.__module__], "anytime_lower", captured)
+    monkeypatch.setattr(audit, "anytime_lower", captured)
     return calls
 
 
 def test_each_end_of_the_loss_gets_half_of_the_error(bounds_asked):
     """With counts that all differ: 3 lost and 5 gained of each window, 7 in doubt for good, 2
     without an answer of the reference."""
-    seen = Running(Point(("a", "b"), (0.5,)))
+    seen = Monitor(Point(("a", "b"), (0.5,)))
     for audited in (40, 50, 60):
         seen.own.windows.append(Counter(audited=audited, lost=3, tied=1, gained=5, since=0))
     seen.own.doubts.update({"x": [0, None, 2, 0], "y": [0, None, 0, 0]})
@@ -303,7 +304,7 @@ def test_each_end_of_the_loss_gets_half_of_the_error(bounds_asked):
 @pytest.mark.parametrize("windows", [0, 1, 2, 3, 10])
 def test_the_errors_of_all_windows_of_now_add_up_to_the_error(windows, bounds_asked):
     """1 / 2 + 1 / 6 + 1 / 12 + …, half of each at each end."""
-    seen = Running(Point(("a", "b"), (0.5,)))
+    seen = Monitor(Point(("a", "b"), (0.5,)))
     seen.own.windows += [Counter(since=0) for _ in range(windows)]
     seen.loss(error=0.1)
     start = max(0, windows - 2)

@@ -1,5 +1,5 @@
-"""What a cascade loses against a reference, by the inputs on which both ran: labels are needed where
-they differ, may come late or never, and no failure of the reference counts as agreement."""
+"""What a cascade loses against a reference, by the inputs on which both ran: labels are needed
+where they differ, may come late or never, and no failure of the reference counts as agreement."""
 
 import threading
 from bisect import bisect_left
@@ -14,15 +14,15 @@ import pandas as pd
 from ..checks import known
 from ..contents import digests_of
 from ..evaluation.intervals import anytime_lower
-from .counts import MOST_DOUBTS, VERDICTS, Counts, total
-from .decisions import Answer, objects
+from ..policy.decisions import Answer
+from .counts import MOST_DOUBTS, VERDICTS, Counts, add_up
 
 WINDOW = 1000  # audited inputs between two starts of what counts as now
 LOCK = threading.RLock()  # of all, as a cascade with one of its own could not be copied
 
 
 class Audit:
-    """The audit of a cascade, a part of its :class:`Running`.
+    """The audit of a cascade, a part of its :class:`Monitor`.
 
     Attributes
     ----------
@@ -44,8 +44,8 @@ class Audit:
         return [self.own, *self.others.values()]
 
     def _doubt(self, name: Any, prediction: Any, stage: int) -> None:
-        """An input that left and is audited: nothing is known of its loss until the reference has answered;
-        the lock is held."""
+        """An input that left and is audited: nothing is known of its loss until the reference has
+        answered; the lock is held."""
         own = self.own
         if own.sums["audited"] % WINDOW == 0 or not own.windows:
             own.windows.append(Counter(since=own.sums["came"]))
@@ -75,18 +75,9 @@ class Audit:
                 else:
                     doubt[1] = said
 
-    def alike(self, before: np.ndarray | None, said: np.ndarray) -> np.ndarray | None:
-        """Predictions of the model before, written as this model's where they agree."""
-        if before is None or self.equal is eq:
-            return before
-        pairs = zip(before, said)
-        return objects(
-            [now if was is not None and self.equal(was, now) else was for was, now in pairs]
-        )
-
     def _wanted(self) -> dict[Any, list]:
         """What is in doubt though the reference has answered, by id; the lock is held."""
-        doubts = total(self.parts).doubts
+        doubts = add_up(self.parts).doubts
         return {name: doubt for name, doubt in doubts.items() if doubt[1] is not None}
 
     def to_label(self) -> pd.DataFrame:
@@ -138,9 +129,8 @@ class Audit:
     @property
     def verdicts(self) -> dict[str, int]:
         """Labelled inputs by what they add to the loss."""
-        return {
-            name: sum(w[name] for part in self.parts for w in part.windows) for name in VERDICTS
-        }
+        counts = sum(add_up(self.parts).windows, Counter())
+        return {name: counts[name] for name in VERDICTS}
 
     def _ends(self, whole: Counts, first: int, gained: int, error: float) -> tuple[float, float]:
         """Bounds of the loss from a window on, were so many doubts gained."""
@@ -159,8 +149,8 @@ class Audit:
         Promise, for inputs that are independent draws of one distribution: the loss lies in
         [low, high] at all times at once with a probability of at least 1 − error (above ``high``,
         below ``low``: half each), whichever labels come, and when; a reference that failed counts
-        as a doubt at both ends. Likewise that of *now*, over the last 1,000 to 2,000 audited inputs,
-        for all such windows at once.
+        as a doubt at both ends. Likewise that of *now*, over the last 1,000 to 2,000 audited
+        inputs, for all such windows at once.
 
         Parameters
         ----------
@@ -175,11 +165,11 @@ class Audit:
             ``audited``, ``disagreed``, ``to_label``, ``unknown`` (the reference failed): inputs;
             ``low``, ``high``: bounds of the loss since the start; ``now_low``, ``now_high``: of
             now, that is since input ``now_since``; ``alarm``: whether either lies above
-            ``epsilon``; ``lost_at``: the model at which most of the inputs left that are known to be
-            lost, None before the first; ``label_first``: the fewest ids whose labels could bring
-            ``high`` down to ``epsilon``, or, where the loss since the start alarms, ``now_high``, so
-            that the certificate can be renewed on the inputs of now; all where even those may not
-            do. They come in the order of :func:`cascadelib.to_label`: the first m are a uniform
+            ``epsilon``; ``lost_at``: the model at which most of the inputs left that are known to
+            be lost, None before the first; ``label_first``: the fewest ids whose labels could bring
+            ``high`` down to ``epsilon``, or, where the loss since the start alarms, ``now_high``,
+            so that the certificate can be renewed on the inputs of now; all where even those may
+            not do. They come in the order of :func:`cascadelib.to_label`: the first m are a uniform
             draw, for any m.
 
         References
@@ -187,7 +177,7 @@ class Audit:
         :func:`anytime_lower`; docs/monitoring.md.
         """
         with LOCK:
-            whole = total(self.parts)
+            whole = add_up(self.parts)
             wanted = self._wanted()
             order = dict(zip(wanted, digests_of(np.array([*wanted], str))))
             start = max(0, len(whole.windows) - 2)

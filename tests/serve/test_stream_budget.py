@@ -13,13 +13,13 @@ from cascadelib import (
     LogitStore,
     Policy,
     ScoreTable,
-    StreamBudget,
     datasets,
     evaluate,
     pick,
     search,
 )
 from cascadelib.methods.thresholds import exit_stages
+from cascadelib.serve import StreamBudget
 
 RNG = np.random.default_rng(0)
 CONFIDENCE = RNG.normal(size=(3, 800))

@@ -1,5 +1,5 @@
-"""A running cascade without labels: exit rates, failures, confidences, drift, time and money beside
-what was expected, over all processes that run it."""
+"""Monitoring without labels: exit rates, failures, confidences, drift, time and cost next to what
+was expected, over all processes that run a policy."""
 
 import copy
 import hashlib
@@ -15,70 +15,72 @@ from uuid import uuid4
 import numpy as np
 import pandas as pd
 
-from ..analysis.drift_signal import (
-    DriftReport,
-    DriftSignal,
-    reference_in_words,
-    restore_generator,
-)
-from ..checks import brief, check_number, misfit
+from ..checks import brief, misfit
 from ..evaluation.intervals import anytime_lower, share_interval
 from ..evaluation.point import Point
 from ..files import digest_of, read_json, replacing
+from ..policy.decisions import DRAWN, FAILURES, REPEATED, Decisions, checked_ids
+from ..policy.form import parse_cascade, text_of
 from .audit import LOCK, Audit
-from .counts import RECENT, SUMS, Counts, check_parts, merged, total
-from .decisions import DRAWN, FAILURES, REPEATED, Decisions, objects
-from .form import parse_cascade, text_of
+from .counts import RECENT, SUMS, Counts, add_up, check_parts, merged
+from .drift_signal import DriftReport, DriftSignal, reference_in_words, restore_generator
 
 WAITING = 1024  # confidences of a stage that wait until the drift signal takes them all at once
-FORMAT = "cascadelib running 3"
+FORMAT = "cascadelib monitor 1"
 LARGEST = 2**28  # bytes of a file of save
 
 
-class Running(Audit):
-    """What a cascade of n models has done since the start, or since :meth:`reset`: counts, failures,
-    money, drift, loss by an audit; of all threads that run it, and, by :meth:`save`, :meth:`load`
-    and :meth:`merge`, of all processes.
+class Monitor(Audit):
+    """Counts what a policy of n models decides: exits, failures, cost, drift, and the loss by an
+    audit.
+
+    It counts all inputs since the start, or since :meth:`reset`, of all threads of a process. With
+    :meth:`save`, :meth:`load` and :meth:`merge` it counts those of several processes.
 
     Parameters
     ----------
-    point : Point
-        The cascade, with what is expected of it.
-    audit : float
-        Share of all inputs, whatever stage they leave at, on which the model ``reference``
-        (the last one, unless it is set) runs as well.
+    policy : Policy, Cascade or Point
+        With what is expected of it, for :meth:`drift`.
 
     Attributes
     ----------
     equal : callable
-        Whether two answers, or an answer and a label, agree; ==, unless it is set.
+        Whether two answers, or an answer and a label, agree; ``==`` by default.
     key : callable or None
         From an input to what it has in common with its retries, or with the rest of its session;
         of each key, among the last 65,536, one input is audited and enters the drift signal. By
-        default the ids are keys, where the caller gives them.
+        default the ids are keys, if the caller gives them.
     on_decision : callable or None
         Called for each decision with its dictionary, see :meth:`Decisions.records`.
     inputs : int
         Inputs decided so far.
     exits : int64 [n]
-        Inputs that left at each stage.
+        Inputs that exited at each stage.
     failed : int64 [n, 5]
         How often each model was asked about an input, by what went wrong: none, timeout, error,
         malformed, unknown label.
     seconds : float64 [n, 2]
         Spent at each stage in the model (with its preprocessing) and in the exit decision.
     spent : float64 [n]
-        What the calls of each model cost, as far as they say so.
+        What the calls of each model cost, as far as they report it.
     audited, audit_failures, audit_seconds, audit_cost : int, int, float, float
         Inputs of the audit, those of which the reference failed, seconds, and what that cost.
+
+    Examples
+    --------
+    >>> import cascadelib as cl
+    >>> from cascadelib.serve import Monitor
+    >>> policy = cl.Policy(cl.Point(("small", "large"), (0.5,)))
+    >>> monitor = Monitor(policy)
+    >>> monitor.observe(policy.decide([[0.9, 0.1, 0.7]]))
+    >>> monitor.exits.tolist()
+    [2, 1]
     """
 
-    def __init__(self, point: Point, audit: float = 0.0) -> None:
-        self.point = point
-        self.models = point.models
-        self.expected = point.expected
-        self.audit = audit
-        self.reference = point.models[-1]
+    def __init__(self, policy: Any) -> None:
+        self.point: Point = getattr(policy, "point", policy)
+        self.models = self.point.models
+        self.expected = self.point.expected
         self.key: Callable[[Any], Any] | None = None
         self.on_decision: Callable[[dict], Any] | None = None
         self.rng = np.random.default_rng(0)
@@ -102,7 +104,7 @@ class Running(Audit):
         if name not in SUMS:
             raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
         with LOCK:
-            return total(self.parts).sums[name]
+            return add_up(self.parts).sums[name]
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"process": None}  # a copy counts under another identity
@@ -119,29 +121,38 @@ class Running(Audit):
             self.process = os.getpid()
 
     def enter(
-        self, count: int, ids: Sequence | None = None, inputs: Sequence | None = None
+        self, count: int, ids: Sequence | None = None, inputs: Any = None, audit: float = 0.0
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Of further inputs ids [count], and int8 [count]: whether each is to be audited (DRAWN),
-        repeats a key (REPEATED), or neither (0)."""
+        """Of further inputs ids [count], and int8 [count]: whether each is to be audited (DRAWN,
+        with the probability ``audit``), repeats a key (REPEATED), or neither (0)."""
         with LOCK:
-            share = check_number(self.audit, "audit", "a share", 0, 1)
             came = self.came
-            names = np.arange(came, came + count) if ids is None else objects(ids)
-            if len(names) != count or not all(isinstance(name, str | int) for name in ids or ()):
-                raise ValueError(
-                    f"{count} ids are needed, texts or whole numbers, not {brief(ids)}"
-                )
-            keys = ids
-            if self.key is not None and inputs is not None:
-                keys = [self.key(each) for each in inputs]
+            names = came + np.arange(count) if ids is None else checked_ids(ids, count)
+            keys = ids if self.key is None else [self.key(each) for each in inputs]
             if count:
                 self._identify()
                 self.own.sums["came"] += count
                 self.own.version += 1
-            kinds = (self.rng.random(count) < share) * DRAWN
+            kinds = (self.rng.random(count) < audit) * DRAWN
             if keys:
                 kinds[[self._repeats(key) for key in keys]] = REPEATED
             return names, kinds
+
+    def observe(self, decisions: Decisions) -> None:
+        """Count decisions that were made elsewhere, such as those of :meth:`Policy.run`.
+
+        Parameters
+        ----------
+        decisions : Decisions
+            In the order in which their inputs came, each once.
+        """
+        ids = None if decisions.ids.dtype.kind == "i" else decisions.ids.tolist()
+        names, kinds = self.enter(len(decisions), ids, decisions.ids)
+        decisions = replace(decisions, ids=names)
+        for stage in range(len(self.models)):
+            rows = np.flatnonzero(decisions.exit_stage >= stage)
+            left = decisions.exit_stage[rows] == stage
+            self.add(stage, decisions, rows, left, (0.0, 0.0), kinds[rows])
 
     def _repeats(self, key: Any) -> bool:
         """Whether a key came lately, which is noted; the lock is held."""
@@ -264,11 +275,11 @@ class Running(Audit):
         return table
 
     def cost(self) -> pd.Series:
-        """What an input costs, in the unit of the calls: ``mean``, ``low`` and ``high`` (95%, by the
-        normal approximation), over ``priced`` inputs all of whose calls said what they cost; without
-        the audit."""
+        """What an input costs, in the unit of the calls: ``mean``, ``low`` and ``high`` (95%, by
+        the normal approximation), over ``priced`` inputs all of whose calls said what they cost;
+        without the audit."""
         with LOCK:
-            sums = total(self.parts).sums
+            sums = add_up(self.parts).sums
             count = sums["priced"]
             mean, square = sums["money"] / (count or np.nan)
         half = 1.96 * np.sqrt(max(0.0, square - mean**2) / count) if count > 1 else np.nan
@@ -291,8 +302,9 @@ class Running(Audit):
             seconds per sample in the model and in the exit decision.
         """
         with LOCK:
-            now = copy.deepcopy(total(self.parts).sums)
-        inputs, exits = now["inputs"], now["exits"]
+            now = copy.deepcopy(add_up(self.parts).sums)
+        inputs = now["inputs"]
+        exits = now["exits"]
         reached = inputs - np.cumsum(exits) + exits
         index = pd.Index(self.models, name="model")
         broken = now["failed"][:, 1:].sum(axis=1)
@@ -354,9 +366,8 @@ class Running(Audit):
         """
         with LOCK:
             self._watch()
-            state: dict[str, Any] = {"audit": self.audit, "reference": self.reference}
-            state["parts"] = [part.to_json() for part in self.parts]
-            state["rng"] = self.rng.bit_generator.state
+            parts = [part.to_json() for part in self.parts]
+            state = {"parts": parts, "rng": self.rng.bit_generator.state}
             try:
                 text = json.dumps(state, default=np.generic.item)
             except TypeError as error:
@@ -370,10 +381,12 @@ class Running(Audit):
             temporary.write_text(json.dumps(whole), encoding="utf-8")
 
     @classmethod
-    def load(cls, path: str | Path) -> "Running":
-        """What :meth:`save` wrote; ``equal``, ``key`` and ``on_decision`` are to be set again.
+    def load(cls, path: str | Path) -> "Monitor":
+        """Read what :meth:`save` wrote; ``equal``, ``key`` and ``on_decision`` are to be set again.
 
-        A service goes on with ``policy.running.resume(Running.load(path))``.
+        A service continues with ``Service(policy, calls, monitor=Monitor.load(path))``. Only one
+        process at a time can continue from a file: its inputs are counted under the same identity,
+        by which :meth:`merge` tells newer states from older ones.
 
         Raises
         ------
@@ -385,16 +398,15 @@ class Running(Audit):
             whole = read_json(Path(path), LARGEST)
             if whole["format"] != FORMAT or whole["checksum"] != digest_of(whole["state"]):
                 raise ValueError("another format, or a part that was changed")
-            running = cls(parse_cascade(whole["policy"]))
-            running._restore(json.loads(whole["state"]))
+            monitor = cls(parse_cascade(whole["policy"]))
+            monitor._restore(json.loads(whole["state"]))
         except (ValueError, TypeError, LookupError, RecursionError) as error:
             raise ValueError(f"{path}: no monitoring that save wrote ({brief(error)})") from None
-        return running
+        return monitor
 
     def _restore(self, state: Any) -> None:
         """Go on from what :meth:`save` noted."""
-        forms = {"audit": slice(0, 1), "reference": str, "parts": [dict], "rng": dict}
-        if wrong := misfit(state, forms):
+        if wrong := misfit(state, {"parts": [dict], "rng": dict}):
             raise ValueError(f"{wrong}: missing or of another kind")
         parts = [self._nothing() for _ in state["parts"]]
         for part, written in zip(parts, state["parts"]):
@@ -402,42 +414,20 @@ class Running(Audit):
         self.own, *others = parts
         self.others = {part.identity: part for part in others}
         check_parts(parts)
-        self.audit = state["audit"]
-        self.reference = state["reference"]
         restore_generator(self.rng, state["rng"])
         if self.own.identity:
             self.process = os.getpid()
 
-    def resume(self, other: "Running") -> None:
-        """Go on as the process that ended and whose monitoring ``other`` is.
-
-        Only one process at a time can go on from a file of :meth:`save`: its inputs are counted
-        under the same identity, by which :meth:`merge` tells newer states from older ones.
-
-        Raises
-        ------
-        ValueError
-            For another cascade, and where inputs have come already.
-        """
-        self._refuse_unlike(other)
-        if self.came:
-            raise ValueError("inputs have come already: resume before the first, or merge")
-        with LOCK:
-            other._watch()
-            kept = copy.deepcopy((other.own, other.others, other.rng))
-            self.own, self.others, self.rng = kept
-            self.process = os.getpid()
-
-    def _refuse_unlike(self, other: "Running") -> None:
-        """ValueError for the monitoring of something else."""
+    def refuse_other(self, point: Point) -> None:
+        """ValueError unless this is the monitoring of a cascade, with the same expectations."""
         mine, theirs = (
-            (one.models, one.point.thresholds, one.expected and one.expected.confidences)
-            for one in (self, other)
+            (one.models, one.thresholds, one.expected and one.expected.confidences)
+            for one in (self.point, point)
         )
         if mine != theirs:
             raise ValueError("the monitoring of another cascade, or with other expectations")
 
-    def merge(self, other: "Running") -> "Running":
+    def merge(self, other: "Monitor") -> "Monitor":
         """Count what other processes have counted as well.
 
         Counts add up over processes. Of each process the newest state counts, by its identity and
@@ -447,16 +437,16 @@ class Running(Audit):
 
         Returns
         -------
-        Running
+        Monitor
             Itself.
 
         Raises
         ------
         ValueError
             For another cascade, and for ids that are in doubt in several processes: these need ids
-            of their own, ``ids=`` of :meth:`Policy.arun`.
+            of their own, ``ids=`` of :meth:`Service.decide_many`.
         """
-        self._refuse_unlike(other)
+        self.refuse_other(other.point)
         with LOCK:
             self._watch()
             other._watch()

@@ -1,0 +1,12 @@
+"""Run a policy in a service: many callers, monitoring without labels, a cost that is held."""
+
+from .._lazy import attach
+
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    modules="http",
+    drift_signal="DriftReport DriftSignal",
+    monitor="Monitor",
+    service="Service",
+    stream_budget="StreamBudget",
+)

@@ -1,0 +1,175 @@
+"""How a service asks models: the functions of a policy, async or not, and the members of a
+cascade."""
+
+import asyncio
+import contextvars
+import inspect
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..checks import about
+from ..evaluation.point import Point
+from ..policy.calls import Expectation, checked_calls, first_fault, read_answer
+from ..policy.decisions import MALFORMED, Answer, Decisions
+from .monitor import Monitor
+
+if TYPE_CHECKING:
+    from ..policy.cascade import Batch, Cascade
+
+
+@dataclass(eq=False)
+class Inputs:
+    """Inputs of functions: a list, and their numbers int64 [N]."""
+
+    rows: np.ndarray
+    inputs: list
+    kind: Any = None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def take(self, rows: Any) -> "Inputs":
+        """Some of the inputs: a slice, or int64 [n]."""
+        is_slice = isinstance(rows, slice)
+        inputs = self.inputs[rows] if is_slice else [self.inputs[row] for row in rows.tolist()]
+        return Inputs(self.rows[rows], inputs)
+
+    def joined(self, others: "Sequence[Inputs]") -> "Inputs":
+        """These inputs, and then those of other batches."""
+        parts = (self, *others)
+        inputs = [each for part in parts for each in part.inputs]
+        return Inputs(np.concatenate([part.rows for part in parts]), inputs)
+
+
+class Functions:
+    """The functions of a policy's models; what they return is checked input by input."""
+
+    skips = False  # whether inputs for which a model failed go to the last one
+    unknown = None  # the prediction of what no model has answered
+
+    def __init__(
+        self,
+        point: Point,
+        monitor: Monitor,
+        calls: Any,
+        reference: str,
+        expectation: Expectation,
+    ) -> None:
+        self.point = point
+        self.monitor = monitor
+        self.expectation = expectation
+        self.names = [*self.point.models, reference]
+        functions = checked_calls(self.point, calls)
+        self.functions = [*functions, functions[self.point.models.index(reference)]]
+
+    def batch_of(self, inputs: Any) -> Inputs:
+        """A list of inputs as a caller brings it."""
+        inputs = list(inputs)
+        return Inputs(np.arange(len(inputs)), inputs)
+
+    async def ask(self, stage: int, batch: Inputs) -> Any:
+        """What a call returns, in a thread of its own unless it is async."""
+        call = self.functions[stage]
+        if inspect.iscoroutinefunction(call):
+            return await call(batch.inputs)
+        answer = await in_thread(call, batch.inputs)
+        return await answer if inspect.isawaitable(answer) else answer
+
+    def read(
+        self, stage: int, batch: Inputs, answer: Any, decisions: Decisions
+    ) -> tuple[Answer, BaseException | None]:
+        """The answer checked, and what is wrong with the first input that failed."""
+        before = decisions.predictions[batch.rows] if stage else None
+        equal = self.monitor.equal
+        with about(f"model {self.names[stage]!r}"):
+            read = read_answer(
+                self.point, stage, answer, len(batch), before, self.expectation, equal
+            )
+        return read, first_fault(self.point, read, decisions.ids[batch.rows], self.names[stage])
+
+
+class Members:
+    """The members of a cascade, in the threads of a pool, among whose calls torch's own threads are
+    divided; the reference may be any model of the zoo."""
+
+    skips = True
+    unknown = -1
+
+    def __init__(
+        self, cascade: "Cascade", reference: str, sizes: Sequence[int], threads: int
+    ) -> None:
+        import torch
+
+        from ..policy.members import Member, member_named
+
+        self.torch = torch
+        self.cascade = cascade
+        self.sizes = sizes
+        self.threads = torch.get_num_threads()
+        self.pool = ThreadPoolExecutor(threads)
+        self.calls = 0
+        named = {member.name: member for member in cascade.members}
+        if reference not in named:
+            model = member_named(reference, {})
+            named[reference] = Member(reference, model.module.eval(), model.transform)
+        self.members = [*cascade.members, named[reference]]
+
+    def batch_of(self, inputs: Any) -> "Batch":
+        """A batch as it comes; those of other forms stay apart."""
+        from ..policy.cascade import batch_of
+
+        return batch_of(self.cascade, inputs)
+
+    async def ask(self, stage: int, batch: "Batch") -> np.ndarray:
+        """Logits [N, classes] of a stage's model."""
+        self.calls += 1
+        try:
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self.pool, self.logits, stage, batch)
+        finally:
+            self.calls -= 1
+
+    def logits(self, stage: int, batch: "Batch") -> np.ndarray:
+        """The same, in a thread of the pool."""
+        from ..policy.cascade import logits_of
+
+        # of this thread, and of new ones, which get as many as before when this call ends
+        self.torch.set_num_threads(max(1, self.threads // (self.calls or 1)))
+        try:
+            with self.torch.inference_mode():
+                return logits_of(self.members[stage], batch, self.sizes[stage])
+        finally:
+            self.torch.set_num_threads(self.threads)
+
+    def read(
+        self, stage: int, batch: "Batch", answer: np.ndarray, decisions: Decisions
+    ) -> tuple[Answer, None]:
+        """The output after a stage's model; if logits are nan or infinite it stays as before."""
+        if stage < len(self.cascade.members):
+            return self.cascade.answer_after(stage, answer, batch, 1), None
+        broken = ~np.isfinite(answer).all(axis=1)
+        best = answer.argmax(axis=1)
+        return Answer(best[:, None], np.full(len(best), np.nan), broken * MALFORMED), None
+
+
+async def in_thread(function: Callable, inputs: list) -> Any:
+    """What a function returns, asked in a thread that nothing waits for at the end of the
+    process."""
+    done: Future = Future()
+    context = contextvars.copy_context()
+
+    def work() -> None:
+        with suppress(InvalidStateError):  # nobody waits any more
+            try:
+                done.set_result(context.run(function, inputs))
+            except BaseException as error:
+                done.set_exception(error)
+
+    threading.Thread(target=work, daemon=True).start()
+    return await asyncio.wrap_future(done)

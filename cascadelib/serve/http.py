@@ -1,0 +1,218 @@
+"""A service behind HTTP: requests that arrive together are decided together."""
+
+import io
+import json
+import math
+import re
+import tokenize
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import fastapi
+import numpy as np
+import uvicorn
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+from ..zoo.batches import count_samples
+from .service import Service
+
+HALVES = re.compile("[\ud800-\udfff]")  # of surrogate pairs
+
+
+def array_of(body: bytes) -> np.ndarray:
+    """The array in an .npy file, which must be as large as it says.
+
+    Arrays of numbers are all of version 1.0.
+    """
+    file = io.BytesIO(body)
+    if np.lib.format.read_magic(file) != (1, 0):
+        raise ValueError("not of version 1.0")
+    try:
+        shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+    except (TypeError, SyntaxError, tokenize.TokenError) as error:
+        raise ValueError(f"its header cannot be read: {error}") from None
+    if bool in map(type, shape):
+        raise ValueError(f"its shape is {shape}")
+    values = np.frombuffer(body, dtype, offset=file.tell())
+    return values.reshape(shape, order="F" if fortran else "C")
+
+
+def samples_of(kind: str, body: bytes) -> Any:
+    """The samples in a body: a list of texts as JSON, else .npy. ValueError where it holds none."""
+    is_json = kind == "application/json"
+    try:
+        batch = json.loads(body) if is_json else array_of(body)
+    except (ValueError, RecursionError) as error:
+        form = "JSON" if is_json else ".npy array"
+        raise ValueError(f"the body is no {form}: {error}") from None
+    if is_json:
+        check_texts(batch)
+    if not count_samples(batch):
+        raise ValueError("a batch without samples")
+    if not is_json:
+        check_numbers(batch)
+    return batch
+
+
+def check_texts(batch: Any) -> None:
+    """Raise ValueError for what is no list of texts in valid Unicode."""
+    if not isinstance(batch, list) or not all(isinstance(text, str) for text in batch):
+        raise ValueError("JSON must be a list of texts")
+    if any(HALVES.search(text) for text in batch):
+        raise ValueError("a text is not valid Unicode: it holds half of a surrogate pair")
+
+
+def check_numbers(batch: np.ndarray) -> None:
+    """Raise ValueError for what no model should be asked: complex numbers, text, nan and inf."""
+    if batch.dtype.kind not in "biuf":
+        raise ValueError(f"an array of real numbers is needed, not of {batch.dtype}")
+    broken = np.flatnonzero(~np.isfinite(batch).reshape(len(batch), -1).all(axis=1))
+    if len(broken):
+        raise ValueError(
+            f"{len(broken)} of {len(batch)} samples hold nan or inf; "
+            f"the first is sample {broken[0]}"
+        )
+
+
+def check_form(batch: Any, example: Any) -> None:
+    """Raise ValueError for samples of another shape or dtype than those of an example."""
+    if isinstance(example, np.ndarray) and isinstance(batch, np.ndarray):
+        needed = f"{example.dtype} {list(example.shape[1:])}"
+        given = f"{batch.dtype} {list(batch.shape[1:])}"
+        if given != needed:
+            raise ValueError(f"samples of {needed} are needed, not of {given}")
+    elif example is not None and isinstance(example, np.ndarray) != isinstance(batch, np.ndarray):
+        raise ValueError("an .npy array is needed, as the example is")
+
+
+def answers_of(decisions: Any) -> dict[str, list]:
+    """Lists, one value per sample, fit for JSON."""
+    confidence = decisions.confidence.tolist()
+    return {
+        "prediction": decisions.predictions.tolist(),
+        "exit_stage": decisions.exit_stage.tolist(),
+        "confidence": [value if math.isfinite(value) else None for value in confidence],
+    }
+
+
+class Totals:
+    """The counts that Prometheus reads, at no cost per decision."""
+
+    def __init__(self, service: Service) -> None:
+        self.service = service
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield counts since the start, by model, and the samples under way."""
+        monitor = self.service.monitor
+        columns = {
+            "decided": ("samples that exited after a model", monitor.exits),
+            "failures": ("samples for which a model failed", monitor.broken),
+            "model_seconds": ("seconds in a model", monitor.seconds[:, 0]),
+            "decision_seconds": ("seconds in exit decisions", monitor.seconds[:, 1]),
+        }
+        for name, (text, values) in columns.items():
+            metric = CounterMetricFamily(f"cascade_{name}", text, labels=["model"])
+            for model, value in zip(monitor.models, values.tolist()):
+                metric.add_metric([model], value)
+            yield metric
+        yield GaugeMetricFamily("cascade_waiting", "samples under way", self.service.undecided)
+
+
+def application(
+    service: Service,
+    hosts: Sequence[str] = ("127.0.0.1", "localhost"),
+    max_bytes: int = 2**24,
+    max_queue: int = 1024,
+    example: np.ndarray | None = None,
+) -> fastapi.FastAPI:
+    """Return the application of a cascade's service: POST /decide, GET /health, GET /metrics.
+
+    Parameters
+    ----------
+    service : Service
+        Of a :class:`Cascade`.
+    hosts : list of str
+        Names by which clients may call the server.
+    max_bytes : int
+        Of a request's body; longer ones are refused with 413.
+    max_queue : int
+        Samples under way; more are refused with 503.
+    example : array, optional
+        A batch as clients send it; samples of another shape or dtype are refused with 422.
+
+    Returns
+    -------
+    fastapi.FastAPI
+        At its end it decides what is under way.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: fastapi.FastAPI) -> AsyncIterator[None]:
+        yield
+        await service.end()
+
+    app = fastapi.FastAPI(title="cascade", lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*hosts], www_redirect=False)
+    registry = CollectorRegistry()
+    registry.register(Totals(service))
+
+    @app.post("/decide")
+    async def decide(request: fastapi.Request) -> fastapi.Response:
+        body = bytearray()
+        async for part in request.stream():
+            body += part
+            if len(body) > max_bytes:
+                raise fastapi.HTTPException(413, f"a body may have {max_bytes} bytes")
+        kind, _, _ = request.headers.get("content-type", "").partition(";")
+        try:
+            batch = samples_of(kind.strip(), bytes(body))
+            check_form(batch, example)
+            size = count_samples(batch)
+            if size > max_queue:
+                raise ValueError(f"{size} samples in one request; at most {max_queue} are taken")
+            if service.undecided + size > max_queue:
+                reason = f"{service.undecided} samples wait already"
+                raise fastapi.HTTPException(503, reason, {"Retry-After": "1"})
+            answers = answers_of(await service.decide_many(batch))
+        except ValueError as error:
+            raise fastapi.HTTPException(422, str(error)) from None
+        return fastapi.Response(json.dumps(answers), media_type="application/json")
+
+    @app.get("/health")
+    async def health() -> dict[str, Any]:
+        monitor = service.monitor
+        rates = np.nan_to_num(monitor.exit_rates).tolist()
+        return {
+            "models": list(monitor.models),
+            "inputs": monitor.inputs,
+            "exit_rates": dict(zip(monitor.models, rates)),
+            "waiting": service.undecided,
+        }
+
+    @app.get("/metrics")
+    async def metrics() -> fastapi.Response:
+        return fastapi.Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+    return app
+
+
+def server_of(
+    service: Service, app: fastapi.FastAPI, host: str, port: int, max_connections: int = 128
+) -> uvicorn.Server:
+    """Return a server of an application; it answers what is under way before it ends (SIGTERM,
+    Ctrl-C)."""
+    config = uvicorn.Config(
+        app,
+        host,
+        port,
+        log_level="warning",
+        access_log=False,
+        limit_concurrency=max_connections + 1,
+    )
+    server = uvicorn.Server(config)
+    # nobody waits for others if each open connection has a request under way
+    service.may_come = lambda: len(server.server_state.connections) > len(service.callers)
+    return server

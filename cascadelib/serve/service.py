@@ -1,0 +1,192 @@
+"""A service that decides the inputs of many callers by a policy."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from ..checks import check_count, check_number, known
+from ..policy.calls import Expectation
+from ..policy.decisions import Decisions, by_model
+from ..policy.policy import Policy
+from .asking import Functions, Members
+from .engine import Engine, Terms
+from .monitor import Monitor
+
+
+class Service(Engine):
+    """Decides the inputs of many callers by a policy, on one event loop.
+
+    Inputs that wait for the same model share its calls, whoever sent them. Each input is deferred
+    to the next model as soon as its own answer is there.
+
+    Parameters
+    ----------
+    policy : Policy
+    calls : list of callable, mapping, or Cascade
+        A function per model as in :meth:`Policy.run`, async or not (then it runs in a thread). Or
+        the :class:`Cascade` whose members run in threads, ensembles included.
+    batch_size : int, or one per model, default=64
+        Inputs of one call, at most.
+    concurrency : int, or one per model
+        Calls of a model under way simultaneously, at most (default: 8). Of a cascade a number for
+        all models (default: 2), among which torch's threads are divided.
+    max_wait : float, default=0.005
+        Seconds for which an input waits for others, if more can come.
+    timeout : float or None, or one per model
+        Seconds that a call of a function may take.
+    on_error : str, default="stop"
+        What happens after a failure of a function: an exception, a timeout, a malformed answer, or
+        a prediction that is not among ``labels``. "stop": the caller gets it. "next": the inputs of
+        the batch are asked about one by one, and those that fail are deferred to the next model, or
+        keep the answer that they have.
+    labels, confidence_range
+        As in :meth:`Policy.run`.
+    monitor : Monitor, optional
+        What counts the decisions; by default a new one, ``service.monitor``.
+    audit : float, default=0.0
+        Share of all inputs, drawn at random, about which the reference is asked as well.
+    reference : str, optional
+        The model of the audit; by default the last one. Of a cascade any model of the zoo.
+
+    Raises
+    ------
+    ValueError
+        If an option is not one of the above, or does not apply to a cascade; and if functions are
+        given for a policy with an ensemble.
+
+    See Also
+    --------
+    Monitor : What was decided: exit rates, failures, cost, drift, loss.
+    Policy.run : The same for one caller, synchronously.
+
+    Examples
+    --------
+    >>> import asyncio
+    >>> import cascadelib as cl
+    >>> from cascadelib.serve import Service
+    >>> policy = cl.Policy(cl.Point(("small", "large"), (0.5,)))
+    >>> async def small(texts):
+    ...     return [text.upper() for text in texts], [len(text) / 10 for text in texts]
+    >>> async def large(texts):
+    ...     return [text.title() for text in texts], None
+    >>> async def main():
+    ...     service = Service(policy, [small, large])
+    ...     decisions = await service.decide_many(["a question", "why"])
+    ...     await service.end()
+    ...     return decisions.predictions.tolist(), service.monitor.exits.tolist()
+    >>> asyncio.run(main())
+    (['A QUESTION', 'Why'], [1, 1])
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        calls: Any,
+        *,
+        batch_size: Any = 64,
+        concurrency: Any = None,
+        max_wait: float = 0.005,
+        timeout: Any = None,
+        on_error: str = "stop",
+        labels: Iterable | None = None,
+        confidence_range: Sequence[float] | None = None,
+        monitor: Monitor | None = None,
+        audit: float = 0.0,
+        reference: str | None = None,
+    ) -> None:
+        point = policy.in_use
+        monitor = monitor or Monitor(policy)
+        monitor.refuse_other(policy.point)
+        reference = reference or point.models[-1]
+        stops = known(on_error, ["stop", "next"], "on_error") == "stop"
+        max_wait = check_number(max_wait, "max_wait", "seconds, 0 or more", 0)
+        names = point.models
+        sizes = per_stage(batch_size, "batch_size", names, reference, check_count)
+        models: Functions | Members
+        if hasattr(calls, "members"):
+            if (timeout, on_error, labels, confidence_range) != (None, "stop", None, None):
+                raise ValueError(
+                    "timeout, on_error, labels and confidence_range are for functions; the members "
+                    "of a cascade run in threads, which cannot be stopped, and give logits"
+                )
+            most = check_count(2 if concurrency is None else concurrency, "concurrency")
+            models = Members(calls, reference, sizes, most)
+            stages = len(sizes)
+            terms = Terms(sizes, [most] * stages, [None] * stages, max_wait, stops, most)
+        else:
+            known(reference, names, "model of this policy")
+            expectation = Expectation.of(labels, confidence_range)
+            models = Functions(point, monitor, calls, reference, expectation)
+            most_each = 8 if concurrency is None else concurrency
+            limits = per_stage(most_each, "concurrency", names, reference, check_count)
+            timeouts = per_stage(timeout, "timeout", names, reference, check_timeout)
+            terms = Terms(sizes, limits, timeouts, max_wait, stops)
+        self.audit = check_number(audit, "audit", "a share", 0, 1)
+        super().__init__(point, models, monitor, terms)
+
+    async def decide(self, input: Any, id: str | int | None = None) -> dict[str, Any]:
+        """Decide one input.
+
+        Parameters
+        ----------
+        input : Any
+            What the models take: one input of a function, one sample of a cascade.
+        id : str or int, optional
+            What the input is called in monitoring, and by labels that come late.
+
+        Returns
+        -------
+        dict
+            Its record: id, prediction, model, status, stage, and per stage that it got to
+            confidences, failures, costs, seconds. See :meth:`Decisions.records`.
+        """
+        ids = None if id is None else [id]
+        is_array = isinstance(self.models, Members) and hasattr(input, "ndim")
+        batch = input[None] if is_array else [input]
+        decisions = await self.decide_many(batch, ids)
+        return decisions.records()[0]
+
+    async def decide_many(self, inputs: Any, ids: Sequence | None = None) -> Decisions:
+        """Decide several inputs together with those of other callers.
+
+        A cancelled caller returns at once; what it has under way is decided and counted.
+
+        Parameters
+        ----------
+        inputs : list of N inputs, or batch of a cascade
+        ids : list, optional
+            Texts or whole numbers that name the inputs; by default numbers since monitoring began.
+
+        Returns
+        -------
+        Decisions
+            In the order of the inputs, when all are decided. Audits may still be under way.
+
+        Raises
+        ------
+        BaseException
+            What stopped it; ``error.decided`` has the decisions so far.
+        """
+        return await self.decide_batch(inputs, ids, self.audit)
+
+    async def end(self) -> None:
+        """Decide what waits, and return when nothing is under way, audits included."""
+        self.may_come = lambda: False
+        self.dispatch_due_batches()
+        while self.calls:
+            await asyncio.wait(self.calls)
+
+
+def per_stage(
+    values: Any, what: str, names: Sequence[str], reference: str, check: Callable
+) -> list:
+    """One value per model, and that of the reference, the last one's if it is another model."""
+    if values is not None and not isinstance(values, Sequence | Mapping):
+        values = [values] * len(names)
+    each = [check(value, what) for value in by_model(names, values, what)]
+    return [*each, each[names.index(reference) if reference in names else -1]]
+
+
+def check_timeout(value: Any, what: str) -> float | None:
+    """Seconds, more than 0; None: no end."""
+    return value if value is None else check_number(value, what, "seconds, or None", 1e-9)

@@ -1,0 +1,62 @@
+"""Tables of scores, cascades of their models, and functions that play the models."""
+
+import math
+
+import numpy as np
+from hypothesis import strategies as st
+
+from cascadelib import Point, ScoreTable, evaluate
+
+TIED = st.sampled_from([-math.inf, -1.0, 0.0, 0.25, 0.5, 1.0, math.inf])
+ENDS = st.sampled_from([-math.inf, 0.0, 0.25, 0.5, math.inf])
+
+
+@st.composite
+def cascades(draw):
+    """(table, Point of one to four of its models): confidences with ties, thresholds at ties and at
+    both ends; correctness boolean or graded, one price per model or one per query."""
+    n = draw(st.integers(1, 4))
+    k = draw(st.integers(1, 12))
+    confidence = np.array(
+        draw(st.lists(st.lists(TIED, min_size=k, max_size=k), min_size=n, max_size=n))
+    )
+    rng = np.random.default_rng(draw(st.integers(0, 99)))
+    correct = rng.random((n, k)) if draw(st.booleans()) else rng.random((n, k)) < 0.7
+    cost = np.sort(1 + rng.random((n, k) if draw(st.booleans()) else n), axis=0)
+    table = ScoreTable(correct, confidence, cost)
+    thresholds = tuple(draw(st.lists(ENDS, min_size=n - 1, max_size=n - 1)))
+    point = Point(
+        table.names, thresholds, (1.0,) + (0.0,) * (n - 1), 0.5, 1.0, math.nan, cost_kind="cost"
+    )
+    return table, point
+
+
+def call_of(table, model, seen=None):
+    """A function that asks a model of a table about samples, by their rows: it predicts
+    (model, row)."""
+
+    def call(rows):
+        if seen is not None:
+            seen.append((model, tuple(rows)))
+        return [(model, row) for row in rows], table.confidence[model, rows]
+
+    return call
+
+
+def table_of(k=300, seed=0, models=3):
+    rng = np.random.default_rng(seed)
+    correct = rng.random((models, k)) < np.linspace(0.7, 0.95, models)[:, None]
+    confidence = np.where(correct, 0.5, 0.2) + 0.4 * rng.random(correct.shape)
+    return ScoreTable(
+        correct, confidence, 10.0 ** np.arange(models), [f"m{i}" for i in range(models)]
+    )
+
+
+TABLE = table_of()
+POINT = Point(TABLE.names, (0.6, 0.6), (1.0, 0.0, 0.0), 0.5, 1.0, math.nan, cost_kind="cost")
+STAGES = evaluate(TABLE, POINT).exit_stage
+CALLS = [call_of(TABLE, model) for model in range(3)]
+
+
+def fails(rows):
+    raise ConnectionError(f"no answer for {len(rows)}")
