@@ -1,5 +1,4 @@
-"""Does a class of one's own keep the Protocol of stores? Plain functions for anybody's tests, in
-any framework."""
+"""Check that a class conforms to the Protocol of stores, in the tests of any framework."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,26 +10,26 @@ from .protocol import Store
 
 
 def check_conformance(make: Callable[[], Any], method: Any = None) -> None:
-    """Check that a store keeps what :class:`cascadelib.store.Store` promises.
+    """Check that a store conforms to :class:`cascadelib.store.Store`.
 
     Parameters
     ----------
     make : callable
-        Returns a store of two models or more on four samples or more, the same at each call.
+        Returns the same store at each call, with at least two models and four samples.
     method : Method, optional
-        Needed where the store has the models' outputs.
+        Required if the store has outputs of models.
 
     Raises
     ------
     AssertionError
-        The first promise that is not kept, in a sentence.
+        If the store does not conform. The message states the first violated rule.
     """
     for check in (_members, _models, _costs, _outcomes, _samples, _selection, _predictions):
         check(make(), method)
 
 
 def _refuses(ask: Callable[[], Any]) -> bool:
-    """Whether a question is answered with a ValueError."""
+    """Return whether a call raises a ValueError."""
     try:
         ask()
     except ValueError:
@@ -38,13 +37,13 @@ def _refuses(ask: Callable[[], Any]) -> bool:
     return False
 
 
-def _alone(store: Any, name: str, method: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Outcome of one model by itself: correct [k] and confidence [k]."""
+def _single_outcome(store: Any, name: str, method: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return the outcome of a single model: correct [k] and confidence [k]."""
     return store.outcome([name], method, "top1")((0,))
 
 
 def _members(store: Any, method: Any) -> None:
-    """All members are there, and there is enough to look at."""
+    """Check that all members exist, and the sizes."""
     assert isinstance(store, Store), "a member of cascadelib.store.Store is missing"
     assert len(store) >= 4, "make() returns four samples or more"
     assert len(store.models) >= 2, "make() returns two models or more"
@@ -55,7 +54,7 @@ def _members(store: Any, method: Any) -> None:
 
 
 def _models(store: Any, method: Any) -> None:
-    """The table of models."""
+    """Check the table of models."""
     table = store.models
     assert isinstance(table, pd.DataFrame), "models is a DataFrame"
     assert table.index.is_unique, "names of models are distinct"
@@ -68,7 +67,7 @@ def _models(store: Any, method: Any) -> None:
 
 
 def _costs(store: Any, method: Any) -> None:
-    """Costs, and the order that they give."""
+    """Check costs and their order."""
     costs = store.costs(store.default_cost)
     by_sample = store.sample_costs(store.default_cost)
     mean = by_sample.reshape(len(costs), -1).mean(axis=1)
@@ -83,13 +82,13 @@ def _costs(store: Any, method: Any) -> None:
 
 
 def _outcomes(store: Any, method: Any) -> None:
-    """The stage function of all models, and of each by itself."""
+    """Check the stage functions of all models and of single models."""
     names = list(store.models.index)
     shape = (len(store),)
     stage = store.outcome(names, method, "top1")
     for position, name in enumerate(names):
         correct, confidence = stage((position,))
-        again, same = _alone(store, name, method)
+        again, same = _single_outcome(store, name, method)
         assert correct.shape == shape, "a stage gives correctness [k]"
         assert confidence.shape == shape, "a stage gives confidences [k]"
         assert confidence.dtype == np.float64, "confidences are float64"
@@ -105,9 +104,9 @@ def _outcomes(store: Any, method: Any) -> None:
 
 
 def _samples(store: Any, method: Any) -> None:
-    """Parts of the samples: rows, also repeated ones, a mask and a slice."""
+    """Check take() with repeated rows, a mask and a slice."""
     name = store.models.index[0]
-    whole = _alone(store, name, method)
+    whole = _single_outcome(store, name, method)
     ids = store.origin.sample_ids
     for indices in ([2, 0, 0], np.arange(len(store)) % 2 == 0, slice(1, 3)):
         rows = np.arange(len(store))[indices]
@@ -116,7 +115,7 @@ def _samples(store: Any, method: Any) -> None:
         assert np.array_equal(part.origin.sample_ids, ids[rows]), (
             "take(indices) keeps the samples in the order asked for"
         )
-        for own, all_of_it in zip(_alone(part, name, method), whole):
+        for own, all_of_it in zip(_single_outcome(part, name, method), whole):
             assert np.array_equal(own, all_of_it[rows]), (
                 "take(indices) has the outcomes of its samples"
             )
@@ -125,7 +124,7 @@ def _samples(store: Any, method: Any) -> None:
 
 
 def _selection(store: Any, method: Any) -> None:
-    """Some of the models."""
+    """Check select()."""
     names = list(store.models.index)
     cost = store.default_cost
     part = store.select([names[-1], names[0]])
@@ -139,7 +138,7 @@ def _selection(store: Any, method: Any) -> None:
 
 
 def _predictions(store: Any, method: Any) -> None:
-    """Predictions, where they are known, and labels made of them."""
+    """Check predictions, and labels that equal them."""
     name = store.models.index[0]
     if not _refuses(store.positives):
         assert store.positives().dtype == bool, "positives() is bool [k]"
@@ -150,7 +149,7 @@ def _predictions(store: Any, method: Any) -> None:
     predicted = store.predicted(name)
     assert predicted.shape == (len(store),), "predicted(name) is [k]"
     agreed = store.labelled(predicted)
-    correct, _ = _alone(agreed, name, method)
+    correct, _ = _single_outcome(agreed, name, method)
     assert np.asarray(correct)[predicted != ""].all(), (
         "a model is correct wherever labelled() was given its own predictions"
     )
