@@ -1,5 +1,5 @@
-"""The glossary's picture: hull, improvement factor and early exit rate of one cascade, on images
-that chose nothing.
+"""Draw the glossary's picture: hull, improvement factor and early exit rate of one held-out
+cascade.
 
 python docs/improvement.py     rewrites docs/improvement.png (draws with Chrome or Chromium)
 """
@@ -15,7 +15,7 @@ from cascadelib.tables import arrow
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "notebooks"))
-from tools.committed import draw, with_palette  # noqa: E402
+from tools.committed import draw, reduce_palette  # noqa: E402
 
 VAL = "data/fashion-mnist/val"
 TEST = "data/fashion-mnist/test"
@@ -24,11 +24,11 @@ COLOURS = ["#56B4E9", "#0072B2"]
 
 
 def glossary_picture(store: cl.LogitStore, held_out: cl.LogitStore) -> Any:
-    """The picture of the glossary.
+    """Draw the picture of the glossary.
 
-    Left: the single models of ``held_out``, their hull, the front of pairs of ``store`` replayed
-    there, and an arrow from the hull to the pair that matches the best single model of ``store``.
-    Right: where its samples exit, and what it costs.
+    Left: the single models of ``held_out``, their hull, and the replayed front of pairs of
+    ``store``. An arrow goes from the hull to the pair that matches the best single model of
+    ``store``. Right: the exits of its samples and its cost.
     """
     front = cl.search(store)
     point = cl.pick(front, "match_best", caution=0)
@@ -94,4 +94,4 @@ def glossary_picture(store: cl.LogitStore, held_out: cl.LogitStore) -> Any:
 if __name__ == "__main__":
     figure = glossary_picture(cl.LogitStore(VAL), cl.LogitStore(TEST))
     (picture,) = asyncio.run(draw([json.loads(figure.to_json())]))
-    (HERE / "improvement.png").write_bytes(with_palette(picture))
+    (HERE / "improvement.png").write_bytes(reduce_palette(picture))
