@@ -127,8 +127,8 @@ def check_table(
     >>> report = cl.check_table(pd.DataFrame(answers), cost={"m": 1})
     >>> report.columns["prediction"], report.faults["count"].tolist()
     ('answer', [1])
-    >>> report.command.split(", ")[-1]
-    "normalize='text')"
+    >>> print(report.command)
+    ScoreTable.from_frame(frame, ..., normalize='text', cost={'m': 1})
     """
     source = os.fspath(frame) if isinstance(frame, str | os.PathLike) else "frame"
     options: dict[str, Any] = {"missing": missing, "normalize": normalize, "encoding": encoding}

@@ -258,10 +258,10 @@ def test_names_that_are_no_text_are_named_or_left_out(store, tmp_path):
             assert list(cl.LogitStore(store.path).models.index) == ["a", "b"]
         stray.unlink()
     sealed(store, models={**store._shelf.manifest.models, "\ud800": ["x"]})
-    with pytest.raises(ValueError, match=r"manifest\.json: .*text that is none"):
+    with pytest.raises(ValueError, match=r"manifest\.json: .*invalid text"):
         cl.LogitStore(store.path)
     for origin in ({"classes": ["\ud800", *"abc"]}, {"dataset": "\ud800"}):
-        with pytest.raises(ValueError, match=r"manifest\.json: .*text that is none"):
+        with pytest.raises(ValueError, match=r"manifest\.json: .*invalid text"):
             cl.LogitStore.create(tmp_path / "new", LABELS, **origin)
 
 
