@@ -22,7 +22,7 @@ from ..scoring import F1, f1, score_of
 from ..store.protocol import Store
 from ..store.score_checks import refuse_missing
 from ..tables import arrow, fraction, number, times
-from .few_labels import check_bounds, tried, with_labels
+from .few_labels import apply_labels, check_bounds, select_points
 from .p_values import cluster_means, cost_p_value, f1_p_value, loss_p_value
 from .premises import (
     Case,
@@ -256,11 +256,11 @@ def certify(
     """
     check_promise(epsilon, delta, budget, max_price)
     check_store(store)
-    points, reference = tried(cascades, reference, epsilon, budget)
+    points, reference = select_points(cascades, reference, epsilon, budget)
     table_size = size_of_table(points, store.origin) or 0
     parts = grouped(groups, store.origin.sample_ids)
     cluster = numbered_clusters(clusters, store.origin.sample_ids, points[0].score, drawn)
-    labelled, differs, is_known = with_labels(store, points, reference, labels, drawn)
+    labelled, differs, is_known = apply_labels(store, points, reference, labels, drawn)
     runs = evaluate(labelled, points)
     trial = Trial(
         store=labelled,

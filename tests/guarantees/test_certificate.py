@@ -285,7 +285,7 @@ def test_refused(change, message):
 def test_a_front_too_far_below_the_reference():
     low = search(HALVES[0].select(["s", "m"]), 2)
     singles = FRONT.singles.assign(accuracy=FRONT.singles["accuracy"] + 0.1)
-    with pytest.raises(ValueError, match="even where it was found"):
+    with pytest.raises(ValueError, match="even on the selection split"):
         certify(HALVES[1], replace(low, singles=singles), 0.001, reference="l")
 
 
