@@ -39,7 +39,7 @@ from .labels import aligned
 from .methods.confidence_metrics import metric_of
 from .policy.policy import Policy
 from .store.logit_store import LogitStore
-from .store.spelling import normalized
+from .store.tables.spelling import normalized
 
 MOST_ROWS = 4096  # rows of X that are searched for neighbours
 

@@ -15,7 +15,7 @@ from cascadelib.tables import arrow
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "notebooks"))
-from tools.committed import draw, with_palette  # noqa: E402
+from tools.committed import draw, reduce_palette  # noqa: E402
 
 VAL = "data/fashion-mnist/val"
 TEST = "data/fashion-mnist/test"
@@ -94,4 +94,4 @@ def glossary_picture(store: cl.LogitStore, held_out: cl.LogitStore) -> Any:
 if __name__ == "__main__":
     figure = glossary_picture(cl.LogitStore(VAL), cl.LogitStore(TEST))
     (picture,) = asyncio.run(draw([json.loads(figure.to_json())]))
-    (HERE / "improvement.png").write_bytes(with_palette(picture))
+    (HERE / "improvement.png").write_bytes(reduce_palette(picture))

@@ -55,7 +55,8 @@ def decided_families(families, seed=0):
         first = scores(rng)
         second = scores(rng)
         sides = [
-            verdicts.judged(family(), one_way(*way)) for way in ((first, second), (second, first))
+            verdicts.evaluate_claims(family(), one_way(*way))
+            for way in ((first, second), (second, first))
         ]
         agreed = [verdicts.together([side[name] for side in sides]) for name in family().index]
         decided += any(verdict.word != verdicts.UNDETERMINED for verdict in agreed)

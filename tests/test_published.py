@@ -322,16 +322,14 @@ def test_a_count_that_takes_too_long_does_not_block_the_rest(tmp_path, monkeypat
     """
     tables = script("tables", monkeypatch)
     out = stand_ins(
-        tmp_path, monkeypatch, tables, "--source", "toy", "--limit", "2", "--processes", "1"
+        tmp_path, monkeypatch, tables, "--source", "toy", "--limit", "5", "--processes", "1"
     )
     giant = "test_vit.r160_in1k"  # the cheaper by published GMACs: it comes first
     monkeypatch.setattr(
-        tables, "macs_of", lambda name, size: time.sleep(60) if name == giant else (10**6, 10**6)
+        tables, "macs_of", lambda name, size: time.sleep(3600) if name == giant else (10**6, 10**6)
     )
-    start = time.perf_counter()
-    tables.main()
-    assert time.perf_counter() - start < 30
-    assert f"{giant} at 160: not within 2 s" in capsys.readouterr().err
+    tables.main()  # which ends long before the count of the giant would
+    assert f"{giant} at 160: not within 5 s" in capsys.readouterr().err
     assert published.models(out)["macs"].isna().to_dict() == {
         "tf_mobilenetv3_small_075": False,
         giant: True,

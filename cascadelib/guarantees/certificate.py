@@ -20,7 +20,7 @@ from ..evaluation.run import Run, evaluate
 from ..labels import aligned, together
 from ..scoring import F1, f1, score_of
 from ..store.protocol import Store
-from ..store.score_checks import refuse_missing
+from ..store.tables.score_checks import refuse_missing
 from ..tables import arrow, fraction, number, times
 from .few_labels import apply_labels, check_bounds, select_points
 from .p_values import cluster_means, cost_p_value, f1_p_value, loss_p_value

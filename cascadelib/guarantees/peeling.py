@@ -243,7 +243,7 @@ def peel_down(peel: Peel, certify: Array, wrong: Array, most: int) -> Array:
 
 
 def first_at_most(falling: Array, most: int) -> int:
-    """Return the first position at which falling counts, int [n + 1], are at most ``most``, or n."""
+    """Return the first position at which falling counts, int [n + 1], are ≤ most, or n."""
     below = falling <= most
     return int(below.argmax()) if below.any() else len(falling) - 1
 

@@ -25,9 +25,9 @@ from ..guarantees.repeats import copied_whole, number_rows, refuse_repeated_ids
 from ..labels import aligned, as_text
 from ..methods.fitted import CONFIDENCE, Fitted, label_digest
 from ..methods.method import Method
-from ..store.faults import refuse
 from ..store.score_table import ScoreTable
-from ..store.spelling import normalized_texts, spelling_faults
+from ..store.tables.faults import refuse
+from ..store.tables.spelling import normalized_texts, spelling_faults
 from ..tables import number
 from .policy import Policy
 

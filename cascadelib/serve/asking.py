@@ -119,6 +119,7 @@ class Members:
             model = member_named(reference, {})
             named[reference] = Member(reference, model.module.eval(), model.transform)
         self.members = [*cascade.members, named[reference]]
+        self.names = [member.name for member in self.members]
 
     def batch_of(self, inputs: Any) -> "Batch":
         """A batch as it comes; those of other forms stay apart."""

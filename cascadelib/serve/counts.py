@@ -89,7 +89,6 @@ class Counts:
             {"id": name, "predictions": doubt[:2], "window": doubt[2], "stage": doubt[3]}
             for name, doubt in self.doubts.items()
         ]
-        labelled = self.labelled.items()
         return {
             "identity": self.identity,
             "version": self.version,
@@ -97,7 +96,7 @@ class Counts:
             "sums": {name: np.asarray(value).tolist() for name, value in self.sums.items()},
             "windows": [dict.fromkeys(WINDOW, 0) | window for window in self.windows],
             "doubts": doubts,
-            "labelled": [{"id": n, "verdict": VERDICTS.index(verdict)} for n, verdict in labelled],
+            "labelled": [{"id": name, "verdict": said} for name, said in self.labelled.items()],
             "recent": list(self.recent),
         }
 
@@ -113,7 +112,7 @@ class Counts:
             "sums": dict.fromkeys(SUMS, object),
             "windows": [WINDOW],
             "doubts": [doubt],
-            "labelled": [{"id": NAME, "verdict": range(len(VERDICTS))}],
+            "labelled": [{"id": NAME, "verdict": str}],
             "recent": [str],
         }
         if place := misfit(written, form):
@@ -127,12 +126,12 @@ class Counts:
         for one in written["doubts"]:
             prediction, answer = one["predictions"]
             self.doubts[one["id"]] = [prediction, answer, one["window"], one["stage"]]
-        self.labelled = {one["id"]: VERDICTS[one["verdict"]] for one in written["labelled"]}
+        self.labelled = {one["id"]: one["verdict"] for one in written["labelled"]}
+        check({*self.labelled.values()} <= {*VERDICTS}, "verdicts")
         self.recent = dict.fromkeys(written["recent"])
         if self.signal is not None:
             self.signal.restore(written["signal"])
         check(len(self.doubts) == len(written["doubts"]) <= MOST_DOUBTS, "ids in doubt")
-        check(self.doubts.keys().isdisjoint(self.labelled), "ids in doubt")
         check(len(self.recent) <= RECENT, "keys")
         self.check_sums()
 

@@ -258,7 +258,7 @@ class Engine:
     def fail(self, stage: int, batch: Any, error: BaseException, kind: int, begun: float) -> None:
         """A call raised, or its answer fits no batch: ask again, if errors stop caller by caller,
         else input by input, so that a failure is that of one alone."""
-        add_note(error, self.name_of(stage), len(batch))
+        add_note(error, self.models.names[stage], len(batch))
         numbers = batch.rows
         keys = (self.owners[numbers] if self.stops_at(stage) else numbers).tolist()
         if len(set(keys)) > 1:
@@ -268,10 +268,6 @@ class Engine:
         if self.stops_at(stage):
             raise error
         self.note(stage, batch, failed_answer(kind), begun, time.perf_counter())
-
-    def name_of(self, stage: int) -> str:
-        """The model of a stage; of the audit, the reference."""
-        return (*self.point.models, "the reference")[stage]
 
     def note(self, stage: int, batch: Any, answer: Answer, begun: float, ended: float) -> None:
         """Decide a batch by an answer: the one place where inputs exit, are deferred and

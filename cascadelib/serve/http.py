@@ -77,15 +77,15 @@ def check_numbers(batch: np.ndarray) -> None:
         )
 
 
-def check_form(batch: Any, example: Any) -> None:
+def check_form(batch: Any, example: np.ndarray | None) -> None:
     """Raise ValueError for samples of another shape or dtype than those of an example."""
-    if isinstance(example, np.ndarray) and isinstance(batch, np.ndarray):
-        needed = f"{example.dtype} {list(example.shape[1:])}"
-        given = f"{batch.dtype} {list(batch.shape[1:])}"
-        if given != needed:
-            raise ValueError(f"samples of {needed} are needed, not of {given}")
-    elif example is not None and isinstance(example, np.ndarray) != isinstance(batch, np.ndarray):
+    if example is None:
+        return
+    if not isinstance(batch, np.ndarray):
         raise ValueError("an .npy array is needed, as the example is")
+    needed, given = (f"{array.dtype} {list(array.shape[1:])}" for array in (example, batch))
+    if given != needed:
+        raise ValueError(f"samples of {needed} are needed, not of {given}")
 
 
 def answers_of(decisions: Any) -> dict[str, list]:

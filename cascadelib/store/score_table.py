@@ -20,9 +20,9 @@ from ..labels import Labels, aligned, as_text, chosen_rows
 from ..scoring import F1
 from ..stages import StageFunction
 from .aligned_rows import warn_unless_aligned
-from .faults import refuse
-from .frames import frame_of, scores_of
-from .score_checks import (
+from .tables.faults import refuse
+from .tables.frames import frame_of, scores_of
+from .tables.score_checks import (
     bools_or_reals,
     checked_columns,
     checked_confidence,
@@ -34,8 +34,8 @@ from .score_checks import (
     origin_of,
     refuse_missing,
 )
-from .spelling import compared
-from .table_files import LARGEST_TABLE
+from .tables.spelling import compared
+from .tables.table_files import LARGEST_TABLE
 
 NEITHER = (
     "a ScoreTable needs correct= or predictions= (of a table's columns: correct=, or label= and "

@@ -12,12 +12,12 @@ import numpy as np
 import pandas as pd
 
 from .aligned_rows import alignment_of
-from .cells import SKIP, UNSURE
-from .faults import SHOWN, Fault, described
-from .frames import frame_of, scores_of
 from .score_table import ScoreTable
-from .spelling import REMEDY as SPELLING
-from .table_files import LARGEST_TABLE
+from .tables.cells import SKIP, UNSURE
+from .tables.faults import SHOWN, Fault, described
+from .tables.frames import frame_of, scores_of
+from .tables.spelling import REMEDY as SPELLING
+from .tables.table_files import LARGEST_TABLE
 
 # What columns are called, in lower case without signs; the first that is there is taken.
 NAMES = {

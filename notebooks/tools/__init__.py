@@ -1,2 +1,2 @@
-"""What the notebooks share and nothing else needs: the paper's tables, figures and claims, and how
-notebooks run."""
+"""Code that only the notebooks use: the paper's tables, figures and claims, and the notebook
+runner."""

@@ -1,4 +1,4 @@
-"""The explorer of the bundled images as one page (`make app`): written, and opened.
+"""Write the explorer of the bundled images as one page (`make app`) and open it.
 
 python notebooks/tools/app.py --out build/explorer.html --no-browser
 """
@@ -14,7 +14,8 @@ DATA = "data/fashion-mnist"
 
 
 def write_page(out: Path) -> Path:
-    """Write the page: chosen on val, checked on test, with the images of val."""
+    """Write the page. Cascades are selected on val and checked on test. The images are those of
+    val."""
     store = cl.LogitStore(f"{DATA}/val")
     held_out = cl.LogitStore(f"{DATA}/test")
     images = cl.datasets.fashion_mnist("val", DATA)
@@ -23,7 +24,6 @@ def write_page(out: Path) -> Path:
 
 
 def main() -> None:
-    """Do what the command line says."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "explorer.html")
     parser.add_argument("--no-browser", action="store_true", help="write the page, open nothing")

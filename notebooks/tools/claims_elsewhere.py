@@ -1,4 +1,4 @@
-"""What a run has of the claims on shifts, texts and calibration (notebooks 05 to 07)."""
+"""Evidence for the claims on shifted data, texts and calibration (notebooks 05 to 07)."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,41 +9,46 @@ from scipy.stats import norm, t
 
 from cascadelib import Front, bootstrap, evaluate
 from cascadelib.analysis import moved_front
-from tools.evidence import Evidence, counts_of, drawn, over_models, resampled
+from tools.evidence import Evidence, counts_of, normal_draws, over_models, resampled
 from tools.ranges import factors, mean_in, range_of
 
-WINDOWS = 50  # of a moving average, that share no sample
+WINDOWS = 50  # windows of a moving average that share no sample
 
 
 def shift_claims(
-    front: Front, drops: pd.DataFrame, own: Mapping[str, Front], shifted: Sequence[str]
+    front: Front, drops: pd.DataFrame, own_fronts: Mapping[str, Front], shifted: Sequence[str]
 ) -> dict[str, Evidence]:
-    """Figures 6, 12: a front, and what becomes of it on shifted splits.
+    """Return the evidence of figures 6 and 12: a front evaluated on shifted splits.
 
-    drops: ``accuracy_drops`` of its models there; own: {split: the same search of it}.
+    drops: ``accuracy_drops`` of the front's models on these splits. own: {split: the same search,
+    run on that split}.
     """
-    there = {name: moved_front(own[name].store, front) for name in shifted}
-    own_there = {name: own[name] for name in shifted}
-    values = fronts_there(there, own_there, front) | singles_there(there, front)
+    there = {name: moved_front(own_fronts[name].store, front) for name in shifted}
+    own_shifted = {name: own_fronts[name] for name in shifted}
+    values = shifted_front_values(there, own_shifted, front) | shifted_single_values(there, front)
     samples = min(each.samples for each in there.values())
-    dataset = own[shifted[0]].store.origin.dataset
+    dataset = own_fronts[shifted[0]].store.origin.dataset
     about = {"samples": samples, "dataset": dataset, "cost": front.cost_kind}
     of_front = front.singles.index[front.singles["on_front"]]
     rows = pd.MultiIndex.from_product([list(shifted), of_front], names=["split", "model"])
     lost = drops.reindex(rows)
-    quantile = norm.isf(0.025 / len(drops))  # drops have intervals that hold together
+    quantile = norm.isf(0.025 / len(drops))  # the intervals of drops are simultaneous
     errors = ((lost["drop_high"] - lost["drop_low"]) / 2 / quantile).to_numpy()
-    losing = drawn(lost["drop"].to_numpy(), errors)
+    losing = normal_draws(lost["drop"].to_numpy(), errors)
     least = [part.min(axis=1) for part in np.split(losing, len(shifted), axis=1)]
     values["shift-drops"] = Evidence(lost["drop"].to_numpy(), list(losing), **about)
     smallest = lost["drop"].groupby("split", sort=False).min().to_numpy()
     values["shift-lose"] = Evidence(smallest, list(np.stack(least, axis=1)), **about)
-    return values | exits_there(front, {name: own[name].store for name in shifted}, about)
+    return values | exit_rate_claims(
+        front, {name: own_fronts[name].store for name in shifted}, about
+    )
 
 
 @resampled
-def fronts_there(there: dict[str, Front], own: dict[str, Front], front: Front) -> dict[str, Any]:
-    """What a front is worth on shifted splits, a number per split."""
+def shifted_front_values(
+    there: dict[str, Front], own: dict[str, Front], front: Front
+) -> dict[str, Any]:
+    """Evaluate a front on shifted splits: one number per split."""
     improved = []
     near = []
     ratios = []
@@ -56,8 +61,8 @@ def fronts_there(there: dict[str, Front], own: dict[str, Front], front: Front) -
 
 
 @resampled
-def singles_there(there: dict[str, Front], front: Front) -> dict[str, Any]:
-    """What becomes of the single models of a front on shifted splits, a number per split."""
+def shifted_single_values(there: dict[str, Front], front: Front) -> dict[str, Any]:
+    """Compare the single models of a front on shifted splits: one number per split."""
     names = front.singles.index[front.singles["on_front"]]
     here = front.singles.loc[names, "accuracy"]
     growth = []
@@ -69,10 +74,12 @@ def singles_there(there: dict[str, Front], front: Front) -> dict[str, Any]:
     return {"shift-range": growth, "shift-order": falls}
 
 
-def exits_there(front: Front, stores: Mapping[str, Any], about: dict) -> dict[str, Evidence]:
-    """How exit rates of a front's cascades change on shifted splits: size of the change (root of
-    the mean square over cascades), and how much it differs between cascades (standard deviation),
-    both less what sampling alone gives; a number per split."""
+def exit_rate_claims(front: Front, stores: Mapping[str, Any], about: dict) -> dict[str, Evidence]:
+    """Return the evidence of how exit rates of a front's cascades change on shifted splits.
+
+    Per split: the size of the change (root mean square over cascades), and how much it differs
+    between cascades (standard deviation). The share that sampling explains is subtracted from both.
+    """
     points = [front.point(row) for row in front.table.drop_duplicates("models").index]
     before = [point.exit_rates[0] for point in points]
     here = bootstrap(front.store, points, counts_of(front.samples)).exit_rates[..., 0]
@@ -97,8 +104,11 @@ def exits_there(front: Front, stores: Mapping[str, Any], about: dict) -> dict[st
 def text_claims(
     fronts: dict[str, Front], f1: dict[str, Front], same: pd.DataFrame | None = None
 ) -> dict[str, Evidence]:
-    """Figure 7: {task: front of pairs} in accuracy and, where a task has it, in F1; ``same_fronts``
-    of the metrics."""
+    """Return the evidence of figure 7.
+
+    fronts, f1: {task: front of pairs} in accuracy and, for the tasks that have it, in F1. same:
+    ``same_fronts`` of the metrics.
+    """
     candidates = [f"{len(front.candidates)} ({task})" for task, front in fronts.items()]
     found = tasks_claims(fronts, f1)
     found["text-models"] = Evidence(", ".join(candidates))
@@ -109,7 +119,7 @@ def text_claims(
 
 @resampled
 def tasks_claims(fronts: dict[str, Front], f1: dict[str, Front]) -> dict[str, Any]:
-    """Mean factors by task, in accuracy and in F1."""
+    """Return the mean factors by task, in accuracy and in F1."""
     means = {task: mean_in(front) for task, front in fronts.items()}
     return {
         "text-improve": min(means.values()),
@@ -125,10 +135,11 @@ def calibration_claims(
     scaling: pd.DataFrame,
     families: pd.Series,
 ) -> dict[str, Evidence]:
-    """Figures 13, 14.
+    """Return the evidence of figures 13 and 14.
 
-    ``calibration_table``; {model: ``moving_average``}; ``threshold_table``, of all samples first,
-    then of several parts of them; ``scaling_table``; families of the models.
+    table: ``calibration_table``. averages: {model: ``moving_average``}. effects:
+    ``threshold_table`` of all samples, then of several parts of them. scaling: ``scaling_table``.
+    families: family by model.
     """
     counted = table[["gap", "verdict"]].assign(
         large=families[table.index].astype(str).str.contains("beit|convnext|deit"),
@@ -136,22 +147,23 @@ def calibration_claims(
     )
     found = over_models(calibration_of, counted)
     rising = [rows["accuracy"].corr(rows["confidence"], "spearman") for rows in averages.values()]
-    spread = 1.03 / np.sqrt(WINDOWS - 3)  # Fisher's z of a rank correlation of so many windows
+    spread = 1.03 / np.sqrt(WINDOWS - 3)  # Fisher's z of a rank correlation
     at = np.arctanh(np.clip(rising, -0.999, 0.999))
-    found["rising"] = Evidence(rising, list(np.tanh(drawn(at, np.full(len(at), spread)))))
+    found["rising"] = Evidence(rising, list(np.tanh(normal_draws(at, np.full(len(at), spread)))))
     gains, *parts = [perfect_effects(each) for each in effects]
     error = np.std(parts, axis=0, ddof=1) / np.sqrt(len(parts))
     inflated = error * t.isf(0.025, len(parts) - 1) / norm.isf(0.025)
-    found["perfect"] = Evidence(gains, list(drawn(gains, inflated)))
+    found["perfect"] = Evidence(gains, list(normal_draws(gains, inflated)))
     ratios = scaling["cost_ratio"].to_numpy()
     ends = (scaling["cost_ratio_high"] - scaling["cost_ratio_low"]).to_numpy()
-    quantile = norm.isf(0.025 / len(scaling))  # they hold together
-    found["scaling-fronts"] = Evidence(ratios, list(drawn(ratios, ends / 2 / quantile)))
+    quantile = norm.isf(0.025 / len(scaling))  # the intervals are simultaneous
+    found["scaling-fronts"] = Evidence(ratios, list(normal_draws(ratios, ends / 2 / quantile)))
     return found
 
 
 def calibration_of(models: pd.DataFrame) -> dict[str, Any]:
-    """Figure 13 over models: rows with gap, verdict, large (of the large families), scaled."""
+    """Return the values of figure 13 over models: rows with gap, verdict, large (family),
+    scaled."""
     gap = models["gap"].abs()
     counted = models["verdict"].value_counts()
     return {
@@ -162,7 +174,10 @@ def calibration_of(models: pd.DataFrame) -> dict[str, Any]:
 
 
 def perfect_effects(effects: pd.DataFrame) -> list[float]:
-    """What perfect calibration would do, above and below a threshold alike: to the model that gains
-    most, and to the one that loses most."""
+    """Return the effect of perfect calibration on the model that gains most and on the one that
+    loses most.
+
+    The effect counts only if it has the same direction above and below the threshold.
+    """
     both = np.stack([effects["above_perfect"], -effects["below_perfect"]])
     return [float(both.min(axis=0).max()), float((-both).min(axis=0).max())]

@@ -1,4 +1,4 @@
-"""What a run has of the claims on longer cascades and on methods (notebooks 03, 04)."""
+"""Evidence for the claims on longer cascades and on methods (notebooks 03, 04)."""
 
 from dataclasses import replace
 from typing import Any
@@ -11,12 +11,12 @@ from cascadelib.analysis import mean_cost_ratio, moved_front, range_dominance, r
 from cascadelib.analysis.shift import front_of
 from cascadelib.methods.thresholds import own_units
 from tools.claims_of_pairs import run_and_resampled
-from tools.evidence import MOST_POINTS, Evidence, resampled, sampled
+from tools.evidence import MOST_POINTS, Evidence, evidence_on_split, resampled
 from tools.ranges import (
     BEST,
     CHEAPEST,
-    DEAREST,
     LOW,
+    MOST_EXPENSIVE,
     RESNET,
     factors,
     in_time,
@@ -28,13 +28,14 @@ from tools.ranges import (
 
 WANG = {"wang-b7": "tf_efficientnet_b7", "wang-vit": "vit_large_patch16_384"}
 MEANS = ("mean_logits", "mean_softmax")
-LOGITS = "max_softmax_mean_logits"  # methods
+LOGITS = "max_softmax_mean_logits"
 SOFTMAX = "max_softmax_mean_softmax"
-TENTH = 10  # the paper samples so many-th values of a first threshold
+TENTH = 10  # the paper tries every tenth value of a first threshold
 
 
-def again(split: Any, fronts: dict[str, Front], cost: str | None = None) -> dict[str, Front]:
-    """The same searches on another split, or by another kind of cost, methods fitted there."""
+def search_again(split: Any, fronts: dict[str, Front], cost: str | None = None) -> dict[str, Front]:
+    """Repeat the searches on another split, or in another kind of cost. Methods are fitted on that
+    split."""
     found = {}
     for name, front in fronts.items():
         length = int(front.table["models"].map(len).max())
@@ -43,17 +44,20 @@ def again(split: Any, fronts: dict[str, Front], cost: str | None = None) -> dict
     return found
 
 
-def moved(split: Any, fronts: dict[str, Front]) -> dict[str, Front]:
-    """{name: front} on another split."""
+def replay_fronts(split: Any, fronts: dict[str, Front]) -> dict[str, Front]:
+    """Evaluate {name: front} on another split."""
     return {name: moved_front(split, front) for name, front in fronts.items()}
 
 
 @resampled
 def lengths_claims(two: Front, three: Front, mean_logits: Front) -> dict[str, Any]:
-    """Figure 4: fronts of pairs and triples, of triples with mean logits."""
+    """Return the values of figure 4: fronts of pairs, of triples, and of triples with mean
+    logits."""
     hull = three.singles[three.singles["on_hull"]]
     low, high = np.log(hull["cost"].iloc[[0, -1]])
-    cost = np.exp(low + np.log(RESNET / CHEAPEST) / np.log(DEAREST / CHEAPEST) * (high - low))
+    cost = np.exp(
+        low + np.log(RESNET / CHEAPEST) / np.log(MOST_EXPENSIVE / CHEAPEST) * (high - low)
+    )
     accuracy = np.interp(cost, hull["cost"], hull["accuracy"])
     gain = ratio(mean_in(three), mean_in(two)) - 1
     edges = np.linspace(LOW, BEST, 4)
@@ -77,14 +81,14 @@ def lengths_claims(two: Front, three: Front, mean_logits: Front) -> dict[str, An
 
 @resampled
 def wang_claims(three: Front) -> dict[str, Any]:
-    """MACs of two of ImageNet's models ÷ those of triples as accurate."""
+    """Return the MACs of two of ImageNet's models ÷ those of equally accurate triples."""
     table = published.models().loc[list(WANG.values())]
     ratios = table["macs"].to_numpy() / three.cost_at(table["top1"].to_numpy())
     return dict(zip(WANG, ratios))
 
 
 def triple_claims(best: Point) -> dict[str, Evidence]:
-    """The triple with the largest factor."""
+    """Describe the triple with the largest factor."""
     cost = best.cost_kind
     return {
         "triple-thresholds": Evidence(best.thresholds, cost=cost),
@@ -93,33 +97,34 @@ def triple_claims(best: Point) -> dict[str, Evidence]:
 
 
 def triple_held_claims(pair: Point, triple: Point, store: Any, other: Any) -> dict[str, Evidence]:
-    """What the pair and the triple with the largest factors come to on another split."""
+    """Evaluate the pair and the triple with the largest factors on another split."""
     names = list(store.models.index)
     here, there = (run_and_resampled(split, [pair, triple], names) for split in (store, other))
     lost = (here["cascade"] - there["cascade"])[1]
     growth = there["cost"] / here["cost"] - 1
     return {
-        "triple-loss": sampled(lost[0], lost[1:], other, triple.cost_kind),
-        "triple-cost": sampled(growth[:, 0], growth[:, 1:].T, other, triple.cost_kind),
+        "triple-loss": evidence_on_split(lost[0], lost[1:], other, triple.cost_kind),
+        "triple-cost": evidence_on_split(growth[:, 0], growth[:, 1:].T, other, triple.cost_kind),
     }
 
 
 def tenth_claims(three: Front) -> dict[str, Evidence]:
-    """What it costs to try every tenth value of the first threshold alone, at most.
+    """Bound the cost of searching only every tenth value of the first threshold.
 
-    Points of the exact front, each with the two nearest of these values for its first threshold, the
-    second as it is: a search that tries all second ones finds no worse.
+    The first threshold of a point on the exact front is replaced by the two nearest of these
+    values. The second threshold is unchanged. A search over all second thresholds is at least as
+    good.
     """
     rows = np.unique(np.linspace(0, len(three) - 1, MOST_POINTS // 2).astype(int))
     exact = replace(three, moved=three.table.iloc[rows].reset_index(drop=True), points=None)
     points = exact.cascades
-    kept = {}
+    tenths = {}
     for name in {point.models[0] for point in points}:
         alone = replace(points[0], models=(name,), thresholds=(), exit_rates=(1.0,))
-        kept[name] = np.sort(evaluate(three.store, alone).confidences[0])[::TENTH]
+        tenths[name] = np.sort(evaluate(three.store, alone).confidences[0])[::TENTH]
     thinned = []
     for point in points:
-        values = kept[point.models[0]]
+        values = tenths[point.models[0]]
         above = int(np.searchsorted(values, point.inside[0]))
         for row in (max(above - 1, 0), min(above, len(values) - 1)):
             first = float(own_units(point.metric, values[row]))
@@ -129,7 +134,7 @@ def tenth_claims(three: Front) -> dict[str, Evidence]:
 
 @resampled
 def tenth_cost(three: Front, thinned: Front) -> dict[str, Any]:
-    """Cost of a thinned front ÷ that of the exact one, at equal accuracy."""
+    """Return the cost of a thinned front ÷ that of the exact front, at equal accuracy."""
     return {"tenth": mean_cost_ratio(three, thinned)}
 
 
@@ -139,9 +144,9 @@ def methods_claims(
     timed: dict[str, Front],
     ensembles: dict[str, Front],
 ) -> dict[str, Evidence]:
-    """Figures 3, 8, 9, 11: {method: front} of the twelve, and {"metric, mean": front}.
+    """Return the evidence of figures 3, 8, 9 and 11: {method: front} of the twelve methods.
 
-    two, three: pairs and triples in MACs; timed: pairs in time.
+    two, three: pairs and triples in MACs. timed: pairs in time. ensembles: {"metric, mean": front}.
     """
     found = pairs_by_method(two) | triples_by_method(three, two) | means_by_metric(ensembles)
     return found | time_by_method(timed, two) | {"methods": Evidence(len(two))}
@@ -149,7 +154,7 @@ def methods_claims(
 
 @resampled
 def pairs_by_method(two: dict[str, Front]) -> dict[str, Any]:
-    """What is claimed of the methods with pairs: {method: front}."""
+    """Return the values of the claims on methods with pairs, from {method: front}."""
     pairs = means_in(two)
     top = pd.Series({name: front.table["accuracy"].iloc[-1] for name, front in two.items()})
     least = pd.Series({name: factors(front)[1:].min() for name, front in two.items()})
@@ -179,7 +184,8 @@ def pairs_by_method(two: dict[str, Front]) -> dict[str, Any]:
 
 @resampled
 def triples_by_method(three: dict[str, Front], two: dict[str, Front]) -> dict[str, Any]:
-    """What is claimed of the methods with triples: {method: front} of these and of pairs."""
+    """Return the values of the claims on methods with triples, from {method: front} of triples and
+    pairs."""
     triples = means_in(three)
     return {
         "triples-softmax": triples[SOFTMAX] / triples[LOGITS],
@@ -193,7 +199,7 @@ def triples_by_method(three: dict[str, Front], two: dict[str, Front]) -> dict[st
 
 @resampled
 def time_by_method(timed: dict[str, Front], two: dict[str, Front]) -> dict[str, Any]:
-    """What is claimed of the methods with pairs in time; two: in MACs."""
+    """Return the values of the claims on methods with pairs in time. two: pairs in MACs."""
     time = means_in(timed)
     upper = means_in(timed, 0.86)
     values = {
@@ -210,7 +216,7 @@ def time_by_method(timed: dict[str, Front], two: dict[str, Front]) -> dict[str, 
 
 @resampled
 def means_by_metric(ensembles: dict[str, Front]) -> dict[str, Any]:
-    """Softmax margin beside max softmax for mean ensembles: {"metric, mean": front}."""
+    """Compare softmax margin with max softmax for mean ensembles: {"metric, mean": front}."""
     values = {}
     for name, low in (("means-margin", 0.8), ("means-max", 0.86)):
         means = means_in(ensembles, low)
@@ -221,11 +227,12 @@ def means_by_metric(ensembles: dict[str, Front]) -> dict[str, Any]:
 
 
 def best_mean(means: pd.Series) -> float:
-    """Mean improvement of the best mean ensemble ÷ that of max softmax."""
+    """Return the mean improvement of the best mean ensemble ÷ that of max softmax."""
     return means.filter(like="_mean_").max() / means["max_softmax"]
 
 
 @resampled
 def threshold_claims(several: Front, shared: Front) -> dict[str, Any]:
-    """One threshold for all stages: a front with a threshold per stage, and one with the same."""
+    """Compare a front with one threshold per stage and a front with one threshold for all
+    stages."""
     return {"one-threshold": mean_cost_ratio(several, shared)}

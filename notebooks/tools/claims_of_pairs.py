@@ -1,4 +1,4 @@
-"""What a run has of the claims on single models and on pairs (notebooks 01, 02)."""
+"""Evidence for the claims on single models and on pairs (notebooks 01, 02)."""
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -10,16 +10,16 @@ import numpy as np
 import pandas as pd
 
 from cascadelib import Front, Point, bootstrap, evaluate, search
-from tools.evidence import Evidence, counts_of, over_models, resampled, sampled
+from tools.evidence import Evidence, counts_of, evidence_on_split, over_models, resampled
 from tools.ranges import MIDDLE, factors, in_time, mean_in, range_of, ratio, share_won
 from tools.side_by_side import shares
 
-CLASSES = 3  # of size ratios, within which accuracy differences are compared
-TIMES = ("seconds", "published_seconds")  # kinds of cost: one's own, and the paper's
+CLASSES = 3  # classes of size ratios in which accuracy differences are compared
+TIMES = ("seconds", "published_seconds")  # kinds of cost: measured by the user, published
 
 
-def quiet(function: Callable) -> Callable:
-    """Without warnings of means and correlations of nothing: of few models they are nan."""
+def ignore_empty(function: Callable) -> Callable:
+    """Silence warnings of means and correlations that are nan because a store has few models."""
 
     @wraps(function)
     def called(*args: Any) -> Any:
@@ -31,18 +31,20 @@ def quiet(function: Callable) -> Callable:
 
 
 def is_same_distribution(store: Any, other: Any) -> bool:
-    """Whether two splits are of one data set: another one's is another distribution."""
+    """Return whether two splits are of one data set."""
     return store.origin.dataset == other.origin.dataset
 
 
 def times_of(store: Any) -> list[str]:
-    """The kinds of time that all models of a store have."""
+    """Return the kinds of time that all models of a store have."""
     return [kind for kind in TIMES if kind in store.models and store.models[kind].notna().all()]
 
 
 def fronts_in_time(store: Any, paper: Front, kind: str) -> tuple[Front, Front]:
-    """Fronts of pairs of front models in a kind of time and in MACs (where one model is the whole
-    front in time: of all models)."""
+    """Return the fronts of pairs of front models in a kind of time and in MACs.
+
+    If the front in time has a single model, pairs in time are of all models.
+    """
     timed = search(store, 2, paper.method, cost=kind)
     if timed.singles["on_front"].sum() > 1:
         timed = search(store, 2, paper.method, cost=kind, models="pareto")
@@ -50,7 +52,7 @@ def fronts_in_time(store: Any, paper: Front, kind: str) -> tuple[Front, Front]:
 
 
 def singles_claims(macs: Front, seconds: Front) -> dict[str, Evidence]:
-    """Single models in MACs and in time: fronts of one model, of the same models."""
+    """Return the evidence on single models in MACs and in time, from fronts of one model each."""
     values = size_claims(macs)
     values |= {
         name: Evidence(v) for name, v in counted_claims(macs.singles, seconds.singles).items()
@@ -60,7 +62,7 @@ def singles_claims(macs: Front, seconds: Front) -> dict[str, Evidence]:
 
 
 def counted_claims(macs: pd.DataFrame, seconds: pd.DataFrame) -> dict[str, int]:
-    """Models on the fronts: tables with the columns accuracy, cost and on_front."""
+    """Count the models on the fronts. The tables have the columns accuracy, cost and on_front."""
     in_macs = macs.index[macs["on_front"]]
     in_seconds = seconds.index[seconds["on_front"]]
     return {
@@ -72,8 +74,10 @@ def counted_claims(macs: pd.DataFrame, seconds: pd.DataFrame) -> dict[str, int]:
 
 
 def time_of_singles(macs: pd.DataFrame, seconds: pd.DataFrame) -> dict[str, Evidence]:
-    """What is claimed of time: tables as of :func:`counted_claims`. The correlation is one over
-    models."""
+    """Return the evidence on time, from tables as in :func:`counted_claims`.
+
+    The interval of the correlation is over models.
+    """
     costs = pd.DataFrame({"macs": macs["cost"], "seconds": seconds["cost"]}).dropna()
     in_macs = macs[macs["on_front"]]
     in_seconds = seconds[seconds["on_front"]]
@@ -91,7 +95,7 @@ def time_of_singles(macs: pd.DataFrame, seconds: pd.DataFrame) -> dict[str, Evid
 
 
 def size_gains(singles: pd.DataFrame) -> dict[str, Any]:
-    """What the front of single models gains in the lower and in the upper half of log cost."""
+    """Return the gain in accuracy along the front of single models, by half of log cost."""
     front = singles[singles["on_front"]]
     logs = np.log10(front["cost"].to_numpy())
     accuracy = front["accuracy"].to_numpy()
@@ -101,12 +105,15 @@ def size_gains(singles: pd.DataFrame) -> dict[str, Any]:
 
 @resampled
 def size_claims(macs: Front) -> dict[str, Any]:
-    """Single models in MACs: a front of one model."""
+    """Return :func:`size_gains` of a front of one model."""
     return size_gains(macs.singles)
 
 
 def pairs_claims(front: Front, table: pd.DataFrame, families: pd.Series) -> dict[str, Evidence]:
-    """Figures 1, 2: a front of pairs of front models, its split's ``pair_table``, {model: family}."""
+    """Return the evidence of figures 1 and 2.
+
+    front: pairs of front models. table: ``pair_table`` of its split. families: {model: family}.
+    """
     costs = front.singles["cost"]
     order = front.singles.index[front.singles["on_front"]]
     found = front_claims(front, families) | over_models(plateau_claims, table, costs, order)
@@ -117,18 +124,20 @@ def pairs_claims(front: Front, table: pd.DataFrame, families: pd.Series) -> dict
 
 
 def match_claims(point: Point, best: Point, split: Any) -> dict[str, Evidence]:
-    """Cost of the best single model ÷ that of the pair that matches it, both chosen elsewhere or
-    here."""
-    alone, run = evaluate(split, [best, point])
+    """Return the cost of the best single model ÷ that of the matching pair, evaluated on
+    ``split``."""
+    best_run, run = evaluate(split, [best, point])
     found = bootstrap(split, [best, point], counts_of(len(split))).cost
     ratios = found[:, 0] / found[:, 1]
-    return {"best-for-less": sampled(alone.cost / run.cost, ratios, split, point.cost_kind)}
+    return {
+        "best-for-less": evidence_on_split(best_run.cost / run.cost, ratios, split, point.cost_kind)
+    }
 
 
 @resampled
-@quiet
+@ignore_empty
 def front_claims(front: Front, families: pd.Series) -> dict[str, Any]:
-    """Figure 1: a front of pairs of front models; {model: family}."""
+    """Return the values of figure 1: a front of pairs of front models, and {model: family}."""
     models = front.singles.index[front.singles["on_front"]]
     costs = front.singles["cost"].to_dict()
     family = families.to_dict()
@@ -159,19 +168,23 @@ def front_claims(front: Front, families: pd.Series) -> dict[str, Any]:
     }
 
 
-@quiet
+@ignore_empty
 def plateau_claims(table: pd.DataFrame, costs: pd.Series, order: pd.Index) -> dict[str, Any]:
-    """Figure 2: rows of a ``pair_table``, costs of models, those on the front by rising cost."""
+    """Return the values of figure 2.
+
+    table: rows of a ``pair_table``. costs: cost by model. order: the models on the front by rising
+    cost.
+    """
     next_larger = dict(zip(order, order[1:]))
     neighbours = table[table["first"].map(next_larger) == table["second"]]
     ranks = table.rank(numeric_only=True)
-    # Of the ranks of gain and size, what those of the accuracy differences do not explain.
+    # Ranks of gain and size that the ranks of the accuracy differences do not explain.
     less = ranks["accuracy_difference"]
     rest = {name: unexplained(ranks[name], less) for name in ("mean_improvement", "cost_ratio")}
     by_size = np.array_split(table["cost_ratio"].to_numpy().argsort(kind="stable"), CLASSES)
     within = [table.iloc[rows] for rows in by_size]
     gain = table["mean_improvement"]
-    alike = gain.mean() + unexplained(gain, table["accuracy_difference"])
+    adjusted = gain.mean() + unexplained(gain, table["accuracy_difference"])
     sizes = neighbours["second"].map(costs)
     return {
         "plateau-kept": table["plateau"].median(),
@@ -181,14 +194,17 @@ def plateau_claims(table: pd.DataFrame, costs: pd.Series, order: pd.Index) -> di
             rows["mean_improvement"].corr(rows["accuracy_difference"], "spearman")
             for rows in within
         ],
-        "pair-size": [alike[rows].mean() for rows in by_size],
+        "pair-size": [adjusted[rows].mean() for rows in by_size],
         "pair-both": np.corrcoef(rest["mean_improvement"], rest["cost_ratio"])[0, 1],
     }
 
 
 def unexplained(values: pd.Series, by: pd.Series) -> np.ndarray:
-    """Return what a straight line in ``by`` leaves of values; without a line if there are no two
-    values of ``by``, as where three models have one pair."""
+    """Return the residuals of a straight line in ``by``, or of the mean if ``by`` has a single
+    value.
+
+    Three models, for example, have a single pair.
+    """
     y = values.to_numpy(float)
     x = by.to_numpy(float)
     if len(np.unique(x)) < 2:
@@ -200,31 +216,33 @@ def unexplained(values: pd.Series, by: pd.Series) -> np.ndarray:
 def exceeding_claims(
     curves: Mapping[str, pd.DataFrame], front: Front, other: Any
 ) -> dict[str, Evidence]:
-    """By how much pairs exceed their second models on another split.
+    """Measure by how much pairs exceed their second models on another split.
 
-    curves: {"first → second": ``pair_curve``} where they were chosen, each taken at its most
-    accurate threshold; front: of the same method, score and cost.
+    curves: {"first → second": ``pair_curve``} on the selection split. Each pair is taken at its
+    most accurate threshold. front: the method, score and cost.
     """
-    like = front.point(0)
+    template = front.point(0)
     points = []
     for label, curve in curves.items():
         best = curve.loc[curve["accuracy"].idxmax()]
         models = tuple(label.split(" → "))
-        points.append(replace(like, models=models, thresholds=(float(best["threshold"]),)))
+        points.append(replace(template, models=models, thresholds=(float(best["threshold"]),)))
     names = list(other.models.index)
     seconds = [names.index(point.models[-1]) for point in points]
     found = bootstrap(other, points, counts_of(len(other)))
     gains = [run.accuracy for run in evaluate(other, points)]
     gains -= other.models["top1"].to_numpy()[seconds]
     draws = found.accuracy - found.single_accuracy[:, seconds]
-    return {"plateau-exceeds": sampled(gains, draws, other, like.cost_kind)}
+    return {"plateau-exceeds": evidence_on_split(gains, draws, other, template.cost_kind)}
 
 
 def table1_claims(
     points: list[Point], checked: pd.DataFrame, store: Any, other: Any
 ) -> dict[str, Evidence]:
-    """Table 1: the points of locally largest improvement, and what they come to (``on_both_splits``)
-    from a store to another."""
+    """Return the evidence of Table 1: the points of locally largest improvement.
+
+    checked: ``on_both_splits`` of these points, from ``store`` to ``other``.
+    """
     lost = losses(points, store, other)
     strongest = int(checked["improvement"].argmax())
     beyond = lost["cascade"] - lost["last"]
@@ -237,14 +255,16 @@ def table1_claims(
     }
     losing = {"table1-close": lost["cascade"], "table1-lower": beyond.mean(axis=0)}
     for name, values in (losing | {"table1-member": member}).items():
-        found[name] = sampled(values[..., 0], values[..., 1:].T, other, cost)
+        found[name] = evidence_on_split(values[..., 0], values[..., 1:].T, other, cost)
     return found
 
 
 def losses(points: Sequence[Point], store: Any, other: Any) -> dict[str, np.ndarray]:
-    """What cascades, their first and their last models lose of accuracy from a store to another.
+    """Return the accuracy that cascades, their first and their last models lose from one store to
+    another.
 
-    {"cascade", "first", "last": float64 [P, 1 + R]}: as it is, then on each resample of both.
+    {"cascade", "first", "last": float64 [P, 1 + R]}: the samples unchanged, then each resample of
+    both.
     """
     names = list(store.models.index)
     at = {"first": [names.index(point.models[0]) for point in points]}
@@ -259,8 +279,10 @@ def losses(points: Sequence[Point], store: Any, other: Any) -> dict[str, np.ndar
 def run_and_resampled(
     split: Any, points: Sequence[Point], names: list[str]
 ) -> dict[str, np.ndarray]:
-    """Cascades on a split as it is, and on each resample: accuracy and cost of the cascades,
-    accuracy of the models in the order of names, float64 [P or M, 1 + R]."""
+    """Evaluate cascades on a split, and on each resample of it: float64 [P or M, 1 + R].
+
+    The result has accuracy and cost of the cascades, and the accuracy of the models in ``names``.
+    """
     runs = evaluate(split, list(points))
     found = bootstrap(split, list(points), counts_of(len(split)))
     order = [list(split.models.index).index(name) for name in names]
@@ -273,15 +295,16 @@ def run_and_resampled(
 
 
 def noise_claims(front: Front, other: Any) -> dict[str, Evidence]:
-    """What the cascades of a front lose on another split beyond their last models, on average."""
+    """Measure how much more a front's cascades lose on another split than their last models, on
+    average."""
     lost = losses(front.cascades, front.store, other)
     beyond = (lost["cascade"] - lost["last"]).mean(axis=0)
-    return {"front-noise": sampled(beyond[0], beyond[1:], other, front.cost_kind)}
+    return {"front-noise": evidence_on_split(beyond[0], beyond[1:], other, front.cost_kind)}
 
 
 @resampled
 def time_claims(timed: Front, counted: Front) -> dict[str, Any]:
-    """Figure 5: fronts of pairs in time and in MACs."""
+    """Return the values of figure 5: fronts of pairs in time and in MACs."""
     singles = timed.singles[timed.singles["on_front"]]
     low_in_time, high_in_time = range_of(timed)
     low_in_macs, high_in_macs = range_of(counted)
@@ -303,8 +326,11 @@ def time_claims(timed: Front, counted: Front) -> dict[str, Any]:
 
 @resampled
 def topk_claims(front: Front, listed: dict[str, Front]) -> dict[str, Any]:
-    """Figure 10: a front in top-1; those in top-k of max softmax, entropy, top-k sum, mean logits,
-    mean softmax."""
+    """Return the values of figure 10.
+
+    front: in top-1. listed: in top-k, of max softmax, entropy, top-k sum, mean logits and mean
+    softmax.
+    """
     plain, entropy, k_sum, *means = listed.values()
     won = [factors(mean) > factors(plain) for mean in means]
     places = [np.linspace(0, 1, len(where))[where] for where in won]

@@ -1,5 +1,7 @@
-"""Executed notebooks → the outputs that are committed: text, tables and PNGs, no plotly JSON, no
-widgets, no paths."""
+"""From executed notebooks to the committed outputs: text, tables and PNGs.
+
+Plotly's JSON, widgets and paths are removed.
+"""
 
 import asyncio
 import base64
@@ -22,15 +24,14 @@ from tools.report import WIDGET, last_of_each_line, title_of
 
 SANITIZE = Path(__file__).with_name("sanitize.cfg")
 CHECK = "nbval-check-output"
-MEASURED = ("01", "08")  # notebooks that measure time on the machine that runs them
-LAST = ("10",)  # what reads what the others left
+MEASURED = ("01", "08")  # notebooks that measure time
+LAST = ("10",)  # the notebook that reads the results of the others
 TEXT = {"text/plain", "text/html", "text/markdown", "stdout"}
-SIZE = {"width": 900, "height": 500}  # pixels, where a figure does not say
+SIZE = {"width": 900, "height": 500}  # pixels, the default
 
 
 def check_browser() -> None:
-    """Exit with kaleido's advice where it finds no Chrome or Chromium: before the notebooks run,
-    not after."""
+    """Exit with kaleido's advice if it finds no Chrome or Chromium, before the notebooks run."""
     try:
         kaleido.Kaleido(mathjax=False)
     except ChromeNotFoundError as error:
@@ -40,10 +41,10 @@ def check_browser() -> None:
 
 
 async def draw(figures: list[dict]) -> list[bytes]:
-    """PNGs of plotly figures (as dicts), all from one headless browser that reaches no network."""
+    """Return PNGs of plotly figures (dicts), from one headless browser without network access."""
     pictures = []
-    # plotly.js comes from the package; MathJax would come from a CDN, and Chrome itself phones
-    # home: a proxy at a closed port keeps both in.
+    # MathJax would come from a CDN, and Chrome reports to its vendor. A proxy at a closed port
+    # blocks both. plotly.js comes from the package.
     async with kaleido.Kaleido(mathjax=False, proxy_server="127.0.0.1:9") as browser:
         for figure in figures:
             layout = figure["layout"]
@@ -53,10 +54,10 @@ async def draw(figures: list[dict]) -> list[bytes]:
     return pictures
 
 
-def with_palette(png: bytes) -> bytes:
-    """The same picture in at most 256 colours, white and the style's among them.
+def reduce_palette(png: bytes) -> bytes:
+    """Return the picture in at most 256 colours, white and the style's colours among them.
 
-    About a third of the bytes, no visible difference in a chart.
+    It has about a third of the bytes and no visible difference in a chart.
     """
     picture = Image.open(io.BytesIO(png)).convert("RGB")
     fixed = np.array([ImageColor.getrgb(colour) for colour in ("white", *PALETTE, GREY, BLACK)])
@@ -65,7 +66,7 @@ def with_palette(png: bytes) -> bytes:
     )
     others: np.ndarray = np.reshape(few_colours.getpalette() or [], (-1, 3))
     colours = np.concatenate([fixed, others])[:256]
-    # Each colour that occurs once, as one number, then the nearest of the palette for it.
+    # Find the nearest palette colour once per distinct colour, packed as one number.
     packed: Any = np.asarray(picture) @ (1 << 16, 1 << 8, 1)
     found: Any
     found, places = np.unique(packed, return_inverse=True)
@@ -81,18 +82,17 @@ def with_palette(png: bytes) -> bytes:
 
 
 def without_paths(text: str) -> str:
-    """Text without this machine's folders: the clone's, the Python installation's, the kernel's in
-    warnings."""
+    """Remove this machine's folders from a text: the clone, the Python installation, the kernel."""
     for folder in {str(Path(__file__).resolve().parents[2]), sys.prefix}:
         text = text.replace(folder + "/", "")
     return re.sub(r"\S*/ipykernel_\d+/\d+\.py", "cell", text)
 
 
 def committed_output(output: NotebookNode, picture: bytes | None) -> NotebookNode | None:
-    """One output as it is committed, or None where nothing of it is (sliders)."""
+    """Return one output as committed, or None if nothing of it is committed (sliders)."""
     data = output.get("data", {})
     if picture is not None:
-        png = base64.b64encode(with_palette(picture)).decode()
+        png = base64.b64encode(reduce_palette(picture)).decode()
         about = {"image/png": {"alt": title_of(data[PLOTLY_JSON])}}
         return nbformat.v4.new_output("display_data", {"image/png": png}, metadata=about)
     if WIDGET in data:
@@ -105,35 +105,38 @@ def committed_output(output: NotebookNode, picture: bytes | None) -> NotebookNod
     return output
 
 
-def sanitised(text: str) -> str:
-    """What nbval compares of a text: sanitize.cfg says what is left out."""
+def sanitize(text: str) -> str:
+    """Return the part of a text that nbval compares, by sanitize.cfg."""
     for pattern, replacement in get_sanitize_patterns(SANITIZE.read_text(encoding="utf-8")):
         text = re.sub(pattern, replacement, text)
     return text
 
 
-def compared(cell: NotebookNode) -> list[dict[str, str]] | None:
-    """A cell's outputs as nbval compares them; None where they are none, or not text alone."""
+def comparable_outputs(cell: NotebookNode) -> list[dict[str, str]] | None:
+    """Return a cell's outputs as nbval compares them, None without outputs or if one is not
+    text."""
     found = []
     for output in cell.get("outputs", []):
         data = output.get("data", {"stdout": output.get("text", "")})
         failed = output.get("name") == "stderr" or output.output_type == "error"
         if failed or not set(data) <= TEXT:
             return None
-        found.append({mime: sanitised(text) for mime, text in data.items()})
+        found.append({mime: sanitize(text) for mime, text in data.items()})
     return found or None
 
 
 def last_tables(nb: NotebookNode) -> int:
-    """The place of the second last heading of the second level, below which the last tables lie."""
+    """Return the place of the second last heading of the second level. The last tables follow
+    it."""
     headings = [place for place, cell in enumerate(nb.cells) if re.match("## ", cell.source)]
     return headings[-2:][0] if headings else len(nb.cells)
 
 
-def mark(executed: dict[Path, Path]) -> int:
-    """Tag for nbval's check of outputs those cells of the last tables that a quick run repeats.
+def tag_repeated_cells(executed: dict[Path, Path]) -> int:
+    """Tag the cells of the last tables that a quick run repeats, for nbval's check of outputs.
 
-    executed: {notebook: the same as it ran at quick parameters}. Returns how many cells are tagged.
+    executed: {notebook: the same notebook, run with quick parameters}. Returns the number of tagged
+    cells.
     """
     count = 0
     for path, result in executed.items():
@@ -141,10 +144,10 @@ def mark(executed: dict[Path, Path]) -> int:
         quick = nbformat.read(result, as_version=4)
         start = len(nb.cells) if path.name[:2] in MEASURED else last_tables(nb)
         for place, (cell, again) in enumerate(zip(nb.cells, quick.cells, strict=True)):
-            outputs = compared(cell)
-            repeated = place > start and outputs is not None and outputs == compared(again)
+            outputs = comparable_outputs(cell)
+            is_repeated = outputs is not None and outputs == comparable_outputs(again)
             tags = [tag for tag in cell.metadata.get("tags", []) if tag != CHECK]
-            if repeated:
+            if place > start and is_repeated:
                 tags.append(CHECK)
                 count += 1
             cell.metadata["tags"] = tags
@@ -154,9 +157,9 @@ def mark(executed: dict[Path, Path]) -> int:
     return count
 
 
-def rewrite(executed: dict[Path, Path]) -> None:
-    """Put the outputs of each executed notebook (value) into its source (key); cells and ids stay
-    as they are."""
+def rewrite_outputs(executed: dict[Path, Path]) -> None:
+    """Put the outputs of each executed notebook (value) into its source (key). Cells and ids are
+    unchanged."""
     sources = {path: nbformat.read(path, as_version=4) for path in executed}
     results = {path: nbformat.read(result, as_version=4) for path, result in executed.items()}
     picture_of = pictures_of(list(results.values()))
@@ -173,7 +176,8 @@ def rewrite(executed: dict[Path, Path]) -> None:
 
 
 def pictures_of(notebooks: list[NotebookNode]) -> dict[int, bytes]:
-    """{id of an output: its picture} for all figures of these notebooks, drawn by one browser."""
+    """Return {id of an output: its picture} of all figures in these notebooks, drawn by one
+    browser."""
     drawable: list[Any] = []
     for nb in notebooks:
         for cell in nb.cells:

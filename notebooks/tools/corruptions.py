@@ -1,9 +1,7 @@
-"""The bundled images under graded corruptions, the same for the same seed.
+"""Apply graded corruptions to the bundled images, reproducibly.
 
-The stores in data/fashion-mnist/shift are of these.
-
-The kinds follow common image corruptions (Hendrycks and Dietterich, 2019) as far as they make sense
-at 28 pixels.
+The stores in data/fashion-mnist/shift contain these images. The kinds follow common image
+corruptions (Hendrycks and Dietterich, 2019), adapted to 28 pixels.
 """
 
 from dataclasses import replace
@@ -24,19 +22,18 @@ COUNT = 2000
 def sensor_noise(
     x: torch.Tensor, rng: np.random.Generator, photons: int, read: float
 ) -> torch.Tensor:
-    """Shot noise of ``photons`` for white, then read noise of standard deviation ``read``."""
+    """Add shot noise of ``photons`` for white, then read noise of standard deviation ``read``."""
     counted = torch.from_numpy(rng.poisson(x.numpy() * photons)).float() / photons
     return counted + read * torch.from_numpy(rng.standard_normal(x.shape, np.float32))
 
 
 def blur(x: torch.Tensor, _rng: np.random.Generator, sigma: float) -> torch.Tensor:
-    """Gaussian blur of ``sigma`` pixels."""
+    """Apply a Gaussian blur of ``sigma`` pixels."""
     return tv.gaussian_blur(x, [7, 7], [sigma, sigma])
 
 
 def exposure(x: torch.Tensor, rng: np.random.Generator, stops: float) -> torch.Tensor:
-    """Each image ``stops`` too dark or as many too bright, by chance; what is too bright
-    saturates."""
+    """Darken or brighten each image by ``stops``, at random. Bright pixels saturate."""
     dark = torch.from_numpy(rng.random(len(x)) < 0.5)[:, None, None, None]
     darker = tv.adjust_brightness(x, 2.0**-stops)
     brighter = tv.adjust_brightness(x, 2.0**stops)
@@ -46,8 +43,7 @@ def exposure(x: torch.Tensor, rng: np.random.Generator, stops: float) -> torch.T
 def movement(
     x: torch.Tensor, rng: np.random.Generator, degrees: float, pixels: float
 ) -> torch.Tensor:
-    """Rotation by up to ± ``degrees`` and a shift by up to ± ``pixels`` along each axis,
-    uniform."""
+    """Rotate by up to ± ``degrees`` and shift by up to ± ``pixels`` along each axis, uniformly."""
     angles = rng.uniform(-degrees, degrees, len(x))
     shifts = rng.uniform(-pixels, pixels, (len(x), 2))
     moved = [
@@ -58,7 +54,7 @@ def movement(
 
 
 def occlusion(x: torch.Tensor, rng: np.random.Generator, side: int) -> torch.Tensor:
-    """A mid-grey square of ``side`` pixels somewhere in the image."""
+    """Put a mid-grey square of ``side`` pixels at a random place of each image."""
     corners = rng.integers(0, x.shape[-1] - side + 1, (len(x), 2))
     grey = torch.tensor(0.5)
     return torch.stack(
@@ -78,7 +74,7 @@ SHIFTED = tuple(f"{kind}-{severity}" for kind in SEVERITIES for severity in (1, 
 
 
 def corrupted(images: np.ndarray, name: str) -> np.ndarray:
-    """Images uint8 [k, height, width] under the shift ``name`` (of SHIFTED), uint8 again."""
+    """Return images uint8 [k, height, width] under the shift ``name`` (of SHIFTED), as uint8."""
     kind, severity = known(name, SHIFTED, "shifted split").split("-")
     operation, *options = SEVERITIES[kind]
     rng = np.random.default_rng([SEED, SHIFTED.index(name)])
@@ -88,8 +84,7 @@ def corrupted(images: np.ndarray, name: str) -> np.ndarray:
 
 
 def fashion_mnist_shifted(name: str, folder: Path | str = "data/fashion-mnist") -> Samples:
-    """The same 2,000 of the bundled *test* images under a shift; ids and labels are those of the
-    test split."""
+    """Return the same 2,000 bundled *test* images under a shift, with their ids and labels."""
     test = fashion_mnist("test", folder)
     rows = np.sort(np.random.default_rng(SEED).permutation(len(test))[:COUNT])
     part = test.take(rows)

@@ -1,4 +1,5 @@
-"""A running cascade beside the evaluator and the clock, and its guesses as a file for a test server."""
+"""Compare a running cascade with the evaluator and the clock. Write its guesses for a test
+server."""
 
 import statistics
 import time
@@ -33,26 +34,29 @@ def time_cascade(
     repeats: int = 5,
     others: Sequence[str] = (),
 ) -> pd.DataFrame:
-    """Seconds a sample, measured: a DataFrame indexed by what ran.
+    """Measure seconds per sample of a cascade and of its models: a DataFrame, a row per run.
 
-    inputs: N raw samples, a batch of any form; others: names of zoo models that are timed as well.
-    Rows: every model alone on all samples in full batches (with its preprocessing and the copy of
-    its logits from the device); ``ideal``, Σ C_i · reach_i from these times and the exit rates of
-    the run; ``cascade`` batch by batch; ``cascade, stream``, where the undecided wait for full
-    batches; and ``exit decisions``, the part of the
-    first of the two from logits to who exits. Columns: seconds (a
-    sample), share_run (samples that the model saw in the cascade), seconds_in_cascade (of
-    ``cascade``: in the model and its preprocessing), throughput_to_ideal, decision_seconds (a stage
-    and batch). All take turns, and medians of ``repeats`` rounds count, so that whatever else the
-    machine does weighs on all.
+    inputs: N raw samples, a batch of any form. others: names of further zoo models to time. Rows:
+
+    - every model on all samples in full batches, with its preprocessing and the copy of its logits
+      from the device
+    - ``ideal``: Σ C_i · reach_i from these times and the exit rates of the run
+    - ``cascade``: batch by batch
+    - ``cascade, stream``: deferred samples wait for full batches
+    - ``exit decisions``: the part of ``cascade`` from logits to exits
+
+    Columns: seconds (per sample), share_run (samples that reached the model), seconds_in_cascade (the
+    model and its preprocessing in ``cascade``), throughput_to_ideal, decision_seconds (per stage and
+    batch). The runs take turns and the median of ``repeats`` rounds counts. Other load on the machine
+    therefore affects all of them.
     """
     size = count_samples(inputs)
     pieces = pieces_of(inputs, batch_size)
     repeats = check_count(repeats, "repeats")
-    more = [member_named(name, {}) for name in others if name not in cascade.point.models]
-    members = [*cascade.members, *(Member(m.name, m.module.eval(), m.transform) for m in more)]
+    extra = [member_named(name, {}) for name in others if name not in cascade.point.models]
+    members = [*cascade.members, *(Member(m.name, m.module.eval(), m.transform) for m in extra)]
 
-    def alone(member: Member) -> list:
+    def run_single(member: Member) -> list:
         return [member.logits(piece) for piece in pieces]
 
     spent = np.zeros(len(cascade.members) + 1)  # seconds in each model, and in exit decisions
@@ -62,7 +66,7 @@ def time_cascade(
         with timed(cascade, spent):
             return [cascade(piece) for piece in pieces]
 
-    calls: dict[str, Callable] = {member.name: partial(alone, member) for member in members}
+    calls: dict[str, Callable] = {member.name: partial(run_single, member) for member in members}
     calls["cascade"] = in_cascade
     calls["cascade, stream"] = lambda: cascade.run(pieces, batch_size)
     times: dict[str, list[float]] = {name: [] for name in calls}
@@ -92,8 +96,8 @@ def time_cascade(
 
 @contextmanager
 def timed(cascade: Cascade, seconds: np.ndarray) -> Iterator[None]:
-    """Add up the seconds that each member takes for logits, and last those of exit decisions by
-    logits, while the block lasts."""
+    """While the block lasts, add up the seconds of each member's logits and, last, of exit
+    decisions."""
     calls: list[tuple[Any, str]] = [(member, "logits") for member in cascade.members]
     calls += [(cascade, "answer_after"), (Decisions, "write")]
     with ExitStack() as stack:
@@ -115,33 +119,32 @@ def timed(cascade: Cascade, seconds: np.ndarray) -> Iterator[None]:
 def write_submission(
     path: str | Path, guesses: np.ndarray, order: np.ndarray | None = None
 ) -> None:
-    """A file with a line per image: its guesses, best first, separated by spaces, in the images'
-    order.
+    """Write a file with a line per image: its guesses, best first, separated by spaces.
 
     Parameters
     ----------
     path : path
     guesses : int [k, g]
-        Such as ``cascade.run(batches, guesses=g).guesses``.
+        Such as ``cascade.run(batches, guesses=g).guesses``, in the order of the images.
     order : int [classes], optional
-        From :func:`read_ilsvrc_order`: then the numbers are the challenge's, 1 … 1000, as the test server
-        wants them; without it, labels as in the stores.
+        From :func:`read_ilsvrc_order`. The numbers are then the challenge's, 1 … 1000, as the test
+        server expects. Without it they are labels as in the stores.
 
     Raises
     ------
     ValueError
-        For a class that order lacks.
+        If a guess is a class that ``order`` lacks.
     """
     guesses = np.asarray(guesses)
     if order is not None:
         most = max(int(guesses.max()), int(np.max(order)))
-        numbers = np.full(most + 2, -1)  # the last: of no class (−1)
+        numbers = np.full(most + 2, -1)  # the last entry stands for "not a class" (−1)
         numbers[np.asarray(order)] = np.arange(1, len(order) + 1)
         guesses = numbers[guesses]
-        strange = np.flatnonzero((guesses < 0).any(axis=1))
-        if len(strange):
+        unknown = np.flatnonzero((guesses < 0).any(axis=1))
+        if len(unknown):
             raise ValueError(
-                f"order names {len(order)} classes, but image {strange[0]} has another"
+                f"order names {len(order)} classes, but image {unknown[0]} has another"
             )
     with replacing(Path(path)) as temporary:
         lines = [" ".join(map(str, row)) + "\n" for row in guesses.tolist()]
@@ -151,7 +154,8 @@ def write_submission(
 def same_decisions(
     store: Store, cascade: Any, decisions: Decisions, tolerance: float = 1e-5
 ) -> pd.Series:
-    """Decisions of a running cascade beside :func:`evaluate` on the same samples in the same order.
+    """Compare decisions of a running cascade with :func:`evaluate` on the same samples in the same
+    order.
 
     Parameters
     ----------
@@ -159,19 +163,19 @@ def same_decisions(
     cascade : Point, Policy or Cascade
     decisions : Decisions
     tolerance : float
-        In confidence: another batch size or processor rounds otherwise.
+        Of a confidence. Another batch size or processor rounds differently.
 
     Returns
     -------
     Series
-        Counts: samples; same (exit stage and correctness); near (they differ, and a confidence that
-        the evaluator sees on the sample's way lies within ``tolerance`` of its threshold); other
-        (they differ for another reason: to be looked into).
+        Counts. samples. same: equal exit stage and correctness. near: different, with a confidence
+        within ``tolerance`` of its threshold at a stage that the sample reaches. other: different
+        for another reason, to be investigated.
 
     Raises
     ------
     ValueError
-        For another number of samples.
+        If the numbers of samples differ.
     """
     if len(decisions) != len(store):
         raise ValueError(f"{len(decisions)} decisions for a store of {len(store)} samples")

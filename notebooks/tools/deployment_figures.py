@@ -1,6 +1,6 @@
 """Figures of a running cascade, each from a plain table.
 
-A guarantee's cost, a stream, and what MACs become in seconds.
+They show the cost of a guarantee, a stream, and how MACs relate to seconds.
 """
 
 from collections.abc import Mapping
@@ -25,20 +25,20 @@ def guarantee_figure(
     lines: Mapping[str, str] = PROMISE,
     axis: str = "accuracy loss against the reference",
 ) -> style.Figure:
-    """Draw the least certified cost against the loss that is allowed, or another share.
+    """Draw the least certified cost against the allowed loss, or another share.
 
     Parameters
     ----------
     table : DataFrame
-        One row per allowed loss: models, cost and the columns of ``lines``; rows without a cost
-        are left out. cost_low and cost_high, where there are, are drawn as bars.
+        One row per allowed loss: models, cost and the columns of ``lines``. Rows without a cost are
+        left out. The columns cost_low and cost_high, if present, are drawn as bars.
     reference_cost : float
         Cost of the reference model, a dotted line.
     cost : str
         Kind of cost: a key of COSTS, or the title of the axis.
     title : str
     lines : mapping of str to str
-        Column → what it is.
+        Column → its label.
     axis : str
         Title of the axis of shares.
 
@@ -68,7 +68,7 @@ def guarantee_figure(
 
 
 def spread_of(table: pd.DataFrame) -> dict | None:
-    """Error bars from cost_low to cost_high of a table that has them."""
+    """Return error bars from cost_low to cost_high, None if a table lacks them."""
     if "cost_low" not in table:
         return None
     above = table["cost_high"] - table["cost"]
@@ -77,13 +77,13 @@ def spread_of(table: pd.DataFrame) -> dict | None:
 
 
 def capital_figure(table: pd.DataFrame, level: float, change: int | None = None) -> style.Figure:
-    """Draw what bets on drift have made of a stake of 1, and where that raises the alarm.
+    """Draw the capital of bets on drift with a stake of 1, and the level of the alarm.
 
     Parameters
     ----------
     table : DataFrame
-        One column per stage; the index: inputs so far. What lies far above the level is drawn just
-        above it: the alarm has been raised.
+        One column per stage. The index is the number of inputs. Capital far above the level is
+        drawn just above it, because the alarm has been raised.
     level : float
         Of the alarm, a dotted line: 1 ÷ the false-alarm rate of each stage.
     change : int, optional
@@ -118,13 +118,13 @@ def capital_figure(table: pd.DataFrame, level: float, change: int | None = None)
 def savings_figure(
     table: pd.DataFrame, title: str = "The cascade against the best single model, at equal accuracy"
 ) -> style.Figure:
-    """Draw what each kind of cost is of the best single model's, as stacked bars.
+    """Draw each kind of cost as a share of the best single model's, as stacked bars.
 
     Parameters
     ----------
     table : DataFrame
-        :func:`savings`: one row per kind of cost, its parts and their
-        total as fractions of the single model's cost.
+        :func:`savings`: one row per kind of cost, its parts and their total as fractions of the
+        single model's cost.
     title : str
 
     Returns
@@ -160,12 +160,12 @@ def savings_figure(
 
 
 def savings(tables: Mapping[str, pd.DataFrame], single: str, costs: pd.Series) -> pd.DataFrame:
-    """Cost of a cascade ÷ that of a ``single`` model, part by part: a DataFrame, a row a kind of
+    """Return the cost of a cascade ÷ that of a ``single`` model, part by part, a row per kind of
     cost.
 
-    tables: label → :func:`tools.deployed.time_cascade` with ``single``; costs: Series from
-    model to its MACs, which the exit rates of the first table weigh. Columns: each model's part,
-    exit decisions, rest (parting batches, putting results in order), and total.
+    tables: label → :func:`tools.deployed.time_cascade` with ``single``. costs: Series from model to
+    its MACs, weighted by the exit rates of the first table. Columns: each model's part, exit
+    decisions, rest (splitting batches, sorting results), and total.
     """
     reach = next(iter(tables.values()))["share_run"].dropna()
     rows = {"MACs": costs[reach.index] * reach / costs[single]}

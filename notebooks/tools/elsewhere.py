@@ -1,4 +1,4 @@
-"""Tables of what becomes of models and cascades on other splits, in short, and of streams."""
+"""Short tables of models and cascades on other splits, and of streams."""
 
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -14,9 +14,10 @@ from cascadelib.tables import arrow
 
 
 def open_splits(folder: str | Path, patterns: str | Sequence[str]) -> dict[str, LogitStore]:
-    """{name: LogitStore} of the stores in ``folder`` that match a glob pattern or one of several.
+    """Return {name: LogitStore} of the stores in ``folder`` that match one or several glob
+    patterns.
 
-    Such as "shift/*" or "v2"; FileNotFoundError for a pattern that no store matches.
+    Patterns are such as "shift/*" or "v2". Raises FileNotFoundError if no store matches a pattern.
     """
     root = located(folder)
     found = []
@@ -31,10 +32,10 @@ def open_splits(folder: str | Path, patterns: str | Sequence[str]) -> dict[str, 
 
 
 def drops_table(drops: pd.DataFrame) -> pd.DataFrame:
-    """:func:`cascadelib.analysis.accuracy_drops` in short, a row per split.
+    """Summarize :func:`cascadelib.analysis.accuracy_drops`, a row per split.
 
-    Mean, least and largest drop, the model that it hits hardest, how many models lose for certain,
-    the rank correlation of accuracies before and after, and the best model after.
+    Mean, least and largest drop, the model with the largest drop, the number of models with a
+    significant drop, the rank correlation of accuracies before and after, and the best model after.
     """
     splits = drops.groupby("split", sort=False)
     table = splits["drop"].agg(["mean", "min", "max"]).add_prefix("drop_")
@@ -48,7 +49,7 @@ def drops_table(drops: pd.DataFrame) -> pd.DataFrame:
 
 
 def exit_changes(front: Front, splits: dict[str, Any]) -> pd.DataFrame:
-    """By how much the share that leaves at the first stage changes, at identical thresholds.
+    """Return the change of the early-exit rate of stage 1 at identical thresholds.
 
     A row per cascade of the front (at its cheapest point), a column per split ({label: store}).
     """
@@ -61,10 +62,10 @@ def exit_changes(front: Front, splits: dict[str, Any]) -> pd.DataFrame:
 
 
 def by_kind(tables: dict[str, Any], first: str) -> dict[str, dict[str, Any]]:
-    """{split: table} → {kind: {label: table}}.
+    """Regroup {split: table} as {kind: {label: table}}.
 
-    Splits named <kind>-<severity> share a panel, and in each is the table of ``first``, the split
-    that the cascades were chosen on.
+    Splits named <kind>-<severity> share a panel. Each panel also has the table of ``first``, the
+    selection split.
     """
     grouped: dict[str, dict[str, Any]] = {}
     for name, table in tables.items():
@@ -82,9 +83,10 @@ def by_kind(tables: dict[str, Any], first: str) -> dict[str, dict[str, Any]]:
 
 
 def selection_bias_table(bias: pd.DataFrame) -> pd.DataFrame:
-    """:func:`cascadelib.analysis.selection_bias` in short, a row per measure.
+    """Summarize :func:`cascadelib.analysis.selection_bias`, a row per measure.
 
-    Its means where chosen and where measured, and median, 5% and 95% quantile of the difference.
+    Its means on the selection split and on the other, and median, 5% and 95% quantile of the
+    difference.
     """
     chosen = bias.filter(regex="_chosen$")
     measured = bias.filter(regex="_measured$")
@@ -95,12 +97,13 @@ def selection_bias_table(bias: pd.DataFrame) -> pd.DataFrame:
 
 
 def decide_elsewhere(path: str | Path, batch: Any) -> Any:
-    """Decisions of a saved cascade on a batch, by a fresh Python process that loads it."""
+    """Return the decisions of a saved cascade on a batch, from a fresh Python process that loads
+    it."""
     with ProcessPoolExecutor(1, get_context("spawn")) as fresh:
         return fresh.submit(_decide, path, batch).result()
 
 
 def _decide(path: str | Path, batch: Any) -> Any:
-    from cascadelib import Cascade  # with torch, which takes seconds that the tables do without
+    from cascadelib import Cascade  # torch takes seconds to import
 
     return Cascade.load(path)(batch)

@@ -1,8 +1,7 @@
-"""What a split says of a claim: a value, and the same of each of many resamples of its samples.
+"""Evidence of a split for a claim: a value, and the same value of each of many resamples.
 
-The cascades of a front are fixed, and run on resamples of the split that the front lies on; nothing
-is searched anew. Resamples of one split are the same for all fronts, so that what is said of
-several of them is paired.
+The cascades of a front are fixed and run on resamples of the front's split. No search is repeated.
+All fronts share the resamples of a split, so comparisons between fronts are paired.
 """
 
 import os
@@ -19,16 +18,18 @@ from cascadelib.analysis.uncertainty import sample_counts
 from cascadelib.evaluation.pareto import Baseline, pareto_front
 
 RESAMPLES = 5 if os.environ.get("CASCADELIB_QUICK") else 40
-MOST_POINTS = 50 if os.environ.get("CASCADELIB_QUICK") else 200  # of a front that is resampled
+MOST_POINTS = (
+    50 if os.environ.get("CASCADELIB_QUICK") else 200
+)  # points of a front that are resampled
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a run has of a claim.
+    """The measurement of a claim by a run.
 
-    value: a number, a text, a sequence of these, or a Series by name; draws: the same of each
-    resample, of the samples or of the models (empty: it has no interval); samples: how many there
-    are; dataset, cost: of which data, and by which kind of cost ("": any).
+    value: a number, a text, a sequence of these, or a Series by name. draws: the same of each
+    resample, of the samples or of the models (empty: no interval). samples: the number of samples.
+    dataset, cost: the data and the kind of cost ("": any).
     """
 
     value: Any
@@ -38,25 +39,26 @@ class Evidence:
     cost: str = ""
 
 
-def drawn(values: Any, errors: Any, seed: int = 0) -> np.ndarray:
-    """Draws [R, …] around values with normal errors, where nothing is resampled."""
+def normal_draws(values: Any, errors: Any, seed: int = 0) -> np.ndarray:
+    """Return draws [R, …] around values with normal errors, for values that are not resampled."""
     values = np.asarray(values, float)
     noise = np.random.default_rng(seed).standard_normal((RESAMPLES, *values.shape))
     return values + noise * np.asarray(errors)
 
 
-def sampled(value: Any, draws: np.ndarray, split: Any, cost: str) -> Evidence:
-    """Evidence of a split, given a value and its draws [R, …]."""
+def evidence_on_split(value: Any, draws: np.ndarray, split: Any, cost: str) -> Evidence:
+    """Return the Evidence of a split from a value and its draws [R, …]."""
     return Evidence(value, list(draws), len(split), split.origin.dataset, cost)
 
 
 def over_models(
     function: Callable[..., dict[str, Any]], table: pd.DataFrame, *others: Any
 ) -> dict[str, Evidence]:
-    """{id of a claim: Evidence} of a function of a table about models, or about pairs of them.
+    """Return {id of a claim: Evidence} of a function of a table about models, or about pairs of
+    them.
 
-    Models are drawn with replacement; of pairs (columns first, second) those remain, as often as
-    both of them are drawn. What is said so holds for models like these, not for these alone.
+    Models are drawn with replacement. A pair (columns first, second) remains as often as both of
+    its models are drawn. The intervals hold for models like these, not only for these models.
     """
     rng = np.random.default_rng(0)
     is_of_pairs = {"first", "second"} <= set(table)
@@ -75,20 +77,21 @@ def over_models(
 
 
 def evidence_of(value: Any) -> Evidence:
-    """A value as Evidence without an interval; Evidence as it is."""
+    """Return a value as Evidence without an interval. Evidence is returned unchanged."""
     return value if isinstance(value, Evidence) else Evidence(value)
 
 
 @lru_cache(maxsize=8)
 def counts_of(samples: int) -> np.ndarray:
-    """The resamples of a split of so many samples: int32 [k, R], the same for all such splits."""
+    """Return the resamples of a split with this number of samples: int32 [k, R], equal for all such
+    splits."""
     return sample_counts(samples, RESAMPLES)
 
 
 def resampled_front(front: Front, counts: np.ndarray) -> list[Front]:
-    """The fixed cascades of a front on each resample of its split, int32 [k, R]: R fronts.
+    """Evaluate the fixed cascades of a front on each resample of its split, int32 [k, R]: R fronts.
 
-    Of a long front evenly spaced points alone, since what is looked at is how much it moves.
+    A long front is thinned to evenly spaced points, because only its variation counts.
     """
     rows = np.unique(np.linspace(0, len(front) - 1, MOST_POINTS).astype(int))
     found = bootstrap(front.store, [front.point(row) for row in rows], counts)
@@ -99,31 +102,33 @@ def resampled_front(front: Front, counts: np.ndarray) -> list[Front]:
     for row, baseline in enumerate(found.baselines):
         cost = found.cost[row]
         accuracy = found.accuracy[row]
-        kept = pareto_front(cost, accuracy)
-        reached = np.minimum(accuracy[kept], baseline.best)
+        rows_kept = pareto_front(cost, accuracy)
+        reached = np.minimum(accuracy[rows_kept], baseline.best)
         columns = {
-            "accuracy": accuracy[kept],
-            "cost": cost[kept],
-            "models": models[kept],
-            "thresholds": thresholds[kept],
-            "exit_rates": list(map(tuple, found.exit_rates[row, kept])),
-            "improvement": baseline.cost_at(reached) / cost[kept],
-            "saving": baseline.saving(cost[kept]),
+            "accuracy": accuracy[rows_kept],
+            "cost": cost[rows_kept],
+            "models": models[rows_kept],
+            "thresholds": thresholds[rows_kept],
+            "exit_rates": list(map(tuple, found.exit_rates[row, rows_kept])),
+            "improvement": baseline.cost_at(reached) / cost[rows_kept],
+            "saving": baseline.saving(cost[rows_kept]),
         }
-        named = Baseline(baseline.cost, baseline.accuracy, names)
-        fronts.append(replace(front, moved=pd.DataFrame(columns), baseline=named, points=None))
+        own_baseline = Baseline(baseline.cost, baseline.accuracy, names)
+        fronts.append(
+            replace(front, moved=pd.DataFrame(columns), baseline=own_baseline, points=None)
+        )
     return fronts
 
 
 def as_objects(column: pd.Series) -> np.ndarray:
-    """A column of tuples as an array of objects [P]."""
+    """Return a column of tuples as an array of objects [P]."""
     array = np.empty(len(column), object)
     array[:] = column.to_list()
     return array
 
 
 def fronts_in(argument: Any) -> list[Front]:
-    """The fronts that an argument is, or holds by name."""
+    """Return the fronts in an argument: a front, or a dictionary with fronts."""
     if isinstance(argument, Front):
         return [argument]
     if isinstance(argument, dict):
@@ -131,19 +136,19 @@ def fronts_in(argument: Any) -> list[Front]:
     return []
 
 
-def replaced(argument: Any, others: dict[int, Front]) -> Any:
-    """An argument with others in place of its fronts, by their ids."""
+def replace_fronts(argument: Any, others: dict[int, Front]) -> Any:
+    """Return an argument with its fronts replaced, by their ids."""
     if isinstance(argument, Front):
         return others[id(argument)]
     if isinstance(argument, dict):
-        return {name: replaced(part, others) for name, part in argument.items()}
+        return {name: replace_fronts(part, others) for name, part in argument.items()}
     return argument
 
 
 def resampled(function: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Evidence]]:
-    """A function of fronts that gives {id of a claim: value}, with Evidence for each value.
+    """Turn a function of fronts with {id of a claim: value} into one with Evidence for each value.
 
-    Every front is taken on the same resamples of the split that it lies on; other arguments stay.
+    Every front is evaluated on the same resamples of its split. Other arguments are unchanged.
     """
 
     @wraps(function)
@@ -153,20 +158,22 @@ def resampled(function: Callable[..., dict[str, Any]]) -> Callable[..., dict[str
         draws = []
         for row in range(RESAMPLES):
             others = {name: many[row] for name, many in on_resamples.items()}
-            draws.append(function(*(replaced(argument, others) for argument in arguments)))
+            draws.append(function(*(replace_fronts(argument, others) for argument in arguments)))
         samples = min(front.samples for front in fronts)
         dataset = fronts[0].store.origin.dataset
         evidence = {}
         for name, value in function(*arguments).items():
-            own = [draw[name] for draw in draws]
-            evidence[name] = Evidence(value, own, samples, dataset, fronts[0].cost_kind)
+            values = [draw[name] for draw in draws]
+            evidence[name] = Evidence(value, values, samples, dataset, fronts[0].cost_kind)
         return evidence
 
     return measured
 
 
-def plain(function: Callable[..., dict[str, Evidence]], *arguments: Any) -> dict[str, Evidence]:
-    """What a :func:`resampled` function finds, without its intervals."""
+def without_intervals(
+    function: Callable[..., dict[str, Evidence]], *arguments: Any
+) -> dict[str, Evidence]:
+    """Return the values of a :func:`resampled` function as Evidence without intervals."""
     cost = next(front.cost_kind for argument in arguments for front in fronts_in(argument))
     values = function.__wrapped__(*arguments)  # type: ignore[attr-defined]
     return {name: Evidence(value, cost=cost) for name, value in values.items()}

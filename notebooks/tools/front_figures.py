@@ -14,7 +14,7 @@ from tools.paper_figures import BELOW, panels
 
 Tables = dict[str, pd.DataFrame]
 WIDTH = 1150
-SIZES = {  # by how much the second model costs more: the colour of a pair
+SIZES = {  # the ratio of a pair's costs: its colour
     "up to 10 ×": style.PALETTE[4],
     "10 to 100 ×": style.PALETTE[2],
     "100 to 1,000 ×": style.PALETTE[0],
@@ -28,13 +28,13 @@ def front_and_improvement(
     points: Mapping[str, Point] | None = None,
     curves: Tables | None = None,
 ) -> style.Figure:
-    """Figures 1, 4 and 5: accuracy against cost, and the improvement factor against accuracy.
+    """Draw figures 1, 4 and 5: accuracy against cost, and the improvement factor against accuracy.
 
-    fronts: of one store, the same colour in both panels; of fronts that coincide one is drawn,
-    under all names. points: {letter: point}, stars (Table 1). curves: more improvement curves, as
-    those on a held-out split, dotted, in the colour of the front whose label begins theirs. Rings
-    are single models on the hull, where a cascade has most to do; that of the lowest factor is
-    named.
+    fronts: of one store, with the same colour in both panels. Coinciding fronts are drawn once,
+    under all names. points: {letter: point}, stars (Table 1). curves: more improvement curves, such
+    as those on a held-out split. They are dotted, in the colour of the front with which their label
+    begins. Rings are single models on the hull, at which cascades gain least. The ring of the
+    lowest factor is named.
     """
     kind = next(iter(fronts.values())).cost_kind
     singles = next(iter(fronts.values())).singles
@@ -43,15 +43,15 @@ def front_and_improvement(
     style.add_singles(fig, singles, row=1, col=1)
     accuracies = np.unique(np.concatenate([front.table["accuracy"] for front in fronts.values()]))
     costs = {label: cheapest_at(front.table, accuracies) for label, front in fronts.items()}
-    drawn = coinciding(costs)
-    for i, (label, name) in enumerate(drawn.items()):
+    shown = coinciding(costs)
+    for i, (label, name) in enumerate(shown.items()):
         at: dict = {"name": name, "legendgroup": label, "row": 1}
         table = style.decimated(fronts[label].table)
         style.add_cascades(fig, table, style.colour(i), line_shape="hv", col=1, **at)
         at |= {"label": at.pop("name"), "color": style.colour(i), "showlegend": False}
         style.add_improvement(fig, fronts[label].improvement_curve(), width=1.8, col=2, **at)
     for i, (label, curve) in enumerate((curves or {}).items(), len(fronts)):
-        same = [n for n, name in enumerate(drawn.values()) if covers(name, label)]
+        same = [n for n, name in enumerate(shown.values()) if covers(name, label)]
         colour = style.colour(same[0] if same else i)
         style.add_improvement(fig, curve, label, colour, 1.5, dash="dot", row=1, col=2)
     _add_vertices(fig, next(iter(fronts.values())))
@@ -72,12 +72,13 @@ def front_and_improvement(
 
 
 def covers(name: str, label: str) -> bool:
-    """Whether the label begins with that of a front which is drawn under this name."""
+    """Return whether the label begins with that of a front which is drawn under this name."""
     return any(label.startswith(part.strip()) for part in re.split("= |≈ |\\(within", name))
 
 
 def _add_vertices(fig: style.Figure, front: Front) -> None:
-    """Rings at the improvement over the single models on the hull; the least inner one is named."""
+    """Add rings at the improvement over the single models on the hull, and name the least inner
+    one."""
     hull = front.singles[front.singles["on_hull"]]
     gain = front.improvement_at(hull["accuracy"].to_numpy())
     ring = {"color": style.GREY, "symbol": "circle-open", "size": 8, "line": {"width": 1.5}}
@@ -102,7 +103,7 @@ def _add_vertices(fig: style.Figure, front: Front) -> None:
 
 
 def _add_stars(fig: style.Figure, points: Mapping[str, Point]) -> None:
-    """A star per point {letter: point} in both panels; the legend has the names of its models."""
+    """Add a star per point {letter: point} to both panels, with its models in the legend."""
     for letter, point in points.items():
         at: dict = {"mode": "markers+text", "text": [letter], "textposition": "top left", "row": 1}
         at |= {"marker": {"color": style.BLACK, "symbol": "star", "size": 11}}
@@ -115,9 +116,9 @@ def _add_stars(fig: style.Figure, points: Mapping[str, Point]) -> None:
 def members_figure(
     members: pd.DataFrame, order: list[str], title: str = "Which models the front uses"
 ) -> style.Figure:
-    """Figure 1, members: a mark at each accuracy where a model runs.
+    """Draw the members of figure 1: a mark at each accuracy at which a model runs.
 
-    members: ``front.members()``; order: models, cheapest first.
+    members: ``front.members()``. order: models, cheapest first.
     """
     used = [model for model in order if model in set(members["model"])]
     height = 120 + 24 * len(used)
@@ -144,9 +145,9 @@ def members_figure(
 def exit_rate_figure(
     curves: Tables, title: str = "Accuracy of pairs against their exit rate"
 ) -> style.Figure:
-    """Figure 2, left. curves: label → ``pair_curve`` table.
+    """Draw the left panel of figure 2. curves: label → ``pair_curve`` table.
 
-    Accuracy is shown relative to the second model's.
+    Accuracy is relative to the second model's.
     """
     axes = {"xaxis": style.per_cent_axis(title="early exit rate of the first model")}
     fig = style.figure(title, **axes, yaxis=style.per_cent_axis(title="accuracy − second model's"))
@@ -161,10 +162,11 @@ def exit_rate_figure(
 def pairs_figure(
     pairs: pd.DataFrame, curves: Tables, title: str = "Figure 2: what makes a good pair"
 ) -> style.Figure:
-    """Figure 2. Left: a pair's accuracy against its exit rate; middle and right: a point per pair.
+    """Draw figure 2: a pair's accuracy against its exit rate (left), a point per pair (middle,
+    right).
 
-    pairs: ``pair_table``; curves: {"first → second": ``pair_curve``} of some of them. The colour is
-    in all panels by how much the second model costs more.
+    pairs: ``pair_table``. curves: {"first → second": ``pair_curve``} of some of them. The colour
+    shows how much more the second model costs.
     """
     titles = (
         "accuracy less the second model's",
@@ -208,5 +210,5 @@ def pairs_figure(
 
 
 def size_of(ratio: pd.Series) -> np.ndarray:
-    """The class of ``SIZES`` of each ratio of costs, [n] text."""
+    """Return the class of ``SIZES`` of each ratio of costs, [n] text."""
     return np.array(list(SIZES))[np.searchsorted([10, 100, 1000], ratio)]

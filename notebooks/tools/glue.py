@@ -1,5 +1,4 @@
-"""Fine-tuned checkpoints of GLUE's tasks, as a table lists them, run into one store per task
-(figure 7)."""
+"""Run the checkpoints of GLUE's tasks that a table lists, into one store per task (figure 7)."""
 
 import warnings
 from pathlib import Path
@@ -19,18 +18,20 @@ MODELS = Path(__file__).with_name("glue-checkpoints.csv")
 
 
 def checkpoints(task: str, table: str | Path | None = None) -> pd.DataFrame:
-    """The rows of one task in a table of checkpoints, by name.
+    """Return the rows of one task in a table of checkpoints, by name.
 
-    The table is a .csv with task, name, family, label_order: at which of its own places a
-    checkpoint has the data set's classes, such as "1 0". Default: glue-checkpoints.csv here. A
-    relative path is looked for from here, then from the root of the repository. Raises ValueError
-    for missing columns and tasks without a row, FileNotFoundError.
+    The table is a .csv with task, name, family and label_order. label_order is the position of each
+    of the data set's classes in a checkpoint's output, such as "1 0". Default: glue-checkpoints.csv
+    in this folder. A relative path is resolved from the current folder, then from the root of the
+    repository.
+
+    Raises ValueError if columns are missing or the task has no row, and FileNotFoundError.
     """
     table = MODELS if table is None else table
     path = Path(table) if Path(table).is_file() else bundled_path(table)
     if path is None or not path.is_file():
         raise FileNotFoundError(
-            f"no table of checkpoints {table} here nor {path or 'in the package'}"
+            f"no table of checkpoints {table} in the current folder, nor at {path or 'the package'}"
         )
     rows = pd.read_csv(path)
     place = short_path(path)
@@ -47,14 +48,14 @@ def glue_store(
     folder: str | Path | None = None,
     **options: Any,
 ) -> LogitStore:
-    """The store at ``path`` of all checkpoints that ``table`` lists for a GLUE task, on its
-    validation split.
+    """Return the store at ``path`` of a GLUE task's checkpoints in ``table``, on its validation
+    split.
 
-    What the store holds already stays; the others run one after another, so that only one is in
-    memory at a time. One that cannot be loaded or is refused is left out with a warning that says
-    why. folder: local files of GLUE instead of the Hub's; options go to :func:`cascadelib.extract`.
+    Models in the store are kept. The others run one after another, so only one is in memory. A
+    checkpoint that cannot be loaded or is refused is skipped, with a warning that gives the reason.
+    folder: local files of GLUE instead of the Hub's. options: of :func:`cascadelib.extract`.
 
-    Raises ValueError where no checkpoint is left, and what :func:`glue` raises.
+    Raises ValueError if no checkpoint can be run, and the errors of :func:`glue`.
     """
     known(task, TASKS, "GLUE task")
     rows = checkpoints(task, table)
@@ -65,22 +66,22 @@ def glue_store(
             model = load(name)
             model.metadata["family"] = row["family"]
             order = [int(place) for place in str(row["label_order"]).split()]
-            if order != sorted(order):  # extract checks that the identity is right
+            if order != sorted(order):  # extract checks the order if it is the identity
                 model = reordered(model, order)
             extract({name: model}, samples, path, **options)
         except (ValueError, ConnectionError) as error:
-            warnings.warn(f"{task}: {name} is left out: {error}", stacklevel=2)
+            warnings.warn(f"{task}: {name} is skipped: {error}", stacklevel=2)
     if not _present(path):
         table = table or short_path(MODELS)
         raise ValueError(
             f"none of the {len(rows)} checkpoints of {task} in {table} could be run; "
-            "the warnings say why"
+            "the warnings give the reasons"
         )
     return LogitStore(path)
 
 
 def _present(path: str | Path) -> list[str]:
-    """The models that the store at ``path`` holds; none where there is no store yet."""
+    """Return the models in the store at ``path``, none without a store."""
     if not (Path(path) / "manifest.json").is_file():
         return []
     return list(LogitStore(path).models.index)

@@ -1,8 +1,8 @@
-"""JupyterLab for these notebooks (`make lab`): opening one does not mark it changed.
+"""JupyterLab for these notebooks (`make lab`): opening a notebook does not mark it as changed.
 
-A kernel that starts tells JupyterLab its name and its version of Python, which go into the
-notebook's metadata: unsaved changes that nobody made, and a difference in every commit. Here a
-notebook comes with what this kernel will say, and is saved without it.
+When a kernel starts, JupyterLab writes its name and its version of Python into the notebook's
+metadata. These unsaved changes would appear in every commit. This file manager adds them when a
+notebook is opened and removes them when it is saved.
 """
 
 import sys
@@ -21,8 +21,9 @@ NEUTRAL = {
 }
 
 
-def of_this_kernel() -> dict[str, Any]:
-    """The metadata that JupyterLab writes once the kernel of this environment has started."""
+def kernel_metadata() -> dict[str, Any]:
+    """Return the metadata that JupyterLab writes once the kernel of this environment has
+    started."""
     spec = KernelSpecManager().get_kernel_spec(KERNEL_NAME)
     return {
         "kernelspec": {
@@ -35,8 +36,8 @@ def of_this_kernel() -> dict[str, Any]:
 
 
 class Notebooks(AsyncLargeFileManager):
-    """Files of a folder; in a notebook the neutral metadata and those of this kernel change
-    places."""
+    """Files of a folder. The metadata of notebooks is exchanged, neutral on disk and local in
+    JupyterLab."""
 
     async def get(  # type: ignore[override]
         self,
@@ -48,19 +49,19 @@ class Notebooks(AsyncLargeFileManager):
     ) -> dict[str, Any]:
         """As the base class does."""
         model = await super().get(path, content, type, format, **options)
-        return with_metadata(model, NEUTRAL, of_this_kernel()) if content else model
+        return swap_metadata(model, NEUTRAL, kernel_metadata()) if content else model
 
     async def save(  # type: ignore[override]
         self, model: dict[str, Any], path: str = ""
     ) -> dict[str, Any]:
         """As the base class does."""
-        return await super().save(with_metadata(model, of_this_kernel(), NEUTRAL), path)
+        return await super().save(swap_metadata(model, kernel_metadata(), NEUTRAL), path)
 
 
-def with_metadata(
+def swap_metadata(
     model: dict[str, Any], before: dict[str, Any], after: dict[str, Any]
 ) -> dict[str, Any]:
-    """The model of a file, a notebook with ``after`` in place of ``before``; any other as it is."""
+    """Replace ``before`` by ``after`` in the metadata of a notebook. Other files are unchanged."""
     if model.get("type") != "notebook" or not model.get("content"):
         return model
     metadata = model["content"]["metadata"]
@@ -69,7 +70,7 @@ def with_metadata(
     return model
 
 
-if __name__ == "__main__":  # of a script only its own folder is on the path
+if __name__ == "__main__":  # a script has only its folder on the path
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     LabApp.launch_instance(
         [*sys.argv[1:], "--ServerApp.contents_manager_class=tools.lab.Notebooks"]

@@ -1,4 +1,4 @@
-"""The paper's claims beside what a run of these notebooks shows, with a verdict per claim."""
+"""The paper's claims next to the results of these notebooks, with a verdict per claim."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,32 +22,33 @@ from tools.verdicts import (
     UNDETERMINED,
     UNTESTABLE,
     Verdict,
+    evaluate_claims,
     is_known,
-    judged,
     together,
 )
 
 CLAIMS = Path(__file__).with_name("claims.csv")
-FOLDER = ROOT / "build" / "ledger"  # where notebooks leave their claims, unless the run says where
-MOST_PARTS = 4  # of a value that are shown one by one
-ELSEWHERE = ("06", "08")  # notebooks with data of their own
+FOLDER = ROOT / "build" / "ledger"  # the notebooks' claims, unless CASCADELIB_LEDGER is set
+MOST_PARTS = 4  # parts of a value that are listed
+ELSEWHERE = ("06", "08")  # notebooks with separate data
 LIMITS = {".0%": (0, 1), ".1%": (0, 1), "+.2f": (-1, 1)}  # of shares and correlations, by format
 COLUMNS = ["section", "claim", "paper", "published", "held out", "this run", "verdict"]
-SHORT = ["claim", "paper", "this run", "verdict"]  # what a notebook shows of its own
+SHORT = ["claim", "paper", "this run", "verdict"]  # columns in a notebook
 
 
 @cache
 def paper_claims() -> pd.DataFrame:
-    """The paper's claims, a row each by id.
+    """Return the paper's claims, a row each, by id.
 
-    Columns: notebook ("01" … "08"), section, claim in our words, paper (its value); show: the
-    format of a number; family: claims whose intervals hold together; axis: the kind of cost that it
-    speaks of ("macs"; "seconds": the paper's published times; "own seconds": those measured here);
-    split: what it speaks of ("given": nothing sampled; "chosen": the split that chooses; "held":
-    other samples of the same distribution; "methods": both directions, held out; "shift": shifted
-    splits; "any"); over: what its interval is over ("samples", "models", "nothing"); rule (of
-    :mod:`tools.verdicts`), better, worse: patterns of methods; scope: how a data set's name begins
-    for which it can be judged; why not otherwise; why it is unpublished.
+    Columns: notebook ("01" … "08"), section, claim in our words, paper (its value). show: the
+    format of a number. family: claims with simultaneous intervals. axis: the kind of cost of the
+    claim ("macs"; "seconds": the paper's published times; "own seconds": measured here). split: the
+    data of the claim ("given": nothing sampled; "chosen": the selection split; "held": other
+    samples of the same distribution; "methods": both directions, held out; "shift": shifted splits;
+    "any"). over: the population of its interval ("samples", "models", "nothing"). rule (of
+    :mod:`tools.verdicts`). better, worse: patterns of methods. scope: the first letters of the
+    names of data sets that can test it. why: the reason if they can't. unpublished: why published
+    figures can't.
     """
     return pd.read_csv(CLAIMS, dtype=str, keep_default_na=False).set_index("id")
 
@@ -59,27 +60,28 @@ def table(
     held_out: Mapping[str, Any] | None = None,
     other_way: Mapping[str, Any] | None = None,
 ) -> pd.DataFrame:
-    """What a run shows of the paper's claims (of one notebook's), a row each; kept for notebook 10.
+    """Compare a run with the paper's claims (of one notebook), a row each, and store them for
+    notebook 10.
 
-    Columns: section, claim, paper; published: what follows from timm's figures, with a verdict of
-    its own; held out: the same cascades on other samples of the same distribution, with theirs;
-    this run; and the verdict (:mod:`tools.verdicts`): of the split that the claim speaks of.
+    Columns: section, claim, paper. published: the result from timm's figures, with its verdict.
+    held out: the same cascades on other samples of the same distribution, with their verdict. this
+    run, and the verdict (:mod:`tools.verdicts`) on the split of the claim.
 
     Parameters
     ----------
     values : {id: Evidence, number, text or sequence}
-        Where cascades were chosen, as in the paper; None or nan: this run has none.
+        On the selection split, as in the paper. None or nan: this run has no value.
     notebook : str, optional
     dataset : str
         The name in the run's store.
     held_out, other_way : mapping, optional
-        The same held out: chosen on the first split and judged on the second, and the other way
-        round. Other data never vote.
+        Held-out values, selected on the first split and evaluated on the second, and with both
+        splits exchanged. Values of other data are ignored.
 
     Raises
     ------
     ValueError
-        For an unknown notebook, and for an id that these claims don't have.
+        If the notebook is unknown, or if an id is not one of these claims.
     """
     claims = paper_claims()
     if notebook is not None:
@@ -90,40 +92,40 @@ def table(
         known(name, claims.index, "claim")
     run, held, back = (with_parts(side) for side in sides)
     held, back = (of_dataset(side, dataset) for side in (held, back))
-    told = with_parts(published_evidence())
-    on_published = verdicts_of(claims, told)
+    from_timm = with_parts(published_evidence())
+    on_published = verdicts_of(claims, from_timm)
     found, on_held = verdicts_on_run(claims, run, held, back, dataset)
     rows = claims[["section", "claim", "paper"]].copy()
     for name, claim in claims.iterrows():
-        said = with_verdict(told.get(name), claim, on_published.get(name))
-        rows.loc[name, "published"] = said or claim["unpublished"] or "needs the models' outputs"
-        judge = on_held.get(name) if found[name].word != UNTESTABLE else None
-        rows.loc[name, "held out"] = with_verdict(held.get(name), claim, judge) or "–"
+        text = with_verdict(from_timm.get(name), claim, on_published.get(name))
+        rows.loc[name, "published"] = text or claim["unpublished"] or "needs the models' outputs"
+        held_verdict = on_held.get(name) if found[name].word != UNTESTABLE else None
+        rows.loc[name, "held out"] = with_verdict(held.get(name), claim, held_verdict) or "–"
         rows.loc[name, "this run"] = in_words(run.get(name), claim) or "–"
         rows.loc[name, "verdict"] = str(found[name])
     if notebook is not None and dataset:
-        keep(rows, notebook, dataset, run)
+        store_claims(rows, notebook, dataset, run)
     return rows
 
 
 def with_parts(values: Mapping[str, Any]) -> dict[str, Evidence]:
-    """Values as Evidence, those that are there."""
+    """Return the known values as Evidence."""
     found = {name: evidence_of(value) for name, value in values.items()}
     return {name: each for name, each in found.items() if is_known(each.value)}
 
 
 def of_dataset(values: Mapping[str, Evidence], dataset: str) -> dict[str, Evidence]:
-    """Evidence of a data set's own distribution: a shifted split never votes on other claims."""
+    """Return the evidence of one data set. A shifted split has no vote on other claims."""
     return {name: each for name, each in values.items() if each.dataset in ("", dataset)}
 
 
 def verdicts_of(claims: pd.DataFrame, values: Mapping[str, Evidence]) -> dict[str, Verdict]:
-    """{id: verdict} of the claims with a rule, family by family."""
+    """Return {id: verdict} of the claims with a rule, family by family."""
     with_rule = claims[claims["rule"] != ""]
     found: dict[str, Verdict] = {}
     for _, family in with_rule.groupby("family"):
         numeric = {name: each for name, each in values.items() if not isinstance(each.value, str)}
-        found |= judged(family, numeric)
+        found |= evaluate_claims(family, numeric)
     return found
 
 
@@ -134,8 +136,11 @@ def verdicts_on_run(
     back: Mapping[str, Evidence],
     dataset: str,
 ) -> tuple[dict[str, Verdict], dict[str, Verdict]]:
-    """{id: verdict} of a run, where it chose, or in both directions, held out; and of what is held
-    out by itself."""
+    """Return {id: verdict} of a run, and of its held-out values only.
+
+    A claim on methods is tested in both directions, held out. Other claims are tested on the
+    selection split.
+    """
     in_scope = [scope == "any" or dataset.startswith(scope) for scope in claims["scope"]]
     sides = [verdicts_of(claims[in_scope], side) for side in (run, held, back)]
     found = {}
@@ -155,13 +160,13 @@ def verdicts_on_run(
 
 
 def why_not(claim: pd.Series, found: Evidence | None, dataset: str) -> str:
-    """Why a claim can't be judged by this run; "" where it can."""
+    """Return the reason that this run can't test a claim, "" if it can."""
     if not claim["rule"]:
         return claim["why"] or "no number in the paper to judge by"
     if claim["scope"] != "any" and not dataset.startswith(claim["scope"]):
         return claim["why"]
     if found is None:
-        return claim["why"] if claim["scope"] == "any" and claim["why"] else missing(claim)
+        return claim["why"] if claim["scope"] == "any" and claim["why"] else missing_reason(claim)
     if claim["split"] == "held" and found.dataset not in ("", dataset):
         return f"{found.dataset} is another distribution than {dataset}"
     if claim["axis"] and found.cost and not is_axis(claim["axis"], found.cost):
@@ -169,21 +174,24 @@ def why_not(claim: pd.Series, found: Evidence | None, dataset: str) -> str:
     return ""
 
 
-def missing(claim: pd.Series) -> str:
-    """Why a run has no value of a claim that it could have."""
+def missing_reason(claim: pd.Series) -> str:
+    """Return the reason that a run has no value of a testable claim."""
     if claim["axis"] == "seconds":
         return "no published times of these models"
     return "this run has no value"
 
 
 def is_axis(axis: str, cost: str) -> bool:
-    """Whether a kind of cost is the one that a claim speaks of; one without a name is the run's."""
+    """Return whether a kind of cost is the one of a claim."""
     return {"macs": "macs", "seconds": "published_seconds", "own seconds": "seconds"}[axis] == cost
 
 
 def in_words(found: Evidence | None, claim: pd.Series) -> str:
-    """A value with its own 95% interval: up to a few parts one by one, of more the least and the
-    largest, and how many obey a rule that not all have to; of methods the first two."""
+    """Return a value with its 95% interval as text.
+
+    A few parts are listed. Of more parts the least and the largest are shown, and the number that
+    obeys a rule which not all must obey. Of methods the first two are shown.
+    """
     if found is None:
         return ""
     if isinstance(found.value, str):
@@ -197,11 +205,11 @@ def in_words(found: Evidence | None, claim: pd.Series) -> str:
         return ", ".join(texts)
     least = texts[int(np.argmin(parts))]
     largest = texts[int(np.argmax(parts))]
-    return f"{least} to {largest}{how_many(parts, claim['rule'])}"
+    return f"{least} to {largest}{count_obeying(parts, claim['rule'])}"
 
 
 def errors_of(found: Evidence, parts: int) -> np.ndarray:
-    """Half the width of each part's own interval: float64 [P], nan without draws."""
+    """Return half the width of each part's interval: float64 [P], nan without draws."""
     draws = [np.atleast_1d(np.asarray(draw, float)) for draw in found.draws if is_known(draw)]
     if len(draws) < 2 or {len(draw) for draw in draws} != {parts}:
         return np.full(parts, np.nan)
@@ -209,7 +217,7 @@ def errors_of(found: Evidence, parts: int) -> np.ndarray:
 
 
 def with_interval(part: Any, error: float, show: str) -> str:
-    """A part, and its interval where it has one."""
+    """Return a part as text, with its interval if it has one."""
     if isinstance(part, str):
         return part
     text = format(part, show)
@@ -220,8 +228,9 @@ def with_interval(part: Any, error: float, show: str) -> str:
     return f"{text} [{max(low, part - error):{of_ends}}, {min(high, part + error):{of_ends}}]"
 
 
-def how_many(parts: Sequence[float], rule: str) -> str:
-    """How many parts obey a rule that most of them, or any, have to; "" of another rule."""
+def count_obeying(parts: Sequence[float], rule: str) -> str:
+    """Return the number of parts that obey a rule for "most" or "any" of them, "" for another
+    rule."""
     kind, *bounds = rule.split() or [""]
     if kind not in ("most", "any"):
         return ""
@@ -229,36 +238,39 @@ def how_many(parts: Sequence[float], rule: str) -> str:
 
 
 def leaders(values: pd.Series, show: str) -> str:
-    """The two largest of values by name."""
+    """Return the two largest values and their names."""
     largest = values.astype(float).sort_values(ascending=False).iloc[:2]
     texts = [f"{name.replace('_', ' ')} {value:{show}}" for name, value in largest.items()]
     return ", ".join(texts)
 
 
 def with_verdict(found: Evidence | None, claim: pd.Series, verdict: Verdict | None) -> str:
-    """A value in words, and the verdict on it."""
-    said = in_words(found, claim)
+    """Return a value as text, followed by its verdict."""
+    text = in_words(found, claim)
     if found is None or verdict is None or isinstance(found.value, str):
-        return said
+        return text
     if verdict.word == UNDETERMINED and verdict.reason == "no interval":
-        return f"{said}: {at_face_value(found, claim)} (no interval published)"
-    return f"{said}: {verdict.word}"
+        return f"{text}: {at_face_value(found, claim)} (no interval published)"
+    return f"{text}: {verdict.word}"
 
 
 def at_face_value(found: Evidence, claim: pd.Series) -> str:
-    """What a value without an interval says of a claim."""
+    """Return the verdict on a value without an interval, as if it were exact."""
     exact = pd.DataFrame([claim.replace({claim["over"]: "nothing"})], [claim.name])
-    return judged(exact, {claim.name: found})[claim.name].word
+    return evaluate_claims(exact, {claim.name: found})[claim.name].word
 
 
 def folder() -> Path:
-    """Where notebooks leave their claims: where the run says (CASCADELIB_LEDGER), else in build/."""
+    """Return the folder of the notebooks' claims: CASCADELIB_LEDGER if it is set, else in
+    build/."""
     return Path(os.environ.get("CASCADELIB_LEDGER") or FOLDER)
 
 
-def keep(rows: pd.DataFrame, notebook: str, dataset: str, run: Mapping[str, Evidence]) -> None:
-    """Leave a notebook's claims where notebook 10 finds them; those of a run whose figures are in
-    another cost than MACs beside them."""
+def store_claims(
+    rows: pd.DataFrame, notebook: str, dataset: str, run: Mapping[str, Evidence]
+) -> None:
+    """Store a notebook's claims for notebook 10. A run in another cost than MACs gets a separate
+    file."""
     in_macs = paper_claims()["axis"] == "macs"
     costs = {each.cost for name, each in run.items() if in_macs[name]} - {"", "macs"}
     kind = f"-{'-'.join(sorted(costs))}" if costs else ""
@@ -267,8 +279,8 @@ def keep(rows: pd.DataFrame, notebook: str, dataset: str, run: Mapping[str, Evid
         rows.assign(dataset=dataset).to_parquet(temporary)
 
 
-def kept(dataset: str) -> Iterator[pd.DataFrame]:
-    """What notebooks left of a data set, and of the texts of 06, a table per file."""
+def stored_claims(dataset: str) -> Iterator[pd.DataFrame]:
+    """Yield the stored claims of a data set, and of the texts of notebook 06, a table per file."""
     for path in sorted(folder().glob("*.parquet")):
         rows = pd.read_parquet(path)
         if path.name.startswith(ELSEWHERE) or (rows["dataset"] == dataset).all():
@@ -276,47 +288,47 @@ def kept(dataset: str) -> Iterator[pd.DataFrame]:
 
 
 def gathered(dataset: str) -> pd.DataFrame:
-    """All claims of the paper, as the notebooks that ran on a data set left them, by id.
+    """Return all claims of the paper by id, with the stored results of a data set.
 
-    Columns: notebook and those of :func:`table`. Of a claim that a second run judged in another
-    cost, the row that could be judged. What no notebook left is *not testable here*, and says which
+    Columns: notebook and those of :func:`table`. If two runs tested a claim in different costs, the
+    testable row is returned. A claim without a stored result is *not testable here*, with the
     notebook to run.
     """
     claims = paper_claims()
-    whole = table({})
-    whole["verdict"] = [
+    claims_table = table({})
+    claims_table["verdict"] = [
         f"{UNTESTABLE}: notebook {number} has not run on {dataset}" for number in claims["notebook"]
     ]
-    for rows in kept(dataset):
-        rows = rows.loc[rows.index.intersection(whole.index)]
-        before = whole.loc[rows.index, "verdict"]
+    for rows in stored_claims(dataset):
+        rows = rows.loc[rows.index.intersection(claims_table.index)]
+        before = claims_table.loc[rows.index, "verdict"]
         better = before.str.contains("has not run") | ~rows["verdict"].str.startswith(UNTESTABLE)
-        whole.loc[rows.index[better], COLUMNS] = rows.loc[better, COLUMNS]
-    whole.insert(0, "notebook", claims["notebook"])
-    return whole
+        claims_table.loc[rows.index[better], COLUMNS] = rows.loc[better, COLUMNS]
+    claims_table.insert(0, "notebook", claims["notebook"])
+    return claims_table
 
 
 def counted(rows: pd.DataFrame) -> pd.DataFrame:
-    """How many claims have which verdict, a row per verdict, a column per notebook and for all."""
+    """Count the claims by verdict: a row per verdict, a column per notebook and for all."""
     words = rows["verdict"].str.split(":").str[0].rename("verdict")
     return pd.crosstab(words, rows["notebook"], margins=True, margins_name="all").drop("all")
 
 
 def missing_notebooks(rows: pd.DataFrame) -> pd.DataFrame:
-    """Which notebooks left their claims, a column per notebook."""
+    """Return which notebooks stored their claims, a column per notebook."""
     left = ~rows["verdict"].str.contains("has not run")
     words = left.groupby(rows["notebook"]).any().map({True: "ran", False: "has not run"})
     return words.rename("on these data").to_frame().T
 
 
 def said(rows: pd.DataFrame, word: str) -> pd.DataFrame:
-    """The claims with a verdict, in short."""
+    """Return the claims with a verdict, in short."""
     chosen = rows[rows["verdict"].str.startswith(word)]
     return chosen[["notebook", *SHORT[:-1], "held out", "verdict"]]
 
 
 def from_published(rows: pd.DataFrame) -> pd.DataFrame:
-    """The claims that published figures have a verdict on, contradicted ones first."""
+    """Return the claims that published figures decide or test, contradicted ones first."""
     verdicts = published_words(rows)
     order = verdicts.map({CONTRADICTED: 0, UNDETERMINED: 1, SUPPORTED: 2}).sort_values(
         kind="stable"
@@ -325,13 +337,13 @@ def from_published(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def published_words(rows: pd.DataFrame) -> pd.Series:
-    """The verdicts of published figures by id, of those claims that have one."""
+    """Return the verdicts of published figures by id, for the claims that have one."""
     words = "|".join([SUPPORTED, CONTRADICTED, UNDETERMINED])
     return rows["published"].str.extract(rf": ({words})\b", expand=False).dropna()
 
 
 def choices() -> pd.DataFrame:
-    """Choices that the paper leaves open, and what they make of its figures."""
+    """Return choices that the paper leaves open, and their effect on its figures."""
     table = published.models()
     unrounded = Baseline(table["macs"].dropna(), table.loc[table["macs"].notna(), "top1"])
     rounded = int(study.singles(table)["on_front"].sum())
@@ -353,13 +365,13 @@ def choices() -> pd.DataFrame:
 
 
 def answer(rows: pd.DataFrame, dataset: str) -> str:
-    """All verdicts in one sentence."""
+    """Summarize all verdicts in one sentence."""
     words = rows["verdict"].str.split(":").str[0].value_counts()
-    told = published_words(rows)
+    on_published = published_words(rows)
     tested = sum(words.get(word, 0) for word in (SUPPORTED, CONTRADICTED, UNDETERMINED))
     return (
         f"Of the paper's {len(rows)} claims {dataset} tests {tested}: "
         f"{words.get(SUPPORTED, 0)} supported, {words.get(CONTRADICTED, 0)} contradicted, "
         f"{words.get(UNDETERMINED, 0)} undetermined; on published figures "
-        f"{(told == SUPPORTED).sum()} supported, {(told == CONTRADICTED).sum()} contradicted."
+        f"{(on_published == SUPPORTED).sum()} supported, {(on_published == CONTRADICTED).sum()} contradicted."
     )

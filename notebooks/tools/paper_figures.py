@@ -1,4 +1,4 @@
-"""The paper's own figures, and what else these notebooks alone draw, each from plain tables."""
+"""The paper's figures and the other figures of these notebooks, each from plain tables."""
 
 from collections.abc import Collection, Iterable, Mapping
 from itertools import chain
@@ -13,10 +13,10 @@ from cascadelib.figures.fronts import coinciding
 from cascadelib.tables import in_words
 
 Tables = dict[str, pd.DataFrame]
-BELOW = {"orientation": "h", "x": 0, "y": -0.26, "yanchor": "top"}  # legends, clear of the toolbar
-TURNS = ("a segment", "the next segment")  # two colours in turn tell neighbours apart
+BELOW = {"orientation": "h", "x": 0, "y": -0.26, "yanchor": "top"}  # legends, below the toolbar
+TURNS = ("a segment", "the next segment")  # alternating colours distinguish neighbours
 KINDS = {"no ensembling": "", "most confident": "_most_confident", "mean ensembles": "_mean_"}
-LOOKS = {  # of a method, by how its name begins: the last that fits
+LOOKS = {  # start of a method's name: its colour (the last match counts)
     "entropy": style.PALETTE[0],
     "softmax_margin": style.PALETTE[1],
     "logits_margin": style.PALETTE[2],
@@ -36,11 +36,12 @@ COLOURS = {
 def fronts_figure(
     tables: Tables, families: pd.Series, cost: str = "macs", title: str | None = None
 ) -> style.Figure:
-    """Published models by cost and accuracy: the first table's front by family, others as lines.
+    """Draw published models by cost and accuracy: the first table's front by family, others as
+    lines.
 
-    tables: label → ``study.singles(…)``; families: Series from model to family (of the first
-    table), for colours: give the same Series to figures that shall agree. Accuracies are shown from
-    55% on.
+    tables: label → ``study.singles(…)``. families: Series from model to family (of the first
+    table). Pass the same Series to figures that must have the same colours. Accuracies start at
+    55%.
     """
     (label, singles), *others = tables.items()
     front = singles[singles["on_front"]]
@@ -58,7 +59,7 @@ def fronts_figure(
     for i, family in enumerate(families.unique()):
         rows = front[[families.get(name) == family for name in front.index]]
         if len(rows):
-            # More families than colours: the twelfth takes the first colour with another symbol.
+            # If colours run out, the next family takes the first colour with another symbol.
             symbol = style.SYMBOLS[(i + i // len(style.SYMBOLS)) % len(style.SYMBOLS)]
             marker = {"color": colours[i % len(colours)], "symbol": symbol, "size": 9}
             style.add_models(fig, rows, name=family, mode="markers", marker=marker)
@@ -74,10 +75,10 @@ def fronts_figure(
 def methods_figure(
     curves: Tables, title: str, reference: str = "max_softmax", kinds: Mapping[str, str] = KINDS
 ) -> style.Figure:
-    """Figures 3, 8, 9 and 11: improvement factors in panels by a part of the methods' names.
+    """Draw figures 3, 8, 9 and 11: improvement factors, in panels by a part of the methods' names.
 
-    kinds: {panel: part}. A method has its colour (:func:`look_of`) in every panel and figure; the
-    reference, black, is in each panel, or its form with the panel's part.
+    kinds: {panel: part}. A method has its colour (:func:`look_of`) in every panel and figure. The
+    black reference, or its form with the panel's part, is in each panel.
     """
     fig, places = panels(kinds, len(kinds), 400, shared_yaxes=True, horizontal_spacing=0.03)
     for (row, col), kind in zip(places, kinds.values()):
@@ -101,22 +102,25 @@ def methods_figure(
 
 
 def look_of(method: str) -> tuple[str, str]:
-    """(colour, dash) of a method: that of its metric, or of a mean or most confident max softmax;
-    dashed with temperature scaling where there is the same without."""
+    """Return (colour, dash) of a method: that of its metric, or of a mean or most confident max
+    softmax.
+
+    A method with temperature scaling is dashed if there is the same method without.
+    """
     colours = [colour for part, colour in LOOKS.items() if method.startswith(part)]
     dashed = method.endswith("_ts") and "_mean_" in method
     return colours[-1] if colours else style.PALETTE[6], "dash" if dashed else "solid"
 
 
 def _last_part(name: str, kinds: Mapping[str, str]) -> str:
-    """The last of the parts {panel: part} that is in a method's name."""
+    """Return the last of the parts {panel: part} in a method's name."""
     return [part for part in kinds.values() if part in name][-1]
 
 
 def recipes_figure(table: pd.DataFrame) -> style.Figure:
-    """A row per recipe: its cost ÷ the exact front's at equal held-out accuracy, with its interval.
+    """Draw each recipe's cost ÷ the exact front's at equal held-out accuracy, with its interval.
 
-    table: ``compare_recipes``; a hollow circle is the same ratio where the points were chosen.
+    table: ``compare_recipes``. A hollow circle is the same ratio on the selection split.
     """
     rows = table.drop(index="exact").dropna(subset="cost_ratio")
     rows = rows.sort_values("cost_ratio", ascending=False)
@@ -155,10 +159,10 @@ def recipes_figure(table: pd.DataFrame) -> style.Figure:
 def moved_improvement_figure(
     curves: dict[str, Tables], title: str = "Improvement of the identical cascades and thresholds"
 ) -> style.Figure:
-    """Figure 6: small multiples with a log axis of the factor.
+    """Draw figure 6: small multiples with a log axis of the factor.
 
-    curves: {panel: {label: table with accuracy and improvement}}; all panels have one range of
-    accuracies, a label has the same colour in all of them, the first is black.
+    curves: {panel: {label: table with accuracy and improvement}}. All panels have one range of
+    accuracies. A label has the same colour in all panels, and the first is black.
     """
     space: dict = {"horizontal_spacing": 0.03, "vertical_spacing": 0.16, "shared_yaxes": True}
     fig, places = panels(curves, min(3, len(curves)), **space)
@@ -187,12 +191,12 @@ def segments_figure(
     cost: str = "macs",
     title: str = "The front as the pieces that it becomes",
 ) -> style.Figure:
-    """Figure 12: a front on another split, as segments and as what remains Pareto-optimal.
+    """Draw figure 12: a front on another split, as segments and as its Pareto-optimal part.
 
-    moved: ``replay`` on the new split; own: that split's own ``front.table``; singles: its models.
+    moved: ``replay`` on the new split. own: ``front.table`` of that split. singles: its models.
     Left: a line per segment (one cascade and its range of thresholds, or its points), in two
-    colours by turns. Right: the non-dominated ones of all their points. The title says which of the
-    two was replayed.
+    alternating colours. Right: the non-dominated points. The title states which of the two was
+    replayed.
     """
     titles = ("its segments, each one cascade", "what of it is Pareto-optimal there")
     fig, places = panels(titles, 2, 400, horizontal_spacing=0.08)
@@ -234,7 +238,7 @@ def segments_figure(
 def exit_rates_figure(
     table: pd.DataFrame, title: str = "Share of inputs that leave at the first stage"
 ) -> style.Figure:
-    """A bar per split, with its 95% interval.
+    """Draw a bar per split, with its 95% interval.
 
     table: exit_rate, exit_rate_low, exit_rate_high, indexed by split.
     """
@@ -253,7 +257,7 @@ def exit_rates_figure(
 
 
 def how_replayed(moved: pd.DataFrame) -> str:
-    """What a replayed front is made of, in words for a title or a table."""
+    """Describe the parts of a replayed front, for a title or a table."""
     if set(moved["replayed"]) == {"range"}:
         return "ranges of thresholds"
     longest = moved["models"].map(len).max()
@@ -267,9 +271,10 @@ def how_replayed(moved: pd.DataFrame) -> str:
 def tasks_figure(
     tasks: dict[str, dict], cost: str = "macs", title: str = "Cascades on each task"
 ) -> style.Figure:
-    """Figure 7: a row per task and score, its fronts left, their improvement factors right.
+    """Draw figure 7: a row per task and score, with its fronts (left) and improvement factors
+    (right).
 
-    tasks: {label: {name of a front: :class:`cascadelib.Front`}}; the names have the same colour in
+    tasks: {label: {name of a front: :class:`cascadelib.Front`}}. A name has the same colour in
     every row.
     """
     between = 85  # pixels: axis titles of one row and the title of the next
@@ -302,7 +307,7 @@ def tasks_figure(
         score = "F1" if first.score == "f1" else "accuracy"
         high = max(front.table["accuracy"].max() for front in fronts.values())
         cheapest = first.singles.loc[first.singles["on_hull"], "accuracy"].iloc[0]
-        # All models are shown whole, but for those far below.
+        # All models are in range, except those far below.
         low = max(first.singles["accuracy"].min(), 1.5 * cheapest - 0.5 * high)
         margin = 0.04 * max(high - low, 0.01)
         fig.update_xaxes(row=row, col=1, **style.cost_axis(cost, first.singles["cost"]))
@@ -316,12 +321,12 @@ def tasks_figure(
 
 
 def threshold_figure(curves: dict[str, Tables], points: Iterable[Any] = ()) -> style.Figure:
-    """Figure 14: {model: {label: table}}, a row of panels per model: accuracy above a threshold,
-    accuracy below it, and the threshold itself.
+    """Draw figure 14: accuracy above and below a threshold, and the threshold, a row of panels per
+    model.
 
-    Tables: exit_rate (the x axis), accuracy_above and accuracy_below a threshold, and where there
-    is one threshold; labels: those of ``COLOURS``. points: cascades (max softmax), each marked in
-    its first model's panels where the uncalibrated curve has its first threshold.
+    curves: {model: {label: table}}. Tables: exit_rate (the x axis), accuracy_above, accuracy_below
+    and, if there is one, threshold. Labels: those of ``COLOURS``. points: cascades (max softmax),
+    each marked in its first model's panels at its first threshold on the uncalibrated curve.
     """
     titles = [f"{what}{model}" for model in curves for what in SIDES]
     space = {"horizontal_spacing": 0.06, "vertical_spacing": 0.3 / len(curves)}
@@ -347,18 +352,18 @@ def threshold_figure(curves: dict[str, Tables], points: Iterable[Any] = ()) -> s
     return fig.titled(title, width=1150, legend=legend, margin={"b": 105})
 
 
-SIDES = {  # panels of a model: title and column
+SIDES = {  # the panels of a model: title and column
     "above the threshold: ": "accuracy_above",
     "below: ": "accuracy_below",
     "the threshold: ": "threshold",
 }
-WIDTHS = {"uncalibrated": 5.0, "temperature scaled": 1.5}  # where one covers the other, both show
+WIDTHS = {"uncalibrated": 5.0, "temperature scaled": 1.5}  # both lines stay visible if they overlap
 
 
 def _draw(
     fig: style.Figure, label: str, table: pd.DataFrame, column: str, row: int, col: int
 ) -> None:
-    """One line of figure 14."""
+    """Draw one line of figure 14."""
     at: dict = {"name": label, "legendgroup": label, "showlegend": row == col == 1}
     at |= {"row": row, "col": col, "opacity": 0.45 if label == "uncalibrated" else 1.0}
     hover = "%{y:.2%} at exit rate %{x:.1%}" + f"<extra>{label}</extra>"
@@ -372,21 +377,10 @@ AVERAGES = {"confidence": (style.PALETTE[1], 1.6), "accuracy": (style.PALETTE[0]
 
 
 def reliability_figure(averages: Tables) -> style.Figure:
-    """Draw accuracy and confidence along the samples, one small panel per model.
+    """Draw figure 13: accuracy and confidence along the samples, one small panel per model.
 
-    Parameters
-    ----------
-    averages : dict of str to DataFrame
-        By model: ``moving_average`` with position (share of samples, by rising confidence),
-        confidence and accuracy, all fractions.
-
-    Returns
-    -------
-    Figure
-
-    References
-    ----------
-    Paper, figure 13.
+    averages: {model: ``moving_average``} with position (share of samples, by rising confidence),
+    confidence and accuracy, all fractions.
     """
     rows = ceil(len(averages) / PANELS_IN_A_ROW)
     fig, places = panels(
@@ -433,7 +427,7 @@ def reliability_figure(averages: Tables) -> style.Figure:
 def panels(
     titles: Collection[str], columns: int, height: int = 250, **spacing: Any
 ) -> tuple[style.Figure, list[tuple[int, int]]]:
-    """A grid of subplots in the project's template, and the (row, column) of each title."""
+    """Return a grid of subplots in the project's template, and the (row, column) of each title."""
     rows = ceil(len(titles) / columns)
     fig = style.Figure(
         make_subplots(rows, columns, subplot_titles=style.plain(list(titles)), **spacing)

@@ -1,4 +1,4 @@
-"""What follows of the paper's claims from figures that timm published of the paper's models."""
+"""Evidence for the paper's claims from figures that timm published of the paper's models."""
 
 from math import comb, log
 from typing import Any
@@ -10,7 +10,7 @@ from cascadelib import Baseline, published
 from tools import study
 from tools.claims_of_pairs import counted_claims, size_gains, time_of_singles
 from tools.evidence import RESAMPLES, Evidence
-from tools.ranges import BEST, CHEAPEST, DEAREST, LOW, RESNET
+from tools.ranges import BEST, CHEAPEST, LOW, MOST_EXPENSIVE, RESNET
 
 TABLE_1 = (  # accuracy and cost on the validation set, models
     (0.7588, 136.2e6, "tf_mobilenetv3_small_075", "mobilenetv3_large_100_miil"),
@@ -23,11 +23,11 @@ IMAGES_V2 = 10_000
 
 
 def published_evidence() -> dict[str, Evidence]:
-    """{id of a claim: Evidence} where that follows from :func:`published.models`.
+    """Return {id of a claim: Evidence} of the claims that :func:`published.models` can test.
 
-    Fronts, families, the baseline at the paper's accuracies and costs, ImageNetV2. Where accuracies
-    are compared there are draws: of binomial variables, independent from model to model, which is
-    wider than on the same images.
+    These are fronts, families, the baseline at the paper's accuracies and costs, and ImageNetV2.
+    Compared accuracies have binomial draws, independent from model to model. Their intervals are
+    wider than those on shared images.
     """
     table = published.models()
     in_macs = study.singles(table)
@@ -36,13 +36,13 @@ def published_evidence() -> dict[str, Evidence]:
     found = {name: Evidence(v) for name, v in counted_claims(in_macs, in_seconds).items()}
     found |= {"pairs": Evidence(comb(len(macs), 2)), "triples": Evidence(comb(len(macs), 3))}
     found |= time_of_singles(in_macs, in_seconds)
-    stated = said_of_front(macs, in_seconds[in_seconds["on_front"]])
+    stated = front_values(macs, in_seconds[in_seconds["on_front"]])
     found |= {name: Evidence(value) for name, value in stated.items()}
     return found | with_binomial_draws(macs, table)
 
 
-def said_of_front(macs: pd.DataFrame, seconds: pd.DataFrame) -> dict[str, Any]:
-    """What follows from the models on both fronts without an interval."""
+def front_values(macs: pd.DataFrame, seconds: pd.DataFrame) -> dict[str, Any]:
+    """Return the values without an interval that follow from the models on both fronts."""
     cost = macs["cost"]
     accuracy = macs["accuracy"]
     baseline = Baseline(cost, accuracy)
@@ -54,7 +54,7 @@ def said_of_front(macs: pd.DataFrame, seconds: pd.DataFrame) -> dict[str, Any]:
         exits.append(1 - (macs_there - cost[first]) / cost[second])
     dip = TABLE_1[0][3]
     at_resnet = np.interp(RESNET, baseline.cost[baseline.hull], baseline.accuracy[baseline.hull])
-    below = log(baseline.cost_at(0.78) / CHEAPEST) / log(DEAREST / CHEAPEST)
+    below = log(baseline.cost_at(0.78) / CHEAPEST) / log(MOST_EXPENSIVE / CHEAPEST)
     return {
         "table1": factors,
         "pairs-most": factors[-1],
@@ -72,7 +72,7 @@ def said_of_front(macs: pd.DataFrame, seconds: pd.DataFrame) -> dict[str, Any]:
 
 
 def with_binomial_draws(macs: pd.DataFrame, table: pd.DataFrame) -> dict[str, Evidence]:
-    """What is said of accuracies of the front's models, with draws of these."""
+    """Return the evidence on accuracies of the front's models, with binomial draws."""
     accuracy = macs["accuracy"].to_numpy()
     top5 = table.loc[macs.index, "top5"].to_numpy()
     moved = table.loc[macs.index, "imagenetv2_top1"].to_numpy()
@@ -81,16 +81,17 @@ def with_binomial_draws(macs: pd.DataFrame, table: pd.DataFrame) -> dict[str, Ev
     for _ in range(RESAMPLES):
         drawn = rng.binomial(IMAGES, accuracy) / IMAGES, rng.binomial(IMAGES, top5) / IMAGES
         there = rng.binomial(IMAGES_V2, moved) / IMAGES_V2
-        for name, value in accuracies_say(macs, *drawn, there).items():
+        for name, value in accuracy_values(macs, *drawn, there).items():
             draws.setdefault(name, []).append(value)
-    values = accuracies_say(macs, accuracy, top5, moved)
+    values = accuracy_values(macs, accuracy, top5, moved)
     return {name: Evidence(value, draws[name], IMAGES_V2) for name, value in values.items()}
 
 
-def accuracies_say(
+def accuracy_values(
     macs: pd.DataFrame, accuracy: np.ndarray, top5: np.ndarray, moved: np.ndarray
 ) -> dict[str, Any]:
-    """What follows from accuracies float64 [M] of the front's models: top-1, top-5, on V2."""
+    """Return the values that follow from accuracies float64 [M] of the front's models: top-1,
+    top-5, on V2."""
     drops = accuracy - moved
     falls = np.count_nonzero(np.diff(moved) < 0) - np.count_nonzero(np.diff(accuracy) < 0)
     return {
@@ -104,7 +105,8 @@ def accuracies_say(
 
 
 def families_in(models: pd.DataFrame) -> str:
-    """How many models of a table are of the paper's families (efficientnet: noisy students)."""
+    """Count the models of each of the paper's families in a table (efficientnet: noisy
+    students)."""
     names = r"(mobilenetv3|beit|tinynet|levit|convnext|efficientnet(?=\w*_ns))"
     found = models.index.str.extract(names, expand=False).value_counts()
     return ", ".join(f"{family} {count}" for family, count in found.items())

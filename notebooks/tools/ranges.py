@@ -1,8 +1,8 @@
 """Measures of fronts at the paper's accuracies.
 
-Where the paper speaks of an accuracy ("above 86%"), a run is measured at that share of its own
-range, from the cheapest to the best single model on the front: on the paper's models that is the
-paper's accuracy.
+An accuracy of the paper ("above 86%") becomes a share of a range. The range goes from the cheapest
+to the best single model on the front. A run is measured at that share of its range. On the paper's
+models that is the paper's accuracy.
 """
 
 from collections.abc import Mapping
@@ -11,22 +11,24 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-LOW = 0.59856  # top-1 of the cheapest model of the paper's front in MACs
-BEST = 0.88602  # and of the best
-CHEAPEST = 2.575e7  # MACs of the cheapest
-DEAREST = 3.622e11  # and of the best
+LOW = 0.59856  # top-1 of the cheapest model on the paper's front in MACs
+BEST = 0.88602  # top-1 of the best model
+CHEAPEST = 2.575e7  # MACs of the cheapest model
+MOST_EXPENSIVE = 3.622e11  # MACs of the best model
 RESNET = 4.111e9  # MACs of the ResNet-50 of section 4.1
 MIDDLE = (LOW + BEST) / 2
 
 
 def range_of(front: Any) -> tuple[float, float]:
-    """Accuracies of the cheapest and of the best single model on the front."""
+    """Return the accuracies of the cheapest and of the best single model on the front."""
     return float(front.baseline.accuracy[front.baseline.front[0]]), front.baseline.best
 
 
 def mean_in(front: Any, low: float | None = None, high: float | None = None) -> float:
-    """Mean improvement between two of the paper's accuracies (default: the whole range); nan where
-    one model is all."""
+    """Return the mean improvement between two of the paper's accuracies (default: the full range).
+
+    The result is nan if the front has a single model.
+    """
     start, best = range_of(front)
     if not start < best:
         return np.nan
@@ -39,19 +41,19 @@ def mean_in(front: Any, low: float | None = None, high: float | None = None) -> 
 
 
 def ratio(above: float, below: float) -> float:
-    """A ratio of factors; nan where a front does not reach the range of the second."""
+    """Return a ratio of factors, nan if a front does not reach the range of the second."""
     return above / below if below else np.nan
 
 
 def means_in(
     fronts: dict[str, Any], low: float | None = None, high: float | None = None
 ) -> pd.Series:
-    """The same of each of {label: front}, in their order."""
+    """Return :func:`mean_in` of each of {label: front}, in their order."""
     return pd.Series({label: mean_in(front, low, high) for label, front in fronts.items()})
 
 
 def factors(front: Any) -> np.ndarray:
-    """Improvement at evenly spaced accuracies; nan where one model is all."""
+    """Return the improvement at evenly spaced accuracies, nan if the front has a single model."""
     start, best = range_of(front)
     if not start < best:
         return np.array([np.nan])
@@ -59,14 +61,18 @@ def factors(front: Any) -> np.ndarray:
 
 
 def share_won(front: Any, other: Any) -> float:
-    """Share of the accuracies at which two fronts of one baseline differ where the first leads."""
-    mine = factors(front)
-    its = factors(other)
-    differ = np.sum(mine != its)
-    return float(np.sum(mine > its) / differ) if differ else np.nan
+    """Return the share of the differing accuracies at which the first of two fronts leads.
+
+    Both fronts have the same baseline.
+    """
+    first = factors(front)
+    second = factors(other)
+    differ = np.sum(first != second)
+    return float(np.sum(first > second) / differ) if differ else np.nan
 
 
 def in_time(values: Mapping[str, Any], cost: str) -> dict[str, Any]:
-    """Values by the ids of their cost axis: those in one's own seconds have rows of their own."""
+    """Return values under the ids of their cost axis. Seconds measured by the user have separate
+    ids."""
     prefix = "own-" if cost == "seconds" else ""
     return {f"{prefix}{name}": value for name, value in values.items()}

@@ -7,7 +7,7 @@ import pandas as pd
 
 from cascadelib import METHODS, Front, search
 from tools import ledger
-from tools.claims_of_methods import moved, pairs_by_method
+from tools.claims_of_methods import pairs_by_method, replay_fronts
 from tools.claims_of_pairs import is_same_distribution
 from tools.evidence import Evidence
 from tools.verdicts import CONTRADICTED, SUPPORTED, UNDETERMINED, together
@@ -16,14 +16,16 @@ FAMILY = "methods, pairs"
 
 
 def splits_of(store: Any, other: Any) -> tuple[Any, Any]:
-    """Two splits of one distribution: the second, or halves of the first where it is of another."""
+    """Return two splits of one distribution: both splits, or halves of the first if the second is
+    shifted."""
     if is_same_distribution(store, other):
         return store, other
     return store.take(slice(0, None, 2)), store.take(slice(1, None, 2))
 
 
 def rankable(tasks: dict[str, tuple[Any, Any]]) -> dict[str, tuple[Any, Any]]:
-    """The tasks {label: two splits} on both of whose splits two models at least are on the front."""
+    """Return the tasks {label: two splits} that have at least two models on the front of both
+    splits."""
     found = {}
     for label, splits in tasks.items():
         fronts = [search(split, 1, models="pareto") for split in splits]
@@ -33,19 +35,22 @@ def rankable(tasks: dict[str, tuple[Any, Any]]) -> dict[str, tuple[Any, Any]]:
 
 
 def both_ways(first: Any, second: Any) -> list[dict[str, Evidence]]:
-    """What is claimed of pairs by method, chosen on the first split and judged on the second, and
-    the other way round: candidates are the models on the front of the split that chooses."""
+    """Return the evidence on pairs by method, selected on one split and evaluated on the other,
+    both ways.
+
+    The candidates are the models on the front of the selection split.
+    """
     found = []
     for here, there in ((first, second), (second, first)):
         fronts: dict[str, Front] = {}
         for name, method in METHODS.items():
             fronts[name] = search(here, 2, method.fit(here), models="pareto")
-        found.append(pairs_by_method(moved(there, fronts)))
+        found.append(pairs_by_method(replay_fronts(there, fronts)))
     return found
 
 
 def words_of(directions: list[dict[str, Evidence]]) -> dict[str, str]:
-    """{id of a claim on pairs by method: its verdict, in both directions}."""
+    """Return {id of a claim on pairs by method: its verdict over both directions}."""
     claims = ledger.paper_claims()
     claims = claims[(claims["family"] == FAMILY) & (claims["split"] == "methods")]
     sides = [ledger.verdicts_of(claims, ledger.with_parts(found)) for found in directions]
@@ -53,11 +58,12 @@ def words_of(directions: list[dict[str, Evidence]]) -> dict[str, str]:
 
 
 def ranking_by_task(tasks: dict[str, tuple[Any, Any]]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The paper's claims on methods of pairs, task by task: {label: two splits}.
+    """Test the paper's claims on methods of pairs, task by task: {label: two splits}.
 
-    Returns their verdicts, a row per claim and a column per task; and a row per task: classes,
-    accuracy of the best single model (mean of the splits), how many claims have which verdict, and
-    the methods with the largest and the smallest mean factor (mean of both directions).
+    Returns two tables. The first has the verdicts, a row per claim and a column per task. The
+    second has a row per task: classes, accuracy of the best single model (mean of the splits), the
+    number of claims by verdict, and the methods with the largest and the smallest mean factor (mean
+    of both directions).
     """
     words = {}
     rows = {}

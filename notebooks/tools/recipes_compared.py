@@ -1,4 +1,4 @@
-"""Earlier recipes for cascades beside the exact front, as notebook 04 shows them."""
+"""Compare earlier recipes for cascades with the exact front, for notebook 04."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,6 +13,16 @@ from cascadelib.analysis.uncertainty import Resampled, resampled_means, sample_c
 from cascadelib.evaluation.evaluation import singles_correct
 from cascadelib.evaluation.intervals import with_ends
 from cascadelib.evaluation.pareto import pareto_front
+from tools.recipes import (
+    huang_2018,
+    inoue_2019,
+    oracle,
+    park_2015_dynamic,
+    shared_threshold_front,
+    streeter_2018,
+    wang_2018,
+    zhou_2020,
+)
 from tools.recipes.big_little import dynamic_exits
 from tools.recipes.chains import point_runs
 from tools.recipes.ensemble_intervals import interval_outcomes
@@ -21,81 +31,80 @@ from tools.recipes.patience import patience_outcomes
 
 EXACT = "exact"
 ORACLE = "oracle (knows the answers)"
-COLUMNS_AT_ONCE = 256  # points that are resampled together, which bounds the memory
+POINTS_PER_BLOCK = 256  # points that are resampled together, which bounds the memory
 LEVEL = 0.95
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a recipe has chosen: its points (a front's table, rising), and the rule by which they
-    run, see :func:`tools.recipes.replay_points`; rule "oracle": they run nowhere else."""
+    """The selection of a recipe: its points (a front's table, rising), and the rule by which they
+    run.
+
+    See :func:`tools.recipes.replay_points`. Points with the rule "oracle" run on no other split.
+    """
 
     points: pd.DataFrame
     rule: Any = "max_softmax"
 
 
 def all_recipes(store: Any, *, cost: str | None = None, models: Any = "all") -> dict[str, Recipe]:
-    """What every recipe chooses on one store, with its defaults: {author, year and rule: Recipe}.
+    """Run every recipe on one store with its defaults: {author, year and rule: Recipe}.
 
-    Three are no code of their own. Park et al., 2015: every pair of an exact search, with the
+    Three need no further code. Park et al., 2015: every pair of an exact search, with the
     original's *static* threshold on the softmax margin. Wang, Kondratyuk et al., 2022 (Wisdom of
     committees: an overlooked approach to faster and more accurate models, ICLR): exact search with
-    mean logits, of up to 3 models of any family; the original has a grid, 4 models of one family.
-    The grids of 10 and 30 are the rule of ThresholdCascadeClassifierCV of scikit-fallback: one grid
-    for all stages, from 1 ÷ classes to 0.95; every stage that ran is in the cost.
+    mean logits, of up to 3 models of any family. The original has a grid and 4 models of one
+    family. The grids of 10 and 30 are the rule of ThresholdCascadeClassifierCV of scikit-fallback.
+    It has one grid for all stages, from 1 ÷ classes to 0.95, and counts the cost of every stage
+    that ran.
 
-    Two are early exits of one network, here of separate models without shared features, with one
-    threshold for all stages. Kaya et al., 2019 (Shallow-deep networks: understanding and mitigating
-    network overthinking, ICML): max softmax. Wołczyk et al., 2021 (Zero time waste: recycling
-    predictions in early exit neural networks, NeurIPS): a weighted geometric mean of the
-    probabilities so far; here the weights are the models' inverse temperatures, where the original
-    trains them, and no stage reads the output of the one before.
+    Two are early exits of one network. Here they run separate models without shared features, with
+    one threshold for all stages. Kaya et al., 2019 (Shallow-deep networks: understanding and
+    mitigating network overthinking, ICML): max softmax. Wołczyk et al., 2021 (Zero time waste:
+    recycling predictions in early exit neural networks, NeurIPS): a weighted geometric mean of the
+    probabilities so far. The weights are the models' inverse temperatures, while the original
+    trains them. No stage reads the output of the previous one.
     """
     options = {"cost": cost, "models": models}
     lengths = (1, 2, 3)
     chance = 1 / store.output(store.models.index[0]).shape[1]
 
-    def searched(n_models: Any, method: Any, models: Any = models) -> Recipe:
-        found = cl.search(store, n_models, method, cost=cost, models=models)
-        return Recipe(found.table, method)
+    def search_recipe(n_models: Any, method: Any, models: Any = models) -> Recipe:
+        front = cl.search(store, n_models, method, cost=cost, models=models)
+        return Recipe(front.table, method)
 
-    def shared(method: Any) -> Recipe:
-        fronts = [
-            cl.fronts.shared_threshold_front(store, n, method, **options).table for n in (2, 3)
-        ]
+    def share_threshold(method: Any) -> Recipe:
+        fronts = [shared_threshold_front(store, n, method, **options).table for n in (2, 3)]
         points = pd.concat(fronts, ignore_index=True)
         return Recipe(points.iloc[pareto_front(points["cost"], points["accuracy"])], method)
 
-    def grid(metric: str, **more: Any) -> Recipe:
-        return Recipe(cl.recipes.wang_2018(store, metric, **more, **options), metric)
+    def search_grid(metric: str, **more: Any) -> Recipe:
+        return Recipe(wang_2018(store, metric, **more, **options), metric)
 
     zero_time_waste = cl.METHODS["max_softmax_mean_logits_ts"].fit(store)
-    patience = cl.recipes.zhou_2020(store, 3, **options)
-    intervals = cl.recipes.inoue_2019(store, **options)
-    dynamic = cl.recipes.park_2015_dynamic(store, **options)
     return {
-        EXACT: searched(lengths, "max_softmax"),
-        "exact, dominated models too": searched(lengths, "max_softmax", "all"),
-        "Park 2015: pairs, softmax margin": searched(2, "softmax_margin"),
-        "Park 2015: dynamic threshold": Recipe(dynamic, dynamic_exits),
-        "Bolukbasi 2017: learned policy": searched(lengths, LEARNED.fit(store)),
-        "Wang 2018a (IDK): entropy grid": grid("entropy"),
-        "Wang 2018a (IDK): entropy grid, cost-oblivious": grid("entropy", cost_aware=False),
-        "Wang 2018a (IDK): max softmax grid": grid("max_softmax"),
-        "Wang 2018a (IDK): max softmax grid, cost-oblivious": grid("max_softmax", cost_aware=False),
-        "grid of 10 thresholds": grid("max_softmax", grid=np.linspace(chance, 0.95, 10)),
-        "grid of 30 thresholds": grid("max_softmax", grid=np.linspace(chance, 0.95, 30)),
-        "Huang 2018 (MSDNet): budgeted batch": Recipe(cl.recipes.huang_2018(store, **options)),
-        "Streeter 2018: greedy": Recipe(
-            cl.recipes.streeter_2018(store, **options), "logits_margin"
+        EXACT: search_recipe(lengths, "max_softmax"),
+        "exact, dominated models too": search_recipe(lengths, "max_softmax", "all"),
+        "Park 2015: pairs, softmax margin": search_recipe(2, "softmax_margin"),
+        "Park 2015: dynamic threshold": Recipe(park_2015_dynamic(store, **options), dynamic_exits),
+        "Bolukbasi 2017: learned policy": search_recipe(lengths, LEARNED.fit(store)),
+        "Wang 2018a (IDK): entropy grid": search_grid("entropy"),
+        "Wang 2018a (IDK): entropy grid, cost-oblivious": search_grid("entropy", cost_aware=False),
+        "Wang 2018a (IDK): max softmax grid": search_grid("max_softmax"),
+        "Wang 2018a (IDK): max softmax grid, cost-oblivious": search_grid(
+            "max_softmax", cost_aware=False
         ),
-        "Inoue 2019: interval of the mean": Recipe(intervals, interval_outcomes),
-        "Kaya 2019 (SDN): one threshold": shared("max_softmax"),
-        "Zhou 2020 (PABEE): patience": Recipe(patience, patience_outcomes),
-        "Wołczyk 2021 (ZTW): geometric mean": shared(zero_time_waste),
-        "Wang 2022: mean logits": searched((2, 3), "max_softmax_mean_logits"),
-        "plurality vote": searched(lengths, cl.Method(ensemble="vote")),
-        ORACLE: Recipe(cl.recipes.oracle(store, **options), "oracle"),
+        "grid of 10 thresholds": search_grid("max_softmax", grid=np.linspace(chance, 0.95, 10)),
+        "grid of 30 thresholds": search_grid("max_softmax", grid=np.linspace(chance, 0.95, 30)),
+        "Huang 2018 (MSDNet): budgeted batch": Recipe(huang_2018(store, **options)),
+        "Streeter 2018: greedy": Recipe(streeter_2018(store, **options), "logits_margin"),
+        "Inoue 2019: interval of the mean": Recipe(inoue_2019(store, **options), interval_outcomes),
+        "Kaya 2019 (SDN): one threshold": share_threshold("max_softmax"),
+        "Zhou 2020 (PABEE): patience": Recipe(zhou_2020(store, 3, **options), patience_outcomes),
+        "Wołczyk 2021 (ZTW): geometric mean": share_threshold(zero_time_waste),
+        "Wang 2022: mean logits": search_recipe((2, 3), "max_softmax_mean_logits"),
+        "plurality vote": search_recipe(lengths, cl.Method(ensemble="vote")),
+        ORACLE: Recipe(oracle(store, **options), "oracle"),
     }
 
 
@@ -107,17 +116,19 @@ def compare_recipes(
     loss: float = 0.01,
     resamples: int = 300,
 ) -> pd.DataFrame:
-    """Recipes beside the exact front on a split that chose none of them, a row each.
+    """Compare recipes with the exact front on a split that selected none of them, a row each.
 
-    exact_front: one of the split that chose, whose baseline, score and kind of cost count. Columns:
-    accuracy and cost of the point that is chosen at ``loss`` (the cheapest at most so far below the
-    best single model, or the most accurate), both on ``held_out``; cost_ratio: cost ÷ that of
-    ``recipes["exact"]`` at equal accuracy on ``held_out``, geometric mean over the accuracies that
-    both reach, with a paired bootstrap interval (:func:`simultaneous_intervals`); and the same
-    ratio where the points were chosen. nan for the oracle held out.
+    exact_front: a front of the selection split, with the baseline, score and kind of cost to use.
+    Columns: accuracy and cost on ``held_out`` of the point selected at ``loss``. That is the
+    cheapest point at most ``loss`` below the best single model, or the most accurate point.
+    cost_ratio: cost ÷ that of ``recipes["exact"]`` at equal accuracy on ``held_out``, a geometric
+    mean over the accuracies that both reach. Its paired bootstrap interval is from
+    :func:`simultaneous_intervals`. The last column is the same ratio on the selection split.
+    Held-out values of the oracle are nan.
     """
+    # The first column is the unchanged split.
     counts = sample_counts(len(held_out), resamples)
-    counts = np.column_stack([np.ones(len(held_out), np.int32), counts])  # the split itself first
+    counts = np.column_stack([np.ones(len(held_out), np.int32), counts])
     singles = resampled_singles(held_out, exact_front, counts)
     at_least = exact_front.baseline.best - loss
     here = {label: where_chosen(recipe.points, exact_front) for label, recipe in recipes.items()}
@@ -143,7 +154,7 @@ def compare_recipes(
 
 
 def where_chosen(points: pd.DataFrame, front: cl.Front) -> Resampled:
-    """Points where they were chosen, as the only resample."""
+    """Return the points on the selection split, as the only resample."""
     rows = (points["accuracy"], points["cost"], front.singles["accuracy"], front.singles["cost"])
     accuracy, cost, single_accuracy, single_cost = (row.to_numpy()[None] for row in rows)
     return Resampled(accuracy, cost, np.empty(0), single_accuracy, single_cost)
@@ -152,8 +163,8 @@ def where_chosen(points: pd.DataFrame, front: cl.Front) -> Resampled:
 def resampled_singles(
     split: Any, front: cl.Front, counts: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(accuracy, cost), each [R, M], of the single models on resamples of a split, counts [k,
-    R]."""
+    """Return (accuracy, cost), each [R, M], of the single models on resamples of a split, counts
+    [k, R]."""
     correct = np.column_stack(singles_correct(split, front.score)).astype(np.float64)
     cost = split.costs(front.cost_kind)
     return resampled_means(counts, correct), np.tile(cost, (counts.shape[1], 1))
@@ -166,10 +177,11 @@ def resampled(
     counts: np.ndarray,
     singles: tuple[np.ndarray, np.ndarray],
 ) -> Resampled:
-    """The points of a recipe on resamples of a split, counts [k, R]; singles: of the models."""
+    """Evaluate the points of a recipe on resamples of a split, counts [k, R]. singles: of the
+    models."""
     parts = []
-    for start in range(0, len(recipe.points), COLUMNS_AT_ONCE):
-        part = Recipe(recipe.points.iloc[start : start + COLUMNS_AT_ONCE], recipe.rule)
+    for start in range(0, len(recipe.points), POINTS_PER_BLOCK):
+        part = Recipe(recipe.points.iloc[start : start + POINTS_PER_BLOCK], recipe.rule)
         correct, paid = np.empty((2, len(split), len(part.points)))
         for at, values in outcomes(split, part, front):
             correct[:, at], paid[:, at] = values
@@ -181,9 +193,9 @@ def resampled(
 def outcomes(
     split: Any, recipe: Recipe, front: cl.Front
 ) -> Iterator[tuple[int, tuple[np.ndarray, np.ndarray]]]:
-    """(row, (correct [k], cost [k])) of each point of a recipe, sample by sample."""
-    asked = front.score, front.cost_kind
-    for at, costs, stage, correct in point_runs(recipe.points, split, recipe.rule, *asked):
+    """Yield (row, (correct [k], cost [k])) of each point of a recipe, sample by sample."""
+    units = front.score, front.cost_kind
+    for at, costs, stage, correct in point_runs(recipe.points, split, recipe.rule, *units):
         paid = np.zeros(len(split))
         for position, cost in enumerate(costs):
             paid += np.where(stage >= position, cost, 0.0)
@@ -191,20 +203,20 @@ def outcomes(
 
 
 def simultaneous_intervals(ratios: pd.DataFrame, level: float = LEVEL) -> pd.DataFrame:
-    """Intervals of ratios that hold for all columns at once, a row per column.
+    """Return intervals of ratios that hold simultaneously for all columns, a row per column.
 
-    ratios: the first row the estimates, the others resampled. On logarithms the half-widths are one
-    multiple of the columns' standard deviations, that quantile of the largest |t| of all columns.
-    Columns: cost_ratio with its ends, and ``beside_exact``: "dearer" or "cheaper" where the
-    interval leaves out 1, else "–".
+    ratios: the estimates in the first row, then the resamples. The half-width of a logarithm is a
+    multiple of the column's standard deviation. The multiple is a quantile of the largest |t| of
+    all columns. Columns: cost_ratio with its ends, and ``beside_exact``: "dearer" or "cheaper" if
+    the interval excludes 1, else "–".
     """
     logs = np.log(ratios)
     spread = logs.iloc[1:].std()
-    strays = ((logs.iloc[1:] - logs.iloc[0]) / spread.where(spread > 0)).abs()
-    most = strays.max(axis=1).quantile(level)
+    deviations = ((logs.iloc[1:] - logs.iloc[0]) / spread.where(spread > 0)).abs()
+    widest = deviations.max(axis=1).quantile(level)
     rows = {}
     for label, ratio in ratios.iloc[0].items():
-        factor = np.exp(most * spread[label])
+        factor = np.exp(widest * spread[label])
         row: dict[str, Any] = with_ends(ratio, (ratio / factor, ratio * factor), "cost_ratio")
         row["beside_exact"] = "–"
         if ratio / factor > 1:

@@ -1,8 +1,9 @@
-"""Notebooks → HTML pages that read offline, at any width, light and dark.
+"""Convert notebooks to HTML pages that read offline, at any width, light and dark.
 
-An index with the answers, one page per notebook with its contents and its neighbours, the ledger
-and the glossary; one plotly.min.js, report.css and report.js beside them all. `make run` lays out
-what it has executed; `make docs` takes the same pages into the site.
+The report has an index with the answers, one page per notebook with its contents and links to its
+neighbours, the ledger and the glossary. All pages share plotly.min.js, report.css and report.js.
+`make run` writes the notebooks that it has executed. `make docs` includes the same pages in the
+site.
 """
 
 import datetime
@@ -51,7 +52,7 @@ ENTRY = """<section><h2><a href="{stem}.html">{stem}</a></h2>
 <p>{question}{answer}{failure}</p><p class="small">{about}</p></section>"""
 ANSWER = '<br><span class="answer">{answer}</span>'
 FAILURE = '<br><span class="failed">failed in <code>{error}</code></span>'
-LEDGER = "The paper's claims beside what these runs show"
+LEDGER = "The paper's claims and the results of these runs"
 CLAIMS = (
     '<section><h2><a href="ledger.html">ledger</a></h2>'
     f"<p>{LEDGER}, of all notebooks.</p></section>"
@@ -60,7 +61,7 @@ DATE = "%Y-%m-%d %H:%M"
 
 
 class Run(Protocol):
-    """An executed notebook: where it came from, where its outputs lie, seconds, what went wrong."""
+    """An executed notebook: its source, its outputs, seconds and its error."""
 
     @property
     def source(self) -> Path: ...
@@ -76,7 +77,7 @@ class Run(Protocol):
 
 
 def question_of(nb: NotebookNode) -> str:
-    """The first sentence of the opening cell that asks, without its number and Markdown's marks."""
+    """Return the first question of the opening cell, without its number and Markdown's marks."""
     if not nb.cells:
         return ""
     lines = [line.lstrip("# ") for line in nb.cells[0].source.splitlines()]
@@ -89,26 +90,25 @@ def question_of(nb: NotebookNode) -> str:
 
 
 def sentences(paragraph: str) -> list[str]:
-    """The sentences of a paragraph; a point inside a word or a number ends none."""
+    """Return the sentences of a paragraph. A point inside a word or a number ends none."""
     return re.findall(r"[^.?!]*(?:[.!](?=\S)[^.?!]*)*[.?!]", " ".join(paragraph.split()))
 
 
 def printed(cell: NotebookNode) -> str:
-    """What a cell printed, on one line."""
+    """Return the printed output of a cell, on one line."""
     streams = [output for output in cell.get("outputs", []) if output.output_type == "stream"]
     texts = [output.text for output in streams if output.name == "stdout"]
     return " ".join("".join(texts).split())
 
 
 def answer_of(nb: NotebookNode) -> str:
-    """The sentence that answers a notebook: what the cell tagged ``answer`` printed; "" without
-    one."""
+    """Return the printed output of the cells tagged ``answer``, "" without one."""
     tagged = [cell for cell in nb.cells if "answer" in cell.metadata.get("tags", [])]
     return " ".join(printed(cell) for cell in tagged)
 
 
 def title_of(figure: dict) -> str:
-    """A figure's title as plain text, for readers who do not see it; else its axis titles."""
+    """Return a figure's title as plain text for screen readers, or else its axis titles."""
     layout = figure.get("layout", {})
     title = layout.get("title", {}).get("text")
     if not title:
@@ -119,8 +119,8 @@ def title_of(figure: dict) -> str:
 
 
 def live_figure(figure: dict) -> str:
-    """A div with the figure, drawn by the page's plotly.min.js: as wide as fits, at most as it
-    says."""
+    """Return a div with the figure, drawn by the page's plotly.min.js, at most at the figure's
+    width."""
     config = {"responsive": True, "displaylogo": False} | figure.get("config", {})
     config.pop("plotlyServerURL", None)
     layout = deepcopy(figure.get("layout", {}))
@@ -136,13 +136,16 @@ def live_figure(figure: dict) -> str:
 
 
 def last_of_each_line(text: str) -> str:
-    """What a terminal shows after carriage returns: a progress bar's last state."""
+    """Return a terminal's text after carriage returns: the last state of a progress bar."""
     return "\n".join(line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n"))
 
 
-def for_page(nb: NotebookNode) -> NotebookNode:
-    """A copy of the notebook for reading: its answer stands below its question, figures are HTML,
-    sliders a remark, the explorer of the bundled images is live, any other a picture."""
+def readable_copy(nb: NotebookNode) -> NotebookNode:
+    """Return a copy of the notebook for reading, with its answer below its question.
+
+    Figures are HTML, sliders are a remark, and the explorer of the bundled images is live. Any
+    other explorer is a picture.
+    """
     nb = deepcopy(nb)
     answer = answer_of(nb)
     if answer:
@@ -156,7 +159,7 @@ def for_page(nb: NotebookNode) -> NotebookNode:
 
 
 def make_readable(output: NotebookNode) -> None:
-    """One output for reading, in place; of a progress bar nothing is left."""
+    """Make one output readable, in place. A progress bar is removed."""
     data = output.get("data", {})
     if PLOTLY_JSON in data:
         output.data = {"text/html": live_figure(data[PLOTLY_JSON])}
@@ -171,7 +174,8 @@ def make_readable(output: NotebookNode) -> None:
 
 
 def ledger_of(nb: NotebookNode) -> str:
-    """The tables of the code cells that show a notebook's rows of the ledger; "" without one."""
+    """Return the tables of the code cells that show a notebook's rows of the ledger, "" without
+    one."""
     tables = []
     for cell in nb.cells:
         if cell.cell_type == "code" and re.search(r"\bledger(\.table)?\(", cell.source):
@@ -180,7 +184,7 @@ def ledger_of(nb: NotebookNode) -> str:
 
 
 def contents_of(body: str) -> str:
-    """The headings of a page as a list of links; "" where there are fewer than two."""
+    """Return the headings of a page as a list of links, "" if there are fewer than two."""
     found = re.findall(r'<h([23]) id="([^"]+)">(.*?)<a class="anchor-link"', body, flags=re.DOTALL)
     items = [
         f'<li class="h{level}"><a href="#{anchor}">{heading}</a></li>'
@@ -190,8 +194,8 @@ def contents_of(body: str) -> str:
 
 
 def top_of(stems: list[str], place: int, home: str) -> str:
-    """The links at the head of the page at ``place``: the site, the index, the pages before and
-    after."""
+    """Return the links at the top of the page at ``place``: the site, the index, previous and next
+    page."""
     links = ['<a href="index.html">All notebooks</a>']
     if home:
         links.insert(0, f'<a href="{home}">cascadelib</a>')
@@ -205,15 +209,14 @@ def top_of(stems: list[str], place: int, home: str) -> str:
 
 
 def with_glossary(body: str, home: str) -> str:
-    """A page whose links to docs/glossary.md lead to the site's glossary, or to that of the
-    report."""
+    """Point a page's links to docs/glossary.md to the glossary of the site, or of the report."""
     page = "../glossary.html" if home else "glossary.html"
     return re.sub(r'href="\.\./docs/glossary\.md', f'href="{page}', body)
 
 
 def glossary_page(exporter: HTMLExporter, out: Path) -> str:
-    """docs/glossary.md as a page of its own in ``out``, with its pictures; other pages are not
-    linked."""
+    """Return docs/glossary.md as a separate page in ``out``, with its pictures and without other
+    links."""
     text = GLOSSARY.read_text(encoding="utf-8")
     for picture in re.findall(r"!\[[^\]]*\]\(([\w.-]+)\)", text):
         shutil.copyfile(GLOSSARY.with_name(picture), out / picture)
@@ -225,7 +228,7 @@ def glossary_page(exporter: HTMLExporter, out: Path) -> str:
 
 
 def entry_of(run: Run, stem: str) -> str:
-    """A notebook's part of the index: its question, its answer, how long it took, what failed."""
+    """Return a notebook's entry of the index: its question, answer, seconds and failure."""
     failure = FAILURE.format(error=html.escape(run.error)) if run.error else ""
     question = html.escape(question_of(nbformat.read(run.source, as_version=4)))
     answer = ""
@@ -244,28 +247,28 @@ def entry_of(run: Run, stem: str) -> str:
 
 
 def copy_shared(out: Path) -> None:
-    """Put what all pages load into ``out``."""
+    """Write the files that all pages load into ``out``."""
     (out / "plotly.min.js").write_text(get_plotlyjs(), encoding="utf-8")
     for path in (HERE / "report.css", HERE / "report.js"):
         shutil.copyfile(path, out / path.name)
 
 
 def write(runs: Iterable[Run], out: Path, about: str = "", home: str = "") -> Path:
-    """Lay out executed notebooks as pages in ``out``.
+    """Write executed notebooks as pages in ``out``.
 
     Parameters
     ----------
     runs : iterable of Run
         The notebooks in their order.
     out : Path
-        A folder that exists. It gets ``index.html``, one page per run, ``ledger.html`` where runs
-        show claims of the paper, ``live.html``, the explorer, where a page shows that of the
-        bundled images, ``glossary.html`` unless there is a ``home`` that has one, and what these
-        share.
+        An existing folder. It gets ``index.html``, one page per run and the files that they
+        share. It gets ``ledger.html`` if runs show claims of the paper. It gets ``live.html``,
+        the explorer, if a page shows that of the bundled images. It gets ``glossary.html``
+        unless there is a ``home`` with a glossary.
     about : str
-        A sentence for the index, in place of when the notebooks ran and how long that took.
+        A sentence for the index, instead of the date and the duration of the runs.
     home : str
-        The address of the site's first page, as seen from ``out``; all pages link to it.
+        The address of the site's first page, relative to ``out``. All pages link to it.
 
     Returns
     -------
@@ -282,7 +285,7 @@ def write(runs: Iterable[Run], out: Path, about: str = "", home: str = "") -> Pa
     for place, (run, stem) in enumerate(zip(runs, stems)):
         source = run.executed if run.executed.exists() else run.source
         nb = nbformat.read(source, as_version=4)
-        body, _ = exporter.from_notebook_node(for_page(nb))
+        body, _ = exporter.from_notebook_node(readable_copy(nb))
         body = with_glossary(body, home)
         if f'src="{LIVE}#' in body and not (out / LIVE).exists():
             write_page(out / LIVE)
@@ -310,7 +313,7 @@ def write(runs: Iterable[Run], out: Path, about: str = "", home: str = "") -> Pa
 
 
 def about_of(runs: list[Run], about: str) -> str:
-    """The paragraph at the head of the index."""
+    """Return the paragraph at the top of the index."""
     if about:
         return f"<p>{about}</p>"
     date = datetime.datetime.now().strftime(DATE)

@@ -1,19 +1,21 @@
-"""Run the notebooks headless, side by side, and lay out one HTML report that reads offline.
+"""Run the notebooks headless and in parallel, and write one HTML report that reads offline.
 
     python notebooks/tools/run.py                      all notebooks → build/report/index.html
     python notebooks/tools/run.py 02 05 -p split test  only these, with a parameter changed
     … --preset data/imagenet-1k/paper.yml              parameters from a file: NAME: VALUE
     … --rewrite        (make notebooks) also rewrites the committed outputs
-    … --mark           (make notebooks) marks what nbval compares: see below
+    … --mark           (make notebooks) tags the cells that nbval compares, see below
 
-``-p NAME VALUE`` goes to every notebook whose parameters cell has NAME; VALUE is read as a Python
-literal, else as text; the last line says which notebooks ignore one. Those of a preset do the same,
-and ``-p`` takes precedence over them. A notebook that fails is reported with its failing cell, the
-others still run, and the exit status is 1. As many run at once as there are cores, and room for in
-memory; those that measure time (``committed.MEASURED``) after these, one by one; last the ledger
-(``committed.LAST``), which reads what the others left. CASCADELIB_QUICK=1 in the environment asks
-the notebooks for their small parameters, as `make test` does; ``--mark`` asks for them itself, and
-tags those of the last tables that come out as they are committed: `make test` compares them.
+``-p NAME VALUE`` sets a parameter of every notebook whose parameters cell has NAME. VALUE is a
+Python literal or else text. The last line lists the notebooks that ignore a parameter. A preset
+has the same effect, and ``-p`` takes precedence over it. A failing notebook is reported with its
+failing cell, the others still run, and the exit status is 1. The number of parallel runs is bounded
+by cores and memory. Notebooks that measure time (``committed.MEASURED``) run afterwards, one by
+one. The ledger (``committed.LAST``), which reads the results of the others, is last.
+
+CASCADELIB_QUICK=1 in the environment selects the notebooks' small parameters, as `make test` does.
+``--mark`` sets it. It tags the last tables that equal the committed ones, and `make test` compares
+them.
 """
 
 import argparse
@@ -39,23 +41,21 @@ from traitlets.config import Config
 
 NOTEBOOKS = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(NOTEBOOKS))
-from tools import committed, report  # noqa: E402 - of a script only its own folder is on the path
+from tools import committed, report  # noqa: E402 - a script has only its folder on the path
 
-REPORT = NOTEBOOKS.parent / "build" / "report"  # any other has claims of its own beside it
+REPORT = NOTEBOOKS.parent / "build" / "report"  # any other report has a separate ledger
 
-# timm and torchvision script functions when they are imported, which torch deprecates: no news to
-# a reader.
+# timm and torchvision script functions on import, which torch deprecates. Readers can't act on it.
 QUIET = "ignore:`torch.jit."
-NOT_STARTED = "Kernel died before replying"  # as jupyter_client says it
-# Without it, ipykernel 7.4 and later warn at every start that a local kernel talks in plain text.
+NOT_STARTED = "Kernel died before replying"  # jupyter_client's message
+# Without it, ipykernel 7.4 and later warn at every start that local messages are not encrypted.
 ENCRYPTED = Config(KernelManager={"transport_encryption": "auto"})
-NEED = 2 * 2**30  # bytes that a notebook may take on the bundled data
+NEED = 2 * 2**30  # bytes of memory per notebook on the bundled data
 
 
 @dataclass(frozen=True)
 class Run:
-    """One executed notebook: where it came from, where its outputs lie, seconds, what went
-    wrong."""
+    """One executed notebook: its source, its outputs, seconds and its error."""
 
     source: Path
     executed: Path
@@ -64,7 +64,7 @@ class Run:
 
 
 def find_notebooks(folder: Path, chosen: Iterable[str] = ()) -> list[Path]:
-    """``NN_*.ipynb`` in order; with ``chosen``, those whose name starts with one of these."""
+    """Return ``NN_*.ipynb`` in order, or those whose name starts with one of ``chosen``."""
     found = sorted(folder.glob("[0-9][0-9]_*.ipynb"))
     prefixes = tuple(chosen)
     for prefix in prefixes:
@@ -74,8 +74,8 @@ def find_notebooks(folder: Path, chosen: Iterable[str] = ()) -> list[Path]:
     return [path for path in found if not prefixes or path.name.startswith(prefixes)]
 
 
-def literal(text: str) -> Any:
-    """'3' → 3, 'None' → None, '[1, 2]' → [1, 2]; anything that is no Python literal stays text."""
+def parse_literal(text: str) -> Any:
+    """'3' → 3, 'None' → None, '[1, 2]' → [1, 2]. Text that is not a Python literal stays text."""
     try:
         return ast.literal_eval(text)
     except (SyntaxError, ValueError):
@@ -83,15 +83,14 @@ def literal(text: str) -> Any:
 
 
 def preset_of(path: Path, folder: Path) -> dict[str, Any]:
-    """The parameters that a preset file gives; a name that no notebook of ``folder`` has is
-    refused."""
+    """Return the parameters in a preset file. Refuse a name that no notebook of ``folder`` has."""
     preset = yaml.safe_load(path.read_text(encoding="utf-8"))
     deal_parameters(find_notebooks(folder), preset)
     return preset
 
 
-def ignoring(paths: list[Path], given: Iterable[str]) -> str:
-    """'method in 01, 08; cost in 08', or "" where all notebooks have all of them."""
+def ignored_parameters(paths: list[Path], given: Iterable[str]) -> str:
+    """Return 'method in 01, 08; cost in 08', or "" if all notebooks have all of the parameters."""
     names = {path: papermill.inspect_notebook(path) for path in paths}
     parts = []
     for name in given:
@@ -106,9 +105,10 @@ def deal_parameters(
     given: Mapping[str, Any],
     preset: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[Path, dict[str, Any]]:
-    """Each notebook's share of ``preset`` and ``given``, by the names in its parameters cell.
+    """Return each notebook's share of ``preset`` and ``given``, by the names in its parameters
+    cell.
 
-    ``given`` takes precedence; a name of it that no notebook has is refused.
+    ``given`` takes precedence. A name in it that no notebook has is refused.
     """
     names = {path: set(papermill.inspect_notebook(path)) for path in paths}
     known = set().union(*names.values())
@@ -124,8 +124,8 @@ def deal_parameters(
 
 
 def failing_cell(executed: Path, error: Exception) -> str:
-    """'code cell 7, `front = cl.search(…`: ValueError: …' from what papermill saved before it
-    stopped."""
+    """Return 'code cell 7, `front = cl.search(…`: ValueError: …' from the file that papermill
+    saved."""
     reason = f"{type(error).__name__}: {error}"
     if isinstance(error, PapermillExecutionError | CellExecutionError):  # the error inside the cell
         reason = f"{error.ename}: {error.evalue}"
@@ -141,7 +141,7 @@ def failing_cell(executed: Path, error: Exception) -> str:
 
 
 def run_cells(source: Path, executed: Path, parameters: dict[str, Any]) -> None:
-    """Execute a notebook in its own folder."""
+    """Execute a notebook in its folder."""
     papermill.execute_notebook(
         source,
         executed,
@@ -155,9 +155,9 @@ def run_cells(source: Path, executed: Path, parameters: dict[str, Any]) -> None:
 
 
 def execute(source: Path, out: Path, parameters: dict[str, Any]) -> Run:
-    """Execute ``source`` in its own folder into ``out``; an error is caught and kept in the Run.
+    """Execute ``source`` in its folder and write it to ``out``. An error is stored in the Run.
 
-    A kernel that never began is started once more: another process may have taken its port.
+    A kernel that does not start is started again, because another process may have taken its port.
     """
     executed = out / source.name
     start = time.perf_counter()
@@ -169,7 +169,7 @@ def execute(source: Path, out: Path, parameters: dict[str, Any]) -> Run:
             if NOT_STARTED not in str(problem):
                 raise
             run_cells(source, executed, parameters)
-    except Exception as problem:  # whatever stops one notebook must not stop the others
+    except Exception as problem:  # one failing notebook must not stop the others
         error = f"{type(problem).__name__}: {problem}"
         if executed.exists():
             error = failing_cell(executed, problem)
@@ -177,16 +177,16 @@ def execute(source: Path, out: Path, parameters: dict[str, Any]) -> Run:
 
 
 def cores() -> int:
-    """How many cores this process may use."""
+    """Return the number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
-def as_they_end(out: Path, shares: dict[Path, dict[str, Any]], jobs: int) -> Iterator[Run]:
-    """Execute notebooks {path: its parameters} into ``out``, ``jobs`` at once, each Run when it
+def execute_parallel(out: Path, shares: dict[Path, dict[str, Any]], jobs: int) -> Iterator[Run]:
+    """Execute notebooks {path: its parameters} into ``out``, ``jobs`` in parallel, each Run when it
     ends."""
-    # They share the cores: threads of several kernels, more than there are cores, wait by spinning.
+    # Kernels share the cores: threads in excess of the cores would wait by spinning.
     threads = {"OMP_NUM_THREADS": str(max(1, cores() // jobs))}
     own = {} if out == REPORT else {"CASCADELIB_LEDGER": str(out / "ledger")}
     environment = {**threads, **own, **os.environ}
@@ -200,16 +200,17 @@ def as_they_end(out: Path, shares: dict[Path, dict[str, Any]], jobs: int) -> Ite
 
 
 def show_running(paths: list[Path]) -> None:
-    """On a terminal, what runs now, on a line that whatever comes next overwrites."""
+    """Show the running notebooks on a terminal, on a line that the next output overwrites."""
     if sys.stdout.isatty():
         print("\r\033[K" + ", ".join(path.stem for path in paths), end="\r", flush=True)
 
 
 def run_all(out: Path, shares: dict[Path, dict[str, Any]], jobs: int) -> list[Run]:
-    """Execute every notebook {path: its parameters} into ``out``, ``jobs`` at once.
+    """Execute every notebook {path: its parameters} into ``out``, ``jobs`` in parallel.
 
-    Those that measure time run after the others, one by one, then what reads what those left. A
-    printed line for each when it ends; the runs come back in the order of ``shares``.
+    Notebooks that measure time run after the others, one by one. The notebook that reads their
+    results is last. A line is printed when each ends. The runs are returned in the order of
+    ``shares``.
     """
     out.mkdir(parents=True, exist_ok=True)
     for path in shares:
@@ -217,11 +218,11 @@ def run_all(out: Path, shares: dict[Path, dict[str, Any]], jobs: int) -> list[Ru
     measured = [path for path in shares if path.name.startswith(committed.MEASURED)]
     last = [path for path in shares if path.name.startswith(committed.LAST)]
     others = [path for path in shares if path not in (*measured, *last)]
-    others.sort(key=lambda path: path.stat().st_size, reverse=True)  # as a rule the longest first
+    others.sort(key=lambda path: path.stat().st_size, reverse=True)  # usually the longest first
     runs: dict[Path, Run] = {}
     for paths, at_once in ((others, jobs), (measured, 1), (last, 1)):
         show_running(paths[:at_once])
-        for run in as_they_end(out, {path: shares[path] for path in paths}, at_once):
+        for run in execute_parallel(out, {path: shares[path] for path in paths}, at_once):
             runs[run.source] = run
             show_running([])
             outcome = f"FAILED in {run.error}" if run.error else "ok"
@@ -231,32 +232,31 @@ def run_all(out: Path, shares: dict[Path, dict[str, Any]], jobs: int) -> list[Ru
 
 
 def options_of(arguments: list[str] | None, folder: Path) -> argparse.Namespace:
-    """The command line, with what cannot go together refused."""
+    """Parse the command line and refuse options that exclude each other."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("notebooks", nargs="*", help="how their names start, e.g. 02 (default: all)")
+    add("notebooks", nargs="*", help="first characters of their names, such as 02 (default: all)")
     add("-p", "--parameter", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
-    add("--preset", type=Path, help="a YAML file of parameters, for the notebooks that have them")
-    add("--jobs", type=int, help="how many run at once (default: by cores and free memory)")
+    add("--preset", type=Path, help="a YAML file of parameters")
+    add("--jobs", type=int, help="notebooks in parallel (default: by cores and free memory)")
     default = folder.parent / "build" / "report"
     add("--out", type=Path, default=default, help="folder of the report")
     add("--rewrite", action="store_true", help="rewrite the outputs in the notebooks themselves")
     add("--mark", action="store_true", help="tag the last tables that a quick run repeats")
     options = parser.parse_args(arguments)
     if options.rewrite and options.mark:
-        parser.error("--rewrite is the whole run, --mark the quick one: one after the other")
+        parser.error("--rewrite needs the full run and --mark the quick one: use them in turn")
     if (options.rewrite or options.mark) and (options.parameter or options.preset):
-        parser.error("--rewrite and --mark keep the default parameters; leave -p and --preset out")
+        parser.error("--rewrite and --mark need the default parameters: remove -p and --preset")
     return options
 
 
 def set_environment(options: argparse.Namespace) -> None:
-    """What the kernels are to inherit: whether they run quickly, and which warnings they keep to
-    themselves."""
+    """Set the environment of the kernels: quick parameters and the warnings to ignore."""
     if options.rewrite:
-        os.environ.pop("CASCADELIB_QUICK", None)  # what is committed is the whole run
+        os.environ.pop("CASCADELIB_QUICK", None)  # committed outputs are those of the full run
     if options.mark:
         os.environ["CASCADELIB_QUICK"] = "1"
     filters = os.environ.get("PYTHONWARNINGS", "").split(",")
@@ -265,14 +265,14 @@ def set_environment(options: argparse.Namespace) -> None:
 
 
 def main(arguments: list[str] | None = None, folder: Path = NOTEBOOKS) -> int:
-    """Run the notebooks of ``folder``; 1 where one failed, or none was there, else 0."""
+    """Run the notebooks of ``folder``. Return 1 if one failed or none was found, else 0."""
     options = options_of(arguments, folder)
     if options.rewrite:
         committed.check_browser()
     out = options.out.resolve()
     set_environment(options)
     paths = find_notebooks(folder, options.notebooks)
-    given = {name: literal(value) for name, value in options.parameter}
+    given = {name: parse_literal(value) for name, value in options.parameter}
     preset = preset_of(options.preset, folder) if options.preset else {}
     fit_in_memory = psutil.virtual_memory().available // NEED
     jobs = max(1, options.jobs or min(cores(), fit_in_memory))
@@ -284,11 +284,11 @@ def main(arguments: list[str] | None = None, folder: Path = NOTEBOOKS) -> int:
         print(f"FAILED {run.source.name}: {run.error}", file=sys.stderr)
     executed = {run.source: run.executed for run in runs}
     if options.rewrite and not failed:
-        committed.rewrite(executed)
+        committed.rewrite_outputs(executed)
         print(f"Rewrote the outputs of {len(runs)} notebooks in {folder}")
     if options.mark and not failed:
-        print(f"nbval compares the outputs of {committed.mark(executed)} cells")
-    if ignored := ignoring(paths, given):
+        print(f"nbval compares the outputs of {committed.tag_repeated_cells(executed)} cells")
+    if ignored := ignored_parameters(paths, given):
         print(f"No such parameter, so it was ignored: {ignored}")
     return 1 if failed or not runs else 0
 

@@ -1,4 +1,4 @@
-"""What a notebook's run has of the paper's claims: from its fronts to the ledger's evidence."""
+"""From the fronts of a notebook's run to the ledger's evidence on the paper's claims."""
 
 from collections.abc import Iterable
 from math import comb
@@ -8,12 +8,12 @@ from cascadelib import Front, Point, pair_table, pick
 from cascadelib.analysis import moved_front
 from cascadelib.fronts import pair_curve
 from tools.claims_of_methods import (
-    again,
     lengths_claims,
     means_by_metric,
     methods_claims,
-    moved,
     pairs_by_method,
+    replay_fronts,
+    search_again,
     tenth_claims,
     threshold_claims,
     time_by_method,
@@ -34,7 +34,7 @@ from tools.claims_of_pairs import (
     times_of,
     topk_claims,
 )
-from tools.evidence import Evidence, plain
+from tools.evidence import Evidence, without_intervals
 from tools.recipes import shared_threshold_front
 from tools.side_by_side import on_both_splits
 
@@ -46,10 +46,10 @@ def two_models(
     points: Iterable[Point],
     listed: dict[str, Front],
 ) -> tuple[dict[str, Evidence], dict[str, Evidence]]:
-    """Notebook 02: what it has of the paper's claims where it chose, and held out.
+    """Return the evidence of notebook 02: on the selection split, and held out.
 
-    paper: front of pairs of front models on a store; points: of Table 1; listed: fronts of figure
-    10; other: another split, which has a column of its own where it is of the same distribution.
+    paper: front of pairs of front models on ``store``. points: those of Table 1. listed: fronts of
+    figure 10. other: another split. It has held-out evidence if it is of the same distribution.
     """
     points = list(points)
     *firsts, last = paper.singles.index[paper.singles["on_front"]]
@@ -82,9 +82,9 @@ def two_models(
 def three_models(
     store: Any, other: Any, two: Front, three: Front, mean_logits: Front
 ) -> tuple[dict[str, Evidence], dict[str, Evidence]]:
-    """Notebook 03: what it has of the paper's claims where it chose, and held out.
+    """Return the evidence of notebook 03: on the selection split, and held out.
 
-    two, three: fronts of pairs and triples on a store; mean_logits: of triples with that ensemble;
+    two, three: fronts of pairs and triples on ``store``. mean_logits: triples with that ensemble.
     other: another split.
     """
     pair, triple = (pick(front, "max_improvement") for front in (two, three))
@@ -107,35 +107,37 @@ def twelve_methods(
     timed: dict[str, Front],
     ensembles: dict[str, Front],
 ) -> tuple[dict[str, Evidence], dict[str, Evidence], dict[str, Evidence]]:
-    """Notebook 04: what it has of the paper's claims where it chose; held out; and the other way
-    round, chosen on the other split and judged on this one.
+    """Return the evidence of notebook 04: on the selection split, held out, and with both splits
+    exchanged.
 
-    two, three, timed: {method: front} of pairs and triples in one cost, of pairs in time;
-    ensembles: {"metric, mean": front}. Where the other split is of another distribution, methods
-    are compared where they were chosen.
+    two, three, timed: {method: front} of pairs and triples in one cost, of pairs in time.
+    ensembles: {"metric, mean": front}. If the other split is of another distribution, methods are
+    compared on the selection split.
     """
     kinds = [two, three, timed, ensembles]
     several = three["max_softmax"]
     about = {"models": list(several.candidates), "cost": several.cost_kind}
     shared = shared_threshold_front(store, 3, **about)
     own = next(iter(timed.values())).cost_kind
-    times = [again(store, timed, kind) for kind in times_of(store) if kind != own]
+    times = [search_again(store, timed, kind) for kind in times_of(store) if kind != own]
     if not is_same_distribution(store, other):
         found = methods_claims(*kinds) | threshold_claims(several, shared)
         for fronts in times:
             found |= time_by_method(fronts, two)
         return found, {}, {}
-    found = pairs_by_method(two) | plain(triples_by_method, three, two)
-    found |= plain(means_by_metric, ensembles) | threshold_claims(several, shared)
-    held = methods_claims(*(moved(other, fronts) for fronts in kinds))
+    found = pairs_by_method(two) | without_intervals(triples_by_method, three, two)
+    found |= without_intervals(means_by_metric, ensembles) | threshold_claims(several, shared)
+    held = methods_claims(*(replay_fronts(other, fronts) for fronts in kinds))
     held |= threshold_claims(*(moved_front(other, f, ranges=False) for f in (several, shared)))
-    there = again(other, two)
+    there = search_again(other, two)
     back = methods_claims(
-        *(moved(store, f) for f in (there, *(again(other, k) for k in kinds[1:])))
+        *(replay_fronts(store, f) for f in (there, *(search_again(other, k) for k in kinds[1:])))
     )
     for fronts in (timed, *times):
-        found |= plain(time_by_method, fronts, two)
+        found |= without_intervals(time_by_method, fronts, two)
     for fronts in times:
-        held |= time_by_method(moved(other, fronts), moved(other, two))
-        back |= time_by_method(moved(store, again(other, fronts)), moved(store, there))
+        held |= time_by_method(replay_fronts(other, fronts), replay_fronts(other, two))
+        back |= time_by_method(
+            replay_fronts(store, search_again(other, fronts)), replay_fronts(store, there)
+        )
     return found, held, back

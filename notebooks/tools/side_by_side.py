@@ -1,4 +1,4 @@
-"""Fronts, methods and calibrations as these notebooks show them."""
+"""Fronts, methods and calibrations as the notebooks show them."""
 
 import warnings
 from collections.abc import Iterable, Sequence
@@ -25,7 +25,7 @@ from cascadelib.methods.thresholds import exits_of
 from cascadelib.store.model_table import RESERVED
 
 METRICS_OF_MEANS = ("max_softmax", "softmax_margin")
-"""Metrics of the table of temperature scaling that go with mean ensembles."""
+"""Metrics for mean ensembles in the table of temperature scaling."""
 OTHER_METRICS = ("entropy", "logits_margin")
 
 
@@ -35,9 +35,9 @@ def fronts_of(
     n_models: int | tuple[int, ...] = 2,
     **options: Any,
 ) -> dict[str, Front]:
-    """One search per method: {label: Front}.
+    """Run one search per method: {label: Front}.
 
-    methods: names of METHODS, or {label: method}; options: as for :func:`cascadelib.search`.
+    methods: names of METHODS, or {label: method}. options: as for :func:`cascadelib.search`.
     """
     if not isinstance(methods, dict):
         methods = {name: name for name in methods}
@@ -45,16 +45,16 @@ def fronts_of(
 
 
 def curves_of(fronts: dict[str, Front], low: float | None = None) -> dict[str, pd.DataFrame]:
-    """{label: improvement_curve} of {label: Front}, from the accuracy ``low`` on."""
+    """Return {label: improvement_curve} of {label: Front}, from the accuracy ``low`` upwards."""
     return {label: front.improvement_curve(low) for label, front in fronts.items()}
 
 
 def fronts_table(tasks: dict[str, dict[str, Front]]) -> pd.DataFrame:
-    """Figure 7 as numbers, a row per task and front of {label: {name: Front}}.
+    """Return figure 7 as numbers, a row per task and front of {label: {name: Front}}.
 
-    Columns: candidates; mean_improvement and largest_improvement; accuracy (or F1) of the best
-    single model and of the best cascade; cost_ratio: baseline cost ÷ cascade cost at the accuracy
-    of the best model, or at the front's where it is lower.
+    Columns: candidates, mean_improvement and largest_improvement, accuracy (or F1) of the best
+    single model and of the best cascade. cost_ratio: baseline cost ÷ cascade cost at the accuracy
+    of the best model, or at the front's if that is lower.
     """
     rows = {}
     for label, fronts in tasks.items():
@@ -77,10 +77,10 @@ def fronts_table(tasks: dict[str, dict[str, Front]]) -> pd.DataFrame:
 
 
 def same_fronts(fronts: dict[str, Front]) -> pd.DataFrame:
-    """Are fronts one? A row per label.
+    """Compare fronts with the first one, a row per label.
 
-    Columns: mean_improvement, largest_improvement, points, and front: whether these have the
-    accuracies and costs of the first front's ("the same") or not ("another").
+    Columns: mean_improvement, largest_improvement, points and front. The last is "the same" if the
+    accuracies and costs equal those of the first front, else "another".
     """
     tables = [front.table[["accuracy", "cost"]] for front in fronts.values()]
     table = fronts_table({"": fronts}).droplevel(0)
@@ -90,11 +90,11 @@ def same_fronts(fronts: dict[str, Front]) -> pd.DataFrame:
 
 
 def shares(front: Front, of: Any = None) -> Any:
-    """Part of each model (or of each group ``of``: mapping from model to its group) in the front.
+    """Return the share of each model, or of each group ``of`` (a mapping from model to group), in a
+    front.
 
-    A point stands for the stretch of log cost from itself to the next one; a model's part is the
-    share of the whole that belongs to cascades in which it runs on some samples. Parts overlap, so
-    they add up to more than 1.
+    A point represents the interval of log cost up to the next point. A model's share is the share
+    of the intervals whose cascades run it on some samples. Shares overlap, so their sum exceeds 1.
     """
     cost = front.table["cost"].to_numpy()
     used = front.members()
@@ -107,11 +107,11 @@ def shares(front: Front, of: Any = None) -> Any:
 
 
 def select_classes(store: LogitStore, classes: Iterable[int]) -> LogitStore:
-    """The same task between some of its classes alone, in memory.
+    """Return the same task restricted to some of its classes, in memory.
 
-    That is the samples of these labels, and of each model their logits (logarithms, where it holds
-    probabilities). Labels number the classes anew, in their order. ValueError for fewer than two
-    classes, a label that no class has, and where no sample is left.
+    It has the samples of these labels, and each model's logits of these classes (logarithms, if the
+    store has probabilities). Labels are renumbered in their order. Raises ValueError if there are
+    fewer than two classes, if a class does not exist, or if no sample is left.
     """
     chosen = np.unique(list(classes))
     if store.classes:
@@ -135,16 +135,16 @@ def select_classes(store: LogitStore, classes: Iterable[int]) -> LogitStore:
     for name in part.models.index:
         logits = part.logits(name)[:, chosen]
         entry = part.metadata(name)
-        own = {key: entry[key] for key in entry.keys() - RESERVED}
-        fewer.add(name, logits, dtype=logits.dtype.name, **own)
+        metadata = {key: entry[key] for key in entry.keys() - RESERVED}
+        fewer.add(name, logits, dtype=logits.dtype.name, **metadata)
     return fewer
 
 
 def class_tasks(store: Any, held_out: Any, shares: Sequence[float]) -> dict[str, tuple[Any, Any]]:
-    """Tasks of :func:`tools.ranking.ranking_by_task`, {label: two splits}.
+    """Return tasks for :func:`tools.ranking.ranking_by_task`, {label: two splits}.
 
-    All classes, then these shares of them, the hardest and the easiest by the recall of the best
-    single model, among themselves.
+    The first task has all classes. The others have these shares of the classes, the hardest and the
+    easiest by the recall of the best single model.
     """
     correct = pd.Series(store.ranks(store.models["top1"].idxmax()) == 0)
     hardest = correct.groupby(store.labels).mean().sort_values().index.tolist()
@@ -166,13 +166,13 @@ def scaling_table(
     cost: str = "macs",
     resamples: int = 2000,
 ) -> pd.DataFrame:
-    """Does temperature scaling change a front? A row per metric and ensemble.
+    """Test whether temperature scaling changes a front, a row per metric and ensemble.
 
-    Fronts of Pareto models, without and with, chosen (and temperatures fitted) on one split and
-    measured on the other, point by point. Columns: mean_improvement, mean_improvement_scaled;
-    cost_ratio (with ÷ without, :func:`cascadelib.analysis.mean_cost_ratio`) and its bootstrap
-    interval, 95% for all rows at once (Bonferroni); change: "cheaper" or "dearer" where that does
-    not hold 1, else "–".
+    Fronts of Pareto models, with and without, are selected (and temperatures fitted) on one split.
+    They are evaluated on the other, point by point. Columns: mean_improvement,
+    mean_improvement_scaled. cost_ratio: with ÷ without
+    (:func:`cascadelib.analysis.mean_cost_ratio`), with its bootstrap interval, simultaneously 95%
+    for all rows (Bonferroni). change: "cheaper" or "dearer" if the interval excludes 1, else "–".
     """
     kinds = []
     for ensemble in ensembles:
@@ -199,19 +199,19 @@ def scaling_table(
 
 
 def _change(low: float, high: float) -> str:
-    """What an interval of a ratio of costs says."""
+    """Return "cheaper" or "dearer" if the interval of a cost ratio excludes 1, else "–"."""
     if high < 1:
         return "cheaper"
     return "dearer" if low > 1 else "–"
 
 
 def above_below(confidence: np.ndarray, correct: np.ndarray) -> pd.DataFrame:
-    """Accuracy of the samples above and of those below each threshold (paper, figure 14).
+    """Return the accuracy of the samples above and below each threshold (paper, figure 14).
 
-    confidence float [k], any metric; correct [k], bool or an assumed probability. Returns a
-    DataFrame, a row for each threshold that separates samples of different confidence (exit:
-    confidence ≥ threshold), rising in exit_rate: threshold (the least confidence that exits),
-    exit_rate, accuracy_above, accuracy_below (nan where no sample is left).
+    confidence float [k], any metric. correct [k], bool or an assumed probability. The DataFrame has
+    a row for each threshold that separates samples of different confidence, rising in exit_rate. A
+    sample exits if its confidence ≥ the threshold. Columns: threshold (the least confidence that
+    exits), exit_rate, accuracy_above, accuracy_below (nan if no sample is left).
     """
     confidence = np.asarray(confidence, np.float64)
     correct = np.asarray(correct, np.float64)
@@ -231,7 +231,8 @@ def above_below(confidence: np.ndarray, correct: np.ndarray) -> pd.DataFrame:
 
 
 def ideal_above_below(accuracy: float, points: int = 201) -> pd.DataFrame:
-    """Figure 14's ideal for a model of this accuracy: a threshold separates correct from wrong."""
+    """Return figure 14's ideal for this accuracy: a threshold separates correct from wrong
+    answers."""
     rate = np.linspace(1 / points, 1, points)
     with np.errstate(invalid="ignore"):
         below = np.maximum(accuracy - rate, 0) / (1 - rate)
@@ -245,11 +246,12 @@ def ideal_above_below(accuracy: float, points: int = 201) -> pd.DataFrame:
 
 
 def perfect_temperature(logits: np.ndarray, accuracy: float, name: str | None = None) -> float:
-    """The temperature, between :func:`bounds_of` logits, at which mean max softmax is ``accuracy``.
+    """Return the temperature, between :func:`bounds_of` logits, at which mean max softmax is
+    ``accuracy``.
 
-    Paper, appendix E and figure 14, *assumed perfect calibration*: the mean max softmax falls as T
-    grows, so there is one at most. A model that is never wrong, or hardly better than chance, has
-    none: T = 1, with a RuntimeWarning.
+    Paper, appendix E and figure 14, *assumed perfect calibration*. The mean max softmax falls as T
+    grows, so there is at most one. A model that is never wrong, or hardly better than chance, has
+    none. The result is then T = 1, with a RuntimeWarning.
     """
 
     def excess(log_t: float) -> float:
@@ -268,7 +270,7 @@ def perfect_temperature(logits: np.ndarray, accuracy: float, name: str | None = 
 
 
 def assumed(store: LogitStore, name: str) -> np.ndarray:
-    """Max softmax [k] of a model, at its :func:`perfect_temperature`."""
+    """Return max softmax [k] of a model at its :func:`perfect_temperature`."""
     accuracy = float(np.mean(store.ranks(name) == 0))
     temperature = perfect_temperature(store.logits(name), accuracy, name)
     return cached_confidence(store, name, "max_softmax", temperature)
@@ -277,7 +279,8 @@ def assumed(store: LogitStore, name: str) -> np.ndarray:
 def threshold_curves(
     store: LogitStore, name: str, fitted_on: LogitStore
 ) -> dict[str, pd.DataFrame]:
-    """Figure 14 of one model, {label: :func:`above_below`}; its temperature is of ``fitted_on``."""
+    """Return figure 14 of one model, {label: :func:`above_below`}, with the temperature of
+    ``fitted_on``."""
     correct = store.ranks(name) == 0
     perfect = assumed(store, name)
     at = {"uncalibrated": 1.0, "temperature scaled": cached_temperature(fitted_on, name)}
@@ -287,11 +290,11 @@ def threshold_curves(
 
 
 def threshold_table(store: LogitStore, fitted_on: LogitStore) -> pd.DataFrame:
-    """Figure 14 in short, a row per model, cheapest first.
+    """Summarize figure 14, a row per model, cheapest first.
 
-    By how much the accuracy above (and below) a threshold differs from the uncalibrated one at the
-    same early exit rate, mean over the rates, with its sign. above_scaled, below_scaled: with
-    temperature scaling; above_perfect, below_perfect: if calibration were perfect.
+    The columns are the difference in accuracy above (and below) a threshold from the uncalibrated
+    one. It is taken at the same early exit rate, as a signed mean over the rates. above_scaled,
+    below_scaled: with temperature scaling. above_perfect, below_perfect: with perfect calibration.
     """
     kinds = {"scaled": "temperature scaled", "perfect": "assumed perfect calibration"}
     rows = {}
@@ -308,17 +311,18 @@ def threshold_table(store: LogitStore, fitted_on: LogitStore) -> pd.DataFrame:
 
 
 def _at_rates(curve: pd.DataFrame, side: str) -> np.ndarray:
-    """Accuracy above (or below) the threshold at 199 even exit rates: float64 [199]."""
+    """Return accuracy above (or below) the threshold at 199 evenly spaced exit rates: float64
+    [199]."""
     rates = np.arange(1, 200) / 200
-    known = curve.dropna()
-    return np.interp(rates, known["exit_rate"], known[f"accuracy_{side}"])
+    defined = curve.dropna()
+    return np.interp(rates, defined["exit_rate"], defined[f"accuracy_{side}"])
 
 
 def assumed_perfect(store: LogitStore, cost: str = "macs") -> ScoreTable:
-    """A ScoreTable in which every answer is correct with the probability that it claims.
+    """Return a ScoreTable in which every answer is correct with the probability that it claims.
 
-    For the cascades that perfect calibration would promise: claims are the max softmax as
-    :func:`assumed`, so single models keep their accuracies, and which answers are correct changes.
+    Its cascades are those under perfect calibration. Claims are the max softmax of :func:`assumed`.
+    Single models therefore keep their accuracies, but other answers are correct.
     """
     names = tuple(store.models.index)
     confidence = np.stack([assumed(store, name) for name in names])
@@ -327,16 +331,18 @@ def assumed_perfect(store: LogitStore, cost: str = "macs") -> ScoreTable:
 
 
 def on_both_splits(store: Any, held_out: Any, points: Any) -> pd.DataFrame:
-    """Table 1 as numbers, a row per point: models, thresholds, accuracy, cost, saving and
-    improvement on the split it was chosen on and, unchanged, on another (suffix ``_held_out``), and
-    ``best_member_drop``: by how much the most accurate of its models alone loses. points: a list,
-    or {label: point}."""
+    """Return Table 1 as numbers, a row per point on its selection split and, unchanged, on another.
+
+    Columns: models, thresholds, accuracy, cost, saving and improvement, also with the suffix
+    ``_held_out``. best_member_drop: the loss of its most accurate single model. points: a list, or
+    {label: point}.
+    """
     listed = list(points.values()) if isinstance(points, dict) else points
     rows = []
     for point, here, there in zip(listed, evaluate(store, listed), evaluate(held_out, listed)):
         row = {"models": point.models, "thresholds": point.thresholds}
-        for what in ("accuracy", "cost", "saving", "improvement"):
-            row |= {what: getattr(here, what), f"{what}_held_out": getattr(there, what)}
+        for column in ("accuracy", "cost", "saving", "improvement"):
+            row |= {column: getattr(here, column), f"{column}_held_out": getattr(there, column)}
         best = store.models.loc[list(point.models), "top1"].idxmax()
         drop = store.models.loc[best, "top1"] - held_out.models.loc[best, "top1"]
         rows.append(row | {"best_member_drop": drop})

@@ -1,6 +1,6 @@
 """A study, which notebooks open by its folder: one logit store per split, and ``study.json``.
 
-That file says of which images and models the stores are, and what was published of these.
+That file stores the images and models of the stores, and the table of published results.
 """
 
 import json
@@ -44,9 +44,12 @@ STUDY = {"splits": dict, "models": [str], "checkpoints": TEXT, "classes": CLASSE
 
 @dataclass(frozen=True)
 class Images:
-    """Where a split's images lie: kind of layout (a key of ``KINDS``), folder or Hub name, labels
-    of a flat folder; every, offset: take every so many-th image, from that one on; named: the
-    split's name there, if otherwise."""
+    """The images of a split.
+
+    kind: the layout (a key of ``KINDS``). source: folder or Hub name. labels: the labels of a flat
+    folder. every, offset: take every n-th image, starting at offset. named: the split's name in the
+    source, if different.
+    """
 
     kind: str
     source: str
@@ -60,7 +63,7 @@ class Images:
             raise ValueError(f"{brief(self)} has parts of another kind")
 
     def open(self, split: str) -> Photographs:
-        """The labelled photographs, named ``split``."""
+        """Return the labelled photographs, named ``split``."""
         make = KINDS[known(self.kind, KINDS, "kind of images")]
         options = {}
         if self.labels is not None:
@@ -74,9 +77,11 @@ class Images:
 
 @dataclass(frozen=True)
 class Study:
-    """Splits {name: :class:`Images`}, models by name, the folder of their checkpoints where they
-    are local, and the table of published models that they are from where that is not the
-    paper's."""
+    """The splits {name: :class:`Images`} and the models of a study.
+
+    checkpoints: the folder of local checkpoints. table: the table of published models, if it is not
+    the paper's.
+    """
 
     splits: dict[str, Images]
     models: tuple[str, ...]
@@ -90,8 +95,8 @@ class Study:
         object.__setattr__(self, "models", tuple(self.models))
 
     def save(self, folder: str | Path) -> None:
-        """Write ``study.json`` into ``folder``, with a digest of what it says; one without is read,
-        too."""
+        """Write ``study.json`` with a digest of its content into ``folder``. The digest is
+        optional."""
         Path(folder).mkdir(parents=True, exist_ok=True)
         content = {"sha256": digest_of(asdict(self))} | asdict(self)
         with replacing(Path(folder) / FILE) as temporary:
@@ -99,16 +104,16 @@ class Study:
 
 
 def read_study(folder: str | Path) -> Study | None:
-    """The study that ``study.json`` in ``folder`` describes; None without one. ValueError where it
-    is damaged."""
+    """Read ``study.json`` in ``folder``. Return None without one, raise ValueError if it is
+    damaged."""
     path = located(folder) / FILE
     if not os.path.lexists(path):
         return None
     found = read_json(path)
     try:
-        stated = found.pop("sha256", None)
-        if stated is not None and stated != digest_of(found):
-            raise ValueError("edited after it was written: take 'sha256' out where that is meant")
+        digest = found.pop("sha256", None)
+        if digest is not None and digest != digest_of(found):
+            raise ValueError("edited after it was written: remove 'sha256' if the edit is intended")
         splits = {name: Images(**images) for name, images in found.pop("splits").items()}
         return Study(splits, found.pop("models"), **found)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -116,7 +121,8 @@ def read_study(folder: str | Path) -> Study | None:
 
 
 def samples_of_study(folder: str | Path, split: str) -> Samples | Photographs:
-    """The labelled inputs of a split of the study in ``folder``, or of bundled Fashion-MNIST."""
+    """Return the labelled inputs of a split of the study in ``folder``, or of bundled
+    Fashion-MNIST."""
     found = read_study(folder)
     if found is None:
         return fashion_mnist(split, folder)
@@ -125,8 +131,8 @@ def samples_of_study(folder: str | Path, split: str) -> Samples | Photographs:
 
 
 def models_of_study(folder: str | Path) -> dict[str, Model]:
-    """{name: model} of the study in ``folder``, or of the bundled zoo there (those that are
-    trained)."""
+    """Return {name: model} of the study in ``folder``, or of the trained models of a bundled
+    zoo."""
     found = read_study(folder)
     if found is None:
         table = bundled_models(folder)
@@ -137,17 +143,17 @@ def models_of_study(folder: str | Path) -> dict[str, Model]:
         models = {}
         for name in found.models:
             options: dict[str, Any] = {}
-            if is_timm_model(name):  # others know their own
+            if is_timm_model(name):  # other sources store their classes
                 options = {"checkpoint": found.checkpoints, "classes": found.classes}
             models[name] = load(name, **options)
         return models
 
 
 def candidates_of_study(folder: str | Path) -> pd.DataFrame:
-    """The models of a study or a bundled zoo, one row each, with what is known before anything
-    runs.
+    """Return the models of a study or a bundled zoo, a row each, with what is known before
+    extraction.
 
-    That is family, image_size, macs, seconds and top1 as published; of bundled ones family,
+    A study has family, image_size, macs, seconds and top1 as published. A bundled zoo has family,
     architecture, size, weights, trained.
     """
     found = read_study(folder)
@@ -165,17 +171,17 @@ def candidates_of_study(folder: str | Path) -> pd.DataFrame:
 
 
 def rounded(costs: pd.Series) -> np.ndarray:
-    """Costs at four significant digits, as the paper rounds them: float64 of the same shape; nan
-    stays."""
+    """Round costs to four significant digits, as the paper does: float64 of the same shape, with
+    nan."""
     return np.array([float(f"{cost:.3e}") for cost in np.asarray(costs, np.float64)])
 
 
 def singles(table: pd.DataFrame, cost: str = "macs", accuracy: str = "top1") -> pd.DataFrame:
-    """Published models as single models of a search, cheapest first.
+    """Return published models as single models of a search, cheapest first.
 
     Columns: accuracy, cost (four significant digits), on_front, on_hull. Models without that cost
     or accuracy are left out. ``on_front`` is the paper's baseline: 27 models in MACs and 25 in
-    seconds for the table of 2022. Raises ValueError for an unknown cost.
+    seconds for the table of 2022. Raises ValueError if the cost is unknown.
     """
     known(cost, ["macs", "seconds"], "cost")
     rows = table[table[cost].notna() & table[accuracy].notna()]
@@ -185,7 +191,7 @@ def singles(table: pd.DataFrame, cost: str = "macs", accuracy: str = "top1") -> 
 
 
 def on_fronts(table: pd.DataFrame) -> pd.DataFrame:
-    """The models on either front of a table: its rows, cheapest first, with ``on_macs`` and
+    """Return the rows of models on either front, cheapest first, with ``on_macs`` and
     ``on_seconds``."""
     fronts = {f"on_{cost}": singles(table, cost)["on_front"] for cost in ("macs", "seconds")}
     members = pd.DataFrame(fronts, table.index).eq(True)
@@ -193,12 +199,13 @@ def on_fronts(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def names_today(table: pd.DataFrame) -> list[str]:
-    """Names under which :func:`cascadelib.zoo.load` gives these models at their published size.
+    """Return names with which :func:`cascadelib.zoo.load` loads these models at their published
+    size.
 
-    "name@size" where timm evaluates at another size now. Those that timm no longer has are left
-    out.
+    A name is "name@size" if timm now evaluates at another size. Models that timm no longer has are
+    left out.
     """
-    from timm.models import get_pretrained_cfg  # timm takes seconds, which other studies do without
+    from timm.models import get_pretrained_cfg  # the import takes seconds
 
     from cascadelib.zoo.timm_models import find_current_name
 
@@ -211,62 +218,64 @@ def names_today(table: pd.DataFrame) -> list[str]:
     return names
 
 
-# What is published of a data set, and on how many images.
+# data set: (column of its published accuracy, number of images)
 SPLITS = {"imagenet-1k": ("top1", 50_000), "imagenetv2": ("imagenetv2_top1", 10_000)}
-# Of 50,000 images: another decoder, resizing library, or half precision moves a few dozen.
+# Another decoder, resizing library or half precision changes a few dozen of 50,000 images.
 TOLERANCE = 0.002
 
 
 def compared(
     store: LogitStore, table: pd.DataFrame | None = None, tolerance: float = TOLERANCE
 ) -> pd.DataFrame:
-    """Extracted top-1 beside the published one, one row per model that both have.
+    """Compare extracted with published top-1, one row per model that both have.
 
-    Columns: top1, published_top1, difference, tolerance, agrees. ImageNetV2 is compared with its
-    own column; for other data nothing is published and the table is empty. A model is found under
-    its name then or now, at the size it was published for. tolerance: of the whole split; on fewer
-    images, 4 standard errors of a share are added.
+    Columns: top1, published_top1, difference, tolerance, agrees. ImageNetV2 has a separate
+    published column. For other data the table is empty. A model is found under its old or current
+    name, at its published size. tolerance: of the full split. On fewer images, 4 standard errors of
+    a share are added.
     """
     table = published.models() if table is None else table
     k = len(store)
     rows = {}
-    column, whole = SPLITS.get(store.dataset, (None, 0))
-    for name, own in store.models.iterrows():
-        found = row_of(table, name, own.get("image_size"))
+    column, full_size = SPLITS.get(store.dataset, (None, 0))
+    for name, model in store.models.iterrows():
+        found = row_of(table, name, model.get("image_size"))
         if column is None or found is None or np.isnan(found[column]):
             continue
         p = found[column]
         allowed = tolerance
-        if k < whole:
+        if k < full_size:
             allowed += 4 * np.sqrt(p * (1 - p) / k)
-        difference = own["top1"] - p
-        rows[name] = (own["top1"], p, difference, allowed, abs(difference) <= allowed)
+        difference = model["top1"] - p
+        rows[name] = (model["top1"], p, difference, allowed, abs(difference) <= allowed)
     columns = ["top1", "published_top1", "difference", "tolerance", "agrees"]
     return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("model")
 
 
 def row_of(table: pd.DataFrame, name: str, size: float | None = None) -> pd.Series | None:
-    """The published row of a model under its name then or now, at ``size`` or that in its name;
-    None without one."""
-    base, asked = split_size(name)
+    """Return the published row of a model under its old or current name, None without one.
+
+    The row is that of ``size``, or of the size in the name.
+    """
+    base, named_size = split_size(name)
     rows = table[(table.index == base) | (table["current"] == base) | (table.index == name)]
-    size = asked or size
+    size = named_size or size
     if size is not None and not np.isnan(size):
         rows = rows[rows["image_size"] == size]
     return rows.iloc[0] if len(rows) else None
 
 
 def agreement(store: LogitStore, reference: LogitStore) -> pd.DataFrame:
-    """Two stores of the same samples: a DataFrame, one row per model that both hold.
+    """Compare two stores of the same samples, one row per model that both have.
 
     Columns: largest_gap (of any logit, absolute), relative_to_spread (that ÷ the standard deviation
     of the model's reference logits), changed_predictions (count), top1 and reference_top1
-    (fractions). Raises ValueError where sample ids or labels differ.
+    (fractions). Raises ValueError if sample ids or labels differ.
     """
     if store.fingerprint != reference.fingerprint:
         raise ValueError(
-            "the stores hold other samples, or the same in another order: take() the common ones "
-            "first"
+            "the stores have different samples, or another order of samples: take() the common "
+            "samples first"
         )
     rows = {}
     for name in [n for n in reference.models.index if n in store.models.index]:

@@ -1,10 +1,11 @@
-"""Verdicts on claims: simultaneous intervals of all that the claims of a family say.
+"""Verdicts on claims from simultaneous intervals of a family of claims.
 
-A claim says that numbers are positive, its *contrasts*: how far a value is above a bound, by how
-much one method leads another. Those of a family have intervals that hold all of them together in
-95% of samples, by the largest studentised deviation (max-t; Romano and Wolf, 2005). A claim is
-*supported* where all its intervals are above 0, *contradicted* where one is below, else
-*undetermined*. So of a family of claims on methods that are equal, one is decided in at most 5%.
+A claim states that some numbers are positive. These are its *contrasts*: the distance of a value
+from a bound, or the lead of one method over another. The intervals of a family hold simultaneously
+in 95% of samples. They use the largest studentised deviation (max-t, Romano and Wolf, 2005). A
+claim is *supported* if all its intervals are above 0, *contradicted* if one is below, else
+*undetermined*. In a family of claims on equal methods, one is decided with a probability of at most
+5%.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,15 +19,15 @@ import pandas as pd
 from tools.evidence import Evidence
 
 LEVEL = 0.95
-DRAWS = 4000  # of the largest deviation
+DRAWS = 4000  # draws of the largest deviation
 FEWEST = 0.8  # share of the resamples that must have a contrast
-MOST_SAMPLES = 10**8  # that are still worth saying
+MOST_SAMPLES = 10**8  # larger numbers are not reported
 SUPPORTED = "supported"
 CONTRADICTED = "contradicted"
 UNDETERMINED = "undetermined"
 UNTESTABLE = "not testable here"
 
-# Of a value's numbers v [P], given the rule's bounds: contrasts that the rule says are positive.
+# rule: (numbers v [P] of a value, bounds) → the contrasts that the rule states are positive
 RULES: dict[str, Callable] = {
     ">": lambda v, bound: v - float(bound),
     "<": lambda v, bound: float(bound) - v,
@@ -42,7 +43,7 @@ RULES: dict[str, Callable] = {
 
 
 def distances(values: np.ndarray, others: Sequence[str]) -> np.ndarray:
-    """How far values are from as many others; infinite where these are of another number."""
+    """Return the distances of values from others, infinite if their numbers differ."""
     if len(values) != len(others):
         return np.array([np.inf])
     return np.abs(values - np.array(others, float))
@@ -50,8 +51,10 @@ def distances(values: np.ndarray, others: Sequence[str]) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a family's intervals say of a claim; low, high: of its least contrast; samples: how many
-    would decide, nan where that can't be said."""
+    """The verdict that a family's intervals have on a claim.
+
+    low, high: ends of its least contrast. samples: the number that would decide, nan if unknown.
+    """
 
     word: str
     low: float = np.nan
@@ -68,7 +71,8 @@ class Verdict:
 
 
 def names_of(patterns: str, names: Any) -> list[str]:
-    """Those of ``names`` that one of the patterns fits, and none of those that begin with "!"."""
+    """Return the names that match one of the patterns, and none of the patterns that begin with
+    "!"."""
     wanted = [part for part in patterns.split() if not part.startswith("!")]
     unwanted = [part[1:] for part in patterns.split() if part.startswith("!")]
     found = []
@@ -80,10 +84,11 @@ def names_of(patterns: str, names: Any) -> list[str]:
 
 
 def leads(values: pd.Series, better: str, worse: str, margin: float = 0.0) -> np.ndarray:
-    """By how much all that are called better lead all that are called worse, beyond a relative
-    margin, as shares of the mean of all values: float64 [B × W].
+    """Return the lead of each better over each worse method, beyond a relative margin: float64 [B ×
+    W].
 
-    better, worse: patterns of names, see :func:`names_of`; what is better is not worse.
+    Leads are shares of the mean of all values. better, worse: patterns, see :func:`names_of`. A
+    name that matches both is better.
     """
     ahead = names_of(better, values.index)
     behind = [name for name in names_of(worse, values.index) if name not in ahead]
@@ -93,7 +98,7 @@ def leads(values: pd.Series, better: str, worse: str, margin: float = 0.0) -> np
 
 
 def contrasts_of(value: Any, claim: Mapping[str, Any]) -> np.ndarray:
-    """The numbers that a claim says are positive, of one value: float64 [C]."""
+    """Return the numbers that a claim states are positive, of one value: float64 [C]."""
     kind, *bounds = str(claim["rule"]).split()
     if kind == "leads":
         return leads(value, claim["better"], claim["worse"], *map(float, bounds))
@@ -108,18 +113,18 @@ def contrasts_of(value: Any, claim: Mapping[str, Any]) -> np.ndarray:
 
 
 def is_known(value: Any) -> bool:
-    """Whether a value is there: no part of it is missing."""
+    """Return whether a value exists and no part of it is missing."""
     parts = np.asarray(value, object).ravel()
     return bool(len(parts)) and not pd.isna(parts).any()
 
 
-def judged(
+def evaluate_claims(
     claims: pd.DataFrame, evidence: Mapping[str, Evidence], seed: int = 0
 ) -> dict[str, Verdict]:
-    """{id: verdict} of the claims of one family on one split, those that ``evidence`` has.
+    """Return {id: verdict} of the claims of one family on one split that ``evidence`` has.
 
-    claims: rows of :func:`tools.ledger.paper_claims`. What is given and not sampled (``over`` is
-    "nothing") is judged as it is; what is sampled, and has no interval, stays undetermined.
+    claims: rows of :func:`tools.ledger.paper_claims`. A value that is not sampled (``over`` is
+    "nothing") is compared exactly. A sampled value without an interval stays undetermined.
     """
     verdicts = {}
     parts: dict[str, tuple[np.ndarray, np.ndarray]] = {}
@@ -140,34 +145,35 @@ def judged(
     for (name, (estimate, _)), width in zip(parts.items(), widths):
         is_of_samples = claims.loc[name, "over"] == "samples"
         samples = evidence[name].samples if is_of_samples else 0
-        judge = verdict_of_any if claims.loc[name, "rule"].startswith("any") else verdict_of
-        verdicts[name] = judge(estimate, width, samples)
+        decide = verdict_of_any if claims.loc[name, "rule"].startswith("any") else verdict_of
+        verdicts[name] = decide(estimate, width, samples)
     return verdicts
 
 
 def obeys(estimate: np.ndarray, rule: str) -> bool:
-    """Whether contrasts that are not sampled are as a rule says; a bound of "in" is inside."""
+    """Return whether contrasts that are not sampled obey a rule. The bounds of "in" are inside."""
     if rule.startswith("any"):
         return bool(np.any(estimate > 0))
     return bool(np.all(estimate >= 0) if rule.startswith("in") else np.all(estimate > 0))
 
 
 def half_widths(draws: list[np.ndarray], seed: int = 0) -> list[np.ndarray]:
-    """Half the widths of intervals that hold together, of contrasts float64 [R, C] each.
+    """Return half the widths of simultaneous intervals, of contrasts float64 [R, C] each.
 
-    The resamples of all are paired, row by row (where some have fewer, the first rows count). The
-    factor on each standard error is the quantile of the largest of all deviations, drawn from a
-    normal distribution with the correlations of the resamples, over the uncertainty of R of them.
+    The resamples of all are paired, row by row. If some have fewer, the first rows count. The
+    factor on each standard error is a quantile of the largest of all deviations. Deviations are
+    drawn from a normal distribution with the correlations of the resamples. They include the
+    uncertainty of R resamples.
     """
     if not draws:
         return []
     rows = min(len(part) for part in draws)
-    every = np.concatenate([part[:rows] for part in draws], axis=1)
-    errors = every.std(axis=0, ddof=1)
-    moving = errors > 0
+    stacked = np.concatenate([part[:rows] for part in draws], axis=1)
+    errors = stacked.std(axis=0, ddof=1)
+    varies = errors > 0
     factor = 0.0
-    if moving.any():
-        standard = (every[:, moving] - every[:, moving].mean(axis=0)) / errors[moving]
+    if varies.any():
+        standard = (stacked[:, varies] - stacked[:, varies].mean(axis=0)) / errors[varies]
         rng = np.random.default_rng(seed)
         noise = rng.standard_normal((DRAWS, rows))
         deviations = np.abs(noise @ standard / np.sqrt(rows - 1)).max(axis=1)
@@ -178,8 +184,10 @@ def half_widths(draws: list[np.ndarray], seed: int = 0) -> list[np.ndarray]:
 
 
 def verdict_of(estimate: np.ndarray, width: np.ndarray, samples: int) -> Verdict:
-    """Of contrasts [C] and half the widths of their intervals; samples: on how many, 0 where more
-    of them would not help."""
+    """Return the verdict on contrasts [C] with half the widths of their intervals.
+
+    samples: the sample size, 0 if more samples would not help.
+    """
     low = estimate - width
     high = estimate + width
     least = int(np.argmin(low))
@@ -193,17 +201,18 @@ def verdict_of(estimate: np.ndarray, width: np.ndarray, samples: int) -> Verdict
 
 
 def verdict_of_any(estimate: np.ndarray, width: np.ndarray, samples: int) -> Verdict:
-    """The same of a claim that one contrast at least is positive: its negation says that none is."""
+    """Return the verdict on the claim that at least one contrast is positive, by negating both."""
     negated = verdict_of(-estimate, width, samples)
     words = {SUPPORTED: CONTRADICTED, CONTRADICTED: SUPPORTED, UNDETERMINED: UNDETERMINED}
     return Verdict(words[negated.word], -negated.high, -negated.low, negated.samples)
 
 
 def samples_to_decide(estimate: np.ndarray, width: np.ndarray, samples: int) -> float:
-    """How many samples would decide, were the estimates the truth: widths fall with their root.
+    """Return the number of samples that would decide, if the estimates were exact.
 
-    To support a claim all contrasts have to be decided, to contradict it one that is below 0. nan
-    where an estimate is 0, and where that is past counting.
+    Widths fall with the square root of the number. To support a claim, all contrasts must be
+    decided. To contradict it, one that is below 0 must be. The result is nan if an estimate is 0 or
+    if the number is too large to be useful.
     """
     if not samples:
         return np.nan
@@ -218,7 +227,8 @@ def samples_to_decide(estimate: np.ndarray, width: np.ndarray, samples: int) -> 
 
 
 def together(verdicts: list[Verdict]) -> Verdict:
-    """Of several directions: what they agree on, else undetermined."""
+    """Combine the verdicts of several directions: the verdict that they share, else
+    undetermined."""
     if len(verdicts) == 1:
         return verdicts[0]
     words = {verdict.word for verdict in verdicts}

@@ -16,7 +16,6 @@ from cascadelib import (
     LogitStore,
     Policy,
     ScoreTable,
-    StreamBudget,
     certify,
     evaluate,
     pick,
@@ -27,6 +26,7 @@ from cascadelib.analysis.shift import accuracy_estimates, holds, mean_improvemen
 from cascadelib.evaluation.evaluation import baseline_of, outcomes_of
 from cascadelib.evaluation.pareto import pareto_front
 from cascadelib.fronts.pairs import pair_curve
+from cascadelib.serve import StreamBudget
 
 STORE = three_models(ids=False)
 OTHER = three_models(1, noise=1.5, ids=False)

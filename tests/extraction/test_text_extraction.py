@@ -202,7 +202,7 @@ def folder(tmp_path_factory, good):
 def test_a_table_of_checkpoints_fills_a_store(folder, tmp_path, monkeypatch):
     monkeypatch.setattr("cascadelib.hub.is_reachable", lambda: False)
     arguments = ("sst2", tmp_path / "s", folder / "models.csv", folder / "data")
-    with pytest.warns(UserWarning, match="gone is left out"):
+    with pytest.warns(UserWarning, match="gone is skipped"):
         store = glue_store(*arguments, progress=False)
     assert (
         sorted(store.models.family) == ["Large", "Small", "Swapped"]

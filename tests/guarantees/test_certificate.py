@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.stats import binom, multinomial
 from tables_of_scores import status_of
 
-from cascadelib import LogitStore, Method, Policy, ScoreTable, certify, evaluate, search
+from cascadelib import Baseline, LogitStore, Method, Policy, ScoreTable, certify, evaluate, search
 from cascadelib.analysis.shift import moved_front
 from cascadelib.guarantees.certificate import grouped
 from cascadelib.guarantees.few_labels import candidates
@@ -284,9 +284,10 @@ def test_refused(change, message):
 
 def test_a_front_too_far_below_the_reference():
     low = search(HALVES[0].select(["s", "m"]), 2)
-    singles = FRONT.singles.assign(accuracy=FRONT.singles["accuracy"] + 0.1)
+    singles = FRONT.singles
+    better = Baseline(singles["cost"], singles["accuracy"] + 0.1, tuple(singles.index))
     with pytest.raises(ValueError, match="even on the selection split"):
-        certify(HALVES[1], replace(low, singles=singles), 0.001, reference="l")
+        certify(HALVES[1], replace(low, baseline=better), 0.001, reference="l")
 
 
 def test_a_store_serves_as_well():
@@ -520,7 +521,8 @@ def test_what_is_no_number_is_refused_by_name(name, value):
 def test_the_promise_names_its_score():
     rng = np.random.default_rng(0)
     labels = rng.integers(10, size=2000)
-    logits = {name: rng.normal(size=(2000, 10)) for name in "ab"}
+    ease = np.eye(10)[labels] * rng.normal(2, 1, (2000, 1))
+    logits = {name: rng.normal(size=(2000, 10)) + ease for name in "ab"}
     store = LogitStore.from_arrays(labels, logits, macs={"a": 1, "b": 2}, sample_ids=range(2000))
     first = search(store.take(slice(0, 1000)), 2, score="top5")
     rest = store.take(slice(1000, None))

@@ -10,11 +10,9 @@ import pytest
 from scipy.stats import beta, binom, hypergeom
 
 import cascadelib as cl
-from cascadelib.analysis.drift_signal import DriftSignal
 from cascadelib.evaluation.intervals import BETS, anytime_lower
 from cascadelib.guarantees import certificate, likeness, peeling, premises, repeats
-from cascadelib.policy import monitoring
-from cascadelib.policy.monitoring import Running
+from cascadelib.serve import DriftSignal, Monitor, monitor
 from cascadelib.store import aligned_rows
 
 
@@ -146,8 +144,8 @@ def test_at_an_anytime_bound_the_mean_capital_is_one_over_the_error(lost, same, 
 
 
 def test_alarms_of_failing_models_share_their_error(capture):
-    calls = capture(monitoring, "anytime_lower", -0.5)
-    running = Running(cl.Point(("a", "b", "c"), (0.5, 0.5)))
+    calls = capture(monitor, "anytime_lower", -0.5)
+    running = Monitor(cl.Point(("a", "b", "c"), (0.5, 0.5)))
     running.own.sums["failed"][1] = [90, 7, 2, 1, 0]
     table = running.failing(most=0.0, error=0.3)
     assert calls == [(0, 0, 0, 0.3 / 3), (10, 90, 0, 0.3 / 3), (0, 0, 0, 0.3 / 3)]

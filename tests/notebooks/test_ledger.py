@@ -73,7 +73,7 @@ def test_fronts_as_the_paper_counts_them():
     spans = [math.log10(points[-1][0] / points[0][0]) for points in (macs, seconds)]
     assert TOLD["time-orders"] == pytest.approx(spans)
     assert TOLD["time-orders"] == pytest.approx([4.15, 3.32], abs=0.01)
-    ends = ranges.LOW, ranges.BEST, ranges.CHEAPEST, ranges.DEAREST
+    ends = ranges.LOW, ranges.BEST, ranges.CHEAPEST, ranges.MOST_EXPENSIVE
     assert ends == (macs[0][1], macs[-1][1], macs[0][0], macs[-1][0])
 
 

@@ -57,7 +57,7 @@ def flipped(path, small):
     """Other values of what a notebook's parameters cell has; fewer images to extract, and few to
     run on."""
     has = {
-        name: run.literal(entry["default"])
+        name: run.parse_literal(entry["default"])
         for name, entry in papermill.inspect_notebook(path).items()
     }
     new = {

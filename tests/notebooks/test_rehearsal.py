@@ -160,7 +160,7 @@ def test_the_verdicts_on_methods_are_what_was_planted(val, planted):
     claims = pd.DataFrame(said, columns=["better", "worse"]).assign(rule="leads", over="samples")
     words = [
         verdict.word
-        for verdict in verdicts.judged(claims, dict.fromkeys(claims.index, found)).values()
+        for verdict in verdicts.evaluate_claims(claims, dict.fromkeys(claims.index, found)).values()
     ]
     assert words == [verdicts.SUPPORTED] * 2 + [verdicts.UNDETERMINED] * 2
 

@@ -94,7 +94,7 @@ def test_the_colours_of_the_style_survive_a_small_palette():
         pixels[10 * i, 5] = colour
     whole = io.BytesIO()
     Image.fromarray(pixels).save(whole, "PNG")
-    few = Image.open(io.BytesIO(committed.with_palette(whole.getvalue())))
+    few = Image.open(io.BytesIO(committed.reduce_palette(whole.getvalue())))
     assert few.mode == "P" and len(few.getcolors()) <= 256
     shown = np.asarray(few.convert("RGB"))
     assert [tuple(shown[10 * i, 5].tolist()) for i in range(len(own))] == own
@@ -223,8 +223,8 @@ def test_parameters_go_where_their_name_is(tmp_path, write_notebook):
         paths[1]: {"split": "own"},
     }
     assert run.deal_parameters(paths[:1], {}, preset) == {paths[0]: {"points": 3}}
-    assert run.ignoring(paths, ["split", "points"]) == "split in 01; points in 02"
-    assert run.ignoring(paths[:1], ["points"]) == ""
+    assert run.ignored_parameters(paths, ["split", "points"]) == "split in 01; points in 02"
+    assert run.ignored_parameters(paths[:1], ["points"]) == ""
     assert run.find_notebooks(tmp_path, ["02"]) == paths[1:]
     with pytest.raises(SystemExit, match="no notebook starts with '3'"):
         run.find_notebooks(tmp_path, ["3"])
@@ -301,7 +301,7 @@ def test_a_preset_goes_where_its_names_are_and_what_is_ignored_is_said(
     ("text", "value"), [("3", 3), ("1e6", 1e6), ("None", None), ("test", "test"), ("[1]", [1])]
 )
 def test_literals(text, value):
-    assert run.literal(text) == value
+    assert run.parse_literal(text) == value
 
 
 @pytest.mark.parametrize(

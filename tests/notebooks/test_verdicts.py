@@ -48,17 +48,17 @@ def certain(value, error=1e-6, samples=100):
 def test_rules(rule, obeys, breaks):
     claims = claims_with(rule)
     for value, word in ((obeys, SUPPORTED), (breaks, CONTRADICTED)):
-        assert verdicts.judged(claims, {"c0": certain(value)})["c0"].word == word
-        given = verdicts.judged(claims_with(rule, over="nothing"), {"c0": Evidence(value)})
+        assert verdicts.evaluate_claims(claims, {"c0": certain(value)})["c0"].word == word
+        given = verdicts.evaluate_claims(claims_with(rule, over="nothing"), {"c0": Evidence(value)})
         assert given["c0"].word == word
-    unsure = verdicts.judged(claims, {"c0": certain(obeys, 100.0)})["c0"]
+    unsure = verdicts.evaluate_claims(claims, {"c0": certain(obeys, 100.0)})["c0"]
     assert unsure.word == UNDETERMINED
-    assert verdicts.judged(claims, {"c0": Evidence(obeys)})["c0"].reason == "no interval"
+    assert verdicts.evaluate_claims(claims, {"c0": Evidence(obeys)})["c0"].reason == "no interval"
 
 
 def test_another_number_of_parts_is_not_near():
     claims = claims_with("near 1 2 0.5", over="nothing")
-    assert verdicts.judged(claims, {"c0": Evidence([1.0])})["c0"].word == CONTRADICTED
+    assert verdicts.evaluate_claims(claims, {"c0": Evidence([1.0])})["c0"].word == CONTRADICTED
 
 
 MEANS = pd.Series({"a": 1.0, "b": 1.1, "a_ts": 0.9, "b_ts": 1.2})
@@ -80,7 +80,7 @@ MEANS = pd.Series({"a": 1.0, "b": 1.1, "a_ts": 0.9, "b_ts": 1.2})
 )
 def test_who_leads_whom(rule, better, worse, word):
     claims = claims_with(rule, better=better, worse=worse)
-    assert verdicts.judged(claims, {"c0": certain(MEANS)})["c0"].word == word
+    assert verdicts.evaluate_claims(claims, {"c0": certain(MEANS)})["c0"].word == word
 
 
 def test_leads_are_those_of_all_pairs():

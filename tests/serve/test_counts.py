@@ -27,7 +27,7 @@ def worker(number, inputs=400):
 
 def more(monitor, number, first, inputs):
     names = [f"{number}-{row}" for row in range(first, first + inputs)]
-    ask(monitor, first, inputs, names, shift=0.1 * number)
+    ask(monitor, first, inputs, names, shift=0.02 * number)
 
 
 def report(monitor):

@@ -1,4 +1,4 @@
-"""Earlier recipes for cascades, beside the exact front: one file per family of systems."""
+"""Earlier recipes for cascades, to compare with the exact front: one file per family of systems."""
 
 from cascadelib._lazy import attach
 

@@ -20,13 +20,13 @@ def park_2015_dynamic(
     store: LogitStore,
     **candidates: Any,
 ) -> pd.DataFrame:
-    """Adapt the threshold of each pair to the stream, by whether the large model agreed.
+    """Adapt the threshold of each pair to the stream, by the agreement of the large model.
 
-    This is big/LITTLE with the *dynamic* threshold, on the softmax margin. Kept: feedback comes
-    from the samples that go on; where the large model disagrees the threshold rises, where it
-    agrees it falls. Different: the steps, 0.01 × (1 − target) up and 0.01 × target down, so that in
-    the long run a share ``target`` of those samples is disagreed on; the original's schedule is its
-    own. Samples come in the order of the store, which should be random.
+    This is big/LITTLE with the *dynamic* threshold, on the softmax margin. Equal to the original:
+    feedback comes from deferred samples. The threshold rises if the large model disagrees and falls
+    if it agrees. Different: the steps, 0.01 × (1 − target) up and 0.01 × target down. In the long
+    run, the models then disagree on a share ``target`` of those samples. The original has another
+    schedule. Samples come in the order of the store, which should be random.
 
     Parameters
     ----------
@@ -51,14 +51,14 @@ def park_2015_dynamic(
 def dynamic_exits(
     store: LogitStore, models: Sequence[str], score: str
 ) -> Callable[[pd.Series], tuple[np.ndarray, np.ndarray]]:
-    """The rule of :func:`park_2015_dynamic`."""
+    """Return the rule of :func:`park_2015_dynamic`."""
     little, big = models
     correct = [correct_alone(store, name, score) for name in models]
     disagrees = store.predicted(little) != store.predicted(big)
     margin = cached_confidence(store, little, "softmax_margin", 1.0)
 
     def exits(row: pd.Series) -> tuple[np.ndarray, np.ndarray]:
-        """exit_stage int64 [k] and correct [k] at a row's threshold and target."""
+        """Return exit_stage int64 [k] and correct [k] at a row's threshold and target."""
         stage = follow(margin, disagrees, *row["thresholds"], row["target"])
         return stage, np.choose(stage, correct)
 
@@ -69,11 +69,12 @@ def dynamic_exits(
 def follow(
     margin: np.ndarray, disagrees: np.ndarray, threshold: float, target: float
 ) -> np.ndarray:
-    """exit_stage int64 [k] where a threshold follows a stream, see :func:`park_2015_dynamic`."""
+    """Return exit_stage int64 [k] of a threshold that follows a stream, see
+    :func:`park_2015_dynamic`."""
     stage = np.zeros(len(margin), np.int64)
     for s in range(len(margin)):
         if margin[s] < threshold:
-            # The sample goes on, so whether the large model disagrees is known.
+            # A deferred sample reveals whether the large model disagrees.
             stage[s] = 1
             threshold = min(max(threshold + 0.01 * (disagrees[s] - target), 0.0), 1.0)
     return stage

@@ -1,4 +1,4 @@
-"""What all recipes share: candidate models, points chosen among chains, points on another split."""
+"""Functions that all recipes share: candidate models, selected points, points on another split."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -17,16 +17,16 @@ from cascadelib.stages import StageFunction
 from cascadelib.store.protocol import Store
 
 Rule = Callable[[Any, Sequence[str], str], Any]
-"""rule(store, models, score) → outcomes of each stage, or a function of a row: see below."""
+"""rule(store, models, score) → outcomes of each stage or a function of a row (replay_points)."""
 
 
 def pool(
     store: Store, method: Method | None, **candidates: Any
 ) -> tuple[list[str], np.ndarray, StageFunction]:
-    """The candidate models of a store, cheapest first.
+    """Return the candidate models of a store, cheapest first.
 
     Returns names, costs float64 [M] and the stage function over ``names``. candidates: score, cost
-    and models, as :func:`cascadelib.search` takes them.
+    and models, as in :func:`cascadelib.search`.
     """
     if candidates.get("score") == F1:
         raise ValueError(
@@ -51,14 +51,14 @@ def replay_points(
     Parameters
     ----------
     points : DataFrame
-        One row per point: models, thresholds, and what else the rule reads.
+        One row per point: models, thresholds, and the other columns that the rule reads.
     store : LogitStore or ScoreTable
         The other split.
     rule : str, Method, callable or None
-        A :class:`cascadelib.Method` or its name; None for a ScoreTable's own confidences. A
-        callable is called as rule(store, models, score) and returns
-        [(correct [k], confidence [k]), …], one pair per stage, to compare the row's thresholds
-        with; or a function of the row that returns (exit_stage int [k], correct [k]).
+        A :class:`cascadelib.Method` or its name. None uses the confidences of a ScoreTable. A
+        callable is called as rule(store, models, score). It returns
+        [(correct [k], confidence [k]), …], one pair per stage, to compare with the row's
+        thresholds. Or it returns a function from the row to (exit_stage int [k], correct [k]).
     score, cost : str
         As in :func:`cascadelib.search`.
 
@@ -80,9 +80,9 @@ def point_runs(
     score: str,
     cost: str | None,
 ) -> Iterator[tuple[int, list[Any], np.ndarray, np.ndarray]]:
-    """(row, costs of the stages, exit_stage [k], correct [k]) of each point on a split.
+    """Yield (row, costs of the stages, exit_stage [k], correct [k]) of each point on a split.
 
-    Arguments are those of :func:`replay_points`; points of the same models follow each other.
+    The arguments are those of :func:`replay_points`. Points of the same models are consecutive.
     """
     kind = asked(store, cost=cost)[2]
     method = None if rule is None or callable(rule) else method_named(rule)
@@ -110,10 +110,10 @@ def best_of_chains(
     settings: Callable[[tuple[str, ...]], Iterable[Mapping[str, Any]]],
     **candidates: Any,
 ) -> pd.DataFrame:
-    """The non-dominated points of chains of models.
+    """Return the non-dominated points of chains of models.
 
-    lengths: the fewest and the most models of a chain; settings(chain): for each point to be tried
-    its thresholds, and what else the rule reads; candidates: as for :func:`pool`.
+    lengths: the fewest and the most models of a chain. settings(chain): the thresholds of each
+    point to try, and the other columns that the rule reads. candidates: as for :func:`pool`.
     """
     names, costs, _ = pool(store, Method(), **candidates)
     least, most = lengths
@@ -131,7 +131,8 @@ def best_of_points(
     tried: Sequence[Mapping[str, Any]],
     **candidates: Any,
 ) -> pd.DataFrame:
-    """The non-dominated of some points, rows of :func:`replay_points`, with accuracy and cost."""
+    """Return the non-dominated points with accuracy and cost, from rows of
+    :func:`replay_points`."""
     score = candidates.get("score") or "top1"
     run = replay_points(pd.DataFrame(tried), store, rule, score=score, cost=candidates.get("cost"))
     measured = {"accuracy": run.pop("accuracy_moved"), "cost": run.pop("cost_moved")}

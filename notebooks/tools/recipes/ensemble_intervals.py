@@ -1,4 +1,4 @@
-"""Exit from an ensemble once the intervals of its mean probabilities part (Inoue, 2019)."""
+"""Exit from an ensemble once the intervals of its mean probabilities separate (Inoue, 2019)."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,7 +16,7 @@ from cascadelib.store.logit_store import LogitStore
 from .chains import best_of_points, pool
 
 DOUBTS = np.geomspace(1, 1e-6, 31)
-"""1 − the confidence levels that are tried."""
+"""1 − the confidence levels to try."""
 
 
 def inoue_2019(
@@ -24,12 +24,12 @@ def inoue_2019(
     n_models: int = 10,
     **candidates: Any,
 ) -> pd.DataFrame:
-    """Average probabilities until Student's interval of the largest lies above those of the others.
+    """Average probabilities until Student's interval of the largest is above those of the others.
 
-    Kept: softmax is averaged over the models run so far, and a sample leaves once, at a confidence
-    level that is one for all stages, the intervals part; at least two models run. Different: the
-    original runs 10 or 20 networks of one size, whose order does not matter; here an ensemble is
-    any run of candidates that are neighbours in cost, cheapest first, one alone included.
+    Equal to the original: softmax is averaged over the models run so far, at least two. A sample
+    exits once the intervals separate, at one confidence level for all stages. Different: the
+    original runs 10 or 20 networks of one size in arbitrary order. Here an ensemble is any sequence
+    of candidates that are neighbours in cost, cheapest first, including a single model.
 
     Parameters
     ----------
@@ -64,14 +64,15 @@ def interval_outcomes(
     models: Sequence[str],
     score: str,
 ) -> list[tuple[Array, Array]]:
-    """The rule of :func:`inoue_2019`: confidence is the level at which the intervals touch, less 1.
+    """Apply the rule of :func:`inoue_2019`: confidence is the level at which the intervals touch,
+    minus 1.
 
-    Returns (correct [k], confidence [k]) of each stage; the first is never confident.
+    Returns (correct [k], confidence [k]) of each stage. The first stage is never confident.
     """
     rank = score_of(score).rank
 
     def block(rows: slice) -> Array:
-        """[stages, (correct, confidence), samples] of some samples."""
+        """Return [stages, (correct, confidence), samples] of some samples."""
         p = np.stack([softmax(store.logits(name)[rows]) for name in models])
         stages = []
         for n in range(1, len(models) + 1):
@@ -92,9 +93,9 @@ def interval_doubt(
     error: Array,
     freedom: int,
 ) -> Array:
-    """1 − the level at which the interval of the largest mean touches another's: float64 [k].
+    """Return 1 − the level at which the interval of the largest mean touches another: float64 [k].
 
-    mean, error [k, classes]: means and their standard errors; freedom: degrees of freedom.
+    mean, error [k, classes]: means and their standard errors. freedom: degrees of freedom.
     """
     top = mean.argmax(axis=1)[:, None]
     gap = np.take_along_axis(mean, top, axis=1) - mean

@@ -1,4 +1,4 @@
-"""What no exit rule can surpass: the envelope of cascades that know the labels."""
+"""An upper bound on every exit rule: the envelope of cascades that know the labels."""
 
 from typing import Any
 
@@ -17,13 +17,13 @@ def oracle(
     n_models: int = 3,
     **candidates: Any,
 ) -> pd.DataFrame:
-    """Bound what the best conceivable exit rule reaches with chains of up to ``n_models`` models.
+    """Bound the accuracy and cost of any exit rule for chains of up to ``n_models`` models.
 
-    The rule knows the labels: a sample goes on only if a later model repairs it, and only as far as
-    that model. The first model's n correct predictions come at its cost C1; each sample that the
-    second rescues adds C2 ÷ k, then each that only the third rescues adds (C2 + C3) ÷ k, and so on.
-    Every cascade without ensembling, in order of cost and of at most ``n_models`` models, costs at
-    least this much at its accuracy, whatever its confidence.
+    The rule knows the labels. A sample is deferred only if a later model is correct, and only to
+    that model. The first model's n correct predictions have its cost C1. Each sample that the
+    second model rescues adds C2 ÷ k. Each sample that only the third rescues adds (C2 + C3) ÷ k,
+    and so on. Every cascade of at most ``n_models`` models in order of cost, without ensembling,
+    costs at least this much at its accuracy, with any confidence.
 
     Parameters
     ----------
@@ -42,14 +42,14 @@ def oracle(
     Raises
     ------
     ValueError
-        For graded scores.
+        If scores are graded.
     """
     names, costs, stage = pool(store, None, **candidates)
     correct = np.stack([stage((m,))[0] for m in range(len(names))])
     if not np.isin(correct, (0, 1)).all():
         raise ValueError(
-            "graded scores, and the oracle counts correct predictions: "
-            "give correct as bool, say score ≥ 0.5"
+            "scores are graded, but the oracle counts correct predictions: "
+            "pass correct as bool, for example score ≥ 0.5"
         )
     correct = correct.astype(bool)
     k = correct.shape[1]
@@ -64,10 +64,11 @@ def oracle(
 
 
 def rescue_costs(correct: np.ndarray, costs: np.ndarray) -> tuple[int, np.ndarray]:
-    """The first model's correct samples, and the cost with 0, 1, … rescued ones beyond those.
+    """Return the first model's number of correct samples, and the cost with 0, 1, … rescued
+    samples.
 
-    correct: bool [n, k] of a chain's models; costs: theirs, [n]. Samples are rescued in the order
-    of the stages that are first correct.
+    correct: bool [n, k] of a chain's models. costs: theirs, [n]. Samples are rescued in the order
+    of their first correct stage.
     """
     k = correct.shape[1]
     first_correct = correct.argmax(axis=0)[correct.any(axis=0)]

@@ -1,4 +1,4 @@
-"""Cascades built greedily, stage by stage, from a pool of models (Streeter, 2018)."""
+"""Build cascades greedily, stage by stage, from a pool of models (Streeter, 2018)."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,7 +15,7 @@ from cascadelib.store.protocol import Store
 from .chains import best_of_points, pool
 
 SHARES = 1 - np.append(np.geomspace(1, 1e-4, 120), 0)
-"""Of the reference's correct answers, from none to all: close together near the upper end."""
+"""Shares of the reference's correct answers, from none to all, dense near the upper end."""
 
 
 def streeter_2018(
@@ -23,14 +23,13 @@ def streeter_2018(
     metric: str = "logits_margin",
     **candidates: Any,
 ) -> pd.DataFrame:
-    """Append, again and again, the stage that answers most of the remaining samples per unit of
-    cost.
+    """Append repeatedly the stage that answers most of the remaining samples per unit of cost.
 
-    Kept: a stage is a model and the lowest threshold at which it gets, of the samples that it
-    answers, at least a share of what the reference model gets correct; the reference is the
-    most accurate candidate; a stage that answers all that remain is the last, so the whole cascade
-    keeps that share as well. Different: confidence is one metric, where the original regresses
-    accuracy on several features; models share no computation; the share is swept.
+    Equal to the original: a stage is a model with the lowest sufficient threshold. On the samples
+    that it answers, it must get a share of the reference model's correct answers. The reference is
+    the most accurate candidate. A stage that answers all remaining samples is the last, so the full
+    cascade has that share as well. Different: confidence is one metric, while the original
+    regresses accuracy on several features. Models share no computation, and the share is swept.
 
     Parameters
     ----------
@@ -43,8 +42,8 @@ def streeter_2018(
     Returns
     -------
     DataFrame
-        One row per Pareto point: accuracy, cost, models (they need not rise in cost), thresholds
-        (in the metric's own units).
+        One row per Pareto point: accuracy, cost, models (not necessarily rising in cost),
+        thresholds (in the metric's units).
 
     References
     ----------
@@ -58,9 +57,9 @@ def streeter_2018(
     tried = []
     for share in SHARES:
         chain, thresholds = greedy(outcomes, orders, costs, share * reference)
-        own = tuple(own_units(metric, thresholds).tolist())
+        native = tuple(own_units(metric, thresholds).tolist())
         models = tuple(names[m] for m in chain)
-        tried.append({"models": models, "thresholds": own})
+        tried.append({"models": models, "thresholds": native})
     return best_of_points(store, method, tried, **candidates)
 
 
@@ -70,11 +69,11 @@ def greedy(
     costs: Array,
     needed: Array,
 ) -> tuple[list[int], list[float]]:
-    """(models, one threshold fewer) of the cascade that :func:`streeter_2018` builds.
+    """Return (models, one threshold fewer) of the cascade that :func:`streeter_2018` builds.
 
-    outcomes, orders: of each model (correct [k], confidence [k]), and the samples by falling
-    confidence; needed [k]: what correct answers to a set of samples must add up to. At equal gains
-    the cheaper model counts.
+    outcomes, orders: per model (correct [k], confidence [k]), and the samples by falling
+    confidence. needed [k]: the required correct answers per sample, to be reached in sum. If gains
+    are equal, the cheaper model is taken.
     """
     remaining = np.ones(len(needed), bool)
     chain: list[int] = []
@@ -86,7 +85,7 @@ def greedy(
             offers.append(answerable(confidence[rows], correct[rows] - needed[rows]))
         gains = np.array([count for count, _ in offers]) / costs
         gains[chain] = 0.0
-        # Another always answers: the reference has all that is needed, so it is the last stage.
+        # A model always remains: the reference meets every need, so it would be the last stage.
         m = int(np.argmax(gains))
         chain.append(m)
         count, threshold = offers[m]
@@ -100,10 +99,10 @@ def answerable(
     falling: Array,
     surplus: Array,
 ) -> tuple[int, float]:
-    """(count, threshold) of the most samples, surest first and ties together, that can be answered.
+    """Return (count, threshold) of the most samples that can be answered, most confident first.
 
-    falling: confidences [k]; surplus: correct less what is needed, [k]; the sum must not be below
-    0.
+    Tied samples are answered together. falling: confidences [k]. surplus: correct minus needed,
+    [k]. The sum of the surplus must not be negative.
     """
     ends = ends_of(falling)
     total = np.concatenate([[0.0], np.cumsum(surplus)])

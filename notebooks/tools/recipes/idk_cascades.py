@@ -18,7 +18,7 @@ from cascadelib.store.protocol import Store
 from .chains import pool
 
 Passed = Callable[..., Array]
-"""passed(prefix, m): samples (that model m gets correct; None: all) that a prefix passes on."""
+"""passed(prefix, m): samples that a prefix defers and model m gets correct (None: all)."""
 
 
 def wang_2018(
@@ -32,9 +32,9 @@ def wang_2018(
 ) -> pd.DataFrame:
     """Search a grid of thresholds of chains of up to ``n_models`` models.
 
-    Kept: the search over thresholds on entropy or max softmax for a least accuracy. Not kept: their
-    IDK classifiers trained on features, and the learned cost-aware objective; chains are all those
-    of the candidates rather than one that was given.
+    Equal to the original: the search over thresholds on entropy or max softmax for a least
+    accuracy. Left out: IDK classifiers trained on features, and the learned cost-aware objective.
+    Different: all chains of the candidates are searched, instead of one fixed chain.
 
     Parameters
     ----------
@@ -42,11 +42,11 @@ def wang_2018(
     metric : str
         "entropy", "max_softmax" or any other confidence metric.
     cost_aware : bool
-        Whether the grid point of least cost is taken. Cost-oblivious, it is chain by chain the one
-        that exits most samples early (fewest models run per sample), whatever these cost.
+        Whether the grid point of least cost is taken. Otherwise each chain takes the point that
+        exits most samples early (fewest models run per sample), at any cost.
     grid : int or sequence of float
-        Thresholds per stage, evenly spaced from the model's least to its largest confidence; or the
-        thresholds themselves, in the metric's own units.
+        Thresholds per stage, evenly spaced from the model's least to its largest confidence. Or the
+        thresholds themselves, in the metric's units.
     n_models : int
         The most models of a chain.
     **candidates
@@ -55,21 +55,21 @@ def wang_2018(
     Returns
     -------
     DataFrame
-        One row per Pareto point: accuracy, cost, models, thresholds (in the metric's own units).
+        One row per Pareto point: accuracy, cost, models, thresholds (in the metric's units).
 
     References
     ----------
     Wang, Luo et al., 2018a: IDK cascades: fast deep learning by learning not to overthink, UAI.
     """
-    given = np.sort(own_units(metric, grid)) if np.ndim(grid) else None
-    check_count(grid if given is None else len(given), "grid")
+    thresholds_fixed = np.sort(own_units(metric, grid)) if np.ndim(grid) else None
+    check_count(grid if thresholds_fixed is None else len(thresholds_fixed), "grid")
     names, costs, stage = pool(store, Method(metric), **candidates)
     correct, confidences = zip(*(stage((m,)) for m in range(len(names))))
-    if given is None:
+    if thresholds_fixed is None:
         points = int(np.asarray(grid))
         grids = [np.linspace(values.min(), values.max(), points) for values in confidences]
     else:
-        grids = [given] * len(names)
+        grids = [thresholds_fixed] * len(names)
     longest = min(n_models, len(costs))
     passed = passing_counts(correct, confidences, grids, longest - 1)
     chains = list(cascades_of(costs, range(1, longest + 1)))
@@ -91,10 +91,10 @@ def passing_counts(
     grids: Sequence[Array],
     depth: int,
 ) -> Passed:
-    """A function that counts the samples that pass on, at each point of the grid.
+    """Return a function that counts the deferred samples at each point of the grid.
 
     correct, confidences, grids: of each model, [k], [k], [points]. The result has an axis for each
-    of ``depth`` stages: a sample passes on where its confidence is below the threshold.
+    of ``depth`` stages. A sample is deferred if its confidence is below the threshold.
     """
     slots = [
         len(grid) - np.searchsorted(grid, values, side="right")
@@ -104,7 +104,7 @@ def passing_counts(
 
     @cache
     def passed(prefix: tuple[int, ...], m: int | None = None) -> Array:
-        """Samples (that model m gets correct) that all models of ``prefix`` pass on."""
+        """Count the samples (that model m gets correct) which all models of ``prefix`` defer."""
         weights = np.ones(len(correct[0])) if m is None else correct[m]
         return np.flip(sum_passed_on([slots[i] for i in prefix], sizes, weights))
 
@@ -114,10 +114,10 @@ def passing_counts(
 def best_on_grid(
     passed: Passed, chain: tuple[int, ...], costs: Array, k: int, cost_aware: bool
 ) -> tuple[Array, Array, Array]:
-    """(place on the grid, accuracy, cost) of the grid points of a chain that are worth keeping."""
+    """Return (place on the grid, accuracy, cost) of the non-dominated grid points of a chain."""
     correct = passed(chain[:-1], chain[-1])
     for i, m in enumerate(chain[:-1]):
-        # Those that get to stage i but not past it exit there.
+        # Samples that reach stage i but are not deferred by it exit there.
         correct = correct + passed(chain[:i], m) - passed(chain[: i + 1], m)
     reach = [np.broadcast_to(passed(chain[:i]), correct.shape) for i in range(len(chain))]
     accuracy = correct.ravel() / k

@@ -5,9 +5,9 @@ from cascadelib.methods.method import Method
 LEARNED = Method(confidence="logistic", columns=("max_softmax", "softmax_margin", "entropy"))
 """A learned exit policy for :func:`cascadelib.search`, after ``LEARNED.fit(store)``.
 
-Kept: a linear policy on these features for each stage. Different: it learns whether the model is
-correct, once, and a search covers all chains and thresholds on that probability; the originals
-train anew for each price of cost.
+Equal to the originals: a linear policy on these features for each stage. Different: it is trained
+once, on whether the model is correct. A search covers all chains and thresholds on that
+probability. The originals train again for each price of cost.
 
 References
 ----------

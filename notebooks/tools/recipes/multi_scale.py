@@ -22,12 +22,12 @@ def huang_2018(
     n_models: int = 3,
     **candidates: Any,
 ) -> pd.DataFrame:
-    """Let shares of samples that exit at the stages be a geometric series, whose ratio is swept.
+    """Let the shares of samples that exit at the stages be a geometric series, and sweep its ratio.
 
-    This is classification of a batch within a budget. Kept: stage i answers a share ∝ ratio^i (the
-    paper's z (1 − q)^(i − 1) q; as in its code 39 ratios, 0.05 … 1.95), the most confident samples
-    that get there. Different: stages are not the exits of one network but every chain of up to
-    ``n_models`` candidates.
+    This is classification of a batch within a budget. Equal to the original: stage i answers a
+    share ∝ ratio^i, the most confident samples that reach it (the paper's z (1 − q)^(i − 1) q). The
+    39 ratios, 0.05 … 1.95, are those of its code. Different: stages are every chain of up to
+    ``n_models`` candidates, instead of the exits of one network.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def huang_2018(
     Returns
     -------
     DataFrame
-        One row per Pareto point: accuracy, cost, models, thresholds (in the metric's own units).
+        One row per Pareto point: accuracy, cost, models, thresholds (in the metric's units).
 
     References
     ----------
@@ -51,7 +51,7 @@ def huang_2018(
     """
 
     def settings(chain: tuple[str, ...]) -> Iterator[dict]:
-        """The thresholds of a chain at every ratio."""
+        """Yield the thresholds of a chain at every ratio."""
         confidences = [cached_confidence(store, name, metric, 1.0) for name in chain]
         for ratio in RATIOS:
             shares = ratio ** np.arange(len(chain))
@@ -62,10 +62,10 @@ def huang_2018(
 
 
 def budgeted(confidences: Sequence[np.ndarray], shares: np.ndarray) -> np.ndarray:
-    """The n − 1 thresholds at which ⌊share × k⌋ samples exit at each of n stages.
+    """Return the n − 1 thresholds at which ⌊share × k⌋ samples exit at each of n stages.
 
-    confidences: n arrays [k]. More samples exit where confidences tie; a threshold is inf (never)
-    where that is no sample, or none is left.
+    confidences: n arrays [k]. More samples exit if confidences tie. A threshold is inf (never) if
+    no sample exits, or none remains.
     """
     k = len(confidences[0])
     left = np.ones(k, bool)

@@ -1,4 +1,4 @@
-"""Patience: exit once so many models in a row agree (Zhou et al., 2020)."""
+"""Patience: exit once a number of consecutive models agree (Zhou et al., 2020)."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,10 +17,10 @@ def zhou_2020(
     n_models: int = 4,
     **candidates: Any,
 ) -> pd.DataFrame:
-    """Exit as soon as so many models in a row have repeated the prediction of the one before.
+    """Exit once a number of consecutive models have repeated the previous prediction.
 
-    Kept: the counter, which another prediction sets to 0, and one patience for all stages.
-    Different: stages are every chain of up to ``n_models`` candidates.
+    Equal to the original: the counter, which a different prediction resets to 0, and one patience
+    for all stages. Different: stages are every chain of up to ``n_models`` candidates.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ def zhou_2020(
     Returns
     -------
     DataFrame
-        One row per Pareto point: accuracy, cost, models, thresholds (the patience; 1: two agree).
+        One row per Pareto point: accuracy, cost, models, thresholds (the patience, 1: two agree).
 
     References
     ----------
@@ -41,7 +41,7 @@ def zhou_2020(
     """
 
     def settings(chain: tuple[str, ...]) -> list[dict]:
-        """Every patience that some stage can reach, at least one."""
+        """Return every patience that some stage can reach, at least one."""
         later = len(chain) - 1
         return [{"thresholds": (float(p),) * later} for p in range(1, max(2, later))]
 
@@ -51,7 +51,7 @@ def zhou_2020(
 def patience_outcomes(
     store: LogitStore, models: Sequence[str], score: str
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """The rule of :func:`zhou_2020`: confidence is how often in a row a prediction repeated.
+    """Apply the rule of :func:`zhou_2020`: confidence counts consecutive equal predictions.
 
     Returns (correct [k], confidence [k]) of each stage.
     """

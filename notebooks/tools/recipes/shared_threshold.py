@@ -1,4 +1,4 @@
-"""Cascades with one threshold for all stages: cheap to search, but worse than separate ones.
+"""Cascades with one threshold for all stages: cheaper to search but worse than separate thresholds.
 
 Paper, section 3.
 """
@@ -22,19 +22,22 @@ from cascadelib.store.protocol import Store
 
 
 def shared_levels(outcomes: Outcomes, head: tuple) -> tuple[Array, Array]:
-    """The thresholds that the stages of one head can share: all confidences that occur, falling
-    float64 [V]; and at how many of them each sample passes a stage on, int [n − 1, k]."""
+    """Return the thresholds that the stages of a prefix can share, and how many of them defer a
+    sample.
+
+    These are all occurring confidences, falling float64 [V], and the counts int [n − 1, k].
+    """
     confidence = np.stack([outcomes.confidence(head[: i + 1]) for i in range(len(head))])
     rising = np.unique(confidence)
-    # a sample leaves at the first stage that is confident enough
+    # A sample exits at the first stage that is confident enough.
     reached = np.maximum.accumulate(confidence)
     return rising[::-1], len(rising) - np.searchsorted(rising, reached)
 
 
 def search_shared_threshold(stage: StageFunction, cost: ArrayLike, n_models: int) -> Points:
-    """:func:`shared_threshold_front` of what :func:`search_outcomes` takes."""
+    """Search :func:`shared_threshold_front` of the inputs of :func:`search_outcomes`."""
     if np.ndim(cost) != 1:
-        raise ValueError("one cost a model is needed for a shared threshold")
+        raise ValueError("a shared threshold needs one cost per model")
     check_count(n_models, "n_models (how many models share a threshold)", 2, np.size(cost))
     cost = check_costs(cost)
     check_work(cost, (n_models,), None)
@@ -73,7 +76,7 @@ def shared_threshold_front(
     cost: str | None = None,
     models: Any = "all",
 ) -> Front:
-    """The exact front of cascades with one threshold for all stages (cheap to search, but worse).
+    """Return the exact front of cascades with one threshold for all stages.
 
     Parameters
     ----------
@@ -90,15 +93,13 @@ def shared_threshold_front(
     Raises
     ------
     ValueError
-        F1, costs of every sample, and what :func:`search` refuses.
+        If the score is F1, if costs are per sample, or if :func:`search` refuses the inputs.
 
     References
     ----------
     Lebovitz et al., TMLR 2023, section 3.
     """
     if score == F1:
-        raise ValueError(
-            "F1 is searched with a threshold a stage only: use cascadelib.search, or score='top1'"
-        )
+        raise ValueError("F1 needs a threshold per stage: use cascadelib.search, or score='top1'")
     task = SearchTask(store, method, score, cost, models)
     return task.front(search_shared_threshold(task.stage, task.costs, n_models))

@@ -17,7 +17,7 @@ import pyarrow.compute
 from numpy import ndarray as Array
 from pandas.api.types import is_complex_dtype, is_numeric_dtype
 
-from ..checks import about, brief, items_of, known
+from ...checks import about, brief, items_of, known
 from .cells import MISSING, Coded, Locate, arguments_of, arranged
 from .faults import SHOWN, Fault
 from .table_files import line_numbers, read_table

@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-from ..checks import check_count
-from ..files import opened
+from ...checks import check_count
+from ...files import opened
 
 LARGEST_TABLE = 2**30  # bytes: of the file, and of what a gzipped one unpacks to
 BYTES_PER_CELL = 4  # a parquet file may state one cell for so many bytes of the bound

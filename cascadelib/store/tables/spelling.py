@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 from numpy import ndarray as Array
 
-from ..checks import known
-from ..labels import normalized
+from ...checks import known
+from ...labels import normalized
 from .faults import Fault
 
 MERGED = 'labels of which normalize="text" makes one class with others'

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import cascadelib as cl
-from cascadelib.store.spelling import near_misses, normalized, normalized_texts
+from cascadelib.store.tables.spelling import near_misses, normalized, normalized_texts
 
 K = 400
 RNG = np.random.default_rng(0)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cascadelib import ScoreTable
-from cascadelib.store.table_files import line_numbers, read_table
+from cascadelib.store.tables.table_files import line_numbers, read_table
 
 NAMED = {"label": "label", "prediction": "prediction"}
 HEADER = ["sample", "model", "prediction", "confidence", "cost", "label"]

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy import ndarray as Array
 
-from ..checks import about, reals, unmasked
-from ..labels import Labels, aligned, as_text
+from ...checks import about, reals, unmasked
+from ...labels import Labels, aligned, as_text
 from .faults import refuse
 from .spelling import refuse_other_words, spelling_faults
 

@@ -12,7 +12,7 @@ import pyarrow.parquet
 import pytest
 
 from cascadelib import ScoreTable
-from cascadelib.store.table_files import read_table
+from cascadelib.store.tables.table_files import read_table
 
 TEXT = b"sample,model,correct,cost\n0,a,1,1\n1,a,0,1\n"
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cascadelib.store.faults import Fault, described, refuse
+from cascadelib.store.tables.faults import Fault, described, refuse
 
 CELLS = Fault("empty cells", 1200, ("sample 'a'", "sample 'b'"), "Fill them")
 ROWS = Fault("rows that repeat others", 1, ("line 7 repeats line 2",))

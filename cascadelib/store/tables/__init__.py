@@ -1,0 +1,1 @@
+"""Tables of scores, from a file or a frame to the checked arguments of a ScoreTable."""
