@@ -468,7 +468,8 @@ class CascadeClassifier(ClassifierMixin, _BaseComposition):
         -------
         array of shape (n_samples,)
         """
-        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+        best = self.predict_proba(X).argmax(axis=1)
+        return self.classes_[best]
 
 
 def repeated_in_order(X: Any) -> str:
