@@ -52,7 +52,7 @@ PACKAGES = ("numpy", "numba", "torch", "pandas")
 
 
 def processor() -> str:
-    """The processor's name as the system tells it."""
+    """Return the system's name of the processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         return next(
@@ -77,9 +77,8 @@ def machine() -> str:
 
 
 def commit() -> str:
-    """The commit that is checked out, "changed" after it where the code is not that of the commit;
-    "" where there is no repository.
-    """
+    """Return the current commit, followed by "changed" if the code differs, "" without a
+    repository."""
     asked = (["rev-parse", "--short=10", "HEAD"], ["status", "--porcelain", "-uno", "--", *CODE])
     try:
         head, changes = (
@@ -94,7 +93,7 @@ def commit() -> str:
 
 
 def met(measured: float, target: str) -> str:
-    """For a target that begins with ≤ or ≥, "yes" or "no" (nan: "no"); for any other, ""."""
+    """Return "yes" or "no" (nan: "no") for a target that begins with ≤ or ≥, else ""."""
     sign, _, bound = target.partition(" ")
     if sign not in ("≤", "≥"):
         return ""
@@ -122,16 +121,16 @@ def listed(folder: Path) -> dict[str, str]:
 
 
 def quiet(others: float) -> str:
-    """Whether a job had the machine for itself: "yes", "no", or "" where unknown (nan)."""
+    """Return whether a job had the machine to itself: "yes", "no", or "" if unknown (nan)."""
     if math.isnan(others):
         return ""
     return "yes" if others <= QUIET else "no"
 
 
 def collect(jobs: dict[str, str], quick: bool) -> tuple[pd.DataFrame, list[str]]:
-    """(table: :func:`completed`; jobs that failed).
+    """Run jobs: (table, see :func:`completed`, failed jobs).
 
-    One failing job does not stop the others, whose results count.
+    If a job fails, the others still run and their results count.
     """
     rows = []
     failed = []
@@ -166,7 +165,7 @@ def completed(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def as_markdown(table: pd.DataFrame) -> str:
-    """The table in Markdown, four significant digits."""
+    """Return the table in Markdown, with four significant digits."""
     digits = {"measured": "{:.4g}", "cpu": "{:.4g}", "runs": "{:.0f}"}
     shown = table.assign(
         **{name: table[name].map(form.format) for name, form in digits.items()}
@@ -181,13 +180,13 @@ def as_markdown(table: pd.DataFrame) -> str:
 
 
 def origin(rows: pd.DataFrame) -> str:
-    """On which machine a job was measured, and at which commit, in one line."""
+    """Return the machine and the commit of a job, in one line."""
     first = rows.iloc[0]
     return f"{first.machine} · commit {first.commit or 'unknown'}"
 
 
 def conditions(rows: pd.DataFrame) -> str:
-    """What the machine did beside a job, in one line."""
+    """Return the other load on the machine during a job, in one line."""
     first = rows.iloc[0]
     if not first.quiet:
         return "other processes: not recorded"

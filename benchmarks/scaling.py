@@ -37,14 +37,14 @@ MEANS = ("max_softmax_mean_softmax", "max_softmax_mean_logits_ts")
 
 @contextmanager
 def processes(count: int) -> Iterator[Executor]:
-    """An executor of so many processes of this machine."""
+    """Return an executor with a number of processes on this machine."""
     with ProcessPoolExecutor(count, mp_context=get_context("spawn")) as executor:
         yield executor
 
 
 @contextmanager
 def dask(count: int) -> Iterator[Executor]:
-    """An executor of so many workers of Dask on this machine, a process each."""
+    """Return an executor with a number of Dask workers on this machine, a process each."""
     import distributed
 
     with (
@@ -58,7 +58,7 @@ def dask(count: int) -> Iterator[Executor]:
 
 @contextmanager
 def plain_dask(count: int) -> Iterator[Executor]:
-    """The same without what :data:`PLAIN` turns off."""
+    """Return the same without the options that :data:`PLAIN` disables."""
     from dask import config
 
     with config.set(PLAIN), dask(count) as executor:
@@ -122,7 +122,8 @@ def workers(quick: bool = False) -> list[dict]:
 
 
 def use_at_rest(wait: float) -> float:
-    """Cores' worth of processor time that this process and those below it use while they wait."""
+    """Return the cores' worth of processor time of this process and its children while they
+    wait."""
     before = own_time() + descendants()
     time.sleep(wait)
     return (own_time() + descendants() - before) / wait
@@ -142,11 +143,12 @@ def beside_threads(
 
 
 def sent(table: Table) -> list[dict]:
-    """Rows of what a search of triples sends: the outcomes, once per worker, and a task."""
+    """Return rows of the data that a search of triples sends: outcomes, once per worker, and a
+    task."""
     sizes: dict[bool, list[int]] = {True: [], False: []}
 
     class Weighed(ProcessPoolExecutor):
-        """Notes the size of each task, with and without the outcomes."""
+        """Records the size of each task, with and without the outcomes."""
 
         def submit(self, function: Any, /, *arguments: Any, **options: Any) -> Any:
             sizes[arguments[2] is not None].append(len(pickle.dumps(arguments)))
