@@ -1,10 +1,10 @@
-"""What a newcomer waits for and stores: clones this repository into an empty folder, installs it,
-runs all notebooks.
+"""Measure the time and the disk space of a first run.
 
-    python benchmarks/first_run.py     rewrites benchmarks/first-run.json, of which the README tells
+The repository is cloned into an empty folder, installed, and all its notebooks are run.
 
-Packages come as pip has them, from its cache or the network: the time of the installation is that
-of this machine.
+    python benchmarks/first_run.py     rewrites benchmarks/first-run.json, which the README quotes
+
+Packages come from pip's cache or the network. The time of the installation is that of this machine.
 """
 
 import json

@@ -1,6 +1,7 @@
-"""Exact search at the paper's scale beside a literal numpy version of the paper's recipe (section
-3, *Evaluation*), how it grows with samples and models, what gap four models are left with, whether
-threads change any of its points, and what a first search takes.
+"""Measure exact search at the paper's scale, relative to a literal numpy version of its recipe.
+
+The recipe is in section 3, *Evaluation*. Further jobs measure growth with samples and models, the
+remaining gap of four models, whether threads change any point, and the time of a first search.
 """
 
 import os
@@ -39,8 +40,9 @@ def compile_kernels() -> None:
 
 
 def search(quick: bool = False) -> list[dict]:
-    """Rows of the table: all pairs and all triples, of both kinds of models; beside them the
-    paper's recipe; quick: small sizes.
+    """Return rows of all pairs and all triples of both kinds of models, and of the paper's recipe.
+
+    quick: small sizes.
     """
     compile_kernels()
     size = (8, 2000) if quick else (27, 50_000)
@@ -130,8 +132,9 @@ def worst_ratio(points: Any, costs: np.ndarray, accuracies: np.ndarray) -> float
 
 
 def growth(quick: bool = False) -> list[dict]:
-    """Rows of the table: seconds of pairs and of triples against k (27 models) and against M (k =
-    20,000); against the number of models in a cascade, threads, and classes of mean logits.
+    """Return seconds of pairs and triples against k (27 models) and against M (k = 20,000).
+
+    Further rows are against the number of models in a cascade, threads, and classes of mean logits.
     """
     compile_kernels()
     if quick:
@@ -226,8 +229,9 @@ def scale(quick: bool = False) -> list[dict]:
 
 
 def quadruples(quick: bool = False) -> list[dict]:
-    """Rows of the table: four models until a certified gap of 1%, of both kinds, and what is
-    certified of longer cascades in ten seconds; quick: a small table.
+    """Return rows of four models until a certified gap of 1%, of both kinds.
+
+    Further rows have the certificates of longer cascades in ten seconds. quick: a small table.
     """
     compile_kernels()
     size = (8, 2000) if quick else (27, 50_000)
@@ -266,8 +270,10 @@ def in_time(
 
 
 def graded_table(models: int, samples: int, priced: bool) -> ScoreTable:
-    """Made-up scores in [0, 1] of models, each dearer and better; a price for every sample or
-    not."""
+    """Return synthetic scores in [0, 1] of models with rising price and quality.
+
+    Prices are per sample or per model.
+    """
     rng = np.random.default_rng(0)
     skill = np.linspace(-0.3, 1.6, models)[:, None]
     ease = skill - rng.normal(size=samples) + rng.normal(0, 0.8, (models, samples))
@@ -281,8 +287,10 @@ def graded_table(models: int, samples: int, priced: bool) -> ScoreTable:
 
 
 def graded(quick: bool = False) -> list[dict]:
-    """Rows of the table: graded scores and prices per query, until exact, and what is certified of
-    three models and more in time."""
+    """Return rows of graded scores and prices per query, until exact.
+
+    Further rows have the certificates of three or more models in limited time.
+    """
     search_store(graded_table(3, 400, False), 3)
     rows = []
     for m, k in ((3, 400),) if quick else ((3, 1000), (8, 5000)):
@@ -307,8 +315,7 @@ def graded(quick: bool = False) -> list[dict]:
 
 
 def quadruples_exact(quick: bool = False) -> list[dict]:
-    """Rows of the table: four models, every threshold, of both kinds, each in a process of its
-    own."""
+    """Return rows of four models, every threshold, of both kinds, each in a separate process."""
     m, k = (8, 2000) if quick else (27, 50_000)
     rows = []
     for kind in KINDS:
@@ -377,8 +384,9 @@ with np.load(sys.argv[1]) as table:
 
 
 def first_use(quick: bool = False) -> list[dict]:
-    """Rows of the table: the first search of a fresh process, import included, where nothing is
-    compiled, and after ``warm`` in another process.
+    """Return rows of the first search of a fresh process, import included.
+
+    Kernels are not compiled, or compiled by ``warm`` in another process.
     """
     correct, confidence, cost = scores(8, 2000) if quick else scores()
     rows = []

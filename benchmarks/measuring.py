@@ -1,9 +1,7 @@
-"""What the rooms' benchmarks share: a row of the table, seconds, memory of a process, and how quiet
-the machine was.
+"""Shared code of the benchmarks: a row, seconds, memory of a process, other load on the machine.
 
-What takes time is run five times (``RUNS``), in turns where things are compared, and the median
-counts; something that takes more than a minute (``LONG``) may be run less often. The column
-``runs`` says how often.
+Timed calls run five times (``RUNS``), in turns if they are compared, and the median counts. A call
+of more than a minute (``LONG``) may run less often. The column ``runs`` has the number.
 """
 
 import importlib.util
@@ -185,7 +183,7 @@ def alone(function: Callable, *arguments: Any) -> tuple[Any, float]:
 
 
 def with_peak(function: Callable, arguments: tuple) -> tuple[Any, float]:
-    """What :func:`alone` runs there.
+    """Run the function of :func:`alone` and return its peak memory.
 
     Linux counts a parent's peak into ``ru_maxrss``, so VmHWM comes first.
     """

@@ -37,7 +37,8 @@ TREATMENTS = ("none", "2 digits", "4 digits", "float16", "bytes", "votes", "twic
 
 
 def tables() -> Iterator[tuple[str, np.ndarray]]:
-    """Name and correctness [M, k] of each bundled store and each table of the folder SCORES."""
+    """Return name and correctness [M, k] of each bundled store and each table of the folder
+    SCORES."""
     for path in sorted(DATA.rglob("manifest.json")):
         store = LogitStore(path.parent)
         correct = [store.predicted(name) == store.labels for name in store.models.index]
@@ -265,7 +266,7 @@ def bundled_splits() -> list[dict]:
 
 
 def columns(store: LogitStore, models: list[str]) -> np.ndarray:
-    """What likeness compares of a store, [columns, k]."""
+    """Return the columns of a store that likeness compares, [columns, k]."""
     contents = store.origin.contents
     assert isinstance(contents, Contents)
     return np.asarray(contents.columns(models))

@@ -1,7 +1,6 @@
-"""Beyond one machine and its memory: what a search costs in worker processes, and logits larger
-than what a process may hold.
+"""Measure searches in worker processes, and logits larger than the memory of a process.
 
-Jobs of the room ``fronts``: ``scale_workers`` and ``scale_memory``.
+Jobs of ``fronts``: ``scale_workers`` and ``scale_memory``.
 """
 
 import importlib.util
@@ -66,7 +65,8 @@ def plain_dask(count: int) -> Iterator[Executor]:
 
 
 def kinds(count: int) -> dict[str, Callable]:
-    """What makes an executor of so many workers, by name; Dask where it is installed."""
+    """Return the functions that make an executor of workers, by name, with Dask if it is
+    installed."""
     found: dict[str, Callable] = {"processes": processes}
     if importlib.util.find_spec("distributed"):
         found["Dask"] = dask
@@ -77,9 +77,7 @@ def kinds(count: int) -> dict[str, Callable]:
 
 @contextmanager
 def cores(count: int) -> Iterator[None]:
-    """Threads that begin here have so many cores, where there are more and the system lets one
-    choose.
-    """
+    """Bind threads that begin here to a number of cores, if the system allows it."""
     if not hasattr(os, "sched_setaffinity"):
         yield
         return
@@ -132,7 +130,7 @@ def use_at_rest(wait: float) -> float:
 def beside_threads(
     name: str, tasks: Seconds, threads: Seconds, at_rest: float, count: int
 ) -> list[dict]:
-    """Rows of a search in worker processes, beside the same in threads."""
+    """Return rows of a search in worker processes, relative to the same search in threads."""
     within = "≤ 1.15" if count == CORES else ""
     return [
         row(name, tasks, "s"),
@@ -214,7 +212,7 @@ def memory(quick: bool = False) -> list[dict]:
 
 
 def write_large(path: Path, models: int, samples: int, classes: int) -> None:
-    """A store of made-up logits on disk, each model's beside the next one's."""
+    """Write a store of synthetic logits, the models one after another."""
     rng = np.random.default_rng(0)
     labels = rng.integers(0, classes, samples)
     store = LogitStore.create(path, labels, dataset="made up", split="val")

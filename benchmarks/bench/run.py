@@ -1,4 +1,4 @@
-"""CascadeBench: rules that choose a cascade, on the same files, labels and promise.
+"""CascadeBench: rules that choose a cascade, on the same files, labels and guarantee.
 
     make cascadebench                        all of it, the peers in an environment of their own
     make cascadebench ARGS="--data FOLDER"   with the files that are not bundled
@@ -47,14 +47,14 @@ DEFINITIONS = (ast.Module, ast.ClassDef, ast.FunctionDef)
 
 @dataclass(frozen=True)
 class Rule:
-    """A folder of ``rules/``: what its ``rule.py`` says of itself."""
+    """A folder of ``rules/``: the attributes of its ``rule.py``."""
 
     name: str
     module: ModuleType
 
     @property
     def title(self) -> str:
-        """What it is called."""
+        """The name of the rule."""
         return getattr(self.module, "TITLE", self.name)
 
     @property
@@ -79,7 +79,7 @@ class Rule:
         return needs is None or importlib.util.find_spec(needs) is not None
 
     def fits(self, file: File) -> bool:
-        """Whether it can be asked about a file."""
+        """Whether it can run on a file."""
         return getattr(self.module, "fits", lambda file: True)(file)
 
 

@@ -68,12 +68,12 @@ class File:
         return [count for count in LABELS if count <= MOST_LABELLED * self.pool]
 
     def order(self, draw: int) -> np.ndarray:
-        """Rows of a draw: the pool, then the judges."""
+        """Rows of a draw: the pool, then the evaluation rows."""
         order = np.random.default_rng(draw).permutation(len(self.table))
         return order[: self.pool + MOST_JUDGES]
 
     def judges(self, draw: int) -> cl.ScoreTable:
-        """The rows on which a draw is judged."""
+        """The rows on which a draw is evaluated."""
         return self.table.take(self.order(draw)[self.pool :])
 
 

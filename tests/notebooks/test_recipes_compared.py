@@ -1,4 +1,5 @@
-"""Recipes beside the exact front on a split that chose none of them, against slow twins."""
+"""Recipes relative to the exact front on a held-out split, against slow reference
+implementations."""
 
 import numpy as np
 import pandas as pd

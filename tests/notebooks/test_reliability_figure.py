@@ -1,4 +1,4 @@
-"""The figure of calibration has a panel a model, with room between them."""
+"""The figure of calibration has a panel per model, with space between them."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""What depends on how models were trained is told from what does not, on the same samples."""
+"""Findings that depend on the training of models are distinguished from chance."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Greedy cascades against a loop over models and thresholds, and what they keep."""
+"""Greedy cascades against a loop over models and thresholds, and their share of correct answers."""
 
 from unittest.mock import patch
 

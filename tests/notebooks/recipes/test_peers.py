@@ -1,6 +1,4 @@
-"""The rules of others in benchmarks/recipes.py: what they find is within the budget and measures
-what they say.
-"""
+"""Rules of others in benchmarks/recipes.py stay within the budget and report their measurements."""
 
 import sys
 from pathlib import Path
