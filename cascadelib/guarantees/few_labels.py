@@ -172,7 +172,7 @@ def compare_with_reference(
     return agreed, np.stack(differs)
 
 
-def sort_by_digest(mask: Array, origin: Labels) -> list[int]:
+def sort_by_digest(mask: Any, origin: Labels) -> list[int]:
     """Return the rows of a mask [k] in the order of the SHA-256 of their ids."""
     rows = np.flatnonzero(mask)
     digests = dict(zip(rows.tolist(), digests_of(origin.sample_ids[rows])))
