@@ -152,8 +152,8 @@ def overlap_of(points: Sequence[Point], origin: Labels, models: Sequence[str]) -
         return (
             VIOLATED,
             f"{shared} of the {len(origin)} samples took part in finding the cascades"
-            f"{named and f' ({named})'}, by their ids or by what the models said of them",
-            "a guarantee needs samples that they have not seen: search on "
+            f"{named and f' ({named})'}, by their ids or by the models' answers",
+            "a guarantee needs other samples: search on "
             "store.take(slice(0, None, 2)) and certify on store.take(slice(1, None, 2))",
         )
     if shared is None or size_of_table(points, origin) is None:
@@ -255,9 +255,9 @@ def confidences(case: Case) -> Finding:
                 "give both splits confidences of one kind, as 0.93 or 93",
             )
     if unknown:
-        few = f"too few confidences are known of {', '.join(unknown)} where cascades were chosen"
+        few = f"the selection splits have too few confidences of {', '.join(unknown)}"
         return NOT_VERIFIABLE, few, ""
-    return VERIFIED, "the median of each lies inside the range seen where cascades were chosen", ""
+    return VERIFIED, "the median of each is inside the range of the selection splits", ""
 
 
 def confidences_of(part: Origin, name: str) -> Array:
