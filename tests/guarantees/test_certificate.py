@@ -265,7 +265,7 @@ def test_order_of_a_front():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"epsilon": -0.1}, "epsilon must lie"),
+        ({"epsilon": -0.1}, "epsilon must be in"),
         ({"delta": 0.0}, "delta in"),
         ({"reference": "xl"}, "unknown model 'xl'"),
         ({"store": HALVES[0]}, "8000 of the 8000 samples took part"),
