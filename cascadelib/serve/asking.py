@@ -15,7 +15,7 @@ import numpy as np
 
 from ..checks import about
 from ..evaluation.point import Point
-from ..policy.calls import Expectation, checked_calls, first_fault, read_answer
+from ..policy.calls import Expectation, first_fault, read_answer, validate_calls
 from ..policy.decisions import MALFORMED, Answer, Decisions
 from .monitor import Monitor
 
@@ -65,7 +65,7 @@ class Functions:
         self.monitor = monitor
         self.expectation = expectation
         self.names = [*self.point.models, reference]
-        functions = checked_calls(self.point, calls)
+        functions = validate_calls(self.point, calls)
         self.functions = [*functions, functions[self.point.models.index(reference)]]
 
     def batch_of(self, inputs: Any) -> Inputs:

@@ -15,7 +15,7 @@ from ..checks import known
 from ..contents import digests_of
 from ..evaluation.intervals import anytime_lower
 from ..policy.decisions import Answer
-from .counts import MOST_DOUBTS, VERDICTS, Counts, add_up
+from .counts import MAX_PENDING, VERDICTS, Counts, add_up
 
 WINDOW = 1000  # audited inputs between two starts of what counts as now
 LOCK = threading.RLock()  # of all, as a cascade with one of its own could not be copied
@@ -34,50 +34,50 @@ class Audit:
     """
 
     equal: Callable[[Any, Any], Any] = staticmethod(eq)
-    own: Counts
+    local: Counts
     others: dict[str, Counts]
     models: Sequence[str]
 
     @property
     def parts(self) -> list[Counts]:
         """What each process has counted, this one first."""
-        return [self.own, *self.others.values()]
+        return [self.local, *self.others.values()]
 
-    def _doubt(self, name: Any, prediction: Any, stage: int) -> None:
+    def _add_pending(self, name: Any, prediction: Any, stage: int) -> None:
         """An input that left and is audited: nothing is known of its loss until the reference has
         answered; the lock is held."""
-        own = self.own
+        own = self.local
         if own.sums["audited"] % WINDOW == 0 or not own.windows:
             own.windows.append(Counter(since=own.sums["came"]))
         own.sums["audited"] += 1
         own.windows[-1]["audited"] += 1
-        if name in own.doubts or len(own.doubts) >= MOST_DOUBTS:
+        if name in own.pending or len(own.pending) >= MAX_PENDING:
             own.sums["forgotten"] += 1  # in doubt for good
         else:
-            own.doubts[name] = [prediction, None, len(own.windows) - 1, stage]
+            own.pending[name] = [prediction, None, len(own.windows) - 1, stage]
 
     def resolve(self, ids: Sequence, answer: Answer, seconds: float) -> None:
         """Take the reference's answer about inputs that are audited; where it failed they stay in
         doubt."""
         with LOCK:
-            own = self.own
+            own = self.local
             own.version += 1
             own.sums["audit_seconds"] += seconds
             if answer.costs is not None:
                 own.sums["audit_cost"] += float(answer.costs.sum())
             own.sums["audit_failures"] += int(np.count_nonzero(answer.failures))
             for name, said, failure in zip(ids, answer.guesses[:, 0], answer.failures):
-                doubt = own.doubts.get(name)
+                doubt = own.pending.get(name)
                 if failure or doubt is None:
                     continue
                 if self.equal(doubt[0], said):
-                    del own.doubts[name]
+                    del own.pending[name]
                 else:
                     doubt[1] = said
 
-    def _wanted(self) -> dict[Any, list]:
+    def _find_disagreements(self) -> dict[Any, list]:
         """What is in doubt though the reference has answered, by id; the lock is held."""
-        doubts = add_up(self.parts).doubts
+        doubts = add_up(self.parts).pending
         return {name: doubt for name, doubt in doubts.items() if doubt[1] is not None}
 
     def to_label(self) -> pd.DataFrame:
@@ -89,7 +89,7 @@ class Audit:
             Predictions of ``cascade`` and ``reference``, by the input's id.
         """
         with LOCK:
-            wanted = {name: doubt[:2] for name, doubt in self._wanted().items()}
+            wanted = {name: doubt[:2] for name, doubt in self._find_disagreements().items()}
         columns = ["cascade", "reference"]
         return pd.DataFrame.from_dict(wanted, "index", object, columns)
 
@@ -109,7 +109,7 @@ class Audit:
         """
         found = {}
         with LOCK:
-            wanted = self._wanted()
+            wanted = self._find_disagreements()
             for name, label in labels.items():
                 prediction, answer, *_ = wanted[known(name, wanted, "input to label")]
                 if pd.isna(label):
@@ -122,7 +122,7 @@ class Audit:
                         f"the prediction {answer!r}"
                     )
                 found[name] = verdict(self.equal(prediction, label), self.equal(answer, label))
-            self.own.version += bool(self.own.settle(found))
+            self.local.version += bool(self.local.settle(found))
             for part in self.others.values():
                 part.labelled |= {name: found[name] for name in part.settle(found)}
 
@@ -132,10 +132,12 @@ class Audit:
         counts = sum(add_up(self.parts).windows, Counter())
         return {name: counts[name] for name in VERDICTS}
 
-    def _ends(self, whole: Counts, first: int, gained: int, error: float) -> tuple[float, float]:
+    def _bound_loss(
+        self, whole: Counts, first: int, gained: int, error: float
+    ) -> tuple[float, float]:
         """Bounds of the loss from a window on, were so many doubts gained."""
         counts = sum(whole.windows[first:], Counter())
-        late = sum(doubt[2] >= first for doubt in whole.doubts.values())
+        late = sum(doubt[2] >= first for doubt in whole.pending.values())
         doubts = late + whole.sums["forgotten"] - gained
         won = counts["gained"] + gained
         same = counts["audited"] - counts["lost"] - won - doubts
@@ -178,13 +180,13 @@ class Audit:
         """
         with LOCK:
             whole = add_up(self.parts)
-            wanted = self._wanted()
+            wanted = self._find_disagreements()
             order = dict(zip(wanted, digests_of(np.array([*wanted], str))))
             start = max(0, len(whole.windows) - 2)
-            low, high = self._ends(whole, 0, 0, error)
+            low, high = self._bound_loss(whole, 0, 0, error)
             # over all windows these add up to the error
             error_now = error / ((start + 1) * (start + 2))
-            now_low, now_high = self._ends(whole, start, 0, error_now)
+            now_low, now_high = self._bound_loss(whole, start, 0, error_now)
             first = 0
             share = error
             if low > epsilon:  # for good: labels of now can still count
@@ -195,10 +197,10 @@ class Audit:
             least = bisect_left(
                 range(len(useful) + 1),
                 True,
-                key=lambda count: self._ends(whole, first, count, share)[1] <= epsilon,
+                key=lambda count: self._bound_loss(whole, first, count, share)[1] <= epsilon,
             )
             since = whole.windows[start]["since"] if whole.windows else 0
-            unknown = len(whole.doubts) - len(wanted) + whole.sums["forgotten"]
+            unknown = len(whole.pending) - len(wanted) + whole.sums["forgotten"]
         lost_at = whole.sums["lost_at"]
         table = {
             "audited": whole.sums["audited"],

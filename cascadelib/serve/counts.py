@@ -14,7 +14,7 @@ from ..policy.decisions import FAILURES
 from .drift_signal import DriftSignal
 
 RECENT = 2**16  # keys that are remembered
-MOST_DOUBTS = 2**16
+MAX_PENDING = 2**16
 VERDICTS = ("lost", "tied", "gained")
 COUNT = range(2**53)
 AMOUNT = slice(0, 1e150)  # also its square is a float
@@ -47,7 +47,7 @@ class Counts:
         Rises with each change.
     windows : list of Counter
         Of the audit: when each began, its inputs, and what labels said of them.
-    doubts : dict
+    pending : dict
         Audited inputs that may be lost: [prediction, the reference's, window, stage] by id.
     labelled : dict
         Verdicts of inputs that this process has in doubt, and of which a report over processes got
@@ -61,12 +61,12 @@ class Counts:
     identity: str = ""
     version: int = 0
     windows: list[Counter] = field(default_factory=list)
-    doubts: dict[Any, list] = field(default_factory=dict)
+    pending: dict[Any, list] = field(default_factory=dict)
     labelled: dict[Any, str] = field(default_factory=dict)
     recent: dict[str, None] = field(default_factory=dict)
 
     @classmethod
-    def nothing(cls, models: int, signal: DriftSignal | None = None) -> "Counts":
+    def empty(cls, models: int, signal: DriftSignal | None = None) -> "Counts":
         """Counts of no input, for a cascade of n models."""
         sums: dict[str, Any] = {}
         for name, (shape, form) in SUMS.items():
@@ -76,9 +76,9 @@ class Counts:
 
     def settle(self, verdicts: Mapping[Any, str]) -> list:
         """Count what labels said of inputs, and return the ids of those that were in doubt."""
-        found = [name for name in verdicts if name in self.doubts]
+        found = [name for name in verdicts if name in self.pending]
         for name in found:
-            *_, window, stage = self.doubts.pop(name)
+            *_, window, stage = self.pending.pop(name)
             self.windows[window][verdicts[name]] += 1
             self.sums["lost_at"][stage] += verdicts[name] == "lost"
         return found
@@ -87,7 +87,7 @@ class Counts:
         """As plain values of JSON."""
         doubts = [
             {"id": name, "predictions": doubt[:2], "window": doubt[2], "stage": doubt[3]}
-            for name, doubt in self.doubts.items()
+            for name, doubt in self.pending.items()
         ]
         return {
             "identity": self.identity,
@@ -118,21 +118,21 @@ class Counts:
         if place := misfit(written, form):
             raise ValueError(f"{place}: missing or of another kind")
         for name, (shape, kind) in SUMS.items():
-            self.sums[name] = array(written["sums"][name], shape_of(shape, models), kind, name)
+            self.sums[name] = read_array(written["sums"][name], shape_of(shape, models), kind, name)
         self.identity = written["identity"]
         self.version = written["version"]
         self.windows = [Counter(window) for window in written["windows"]]
-        check(all(window.keys() == WINDOW.keys() for window in self.windows), "windows")
+        require(all(window.keys() == WINDOW.keys() for window in self.windows), "windows")
         for one in written["doubts"]:
             prediction, answer = one["predictions"]
-            self.doubts[one["id"]] = [prediction, answer, one["window"], one["stage"]]
+            self.pending[one["id"]] = [prediction, answer, one["window"], one["stage"]]
         self.labelled = {one["id"]: one["verdict"] for one in written["labelled"]}
-        check({*self.labelled.values()} <= {*VERDICTS}, "verdicts")
+        require({*self.labelled.values()} <= {*VERDICTS}, "verdicts")
         self.recent = dict.fromkeys(written["recent"])
         if self.signal is not None:
             self.signal.restore(written["signal"])
-        check(len(self.doubts) == len(written["doubts"]) <= MOST_DOUBTS, "ids in doubt")
-        check(len(self.recent) <= RECENT, "keys")
+        require(len(self.pending) == len(written["doubts"]) <= MAX_PENDING, "ids in doubt")
+        require(len(self.recent) <= RECENT, "keys")
         self.check_sums()
 
     def check_sums(self) -> None:
@@ -141,24 +141,26 @@ class Counts:
         verdicts = sum(self.windows, Counter())
         asked = sums["failed"].sum(axis=1)
         reached = sums["inputs"] - np.cumsum(sums["exits"]) + sums["exits"]
-        check(bool(self.identity) == bool(sums["came"]), "identity")
-        check(sums["exits"].sum() == sums["inputs"], "exits, which must sum to the inputs")
-        check(sums["came"] >= asked[0] >= sums["inputs"] >= sums["priced"], "inputs")
-        check(all(asked[1:] <= sums["came"]) and asked[-1] >= reached[-1], "failed")
-        check(sums["money"][1] * sums["priced"] >= sums["money"][0] ** 2 * (1 - 1e-9), "money")
-        check(sums["inputs"] >= sums["audited"] >= sums["audit_failures"], "audited inputs")
-        check(verdicts["audited"] == sums["audited"], "windows, which must sum to the audit")
-        check(sums["lost_at"].sum() == verdicts["lost"], "inputs that were lost")
-        check(all(sums["lost_at"] <= sums["exits"]), "inputs that were lost")
-        counts = Counter(window for *_, window, _ in self.doubts.values())
+        require(bool(self.identity) == bool(sums["came"]), "identity")
+        require(sums["exits"].sum() == sums["inputs"], "exits, which must sum to the inputs")
+        require(sums["came"] >= asked[0] >= sums["inputs"] >= sums["priced"], "inputs")
+        require(all(asked[1:] <= sums["came"]) and asked[-1] >= reached[-1], "failed")
+        require(sums["money"][1] * sums["priced"] >= sums["money"][0] ** 2 * (1 - 1e-9), "money")
+        require(sums["inputs"] >= sums["audited"] >= sums["audit_failures"], "audited inputs")
+        require(verdicts["audited"] == sums["audited"], "windows, which must sum to the audit")
+        require(sums["lost_at"].sum() == verdicts["lost"], "inputs that were lost")
+        require(all(sums["lost_at"] <= sums["exits"]), "inputs that were lost")
+        counts = Counter(window for *_, window, _ in self.pending.values())
         judged = sum(verdicts[name] for name in VERDICTS)
-        check(judged + len(self.doubts) + sums["forgotten"] <= sums["audited"], "inputs in doubt")
+        require(
+            judged + len(self.pending) + sums["forgotten"] <= sums["audited"], "inputs in doubt"
+        )
         for number, window in enumerate(self.windows):
             judged = sum(window[name] for name in VERDICTS)
-            check(judged + counts[number] <= window["audited"], "verdicts of a window")
-            check(window["since"] <= sums["came"], "a window's beginning")
+            require(judged + counts[number] <= window["audited"], "verdicts of a window")
+            require(window["since"] <= sums["came"], "a window's beginning")
         if self.signal is not None:
-            check(self.signal.stages[0].inputs <= sums["came"], "inputs of the signal")
+            require(self.signal.stages[0].inputs <= sums["came"], "inputs of the signal")
 
 
 def add_up(parts: Sequence[Counts]) -> Counts:
@@ -169,11 +171,11 @@ def add_up(parts: Sequence[Counts]) -> Counts:
     found = Counts(None, {name: sum(part.sums[name] for part in parts) for name in SUMS})
     found.windows = [sum(each, Counter()) for each in pairs]
     for part in parts:
-        found.doubts |= part.doubts
+        found.pending |= part.pending
     return found
 
 
-def merged(mine: Counts | None, theirs: Counts) -> Counts:
+def merge_states(mine: Counts | None, theirs: Counts) -> Counts:
     """The newer of two states of one process, with the verdicts of both."""
     if mine is None:
         return theirs
@@ -185,8 +187,8 @@ def merged(mine: Counts | None, theirs: Counts) -> Counts:
 def check_parts(parts: Sequence[Counts]) -> None:
     """ValueError unless these can be what different processes have counted."""
     identities = [part.identity for part in parts]
-    check(len({*identities}) == len(parts) > 0 and all(identities[1:]), "identities")
-    names = Counter(name for part in parts for name in part.doubts)
+    require(len({*identities}) == len(parts) > 0 and all(identities[1:]), "identities")
+    names = Counter(name for part in parts for name in part.pending)
     both = [name for name, count in names.items() if count > 1]
     if both:
         raise ValueError(
@@ -201,16 +203,16 @@ def shape_of(letters: str, models: int) -> tuple[int, ...]:
     return tuple(sizes[letter] for letter in letters)
 
 
-def array(value: Any, shape: tuple[int, ...], form: Any, name: str) -> Any:
+def read_array(value: Any, shape: tuple[int, ...], form: Any, name: str) -> Any:
     """An array of a shape, a number where that is (), from numbers of a form; else ValueError."""
     for _ in shape:
         form = [form]
-    check(misfit(value, form) is None, name)
-    check(np.shape(value) == shape, name)
+    require(misfit(value, form) is None, name)
+    require(np.shape(value) == shape, name)
     return np.array(value) if shape else value
 
 
-def check(holds: Any, what: str) -> None:
+def require(holds: Any, what: str) -> None:
     """ValueError, naming a part of a state, where something does not hold of it."""
     if not holds:
         raise ValueError(f"{what}: missing, of another kind, or at odds with the others")

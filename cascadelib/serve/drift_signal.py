@@ -17,9 +17,13 @@ from ..evaluation.point import OrderStatistics
 from ..policy.confidence_summary import HELD_OUT, WITHOUT_CHOOSING, summary
 from ..store.protocol import Store
 
-SIZES = 0.05, 0.15, 0.45  # of the bets: from small shifts, seen late, to large ones, seen at once
+BET_SIZES = (
+    0.05,
+    0.15,
+    0.45,
+)  # of the bets: from small shifts, seen late, to large ones, seen at once
 LOG = slice(-1e300, 1e300)
-KEPT = {  # of a Capital, in the forms of misfit()
+CAPITAL_FORMS = {  # of a Capital, in the forms of misfit()
     "weight": [slice(1e-300, 1e300)],
     "logs": [LOG],
     "inputs": range(1, 2**53),
@@ -29,7 +33,7 @@ KEPT = {  # of a Capital, in the forms of misfit()
     "lowest_log": slice(-1e300, 0),
     "since": range(2**53),
 }
-STATE = KEPT | {"rng": dict}
+STATE_FORMS = CAPITAL_FORMS | {"rng": dict}
 
 
 class Capital:
@@ -51,7 +55,7 @@ class Capital:
         self.urn = np.append(np.asarray(reference.counts, np.float64), 1.0)
         self.middle = (np.cumsum(self.urn) - self.urn / 2) / self.urn.sum()
         directions = ((1, -1), (-1, 1), (1, 1), (-1, -1))
-        bets = [(x * size, y * size) for size in SIZES for x, y in directions]
+        bets = [(x * size, y * size) for size in BET_SIZES for x, y in directions]
         self.gains = np.array(bets) @ np.log([self.middle, 1 - self.middle])
         self.weight = np.exp(self.gains) @ self.urn
         self.logs = np.full(len(bets), -np.inf)  # of each bet's capital
@@ -95,7 +99,7 @@ class Capital:
         """What it has come to, as JSON; empty before the first number."""
         if not self.inputs:
             return {}
-        kept = {name: np.asarray(getattr(self, name)).tolist() for name in KEPT}
+        kept = {name: np.asarray(getattr(self, name)).tolist() for name in CAPITAL_FORMS}
         return kept | {"rng": self.rng.bit_generator.state}
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -103,15 +107,15 @@ class Capital:
         if state == {}:
             return
         bets = len(self.logs)
-        wrong = misfit(state, STATE)
-        if wrong is not None or state.keys() != STATE.keys() or len(state["logs"]) != bets:
+        wrong = misfit(state, STATE_FORMS)
+        if wrong is not None or state.keys() != STATE_FORMS.keys() or len(state["logs"]) != bets:
             raise ValueError(f"capital of a drift signal: {wrong or 'another number of parts'}")
         if len(state["weight"]) != bets or not state["since"] <= state["inputs"] >= state["ranks"]:
             raise ValueError("capital of a drift signal: its parts do not fit each other")
         if not state["lowest_log"] <= state["log"] <= state["largest_log"]:
             raise ValueError("capital of a drift signal: its logs do not fit each other")
         restore_generator(self.rng, state["rng"])
-        for name in KEPT:
+        for name in CAPITAL_FORMS:
             kind = type(getattr(self, name))
             setattr(self, name, np.array(state[name]) if kind is Array else kind(state[name]))
 
@@ -245,7 +249,7 @@ class DriftSignal:
             part.restore(one)
 
 
-def reference_in_words(intervals: Any) -> str:
+def describe_reference(intervals: Any) -> str:
     """What is known of a reference, given what a cascade's file says that its intervals are."""
     if intervals == HELD_OUT:
         return "held out: the reference's samples had no part in making the cascade"

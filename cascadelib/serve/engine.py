@@ -14,15 +14,15 @@ from typing import Any
 import numpy as np
 
 from ..evaluation.point import Point
-from ..policy.batches import next_batch, push
+from ..policy.batches import enqueue, next_batch
 from ..policy.calls import add_note, failed_answer, failure_of
-from ..policy.decisions import DRAWN, MALFORMED, Answer, Decisions, nothing
+from ..policy.decisions import DRAWN, MALFORMED, Answer, Decisions, empty_decisions
 from .asking import Functions, Members
 from .monitor import Monitor
 
 
 @dataclass(frozen=True)
-class Terms:
+class CallOptions:
     """How models are asked: one value of each list per model, and last of the audit's reference.
 
     Parameters
@@ -60,11 +60,11 @@ class Queue:
     since: float = math.inf
     calls: int = 0
 
-    def push(self, batch: Any) -> None:
+    def enqueue(self, batch: Any) -> None:
         """Let a batch wait."""
         if not self.batches:
             self.since = time.monotonic()
-        push(self.batches, batch, self.size)
+        enqueue(self.batches, batch, self.size)
 
     @property
     def is_ready(self) -> bool:
@@ -95,7 +95,7 @@ class Caller:
     undecided: int = 0
     audits: int = 0
     error: BaseException | None = None
-    is_through: bool = False
+    is_answered: bool = False
 
     def stop(self, error: BaseException) -> None:
         """An error ends the wait, the first one."""
@@ -117,21 +117,21 @@ class Engine:
     """
 
     def __init__(
-        self, point: Point, models: Functions | Members, monitor: Monitor, terms: Terms
+        self, point: Point, models: Functions | Members, monitor: Monitor, options: CallOptions
     ) -> None:
         self.point = point
         self.models = models
         self.monitor = monitor
-        self.terms = terms
+        self.options = options
         self.last = len(point.models) - 1
         # What is known of inputs, by their numbers, which are used again: their decisions, the keys
         # of their callers, and what monitoring makes of them (DRAWN, REPEATED, 0).
-        self.blank = nothing(1, point.models, models.unknown)
+        self.blank = empty_decisions(1, point.models, models.unknown)
         self.free = np.arange(0)
         self.decisions = self.blank.take(self.free)
         self.owners = np.zeros(0, np.int64)
         self.kinds = np.zeros(0, np.int8)
-        self.queues = [Queue(*sizes) for sizes in zip(terms.batch_sizes, terms.concurrency)]
+        self.queues = [Queue(*sizes) for sizes in zip(options.batch_sizes, options.concurrency)]
         self.callers: dict[int, Caller] = {}
         self.keys = itertools.count()  # of callers
         self.calls: set[asyncio.Task] = set()
@@ -167,13 +167,13 @@ class Engine:
             caller.undecided = count
             caller.audits = int(np.count_nonzero(kinds == DRAWN))
             if count:
-                self.queues[0].push(batch)
+                self.queues[0].enqueue(batch)
             self.settle(caller)
             self.dispatch_due_batches()
             await caller.answered
         except BaseException as error:
             caller.stop(error)
-        caller.is_through = True
+        caller.is_answered = True
         decisions = self.decisions.take(caller.numbers)
         decisions.undecide()  # what is under way
         self.settle(caller)
@@ -193,14 +193,14 @@ class Engine:
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None
-        while len(self.calls) < self.terms.most and (stage := self.due_stage()) is not None:
+        while len(self.calls) < self.options.most and (stage := self.due_stage()) is not None:
             self.queues[stage].calls += 1
             call = asyncio.create_task(self.ask(stage, self.queues[stage].part()))
             self.calls.add(call)
             call.add_done_callback(self.end_call)
         since = min((queue.since for queue in self.queues if queue.is_ready), default=math.inf)
-        due = since + self.terms.max_wait
-        if due < math.inf and len(self.calls) < self.terms.most:
+        due = since + self.options.max_wait
+        if due < math.inf and len(self.calls) < self.options.most:
             loop = asyncio.get_running_loop()
             self.timer = loop.call_later(due - time.monotonic(), self.dispatch_due_batches)
 
@@ -214,7 +214,7 @@ class Engine:
         more = self.may_come()
         found = None
         for stage, queue in enumerate(self.queues):
-            if queue.is_ready and (not more or queue.is_due(self.terms.max_wait)):
+            if queue.is_ready and (not more or queue.is_due(self.options.max_wait)):
                 found = stage
             more = more or bool(queue.batches) or queue.calls > 0
         return found
@@ -225,7 +225,7 @@ class Engine:
         ended = None
         try:
             try:
-                async with asyncio.timeout(self.terms.timeouts[stage]):
+                async with asyncio.timeout(self.options.timeouts[stage]):
                     answer = await self.models.ask(stage, batch)
                 ended = time.perf_counter()
                 read, fault = self.models.read(stage, batch, answer, self.decisions)
@@ -235,7 +235,7 @@ class Engine:
                 kind = MALFORMED if ended else failure_of(error)
                 self.fail(stage, batch, error, kind, begun)
             else:
-                self.note(stage, batch, read, begun, ended)
+                self.record(stage, batch, read, begun, ended)
         except BaseException as error:
             self.stop(stage, batch, error)
         finally:
@@ -243,7 +243,7 @@ class Engine:
 
     def stops_at(self, stage: int) -> bool:
         """Whether a failure at a stage ends the wait of its caller; that of an audit does not."""
-        return self.terms.stops and stage <= self.last
+        return self.options.stops and stage <= self.last
 
     def stop(self, stage: int, batch: Any, error: BaseException) -> None:
         """An error ends the wait of a batch's callers; in an audit it stops nothing."""
@@ -251,9 +251,9 @@ class Engine:
         if stage <= self.last:
             for key in set(self.owners[numbers].tolist()):
                 self.callers[key].stop(error)
-            self.leave(numbers)
+            self.release(numbers)
             numbers = numbers[self.kinds[numbers] == DRAWN]
-        self.leave(numbers, audited=True)
+        self.release(numbers, audited=True)
 
     def fail(self, stage: int, batch: Any, error: BaseException, kind: int, begun: float) -> None:
         """A call raised, or its answer fits no batch: ask again, if errors stop caller by caller,
@@ -267,16 +267,16 @@ class Engine:
             return
         if self.stops_at(stage):
             raise error
-        self.note(stage, batch, failed_answer(kind), begun, time.perf_counter())
+        self.record(stage, batch, failed_answer(kind), begun, time.perf_counter())
 
-    def note(self, stage: int, batch: Any, answer: Answer, begun: float, ended: float) -> None:
+    def record(self, stage: int, batch: Any, answer: Answer, begun: float, ended: float) -> None:
         """Decide a batch by an answer: the one place where inputs exit, are deferred and
         counted."""
         seconds = ended - begun
         rows = batch.rows
         if stage > self.last:
             self.monitor.resolve(self.decisions.ids[rows], answer, seconds)
-            self.leave(rows, audited=True)
+            self.release(rows, audited=True)
             return
         self.decisions.seconds[rows, stage] = seconds
         left = self.decisions.write(self.point, stage, rows, answer)
@@ -287,12 +287,12 @@ class Engine:
             (self.last + 1, left & (self.kinds[rows] == DRAWN)),
         ):
             if chosen.any():
-                self.queues[after].push(batch.take(np.flatnonzero(chosen)))
+                self.queues[after].enqueue(batch.take(np.flatnonzero(chosen)))
         spent = (seconds, time.perf_counter() - ended)
         self.monitor.add(stage, self.decisions, rows, left, spent, self.kinds[rows])
-        self.leave(rows[left])
+        self.release(rows[left])
 
-    def leave(self, numbers: np.ndarray, audited: bool = False) -> None:
+    def release(self, numbers: np.ndarray, audited: bool = False) -> None:
         """Inputs are decided; or ``audited``."""
         for key, count in Counter(self.owners[numbers].tolist()).items():
             caller = self.callers[key]
@@ -308,7 +308,7 @@ class Engine:
         if caller.undecided > 0:
             return
         caller.answer()
-        if not caller.audits and caller.is_through:
+        if not caller.audits and caller.is_answered:
             del self.callers[caller.key]
             for name, values in self.blank.arrays.items():
                 self.decisions.arrays[name][caller.numbers] = values

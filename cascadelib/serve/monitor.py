@@ -19,13 +19,13 @@ from ..checks import brief, misfit
 from ..evaluation.intervals import anytime_lower, share_interval
 from ..evaluation.point import Point
 from ..files import digest_of, read_json, replacing
-from ..policy.decisions import DRAWN, FAILURES, REPEATED, Decisions, checked_ids
+from ..policy.decisions import DRAWN, FAILURES, REPEATED, Decisions, validate_ids
 from ..policy.form import parse_cascade, text_of
 from .audit import LOCK, Audit
-from .counts import RECENT, SUMS, Counts, add_up, check_parts, merged
-from .drift_signal import DriftReport, DriftSignal, reference_in_words, restore_generator
+from .counts import RECENT, SUMS, Counts, add_up, check_parts, merge_states
+from .drift_signal import DriftReport, DriftSignal, describe_reference, restore_generator
 
-WAITING = 1024  # confidences of a stage that wait until the drift signal takes them all at once
+BUFFER_SIZE = 1024  # confidences of a stage that wait until the drift signal takes them all at once
 FORMAT = "cascadelib monitor 1"
 LARGEST = 2**28  # bytes of a file of save
 
@@ -89,15 +89,15 @@ class Monitor(Audit):
     def reset(self) -> None:
         """Forget all inputs so far, and begin with an identity of its own."""
         with LOCK:
-            self.own = self._nothing()
+            self.local = self._empty_counts()
             self.others: dict[str, Counts] = {}
             self.process: int | None = None  # that which counts under the identity
             self.waiting: list[list[np.ndarray]] = [[] for _ in self.models]
 
-    def _nothing(self) -> Counts:
+    def _empty_counts(self) -> Counts:
         """Counts of no input."""
         signal = DriftSignal(self.expected.confidences) if self.expected else None
-        return Counts.nothing(len(self.models), signal)
+        return Counts.empty(len(self.models), signal)
 
     def __getattr__(self, name: str) -> Any:
         """A sum, over all processes."""
@@ -113,11 +113,11 @@ class Monitor(Audit):
         """Take an identity before the first input, and another one in a copy or a forked process;
         the lock is held."""
         if self.process != os.getpid():
-            if self.own.identity:
-                self._watch()
-                self.others[self.own.identity] = self.own
-                self.own = self._nothing()
-            self.own.identity = uuid4().hex
+            if self.local.identity:
+                self._update_signal()
+                self.others[self.local.identity] = self.local
+                self.local = self._empty_counts()
+            self.local.identity = uuid4().hex
             self.process = os.getpid()
 
     def enter(
@@ -127,12 +127,12 @@ class Monitor(Audit):
         with the probability ``audit``), repeats a key (REPEATED), or neither (0)."""
         with LOCK:
             came = self.came
-            names = came + np.arange(count) if ids is None else checked_ids(ids, count)
+            names = came + np.arange(count) if ids is None else validate_ids(ids, count)
             keys = ids if self.key is None else [self.key(each) for each in inputs]
             if count:
                 self._identify()
-                self.own.sums["came"] += count
-                self.own.version += 1
+                self.local.sums["came"] += count
+                self.local.version += 1
             kinds = (self.rng.random(count) < audit) * DRAWN
             if keys:
                 kinds[[self._repeats(key) for key in keys]] = REPEATED
@@ -158,7 +158,7 @@ class Monitor(Audit):
         """Whether a key came lately, which is noted; the lock is held."""
         digest = hashlib.blake2b(repr(key).encode(), digest_size=8).hexdigest()
         is_there = any(digest in part.recent for part in self.parts)
-        recent = self.own.recent
+        recent = self.local.recent
         recent.pop(digest, None)
         recent[digest] = None  # as the last one
         if len(recent) > RECENT:
@@ -199,8 +199,8 @@ class Monitor(Audit):
         leaving = rows[left]
         costs = decisions.costs[rows]
         with LOCK:
-            self.own.version += 1
-            sums = self.own.sums
+            self.local.version += 1
+            sums = self.local.sums
             sums["failed"][stage] += np.bincount(failures[:, stage], minlength=len(FAILURES))
             sums["seconds"][stage] += seconds
             sums["inputs"] += len(leaving)
@@ -213,16 +213,16 @@ class Monitor(Audit):
                 sums["priced"] += len(paid)
                 sums["money"] += paid.sum(), (paid**2).sum()
             for row in rows[left & (kinds == DRAWN)].tolist():
-                self._doubt(decisions.ids[row], decisions.predictions[row], stage)
+                self._add_pending(decisions.ids[row], decisions.predictions[row], stage)
             if not is_silent:
                 self.waiting[stage].append(values[clean])
-            if sum(map(len, self.waiting[stage])) >= WAITING:
-                self._watch()
+            if sum(map(len, self.waiting[stage])) >= BUFFER_SIZE:
+                self._update_signal()
         if self.on_decision is not None and len(leaving):
             for record in decisions.take(leaving).records():
-                self._tell(record)
+                self._call_back(record)
 
-    def _tell(self, record: dict) -> None:
+    def _call_back(self, record: dict) -> None:
         """Hand a decision to the callback, whose errors are no errors of the cascade."""
         try:
             self.on_decision(record)  # type: ignore[misc]
@@ -230,12 +230,12 @@ class Monitor(Audit):
             text = f"on_decision failed for {record['id']!r}: {type(error).__name__}: {error}"
             warnings.warn(text, RuntimeWarning, stacklevel=2)
 
-    def _watch(self) -> None:
+    def _update_signal(self) -> None:
         """The drift signal takes the confidences that wait for it; the lock is held."""
         for stage, parts in enumerate(self.waiting):
-            if self.own.signal is not None and parts:
+            if self.local.signal is not None and parts:
                 # infinite ones as in the file
-                self.own.signal.add(stage, np.nan_to_num(np.concatenate(parts)))
+                self.local.signal.add(stage, np.nan_to_num(np.concatenate(parts)))
             parts.clear()
 
     @property
@@ -341,17 +341,17 @@ class Monitor(Audit):
         ValueError
             Where nothing is expected of the cascade.
         """
-        if self.own.signal is None:
+        if self.local.signal is None:
             raise ValueError(
                 "nothing is expected of this cascade: give from_point the store that it was "
                 "measured on"
             )
         with LOCK:
-            self._watch()
+            self._update_signal()
             others = [part.signal for part in self.others.values() if part.signal]
-            report = self.own.signal.report(false_alarm_rate, others)
+            report = self.local.signal.report(false_alarm_rate, others)
         said = self.expected and self.expected.intervals
-        return replace(report, reference=reference_in_words(said))
+        return replace(report, reference=describe_reference(said))
 
     def save(self, path: str | Path) -> None:
         """Write all that is known, whole or not at all, as a JSON file for :meth:`load`.
@@ -365,7 +365,7 @@ class Monitor(Audit):
             For predictions that JSON cannot hold, and a metric or an ensemble that is a function.
         """
         with LOCK:
-            self._watch()
+            self._update_signal()
             parts = [part.to_json() for part in self.parts]
             state = {"parts": parts, "rng": self.rng.bit_generator.state}
             try:
@@ -408,14 +408,14 @@ class Monitor(Audit):
         """Go on from what :meth:`save` noted."""
         if wrong := misfit(state, {"parts": [dict], "rng": dict}):
             raise ValueError(f"{wrong}: missing or of another kind")
-        parts = [self._nothing() for _ in state["parts"]]
+        parts = [self._empty_counts() for _ in state["parts"]]
         for part, written in zip(parts, state["parts"]):
             part.restore(written)
-        self.own, *others = parts
+        self.local, *others = parts
         self.others = {part.identity: part for part in others}
         check_parts(parts)
         restore_generator(self.rng, state["rng"])
-        if self.own.identity:
+        if self.local.identity:
             self.process = os.getpid()
 
     def refuse_other(self, point: Point) -> None:
@@ -448,16 +448,16 @@ class Monitor(Audit):
         """
         self.refuse_other(other.point)
         with LOCK:
-            self._watch()
-            other._watch()
+            self._update_signal()
+            other._update_signal()
             parts = {part.identity: part for part in copy.deepcopy(self.parts)}
             for part in copy.deepcopy(other.parts):
                 if part.identity:
-                    parts[part.identity] = merged(parts.get(part.identity), part)
+                    parts[part.identity] = merge_states(parts.get(part.identity), part)
             check_parts(list(parts.values()))
-            self.own = parts.pop(self.own.identity)
+            self.local = parts.pop(self.local.identity)
             self.others = parts
-            if self.own.labelled:  # it has counted these verdicts now
-                self.own.version += 1
-                self.own.labelled = {}
+            if self.local.labelled:  # it has counted these verdicts now
+                self.local.version += 1
+                self.local.labelled = {}
         return self

@@ -6,10 +6,10 @@ from typing import Any
 
 from ..checks import check_count, check_number, known
 from ..policy.calls import Expectation
-from ..policy.decisions import Decisions, by_model
+from ..policy.decisions import Decisions, align_by_model
 from ..policy.policy import Policy
 from .asking import Functions, Members
-from .engine import Engine, Terms
+from .engine import CallOptions, Engine
 from .monitor import Monitor
 
 
@@ -112,7 +112,7 @@ class Service(Engine):
             most = check_count(2 if concurrency is None else concurrency, "concurrency")
             models = Members(calls, reference, sizes, most)
             stages = len(sizes)
-            terms = Terms(sizes, [most] * stages, [None] * stages, max_wait, stops, most)
+            options = CallOptions(sizes, [most] * stages, [None] * stages, max_wait, stops, most)
         else:
             known(reference, names, "model of this policy")
             expectation = Expectation.of(labels, confidence_range)
@@ -120,9 +120,9 @@ class Service(Engine):
             most_each = 8 if concurrency is None else concurrency
             limits = per_stage(most_each, "concurrency", names, reference, check_count)
             timeouts = per_stage(timeout, "timeout", names, reference, check_timeout)
-            terms = Terms(sizes, limits, timeouts, max_wait, stops)
+            options = CallOptions(sizes, limits, timeouts, max_wait, stops)
         self.audit = check_number(audit, "audit", "a share", 0, 1)
-        super().__init__(point, models, monitor, terms)
+        super().__init__(point, models, monitor, options)
 
     async def decide(self, input: Any, id: str | int | None = None) -> dict[str, Any]:
         """Decide one input.
@@ -183,7 +183,7 @@ def per_stage(
     """One value per model, and that of the reference, the last one's if it is another model."""
     if values is not None and not isinstance(values, Sequence | Mapping):
         values = [values] * len(names)
-    each = [check(value, what) for value in by_model(names, values, what)]
+    each = [check(value, what) for value in align_by_model(names, values, what)]
     return [*each, each[names.index(reference) if reference in names else -1]]
 
 

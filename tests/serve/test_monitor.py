@@ -267,7 +267,7 @@ def test_what_cannot_be_saved_or_read_is_refused(tmp_path):
         with pytest.raises(ValueError, match=r"monitor\.json: no monitoring that save wrote"):
             Monitor.load(path)
     path.write_text(text)
-    monitor.own.doubts["x"] = [object(), None, 0, 0]
+    monitor.local.pending["x"] = [object(), None, 0, 0]
     with pytest.raises(ValueError, match="what is in doubt cannot be saved"):
         monitor.save(path)
     assert Monitor.load(path).inputs == 100 and len(list(tmp_path.iterdir())) == 1
