@@ -22,7 +22,7 @@ from ..files import digest_of, read_json, replacing
 from ..policy.decisions import DRAWN, FAILURES, REPEATED, Decisions, validate_ids
 from ..policy.form import parse_cascade, text_of
 from .audit import LOCK, Audit
-from .counts import RECENT, SUMS, Counts, add_up, check_parts, merge_states
+from .counts import MAX_RECENT, SUMS, Counts, add_up, check_parts, merge_states
 from .drift_signal import DriftReport, DriftSignal, describe_reference, restore_generator
 
 BUFFER_SIZE = 1024  # confidences of a stage that wait until the drift signal takes them all at once
@@ -161,7 +161,7 @@ class Monitor(Audit):
         recent = self.local.recent
         recent.pop(digest, None)
         recent[digest] = None  # as the last one
-        if len(recent) > RECENT:
+        if len(recent) > MAX_RECENT:
             del recent[next(iter(recent))]
         return is_there
 

@@ -237,11 +237,11 @@ async def answer_later(ids):
         ({"table": cl.ScoreTable([[True]], [[0.5]], [1])}, "with its predictions"),
         (
             {"table": cl.ScoreTable(None, [[1], [1]], [1, 2], predictions=[["a"], ["b"]])},
-            "the small model alone",
+            "ScoreTable of one model",
         ),
         (
             {"table": cl.ScoreTable(None, [[1]], [1], ["reference"], predictions=[["a"]])},
-            "rename it",
+            "Rename it",
         ),
         ({"epsilon": 1}, "epsilon must be a number from 0 to below 1"),
         ({"delta": 0}, "delta must be a number between 0 and 1"),

@@ -175,7 +175,7 @@ def test_stages_that_nobody_reaches_say_nothing():
     ("live", "message"),
     [
         ([np.ones(50)], "1 stages, the reference 2"),
-        ([np.ones(50), np.ones(51)], "cannot be reached by more"),
+        ([np.ones(50), np.ones(51)], "no more samples than the previous"),
         ([np.array([0.5, np.nan]), np.ones(1)], "nan"),
     ],
 )

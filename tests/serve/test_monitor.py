@@ -246,7 +246,7 @@ def test_what_cannot_be_merged_is_refused():
     other = Monitor(WATCHED)
     ask(one, 0, 100)
     ask(other, 0, 100)
-    with pytest.raises(ValueError, match="ids are in doubt in both.*ids="):
+    with pytest.raises(ValueError, match="ids are pending in several.*ids="):
         one.merge(other)
     assert one.inputs == 100
     another = Policy(Point(("a", "c"), (0.5,)))
