@@ -1,8 +1,8 @@
-"""Do intervals cover the truth as often as they say, do drift signal and audit alarm as rarely as
-they say, does the guarantee hold, and how long does the bootstrap take?
+"""Measure coverage of intervals, false alarms, the level of guarantees and the time of the
+bootstrap.
 
-Synthetic scores with a known truth: a population of 200,000 samples stands for the world, samples
-of it for the data.
+Synthetic scores have a known truth. A population of 200,000 samples is the world, and the data are
+samples of it.
 """
 
 import sys
@@ -53,9 +53,8 @@ DELTA = 0.1
 
 
 def resampling(quick: bool = False) -> list[dict]:
-    """Row of the table: seconds for fixed cascades, baselines and improvement factors of a front on
-    all resamples.
-    """
+    """Return the row of the bootstrap: seconds for cascades, baselines and factors on all
+    resamples."""
     k, resamples = (1_000, 100) if quick else (10_000, 1_000)
     table = ScoreTable(*scores(18, k))
     front = search(table, 2)
@@ -67,15 +66,16 @@ def resampling(quick: bool = False) -> list[dict]:
 
 
 def uncertainty(quick: bool = False) -> list[dict]:
-    """Rows of the table: coverage of intervals."""
+    """Return the rows of the coverage of intervals."""
     world = ScoreTable(*scores(8, 20_000 if quick else 200_000, seed=5))
     table = coverage(world, quick) + near_the_best(quick) + rarely_passed_on(quick)
     return [row(*values) for values in table]
 
 
 def coverage(world: ScoreTable, quick: bool) -> list[tuple]:
-    """Share of 95% intervals that hold the truth: one cascade's three numbers, and the curve of a
-    set of cascades.
+    """Return the share of 95% intervals that cover the truth.
+
+    They are those of one cascade's three numbers, and of the curve of a set of cascades.
     """
     draws, resamples, k = (20, 100, 500) if quick else (500, 500, 2_000)
     rng = np.random.default_rng(1)
@@ -133,8 +133,9 @@ def _covers(values: np.ndarray, truth: Any) -> Any:
 
 
 def near_the_best(quick: bool) -> list[tuple]:
-    """Models of 97% to 99% and a cascade that matches the best: the factor by percentiles, the cost
-    ratio exactly.
+    """Return rows of models of 97% to 99% and a cascade that matches the best one.
+
+    The factor has a percentile interval and the cost ratio an exact one.
     """
     world = ScoreTable(*scores(5, 20_000 if quick else 200_000, seed=7, lowest=0.97, highest=0.99))
     draws = 20 if quick else 500
@@ -172,8 +173,9 @@ def near_the_best(quick: bool) -> list[tuple]:
 
 
 def rarely_passed_on(quick: bool) -> list[tuple]:
-    """The cost interval that is saved with a cascade, where few samples pass on; costs differ by
-    sample in the last.
+    """Return rows of the stored cost interval of a cascade that defers few samples.
+
+    In the last row costs differ by sample.
     """
     rng = np.random.default_rng(4)
     draws = 50 if quick else 1000
@@ -199,25 +201,27 @@ def rarely_passed_on(quick: bool) -> list[tuple]:
 
 
 def monitoring(quick: bool = False) -> list[dict]:
-    """Rows of the table: false alarms, ever, of streams of unchanged inputs, each with a reference
-    of its own; inputs until an alarm on the ten bundled shifts, beside the test of windows by
-    Kolmogorov–Smirnov and Fisher that was here before; how often a confidence sequence of the loss
-    is ever wrong; seconds.
+    """Return the rows of monitoring.
+
+    They are: false alarms over the full length of unchanged streams, each with a separate
+    reference. Inputs until an alarm on the ten bundled shifts, next to a window test
+    (Kolmogorov–Smirnov and Fisher). How often a confidence sequence of the loss is ever wrong.
+    Seconds.
     """
     return [row(*values) for values in false_alarms(quick) + delays(quick) + audits(quick)]
 
 
 def at_each_stage(confidence: list[np.ndarray], thresholds: np.ndarray) -> list[tuple]:
-    """[(numbers of the inputs that reach the stage, their confidences there)] of confidences
-    [n][N].
-    """
+    """Return [(numbers of the inputs that reach the stage, their confidences)] of confidences
+    [n][N]."""
     stage = exit_stages(confidence, thresholds)
     return [(np.flatnonzero(stage >= i), values[stage >= i]) for i, values in enumerate(confidence)]
 
 
 def first_alarms(reference: list, stream: list, rates: Sequence[float]) -> np.ndarray:
-    """After how many inputs a DriftSignal alarms at each total rate, inf: never. reference, stream:
-    at_each_stage.
+    """Return the input at which a DriftSignal alarms at each total rate, inf if it never does.
+
+    reference, stream: as :func:`at_each_stage` returns them.
     """
     first = np.full(len(rates), np.inf)
     for (_, before), (numbers, values) in zip(reference, stream):
@@ -228,7 +232,8 @@ def first_alarms(reference: list, stream: list, rates: Sequence[float]) -> np.nd
 
 
 def first_window(reference: list, stream: list, rate: float, inputs: int) -> float:
-    """The same of the window test at that rate: Bonferroni over the two tests of each stage."""
+    """Return the first alarm of the window test at that rate, Bonferroni over two tests per
+    stage."""
     for end in range(EVERY, inputs + 1, EVERY):
         windows = [
             values[(numbers >= end - WINDOW) & (numbers < end)] for numbers, values in stream
@@ -248,9 +253,7 @@ def first_window(reference: list, stream: list, rate: float, inputs: int) -> flo
 
 
 def false_alarms(quick: bool) -> list[tuple]:
-    """Three stages of a synthetic cascade; confidences as they are, and rounded to a tenth, so that
-    many are equal.
-    """
+    """Return rows of a synthetic cascade of three stages, with exact and with tied confidences."""
     streams, inputs, old = (20, 2_000, 5) if quick else (1_000, 20_000, 50)
     world = ScoreTable(*scores(8, 40_000 if quick else 200_000, seed=5))
     rng = np.random.default_rng(2)
@@ -303,8 +306,9 @@ def false_alarms(quick: bool) -> list[tuple]:
 
 
 def delays(quick: bool) -> list[tuple]:
-    """Medians over orders of the stored samples; the reference is the half of the split that did
-    not choose.
+    """Return median delays over orders of the stored samples.
+
+    The reference is the half of the split that did not select the cascade.
     """
     orders = 2 if quick else 50
     folder = "data/fashion-mnist"
@@ -333,8 +337,9 @@ def delays(quick: bool) -> list[tuple]:
 
 
 def audits(quick: bool) -> list[tuple]:
-    """Share of streams of audited inputs whose sequence of lower bounds is above the true loss at
-    any time: where its capital against the truth comes to 1 / error.
+    """Return the share of audited streams with a lower bound above the true loss at any time.
+
+    This happens if the capital against the truth reaches 1 / error.
     """
     streams = 20 if quick else 1_000
     inputs = 5_000
@@ -374,12 +379,12 @@ def audits(quick: bool) -> list[tuple]:
 
 
 def guarantee(quick: bool = False) -> list[dict]:
-    """Rows of the table: 1,000 draws of a tuning and a certification split from the population.
+    """Return the rows of 1,000 draws of a tuning and a certification split from the population.
 
-    Each draw: search all pairs of five models on the tuning split, certify on the other, look the
-    certified cascades up in the population. A violation is a certified cascade that loses ε or more
-    there. Beside it what other p-values would certify on the same draws: Waudby-Smith and Ramdas'
-    betting, Hoeffding–Bentkus (Bates et al., 2021), and the normal approximation, which promises
+    Each draw searches all pairs of five models on the tuning split and certifies on the other. The
+    certified cascades are then evaluated on the population. A violation is a certified cascade that
+    loses ε or more there. Other p-values are applied to the same draws: Waudby-Smith and Ramdas'
+    betting, Hoeffding–Bentkus (Bates et al., 2021), and the normal approximation, which guarantees
     nothing.
     """
     draws = 20 if quick else 1_000
@@ -416,14 +421,14 @@ def guarantee(quick: bool = False) -> list[dict]:
 
 
 def losses_of(table: ScoreTable, points: list[Point], reference: str) -> np.ndarray:
-    """Losses against the reference model, float [P, k]."""
+    """Return losses against the reference model, float [P, k]."""
     reference_correct = table.correct[table.row(reference)].astype(np.float64)
     outcomes = {at: run.correct for at, run in runs_of(table, points)}
     return np.stack([reference_correct - outcomes[at] for at in range(len(points))])
 
 
 def certified(losses: np.ndarray, test: Callable) -> int:
-    """How many points pass, one after another, until the first that does not."""
+    """Count the points that pass in sequence, up to the first that does not."""
     for count, loss in enumerate(losses):
         if test(loss, EPSILON) > DELTA:
             return count
@@ -431,7 +436,7 @@ def certified(losses: np.ndarray, test: Callable) -> int:
 
 
 def hoeffding_bentkus(losses: np.ndarray, epsilon: float) -> float:
-    """p-value for losses in [−1, 1], scaled to [0, 1]."""
+    """Return the p-value for losses in [−1, 1], scaled to [0, 1]."""
     k = len(losses)
     mean = (1 + losses.mean()) / 2
     limit = (1 + epsilon) / 2
@@ -442,7 +447,7 @@ def hoeffding_bentkus(losses: np.ndarray, epsilon: float) -> float:
 
 
 def normal(losses: np.ndarray, epsilon: float) -> float:
-    """p-value by the normal approximation."""
+    """Return the p-value of the normal approximation."""
     return norm.cdf((losses.mean() - epsilon) / max(losses.std() / np.sqrt(len(losses)), 1e-12))
 
 
@@ -461,9 +466,8 @@ TESTS = {
 
 
 def rare_errors(quick: bool) -> list[tuple]:
-    """Share of draws of 500 samples in which a cascade that loses exactly ε = 0.5% or 1% is
-    certified, per test.
-    """
+    """Return how often a cascade that loses exactly ε = 0.5% or 1% is certified on 500 samples, per
+    test."""
     rng = np.random.default_rng(1)
     draws = 50 if quick else 1_000
     k = 500
@@ -518,9 +522,8 @@ CHANGED = {  # the samples that some of these are asked about
 
 
 def few_labels(quick: bool = False) -> list[dict]:
-    """Rows of the table: how often is certified what is not so, for each kind of promise; power at
-    equal label cost.
-    """
+    """Return rows of false certificates for each kind of guarantee, and of power at equal label
+    cost."""
     draws = 30 if quick else 1_000
     rows = []
     for k in (500, 2_000):
@@ -545,7 +548,7 @@ def few_labels(quick: bool = False) -> list[dict]:
 
 
 def priced(table: ScoreTable) -> ScoreTable:
-    """The same at prices of half or of one and a half times as much, sample by sample."""
+    """Return the same with prices of half or one and a half times as much, per sample."""
     seed = int(2**53 * table.confidence[0, 0])
     factors = np.random.default_rng(seed).choice([0.5, 1.5], len(table))
     return replace(table, cost=np.outer(table.cost, factors))
@@ -556,10 +559,10 @@ def labels_of(table: Any, ids: np.ndarray) -> Any:
 
 
 def labelled_world(rng: np.random.Generator, k: int, two: bool = False) -> tuple:
-    """(predictions of two models for three classes, or two, cascade HALF under its score).
+    """Return (predictions of two models for three classes or two, cascade HALF under its score).
 
-    Its true loss is 2% overall and in each group and class; of F1 it is F1_LOSS; its mean cost is
-    5.
+    Its true loss is 2% overall and in each group and class. Its loss of F1 is F1_LOSS and its mean
+    cost 5.
     """
     kind = rng.choice(
         4, k, p=[0.86, 0.06, 0.06, 0.02]
@@ -590,9 +593,8 @@ F1_LOSS = 0.02  # classes are equally frequent and err alike: F1 is accuracy the
 
 
 def power(draws: int) -> list[dict]:
-    """Share of draws in which a cascade of true loss 0.2% is certified for ε = 0.5%, δ = 5%, from
-    500 labels.
-    """
+    """Return how often a cascade of true loss 0.2% is certified for ε = 0.5%, δ = 5%, with 500
+    labels."""
     # lost, gained, neither, the same
     rng = np.random.default_rng(0)
     parts = [0.006, 0.004, 0.03, 0.96]
@@ -631,8 +633,10 @@ def power(draws: int) -> list[dict]:
 
 
 def ledger(quick: bool = False) -> list[dict]:
-    """Of claims on methods that are equal: the share of families of which one is called supported
-    or contradicted; tests/notebooks/test_verdicts.py has the quick version."""
+    """Return the share of families of claims on equal methods in which one claim is decided.
+
+    A quick version is in tests/notebooks/test_verdicts.py.
+    """
     root = Path(__file__).resolve().parents[1]
     sys.path[:0] = [str(root / "tests"), str(root / "notebooks")]
     from equal_methods import decided_families

@@ -1,12 +1,11 @@
-"""What choosing on few labels keeps: rules of ``pick`` on fronts of observed and of expected
-outcomes.
+"""Measure what selection on few labels loses: rules of ``pick`` on observed and expected outcomes.
 
-A cascade is chosen on a draw of n labelled samples, and measured on all others of its pool: the
-bundled images (16 models) and reviews, the bundled yes-no queries (two models), and FrugalML's
-markets from the folder that the environment variable ``FRUGALML`` names. A cell is a pool, n, the
-lengths of cascades and a loss. *excess*: accuracy lost to the model that was the best where it was
-chosen, less the loss that was asked for, in points. *cost*: ÷ that of the cheapest cascade of the
-whole pool with the accuracy reached.
+A cascade is selected on a draw of n labelled samples and evaluated on the others of its pool. Pools
+are the bundled images (16 models), reviews and yes-no queries (two models), and FrugalML's markets.
+The environment variable ``FRUGALML`` is the folder of the markets. A cell is a pool, n, the lengths
+of cascades and a loss. *excess*: accuracy lost to the best model of the selection, minus the
+requested loss, in points. *cost*: ÷ that of the cheapest cascade of the full pool with the accuracy
+reached.
 """
 
 import os
@@ -37,8 +36,7 @@ FIRST_SEED = 50_000
 
 
 def table_of(splits: list[LogitStore]) -> ScoreTable:
-    """Several splits of one store as a table of at most 16 models, evenly spread over their
-    costs."""
+    """Return several splits of one store as a table of at most 16 models, evenly spaced in cost."""
     names = list(splits[0].models.index)
     at = np.unique(np.linspace(0, len(names) - 1, min(MOST_MODELS, len(names))).round().astype(int))
     chosen = [names[i] for i in at]
@@ -54,7 +52,7 @@ def table_of(splits: list[LogitStore]) -> ScoreTable:
 
 
 def queries(name: str) -> ScoreTable:
-    """Yes-no queries: a small model whose answers are judged by a large one's."""
+    """Return yes-no queries: a small model whose answers are compared with a large one's."""
     frame = pd.read_parquet(DATA / "semantic-sql" / f"{name}.parquet")
     p = frame["proxy_pred_true_prob"].to_numpy()
     correct = (p >= 0.5) == frame["oracle_pred"].to_numpy()
@@ -64,7 +62,7 @@ def queries(name: str) -> ScoreTable:
 
 
 def pools() -> Iterator[tuple[str, ScoreTable]]:
-    """(name, table) of all data at hand."""
+    """Return (name, table) of all available data."""
     for name, folder in (("images", "fashion-mnist"), ("reviews", "reviews")):
         yield name, table_of([LogitStore(DATA / folder / split) for split in ("val", "test")])
     for name in QUERIES:
@@ -99,7 +97,7 @@ def chosen(quick: bool = False, draws: Iterable[int] = range(DRAWS)) -> pd.DataF
 def one_draw(
     choose: ScoreTable, others: ScoreTable, numbers: tuple[int, ...], oracle: Front
 ) -> Iterator[dict]:
-    """What each rule chooses on some samples, and what becomes of it on the others."""
+    """Select with each rule on some samples and evaluate on the others."""
     rules = []
     points = []
     for kind, cautions in CAUTIONS.items():

@@ -73,14 +73,14 @@ MOVES = """async ([moves, seed]) => {
 
 
 def write_notebook(path: Path, *sources: str) -> None:
-    """Notebook 02 with its outputs, and cells above it."""
+    """Write notebook 02 with its outputs, and cells above it."""
     nb = nbformat.read(NOTEBOOK, nbformat.NO_CONVERT)
     nb.cells[:0] = [nbformat.v4.new_code_cell(source) for source in sources]
     nbformat.write(nb, path)
 
 
 def measured(page: Any, address: str, moves: int) -> dict[tuple, list]:
-    """{(models in the cascade, what the kernel does): [script, paint]}, milliseconds of each
+    """Return {(models in the cascade, kernel state): [script, paint]}, milliseconds of each
     move."""
     found = {}
     run_cell(page, address)
@@ -101,7 +101,7 @@ def measured(page: Any, address: str, moves: int) -> dict[tuple, list]:
 
 
 def explorer(quick: bool = False) -> list[dict]:
-    """Rows of the table: script per move, input to paint; nothing where there is no browser."""
+    """Return the rows of script per move and input to paint, none without a browser."""
     if find_browser() is None:
         return []
     from playwright.sync_api import sync_playwright
@@ -124,7 +124,7 @@ def explorer(quick: bool = False) -> list[dict]:
 
 
 def rows_of(found: dict[int, dict[tuple, list]], models: int) -> list[dict]:
-    """A row per median and 99th percentile. found: {samples: what :func:`measured` returns}."""
+    """Return a row per median and 99th percentile. found: {samples: result of :func:`measured`}."""
     rows = []
     for samples, each in found.items():
         for (n, kernel), (script, paint) in each.items():

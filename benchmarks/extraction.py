@@ -1,10 +1,10 @@
-"""What ``extract`` costs and saves: beside a bare forward loop, beside timm's own loop over JPEGs,
-and on texts sorted by length beside fixed padding; and which memory format a processor prefers.
+"""Measure the cost and the gain of ``extract``.
 
-What is compared alternates in one run, so that whatever else the machine does weighs on both:
-ratios count, not times. ``extract`` keeps freed memory between batches
-(:func:`cascadelib.zoo.forward.retain_freed_memory`), and so does what images are compared with, so
-that this is not taken for the gain of reading once.
+It is compared with a bare forward loop, with timm's loop over JPEGs, and, on texts sorted by
+length, with fixed padding. The faster memory format of a processor is measured as well. Compared
+runs alternate, so other load on the machine affects both. Ratios count, not times. ``extract``
+keeps freed memory between batches (:func:`cascadelib.zoo.forward.retain_freed_memory`). The loops
+over images do as well, so this is not counted as a gain of reading once.
 """
 
 import resource
@@ -65,9 +65,8 @@ SAMPLES = 40_430
 
 
 def extraction(quick: bool = False) -> list[dict]:
-    """Rows of the table: the ratio of images a second, extract ÷ bare loop, of small grey images in
-    memory.
-    """
+    """Return the ratio of images per second, extract ÷ bare loop, of small grey images in
+    memory."""
     count, repeats = (2_000, 2) if quick else (10_000, RUNS)
     images = torch.randint(0, 256, (count, 28, 28), dtype=torch.uint8)
     labels = torch.arange(count) % 10
@@ -120,7 +119,8 @@ def memory_formats(repeats: int) -> list[dict]:
 
 
 def small_models() -> dict:
-    """{name: (module, transform)}, untrained: time does not depend on the weights."""
+    """Return {name: (module, transform)}, untrained, because time does not depend on the
+    weights."""
     torch.manual_seed(0)
     return {
         name: (
@@ -133,7 +133,7 @@ def small_models() -> dict:
 
 @torch.inference_mode()
 def bare_loop(models: dict, images: torch.Tensor) -> None:
-    """Nothing but transform and forward, in channels_last, each transform once a batch."""
+    """Run only transform and forward, in channels_last, each transform once per batch."""
     for module, _ in models.values():
         module.to(memory_format=torch.channels_last)
     for batch in images.split(GREY_BATCH):
@@ -265,7 +265,7 @@ def tree(count: int) -> Path:
 
 
 def timed(call: Callable, *args: Any) -> np.ndarray:
-    """(elapsed, processor) seconds of a call, those of its worker processes included."""
+    """Return (elapsed, processor) seconds of a call, with those of its worker processes."""
     before = _clocks()
     call(*args)
     return _clocks() - before
@@ -306,7 +306,7 @@ def spans(samples: Any) -> list[tuple[int, int]]:
 
 @torch.inference_mode()
 def forward(module: Any, size: Any, batches: int) -> None:
-    """Nothing but forward passes, on random input that is there."""
+    """Run forward passes only, on random input in memory."""
     inputs = torch.randn(BATCH, 3, size, size).contiguous(memory_format=torch.channels_last)
     module.to(memory_format=torch.channels_last)
     for _ in range(batches):
@@ -375,13 +375,13 @@ class Fixed(Tokenized):
 
 @torch.inference_mode()
 def fixed_loop(module: Any, transform: Any, texts: list[str]) -> None:
-    """Nothing but tokenizer and forward, in the order of the texts."""
+    """Run only tokenizer and forward, in the order of the texts."""
     for start in range(0, len(texts), BATCH):
         module(**transform(texts[start : start + BATCH]))
 
 
 def text_searches(quick: bool) -> list[dict]:
-    """Seconds of exact searches of pairs (accuracy and F1) and triples, compiled beforehand."""
+    """Return seconds of exact searches of pairs (accuracy and F1) and triples, compiled before."""
     k = 4_000 if quick else SAMPLES
     logits, labels, macs = two_class_models(k)
     store = cl.LogitStore.from_arrays(labels, logits, macs=macs)

@@ -1,7 +1,7 @@
-"""What each extra adds to an installation, in MB: ``python benchmarks/extras.py`` writes it.
+"""Measure what each extra adds to an installation, in MB: ``python benchmarks/extras.py``.
 
-Counted in this environment: the files of all packages that an extra asks for, itself or by way of
-others, and that the core does not.
+It counts the files in this environment of all packages that an extra requires, directly or
+indirectly, and that the core does not.
 """
 
 import json
@@ -16,9 +16,9 @@ EXTRAS = "explore sklearn vision text notebooks serve all".split()
 
 
 def needed(name: str, extra: str = "") -> set[str]:
-    """Names of the packages that a package asks for, with an extra of it or none, and itself.
+    """Return a package and the packages that it requires, with or without an extra.
 
-    Packages for other systems, which are not installed here, are left out.
+    Packages for other systems, which are not installed, are left out.
     """
     found = set()
     asked = [(name, frozenset({extra}))]
@@ -37,7 +37,7 @@ def needed(name: str, extra: str = "") -> set[str]:
 
 
 def megabytes(packages: set[str]) -> int:
-    """MB of all files of some packages."""
+    """Return the MB of all files of some packages."""
     files = [file for package in packages for file in distribution(package).files or []]
     paths = [Path(str(file.locate())) for file in files]
     return round(sum(path.stat().st_size for path in paths if path.is_file()) / 1e6)

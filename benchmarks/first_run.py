@@ -1,10 +1,10 @@
-"""What a newcomer waits for and stores: clones this repository into an empty folder, installs it,
-runs all notebooks.
+"""Measure the time and the disk space of a first run.
 
-    python benchmarks/first_run.py     rewrites benchmarks/first-run.json, of which the README tells
+The repository is cloned into an empty folder, installed, and all its notebooks are run.
 
-Packages come as pip has them, from its cache or the network: the time of the installation is that
-of this machine.
+    python benchmarks/first_run.py     rewrites benchmarks/first-run.json, which the README quotes
+
+Packages come from pip's cache or the network. The time of the installation is that of this machine.
 """
 
 import json
@@ -19,20 +19,20 @@ HERE = Path(__file__).resolve().parent
 
 
 def timed(*command: Any, **options: Any) -> float:
-    """Seconds that a command takes; it has to succeed."""
+    """Return the seconds of a command, which must succeed."""
     start = time.perf_counter()
     subprocess.run(command, check=True, **options)
     return time.perf_counter() - start
 
 
 def megabytes(folder: Path) -> int:
-    """What a folder takes on the disk."""
+    """Return the size of a folder on disk."""
     said = subprocess.run(["du", "-sm", folder], check=True, capture_output=True, text=True).stdout
     return int(said.split()[0])
 
 
 def first_run(folder: Path) -> dict:
-    """{download_mb, install_s, installed_mb, run_s, cores} of a clone in an empty folder."""
+    """Return {download_mb, install_s, installed_mb, run_s, cores} of a clone in an empty folder."""
     subprocess.run(["git", "clone", "-q", "--no-local", HERE.parent, folder], check=True)
     found = {
         "download_mb": megabytes(folder / ".git"),

@@ -1,8 +1,7 @@
-"""Fitted confidences: held-out accuracy at three budgets beside that of the confidences as given,
-on markets, on yes-no queries and on free text, and the price of a curve's levels.
+"""Compare fitted with original confidences, at three budgets, held out.
 
-The markets of FrugalML are not bundled: the environment variable ``FRUGALML`` names a folder with
-them.
+Data are markets, yes-no queries and free text. The price of a curve's levels is measured as well.
+The markets of FrugalML are not bundled. The environment variable ``FRUGALML`` is their folder.
 """
 
 import os
@@ -45,7 +44,7 @@ def queries(name: str, are_free_text: bool = False) -> ScoreTable:
 
 
 def tables() -> dict[str, ScoreTable]:
-    """All tables that there are, by name."""
+    """Return all available tables, by name."""
     found = {name: queries(name) for name in QUERIES}
     found["arxiv as free text"] = queries("arxiv", are_free_text=True)
     if "FRUGALML" in os.environ:
@@ -62,8 +61,10 @@ def tables() -> dict[str, ScoreTable]:
 
 
 def differences(table: ScoreTable, draws: int) -> np.ndarray:
-    """Held-out accuracy with method="auto" less that with the given confidences, at each budget:
-    float64 [draws, budgets]."""
+    """Return held-out accuracy with method="auto" minus that with the original confidences.
+
+    float64 [draws, budgets].
+    """
     price = table.models["cost"]
     cheapest = price.min()
     span = price[table.models["top1"].idxmax()] - cheapest
@@ -107,7 +108,7 @@ def price_of_levels(name: str, draws: int) -> dict[bool, float]:
 
 
 def fitted(quick: bool = False) -> list[dict]:
-    """Rows of the table."""
+    """Return the rows of the table."""
     draws = 2 if quick else DRAWS
     rows = []
     errors = []

@@ -1,6 +1,7 @@
-"""Exact search at the paper's scale beside a literal numpy version of the paper's recipe (section
-3, *Evaluation*), how it grows with samples and models, what gap four models are left with, whether
-threads change any of its points, and what a first search takes.
+"""Measure exact search at the paper's scale, relative to a literal numpy version of its recipe.
+
+The recipe is in section 3, *Evaluation*. Further jobs measure growth with samples and models, the
+remaining gap of four models, whether threads change any point, and the time of a first search.
 """
 
 import os
@@ -32,15 +33,16 @@ FIELDS = ("accuracy", "cost", "models", "thresholds", "exit_rates")
 
 
 def compile_kernels() -> None:
-    """Let numba compile outside the measured time."""
+    """Compile numba's kernels outside the measured time."""
     small = scores(5, 400)
     for n in (2, 3):
         search_arrays(*small, n)
 
 
 def search(quick: bool = False) -> list[dict]:
-    """Rows of the table: all pairs and all triples, of both kinds of models; beside them the
-    paper's recipe; quick: small sizes.
+    """Return rows of all pairs and all triples of both kinds of models, and of the paper's recipe.
+
+    quick: small sizes.
     """
     compile_kernels()
     size = (8, 2000) if quick else (27, 50_000)
@@ -53,7 +55,7 @@ def search(quick: bool = False) -> list[dict]:
 
 
 def by_kind(tables: dict[str, Table], n: int, within: str, processor: str) -> list[dict]:
-    """Rows of exact searches of n models, the kinds in turns."""
+    """Return rows of exact searches of n models, with the kinds in turns."""
     m, k = next(iter(tables.values()))[0].shape
     rows = []
     for kind, found in in_turns(tables, n).items():
@@ -64,7 +66,7 @@ def by_kind(tables: dict[str, Table], n: int, within: str, processor: str) -> li
 
 
 def in_turns(tables: dict[str, Table], n: int) -> dict[str, Seconds]:
-    """:class:`Seconds` of exact searches of n models in each table."""
+    """Return :class:`Seconds` of exact searches of n models in each table."""
     runs: dict[str, list[tuple[float, float]]] = {kind: [] for kind in tables}
     for _ in range(repeats_of(n)):
         for kind, table in tables.items():
@@ -74,12 +76,12 @@ def in_turns(tables: dict[str, Table], n: int) -> dict[str, Seconds]:
 
 
 def repeats_of(n: int) -> int:
-    """How often a search of n models is run: pairs are short, and vary."""
+    """Return the number of runs of a search of n models. Pairs are short and vary."""
     return 4 * RUNS if n == 2 else RUNS
 
 
 def beside_pairs(table: Table) -> list[dict]:
-    """Rows of ``cl.search`` of a ScoreTable and of the paper's recipe of pairs."""
+    """Return rows of the paper's recipe of pairs."""
     points = search_arrays(*table, 2)
     store = ScoreTable(*table)
     called = seconds(lambda: search_store(store, 2), repeats_of(2))[0]
@@ -97,7 +99,7 @@ def beside_pairs(table: Table) -> list[dict]:
 
 
 def beside_triples(table: Table, sample: int) -> list[dict]:
-    """Rows of the paper's recipe of some triples, and of the memory that all of them take."""
+    """Return rows of the paper's recipe of some triples, and of the memory of all triples."""
     own, points = seconds(lambda: search_arrays(*table, 3))
     m, k = table[0].shape
     listed = list(combinations(range(m), 3))
@@ -119,21 +121,20 @@ def beside_triples(table: Table, sample: int) -> list[dict]:
 
 
 def only(models: int, samples: int, n: int) -> None:
-    """One search, for the memory that it takes."""
+    """Run one search, to measure its memory."""
     search_arrays(*scores(models, samples), n)
 
 
 def worst_ratio(points: Any, costs: np.ndarray, accuracies: np.ndarray) -> float:
-    """Largest cost of the points ÷ cost of other points of no greater accuracy: ≤ 1 where never
-    worse.
-    """
+    """Return the largest cost ratio to points of at most equal accuracy, ≤ 1 if never worse."""
     own = np.append(points.cost, np.inf)[np.searchsorted(points.accuracy, accuracies - 1e-9)]
     return float((own / costs).max())
 
 
 def growth(quick: bool = False) -> list[dict]:
-    """Rows of the table: seconds of pairs and of triples against k (27 models) and against M (k =
-    20,000); against the number of models in a cascade, threads, and classes of mean logits.
+    """Return seconds of pairs and triples against k (27 models) and against M (k = 20,000).
+
+    Further rows are against the number of models in a cascade, threads, and classes of mean logits.
     """
     compile_kernels()
     if quick:
@@ -152,14 +153,14 @@ def growth(quick: bool = False) -> list[dict]:
 
 
 def by_size(sizes: list[int], models: list[int], n: int) -> list[dict]:
-    """Seconds of exact searches of n models against the number of samples and of models."""
+    """Return seconds of exact searches of n models against the numbers of samples and models."""
     tables = {f"search: {n} of 27, k = {k}": (27, k) for k in sizes}
     tables |= {f"search: {n} of {m}, k = 20000": (m, 20_000) for m in models}
     return [row(what, searching(scores(*size), n), "s") for what, size in tables.items()]
 
 
 def by_length(lengths: list[int], models: int, samples: int) -> list[dict]:
-    """Seconds of exact searches against the number of models in a cascade."""
+    """Return seconds of exact searches against the number of models in a cascade."""
     table = scores(models, samples)
     for n in lengths:
         search_arrays(*scores(n, 300), n)  # compile
@@ -169,7 +170,7 @@ def by_length(lengths: list[int], models: int, samples: int) -> list[dict]:
 
 
 def by_one_thread(models: int, samples: int) -> list[dict]:
-    """Seconds of exact searches with one thread; the job search has those with all cores."""
+    """Return seconds of exact searches with one thread. The job search uses all cores."""
     table = scores(models, samples)
     rows = []
     with patch("os.cpu_count", return_value=1):
@@ -180,9 +181,8 @@ def by_one_thread(models: int, samples: int) -> list[dict]:
 
 
 def by_classes(classes: list[int], models: int, samples: int) -> list[dict]:
-    """Seconds of exact searches of pairs by mean logits, from logits on disk, against the number of
-    classes.
-    """
+    """Return seconds of searches of pairs by mean logits from disk, against the number of
+    classes."""
     rows = []
     for c in classes:
         with TemporaryDirectory() as folder:
@@ -196,20 +196,18 @@ def by_classes(classes: list[int], models: int, samples: int) -> list[dict]:
 
 
 def searching(table: Table, n: int) -> Any:
-    """Seconds of an exact search of n models."""
+    """Return the seconds of an exact search of n models."""
     return seconds(lambda: search_arrays(*table, n), repeats_of(n))[0]
 
 
 def of_kind(kind: str, m: int, k: int, n: int) -> Any:
-    """Seconds of an exact search of n models of m on k made-up samples, kernels compiled."""
+    """Return the seconds of a search of n of m models on k synthetic samples, kernels compiled."""
     compile_kernels()
     return searching(KINDS[kind](m, k), n)
 
 
 def scale(quick: bool = False) -> list[dict]:
-    """Rows of the table: sizes beyond the paper's, and the memory of a process that does only one
-    of these searches.
-    """
+    """Return rows of sizes beyond the paper's, with the memory of a process per search."""
     compile_kernels()
     rows = []
     sizes = (
@@ -231,8 +229,9 @@ def scale(quick: bool = False) -> list[dict]:
 
 
 def quadruples(quick: bool = False) -> list[dict]:
-    """Rows of the table: four models until a certified gap of 1%, of both kinds, and what is
-    certified of longer cascades in ten seconds; quick: a small table.
+    """Return rows of four models until a certified gap of 1%, of both kinds.
+
+    Further rows have the certificates of longer cascades in ten seconds. quick: a small table.
     """
     compile_kernels()
     size = (8, 2000) if quick else (27, 50_000)
@@ -256,7 +255,7 @@ def quadruples(quick: bool = False) -> list[dict]:
 def in_time(
     table: Table, n: int, kind: str, limit: float, median: str = "", largest: str = ""
 ) -> list[dict]:
-    """Rows of what is certified of cascades of n models in so many seconds, with targets of the
+    """Return rows of the certificates for cascades of n models in limited time, with targets of the
     gap."""
     what = f"search: {n} of {len(table[0])},"
     own, points = seconds(lambda: search_arrays(*(*table, n), time_limit=limit))
@@ -271,8 +270,10 @@ def in_time(
 
 
 def graded_table(models: int, samples: int, priced: bool) -> ScoreTable:
-    """Made-up scores in [0, 1] of models, each dearer and better; a price for every sample or
-    not."""
+    """Return synthetic scores in [0, 1] of models with rising price and quality.
+
+    Prices are per sample or per model.
+    """
     rng = np.random.default_rng(0)
     skill = np.linspace(-0.3, 1.6, models)[:, None]
     ease = skill - rng.normal(size=samples) + rng.normal(0, 0.8, (models, samples))
@@ -286,8 +287,10 @@ def graded_table(models: int, samples: int, priced: bool) -> ScoreTable:
 
 
 def graded(quick: bool = False) -> list[dict]:
-    """Rows of the table: graded scores and prices per query, until exact, and what is certified of
-    three models and more in time."""
+    """Return rows of graded scores and prices per query, until exact.
+
+    Further rows have the certificates of three or more models in limited time.
+    """
     search_store(graded_table(3, 400, False), 3)
     rows = []
     for m, k in ((3, 400),) if quick else ((3, 1000), (8, 5000)):
@@ -312,8 +315,7 @@ def graded(quick: bool = False) -> list[dict]:
 
 
 def quadruples_exact(quick: bool = False) -> list[dict]:
-    """Rows of the table: four models, every threshold, of both kinds, each in a process of its
-    own."""
+    """Return rows of four models, every threshold, of both kinds, each in a separate process."""
     m, k = (8, 2000) if quick else (27, 50_000)
     rows = []
     for kind in KINDS:
@@ -353,14 +355,14 @@ def threads(quick: bool = False) -> list[dict]:
 
 
 def uniform(models: int, samples: int, seed: int = 0) -> Table:
-    """(correct, confidence, cost) as ``scores`` gives them, of chance alone."""
+    """Return (correct, confidence, cost) like ``scores``, uniformly at random."""
     rng = np.random.default_rng(seed)
     correct = rng.random((models, samples)) < np.linspace(0.5, 0.9, models)[:, None]
     return correct, rng.random((models, samples)), np.sort(rng.uniform(1, 100, models))
 
 
 def differing(table: Table, n_models: int, runs: int, threads: int) -> int:
-    """Of so many runs with so many threads, how many differ from a run with one."""
+    """Count the runs with a number of threads that differ from a run with one."""
     with patch("os.cpu_count", return_value=1):
         single = search_arrays(*table, n_models)
     with patch("os.cpu_count", return_value=threads):
@@ -369,7 +371,7 @@ def differing(table: Table, n_models: int, runs: int, threads: int) -> int:
 
 
 def same_points(points: Any, others: Any) -> bool:
-    """Whether two searches found the very same points."""
+    """Return whether two searches found identical points."""
     return all(np.array_equal(getattr(points, f), getattr(others, f)) for f in FIELDS)
 
 
@@ -382,8 +384,9 @@ with np.load(sys.argv[1]) as table:
 
 
 def first_use(quick: bool = False) -> list[dict]:
-    """Rows of the table: the first search of a fresh process, import included, where nothing is
-    compiled, and after ``warm`` in another process.
+    """Return rows of the first search of a fresh process, import included.
+
+    Kernels are not compiled, or compiled by ``warm`` in another process.
     """
     correct, confidence, cost = scores(8, 2000) if quick else scores()
     rows = []

@@ -1,9 +1,8 @@
-"""What ``extract`` leaves of a GPU: images a second beside a bare loop, its idle share, how fast
-workers decode, and what the layouts that it measures and chooses are worth.
+"""Measure GPU extraction: images per second relative to a bare loop, idle share and decoding speed.
 
-The job ``gpu`` of the room ``extraction``; without a GPU it has no rows. The bare loop runs the
-same models in the same precision over one batch that is on the GPU already: nothing is read, copied
-or kept, so that it is what the GPU can do.
+The gain of the measured and selected layouts is measured as well. The job is ``gpu`` of
+``extraction``. Without a GPU it has no rows. The bare loop runs the same models in the same
+precision over one batch on the GPU. It reads, copies and keeps nothing, so it is an upper bound.
 """
 
 import statistics
@@ -35,7 +34,7 @@ AMP = "float16"
 
 
 def measured(folder: Path, times: int, repeats: int = RUNS, on: str = "cuda") -> list[dict]:
-    """Rows of the table, for a folder of photographs that are gone through ``times`` over."""
+    """Return the rows of a folder of photographs that are read ``times`` times."""
     found = image_folder(folder)
     device = select_device(on)
     workers = count_usable_cores()
@@ -113,7 +112,7 @@ def layout_rows(store: Any, what: str) -> list[dict]:
 
 @torch.inference_mode()
 def bare_loop(modules: Any, count: int, device: Any) -> None:
-    """Nothing but forward passes in mixed precision, on a batch that is there."""
+    """Run only forward passes in mixed precision, on a batch on the GPU."""
     batch = torch.randn(BATCH, 3, SIZE, SIZE, device=device).contiguous(
         memory_format=torch.channels_last
     )
@@ -128,7 +127,7 @@ def bare_loop(modules: Any, count: int, device: Any) -> None:
 
 
 def decoded(samples: Any, transforms: list, workers: int) -> None:
-    """Read, decode and cut all photographs; nothing goes to the GPU."""
+    """Read, decode and crop all photographs, without the GPU."""
     for _ in feed(
         samples,
         split_range(0, len(samples), BATCH),

@@ -1,9 +1,7 @@
-"""What the rooms' benchmarks share: a row of the table, seconds, memory of a process, and how quiet
-the machine was.
+"""Shared code of the benchmarks: a row, seconds, memory of a process, other load on the machine.
 
-What takes time is run five times (``RUNS``), in turns where things are compared, and the median
-counts; something that takes more than a minute (``LONG``) may be run less often. The column
-``runs`` says how often.
+Timed calls run five times (``RUNS``), in turns if they are compared, and the median counts. A call
+of more than a minute (``LONG``) may run less often. The column ``runs`` has the number.
 """
 
 import importlib.util
@@ -47,9 +45,10 @@ def row(
     cpu: float | None = None,
     runs: int | None = None,
 ) -> dict:
-    """A row of the table.
+    """Return a row of the table.
 
-    cpu: processor seconds; runs: how many the median is of; those of ``Seconds`` by default.
+    cpu: processor seconds. runs: the number of runs of the median. Both default to those of
+    ``Seconds``.
     """
     if cpu is None:
         cpu = getattr(measured, "cpu", None)
@@ -66,7 +65,7 @@ def row(
 
 
 def module_at(path: Path) -> Any:
-    """The module in a file that lies in no package."""
+    """Return the module in a file outside of a package."""
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -75,9 +74,8 @@ def module_at(path: Path) -> Any:
 
 
 def seconds(function: Callable, repeats: int = 1) -> tuple[Seconds, Any]:
-    """(:class:`Seconds` of so many runs, or of one where that takes more than ``LONG``; the last
-    result).
-    """
+    """Return (:class:`Seconds` of several runs, or of one that takes more than ``LONG``, last
+    result)."""
     runs: list[tuple[float, float]] = []
     while not runs or (len(runs) < repeats and runs[0][0] <= LONG):
         before = descendants()
@@ -91,7 +89,7 @@ def seconds(function: Callable, repeats: int = 1) -> tuple[Seconds, Any]:
 
 
 def median(runs: list[tuple[float, float]]) -> Seconds:
-    """:class:`Seconds` of [(elapsed seconds, processor seconds), …], a pair a run."""
+    """Return :class:`Seconds` of [(elapsed seconds, processor seconds), …], a pair per run."""
     wall, cpu = zip(*runs, strict=True)
     found = Seconds(statistics.median(wall))
     found.cpu = statistics.median(cpu)
@@ -100,9 +98,7 @@ def median(runs: list[tuple[float, float]]) -> Seconds:
 
 
 def own_time() -> float:
-    """Processor seconds of this process and of those of its children that have ended and been
-    waited for.
-    """
+    """Return processor seconds of this process and of its children that have ended."""
     both = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return sum(usage.ru_utime + usage.ru_stime for usage in both)
 
@@ -122,8 +118,9 @@ def descendants() -> float:
 
 
 def machine_time() -> float:
-    """Processor seconds that all processes have used since the machine was started, stolen time
-    included; nan where the system does not tell.
+    """Return processor seconds of all processes since the machine started, stolen time included.
+
+    The result is nan if the system has no such figure.
     """
     try:
         times = psutil.cpu_times()._asdict()
@@ -175,20 +172,18 @@ class Watch:
 
 
 def load() -> float:
-    """Load average of the last minute; nan where the system has none."""
+    """Return the load average of the last minute, nan if the system has none."""
     return os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
 
 
 def alone(function: Callable, *arguments: Any) -> tuple[Any, float]:
-    """(result of a function in a fresh process, the most memory it held: GiB resident, mapped files
-    included).
-    """
+    """Run a function in a fresh process: (its result, its peak memory in GiB with mapped files)."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(with_peak, function, arguments).result()
 
 
 def with_peak(function: Callable, arguments: tuple) -> tuple[Any, float]:
-    """What :func:`alone` runs there.
+    """Run the function of :func:`alone` and return its peak memory.
 
     Linux counts a parent's peak into ``ru_maxrss``, so VmHWM comes first.
     """

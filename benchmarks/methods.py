@@ -52,8 +52,9 @@ def compile_kernels() -> None:
 
 
 def timed(path: Path, runs: int) -> list[tuple]:
-    """[(method, seconds, front points)] of every method over all pairs and triples of the store at
-    ``path``, which is opened anew for each run of the twelve.
+    """Return [(method, seconds, front points)] of every method over all pairs and triples.
+
+    The store at ``path`` is reopened for each run of the twelve methods.
     """
     compile_kernels()
     times: dict[str, list] = {name: [] for name in METHODS}

@@ -1,9 +1,8 @@
-"""How many calls of a reference a promise takes, beside others' methods, and how often it is
-broken.
+"""Measure the calls of a reference for a guarantee, relative to other methods, and its violations.
 
-``data/semantic-sql``, 20 draws. Others' numbers are not bundled: the environment variable
-``SEMANTIC_SQL_PEERS`` names a folder with ``peers.csv``, which has the columns file, epsilon,
-labels, rule ("mapie", "bargain") and oracle_calls, the share of the rows that they call for.
+``data/semantic-sql``, 20 draws. The numbers of others are not bundled. The environment variable
+``SEMANTIC_SQL_PEERS`` is a folder with ``peers.csv``. It has the columns file, epsilon, labels,
+rule ("mapie", "bargain") and oracle_calls, the share of the rows that they call for.
 """
 
 import os
@@ -39,13 +38,15 @@ ORDERS = ("as it is", "adversarial", "looks inside")
 
 
 def labels(quick: bool = False) -> list[dict]:
-    """Rows of the table: calls on bundled tables, and promises broken on pure noise."""
+    """Return rows of calls on bundled tables, and of guarantees broken on pure noise."""
     return [*calls(quick), *broken(quick)]
 
 
 def calls(quick: bool) -> list[dict]:
-    """Shares of the rows that are asked for the promise about the table, and, by the policy and the
-    draw together, for the one about its source."""
+    """Return shares of rows that are called for the guarantee about the table and about its source.
+
+    The second counts the policy and the draw together.
+    """
     draws = 1 if quick else 20
     folder = os.environ.get("SEMANTIC_SQL_PEERS")
     peers = pd.read_csv(Path(folder) / "peers.csv") if folder else None
@@ -80,7 +81,7 @@ def calls(quick: bool) -> list[dict]:
 def others(
     peers: pd.DataFrame | None, file: str, epsilon: float, count: int | None
 ) -> dict[str, float]:
-    """{rule: its share of calls}; where the labels are chosen, MAPIE's at its best number."""
+    """Return {rule: its share of calls}. If labels are selected, MAPIE has its best number."""
     if peers is None:
         return {}
     here = peers[(peers.file == file) & (peers.epsilon == epsilon)]
@@ -94,7 +95,7 @@ def others(
 
 
 def shares(file: str, epsilon: float, count: int | None, seed: int) -> tuple[float, float]:
-    """(share of the rows that is asked for the table, for its source)."""
+    """Return (share of the rows called for the table, for its source)."""
     frame = pd.read_parquet(DATA / f"{file}.parquet")
     p = frame["proxy_pred_true_prob"].to_numpy()
     said = p >= 0.5
@@ -136,7 +137,8 @@ def broken(quick: bool) -> list[dict]:
 
 
 def broken_by(order: str, count: int | None, seed: int) -> tuple[bool, bool]:
-    """Whether one draw breaks the promise about the table, and the one about its source."""
+    """Return whether one draw breaks the guarantee about the table, and the one about its
+    source."""
     size = 600
     epsilon = 0.1
     rng = np.random.default_rng(10_000 + seed)
@@ -153,7 +155,7 @@ def broken_by(order: str, count: int | None, seed: int) -> tuple[bool, bool]:
 
 
 def risks_of(order: str, wrong: np.ndarray, drawn: np.ndarray) -> Callable[[Peel], np.ndarray]:
-    """What takes the place of :meth:`Peel.risks`."""
+    """Replace :meth:`Peel.risks`."""
 
     def adversarial(peel: Peel) -> np.ndarray:
         said = 1 - 2.0 * peel.wrong[peel.opened]

@@ -36,8 +36,14 @@ CHANGES = ("rounded to 4 digits", "noise 1e-4", "noise 1e-3")
 TREATMENTS = ("none", "2 digits", "4 digits", "float16", "bytes", "votes", "twice", "common value")
 
 
+def share_of(found: list[bool]) -> float:
+    """Return the share of true values."""
+    return float(np.mean(found))
+
+
 def tables() -> Iterator[tuple[str, np.ndarray]]:
-    """Name and correctness [M, k] of each bundled store and each table of the folder SCORES."""
+    """Return name and correctness [M, k] of each bundled store and each table of the folder
+    SCORES."""
     for path in sorted(DATA.rglob("manifest.json")):
         store = LogitStore(path.parent)
         correct = [store.predicted(name) == store.labels for name in store.models.index]
@@ -101,7 +107,9 @@ def rows(quick: bool = False) -> list[dict]:
         for name, correct in large:
             samples = correct.shape[1]
             parts = [np.sort(rng.choice(samples, ENOUGH, replace=False)) for _ in range(draws // 3)]
-            shares[name] = np.mean([out_of_step(correct[:, part], rng, shuffled) for part in parts])
+            shares[name] = share_of(
+                [out_of_step(correct[:, part], rng, shuffled) for part in parts]
+            )
         least = min(shares, key=shares.__getitem__)
         what = f"one model of {len(large)} stores and tables {change}, k = {ENOUGH:,}: found"
         table.append(row(f"{what}, least share ({least})", shares[least], "share", "≥ 0.99"))
@@ -121,9 +129,9 @@ def detection(models: int, draws: int, rng: np.random.Generator) -> list[dict]:
         shares = {}
         for samples in SAMPLES:
             drawn = [correctness(limits, load, samples, rng) for _ in range(draws)]
-            shares[samples] = np.mean([out_of_step(each, rng, True) for each in drawn])
+            shares[samples] = share_of([out_of_step(each, rng, True) for each in drawn])
             if samples == ENOUGH:
-                moved = np.mean([out_of_step(each, rng, False) for each in drawn])
+                moved = share_of([out_of_step(each, rng, False) for each in drawn])
             if shares[samples] >= 0.995 and samples >= ENOUGH:
                 break
         enough = next((n for n in SAMPLES if shares.get(n, 1) >= 0.99), np.nan)
@@ -135,7 +143,7 @@ def detection(models: int, draws: int, rng: np.random.Generator) -> list[dict]:
     for samples in (500, 5000):
         limits, load = common_difficulty(models, 0.2)
         sound = [aligned_rows(correctness(limits, load, samples, rng)) for _ in range(draws)]
-        alarms = np.mean([each.status == "violated" for each in sound])
+        alarms = share_of([each.status == "violated" for each in sound])
         what = f"{models} models, φ = 0.2, k = {samples:,}: alarms on sound rows"
         table.append(row(what, alarms, "share", "≤ 0.001"))
     return table
@@ -213,7 +221,7 @@ def alike(quick: bool = False) -> list[dict]:
         for samples in SPLITS[:2] if quick else SPLITS:
             runs = max(3, draws * 2000 // max(2000, samples))
             for change in CHANGES[:2]:
-                share = np.mean([found_again(models, samples, change, rng) for _ in range(runs)])
+                share = share_of([found_again(models, samples, change, rng) for _ in range(runs)])
                 what = f"{models} models, k = {samples:,}, a quarter shared, {change}: found"
                 table.append(row(what, share, "share", "≥ 0.99", runs=runs))
     for models, samples, share, change, sharp in (
@@ -232,10 +240,10 @@ def alike(quick: bool = False) -> list[dict]:
         (6, 2000, 0.25, "noise 1e-3", 3),
         (6, 2000, 0.25, "noise 1e-2", 1),
     ):
-        found = np.mean(
+        found = share_of(
             [found_again(models, samples, change, rng, share, sharp) for _ in range(draws)]
         )
-        median = np.median(confidences(models, 10_000, rng, sharp))
+        median = float(np.median(confidences(models, 10_000, rng, sharp)))
         what = f"{models} model(s), k = {samples:,}, {share:.0%} shared, {change}, "
         what += f"median confidence {median:.2f}: found"
         table.append(row(what, found, "share", runs=draws))
@@ -265,7 +273,7 @@ def bundled_splits() -> list[dict]:
 
 
 def columns(store: LogitStore, models: list[str]) -> np.ndarray:
-    """What likeness compares of a store, [columns, k]."""
+    """Return the columns of a store that likeness compares, [columns, k]."""
     contents = store.origin.contents
     assert isinstance(contents, Contents)
     return np.asarray(contents.columns(models))

@@ -52,8 +52,9 @@ BISECTIONS = 20
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """What chooses: store, its names, and their table: correct bool [M, k], confidence float64 [M,
-    k], cost [M].
+    """The selection split: store, names, and their table.
+
+    The table has correct bool [M, k], confidence float64 [M, k] and cost [M].
     """
 
     store: LogitStore
@@ -115,7 +116,7 @@ def run(table: Table, models: tuple[int, ...], thresholds: Sequence) -> tuple[fl
 
 
 def exact(split: Split, n: int, budgets: Sequence[float]) -> Best:
-    """Every threshold of every cascade of n models."""
+    """Search every threshold of every cascade of n models."""
     points = search_arrays(*split.table, n)
     best = Best(budgets)
     for budget in budgets:
@@ -131,7 +132,7 @@ def exact(split: Split, n: int, budgets: Sequence[float]) -> Best:
 
 
 def paper(split: Split, n: int, budgets: Sequence[float]) -> Best:
-    """The paper's recipe, literally."""
+    """Apply the paper's recipe literally."""
     best = Best(budgets)
     one = recipe_pair if n == 2 else recipe_triple
     for models in cascades_of(split.table[2], (n,)):
@@ -266,7 +267,7 @@ def loss_within(
 
 
 def constant(split: Split, n: int, budgets: Sequence[float], then: Callable | None = None) -> Best:
-    """One threshold for all stages by bisection; ``then``: what goes on from it."""
+    """Set one threshold for all stages by bisection. ``then`` continues from it."""
     best = Best(budgets)
     for models in cascades_of(split.table[2], (n,)):
         for i, budget in enumerate(budgets):
@@ -316,9 +317,8 @@ def parzen_search(
 
 
 def suggestion(tried: np.ndarray, loss: np.ndarray, rng: np.random.Generator) -> list[float]:
-    """In each dimension, of draws from what describes the better ones, the one that is likeliest
-    beside the others.
-    """
+    """Return, per dimension, the draw with the largest likelihood ratio of better to other
+    values."""
     order = np.argsort(loss)
     better = ceil(sqrt(len(loss)) / 4)
     return [
@@ -336,8 +336,9 @@ def drawn_between(good: np.ndarray, rest: np.ndarray, rng: np.random.Generator) 
 
 
 def parzen(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Means and widths of normal kernels: one a value, as wide as its farther neighbour is far, and
-    a prior.
+    """Return means and widths of normal kernels and a prior.
+
+    There is one kernel per value, as wide as the distance to its farther neighbour.
     """
     order = np.sort(values)
     gaps = np.diff(np.concatenate([[0.0], order, [1.0]]))
@@ -350,9 +351,7 @@ def density(at: np.ndarray, means: np.ndarray, widths: np.ndarray) -> np.ndarray
 
 
 def fallback(count: int) -> Callable:
-    """The grid of scikit-fallback: so many thresholds, the same for all stages, from 1 ÷ classes to
-    0.95.
-    """
+    """Use the grid of scikit-fallback: thresholds for all stages, from 1 ÷ classes to 0.95."""
 
     def rule(split: Split, n: int, budgets: Sequence[float]) -> Best:
         grid = np.linspace(1 / split.store.output(split.names[0]).shape[1], 0.95, count)
@@ -368,7 +367,7 @@ def fallback(count: int) -> Callable:
 
 
 def hull(split: Split, n: int, budgets: Sequence[float]) -> Best:
-    """Random routing between two single models."""
+    """Route at random between two single models."""
     correct, _, cost = split.table
     baseline = Baseline(cost, correct.mean(axis=1))
     best = Best(budgets)
@@ -400,7 +399,7 @@ RULES = {
 
 
 def held_out(split: Split, store: LogitStore, found: list) -> np.ndarray:
-    """(accuracy, cost) on another split, of a random choice by weight."""
+    """Return (accuracy, cost) on another split, of a random choice by weight."""
     total = np.zeros(2)
     for weight, models, thresholds in found:
         names = tuple(split.names[m] for m in models)

@@ -22,7 +22,7 @@ SCRIPTS = HERE.parent / "data" / "imagenet-1k"
 
 
 def ran(*command: Any) -> dict[str, float]:
-    """{seconds, cpu} of a command, its processes together; it has to succeed."""
+    """Return {seconds, cpu} of a command with all its processes. It must succeed."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     start = time.perf_counter()
     subprocess.run([sys.executable, *map(str, command)], check=True)
@@ -33,7 +33,7 @@ def ran(*command: Any) -> dict[str, float]:
 
 
 def megabytes(folder: Path) -> int:
-    """What the files of a folder hold."""
+    """Return the MB of the files of a folder."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) // 2**20
 
 

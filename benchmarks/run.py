@@ -1,19 +1,17 @@
-"""Run every benchmark here and write down what it measured: one table, ``results.md`` and
-``results.parquet``.
+"""Run every benchmark in this folder and write one table, ``results.md`` and ``results.parquet``.
 
-    python benchmarks/run.py                 all of them (an hour); the results are written
-    python benchmarks/run.py search          the job search; its results are replaced
-    python benchmarks/run.py quad            jobs whose names begin so, where none is called so
-    python benchmarks/run.py fronts          all jobs of a room
+    python benchmarks/run.py                 all of them (an hour), and write the results
+    python benchmarks/run.py search          the job search, and replace its results
+    python benchmarks/run.py quad            jobs with names that begin so, if no job has that name
+    python benchmarks/run.py fronts          all jobs of a file
     python benchmarks/run.py --quick         small sizes, print only
 
-A room's jobs stand in a file beside this one, in its table ``JOBS``: name → ``job(quick=False) ->
-list[dict]``; each dict has ``benchmark`` (what), ``measured`` (a number), ``unit``, and ``target``
-(text such as "≤ 0.5" or "≥ 0.85"; empty where there is none), and, of what was timed, ``cpu``
-(processor seconds) and ``runs`` (that the median is of): ``row`` in measuring.py makes one. Each
-row carries the commit at which it was measured. What else the machine did is watched job by job;
-the end says which targets were missed, which jobs did not have the machine for themselves, and
-which have not been measured.
+Each file of this folder has its jobs in a table ``JOBS``: name → ``job(quick=False) ->
+list[dict]``. Each dict, made by ``row`` in measuring.py, has ``benchmark`` (its name), ``measured``
+(a number), ``unit``, and ``target`` (text such as "≤ 0.5" or "≥ 0.85", empty without one). Timed
+rows also have ``cpu`` (processor seconds) and ``runs`` (the number of runs of the median). Each row
+has the commit at which it was measured. Other load on the machine is recorded per job. The end
+lists missed targets, jobs on a busy machine, and jobs without measurements.
 """
 
 import argparse
@@ -52,7 +50,7 @@ PACKAGES = ("numpy", "numba", "torch", "pandas")
 
 
 def processor() -> str:
-    """The processor's name as the system tells it."""
+    """Return the system's name of the processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         return next(
@@ -63,8 +61,9 @@ def processor() -> str:
 
 
 def machine() -> str:
-    """One line: processor, cores, memory, system, Python and package versions, what numpy sorts
-    with (AVX-512 is the slower way on some processors), date.
+    """Return one line: processor, cores, memory, system, Python and package versions, date.
+
+    It includes numpy's sorting instructions, because AVX-512 is slower on some processors.
     """
     parts = [f"{processor()}, {os.cpu_count()} cores"]
     if "SC_PHYS_PAGES" in getattr(os, "sysconf_names", {}):
@@ -77,9 +76,8 @@ def machine() -> str:
 
 
 def commit() -> str:
-    """The commit that is checked out, "changed" after it where the code is not that of the commit;
-    "" where there is no repository.
-    """
+    """Return the current commit, followed by "changed" if the code differs, "" without a
+    repository."""
     asked = (["rev-parse", "--short=10", "HEAD"], ["status", "--porcelain", "-uno", "--", *CODE])
     try:
         head, changes = (
@@ -94,7 +92,7 @@ def commit() -> str:
 
 
 def met(measured: float, target: str) -> str:
-    """For a target that begins with ≤ or ≥, "yes" or "no" (nan: "no"); for any other, ""."""
+    """Return "yes" or "no" (nan: "no") for a target that begins with ≤ or ≥, else ""."""
     sign, _, bound = target.partition(" ")
     if sign not in ("≤", "≥"):
         return ""
@@ -104,13 +102,14 @@ def met(measured: float, target: str) -> str:
 
 
 def names_in(table: ast.expr) -> list[str]:
-    """The keys of a dict as it is written, each a text."""
+    """Return the literal keys of a dict in the source, each a text."""
     return [ast.literal_eval(key) for key in getattr(table, "keys", ())]
 
 
 def listed(folder: Path) -> dict[str, str]:
-    """{job: its room} in order of name, read from the tables JOBS; no room is imported, since one
-    may need torch.
+    """Return {job: its file} in order of name, from the tables JOBS.
+
+    No file is imported, because one may need torch.
     """
     jobs: dict[str, str] = {}
     for path in folder.glob("*.py"):
@@ -122,16 +121,16 @@ def listed(folder: Path) -> dict[str, str]:
 
 
 def quiet(others: float) -> str:
-    """Whether a job had the machine for itself: "yes", "no", or "" where unknown (nan)."""
+    """Return whether a job had the machine to itself: "yes", "no", or "" if unknown (nan)."""
     if math.isnan(others):
         return ""
     return "yes" if others <= QUIET else "no"
 
 
 def collect(jobs: dict[str, str], quick: bool) -> tuple[pd.DataFrame, list[str]]:
-    """(table: :func:`completed`; jobs that failed).
+    """Run jobs: (table, see :func:`completed`, failed jobs).
 
-    One failing job does not stop the others, whose results count.
+    If a job fails, the others still run and their results count.
     """
     rows = []
     failed = []
@@ -150,9 +149,8 @@ def collect(jobs: dict[str, str], quick: bool) -> tuple[pd.DataFrame, list[str]]
 
 
 def completed(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with module (the job's name), machine, commit, COLUMNS, WATCHED, quiet, whatever of
-    them it has; the verdicts follow from what was measured.
-    """
+    """Return the table with job, machine, commit, COLUMNS, WATCHED, quiet, and verdicts from the
+    figures."""
     table = table.reindex(columns=["module", *COLUMNS[:-1], *WATCHED, "machine", "commit"])
     table["commit"] = table.commit.astype(object).fillna("")
     names = ["module", "benchmark", "commit"]
@@ -166,7 +164,7 @@ def completed(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def as_markdown(table: pd.DataFrame) -> str:
-    """The table in Markdown, four significant digits."""
+    """Return the table in Markdown, with four significant digits."""
     digits = {"measured": "{:.4g}", "cpu": "{:.4g}", "runs": "{:.0f}"}
     shown = table.assign(
         **{name: table[name].map(form.format) for name, form in digits.items()}
@@ -181,13 +179,13 @@ def as_markdown(table: pd.DataFrame) -> str:
 
 
 def origin(rows: pd.DataFrame) -> str:
-    """On which machine a job was measured, and at which commit, in one line."""
+    """Return the machine and the commit of a job, in one line."""
     first = rows.iloc[0]
     return f"{first.machine} · commit {first.commit or 'unknown'}"
 
 
 def conditions(rows: pd.DataFrame) -> str:
-    """What the machine did beside a job, in one line."""
+    """Return the other load on the machine during a job, in one line."""
     first = rows.iloc[0]
     if not first.quiet:
         return "other processes: not recorded"
@@ -199,8 +197,10 @@ def conditions(rows: pd.DataFrame) -> str:
 
 
 def summary(table: pd.DataFrame, jobs: Iterable[str] = ()) -> str:
-    """Targets met and missed, jobs that were not quiet, jobs with times of too few runs, which of
-    ``jobs`` have no row: Markdown, a line each.
+    """Return targets met and missed, jobs on a busy machine, jobs with too few runs, and ``jobs``
+    without rows.
+
+    The text is Markdown, a line each.
     """
     own = table.benchmark.where(~table.benchmark.str.startswith("… ")).ffill()
     name = table.module + ": " + own.where(own == table.benchmark, own + ": " + table.benchmark)
@@ -232,8 +232,10 @@ def summary(table: pd.DataFrame, jobs: Iterable[str] = ()) -> str:
 
 
 def write_results(folder: Path, table: pd.DataFrame) -> None:
-    """Put a table into results.parquet, in place of the earlier rows of its jobs and of jobs that
-    are no more, and write results.md from all.
+    """Put a table into results.parquet instead of the earlier rows of its jobs, and write
+    results.md.
+
+    Rows of jobs that no longer exist are removed.
     """
     kept = folder / "results.parquet"
     if kept.exists():
@@ -252,7 +254,7 @@ def write_results(folder: Path, table: pd.DataFrame) -> None:
 
 
 def wanted(asked: list[str], jobs: dict[str, str]) -> dict[str, str]:
-    """The jobs asked for: of a job's name that alone, of a room all, else those that begin so."""
+    """Return the requested jobs: by name, else all of a file, else those whose names begin so."""
     names = {name for name in asked if name in jobs}
     starts = tuple(name for name in asked if name not in jobs)
     return {
@@ -266,7 +268,9 @@ def main(arguments: list[str] | None = None, folder: Path = HERE) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("jobs", nargs="*", help="how their names start, or rooms (default: all)")
+    parser.add_argument(
+        "jobs", nargs="*", help="first characters of their names, or files (default: all)"
+    )
     parser.add_argument("--quick", action="store_true", help="small sizes; prints only")
     options = parser.parse_args(arguments)
     jobs = wanted(options.jobs, listed(folder))

@@ -1,7 +1,6 @@
-"""Beyond one machine and its memory: what a search costs in worker processes, and logits larger
-than what a process may hold.
+"""Measure searches in worker processes, and logits larger than the memory of a process.
 
-Jobs of the room ``fronts``: ``scale_workers`` and ``scale_memory``.
+Jobs of ``fronts``: ``scale_workers`` and ``scale_memory``.
 """
 
 import importlib.util
@@ -37,14 +36,14 @@ MEANS = ("max_softmax_mean_softmax", "max_softmax_mean_logits_ts")
 
 @contextmanager
 def processes(count: int) -> Iterator[Executor]:
-    """An executor of so many processes of this machine."""
+    """Return an executor with a number of processes on this machine."""
     with ProcessPoolExecutor(count, mp_context=get_context("spawn")) as executor:
         yield executor
 
 
 @contextmanager
 def dask(count: int) -> Iterator[Executor]:
-    """An executor of so many workers of Dask on this machine, a process each."""
+    """Return an executor with a number of Dask workers on this machine, a process each."""
     import distributed
 
     with (
@@ -58,7 +57,7 @@ def dask(count: int) -> Iterator[Executor]:
 
 @contextmanager
 def plain_dask(count: int) -> Iterator[Executor]:
-    """The same without what :data:`PLAIN` turns off."""
+    """Return the same without the options that :data:`PLAIN` disables."""
     from dask import config
 
     with config.set(PLAIN), dask(count) as executor:
@@ -66,7 +65,8 @@ def plain_dask(count: int) -> Iterator[Executor]:
 
 
 def kinds(count: int) -> dict[str, Callable]:
-    """What makes an executor of so many workers, by name; Dask where it is installed."""
+    """Return the functions that make an executor of workers, by name, with Dask if it is
+    installed."""
     found: dict[str, Callable] = {"processes": processes}
     if importlib.util.find_spec("distributed"):
         found["Dask"] = dask
@@ -77,9 +77,7 @@ def kinds(count: int) -> dict[str, Callable]:
 
 @contextmanager
 def cores(count: int) -> Iterator[None]:
-    """Threads that begin here have so many cores, where there are more and the system lets one
-    choose.
-    """
+    """Bind threads that begin here to a number of cores, if the system allows it."""
     if not hasattr(os, "sched_setaffinity"):
         yield
         return
@@ -122,7 +120,8 @@ def workers(quick: bool = False) -> list[dict]:
 
 
 def use_at_rest(wait: float) -> float:
-    """Cores' worth of processor time that this process and those below it use while they wait."""
+    """Return the cores' worth of processor time of this process and its children while they
+    wait."""
     before = own_time() + descendants()
     time.sleep(wait)
     return (own_time() + descendants() - before) / wait
@@ -131,7 +130,7 @@ def use_at_rest(wait: float) -> float:
 def beside_threads(
     name: str, tasks: Seconds, threads: Seconds, at_rest: float, count: int
 ) -> list[dict]:
-    """Rows of a search in worker processes, beside the same in threads."""
+    """Return rows of a search in worker processes, relative to the same search in threads."""
     within = "≤ 1.15" if count == CORES else ""
     return [
         row(name, tasks, "s"),
@@ -142,11 +141,12 @@ def beside_threads(
 
 
 def sent(table: Table) -> list[dict]:
-    """Rows of what a search of triples sends: the outcomes, once per worker, and a task."""
+    """Return rows of the data that a search of triples sends: outcomes, once per worker, and a
+    task."""
     sizes: dict[bool, list[int]] = {True: [], False: []}
 
     class Weighed(ProcessPoolExecutor):
-        """Notes the size of each task, with and without the outcomes."""
+        """Records the size of each task, with and without the outcomes."""
 
         def submit(self, function: Any, /, *arguments: Any, **options: Any) -> Any:
             sizes[arguments[2] is not None].append(len(pickle.dumps(arguments)))
@@ -212,7 +212,7 @@ def memory(quick: bool = False) -> list[dict]:
 
 
 def write_large(path: Path, models: int, samples: int, classes: int) -> None:
-    """A store of made-up logits on disk, each model's beside the next one's."""
+    """Write a store of synthetic logits, the models one after another."""
     rng = np.random.default_rng(0)
     labels = rng.integers(0, classes, samples)
     store = LogitStore.create(path, labels, dataset="made up", split="val")

@@ -145,7 +145,7 @@ def unlike_at(expected: np.ndarray, number: int, body: bytes) -> int:
 
 
 def asked(pipe: Any, what: Any) -> Any:
-    """What the server's process says of itself, see :func:`serving`."""
+    """Query the server's process about its state, see :func:`serving`."""
     pipe.send(what)
     return pipe.recv()
 

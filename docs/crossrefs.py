@@ -1,5 +1,7 @@
-"""The package as griffe is to see it (an extension of mkdocstrings' Python handler): docstrings as
-Markdown, and the names of the lazy faces where they stand."""
+"""Prepare the package for griffe (an extension of mkdocstrings' Python handler).
+
+Docstrings become Markdown, and the names of lazy subpackages are resolved.
+"""
 
 import sys
 from pathlib import Path
@@ -12,10 +14,10 @@ from rooms import listed, markdown, rooms  # noqa: E402
 
 
 class Roles(griffe.Extension):
-    """Rewrites every docstring as it is read; gives each room the names that its face lists."""
+    """Rewrites every docstring on reading and gives each subpackage its public names."""
 
     def on_package(self, *, pkg: griffe.Module, **kwargs: Any) -> None:
-        """Aliases for what griffe cannot find, since no face imports anything."""
+        """Add aliases that griffe cannot find, because the subpackages import lazily."""
         for room in rooms():
             for name, module in listed(room).items():
                 if module and name not in pkg[room].members:

@@ -1,8 +1,8 @@
-"""The README's drawing of a cascade, as SVG: input → small model → confident? → large model.
+"""Draw the README's picture of a cascade as SVG: input → small model → confident? → large model.
 
-It has a background of its own and follows the reader's colour scheme, so that it is readable on
-light and dark pages. `python docs/readme_numbers.py` writes it to .github/cascade.svg, with the
-figures of the cascade of the README.
+The drawing has a background and follows the reader's colour scheme, so it is readable on light and
+dark pages. `python docs/readme_numbers.py` writes it to .github/cascade.svg, with the figures of
+the README's cascade.
 """
 
 PARTS = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 740 250" width="740" role="img">
@@ -52,6 +52,9 @@ markerHeight="7" orient="auto">
 
 
 def cascade_svg(**figures: str) -> str:
-    """The drawing. figures: title, small, small_cost, threshold, first and later (shares that
-    exit), large, large_cost, cost (of the cascade)."""
+    """Return the drawing.
+
+    figures: title, small, small_cost, threshold, first and later (shares that exit), large,
+    large_cost, cost (of the cascade).
+    """
     return PARTS.format(**figures)

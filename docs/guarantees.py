@@ -1,8 +1,8 @@
-"""Fill the tables of docs/guarantees.md on the bundled data: ``python docs/guarantees.py`` (a few
-minutes).
+"""Fill the tables of docs/guarantees.md on the bundled data: ``python docs/guarantees.py``
+(minutes).
 
-What stands between ``<!-- name -->`` and ``<!-- /name -->`` is computed here. Chosen is on samples
-of ``val``; what is kept is measured on all of ``test``, which never chooses.
+The text between ``<!-- name -->`` and ``<!-- /name -->`` is computed here. Cascades are selected on
+samples of ``val``. They are evaluated on all of ``test``, which never selects.
 """
 
 import functools
@@ -41,19 +41,19 @@ TABLES = ("sst2", "arxiv", "boolq")
 
 
 def images(split: str) -> cl.LogitStore:
-    """The store of a split of the bundled images."""
+    """Return the store of a split of the bundled images."""
     return cl.LogitStore(f"data/fashion-mnist/{split}")
 
 
 def points(values: Iterable[float]) -> list[str]:
-    """Shares as percentage points with their sign."""
+    """Format shares as percentage points with their sign."""
     texts = [f"{100 * value:+.1f}".replace("-", "−") for value in values]
     return [text.replace("−0.0", "0.0").replace("+0.0", "0.0") for text in texts]
 
 
 def one_choice(store: Any, test: cl.LogitStore, seed: int) -> dict[str, Any]:
-    """A row: what pairs that are chosen on a store promise, what halves of it tell, and what
-    ``test`` keeps."""
+    """Return a row of pairs selected on a store: expected accuracy, estimate of halves, ``test``
+    accuracy."""
     front = cl.search(store, 2)
     best = cl.pick(front, "max_improvement")
     reference = front.singles["accuracy"].idxmax()
@@ -78,7 +78,7 @@ def one_choice(store: Any, test: cl.LogitStore, seed: int) -> dict[str, Any]:
 
 
 def choosing() -> str:
-    """What is chosen on k images: promised and kept, medians of ten draws."""
+    """Select on k images: expected and held-out accuracy, medians of ten draws."""
     val = images("val")
     test = images("test")
     lines = []
@@ -107,8 +107,10 @@ def choosing() -> str:
 
 
 def estimates() -> str:
-    """Accuracy without labels: the error of each estimate, in points, for the cascade and its last
-    model."""
+    """Return the error of each estimate of accuracy without labels, in points.
+
+    It is given for the cascade and its last model.
+    """
     shifts = {name: images(f"shift/{name}") for name in SHIFTED}
     domains = {name: cl.LogitStore(f"data/reviews/{name}") for name in DOMAINS}
     tables = [
@@ -137,7 +139,7 @@ def estimates() -> str:
 
 
 def ideal() -> str:
-    """The ECE of a perfectly calibrated model: means over the bundled models on the first k
+    """Return the ECE of a perfectly calibrated model, a mean over the bundled models on k
     images."""
     test = images("test")
     claims = [cl.analysis.claims_of(test, name) for name in test.models.index]
@@ -154,37 +156,38 @@ def ideal() -> str:
 
 @functools.cache
 def p_value(lost: int, gained: int, samples: int, epsilon: float) -> float:
-    """The exact paired p-value; draws repeat their counts."""
+    """Return the exact paired p-value, cached because draws repeat their counts."""
     return paired_p_value(lost, gained, samples, epsilon, DELTA)
 
 
 def counts_of(rng: np.random.Generator, samples: int, epsilon: float) -> list[int]:
-    """How many of some samples are lost, gained, and the same."""
+    """Count the lost, gained and unchanged samples."""
     shares = [LOST * epsilon, GAINED * epsilon]
     return rng.multinomial(samples, [*shares, 1 - sum(shares)]).tolist()
 
 
 def paired(rng: np.random.Generator, samples: int, epsilon: float) -> bool:
-    """Whether a draw of labelled samples certifies the cascade."""
+    """Return whether a draw of labelled samples certifies the cascade."""
     lost, gained, _ = counts_of(rng, samples, epsilon)
     return p_value(lost, gained, samples, epsilon) <= DELTA
 
 
 def in_clusters(rng: np.random.Generator, clusters: int, epsilon: float) -> bool:
-    """The same of a draw of clusters, each of which is lost, gained or the same as a whole."""
+    """Return the same for a draw of clusters, each of which is lost, gained or unchanged as a
+    unit."""
     lost, gained, same = counts_of(rng, clusters, epsilon)
     losses = np.repeat([1.0, -1.0, 0.0], [lost, gained, same])
     return betting_p_value(rng.permutation(losses), epsilon, DELTA) <= DELTA
 
 
 def audited(rng: np.random.Generator, inputs: int, epsilon: float) -> bool:
-    """Whether the bound that holds at all times is below ε after so many audited inputs."""
+    """Return whether the anytime bound is below ε after a number of audited inputs."""
     lost, gained, same = counts_of(rng, inputs, epsilon)
     return -anytime_lower(gained, same, lost, DELTA / 2) <= epsilon
 
 
 def fewest(certifies: Callable, epsilon: float) -> int:
-    """The fewest samples of SIZES_TRIED with which OFTEN of the draws certify."""
+    """Return the fewest samples of SIZES_TRIED with which a share OFTEN of the draws certifies."""
 
     def share(samples: int) -> float:
         rng = np.random.default_rng(samples)
@@ -194,17 +197,17 @@ def fewest(certifies: Callable, epsilon: float) -> int:
 
 
 def rounded(count: float) -> str:
-    """Two digits of a count."""
+    """Round a count to two digits."""
     return f"{float(f'{count:.2g}'):,.0f}"
 
 
 def counted(what: str, *counts: Sequence[float]) -> list[str]:
-    """A row: counts, each one per ε."""
+    """Return a row of counts, one per ε."""
     return [what, *(", ".join(map(rounded, values)) for values in zip(*counts))]
 
 
 def needed() -> str:
-    """Labels until a certificate, for three losses."""
+    """Return the labels until a certificate, for three losses."""
     several = {one: [fewest(one, e) for e in EPSILONS] for one in (paired, in_clusters, audited)}
     share = LOST + GAINED + NEITHER
     disagree = {
@@ -231,7 +234,7 @@ def needed() -> str:
 
 
 def called(name: str) -> list[str]:
-    """A row: calls of answer_table on a bundled table, as shares of its rows."""
+    """Return a row of calls of answer_table on a bundled table, as shares of its rows."""
     frame = pd.read_parquet(f"data/semantic-sql/{name}.parquet")
     p = frame["proxy_pred_true_prob"].to_numpy()
     said = (p >= 0.5).astype(str)
@@ -253,7 +256,7 @@ def called(name: str) -> list[str]:
 
 
 def clusters() -> str:
-    """How often a loss of exactly ε is certified, where samples fail together."""
+    """Return how often a loss of exactly ε is certified if samples fail together."""
     rows = []
     for size in (2, 5, 10):
         cells = [f"{size}"]
@@ -273,8 +276,8 @@ def clusters() -> str:
 
 
 def markdown(head: list[str], lines: list[list[str]]) -> str:
-    """A table in Markdown from its head and rows of text; all columns but the first to the
-    right."""
+    """Return a Markdown table from its head and rows of text, all columns but the first
+    right-aligned."""
     rows = [head, ["---", *["---:"] * (len(head) - 1)], *lines]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
@@ -289,7 +292,7 @@ BLOCKS = {
 
 
 def filled(text: str, names: Iterable[str] = BLOCKS) -> str:
-    """The page with the blocks ``names`` computed."""
+    """Return the page with the blocks ``names`` computed."""
     for name in names:
         pattern = rf"(<!-- {name} -->\n).*?(\n<!-- /{name} -->)"
         parts = re.split(pattern, text, flags=re.DOTALL)

@@ -1,5 +1,5 @@
-"""The glossary's picture: hull, improvement factor and early exit rate of one cascade, on images
-that chose nothing.
+"""Draw the glossary's picture: hull, improvement factor and early exit rate of one held-out
+cascade.
 
 python docs/improvement.py     rewrites docs/improvement.png (draws with Chrome or Chromium)
 """
@@ -24,11 +24,11 @@ COLOURS = ["#56B4E9", "#0072B2"]
 
 
 def glossary_picture(store: cl.LogitStore, held_out: cl.LogitStore) -> Any:
-    """The picture of the glossary.
+    """Draw the picture of the glossary.
 
-    Left: the single models of ``held_out``, their hull, the front of pairs of ``store`` replayed
-    there, and an arrow from the hull to the pair that matches the best single model of ``store``.
-    Right: where its samples exit, and what it costs.
+    Left: the single models of ``held_out``, their hull, and the replayed front of pairs of
+    ``store``. An arrow goes from the hull to the pair that matches the best single model of
+    ``store``. Right: the exits of its samples and its cost.
     """
     front = cl.search(store)
     point = cl.pick(front, "match_best", caution=0)

@@ -1,5 +1,4 @@
-"""Figures of speed, from benchmarks/results.parquet, as the pages of docs/ and the README show
-them."""
+"""Format figures of speed from benchmarks/results.parquet for the pages of docs/ and the README."""
 
 import functools
 import re
@@ -172,8 +171,7 @@ MEMORY = tuple(
 
 @functools.cache
 def benchmarks() -> pd.DataFrame:
-    """The results by job and benchmark; a row that starts with "…" has the name of the row before
-    it as well."""
+    """Return the results by job and benchmark. A row "…" continues the name of the previous row."""
     table = pd.read_parquet(RESULTS)
     own = table["benchmark"].where(~table["benchmark"].str.startswith("… ")).ffill()
     name = own.where(own == table["benchmark"], own + ": " + table["benchmark"])
@@ -181,13 +179,15 @@ def benchmarks() -> pd.DataFrame:
 
 
 def runs(row: pd.Series) -> str:
-    """Over how many runs a row is the median; "" where it is not one."""
+    """Return the number of runs of a row's median, "" if it is not a median."""
     return "" if pd.isna(row.runs) else f"{row.runs:.0f}"
 
 
 def timed(job: str, start: str) -> str:
-    """The measured seconds of the slowest of the rows whose names start so; where the machine was
-    not quiet, its processor time, which others disturb less."""
+    """Return the seconds of the slowest row whose name starts with ``name``.
+
+    On a busy machine it is the processor time, which other jobs disturb less.
+    """
     row = measured(job, start)
     rows = benchmarks().loc[job]
     times = rows[rows.index.str.startswith(start) & (rows.unit == "s") & rows.cpu.notna()]
@@ -199,8 +199,8 @@ def timed(job: str, start: str) -> str:
 
 
 def conditions() -> str:
-    """Which jobs of :data:`TABLES` did not have the machine for themselves, and at which commits
-    they were measured."""
+    """Return which jobs of :data:`TABLES` ran on a busy machine, and at which commits all were
+    measured."""
     jobs = sorted(
         {"peers", "graded", *(job for entries in TABLES for _, job, _ in entries)}
         & {*benchmarks().index.levels[0]}
@@ -220,7 +220,7 @@ def conditions() -> str:
 
 
 def commits(jobs: Iterable[str]) -> str:
-    """At which commit jobs were measured, in a sentence."""
+    """Return the commits of jobs, in a sentence."""
     found = benchmarks().groupby("module")["commit"].first().loc[list(jobs)]
     by_commit = [(commit, list(group.index)) for commit, group in found.groupby(found)]
     if len(by_commit) == 1:
@@ -232,7 +232,7 @@ def commits(jobs: Iterable[str]) -> str:
 
 
 def measured(job: str, start: str) -> pd.Series:
-    """The row of a job whose name is, or the first whose name starts, so."""
+    """Return the row of a job with this name, or the first that starts with it."""
     rows = benchmarks().loc[job]
     found = rows[rows.index.str.startswith(start)]
     if found.empty:
@@ -244,7 +244,7 @@ def measured(job: str, start: str) -> pd.Series:
 
 
 def quantity(value: float, unit: str) -> str:
-    """A measured value as one reads it: 0.10 s, 2 min 12 s, 33 h, 0.71 GiB, 3.2 ×."""
+    """Format a measured value: 0.10 s, 2 min 12 s, 33 h, 0.71 GiB, 3.2 ×."""
     if unit == "s" and value >= 60:
         if value >= 7200:
             return f"{value / 3600:.0f} h"
@@ -257,14 +257,13 @@ def quantity(value: float, unit: str) -> str:
 
 
 def value(job: str, start: str) -> str:
-    """The measured value of a row, with its unit."""
+    """Return the measured value of a row, with its unit."""
     row = measured(job, start)
     return quantity(row.measured, row.unit)
 
 
 def limit(target: str, unit: str) -> str:
-    """A target in the unit of what is measured: "≤ 0.02" of a share → "≤ 2%"; "" where there is
-    none."""
+    """Return a target in the unit of its measure: "≤ 0.02" of a share → "≤ 2%", "" without one."""
     if not target:
         return ""
     sign, bound = target.split()[:2]
@@ -274,9 +273,9 @@ def limit(target: str, unit: str) -> str:
 
 
 def rows_of(entries: Collection[tuple[str, str, str]]) -> str:
-    """A Markdown table of (what to call it, job, how its benchmark's name starts).
+    """Return a Markdown table of (label, job, first characters of its benchmark's name).
 
-    Columns without a value are left out; of a job that has not been measured, its command is named.
+    Columns without a value are left out. A job that has not been measured is shown by its command.
     """
     unmeasured = sorted({job for _, job, _ in entries} - {*benchmarks().index.levels[0]})
     if unmeasured:
@@ -296,8 +295,8 @@ def rows_of(entries: Collection[tuple[str, str, str]]) -> str:
 
 
 def peers(kind: str) -> str:
-    """A Markdown table of the rules of benchmarks/recipes.py on pairs or triples, and how far apart
-    cascades are."""
+    """Return a Markdown table of the rules of benchmarks/recipes.py, and of the gaps between
+    cascades."""
     rows = benchmarks().loc["peers"]
     cells: dict[str, dict[str, str]] = {}
     spread: dict[str, Any] = {}
@@ -335,7 +334,8 @@ def peers(kind: str) -> str:
 
 
 def in_time(job: str, pattern: str) -> list[tuple[str, float, dict[str, str]]]:
-    """What a job measured within time limits: (search, seconds, {what: its value}), in order.
+    """Return the measurements of a job within time limits: (search, seconds, {name: value}), in
+    order.
 
     pattern: of a row's name, with the groups ``search``, ``what`` and ``after``.
     """
@@ -349,7 +349,7 @@ def in_time(job: str, pattern: str) -> list[tuple[str, float, dict[str, str]]]:
 
 
 def anytime() -> str:
-    """A Markdown table of what is certified of four models, by the seconds that there were."""
+    """Return a Markdown table of the certified gap of four models, by time limit."""
     name = (
         r"search: 4 of 27, (?P<what>\w+)( certified gap)? after (?P<after>\S+) s(?P<search>, .*)?"
     )
@@ -361,7 +361,8 @@ def anytime() -> str:
 
 
 def graded() -> str:
-    """A Markdown table of what is certified of graded scores and prices per query in time."""
+    """Return a Markdown table of the certified gap of graded scores and prices per query in
+    time."""
     name = r"search: (?P<search>.*), (?P<what>\w+) certified gap after (?P<after>\S+) s"
     lines = ["| search | time_limit | median gap | largest gap |", "|---|---:|---:|---:|"]
     for search, after, of in in_time("graded", name):
@@ -370,8 +371,10 @@ def graded() -> str:
 
 
 def in_lines() -> list[str]:
-    """How exact and how fast, in five lines, and at which commit that was measured: one where
-    ``python benchmarks/run.py search quadruples cascade guarantee`` has run them together."""
+    """Return accuracy and speed in five lines, with their commits.
+
+    ``python benchmarks/run.py search quadruples cascade guarantee`` measures them at one commit.
+    """
     unlike = sum(
         measured("cascade", f"{k}: decisions unlike the evaluator's o").measured for k in KINDS
     )

@@ -1,8 +1,8 @@
-"""Pages of the site whose text lies elsewhere, written as MkDocs reads its files (a hook).
+"""Pages of the site that are generated when MkDocs reads its files (a hook).
 
-The API reference from docstrings, a page a room; the notebooks as the pages of the report
-(notebooks/tools/report.py), of those that ``make run`` has executed, else as they are committed;
-CONTRIBUTING.md, SECURITY.md, CHANGELOG.md; the benchmarks.
+They are the API reference from docstrings, a page per subpackage, and the notebooks as pages of the
+report (notebooks/tools/report.py). Notebooks are those that ``make run`` has executed, or else the
+committed ones. CONTRIBUTING.md, SECURITY.md, CHANGELOG.md and the benchmarks follow.
 """
 
 import re
@@ -29,13 +29,13 @@ from tools.app import write_page  # noqa: E402
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """The repository's address, for links to it, is the one in pyproject.toml, if there is one."""
+    """Use the repository's address in pyproject.toml, if it has one, for links to it."""
     config.repo_url = setup.about()["repository"] or None
     return config
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the pages; refuse to build where a public name has no docstring."""
+    """Add the pages. Refuse to build if a public name has no docstring."""
     if missing := undocumented():
         raise PluginError(f"public names without a docstring: {', '.join(missing)}")
     pages = reference() | notebooks() | top_level()
@@ -46,8 +46,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
-    """Links of a page under docs/ that lead out of it, as they do on the code host, lead to the
-    same thing here; the explorer is live."""
+    """Point a page's links out of docs/ to the same content on the site. The explorer is live."""
     markdown = markdown.replace("<!--explorer-->", report.FRAME.format(page=LIVE, state=""))
     return ELSEWHERE.sub(lambda m: f"]({target_of(m[1])}", markdown)
 
@@ -59,14 +58,13 @@ TOP["benchmarks/results.md"] = "benchmarks.md"
 
 
 def target_of(path: str) -> str:
-    """The site's page of a file of the repository; other paths stay, and a strict build refuses
-    them."""
+    """Return the site's page of a file of the repository. Other paths stay, and a strict build
+    refuses them."""
     return TOP.get(path) or re.sub(r"^(notebooks/\w+)\.ipynb$", r"\1.html", path)
 
 
 def with_pages(entry: dict[str, Any], pages: dict[str, Any]) -> dict[str, Any]:
-    """An entry of the site's navigation; in place of a folder, the pages written into it, its list
-    first."""
+    """Replace a folder in the site's navigation by the pages written into it, its list first."""
     ((title, folder),) = entry.items()
     if not str(folder).endswith("/"):
         return entry
@@ -75,13 +73,13 @@ def with_pages(entry: dict[str, Any], pages: dict[str, Any]) -> dict[str, Any]:
 
 
 def first_sentence(text: str) -> str:
-    """The first sentence of a docstring on one line, fit for a cell of a table."""
+    """Return the first sentence of a docstring on one line, for a cell of a table."""
     paragraph = " ".join(text.split("\n\n")[0].split())
     return markdown(re.split(r"(?<=[.:]) (?=[A-Z(])", paragraph)[0]).replace("|", "\\|")
 
 
 def reference() -> dict[str, Any]:
-    """{path: Markdown}: ``reference/index.md`` is the face, then a page a room."""
+    """Return {path: Markdown}: ``reference/index.md``, then a page per subpackage."""
     pages = {f"reference/{room}.md": room_page(room) for room in rooms()}
     own = public("")
     rows = []
@@ -105,7 +103,7 @@ def reference() -> dict[str, Any]:
 
 
 def room_page(room: str) -> str:
-    """A table of a room's public names, then their docstrings."""
+    """Return a table of a subpackage's public names, then their docstrings."""
     names = public(room)
     rows = [
         f"| [`{name}`][cascadelib.{room}.{name}] | {first_sentence(text)} |"
@@ -118,12 +116,12 @@ def room_page(room: str) -> str:
 
 
 def table(rows: list[str]) -> str:
-    """Rows of Markdown as a table."""
+    """Return rows of Markdown as a table."""
     return "\n".join(["| name | what it is |", "|---|---|", *rows])
 
 
 def notebooks() -> dict[str, Any]:
-    """{path: content}: the pages of the report, live where the notebook was executed at its own
+    """Return {path: content} of the report's pages, live if the notebook ran with default
     parameters."""
     committed = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
     runs = [
@@ -142,8 +140,10 @@ def notebooks() -> dict[str, Any]:
 
 
 def executed(path: Path) -> Path:
-    """The copy of a notebook that `make run` left, if it ran whole and at its own parameters; else
-    the notebook."""
+    """Return the copy of a notebook from `make run` if it is complete with default parameters.
+
+    Otherwise return the notebook.
+    """
     copy = ROOT / "build" / "report" / path.name
     if not copy.is_file():
         return path
@@ -153,7 +153,7 @@ def executed(path: Path) -> Path:
 
 
 def top_level() -> dict[str, Any]:
-    """{path: Markdown} of what stands elsewhere in the repository."""
+    """Return {path: Markdown} of the pages from the repository's root."""
     here = re.compile(rf"\]\((docs/|(?=(?:{'|'.join(TOP)})\)))(.*?)\)")
     texts = {page: (ROOT / name).read_text(encoding="utf-8") for name, page in TOP.items()}
     return {

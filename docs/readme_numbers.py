@@ -1,10 +1,10 @@
 """Fill the figures of README.md and of docs/ on the bundled data: ``python docs/readme_numbers.py``
 (``--check`` only compares).
 
-What stands between ``<!--name-->`` and ``<!--/name-->`` is computed here, with the library's public
-calls and the defaults of the notebooks, or taken from what is committed: the notebooks' outputs,
-benchmarks/results.parquet and benchmarks/first-run.json; a test fails while a page differs. Chosen
-is always on ``val``; what is held out comes first.
+The text between ``<!--name-->`` and ``<!--/name-->`` is computed here, with the library's public
+calls and the defaults of the notebooks. Or it is taken from committed files: the notebooks'
+outputs, benchmarks/results.parquet and benchmarks/first-run.json. A test fails while a page
+differs. Selection is always on ``val``, and held-out figures come first.
 """
 
 import argparse
@@ -48,17 +48,17 @@ VERDICTS = {
 
 
 def word(n: int) -> str:
-    """A small number in words."""
+    """Return a small number in words."""
     return WORDS[n] if n < len(WORDS) else str(n)
 
 
 def signed(points: float) -> str:
-    """A difference in points, its sign shown."""
+    """Format a difference in points with its sign."""
     return f"{100 * points:+.2f}".replace("-", "−")
 
 
 def wrapped(*sentences: str, bullet: str = "") -> str:
-    """Prose in lines as long as the README's."""
+    """Wrap prose at the README's line length."""
     text = bullet + " ".join(sentences)
     return textwrap.fill(
         text,
@@ -71,13 +71,13 @@ def wrapped(*sentences: str, bullet: str = "") -> str:
 
 @functools.cache
 def cells(start: str) -> list:
-    """The cells of the committed notebook of that number."""
+    """Return the cells of the committed notebook of that number."""
     (path,) = NOTEBOOKS.glob(f"{start}_*.ipynb")
     return nbformat.read(path, as_version=4).cells
 
 
 def table_with(start: str, column: str) -> pd.DataFrame:
-    """The table of a committed notebook that has a column of that name, as text."""
+    """Return the table of a committed notebook that has a column of that name, as text."""
     for output in [output for cell in cells(start) for output in cell.get("outputs", [])]:
         page = output.get("data", {}).get("text/html", "")
         lines = re.findall(r"<tr.*?</tr>", page, re.DOTALL)
@@ -91,7 +91,7 @@ def table_with(start: str, column: str) -> pd.DataFrame:
 
 
 def notebooks() -> str:
-    """The table of notebooks: question and the first part of the answer, from their committed
+    """Return the table of notebooks: question and first part of the answer, from committed
     cells."""
     rows = ["| notebook | answer on the bundled data |", "|---|---|"]
     for path in sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb")):
@@ -105,12 +105,12 @@ def notebooks() -> str:
 
 
 def first_part(answer: str) -> str:
-    """An answer up to its first semicolon or full stop."""
+    """Return an answer up to its first semicolon or full stop."""
     return re.split(r"; |\.(?= |$)", answer)[0] + "." if answer else ""
 
 
 def two_means() -> str:
-    """Why notebooks 03 and 04 give the same pairs different means."""
+    """Explain why notebooks 03 and 04 have different means for the same pairs."""
     front = cl.search(images("val"), 2, models="pareto")
     test = images("test")
     points, ranges = (
@@ -124,7 +124,7 @@ def two_means() -> str:
 
 
 def first_run() -> str:
-    """What installing and running takes, as benchmarks/first_run.py has measured it."""
+    """Return the cost of installing and running, from benchmarks/first_run.py."""
     found = json.loads((ROOT / "benchmarks" / "first-run.json").read_text(encoding="utf-8"))
     install, run = (
         cl.tables.digits([round(found[part] / 60, 1)]) for part in ("install_s", "run_s")
@@ -139,23 +139,23 @@ def first_run() -> str:
 
 
 def site() -> str | None:
-    """The address of the site, where pyproject.toml has that of the repository."""
+    """Return the address of the site if pyproject.toml has that of the repository."""
     return setup.urls(setup.about(ROOT)["repository"]).get("Documentation")
 
 
 def install() -> str:
-    """How to install the package: from this checkout, or from a registry once it is published."""
+    """Return how to install the package: from this checkout, or from a registry once published."""
     remark = "    # in this checkout, or a release's wheel for ." if source() == "." else ""
     return f"```console\n$ pip install '{source()}[explore]'{remark}\n```"
 
 
 def source() -> str:
-    """What pip installs."""
+    """Return the argument of pip install."""
     return "cascadelib" if setup.about(ROOT)["published"] else "."
 
 
 def deciding() -> str:
-    """How to install just what decides by a policy file."""
+    """Return how to install only the code that decides by a policy file."""
     return f"```console\n$ pip install --no-deps {source()}\n$ pip install numpy\n```"
 
 
@@ -173,7 +173,7 @@ PURPOSE = {
 
 
 def extras() -> str:
-    """What the core and each extra take, as benchmarks/extras.py has counted it."""
+    """Return the sizes of the core and each extra, from benchmarks/extras.py."""
     found = json.loads((ROOT / "benchmarks" / "extras.json").read_text(encoding="utf-8"))
     lines = ["| install | for | packages | MB |", "|---|---|---:|---:|"]
     for name, (packages, megabytes) in found["sizes"].items():
@@ -188,14 +188,14 @@ def extras() -> str:
 
 
 def live() -> str:
-    """Where its thresholds can be dragged: on the site, where there is one."""
+    """Return the link to the live explorer, if there is a site."""
     if address := site():
         return f"[**Drag its thresholds**]({address.rstrip('/')}/notebooks/{report.LIVE}), live."
     return "[**Drag its thresholds**](docs/explorer.md): `cascadelib demo`, `make app`."
 
 
 def hosted() -> str:
-    """Where the report is: at the address of the site, where pyproject.toml has one."""
+    """Return the address of the report, if pyproject.toml has the site's."""
     if address := site():
         return (
             f"[**The report**]({address.rstrip('/')}/notebooks/index.html): all notebooks with "
@@ -210,17 +210,17 @@ def hosted() -> str:
 
 @functools.cache
 def ledger_rows() -> pd.DataFrame:
-    """The claims of the paper as notebook 10 shows them, by id."""
+    """Return the claims of the paper in notebook 10, by id."""
     return table_with("10", "section").drop(index="id", errors="ignore")
 
 
 def verdicts_of(rows: pd.DataFrame) -> pd.Series:
-    """The verdicts of claims, each by its first words."""
+    """Return the verdicts of claims, each by its first words."""
     return rows["verdict"].str.split(":").str[0]
 
 
 def ledger_table() -> str:
-    """All claims as the page of the ledger has them."""
+    """Return all claims as the page of the ledger shows them."""
     rows = ledger_rows().rename_axis("id").reset_index()
     lines = []
     for row in [list(rows), ["---"] * len(rows.columns), *rows.astype(str).to_numpy().tolist()]:
@@ -230,14 +230,14 @@ def ledger_table() -> str:
 
 
 def ledger_counts() -> str:
-    """How many claims have which verdict, in a sentence."""
+    """Count the claims by verdict, in a sentence."""
     counts = verdicts_of(ledger_rows()).value_counts()
     listed = ", ".join(f"*{verdict}* {number}" for verdict, number in counts.items())
     return f"Of {len(ledger_rows())} claims: {listed}."
 
 
 def of_methods() -> pd.DataFrame:
-    """The claims that compare methods, as notebook 10 shows them."""
+    """Return the claims in notebook 10 that compare methods."""
     claims = ledger.paper_claims()
     ids = claims.index[claims["split"] == "methods"]
     rows = ledger_rows()
@@ -245,7 +245,7 @@ def of_methods() -> pd.DataFrame:
 
 
 def ranking() -> str:
-    """What became of the paper's claims on its methods, by verdict."""
+    """Summarize the verdicts on the paper's claims about methods."""
     rows = of_methods()
     words = verdicts_of(rows)
     lines = []
@@ -258,20 +258,20 @@ def ranking() -> str:
 
 @functools.cache
 def images(split: str) -> cl.LogitStore:
-    """The bundled logits on images."""
+    """Return the bundled logits on images."""
     return cl.LogitStore(f"data/fashion-mnist/{split}")
 
 
 @functools.cache
 def chosen() -> tuple:
-    """(front of pairs on val, the point that matches the best single model there)."""
+    """Return (front of pairs on val, the point that matches the best single model there)."""
     front = cl.search(images("val"), 2)
     return front, cl.pick(front, "match_best", caution=0)
 
 
 def headline() -> str:
-    """The sentence of the first screen: held out, its split and its candidates named, then where it
-    was chosen."""
+    """Return the first screen's sentence: held-out figures, split and candidates, then the
+    selection split's."""
     front, point = chosen()
     test, val = (
         cl.analysis.holds({name: images(name)}, point, resamples=50).iloc[0]
@@ -290,7 +290,7 @@ def headline() -> str:
 
 
 def taught() -> str:
-    """How many of the bundled images' models were distilled, and what their teacher learnt from."""
+    """Return the number of distilled bundled models, and the training of their teacher."""
     models = json.loads((ROOT / "data/fashion-mnist/zoo.json").read_text(encoding="utf-8"))[
         "models"
     ]
@@ -304,7 +304,8 @@ def taught() -> str:
 
 
 def training() -> str:
-    """What is measured of the twins, a row each, and whether it depends on how they were trained."""
+    """Return the measures of the model variants, a row each, and whether they depend on
+    training."""
     table = twin_zoos.dependence(twin_zoos.open_zoos())
     shown = twin_zoos.in_words(table)
     lines = [f"| | {' | '.join(shown)} |", f"|---|{len(shown.columns) * '---|'}"]
@@ -314,7 +315,7 @@ def training() -> str:
 
 
 def answers() -> str:
-    """What README's first lines print."""
+    """Return the output of README's first lines."""
     text = (ROOT / "README.md").read_text("utf-8")
     code = re.findall(r"```python\n(.*?)```", text, re.DOTALL)[0]
     space: dict = {}
@@ -324,7 +325,7 @@ def answers() -> str:
 
 
 def zoo() -> str:
-    """What the zoo is, and how wide the gaps of its hull are."""
+    """Describe the zoo and the largest gaps of its hull."""
     models = images("val").models
     front = chosen()[0]
     hull = front.singles.iloc[front.baseline.hull]
@@ -342,19 +343,19 @@ def zoo() -> str:
 
 
 def factor(value: float, low: float, high: float) -> str:
-    """A factor and its 95% interval."""
+    """Format a factor and its 95% interval."""
     return f"{value:.2f} × [{low:.2f}, {high:.2f}]"
 
 
 def mean_factor(store: cl.LogitStore, front: cl.Front) -> str:
-    """Mean improvement of fixed cascades on a split, with its interval."""
+    """Return the mean improvement of fixed cascades on a split, with its interval."""
     mean = front.mean_improvement()
     drawn = cl.bootstrap(store, front, 500).mean_improvement()
     return factor(mean, *cl.analysis.basic_interval(drawn, mean))
 
 
 def matched() -> str:
-    """Match the best single model: on test, then where it was chosen."""
+    """Compare with the best single model: on test, then on the selection split."""
     front, point = chosen()
     rows = [
         "| | best single model | cascade of two that matches it | its large model's cost ÷ its own "
@@ -391,8 +392,8 @@ def matched() -> str:
 
 @functools.cache
 def shifts() -> tuple:
-    """(splits, a row each of the point on them, a row a shift at a level that holds for all ten at
-    once)."""
+    """Return (splits, a row each of the point on them, a row per shift at a joint level for all
+    ten)."""
     moved = {name: images(f"shift/{name}") for name in SHIFTED}
     splits = {"test": images("test"), **moved, "val": images("val")}
     jointly = cl.analysis.holds(moved, chosen()[1], resamples=5000, level=1 - 0.05 / len(moved))
@@ -400,14 +401,14 @@ def shifts() -> tuple:
 
 
 def in_words(name: str) -> str:
-    """blur-2 → blur, strong."""
+    """Format a split's name: blur-2 → blur, strong."""
     return (
         name.replace("-1", ", mild").replace("-2", ", strong").replace("val", "val (chosen here)")
     )
 
 
 def held() -> str:
-    """One cascade on the test images and the ten shifts, a row a split."""
+    """Evaluate one cascade on the test images and the ten shifts, a row per split."""
     splits, table, _ = shifts()
     columns = (
         "split, its large model alone, cascade − large model, exit early, cheaper than the large "
@@ -437,7 +438,7 @@ def held() -> str:
 
 
 def listed(names: pd.Series) -> str:
-    """ " (blur, strong: +4.05; …)" of a column of differences; "" of an empty one."""
+    """Return " (blur, strong: +4.05; …)" of a column of differences, "" of an empty one."""
     if not len(names):
         return ""
     parts = [f"{in_words(name)}: {signed(value)}" for name, value in names.items()]
@@ -446,8 +447,8 @@ def listed(names: pd.Series) -> str:
 
 @functools.cache
 def shift_bullets() -> list[tuple[str, str]]:
-    """What became of the cascade on the ten shifts, and how much choosing flatters: (in short, what
-    more there is)."""
+    """Describe the cascade on the ten shifts, and the bias of selection: (in short, further
+    details)."""
     splits, table, jointly = shifts()
     worse = jointly["difference"][jointly["difference_high"] < 0]
     surpassed = jointly["difference"][jointly["difference_low"] > 0]
@@ -487,18 +488,20 @@ def shift_bullets() -> list[tuple[str, str]]:
 
 
 def in_bullets() -> str:
-    """The shifts in words, at length."""
+    """Describe the shifts at length."""
     return "\n".join(wrapped(*parts, bullet="- ") for parts in shift_bullets())
 
 
 def in_short() -> str:
-    """The shifts, in a bullet each for the README."""
+    """Describe the shifts, in a bullet each for the README."""
     return "\n".join(wrapped(short, bullet="- ") for short, _ in shift_bullets())
 
 
 def texts() -> str:
-    """The pairs of text classifiers that match the best on val, with and without the bag of words,
-    on other domains."""
+    """Evaluate pairs of text classifiers on other domains, with and without the bag of words.
+
+    The pairs match the best model on val.
+    """
     stores = {split: cl.LogitStore(f"data/reviews/{split}") for split in ("val", *DOMAINS)}
     everything = list(stores["val"].models.index)
     below = []
@@ -519,7 +522,7 @@ def texts() -> str:
 
 
 def throughput() -> str:
-    """How near notebook 08's cascade comes to what its models' times promise, in both modes."""
+    """Compare notebook 08's cascade with the ideal of its models' times, in both modes."""
     ideal = table_with("08", "throughput to ideal")["throughput to ideal"].astype(float)
     return wrapped(
         f"In [notebook 08](notebooks/08_deployment.ipynb) throughput is {ideal['cascade']:.2f} of "
@@ -531,17 +534,17 @@ def throughput() -> str:
 
 
 def in_lines() -> str:
-    """How exact and how fast, in five lines."""
+    """Return accuracy and speed, in five lines."""
     return "\n".join(wrapped(line, bullet="- ") for line in measured.in_lines())
 
 
 def measured_conditions() -> str:
-    """Which jobs were not measured on a quiet machine."""
+    """Return which jobs were measured on a busy machine."""
     return wrapped(measured.conditions())
 
 
 def cascade_svg() -> str:
-    """The drawing of the first screen, with the figures of the headline's cascade on the test
+    """Draw the first screen's picture with the figures of the headline's cascade on the test
     images."""
     point = chosen()[1]
     result = cl.evaluate(images("test"), point)
@@ -603,7 +606,7 @@ BLOCKS = [(page, name) for page, blocks in PAGES.items() for name in blocks]
 
 
 def filled(text: str, page: str, names: Iterable[str] | None = None) -> str:
-    """The text of a page with its blocks computed, all or those of ``names``."""
+    """Return the text of a page with its blocks computed, all or those of ``names``."""
     for name in PAGES[page] if names is None else names:
         pattern = rf"(<!--{name}-->\n).*?(<!--/{name}-->)"
         parts = re.split(pattern, text, flags=re.DOTALL)
@@ -619,7 +622,7 @@ def filled(text: str, page: str, names: Iterable[str] | None = None) -> str:
 
 
 def computed() -> dict[str, tuple[str, str]]:
-    """{page, or the drawing: (what it says, what it should)}."""
+    """Return {page, or the drawing: (current text, computed text)}."""
     texts = {
         name: (ROOT / name).read_text(encoding="utf-8")
         for name in (*PAGES, DRAWING)
@@ -631,7 +634,7 @@ def computed() -> dict[str, tuple[str, str]]:
 
 
 def main() -> int:
-    """Fill the pages or compare them; 1 where one says something else."""
+    """Fill the pages or compare them. Return 1 if one differs."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,5 +1,4 @@
-"""What is public, room by room, read from the sources and not imported: names, and what their
-docstrings say."""
+"""List the public names and docstrings per subpackage, read from the sources without importing."""
 
 import ast
 import re
@@ -10,15 +9,17 @@ PACKAGE = Path(__file__).resolve().parent.parent / "cascadelib"
 
 
 def rooms() -> list[str]:
-    """Names of the rooms, in the order of the alphabet."""
+    """Return the names of the subpackages, in alphabetical order."""
     return sorted(
         init.parent.name for init in PACKAGE.glob("*/__init__.py") if "attach(" in init.read_text()
     )
 
 
 def listed(package: str) -> dict[str, str]:
-    """{public name: dotted module that defines it, or "" for a module by itself} of a room, or of
-    the face: ""."""
+    """Return {public name: dotted module that defines it} of a subpackage, or of the package: "".
+
+    The value is "" for a module.
+    """
     tree = ast.parse((PACKAGE / package / "__init__.py").read_text(encoding="utf-8"))
     block = next((node for node in tree.body if isinstance(node, ast.If)), None)
     names: dict[str, str] = {}
@@ -36,8 +37,10 @@ def listed(package: str) -> dict[str, str]:
 
 
 def docstrings(file: Path) -> dict[str, str]:
-    """{name: docstring, "" without one} of what a file defines at its top; a constant's is the
-    string that follows."""
+    """Return {name: docstring, "" without one} of a file's top level.
+
+    The docstring of a constant is the string that follows it.
+    """
     tree = ast.parse(file.read_text(encoding="utf-8"))
     found = {"": ast.get_docstring(tree) or ""}
     for node, after in zip(tree.body, [*tree.body[1:], None]):
@@ -58,8 +61,8 @@ def docstrings(file: Path) -> dict[str, str]:
 
 
 def public(package: str) -> dict[str, str]:
-    """{public name: docstring, "" without one} of a room; of the face, those that lie in no
-    room."""
+    """Return {public name: docstring, "" without one} of a subpackage, or of the package's own
+    names."""
     found = {}
     for name, module in listed(package).items():
         file = PACKAGE / package / f"{module or name}.py"
@@ -69,7 +72,7 @@ def public(package: str) -> dict[str, str]:
 
 
 def undocumented() -> list[str]:
-    """["room.name", …] of the public names without a docstring."""
+    """Return ["subpackage.name", …] of the public names without a docstring."""
     return [
         f"{room}.{name}"
         for room in [*rooms(), ""]
@@ -82,8 +85,7 @@ ROLE = re.compile(r":(?:func|class|meth|mod|attr|data):`~?([^`]+)`")
 
 
 def markdown(docstring: str) -> str:
-    """A docstring as Markdown: Sphinx's roles as links where they name something public, as code
-    elsewhere; no HTML."""
+    """Convert a docstring to Markdown: roles become links if the name is public, else code."""
     parts = re.split(r"(`+[^`]+`+)", ROLE.sub(_linked, docstring))
     return "".join(
         part if part.startswith("`") else re.sub(r"<(?=[A-Za-z/])", "&lt;", part) for part in parts
@@ -92,13 +94,13 @@ def markdown(docstring: str) -> str:
 
 @cache
 def _paths() -> dict[str, str]:
-    """{public name: its dotted path}."""
+    """Return {public name: its dotted path}."""
     return {name: f"cascadelib.{room}.{name}" for room in rooms() for name in public(room)}
 
 
 def _linked(match: re.Match[str]) -> str:
-    """``:func:`cascadelib.fronts.exact.search``` → a link named ``search``; members of public
-    classes as well."""
+    """Replace ``:func:`cascadelib.fronts.exact.search``` by a link named ``search``, with members
+    of classes."""
     parts = match[1].split(".")
     for i, part in enumerate(parts):
         if part in _paths() and (i + 1 == len(parts) or part[0].isupper()):

@@ -1,7 +1,7 @@
-"""Make what the examples read: ``scores/`` from two bundled models, ``routing.csv`` by chance.
+"""Write the inputs of the examples: ``scores/`` from two bundled models, ``routing.csv`` at random.
 
-The routing log is made up: two language models answer 600 queries, a price in cents for each query
-and model, answers graded 0, ¼ … 1, and the small model's own confidence.
+The routing log is synthetic: two language models answer 600 queries. Each query and model has a
+price in cents and an answer graded 0, ¼ … 1. The small model has a confidence.
 """
 
 from pathlib import Path

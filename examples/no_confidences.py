@@ -1,8 +1,8 @@
-"""Correct or not, and nothing else: a cascade by what is known before any model is asked.
+"""Only correct or not: a cascade by the features known before any model is called.
 
-The argument is a folder of wide CSV files as RouteLLM publishes them: a row per question, with its
-``prompt`` and a column per model that says whether it was right. Or one such table as parquet or
-CSV, in which ``characters`` may stand for the prompt.
+The argument is a folder of wide CSV files as RouteLLM publishes them. They have a row per question
+with its ``prompt``, and a column per model (correct or not). Or it is one such table as parquet or
+CSV, in which ``characters`` may replace the prompt.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""Your own torch models: extract their logits once, search, pick, and run the cascade."""
+"""Use your torch models: extract their logits once, search, pick, and run the cascade."""
 
 import torch
 from torch import nn
@@ -23,7 +23,7 @@ for module in (small, large):  # stands for your own training
 
 
 def scaled(batch: torch.Tensor) -> torch.Tensor:
-    """Pixels from 0 to 1."""
+    """Return pixels from 0 to 1."""
     return batch / 255
 
 

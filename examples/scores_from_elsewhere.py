@@ -1,6 +1,6 @@
-"""A folder of scores from elsewhere.
+"""Read a folder of scores from another program.
 
-It holds labels.csv, costs.csv and, one file per model, logits (npz) or probabilities (CSV).
+It contains labels.csv, costs.csv and, one file per model, logits (npz) or probabilities (CSV).
 """
 
 import sys

@@ -25,7 +25,7 @@ def positive(text: str) -> int:
     """A whole number of 1 or more."""
     number = int(text)
     if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is no number of 1 or more")
+        raise argparse.ArgumentTypeError(f"{text} is not a number of 1 or more")
     return number
 
 
@@ -33,7 +33,7 @@ def port(text: str) -> int:
     """A port to listen on; 0: any that is free."""
     number = int(text)
     if not 0 <= number < 2**16:
-        raise argparse.ArgumentTypeError(f"{text} is no port from 0 to 65535")
+        raise argparse.ArgumentTypeError(f"{text} is not a port from 0 to 65535")
     return number
 
 

@@ -1,4 +1,4 @@
-"""Two tiers of an API: the cheap tier's confidence decides which of them answers.
+"""Two tiers of an API: the cheap tier's confidence selects the tier that answers.
 
 Answers are graded, and every query has a price.
 """

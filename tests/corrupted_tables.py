@@ -466,7 +466,7 @@ def premises_in(text):
     from cascadelib.guarantees.premises import CHECKS
 
     listed = text.partition("Not verifiable: ")[2] + text.partition("Violated, but")[2]
-    return {name for name in CHECKS if f"{name} (" in listed}
+    return {name for name in CHECKS if name in listed}
 
 
 @cache

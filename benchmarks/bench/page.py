@@ -1,4 +1,4 @@
-"""CascadeBench's page, one HTML file that needs nothing else, and the tables of docs/bench.md."""
+"""Write CascadeBench's page, one self-contained HTML file, and the tables of docs/bench.md."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -26,12 +26,12 @@ BOTTOM = 24
 
 
 def percent(value: float, digits: int = 0) -> str:
-    """A share; a dash where there is none."""
+    """Format a share, a dash if it is missing."""
     return "–" if np.isnan(value) else f"{value:.{digits}%}"
 
 
 def points(value: float) -> str:
-    """A difference of shares in points, with its sign."""
+    """Format a difference of shares in points, with its sign."""
     if not np.isfinite(value):
         return "–"
     said = f"{100 * value:+.1f}".replace("-", MINUS)
@@ -39,7 +39,7 @@ def points(value: float) -> str:
 
 
 def interval(row: pd.Series) -> str:
-    """A difference of costs with its 95% interval."""
+    """Format a difference of costs with its 95% interval."""
     if np.isnan(row["mean"]):
         return "–"
     ends = f"{points(row['low'])} … {points(row['high'])}"
@@ -47,18 +47,18 @@ def interval(row: pd.Series) -> str:
 
 
 def seconds(value: float) -> str:
-    """A time, in milliseconds."""
+    """Format a time in milliseconds."""
     return f"{1000 * value:,.0f} ms"
 
 
 def name_or_dash(name: Any) -> str:
-    """A rule, or that there is none: None, or nan where pandas has made that of it."""
+    """Return the name of a rule, a dash for None or nan (pandas' None)."""
     return "none keeps" if pd.isna(name) else name
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table: its title, the key of its values, how one is shown, and what it is."""
+    """A column of a table: its title, the key of its values, their format, and an explanation."""
 
     title: str
     key: str
@@ -66,7 +66,7 @@ class Column:
     about: str = ""
 
     def cell(self, row: pd.Series) -> str:
-        """Of a row, as HTML."""
+        """Return the cell of a row, as HTML."""
         value = row[self.key]
         is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
         order = f"{float(value):.9g}" if is_number else escape(str(value), quote=True)
@@ -76,7 +76,7 @@ class Column:
 
 
 def table(rows: pd.DataFrame, columns: Sequence[Column], kind: str = "") -> str:
-    """A sortable table."""
+    """Return a sortable table."""
     head = ""
     for column in columns:
         about = f' title="{escape(column.about, quote=True)}"' if column.about else ""
@@ -92,7 +92,7 @@ def table(rows: pd.DataFrame, columns: Sequence[Column], kind: str = "") -> str:
 
 
 def with_words(comparisons: pd.DataFrame) -> pd.DataFrame:
-    """Comparisons with what is shown of them."""
+    """Add the displayed texts to comparisons."""
     shown = comparisons.copy()
     shown["difference"] = [interval(row) for _, row in comparisons.iterrows()]
     shown["why"] = [why(row).replace("-", MINUS) for _, row in comparisons.iterrows()]
@@ -146,17 +146,17 @@ CELLS = (
 
 
 def line(x: float, y: float, to_x: float, to_y: float, kind: str) -> str:
-    """A line of a drawing."""
+    """Return a line of a drawing."""
     return f'<line x1="{x:.1f}" y1="{y:.1f}" x2="{to_x:.1f}" y2="{to_y:.1f}" class="{kind}"/>'
 
 
 def text(x: float, y: float, said: str, anchor: str = "middle") -> str:
-    """Text in a drawing."""
+    """Return text in a drawing."""
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(said)}</text>'
 
 
 def drawing(inside: str, title: str, height: float = HEIGHT) -> str:
-    """A drawing with a title that is read aloud."""
+    """Return a drawing with a title for screen readers."""
     return (
         f'<figure><figcaption>{escape(title)}</figcaption><svg viewBox="0 0 {WIDTH} {height}" '
         f'role="img" aria-label="{escape(title, quote=True)}">{inside}</svg></figure>'
@@ -164,7 +164,7 @@ def drawing(inside: str, title: str, height: float = HEIGHT) -> str:
 
 
 def cost_drawing(cells: pd.DataFrame, title: str, colour: dict[str, int]) -> str:
-    """Cost by number of labels, a line per rule; hollow where the promise is not kept."""
+    """Draw cost by number of labels, a line per rule, hollow if the guarantee fails."""
     counts = sorted(cells["labels"].unique())
     place = {count: index for index, count in enumerate(counts)}
     step = (WIDTH - LEFT - 36) / max(1, len(counts) - 1)
@@ -196,7 +196,7 @@ def cost_drawing(cells: pd.DataFrame, title: str, colour: dict[str, int]) -> str
 
 
 def cost_drawings(cells: pd.DataFrame, files: Sequence[File], colour: dict[str, int]) -> str:
-    """A drawing per ε and file."""
+    """Return a drawing per ε and file."""
     drawings = ""
     for epsilon in EPSILONS:
         row = ""
@@ -208,7 +208,7 @@ def cost_drawings(cells: pd.DataFrame, files: Sequence[File], colour: dict[str, 
 
 
 def broken_drawing(summary: pd.DataFrame, colour: dict[str, int]) -> str:
-    """Mean share of broken promises per rule, beside δ."""
+    """Draw the mean share of broken guarantees per rule, next to δ."""
     row_height = 22
     height = row_height * len(summary) + BOTTOM + 8
     left = 104
@@ -231,7 +231,7 @@ def broken_drawing(summary: pd.DataFrame, colour: dict[str, int]) -> str:
 
 
 def legend(colour: dict[str, int]) -> str:
-    """What the colours of rules mean."""
+    """Return the legend of the rules' colours."""
     entries = [
         f'<li><span class="swatch c{number}"></span>{escape(rule)}</li>'
         for rule, number in colour.items()
@@ -240,7 +240,7 @@ def legend(colour: dict[str, int]) -> str:
 
 
 def counted(comparisons: pd.DataFrame) -> str:
-    """How many cells were won and lost, in a sentence."""
+    """Count the cells won and lost, in a sentence."""
     counts = comparisons["verdict"].value_counts()
     many = [counts.get(verdict, 0) for verdict in (LOST, EVEN, WON)]
     return "Of {} comparisons ours lost {}, {} are level, and ours won {}.".format(
@@ -256,7 +256,7 @@ def write_page(
     missing: Sequence[str],
     machine: str,
 ) -> Path:
-    """The page of all records; missing: what was not run, in words."""
+    """Write the page of all records. missing: the files and rules that were not run, in words."""
     cells = cells_of(records)
     comparisons = with_words(compared(records))
     summary = summary_of(cells, rules)
@@ -290,7 +290,7 @@ def write_page(
 
 
 def reasons() -> str:
-    """The list of docs/bench.md that says why, as HTML."""
+    """Return the list of reasons in docs/bench.md, as HTML."""
     said = REASONS.read_text(encoding="utf-8").partition("### Why\n")[2].partition("\n## ")[0]
     entries = ""
     for entry in re.split(r"^- ", said, flags=re.MULTILINE)[1:]:
@@ -302,7 +302,7 @@ def reasons() -> str:
 
 
 def as_markdown(rows: pd.DataFrame, columns: Sequence[Column]) -> str:
-    """The same table in Markdown."""
+    """Return the same table in Markdown."""
     lines = [
         "| " + " | ".join(column.title for column in columns) + " |",
         "|" + "---|" * len(columns),
@@ -313,7 +313,7 @@ def as_markdown(rows: pd.DataFrame, columns: Sequence[Column]) -> str:
 
 
 def by_file(comparisons: pd.DataFrame) -> pd.DataFrame:
-    """How many cells of each file are lost, level and won."""
+    """Count the lost, level and won cells of each file."""
     counts = comparisons.groupby(["file", "verdict"], sort=False).size().unstack(fill_value=0)
     return counts.reindex(columns=[LOST, EVEN, WON], fill_value=0).reset_index()
 
@@ -321,7 +321,7 @@ def by_file(comparisons: pd.DataFrame) -> pd.DataFrame:
 def write_block(
     path: Path, records: pd.DataFrame, rules: pd.DataFrame, missing: Sequence[str]
 ) -> None:
-    """The tables of docs/bench.md, each between two comments of its name."""
+    """Write the tables of docs/bench.md, each between two comments with its name."""
     cells = cells_of(records)
     comparisons = with_words(compared(records))
     lost = comparisons[comparisons["verdict"] == LOST]

@@ -1,4 +1,4 @@
-"""CascadeBench: rules that choose a cascade, on the same files, labels and promise.
+"""CascadeBench: rules that choose a cascade, on the same files, labels and guarantee.
 
     make cascadebench                        all of it, the peers in an environment of their own
     make cascadebench ARGS="--data FOLDER"   with the files that are not bundled
@@ -47,14 +47,14 @@ DEFINITIONS = (ast.Module, ast.ClassDef, ast.FunctionDef)
 
 @dataclass(frozen=True)
 class Rule:
-    """A folder of ``rules/``: what its ``rule.py`` says of itself."""
+    """A folder of ``rules/``: the attributes of its ``rule.py``."""
 
     name: str
     module: ModuleType
 
     @property
     def title(self) -> str:
-        """What it is called."""
+        """The name of the rule."""
         return getattr(self.module, "TITLE", self.name)
 
     @property
@@ -79,12 +79,12 @@ class Rule:
         return needs is None or importlib.util.find_spec(needs) is not None
 
     def fits(self, file: File) -> bool:
-        """Whether it can be asked about a file."""
+        """Whether it can run on a file."""
         return getattr(self.module, "fits", lambda file: True)(file)
 
 
 def rules() -> list[Rule]:
-    """All of them, ours first."""
+    """Return all rules, those of this project first."""
     found = []
     for path in sorted(HERE.glob("rules/*/rule.py")):
         name = path.parent.name
@@ -94,7 +94,7 @@ def rules() -> list[Rule]:
 
 @cache
 def sources(folder: Path | None) -> dict[str, list[File]]:
-    """{what a folder of ``files/`` calls itself: its files, none where its data is not here}."""
+    """Return {name of a folder of ``files/``: its files, none if its data is missing}."""
     found = {}
     for path in sorted(HERE.glob("files/*/file.py")):
         module = importlib.import_module(f"bench.files.{path.parent.name}.file")
@@ -103,12 +103,12 @@ def sources(folder: Path | None) -> dict[str, list[File]]:
 
 
 def files(folder: Path | None) -> list[File]:
-    """All that there are here."""
+    """Return all available files."""
     return [file for some in sources(folder).values() for file in some]
 
 
 def missing(folder: Path | None) -> list[str]:
-    """What cannot be run here, in words."""
+    """Return a sentence about the files and rules that cannot run."""
     found = [
         f"{title}, of which no --data folder has a file"
         for title, some in sources(folder).items()
@@ -120,7 +120,7 @@ def missing(folder: Path | None) -> list[str]:
 
 
 def lines_of_code(path: Path) -> int:
-    """Lines of a script as :func:`ast.unparse` lays them out, without docstrings."""
+    """Count the lines of a script as :func:`ast.unparse` writes them, without docstrings."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         if isinstance(node, DEFINITIONS) and ast.get_docstring(node) is not None:
@@ -129,7 +129,7 @@ def lines_of_code(path: Path) -> int:
 
 
 def described(all_rules: list[Rule]) -> pd.DataFrame:
-    """A row per rule: about, ours, league, lines."""
+    """Return a row per rule: about, ours, league, lines."""
     rows = []
     for rule in all_rules:
         rows.append(
@@ -145,7 +145,8 @@ def described(all_rules: list[Rule]) -> pd.DataFrame:
 
 
 def one_draw(folder: Path | None, name: str, draw: int, quick: bool) -> list[dict]:
-    """The records of one draw of one file: what each rule costs and loses on the judges."""
+    """Return the records of one draw of one file: cost and loss of each rule on the evaluation
+    rows."""
     warnings.simplefilter("ignore")  # peers warn in every call
     (file,) = (file for file in files(folder) if file.name == name)
     judges = file.judges(draw)
@@ -184,20 +185,22 @@ def one_draw(folder: Path | None, name: str, draw: int, quick: bool) -> list[dic
 
 
 def read_beforehand(task: Task) -> None:
-    """What belongs to the task is no part of a rule's seconds."""
+    """Read the data of the task before the time of a rule is measured."""
     for name in ("pool", "labelled", "unlabelled", "labelled_of_all"):
         getattr(task, name)
 
 
 def check_labels(rule: Rule, task: Task) -> None:
-    """ValueError where a rule has read a label that it was not given."""
+    """Raise ValueError if a rule has read a label that it did not buy."""
     if not rule.own_labels and max(task.bought, default=-1) >= task.labels:
         raise ValueError(f"{rule.name} read labels of rows beyond its {task.labels:,}")
 
 
 def measure(folder: Path | None, names: list[str], draws: int, quick: bool, kept: Path) -> None:
-    """Write the records of all draws, by two processes (quick: by this one); whole draws as they
-    come, so that ``--again`` shows what a run that was stopped has left."""
+    """Write the records of all draws, in two processes (quick: in this one).
+
+    Full draws are written as they arrive, so ``--again`` shows the results of an interrupted run.
+    """
     jobs = [(folder, name, draw, quick) for draw in range(draws) for name in names]
     if quick:
         records = [record for job in jobs for record in one_draw(*job)]
@@ -213,7 +216,7 @@ def measure(folder: Path | None, names: list[str], draws: int, quick: bool, kept
 
 
 def versions() -> Iterator[str]:
-    """Of the packages that matter, those that are here."""
+    """Return the versions of the relevant installed packages."""
     for package in PACKAGES:
         try:
             yield f"{package} {version(package)}"

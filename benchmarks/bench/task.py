@@ -1,4 +1,4 @@
-"""A score file, what a rule is given of it in one draw, and what becomes of what the rule chose."""
+"""A score file, the part of it that a rule gets in one draw, and the evaluation of its choice."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -68,18 +68,18 @@ class File:
         return [count for count in LABELS if count <= MOST_LABELLED * self.pool]
 
     def order(self, draw: int) -> np.ndarray:
-        """Rows of a draw: the pool, then the judges."""
+        """Rows of a draw: the pool, then the evaluation rows."""
         order = np.random.default_rng(draw).permutation(len(self.table))
         return order[: self.pool + MOST_JUDGES]
 
     def judges(self, draw: int) -> cl.ScoreTable:
-        """The rows on which a draw is judged."""
+        """The rows on which a draw is evaluated."""
         return self.table.take(self.order(draw)[self.pool :])
 
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """What a rule is given: the pool of a draw, of which the first ``labels`` rows are labelled.
+    """The input of a rule: the pool of a draw, of which the first ``labels`` rows are labelled.
 
     ``bought`` counts the labels that are read through :meth:`lost`.
     """
@@ -176,15 +176,14 @@ class Task:
 
 @lru_cache(8)  # all rules of a draw share them
 def part_of(file: File, draw: int, count: int) -> tuple[cl.ScoreTable, cl.ScoreTable]:
-    """The first rows of the pool of a draw: the pair, and all models."""
+    """Return the first rows of the pool of a draw: the pair, and all models."""
     rows = file.order(draw)[:count]
     return file.pair.take(rows), file.table.take(rows)
 
 
 @lru_cache(8)
 def unlabelled_part(file: File, draw: int, labels: int) -> cl.ScoreTable:
-    """The pair on the rows of the pool beyond the labelled ones, without what tells their
-    labels."""
+    """Return the pair on the unlabelled rows of the pool, without columns that reveal labels."""
     rest = file.pair.take(file.order(draw)[labels : file.pool])
     return cl.ScoreTable(
         None,
@@ -207,7 +206,7 @@ def reference_alone(file: File) -> Judge:
 
 
 def from_stores(splits: list[cl.LogitStore], names: list[str]) -> cl.ScoreTable:
-    """Models of several splits of one store as one table: max softmax, and what is predicted."""
+    """Return models of several splits of one store as one table: max softmax and predictions."""
     method = cl.Method()
     confidence = []
     predictions = []

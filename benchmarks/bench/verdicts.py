@@ -1,5 +1,5 @@
-"""From records, a row per draw and rule, to cells and to what is won and lost: docs/bench.md has
-the criteria."""
+"""Turn records, a row per draw and rule, into cells and comparisons, by the criteria of
+docs/bench.md."""
 
 import numpy as np
 import pandas as pd
@@ -16,10 +16,10 @@ EVEN = "level"
 
 
 def placed(records: pd.DataFrame, labels: dict[str, list[int]]) -> pd.DataFrame:
-    """Rules that buy labels as they want, put at the smallest number of the file that covers what
-    they buy in the mean, else at the largest.
+    """Assign rules that decide how many labels they buy to a number of labels of the file.
 
-    labels: the numbers of each file.
+    It is the smallest number that covers their mean purchase, else the largest. labels: the numbers
+    of each file.
     """
     records = records.copy()
     own = records[records["own_labels"]]
@@ -30,7 +30,7 @@ def placed(records: pd.DataFrame, labels: dict[str, list[int]]) -> pd.DataFrame:
 
 
 def share_interval(count: int, draws: int) -> tuple[float, float]:
-    """Of a share, exact (Clopper and Pearson)."""
+    """Return the exact interval of a share (Clopper and Pearson)."""
     tail = (1 - LEVEL) / 2
     low = beta.ppf(tail, count, draws - count + 1) if count else 0.0
     high = beta.isf(tail, count + 1, draws - count) if count < draws else 1.0
@@ -38,7 +38,7 @@ def share_interval(count: int, draws: int) -> tuple[float, float]:
 
 
 def mean_interval(values: pd.Series) -> tuple[float, float]:
-    """Of a mean (Student's t)."""
+    """Return the interval of a mean (Student's t)."""
     if len(values) < 2:
         return -np.inf, np.inf
     half = t.ppf((1 + LEVEL) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
@@ -46,8 +46,10 @@ def mean_interval(values: pd.Series) -> tuple[float, float]:
 
 
 def cells_of(records: pd.DataFrame) -> pd.DataFrame:
-    """A row per file, number of labels, ε and rule: mean cost and loss, how often the promise is
-    broken, seconds and labels."""
+    """Return a row per file, number of labels, ε and rule.
+
+    Columns: mean cost and loss, the share of broken guarantees, seconds and labels.
+    """
     rows = []
     for (file, labels, epsilon, rule), own in records.groupby([*CELL, "rule"], sort=False):
         broken = int((own["loss"] > epsilon).sum())
@@ -77,20 +79,20 @@ def cells_of(records: pd.DataFrame) -> pd.DataFrame:
 
 
 def cheapest(cells: pd.DataFrame, ours: bool) -> str | None:
-    """The cheapest rule of one side that keeps its promise; None where none does."""
+    """Return the cheapest rule of one side that keeps its guarantee, None if none does."""
     side = cells[(cells["ours"] == ours) & cells["keeps"]]
     return None if side.empty else str(side.loc[side["cost"].idxmin(), "rule"])
 
 
 def difference(ours: pd.DataFrame, theirs: pd.DataFrame) -> tuple[float, float, float]:
-    """Cost of ours − theirs, paired by draw: mean, and the ends of its interval."""
+    """Return the cost of ours − theirs, paired by draw: mean and interval."""
     paired = ours.set_index("draw")["cost"] - theirs.set_index("draw")["cost"]
     paired = paired.dropna()
     return float(paired.mean()), *mean_interval(paired)
 
 
 def verdict(row: dict) -> str:
-    """Of one comparison, by the criteria."""
+    """Return the verdict on one comparison, by the criteria."""
     ours = row["ours"] is not None and row["ours_keeps"]
     theirs = row["theirs"] is not None and row["theirs_keeps"]
     if ours != theirs:
@@ -103,8 +105,10 @@ def verdict(row: dict) -> str:
 
 
 def compared(records: pd.DataFrame) -> pd.DataFrame:
-    """A row per cell and league in which both sides have rules: the rules that the even draws
-    choose, what they come to on the odd ones, and the verdict; lost ones first."""
+    """Return a row per cell and league in which both sides have rules, lost ones first.
+
+    The even draws select the rules, the odd draws evaluate them.
+    """
     chooses = records["draw"] % CHOOSES == 0
     rows = []
     for (league, *cell), own in records.groupby(["league", *CELL], sort=False):
@@ -143,7 +147,7 @@ def one(records: pd.DataFrame, chooses: pd.Series) -> dict:
 
 
 def why(row: pd.Series) -> str:
-    """What the numbers of a comparison say about its verdict."""
+    """Explain the verdict on a comparison by its numbers."""
     if row["theirs"] is None:
         return "none of theirs keeps on the even draws"
     if row["ours"] is None:
@@ -156,8 +160,11 @@ def why(row: pd.Series) -> str:
 
 
 def summary_of(cells: pd.DataFrame, rules: pd.DataFrame) -> pd.DataFrame:
-    """A row per rule that ran: cells, in how many of them it keeps, its mean cost over all of them,
-    the share of draws that are broken, seconds; then what ``rules`` says of it."""
+    """Return a row per rule that ran.
+
+    Columns: cells, the number of cells in which it keeps its guarantee, its mean cost over all
+    cells, the share of broken draws, seconds, and the columns of ``rules``.
+    """
     groups = cells.groupby("rule", sort=False)
     found = groups.agg(
         cells=("keeps", "size"),

@@ -1,4 +1,4 @@
-"""Probabilities of scikit-learn's classifiers, or others like them, into a store."""
+"""Store the probabilities of classifiers with scikit-learn's interface."""
 
 import time
 from pathlib import Path
@@ -12,7 +12,10 @@ from ..store.logit_store import LogitStore
 
 
 def compute_probabilities(estimator: Any, inputs: Any, classes: np.ndarray) -> np.ndarray:
-    """float64 [k, classes] of a classifier; classes: sorted; 0 for one that it never saw."""
+    """Return a classifier's probabilities float64 [k, classes] of sorted classes, 0 if unseen.
+
+    Raises ValueError if the classifier has a class that is not in `classes`.
+    """
     foreign = ~np.isin(estimator.classes_, classes)
     if foreign.any():
         raise ValueError(
@@ -28,18 +31,18 @@ def compute_probabilities(estimator: Any, inputs: Any, classes: np.ndarray) -> n
 def extract_estimators(
     estimators: dict[str, Any], dataset: tuple, path: Path | str, macs: dict
 ) -> LogitStore:
-    """A new store with the probabilities of trained classifiers, and measured seconds.
+    """Create a store with the probabilities of trained classifiers and measured seconds.
 
-    dataset: (inputs, labels); the classes are those of all classifiers, sorted, as text. Raises as
+    dataset: (inputs, labels). The classes are those of all classifiers, sorted, as text. Raises as
     :meth:`LogitStore.create` and :meth:`LogitStore.add`.
     """
     inputs, labels = dataset
     labels = aligned(labels, "labels", *getattr(inputs, "axes", ()))
-    classes = np.unique(np.concatenate([own.classes_ for own in estimators.values()]))
+    classes = np.unique(np.concatenate([one.classes_ for one in estimators.values()]))
     store = LogitStore.create(path, np.asarray(labels).astype(str), classes=classes)
     for name, estimator in estimators.items():
-        begun = time.perf_counter()
+        start = time.perf_counter()
         found = compute_probabilities(estimator, inputs, classes)
-        seconds = (time.perf_counter() - begun) / len(found)
+        seconds = (time.perf_counter() - start) / len(found)
         store.add(name, found, None, macs.get(name), seconds, probabilities=True)
     return store

@@ -1,5 +1,4 @@
-"""From models and a data set to a store of logits: many models in one pass, resumable, at most one
-shard lost."""
+"""Extract the logits of many models in one resumable pass over a data set."""
 
 import contextlib
 import hashlib
@@ -154,28 +153,32 @@ def extract(
     check_names(found, labels)
     store = _open_existing(path, labels)
     wanted: dict = {"inputs": digest_inputs(samples), "dtype": dtype, "compile": compile}
-    if amp is not None:  # by default the store's own will do, whatever device it came from
+    if amp is not None:  # by default either setting in the store is accepted
         wanted["amp"] = select_device(device, amp).amp
     pending = _select_unfinished(found, store, wanted, replace)
     _remove_leftovers(Path(path), found, pending)
     if not pending:
         return LogitStore(path)
-    with join_processes() as mine, Shards(path, locked=mine.first) as shards, retain_freed_memory():
+    with (
+        join_processes() as processes,
+        Shards(path, locked=processes.first) as shards,
+        retain_freed_memory(),
+    ):
         settings = Pass(
             samples,
             labels,
             shards,
-            mine,
-            select_device(device or mine.device(), amp),
+            processes,
+            select_device(device or processes.device(), amp),
             batch_size,
             shard_bounds(len(samples), shard_size, batch_size),
             np.dtype(dtype),
             getattr(samples, "order", None),
             workers,
-            progress and mine.first,
+            progress and processes.first,
             compile,
         )
-        store = _open_existing(path, labels)  # others may have been at work until it was locked
+        store = _open_existing(path, labels)  # it may have changed before it was locked
         pending = _select_unfinished(pending, store, wanted, replace)
         _extract_pending(pending, store, wanted, macs, settings)
     if settings.failed:
@@ -189,11 +192,13 @@ def extract(
 def _extract_pending(
     models: list[Model], store: LogitStore | None, wanted: dict, macs: dict, settings: Pass
 ) -> None:
-    """Probe models, compute their missing shards, and put those that are whole into the store;
-    wanted: as in :func:`_is_finished`."""
+    """Probe models, compute their missing shards and store the complete models.
+
+    wanted: as in :func:`_is_finished`.
+    """
     labels = settings.labels
-    held = [] if store is None else store.models.index
-    check_spellings(settings.shards.path / LOCK, [*held, *(model.name for model in models)])
+    stored = [] if store is None else store.models.index
+    check_spellings(settings.shards.path / LOCK, [*stored, *(model.name for model in models)])
     if isinstance(settings.samples, Texts):
         models, macs = add_text_costs(models, settings.samples.inputs, macs, settings.failed)
     run = wanted | {
@@ -203,7 +208,7 @@ def _extract_pending(
         "samples": labels.fingerprint,
     }
     with contextlib.ExitStack() as ready_models:
-        candidates = settings.agreed(probe_models(models, settings, run, macs, ready_models))
+        candidates = settings.agree(probe_models(models, settings, run, macs, ready_models))
         _check_classes(candidates, labels, store)
         shards = settings.shards
         missing: dict = {}
@@ -212,11 +217,11 @@ def _extract_pending(
                 one for one in candidates if shards.read(one.model.name, one.run, *span) is None
             ]
         _announce(candidates, missing, settings)
-        settings.mine.gather({})  # until all have seen what is missing
-        left = [(shard, needed) for shard, needed in missing.items() if needed]
-        run_pass(dict(left[settings.mine.rank :: settings.mine.count]), settings)
-        candidates = settings.agreed(candidates)
-        if settings.mine.first and candidates:
+        settings.processes.gather({})  # wait until all processes have listed the missing shards
+        pending = [(shard, needed) for shard, needed in missing.items() if needed]
+        run_pass(dict(pending[settings.processes.rank :: settings.processes.count]), settings)
+        candidates = settings.agree(candidates)
+        if settings.processes.first and candidates:
             store = store or LogitStore.create(
                 settings.path,
                 labels.values,
@@ -228,16 +233,17 @@ def _extract_pending(
             for candidate in candidates:
                 with record_failure(settings.failed, candidate.model.name, ValueError):
                     _assemble(candidate, store, settings)
-        settings.mine.gather(settings.failed)
+        settings.processes.gather(settings.failed)
 
 
 def _convert_dataset(dataset: Any) -> Any:
-    """A data set, also of a pair (inputs, labels); ValueError for anything else."""
+    """Return the data set, converted from (inputs, labels) if it is a pair."""
     if isinstance(dataset, tuple) and len(dataset) == 2:
         return Samples(*dataset)
     if not hasattr(dataset, "batch"):
         raise ValueError(
-            f"dataset: one of cascadelib.datasets or (inputs, labels), not {type(dataset).__name__}"
+            "dataset must be a data set of cascadelib.datasets or (inputs, labels), not "
+            f"{type(dataset).__name__}"
         )
     return dataset
 
@@ -245,13 +251,12 @@ def _convert_dataset(dataset: Any) -> Any:
 def _select_unfinished(
     models: list[Model], store: LogitStore | None, wanted: dict, replace: bool
 ) -> list[Model]:
-    """Models that are still to be extracted."""
+    """Return the models that are not extracted yet."""
     return [model for model in models if replace or not _is_finished(store, model, wanted)]
 
 
 def _remove_leftovers(path: Path, models: list[Model], pending: list[Model]) -> None:
-    """Remove what a kill left of models that are finished, where there is something and it can be;
-    else write nothing."""
+    """Remove files that a killed run left of finished models, if there are any and if possible."""
     if leftovers(path) or (path / PARTIAL).exists():
         with contextlib.suppress(OSError, ValueError), Shards(path) as shards:
             Folder(path).settle()
@@ -269,7 +274,7 @@ def _check_arguments(
     dtype: str,
     amp: str | bool | None,
 ) -> None:
-    """Refuse counts, costs and options that nothing can be done with, by name."""
+    """Raise ValueError for invalid counts, costs and options."""
     check_count(batch_size, "batch_size")
     check_count(shard_size, "shard_size")
     check_count(workers, "workers", 0)
@@ -281,7 +286,7 @@ def _check_arguments(
 
 
 def _open_existing(path: Path | str, labels: Labels) -> LogitStore | None:
-    """The store at ``path``, refused if it is of other samples; None where there is none yet."""
+    """Open the store at a path, or return None. Raise ValueError if its samples differ."""
     if not (Path(path) / "manifest.json").exists():
         return None
     store = LogitStore(path)
@@ -293,8 +298,10 @@ def _open_existing(path: Path | str, labels: Labels) -> LogitStore | None:
 
 
 def _check_classes(candidates: list[Candidate], labels: Labels, store: LogitStore | None) -> None:
-    """All models must have the data set's classes; where those have no names, the classes that the
-    others have."""
+    """Raise ValueError if models do not have the data set's number of classes.
+
+    If the data set has no class names, all models must have the same number.
+    """
     expected = len(labels.classes or ())
     source = "the data set"
     if not expected and store is not None and len(store.models):
@@ -302,23 +309,26 @@ def _check_classes(candidates: list[Candidate], labels: Labels, store: LogitStor
         source = f"model {store.models.index[0]!r} in the store"
     for candidate in candidates:
         found = candidate.classes
-        what = f"model {candidate.model.name!r} gives {found} classes"
+        name = candidate.model.name
         if found != (expected or found):
-            raise ValueError(f"{what}, {source} has {expected}")
+            raise ValueError(f"model {name!r} gives {found} classes, {source} has {expected}")
         if labels.needed.max() >= found:
-            raise ValueError(f"{what}, but a label is {labels.needed.max()}")
+            highest = labels.needed.max()
+            raise ValueError(f"model {name!r} gives {found} classes, but a label is {highest}")
         if not expected:
             expected = found
-            source = f"model {candidate.model.name!r}"
+            source = f"model {name!r}"
 
 
 def _announce(pending: list[Candidate], missing: dict, settings: Pass) -> None:
-    """Print the estimate of what is left to do, ``missing`` as for :func:`run_pass`; refuse a disk
-    with too little space for it."""
+    """Print an estimate of time and disk space, and raise ValueError if space is insufficient.
+
+    missing: as for :func:`run_pass`.
+    """
     samples = len(settings.samples)
     final = [candidate.classes * samples * settings.dtype.itemsize for candidate in pending]
     seconds = 0.0
-    needed = max(final, default=0)  # for a moment the largest model is there twice
+    needed = max(final, default=0)  # shards and logits of one model exist simultaneously
     for (start, stop), candidates in missing.items():
         for candidate in candidates:
             seconds += candidate.seconds * (stop - start)
@@ -326,9 +336,9 @@ def _announce(pending: list[Candidate], missing: dict, settings: Pass) -> None:
     path = settings.path
     free = shutil.disk_usage(path).free
     if needed > free:
-        raise ValueError(f"{path}: {needed / 1e6:.1f} MB are needed and {free / 1e6:.1f} MB free")
+        raise ValueError(f"{path}: {needed / 1e6:.1f} MB are needed, {free / 1e6:.1f} MB are free")
     if settings.progress and pending:
-        duration = format_duration(seconds / settings.mine.count)
+        duration = format_duration(seconds / settings.processes.count)
         print(
             *settings.failed.values(),
             f"{len(pending)} models × {samples} samples: {duration}, "
@@ -339,14 +349,14 @@ def _announce(pending: list[Candidate], missing: dict, settings: Pass) -> None:
 
 
 def format_duration(seconds: float) -> str:
-    """Write a time that is left for people: "about 40 s", "about 3 min", "about 2.5 h"."""
+    """Format a duration, such as "about 40 s", "about 3 min" or "about 2.5 h"."""
     units = ((3600, "h", 1), (60, "min", 0), (1, "s", 0))
     size, unit, digits = next((unit for unit in units if seconds >= 2 * unit[0]), units[-1])
     return f"about {seconds / size:.{digits}f} {unit}" if seconds >= 1 else "less than 1 s"
 
 
 def _assemble(candidate: Candidate, store: LogitStore, settings: Pass) -> None:
-    """Put a model whose shards are all there into the store, and forget the shards."""
+    """Store the logits of a model from its shards, and remove the shards."""
     model = candidate.model
     shards = settings.shards
     parts = []
@@ -354,8 +364,8 @@ def _assemble(candidate: Candidate, store: LogitStore, settings: Pass) -> None:
         part = shards.read(model.name, candidate.run, start, stop)
         if part is None:
             raise ValueError(
-                f"model {model.name!r}: its shard of samples {start} … {stop - 1} is gone or "
-                "damaged; repeat the call, which computes it again"
+                f"model {model.name!r}: the shard of samples {start} … {stop - 1} is missing or "
+                "damaged. Repeat the call, which computes it again."
             )
         parts.append(part)
     tensors, seconds = zip(*parts)
@@ -393,9 +403,11 @@ def _assemble(candidate: Candidate, store: LogitStore, settings: Pass) -> None:
 def _estimate_seconds(
     candidate: Candidate, times: list[float], count: int, settings: Pass
 ) -> float:
-    """Median seconds a sample over the full batches (a last, smaller one is less efficient); of
-    texts sorted by length the mean. Where workers decode on the same processor, the probe before
-    them is the better measurement."""
+    """Estimate the seconds per sample from the seconds per sample of the batches.
+
+    This is the median over full batches, since a smaller last one is less efficient, or the mean if
+    texts are sorted by length. If workers decode on the same processor, the probe is more accurate.
+    """
     if settings.order is not None:
         sizes = [stop - start for start, stop in split_range(0, count, settings.batch_size)]
         return float(np.average(times, weights=sizes))
@@ -405,40 +417,43 @@ def _estimate_seconds(
 
 
 def digest_inputs(samples: Any) -> str:
-    """SHA-256 of up to 64 evenly spread inputs: tells changed inputs from the same without reading
-    all of them. A data set of other things than tensors has ``raw(row) -> bytes`` for it."""
+    """Compute a SHA-256 of up to 64 evenly spaced inputs, to detect changed inputs.
+
+    Data sets without tensors have a method ``raw(row) -> bytes``.
+    """
     digest = hashlib.sha256()
     for row in sorted({round(i * (len(samples) - 1) / 63) for i in range(64)}):
         if hasattr(samples, "raw"):
             digest.update(hashlib.sha256(samples.raw(row)).digest())
             continue
-        one = read_batch(samples, row, row + 1)
-        if isinstance(one, torch.Tensor):
-            update_digest(digest, one)
+        batch = read_batch(samples, row, row + 1)
+        if isinstance(batch, torch.Tensor):
+            update_digest(digest, batch)
     return digest.hexdigest()
 
 
 def _is_finished(store: LogitStore | None, model: Model, wanted: dict) -> bool:
-    """Whether ``store`` (or None) holds this very model's logits; a broken file counts as none.
-    ValueError where it holds another model of that name, or the same one on other inputs or under
-    other settings than ``wanted``, the entries of its header that decide the numbers."""
+    """Return whether a store has the logits of this model in an intact file.
+
+    wanted: the entries of the header that determine the logits. Raises ValueError if the store has
+    another model of this name, or this model with other inputs or settings.
+    """
     if store is None or model.name not in store.models.index:
         return False
     metadata = store.metadata(model.name)
     recorded = metadata.get("extraction") or {}
-    differing = [
-        f"other {key}" for key, own in describe_identity(model).items() if recorded.get(key) != own
-    ]
+    identity = describe_identity(model)
+    differing = [f"other {key}" for key in identity if recorded.get(key) != identity[key]]
     if recorded.get("inputs", wanted["inputs"]) != wanted["inputs"]:
         differing.append("other inputs")
-    there = recorded | metadata
-    here = wanted | model.metadata
+    stored = recorded | metadata
+    current = wanted | model.metadata
     for key in ("dtype", "amp", "compile", "image_size"):
-        if key in here and there.get(key, here[key]) != here[key]:
-            differing.append(f"other {key}: {there[key]} there, {here[key]} here")
+        if key in current and stored.get(key, current[key]) != current[key]:
+            differing.append(f"other {key}: {stored[key]} stored, {current[key]} requested")
     if differing:
         raise ValueError(
-            f"the store {store.path} holds another {model.name!r} ({' and '.join(differing)}); "
-            "pass replace=True to extract it anew, or give this one another name"
+            f"the store {store.path} has another {model.name!r} ({' and '.join(differing)}). "
+            "Pass replace=True to extract it again, or rename this model."
         )
     return True

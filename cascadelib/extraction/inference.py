@@ -1,5 +1,4 @@
-"""The loop that runs models over a data set: each is probed first, every distinct input is made
-once a batch."""
+"""Run models on the batches of a data set, after a probe of each model."""
 
 import contextlib
 import functools
@@ -28,31 +27,26 @@ from ..zoo.model import Model, describe_identity, record_failure
 from ..zoo.transforms import find_distinct, prepare_batch
 from .shards import Processes, Shards, split_range
 
-# Samples, on the CPU; a GPU needs a full batch to show its speed, a compiled model is for one size.
-PROBE_SAMPLES = 32
+PROBE_SAMPLES = 32  # on a CPU; GPUs and compiled models are probed with a full batch
 MEMORY_FORMATS = (torch.channels_last, torch.contiguous_format)
-MIN_LAYOUT_BATCHES = 64  # full batches; of fewer, the measurement would be more than a quarter
-TIMED_BATCHES = 4  # batches, the first of which takes memory and searches
-MAX_TIME_RATIO = (
-    0.95  # of the usual layout's time: one that is nearer is not worth another rounding
-)
+MIN_LAYOUT_BATCHES = 64  # with fewer, measuring layouts would take over a quarter of the time
+TIMED_BATCHES = 4  # the first one allocates memory and searches for algorithms
+MAX_TIME_RATIO = 0.95  # time of another layout relative to the usual one, else rounding decides
 
 
 @dataclass(frozen=True)
 class Pass:
-    """How samples are run: which ``samples``, with their ``labels``, into which ``shards`` of which
-    ``bounds``, shared with which processes (``mine`` is this one), on which device and how,
-    ``batch_size``, dtype of the logits, ``workers`` that decode.
+    """Inputs, outputs and options of a pass over a data set.
 
-    order: the rows in the order in which they run, or None where that is their own. ``most``
-    {model: samples at once} fills in where the memory is too small for a batch, ``failed`` {model:
-    its error} where a model is left out.
+    bounds: (start, stop) of the shards. order: rows in the order in which they run, or None for the
+    order of the data set. workers: number of processes that decode. batch_limits: {model: largest
+    batch} of models with too little memory for a batch. failed: {model: error} of skipped models.
     """
 
     samples: Any
     labels: Labels
     shards: Shards
-    mine: Processes
+    processes: Processes
     device: Device
     batch_size: int
     bounds: list[tuple[int, int]]
@@ -65,9 +59,8 @@ class Pass:
     failed: dict = field(default_factory=dict)
 
     @property
-    def full(self) -> int:
-        """Samples of each batch, the last one too, where another size would be compiled or searched
-        anew; else 0."""
+    def full_batch(self) -> int:
+        """Size of all batches if another size would be compiled or tuned again, else 0."""
         fixed = self.compile or self.device.measures_layouts
         return min(len(self.samples), self.batch_size) if fixed else 0
 
@@ -77,21 +70,20 @@ class Pass:
         return self.shards.path.parent
 
     def remaining(self, candidates: Iterable["Candidate"]) -> list["Candidate"]:
-        """Those that have not failed."""
+        """Return the candidates that have not failed."""
         return [candidate for candidate in candidates if candidate.model.name not in self.failed]
 
-    def agreed(self, candidates: Iterable["Candidate"]) -> list["Candidate"]:
-        """Those that have failed in none of the processes, once all have come here."""
-        self.mine.gather(self.failed)
+    def agree(self, candidates: Iterable["Candidate"]) -> list["Candidate"]:
+        """Wait for all processes and return the candidates that failed in none of them."""
+        self.processes.gather(self.failed)
         return self.remaining(candidates)
 
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """A model to extract, and what a probe on a few samples showed.
+    """Model to extract, with the results of a probe.
 
-    ``run`` is all that decides its logits, as text and numbers; ``macs`` and ``seconds`` are per
-    sample.
+    run: all settings that determine the logits. macs and seconds are per sample.
     """
 
     model: Model
@@ -108,19 +100,21 @@ def probe_models(
     macs: dict[str, float],
     stack: contextlib.ExitStack,
 ) -> list[Candidate]:
-    """Count the MACs of each model (unless given) and time it on the first samples, once they have
-    warmed it up. It is ready to run until ``stack`` ends; one that fails is left out and noted in
-    ``settings.failed``."""
+    """Count the MACs of each model unless known, and time it on the first samples.
+
+    The timed call is the second one. Models stay on the device until `stack` ends. Failing models
+    are recorded in ``settings.failed`` and skipped.
+    """
     if not models:
         return []
-    few = settings.full or min(len(settings.samples), PROBE_SAMPLES)
+    count = settings.full_batch or min(len(settings.samples), PROBE_SAMPLES)
     transforms = [model.transform for model in models]
-    prepare = next(feed(settings.samples, [(0, few)], transforms, settings.device))
+    prepare = next(feed(settings.samples, [(0, count)], transforms, settings.device))
     candidates = []
     for model in models:
         name = model.name
-        with record_failure(settings.failed, name), contextlib.ExitStack() as own:
-            own.enter_context(place_module(model.module, settings.device.torch))
+        with record_failure(settings.failed, name), contextlib.ExitStack() as placed:
+            placed.enter_context(place_module(model.module, settings.device.torch))
             inputs = prepare(model.transform)
             counted = macs.get(name) or count_macs(model.module, inputs)
             runs = _prepare_to_run(model, inputs, settings)
@@ -135,12 +129,12 @@ def probe_models(
                 )
             own_run = run | describe_identity(model)
             candidates.append(Candidate(runs, own_run, counted, logits.shape[1], seconds()))
-            stack.enter_context(own.pop_all())
+            stack.enter_context(placed.pop_all())
     return candidates
 
 
 def _prepare_to_run(model: Model, inputs: Any, settings: Pass) -> Model:
-    """A model compiled, or in its fastest layout; its metadata say at which image size and how."""
+    """Compile a model or select its fastest layout, and record this and the image size."""
     images = isinstance(inputs, torch.Tensor) and inputs.ndim == 4
     record = {"image_size": inputs.shape[-1]} if images else {}
     if settings.compile:
@@ -158,8 +152,10 @@ def _prepare_to_run(model: Model, inputs: Any, settings: Pass) -> Model:
 def set_layout(
     model: Any, memory_format: torch.memory_format, searched: bool, **record: Any
 ) -> Model:
-    """A model of images as it runs with them and its weights in a memory format, under cuDNN's
-    search for the fastest algorithm (``torch.backends.cudnn.benchmark``) or its guess."""
+    """Return a model that runs images and weights in a memory format.
+
+    searched: whether cuDNN searches for the fastest algorithm (``torch.backends.cudnn.benchmark``).
+    """
     model.module.to(memory_format=memory_format)
 
     def run(images: torch.Tensor) -> Any:
@@ -175,18 +171,17 @@ def set_layout(
 
 
 def select_fastest_layout(model: Model, images: torch.Tensor, device: Device) -> Model:
-    """A model in the layout in which a batch of images runs fastest; its metadata say which, and
-    how many times as fast as usual.
+    """Return a model in the layout in which a batch of images runs fastest, and record its gain.
 
-    Usual is channels_last as cuDNN's flag was found; another one must be faster by 5%. Where cuDNN
-    is to be deterministic, it does not search; else, where its flag is set, it always does.
+    The usual layout is channels_last with cuDNN's flag unchanged. Another one must be faster by 5%.
+    cuDNN never searches if it must be deterministic. Otherwise it always searches if its flag is
+    set.
     """
     fixed = cudnn.deterministic or torch.are_deterministic_algorithms_enabled()
     found = cudnn.benchmark and not fixed
     seconds = {}
     for layout in itertools.product(MEMORY_FORMATS, {found, not fixed}):
-        # cuDNN's plans are kept per thread and shape, whatever the flag was when they were made:
-        # a thread of its own has none.
+        # cuDNN caches plans per thread and shape, whatever the flag. A new thread has none.
         with ThreadPoolExecutor(1) as thread:
             timed = thread.submit(_time_batches, set_layout(model, *layout), images, device)
         seconds[layout] = timed.result()
@@ -198,26 +193,25 @@ def select_fastest_layout(model: Model, images: torch.Tensor, device: Device) ->
 
 
 def _time_batches(model: Model, images: torch.Tensor, device: Device) -> float:
-    """Seconds per sample of the fastest of a few batches."""
+    """Measure the seconds per sample of the fastest of a few batches."""
     with torch.inference_mode(), torch.cuda.stream(device.computing):
         return min(
             compute_timed_logits(model, images, device, {})[1]() for _ in range(TIMED_BATCHES)
         )
 
 
-CHUNK = 16  # photographs that a worker makes at once
-PREFETCHED_CHUNKS = 4  # chunks that each worker is asked for beforehand
+CHUNK = 16  # photographs per task of a worker
+PREFETCHED_CHUNKS = 4  # per worker
 
 
 def feed(
     samples: Any, bounds: Iterable, transforms: Iterable, device: Device, workers: int = 0
 ) -> Generator:
-    """Yield ``prepare`` for each of ``bounds``; ``prepare(transform)`` gives a model's input.
+    """Yield for each batch a function from a transform to the model's input.
 
-    transforms: all that will be asked for. Of photographs, ``workers`` processes read and decode
-    each once and make every distinct cut of it; other data sets give their raw batch, which the
-    transforms turn into inputs on ``device``. Raises ValueError naming a sample that cannot be
-    read.
+    bounds: (start, stop) of the batches. transforms: all transforms that will be passed. Worker
+    processes decode each photograph once and compute every distinct cut. Batches of other data sets
+    are transformed on the device. Raises ValueError if a sample cannot be read.
     """
     if isinstance(samples, Photographs):
         yield from _feed_photographs(samples, list(bounds), transforms, device, workers)
@@ -228,7 +222,7 @@ def feed(
 
 
 def read_batch(samples: Any, start: int, stop: int) -> Any:
-    """``samples.batch(start, stop)``; ValueError naming the first sample for which that raises."""
+    """Return ``samples.batch(start, stop)``, or raise ValueError that names the failing sample."""
     try:
         return samples.batch(start, stop)
     except Exception as error:
@@ -241,12 +235,13 @@ def read_batch(samples: Any, start: int, stop: int) -> Any:
 
 
 class _CutPhotographs:
-    """(turn, start, rows) → None once the buffers of that turn hold the rows' photographs,
-    ``start`` being their first; or the ValueError that says why not (workers would make a
-    traceback).
+    """Data set of tasks (turn, start, rows) that write cut photographs into shared buffers.
 
-    source: the photographs; cuts: what each becomes; ring: for each turn one buffer per cut; made
-    {row: its cuts}.
+    A task fills the buffers of its turn, in which `start` is the first row. It returns None, or a
+    ValueError, since workers would turn a raised one into a traceback.
+
+    source: the photographs. cuts: functions of one photograph. ring: buffers of each turn, one per
+    cut. made: {row: cuts} of the first row, which determine the shapes.
     """
 
     def __init__(self, source: Any, cuts: list[Callable], row: int):
@@ -254,16 +249,16 @@ class _CutPhotographs:
         self.cuts = cuts
         self.ring: list[list[torch.Tensor]] = []
         self.made: dict[int, list[torch.Tensor]] = {}
-        self.made[row] = self.of(row)  # its cuts have the shapes of all
+        self.made[row] = self.cut_row(row)
 
     def reserve(self, size: int, shared: bool) -> None:
-        """One more turn of buffers for ``size`` photographs, in memory that workers share."""
+        """Add a turn of buffers for ``size`` photographs, in shared memory if needed."""
         (first,) = self.made.values()
         buffers = [torch.empty((size, *cut.shape), dtype=cut.dtype) for cut in first]
         self.ring.append([one.share_memory_() if shared else one for one in buffers])
 
-    def of(self, row: int) -> list[torch.Tensor]:
-        """All cuts of one photograph."""
+    def cut_row(self, row: int) -> list[torch.Tensor]:
+        """Compute all cuts of one photograph."""
         if row in self.made:
             return self.made[row]
         try:
@@ -279,14 +274,14 @@ class _CutPhotographs:
         buffers = self.ring[turn % len(self.ring)]
         try:
             for row in rows:
-                for whole, cut in zip(buffers, self.of(row)):
-                    if (cut.shape, cut.dtype) != (whole.shape[1:], whole.dtype):
+                for buffer, cut in zip(buffers, self.cut_row(row)):
+                    if (cut.shape, cut.dtype) != (buffer.shape[1:], buffer.dtype):
                         raise ValueError(
                             f"the photograph of row {row} becomes {cut.dtype} {[*cut.shape]}, the "
-                            f"first {whole.dtype} {[*whole.shape[1:]]}; transform all into one "
-                            "shape"
+                            f"first {buffer.dtype} {[*buffer.shape[1:]]}. Transform all to one "
+                            "shape."
                         )
-                    whole[row - start] = cut
+                    buffer[row - start] = cut
         except ValueError as error:
             return error
         return None
@@ -295,9 +290,11 @@ class _CutPhotographs:
 def _feed_photographs(
     samples: Any, bounds: list, transforms: Iterable, device: Device, workers: int
 ) -> Generator:
-    """Workers fill a ring of buffers, one per batch, in memory that they share. They are asked for
-    ``AHEAD`` chunks each before the batch that these belong to comes: that many buffers, and one to
-    fill while models read another."""
+    """Yield batches of photographs that workers decode into a ring of shared buffers.
+
+    Each worker prefetches ``PREFETCHED_CHUNKS`` chunks. The ring has buffers for these batches, one
+    to be filled and one that models read.
+    """
     made = _CutPhotographs(samples.inputs, find_distinct(map(_find_cut, transforms)), bounds[0][0])
     size = max(stop - start for start, stop in bounds)
     chunks = len(split_range(0, size, CHUNK))
@@ -327,7 +324,7 @@ def _feed_photographs(
 def _finish_input(
     cuts: list[Callable], uploaded: list[torch.Tensor], device: Device, transform: Any
 ) -> Any:
-    """The input that a transform makes of a batch whose cuts lie on the device."""
+    """Compute a transform's input from the uploaded cuts of a batch."""
     cut = uploaded[cuts.index(_find_cut(transform))]
     if hasattr(transform, "finished"):
         cut = transform.finished(cut)
@@ -335,8 +332,7 @@ def _finish_input(
 
 
 def _find_cut(transform: Any) -> Callable:
-    """What a worker does to one photograph: a transform's ``cut``, or the whole of a plain function
-    (PIL → tensor)."""
+    """Return the function of one photograph that workers call: ``cut``, or the transform itself."""
     if transform is None:
         raise ValueError(
             "a model of photographs needs a transform: (module, transform), or a model of the zoo"
@@ -345,9 +341,11 @@ def _find_cut(transform: Any) -> Callable:
 
 
 def run_pass(missing: dict, settings: Pass) -> None:
-    """Fill in the ``missing`` shards {(start, stop): the candidates that lack it}, batch by batch:
-    one's logits are looked at once as many more as the device's ``delay`` have been asked for, so
-    that a GPU always has something to do."""
+    """Compute missing shards {(start, stop): candidates without it} batch by batch.
+
+    The host reads a batch's logits only after it has started ``device.delay`` more batches, so that
+    a GPU is never idle.
+    """
     samples = settings.samples
     ordered = samples if settings.order is None else samples.take(settings.order)
     candidates = dict.fromkeys(itertools.chain.from_iterable(missing.values()))
@@ -360,12 +358,12 @@ def run_pass(missing: dict, settings: Pass) -> None:
     )
     fed = feed(ordered, batches, transforms, settings.device, settings.workers)
     with contextlib.closing(fed), bar, torch.inference_mode():
-        for coming, finished in delay_items(
+        for outputs, finished in delay_items(
             _start_batches(missing, fed, settings), settings.device.delay
         ):
-            for candidate, start, logits, arrived, seconds, times in coming:
+            for candidate, start, logits, wait, seconds, times in outputs:
                 with record_failure(settings.failed, candidate.model.name):
-                    arrived()
+                    wait()
                     _check_finite(candidate, logits, start, settings)
                     times.append(seconds())
                     bar.update(len(logits))
@@ -375,8 +373,7 @@ def run_pass(missing: dict, settings: Pass) -> None:
 
 
 def delay_items(items: Iterator, delay: int) -> Iterator:
-    """Each of ``items`` once ``delay`` more have come, or none will, be it that the next one
-    raises."""
+    """Yield items ``delay`` items later, and the rest at the end or before an exception."""
     waiting: deque = deque()
     try:
         for item in items:
@@ -390,77 +387,78 @@ def delay_items(items: Iterator, delay: int) -> Iterator:
 
 
 def _start_batches(missing: dict, fed: Iterator, settings: Pass) -> Iterator[tuple[list, list]]:
-    """Yield (what is coming, the shards that are whole with it) of each batch, until all models
-    have failed."""
+    """Start the batches and yield (pending outputs, shards that they complete) of each.
+
+    Stops if all models have failed.
+    """
     dtype = getattr(torch, settings.dtype.name)
     for (first, last), found in missing.items():
-        whole: dict[Candidate, tuple] = {}
+        buffers: dict[Candidate, tuple] = {}
         for candidate in settings.remaining(found):
             shape = (last - first, candidate.classes)
             logits = torch.empty(shape, dtype=dtype, pin_memory=settings.device.pins_memory)
-            whole[candidate] = (logits, [])
-        batches = split_range(first, last, settings.batch_size) if whole else []
+            buffers[candidate] = (logits, [])
+        batches = split_range(first, last, settings.batch_size) if buffers else []
         for start, stop in batches:
             rows = slice(start - first, stop - first)
             prepare = next(fed)
-            coming = list(_start_outputs(whole, start, rows, prepare, settings))
+            outputs = list(_start_outputs(buffers, start, rows, prepare, settings))
             finished = []
             if stop == last:
-                for candidate, (logits, times) in whole.items():
+                for candidate, (logits, times) in buffers.items():
                     finished.append((candidate, first, last, logits.numpy(), times))
-            yield coming, finished
+            yield outputs, finished
 
 
 def _start_outputs(
-    whole: dict[Candidate, tuple], start: int, rows: slice, prepare: Callable, settings: Pass
+    buffers: dict[Candidate, tuple], start: int, rows: slice, prepare: Callable, settings: Pass
 ) -> Iterator[tuple]:
-    """(candidate, first row, logits, wait for them, wait for their seconds, all seconds) of each
-    that does not fail; each distinct transform runs once.
+    """Start the models on a batch, with one call per distinct transform.
 
-    whole {candidate: (logits of the shard, all seconds)}; the batch, from row ``start`` on, is
-    ``rows`` of the shard.
+    buffers: {candidate: (logits of the shard, seconds of its batches)}. rows: rows of the batch in
+    the shard, the first of which is row `start` of the data set. Yields (candidate, start, logits,
+    function that waits for them, function that returns their seconds, seconds of all batches).
     """
-    remaining = settings.remaining(whole)
+    remaining = settings.remaining(buffers)
     for transform in find_distinct(candidate.model.transform for candidate in remaining):
         inputs = None
         for candidate in remaining:
             model = candidate.model
             if model.transform != transform:
                 continue
-            shard, times = whole[candidate]
+            shard, times = buffers[candidate]
             logits = shard[rows]
             with record_failure(settings.failed, model.name):
                 inputs = prepare(transform) if inputs is None else inputs
-                given = pad_inputs(inputs, settings.full)
+                padded = pad_inputs(inputs, settings.full_batch)
                 output, seconds = compute_timed_logits(
-                    model, given, settings.device, settings.batch_limits
+                    model, padded, settings.device, settings.batch_limits
                 )
                 output = output[: count_inputs(inputs)]
                 if output.shape != logits.shape:
                     raise ValueError(
-                        f"model {model.name!r} gave {tuple(output.shape)} for rows {start} … "
+                        f"model {model.name!r} returned {tuple(output.shape)} for rows {start} … "
                         f"{start + len(logits) - 1}, not {tuple(logits.shape)}"
                     )
-                arrived = settings.device.download(output, logits)
-                yield candidate, start, logits.numpy(), arrived, seconds, times
+                wait = settings.device.download(output, logits)
+                yield candidate, start, logits.numpy(), wait, seconds, times
 
 
 def pad_inputs(inputs: Any, size: int) -> Any:
-    """A module's input with its last sample repeated up to so many."""
+    """Repeat the last sample of a module's input up to a number of samples."""
     samples = count_inputs(inputs)
     if samples >= size:
         return inputs
-    whole = take_rows(inputs, np.minimum(np.arange(size), samples - 1), samples)
-    return upload_batch(whole, lambda part: part)  # else rows lie in another format
+    padded = take_rows(inputs, np.minimum(np.arange(size), samples - 1), samples)
+    return upload_batch(padded, lambda part: part)  # restores the memory format
 
 
 def _check_finite(candidate: Candidate, logits: np.ndarray, start: int, settings: Pass) -> None:
-    """ValueError, naming the model and the row, where logits [n, classes] from row ``start`` on
-    hold nan or inf."""
+    """Raise ValueError if the logits [n, classes] from row `start` on are not finite."""
     bad = start + np.flatnonzero(~np.isfinite(logits).all(1))
     if len(bad):
         row = bad[0] if settings.order is None else settings.order[bad[0]]
         raise ValueError(
             f"model {candidate.model.name!r}: nan or inf in the logits of row {row} (as "
-            f"{logits.dtype}); if this is half precision, try amp=False or dtype='float32'"
+            f"{logits.dtype}). For half precision, try amp=False or dtype='float32'."
         )

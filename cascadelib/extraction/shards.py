@@ -1,5 +1,4 @@
-"""An extraction in shards: what an interrupted run has finished is kept, and ``torchrun`` shares
-them out."""
+"""Shards of an extraction, which survive an interruption and are distributed by ``torchrun``."""
 
 import contextlib
 import datetime
@@ -19,16 +18,16 @@ from torch import distributed
 from ..files import SUFFIX, digest_of, file_name, replacing
 from ..store.formats import LogitFile, encoded
 
-PARTIAL = ".partial"  # the folder of the shards, in that of the store
-LOCK = ".lock"  # in the folder of the shards; no model's folder begins with a dot
+PARTIAL = ".partial"  # folder of the shards, in the store
+LOCK = ".lock"  # file in the folder of the shards, where names of models never begin with a dot
 GATHER_TIMEOUT = datetime.timedelta(
     days=30
-)  # a slow process is waited for; torchrun itself ends the others when one dies
+)  # slow processes are not an error, and torchrun ends all if one dies
 
 
 @dataclass(frozen=True)
 class Processes:
-    """``count`` processes, of which this is number ``rank``; alone: rank 0 of 1."""
+    """Number of processes, and the rank of this one. A single process has rank 0 of 1."""
 
     rank: int = 0
     count: int = 1
@@ -36,20 +35,19 @@ class Processes:
 
     @property
     def first(self) -> bool:
-        """Whether this process does what only one may: locks, prints, puts models into the
-        store."""
+        """Whether this process locks the store, prints and stores models."""
         return self.rank == 0
 
-    def gather(self, own: dict) -> None:
-        """Wait until all processes have come here; ``own`` gets what the others have in theirs."""
-        parts = [own] * self.count
+    def gather(self, entries: dict) -> None:
+        """Wait for all processes, and add their entries to those of this one."""
+        parts = [entries] * self.count
         if self.count > 1:
-            distributed.all_gather_object(parts, dict(own), self.group)
+            distributed.all_gather_object(parts, dict(entries), self.group)
         for part in parts:
-            own |= part | own
+            entries |= part | entries
 
     def device(self) -> torch.device | None:
-        """This process's own GPU; None where there is one process or no GPU."""
+        """Return the GPU of this process, or None for a single process or without a GPU."""
         if self.count == 1 or not torch.cuda.is_available():
             return None
         return torch.device(
@@ -60,9 +58,11 @@ class Processes:
 def count_usable_cores(
     groups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")
 ) -> int:
-    """Cores for this process, at least one: its affinity, or less by the quota of a control group
-    that it is in (v1 or v2), divided among the processes that torchrun has started on this
-    machine."""
+    """Count the cores available to this process, at least one.
+
+    The number is limited by its affinity and by the quotas of its control groups (v1 or v2), and
+    divided by the number of processes that torchrun has started on this machine.
+    """
     cores = float(os.cpu_count() or 1)
     if hasattr(os, "sched_getaffinity"):
         cores = float(len(os.sched_getaffinity(0)))
@@ -71,7 +71,7 @@ def count_usable_cores(
         _, kind, path = line.split(":", 2)
         place = groups / kind / path.strip("/")
         for folder in (place, *place.parents):
-            # v2, then v1; no such file, or no quota ("max"), is no limit
+            # v2, then v1. A missing file or quota ("max") is not a limit.
             for names in (["cpu.max"], ["cpu.cfs_quota_us", "cpu.cfs_period_us"]):
                 with contextlib.suppress(OSError, ValueError):
                     words = " ".join((folder / name).read_text() for name in names).split()
@@ -82,8 +82,7 @@ def count_usable_cores(
 
 @contextlib.contextmanager
 def join_processes() -> Iterator[Processes]:
-    """The processes of ``torchrun``, or of a group that the caller has started, over gloo; else
-    this one alone."""
+    """Join the processes of ``torchrun`` or of an existing group over gloo, if there are any."""
     if distributed.is_available() and distributed.is_initialized():
         group = distributed.new_group(backend="gloo", timeout=GATHER_TIMEOUT)
         yield Processes(distributed.get_rank(), distributed.get_world_size(), group)
@@ -98,21 +97,25 @@ def join_processes() -> Iterator[Processes]:
 
 
 def shard_bounds(count: int, shard_size: int, batch_size: int) -> list[tuple[int, int]]:
-    """(start, stop) of each shard of ``count`` samples: ``shard_size`` rounded down to whole
-    batches, at least one, so that batches begin at the same rows in every run, and resumed tensors
-    equal uninterrupted ones."""
+    """Return (start, stop) of each shard of ``count`` samples.
+
+    The size is rounded down to full batches, at least one. Batches then begin at the same rows in
+    every run, and resumed tensors equal uninterrupted ones.
+    """
     return split_range(0, count, max(1, shard_size // batch_size) * batch_size)
 
 
 def split_range(start: int, stop: int, size: int) -> list[tuple[int, int]]:
-    """(first, last + 1) of rows start … stop − 1 in pieces of ``size``, the last one shorter."""
+    """Split rows start … stop − 1 into (start, stop) of pieces of ``size`` or, at the end, less."""
     return [(first, min(first + size, stop)) for first in range(start, stop, size)]
 
 
 class Shards:
-    """Shards of several models, each one file, written whole or not at all; a context that locks
-    the store's folder, where this process is to (``locked``). Raises ValueError where another
-    process extracts into the same folder."""
+    """Context that reads and writes shards of models, one file each, atomically.
+
+    locked: whether to lock the store's folder. Raises ValueError if another process extracts into
+    the same folder.
+    """
 
     def __init__(self, store_path: Path | str, locked: bool = True):
         self.path = Path(store_path) / PARTIAL
@@ -134,19 +137,20 @@ class Shards:
         if not self.locked:
             return
         with contextlib.suppress(OSError):
-            left = [path.name for path in self.path.iterdir()]
-            if left == [LOCK]:  # nothing unfinished: leave no trace
+            if [path.name for path in self.path.iterdir()] == [LOCK]:  # no unfinished shards
                 shutil.rmtree(self.path)
         self._lock.release()
 
     def _file(self, model: str, *span: int) -> Path:
-        """Where a shard lies."""
+        """Return the path of a shard."""
         folder = self.path / file_name(model).removesuffix(SUFFIX)
         return folder / f"{'-'.join(map(str, span))}.safetensors"
 
     def read(self, model: str, run: dict, *span: int) -> tuple[np.ndarray, list[float]] | None:
-        """(logits [stop − start, classes], seconds a sample of each batch); None if not finished
-        under this ``run``, all that decides the logits, as text and numbers."""
+        """Return (logits [stop − start, classes], seconds per sample of each batch) of a shard.
+
+        Returns None if there is no such shard of this ``run``, the settings of a candidate.
+        """
         try:
             file = LogitFile.read(self._file(model, *span))
             tensor = file.open()
@@ -159,15 +163,15 @@ class Shards:
     def write(
         self, model: str, run: dict, start: int, stop: int, logits: np.ndarray, batch_seconds: list
     ) -> None:
-        """Keep one finished shard."""
+        """Write one finished shard."""
         path = self._file(model, start, stop)
         path.parent.mkdir(exist_ok=True, parents=True)
-        # No fsync: what a power cut spoils fails its SHA-256 and is computed again.
+        # Without fsync, since a damaged shard fails its SHA-256 and is computed again.
         with replacing(path, durable=False) as temporary:
             temporary.write_bytes(
                 encoded(logits, {"run": digest_of(run), "batch_seconds": batch_seconds})
             )
 
     def remove(self, model: str) -> None:
-        """Forget the shards of a model that is in the store."""
+        """Remove the shards of a stored model."""
         shutil.rmtree(self._file(model).parent, ignore_errors=True)

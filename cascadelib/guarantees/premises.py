@@ -27,6 +27,7 @@ from .repeats import LEVEL, REMEDY, equal_rows, repeated_ids, samples_seen, size
 VERIFIED = "verified"
 VIOLATED = "violated"
 NOT_VERIFIABLE = "not verifiable"
+COUNTED = ("spelling", "labels complete", "reference complete")  # their evidence is a share
 UNCLUSTERED = "no sample repeats another by id or content"
 COMPUTED: Counter[int] = Counter()  # certificates of this process, by the samples that they used
 
@@ -340,16 +341,22 @@ def premises_table(premises: Sequence[Premise]) -> pd.DataFrame:
 
 
 def premises_text(premises: Sequence[Premise]) -> str:
-    """Return the sentences of a certificate on premises that are not verified: the violated ones
-    first."""
+    """Return the sentences of a certificate on unverified premises, the violated ones first.
+
+    Evidence is part of the text if it states a violation or a share of the samples.
+    """
     sentences = []
     for status, words in (
         (VIOLATED, "Violated, but accepted, so that the guarantee may not hold"),
         (NOT_VERIFIABLE, "Not verifiable"),
     ):
-        named = [str(premise) for premise in premises if premise.status == status]
+        named = [
+            str(premise) if status == VIOLATED or premise.name in COUNTED else premise.name
+            for premise in premises
+            if premise.status == status
+        ]
         if named:
-            sentences.append(f" {words}: {'; '.join(named)}.")
+            sentences.append(f" {words}: {', '.join(named)}.")
     return "".join(sentences)
 
 

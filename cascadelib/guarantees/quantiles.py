@@ -71,8 +71,8 @@ def ladder(
     >>> answers = cl.datasets.llm_answers()
     >>> table = cl.ScoreTable.from_frame(answers, prediction="prediction", label="label")
     >>> points = cl.ladder(table, ["llama-3.1-8b", "llama-3.3-70b"], steps=10)
-    >>> [round(point.exit_rates[0], 2) for point in points]
-    [0.1, 0.2, 0.29, 0.4, 0.5, 0.59, 0.7, 0.8, 0.89, 1.0]
+    >>> print(*(round(point.exit_rates[0], 2) for point in points))
+    0.1 0.2 0.29 0.4 0.5 0.59 0.7 0.8 0.89 1.0
     """
     check_store(store)
     steps = check_count(steps, "steps")

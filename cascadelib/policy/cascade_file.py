@@ -125,7 +125,7 @@ def record_seen(point: Point, store: Store | None) -> Origin:
     chosen_on = next((part for part in parts if part is not None), None)
     if chosen_on is not None and store is not None:
         split = record_split(store)
-        if split.digest == chosen_on.digest:
+        if (split.digest, split.samples) == (chosen_on.digest, chosen_on.samples):
             parts[parts.index(chosen_on)] = replace(
                 split,
                 keys=chosen_on.keys,

@@ -1,4 +1,4 @@
-"""Streams of inputs as a service monitors them: which raise an alarm, and how soon."""
+"""Monitor streams of inputs as a service does: which raise an alarm, and how soon."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,16 +14,16 @@ from cascadelib.serve import DriftSignal, Monitor
 def alarm_share(
     reference: Any, store: Any, point: Point, window: int, repeats: int = 200, **options: Any
 ) -> float:
-    """Share of streams that raise an alarm before they end.
+    """Return the share of streams that raise an alarm before they end.
 
-    ``repeats`` streams of ``window`` inputs are drawn from a store. Where the reference is the same
-    store, these are false alarms: each time a random half is the reference, the other half the
-    stream. options: false_alarm_rate. ValueError for too few samples.
+    ``repeats`` streams of ``window`` inputs are drawn from a store. If the reference is the same
+    store, the alarms are false: a random half is the reference and the other half the stream.
+    options: false_alarm_rate. Raises ValueError if there are too few samples.
     """
     run = evaluate(store, point)
 
     def reaching(rows: np.ndarray) -> list[np.ndarray]:
-        """Of some samples, those confidences that they have at the stages that they reach."""
+        """Return the confidences of some samples at the stages that they reach."""
         stages = enumerate(run.confidences)
         return [values[rows[run.exit_stage[rows] >= stage]] for stage, values in stages]
 
@@ -52,10 +52,10 @@ def alarm_table(
     repeats: int = 50,
     **options: Any,
 ) -> pd.DataFrame:
-    """Shares of streams that raise an alarm before they end, a column per length that fits.
+    """Return shares of streams that raise an alarm before they end, a column per length that fits.
 
-    Of unchanged data of ``other`` (4 × ``repeats`` streams), then of the splits {label: store},
-    against ``store``. options: a signal's.
+    The first row is of unchanged data of ``other`` (4 × ``repeats`` streams). The others are of the
+    splits {label: store}, against ``store``. options: a signal's.
     """
     fits = min(len(other) // 2, *(len(data) for data in splits.values()))
     table = {}
@@ -68,7 +68,7 @@ def alarm_table(
 
 
 def drift_table(cascade: Any, streams: Mapping[str, Sequence]) -> pd.DataFrame:
-    """What a running cascade says of several streams {label: batches}, a row each.
+    """Run several streams {label: batches} through a cascade and summarize their drift, a row each.
 
     exit_rate of the first stage, the expected one, and whether :meth:`Monitor.drift` raises the
     alarm.

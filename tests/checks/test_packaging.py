@@ -407,7 +407,7 @@ print(stages.tolist())
 
 def test_a_machine_that_only_decides_needs_numpy_alone(thin, tmp_path):
     alone(thin, FROM_SCORES, tmp_path)
-    assert alone(thin, BARE, tmp_path) == "[0, 0, 0, 0, 0, 1, 1, 1, 1, 1]\n"
+    assert alone(thin, BARE, tmp_path) == "[0, 0, 0, 0, 0, 2, 2, 2, 2, 2]\n"
 
 
 BESIDE = f"import sys; sys.path.append({sysconfig.get_path('purelib')!r})\n"

@@ -1,4 +1,4 @@
-"""Fixtures that the tests of this room share."""
+"""Fixtures shared by the tests of the data sets."""
 
 import pytest
 from pictures import jpeg
@@ -6,7 +6,7 @@ from pictures import jpeg
 
 @pytest.fixture
 def folder(tmp_path):
-    """Two classes of two images."""
+    """Write two class folders of two images."""
     for name in ("cat", "dog"):
         (tmp_path / name).mkdir()
         for i in range(2):

@@ -16,7 +16,7 @@ PRICES = {"small": (0.5, 1.0), "large": (5.0, 20.0)}
 
 
 def completion(model, *texts, logprobs=None):
-    """A chat completion of one choice or several, as the API returns it."""
+    """Build a chat completion of one or more choices in the form of the API."""
     choices = []
     for index, text in enumerate(texts):
         choice = {"index": index, "finish_reason": "stop", "logprobs": None}
@@ -39,7 +39,7 @@ def completion(model, *texts, logprobs=None):
 
 
 def written(path, lines):
-    """A JSONL file."""
+    """Write a JSONL file."""
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     return path
 
@@ -57,7 +57,7 @@ def test_one_choice_has_the_probability_of_its_tokens(tmp_path):
     assert table["cost"].tolist() == pytest.approx([60e-6, 700e-6])
 
 
-def test_several_choices_have_their_agreement(tmp_path):
+def test_the_confidence_of_several_choices_is_their_agreement(tmp_path):
     line = {"custom_id": "q", "response": completion("small", "A", "B", "b", "A ", "A")}
     row = chat_completions(written(tmp_path / "log.jsonl", [line])).iloc[0]
     assert (row["prediction"], row["confidence"]) == ("A", 0.6)
@@ -66,7 +66,7 @@ def test_several_choices_have_their_agreement(tmp_path):
     assert (row["prediction"], row["confidence"]) == ("a", 0.6)
 
 
-def test_two_logs_are_a_table_that_is_searched(tmp_path):
+def test_two_logs_form_a_table_that_is_searched(tmp_path):
     lines = []
     for query in range(200):
         truth = "yes" if query % 3 else "no"
@@ -101,7 +101,7 @@ def test_two_logs_are_a_table_that_is_searched(tmp_path):
         (json.dumps({"custom_id": 1, "response": None}), "no line with a completion"),
     ],
 )
-def test_what_is_no_log_is_named(line, message, tmp_path):
+def test_an_invalid_line_of_a_log_is_named(line, message, tmp_path):
     path = tmp_path / "log.jsonl"
     path.write_text(line + "\n")
     with pytest.raises(ValueError, match=message):
@@ -109,11 +109,11 @@ def test_what_is_no_log_is_named(line, message, tmp_path):
 
 
 def sample(doc, resps, **scores):
-    """A line of lm-eval's samples."""
+    """Build a line of lm-eval's samples."""
     return {"doc_id": doc, "doc": {}, "target": 0, "arguments": {}, "resps": resps, **scores}
 
 
-def test_lm_eval_multiple_choice_and_repeats(tmp_path):
+def test_lm_eval_reads_multiple_choice_and_repeated_generations(tmp_path):
     choices = [[["-1.0", "False"]], [["-3.0", "False"]], [["-2.0", "False"]]]
     path = written(tmp_path / "samples_a.jsonl", [sample(0, choices, acc=1.0, acc_norm=0.0)])
     row = lm_eval_samples({"small": path}).iloc[0]
@@ -125,8 +125,8 @@ def test_lm_eval_multiple_choice_and_repeats(tmp_path):
     assert (row["prediction"], row["confidence"]) == ("5", pytest.approx(2 / 3))
 
 
-def test_lm_eval_answers_are_those_that_the_harness_scored(tmp_path):
-    """The raw texts of a chain of thought differ, whatever their answers are."""
+def test_lm_eval_predictions_are_the_scored_answers(tmp_path):
+    """Raw texts of a chain of thought differ even if their answers agree."""
     raw = ["2 + 3 = 5, so #### 5", "It is #### 5", "I guess #### 4"]
     first = sample(0, [raw], filtered_resps=["5"], exact_match=1.0)
     every = sample(1, [raw], filtered_resps=[["5", "5", "4"]], exact_match=1.0)
@@ -138,13 +138,13 @@ def test_lm_eval_answers_are_those_that_the_harness_scored(tmp_path):
         ValueError, match="line 1: none of 3 generations is the filtered answer '5'"
     ):
         lm_eval_samples({"large": path})
-    # The first answer was scored, not the one given most often.
+    # The first answer was scored, not the most frequent one.
     path = written(tmp_path / "b.jsonl", [sample(2, [["4", "5", "5"]], exact_match=0.0)])
     row = lm_eval_samples({"large": path}).iloc[0]
     assert (row["prediction"], row["confidence"]) == ("4", pytest.approx(1 / 3))
 
 
-def test_the_last_model_needs_no_confidence(tmp_path):
+def test_the_last_model_does_not_need_confidences(tmp_path):
     lines = []
     for query in range(40):
         truth = "yes" if query % 3 else "no"
@@ -163,7 +163,7 @@ def test_the_last_model_needs_no_confidence(tmp_path):
         cl.ScoreTable.from_frame(frame, prediction="prediction")
 
 
-def test_long_answers_have_the_mean_probability_of_their_tokens(tmp_path):
+def test_the_confidence_of_long_answers_is_the_mean_probability_of_tokens(tmp_path):
     body = completion("small", "a long answer", logprobs=[log(0.67)] * 60)
     path = written(tmp_path / "log.jsonl", [{"custom_id": 1, "response": body}])
     assert chat_completions(path)["confidence"].tolist() == pytest.approx([0.67**60])
@@ -172,7 +172,7 @@ def test_long_answers_have_the_mean_probability_of_their_tokens(tmp_path):
         chat_completions(path, logprobs="max")
 
 
-def test_lm_eval_lines_that_say_too_little(tmp_path):
+def test_lm_eval_lines_without_a_metric_are_refused(tmp_path):
     path = written(tmp_path / "samples.jsonl", [sample(0, [["4"]], exact_match=1.0)])
     assert lm_eval_samples({"small": path})["confidence"].isna().all()
     with pytest.raises(ValueError, match="pass metric="):

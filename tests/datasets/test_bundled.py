@@ -11,7 +11,7 @@ from cascadelib.files import ROOT
 
 
 @pytest.mark.parametrize("split", ["val", "test"])
-def test_fashion_mnist_from_any_folder(split, tmp_path, monkeypatch):
+def test_fashion_mnist_is_found_from_any_folder(split, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     samples = datasets.fashion_mnist(split)
     assert samples.inputs.shape == (10_000, 28, 28) and samples.inputs.dtype == np.uint8
@@ -20,7 +20,7 @@ def test_fashion_mnist_from_any_folder(split, tmp_path, monkeypatch):
     assert (np.bincount(samples.labels, minlength=10) > 900).all()
 
 
-def test_val_and_test_share_no_image():
+def test_val_and_test_do_not_share_images():
     val = datasets.fashion_mnist("val")
     test = datasets.fashion_mnist("test")
     assert not set(val.sample_ids) & set(test.sample_ids)
@@ -30,7 +30,7 @@ SPLITS = ("train", "val", "test", "products", "editorials", "tweets")
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_bundled_sentences(split):
+def test_bundled_sentences_have_labels_and_ids(split):
     found = datasets.reviews(split)
     assert (
         len(found) >= 2000
@@ -41,7 +41,7 @@ def test_bundled_sentences(split):
     assert (rating != 0).all() and ((rating > 0) == found.labels.astype(bool)).all()
 
 
-def test_no_sentence_is_in_two_splits():
+def test_splits_do_not_share_sentences():
     texts = [
         " ".join(text.lower().split())
         for split in SPLITS[:3]
@@ -50,14 +50,14 @@ def test_no_sentence_is_in_two_splits():
     assert len(texts) > 10_000 and len(texts) - len(set(texts)) == 0
 
 
-def test_missing_split_is_named():
+def test_a_missing_split_is_named():
     with pytest.raises(
         FileNotFoundError, match=r"no .*dev\.parquet. Existing splits: \['editorials'"
     ):
         datasets.reviews("dev")
 
 
-def test_tokenizer_is_whole():
+def test_the_bundled_tokenizer_is_complete():
     zoo = json.loads((ROOT / "data/reviews/zoo.json").read_text())
     tokenizer = json.loads((ROOT / "data/reviews/tokenizer.json").read_text())
     assert sorted(tokenizer["model"]["vocab"].values()) == list(range(zoo["vocab_size"]))

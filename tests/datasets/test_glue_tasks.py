@@ -1,4 +1,4 @@
-"""GLUE from its files, in the layouts in which it is found."""
+"""GLUE from local files in both layouts."""
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,7 @@ def glue_folder(tmp_path_factory):
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_glue_in_both_layouts(glue_folder, tmp_path, task):
+def test_glue_is_read_in_both_layouts(glue_folder, tmp_path, task):
     tsv = datasets.glue(task, folder=glue_folder)
     texts, labels = sentences(30, list(TASKS).index(task))
     assert [
@@ -34,7 +34,7 @@ def test_glue_in_both_layouts(glue_folder, tmp_path, task):
     assert hub.inputs == tsv.inputs and hub.labels.tolist() == tsv.labels.tolist()
 
 
-def test_what_glue_is_refused_for(glue_folder, tmp_path, monkeypatch):
+def test_invalid_glue_requests_are_refused(glue_folder, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="GLUE hides the labels of sst2's test split"):
         datasets.glue("sst2", "test", folder=glue_folder)
     with pytest.raises(ValueError, match="unknown GLUE task 'sst'; nearest: 'sst2'"):
@@ -50,5 +50,5 @@ def test_what_glue_is_refused_for(glue_folder, tmp_path, monkeypatch):
         datasets.glue("mrpc")
 
 
-def test_every_glue_task_has_a_sample_file_here():
+def test_every_glue_task_has_a_sample_file():
     assert set(FOLDERS) == set(TASKS)

@@ -1,4 +1,4 @@
-"""ImageNet from its folders, flat or by class, and ImageNetV2."""
+"""ImageNet from flat or class folders, and ImageNetV2."""
 
 import numpy as np
 import pytest
@@ -11,8 +11,7 @@ from cascadelib.datasets.imagenet_1k import descriptions, read_ilsvrc_order, syn
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory):
-    """ImageNet's layout: val/<synset>/….JPEG, one image a class, its red value telling the
-    class."""
+    """Write val/<synset>/….JPEG with one image per class, whose red value encodes the class."""
     root = tmp_path_factory.mktemp("imagenet")
     for label, synset in enumerate(synsets()):
         (root / "val" / synset).mkdir(parents=True)
@@ -22,12 +21,12 @@ def tree(tmp_path_factory):
     return root
 
 
-def test_classes_are_timms():
+def test_classes_have_the_order_of_timm():
     assert len(synsets()) == len(descriptions()) == 1000 and list(synsets()) == sorted(synsets())
     assert (synsets()[0], descriptions()[281].split(",")[0]) == ("n01440764", "tabby")
 
 
-def test_class_folders_of_imagenet(tree):
+def test_class_folders_of_imagenet_are_read(tree):
     for found in (datasets.imagenet(tree), datasets.imagenet(tree / "val")):
         assert found.labels.tolist() == list(range(1000)) and found.classes == synsets()
         assert (found.dataset, found.split) == ("imagenet-1k", "val")
@@ -41,14 +40,14 @@ def test_a_missing_synset_is_named(tree, tmp_path):
         datasets.imagenet(tmp_path)
 
 
-def test_other_folders_than_synsets_are_refused(folder):
+def test_folders_that_are_not_synsets_are_refused(folder):
     with pytest.raises(ValueError, match=r"cat, dog.*not named by synset.*image_folder"):
         datasets.imagenet(folder)
 
 
 @pytest.fixture
 def flat(tmp_path):
-    """A flat folder of five images, and their labels in timm's order."""
+    """Write a flat folder of five images, and return it with their labels in timm's order."""
     (tmp_path / "images").mkdir()
     for i in range(1, 6):
         (tmp_path / "images" / f"ILSVRC2012_val_{i:08}.JPEG").write_bytes(jpeg((i, 0, 0)))
@@ -56,8 +55,8 @@ def flat(tmp_path):
 
 
 def write_devkit(folder, labels):
-    """A devkit whose numbering of the classes is the reverse of timm's, after some synsets that are
-    no classes."""
+    """Write a devkit that numbers the classes in reverse order, after synsets that are not
+    classes."""
     (folder / "data").mkdir(parents=True)
     kinds = [("ILSVRC2012_ID", "i4"), ("WNID", "O"), ("words", "O")]
     rows = [(1000 - i, synset, "a thing") for i, synset in enumerate(synsets())] + [
@@ -68,7 +67,7 @@ def write_devkit(folder, labels):
     (folder / "data" / "ILSVRC2012_validation_ground_truth.txt").write_text(lines)
 
 
-def test_flat_with_the_devkit(flat):
+def test_a_flat_folder_is_read_with_the_devkit(flat):
     images, labels = flat
     write_devkit(images.parent / "ILSVRC2012_devkit_t12", labels)
     assert read_ilsvrc_order(images.parent / "ILSVRC2012_devkit_t12").tolist() == list(
@@ -95,14 +94,14 @@ LINES = {
 
 @pytest.mark.parametrize("kind", LINES)
 @pytest.mark.parametrize("head", ["", "ImageId,PredictionString\n"])
-def test_flat_with_a_file_of_labels(flat, kind, head):
+def test_a_flat_folder_is_read_with_a_file_of_labels(flat, kind, head):
     images, labels = flat
     lines = [LINES[kind](i, label) for i, label in reversed(list(enumerate(labels, 1)))]
     (images.parent / "labels.csv").write_text(head + "\n".join(lines) + "\n")
     assert datasets.imagenet(images, labels=images.parent / "labels.csv").labels.tolist() == labels
 
 
-def test_wrong_labels_of_a_flat_folder(flat):
+def test_invalid_labels_of_a_flat_folder_are_refused(flat):
     images, labels = flat
     path = images.parent / "labels.csv"
     devkit = images.parent / "kit"

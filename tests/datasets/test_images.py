@@ -1,5 +1,4 @@
-"""Photographs where people have them: class folders, ImageNet's layouts, ImageNetV2, data sets of
-the Hub."""
+"""Photographs from class folders and data sets of the Hub."""
 
 import os
 import pickle
@@ -15,7 +14,7 @@ from cascadelib import datasets
 from cascadelib.datasets.images import ENDINGS, FORMATS, Item, as_image
 
 
-def test_any_image_folder(folder):
+def test_an_image_folder_is_read(folder):
     found = datasets.image_folder(folder, split="test")
     assert found.classes == ("cat", "dog") and found.labels.tolist() == [0, 0, 1, 1]
     assert list(found.sample_ids) == ["cat/0.jpg", "cat/1.jpg", "dog/0.jpg", "dog/1.jpg"]
@@ -38,7 +37,7 @@ def test_the_repr_of_a_folder_is_one_short_line(folder):
     assert repr(datasets.Samples(np.zeros((3, 2)), [0, 1, 0])) == "<Samples: 3 inputs>"
 
 
-def test_images_are_read_with_one_channel_if_that_is_asked_for(folder):
+def test_images_are_read_with_one_channel_on_request(folder):
     found = datasets.image_folder(folder, mode="L")
     assert [image.mode for image in found.batch(0, 4)] == ["L"] * 4
     assert found.raw(0) == datasets.image_folder(folder).raw(0)
@@ -46,7 +45,7 @@ def test_images_are_read_with_one_channel_if_that_is_asked_for(folder):
         datasets.image_folder(folder, mode="grey")
 
 
-def test_the_order_of_classes_can_be_given(folder):
+def test_the_order_of_classes_can_be_passed(folder):
     assert datasets.image_folder(folder, ["dog", "cat"]).labels.tolist() == [0, 0, 1, 1]
     assert datasets.image_folder(folder, ["dog", "cat"]).sample_ids[0] == "dog/0.jpg"
 
@@ -81,7 +80,7 @@ def test_a_wrong_folder_is_named(folder, tmp_path):
         "bytes": lambda x: {"bytes": jpeg(tuple(x[0, 0].tolist())), "path": None},
     }.values(),
 )
-def test_images_of_a_column(kind):
+def test_images_in_a_column_of_any_type_are_read(kind):
     rows = [{"image": kind(np.full((8, 9, 3), 20 * i, np.uint8))} for i in range(4)]
     found = datasets.Photographs(
         tuple(Item(rows, i, "image") for i in range(4)), np.array([1, 0, 1, 2])
@@ -93,7 +92,7 @@ def test_images_of_a_column(kind):
     assert part.raw(0) != part.raw(1)
 
 
-def test_grey_images_of_a_column():
+def test_grey_images_in_a_column_are_read():
     grey = [
         np.zeros((5, 6), np.uint8),
         torch.zeros(1, 5, 6, dtype=torch.uint8),
@@ -107,7 +106,7 @@ def test_grey_images_of_a_column():
         Item([{"img": np.zeros((3, 4, 4), np.float32)}], 0, "img")()
 
 
-def test_hub_data_set_from_a_local_folder(folder):
+def test_a_hub_data_set_is_read_from_a_local_folder(folder):
     import datasets as hub_datasets
 
     for name in ("cat", "dog"):
@@ -128,7 +127,7 @@ EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n8 8 scal
 
 @pytest.fixture
 def no_program(monkeypatch):
-    """Whatever would start another program fails."""
+    """Fail if another program is started."""
 
     def refused(*command, **options):
         raise AssertionError(f"started {command}")
@@ -137,8 +136,8 @@ def no_program(monkeypatch):
 
 
 @pytest.mark.usefixtures("no_program")
-def test_an_image_starts_no_program_whatever_it_is_called(folder):
-    """Pillow would decode EPS by Ghostscript."""
+def test_decoding_an_image_does_not_start_a_program(folder):
+    """Pillow would decode EPS with Ghostscript."""
     (folder / "cat" / "1.jpg").write_bytes(EPS)
     found = datasets.image_folder(folder)
     with pytest.raises(ValueError, match=r"cat/1\.jpg: is not a readable image \(it is none of"):
@@ -149,7 +148,7 @@ def test_an_image_starts_no_program_whatever_it_is_called(folder):
 
 
 @pytest.mark.usefixtures("no_program")
-def test_a_data_set_of_the_hub_starts_no_program_either(tmp_path):
+def test_decoding_a_hub_data_set_does_not_start_a_program(tmp_path):
     import datasets as hub_datasets
 
     images = [{"bytes": content, "path": None} for content in (EPS, jpeg((90, 9, 200)))]
@@ -167,8 +166,8 @@ def test_a_data_set_of_the_hub_starts_no_program_either(tmp_path):
         found.batch(0, 1)
 
 
-def test_the_format_is_what_the_file_holds_not_its_name(folder):
-    """ImageNet's validation images have a PNG whose name ends in .JPEG."""
+def test_the_format_is_detected_from_the_content(folder):
+    """One of ImageNet's validation images is a PNG with the ending .JPEG."""
     for format in FORMATS:
         Image.new("RGB", (20, 16), (200, 0, 0)).save(folder / "cat" / "1.jpg", format)
         found = datasets.image_folder(folder)
@@ -178,7 +177,7 @@ def test_the_format_is_what_the_file_holds_not_its_name(folder):
 
 
 @pytest.mark.parametrize("kind", ["pipe", "endless", "empty"])
-def test_what_is_no_regular_file_is_named_and_not_waited_for(folder, kind):
+def test_a_path_that_is_not_a_regular_file_is_named_without_waiting(folder, kind):
     path = folder / "cat" / "1.jpg"
     path.unlink()
     if kind == "pipe":
@@ -211,7 +210,7 @@ def test_unreadable_images_are_named(folder):
 
 @pytest.mark.parametrize(("dtype", "ending"), [("uint16", "png"), ("uint16", "tif"), ("f4", "tif")])
 def test_images_of_more_than_8_bits_are_refused(tmp_path, dtype, ending):
-    """Pillow clips what is above 255, silently."""
+    """Pillow clips values above 255 silently."""
     path = tmp_path / f"deep.{ending}"
     Image.fromarray(np.full((4, 4), 3000, dtype)).save(path)
     with pytest.raises(ValueError, match=f"deep.{ending}.*more than 8 bits"):

@@ -1,4 +1,4 @@
-"""The table of two language models' answers that comes with the package."""
+"""The bundled answers of two language models."""
 
 import runpy
 
@@ -9,7 +9,7 @@ from cascadelib.datasets import language_models
 from cascadelib.files import ROOT
 
 
-def test_the_bundled_answers_are_a_table_that_is_certified():
+def test_the_bundled_answers_form_a_table_that_is_certified():
     answers = cl.datasets.llm_answers()
     table = cl.ScoreTable.from_frame(answers, label="label", prediction="prediction")
     assert len(table) == 3_000 and list(table.models.index) == ["llama-3.1-8b", "llama-3.3-70b"]
@@ -20,7 +20,7 @@ def test_the_bundled_answers_are_a_table_that_is_certified():
     assert certificate.point.saving > 1.5
 
 
-def test_its_script_makes_it_anew():
+def test_the_script_reproduces_the_bundled_answers():
     path = ROOT / "data" / "semantic-sql" / "bundle.py"
     script = runpy.run_path(str(path), run_name="bundle")
     pd.testing.assert_frame_equal(script["bundled"](), language_models.llm_answers())

@@ -1,4 +1,4 @@
-"""Labelled inputs: the bundled splits and one's own arrays."""
+"""Labelled inputs: bundled splits and arrays of the user."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ import torch
 from cascadelib import datasets
 
 
-def test_missing_and_broken_files(tmp_path):
+def test_missing_and_damaged_files_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere"):
         datasets.fashion_mnist(folder="nowhere")
     with pytest.raises(FileNotFoundError, match=r"train\.npz.*Existing splits: \['test', 'val'\]"):
@@ -31,7 +31,7 @@ def test_missing_and_broken_files(tmp_path):
 
 
 @pytest.mark.parametrize("kind", [np.asarray, torch.as_tensor])
-def test_own_arrays(kind):
+def test_arrays_of_the_user_are_accepted(kind):
     samples = datasets.Samples(
         kind(np.arange(12.0).reshape(4, 3)), kind([0, 1, 2, 0]), list("wxyz")
     )
@@ -56,6 +56,6 @@ def test_a_memory_map_is_read_batch_by_batch(tmp_path, recwarn):
         (np.zeros(2), [0, -1], "label -1"),
     ],
 )
-def test_refused(inputs, labels, message):
+def test_invalid_inputs_are_refused(inputs, labels, message):
     with pytest.raises(ValueError, match=message):
         datasets.Samples(inputs, labels)

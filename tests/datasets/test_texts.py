@@ -1,5 +1,4 @@
-"""Labelled texts: from tables, from GLUE's two layouts, and the bundled sentences; what is refused,
-and how."""
+"""Labelled texts from sequences and tables, and refusals."""
 
 import pandas as pd
 import pytest
@@ -7,7 +6,7 @@ import pytest
 from cascadelib.datasets.texts import Texts, table
 
 
-def test_batches_order_and_subsets():
+def test_texts_have_batches_an_order_and_subsets():
     texts = Texts(("ccc", "a", "bb", "a b c"), [0, 1, 1, 0], classes=("no", "yes"))
     assert texts.order.tolist() == [1, 2, 0, 3] and not texts.pairs
     assert texts.batch(1, 3) == ("a", "bb")
@@ -37,13 +36,13 @@ def test_bad_texts_are_named(texts, message):
         Texts(texts, [0, 1])
 
 
-def test_empty_texts_are_counted_and_kept():
+def test_empty_texts_are_counted_and_not_removed():
     with pytest.warns(UserWarning, match="2 of 3 texts are empty"):
         assert len(Texts(("", "a", "  "), [0, 1, 1])) == 3
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".tsv", ".parquet", ".jsonl"])
-def test_any_table(tmp_path, suffix):
+def test_tables_of_every_file_type_are_read(tmp_path, suffix):
     frame = pd.DataFrame(
         {"review": ['one, "two"', "nan"], "mood": ["yes", "no"], "key": ["x", "y"]}
     )
@@ -60,7 +59,7 @@ def test_any_table(tmp_path, suffix):
     assert found.sample_ids.tolist() == ["x", "y"] and found.classes == ("no", "yes")
 
 
-def test_what_a_table_is_refused_for(tmp_path):
+def test_invalid_tables_are_refused(tmp_path):
     frame = pd.DataFrame({"text": ["a", "b"], "label": [0, 1]})
     with pytest.raises(ValueError, match="unknown column of the table 'sentence'; nearest: "):
         table(frame, "sentence")

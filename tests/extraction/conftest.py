@@ -1,4 +1,4 @@
-"""Fixtures that the tests of this room share."""
+"""Fixtures shared by the tests of the extraction."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import pytest
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """62 photographs in four class folders."""
+    """Write 62 photographs in four class folders."""
     Image = pytest.importorskip("PIL.Image")
     root = tmp_path_factory.mktemp("tree")
     rng = np.random.default_rng(1)

@@ -1,8 +1,8 @@
-"""Every call of an extraction that changes a file fails once, in a child of a process that has run
-no torch before.
+"""Let every call of an extraction that changes a file fail once, in a child process.
 
-Threads of torch would not live through a fork. ``python tests/extraction/faults.py FOLDER every``
-tries all kinds of faults at every call, as `make soak` does; `make test` tries one, in turn.
+The parent has not run torch before, since torch's threads do not survive a fork. `make test` tries
+one fault. ``python tests/extraction/faults.py FOLDER every`` tries all faults at every call, as in
+`make soak`.
 """
 
 import errno
@@ -23,12 +23,12 @@ from cascadelib.zoo import forward
 EVENTS = ("os.mkdir", "os.rename", "os.remove", "os.rmdir")
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 KINDS = [signal.SIGKILL, errno.ENOSPC, signal.SIGTERM, errno.EFBIG, signal.SIGINT, errno.EROFS]
-CALLS = []  # (call, path) of this process, below the folder that is watched
+CALLS = []  # (call, path) of this process in the watched folder
 
 
 def watch(folder, act):
-    """From now on in this process, ``act(number, path)`` comes before each call that changes
-    something in ``folder``; bytes are half written by then."""
+    """Call ``act(number, path)`` before each later call that changes something in ``folder``.
+    Half of the bytes are then written."""
 
     def called(call, path):
         if Path(os.fsdecode(path)).is_relative_to(folder):
@@ -68,7 +68,7 @@ def network(seed):
 
 
 def run(folder, names=("a", "lock")):
-    """12 samples, two shards for each model; every measured time is the same."""
+    """Extract 12 samples in two shards per model, with constant measured times."""
     torch.set_num_threads(1)
     forward.time.perf_counter = map(float, itertools.count()).__next__
     inputs = torch.arange(36).reshape(12, 3) / 36
@@ -80,7 +80,7 @@ def run(folder, names=("a", "lock")):
 
 
 def forked(work):
-    """The status of a child that does this."""
+    """Return the status of a child process that calls a function."""
     if child := os.fork():
         return os.waitpid(child, 0)[1]
     try:
@@ -95,8 +95,8 @@ def forked(work):
 
 
 def content(folder):
-    """{file: its bytes}, without the order of the keys in a header, which safetensors leaves to
-    chance."""
+    """Return {file: bytes} without the order of the keys in a header, which is random in
+    safetensors."""
     found = {
         str(path.relative_to(folder)): path.read_bytes()
         for path in folder.rglob("*")
@@ -109,7 +109,7 @@ def content(folder):
 
 
 def check(folder, kind, number, whole):
-    """One fault at so manieth call, and the run that follows; whether there was such a call."""
+    """Test one fault at a call and the next run, and return whether this call occurred."""
 
     def act(count, path):
         if count == number and isinstance(kind, signal.Signals):
@@ -124,11 +124,11 @@ def check(folder, kind, number, whole):
         except OSError as error:
             assert str(folder) in str(error) and error.errno == kind, repr(error)
             os._exit(7)
-        os._exit(0 if len(CALLS) < number else 9)  # 9: it did without that call
+        os._exit(0 if len(CALLS) < number else 9)  # 9: the call did not occur
 
     def read():
         with warnings.catch_warnings():
-            warnings.simplefilter("error")  # a reader never sees half a file
+            warnings.simplefilter("error")  # a reader never sees a partial file
             if (folder / "manifest.json").exists():
                 LogitStore(folder).verify()
 
@@ -148,8 +148,7 @@ def check(folder, kind, number, whole):
 
 
 def check_finished(folder):
-    """A finished extraction on a file system that is read-only: no call that would change
-    anything."""
+    """Repeat a finished extraction without any call that would change a file."""
 
     def refuse(number, path):
         raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
@@ -158,7 +157,7 @@ def check_finished(folder):
         watch(folder, refuse)
         assert list(run(folder).models.index) == ["a", "lock"] and not CALLS, CALLS
         try:
-            (folder / "other").mkdir()  # the watch is on
+            (folder / "other").mkdir()  # the calls are observed
         except OSError as error:
             os._exit(error.errno)
 

@@ -1,4 +1,4 @@
-"""Models whose classes stand in another order than those of the data."""
+"""Models with another order of classes than the data set."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from cascadelib.zoo.transforms import Cut, Photos
 
 
 class Known(torch.nn.Module):
-    """Knows the labels of inputs that hold them; puts class c into column ``columns[c]``."""
+    """Model that reads labels from its inputs and puts class c into column ``columns[c]``."""
 
     def __init__(self, columns):
         super().__init__()
@@ -30,7 +30,7 @@ def labelled(k=400):
     return torch.stack([labels, torch.arange(k) % 10], 1).float(), labels
 
 
-def test_another_order_of_classes_is_found_named_and_can_be_given(tmp_path):
+def test_another_order_of_classes_is_detected_and_can_be_passed(tmp_path):
     moved = Known([2, 0, 1, 3])
     inputs = labelled()
     with pytest.raises(
@@ -51,7 +51,7 @@ def test_another_order_of_classes_is_found_named_and_can_be_given(tmp_path):
     assert known.models.top1["right"] == 0.9
 
 
-def test_a_poor_model_is_not_taken_for_another_order(tmp_path):
+def test_an_inaccurate_model_is_not_refused_for_its_order(tmp_path):
     rng = np.random.default_rng(0)
     inputs = torch.as_tensor(rng.normal(size=(400, 768)), dtype=torch.float32).reshape(
         400, 3, 16, 16

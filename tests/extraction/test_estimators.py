@@ -1,4 +1,4 @@
-"""Classifiers of scikit-learn, asked for a store of their probabilities."""
+"""Stores of the probabilities of scikit-learn's classifiers."""
 
 import numpy as np
 import pytest
@@ -15,14 +15,14 @@ WORDS = np.array(["sea", "air", "land", "ice"])
 
 
 def trained(y):
-    """Two classifiers, on the first 200 samples; the first knows no fourth class."""
+    """Fit two classifiers on the first 200 samples, the first without the fourth class."""
     known = np.flatnonzero(NUMBERS[:200] < 3)
     line = LogisticRegression().fit(X[known], y[known])
     return {"line": line, "tree": DecisionTreeClassifier(max_depth=6).fit(X[:200], y[:200])}
 
 
 @pytest.mark.parametrize("y", [NUMBERS, NUMBERS + 7, WORDS[NUMBERS]], ids=["0 …", "7 …", "text"])
-def test_a_store_has_what_the_classifiers_say(y, tmp_path):
+def test_a_store_has_the_probabilities_of_the_classifiers(y, tmp_path):
     models = trained(y)
     store = cl.extract(models, (X[200:], y[200:]), tmp_path, macs={"line": 16, "tree": 60})
     assert store.classes == tuple(np.unique(y).astype(str))

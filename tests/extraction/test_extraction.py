@@ -1,5 +1,4 @@
-"""Extraction: a plain loop gives the same; transforms are shared; it resumes, refuses, and says
-what it will take."""
+"""Extraction: equality with a plain loop, shared transforms, resumption, refusals, estimates."""
 
 import functools
 import os
@@ -47,7 +46,7 @@ SMALL = {
 
 @dataclass(frozen=True)
 class Scaled:
-    """Equal when its factor is; counts its calls over all instances."""
+    """Transform that equals others with its factor and counts the calls of all instances."""
 
     factor: float
     calls = []
@@ -69,8 +68,8 @@ def models():
 
 
 class Counting(nn.Module):
-    """Counts its batches; raises on the batch ``fail_at`` (counted from 0), after the two probes
-    and the trace."""
+    """Model that counts its batches and raises on batch ``fail_at`` (from 0, with trace and
+    probes)."""
 
     def __init__(self, fail_at=None):
         super().__init__()
@@ -90,7 +89,7 @@ class Counting(nn.Module):
 PROBES = 3  # one trace, one warm-up, one timed
 
 
-def test_equals_a_plain_loop(tmp_path):
+def test_logits_equal_those_of_a_plain_loop(tmp_path):
     given = models()
     given["small"][0].train()
     store = extract(given, (INPUTS, LABELS), tmp_path / "s", **SMALL)
@@ -113,7 +112,7 @@ def test_equals_a_plain_loop(tmp_path):
     store.verify()
 
 
-def test_module_comes_back_as_it_was(tmp_path):
+def test_a_module_is_restored_after_the_extraction(tmp_path):
     module = conv_net(3)
     strides = module[0].weight.stride()
     weights = {k: v.clone() for k, v in module.state_dict().items()}
@@ -122,11 +121,11 @@ def test_module_comes_back_as_it_was(tmp_path):
     assert all(torch.equal(v, weights[k]) for k, v in module.state_dict().items())
 
 
-def test_equal_transforms_run_once_a_batch(tmp_path):
+def test_equal_transforms_run_once_per_batch(tmp_path):
     def calls(given):
         Scaled.calls.clear()
         extract(given, (INPUTS, LABELS), tmp_path / str(len(list(tmp_path.iterdir()))), **SMALL)
-        return Scaled.calls[len(given) :]  # without one probe a model
+        return Scaled.calls[len(given) :]  # without one probe per model
 
     batches = [8, 8, 8, 8, 8, 8, 2]
     assert calls({f"m{n}": (conv_net(n), Scaled(0.5)) for n in (1, 2, 3)}) == batches
@@ -135,7 +134,7 @@ def test_equal_transforms_run_once_a_batch(tmp_path):
     ]
 
 
-def test_bundled_names(tmp_path, monkeypatch):
+def test_bundled_models_are_extracted_by_name(tmp_path, monkeypatch):
     loaded = Model("lenet@28", conv_net(2), Scaled(0.1), {"family": "LeNet", "parameters": 7})
     monkeypatch.setattr(loaders, "load", {"lenet@28": loaded}.__getitem__)
     for asked in (["lenet@28"], "lenet@28"):
@@ -145,12 +144,12 @@ def test_bundled_names(tmp_path, monkeypatch):
         )
 
 
-def test_unknown_bundled_name(tmp_path):
+def test_an_unknown_name_is_refused(tmp_path):
     with pytest.raises(ValueError, match="unknown model 'lenet28'; nearest: .*'lenet@28'"):
         extract(["lenet28"], (INPUTS, LABELS), tmp_path / "s")
 
 
-def test_data_set_facts_reach_the_store(tmp_path):
+def test_the_store_has_the_origin_of_the_data_set(tmp_path):
     samples = datasets.Samples(
         INPUTS, LABELS, [f"i{i}" for i in range(K)], list("wxyz"), "toy", "test"
     )
@@ -159,7 +158,7 @@ def test_data_set_facts_reach_the_store(tmp_path):
     assert store.sample_ids[3] == "i3"
 
 
-def test_other_forms_of_input_and_output(tmp_path):
+def test_tuples_and_dicts_are_accepted_as_inputs_and_outputs(tmp_path):
     class Keywords(nn.Module):
         def __init__(self):
             super().__init__()
@@ -189,7 +188,7 @@ def test_other_forms_of_input_and_output(tmp_path):
         np.testing.assert_allclose(store.logits(name), expected.detach(), rtol=1e-4, atol=1e-3)
 
 
-def test_dtype_and_amp(tmp_path):
+def test_dtype_and_amp_are_applied_and_recorded(tmp_path):
     half = extract(models(), (INPUTS, LABELS), tmp_path / "h", dtype="float16", **SMALL)
     assert half.logits("small").dtype == np.float16
     full = extract(models(), (INPUTS, LABELS), tmp_path / "f", **SMALL)
@@ -202,11 +201,11 @@ def test_dtype_and_amp(tmp_path):
         assert 0 < abs(mixed.logits("small") - full.logits("small")).max() < 0.05
 
 
-def test_compiled_models_give_the_same_and_it_is_recorded(tmp_path, monkeypatch):
+def test_compiled_models_agree_and_are_recorded(tmp_path, monkeypatch):
     compiled = []
     eager = functools.partial(
         torch.compile, backend="eager"
-    )  # dynamo's own tracing, without a C++ compiler
+    )  # dynamo's tracing, without a C++ compiler
     monkeypatch.setattr(torch, "compile", lambda module: compiled.append(module) or eager(module))
     given = models()
     store = extract(given, (INPUTS, LABELS), tmp_path / "c", compile=True, **SMALL)
@@ -230,7 +229,7 @@ def test_compiled_models_give_the_same_and_it_is_recorded(tmp_path, monkeypatch)
         (8, 8, 8, [(0, 8)]),
     ],
 )
-def test_shards_hold_whole_batches(count, shard, batch, expected):
+def test_shards_have_full_batches(count, shard, batch, expected):
     assert shard_bounds(count, shard, batch) == expected
 
 
@@ -278,7 +277,7 @@ def test_shards_of_another_run_are_not_used(tmp_path, change):
     assert store.logits("m").tobytes() == fresh.logits("m").tobytes()
 
 
-def test_finished_models_are_skipped_others_added(tmp_path):
+def test_finished_models_are_skipped_and_others_are_added(tmp_path):
     first = Counting()
     extract({"a": first}, (INPUTS, LABELS), tmp_path / "s", **SMALL)
     done = len(first.batches)
@@ -300,7 +299,7 @@ def test_another_model_of_the_same_name_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("setting", "value"), [("amp", "bfloat16"), ("amp", True), ("dtype", "float64")]
 )
-def test_logits_of_other_settings_are_not_kept_silently(tmp_path, setting, value):
+def test_logits_of_other_settings_are_refused(tmp_path, setting, value):
     store = extract(models(), (INPUTS, LABELS), tmp_path / "s", amp=False, device="cpu", **SMALL)
     before = store.logits("small").tobytes()
     again = SMALL | {"device": "cpu", setting: value}
@@ -312,14 +311,14 @@ def test_logits_of_other_settings_are_not_kept_silently(tmp_path, setting, value
     extract(models(), (INPUTS, LABELS), tmp_path / "s", **again)
 
 
-def test_compiled_logits_are_not_kept_for_plain_ones(tmp_path, monkeypatch):
+def test_compiled_logits_are_refused_for_an_uncompiled_model(tmp_path, monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda module: module)
     extract(models(), (INPUTS, LABELS), tmp_path / "s", compile=True, **SMALL)
-    with pytest.raises(ValueError, match="other compile: True there, False here"):
+    with pytest.raises(ValueError, match="other compile: True stored, False requested"):
         extract(models(), (INPUTS, LABELS), tmp_path / "s", **SMALL)
 
 
-def test_the_default_of_amp_asks_for_nothing(tmp_path):
+def test_the_default_of_amp_accepts_either_setting(tmp_path):
     extract(models(), (INPUTS, LABELS), tmp_path / "s", amp="bfloat16", **SMALL)
     done = Counting()
     store = extract({"m": done}, (INPUTS, LABELS), tmp_path / "s", amp="bfloat16", **SMALL)
@@ -328,16 +327,16 @@ def test_the_default_of_amp_asks_for_nothing(tmp_path):
     assert len(done.batches) == ran and store.metadata("m")["extraction"]["amp"] == "bfloat16"
 
 
-def test_another_image_size_of_the_same_transform_is_noticed(tmp_path):
+def test_another_image_size_of_the_same_transform_is_refused(tmp_path):
     def at(size):
         return {"m": Model("m", Counting(), None, {"image_size": size})}
 
     extract(at(6), (INPUTS, LABELS), tmp_path / "s", **SMALL)
-    with pytest.raises(ValueError, match="other image_size: 6 there, 8 here"):
+    with pytest.raises(ValueError, match="other image_size: 6 stored, 8 requested"):
         extract(at(8), (INPUTS, LABELS), tmp_path / "s", **SMALL)
 
 
-def test_models_whose_files_would_be_one_are_refused_before_the_run(tmp_path, monkeypatch):
+def test_models_with_colliding_file_names_are_refused_before_the_run(tmp_path, monkeypatch):
     monkeypatch.setattr(formats, "ignores_case", lambda there: there.exists())
     module = Counting()
     with pytest.raises(ValueError, match="'M' and 'm'.*ignores case"):
@@ -349,7 +348,7 @@ def test_models_whose_files_would_be_one_are_refused_before_the_run(tmp_path, mo
     assert len(module.batches) == ran
 
 
-def test_a_store_may_be_changed_by_others_during_an_extraction(tmp_path, monkeypatch):
+def test_another_process_may_change_the_store_during_an_extraction(tmp_path, monkeypatch):
     extract({"m": Counting()}, (INPUTS, LABELS), tmp_path / "s", **SMALL)
     real = extraction.probe_models
 
@@ -362,7 +361,7 @@ def test_a_store_may_be_changed_by_others_during_an_extraction(tmp_path, monkeyp
     assert {*store.models.index} == {"m", "n"}
 
 
-def test_a_broken_file_is_extracted_anew(tmp_path):
+def test_a_model_with_a_damaged_file_is_extracted_again(tmp_path):
     store = extract(models(), (INPUTS, LABELS), tmp_path / "s", **SMALL)
     before = store.logits("small").tobytes()
     (tmp_path / "s" / "small.safetensors").write_bytes(b"")
@@ -402,7 +401,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_refused_outputs(tmp_path, case):
+def test_outputs_that_are_not_logits_are_refused(tmp_path, case):
     module, message = REFUSED[case]
     with pytest.raises(ValueError, match=message):
         extract({"good": Counting(), "bad": module}, (INPUTS, LABELS), tmp_path / "s", **SMALL)
@@ -410,13 +409,13 @@ def test_refused_outputs(tmp_path, case):
     assert list(store.models.index) == ["good"]
 
 
-def test_classes_of_the_data_set(tmp_path):
+def test_models_need_the_classes_of_the_data_set(tmp_path):
     samples = datasets.Samples(INPUTS, LABELS, classes=list("vwxyz"))
     with pytest.raises(ValueError, match="'m' gives 4 classes, the data set has 5"):
         extract({"m": Counting()}, samples, tmp_path / "s", **SMALL)
 
 
-def test_given_macs(tmp_path):
+def test_macs_can_be_passed(tmp_path):
     class Table(nn.Module):
         def forward(self, x):
             return x[:, 0, :C]
@@ -443,20 +442,20 @@ def test_given_macs(tmp_path):
         ({"dataset": (INPUTS, LABELS[1:])}, "50 inputs for 49 labels"),
     ],
 )
-def test_bad_arguments(tmp_path, keywords, message):
+def test_invalid_arguments_are_refused(tmp_path, keywords, message):
     given = {"models": {"m": Counting()}, "dataset": (INPUTS, LABELS)} | keywords
     with pytest.raises(ValueError, match=message):
         extract(path=tmp_path / "s", **given)
     assert not (tmp_path / "s").exists()
 
 
-def test_two_extractions_into_one_store(tmp_path):
+def test_a_second_extraction_into_the_same_store_is_refused(tmp_path):
     with Shards(tmp_path / "s"), pytest.raises(ValueError, match="another process"):
         extract({"m": Counting()}, (INPUTS, LABELS), tmp_path / "s", **SMALL)
     extract({"m": Counting()}, (INPUTS, LABELS), tmp_path / "s", **SMALL)
 
 
-def test_too_little_space(tmp_path, monkeypatch):
+def test_insufficient_disk_space_is_refused(tmp_path, monkeypatch):
     usage = extraction.shutil.disk_usage(tmp_path)
     monkeypatch.setattr(extraction.shutil, "disk_usage", lambda _: usage._replace(free=1000))
     with pytest.raises(ValueError, match="needed"):
@@ -486,11 +485,11 @@ def test_one_line_before_the_start_and_no_bar_without_a_terminal(tmp_path, capsy
         (9000, "about 2.5 h"),
     ],
 )
-def test_the_time_that_is_left_is_written_with_its_unit(seconds, text):
+def test_durations_are_formatted_with_a_unit(seconds, text):
     assert extraction.format_duration(seconds) == text
 
 
-def test_a_model_of_grey_images_is_told_how_to_read_a_folder(tmp_path):
+def test_the_error_of_a_grey_image_model_names_the_mode(tmp_path):
     for name in ("cat", "dog"):
         (tmp_path / "photos" / name).mkdir(parents=True)
         Image.new("L", (8, 8), 90).save(tmp_path / "photos" / name / "0.png")
@@ -504,19 +503,19 @@ def test_a_model_of_grey_images_is_told_how_to_read_a_folder(tmp_path):
 
 
 def to_tensor(image):
-    """Channels first, in [0, 1]."""
+    """Convert an image to channels first in [0, 1]."""
     values = np.atleast_3d(np.asarray(image)).transpose(2, 0, 1)
     return torch.tensor(values / 255, dtype=torch.float32)
 
 
-def test_a_bar_in_a_terminal_that_vanishes(tmp_path, capsys, monkeypatch):
+def test_the_progress_bar_in_a_terminal_is_removed(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(inference, "is_watched", lambda: True)
     extract(models(), (INPUTS, LABELS), tmp_path / "s", batch_size=8)
     err = capsys.readouterr().err
     assert "/100" in err and err.rsplit("\r", 1)[-1].strip() == ""
 
 
-def test_shards_say_nothing_when_read_for_another_run(tmp_path):
+def test_shards_of_other_runs_or_damaged_ones_read_as_missing(tmp_path):
     with Shards(tmp_path) as shards, warnings.catch_warnings():
         warnings.simplefilter("error")
         shards.write("m/1", {"a": 1}, 0, 2, np.eye(2, dtype=np.float32), [0.5])
@@ -529,7 +528,7 @@ def test_shards_say_nothing_when_read_for_another_run(tmp_path):
     assert sorted(p.name for p in (tmp_path / ".partial").iterdir()) == [".lock", "m%2F1"]
 
 
-def test_changed_inputs_are_not_taken_for_the_old_ones(tmp_path):
+def test_changed_inputs_are_detected(tmp_path):
     torch.manual_seed(0)
     module = torch.nn.Linear(4, 3)
     inputs = torch.randn(50, 4)
@@ -545,13 +544,13 @@ def test_changed_inputs_are_not_taken_for_the_old_ones(tmp_path):
     )
 
 
-def test_a_dataset_of_another_kind_is_named(tmp_path):
+def test_a_data_set_of_another_type_is_refused(tmp_path):
     with pytest.raises(ValueError, match="DataLoader"):
         extract({"a": torch.nn.Linear(4, 3)}, torch.utils.data.DataLoader([1, 2]), tmp_path / "s")
 
 
 class Failing(nn.Module):
-    """Raises, gives nan, or another number of classes, from its batch ``at`` on."""
+    """Model that raises, or returns nan or another number of classes, from batch ``at`` on."""
 
     def __init__(self, at, fails):
         super().__init__()
@@ -570,7 +569,7 @@ def boom(_):
 
 
 @pytest.mark.parametrize("at", [0, PROBES, PROBES + 4])
-def test_a_model_that_fails_does_not_take_the_others_down(tmp_path, at):
+def test_a_failing_model_does_not_stop_the_others(tmp_path, at):
     bad = {
         "raises": (boom, r"KeyError\('boom'\)"),
         "nan": (lambda y: y * float("nan"), "nan or inf in the logits of row"),
@@ -604,7 +603,7 @@ def test_a_model_that_fails_does_not_take_the_others_down(tmp_path, at):
     assert not list((tmp_path / "s").glob(".*"))
 
 
-def test_a_data_set_that_raises_is_named_with_the_sample(tmp_path):
+def test_an_error_of_a_data_set_names_the_sample(tmp_path):
     class Broken(datasets.samples.Samples):
         def batch(self, start, stop):
             if start <= bad < stop:
@@ -621,7 +620,7 @@ def test_a_data_set_that_raises_is_named_with_the_sample(tmp_path):
     assert len(extract({"m": Counting()}, samples, tmp_path / "s", **SMALL).models) == 1
 
 
-def test_what_a_kill_left_of_finished_models_is_swept(tmp_path):
+def test_files_of_a_killed_run_are_removed(tmp_path):
     extract({"lock": Counting()}, (INPUTS, LABELS), tmp_path / "s", **SMALL)
     with Shards(tmp_path / "s") as shards:
         shards.write("lock", {"a": 1}, 0, 2, np.eye(2, dtype=np.float32), [0.5])
@@ -632,8 +631,8 @@ def test_what_a_kill_left_of_finished_models_is_swept(tmp_path):
 
 @pytest.fixture
 def read_only():
-    """What makes a folder's files and itself read-only, to this user; root is another's until the
-    test ends."""
+    """Return a function that makes a folder read-only for this user. Root becomes another user
+    until the test ends."""
     root = os.geteuid() == 0
     with tempfile.TemporaryDirectory() as base:
         os.chmod(base, 0o755)
@@ -650,7 +649,7 @@ def read_only():
         (Path(base) / "s").chmod(0o755)
 
 
-def test_a_store_that_is_read_only(read_only):
+def test_a_read_only_store_is_read_and_not_written(read_only):
     folder, close = read_only
     extract({"a": Counting()}, (INPUTS, LABELS), folder, **SMALL)
     (folder / ".a.safetensors.0123456789ab.cascadelib-tmp").write_bytes(b"half")
@@ -666,7 +665,7 @@ def test_a_store_that_is_read_only(read_only):
 
 
 @pytest.mark.parametrize("kinds", [[], pytest.param(["every"], marks=pytest.mark.soak)], ids=len)
-def test_a_fault_at_any_call_costs_nothing(tmp_path, kinds):
+def test_a_fault_at_any_call_loses_no_finished_model(tmp_path, kinds):
     script = Path(__file__).with_name("faults.py")
     environment = os.environ | {"PYTHONPATH": str(script.parents[2]), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(script), str(tmp_path), *kinds]
@@ -676,15 +675,14 @@ def test_a_fault_at_any_call_costs_nothing(tmp_path, kinds):
 
 
 def page_faults(size=2**26):
-    """Pages that the system has to bring in for a tensor of ``size`` bytes, which is filled and
-    dropped again."""
+    """Count the page faults of a tensor of ``size`` bytes that is filled and freed."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     torch.empty(size, dtype=torch.uint8).fill_(1)
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="malloc is not glibc's")
-def test_freed_memory_is_kept_for_the_next_batch_and_given_back_afterwards():
+def test_freed_memory_is_reused_by_the_next_batch_and_then_released():
     with retain_freed_memory():
         first = page_faults()
         second = page_faults()

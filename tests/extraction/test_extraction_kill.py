@@ -1,5 +1,4 @@
-"""Kill -9 at random moments, twenty times: a resumed store equals an uninterrupted one, byte for
-byte."""
+"""After kill -9 at random moments, a resumed store equals an uninterrupted one byte by byte."""
 
 import os
 import random
@@ -24,7 +23,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
 
 class Slow(nn.Module):
-    """A linear net that takes a while a batch, so that it can be killed in between."""
+    """Linear model with a delay per batch, in which it can be killed."""
 
     def __init__(self, seed):
         super().__init__()
@@ -45,13 +44,13 @@ def inputs():
 
 
 def run(path):
-    """One extraction: 12 shards of one batch for each of two models."""
+    """Extract 12 shards of one batch for each of two models."""
     models = {name: Slow(seed) for seed, name in enumerate(NAMES)}
     return extract(models, inputs(), path, batch_size=5, shard_size=5, progress=False)
 
 
 def forked(path):
-    """Start :func:`run` in a child process that ends without touching pytest's state; its id."""
+    """Start :func:`run` in a child process without pytest's state, and return its id."""
     child = os.fork()
     if child == 0:
         try:
@@ -83,9 +82,9 @@ def shard_files(path):
 
 
 def killed_after(child, path, shards, delay):
-    """Kill ``child`` ``delay`` seconds after that many shards are there; whether it was still
+    """Kill a child ``delay`` seconds after a number of shards exist, and return whether it was
     running."""
-    deadline = time.monotonic() + 60  # a forked torch may, rarely, stand still
+    deadline = time.monotonic() + 60  # a forked torch may block in rare cases
     while len(shard_files(path)) < shards and time.monotonic() < deadline:
         if os.waitpid(child, os.WNOHANG) != (0, 0):
             return False
@@ -95,7 +94,7 @@ def killed_after(child, path, shards, delay):
     return os.WIFSIGNALED(os.waitpid(child, 0)[1])
 
 
-def test_twenty_kills(tmp_path):
+def test_a_store_equals_an_uninterrupted_one_after_a_kill(tmp_path):
     run(tmp_path / "whole")
     whole = tensors(tmp_path / "whole")
     assert list(whole) == NAMES
@@ -107,7 +106,7 @@ def test_twenty_kills(tmp_path):
         path = tmp_path / str(trial)
         killed += killed_after(forked(path), path, moments.randrange(25), moments.uniform(0, 0.02))
         with warnings.catch_warnings():
-            warnings.simplefilter("error")  # a reader never sees half a file
+            warnings.simplefilter("error")  # a reader never sees a partial file
             if (path / "manifest.json").exists():
                 assert all(whole[name] == tensor for name, tensor in tensors(path).items())
         resumed_from.add(len(shard_files(path)))
@@ -117,11 +116,11 @@ def test_twenty_kills(tmp_path):
             ".npz",
             ".json",
             ".safetensors",
-        }  # nothing is left over
+        }  # no file remains
     assert killed >= KILLS // 2 and len(resumed_from) > 4, "the kills must fall all over the run"
 
 
-def test_killed_again_and_again(tmp_path):
+def test_a_store_is_complete_after_repeated_kills(tmp_path):
     run(tmp_path / "whole")
     moments = random.Random(8)
     for _ in range(5):
@@ -133,7 +132,7 @@ def test_killed_again_and_again(tmp_path):
     assert tensors(tmp_path / "s") == tensors(tmp_path / "whole")
 
 
-def test_a_killed_add_leaves_the_old_tensor_or_the_new(tmp_path):
+def test_a_killed_add_leaves_the_old_or_the_new_tensor(tmp_path):
     labels = np.zeros(20_000, int)
     versions = [np.full((20_000, 20), value, np.float32) for value in (1, 2)]
     store = LogitStore.create(tmp_path / "s", labels)

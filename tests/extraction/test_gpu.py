@@ -1,7 +1,6 @@
-"""On a GPU: logits as on the processor, AMP and compilation recorded, memory that runs out,
-notebook 01 on it.
+"""On a GPU: agreement with the CPU, recorded settings, insufficient memory, notebook 01.
 
-``pytest -m gpu``. What can be tested of it without a GPU is in ``test_inference.py``.
+Run with ``pytest -m gpu``. Tests that need no GPU are in ``test_inference.py``.
 """
 
 from pathlib import Path
@@ -29,7 +28,7 @@ SETTINGS = {"batch_size": 64, "shard_size": 128, "progress": False}
 
 @pytest.fixture
 def exact():
-    """float32 products in float32: no TF32."""
+    """Disable TF32, so that products are computed in float32."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
@@ -39,7 +38,7 @@ def exact():
 
 @pytest.fixture(scope="module")
 def samples(tmp_path_factory):
-    """600 photographs in ten class folders."""
+    """Write 600 photographs in ten class folders."""
     root = tmp_path_factory.mktemp("tree")
     rng = np.random.default_rng(1)
     for i in range(K):
@@ -65,7 +64,7 @@ def net(width):
 
 
 def models():
-    """Three, of two cuts."""
+    """Build three models with two cuts."""
     cuts = [
         Photos(Cut((size, size), "bilinear", 0.9), (0.5,) * 3, (0.2,) * 3) for size in (32, 32, 48)
     ]
@@ -73,7 +72,7 @@ def models():
 
 
 def close(one, other, tolerance):
-    """Logits within the tolerance, and the same top-1 but where two classes are as near."""
+    """Assert logits within the tolerance, and equal top-1 classes unless two are equally near."""
     for name in one.models.index:
         ours = one.logits(name)
         theirs = other.logits(name)
@@ -85,7 +84,7 @@ def close(one, other, tolerance):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_float32_agrees_with_the_processor(samples, tmp_path, exact, workers):
+def test_float32_logits_agree_with_those_of_the_cpu(samples, tmp_path, exact, workers):
     ours = extract(
         models(), samples, tmp_path / "gpu", device="cuda", amp=False, workers=workers, **SETTINGS
     )
@@ -95,7 +94,7 @@ def test_float32_agrees_with_the_processor(samples, tmp_path, exact, workers):
     assert ours.metadata("m8")["extraction"]["device_name"] == torch.cuda.get_device_name()
 
 
-def test_tensors_go_through_pinned_memory_too(tmp_path, exact):
+def test_tensors_are_uploaded_from_pinned_memory(tmp_path, exact):
     generator = torch.Generator().manual_seed(0)
     inputs = torch.rand(K, 3, 24, 24, generator=generator)
     labels = torch.arange(K) % C
@@ -126,7 +125,7 @@ def test_mixed_precision_is_recorded(samples, tmp_path, amp, recorded):
 
 @pytest.mark.parametrize("fixed", [False, True])
 def test_layouts_are_measured_and_agree(samples, tmp_path, exact, fixed):
-    torch.backends.cudnn.deterministic = fixed  # the fixture puts it back
+    torch.backends.cudnn.deterministic = fixed  # the fixture restores it
     settings = SETTINGS | {"batch_size": 8, "amp": False, "workers": 2}
     store = extract(models(), samples, tmp_path / "gpu", device="cuda", **settings)
     for name in store.models.index:
@@ -158,7 +157,7 @@ def test_compiled_models_agree(samples, tmp_path, exact):
 
 
 class Hungry(torch.nn.Module):
-    """Takes 4 MiB a sample for a moment."""
+    """Model that allocates 4 MiB per sample temporarily."""
 
     def __init__(self):
         super().__init__()
@@ -170,7 +169,7 @@ class Hungry(torch.nn.Module):
         )
 
 
-def test_a_batch_without_room_is_halved_and_the_run_goes_on(tmp_path, exact):
+def test_a_batch_that_exceeds_the_memory_is_halved(tmp_path, exact):
     module = Hungry()
     inputs = torch.rand(K, 16, generator=torch.Generator().manual_seed(0))
     torch.cuda.empty_cache()
@@ -178,7 +177,7 @@ def test_a_batch_without_room_is_halved_and_the_run_goes_on(tmp_path, exact):
     held = torch.cuda.memory_reserved()
     torch.cuda.set_per_process_memory_fraction(
         (held + 2**30) / total
-    )  # room for fewer than 256 samples
+    )  # memory for fewer than 256 samples
     try:
         with pytest.warns(
             UserWarning, match="model 'hungry': no memory for a batch of 512 samples"
@@ -199,7 +198,7 @@ def test_a_batch_without_room_is_halved_and_the_run_goes_on(tmp_path, exact):
     np.testing.assert_allclose(store.logits("hungry"), module.linear(inputs).detach(), atol=1e-3)
 
 
-def test_notebook_01(tmp_path):
+def test_notebook_01_runs_on_a_gpu(tmp_path):
     notebook = ROOT / "notebooks" / "01_extraction.ipynb"
     parameters = {"device": "cuda", "images": 500, "out": str(tmp_path / "logits")}
     papermill.execute_notebook(

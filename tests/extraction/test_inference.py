@@ -1,5 +1,4 @@
-"""What feeds a GPU, without one: a stand-in copies as late as it may, and sees what is overwritten
-or read early."""
+"""Batches for a GPU, tested with a fake device that copies late and detects early reads."""
 
 import contextlib
 import os
@@ -24,8 +23,8 @@ SMALL = {"batch_size": 8, "shard_size": 17, "progress": False, "device": "cpu"}
 
 
 class Late(forward.Device):
-    """A GPU's rules on the CPU. What was uploaded is overwritten at once, as it may be; logits come
-    when they are waited for; ``seen`` is what happened, in order."""
+    """Device on the CPU with the rules of a GPU. Uploaded tensors are overwritten immediately, and
+    logits are written when the host waits. ``seen`` lists the events in order."""
 
     delay = 1
 
@@ -36,7 +35,7 @@ class Late(forward.Device):
 
     def upload(self, tensor):
         moved = tensor.clone()
-        if tensor.dtype == torch.uint8 and tensor.ndim == 4:  # cuts of photographs, in the ring
+        if tensor.dtype == torch.uint8 and tensor.ndim == 4:  # cuts of photographs in the ring
             self.buffers.add(tensor.data_ptr())
             tensor.fill_(0)
         return moved
@@ -55,7 +54,7 @@ class Late(forward.Device):
 
 @pytest.fixture
 def late(monkeypatch):
-    """The devices of the extractions that follow."""
+    """Return the devices of later extractions."""
     found = []
 
     def device_of(device, amp):
@@ -67,8 +66,7 @@ def late(monkeypatch):
 
 
 class Stub:
-    """In place of a stream or an event of CUDA: writes down what is asked of it, and is all that it
-    gives."""
+    """Fake CUDA stream or event that records its calls and returns itself."""
 
     def __init__(self, called, name):
         self.called = called
@@ -92,7 +90,7 @@ def net(seed, size=36):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """50 photographs in four class folders."""
+    """Write 50 photographs in four class folders."""
     root = tmp_path_factory.mktemp("tree")
     rng = np.random.default_rng(1)
     for i in range(K):
@@ -108,7 +106,7 @@ def same(one, other):
         assert one.logits(name).tobytes() == other.logits(name).tobytes()
 
 
-def test_logits_are_read_one_batch_after_they_were_asked_for(tmp_path, late, monkeypatch):
+def test_logits_are_read_after_the_next_batch_has_started(tmp_path, late, monkeypatch):
     models = {"a": net(1), "b": net(2)}
     ours = extract(models, (INPUTS, LABELS), tmp_path / "s", **SMALL)
     seen = late[0].seen  # seven batches of two models, the last of two samples
@@ -125,9 +123,7 @@ def test_logits_are_read_one_batch_after_they_were_asked_for(tmp_path, late, mon
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_workers_fill_buffers_again_that_have_been_uploaded(
-    tmp_path, late, folder, workers, monkeypatch
-):
+def test_workers_reuse_uploaded_buffers(tmp_path, late, folder, workers, monkeypatch):
     monkeypatch.setattr(inference, "CHUNK", 3)
     monkeypatch.setattr(inference, "PREFETCHED_CHUNKS", 2)
     cuts = [Photos(Cut((s, s), "bilinear", 0.9), (0.5,) * 3, (0.2,) * 3) for s in (8, 12)]
@@ -140,9 +136,8 @@ def test_workers_fill_buffers_again_that_have_been_uploaded(
     same(ours, extract(models, samples, tmp_path / "t", workers=0, **SMALL))
 
 
-def test_the_calls_of_cuda(tmp_path, monkeypatch, folder):
-    """The class itself, on stand-ins for streams, events and the pinning of memory: names and order
-    of its calls."""
+def test_cuda_is_called_in_the_expected_order(tmp_path, monkeypatch, folder):
+    """Test names and order of the calls with fake streams, events and pinned memory."""
     called = []
     for name in ("Stream", "current_stream", "Event"):
         monkeypatch.setattr(torch.cuda, name, Stub(called, name))
@@ -171,7 +166,7 @@ def test_the_calls_of_cuda(tmp_path, monkeypatch, folder):
 
 
 class OnDevice(torch.Tensor):
-    """A tensor on a stand-in for a GPU: notes whatever would make the host wait for it."""
+    """Tensor on a fake GPU that records operations for which the host would wait."""
 
     waits: list[str] = []
     READS = ("item", "tolist", "numpy", "cpu", "__bool__", "__float__", "__int__", "nonzero")
@@ -187,7 +182,7 @@ class OnDevice(torch.Tensor):
 
 
 class Delayed(forward.Device):
-    """A GPU on the CPU, whose tensors are :class:`OnDevice`."""
+    """Device on the CPU whose tensors are :class:`OnDevice`."""
 
     delay = 1
 
@@ -202,7 +197,7 @@ class Delayed(forward.Device):
 
 @pytest.fixture
 def waits(monkeypatch):
-    """What the host waits for in the extractions that follow, each wait by its name."""
+    """Return the names of the operations for which the host waits in later extractions."""
     OnDevice.waits.clear()
     monkeypatch.setattr(extraction, "select_device", lambda *_: Delayed(torch.device("cpu")))
 
@@ -210,7 +205,7 @@ def waits(monkeypatch):
         make = getattr(torch, name)
 
         def made(*arguments, device=None, **options):
-            if device is not None:  # from pageable memory, which is copied before the call returns
+            if device is not None:  # pageable memory is copied before the call returns
                 OnDevice.waits.append(name)
             return make(*arguments, device=device, **options)
 
@@ -230,13 +225,13 @@ def test_the_host_waits_in_no_batch(tmp_path, folder, waits):
         some = samples.take(slice(0, count))
         extract({"a": (net(1, 192), photos)}, some, tmp_path / str(count), workers=0, **SMALL)
         counted.append(list(waits))
-    assert counted[0] == counted[1]  # all of it in the probe
+    assert counted[0] == counted[1]  # all waits are in the probe
     waits.clear()
     extract({"b": net(1)}, (INPUTS, LABELS), tmp_path / "tensors", **SMALL)
     assert waits == []
 
 
-def test_the_stand_in_sees_what_a_host_waits_for(tmp_path, waits):
+def test_the_fake_device_records_waits_of_the_host(tmp_path, waits):
     class Curious(torch.nn.Module):
         def forward(self, x):
             assert float(x.sum().item()) >= 0
@@ -246,7 +241,7 @@ def test_the_stand_in_sees_what_a_host_waits_for(tmp_path, waits):
     assert {"item", "copy_", "tensor"} <= set(waits) and len(waits) >= 3 * 7
 
 
-def test_a_short_batch_is_compiled_for_no_second_size(tmp_path, monkeypatch):
+def test_a_short_batch_does_not_compile_a_second_size(tmp_path, monkeypatch):
     sizes = {True: set(), False: set()}
 
     class Sized(torch.nn.Module):
@@ -270,7 +265,7 @@ def test_a_short_batch_is_compiled_for_no_second_size(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("form", [torch.channels_last, torch.contiguous_format])
-def test_a_filled_batch_lies_in_memory_as_a_full_one(form):
+def test_a_padded_batch_has_the_memory_format_of_a_full_one(form):
     images = forward.upload_batch(
         torch.rand(3, 2, 4, 4).contiguous(memory_format=form), lambda x: x
     )
@@ -281,7 +276,7 @@ def test_a_filled_batch_lies_in_memory_as_a_full_one(form):
 
 
 class Stops(torch.nn.Module):
-    """Raises at its batch ``at``."""
+    """Model that raises at batch ``at``."""
 
     def __init__(self, at, error):
         super().__init__()
@@ -297,7 +292,7 @@ class Stops(torch.nn.Module):
         return self.inner(x)
 
 
-def test_an_interrupted_gpu_loses_no_more_than_a_processor(tmp_path, late):
+def test_an_interruption_on_a_gpu_loses_no_more_shards_than_on_a_cpu(tmp_path, late):
     batches = 3 + 4  # the trace, two probes; two shards of two batches
     with pytest.raises(KeyboardInterrupt):
         extract(
@@ -312,7 +307,7 @@ def test_an_interrupted_gpu_loses_no_more_than_a_processor(tmp_path, late):
     assert resumed.batches == 3 + 7 - 4
 
 
-def test_a_model_that_fails_under_way_leaves_the_others(tmp_path, late):
+def test_a_model_that_fails_during_the_run_does_not_stop_the_others(tmp_path, late):
     class Sick(torch.nn.Module):
         def __init__(self):
             super().__init__()
@@ -328,13 +323,13 @@ def test_a_model_that_fails_under_way_leaves_the_others(tmp_path, late):
         ValueError, match="1 of 2 models failed:\nmodel 'sick': nan or inf in the logits of row 16"
     ):
         extract({"sick": sick, "well": net(1)}, (INPUTS, LABELS), tmp_path / "s", **SMALL)
-    assert sick.batches == 7  # one batch more was under way
+    assert sick.batches == 7  # one more batch was pending
     plain = extract({"well": net(1)}, (INPUTS, LABELS), tmp_path / "t", **SMALL)
     same(extract({"well": net(1)}, (INPUTS, LABELS), tmp_path / "s", **SMALL), plain)
 
 
 class Narrow(torch.nn.Module):
-    """Has no memory for more than ``room`` samples."""
+    """Model without memory for more than ``room`` samples."""
 
     def __init__(self, room):
         super().__init__()
@@ -347,7 +342,7 @@ class Narrow(torch.nn.Module):
         return self.inner(x)
 
 
-def test_memory_that_runs_out_halves_the_batch_and_is_said_once(tmp_path, late):
+def test_insufficient_memory_halves_the_batch_with_one_warning(tmp_path, late):
     with pytest.warns(
         UserWarning, match="model 'm': no memory for a batch of 32 samples, now 4"
     ) as heard:
@@ -396,7 +391,9 @@ def test_photographs_of_several_shapes_are_refused_by_row(tmp_path, folder):
         ),
     ],
 )
-def test_usable_cores(tmp_path, monkeypatch, affinity, own, files, processes, cores):
+def test_usable_cores_follow_affinity_and_quotas(
+    tmp_path, monkeypatch, affinity, own, files, processes, cores
+):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(affinity)))
     monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
     (tmp_path / "own").write_text(own)
@@ -406,7 +403,7 @@ def test_usable_cores(tmp_path, monkeypatch, affinity, own, files, processes, co
     assert shards.count_usable_cores(tmp_path / "groups", tmp_path / "own") == cores
 
 
-def test_workers_are_the_usable_cores(tmp_path, folder, monkeypatch):
+def test_the_default_number_of_workers_is_that_of_usable_cores(tmp_path, folder, monkeypatch):
     asked = []
     own = inference._feed_photographs
     monkeypatch.setattr(extraction, "count_usable_cores", lambda: 3)

@@ -1,5 +1,4 @@
-"""How a model runs on a GPU is measured at the start: on a stand-in whose clock says what each
-layout costs."""
+"""Layouts of models on a GPU, measured with a fake device with a fixed time per layout."""
 
 import itertools
 import threading
@@ -23,8 +22,8 @@ LAYOUTS = list(itertools.product(inference.MEMORY_FORMATS, (False, True)))
 
 
 class Clocked(torch.nn.Module):
-    """A small network that takes as long as its layout costs; ``seen`` [(layout, samples, whether
-    in the main thread)]."""
+    """Small network with a fixed time per layout. ``seen`` lists (layout, samples, whether in the
+    main thread)."""
 
     def __init__(self, costs):
         super().__init__()
@@ -50,7 +49,7 @@ class Clocked(torch.nn.Module):
 
 
 class Choosing(forward.Device):
-    """A device that chooses layouts by a module's clock."""
+    """Device that selects layouts by the clock of a module."""
 
     measures_layouts = True
 
@@ -64,14 +63,14 @@ class Choosing(forward.Device):
 
 @pytest.fixture(autouse=True)
 def flags():
-    """cuDNN's flags as they are, afterwards too."""
+    """Restore cuDNN's flags."""
     before = (cudnn.benchmark, cudnn.deterministic)
     yield
     cudnn.benchmark, cudnn.deterministic = before
 
 
 def ran(path, monkeypatch, costs, inputs=INPUTS):
-    """(the module, the store) of an extraction on a stand-in for a GPU."""
+    """Return (module, store) of an extraction on a fake GPU."""
     module = Clocked(costs)
     monkeypatch.setattr(extraction, "select_device", lambda *_: Choosing(module))
     labels = LABELS[: len(inputs)]
@@ -88,7 +87,7 @@ def test_the_fastest_layout_runs_and_is_recorded(tmp_path, monkeypatch, best):
     assert header["layout_gain"] == gain and header["image_size"] == 6
     tried = [layout for layout, _, main in module.seen if not main]
     assert sorted(map(str, tried)) == sorted(map(str, LAYOUTS * inference.TIMED_BATCHES))
-    # Two of the probe, 65 of the run; the last is filled up, or cuDNN would search again.
+    # Two of the probe, 65 of the run; the last is padded, since cuDNN would search again.
     assert [seen for seen in module.seen if seen[2]] == [(best, BATCH, True)] * (2 + 65)
     assert store.models.seconds["m"] == 1.0 / BATCH
     assert not cudnn.benchmark and module.convolution.weight.is_contiguous()
@@ -96,28 +95,28 @@ def test_the_fastest_layout_runs_and_is_recorded(tmp_path, monkeypatch, best):
     np.testing.assert_allclose(store.logits("m"), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_a_layout_that_is_hardly_faster_is_not_taken(tmp_path, monkeypatch):
+def test_a_layout_that_is_hardly_faster_is_not_selected(tmp_path, monkeypatch):
     costs = dict.fromkeys(LAYOUTS, 0.96) | {LAYOUTS[0]: 1.0}
     _, store = ran(tmp_path / "s", monkeypatch, costs)
     header = store.metadata("m")
     assert (header["memory_format"], header["cudnn_benchmark"]) == ("torch.channels_last", False)
 
 
-def test_cudnn_that_is_to_be_deterministic_does_not_search(tmp_path, monkeypatch):
+def test_deterministic_cudnn_does_not_search(tmp_path, monkeypatch):
     cudnn.deterministic = True
     module, store = ran(tmp_path / "s", monkeypatch, dict.fromkeys(LAYOUTS, 1.0))
     assert not any(searched for (_, searched), *_ in module.seen)
     assert not store.metadata("m")["cudnn_benchmark"] and cudnn.deterministic
 
 
-def test_cudnn_that_was_told_to_search_does(tmp_path, monkeypatch):
+def test_cudnn_searches_if_its_flag_is_set(tmp_path, monkeypatch):
     cudnn.benchmark = True
     module, store = ran(tmp_path / "s", monkeypatch, dict.fromkeys(LAYOUTS, 1.0))
     assert all(searched for (_, searched), *_ in module.seen)
     assert store.metadata("m")["cudnn_benchmark"] and cudnn.benchmark
 
 
-def test_few_batches_and_other_inputs_are_not_worth_a_measurement(tmp_path, monkeypatch):
+def test_layouts_are_not_measured_for_few_batches_or_other_inputs(tmp_path, monkeypatch):
     few = inference.MIN_LAYOUT_BATCHES * BATCH - 1
     module, store = ran(tmp_path / "few", monkeypatch, dict.fromkeys(LAYOUTS, 1.0), INPUTS[:few])
     assert {layout for layout, *_ in module.seen} == {LAYOUTS[0]}
@@ -129,7 +128,7 @@ def test_few_batches_and_other_inputs_are_not_worth_a_measurement(tmp_path, monk
     assert "memory_format" not in store.metadata("m")
 
 
-def test_a_model_that_fails_in_a_layout_is_left_out_with_its_error(tmp_path, monkeypatch):
+def test_a_model_that_fails_in_a_layout_is_skipped_with_its_error(tmp_path, monkeypatch):
     class Unwilling(Clocked):
         def forward(self, images):
             if cudnn.benchmark:

@@ -1,5 +1,4 @@
-"""Several processes fill one store, and photographs are decoded once: what torchrun and the workers
-do."""
+"""Several processes fill one store, and workers decode each photograph once."""
 
 import os
 import shutil
@@ -108,7 +107,7 @@ def test_two_processes_fill_one_store_and_another_number_resumes(folder, tmp_pat
     assert alone.returncode == 0, alone.stderr
     together = run(folder, tmp_path / "together", script, processes=2)
     assert together.returncode == 0, together.stderr
-    assert together.stdout.count("2 models × 62 samples") == 1  # one of the two speaks
+    assert together.stdout.count("2 models × 62 samples") == 1  # one of the two prints
     same(tmp_path / "alone", tmp_path / "together")
     assert not (tmp_path / "together" / ".partial").exists()
 
@@ -132,7 +131,7 @@ def test_two_processes_fill_one_store_and_another_number_resumes(folder, tmp_pat
 
 
 class Counted(File):
-    """A file that writes down that it is decoded (the list is this process's)."""
+    """File that records its decoding in a list of this process."""
 
     decoded = []
 
@@ -141,7 +140,7 @@ class Counted(File):
         return super().__call__()
 
 
-def test_each_photograph_is_decoded_once_and_each_cut_made_once(folder, tmp_path, monkeypatch):
+def test_each_photograph_is_decoded_once_and_each_cut_computed_once(folder, tmp_path, monkeypatch):
     found = datasets.image_folder(folder)
     paths = [file.path for file in found.inputs]
     samples = Photographs(tuple(map(Counted, paths)), found.labels, found.sample_ids, found.classes)
@@ -153,7 +152,7 @@ def test_each_photograph_is_decoded_once_and_each_cut_made_once(folder, tmp_path
     models = {
         "a": (head(1), Photos(small, MEAN, STD)),
         "b": (head(2), Photos(small, MEAN, STD)),
-        "c": (head(3), Photos(small, STD, MEAN)),  # the same cut, normalised otherwise
+        "c": (head(3), Photos(small, STD, MEAN)),  # the same cut with another normalization
         "d": (head(4, 24), Photos(large, MEAN, STD)),
     }
     Counted.decoded.clear()
@@ -166,7 +165,7 @@ def test_each_photograph_is_decoded_once_and_each_cut_made_once(folder, tmp_path
         np.testing.assert_allclose(store.logits(name), expected, rtol=1e-4, atol=1e-4)
 
 
-def test_a_function_of_one_image_is_a_transform_too(folder, tmp_path):
+def test_a_function_of_one_image_is_accepted_as_a_transform(folder, tmp_path):
     from torchvision.transforms import v2
 
     crop = v2.Compose(
@@ -202,8 +201,8 @@ def test_a_photograph_that_cannot_be_read_stops_the_run_and_loses_nothing(
 
 
 class Narrow(torch.nn.Module):
-    """Says that memory has run out for more than ``room`` samples, as a device does or as the CPU's
-    allocator."""
+    """Model that reports insufficient memory for more than ``room`` samples, as a device or as the
+    CPU's allocator."""
 
     def __init__(self, room, error):
         super().__init__()
@@ -234,7 +233,7 @@ def test_batches_are_halved_until_they_fit(folder, tmp_path, error):
     np.testing.assert_allclose(store.logits("narrow"), store.logits("wide"), rtol=1e-5, atol=1e-5)
     assert store.metadata("narrow")["extraction"]["largest_batch_in_memory"] == 4
     assert "largest_batch_in_memory" not in store.metadata("wide")["extraction"]
-    assert models["narrow"][0].seen.count(16) <= 1  # what failed once is not tried again
+    assert models["narrow"][0].seen.count(16) <= 1  # a size that failed is not tried again
     with pytest.raises(ValueError, match="'none': not enough memory for one sample"):
         extract(
             {"none": (Narrow(0, error), transform)},
@@ -245,7 +244,7 @@ def test_batches_are_halved_until_they_fit(folder, tmp_path, error):
         )
 
 
-def test_other_errors_are_not_taken_for_a_lack_of_memory(folder, tmp_path):
+def test_other_errors_are_not_treated_as_insufficient_memory(folder, tmp_path):
     samples = datasets.image_folder(folder)
     transform = Photos(Cut((16, 16), "bilinear", 0.9), MEAN, STD)
     with pytest.raises(

@@ -1,5 +1,4 @@
-"""Texts through `extract`: sorted by length and put back, tokenized once, cut and counted, resumed;
-label orders."""
+"""Extraction of texts: order by length, tokens, truncation, resumption, order of labels."""
 
 import numpy as np
 import pandas as pd
@@ -25,7 +24,7 @@ def samples():
 
 @pytest.fixture(scope="module")
 def good():
-    """A module that has learnt the toy sentences."""
+    """Train a module on the toy sentences."""
     return tiny.trained(tiny.module(8, 1))
 
 
@@ -34,12 +33,12 @@ def model(module, name="m", max_length=64, words=None):
 
 
 def one_by_one(module, transform, texts):
-    """Logits of each text alone, unpadded: what no batching may change."""
+    """Compute the logits of each text without padding, which batching must not change."""
     with torch.inference_mode():
         return np.concatenate([module(**transform((text,))).logits.numpy() for text in texts])
 
 
-def test_rows_come_back_in_their_order(samples, good, tmp_path):
+def test_logits_are_stored_in_the_order_of_the_data_set(samples, good, tmp_path):
     models = {"good": model(good), "raw": model(tiny.module(16, 2, seed=1))}
     store = extract(models, samples, tmp_path / "s", batch_size=16, shard_size=32, progress=False)
     for name, one in models.items():
@@ -65,12 +64,12 @@ def test_batches_are_sorted_and_tokenized_once(samples, good, tmp_path):
     models = {name: Model(name, good, Counting(tiny.tokenizer(), 64), {}) for name in "ab"}
     extract(models, samples, tmp_path / "s", batch_size=25, progress=False)
     widths = [width for _, width in Counting.seen[2:]]  # the first two are the probes
-    assert len(widths) == 6  # not twelve
+    assert len(widths) == 6  # instead of twelve
     fixed = 150 * max(len(text.split()) + 2 for text in samples.inputs)
     assert sum(25 * width for width in widths) < 0.75 * fixed
 
 
-def test_long_texts_are_cut_counted_and_reported(samples, good, tmp_path):
+def test_long_texts_are_truncated_counted_and_reported(samples, good, tmp_path):
     long = Texts(
         (*samples.inputs[:40], "bright " * 100_000), [*samples.labels[:40], 1], classes=CLASSES
     )
@@ -83,12 +82,12 @@ def test_long_texts_are_cut_counted_and_reported(samples, good, tmp_path):
     assert store.models.truncated["m"] == expected and store.models.tokens["m"] <= 10
 
 
-def test_given_macs_stay(samples, good, tmp_path):
+def test_passed_macs_are_stored(samples, good, tmp_path):
     store = extract({"m": model(good)}, samples, tmp_path / "s", macs={"m": 7.0}, progress=False)
     assert store.models.macs["m"] == 7
 
 
-def test_resumes_and_notices_other_texts(samples, good, tmp_path):
+def test_an_extraction_resumes_and_detects_other_texts(samples, good, tmp_path):
     whole = extract(
         {"m": model(good)},
         samples,
@@ -142,7 +141,7 @@ def test_resumes_and_notices_other_texts(samples, good, tmp_path):
 
 
 def swapped(module):
-    """The same classifier with its two classes exchanged."""
+    """Classifier with its two classes exchanged."""
     clone = tiny.module(8, 1)
     clone.load_state_dict(module.state_dict())
     clone.classifier.weight.data = module.classifier.weight.flip(0)
@@ -150,7 +149,7 @@ def swapped(module):
     return clone
 
 
-def test_permuted_labels_are_caught(samples, good, tmp_path):
+def test_permuted_labels_are_refused(samples, good, tmp_path):
     wrong = swapped(good)
     with pytest.raises(
         ValueError, match=r"model 'm' seems to have its classes in another order.*reordered"
@@ -167,15 +166,14 @@ def test_permuted_labels_are_caught(samples, good, tmp_path):
     assert store.models.macs["m"] == correct.models.macs["m"]
 
 
-def test_wrong_number_of_classes(samples, tmp_path):
+def test_a_model_with_another_number_of_classes_is_refused(samples, tmp_path):
     with pytest.raises(ValueError, match="model 'm' gives 3 classes, the data set has 2"):
         extract({"m": model(tiny.module(classes=3))}, samples, tmp_path / "s", progress=False)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, good):
-    """GLUE's layout, checkpoints, and a table of them: two good ones, one swapped, one that is not
-    there."""
+    """Write GLUE files, checkpoints and their table: two correct ones, one swapped, one missing."""
     folder = tmp_path_factory.mktemp("glue")
     tiny.write_glue(folder / "data", 150)
     places = {
@@ -212,10 +210,10 @@ def test_a_table_of_checkpoints_fills_a_store(folder, tmp_path, monkeypatch):
     assert np.allclose(*(store.logits(name) for name in names), atol=1e-6)
     monkeypatch.setattr("tools.glue.load", lambda *_: pytest.fail("loaded again"))
     with pytest.raises(pytest.fail.Exception):
-        glue_store(*arguments, progress=False)  # only the one that is missing is tried again
+        glue_store(*arguments, progress=False)  # only the missing one is tried again
 
 
-def test_a_swapped_checkpoint_in_the_table_is_left_out(folder, tmp_path):
+def test_a_checkpoint_with_swapped_classes_is_skipped(folder, tmp_path):
     with pytest.warns(UserWarning, match="seems to have its classes in another order"):
         store = glue_store(
             "mrpc", tmp_path / "s", folder / "models.csv", folder / "data", progress=False
@@ -224,7 +222,7 @@ def test_a_swapped_checkpoint_in_the_table_is_left_out(folder, tmp_path):
     assert cl.search(store, 2, score="f1").baseline.best > 0.6
 
 
-def test_bad_tables_of_checkpoints(folder, tmp_path, monkeypatch):
+def test_invalid_tables_of_checkpoints_are_refused(folder, tmp_path, monkeypatch):
     with pytest.raises(FileNotFoundError, match="no table of checkpoints nowhere.csv"):
         checkpoints("sst2", "nowhere.csv")
     pd.DataFrame({"task": ["sst2"], "name": ["a"], "family": ["b"]}).to_csv(tmp_path / "models.csv")
@@ -239,7 +237,7 @@ def test_bad_tables_of_checkpoints(folder, tmp_path, monkeypatch):
         glue_store("sst2", tmp_path / "s", table, folder / "data")
 
 
-def test_the_curated_table_is_whole():
+def test_the_curated_table_of_checkpoints_is_complete():
     rows = pd.concat([checkpoints(task) for task in tiny.FOLDERS])
     assert (
         rows.groupby("task").size().ge([16, 15, 12, 18]).all()

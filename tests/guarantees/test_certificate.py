@@ -339,7 +339,7 @@ def test_any_overlap_that_can_be_seen_is_refused(ids, tmp_path):
         assert status_of(apart, "overlap") == "verified" and "overlap" not in str(apart)
     other = table_of(there, None if ids is None else list(ids[there]))
     if ids is None:
-        assert "overlap (sample ids" in str(certify(other, points, 0.02, reference="l"))
+        assert "overlap" in str(certify(other, points, 0.02, reference="l"))
     else:
         with pytest.raises(ValueError, match="10 of the 4010"):
             certify(other, points, 0.02, reference="l")
@@ -496,7 +496,7 @@ def test_a_method_whose_fit_is_not_known_is_said_to_be_unchecked():
     given_ = Method(temperature=True, temperatures={"a": 1.5, "b": 1.2})
     front = search(labelled(NAMED, "val", rows=FIRST), 2, given_)
     found = certify(labelled(NAMED, "val", rows=slice(300, 600)), front, 0.3)
-    assert status_of(found, "overlap") == "not verifiable" and "overlap (" in str(found)
+    assert status_of(found, "overlap") == "not verifiable" and "overlap" in str(found)
 
 
 def test_a_front_moved_to_a_split_has_seen_its_labels():
@@ -561,7 +561,7 @@ def test_thresholds_that_were_put_in_are_said_to_be_unchecked(tmp_path):
     ]
     for one in moved:
         found = certify(HALVES[1], one, 0.2, reference="l")
-        assert status_of(found, "overlap") == "not verifiable" and "overlap (" in str(found)
+        assert status_of(found, "overlap") == "not verifiable" and "overlap" in str(found)
         with pytest.raises(ValueError, match="of the 8000 samples took part"):
             certify(HALVES[0], one, 0.2, reference="l")
 

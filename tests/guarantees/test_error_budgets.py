@@ -220,3 +220,11 @@ def test_intervals_of_aligned_rows_share_half_of_the_level_by_models_and_half_by
     aligned_rows.aligned_rows(np.random.default_rng(0).random(500) < [[0.5], [0.6], [0.7], [0.8]])
     level = aligned_rows.LEVEL / 4
     assert levels[:2] == [(4, level / 4), (6, level / 6)]
+
+
+@pytest.mark.parametrize(("above", "prime"), [(1 - 1e-9, 2), (1 + 1e-9, 1)])
+def test_copies_of_a_table_are_found_at_exactly_their_level(above, prime, monkeypatch):
+    counts = np.full(9, 2)
+    level = repeats.LEVEL / 4 / len(repeats.PRIMES) / math.sqrt(2 * math.pi * 18)
+    monkeypatch.setattr(repeats, "binom", SimpleNamespace(sf=lambda *_: level * above))
+    assert repeats.copies_of_each(counts) == prime

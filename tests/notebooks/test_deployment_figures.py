@@ -6,7 +6,7 @@ import pandas as pd
 from tools.deployment_figures import capital_figure, guarantee_figure, savings, savings_figure
 
 
-def test_a_capital_is_drawn_line_by_line_and_far_above_the_alarm_no_higher():
+def test_capital_is_drawn_per_stage_and_clipped_just_above_the_alarm():
     capital = pd.DataFrame({"stage 1": [1.0, 1e16], "stage 2": [2.0, 3.0]}, index=[64, 128])
     figure = capital_figure(capital, 200, 64)
     assert [list(trace.x) for trace in figure.data] == [[64, 128]] * 2
@@ -18,14 +18,14 @@ def test_a_capital_is_drawn_line_by_line_and_far_above_the_alarm_no_higher():
     assert "0.005" in figure.layout.title.text
 
 
-def test_draws_of_labels_are_shown_as_bars():
+def test_the_spread_over_label_draws_is_shown_as_bars():
     table = pd.DataFrame({"share": [0.5], "cost": [5.0], "models": [("a",)]})
     table[["cost_low", "cost_high"]] = [[4.0, 8.0]]
     bars = guarantee_figure(table, 10.0, lines={"share": "certified"}).data[0].error_y
     assert (bars.arrayminus, bars.array) == ([1], [3])
 
 
-def test_guarantee_figure_leaves_out_what_is_not_certified():
+def test_the_guarantee_figure_leaves_out_rows_without_a_certificate():
     table = pd.DataFrame(
         {
             "accuracy_loss_allowed": [0.01, 0.02],

@@ -20,7 +20,7 @@ STORE = make_store()
 OTHER = make_store(1, noise=1.5)
 
 
-def test_drops_in_short_have_a_row_a_split():
+def test_the_summary_of_drops_has_a_row_per_split():
     splits = {"b": OTHER, "a": make_store(2, noise=2.5)}
     drops = accuracy_drops(STORE, splits)
     table = drops_table(drops)
@@ -47,7 +47,7 @@ def test_splits_are_opened_by_pattern_and_share_a_panel_by_kind():
     }
 
 
-def test_the_bias_of_choosing_in_short():
+def test_the_summary_of_selection_bias():
     bias = selection_bias(STORE, repeats=3)
     row = selection_bias_table(bias).loc["best_improvement"]
     chosen = bias["best_improvement_chosen"]

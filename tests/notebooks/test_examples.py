@@ -45,7 +45,7 @@ def test_correctness_without_confidences(tmp_path):
     assert said.startswith("1500 held-out questions") and ours > random + 4
 
 
-def test_prices_of_every_query_are_honoured_exactly():
+def test_prices_per_query_are_used_exactly():
     """The two-tier example by a loop over all thresholds, query by query."""
     log = pd.read_csv(ROOT / "examples" / "routing.csv")
     grades, prices = (log[[f"small_{k}", f"large_{k}"]].to_numpy().T for k in ("grade", "cents"))

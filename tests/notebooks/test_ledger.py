@@ -60,7 +60,7 @@ def hull_cost(points, accuracy):
     return min(mixed)
 
 
-def test_fronts_as_the_paper_counts_them():
+def test_fronts_have_the_papers_numbers_of_models():
     macs = front("macs")
     seconds = front("seconds")
     names = {r["model"] for _, _, r in macs}, {r["model"] for _, _, r in seconds}
@@ -105,7 +105,7 @@ def test_table_1_and_the_costs_that_it_implies():
     assert logs == pytest.approx(1 / 4, abs=0.02)
 
 
-def test_what_imagenet_v2_takes():
+def test_drops_on_v2_follow_from_the_published_table():
     models = [row for *_, row in front("macs")]
     top1 = [float(row["top1"]) for row in models]
     v2 = [float(row["imagenetv2_top1"]) for row in models]
@@ -204,7 +204,7 @@ def planted(dataset, shift=0.0):
     return found
 
 
-def test_the_papers_own_figures_bear_its_claims_out():
+def test_the_papers_figures_support_its_claims():
     """Whatever ImageNetV2 says of claims that are not about shift; but for those whose words its
     figures contradict."""
     on_v2 = planted("imagenetv2", shift=5.0)
@@ -226,7 +226,7 @@ def test_half_the_papers_lead_is_not_enough():
     assert found.str.startswith(UNDETERMINED).sum() > len(wide) / 2
 
 
-def test_what_is_held_out_has_a_column_and_no_vote():
+def test_held_out_values_have_a_column_and_no_vote():
     chosen = with_error(0.003, 0.0007, "fashion-mnist")
     held = with_error(-0.003, 0.0007, "fashion-mnist")
     row = ledger.table({"pairs-top": chosen}, "02", "fashion-mnist", {"pairs-top": held})
@@ -244,7 +244,7 @@ def test_methods_are_compared_in_both_directions():
     assert word == {"both": SUPPORTED, "one": UNDETERMINED, "chosen": SUPPORTED}
 
 
-def test_a_claim_speaks_of_its_own_cost_and_data():
+def test_claims_are_tested_only_in_their_cost_and_on_their_data():
     timed = Evidence([1.1, 1.2], [[1.0, 1.3]] * 9, 9, "fashion-mnist", "seconds")
     rows = ledger.table(
         {"time-86": timed, "table1-lower": Evidence(0.1, dataset="v2")}, dataset="fashion-mnist"
@@ -257,7 +257,7 @@ def test_a_claim_speaks_of_its_own_cost_and_data():
     assert rows.loc["time-improve", "verdict"].endswith("no published times of these models")
 
 
-def test_published_figures_have_verdicts_of_their_own():
+def test_published_figures_have_separate_verdicts():
     rows = ledger.table({})
     words = ledger.published_words(rows)
     assert set(words.index[words == CONTRADICTED]) == CONTRADICTED_BY_THE_PAPER
@@ -269,7 +269,7 @@ def test_published_figures_have_verdicts_of_their_own():
     assert "[" in rows.loc["shift-range", "published"]
 
 
-def test_what_notebooks_leave_is_gathered(own_folder):
+def test_stored_claims_of_notebooks_are_gathered(own_folder):
     before = ledger.gathered("fashion-mnist")
     assert before["verdict"].str.contains("has not run on fashion-mnist").all()
     assert (ledger.missing_notebooks(before) == "has not run").all(axis=None)
@@ -283,7 +283,7 @@ def test_what_notebooks_leave_is_gathered(own_folder):
     assert sorted(path.name for path in own_folder.iterdir()) == ["02.parquet", "03.parquet"]
 
 
-def test_a_second_cost_adds_what_it_can_judge():
+def test_a_run_in_a_second_cost_adds_the_claims_that_it_can_test():
     first = Evidence(0.003, [0.003, 0.0031] * 30, 100, "x", "macs")
     second = Evidence(0.99, [0.99, 0.991] * 30, 100, "x", "published_seconds")
     ledger.table({"pairs-top": first}, "02", "x")
@@ -319,7 +319,7 @@ def test_the_table_of_claims():
         assert all(any(part in method for method in METHODS) for part in named)
 
 
-def test_ranges_are_shares_of_the_runs_own():
+def test_ranges_are_shares_of_the_runs_range():
     asked = SimpleNamespace(
         baseline=Baseline([1, 2], [ranges.LOW, ranges.BEST]), mean_improvement=lambda *ends: ends
     )
@@ -339,7 +339,7 @@ def test_fronts_are_resampled_as_the_bootstrap_does():
     assert (found.samples, found.cost) == (200, "macs")
 
 
-def test_models_are_drawn_and_pairs_of_them_follow():
+def test_models_are_resampled_and_pairs_follow_them():
     pairs = pd.DataFrame({"first": list("aab"), "second": list("bcc"), "gain": [1.0, 2.0, 3.0]})
     found = over_models(lambda rows: {"mean": rows["gain"].mean()}, pairs)["mean"]
     assert found.value == 2.0 and np.nanstd(found.draws) > 0

@@ -25,7 +25,7 @@ def test_windows_alarm_on_shifted_data_and_rarely_on_unchanged():
         alarm_share(STORE, OTHER, point, 601)
 
 
-def test_alarms_have_a_row_a_split_and_a_column_a_window_that_fits():
+def test_alarm_tables_have_a_row_per_split_and_a_column_per_window_that_fits():
     point = pick(search(STORE, 2), "match_best", caution=0)
     worse = make_store(2, 2000, noise=3.0)
     table = alarm_table(point, STORE, OTHER, {"other": OTHER, "worse": worse}, (100, 300, 301), 5)

@@ -42,7 +42,7 @@ def documented_parameters(study):
     return shlex.split(arguments.replace("$PWD/build/imagenet", str(study)))
 
 
-def test_imagenet_v2_is_compared_with_the_split_that_chose(tmp_path, monkeypatch, capsys):
+def test_imagenet_v2_is_compared_with_the_selection_split(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("CASCADELIB_QUICK", "1")
     here = write_split(tmp_path / "study", "val", 120, 1.0, 0)
     there = write_split(tmp_path / "study", "held_out", 80, 1.7, 1)

@@ -1,8 +1,7 @@
-"""What every committed notebook looks like: a question, parameters, short cells, answers, and small
+"""Check the form of every committed notebook: a question, parameters, short cells, answers, small
 outputs.
 
-The rules are functions from a notebook to the list of what breaks them, so that they are tested
-too.
+The rules are functions from a notebook to the list of its violations, so that they are tested too.
 """
 
 import ast

@@ -41,7 +41,7 @@ def names(fig):
     return [trace.name for trace in fig.data]
 
 
-def test_methods_have_a_panel_a_kind_with_its_reference_in_black():
+def test_methods_have_a_panel_per_kind_with_the_reference_in_black():
     curve = pd.DataFrame({"accuracy": [0.1, 0.2], "improvement": [1.0, 2.0]})
     curves = {
         f"{metric}, {mean}": curve * (1 + i)
@@ -55,7 +55,7 @@ def test_methods_have_a_panel_a_kind_with_its_reference_in_black():
     assert [note.text for note in fig.layout.annotations] == ["mean x", "mean y"]
 
 
-def test_a_method_looks_alike_in_all_figures_and_no_two_of_a_panel_do():
+def test_a_method_has_one_look_in_all_figures_and_a_unique_look_per_panel():
     curve = pd.DataFrame({"accuracy": [0.1, 0.2], "improvement": [1.0, 2.0]})
     curves = {name: curve * (1 + i) for i, name in enumerate(METHODS)}
     figs = [methods_figure(dict(reversed(curves.items())), "a"), methods_figure(curves, "b")]
@@ -108,7 +108,7 @@ def test_the_least_inner_vertex_of_the_hull_is_named():
     assert [note.text for note in fig.layout.annotations if least in note.text]
 
 
-def test_a_model_below_the_cheapest_one_is_shown_whole():
+def test_a_model_less_accurate_than_the_cheapest_is_inside_the_axes():
     labels = np.zeros(100, int)
     ok = {"cheap": 70, "worse": 65, "best": 90}
     logits = {
@@ -135,7 +135,7 @@ def test_a_model_below_the_cheapest_one_is_shown_whole():
         ),
     ],
 )
-def test_figures_say_how_a_front_is_replayed(lengths, ranges, words):
+def test_figure_titles_state_how_a_front_is_replayed(lengths, ranges, words):
     moved = replay(OTHER, search(STORE, lengths), ranges)
     own = search(OTHER, lengths)
     assert how_replayed(moved) == words
@@ -144,7 +144,7 @@ def test_figures_say_how_a_front_is_replayed(lengths, ranges, words):
     assert sum(words in text.replace("<br>", " ") for text in texts) == 1
 
 
-def test_figure_12_has_a_line_a_segment():
+def test_figure_12_has_a_line_per_segment():
     moved = replay(OTHER, FRONT)
     own = search(OTHER, 2)
     fig = segments_figure(moved, own.table, own.singles)

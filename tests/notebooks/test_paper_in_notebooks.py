@@ -33,7 +33,7 @@ def notebook(start):
     ("start", "name", "cell"),
     [(start, name, cell) for start, drawn in DRAWN.items() for name, cell in drawn.items()],
 )
-def test_what_the_paper_shows_has_its_cell(start, name, cell):
+def test_every_figure_of_the_paper_has_a_cell(start, name, cell):
     cells = notebook(start).cells
     place = [each.id for each in cells].index(cell)
     told = [each.source for each in cells[:place] if each.cell_type == "markdown"][-1]
@@ -45,7 +45,7 @@ def test_what_the_paper_shows_has_its_cell(start, name, cell):
 
 
 @pytest.mark.parametrize("start", DRAWN)
-def test_figures_stand_in_one_order(start):
+def test_figures_are_in_one_order(start):
     ids = [cell.id for cell in notebook(start).cells]
     places = [ids.index(cell) for cell in DRAWN[start].values()]
     assert places == sorted(places)
@@ -60,7 +60,7 @@ def test_an_argument_is_short_and_begins_by_hand(start):
     assert ids.index("by-hand-equal") < first_figure
 
 
-def test_nothing_that_design_promises_is_forgotten():
+def test_all_figures_of_the_paper_are_listed():
     """All of the paper's figures are listed, and its table."""
     drawn = {name for names in DRAWN.values() for name in names}
     assert {f"Figure {number}" for number in range(1, 15)} | {"Table 1"} <= drawn

@@ -142,7 +142,7 @@ def front_of_pairs(correct, confidence, cost):
     return np.array(rows[::-1]).T
 
 
-def test_the_preset_says_what_the_paper_did():
+def test_the_preset_has_the_papers_settings():
     preset = yaml.safe_load((SCRIPTS / "paper.yml").read_text(encoding="utf-8"))
     at = [ranges.LOW + share * (ranges.BEST - ranges.LOW) for share in preset["shares"]]
     assert at == pytest.approx([0.80, 0.86, 0.87], abs=5e-5)

@@ -1,4 +1,5 @@
-"""Recipes beside the exact front on a split that chose none of them, against slow twins."""
+"""Recipes relative to the exact front on a held-out split, against slow reference
+implementations."""
 
 import numpy as np
 import pandas as pd
@@ -36,7 +37,7 @@ def test_recipes_that_search_equal_a_loop(label, method, lengths):
 
 
 @pytest.mark.parametrize(("seed", "step"), [(0, 0.01), (1, 0.5)])
-def test_every_recipe_replayed_where_it_chose_gives_its_own_numbers(seed, step):
+def test_replaying_a_recipe_on_its_selection_split_reproduces_its_numbers(seed, step):
     store = make_store(seed, 60, 4, step)
     for label, recipe in all_recipes(store).items():
         if label == ORACLE:
@@ -61,7 +62,7 @@ def slow_cost_ratio(exact, points, low, best):
     return float(np.exp(np.mean(np.log(least[0] / least[1]))))
 
 
-def test_recipes_are_judged_at_equal_accuracy_on_the_other_split():
+def test_recipes_are_compared_at_equal_accuracy_on_the_other_split():
     store = make_store(0, 300, 4, 0.01)
     other = make_store(1, 300, 4, 0.01)
     front = search(store, (1, 2, 3))

@@ -144,7 +144,7 @@ def test_more_noise_reaches_nothing_above_the_hull(ends):
     assert (above > np.array(curves[0.78]) + 1e-3).any()
 
 
-def test_the_verdicts_on_methods_are_what_was_planted(val, planted):
+def test_verdicts_on_methods_recover_the_planted_effects(val, planted):
     """What is better by construction is supported, what is equal undetermined, either way round."""
     values = {}
     draws = {}
@@ -192,14 +192,14 @@ def in_quick_mode(folder, *arguments):
     return said.stdout
 
 
-def test_notebook_01_on_logits_that_are_there(folder):
+def test_notebook_01_runs_on_existing_logits(folder):
     """It extracts nothing, as there are no images."""
     in_quick_mode(folder, "01", "--preset", str(SCRIPTS / "paper.yml"))
     text = (folder / "report" / "01_extraction.ipynb").read_text(encoding="utf-8")
     assert "Nothing was extracted" in text and not (folder / "again").exists()
 
 
-def test_notebook_06_gets_the_tasks_and_checkpoints_of_the_folder(folder, tmp_path):
+def test_notebook_06_reads_the_tasks_and_checkpoints_of_the_folder(folder, tmp_path):
     given = run_notebooks.glue_stores(folder)
     assert given["tasks"] == sorted(rehearsal.GLUE)
     for task in given["tasks"]:
@@ -215,7 +215,7 @@ MORE_SAMPLES = ["shift-drops", "worst-plain"]
 
 
 @pytest.mark.soak
-def test_one_go(folder):
+def test_one_run_covers_every_notebook_and_both_axes_of_cost(folder):
     """Every notebook, both axes of cost, the submission, and verdicts on what was planted."""
     said = in_quick_mode(folder, "--preset", str(SCRIPTS / "paper.yml"))
     numbers = {path.name[:2] for path in (folder / "report").rglob("*.ipynb")}

@@ -1,4 +1,4 @@
-"""The figure of calibration has a panel a model, with room between them."""
+"""The figure of calibration has a panel per model, with space between them."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from cascadelib.analysis.calibration import moving_average
 from tools.paper_figures import reliability_figure
 
 
-def test_figure_13_has_a_panel_a_model():
+def test_figure_13_has_a_panel_per_model():
     correct = np.random.default_rng(0).random((3, 400)) < 0.7
     averages = {
         f"m{i}": moving_average(np.linspace(0.3, 1, 400), row) for i, row in enumerate(correct)

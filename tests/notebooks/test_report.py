@@ -185,7 +185,7 @@ def test_nothing_is_wider_than_the_window(pages, browser, width):
 
 
 @pytest.mark.browser
-def test_panels_stand_below_one_another_on_a_phone_and_side_by_side_again(pages, browser):
+def test_panels_are_stacked_on_a_phone_and_restored_side_by_side(pages, browser):
     page = browser.new_page(viewport={"width": 390, "height": 900})
     page.goto((pages / "02_b.html").as_uri())
     page.wait_for_function(FITTED, arg=390)

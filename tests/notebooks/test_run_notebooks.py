@@ -129,7 +129,7 @@ def test_page_draws_its_figure_offline(folder, write_notebook, page):
     ] == [] and wrong == []
 
 
-def test_a_failing_notebook_is_named_and_the_others_run(tmp_path, write_notebook, capsys):
+def test_a_failing_notebook_is_reported_and_the_others_run(tmp_path, write_notebook, capsys):
     folder = tmp_path / "notebooks"
     write_notebook(folder / "01_bad.ipynb", "1 / 0", "never = 1")
     write_notebook(folder / "02_dead.ipynb", "import os\nos._exit(1)")
@@ -146,7 +146,7 @@ def test_a_failing_notebook_is_named_and_the_others_run(tmp_path, write_notebook
 
 
 @pytest.mark.parametrize(("starts", "error"), [(1, None), (2, "RuntimeError: Kernel died")])
-def test_a_kernel_that_never_began_is_started_once_more(starts, error, tmp_path, monkeypatch):
+def test_a_kernel_that_does_not_start_is_started_again(starts, error, tmp_path, monkeypatch):
     """Between choosing a port and taking it, another process may take it."""
     died = []
 
@@ -160,7 +160,7 @@ def test_a_kernel_that_never_began_is_started_once_more(starts, error, tmp_path,
     assert found is None if error is None else found.startswith(error)
 
 
-def test_notebooks_run_side_by_side_and_those_that_measure_time_alone_and_last(
+def test_notebooks_run_in_parallel_except_those_that_measure_time(
     tmp_path, write_notebook, capsys, monkeypatch
 ):
     """Each leaves a file when it ends; 02 waits for that of 03, which only a neighbour can
@@ -209,7 +209,7 @@ def test_notebooks_run_side_by_side_and_those_that_measure_time_alone_and_last(
     assert 1 <= threads <= max(1, run.cores() // 2)
 
 
-def test_parameters_go_where_their_name_is(tmp_path, write_notebook):
+def test_parameters_reach_the_notebooks_that_have_their_name(tmp_path, write_notebook):
     paths = [write_notebook(tmp_path / name) for name in ("01_a.ipynb", "02_b.ipynb")]
     other = nbformat.read(paths[1], as_version=4)
     other.cells[1].source = 'split = "val"'
@@ -230,7 +230,7 @@ def test_parameters_go_where_their_name_is(tmp_path, write_notebook):
         run.find_notebooks(tmp_path, ["3"])
 
 
-def test_what_a_quick_run_repeats_is_marked_for_nbval(tmp_path, write_notebook, monkeypatch):
+def test_cells_that_a_quick_run_repeats_are_tagged_for_nbval(tmp_path, write_notebook, monkeypatch):
     """Of the last tables: not what depends on the quick parameters, and not a figure; times are
     sanitised."""
     cells = [
@@ -275,7 +275,7 @@ def test_what_a_quick_run_repeats_is_marked_for_nbval(tmp_path, write_notebook, 
     assert said.returncode == 1 and "1 failed" in said.stdout
 
 
-def test_a_preset_goes_where_its_names_are_and_what_is_ignored_is_said(
+def test_a_preset_reaches_matching_notebooks_and_ignored_parameters_are_reported(
     tmp_path, write_notebook, capsys
 ):
     folder = tmp_path / "notebooks"
@@ -342,13 +342,13 @@ def test_the_kernel_embeds_no_script(default, kept):
     assert style.renderer_without_script(default) == kept
 
 
-def test_rewriting_asks_for_a_browser_first(tmp_path, monkeypatch):
+def test_rewriting_checks_for_a_browser_first(tmp_path, monkeypatch):
     monkeypatch.setenv("BROWSER_PATH", str(tmp_path / "none"))
     with pytest.raises(SystemExit, match="drawn by Chrome or Chromium"):
         run.main(["--rewrite"], tmp_path)
 
 
-def test_help_says_how(capsys):
+def test_help_describes_the_options(capsys):
     text = subprocess.run(
         [sys.executable, ROOT / "notebooks" / "tools" / "run.py", "--help"],
         capture_output=True,

@@ -38,7 +38,7 @@ def test_tasks_are_the_hardest_and_the_easiest_classes():
     )
 
 
-def test_curves_begin_where_they_are_asked_to():
+def test_curves_begin_at_the_requested_accuracy():
     fronts = fronts_of(STORE, {"a": "max_softmax", "b": "entropy"}, 2)
     curves = curves_of(fronts, 0.6)
     for label, front in fronts.items():

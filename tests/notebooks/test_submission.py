@@ -63,7 +63,7 @@ def store(images, tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", [*METHODS, "top2", "own"])
-def test_the_same_as_evaluate(images, store, name):
+def test_decisions_are_the_same_as_evaluate(images, store, name):
     others = {
         "top2": Method("top2_softmax_sum"),
         "own": Method(ensemble=lambda z: z[-1] - 0.9 * z[0] * (len(z) > 1)),
@@ -85,7 +85,7 @@ def test_the_same_as_evaluate(images, store, name):
     np.testing.assert_array_equal(decisions.guesses[:, 0] == store.labels, expected.correct)
 
 
-def test_a_later_model_sees_only_what_has_not_left(images):
+def test_a_later_model_sees_only_deferred_samples(images):
     given = models()
     seen = []
     given["b"][0].register_forward_hook(lambda module, inputs, output: seen.append(len(output)))
@@ -98,7 +98,7 @@ def test_a_later_model_sees_only_what_has_not_left(images):
         assert decisions.guesses.shape == (40, 5)
 
 
-def test_the_file_in_the_numbers_of_the_challenge(tmp_path):
+def test_the_file_has_the_numbers_of_the_challenge(tmp_path):
     # the challenge's class 1 is timm's 1, 2 is 2, 3 is 0
     classes = [[2, 0], [1, 2]]
     order = [1, 2, 0]

@@ -1,4 +1,4 @@
-"""What depends on how models were trained is told from what does not, on the same samples."""
+"""Findings that depend on the training of models are distinguished from chance."""
 
 import json
 from pathlib import Path
@@ -42,7 +42,7 @@ def test_the_same_zoo_differs_in_nothing(table):
     assert (same[columns] == 0).all(axis=None) and (same["depends"] == "–").all()
 
 
-def test_less_confidence_is_seen_and_nothing_else(table):
+def test_lower_confidence_is_detected_and_nothing_else(table):
     softer = table.xs("smoothed", level="zoo")
     assert softer.loc[twin_zoos.GAP, "depends"] == "yes"
     assert softer.loc[twin_zoos.GAP, "from_hard_high"] < 0
@@ -68,7 +68,7 @@ def test_values_by_hand(zoo, table):
     assert table.loc[(twin_zoos.SAVING, "hard"), "value"] == pytest.approx(best / cost)
 
 
-def test_the_twins_are_there_on_the_same_samples():
+def test_the_zoo_variants_have_the_same_samples():
     zoos = twin_zoos.open_zoos()
     assert list(zoos) == ["hard", "hard-again", "smoothed", "distilled", "bundled"]
     recipes = json.loads((TWINS / "recipes.json").read_text(encoding="utf-8"))
@@ -83,7 +83,7 @@ def test_the_twins_are_there_on_the_same_samples():
     assert sum(path.stat().st_size for path in files) <= 8e6
 
 
-def test_notebook_07_says_what_the_recipes_are():
+def test_notebook_07_explains_the_recipes():
     zoo = json.loads((TWINS.parent / "zoo.json").read_text(encoding="utf-8"))["models"]
     students = [name for name, entry in zoo.items() if "teacher" in entry.get("recipe", {})]
     text = (ROOT / "notebooks" / "07_calibration.ipynb").read_text(encoding="utf-8")

@@ -56,7 +56,7 @@ def test_rules(rule, obeys, breaks):
     assert verdicts.evaluate_claims(claims, {"c0": Evidence(obeys)})["c0"].reason == "no interval"
 
 
-def test_another_number_of_parts_is_not_near():
+def test_a_different_number_of_parts_is_not_near():
     claims = claims_with("near 1 2 0.5", over="nothing")
     assert verdicts.evaluate_claims(claims, {"c0": Evidence([1.0])})["c0"].word == CONTRADICTED
 
@@ -78,7 +78,7 @@ MEANS = pd.Series({"a": 1.0, "b": 1.1, "a_ts": 0.9, "b_ts": 1.2})
         ("only 1.05", "b_ts", "*", CONTRADICTED),
     ],
 )
-def test_who_leads_whom(rule, better, worse, word):
+def test_leads_by_pattern_of_names(rule, better, worse, word):
     claims = claims_with(rule, better=better, worse=worse)
     assert verdicts.evaluate_claims(claims, {"c0": certain(MEANS)})["c0"].word == word
 
@@ -89,7 +89,7 @@ def test_leads_are_those_of_all_pairs():
     assert found == pytest.approx(np.divide(expected, MEANS.mean()))
 
 
-def test_intervals_hold_together_as_often_as_promised():
+def test_simultaneous_intervals_have_their_nominal_coverage():
     """Ten independent contrasts of truth 0: each family's intervals hold all of them in 95%."""
     rng = np.random.default_rng(1)
     missed = 0
@@ -109,7 +109,7 @@ def test_equal_contrasts_share_one_interval():
     assert np.concatenate(ten) == pytest.approx(np.repeat(one, 10), rel=0.05)
 
 
-def test_so_many_samples_decide():
+def test_the_number_of_samples_to_decide_is_sufficient():
     """With four times the samples the interval is half as wide, and excludes 0."""
     found = verdicts.verdict_of(np.array([1.0]), np.array([2.0]), 1000)
     assert (found.word, found.samples) == (UNDETERMINED, 4000)
@@ -120,7 +120,7 @@ def test_so_many_samples_decide():
     assert either.samples == 4000  # to contradict, one contrast is enough
 
 
-def test_directions_have_to_agree():
+def test_directions_must_agree_for_a_verdict():
     yes, no, maybe = (verdicts.Verdict(word) for word in (SUPPORTED, CONTRADICTED, UNDETERMINED))
     assert [verdicts.together(pair).word for pair in ([yes, yes], [no, no])] == [
         SUPPORTED,
@@ -130,7 +130,7 @@ def test_directions_have_to_agree():
     assert "contradict each other" in str(verdicts.together([yes, no]))
 
 
-def test_equal_methods_are_told_apart_in_at_most_5_percent_of_families():
+def test_equal_methods_are_distinguished_in_at_most_5_percent_of_families():
     """Quick; the benchmark ``ledger`` has a thousand families."""
     decided, families = decided_families(40)
     assert families == 40

@@ -266,3 +266,18 @@ def test_single_confidences_outside_the_range_seen_are_normal():
     assert len(policy.decide([confidence]).exit_stage) == 402
     for value in (0.1, 1.5, 93.0):
         policy.decide([[value]])
+
+
+def test_a_policy_chosen_on_a_part_of_a_table_is_saved_with_the_samples_of_that_part(tmp_path):
+    """Rows without ids of their own: neither the part nor the table has a digest of ids."""
+    rng = np.random.default_rng(0)
+    correct = rng.random(600) < [[0.7], [0.9]]
+    table = ScoreTable(correct, np.where(correct, 0.6, 0.2) + 0.4 * rng.random((2, 600)), [1, 9])
+    part = table.take(slice(0, None, 3))
+    policy = Policy.from_point(pick(search(part, 2), "max_improvement"), table)
+    policy.save(tmp_path / "policy.json")
+    assert (
+        len(policy.point.found_on)
+        == len(Policy.load(tmp_path / "policy.json").point.found_on)
+        == 200
+    )

@@ -306,7 +306,7 @@ def test_a_model_that_breaks_ends_no_server(cascade, served):
     ("given", "said"),
     [
         (["--cascade", "nowhere.json"], "nowhere.json"),
-        (["--max-batch", "0"], "--max-batch: 0 is no number of 1 or more"),
+        (["--max-batch", "0"], "--max-batch: 0 is not a number of 1 or more"),
         (["--port", "99999"], "port"),
     ],
 )

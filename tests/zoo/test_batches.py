@@ -1,4 +1,4 @@
-"""Batches in every form that they may have, against lists of their samples."""
+"""Batches in all forms, compared with lists of their samples."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ FORMS = st.recursive(
 
 
 def batch_of(form, values):
-    """A batch of a form, whose samples are made of these numbers."""
+    """Build a batch of a form from numbers."""
     if isinstance(form, dict):
         return {key: batch_of(part, values) for key, part in form.items()}
     if isinstance(form, tuple):
@@ -42,7 +42,7 @@ def batch_of(form, values):
 
 
 def samples_of(batch):
-    """The slow way: a batch as a list of its samples, each in plain Python."""
+    """Convert a batch to a list of samples in plain Python (slow reference)."""
     if isinstance(batch, dict):
         parts = [samples_of(part) for part in batch.values()]
         return [dict(zip(batch, sample)) for sample in zip(*parts)]
@@ -52,7 +52,7 @@ def samples_of(batch):
 
 
 @given(FORMS, st.lists(st.integers(0, 9), min_size=1, max_size=5), st.data())
-def test_batches_are_their_samples_in_order(form, values, data):
+def test_batches_have_their_samples_in_order(form, values, data):
     batch = batch_of(form, values)
     samples = samples_of(batch)
     assert count_samples(batch) == len(samples) == len(values)
@@ -63,7 +63,7 @@ def test_batches_are_their_samples_in_order(form, values, data):
     assert samples_of(concatenate_batches([batch, picked])) == samples + samples_of(picked)
 
 
-def test_a_tuple_is_of_samples_or_of_batches():
+def test_a_tuple_contains_samples_or_batches():
     assert is_tuple_of_batches((torch.ones(2), np.ones(2))) and is_tuple_of_batches(
         ({"a": [1]}, (["b"],))
     )
@@ -72,7 +72,7 @@ def test_a_tuple_is_of_samples_or_of_batches():
     assert count_samples(("a text", "another")) == 2 and count_samples((("of a", "pair"),)) == 1
 
 
-def test_a_function_sees_the_parts_that_belong_together():
+def test_a_function_receives_corresponding_parts():
     one = {"x": torch.tensor([1.0, 2.0]), "y": (np.array([3.0]), np.array([4.0]))}
     other = {"x": torch.tensor([10.0, 20.0]), "y": (np.array([30.0]), np.array([40.0]))}
     added = map_parts(lambda a, b: (a + b).tolist(), one, other)
@@ -91,13 +91,13 @@ def test_a_function_sees_the_parts_that_belong_together():
         (np.ma.masked_equal([1, 2], 2), "a batch: 1 values are masked"),
     ],
 )
-def test_what_is_no_batch(batch, error):
+def test_a_value_that_is_not_a_batch_is_refused(batch, error):
     with pytest.raises(ValueError, match=error):
         count_samples(batch)
 
 
-def test_parts_that_all_samples_share_stay_whole():
-    """A module's input may hold them, which a batch may not."""
+def test_parts_that_all_samples_share_are_not_cut():
+    """Such parts are allowed in a module's input, not in a batch."""
     shared = torch.arange(3)
     inputs = {"x": torch.arange(8).reshape(4, 2), "positions": shared}
     assert (

@@ -1,4 +1,4 @@
-"""The bundled zoo: every entry builds; weights load strictly; bad names and files are named."""
+"""Bundled image models: all build, weights must match, errors name the file."""
 
 import json
 
@@ -17,7 +17,7 @@ NAMES = ["linear@28", "lenet@28", "lcnet_035@28", "resnet18_w32@52", "resnet18_w
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A zoo with untrained weights, two models of which share a file."""
+    """Write a zoo with untrained weights. Two models share a file."""
     folder = tmp_path_factory.mktemp("zoo")
     (folder / "weights").mkdir()
     (folder / "zoo.json").write_text(json.dumps(ENTRIES))
@@ -33,7 +33,7 @@ def folder(tmp_path_factory):
     return folder
 
 
-def test_table(folder):
+def test_the_bundled_models_are_listed(folder):
     table = bundled_models(folder)
     assert list(table.index) == list(ENTRIES["models"]) and table.index.name == "model"
     assert list(table.columns) == ["family", "architecture", "size", "weights", "trained"]
@@ -52,7 +52,7 @@ def check_model(model, size):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_load(folder, name):
+def test_bundled_models_are_loaded_with_strict_weights(folder, name):
     model = load(name, folder)
     check_model(model, ENTRIES["models"][name]["size"])
     assert (
@@ -63,20 +63,20 @@ def test_load(folder, name):
     assert all(torch.equal(loaded[key], value.float()) for key, value in stored.items())
 
 
-def test_bundled_weights_load():
+def test_all_bundled_weights_are_loaded():
     table = bundled_models()
     for name in table.index[table.trained]:
         check_model(load(name), ENTRIES["models"][name]["size"])
 
 
-def test_two_sizes_share_weights(folder):
+def test_two_sizes_of_a_model_share_weights(folder):
     small = load("resnet18_w32@52", folder)
     large = load("resnet18_w32@56", folder)
     assert small.metadata["checkpoint"] == large.metadata["checkpoint"]
     assert (small.metadata["image_size"], large.metadata["image_size"]) == (52, 56)
 
 
-def test_bad_names_and_files(folder, tmp_path):
+def test_unknown_names_and_missing_files_are_named(folder, tmp_path):
     with pytest.raises(ValueError, match="unknown model 'lenet28'; nearest: 'lenet@28'"):
         load("lenet28", folder)
     with pytest.raises(FileNotFoundError, match=r"vit_p7@28\.safetensors"):
@@ -107,7 +107,7 @@ def of_other_shape(path, weights):
 
 
 @pytest.mark.parametrize("damage", [cut, without_bias, with_more, of_other_shape])
-def test_weights_that_do_not_fit(folder, tmp_path, damage):
+def test_weights_that_do_not_fit_are_refused(folder, tmp_path, damage):
     (tmp_path / "weights").mkdir()
     (tmp_path / "zoo.json").write_text((folder / "zoo.json").read_text())
     path = tmp_path / "weights" / "linear@28.safetensors"

@@ -1,4 +1,4 @@
-"""A forward pass: devices and precision, modules left as they were, batches that fit the memory."""
+"""Forward passes: devices, precision, restored modules, batches limited by memory."""
 
 import warnings
 from types import SimpleNamespace
@@ -32,13 +32,13 @@ NO_MEMORY = "[enforce fail] DefaultCPUAllocator: can't allocate memory"
         ("bfloat16", "bfloat16"),
     ],
 )
-def test_precision_on_a_processor(amp, expected):
+def test_the_precision_on_a_cpu_follows_amp(amp, expected):
     device = select_device("cpu", amp)
     assert device.torch.type == "cpu" and device.amp == expected
     assert device.name.startswith("cpu ") and device.name.endswith(" threads")
 
 
-def test_a_module_is_found_as_it_was_left():
+def test_a_module_is_restored_after_a_forward_pass():
     module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout())
     module[1].eval()
     weight = module[0].weight.detach().clone()
@@ -54,7 +54,7 @@ def test_a_module_is_found_as_it_was_left():
     assert module[0].training
 
 
-def test_modes_come_back_after_an_error():
+def test_modes_are_restored_after_an_error():
     module = nn.Sequential(nn.Dropout(), nn.Dropout().eval())
     with pytest.raises(KeyError), eval_mode(module):
         assert not module[0].training
@@ -62,7 +62,7 @@ def test_modes_come_back_after_an_error():
     assert module.training and module[0].training and not module[1].training
 
 
-def test_images_go_to_the_device_in_channels_last_and_texts_stay():
+def test_images_are_uploaded_in_channels_last_and_texts_are_unchanged():
     seen = []
 
     def upload(tensor):
@@ -73,7 +73,7 @@ def test_images_go_to_the_device_in_channels_last_and_texts_stay():
     read_only.flags.writeable = False
     batch = {"images": read_only, "ids": torch.ones(2, 5), "texts": ["a", "b"]}
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # torch warns of arrays that cannot be written
+        warnings.simplefilter("error")  # torch warns about read-only arrays
         moved = upload_batch(batch, upload)
     assert moved["images"].is_contiguous(memory_format=torch.channels_last)
     assert moved["texts"] == ["a", "b"] and len(seen) == 2
@@ -81,7 +81,7 @@ def test_images_go_to_the_device_in_channels_last_and_texts_stay():
 
 
 class Product(nn.Module):
-    """Logits of two inputs, as a tensor or in an output that has them."""
+    """Module of two inputs that returns logits as a tensor or as an attribute."""
 
     def __init__(self, named):
         super().__init__()
@@ -93,7 +93,7 @@ class Product(nn.Module):
 
 
 @pytest.mark.parametrize("named", [False, True])
-def test_outputs_of_arguments_and_of_keywords(named):
+def test_arguments_and_keywords_give_the_same_output(named):
     x = torch.randn(3, 2)
     weight = torch.randn(2, 4)
     module = Product(named)
@@ -106,7 +106,7 @@ def test_outputs_of_arguments_and_of_keywords(named):
 
 
 class Small(nn.Module):
-    """A module with memory for so many samples; it notes how many it was given."""
+    """Module with memory for ``most`` samples that records the batch sizes."""
 
     def __init__(self, most, error=NO_MEMORY):
         super().__init__()
@@ -130,12 +130,12 @@ def test_a_batch_is_halved_until_it_fits():
     assert torch.equal(logits, 2 * x) and seconds() > 0
     assert module.sizes == [10, 5, 3, 3, 3, 1] and most == {"m": 3}
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # said once
+        warnings.simplefilter("error")  # only one warning
         compute_timed_logits(Model("m", module), x, select_device("cpu"), most)
     assert module.sizes[6:] == [3, 3, 3, 1]
 
 
-def test_memory_for_no_sample_and_other_errors():
+def test_memory_for_less_than_one_sample_and_other_errors_are_raised():
     x = torch.ones(4, 2)
     with pytest.raises(ValueError, match="'m': not enough memory for one sample"):
         compute_timed_logits(Model("m", Small(most=0)), x, select_device("cpu"), {})
@@ -152,13 +152,13 @@ def test_memory_for_no_sample_and_other_errors():
         (lambda x: x.tolist(), "list"),
     ],
 )
-def test_outputs_that_are_no_logits(output, found):
+def test_outputs_that_are_not_logits_are_refused(output, found):
     error = f"'m' returned {found} for 4 samples, expected a tensor"
     with pytest.raises(ValueError, match=error):
         compute_timed_logits(Model("m", output), torch.ones(4, 2), select_device("cpu"), {})
 
 
-def test_mixed_precision_is_the_dtype_asked_for():
+def test_mixed_precision_uses_the_requested_dtype():
     module = nn.Linear(2, 3)
     for amp, dtype in ((False, torch.float32), ("bfloat16", torch.bfloat16)):
         device = select_device("cpu", amp)

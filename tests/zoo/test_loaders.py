@@ -1,4 +1,4 @@
-"""From names to models: who is asked for which, and what is refused."""
+"""Loading models by name: choice of the loader, and refused names."""
 
 import subprocess
 import sys
@@ -16,7 +16,7 @@ from cascadelib.zoo.model import Model
 
 @pytest.fixture
 def asked(monkeypatch):
-    """Which loader was asked for which name, in place of loading."""
+    """Record the loader and name of each call instead of loading."""
     from cascadelib.zoo import timm_models, transformers_models
 
     calls = []
@@ -37,7 +37,7 @@ def asked(monkeypatch):
     return calls
 
 
-def test_each_name_goes_to_the_loader_that_knows_it(asked, tmp_path):
+def test_each_name_is_passed_to_its_loader(asked, tmp_path):
     classifier = tiny.save(tmp_path / "classifier", tiny.module())
     load("mlp@28")
     load("bag_of_words")
@@ -57,7 +57,7 @@ def test_each_name_goes_to_the_loader_that_knows_it(asked, tmp_path):
     assert asked[4][2] == {"max_length": 5}
 
 
-def test_folders_and_repositories_of_others_only_where_they_are_allowed(asked, tmp_path):
+def test_folders_and_repositories_are_loaded_only_if_allowed(asked, tmp_path):
     classifier = tiny.save(tmp_path / "classifier", tiny.module())
     load("resnet18", anywhere=False)
     for name in (classifier, "owner/name"):
@@ -66,14 +66,14 @@ def test_folders_and_repositories_of_others_only_where_they_are_allowed(asked, t
     assert len(asked) == 1
 
 
-def test_an_unknown_name_gets_the_nearest_ones():
+def test_an_unknown_name_lists_the_nearest_ones():
     with pytest.raises(ValueError, match="unknown model 'resnet19'; nearest: .*resnet1"):
         load("resnet19")
     with pytest.raises(ValueError, match="unknown model 'mpl@28'; nearest: 'mlp@28'"):
         load("mpl@28")
 
 
-def test_models_that_are_handed_over():
+def test_modules_and_pairs_are_converted_to_models():
     module = nn.Linear(2, 3)
     own = Model("other name", module, len, {"family": "x"})
     plain, with_transform, given = resolve_models({"a": module, "b": (module, len), "c": own})
@@ -82,7 +82,7 @@ def test_models_that_are_handed_over():
     assert (given.name, given.transform, given.metadata) == ("c", len, {"family": "x"})
 
 
-def test_names_in_every_form(monkeypatch):
+def test_names_are_accepted_in_every_form(monkeypatch):
     monkeypatch.setattr(loaders, "load", lambda name: Model(name, nn.Identity()))
     assert [model.name for model in resolve_models("one")] == ["one"]
     assert [model.name for model in resolve_models(("one", "two"))] == ["one", "two"]
@@ -100,12 +100,12 @@ def test_names_in_every_form(monkeypatch):
         ({"": torch.nn.Identity()}, "must be a non-empty string"),
     ],
 )
-def test_what_is_no_model(models, error):
+def test_a_value_that_is_not_a_model_is_refused(models, error):
     with pytest.raises(ValueError, match=error):
         resolve_models(models)
 
 
-def test_the_bundled_zoo_is_looked_for_in_its_folder(tmp_path, asked):
+def test_the_bundled_zoo_is_read_from_its_folder(tmp_path, asked):
     assert "mlp@28" in list_bundled_names(FOLDER) and list_bundled_names(tmp_path) == []
     with pytest.raises(ValueError, match="unknown model 'mlp@28'"):
         load("mlp@28", folder=tmp_path)
@@ -124,7 +124,7 @@ except ValueError as error:
 """
 
 
-def test_models_of_timm_need_no_transformers():
-    """As the extra ``[vision]`` installs them."""
+def test_timm_models_do_not_import_transformers():
+    """The extra ``[vision]`` does not install transformers."""
     said = subprocess.run([sys.executable, "-c", ALONE], capture_output=True, text=True, check=True)
     assert said.stdout.startswith("loaded resnet18.a1_in1k\nunknown model 'my model'")

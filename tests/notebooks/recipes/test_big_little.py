@@ -41,7 +41,7 @@ def test_the_dynamic_threshold_equals_a_loop(store):
         own_again(store, table, dynamic_exits)
 
 
-def test_the_dynamic_threshold_comes_to_its_share_of_disagreement():
+def test_the_dynamic_threshold_reaches_its_share_of_disagreement():
     rng = np.random.default_rng(1)
     margin = rng.random(50_000)
     agrees = rng.random(50_000) < margin

@@ -23,7 +23,7 @@ def some_recipes(store):
     }
 
 
-def test_one_model_is_what_every_recipe_gives():
+def test_every_recipe_returns_a_single_candidate():
     store = eased_store(models=1)
     for table in some_recipes(store).values():
         assert table[["accuracy", "cost"]].to_numpy().tolist() == [
@@ -32,7 +32,7 @@ def test_one_model_is_what_every_recipe_gives():
         assert table["models"].tolist() == [("m0",)]
 
 
-def test_ties_everywhere_leave_only_whole_models():
+def test_ties_everywhere_leave_only_single_models():
     labels = np.array([0, 0, 0, 1, 1, 2])
     flat = {
         f"m{i}": np.eye(3)[np.where(np.arange(6) < correct, labels, (labels + 1) % 3)]
@@ -81,7 +81,7 @@ def test_no_recipe_beats_the_exact_front_and_it_never_beats_the_oracle(seed, ste
         assert (least <= front.table["cost"] * (1 + 1e-12)).all()
 
 
-def test_candidates_are_chosen_as_in_search():
+def test_candidates_are_the_same_as_in_search():
     store = eased_store(k=100)
     chosen = ["m2", "m0"]
     for recipe in (

@@ -71,7 +71,7 @@ def test_blocks_of_samples_are_one_split():
         np.testing.assert_array_equal(here[1][CHUNK - 2 :], there[1])
 
 
-def test_two_best_classes_count_as_correct_when_asked():
+def test_two_best_classes_count_as_correct_on_request():
     store = make_store(0, 40, 1, 0.01)
     one, two = (
         recipes.inoue_2019(store, score=score)["accuracy"].max() for score in ("top1", "top2")

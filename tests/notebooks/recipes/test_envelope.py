@@ -1,4 +1,4 @@
-"""The oracle against every exit of every sample, and what it refuses."""
+"""The oracle against every exit of every sample, and its refusals."""
 
 from itertools import product
 

@@ -1,4 +1,4 @@
-"""Greedy cascades against a loop over models and thresholds, and what they keep."""
+"""Greedy cascades against a loop over models and thresholds, and their share of correct answers."""
 
 from unittest.mock import patch
 
@@ -77,7 +77,7 @@ def test_a_greedy_cascade_keeps_its_share_of_what_the_reference_gets_correct(see
     assert set(stages) == set(range(len(chain)))
 
 
-def test_where_it_rises_in_cost_it_does_not_beat_the_exact_front():
+def test_a_rule_with_rising_costs_does_not_beat_the_exact_front():
     for seed in range(5):
         store = eased_store(seed, k=200)
         table = recipes.streeter_2018(store)

@@ -65,7 +65,7 @@ def test_wang_2018_equals_a_loop_over_the_grid(metric, cost_aware, seed):
         assert low - 1e-9 <= table.loc[table["accuracy"] >= target, "cost"].min() <= high + 1e-9
 
 
-def test_cost_oblivious_exits_most_samples_early_whatever_they_cost():
+def test_the_cost_oblivious_rule_exits_most_samples_early_at_any_cost():
     store = eased_store(k=400, models=3, step=0.01, costs=[1, 2, 1000])
     aware, oblivious = (
         recipes.wang_2018(store, "max_softmax", cost_aware=aware) for aware in (True, False)
@@ -81,7 +81,7 @@ def test_cost_oblivious_exits_most_samples_early_whatever_they_cost():
     pd.testing.assert_frame_equal(*pairs)  # with two models the fewest models run is the least cost
 
 
-def test_a_grid_that_is_given_serves_all_stages():
+def test_an_explicit_grid_is_used_for_all_stages():
     store = make_store(2, 60, 3)
     given_one = recipes.wang_2018(store, "max_softmax", grid=[0.9, 0.4, 0.6])
     assert {t for row in given_one["thresholds"] for t in row} <= {0.4, 0.6, 0.9}

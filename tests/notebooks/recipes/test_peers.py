@@ -1,6 +1,4 @@
-"""The rules of others in benchmarks/recipes.py: what they find is within the budget and measures
-what they say.
-"""
+"""Rules of others in benchmarks/recipes.py stay within the budget and report their measurements."""
 
 import sys
 from pathlib import Path
@@ -24,7 +22,7 @@ def split():
 
 @pytest.mark.parametrize("n", [2, 3])
 @pytest.mark.parametrize("label", peers.RULES)
-def test_what_a_rule_finds_is_within_the_budget_and_measures_so(split, label, n):
+def test_rules_stay_within_the_budget_and_report_their_measurements(split, label, n):
     budgets = [share * split.table[2][-1] for share in (0.01, 0.3)]
     best = peers.RULES[label](split, n, budgets)
     exact = peers.exact(split, n, budgets)
@@ -36,7 +34,7 @@ def test_what_a_rule_finds_is_within_the_budget_and_measures_so(split, label, n)
         assert accuracy <= most + 1e-12 or label == peers.ROUTING
 
 
-def test_the_exact_search_is_what_a_loop_finds(split):
+def test_the_exact_search_equals_a_loop(split):
     brute = brute_front(Method("max_softmax").stage(split.store, split.names), split.table[2], (2,))
     budget = 0.05 * split.table[2][-1]
     most = max(correct for correct, cost in brute.items() if cost <= budget) / len(split.store)

@@ -1,4 +1,4 @@
-"""The bundled images: a linear classifier before a residual network, of 16 models."""
+"""The bundled images: a linear classifier before a residual network, among 16 models."""
 
 from collections.abc import Iterator
 from pathlib import Path

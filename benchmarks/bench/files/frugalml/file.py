@@ -40,7 +40,8 @@ def files(folder: Path | None) -> Iterator[File]:
 
 
 def published(folder: Path | None, market: str, price: float) -> pd.DataFrame | None:
-    """The curve of a market: seed, cost (÷ the reference's), accuracy; None where there is none."""
+    """Return the curve of a market: seed, cost (÷ the reference's), accuracy. None if it does not
+    exist."""
     path = found(folder, "frugalml", f"{market}-published-curve.csv")
     if path is None:
         return None

@@ -1,4 +1,4 @@
-"""The bundled reviews: a bag of words before a transformer, of 15 models."""
+"""The bundled reviews: a bag of words before a transformer, among 15 models."""
 
 from collections.abc import Iterator
 from pathlib import Path

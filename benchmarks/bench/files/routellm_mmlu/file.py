@@ -1,7 +1,8 @@
-"""Two language models on MMLU, from the folder ``routellm-mmlu`` of ``--data``: no confidences.
+"""Two language models on MMLU, from the folder ``routellm-mmlu`` of ``--data``, without
+confidences.
 
-``mmlu.parquet``: a row per question, with columns subject, characters (of the prompt) and a
-column per model, whether it is correct.
+``mmlu.parquet``: a row per question, with columns subject, characters (of the prompt) and one
+column per model (correct or not).
 """
 
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The bundled images by two zoos of the same eight sizes that learnt otherwise."""
+"""The bundled images by two zoos of the same eight sizes with different training."""
 
 from collections.abc import Iterator
 from pathlib import Path

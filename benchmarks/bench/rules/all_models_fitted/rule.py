@@ -1,4 +1,4 @@
-"""The front of all models of a file by fitted confidences, which read what is predicted."""
+"""The front of all models of a file by fitted confidences, which read the predictions."""
 
 from bench.task import File, Judge, Task
 

@@ -1,4 +1,4 @@
-"""BARGAIN's accuracy target on the pool; it buys as many labels as it wants."""
+"""BARGAIN's accuracy target on the pool. It decides how many labels it buys."""
 
 import numpy as np
 from bench.task import Judge, Task
@@ -17,7 +17,7 @@ def choose(task: Task) -> Judge:
             return True, task.confidence[record]
 
     class Reference(Oracle):
-        """``True``: the small model's answer will do."""
+        """``True`` if the small model's answer is accepted."""
 
         def oracle_func(self, record: int, answer: object) -> tuple[bool, bool]:
             if isinstance(answer, str):  # it asks for the answers of the rows that are not kept

@@ -1,4 +1,4 @@
-"""A third of the labels fits the confidence, the others certify a ladder of it."""
+"""A third of the labels fits the confidence. The others certify a ladder."""
 
 from bench.task import Judge, Task
 

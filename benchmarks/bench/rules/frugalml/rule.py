@@ -1,4 +1,4 @@
-"""FrugalML's published curve: at the least budget that was enough on its other seeds."""
+"""FrugalML's published curve at the least budget that was sufficient on its other seeds."""
 
 from bench.task import File, Judge, Task, reference_alone
 

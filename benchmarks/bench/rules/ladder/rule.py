@@ -1,4 +1,4 @@
-"""Thresholds from unlabelled rows; all labels certify."""
+"""Thresholds from unlabelled rows. All labels certify."""
 
 from bench.task import Judge, Task
 

@@ -1,4 +1,4 @@
-"""MAPIE's controller of a binary risk: lost rows that are kept, over all rows."""
+"""MAPIE's controller of a binary risk: kept rows that are lost, over all rows."""
 
 import numpy as np
 from bench.task import Judge, Task

@@ -1,4 +1,4 @@
-"""What ``cl.answer_table`` does: all labels order the rows and certify what is left of them."""
+"""The rule of ``cl.answer_table``: all labels order the rows and certify the rest of them."""
 
 import numpy as np
 from bench.task import Judge, Task

@@ -1,4 +1,4 @@
-"""The cheapest cascade within the loss on the labelled rows, as the raw front has it."""
+"""The cheapest cascade within the loss on the labelled rows, from the raw front."""
 
 from bench.task import Judge, Task
 

@@ -1,4 +1,4 @@
-"""scikit-fallback's cross-validated cascade: the cheapest threshold of an accuracy."""
+"""scikit-fallback's cross-validated cascade: the cheapest threshold with a required accuracy."""
 
 import numpy as np
 from bench.task import Judge, Task
