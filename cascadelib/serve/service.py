@@ -160,7 +160,7 @@ class Service(Engine):
         ----------
         inputs : list of N inputs, or batch of a cascade
         ids : list, optional
-            If a call raises it and errors stop, or the call is cancelled. ``error.decided`` has the
+            Texts or whole numbers that name the inputs, by default numbers since monitoring began.
 
         Returns
         -------

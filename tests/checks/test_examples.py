@@ -8,7 +8,7 @@ import pytest
 
 import cascadelib
 
-PACKAGES = ("datasets", "extraction", "zoo")
+PACKAGES = ("datasets", "extraction", "policy", "serve", "zoo")
 
 
 def modules_of(package):
