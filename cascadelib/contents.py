@@ -1,5 +1,7 @@
-"""What a file keeps of samples, whatever they are called: digests of their ids and of what models
-said of them, and some of the numbers that models computed."""
+"""The traces of samples that a file stores, so that they are recognised under other names.
+
+These are digests of ids, digests of model outputs, and some of the numbers that models computed.
+"""
 
 import hashlib
 import re
@@ -10,18 +12,17 @@ from itertools import islice
 import numpy as np
 from numpy import ndarray as Array
 
-KEY = np.dtype("V6")  # what a file keeps of an id: six bytes of its digest
-CONTENT = np.dtype("<u4")  # what a file keeps of a row's contents
-MOST_CONTENTS = 4096  # rows of which it keeps that, about, of however many
-CONFIDENCE = np.dtype("<f4")  # what a file keeps of a confidence
-MOST_COLUMNS = 4  # columns of confidences of which it keeps MOST_CONTENTS rows
-MOST_FORMS = 16  # forms of ids, such as img_0.png; ids of more forms are text
-IDS = 4096  # of which the forms are read
+KEY = np.dtype("V6")  # an id in a file: six bytes of its digest
+CONTENT = np.dtype("<u4")  # the digest of a row's model outputs in a file
+MOST_CONTENTS = 4096  # rows that a file stores, about, for a split of any size
+CONFIDENCE = np.dtype("<f4")  # a confidence in a file
+MOST_COLUMNS = 4  # columns of confidences in a file
+MOST_FORMS = 16  # distinct forms of ids, such as img_0.png, beyond which ids count as text
+IDS_READ = 4096  # ids whose forms are read
 
 
 def mixed(numbers: Array) -> Array:
-    """Well scattered numbers in place of others, uint64 [k], one to one (the finalizer of
-    SplitMix64)."""
+    """Map uint64 [k] one to one to well scattered numbers (the finalizer of SplitMix64)."""
     numbers = numbers + np.uint64(0x9E3779B97F4A7C15)
     numbers = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     numbers = (numbers ^ (numbers >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -29,13 +30,16 @@ def mixed(numbers: Array) -> Array:
 
 
 def digests_of(texts: Array) -> list[bytes]:
-    """SHA-256 of each of some texts [k]."""
+    """Return the SHA-256 of each text [k]."""
     return [hashlib.sha256(text.encode()).digest() for text in texts.tolist()]
 
 
 def as_integers(values: Array) -> Array:
-    """The same number for equal values [k], uint64 [k]: of text its digest, of numbers their bits
-    as float32, so that a table is the same whether float32 or float64 held it."""
+    """Return uint64 [k], equal for equal values [k].
+
+    Text becomes its digest. Numbers become their bits as float32, so that tables of float32 and
+    float64 give the same result.
+    """
     if values.dtype.kind == "U":
         unique, place = np.unique(values, return_inverse=True)
         begins = b"".join(digest[:8] for digest in digests_of(unique))
@@ -47,10 +51,14 @@ def as_integers(values: Array) -> Array:
 
 @dataclass(eq=False)
 class Contents:
-    """Digests of what models said of k samples, whatever these are called, computed when they are
-    first asked for.
+    """Digests of the outputs of models on k samples, computed on first use.
 
-    models: names; read: model → columns [k] of its answers.
+    Parameters
+    ----------
+    models : collection of str
+    read : callable, or None
+        Function from a model's name to the columns [k] of its outputs.
+    digests : dict of {str: uint64 array of shape (k,)}
     """
 
     models: Collection[str]
@@ -58,7 +66,7 @@ class Contents:
     digests: dict[str, Array] = field(default_factory=dict)
 
     def of_model(self, name: str) -> Array:
-        """Of what one model said, uint64 [k]."""
+        """Return the digests of the outputs of one model, uint64 [k]."""
         if name not in self.digests and self.read is not None:
             total = np.zeros(1, np.uint64)
             for column in self.read(name):
@@ -67,8 +75,10 @@ class Contents:
         return self.digests[name]
 
     def of(self, names: Iterable[str]) -> Array | None:
-        """Of what all of some models said, uint64 [k]; None where one of them, or its file, is not
-        there."""
+        """Return the digests of the outputs of several models together, uint64 [k].
+
+        None if a model or its file is missing.
+        """
         total = np.zeros(1, np.uint64)
         try:
             for name in sorted(names):
@@ -78,8 +88,10 @@ class Contents:
         return total
 
     def columns(self, names: Iterable[str]) -> Array | None:
-        """Return numbers that some models computed, float32 [at most MOST_COLUMNS, k], the same
-        number of each model, or None if they are not at hand."""
+        """Return columns of numbers that models computed, float32 [at most MOST_COLUMNS, k].
+
+        Each model gives the same number of columns. None if they are not available.
+        """
         names = sorted(names)
         if self.read is None or not names:
             return None
@@ -94,16 +106,18 @@ class Contents:
         return np.array(found[:MOST_COLUMNS], CONFIDENCE) if found else None
 
     def __getstate__(self) -> dict:
-        """The digests, without what they are of: a copy holds no store."""
+        """Return the digests of all models without ``read``, since a copy has no store."""
         for name in list(self.models):
             self.of([name])
         return {"models": tuple(self.digests), "read": None, "digests": self.digests}
 
 
 def kept_in_file(digests: Array, samples: int) -> Array:
-    """Of digests of rows, uint64 [k], those that a file keeps of a split of so many samples,
-    ``CONTENT``: about MOST_CONTENTS, chosen by the digest itself, so that two splits keep the same
-    of equal rows."""
+    """Return the digests, of uint64 [k], that a file stores for a split of this size, ``CONTENT``.
+
+    About MOST_CONTENTS of them are chosen by the digest itself, so that two splits store the same
+    digests of equal rows.
+    """
     halvings = max(0, int(np.ceil(np.log2(max(samples, 1) / MOST_CONTENTS))))
     chosen = digests[digests % np.uint64(2**halvings) == 0]
     return (chosen >> np.uint64(32)).astype(CONTENT)
@@ -114,7 +128,7 @@ def forms_of(ids: Array) -> bytes:
 
     Ids of more than MOST_FORMS forms, such as sentences, all have the form "text".
     """
-    some = ids[:: max(1, len(ids) // IDS)].tolist()
+    some = ids[:: max(1, len(ids) // IDS_READ)].tolist()
     named = (re.sub(r"\b(?=\w*\d)[0-9a-fA-F]{8,}\b", "h", each) for each in some)
     forms = {re.sub(r"\d+", "0", each) for each in named}
     forms = forms if len(forms) <= MOST_FORMS else {"text"}

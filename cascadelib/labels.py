@@ -1,5 +1,5 @@
-"""What is known of the samples of one split: labels, ids, class names; checked once, for data sets
-and stores."""
+"""Labels, ids and class names of the samples of one split, checked once for data sets and
+stores."""
 
 import hashlib
 import json
@@ -37,8 +37,8 @@ def aligned(values: Any, what: str, *axes: Sequence | Array | None) -> Any:
     """Return values in the order of the ids of each axis.
 
     This is the one rule for one value per sample or model. A mapping is read by its keys. A pandas
-    object is read by its index (:func:`positions`). Lists and arrays are returned as they are,
-    except that the items of a list along the first axis are aligned along the other ones.
+    object is read by its index (:func:`positions`). Lists and arrays are returned unchanged, except
+    that the items of a list along the first axis are aligned along the other axes.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def aligned(values: Any, what: str, *axes: Sequence | Array | None) -> Any:
     what : str
         The name of the values in messages.
     *axes : sequence of str, or None
-        The sample ids or model names along each axis; None: these have none.
+        The sample ids or model names along each axis, or None for an axis without names.
 
     Raises
     ------
@@ -74,8 +74,8 @@ def aligned(values: Any, what: str, *axes: Sequence | Array | None) -> Any:
 def positions(keys: Any, ids: Sequence | Array | None, what: str) -> Array:
     """Return the place of each id among the keys of a mapping or the labels of a pandas index.
 
-    Keys are compared as text. They may have further ids. pandas' default index, 0 … k − 1, means
-    the order of the ids if these are others.
+    Keys are compared as text. Keys that are not among the ids are skipped. pandas' default index,
+    0 … k − 1, means the order of the ids, unless the ids are the same numbers.
 
     Raises
     ------
@@ -126,9 +126,15 @@ def examples(texts: Array) -> str:
 
 
 def chosen_rows(indices: Any, count: int, sample_ids: Array | None = None) -> Array:
-    """Indices, a bool mask [count] or a slice → int64 rows, in the order asked; repeats are allowed
-    (bootstrap). A mask by sample id is aligned. ValueError for rows outside 0 … count − 1, a mask
-    of another length, or no row at all."""
+    """Return the int64 rows that indices, a bool mask [count] or a slice select, in their order.
+
+    Rows may repeat, as in a bootstrap. A mask by sample id is aligned.
+
+    Raises
+    ------
+    ValueError
+        If a row is outside 0 … count − 1, a mask has another length, or no row is selected.
+    """
     index = indices
     if not isinstance(indices, slice):
         index = _checked_index(indices, count, sample_ids)
@@ -137,7 +143,7 @@ def chosen_rows(indices: Any, count: int, sample_ids: Array | None = None) -> Ar
     except IndexError as error:
         raise ValueError(f"there are {count} samples: {error}") from None
     if not len(rows):
-        raise ValueError("no sample is selected; a split must hold at least one")
+        raise ValueError("no sample is selected: a split must have at least one")
     return rows
 
 
@@ -161,11 +167,11 @@ def _checked_index(indices: Any, count: int, sample_ids: Array | None) -> Array:
 
 
 def _checked_values(labels: Any, classes: tuple[str, ...] | None) -> Array:
-    """Labels as int64 [k], each of them one of the classes."""
+    """Return labels as int64 [k], or raise ValueError if one of them is not a class."""
     values = np.asarray(unmasked(labels, "labels"))
     if values.ndim != 1 or values.dtype.kind not in "iu" and values.size:
         raise ValueError(
-            f"labels must be integers, one a sample, not {values.dtype} of shape {values.shape}"
+            f"labels must be integers, one per sample, not {values.dtype} of shape {values.shape}"
         )
     if not len(values):
         raise ValueError("the split is empty: labels has no entries")
@@ -174,17 +180,17 @@ def _checked_values(labels: Any, classes: tuple[str, ...] | None) -> Array:
     if len(outside):
         bound = "below 0" if classes is None else f"outside 0 … {top} ({len(classes)} classes)"
         raise ValueError(
-            f"label {values[outside[0]]} of sample {outside[0]} is {bound}; {len(outside)} such "
-            "labels"
+            f"label {values[outside[0]]} of sample {outside[0]} is {bound} "
+            f"({len(outside)} such labels)"
         )
     return values.astype(np.int64)
 
 
 def as_text(values: Any) -> Array:
-    """Ids, labels or predictions as text, an array of str of the same shape.
+    """Return ids, labels or predictions as text, an array of str of the same shape.
 
-    Whole floats, which pandas makes of whole numbers beside a missing one, are written as those
-    numbers; what is missing (None, nan) is "".
+    Whole floats are written as integers, since pandas stores integers as floats if one is missing.
+    Missing values (None, nan) are written as "".
     """
     values = np.asarray(unmasked(values, "ids, labels or predictions"))
     if values.dtype.kind in "fO":
@@ -199,8 +205,8 @@ def as_text(values: Any) -> Array:
 def normalized(text: str) -> str:
     """Return the form that all spellings of a text share.
 
-    Unicode form NFKC without invisible format characters, spaces trimmed and collapsed, case
-    folded; whole numbers without plus sign, leading zeros and decimals.
+    The form is Unicode NFKC without invisible format characters. Spaces are trimmed and collapsed,
+    and case is folded. Whole numbers have no plus sign, leading zeros or decimals.
 
     Examples
     --------
@@ -216,7 +222,7 @@ def normalized(text: str) -> str:
 
 
 def as_written(value: Any) -> Any:
-    """A value whose ``str`` is the text that stands for it."""
+    """Return a value whose ``str`` is the text of the input: "" if missing, 3 for 3.0."""
     if value is None or type(value).__name__ == "NAType" or value != value:
         return ""
     if isinstance(value, float) and value.is_integer():
@@ -225,29 +231,37 @@ def as_written(value: Any) -> Any:
 
 
 def _checked_ids(sample_ids: Any, count: int) -> Array:
-    """Distinct ids as text [count]; row numbers where there are none."""
-    given = range(count) if sample_ids is None else unmasked(sample_ids, "sample_ids")
-    ids = np.asarray(given)
+    """Return distinct ids as text [count], by default the row numbers."""
+    ids = np.asarray(range(count) if sample_ids is None else unmasked(sample_ids, "sample_ids"))
     if ids.shape != (count,):
         raise ValueError(f"sample_ids has shape {ids.shape} for {count} labels")
     ids = as_text(ids)
     unique, times = np.unique(ids, return_counts=True)
     if len(unique) < count:
         raise ValueError(
-            f"sample id {str(unique[times > 1][0])!r} is there twice or more; ids must tell "
-            "samples apart"
+            f"sample id {str(unique[times > 1][0])!r} occurs twice or more: give each sample an id "
+            "of its own"
         )
     return ids
 
 
 @dataclass(frozen=True, eq=False)
 class Labels:
-    """Labels of k samples: ``values`` int64 [k] or None, ``sample_ids`` str [k], ``classes`` names
-    or None, origin.
+    """Labels, ids and origin of k samples.
 
-    given: whether the ids tell samples apart beyond this split, which row numbers do not. source:
-    the whole split, of which these samples may be a part; the same for all parts that were taken of
-    it. contents: what the models of the store said of them, where there is a store.
+    Parameters
+    ----------
+    values : int64 array of shape (k,), or None
+    sample_ids : str array of shape (k,)
+    classes : tuple of str, or None
+        Class names.
+    dataset, split : str
+    given : bool
+        Whether the ids identify samples beyond this split. Row numbers do not.
+    source : str
+        Identifier of the full split. All parts that are taken from a split share it.
+    contents : Contents, or None
+        Digests of the outputs of the store's models, if there is a store.
     """
 
     values: Array | None = field(repr=False)
@@ -269,11 +283,11 @@ class Labels:
         split: str = "",
         k: int = 0,
     ) -> "Labels":
-        """From user input; ids default to row numbers.
+        """Return the labels of user input, or raise ValueError for the first fault.
 
-        Labels are int [k], or text, which is placed among the classes, by default its sorted
-        distinct values; None: k samples without, or as many as there are ids. Raises ValueError
-        naming the first thing that is wrong.
+        Labels are int [k] or text. Text becomes the position among the classes, by default the
+        sorted distinct texts. If labels are None, the ids or ``k`` give the number of samples. Ids
+        default to row numbers.
         """
         classes = None if classes is None else tuple(str(c) for c in classes)
         labels = aligned(labels, "labels", sample_ids)
@@ -289,9 +303,7 @@ class Labels:
         elif sample_ids is not None:
             k = len(sample_ids)
         if not k:
-            raise ValueError(
-                "without labels the sample_ids say how many samples there are: give them"
-            )
+            raise ValueError("without labels the number of samples is unknown: give sample_ids")
         ids = _checked_ids(sample_ids, k)
         return cls(values, ids, classes, str(dataset), str(split), sample_ids is not None)
 
@@ -300,12 +312,12 @@ class Labels:
 
     @property
     def needed(self) -> Array:
-        """The values; ValueError where there are none."""
+        """The values. Raises ValueError if there are none."""
         if self.values is None:
             raise ValueError(
                 f"this needs labels, and the {len(self)} samples of {self.split or 'this split'!r} "
-                "have none: certify "
-                "takes those of to_label as labels=, store.labelled(labels) those of all"
+                "have none: give certify the labels of to_label as labels=, or label all samples "
+                "with store.labelled(labels)"
             )
         return self.values
 
@@ -318,8 +330,11 @@ class Labels:
 
     @property
     def digest(self) -> str | None:
-        """SHA-256 over the sorted distinct ids; where they are row numbers, over the names of data
-        set and split, rows and labels, or None without such names."""
+        """SHA-256 over the sorted distinct ids.
+
+        If the ids are row numbers, it is over the names of data set and split, the rows and the
+        labels. Without these names it is None.
+        """
         if self.given:
             return digest_of(np.unique(self.sample_ids).tolist())
         if not (self.dataset and self.split):
@@ -329,19 +344,20 @@ class Labels:
 
     @property
     def keys(self) -> Array:
-        """The first six bytes of SHA-256 of each id, ``KEY`` [k]: two of 65,536 and 50,000 ids are
-        equal by chance with a probability of 1 in 80,000."""
+        """The first six bytes of the SHA-256 of each id, ``KEY`` [k].
+
+        Between 65,536 and 50,000 ids, two are equal by chance with a probability of 1 in 80,000.
+        """
         begins = b"".join(digest[:6] for digest in digests_of(self.sample_ids))
         return np.frombuffer(begins, KEY)
 
     def take(self, rows: Array | slice) -> "Labels":
-        """The same for int64 ``rows``, or a slice of them."""
+        """Return the labels of int64 ``rows``, or of a slice."""
         values = None if self.values is None else self.values[rows]
         return replace(self, values=values, sample_ids=self.sample_ids[rows], contents=None)
 
     def check_same(self, sample_ids: Any, labels: Any = None) -> None:
-        """Raise ValueError unless ``sample_ids`` (and labels) are these, in this order; names the
-        first other row."""
+        """Raise ValueError for the first row with another id or label than in these samples."""
         ids = as_text(sample_ids)
         if ids.shape != self.sample_ids.shape:
             raise ValueError(
@@ -364,13 +380,27 @@ class Labels:
 
 @dataclass(frozen=True)
 class Recorded:
-    """What a file keeps of :class:`Labels`: data set, split, number of samples, digest of their ids
-    (or None), ``keys``, the digest of each id (:attr:`Labels.keys`; None where ids are row numbers,
-    or too many), and the fingerprint of the store where it has one.
+    """The part of :class:`Labels` that the file of a cascade stores.
 
-    contents: of what ``models`` said, as :func:`kept_in_file` has it; None: not known. confidences:
-    numbers that they computed of at most MOST_CONTENTS random samples, :data:`CONFIDENCE`, one
-    column after another. forms: the forms of the ids (:func:`forms_of`).
+    Parameters
+    ----------
+    dataset, split : str, or None
+    samples : int
+        The number of samples.
+    digest : str, or None
+        :attr:`Labels.digest`.
+    keys : bytes, or None
+        The sorted distinct :attr:`Labels.keys`. None if ids are row numbers, or too many.
+    contents : bytes, or None
+        Digests of the outputs of ``models`` (:func:`kept_in_file`), sorted. None if unknown.
+    models : tuple of str
+    confidences : bytes, or None
+        Numbers that ``models`` computed for at most MOST_CONTENTS random samples,
+        :data:`CONFIDENCE`, one column after another.
+    forms : bytes, or None
+        The forms of the ids (:func:`forms_of`).
+    fingerprint : str, or None
+        Fingerprint of the store.
     """
 
     dataset: str | None
@@ -390,8 +420,10 @@ class Recorded:
 
 @dataclass(frozen=True)
 class Seen:
-    """Several sets of samples whose labels were seen, as by a fit and by a search; None: one that
-    is not known."""
+    """Several sets of samples whose labels were read, such as those of a fit and of a search.
+
+    None stands for an unknown set.
+    """
 
     parts: tuple["Labels | Recorded | None", ...]
 
@@ -403,23 +435,23 @@ Origin = Labels | Recorded | Seen | None
 
 
 def parts_of(found_on: Origin) -> tuple[Labels | Recorded | None, ...]:
-    """The sets of samples of which an origin consists."""
+    """Return the sets of samples of an origin."""
     return found_on.parts if isinstance(found_on, Seen) else (found_on,)
 
 
 def together(*origins: Origin) -> Origin:
-    """All samples of several origins, each set once; of a single one itself."""
+    """Return one origin with the sets of samples of all origins, each set once."""
     parts = tuple(dict.fromkeys(part for origin in origins for part in parts_of(origin)))
     return parts[0] if len(parts) == 1 else Seen(parts)
 
 
 def samples_in_common(found_on: Origin, here: Labels) -> int | None:
-    """How many samples of ``here`` are in ``found_on``; None: unknown, wholly or (none seen) of a
-    part.
+    """Return the number of samples of ``here`` that are in ``found_on``, or None if it is unknown.
 
-    Ids are compared where both splits were given some, whatever the splits are called (shifted
-    copies of a split keep its ids), and rows where both are parts of one split. Without, only a
-    whole split of the same name is recognised, by its row numbers and labels. Names alone cannot
+    It is unknown if no shared sample was found and at least one part cannot be compared. If both
+    splits have ids, these are compared, whatever the names of the splits, since shifted copies of a
+    split have its ids. If both are parts of one split, rows are compared. Otherwise only a full
+    split of the same name is recognised, by its row numbers and labels. Names alone cannot
     distinguish two splits.
     """
     shared = [_rows_in_common(part, here) for part in parts_of(found_on)]
@@ -429,8 +461,7 @@ def samples_in_common(found_on: Origin, here: Labels) -> int | None:
 
 
 def _rows_in_common(part: Labels | Recorded | None, here: Labels) -> Array | None:
-    """Which samples of ``here`` are in one set of samples: bool [k], or None where that is
-    unknown."""
+    """Return which samples of ``here`` are in one set of samples, bool [k], or None if unknown."""
     if part is None:
         return None
     if isinstance(part, Labels) and (part.source == here.source or part.given and here.given):
@@ -441,19 +472,11 @@ def _rows_in_common(part: Labels | Recorded | None, here: Labels) -> Array | Non
     return np.ones(len(here), bool) if same else None
 
 
-def contents_of(part: Labels | Recorded | None, models: Iterable[str]) -> bytes | None:
-    """What a file keeps of the contents of a set of samples under some models, sorted; None where
-    they are not known."""
-    names = set(models)
-    if isinstance(part, Recorded):
-        return part.contents if set(part.models) == names else None
-    digests = None if part is None or part.contents is None else part.contents.of(names)
-    return None if digests is None else np.sort(kept_in_file(digests, len(digests))).tobytes()
-
-
 def kept_confidences(part: Labels | Recorded | None, models: Iterable[str]) -> Array | None:
-    """Return numbers that models computed of a set of samples, of at most MOST_CONTENTS random ones
-    [columns, rows], or None if they are not at hand."""
+    """Return numbers that models computed for at most MOST_CONTENTS random samples of a set.
+
+    The shape is [columns, rows]. None if they are not available.
+    """
     names = set(models)
     rows = 0 if part is None else min(len(part), MOST_CONTENTS)
     if isinstance(part, Recorded):
@@ -467,9 +490,10 @@ def kept_confidences(part: Labels | Recorded | None, models: Iterable[str]) -> A
 
 
 def ids_could_meet(part: Labels | Recorded | None, here: Labels) -> bool:
-    """Return whether ids would show that two splits share samples: both have ids, of a common form.
+    """Return whether ids can show that two splits share samples.
 
-    Ids such as a_1 and b_1 name samples within a split, so no two of them are ever equal.
+    Both splits must have ids of a common form. Ids such as a_1 and b_1 name samples within a split,
+    so no two of them are ever equal.
     """
     if isinstance(part, Labels) and part.source == here.source:
         return True
@@ -482,19 +506,22 @@ def ids_could_meet(part: Labels | Recorded | None, here: Labels) -> bool:
 
 
 def recorded(part: Labels | Recorded, models: tuple[str, ...]) -> Recorded:
-    """One set of samples as the file of a cascade of some models keeps it."""
-    contents = contents_of(part, models)
+    """Return one set of samples as the file of a cascade of some models stores it."""
     numbers = kept_confidences(part, models)
     confidences = None if numbers is None else numbers.tobytes()
     if isinstance(part, Recorded):
+        contents = part.contents if set(part.models) == set(models) else None
         return replace(part, contents=contents, models=models, confidences=confidences)
+    digests = None if part.contents is None else part.contents.of(models)
     return Recorded(
         part.dataset,
         part.split,
         len(part),
         part.digest,
         keys=b"".join(sorted({*part.keys.tolist()})) if part.given else None,
-        contents=contents,
+        contents=(
+            None if digests is None else np.sort(kept_in_file(digests, len(digests))).tobytes()
+        ),
         models=models,
         confidences=confidences,
         forms=forms_of(part.sample_ids) if part.given else None,
@@ -504,9 +531,11 @@ def recorded(part: Labels | Recorded, models: tuple[str, ...]) -> Recorded:
 def comparable_contents(
     part: Labels | Recorded | None, here: Labels, models: Iterable[str]
 ) -> tuple[Array, Array] | None:
-    """Digests of two sets of samples that are equal where all is that both know of the answers of
-    ``models``; of a part of a file, of those models that it is about. None where nothing can be
-    compared."""
+    """Return digests of the samples of two sets, which are equal if all compared answers are.
+
+    The answers are those of the ``models`` that both sets have. A part of a file is compared by the
+    models of that file. None if nothing can be compared.
+    """
     if part is None or part.contents is None or here.contents is None:
         return None
     if isinstance(part, Recorded):
@@ -520,7 +549,7 @@ def comparable_contents(
 
 
 def labels_of(source: Any) -> Labels:
-    """The :class:`Labels` of a data set: what its attributes of those names hold."""
+    """Return the :class:`Labels` of a data set, read from its attributes of the same names."""
     return Labels.checked(
         source.labels, source.sample_ids, source.classes, source.dataset, source.split
     )

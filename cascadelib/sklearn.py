@@ -1,6 +1,6 @@
-"""A cascade as a scikit-learn classifier; needs the extra ``[sklearn]``."""
+"""A cascade as a scikit-learn classifier. It needs the extra ``[sklearn]``."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -41,7 +41,7 @@ from .policy.policy import Policy
 from .store.logit_store import LogitStore
 from .store.tables.spelling import normalized
 
-MOST_ROWS = 4096  # of X that are searched for repeats
+MOST_ROWS = 4096  # rows of X that are searched for neighbours
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +52,7 @@ class TrainingData:
     ----------
     inputs : sequence of length n_samples
     labels : array of shape (n_samples,)
-        Places in ``classes``.
+        Positions in ``classes``.
     classes : array of shape (n_classes,)
     groups, weights : array of shape (n_samples,), or None
     random_state : int, RandomState or None
@@ -81,8 +81,10 @@ class TrainingData:
         }
 
     def split(self, rows: Array, part: float) -> list[Array]:
-        """Split rows in two, of which the second has this share: by group, or stratified by class
-        if each class has two samples."""
+        """Split rows in two, of which the second has this share.
+
+        The split is by group, or stratified by class if each class has two samples.
+        """
         options = {"test_size": part, "random_state": self.random_state}
         if self.groups is not None:
             splitter = GroupShuffleSplit(1, **options)
@@ -91,8 +93,17 @@ class TrainingData:
         is_stratified = np.unique(labels, return_counts=True)[1].min() > 1
         return train_test_split(rows, stratify=labels if is_stratified else None, **options)
 
-    def folds(self, rows: Array, n_folds: int) -> Iterator[tuple[Array, Array]]:
-        """Yield (training rows, test rows) of each fold.
+    def most_folds(self, rows: Array) -> int:
+        """Return the largest number of folds into which rows can be split."""
+        if self.groups is not None:
+            return len(np.unique(self.groups[rows]))
+        return int(np.unique(self.labels[rows], return_counts=True)[1].min())
+
+    def cross_fit(
+        self, estimators: Sequence[tuple[str, Any]], rows: Array, n_folds: int
+    ) -> dict[str, Array]:
+        """Return {name: probabilities of shape (n_rows, n_classes)} from clones that were trained
+        on the other folds.
 
         There are fewer folds if a class has fewer samples or if there are fewer groups.
         """
@@ -102,30 +113,14 @@ class TrainingData:
                 "cross-fitting needs two groups, or two training samples of each class: give more "
                 "samples, or leave out refit=True"
             )
-        labels = self.labels[rows]
         groups = None if self.groups is None else self.groups[rows]
         splitter: Any = StratifiedKFold if groups is None else GroupKFold
-        splitter = splitter(n_folds, shuffle=True, random_state=self.random_state)
-        for train, test in splitter.split(rows, labels, groups):
-            yield rows[train], rows[test]
-
-    def most_folds(self, rows: Array) -> int:
-        """Return the largest number of folds into which rows can be split."""
-        if self.groups is not None:
-            return len(np.unique(self.groups[rows]))
-        return int(np.unique(self.labels[rows], return_counts=True)[1].min())
-
-    def cross_fitted(
-        self, estimators: Sequence[tuple[str, Any]], rows: Array, n_folds: int
-    ) -> dict[str, Array]:
-        """Return {name: probabilities of shape (n_rows, n_classes)}, each row by a clone that was
-        trained on the other folds."""
-        place = np.empty(len(self.labels), np.int64)
-        place[rows] = np.arange(len(rows))
+        folds = splitter(n_folds, shuffle=True, random_state=self.random_state)
         found = {name: np.empty((len(rows), len(self.classes))) for name, _ in estimators}
-        for train, test in self.folds(rows, n_folds):
-            for name, scores in self.scores(self.train(estimators, train), test).items():
-                found[name][place[test]] = scores
+        for train, test in folds.split(rows, self.labels[rows], groups):
+            trained = self.train(estimators, rows[train])
+            for name, scores in self.scores(trained, rows[test]).items():
+                found[name][test] = scores
         return found
 
     def store(self, scores: Mapping[str, Array], rows: Array, costs: Mapping) -> LogitStore:
@@ -136,17 +131,17 @@ class TrainingData:
 
 
 class CascadeClassifier(ClassifierMixin, _BaseComposition):
-    """Chain classifiers so that cheap ones answer if they are confident.
+    """Chain classifiers of which cheap ones answer if they are confident.
 
     ``fit`` trains the classifiers on one part of the samples and searches all cascades and
-    thresholds on a second part. It certifies on a third part the cheapest cascade that loses less
-    than ``epsilon`` of accuracy relative to the most accurate classifier, the reference. If no
-    cascade can be certified, the reference answers every sample.
+    thresholds on a second part. On a third part it certifies the cheapest cascade that loses less
+    than ``epsilon`` of accuracy relative to the reference, which is the most accurate classifier.
+    If no cascade can be certified, the reference answers every sample.
 
     Parameters
     ----------
     estimators : list of (str, classifier)
-        Classifiers with ``predict_proba``. They are cloned, unless ``prefit``.
+        Classifiers with ``predict_proba``. They are cloned, unless ``prefit`` is True.
     costs : list of float, or dict of {str: float}
         The positive cost of a prediction by each classifier, in any unit.
     epsilon : float or str, default=0.02
@@ -154,8 +149,9 @@ class CascadeClassifier(ClassifierMixin, _BaseComposition):
     delta : float or str, default=0.05
         The probability that the guarantee fails, over draws of the certification part.
     held_out : float or str, default=0.5
-        The share of the samples that do not train. Half of them choose the cascade and half
-        certify it. If ``refit``, all of them certify. If ``prefit``, it is not used.
+        The share of the samples that do not train the classifiers. Half of them choose the cascade
+        and half certify it. If ``refit`` is True, all of them certify. If ``prefit`` is True,
+        this parameter is not used.
     prefit : bool, default=False
         Whether the classifiers are trained already, on samples other than those of ``fit``.
     refit : bool, default=False
@@ -177,36 +173,41 @@ class CascadeClassifier(ClassifierMixin, _BaseComposition):
     policy_ : Policy
         The chosen cascade. ``policy_.save(path)`` writes a file for other programs.
     reference_accuracy_ : float
-        The accuracy of the reference if it is trained on all samples, by cross-validation; nan if
-        ``prefit``, or if a class has one sample.
+        The accuracy of the reference if it is trained on all samples, by cross-validation. It is
+        nan if ``prefit`` is True, or if a class has one sample.
     estimated_loss_ : float
-        The loss of the refitted cascade relative to the refitted reference, by cross-validation;
-        nan unless ``refit``.
+        The loss of the refitted cascade relative to the refitted reference, by cross-validation.
+        It is nan unless ``refit`` is True.
 
     See Also
     --------
     cascadelib.certify : The test behind ``certificate_``.
+    cascadelib.search : The search that chooses the cascade.
+    cascadelib.Policy : The type of ``policy_``.
 
     Notes
     -----
     The guarantee is relative to the reference as trained here. A reference that is trained on all
-    samples is usually more accurate, and the certificate states by how much. If several samples
-    come from the same patient, user or document, pass ``groups``: otherwise the classifiers are
-    certified on samples that they have almost seen. The certificate states if rows that follow one
-    another are nearest neighbours more often than chance. Similar rows in random order are not
-    found.
+    samples is usually more accurate, and the certificate states by how much.
+
+    If several samples come from the same patient, user or document, pass ``groups``. Otherwise the
+    classifiers are certified on samples that are nearly copies of training samples. The
+    certificate states if consecutive rows are nearest neighbours more often than by chance. Similar
+    rows in random order are not found.
 
     Examples
     --------
     >>> from sklearn.datasets import load_digits
     >>> from sklearn.ensemble import RandomForestClassifier
     >>> from sklearn.linear_model import LogisticRegression
-    >>> from cascadelib import CascadeClassifier
+    >>> from cascadelib.sklearn import CascadeClassifier
     >>> X, y = load_digits(return_X_y=True)
     >>> models = [("line", LogisticRegression(C=1e-4)), ("forest", RandomForestClassifier(50))]
     >>> cascade = CascadeClassifier(models, {"line": 1, "forest": 30}, epsilon="5%", random_state=0)
     >>> cascade.fit(X, y).policy_.models
     ('line', 'forest')
+    >>> cascade.predict(X).shape
+    (1797,)
     """
 
     def __init__(
@@ -233,16 +234,36 @@ class CascadeClassifier(ClassifierMixin, _BaseComposition):
         self.random_state = random_state
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Return the parameters by name; if ``deep``, also those of the estimators, as
-        ``small__C``."""
+        """Return the parameters by name.
+
+        Parameters
+        ----------
+        deep : bool, default=True
+            Whether to include the parameters of the estimators, such as ``small__C``.
+
+        Returns
+        -------
+        dict of {str: object}
+        """
         return self._get_params("estimators", deep=deep)
 
     def set_params(self, **params: Any) -> "CascadeClassifier":
-        """Set parameters by name."""
+        """Set parameters by name.
+
+        Parameters
+        ----------
+        **params : object
+            Parameters of the cascade, estimators by name, or parameters such as ``small__C``.
+
+        Returns
+        -------
+        CascadeClassifier
+            The classifier itself.
+        """
         return self._set_params("estimators", **params)
 
     def __sklearn_tags__(self) -> Any:
-        """Accept the inputs that all classifiers accept."""
+        """Return tags that accept the inputs which all classifiers accept."""
         tags = super().__sklearn_tags__()
         each = [get_tags(estimator).input_tags for _, estimator in self.estimators]
         tags.input_tags.sparse = all(one.sparse for one in each)
@@ -267,7 +288,7 @@ class CascadeClassifier(ClassifierMixin, _BaseComposition):
             Classes. A Series is aligned by its index if ``X`` is a DataFrame.
         groups : array-like of shape (n_samples,), optional
             The group of each sample, such as its patient. No group is split between training,
-            choice and certification, and groups are the independent draws of the certificate: it
+            choice and certification. Groups are the independent draws of the certificate, which
             bounds the loss of a group, averaged over groups.
         sample_weight : array-like of shape (n_samples,), optional
             Weights in the training of the classifiers. The choice, the certificate and the
@@ -275,13 +296,15 @@ class CascadeClassifier(ClassifierMixin, _BaseComposition):
 
         Returns
         -------
-        self : CascadeClassifier
+        CascadeClassifier
+            The fitted classifier itself.
 
         Raises
         ------
         ValueError
-            If a parameter is out of range, ``y`` has one class, the index of ``y``, ``groups`` or
-            ``sample_weight`` does not fit that of ``X``, or the samples are too few for the parts.
+            If a parameter is out of range, if ``y`` has one class, or if there are too few samples
+            for the parts. If the index of ``y``, ``groups`` or ``sample_weight`` does not fit that
+            of ``X``.
         """
         epsilon = checked_share(self.epsilon, "epsilon")
         delta = checked_share(self.delta, "delta")
@@ -304,7 +327,7 @@ class CascadeClassifier(ClassifierMixin, _BaseComposition):
         if not self.prefit:
             self.estimators_ = data.train(self.estimators, trained_on)
         if self.refit:
-            chosen_by = data.cross_fitted(self.estimators, choosing, n_folds)
+            chosen_by = data.cross_fit(self.estimators, choosing, n_folds)
         else:
             chosen_by = data.scores(self.estimators_, choosing)
         chosen_on = data.store(chosen_by, choosing, costs)
@@ -326,7 +349,7 @@ class CascadeClassifier(ClassifierMixin, _BaseComposition):
         return self
 
     def _checked_costs(self) -> dict[str, float]:
-        """Return {name: cost}; ValueError if names repeat or a cost is missing or not positive."""
+        """Return {name: cost}, or raise ValueError if names repeat or a cost is not positive."""
         names = [name for name, _ in self.estimators]
         self._validate_names(names)
         costs = list(aligned(self.costs, "costs", names))
@@ -347,7 +370,8 @@ class CascadeClassifier(ClassifierMixin, _BaseComposition):
             raise ValueError("X has no samples: give some of each class")
         if self.prefit and (self.refit or weights is not None):
             raise ValueError("prefit=True trains nothing: leave out refit and sample_weight")
-        index = index_of(X, y)
+        # The index of X, or of y if X has none.
+        index = next((values.index for values in (X, y) if hasattr(values, "reindex")), None)
         y = column_or_1d(in_order_of(index, y, "y"), warn=True)
         check_consistent_length(X, y)
         classes, labels = numbered_classes(y, index)
@@ -367,8 +391,10 @@ class CascadeClassifier(ClassifierMixin, _BaseComposition):
     def _estimate(
         self, data: TrainingData, certificate: Certificate, trained_on: Array, n_folds: int
     ) -> tuple[str, ...]:
-        """Estimate the accuracy of classifiers that are trained on all samples, and return what
-        the certificate states about it."""
+        """Estimate the accuracy of classifiers that are trained on all samples.
+
+        Return the sentences of the certificate about it.
+        """
         self.reference_accuracy_ = np.nan
         self.estimated_loss_ = np.nan
         rows = np.arange(len(data.labels))
@@ -378,7 +404,7 @@ class CascadeClassifier(ClassifierMixin, _BaseComposition):
         point = self.policy_.point
         names = {reference, *point.models} if self.refit else {reference}
         models = [(name, model) for name, model in self.estimators if name in names]
-        scores = data.cross_fitted(models, rows, n_folds)
+        scores = data.cross_fit(models, rows, n_folds)
         is_correct = scores[reference].argmax(axis=1) == data.labels
         self.reference_accuracy_ = float(is_correct.mean())
         held_out = np.setdiff1d(rows, trained_on)
@@ -408,10 +434,12 @@ class CascadeClassifier(ClassifierMixin, _BaseComposition):
         Parameters
         ----------
         X : array-like, sparse matrix, DataFrame or list of length n_samples
+            Inputs of the classifiers.
 
         Returns
         -------
-        probabilities : array of shape (n_samples, n_classes)
+        array of shape (n_samples, n_classes)
+            Columns in the order of ``classes_``.
         """
         check_is_fitted(self)
         (X,) = indexable(X)
@@ -434,21 +462,22 @@ class CascadeClassifier(ClassifierMixin, _BaseComposition):
         Parameters
         ----------
         X : array-like, sparse matrix, DataFrame or list of length n_samples
+            Inputs of the classifiers.
 
         Returns
         -------
-        classes : array of shape (n_samples,)
+        array of shape (n_samples,)
         """
         best = self.predict_proba(X).argmax(axis=1)
         return self.classes_[best]
 
 
 def repeated_in_order(X: Any) -> str:
-    """Describe rows of ``X`` that are each other's nearest neighbours and follow one another more
-    often than chance, as readings of one patient do; "" if there is no sign of any.
+    """Describe consecutive rows of ``X`` that are mutual nearest neighbours more often than by
+    chance, as readings of one patient are. Return "" if there is no sign of them.
 
     The order of independent draws is a random permutation of them. Of m disjoint pairs of n rows,
-    a or more are neighbours in it with a probability of at most C(m, a) 2ᵃ (n − a)! / n!. Rows in
+    a or more are adjacent in it with a probability of at most C(m, a) 2ᵃ (n − a)! / n!. Rows in
     another order, text and sparse rows are not found.
     """
     if not hasattr(X, "shape") or not hasattr(X, "__array__") or X.ndim != 2:
@@ -472,17 +501,20 @@ def repeated_in_order(X: Any) -> str:
     if bound > np.log(LEVEL):
         return ""
     return (
-        f"Rows that follow one another are alike: {adjacent} of {pairs} pairs of nearest "
-        f"neighbours, where chance gives {2 * pairs / n:.2g}. If samples share a patient, user or "
-        "document, give groups=: without it the guarantee may not hold. Sorted rows look alike too."
+        f"Consecutive rows are similar: they are {adjacent} of {pairs} pairs of nearest neighbours "
+        f"(chance gives {2 * pairs / n:.2g}). If samples share a patient, user or document, give "
+        "groups=: without it the guarantee may not hold. Sorted rows are similar too."
     )
 
 
 def numbered_classes(y: Any, index: Any) -> tuple[Array, Array]:
     """Return the classes and the number of each sample's class.
 
-    Raises ValueError for samples without a class, for one class only, and for classes that differ
-    by spelling alone.
+    Raises
+    ------
+    ValueError
+        If a sample has no class, if there is one class only, or if classes differ by spelling
+        alone.
     """
     missing = np.flatnonzero(pd.isna(y))
     if len(missing):
@@ -499,8 +531,8 @@ def numbered_classes(y: Any, index: Any) -> tuple[Array, Array]:
     for name in filter(lambda each: isinstance(each, str), classes.tolist()):
         if (other := named.setdefault(normalized(name), name)) != name:
             raise ValueError(
-                f"y: the classes {other!r} and {name!r} differ by spelling alone: write them "
-                "alike, or number the classes if they are two"
+                f"y: the classes {other!r} and {name!r} differ by spelling alone: use one "
+                "spelling, or number the classes if they are different"
             )
     return classes, labels
 
@@ -521,8 +553,3 @@ def in_order_of(index: Any, values: Any, what: str) -> Any:
             f"{what}.to_numpy() if the rows match"
         )
     return aligned(values, what, index.astype(str))
-
-
-def index_of(*arrays: Any) -> Any:
-    """Return the index of the first pandas object, or None."""
-    return next((array.index for array in arrays if hasattr(array, "reindex")), None)

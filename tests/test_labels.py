@@ -59,12 +59,12 @@ def test_text_is_what_stands_for_a_value():
         ({"labels": [0.5]}, "labels must be integers"),
         ({"labels": [[0]]}, "labels must be integers"),
         ({"labels": []}, "the split is empty"),
-        ({"labels": [0, -1]}, "label -1 of sample 1 is below 0; 1 such"),
+        ({"labels": [0, -1]}, "label -1 of sample 1 is below 0 .1 such"),
         ({"labels": [0, 2], "classes": "xy"}, r"outside 0 … 1 \(2 classes\)"),
         ({"labels": [0, 1], "classes": "xx"}, "class names repeat"),
         ({"labels": [0, 1], "sample_ids": ["a"]}, "sample_ids has shape"),
-        ({"labels": [0, 1], "sample_ids": ["a", "a"]}, "'a' is there twice or more"),
-        ({"labels": None}, "give them"),
+        ({"labels": [0, 1], "sample_ids": ["a", "a"]}, "'a' occurs twice or more"),
+        ({"labels": None}, "give sample_ids"),
     ],
 )
 def test_refused(given, said):

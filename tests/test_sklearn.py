@@ -147,7 +147,7 @@ def test_rows_of_a_patient_that_follow_one_another_are_found():
     X, y, patient = patients(100, 0)
     cascade = CascadeClassifier(MEMORISING, [1, 30], epsilon=0.3, random_state=0)
     text = str(cascade.fit(X, y).certificate_)
-    assert "Rows that follow one another are alike" in text
+    assert "Consecutive rows are similar" in text
     assert "share a patient, user or document, give groups=" in text
     cascade.fit(X, y, groups=patient)
     assert "alike" not in str(cascade.certificate_)

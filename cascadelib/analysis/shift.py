@@ -33,7 +33,7 @@ from ..evaluation.point import Point, kinds_of, points_of, single_point
 from ..evaluation.run import Run, evaluate, runs_of
 from ..fronts.front import Front
 from ..fronts.graded import two_model_curve
-from ..guarantees.few_labels import agreeing
+from ..guarantees.few_labels import compare_with_reference
 from ..labels import together
 from ..methods.thresholds import leaves, own_units
 from ..scoring import F1
@@ -382,7 +382,7 @@ def _answers(point: Point, store: Store) -> tuple[float, Array]:
     """(accuracy, nan without labels; confidence [k]) of what a cascade answers on a store."""
     is_labelled = not store.models["top1"].isna().any()
     if not is_labelled:
-        store, _ = agreeing(store, [point], point.models[-1])
+        store, _ = compare_with_reference(store, [point], point.models[-1])
     run = evaluate(store, point)
     method = None if point.method is None else replace(point.method, metric="max_softmax")
     outcomes = outcomes_of(store, point.models, method, point.score)

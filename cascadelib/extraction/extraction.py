@@ -20,7 +20,8 @@ from ..datasets.texts import Texts
 from ..files import leftovers
 from ..labels import Labels, labels_of
 from ..store.formats import Folder, check_spellings
-from ..store.logit_store import DTYPES, LogitStore
+from ..store.logit_store import LogitStore
+from ..store.model_checks import DTYPES
 from ..zoo.forward import AMP, retain_freed_memory, select_device
 from ..zoo.loaders import resolve_models
 from ..zoo.macs import add_text_costs

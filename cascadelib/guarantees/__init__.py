@@ -1,4 +1,4 @@
-"""What is guaranteed: certificates, the labels that they need, and their p-values."""
+"""Certificates, the labels that they need, and their p-values."""
 
 from .._lazy import attach
 

@@ -1,6 +1,7 @@
-"""A certificate: is the loss of a cascade at most ε, its cost within a budget?
+"""Certificates that cascades lose at most ε of accuracy or stay within a budget.
 
-Learn-then-Test over a front, for any number of samples, with labels only where they can matter.
+They use Learn-then-Test on the points of a front. They are valid for any number of samples, and
+need only labels that can matter.
 """
 
 from collections.abc import Iterable, Mapping
@@ -22,7 +23,7 @@ from ..scoring import F1, f1, score_of
 from ..store.protocol import Store
 from ..store.tables.score_checks import refuse_missing
 from ..tables import arrow, fraction, number, times
-from .few_labels import check_bounds, tried, with_labels
+from .few_labels import apply_labels, check_bounds, select_points
 from .p_values import cluster_means, cost_p_value, f1_p_value, loss_p_value
 from .premises import (
     Case,
@@ -39,41 +40,63 @@ from .repeats import size_of_table
 
 @dataclass(frozen=True, eq=False)
 class Certificate:
-    """What :func:`certify` found. As text: the promise, and what ``point`` comes to here.
+    """The result of :func:`certify`.
+
+    ``str(certificate)`` is the guarantee in words, with the measured cost and loss of ``point``.
 
     Parameters
     ----------
     certified : tuple of Point
-        In the order in which they were tested; they say that they have seen the certification
+        Certified points in the order of the tests. Their ``found_on`` includes the certification
         split.
     reference : str
-        The model that losses are measured against.
+        The model relative to which losses are measured.
     epsilon, delta : float
-        Of :func:`certify`.
+        As for :func:`certify`.
     samples : int
-        Of the certification split.
+        The number of certification samples.
     clusters : int or None
-        Of these samples.
+        The number of clusters of these samples.
     reference_cost : float
-        Mean cost of the reference alone on these samples.
+        Mean cost of the reference on these samples.
     table : DataFrame
-        A row per tested point: models, thresholds, cost (where the point was chosen),
-        accuracy_loss (reference − cascade on the certification split; negative: a gain; F1 under
-        that score), lost and gained (share of samples on which only the reference, or only the
-        cascade, is correct; graded: mean loss and gain), unlabelled (share that is in lost for want
-        of a label), cost_here, group (of the largest p-value), p_value, certified.
+        A row per tested point, with these columns:
+
+        - models, thresholds, p_value, certified
+        - cost: on the selection split
+        - cost_here: on the certification split
+        - accuracy_loss: reference minus cascade on the certification split (negative for a gain),
+          or the loss of F1 under that score
+        - lost, gained: share of samples on which only the reference, or only the cascade, is
+          correct, or the mean loss and gain of graded scores
+        - unlabelled: share of samples that count as lost because their label is missing
+        - group: the group with the largest p-value
     promise : str
-        In words.
+        The guaranteed bounds in words.
     checked : tuple of Premise
-        The premises of the guarantee, as the checks found them (docs/premises.md).
+        The premises of the guarantee with the results of their checks (docs/premises.md).
     computed : int
-        How many certificates this process has computed on these samples, this one included. Each
-        of them may fail with probability delta.
+        The number of certificates that this process has computed on these samples, including this
+        one. Each of them may fail with probability delta.
     table_size : int
-        Of the table that the promise is about: samples whose confidences gave the thresholds, those
-        of the split among them; 0: it is about the source.
+        The size of the table that the guarantee is about. Its confidences gave the thresholds, and
+        the certification samples are a part of it. 0 if the guarantee is about the source.
     remarks : tuple of str
         Further sentences of the text.
+
+    See Also
+    --------
+    certify : Compute a certificate.
+
+    Examples
+    --------
+    >>> import cascadelib as cl
+    >>> answers = cl.datasets.llm_answers()
+    >>> table = cl.ScoreTable.from_frame(answers, prediction="prediction", label="label")
+    >>> tuning, held_out = table.take(slice(0, None, 2)), table.take(slice(1, None, 2))
+    >>> certificate = cl.certify(held_out, cl.search(tuning), epsilon=0.02)
+    >>> certificate.premises.set_index("premise")["status"]["overlap"]
+    'verified'
     """
 
     certified: tuple[Point, ...]
@@ -96,13 +119,16 @@ class Certificate:
 
     @property
     def cascades(self) -> tuple[Point, ...]:
-        """Those that are certified: what :func:`points_of` asks for."""
+        """The certified points, which :func:`points_of` reads."""
         return self.certified
 
     @property
     def premises(self) -> pd.DataFrame:
-        """The premises of the guarantee: premise, status ("verified", "violated" or "not
-        verifiable") and evidence. Violated ones were accepted (``accept=`` of :func:`certify`)."""
+        """The premises of the guarantee, as a DataFrame with premise, status and evidence.
+
+        The status is "verified", "violated" or "not verifiable". Violated premises were accepted
+        (``accept=`` of :func:`certify`).
+        """
         table = premises_table(self.checked)
         if self.computed > 1:
             table.loc[table["premise"] == "independent", "evidence"] += (
@@ -113,10 +139,9 @@ class Certificate:
 
     @property
     def point(self) -> Point | None:
-        """The cheapest certified Point; for a budget alone the most accurate, or the last tested
-        where no accuracy is known.
+        """The cheapest certified Point, or None if nothing is certified.
 
-        None where nothing is certified.
+        Without epsilon it is the most accurate one, or the last tested one if no accuracy is known.
         """
         last_first = reversed(self.certified)
         if self.epsilon is None:
@@ -153,7 +178,7 @@ class Certificate:
         )
 
     def _observed(self, point: Point) -> str:
-        """What a certified point came to on the certification split, in words."""
+        """Return the cost and loss of a certified point on the certification split, in words."""
         row = self.table[self.table["certified"]].iloc[self.certified.index(point)]
         saving = improvement_factor(self.reference_cost, row["cost_here"])
         saved = f"a saving of {times(saving)} ×" if saving > 1 else "no saving"
@@ -185,56 +210,57 @@ def certify(
     max_price: float | None = None,
     accept: Iterable[str] = (),
 ) -> Certificate:
-    """Certify cascades that were chosen elsewhere.
+    """Certify that cascades lose little accuracy or stay within a cost budget.
 
-    Guarantee: if the certification samples are independent draws from the distribution on which the
-    cascade will run, the probability that *any* certified point loses ε or more of expected
-    accuracy against the reference (in any of the groups), or costs more than the budget in the
-    mean, is at most δ. Fixed-sequence testing: each point's null hypothesis (it violates the
-    promise) is tested at level δ, in order, until one is not rejected. The p-values are valid for
-    any number of samples (:mod:`cascadelib.guarantees.p_values`; docs/guarantees.md in words); of
-    several risks or groups the largest counts. The reference itself loses exactly 0: p = 0. No
-    guarantee under distribution shift, nor per class or on cost unless ``groups=`` or ``budget=``
-    asks for it.
+    If the certification samples are independent draws from the distribution on which the cascades
+    will run, then *all* certified cascades satisfy the bounds with probability at least 1 − δ. Each
+    of them loses less than ε of expected accuracy relative to the reference (in every group) and
+    costs at most the budget in the mean. The guarantee does not cover distribution shift. It covers
+    groups only with ``groups``, and cost only with ``budget``.
 
     Parameters
     ----------
     store : LogitStore or ScoreTable
-        The certification split, samples that had no part in choosing points, order or reference.
+        Certification samples. They must not have been used to choose the points, their order or the
+        reference.
     cascades : Front, Point, Policy, Cascade, Certificate, or a list of them
-        Of a Front at most 100 points are tried, evenly spread among those that keep ε and the
-        budget where they were found, those with most room first (for ε alone: the most accurate).
-        Others are tried in their order.
+        Cascades to test, in this order. Of a Front, at most 100 evenly spaced points are tested
+        that satisfied the bounds on the selection split. Those with the largest margin come first,
+        which for epsilon alone are the most accurate ones.
     epsilon : float, optional
-        The loss against ``reference`` to stay below, in [0, 1).
-    delta : float
-        Probability with which the promise may fail, in (0, 1).
+        Maximum loss of accuracy relative to ``reference``, in [0, 1).
+    delta : float, default=0.05
+        Probability with which the guarantee may fail, in (0, 1).
     reference : str, optional
-        A model; default: the most accurate single model where a Front was found.
+        Reference model. Defaults to the most accurate single model on the split where a Front was
+        searched.
     budget : float, optional
-        The mean cost per sample to stay within. ``epsilon``, ``budget`` or both are needed.
-    groups : [k], optional
-        The group of each sample, such as its label: ε is then kept in each group that is there.
+        Maximum mean cost per sample. At least one of ``epsilon`` and ``budget`` is needed.
+    groups : array-like of shape (n_samples,), optional
+        Group of each sample, such as its label. The loss is then less than epsilon in each
+        group that occurs.
     labels : mapping, optional
-        {sample id: label}, top-1 only, in place of the store's, which may have none. With those
-        that :func:`to_label` names the p-values are those of all labels; one that is missing (None,
-        nan) counts as the worst case, however the known ones were selected.
-    drawn : bool
-        The known labels are those of the first m samples that to_label named, m settled before any
-        label was seen; a label that no model predicts then counts as both wrong.
-    at_once : bool
-        Test all points, by Holm's method.
-    clusters : [k], optional
-        The cluster of each sample, such as its user or document: then clusters are the independent
-        draws, and what is promised is the loss and the cost of a cluster, the mean over its samples
-        (of the group, where there are groups). Samples of one cluster may repeat each other.
+        {sample id: label}, top-1 only. They replace the labels of the store, which may have none.
+        The labels of the samples that :func:`to_label` returns give the same p-values as all
+        labels. A missing label (None or nan) counts as the worst case, whichever labels are known.
+    drawn : bool, default=False
+        Whether the known labels are those of the first m samples that to_label returns, with m
+        fixed before any label was seen. A label that no model predicts then counts as wrong for
+        cascade and reference.
+    at_once : bool, default=False
+        Whether to test all points by Holm's method instead of in sequence.
+    clusters : array-like of shape (n_samples,), optional
+        Cluster of each sample, such as its user or document. Clusters are then the independent
+        draws. The guarantee is about the loss and the cost of a cluster, which are means over its
+        samples (of the group, if there are groups). Samples of one cluster may repeat each other.
     max_price : float, optional
-        The most that all stages together can cost for any input, where prices differ by sample;
-        without it a promise about cost holds for inputs that cost no more than the dearest here.
-    accept : iterable of str
-        Violated premises to certify with all the same: "independent", "overlap", "spelling",
+        Upper bound on the cost of all stages together for any input, if costs differ between
+        samples. Without it, a guarantee on cost holds for inputs that cost no more than the most
+        expensive sample in ``store``.
+    accept : iterable of str, default=()
+        Violated premises that do not raise an error: "independent", "overlap", "spelling",
         "labels complete", "reference complete", "confidences", "rows aligned", "likeness". The
-        text of the certificate and the file of the policy name them.
+        text of the certificate and the policy file name them.
 
     Returns
     -------
@@ -243,24 +269,53 @@ def certify(
     Raises
     ------
     ValueError
-        For ε or δ outside of their ranges, an unknown reference, labels or groups of other samples,
-        a sample without a group or cluster, clusters under F1 or with ``drawn``, a price above
-        ``max_price``, and a violated premise that ``accept`` does not name: samples that repeat
-        others, samples on which a point was found or its method fitted, … (docs/premises.md).
+        If epsilon or delta is out of range, the reference is unknown, or labels or groups belong to
+        other samples. If a sample has no group or cluster, clusters are combined with F1 or
+        ``drawn``, or a price exceeds ``max_price``. If a premise is violated that ``accept`` does
+        not name, such as samples that repeat others or on which a point was found or its method
+        fitted (docs/premises.md).
+
+    See Also
+    --------
+    to_label : Samples whose labels can matter.
+    ladder : Cascades that need no labels for selection.
+    search : Find the front of cascades on other samples.
+
+    Notes
+    -----
+    The points are tested in sequence [1]_, [2]_. The null hypothesis of a point is that it violates
+    a bound. It is tested at level δ until one hypothesis is not rejected, or with Holm's method
+    [4]_. P-values are valid for any number of samples (:mod:`cascadelib.guarantees.p_values`). Of
+    several bounds or groups, the largest p-value counts [3]_. The reference itself loses exactly 0,
+    so its p-value is 0. docs/guarantees.md explains the argument.
 
     References
     ----------
-    Angelopoulos, Bates, Candès, Jordan, Lei (2021), *Learn then test*; Laufer-Goldshtein, Fisch,
-    Barzilay, Jaakkola (2023), *Efficiently controlling multiple risks with Pareto testing*; Berger
-    (1982), intersection-union tests; Holm (1979).
+    .. [1] Angelopoulos, Bates, Candès, Jordan, Lei, "Learn then test", 2021.
+    .. [2] Laufer-Goldshtein, Fisch, Barzilay, Jaakkola, "Efficiently controlling multiple risks
+       with Pareto testing", 2023.
+    .. [3] Berger, 1982: intersection-union tests.
+    .. [4] Holm, 1979.
+
+    Examples
+    --------
+    >>> import cascadelib as cl
+    >>> answers = cl.datasets.llm_answers()
+    >>> table = cl.ScoreTable.from_frame(answers, prediction="prediction", label="label")
+    >>> tuning, held_out = table.take(slice(0, None, 2)), table.take(slice(1, None, 2))
+    >>> certificate = cl.certify(held_out, cl.search(tuning), epsilon=0.02)
+    >>> certificate.promise
+    'loses at most 2.00% of accuracy against llama-3.3-70b'
+    >>> certificate.point.models
+    ('llama-3.1-8b', 'llama-3.3-70b')
     """
     check_promise(epsilon, delta, budget, max_price)
     check_store(store)
-    points, reference = tried(cascades, reference, epsilon, budget)
+    points, reference = select_points(cascades, reference, epsilon, budget)
     table_size = size_of_table(points, store.origin) or 0
     parts = grouped(groups, store.origin.sample_ids)
     cluster = numbered_clusters(clusters, store.origin.sample_ids, points[0].score, drawn)
-    labelled, differs, is_known = with_labels(store, points, reference, labels, drawn)
+    labelled, differs, is_known = apply_labels(store, points, reference, labels, drawn)
     runs = evaluate(labelled, points)
     trial = Trial(
         store=labelled,
@@ -275,7 +330,7 @@ def certify(
         is_drawn=drawn,
         clusters=cluster,
     )
-    promise = trial.promise(dearest_of(runs, max_price))
+    promise = trial.describe_bounds(highest_price(runs, max_price))
     case = Case(labelled, store.origin, runs, reference, cluster, differs, is_known, drawn)
     premises = checked_premises(case, accept)
     rows = []
@@ -311,22 +366,25 @@ def certify(
 
 
 def is_alone(point: Point, reference: str) -> bool:
-    """Whether a point is the reference; with an ensemble of one's own it may answer otherwise."""
+    """Return whether a point is the reference. With a custom ensemble its answers may differ."""
     ensemble = getattr(point.method, "ensemble", None)
     return point.models == (reference,) and not callable(ensemble)
 
 
-def dearest_of(runs: list[Run], max_price: float | None) -> float | None:
-    """``max_price``, or the most that all stages cost for any sample, where costs differ by sample,
-    else None. ValueError where a sample costs more than ``max_price``."""
+def highest_price(runs: list[Run], max_price: float | None) -> float | None:
+    """Return ``max_price``, or by default the largest cost of all stages for any sample.
+
+    None if costs do not differ between samples. Raise ValueError if a sample costs more than
+    ``max_price``.
+    """
     by_sample = [run.costs for run in runs if any(map(np.ndim, run.costs))]
-    dearest = max((float(np.max(sum(costs))) for costs in by_sample), default=None)
-    if dearest is None or max_price is None:
-        return dearest
-    if dearest > max_price:
+    highest = max((float(np.max(sum(costs))) for costs in by_sample), default=None)
+    if highest is None or max_price is None:
+        return highest
+    if highest > max_price:
         raise ValueError(
-            f"max_price={max_price:g}, but all stages together cost {dearest:g} for one of the "
-            "samples here: it must be the most that they can cost for any input"
+            f"max_price={max_price:g}, but all stages together cost {highest:g} for one of the "
+            "certification samples: max_price must be an upper bound for any input"
         )
     return max_price
 
@@ -334,23 +392,21 @@ def dearest_of(runs: list[Run], max_price: float | None) -> float | None:
 def check_promise(
     epsilon: float | None, delta: float, budget: float | None, max_price: float | None
 ) -> None:
-    """ValueError unless something is promised, at levels that can be promised."""
+    """Raise ValueError unless there is a bound, and all bounds and levels are in range."""
     check_bounds(epsilon=epsilon, budget=budget, max_price=max_price)
     check_number(delta, "delta")
     if not 0 <= (epsilon or 0) < 1 or not 0 < delta < 1:
         raise ValueError(
-            f"epsilon must lie in [0, 1) and delta in (0, 1), not {epsilon} and {delta}"
+            f"epsilon must be in [0, 1) and delta in (0, 1), not {epsilon} and {delta}"
         )
     if epsilon is None and budget is None:
-        raise ValueError(
-            "give epsilon, the loss to stay below, or budget=, the mean cost to stay within"
-        )
+        raise ValueError("give epsilon=, the maximum loss, or budget=, the maximum mean cost")
     if max_price is not None and budget is None:
-        raise ValueError("max_price= is for budget=, the mean cost to stay within")
+        raise ValueError("max_price= is for budget=, the maximum mean cost: give both")
 
 
-def name_of(score: str, correct: Array) -> str:
-    """What the mean of a score is called, given who is correct [k], bool or in [0, 1]."""
+def describe_score(score: str, correct: Array) -> str:
+    """Return the name of the mean of a score, for correctness [k] that is bool or in [0, 1]."""
     if score == "top1" and correct.dtype.kind == "f":
         return "mean score"
     scored = score_of(score)
@@ -358,8 +414,10 @@ def name_of(score: str, correct: Array) -> str:
 
 
 def rejected(p_values: pd.Series, delta: float, at_once: bool) -> pd.Series:
-    """Which hypotheses "it breaks the promise" are rejected: those before the first that is not, by
-    rising p-value; at_once: by Holm's method."""
+    """Return which null hypotheses are rejected, by rising p-value.
+
+    These are all before the first one that is not rejected. at_once: by Holm's method.
+    """
     rising = p_values.sort_values()
     left = len(rising) - np.arange(len(rising)) if at_once else 1
     return pd.Series(np.logical_and.accumulate(rising * left <= delta), rising.index)
@@ -367,23 +425,23 @@ def rejected(p_values: pd.Series, delta: float, at_once: bool) -> pd.Series:
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """What each point is tested by, on k samples.
+    """The test of each point on k samples.
 
     Parameters
     ----------
     store : LogitStore or ScoreTable
-        The samples, labelled.
+        The labelled samples.
     reference, score : str
     epsilon, budget, max_price : float or None
     level : float
-        At which a point is tested.
-    parts : {group: bool [k]}
-        Of all samples under None where there are no groups.
-    is_known : bool [k]
-        Whose labels are known.
+        The level of each test.
+    parts : dict of {group: bool array of shape (k,)}
+        Without groups, all samples under the key None.
+    is_known : bool array of shape (k,)
+        Whether the label is known.
     is_drawn : bool
-        Whether those are a uniform draw of the samples whose labels can matter.
-    clusters : int [k] or None
+        Whether the known labels are a uniform draw of those that can matter.
+    clusters : int array of shape (k,) or None
         The number of each sample's cluster.
     """
 
@@ -401,24 +459,24 @@ class Trial:
 
     @cached_property
     def absent(self) -> Array | None:
-        """Where the reference has no answer, bool [k]; None if it has all."""
+        """Whether the reference has no answer, bool [k], or None if it has all answers."""
         absent = unanswered(self.store, self.reference)
         return absent if absent is not None and absent.any() else None
 
     @cached_property
     def correct(self) -> Array:
-        """Whether the reference is correct, [k]; where it has no answer, the worst case for a
-        cascade: it is."""
+        """Whether the reference is correct, [k]. A missing answer counts as correct, the worst case
+        for a cascade."""
         correct = correct_alone(self.store, self.reference, self.score)
-        return (
-            correct
-            if self.absent is None
-            else np.where(self.absent, correct.dtype.type(1), correct)
-        )
+        if self.absent is None:
+            return correct
+        return np.where(self.absent, correct.dtype.type(1), correct)
 
     def losses(self, run: Run) -> Array:
-        """What each sample loses against the reference, [k]: 0 where a cascade's answer is that of
-        a reference without one."""
+        """Return the loss of each sample relative to the reference, [k].
+
+        It is 0 if the cascade's answer is the missing answer of the reference.
+        """
         counted_as = np.result_type(self.correct, run.correct, np.int8)
         losses = self.correct.astype(counted_as) - run.correct
         if self.absent is not None:
@@ -430,25 +488,28 @@ class Trial:
         """The samples of class 1 under F1, bool [k]."""
         return self.store.positives() if self.score == F1 else None
 
-    def promise(self, dearest: float | None) -> str:
-        """What a certified cascade does, in words; dearest: what no input may cost more than, where
-        prices differ."""
-        promises = []
+    def describe_bounds(self, highest: float | None) -> str:
+        """Return the bounds of a certified cascade in words.
+
+        ``highest`` is the largest price of an input, if prices differ.
+        """
+        bounds = []
         if self.epsilon is not None:
-            where = "" if None in self.parts else f" in each of {len(self.parts)} groups"
-            what = f"{name_of(self.score, self.correct)} against {self.reference}{where}"
-            promises.append(f"loses at most {self.epsilon:.2%} of {what}")
+            groups = "" if None in self.parts else f" in each of {len(self.parts)} groups"
+            loss = f"{self.epsilon:.2%} of {describe_score(self.score, self.correct)}"
+            bounds.append(f"loses at most {loss} against {self.reference}{groups}")
         if self.budget is not None:
-            price = (
-                "" if dearest is None else f" (if no input can cost more than {number(dearest)})"
-            )
-            promises.append(f"costs at most {number(self.budget)} a sample{price}")
+            bounds.append(f"costs at most {number(self.budget)} a sample")
+            if highest is not None:
+                bounds[-1] += f" (if no input can cost more than {number(highest)})"
         means = ", as the mean over clusters of what each has in the mean"
-        return " and ".join(promises) + ("" if self.clusters is None else means)
+        return " and ".join(bounds) + ("" if self.clusters is None else means)
 
     def row(self, run: Run, differs: Array) -> dict[str, Any]:
-        """The row of a point in the certificate's table; differs: bool [k], where its label can
-        matter."""
+        """Return the row of a point in the certificate's table.
+
+        differs, bool [k], is True for samples whose labels can matter.
+        """
         point = run.point
         row: dict[str, Any] = {
             "models": point.models,
@@ -470,11 +531,11 @@ class Trial:
         return row | {"p_value": max(p_values.values())}
 
     def mean(self, values: Array) -> float:
-        """Of values [k]: over samples, or over the means of clusters."""
+        """Return the mean of values [k] over samples, or over the means of clusters."""
         return float(cluster_means(values, self.clusters).mean())
 
     def observed(self, run: Run, differs: Array) -> dict[str, float]:
-        """What a point loses and gains against the reference."""
+        """Return the loss and gain of a point relative to the reference."""
         losses = self.losses(run)
         loss = self.mean(losses)
         if self.positive is not None:
@@ -486,18 +547,18 @@ class Trial:
             "unlabelled": self.mean(differs & ~self.is_known),
         }
 
-    def p_value(self, run: Run, differs: Array, of: Array, epsilon: float) -> float:
-        """Of the hypothesis that a point loses ε or more of some samples, bool [k]."""
+    def p_value(self, run: Run, differs: Array, part: Array, epsilon: float) -> float:
+        """Return the p-value of a loss of ε or more on the samples ``part``, bool [k]."""
         if is_alone(run.point, self.reference):
             return 0.0
         if self.positive is not None:
-            correct = run.correct[of]
-            return f1_p_value(self.correct[of], correct, self.positive[of], epsilon, self.level)
-        clusters = None if self.clusters is None else self.clusters[of]
+            correct = run.correct[part]
+            return f1_p_value(self.correct[part], correct, self.positive[part], epsilon, self.level)
+        clusters = None if self.clusters is None else self.clusters[part]
         return loss_p_value(
-            self.losses(run)[of],
-            differs[of],
-            self.is_known[of],
+            self.losses(run)[part],
+            differs[part],
+            self.is_known[part],
             self.is_drawn,
             epsilon,
             self.level,
@@ -506,9 +567,11 @@ class Trial:
 
 
 def grouped(groups: Any, sample_ids: Array) -> dict[Any, Array]:
-    """{group: bool [k]} of the groups that :func:`certify` is given; {None: all samples} where it
-    is given none. ValueError for another shape, and where a sample has no group (None, nan): it
-    would be in none of the promises."""
+    """Return {group: bool [k]}, or {None: all samples} without groups.
+
+    Raise ValueError for another shape, or if a sample has no group (None, nan), since no bound
+    would cover it.
+    """
     if groups is None:
         return {None: np.ones(len(sample_ids), bool)}
     values = keys_of(groups, "group", sample_ids)
@@ -516,7 +579,7 @@ def grouped(groups: Any, sample_ids: Array) -> dict[Any, Array]:
 
 
 def keys_of(keys: Any, what: str, sample_ids: Array) -> Array:
-    """The group or cluster of each sample [k]; ValueError as in :func:`grouped`."""
+    """Return the group or cluster of each sample [k], or raise ValueError as in :func:`grouped`."""
     keys = aligned(keys, f"{what}s", sample_ids)
     refuse_missing(keys, what, sample_ids)
     values = np.asarray(keys)
@@ -531,13 +594,15 @@ def keys_of(keys: Any, what: str, sample_ids: Array) -> Array:
 
 
 def numbered_clusters(clusters: Any, sample_ids: Array, score: str, drawn: bool) -> Array | None:
-    """The number of each sample's cluster, int [k]; None where none are given. ValueError where
-    they can't be promised for."""
+    """Return the number of each sample's cluster, int [k], or None without clusters.
+
+    Raise ValueError if the score or the draw of labels does not support clusters.
+    """
     if clusters is None:
         return None
     if score == F1 or drawn:
         raise ValueError(
-            "clusters= is for mean scores and without drawn=True: F1 is no mean over clusters, and "
-            "the labels that to_label draws are of samples"
+            "clusters= supports mean scores without drawn=True: F1 is not a mean over clusters, "
+            "and to_label draws the labels of samples"
         )
     return pd.factorize(keys_of(clusters, "cluster", sample_ids))[0]

@@ -1,4 +1,4 @@
-"""Which points a certificate tries, and whose labels it needs for them."""
+"""The points that a certificate tests, and the samples whose labels it needs."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -76,19 +76,21 @@ def to_label(
     check_bounds(epsilon=epsilon, budget=budget)
     check_store(store)
     refuse_repeated_ids(store)
-    points, reference = tried(cascades, reference, epsilon, budget)
+    points, reference = select_points(cascades, reference, epsilon, budget)
     status, evidence, remedy = overlap_of(points, store.origin, models_of(points, reference))
     if status == VIOLATED:
         raise ValueError(f"{evidence}; {remedy}")
-    _, differs = agreeing(store, points, reference)
-    return store.origin.sample_ids[in_order(differs.any(axis=0), store.origin)]
+    _, differs = compare_with_reference(store, points, reference)
+    return store.origin.sample_ids[sort_by_digest(differs.any(axis=0), store.origin)]
 
 
-def tried(
+def select_points(
     cascades: Any, reference: str | None, epsilon: float | None, budget: float | None
 ) -> tuple[list[Point], str]:
-    """(points in the order in which they are tested, reference; for a budget alone any model): see
-    :func:`certify`."""
+    """Return the points in the order in which they are tested, and the reference.
+
+    Without epsilon the reference may be any model.
+    """
     if isinstance(cascades, Front):
         singles = cascades.singles
         reference = singles["accuracy"].idxmax() if reference is None else reference
@@ -111,42 +113,52 @@ def tried(
 def candidates(
     front: Front, reference: str, epsilon: float | None, budget: float | None = None
 ) -> list[Point]:
-    """At most STEPS points of a front that keep ε and a budget where they were found, those first
-    that have most room to the nearer of the two, in standard deviations of a sample's loss and
-    cost; without either, all."""
+    """Return at most STEPS points of a front that satisfy the bounds on the selection split.
+
+    Points with the largest margin come first. The margin is the smaller one of the two bounds, in
+    standard deviations of a sample's loss and cost. Without bounds, all points are returned.
+    """
     table = front.table
     if epsilon is None and budget is None:
         return points_of(front)
     loss = (front.singles.loc[reference, "accuracy"] - table["accuracy"]).to_numpy()
-    room = np.full(len(table), np.inf)
+    margin = np.full(len(table), np.inf)
     if epsilon is not None:
         spread = np.sqrt(epsilon + np.maximum(loss, 0) + 1e-9)
-        room = np.where(loss <= epsilon, (epsilon - loss) / spread, -1)
+        margin = np.where(loss <= epsilon, (epsilon - loss) / spread, -1)
     if budget is not None:
         variances = [cost_bound(front, point) for point in front.cascades]
         spread = np.sqrt(variances) + 1e-9 * budget
-        room = np.minimum(room, (budget - table["cost"]) / spread)
-    order = np.argsort(-room, kind="stable")[: np.count_nonzero(room >= 0)]
+        margin = np.minimum(margin, (budget - table["cost"]) / spread)
+    order = np.argsort(-margin, kind="stable")[: np.count_nonzero(margin >= 0)]
     if not len(order):
-        asked = f"epsilon={epsilon} of {reference}, budget={budget}"
-        raise ValueError(f"no cascade of the front comes within {asked}, even where it was found")
+        raise ValueError(
+            f"no cascade of the front satisfies epsilon={epsilon} of {reference}, "
+            f"budget={budget}, even on the selection split"
+        )
     steps = np.unique(np.linspace(0, len(order) - 1, STEPS).astype(int))
     return [front.point(int(order[step])) for step in steps]
 
 
 def check_bounds(**bounds: float | None) -> None:
-    """ValueError unless each is None or a number: no cost is above nan."""
+    """Raise ValueError unless each bound is None or a number, since no cost is above nan."""
     for name, value in bounds.items():
         if value is not None:
             check_number(value, name)
 
 
-def agreeing(store: Store, points: Sequence[Point], reference: str) -> tuple[Store, Array]:
-    """(the models of points and reference on a store, labelled by what the reference predicts; bool
-    [points, k]: where each point predicts otherwise)."""
+def compare_with_reference(
+    store: Store, points: Sequence[Point], reference: str
+) -> tuple[Store, Array]:
+    """Return a store with the reference's predictions as labels, and the samples that differ.
+
+    The store has the models of the points and the reference. The second result, bool [points, k],
+    is True if the point predicts another class.
+    """
     if any(point.score != "top1" for point in points):
         raise ValueError(
-            "without labels only top-1 predictions say that a loss is 0: search with score='top1'"
+            "without labels only equal top-1 predictions imply a loss of 0: search with "
+            "score='top1'"
         )
     part = store.select(models_of(points, reference))
     with about(f"compared with the predictions of {reference!r}"):
@@ -160,20 +172,20 @@ def agreeing(store: Store, points: Sequence[Point], reference: str) -> tuple[Sto
     return agreed, np.stack(differs)
 
 
-def in_order(rows: Any, origin: Labels) -> list[int]:
-    """The rows of a mask [k] in the order of SHA-256 of their ids."""
-    asked = np.flatnonzero(rows)
-    digests = dict(zip(asked.tolist(), digests_of(origin.sample_ids[asked])))
+def sort_by_digest(mask: Any, origin: Labels) -> list[int]:
+    """Return the rows of a mask [k] in the order of the SHA-256 of their ids."""
+    rows = np.flatnonzero(mask)
+    digests = dict(zip(rows.tolist(), digests_of(origin.sample_ids[rows])))
     return sorted(digests, key=digests.__getitem__)
 
 
-def told(labels: Any, sample_ids: Array) -> dict[str, Any]:
-    """Return {sample id: label} of the labels that are known, not None or nan.
+def read_labels(labels: Any, sample_ids: Array) -> dict[str, Any]:
+    """Return {sample id: label} of the labels that are not None or nan.
 
     Raises
     ------
     ValueError
-        If labels are a list or have a default index: ids are needed, since some may be missing.
+        If labels are a list or have a default index, since labels may be missing.
     """
     keys = labels.keys() if hasattr(labels, "keys") else None
     texts = np.array([]) if keys is None else texts_of_keys(keys)
@@ -187,41 +199,47 @@ def told(labels: Any, sample_ids: Array) -> dict[str, Any]:
     return {sample: as_written(label) for sample, label in pairs if not pd.isna(label)}
 
 
-def with_labels(
+def apply_labels(
     store: Store, points: list[Point], reference: str, labels: Mapping | None, drawn: bool
 ) -> tuple[Store, Array, Array]:
-    """(store whose labels are those that are known, elsewhere what the reference predicts; bool
-    [points, k]: where a label can matter; bool [k]: whose labels are known). With the store's own
-    labels all can matter, and are known."""
+    """Return a store with the known labels and two masks.
+
+    Samples without a label get the reference's prediction. The first mask, bool [points, k], is
+    True for labels that can matter. The second, bool [k], is True for known labels. If the store
+    itself has all labels, both masks are True.
+    """
     if labels is None and not store.models["top1"].isna().any():
         return store, np.ones((len(points), len(store)), bool), np.ones(len(store), bool)
     ids = store.origin.sample_ids
-    given = told({} if labels is None else labels, ids)
-    if strangers := sorted(given.keys() - set(ids.tolist())):
+    label_of = read_labels({} if labels is None else labels, ids)
+    if strangers := sorted(label_of.keys() - set(ids.tolist())):
         raise ValueError(
-            f"labels: {len(strangers)} ids are not the store's, the first is {strangers[0]!r}"
+            f"labels: {len(strangers)} ids are not in the store, the first is {strangers[0]!r}"
         )
-    agreed, differs = agreeing(store, points, reference)
-    is_known = np.isin(ids, list(given))
-    in_draw = is_known[in_order(differs.any(axis=0), store.origin)]
+    agreed, differs = compare_with_reference(store, points, reference)
+    is_known = np.isin(ids, list(label_of))
+    in_draw = is_known[sort_by_digest(differs.any(axis=0), store.origin)]
     if drawn and not in_draw[: np.count_nonzero(in_draw)].all():
         raise ValueError(
-            "drawn=True: the labelled ones are not the first that to_label names for these points"
+            "drawn=True: the labelled samples are not the first ones that to_label returns for "
+            "these points"
         )
     predicted = agreed.predicted(reference)
     pairs = zip(ids.tolist(), predicted.tolist())
-    known_or_agreed: Any = [given.get(sample, own) for sample, own in pairs]
+    merged: Any = [label_of.get(sample, prediction) for sample, prediction in pairs]
     if predicted.dtype.kind != "U":  # text has many spellings
-        return agreed.labelled(known_or_agreed), differs, is_known
-    labelled = agreed.labelled(as_text(np.array(known_or_agreed, object)))
+        return agreed.labelled(merged), differs, is_known
+    labelled = agreed.labelled(as_text(np.array(merged, object)))
     check_predicted(labelled, is_known, drawn)
     return labelled, differs, is_known
 
 
 def check_predicted(store: Any, is_known: Array, drawn: bool) -> None:
-    """Raise a ValueError for a known label that no model predicts: it may be a class in other
-    words. ``drawn``, where none can be left out, it says that no model is correct, unless no known
-    label is predicted."""
+    """Raise ValueError for a known label that no model predicts, since it may be misspelled.
+
+    With ``drawn`` no label can be left out. Then such a label means that no model is correct,
+    unless no known label at all is predicted.
+    """
     labels = np.asarray(store.labels)
     predicted = np.concatenate([store.predicted(name) for name in store.models.index])
     foreign = is_known & ~np.isin(labels, predicted)
@@ -230,5 +248,5 @@ def check_predicted(store: Any, is_known: Array, drawn: bool) -> None:
         raise ValueError(
             f"labels: no model predicts {str(labels[row])!r}, the label of sample "
             f"{str(store.origin.sample_ids[row])!r}: write labels as predictions are written, and "
-            "without drawn=True leave out those of classes that none predicts"
+            "without drawn=True leave out labels that no model predicts"
         )

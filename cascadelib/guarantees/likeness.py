@@ -1,4 +1,4 @@
-"""Is one split another one again, under other ids and with slightly other confidences?"""
+"""Test whether a split repeats another one under other ids and with slightly other confidences."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ PLANTED_SHARE = 0.25  # of the samples: an overlap that the test must find to be
 PLANTED_NOISE = 1e-4  # of confidences in [0, 1], else of the range
 LARGEST_GROUP = 20  # samples that differ by noise alone
 CLOSE = 0.1  # distance inside of such a group, relative to the nearest sample outside of it
-FACTOR = 2.0  # by which samples of uneven density may be close more often than of an even one
+FACTOR = 2.0  # by which samples of uneven density may be close more often than those of an even one
 CERTAIN = 1e-8  # level at which a powerful test finds the planted overlap
 COMMON = 2  # values that many samples of a continuous column may share, such as 0 and 1
 LEAST_DISTINCT = 0.9  # share of the other values of a continuous column that are distinct
@@ -29,8 +29,16 @@ MOST_DIGITS = 6
 
 @dataclass(frozen=True)
 class Likeness:
-    """The result of :func:`likeness`: status, one sentence, the estimated number of samples of the
-    second split that are in the first."""
+    """The result of :func:`likeness`.
+
+    Parameters
+    ----------
+    status : {"verified", "violated", "not verifiable"}
+    evidence : str
+        One sentence.
+    shared : int
+        The estimated number of samples of the second split that are in the first.
+    """
 
     status: str
     evidence: str
@@ -54,7 +62,7 @@ def likeness(seen: Any, here: Any, seen_count: int | None = None) -> Likeness:
     Likeness
         *violated* if the splits share samples at a level of 1e-6, *verified* if they do not and the
         same test finds a planted overlap (a quarter of the samples, with noise of 1e-4), else *not
-        verifiable*. One model of many samples mostly is not verifiable.
+        verifiable*. With a single model and many samples, the result mostly is *not verifiable*.
 
     See Also
     --------
@@ -104,9 +112,9 @@ def likeness(seen: Any, here: Any, seen_count: int | None = None) -> Likeness:
     if not one.size or not other.size:
         return Likeness("not verifiable", "no comparable confidences on both splits")
     columns = f"{len(one)} column{'s' if len(one) > 1 else ''}"
-    twins = twins_across(one, other, LEVEL)
-    if twins:
-        shared = min(round(twins * total / one.shape[1]), other.shape[1])
+    repeated = count_repeated(one, other, LEVEL)
+    if repeated:
+        shared = min(round(repeated * total / one.shape[1]), other.shape[1])
         evidence = (
             f"about {shared:,} of the {other.shape[1]:,} samples are in the selection split under "
             f"other ids, since the confidences of {columns} are closer than independent ones"
@@ -117,7 +125,7 @@ def likeness(seen: Any, here: Any, seen_count: int | None = None) -> Likeness:
     is_share = (other.min(axis=1) >= 0) & (other.max(axis=1) <= 1)
     noise = PLANTED_NOISE * np.where(is_share, 1.0, np.ptp(other, axis=1))
     copies = copies + noise[:, None] * rng.normal(size=copies.shape)
-    if not twins_across(np.hstack([copies, one[:, copies.shape[1] :]]), other, CERTAIN):
+    if not count_repeated(np.hstack([copies, one[:, copies.shape[1] :]]), other, CERTAIN):
         evidence = f"the confidences of {columns} would not show that samples are in both splits"
         return Likeness("not verifiable", evidence)
     evidence = (
@@ -128,15 +136,18 @@ def likeness(seen: Any, here: Any, seen_count: int | None = None) -> Likeness:
 
 
 def likeness_of(origin: Origin, here: Labels, models: Iterable[str]) -> Likeness:
-    """Test whether samples are in a set of samples that cascades have seen, by what models computed
-    of both: confidences, or outputs for several classes."""
+    """Test whether samples are in the sets of samples that selected or fitted cascades.
+
+    The test compares outputs of the models on both: confidences, or outputs for several classes.
+    """
     names = set(models)
-    found = [_likeness_to(part, here, names) for part in parts_of(origin)]
+    found = [_compare_part(part, here, names) for part in parts_of(origin)]
     order = {"violated": 0, "not verifiable": 1, "verified": 2}
     return min(found, key=lambda each: (order[each.status], -each.shared))
 
 
-def _likeness_to(part: Labels | Recorded | None, here: Labels, names: set[str]) -> Likeness:
+def _compare_part(part: Labels | Recorded | None, here: Labels, names: set[str]) -> Likeness:
+    """Test whether samples are in one set of samples."""
     if isinstance(part, Recorded):
         names = set(part.models)
     elif part is not None and part.contents is not None and here.contents is not None:
@@ -144,37 +155,27 @@ def _likeness_to(part: Labels | Recorded | None, here: Labels, names: set[str]) 
     seen = kept_confidences(part, names)
     there = None if here.contents is None else here.contents.columns(names)
     if part is None or seen is None or there is None or len(seen) != len(there):
-        return Likeness("not verifiable", "what models computed of both splits is not known")
+        return Likeness("not verifiable", "no model outputs on both splits are available")
     return likeness(seen, there, len(part))
 
 
-def features_alike(train: Any, certify: Any) -> Likeness:
-    """Test whether rows of training features [n, features] are among the certifying ones.
-
-    Rows that are split at random are exchangeable, so readings of one patient in both splits are
-    not found, only rows that are the same up to noise.
-    """
-    found = likeness(np.asarray(train, np.float64).T, np.asarray(certify, np.float64).T)
-    evidence = found.evidence.replace("the selection split under other ids", "the training data")
-    evidence = evidence.replace("confidences", "features")
-    if found.status == "violated":
-        evidence += ": give groups=, so that equal rows are never split"
-    return Likeness(found.status, evidence, found.shared)
-
-
 def near_groups(columns: Any) -> int:
-    """Return the size of groups of samples that differ by noise alone, 0 without a sign of any.
+    """Return the size of groups of samples that differ by noise alone, or 0 if none are found.
 
-    columns: confidences on one split, [n_models, n_samples]. Samples that are equal in all of them
-    are one: :func:`equal_rows` looks for those.
+    Parameters
+    ----------
+    columns : array of shape (n_models, n_samples)
+        Confidences on one split. Samples that are equal in all columns count once, since
+        :func:`equal_rows` finds them.
 
     Notes
     -----
     Let d(j) be the distance of a sample to its j-th neighbour. If the density is even around it, in
     D ≥ 1 dimensions, then (d(j) / d(j + 1))ᴰ is beta (j, 1), so d(j) ≤ 0.1 d(j + 1) has a
     probability of at most 0.1ʲ. In groups of j + 1 copies it is true of all samples. They are
-    counted as one per j + 1 samples, twice that probability is granted, and the level is 1e-6 for
-    all sizes together. Bundled data stay below 0.12 and 0.02 for j = 1 and 2.
+    counted once per j + 1 samples, and twice that probability is allowed. The level is 1e-6 for all
+    sizes together. The share of close samples in bundled data is below 0.12 for j = 1 and below
+    0.02 for j = 2.
     """
     values, _ = comparable(np.asarray(columns, np.float64), np.asarray(columns, np.float64))
     if not values.size:
@@ -193,8 +194,10 @@ def near_groups(columns: Any) -> int:
 
 
 def comparable(one: Array, other: Array) -> tuple[Array, Array]:
-    """Return the columns of two splits that tell most samples apart, at most MOST_COLUMNS, on the
-    samples for which all of them are finite."""
+    """Return at most MOST_COLUMNS columns of two splits, on the samples with finite values.
+
+    These are the columns with most distinct values.
+    """
     size = min(MOST_CONTENTS, one.shape[1], other.shape[1])
     distinct = np.zeros(len(one))
     for column in range(len(one) if size else 0):
@@ -209,9 +212,11 @@ def comparable(one: Array, other: Array) -> tuple[Array, Array]:
     return first, second
 
 
-def twins_across(one: Array, other: Array, level: float) -> int:
-    """Return the estimated number of values of ``one`` that are in ``other``, arrays [M, k] of
-    finite confidences, or 0 if they could be independent at a level."""
+def count_repeated(one: Array, other: Array, level: float) -> int:
+    """Return the estimated number of samples of ``one`` that are in ``other``.
+
+    Both are finite confidences, [M, k]. 0 if the splits could be independent at this level.
+    """
     points = np.array([rounded_alike(*pair) for pair in zip(one, other, strict=True)]).T
     is_seen = np.arange(len(points)) < one.shape[1]
     distinct, row = np.unique(points, axis=0, return_inverse=True)
@@ -240,8 +245,10 @@ def grid_spacing(values: Array) -> float:
 
 
 def rounded_alike(one: Array, other: Array) -> Array:
-    """Return two columns one after the other, rounded to the digits of the coarser of them, or to
-    float32 if both have more than MOST_DIGITS."""
+    """Return two columns, concatenated and rounded to the digits of the coarser one.
+
+    If both have more than MOST_DIGITS digits, they are rounded to float32.
+    """
     for digits in range(MOST_DIGITS + 1):
         coarse = [np.round(values, digits).astype(np.float32) for values in (one, other)]
         if any((a == b.astype(np.float32)).all() for a, b in zip(coarse, (one, other))):
@@ -250,8 +257,11 @@ def rounded_alike(one: Array, other: Array) -> Array:
 
 
 def pairs_across(points: Array, is_seen: Array, level: float) -> int:
-    """Return the estimated number of pairs of twins among distinct points [N, M], given to which
-    split each belongs [N], or 0 if there are not more pairs across than by chance at a level."""
+    """Return the estimated number of samples that are in both splits, among distinct points [N, M].
+
+    is_seen, bool [N], is True for points of the first split. 0 if pairs across the splits are not
+    more frequent than by chance at this level.
+    """
     count = len(points)
     seen = np.count_nonzero(is_seen)
     if count < 2 * FEWEST_PAIRS or seen in (0, count):

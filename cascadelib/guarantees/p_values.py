@@ -1,5 +1,4 @@
-"""P-values of what a certificate promises, of accuracy, F1 and cost; valid for any number of
-samples."""
+"""P-values for bounds on accuracy, F1 and cost, valid for any number of samples."""
 
 from collections.abc import Sequence
 
@@ -10,11 +9,11 @@ from scipy.stats import beta, binom
 from ..evaluation.evaluation import paid_by
 from ..evaluation.intervals import BETS, plug_in_bets, share_interval
 
-NUISANCE = 1 / 500  # of the level: what the confidence set of a nuisance parameter may miss
-# of the level: what the bound on the share of disagreements may miss, where a draw is labelled
-DRAW = 1 / 10
-NEGLIGIBLE = 1e-12  # probability that a sum may leave out at each end; it is added to the result
-GRIDS = (25, 100, 400, 1600)  # finer where a coarser one does not tell
+# Shares of the level that are spent on errors of a confidence bound:
+NUISANCE = 1 / 500  # on the nuisance parameter
+DRAW = 1 / 10  # on the share of disagreements, if a draw of them is labelled
+NEGLIGIBLE = 1e-12  # probability that a sum may leave out at each end, which is added to the result
+GRIDS = (25, 100, 400, 1600)  # numbers of intervals, tried until one of them decides
 
 
 def paired_p_value(
@@ -25,22 +24,33 @@ def paired_p_value(
     level: float = 0.05,
     most: tuple[int, int] | None = None,
 ) -> float:
-    """p-value of the hypothesis "the loss is ε or more" from counts of samples on which exactly one
-    side is right.
+    """Return the p-value of the hypothesis "the loss is ε or more" from discordant samples.
 
-    lost, gained: those that only the reference, or only the cascade, gets right, of ``samples``
-    independent draws. The loss is P(lost) − P(gained). level: the p-value, valid at every
-    level, is refined only until it is known to lie above or below this one. most: where labels are
-    missing, lost and gained are the least that they may be, and these two the most that lost and
-    lost + gained may be; the value is then no less than that of any such outcome.
+    Parameters
+    ----------
+    lost, gained : int
+        The number of samples on which only the reference, or only the cascade, is correct. The loss
+        is P(lost) − P(gained).
+    samples : int
+        The number of independent draws.
+    epsilon : float
+    level : float, default=0.05
+        The p-value is valid at every level. It is refined until it is known to be above or below
+        this one.
+    most : (int, int), optional
+        If labels are missing, lost and gained are lower bounds, and these are upper bounds on lost
+        and on lost + gained. The p-value is then an upper bound over all such outcomes.
 
-    An exact unconditional test. Outcomes are ordered by the studentized loss. At a given nuisance ψ
-    = P(lost) + P(gained) one as extreme is most probable at a loss of exactly ε (how many samples
-    are discordant depends on ψ only, and given that ``lost`` is binomial). That is maximized over
-    Clopper and Pearson's interval for ψ at confidence 1 − γ, and γ = level / 500 is added (Berger
-    and Boos, 1994, *P values maximized over a confidence set for the nuisance parameter*). The
-    maximum is bounded, not sampled: between points of a grid the probability of an event A moves by
-    at most √(P(A) χ²) (Cauchy and Schwarz), 1 + χ² = (1 + χ₁²)^samples for independent draws.
+    Notes
+    -----
+    This is an exact unconditional test. Outcomes are ordered by the studentized loss. For a fixed
+    nuisance ψ = P(lost) + P(gained), an outcome as extreme is most probable at a loss of exactly ε:
+    the number of discordant samples depends on ψ only, and ``lost`` is binomial given that number.
+    The probability is maximized over Clopper and Pearson's interval for ψ at confidence 1 − γ, and
+    γ = level / 500 is added (Berger and Boos, 1994, *P values maximized over a confidence set for
+    the nuisance parameter*). The maximum is bounded, not sampled: between points of a grid the
+    probability of an event A changes by at most √(P(A) χ²) (Cauchy and Schwarz), where
+    1 + χ² = (1 + χ₁²)^samples for independent draws.
     """
     gamma = level * NUISANCE
     most_lost, most_discordant = most or (lost, lost + gained)
@@ -61,8 +71,8 @@ def paired_p_value(
         parts = np.stack([(middle + epsilon) / 2, (middle - epsilon) / 2, 1 - middle])
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             terms = np.stack([half / 2, half / 2, half]) ** 2 / parts
-            moved = np.nan_to_num(terms, nan=0.0).sum(axis=0)
-            bound = p + np.sqrt(p * np.expm1(samples * np.log1p(moved)))
+            chi_square = np.nan_to_num(terms, nan=0.0).sum(axis=0)
+            bound = p + np.sqrt(p * np.expm1(samples * np.log1p(chi_square)))
         largest = min(1.0, float(bound.max()) + gamma)
         if largest <= level or p.max() + gamma > level:
             break
@@ -70,13 +80,15 @@ def paired_p_value(
 
 
 def spreads(discordant: Array, samples: int, loss: float) -> Array:
-    """What the loss is studentized by, at numbers of discordant samples."""
+    """Return the scale of the studentized loss for numbers of discordant samples."""
     return np.sqrt(np.maximum(discordant, samples * loss) + 1 - samples * loss**2)
 
 
 def probability_as_extreme(s: int, discordant: int, samples: int, loss: float, psi: Array) -> Array:
-    """P(an outcome with a studentized loss no larger than that of s = lost − gained) for each ψ,
-    float64 [G]."""
+    """Return the probability, for each ψ, of a studentized loss that is at most the observed one.
+
+    s is the observed lost − gained. The result is float64 [G].
+    """
     spread = spreads(np.arange(samples + 1), samples, loss)
     studentized = (s - samples * loss) / spread[discordant]
     first = int(binom.ppf(NEGLIGIBLE, samples, psi.min()))
@@ -89,14 +101,16 @@ def probability_as_extreme(s: int, discordant: int, samples: int, loss: float, p
 
 
 def betting_p_value(losses: Array, epsilon: float, level: float = 0.05) -> float:
-    """p-value of the hypothesis "the mean loss is ε or more" from losses of at most 1, float [k],
-    for graded scores.
+    """Return the p-value of the hypothesis "the mean loss is ε or more" for losses of at most 1.
 
-    Capital of a gambler who bets against the hypothesis: each loss d multiplies it by 1 + λ (ε −
-    d), where λ in [0, 1 / (1 + |ε|)] is chosen from the losses before. Under the hypothesis that is
-    a nonnegative supermartingale, so 1 ÷ its maximum is a p-value (Ville, 1939; Waudby-Smith and
-    Ramdas, 2024, *Estimating means of bounded random variables by betting*, section 4). Bets follow
-    one another, and a split may be sorted by class: losses are shuffled, the same way every time.
+    Notes
+    -----
+    A gambler bets against the hypothesis. Each loss d multiplies the capital by 1 + λ (ε − d), with
+    λ in [0, 1 / (1 + |ε|)] chosen from the earlier losses. Under the hypothesis the capital is a
+    nonnegative supermartingale, so 1 ÷ its maximum is a p-value (Ville, 1939, and Waudby-Smith and
+    Ramdas, 2024, *Estimating means of bounded random variables by betting*, section 4). The result
+    depends on the order of the losses, and a split may be sorted by class. Losses are therefore
+    shuffled, with a fixed seed.
     """
     losses = np.random.default_rng(0).permutation(np.asarray(losses, np.float64))
     bets = np.minimum(plug_in_bets(losses, 1 / level, 0.0), 0.75 / (1 + abs(epsilon)))
@@ -105,32 +119,37 @@ def betting_p_value(losses: Array, epsilon: float, level: float = 0.05) -> float
 
 
 def cluster_means(values: Array, clusters: Array | None) -> Array:
-    """The mean of the values [k] of each cluster that is there; clusters: int [k], its number, or
-    None: each sample is one."""
+    """Return the mean of the values [k] of each cluster.
+
+    clusters, int [k], numbers the cluster of each sample. None: each sample is a cluster.
+    """
     if clusters is None:
         return values
     counts = np.bincount(clusters)
-    is_there = counts > 0
-    return np.bincount(clusters, values)[is_there] / counts[is_there]
+    occurs = counts > 0
+    return np.bincount(clusters, values)[occurs] / counts[occurs]
 
 
 def loss_p_value(
     losses: Array,
     differs: Array,
-    there: Array,
+    is_labelled: Array,
     drawn: bool,
     epsilon: float,
     level: float = 0.05,
     clusters: Array | None = None,
 ) -> float:
-    """The p-value that fits losses in [−1, 1]: float [k], graded, or int [k], 0 and ±1, of which
-    those that may differ from 0, bool [k], are known only where a label is ``there``, all of them
-    or a draw. What they are counted as decides which test it is, not how they turn out; means of
-    ``clusters`` are graded, and a label that is missing counts as a loss there."""
+    """Return the p-value of the test that applies to losses in [−1, 1].
+
+    Losses are float [k] for graded scores, or int [k] with values 0 and ±1. Integer losses that may
+    differ from 0, bool [k] ``differs``, are known only for labelled samples: all of them, or a
+    draw. The type of the losses decides which test applies, not their values. Means of ``clusters``
+    are graded, and a missing label counts as a loss in them.
+    """
     if losses.dtype.kind == "f" or clusters is not None:
         return betting_p_value(cluster_means(losses, clusters), epsilon, level)
-    counted = losses[differs & there]
-    missing = int(np.count_nonzero(differs & ~there))
+    counted = losses[differs & is_labelled]
+    missing = int(np.count_nonzero(differs & ~is_labelled))
     lost = int(np.count_nonzero(counted > 0))
     gained = int(np.count_nonzero(counted < 0))
     if drawn:
@@ -151,13 +170,14 @@ def drawn_p_value(
     epsilon: float,
     level: float = 0.05,
 ) -> float:
-    """:func:`paired_p_value` where of all ``disagreements`` the labels of ``drawn`` are known, a
-    uniform draw of them.
+    """Return :func:`paired_p_value` if labels are known for a uniform draw of the disagreements.
 
-    The loss is P(disagree) times the mean loss where the two disagree. Of the first Clopper and
-    Pearson's upper bound misses with probability γ, a tenth of the level, which is added. Given
-    which samples disagree and are drawn, those drawn are independent draws of a disagreement: the
-    mean loss of such is tested against ε ÷ the bound.
+    Notes
+    -----
+    The loss is P(disagree) times the mean loss of a disagreement. Clopper and Pearson's upper bound
+    on P(disagree) fails with probability γ, a tenth of the level, which is added to the p-value.
+    Given which samples disagree and are drawn, the drawn ones are independent draws of a
+    disagreement. Their mean loss is tested against ε ÷ the bound.
     """
     gamma = level * DRAW
     share = 1.0
@@ -177,18 +197,22 @@ def f1_p_value(
     epsilon: float,
     level: float = 0.05,
 ) -> float:
-    """p-value of the hypothesis "the F1 of the reference exceeds that of the cascade by ε or more",
-    from bool [k]: which samples the reference and the cascade get right, and which are of the
-    positive class.
+    """Return the p-value of "the reference's F1 exceeds the cascade's F1 by ε or more".
 
-    F1 is θ where the mean of 2 (1 − θ) [true positive] − θ [error] is 0. So with θ the F1 of the
-    reference, the mean of that of the cascade at θ − ε less that of the reference at θ is at most 0
-    under the hypothesis: gamblers bet against that. θ is not known: true positives among true
-    positives and errors are binomial, which gives Clopper and Pearson's interval at confidence 1 −
-    γ, γ = level / 500 (added). Each of 32 gamblers bets one constant share, fixed in advance (as in
-    :func:`anytime_lower`), since bets that follow the data would depend on θ. Then the logarithm of
-    each one's capital is concave in θ, so that over the interval it is least at an end, and their
-    mean is at least the mean of these. Samples are shuffled, the same way every time.
+    All arrays are bool [k]: whether the reference and the cascade are correct, and whether the
+    sample is of the positive class.
+
+    Notes
+    -----
+    F1 is the θ for which the mean of g(θ) = 2 (1 − θ) [true positive] − θ [error] is 0. Let θ be
+    the F1 of the reference. Under the hypothesis, the mean of g(θ − ε) of the cascade minus g(θ) of
+    the reference is at most 0, and gamblers bet against that. The number of true positives among
+    true positives and errors is binomial. It gives Clopper and Pearson's interval for the unknown θ
+    at confidence 1 − γ, and γ = level / 500 is added. Each of 32 gamblers bets a constant share
+    that is fixed in advance (as in :func:`anytime_lower`), since bets that depend on the data would
+    depend on θ. The logarithm of the capital of each gambler is then concave in θ, so its minimum
+    over the interval is at an end. The mean capital is at least the mean of these minima. Samples
+    are shuffled with a fixed seed.
     """
     gamma = level * NUISANCE
     is_true_positive = reference_correct & positive
@@ -198,9 +222,9 @@ def f1_p_value(
     if high < epsilon:
         return gamma
     theta = np.array([[max(low, epsilon)], [high]])
-    theirs = 2 * (1 - theta) * is_true_positive - theta * ~reference_correct
-    ours = 2 * (1 - theta + epsilon) * (correct & positive) - (theta - epsilon) * ~correct
-    losses = (theirs - ours) / 2
+    reference = 2 * (1 - theta) * is_true_positive - theta * ~reference_correct
+    cascade = 2 * (1 - theta + epsilon) * (correct & positive) - (theta - epsilon) * ~correct
+    losses = (reference - cascade) / 2
     losses = losses[:, np.random.default_rng(0).permutation(losses.shape[1])]
     capital = np.zeros(losses.shape[1])
     for bet in BETS:
@@ -216,12 +240,13 @@ def cost_p_value(
     max_price: float | None = None,
     clusters: Array | None = None,
 ) -> float:
-    """p-value of the hypothesis "the mean cost is above the budget" from exit stages int [k] and
-    the costs of stages, numbers or float [k].
+    """Return the p-value of the hypothesis "the mean cost is above the budget".
 
-    Exact binomial for two stages of one cost each; else, and for means of ``clusters``,
-    :func:`betting_p_value` of what each sample paid. Where costs differ by sample that lies between
-    0 and ``max_price``, by default the dearest run through all stages that there is.
+    exits, int [k], are exit stages. costs are the costs of the stages, numbers or float [k]. The
+    test is exact and binomial for two stages of one cost each. Otherwise, and for means of
+    ``clusters``, it is :func:`betting_p_value` of the cost of each sample. If costs differ between
+    samples, the cost of a sample is between 0 and ``max_price``, by default the largest cost of all
+    stages together.
     """
     has_prices = any(map(np.ndim, costs))
     least = 0.0 if has_prices else float(costs[0])

@@ -1,5 +1,8 @@
-"""Peeling: which rows of a table may keep a small model's answer, where all labels of one uniform
-draw both order the rows and certify what is left of them (docs/guarantees.md has the argument)."""
+"""Peeling: choose the rows of a table that may keep a small model's answer.
+
+The labels of one uniform draw both order the rows and certify the remaining ones. The proof is in
+docs/guarantees.md.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,26 +14,36 @@ from scipy.stats import beta, binom, hypergeom, norm
 
 from ..methods.expected import ridge_logistic
 
-STEPS = 200  # about as many fits as a whole table takes
-CURIOSITY = 1.0  # standard errors of the log odds that a border's risk is raised by
-RIDGE = 2.0  # pulls each predicted class towards the curve of all
-MOST_WEIGHT = 500  # of all labels of a fit together, so that many of them do not silence the ridge
-COMMON = 0.05  # share of the rows from which on a predicted class has a border of its own
-PILOT = 200  # labels that are open from the start, where their number is chosen here
-TO_LEAVE = 2.5  # times as many wrong rows as may stay are left before the certifying draw
-SPARE = 1.25  # times the labels that the fitted risks call for
+STEPS = 200  # approximate number of fits for a full table
+CURIOSITY = 1.0  # standard errors of the log odds that are added to a border's risk
+RIDGE = 2.0  # penalty on the difference of each predicted class from the common curve
+MOST_WEIGHT = 500  # total weight of the labels of a fit, so that the ridge keeps its influence
+COMMON = 0.05  # least share of the rows for a predicted class with its own border
+PILOT = 200  # labels that are open from the start if the number of labels is chosen here
+TO_LEAVE = 2.5  # wrong rows before the certifying draw, relative to the allowed number
+SPARE = 1.25  # labels relative to the number that the fitted risks require
 DRAWS = np.unique(np.geomspace(60, 8_000, 28).round().astype(int))  # numbers of labels compared
-SPENT = 1 / 10  # of δ, on the bound on what share of the source is left before the draw
+SPENT = 1 / 10  # share of δ for the bound on the share of the source that remains before the draw
 
 
 @dataclass(frozen=True, eq=False)
 class Peeled:
-    """What :func:`peel_table` found.
+    """The result of :func:`peel_table`.
 
-    kept: bool [n], rows that keep the small model's answer. classes: those with a border of their
-    own; borders: float64 [classes + 1], the last one for all other classes: a new row keeps its
-    answer above it. labels: of the certifying draw; allowed: how many of them may be wrong among
-    the rows that are left, for the table and for its source (−1: not even none would do).
+    Parameters
+    ----------
+    kept : bool array of shape (n,)
+        Rows that keep the small model's answer.
+    classes : list of str
+        Predicted classes with their own border.
+    borders : float64 array of shape (n_classes + 1,)
+        A new row keeps its answer above the border of its class. The last border is that of all
+        other classes.
+    labels : int
+        The number of labels of the certifying draw.
+    allowed : (int, int)
+        The number of these labels that may be wrong among the remaining rows, for the table and for
+        its source. −1: the certificate would fail even without errors.
     """
 
     kept: Array
@@ -41,11 +54,20 @@ class Peeled:
 
 
 class Peel:
-    """Rows leave a chunk at a time, the class with the riskiest border first, by ``opened`` labels.
+    """The state of peeling: rows are removed in chunks, from the class with the riskiest border.
 
-    confidence: float64 [n]; score: float64 [n], as the fit reads it; group: int [n], the predicted
-    class; inside: rows that may leave; ties: float64 [n], who leaves first at equal confidence;
-    borders: float64 [groups], the scores from which on rows of each class leave.
+    Parameters
+    ----------
+    confidence, score : float64 arrays of shape (n,)
+        The confidence, and its transform that the fit reads.
+    group : int array of shape (n,)
+        The predicted class.
+    inside : int array
+        Rows that may be removed.
+    ties : float64 array of shape (n,)
+        The order of removal at equal confidence.
+    borders : float64 array of shape (n_groups,)
+        The score at which the removal of each class starts.
     """
 
     def __init__(
@@ -66,23 +88,26 @@ class Peel:
         self.taken = np.zeros(len(borders), int)
         self.chunk = max(1, len(inside) // STEPS)
         self.opened = np.zeros(len(group), bool)
-        self.wrong = np.zeros(len(group), bool)  # where it is known
+        self.wrong = np.zeros(len(group), bool)  # False if the label is not open
         self.curve = prior_curve(len(borders))
         self.gone = [np.empty(0, int)]
 
     @property
     def order(self) -> Array:
-        """Rows that have left, the first one first."""
+        """The removed rows, in the order of removal."""
         return np.concatenate(self.gone)
 
     @property
     def left(self) -> Array:
-        """Rows that have not left."""
+        """The remaining rows."""
         return np.concatenate([queue[at:] for queue, at in zip(self.queues, self.taken)])
 
     def log_odds(self, score: Array, group: Array) -> tuple[Array, Array]:
-        """Log odds that rows of these scores and classes are wrong, by all labels opened so far,
-        and their standard errors: float64 [rows] each."""
+        """Return the log odds that rows of these scores and classes are wrong, and their errors.
+
+        The fit uses all open labels. Both results are float64 [rows]. The errors are standard
+        errors.
+        """
         known = np.flatnonzero(self.opened)
         seen = design(self.score[known], self.group[known], len(self.queues))
         self.curve, spread = fitted_curve(seen, self.wrong[known], self.curve)
@@ -90,17 +115,19 @@ class Peel:
         return columns @ self.curve, np.sqrt(np.sum(columns @ spread * columns, axis=1))
 
     def chances(self, rows: Array) -> Array:
-        """The chance that each of ``rows`` is wrong, float64 [rows]."""
+        """Return the probability that each of ``rows`` is wrong, float64 [rows]."""
         return expit(self.log_odds(self.score[rows], self.group[rows])[0])
 
     def risks(self) -> Array:
-        """Log odds at each class's border, float64 [groups], raised where little is known: a class
-        that looks safe by few labels would never get others."""
+        """Return upper bounds on the log odds at the border of each class, float64 [groups].
+
+        With estimates, a class that seems safe by few labels would never get further labels.
+        """
         value, error = self.log_odds(self.borders, np.arange(len(self.borders)))
         return value + CURIOSITY * error
 
     def take(self) -> Array:
-        """The next rows to leave, all of equal confidence together; none where all have left."""
+        """Remove and return the next rows, all of equal confidence together, or none at the end."""
         waiting = self.taken < [len(queue) for queue in self.queues]
         if not waiting.any():
             return self.gone[0]
@@ -117,7 +144,7 @@ class Peel:
         return rows
 
     def open(self, rows: Array, wrong: Array) -> None:
-        """From the next fit on the labels of ``rows`` count."""
+        """Add the labels of ``rows`` to the next fit."""
         self.opened[rows] = True
         self.wrong[rows] = wrong
 
@@ -131,10 +158,18 @@ def peel_table(
     labels: int | None = None,
     seed: int = 0,
 ) -> Peeled:
-    """Peel until at most ε of the rows of a table keep a wrong answer, with probability 1 − δ.
+    """Remove rows until at most ε of a table's rows keep a wrong answer, with probability 1 − δ.
 
-    confidence: float64 [n]; predictions: text [n]; wrong_at: which of some rows are wrong, bool,
-    at the price of a label each. labels: so many certify; None: as many as a pilot calls for.
+    Parameters
+    ----------
+    confidence : float64 array of shape (n,)
+    predictions : str array of shape (n,)
+    wrong_at : callable
+        Function from rows to bool: which of them are wrong. It costs a label per row.
+    epsilon, delta : float
+    labels : int, optional
+        The number of certifying labels. By default it is estimated from a pilot.
+    seed : int, default=0
     """
     count = len(confidence)
     may_stay = int(epsilon * count + 1e-9)
@@ -148,8 +183,8 @@ def peel_table(
     wrong = np.zeros(count, bool)
     wrong[first] = wrong_at(first)
 
-    # Classes and scales come from rows that certify nothing: the order in which the others leave
-    # may depend on the rows that have left, and on nothing else.
+    # Classes and scales come from rows that do not certify: the order in which the other rows are
+    # removed may depend on removed rows only.
     outside = others if labels is not None and len(others) else first
     classes, group = common_classes(predictions, outside)
     inside = others if labels is None else shuffled
@@ -181,8 +216,10 @@ def peel_table(
 
 
 def peel_openly(peel: Peel, wrong_at: Callable[[Array], Array], most: float) -> Array:
-    """Peel, and open the labels of all rows that leave, until at most so many of the rows that are
-    left are expected to be wrong; those rows, in random order of no meaning."""
+    """Remove rows and open their labels until at most ``most`` remaining ones are expected wrong.
+
+    Return the remaining rows. Their order has no meaning.
+    """
     while True:
         left = peel.left
         if peel.chances(left).sum() <= most:
@@ -192,8 +229,11 @@ def peel_openly(peel: Peel, wrong_at: Callable[[Array], Array], most: float) -> 
 
 
 def peel_down(peel: Peel, certify: Array, wrong: Array, most: int) -> Array:
-    """Peel until at most so many ``wrong`` rows, bool [n], are left, opening what ``certify``, bool
-    [n], has of the rows that leave; how many were left after 0, 1, … of all rows that ever left."""
+    """Remove rows until at most ``most`` of the ``wrong`` rows, bool [n], remain.
+
+    The labels of removed rows in ``certify``, bool [n], are opened. Return the number of remaining
+    wrong rows after 0, 1, … removals.
+    """
     inside = wrong.sum()
     while inside > most and len(rows := peel.take()):
         labelled = rows[certify[rows]]
@@ -203,14 +243,16 @@ def peel_down(peel: Peel, certify: Array, wrong: Array, most: int) -> Array:
 
 
 def first_at_most(falling: Array, most: int) -> int:
-    """Where falling counts, int [n + 1], are first at most so many; n where they never are."""
+    """Return the first position at which falling counts, int [n + 1], are ≤ most, or n."""
     below = falling <= most
     return int(below.argmax()) if below.any() else len(falling) - 1
 
 
 def borders_after(gone: Array, peel: Peel, confidence: Array) -> Array:
-    """Of each class the confidence of the last row that is gone, float64 [classes]: −inf where none
-    is, inf where all are."""
+    """Return the confidence of the last removed row of each class, float64 [classes].
+
+    −inf if no row of the class is removed, inf if all rows are removed.
+    """
     borders = np.full(len(peel.queues), np.inf)
     counts = np.bincount(peel.group[gone], minlength=len(borders))
     for one, queue in enumerate(peel.queues):
@@ -222,8 +264,11 @@ def borders_after(gone: Array, peel: Peel, confidence: Array) -> Array:
 
 
 def used_up(chances: Array, delta: float) -> float:
-    """The largest c so that chances[i] ≤ δ for every i ≤ c, −1 where there is none; else with a
-    fraction: the probability with which c + 1 is taken instead, so that all of δ is used."""
+    """Return the largest c with chances[i] ≤ δ for every i ≤ c, or −1 if there is none.
+
+    A fraction is added to c: the probability with which c + 1 is used instead, so that all of δ is
+    spent.
+    """
     most = int(np.logical_and.accumulate(chances <= delta).sum()) - 1
     if most < 0 or most + 1 == len(chances):
         return float(most)
@@ -231,12 +276,14 @@ def used_up(chances: Array, delta: float) -> float:
 
 
 def errors_allowed(rows: int, may_stay: int, labels: int, delta: float) -> float:
-    """How many of ``labels``, a uniform draw of ``rows``, may be wrong (:func:`used_up`), where i
-    may be if a draw has at most i of i + may_stay + 1 wrong rows with probability at most δ; −1
-    where not even none may."""
+    """Return the number of ``labels``, a uniform draw of ``rows``, that may be wrong.
+
+    i errors are allowed if a draw from rows with i + may_stay + 1 wrong ones has at most i of them
+    with probability at most δ. The result has the form of :func:`used_up`.
+    """
     if labels >= rows:
         return float(labels)
-    mean = labels * (may_stay + 1) / (rows - labels)  # no c beyond it does
+    mean = labels * (may_stay + 1) / (rows - labels)  # an upper bound on the result
     wrong = np.arange(min(int(mean) + 2, labels, rows - may_stay))
     return used_up(hypergeom.cdf(wrong, rows, wrong + may_stay + 1, labels), delta)
 
@@ -244,9 +291,11 @@ def errors_allowed(rows: int, may_stay: int, labels: int, delta: float) -> float
 def errors_allowed_at_source(
     labels: int, epsilon: float, delta: float, gone: int, rows: int
 ) -> float:
-    """The same for the source of ``rows`` independent rows, ``gone`` of which left before the
-    draw: i may be if P(Binomial(labels, ε / q) ≤ i) ≤ δ, with q a bound on the share of the source
-    that is left."""
+    """Return the number of errors allowed for the source of ``rows`` independent rows.
+
+    ``gone`` rows were removed before the draw. i errors are allowed if
+    P(Binomial(labels, ε / q) ≤ i) ≤ δ, with q a bound on the share of the source that remains.
+    """
     share = 1.0
     chunk = max(1, rows // STEPS)
     counted = gone // chunk * chunk  # a number that was fixed in advance, one of rows // chunk
@@ -259,8 +308,10 @@ def errors_allowed_at_source(
 
 
 def planned_labels(chances: Array, may_stay: int, delta: float) -> int:
-    """How many labels to draw where rows are wrong with these chances, float64 [n], so that they
-    and the rows that leave are few."""
+    """Return the number of labels that minimizes labels plus removed rows.
+
+    ``chances``, float64 [n], are the probabilities that rows are wrong.
+    """
     rows = len(chances)
     leave = np.append(0, np.cumsum(np.sort(chances)[::-1]))
     left = leave[-1] - leave
@@ -279,8 +330,10 @@ def planned_labels(chances: Array, may_stay: int, delta: float) -> int:
 
 
 def common_classes(predictions: Array, outside: Array) -> tuple[list[str], Array]:
-    """Classes that many of the rows ``outside`` are predicted to be, and the class of each row, int
-    [n]: its place among them, or one more."""
+    """Return the common predicted classes of the rows ``outside``, and the group of each row.
+
+    The group, int [n], is the position of the class, or the number of classes for other ones.
+    """
     names, counts = np.unique(predictions[outside], return_counts=True)
     names = names[counts >= COMMON * len(outside)]
     group = np.searchsorted(names, predictions)
@@ -289,8 +342,11 @@ def common_classes(predictions: Array, outside: Array) -> tuple[list[str], Array
 
 
 def fitted_scores(confidence: Array, outside: Array) -> Array:
-    """What the fit reads, float64 [n]: logits of confidences in [0, 1], normal scores of others, by
-    their ranks among the rows ``outside``."""
+    """Return the transform of the confidences that the fit reads, float64 [n].
+
+    Confidences in [0, 1] become logits. Other confidences become normal scores of their ranks among
+    the rows ``outside``.
+    """
     finite = confidence[np.isfinite(confidence)]
     if ((finite >= 0) & (finite <= 1)).all():
         return logit(np.clip(confidence, 1e-6, 1 - 1e-6))
@@ -301,22 +357,26 @@ def fitted_scores(confidence: Array, outside: Array) -> Array:
 
 
 def design(score: Array, group: Array, groups: int) -> Array:
-    """Columns of the fit, float64 [n, 2 + 2 groups]: a constant and one per class, then the same
-    times the score."""
-    own = np.column_stack([np.ones(len(score)), group[:, None] == np.arange(groups)])
-    return np.hstack([own, own * score[:, None]])
+    """Return the columns of the fit, float64 [n, 2 + 2 groups].
+
+    These are a constant and an indicator per class, then the same columns times the score.
+    """
+    constants = np.column_stack([np.ones(len(score)), group[:, None] == np.arange(groups)])
+    return np.hstack([constants, constants * score[:, None]])
 
 
 def prior_curve(groups: int) -> Array:
-    """Coefficients without labels: the less confident, the riskier; all classes alike."""
+    """Return coefficients without labels: risk falls with confidence, equally for all classes."""
     curve = np.zeros((2, groups + 1))
     curve[:, 0] = -2, -1
     return curve.ravel()
 
 
 def fitted_curve(columns: Array, wrong: Array, curve: Array) -> tuple[Array, Array]:
-    """Logistic ridge regression of ``wrong``, bool [m], on ``columns`` of :func:`design`, from
-    ``curve``: the constant and the slope of all are nearly free."""
+    """Return the logistic ridge regression of ``wrong``, bool [m], on columns of :func:`design`.
+
+    It starts from ``curve``. The common constant and slope have almost no penalty.
+    """
     groups = len(curve) // 2 - 1
     penalties = np.full((2, groups + 1), RIDGE)
     penalties[:, 0] = 1e-3, 0.1

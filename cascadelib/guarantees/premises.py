@@ -1,6 +1,6 @@
-"""The premises of a guarantee: what must hold of the certification samples, and what a check found.
+"""The premises of a guarantee about the certification samples, and the checks of them.
 
-docs/premises.md describes each check, and what no check can find.
+docs/premises.md describes each check and its limits.
 """
 
 from collections import Counter
@@ -36,16 +36,15 @@ Finding = tuple[str, str, str]  # status, evidence, and the remedy if the premis
 
 @dataclass(frozen=True)
 class Premise:
-    """One premise of a guarantee, as the check found it.
+    """One premise of a guarantee with the result of its check.
 
     Parameters
     ----------
     name : str
-        As ``accept=`` of :func:`cascadelib.certify` takes it.
-    status : str
-        "verified", "violated" or "not verifiable".
+        The name in ``accept=`` of :func:`cascadelib.certify`.
+    status : {"verified", "violated", "not verifiable"}
     evidence : str
-        What was compared, and with which result.
+        The comparison and its result.
     """
 
     name: str
@@ -58,22 +57,22 @@ class Premise:
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """What a certificate is about: the samples, the cascades, and which labels are known.
+    """The samples, cascades and known labels of a certificate.
 
     Parameters
     ----------
     store : Store
-        The k certification samples, labelled.
+        The k certification samples with labels.
     origin : Labels
-        Where these samples come from.
+        The origin of these samples.
     runs : list of Run
         The P cascades on these samples.
     reference : str
-        The model that losses are measured against.
+        The model relative to which losses are measured.
     clusters : array of shape (k,) or None
         The number of each sample's cluster.
     differs : bool array of shape (P, k)
-        Where the label of a sample can matter.
+        Whether the label of a sample can matter.
     is_known : bool array of shape (k,)
         Whether the label is known.
     is_drawn : bool, default=False
@@ -96,12 +95,12 @@ class Case:
 
     @cached_property
     def models(self) -> list[str]:
-        """The reference, and all models of the cascades."""
+        """The reference and all models of the cascades."""
         return models_of(self.points, self.reference)
 
     @cached_property
     def overlap(self) -> Finding:
-        """What :func:`overlap_of` finds."""
+        """The result of :func:`overlap_of`."""
         return overlap_of(self.points, self.origin, self.models)
 
     @property
@@ -142,20 +141,20 @@ def first_of_clusters(clusters: Array) -> Array:
 
 
 def no_overlap(case: Case) -> Finding:
-    """Look for samples that took part in finding, fitting or training the cascades."""
+    """Look for samples that were used to select, fit or train the cascades."""
     return case.overlap
 
 
 def overlap_of(points: Sequence[Point], origin: Labels, models: Sequence[str]) -> Finding:
-    """Compare samples with all that points have seen, by id and by the models' answers."""
+    """Compare samples, by id and by answers, with those that selected or fitted the points."""
     shared = samples_seen([point.seen for point in points], origin, models)
     if shared:
         named = " ".join(filter(None, (origin.dataset, origin.split)))
         return (
             VIOLATED,
             f"{shared} of the {len(origin)} samples took part in finding the cascades"
-            f"{named and f' ({named})'}, by their ids or by what the models said of them",
-            "a guarantee needs samples that they have not seen: search on "
+            f"{named and f' ({named})'}, by their ids or by the models' answers",
+            "a guarantee needs other samples: search on "
             "store.take(slice(0, None, 2)) and certify on store.take(slice(1, None, 2))",
         )
     if shared is None or size_of_table(points, origin) is None:
@@ -175,7 +174,7 @@ def spelling(case: Case) -> Finding:
 
 
 def spelling_of(store: Any) -> Finding:
-    """State how a store compares text: near misses are errors unless it is read otherwise."""
+    """State how a store compares text. Near misses are errors unless ``normalize`` is set."""
     if store.class_count is not None:
         return VERIFIED, "labels and predictions are numbers of classes", ""
     if not store.has_predictions:
@@ -189,7 +188,7 @@ def spelling_of(store: Any) -> Finding:
 
 
 def labels_complete(case: Case) -> Finding:
-    """Count the labels that can matter and are not known, and the samples without all rows."""
+    """Count the missing labels that can matter, and the dropped samples with missing rows."""
     matter = case.differs.any(axis=0)
     known_labels = np.count_nonzero(matter & case.is_known)
     wanted = np.count_nonzero(matter)
@@ -224,7 +223,7 @@ def reference_complete(case: Case) -> Finding:
 
 
 def unanswered(store: Store, reference: str) -> Array | None:
-    """Return where the reference has no answer, bool [k]; None if the store records none."""
+    """Return whether the reference has no answer, bool [k], or None if the store records none."""
     answered = getattr(store, "answered", None)
     return None if answered is None else ~answered[store.row(reference)]  # type: ignore[attr-defined]
 
@@ -236,8 +235,10 @@ def answered_by(run: Run, model: str) -> Array:
 
 
 def confidences(case: Case) -> Finding:
-    """Compare the median of each custom confidence with the range seen where cascades were
-    chosen; single values outside of it are normal."""
+    """Compare the median of each custom confidence with its range on the selection splits.
+
+    Single values outside of the range are normal.
+    """
     if case.store.class_count is not None:
         return VERIFIED, "computed from the models' outputs by the metric", ""
     parts = {part for point in case.points for part in parts_of(point.origin)}
@@ -255,13 +256,13 @@ def confidences(case: Case) -> Finding:
                 "give both splits confidences of one kind, as 0.93 or 93",
             )
     if unknown:
-        few = f"too few confidences are known of {', '.join(unknown)} where cascades were chosen"
+        few = f"the selection splits have too few confidences of {', '.join(unknown)}"
         return NOT_VERIFIABLE, few, ""
-    return VERIFIED, "the median of each lies inside the range seen where cascades were chosen", ""
+    return VERIFIED, "the median of each is inside the range of the selection splits", ""
 
 
 def confidences_of(part: Origin, name: str) -> Array:
-    """Return the finite confidences of a model on a set of samples; none if they are unknown."""
+    """Return the finite confidences of a model on a set of samples, empty if unknown."""
     contents = getattr(part, "contents", None)
     if not isinstance(contents, Contents) or contents.read is None or name not in contents.models:
         return np.empty(0)
@@ -285,7 +286,7 @@ def rows_aligned(case: Case) -> Finding:
 
 
 def unlike_selection(case: Case) -> Finding:
-    """Test whether samples are those that cascades have seen, under other ids or rounded."""
+    """Test whether samples are those of a selection split, under other ids or rounded."""
     if case.overlap[0] == VIOLATED:
         return NOT_VERIFIABLE, "samples are in both splits by their ids or answers", ""
     seen = together(*(point.seen for point in case.points))
@@ -296,7 +297,7 @@ def unlike_selection(case: Case) -> Finding:
     return found.status, found.evidence, remedy
 
 
-# The order in which they are listed. A further premise is a function of a Case, and its entry here.
+# In the order of the table. To add a premise, write a function of a Case and add it here.
 CHECKS: dict[str, Callable[[Case], Finding]] = {
     "independent": independent,
     "overlap": no_overlap,
@@ -315,8 +316,7 @@ def checked_premises(case: Case, accept: Iterable[str]) -> tuple[Premise, ...]:
     Raises
     ------
     ValueError
-        If a premise is violated that ``accept`` does not name, with the remedy, and for a name
-        that is not a premise.
+        If a premise is violated that ``accept`` does not name, or if ``accept`` names no premise.
     """
     accepted = [known(name, CHECKS, "premise in accept") for name in items_of(accept)]
     premises = []
@@ -361,8 +361,10 @@ def premises_text(premises: Sequence[Premise]) -> str:
 
 
 def count_certificate(origin: Labels) -> int:
-    """Return how many certificates this process has computed on these samples, this one included:
-    each of them may fail with probability delta."""
+    """Return the number of certificates that this process has computed on these samples.
+
+    Each of them may fail with probability delta.
+    """
     source = "" if origin.given else origin.source
     samples = hash((source, origin.sample_ids.tobytes()))
     COMPUTED[samples] += 1

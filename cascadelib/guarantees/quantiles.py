@@ -1,4 +1,4 @@
-"""Cascades in an order that no label decides: for a certificate that all labels are left for."""
+"""Cascades whose thresholds are quantiles of confidences, so that all labels remain unused."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -94,7 +94,7 @@ def ladder(
     for _, confidence in deciding:
         falling = -np.sort(-confidence)
         thresholds.append(threshold_for(falling, between_ties(falling, wanted)))
-    own = own_units(None if chosen is None else chosen.units, np.transpose(thresholds))
+    native = own_units(None if chosen is None else chosen.units, np.transpose(thresholds))
     nothing_seen = Seen(())
     points = [
         Point(
@@ -106,7 +106,7 @@ def ladder(
             found_on=nothing_seen if chosen is None else chosen.after(nothing_seen),
             laid_on=store.origin,
         )
-        for step in dict.fromkeys(map(tuple, own.tolist()))
+        for step in dict.fromkeys(map(tuple, native.tolist()))
     ]
     return [
         replace(run.point, exit_rates=run.exit_rates, cost=run.cost)

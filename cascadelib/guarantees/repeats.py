@@ -1,5 +1,7 @@
-"""Samples that are there more than once, or were seen before: a certificate would count them as
-independent draws."""
+"""Samples that occur more than once or were used before.
+
+A certificate would count them as independent draws.
+"""
 
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
@@ -16,18 +18,21 @@ from ..methods.method import Method
 
 LEVEL = 1e-6  # probability with which a table of independent draws is refused
 PRIMES = (2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47)
-FACTOR = 1.5  # by which samples of equal confidence may be more alike than neighbours, by chance
-# of variances by repeats, up to which they pass: at most 5.4% of promises fail, not 5%
+FACTOR = 1.5  # by which samples of equal confidence may agree more often than neighbours, by chance
+# Up to this inflation of variances, repeats are accepted: at most 5.4% of guarantees fail, not 5%.
 INFLATION = 1.05
-# share of equal confidences with unequal outcomes up to which those are repeats
+# Samples of equal confidence are repeats if at most this share of them has unequal outcomes.
 CONTRADICTING = 0.02
 REMEDY = "keep one row of each sample: store.take(rows)"
 
 
 def samples_seen(origins: Iterable[Origin], here: Labels, models: Iterable[str]) -> int | None:
-    """How many samples of ``here``, at least, are among those of ``origins``: by their ids, else by
-    what ``models`` said of them (:func:`equal_contents`). 0: none by their ids, and no sign of any;
-    None: no sign, and ids, or what models said of all of them, are not known."""
+    """Return a lower bound on the number of samples of ``here`` that are among those of
+    ``origins``.
+
+    Samples are compared by their ids and then by the outputs of ``models``
+    (:func:`equal_contents`). None if no shared sample is found and ids or outputs are unknown.
+    """
     distinct = list(dict.fromkeys(origins))
     counts = [samples_in_common(origin, here) for origin in distinct]
     if any(counts):
@@ -42,16 +47,19 @@ def samples_seen(origins: Iterable[Origin], here: Labels, models: Iterable[str])
 
 
 def equal_contents(seen: Array, here: Array, level: float) -> int:
-    """How many values occur as often in ``seen`` [k] as in ``here`` [m], if that is rarer than
-    chance, at a level; else 0.
+    """Return the number of values that occur equally often in ``seen`` [k] and ``here`` [m].
 
-    Of independent draws, from any distribution of the one and any of the other, the counts of a
-    value are Poisson variables X and Y, given their sums k and m. Given that X + Y is 2n, X = Y has
-    a probability of at most C(2n, n) / 4ⁿ, whatever the two means are; values are independent of
-    one another. So at least c of v values with an even X + Y do that with a probability of at most
-    P(binomial(v, mean of these bounds) ≥ c) (Hoeffding, 1956, for unequal probabilities), divided
-    by that of those two sums. A split that is there twice has X = Y for all of its values; where a
-    part of it is there twice, the values that only that part has do.
+    0 if there are not more such values than by chance at this level.
+
+    Notes
+    -----
+    If the draws are independent, from any two distributions, then the counts of a value are Poisson
+    variables X and Y, conditional on the totals k and m. Given that X + Y is 2n, X = Y has a
+    probability of at most C(2n, n) / 4ⁿ for any two means, and values are independent of one
+    another. Let v values have an even X + Y. Then X = Y for at least c of them with a probability
+    of at most P(binomial(v, mean of these bounds) ≥ c) (Hoeffding, 1956, for unequal
+    probabilities), divided by the probability of the two totals. A repeated split has X = Y for all
+    of its values. If a part of it is repeated, the values that occur in that part only have X = Y.
     """
     seen = without_copies(seen)
     here = without_copies(here)
@@ -71,8 +79,10 @@ def equal_contents(seen: Array, here: Array, level: float) -> int:
 
 
 def without_copies(values: Array) -> Array:
-    """Values [k], a part of each where they are there 2, 3, … times as often as independent draws
-    (:func:`copies_of_each`): a split of doubled rows is compared as that split."""
+    """Return values [k] with fewer copies if all of them are multiplied (:func:`copies_of_each`).
+
+    A split of doubled rows is therefore compared like the split itself.
+    """
     distinct, counts = np.unique(values, return_counts=True)
     copies = copies_of_each(counts)
     while copies > 1:
@@ -82,14 +92,13 @@ def without_copies(values: Array) -> Array:
 
 
 def repeated_ids(ids: Array) -> str:
-    """Describe the samples whose id, text [k], occurs more than once; "" if there is none."""
+    """Describe the samples whose id, text [k], occurs more than once, or return ""."""
     repeated = len(ids) - len(np.unique(ids))
     return f"{repeated} of the {len(ids)} samples repeat others (ids)" if repeated else ""
 
 
 def refuse_repeated_ids(store: Any) -> None:
-    """Raise ValueError if samples of a store are there more than once, by their ids (or rows of a
-    store)."""
+    """Raise ValueError if ids of a store (or rows of its source) occur more than once."""
     if fault := repeated_ids(store.origin.sample_ids):
         raise ValueError(f"{fault}: {REMEDY}")
 
@@ -103,35 +112,36 @@ def refuse_equal_rows(
 
 
 def equal_rows(store: Any, models: list[str], deciding: Collection[str] | None = None) -> str:
-    """Describe the samples that repeat others by what is known of them: confidences of ``models``,
-    who is correct, predictions, labels; "" if there is no sign of any. deciding: the models whose
-    confidences are compared with thresholds (default: all); others may differ between copies and
-    change nothing.
+    """Describe the samples that repeat others by their values, or return "" without evidence.
 
-    Rows that are equal in all of that may be different samples: confidences are rounded, or have
-    few values. Two signs are rarer than chance, at ``LEVEL`` together: the distinct rows occur a
-    multiple of 2, of 3, … times (:func:`copied_whole`), or samples that share a confidence of one
-    model share all else, although those with neighbouring ones do not (:func:`equal_in_all`).
+    The values are confidences of ``models``, their correctness, predictions, and labels.
+    ``deciding`` names the models whose confidences are compared with thresholds, by default all.
+    Other confidences may differ between copies without any effect.
+
+    Rows with equal values may be different samples, since confidences are rounded or have few
+    values. Two events are evidence, because they are rarer than chance, at ``LEVEL`` together. The
+    number of copies of the distinct rows is a multiple of 2, of 3, … (:func:`copied_whole`). Or
+    samples that share a confidence of one model share all other values, although those with
+    neighbouring confidences do not (:func:`equal_in_all`).
     """
-    confidences, outcomes = known_of(store, models)
-    rows = numbered([*confidences, *outcomes])
+    confidences, outcomes = read_outcomes(store, models)
+    rows = number_rows([*confidences, *outcomes])
     is_repeated = equal_in_all(confidences, rows) or copied_whole(rows)
     if deciding is not None and not is_repeated:
         compared = [values for name, values in zip(models, confidences) if name in deciding]
-        rows = numbered([*compared, *outcomes])
+        rows = number_rows([*compared, *outcomes])
         is_repeated = copied_whole(rows)
     if not is_repeated:
         return ""
     copies = len(rows) - rows.max() - 1
     return (
-        f"{copies} of the {len(rows)} samples repeat others: they are equal in all that is known "
-        "of them, more often than independent samples are"
+        f"{copies} of the {len(rows)} samples repeat others: they are equal in all known values, "
+        "more often than independent samples are"
     )
 
 
-def known_of(store: Any, models: list[str]) -> tuple[list[Array], list[Array]]:
-    """(confidences of each model [k]; its correctness, its predictions and the labels, [k] each) on
-    a store."""
+def read_outcomes(store: Any, models: list[str]) -> tuple[list[Array], list[Array]]:
+    """Return the confidences of each model, and correctness, predictions and labels, each [k]."""
     stage = store.outcome(models, Method(), "top1")
     outcomes: list[Array] = []
     confidences: list[Array] = []
@@ -146,27 +156,25 @@ def known_of(store: Any, models: list[str]) -> tuple[list[Array], list[Array]]:
     return confidences, outcomes
 
 
-def numbered(columns: list[Array]) -> Array:
-    """The same number for rows that are equal in all columns [k]: int64 [k], from 0, none left
-    out."""
+def number_rows(columns: list[Array]) -> Array:
+    """Return int64 [k], equal for rows that are equal in all columns [k], from 0 without gaps."""
     table = pd.DataFrame(dict(enumerate(columns)))
     return table.groupby(list(table), sort=False, dropna=False).ngroup().to_numpy()
 
 
 def copied_whole(rows: Array) -> bool:
-    """Whether the distinct rows occur a multiple of a prime, given the number of each sample's row
-    int [k].
+    """Return whether the counts of distinct rows, given by number [k], are multiples of a prime.
 
-    Of k independent draws the counts of the values are Poisson variables, given that they sum to k.
-    Whatever its mean, a Poisson variable that is not 0 is a multiple of a prime with a probability
-    of at most ½. So at least m of u values do that with a probability of at most √(2πk) ×
-    P(binomial(u, ½) ≥ m): without any assumption on the values.
+    The counts of k independent draws are Poisson variables, conditional on their sum k. A Poisson
+    variable of any mean that is not 0 is a multiple of a prime with a probability of at most ½. So
+    at least m of u counts are multiples with a probability of at most √(2πk) × P(binomial(u, ½) ≥
+    m), without any assumption on the values.
     """
     return copies_of_each(np.bincount(rows)) > 1
 
 
 def copies_of_each(counts: Array) -> int:
-    """The prime of which counts, int [u], are multiples more often than chance; 1: none."""
+    """Return the prime of which counts, int [u], are multiples more often than by chance, or 1."""
     level = LEVEL / 4 / len(PRIMES) / np.sqrt(2 * np.pi * counts.sum())
     for prime in PRIMES:
         multiples = np.count_nonzero(counts % prime == 0)
@@ -176,14 +184,14 @@ def copies_of_each(counts: Array) -> int:
 
 
 def equal_in_all(confidences: list[Array], rows: Array) -> bool:
-    """Whether samples that share a confidence are repeats, given those of M models [k], and rows
-    int [k].
+    """Return whether samples that share a confidence are repeats.
 
-    Of a model and the next: the values of the first that two samples or more share. Where that was
-    chance, the second model tells those apart about as often as samples with neighbouring values:
-    at most FACTOR less often. A second confidence that depends on the first alone never does, so
-    those samples must have equal outcomes as well, which chance decides. Repeats that inflate
-    variances by less than INFLATION pass: the same tweet is sent twice.
+    Inputs are confidences of M models, [k] each, and the number of each sample's row, int [k]. For
+    a model and the next one, consider the samples that share a confidence of the first. If they
+    share it by chance, then their second confidences are equal about as often as those of samples
+    with neighbouring first confidences, at most FACTOR times as often. A second confidence that
+    depends on the first only is always equal, so equal outcomes are required as well. Repeats that
+    inflate variances by less than INFLATION are accepted, such as a tweet that is sent twice.
     """
     counts = np.bincount(rows)
     if np.sum(np.square(counts)) <= INFLATION * len(rows):
@@ -197,8 +205,8 @@ def equal_in_all(confidences: list[Array], rows: Array) -> bool:
 
 
 def outcomes_agree(first: Array, second: Array, rows: Array) -> bool:
-    """Whether nearly all samples that agree in ``first`` and ``second`` are equal, int [k] each."""
-    both = numbered([first, second])
+    """Return whether nearly all samples with equal ``first`` and ``second``, int [k], are equal."""
+    both = number_rows([first, second])
     order = np.argsort(both, kind="stable")
     tied = np.diff(both[order]) == 0
     unequal = np.diff(rows[order])[tied] != 0
@@ -206,8 +214,11 @@ def outcomes_agree(first: Array, second: Array, rows: Array) -> bool:
 
 
 def rarer_than_chance(first: Array, second: Array, rows: Array, level: float) -> bool:
-    """Whether samples that share a value of ``first`` are equal in their rows more often than those
-    with neighbouring values are in ``second``, int [k] each, by more than FACTOR, at a level."""
+    """Return whether samples with equal ``first`` have equal rows more often than by chance.
+
+    Chance is FACTOR times the rate at which samples with neighbouring ``first`` have equal
+    ``second``. All arrays are int [k].
+    """
     order = np.argsort(first, kind="stable")
     starts = np.flatnonzero(np.diff(first[order], prepend=-1))
     sizes = np.diff(starts, append=len(order))
@@ -222,10 +233,14 @@ def rarer_than_chance(first: Array, second: Array, rows: Array, level: float) ->
 
 
 def size_of_table(points: Sequence[Point], origin: Labels) -> int | None:
-    """How many samples gave the thresholds of points (:attr:`Point.laid_on`), where samples
-    (:class:`Labels`) are some of them; 0: these are others, None: not known.
+    """Return the size of the table whose confidences gave the thresholds (:attr:`Point.laid_on`).
 
-    ValueError where some of the samples are among them and others are not.
+    0 if the samples of ``origin`` are not in that table, and None if it is unknown.
+
+    Raises
+    ------
+    ValueError
+        If some of the samples are in the table and others are not.
     """
     sizes = []
     for laid_on in {point.laid_on for point in points if point.laid_on is not None}:
@@ -235,8 +250,8 @@ def size_of_table(points: Sequence[Point], origin: Labels) -> int | None:
         if 0 < shared < len(origin):
             raise ValueError(
                 f"{shared} of the {len(origin)} samples gave the thresholds, the others did not: a "
-                "promise is about the table that the thresholds come from, or about its source; "
-                "certify either on samples of the table alone, or on others alone"
+                "guarantee is about the table that the thresholds come from, or about its source. "
+                "Certify either on samples of the table only, or on others only"
             )
         sizes.append(len(laid_on) if shared else 0)
     return min(filter(None, sizes), default=0)

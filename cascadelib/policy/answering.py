@@ -23,7 +23,7 @@ from ..guarantees.premises import (
     premises_table,
     spelling_of,
 )
-from ..guarantees.repeats import copied_whole, numbered, refuse_repeated_ids
+from ..guarantees.repeats import copied_whole, number_rows, refuse_repeated_ids
 from ..labels import aligned, as_text
 from ..methods.fitted import CONFIDENCE, Fitted, label_digest
 from ..methods.method import Method
@@ -218,7 +218,7 @@ def answer_table(
     cost = np.nan
     if price is not None:
         cost = float(table.cost.mean() * len(table) + price * asked.sum())
-    repeats = copied_whole(numbered([confidence, predictions]))
+    repeats = copied_whole(number_rows([confidence, predictions]))
     premises = list_premises(table, peeled.labels, repeats)
     policy = policy_of(peeled, table, price, premises)
     keeps = policy.point.exit_rates[0]

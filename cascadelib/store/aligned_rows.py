@@ -1,4 +1,7 @@
-"""Do the rows of all models belong to the same samples? Their correctness then correlates."""
+"""Test whether the rows of all models belong to the same samples.
+
+The correctness of models correlates if they do.
+"""
 
 import warnings
 from collections.abc import Callable, Iterable
@@ -15,20 +18,20 @@ from scipy.special import expit, xlogy
 
 from ..checks import brief
 
-LEVEL = 1e-3  # probability with which any interval of a table misses its correlation
-LEAST_PHI = 0.1  # a mean correlation below it is that of rows of different samples
-LEAST_SHARE = 0.25  # and below this share of the largest one that the accuracies allow
-ABOVE_CHANCE = 3.0  # standard errors by which a tested model's accuracy exceeds chance
+LEVEL = 1e-3  # probability that any interval of a table misses its correlation
+LEAST_PHI = 0.1  # rows of different samples have a lower mean correlation
+LEAST_SHARE = 0.25  # of the largest correlation at these accuracies
+ABOVE_CHANCE = 3.0  # standard errors: a tested model is this much above chance
 LEAST_ANSWERED = 0.5  # share of the samples that a tested model answered
-MOST_LABELS = 20_000  # from which the agreement by chance is estimated
-CONSTANT = 0.99  # share of equal predictions from which the order of rows hardly matters
+MOST_LABELS = 20_000  # of a sample that estimates the agreement by chance
+CONSTANT = 0.99  # share of equal predictions, above which the order of rows hardly matters
 STEEPEST = 15.0  # largest slope of the logistic model, per additional correct model
 STEPS = 24  # of a bisection, which gives slopes to 2e-6
 TOLERANCE = 1e-6  # samples
-OFFSETS = (1, -1, 2, -2, 3, -3)  # rows by which one model may be moved
-PARTS = 4  # of a file, each of which may have an offset
-FEWEST_ROWS = 100  # of such a part
-OFFSET_ERRORS = 5.0  # standard errors by which moved rows must fit better than rows as they are
+OFFSETS = (1, -1, 2, -2, 3, -3)  # rows by which a model may be shifted
+PARTS = 4  # of a file, each with its offset
+FEWEST_ROWS = 100  # of a part
+OFFSET_ERRORS = 5.0  # standard errors: shifted rows must fit this much better
 
 
 @dataclass(frozen=True)
@@ -140,7 +143,7 @@ def aligned_rows(correct: Any, names: Iterable[str] = (), chance: Any = 0.0) -> 
 
 
 def alignment_of(store: Any, names: Iterable[str] | None = None) -> Alignment:
-    """Test the rows of models of a store (default: all), on the samples that they all answered.
+    """Test the models of a store on the samples that all of them answered.
 
     Models that answered less than half of the samples are not tested.
     """
@@ -213,11 +216,10 @@ def warn_unless_aligned(store: Any) -> None:
 
 
 def best_offset(is_correct: Array) -> tuple[int, int, int, int] | None:
-    """Return (model, offset, start, stop) of rows that fit those of the other models significantly
-    better when they are moved by a few rows, or None.
+    """Return (model, offset, start, stop) of rows that fit significantly better if shifted.
 
-    Files sorted by class or subject keep a correlation between neighbouring rows, so a moved model
-    may correlate with the others. It correlates more at its offset.
+    In files sorted by class or subject, neighbouring rows correlate. A shifted model may then
+    correlate with the others, but it correlates more at its offset.
     """
     samples = is_correct.shape[1]
     count = PARTS if samples >= PARTS * FEWEST_ROWS else 1
@@ -238,11 +240,12 @@ def best_offset(is_correct: Array) -> tuple[int, int, int, int] | None:
 
 
 def gains(part: Array, total: Array, share: Array, offset: int) -> Array:
-    """Return by how much the covariance of each model with the others rises if its rows are moved
-    by an offset, summed over samples [M]."""
-    here, there = (slice(None, -offset), slice(offset, None))
-    if offset < 0:
-        here, there = slice(-offset, None), slice(None, offset)
+    """Compute the gain of each model's covariance with the others if its rows are shifted.
+
+    The covariances are sums over samples [M].
+    """
+    here = slice(None, -offset) if offset > 0 else slice(-offset, None)
+    there = slice(offset, None) if offset > 0 else slice(None, offset)
     rise = total[there] - total[here]
     own = np.einsum("mk,mk->m", part[:, here], part[:, there]) - part[:, here].sum(axis=1)
     ends = rise.sum() - (part[:, there].sum(axis=1) - part[:, here].sum(axis=1))
@@ -305,18 +308,22 @@ def correlations(counts: Array, scale: Array, level: float) -> pd.DataFrame:
 
 
 def shares(by_s: Array, positive: Array, slope: Array) -> Array:
-    """Return the logistic probabilities of x by s, [N, s], with a slope [N], whose expected number
-    of positives is the observed one."""
+    """Return logistic probabilities of x by s, [N, s], with slopes [N].
+
+    The expected number of positives is the observed one.
+    """
     steps = slope[:, None] * np.arange(by_s.shape[1])
     base = np.log(positive / (by_s.sum(axis=1) - positive))
-    low, high = base - steps.max(axis=1), base - steps.min(axis=1)
+    low = base - steps.max(axis=1)
+    high = base - steps.min(axis=1)
     middle = base - slope * (by_s @ np.arange(by_s.shape[1]) / by_s.sum(axis=1))
     for _ in range(STEPS):
         share = expit(middle[:, None] + steps)
         error = (by_s * share).sum(axis=1) - positive
         if np.abs(error).max() < TOLERANCE:
             break
-        low, high = np.where(error < 0, middle, low), np.where(error < 0, high, middle)
+        low = np.where(error < 0, middle, low)
+        high = np.where(error < 0, high, middle)
         with np.errstate(divide="ignore", invalid="ignore"):
             newton = middle - error / (by_s * share * (1 - share)).sum(axis=1)
         middle = np.where((low <= newton) & (newton <= high), newton, (low + high) / 2)
@@ -324,11 +331,12 @@ def shares(by_s: Array, positive: Array, slope: Array) -> Array:
 
 
 def root(rising: Callable[[Array], Array], low: Array, high: Array) -> Array:
-    """Return the zeros of a rising function of slopes [N] by bisection, an end without one."""
+    """Find the zeros of a rising function of slopes [N] by bisection, or an end."""
     for _ in range(STEPS):
         middle = (low + high) / 2
         is_below = rising(middle) < 0
-        low, high = np.where(is_below, middle, low), np.where(is_below, high, middle)
+        low = np.where(is_below, middle, low)
+        high = np.where(is_below, high, middle)
     return (low + high) / 2
 
 

@@ -1,159 +1,133 @@
-"""Does a class of one's own keep the Protocol of stores? Plain functions for anybody's tests, in
-any framework."""
+"""Check that a class conforms to the Protocol of stores, in the tests of any framework."""
 
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy import ndarray as Array
 
 from .protocol import Store
 
 
 def check_conformance(make: Callable[[], Any], method: Any = None) -> None:
-    """Check that a store keeps what :class:`cascadelib.store.Store` promises.
+    """Check that a store conforms to :class:`cascadelib.store.Store`.
 
     Parameters
     ----------
     make : callable
-        Returns a store of two models or more on four samples or more, the same at each call.
+        Returns the same store at each call, with at least two models and four samples.
     method : Method, optional
-        Needed where the store has the models' outputs.
+        Required if the store has outputs of models.
 
     Raises
     ------
     AssertionError
-        The first promise that is not kept, in a sentence.
+        If the store does not conform. The message states the first violated rule.
     """
-    for check in (_members, _models, _costs, _outcomes, _samples, _selection, _predictions):
-        check(make(), method)
+    store = make()
+    assert isinstance(store, Store), "a member of cascadelib.store.Store is missing"
+    assert len(store) >= 4, "make() returns four samples or more"
+    names = list(store.models.index)
+    rows = np.arange(len(store))
+    assert len(names) >= 2, "make() returns two models or more"
+    default = store.asked(None, None, None)
+    assert default[1:] == ("top1", store.default_cost), "the defaults are top-1 and default_cost"
+    assert store.asked(*default) == default, "asked() returns its own result unchanged"
+    _check_part(store, store, names, rows, method, "the store")
+    for indices in ([2, 0, 0], rows % 2 == 0, slice(1, 3)):
+        part = store.take(indices)
+        _check_part(part, store, names, rows[indices], method, f"take({indices!r})")
+    for chosen in ([names[0]], [names[-1], names[0]]):
+        part = store.select(chosen)
+        _check_part(part, store, chosen, rows, method, f"select({chosen!r})")
+        before = pd.Series(store.costs(store.default_cost), names)[list(part.models.index)]
+        assert (part.costs(store.default_cost) == before).all(), "select(names) keeps the costs"
+    assert list(store.select(names[0]).models.index) == names[:1], "select takes one name"
+    assert _refuses(lambda: store.costs("no such cost")), "an unknown kind of cost: ValueError"
+    assert _refuses(lambda: store.take([])), "take of no sample: ValueError"
+    assert _refuses(lambda: store.select(["no such model"])), "unknown models: ValueError"
+    _check_predictions(store, names[0], method)
 
 
-def _refuses(ask: Callable[[], Any]) -> bool:
-    """Whether a question is answered with a ValueError."""
+def _refuses(call: Callable[[], Any]) -> bool:
+    """Return whether a call raises a ValueError."""
     try:
-        ask()
+        call()
     except ValueError:
         return True
     return False
 
 
-def _alone(store: Any, name: str, method: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Outcome of one model by itself: correct [k] and confidence [k]."""
-    return store.outcome([name], method, "top1")((0,))
-
-
-def _members(store: Any, method: Any) -> None:
-    """All members are there, and there is enough to look at."""
-    assert isinstance(store, Store), "a member of cascadelib.store.Store is missing"
-    assert len(store) >= 4, "make() returns four samples or more"
-    assert len(store.models) >= 2, "make() returns two models or more"
-    assert len(store.origin) == len(store), "origin has as many samples as the store"
-    by_default = store.asked(None, None, None)
-    assert by_default[1:] == ("top1", store.default_cost), "by default, top-1 and the default cost"
-    assert store.asked(*by_default) == by_default, "asked() answers its own answer with the same"
-
-
-def _models(store: Any, method: Any) -> None:
-    """The table of models."""
-    table = store.models
+def _check_part(
+    part: Any, full: Any, names: list[str], rows: Array, method: Any, what: str
+) -> None:
+    """Check that a part of a store has some models and rows, with the outcomes of the full one."""
+    table = part.models
     assert isinstance(table, pd.DataFrame), "models is a DataFrame"
-    assert table.index.is_unique, "names of models are distinct"
+    assert sorted(table.index) == sorted(names), f"{what} has these models"
     assert "top1" in table, "models has a column top1"
     assert table["top1"].dropna().between(0, 1).all(), "top1 is a fraction in [0, 1], or nan"
+    assert len(part) == len(part.origin) == len(rows), f"{what} has {len(rows)} samples"
+    ids = full.origin.sample_ids[rows]
+    assert np.array_equal(part.origin.sample_ids, ids), f"{what} has its samples in this order"
+    assert part.origin.source == full.origin.source, f"{what} has the origin of the full store"
     table["top1"] = -1.0
-    assert (store.models["top1"] != -1.0).all(), "models is a copy that may be changed"
-    for name in table.index:
-        assert isinstance(store.metadata(name), dict), "metadata(name) is a dict"
+    assert (part.models["top1"] != -1.0).all(), "models is a copy that may be changed"
+    _check_costs(part)
+    _check_outcomes(part, full, rows, method, what)
 
 
-def _costs(store: Any, method: Any) -> None:
-    """Costs, and the order that they give."""
+def _check_costs(store: Any) -> None:
+    """Check costs and their order."""
     costs = store.costs(store.default_cost)
     by_sample = store.sample_costs(store.default_cost)
-    mean = by_sample.reshape(len(costs), -1).mean(axis=1)
     shapes = (costs.shape, (len(costs), len(store)))
     assert store.default_cost in store.cost_names, "the default cost is one of cost_names"
     assert costs.shape == (len(store.models),), "costs(cost) is [M]"
     assert np.isfinite(costs).all() and (costs >= 0).all(), "costs are finite, none negative"
     assert (np.diff(costs) >= 0).all(), "models goes cheapest first, by the default cost"
     assert by_sample.shape in shapes, "sample_costs(cost) is [M] or [M, k]"
+    mean = by_sample.reshape(len(costs), -1).mean(axis=1)
     assert np.allclose(mean, costs), "costs(cost) is the mean of sample_costs(cost)"
-    assert _refuses(lambda: store.costs("no such cost")), "an unknown kind of cost: ValueError"
 
 
-def _outcomes(store: Any, method: Any) -> None:
-    """The stage function of all models, and of each by itself."""
-    names = list(store.models.index)
-    shape = (len(store),)
-    stage = store.outcome(names, method, "top1")
-    for position, name in enumerate(names):
+def _check_outcomes(part: Any, full: Any, rows: Array, method: Any, what: str) -> None:
+    """Check the stage functions of all models and of single models."""
+    table = part.models
+    stage = part.outcome(list(table.index), method, "top1")
+    for position, name in enumerate(table.index):
+        assert isinstance(part.metadata(name), dict), "metadata(name) is a dict"
         correct, confidence = stage((position,))
-        again, same = _alone(store, name, method)
-        assert correct.shape == shape, "a stage gives correctness [k]"
-        assert confidence.shape == shape, "a stage gives confidences [k]"
+        assert correct.shape == confidence.shape == rows.shape, "a stage returns arrays [k]"
         assert confidence.dtype == np.float64, "confidences are float64"
         assert not np.isnan(confidence).any(), "no confidence is nan"
-        assert np.array_equal(correct, again) and np.array_equal(confidence, same), (
-            f"the outcome of {name!r} depends neither on the other names nor on earlier calls"
-        )
-        assert np.isclose(np.mean(correct), store.models.loc[name, "top1"]), (
-            f"top1 of {name!r} is its share of correct samples"
-        )
-    correct, confidence = stage((0, 1))
-    assert correct.shape == confidence.shape == shape, "a stage takes a prefix of two models"
-
-
-def _samples(store: Any, method: Any) -> None:
-    """Parts of the samples: rows, also repeated ones, a mask and a slice."""
-    name = store.models.index[0]
-    whole = _alone(store, name, method)
-    ids = store.origin.sample_ids
-    for indices in ([2, 0, 0], np.arange(len(store)) % 2 == 0, slice(1, 3)):
-        rows = np.arange(len(store))[indices]
-        part = store.take(indices)
-        assert len(part) == len(rows), f"take({indices!r}) has {len(rows)} samples"
-        assert np.array_equal(part.origin.sample_ids, ids[rows]), (
-            "take(indices) keeps the samples in the order asked for"
-        )
-        for own, all_of_it in zip(_alone(part, name, method), whole):
-            assert np.array_equal(own, all_of_it[rows]), (
-                "take(indices) has the outcomes of its samples"
+        single = full.outcome([name], method, "top1")((0,))
+        for values, expected in zip((correct, confidence), single):
+            assert np.array_equal(values, expected[rows]), (
+                f"{what} has the outcomes of its samples, which depend neither on the other models "
+                "nor on earlier calls"
             )
-        assert part.origin.source == store.origin.source, "take(indices) has the whole's origin"
-    assert _refuses(lambda: store.take([])), "take of no sample: ValueError"
+        assert np.isclose(np.mean(correct), table.loc[name, "top1"]), "top1 is the mean of correct"
+    if len(table) > 1:
+        correct, confidence = stage((0, 1))
+        assert correct.shape == confidence.shape == rows.shape, "a prefix may have two models"
 
 
-def _selection(store: Any, method: Any) -> None:
-    """Some of the models."""
-    names = list(store.models.index)
-    cost = store.default_cost
-    part = store.select([names[-1], names[0]])
-    assert set(part.models.index) == {names[0], names[-1]}, "select(names) has these models"
-    assert len(part) == len(store), "select(names) has all samples"
-    before = dict(zip(names, store.costs(cost)))
-    for name, value in zip(part.models.index, part.costs(cost)):
-        assert value == before[name], f"select(names) keeps the cost of {name!r}"
-    assert list(store.select(names[0]).models.index) == names[:1], "select takes one name"
-    assert _refuses(lambda: store.select(["no such model"])), "unknown models: ValueError"
-
-
-def _predictions(store: Any, method: Any) -> None:
-    """Predictions, where they are known, and labels made of them."""
-    name = store.models.index[0]
+def _check_predictions(store: Any, name: str, method: Any) -> None:
+    """Check predictions, and labels that equal them."""
     if not _refuses(store.positives):
         assert store.positives().dtype == bool, "positives() is bool [k]"
-    refused = _refuses(lambda: store.predicted(name))
-    assert refused != store.has_predictions, "has_predictions says whether predicted() answers"
-    if refused:
+    is_known = not _refuses(lambda: store.predicted(name))
+    assert is_known == store.has_predictions, "has_predictions is whether predicted() has a result"
+    if not is_known:
         return
     predicted = store.predicted(name)
     assert predicted.shape == (len(store),), "predicted(name) is [k]"
     agreed = store.labelled(predicted)
-    correct, _ = _alone(agreed, name, method)
+    correct, _ = agreed.outcome([name], method, "top1")((0,))
     assert np.asarray(correct)[predicted != ""].all(), (
-        "a model is correct wherever labelled() was given its own predictions"
+        "a model is correct if labelled() gets its predictions"
     )
-    assert np.array_equal(agreed.origin.sample_ids, store.origin.sample_ids), (
-        "labelled(labels) keeps the samples"
-    )
+    ids = store.origin.sample_ids
+    assert np.array_equal(agreed.origin.sample_ids, ids), "labelled(labels) keeps the samples"

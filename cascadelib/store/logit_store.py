@@ -1,4 +1,4 @@
-"""LogitStore: the logits of many models on one labelled split, checked before they are believed."""
+"""LogitStore: the logits of many models on one labelled split, on disk or in memory."""
 
 import copy
 import mmap
@@ -14,7 +14,7 @@ import pandas as pd
 from numpy import ndarray as Array
 from numpy.typing import ArrayLike
 
-from ..checks import POSITIVE, check_number, items_of, known
+from ..checks import items_of, known
 from ..contents import Contents
 from ..cost_kinds import COSTS
 from ..files import file_name, folder_of, short_path
@@ -24,13 +24,11 @@ from ..stages import StageFunction
 from .formats import Folder, LogitArray, LogitFile, Memory, already_there, some_outputs
 from .manifest import create
 from .model_checks import (
-    DTYPES,
     accuracies_of,
-    check_accuracies,
-    check_probabilities,
     checked_logits,
     checked_metadata,
-    normalised,
+    checked_probabilities,
+    costs_by_model,
 )
 from .model_table import cost_names_of, model_table
 
@@ -41,8 +39,7 @@ class LogitStore:
     """Hold the logits of many models on one labelled split, on disk or in memory.
 
     ``LogitStore(path)`` opens a folder. It reads one header per model and skips broken files with a
-    warning. Top-1 and top-5 accuracies come from the headers. They are compared with the logits
-    when these are first read.
+    warning. Top-1 and top-5 accuracies come from the headers.
 
     Parameters
     ----------
@@ -97,8 +94,7 @@ class LogitStore:
         rows: Array | None = None,
         models: dict[str, Any] | None = None,
     ) -> "LogitStore":
-        """Show what lies on a shelf: rows int64 [n] of its samples, or all; these models, or all
-        that come."""
+        """Set the files or arrays, the rows, and the models (None: all, also later ones)."""
         self._shelf = shelf
         self._rows = rows
         self._models = models
@@ -199,20 +195,10 @@ class LogitStore:
         store.path = None
         count = len(next(iter(logits.values()), ()))
         store._use(Memory(Labels.checked(labels, sample_ids, classes, dataset, split, count)))
-        kinds: dict[str, Any] = {"macs": macs, "seconds": seconds} | costs
-        for kind, given in kinds.items():
-            given = {} if given is None else given
-            if not hasattr(given, "keys"):
-                raise ValueError(f"{kind} must be {{model: cost per sample}}, not {given!r:.200}")
-            kinds[kind] = dict(given)
-            for name, cost in given.items():
-                known(name, logits, f"model in {kind}")
-                if cost is not None:
-                    check_number(cost, f"model {name!r}: {kind}", "a positive number", *POSITIVE)
+        by_model = costs_by_model({"macs": macs, "seconds": seconds} | costs, logits)
+        options: dict = {"dtype": dtype, "probabilities": probabilities, "normalise": normalise}
         for name, values in logits.items():
-            own: dict[str, Any] = {k: given[name] for k, given in kinds.items() if name in given}
-            own |= {"dtype": dtype, "probabilities": probabilities, "normalise": normalise}
-            store.add(name, values, **own)
+            store.add(name, values, **options, **by_model[name])
         return store
 
     @classmethod
@@ -260,8 +246,7 @@ class LogitStore:
         return f"<LogitStore {where}: {self.dataset} {self.split}, {held}>"
 
     def _present(self) -> dict[str, Any]:
-        """{name: LogitFile or LogitArray} as they are now, or were when this part was taken:
-        another dict, and other objects, than those to which other threads add."""
+        """Return {name: LogitFile or LogitArray}, a dict to which other threads do not add."""
         return self._shelf.models.copy() if self._models is None else self._models
 
     @property
@@ -298,11 +283,7 @@ class LogitStore:
 
     @property
     def default_cost(self) -> str:
-        """Return the default kind of cost.
-
-        This is MACs, otherwise the first existing one of :data:`COSTS`, otherwise the only other
-        one. With several others or none it is MACs.
-        """
+        """Return the first existing kind of :data:`COSTS`, else the only other kind, else MACs."""
         there = self.cost_names
         is_clear = len(there) == 1 or there and there[0] in COSTS
         return there[0] if is_clear else "macs"
@@ -316,8 +297,7 @@ class LogitStore:
         return self._model(name).metadata["order"]
 
     def _model(self, name: str) -> Any:
-        """A model's LogitFile or LogitArray; ValueError, naming the nearest, where there is
-        none."""
+        """Return the LogitFile or LogitArray of a model."""
         present = self._present()
         broken = self._shelf.broken
         if known(name, [*present, *broken], "model") in broken:
@@ -335,19 +315,17 @@ class LogitStore:
     def output(self, name: str) -> Array:
         """Return the output of a model as it was added, shape (n_samples, n_classes).
 
-        The array is read-only, and memory-mapped from disk unless :meth:`take` selected rows. The
-        first read checks the SHA-256 of the tensor (up to 256 MB; :meth:`verify` checks larger
-        files).
+        The array is read-only, and memory-mapped unless :meth:`take` selected rows. The first read
+        checks the SHA-256 of the tensor (up to 256 MB; :meth:`verify` checks larger files).
         """
         return self._output(self._model(name))
 
     def _output(self, own: LogitFile | LogitArray) -> Array:
-        """Output [k, classes] of a model on these samples."""
+        """Return the output of a model on the samples of this view."""
         return own.tensor if self._rows is None else own.tensor[self._rows]
 
     def let_go(self, name: str) -> None:
-        """Free the memory that reading a model's file took: what is mapped counts as held by this
-        process."""
+        """Free the memory of a mapped file, which counts as memory of this process."""
         tensor = self._model(name).kept.get("tensor")
         if isinstance(tensor, np.memmap) and hasattr(mmap, "MADV_DONTNEED"):
             tensor._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]
@@ -357,30 +335,22 @@ class LogitStore:
         return self._model(name).kind == "probabilities"
 
     def ranks(self, name: str) -> Array:
-        """Return the rank of the true class in each sample's output, int64 array of shape
-        (n_samples,).
+        """Return the rank of each sample's true class, int64 array of shape (n_samples,).
 
         Rank 0 is top-1 correct, and a rank below 5 is top-5 correct. Equal outputs rank by class
         index, so ``ranks == 0`` is ``argmax == label``.
         """
-
-        def checked_ranks(tensor: Array) -> Array:
-            ranks = ranks_of(tensor, self._shelf.labels.needed)
-            check_accuracies(name, self._model(name), accuracies(ranks, tensor.shape[1]))
-            return ranks
-
-        return self._kept(name, "ranks", checked_ranks)
+        labels = self._shelf.labels.needed
+        return self._compute_once(name, "ranks", lambda tensor: ranks_of(tensor, labels))
 
     def predicted(self, name: str) -> Array:
-        """Return the predicted class of each sample, int64 array of shape (n_samples,).
+        """Return the predicted classes, the first one of equal outputs, int64 [n_samples]."""
+        return self._compute_once(
+            name, "predicted", lambda tensor: np.asarray(tensor).argmax(axis=1)
+        )
 
-        Of equal outputs the first class is predicted.
-        """
-        return self._kept(name, "predicted", lambda tensor: np.asarray(tensor).argmax(axis=1))
-
-    def _kept(self, name: str, what: str, compute: Callable[[Array], Array]) -> Array:
-        """What ``compute`` makes of a model's output: [k], computed once for all samples, since
-        bootstraps take many views of them."""
+    def _compute_once(self, name: str, what: str, compute: Callable[[Array], Array]) -> Array:
+        """Return a function of the output [k], computed once, since bootstraps take many views."""
         own = self._model(name)
         if what not in own.kept:
             own.kept[what] = compute(own.tensor)
@@ -427,10 +397,7 @@ class LogitStore:
     def asked(
         self, method: Any = None, score: str | None = None, cost: str | None = None
     ) -> tuple[Any, str, str]:
-        """Return (method, score, kind of cost) of a search, with the defaults filled in.
-
-        The defaults are max softmax, top-1 and :attr:`default_cost`.
-        """
+        """Return (method, score, kind of cost) of a search, with the defaults filled in."""
         return (
             "max_softmax" if method is None else method,
             "top1" if score is None else score,
@@ -457,8 +424,10 @@ class LogitStore:
         return self.origin.needed == 1
 
     def take(self, indices: Any) -> "LogitStore":
-        """The store as it is now, on some samples: row indices (repeats allowed), a bool mask [k]
-        or a slice."""
+        """Return the store with its current models on some samples.
+
+        indices : array of int (repeats allowed), array of bool of shape (n_samples,), or slice
+        """
         rows = chosen_rows(indices, len(self), self.sample_ids)
         return self._view(rows if self._rows is None else self._rows[rows], self._present())
 
@@ -467,7 +436,7 @@ class LogitStore:
         return self._view(self._rows, {name: self._model(name) for name in items_of(names)})
 
     def labelled(self, labels: ArrayLike) -> "LogitStore":
-        """The same samples and models as they are now, in memory, with other labels [k]."""
+        """Return the store with its current models and other labels, in memory."""
         given = Labels.checked(labels, self.sample_ids, self.classes)
         shelf = Memory(replace(self.origin, values=given.values, classes=given.classes))
         store = self._view(None, None)._use(shelf)
@@ -478,8 +447,7 @@ class LogitStore:
         return store
 
     def _view(self, rows: Array | None, models: dict[str, Any] | None) -> "LogitStore":
-        """Another store on the same shelf: rows int64 [n] or None for all, models or None for all
-        that come."""
+        """Return a store of the same files or arrays, with some rows and models (None: all)."""
         view = type(self).__new__(type(self))
         view.path = self.path
         return view._use(self._shelf, rows, models)
@@ -529,21 +497,18 @@ class LogitStore:
         """
         if self._models is not None:
             raise ValueError(
-                f"model {name!r} cannot be added to a part of a store; add it to the whole"
+                f"model {name!r} cannot be added to a view of a store; add it to the full store"
             )
-        file_name(name)  # a name that no file can have is refused in memory as well
+        file_name(name)  # refuses a name that a file cannot have
         header = checked_metadata(name, metadata, {"macs": macs, "seconds": seconds})
         if not isinstance(probabilities, bool):
             if logits is not None:
                 raise ValueError(f"model {name!r}: give logits or probabilities, not both")
             logits = probabilities
             probabilities = True
-        stored_as = np.dtype(known(dtype, DTYPES, "dtype"))
-        output = checked_logits(name, logits, sample_ids, self.origin, stored_as)
-        if probabilities and normalise:
-            output = normalised(output)
+        output = checked_logits(name, logits, sample_ids, self.origin, dtype)
         if probabilities:
-            check_probabilities(name, output)
+            output = checked_probabilities(name, output, normalise)
         top1, top5 = accuracies_of(output, self.origin)
         kind = "probabilities" if probabilities else "logits"
         with ADDING:
@@ -552,8 +517,10 @@ class LogitStore:
             self._shelf.put(name, output, entry, kind, replace)
 
     def _place_for(self, name: str, classes: int, replace: bool) -> int:
-        """The number of the next model that is added; ValueError where this one is there, or has
-        other classes."""
+        """Return the number of a new model.
+
+        Raises a ValueError if the model exists or has another number of classes.
+        """
         models = self._shelf.models
         if not replace and (name in models or name in self._shelf.broken):
             raise ValueError(already_there(name))
@@ -574,13 +541,9 @@ class LogitStore:
             If a file is broken. The message lists each broken file and the failed check.
         """
         failures = list(self._shelf.broken.values())
-        for name, own in self._present().items():
+        for own in self._present().values():
             try:
-                tensor = own.open()
-                checked_logits(name, tensor, None, self._shelf.labels, tensor.dtype)
-                if own.kind == "probabilities":
-                    check_probabilities(name, tensor)
-                check_accuracies(name, own, accuracies_of(tensor, self._shelf.labels))
+                own.open()
             except (ValueError, OSError) as error:
                 failures.append(str(error))
         if failures:

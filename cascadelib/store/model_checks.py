@@ -1,25 +1,33 @@
-"""What a model brings to a store, checked before it is believed: its output, costs and metadata."""
+"""Check the output, costs and metadata of a model before a store adds it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy import ndarray as Array
 
-from ..checks import POSITIVE, about, check_number, unmasked
+from ..checks import POSITIVE, about, check_number, fits, known, unmasked
 from ..cost_kinds import COSTS
 from ..labels import Labels, aligned
 from ..scoring import accuracies, ranks_of
-from .formats import LogitArray, LogitFile, decoded_metadata, encoded_metadata, unfit
+from .formats import decoded_metadata, encoded_metadata
 from .model_table import RESERVED, cost_names_of
 
 DTYPES = ("float16", "float32", "float64")
+# Forms of metadata, as fits() reads them. () is never valid: these are arguments of LogitStore.add.
+METADATA: dict = {
+    "extraction": (dict, None),
+    "image_size": (slice(0, 2**31), None),
+}
+METADATA |= dict.fromkeys(("checkpoint", "revision"), (str, dict, list, float, None))
+METADATA |= dict.fromkeys(
+    "self name logits sample_ids replace dtype probabilities normalise".split(), ()
+)
 
 
 def as_array(logits: Any, what: str) -> Array:
-    """Logits of numpy, torch or nested lists as an array; bfloat16 and float16 tensors become
-    float32."""
-    if not hasattr(logits, "detach"):  # torch, without importing it
+    """Convert logits to an array. Tensors of bfloat16 and float16 become float32."""
+    if not hasattr(logits, "detach"):  # not a torch tensor
         return np.asarray(unmasked(logits, what))
     tensor = logits.detach().cpu()
     if tensor.dtype.itemsize <= 4:
@@ -32,10 +40,13 @@ def checked_logits(
     logits: Any,
     sample_ids: Any,
     labels: Labels,
-    dtype: np.dtype,
+    dtype: str,
 ) -> Array:
-    """Logits as a finite array [k, classes] of ``dtype``, or ValueError naming the model and the
-    first bad row."""
+    """Return logits as a finite array [k, classes].
+
+    A ValueError names the model and the first bad row.
+    """
+    stored_as = np.dtype(known(dtype, DTYPES, "dtype"))
     what = f"model {name!r}"
     columns: Any = getattr(logits, "columns", labels.classes)
     if labels.classes and len(columns) != len(labels.classes):
@@ -52,8 +63,8 @@ def checked_logits(
         with about(what):
             labels.check_same(sample_ids)
     _check_labels_within(what, values.shape[1], labels)
-    with np.errstate(over="ignore"):  # what overflows is inf, and refused below
-        values = values.astype(dtype, copy=False)
+    with np.errstate(over="ignore"):  # overflow gives inf, which is refused below
+        values = values.astype(stored_as, copy=False)
     bad = np.flatnonzero(~np.isfinite(values).all(1))
     if len(bad):
         row = bad[0]
@@ -65,7 +76,7 @@ def checked_logits(
 
 
 def _check_labels_within(what: str, classes: int, labels: Labels) -> None:
-    """Refuse an output of fewer classes than a label needs."""
+    """Raise a ValueError if a label is outside the classes of an output."""
     if labels.values is None:
         return
     outside = np.flatnonzero(labels.values >= classes)
@@ -77,66 +88,70 @@ def _check_labels_within(what: str, classes: int, labels: Labels) -> None:
         )
 
 
-def check_probabilities(name: str, p: Array) -> None:
-    """ValueError, naming the model and the first bad row of p [k, classes], where a row does not
-    sum to 1."""
-    p = np.asarray(p, np.float64)
-    within = ((p >= 0) & (p <= 1 + 1e-6)).all(1)
-    bad = np.flatnonzero(~(within & (abs(p.sum(1) - 1) <= 1e-3)))
+def checked_probabilities(name: str, p: Array, normalise: bool) -> Array:
+    """Return probabilities [k, classes], after division by the sums of rows if ``normalise``.
+
+    A ValueError names the model and the first row that does not sum to 1. Rows are not divided if
+    a value is negative or a row is all zero.
+    """
+    exact = np.asarray(p, np.float64)
+    sums = exact.sum(axis=1, keepdims=True)
+    if normalise and (p >= 0).all() and (p.sum(axis=1) > 0).all():
+        p = (p / sums).astype(p.dtype)
+        exact = np.asarray(p, np.float64)
+    within = ((exact >= 0) & (exact <= 1 + 1e-6)).all(axis=1)
+    bad = np.flatnonzero(~(within & (abs(exact.sum(axis=1) - 1) <= 1e-3)))
     if len(bad):
         row = bad[0]
         raise ValueError(
             f"model {name!r}: row {row} does not hold probabilities that sum to 1 (sum "
-            f"{p[row].sum():g}); {len(bad)} such rows; normalise=True, in add(probabilities=…) "
-            "and in from_probabilities, divides rows by their sums"
+            f"{exact[row].sum():g}); {len(bad)} such rows; normalise=True, in "
+            "add(probabilities=…) and in from_probabilities, divides rows by their sums"
         )
+    return p
 
 
-def normalised(p: Array) -> Array:
-    """Rows of p [k, classes] divided by their sums; as they are where one is negative, or all
-    zero."""
-    sums = p.sum(1, keepdims=True, dtype=np.float64)
-    if (p < 0).any() or not (p.sum(1) > 0).all():
-        return p
-    return (p / sums).astype(p.dtype)
+def costs_by_model(kinds: Mapping[str, Any], names: Iterable[str]) -> dict[str, dict]:
+    """Return {model: {kind: cost}} of {kind: {model: cost}}."""
+    costs: dict[str, dict] = {name: {} for name in names}
+    for kind, by_name in kinds.items():
+        by_name = {} if by_name is None else by_name
+        if not hasattr(by_name, "keys"):
+            raise ValueError(f"{kind} must be {{model: cost per sample}}, not {by_name!r:.200}")
+        for name, cost in dict(by_name).items():
+            known(name, costs, f"model in {kind}")
+            if cost is not None:
+                check_number(cost, f"model {name!r}: {kind}", "a positive number", *POSITIVE)
+            costs[name][kind] = cost
+    return costs
 
 
 def checked_metadata(name: str, metadata: dict, costs: Mapping[str, float | None]) -> dict:
-    """What a header will say beside the accuracies, as it will be read again: metadata, and costs
-    of known kinds as positive numbers. ValueError naming the model and the key that no header may
-    have."""
+    """Return metadata and costs as they will be read from a header.
+
+    A ValueError names the model and the invalid key.
+    """
     read = {key: decoded_metadata(encoded_metadata(key, value)) for key, value in metadata.items()}
     known_costs = dict(costs) | {kind: read[kind] for kind in COSTS if kind in read}
     for kind, cost in known_costs.items():
         if cost is not None:
             check_number(cost, f"model {name!r}: {kind}", "a positive number", *POSITIVE)
         read[kind] = cost.item() if isinstance(cost, np.generic) else cost
-    wrong = sorted(RESERVED & read.keys()) or unfit(read)
+    wrong = sorted(RESERVED & read.keys())
+    wrong += [key for key, form in METADATA.items() if key in read and not fits(read[key], form)]
     if wrong:
         raise ValueError(f"model {name!r}: metadata may not have this {' and '.join(wrong)}")
     for kind in cost_names_of([read]):
         if read[kind] < 0:
             raise ValueError(
-                f"model {name!r}: {kind} must be no negative number, not {read[kind]}: it may be "
-                "asked for as a cost; a number that is none goes into a table, as settings={…}"
+                f"model {name!r}: {kind} must not be negative, got {read[kind]}: any number is a "
+                "kind of cost. Put a number that is not a cost into a table, as settings={…}"
             )
     return read
 
 
-def check_accuracies(name: str, own: LogitFile | LogitArray, found: tuple[float, float]) -> None:
-    """ValueError where the header of a model states another (top1, top5) than ``found`` in its
-    output."""
-    for key, value in zip(("top1", "top5"), found):
-        stated = own.metadata[key]
-        if not np.array_equal(value, stated, equal_nan=True):
-            raise ValueError(
-                f"model {name!r}: {key} in its header ({stated}) is not that of its logits "
-                f"({value}): add it anew with replace=True"
-            )
-
-
 def accuracies_of(tensor: Array, labels: Labels) -> tuple[float, float]:
-    """(top1, top5) of a model's output [k, classes]; nan without labels."""
+    """Compute (top1, top5) of an output [k, classes], nan without labels."""
     if labels.values is None:
         return np.nan, np.nan
     return accuracies(ranks_of(tensor, labels.values), tensor.shape[1])

@@ -1,4 +1,4 @@
-"""The table of a store's models, from what their headers say; and which of that are costs."""
+"""Make the table of models from their headers, and find the kinds of cost."""
 
 from collections.abc import Iterable
 
@@ -13,8 +13,7 @@ RESERVED = set("model samples sha256 order top1 top5".split())
 
 
 def cost_names_of(headers: Iterable[dict]) -> list[str]:
-    """Kinds of cost that some header states: those of COSTS in their order, then a user's own by
-    name."""
+    """Return the kinds of cost in any header, those of COSTS first."""
     stated = {
         key
         for header in headers
@@ -26,8 +25,7 @@ def cost_names_of(headers: Iterable[dict]) -> list[str]:
 
 
 def model_table(headers: dict[str, dict]) -> pd.DataFrame:
-    """{model: metadata} → the table of models, cheapest first; nested metadata stays in the
-    headers."""
+    """Return the table of models, cheapest first. Nested metadata is omitted."""
     by_age = sorted(headers, key=lambda name: (headers[name]["order"], name))
     hidden = RESERVED - set(FIRST_COLUMNS)
     rows = []

@@ -1,4 +1,4 @@
-"""What every store of scores offers, so that nobody asks which kind it is."""
+"""The Protocol of stores. Functions that take a store use these members only."""
 
 from collections.abc import Iterable
 from typing import Any, Protocol, runtime_checkable
@@ -12,16 +12,15 @@ from ..stages import StageFunction
 
 @runtime_checkable
 class Store(Protocol):
-    """Scores of M models on k samples: a :class:`LogitStore`, a :class:`ScoreTable`, or a class of
-    your own.
+    """Scores of M models on k samples: a LogitStore, a ScoreTable, or another class.
 
-    A class with these members works in every public function that takes a store;
-    :func:`cascadelib.store.conformance.check_conformance` tells whether it keeps what they promise.
+    A class with these members works in every public function that takes a store. Test it with
+    :func:`cascadelib.store.conformance.check_conformance`.
 
     Attributes
     ----------
     has_predictions : bool
-        Whether :meth:`predicted` knows what the models predict.
+        Whether the store has predictions.
     path : pathlib.Path or None
         The folder on disk.
     """
@@ -30,73 +29,72 @@ class Store(Protocol):
 
     @property
     def has_predictions(self) -> bool:
-        """Whether :meth:`predicted` knows what the models predict."""
+        """Return whether the store has predictions."""
 
     @property
     def origin(self) -> Labels:
-        """Where the samples come from."""
+        """Return the ids, labels and origin of the samples."""
 
     @property
     def models(self) -> pd.DataFrame:
-        """A row per model, cheapest first: top1, costs, and more."""
+        """Return a row per model, cheapest first: top1, costs, and more."""
 
     @property
     def class_count(self) -> int | None:
-        """How many classes the models' outputs have; None where there are no outputs."""
+        """Return the number of classes of the outputs, or None if there are no outputs."""
 
     @property
     def cost_names(self) -> list[str]:
-        """Kinds of cost that some model has."""
+        """Return the kinds of cost that some model has."""
 
     @property
     def default_cost(self) -> str:
-        """The kind of cost that counts where none is asked for."""
+        """Return the default kind of cost."""
 
     def __len__(self) -> int: ...
 
     def asked(self, method: Any, score: str | None, cost: str | None) -> tuple[Any, str, str]:
-        """What a search of this store means: (a :class:`cascadelib.Method`, the name of one, or
-        None where confidences are given; score; kind of cost).
+        """Return (method, score, kind of cost) of a search, with defaults in place of None.
 
-        None stands for what was not asked for; ValueError for what this store cannot honour.
+        The method is a :class:`cascadelib.Method`, its name, or None if the store has confidences.
+        Unsupported options raise a ValueError.
         """
 
     def outcome(self, names: list[str], method: Any, score: str) -> StageFunction:
-        """The stage function of models ``names`` under a method as :meth:`asked` gives it (a
-        Method, or None) and a score.
+        """Return the stage function of models, for a Method (or None) and a score.
 
-        Under F1 a stage says which predictions are correct, as under top-1.
+        For F1, a stage returns which predictions are correct, as for top-1.
         """
 
     def column(self, name: str, what: str) -> Array | None:
-        """What a fitted confidence reads of a model under the name ``what``, float64 or text [k].
+        """Return a column of a model for a fitted confidence, float64 or text [k].
 
-        None: it is a metric of the model's outputs, to be computed. ValueError where there is no
-        such column.
+        None means that ``what`` is a metric of the outputs. An unknown column raises a ValueError.
         """
 
     def predicted(self, name: str) -> Array:
-        """Prediction of a model for each sample, [k]; ValueError where predictions are unknown."""
+        """Return the predictions of a model [k], or raise a ValueError if they are unknown."""
 
     def labelled(self, labels: Any) -> "Store":
-        """The same with other labels [k], of the kind that :meth:`predicted` gives."""
+        """Return the store with other labels [k], of the type of :meth:`predicted`."""
 
     def positives(self) -> Array:
-        """Bool [k]: the samples of class 1, whose F1 is asked for; ValueError where there are not
-        two classes."""
+        """Return which samples are of class 1, bool [k], for F1.
+
+        Raises a ValueError unless there are two classes.
+        """
 
     def metadata(self, name: str) -> dict:
-        """What is recorded of a model, as plain JSON: checkpoint, preprocessing …; {}: nothing."""
+        """Return the metadata of a model as JSON values: checkpoint, preprocessing …"""
 
     def costs(self, cost: str) -> Array:
-        """Mean cost per sample of each model, float64 [M], in the order of ``models``; cost: the
-        kind."""
+        """Return the mean costs per sample, float64 [M], in the order of ``models``."""
 
     def sample_costs(self, cost: str) -> Array:
-        """The same, [M], or [M, k] where costs differ by sample."""
+        """Return costs [M], or [M, k] if they differ by sample."""
 
     def take(self, indices: Any) -> "Store":
-        """The same on some of its samples."""
+        """Return the store of some samples."""
 
     def select(self, names: str | Iterable[str]) -> "Store":
-        """The same with some of its models."""
+        """Return the store of some models."""

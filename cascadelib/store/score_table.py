@@ -1,5 +1,4 @@
-"""ScoreTable: scores of models that we never see (routing logs, an API's confidences, another
-framework)."""
+"""ScoreTable: answers and confidences of models without their outputs, such as routing logs."""
 
 import contextlib
 import copy
@@ -41,23 +40,23 @@ NEITHER = (
     "a ScoreTable needs correct= or predictions= (of a table's columns: correct=, or label= and "
     "prediction=); got neither"
 )
-NO_LABEL = "(none)"  # a label that no model predicts
-USUAL_METRIC = "max_softmax"  # of a Method of which none was asked for
+NO_LABEL = "(none)"  # replaces an empty label, which no model predicts
+USUAL_METRIC = "max_softmax"  # of a Method with default arguments
 
 
 def _refuse_options(**options: Any) -> None:
-    """ValueError that names the options that are not None: a table can honour none of them."""
-    said = [f"{option}={brief(value)}" for option, value in options.items() if value is not None]
-    if said:
+    """Raise a ValueError that names the options that are not None."""
+    extra = [f"{option}={brief(value)}" for option, value in options.items() if value is not None]
+    if extra:
         raise ValueError(
-            f"{', '.join(said)}: a ScoreTable has its own confidences, correctness and cost, "
-            "so nothing else can be asked of it but score='f1' and Method(confidence=…); leave "
+            f"{', '.join(extra)}: a ScoreTable has its own confidences, correctness and cost, "
+            "so it supports only score='f1' and Method(confidence=…); leave "
             "this out (a Point's cost_kind is then 'cost'), or use a LogitStore"
         )
 
 
 def _of_outputs(method: Any) -> Any:
-    """A Method that reads models' outputs in a way of its own, or None."""
+    """Return the Method if it needs outputs of models, else None."""
     if method is None:
         return None
     usual = (USUAL_METRIC, "none", False)
@@ -65,52 +64,77 @@ def _of_outputs(method: Any) -> Any:
 
 
 def _not_of_a_table(score: str | None) -> str | None:
-    """A score that a table can't tell, or None."""
+    """Return the score if a table cannot compute it, else None."""
     return None if score in ("top1", F1) else score
 
 
 @dataclass(frozen=True, eq=False)
 class ScoreTable:
-    """What M models scored on k samples: correctness, confidence and cost, without the models or
-    their outputs.
+    """Hold the correctness, confidence and cost of models on one labelled split.
 
-    Rows stay in the order given; :attr:`models` and :meth:`costs` go cheapest first; :meth:`row`
-    finds a model's row.
+    A table needs no outputs of models: routing logs or the answers of an API are enough. Models
+    keep the order of the arguments, except in :attr:`models` and :meth:`costs`.
 
     Parameters
     ----------
-    correct : array_like of shape (M, k), or None
-        Bool, or a graded score in [0, 1]. None: predictions == labels where both are there, else
-        unknown.
-    confidence : array_like of shape (M, k)
-        Higher = more confident. ±inf is allowed, nan is not; but a model whose confidences are all
-        nan never exits at a finite threshold, as if they were −inf.
-    cost : array_like of shape (M,) or (M, k)
-        Per sample, in any unit; 0 is free; [M, k] where it differs by sample.
-    names : iterable of str
-        M distinct names; by default "model 0", "model 1" …
-    sample_ids : array_like of shape (k,), optional
-        Distinct ids that tell samples from those of other tables, for :func:`cascadelib.certify`;
-        None: unknown.
-    predictions : array_like of shape (M, k), optional
-        Compared as text. "": the model abstained, and passes on where its confidence is nan.
-    labels : array_like of shape (k,), optional
-        Compared as text.
-    columns : mapping of str to array_like of shape (k,) or (M, k)
-        What a fitted confidence may read beside, numbers or text (:class:`cascadelib.Method`).
-    normalize : {None, "text", "exact"}
-        How predictions are compared with labels. None: as written, and a prediction that equals its
-        label only after normalizing is an error. "text": both are normalized (case, outer spaces,
-        Unicode forms, 1.0 for 1). "exact": as written, for classes such as a and A.
-    dropped : int
-        Samples that were left out when the table was read, since cells are missing.
-    answered : array_like of bool of shape (M, k), optional
-        Where a model gave an answer; default: where it has a prediction.
+    correct : array of shape (n_models, n_samples) or None
+        Bool, or a grade in [0, 1]. If None, it is computed from `predictions` and `labels`, or
+        unknown without these.
+    confidence : array of shape (n_models, n_samples)
+        Higher is more confident. ±inf is allowed. nan is not, except if all values of a model are
+        nan: this model never exits at a finite threshold.
+    cost : array of shape (n_models,) or (n_models, n_samples)
+        Cost of a query in any unit, 0 or more.
+    names : iterable of str, optional
+        Distinct names of the models. Defaults to "model 0", "model 1" …
+    sample_ids : array of shape (n_samples,), optional
+        Distinct ids. :func:`certify` compares them with those of other tables.
+    predictions : array of shape (n_models, n_samples), optional
+        Predictions, compared as text. "" is an abstention. It is wrong, and it is deferred if its
+        confidence is nan.
+    labels : array of shape (n_samples,), optional
+        Labels, compared as text.
+    columns : mapping of str to array of shape (n_samples,) or (n_models, n_samples), optional
+        Further numbers or text for a fitted confidence (:class:`Method`).
+    normalize : {None, "text", "exact"}, default=None
+        How predictions are compared with labels. None compares them as written, and raises an error
+        if a prediction equals its label only after normalizing. "text" normalizes both (case,
+        outer spaces, Unicode forms, 1.0 for 1). "exact" compares them as written, for classes such
+        as a and A.
+    dropped : int, default=0
+        Number of samples that :meth:`from_frame` dropped.
+    answered : bool array of shape (n_models, n_samples), optional
+        Whether a model answered. Defaults to whether it has a prediction.
+
+    Attributes
+    ----------
+    origin : Labels
+        Ids, labels and classes of the samples.
 
     Raises
     ------
     ValueError
-        Naming the argument, and the model and sample, that is wrong.
+        If an argument is invalid. The message names the argument, the model and the sample.
+
+    See Also
+    --------
+    ScoreTable.from_frame : Read a table from a file or a frame.
+    LogitStore : Outputs of models, for all confidence metrics and ensembles.
+    check_table : Find all faults of a table.
+
+    Examples
+    --------
+    >>> import cascadelib as cl
+    >>> table = cl.ScoreTable(
+    ...     correct=None,
+    ...     predictions=[["cat", "dog"], ["cat", "cat"]],
+    ...     labels=["cat", "cat"],
+    ...     confidence=[[0.9, 0.6], [0.8, 0.7]],
+    ...     cost=[1, 10],
+    ...     names=["small", "large"],
+    ... )
+    >>> table.models["top1"].to_dict()
+    {'small': 0.5, 'large': 1.0}
     """
 
     default_cost: ClassVar[str] = "cost"
@@ -131,7 +155,7 @@ class ScoreTable:
     origin: Labels = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Replace what was given by checked arrays that nobody can write to."""
+        """Replace the arguments by checked, read-only arrays."""
         names = () if self.names is None else tuple(map(str, self.names))
         ids: Any = getattr(self.sample_ids, "sample_ids", self.sample_ids)
         axes = (names or None, ids)
@@ -178,13 +202,13 @@ class ScoreTable:
         )
 
     def _hold(self, origin: Labels, **parts: Any) -> "ScoreTable":
-        """Hold checked parts, in arrays that nobody can write to."""
+        """Set checked attributes, and make their arrays read-only."""
         for values in parts.values():
             if isinstance(values, Array):
                 values.flags.writeable = False
-        said = parts["correct"] if parts["predictions"] is None else parts["predictions"]
-        answers = dict(zip(parts["names"], zip(parts["confidence"], said)))
-        vars(self).pop("_models", None)  # of the table that this one is a part of
+        answered = parts["correct"] if parts["predictions"] is None else parts["predictions"]
+        answers = dict(zip(parts["names"], zip(parts["confidence"], answered)))
+        vars(self).pop("_models", None)  # a copy would keep the one of the full table
         vars(self).update(
             parts,
             sample_ids=origin.sample_ids if origin.given else None,
@@ -212,57 +236,75 @@ class ScoreTable:
         largest: int = LARGEST_TABLE,
         encoding: str | None = None,
     ) -> "ScoreTable":
-        """From a table, long (a row per sample and model, in any order) or wide (a row per sample).
+        """Read a table from a file or a frame.
 
-        The keywords name its columns; in a wide table with {} in a model's place, as
-        ``prediction="{}_answer"``. Give correct, or label and prediction; prediction alone where
-        labels are to come. Ids, names of models, labels and predictions are text: as written in a
-        file or in a frame of text; whole numbers of a frame are written alike whatever their dtype.
-        The other columns are numbers. The same rows make the same table from CSV, parquet and a
-        frame.
+        A long table has a row per sample and model, in any order. A wide table has a row per
+        sample, and names columns with {} in place of the model, as in
+        ``prediction="{}_answer"``. Ids, models, labels and predictions are text. Whole numbers of a
+        frame are converted to the same text for all dtypes.
 
         Parameters
         ----------
-        frame : pandas.DataFrame, path, or a frame that narwhals knows
-            The path of a parquet or CSV file (``.csv.gz`` too), on this machine.
-        sample, model : str
-            The columns that tell the rows apart.
-        confidence : str or None
-            Column of the confidence, higher = more confident. Optional, for single models of a wide
-            table as well: a model without confidences can only be the last stage.
-        cost : str or mapping of str to float
-            Column with the price of a query, 0 where it is free; or {model: price}.
+        frame : path, pandas.DataFrame, or a frame that narwhals supports
+            A local parquet or CSV file (also ``.csv.gz``), or a frame.
+        sample, model : str, default="sample", "model"
+            Columns of the sample id and the model.
+        confidence : str or None, default="confidence"
+            Column of the confidence. It is optional, also for some models of a wide table: a model
+            without confidences can only be the last stage.
+        cost : str or mapping of str to float, default="cost"
+            Column of the cost of a query, or {model: cost}. 0 is free.
         label, prediction : str, optional
-            Columns that are compared as text. A missing prediction is an abstention: wrong, and it
-            passes on where its confidence is missing too.
+            Columns that are compared as text. `correct`, or `label` and `prediction`, is required.
+            `prediction` is enough if labels follow later. A missing prediction is an abstention.
         correct : str, optional
             Column of bool, 0 and 1, true and false, or a grade in [0, 1].
-        columns : iterable of str
-            Further columns of numbers, for fitted confidences.
-        categories : iterable of str
-            Further columns of text, likewise.
+        columns, categories : iterable of str, optional
+            Further columns of numbers and of text, for fitted confidences.
         models : iterable of str, optional
-            The models to take, in this order; needed where other columns of a wide table match the
-            template as well.
-        missing : {"refuse", "drop", "abstain"}
-            Rows that are not there, or lack label or correctness, and empty confidences are refused
-            by name. "drop" leaves out their samples, :attr:`dropped` in number. "abstain" counts
-            such rows as abstentions at the model's usual cost (not :attr:`answered`); an answer
-            without confidence is kept and decides nothing.
-        normalize : {None, "text", "exact"}
+            The models to read, in this order. It is needed if other columns of a wide table match
+            the template.
+        missing : {"refuse", "drop", "abstain"}, default="refuse"
+            What happens to rows that are missing or lack a label or correctness, and to empty
+            confidences. "refuse" raises an error. "drop" drops their samples and counts them in
+            `dropped`. "abstain" treats these rows as abstentions at the usual cost of the model.
+            An answer without confidence is kept, and exits at no finite threshold.
+        normalize : {None, "text", "exact"}, default=None
             How predictions are compared with labels, as in :class:`ScoreTable`.
-        largest : int
-            Maximum size in bytes, before and after decompression; 1 GiB by default.
+        largest : int, default=2**30
+            Maximum size in bytes, before and after decompression.
         encoding : str, optional
-            Of a CSV file; default: UTF-8, or UTF-16 if the file starts with its mark.
+            Encoding of a CSV file. Defaults to UTF-8, or to UTF-16 if the file starts with its
+            mark.
+
+        Returns
+        -------
+        ScoreTable
+            The checked table.
 
         Raises
         ------
         ValueError
-            Naming all that is wrong: of each kind of fault the number of cells and the first ten,
-            with sample, model and line, and the remedy.
+            If the table has faults. The message lists each kind of fault, the number of cells, the
+            first ten with sample, model and line, and the remedy.
         TypeError
-            Where ``frame`` is no table.
+            If `frame` is not a table.
+
+        See Also
+        --------
+        check_table : Recognize the columns, and report the same faults.
+
+        Examples
+        --------
+        >>> import cascadelib as cl
+        >>> import pandas as pd
+        >>> frame = pd.DataFrame({"sample": ["a", "b"], "gold": ["cat", "cat"]})
+        >>> frame = frame.assign(small=["cat", "dog"], large=["cat", "cat"])
+        >>> cl.ScoreTable.from_frame(
+        ...     frame, prediction="{}", models=["small", "large"], label="gold", confidence=None,
+        ...     cost={"small": 1, "large": 10},
+        ... )
+        <ScoreTable: 2 samples, 2 models>
         """
         known(missing, ["refuse", "drop", "abstain"], "value of missing")
         optional = {
@@ -281,7 +323,7 @@ class ScoreTable:
             roles["cost"] = cost
         for name in roles.values():
             if not isinstance(name, str):
-                raise ValueError(f"a column is named by text, not by {brief(name)}")
+                raise ValueError(f"the name of a column must be text, got {brief(name)}")
         table, locate = frame_of(frame, largest, encoding)
         is_path = isinstance(frame, str | os.PathLike)
         with about(os.fspath(frame)) if is_path else contextlib.nullcontext():
@@ -294,20 +336,19 @@ class ScoreTable:
         return read
 
     def __len__(self) -> int:
-        """Number of samples k."""
+        """Return the number of samples."""
         return self.confidence.shape[1]
 
     def __repr__(self) -> str:
         return f"<ScoreTable: {len(self)} samples, {len(self.names)} models>"
 
     def row(self, name: str) -> int:
-        """Row of the model ``name``."""
+        """Return the row of a model in the arrays."""
         return self.names.index(known(name, self.names, "model"))
 
     @property
     def models(self) -> pd.DataFrame:
-        """A row per model, cheapest first: top1 (mean of correct) and cost (mean over samples where
-        it is [M, k])."""
+        """Return a row per model, cheapest first: accuracy (top1) and mean cost."""
         return self._models.copy()
 
     @cached_property
@@ -318,37 +359,34 @@ class ScoreTable:
         return pd.DataFrame({"top1": top1, "cost": cost}, index).sort_values("cost", kind="stable")
 
     def costs(self, cost: str = "cost") -> Array:
-        """Mean cost per sample of each model, float64 [M], in the order of :attr:`models`; its only
-        kind is "cost"."""
+        """Return the mean costs of the models, in the order of :attr:`models`."""
         return self._models[known(cost, ["cost"], "cost")].to_numpy()
 
     def sample_costs(self, cost: str = "cost") -> Array:
-        """The same as they were given: [M], or [M, k] where they differ by sample; ValueError for
-        another kind."""
+        """Return costs of shape [n_models], or [n_models, n_samples] if they differ by sample."""
         _refuse_options(cost_kind=None if cost == self.default_cost else cost)
         return self.cost[[self.row(name) for name in self._models.index]]
 
     @property
     def cost_names(self) -> list[str]:
-        """The only kind of cost: "cost"."""
+        """Return the only kind of cost, "cost"."""
         return [self.default_cost]
 
     @property
     def has_predictions(self) -> bool:
-        """Whether predictions were given."""
+        """Return whether the table has predictions."""
         return self.predictions is not None
 
     def metadata(self, name: str) -> dict:
-        """Nothing is recorded of a model."""
+        """Return an empty dict: a table has no metadata."""
         return {}
 
     def asked(
         self, method: Any = None, score: str | None = None, cost: str | None = None
     ) -> tuple[Any, str, str]:
-        """What a search of this table means: (None or a Method with a fitted confidence, score,
-        "cost").
+        """Return (method, score, "cost") of a search, with the defaults filled in.
 
-        ValueError for what a table cannot honour: its confidences, correctness and costs are given.
+        The method is None or has a fitted confidence. A ValueError names unsupported options.
         """
         is_fitted = method == "auto" or getattr(method, "confidence", None) is not None
         metric = getattr(method, "metric", USUAL_METRIC)
@@ -361,17 +399,14 @@ class ScoreTable:
         return method, score or "top1", self.default_cost
 
     def column(self, name: str, what: str) -> Array:
-        """A further column of a model, float64 or text [k]; ValueError, naming the nearest, for an
-        unknown one."""
+        """Return a further column of a model, float64 or text [n_samples]."""
         return self.columns[known(what, self.columns, "column")][self.row(name)]
 
     def outcome(self, names: list[str], method: Any = None, score: str = "top1") -> StageFunction:
-        """The stage function of models ``names``: what the last of a prefix was given, whatever
-        came before it.
+        """Return the stage function of models, which depends on the last model of a prefix only.
 
-        With a fitted ``method``, its confidence takes the place of the given one; a plain Method()
-        stands for the given one. ValueError where correctness is unknown, and for a method or score
-        of models' outputs, which a table does not have.
+        A fitted confidence of the method replaces the confidence of the table. A ValueError is
+        raised if correctness is unknown, or if the method or score needs outputs of models.
         """
         _refuse_options(method=_of_outputs(method), score=_not_of_a_table(score))
         if method is not None and method.confidence is not None:
@@ -391,9 +426,9 @@ class ScoreTable:
         return stage
 
     def positives(self) -> Array:
-        """Bool [k]: the samples of the second of two classes, in alphabetical order.
+        """Return which samples are of the second of two classes, bool [n_samples].
 
-        ValueError without labels or predictions, or with other than two classes.
+        A ValueError is raised unless there are labels, predictions and two classes.
         """
         classes = self.origin.classes or ()
         if len(classes) != 2 or self.predictions is None:
@@ -404,18 +439,15 @@ class ScoreTable:
         return np.asarray(self.origin.values) == 1
 
     def predicted(self, name: str) -> Array:
-        """Prediction of a model for each sample, as text [k]; "": it abstained. ValueError without
-        predictions."""
+        """Return the predictions of a model as text [n_samples]. "" is an abstention."""
         if self.predictions is None:
             raise ValueError("what the models predict is unknown: give predictions=")
         return self.predictions[self.row(name)]
 
     def calls(self) -> dict[str, Callable]:
-        """{model: a function from sample ids to (predictions, confidences)}, for a dry run of a
-        policy.
+        """Return functions from sample ids to (predictions, confidences) by model.
 
-        See :meth:`cascadelib.Policy.run`. ValueError without predictions; KeyError for ids that are
-        not in the table.
+        :meth:`Policy.run` takes them for a dry run.
         """
         row_of = {sample: row for row, sample in enumerate(self.origin.sample_ids.tolist())}
 
@@ -429,8 +461,10 @@ class ScoreTable:
         }
 
     def labelled(self, labels: Any) -> "ScoreTable":
-        """The same samples and predictions with other labels [k]; "" counts as one that no model
-        predicts, and None or nan is refused."""
+        """Return the table with other labels [n_samples].
+
+        No model predicts the label "". None and nan raise a ValueError.
+        """
         labels = aligned(labels, "labels", self.origin.sample_ids)
         refuse_missing(labels, "label", self.origin.sample_ids)
         labels = as_text(labels)
@@ -438,15 +472,15 @@ class ScoreTable:
         return replace(self, correct=None, labels=labels, sample_ids=self.origin)
 
     def take(self, indices: Any) -> "ScoreTable":
-        """The same on some samples: indices (repeats allowed), a bool mask [k] or a slice."""
+        """Return the table of some samples: indices (may repeat), a bool mask or a slice."""
         return self._part(slice(None), chosen_rows(indices, len(self), self.origin.sample_ids))
 
     def select(self, names: str | Iterable[str]) -> "ScoreTable":
-        """The same with some of its models, in the order of the table."""
+        """Return the table of some models, in the order of the table."""
         return self._part(sorted({self.row(name) for name in items_of(names)}), slice(None))
 
     def _part(self, models: slice | list[int], samples: slice | Array) -> "ScoreTable":
-        """The table of some models and some samples, which need no check again."""
+        """Return the table of some models and samples, without further checks."""
 
         def cut(values: Any) -> Any:
             if values is None:

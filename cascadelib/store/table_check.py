@@ -1,5 +1,4 @@
-"""A doctor for tables of scores: which columns hold what, what is wrong with the cells, and which
-command reads the table."""
+"""Check a table of scores: recognize its columns, list its faults, and write the command for it."""
 
 import os
 import re
@@ -19,7 +18,7 @@ from .tables.frames import frame_of, scores_of
 from .tables.spelling import REMEDY as SPELLING
 from .tables.table_files import LARGEST_TABLE
 
-# What columns are called, in lower case without signs; the first that is there is taken.
+# Usual names of columns, in lower case without punctuation. The first existing one is used.
 NAMES = {
     "sample": "sample sampleid id queryid query qid questionid question customid docid exampleid "
     "example itemid item uid index idx row",
@@ -30,30 +29,30 @@ NAMES = {
     "cost": "cost price usd dollars eur fee latency seconds macs flops",
     "correct": "correct iscorrect right exactmatch acc hit",
 }
-ANSWERS = ("label", "prediction", "correct")  # roles that always have to be named
-WIDE = ("prediction", "confidence", "cost", "correct")  # roles that a column per model may have
-REORDERED = -4.0  # standard errors by which confidences of correct answers are below the others
+ANSWERS = ("label", "prediction", "correct")  # from_frame has no default for these
+WIDE = ("prediction", "confidence", "cost", "correct")  # may have one column per model
+REORDERED = -4.0  # standard errors: confidences of correct answers are this much lower
 LOSSES = ("1%", "2%", "5%", "10%", "20%")
 FEW_CLASSES = 0.2  # labels per sample, above which answers are free text
 
 
 @dataclass(frozen=True, eq=False)
 class TableReport:
-    """What :func:`check_table` found. As text: all of it, and the command.
+    """The result of :func:`check_table`. As text, it is the full report.
 
-    Parameters
+    Attributes
     ----------
     source : str
         The file, or "frame".
     columns : dict of str to str
-        {role: the column, or the template of columns, that holds it}.
+        Column, or template of columns, by role.
     faults : DataFrame
-        A row per kind of fault: fault, count, examples (with sample id and line), remedy.
+        One row per kind of fault: fault, count, examples (with sample id and line), remedy.
     command : str
-        The command, or for a frame the call, that reads the table; "" if faults have to be
-        corrected first.
+        The command that reads the file, or the call that reads the frame. It is empty if faults
+        must be corrected first.
     table : ScoreTable or None
-        What that reads.
+        The table that the command reads.
     """
 
     source: str
@@ -90,35 +89,46 @@ def check_table(
     largest: int = LARGEST_TABLE,
     **columns: str,
 ) -> TableReport:
-    """Report what is wrong with a table of scores, and the command that would read it.
+    """Find all faults of a table of scores, and the command that reads it.
 
     Parameters
     ----------
-    frame, missing, normalize, largest, encoding
-        As in :meth:`ScoreTable.from_frame`; what is left out is chosen by what the table holds.
+    frame : path, pandas.DataFrame, or a frame that narwhals supports
+        A long or wide table, as for :meth:`ScoreTable.from_frame`.
     cost : str or mapping of str to float, optional
-        Column with the price of a query, or {model: price}.
+        Column of the cost of a query, or {model: cost}.
+    missing : {"refuse", "drop", "abstain"}, optional
+        As for :meth:`ScoreTable.from_frame`. Defaults to "drop" if cells are missing.
+    normalize : {None, "text", "exact"}, optional
+        As for :meth:`ScoreTable.from_frame`. Defaults to "text" if predictions differ from labels
+        only in spelling.
+    encoding : str, optional
+        Encoding of a CSV file. If the file is not in UTF-8, other ones are tried.
+    largest : int, default=2**30
+        Maximum size in bytes, before and after decompression.
     **columns : str
-        sample, model, confidence, label, prediction, correct: the column, in a wide table with {}
-        in place of the model; others are recognized by their names.
+        Columns by role: sample, model, confidence, label, prediction, correct. A wide table has {}
+        in place of the model. Other columns are recognized by their names.
 
     Returns
     -------
     TableReport
+        ``report.faults`` has a row per kind of fault. As text, it is the full report.
 
     See Also
     --------
-    ScoreTable.from_frame : Reads the table, or refuses it with the same faults.
+    ScoreTable.from_frame : Read the table, or raise an error with the same faults.
 
     Examples
     --------
+    >>> import cascadelib as cl
     >>> import pandas as pd
     >>> answers = {"id": ["a", "b"], "model": "m", "answer": ["x", "Y"], "gold": ["x", "y"]}
-    >>> report = check_table(pd.DataFrame(answers), cost={"m": 1})
+    >>> report = cl.check_table(pd.DataFrame(answers), cost={"m": 1})
     >>> report.columns["prediction"], report.faults["count"].tolist()
     ('answer', [1])
-    >>> report.command.split(", ")[-1]
-    "normalize='text')"
+    >>> print(report.command)
+    ScoreTable.from_frame(frame, ..., normalize='text', cost={'m': 1})
     """
     source = os.fspath(frame) if isinstance(frame, str | os.PathLike) else "frame"
     options: dict[str, Any] = {"missing": missing, "normalize": normalize, "encoding": encoding}
@@ -145,7 +155,7 @@ def check_table(
 
 
 def _opened(frame: Any, largest: int, encoding: str | None) -> tuple[tuple, str | None, list]:
-    """Return (what :func:`frame_of` returns, the encoding that has to be named, faults)."""
+    """Return the result of :func:`frame_of`, the encoding to pass, and faults."""
     try:
         return frame_of(frame, largest, encoding), encoding, []
     except ValueError as error:
@@ -161,8 +171,10 @@ def _opened(frame: Any, largest: int, encoding: str | None) -> tuple[tuple, str 
 def _read(
     opened: tuple, roles: Mapping[str, str], cost: Any, options: dict[str, Any]
 ) -> tuple[dict[str, Any], list[Fault], bool]:
-    """Return (the arguments of a :class:`ScoreTable`, faults, whether some have to be corrected);
-    ``options`` gets what the faults call for."""
+    """Return the arguments of a ScoreTable, faults, and whether some must be corrected.
+
+    The options that the faults need are added to ``options``.
+    """
     frame, locate = opened
     prices = cost if isinstance(cost, Mapping) else "cost"
 
@@ -182,8 +194,7 @@ def _read(
 
 
 def guessed_columns(columns: list[str], named: Mapping[str, str]) -> dict[str, str]:
-    """Return {role: column}, of those that are named and of those that are called as
-    :data:`NAMES` lists."""
+    """Return {role: column}: the named ones, and those with a usual name (:data:`NAMES`)."""
     plain = {re.sub(r"[\W_]", "", column.casefold()): column for column in reversed(columns)}
     roles = {}
     for role, names in NAMES.items():
@@ -202,7 +213,7 @@ def guessed_columns(columns: list[str], named: Mapping[str, str]) -> dict[str, s
 
 
 def _template(columns: list[str], names: list[str]) -> str | None:
-    """Return the template of two columns or more that end or start with one of some names."""
+    """Return the template of at least two columns that start or end with one of the names."""
     templates = []
     for column in columns:
         parts = re.split(r"([ _.:/|-]+)", column)
@@ -215,7 +226,7 @@ def _template(columns: list[str], names: list[str]) -> str | None:
 
 
 def _absent(roles: Mapping[str, str], cost: Any) -> Iterator[Fault]:
-    """Yield the faults of roles that no column has."""
+    """Yield a fault per required role without a column."""
     is_wide = any("{}" in column for column in roles.values())
     needed = {
         "samples": "sample" in roles,
@@ -235,7 +246,7 @@ def _absent(roles: Mapping[str, str], cost: Any) -> Iterator[Fault]:
 
 
 def _coverage(given: Mapping[str, Any]) -> Iterator[Fault]:
-    """Yield the fault of models that answered fewer samples than others."""
+    """Yield a fault if models answered fewer samples than others."""
     counts = given["answered"].sum(axis=1)
     examples = tuple(
         f"{name!r} {count:,} of {given['answered'].shape[1]:,}"
@@ -248,13 +259,12 @@ def _coverage(given: Mapping[str, Any]) -> Iterator[Fault]:
 
 
 def _whole(error: ValueError) -> Fault:
-    """Return the fault of a table that can't be read."""
+    """Return the fault of a table that cannot be read."""
     return Fault("what can't be read", 1, (str(error),), "")
 
 
 def remarks(table: ScoreTable) -> Iterator[Fault]:
-    """Yield the faults of a table that can be read: rows out of step, confidences that decide
-    nothing, answers that are not a label."""
+    """Yield the faults of a readable table: shifted rows, useless confidences, unknown answers."""
     alignment = alignment_of(table)
     if alignment.status == "violated":
         yield Fault("models out of step", 1, (alignment.evidence,), "Check the join by sample id")
@@ -272,7 +282,7 @@ def remarks(table: ScoreTable) -> Iterator[Fault]:
 
 
 def _reversed(table: ScoreTable, row: int) -> Iterator[Fault]:
-    """Yield the fault of a model whose correct answers have lower confidences than the others."""
+    """Yield a fault if correct answers of a model have lower confidences than wrong ones."""
     if table.correct is None or table.correct.dtype != bool:
         return
     ranks = pd.Series(table.confidence[row]).rank().to_numpy()
@@ -284,12 +294,12 @@ def _reversed(table: ScoreTable, row: int) -> Iterator[Fault]:
 
 
 def _foreign(table: ScoreTable, row: int) -> Iterator[Fault]:
-    """Yield the fault of predictions that are no label, if there are few classes."""
+    """Yield a fault if predictions are not labels and there are few classes."""
     if table.labels is None or table.predictions is None:
         return
     classes = np.unique(table.labels)
-    said = table.predictions[row]
-    foreign = said[~np.isin(said, classes) & (said != "")]
+    predictions = table.predictions[row]
+    foreign = predictions[~np.isin(predictions, classes) & (predictions != "")]
     if len(foreign) and len(classes) <= FEW_CLASSES * len(table):
         counts = pd.Series(foreign).value_counts()
         examples = tuple(f"{text!r} {count:,} times" for text, count in counts[:SHOWN].items())
@@ -304,7 +314,7 @@ def _report(
     table: ScoreTable | None,
     options: Mapping[str, Any],
 ) -> TableReport:
-    """Return the report, with the command if the table can be read and has costs."""
+    """Return the report, with the command if the table is readable and has costs."""
     has_cost = "cost" in roles or "cost" in options
     command = ""
     if table is not None and has_cost and (table.correct is not None):
@@ -318,13 +328,13 @@ def _report(
 
 
 def _call(given: Mapping[str, Any]) -> str:
-    """Return the call that reads a frame."""
+    """Return the Python call that reads a frame."""
     arguments = [f"{key}={value!r}" for key, value in given.items()]
     return f"ScoreTable.from_frame(frame, {', '.join(arguments)})"
 
 
 def _shell(path: str, given: Mapping[str, Any]) -> str:
-    """Return the command that certifies a cascade of a file."""
+    """Return the shell command that certifies a cascade of a file."""
     words = ["cascadelib", "certify", path]
     for key, value in given.items():
         if isinstance(value, Mapping):
@@ -334,6 +344,8 @@ def _shell(path: str, given: Mapping[str, Any]) -> str:
 
 
 def _provable(samples: int) -> str:
-    """Return a loss that half of some samples can certify: of six expected losses, none is seen
-    with a probability of 0.2%."""
+    """Return a loss that half of the samples can certify.
+
+    If six losses are expected, none is observed with a probability of 0.2%.
+    """
     return next((share for share in LOSSES if 12 / samples <= float(share[:-1]) / 100), LOSSES[-1])

@@ -265,7 +265,7 @@ def test_order_of_a_front():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"epsilon": -0.1}, "epsilon must lie"),
+        ({"epsilon": -0.1}, "epsilon must be in"),
         ({"delta": 0.0}, "delta in"),
         ({"reference": "xl"}, "unknown model 'xl'"),
         ({"store": HALVES[0]}, "8000 of the 8000 samples took part"),
@@ -286,7 +286,7 @@ def test_a_front_too_far_below_the_reference():
     low = search(HALVES[0].select(["s", "m"]), 2)
     singles = FRONT.singles
     better = Baseline(singles["cost"], singles["accuracy"] + 0.1, tuple(singles.index))
-    with pytest.raises(ValueError, match="even where it was found"):
+    with pytest.raises(ValueError, match="even on the selection split"):
         certify(HALVES[1], replace(low, baseline=better), 0.001, reference="l")
 
 

@@ -120,7 +120,7 @@ def test_a_missing_label_of_a_cluster_counts_as_a_loss():
             "clusters: 1 samples have none .* first is '.*': give them a cl",
         ),
         ({"clusters": range(40), "drawn": True, "labels": {}}, "without drawn=True"),
-        ({"cascades": replace(HALF, score="f1"), "clusters": range(40)}, "F1 is no mean over"),
+        ({"cascades": replace(HALF, score="f1"), "clusters": range(40)}, "F1 is not a mean over"),
         ({"max_price": 5.0, "budget": 3.0}, "max_price=5, but all stages together cost 9 for one"),
         ({"max_price": np.nan, "budget": 3.0}, "max_price must be a number"),
         ({"max_price": 20.0}, "max_price= is for budget="),

@@ -174,7 +174,7 @@ def test_a_search_for_twins_halves_its_level(capture):
     equal = capture(likeness, "equal_contents", 2)
     across = capture(likeness, "pairs_across", 5)
     rng = np.random.default_rng(0)
-    assert likeness.twins_across(rng.random((2, 30)), rng.random((2, 20)), 0.01) == 5
+    assert likeness.count_repeated(rng.random((2, 30)), rng.random((2, 20)), 0.01) == 5
     assert [call[-1] for call in equal + across] == [0.005, 0.005]
 
 

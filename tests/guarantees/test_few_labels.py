@@ -76,11 +76,11 @@ def test_with_fewer_labels_less_is_certified_and_never_more():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"labels": {"stranger": 1}}, "1 ids are not the store's, the first is 'stranger'"),
+        ({"labels": {"stranger": 1}}, "1 ids are not in the store, the first is 'stranger'"),
         ({"groups": [0, 1]}, r"groups must be \[3000\], the group of each sample, not \[2\]"),
         ({"groups": "label"}, "the group of each sample"),
         ({"epsilon": None}, "give epsilon"),
-        ({"budget": 1.0}, "budget=1.0, even where it was found"),
+        ({"budget": 1.0}, "budget=1.0, even on the selection split"),
     ],
 )
 def test_refused(options, message):
@@ -90,11 +90,11 @@ def test_refused(options, message):
 
 def test_a_draw_is_of_the_first_that_are_named():
     ids = to_label(CHECK, FRONT, epsilon=0.01)
-    with pytest.raises(ValueError, match="not the first that to_label names"):
+    with pytest.raises(ValueError, match="not the first ones that to_label returns"):
         certify(CHECK, FRONT, 0.01, labels=known(ids[1:9]), drawn=True)
-    with pytest.raises(ValueError, match="only top-1"):
+    with pytest.raises(ValueError, match="equal top-1"):
         to_label(CHECK, cl.search(TUNE, 2, score="top2"))
-    with pytest.raises(ValueError, match="only top-1"):
+    with pytest.raises(ValueError, match="equal top-1"):
         certify(without_labels(CHECK), cl.search(TUNE, 2, score="top2"), 0.01)
     with pytest.raises(ValueError, match="name the reference="):
         to_label(CHECK, [FRONT.point(0)])
@@ -121,7 +121,7 @@ def test_what_needs_labels_is_refused_by_name(tmp_path):
     columns = ["top1", "top5", "macs"]
     assert again.models[columns].equals(CHECK.models[columns])
     assert cl.search(again, 2).table.equals(cl.search(CHECK, 2).table)
-    with pytest.raises(ValueError, match="sample_ids say how many"):
+    with pytest.raises(ValueError, match="give sample_ids"):
         LogitStore.create(tmp_path / "other", None)
 
 
@@ -301,7 +301,7 @@ def test_f1_is_certified_by_its_own_test():
     hits, correct = (evaluate_f1(two[0], names) for names in (("l",), ("s", "l")))
     assert found.table["accuracy_loss"][0] == pytest.approx(hits - correct)
     assert certify(two[0], point, 0.001, reference="l").point is None
-    with pytest.raises(ValueError, match="only top-1"):
+    with pytest.raises(ValueError, match="equal top-1"):
         certify(two[1], point, 0.1, reference="l", labels={})
 
 

@@ -15,14 +15,13 @@ from scipy.stats import binom
 from cascadelib import LogitStore, Point, ScoreTable
 from cascadelib.guarantees import likeness as module
 from cascadelib.guarantees.likeness import (
-    features_alike,
+    count_repeated,
     grid_spacing,
     likeness,
     likeness_of,
     near_groups,
     pairs_across,
     rounded_alike,
-    twins_across,
 )
 from cascadelib.labels import Seen, ids_could_meet, parts_of
 from cascadelib.policy.cascade_file import point_for_file
@@ -98,7 +97,7 @@ def test_the_level_is_shared_by_both_tests_and_all_prefixes(monkeypatch):
     levels = []
     monkeypatch.setattr(module, "equal_contents", lambda *given: levels.append(given[2]) or 0)
     monkeypatch.setattr(module, "pairs_across", lambda *given: levels.append(given[2]) or 0)
-    twins_across(confidences(2, 50), confidences(2, 60, 1), 1e-6)
+    count_repeated(confidences(2, 50), confidences(2, 60, 1), 1e-6)
     assert levels == [5e-7, 5e-7]
 
 
@@ -174,16 +173,6 @@ def test_splits_are_rounded_to_the_digits_of_the_coarser():
     assert np.array_equal(rounded_alike(fine, fine), np.float32([*fine, *fine]))
     assert grid_spacing(np.arange(100) % 20 / 20) == pytest.approx(1 / 20)
     assert grid_spacing(np.append(fine, np.repeat([0, 1], 40))) == 0
-
-
-def test_features_name_the_remedy():
-    rng = np.random.default_rng(0)
-    train, other = rng.normal(size=(2, 300, 5))
-    assert features_alike(train, other).status == "verified"
-    other[:90] = train[:90]
-    found = features_alike(train, other)
-    assert (found.status, found.shared) == ("violated", 90)
-    assert "groups=" in found.evidence
 
 
 @pytest.mark.parametrize("size", [2, 3, 5, 10])

@@ -100,7 +100,7 @@ def test_an_unknown_name_is_refused_with_the_nearest():
 def test_repeated_samples_are_refused_unless_accepted():
     doubled = CHECK.take(np.arange(4000) // 2)
     renamed = replace(doubled, sample_ids=[f"r{row}" for row in range(4000)])
-    for store, how in ((doubled, " .ids"), (renamed, ": they are equal in all that is known")):
+    for store, how in ((doubled, " .ids"), (renamed, ": they are equal in all known values")):
         with pytest.raises(ValueError, match=f"2000 of the 4000 samples repeat others{how}"):
             certify(store, FRONT, 0.03)
         accepted = certify(store, FRONT, 0.03, accept=["independent"])

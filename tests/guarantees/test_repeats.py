@@ -14,7 +14,7 @@ from cascadelib import LogitStore, Method, Point, ScoreTable, certify, search, t
 from cascadelib.guarantees.repeats import (
     copied_whole,
     equal_contents,
-    numbered,
+    number_rows,
     refuse_equal_rows,
     samples_seen,
 )
@@ -114,12 +114,12 @@ def test_independent_draws_from_any_number_of_values_are_no_copies():
         rng = np.random.default_rng(seed)
         values = int(rng.integers(1, 400))
         chances = rng.dirichlet(np.full(values, rng.choice([0.1, 1, 10])))
-        rows = numbered([rng.choice(values, 1000, p=chances)])
+        rows = number_rows([rng.choice(values, 1000, p=chances)])
         assert not copied_whole(rows)
 
 
 def test_numbers_of_rows():
-    numbers = numbered([np.array([1.5, -np.inf, 1.5, 1.5]), np.array(["x", "x", "y", "x"])])
+    numbers = number_rows([np.array([1.5, -np.inf, 1.5, 1.5]), np.array(["x", "x", "y", "x"])])
     assert numbers[0] == numbers[3] and len(set(numbers.tolist())) == 3
 
 

@@ -218,7 +218,7 @@ def test_what_is_expected_says_whether_the_samples_were_seen():
 
 
 def test_what_is_expected_is_measured_on_samples_that_are_there_once():
-    for rows, how in (([*range(100), 7], "ids"), (np.tile(range(50), 2), "known of them")):
+    for rows, how in (([*range(100), 7], "ids"), (np.tile(range(50), 2), "known values")):
         twice = OTHER.take(rows)
         if how != "ids":
             logits = {name: twice.logits(name) for name in twice.models.index}

@@ -9,9 +9,7 @@ import shutil
 import signal
 import sys
 import time
-import tracemalloc
 import warnings
-import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -71,37 +69,11 @@ def test_a_lost_file_is_noticed_and_so_is_one_that_nobody_added(store):
         opened.logits("a")
 
 
-def old_format(store):
-    """A store as cascadelib 0.1 wrote it: without digests of headers, manifest and labels."""
-    path = store.path / "manifest.json"
-    manifest = json.loads(path.read_text())
-    for key in ("models", "sha256", "labels_sha256"):
-        del manifest[key]
-    path.write_text(json.dumps(manifest | {"format": "cascadelib logits 1"}))
-    return cl.LogitStore(store.path)
-
-
-def test_a_store_of_the_first_format_is_read_and_added_to(store):
-    old = old_format(store)
-    assert list(old.models.index) == ["a", "b"]
-    old.add("c", LOGITS["c"], macs=30)
-    assert list(cl.LogitStore(store.path).models.index) == ["a", "b", "c"]
-    old.verify()
-    manifest = json.loads((store.path / "manifest.json").read_text())
-    assert manifest["format"] == "cascadelib logits 2" and sorted(manifest["models"]) == [
-        "a",
-        "b",
-        "c",
-    ]
-
-
-def test_no_new_store_passes_for_an_old_one(store):
+def test_a_store_of_format_1_is_refused_by_name(store):
     path = store.path / "manifest.json"
     path.write_text(path.read_text().replace("logits 2", "logits 1"))
-    with pytest.raises(
-        ValueError,
-        match=r"manifest\.json: .*'labels_sha256', 'models', 'sha256' wrong, missing or unknown",
-    ):
+    message = r"manifest\.json: .* format 'cascadelib logits 1', expected 'cascadelib logits 2'"
+    with pytest.raises(ValueError, match=message):
         cl.LogitStore(store.path)
 
 
@@ -109,18 +81,16 @@ def test_metadata_that_is_nested_deep_is_refused_by_name(store):
     deep = json.loads("[" * 500 + "]" * 500)
     with pytest.raises(ValueError, match="nested"):
         store.add("c", LOGITS["c"], note=deep)
-    old = old_format(store)
     header = store.path / "a.safetensors"
     content = header.read_bytes()
     size = 8 + int.from_bytes(content[:8], "little")
     entry = json.loads(content[8:size])
-    kept = {key: value for key, value in entry["__metadata__"].items() if key != "metadata_sha256"}
-    entry["__metadata__"] = kept | {"note": "[" * 500 + "]" * 500}
+    entry["__metadata__"] |= {"note": "[" * 500 + "]" * 500}
     text = json.dumps(entry).encode()
     header.write_bytes(len(text).to_bytes(8, "little") + text + content[size:])
     with pytest.warns(UserWarning, match=r"a\.safetensors.*nested"):
         opened = cl.LogitStore(store.path)
-    assert list(opened.models.index) == ["b"] and len(old.models) == 2
+    assert list(opened.models.index) == ["b"]
 
 
 def test_a_model_that_is_replaced_while_it_is_read_is_never_read_by_the_old_header(
@@ -164,47 +134,6 @@ def sealed(store, **changes):
     content = json.loads(path.read_text()) | changes
     del content["sha256"]
     path.write_text(json.dumps(content | {"sha256": digest_of(content)}))
-
-
-def resealed(store, tensor=LOGITS["a"], **texts):
-    """Write model a's file with other texts in its header, or another tensor, and the digests that
-    fit them."""
-    file = formats.LogitFile.read(store.path / "a.safetensors")
-    tensor = np.float32(tensor)
-    own = {key: formats.encoded_metadata(key, value) for key, value in file.metadata.items()}
-    texts = own | {"sha256": formats.sha256(tensor)} | texts
-    digest = digest_of(["logits", "F32", list(tensor.shape), texts])
-    file.path.write_bytes(formats.save({"logits": tensor}, texts | {formats.DIGEST: digest}))
-    sealed(store, models=store._shelf.manifest.models | {"a": [digest]})
-
-
-WRONG = {  # what a header says → why it is refused
-    "order": ["1e300", "Infinity", "NaN", "9007199254740992", "-1", "1.5", "true"],
-    "extraction": ["5", "true", "x", "[]", '{"transform": NaN}', '{"a": [-Infinity]}'],
-    "image_size": ["x", "18446744073709551616", "-1", "NaN", "[1]"],
-    "checkpoint": ["NaN", '{"revision": Infinity}'],
-    "revision": ["Infinity"],
-    **dict.fromkeys(
-        ("name", "self", "logits", "dtype", "replace", "probabilities", "normalise", "sample_ids"),
-        ["1"],
-    ),
-}
-
-
-@pytest.mark.parametrize(
-    ("key", "text"), [(key, text) for key, texts in WRONG.items() for text in texts]
-)
-def test_a_header_that_says_what_no_model_can_is_left_out(store, key, text):
-    resealed(store, **{key: text})
-    with pytest.warns(UserWarning, match=rf"a\.safetensors: .*({key}|nan, inf)"):
-        assert list(cl.LogitStore(store.path).models.index) == ["b"]
-
-
-@pytest.mark.parametrize("classes", [1, 3, 5])
-def test_a_file_of_other_classes_is_left_out(store, classes):
-    resealed(store, np.zeros((40, classes)))
-    with pytest.warns(UserWarning, match=rf"a\.safetensors: .*{classes} columns"):
-        assert list(cl.LogitStore(store.path).models.index) == ["b"]
 
 
 def test_metadata_that_would_not_be_read_is_not_written(store):
@@ -253,34 +182,6 @@ def test_nothing_is_added_to_a_folder_that_is_another_store_by_now(store, other)
     np.testing.assert_array_equal(cl.LogitStore(store.path).logits("a"), other.logits("a"))
 
 
-def npy(text, data=b"", blanks=0):
-    """A .npy file, version 2, of a header's text and blanks after it."""
-    text = text.encode() + b" " * blanks + b"\n"
-    return b"\x93NUMPY\2\0" + len(text).to_bytes(4, "little") + text + data
-
-
-@pytest.mark.parametrize("packing", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
-@pytest.mark.parametrize("bomb", ["header", "ids"])
-def test_small_labels_never_become_large(store, bomb, packing):
-    wide = npy(
-        f"{{'descr': '<U{2**18}', 'fortran_order': False, 'shape': (40,)}}", bytes(160 * 2**18)
-    )
-    content = {"header": npy("{", blanks=2**25), "ids": wide}[bomb]
-    labels = npy("{'descr': '<i8', 'fortran_order': False, 'shape': (40,)}", LABELS.tobytes())
-    with zipfile.ZipFile(store.path / "labels.npz", "w") as archive:
-        archive.writestr("labels.npy", labels)
-        archive.writestr("sample_ids.npy", content, packing)
-    sealed(store, labels_sha256=files.file_digest(store.path / "labels.npz"))
-    manifest = formats.read_manifest(store.path)
-    tracemalloc.start()
-    try:
-        with pytest.raises(ValueError, match=r"labels\.npz: .*sample_ids\.npy"):
-            formats.read_labels(store.path, manifest)
-        assert tracemalloc.get_traced_memory()[1] < 2**23
-    finally:
-        tracemalloc.stop()
-
-
 def test_labels_of_absurd_size_are_not_read(store, monkeypatch):
     hashed = []
     monkeypatch.setattr("hashlib.file_digest", lambda *_: hashed.append(1))
@@ -290,14 +191,6 @@ def test_labels_of_absurd_size_are_not_read(store, monkeypatch):
     assert not hashed
     os.truncate(store.path / "manifest.json", 2**26 + 1)
     with pytest.raises(ValueError, match=r"manifest\.json: more than 67108864 bytes"):
-        cl.LogitStore(store.path)
-
-
-def test_a_number_of_samples_that_the_labels_have_not(store):
-    sealed(store, samples=10**15)
-    with pytest.raises(
-        ValueError, match=r"labels\.npz.*labels is int64 \(40,\), expected one a sample"
-    ):
         cl.LogitStore(store.path)
 
 
@@ -347,18 +240,11 @@ def test_a_read_that_fails_or_gives_nothing_names_the_path(store, monkeypatch, e
 @pytest.mark.parametrize("value", [10**400, [10**400], "\ud800", {"\ud800": 1}, "[" * 100_000])
 def test_values_that_no_table_or_file_can_hold_are_refused(store, value):
     for own in (store, cl.LogitStore.from_arrays(LABELS, {"a": LOGITS["a"]})):
-        with pytest.raises(ValueError, match="metadata 'parameters' is no text, number"):
+        with pytest.raises(ValueError, match="metadata 'parameters' must be text, a number"):
             own.add("c", LOGITS["c"], parameters=value)
         assert "c" not in own.models.index
     with pytest.raises(ValueError, match="metadata"):
         store.add("c", LOGITS["c"], **{"\ud800": 1})
-
-
-@pytest.mark.parametrize("key", ["top1", "top5", "order", "parameters"])
-def test_a_header_with_a_number_that_no_float_holds_is_left_out(store, key):
-    resealed(store, **{key: "1" + "0" * 400})
-    with pytest.warns(UserWarning, match=r"a\.safetensors.*too large for a float"):
-        assert list(cl.LogitStore(store.path).models.index) == ["b"]
 
 
 def test_names_that_are_no_text_are_named_or_left_out(store, tmp_path):
@@ -372,10 +258,10 @@ def test_names_that_are_no_text_are_named_or_left_out(store, tmp_path):
             assert list(cl.LogitStore(store.path).models.index) == ["a", "b"]
         stray.unlink()
     sealed(store, models={**store._shelf.manifest.models, "\ud800": ["x"]})
-    with pytest.raises(ValueError, match=r"manifest\.json: .*text that is none"):
+    with pytest.raises(ValueError, match=r"manifest\.json: .*invalid text"):
         cl.LogitStore(store.path)
     for origin in ({"classes": ["\ud800", *"abc"]}, {"dataset": "\ud800"}):
-        with pytest.raises(ValueError, match=r"manifest\.json: .*text that is none"):
+        with pytest.raises(ValueError, match=r"manifest\.json: .*invalid text"):
             cl.LogitStore.create(tmp_path / "new", LABELS, **origin)
 
 
@@ -686,19 +572,3 @@ def test_names_may_differ_in_case_alone_elsewhere(store):
         pytest.skip("this disk ignores case")
     store.add("A", LOGITS["c"], macs=3)
     assert list(cl.LogitStore(store.path).models.index) == ["A", "a", "b"]
-
-
-@pytest.mark.parametrize("key", ["top1", "top5"])
-def test_an_accuracy_in_a_header_that_is_not_that_of_the_logits_is_found(tmp_path, key):
-    labels = np.arange(40) % 8
-    logits = np.random.default_rng(3).normal(size=(40, 8))
-    store = cl.LogitStore.create(tmp_path / "s", labels)
-    store.add("a", logits, macs=10)
-    store.add("b", logits, macs=20)
-    resealed(store, logits, **{key: "0.975"})
-    opened = cl.LogitStore(store.path)
-    message = rf"'a': {key} in its header \(0\.975\) is not that of its logits.*replace=True"
-    for ask in (opened.verify, lambda: opened.ranks("a"), lambda: cl.search(opened, 2)):
-        with pytest.raises(ValueError, match=message):
-            ask()
-    opened.ranks("b")

@@ -152,7 +152,7 @@ def test_same_name_twice(store):
         ({"labels": [0, -1]}, "label -1 of sample 1"),
         ({"labels": [0.5, 1.0]}, "integers"),
         ({"labels": [[0, 1]]}, "one a sample"),
-        ({"labels": [0, 1], "sample_ids": ["x", "x"]}, "'x' is there twice or more"),
+        ({"labels": [0, 1], "sample_ids": ["x", "x"]}, "'x' occurs twice or more"),
         ({"labels": [0, 1], "sample_ids": ["x"]}, "sample_ids has shape"),
         ({"labels": [0, 1], "classes": ["x", "x"]}, "repeat"),
     ],
@@ -250,7 +250,7 @@ def test_only_costs_are_costs(monkeypatch):
 @pytest.mark.parametrize("watts", [-1, -0.5, np.float32(-1)])
 def test_a_negative_number_that_may_be_a_cost_is_refused_at_once(watts):
     store = LogitStore.from_arrays(LABELS, LOGITS)
-    with pytest.raises(ValueError, match="model 'z': watts must be no negative number, not -"):
+    with pytest.raises(ValueError, match="model 'z': watts must not be negative, got -"):
         store.add("z", LOGITS["a"], watts=watts)
     assert "z" not in store.models.index
     store.add("z", LOGITS["a"], settings={"watts": -1})
@@ -287,7 +287,7 @@ def test_take_forms(store):
         np.testing.assert_array_equal(part.logits("a"), LOGITS["a"][rows])
         assert part.models.macs["a"] == 1 and part.classes == store.classes
     assert store.take(slice(0, 9)).fingerprint != store.fingerprint
-    with pytest.raises(ValueError, match="part of a store"):
+    with pytest.raises(ValueError, match="view of a store"):
         part.add("b", LOGITS["b"][:2])
 
 

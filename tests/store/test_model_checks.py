@@ -9,10 +9,9 @@ from cascadelib.labels import Labels
 from cascadelib.store.model_checks import (
     accuracies_of,
     as_array,
-    check_probabilities,
     checked_logits,
     checked_metadata,
-    normalised,
+    checked_probabilities,
 )
 
 LABELS = Labels.checked([0, 1, 2], ["x", "y", "z"], None, "", "", 3)
@@ -40,16 +39,18 @@ def test_half_precision_tensors_become_float32():
 )
 def test_the_model_and_the_first_bad_row_are_named(output, message):
     with pytest.raises(ValueError, match=f"model 'a': .*{message}"):
-        checked_logits("a", output, None, LABELS, np.dtype("float16"))
+        checked_logits("a", output, None, LABELS, "float16")
 
 
 def test_probabilities_sum_to_1_or_are_divided_by_their_sums():
-    check_probabilities("a", OUTPUT)
+    np.testing.assert_array_equal(checked_probabilities("a", OUTPUT, False), OUTPUT)
     halved = OUTPUT * [[1], [0.5], [0.5]]
+    for refused in ((halved, False), (-halved, True), (halved * [[1], [0], [0]], True)):
+        with pytest.raises(ValueError, match=r"row \d .*; [23] such rows"):
+            checked_probabilities("a", *refused)
     with pytest.raises(ValueError, match="row 1 .*sum 0.5.*; 2 such rows"):
-        check_probabilities("a", halved)
-    np.testing.assert_allclose(normalised(halved), OUTPUT)
-    assert normalised(-halved) is not halved and (normalised(-halved) == -halved).all()
+        checked_probabilities("a", halved, False)
+    np.testing.assert_allclose(checked_probabilities("a", halved, True), OUTPUT)
 
 
 @pytest.mark.parametrize("wrong", [{"sha256": "x"}, {"order": 1}])

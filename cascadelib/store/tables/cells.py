@@ -1,5 +1,4 @@
-"""Cells of a long table as arrays [models, samples], what is wrong with them, and which samples
-stay."""
+"""Arrange the cells of a long table as arrays [models, samples], and find their faults."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -11,7 +10,7 @@ from numpy import ndarray as Array
 from .faults import SHOWN, Fault
 from .spelling import ALIKE, MERGED, normalized_texts, rarer_spellings, spelling_faults
 
-MISSING = -1  # the code of an empty cell, and the row of a cell that is not there
+MISSING = -1  # the code of an empty cell, and the row of a missing cell
 SKIP = "missing='drop' leaves out such samples, 'abstain' counts them as without an answer"
 UNSURE = "missing='drop' leaves out such samples, 'abstain' keeps their answers for the last stage"
 Locate = Callable[[Array], list[str]]
@@ -19,32 +18,34 @@ Locate = Callable[[Array], list[str]]
 
 @dataclass(frozen=True)
 class Coded:
-    """A column of text as codes int64 [rows] into its distinct texts (:data:`MISSING`: an empty
-    cell), and the kind of its cells before they were text."""
+    """A column of text: codes int64 [rows] of its distinct texts, and the kind of the source.
+
+    The code of an empty cell is :data:`MISSING`.
+    """
 
     codes: Array
     texts: list[str]
     kind: str
 
     def text(self, codes: Array) -> Array:
-        """The text of some codes, of any shape, "" for what is missing."""
+        """Return the text of codes of any shape, "" if missing."""
         return np.array([*self.texts, ""], dtype=str)[codes]
 
 
 @dataclass(frozen=True)
 class Cells:
-    """A table as a long one, one value per row and role.
+    """A long table, one value per row and role.
 
     Parameters
     ----------
     text : dict of str to Coded
         Columns of text by role.
     numbers : dict of str to array of float64 of shape (n_rows,)
-        The other columns, nan in empty cells.
+        Columns of numbers by role, nan in empty cells.
     locate : callable
-        From rows to their places in the source, such as "line 7".
+        Converts rows to their places in the source, such as "line 7".
     row_at : array of int64 of shape (n_models, n_samples)
-        The row of each model and sample, :data:`MISSING` if there is none.
+        The row of each model and sample, or :data:`MISSING`.
     samples : array of str of shape (n_samples,)
         Sample ids.
     """
@@ -57,15 +58,15 @@ class Cells:
 
     @property
     def models(self) -> list[str]:
-        """The names of the models."""
+        """Return the names of the models."""
         return self.text["model"].texts
 
     def codes(self, role: str) -> Array:
-        """Return codes of text, int64 [models, samples]."""
+        """Return the codes of a column of text, int64 [models, samples]."""
         return np.append(self.text[role].codes, MISSING)[self.row_at]
 
     def values(self, role: str) -> Array:
-        """Return text or numbers [models, samples], "" or nan in cells that are not there."""
+        """Return text or numbers [models, samples], "" or nan in missing cells."""
         if role in self.numbers:
             return np.append(self.numbers[role], np.nan)[self.row_at]
         return self.text[role].text(self.codes(role))
@@ -86,7 +87,7 @@ class Cells:
         return ", ".join(names + self.locate(np.array([row])))
 
     def faults(self, what: str, wrong: Array, remedy: str = "", shown: Any = None) -> list[Fault]:
-        """Return the fault of some cells, bool [models, samples], or none.
+        """Return the fault of cells, bool [models, samples], or an empty list.
 
         shown: values [models, samples] that the examples quote.
         """
@@ -100,8 +101,10 @@ class Cells:
 
 
 def arranged(text: dict[str, Coded], numbers: dict[str, Array], locate: Locate) -> Any:
-    """Return (the :class:`Cells` of columns [rows], faults of their rows): rows without sample or
-    model are left out, and of rows that have both in common the first stays."""
+    """Return the :class:`Cells` of columns [rows], and the faults of rows.
+
+    Rows without sample or model are skipped. If rows repeat a sample and model, the first is used.
+    """
     sample = text["sample"]
     model = text["model"]
     row_at = np.full((len(model.texts), len(sample.texts)), MISSING)
@@ -114,7 +117,7 @@ def arranged(text: dict[str, Coded], numbers: dict[str, Array], locate: Locate) 
             faults.append(Fault(f"rows without a {role}", len(empty), examples))
     rows = np.flatnonzero((sample.codes >= 0) & (model.codes >= 0))[::-1]
     places = (model.codes[rows], sample.codes[rows])
-    row_at[places] = rows  # the last that is written is the first row
+    row_at[places] = rows  # in reverse order, so that the first row is written last
     repeated = rows[row_at[places] != rows][::-1]
     if len(repeated):
         firsts = locate(row_at[model.codes[repeated], sample.codes[repeated]][:SHOWN])
@@ -127,10 +130,7 @@ def arranged(text: dict[str, Coded], numbers: dict[str, Array], locate: Locate) 
 def arguments_of(
     cells: Cells, missing: str, normalize: str | None
 ) -> tuple[dict[str, Any], list[Fault]]:
-    """Return the arguments of a :class:`ScoreTable` and the faults of the cells.
-
-    missing, normalize: see :meth:`ScoreTable.from_frame`.
-    """
+    """Return the arguments of a :class:`ScoreTable` and the faults of the cells."""
     there = cells.row_at >= 0
     faults = []
     label = None
@@ -143,7 +143,7 @@ def arguments_of(
     if "correct" in cells.numbers:
         there &= ~np.isnan(cells.values("correct"))
     has_confidence = ~np.isnan(cells.values("confidence"))
-    # A model without any confidence can only be the last stage.
+    # A model without confidences can only be the last stage.
     unsure = there & ~has_confidence & has_confidence.any(axis=1, keepdims=True)
     if "prediction" in cells.text:
         unsure &= cells.codes("prediction") >= 0
@@ -160,7 +160,7 @@ def arguments_of(
         faults += cells.faults("samples without a label", unlabelled, SKIP.partition(",")[0])
     if not kept.any():
         raise ValueError(
-            "missing='drop' leaves no sample: none has a complete row of each of the "
+            "missing='drop' drops all samples: none has a complete row of each of the "
             f"{len(there)} models; models=[…] chooses fewer"
         )
     row_at = np.where(there, cells.row_at, MISSING)[:, kept]
@@ -174,7 +174,7 @@ def arguments_of(
 def _values_of(
     cells: Cells, labels: Array | None, normalize: str | None
 ) -> tuple[dict[str, Any], list[Fault]]:
-    """Return the arguments of a :class:`ScoreTable` of the samples that stay, and their faults."""
+    """Return the arguments of a :class:`ScoreTable` for the remaining samples, and faults."""
     faults: list[Fault] = []
     given: dict[str, Any] = {
         "correct": None,
@@ -190,7 +190,7 @@ def _values_of(
         "answered": cells.row_at >= 0,
         "normalize": normalize,
     }
-    # Of an answer without confidence, and of a row that is not there.
+    # An answer without confidence, or a missing row.
     given["confidence"][np.isnan(given["confidence"])] = -np.inf
     if labels is not None and normalize == "text":
         rarer = np.zeros_like(cells.row_at, bool)
@@ -221,8 +221,7 @@ def _values_of(
 
 
 def _contradictions(cells: Cells, given: dict[str, Any]) -> list[Fault]:
-    """Return the fault of answers whose correctness is another than whether the prediction is the
-    label; grades may be."""
+    """Return the fault of correctness that contradicts labels and predictions, except grades."""
     correct = given["correct"]
     if given["labels"] is None or "predictions" not in given or correct.dtype != bool:
         return []
@@ -241,7 +240,7 @@ def _contradictions(cells: Cells, given: dict[str, Any]) -> list[Fault]:
 
 
 def _filled_prices(cells: Cells) -> Array:
-    """Return prices [models, samples], the usual one of the model in rows that state nothing."""
+    """Return prices [models, samples], the median of the model in empty rows."""
     prices = cells.values("cost")
     states = [~np.isnan(values) for values in cells.numbers.values()]
     states += [

@@ -1,5 +1,4 @@
-"""What is wrong with a table: one entry per kind of fault, with the number of cells and the first
-ones."""
+"""Faults of a table: one per kind, with the number of cells and examples."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -35,7 +34,7 @@ class Fault:
 
 
 def described(faults: Iterable[Fault]) -> str:
-    """Return a line per fault, and each remedy once, after the last fault that it is for."""
+    """Return a line per fault, and each remedy once, after its last fault."""
     by_remedy: dict[str, list[str]] = {}
     for fault in faults:
         by_remedy.setdefault(fault.remedy, []).append(str(fault))

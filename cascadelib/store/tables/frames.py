@@ -1,4 +1,4 @@
-"""Columns of tables of scores, long or wide: what :meth:`ScoreTable.from_frame` reads."""
+"""Read the columns of long and wide tables of scores, for :meth:`ScoreTable.from_frame`."""
 
 import contextlib
 import os
@@ -22,15 +22,15 @@ from .cells import MISSING, Coded, Locate, arguments_of, arranged
 from .faults import SHOWN, Fault
 from .table_files import line_numbers, read_table
 
-EXACT_IN_FLOATS = 2**53  # above it a float no longer tells whole numbers apart
-LARGEST_TEXT = 2**33  # bytes of one array of text, in which every cell is as wide as the longest
-SPARSE = 64  # cells per row of the table, above which sample= and model= must be mistaken
+EXACT_IN_FLOATS = 2**53  # above it, floats cannot distinguish integers
+LARGEST_TEXT = 2**33  # bytes of an array of text, whose cells have the width of the longest
+SPARSE = 64  # cells per row, above which sample= or model= is a wrong column
 TEXT_ROLES = ("sample", "model", "label", "prediction")
 KINDS: dict[type, str] = {str: "text", int: "numbers", float: "numbers", bool: "truth values"}
 NUMBERS = "Write numbers as 0.5 or 1e-3; leave cells empty that have none"
 EMPTY = ("n/a", "#n/a", "na", "null", "none")  # in columns of numbers
-NOTHING = "nothing"  # the kind of a column whose cells are all empty
-# What pyarrow raises for cells that it can't read as one kind, or not as numbers.
+NOTHING = "nothing"  # the kind of an empty column
+# Raised by pyarrow for cells of several kinds, or that are not numbers.
 UNREADABLE = (pa.ArrowException, ValueError, TypeError, OverflowError)
 
 
@@ -43,16 +43,15 @@ def scores_of(
     normalize: str | None,
     locate: Locate,
 ) -> tuple[dict[str, Any], list[Fault]]:
-    """Return the arguments of a :class:`ScoreTable`, as :meth:`ScoreTable.from_frame` documents
-    them, and the faults of the table.
+    """Return the arguments of a :class:`ScoreTable`, and the faults of the table.
 
     Parameters
     ----------
     roles : mapping
-        {"sample", "model", "label" …, "column <name>" or, of text, "category <name>": the frame's
-        column, or a template of columns}.
+        The column, or template of columns, by role: "sample", "model", "label" …, "column <name>"
+        for numbers, "category <name>" for text.
     locate : callable
-        From rows of the frame to their places in the source, such as "line 7".
+        Converts rows to their places in the source, such as "line 7".
     """
     columns = columns_of(frame, roles, models)
     text, numbers, unread = _read_columns(columns)
@@ -76,14 +75,13 @@ def scores_of(
 def _read_columns(
     columns: Mapping[str, list[pd.Series]],
 ) -> tuple[dict[str, Coded], dict[str, Array], dict[str, Array]]:
-    """Return text and numbers by role, in the rows of a long table, and the rows of cells that are
-    not numbers."""
+    """Return text and numbers of a long table by role, and the rows that are not numbers."""
     text = {}
     numbers = {}
     unread: dict[str, Array] = {}
     rows = len(columns["model"][0])
     for role, parts in columns.items():
-        repeats = rows // sum(map(len, parts))  # of what is the same for all models
+        repeats = rows // sum(map(len, parts))  # columns that all models share
         if role in TEXT_ROLES or role.startswith("category "):
             found = coded(parts)
             if found.texts or role != "label":
@@ -98,18 +96,16 @@ def _read_columns(
 
 
 def listed_prices(cost: Mapping[str, float], models: list[str]) -> list[float]:
-    """The prices of the models, in their order; ValueError for a model without, and for a price of
-    no model."""
+    """Return the prices in the order of the models. Each model needs one, and no other name."""
     for name in cost:
         known(name, models, "model of the table, in cost")
     return [cost[known(name, cost, "model in cost")] for name in models]
 
 
 def frame_of(source: Any, largest: int, encoding: str | None = None) -> tuple[pd.DataFrame, Locate]:
-    """Return (a DataFrame as it is, a file's (:func:`read_table`), or any other frame through
-    narwhals, rows numbered from 0; from rows to their places in words).
+    """Return a DataFrame with rows numbered from 0, and a function from rows to their places.
 
-    TypeError for what is none of these, ValueError for one without rows.
+    The source is a DataFrame, a path, or any other frame that narwhals supports.
     """
     if isinstance(source, str | os.PathLike):
         lines: Callable[[], list[int] | None]
@@ -131,7 +127,7 @@ def frame_of(source: Any, largest: int, encoding: str | None = None) -> tuple[pd
 
 
 def _lines_at(lines: Callable[[], list[int] | None], rows: Array) -> list[str]:
-    """Return the lines of some rows in words, or their numbers from 0 if there are no lines."""
+    """Return the places of rows: "line 7", or "row 5" (counted from 0) if there are no lines."""
     numbers = lines()
     if numbers is None:
         return [f"row {row}" for row in rows.tolist()]
@@ -141,8 +137,7 @@ def _lines_at(lines: Callable[[], list[int] | None], rows: Array) -> list[str]:
 def columns_of(
     frame: pd.DataFrame, roles: Mapping[str, str], models: Iterable[str] | None
 ) -> dict[str, list[pd.Series]]:
-    """{role: the columns that hold it, one below the other in the rows of a long table}: one, or of
-    a wide table one per model, where the role has a template."""
+    """Return the columns of each role: one, or one per model if the role has a template."""
     wanted = [] if models is None else items_of(models)
     if models is not None and not wanted:
         raise ValueError("models=[] names no model; leave it out to take all")
@@ -163,7 +158,7 @@ def columns_of(
 
 
 def _rows_of(models: Coded, wanted: list[str]) -> Array:
-    """The rows of the models asked for, one model after another."""
+    """Return the rows of some models, one model after another."""
     codes = [models.texts.index(known(name, models.texts, "model")) for name in wanted]
     return np.concatenate([np.flatnonzero(models.codes == code) for code in codes])
 
@@ -174,9 +169,10 @@ def _columns_named(
     models: list[str],
     is_confidence: bool,
 ) -> list[pd.Series]:
-    """The column of a name, or one per model where it is a template. Of confidences the usual
-    column may be left out, and those of some models, for which nan stands; a template that names
-    none is mistaken."""
+    """Return the column of a name, or one per model if the name is a template.
+
+    The usual column of confidences is optional, and so are those of some models. They are nan.
+    """
     names = {"": name}
     if "{}" in name:
         names = {model: name.replace("{}", model) for model in models}
@@ -198,8 +194,7 @@ def _columns_named(
 
 
 def _refuse_near(frame: pd.DataFrame, name: str, used: set[str]) -> None:
-    """ValueError where there is no column of the usual ``name``, but one that nobody asked for and
-    that is written nearly so."""
+    """Raise a ValueError if the usual column is missing, but an unused one has a similar name."""
     if name in frame.columns:
         return
     spare = {str(column).casefold().strip(): column for column in frame.columns}
@@ -208,12 +203,12 @@ def _refuse_near(frame: pd.DataFrame, name: str, used: set[str]) -> None:
     if near:
         raise ValueError(
             f"no column is called {name!r}, but there is {', '.join(map(repr, near))}: name the "
-            "column with confidence=, or say confidence=None where there is none"
+            "column with confidence=, or pass confidence=None if there is none"
         )
 
 
 def _column(frame: pd.DataFrame, name: str) -> pd.Series:
-    """The one column of a name; ValueError where there is none, or several."""
+    """Return the only column of a name."""
     found = frame[known(name, frame.columns, "column")]
     if not isinstance(found, pd.Series):
         raise ValueError(f"{found.shape[1]} columns are called {name!r}: rename all but one")
@@ -221,7 +216,7 @@ def _column(frame: pd.DataFrame, name: str) -> pd.Series:
 
 
 def models_named(frame: pd.DataFrame, template: str) -> list[str]:
-    """What stands in the place of {} in the names of a frame's columns."""
+    """Return the models: the text in place of {} in the names of columns."""
     before, *after = map(re.escape, template.split("{}"))
     pattern = f"{before}(?P<model>.+){'(?P=model)'.join(after)}"
     matches = [re.fullmatch(pattern, str(name), re.DOTALL) for name in frame.columns]
@@ -232,12 +227,10 @@ def models_named(frame: pd.DataFrame, template: str) -> list[str]:
 
 
 def coded(parts: list[pd.Series]) -> Coded:
-    """Columns of ids, models, labels or predictions, one below the other, as codes in order of
-    first appearance.
+    """Return columns of ids, models, labels or predictions as codes, in order of appearance.
 
-    Text stays as it is. Numbers must be whole, and are written alike whatever their dtype: pandas
-    makes floats of whole numbers beside a missing one. ValueError, by the column's name, for a
-    mixture of text and numbers.
+    Numbers must be whole. They give the same text for all dtypes, since pandas converts whole
+    numbers to floats if one is missing. A mixture of text and numbers raises a ValueError.
     """
     name = parts[0].name
     found = [distinct_texts(part) for part in parts]
@@ -245,17 +238,17 @@ def coded(parts: list[pd.Series]) -> Coded:
     if len(kinds) > 1:
         raise ValueError(_mixed(name, f"holds {' and '.join(sorted(kinds))}"))
     codes, texts, _ = found[0]
-    if len(found) > 1 or len({"", *texts}) <= len(texts):  # not coded by its distinct texts yet
+    if len(found) > 1 or len({"", *texts}) <= len(texts):  # texts repeat
         codes, texts = _recoded(found)
     if "\x00" in "".join(texts):
-        raise ValueError(f"column {name!r} holds a NUL character, which no text has")
+        raise ValueError(f"column {name!r} holds a NUL character, which text cannot have")
     if 4 * sum(map(len, parts)) * max(map(len, texts), default=0) > LARGEST_TEXT:
         raise ValueError(f"column {name!r} holds texts too long for ids or classes: give codes")
     return Coded(codes, texts, next(iter(kinds), NOTHING))
 
 
 def _recoded(found: list[tuple[Array, list[str], str]]) -> tuple[Array, list[str]]:
-    """Return parts with codes of their own as one column: (codes [rows], distinct texts)."""
+    """Return several coded parts as one column: (codes [rows], distinct texts)."""
     texts = list(dict.fromkeys(text for _, each, _ in found for text in each if text))
     code_of = dict(zip(texts, range(len(texts))))
     codes = []
@@ -266,12 +259,12 @@ def _recoded(found: list[tuple[Array, list[str], str]]) -> tuple[Array, list[str
 
 
 def distinct_texts(column: pd.Series) -> tuple[Array, list[str], str]:
-    """(codes [rows], the distinct cells as text, their kind) of one column."""
+    """Return (codes [rows], distinct texts, kind of cells) of a column."""
     name = column.name
     try:
         codes, distinct = _distinct(_cells(column))
     except UNREADABLE as error:
-        raise ValueError(_mixed(name, f"can't be read ({error!s:.100})")) from None
+        raise ValueError(_mixed(name, f"cannot be read ({error!s:.100})")) from None
     values = distinct.to_pylist()
     kind = type(next(iter(values), ""))
     if kind not in KINDS:
@@ -282,7 +275,7 @@ def distinct_texts(column: pd.Series) -> tuple[Array, list[str], str]:
 
 
 def _mixed(name: Any, what: str) -> str:
-    """What to say of a column that is neither text nor whole numbers."""
+    """Return the error message for a column that is neither text nor whole numbers."""
     return (
         f"column {name!r} {what}; ids, models, labels and predictions must be all text or all "
         "whole numbers: read the file by its path, or with dtype=str"
@@ -290,36 +283,36 @@ def _mixed(name: Any, what: str) -> str:
 
 
 def _cells(column: pd.Series) -> pa.ChunkedArray:
-    """A column as Arrow has it, missing cells as null; one of :data:`UNREADABLE` for a mixture."""
+    """Convert a column to Arrow, missing cells to null. A mixture raises :data:`UNREADABLE`."""
     return pa.Table.from_pandas(column.to_frame("cells"), preserve_index=False).column(0)
 
 
 def _distinct(cells: pa.ChunkedArray) -> tuple[Array, pa.Array]:
-    """(codes [rows], distinct values in order of first appearance); :data:`MISSING` for null."""
+    """Return (codes [rows], distinct values in order of appearance). Null is :data:`MISSING`."""
     encoded = cells.unify_dictionaries().combine_chunks().dictionary_encode()
-    # Dictionaries that came with the table have another order, and values that no cell has.
+    # The dictionaries of the source may have another order and unused values.
     used = encoded.indices.dictionary_encode()
     codes = used.indices.fill_null(MISSING).to_numpy(zero_copy_only=False)
     return codes, encoded.dictionary.take(used.dictionary)
 
 
 def whole_number(value: Any, name: Any) -> int:
-    """An integer, or a float that is one; ValueError for any other, by the column's name."""
+    """Return an integer, or a float that is one, as int."""
     if abs(value) > EXACT_IN_FLOATS and isinstance(value, float):
         raise ValueError(f"column {name!r} holds {value!r}, a float too large for an id: use text")
     if value != value // 1:
         raise ValueError(
-            f"column {name!r} holds {value!r}, which is no whole number: give ids, labels and "
+            f"column {name!r} holds {value!r}, which is not a whole number: give ids, labels and "
             "predictions as text"
         )
     return int(value)
 
 
 def parsed_numbers(column: pd.Series, words: bool) -> tuple[Array, Array]:
-    """Return a column of numbers, or of text that states them, as (float64 [rows], nan in empty
-    cells; bool [rows]: the cells that state no number, which are 0).
+    """Return numbers, float64 [rows], and which cells are not numbers, bool [rows].
 
-    ``words``: "true" and "false" are 1 and 0. Text in :data:`EMPTY` is an empty cell.
+    Empty cells and text in :data:`EMPTY` are nan, and cells that are not numbers are 0. If
+    ``words``, "true" and "false" are 1 and 0.
     """
     try:
         return _read(column, words), np.zeros(len(column), bool)
@@ -327,7 +320,7 @@ def parsed_numbers(column: pd.Series, words: bool) -> tuple[Array, Array]:
         codes, cells = _distinct(_cells(column.map(_written, na_action="ignore")))
     values = np.zeros(len(cells) + 1)
     wrong = np.zeros(len(cells) + 1, bool)
-    parts = [(0, len(cells))]  # halves of parts that can't be read, until single cells are left
+    parts = [(0, len(cells))]  # unreadable parts are halved, down to single cells
     while parts:
         start, end = parts.pop()
         try:
@@ -345,15 +338,14 @@ def parsed_numbers(column: pd.Series, words: bool) -> tuple[Array, Array]:
 
 
 def _written(cell: Any) -> str:
-    """Return a cell as text, which states a number if the cell is one."""
+    """Return a cell as text."""
     with contextlib.suppress(ValueError):  # more digits than Python writes
         return str(cell) if isinstance(cell, str | Number) else brief(cell)
     return brief(cell)
 
 
 def _read(column: pd.Series, words: bool) -> Array:
-    """Cells as float64, exactly as they are written; one of :data:`UNREADABLE` for one that is no
-    number."""
+    """Convert cells to float64. A cell that is not a number raises :data:`UNREADABLE`."""
     if is_numeric_dtype(column.dtype) and not is_complex_dtype(column.dtype):
         return column.to_numpy(np.float64, na_value=np.nan)
     cells = _cells(column)
@@ -364,10 +356,9 @@ def _read(column: pd.Series, words: bool) -> Array:
 
 
 def _parsed(cells: Any, words: bool) -> Array:
-    """Arrow's numbers, or text that states them, as float64; TypeError for values that are only
-    kept as numbers, such as periods of time."""
+    """Convert Arrow's numbers, or their text, to float64. Periods of time raise a TypeError."""
     if isinstance(cells.type, pa.BaseExtensionType):
-        raise TypeError(f"{cells.type} is no kind of numbers")
+        raise TypeError(f"{cells.type} is not a type of numbers")
     if pa.types.is_string(cells.type) or pa.types.is_large_string(cells.type):
         cells = pa.compute.utf8_trim_whitespace(cells)
         cells = pa.compute.if_else(pa.compute.equal(cells, ""), None, cells)
@@ -379,8 +370,7 @@ def _parsed(cells: Any, words: bool) -> Array:
 
 
 def _refuse_mixed_kinds(text: dict[str, Coded]) -> None:
-    """ValueError where labels are text and predictions numbers, or the other way round: 01 and 1
-    would be two classes."""
+    """Raise a ValueError if only labels or only predictions are text: 01 would differ from 1."""
     kinds = {role: text[role].kind for role in ("label", "prediction") if role in text}
     held = set(kinds.values()) - {NOTHING}
     if len(held) > 1:
@@ -391,7 +381,7 @@ def _refuse_mixed_kinds(text: dict[str, Coded]) -> None:
 
 
 def refuse_sparse(sample: Coded, model: Coded) -> None:
-    """Raise a ValueError if nearly all pairs of a sample and a model have no row."""
+    """Raise a ValueError if nearly all pairs of a sample and a model lack a row."""
     rows = len(sample.codes)
     total = len(sample.texts) * len(model.texts)
     if total > (SPARSE + 1) * rows:

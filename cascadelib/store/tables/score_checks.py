@@ -1,5 +1,4 @@
-"""What a :class:`ScoreTable` is given, checked before it is believed: names, correctness,
-confidences, costs, labels."""
+"""Check the arguments of a :class:`ScoreTable`: names, correctness, confidences, costs, labels."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -14,12 +13,14 @@ from ...labels import Labels, aligned, as_text
 from .faults import refuse
 from .spelling import refuse_other_words, spelling_faults
 
-Place = Callable[[int, int], str]  # from a model's row and a sample's number to words
+Place = Callable[[int, int], str]  # converts the numbers of a model and a sample to words
 
 
 def _refuse(names: tuple[str, ...], wrong: Array, what: str, place: Place) -> None:
-    """ValueError that names the models, and the first sample of each, where ``wrong``, bool [M] or
-    [M, k], is true."""
+    """Raise a ValueError that names the wrong models, and the first wrong sample of each.
+
+    wrong: bool [models] or [models, samples].
+    """
     if not wrong.any():
         return
     places = []
@@ -32,7 +33,7 @@ def _refuse(names: tuple[str, ...], wrong: Array, what: str, place: Place) -> No
 
 
 def checked_names(given: tuple[str, ...], count: int) -> tuple[str, ...]:
-    """M distinct names; "model 0" … where there are none."""
+    """Return distinct names, "model 0" … by default."""
     if not given:
         return tuple(f"model {row}" for row in range(count))
     if len(given) != count or len(set(given)) != len(given):
@@ -41,8 +42,7 @@ def checked_names(given: tuple[str, ...], count: int) -> tuple[str, ...]:
 
 
 def checked_shape(kind: str, values: Array, shape: tuple[int, ...]) -> Array:
-    """``values``; ValueError unless they are [M, k], with a model and a sample, and of this
-    shape."""
+    """Return values, or raise a ValueError if they have another shape or are empty."""
     if values.ndim != 2 or not values.size:
         raise ValueError(
             f"{kind} must be [models, samples] with at least one of each, not {values.shape}"
@@ -53,7 +53,7 @@ def checked_shape(kind: str, values: Array, shape: tuple[int, ...]) -> Array:
 
 
 def checked_labels(labels: Array, samples: int) -> Array:
-    """Labels as text [k], none of them missing."""
+    """Return labels [samples], or raise a ValueError if one is missing."""
     if labels.shape != (samples,):
         raise ValueError(f"labels must be [{samples}], one per sample, not {list(labels.shape)}")
     missing = labels == ""
@@ -65,7 +65,7 @@ def checked_labels(labels: Array, samples: int) -> Array:
 
 
 def refuse_missing(values: Any, what: str, sample_ids: Array) -> None:
-    """Raise ValueError, naming the first sample, if values [k] have None or nan."""
+    """Raise a ValueError that names the first sample whose value is None or nan."""
     missing = np.flatnonzero(pd.isna(np.asarray(unmasked(values, f"{what}s"))))
     if len(missing):
         first = str(sample_ids[missing[0]]) if missing[0] < len(sample_ids) else missing[0]
@@ -76,7 +76,7 @@ def refuse_missing(values: Any, what: str, sample_ids: Array) -> None:
 
 
 def bools_or_reals(correct: Any) -> Array:
-    """Correctness as given, an array of its own, bool or float64."""
+    """Return a copy of correctness, bool or float64."""
     values = np.array(unmasked(correct, "correct"))
     return values if values.dtype == bool else reals(values, "correct")
 
@@ -90,8 +90,7 @@ def correctness(
     place: Place,
     normalize: str | None,
 ) -> Array | None:
-    """Correctness [M, k] as it was given, in [0, 1], or whether predictions are the labels; None
-    where it is unknown."""
+    """Return correctness in [0, 1], computed from predictions and labels if it is None."""
     if correct is not None:
         outside = ~((correct >= 0) & (correct <= 1))
         _refuse(names, outside, "correct must be bool or lie in [0, 1]; it does not", place)
@@ -108,7 +107,7 @@ def correctness(
 def checked_confidence(
     confidence: Array, predictions: Array | None, names: tuple[str, ...], place: Place
 ) -> Array:
-    """Confidence [M, k] without nan: −inf where a model abstained, or has no confidence at all."""
+    """Return confidence without nan: −inf if a model abstained, or has no confidences."""
     unknown = np.isnan(confidence)
     passes_on = unknown.all(axis=1, keepdims=True)
     if predictions is not None:
@@ -119,7 +118,7 @@ def checked_confidence(
 
 
 def checked_cost(cost: Any, names: tuple[str, ...], samples: int, place: Place) -> Array:
-    """Cost [M] or [M, k], finite and not negative."""
+    """Return cost [models] or [models, samples], finite and not negative."""
     cost = reals(cost, "cost").copy()
     models = len(names)
     if cost.shape not in ((models,), (models, samples)):
@@ -136,13 +135,12 @@ def checked_cost(cost: Any, names: tuple[str, ...], samples: int, place: Place) 
 def checked_columns(
     columns: Mapping[str, Any], shape: tuple[int, ...], names: Any = None, ids: Any = None
 ) -> dict[str, Array]:
-    """{name: float64 or text [M, k]}, one row repeated where a column is the same for all
-    models."""
+    """Return {name: float64 or text [models, samples]}. Models may share a column [samples]."""
     checked = {}
     for name, values in columns.items():
         with about(f"column {name!r}"):
             if name in ("confidence", "label", "agreement"):
-                raise ValueError("a fitted confidence calls something else so: rename it")
+                raise ValueError("a fitted confidence uses this name for something else: rename it")
             items = list(values.values()) if isinstance(values, Mapping) else values
             axes = [ids] if np.ndim(items) == 1 else [names, ids]
             values = aligned(values, "it", *axes)
@@ -153,8 +151,7 @@ def checked_columns(
 
 
 def origin_of(sample_ids: Any, labels: Array | None, texts: Array, samples: int) -> Labels:
-    """The :class:`Labels` of the samples: their classes are all texts that are a label or a
-    prediction, sorted."""
+    """Return the Labels of the samples. The classes are all labels and predictions, sorted."""
     known_ids = sample_ids if isinstance(sample_ids, Labels) else None
     if labels is None:
         return known_ids or Labels.checked(np.zeros(samples, np.int64), sample_ids)

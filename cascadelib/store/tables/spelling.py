@@ -1,8 +1,7 @@
-"""One rule for spelling: a prediction that equals the label only after normalizing is a near miss.
+"""Find near misses: predictions that equal their label only after normalizing.
 
-A near miss would count as a wrong answer. It is an error unless the caller says how text is
-compared: ``normalize="text"`` or ``normalize="exact"``. The rule normalizes distinct texts, not
-rows.
+A near miss would be a wrong answer. It is an error unless the caller chooses how text is compared:
+``normalize="text"`` or ``normalize="exact"``. Distinct texts are normalized, not rows.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -69,7 +68,7 @@ def near_misses(labels: Array, predictions: Array, texts: Iterable[str]) -> Arra
     labels : array of str of shape (k,)
     predictions : array of str of shape (M, k)
     texts : iterable of str
-        All that is a label or a prediction, each once.
+        The distinct labels and predictions.
     """
     form_of: dict[str, str] = {}
     texts_of: dict[str, list[str]] = {}
@@ -82,7 +81,7 @@ def near_misses(labels: Array, predictions: Array, texts: Iterable[str]) -> Arra
         misses = np.isin(predictions, respelled) & (predictions != labels)
         cells = np.nonzero(misses)
         pairs = zip(predictions[cells].tolist(), labels[cells[-1]].tolist())
-        misses[cells] = [form_of[said] == form_of[label] for said, label in pairs]
+        misses[cells] = [form_of[answer] == form_of[label] for answer, label in pairs]
     return misses
 
 
@@ -100,11 +99,11 @@ def spelling_faults(
     labels : array of str of shape (k,)
     predictions : array of str of shape (M, k)
     texts : iterable of str
-        All that is a label or a prediction, each once.
+        The distinct labels and predictions.
     names : sequence of str
-        Of the models.
+        The models.
     place : callable
-        From the numbers of a model and a sample to their place in words.
+        Converts the numbers of a model and a sample to their place in words.
     """
     faults = []
     for row, misses in enumerate(near_misses(labels, predictions, texts)):
@@ -119,7 +118,7 @@ def spelling_faults(
 
 
 def refuse_other_words(labels: Array, predictions: Array) -> None:
-    """Raise a ValueError if there are several labels and none of them is ever predicted."""
+    """Raise a ValueError if there are several labels and none of them is predicted."""
     texts = set(np.unique(labels).tolist())
     if len(texts) > 1 and texts.isdisjoint(np.unique(predictions).tolist()):
         raise ValueError(

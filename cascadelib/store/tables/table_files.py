@@ -1,5 +1,4 @@
-"""Tables in files that nobody has checked: CSV, plain or gzipped, and parquet, within a bound of
-bytes."""
+"""Read tables from untrusted files of bounded size: CSV (plain or gzipped) and parquet."""
 
 import codecs
 import contextlib
@@ -18,44 +17,44 @@ import pyarrow.parquet
 from ...checks import check_count
 from ...files import opened
 
-LARGEST_TABLE = 2**30  # bytes: of the file, and of what a gzipped one unpacks to
-BYTES_PER_CELL = 4  # a parquet file may state one cell for so many bytes of the bound
+LARGEST_TABLE = 2**30  # bytes, before and after decompression
+BYTES_PER_CELL = 4  # bytes of the bound per cell of a parquet file
 BLOCK = 2**24  # bytes; no row of a CSV file may be longer
 SEPARATORS = ",;\t|"
 PARQUET = (".parquet", ".pq")
 PACKED = tuple(".zip .bz2 .xz .zst .7z .tar .tgz .lz4 .br".split())
-# Arrow computes little on views.
+# Arrow has few functions for views.
 PLAIN = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
 
 
 def read_table(
     path: str | os.PathLike, largest: int = LARGEST_TABLE, encoding: str | None = None
 ) -> pd.DataFrame:
-    """A table from a file; every cell of a CSV file is text as written, "" where it is empty.
+    """Read a table. Each cell of a CSV file is text, "" if it is empty.
 
     Parameters
     ----------
     path : str or os.PathLike
-        A regular file on this machine: parquet (``.parquet``, ``.pq``), else CSV with a header,
-        separated by comma, semicolon, tab or bar, gzipped if the name ends in ``.gz``.
-    largest : int
-        Bytes that the file, and what it unpacks to, may have; a parquet file may state a cell for 4
-        of these bytes.
+        A regular local file: parquet (``.parquet``, ``.pq``), else CSV with a header, separated by
+        comma, semicolon, tab or bar, and gzipped if the name ends in ``.gz``.
+    largest : int, default=2**30
+        Maximum size in bytes, before and after decompression. A cell of a parquet file counts as 4
+        bytes.
     encoding : str, optional
-        Of a CSV file; default: UTF-8, or UTF-16 if the file starts with its mark.
+        Encoding of a CSV file. Defaults to UTF-8, or to UTF-16 if the file starts with its mark.
 
     Returns
     -------
     pandas.DataFrame
-        Columns are Arrow's own; nested ones of a parquet file (lists, structs) are left out.
+        Columns of Arrow's types. Nested columns (lists, structs) of a parquet file are skipped.
 
     Raises
     ------
     ValueError
-        Naming the file: an address, a pipe or device, another kind of archive, too large, damaged,
-        or without rows.
+        If the file is a URL, a pipe, a device, another kind of archive, too large, damaged, or has
+        no rows. The message names the file.
     OSError
-        Naming the file: it is not there, or can't be read.
+        If the file does not exist or cannot be read.
     """
     path = Path(path)
     largest = check_count(largest, "largest")
@@ -69,17 +68,17 @@ def read_table(
             else:
                 content = _unpacked(file, largest) if suffix == ".gz" else file.read(largest)
                 table = _csv(content, *_form(content, encoding))
-        except Exception as error:  # the readers raise anything for what is not as its name says
+        except Exception as error:  # the readers raise many kinds for other files
             kind = "parquet" if suffix in PARQUET else "CSV"
             raise ValueError(f"{path}: not a table in {kind}: {str(error)[:200]}") from None
     if not len(table):
         raise ValueError(f"{path}: a table without rows: one row per sample and model is needed")
-    # Without pandas' own notes in the file; integers beside a missing one stay integers.
+    # Without the metadata of pandas. Arrow's types keep integers if one is missing.
     return table.replace_schema_metadata().to_pandas(types_mapper=pd.ArrowDtype)
 
 
 def _unpacked(file: BufferedReader, largest: int) -> bytes:
-    """What a gzipped file holds; ValueError beyond ``largest`` bytes, however small the file is."""
+    """Decompress a file, up to ``largest`` bytes."""
     content = gzip.GzipFile(fileobj=file).read(largest + 1)
     if len(content) > largest:
         raise ValueError(f"it unpacks to more than {largest} bytes; largest= allows more")
@@ -87,10 +86,9 @@ def _unpacked(file: BufferedReader, largest: int) -> bytes:
 
 
 def _form(content: bytes, encoding: str | None) -> tuple[str, str]:
-    """Return (encoding, separator) of a CSV text: the separator that gives the first rows the most
-    columns, a comma if none is better.
+    """Return (encoding, separator) of a CSV text.
 
-    ValueError if the text is not in that encoding.
+    The separator gives the first rows the most columns. A comma is the default.
     """
     marked = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     encoding = encoding or ("utf-16" if marked else "utf-8")
@@ -113,21 +111,19 @@ def _form(content: bytes, encoding: str | None) -> tuple[str, str]:
 
 
 def _names(content: bytes, encoding: str, separator: str) -> list[str]:
-    """Return the names of the columns; an ArrowException if first rows have another number of
-    cells."""
+    """Return the names of the columns, or raise an ArrowException if rows have other lengths."""
     read, parse = _options(encoding, separator)
     return pa.csv.open_csv(pa.BufferReader(content), read, parse).schema.names
 
 
 def _options(encoding: str, separator: str) -> tuple:
-    """Return how Arrow reads and parses a CSV text."""
+    """Return the options of Arrow for reading and parsing."""
     read = pa.csv.ReadOptions(block_size=BLOCK, encoding=encoding)
     return read, pa.csv.ParseOptions(delimiter=separator, newlines_in_values=True)
 
 
 def _csv(content: bytes, encoding: str, separator: str) -> pa.Table:
-    """All cells of a CSV text as text; a row with other than the header's number of cells is
-    refused."""
+    """Read all cells of a CSV text as text. All rows need the header's number of cells."""
     names = _names(content, encoding, separator)
     as_written = pa.csv.ConvertOptions(
         column_types={name: pa.string() for name in names}, strings_can_be_null=False
@@ -139,8 +135,7 @@ def _csv(content: bytes, encoding: str, separator: str) -> pa.Table:
 def line_numbers(
     path: str | os.PathLike, largest: int = LARGEST_TABLE, encoding: str | None = None
 ) -> list[int] | None:
-    """Return the line on which each row of a CSV file starts, as an editor numbers lines (the
-    header is line 1); None of parquet."""
+    """Return the first line of each row of a CSV file (the header is line 1), None for parquet."""
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix in PARQUET:
@@ -160,15 +155,14 @@ def line_numbers(
 
 
 def _parquet(file: BufferedReader, largest: int) -> pa.Table:
-    """The flat columns of a parquet file, as it stores them."""
+    """Read the columns of a parquet file that are not nested."""
     whole = pa.parquet.ParquetFile(file)
     cells = whole.metadata.num_rows * whole.metadata.num_columns
     if cells * BYTES_PER_CELL > largest:
         raise ValueError(f"it states {cells} cells; {largest // BYTES_PER_CELL} at most")
     schema = whole.schema_arrow
     flat = [field.name for field in schema if not pa.types.is_nested(field.type)]
-    # One long text in every row costs a few bytes in the file: as a dictionary it costs no more in
-    # memory.
+    # A long text in each row takes a few bytes of the file, and as a dictionary also in memory.
     texts = [field.name for field in schema if pa.types.is_string(field.type)]
     file.seek(0)
     table = pa.parquet.ParquetFile(file, read_dictionary=texts).read(flat)
