@@ -322,7 +322,7 @@ def point_in(content: Mapping) -> Point:
     names = names_in(content["models"], len(thresholds))
     found_on = seen_in(content["chosen_on"], names)
     method = method_in(content["method"], names) if content["method"] else None
-    units = method and method.units
+    units = method.units if method else None
     if method and (method.temperature or method.confidence):
         if (content["chosen_on"] or {}).get("also") is None:  # the samples of the fit are not known
             found_on = together(found_on, None)
