@@ -28,9 +28,9 @@ def clean(models=("small", "large"), k=K):
     for model in models:
         correct = difficulty < {"small": 0.75, "medium": 0.85, "large": 0.95}[model]
         said = np.where(correct, label, np.where(label == "yes", "no", "yes"))
-        sure = np.round(1 - 0.5 * difficulty - 0.1 * rng.random(k), 4)
+        confidences = np.round(1 - 0.5 * difficulty - 0.1 * rng.random(k), 4)
         for sample in range(k):
-            values = (f"q{sample:03}", model, said[sample], sure[sample], PRICES[model])
+            values = (f"q{sample:03}", model, said[sample], confidences[sample], PRICES[model])
             rows.append(dict(zip(HEADER, (*map(str, values), label[sample]))))
     return rows
 
