@@ -86,9 +86,9 @@ def picture() -> str:
         direct = graph[part] - set().union(*(below[used] for used in graph[part]))
         for used in sorted(direct):
             x, y = place[part]
-        to_x, to_y = place[used]
+            to_x, to_y = place[used]
             start = y + HEIGHT
-        end = to_y - 2
+            end = to_y - 2
             bend = (end - start) / 2
             lines.append(
                 f'<path class="way" d="M{x:.0f} {start} C{x:.0f} {start + bend:.0f} '
