@@ -1,4 +1,4 @@
-"""A chosen cascade that runs: its file, members and decisions, its monitoring."""
+"""Run a chosen cascade: its policy file, its models and its decisions."""
 
 from .._lazy import attach
 

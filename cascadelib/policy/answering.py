@@ -1,5 +1,7 @@
-"""A table of rows answered by a small model, and by calls of a reference where that is too risky:
-how many answers differ is certified."""
+"""Answer a table by a small model, and by a reference for risky rows, with a certificate.
+
+The certificate bounds the share of answers that differ from the reference's.
+"""
 
 from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import asdict, dataclass
@@ -31,33 +33,46 @@ from ..store.tables.spelling import normalized_texts, spelling_faults
 from ..tables import number
 from .policy import Policy
 
-BATCH = 256  # ids in one call of ask
-BY_CLASS = "isotonic_by_label"  # curves that step from 0 to 1 at a class's border
+BATCH = 256  # ids per call of ask
+BY_CLASS = "isotonic_by_label"  # curves that step from 0 to 1 at the border of a class
 REFERENCE = "reference"
 
 
 @dataclass(frozen=True, eq=False)
 class AnsweredTable:
-    """What :func:`answer_table` returns. As text: calls, cost, and what is promised.
+    """The answers to a table and their certificate, returned by :func:`answer_table`.
 
     Parameters
     ----------
-    answers : str [k]
-        The reference's where it was asked, else the small model's.
-    asked : bool [k]
-        Where the reference was asked.
+    answers : str array of shape (n_rows,)
+        The reference's answer if the reference was called, else the small model's.
+    asked : bool array of shape (n_rows,)
+        Whether the reference was called.
     certificate : str
-        What is promised, in words: of this table, and of new rows.
+        The guarantees for this table and for new rows.
     policy : Policy
-        The small model, then "reference": new rows keep the small model's answer above a threshold
-        of its class.
+        The small model, then "reference". A new row keeps the small model's answer if the
+        confidence is above the threshold of its class.
     premises : DataFrame
         The premises of the guarantee: premise, status ("verified", "violated" or "not
-        verifiable") and evidence. The file of the policy has them, too.
+        verifiable") and evidence. The policy file stores them as well.
     labels : int
-        How many of the calls certify, drawn at random; the others follow from them.
+        Number of calls for the random sample that certifies.
     cost : float
-        Of the small model and of all calls, in the unit of the table; nan without ``price``.
+        Cost of the small model and of all calls, in the unit of the table, or nan without a price.
+
+    See Also
+    --------
+    answer_table : Answer a table.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import cascadelib as cl
+    >>> table = cl.ScoreTable(None, [np.linspace(0, 1, 300)], [1], predictions=[["yes"] * 300])
+    >>> result = cl.answer_table(table, lambda ids: ["yes"] * len(ids), epsilon=0.1)
+    >>> isinstance(result, cl.policy.AnsweredTable), len(result.answers)
+    (True, 300)
     """
 
     answers: np.ndarray
@@ -72,8 +87,9 @@ class AnsweredTable:
         calls = int(self.asked.sum())
         paid = "" if np.isnan(self.cost) else f", at a cost of {number(self.cost)} in all"
         return (
-            f"{calls:,} of {len(self.asked):,} rows ({calls / len(self.asked):.1%}) were asked of "
-            f"the reference, {self.labels:,} of them drawn to certify{paid}. {self.certificate}"
+            f"The reference answered {calls:,} of {len(self.asked):,} rows "
+            f"({calls / len(self.asked):.1%}), {self.labels:,} of them drawn to certify{paid}. "
+            f"{self.certificate}"
         )
 
 
@@ -88,34 +104,34 @@ def answer_table(
     price: float | None = None,
     bought: MutableMapping[str, str] | None = None,
 ) -> AnsweredTable:
-    """Answer a table with a small model, and with as few calls of a reference as a promise takes.
+    """Answer a table by a small model, with as few reference calls as a guarantee needs.
 
-    Labels of a uniform draw both order the rows and certify them. The riskiest rows leave, those of
-    the class whose border is riskiest first, by a fit on labels of rows that have left; where few
-    enough of the drawn rows that are left are wrong, the others keep the small model's answer.
+    A uniform sample of the rows is labelled by the reference. It both orders the rows and certifies
+    them. The riskiest rows are removed first, by class. When few enough of the remaining sampled
+    rows are wrong, the remaining rows keep the small model's answer.
 
     Parameters
     ----------
     table : ScoreTable
-        The small model alone: its predictions and confidences; the rows' ids are its sample ids
-        (row numbers as text, where it has none).
+        Predictions and confidences of the small model only. The ids of the rows are its sample ids,
+        or row numbers as text if it has none.
     ask : callable
-        From at most 256 ids to the reference's answers, one each in their order, compared with
-        predictions as text; not async. Whoever calls a service retries within the function.
+        From at most 256 ids to the reference's answers, one per id, in their order. The answers are
+        compared with the predictions as text. It must not be async. Retry failed calls within it.
     epsilon : float
-        The share of rows whose answer may differ from the reference's, in [0, 1).
-    delta : float
-        The probability that a promise is given and broken, in (0, 1).
+        Share of rows whose answer may differ from the reference's, in [0, 1).
+    delta : float, default=0.05
+        Probability that a guarantee is given but does not hold, in (0, 1).
     labels : int, optional
-        How many rows certify; by default as many as a pilot of 200 calls for.
-    seed : int
-        Of the draw.
+        Number of rows to draw. The default follows from a pilot sample of 200 calls.
+    seed : int, default=0
+        Seed of the random sample.
     price : float, optional
-        Of one call, in the unit of the table's cost.
+        Cost of one call, in the unit of the table's cost.
     bought : mutable mapping of str to str, optional
-        Answers by id: those that are there are not asked for, and each batch is written into it as
-        it is bought. With a dict that outlives an exception, or a ``shelve`` on disk, the same call
-        goes on where it was interrupted; the exception has the mapping as its ``bought``, too.
+        Existing answers by id, which are not requested again. Each batch of new answers is written
+        to it. With a ``shelve`` on disk, or a dict that survives an exception, the same call
+        continues after an interruption. The exception has the mapping as its ``bought``.
 
     Returns
     -------
@@ -124,9 +140,30 @@ def answer_table(
     Raises
     ------
     ValueError
-        For a table of other than one model with predictions, ids that repeat, a number out of its
-        bounds, and answers of ``ask`` that are missing, not one per id, or equal to the prediction
-        only after normalizing (see ``normalize`` of :class:`ScoreTable`); they stay bought.
+        If the table does not have exactly one model with predictions, ids repeat, a number is out
+        of bounds, or answers of `ask` are missing, are not one per id, or equal the prediction only
+        after normalizing (see ``normalize`` of :class:`ScoreTable`). Such answers stay in `bought`.
+
+    See Also
+    --------
+    certify : Certify a cascade of two or more models.
+    ladder : Choose candidate cascades from few labels.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import cascadelib as cl
+    >>> confidence = np.linspace(0, 1, 2000)
+    >>> truth = np.where(confidence > 0.3, "yes", "no")
+    >>> small = [["yes"] * 2000]
+    >>> table = cl.ScoreTable(None, [confidence], [1], predictions=small)
+    >>> def ask(ids):
+    ...     return [truth[int(name)] for name in ids]
+    >>> result = cl.answer_table(table, ask, epsilon=0.05)
+    >>> bool((result.answers != truth).mean() <= 0.05)
+    True
+    >>> bool(result.asked.mean() < 0.6)
+    True
 
     References
     ----------
@@ -135,7 +172,7 @@ def answer_table(
     regions", Annals of Mathematical Statistics 18; D. A. S. Fraser, 1951, "Sequentially determined
     statistically equivalent blocks", the same 22.
     """
-    confidence, predictions = answers_of_only_model(table)
+    confidence, predictions = read_single_model(table)
     refuse_repeated_ids(table)
     epsilon = check_number(epsilon, "epsilon", "a number from 0 to below 1", 0, np.nextafter(1, 0))
     delta = check_number(
@@ -147,29 +184,29 @@ def answer_table(
         price = check_number(price, "price", "a number, 0 or more", 0, np.finfo(float).max)
     ids = table.origin.sample_ids
     bought = {} if bought is None else bought
-    said = dict(zip(ids.tolist(), predictions.tolist()))
+    prediction_of = dict(zip(ids.tolist(), predictions.tolist()))
 
-    def spelled(names: list[str]) -> np.ndarray:
-        """The answers of some ids as they are compared with predictions."""
+    def read_answers(names: list[str]) -> np.ndarray:
+        """Return the answers of some ids, spelled like the predictions."""
         answers = as_text([bought[name] for name in names])
         if table.normalize == "text":
             return normalized_texts(answers)
         if table.normalize is None and names:
-            own = np.array([[said[name] for name in names]])
-            texts = {*answers.tolist(), *own[0].tolist()}
+            predicted = np.array([[prediction_of[name] for name in names]])
+            texts = {*answers.tolist(), *predicted[0].tolist()}
             with about("the answers of ask"):
                 refuse(
                     spelling_faults(
-                        answers, own, texts, table.names, lambda _, row: f"id {names[row]!r}"
+                        answers, predicted, texts, table.names, lambda _, row: f"id {names[row]!r}"
                     )
                 )
         return answers
 
     def answers_at(rows: np.ndarray) -> np.ndarray:
         names = ids[rows].tolist()
-        spelled([name for name in names if name in bought])
-        buy(ask, names, bought, spelled)
-        return spelled(names)
+        read_answers([name for name in names if name in bought])
+        buy_answers(ask, names, bought, read_answers)
+        return read_answers(names)
 
     def wrong_at(rows: np.ndarray) -> np.ndarray:
         return answers_at(rows) != predictions[rows]
@@ -182,10 +219,10 @@ def answer_table(
     if price is not None:
         cost = float(table.cost.mean() * len(table) + price * asked.sum())
     repeats = copied_whole(number_rows([confidence, predictions]))
-    premises = premises_of_answers(table, peeled.labels, repeats)
+    premises = list_premises(table, peeled.labels, repeats)
     policy = policy_of(peeled, table, price, premises)
     keeps = policy.point.exit_rates[0]
-    certificate = promised(peeled, len(table), epsilon, delta, keeps, repeats)
+    certificate = describe_guarantees(peeled, len(table), epsilon, delta, keeps, repeats)
     return AnsweredTable(
         answers.astype(str),
         asked,
@@ -197,9 +234,9 @@ def answer_table(
     )
 
 
-def premises_of_answers(table: ScoreTable, labels: int, repeats: bool) -> list[Premise]:
-    """The premises of both guarantees; that of this table needs no independent rows."""
-    copied = "rows repeat others, so that nothing is guaranteed of new rows"
+def list_premises(table: ScoreTable, labels: int, repeats: bool) -> list[Premise]:
+    """Return the premises of both guarantees. Only that for new rows needs independent rows."""
+    copied = "rows repeat others, so there is no guarantee for new rows"
     status, written, _ = spelling_of(table)
     return [
         Premise("independent", *((VIOLATED, copied) if repeats else (NOT_VERIFIABLE, UNCLUSTERED))),
@@ -209,27 +246,30 @@ def premises_of_answers(table: ScoreTable, labels: int, repeats: bool) -> list[P
     ]
 
 
-def answers_of_only_model(table: ScoreTable) -> tuple[np.ndarray, np.ndarray]:
-    """Confidences float64 [k] and predictions as text [k] of the one model of a table."""
+def read_single_model(table: ScoreTable) -> tuple[np.ndarray, np.ndarray]:
+    """Return confidences float64 [k] and predictions as text [k] of a single-model table."""
     predictions = getattr(table, "predictions", None)
     if predictions is None or len(table.names) != 1:
         raise ValueError(
-            "answer_table needs a ScoreTable of the small model alone, with its predictions: "
+            "answer_table needs a ScoreTable of one model, with its predictions: "
             "ScoreTable(None, confidence, cost, predictions=…), each [1, samples]"
         )
     if table.names[0] == REFERENCE:
-        raise ValueError(f"the small model is called {REFERENCE!r}, as is what is asked: rename it")
+        raise ValueError(
+            f"the small model is called {REFERENCE!r}, the name of the reference. Rename it"
+        )
     return table.confidence[0], predictions[0]
 
 
-def buy(ask: Callable, ids: list[str], bought: MutableMapping[str, str], check: Callable) -> None:
-    """Ask for the answers that are not ``bought`` yet, and write them there batch by batch, where
-    ``check`` reads those of some ids."""
+def buy_answers(
+    ask: Callable, ids: list[str], bought: MutableMapping[str, str], check: Callable
+) -> None:
+    """Request the missing answers in batches, write them to ``bought``, and check each batch."""
     missing = [name for name in ids if name not in bought]
-    for start in watched(range(0, len(missing), BATCH), "asking the reference"):
+    for start in watched(range(0, len(missing), BATCH), "calling the reference"):
         batch = missing[start : start + BATCH]
         try:
-            answers = checked_answers(ask(batch), batch)
+            answers = validate_answers(ask(batch), batch)
             bought.update(zip(batch, answers, strict=True))
             check(batch)
         except BaseException as error:
@@ -237,8 +277,8 @@ def buy(ask: Callable, ids: list[str], bought: MutableMapping[str, str], check: 
             raise
 
 
-def checked_answers(answers: Any, ids: list[str]) -> list[str]:
-    """Answers as text, one for each id, none of them missing."""
+def validate_answers(answers: Any, ids: list[str]) -> list[str]:
+    """Return answers as text. Raise ValueError unless there is one for each id."""
     answers = aligned(answers, "the answers of ask", ids)
     with about(
         "ask must return a list, one answer per id, in their order, and must not be async; for "
@@ -250,8 +290,8 @@ def checked_answers(answers: Any, ids: list[str]) -> list[str]:
     missing = np.flatnonzero(texts == "")
     if len(missing):
         raise ValueError(
-            f"ask returned no answer for id {ids[missing[0]]!r}: retry within ask, or give a text "
-            "that says so"
+            f"ask returned no answer for id {ids[missing[0]]!r}. Retry within ask, or return "
+            "a text such as 'unknown'"
         )
     return texts.tolist()
 
@@ -259,19 +299,21 @@ def checked_answers(answers: Any, ids: list[str]) -> list[str]:
 def policy_of(
     peeled: Peeled, table: ScoreTable, price: float | None, premises: Sequence[Premise]
 ) -> Policy:
-    """The policy of the borders: a fitted confidence that is 0 up to a class's border and 1 above
-    it, with the threshold ½."""
+    """Return the policy of the borders.
+
+    Its fitted confidence is 0 up to the border of a class and 1 above it. The threshold is ½.
+    """
     *borders, others = peeled.borders.tolist()
-    curves = [step_at(others, None)]
+    curves = [step_curve(others, None)]
     for name, border in zip(peeled.classes, borders):
-        curves.append(step_at(border, label_digest(name)))
+        curves.append(step_curve(border, label_digest(name)))
     small = table.names[0]
     fitted: dict[tuple[str, ...], Fitted] = {
         (small,): Fitted(BY_CLASS, (CONFIDENCE,), curves),
         (REFERENCE,): Fitted(BY_CLASS, (CONFIDENCE,), []),
     }
-    kept = fitted[small,](*answers_of_only_model(table)) >= 0.5
-    keeps = float(kept.mean())
+    exits = fitted[small,](*read_single_model(table)) >= 0.5
+    keeps = float(exits.mean())
     method = Method(confidence=BY_CLASS, fitted=fitted, fitted_on=table.origin)
     point = Point(
         (small, REFERENCE),
@@ -286,19 +328,21 @@ def policy_of(
     return Policy(point)
 
 
-def step_at(border: float, digest: str | None) -> dict[str, Any]:
-    """A curve that is 0 up to a border and 1 above it."""
+def step_curve(border: float, digest: str | None) -> dict[str, Any]:
+    """Return a curve that is 0 up to a border and 1 above it."""
     if np.isinf(border):
         return {"digest": digest, "knots": [0.0], "values": [float(border < 0)]}
     above = float(np.nextafter(border, np.inf))
     return {"digest": digest, "knots": [border, above], "values": [0.0, 1.0]}
 
 
-def promised(
+def describe_guarantees(
     peeled: Peeled, rows: int, epsilon: float, delta: float, keeps: float, repeats: bool
 ) -> str:
-    """The two promises in words, each with probability 1 − δ; the second not where rows are
-    repeats."""
+    """Return the two guarantees in words, each with probability 1 − δ.
+
+    The second one is not given if rows repeat others.
+    """
     likely = f"With probability at least {1 - delta:.4g}"
     if peeled.kept.any():
         table = (
@@ -306,18 +350,18 @@ def promised(
             "differ from the reference's."
         )
     else:
-        table = "No answer is the small model's, so that none differs from the reference's."
+        table = "The reference gave all answers, so none differs from the reference's."
     if keeps and repeats:
         source = (
-            "Of new rows nothing is promised: rows of the table repeat others, with equal answers "
-            "and confidences more often than independent draws have; keep one row of each."
+            "There is no guarantee for new rows: rows of the table repeat others. They have equal "
+            "answers and confidences more often than independent draws. Keep one row of each."
         )
     elif keeps:
         source = (
             f"{likely} over table and labels, the policy's answers differ from the reference's for "
             f"at most {epsilon:.4g} of new rows from the same source, if the rows of the table "
-            f"are independent draws of it; it keeps {keeps:.1%} of the table's."
+            f"are independent draws of it. The small model answers {keeps:.1%} of the table's rows."
         )
     else:
-        source = "The policy asks the reference about every new row: too few labels for more."
+        source = "The policy calls the reference for every new row: there are too few labels."
     return f"{table} {source}"

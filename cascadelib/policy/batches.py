@@ -1,11 +1,11 @@
-"""Inputs that wait for a model, and leave in batches."""
+"""Queue inputs for a model and take them in batches."""
 
 from collections import deque
 from typing import Any
 
 
-def push(waiting: deque, batch: Any, size: int) -> None:
-    """Let a batch wait, in parts of at most ``size`` inputs."""
+def enqueue(waiting: deque, batch: Any, size: int) -> None:
+    """Append a batch to a queue, in parts of at most ``size`` inputs."""
     if len(batch) <= size:
         waiting.append(batch)
     else:
@@ -14,16 +14,16 @@ def push(waiting: deque, batch: Any, size: int) -> None:
 
 
 def next_batch(waiting: deque, size: int) -> Any:
-    """Take at most ``size`` inputs of one kind from the head of what waits."""
-    whole = waiting.popleft()
+    """Take at most ``size`` inputs of one kind from the head of a queue."""
+    batch = waiting.popleft()
     others = []
-    room = size - len(whole)
-    while waiting and room > 0 and waiting[0].kind == whole.kind:
+    count = len(batch)
+    while waiting and count < size and waiting[0].kind == batch.kind:
         others.append(waiting.popleft())
-        room -= len(others[-1])
+        count += len(others[-1])
     if others:
-        whole = whole.joined(others)
-    if room < 0:
-        waiting.appendleft(whole.take(slice(size, None)))
-        whole = whole.take(slice(size))
-    return whole
+        batch = batch.joined(others)
+    if count > size:
+        waiting.appendleft(batch.take(slice(size, None)))
+        batch = batch.take(slice(size))
+    return batch

@@ -1,5 +1,7 @@
-"""The calls of a policy: a function per model, from a list of inputs to its answers. What is read
-of an answer, and what is refused. Takes numpy alone."""
+"""Check the calls of a policy, one function per model, and the answers that they return.
+
+Depends only on NumPy.
+"""
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -18,9 +20,9 @@ from .decisions import (
     TIMEOUT,
     UNKNOWN,
     Answer,
-    answer_of,
-    by_model,
-    complaint,
+    align_by_model,
+    check_answer,
+    describe_failure,
     objects,
 )
 
@@ -54,7 +56,7 @@ class Expectation:
         return cls(labels if labels is None else frozenset(labels), bounds)
 
     def failure_in(self, prediction: Any) -> int:
-        """Return what is wrong with a prediction, as a position in ``FAILURES``."""
+        """Return the failure of a prediction as a position in ``FAILURES``, 0 if there is none."""
         if isinstance(prediction, BaseException):
             return failure_of(prediction)
         if prediction is None:
@@ -64,22 +66,24 @@ class Expectation:
         return UNKNOWN
 
 
-def checked_calls(point: Point, calls: Any) -> list[Callable]:
-    """Return one function per model, in their order; raise ValueError if one is missing or the
-    cascade has an ensemble."""
-    functions = by_model(point.models, calls, "calls")
+def validate_calls(point: Point, calls: Any) -> list[Callable]:
+    """Return one function per model, in their order.
+
+    Raises ValueError if a function is missing or the cascade has an ensemble.
+    """
+    functions = align_by_model(point.models, calls, "calls")
     for name, call in zip(point.models, functions):
         if not callable(call):
             raise ValueError(
-                f"model {name!r}: a function that asks it is needed, not {brief(call)}; the "
-                f"policy's models are {list(point.models)}, given is {brief(items_of(calls))}"
+                f"model {name!r}: a function that calls it is needed, not {brief(call)}. The "
+                f"policy's models are {list(point.models)}. The calls are {brief(items_of(calls))}"
             )
     ensemble = "none" if point.method is None else point.method.ensemble
     if ensemble != "none":
         raise ValueError(
-            "this policy decides by the outputs of all models so far "
-            f"(ensemble={ensemble!r}), which no single model's call knows: run it as a "
-            "cascadelib.Cascade, or give decide() the confidences of the combined outputs"
+            "this policy decides by the combined outputs of the models so far "
+            f"(ensemble={ensemble!r}), and a call returns those of one model. Run it as a "
+            "cascadelib.Cascade, or pass the confidences of the combined outputs to decide()"
         )
     return functions
 
@@ -122,36 +126,44 @@ def read_answer(
             f"not {brief(answer)}"
         )
     predictions, confidences, *costs = answer
-    said = objects(predictions)
-    if len(said) != count:
-        raise ValueError(f"{len(said)} predictions for {count} inputs")
-    failures = np.array([expectation.failure_in(prediction) for prediction in said], np.int8)
+    predictions = objects(predictions)
+    if len(predictions) != count:
+        raise ValueError(f"{len(predictions)} predictions for {count} inputs")
+    failures = np.array([expectation.failure_in(each) for each in predictions], np.int8)
     if stage < len(point.models):
-        bounds = expectation.bounds
-        if before is not None and equal is not eq:  # those that agree, written as they are here
-            pairs = zip(before, said)
-            before = objects([b if b is None or not equal(b, s) else s for b, s in pairs])
-        read = answer_of(point, stage, said, confidences, before, failures, bounds)
+        if before is not None and equal is not eq:
+            before = unify_spelling(before, predictions, equal)
+        read = check_answer(
+            point, stage, predictions, confidences, before, failures, expectation.bounds
+        )
     else:
-        read = Answer(said[:, None], np.full(count, np.nan), failures)
+        read = Answer(predictions[:, None], np.full(count, np.nan), failures)
     if costs and costs[0] is not None:
-        paid = reals(costs[0], "costs")
-        if paid.shape not in ((), (count,)) or not (paid >= 0).all():
-            raise ValueError(
-                f"costs must be one number, or one for each of {count} inputs, 0 or more"
-            )
-        read.costs = paid if paid.ndim else np.full(count, paid / count)
+        read.costs = cost_per_input(costs[0], count)
     return read
 
 
+def unify_spelling(before: np.ndarray, predictions: np.ndarray, equal: Callable) -> np.ndarray:
+    """Return earlier predictions [N], spelled as the current ones if ``equal`` says they agree."""
+    pairs = zip(before, predictions)
+    return objects([old if old is None or not equal(old, new) else new for old, new in pairs])
+
+
+def cost_per_input(costs: Any, count: int) -> np.ndarray:
+    """Return the cost of each input, from one number per input or one for the whole call."""
+    paid = reals(costs, "costs")
+    if paid.shape not in ((), (count,)) or not (paid >= 0).all():
+        raise ValueError(f"costs must be one number, or one for each of {count} inputs, 0 or more")
+    return paid if paid.ndim else np.full(count, paid / count)
+
+
 def first_fault(point: Point, read: Answer, ids: Sequence, name: str) -> BaseException | None:
-    """Return what is wrong with the first input for which the model ``name`` failed, as an
-    exception."""
+    """Return an exception for the first input for which the model ``name`` failed."""
     for row in np.flatnonzero(read.failures)[:1]:
-        said = read.guesses[row, 0]
-        if isinstance(said, BaseException):
-            return said
-        return ValueError(f"model {name!r}: {complaint(point, ids[row], read, row)}")
+        prediction = read.guesses[row, 0]
+        if isinstance(prediction, BaseException):
+            return prediction
+        return ValueError(f"model {name!r}: {describe_failure(point, ids[row], read, row)}")
     return None
 
 
@@ -161,12 +173,12 @@ def failed_answer(failure: int) -> Answer:
 
 
 def failure_of(error: BaseException) -> int:
-    """Return the failure that an exception is: a timeout by its type or its name, else an error."""
+    """Return TIMEOUT if the type or name of an exception is that of a timeout, else ERROR."""
     is_timeout = isinstance(error, TimeoutError) or "Timeout" in type(error).__name__
     return TIMEOUT if is_timeout else ERROR
 
 
 def add_note(error: BaseException, name: str, inputs: int) -> None:
-    """Say in the traceback of an exception in which call it was raised."""
+    """Add the call that raised an exception to its traceback."""
     with suppress(Exception):  # a class may refuse attributes
         error.add_note(f"in the call of model {name!r} for {inputs} inputs")

@@ -1,5 +1,4 @@
-"""A cascade that runs (paper, algorithm 1): in batches, and only the undecided samples go on to the
-next model."""
+"""Run a cascade in batches (paper, algorithm 1). Undecided samples reach the next model."""
 
 import sys
 import warnings
@@ -20,26 +19,50 @@ from ..methods.ensembles import Output
 from ..methods.fitted import CONFIDENCE, given_columns
 from ..methods.thresholds import own_units
 from ..zoo.batches import concatenate_batches, count_samples, map_parts, take_rows
-from .batches import next_batch, push
+from .batches import enqueue, next_batch
 from .cascade_file import point_for_file
-from .decisions import MALFORMED, Answer, Decisions, nothing
+from .decisions import MALFORMED, Answer, Decisions, empty_decisions
 from .members import Member, check_classes, check_pinned, kind_of, members_of
 from .policy import Policy
 
-TOGETHER = 64  # samples of a stream that are decided at once, where batches are smaller
+MIN_STREAM_BATCH = 64  # samples of a stream that are decided together if its batches are smaller
 
 
 def pieces_of(batch: Any, size: int) -> list:
-    """Raw inputs (a batch of any form) in batches of ``size``; the last may be smaller."""
+    """Split raw inputs into batches. The last one may be smaller.
+
+    Parameters
+    ----------
+    batch : batch
+        Raw inputs, in a batch of any form.
+    size : int
+        Samples per batch.
+
+    Returns
+    -------
+    list of batches
+
+    See Also
+    --------
+    Cascade.run : Decide a stream of batches.
+
+    Examples
+    --------
+    >>> from cascadelib.policy import pieces_of
+    >>> pieces_of(["a", "b", "c"], 2)
+    [['a', 'b'], ['c']]
+    """
     starts = range(0, max(1, count_samples(batch)), check_count(size, "batch_size"))
     return [take_rows(batch, slice(start, start + size)) for start in starts]
 
 
 @dataclass(eq=False)
 class Batch:
-    """Samples that wait for a model: their rows int64 [N] among all samples of a run, raw inputs in
-    a batch of any form, and the output of the models before. Only batches of one kind are
-    joined."""
+    """Samples that wait for a model.
+
+    They have rows int64 [N] among all samples of a run, raw inputs in a batch of any form, and the
+    output of the previous models. Only batches of one kind are joined.
+    """
 
     rows: np.ndarray
     inputs: Any
@@ -50,12 +73,12 @@ class Batch:
         return len(self.rows)
 
     def take(self, rows: Any) -> "Batch":
-        """Some of the samples: a slice, or int64 [n]."""
+        """Return some of the samples, by a slice or int64 [n]."""
         output = self.output and self.output.take(rows)
         return Batch(self.rows[rows], take_rows(self.inputs, rows), self.kind, output)
 
     def joined(self, others: list["Batch"]) -> "Batch":
-        """These samples, and then those of other batches of this kind."""
+        """Return these samples, followed by those of other batches of this kind."""
         parts = (self, *others)
         output = self.output and self.output.joined([part.output for part in parts])
         rows = np.concatenate([part.rows for part in parts])
@@ -63,32 +86,59 @@ class Batch:
 
 
 def batch_of(cascade: "Cascade", inputs: Any) -> Batch:
-    """Raw inputs as a :class:`Batch`, numbered from 0; ValueError if they are no batch."""
+    """Return raw inputs as a :class:`Batch`, numbered from 0."""
     with about(f"model {cascade.policy.models[0]!r}"):
         rows = np.arange(count_samples(inputs))
     return Batch(rows, inputs, map_parts(kind_of, inputs))
 
 
 class Cascade(torch.nn.Module):
-    """Models in order of rising cost with a threshold fewer: ``cascade(batch)`` gives
-    :class:`Decisions`.
+    """Run models in order of rising cost: ``cascade(batch)`` returns :class:`Decisions`.
 
-    Made by :meth:`from_point` or :meth:`load`. A batch is a tensor or array [N, …] of raw inputs, a
-    list of N samples (texts), or a mapping or tuple of batches; each model's transform makes its
-    input of it, and sees undecided samples only. Confidences are computed in float64 from the
-    logits by the evaluator's formulas: decisions are those of :func:`cascadelib.evaluate`. Models
-    may lie on different devices and have any floating dtype; they stay in eval mode. A sample whose
-    input for a model holds nan or inf, or for which it gives such logits, goes to the last model,
-    with a warning; that output does not count in an ensemble.
+    A batch is a tensor or array [N, …] of raw inputs, a list of N samples (texts), or a mapping or
+    tuple of batches. Each model's transform receives the undecided samples only. Models may be on
+    different devices and have any floating dtype. They stay in eval mode.
+
+    Parameters
+    ----------
+    point : Point
+        The chosen cascade, one threshold fewer than models.
+    models : mapping, optional
+        As in :meth:`from_point`.
+    allow_download : bool, default=False
+        As in :meth:`load`.
 
     Attributes
     ----------
     policy : Policy
-        What decides.
+        The thresholds in use.
     point : Point
-        What :meth:`save` writes.
+        The content of the file.
     differences : tuple of str
-        What differs from where the cascade was measured, a sentence each.
+        A sentence for each difference from the environment in which the cascade was measured.
+
+    See Also
+    --------
+    Policy : Decide without torch models.
+    cascadelib.serve.Service : Run a cascade for many callers.
+
+    Notes
+    -----
+    Confidences are computed in float64 from the logits, so decisions equal those of
+    :func:`cascadelib.evaluate`. If a model's input or logits have nan or inf, the sample is
+    deferred to the last model, with a warning. Such an output is not used in an ensemble.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import cascadelib as cl
+    >>> point = cl.Point(("small", "large"), (0.8,), method=cl.Method())
+    >>> small = lambda batch: np.stack([batch, -batch], axis=1)
+    >>> large = lambda batch: np.stack([9 * batch, -9 * batch], axis=1)
+    >>> cascade = cl.Cascade.from_point(point, {"small": small, "large": large})
+    >>> decisions = cascade(np.array([2.0, -0.1, -3.0]))
+    >>> decisions.predictions.tolist(), decisions.exit_stage.tolist()
+    ([0, 1, 1], [0, 1, 0])
     """
 
     parts = staticmethod(pieces_of)  # as StreamBudget cuts a batch
@@ -99,8 +149,8 @@ class Cascade(torch.nn.Module):
         super().__init__()
         if point.method is None:
             raise ValueError(
-                "this cascade is of a ScoreTable, whose confidences have no formula: run it as a "
-                "cascadelib.Policy, or name it, dataclasses.replace(point, "
+                "this cascade is of a ScoreTable, whose confidences have no formula. Run it as a "
+                "cascadelib.Policy, or name the formula: dataclasses.replace(point, "
                 "method=cascadelib.Method(…))"
             )
         self.method = point.method
@@ -114,24 +164,28 @@ class Cascade(torch.nn.Module):
     def from_point(
         cls, point: Point, models: Mapping | None = None, store: Any = None, held_out: Any = None
     ) -> "Cascade":
-        """The cascade of a Point.
+        """Return the cascade of a point.
 
         Parameters
         ----------
         point : Point
         models : mapping, optional
-            {name: (module, transform)}, {name: module}, {name: Model}; names that it lacks are
-            looked up in the zoo. A module may be any callable that takes a batch and returns logits
+            {name: (module, transform)}, {name: module} or {name: Model}. Missing names are looked
+            up in the zoo. A module may be any callable that takes a batch and returns logits
             [N, classes].
         store : LogitStore, optional
-            Where the point was chosen.
+            The selection split.
         held_out : LogitStore, optional
-            Where it is measured (default: store), see :func:`point_for_file`; without them nothing
-            is known of the accuracy and exit rates to expect.
+            Another split. The figures to expect are measured on it, or else on `store`. Without
+            both, no accuracy or exit rates are expected.
 
         Returns
         -------
         Cascade
+
+        See Also
+        --------
+        Policy.from_point : The same without models.
         """
         return cls(point_for_file(point, store, held_out), models, allow_download=True)
 
@@ -139,26 +193,30 @@ class Cascade(torch.nn.Module):
     def load(
         cls, path: str | Path, models: Mapping | None = None, allow_download: bool = False
     ) -> "Cascade":
-        """A cascade from :meth:`save`. Nothing is unpickled, no code of others runs.
+        """Read a cascade that :meth:`save` wrote. Nothing is unpickled, and no foreign code runs.
 
-        Warns of, and keeps in ``differences``, library versions, weights and transforms other than
-        those recorded.
+        Library versions, weights and transforms that differ from the record give a warning, and are
+        in ``differences``.
 
         Parameters
         ----------
-        path : path
+        path : str or Path
         models : mapping, optional
-            As in :meth:`from_point`. Names that it lacks must be of the bundled zoos or of timm,
-            with the weights that the Hub has of them now.
-        allow_download : bool
-            Whether the file may name any folder or repository of the Hub, and the commit.
+            As in :meth:`from_point`. Missing names must be in the bundled zoos or in timm, with the
+            current weights of the Hub.
+        allow_download : bool, default=False
+            Whether the file may name any folder or repository of the Hub, and a commit.
+
+        Returns
+        -------
+        Cascade
 
         Raises
         ------
         ValueError
-            As :meth:`Policy.load`.
+            As in :meth:`Policy.load`.
         ConnectionError
-            Where weights cannot be downloaded.
+            If weights cannot be downloaded.
         """
         policy = Policy.load(path)
         with about(str(path)):
@@ -169,7 +227,7 @@ class Cascade(torch.nn.Module):
         return cascade
 
     def save(self, path: str | Path) -> None:
-        """Write the cascade, without weights, as a small JSON file: see :meth:`Policy.save`."""
+        """Write the cascade to a small JSON file, without weights, see :meth:`Policy.save`."""
         self.policy.save(path)
 
     def __repr__(self) -> str:
@@ -177,18 +235,17 @@ class Cascade(torch.nn.Module):
 
     @property
     def point(self) -> Point:
-        """What :meth:`save` writes."""
+        """Return the content of the file."""
         return self.policy.point
 
     @property
     def cascades(self) -> tuple[Point, ...]:
-        """The one cascade that it is: what :func:`points_of` asks for."""
+        """Return the only point, for :func:`points_of`."""
         return self.policy.cascades
 
     @property
     def thresholds(self) -> tuple[float, ...]:
-        """Thresholds in use, in the metric's own units; set others to move them, as
-        :class:`StreamBudget` does."""
+        """Return the thresholds in use, in the metric's native units. They can be set."""
         return self.policy.thresholds
 
     @thresholds.setter
@@ -196,26 +253,26 @@ class Cascade(torch.nn.Module):
         self.policy = replace(self.policy, thresholds=tuple(items_of(values)))
 
     def train(self, mode: bool = True) -> "Cascade":
-        """Stays in eval mode: a cascade only runs."""
+        """Stay in eval mode, since a cascade is not trained."""
         return super().train(False)
 
     def optimize(self, example: Any) -> "Cascade":
-        """Let each model run as a frozen graph where that is faster, here and now.
+        """Run each model as a frozen graph if that is faster on this machine.
 
-        Batches of all sizes are decided as before, but for rounding, and a model that has a graph
-        still runs itself where an input is not finite. A model whose graph could differ stays as it
-        is, with a warning that names it: see docs/running.md. Graphs have the weights of now; a
-        copied, pickled or loaded cascade, or one on another device, runs without them.
+        Decisions stay the same up to rounding, for batches of all sizes. The module itself runs if
+        an input is not finite. A model whose graph might differ is not changed, and a warning names
+        it, see docs/running.md. Graphs store the current weights. A cascade that is copied,
+        pickled, loaded or moved to another device runs without graphs.
 
         Parameters
         ----------
         example : batch
-            Raw inputs, of the size that will run.
+            Raw inputs, in a batch of typical size.
 
         Returns
         -------
         Cascade
-            Itself.
+            The same object.
         """
         for member in self.members:
             member.logits(example)
@@ -228,7 +285,7 @@ class Cascade(torch.nn.Module):
         return self
 
     def forward(self, batch: Any) -> Decisions:
-        """Decide a batch of N samples, each model on the samples that are undecided."""
+        """Decide a batch of N samples. Each model runs on the undecided samples."""
         run = torch.compiler.disable(self.run) if torch.compiler.is_compiling() else self.run
         return run([batch], sys.maxsize)
 
@@ -237,13 +294,13 @@ class Cascade(torch.nn.Module):
         """Decide a stream of batches.
 
         Deferred samples wait until they fill a batch of the next model; the last ones run at the
-        end. Batches of fewer than 64 samples are decided several at once.
+        end. Batches of fewer than 64 samples are joined.
 
         Parameters
         ----------
         batches : iterable of batches
         batch_size : int, default=64
-            Samples on which a model runs at once.
+            Samples per call of a model.
         guesses : int, default=1
             The number of best classes in ``decisions.guesses``.
 
@@ -255,17 +312,16 @@ class Cascade(torch.nn.Module):
         Raises
         ------
         ValueError
-            If several guesses are asked of a vote, which has one winner, or ``batches`` is not an
-            iterable of batches.
+            If ``guesses`` > 1 for a vote, which has one winner, or ``batches`` is not an iterable.
         BaseException
-            What the iterable or a model raises; ``error.decided`` has the decisions so far. In them
-            undecided samples have the exit stage −1.
+            If the iterable or a model raises it. ``error.decided`` has the decisions so far, with
+            the exit stage −1 for undecided samples.
         """
         classes = self.members[0].classes or CLASSES.stop
         guesses = check_count(guesses, "guesses", 1, classes)
         if guesses > 1 and self.method.combination.one_winner:
             raise ValueError(
-                "a vote has one winner and ranks no other classes: use a cascade with another "
+                "a vote has one winner and does not rank other classes. Use a cascade with another "
                 "ensemble"
             )
         size = check_count(batch_size, "batch_size")
@@ -287,24 +343,25 @@ class Cascade(torch.nn.Module):
                 error.decided.undecide()  # type: ignore[attr-defined]
             raise
         decisions = run.result()
-        where = ", ".join(
+        failures = ", ".join(
             f"{name!r} for {n} samples"
             for name, n in zip(self.policy.models, decisions.broken)
             if n
         )
-        if where:
+        if failures:
             warnings.warn(
-                f"nan or infinite logits of {where}: they went to the last model, or kept what "
-                "came before",
+                f"nan or infinite logits of {failures}: they were deferred to the last model, or "
+                "kept the previous output",
                 RuntimeWarning,
                 stacklevel=2,
             )
         return decisions
 
     def answer_after(self, stage: int, logits: np.ndarray, batch: Batch, guesses: int) -> Answer:
-        """Read the logits [N, classes] of a stage's model: the output of the models so far, which
-        the batch keeps. If logits are nan or infinite, their samples failed and keep their
-        output."""
+        """Combine the logits [N, classes] of a stage's model with the batch's previous output.
+
+        Samples with nan or infinite logits failed and keep their previous output.
+        """
         samples, classes = logits.shape
         if stage or guesses > 1:
             check_classes(self.members)
@@ -320,8 +377,8 @@ class Cascade(torch.nn.Module):
         if self.policy.fitted:
             fitted = self.policy.fitted[stage]
             values = [
-                output.confidence if what == CONFIDENCE else metric_of(what).from_logits(logits)
-                for what in given_columns(fitted.columns)
+                output.confidence if name == CONFIDENCE else metric_of(name).from_logits(logits)
+                for name in given_columns(fitted.columns)
             ]
             answer_before = before.guesses[:, 0] if stage else None
             confidence = fitted(np.column_stack(values), output.guesses[:, 0], answer_before)
@@ -332,50 +389,52 @@ class Cascade(torch.nn.Module):
 
 
 class CascadeRun:
-    """One :meth:`Cascade.run`: what waits for each model, and the decisions so far."""
+    """State of one :meth:`Cascade.run`: the queue of each model, and the decisions so far."""
 
     def __init__(self, cascade: Cascade, size: int, guesses: int) -> None:
         self.cascade = cascade
         self.point = cascade.policy.in_use
         self.size = size
-        self.together = size * max(1, TOGETHER // size)
+        self.together = size * max(1, MIN_STREAM_BATCH // size)
         self.guesses = guesses
         self.waiting: list[deque[Batch]] = [deque() for _ in cascade.members]
         self.samples = 0
         self.decisions: Decisions = None  # type: ignore[assignment]
 
-    def nothing(self, samples: int) -> Decisions:
-        """Decisions of samples that no model has seen."""
-        return nothing(samples, self.point.models, -1, self.guesses)
+    def empty(self, samples: int) -> Decisions:
+        """Return decisions of samples that no model has seen."""
+        return empty_decisions(samples, self.point.models, -1, self.guesses)
 
     def enter(self, inputs: Any) -> None:
-        """Let a further batch wait for the first model."""
+        """Queue a batch for the first model."""
         batch = batch_of(self.cascade, inputs)
         batch.rows += self.samples
         self.samples += len(batch)
         if self.decisions is None:
-            self.decisions = self.nothing(len(batch))
+            self.decisions = self.empty(len(batch))
         elif self.samples > len(self.decisions):  # twice as long, so that they are rarely copied
             more = max(len(batch), len(self.decisions))
-            self.decisions = self.decisions.joined(self.nothing(more))
+            self.decisions = self.decisions.joined(self.empty(more))
         if len(batch):
-            push(self.waiting[0], batch, self.together)
+            enqueue(self.waiting[0], batch, self.together)
 
     def decide_full_batches(self) -> None:
-        """Run each model for which enough samples wait."""
+        """Run each model whose queue has enough samples."""
         for stage, waiting in enumerate(self.waiting):
             while sum(map(len, waiting)) >= self.together:
                 self.decide(stage, next_batch(waiting, self.together))
 
     def decide_the_rest(self) -> None:
-        """Run the models on all samples that wait, the first model first."""
+        """Run the models on all queued samples, the first model first."""
         for stage, waiting in enumerate(self.waiting):
             while waiting:
                 self.decide(stage, next_batch(waiting, self.together))
 
     def decide(self, stage: int, batch: Batch) -> None:
-        """Run the model of a stage; samples exit, or wait for the next model. Those for which it
-        failed wait for the last one."""
+        """Run the model of a stage, and queue the deferred samples for the next model.
+
+        Samples for which the model failed are queued for the last model.
+        """
         logits = logits_of(self.cascade.members[stage], batch, self.size)
         answer = self.cascade.answer_after(stage, logits, batch, self.guesses)
         left = self.decisions.write(self.point, stage, batch.rows, answer)
@@ -388,15 +447,15 @@ class CascadeRun:
                 self.waiting[after].append(batch.take(np.flatnonzero(chosen)))
 
     def result(self) -> Decisions:
-        """The decisions so far, of all samples that came."""
-        decisions = self.nothing(0) if self.decisions is None else self.decisions
+        """Return the decisions so far, of all samples that arrived."""
+        decisions = self.empty(0) if self.decisions is None else self.decisions
         if self.samples < len(decisions):
             decisions = decisions.take(slice(self.samples))
         return replace(decisions, ids=np.arange(self.samples))
 
 
 def logits_of(member: Member, batch: Batch, size: int) -> np.ndarray:
-    """Logits [N, classes] of a model on a batch, at most ``size`` samples at once."""
+    """Return the logits [N, classes] of a model on a batch, at most ``size`` per call."""
     if len(batch) <= size:
         return member.logits(batch.inputs)
     return np.concatenate([member.logits(piece) for piece in pieces_of(batch.inputs, size)])

@@ -1,5 +1,4 @@
-"""What a cascade's file says beside the cascade: what it has seen, what to expect of it, with which
-models and libraries."""
+"""Collect what a cascade's file stores: samples seen, expectations, models and versions."""
 
 import platform
 from contextlib import suppress
@@ -25,51 +24,50 @@ from .form import models_read
 
 PACKAGES = ("cascadelib", "torch", "timm", "transformers", "numpy")
 UNCHECKED = "95%, if none of these samples chose or fitted, which was not checked"
-RECORDED = ("checkpoint", "revision", "image_size")  # of a store's header
-OF_EXTRACTION = ("weights_sha256", "transform")
+HEADER_FIELDS = ("checkpoint", "revision", "image_size")
+EXTRACTION_FIELDS = ("weights_sha256", "transform")
 
 
 def point_for_file(
     point: Point, store: Store | None = None, held_out: Store | None = None
 ) -> Point:
-    """A Point with all that its file says.
+    """Return a Point with all fields that its file stores.
 
     Parameters
     ----------
     point : Point
     store : LogitStore or ScoreTable, optional
-        Where the point was chosen.
+        The selection split.
     held_out : LogitStore or ScoreTable, optional
-        Another split with the same models. What is expected is measured there, else on ``store``,
-        where it is a little too good: the point was chosen there, and its intervals are "without
-        choosing".
-
-    Raises
-    ------
-    ValueError
-        Where samples of ``held_out`` repeat others (:mod:`cascadelib.guarantees.repeats`).
+        Another split with the same models. The expectations are measured on it. Without it they are
+        measured on `store`, which is optimistic, and the intervals are "without choosing".
 
     Returns
     -------
     Point
-        With ``records``, ``expected`` and ``versions``, and what it has seen as a file keeps it.
-        What is not measured here stays as it was.
+        With ``records``, ``expected``, ``versions`` and the samples that it has seen. Fields that
+        are not measured here do not change.
+
+    Raises
+    ------
+    ValueError
+        If samples of `held_out` repeat each other (:mod:`cascadelib.guarantees.repeats`).
     """
     point = single_point(point)
     records = point.records
     if store is not None:
         records = tuple(record_of(store, name) for name in point.models)
-    where = store if held_out is None else held_out
+    measured_on = store if held_out is None else held_out
     if held_out is not None:
         refuse_repeated_ids(held_out)
         refuse_equal_rows(held_out, list(point.models), point.models[:-1])
     expectation = point.expected
-    if where is not None:
-        expectation = expected(point, where, intervals_of(point, held_out))
-    found_on = seen_by(point, store)
+    if measured_on is not None:
+        expectation = expected(point, measured_on, describe_intervals(point, held_out))
+    found_on = record_seen(point, store)
     return replace(
         point,
-        method=point.method and own_method(point, found_on),
+        method=point.method and restrict_method(point, found_on),
         found_on=found_on,
         records=records,
         expected=expectation,
@@ -77,8 +75,8 @@ def point_for_file(
     )
 
 
-def own_method(point: Point, seen: Origin) -> Method:
-    """The method of a point, with what was fitted for the point's own models alone."""
+def restrict_method(point: Point, seen: Origin) -> Method:
+    """Return the method of a point, with the fits of the point's models only."""
     method: Any = point.method
     temperatures = method.temperatures
     if method.temperature:
@@ -92,18 +90,18 @@ def own_method(point: Point, seen: Origin) -> Method:
 
 
 def record_of(store: Store, name: str) -> dict[str, Any]:
-    """What tells a model from another of its name, as far as the store's header records it."""
+    """Return the fields of a store's header that distinguish a model from others of its name."""
     if store.class_count is None:
         return {"name": name}
     header = store.metadata(name)
     extraction = header.get("extraction") or {}
     record: dict[str, Any] = {"name": name, "classes": store.class_count}
-    record |= {key: header[key] for key in RECORDED if header.get(key) is not None}
-    return record | {key: extraction[key] for key in OF_EXTRACTION if key in extraction}
+    record |= {key: header[key] for key in HEADER_FIELDS if header.get(key) is not None}
+    return record | {key: extraction[key] for key in EXTRACTION_FIELDS if key in extraction}
 
 
-def recorded_split(store: Any) -> Recorded:
-    """The samples of a store, without the digests of their ids."""
+def record_split(store: Any) -> Recorded:
+    """Return a record of a store's samples, without the digests of their ids."""
     return Recorded(
         dataset=getattr(store, "dataset", None),
         split=getattr(store, "split", None),
@@ -113,9 +111,11 @@ def recorded_split(store: Any) -> Recorded:
     )
 
 
-def seen_by(point: Point, store: Store | None) -> Origin:
-    """The samples that a point has seen as a file keeps them. What the point itself says of them
-    comes before what the store on which it was chosen says."""
+def record_seen(point: Point, store: Store | None) -> Origin:
+    """Return the samples that a point has seen, as a file stores them.
+
+    The point's record takes precedence over that of its selection split.
+    """
     first, *others = parts_of(point.origin)
     if first is None and store is not None:
         first = store.origin
@@ -124,7 +124,7 @@ def seen_by(point: Point, store: Store | None) -> Origin:
     ]
     chosen_on = next((part for part in parts if part is not None), None)
     if chosen_on is not None and store is not None:
-        split = recorded_split(store)
+        split = record_split(store)
         if (split.digest, split.samples) == (chosen_on.digest, chosen_on.samples):
             parts[parts.index(chosen_on)] = replace(
                 split,
@@ -137,9 +137,8 @@ def seen_by(point: Point, store: Store | None) -> Origin:
     return together(*parts)
 
 
-def intervals_of(point: Point, held_out: Store | None) -> str:
-    """What the intervals of ``expected`` are, in words: of a cascade that has seen none of the
-    samples, or not."""
+def describe_intervals(point: Point, held_out: Store | None) -> str:
+    """Describe the intervals of ``expected`` by whether the cascade has seen the samples."""
     if held_out is None:
         return WITHOUT_CHOOSING
     shared = samples_seen([point.seen], held_out.origin, point.models)
@@ -149,7 +148,7 @@ def intervals_of(point: Point, held_out: Store | None) -> str:
 
 
 def versions() -> dict[str, str]:
-    """{package: version} of what a cascade's decisions may depend on, Python included."""
+    """Return the versions of Python and of the packages that may affect decisions."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         with suppress(PackageNotFoundError):
@@ -158,22 +157,37 @@ def versions() -> dict[str, str]:
 
 
 def expected(point: Any, store: Store, intervals: str | None = None) -> Expected:
-    """What a cascade comes to on a store, with 95% intervals over the draw of the samples, for a
-    cascade that was not chosen on them.
+    """Measure a cascade on a store, with 95% intervals over the samples.
+
+    The intervals hold for a cascade that was not chosen on these samples.
 
     Parameters
     ----------
     point : Point, Policy or Cascade
     store : LogitStore or ScoreTable
     intervals : str, optional
-        What the intervals are, in words.
+        A description of the intervals.
 
     Returns
     -------
     Expected
         Accuracy with Wilson's interval (F1: percentiles of 500 resamples), cost by
-        :func:`cost_interval`, exit rates with exact intervals; infinite confidences as the largest
-        float.
+        :func:`cost_interval`, and exit rates with exact intervals. Infinite confidences are the
+        largest float.
+
+    See Also
+    --------
+    Policy.from_point : Store the result in a policy file.
+
+    Examples
+    --------
+    >>> import cascadelib as cl
+    >>> from cascadelib.policy import expected
+    >>> confidence = [[0.9, 0.8, 0.4, 0.3], [0.9] * 4]
+    >>> table = cl.ScoreTable([[True, True, False, False], [True] * 4], confidence, [1, 10])
+    >>> figures = expected(cl.Point(table.names, (0.5,), cost_kind="cost"), table)
+    >>> figures.accuracy.value, figures.cost.value
+    (1.0, 6.0)
     """
     point = single_point(point)
     run = evaluate(store, point)
@@ -182,15 +196,13 @@ def expected(point: Any, store: Store, intervals: str | None = None) -> Expected
         resampled = resampled_runs(store, [(0, run)], [point], counts)
         accuracy = Estimate(run.accuracy, *map(float, interval(resampled.accuracy[:, 0])))
     else:
-        accuracy = mean_with_ends(run.correct)
+        accuracy = estimate_mean(run.correct)
     exits = run.exit_stage
     return Expected(
-        on=recorded_split(store),
+        on=record_split(store),
         accuracy=accuracy,
         cost=Estimate(run.cost, *cost_interval(exits, run.costs)),
-        exit_rates=tuple(
-            mean_with_ends(exits == stage, "exact") for stage in range(len(run.costs))
-        ),
+        exit_rates=tuple(estimate_mean(exits == stage, "exact") for stage in range(len(run.costs))),
         confidences=tuple(
             summary(own_units(point.metric, np.nan_to_num(values)))
             for values in run.stage_confidences
@@ -199,9 +211,11 @@ def expected(point: Any, store: Store, intervals: str | None = None) -> Expected
     )
 
 
-def mean_with_ends(values: np.ndarray, kind: str = "wilson") -> Estimate:
-    """Mean of one value per sample [k], with its 95% interval: of a share (bool; kind: see
-    :func:`share_interval`), or of graded scores in [0, 1], by :func:`betting_interval`."""
+def estimate_mean(values: np.ndarray, kind: str = "wilson") -> Estimate:
+    """Return the mean of one value per sample [k], with its 95% interval.
+
+    Bool values use :func:`share_interval` of ``kind``, scores in [0, 1] :func:`betting_interval`.
+    """
     if np.asarray(values).dtype == bool:
         ends = share_interval(values, kind=kind)
     else:

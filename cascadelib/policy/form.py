@@ -1,14 +1,13 @@
-"""The form of a cascade's file: a Point as JSON, and back to the last bit.
+"""Read and write a cascade's file: a Point as JSON, exact to the last bit.
 
-The file holds nothing that runs when it is read. To read one takes numpy alone: neither torch nor
-pandas nor compiled kernels.
+The file contains no code. Reading it needs NumPy, but not torch, pandas or compiled kernels.
 """
 
 import base64
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -34,10 +33,10 @@ from ..methods.thresholds import WORDS, own_units
 FORMAT = "cascadelib cascade"
 VERSION = 1
 LARGEST = 2**23  # bytes of a file, written or read
-MOST_KEYS = 2**16  # ids of one set of samples whose digests a file holds
-MOST_SAMPLES = 2**23  # of which a file may keep quantiles
+MOST_KEYS = 2**16  # ids per set of samples whose digests a file stores
+MOST_SAMPLES = 2**23  # samples whose quantiles a file may store
 DIGESTS = ("keys", "contents", "confidences", "forms")  # of samples that a cascade has seen
-# Forms of the parts, as misfit() reads them.
+# Forms of the parts, see misfit().
 TEXT = (str, None)
 SHARE = slice(0, 1)
 SPLIT = {
@@ -74,31 +73,54 @@ PARTS: dict[str, Any] = {
     "versions": {str: str},
     "premises": ([dict.fromkeys(("name", "status", "evidence"), str)], None),
 }
-OPTIONAL = {"expected", "premises"}  # parts that are only written if they are known
+OPTIONAL = {"expected", "premises"}  # parts that may be missing
 
 
 def text_of(point: Point) -> str:
-    """The JSON text of a Point: format, version, a checksum that tells later edits, its parts.
+    """Return the JSON text of a Point: format, version, a checksum that reveals edits, and parts.
 
-    Raises ValueError for a metric or an ensemble that is a function, since it has no name to write,
-    and for more than LARGEST bytes.
+    Parameters
+    ----------
+    point : Point
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    ValueError
+        If a metric or an ensemble is a function, or the text is larger than 8 MiB.
+
+    See Also
+    --------
+    parse_cascade : Read the text.
+    Policy.save : Write the text to a file.
+
+    Examples
+    --------
+    >>> import cascadelib as cl
+    >>> from cascadelib.policy import parse_cascade, text_of
+    >>> text = text_of(cl.Point(("small", "large"), (0.55,)))
+    >>> parse_cascade(text).thresholds
+    (0.55,)
     """
     parts = parts_as_json(point)
     head = {"format": FORMAT, "version": VERSION, "checksum": digest_of(parts)}
     whole = json.dumps(head | parts, indent=2, ensure_ascii=False, allow_nan=False)
-    text = re.sub(r"[\[{]\n[^\[\]{}]*[\]}]", on_one_line, whole) + "\n"
+    text = re.sub(r"[\[{]\n[^\[\]{}]*[\]}]", join_lines, whole) + "\n"
     if (size := len(text.encode())) > LARGEST:
         raise ValueError(
             f"a part is too large: the cascade takes {size} bytes, and {LARGEST} at most are "
-            "written and read; use a confidence that is fitted with fewer parameters, as 'logistic'"
+            "written and read. Use a fitted confidence with fewer parameters, such as 'logistic'"
         )
     return text
 
 
-def on_one_line(match: re.Match) -> str:
-    """A list or object of plain values on one line, unless that makes it a long one.
+def join_lines(match: re.Match) -> str:
+    """Join the lines of a list or object of plain values, unless the result is long.
 
-    Lists within a fitted confidence are on one line however long: a class has two of them.
+    Lists within a fitted confidence are always joined, as there are two per class.
     """
     opening, *middle, closing = (line.strip() for line in match[0].split("\n"))
     line = opening + " ".join(middle) + closing
@@ -107,7 +129,7 @@ def on_one_line(match: re.Match) -> str:
 
 
 def parts_as_json(point: Point) -> dict[str, Any]:
-    """A Point as plain values of JSON, in the order of PARTS."""
+    """Return a Point as plain values of JSON, in the order of PARTS."""
     measured = {name: float(getattr(point, name)) for name in MEASURED}
     chosen: dict[str, Any] = {
         name: value for name, value in measured.items() if math.isfinite(value)
@@ -126,8 +148,10 @@ def parts_as_json(point: Point) -> dict[str, Any]:
 
 
 def optional_parts(point: Point) -> dict[str, Any]:
-    """What is expected of a Point, and the premises of the guarantee that certified it with the
-    thresholds that it has, if they are known."""
+    """Return the known parts of OPTIONAL.
+
+    Premises are those of the guarantee that certified the Point with its current thresholds.
+    """
     parts: dict[str, Any] = {}
     if point.expected:
         parts["expected"] = expected_to_json(point.expected)
@@ -137,7 +161,7 @@ def optional_parts(point: Point) -> dict[str, Any]:
 
 
 def records_of(point: Point) -> list[dict[str, Any]]:
-    """What is known of each model of a Point, its name at least."""
+    """Return a record of each model of a Point, with at least its name."""
     records = [dict(record) for record in point.records]
     if [record["name"] for record in records] == list(point.models):
         return records
@@ -145,13 +169,13 @@ def records_of(point: Point) -> list[dict[str, Any]]:
 
 
 def threshold_to_json(metric: str | Callable | None, threshold: float) -> float | str:
-    """A threshold in the metric's own units as the number; at the ends "always" or "never"."""
+    """Return a threshold in native units, or "always" or "never" at the ends of the range."""
     inside = float(own_units(metric, threshold))
     return next((word for word, end in WORDS.items() if inside == end), float(threshold))
 
 
 def method_to_json(point: Point) -> dict[str, Any] | None:
-    """The method of a Point, with what was fitted for the Point's own models alone."""
+    """Return the method of a Point, with the fits of the Point's models only."""
     method = point.method
     if method is None:
         return None
@@ -159,7 +183,7 @@ def method_to_json(point: Point) -> dict[str, Any] | None:
     functions = [f"{key} {value!r}" for key, value in named.items() if callable(value)]
     if functions:
         raise ValueError(
-            f"the {' and the '.join(functions)} is a function, which JSON cannot hold: use a named "
+            f"the {' and the '.join(functions)} is a function, which JSON cannot hold. Use a named "
             "one"
         )
     temperatures = None
@@ -172,21 +196,19 @@ def method_to_json(point: Point) -> dict[str, Any] | None:
 
 
 def seen_to_json(seen: Origin, models: tuple[str, ...]) -> dict[str, Any] | None:
-    """The samples that a Point of some models has seen: the first set of them, and under "also" the
-    others.
+    """Return the samples that a Point has seen: the first set, with the others under "also".
 
-    A set that is not known is null, unless it is the first and another one is known.
+    An unknown set is null, unless it is the first and another one is known.
     """
     parts = parts_of(seen)
     written = []
     for part in parts:
         if part is not None:
-            own = recorded(part, models)
-            keys = own.keys if len(own) <= MOST_KEYS else None
-            digests = {name: as_base64(getattr(own, name)) for name in DIGESTS} | {
-                "keys": as_base64(keys)
-            }
-            written.append(split_to_json(own) | digests)
+            split = recorded(part, models)
+            digests = {name: as_base64(getattr(split, name)) for name in DIGESTS}
+            if len(split) > MOST_KEYS:
+                digests["keys"] = None
+            written.append(split_to_json(split) | digests)
     if not written:
         return None
     first, *others = written
@@ -195,8 +217,7 @@ def seen_to_json(seen: Origin, models: tuple[str, ...]) -> dict[str, Any] | None
 
 
 def split_to_json(part: Recorded) -> dict[str, Any]:
-    """One set of samples: data set, split, fingerprint over ids and labels where a store says it,
-    their number, and the digest of their sorted ids."""
+    """Return one set of samples: data set, split, fingerprint, size and digest of ids."""
     return {
         "dataset": part.dataset,
         "split": part.split,
@@ -207,18 +228,18 @@ def split_to_json(part: Recorded) -> dict[str, Any]:
 
 
 def as_base64(content: bytes | None) -> str | None:
-    """Bytes as text."""
+    """Return bytes as base64 text."""
     return None if content is None else base64.b64encode(content).decode()
 
 
 def expected_to_json(expected: Expected) -> dict[str, Any]:
-    """What is expected of a cascade; what files of version 0.1 lack is left out."""
-    written = dict.fromkeys(EXPECTED) | asdict(expected, dict_factory=stated)
-    return stated((written | {"on": split_to_json(expected.on)}).items())
+    """Return the expectations of a cascade, without those that are None."""
+    written = dict.fromkeys(EXPECTED) | asdict(expected, dict_factory=drop_missing)
+    return drop_missing((written | {"on": split_to_json(expected.on)}).items())
 
 
-def stated(items: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of JSON: the values that are not None, tuples as lists."""
+def drop_missing(items: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the values that are not None, with tuples as lists."""
     return {
         key: list(value) if isinstance(value, tuple) else value
         for key, value in items
@@ -227,41 +248,55 @@ def stated(items: Iterable[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def read_point(path: str | Path, edited: bool = False) -> Point:
-    """The Point in a file. Raises as :func:`parse_cascade`, naming the file, and for what is no
-    regular file, or too large."""
+    """Read a Point from a file.
+
+    Raises ValueError if :func:`parse_cascade` does, or the file is not regular or too large.
+    """
     content = read_json(Path(path), LARGEST)
     with about(str(path)):
         return parse_cascade(content, edited)
 
 
 def parse_cascade(content: str | dict, edited: bool = False) -> Point:
-    """The Point that :func:`text_of` wrote.
+    """Return the Point that :func:`text_of` wrote.
 
     Parameters
     ----------
     content : str or dict
-        The text, or the object in it.
-    edited : bool
-        Whether it may have been edited since it was written.
+        The text, or the JSON object in it.
+    edited : bool, default=False
+        Whether the text may have been edited since it was written.
 
     Returns
     -------
     Point
-        Without ``saving`` and ``difference``, which no file holds.
+        It has no ``saving`` and ``difference``, which a file does not store.
 
     Raises
     ------
     ValueError
-        For what is no JSON, another format or version, an edit, or a part that no cascade can have;
-        the part is named.
+        If the text is not JSON, has another format or version, was edited, or has an invalid part.
+        The message names the part.
+
+    See Also
+    --------
+    text_of : Write the text.
+    Policy.load : Read a policy from a file.
+
+    Examples
+    --------
+    >>> import cascadelib as cl
+    >>> from cascadelib.policy import parse_cascade, text_of
+    >>> parse_cascade(text_of(cl.Point(("small", "large"), (0.55,)))).models
+    ('small', 'large')
     """
     content = parsed(content, "the text") if isinstance(content, str) else content
     if content.get("format") != FORMAT:
-        raise ValueError(f"this is no cascade: 'format' is not {FORMAT!r}")
+        raise ValueError(f"this is not a cascade: 'format' is not {FORMAT!r}")
     if content.get("version") != VERSION:
         raise ValueError(
             f"format version {content.get('version')!r}, but this cascadelib reads version "
-            f"{VERSION}: use the cascadelib that wrote it, or save the cascade again with this one"
+            f"{VERSION}. Use the cascadelib that wrote it, or save the cascade again with this one"
         )
     if missing := [part for part in PARTS if part not in content and part not in OPTIONAL]:
         raise ValueError(f"the cascade lacks {', '.join(map(repr, missing))}")
@@ -272,36 +307,27 @@ def parse_cascade(content: str | dict, edited: bool = False) -> Point:
     if not edited and content.get("checksum") != digest_of(parts):
         raise ValueError(
             "the file was edited after it was written: its checksum does not fit. Its expected "
-            "accuracy, cost and exit rates may no longer hold. Choose the point anew; or, where "
-            "the edit is meant, write it again: "
+            "accuracy, cost and exit rates may no longer hold. Choose the point again. If the edit "
+            "is intended, write the file again: "
             "cascadelib.Policy.load(path, edited=True).save(path)"
         )
     return point
 
 
 def point_in(content: Mapping) -> Point:
-    """The Point in an object that has PARTS."""
+    """Return the Point in an object that has PARTS."""
     if place := misfit(content, PARTS):
-        raise ValueError(f"{place}: missing or of another kind; save the cascade anew")
-    names = tuple(record["name"] for record in content["models"])
-    if len({*names} - {""}) < max(1, len(names)):
-        raise ValueError(f"'models' must be distinct names, not {list(names)}")
+        raise ValueError(f"{place}: missing or of another kind. Save the cascade again")
     thresholds = content["thresholds"]
-    if len(thresholds) != len(names) - 1:
-        raise ValueError(
-            f"{len(thresholds)} thresholds for {len(names)} models; one fewer is needed"
-        )
+    names = names_in(content["models"], len(thresholds))
     found_on = seen_in(content["chosen_on"], names)
-    method = None
-    units = None
-    if content["method"]:
-        method = method_in(content["method"], names)
-        units = method.units
-        if method.temperature or method.confidence:
-            if (content["chosen_on"] or {}).get("also") is None:
-                # files of before do not say on which samples it was fitted
-                found_on = together(found_on, None)
-            method = replace(method, fitted_on=found_on)
+    method = method_in(content["method"], names) if content["method"] else None
+    units = method.units if method else None
+    if method and (method.temperature or method.confidence):
+        if (content["chosen_on"] or {}).get("also") is None:  # the samples of the fit are not known
+            found_on = together(found_on, None)
+        method = replace(method, fitted_on=found_on)
+    expected = content.get("expected")
     return Point(
         models=names,
         thresholds=tuple(threshold_from_json(units, t) for t in thresholds),
@@ -310,31 +336,43 @@ def point_in(content: Mapping) -> Point:
         cost_kind=content["cost_kind"],
         found_on=found_on,
         records=tuple(content["models"]),
-        expected=expected_in(content["expected"], len(names)) if content.get("expected") else None,
+        expected=expected_in(expected, len(names)),
         versions=content["versions"],
         premises=tuple(content.get("premises") or ()),
         **measured_in(content["chosen"], len(names)),
     )
 
 
+def names_in(records: Sequence[Mapping], thresholds: int) -> tuple[str, ...]:
+    """Return the names of the models, or raise ValueError if they do not fit the thresholds."""
+    names = tuple(record["name"] for record in records)
+    if len({*names} - {""}) < max(1, len(names)):
+        raise ValueError(f"'models' must be distinct names, not {list(names)}")
+    if thresholds != len(names) - 1:
+        raise ValueError(f"{thresholds} thresholds for {len(names)} models; one fewer is needed")
+    return names
+
+
 def measured_in(chosen: Mapping, models: int) -> dict[str, Any]:
-    """What was measured of a cascade of so many models where it was chosen."""
+    """Return the figures of a cascade of ``models`` models on its selection split."""
     rates = chosen["exit_rates"]
     if len(rates) not in (0, models):
         raise ValueError(f"exit rates are needed of {models} models, not of {len(rates)}")
-    measured = stated((key, chosen.get(key)) for key in MEASURED)
+    measured = drop_missing((key, chosen.get(key)) for key in MEASURED)
     numbers = {key: float(value) for key, value in measured.items()}
     return numbers | {"exit_rates": floats(rates)}
 
 
 def floats(values: Any) -> tuple[float, ...]:
-    """Numbers of JSON as floats, however large they are written."""
+    """Return numbers of JSON as floats, however large they are."""
     return tuple(map(float, values))
 
 
 def threshold_from_json(metric: str | Callable | None, value: Any) -> float:
-    """The inverse of :func:`threshold_to_json`; ValueError for anything but a finite number and the
-    two words."""
+    """Invert :func:`threshold_to_json`.
+
+    Raises ValueError if the value is not a finite number, "always" or "never".
+    """
     if isinstance(value, str):
         return float(own_units(metric, WORDS[known(value, WORDS, "threshold")]))
     if not fits(value, float):
@@ -345,7 +383,7 @@ def threshold_from_json(metric: str | Callable | None, value: Any) -> float:
 
 
 def method_in(written: Mapping, names: tuple[str, ...]) -> Method:
-    """The Method of the models ``names``, with what was fitted for them."""
+    """Return the Method of some models, with their fits."""
     is_scaled = written["temperature"]
     temperatures: Any = written.get("temperatures")
     if written.keys() - METHOD.keys() or is_scaled is (temperatures is None):
@@ -366,7 +404,7 @@ def method_in(written: Mapping, names: tuple[str, ...]) -> Method:
 
 
 def fitted_in(written: dict) -> Fitted:
-    """A fitted confidence that can be computed."""
+    """Return a fitted confidence, or raise ValueError if its parts do not fit."""
     with suppress(TypeError, IndexError):  # numbers that numpy cannot take, or too few
         if written.get("columns"):
             return fitted_from_json(written)
@@ -374,13 +412,13 @@ def fitted_in(written: dict) -> Fitted:
 
 
 def models_read(method: Method, models: tuple[str, ...]) -> list[tuple[str, ...]]:
-    """The models that the fitted confidence after each stage reads: the last, or the last two."""
+    """Return the models whose outputs each stage's fitted confidence reads: the last one or two."""
     read = 1 if method.last_only else 2
     return [models[: stage + 1][-read:] for stage in range(len(models))]
 
 
 def seen_in(written: Mapping | None, models: tuple[str, ...]) -> Origin:
-    """The samples that a cascade of some models has seen."""
+    """Return the samples that a cascade of some models has seen."""
     if written is None:
         return None
     parts = [written, *(written.get("also") or [])]
@@ -388,7 +426,7 @@ def seen_in(written: Mapping | None, models: tuple[str, ...]) -> Origin:
 
 
 def split_in(written: Mapping, models: tuple[str, ...] = ()) -> Recorded:
-    """One set of samples, as :func:`split_to_json` writes it; models: those of the cascade."""
+    """Return one set of samples, as written by :func:`split_to_json`."""
     rows = max(1, min(written["samples"], MOST_CONTENTS))
     column = np.dtype((CONFIDENCE, rows))
     return Recorded(
@@ -406,7 +444,7 @@ def split_in(written: Mapping, models: tuple[str, ...] = ()) -> Recorded:
 
 
 def digests_in(text: str | None, part: str, kind: np.dtype) -> bytes | None:
-    """The digests of ids, or of contents, in base64."""
+    """Return digests from base64 text."""
     if text is None:
         return None
     with suppress(ValueError):
@@ -416,8 +454,10 @@ def digests_in(text: str | None, part: str, kind: np.dtype) -> bytes | None:
     raise ValueError(f"'chosen_on': its {part} are not base64 of {kind.itemsize} bytes each")
 
 
-def expected_in(written: Mapping, models: int) -> Expected:
-    """What is expected of a cascade of so many models."""
+def expected_in(written: Mapping | None, models: int) -> Expected | None:
+    """Return the expectations of a cascade of ``models`` models, or None."""
+    if not written:
+        return None
     stages = [statistics_in(stage) for stage in written["confidences"]]
     rates = [estimate_in(rate) for rate in written["exit_rates"]]
     if {len(rates), len(stages)} != {models}:
@@ -437,12 +477,12 @@ def expected_in(written: Mapping, models: int) -> Expected:
 
 
 def estimate_in(written: Mapping) -> Estimate:
-    """A number with the ends of its interval."""
+    """Return a number with the ends of its interval."""
     return Estimate(*floats(written[key] for key in ESTIMATE))
 
 
 def statistics_in(written: Mapping) -> OrderStatistics:
-    """Order statistics of a stage's confidences."""
+    """Return the order statistics of a stage's confidences."""
     return OrderStatistics(
         values=floats(written["values"]),
         counts=tuple(written["counts"]),
@@ -451,7 +491,7 @@ def statistics_in(written: Mapping) -> OrderStatistics:
 
 
 def check_statistics(one: OrderStatistics, reach: int) -> None:
-    """ValueError unless these are order statistics of ``reach`` samples, distinct with their ties."""
+    """Raise ValueError unless these are order statistics of ``reach`` samples, ties included."""
     order = list(zip(one.values, one.ties))
     lengths = {len(one.values), len(one.counts), len(one.ties)}
     is_rising = sorted(set(order)) == order

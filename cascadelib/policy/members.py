@@ -1,4 +1,4 @@
-"""The models of a running cascade: their inputs, their logits, and their frozen graphs."""
+"""Run the models of a cascade: their inputs, their logits and their frozen graphs."""
 
 import contextlib
 import copy
@@ -23,20 +23,20 @@ from ..zoo.loaders import load, resolve_models, split_transform
 from ..zoo.model import Model, describe_identity, unwrap_compiled
 from ..zoo.transforms import prepare_batch
 from .cascade_file import versions
-from .decisions import by_model
+from .decisions import align_by_model
 from .form import records_of
 
 COMMIT = re.compile("[0-9a-f]{40}")
 FORMS = (torch.jit.freeze, torch.jit.optimize_for_inference)
-ROUNDS = 7  # in which the module and its graphs take turns to be timed
-# What a batch of the wrong kind raises in modules and transforms.
+TIMING_ROUNDS = 7  # alternating runs of the module and its graphs
+# Exceptions that modules and transforms raise for a batch of the wrong kind.
 UNFIT = (TypeError, ValueError, AttributeError, LookupError, AssertionError, RuntimeError)
 
 
 class Called(torch.nn.Module):
-    """Any callable as a module: an API, another framework, a compiled function.
+    """Wrap a callable as a module: an API, another framework or a compiled function.
 
-    It is given batches as they are, values that are not finite included.
+    It receives batches unchanged, including values that are not finite.
     """
 
     def __init__(self, function: Callable):
@@ -44,7 +44,7 @@ class Called(torch.nn.Module):
         self.function = function
 
     def forward(self, batch: Any) -> Any:
-        """The function's output for a batch, or its ``.logits``."""
+        """Return the function's output for a batch, or its ``.logits``."""
         output = self.function(batch)
         return getattr(output, "logits", output)
 
@@ -56,11 +56,11 @@ class Member:
     Parameters
     ----------
     name, module, transform
-        As of a :class:`~cascadelib.zoo.Model`.
+        As in a :class:`~cascadelib.zoo.Model`.
     classes : int, optional
-        Number of classes, known from the first output on.
+        Number of classes, set at the first output.
     graphs : dict
-        What runs in place of the module, by :func:`kind_of` its inputs: see :meth:`optimize`.
+        Graphs that replace the module, by :func:`kind_of` its inputs, see :meth:`optimize`.
     """
 
     name: str
@@ -73,8 +73,8 @@ class Member:
         return self.__dict__ | {"graphs": {}}  # a copy has none
 
     @contextlib.contextmanager
-    def given(self, *batches: Any) -> Iterator[None]:
-        """Inside, what unfit batches raise is a ValueError that says what they are."""
+    def explain_errors(self, *batches: Any) -> Iterator[None]:
+        """Re-raise exceptions about unsuitable batches as a ValueError that describes them."""
         try:
             yield
         except torch.cuda.OutOfMemoryError:
@@ -84,59 +84,60 @@ class Member:
             if self.transform is None:
                 takes = "floats, as its module does"
             else:
-                takes = f"what {self.transform!r:.200} takes"
+                takes = f"inputs of {self.transform!r:.200}"
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:400]
             raise ValueError(
                 f"model {self.name!r} cannot run on {forms}; expected {takes} ({reason})"
             ) from error
 
     def inputs(self, batch: Any) -> Any:
-        """The module's input for a raw batch, on the device and in the dtype of its weights."""
+        """Return the module's input for a raw batch, with the device and dtype of its weights."""
         weight = next(self.module.parameters(), None)
         device = None if weight is None else weight.device
         floats = None if weight is None else weight.dtype
 
-        def moved(part: torch.Tensor, dtype: torch.dtype | None = None) -> torch.Tensor:
+        def to_device(part: torch.Tensor, dtype: torch.dtype | None = None) -> torch.Tensor:
             return part.to(device, dtype if part.is_floating_point() else None, non_blocking=True)
 
-        raw = upload_batch(batch, moved)
-        return upload_batch(prepare_batch(self.transform, raw), partial(moved, dtype=floats))
+        raw = upload_batch(batch, to_device)
+        return upload_batch(prepare_batch(self.transform, raw), partial(to_device, dtype=floats))
 
     def logits(self, batch: Any) -> np.ndarray:
-        """Logits of a raw batch of N samples; nan for samples whose input holds nan or inf.
+        """Return the logits of a raw batch of N samples, nan if the input has nan or inf.
 
         Returns
         -------
-        np.ndarray
-            [N, classes], float64 where the model's own are, else float32. Module and transform are
-            given the batch on the device of the weights, the module in their dtype.
+        array of shape (N, n_classes)
+            float64 if the model's logits are, else float32. Module and transform receive the batch
+            on the device of the weights, and the module receives it in their dtype.
 
         Raises
         ------
         ValueError
-            Naming the model, for inputs that it cannot take, and for outputs that are no logits.
+            If the model cannot take the inputs, or its outputs are not logits. The message names
+            the model.
         """
         samples = count_samples(batch)
         if isinstance(self.module, Called):
             raw = batch if self.transform is None else self.transform(batch)
-            return self.checked(self.module(raw), samples)
-        with self.given(batch):
+            return self.check_logits(self.module(raw), samples)
+        with self.explain_errors(batch):
             inputs = self.inputs(batch)
         return self.logits_of(inputs, samples, batch)
 
     def logits_of(self, inputs: Any, samples: int, batch: Any) -> np.ndarray:
-        """The same for the module's inputs, made of ``batch``."""
-        with self.given(batch):
-            # Graphs, and some modules, answer nan and inf with finite logits.
+        """Return the logits of the module's inputs, which were made from ``batch``."""
+        with self.explain_errors(batch):
+            # Graphs and some modules return finite logits for nan and inf.
             unusable = unusable_rows(inputs, samples)
             graph = None if unusable is not None else self.graphs.get(kind_of(inputs))
             output = call_module(self.module if graph is None else graph, inputs)
-        logits = self.checked(output, samples)
+        logits = self.check_logits(output, samples)
         return logits if unusable is None else np.where(unusable[:, None], np.nan, logits)
 
-    def checked(self, output: Any, samples: int) -> np.ndarray:
-        """A module's output as logits [samples, classes], or ValueError naming the model."""
-        if isinstance(output, torch.Tensor):  # numpy knows no bfloat16
+    def check_logits(self, output: Any, samples: int) -> np.ndarray:
+        """Return a module's output as logits [samples, classes], or raise ValueError."""
+        if isinstance(output, torch.Tensor):  # numpy does not support bfloat16
             wide = output.dtype == torch.float64
             output = output.detach().cpu().to(torch.float64 if wide else torch.float32)
         with about(f"model {self.name!r}"):
@@ -151,28 +152,28 @@ class Member:
             raise ValueError(f"model {self.name!r} gave {classes} classes, {self.classes} before")
         self.classes = classes
         narrow = logits.dtype in (np.float16, np.float32)
-        with np.errstate(over="ignore"):  # what no float64 holds is infinite: no output
+        with np.errstate(over="ignore"):  # an overflow to inf marks the sample as failed
             return logits.astype(np.float32 if narrow else np.float64, copy=False)
 
     def optimize(self, batch: Any) -> None:
-        """From now on the fastest on a raw batch of N samples runs: the module, or a graph of it.
+        """Choose the fastest on a raw batch of N samples: the module or one of its graphs.
 
-        A graph is traced: it does again what the module did for the batch. So it is taken only
-        where the module runs on tensors without values (else its code looks at them, and might do
-        something else), and where its logits are the module's, up to ε^⅔ of the largest (ε: of
+        A traced graph repeats the operations that the module ran on the batch. It is used only if
+        two conditions hold. The module runs on tensors without values, so its code does not depend
+        on them. And the logits agree with those of the module, up to ε^⅔ of the largest (ε: of
         their dtype), for 1, for half and for all samples, and for :func:`probes_of` them.
 
         Raises
         ------
         RuntimeError
-            Where that is not so; or what the tracing raises.
+            If a condition does not hold, or tracing fails.
         """
         inputs = self.inputs(batch)
         if isinstance(self.module, Called) or not isinstance(inputs, torch.Tensor):
             raise RuntimeError("only a module that takes one tensor can be frozen")
         choices = [replace(self, graphs={})]
         with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")  # of what tracing might miss, which is checked here
+            warnings.simplefilter("ignore")  # about code that tracing misses, which is checked here
             module = Positional(unwrap_compiled(self.module)).eval()
             copy.deepcopy(module).to("meta")(inputs.to("meta"))
             counts = (1, len(inputs) // 2 + 1, len(inputs))
@@ -187,36 +188,38 @@ class Member:
                     check_same(frozen.logits_of(part, len(part), part), logits, precision)
                 choices.append(frozen)
             calls = [partial(choice.logits, batch) for choice in choices]
-            rounds = [[timeit.timeit(call, number=1) for call in calls] for _ in range(ROUNDS)]
+            rounds = [
+                [timeit.timeit(call, number=1) for call in calls] for _ in range(TIMING_ROUNDS)
+            ]
         self.graphs = choices[np.argmin(np.min(rounds, axis=0))].graphs
 
 
 def form_of(batch: Any) -> str:
-    """A batch in words: its dtype or type, and its shape or length."""
+    """Describe a batch by its dtype or type, and its shape or length."""
     kind = getattr(batch, "dtype", type(batch).__name__)
     shape = getattr(batch, "shape", None)
     return f"{kind} {[len(batch)] if shape is None else list(shape)}"
 
 
 def kind_of(inputs: Any) -> tuple:
-    """What inputs of one graph have in common: type, shape without N, dtype, device."""
+    """Return what all inputs of one graph share: type, shape without N, dtype, device."""
     parts = (getattr(inputs, name, None) for name in ("dtype", "device"))
     return type(inputs), tuple(getattr(inputs, "shape", ())[1:]), *parts
 
 
 def unusable_rows(inputs: Any, samples: int) -> np.ndarray | None:
-    """Which samples of a module's inputs hold nan or inf, bool [samples].
+    """Return which samples of a module's inputs hold nan or inf, bool [samples].
 
-    None where none does by the sum of each tensor, which is nan or infinite where a value is (or
-    where it overflows): one pass over the inputs.
+    Return None if no sample does, by one pass over the inputs. The sum of a tensor is nan or
+    infinite if a value is, or if the sum overflows.
     """
     floats: list[torch.Tensor] = []
 
-    def noted(part: Any) -> None:
+    def collect_floats(part: Any) -> None:
         if isinstance(part, torch.Tensor) and (part.is_floating_point() or part.is_complex()):
             floats.append(part)
 
-    map_parts(noted, inputs)
+    map_parts(collect_floats, inputs)
     if all(torch.isfinite(part.sum()) for part in floats):
         return None
     unusable = np.zeros(samples, bool)
@@ -230,7 +233,7 @@ def unusable_rows(inputs: Any, samples: int) -> np.ndarray | None:
 
 
 def probes_of(inputs: torch.Tensor) -> list[torch.Tensor]:
-    """Copies of inputs [n, …] in which one value is nan, infinite, or large enough to overflow."""
+    """Return copies of inputs [n, …] with one value that is nan, infinite or may overflow."""
     largest = torch.finfo(inputs.dtype).max
     probes = []
     for value in (math.nan, math.inf, -math.inf, largest, math.sqrt(largest) / 2):
@@ -241,9 +244,9 @@ def probes_of(inputs: torch.Tensor) -> list[torch.Tensor]:
 
 
 def check_same(found: np.ndarray, expected: np.ndarray, precision: float) -> None:
-    """Raise RuntimeError unless a graph's logits [n, classes] are those of the module.
+    """Raise RuntimeError unless a graph's logits [n, classes] equal those of the module.
 
-    precision: ε of the dtype in which both run.
+    precision is ε of the dtype in which both run.
     """
     finite = np.isfinite(expected).all(axis=1)
     same = np.array_equal(np.isfinite(found).all(axis=1), finite)
@@ -257,17 +260,16 @@ def check_same(found: np.ndarray, expected: np.ndarray, precision: float) -> Non
 def members_of(
     point: Point, models: Mapping | None, anywhere: bool
 ) -> tuple[list[Member], tuple[dict, ...], tuple[str, ...]]:
-    """The models of a cascade file.
+    """Return the models of a cascade file.
 
     Parameters
     ----------
     point : Point
-        What the file says.
+        The content of the file.
     models : mapping, optional
         As in :meth:`Cascade.from_point`.
     anywhere : bool
-        Whether names that are of neither the bundled zoos nor timm, and the revisions that the file
-        names, may be loaded.
+        Whether to load names outside the bundled zoos and timm, and the revisions in the file.
 
     Returns
     -------
@@ -275,15 +277,15 @@ def members_of(
     records : tuple of dict
         Those of the point, with the identities of the models.
     differences : tuple of str
-        A sentence for each thing that is not as recorded: weights, transform, library versions.
+        A sentence for each difference from the record: weights, transform, library versions.
 
     Raises
     ------
     ValueError
-        For unknown names, other numbers of classes, and weights that are not those of the revision.
+        If a name is unknown, numbers of classes differ, or weights are not those of the revision.
     """
     models = models or {}
-    by_model(point.models, models, "models")
+    align_by_model(point.models, models, "models")
     members: list[Member] = []
     identified: list[dict] = []
     here = dict.fromkeys(point.versions, "missing") | versions()
@@ -294,7 +296,7 @@ def members_of(
     ]
     for record in records_of(point):
         model = member_named(record["name"], models, record.get("checkpoint"), anywhere)
-        # Nothing is known of a mere callable.
+        # A callable has no identity.
         now = {} if isinstance(model.module, Called) else describe_identity(model)
         if model.name not in models and not anywhere:
             check_revision(model, record, now)
@@ -311,18 +313,18 @@ def members_of(
 
 
 def check_classes(members: list[Member]) -> None:
-    """ValueError where models are known to have other numbers of classes."""
-    stated = {member.name: member.classes for member in members}
-    if len({*stated.values()} - {None}) > 1:
+    """Raise ValueError if models are known to have different numbers of classes."""
+    counts = {member.name: member.classes for member in members}
+    if len({*counts.values()} - {None}) > 1:
         raise ValueError(
-            f"the models of a cascade must have the same number of classes, not {stated}"
+            f"the models of a cascade must have the same number of classes, not {counts}"
         )
 
 
 def revision_of(checkpoint: Any) -> str | None:
-    """The Hub's revision that a checkpoint's record states, or None.
+    """Return the Hub's revision in a checkpoint's record, or None.
 
-    Raises ValueError for anything but a full commit hash: branches and pull requests move.
+    Raises ValueError unless it is a full commit hash, as branches and pull requests change.
     """
     revision = checkpoint.get("revision") if isinstance(checkpoint, Mapping) else None
     if revision is None:
@@ -333,29 +335,29 @@ def revision_of(checkpoint: Any) -> str | None:
 
 
 def check_pinned(point: Point, models: Mapping | None) -> None:
-    """Raise ValueError where a file names "repository@revision" and does not say which commit."""
+    """Raise ValueError if a file names "repository@revision" without its commit."""
     for record in records_of(point):
         name = record["name"]
         repository, _, revision = name.partition("@")
-        own = name in (models or {}) or "/" not in repository or os.path.isdir(name)
-        if revision and not own and revision_of(record.get("checkpoint")) is None:
+        is_local = name in (models or {}) or "/" not in repository or os.path.isdir(name)
+        if revision and not is_local and revision_of(record.get("checkpoint")) is None:
             with about(f"model {name!r}"):
                 revision_of({"revision": revision})
 
 
 def check_revision(model: Model, record: Mapping, now: Mapping) -> None:
-    """Raise ValueError where a file asks for another revision of a model than the one loaded.
+    """Raise ValueError if a file records another revision of a model than the one loaded.
 
-    Its weights may be those all the same: then their digest, in ``record`` and ``now``, is equal.
+    Two revisions with the same digest of the weights, in ``record`` and ``now``, are equal.
     """
-    asked = revision_of(record.get("checkpoint"))
+    recorded = revision_of(record.get("checkpoint"))
     loaded = (model.metadata.get("checkpoint") or {}).get("revision")
     digest = now.get("weights_sha256")
-    if asked in (None, loaded) or (digest and digest == record.get("weights_sha256")):
+    if recorded in (None, loaded) or (digest and digest == record.get("weights_sha256")):
         return
     raise ValueError(
-        f"model {model.name!r}: the file asks for the Hub's revision {asked}, and the weights of "
-        f"{loaded} are others; load that revision with allow_download=True, or hand your own over: "
+        f"model {model.name!r}: the file records the Hub's revision {recorded}, and {loaded} has "
+        "different weights. Load that revision with allow_download=True, or pass the model: "
         f"models={{{model.name!r}: (module, transform)}}"
     )
 
@@ -363,10 +365,10 @@ def check_revision(model: Model, record: Mapping, now: Mapping) -> None:
 def member_named(
     name: str, models: Mapping, checkpoint: Any = None, anywhere: bool = True
 ) -> Model:
-    """The :class:`Model` handed over under a name, or the zoo's.
+    """Return the :class:`Model` that was passed under a name, or that of the zoo.
 
-    That is loaded at the revision that ``checkpoint`` records only where ``anywhere`` says so: a
-    commit of the Hub may be of a pull request, which anybody can open.
+    The revision in ``checkpoint`` is loaded only with ``anywhere``, since a commit of the Hub may
+    belong to a pull request, which anyone can open.
     """
     if name not in models:
         try:
@@ -374,9 +376,9 @@ def member_named(
             options = {"revision": revision} if revision and anywhere else {}
             return load(name, anywhere=anywhere, **options)
         except (ValueError, TypeError, FileNotFoundError) as error:
-            remedy = f"hand your own over: models={{{name!r}: (module, transform)}}"
+            remedy = f"pass the model: models={{{name!r}: (module, transform)}}"
             if not anywhere:
-                remedy += ", or let any folder or repository be loaded: allow_download=True"
+                remedy += ", or allow any folder or repository: allow_download=True"
             raise ValueError(f"{error}; {remedy}") from None
     value = models[name]
     module, transform = split_transform(value)

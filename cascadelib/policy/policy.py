@@ -1,5 +1,7 @@
-"""The decisions of a cascade without its models. To load a policy and to decide takes numpy alone:
-neither torch nor pandas nor compiled kernels."""
+"""Decide by a cascade without its models.
+
+Loading a policy and deciding need NumPy, but not torch, pandas or compiled kernels.
+"""
 
 import inspect
 import math
@@ -22,56 +24,69 @@ from ..methods.thresholds import own_units
 from .calls import (
     Expectation,
     add_note,
-    checked_calls,
     failed_answer,
     failure_of,
     first_fault,
     read_answer,
+    validate_calls,
 )
 from .decisions import (
     MALFORMED,
     Decisions,
-    alike_in_kind,
-    answer_of,
-    by_model,
-    checked_ids,
-    columns_read,
-    complaint,
-    exits_after,
-    in_one_order,
-    nothing,
+    align_by_model,
+    align_samples,
+    check_answer,
+    describe_failure,
+    empty_decisions,
+    find_exits,
+    read_columns,
+    unify_kinds,
+    validate_ids,
 )
 from .form import read_point, text_of
 
 
 @dataclass(frozen=True, repr=False)
 class Policy:
-    """Which models run, in which order, and which samples leave after each: a cascade without its
-    models.
+    """Decide which samples exit after each model, without the models themselves.
 
-    :class:`Cascade` decides by one, and either reads what the other wrote; here the models' answers
-    come from the caller (:meth:`decide`), or from functions that ask them (:meth:`run`).
+    The models' answers come from the caller (:meth:`decide`) or from functions that call the models
+    (:meth:`run`). :class:`Cascade` reads and writes the same file.
 
     Parameters
     ----------
     point : Point
-        What the file says.
+        The chosen cascade, with all that its file stores.
     thresholds : tuple of float, optional
-        In use, one fewer than models, in the metric's own units, without nan (default: the
-        point's).
+        The thresholds in use, one fewer than models, in the metric's native units, without nan. The
+        default are those of `point`.
 
     Raises
     ------
     ValueError
-        For another number of thresholds.
+        If the number of thresholds is wrong, or one is nan.
+
+    See Also
+    --------
+    Cascade : A policy with its torch models.
+    cascadelib.serve.Service : Run a policy for many callers.
+
+    Examples
+    --------
+    >>> import cascadelib as cl
+    >>> policy = cl.Policy(cl.Point(("small", "large"), (0.55,)))
+    >>> policy
+    <Policy: small at 0.55 → large, given confidences>
+    >>> policy.decide([[0.9, 0.1, 0.6]]).exit_stage.tolist()
+    [0, 1, 0]
     """
 
     point: Point
     thresholds: tuple[float, ...] = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
-        given = self.point.thresholds if self.thresholds is None else self.thresholds
-        values = tuple(reals(items_of(given), "thresholds").tolist())
+        thresholds = self.point.thresholds if self.thresholds is None else self.thresholds
+        values = tuple(reals(items_of(thresholds), "thresholds").tolist())
         if len(values) != len(self.models) - 1 or any(map(math.isnan, values)):
             raise ValueError(
                 f"{len(self.models) - 1} thresholds without nan are needed, not {values}"
@@ -80,32 +95,69 @@ class Policy:
 
     @classmethod
     def from_point(cls, point: Point, store: Any = None, held_out: Any = None) -> "Policy":
-        """The policy of a :class:`Point`; store, held_out: as in :meth:`Cascade.from_point`."""
+        """Return the policy of a point, with the figures to expect.
+
+        Parameters
+        ----------
+        point : Point
+        store : LogitStore or ScoreTable, optional
+            The selection split.
+        held_out : LogitStore or ScoreTable, optional
+            Another split. The figures to expect are measured on it, or else on `store`.
+
+        Returns
+        -------
+        Policy
+
+        Raises
+        ------
+        ValueError
+            If samples of `held_out` repeat each other.
+
+        See Also
+        --------
+        Cascade.from_point : The same with torch models.
+        """
         from .cascade_file import point_for_file
 
         return cls(point_for_file(point, store, held_out))
 
     @classmethod
     def load(cls, path: str | Path, edited: bool = False) -> "Policy":
-        """A policy from :meth:`save` or :meth:`Cascade.save`.
+        """Read a policy that :meth:`save` or :meth:`Cascade.save` wrote.
 
         Parameters
         ----------
-        path : path
-        edited : bool
+        path : str or Path
+        edited : bool, default=False
             Whether the file may have been edited since it was written.
+
+        Returns
+        -------
+        Policy
 
         Raises
         ------
         ValueError
-            Names the file and what is wrong with it: no regular file, no JSON, another format or
-            version, an edit, or a part that no cascade can have.
+            If the file is not regular, is not JSON, has another format or version, was edited, or
+            has an invalid part. The message names the file and the fault.
         """
         return cls(read_point(path, edited))
 
     def save(self, path: str | Path) -> None:
-        """Write the file, whole or not at all, with its point's thresholds, on which the
-        expectations rest; ValueError for a metric or an ensemble that is a function."""
+        """Write the policy to a file atomically.
+
+        The thresholds are those of ``point``, for which the expectations hold.
+
+        Parameters
+        ----------
+        path : str or Path
+
+        Raises
+        ------
+        ValueError
+            If the metric or the ensemble is a function.
+        """
         text = text_of(self.point)
         with replacing(Path(path)) as temporary:
             temporary.write_text(text, encoding="utf-8")
@@ -115,79 +167,111 @@ class Policy:
 
     @cached_property
     def in_use(self) -> Point:
-        """The point at the thresholds in use."""
+        """Return the point at the thresholds in use."""
         if self.thresholds == self.point.thresholds:
             return self.point
         return replace(self.point, thresholds=self.thresholds)
 
     @property
     def cascades(self) -> tuple[Point, ...]:
-        """The one cascade that it is: what :func:`points_of` asks for."""
+        """Return the policy's only point, for :func:`points_of`."""
         return (self.in_use,)
 
     @property
     def models(self) -> tuple[str, ...]:
-        """Names, in the order in which they run."""
+        """Return the names of the models in the order in which they run."""
         return self.point.models
 
     @property
     def metric(self) -> str | None:
-        """The metric that thresholds are on; None where that has no name: of a ScoreTable, or
-        fitted."""
+        """Return the metric of the thresholds, or None if it is a table's own or fitted."""
         return self.point.metric
 
     @property
     def fitted(self) -> tuple[Fitted, ...]:
-        """The fitted confidence after each model; empty where there is none."""
+        """Return the fitted confidence after each model, or an empty tuple."""
         return self.point.fitted
 
     def exits(self, stage: int, confidence: np.ndarray) -> np.ndarray:
-        """Which samples leave after a stage (0 = first model), bool [N]: all after the last one;
-        nan passes on.
+        """Return which samples exit after a stage: all after the last one.
 
-        confidence: float [N] of the cascade's output after that stage (of an ensemble, where the
-        method has one), in the metric's own units. Raises ValueError for a stage that is not there.
+        Parameters
+        ----------
+        stage : int
+            0 = first model.
+        confidence : float array of shape (n_samples,)
+            Confidence of the cascade's output after that stage (the ensemble's, if the method has
+            one), in the metric's native units. A sample with nan is deferred.
+
+        Returns
+        -------
+        bool array of shape (n_samples,)
+
+        Raises
+        ------
+        ValueError
+            If the cascade has no such stage.
         """
         values = own_units(self.metric, reals(confidence, "confidence"))
-        return exits_after(self.in_use, stage, values)
+        return find_exits(self.in_use, stage, values)
 
     def decide(self, confidences: Any, predictions: Any = None) -> Decisions:
-        """Who leaves where, from what the models say of N samples: :class:`Decisions`, by the rule
-        of :func:`evaluate`.
+        """Decide N samples from confidences and predictions of the models, as :func:`evaluate`.
 
-        confidences: of each model, in their order or as {name: …}, [N] in the metric's own units,
-        of the output after that stage (of an ensemble, where the method has one), or [N, c] columns
-        that a fitted confidence reads (higher = surer); nan only where no sample gets; the last
-        model's decide nothing and may be missing. predictions: likewise, [N] each, of any kind.
-        ValueError naming the model where something is missing, or of another length."""
+        Parameters
+        ----------
+        confidences : list of arrays, or mapping from model to array
+            Each of shape (n_samples,), in the metric's native units, of the output after that stage
+            (the ensemble's, if the method has one). A fitted confidence reads columns of shape
+            (n_samples, n_columns), higher = more confident. A value may be nan only if its sample
+            does not reach the stage. Those of the last model may be missing.
+        predictions : list of arrays, or mapping from model to array, optional
+            Each of shape (n_samples,), of any kind.
+
+        Returns
+        -------
+        Decisions
+
+        Raises
+        ------
+        ValueError
+            If a value is missing, or lengths differ. The message names the model.
+
+        See Also
+        --------
+        Policy.run : Call the models for undecided inputs only.
+        """
         point = self.in_use
-        scores, answers = in_one_order(
+        scores, answers = align_samples(
             point,
-            by_model(point.models, confidences, "confidences"),
-            by_model(point.models, predictions, "predictions"),
+            align_by_model(point.models, confidences, "confidences"),
+            align_by_model(point.models, predictions, "predictions"),
         )
         columns = [
-            values if values is None else columns_read(point, stage, values)
+            values if values is None else read_columns(point, stage, values)
             for stage, values in enumerate(scores)
         ]
-        answers, unknown = alike_in_kind(answers)
+        answers, unknown = unify_kinds(answers)
         sizes = {len(values) for values in (*columns, *answers) if values is not None}
         if len(sizes) > 1:
             raise ValueError(
-                f"confidences and predictions must be of equally many samples, not {sorted(sizes)}"
+                "confidences and predictions must have the same number of samples, not "
+                f"{sorted(sizes)}"
             )
-        decisions = nothing(max(sizes, default=0), point.models, unknown)
+        decisions = empty_decisions(max(sizes, default=0), point.models, unknown)
         ids = np.arange(len(decisions))
         decisions = replace(decisions, ids=ids)
         rows: Any = slice(None)  # the same as ids, and nothing is copied
-        for stage, (said, column) in enumerate(zip(answers, columns)):
-            said = np.full(len(ids), None) if said is None else said[rows]
+        for stage, (predicted, column) in enumerate(zip(answers, columns)):
+            predicted = np.full(len(ids), None) if predicted is None else predicted[rows]
             values = column if column is None else column[rows]
             before = decisions.predictions[rows] if stage and point.fitted else None
             with about(f"model {point.models[stage]!r}"):
-                answer = answer_of(point, stage, said, values, before, np.zeros(len(ids), np.int8))
+                answer = check_answer(
+                    point, stage, predicted, values, before, np.zeros(len(ids), np.int8)
+                )
                 for row in np.flatnonzero(answer.failures)[:1]:
-                    raise ValueError(complaint(point, ids[row], answer, row))
+                    raise ValueError(describe_failure(point, ids[row], answer, row))
             left = decisions.write(point, stage, rows, answer)
             rows = ids = ids[np.flatnonzero(~left)]
         return decisions
@@ -203,10 +287,10 @@ class Policy:
         labels: Iterable | None = None,
         confidence_range: Sequence[float] | None = None,
     ) -> Decisions:
-        """Ask the models, batch by batch, each about the inputs that are still undecided.
+        """Call the models in batches, each on the inputs that are still undecided.
 
-        Calls run in this thread, one after another. For many calls at once, async calls, timeouts
-        and monitoring, use :class:`cascadelib.serve.Service`.
+        Calls run in this thread, one after another. For concurrent or async calls, timeouts and
+        monitoring, use :class:`cascadelib.serve.Service`.
 
         Parameters
         ----------
@@ -223,9 +307,8 @@ class Policy:
             Inputs of one call, at most.
         on_error : str, default="stop"
             What happens after a failure: an exception, a malformed answer, or a prediction that is
-            not among ``labels``. "stop": it is raised. "next": the inputs of the batch are asked
-            about one by one, and those that fail are deferred to the next model or keep their
-            answer.
+            not among ``labels``. "stop": it is raised. "next": the call is repeated for each input
+            of the batch. Inputs that fail are deferred to the next model or keep their answer.
         labels : iterable, optional
             The predictions that may come.
         confidence_range : (float, float), optional
@@ -246,13 +329,13 @@ class Policy:
 
         See Also
         --------
-        Policy.decide : Decide from confidences that are there already.
+        Policy.decide : Decide from existing confidences.
         """
-        functions = checked_calls(self.in_use, calls)
+        functions = validate_calls(self.in_use, calls)
         for name, call in zip(self.models, functions):
             if inspect.iscoroutinefunction(call):
                 raise ValueError(
-                    f"model {name!r}: its call is async, and run is not: use "
+                    f"model {name!r}: its call is async, and run is not. Use "
                     "cascadelib.serve.Service(policy, calls)"
                 )
         size = check_count(batch_size, "batch_size")
@@ -262,8 +345,8 @@ class Policy:
             raise ValueError(f"a list of inputs is needed, not {brief(inputs)}")
         inputs = list(inputs)
         rows = np.arange(len(inputs))
-        decisions = nothing(len(inputs), self.models).take(rows)
-        decisions = replace(decisions, ids=checked_ids(ids, len(rows)))
+        decisions = empty_decisions(len(inputs), self.models).take(rows)
+        decisions = replace(decisions, ids=validate_ids(ids, len(rows)))
         run = CallRun(self.in_use, functions, inputs, decisions, expectation, stops)
         try:
             for stage in range(len(functions)):
@@ -279,7 +362,7 @@ class Policy:
 
 @dataclass(eq=False)
 class CallRun:
-    """One :meth:`Policy.run`: its decisions so far, and the first failure of each stage."""
+    """State of one :meth:`Policy.run`: decisions so far and the first failure of each stage."""
 
     point: Point
     functions: Sequence[Callable]
@@ -290,14 +373,14 @@ class CallRun:
     faults: dict[int, BaseException] = field(default_factory=dict)
 
     def ask(self, stage: int, rows: np.ndarray) -> np.ndarray:
-        """Ask the model of a stage about some inputs, and return those that are deferred."""
+        """Call the model of a stage on some inputs, and return the rows of the deferred ones."""
         name = self.point.models[stage]
         before = self.decisions.predictions[rows] if stage else None
-        begun = time.perf_counter()
+        started = time.perf_counter()
         kind = None
         try:
             answer = self.functions[stage]([self.inputs[row] for row in rows.tolist()])
-            seconds = time.perf_counter() - begun
+            seconds = time.perf_counter() - started
             kind = MALFORMED
             with about(f"model {name!r}"):
                 read = read_answer(self.point, stage, answer, len(rows), before, self.expectation)
@@ -310,7 +393,7 @@ class CallRun:
                 raise
             if len(rows) > 1:
                 return np.concatenate([self.ask(stage, row) for row in rows[:, None]])
-            seconds = time.perf_counter() - begun
+            seconds = time.perf_counter() - started
             fault = error
             read = failed_answer(kind or failure_of(error))
         if fault is not None:
@@ -320,17 +403,17 @@ class CallRun:
         return rows[~left]
 
     def attach_decided(self, error: BaseException) -> None:
-        """Hand the decisions so far to the caller with an exception."""
+        """Attach the decisions so far to an exception."""
         self.decisions.undecide()
         with suppress(Exception):  # a class may refuse attributes
             error.decided = self.decisions  # type: ignore[attr-defined]
 
     def warn_of_failures(self) -> None:
-        """Warn of each model that failed."""
+        """Warn about each model that failed."""
         for stage, error in self.faults.items():
             text = (
                 f"{self.point.models[stage]!r} failed for {self.decisions.broken[stage]} inputs: "
-                "they went on to the next model, or kept their answer "
+                "they were deferred to the next model, or kept their answer "
                 f"({type(error).__name__}: {error})"
             )
             warnings.warn(text, RuntimeWarning, stacklevel=3)

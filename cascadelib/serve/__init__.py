@@ -1,4 +1,4 @@
-"""Run a policy in a service: many callers, monitoring without labels, a cost that is held."""
+"""Run a policy in a service: many callers, monitoring without labels, a controlled mean cost."""
 
 from .._lazy import attach
 

@@ -1,5 +1,4 @@
-"""How a service asks models: the functions of a policy, async or not, and the members of a
-cascade."""
+"""Call the models of a service: the functions of a policy, or the members of a cascade."""
 
 import asyncio
 import contextvars
@@ -15,7 +14,7 @@ import numpy as np
 
 from ..checks import about
 from ..evaluation.point import Point
-from ..policy.calls import Expectation, checked_calls, first_fault, read_answer
+from ..policy.calls import Expectation, first_fault, read_answer, validate_calls
 from ..policy.decisions import MALFORMED, Answer, Decisions
 from .monitor import Monitor
 
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class Inputs:
-    """Inputs of functions: a list, and their numbers int64 [N]."""
+    """A list of inputs of functions, and their numbers int64 [N]."""
 
     rows: np.ndarray
     inputs: list
@@ -35,23 +34,23 @@ class Inputs:
         return len(self.rows)
 
     def take(self, rows: Any) -> "Inputs":
-        """Some of the inputs: a slice, or int64 [n]."""
+        """Return some of the inputs, by a slice or int64 [n]."""
         is_slice = isinstance(rows, slice)
         inputs = self.inputs[rows] if is_slice else [self.inputs[row] for row in rows.tolist()]
         return Inputs(self.rows[rows], inputs)
 
     def joined(self, others: "Sequence[Inputs]") -> "Inputs":
-        """These inputs, and then those of other batches."""
+        """Return these inputs, followed by those of other batches."""
         parts = (self, *others)
         inputs = [each for part in parts for each in part.inputs]
         return Inputs(np.concatenate([part.rows for part in parts]), inputs)
 
 
 class Functions:
-    """The functions of a policy's models; what they return is checked input by input."""
+    """The functions of a policy's models. Their answers are checked input by input."""
 
-    skips = False  # whether inputs for which a model failed go to the last one
-    unknown = None  # the prediction of what no model has answered
+    skips = False  # whether inputs for which a model failed skip to the last one
+    unknown = None  # the prediction if no model has answered
 
     def __init__(
         self,
@@ -65,16 +64,16 @@ class Functions:
         self.monitor = monitor
         self.expectation = expectation
         self.names = [*self.point.models, reference]
-        functions = checked_calls(self.point, calls)
+        functions = validate_calls(self.point, calls)
         self.functions = [*functions, functions[self.point.models.index(reference)]]
 
     def batch_of(self, inputs: Any) -> Inputs:
-        """A list of inputs as a caller brings it."""
+        """Return a caller's list of inputs as a batch."""
         inputs = list(inputs)
         return Inputs(np.arange(len(inputs)), inputs)
 
     async def ask(self, stage: int, batch: Inputs) -> Any:
-        """What a call returns, in a thread of its own unless it is async."""
+        """Return the answer of a call, which runs in a new thread unless it is async."""
         call = self.functions[stage]
         if inspect.iscoroutinefunction(call):
             return await call(batch.inputs)
@@ -84,7 +83,7 @@ class Functions:
     def read(
         self, stage: int, batch: Inputs, answer: Any, decisions: Decisions
     ) -> tuple[Answer, BaseException | None]:
-        """The answer checked, and what is wrong with the first input that failed."""
+        """Return the checked answer, and an exception for the first input that failed."""
         before = decisions.predictions[batch.rows] if stage else None
         equal = self.monitor.equal
         with about(f"model {self.names[stage]!r}"):
@@ -95,8 +94,10 @@ class Functions:
 
 
 class Members:
-    """The members of a cascade, in the threads of a pool, among whose calls torch's own threads are
-    divided; the reference may be any model of the zoo."""
+    """The members of a cascade, in a thread pool whose calls share torch's own threads.
+
+    The reference may be any model of the zoo.
+    """
 
     skips = True
     unknown = -1
@@ -122,13 +123,13 @@ class Members:
         self.names = [member.name for member in self.members]
 
     def batch_of(self, inputs: Any) -> "Batch":
-        """A batch as it comes; those of other forms stay apart."""
+        """Return a caller's batch. Batches of different forms are not joined."""
         from ..policy.cascade import batch_of
 
         return batch_of(self.cascade, inputs)
 
     async def ask(self, stage: int, batch: "Batch") -> np.ndarray:
-        """Logits [N, classes] of a stage's model."""
+        """Return the logits [N, classes] of a stage's model."""
         self.calls += 1
         try:
             loop = asyncio.get_running_loop()
@@ -137,10 +138,10 @@ class Members:
             self.calls -= 1
 
     def logits(self, stage: int, batch: "Batch") -> np.ndarray:
-        """The same, in a thread of the pool."""
+        """Compute the logits in a thread of the pool."""
         from ..policy.cascade import logits_of
 
-        # of this thread, and of new ones, which get as many as before when this call ends
+        # applies to this thread and to new ones, and is reset when this call ends
         self.torch.set_num_threads(max(1, self.threads // (self.calls or 1)))
         try:
             with self.torch.inference_mode():
@@ -151,7 +152,7 @@ class Members:
     def read(
         self, stage: int, batch: "Batch", answer: np.ndarray, decisions: Decisions
     ) -> tuple[Answer, None]:
-        """The output after a stage's model; if logits are nan or infinite it stays as before."""
+        """Return the output after a stage's model, unchanged if logits are nan or infinite."""
         if stage < len(self.cascade.members):
             return self.cascade.answer_after(stage, answer, batch, 1), None
         broken = ~np.isfinite(answer).all(axis=1)
@@ -160,13 +161,12 @@ class Members:
 
 
 async def in_thread(function: Callable, inputs: list) -> Any:
-    """What a function returns, asked in a thread that nothing waits for at the end of the
-    process."""
+    """Call a function in a daemon thread, which does not delay the end of the process."""
     done: Future = Future()
     context = contextvars.copy_context()
 
     def work() -> None:
-        with suppress(InvalidStateError):  # nobody waits any more
+        with suppress(InvalidStateError):  # the caller has given up
             try:
                 done.set_result(context.run(function, inputs))
             except BaseException as error:

@@ -1,5 +1,4 @@
-"""What one process has counted of a cascade: it adds up over processes, and reads back from a file
-that nobody has checked."""
+"""Count the decisions of one process, add up counts of processes, and validate saved counts."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -13,14 +12,14 @@ from ..checks import brief, misfit
 from ..policy.decisions import FAILURES
 from .drift_signal import DriftSignal
 
-RECENT = 2**16  # keys that are remembered
-MOST_DOUBTS = 2**16
+MAX_RECENT = 2**16  # keys that are remembered
+MAX_PENDING = 2**16
 VERDICTS = ("lost", "tied", "gained")
 COUNT = range(2**53)
-AMOUNT = slice(0, 1e150)  # also its square is a float
+AMOUNT = slice(0, 1e150)  # its square is a float, too
 NAME = (str, range(-(2**63), 2**63))
 WINDOW = {name: COUNT for name in ("since", "audited", *VERDICTS)}
-# The shape of each sum, n: models, k: kinds of failure; its values are of a form of misfit().
+# The shape of each sum (n: models, k: kinds of failure) and the form of its values, see misfit().
 SUMS: dict[str, tuple[str, Any]] = {
     **dict.fromkeys("came inputs priced audited audit_failures forgotten".split(), ("", COUNT)),
     **dict.fromkeys(("audit_seconds", "audit_cost"), ("", AMOUNT)),
@@ -34,7 +33,7 @@ SUMS: dict[str, tuple[str, Any]] = {
 
 @dataclass(eq=False)
 class Counts:
-    """What one process has counted since it began.
+    """The counts of one process since its start.
 
     Parameters
     ----------
@@ -42,18 +41,19 @@ class Counts:
     sums : dict
         A number or an array for each name in ``SUMS``.
     identity : str
-        A uuid; "" before the first input.
+        A uuid, or "" before the first input.
     version : int
-        Rises with each change.
+        Increases with each change.
     windows : list of Counter
-        Of the audit: when each began, its inputs, and what labels said of them.
-    doubts : dict
-        Audited inputs that may be lost: [prediction, the reference's, window, stage] by id.
+        Windows of the audit: start, number of inputs, and verdicts by their labels.
+    pending : dict
+        Audited inputs without a verdict: [prediction, reference's prediction, window, stage] by
+        id.
     labelled : dict
-        Verdicts of inputs that this process has in doubt, and of which a report over processes got
-        the labels, by id.
+        Verdicts by id, of inputs that are pending in this process, from labels that a report over
+        processes received.
     recent : dict
-        Digests of the latest keys.
+        Digests of the most recent keys.
     """
 
     signal: DriftSignal | None
@@ -61,13 +61,13 @@ class Counts:
     identity: str = ""
     version: int = 0
     windows: list[Counter] = field(default_factory=list)
-    doubts: dict[Any, list] = field(default_factory=dict)
+    pending: dict[Any, list] = field(default_factory=dict)
     labelled: dict[Any, str] = field(default_factory=dict)
     recent: dict[str, None] = field(default_factory=dict)
 
     @classmethod
-    def nothing(cls, models: int, signal: DriftSignal | None = None) -> "Counts":
-        """Counts of no input, for a cascade of n models."""
+    def empty(cls, models: int, signal: DriftSignal | None = None) -> "Counts":
+        """Return counts of zero inputs, for a cascade of n models."""
         sums: dict[str, Any] = {}
         for name, (shape, form) in SUMS.items():
             kind = np.int64 if form is COUNT else np.float64
@@ -75,19 +75,19 @@ class Counts:
         return cls(signal, sums)
 
     def settle(self, verdicts: Mapping[Any, str]) -> list:
-        """Count what labels said of inputs, and return the ids of those that were in doubt."""
-        found = [name for name in verdicts if name in self.doubts]
+        """Count the verdicts of pending inputs, and return their ids."""
+        found = [name for name in verdicts if name in self.pending]
         for name in found:
-            *_, window, stage = self.doubts.pop(name)
+            *_, window, stage = self.pending.pop(name)
             self.windows[window][verdicts[name]] += 1
             self.sums["lost_at"][stage] += verdicts[name] == "lost"
         return found
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values of JSON."""
+        """Return plain values of JSON."""
         doubts = [
             {"id": name, "predictions": doubt[:2], "window": doubt[2], "stage": doubt[3]}
-            for name, doubt in self.doubts.items()
+            for name, doubt in self.pending.items()
         ]
         return {
             "identity": self.identity,
@@ -101,8 +101,10 @@ class Counts:
         }
 
     def restore(self, written: Mapping[str, Any]) -> None:
-        """Take what :meth:`to_json` wrote of a cascade of as many models, with the same signal;
-        raise an error for what no process can have counted."""
+        """Restore what :meth:`to_json` wrote, for the same number of models and the same signal.
+
+        Raises an error if a process cannot have counted it.
+        """
         models = len(self.sums["exits"])
         windows = range(len(written["windows"]))
         doubt = {"id": NAME, "predictions": [object], "window": windows, "stage": range(models)}
@@ -118,63 +120,63 @@ class Counts:
         if place := misfit(written, form):
             raise ValueError(f"{place}: missing or of another kind")
         for name, (shape, kind) in SUMS.items():
-            self.sums[name] = array(written["sums"][name], shape_of(shape, models), kind, name)
+            self.sums[name] = read_array(written["sums"][name], shape_of(shape, models), kind, name)
         self.identity = written["identity"]
         self.version = written["version"]
         self.windows = [Counter(window) for window in written["windows"]]
-        check(all(window.keys() == WINDOW.keys() for window in self.windows), "windows")
+        require(all(window.keys() == WINDOW.keys() for window in self.windows), "windows")
         for one in written["doubts"]:
             prediction, answer = one["predictions"]
-            self.doubts[one["id"]] = [prediction, answer, one["window"], one["stage"]]
+            self.pending[one["id"]] = [prediction, answer, one["window"], one["stage"]]
         self.labelled = {one["id"]: one["verdict"] for one in written["labelled"]}
-        check({*self.labelled.values()} <= {*VERDICTS}, "verdicts")
+        require({*self.labelled.values()} <= {*VERDICTS}, "verdicts")
         self.recent = dict.fromkeys(written["recent"])
         if self.signal is not None:
             self.signal.restore(written["signal"])
-        check(len(self.doubts) == len(written["doubts"]) <= MOST_DOUBTS, "ids in doubt")
-        check(len(self.recent) <= RECENT, "keys")
+        require(len(self.pending) == len(written["doubts"]) <= MAX_PENDING, "pending ids")
+        require(len(self.recent) <= MAX_RECENT, "keys")
         self.check_sums()
 
     def check_sums(self) -> None:
-        """ValueError unless what was counted can have been."""
+        """Raise ValueError unless the sums are consistent."""
         sums = self.sums
         verdicts = sum(self.windows, Counter())
         asked = sums["failed"].sum(axis=1)
         reached = sums["inputs"] - np.cumsum(sums["exits"]) + sums["exits"]
-        check(bool(self.identity) == bool(sums["came"]), "identity")
-        check(sums["exits"].sum() == sums["inputs"], "exits, which must sum to the inputs")
-        check(sums["came"] >= asked[0] >= sums["inputs"] >= sums["priced"], "inputs")
-        check(all(asked[1:] <= sums["came"]) and asked[-1] >= reached[-1], "failed")
-        check(sums["money"][1] * sums["priced"] >= sums["money"][0] ** 2 * (1 - 1e-9), "money")
-        check(sums["inputs"] >= sums["audited"] >= sums["audit_failures"], "audited inputs")
-        check(verdicts["audited"] == sums["audited"], "windows, which must sum to the audit")
-        check(sums["lost_at"].sum() == verdicts["lost"], "inputs that were lost")
-        check(all(sums["lost_at"] <= sums["exits"]), "inputs that were lost")
-        counts = Counter(window for *_, window, _ in self.doubts.values())
+        require(bool(self.identity) == bool(sums["came"]), "identity")
+        require(sums["exits"].sum() == sums["inputs"], "exits, which must sum to the inputs")
+        require(sums["came"] >= asked[0] >= sums["inputs"] >= sums["priced"], "inputs")
+        require(all(asked[1:] <= sums["came"]) and asked[-1] >= reached[-1], "failed")
+        require(sums["money"][1] * sums["priced"] >= sums["money"][0] ** 2 * (1 - 1e-9), "money")
+        require(sums["inputs"] >= sums["audited"] >= sums["audit_failures"], "audited inputs")
+        require(verdicts["audited"] == sums["audited"], "windows, which must sum to the audit")
+        require(sums["lost_at"].sum() == verdicts["lost"], "inputs that were lost")
+        require(all(sums["lost_at"] <= sums["exits"]), "inputs that were lost")
+        counts = Counter(window for *_, window, _ in self.pending.values())
         judged = sum(verdicts[name] for name in VERDICTS)
-        check(judged + len(self.doubts) + sums["forgotten"] <= sums["audited"], "inputs in doubt")
+        require(judged + len(self.pending) + sums["forgotten"] <= sums["audited"], "pending inputs")
         for number, window in enumerate(self.windows):
             judged = sum(window[name] for name in VERDICTS)
-            check(judged + counts[number] <= window["audited"], "verdicts of a window")
-            check(window["since"] <= sums["came"], "a window's beginning")
+            require(judged + counts[number] <= window["audited"], "verdicts of a window")
+            require(window["since"] <= sums["came"], "a window's beginning")
         if self.signal is not None:
-            check(self.signal.stages[0].inputs <= sums["came"], "inputs of the signal")
+            require(self.signal.stages[0].inputs <= sums["came"], "inputs of the signal")
 
 
 def add_up(parts: Sequence[Counts]) -> Counts:
-    """What several processes have counted together; for reading only."""
+    """Return the total counts of several processes, which must not be changed."""
     if len(parts) == 1:
         return parts[0]
     pairs = zip_longest(*(part.windows for part in parts), fillvalue=Counter())
     found = Counts(None, {name: sum(part.sums[name] for part in parts) for name in SUMS})
     found.windows = [sum(each, Counter()) for each in pairs]
     for part in parts:
-        found.doubts |= part.doubts
+        found.pending |= part.pending
     return found
 
 
-def merged(mine: Counts | None, theirs: Counts) -> Counts:
-    """The newer of two states of one process, with the verdicts of both."""
+def merge_states(mine: Counts | None, theirs: Counts) -> Counts:
+    """Return the newer of two states of one process, with the verdicts of both."""
     if mine is None:
         return theirs
     older, newer = sorted((theirs, mine), key=lambda part: part.version)
@@ -183,34 +185,34 @@ def merged(mine: Counts | None, theirs: Counts) -> Counts:
 
 
 def check_parts(parts: Sequence[Counts]) -> None:
-    """ValueError unless these can be what different processes have counted."""
+    """Raise ValueError unless these can be counts of different processes."""
     identities = [part.identity for part in parts]
-    check(len({*identities}) == len(parts) > 0 and all(identities[1:]), "identities")
-    names = Counter(name for part in parts for name in part.doubts)
+    require(len({*identities}) == len(parts) > 0 and all(identities[1:]), "identities")
+    names = Counter(name for part in parts for name in part.pending)
     both = [name for name, count in names.items() if count > 1]
     if both:
         raise ValueError(
-            f"{len(both)} ids are in doubt in both, as {brief(min(both, key=str))}: give every "
-            "input of all workers an id of its own (ids=)"
+            f"{len(both)} ids are pending in several processes, such as "
+            f"{brief(min(both, key=str))}. Give all inputs of all workers different ids (ids=)"
         )
 
 
 def shape_of(letters: str, models: int) -> tuple[int, ...]:
-    """The shape that a sum of ``SUMS`` has."""
+    """Return the shape of a sum of ``SUMS``."""
     sizes = {"n": models, "k": len(FAILURES), "2": 2}
     return tuple(sizes[letter] for letter in letters)
 
 
-def array(value: Any, shape: tuple[int, ...], form: Any, name: str) -> Any:
-    """An array of a shape, a number where that is (), from numbers of a form; else ValueError."""
+def read_array(value: Any, shape: tuple[int, ...], form: Any, name: str) -> Any:
+    """Return numbers of a form as an array of a shape, or raise ValueError."""
     for _ in shape:
         form = [form]
-    check(misfit(value, form) is None, name)
-    check(np.shape(value) == shape, name)
+    require(misfit(value, form) is None, name)
+    require(np.shape(value) == shape, name)
     return np.array(value) if shape else value
 
 
-def check(holds: Any, what: str) -> None:
-    """ValueError, naming a part of a state, where something does not hold of it."""
+def require(holds: Any, what: str) -> None:
+    """Raise ValueError that names a part of a state, unless a condition holds."""
     if not holds:
-        raise ValueError(f"{what}: missing, of another kind, or at odds with the others")
+        raise ValueError(f"{what}: missing, of another kind, or inconsistent with the other parts")

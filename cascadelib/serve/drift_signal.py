@@ -1,7 +1,7 @@
-"""A warning without labels: have the confidences of live inputs drifted from those of a reference?
+"""Detect drift of live confidences from those of a reference, without labels.
 
-Stage by stage, against the samples on which a cascade was measured. An alarm says that the data are
-no longer those, not that the answers are worse: accuracy may fall or hold either way.
+Each stage is compared with the samples on which the cascade was measured. An alarm means that the
+inputs have changed. The accuracy may be lower or the same.
 """
 
 from collections.abc import Sequence
@@ -17,9 +17,9 @@ from ..evaluation.point import OrderStatistics
 from ..policy.confidence_summary import HELD_OUT, WITHOUT_CHOOSING, summary
 from ..store.protocol import Store
 
-SIZES = 0.05, 0.15, 0.45  # of the bets: from small shifts, seen late, to large ones, seen at once
+BET_SIZES = (0.05, 0.15, 0.45)  # small ones find small shifts late, large ones large shifts early
 LOG = slice(-1e300, 1e300)
-KEPT = {  # of a Capital, in the forms of misfit()
+CAPITAL_FORMS = {  # attributes of a Capital, see misfit()
     "weight": [slice(1e-300, 1e300)],
     "logs": [LOG],
     "inputs": range(1, 2**53),
@@ -29,53 +29,58 @@ KEPT = {  # of a Capital, in the forms of misfit()
     "lowest_log": slice(-1e300, 0),
     "since": range(2**53),
 }
-STATE = KEPT | {"rng": dict}
+STATE_FORMS = CAPITAL_FORMS | {"rng": dict}
 
 
 class Capital:
-    """Capital of bets, input after input, that live numbers are not drawn as k others were.
+    """The capital of bets that live numbers follow another distribution than a reference.
 
-    Those are the reference, of which it takes a :func:`summary`.
+    Parameters
+    ----------
+    reference : OrderStatistics
+        The :func:`summary` of the k numbers of the reference.
 
-    Theorem: where the k numbers and the live ones are exchangeable, as independent draws of one
-    distribution are, the capital ever comes to 1/α stakes with a probability of at most α. Between
-    two order statistics the next live number falls with probability (numbers of both kinds there so
-    far) ÷ (k + 1 + live ones so far): Pólya's urn, which has the reference's sampling error in it.
-    Stakes × e^s(bin) ÷ the urn's mean of it are a martingale of at least 0 (Ville, 1939; Vovk,
-    Gammerman, Shafer, 2022, *Algorithmic learning in a random world*). In full: docs/monitoring.md.
+    Notes
+    -----
+    Theorem: if the k numbers and the live ones are exchangeable, such as independent draws of one
+    distribution, the capital ever reaches 1/α stakes with probability at most α. The next live
+    number falls between two order statistics with probability (numbers of both kinds there so far)
+    ÷ (k + 1 + live numbers so far). This is Pólya's urn, which includes the sampling error of the
+    reference. Stakes × e^s(bin) ÷ the urn's mean of it are a nonnegative martingale (Ville, 1939;
+    Vovk, Gammerman, Shafer, 2022, *Algorithmic learning in a random world*). See
+    docs/monitoring.md.
     """
 
     def __init__(self, reference: OrderStatistics) -> None:
-        # compared as pairs
+        # Pairs (value, tie) as complex numbers, which compare in this order.
         self.edges = np.array(reference.values) + 1j * np.array(reference.ties)
         self.urn = np.append(np.asarray(reference.counts, np.float64), 1.0)
         self.middle = (np.cumsum(self.urn) - self.urn / 2) / self.urn.sum()
         directions = ((1, -1), (-1, 1), (1, 1), (-1, -1))
-        bets = [(x * size, y * size) for size in SIZES for x, y in directions]
+        bets = [(x * size, y * size) for size in BET_SIZES for x, y in directions]
         self.gains = np.array(bets) @ np.log([self.middle, 1 - self.middle])
         self.weight = np.exp(self.gains) @ self.urn
-        self.logs = np.full(len(bets), -np.inf)  # of each bet's capital
+        self.logs = np.full(len(bets), -np.inf)  # log capital of each bet
         self.inputs = 0
         self.ranks = 0.0
         self.log = 0.0
         self.largest_log = 0.0
         self.lowest_log = 0.0
-        self.since = 0  # inputs until it last fell to its lowest
-        # parts equal numbers; another for each reference
+        self.since = 0  # inputs until its last minimum
+        # breaks ties, with a different seed for each reference
         self.rng = np.random.default_rng(self.edges.view(np.uint32))
 
     def add(self, values: Array) -> Array:
-        """Bet on further live numbers [N], N > 0, in their order: log of the capital after each,
-        float64 [N]."""
+        """Bet on live numbers [N], N > 0, and return the log capital after each, float64 [N]."""
         bins = np.searchsorted(self.edges, values + 1j * self.rng.random(len(values)))
         gains = self.gains[:, bins]
         number = self.inputs + np.arange(len(bins) + 1)
-        # of the urn, with this input in it
+        # of the urn, this input included
         weights = self.weight[:, None] + np.cumsum(np.exp(gains), axis=1)
         steps = gains - np.log(weights - np.exp(gains)) + np.log(self.urn.sum() + number[:-1])
         won = np.cumsum(steps, axis=1)
         aside = 1 / (1 + np.log1p(number))
-        # as seen from the first input
+        # relative to the first input
         stakes = np.log((aside[:-1] - aside[1:]) / len(gains)) - (won - steps)
         logs = won + np.logaddexp.accumulate(np.column_stack([self.logs, stakes]), axis=1)[:, 1:]
         top = logs.max(axis=0)
@@ -92,46 +97,69 @@ class Capital:
         return path
 
     def state(self) -> dict[str, Any]:
-        """What it has come to, as JSON; empty before the first number."""
+        """Return the state as JSON values, empty before the first number."""
         if not self.inputs:
             return {}
-        kept = {name: np.asarray(getattr(self, name)).tolist() for name in KEPT}
+        kept = {name: np.asarray(getattr(self, name)).tolist() for name in CAPITAL_FORMS}
         return kept | {"rng": self.rng.bit_generator.state}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a :meth:`state`, of fresh capital; ValueError for what is none."""
+        """Restore a :meth:`state`, or raise ValueError if it is not one."""
         if state == {}:
             return
         bets = len(self.logs)
-        wrong = misfit(state, STATE)
-        if wrong is not None or state.keys() != STATE.keys() or len(state["logs"]) != bets:
+        wrong = misfit(state, STATE_FORMS)
+        if wrong is not None or state.keys() != STATE_FORMS.keys() or len(state["logs"]) != bets:
             raise ValueError(f"capital of a drift signal: {wrong or 'another number of parts'}")
         if len(state["weight"]) != bets or not state["since"] <= state["inputs"] >= state["ranks"]:
             raise ValueError("capital of a drift signal: its parts do not fit each other")
         if not state["lowest_log"] <= state["log"] <= state["largest_log"]:
             raise ValueError("capital of a drift signal: its logs do not fit each other")
         restore_generator(self.rng, state["rng"])
-        for name in KEPT:
+        for name in CAPITAL_FORMS:
             kind = type(getattr(self, name))
             setattr(self, name, np.array(state[name]) if kind is Array else kind(state[name]))
 
 
 def restore_generator(rng: np.random.Generator, state: dict) -> None:
-    """Go on from the state of a generator of the same kind; ValueError for what is none."""
+    """Restore the state of a random generator, or raise ValueError if it is not one."""
     try:
         rng.bit_generator.state = state
     except (ValueError, TypeError, LookupError, OverflowError) as error:
-        raise ValueError(f"no state of a random generator: {error}") from None
+        raise ValueError(f"not a state of a random generator: {error}") from None
 
 
 @dataclass(frozen=True, eq=False)
 class DriftReport:
-    """``alarm``, and the tests behind it, a row each stage: stage (1 = first), inputs (live, that
-    got there), mean_rank (in the reference; ½: unchanged), capital (see :class:`Capital`; of W
-    workers the largest), p (n · W ÷ the largest capital so far), since (inputs after which that
-    began to rise), alarm.
+    """The result of a drift test.
 
-    reference: in words, what is known of whether its samples had a part in making the cascade.
+    Parameters
+    ----------
+    alarm : bool
+        Whether any stage raises an alarm.
+    tests : DataFrame
+        One row per stage:
+
+        - ``stage``: 1 = first.
+        - ``inputs``: live inputs that reached the stage.
+        - ``mean_rank``: mean rank in the reference, ½ if unchanged.
+        - ``capital``: see docs/monitoring.md. For W workers it is the largest one.
+        - ``p``: n · W ÷ the largest capital so far, for n stages.
+        - ``since``: inputs after which that capital began to rise.
+        - ``alarm``: whether the stage raises an alarm.
+    reference : str
+        Whether the samples of the reference had a part in making the cascade, as far as known.
+
+    See Also
+    --------
+    DriftSignal : Run the test.
+
+    Examples
+    --------
+    >>> from cascadelib.serve import DriftSignal
+    >>> report = DriftSignal([[0.1, 0.5, 0.9]]).report()
+    >>> report.alarm, report.tests.loc[0, "inputs"].item()
+    (False, 0)
     """
 
     alarm: bool
@@ -140,52 +168,70 @@ class DriftReport:
 
 
 class DriftSignal:
-    """Compares live inputs, as they come, with the samples at selection time.
+    """Test sequentially whether live inputs differ from a reference, without labels.
 
-    It may be asked after every input.
-
-    Promise: where live inputs and reference are independent draws of one distribution, the checks
-    of an endless stream ever alarm with a probability of at most α, over the draw of both: each
-    stage has a :class:`Capital`, on the inputs that reach it, and alarms at n/α stakes. Not
-    promised: that every shift is found (one that preserves the ranks goes unnoticed); anything for
-    dependent inputs, such as the frames of a video; of later stages, anything under other
-    thresholds, or where the reference chose them. (Who leaves is a matter of confidence: exit rates
-    need no test of their own.)
+    The test may be evaluated after every input.
 
     Parameters
     ----------
-    reference : n float arrays
-        The confidences at each stage of the samples that reach it, as
-        ``evaluate(store, cascade).stage_confidences`` gives them, or a :func:`summary` of each.
-    false_alarm_rate : float
-        α, of all checks together, for ever.
+    reference : list of n float arrays
+        The confidences at each stage, of the samples that reach it, as in
+        ``evaluate(store, cascade).stage_confidences``. Or the summaries in a policy file.
+    false_alarm_rate : float, default=0.01
+        α, the probability of a false alarm over all checks of an endless stream.
 
     Raises
     ------
     ValueError
-        For a rate outside of (0, 1), a reference without samples, nan, and a stage that more
-        samples reach than the one before.
+        If the rate is outside (0, 1), the reference has no samples or a nan, or more samples reach
+        a stage than the previous one.
+
+    See Also
+    --------
+    Monitor.drift : The same test for a running policy.
+
+    Notes
+    -----
+    If live inputs and reference are independent draws of one distribution, the probability that an
+    endless stream ever raises an alarm is at most α, over the draw of both. Each stage bets on the
+    inputs that reach it, and raises an alarm at n/α stakes. An input exits by its confidence, so
+    exit rates need no separate test.
+
+    There is no guarantee that every shift is found: one that preserves the ranks is not. There is
+    no guarantee for dependent inputs, such as the frames of a video. Later stages have none under
+    other thresholds, or if the reference chose the thresholds. See docs/monitoring.md.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cascadelib.serve import DriftSignal
+    >>> rng = np.random.default_rng(0)
+    >>> signal = DriftSignal([rng.random(1000)])
+    >>> signal.check([rng.random(500)]).alarm
+    False
+    >>> signal.check([rng.random(500) / 2]).alarm
+    True
     """
 
     def __init__(self, reference: Sequence, false_alarm_rate: float = 0.01) -> None:
         if not 0 < false_alarm_rate < 1:
-            raise ValueError(f"false_alarm_rate must lie between 0 and 1, not {false_alarm_rate}")
+            raise ValueError(f"false_alarm_rate must be between 0 and 1, not {false_alarm_rate}")
         if not all(isinstance(part, OrderStatistics) for part in reference):
             reference = [summary(array) for array in _checked(reference, "reference")]
         if not reference[0].values:
-            raise ValueError("the reference holds no sample")
+            raise ValueError("the reference has no sample")
         self.false_alarm_rate = false_alarm_rate
         self.stages = [Capital(part) for part in reference]
 
     def check(self, live: Sequence[Array], false_alarm_rate: float | None = None) -> DriftReport:
-        """All inputs so far against the reference.
+        """Add live inputs, and compare all inputs so far with the reference.
 
         Parameters
         ----------
-        live : n float arrays
+        live : list of n float arrays
             Confidences at each stage of the inputs since the last check, in their order.
         false_alarm_rate : float, optional
-            Another than the signal's own.
+            The default is that of the signal.
 
         Returns
         -------
@@ -194,29 +240,52 @@ class DriftSignal:
         Raises
         ------
         ValueError
-            For another number of stages, nan, and rising lengths.
+            If the number of stages is wrong, a value is nan, or lengths increase.
         """
         live = _checked(live, "live")
         if len(live) != len(self.stages):
             raise ValueError(
-                f"live has {len(live)} stages, the reference {len(self.stages)}: another cascade?"
+                f"live has {len(live)} stages, the reference {len(self.stages)}. Is it "
+                "another cascade?"
             )
         for stage, values in enumerate(live):
             self.add(stage, values)
         return self.report(false_alarm_rate)
 
     def add(self, stage: int, values: Array) -> None:
-        """Take further confidences float64 [N] of a stage (0 = first), without nan, in their
-        order."""
+        """Add confidences of a stage, in the order of its inputs.
+
+        Parameters
+        ----------
+        stage : int
+            0 = first.
+        values : float64 array of shape (n_inputs,)
+            Without nan.
+        """
         if len(values):
             self.stages[stage].add(values)
 
     def report(
         self, false_alarm_rate: float | None = None, others: Sequence["DriftSignal"] = ()
     ) -> DriftReport:
-        """What is known now, with what the signals of other workers have seen. Each worker's
-        capital is tested at α / W, W workers: their capitals share the reference, so that no mean
-        of them is a martingale."""
+        """Return the result so far, together with the signals of other workers.
+
+        Parameters
+        ----------
+        false_alarm_rate : float, optional
+            The default is that of the signal.
+        others : sequence of DriftSignal
+            Signals of other workers, with the same reference.
+
+        Returns
+        -------
+        DriftReport
+
+        Notes
+        -----
+        The capital of each of W workers is tested at α / W. Their capitals share the reference, so
+        the mean of them is not a martingale.
+        """
         seen = [signal.stages for signal in (self, *others) if signal.stages[0].inputs]
         workers = seen or [self.stages]
         rows = []
@@ -233,41 +302,45 @@ class DriftSignal:
         return DriftReport(bool(tests["alarm"].any()), tests)
 
     def state(self) -> list[dict]:
-        """What it has come to, as JSON: of each stage."""
+        """Return the state of each stage as JSON values."""
         return [part.state() for part in self.stages]
 
     def restore(self, state: list[dict]) -> None:
-        """Go on from a :meth:`state` of a signal with the same reference, of which this one has
-        seen no input; ValueError for what is none."""
+        """Restore a :meth:`state` of a signal with the same reference.
+
+        Raises ValueError if it is not such a state.
+        """
         if not isinstance(state, list) or len(state) != len(self.stages):
-            raise ValueError(f"a drift signal of {len(self.stages)} stages, not {brief(state)}")
+            raise ValueError(
+                f"a drift signal of {len(self.stages)} stages is needed, not {brief(state)}"
+            )
         for part, one in zip(self.stages, state):
             part.restore(one)
 
 
-def reference_in_words(intervals: Any) -> str:
-    """What is known of a reference, given what a cascade's file says that its intervals are."""
+def describe_reference(intervals: Any) -> str:
+    """Describe a reference, by the description of the intervals in a cascade's file."""
     if intervals == HELD_OUT:
         return "held out: the reference's samples had no part in making the cascade"
     if intervals == WITHOUT_CHOOSING:
         return (
-            "chosen on: the reference's samples had a part in making the cascade, so that the "
-            "false_alarm_rate holds for the first stage, with a confidence that was not fitted"
+            "chosen on: the reference's samples had a part in making the cascade, so the "
+            "false_alarm_rate holds for the first stage only, if its confidence is not fitted"
         )
     return DriftReport.reference
 
 
 def _checked(stages: Sequence, name: str) -> list[Array]:
-    """Arrays of confidences, a stage each, or ValueError."""
+    """Return one array of confidences per stage, or raise ValueError."""
     if isinstance(stages, Store):
         raise ValueError(
-            f"{name} holds confidences, not a store: use evaluate(store, point).stage_confidences"
+            f"{name} must be confidences, not a store. Use evaluate(store, point).stage_confidences"
         )
     arrays = [np.asarray(a, np.float64) for a in stages]
     lengths = [len(a) if a.ndim == 1 and not np.isnan(a).any() else np.nan for a in arrays]
     if not arrays or np.isnan(lengths).any() or lengths != sorted(lengths, reverse=True):
-        what = (
-            f"not {lengths}: one without nan a stage, and a later stage cannot be reached by more"
+        raise ValueError(
+            f"{name} must be a list of arrays of confidences, not of lengths {lengths}. Each stage "
+            "has one, without nan, and no more samples than the previous stage"
         )
-        raise ValueError(f"{name} must be a list of arrays of confidences, {what}")
     return arrays

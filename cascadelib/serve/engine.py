@@ -1,5 +1,8 @@
-"""The engine of a service: inputs wait at a stage, models are asked about batches of them, and each
-is decided, and perhaps audited, when its own answer is there. Takes numpy alone."""
+"""Batching scheduler of a service.
+
+Inputs queue per stage, and models are called on batches. Each input is decided, and audited if it
+was drawn, as soon as its answer arrives. Depends only on NumPy.
+"""
 
 import asyncio
 import itertools
@@ -14,29 +17,29 @@ from typing import Any
 import numpy as np
 
 from ..evaluation.point import Point
-from ..policy.batches import next_batch, push
+from ..policy.batches import enqueue, next_batch
 from ..policy.calls import add_note, failed_answer, failure_of
-from ..policy.decisions import DRAWN, MALFORMED, Answer, Decisions, nothing
+from ..policy.decisions import DRAWN, MALFORMED, Answer, Decisions, empty_decisions
 from .asking import Functions, Members
 from .monitor import Monitor
 
 
 @dataclass(frozen=True)
-class Terms:
-    """How models are asked: one value of each list per model, and last of the audit's reference.
+class CallOptions:
+    """Options of the calls: one value of each list per model, and one for the audit's reference.
 
     Parameters
     ----------
     batch_sizes, concurrency : list of int
-        Inputs in one call, and calls under way simultaneously, at most.
+        Maximum number of inputs per call, and of simultaneous calls.
     timeouts : list of float or None
         Seconds that a call may take.
     max_wait : float
-        Seconds for which an input waits for others, if more can come.
+        Seconds for which an input waits for others, if more can arrive.
     stops : bool
         Whether a failure ends the wait of its caller.
     most : float
-        Calls of all models under way simultaneously.
+        Maximum number of simultaneous calls of all models.
     """
 
     batch_sizes: Sequence[int]
@@ -49,9 +52,11 @@ class Terms:
 
 @dataclass(eq=False)
 class Queue:
-    """What waits for the model of one stage: in batches of ``size`` inputs at most, ``most`` calls
-    at once; since when the first waits, and calls under way. ``retried`` are asked about before all
-    others, each as it is."""
+    """The queue of one stage: batches of at most ``size`` inputs, at most ``most`` calls.
+
+    ``since`` is the time since which the first input waits. Batches in ``retried`` run before all
+    others, and are not joined.
+    """
 
     size: int
     most: int
@@ -60,24 +65,24 @@ class Queue:
     since: float = math.inf
     calls: int = 0
 
-    def push(self, batch: Any) -> None:
-        """Let a batch wait."""
+    def enqueue(self, batch: Any) -> None:
+        """Append a batch."""
         if not self.batches:
             self.since = time.monotonic()
-        push(self.batches, batch, self.size)
+        enqueue(self.batches, batch, self.size)
 
     @property
     def is_ready(self) -> bool:
-        """Whether something waits and may be asked about."""
+        """Whether a batch waits and a call may start."""
         return bool(self.batches or self.retried) and self.calls < self.most
 
     def is_due(self, max_wait: float) -> bool:
-        """Whether the model is to be asked although more inputs may come."""
+        """Whether to call the model although more inputs may arrive."""
         is_late = time.monotonic() >= self.since + max_wait
         return is_late or bool(self.retried) or sum(map(len, self.batches)) >= self.size
 
     def part(self) -> Any:
-        """At most ``size`` inputs from the head, which wait no longer."""
+        """Remove and return at most ``size`` inputs from the head."""
         if self.retried:
             return self.retried.popleft()
         self.since = time.monotonic()
@@ -86,8 +91,11 @@ class Queue:
 
 @dataclass(eq=False)
 class Caller:
-    """Who waits for decisions: its key, the numbers of its inputs, how many are undecided and how
-    many are yet to be audited, what stopped it, and whether it has its answer."""
+    """A caller that waits for decisions.
+
+    It has a key, the numbers of its inputs, and the numbers of undecided inputs and of pending
+    audits. ``error`` stopped it, and ``is_answered`` is set when it has its answer.
+    """
 
     key: int
     answered: asyncio.Future
@@ -95,51 +103,50 @@ class Caller:
     undecided: int = 0
     audits: int = 0
     error: BaseException | None = None
-    is_through: bool = False
+    is_answered: bool = False
 
     def stop(self, error: BaseException) -> None:
-        """An error ends the wait, the first one."""
+        """End the wait by an error. The first error counts."""
         self.error = self.error or error
         self.answer()
 
     def answer(self) -> None:
-        """The wait is over."""
+        """End the wait."""
         if not self.answered.done():
             self.answered.set_result(None)
 
 
 class Engine:
-    """Decides the inputs of many callers on one loop: what waits at each stage, and what was
-    decided.
+    """Decide the inputs of many callers on one event loop.
 
-    A stage's model is asked when a batch is full, when its first input has waited for ``max_wait``
-    seconds, or when no more can come. Stage n is the audit.
+    A model is called when a batch is full, when its first input has waited for ``max_wait``
+    seconds, or when no more inputs can arrive. Stage n is the audit.
     """
 
     def __init__(
-        self, point: Point, models: Functions | Members, monitor: Monitor, terms: Terms
+        self, point: Point, models: Functions | Members, monitor: Monitor, options: CallOptions
     ) -> None:
         self.point = point
         self.models = models
         self.monitor = monitor
-        self.terms = terms
+        self.options = options
         self.last = len(point.models) - 1
-        # What is known of inputs, by their numbers, which are used again: their decisions, the keys
-        # of their callers, and what monitoring makes of them (DRAWN, REPEATED, 0).
-        self.blank = nothing(1, point.models, models.unknown)
+        # Arrays over the numbers of inputs, which are reused: decisions, keys of the callers, and
+        # kinds (DRAWN, REPEATED or 0).
+        self.blank = empty_decisions(1, point.models, models.unknown)
         self.free = np.arange(0)
         self.decisions = self.blank.take(self.free)
         self.owners = np.zeros(0, np.int64)
         self.kinds = np.zeros(0, np.int8)
-        self.queues = [Queue(*sizes) for sizes in zip(terms.batch_sizes, terms.concurrency)]
+        self.queues = [Queue(*sizes) for sizes in zip(options.batch_sizes, options.concurrency)]
         self.callers: dict[int, Caller] = {}
         self.keys = itertools.count()  # of callers
         self.calls: set[asyncio.Task] = set()
         self.timer: asyncio.TimerHandle | None = None
-        self.may_come: Callable[[], bool] = lambda: True  # whether more inputs may
+        self.may_come: Callable[[], bool] = lambda: True  # whether more inputs may arrive
 
     def numbers_for(self, count: int) -> np.ndarray:
-        """Numbers int64 [count] that no input has."""
+        """Return unused numbers of inputs, int64 [count]."""
         if len(self.free) < count:
             size = len(self.owners)
             more = max(count, size)
@@ -152,8 +159,10 @@ class Engine:
         return numbers
 
     async def decide_batch(self, inputs: Any, ids: Sequence | None, audit: float) -> Decisions:
-        """Decide inputs together with those of other callers; raise what stopped it, with what was
-        decided until then as ``error.decided``."""
+        """Decide inputs together with those of other callers.
+
+        An error that stops the caller is raised, with the decisions so far as ``error.decided``.
+        """
         caller = Caller(next(self.keys), asyncio.get_running_loop().create_future())
         self.callers[caller.key] = caller
         try:
@@ -167,116 +176,120 @@ class Engine:
             caller.undecided = count
             caller.audits = int(np.count_nonzero(kinds == DRAWN))
             if count:
-                self.queues[0].push(batch)
+                self.queues[0].enqueue(batch)
             self.settle(caller)
             self.dispatch_due_batches()
             await caller.answered
         except BaseException as error:
             caller.stop(error)
-        caller.is_through = True
+        caller.is_answered = True
         decisions = self.decisions.take(caller.numbers)
-        decisions.undecide()  # what is under way
+        decisions.undecide()  # inputs under way
         self.settle(caller)
         if caller.error is None:
             return decisions
-        with suppress(Exception):  # a class may refuse attributes: the error itself goes on
+        with suppress(Exception):  # a class may refuse attributes
             caller.error.decided = decisions  # type: ignore[attr-defined]
         raise caller.error
 
     @property
     def undecided(self) -> int:
-        """Inputs under way."""
+        """Return the number of inputs under way."""
         return sum(caller.undecided for caller in self.callers.values())
 
     def dispatch_due_batches(self) -> None:
-        """Ask about what is due, and look again when a call ends or something becomes due."""
+        """Dispatch all due batches, and reschedule for the next call that ends or deadline."""
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None
-        while len(self.calls) < self.terms.most and (stage := self.due_stage()) is not None:
+        while len(self.calls) < self.options.most and (stage := self.due_stage()) is not None:
             self.queues[stage].calls += 1
             call = asyncio.create_task(self.ask(stage, self.queues[stage].part()))
             self.calls.add(call)
             call.add_done_callback(self.end_call)
         since = min((queue.since for queue in self.queues if queue.is_ready), default=math.inf)
-        due = since + self.terms.max_wait
-        if due < math.inf and len(self.calls) < self.terms.most:
+        due = since + self.options.max_wait
+        if due < math.inf and len(self.calls) < self.options.most:
             loop = asyncio.get_running_loop()
             self.timer = loop.call_later(due - time.monotonic(), self.dispatch_due_batches)
 
     def end_call(self, call: asyncio.Task) -> None:
-        """A call has ended."""
+        """Remove a finished call, and dispatch due batches."""
         self.calls.discard(call)
         self.dispatch_due_batches()
 
     def due_stage(self) -> int | None:
-        """The last stage whose model is to be asked now, so that none starves while inputs come."""
+        """Return the last stage with a due batch, so that no stage starves while inputs arrive."""
         more = self.may_come()
         found = None
         for stage, queue in enumerate(self.queues):
-            if queue.is_ready and (not more or queue.is_due(self.terms.max_wait)):
+            if queue.is_ready and (not more or queue.is_due(self.options.max_wait)):
                 found = stage
             more = more or bool(queue.batches) or queue.calls > 0
         return found
 
     async def ask(self, stage: int, batch: Any) -> None:
-        """Ask the model of a stage about a batch; its inputs exit, are deferred, or failed."""
-        begun = time.perf_counter()
-        ended = None
+        """Call the model of a stage on a batch. Its inputs exit, are deferred or fail."""
+        started = time.perf_counter()
+        finished = None
         try:
             try:
-                async with asyncio.timeout(self.terms.timeouts[stage]):
+                async with asyncio.timeout(self.options.timeouts[stage]):
                     answer = await self.models.ask(stage, batch)
-                ended = time.perf_counter()
+                finished = time.perf_counter()
                 read, fault = self.models.read(stage, batch, answer, self.decisions)
                 if fault is not None and self.stops_at(stage):
                     raise fault
             except (Exception, asyncio.CancelledError) as error:
-                kind = MALFORMED if ended else failure_of(error)
-                self.fail(stage, batch, error, kind, begun)
+                kind = MALFORMED if finished else failure_of(error)
+                self.fail(stage, batch, error, kind, started)
             else:
-                self.note(stage, batch, read, begun, ended)
+                self.record(stage, batch, read, started, finished)
         except BaseException as error:
             self.stop(stage, batch, error)
         finally:
             self.queues[stage].calls -= 1
 
     def stops_at(self, stage: int) -> bool:
-        """Whether a failure at a stage ends the wait of its caller; that of an audit does not."""
-        return self.terms.stops and stage <= self.last
+        """Whether a failure at a stage ends the wait of its caller. A failed audit does not."""
+        return self.options.stops and stage <= self.last
 
     def stop(self, stage: int, batch: Any, error: BaseException) -> None:
-        """An error ends the wait of a batch's callers; in an audit it stops nothing."""
+        """Propagate an error to the callers of a batch. Errors of audits are not raised."""
         numbers = batch.rows
         if stage <= self.last:
             for key in set(self.owners[numbers].tolist()):
                 self.callers[key].stop(error)
-            self.leave(numbers)
+            self.release(numbers)
             numbers = numbers[self.kinds[numbers] == DRAWN]
-        self.leave(numbers, audited=True)
+        self.release(numbers, audited=True)
 
-    def fail(self, stage: int, batch: Any, error: BaseException, kind: int, begun: float) -> None:
-        """A call raised, or its answer fits no batch: ask again, if errors stop caller by caller,
-        else input by input, so that a failure is that of one alone."""
+    def fail(self, stage: int, batch: Any, error: BaseException, kind: int, started: float) -> None:
+        """Handle a call that raised or returned a malformed answer.
+
+        The call is repeated for each caller if errors stop callers, else for each input, so that
+        other callers or inputs are not affected.
+        """
         add_note(error, self.models.names[stage], len(batch))
         numbers = batch.rows
         keys = (self.owners[numbers] if self.stops_at(stage) else numbers).tolist()
         if len(set(keys)) > 1:
-            alone = [batch.take(np.flatnonzero(np.equal(keys, one))) for one in dict.fromkeys(keys)]
-            self.queues[stage].retried.extendleft(reversed(alone))
+            parts = [batch.take(np.flatnonzero(np.equal(keys, one))) for one in dict.fromkeys(keys)]
+            self.queues[stage].retried.extendleft(reversed(parts))
             return
         if self.stops_at(stage):
             raise error
-        self.note(stage, batch, failed_answer(kind), begun, time.perf_counter())
+        self.record(stage, batch, failed_answer(kind), started, time.perf_counter())
 
-    def note(self, stage: int, batch: Any, answer: Answer, begun: float, ended: float) -> None:
-        """Decide a batch by an answer: the one place where inputs exit, are deferred and
-        counted."""
-        seconds = ended - begun
+    def record(
+        self, stage: int, batch: Any, answer: Answer, started: float, finished: float
+    ) -> None:
+        """Decide a batch by an answer. Its inputs exit or are deferred, and are counted."""
+        seconds = finished - started
         rows = batch.rows
         if stage > self.last:
             self.monitor.resolve(self.decisions.ids[rows], answer, seconds)
-            self.leave(rows, audited=True)
+            self.release(rows, audited=True)
             return
         self.decisions.seconds[rows, stage] = seconds
         left = self.decisions.write(self.point, stage, rows, answer)
@@ -287,13 +300,13 @@ class Engine:
             (self.last + 1, left & (self.kinds[rows] == DRAWN)),
         ):
             if chosen.any():
-                self.queues[after].push(batch.take(np.flatnonzero(chosen)))
-        spent = (seconds, time.perf_counter() - ended)
+                self.queues[after].enqueue(batch.take(np.flatnonzero(chosen)))
+        spent = (seconds, time.perf_counter() - finished)
         self.monitor.add(stage, self.decisions, rows, left, spent, self.kinds[rows])
-        self.leave(rows[left])
+        self.release(rows[left])
 
-    def leave(self, numbers: np.ndarray, audited: bool = False) -> None:
-        """Inputs are decided; or ``audited``."""
+    def release(self, numbers: np.ndarray, audited: bool = False) -> None:
+        """Mark inputs as decided, or as audited."""
         for key, count in Counter(self.owners[numbers].tolist()).items():
             caller = self.callers[key]
             if audited:
@@ -303,12 +316,14 @@ class Engine:
             self.settle(caller)
 
     def settle(self, caller: Caller) -> None:
-        """Answer a caller whose inputs are decided; forget it when it has its answer and no audit
-        is under way."""
+        """Answer a caller whose inputs are decided.
+
+        Remove the caller when it has its answer and none of its audits is under way.
+        """
         if caller.undecided > 0:
             return
         caller.answer()
-        if not caller.audits and caller.is_through:
+        if not caller.audits and caller.is_answered:
             del self.callers[caller.key]
             for name, values in self.blank.arrays.items():
                 self.decisions.arrays[name][caller.numbers] = values

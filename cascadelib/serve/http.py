@@ -1,4 +1,4 @@
-"""A service behind HTTP: requests that arrive together are decided together."""
+"""Serve a cascade over HTTP. Simultaneous requests share batches."""
 
 import io
 import json
@@ -23,10 +23,7 @@ HALVES = re.compile("[\ud800-\udfff]")  # of surrogate pairs
 
 
 def array_of(body: bytes) -> np.ndarray:
-    """The array in an .npy file, which must be as large as it says.
-
-    Arrays of numbers are all of version 1.0.
-    """
+    """Return the array in an .npy file of version 1.0, the only one for arrays of numbers."""
     file = io.BytesIO(body)
     if np.lib.format.read_magic(file) != (1, 0):
         raise ValueError("not of version 1.0")
@@ -41,13 +38,13 @@ def array_of(body: bytes) -> np.ndarray:
 
 
 def samples_of(kind: str, body: bytes) -> Any:
-    """The samples in a body: a list of texts as JSON, else .npy. ValueError where it holds none."""
+    """Return the samples in a body, a JSON list of texts or .npy, or raise ValueError."""
     is_json = kind == "application/json"
     try:
         batch = json.loads(body) if is_json else array_of(body)
     except (ValueError, RecursionError) as error:
-        form = "JSON" if is_json else ".npy array"
-        raise ValueError(f"the body is no {form}: {error}") from None
+        form = "JSON text" if is_json else ".npy array"
+        raise ValueError(f"the body is not a valid {form}: {error}") from None
     if is_json:
         check_texts(batch)
     if not count_samples(batch):
@@ -58,38 +55,38 @@ def samples_of(kind: str, body: bytes) -> Any:
 
 
 def check_texts(batch: Any) -> None:
-    """Raise ValueError for what is no list of texts in valid Unicode."""
+    """Raise ValueError unless a batch is a list of texts in valid Unicode."""
     if not isinstance(batch, list) or not all(isinstance(text, str) for text in batch):
         raise ValueError("JSON must be a list of texts")
     if any(HALVES.search(text) for text in batch):
-        raise ValueError("a text is not valid Unicode: it holds half of a surrogate pair")
+        raise ValueError("a text is not valid Unicode: it has half of a surrogate pair")
 
 
 def check_numbers(batch: np.ndarray) -> None:
-    """Raise ValueError for what no model should be asked: complex numbers, text, nan and inf."""
+    """Raise ValueError if an array has complex numbers, text, nan or inf."""
     if batch.dtype.kind not in "biuf":
         raise ValueError(f"an array of real numbers is needed, not of {batch.dtype}")
     broken = np.flatnonzero(~np.isfinite(batch).reshape(len(batch), -1).all(axis=1))
     if len(broken):
         raise ValueError(
-            f"{len(broken)} of {len(batch)} samples hold nan or inf; "
+            f"{len(broken)} of {len(batch)} samples have nan or inf; "
             f"the first is sample {broken[0]}"
         )
 
 
 def check_form(batch: Any, example: np.ndarray | None) -> None:
-    """Raise ValueError for samples of another shape or dtype than those of an example."""
+    """Raise ValueError if samples differ from an example in shape or dtype."""
     if example is None:
         return
     if not isinstance(batch, np.ndarray):
-        raise ValueError("an .npy array is needed, as the example is")
-    needed, given = (f"{array.dtype} {list(array.shape[1:])}" for array in (example, batch))
-    if given != needed:
-        raise ValueError(f"samples of {needed} are needed, not of {given}")
+        raise ValueError("an .npy array is needed, like the example")
+    needed, found = (f"{array.dtype} {list(array.shape[1:])}" for array in (example, batch))
+    if found != needed:
+        raise ValueError(f"samples of {needed} are needed, not of {found}")
 
 
 def answers_of(decisions: Any) -> dict[str, list]:
-    """Lists, one value per sample, fit for JSON."""
+    """Return lists with one value per sample, for JSON."""
     confidence = decisions.confidence.tolist()
     return {
         "prediction": decisions.predictions.tolist(),
@@ -99,7 +96,7 @@ def answers_of(decisions: Any) -> dict[str, list]:
 
 
 class Totals:
-    """The counts that Prometheus reads, at no cost per decision."""
+    """A collector of counts for Prometheus, without cost per decision."""
 
     def __init__(self, service: Service) -> None:
         self.service = service
@@ -128,25 +125,29 @@ def application(
     max_queue: int = 1024,
     example: np.ndarray | None = None,
 ) -> fastapi.FastAPI:
-    """Return the application of a cascade's service: POST /decide, GET /health, GET /metrics.
+    """Return the HTTP application of a service: POST /decide, GET /health and GET /metrics.
 
     Parameters
     ----------
     service : Service
-        Of a :class:`Cascade`.
-    hosts : list of str
+        A service of a :class:`Cascade`.
+    hosts : list of str, default=("127.0.0.1", "localhost")
         Names by which clients may call the server.
-    max_bytes : int
-        Of a request's body; longer ones are refused with 413.
-    max_queue : int
-        Samples under way; more are refused with 503.
+    max_bytes : int, default=2**24
+        Maximum size of a request's body. Larger ones are refused with 413.
+    max_queue : int, default=1024
+        Maximum number of samples under way. More are refused with 503.
     example : array, optional
-        A batch as clients send it; samples of another shape or dtype are refused with 422.
+        A batch as clients send it. Samples of another shape or dtype are refused with 422.
 
     Returns
     -------
     fastapi.FastAPI
-        At its end it decides what is under way.
+        At shutdown it decides the samples under way.
+
+    See Also
+    --------
+    server_of : Return a server of the application.
     """
 
     @asynccontextmanager
@@ -202,8 +203,10 @@ def application(
 def server_of(
     service: Service, app: fastapi.FastAPI, host: str, port: int, max_connections: int = 128
 ) -> uvicorn.Server:
-    """Return a server of an application; it answers what is under way before it ends (SIGTERM,
-    Ctrl-C)."""
+    """Return a server of an application.
+
+    On SIGTERM or Ctrl-C it answers the requests under way and stops.
+    """
     config = uvicorn.Config(
         app,
         host,
@@ -213,6 +216,6 @@ def server_of(
         limit_concurrency=max_connections + 1,
     )
     server = uvicorn.Server(config)
-    # nobody waits for others if each open connection has a request under way
+    # No request waits for others if each open connection has a request under way.
     service.may_come = lambda: len(server.server_state.connections) > len(service.callers)
     return server

@@ -1,5 +1,4 @@
-"""Monitoring without labels: exit rates, failures, confidences, drift, time and cost next to what
-was expected, over all processes that run a policy."""
+"""Monitor exit rates, failures, drift, time and cost of a policy over all its processes."""
 
 import copy
 import hashlib
@@ -19,20 +18,19 @@ from ..checks import brief, misfit
 from ..evaluation.intervals import anytime_lower, share_interval
 from ..evaluation.point import Point
 from ..files import digest_of, read_json, replacing
-from ..policy.decisions import DRAWN, FAILURES, REPEATED, Decisions, checked_ids
+from ..policy.decisions import DRAWN, FAILURES, REPEATED, Decisions, validate_ids
 from ..policy.form import parse_cascade, text_of
 from .audit import LOCK, Audit
-from .counts import RECENT, SUMS, Counts, add_up, check_parts, merged
-from .drift_signal import DriftReport, DriftSignal, reference_in_words, restore_generator
+from .counts import MAX_RECENT, SUMS, Counts, add_up, check_parts, merge_states
+from .drift_signal import DriftReport, DriftSignal, describe_reference, restore_generator
 
-WAITING = 1024  # confidences of a stage that wait until the drift signal takes them all at once
+BUFFER_SIZE = 1024  # confidences of a stage that are buffered for the drift signal
 FORMAT = "cascadelib monitor 1"
-LARGEST = 2**28  # bytes of a file of save
+MAX_FILE_BYTES = 2**28
 
 
 class Monitor(Audit):
-    """Counts what a policy of n models decides: exits, failures, cost, drift, and the loss by an
-    audit.
+    """Count the decisions of a policy of n models: exits, failures, cost, drift and audited loss.
 
     It counts all inputs since the start, or since :meth:`reset`, of all threads of a process. With
     :meth:`save`, :meth:`load` and :meth:`merge` it counts those of several processes.
@@ -40,31 +38,37 @@ class Monitor(Audit):
     Parameters
     ----------
     policy : Policy, Cascade or Point
-        With what is expected of it, for :meth:`drift`.
+        :meth:`drift` needs the expectations in it.
 
     Attributes
     ----------
     equal : callable
-        Whether two answers, or an answer and a label, agree; ``==`` by default.
+        Whether two answers, or an answer and a label, agree. The default is ``==``.
     key : callable or None
-        From an input to what it has in common with its retries, or with the rest of its session;
-        of each key, among the last 65,536, one input is audited and enters the drift signal. By
-        default the ids are keys, if the caller gives them.
+        From an input to a key that its retries, or the rest of its session, share. One input per
+        key, among the last 65,536 keys, is audited and enters the drift signal. By default the
+        caller's ids are the keys.
     on_decision : callable or None
-        Called for each decision with its dictionary, see :meth:`Decisions.records`.
+        Called with the record of each decision, see :meth:`Decisions.records`.
     inputs : int
-        Inputs decided so far.
+        Number of inputs decided so far.
     exits : int64 [n]
-        Inputs that exited at each stage.
+        Number of inputs that exited at each stage.
     failed : int64 [n, 5]
-        How often each model was asked about an input, by what went wrong: none, timeout, error,
+        Number of inputs for which each model was called, by failure: none, timeout, error,
         malformed, unknown label.
     seconds : float64 [n, 2]
-        Spent at each stage in the model (with its preprocessing) and in the exit decision.
+        Seconds at each stage in the model (with its preprocessing) and in the exit decision.
     spent : float64 [n]
-        What the calls of each model cost, as far as they report it.
+        Cost of the calls of each model, as far as they return it.
     audited, audit_failures, audit_seconds, audit_cost : int, int, float, float
-        Inputs of the audit, those of which the reference failed, seconds, and what that cost.
+        Number of audited inputs, number of those for which the reference failed, seconds and cost
+        of the audit.
+
+    See Also
+    --------
+    Service : Decide the inputs of many callers, and count them.
+    DriftSignal : The test behind :meth:`drift`.
 
     Examples
     --------
@@ -87,20 +91,20 @@ class Monitor(Audit):
         self.reset()
 
     def reset(self) -> None:
-        """Forget all inputs so far, and begin with an identity of its own."""
+        """Reset all counts, and start a new identity."""
         with LOCK:
-            self.own = self._nothing()
+            self.local = self._empty_counts()
             self.others: dict[str, Counts] = {}
-            self.process: int | None = None  # that which counts under the identity
+            self.process: int | None = None  # the process that counts under the identity
             self.waiting: list[list[np.ndarray]] = [[] for _ in self.models]
 
-    def _nothing(self) -> Counts:
-        """Counts of no input."""
+    def _empty_counts(self) -> Counts:
+        """Return counts of zero inputs."""
         signal = DriftSignal(self.expected.confidences) if self.expected else None
-        return Counts.nothing(len(self.models), signal)
+        return Counts.empty(len(self.models), signal)
 
     def __getattr__(self, name: str) -> Any:
-        """A sum, over all processes."""
+        """Return a sum over all processes."""
         if name not in SUMS:
             raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
         with LOCK:
@@ -110,41 +114,60 @@ class Monitor(Audit):
         return self.__dict__ | {"process": None}  # a copy counts under another identity
 
     def _identify(self) -> None:
-        """Take an identity before the first input, and another one in a copy or a forked process;
-        the lock is held."""
+        """Set an identity before the first input, and a new one in a copy or a forked process.
+
+        Needs the lock.
+        """
         if self.process != os.getpid():
-            if self.own.identity:
-                self._watch()
-                self.others[self.own.identity] = self.own
-                self.own = self._nothing()
-            self.own.identity = uuid4().hex
+            if self.local.identity:
+                self._update_signal()
+                self.others[self.local.identity] = self.local
+                self.local = self._empty_counts()
+            self.local.identity = uuid4().hex
             self.process = os.getpid()
 
     def enter(
         self, count: int, ids: Sequence | None = None, inputs: Any = None, audit: float = 0.0
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Of further inputs ids [count], and int8 [count]: whether each is to be audited (DRAWN,
-        with the probability ``audit``), repeats a key (REPEATED), or neither (0)."""
+        """Register inputs.
+
+        Parameters
+        ----------
+        count : int
+            Number of inputs.
+        ids : sequence, optional
+            Texts or whole numbers. The default are numbers since monitoring began.
+        inputs : sequence, optional
+            The inputs, for ``key``.
+        audit : float, default=0.0
+            Probability with which each is audited.
+
+        Returns
+        -------
+        ids : array of shape (count,)
+        kinds : int8 array of shape (count,)
+            DRAWN if the input is audited, REPEATED if its key is not new, else 0.
+        """
         with LOCK:
             came = self.came
-            names = came + np.arange(count) if ids is None else checked_ids(ids, count)
+            names = came + np.arange(count) if ids is None else validate_ids(ids, count)
             keys = ids if self.key is None else [self.key(each) for each in inputs]
             if count:
                 self._identify()
-                self.own.sums["came"] += count
-                self.own.version += 1
+                self.local.sums["came"] += count
+                self.local.version += 1
             kinds = (self.rng.random(count) < audit) * DRAWN
             if keys:
                 kinds[[self._repeats(key) for key in keys]] = REPEATED
             return names, kinds
 
     def observe(self, decisions: Decisions) -> None:
-        """Count decisions that were made elsewhere, such as those of :meth:`Policy.run`.
+        """Count existing decisions, such as those of :meth:`Policy.run`.
 
         Parameters
         ----------
         decisions : Decisions
-            In the order in which their inputs came, each once.
+            In the order in which the inputs arrived, each once.
         """
         ids = None if decisions.ids.dtype.kind == "i" else decisions.ids.tolist()
         names, kinds = self.enter(len(decisions), ids, decisions.ids)
@@ -155,13 +178,13 @@ class Monitor(Audit):
             self.add(stage, decisions, rows, left, (0.0, 0.0), kinds[rows])
 
     def _repeats(self, key: Any) -> bool:
-        """Whether a key came lately, which is noted; the lock is held."""
+        """Add a key, and return whether it is among the recent ones. Needs the lock."""
         digest = hashlib.blake2b(repr(key).encode(), digest_size=8).hexdigest()
         is_there = any(digest in part.recent for part in self.parts)
-        recent = self.own.recent
+        recent = self.local.recent
         recent.pop(digest, None)
-        recent[digest] = None  # as the last one
-        if len(recent) > RECENT:
+        recent[digest] = None  # as the most recent one
+        if len(recent) > MAX_RECENT:
             del recent[next(iter(recent))]
         return is_there
 
@@ -174,33 +197,33 @@ class Monitor(Audit):
         seconds: Sequence[float],
         kinds: Any = 0,
     ) -> None:
-        """Count what a model's answers came to.
+        """Count the answers of a model.
 
         Parameters
         ----------
         stage : int
-            Of the model that was asked.
+            Stage of the model.
         decisions : Decisions
-            Of all inputs.
-        rows : int64 [s]
-            Those that it was asked about.
-        left : bool [s]
-            Whether they left then.
+            Decisions of all inputs.
+        rows : int64 array of shape (s,)
+            The inputs for which the model was called.
+        left : bool array of shape (s,)
+            Whether they exited at this stage.
         seconds : (float, float)
-            In the model, and in its exit decision.
-        kinds : int8 [s]
-            What :meth:`enter` said of them.
+            Seconds in the model and in the exit decision.
+        kinds : int8 array of shape (s,)
+            As returned by :meth:`enter`.
         """
         failures = decisions.failures[rows, : stage + 1]
         values = decisions.confidences[rows, stage]
         is_silent = stage == len(self.models) - 1 and not np.isfinite(values).any()
-        # what failed before gets here whatever its confidence
+        # inputs that failed earlier reach this stage whatever their confidence
         clean = ~failures.any(axis=1) & (kinds != REPEATED)
         leaving = rows[left]
         costs = decisions.costs[rows]
         with LOCK:
-            self.own.version += 1
-            sums = self.own.sums
+            self.local.version += 1
+            sums = self.local.sums
             sums["failed"][stage] += np.bincount(failures[:, stage], minlength=len(FAILURES))
             sums["seconds"][stage] += seconds
             sums["inputs"] += len(leaving)
@@ -209,56 +232,56 @@ class Monitor(Audit):
                 sums["spent"][stage] += np.nansum(costs[:, stage])
                 was_asked = ~np.isnan(decisions.seconds[leaving])
                 paid = np.where(was_asked, costs[left], 0).sum(axis=1)
-                paid = paid[~np.isnan(paid)]  # nan: a model did not say
+                paid = paid[~np.isnan(paid)]  # nan: a call returned no cost
                 sums["priced"] += len(paid)
                 sums["money"] += paid.sum(), (paid**2).sum()
             for row in rows[left & (kinds == DRAWN)].tolist():
-                self._doubt(decisions.ids[row], decisions.predictions[row], stage)
+                self._add_pending(decisions.ids[row], decisions.predictions[row], stage)
             if not is_silent:
                 self.waiting[stage].append(values[clean])
-            if sum(map(len, self.waiting[stage])) >= WAITING:
-                self._watch()
+            if sum(map(len, self.waiting[stage])) >= BUFFER_SIZE:
+                self._update_signal()
         if self.on_decision is not None and len(leaving):
             for record in decisions.take(leaving).records():
-                self._tell(record)
+                self._call_back(record)
 
-    def _tell(self, record: dict) -> None:
-        """Hand a decision to the callback, whose errors are no errors of the cascade."""
+    def _call_back(self, record: dict) -> None:
+        """Call ``on_decision``. Its errors become warnings."""
         try:
             self.on_decision(record)  # type: ignore[misc]
         except Exception as error:
             text = f"on_decision failed for {record['id']!r}: {type(error).__name__}: {error}"
             warnings.warn(text, RuntimeWarning, stacklevel=2)
 
-    def _watch(self) -> None:
-        """The drift signal takes the confidences that wait for it; the lock is held."""
+    def _update_signal(self) -> None:
+        """Pass the buffered confidences to the drift signal. Needs the lock."""
         for stage, parts in enumerate(self.waiting):
-            if self.own.signal is not None and parts:
-                # infinite ones as in the file
-                self.own.signal.add(stage, np.nan_to_num(np.concatenate(parts)))
+            if self.local.signal is not None and parts:
+                # infinite values as in the file
+                self.local.signal.add(stage, np.nan_to_num(np.concatenate(parts)))
             parts.clear()
 
     @property
     def broken(self) -> np.ndarray:
-        """Inputs for which each model failed, or gave nan or infinite logits, int64 [n]."""
+        """Return the number of inputs for which each model failed, int64 [n]."""
         return self.failed[:, 1:].sum(axis=1)
 
     def failing(self, most: float = 0.01, error: float = 0.01) -> pd.DataFrame:
-        """How often each model fails.
+        """Return the failure rate of each model, with an alarm.
 
         Parameters
         ----------
-        most : float
-            Share of failures that may be.
-        error : float
-            Probability of an alarm of any model, ever, where each fails independently and no more
-            often than that.
+        most : float, default=0.01
+            Acceptable share of failures.
+        error : float, default=0.01
+            Probability that any model ever raises an alarm, if each fails independently with a
+            probability of at most `most`.
 
         Returns
         -------
         DataFrame
-            One row per model: inputs it was asked about, by what went wrong; ``rate``; ``low``, a
-            lower bound at all times; ``alarm``: whether that lies above ``most``.
+            One row per model: number of inputs by failure, ``rate``, ``low`` (a lower bound at all
+            times), and ``alarm`` (whether ``low`` is above `most`).
         """
         with LOCK:
             failed = self.failed.copy()
@@ -275,9 +298,14 @@ class Monitor(Audit):
         return table
 
     def cost(self) -> pd.Series:
-        """What an input costs, in the unit of the calls: ``mean``, ``low`` and ``high`` (95%, by
-        the normal approximation), over ``priced`` inputs all of whose calls said what they cost;
-        without the audit."""
+        """Return the mean cost of an input, without the audit.
+
+        Returns
+        -------
+        Series
+            ``mean``, ``low`` and ``high`` (95%, by the normal approximation), in the unit of the
+            calls, over the ``priced`` inputs, all of whose calls returned a cost.
+        """
         with LOCK:
             sums = add_up(self.parts).sums
             count = sums["priced"]
@@ -287,19 +315,19 @@ class Monitor(Audit):
 
     @property
     def exit_rates(self) -> np.ndarray:
-        """Share of all inputs so far that left at each stage, float64 [n]; nan before the first."""
+        """Return the share of all inputs that exited at each stage, float64 [n], at first nan."""
         return self.exits / (self.inputs or np.nan)
 
     @property
     def table(self) -> pd.DataFrame:
-        """What was measured beside what was expected.
+        """Return the measured figures next to the expected ones.
 
         Returns
         -------
         DataFrame
-            One row per model: ``inputs`` that it saw, ``broken`` ones, exit rates with 95%
-            intervals, expected (whether "without choosing", the cascade's file says) and measured,
-            seconds per sample in the model and in the exit decision.
+            One row per model: number of ``inputs``, number of ``broken`` ones, expected and
+            measured exit rates with 95% intervals, seconds per sample in the model and in the exit
+            decision, and the cost ``spent``.
         """
         with LOCK:
             now = copy.deepcopy(add_up(self.parts).sums)
@@ -324,13 +352,14 @@ class Monitor(Audit):
         return table
 
     def drift(self, false_alarm_rate: float = 0.01) -> DriftReport:
-        """All inputs so far against the samples on which the cascade was measured; may be asked
-        after every input. What is promised, and what is not: :class:`DriftSignal`.
+        """Compare all inputs so far with the samples on which the cascade was measured.
+
+        The test may be evaluated after every input.
 
         Parameters
         ----------
-        false_alarm_rate : float
-            Of all checks together, for ever.
+        false_alarm_rate : float, default=0.01
+            Probability of a false alarm over all checks of an endless stream.
 
         Returns
         -------
@@ -339,41 +368,54 @@ class Monitor(Audit):
         Raises
         ------
         ValueError
-            Where nothing is expected of the cascade.
+            If the policy has no expectations.
+
+        See Also
+        --------
+        DriftSignal : The guarantee of the test, and its limits.
         """
-        if self.own.signal is None:
+        if self.local.signal is None:
             raise ValueError(
-                "nothing is expected of this cascade: give from_point the store that it was "
-                "measured on"
+                "nothing is expected of this cascade. Pass the store on which it was measured to "
+                "from_point"
             )
         with LOCK:
-            self._watch()
+            self._update_signal()
             others = [part.signal for part in self.others.values() if part.signal]
-            report = self.own.signal.report(false_alarm_rate, others)
-        said = self.expected and self.expected.intervals
-        return replace(report, reference=reference_in_words(said))
+            report = self.local.signal.report(false_alarm_rate, others)
+        intervals = self.expected and self.expected.intervals
+        return replace(report, reference=describe_reference(intervals))
 
     def save(self, path: str | Path) -> None:
-        """Write all that is known, whole or not at all, as a JSON file for :meth:`load`.
+        """Write the state to a JSON file atomically.
 
-        Ask for :meth:`drift` and :meth:`loss` after saving rather than before: what a crash forgets
-        has then had no part in any alarm, and the promises hold over restarts.
+        Call :meth:`drift` and :meth:`loss` after saving, not before. Inputs that a crash loses then
+        had no part in an alarm, and the guarantees hold over restarts.
+
+        Parameters
+        ----------
+        path : str or Path
 
         Raises
         ------
         ValueError
-            For predictions that JSON cannot hold, and a metric or an ensemble that is a function.
+            If JSON cannot hold a prediction, or the metric or the ensemble is a function.
+
+        See Also
+        --------
+        load : Read the file.
+        merge : Add the counts of other processes.
         """
         with LOCK:
-            self._watch()
+            self._update_signal()
             parts = [part.to_json() for part in self.parts]
             state = {"parts": parts, "rng": self.rng.bit_generator.state}
             try:
                 text = json.dumps(state, default=np.generic.item)
             except TypeError as error:
                 raise ValueError(
-                    "what is in doubt cannot be saved as JSON, which has texts, numbers and lists: "
-                    f"{error}"
+                    "a pending prediction cannot be saved as JSON, which has texts, numbers and "
+                    f"lists: {error}"
                 ) from None
         policy = text_of(replace(self.point, found_on=None))
         whole = {"format": FORMAT, "checksum": digest_of(text), "policy": policy, "state": text}
@@ -382,82 +424,96 @@ class Monitor(Audit):
 
     @classmethod
     def load(cls, path: str | Path) -> "Monitor":
-        """Read what :meth:`save` wrote; ``equal``, ``key`` and ``on_decision`` are to be set again.
+        """Read a state that :meth:`save` wrote. Set ``equal``, ``key`` and ``on_decision`` again.
 
         A service continues with ``Service(policy, calls, monitor=Monitor.load(path))``. Only one
-        process at a time can continue from a file: its inputs are counted under the same identity,
-        by which :meth:`merge` tells newer states from older ones.
+        process at a time may continue from a file, since its inputs are counted under the same
+        identity, by which :meth:`merge` distinguishes newer states from older ones.
+
+        Parameters
+        ----------
+        path : str or Path
+
+        Returns
+        -------
+        Monitor
 
         Raises
         ------
         ValueError
-            Naming the file, for one that is damaged, something else, or such as no monitoring can
-            have counted.
+            If the file is damaged, is another file, or has impossible counts. The message names the
+            file.
         """
         try:
-            whole = read_json(Path(path), LARGEST)
+            whole = read_json(Path(path), MAX_FILE_BYTES)
             if whole["format"] != FORMAT or whole["checksum"] != digest_of(whole["state"]):
                 raise ValueError("another format, or a part that was changed")
             monitor = cls(parse_cascade(whole["policy"]))
             monitor._restore(json.loads(whole["state"]))
         except (ValueError, TypeError, LookupError, RecursionError) as error:
-            raise ValueError(f"{path}: no monitoring that save wrote ({brief(error)})") from None
+            raise ValueError(
+                f"{path}: not a state that Monitor.save wrote ({brief(error)})"
+            ) from None
         return monitor
 
     def _restore(self, state: Any) -> None:
-        """Go on from what :meth:`save` noted."""
+        """Restore a state from :meth:`save`."""
         if wrong := misfit(state, {"parts": [dict], "rng": dict}):
             raise ValueError(f"{wrong}: missing or of another kind")
-        parts = [self._nothing() for _ in state["parts"]]
+        parts = [self._empty_counts() for _ in state["parts"]]
         for part, written in zip(parts, state["parts"]):
             part.restore(written)
-        self.own, *others = parts
+        self.local, *others = parts
         self.others = {part.identity: part for part in others}
         check_parts(parts)
         restore_generator(self.rng, state["rng"])
-        if self.own.identity:
+        if self.local.identity:
             self.process = os.getpid()
 
     def refuse_other(self, point: Point) -> None:
-        """ValueError unless this is the monitoring of a cascade, with the same expectations."""
+        """Raise ValueError if a cascade or its expectations differ from those monitored here."""
         mine, theirs = (
             (one.models, one.thresholds, one.expected and one.expected.confidences)
             for one in (self.point, point)
         )
         if mine != theirs:
-            raise ValueError("the monitoring of another cascade, or with other expectations")
+            raise ValueError("the monitor is of another cascade, or has other expectations")
 
     def merge(self, other: "Monitor") -> "Monitor":
-        """Count what other processes have counted as well.
+        """Add the counts of other processes.
 
-        Counts add up over processes. Of each process the newest state counts, by its identity and
-        version: merging the same state again, or an older one, changes nothing. Labels that were
-        given to either stay. Drift alarms where the capital of one of W processes comes to n · W /
-        α: the false-alarm rate is that of all of them together.
+        The newest state of each process counts, by its identity and version. Merging the same state
+        again, or an older one, has no effect. Labels of both monitors are kept. A drift alarm needs
+        a capital of n · W / α in one of W processes, so the false-alarm rate is that of all
+        processes together.
+
+        Parameters
+        ----------
+        other : Monitor
 
         Returns
         -------
         Monitor
-            Itself.
+            The same object.
 
         Raises
         ------
         ValueError
-            For another cascade, and for ids that are in doubt in several processes: these need ids
-            of their own, ``ids=`` of :meth:`Service.decide_many`.
+            If the other monitor is of another cascade, or ids are pending in several processes. Use
+            ``ids=`` of :meth:`Service.decide_many` for ids that differ between processes.
         """
         self.refuse_other(other.point)
         with LOCK:
-            self._watch()
-            other._watch()
+            self._update_signal()
+            other._update_signal()
             parts = {part.identity: part for part in copy.deepcopy(self.parts)}
             for part in copy.deepcopy(other.parts):
                 if part.identity:
-                    parts[part.identity] = merged(parts.get(part.identity), part)
+                    parts[part.identity] = merge_states(parts.get(part.identity), part)
             check_parts(list(parts.values()))
-            self.own = parts.pop(self.own.identity)
+            self.local = parts.pop(self.local.identity)
             self.others = parts
-            if self.own.labelled:  # it has counted these verdicts now
-                self.own.version += 1
-                self.own.labelled = {}
+            if self.local.labelled:  # it has counted these verdicts now
+                self.local.version += 1
+                self.local.labelled = {}
         return self

@@ -1,4 +1,4 @@
-"""A service that decides the inputs of many callers by a policy."""
+"""Decide the inputs of many callers by a policy."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -6,58 +6,59 @@ from typing import Any
 
 from ..checks import check_count, check_number, known
 from ..policy.calls import Expectation
-from ..policy.decisions import Decisions, by_model
+from ..policy.decisions import Decisions, align_by_model
 from ..policy.policy import Policy
 from .asking import Functions, Members
-from .engine import Engine, Terms
+from .engine import CallOptions, Engine
 from .monitor import Monitor
 
 
 class Service(Engine):
-    """Decides the inputs of many callers by a policy, on one event loop.
+    """Decide the inputs of many callers by a policy, on one event loop.
 
-    Inputs that wait for the same model share its calls, whoever sent them. Each input is deferred
-    to the next model as soon as its own answer is there.
+    Inputs of different callers share the calls of a model. Each input is deferred to the next model
+    as soon as its answer arrives.
 
     Parameters
     ----------
     policy : Policy
     calls : list of callable, mapping, or Cascade
-        A function per model as in :meth:`Policy.run`, async or not (then it runs in a thread). Or
-        the :class:`Cascade` whose members run in threads, ensembles included.
+        A function per model as in :meth:`Policy.run`. If it is not async, it runs in a thread. Or a
+        :class:`Cascade`, whose members run in threads, ensembles included.
     batch_size : int, or one per model, default=64
-        Inputs of one call, at most.
+        Maximum number of inputs per call.
     concurrency : int, or one per model
-        Calls of a model under way simultaneously, at most (default: 8). Of a cascade a number for
-        all models (default: 2), among which torch's threads are divided.
+        Maximum number of simultaneous calls of a model (default: 8). For a cascade it is one number
+        for all models (default: 2), whose calls share torch's threads.
     max_wait : float, default=0.005
-        Seconds for which an input waits for others, if more can come.
+        Seconds for which an input waits for others, if more can arrive.
     timeout : float or None, or one per model
         Seconds that a call of a function may take.
     on_error : str, default="stop"
         What happens after a failure of a function: an exception, a timeout, a malformed answer, or
-        a prediction that is not among ``labels``. "stop": the caller gets it. "next": the inputs of
-        the batch are asked about one by one, and those that fail are deferred to the next model, or
-        keep the answer that they have.
+        a prediction that is not among ``labels``. "stop": it is raised for the caller. "next": the
+        call is repeated for each input of the batch. Inputs that fail are deferred to the next
+        model, or keep their answer.
     labels, confidence_range
         As in :meth:`Policy.run`.
     monitor : Monitor, optional
-        What counts the decisions; by default a new one, ``service.monitor``.
+        Counts the decisions. The default is a new one, ``service.monitor``.
     audit : float, default=0.0
-        Share of all inputs, drawn at random, about which the reference is asked as well.
+        Share of all inputs, drawn at random, for which the reference is called as well.
     reference : str, optional
-        The model of the audit; by default the last one. Of a cascade any model of the zoo.
+        The model of the audit. The default is the last one. For a cascade it may be any model of
+        the zoo.
 
     Raises
     ------
     ValueError
-        If an option is not one of the above, or does not apply to a cascade; and if functions are
-        given for a policy with an ensemble.
+        If an option is not one of the above, or does not apply to a cascade, or a policy with an
+        ensemble has functions.
 
     See Also
     --------
-    Monitor : What was decided: exit rates, failures, cost, drift, loss.
-    Policy.run : The same for one caller, synchronously.
+    Monitor : Count decisions: exit rates, failures, cost, drift and loss.
+    Policy.run : Run a policy synchronously, for one caller.
 
     Examples
     --------
@@ -106,13 +107,13 @@ class Service(Engine):
         if hasattr(calls, "members"):
             if (timeout, on_error, labels, confidence_range) != (None, "stop", None, None):
                 raise ValueError(
-                    "timeout, on_error, labels and confidence_range are for functions; the members "
-                    "of a cascade run in threads, which cannot be stopped, and give logits"
+                    "timeout, on_error, labels and confidence_range are for functions. The members "
+                    "of a cascade run in threads, which cannot be stopped, and return logits"
                 )
             most = check_count(2 if concurrency is None else concurrency, "concurrency")
             models = Members(calls, reference, sizes, most)
             stages = len(sizes)
-            terms = Terms(sizes, [most] * stages, [None] * stages, max_wait, stops, most)
+            options = CallOptions(sizes, [most] * stages, [None] * stages, max_wait, stops, most)
         else:
             known(reference, names, "model of this policy")
             expectation = Expectation.of(labels, confidence_range)
@@ -120,9 +121,9 @@ class Service(Engine):
             most_each = 8 if concurrency is None else concurrency
             limits = per_stage(most_each, "concurrency", names, reference, check_count)
             timeouts = per_stage(timeout, "timeout", names, reference, check_timeout)
-            terms = Terms(sizes, limits, timeouts, max_wait, stops)
+            options = CallOptions(sizes, limits, timeouts, max_wait, stops)
         self.audit = check_number(audit, "audit", "a share", 0, 1)
-        super().__init__(point, models, monitor, terms)
+        super().__init__(point, models, monitor, options)
 
     async def decide(self, input: Any, id: str | int | None = None) -> dict[str, Any]:
         """Decide one input.
@@ -130,15 +131,19 @@ class Service(Engine):
         Parameters
         ----------
         input : Any
-            What the models take: one input of a function, one sample of a cascade.
+            One input of a function, or one sample of a cascade.
         id : str or int, optional
-            What the input is called in monitoring, and by labels that come late.
+            Name of the input in monitoring and for later labels.
 
         Returns
         -------
         dict
-            Its record: id, prediction, model, status, stage, and per stage that it got to
-            confidences, failures, costs, seconds. See :meth:`Decisions.records`.
+            Its record: id, prediction, model, status and stage, and for each stage that it reached
+            confidences, failures, costs and seconds. See :meth:`Decisions.records`.
+
+        See Also
+        --------
+        decide_many : Decide several inputs.
         """
         ids = None if id is None else [id]
         is_array = isinstance(self.models, Members) and hasattr(input, "ndim")
@@ -149,28 +154,29 @@ class Service(Engine):
     async def decide_many(self, inputs: Any, ids: Sequence | None = None) -> Decisions:
         """Decide several inputs together with those of other callers.
 
-        A cancelled caller returns at once; what it has under way is decided and counted.
+        A cancelled call returns immediately. Its inputs under way are still decided and counted.
 
         Parameters
         ----------
         inputs : list of N inputs, or batch of a cascade
         ids : list, optional
-            Texts or whole numbers that name the inputs; by default numbers since monitoring began.
+            Texts or whole numbers that name the inputs, by default numbers since monitoring began.
 
         Returns
         -------
         Decisions
-            In the order of the inputs, when all are decided. Audits may still be under way.
+            In the order of the inputs. Audits may still be under way.
 
         Raises
         ------
         BaseException
-            What stopped it; ``error.decided`` has the decisions so far.
+            If a call raises it and errors stop, or the caller is cancelled. ``error.decided`` has
+            the decisions so far.
         """
         return await self.decide_batch(inputs, ids, self.audit)
 
     async def end(self) -> None:
-        """Decide what waits, and return when nothing is under way, audits included."""
+        """Decide the waiting inputs, and return when all calls have ended, audits included."""
         self.may_come = lambda: False
         self.dispatch_due_batches()
         while self.calls:
@@ -180,13 +186,13 @@ class Service(Engine):
 def per_stage(
     values: Any, what: str, names: Sequence[str], reference: str, check: Callable
 ) -> list:
-    """One value per model, and that of the reference, the last one's if it is another model."""
+    """Return one value per model, and that of the reference, by default that of the last model."""
     if values is not None and not isinstance(values, Sequence | Mapping):
         values = [values] * len(names)
-    each = [check(value, what) for value in by_model(names, values, what)]
+    each = [check(value, what) for value in align_by_model(names, values, what)]
     return [*each, each[names.index(reference) if reference in names else -1]]
 
 
 def check_timeout(value: Any, what: str) -> float | None:
-    """Seconds, more than 0; None: no end."""
+    """Return seconds, more than 0, or None for no timeout."""
     return value if value is None else check_number(value, what, "seconds, or None", 1e-9)

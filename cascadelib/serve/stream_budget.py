@@ -1,4 +1,4 @@
-"""A mean cost that is held over a stream, whatever the inputs do."""
+"""Control the mean cost of a cascade over a stream."""
 
 from typing import Any
 
@@ -10,36 +10,55 @@ from ..evaluation.point import single_point
 from ..evaluation.run import evaluate
 from ..methods.thresholds import LARGEST, leaves, own_units
 
-STEP = 0.15  # of a level, by one batch
+MAX_STEP = 0.15  # largest change of the level by one batch
 
 
 class StreamBudget:
-    """Thresholds of one cascade that move so that its mean cost per sample stays at ``budget``
-    while confidences drift.
+    """Adjust the thresholds of a cascade to keep its mean cost per sample at a budget.
 
-    :meth:`run` decides batches of any size. Or use :attr:`thresholds` for a batch, then
-    :meth:`update` with the exit stages that came of it; large batches then make the bound wide.
-    All thresholds depend on one level u, which a batch moves by η_t × what it saved: integral
-    control. η_t = min(η, 0.15 ÷ the largest batch). Guarantee, for any inputs (with finite logits)
-    in any order: :meth:`bound`. Accuracy is not held. With prices per query :meth:`update` takes
-    what each input cost.
+    :meth:`run` decides batches of any size. Or decide a batch at :attr:`thresholds`, and call
+    :meth:`update` with its exit stages. Large batches then make the bound wide.
 
     Parameters
     ----------
     store : LogitStore or ScoreTable
-        The split that its thresholds start from, with one cost per model, or one per model and
+        The split that gives the initial thresholds, with one cost per model, or one per model and
         sample.
     cascade : Point, Policy or Cascade
     budget : float
-        Mean cost per sample, of the point's kind.
-    rate : float
-        η: how far one sample moves the level, at most.
+        Mean cost per sample, in the unit of the point's cost.
+    rate : float, default=0.005
+        η, the largest change of the level by one sample.
 
     Raises
     ------
     ValueError
-        For a cascade of one model, a budget that lies outside of what the cascade can cost (in
-        the mean over the store), or a rate outside of (0, 1).
+        If the cascade has one model, the budget is outside the range of the cascade's cost (its
+        mean over the store), or the rate is outside (0, 1).
+
+    See Also
+    --------
+    pick : Choose a point by a budget for data without drift.
+    Monitor : Count the decisions.
+
+    Notes
+    -----
+    All thresholds depend on one level u. A batch changes u by η_t × its saving, which is integral
+    control, with η_t = min(η, 0.15 ÷ the largest batch). The guarantee is :meth:`bound`, for any
+    inputs with finite logits in any order. Accuracy is not controlled. With prices per query,
+    :meth:`update` needs the cost of each input.
+
+    Examples
+    --------
+    >>> import cascadelib as cl
+    >>> from cascadelib.serve import StreamBudget
+    >>> confidence = [[0.9, 0.8, 0.4, 0.3], [0.9] * 4]
+    >>> table = cl.ScoreTable([[True, True, False, False], [True] * 4], confidence, [1, 10])
+    >>> point = cl.Point(table.names, (0.5,), cost_kind="cost")
+    >>> budget = StreamBudget(table, point, budget=6)
+    >>> budget.update([0, 1, 1, 1])
+    >>> budget.mean_cost
+    8.5
 
     References
     ----------
@@ -53,18 +72,17 @@ class StreamBudget:
         run = evaluate(store, point)
         costs = np.array(run.costs, np.float64)
         if len(costs) < 2:
-            raise ValueError("a budget needs a cascade of two models or more")
+            raise ValueError("a budget needs a cascade of two or more models")
         self.is_per_query = costs.ndim > 1
         self.costs = costs.reshape(len(costs), -1).mean(axis=1)
         self.cheapest = float(self.costs[0])
         self.dearest = float(self.costs.sum())
         if not self.cheapest < check_number(budget, "budget") < self.dearest:
             raise ValueError(
-                f"the budget must lie between {self.cheapest:g} and {self.dearest:g}, "
-                f"not {budget:g}"
+                f"the budget must be between {self.cheapest:g} and {self.dearest:g}, not {budget:g}"
             )
         if not 0 < check_number(rate, "rate") < 1:
-            raise ValueError(f"rate must lie between 0 and 1, not {rate}")
+            raise ValueError(f"rate must be between 0 and 1, not {rate}")
         self.budget = float(budget)
         self.rate = rate
         self.metric = point.metric
@@ -72,7 +90,7 @@ class StreamBudget:
         self.shares = [
             np.mean(~leaves(rising, threshold))
             for rising, threshold in zip(self.rising, point.inside)
-        ]  # of the samples, those that pass on
+        ]  # of deferred samples
         self.bend = np.clip(self._share_of(run.cost), 1e-9, 1 - 1e-9)
         self.level = self._share_of(self.budget)
         self.lowest = self.level
@@ -82,31 +100,31 @@ class StreamBudget:
         self.largest = 1
 
     def _share_of(self, cost: Any) -> Any:
-        """Where costs lie between the cheapest (0) and the dearest (1) that a sample can have."""
+        """Return costs as shares of the range from the first model (0) to all models (1)."""
         return (cost - self.cheapest) / (self.dearest - self.cheapest)
 
     @property
     def thresholds(self) -> tuple[float, ...]:
-        """Thresholds for the next batch, in the metric's own units."""
+        """Return the thresholds for the next batch, in the metric's native units."""
         inside = np.full(len(self.rising), -np.inf if self.level <= 0 else np.inf)
         if 0 < self.level < 1:
             for stage, (rising, share) in enumerate(zip(self.rising, self.shares)):
-                # Below the threshold lies this share of the samples, and none that tie with it; it
-                # is finite where any is above, so that infinite confidences exit.
+                # This share of the samples is below the threshold, without ties. The threshold is
+                # finite if a sample is above it, so that infinite confidences exit.
                 below = np.interp(self.level, [0, self.bend, 1], [0, share, 1])
                 count = round(below * len(rising))
                 inside[stage] = min(rising[count], LARGEST) if count < len(rising) else np.inf
         return tuple(own_units(self.metric, inside).tolist())
 
     def run(self, cascade: Any, batch: Any) -> Any:
-        """Decide a batch of N samples, so few at a time that the bound stays narrow.
+        """Decide a batch of N samples in small parts, which keep the bound narrow.
 
         Parameters
         ----------
         cascade : Cascade
-            Its own thresholds are as before afterwards.
+            Its thresholds are restored afterwards.
         batch : batch
-            Raw inputs, of any size; 0.15 ÷ η of them run at a time.
+            Raw inputs, of any size. At most 0.15 ÷ η samples run at a time.
 
         Returns
         -------
@@ -115,7 +133,7 @@ class StreamBudget:
         usual = cascade.thresholds
         decided = []
         try:
-            for part in cascade.parts(batch, max(1, int(STEP / self.rate))):
+            for part in cascade.parts(batch, max(1, int(MAX_STEP / self.rate))):
                 cascade.thresholds = self.thresholds
                 decided.append(cascade(part))
                 self.update(decided[-1].exit_stage)
@@ -125,27 +143,27 @@ class StreamBudget:
         return first.joined(*others)
 
     def update(self, exit_stage: Array, costs: Any = None) -> None:
-        """Take note of a batch that ran at :attr:`thresholds`.
+        """Record a batch that was decided at :attr:`thresholds`.
 
         Parameters
         ----------
-        exit_stage : int [b]
+        exit_stage : int array of shape (batch_size,)
             0 = first model.
-        costs : float [b], optional
-            What each input cost, needed with prices per query: of a policy
+        costs : float array of shape (batch_size,), optional
+            The cost of each input, required with prices per query. For a policy it is
             ``numpy.nansum(decisions.costs, axis=1)``.
 
         Raises
         ------
         ValueError
-            For what is no stage of this cascade, and costs that are missing or none; the budget is
-            then as before.
+            If the cascade has no such stage, or costs are missing or invalid. The budget then does
+            not change.
         """
         stages = np.asarray(exit_stage)
         if stages.ndim != 1 or not np.isin(stages, np.arange(len(self.costs))).all():
             raise ValueError(
                 f"exit_stage must be a list of stages from 0 to {len(self.costs) - 1}, not "
-                f"{brief(exit_stage)}: leave out samples that no model answered"
+                f"{brief(exit_stage)}. Leave out samples that no model answered"
             )
         if costs is None and not self.is_per_query:
             costs = np.cumsum(self.costs)[stages.astype(np.int64)]
@@ -156,7 +174,7 @@ class StreamBudget:
             )
         self.largest = max(self.largest, len(spent))
         saved = float(np.sum(self._share_of(self.budget) - self._share_of(spent)))
-        self.level += min(self.rate, STEP / self.largest) * saved
+        self.level += min(self.rate, MAX_STEP / self.largest) * saved
         self.lowest = min(self.lowest, self.level)
         self.highest = max(self.highest, self.level)
         self.samples = self.samples + len(spent)
@@ -164,24 +182,28 @@ class StreamBudget:
 
     @property
     def mean_cost(self) -> float:
-        """Mean cost per sample so far; nan before the first."""
+        """Return the mean cost per sample so far, nan before the first."""
         return self.spent / self.samples if self.samples else np.nan
 
     def bound(self) -> float:
-        """By how much the mean cost so far can differ from the budget, whatever the stream.
+        """Return the largest difference of the mean cost so far from the budget, for any stream.
 
         Returns
         -------
         float
-            (dearest − cheapest) · r ÷ (η_T · samples), η_T = min(η, 0.15 ÷ b): the last rate, b:
-            the largest batch, r = 1 + η_T b; or the range of the level so far, where that is more,
-            as it is where inputs cost more than the budget at the first model alone, or less
-            with all.
+            In the unit of the cost.
+
+        Notes
+        -----
+        The bound is (cost of all models − cost of the first) · r ÷ (η_T · samples), with the last
+        rate η_T = min(η, 0.15 ÷ b), the largest batch b and r = 1 + η_T b. If the range of the
+        level so far is larger than 1 + η_T b, it replaces r. This happens if inputs cost more than
+        the budget at the first model only, or less at all models.
 
         References
         ----------
         docs/monitoring.md.
         """
-        rate = min(self.rate, STEP / self.largest)
-        room = max(1 + rate * self.largest, self.highest - self.lowest)
-        return (self.dearest - self.cheapest) * room / (rate * self.samples)
+        rate = min(self.rate, MAX_STEP / self.largest)
+        level_range = max(1 + rate * self.largest, self.highest - self.lowest)
+        return (self.dearest - self.cheapest) * level_range / (rate * self.samples)

@@ -244,9 +244,8 @@ def gains(part: Array, total: Array, share: Array, offset: int) -> Array:
 
     The covariances are sums over samples [M].
     """
-    here, there = (slice(None, -offset), slice(offset, None))
-    if offset < 0:
-        here, there = slice(-offset, None), slice(None, offset)
+    here = slice(None, -offset) if offset > 0 else slice(-offset, None)
+    there = slice(offset, None) if offset > 0 else slice(None, offset)
     rise = total[there] - total[here]
     own = np.einsum("mk,mk->m", part[:, here], part[:, there]) - part[:, here].sum(axis=1)
     ends = rise.sum() - (part[:, there].sum(axis=1) - part[:, here].sum(axis=1))
@@ -315,14 +314,16 @@ def shares(by_s: Array, positive: Array, slope: Array) -> Array:
     """
     steps = slope[:, None] * np.arange(by_s.shape[1])
     base = np.log(positive / (by_s.sum(axis=1) - positive))
-    low, high = base - steps.max(axis=1), base - steps.min(axis=1)
+    low = base - steps.max(axis=1)
+    high = base - steps.min(axis=1)
     middle = base - slope * (by_s @ np.arange(by_s.shape[1]) / by_s.sum(axis=1))
     for _ in range(STEPS):
         share = expit(middle[:, None] + steps)
         error = (by_s * share).sum(axis=1) - positive
         if np.abs(error).max() < TOLERANCE:
             break
-        low, high = np.where(error < 0, middle, low), np.where(error < 0, high, middle)
+        low = np.where(error < 0, middle, low)
+        high = np.where(error < 0, high, middle)
         with np.errstate(divide="ignore", invalid="ignore"):
             newton = middle - error / (by_s * share * (1 - share)).sum(axis=1)
         middle = np.where((low <= newton) & (newton <= high), newton, (low + high) / 2)
@@ -334,7 +335,8 @@ def root(rising: Callable[[Array], Array], low: Array, high: Array) -> Array:
     for _ in range(STEPS):
         middle = (low + high) / 2
         is_below = rising(middle) < 0
-        low, high = np.where(is_below, middle, low), np.where(is_below, high, middle)
+        low = np.where(is_below, middle, low)
+        high = np.where(is_below, high, middle)
     return (low + high) / 2
 
 

@@ -72,16 +72,29 @@ def _check_part(
     ids = full.origin.sample_ids[rows]
     assert np.array_equal(part.origin.sample_ids, ids), f"{what} has its samples in this order"
     assert part.origin.source == full.origin.source, f"{what} has the origin of the full store"
-    costs = part.costs(part.default_cost)
-    by_sample = part.sample_costs(part.default_cost)
-    shapes = (costs.shape, (len(costs), len(part)))
-    assert part.default_cost in part.cost_names, "the default cost is one of cost_names"
-    assert costs.shape == (len(names),), "costs(cost) is [M]"
+    table["top1"] = -1.0
+    assert (part.models["top1"] != -1.0).all(), "models is a copy that may be changed"
+    _check_costs(part)
+    _check_outcomes(part, full, rows, method, what)
+
+
+def _check_costs(store: Any) -> None:
+    """Check costs and their order."""
+    costs = store.costs(store.default_cost)
+    by_sample = store.sample_costs(store.default_cost)
+    shapes = (costs.shape, (len(costs), len(store)))
+    assert store.default_cost in store.cost_names, "the default cost is one of cost_names"
+    assert costs.shape == (len(store.models),), "costs(cost) is [M]"
     assert np.isfinite(costs).all() and (costs >= 0).all(), "costs are finite, none negative"
     assert (np.diff(costs) >= 0).all(), "models goes cheapest first, by the default cost"
     assert by_sample.shape in shapes, "sample_costs(cost) is [M] or [M, k]"
     mean = by_sample.reshape(len(costs), -1).mean(axis=1)
     assert np.allclose(mean, costs), "costs(cost) is the mean of sample_costs(cost)"
+
+
+def _check_outcomes(part: Any, full: Any, rows: Array, method: Any, what: str) -> None:
+    """Check the stage functions of all models and of single models."""
+    table = part.models
     stage = part.outcome(list(table.index), method, "top1")
     for position, name in enumerate(table.index):
         assert isinstance(part.metadata(name), dict), "metadata(name) is a dict"
@@ -96,11 +109,9 @@ def _check_part(
                 "nor on earlier calls"
             )
         assert np.isclose(np.mean(correct), table.loc[name, "top1"]), "top1 is the mean of correct"
-    if len(names) > 1:
+    if len(table) > 1:
         correct, confidence = stage((0, 1))
         assert correct.shape == confidence.shape == rows.shape, "a prefix may have two models"
-    table["top1"] = -1.0
-    assert (part.models["top1"] != -1.0).all(), "models is a copy that may be changed"
 
 
 def _check_predictions(store: Any, name: str, method: Any) -> None:

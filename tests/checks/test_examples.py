@@ -8,7 +8,7 @@ import pytest
 
 import cascadelib
 
-PACKAGES = ("datasets", "extraction", "guarantees", "zoo")
+PACKAGES = ("datasets", "extraction", "guarantees", "policy", "serve", "zoo")
 
 
 def modules_of(package):

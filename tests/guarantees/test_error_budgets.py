@@ -146,7 +146,7 @@ def test_at_an_anytime_bound_the_mean_capital_is_one_over_the_error(lost, same, 
 def test_alarms_of_failing_models_share_their_error(capture):
     calls = capture(monitor, "anytime_lower", -0.5)
     running = Monitor(cl.Point(("a", "b", "c"), (0.5, 0.5)))
-    running.own.sums["failed"][1] = [90, 7, 2, 1, 0]
+    running.local.sums["failed"][1] = [90, 7, 2, 1, 0]
     table = running.failing(most=0.0, error=0.3)
     assert calls == [(0, 0, 0, 0.3 / 3), (10, 90, 0, 0.3 / 3), (0, 0, 0, 0.3 / 3)]
     assert (table["low"] == 0).all() and not table["alarm"].any()

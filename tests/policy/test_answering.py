@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import cascadelib as cl
-from cascadelib.policy.answering import step_at
+from cascadelib.policy.answering import step_curve
 
 
 class Reference:
@@ -74,7 +74,7 @@ def test_its_policy_keeps_the_promise_on_new_rows_and_survives_its_file(tmp_path
     point = result.policy.point
     assert np.mean(decisions.exit_stage == 0) == pytest.approx(point.exit_rates[0], abs=0.02)
     assert point.cost == pytest.approx(0.25 + 2 * point.exit_rates[1])
-    assert f"it keeps {point.exit_rates[0]:.1%}" in result.certificate
+    assert f"The small model answers {point.exit_rates[0]:.1%}" in result.certificate
     result.policy.save(tmp_path / "policy.json")
     again = cl.Policy.load(tmp_path / "policy.json").decide(
         {"small": fresh.confidence[0]}, {"small": fresh.predictions[0], "reference": answers}
@@ -216,12 +216,12 @@ def test_too_few_labels_certify_nothing_and_say_so():
     result = cl.answer_table(table, Reference(truth, table.sample_ids), 0.01, labels=20)
     assert result.asked.all() and result.answers.tolist() == truth.tolist()
     assert result.policy.decide([[1.0]], [["1"]]).exit_stage.tolist() == [1]
-    assert "No answer is the small model's" in str(result) and "too few labels" in str(result)
+    assert "The reference gave all answers" in str(result) and "too few labels" in str(result)
 
 
 @pytest.mark.parametrize("border", [0.0, -1e300, 0.3, 1.0])
 def test_a_step_is_0_up_to_its_border_and_1_above_it(border):
-    curve = step_at(border, None)
+    curve = step_curve(border, None)
     x = [border - abs(border) - 1, border, np.nextafter(border, np.inf), border + abs(border) + 1]
     assert np.interp(x, curve["knots"], curve["values"]).tolist() == [0, 0, 1, 1]
 
@@ -237,11 +237,11 @@ async def answer_later(ids):
         ({"table": cl.ScoreTable([[True]], [[0.5]], [1])}, "with its predictions"),
         (
             {"table": cl.ScoreTable(None, [[1], [1]], [1, 2], predictions=[["a"], ["b"]])},
-            "the small model alone",
+            "ScoreTable of one model",
         ),
         (
             {"table": cl.ScoreTable(None, [[1]], [1], ["reference"], predictions=[["a"]])},
-            "rename it",
+            "Rename it",
         ),
         ({"epsilon": 1}, "epsilon must be a number from 0 to below 1"),
         ({"delta": 0}, "delta must be a number between 0 and 1"),
@@ -274,5 +274,5 @@ def test_rows_that_repeat_are_no_independent_draws():
     ids = [f"row {row}" for row in range(1200)]
     renamed = cl.ScoreTable(None, table.confidence[:, rows], [1], ["small"], ids, predictions=said)
     result = cl.answer_table(renamed, Reference(truth[rows], ids), 0.1, labels=600)
-    assert "Of new rows nothing is promised: rows of the table repeat others" in str(result)
+    assert "There is no guarantee for new rows: rows of the table repeat others" in str(result)
     assert "over the draw of the labels, at most 0.1 of the 1,200 answers" in str(result)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cascadelib.policy.batches import next_batch, push
+from cascadelib.policy.batches import enqueue, next_batch
 
 
 @dataclass
@@ -33,7 +33,7 @@ def test_all_inputs_leave_in_their_order_and_in_full_batches_of_one_kind(arrival
     for count, kind in arrivals:
         numbers = list(range(len(expected), len(expected) + count))
         expected += [(number, kind) for number in numbers]
-        push(waiting, Numbers(numbers, kind), size)
+        enqueue(waiting, Numbers(numbers, kind), size)
     batches = []
     while waiting:
         batches.append(next_batch(waiting, size))

@@ -210,11 +210,11 @@ def test_no_input_asks_nobody():
 
 REFUSED = {
     "a call too few": ({"calls": CALLS[:1]}, "calls of 3 models are needed"),
-    "the last call missing": ({"calls": CALLS[:2]}, "model 'm2': a function that asks it"),
-    "no function": ({"calls": [*CALLS[:2], "m2"]}, "model 'm2': a function that asks it"),
+    "the last call missing": ({"calls": CALLS[:2]}, "model 'm2': a function that calls it"),
+    "no function": ({"calls": [*CALLS[:2], "m2"]}, "model 'm2': a function that calls it"),
     "an unknown name": (
         {"calls": dict(zip(["m0", "m1", "m3"], CALLS))},
-        "model 'm2': a function that asks it",
+        "model 'm2': a function that calls it",
     ),
     "unknown names": ({"calls": {"m7": CALLS[0]}}, "unknown model of this cascade 'm7'"),
     "one text": ({"inputs": "a text"}, "a list of inputs is needed"),
@@ -246,8 +246,8 @@ def test_what_decide_refuses():
     confidence = TABLE.confidence.copy()
     cases = [
         (confidence[:1], None, "of 3 models"),
-        ([confidence[0], confidence[1, :5]], None, "equally many"),
-        (confidence, [[0]] * 3, "equally"),
+        ([confidence[0], confidence[1, :5]], None, "same number of samples"),
+        (confidence, [[0]] * 3, "same number of samples"),
     ]
     cases += [({"m0": confidence[0]}, None, "^model 'm1'"), ([["a"], ["b"]], None, "real numbers")]
     for confidences, predictions, message in cases:

@@ -261,7 +261,7 @@ def test_broken_logits_go_to_the_last_model(ensemble):
 
 def test_a_broken_last_model_leaves_what_came_before():
     cascade = made(make_point([2.0], Method()), {"b": spoil([0], np.nan)})
-    with pytest.warns(RuntimeWarning, match="kept what came before"):
+    with pytest.warns(RuntimeWarning, match="kept the previous output"):
         decisions = cascade(np.arange(3))
     assert decisions.predictions[0] == TABLE["a"][0].argmax() and decisions.exit_stage.tolist() == [
         1,
@@ -353,7 +353,8 @@ def test_a_new_process_decides_the_same(tmp_path):
     path, point = saved(tmp_path, store=VAL, held_out=TEST)
     code = (
         "import sys, numpy as np, cascadelib as cl; c = cl.Cascade.load(sys.argv[1]); "
-        "d = c(cl.datasets.fashion_mnist('test').batch(0, 200)); print(d.exit_stage.tolist(), d.predictions.tolist())"
+        "d = c(cl.datasets.fashion_mnist('test').batch(0, 200)); "
+        "print(d.exit_stage.tolist(), d.predictions.tolist())"
     )
     said = subprocess.run(
         [sys.executable, "-W", "error::UserWarning", "-c", code, path],
@@ -396,7 +397,7 @@ def test_weights_are_recorded_without_a_store(tmp_path):
 
 def test_bad_models(tmp_path):
     point = make_point([0.5], Method(), "ab")
-    with pytest.raises(ValueError, match=r"unknown model 'b'.*hand your own over: models=\{'b'"):
+    with pytest.raises(ValueError, match=r"unknown model 'b'.*pass the model: models=\{'b'"):
         Cascade.from_point(point, {"a": rows_model("a")})
     with pytest.raises(ValueError, match="unknown model of this cascade 'c'"):
         Cascade.from_point(point, {"c": rows_model("c")})
@@ -462,7 +463,7 @@ def test_batches_of_all_forms():
     assert count_samples(("one", "two texts")) == 2 and concatenate_batches(
         [("one",), ["two"]]
     ) == ["one", "two"]
-    with pytest.raises(ValueError, match="equally many"):
+    with pytest.raises(ValueError, match="same number of samples, not"):
         count_samples({"x": [1], "y": [1, 2]})
 
 

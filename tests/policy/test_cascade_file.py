@@ -20,8 +20,8 @@ from cascadelib.labels import Labels, Seen, samples_in_common
 from cascadelib.policy.cascade_file import (
     UNCHECKED,
     WITHOUT_CHOOSING,
+    estimate_mean,
     expected,
-    mean_with_ends,
     point_for_file,
     summary,
 )
@@ -87,7 +87,7 @@ def test_intervals_cover():
     for _ in range(400):
         for kind, truth in ((bool, 0.9), (float, 0.45)):
             drawn = rng.random(300) < 0.9
-            found = mean_with_ends(drawn if kind is bool else drawn * 0.5)
+            found = estimate_mean(drawn if kind is bool else drawn * 0.5)
             hits[kind] += found.low <= truth <= found.high
     assert 0.92 <= hits[bool] / 400 <= 0.985 and hits[float] / 400 >= 0.95
 

@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from cascadelib.policy.decisions import Decisions, nothing
+from cascadelib.policy.decisions import Decisions, empty_decisions
 
 
 def test_samples_that_nobody_has_seen_are_undecided():
-    decisions = nothing(3, ["a", "b"])
+    decisions = empty_decisions(3, ["a", "b"])
     assert len(decisions) == 3
     assert decisions.predictions.tolist() == [None] * 3
     assert decisions.exit_stage.tolist() == [-1] * 3
@@ -28,7 +28,7 @@ def test_its_text_counts_the_exits():
 def test_parts_are_joined_in_their_order():
     parts = []
     for first, count in ((0, 2), (2, 0), (2, 3)):
-        part = nothing(1, ["a", "b"], unknown=-1).take(np.zeros(count, int))
+        part = empty_decisions(1, ["a", "b"], unknown=-1).take(np.zeros(count, int))
         part.predictions[:] = np.arange(first, first + count)
         part.exit_stage[:] = part.predictions % 2
         part.failures[:, 0] = 3

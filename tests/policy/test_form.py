@@ -73,7 +73,7 @@ BAD = {
     "half a content": (lambda c: c["chosen_on"].update(contents="AA=="), "4 bytes each"),
     "half a key": (lambda c: c["chosen_on"].update(keys="AAAA"), "6 bytes each"),
     "another version": (lambda c: c.update(version=2), "format version 2"),
-    "no cascade": (lambda c: c.update(format="bicycle"), "no cascade"),
+    "no cascade": (lambda c: c.update(format="bicycle"), "not a cascade"),
     "a threshold moved": (lambda c: c.update(thresholds=[0.5]), "edited after it was written"),
     "a threshold too many": (lambda c: c["thresholds"].append(0.5), "2 thresholds for 2 models"),
     "a threshold that is a word": (

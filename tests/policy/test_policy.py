@@ -199,7 +199,8 @@ policy = Policy.load(sys.argv[1])
 decisions = policy.decide([[0.1] * 3] * len(policy.models), [["a", "b", "c"]] * len(policy.models))
 assert len(decisions) == 3 and policy.exits(0, [0.0]).all() == (policy.metric == "entropy")
 policy.save(sys.argv[1])
-heavy = {"torch", "pandas", "scipy", "numba", "timm", "transformers", "plotly", "pyarrow", "safetensors", "tqdm"}
+heavy = {"torch", "pandas", "scipy", "numba", "timm", "transformers", "plotly", "pyarrow"}
+heavy |= {"safetensors", "tqdm"}
 print(sorted(heavy & (set(sys.modules) - before)))
 """
 

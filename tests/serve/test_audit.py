@@ -13,7 +13,7 @@ from deciding import decide
 
 from cascadelib import Cascade, Method, Point, Policy, pick, search
 from cascadelib.policy import pieces_of
-from cascadelib.policy.decisions import DRAWN, Answer, nothing
+from cascadelib.policy.decisions import DRAWN, Answer, empty_decisions
 from cascadelib.serve import Monitor, audit
 
 
@@ -35,7 +35,7 @@ def test_an_audit_runs_the_reference_on_inputs_of_every_stage():
     said = np.concatenate([d.predictions for d in decisions])
     stages = np.concatenate([d.exit_stage for d in decisions])
     answers = TEST.logits("lenet@28")[:600].argmax(axis=1)
-    queue = monitor.to_label()
+    queue = monitor.to_label().sort_index()  # calls under way simultaneously end in any order
     differ = np.flatnonzero(said != answers)
     assert queue.index.tolist() == differ.tolist() and len(differ) and (stages[differ] == 0).all()
     assert queue.to_numpy().tolist() == np.stack([said, answers], 1)[differ].tolist()
@@ -53,8 +53,8 @@ def test_an_audit_runs_the_reference_on_inputs_of_every_stage():
 
 def test_labels_that_are_none_stay_wanted_and_wrong_ones_are_refused():
     monitor = Monitor(Point(("a", "b"), (0.5,), method=Method()))
-    monitor.own.doubts.update({3: [1, 2, 0, 0], 5: [0, 2, 0, 1]})
-    monitor.own.windows.append({"audited": 2, "lost": 0, "tied": 0, "gained": 0, "since": 0})
+    monitor.local.pending.update({3: [1, 2, 0, 0], 5: [0, 2, 0, 1]})
+    monitor.local.windows.append(Counter(audited=2))
     for none in (None, np.nan):
         monitor.label({3: none})
     for wrong in ("Sneaker", -1):
@@ -70,8 +70,8 @@ def test_labels_that_are_none_stay_wanted_and_wrong_ones_are_refused():
 def test_labels_with_one_that_is_refused_are_none_of_them_taken():
     """Of an input that is not in doubt, of one that the reference has yet to answer, of a text."""
     monitor = Monitor(Point(("a", "b"), (0.5,), method=Method()))
-    monitor.own.doubts.update({3: [1, 2, 0, 0], 5: [0, 2, 0, 1], 7: [0, None, 0, 1]})
-    monitor.own.windows.append({"audited": 3, "lost": 0, "tied": 0, "gained": 0, "since": 0})
+    monitor.local.pending.update({3: [1, 2, 0, 0], 5: [0, 2, 0, 1], 7: [0, None, 0, 1]})
+    monitor.local.windows.append(Counter(audited=3))
     for refused in ({9: 1}, {7: 1}, {5: "Sneaker"}):
         with pytest.raises(ValueError, match="input"):
             monitor.label({3: 2} | refused)
@@ -144,7 +144,7 @@ def test_a_certified_loss_that_is_left_alarms():
     rng = np.random.default_rng(0)
     for _ in range(40):
         said = np.where(rng.random(100) < 0.06, 1, 0)
-        decisions = replace(nothing(100, seen.models), ids=seen.enter(100)[0])
+        decisions = replace(empty_decisions(100, seen.models), ids=seen.enter(100)[0])
         zero = np.zeros(100, np.int8)
         decisions.write(seen.point, 0, np.arange(100), Answer(said[:, None], zero + 0.9, zero))
         everyone_left(seen, decisions)
@@ -161,7 +161,7 @@ def test_a_certified_loss_that_is_left_alarms():
 def audited(seen, said, answers, failures=0):
     """Inputs that leave at the first of two stages, all audited; returns their ids."""
     count = len(said)
-    decisions = replace(nothing(count, seen.models), ids=seen.enter(count)[0])
+    decisions = replace(empty_decisions(count, seen.models), ids=seen.enter(count)[0])
     zero = np.zeros(count, np.int8)
     decisions.write(seen.point, 0, np.arange(count), Answer(said[:, None], zero + 0.9, zero))
     everyone_left(seen, decisions)
@@ -254,7 +254,7 @@ def test_an_alarm_says_where_and_names_the_labels_that_renew_the_certificate():
 
 def test_one_id_that_comes_twice_stays_in_doubt():
     seen = Monitor(Point(("a", "b"), (0.5,)))
-    decisions = replace(nothing(2, seen.models), ids=np.array(["x", "x"], object))
+    decisions = replace(empty_decisions(2, seen.models), ids=np.array(["x", "x"], object))
     zero = np.zeros(2, np.int8)
     decisions.write(seen.point, 0, np.arange(2), Answer(zero[:, None], zero + 0.9, zero))
     everyone_left(seen, decisions)
@@ -265,8 +265,8 @@ def test_one_id_that_comes_twice_stays_in_doubt():
 
 def test_an_input_that_no_model_answered_takes_a_label_as_well():
     seen = Monitor(Point(("a", "b"), (0.5,)))
-    seen.own.windows.append({"audited": 1, "lost": 0, "tied": 0, "gained": 0, "since": 0})
-    seen.own.doubts["x"] = [None, "heron", 0, 0]
+    seen.local.windows.append(Counter(audited=1))
+    seen.local.pending["x"] = [None, "heron", 0, 0]
     assert seen.to_label().loc["x"].tolist() == [None, "heron"]
     seen.label({"x": "heron"})
     assert seen.verdicts == {"lost": 1, "tied": 0, "gained": 0}
@@ -290,9 +290,9 @@ def test_each_end_of_the_loss_gets_half_of_the_error(bounds_asked):
     without an answer of the reference."""
     seen = Monitor(Point(("a", "b"), (0.5,)))
     for audited in (40, 50, 60):
-        seen.own.windows.append(Counter(audited=audited, lost=3, tied=1, gained=5, since=0))
-    seen.own.doubts.update({"x": [0, None, 2, 0], "y": [0, None, 0, 0]})
-    seen.own.sums["forgotten"] = 7
+        seen.local.windows.append(Counter(audited=audited, lost=3, tied=1, gained=5, since=0))
+    seen.local.pending.update({"x": [0, None, 2, 0], "y": [0, None, 0, 0]})
+    seen.local.sums["forgotten"] = 7
     seen.loss(error=0.24)
     # 150 audited less 9 lost, 15 gained and 9 in doubt
     assert bounds_asked[:2] == [(9, 117, 24, 0.12), (15, 117, 18, 0.12)]
@@ -305,7 +305,7 @@ def test_each_end_of_the_loss_gets_half_of_the_error(bounds_asked):
 def test_the_errors_of_all_windows_of_now_add_up_to_the_error(windows, bounds_asked):
     """1 / 2 + 1 / 6 + 1 / 12 + …, half of each at each end."""
     seen = Monitor(Point(("a", "b"), (0.5,)))
-    seen.own.windows += [Counter(since=0) for _ in range(windows)]
+    seen.local.windows += [Counter(since=0) for _ in range(windows)]
     seen.loss(error=0.1)
     start = max(0, windows - 2)
     of_now = 0.1 * (1 / (start + 1) - 1 / (start + 2))

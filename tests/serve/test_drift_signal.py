@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from cascadelib import LogitStore, evaluate, pick, search
 from cascadelib.policy.confidence_summary import HELD_OUT, WITHOUT_CHOOSING, summary
 from cascadelib.serve import DriftSignal
-from cascadelib.serve.drift_signal import SIZES, Capital, DriftReport, reference_in_words
+from cascadelib.serve.drift_signal import BET_SIZES, Capital, DriftReport, describe_reference
 
 
 def store_of(k, seed, scale=1.0, noise=1.0):
@@ -54,7 +54,7 @@ def slow_capital(reference, live):
     for x in live:
         bins.append(sum(edge < x for edge in reference.values))
     middle = [(sum(urn[:b]) + urn[b] / 2) / sum(urn) for b in range(len(urn))]
-    bets = [(x * s, y * s) for s in SIZES for x, y in ((1, -1), (-1, 1), (1, 1), (-1, -1))]
+    bets = [(x * s, y * s) for s in BET_SIZES for x, y in ((1, -1), (-1, 1), (1, 1), (-1, -1))]
     factors = []
     for t, b in enumerate(bins):
         chance = [(urn[c] + bins[:t].count(c)) / (sum(urn) + t) for c in range(len(urn))]
@@ -175,7 +175,7 @@ def test_stages_that_nobody_reaches_say_nothing():
     ("live", "message"),
     [
         ([np.ones(50)], "1 stages, the reference 2"),
-        ([np.ones(50), np.ones(51)], "cannot be reached by more"),
+        ([np.ones(50), np.ones(51)], "no more samples than the previous"),
         ([np.array([0.5, np.nan]), np.ones(1)], "nan"),
     ],
 )
@@ -193,10 +193,10 @@ def test_bad_references_are_refused():
 
 def test_a_report_names_the_part_that_the_reference_had_in_making_the_cascade():
     """As the intervals in a cascade's file tell; nothing is known of other words, or none."""
-    assert reference_in_words(HELD_OUT).startswith("held out: the reference's samples had no part")
-    assert reference_in_words(WITHOUT_CHOOSING).startswith(
+    assert describe_reference(HELD_OUT).startswith("held out: the reference's samples had no part")
+    assert describe_reference(WITHOUT_CHOOSING).startswith(
         "chosen on: the reference's samples had a"
     )
     for unknown in (None, "90%"):
-        assert reference_in_words(unknown) == DriftReport.reference
+        assert describe_reference(unknown) == DriftReport.reference
     assert DriftReport.reference.startswith("not known")

@@ -191,15 +191,15 @@ def test_more_connections_than_it_can_hold_are_refused(cascade, served):
 
 
 BAD = {
-    "no .npy": (b"junk", "no .npy array"),
-    "nothing": (b"", "no .npy array"),
-    "cut short": (npy(IMAGES[:2])[:-1], "no .npy array.*cannot reshape"),
-    "unbalanced": (npy(IMAGES[:2]).replace(b"(2,", b"((2"), "no .npy array.*header"),
+    "no .npy": (b"junk", "not a valid .npy array"),
+    "nothing": (b"", "not a valid .npy array"),
+    "cut short": (npy(IMAGES[:2])[:-1], "not a valid .npy array.*cannot reshape"),
+    "unbalanced": (npy(IMAGES[:2]).replace(b"(2,", b"((2"), "not a valid .npy array.*header"),
     "a truth value in its shape": (
         npy(IMAGES[:2]).replace(b"(2, 28, 28)", b"(2,True,28)"),
-        "no .npy array.*shape",
+        "not a valid .npy array.*shape",
     ),
-    "pickled": (npy(np.array([None])), "no .npy array"),
+    "pickled": (npy(np.array([None])), "not a valid .npy array"),
     "no samples": (npy(IMAGES[:0]), "without samples"),
     "one number": (npy(np.float32(3)), "a batch is needed"),
     "another shape": (npy(IMAGES[:2, 0]), r"model 'mlp@28' cannot run on uint8 \[2, 28\]"),
@@ -214,10 +214,10 @@ BAD = {
     "texts": (b'["a shoe"]', "model 'mlp@28' cannot run on list"),
     "JSON of numbers": (b"[1, 2]", "a list of texts"),
     "an object": (b'{"a": 1}', "a list of texts"),
-    "no JSON": (b"[", "no JSON"),
-    "too deep": (b"[" * 100_000, "no JSON"),
+    "no JSON": (b"[", "not a valid JSON"),
+    "too deep": (b"[" * 100_000, "not a valid JSON"),
     "too many": (npy(np.zeros((300, 28, 28), np.uint8)), "300 samples in one request; at most 256"),
-    "numbers that go on": (npy(np.zeros((2, 28, 28), "f8"))[:-8], "no .npy array"),
+    "numbers that go on": (npy(np.zeros((2, 28, 28), "f8"))[:-8], "not a valid .npy array"),
 }
 
 

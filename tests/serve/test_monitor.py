@@ -246,7 +246,7 @@ def test_what_cannot_be_merged_is_refused():
     other = Monitor(WATCHED)
     ask(one, 0, 100)
     ask(other, 0, 100)
-    with pytest.raises(ValueError, match="ids are in doubt in both.*ids="):
+    with pytest.raises(ValueError, match="ids are pending in several.*ids="):
         one.merge(other)
     assert one.inputs == 100
     another = Policy(Point(("a", "c"), (0.5,)))
@@ -264,11 +264,11 @@ def test_what_cannot_be_saved_or_read_is_refused(tmp_path):
     text = path.read_text()
     for damaged in (text[:-9], text.replace("monitor 1", "running 2"), "{}", "[]", "no JSON"):
         path.write_text(damaged)
-        with pytest.raises(ValueError, match=r"monitor\.json: no monitoring that save wrote"):
+        with pytest.raises(ValueError, match=r"monitor\.json: not a state that Monitor.save wrote"):
             Monitor.load(path)
     path.write_text(text)
-    monitor.own.doubts["x"] = [object(), None, 0, 0]
-    with pytest.raises(ValueError, match="what is in doubt cannot be saved"):
+    monitor.local.pending["x"] = [object(), None, 0, 0]
+    with pytest.raises(ValueError, match="a pending prediction cannot be saved"):
         monitor.save(path)
     assert Monitor.load(path).inputs == 100 and len(list(tmp_path.iterdir())) == 1
 

@@ -201,8 +201,8 @@ def test_a_large_batch_is_split_and_its_bound_is_that_of_small_ones():
         ({"budget": 1.0}, "between 1 and 15, not 1"),
         ({"budget": 15.0}, "between 1 and 15"),
         ({"budget": np.nan}, "not nan"),
-        ({"rate": 0.0}, "rate must lie"),
-        ({"cascade": search(TABLE, 1).point(0)}, "two models or more"),
+        ({"rate": 0.0}, "rate must be"),
+        ({"cascade": search(TABLE, 1).point(0)}, "two or more models"),
     ],
 )
 def test_refused(change, message):
