@@ -91,9 +91,12 @@ def executed_cells(shell, path, parameters):
         if cell.cell_type != "code":
             continue
         with capture_output() as captured:
+            shell.display_trap.hook = sys.displayhook  # else a cell's value is printed as text
             done = shell.run_cell(cell.source)
         assert done.success, f"cell {number}: {done.error_before_exec or done.error_in_exec!r}"
-        cell.outputs = [nbformat.v4.new_output("stream", text=captured.stdout)]
+        cell.outputs = []
+        if captured.stdout:
+            cell.outputs.append(nbformat.v4.new_output("stream", text=captured.stdout))
         for shown in captured.outputs:
             data = {"data": shown.data, "metadata": shown.metadata or {}}
             cell.outputs.append(nbformat.v4.new_output("display_data", **data))
