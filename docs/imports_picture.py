@@ -14,7 +14,10 @@ PACKAGE = Path(__file__).resolve().parents[1] / "cascadelib"
 OUT = Path(__file__).with_name("imports.svg")
 BASE = "base modules"
 APART = {"sklearn": "sklearn", "__main__": "command line"}  # modules with a box of their own
-WIDTH, BOX, HEIGHT, ROW = 740, 114, 34, 74  # pixels
+WIDTH = 740  # pixels, as all of these
+BOX = 114
+HEIGHT = 34
+ROW = 74
 HEAD = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" \
 role="img">
 <title>Imports between the subpackages of cascadelib, from the explorer down to the base modules\
@@ -82,8 +85,10 @@ def picture() -> str:
     for part in sorted(graph):
         direct = graph[part] - set().union(*(below[used] for used in graph[part]))
         for used in sorted(direct):
-            (x, y), (to_x, to_y) = place[part], place[used]
-            start, end = y + HEIGHT, to_y - 2
+            x, y = place[part]
+            to_x, to_y = place[used]
+            start = y + HEIGHT
+            end = to_y - 2
             bend = (end - start) / 2
             lines.append(
                 f'<path class="way" d="M{x:.0f} {start} C{x:.0f} {start + bend:.0f} '

@@ -179,7 +179,7 @@ def sort_by_digest(mask: Any, origin: Labels) -> list[int]:
     return sorted(digests, key=digests.__getitem__)
 
 
-def read_labels(labels: Any, sample_ids: Array) -> dict[str, Any]:
+def read_known_labels(labels: Any, sample_ids: Array) -> dict[str, Any]:
     """Return {sample id: label} of the labels that are not None or nan.
 
     Raises
@@ -211,7 +211,7 @@ def apply_labels(
     if labels is None and not store.models["top1"].isna().any():
         return store, np.ones((len(points), len(store)), bool), np.ones(len(store), bool)
     ids = store.origin.sample_ids
-    label_of = read_labels({} if labels is None else labels, ids)
+    label_of = read_known_labels({} if labels is None else labels, ids)
     if strangers := sorted(label_of.keys() - set(ids.tolist())):
         raise ValueError(
             f"labels: {len(strangers)} ids are not in the store, the first is {strangers[0]!r}"

@@ -229,7 +229,8 @@ def count_repeated(one: Array, other: Array, level: float) -> int:
     spacing = np.max([[grid_spacing(column) for column in part.T] for part in parts], axis=0)
     if not spacing.all():
         is_alone = sides[0] != sides[1]
-        points, is_seen = distinct[is_alone], sides[0][is_alone]
+        points = distinct[is_alone]
+        is_seen = sides[0][is_alone]
     rng = np.random.default_rng(0)
     points = points + spacing * (rng.random(points.shape) - 0.5)
     return max(equal, pairs_across(points, is_seen, level / 2))

@@ -29,6 +29,10 @@ VIOLATED = "violated"
 NOT_VERIFIABLE = "not verifiable"
 COUNTED = ("spelling", "labels complete", "reference complete")  # their evidence is a share
 UNCLUSTERED = "no sample repeats another by id or content"
+LEAST_GRADED = 20  # correct and wrong answers that show a confidence to be a grade
+GRADE = 0.998  # area under the ROC curve from which a confidence is a grade
+FEW_CLASSES = 0.2  # labels per sample, up to which answers are classes
+LEAST_EQUAL = 200  # samples on which two models that answer equally are one model
 COMPUTED: Counter[int] = Counter()  # certificates of this process, by the samples that they used
 
 Finding = tuple[str, str, str]  # status, evidence, and the remedy if the premise is violated
@@ -213,6 +217,10 @@ def reference_complete(case: Case) -> Finding:
     """Count the samples on which the reference has no answer."""
     absent = unanswered(case.store, case.reference)
     if absent is None or not absent.any():
+        foreign = foreign_answers(case) if case.is_known.all() else np.zeros(1)
+        if foreign.any():
+            share = f"{foreign.mean():.1%} of the reference's answers are none of the labels"
+            return NOT_VERIFIABLE, f"{share}, and count as wrong", ""
         return VERIFIED, "the reference has an answer for every sample", ""
     return (
         NOT_VERIFIABLE,
@@ -220,6 +228,18 @@ def reference_complete(case: Case) -> Finding:
         "worst case",
         "",
     )
+
+
+def foreign_answers(case: Case) -> Array:
+    """Return which answers of the reference are none of the labels, if these are few classes."""
+    store = case.store
+    labels = getattr(store, "labels", None)
+    if store.class_count is not None or labels is None or not store.has_predictions:
+        return np.zeros(1, bool)
+    answers = store.predicted(case.reference)
+    classes = np.unique(labels)
+    is_few = len(classes) <= FEW_CLASSES * len(labels)
+    return is_few & ~np.isin(answers, classes) & (answers != "")
 
 
 def unanswered(store: Store, reference: str) -> Array | None:
@@ -241,6 +261,14 @@ def confidences(case: Case) -> Finding:
     """
     if case.store.class_count is not None:
         return VERIFIED, "computed from the models' outputs by the metric", ""
+    for name in sorted(case.deciding):
+        if case.is_known.all() and is_grade(case.store, name):
+            return (
+                VIOLATED,
+                f"the confidences of {name!r} separate its correct from its wrong answers, as only "
+                "a grade does that was made with the label",
+                "give a confidence that is known before the label",
+            )
     parts = {part for point in case.points for part in parts_of(point.origin)}
     unknown = []
     for name in sorted(case.deciding):
@@ -261,6 +289,18 @@ def confidences(case: Case) -> Finding:
     return VERIFIED, "the median of each is inside the range of the selection splits", ""
 
 
+def is_grade(store: Store, name: str) -> bool:
+    """Return whether the confidences of a model predict its correctness (nearly) without error."""
+    correct, confidence = store.outcome([name], None, "top1")((0,))
+    finite = np.isfinite(confidence)
+    ranks = pd.Series(confidence[finite]).rank().to_numpy()
+    parts = [ranks[correct[finite] == one] for one in (0, 1)]
+    if min(map(len, parts)) < LEAST_GRADED:
+        return False
+    wrong, right = map(len, parts)
+    return (parts[1].mean() - (right + 1) / 2) / wrong >= GRADE
+
+
 def confidences_of(part: Origin, name: str) -> Array:
     """Return the finite confidences of a model on a set of samples, empty if unknown."""
     contents = getattr(part, "contents", None)
@@ -275,6 +315,9 @@ def rows_aligned(case: Case) -> Finding:
     if not case.is_known.all():
         return NOT_VERIFIABLE, "labels are known only where models differ", ""
     store = case.store
+    if double := same_answers(case):
+        one = f"the answers of {double!r} and {case.reference!r} are equal on all samples"
+        return VIOLATED, one, "check that the table does not hold one model under two names"
     if case.clusters is not None:
         store = store.take(first_of_clusters(case.clusters))
     found = alignment_of(store, case.models)
@@ -283,6 +326,18 @@ def rows_aligned(case: Case) -> Finding:
         "accept it"
     )
     return found.status, found.evidence, remedy
+
+
+def same_answers(case: Case) -> str:
+    """Return a model of a table that gives the reference's answer on every sample, or ""."""
+    store = case.store
+    if store.class_count is not None or not store.has_predictions or len(store) < LEAST_EQUAL:
+        return ""
+    answers = store.predicted(case.reference)
+    if (answers == answers[0]).all():
+        return ""
+    others = (name for name in case.models if name != case.reference)
+    return next((name for name in others if (store.predicted(name) == answers).all()), "")
 
 
 def unlike_selection(case: Case) -> Finding:

@@ -3,7 +3,7 @@
 Depends only on NumPy.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from operator import eq
@@ -126,6 +126,8 @@ def read_answer(
             f"not {brief(answer)}"
         )
     predictions, confidences, *costs = answer
+    for what, values in zip(("predictions", "confidences", "costs"), answer):
+        refuse_keys(values, what)
     predictions = objects(predictions)
     if len(predictions) != count:
         raise ValueError(f"{len(predictions)} predictions for {count} inputs")
@@ -141,6 +143,19 @@ def read_answer(
     if costs and costs[0] is not None:
         read.costs = cost_per_input(costs[0], count)
     return read
+
+
+def refuse_keys(values: Any, what: str) -> None:
+    """Raise ValueError for values with keys: a call returns one value per input, in order."""
+    keys = values if isinstance(values, Mapping) else getattr(values, "index", None)
+    if keys is None or callable(keys):  # a list has a method of that name
+        return
+    keys = list(keys)
+    if isinstance(values, Mapping) or keys != list(range(len(keys))):
+        raise ValueError(
+            f"the {what} have keys ({brief(keys[:2])}), but a call returns one value per input, in "
+            "the order of the inputs: sort them so, and return a list or .to_numpy()"
+        )
 
 
 def unify_spelling(before: np.ndarray, predictions: np.ndarray, equal: Callable) -> np.ndarray:

@@ -18,7 +18,6 @@ from ..contents import Contents
 from ..labels import Labels, aligned, as_text, chosen_rows
 from ..scoring import F1
 from ..stages import StageFunction
-from .aligned_rows import warn_unless_aligned
 from .tables.faults import refuse
 from .tables.frames import frame_of, scores_of
 from .tables.score_checks import (
@@ -332,6 +331,8 @@ class ScoreTable:
                 raise ValueError(NEITHER)
             refuse(faults)
             read = cls(**given)
+        from .aligned_rows import warn_unless_aligned  # loads scipy
+
         warn_unless_aligned(read)
         return read
 

@@ -141,8 +141,11 @@ def check_table(
     roles = guessed_columns(list(map(str, opened[0].columns)), columns)
     if isinstance(cost, str):
         roles["cost"] = cost
-    faults += _absent(roles, cost)
+    absent = list(_absent(roles, cost))
+    faults += absent
     read = None
+    if any(fault.what.startswith(("columns of samples", "columns of models")) for fault in absent):
+        return _report(source, roles, faults, None, options)
     try:
         arguments, found, is_refused = _read(opened, roles, cost, options)
         faults += found

@@ -19,11 +19,11 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 ROOMS = sorted(path.parent for path in PACKAGE.glob("*/__init__.py"))
 FOLDERS = "cascadelib notebooks benchmarks docs data examples tests .github".split()
 CODE = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
-MOST_LINES = 550  # of a file: about 500
+MOST_LINES = 420  # of a file, docstrings apart
 MOST_MODULES = 12  # of a room
 # Stage functions join stores and methods, which do not import each other: the ground has them.
 MOST_MODULES_ON_THE_GROUND = 16
-MOST_TOKENS = 158_800  # what it is; the target is 125,000
+MOST_TOKENS = 176_000  # the present number; the target is 156,000
 MOST_TOKENS_A_LINE = 9.7  # what it is; the target is 9
 MOST_NAMES = 40
 MOST_NESTED_COMPREHENSIONS = 10
@@ -52,7 +52,12 @@ def lines_with(find, paths):
 
 
 def test_a_file_is_one_idea():
-    lines = {path: path.read_text(encoding="utf-8").count("\n") for path in MODULES}
+    """Docstrings apart, since numpydoc takes a line per type."""
+    lines = {
+        path: path.read_text(encoding="utf-8").count("\n")
+        - len(house.docstring_lines(house.parsed(path)))
+        for path in MODULES
+    }
     long = {str(path.relative_to(PACKAGE)): n for path, n in lines.items() if n > MOST_LINES}
     assert long == {}
 

@@ -54,14 +54,17 @@ def slow_twins(points, is_seen, level):
     chance = 2 * share * (1 - share)
     sizes = {round(16 * 2 ** (half / 2)) for half in range(40)}
     sizes = sorted(size for size in sizes if size < len(pairs)) + [len(pairs)]
-    least, twins, best = np.inf, 0.0, -np.inf
+    least = np.inf
+    twins = 0.0
+    best = -np.inf
     for size in sizes:
         across = sum(is_seen[i] != is_seen[j] for _, i, j in pairs[:size])
         tail = binom.sf(across - 1, size, chance) / binom.pmf(is_seen.sum(), len(points), share)
         least = min(least, tail)
         certain = across - chance * size - 2 * np.sqrt(chance * (1 - chance) * size)
         if certain > best:
-            best, twins = certain, (across - chance * size) / (1 - chance)
+            best = certain
+            twins = (across - chance * size) / (1 - chance)
     return round(twins) if least <= level / len(sizes) else 0
 
 
@@ -106,7 +109,8 @@ def test_the_level_is_shared_by_both_tests_and_all_prefixes(monkeypatch):
 @pytest.mark.parametrize("change", ["equal", "rounded", "noise"])
 def test_a_quarter_of_the_samples_under_other_ids_is_found(models, samples, change):
     rng = np.random.default_rng(samples)
-    seen, here = confidences(models, samples, 1), confidences(models, samples, 2)
+    seen = confidences(models, samples, 1)
+    here = confidences(models, samples, 2)
     shared = seen[:, rng.choice(samples, samples // 4, replace=False)]
     if change == "noise":
         shared = shared + 1e-4 * rng.normal(size=shared.shape)
@@ -134,7 +138,8 @@ def test_different_grids_raise_no_alarm():
 
 
 def test_copies_within_a_split_raise_no_alarm_and_hide_nothing():
-    seen, here = confidences(3, 400), confidences(3, 400, 1)
+    seen = confidences(3, 400)
+    here = confidences(3, 400, 1)
     assert likeness(np.repeat(seen, 2, axis=1), np.repeat(here, 3, axis=1)).status == "verified"
     here[:, :100] = seen[:, :100] + 1e-5 * np.random.default_rng(0).normal(size=(3, 100))
     assert likeness(np.repeat(seen, 2, axis=1), np.repeat(here, 3, axis=1)).status == "violated"
@@ -160,7 +165,8 @@ def test_where_the_test_has_no_power_nothing_is_verified():
 
 
 def test_models_without_confidences_are_left_out():
-    seen, here = confidences(3, 300), confidences(3, 300, 1)
+    seen = confidences(3, 300)
+    here = confidences(3, 300, 1)
     here[:, :100] = seen[:, :100]
     missing = np.full((1, 300), -np.inf)
     found = likeness(np.vstack([missing, seen]), np.vstack([missing, here]))
@@ -235,7 +241,8 @@ def test_a_file_keeps_four_columns_of_4096_rows():
 
 
 def test_several_sets_of_samples_are_each_compared():
-    first, second = table(confidences(3, 400)), table(confidences(3, 400, 1))
+    first = table(confidences(3, 400))
+    second = table(confidences(3, 400, 1))
     here = table(confidences(3, 400, 2), "b")
     copy = table(np.round(second.confidence, 4), "b")
     seen = Seen((first.origin, second.origin))

@@ -342,3 +342,31 @@ def test_no_bundled_table_is_refused(name):
     halves = [store.take(np.sort(rows)) for rows in np.array_split(order, 2)]
     found = certify(halves[1], search(halves[0], 2), 0.05)
     assert not (found.premises["status"] == "violated").any()
+
+
+def test_a_confidence_that_is_a_grade_is_refused():
+    grades = (TABLE.predictions == TABLE.labels).astype(float)
+    graded = with_confidence(TABLE, [grades[0], TABLE.confidence[1]])
+    front = search(graded.take(slice(0, 2000)), 2)
+    check = graded.take(slice(2000, None))
+    with pytest.raises(ValueError, match="confidences of 'small' separate .*before the label"):
+        certify(check, front, 0.03)
+    accepted = certify(check, front, 0.03, accept=("confidences",))
+    assert "Violated, but accepted" in str(accepted)
+
+
+def test_answers_of_the_reference_that_are_no_label_are_counted_in_the_text():
+    predictions = TABLE.predictions.copy()
+    predictions[1, ::20] = "n/a"
+    table = answers(predictions=predictions)
+    front = search(table.take(slice(0, 2000)), 2)
+    certificate = certify(table.take(slice(2000, None)), front, 0.5, reference="large")
+    assert status_of(certificate, "reference complete") == "not verifiable"
+    assert "5.0% of the reference's answers are none of the labels" in str(certificate)
+
+
+def test_one_model_under_two_names_is_refused():
+    twice = answers(predictions=TABLE.predictions[[1, 1]])
+    front = search(twice.take(slice(0, 2000)), 2)
+    with pytest.raises(ValueError, match="equal on all samples.*one model under two names"):
+        certify(twice.take(slice(2000, None)), front.point(0), 0.03, reference="large")

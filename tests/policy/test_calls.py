@@ -5,6 +5,7 @@ import math
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,6 +15,7 @@ from cascadelib import (
     Cascade,
     LogitStore,
     Method,
+    Point,
     Policy,
     ScoreTable,
     evaluate,
@@ -404,3 +406,27 @@ def test_a_cascade_applies_a_fitted_confidence(columns, tmp_path):
         0 < np.mean(expected.exit_stage) < 1
         and ((decisions.predictions == held_out.labels) == expected.correct).all()
     )
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_answers_with_keys_in_another_order_are_refused(place):
+    policy = Policy(Point(("small", "large"), (0.5,)))
+
+    def small(inputs):
+        answer = [list(inputs), [0.9] * len(inputs)]
+        answer[place] = pd.Series(answer[place], index=inputs).sort_index(ascending=False)
+        return tuple(answer)
+
+    with pytest.raises(ValueError, match="have keys .*one value per input"):
+        policy.run([small, small], ["a", "b", "c"])
+    with pytest.raises(ValueError, match="have keys"):
+        policy.run([lambda inputs: (dict.fromkeys(inputs), [0.9] * 3), small], ["a", "b", "c"])
+
+
+def test_answers_as_a_series_in_the_order_of_the_inputs_are_read():
+    policy = Policy(Point(("small", "large"), (0.5,)))
+    decisions = policy.run(
+        [lambda inputs: (pd.Series(inputs), pd.Series([0.9, 0.9])), lambda inputs: (inputs, None)],
+        ["a", "b"],
+    )
+    assert decisions.predictions.tolist() == ["a", "b"]

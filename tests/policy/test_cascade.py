@@ -611,7 +611,7 @@ def test_batch_sizes_are_whole_numbers(size, tmp_path):
 
 GREY = pick(search(VAL, 2, models=["mlp@28", "lenet@28"]), "max_improvement")
 UNFIT = {
-    "texts": (["a shoe", "a bag"], r"list \[2\]; expected what GreyImages"),
+    "texts": (["a shoe", "a bag"], r"list \[2\]; expected inputs of GreyImages"),
     "no batch": (None, r"not None: a tensor or array \[N"),
     "one number": (7, "a batch is needed, not 7"),
     "a scalar": (np.float32(7), "a batch is needed"),

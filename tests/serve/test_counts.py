@@ -67,7 +67,8 @@ def test_a_state_that_is_merged_again_counts_once(tmp_path):
 
 
 def test_states_of_several_workers_merge_in_any_order_and_only_the_newest_of_each_counts(tmp_path):
-    first, second = worker(0), worker(1)
+    first = worker(0)
+    second = worker(1)
     states = [copied(first, tmp_path), copied(second, tmp_path)]
     states.append(Monitor(WATCHED).merge(states[0]).merge(states[1]))
     for number, monitor in enumerate((first, second)):

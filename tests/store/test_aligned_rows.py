@@ -83,15 +83,15 @@ def test_the_interval_equals_a_slow_reference(counts):
 @settings(max_examples=30, deadline=None)
 @given(st.integers(2, 6), st.integers(20, 80), st.integers(0, 99))
 def test_counts_equal_a_loop_over_samples(models, samples, seed):
-    right = drawn(models, samples, seed)
+    sound = drawn(models, samples, seed)
     others = np.zeros((models, models, 2))
     pairs = np.zeros((models, models, 2, 2))
-    for column in right.T.astype(int):
+    for column in sound.T.astype(int):
         for i in range(models):
             others[i, column.sum() - column[i], column[i]] += 1
             for j in range(models):
                 pairs[i, j, column[j], column[i]] += 1
-    floats = right.astype(np.float32)
+    floats = sound.astype(np.float32)
     assert np.array_equal(counts_by_others(floats), others)
     is_pair = ~np.eye(models, dtype=bool)
     assert np.array_equal(counts_by_pairs(floats)[is_pair], pairs[is_pair])
@@ -195,10 +195,10 @@ def test_a_few_samples_are_not_verifiable():
 
 
 def test_one_model_constant_models_and_no_samples_are_not_verifiable():
-    right = drawn(1, 100)
-    for correct in (right, np.vstack([right, np.ones((1, 100), bool)]), np.zeros((2, 0), bool)):
+    sound = drawn(1, 100)
+    for correct in (sound, np.vstack([sound, np.ones((1, 100), bool)]), np.zeros((2, 0), bool)):
         assert aligned_rows(correct).status == "not verifiable"
-    assert "model 1" in aligned_rows(np.vstack([right, np.ones((1, 100), bool)])).evidence
+    assert "model 1" in aligned_rows(np.vstack([sound, np.ones((1, 100), bool)])).evidence
 
 
 def test_a_model_at_chance_is_left_out():

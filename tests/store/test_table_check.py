@@ -28,9 +28,9 @@ def clean(models=("small", "large"), k=K):
     for model in models:
         correct = difficulty < {"small": 0.75, "medium": 0.85, "large": 0.95}[model]
         said = np.where(correct, label, np.where(label == "yes", "no", "yes"))
-        sure = np.round(1 - 0.5 * difficulty - 0.1 * rng.random(k), 4)
+        confidences = np.round(1 - 0.5 * difficulty - 0.1 * rng.random(k), 4)
         for sample in range(k):
-            values = (f"q{sample:03}", model, said[sample], sure[sample], PRICES[model])
+            values = (f"q{sample:03}", model, said[sample], confidences[sample], PRICES[model])
             rows.append(dict(zip(HEADER, (*map(str, values), label[sample]))))
     return rows
 
@@ -310,3 +310,10 @@ def test_what_is_named_is_not_guessed():
     assert report.table.cost.tolist() == [1, 10]
     with pytest.raises(TypeError):
         cl.check_table(7)
+
+
+def test_a_table_without_a_known_column_of_models_is_reported(tmp_path):
+    path = tmp_path / "answers.csv"
+    path.write_text("id,who is it,answer,conf,usd,gold\n1,a,x,.5,1,x\n1,b,x,.5,1,x\n")
+    report = str(cl.check_table(path))
+    assert "columns of models that were recognized: 0. Name it with --model" in report
