@@ -114,7 +114,7 @@ def test_agreement_finds_a_changed_logit_and_refuses_other_samples(store):
     table = agreement(other, store)
     assert table.loc["m0", "largest_gap"] == 0
     assert table.loc["m1", "largest_gap"] >= 1
-    with pytest.raises(ValueError, match="other samples"):
+    with pytest.raises(ValueError, match="different samples"):
         agreement(store.take(slice(0, 10)), store)
 
 

@@ -126,7 +126,7 @@ def test_what_f1_is_refused_for():
     table = cl.ScoreTable(np.ones((2, 5), bool), np.ones((2, 5)), [1.0, 2.0])
     with pytest.raises(ValueError, match="labels and predictions"):
         cl.search(table, 2, score="f1")
-    with pytest.raises(ValueError, match="a threshold a stage"):
+    with pytest.raises(ValueError, match="a threshold per stage"):
         recipes.shared_threshold_front(store_of(), 2, score="f1")
     with pytest.raises(ValueError, match="with two models"):
         recipes.oracle(store_of(), score="f1")

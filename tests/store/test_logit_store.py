@@ -151,7 +151,7 @@ def test_same_name_twice(store):
         ({"labels": [0, 3], "classes": ["x", "y"]}, "label 3 of sample 1.*2 classes"),
         ({"labels": [0, -1]}, "label -1 of sample 1"),
         ({"labels": [0.5, 1.0]}, "integers"),
-        ({"labels": [[0, 1]]}, "one a sample"),
+        ({"labels": [[0, 1]]}, "one per sample"),
         ({"labels": [0, 1], "sample_ids": ["x", "x"]}, "'x' occurs twice or more"),
         ({"labels": [0, 1], "sample_ids": ["x"]}, "sample_ids has shape"),
         ({"labels": [0, 1], "classes": ["x", "x"]}, "repeat"),
