@@ -297,8 +297,8 @@ def is_grade(store: Store, name: str) -> bool:
     parts = [ranks[correct[finite] == one] for one in (0, 1)]
     if min(map(len, parts)) < LEAST_GRADED:
         return False
-    wrong, right = map(len, parts)
-    return (parts[1].mean() - (right + 1) / 2) / wrong >= GRADE
+    area = (parts[1].mean() - (len(parts[1]) + 1) / 2) / len(parts[0])
+    return area >= GRADE
 
 
 def confidences_of(part: Origin, name: str) -> Array:

@@ -13,7 +13,7 @@ import pandas as pd
 from .aligned_rows import alignment_of
 from .score_table import ScoreTable
 from .tables.cells import SKIP, UNSURE
-from .tables.faults import SHOWN, Fault, described
+from .tables.faults import SHOWN, Fault, describe_faults
 from .tables.frames import frame_of, scores_of
 from .tables.spelling import REMEDY as SPELLING
 from .tables.table_files import LARGEST_TABLE
@@ -65,7 +65,7 @@ class TableReport:
         named = ", ".join(f"{role} {column!r}" for role, column in self.columns.items())
         lines = [f"{self.source}: {named or 'no columns were recognized'}"]
         faults = [Fault(*row) for row in self.faults.itertuples(index=False)]
-        lines += described(faults).splitlines() or ["no faults"]
+        lines += describe_faults(faults).splitlines() or ["no faults"]
         if self.table is not None:
             total = len(self.table) + self.table.dropped
             lines.append(

@@ -33,7 +33,7 @@ class Fault:
         return f"{self.what}: {self.count:,}" + (f" ({shown})" if self.examples else "")
 
 
-def described(faults: Iterable[Fault]) -> str:
+def describe_faults(faults: Iterable[Fault]) -> str:
     """Return a line per fault, and each remedy once, after its last fault."""
     by_remedy: dict[str, list[str]] = {}
     for fault in faults:
@@ -45,6 +45,6 @@ def described(faults: Iterable[Fault]) -> str:
 
 def refuse(faults: Iterable[Fault]) -> None:
     """Raise a ValueError that lists all faults, if there are any."""
-    text = described(faults)
+    text = describe_faults(faults)
     if text:
         raise ValueError(text)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cascadelib.store.tables.faults import Fault, described, refuse
+from cascadelib.store.tables.faults import Fault, describe_faults, refuse
 
 CELLS = Fault("empty cells", 1200, ("sample 'a'", "sample 'b'"), "Fill them")
 ROWS = Fault("rows that repeat others", 1, ("line 7 repeats line 2",))
@@ -16,7 +16,7 @@ def test_a_fault_states_its_number_and_its_first_places():
 
 
 def test_a_remedy_is_stated_once():
-    lines = described([CELLS, ROWS, LABELS]).splitlines()
+    lines = describe_faults([CELLS, ROWS, LABELS]).splitlines()
     assert lines == [str(CELLS), f"{LABELS}. Fill them", str(ROWS)]
 
 
