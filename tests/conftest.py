@@ -1,18 +1,16 @@
 """Fixtures that several test files share: a browser, and a small notebook of the kind that
 ``notebooks/`` holds."""
 
-import os
 import re
-import shutil
 import signal
 from pathlib import Path
 
 import pytest
+from browsers import BROWSERS, find_browser
 from hypothesis.configuration import set_hypothesis_home_dir
 
 ROOT = Path(__file__).resolve().parents[1]
 set_hypothesis_home_dir(ROOT / "build" / "caches" / "hypothesis")
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 # Packages of the extras that test files import.
 OPTIONAL = set(
     "PIL anywidget bs4 datasets distributed fastapi fvcore httpx huggingface_hub ipywidgets "
@@ -82,12 +80,6 @@ def pytest_collection_modifyitems(items):
     """Files in the order in which they are best begun; the tests of a file stay as they are."""
     places = {name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: places.get(item.path.name, len(places)))
-
-
-def find_browser():
-    """Path of a Chrome or Chromium: ``BROWSER_PATH`` (kaleido reads it too), else the first on the
-    PATH."""
-    return os.environ.get("BROWSER_PATH") or next(filter(None, map(shutil.which, BROWSERS)), None)
 
 
 @pytest.fixture(scope="module")

@@ -257,7 +257,8 @@ def test_claims_are_tested_only_in_their_cost_and_on_their_data():
     assert rows.loc["time-improve", "verdict"].endswith("no published times of these models")
 
 
-def test_published_figures_have_separate_verdicts():
+def test_published_figures_have_separate_verdicts(monkeypatch):
+    monkeypatch.setattr("tools.published_claims.RESAMPLES", 40)  # also under CASCADELIB_QUICK
     rows = ledger.table({})
     words = ledger.published_words(rows)
     assert set(words.index[words == CONTRADICTED]) == CONTRADICTED_BY_THE_PAPER
@@ -329,7 +330,8 @@ def test_ranges_are_shares_of_the_runs_range():
     assert middle == (None, pytest.approx(0.45))
 
 
-def test_fronts_are_resampled_as_the_bootstrap_does():
+def test_fronts_are_resampled_as_the_bootstrap_does(monkeypatch):
+    monkeypatch.setattr("tools.evidence.MOST_POINTS", 200)  # also under CASCADELIB_QUICK
     store = noisy_store(k=200, classes=4)
     front = search(store, 2)
     found = resampled(lambda one: {"mean": one.mean_improvement()})(front)["mean"]

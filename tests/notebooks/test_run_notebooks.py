@@ -10,7 +10,7 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pytest
-from conftest import find_browser
+from browsers import find_browser
 from PIL import Image, ImageColor
 
 from cascadelib.figures import style
