@@ -93,7 +93,7 @@ def correctness(
 
 def rows(quick: bool = False) -> list[dict]:
     """Rows of the table: alarms and detections of rows of different samples."""
-    draws = 4 if quick else 300
+    draws = 4 if quick else 100
     rng = np.random.default_rng(0)
     found = list(tables())
     status = [aligned_rows(correct).status for _, correct in found]
