@@ -292,6 +292,8 @@ def confidences(case: Case) -> Finding:
 def is_grade(store: Store, name: str) -> bool:
     """Return whether the confidences of a model predict its correctness (nearly) without error."""
     correct, confidence = store.outcome([name], None, "top1")((0,))
+    if correct.dtype != bool:
+        return False
     finite = np.isfinite(confidence)
     ranks = pd.Series(confidence[finite]).rank().to_numpy()
     parts = [ranks[correct[finite] == one] for one in (0, 1)]

@@ -370,3 +370,11 @@ def test_one_model_under_two_names_is_refused():
     front = search(twice.take(slice(0, 2000)), 2)
     with pytest.raises(ValueError, match="equal on all samples.*one model under two names"):
         certify(twice.take(slice(2000, None)), front.point(0), 0.03, reference="large")
+
+
+def test_confidences_of_graded_answers_are_not_taken_for_grades():
+    grades = np.clip([TABLE.confidence[0], 0.5 + 0.5 * TABLE.confidence[0]], 0, 1).round(2)
+    graded = answers(correct=grades, predictions=None, labels=None)
+    front = search(graded.take(slice(0, 2000)), 2)
+    certificate = certify(graded.take(slice(2000, None)), front, 0.2)
+    assert status_of(certificate, "confidences") == "verified"
