@@ -21,6 +21,7 @@ from ..labels import Labels, Origin, ids_could_meet, parts_of, together
 from ..methods.confidence_range import has_power
 from ..store.aligned_rows import alignment_of
 from ..store.protocol import Store
+from ..store.tables.spelling import outside_labels
 from .likeness import likeness_of, near_groups
 from .repeats import LEVEL, REMEDY, equal_rows, repeated_ids, samples_seen, size_of_table
 
@@ -31,7 +32,6 @@ COUNTED = ("spelling", "labels complete", "reference complete")  # their evidenc
 UNCLUSTERED = "no sample repeats another by id or content"
 LEAST_GRADED = 20  # correct and wrong answers that show a confidence to be a grade
 GRADE = 0.998  # area under the ROC curve from which a confidence is a grade
-FEW_CLASSES = 0.2  # labels per sample, up to which answers are classes
 LEAST_EQUAL = 200  # samples on which two models that answer equally are one model
 COMPUTED: Counter[int] = Counter()  # certificates of this process, by the samples that they used
 
@@ -236,10 +236,7 @@ def foreign_answers(case: Case) -> Array:
     labels = getattr(store, "labels", None)
     if store.class_count is not None or labels is None or not store.has_predictions:
         return np.zeros(1, bool)
-    answers = store.predicted(case.reference)
-    classes = np.unique(labels)
-    is_few = len(classes) <= FEW_CLASSES * len(labels)
-    return is_few & ~np.isin(answers, classes) & (answers != "")
+    return outside_labels(store.predicted(case.reference), labels)
 
 
 def unanswered(store: Store, reference: str) -> Array | None:

@@ -16,6 +16,7 @@ from .tables.cells import SKIP, UNSURE
 from .tables.faults import SHOWN, Fault, describe_faults
 from .tables.frames import frame_of, scores_of
 from .tables.spelling import REMEDY as SPELLING
+from .tables.spelling import outside_labels
 from .tables.table_files import LARGEST_TABLE
 
 # Usual names of columns, in lower case without punctuation. The first existing one is used.
@@ -33,7 +34,6 @@ ANSWERS = ("label", "prediction", "correct")  # from_frame has no default for th
 WIDE = ("prediction", "confidence", "cost", "correct")  # may have one column per model
 REORDERED = -4.0  # standard errors: confidences of correct answers are this much lower
 LOSSES = ("1%", "2%", "5%", "10%", "20%")
-FEW_CLASSES = 0.2  # labels per sample, above which answers are free text
 
 
 @dataclass(frozen=True, eq=False)
@@ -300,10 +300,10 @@ def _foreign(table: ScoreTable, row: int) -> Iterator[Fault]:
     """Yield a fault if predictions are not labels and there are few classes."""
     if table.labels is None or table.predictions is None:
         return
-    classes = np.unique(table.labels)
     predictions = table.predictions[row]
-    foreign = predictions[~np.isin(predictions, classes) & (predictions != "")]
-    if len(foreign) and len(classes) <= FEW_CLASSES * len(table):
+    foreign = predictions[outside_labels(predictions, table.labels)]
+    if len(foreign):
+        classes = np.unique(table.labels)
         counts = pd.Series(foreign).value_counts()
         examples = tuple(f"{text!r} {count:,} times" for text, count in counts[:SHOWN].items())
         what = f"predictions of model {table.names[row]!r} that are none of {len(classes)} labels"

@@ -21,6 +21,8 @@ REMEDY = (
     'forms and ".0" of whole numbers, or normalize="exact" if they differ, as classes a and A do'
 )
 
+FEW_CLASSES = 0.2  # labels per sample, above which answers are free text
+
 
 def normalized_texts(values: Array) -> Array:
     """Return the normalized form of texts of any shape."""
@@ -125,3 +127,10 @@ def refuse_other_words(labels: Array, predictions: Array) -> None:
             f"no label is among the predictions (the first are {str(labels[0])!r}, "
             f"{str(predictions.flat[0])!r}): write both alike"
         )
+
+
+def outside_labels(answers: Array, labels: Array) -> Array:
+    """Return which answers are none of the labels, if these are few classes and not free text."""
+    classes = np.unique(labels)
+    is_few = len(classes) <= FEW_CLASSES * len(labels)
+    return is_few & ~np.isin(answers, classes) & (answers != "")
