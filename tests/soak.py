@@ -47,6 +47,7 @@ AUDIT = 0.2
 LATE = 2.0  # seconds until a label comes
 ALPHA = 0.01
 DEADLINE = 10  # times the slowest answer to as many callers without faults
+MOST_DEADLINE = 15.0  # seconds: one pause of the machine must not make all deadlines long
 TERMS = {"on_error": "next", "labels": LABELS, "confidence_range": (0, 1)}
 
 
@@ -80,7 +81,7 @@ async def slowest(address):
 def deadline():
     """Seconds that a call may take on this machine as it is now."""
     with served() as address:
-        return max(TIMEOUT, DEADLINE * asyncio.run(slowest(address)))
+        return min(max(TIMEOUT, DEADLINE * asyncio.run(slowest(address))), MOST_DEADLINE)
 
 
 def resident():
@@ -166,7 +167,7 @@ class Worker:
                 books = asyncio.create_task(self.keep_books())
                 await self.ends.wait()
                 # an input takes both deadlines twice at most
-                await asyncio.wait(callers, timeout=10 * self.timeout)
+                await asyncio.wait(callers, timeout=6 * self.timeout)
                 await service.end()
                 await asyncio.gather(*callers, books, return_exceptions=True)
             self.monitor.save(self.saved)

@@ -330,7 +330,7 @@ FROM_SCORES = """
 import sys, numpy as np, cascadelib as cl
 rng = np.random.default_rng(0)
 right = rng.random(4000) < [[0.7], [0.8], [0.9]]  # all find the same samples difficult
-confidence = np.where(right, 0.6, 0.2) + 0.4 * rng.random(right.shape)
+confidence = np.where(right, 0.5, 0.2) + 0.5 * rng.random(right.shape)
 scores = cl.ScoreTable(right, confidence, [1, 5, 30], ["s", "m", "l"])
 front = cl.search(scores.take(slice(0, None, 3)), n_models=(1, 2, 3), cost="cost")
 point = cl.pick(front, "match_best", caution=0)
@@ -356,7 +356,7 @@ rng = np.random.default_rng(0)
 right = rng.random(3000) < [[0.8], [0.95]]  # what the small model gets right, the large one does
 rows = {"sample": np.arange(3000).tolist() * 2, "model": np.repeat(["s", "l"], 3000)}
 rows["cost"] = np.repeat([0, 9], 3000)
-sure = np.where(right, 0.6, 0.2) + 0.4 * rng.random(right.shape)
+sure = np.where(right, 0.5, 0.2) + 0.5 * rng.random(right.shape)
 rows |= {"correct": right.ravel(), "confidence": sure.ravel()}
 pd.DataFrame(rows).to_csv("scores.csv", index=False)
 """

@@ -203,6 +203,7 @@ def test_custom_confidences_share_their_level(capture, monkeypatch):
     points = [SimpleNamespace(origin=None)]
     store = SimpleNamespace(class_count=None)
     case = SimpleNamespace(store=store, points=points, deciding={"a", "b", "c"}, origin=None)
+    case.is_known = np.zeros(9, bool)
     premises.confidences(case)
     assert calls == [(9, 9, repeats.LEVEL / 3)] * 3
 
