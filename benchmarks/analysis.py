@@ -501,7 +501,7 @@ PROMISED = {  # what certify is asked for, of a cascade that loses or costs exac
     "no labels": lambda t: {"labels": {}},
     "40 labels drawn": lambda t: {
         "labels": labels_of(t, to_label(t, HALF, "l")[:40]),
-        "drawn": True,
+        "labels_in_order": True,
     },
     "loss and a budget that holds": lambda t: {"budget": 6.0},
     "a budget that it is at, and loss": lambda t: {"budget": 5.0, "epsilon": 0.5},

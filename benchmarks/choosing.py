@@ -122,7 +122,7 @@ def one_draw(
             "excess": 100 * (alone.accuracy - run.accuracy - allowed),
             "cost": run.cost / least,
             "promised": 100 * (run.accuracy - point.accuracy),
-            "kept": 100 * (run.accuracy - point.kept),
+            "kept": 100 * (run.accuracy - point.expected_accuracy),
         }
 
 

@@ -235,7 +235,7 @@ def _written(args: Namespace, point: Any, store: Any, held_out: Any) -> dict[str
     return said | known_parts(
         {
             "where_chosen": _measured(store, point),
-            "kept": point.kept,
+            "expected_accuracy": point.expected_accuracy,
             "models": policy.models,
             "thresholds": _parts(policy)["thresholds"],
             "policy": args.out,

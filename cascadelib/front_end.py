@@ -18,7 +18,7 @@ def is_watched() -> bool:
     if os.environ.get("CI", "").lower() not in ("", "0", "false"):
         return False
     if "ipykernel" in sys.modules:
-        return has_front_end()
+        return displays_widgets()
     return sys.stderr is not None and sys.stderr.isatty()
 
 
@@ -27,7 +27,7 @@ def watched(iterable: Iterable, what: str) -> Iterable:
     return tqdm(iterable, desc=what, leave=False, disable=not is_watched())
 
 
-def has_front_end() -> bool:
+def displays_widgets() -> bool:
     """Return whether the kernel belongs to JupyterLab, VS Code or Colab.
 
     In a headless run a widget is useless, and its saved state takes megabytes.

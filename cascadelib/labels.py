@@ -434,9 +434,9 @@ class Seen:
 Origin = Labels | Recorded | Seen | None
 
 
-def parts_of(found_on: Origin) -> tuple[Labels | Recorded | None, ...]:
+def parts_of(selected_on: Origin) -> tuple[Labels | Recorded | None, ...]:
     """Return the sets of samples of an origin."""
-    return found_on.parts if isinstance(found_on, Seen) else (found_on,)
+    return selected_on.parts if isinstance(selected_on, Seen) else (selected_on,)
 
 
 def together(*origins: Origin) -> Origin:
@@ -445,8 +445,8 @@ def together(*origins: Origin) -> Origin:
     return parts[0] if len(parts) == 1 else Seen(parts)
 
 
-def samples_in_common(found_on: Origin, here: Labels) -> int | None:
-    """Return the number of samples of ``here`` that are in ``found_on``, or None if it is unknown.
+def samples_in_common(selected_on: Origin, here: Labels) -> int | None:
+    """Return the number of samples of ``here`` that are in ``selected_on``, or None if unknown.
 
     It is unknown if no shared sample was found and at least one part cannot be compared. If both
     splits have ids, these are compared, whatever the names of the splits, since shifted copies of a
@@ -454,7 +454,7 @@ def samples_in_common(found_on: Origin, here: Labels) -> int | None:
     split of the same name is recognised, by its row numbers and labels. Names alone cannot
     distinguish two splits.
     """
-    shared = [_rows_in_common(part, here) for part in parts_of(found_on)]
+    shared = [_rows_in_common(part, here) for part in parts_of(selected_on)]
     known_rows = [rows for rows in shared if rows is not None]
     count = int(np.any(known_rows, axis=0).sum()) if known_rows else 0
     return count if count or len(known_rows) == len(shared) else None

@@ -35,9 +35,9 @@ def glossary_picture(store: cl.LogitStore, held_out: cl.LogitStore) -> Any:
     moved = cl.replay(held_out, front)
     there = cl.evaluate(held_out, point)
     singles = cl.search(held_out, 1).singles
-    shown = moved[moved["on_front"]].sort_values("cost_moved")
+    shown = moved[moved["on_front"]].sort_values("cost_replayed")
     shown = shown.drop(columns=["cost", "accuracy"]).rename(
-        columns={"cost_moved": "cost", "accuracy_moved": "accuracy"}
+        columns={"cost_replayed": "cost", "accuracy_replayed": "accuracy"}
     )
     title = f"{arrow(point.models)} on {held_out.split}"
     fig = cl.figures.front_figure({"cascades of two": shown}, singles, title=title)

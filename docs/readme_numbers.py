@@ -375,7 +375,7 @@ def matched() -> str:
         rows.append(f"| {label} | {alone} | {cascade} | **{large}** | {hull} |")
     largest = cl.pick(front, "max_improvement")
     there = cl.evaluate(test, largest)
-    moved = cl.analysis.moved_front(test, front)
+    moved = cl.analysis.front_on(test, front)
     text = wrapped(
         f"The cascade is `{arrow(point.models)}` at a max-softmax threshold of "
         f"{point.thresholds[0]:.4f}. Intervals are 95%; near the best single model the hull is steep, "

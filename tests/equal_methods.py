@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from cascadelib import ScoreTable, bootstrap, search
-from cascadelib.analysis import moved_front
+from cascadelib.analysis import front_on
 from tools import verdicts
 from tools.evidence import Evidence, counts_of
 
@@ -38,7 +38,7 @@ def one_way(here, there):
     means = {}
     draws = {}
     for name in NAMES:
-        front = moved_front(there[name], search(here[name], 2))
+        front = front_on(there[name], search(here[name], 2))
         means[name] = front.mean_improvement()
         draws[name] = bootstrap(there[name], front, counts).mean_improvement()
     rows = [row for _, row in pd.DataFrame(draws).iterrows()]

@@ -27,9 +27,9 @@ OTHER = made(1, 300)
 
 
 def told(point):
-    """The fields of a point without its improvement, which may be nan, and without ``kept``, which
-    a front alone knows."""
-    left_out = ("improvement", "kept")
+    """The fields of a point without its improvement, which may be nan, and without
+    ``expected_accuracy``, which a front alone knows."""
+    left_out = ("improvement", "expected_accuracy")
     names = [field.name for field in fields(point) if field.name not in left_out]
     return {name: getattr(point, name) for name in names}
 

@@ -58,8 +58,8 @@ def same_front(table, points):
 def own_again(store, table, rule):
     """Replayed where they were chosen, points give their own numbers."""
     again = recipes.replay_points(table, store, rule)
-    np.testing.assert_allclose(again["accuracy_moved"], table["accuracy"], atol=1e-12)
-    np.testing.assert_allclose(again["cost_moved"], table["cost"], rtol=1e-12)
+    np.testing.assert_allclose(again["accuracy_replayed"], table["accuracy"], atol=1e-12)
+    np.testing.assert_allclose(again["cost_replayed"], table["cost"], rtol=1e-12)
 
 
 def assert_rising(table):

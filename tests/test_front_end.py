@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from cascadelib.front_end import has_front_end, is_watched
+from cascadelib.front_end import displays_widgets, is_watched
 
 
 @pytest.mark.parametrize(
@@ -16,7 +16,7 @@ from cascadelib.front_end import has_front_end, is_watched
 )
 def test_has_front_end(environment, live, monkeypatch):
     monkeypatch.setattr(os, "environ", environment)
-    assert has_front_end() is live
+    assert displays_widgets() is live
 
 
 class Terminal(io.StringIO):

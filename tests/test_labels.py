@@ -117,12 +117,12 @@ def recorded(labels, has_keys=True):
     st.sets(st.sampled_from("abcdefgh"), min_size=1),
 )
 def test_samples_in_common_are_those_of_equal_ids(seen, here):
-    found_on = Labels.checked(None, sorted(seen))
+    selected_on = Labels.checked(None, sorted(seen))
     labels = Labels.checked(None, sorted(here))
-    assert samples_in_common(found_on, labels) == len(seen & here)
-    assert samples_in_common(recorded(found_on), labels) == len(seen & here)
+    assert samples_in_common(selected_on, labels) == len(seen & here)
+    assert samples_in_common(recorded(selected_on), labels) == len(seen & here)
     whole = len(here) if seen == here else None
-    assert samples_in_common(recorded(found_on, has_keys=False), labels) == whole
+    assert samples_in_common(recorded(selected_on, has_keys=False), labels) == whole
 
 
 def test_parts_of_one_split_are_compared_by_rows():

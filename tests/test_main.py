@@ -103,7 +103,9 @@ def test_a_certificate_and_none(folder, tmp_path, capsys):
     assert (status, said["certified"]) == (0, True) and "loses at most 5.00%" in said["certificate"]
     assert list(cl.Policy.load(tmp_path / "p.json").models) == said["models"]
     status, expected = told(capsys, *given, 0.05, "--expected")  # other accuracies, another caution
-    assert (status, expected["certified"]) == (0, True) and expected["kept"] != said["kept"]
+    assert (status, expected["certified"]) == (0, True) and expected["expected_accuracy"] != said[
+        "expected_accuracy"
+    ]
     (tmp_path / "p.json").unlink()
     status, said = told(capsys, *given, 0, "--delta", 1e-9)
     assert (status, said["certified"]) == (1, False) and not (tmp_path / "p.json").exists()
@@ -269,7 +271,7 @@ def test_how_cautious_a_choice_is(folder, capsys):
     costs = []
     for more in (["--caution", 0], ["--caution", 0.5], ["--expected"]):
         status, said = told(capsys, *asked, *more)
-        assert status == 0 and said["kept"] < said["where_chosen"]["accuracy"]
+        assert status == 0 and said["expected_accuracy"] < said["where_chosen"]["accuracy"]
         costs.append(said["where_chosen"]["cost"])
     assert costs[0] < costs[1]
 

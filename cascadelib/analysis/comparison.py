@@ -133,7 +133,7 @@ def mean_cost_ratio(first: Front, second: Front) -> float:
     ----------
     first, second : Front
         Of one split, score and kind of cost; for another split, both from
-        :func:`cascadelib.analysis.moved_front`.
+        :func:`cascadelib.analysis.front_on`.
 
     Returns
     -------
@@ -185,7 +185,7 @@ def _check_comparable(fronts: Mapping[str, Front]) -> None:
     if len(singles) > 1:
         raise ValueError(
             "the fronts lie over other single models: compare fronts of one split, each searched "
-            "or moved there (cl.analysis.moved_front)"
+            "or moved there (cl.analysis.front_on)"
         )
 
 

@@ -18,7 +18,7 @@ from ..fronts.selection import pick
 from ..guarantees.certificate import certify
 from ..methods.method import Method
 from ..store.protocol import Store
-from .shift import front_of, moved_front, replay
+from .shift import front_of, front_on, replay
 
 
 def accuracy_drops(
@@ -41,7 +41,7 @@ def accuracy_drops(
     -------
     DataFrame
         A row per split and model (index levels ``split`` and ``model``), models cheapest first:
-        top-1 accuracy, accuracy_moved, drop (positive: worse on the split), drop_low and
+        top-1 accuracy, accuracy_replayed, drop (positive: worse on the split), drop_low and
         drop_high, at 95% for all intervals together (Bonferroni).
 
     Raises
@@ -90,7 +90,7 @@ def fronts_under_shift(
     """
     rows = {}
     for label, store in splits.items():
-        there = moved_front(store, front)
+        there = front_on(store, front)
         improvement = there.improvement_curve(points=401)["improvement"]
         best = own[label].improvement_curve(points=401)["improvement"]
         rows[label] = {
@@ -182,7 +182,7 @@ def selection_bias(
         moved = front_of(measured, front, replayed)
         row = {
             "accuracy_chosen": front.table["accuracy"].mean(),
-            "accuracy_measured": replayed["accuracy_moved"].mean(),
+            "accuracy_measured": replayed["accuracy_replayed"].mean(),
             "single_models_chosen": chosen.models["top1"].mean(),
             "single_models_measured": measured.models["top1"].mean(),
             "mean_improvement_chosen": front.mean_improvement(),
@@ -258,9 +258,9 @@ def _drops(store: Store, other: Store, level: float) -> pd.DataFrame:
     paired = same and (told_apart or store.origin.source == other.origin.source)
     interval = paired_difference_interval if paired else difference_interval
     rows = []
-    for correct, correct_moved in zip(before, after):
-        low, high = interval(correct, correct_moved, level)
-        row = {"accuracy": correct.mean(), "accuracy_moved": correct_moved.mean()}
-        row |= with_ends(correct.mean() - correct_moved.mean(), (-high, -low), "drop")
+    for correct, correct_replayed in zip(before, after):
+        low, high = interval(correct, correct_replayed, level)
+        row = {"accuracy": correct.mean(), "accuracy_replayed": correct_replayed.mean()}
+        row |= with_ends(correct.mean() - correct_replayed.mean(), (-high, -low), "drop")
         rows.append(row)
     return pd.DataFrame(rows, index=pd.Index(names, name="model"))

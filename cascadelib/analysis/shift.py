@@ -66,8 +66,8 @@ def replay(store: Store, cascades: Any, ranges: bool = True) -> pd.DataFrame:
     DataFrame
         One row per evaluated point, in the order of the segments: models, thresholds (native
         units), accuracy and cost on the selection split (nan in a sweep), ``segment`` (number),
-        ``replayed`` ("range" or "point"), accuracy_moved, cost_moved, exit_rates_moved,
-        saving_moved and improvement_moved (relative to the single models of the other split), and
+        ``replayed`` ("range" or "point"), accuracy_replayed, cost_replayed, exit_rates_replayed,
+        saving_replayed and improvement_replayed (relative to the other split's single models), and
         on_front (non-dominated among all rows).
 
     Raises
@@ -111,19 +111,19 @@ def replay(store: Store, cascades: Any, ranges: bool = True) -> pd.DataFrame:
     moved = {}
     for position, run in runs_of(store, [points[row] for row in rows.index]):
         moved[rows.index[position]] = run.accuracy, run.cost, run.exit_rates
-    columns = ["accuracy_moved", "cost_moved", "exit_rates_moved"]
+    columns = ["accuracy_replayed", "cost_replayed", "exit_rates_replayed"]
     parts = [rows.join(pd.DataFrame.from_dict(moved, orient="index", columns=columns))]
     if is_swept.any():
         parts.append(_sweeps(first, table[is_swept], store))
     table = pd.concat([part for part in parts if len(part)])
     table = table.sort_values("segment", kind="stable", ignore_index=True)
     baseline = baseline_of(store, first.score, first.cost_kind)
-    table["saving_moved"] = baseline.saving(table["cost_moved"])
-    table["improvement_moved"] = improvement_factor(
-        baseline.cost_at(table["accuracy_moved"]), table["cost_moved"]
+    table["saving_replayed"] = baseline.saving(table["cost_replayed"])
+    table["improvement_replayed"] = improvement_factor(
+        baseline.cost_at(table["accuracy_replayed"]), table["cost_replayed"]
     )
     table["on_front"] = False
-    optimal = pareto_front(table["cost_moved"], table["accuracy_moved"])
+    optimal = pareto_front(table["cost_replayed"], table["accuracy_replayed"])
     table.loc[optimal, "on_front"] = True
     return table
 
@@ -162,15 +162,15 @@ def _sweeps(first: Point, rows: pd.DataFrame, store: Store) -> pd.DataFrame:
         "models",
         "thresholds",
         "segment",
-        "accuracy_moved",
-        "cost_moved",
-        "exit_rates_moved",
+        "accuracy_replayed",
+        "cost_replayed",
+        "exit_rates_replayed",
     ]
     table = pd.DataFrame(parts, columns=columns)
     return table.assign(accuracy=np.nan, cost=np.nan, replayed="range")
 
 
-def moved_front(store: Store, front: Front, ranges: bool = True) -> Front:
+def front_on(store: Store, front: Front, ranges: bool = True) -> Front:
     """A front replayed on another split as a Front.
 
     Which of its points are Pareto-optimal there, only the labels of that split tell. It was not
@@ -196,9 +196,9 @@ def moved_front(store: Store, front: Front, ranges: bool = True) -> Front:
 
 
 def front_of(store: Store, front: Front, replayed: pd.DataFrame) -> Front:
-    """What :func:`replay` found as a Front: see :func:`moved_front`."""
-    rows = replayed.query("on_front").sort_values("cost_moved", ignore_index=True)
-    moved = {f"{column}_moved": column for column in MOVED}
+    """What :func:`replay` found as a Front: see :func:`front_on`."""
+    rows = replayed.query("on_front").sort_values("cost_replayed", ignore_index=True)
+    moved = {f"{column}_replayed": column for column in MOVED}
     rows = rows.drop(columns=["accuracy", "cost"]).rename(columns=moved)
     return replace(
         front,
@@ -207,7 +207,7 @@ def front_of(store: Store, front: Front, replayed: pd.DataFrame) -> Front:
         points=None,
         store=store,
         expected=False,
-        found_on=together(front.found_on, store.origin),  # labels of both tell which remain
+        selected_on=together(front.selected_on, store.origin),  # labels of both tell which remain
     )
 
 
@@ -249,7 +249,7 @@ def mean_improvement_moved(
     >>> round(cl.mean_improvement_moved(other, cl.search(select)), 2)
     1.54
     """
-    return moved_front(store, front, ranges).mean_improvement(low)
+    return front_on(store, front, ranges).mean_improvement(low)
 
 
 def holds(

@@ -99,10 +99,10 @@ class Point:
         None: of a ScoreTable, whose confidences are given.
     score, cost_kind : str
         What accuracy and cost are.
-    found_on : Labels, Recorded, Seen or None
+    selected_on : Labels, Recorded, Seen or None
         All samples whose labels were seen while the cascade was made, by the search and by the fit
         of its method; None: not known.
-    laid_on : Labels or None
+    thresholds_from : Labels or None
         The samples of which the thresholds are quantiles, without a look at labels
         (:func:`cascadelib.ladder`); None: labels chose the thresholds.
     saving : float
@@ -110,9 +110,9 @@ class Point:
         as of a point from a file.
     difference : float
         Accuracy − that of the same model.
-    kept : float
+    expected_accuracy : float
         The accuracy to count on with other samples, where ``accuracy`` is what was promised
-        (:meth:`cascadelib.Front.kept_at`); nan: not known.
+        (:meth:`cascadelib.Front.expected_accuracy_at`); nan: not known.
     chosen_by : str
         The rule of :func:`cascadelib.pick` that chose it, in words.
     records : tuple of mappings
@@ -126,7 +126,7 @@ class Point:
         Name, status and evidence of each premise of the guarantee that certified it; empty: it was
         not certified.
     chosen : tuple
-        (models, thresholds) that were chosen on ``found_on``: those of the point, unless
+        (models, thresholds) that were chosen on ``selected_on``: those of the point, unless
         :func:`dataclasses.replace` put others in their place, of which nobody knows where they
         come from.
     """
@@ -140,11 +140,11 @@ class Point:
     method: Method | None = None
     score: str = "top1"
     cost_kind: str = "macs"
-    found_on: Origin = field(default=None, compare=False)
-    laid_on: Origin = field(default=None, compare=False, repr=False)
+    selected_on: Origin = field(default=None, compare=False)
+    thresholds_from: Origin = field(default=None, compare=False, repr=False)
     saving: float = field(default=np.nan, compare=False)
     difference: float = field(default=np.nan, compare=False)
-    kept: float = field(default=np.nan, compare=False)
+    expected_accuracy: float = field(default=np.nan, compare=False)
     chosen_by: str = field(default="", compare=False)
     records: tuple[Mapping[str, Any], ...] = field(default=(), compare=False)
     expected: Expected | None = field(default=None, compare=False)
@@ -202,9 +202,9 @@ class Point:
 
     @property
     def seen(self) -> Origin:
-        """``found_on``, and what the method of now was fitted on, where another was put in its
+        """``selected_on``, and what the method of now was fitted on, where another was put in its
         place; in part not known where the thresholds were (:attr:`chosen`)."""
-        seen = self.found_on
+        seen = self.selected_on
         if self.chosen != (self.models, self.thresholds):
             seen = together(seen, None)
         return seen if self.method is None else self.method.after(seen)
@@ -213,7 +213,9 @@ class Point:
     def origin(self) -> Origin:
         """What a file says that it has seen: ``seen``, and those it was laid on, since a promise
         about their source would hold on none of them."""
-        return self.seen if self.laid_on is None else together(self.seen, self.laid_on)
+        return (
+            self.seen if self.thresholds_from is None else together(self.seen, self.thresholds_from)
+        )
 
     @property
     def metric(self) -> Any:
@@ -242,8 +244,8 @@ def measured_text(point: Point) -> str:
     text = ""
     if not np.isnan(point.accuracy):
         text += f"; {point.score} {point.accuracy:.2%}"
-    if not np.isnan(point.kept):
-        text += f", kept {point.kept:.2%}"
+    if not np.isnan(point.expected_accuracy):
+        text += f", expected accuracy {point.expected_accuracy:.2%}"
     if not np.isnan(point.saving):
         text += f", saving {point.saving:.3g} × at {100 * point.difference:+.2f} points"
     if not np.isnan(point.improvement):

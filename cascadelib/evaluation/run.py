@@ -134,14 +134,14 @@ class Run:
         compares what was measured chooses on them."""
         return replace(
             self.point,
-            found_on=together(self.point.found_on, self.store.origin),
+            selected_on=together(self.point.selected_on, self.store.origin),
             exit_rates=self.exit_rates,
             accuracy=self.accuracy,
             cost=self.cost,
             improvement=self.improvement,
             saving=self.saving,
             difference=self.difference,
-            kept=np.nan,
+            expected_accuracy=np.nan,
         )
 
 

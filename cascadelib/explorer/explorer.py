@@ -22,7 +22,7 @@ from ..checks import brief, check_number, items_of, known
 from ..evaluation.point import Point
 from ..evaluation.run import Run, evaluate
 from ..files import replacing, short_path
-from ..front_end import has_front_end
+from ..front_end import displays_widgets
 from ..fronts.front import Front
 from ..fronts.selection import pick
 from ..guarantees.certificate import Certificate
@@ -197,7 +197,7 @@ class Explorer(anywidget.AnyWidget):
             method=task.method,
             score=task.score,
             cost_kind=task.cost_kind,
-            found_on=task.found_on,
+            selected_on=task.selected_on,
         )
         return {split: evaluate(store, point) for split, store in self.splits.stores.items()}
 
@@ -381,7 +381,7 @@ class Explorer(anywidget.AnyWidget):
             (math.inf,) * (len(task.names) - 1),
             method=task.method,
             score=task.score,
-            found_on=task.found_on,
+            selected_on=task.selected_on,
         )
         try:
             parts = parts_as_json(point_for_file(point, self.splits.store))
@@ -393,7 +393,7 @@ class Explorer(anywidget.AnyWidget):
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
         """The widget; in a run without a front end a sentence."""
-        if has_front_end():
+        if displays_widgets():
             return super()._repr_mimebundle_(**options)
         runs = self.runs
         return {"text/plain": sentence(runs), "text/html": still_html(runs, self.state)}

@@ -153,7 +153,7 @@ class ExploredSplits:
                 known(name, self.store.models.index, "model of the certificate")
             common: int | None = 0
             if "held-out" in self.stores:
-                common = samples_in_common(point.found_on, self.stores["held-out"].origin)
+                common = samples_in_common(point.selected_on, self.stores["held-out"].origin)
             if common:
                 raise ValueError(
                     f"held_out shares {common} samples with those that chose or certified "

@@ -329,7 +329,7 @@ class SearchTask:
         if expected:
             self.stage = expected_outcomes(self.stage, len(self.names), self.last_only)
         self.store = store
-        self.found_on = store.origin if chosen is None else chosen.after(store.origin)
+        self.selected_on = store.origin if chosen is None else chosen.after(store.origin)
 
     def curve(self, first: str, second: str) -> Curve:
         """The :class:`Curve` of two candidates, by their names."""
@@ -348,7 +348,7 @@ class SearchTask:
             method=self.method,
             score=self.score,
             cost_kind=self.cost_kind,
-            found_on=self.found_on,
+            selected_on=self.selected_on,
             store=self.store,
             expected=self.expected,
         )

@@ -189,7 +189,7 @@ class Front:
         Method of the cascades. None if confidences were given.
     score, cost_kind : str
         Score and kind of cost.
-    found_on : Labels, Recorded, Seen or None
+    selected_on : Labels, Recorded, Seen or None
         Samples whose labels were used, as for a Point.
     store : Store or None
         The searched store. None in a pickled copy, which has no outcomes.
@@ -222,7 +222,7 @@ class Front:
     method: Method | None
     score: str
     cost_kind: str
-    found_on: Origin = None
+    selected_on: Origin = None
     store: Store | None = None
     expected: bool = False
     moved: pd.DataFrame | None = None
@@ -285,8 +285,8 @@ class Front:
         difference = self.table["accuracy"] - self.baseline.best
         points = [f"{100 * difference[row]:+.2f}" for row in shown.index]
         shown.insert(list(shown).index("saving") + 1, "difference in points", points)
-        kept = map(fraction, self.kept_at(self.table["accuracy"][shown.index]))
-        shown.insert(list(shown).index("accuracy") + 1, "kept", list(kept))
+        expected = map(fraction, self.expected_accuracy_at(self.table["accuracy"][shown.index]))
+        shown.insert(list(shown).index("accuracy") + 1, "expected accuracy", list(expected))
         return shown
 
     @property
@@ -301,7 +301,7 @@ class Front:
         """Return the default safety margin of :func:`cascadelib.pick`, in standard errors."""
         return CAUTION_EXPECTED if self.expected else CAUTION
 
-    def kept_at(self, accuracy: Any) -> Any:
+    def expected_accuracy_at(self, accuracy: Any) -> Any:
         """The accuracy to count on with other samples where this one is promised: so many standard
         errors less; nan of F1, and where the number of samples is not known."""
         if not self.samples or self.score == F1:
@@ -329,11 +329,11 @@ class Front:
             **values,
             accuracy=accuracy,
             difference=accuracy - self.baseline.best,
-            kept=float(self.kept_at(accuracy)),
+            expected_accuracy=float(self.expected_accuracy_at(accuracy)),
             method=self.method,
             score=self.score,
             cost_kind=self.cost_kind,
-            found_on=self.found_on,
+            selected_on=self.selected_on,
         )
 
     @property

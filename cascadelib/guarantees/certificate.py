@@ -47,7 +47,7 @@ class Certificate:
     Parameters
     ----------
     certified : tuple of Point
-        Certified points in the order of the tests. Their ``found_on`` includes the certification
+        Certified points in the order of the tests. Their ``selected_on`` includes the certification
         split.
     reference : str
         The model relative to which losses are measured.
@@ -204,8 +204,8 @@ def certify(
     budget: float | None = None,
     groups: Any = None,
     labels: Mapping | None = None,
-    drawn: bool = False,
-    at_once: bool = False,
+    labels_in_order: bool = False,
+    simultaneous: bool = False,
     clusters: Any = None,
     max_price: float | None = None,
     accept: Iterable[str] = (),
@@ -243,11 +243,11 @@ def certify(
         {sample id: label}, top-1 only. They replace the labels of the store, which may have none.
         The labels of the samples that :func:`to_label` returns give the same p-values as all
         labels. A missing label (None or nan) counts as the worst case, whichever labels are known.
-    drawn : bool, default=False
+    labels_in_order : bool, default=False
         Whether the known labels are those of the first m samples that to_label returns, with m
         fixed before any label was seen. A label that no model predicts then counts as wrong for
         cascade and reference.
-    at_once : bool, default=False
+    simultaneous : bool, default=False
         Whether to test all points by Holm's method instead of in sequence.
     clusters : array-like of shape (n_samples,), optional
         Cluster of each sample, such as its user or document. Clusters are then the independent
@@ -271,9 +271,9 @@ def certify(
     ValueError
         If epsilon or delta is out of range, the reference is unknown, or labels or groups belong to
         other samples. If a sample has no group or cluster, clusters are combined with F1 or
-        ``drawn``, or a price exceeds ``max_price``. If a premise is violated that ``accept`` does
-        not name, such as samples that repeat others or on which a point was found or its method
-        fitted (docs/premises.md).
+        ``labels_in_order``, or a price exceeds ``max_price``. If a premise is violated that
+        ``accept`` does not name, such as samples that repeat others or on which a point was found
+        or its method fitted (docs/premises.md).
 
     See Also
     --------
@@ -314,8 +314,8 @@ def certify(
     points, reference = select_points(cascades, reference, epsilon, budget)
     table_size = size_of_table(points, store.origin) or 0
     parts = grouped(groups, store.origin.sample_ids)
-    cluster = numbered_clusters(clusters, store.origin.sample_ids, points[0].score, drawn)
-    labelled, differs, is_known = apply_labels(store, points, reference, labels, drawn)
+    cluster = numbered_clusters(clusters, store.origin.sample_ids, points[0].score, labels_in_order)
+    labelled, differs, is_known = apply_labels(store, points, reference, labels, labels_in_order)
     runs = evaluate(labelled, points)
     trial = Trial(
         store=labelled,
@@ -324,29 +324,31 @@ def certify(
         epsilon=epsilon,
         budget=budget,
         max_price=max_price,
-        level=delta / len(points) if at_once else delta,
+        level=delta / len(points) if simultaneous else delta,
         parts=parts,
         is_known=is_known,
-        is_drawn=drawn,
+        in_order=labels_in_order,
         clusters=cluster,
     )
     promise = trial.describe_bounds(highest_price(runs, max_price))
-    case = Case(labelled, store.origin, runs, reference, cluster, differs, is_known, drawn)
+    case = Case(
+        labelled, store.origin, runs, reference, cluster, differs, is_known, labels_in_order
+    )
     premises = checked_premises(case, accept)
     rows = []
     for run, can_differ in zip(runs, differs):
         rows.append(trial.row(run, can_differ))
-        if not at_once and rows[-1]["p_value"] > delta:
+        if not simultaneous and rows[-1]["p_value"] > delta:
             break
     table = pd.DataFrame(rows)
-    table["certified"] = rejected(table["p_value"], delta, at_once)
+    table["certified"] = rejected(table["p_value"], delta, simultaneous)
     alone = costs_of(labelled, [reference], points[0].cost_kind)[0]
     written = tuple(asdict(premise) for premise in premises)
     return Certificate(
         certified=tuple(
             replace(
                 points[row],
-                found_on=together(points[row].found_on, store.origin),
+                selected_on=together(points[row].selected_on, store.origin),
                 premises=written,
             )
             for row in np.flatnonzero(table["certified"])
@@ -413,13 +415,13 @@ def describe_score(score: str, correct: Array) -> str:
     return scored.title if scored.rank == 1 else f"top-{scored.rank} accuracy"
 
 
-def rejected(p_values: pd.Series, delta: float, at_once: bool) -> pd.Series:
+def rejected(p_values: pd.Series, delta: float, simultaneous: bool) -> pd.Series:
     """Return which null hypotheses are rejected, by rising p-value.
 
-    These are all before the first one that is not rejected. at_once: by Holm's method.
+    These are all before the first one that is not rejected. simultaneous: by Holm's method.
     """
     rising = p_values.sort_values()
-    left = len(rising) - np.arange(len(rising)) if at_once else 1
+    left = len(rising) - np.arange(len(rising)) if simultaneous else 1
     return pd.Series(np.logical_and.accumulate(rising * left <= delta), rising.index)
 
 
@@ -439,7 +441,7 @@ class Trial:
         Without groups, all samples under the key None.
     is_known : bool array of shape (k,)
         Whether the label is known.
-    is_drawn : bool
+    in_order : bool
         Whether the known labels are a uniform draw of those that can matter.
     clusters : int array of shape (k,) or None
         The number of each sample's cluster.
@@ -454,7 +456,7 @@ class Trial:
     level: float
     parts: Mapping[Any, Array]
     is_known: Array
-    is_drawn: bool
+    in_order: bool
     clusters: Array | None
 
     @cached_property
@@ -559,7 +561,7 @@ class Trial:
             self.losses(run)[part],
             differs[part],
             self.is_known[part],
-            self.is_drawn,
+            self.in_order,
             epsilon,
             self.level,
             clusters,
@@ -593,16 +595,16 @@ def keys_of(keys: Any, what: str, sample_ids: Array) -> Array:
     return values
 
 
-def numbered_clusters(clusters: Any, sample_ids: Array, score: str, drawn: bool) -> Array | None:
+def numbered_clusters(clusters: Any, sample_ids: Array, score: str, in_order: bool) -> Array | None:
     """Return the number of each sample's cluster, int [k], or None without clusters.
 
     Raise ValueError if the score or the draw of labels does not support clusters.
     """
     if clusters is None:
         return None
-    if score == F1 or drawn:
+    if score == F1 or in_order:
         raise ValueError(
-            "clusters= supports mean scores without drawn=True: F1 is not a mean over clusters, "
-            "and to_label draws the labels of samples"
+            "clusters= supports mean scores without labels_in_order=True: F1 is not a mean over "
+            "clusters, and to_label draws the labels of samples"
         )
     return pd.factorize(keys_of(clusters, "cluster", sample_ids))[0]

@@ -200,7 +200,7 @@ def read_known_labels(labels: Any, sample_ids: Array) -> dict[str, Any]:
 
 
 def apply_labels(
-    store: Store, points: list[Point], reference: str, labels: Mapping | None, drawn: bool
+    store: Store, points: list[Point], reference: str, labels: Mapping | None, in_order: bool
 ) -> tuple[Store, Array, Array]:
     """Return a store with the known labels and two masks.
 
@@ -219,10 +219,10 @@ def apply_labels(
     agreed, differs = compare_with_reference(store, points, reference)
     is_known = np.isin(ids, list(label_of))
     in_draw = is_known[sort_by_digest(differs.any(axis=0), store.origin)]
-    if drawn and not in_draw[: np.count_nonzero(in_draw)].all():
+    if in_order and not in_draw[: np.count_nonzero(in_draw)].all():
         raise ValueError(
-            "drawn=True: the labelled samples are not the first ones that to_label returns for "
-            "these points"
+            "labels_in_order=True: the labelled samples are not the first ones that to_label "
+            "returns for these points"
         )
     predicted = agreed.predicted(reference)
     pairs = zip(ids.tolist(), predicted.tolist())
@@ -230,23 +230,23 @@ def apply_labels(
     if predicted.dtype.kind != "U":  # text has many spellings
         return agreed.labelled(merged), differs, is_known
     labelled = agreed.labelled(as_text(np.array(merged, object)))
-    check_predicted(labelled, is_known, drawn)
+    check_predicted(labelled, is_known, in_order)
     return labelled, differs, is_known
 
 
-def check_predicted(store: Any, is_known: Array, drawn: bool) -> None:
+def check_predicted(store: Any, is_known: Array, in_order: bool) -> None:
     """Raise ValueError for a known label that no model predicts, since it may be misspelled.
 
-    With ``drawn`` no label can be left out. Then such a label means that no model is correct,
-    unless no known label at all is predicted.
+    With ``labels_in_order`` no label can be left out. Then such a label means that no model is
+    correct, unless no known label at all is predicted.
     """
     labels = np.asarray(store.labels)
     predicted = np.concatenate([store.predicted(name) for name in store.models.index])
     foreign = is_known & ~np.isin(labels, predicted)
-    if foreign.any() and not (drawn and (foreign < is_known).any()):
+    if foreign.any() and not (in_order and (foreign < is_known).any()):
         row = int(np.argmax(foreign))
         raise ValueError(
             f"labels: no model predicts {str(labels[row])!r}, the label of sample "
             f"{str(store.origin.sample_ids[row])!r}: write labels as predictions are written, and "
-            "without drawn=True leave out labels that no model predicts"
+            "without labels_in_order=True leave out labels that no model predicts"
         )

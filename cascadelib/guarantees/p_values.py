@@ -134,7 +134,7 @@ def loss_p_value(
     losses: Array,
     differs: Array,
     is_labelled: Array,
-    drawn: bool,
+    in_order: bool,
     epsilon: float,
     level: float = 0.05,
     clusters: Array | None = None,
@@ -152,7 +152,7 @@ def loss_p_value(
     missing = int(np.count_nonzero(differs & ~is_labelled))
     lost = int(np.count_nonzero(counted > 0))
     gained = int(np.count_nonzero(counted < 0))
-    if drawn:
+    if in_order:
         return drawn_p_value(
             lost, gained, len(counted), len(counted) + missing, len(losses), epsilon, level
         )

@@ -79,7 +79,7 @@ class Case:
         Whether the label of a sample can matter.
     is_known : bool array of shape (k,)
         Whether the label is known.
-    is_drawn : bool, default=False
+    in_order : bool, default=False
         Whether the known labels are a uniform draw of those that can matter.
     """
 
@@ -90,7 +90,7 @@ class Case:
     clusters: Array | None
     differs: Array
     is_known: Array
-    is_drawn: bool = False
+    in_order: bool = False
 
     @cached_property
     def points(self) -> list[Point]:
@@ -197,7 +197,7 @@ def labels_complete(case: Case) -> Finding:
     known_labels = np.count_nonzero(matter & case.is_known)
     wanted = np.count_nonzero(matter)
     dropped = getattr(case.store, "dropped", 0)
-    if known_labels < wanted and not case.is_drawn:
+    if known_labels < wanted and not case.in_order:
         missing = wanted - known_labels
         counted = f"{missing} of {wanted} labels that can matter are missing"
         return NOT_VERIFIABLE, f"{counted}, and count as the worst case", ""

@@ -103,8 +103,8 @@ def ladder(
             method=chosen,
             score=score,
             cost_kind=cost,
-            found_on=nothing_seen if chosen is None else chosen.after(nothing_seen),
-            laid_on=store.origin,
+            selected_on=nothing_seen if chosen is None else chosen.after(nothing_seen),
+            thresholds_from=store.origin,
         )
         for step in dict.fromkeys(map(tuple, native.tolist()))
     ]

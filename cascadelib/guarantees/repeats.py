@@ -233,7 +233,7 @@ def rarer_than_chance(first: Array, second: Array, rows: Array, level: float) ->
 
 
 def size_of_table(points: Sequence[Point], origin: Labels) -> int | None:
-    """Return the size of the table whose confidences gave the thresholds (:attr:`Point.laid_on`).
+    """Return the size of the table of :attr:`Point.thresholds_from`.
 
     0 if the samples of ``origin`` are not in that table, and None if it is unknown.
 
@@ -243,8 +243,10 @@ def size_of_table(points: Sequence[Point], origin: Labels) -> int | None:
         If some of the samples are in the table and others are not.
     """
     sizes = []
-    for laid_on in {point.laid_on for point in points if point.laid_on is not None}:
-        shared = samples_in_common(laid_on, origin)
+    for thresholds_from in {
+        point.thresholds_from for point in points if point.thresholds_from is not None
+    }:
+        shared = samples_in_common(thresholds_from, origin)
         if shared is None:
             return None
         if 0 < shared < len(origin):
@@ -253,5 +255,5 @@ def size_of_table(points: Sequence[Point], origin: Labels) -> int | None:
                 "guarantee is about the table that the thresholds come from, or about its source. "
                 "Certify either on samples of the table only, or on others only"
             )
-        sizes.append(len(laid_on) if shared else 0)
+        sizes.append(len(thresholds_from) if shared else 0)
     return min(filter(None, sizes), default=0)

@@ -138,10 +138,10 @@ class Method:
         """Return the metric whose units thresholds have, or None if a confidence is fitted."""
         return self.metric if self.confidence is None else None
 
-    def after(self, found_on: Origin) -> Origin:
+    def after(self, selected_on: Origin) -> Origin:
         """All samples that a cascade of this method has seen which was found on some: those of the
         fit as well."""
-        return together(found_on, self.fitted_on) if self.is_fitted else found_on
+        return together(selected_on, self.fitted_on) if self.is_fitted else selected_on
 
     @property
     def is_fitted(self) -> bool:
@@ -332,7 +332,7 @@ class ModelsOnSplit:
         name = self.names[m]
         with READING:
             values = np.array(self.store.output(name)[rows], np.float64)
-            self.store.let_go(name)
+            self.store.release_memory(name)
         return values
 
     def logits(self, m: int, rows: Any) -> Array:
@@ -362,7 +362,7 @@ def cached(store: Any, name: str, what: Any, compute: Callable[[], Any]) -> Any:
     key = (name, store.version(name), what)
     if key not in values:
         values[key] = compute()
-        store.let_go(name)
+        store.release_memory(name)
     return values[key]
 
 

@@ -322,7 +322,7 @@ def policy_of(
         cost=np.nan if price is None else float(table.cost.mean()) + price * (1 - keeps),
         method=method,
         cost_kind=table.default_cost,
-        found_on=table.origin,
+        selected_on=table.origin,
         premises=tuple(map(asdict, premises)),
     )
     return Policy(point)

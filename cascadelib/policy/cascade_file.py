@@ -64,11 +64,11 @@ def point_for_file(
     expectation = point.expected
     if measured_on is not None:
         expectation = expected(point, measured_on, describe_intervals(point, held_out))
-    found_on = record_seen(point, store)
+    selected_on = record_seen(point, store)
     return replace(
         point,
-        method=point.method and restrict_method(point, found_on),
-        found_on=found_on,
+        method=point.method and restrict_method(point, selected_on),
+        selected_on=selected_on,
         records=records,
         expected=expectation,
         versions=point.versions or versions(),

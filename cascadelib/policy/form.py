@@ -60,7 +60,7 @@ EXPECTED = {
     "exit_rates": [ESTIMATE | {"value": SHARE}],
     "confidences": [STATISTICS],
 }
-MEASURED = ("accuracy", "kept", "cost", "improvement")
+MEASURED = ("accuracy", "expected_accuracy", "cost", "improvement")
 PARTS: dict[str, Any] = {
     "models": [{"name": str, "classes": (CLASSES, None)}],
     "thresholds": list,
@@ -320,13 +320,13 @@ def point_in(content: Mapping) -> Point:
         raise ValueError(f"{place}: missing or of another kind. Save the cascade again")
     thresholds = content["thresholds"]
     names = names_in(content["models"], len(thresholds))
-    found_on = seen_in(content["chosen_on"], names)
+    selected_on = seen_in(content["chosen_on"], names)
     method = method_in(content["method"], names) if content["method"] else None
     units = method.units if method else None
     if method and (method.temperature or method.confidence):
         if (content["chosen_on"] or {}).get("also") is None:  # the samples of the fit are not known
-            found_on = together(found_on, None)
-        method = replace(method, fitted_on=found_on)
+            selected_on = together(selected_on, None)
+        method = replace(method, fitted_on=selected_on)
     expected = content.get("expected")
     return Point(
         models=names,
@@ -334,7 +334,7 @@ def point_in(content: Mapping) -> Point:
         method=method,
         score=content["score"],
         cost_kind=content["cost_kind"],
-        found_on=found_on,
+        selected_on=selected_on,
         records=tuple(content["models"]),
         expected=expected_in(expected, len(names)),
         versions=content["versions"],

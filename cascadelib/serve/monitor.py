@@ -417,7 +417,7 @@ class Monitor(Audit):
                     "a pending prediction cannot be saved as JSON, which has texts, numbers and "
                     f"lists: {error}"
                 ) from None
-        policy = text_of(replace(self.point, found_on=None))
+        policy = text_of(replace(self.point, selected_on=None))
         whole = {"format": FORMAT, "checksum": digest_of(text), "policy": policy, "state": text}
         with replacing(Path(path)) as temporary:
             temporary.write_text(json.dumps(whole), encoding="utf-8")

@@ -324,7 +324,7 @@ class LogitStore:
         """Return the output of a model on the samples of this view."""
         return own.tensor if self._rows is None else own.tensor[self._rows]
 
-    def let_go(self, name: str) -> None:
+    def release_memory(self, name: str) -> None:
         """Free the memory of a mapped file, which counts as memory of this process."""
         tensor = self._model(name).kept.get("tensor")
         if isinstance(tensor, np.memmap) and hasattr(mmap, "MADV_DONTNEED"):
@@ -354,7 +354,7 @@ class LogitStore:
         own = self._model(name)
         if what not in own.kept:
             own.kept[what] = compute(own.tensor)
-            self.let_go(name)
+            self.release_memory(name)
         return own.kept[what].copy() if self._rows is None else own.kept[what][self._rows]
 
     def costs(self, cost: str) -> Array:

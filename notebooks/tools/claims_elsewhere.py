@@ -8,7 +8,7 @@ import pandas as pd
 from scipy.stats import norm, t
 
 from cascadelib import Front, bootstrap, evaluate
-from cascadelib.analysis import moved_front
+from cascadelib.analysis import front_on
 from tools.evidence import Evidence, counts_of, normal_draws, over_models, resampled
 from tools.ranges import factors, mean_in, range_of
 
@@ -23,7 +23,7 @@ def shift_claims(
     drops: ``accuracy_drops`` of the front's models on these splits. own: {split: the same search,
     run on that split}.
     """
-    there = {name: moved_front(own_fronts[name].store, front) for name in shifted}
+    there = {name: front_on(own_fronts[name].store, front) for name in shifted}
     own_shifted = {name: own_fronts[name] for name in shifted}
     values = shifted_front_values(there, own_shifted, front) | shifted_single_values(there, front)
     samples = min(each.samples for each in there.values())

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from cascadelib import Front, Point, evaluate, published, search
-from cascadelib.analysis import mean_cost_ratio, moved_front, range_dominance, replay
+from cascadelib.analysis import front_on, mean_cost_ratio, range_dominance, replay
 from cascadelib.analysis.shift import front_of
 from cascadelib.methods.thresholds import own_units
 from tools.claims_of_pairs import run_and_resampled
@@ -46,7 +46,7 @@ def search_again(split: Any, fronts: dict[str, Front], cost: str | None = None) 
 
 def replay_fronts(split: Any, fronts: dict[str, Front]) -> dict[str, Front]:
     """Evaluate {name: front} on another split."""
-    return {name: moved_front(split, front) for name, front in fronts.items()}
+    return {name: front_on(split, front) for name, front in fronts.items()}
 
 
 @resampled

@@ -41,11 +41,11 @@ def drops_table(drops: pd.DataFrame) -> pd.DataFrame:
     table = splits["drop"].agg(["mean", "min", "max"]).add_prefix("drop_")
     table["hit_hardest"] = splits["drop"].idxmax().str[1]
     table["certain_losses"] = (drops["drop_low"] > 0).groupby("split", sort=False).sum()
-    ranks = drops[["accuracy", "accuracy_moved"]].groupby("split", sort=False).rank()
+    ranks = drops[["accuracy", "accuracy_replayed"]].groupby("split", sort=False).rank()
     table["rank_correlation"] = {
         split: rows.corr().iloc[0, 1] for split, rows in ranks.groupby("split")
     }
-    return table.assign(best_model=splits["accuracy_moved"].idxmax().str[1])
+    return table.assign(best_model=splits["accuracy_replayed"].idxmax().str[1])
 
 
 def exit_changes(front: Front, splits: dict[str, Any]) -> pd.DataFrame:

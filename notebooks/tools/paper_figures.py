@@ -205,10 +205,10 @@ def segments_figure(
         at |= {"name": TURNS[i % 2], "showlegend": i < 2, "legendgroup": TURNS[i % 2]}
         colour = (style.PALETTE[0], style.PALETTE[4])[i % 2]
         shown = style.decimated(rows, 300)
-        style.add_cascades(fig, shown, colour, "cost_moved", "accuracy_moved", **at)
-    best = moved[moved["on_front"]].sort_values("cost_moved")
-    x = best["cost_moved"]
-    y = best["accuracy_moved"]
+        style.add_cascades(fig, shown, colour, "cost_replayed", "accuracy_replayed", **at)
+    best = moved[moved["on_front"]].sort_values("cost_replayed")
+    x = best["cost_replayed"]
+    y = best["accuracy_replayed"]
     style.add_line(
         fig, x, y, style.PALETTE[1], 2, line_shape="hv", name="moved front", row=1, col=2
     )
@@ -226,7 +226,7 @@ def segments_figure(
         )
     style.add_singles(fig, singles, row=1, col=2)
     fig.update_xaxes(matches="x", **style.cost_axis(cost, singles["cost"]))
-    low = min(own["accuracy"].min(), moved["accuracy_moved"].min())
+    low = min(own["accuracy"].min(), moved["accuracy_replayed"].min())
     high = max(own["accuracy"].max(), y.max())
     margin = 0.05 * (high - low)
     fig.update_yaxes(range=[low - margin, high + margin], **style.per_cent_axis())

@@ -220,14 +220,14 @@ def run_all(out: Path, shares: dict[Path, dict[str, Any]], jobs: int) -> list[Ru
     others = [path for path in shares if path not in (*measured, *last)]
     others.sort(key=lambda path: path.stat().st_size, reverse=True)  # usually the longest first
     runs: dict[Path, Run] = {}
-    for paths, at_once in ((others, jobs), (measured, 1), (last, 1)):
-        show_running(paths[:at_once])
-        for run in execute_parallel(out, {path: shares[path] for path in paths}, at_once):
+    for paths, simultaneous in ((others, jobs), (measured, 1), (last, 1)):
+        show_running(paths[:simultaneous])
+        for run in execute_parallel(out, {path: shares[path] for path in paths}, simultaneous):
             runs[run.source] = run
             show_running([])
             outcome = f"FAILED in {run.error}" if run.error else "ok"
             print(f"{run.source.stem:30s}{run.seconds:7.1f} s  {outcome}", flush=True)
-            show_running([path for path in paths if path not in runs][:at_once])
+            show_running([path for path in paths if path not in runs][:simultaneous])
     return [runs[path] for path in shares]
 
 

@@ -5,7 +5,7 @@ from math import comb
 from typing import Any
 
 from cascadelib import Front, Point, pair_table, pick
-from cascadelib.analysis import moved_front
+from cascadelib.analysis import front_on
 from cascadelib.fronts import pair_curve
 from tools.claims_of_methods import (
     lengths_claims,
@@ -70,12 +70,12 @@ def two_models(
         found |= time_claims(timed, counted)
     held: dict[str, Evidence] = {}
     if is_same_distribution(store, other):
-        there = moved_front(other, paper)
+        there = front_on(other, paper)
         held |= pairs_claims(there, pair_table(other, **about), families)
-        held |= topk_claims(there, {name: moved_front(other, f) for name, f in listed.items()})
+        held |= topk_claims(there, {name: front_on(other, f) for name, f in listed.items()})
         held |= match_claims(match, paper.reference, other)
         for timed, counted in fronts:
-            held |= time_claims(moved_front(other, timed), moved_front(other, counted))
+            held |= time_claims(front_on(other, timed), front_on(other, counted))
     return found, held
 
 
@@ -95,7 +95,7 @@ def three_models(
     found["triples"] = Evidence(comb(len(three.candidates), 3))
     if not is_same_distribution(store, other):
         return found, {}
-    fronts = (moved_front(other, front, ranges=False) for front in (two, three, mean_logits))
+    fronts = (front_on(other, front, ranges=False) for front in (two, three, mean_logits))
     return found, lengths_claims(*fronts)
 
 
@@ -128,7 +128,7 @@ def twelve_methods(
     found = pairs_by_method(two) | without_intervals(triples_by_method, three, two)
     found |= without_intervals(means_by_metric, ensembles) | threshold_claims(several, shared)
     held = methods_claims(*(replay_fronts(other, fronts) for fronts in kinds))
-    held |= threshold_claims(*(moved_front(other, f, ranges=False) for f in (several, shared)))
+    held |= threshold_claims(*(front_on(other, f, ranges=False) for f in (several, shared)))
     there = search_again(other, two)
     back = methods_claims(
         *(replay_fronts(store, f) for f in (there, *(search_again(other, k) for k in kinds[1:])))

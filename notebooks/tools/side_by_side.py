@@ -12,8 +12,8 @@ from cascadelib import Front, LogitStore, Method, ScoreTable, bootstrap, confide
 from cascadelib.analysis import (
     basic_interval,
     claims_of,
+    front_on,
     mean_cost_ratio,
-    moved_front,
     resampled_cost_ratio,
 )
 from cascadelib.analysis.uncertainty import sample_counts
@@ -185,7 +185,7 @@ def scaling_table(
         methods = [Method(metric, ensemble, scaled).fit(store) for scaled in (False, True)]
         fronts = [search(store, n_models, method, cost=cost, models="pareto") for method in methods]
         plain, scaled = (bootstrap(other, front, counts) for front in fronts)
-        moved_plain, moved_scaled = (moved_front(other, front, ranges=False) for front in fronts)
+        moved_plain, moved_scaled = (front_on(other, front, ranges=False) for front in fronts)
         ratio = mean_cost_ratio(moved_plain, moved_scaled)
         ratios = resampled_cost_ratio(plain, scaled)
         low, high = basic_interval(ratios, ratio, 1 - 0.05 / len(kinds))

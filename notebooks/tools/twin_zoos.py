@@ -15,7 +15,7 @@ from scipy.special import log_softmax
 from scipy.stats import norm
 
 import cascadelib as cl
-from cascadelib.analysis import mean_cost_ratio, moved_front
+from cascadelib.analysis import front_on, mean_cost_ratio
 from cascadelib.analysis.comparison import resampled_cost_ratio
 from cascadelib.analysis.uncertainty import resampled_means, sample_counts
 
@@ -116,7 +116,7 @@ def methods_compared(
     drawn: dict[str, Any] = {}
     for method in dict.fromkeys(name for pair in COMPARED.values() for name in pair):
         front = cl.search(selection, 2, cl.METHODS[method].fit(selection), cost="macs")
-        moved[method] = moved_front(held_out, front, ranges=False)
+        moved[method] = front_on(held_out, front, ranges=False)
         drawn[method] = cl.bootstrap(held_out, front, counts)
     plain = moved["max_softmax"].mean_improvement()
     found = {FACTOR: (plain, drawn["max_softmax"].mean_improvement())}

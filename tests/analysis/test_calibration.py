@@ -24,7 +24,7 @@ from cascadelib.analysis.calibration import (
     moving_average,
 )
 from cascadelib.analysis.comparison import mean_cost_ratio
-from cascadelib.analysis.shift import moved_front
+from cascadelib.analysis.shift import front_on
 from cascadelib.fronts.pairs import pair_curve
 from cascadelib.methods.confidence_metrics import softmax
 from tools.side_by_side import (
@@ -364,5 +364,5 @@ def test_scaling_changes_no_front_of_one_models_logits_margin():
     assert (table["cost_ratio_low"] <= table["cost_ratio_high"]).all()
     methods = [Method("entropy", "none", scaled).fit(stores[0]) for scaled in (False, True)]
     fronts = [search(stores[0], 2, method, models="pareto") for method in methods]
-    moved = [moved_front(stores[1], front, ranges=False) for front in fronts]
+    moved = [front_on(stores[1], front, ranges=False) for front in fronts]
     assert table.loc["entropy, none", "cost_ratio"] == mean_cost_ratio(*moved)

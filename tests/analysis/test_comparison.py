@@ -15,9 +15,9 @@ from cascadelib import Baseline, ScoreTable, bootstrap, search
 from cascadelib.analysis import (
     basic_interval,
     compare_fronts,
+    front_on,
     mean_cost_ratio,
     mean_improvement_moved,
-    moved_front,
     range_dominance,
     resampled_cost_ratio,
 )
@@ -109,7 +109,7 @@ def test_more_models_are_never_dearer_where_the_front_was_found():
     two = search(STORE, 2)
     either = search(STORE, (2, 3))
     assert mean_cost_ratio(two, either) <= 1
-    there = moved_front(OTHER, two, ranges=False)
+    there = front_on(OTHER, two, ranges=False)
     assert mean_cost_ratio(there, there) == pytest.approx(1)
 
 
@@ -117,7 +117,7 @@ def test_resampled_cost_ratios_lie_around_that_of_the_split():
     first = FRONTS["max_softmax"]
     second = FRONTS["max_softmax_mean_logits"]
     ratios = resampled_cost_ratio(bootstrap(OTHER, first, 200), bootstrap(OTHER, second, 200))
-    there = [moved_front(OTHER, front, ranges=False) for front in (first, second)]
+    there = [front_on(OTHER, front, ranges=False) for front in (first, second)]
     ratio = mean_cost_ratio(*there)
     low, high = basic_interval(ratios, ratio)
     assert low < ratio < high
@@ -143,7 +143,7 @@ def test_what_cannot_be_compared_is_refused():
     with pytest.raises(ValueError, match="differ in score or kind of cost.*'seconds'"):
         compare_fronts({"a": front, "b": replace(front, cost_kind="seconds")})
     with pytest.raises(ValueError, match="other single models"):
-        mean_cost_ratio(front, moved_front(OTHER, front))
+        mean_cost_ratio(front, front_on(OTHER, front))
 
 
 def test_the_cost_ratio_is_not_defined_if_either_front_is_free_or_no_accuracy_is_shared():

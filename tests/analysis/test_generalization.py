@@ -12,10 +12,10 @@ from tiny_stores import noisy_store, three_models
 from cascadelib import LogitStore, Method, ScoreTable, certify, evaluate, pick, search
 from cascadelib.analysis import (
     accuracy_drops,
+    front_on,
     fronts_under_shift,
     guarantee_table,
     mean_improvement_moved,
-    moved_front,
     selection_bias,
 )
 from cascadelib.analysis.generalization import check_same_task, same_samples
@@ -89,7 +89,7 @@ def test_drops_are_differences_of_accuracies_split_by_split():
         after = accuracies(store)
         rows = drops.loc[split]
         assert rows["accuracy"].tolist() == pytest.approx(before)
-        assert rows["accuracy_moved"].tolist() == pytest.approx(after)
+        assert rows["accuracy_replayed"].tolist() == pytest.approx(after)
         assert rows["drop"].tolist() == pytest.approx(np.subtract(before, after).tolist())
 
 
@@ -208,7 +208,7 @@ def test_a_front_beside_each_splits_own():
 def test_shares_of_the_accuracy_range_are_counted_accuracy_by_accuracy():
     front = search(STORE, 2)
     own = search(OTHER, 2)
-    moved = moved_front(OTHER, front)
+    moved = front_on(OTHER, front)
     low = moved.baseline.accuracy[moved.baseline.front[0]]
     improved = near = 0
     for accuracy in np.linspace(low, moved.baseline.best, 401):
@@ -221,8 +221,8 @@ def test_shares_of_the_accuracy_range_are_counted_accuracy_by_accuracy():
 
 
 def test_what_guarantees_cost_where_one_can_be_kept_and_where_none_can():
-    found_on, certified_on, held_out = (three_models(seed, 2500) for seed in (3, 4, 5))
-    front = search(found_on, 2)
+    selected_on, certified_on, held_out = (three_models(seed, 2500) for seed in (3, 4, 5))
+    front = search(selected_on, 2)
     few = certified_on.take(slice(20))
     losses = [0.001, 0.03, 0.1]
     none = guarantee_table(few, front, losses[:1], held_out).iloc[0]

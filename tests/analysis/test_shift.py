@@ -22,7 +22,7 @@ from cascadelib import (
     replay,
     search,
 )
-from cascadelib.analysis.shift import accuracy_estimates, holds, mean_improvement_moved, moved_front
+from cascadelib.analysis.shift import accuracy_estimates, front_on, holds, mean_improvement_moved
 from cascadelib.evaluation.evaluation import baseline_of, outcomes_of
 from cascadelib.evaluation.pareto import pareto_front
 from cascadelib.fronts.pairs import pair_curve
@@ -39,9 +39,9 @@ def test_a_replayed_point_is_the_point_evaluated_there(method):
     assert (moved["replayed"] == "point").all()
     for row in range(0, len(front), 7):
         result = evaluate(OTHER, front.point(row))
-        assert moved["accuracy_moved"][row] == result.accuracy
-        assert moved["cost_moved"][row] == result.cost
-        assert moved["improvement_moved"][row] == pytest.approx(result.improvement, nan_ok=True)
+        assert moved["accuracy_replayed"][row] == result.accuracy
+        assert moved["cost_replayed"][row] == result.cost
+        assert moved["improvement_replayed"][row] == pytest.approx(result.improvement, nan_ok=True)
     changes = [a != b for a, b in zip(moved["models"], moved["models"][1:])]
     assert moved["segment"].iloc[-1] == sum(changes)
 
@@ -76,17 +76,17 @@ def check_ranges(front, store, quality):
     twin = ranges_of(front, store)
     assert moved["segment"].unique().tolist() == list(range(len(twin)))
     for (_, rows), expected in zip(moved.groupby("segment"), twin):
-        found = sorted(zip(rows["accuracy_moved"], rows["cost_moved"]))
+        found = sorted(zip(rows["accuracy_replayed"], rows["cost_replayed"]))
         wanted = sorted((quality(correct), cost) for correct, cost in expected)
         np.testing.assert_allclose(found, wanted, rtol=1e-12)
-        assert rows["cost_moved"].is_monotonic_increasing
+        assert rows["cost_replayed"].is_monotonic_increasing
     for row in moved.iloc[:: max(1, len(moved) // 20)].itertuples():
         point = replace(front.point(0), models=row.models, thresholds=row.thresholds)
         result = evaluate(store, point)
-        assert (row.accuracy_moved, row.cost_moved) == pytest.approx(
+        assert (row.accuracy_replayed, row.cost_replayed) == pytest.approx(
             (result.accuracy, result.cost), rel=1e-12
         )
-        assert row.improvement_moved == pytest.approx(result.improvement, nan_ok=True)
+        assert row.improvement_replayed == pytest.approx(result.improvement, nan_ok=True)
     return moved
 
 
@@ -128,8 +128,8 @@ def test_a_segment_between_always_and_never_is_the_whole_pair():
     ends["thresholds"] = [(-np.inf,), (np.inf,)]
     moved = check_ranges(replace(front, moved=ends), OTHER, lambda correct: correct.mean())
     curve = pair_curve(OTHER, "m0", "m2")
-    assert moved["cost_moved"].tolist() == curve["cost"][::-1].tolist()
-    assert moved["accuracy_moved"].tolist() == curve["accuracy"][::-1].tolist()
+    assert moved["cost_replayed"].tolist() == curve["cost"][::-1].tolist()
+    assert moved["accuracy_replayed"].tolist() == curve["accuracy"][::-1].tolist()
 
 
 def test_ranges_with_graded_scores_and_a_cost_for_every_sample():
@@ -147,7 +147,9 @@ def test_ranges_with_graded_scores_and_a_cost_for_every_sample():
         result = evaluate(
             there, replace(search(here, 2).point(0), models=row.models, thresholds=row.thresholds)
         )
-        assert (row.accuracy_moved, row.cost_moved) == pytest.approx((result.accuracy, result.cost))
+        assert (row.accuracy_replayed, row.cost_replayed) == pytest.approx(
+            (result.accuracy, result.cost)
+        )
 
 
 def test_longer_cascades_are_replayed_as_points_and_the_table_says_so():
@@ -164,8 +166,8 @@ def test_longer_cascades_are_replayed_as_points_and_the_table_says_so():
         "thresholds",
         "accuracy",
         "cost",
-        "accuracy_moved",
-        "cost_moved",
+        "accuracy_replayed",
+        "cost_replayed",
         "segment",
     ):
         assert kept[column].tolist() == points[column].tolist()
@@ -177,14 +179,14 @@ def test_longer_cascades_are_replayed_as_points_and_the_table_says_so():
 def test_a_front_replayed_where_it_was_found_is_itself():
     front = search(STORE, 2)
     moved = replay(STORE, front, ranges=False)
-    assert moved["accuracy_moved"].equals(moved["accuracy"])
-    assert moved["cost_moved"].equals(moved["cost"])
+    assert moved["accuracy_replayed"].equals(moved["accuracy"])
+    assert moved["cost_replayed"].equals(moved["cost"])
     for ranges in (True, False):
-        there = moved_front(STORE, front, ranges)
+        there = front_on(STORE, front, ranges)
         pd.testing.assert_frame_equal(
             there.table.drop(columns="thresholds"), front.table.drop(columns="thresholds")
         )
-        assert there.singles.equals(front.singles) and there.found_on == front.found_on
+        assert there.singles.equals(front.singles) and there.selected_on == front.selected_on
         with pytest.raises(ValueError, match="certifies nothing"):
             _ = there.gap
     assert mean_improvement_moved(STORE, front) == front.mean_improvement()
@@ -196,7 +198,9 @@ def test_ranges_hold_the_points_and_so_are_no_worse():
     moved = replay(OTHER, front)
     for segment, rows in points.groupby("segment"):
         swept = moved[moved["segment"] == segment]
-        pairs = [set(zip(part["accuracy_moved"], part["cost_moved"])) for part in (rows, swept)]
+        pairs = [
+            set(zip(part["accuracy_replayed"], part["cost_replayed"])) for part in (rows, swept)
+        ]
         assert pairs[0] <= pairs[1]
     assert mean_improvement_moved(OTHER, front) >= mean_improvement_moved(
         OTHER, front, ranges=False
@@ -205,12 +209,12 @@ def test_ranges_hold_the_points_and_so_are_no_worse():
 
 def test_the_store_comes_first_and_other_things_are_named():
     front = search(STORE, 2)
-    for function in (replay, mean_improvement_moved, moved_front):
+    for function in (replay, mean_improvement_moved, front_on):
         with pytest.raises(TypeError, match=r"not Front: the store comes first"):
             function(front, OTHER)
         with pytest.raises(TypeError, match="LogitStore.path."):
             function("some/folder", front)
-    for function in (mean_improvement_moved, moved_front):
+    for function in (mean_improvement_moved, front_on):
         with pytest.raises(TypeError, match="a Front is needed here .*replay.* not Point"):
             function(STORE, front.point(0))
 
@@ -223,10 +227,10 @@ def test_a_certificate_and_a_policy_are_replayed_point_by_point():
     assert (moved["replayed"] == "point").all()
     assert moved["thresholds"].tolist() == [p.thresholds for p in certificate.certified]
     runs = evaluate(OTHER, certificate)
-    assert moved["accuracy_moved"].tolist() == [run.accuracy for run in runs]
-    assert moved["saving_moved"].tolist() == [run.saving for run in runs]
+    assert moved["accuracy_replayed"].tolist() == [run.accuracy for run in runs]
+    assert moved["saving_replayed"].tolist() == [run.saving for run in runs]
     alone = replay(OTHER, Policy.from_point(front.point(0)))
-    assert alone["cost_moved"].tolist() == [evaluate(OTHER, front.point(0)).cost]
+    assert alone["cost_replayed"].tolist() == [evaluate(OTHER, front.point(0)).cost]
     with pytest.raises(ValueError, match="differ in score or kind of cost"):
         replay(OTHER, [front.point(0), replace(front.point(0), cost_kind="seconds")])
 
@@ -270,13 +274,13 @@ def test_the_moved_curve_equals_a_loop():
     front = search(STORE, 2)
     moved = replay(OTHER, front)
     baseline = baseline_of(OTHER, front.score, front.cost_kind)
-    curve = moved_front(OTHER, front).improvement_curve(points=9)
+    curve = front_on(OTHER, front).improvement_curve(points=9)
     for row in curve.itertuples():
-        enough = moved.loc[moved["accuracy_moved"] >= row.accuracy, "cost_moved"]
+        enough = moved.loc[moved["accuracy_replayed"] >= row.accuracy, "cost_replayed"]
         assert row.improvement == pytest.approx(
             baseline.cost_at(row.accuracy) / min(enough, default=np.inf)
         )
-    assert len(pareto_front(moved["cost_moved"], moved["accuracy_moved"])) <= len(moved)
+    assert len(pareto_front(moved["cost_replayed"], moved["accuracy_replayed"])) <= len(moved)
 
 
 def test_a_model_that_the_other_split_lacks_is_refused_by_name():

@@ -224,7 +224,7 @@ def test_what_is_taken_away_works(browser, path, explorer, tmp_path):
     policy = cl.Policy.load(waiting.value.path())  # its checksum fits
     assert (policy.models, policy.point.thresholds) == (point.models, point.thresholds)
     assert (policy.point.accuracy, policy.point.cost) == (point.accuracy, point.cost)
-    assert policy.point.found_on is not None
+    assert policy.point.selected_on is not None
     page.get_by_role("button", name="copy link").click()
     link = page.locator("textarea").input_value()
     page.close()

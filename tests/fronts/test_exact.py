@@ -162,8 +162,8 @@ def test_infinite_confidences_equal_brute_force(table, data):
             fall = np.sort(confidence[models[i]])[::-1]
             assert exiting(fall, thresholds[i]) == plain_stages([fall], [thresholds[i]]).count(0)
     moved = replay(store, front, ranges=False)
-    np.testing.assert_array_equal(moved["accuracy_moved"], front.table["accuracy"])
-    np.testing.assert_array_equal(moved["cost_moved"], front.table["cost"])
+    np.testing.assert_array_equal(moved["accuracy_replayed"], front.table["accuracy"])
+    np.testing.assert_array_equal(moved["cost_replayed"], front.table["cost"])
 
 
 def ends_front(correct, confidence, cost, n):

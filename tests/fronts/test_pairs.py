@@ -92,7 +92,7 @@ def test_search_evaluate_and_replay_agree(method):
         )
         assert result.exit_rates == pytest.approx(point.exit_rates)
     moved = cl.replay(store, front, ranges=False)
-    assert moved.accuracy_moved.tolist() == front.table.accuracy.tolist()
+    assert moved.accuracy_replayed.tolist() == front.table.accuracy.tolist()
     other = cl.evaluate(store_of(seed=1), front.point(len(front) - 1))
     assert 0 < other.accuracy < 1
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tables_of_scores import noisy_store, tables
 
 from cascadelib import LogitStore, Method, ScoreTable, evaluate, peaks, pick, search, search_arrays
-from cascadelib.analysis.shift import moved_front
+from cascadelib.analysis.shift import front_on
 from cascadelib.evaluation.pareto import pareto_front
 from cascadelib.fronts.selection import accuracy_bound, cost_bound, difference_bound
 
@@ -357,8 +357,10 @@ def test_the_default_is_the_front_s():
         assert point == pick(front, loss=0.03, caution=front.caution) and len(point.models) == 2
         assert point.chosen_by.startswith(f"{front.caution:g} standard errors inside")
         error = np.sqrt(point.accuracy * (1 - point.accuracy) / len(STORE))
-        assert point.kept == pytest.approx(point.accuracy - front.caution * error)
-        assert f"kept {point.kept:.2%}" in repr(point) and "kept" in repr(front)
+        assert point.expected_accuracy == pytest.approx(point.accuracy - front.caution * error)
+        assert f"expected accuracy {point.expected_accuracy:.2%}" in repr(
+            point
+        ) and "expected accuracy" in repr(front)
 
 
 def test_a_front_without_outcomes_is_bounded_by_its_accuracies():
@@ -375,13 +377,13 @@ def test_a_front_without_outcomes_is_bounded_by_its_accuracies():
     assert "by a bound without outcomes" in bounded.chosen_by
     assert bounded.cost >= pick(front, "match_best", caution=0.1).cost
     unknown = replace(copied, points=None, moved=front.table)
-    assert np.isnan(unknown.point(0).kept) and pick(unknown, "match_best", caution=0)
+    assert np.isnan(unknown.point(0).expected_accuracy) and pick(unknown, "match_best", caution=0)
     with pytest.raises(ValueError, match="give caution=0"):
         pick(unknown, "match_best")
 
 
 def test_a_moved_front_is_chosen_from_by_the_outcomes_there():
-    moved = moved_front(OTHER, search(STORE, 2, expected=True))
+    moved = front_on(OTHER, search(STORE, 2, expected=True))
     assert moved.store is OTHER and not moved.expected
     assert pick(moved, "match_best").cost > pick(moved, "match_best", caution=0).cost
 

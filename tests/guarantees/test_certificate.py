@@ -11,7 +11,7 @@ from scipy.stats import binom, multinomial
 from tables_of_scores import status_of
 
 from cascadelib import Baseline, LogitStore, Method, Policy, ScoreTable, certify, evaluate, search
-from cascadelib.analysis.shift import moved_front
+from cascadelib.analysis.shift import front_on
 from cascadelib.guarantees.certificate import grouped
 from cascadelib.guarantees.few_labels import candidates
 from cascadelib.guarantees.p_values import betting_p_value, paired_p_value, probability_as_extreme
@@ -204,7 +204,7 @@ def test_a_certified_cascade_that_saves_nothing_says_so():
 
 def test_the_reference_loses_exactly_nothing():
     few = HALVES[1].take(slice(0, 5))
-    for more in ({}, {"groups": [1, 1, 2, 2, 2]}, {"at_once": True}):
+    for more in ({}, {"groups": [1, 1, 2, 2, 2]}, {"simultaneous": True}):
         found = certify(few, FRONT.reference, 0.0, reference="l", **more)
         assert found.table["p_value"].tolist() == [0.0] and found.point is not None
         assert "no saving. Observed loss: 0, it is the reference." in str(found)
@@ -352,7 +352,7 @@ def test_a_file_knows_the_samples_that_its_point_was_found_on(tmp_path):
     for store in (None, whole.take(slice(0, 8000))):
         Policy.from_point(point, store).save(tmp_path / "c.json")
         loaded = Policy.load(tmp_path / "c.json").point
-        assert loaded.thresholds == point.thresholds and len(loaded.found_on) == 8000
+        assert loaded.thresholds == point.thresholds and len(loaded.selected_on) == 8000
         with pytest.raises(ValueError, match="8000 of the 8000"):
             certify(whole.take(shuffled), loaded, 0.02, reference="l")
         with pytest.raises(ValueError, match="10 of the 4010"):
@@ -453,8 +453,8 @@ def test_where_ids_are_unknown_the_certificate_says_so(ids, there, split):
 
 
 def test_a_file_tells_shared_ids(tmp_path):
-    found_on = labelled(NAMED, "val", rows=FIRST)
-    Policy.from_point(search(found_on).point(0), found_on).save(tmp_path / "policy.json")
+    selected_on = labelled(NAMED, "val", rows=FIRST)
+    Policy.from_point(search(selected_on).point(0), selected_on).save(tmp_path / "policy.json")
     point = Policy.load(tmp_path / "policy.json").point
     for rows, shared in ((LATER, 150), (FIRST, 300)):
         with pytest.raises(ValueError, match=f"{shared} of the 300"):
@@ -479,12 +479,12 @@ FITTED = [Method(confidence="auto"), Method(confidence="isotonic_by_label")]
 @pytest.mark.parametrize("ids", [NAMED, None], ids=["ids", "parts of one"])
 @pytest.mark.parametrize("method", [*FITTED, Method(temperature=True)])
 def test_samples_on_which_a_method_was_fitted_are_refused(ids, method):
-    """Also where the search saw others, and where the point was made, or its found_on replaced, by
-    hand."""
+    """Also where the search saw others, and where the point was made, or its selected_on
+    replaced, by hand."""
     whole = labelled(ids, "val")
     choose, fit, new = (whole.take(slice(start, start + 200)) for start in (0, 200, 400))
     front = search(choose, 2, method.fit(fit))
-    bare = replace(front.point(-1), found_on=choose.origin)
+    bare = replace(front.point(-1), selected_on=choose.origin)
     for asked in (front, front.point(-1), bare):
         for seen in (choose, fit):
             with pytest.raises(ValueError, match="200 of the 200 samples took part"):
@@ -502,7 +502,7 @@ def test_a_method_whose_fit_is_not_known_is_said_to_be_unchecked():
 def test_a_front_moved_to_a_split_has_seen_its_labels():
     whole = labelled(NAMED, "val")
     choose, moved, new = (whole.take(slice(start, start + 200)) for start in (0, 200, 400))
-    front = moved_front(moved, search(choose, 2))
+    front = front_on(moved, search(choose, 2))
     for seen in (choose, moved):
         with pytest.raises(ValueError, match="200 of the 200 samples took part"):
             certify(seen, front, 0.3)

@@ -47,7 +47,7 @@ def test_near_copies_break_the_promise_and_clusters_keep_it():
 def test_clusters_are_certified_where_there_is_room():
     table, key = world(np.random.default_rng(0), 400, 0.01)
     found = certify(table, HALF, 0.05, DELTA, "l", clusters=key)
-    assert found.point == replace(HALF, found_on=found.point.found_on)
+    assert found.point == replace(HALF, selected_on=found.point.selected_on)
     assert found.clusters == 400
     assert "the draw of the 400 clusters of certification samples" in str(found)
     assert "the mean over clusters" in str(found)
@@ -119,7 +119,10 @@ def test_a_missing_label_of_a_cluster_counts_as_a_loss():
             {"clusters": [None, *range(39)]},
             "clusters: 1 samples have none .* first is '.*': give them a cl",
         ),
-        ({"clusters": range(40), "drawn": True, "labels": {}}, "without drawn=True"),
+        (
+            {"clusters": range(40), "labels_in_order": True, "labels": {}},
+            "without labels_in_order=True",
+        ),
         ({"cascades": replace(HALF, score="f1"), "clusters": range(40)}, "F1 is not a mean over"),
         ({"max_price": 5.0, "budget": 3.0}, "max_price=5, but all stages together cost 9 for one"),
         ({"max_price": np.nan, "budget": 3.0}, "max_price must be a number"),

@@ -42,14 +42,14 @@ def nested_table(k=200):
     return cl.ScoreTable(correct, np.tile(ease, (3, 1)), [1, 4, 9], "abc")
 
 
-@pytest.mark.parametrize(("at_once", "level"), [(True, 0.06 / 4), (False, 0.06)])
-def test_a_certificate_tests_each_point_at_its_share_of_delta(at_once, level, capture):
+@pytest.mark.parametrize(("simultaneous", "level"), [(True, 0.06 / 4), (False, 0.06)])
+def test_a_certificate_tests_each_point_at_its_share_of_delta(simultaneous, level, capture):
     """Loss and cost: both must hold, so neither level is halved."""
     of_loss = capture(certificate, "loss_p_value", 0.001)
     of_cost = capture(certificate, "cost_p_value", 0.001)
     points = [cl.Point(("a", "c"), (t,), cost_kind="cost") for t in (0.9, 0.7, 0.5, 0.3)]
     found = cl.certify(
-        nested_table(), points, 0.1, 0.06, reference="c", budget=8.0, at_once=at_once,
+        nested_table(), points, 0.1, 0.06, reference="c", budget=8.0, simultaneous=simultaneous,
         accept=("independent", "overlap", "reference complete", "confidences", "rows aligned"),
     )  # fmt: skip
     assert [call[4:6] for call in of_loss] == [(0.1, level)] * 4

@@ -57,7 +57,9 @@ def test_with_fewer_labels_less_is_certified_and_never_more():
     unlabelled = without_labels(CHECK)
     ids = to_label(CHECK, FRONT, epsilon=0.02)
     every, none = (certify(unlabelled, FRONT, 0.02, labels=known(part)).table for part in (ids, []))
-    draw = certify(unlabelled, FRONT, 0.02, labels=known(ids[: len(ids) // 2]), drawn=True).table
+    draw = certify(
+        unlabelled, FRONT, 0.02, labels=known(ids[: len(ids) // 2]), labels_in_order=True
+    ).table
     assert none.equals(certify(unlabelled, FRONT, 0.02).table)
     first = [table["p_value"].iloc[0] for table in (every, draw, none)]
     assert (
@@ -91,7 +93,7 @@ def test_refused(options, message):
 def test_a_draw_is_of_the_first_that_are_named():
     ids = to_label(CHECK, FRONT, epsilon=0.01)
     with pytest.raises(ValueError, match="not the first ones that to_label returns"):
-        certify(CHECK, FRONT, 0.01, labels=known(ids[1:9]), drawn=True)
+        certify(CHECK, FRONT, 0.01, labels=known(ids[1:9]), labels_in_order=True)
     with pytest.raises(ValueError, match="equal top-1"):
         to_label(CHECK, cl.search(TUNE, 2, score="top2"))
     with pytest.raises(ValueError, match="equal top-1"):
@@ -203,12 +205,12 @@ def test_p_values_and_what_is_selected_equal_those_of_mapie():
         2.361752478464963e-01,
     ]
     table, points = table_of()
-    at_once = certify(table, points, delta=0.1, budget=1 + 8 * 0.15, at_once=True)
+    simultaneous = certify(table, points, delta=0.1, budget=1 + 8 * 0.15, simultaneous=True)
     in_turn = certify(table, points, delta=0.1, budget=1 + 8 * 0.15)
-    for found, count in ((at_once, 6), (in_turn, 7)):
+    for found, count in ((simultaneous, 6), (in_turn, 7)):
         np.testing.assert_allclose(found.table["p_value"], theirs, rtol=1e-9)
         assert found.certified == tuple(points[:count])
-    backwards = certify(table, points[::-1], delta=0.1, budget=1 + 8 * 0.15, at_once=True)
+    backwards = certify(table, points[::-1], delta=0.1, budget=1 + 8 * 0.15, simultaneous=True)
     assert (
         set(backwards.certified) == set(points[:6])
         and not backwards.table["certified"].iloc[:2].any()
@@ -241,7 +243,10 @@ def labels_of(table, ids):
 WAYS = {
     "few labels": lambda t, e: {"labels": labels_of(t, to_label(t, IN_TWO, "l"))},
     "no labels": lambda t, e: {"labels": {}},
-    "40 drawn": lambda t, e: {"labels": labels_of(t, to_label(t, IN_TWO, "l")[:40]), "drawn": True},
+    "40 drawn": lambda t, e: {
+        "labels": labels_of(t, to_label(t, IN_TWO, "l")[:40]),
+        "labels_in_order": True,
+    },
     "and a budget": lambda t, e: {"budget": 6.0},
     "groups": lambda t, e: {"groups": np.arange(len(t)) % 2},
 }
@@ -366,7 +371,9 @@ def text_case():
 def test_a_label_that_no_model_predicts_says_that_neither_is_correct():
     point, unlabelled, ids = text_case()
     labels = {sample: "maybe" if i % 3 == 0 else "yes" for i, sample in enumerate(ids)}
-    row = certify(unlabelled, [point], 0.2, reference="b", labels=labels, drawn=True).table.iloc[0]
+    row = certify(
+        unlabelled, [point], 0.2, reference="b", labels=labels, labels_in_order=True
+    ).table.iloc[0]
     assert row["lost"] + row["gained"] == pytest.approx(
         sum(label == "yes" for label in labels.values()) / 400
     )
@@ -381,7 +388,7 @@ def test_labels_in_another_spelling_are_refused_where_they_are_drawn_too(spellin
     message = "no model predicts" if spelling == "other" else "differ from their label only in"
     for labels in (dict.fromkeys(ids, spelling), *([some] if spelling != "other" else [])):
         with pytest.raises(ValueError, match=message):
-            certify(unlabelled, [point], 0.2, reference="b", labels=labels, drawn=True)
+            certify(unlabelled, [point], 0.2, reference="b", labels=labels, labels_in_order=True)
 
 
 def test_points_of_different_scores_are_refused_however_few_they_are():

@@ -215,7 +215,9 @@ def table(confidence, prefix="a"):
 
 
 def point_on(store):
-    return Point(store.names[:3], (0.5, 0.5), (0.4, 0.3, 0.3), 0.8, 3.0, 1.0, found_on=store.origin)
+    return Point(
+        store.names[:3], (0.5, 0.5), (0.4, 0.3, 0.3), 0.8, 3.0, 1.0, selected_on=store.origin
+    )
 
 
 def test_a_saved_cascade_finds_its_selection_split_again():

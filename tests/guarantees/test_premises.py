@@ -196,7 +196,11 @@ def test_missing_labels_count_as_the_worst_case_and_are_counted():
     some = certify(unlabelled, FRONT, 0.03, labels={name: label_of[name] for name in ids[7:]})
     assert f"labels complete (7 of {len(ids)} labels that can matter are missing" in str(some)
     drawn = certify(
-        unlabelled, FRONT, 0.03, labels={name: label_of[name] for name in ids[:-7]}, drawn=True
+        unlabelled,
+        FRONT,
+        0.03,
+        labels={name: label_of[name] for name in ids[:-7]},
+        labels_in_order=True,
     )
     assert status_of(drawn, "labels complete") == "verified"
 

@@ -289,7 +289,7 @@ def test_one_point_under_new_ids_is_refused_where_it_was_found():
                 ask(one, store)
     apart = certify(CHECK, point, 0.05, reference="resnet18_w16@28")  # ids of another form
     assert status_of(apart, "overlap") == "not verifiable"
-    assert certify(TUNE, replace(point, found_on=None), 0.05, reference="resnet18_w16@28")
+    assert certify(TUNE, replace(point, selected_on=None), 0.05, reference="resnet18_w16@28")
 
 
 def test_contents_of_a_table_are_those_of_its_answers():

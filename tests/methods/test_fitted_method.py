@@ -77,7 +77,7 @@ def test_fronts_are_those_of_a_twin_and_move_unchanged(seed, n_models):
     result = cl.evaluate(other, point)
     assert np.array_equal(result.exit_stage[told], stages[told])
     row = cl.replay(other, front, ranges=False).iloc[-1]
-    assert (row["accuracy_moved"], row["cost_moved"]) == (result.accuracy, result.cost)
+    assert (row["accuracy_replayed"], row["cost_replayed"]) == (result.accuracy, result.cost)
 
 
 @settings(max_examples=15, deadline=None)

@@ -30,7 +30,7 @@ def test_the_summary_of_drops_has_a_row_per_split():
         assert row["drop_mean"] == pytest.approx(rows["drop"].mean())
         assert row["hit_hardest"] == rows["drop"].idxmax()
         assert row["certain_losses"] == (rows["drop_low"] > 0).sum()
-        correlation = rows["accuracy"].corr(rows["accuracy_moved"], "spearman")
+        correlation = rows["accuracy"].corr(rows["accuracy_replayed"], "spearman")
         assert row["rank_correlation"] == pytest.approx(correlation)
         assert row["best_model"] == splits[split].models["top1"].idxmax()
 

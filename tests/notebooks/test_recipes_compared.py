@@ -44,21 +44,21 @@ def test_replaying_a_recipe_on_its_selection_split_reproduces_its_numbers(seed, 
             continue
         moved = recipes.replay_points(recipe.points, store, recipe.rule)
         np.testing.assert_allclose(
-            moved["accuracy_moved"], recipe.points["accuracy"], atol=1e-12, err_msg=label
+            moved["accuracy_replayed"], recipe.points["accuracy"], atol=1e-12, err_msg=label
         )
         np.testing.assert_allclose(
-            moved["cost_moved"], recipe.points["cost"], rtol=1e-12, err_msg=label
+            moved["cost_replayed"], recipe.points["cost"], rtol=1e-12, err_msg=label
         )
 
 
 def slow_cost_ratio(exact, points, low, best):
     """Geometric mean over accuracies of the least cost of points ÷ that of the exact ones."""
-    high = min(best, exact["accuracy_moved"].max(), points["accuracy_moved"].max())
+    high = min(best, exact["accuracy_replayed"].max(), points["accuracy_replayed"].max())
     at = np.linspace(low, high, 2001)[1:, None]
     least = []
     for table in (points, exact):
-        reaches = table["accuracy_moved"].to_numpy() >= at - 1e-12
-        least.append(np.where(reaches, table["cost_moved"].to_numpy(), np.inf).min(axis=1))
+        reaches = table["accuracy_replayed"].to_numpy() >= at - 1e-12
+        least.append(np.where(reaches, table["cost_replayed"].to_numpy(), np.inf).min(axis=1))
     return float(np.exp(np.mean(np.log(least[0] / least[1]))))
 
 
@@ -78,8 +78,8 @@ def test_recipes_are_compared_at_equal_accuracy_on_the_other_split():
         moved = recipes.replay_points(recipe.points, other, recipe.rule)
         reached = moved[recipe.points["accuracy"] >= best - 0.02]
         row = reached.iloc[0] if len(reached) else moved.iloc[-1]
-        assert table.loc[label, "accuracy_held_out"] == pytest.approx(row["accuracy_moved"])
-        assert table.loc[label, "cost_held_out"] == pytest.approx(row["cost_moved"])
+        assert table.loc[label, "accuracy_held_out"] == pytest.approx(row["accuracy_replayed"])
+        assert table.loc[label, "cost_held_out"] == pytest.approx(row["cost_replayed"])
         slow = slow_cost_ratio(exact, moved, there.iloc[0], there.max())
         assert table.loc[label, "cost_ratio"] == pytest.approx(slow, rel=0.01), label
     assert table.loc[EXACT, ["cost_ratio", "cost_ratio_where_chosen"]].tolist() == [1, 1]
@@ -103,8 +103,8 @@ def test_a_resample_is_the_split_with_some_samples_twice():
         for r in range(3):
             drawn = other.take(np.repeat(np.arange(80), counts[:, r]))
             moved = recipes.replay_points(recipe.points, drawn, recipe.rule)
-            np.testing.assert_allclose(found.accuracy[r], moved["accuracy_moved"], atol=1e-12)
-            np.testing.assert_allclose(found.cost[r], moved["cost_moved"], rtol=1e-9)
+            np.testing.assert_allclose(found.accuracy[r], moved["accuracy_replayed"], atol=1e-12)
+            np.testing.assert_allclose(found.cost[r], moved["cost_replayed"], rtol=1e-9)
             np.testing.assert_allclose(found.single_accuracy[r], drawn.models["top1"], atol=1e-12)
 
 

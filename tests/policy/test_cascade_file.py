@@ -40,7 +40,7 @@ def test_a_real_point_with_what_is_expected_of_it(tmp_path):
     assert measured.accuracy.value == there.accuracy
     assert measured.cost.value == pytest.approx(there.cost)
     assert [rate.value for rate in measured.exit_rates] == list(there.exit_rates)
-    assert point.found_on.fingerprint == STORE.fingerprint != measured.on.fingerprint
+    assert point.selected_on.fingerprint == STORE.fingerprint != measured.on.fingerprint
     assert set(point.method.temperatures) == set(POINT.models)
     assert (tmp_path / "c.json").stat().st_size < 16_000
 
@@ -63,7 +63,7 @@ def test_points_of_a_score_table_have_no_method():
     )
     point = pick(search(scores), accuracy=1.0, caution=0)
     written = point_for_file(point, scores)
-    assert written.method is None and written.found_on.fingerprint is None
+    assert written.method is None and written.selected_on.fingerprint is None
     assert same(parse_cascade(text_of(written)), point)
 
 
@@ -205,7 +205,7 @@ def test_a_file_knows_all_samples_that_a_cascade_has_seen(store, tmp_path):
         assert samples_in_common(point.seen, part.origin) == shared
         assert samples_in_common(point.seen, part.take(slice(0, 7)).origin) == min(7, shared)
     again = parse_cascade(text_of(point_for_file(point)))
-    assert again.found_on == point.found_on == again.method.fitted_on
+    assert again.selected_on == point.selected_on == again.method.fitted_on
 
 
 def test_what_is_expected_says_whether_the_samples_were_seen():
@@ -257,7 +257,7 @@ def test_contents_of_many_samples_take_little_room_in_a_file():
     rng = np.random.default_rng(0)
     confidence = rng.random((2, 200_000))
     table = ScoreTable(confidence > 0.2, confidence, [1, 5], "ab")
-    point = Point(("a", "b"), (0.5,), (0.5, 0.5), 0.8, 3.0, 1.0, found_on=table.origin)
+    point = Point(("a", "b"), (0.5,), (0.5, 0.5), 0.8, 3.0, 1.0, selected_on=table.origin)
     text = text_of(point_for_file(point))
     assert len(json.loads(text)["chosen_on"]["contents"]) < 30_000
     loaded = parse_cascade(text)
@@ -280,7 +280,7 @@ def test_files_of_before_do_not_claim_to_know_on_what_a_method_was_fitted():
 
 def test_ids_beyond_what_a_file_may_hold_are_left_out():
     few, many = (Labels.checked(None, np.arange(count)) for count in (3, MOST_KEYS + 1))
-    point = replace(POINT, method=Method(), found_on=Seen((few, many)))
+    point = replace(POINT, method=Method(), selected_on=Seen((few, many)))
     chosen_on = parts_as_json(point_for_file(point))["chosen_on"]
     assert chosen_on["keys"] and chosen_on["also"][0]["keys"] is None
     loaded = parse_cascade(text_of(point_for_file(point)))
@@ -289,7 +289,7 @@ def test_ids_beyond_what_a_file_may_hold_are_left_out():
 
 
 def test_half_of_the_samples_unknown_is_written_as_such():
-    point = replace(POINT, method=Method(), found_on=Seen((None, FIRST.origin)))
+    point = replace(POINT, method=Method(), selected_on=Seen((None, FIRST.origin)))
     loaded = parse_cascade(text_of(point_for_file(point)))
     assert samples_in_common(loaded.seen, FIRST.origin) == 100
     assert samples_in_common(loaded.seen, THIRD.origin) is None

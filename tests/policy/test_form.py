@@ -55,7 +55,7 @@ def test_what_is_not_known_is_left_out():
     assert content["chosen"] == {"accuracy": 0.9, "exit_rates": []}
     assert "expected" not in content and "premises" not in content
     point = parse_cascade(content)
-    assert point.expected is None and math.isnan(point.kept) and math.isnan(point.cost)
+    assert point.expected is None and math.isnan(point.expected_accuracy) and math.isnan(point.cost)
 
 
 @pytest.mark.parametrize("metric", ["max_softmax", "entropy"])

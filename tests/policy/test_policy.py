@@ -277,7 +277,7 @@ def test_a_policy_chosen_on_a_part_of_a_table_is_saved_with_the_samples_of_that_
     policy = Policy.from_point(pick(search(part, 2), "max_improvement"), table)
     policy.save(tmp_path / "policy.json")
     assert (
-        len(policy.point.found_on)
-        == len(Policy.load(tmp_path / "policy.json").point.found_on)
+        len(policy.point.selected_on)
+        == len(Policy.load(tmp_path / "policy.json").point.selected_on)
         == 200
     )

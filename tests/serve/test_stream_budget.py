@@ -235,7 +235,7 @@ def priced_point(seed=0):
     """(table with prices per query, a point of it)"""
     confidence, prices = priced(seed, 800)
     table = ScoreTable(confidence > -1, confidence, prices, ["s", "m", "l"])
-    return table, replace(POINT, thresholds=(0.0, 0.0), found_on=None, expected=None)
+    return table, replace(POINT, thresholds=(0.0, 0.0), selected_on=None, expected=None)
 
 
 @pytest.mark.parametrize("share", [0.02, 0.5, 0.98])

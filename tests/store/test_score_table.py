@@ -117,7 +117,7 @@ def test_a_free_model_is_searched_moved_and_resampled_without_a_warning():
     front = search(tables[0], 2)
     with warnings.catch_warnings(action="error"):
         assert front.table.loc[0, ["cost", "improvement"]].tolist() == [0, 1]
-        assert replay(tables[1], front)["improvement_moved"].iloc[0] == 1
+        assert replay(tables[1], front)["improvement_replayed"].iloc[0] == 1
         assert bootstrap(tables[1], front.point(0), 20).improvement.shape == (20, 1)
         assert np.isfinite(front.mean_improvement())
 

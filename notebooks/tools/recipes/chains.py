@@ -65,12 +65,12 @@ def replay_points(
     Returns
     -------
     DataFrame
-        The same table with ``accuracy_moved`` and ``cost_moved``.
+        The same table with ``accuracy_replayed`` and ``cost_replayed``.
     """
     moved = np.empty((len(points), 2))
     for at, costs, stage, correct in point_runs(points, store, rule, score, cost):
         moved[at] = np.mean(correct), mean_cost(costs, stage)
-    return points.assign(accuracy_moved=moved[:, 0], cost_moved=moved[:, 1])
+    return points.assign(accuracy_replayed=moved[:, 0], cost_replayed=moved[:, 1])
 
 
 def point_runs(
@@ -135,6 +135,6 @@ def best_of_points(
     :func:`replay_points`."""
     score = candidates.get("score") or "top1"
     run = replay_points(pd.DataFrame(tried), store, rule, score=score, cost=candidates.get("cost"))
-    measured = {"accuracy": run.pop("accuracy_moved"), "cost": run.pop("cost_moved")}
+    measured = {"accuracy": run.pop("accuracy_replayed"), "cost": run.pop("cost_replayed")}
     points = pd.DataFrame(measured | dict(run.items()))
     return points.iloc[pareto_front(points["cost"], points["accuracy"])].reset_index(drop=True)
