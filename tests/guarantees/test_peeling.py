@@ -329,7 +329,7 @@ def test_what_the_first_rows_leave_of_the_source_has_the_law_of_spacings():
 def test_the_mean_number_of_wrong_rows_that_stay_is_the_allowed_one_over_all_draws(
     labels, may_stay
 ):
-    """Ten rows in a fixed order, wrong from each of them on: all draws, and both sides of a coin."""
+    """Ten rows in a fixed order, wrong from one of them on: all draws and both sides of a coin."""
     rows = 10
     mean = peeling.errors_allowed(rows, may_stay, labels, None)
     for least_wrong in range(rows + 1):
