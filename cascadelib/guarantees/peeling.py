@@ -192,8 +192,8 @@ def peel_table(
         The share holds with probability 1 − δ. None: its mean over the draws of labels is at most
         ε.
     labels : int, optional
-        The number of labels. With δ all of them certify, with None a pilot takes a quarter. By
-        default the number is estimated from a pilot.
+        The number of labels that certify. By default it is estimated from a pilot, which the mean
+        always has.
     seed : int, default=0
     """
     count = len(confidence)
@@ -203,9 +203,7 @@ def peel_table(
     ties = rng.random(count)
     coin = rng.random()
     has_pilot = labels is None or delta is None
-    size = PILOT if labels is None else labels
-    if has_pilot and labels is not None:
-        size = min(PILOT, 1 + labels // 4)
+    size = PILOT if has_pilot else labels
     first = shuffled[:size]
     others = shuffled[size:]
     wrong = np.zeros(count, bool)
@@ -216,12 +214,10 @@ def peel_table(
     drawn = first
     if has_pilot:
         peel.open(first, wrong[first])
-        drawn = others[: 0 if labels is None else labels - size]
-    if labels is None:
-        peel_openly(peel, wrong_at, TO_LEAVE * may_stay)
-        enough = planned_labels(peel.risks_left(), may_stay, delta)
-        drawn = others[~peel.opened[others]][:enough]
-    if has_pilot:
+        if labels is None:
+            peel_openly(peel, wrong_at, TO_LEAVE * may_stay)
+            labels = planned_labels(peel.risks_left(), may_stay, delta)
+        drawn = others[~peel.opened[others]][:labels]
         wrong[drawn] = wrong_at(drawn)
     start = len(peel.order)
     of_table = errors_allowed(len(inside) - start, may_stay, len(drawn), delta)

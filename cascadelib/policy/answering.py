@@ -243,6 +243,7 @@ def answer_table(
         Probability that a guarantee is given but does not hold, in (0, 1).
     labels : int, optional
         Number of rows to draw, for `epsilon`. The default follows from a pilot sample of 200 calls.
+        With ``guarantee="mean"`` these are in addition to the pilot.
     positive : str, optional
         The class of `recall` and `precision`, one of the predictions. All others count as one.
     plan : bool, default=False

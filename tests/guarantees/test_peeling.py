@@ -354,7 +354,7 @@ def test_the_share_that_is_left_of_a_source_enters_a_mean_by_its_expectation():
     assert peeling.errors_allowed_at_source(50, 0.01, None, 0, 100) == -1
 
 
-@pytest.mark.parametrize("labels", [None, 60])
+@pytest.mark.parametrize("labels", [None, 80])
 def test_in_the_mean_no_label_of_the_draw_decides_the_order(labels, fast, monkeypatch):
     opened = []
     usual = Peel.open
