@@ -12,7 +12,7 @@ from numpy import ndarray as Array
 from ..labels import Origin, Recorded, together
 from ..methods.fitted import Fitted
 from ..methods.method import Method, method_named
-from ..methods.thresholds import own_units
+from ..methods.thresholds import convert_units
 
 
 @dataclass(frozen=True)
@@ -207,7 +207,7 @@ class Point:
         seen = self.selected_on
         if self.chosen != (self.models, self.thresholds):
             seen = together(seen, None)
-        return seen if self.method is None else self.method.after(seen)
+        return seen if self.method is None else self.method.add_fit_samples(seen)
 
     @property
     def origin(self) -> Origin:
@@ -227,7 +227,7 @@ class Point:
     def inside(self) -> Array:
         """Thresholds as they are compared with confidences (higher = more confident): float64
         [n − 1]."""
-        return own_units(self.metric, np.array(self.thresholds, np.float64))
+        return convert_units(self.metric, np.array(self.thresholds, np.float64))
 
     @cached_property
     def fitted(self) -> tuple[Fitted, ...]:

@@ -18,7 +18,7 @@ from numpy import ndarray as Array
 
 from ..cost_kinds import cost_of
 from ..labels import samples_in_common
-from ..methods.thresholds import LARGEST, exiting, own_units
+from ..methods.thresholds import LARGEST, convert_units, count_exiting
 from ..policy.form import threshold_to_json
 from ..scoring import F1
 from ..tables import in_words
@@ -79,7 +79,7 @@ def falling_values(confidence: Array) -> Array:
 
 def cut_of(falling: Array, threshold: float) -> int:
     """How many of the distinct falling confidences [G] leave at a threshold (inside)."""
-    return exiting(falling, min(threshold, LARGEST) if threshold < np.inf else np.inf)
+    return count_exiting(falling, min(threshold, LARGEST) if threshold < np.inf else np.inf)
 
 
 @dataclass(eq=False)
@@ -164,7 +164,7 @@ class Packed:
         ends = np.clip(falling[[0, -1]] if len(falling) else np.zeros(2), -LARGEST, LARGEST)
         return {
             "groups": len(falling),
-            "ends": own_units(self.metric, ends).tolist(),
+            "ends": convert_units(self.metric, ends).tolist(),
             "ranks": self.put(planes(ranks.astype(width))),
             "digits": self.put(digits),
             "steps": self.put(steps),
@@ -182,7 +182,7 @@ class Packed:
         """The cuts of a cascade (names) at thresholds in own units; None where it is not packed."""
         if not self.holds(models):
             return None
-        inside = own_units(self.metric, np.array(thresholds, np.float64)).tolist()
+        inside = convert_units(self.metric, np.array(thresholds, np.float64)).tolist()
         return [cut_of(self.falling[key], at) for key, at in zip(self.keys(models), inside)]
 
     def split(self, name: str) -> dict[str, Any]:
@@ -226,7 +226,7 @@ class Packed:
             "cost_words": {
                 kind: [cost_of(kind).less, cost_of(kind).more] for kind in self.splits.costs
             },
-            "sign": float(own_units(self.metric, 1.0)),
+            "sign": float(convert_units(self.metric, 1.0)),
             "last_only": self.last_only,
             "splits": [self.split(name) for name in self.splits.stores],
             "outputs": self.outputs,

@@ -14,7 +14,7 @@ import cascadelib as cl
 from cascadelib.explorer.packing import Packed, cut_of, falling_values, separators
 from cascadelib.explorer.page import read_part
 from cascadelib.explorer.splits import Choice, ExploredSplits
-from cascadelib.methods.thresholds import LARGEST, leaves, own_units
+from cascadelib.methods.thresholds import LARGEST, convert_units, leaves
 
 FLOATS = st.lists(st.floats(allow_nan=True, width=64), min_size=1, max_size=30)
 READ = """async ({packed, rows, cost}) => {
@@ -191,7 +191,7 @@ def assert_agrees(engine, store, other, method, score, count, tolerance):
     for (models, cuts), said in zip(rows, told):
         words = {"always": -np.inf, "never": np.inf}
         thresholds = [
-            float(own_units(task.metric, words[t])) if t in words else float(t)
+            float(convert_units(task.metric, words[t])) if t in words else float(t)
             for t in said["thresholds"]
         ]
         chain = tuple(pack.names[model] for model in models)
