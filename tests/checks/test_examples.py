@@ -1,36 +1,49 @@
-"""Examples in docstrings run and print the shown output."""
+"""Docstrings: examples run and print the shown output, public names follow numpydoc."""
 
 import doctest
 import importlib
-import pkgutil
+from pathlib import Path
 
 import pytest
 
 import cascadelib
 
+ROOT = Path(cascadelib.__file__).parent
+# Subpackages in which each public function has an example.
 PACKAGES = ("datasets", "extraction", "guarantees", "policy", "serve", "zoo")
+PUBLIC = sorted(name for name in cascadelib.__all__ if callable(getattr(cascadelib, name)))
+# numpydoc's rules on the text (GL), the summary (SS), parameters (PR) and returned values (RT),
+# without those of layout: text next to the quotes, blank lines, and entries such as "a, b".
+RULES = ("GL", "SS", "PR", "RT")
+EXCEPT = {"GL01", "GL02", "GL03", "GL08", "PR01", "PR02"}
 
 
-def modules_of(package):
-    """Return the names of a subpackage's modules."""
-    path = importlib.import_module(f"cascadelib.{package}").__path__
-    return [f"cascadelib.{package}.{module.name}" for module in pkgutil.iter_modules(path)]
+def modules_with_examples():
+    """Return the names of all modules whose source has an example."""
+    paths = [p for p in sorted(ROOT.rglob("*.py")) if ">>> " in p.read_text("utf-8")]
+    return [".".join(p.relative_to(ROOT.parent).with_suffix("").parts) for p in paths]
 
 
-@pytest.mark.parametrize("package", PACKAGES)
+@pytest.mark.parametrize("name", modules_with_examples())
 @pytest.mark.filterwarnings("ignore")
-def test_examples_print_the_shown_output(package):
-    tried = 0
-    for name in modules_of(package):
-        result = doctest.testmod(importlib.import_module(name), optionflags=doctest.ELLIPSIS)
-        assert not result.failed, name
-        tried += result.attempted
-    assert tried
+def test_examples_print_the_shown_output(name, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    result = doctest.testmod(importlib.import_module(name), optionflags=doctest.ELLIPSIS)
+    assert result.attempted and not result.failed
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_public_names_have_examples(package):
+def test_public_names_of_a_subpackage_have_examples(package):
     subpackage = getattr(cascadelib, package)
     public = {name: getattr(subpackage, name) for name in subpackage.__all__}
     functions = [name for name, value in public.items() if callable(value)]
     assert [name for name in functions if ">>>" not in (public[name].__doc__ or "")] == []
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_a_public_docstring_has_an_example_and_follows_numpydoc(name):
+    validate = pytest.importorskip("numpydoc.validate").validate
+    errors = validate(f"cascadelib.{name}")["errors"]
+    assert [e for e in errors if e[0][:2] in RULES and e[0] not in EXCEPT] == []
+    text = getattr(cascadelib, name).__doc__
+    assert ">>> " in text and "See Also\n" in text
