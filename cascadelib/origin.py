@@ -137,7 +137,7 @@ class Origin:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over the sample ids and labels, in their order. "" if a file does not state it."""
+        """SHA-256 over the sample ids and labels, in their order, "" if a file lacks it."""
         if self.traces:
             return self.traces.get("fingerprint", "")
         digest = hashlib.sha256(json.dumps(self.sample_ids.tolist()).encode())
