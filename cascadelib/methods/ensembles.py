@@ -196,7 +196,7 @@ class Vote(StoredOutputs):
             confidence = np.stack([split.single_outcome(m)[1] for m in prefix])
             votes = np.stack([split.store.predicted(split.names[m]) for m in prefix])
             winner, confidence = vote(votes, confidence)
-            return winner == split.store.origin.needed, confidence
+            return winner == split.store.origin.required_labels, confidence
 
         return stage
 
@@ -223,7 +223,7 @@ class CustomEnsemble(StoredOutputs):
         self.function = function
 
     def stage_function(self, split: Any) -> StageFunction:
-        labels = split.store.origin.needed
+        labels = split.store.origin.required_labels
 
         def stage(prefix: tuple) -> tuple:
             if len(prefix) == 1:
@@ -318,7 +318,7 @@ class MeanStage(Stage):
     def __init__(self, split: Any, of_softmax: bool) -> None:
         self.split = split
         self.of_softmax = of_softmax
-        self.labels = split.store.origin.needed
+        self.labels = split.store.origin.required_labels
         self._correct: dict[tuple, Array] = {}  # packed bits
         self._confidence: dict[tuple, Array] = {}
 

@@ -15,8 +15,8 @@ import numpy as np
 from numpy import ndarray as Array
 
 from ..checks import fits, known, reals
-from ..contents import digests_of
-from ..labels import Labels, as_text, normalized
+from ..labels import as_text, normalized
+from ..origin import Origin, digests_of
 
 CONFIDENCE = "confidence"
 AGREEMENT = "agreement"
@@ -188,12 +188,12 @@ def assign_folds(sample_ids: Array) -> Array:
     return fold
 
 
-def find_folds(fitted_on: Any, here: Labels) -> Array:
+def find_folds(fitted_on: Any, here: Origin) -> Array:
     """Return the fold of samples in an earlier fit, int [k], or −1 for other samples."""
     fold = np.full(len(here), -1)
-    if not isinstance(fitted_on, Labels):
+    if not isinstance(fitted_on, Origin):
         return fold
-    if fitted_on.source == here.source or fitted_on.given and here.given:
+    if fitted_on.source == here.source or fitted_on.has_ids and here.has_ids:
         assigned = assign_folds(fitted_on.sample_ids).tolist()
         fold_of = dict(zip(fitted_on.sample_ids.tolist(), assigned))
         fold[:] = [fold_of.get(name, -1) for name in here.sample_ids.tolist()]
