@@ -84,7 +84,8 @@ def interval_outcomes(
     def block(rows: slice) -> Array:
         """Return [stages, (correct, confidence), samples] of some samples."""
         stages = []
-        total = squares = 0.0  # sums of p, and of squared deviations from the mean so far
+        total: Any = 0.0
+        squares: Any = 0.0  # sum of squared deviations from the mean so far
         for n, name in enumerate(models, 1):
             p = softmax(store.logits(name)[rows])
             before = total / max(n - 1, 1)
