@@ -95,7 +95,7 @@ def interval_outcomes(
             if n > 1:
                 squares = squares + (p - before) * (p - mean)
                 level = -interval_doubt(mean, np.sqrt(squares / (n - 1) / n), n - 1)
-            stages.append((ranks_of(mean, store.origin.needed[rows]) < rank, level))
+            stages.append((ranks_of(mean, store.origin.required_labels[rows]) < rank, level))
         return np.array(stages)
 
     found = np.concatenate(over_blocks(len(store), CHUNK, block), axis=2)
