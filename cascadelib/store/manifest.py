@@ -128,7 +128,7 @@ def create(path: str | Path, labels: Origin) -> None:
         labels.dataset,
         labels.split,
         len(labels),
-        labels.classes and [*labels.classes],
+        None if labels.classes is None else [*labels.classes],
         labels.fingerprint,
         file_digest(path / LABELS),
         labels.has_ids,

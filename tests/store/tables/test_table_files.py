@@ -82,7 +82,11 @@ def test_pipes_and_devices_are_refused(tmp_path, suffix):
     ("name", "content", "message"),
     [
         ("t.csv", b"a,b\n1,2,3\n", "not a table in CSV: line 2 has 3 cells, and the header 2"),
-        ("t.csv", b'a;b\n\n"x\ny";2\n1;2;\n', "not a table in CSV: line 5 has 3 cells, .* end no line with it"),
+        (
+            "t.csv",
+            b'a;b\n\n"x\ny";2\n1;2;\n',
+            "not a table in CSV: line 5 has 3 cells, .* end no line with it",
+        ),
         (
             "t.csv",
             b"a,b\n\xff,1\n",
