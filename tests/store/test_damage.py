@@ -515,7 +515,7 @@ def test_names_that_differ_in_case_only_are_refused_if_the_disk_ignores_case(sto
     for replace in (False, True):
         with pytest.raises(ValueError, match="'A'.*'a'.*ignores case.*another name"):
             store.add("A", LOGITS["c"], replace=replace)
-    store.add("a", LOGITS["c"], replace=True)
+    store.add("a", LOGITS["c"], macs=10, replace=True)
     assert list(cl.LogitStore(store.path).models.index) == ["a", "b"]
 
 
