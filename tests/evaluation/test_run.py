@@ -1,4 +1,4 @@
-"""A cascade that runs on a store, beside a slow obvious twin."""
+"""Runs of cascades on a store, against a loop over samples."""
 
 import numpy as np
 import pytest
@@ -12,8 +12,7 @@ SCORES = st.sampled_from([0.0, 0.25, 0.5, 1.0])
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 3), st.integers(1, 12), st.booleans(), st.data())
-def test_a_run_is_that_of_its_slow_twin(n, k, own_costs, data):
-    """One sample after another, ties and stages that nobody reaches included."""
+def test_a_run_equals_a_loop_over_samples(n, k, own_costs, data):
     draw = data.draw
     confidence = np.array(
         draw(st.lists(st.lists(SCORES, min_size=k, max_size=k), min_size=n, max_size=n))
@@ -74,10 +73,3 @@ def test_one_cascade_gives_a_run_and_several_a_list():
     assert len(evaluate(other, certificate)) == len(certificate.certified) > 0
     assert evaluate(store, point).measured_point == point
     assert "saving" in repr(run)
-
-
-def test_the_store_comes_first():
-    store = make_table()
-    point = search(store, 2).point(0)
-    with pytest.raises(TypeError, match="not Point: the store comes first, then the cascades"):
-        evaluate(point, store)
