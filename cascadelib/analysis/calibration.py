@@ -307,6 +307,6 @@ def calibration_table(store: LogitStore, fitted_on: LogitStore, bins: int = 15) 
                     confidence, correct, bins, binning
                 )
                 row[f"{error}_null{suffix}"] = ideal_calibration_error(confidence, bins, binning)
-            row[f"brier{suffix}"] = brier_score(store.logits(name), store.origin.needed, t)
+            row[f"brier{suffix}"] = brier_score(store.logits(name), store.origin.required_labels, t)
         rows[name] = row
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")

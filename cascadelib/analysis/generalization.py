@@ -251,7 +251,7 @@ def _drops(store: Store, other: Store, level: float) -> pd.DataFrame:
             "pass the selection split and another"
         )
     # Equal row numbers do not make pairs, since all splits begin at row 0.
-    have_ids = store.origin.given and other.origin.given
+    have_ids = store.origin.has_ids and other.origin.has_ids
     paired = same and (have_ids or store.origin.source == other.origin.source)
     interval = paired_difference_interval if paired else difference_interval
     rows = []

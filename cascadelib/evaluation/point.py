@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy import ndarray as Array
 
-from ..labels import Origin, Recorded, together
 from ..methods.fitted import Fitted
 from ..methods.method import Method, method_named
 from ..methods.thresholds import own_units
+from ..origin import Origin, Origins, join_origins
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Expected:
 
     Parameters
     ----------
-    on : Recorded
+    on : Origin
         The samples of the measurement.
     accuracy, cost : Estimate
         Accuracy (F1 under that score) and mean cost per sample, with 95% intervals.
@@ -61,7 +61,7 @@ class Expected:
         Description of the intervals. None in files of version 0.1.
     """
 
-    on: Recorded
+    on: Origin
     accuracy: Estimate
     cost: Estimate
     exit_rates: tuple[Estimate, ...]
@@ -98,9 +98,9 @@ class Point:
         Method of the cascade or its name. None for a ScoreTable, which has confidences.
     score, cost_kind : str
         Score and kind of cost.
-    selected_on : Labels, Recorded, Seen or None
+    selected_on : Origin, tuple of Origin, or None
         All samples whose labels the search or the fit of the method used. None if unknown.
-    thresholds_from : Labels or None
+    thresholds_from : Origin or None
         The samples of which the thresholds are quantiles, without their labels
         (:func:`cascadelib.ladder`). None if labels selected the thresholds.
     saving : float
@@ -148,8 +148,8 @@ class Point:
     method: Method | None = None
     score: str = "top1"
     cost_kind: str = "macs"
-    selected_on: Origin = field(default=None, compare=False)
-    thresholds_from: Origin = field(default=None, compare=False, repr=False)
+    selected_on: Origins = field(default=None, compare=False)
+    thresholds_from: Origins = field(default=None, compare=False, repr=False)
     saving: float = field(default=np.nan, compare=False)
     difference: float = field(default=np.nan, compare=False)
     expected_accuracy: float = field(default=np.nan, compare=False)
@@ -208,24 +208,26 @@ class Point:
         return (self,)
 
     @property
-    def seen(self) -> Origin:
+    def seen(self) -> Origins:
         """Return the samples of ``selected_on`` and of the fit of the current method.
 
         They are partly unknown if the thresholds were replaced (:attr:`chosen`).
         """
         seen = self.selected_on
         if self.chosen != (self.models, self.thresholds):
-            seen = together(seen, None)
+            seen = join_origins(seen, None)
         return seen if self.method is None else self.method.after(seen)
 
     @property
-    def origin(self) -> Origin:
+    def origin(self) -> Origins:
         """Return the samples that a file records: ``seen`` and ``thresholds_from``.
 
         A guarantee for the source of the latter samples does not hold on any of them.
         """
         return (
-            self.seen if self.thresholds_from is None else together(self.seen, self.thresholds_from)
+            self.seen
+            if self.thresholds_from is None
+            else join_origins(self.seen, self.thresholds_from)
         )
 
     @property
