@@ -132,12 +132,14 @@ def guarantee_table(
     rows = []
     for epsilon in losses:
         certificate = certify(store, front, epsilon, delta)
-        models, cost, loss = ("–",), np.nan, np.nan
+        models: tuple[str, ...] = ("–",)
+        cost = loss = np.nan
         if certificate.point is not None:
             correct = correct_alone(held_out, certificate.reference, front.score)
             run = evaluate(held_out, certificate.point)
             loss = quality(held_out, correct, front.score) - run.accuracy
-            models, cost = certificate.point.models, certificate.point.cost
+            models = certificate.point.models
+            cost = certificate.point.cost
         rows.append((epsilon, models, cost, loss))
     columns = ["accuracy_loss_allowed", "models", "cost", "accuracy_loss_held_out"]
     return pd.DataFrame(rows, columns=columns)

@@ -457,11 +457,11 @@ def points_by_running(
     for row, (cascade, limits) in enumerate(rows):
         n = len(cascade)
         gains, confidences = zip(*[outcome(cascade[: i + 1]) for i in range(n)])
-        exits = exit_stages(np.asarray(confidences, np.float64), limits)
+        exits = exit_stages([np.asarray(own, np.float64) for own in confidences], limits)
         gain = np.choose(exits, gains)
         models[row, :n] = cascade
         thresholds[row, : n - 1] = limits
-        total[row] = mean_cost(cost[list(cascade)], exits)
+        total[row] = mean_cost([cost[m] for m in cascade], exits)
         accuracy[row] = np.mean(gain) if positive is None else f1(gain > 0, positive)
         rates[row, :n] = np.bincount(exits, minlength=n) / k
     if positive is not None:  # rates of two stages at most, which sum to 1 to the last bit

@@ -152,9 +152,8 @@ def most_economical(
     """
     margins = front.table["accuracy"].to_numpy() - wanted
     rows = np.flatnonzero(margins >= -ROUNDING)
-    paired: Any = 0.0
-    if reference is not None and caution:
-        paired = evaluate(front.store, reference).influence
+    store: Any = front.store
+    paired = evaluate(store, reference).influence if reference and caution else 0.0
     point = first_inside(front, rows, margins, caution, rule, lambda run: run.influence - paired)
     best = front.reference
     if point is not None:
@@ -221,10 +220,11 @@ def first_inside(
     """
     if not caution:
         return front.point(int(rows[0])) if len(rows) else None
+    store: Any = front.store
     size = BATCH
     while len(rows):
         batch = rows[:size].tolist()
-        for row, run in zip(batch, evaluate(front.store, [front.point(row) for row in batch])):
+        for row, run in zip(batch, evaluate(store, [front.point(row) for row in batch])):
             values = values_of(run)
             if margins[row] >= caution * float(np.std(values) / np.sqrt(len(values))) - ROUNDING:
                 return replace(front.point(row), chosen_by=f"{margin_text(caution)} {rule}")
