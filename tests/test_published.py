@@ -322,7 +322,7 @@ def test_a_run_continues_the_counts_of_an_interrupted_one(tmp_path, monkeypatch,
 def test_rows_that_are_not_counted_are_on_no_front(rows, monkeypatch):
     """Counts differ from published GMACs by less than the factor between any two rows."""
     tables = script("tables", monkeypatch)
-    for seed in range(50):
+    for seed in range(15):
         rows_against_all(tables, np.random.default_rng(seed), rows, 1.25)
 
 
@@ -355,13 +355,11 @@ def test_models_without_the_thousand_classes_are_named_and_left_out(tmp_path, mo
     assert "left out: resnet51.of_tomorrow: not in timm" in said
 
 
-def test_today_models_are_counted_as_deployed_and_the_papers_as_trained(monkeypatch):
+def test_current_models_are_counted_as_deployed_and_those_of_the_paper_as_trained(monkeypatch):
     tables = script("tables", monkeypatch)
-    assert tables.macs_of("repvgg_a2", 224, trained=True)[0] == TABLE.loc["repvgg_a2", "macs"]
-    trained, deployed = (
-        tables.macs_of("ghostnetv3_100.in1k", 224, trained=how) for how in (True, False)
-    )
-    assert 2.5 < trained[0] / deployed[0] < 2.6 and deployed[1] < trained[1]
+    trained, deployed = (tables.macs_of("repvgg_a2", 224, trained=how) for how in (True, False))
+    assert trained[0] == TABLE.loc["repvgg_a2", "macs"]
+    assert deployed[0] < 0.95 * trained[0] and deployed[1] < trained[1]
 
 
 def test_the_page_compares_fronts_of_two_dates(tmp_path, monkeypatch, capsys):

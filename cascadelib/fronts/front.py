@@ -1,7 +1,7 @@
 """Define the result of a search: Points as arrays with their certificate, and a Front."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any
 
@@ -117,12 +117,12 @@ def neighbours(
     starts : int64 array of shape (d, k + 1)
         Position in the order at which each group starts.
     reached : int array of shape (P,)
-        Number of stages that a sample reaches.
+        Number of stages that a sample reaches. All samples exit at the last one.
     """
     d, k = group.shape
     out = np.full((2, *boundaries.shape), np.nan)
     for i in range(d):
-        for p in np.flatnonzero(reached > i):
+        for p in np.flatnonzero(reached > i + 1):
             # From the boundary, walk up to the least that exits, and down to the largest that is
             # deferred, to the first sample that did not exit at an earlier stage.
             start = starts[i, boundaries[p, i]]
@@ -143,8 +143,8 @@ def thresholds_of(
 ) -> Array:
     """Return the thresholds of a cascade's boundaries, float64 (P, n − 1).
 
-    They are midway between neighbouring confidences of samples that reach the stage. Stages beyond
-    the number `reached`, an int or (P,), have nan.
+    They are midway between neighbouring confidences of samples that reach the stage. `reached`, an
+    int or (P,), is the number of stages that a sample reaches. All exit at the last of them.
     """
     if len(cascade) == 1:
         return np.empty(boundaries.shape)
@@ -188,8 +188,9 @@ def points_from(outcomes: Any, best: Any, cascade_of: Callable, cost: Array) -> 
     floor = least_onwards(best.floor)
     certified = (floor, (np.arange(k + 1) - 1) / k) if np.isfinite(floor[0]) else ()
     rates = -np.diff(at, prepend=k, append=0) / k
-    points = Points(correct / k, best.exact[correct], models, thresholds, rates, *certified)
-    return replace(points, samples=k)
+    return Points(
+        correct / k, best.exact[correct], models, thresholds, rates, *certified, samples=k
+    )
 
 
 @dataclass(frozen=True, eq=False)

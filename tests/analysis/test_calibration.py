@@ -113,7 +113,7 @@ def slow_ece(confidence, correct, bins):
 tied = st.lists(st.tuples(st.integers(0, 8), st.booleans()), min_size=1, max_size=40)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(tied, st.integers(1, 12))
 def test_ece_equals_a_loop_ties_and_edges_included(samples, bins):
     confidence = np.array([s for s, _ in samples]) / 8

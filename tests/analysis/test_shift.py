@@ -6,10 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from copieds import segment_range
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_stores import three_models
+from twins import segment_range
 
 from cascadelib import (
     LogitStore,
@@ -101,7 +101,7 @@ def two_tables(draw):
     ]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(two_tables())
 def test_every_threshold_of_a_segments_range_is_replayed(tables):
     here, there = tables

@@ -7,19 +7,12 @@ from functools import partial
 
 import numpy as np
 import pytest
+from tiny_stores import three_scores
 
-from cascadelib import LogitStore, Method, Point, Policy, ScoreTable, certify, pick, search
+from cascadelib import LogitStore, Method, Point, Policy, certify, pick, search
 from cascadelib.evaluation import points_of
 
-
-def make_table(k=400, seed=0):
-    rng = np.random.default_rng(seed)
-    correct = rng.random((3, k)) < [[0.7], [0.8], [0.9]]
-    confidence = np.where(correct, 0.6, 0.3) + 0.4 * rng.random(correct.shape)
-    return ScoreTable(correct, confidence, [1, 3, 9], "abc")
-
-
-TABLE = make_table()
+TABLE = three_scores()
 FRONT = search(TABLE, 2)
 
 
@@ -27,7 +20,7 @@ def test_points_policies_fronts_certificates_and_lists_are_cascades():
     point = FRONT.point(1)
     policy = Policy.from_point(point)
     moved = replace(policy, thresholds=(0.5,))
-    certificate = certify(make_table(seed=1), FRONT, 0.2, 0.5)
+    certificate = certify(three_scores(seed=1), FRONT, 0.2, 0.5)
     assert points_of(point) == [point] == points_of((point,)) == points_of(policy)
     assert points_of(moved) == [replace(point, thresholds=(0.5,))]
     assert points_of(FRONT) == [FRONT.point(row) for row in range(len(FRONT))]
@@ -35,7 +28,7 @@ def test_points_policies_fronts_certificates_and_lists_are_cascades():
     assert points_of([point, FRONT, policy]) == [point, *points_of(FRONT), point]
 
 
-NOTHING = replace(certify(make_table(seed=1), FRONT, 0.2, 0.5), certified=())
+NOTHING = replace(certify(three_scores(seed=1), FRONT, 0.2, 0.5), certified=())
 
 
 @pytest.mark.parametrize(

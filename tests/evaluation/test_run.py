@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny_stores import three_scores
 
 from cascadelib import Point, Policy, ScoreTable, certify, evaluate, search
 
@@ -52,16 +53,9 @@ def test_a_run_equals_a_loop_over_samples(n, k, own_costs, data):
     assert run.saving == pytest.approx(np.mean(cost[best]) / run.cost)
 
 
-def make_table(seed=0):
-    rng = np.random.default_rng(seed)
-    correct = rng.random((3, 400)) < [[0.7], [0.8], [0.9]]
-    confidence = np.where(correct, 0.6, 0.3) + 0.4 * rng.random(correct.shape)
-    return ScoreTable(correct, confidence, [1, 3, 9], "abc")
-
-
 def test_one_cascade_gives_a_run_and_several_a_list():
-    store = make_table()
-    other = make_table(1)
+    store = three_scores()
+    other = three_scores(1)
     front = search(store, 2)
     point = front.point(3)
     run = evaluate(other, point)

@@ -10,7 +10,6 @@ from tables_of_scores import noisy_store, tables
 
 from cascadelib import LogitStore, Method, ScoreTable, evaluate, peaks, pick, search
 from cascadelib.analysis.shift import front_on
-from cascadelib.evaluation.pareto import pareto_front
 from cascadelib.fronts.selection import cost_bound
 
 STORE = noisy_store()
@@ -63,7 +62,7 @@ def test_peaks_are_points_of_the_front():
     assert [run.accuracy for run in evaluate(OTHER, points)] != [p.accuracy for p in points]
 
 
-def test_score_table_equals_the_store_it_came_from():
+def test_the_front_of_a_score_table_is_that_of_its_store():
     stage = Method().stage(STORE, names := list(STORE.models.index))
     correct, confidence = (
         np.stack(part) for part in zip(*(stage((m,)) for m in range(4)), strict=True)
@@ -75,26 +74,6 @@ def test_score_table_equals_the_store_it_came_from():
     point = pick(there, "max_improvement")
     assert evaluate(scores, point).accuracy == point.accuracy
     assert evaluate(scores.take(np.arange(100)), point).correct.shape == (100,)
-
-
-def test_graded_scores_and_costs_a_sample_equal_a_loop():
-    rng = np.random.default_rng(3)
-    gain = rng.random((2, 40))
-    confidence = rng.integers(0, 8, (2, 40)) / 8
-    cost = np.stack([rng.uniform(1, 2, 40), rng.uniform(5, 30, 40)])
-    front = search(ScoreTable(gain, confidence, cost), 2)
-    best = []
-    for t in [*np.unique(confidence[0]), np.inf]:
-        exits = confidence[0] >= t
-        best.append(
-            (cost[0].mean() + (cost[1] * ~exits).mean(), np.where(exits, gain[0], gain[1]).mean())
-        )
-    c, a = np.array(best).T
-    keep = pareto_front(c, a)
-    np.testing.assert_allclose(front.table["cost"], c[keep])
-    np.testing.assert_allclose(front.table["accuracy"], a[keep])
-    result = evaluate(ScoreTable(gain, confidence, cost), front.point(0))
-    assert (result.accuracy, result.cost) == (front.table["accuracy"][0], front.table["cost"][0])
 
 
 def slow_pick(front, table, goal, value, caution):
