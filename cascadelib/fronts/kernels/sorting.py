@@ -49,7 +49,7 @@ def groups_in(order: Array, confidence: Array, largest: float) -> Array:
     """Return the group of equal confidence of each sample, int32 (k,), in a falling `order`.
 
     Confidences of at least `largest` are one group, as in
-    :func:`cascadelib.methods.thresholds.ends_of`.
+    :func:`cascadelib.methods.thresholds.exit_counts`.
     """
     group = np.empty(len(order), np.int32)
     number = np.int32(0)
