@@ -186,11 +186,9 @@ def points_from(outcomes: Any, best: Any, cascade_of: Callable, cost: Array) -> 
             outcomes, cascade, boundaries[rows, : n - 1], stages
         )
     floor = least_onwards(best.floor)
-    certified = (floor, (np.arange(k + 1) - 1) / k) if np.isfinite(floor[0]) else ()
+    bounds = (floor, (np.arange(k + 1) - 1) / k) if np.isfinite(floor[0]) else (None, None)
     rates = -np.diff(at, prepend=k, append=0) / k
-    return Points(
-        correct / k, best.exact[correct], models, thresholds, rates, *certified, samples=k
-    )
+    return Points(correct / k, best.exact[correct], models, thresholds, rates, *bounds, k)
 
 
 @dataclass(frozen=True, eq=False)

@@ -467,5 +467,5 @@ def points_by_running(
     if positive is not None:  # rates of two stages at most, which sum to 1 to the last bit
         rates[:, 1:] = 1 - rates[:, :1]
     keep = pareto_front(total, accuracy)
-    arrays = (array[keep] for array in (accuracy, total, models, thresholds, rates))
-    return Points(*arrays, samples=k)
+    points = Points(accuracy[keep], total[keep], models[keep], thresholds[keep], rates[keep])
+    return replace(points, samples=k)
