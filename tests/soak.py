@@ -3,8 +3,8 @@
     .venv/bin/python tests/soak.py --seconds 600        (a part of make soak)
 
 At the end each input was decided once, the stated error rates hold, and memory is flat. Otherwise
-the exit status is 1. The test in tests/serve runs the same workers on one loop in virtual time. Here
-they are processes that call a server, with timeouts of several times what an answer takes.
+the exit status is 1. The test in tests/serve runs the same workers on one loop in virtual time.
+Here they are processes that call a server, with timeouts of several times what an answer takes.
 """
 
 import argparse

@@ -18,7 +18,8 @@ from ..evaluation.evaluation import check_store, correct_alone, costs_of
 from ..evaluation.pareto import improvement_factor
 from ..evaluation.point import Point
 from ..evaluation.run import Run, evaluate
-from ..labels import aligned, together
+from ..labels import aligned
+from ..origin import join_origins
 from ..scoring import F1, f1, score_of
 from ..store.protocol import Store
 from ..store.tables.score_checks import refuse_missing
@@ -348,7 +349,7 @@ def certify(
         certified=tuple(
             replace(
                 points[row],
-                selected_on=together(points[row].selected_on, store.origin),
+                selected_on=join_origins(points[row].selected_on, store.origin),
                 premises=written,
             )
             for row in np.flatnonzero(table["certified"])

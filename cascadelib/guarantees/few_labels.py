@@ -8,13 +8,13 @@ import pandas as pd
 from numpy import ndarray as Array
 
 from ..checks import about, brief, check_number, known
-from ..contents import digests_of
 from ..evaluation.evaluation import check_store
 from ..evaluation.point import Point, points_of
 from ..evaluation.run import evaluate
 from ..fronts.front import Front
 from ..fronts.selection import cost_bound
-from ..labels import Labels, as_text, as_written, check_distinct, texts_of_keys
+from ..labels import as_text, as_written, check_distinct, texts_of_keys
+from ..origin import Origin, digests_of
 from ..store.protocol import Store
 from .premises import VIOLATED, answered_by, models_of, overlap_of, unanswered
 from .repeats import refuse_repeated_ids
@@ -172,7 +172,7 @@ def compare_with_reference(
     return agreed, np.stack(differs)
 
 
-def sort_by_digest(mask: Any, origin: Labels) -> list[int]:
+def sort_by_digest(mask: Any, origin: Origin) -> list[int]:
     """Return the rows of a mask [k] in the order of the SHA-256 of their ids."""
     rows = np.flatnonzero(mask)
     digests = dict(zip(rows.tolist(), digests_of(origin.sample_ids[rows])))

@@ -13,8 +13,8 @@ from scipy.stats import binom, poisson
 
 from ..evaluation.intervals import share_interval
 from ..evaluation.point import Point
-from ..labels import Labels, Origin, comparable_contents, parts_of, samples_in_common
 from ..methods.method import Method
+from ..origin import Origin, Origins, comparable_contents, parts_of, samples_in_common
 
 LEVEL = 1e-6  # probability with which a table of independent draws is refused
 PRIMES = (2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47)
@@ -26,7 +26,7 @@ CONTRADICTING = 0.02
 REMEDY = "keep one row of each sample: store.take(rows)"
 
 
-def samples_seen(origins: Iterable[Origin], here: Labels, models: Iterable[str]) -> int | None:
+def samples_seen(origins: Iterable[Origins], here: Origin, models: Iterable[str]) -> int | None:
     """Return a lower bound on the number of samples of ``here`` that are among those of
     ``origins``.
 
@@ -232,7 +232,7 @@ def rarer_than_chance(first: Array, second: Array, rows: Array, level: float) ->
     return chance < 1 and binom.sf(equal - 1, len(shared), chance) <= level / 2
 
 
-def size_of_table(points: Sequence[Point], origin: Labels) -> int | None:
+def size_of_table(points: Sequence[Point], origin: Origin) -> int | None:
     """Return the size of the table of :attr:`Point.thresholds_from`.
 
     0 if the samples of ``origin`` are not in that table, and None if it is unknown.

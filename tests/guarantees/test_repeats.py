@@ -300,11 +300,11 @@ def test_contents_of_a_table_are_those_of_its_answers():
     unlabelled = ScoreTable(None, single, [1, 5], "ab", predictions=table.predictions)
     for other in (unlabelled, table.labelled(table.predictions[0]), table.select(["b"])):
         names = list(other.models.index)
-        assert (other.origin.contents.of(names) == table.origin.contents.of(names)).all()
-    assert table.origin.contents.of(["a", "c"]) is None
-    assert len(np.unique(table.origin.contents.of("ab"))) == len(table)
+        assert (other.origin.contents(names) == table.origin.contents(names)).all()
+    assert table.origin.contents(["a", "c"]) is None
+    assert len(np.unique(table.origin.contents("ab"))) == len(table)
     part = table.take([7, 3])
-    assert (part.origin.contents.of("ab") == table.origin.contents.of("ab")[[7, 3]]).all()
+    assert (part.origin.contents("ab") == table.origin.contents("ab")[[7, 3]]).all()
 
 
 def test_repeats_whose_last_confidence_differs_are_refused():
@@ -343,5 +343,5 @@ def test_where_no_answers_can_be_compared_nothing_was_checked():
     ids = [f"second {row}" for row in range(100)]
     second = ScoreTable(rng.random((2, 100)) < 0.8, rng.random((2, 100)), [1, 5], "ab", ids)
     assert samples_seen([first.origin], second.origin, "ab") == 0
-    unknown = replace(first.origin, contents=None)
+    unknown = replace(first.origin, models=(), read=None)
     assert samples_seen([unknown], second.origin, "ab") is None
