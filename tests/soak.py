@@ -184,6 +184,7 @@ def soak_in_virtual_time(seconds, folder):
             with suppress(asyncio.CancelledError):
                 await task
             workers[0] = start(0)
+        await asyncio.sleep(seconds / 6)  # decides what the last kill interrupted
         for worker, _ in workers:
             worker.ends.set()
         await asyncio.gather(*[task for _, task in workers])
@@ -247,6 +248,7 @@ def soak(seconds, folder):
             workers[0].join()
             workers[0] = start(0)
             restarts += 1
+        time.sleep(min(seconds / 10, 10.0))  # decides what the last kill interrupted
         for worker in workers:
             worker.terminate()
         for worker in workers:

@@ -47,10 +47,12 @@ def samples_of(kind: str, body: bytes) -> Any:
         raise ValueError(f"the body is not a valid {form}: {error}") from None
     if is_json:
         check_texts(batch)
-    else:
-        check_numbers(batch)
+    elif not batch.ndim:
+        raise ValueError(f"a batch is needed, not the number {batch}")
     if not len(batch):
         raise ValueError("a batch without samples")
+    if not is_json:
+        check_numbers(batch)
     return batch
 
 
@@ -63,9 +65,7 @@ def check_texts(batch: Any) -> None:
 
 
 def check_numbers(batch: np.ndarray) -> None:
-    """Raise ValueError if an array is one number, or has complex numbers, text, nan or inf."""
-    if not batch.ndim:
-        raise ValueError(f"a batch is needed, not the number {batch}")
+    """Raise ValueError if an array has complex numbers, text, nan or inf."""
     if batch.dtype.kind not in "biuf":
         raise ValueError(f"an array of real numbers is needed, not of {batch.dtype}")
     broken = np.flatnonzero(~np.isfinite(batch).reshape(len(batch), -1).all(axis=1))

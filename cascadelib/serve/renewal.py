@@ -10,7 +10,7 @@ from ..evaluation.point import Point
 from ..guarantees.certificate import Certificate, certify
 from ..guarantees.few_labels import to_label
 from ..guarantees.quantiles import ladder
-from ..methods.thresholds import own_units
+from ..methods.thresholds import convert_units
 from ..policy.confidence_summary import summary
 from ..policy.policy import Policy
 from ..store.score_table import ScoreTable
@@ -71,12 +71,14 @@ class Renewal:
             return None
         agreed = self.table.labelled(self.table.predicted(self.point.models[-1]))
         measured = Policy.from_point(found, None, agreed).point
-        native = own_units(self.point.metric, self.table.confidence[0])
+        native = convert_units(self.point.metric, self.table.confidence[0])
         _, last = measured.expected.confidences  # type: ignore[union-attr]
         return Policy(
             replace(
                 measured,
-                thresholds=tuple(own_units(self.point.metric, np.array(found.thresholds)).tolist()),
+                thresholds=tuple(
+                    convert_units(self.point.metric, np.array(found.thresholds)).tolist()
+                ),
                 method=self.point.method,
                 records=self.point.records,
                 expected=replace(measured.expected, confidences=(summary(native), last)),  # type: ignore[type-var]
@@ -127,7 +129,7 @@ def renewal_of(
     if len(rows) < MIN_ROWS:
         raise ValueError(f"recertify needs {MIN_ROWS} audited inputs or more, not {len(rows)}")
     confidences = [np.nan if row.confidence is None else row.confidence for _, row in rows]
-    certain = own_units(point.metric, np.array(confidences, np.float64))
+    certain = convert_units(point.metric, np.array(confidences, np.float64))
     answers = [text_of(row.answer) for _, row in rows]
     predictions = [
         answer if equal(row.prediction, row.answer) else text_of(row.prediction)

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..checks import check_count, check_number, known
 from ..files import digest_of
-from ..methods.thresholds import own_units
+from ..methods.thresholds import convert_units
 from ..policy.calls import Expectation, add_note, failure_of
 from ..policy.decisions import (
     ERROR,
@@ -411,7 +411,9 @@ class Service:
         number = items[0].stage
         exits = [True] * len(items)
         if number < self.last:
-            exits = find_exits(point, number, own_units(point.metric, answer.confidence)).tolist()
+            exits = find_exits(
+                point, number, convert_units(point.metric, answer.confidence)
+            ).tolist()
         costs = [None] * len(items) if answer.costs is None else answer.costs.tolist()
         columns = zip(answer.guesses[:, 0].tolist(), answer.confidence.tolist(), costs)
         failures = answer.failures.tolist()

@@ -16,6 +16,7 @@ OPEN_SHARE = 0.6  # of failed calls, at which calls stop
 PROBE_SECONDS = 1.0  # between the calls of a model whose calls have stopped
 RETRY_SHARE = 0.1  # of the inputs, which may be retried
 MAX_RETRY_TOKENS = 10.0
+MAX_LOGGED = 100  # texts of failures of a model
 RETRY_SECONDS = 0.05  # before the first retry, doubled each time
 LOG = logging.getLogger("cascadelib.serve")
 
@@ -112,6 +113,7 @@ class Stage:
     failed_share: float = 0.0
     next_probe: float = 0.0
     last_fault: str = ""
+    logged: set[str] = field(default_factory=set)
 
     def take(self) -> list[Item]:
         """Remove and return a batch of one kind and one policy. Retried inputs run alone."""
@@ -148,15 +150,16 @@ class Stage:
         self.failed_share += FAILURE_WEIGHT * (has_failed - self.failed_share)
         if was_open and not has_failed:
             self.failed_share = 0.0
+            self.logged.clear()
         if self.is_open != was_open:
             state = "is not called" if self.is_open else "is called again"
             LOG.warning("model %r %s; last failure: %s", self.name, state, self.last_fault)
 
     def log(self, fault: BaseException, inputs: int) -> None:
-        """Log a failure, unless the last one had the same text."""
-        text = f"{type(fault).__name__}: {fault}"
-        if text != self.last_fault:
-            self.last_fault = text
+        """Log a failure once per text, until the next stop of the calls ends."""
+        text = self.last_fault = f"{type(fault).__name__}: {fault}"
+        if text not in self.logged and len(self.logged) < MAX_LOGGED:
+            self.logged.add(text)
             LOG.warning("model %r failed for %d inputs: %s", self.name, inputs, text)
 
     def retry_delay(self, item: Item, now: float) -> float | None:
