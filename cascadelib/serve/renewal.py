@@ -42,10 +42,25 @@ class Renewal:
     See Also
     --------
     Monitor.recertify : Choose and certify thresholds.
+
+    Examples
+    --------
+    >>> import cascadelib as cl
+    >>> from cascadelib.serve import AuditRecord, Monitor, Record
+    >>> monitor = Monitor(cl.Policy(cl.Point(("small", "large"), (0.5,))))
+    >>> for n in range(400):
+    ...     confidence = n * 37 % 400 / 400
+    ...     small = "no" if confidence < 0.5 and n % 7 == 0 else "yes"
+    ...     columns = [small], [confidence], ["none"], [1.0], [0.1]
+    ...     record = Record(n, small, "small", "none", 0, *columns, audited=True)
+    ...     monitor.observe([record, AuditRecord(n, "yes")])
+    >>> renewal = monitor.recertify(epsilon=0.05)
+    >>> renewal.policy, len(renewal.to_label)
+    (<Policy: small at 0.3212 → large, given confidences>, 27)
     """
 
     point: Point
-    table: ScoreTable
+    table: Any
     points: list[Point]
     certificate: Certificate
     labels: dict[str, str]
@@ -135,13 +150,13 @@ def renewal_of(
         answer if equal(row.prediction, row.answer) else text_of(row.prediction)
         for (_, row), answer in zip(rows, answers)
     ]
-    table = ScoreTable(
+    table: Any = ScoreTable(
         None,
-        [np.where(np.isnan(certain), -np.inf, certain), np.zeros(len(rows))],
+        np.stack([np.where(np.isnan(certain), -np.inf, certain), np.zeros(len(rows))]),
         prices if prices[0] < prices[1] else np.arange(2.0),
         point.models,
-        [str(name) for name, _ in rows],
-        predictions=[predictions, answers],
+        np.array([str(name) for name, _ in rows]),
+        predictions=np.array([predictions, answers]),
         normalize="exact",
     )
     first = len(rows) // ROWS_PER_LADDER_ROW
