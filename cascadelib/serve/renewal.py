@@ -56,7 +56,7 @@ class Renewal:
     ...     monitor.observe([record, AuditRecord(n, "yes")])
     >>> renewal = monitor.recertify(epsilon=0.05)
     >>> renewal.policy, len(renewal.to_label)
-    (<Policy: small at 0.3212 → large, given confidences>, 27)
+    (<Policy: small at 0.3213 → large, given confidences>, 27)
     """
 
     point: Point
