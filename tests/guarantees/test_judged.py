@@ -31,7 +31,7 @@ def test_a_judge_who_favours_the_cascade_does_not_break_the_guarantee(errors):
 
 
 def test_every_share_of_the_level_is_spent_once(monkeypatch):
-    """A fifth for the shares of disagreements and of the judge's losses, the rest for its errors."""
+    """A fifth for the shares of disagreements and of judged losses, the rest for the errors."""
     calls = []
     monkeypatch.setattr(judged, "paired_p_value", lambda *given: calls.append(given) or 0.01)
     losses = np.array([1] * 30 + [-1] * 20 + [0] * 50)
