@@ -407,7 +407,8 @@ class Service:
         self.free += 1
         if isinstance(self.models, Functions):
             stage.update(has_failed)
-        self._schedule()
+        if any(each.queue for each in self.stages):
+            self._schedule()
 
     def _take_answer(self, stage: Stage, items: list[Item], answer: Answer, seconds: float) -> None:
         """Settle a batch by the answer of a model."""
