@@ -54,7 +54,7 @@ def find_folder(folder: str | Path) -> Path:
     return place if place is not None and place.is_dir() else given
 
 
-def locate_folder(folder: str | Path) -> Path:
+def located(folder: str | Path) -> Path:
     """Return :func:`find_folder`, or raise a FileNotFoundError with the searched places."""
     path = find_folder(folder)
     if path.is_dir():

@@ -19,7 +19,7 @@ from cascadelib.files import (
     find_folder,
     is_usable_json,
     leftovers,
-    locate_folder,
+    located,
     name_path_in_errors,
     open_regular_file,
     parse_json_object,
@@ -148,11 +148,11 @@ def test_what_is_no_object_of_json_is_named(text, said, tmp_path):
 
 def test_bundled_folders_are_found_from_anywhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert locate_folder("data/reviews") == ROOT / "data" / "reviews"
+    assert located("data/reviews") == ROOT / "data" / "reviews"
     (tmp_path / "data" / "reviews").mkdir(parents=True)
     assert find_folder("data/reviews") == Path("data/reviews")  # here comes first
     with pytest.raises(FileNotFoundError, match="no folder data/none here"):
-        locate_folder("data/none")
+        located("data/none")
     assert short_path(ROOT / "data" / "reviews") == str(Path("data", "reviews"))
     assert short_path(tmp_path) == str(tmp_path.resolve())
 
@@ -162,7 +162,7 @@ def test_an_installed_package_looks_where_the_environment_says(tmp_path, monkeyp
     monkeypatch.setattr("cascadelib.files.ROOT", tmp_path / "site-packages")
     monkeypatch.delenv(DATA, raising=False)
     with pytest.raises(FileNotFoundError, match=f"set {DATA} to a folder"):
-        locate_folder("data/reviews")
+        located("data/reviews")
     (tmp_path / "held" / "reviews").mkdir(parents=True)
     monkeypatch.setenv(DATA, str(tmp_path / "held"))
-    assert locate_folder("data/reviews") == tmp_path / "held" / "reviews"
+    assert located("data/reviews") == tmp_path / "held" / "reviews"

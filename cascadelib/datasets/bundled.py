@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..files import REVIEWS, locate_folder
+from ..files import REVIEWS, located
 from .samples import Samples
 from .texts import Texts, table
 
@@ -103,7 +103,7 @@ def reviews(split: str = "val", folder: Path | str = REVIEWS) -> Texts:
 
 def _find_split_file(folder: Path | str, split: str, ending: str, source: str) -> Path:
     """Find the file of a split. If missing, the error names existing splits and the source."""
-    path = locate_folder(folder) / (split + ending)
+    path = located(folder) / (split + ending)
     if not path.is_file():
         found = sorted(p.stem for p in path.parent.glob(f"*{ending}"))
         raise FileNotFoundError(f"no {path}. Existing splits: {found}. {source}.")

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from ..checks import validate_choice
-from ..files import locate_folder
+from ..files import located
 from ..hub import check_reachable
 from .texts import Texts, table
 
@@ -116,7 +116,7 @@ def glue(
     if folder is None:
         source: Any = _read_from_hub(task, split, revision)
     else:
-        source = _find_local_file(task, entry, split, locate_folder(folder))
+        source = _find_local_file(task, entry, split, located(folder))
         if source.suffix == ".tsv":
             renamed = entry.tsv
     text = [renamed.get(column, column) for column in entry.text]

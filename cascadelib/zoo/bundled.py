@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from ..checks import validate_choice
-from ..files import REVIEWS, file_digest, find_folder, locate_folder, read_json
+from ..files import REVIEWS, file_digest, find_folder, located, read_json
 from .model import Model, count_parameters
 from .transforms import GreyImages, Tokenized
 
@@ -150,7 +150,7 @@ def read_zoo(folder: Path | str, keys: tuple[str, ...] = ("models",)) -> dict:
 
     Raises FileNotFoundError if there is no such file, and ValueError if a key is missing.
     """
-    path = locate_folder(folder) / "zoo.json"
+    path = located(folder) / "zoo.json"
     if not path.is_file():
         raise FileNotFoundError(f"no {path}, the list of a zoo's models (see {FOLDER})")
     try:
@@ -167,7 +167,7 @@ def list_bundled_names(folder: Path | str = FOLDER) -> list[str]:
 
 def _weights_file(folder: Path | str, weights: str) -> Path:
     """Return the path of a weights file, which may not exist."""
-    return locate_folder(folder) / "weights" / f"{weights}.safetensors"
+    return located(folder) / "weights" / f"{weights}.safetensors"
 
 
 def bundled_models(folder: Path | str = FOLDER) -> pd.DataFrame:
@@ -272,7 +272,7 @@ def load_bundled_text_model(name: str, folder: Path | str = REVIEWS) -> Model:
         shared[key] = read_weights(path.parent / "embeddings.safetensors")["embeddings"]
     preprocessing = {"max_length": zoo["max_length"], "tokenizer": "tokenizer.json"}
     metadata = _load_weights(module, entry, path, preprocessing, shared)
-    transform = Tokenized(_tokenizer(locate_folder(folder)), zoo["max_length"])
+    transform = Tokenized(_tokenizer(located(folder)), zoo["max_length"])
     return Model(name, module, transform, metadata)
 
 

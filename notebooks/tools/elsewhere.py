@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from cascadelib import LogitStore
-from cascadelib.files import locate_folder
+from cascadelib.files import located
 
 
 def open_splits(folder: str | Path, patterns: str | Sequence[str]) -> dict[str, LogitStore]:
@@ -18,7 +18,7 @@ def open_splits(folder: str | Path, patterns: str | Sequence[str]) -> dict[str, 
 
     Patterns are such as "shift/*" or "v2". Raises FileNotFoundError if no store matches a pattern.
     """
-    root = locate_folder(folder)
+    root = located(folder)
     found = []
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
         paths = sorted(path.parent for path in root.glob(f"{pattern}/manifest.json"))

@@ -21,7 +21,7 @@ from cascadelib.datasets.imagenet_1k import hub_images, imagenet, imagenet_v2
 from cascadelib.datasets.images import Photographs, image_folder
 from cascadelib.datasets.samples import Samples
 from cascadelib.evaluation.pareto import Baseline
-from cascadelib.files import digest_of, locate_folder, read_json, replace_atomically
+from cascadelib.files import digest_of, located, read_json, replace_atomically
 from cascadelib.store.logit_store import LogitStore
 from cascadelib.zoo.bundled import bundled_models, load_bundled
 from cascadelib.zoo.loaders import load
@@ -106,7 +106,7 @@ class Study:
 def read_study(folder: str | Path) -> Study | None:
     """Read ``study.json`` in ``folder``. Return None without one, raise ValueError if it is
     damaged."""
-    path = locate_folder(folder) / FILE
+    path = located(folder) / FILE
     if not os.path.lexists(path):
         return None
     found = read_json(path)
@@ -126,7 +126,7 @@ def samples_of_study(folder: str | Path, split: str) -> Samples | Photographs:
     found = read_study(folder)
     if found is None:
         return fashion_mnist(split, folder)
-    with error_context(str(locate_folder(folder) / FILE)):
+    with error_context(str(located(folder) / FILE)):
         return found.splits[validate_choice(split, found.splits, "split")].open(split)
 
 
@@ -137,7 +137,7 @@ def models_of_study(folder: str | Path) -> dict[str, Model]:
     if found is None:
         table = bundled_models(folder)
         return {name: load_bundled(name, folder) for name in table.index[table["trained"]]}
-    with error_context(str(locate_folder(folder) / FILE)):
+    with error_context(str(located(folder) / FILE)):
         from cascadelib.zoo.timm_models import is_timm_model
 
         models = {}
