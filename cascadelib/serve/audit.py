@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..checks import known
+from ..checks import validate_choice
 from ..evaluation.intervals import anytime_lower
 from ..evaluation.point import Point
 from .counts import VERDICTS, Counts, Pending, add_up
@@ -94,7 +94,7 @@ class Audit:
             for name, label in labels.items():
                 waiting = [part.pending[name] for part in self.parts if name in part.pending]
                 if not any(pending.is_open for pending in waiting):
-                    known(name, self.to_label().index, "input to label")
+                    validate_choice(name, self.to_label().index, "input to label")
                 elif not pd.isna(label):
                     self._check_label(name, label, waiting[0].answer)
                     found[name] = label
