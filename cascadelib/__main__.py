@@ -199,10 +199,10 @@ def add_answer_options(answer: ArgumentParser) -> None:
 
 def _scores(path: str, args: Namespace) -> Any:
     """The LogitStore of a folder, or the ScoreTable of a file with the columns that were named."""
-    from .files import folder_of
+    from .files import find_folder
 
     named = {name: getattr(args, name) for name in NAMED if getattr(args, name)}
-    if not folder_of(path).is_dir():
+    if not find_folder(path).is_dir():
         return cl.ScoreTable.from_frame(path, **named, **_costs_and_columns(args))
     if named:
         raise ValueError(

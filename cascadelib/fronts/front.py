@@ -185,10 +185,12 @@ def points_from(outcomes: Any, best: Any, cascade_of: Callable, cost: Array) -> 
         thresholds[rows, : n - 1] = thresholds_of(
             outcomes, cascade, boundaries[rows, : n - 1], stages
         )
-    floor = least_onwards(best.floor)
-    bounds = (floor, (np.arange(k + 1) - 1) / k) if np.isfinite(floor[0]) else (None, None)
     rates = -np.diff(at, prepend=k, append=0) / k
-    return Points(correct / k, best.exact[correct], models, thresholds, rates, *bounds, k)
+    floor: Any = least_onwards(best.floor)
+    above: Any = (np.arange(k + 1) - 1) / k
+    if np.isinf(floor[0]):
+        floor = above = None
+    return Points(correct / k, best.exact[correct], models, thresholds, rates, floor, above, k)
 
 
 @dataclass(frozen=True, eq=False)

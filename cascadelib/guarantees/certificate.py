@@ -18,7 +18,7 @@ from ..evaluation.evaluation import check_store, correct_alone, costs_of
 from ..evaluation.pareto import improvement_factor
 from ..evaluation.point import Point
 from ..evaluation.run import Run, evaluate
-from ..labels import aligned
+from ..labels import align_values
 from ..origin import join_origins
 from ..scoring import F1, f1, score_of
 from ..store.protocol import Store
@@ -611,7 +611,7 @@ def grouped(groups: Any, sample_ids: Array) -> dict[Any, Array]:
 
 def keys_of(keys: Any, what: str, sample_ids: Array) -> Array:
     """Return the group or cluster of each sample [k], or raise ValueError as in :func:`grouped`."""
-    keys = aligned(keys, f"{what}s", sample_ids)
+    keys = align_values(keys, f"{what}s", sample_ids)
     refuse_missing(keys, what, sample_ids)
     values = np.asarray(keys)
     if values.shape != sample_ids.shape:
