@@ -33,7 +33,7 @@ from ..evaluation.point import Point, kinds_of, points_of, single_point
 from ..evaluation.run import Run, evaluate, runs_of
 from ..fronts.front import Front
 from ..fronts.graded import two_model_curve
-from ..guarantees.few_labels import compare_with_reference
+from ..guarantees.case import compare_with_reference
 from ..labels import together
 from ..methods.thresholds import leaves, own_units
 from ..scoring import F1
