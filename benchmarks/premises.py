@@ -22,7 +22,6 @@ from scipy.special import expit
 from scipy.stats import norm
 
 from cascadelib import LogitStore
-from cascadelib.contents import Contents
 from cascadelib.guarantees.likeness import likeness
 from cascadelib.store.aligned_rows import aligned_rows
 
@@ -274,9 +273,7 @@ def bundled_splits() -> list[dict]:
 
 def columns(store: LogitStore, models: list[str]) -> np.ndarray:
     """Return the columns of a store that likeness compares, [columns, k]."""
-    contents = store.origin.contents
-    assert isinstance(contents, Contents)
-    return np.asarray(contents.columns(models))
+    return np.asarray(store.origin.columns(models))
 
 
 JOBS = {"rows": rows, "alike": alike}

@@ -289,6 +289,6 @@ def calibration_table(store: LogitStore, fitted_on: LogitStore, bins: int = 15) 
                 found = expected_calibration_error(confidence, correct, bins, binning)
                 row[f"{error}{suffix}"] = found
                 row[f"{error}_null{suffix}"] = ideal_calibration_error(confidence, bins, binning)
-            row[f"brier{suffix}"] = brier_score(store.logits(name), store.origin.needed, t)
+            row[f"brier{suffix}"] = brier_score(store.logits(name), store.origin.required_labels, t)
         rows[name] = row
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")

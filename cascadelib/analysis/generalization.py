@@ -254,7 +254,7 @@ def _drops(store: Store, other: Store, level: float) -> pd.DataFrame:
             "give the split that was chosen on, and another"
         )
     # Row numbers that are equal by themselves make no pairs: two splits both begin at row 0.
-    told_apart = store.origin.given and other.origin.given
+    told_apart = store.origin.has_ids and other.origin.has_ids
     paired = same and (told_apart or store.origin.source == other.origin.source)
     interval = paired_difference_interval if paired else difference_interval
     rows = []

@@ -34,8 +34,8 @@ from ..evaluation.run import Run, evaluate, runs_of
 from ..fronts.front import Front
 from ..fronts.graded import two_model_curve
 from ..guarantees.case import compare_with_reference
-from ..labels import together
 from ..methods.thresholds import leaves, own_units
+from ..origin import join_origins
 from ..scoring import F1
 from ..store.protocol import Store
 from ..tables import arrow
@@ -207,7 +207,9 @@ def front_of(store: Store, front: Front, replayed: pd.DataFrame) -> Front:
         points=None,
         store=store,
         expected=False,
-        selected_on=together(front.selected_on, store.origin),  # labels of both tell which remain
+        selected_on=join_origins(
+            front.selected_on, store.origin
+        ),  # labels of both tell which remain
     )
 
 

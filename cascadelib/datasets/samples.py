@@ -7,7 +7,8 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 
-from ..labels import aligned, chosen_rows, labels_of
+from ..labels import aligned, chosen_rows
+from ..origin import origin_of
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -42,11 +43,11 @@ class Labelled:
     word: ClassVar[str] = "inputs"
 
     def __post_init__(self) -> None:
-        checked = labels_of(self)
+        checked = origin_of(self)
         if len(self.inputs) != len(checked):
             raise ValueError(f"{len(self.inputs)} {self.word} for {len(checked)} labels")
         vars(self).update(
-            labels=checked.needed,
+            labels=checked.required_labels,
             sample_ids=checked.sample_ids,
             classes=checked.classes,
         )

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy import ndarray as Array
 
-from ..labels import Origin, Recorded, together
 from ..methods.fitted import Fitted
 from ..methods.method import Method, method_named
 from ..methods.thresholds import own_units
+from ..origin import Origin, Origins, join_origins
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Expected:
 
     Parameters
     ----------
-    on : Recorded
+    on : Origin
         The samples.
     accuracy, cost : Estimate
         Accuracy (F1 under that score) and mean cost per sample, with 95% intervals.
@@ -61,7 +61,7 @@ class Expected:
         What the intervals are, in words; None in files of version 0.1.
     """
 
-    on: Recorded
+    on: Origin
     accuracy: Estimate
     cost: Estimate
     exit_rates: tuple[Estimate, ...]
@@ -99,10 +99,10 @@ class Point:
         None: of a ScoreTable, whose confidences are given.
     score, cost_kind : str
         What accuracy and cost are.
-    selected_on : Labels, Recorded, Seen or None
+    selected_on : Origin, tuple of Origin, or None
         All samples whose labels were seen while the cascade was made, by the search and by the fit
         of its method; None: not known.
-    thresholds_from : Labels or None
+    thresholds_from : Origin or None
         The samples of which the thresholds are quantiles, without a look at labels
         (:func:`cascadelib.ladder`); None: labels chose the thresholds.
     saving : float
@@ -140,8 +140,8 @@ class Point:
     method: Method | None = None
     score: str = "top1"
     cost_kind: str = "macs"
-    selected_on: Origin = field(default=None, compare=False)
-    thresholds_from: Origin = field(default=None, compare=False, repr=False)
+    selected_on: Origins = field(default=None, compare=False)
+    thresholds_from: Origins = field(default=None, compare=False, repr=False)
     saving: float = field(default=np.nan, compare=False)
     difference: float = field(default=np.nan, compare=False)
     expected_accuracy: float = field(default=np.nan, compare=False)
@@ -201,20 +201,22 @@ class Point:
         return (self,)
 
     @property
-    def seen(self) -> Origin:
+    def seen(self) -> Origins:
         """``selected_on``, and what the method of now was fitted on, where another was put in its
         place; in part not known where the thresholds were (:attr:`chosen`)."""
         seen = self.selected_on
         if self.chosen != (self.models, self.thresholds):
-            seen = together(seen, None)
+            seen = join_origins(seen, None)
         return seen if self.method is None else self.method.after(seen)
 
     @property
-    def origin(self) -> Origin:
+    def origin(self) -> Origins:
         """What a file says that it has seen: ``seen``, and those it was laid on, since a promise
         about their source would hold on none of them."""
         return (
-            self.seen if self.thresholds_from is None else together(self.seen, self.thresholds_from)
+            self.seen
+            if self.thresholds_from is None
+            else join_origins(self.seen, self.thresholds_from)
         )
 
     @property

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy import ndarray as Array
 
-from ..labels import together
 from ..methods.thresholds import exit_stages
+from ..origin import join_origins
 from ..scoring import F1, pull_of
 from ..stages import Outcome
 from ..store.protocol import Store
@@ -134,7 +134,7 @@ class Run:
         compares what was measured chooses on them."""
         return replace(
             self.point,
-            selected_on=together(self.point.selected_on, self.store.origin),
+            selected_on=join_origins(self.point.selected_on, self.store.origin),
             exit_rates=self.exit_rates,
             accuracy=self.accuracy,
             cost=self.cost,

@@ -17,8 +17,8 @@ import numpy as np
 from numpy import ndarray as Array
 
 from ..cost_kinds import cost_of
-from ..labels import samples_in_common
 from ..methods.thresholds import LARGEST, exiting, own_units
+from ..origin import samples_in_common
 from ..policy.form import threshold_to_json
 from ..scoring import F1
 from ..tables import in_words

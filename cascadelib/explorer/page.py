@@ -7,7 +7,7 @@ from importlib.resources import files
 
 from ..cost_kinds import times_less
 from ..evaluation.run import Run
-from ..labels import samples_in_common
+from ..origin import samples_in_common
 from ..tables import arrow
 
 PARTS = ("d3.js", "engine.js", "page.js")  # one ES module, in this order

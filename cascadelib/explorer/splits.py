@@ -15,9 +15,9 @@ from ..evaluation.evaluation import check_store
 from ..fronts.exact import SearchTask, search
 from ..fronts.front import Front
 from ..guarantees.certificate import Certificate
-from ..labels import samples_in_common
 from ..methods.method import METHODS, Method
 from ..methods.thresholds import WORDS
+from ..origin import samples_in_common
 from ..policy.form import threshold_from_json, threshold_to_json
 from ..scoring import F1
 from ..store.protocol import Store
@@ -66,11 +66,11 @@ def is_same_split(store: Store, other: Store) -> bool:
     """Return whether two stores hold the same samples and outputs: then none is held out."""
     here = store.origin
     there = other.origin
-    if here.fingerprint != there.fingerprint or here.contents is None or there.contents is None:
+    if here.fingerprint != there.fingerprint:
         return False
     name = store.models.index[:1]
-    outputs = here.contents.of(name)
-    others = there.contents.of(name)
+    outputs = here.contents(name)
+    others = there.contents(name)
     return outputs is not None and others is not None and np.array_equal(outputs, others)
 
 

@@ -6,14 +6,14 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from ..datasets.imagenet_1k import descriptions, synsets
-from ..labels import Labels
+from ..origin import Origin
 from ..zoo.model import Model
 
 MIN_STANDARD_ERRORS = 4  # by which another order must be better, on held-out samples
 MIN_SAMPLES_PER_CLASS = 4  # on average, to estimate an order
 
 
-def check_names(models: Iterable[Model], labels: Labels) -> None:
+def check_names(models: Iterable[Model], labels: Origin) -> None:
     """Raise ValueError if a model names the classes of the data set in another order.
 
     ImageNet's classes are compared by synset (n01440764) or by description. Names that are not a
@@ -44,7 +44,7 @@ def _format_remedy(name: str) -> str:
     )
 
 
-def check_order(model: Model, logits: np.ndarray, labels: Labels) -> None:
+def check_order(model: Model, logits: np.ndarray, labels: Origin) -> None:
     """Raise ValueError if permuted classes explain a model's predictions significantly better.
 
     The order is estimated on a random half of the samples (seeded) and tested on the other half.
@@ -57,11 +57,11 @@ def check_order(model: Model, logits: np.ndarray, labels: Labels) -> None:
     predictions = logits.argmax(1)
     first_half, second_half = np.array_split(np.random.default_rng(0).permutation(len(labels)), 2)
     confusion = np.zeros((classes, classes), np.int64)
-    np.add.at(confusion, (labels.needed[first_half], predictions[first_half]), 1)
+    np.add.at(confusion, (labels.required_labels[first_half], predictions[first_half]), 1)
     # The assignment of columns to classes with the most correct samples (Hungarian method).
     _, order = linear_sum_assignment(-confusion)
     predicted = predictions[second_half]
-    label = labels.needed[second_half]
+    label = labels.required_labels[second_half]
     unchanged = predicted == label
     permuted = predicted == order[label]
     gain = permuted.mean() - unchanged.mean()

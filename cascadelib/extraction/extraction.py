@@ -18,7 +18,7 @@ from ..datasets.images import Photographs
 from ..datasets.samples import Samples
 from ..datasets.texts import Texts
 from ..files import leftovers
-from ..labels import Labels, labels_of
+from ..origin import Origin, origin_of
 from ..store.formats import Folder, check_spellings
 from ..store.logit_store import LogitStore
 from ..store.model_checks import DTYPES
@@ -147,7 +147,7 @@ def extract(
         return extract_estimators(models, dataset, path, macs)
     samples = _convert_dataset(dataset)
     found = resolve_models(models)
-    labels = labels_of(samples)
+    labels = origin_of(samples)
     if workers is None:
         workers = min(16, count_usable_cores()) if isinstance(samples, Photographs) else 0
     _check_arguments(found, batch_size, shard_size, workers, macs, dtype, amp)
@@ -286,19 +286,19 @@ def _check_arguments(
         check_number(value, f"model {name!r}: macs", "a positive number", *POSITIVE)
 
 
-def _open_existing(path: Path | str, labels: Labels) -> LogitStore | None:
+def _open_existing(path: Path | str, labels: Origin) -> LogitStore | None:
     """Open the store at a path, or return None. Raise ValueError if its samples differ."""
     if not (Path(path) / "manifest.json").exists():
         return None
     store = LogitStore(path)
     with about(f"the store {path} is of another split; choose another path"):
-        labels_of(store).check_same(labels.sample_ids, labels.values)
+        origin_of(store).check_same(labels.sample_ids, labels.values)
         if store.classes and labels.classes and store.classes != labels.classes:
             raise ValueError(f"its classes are {store.classes}, not {labels.classes}")
     return store
 
 
-def _check_classes(candidates: list[Candidate], labels: Labels, store: LogitStore | None) -> None:
+def _check_classes(candidates: list[Candidate], labels: Origin, store: LogitStore | None) -> None:
     """Raise ValueError if models do not have the data set's number of classes.
 
     If the data set has no class names, all models must have the same number.
@@ -313,8 +313,8 @@ def _check_classes(candidates: list[Candidate], labels: Labels, store: LogitStor
         name = candidate.model.name
         if found != (expected or found):
             raise ValueError(f"model {name!r} gives {found} classes, {source} has {expected}")
-        if labels.needed.max() >= found:
-            highest = labels.needed.max()
+        if labels.required_labels.max() >= found:
+            highest = labels.required_labels.max()
             raise ValueError(f"model {name!r} gives {found} classes, but a label is {highest}")
         if not expected:
             expected = found

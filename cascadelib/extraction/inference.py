@@ -19,7 +19,7 @@ from tqdm import tqdm
 from ..checks import POSITIVE, is_number
 from ..datasets.images import Photographs
 from ..front_end import is_watched
-from ..labels import Labels, labels_of
+from ..origin import Origin, origin_of
 from ..zoo.batches import count_inputs, take_rows
 from ..zoo.forward import Device, compute_timed_logits, place_module, upload_batch
 from ..zoo.macs import count_macs
@@ -44,7 +44,7 @@ class Pass:
     """
 
     samples: Any
-    labels: Labels
+    labels: Origin
     shards: Shards
     processes: Processes
     device: Device
@@ -229,7 +229,7 @@ def read_batch(samples: Any, start: int, stop: int) -> Any:
         for row in range(start, stop) if stop > start + 1 else ():
             read_batch(samples, row, row + 1)
         raise ValueError(
-            f"the data set has no sample for row {start} ({labels_of(samples).sample_ids[start]}): "
+            f"the data set has no sample for row {start} ({origin_of(samples).sample_ids[start]}): "
             f"{error!r}"
         ) from error
 

@@ -18,9 +18,9 @@ from ..evaluation.pareto import (
     mean_improvement,
 )
 from ..evaluation.point import Point
-from ..labels import Origin
 from ..methods.method import Method
 from ..methods.thresholds import midway, own_units
+from ..origin import Origins
 from ..scoring import F1
 from ..store.protocol import Store
 from ..tables import fraction, number, readable
@@ -189,7 +189,7 @@ class Front:
         Method of the cascades. None if confidences were given.
     score, cost_kind : str
         Score and kind of cost.
-    selected_on : Labels, Recorded, Seen or None
+    selected_on : Origin, tuple of Origin, or None
         Samples whose labels were used, as for a Point.
     store : Store or None
         The searched store. None in a pickled copy, which has no outcomes.
@@ -222,7 +222,7 @@ class Front:
     method: Method | None
     score: str
     cost_kind: str
-    selected_on: Origin = None
+    selected_on: Origins = None
     store: Store | None = None
     expected: bool = False
     moved: pd.DataFrame | None = None

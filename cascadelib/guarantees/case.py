@@ -10,10 +10,10 @@ import pandas as pd
 from numpy import ndarray as Array
 
 from ..checks import about, brief
-from ..contents import digests_of
 from ..evaluation.point import Point
 from ..evaluation.run import Run, evaluate
-from ..labels import Labels, aligned, as_text, as_written, check_distinct, texts_of_keys
+from ..labels import aligned, as_text, as_written, check_distinct, texts_of_keys
+from ..origin import Origin, digests_of
 from ..scoring import F1
 from ..store.protocol import Store
 from ..store.tables.score_checks import refuse_missing
@@ -28,7 +28,7 @@ class Case:
     ----------
     store : Store
         The k certification samples with labels.
-    origin : Labels
+    origin : Origin
         The origin of these samples.
     runs : list of Run
         The P cascades on these samples.
@@ -47,7 +47,7 @@ class Case:
     """
 
     store: Store
-    origin: Labels
+    origin: Origin
     runs: Sequence[Run]
     reference: str
     parts: Mapping[Any, Array]
@@ -186,7 +186,7 @@ def compare_with_reference(
     )
 
 
-def sort_by_digest(mask: Any, origin: Labels) -> list[int]:
+def sort_by_digest(mask: Any, origin: Origin) -> list[int]:
     """Return the rows of a mask [k] in the order of the SHA-256 of their ids."""
     rows = np.flatnonzero(mask)
     digests = dict(zip(rows.tolist(), digests_of(origin.sample_ids[rows])))

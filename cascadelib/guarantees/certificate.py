@@ -15,7 +15,7 @@ from ..checks import checked_share
 from ..evaluation.evaluation import check_store, costs_of
 from ..evaluation.pareto import improvement_factor
 from ..evaluation.point import Point
-from ..labels import together
+from ..origin import join_origins
 from ..store.protocol import Store
 from ..tables import arrow, fraction, number, times
 from .case import prepare_case
@@ -321,7 +321,7 @@ def certify(
         certified=tuple(
             replace(
                 points[row],
-                selected_on=together(points[row].selected_on, store.origin),
+                selected_on=join_origins(points[row].selected_on, store.origin),
                 premises=written,
             )
             for row in np.flatnonzero(table["certified"])

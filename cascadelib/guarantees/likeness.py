@@ -9,8 +9,7 @@ from numpy import ndarray as Array
 from scipy.spatial import cKDTree
 from scipy.stats import binom
 
-from ..contents import MOST_COLUMNS, MOST_CONTENTS
-from ..labels import Labels, Origin, Recorded, kept_confidences, parts_of
+from ..origin import MOST_COLUMNS, MOST_CONTENTS, Origin, Origins, models_compared, parts_of
 from .repeats import LEVEL, equal_contents
 
 LEAST_FINITE = 0.9  # share of the samples for which a compared model has a confidence
@@ -135,7 +134,7 @@ def likeness(seen: Any, here: Any, seen_count: int | None = None) -> Likeness:
     return Likeness("verified", evidence)
 
 
-def likeness_of(origin: Origin, here: Labels, models: Iterable[str]) -> Likeness:
+def likeness_of(origin: Origins, here: Origin, models: Iterable[str]) -> Likeness:
     """Test whether samples are in the sets of samples that selected or fitted cascades.
 
     The test compares outputs of the models on both: confidences, or outputs for several classes.
@@ -146,17 +145,15 @@ def likeness_of(origin: Origin, here: Labels, models: Iterable[str]) -> Likeness
     return min(found, key=lambda each: (order[each.status], -each.shared))
 
 
-def _compare_part(part: Labels | Recorded | None, here: Labels, names: set[str]) -> Likeness:
+def _compare_part(part: Origin | None, here: Origin, names: set[str]) -> Likeness:
     """Test whether samples are in one set of samples."""
-    if isinstance(part, Recorded):
-        names = set(part.models)
-    elif part is not None and part.contents is not None and here.contents is not None:
-        names = names & set(part.contents.models) & set(here.contents.models)
-    seen = kept_confidences(part, names)
-    there = None if here.contents is None else here.contents.columns(names)
-    if part is None or seen is None or there is None or len(seen) != len(there):
-        return Likeness("not verifiable", "no model outputs on both splits are available")
-    return likeness(seen, there, len(part))
+    if part is not None:
+        names = models_compared(part, here, names)
+        seen = part.confidences(names)
+        there = here.columns(names)
+        if seen is not None and there is not None and len(seen) == len(there):
+            return likeness(seen, there, len(part))
+    return Likeness("not verifiable", "no model outputs on both splits are available")
 
 
 def near_groups(columns: Any) -> int:

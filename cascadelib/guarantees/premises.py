@@ -13,9 +13,8 @@ import pandas as pd
 from numpy import ndarray as Array
 
 from ..checks import items_of, known
-from ..contents import Contents
-from ..labels import Labels, Origin, parts_of, together
 from ..methods.confidence_range import has_power
+from ..origin import Origin, join_origins, parts_of
 from ..store.aligned_rows import alignment_of
 from ..store.protocol import Store
 from ..store.tables.spelling import outside_labels
@@ -70,8 +69,7 @@ def independent(case: Case) -> Finding:
         ids = ids[~pairs.duplicated().to_numpy()]
     if fault := repeated_ids(ids) or equal_rows(store, case.models, case.deciding):
         return VIOLATED, fault, REMEDY
-    contents = store.origin.contents
-    columns = None if contents is None else contents.columns(case.models)
+    columns = store.origin.columns(case.models)
     if columns is not None and (size := near_groups(columns)):
         fault = f"the samples come in groups of {size} whose confidences differ by noise alone"
         return VIOLATED, fault, "name the groups with clusters="
@@ -181,12 +179,10 @@ def is_grade(store: Store, name: str) -> bool:
     return area >= GRADE
 
 
-def confidences_of(part: Origin, name: str) -> Array:
+def confidences_of(part: Origin | None, name: str) -> Array:
     """Return the finite confidences of a model on a set of samples, empty if unknown."""
-    contents = getattr(part, "contents", None)
-    if not isinstance(contents, Contents) or contents.read is None or name not in contents.models:
-        return np.empty(0)
-    values = np.asarray(next(iter(contents.read(name))), np.float64)
+    outputs = [] if part is None else part.outputs(name)
+    values = np.asarray(outputs[0] if outputs else (), np.float64)
     return values[np.isfinite(values)]
 
 
@@ -220,7 +216,7 @@ def unlike_selection(case: Case) -> Finding:
     """Test whether samples are those of a selection split, under other ids or rounded."""
     if case.overlap[0] == VIOLATED:
         return NOT_VERIFIABLE, "samples are in both splits by their ids or answers", ""
-    seen = together(*(point.seen for point in case.points))
+    seen = join_origins(*(point.seen for point in case.points))
     if not parts_of(seen):
         return VERIFIED, "the cascades have seen no labels", ""
     found = likeness_of(seen, case.origin, case.models)
@@ -291,12 +287,12 @@ def premises_text(premises: Sequence[Premise]) -> str:
     return "".join(sentences)
 
 
-def count_certificate(origin: Labels) -> int:
+def count_certificate(origin: Origin) -> int:
     """Return the number of certificates that this process has computed on these samples.
 
     Each of them may fail with probability delta.
     """
-    source = "" if origin.given else origin.source
+    source = "" if origin.has_ids else origin.source
     samples = hash((source, origin.sample_ids.tobytes()))
     COMPUTED[samples] += 1
     return COMPUTED[samples]

@@ -9,7 +9,6 @@ from ..checks import about, check_count, items_of, known
 from ..evaluation.evaluation import asked, check_store, outcomes_of
 from ..evaluation.point import Point
 from ..evaluation.run import evaluate
-from ..labels import Seen
 from ..methods.method import Method
 from ..methods.thresholds import between_ties, own_units, threshold_for
 from ..store.protocol import Store
@@ -95,7 +94,6 @@ def ladder(
         falling = -np.sort(-confidence)
         thresholds.append(threshold_for(falling, between_ties(falling, wanted)))
     native = own_units(None if chosen is None else chosen.units, np.transpose(thresholds))
-    nothing_seen = Seen(())
     points = [
         Point(
             models=names,
@@ -103,7 +101,7 @@ def ladder(
             method=chosen,
             score=score,
             cost_kind=cost,
-            selected_on=nothing_seen if chosen is None else chosen.after(nothing_seen),
+            selected_on=() if chosen is None else chosen.after(()),
             thresholds_from=store.origin,
         )
         for step in dict.fromkeys(map(tuple, native.tolist()))

@@ -13,15 +13,15 @@ from scipy.stats import binom, poisson
 
 from ..evaluation.intervals import share_interval
 from ..evaluation.point import Point
-from ..labels import (
-    Labels,
+from ..methods.method import Method
+from ..origin import (
     Origin,
+    Origins,
     comparable_contents,
     ids_could_meet,
     parts_of,
     samples_in_common,
 )
-from ..methods.method import Method
 
 Finding = tuple[str, str, str]  # status, evidence, and the remedy if the premise is violated
 
@@ -38,7 +38,7 @@ CONTRADICTING = 0.02
 REMEDY = "keep one row of each sample: store.take(rows)"
 
 
-def samples_seen(origins: Iterable[Origin], here: Labels, models: Iterable[str]) -> int | None:
+def samples_seen(origins: Iterable[Origins], here: Origin, models: Iterable[str]) -> int | None:
     """Return a lower bound on the number of samples of ``here`` that are among those of
     ``origins``.
 
@@ -244,7 +244,7 @@ def rarer_than_chance(first: Array, second: Array, rows: Array, level: float) ->
     return chance < 1 and binom.sf(equal - 1, len(shared), chance) <= level / 2
 
 
-def size_of_table(points: Sequence[Point], origin: Labels) -> int | None:
+def size_of_table(points: Sequence[Point], origin: Origin) -> int | None:
     """Return the size of the table of :attr:`Point.thresholds_from`.
 
     0 if the samples of ``origin`` are not in that table, and None if it is unknown.
@@ -269,7 +269,7 @@ def size_of_table(points: Sequence[Point], origin: Labels) -> int | None:
     return min(filter(None, sizes), default=0)
 
 
-def overlap_of(points: Sequence[Point], origin: Labels, models: Sequence[str]) -> Finding:
+def overlap_of(points: Sequence[Point], origin: Origin, models: Sequence[str]) -> Finding:
     """Compare samples, by id and by answers, with those that selected or fitted the points."""
     shared = samples_seen([point.seen for point in points], origin, models)
     if shared:

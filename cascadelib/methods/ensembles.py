@@ -210,7 +210,7 @@ class Vote(Remembering):
             winner, confidence = vote(
                 np.stack([split.store.predicted(split.names[m]) for m in prefix]), confidence
             )
-            return winner == split.store.origin.needed, confidence
+            return winner == split.store.origin.required_labels, confidence
 
         return stage
 
@@ -238,7 +238,7 @@ class Own(Remembering):
         self.function = function
 
     def whole(self, split: Any) -> StageFunction:
-        labels = split.store.origin.needed
+        labels = split.store.origin.required_labels
 
         def block(prefix: tuple, rows: slice) -> tuple:
             output = self.output(np.stack([split.logits(m, rows) for m in prefix]))
@@ -341,7 +341,7 @@ class MeanStage(Stage):
     def __init__(self, split: Any, of_softmax: bool) -> None:
         self.split = split
         self.of_softmax = of_softmax
-        self.labels = split.store.origin.needed
+        self.labels = split.store.origin.required_labels
         self._correct: dict[tuple, Array] = {}  # as bits
         self._confidence: dict[tuple, Array] = {}
 

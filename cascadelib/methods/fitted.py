@@ -16,8 +16,8 @@ import numpy as np
 from numpy import ndarray as Array
 
 from ..checks import fits, known, reals
-from ..contents import digests_of
-from ..labels import Labels, as_text, normalized
+from ..labels import as_text, normalized
+from ..origin import Origin, digests_of
 
 CONFIDENCE = "confidence"
 AGREEMENT = "agreement"
@@ -180,12 +180,12 @@ def folds_of(sample_ids: Array) -> Array:
     return fold
 
 
-def folds_here(fitted_on: Any, here: Labels) -> Array:
+def folds_here(fitted_on: Any, here: Origin) -> Array:
     """The fold in which samples were when a confidence was fitted, int [k]; −1: in none."""
     fold = np.full(len(here), -1)
-    if not isinstance(fitted_on, Labels):
+    if not isinstance(fitted_on, Origin):
         return fold
-    if fitted_on.source == here.source or fitted_on.given and here.given:
+    if fitted_on.source == here.source or fitted_on.has_ids and here.has_ids:
         fold_of = dict(zip(fitted_on.sample_ids.tolist(), folds_of(fitted_on.sample_ids).tolist()))
         fold[:] = [fold_of.get(name, -1) for name in here.sample_ids.tolist()]
     return fold

@@ -12,7 +12,7 @@ import numpy as np
 from numpy import ndarray as Array
 
 from ..checks import about, known
-from ..labels import Origin, together
+from ..origin import Origins, join_origins
 from ..scoring import log_of, score_of
 from ..stages import Outcome, StageFunction
 from .confidence_metrics import METRICS, Metric, metric_of, softmax, sums
@@ -68,7 +68,7 @@ class Method:
         the previous model predicted the same). "auto" uses all that exist.
     fitted : dict, optional
         Fitted confidence by models, set by :meth:`fit`.
-    fitted_on : Labels, Recorded, Seen or None
+    fitted_on : Origin, tuple of Origin, or None
         Samples whose labels :meth:`fit` used. None if they are unknown or if nothing was fitted.
     folds : dict, optional
         `fitted` and its out-of-fold fits. They are not stored in files.
@@ -106,7 +106,7 @@ class Method:
     confidence: str | None = None
     columns: tuple[str, ...] = (CONFIDENCE,)
     fitted: Mapping[tuple[str, ...], Fitted] | None = field(default=None, repr=False)
-    fitted_on: Origin = field(default=None, compare=False, repr=False)
+    fitted_on: Origins = field(default=None, compare=False, repr=False)
     folds: Mapping[tuple[str, ...], Folds] | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -138,10 +138,10 @@ class Method:
         """Return the metric whose units thresholds have, or None if a confidence is fitted."""
         return self.metric if self.confidence is None else None
 
-    def after(self, selected_on: Origin) -> Origin:
+    def after(self, selected_on: Origins) -> Origins:
         """All samples that a cascade of this method has seen which was found on some: those of the
         fit as well."""
-        return together(selected_on, self.fitted_on) if self.is_fitted else selected_on
+        return join_origins(selected_on, self.fitted_on) if self.is_fitted else selected_on
 
     @property
     def is_fitted(self) -> bool:
@@ -402,7 +402,7 @@ def cached_temperature(store: Any, name: str) -> float:
         store,
         name,
         "temperature",
-        lambda: fit_temperature(store.logits(name), store.origin.needed, name),
+        lambda: fit_temperature(store.logits(name), store.origin.required_labels, name),
     )
 
 

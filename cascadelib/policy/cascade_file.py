@@ -13,10 +13,10 @@ from ..evaluation.intervals import betting_interval, cost_interval, share_interv
 from ..evaluation.point import Estimate, Expected, Point, single_point
 from ..evaluation.run import evaluate
 from ..guarantees.repeats import refuse_equal_rows, refuse_repeated_ids, samples_seen
-from ..labels import Origin, Recorded, parts_of, recorded, together
 from ..methods.fitted import kind_and_columns
 from ..methods.method import Method
 from ..methods.thresholds import own_units
+from ..origin import Origins, join_origins, parts_of
 from ..scoring import F1
 from ..store.protocol import Store
 from .confidence_summary import HELD_OUT, WITHOUT_CHOOSING, summary
@@ -75,7 +75,7 @@ def point_for_file(
     )
 
 
-def restrict_method(point: Point, seen: Origin) -> Method:
+def restrict_method(point: Point, seen: Origins) -> Method:
     """Return the method of a point, with the fits of the point's models only."""
     method: Any = point.method
     temperatures = method.temperatures
@@ -100,18 +100,7 @@ def record_of(store: Store, name: str) -> dict[str, Any]:
     return record | {key: extraction[key] for key in EXTRACTION_FIELDS if key in extraction}
 
 
-def record_split(store: Any) -> Recorded:
-    """Return a record of a store's samples, without the digests of their ids."""
-    return Recorded(
-        dataset=getattr(store, "dataset", None),
-        split=getattr(store, "split", None),
-        samples=len(store),
-        digest=store.origin.digest,
-        fingerprint=getattr(store, "fingerprint", None),
-    )
-
-
-def record_seen(point: Point, store: Store | None) -> Origin:
+def record_seen(point: Point, store: Store | None) -> Origins:
     """Return the samples that a point has seen, as a file stores them.
 
     The point's record takes precedence over that of its selection split.
@@ -119,22 +108,8 @@ def record_seen(point: Point, store: Store | None) -> Origin:
     first, *others = parts_of(point.origin)
     if first is None and store is not None:
         first = store.origin
-    parts: list[Recorded | None] = [
-        None if part is None else recorded(part, point.models) for part in (first, *others)
-    ]
-    chosen_on = next((part for part in parts if part is not None), None)
-    if chosen_on is not None and store is not None:
-        split = record_split(store)
-        if (split.digest, split.samples) == (chosen_on.digest, chosen_on.samples):
-            parts[parts.index(chosen_on)] = replace(
-                split,
-                keys=chosen_on.keys,
-                contents=chosen_on.contents,
-                models=chosen_on.models,
-                confidences=chosen_on.confidences,
-                forms=chosen_on.forms,
-            )
-    return together(*parts)
+    parts = (part if part is None else part.record(point.models) for part in (first, *others))
+    return join_origins(*parts)
 
 
 def describe_intervals(point: Point, held_out: Store | None) -> str:
@@ -199,7 +174,7 @@ def expected(point: Any, store: Store, intervals: str | None = None) -> Expected
         accuracy = estimate_mean(run.correct)
     exits = run.exit_stage
     return Expected(
-        on=record_split(store),
+        on=store.origin.record(),
         accuracy=accuracy,
         cost=Estimate(run.cost, *cost_interval(exits, run.costs)),
         exit_rates=tuple(estimate_mean(exits == stage, "exact") for stage in range(len(run.costs))),

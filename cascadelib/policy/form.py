@@ -16,31 +16,23 @@ from typing import Any
 import numpy as np
 
 from ..checks import CLASSES, POSITIVE, about, brief, fits, known, misfit
-from ..contents import CONFIDENCE, CONTENT, KEY, MOST_CONTENTS
 from ..evaluation.point import Estimate, Expected, OrderStatistics, Point
 from ..files import digest_of, parsed, read_json
-from ..labels import (
-    Origin,
-    Recorded,
-    parts_of,
-    recorded,
-    together,
-)
 from ..methods.fitted import Fitted, fitted_from_json, kind_and_columns
 from ..methods.method import Method
 from ..methods.thresholds import WORDS, own_units
+from ..origin import MOST_CONTENTS, TRACES, Origin, Origins, join_origins, parts_of
 
 FORMAT = "cascadelib cascade"
 VERSION = 1
 LARGEST = 2**23  # bytes of a file, written or read
 MOST_KEYS = 2**16  # ids per set of samples whose digests a file stores
 MOST_SAMPLES = 2**23  # samples whose quantiles a file may store
-DIGESTS = ("keys", "contents", "confidences", "forms")  # of samples that a cascade has seen
 # Forms of the parts, see misfit().
 TEXT = (str, None)
 SHARE = slice(0, 1)
 SPLIT = {
-    **dict.fromkeys(("dataset", "split", "fingerprint", "ids", *DIGESTS), TEXT),
+    **dict.fromkeys(("dataset", "split", "fingerprint", "ids", *TRACES), TEXT),
     "samples": range(2**53),
 }
 METHOD = {
@@ -195,7 +187,7 @@ def method_to_json(point: Point) -> dict[str, Any] | None:
     return written
 
 
-def seen_to_json(seen: Origin, models: tuple[str, ...]) -> dict[str, Any] | None:
+def seen_to_json(seen: Origins, models: tuple[str, ...]) -> dict[str, Any] | None:
     """Return the samples that a Point has seen: the first set, with the others under "also".
 
     An unknown set is null, unless it is the first and another one is known.
@@ -204,11 +196,11 @@ def seen_to_json(seen: Origin, models: tuple[str, ...]) -> dict[str, Any] | None
     written = []
     for part in parts:
         if part is not None:
-            split = recorded(part, models)
-            digests = {name: as_base64(getattr(split, name)) for name in DIGESTS}
+            split = part.record(models)
+            traces = {name: as_base64(split.traces.get(name)) for name in TRACES}
             if len(split) > MOST_KEYS:
-                digests["keys"] = None
-            written.append(split_to_json(split) | digests)
+                traces["keys"] = None
+            written.append(split_to_json(split) | traces)
     if not written:
         return None
     first, *others = written
@@ -216,12 +208,12 @@ def seen_to_json(seen: Origin, models: tuple[str, ...]) -> dict[str, Any] | None
     return first | {"also": [*others, *unknown]}
 
 
-def split_to_json(part: Recorded) -> dict[str, Any]:
+def split_to_json(part: Origin) -> dict[str, Any]:
     """Return one set of samples: data set, split, fingerprint, size and digest of ids."""
     return {
         "dataset": part.dataset,
         "split": part.split,
-        "fingerprint": part.fingerprint,
+        "fingerprint": part.fingerprint or None,
         "samples": len(part),
         "ids": part.digest,
     }
@@ -325,7 +317,7 @@ def point_in(content: Mapping) -> Point:
     units = method.units if method else None
     if method and (method.temperature or method.confidence):
         if (content["chosen_on"] or {}).get("also") is None:  # the samples of the fit are not known
-            selected_on = together(selected_on, None)
+            selected_on = join_origins(selected_on, None)
         method = replace(method, fitted_on=selected_on)
     expected = content.get("expected")
     return Point(
@@ -417,30 +409,21 @@ def models_read(method: Method, models: tuple[str, ...]) -> list[tuple[str, ...]
     return [models[: stage + 1][-read:] for stage in range(len(models))]
 
 
-def seen_in(written: Mapping | None, models: tuple[str, ...]) -> Origin:
+def seen_in(written: Mapping | None, models: tuple[str, ...]) -> Origins:
     """Return the samples that a cascade of some models has seen."""
     if written is None:
         return None
     parts = [written, *(written.get("also") or [])]
-    return together(*(part and split_in(part, models) for part in parts))
+    return join_origins(*(part and split_in(part, models) for part in parts))
 
 
-def split_in(written: Mapping, models: tuple[str, ...] = ()) -> Recorded:
+def split_in(written: Mapping, models: tuple[str, ...] = ()) -> Origin:
     """Return one set of samples, as written by :func:`split_to_json`."""
     rows = max(1, min(written["samples"], MOST_CONTENTS))
-    column = np.dtype((CONFIDENCE, rows))
-    return Recorded(
-        dataset=written.get("dataset"),
-        split=written.get("split"),
-        samples=written["samples"],
-        digest=written.get("ids"),
-        keys=digests_in(written.get("keys"), "keys", KEY),
-        contents=digests_in(written.get("contents"), "contents", CONTENT),
-        models=models,
-        confidences=digests_in(written.get("confidences"), "confidences", column),
-        forms=digests_in(written.get("forms"), "forms", KEY),
-        fingerprint=written.get("fingerprint"),
-    )
+    kinds = TRACES | {"confidences": np.dtype((TRACES["confidences"], rows))}
+    traces = {name: written.get(name) for name in ("samples", "ids", "fingerprint")}
+    traces |= {name: digests_in(written.get(name), name, kind) for name, kind in kinds.items()}
+    return Origin.from_traces(written.get("dataset"), written.get("split"), models, traces)
 
 
 def digests_in(text: str | None, part: str, kind: np.dtype) -> bytes | None:

@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 
 from ..checks import known
-from ..contents import digests_of
 from ..evaluation.intervals import anytime_lower
+from ..origin import digests_of
 from ..policy.decisions import Answer
 from .counts import MAX_PENDING, VERDICTS, Counts, add_up
 

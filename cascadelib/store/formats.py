@@ -30,7 +30,7 @@ from ..files import (
     replacing,
     usable,
 )
-from ..labels import Labels
+from ..origin import Origin
 from .manifest import MANIFEST, Manifest, lock_store, read_labels, read_manifest
 
 DIGEST = "metadata_sha256"
@@ -223,7 +223,7 @@ class LogitArray:
 class Memory:
     """The models of a store in memory."""
 
-    def __init__(self, labels: Labels):
+    def __init__(self, labels: Origin):
         self.labels = labels
         self.models: dict[str, LogitArray] = {}
         self.broken: dict[str, str] = {}

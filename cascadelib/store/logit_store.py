@@ -15,10 +15,10 @@ from numpy import ndarray as Array
 from numpy.typing import ArrayLike
 
 from ..checks import items_of, known
-from ..contents import Contents
 from ..cost_kinds import COSTS
 from ..files import file_name, folder_of, short_path
-from ..labels import Labels, chosen_rows
+from ..labels import chosen_rows
+from ..origin import Origin
 from ..scoring import accuracies, log_of, ranks_of
 from ..stages import StageFunction
 from .formats import Folder, LogitArray, LogitFile, Memory, already_there, some_outputs
@@ -56,7 +56,7 @@ class LogitStore:
         Names of the classes.
     dataset, split : str
         Names of data set and split.
-    origin : Labels
+    origin : Origin
         All of these.
     path : Path or None
         The folder, or None in memory.
@@ -100,7 +100,7 @@ class LogitStore:
         self._models = models
         origin = shelf.labels if rows is None else shelf.labels.take(rows)
         held = shelf.models if models is None else models
-        self.origin = replace(origin, contents=Contents(held, partial(some_outputs, held, rows)))
+        self.origin = replace(origin, models=held, read=partial(some_outputs, held, rows))
         self.labels = self.origin.values
         self.sample_ids = self.origin.sample_ids
         self.classes = self.origin.classes
@@ -146,7 +146,7 @@ class LogitStore:
             If the folder already has a store, if the split is empty, if ids repeat, or if a label
             is outside the classes.
         """
-        create(path, Labels.checked(labels, sample_ids, classes, dataset, split))
+        create(path, Origin.from_labels(labels, sample_ids, classes, dataset, split))
         return cls(path)
 
     @classmethod
@@ -194,7 +194,7 @@ class LogitStore:
         store = cls.__new__(cls)
         store.path = None
         count = len(next(iter(logits.values()), ()))
-        store._use(Memory(Labels.checked(labels, sample_ids, classes, dataset, split, count)))
+        store._use(Memory(Origin.from_labels(labels, sample_ids, classes, dataset, split, count)))
         by_model = costs_by_model({"macs": macs, "seconds": seconds} | costs, logits)
         options: dict = {"dtype": dtype, "probabilities": probabilities, "normalise": normalise}
         for name, values in logits.items():
@@ -340,7 +340,7 @@ class LogitStore:
         Rank 0 is top-1 correct, and a rank below 5 is top-5 correct. Equal outputs rank by class
         index, so ``ranks == 0`` is ``argmax == label``.
         """
-        labels = self._shelf.labels.needed
+        labels = self._shelf.labels.required_labels
         return self._compute_once(name, "ranks", lambda tensor: ranks_of(tensor, labels))
 
     def predicted(self, name: str) -> Array:
@@ -421,7 +421,7 @@ class LogitStore:
             raise ValueError(
                 f"F1 is that of class 1 of two; this store has {classes} classes: use score='top1'"
             )
-        return self.origin.needed == 1
+        return self.origin.required_labels == 1
 
     def take(self, indices: Any) -> "LogitStore":
         """Return the store with its current models on some samples.
@@ -437,7 +437,7 @@ class LogitStore:
 
     def labelled(self, labels: ArrayLike) -> "LogitStore":
         """Return the store with its current models and other labels, in memory."""
-        given = Labels.checked(labels, self.sample_ids, self.classes)
+        given = Origin.from_labels(labels, self.sample_ids, self.classes)
         shelf = Memory(replace(self.origin, values=given.values, classes=given.classes))
         store = self._view(None, None)._use(shelf)
         for name, own in self._present().items():

@@ -23,7 +23,7 @@ from ..files import (
     replacing,
     usable,
 )
-from ..labels import Labels
+from ..origin import Origin
 
 FORMAT = "cascadelib logits 2"
 MANIFEST = "manifest.json"
@@ -120,7 +120,7 @@ def lock_store(folder: Path) -> Iterator[None]:
         yield
 
 
-def create(path: str | Path, labels: Labels) -> None:
+def create(path: str | Path, labels: Origin) -> None:
     """Create an empty store.
 
     The manifest is written last: a folder without one is not a store yet.
@@ -141,11 +141,11 @@ def create(path: str | Path, labels: Labels) -> None:
         labels.classes,
         labels.fingerprint,
         file_digest(path / LABELS),
-        labels.given,
+        labels.has_ids,
     ).write(path)
 
 
-def read_labels(folder: Path, manifest: Manifest) -> Labels:
+def read_labels(folder: Path, manifest: Manifest) -> Origin:
     """Read the labels of a store, and compare them with its manifest."""
     path = folder / LABELS
     try:
@@ -158,7 +158,7 @@ def read_labels(folder: Path, manifest: Manifest) -> Labels:
                 raise ValueError(f"unpacks to {unpacked} bytes for {manifest.samples} samples")
             file.seek(0)
             arrays = np.load(file, allow_pickle=False)
-            labels = Labels.checked(
+            labels = Origin.from_labels(
                 arrays.get("labels"),
                 arrays["sample_ids"],
                 manifest.classes,
@@ -170,5 +170,5 @@ def read_labels(folder: Path, manifest: Manifest) -> Labels:
     except Exception as error:  # zipfile, zlib and numpy raise many kinds for damaged files
         raise ValueError(f"{path}: the store's labels cannot be read ({error!s:.300})") from None
     numbered = np.array_equal(labels.sample_ids, np.arange(len(labels)).astype(str))
-    given = not numbered if manifest.ids_given is None else manifest.ids_given
-    return replace(labels, given=given, source=f"{folder.resolve()} {manifest.fingerprint}")
+    has_ids = not numbered if manifest.ids_given is None else manifest.ids_given
+    return replace(labels, has_ids=has_ids, source=f"{folder.resolve()} {manifest.fingerprint}")

@@ -8,7 +8,8 @@ from numpy import ndarray as Array
 
 from ..checks import POSITIVE, about, check_number, fits, known, unmasked
 from ..cost_kinds import COSTS
-from ..labels import Labels, aligned
+from ..labels import aligned
+from ..origin import Origin
 from ..scoring import accuracies, ranks_of
 from .formats import decoded_metadata, encoded_metadata
 from .model_table import RESERVED, cost_names_of
@@ -39,7 +40,7 @@ def checked_logits(
     name: str,
     logits: Any,
     sample_ids: Any,
-    labels: Labels,
+    labels: Origin,
     dtype: str,
 ) -> Array:
     """Return logits as a finite array [k, classes].
@@ -51,7 +52,7 @@ def checked_logits(
     columns: Any = getattr(logits, "columns", labels.classes)
     if labels.classes and len(columns) != len(labels.classes):
         raise ValueError(f"{what}: {len(columns)} columns for {len(labels.classes)} classes")
-    ids = labels.sample_ids if labels.given else None
+    ids = labels.sample_ids if labels.has_ids else None
     values = as_array(aligned(logits, what, ids, labels.classes), what)
     if values.ndim != 2 or not values.shape[1] or values.dtype.kind not in "fiu":
         raise ValueError(
@@ -75,7 +76,7 @@ def checked_logits(
     return values
 
 
-def _check_labels_within(what: str, classes: int, labels: Labels) -> None:
+def _check_labels_within(what: str, classes: int, labels: Origin) -> None:
     """Raise a ValueError if a label is outside the classes of an output."""
     if labels.values is None:
         return
@@ -150,7 +151,7 @@ def checked_metadata(name: str, metadata: dict, costs: Mapping[str, float | None
     return read
 
 
-def accuracies_of(tensor: Array, labels: Labels) -> tuple[float, float]:
+def accuracies_of(tensor: Array, labels: Origin) -> tuple[float, float]:
     """Compute (top1, top5) of an output [k, classes], nan without labels."""
     if labels.values is None:
         return np.nan, np.nan

@@ -6,7 +6,7 @@ from typing import Any, Protocol, runtime_checkable
 import pandas as pd
 from numpy import ndarray as Array
 
-from ..labels import Labels
+from ..origin import Origin
 from ..stages import StageFunction
 
 
@@ -32,7 +32,7 @@ class Store(Protocol):
         """Return whether the store has predictions."""
 
     @property
-    def origin(self) -> Labels:
+    def origin(self) -> Origin:
         """Return the ids, labels and origin of the samples."""
 
     @property

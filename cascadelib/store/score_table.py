@@ -14,8 +14,8 @@ import pandas as pd
 from numpy import ndarray as Array
 
 from ..checks import about, brief, items_of, known, reals
-from ..contents import Contents
-from ..labels import Labels, aligned, as_text, chosen_rows
+from ..labels import aligned, as_text, chosen_rows
+from ..origin import Origin
 from ..scoring import F1
 from ..stages import StageFunction
 from .tables.faults import refuse
@@ -92,7 +92,7 @@ class ScoreTable:
         Predictions, compared as text. "" is an abstention. It is wrong, and it is deferred if its
         confidence is nan.
     labels : array of shape (n_samples,), optional
-        Labels, compared as text.
+        Origin, compared as text.
     columns : mapping of str to array of shape (n_samples,) or (n_models, n_samples), optional
         Further numbers or text for a fitted confidence (:class:`Method`).
     normalize : {None, "text", "exact"}, default=None
@@ -107,7 +107,7 @@ class ScoreTable:
 
     Attributes
     ----------
-    origin : Labels
+    origin : Origin
         Ids, labels and classes of the samples.
 
     Raises
@@ -144,14 +144,14 @@ class ScoreTable:
     confidence: Array
     cost: Array
     names: tuple[str, ...] = ()
-    sample_ids: Array | Labels | None = None
+    sample_ids: Array | Origin | None = None
     predictions: Array | None = None
     labels: Array | None = None
     columns: Mapping[str, Array] = field(default_factory=dict)
     normalize: str | None = None
     dropped: int = 0
     answered: Array | None = None
-    origin: Labels = field(init=False, repr=False)
+    origin: Origin = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Replace the arguments by checked, read-only arrays."""
@@ -200,7 +200,7 @@ class ScoreTable:
             answered=answered,
         )
 
-    def _hold(self, origin: Labels, **parts: Any) -> "ScoreTable":
+    def _hold(self, origin: Origin, **parts: Any) -> "ScoreTable":
         """Set checked attributes, and make their arrays read-only."""
         for values in parts.values():
             if isinstance(values, Array):
@@ -210,8 +210,8 @@ class ScoreTable:
         vars(self).pop("_models", None)  # a copy would keep the one of the full table
         vars(self).update(
             parts,
-            sample_ids=origin.sample_ids if origin.given else None,
-            origin=replace(origin, contents=Contents(answers, answers.__getitem__)),
+            sample_ids=origin.sample_ids if origin.has_ids else None,
+            origin=replace(origin, models=answers, read=answers.__getitem__),
         )
         return self
 

@@ -122,7 +122,7 @@ def select_classes(store: LogitStore, classes: Iterable[int]) -> LogitStore:
         raise ValueError(
             f"classes must be two or more labels of 0 … {count - 1}, not {chosen.tolist()}"
         )
-    part = store.take(np.isin(store.origin.needed, chosen))
+    part = store.take(np.isin(store.origin.required_labels, chosen))
     names = store.classes and [store.classes[number] for number in chosen]
     fewer = LogitStore.from_arrays(
         np.searchsorted(chosen, part.labels),

@@ -3,14 +3,8 @@ against loops."""
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.calibration import CalibratedClassifierCV
-from sklearn.frozen import FrozenEstimator
-from sklearn.metrics import brier_score_loss
-from torchmetrics.functional.classification import multiclass_calibration_error
 
 from cascadelib import LogitStore, Method, confidence, fit_temperature, search
 from cascadelib.analysis.calibration import (
@@ -46,21 +40,24 @@ def make_logits(k=3000, classes=5, seed=0, sharpness=1.8):
     return z * sharpness, labels
 
 
-class Identity(ClassifierMixin, BaseEstimator):
-    """Takes logits as features: what scikit-learn needs to scale them by a temperature."""
-
-    def fit(self, _x, y):
-        self.classes_ = np.unique(y)
-        return self
-
-    def decision_function(self, x):
-        return x
-
-    def predict(self, x):
-        return self.classes_[x.argmax(1)]
-
-
 def test_temperature_equals_scikit_learns():
+    from sklearn.base import BaseEstimator, ClassifierMixin
+    from sklearn.calibration import CalibratedClassifierCV
+    from sklearn.frozen import FrozenEstimator
+
+    class Identity(ClassifierMixin, BaseEstimator):
+        """Takes logits as features: what scikit-learn needs to scale them by a temperature."""
+
+        def fit(self, _x, y):
+            self.classes_ = np.unique(y)
+            return self
+
+        def decision_function(self, x):
+            return x
+
+        def predict(self, x):
+            return self.classes_[x.argmax(1)]
+
     z, labels = make_logits()
     scaled = CalibratedClassifierCV(
         FrozenEstimator(Identity().fit(z, labels)), method="temperature"
@@ -70,17 +67,22 @@ def test_temperature_equals_scikit_learns():
     np.testing.assert_allclose(softmax(z, t), scaled.predict_proba(z), atol=2e-4)
 
 
+def torchmetrics_ece(probabilities, labels):
+    import torch
+    from torchmetrics.functional.classification import multiclass_calibration_error
+
+    tensors = torch.tensor(probabilities), torch.tensor(labels)
+    classes = probabilities.shape[1]
+    return float(multiclass_calibration_error(*tensors, classes, n_bins=15, norm="l1"))
+
+
 def test_ece_equals_torchmetrics_where_no_confidence_lies_on_an_edge():
     z, labels = make_logits()
     confidences = confidence(z)
     correct = z.argmax(1) == labels
-    theirs = multiclass_calibration_error(
-        torch.tensor(softmax(z)), torch.tensor(labels), 5, n_bins=15, norm="l1"
-    )
+    theirs = torchmetrics_ece(softmax(z), labels)
     assert confidences.max() < 1
-    assert expected_calibration_error(confidences, correct) == pytest.approx(
-        float(theirs), abs=1e-6
-    )
+    assert expected_calibration_error(confidences, correct) == pytest.approx(theirs, abs=1e-6)
 
 
 def test_a_confidence_of_exactly_one_counts_in_the_last_bin():
@@ -88,10 +90,7 @@ def test_a_confidence_of_exactly_one_counts_in_the_last_bin():
     not their mean."""
     p = np.array([[0.05, 0.95], [0.0, 1.0]])
     labels = np.array([1, 0])
-    theirs = multiclass_calibration_error(
-        torch.tensor(p), torch.tensor(labels), 2, n_bins=15, norm="l1"
-    )
-    assert float(theirs) == pytest.approx((0.05 + 1) / 2)
+    assert torchmetrics_ece(p, labels) == pytest.approx((0.05 + 1) / 2)
     ours = expected_calibration_error(p.max(1), p.argmax(1) == labels)
     assert ours == pytest.approx(abs(0.5 - 0.975))
     assert bin_numbers(np.array([0.0, 1 / 15, 1.0])).tolist() == [0, 0, 14]
@@ -162,6 +161,8 @@ def test_bins_of_equal_mass_hold_equally_many_samples():
 
 
 def test_brier_equals_scikit_learns():
+    from sklearn.metrics import brier_score_loss
+
     z, labels = make_logits(6000)
     assert brier_score(z, labels) == pytest.approx(
         brier_score_loss(labels, softmax(z), scale_by_half=False)

@@ -23,7 +23,7 @@ from cascadelib.guarantees.likeness import (
     pairs_across,
     rounded_alike,
 )
-from cascadelib.labels import Seen, ids_could_meet, parts_of
+from cascadelib.origin import ids_could_meet, parts_of
 from cascadelib.policy.cascade_file import point_for_file
 from cascadelib.policy.form import parse_cascade, text_of
 
@@ -187,7 +187,7 @@ def test_independent_samples_are_no_groups():
     for split in ("fashion-mnist/val", "reviews/val", "reviews/tweets"):
         store = LogitStore(f"data/{split}")
         for names in (store.models.index[:1], store.models.index):
-            assert near_groups(store.origin.contents.columns(names)) == 0
+            assert near_groups(store.origin.columns(names)) == 0
     for few in (np.zeros((2, 9)), np.full((2, 500), 0.5), np.full((1, 500), np.nan)):
         assert near_groups(few) == 0
 
@@ -247,7 +247,7 @@ def test_a_file_keeps_four_columns_of_4096_rows():
         point_on(many), models=many.names, thresholds=(0.5,) * 8, exit_rates=(1 / 9,) * 9
     )
     part, *_ = parts_of(parse_cascade(text_of(point_for_file(point))).seen)
-    assert len(part.confidences) == 4 * 4096 * 4
+    assert part.confidences(many.names).shape == (4, 4096)
 
 
 def test_several_sets_of_samples_are_each_compared():
@@ -255,10 +255,10 @@ def test_several_sets_of_samples_are_each_compared():
     second = table(confidences(3, 400, 1))
     here = table(confidences(3, 400, 2), "b")
     copy = table(np.round(second.confidence, 4), "b")
-    seen = Seen((first.origin, second.origin))
+    seen = (first.origin, second.origin)
     assert likeness_of(seen, here.origin, first.names).status == "verified"
     assert likeness_of(seen, copy.origin, first.names).status == "violated"
-    assert likeness_of(Seen((first.origin, None)), here.origin, "m0").status == "not verifiable"
+    assert likeness_of((first.origin, None), here.origin, "m0").status == "not verifiable"
     assert likeness_of(None, here.origin, first.names).status == "not verifiable"
 
 

@@ -289,11 +289,11 @@ def test_contents_of_a_table_depend_on_answers_only():
     unlabelled = ScoreTable(None, single, [1, 5], "ab", predictions=table.predictions)
     for other in (unlabelled, table.labelled(table.predictions[0]), table.select(["b"])):
         names = list(other.models.index)
-        assert (other.origin.contents.of(names) == table.origin.contents.of(names)).all()
-    assert table.origin.contents.of(["a", "c"]) is None
-    assert len(np.unique(table.origin.contents.of("ab"))) == len(table)
+        assert (other.origin.contents(names) == table.origin.contents(names)).all()
+    assert table.origin.contents(["a", "c"]) is None
+    assert len(np.unique(table.origin.contents("ab"))) == len(table)
     part = table.take([7, 3])
-    assert (part.origin.contents.of("ab") == table.origin.contents.of("ab")[[7, 3]]).all()
+    assert (part.origin.contents("ab") == table.origin.contents("ab")[[7, 3]]).all()
 
 
 def test_repeats_that_differ_in_the_last_confidence_are_refused():
@@ -330,5 +330,5 @@ def test_new_ids_alone_do_not_verify_that_samples_are_new():
     ids = [f"second {row}" for row in range(100)]
     second = ScoreTable(rng.random((2, 100)) < 0.8, rng.random((2, 100)), [1, 5], "ab", ids)
     assert samples_seen([first.origin], second.origin, "ab") == 0
-    unknown = replace(first.origin, contents=None)
+    unknown = replace(first.origin, models=(), read=None)
     assert samples_seen([unknown], second.origin, "ab") is None

@@ -21,7 +21,7 @@ import cascadelib as cl
 from cascadelib import Cascade, LogitStore, Method, Point, evaluate, pick, search
 from cascadelib.files import ROOT
 from cascadelib.methods.confidence_metrics import answers, confidence, metric_of
-from cascadelib.policy.form import DIGESTS
+from cascadelib.origin import TRACES
 from cascadelib.policy.policy import Policy
 from cascadelib.zoo.batches import concatenate_batches, count_samples, take_rows
 from cascadelib.zoo.loaders import load
@@ -471,7 +471,7 @@ def test_saved_text_is_json_alone(tmp_path):
     path, _ = saved(tmp_path, store=VAL, held_out=TEST)
     parts = json.loads(path.read_text())
     assert parts["format"] == "cascadelib cascade"
-    digests = [parts["chosen_on"].pop(name) for name in DIGESTS]
+    digests = [parts["chosen_on"].pop(name) for name in TRACES]
     assert len(json.dumps(parts)) < 12_000  # beside the digests of the samples that it has seen
     assert len(json.dumps(digests)) < 12 * len(VAL) + 130_000
     assert evaluate(TEST, Policy.load(path)).accuracy > 0.85

@@ -16,7 +16,7 @@ from points_of_files import POINT, STORE, edited, make_store, same
 from cascadelib import LogitStore, Method, Point, ScoreTable, evaluate, pick, search
 from cascadelib.evaluation.point import OrderStatistics
 from cascadelib.guarantees.repeats import samples_seen
-from cascadelib.labels import Labels, Seen, samples_in_common
+from cascadelib.origin import Origin, samples_in_common
 from cascadelib.policy.cascade_file import (
     UNCHECKED,
     WITHOUT_CHOOSING,
@@ -63,7 +63,8 @@ def test_points_of_a_score_table_have_no_method():
     )
     point = pick(search(scores), accuracy=1.0, caution=0)
     written = point_for_file(point, scores)
-    assert written.method is None and written.selected_on.fingerprint is None
+    assert written.method is None
+    assert written.selected_on.fingerprint == scores.origin.fingerprint
     assert same(parse_cascade(text_of(written)), point)
 
 
@@ -279,17 +280,17 @@ def test_files_of_before_do_not_claim_to_know_on_what_a_method_was_fitted():
 
 
 def test_ids_beyond_what_a_file_may_hold_are_left_out():
-    few, many = (Labels.checked(None, np.arange(count)) for count in (3, MOST_KEYS + 1))
-    point = replace(POINT, method=Method(), selected_on=Seen((few, many)))
+    few, many = (Origin.from_labels(None, np.arange(count)) for count in (3, MOST_KEYS + 1))
+    point = replace(POINT, method=Method(), selected_on=(few, many))
     chosen_on = parts_as_json(point_for_file(point))["chosen_on"]
     assert chosen_on["keys"] and chosen_on["also"][0]["keys"] is None
     loaded = parse_cascade(text_of(point_for_file(point)))
     assert samples_in_common(loaded.seen, few) == 3
-    assert samples_in_common(loaded.seen, Labels.checked(None, ["new"])) is None
+    assert samples_in_common(loaded.seen, Origin.from_labels(None, ["new"])) is None
 
 
 def test_half_of_the_samples_unknown_is_written_as_such():
-    point = replace(POINT, method=Method(), selected_on=Seen((None, FIRST.origin)))
+    point = replace(POINT, method=Method(), selected_on=(None, FIRST.origin))
     loaded = parse_cascade(text_of(point_for_file(point)))
     assert samples_in_common(loaded.seen, FIRST.origin) == 100
     assert samples_in_common(loaded.seen, THIRD.origin) is None

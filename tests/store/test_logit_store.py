@@ -14,8 +14,8 @@ from toy_store import IDS, LABELS, LOGITS, RNG, C, K
 
 from cascadelib import search
 from cascadelib.cost_kinds import COSTS, Cost
-from cascadelib.labels import samples_in_common
 from cascadelib.methods.confidence_metrics import softmax
+from cascadelib.origin import samples_in_common
 from cascadelib.store.logit_store import LogitStore
 from tools.side_by_side import select_classes
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from toy_store import LOGITS
 
-from cascadelib.labels import Labels
+from cascadelib.origin import Origin
 from cascadelib.store.model_checks import (
     accuracies_of,
     as_array,
@@ -14,7 +14,7 @@ from cascadelib.store.model_checks import (
     checked_probabilities,
 )
 
-LABELS = Labels.checked([0, 1, 2], ["x", "y", "z"], None, "", "", 3)
+LABELS = Origin.from_labels([0, 1, 2], ["x", "y", "z"], None, "", "", 3)
 OUTPUT = np.array([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.5, 0.3, 0.2]])
 
 
@@ -64,5 +64,5 @@ def test_metadata_leave_the_keys_of_a_header_alone(wrong):
 def test_accuracies_are_nan_without_labels():
     top1, _ = accuracies_of(OUTPUT, LABELS)
     assert top1 == pytest.approx(2 / 3)
-    unlabelled = Labels.checked(None, ["x", "y", "z"], None, "", "", 3)
+    unlabelled = Origin.from_labels(None, ["x", "y", "z"], None, "", "", 3)
     assert np.isnan(accuracies_of(OUTPUT, unlabelled)).all()

@@ -9,7 +9,8 @@ import pandas as pd
 from numpy import ndarray as Array
 
 from ...checks import about, reals, unmasked
-from ...labels import Labels, aligned, as_text
+from ...labels import aligned, as_text
+from ...origin import Origin
 from .faults import refuse
 from .spelling import refuse_other_words, spelling_faults
 
@@ -150,13 +151,13 @@ def checked_columns(
     return checked
 
 
-def origin_of(sample_ids: Any, labels: Array | None, texts: Array, samples: int) -> Labels:
+def origin_of(sample_ids: Any, labels: Array | None, texts: Array, samples: int) -> Origin:
     """Return the Labels of the samples. The classes are all labels and predictions, sorted."""
-    known_ids = sample_ids if isinstance(sample_ids, Labels) else None
+    known_ids = sample_ids if isinstance(sample_ids, Origin) else None
     if labels is None:
-        return known_ids or Labels.checked(np.zeros(samples, np.int64), sample_ids)
+        return known_ids or Origin.from_labels(np.zeros(samples, np.int64), sample_ids)
     classes = texts[texts != ""]
     values = np.searchsorted(classes, labels)
     if known_ids is None:
-        return Labels.checked(values, sample_ids, classes)
+        return Origin.from_labels(values, sample_ids, classes)
     return replace(known_ids, values=values, classes=tuple(classes.tolist()))

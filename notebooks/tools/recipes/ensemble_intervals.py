@@ -81,7 +81,7 @@ def interval_outcomes(
             if n > 1:
                 error = p[:n].std(axis=0, ddof=1) / np.sqrt(n)
                 level = -interval_doubt(mean, error, n - 1)
-            stages.append((ranks_of(mean, store.origin.needed[rows]) < rank, level))
+            stages.append((ranks_of(mean, store.origin.required_labels[rows]) < rank, level))
         return np.array(stages)
 
     found = np.concatenate(over_blocks(len(store), CHUNK, block), axis=2)

@@ -1,0 +1,468 @@
+"""Origin: labels and ids of the samples of one split, and traces that recognize them later."""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from operator import attrgetter
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+from numpy import ndarray as Array
+
+from .checks import known, unmasked
+from .files import digest_of
+from .labels import aligned, as_text
+
+KEY = np.dtype("V6")  # an id in a file: six bytes of its digest
+CONTENT = np.dtype("<u4")  # the digest of a row's model outputs in a file
+CONFIDENCE = np.dtype("<f4")  # a confidence in a file
+TRACES = {"keys": KEY, "contents": CONTENT, "confidences": CONFIDENCE, "forms": KEY}
+MOST_CONTENTS = 4096  # rows that a file stores, about, for a split of any size
+MOST_COLUMNS = 4  # columns of confidences in a file
+MOST_FORMS = 16  # distinct forms of ids, such as img_0.png, beyond which ids count as text
+IDS_READ = 4096  # ids whose forms are read
+
+
+@dataclass(frozen=True, eq=False)
+class Origin:
+    """The labels and ids of k samples, or the traces of them that a file of a cascade stores.
+
+    Parameters
+    ----------
+    values : int64 array of shape (k,), or None
+        The labels, None if they are unknown.
+    sample_ids : str array of shape (k,)
+        The ids, none if the samples were read from a file of a cascade.
+    classes : tuple of str, or None
+        Class names.
+    dataset, split : str
+    has_ids : bool
+        Whether the ids identify samples beyond this split. Row numbers do not.
+    source : str
+        Identifier of the full split. All parts that are taken from a split share it.
+    models : collection of str
+        The models whose outputs are known.
+    read : callable, or None
+        Function from a model's name to the columns [k] of its outputs.
+    traces : dict
+        What a file stores: "samples" (their number), "ids" (:attr:`digest`), "fingerprint", and the
+        bytes of :data:`TRACES`. "keys" are the sorted distinct :attr:`keys`. "contents" are sorted
+        digests of the outputs of ``models`` (:func:`kept_in_file`). "confidences" are numbers that
+        ``models`` computed for at most MOST_CONTENTS random samples, one column after another.
+        "forms" are those of the ids (:func:`forms_of`).
+    """
+
+    values: Array | None = field(repr=False)
+    sample_ids: Array = field(repr=False)
+    classes: tuple[str, ...] | None = field(default=None, repr=False)
+    dataset: str = ""
+    split: str = ""
+    has_ids: bool = True
+    source: str = field(default_factory=lambda: uuid4().hex)
+    models: Collection[str] = field(default=(), repr=False)
+    read: Callable[[str], Iterable[Array]] | None = field(default=None, repr=False)
+    traces: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    digests: dict[str, Array] = field(default_factory=dict, init=False, repr=False)
+
+    @classmethod
+    def from_labels(
+        cls,
+        labels: Any,
+        sample_ids: Any = None,
+        classes: Any = None,
+        dataset: str = "",
+        split: str = "",
+        k: int = 0,
+    ) -> "Origin":
+        """Return the origin of user input, or raise ValueError for the first fault.
+
+        Labels are int [k] or text. Text becomes the position among the classes, by default the
+        sorted distinct texts. If labels are None, the ids or ``k`` give the number of samples. Ids
+        default to row numbers.
+        """
+        classes = None if classes is None else tuple(str(c) for c in classes)
+        if classes is not None and len(set(classes)) < len(classes):
+            raise ValueError(f"class names repeat: {classes}")
+        labels = aligned(labels, "labels", sample_ids)
+        values = None
+        if labels is not None:
+            values, classes = _numbered_labels(labels, classes)
+        k = k if sample_ids is None else len(sample_ids)
+        k = k if values is None else len(values)
+        if not k:
+            raise ValueError("without labels the number of samples is unknown: give sample_ids")
+        ids = _checked_ids(sample_ids, k)
+        return cls(values, ids, classes, str(dataset), str(split), sample_ids is not None)
+
+    @classmethod
+    def from_traces(
+        cls, dataset: str | None, split: str | None, models: Iterable[str], traces: dict
+    ) -> "Origin":
+        """Return the origin that a file stores. Traces that are None are left out."""
+        stated = {name: trace for name, trace in traces.items() if trace is not None}
+        names = (dataset or "", split or "")
+        return cls(None, np.array([], str), None, *names, False, "", tuple(models), None, stated)
+
+    def __len__(self) -> int:
+        return self.traces["samples"] if self.traces else len(self.sample_ids)
+
+    def __eq__(self, other: object) -> bool:
+        if self is other or not (isinstance(other, Origin) and self.traces):
+            return self is other
+        stored = attrgetter("dataset", "split", "models", "traces")
+        return stored(self) == stored(other)
+
+    def __hash__(self) -> int:
+        return hash((self.source, len(self)))
+
+    def __getstate__(self) -> dict:
+        """Return the digests of all models without ``read``, since a copy has no store."""
+        for name in self.models:
+            self.contents([name])
+        return vars(self) | {"models": tuple(self.models), "read": None}
+
+    @property
+    def required_labels(self) -> Array:
+        """The labels. Raises ValueError if there are none."""
+        if self.values is None:
+            raise ValueError(
+                f"this needs labels, and the {len(self)} samples of {self.split or 'this split'!r} "
+                "have none: give certify the labels of to_label as labels=, or label all samples "
+                "with store.labelled(labels)"
+            )
+        return self.values
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over the sample ids and labels, in their order, "" if a file lacks it."""
+        if self.traces:
+            return self.traces.get("fingerprint", "")
+        digest = hashlib.sha256(json.dumps(self.sample_ids.tolist()).encode())
+        digest.update(b"unlabelled" if self.values is None else self.values.astype("<i8").tobytes())
+        return digest.hexdigest()
+
+    @property
+    def digest(self) -> str | None:
+        """SHA-256 over the sorted distinct ids.
+
+        If the ids are row numbers, it is over the names of data set and split, the rows and the
+        labels. Without these names it is None.
+        """
+        if self.traces:
+            return self.traces.get("ids")
+        if self.has_ids:
+            return digest_of(np.unique(self.sample_ids).tolist())
+        if not (self.dataset and self.split):
+            return None
+        named = f"{self.dataset}/{self.split} {self.fingerprint}"
+        return hashlib.sha256(named.encode()).hexdigest()
+
+    @property
+    def keys(self) -> Array | None:
+        """The first six bytes of the SHA-256 of each id, ``KEY`` [k], None if ids are unknown.
+
+        Between 65,536 and 50,000 ids, two are equal by chance with a probability of 1 in 80,000.
+        """
+        if not self.has_ids:
+            return self._trace("keys")
+        return np.frombuffer(b"".join(digest[:6] for digest in digests_of(self.sample_ids)), KEY)
+
+    @property
+    def forms(self) -> Array | None:
+        """The distinct forms of the ids (:func:`forms_of`), ``KEY``, None if ids are unknown."""
+        if not self.has_ids:
+            return self._trace("forms")
+        return forms_of(self.sample_ids)
+
+    def _trace(self, name: str) -> Array | None:
+        """Return a trace of a file as an array, None if the file has none."""
+        return np.frombuffer(self.traces[name], TRACES[name]) if name in self.traces else None
+
+    def outputs(self, model: str) -> list[Array]:
+        """Return columns [k] of the outputs of a model, none if they cannot be read."""
+        try:
+            return [] if self.read is None else list(self.read(model))
+        except (KeyError, OSError, ValueError):
+            return []
+
+    def contents(self, models: Iterable[str]) -> Array | None:
+        """Return digests of the outputs of models together, uint64 [k], None if one is unknown."""
+        names = sorted(models)
+        total = np.zeros(1, np.uint64)
+        for name in names:
+            if name not in self.digests:
+                digest = np.zeros(1, np.uint64)
+                columns = self.outputs(name)
+                for column in columns:
+                    digest = mixed(digest ^ as_integers(column))
+                if not columns:
+                    return None
+                self.digests[name] = digest
+            total = mixed(total ^ self.digests[name])
+        return total if names else None
+
+    def columns(self, models: Iterable[str]) -> Array | None:
+        """Return columns of numbers that models computed, float32 [at most MOST_COLUMNS, k].
+
+        Each model gives the same number of columns. None if one is unknown.
+        """
+        names = sorted(models)
+        found: list[Array] = []
+        for name in names:
+            columns = self.outputs(name)
+            if not columns:
+                return None
+            numbers = [column for column in columns if column.dtype.kind == "f"]
+            found += numbers[: -(-MOST_COLUMNS // len(names))]
+        return np.array(found[:MOST_COLUMNS], CONFIDENCE) if found else None
+
+    def confidences(self, models: Iterable[str]) -> Array | None:
+        """Return :meth:`columns` of at most MOST_CONTENTS random samples, also from a file."""
+        rows = min(len(self), MOST_CONTENTS)
+        if self.traces:
+            found = self._trace("confidences")
+            is_known = found is not None and {*models} == {*self.models}
+            return found.reshape(-1, rows) if is_known else None  # type: ignore[union-attr]
+        columns = self.columns(models)
+        if columns is None or len(self) == rows:
+            return columns
+        return columns[:, np.random.default_rng(0).choice(len(self), rows, replace=False)]
+
+    def take(self, rows: Array | slice) -> "Origin":
+        """Return the origin of int64 ``rows``, or of a slice."""
+        values = None if self.values is None else self.values[rows]
+        ids = self.sample_ids[rows]
+        return replace(self, values=values, sample_ids=ids, models=(), read=None)
+
+    def check_same(self, sample_ids: Any, labels: Any = None) -> None:
+        """Raise ValueError for the first row with another id or label than in these samples."""
+        ids = as_text(sample_ids)
+        expected = self.sample_ids
+        if ids.shape != expected.shape:
+            raise ValueError(
+                f"{len(ids)} sample ids for {len(self)} samples of split {self.split!r}"
+            )
+        differs = ids != expected
+        if differs.any():
+            row = np.argmax(differs)
+            kind = "another order" if set(ids) == set(expected) else "other samples"
+            raise ValueError(
+                f"{kind}: row {row} is {str(ids[row])!r}, expected {str(expected[row])!r}"
+            )
+        if labels is not None and not np.array_equal(self.required_labels, labels):
+            row = np.argmax(self.required_labels != labels)
+            raise ValueError(
+                f"other labels: row {row} ({ids[row]}) is {labels[row]}, expected "
+                f"{self.required_labels[row]}"
+            )
+
+    def record(self, models: Iterable[str] | None = None) -> "Origin":
+        """Return the traces that the file of a cascade of some models stores.
+
+        Without models, these are the number of samples, the digest and the fingerprint.
+        """
+        names = () if models is None else tuple(models)
+        if self.traces:
+            unknown = {"contents", "confidences"} if {*names} != {*self.models} else set()
+            traces = {name: self.traces[name] for name in self.traces.keys() - unknown}
+            return Origin.from_traces(self.dataset, self.split, names, traces)
+        traces = {"samples": len(self), "ids": self.digest, "fingerprint": self.fingerprint}
+        if models is not None:
+            traces |= {name: self._written(name, names) for name in TRACES}
+        return Origin.from_traces(self.dataset, self.split, names, traces)
+
+    def _written(self, name: str, models: tuple[str, ...]) -> bytes | None:
+        """Return the bytes of a trace, None if it is unknown."""
+        if name == "keys":
+            trace = self.keys
+            return None if trace is None else b"".join(sorted({*trace.tolist()}))
+        if name == "contents":
+            trace = self.contents(models)
+            trace = None if trace is None else np.sort(kept_in_file(trace, len(self)))
+        else:
+            trace = self.forms if name == "forms" else self.confidences(models)
+        return None if trace is None else trace.tobytes()
+
+
+# One set of samples or several, such as those of a fit and of a search. None is an unknown set.
+Origins = Origin | tuple[Origin | None, ...] | None
+
+
+def origin_of(source: Any) -> Origin:
+    """Return the :class:`Origin` of a data set, read from its attributes of the same names."""
+    return Origin.from_labels(
+        source.labels, source.sample_ids, source.classes, source.dataset, source.split
+    )
+
+
+def _numbered_labels(labels: Any, classes: tuple[str, ...] | None) -> tuple[Array, Any]:
+    """Return labels as int64 [k] and the classes, or raise ValueError if one is not a class."""
+    listed = np.asarray(labels).tolist()
+    if listed and all(isinstance(label, str) for label in listed):
+        classes = classes or tuple(filter(None, sorted({*listed})))
+        labels = [classes.index(known(label, classes, "label")) for label in listed]
+    values = np.asarray(unmasked(labels, "labels"))
+    if values.ndim != 1 or values.dtype.kind not in "iu" and values.size:
+        raise ValueError(
+            f"labels must be integers, one per sample, not {values.dtype} of shape {values.shape}"
+        )
+    if not len(values):
+        raise ValueError("the split is empty: labels has no entries")
+    top = np.iinfo(np.int64).max if classes is None else len(classes) - 1
+    outside = np.flatnonzero((values < 0) | (values > top))
+    if len(outside):
+        bound = "below 0" if classes is None else f"outside 0 … {top} ({len(classes)} classes)"
+        raise ValueError(
+            f"label {values[outside[0]]} of sample {outside[0]} is {bound} "
+            f"({len(outside)} such labels)"
+        )
+    return values.astype(np.int64), classes
+
+
+def _checked_ids(sample_ids: Any, count: int) -> Array:
+    """Return distinct ids as text [count], by default the row numbers."""
+    ids = np.asarray(range(count) if sample_ids is None else unmasked(sample_ids, "sample_ids"))
+    if ids.shape != (count,):
+        raise ValueError(f"sample_ids has shape {ids.shape} for {count} labels")
+    ids = as_text(ids)
+    unique, times = np.unique(ids, return_counts=True)
+    if len(unique) < count:
+        raise ValueError(
+            f"sample id {str(unique[times > 1][0])!r} occurs twice or more: give each sample an id "
+            "of its own"
+        )
+    return ids
+
+
+def parts_of(origins: Origins) -> tuple[Origin | None, ...]:
+    """Return the sets of samples."""
+    return origins if isinstance(origins, tuple) else (origins,)
+
+
+def join_origins(*origins: Origins) -> Origins:
+    """Return the sets of samples of all origins, each set once."""
+    parts = tuple(dict.fromkeys(part for each in origins for part in parts_of(each)))
+    return parts[0] if len(parts) == 1 else parts
+
+
+def samples_in_common(origins: Origins, here: Origin) -> int | None:
+    """Return the number of samples of ``here`` that are in ``origins``, or None if unknown.
+
+    It is unknown if no shared sample was found and at least one part cannot be compared. If both
+    splits have ids, these are compared, whatever the names of the splits, since shifted copies of a
+    split have its ids. If both are parts of one split, rows are compared. Otherwise only a full
+    split of the same name is recognised, by its row numbers and labels. Names alone cannot
+    distinguish two splits.
+    """
+    shared = [_rows_in_common(part, here) for part in parts_of(origins)]
+    known_rows = [rows for rows in shared if rows is not None]
+    count = int(np.any(known_rows, axis=0).sum()) if known_rows else 0
+    return count if count or len(known_rows) == len(shared) else None
+
+
+def _rows_in_common(part: Origin | None, here: Origin) -> Array | None:
+    """Return which samples of ``here`` are in one set of samples, bool [k], or None if unknown."""
+    if part is None:
+        return None
+    if part.source == here.source or part.has_ids and here.has_ids:
+        return np.isin(here.sample_ids, part.sample_ids)
+    if part.keys is not None and here.keys is not None:
+        return np.isin(here.keys, part.keys)
+    same = part.digest is not None and part.digest == here.digest
+    return np.ones(len(here), bool) if same else None
+
+
+def ids_could_meet(part: Origin | None, here: Origin) -> bool:
+    """Return whether ids can show that two splits share samples.
+
+    Both splits must have ids of a common form. Ids such as a_1 and b_1 name samples within a split,
+    so no two of them are ever equal.
+    """
+    if part is None or part.source == here.source:
+        return part is not None
+    if part.forms is None or here.forms is None:
+        return False
+    return bool(np.isin(here.forms, part.forms).any())
+
+
+def models_compared(part: Origin, here: Origin, models: Iterable[str]) -> set[str]:
+    """Return the models by whose outputs two sets of samples are compared.
+
+    They are those of ``models`` that both sets have, or those of the file that stores a set.
+    """
+    if part.traces:
+        return set(part.models)
+    return {*models} & {*part.models} & {*here.models}
+
+
+def comparable_contents(
+    part: Origin | None, here: Origin, models: Iterable[str]
+) -> tuple[Array, Array] | None:
+    """Return digests of the samples of two sets, which are equal if all compared answers are.
+
+    None if nothing can be compared.
+    """
+    if part is None:
+        return None
+    names = models_compared(part, here, models)
+    seen = part.contents(names)
+    digests = here.contents(names)
+    if part.traces:
+        seen = part._trace("contents")
+        digests = None if digests is None else kept_in_file(digests, len(part))
+    return None if seen is None or digests is None else (seen, digests)
+
+
+def mixed(numbers: Array) -> Array:
+    """Map uint64 [k] one to one to well scattered numbers (the finalizer of SplitMix64)."""
+    numbers = numbers + np.uint64(0x9E3779B97F4A7C15)
+    numbers = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    numbers = (numbers ^ (numbers >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return numbers ^ (numbers >> np.uint64(31))
+
+
+def digests_of(texts: Array) -> list[bytes]:
+    """Return the SHA-256 of each text [k]."""
+    return [hashlib.sha256(text.encode()).digest() for text in texts.tolist()]
+
+
+def as_integers(values: Array) -> Array:
+    """Return uint64 [k], equal for equal values [k].
+
+    Text becomes its digest. Numbers become their bits as float32, so that tables of float32 and
+    float64 give the same result.
+    """
+    if values.dtype.kind == "U":
+        unique, place = np.unique(values, return_inverse=True)
+        begins = b"".join(digest[:8] for digest in digests_of(unique))
+        return np.frombuffer(begins, "<u8")[place]
+    with np.errstate(over="ignore"):
+        single = values.astype(np.float32) + np.float32(0)  # −0 is 0
+    return single.view(np.uint32).astype(np.uint64)
+
+
+def kept_in_file(digests: Array, samples: int) -> Array:
+    """Return the digests, of uint64 [k], that a file stores for a split of this size, ``CONTENT``.
+
+    About MOST_CONTENTS of them are chosen by the digest itself, so that two splits store the same
+    digests of equal rows.
+    """
+    halvings = max(0, int(np.ceil(np.log2(max(samples, 1) / MOST_CONTENTS))))
+    chosen = digests[digests % np.uint64(2**halvings) == 0]
+    return (chosen >> np.uint64(32)).astype(CONTENT)
+
+
+def forms_of(ids: Array) -> Array:
+    """Return the distinct forms of ids, each as :data:`KEY`: img_17.png has the form img_0.png.
+
+    Ids of more than MOST_FORMS forms, such as sentences, all have the form "text".
+    """
+    some = ids[:: max(1, len(ids) // IDS_READ)].tolist()
+    named = (re.sub(r"\b(?=\w*\d)[0-9a-fA-F]{8,}\b", "h", each) for each in some)
+    forms = {re.sub(r"\d+", "0", each) for each in named}
+    forms = forms if len(forms) <= MOST_FORMS else {"text"}
+    digests = sorted(digest[:6] for digest in digests_of(np.array([*forms])))
+    return np.frombuffer(b"".join(digests), KEY)
