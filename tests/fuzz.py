@@ -277,7 +277,9 @@ def resealed(path, rng):
     try:
         content = json.loads(text)
         if "format" in content:
-            content["checksum"] = digest_of({part: content[part] for part in PARTS})
+            content["checksum"] = digest_of(
+                {part: content[part] for part in PARTS if part in content}
+            )
         else:
             content["sha256"] = digest_of(
                 {key: content[key] for key in content.keys() - {"sha256"}}

@@ -17,7 +17,7 @@ from ..origin import Origin, digests_of
 from ..scoring import F1
 from ..store.protocol import Store
 from ..store.tables.score_checks import refuse_missing
-from .repeats import Finding, overlap_of
+from .repeats import Finding, overlap_of, size_of_table
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +75,11 @@ class Case:
     def overlap(self) -> Finding:
         """The result of :func:`overlap_of`."""
         return overlap_of(self.points, self.origin, self.models)
+
+    @property
+    def table_size(self) -> int:
+        """The size of the table that gave the thresholds, 0 if the samples are not in it."""
+        return size_of_table(self.points, self.origin) or 0
 
     @property
     def deciding(self) -> set[str]:

@@ -27,7 +27,6 @@ from .premises import (
     premises_table,
     premises_text,
 )
-from .repeats import size_of_table
 from .trial import Trial, is_alone
 
 
@@ -309,7 +308,6 @@ def certify(
         raise ValueError("max_price= is for budget=, the maximum mean cost: give both")
     check_store(store)
     points, reference = select_points(cascades, reference, epsilon, budget)
-    table_size = size_of_table(points, store.origin) or 0
     case = prepare_case(store, points, reference, labels, labels_in_order, groups, clusters)
     trial = Trial(case, epsilon, budget, max_price, delta, simultaneous)
     promise = trial.promise
@@ -334,7 +332,7 @@ def certify(
         promise=promise,
         checked=premises,
         computed=count_certificate(store.origin),
-        table_size=table_size,
+        table_size=case.table_size,
         clusters=None if case.clusters is None else int(case.clusters.max()) + 1,
         reference_cost=trial.mean(np.full(len(store), alone)),
     )

@@ -281,7 +281,8 @@ def overlap_of(points: Sequence[Point], origin: Origin, models: Sequence[str]) -
             "a guarantee needs other samples: search on "
             "store.take(slice(0, None, 2)) and certify on store.take(slice(1, None, 2))",
         )
-    if shared is None or size_of_table(points, origin) is None:
+    size = size_of_table(points, origin)  # raises an error if only some samples are in the table
+    if shared is None or size is None:
         what = "sample ids (sample_ids=), or the models' answers, are not known for all samples"
         return NOT_VERIFIABLE, f"{what} that found the cascades", ""
     answers = "no row of the models' answers is in both splits"

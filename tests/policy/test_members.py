@@ -43,7 +43,7 @@ def in_pieces(cascade, size):
     return cascade.run(cl.policy.pieces_of(IMAGES, size), 64)
 
 
-def test_an_optimized_cascade_decides_the_same(tmp_path):
+def test_an_optimized_cascade_makes_equal_decisions(tmp_path):
     cascade = Cascade.from_point(POINT, store=VAL, held_out=TEST)
     cascade.save(tmp_path / "before.json")
     plain = in_pieces(cascade, 64)
@@ -103,7 +103,7 @@ UNFIT = {
 
 
 @pytest.mark.parametrize("case", UNFIT)
-def test_what_tracing_would_change_stays_as_it_is(case):
+def test_modules_that_tracing_would_change_are_not_frozen(case):
     way, reason = UNFIT[case]
     point = Point(("odd", "plain"), (0.5,), (0.5, 0.5), 0.5, 1.0, 1.0, Method())
     modules = {"odd": Net(way), "plain": Net(lambda layer, x: layer(x))}
@@ -117,7 +117,7 @@ def test_what_tracing_would_change_stays_as_it_is(case):
     )
 
 
-def test_texts_and_callables_stay_as_they_are():
+def test_models_of_texts_and_callables_are_not_frozen():
     reviews = LogitStore("data/reviews/val")
     point = pick(search(reviews, 2, models=["bag_of_words", "minilm_l3"]), "max_improvement")
     texts = list(cl.datasets.reviews("test").batch(0, 20))
@@ -155,7 +155,7 @@ def backends():
 
 
 @pytest.mark.parametrize("backend", backends())
-def test_compiled_members_are_the_models_that_they_were(tmp_path, backend):
+def test_compiled_members_have_the_identity_of_their_models(tmp_path, backend):
     cascade = Cascade.from_point(SMALL, store=VAL)
     cascade.save(tmp_path / "c.json")
     plain = cascade(IMAGES)
@@ -179,7 +179,7 @@ def test_compiled_members_are_the_models_that_they_were(tmp_path, backend):
     np.testing.assert_array_equal(loaded(IMAGES).exit_stage, plain.exit_stage)
 
 
-def test_a_compiled_cascade_runs_as_it_is():
+def test_a_compiled_cascade_makes_equal_decisions():
     cascade = Cascade.from_point(SMALL)
     plain = cascade(IMAGES)
     for again in (
@@ -257,7 +257,7 @@ def test_no_graph_answers_an_image_that_is_not_finite(value):
         check_unanswered(cascade(images), 4, 6)
 
 
-def test_what_is_given_is_left_as_it_is():
+def test_inputs_are_not_changed():
     """Images that are floats already are not normalised in place, once for each model."""
     images = IMAGES[:40].float()
     decisions = Cascade.from_point(POINT)(images)
@@ -280,7 +280,7 @@ def test_finite_inputs_that_overflow_are_decided_as_without_a_graph():
             )
 
 
-def test_a_graph_that_hides_what_overflows_is_not_taken(monkeypatch):
+def test_a_graph_that_hides_an_overflow_is_not_used(monkeypatch):
     """The probes see it: large values for which the graph has logits, and the module none."""
     point = Point(("odd",), (), (1.0,), 0.5, 1.0, 1.0, Method())
     module = Net(lambda layer, x: layer(x) * 1e25 * 1e25 * 1e-25 * 1e-25)
@@ -370,7 +370,7 @@ def test_a_file_cannot_choose_a_branch_or_a_pull_request(tmp_path, loads, revisi
     assert Cascade.load(path, {"resnet18.a1_in1k": Net(lambda layer, x: layer(x))})
 
 
-def test_a_commit_is_loaded_only_where_downloading_is_allowed(tmp_path, loads):
+def test_a_commit_is_loaded_only_if_downloading_is_allowed(tmp_path, loads):
     """Anybody can open a pull request: its commits are in the repository as well."""
     path = saved(tmp_path / "c.json", checkpoint={"revision": COMMIT})
     Cascade.load(path, allow_download=True)
@@ -403,7 +403,7 @@ def test_the_revision_in_a_name_is_a_commit_too(tmp_path, loads):
         assert loads.pop()[0] == name
 
 
-def test_a_callable_of_ones_own_sees_what_it_is_given():
+def test_a_callable_receives_batches_unchanged():
     """Some read nan as a missing value, and have an answer for it."""
     point = Point(("trees",), (), (1.0,), 0.5, 1.0, 1.0, Method())
     trees = Cascade.from_point(point, {"trees": lambda rows: np.isnan(rows).astype(float) * 3})
