@@ -326,11 +326,6 @@ def test_fit_refuses(digits):
     same = [("a", LogisticRegression()), ("a", GaussianNB())]
     assert "not unique: ['a', 'a']" in refused(digits, estimators=same)
     assert "prefit=True trains nothing" in refused(digits, prefit=True, refit=True)
-    weights = {"sample_weight": np.ones(len(X))}
-    neighbours = [("near", KNeighborsClassifier()), ("line", LogisticRegression())]
-    assert "'near' (KNeighborsClassifier) takes no sample_weight" in refused(
-        digits, estimators=neighbours, fit=weights
-    )
     assert "inconsistent" in refused(digits, fit={"groups": [1, 2]})
     other = pd.Series(y, [f"r{row}" for row in range(len(y))])
     assert "y: X has the default index" in refused(digits, X=pd.DataFrame(X), y=other)

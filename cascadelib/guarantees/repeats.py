@@ -255,7 +255,8 @@ def size_of_table(points: Sequence[Point], origin: Origin) -> int | None:
         If some of the samples are in the table and others are not.
     """
     sizes = []
-    for thresholds_from in {point.thresholds_from for point in points} - {None}:
+    tables: set[Any] = {point.thresholds_from for point in points} - {None}
+    for thresholds_from in tables:
         shared = samples_in_common(thresholds_from, origin)
         if shared is None:
             return None
@@ -271,6 +272,7 @@ def size_of_table(points: Sequence[Point], origin: Origin) -> int | None:
 
 def overlap_of(points: Sequence[Point], origin: Origin, models: Sequence[str]) -> Finding:
     """Compare samples, by id and by answers, with those that selected or fitted the points."""
+    size = size_of_table(points, origin)
     shared = samples_seen([point.seen for point in points], origin, models)
     if shared:
         named = " ".join(filter(None, (origin.dataset, origin.split)))
@@ -281,7 +283,6 @@ def overlap_of(points: Sequence[Point], origin: Origin, models: Sequence[str]) -
             "a guarantee needs other samples: search on "
             "store.take(slice(0, None, 2)) and certify on store.take(slice(1, None, 2))",
         )
-    size = size_of_table(points, origin)  # raises an error if only some samples are in the table
     if shared is None or size is None:
         what = "sample ids (sample_ids=), or the models' answers, are not known for all samples"
         return NOT_VERIFIABLE, f"{what} that found the cascades", ""

@@ -1,5 +1,6 @@
 """The tests of a certificate, point by point."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -165,7 +166,7 @@ def is_alone(point: Point, reference: str) -> bool:
     return point.models == (reference,) and not callable(ensemble)
 
 
-def highest_price(runs: list[Run], max_price: float | None) -> float | None:
+def highest_price(runs: Sequence[Run], max_price: float | None) -> float | None:
     """Return ``max_price``, or by default the largest cost of all stages for any sample.
 
     None if costs do not differ between samples. Raise ValueError if a sample costs more than
