@@ -399,7 +399,7 @@ def with_options(message: str, options: dict[str, Any]) -> str:
             return match[0]
         return f"--{name.replace('_', '-')} {value}".rstrip()
 
-    return re.sub(r"\b([a-z_]+)=\(?('[^']*'|[^\s'(),;:]*)(?:,\))?", option, message)
+    return re.sub(r"(?<![\w(.])([a-z_]+)=\(?('[^']*'|[^\s'(),;:]*)(?:,\))?", option, message)
 
 
 def main(argv: list[str] | None = None) -> int:

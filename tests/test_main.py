@@ -147,7 +147,7 @@ ERRORS = {
         ["search", "t.csv", "--label", "lable", "--budget", "1"],
         "unknown column 'lable'; nearest: 'label'",
     ),
-    "nothing right": (["search", "t.csv", "--budget", "1"], "needs correct= or predictions="),
+    "nothing right": (["search", "t.csv", "--budget", "1"], "needs --correct or predictions="),
     "no such goal": (["search", "t.csv", *NAMED, "--goal", "best"], "unknown goal 'best'"),
     "too dear": (["search", "t.csv", *NAMED, "--budget", "-1"], "no cascade costs -1 or less"),
     "a loss in points": (
@@ -156,7 +156,7 @@ ERRORS = {
     ),
     "a metric of scores": (
         ["search", "t.csv", *NAMED, "--budget", "1", "--method", "entropy"],
-        "method='entropy'",
+        "--method 'entropy'",
     ),
     "columns of a store": (
         ["search", "store", "--label", "x", "--budget", "1"],
@@ -231,6 +231,7 @@ def test_a_violated_premise_is_an_error_unless_it_is_accepted(folder, tmp_path, 
         ("accept=('rows aligned',) certifies", "--accept 'rows aligned' certifies"),
         ("set normalize='text', or", "set --normalize 'text', or"),
         ("held_out=0.5 and labels=1", "--held-out 0.5 and labels=1"),
+        ("use Method(normalize=…)", "use Method(normalize=…)"),
     ],
 )
 def test_arguments_in_messages_become_options(message, expected):
