@@ -12,7 +12,10 @@ nothing, so run those tests once more on the unchanged tree.
 
 import argparse
 import ast
+import contextlib
+import importlib
 import json
+import multiprocessing
 import os
 import random
 import re
@@ -22,10 +25,21 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 COPY = ROOT / "build" / "mutants" / str(os.getpid())  # several may run
 LINKED = ("data", ".venv")  # read by tests, never changed
 TIMEOUT = 600  # seconds that the tests of one mutant may take
+SETTINGS = {
+    "PYTHONPATH": str(COPY),
+    "CASCADELIB_QUICK": "1",
+    "OMP_NUM_THREADS": "1",
+    "PYTHONDONTWRITEBYTECODE": "1",
+}
+FORK = multiprocessing.get_context("fork")
+# Packages that tests import, loaded once: each mutant is tested in a fork of this process.
+PRELOADED = "hypothesis nbformat numba pandas pyarrow scipy.stats sklearn.base torch".split()
 COMPARED = {
     ast.Lt: "<=",
     ast.LtE: "<",
@@ -245,26 +259,33 @@ def copy_tree():
         shutil.copy2(kept, folder)
 
 
+def run_tests(tests, options, log):
+    """In a child process: run tests in the copy; the exit status is pytest's."""
+    for output in (1, 2):
+        os.dup2(log.fileno(), output)
+    os.chdir(COPY)
+    os.environ.update(SETTINGS)
+    sys.path.insert(0, str(COPY))
+    sys.exit(int(pytest.main(["-q", "-x", "-p", "no:cacheprovider", *options, *tests])))
+
+
 def killer(tests, options):
     """The first of these tests that fails in the copy, "timeout", or None."""
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *options]
+    log_path = COPY / "build" / "log"
+    log_path.parent.mkdir(exist_ok=True)
     names = [t.relative_to(ROOT).as_posix() for t in tests]
-    settings = {"PYTHONPATH": str(COPY), "CASCADELIB_QUICK": "1", "OMP_NUM_THREADS": "1"}
-    try:
-        done = subprocess.run(
-            [*command, *names],
-            cwd=COPY,
-            env=os.environ | settings | {"PYTHONDONTWRITEBYTECODE": "1"},
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT,
-        )
-    except subprocess.TimeoutExpired:
+    with log_path.open("w") as log:
+        process = FORK.Process(target=run_tests, args=(names, options, log))
+        process.start()
+        process.join(TIMEOUT)
+    if process.is_alive():
+        process.kill()
         return "timeout"
-    if done.returncode in (0, 5):
+    if process.exitcode in (0, 5):
         return None
-    failed = re.search(r"^(?:FAILED|ERROR) (.*?)(?: - |$)", done.stdout, re.M)
-    return failed[1] if failed else done.stdout[-500:] + done.stderr[-500:]
+    text = log_path.read_text(errors="replace")
+    failed = re.search(r"^(?:FAILED|ERROR) (.*?)(?: - |$)", text, re.M)
+    return failed[1] if failed else text[-1000:]
 
 
 def first_killer(file, mutant, batches, options):
@@ -286,15 +307,19 @@ def main(arguments=None):
     parser.add_argument("--tests", nargs="+", type=Path, help="instead of the module's")
     parser.add_argument("--deselect", action="append", default=[], help="a test of pytest's")
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "mutants.jsonl")
+    parser.add_argument("--skip", type=int, default=0, help="mutants that an earlier run tested")
     parser.add_argument("--list", action="store_true", help="only print them")
     chosen = parser.parse_args(arguments)
     found = [one for place in chosen.at for one in at_line(place)]
     found = found if chosen.at else drawn(chosen.seed, chosen.count)
     if not chosen.list:
         copy_tree()
+        for name in PRELOADED:
+            with contextlib.suppress(ImportError):
+                importlib.import_module(name)
     survivors = 0
     options = [f"--deselect={name}" for name in chosen.deselect]
-    for number, (file, mutant) in enumerate(found):
+    for number, (file, mutant) in list(enumerate(found))[chosen.skip :]:
         line, kind, old, new, _ = mutant
         place = f"{file.relative_to(ROOT)}:{line}"
         text = f"{number} {place} {kind}: {old!r} -> {new!r}"
@@ -310,7 +335,7 @@ def main(arguments=None):
         chosen.out.parent.mkdir(exist_ok=True)
         with chosen.out.open("a") as rows:
             rows.write(json.dumps(row | {"seconds": round(time.monotonic() - begun, 1)}) + "\n")
-    print(f"{survivors} of {len(found)} mutants survive")
+    print(f"{survivors} of {len(found) - chosen.skip} mutants survive")
     return survivors
 
 
