@@ -1,6 +1,5 @@
 """A cascade as a scikit-learn classifier."""
 
-import doctest
 from itertools import permutations
 from math import comb, factorial
 
@@ -294,11 +293,6 @@ def test_groups_and_weights_are_routed():
             cascade, X, y, cv=2, params={"groups": patient, "sample_weight": np.ones(len(y))}
         )
     assert (scores > 0.7).all()
-
-
-def test_the_examples_of_the_docstrings_are_true():
-    failed, tried = doctest.testmod(cascadelib.sklearn)
-    assert tried and not failed
 
 
 def refused(digits, *, y=None, X=None, fit=(), **options):

@@ -1,6 +1,5 @@
 """Samples that two splits share are found by confidences, and independent splits pass."""
 
-import doctest
 import pickle
 from dataclasses import replace
 from itertools import product
@@ -305,8 +304,3 @@ def test_row_numbers_are_no_evidence_except_within_one_split():
     assert not ids_could_meet(seen.origin, here.origin)
     assert not ids_could_meet(None, here.origin)
     assert ids_could_meet(seen.take([1, 2]).origin, seen.take([3]).origin)
-
-
-def test_the_example_runs():
-    failed, tried = doctest.testmod(likeness_module)
-    assert (failed, tried > 0) == (0, True)
