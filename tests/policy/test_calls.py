@@ -25,30 +25,6 @@ from cascadelib import (
 from cascadelib.policy.decisions import FAILURES
 
 
-@settings(deadline=None)
-@given(cascades(), st.booleans())
-def test_decide_equals_the_evaluator(cascade, last):
-    table, point = cascade
-    policy = Policy.from_point(point)
-    expected = evaluate(table, point)
-    said = [[(model, row) for row in range(len(table))] for model in range(len(table.names))]
-    decisions = policy.decide(
-        table.confidence if last or len(said) == 1 else table.confidence[:-1], said
-    )
-    np.testing.assert_array_equal(decisions.exit_stage, expected.exit_stage)
-    assert decisions.predictions.tolist() == list(
-        zip(expected.exit_stage.tolist(), range(len(table)))
-    )
-    for i, stage in enumerate(expected.exit_stage):
-        assert np.isnan(decisions.confidences[i, stage + 1 :]).all()
-        if last or stage + 1 < len(said):
-            assert (
-                decisions.confidence[i]
-                == decisions.confidences[i, stage]
-                == table.confidence[stage, i]
-            )
-
-
 @settings(deadline=None, max_examples=40)
 @given(cascades(), st.integers(1, 5), st.booleans())
 def test_run_equals_the_evaluator(cascade, batch_size, named):
@@ -177,10 +153,9 @@ def test_malformed_answers_are_refused_with_the_name_of_the_model(odd):
 @pytest.mark.parametrize("odd", ODD)
 @pytest.mark.filterwarnings("ignore:.*failed for:RuntimeWarning")
 def test_malformed_answers_are_deferred_on_request(odd):
-    """All are malformed, whatever the batch, but for the one that has a nan at the end of each."""
-    last_is_nan = [CALLS[0], ODD[odd], CALLS[2]]
-    policy = Policy.from_point(POINT)
-    decisions = policy.run(last_is_nan, range(300), on_error="next")
+    """All answers are malformed, except that only the last of each batch is nan."""
+    calls = [CALLS[0], ODD[odd], CALLS[2]]
+    decisions = Policy.from_point(POINT).run(calls, range(300), on_error="next")
     malformed = decisions.failures[:, 1] == FAILURES.index("malformed")
     assert (decisions.exit_stage[malformed] == 2).all() and (decisions.exit_stage >= 0).all()
     if odd != "a nan":
@@ -257,7 +232,7 @@ def test_decide_refuses():
             policy.decide(confidences, predictions)
     row = int(np.flatnonzero(STAGES > 0)[0])
     confidence[2] = np.nan
-    confidence[1, STAGES == 0] = np.nan  # where nobody gets, or nothing is decided
+    confidence[1, STAGES == 0] = np.nan  # not reached, or not compared
     np.testing.assert_array_equal(policy.decide(confidence).exit_stage, STAGES)
     confidence[1, row] = np.nan
     with pytest.raises(ValueError, match=f"^model 'm1': sample {row} has no confidence"):

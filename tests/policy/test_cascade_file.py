@@ -125,7 +125,7 @@ def test_damaged_cascades_and_studies_are_read_unchanged_or_refused_by_name(seed
 
 
 def by_label(classes, k):
-    """A policy with a curve for each of so many classes."""
+    """A policy with a curve per class."""
     rng = np.random.default_rng(0)
     labels = np.array([f"account {i:06}" for i in rng.integers(0, classes, k)])
     wrong = np.array([f"account {i:06}" for i in rng.integers(0, classes, k)])
@@ -165,7 +165,7 @@ def test_a_file_too_large_to_read_is_not_written(tmp_path, monkeypatch):
 
 
 def test_an_error_of_the_disk_names_the_requested_path(tmp_path, monkeypatch):
-    """Such a disk refuses to write the temporary file, and to look for it afterwards."""
+    """A read-only disk refuses to write the temporary file and to remove it."""
 
     def refused(path, *given, **options):
         raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
@@ -192,7 +192,7 @@ FIRST, SECOND, THIRD = (identified(slice(start, start + 100)) for start in (0, 1
 
 @pytest.mark.parametrize("store", [None, FIRST], ids=["alone", "with store"])
 def test_a_file_stores_all_samples_that_a_cascade_has_seen(store, tmp_path):
-    """Those of the search and of the fit, by digests of their ids; none is written as it is."""
+    """It stores digests of the ids of search and fit, and no id."""
     method = Method(temperature=True).fit(SECOND)
     Policy.from_point(search(FIRST, 2, method).point(-1), store).save(tmp_path / "c.json")
     assert "image 1" not in (tmp_path / "c.json").read_text()
@@ -205,8 +205,6 @@ def test_a_file_stores_all_samples_that_a_cascade_has_seen(store, tmp_path):
 
 
 def test_intervals_state_whether_the_samples_were_seen():
-    """Held-out samples on which the method was fitted are not held out; new ones are; without ids
-    nobody knows."""
     point = search(FIRST, 2, Method(temperature=True).fit(SECOND)).point(-1)
     held = {SECOND: "95%, without choosing", THIRD: "95%", OTHER: UNCHECKED}
     for store, words in held.items():
