@@ -8,7 +8,7 @@ import pandas as pd
 from numpy import ndarray as Array
 from scipy.special import stdtr
 
-from cascadelib.methods.confidence_metrics import CHUNK, over_blocks, softmax
+from cascadelib.methods.confidence_metrics import BLOCK_ROWS, map_blocks, softmax
 from cascadelib.methods.method import Method
 from cascadelib.scoring import ranks_of, score_of
 from cascadelib.store.logit_store import LogitStore
@@ -84,7 +84,7 @@ def interval_outcomes(
             stages.append((ranks_of(mean, store.origin.required_labels[rows]) < rank, level))
         return np.array(stages)
 
-    found = np.concatenate(over_blocks(len(store), CHUNK, block), axis=2)
+    found = np.concatenate(map_blocks(len(store), BLOCK_ROWS, block), axis=2)
     return [(correct.astype(bool), confidence) for correct, confidence in found]
 
 
