@@ -197,24 +197,24 @@ def from_json(kind: Any, value: Any, place: str = "") -> Any:
 
 def object_from_json(kind: Any, value: dict, place: str) -> Any:
     """Return a JSON object as a dict or as an instance of a dataclass."""
-    kinds: Mapping[str, Any] = {}
-    if is_dataclass(kind):
+    outer = get_origin(kind)
+    if outer is dict:
+        kinds = dict.fromkeys(value, get_args(kind)[1])
+    elif is_dataclass(kind):
+        outer = kind
         kinds = get_type_hints(kind)
         required = {part.name for part in fields(kind) if not hasattr(kind, part.name)}
         for names, verb in ((required - value.keys(), "lacks"), (value.keys() - kinds, "has no")):
             if names:
-                raise ValueError(
-                    f"{place or 'a cascade'} {verb} {', '.join(map(repr, sorted(names)))}"
-                )
-    elif get_origin(kind) is dict:
-        kinds = dict.fromkeys(value, get_args(kind)[1])
+                named = ", ".join(map(repr, sorted(names)))
+                raise ValueError(f"{place or 'a cascade'} {verb} {named}")
     else:
         raise ValueError(f"{place}: missing or of another kind. Save the cascade again")
     items = {
         key: from_json(kinds[key], item, f"{place}: {key!r}".removeprefix(": "))
         for key, item in value.items()
     }
-    return kind(**items) if is_dataclass(kind) else items
+    return outer(**items)
 
 
 def parts_as_json(point: Point) -> dict[str, Any]:
@@ -277,11 +277,12 @@ def samples_part(seen: Origins, models: tuple[str, ...]) -> Samples | None:
 
     An unknown set is None there.
     """
-    parts = [part and Samples.of(part, models) for part in parts_of(seen)]
-    first, *others = [part for part in parts if part is not None] or [None]
-    if first is None:
+    parts = parts_of(seen)
+    written = [Samples.of(part, models) for part in parts if part is not None]
+    if not written:
         return None
-    return replace(first, also=(*others, *([None] if None in parts else [])))
+    unknown = [None] if None in parts else []
+    return replace(written[0], also=(*written[1:], *unknown))
 
 
 def read_point(path: str | Path, edited: bool = False) -> Point:
@@ -358,8 +359,8 @@ def point_in(file: CascadeFile) -> Point:
     selected_on: Origins = None
     if file.chosen_on:
         sets = (file.chosen_on, *file.chosen_on.also)
-        selected_on = join_origins(*(part and part.origin(names) for part in sets))
-    method = file.method and method_in(file.method, names)
+        selected_on = join_origins(*(None if one is None else one.origin(names) for one in sets))
+    method = None if file.method is None else method_in(file.method, names)
     if method and (method.temperature or method.confidence):
         method = replace(method, fitted_on=selected_on)
     units = method.units if method else None
@@ -381,7 +382,7 @@ def point_in(file: CascadeFile) -> Point:
 
 def names_in(file: CascadeFile) -> tuple[str, ...]:
     """Return the names of the models, or raise ValueError if records or thresholds do not fit."""
-    names = tuple(record.get("name") for record in file.models)
+    names: tuple[Any, ...] = tuple(record.get("name") for record in file.models)
     texts = {name for name in names if name and isinstance(name, str)}
     if len(texts) < max(1, len(names)):
         raise ValueError(f"'models' must be distinct names, not {brief(list(names))}")
