@@ -7,6 +7,7 @@ import re
 import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from io import TextIOWrapper
+from subprocess import SubprocessError
 from typing import Any, NoReturn
 
 import cascadelib as cl
@@ -59,6 +60,24 @@ GOALS = {
     "--goal": "max_improvement, match_best or near_best",
 }
 CAUTION = {"--caution": "standard errors inside the goal (default: that of pick(); 0: none)"}
+REFERENCE = {
+    "--reference": "model of the table whose answers are looked up",
+    "--ask": "command that reads ids and prints an answer to each, by line",
+}
+ANSWER = {
+    "--small": "model that answers first (default: the cheapest)",
+    "--epsilon": "largest share of wrong answers",
+    "--recall": "least recall, with --precision",
+    "--precision": "least precision, with --recall",
+    "--positive": "class of --recall and --precision",
+    "--guarantee": "or mean (default: probability)",
+    "--delta": "probability that it fails (default: 5%%)",
+    "--plan": "make 200 calls, and estimate the number of further ones",
+    "--price": "cost of a call (default: not counted)",
+    "--bought": "file that stores answers of the reference (default: none)",
+    "--answers": "CSV file for the answers (default: none is written)",
+    "--out": "file for the policy (default: none is written)",
+}
 GUARANTEE = {
     "--epsilon": "largest loss of accuracy: 0.01 or 1%%",
     "--delta": "probability of a larger loss (default: 5%%)",
@@ -101,7 +120,11 @@ def parser_of_all() -> Parser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     chosen = TABLE | SPLIT | CHOICE
     for does, about, options in (
-        (search, "choose a cascade on one part of a table, measure it on the other", chosen),
+        (
+            search,
+            "choose a cascade on one part of a table, measure it on the other",
+            chosen | CAUTION,
+        ),
         (
             certify,
             "the cheapest that loses at most epsilon; exit status 1: there is none",
@@ -111,6 +134,11 @@ def parser_of_all() -> Parser:
             check,
             "which columns a table has, which cells are invalid, and the command that certifies",
             TABLE,
+        ),
+        (
+            answer,
+            "answer a table by its small model, and call a reference for risky rows",
+            TABLE | ANSWER,
         ),
         (evaluate, "a policy on a table", POLICY | TABLE),
         (
@@ -124,33 +152,33 @@ def parser_of_all() -> Parser:
         (warm, "compile what first searches need, for all later processes", {}),
     ):
         command = commands.add_parser(does.__name__, help=about, description=about)
-        add_options(command, options | {"--json": "print JSON"})
-        if does is search:
-            add_options(command.add_mutually_exclusive_group(required=True), GOALS)
-            add_options(command, CAUTION)
+        required = ("--epsilon",) if does is certify else ()
+        add_options(command, options | {"--json": "print JSON"}, required)
+        for one, choices in ((search, GOALS), (answer, REFERENCE)):
+            if does is one:
+                add_options(command.add_mutually_exclusive_group(required=True), choices)
         if does is explore:
             command.set_defaults(out="explorer.html")
         command.set_defaults(does=does)
     return parser
 
 
-def add_options(parser: Any, options: dict[str, str]) -> None:
+def add_options(parser: Any, options: dict[str, str], required: tuple[str, ...] = ()) -> None:
     """Add options, with their help, to a parser or a group."""
+    shares = ("--epsilon", "--delta", "--accuracy", "--loss", "--recall", "--precision")
     kinds: dict[str, dict[str, Any]] = {
         "--n-models": {"type": int, "nargs": "+", "default": [1, 2]},
         "--held-out": {"default": "0.5"},
-        "--columns": {"nargs": "+"},
-        "--accept": {"nargs": "+"},
-        "--epsilon": {"required": True},
-        "--delta": {"default": "5%"},
-        "--budget": {"type": float},
-        "--caution": {"type": float},
-        "--accuracy": {"type": share},
-        "--loss": {"type": share},
-        **dict.fromkeys(("--expected", "--open", "--json"), {"action": "store_true"}),
+        "--guarantee": {"default": "probability"},
+        **dict.fromkeys(("--columns", "--accept"), {"nargs": "+"}),
+        **dict.fromkeys(("--budget", "--caution", "--price"), {"type": float}),
+        **dict.fromkeys(shares, {"type": share}),
+        **dict.fromkeys(("--expected", "--open", "--json", "--plan"), {"action": "store_true"}),
     }
+    kinds["--delta"] = {"type": share, "default": "5%"}
     for flag, text in options.items():
-        parser.add_argument(flag, help=text, **kinds.get(flag, {}))
+        needed = {"required": True} if flag in required else {}
+        parser.add_argument(flag, help=text, **kinds.get(flag, {}), **needed)
 
 
 def columns_of(args: Namespace) -> dict[str, str]:
@@ -299,6 +327,46 @@ def certify(args: Namespace) -> dict[str, Any]:
     return {"summary": summary} | found | write_policy(args, point, store, held_out)
 
 
+def answer(args: Namespace) -> dict[str, Any]:
+    """Answer a table, and write its answers and the policy for new rows."""
+    import shelve
+    from contextlib import nullcontext
+    from functools import partial
+
+    import pandas as pd
+
+    table = read_scores(args.table, args)
+    names = ("epsilon", "recall", "precision", "positive", "guarantee", "delta", "plan", "price")
+    options = {name: getattr(args, name) for name in names}
+    small = table.select([args.small or table.models.index[0]])
+    ids = table.origin.sample_ids
+    ask: Any = partial(call_command, args.ask)
+    if args.reference:
+        ask = pd.Series(table.predicted(args.reference), ids).reindex
+    new: dict[str, str] = {}
+    with shelve.open(args.bought) if args.bought else nullcontext(new) as bought:
+        result = cl.answer_table(small, ask, **options, bought=bought)
+    if args.plan:
+        return {"plan": str(result)} | known_parts(vars(result))
+    if args.answers:
+        columns = {"sample": ids, "answer": result.answers, "asked": result.asked}
+        pd.DataFrame(columns).to_csv(args.answers, index=False)
+    if args.out:
+        result.policy.save(args.out)
+    counts = {"rows": len(table), "calls": int(result.asked.sum()), "cost": result.cost}
+    files = {"answers": args.answers, "policy": args.out}
+    return known_parts({"summary": str(result)} | counts | files)
+
+
+def call_command(command: str, ids: list[str]) -> list[str]:
+    """Return the lines that a shell command prints for ids."""
+    import subprocess
+
+    read = "\n".join(ids)
+    done = subprocess.run(command, shell=True, input=read, stdout=-1, text=True, check=True)
+    return done.stdout.splitlines()
+
+
 def check(args: Namespace) -> dict[str, Any] | str:
     """Check a table, and name the command that reads it."""
     cost = costs_and_columns(args).get("cost")
@@ -433,7 +501,7 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:  # nobody reads the output, as with "| head"
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (ValueError, TypeError, LookupError, OSError, ImportError) as error:
+    except (ValueError, TypeError, LookupError, OSError, ImportError, SubprocessError) as error:
         message = with_options(" ".join(str(error).split()), options)
         remedy = ": pip install 'cascadelib[explore]'" if isinstance(error, ImportError) else ""
         print(f"cascadelib: {message}{remedy}", file=sys.stderr)
