@@ -5,183 +5,19 @@ import json
 import os
 import re
 import sys
-from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from argparse import Namespace
 from io import TextIOWrapper
 from subprocess import SubprocessError
-from typing import Any, NoReturn
+from typing import Any
 
 import cascadelib as cl
 
-EXAMPLE = """a table has a row per query and model:
+from .options import COLUMNS, parser_of_all
 
-  sample,model,prediction,confidence,cost,label
-  q1,small,yes,0.93,0.2,yes
-  q1,large,yes,0.99,0.9,yes
-  q2,small,no,0.61,0.2,yes
-  …
-
-  cascadelib demo
-  cascadelib certify answers.csv --prediction prediction --label label --epsilon 2% \\
-      --out policy.json
-  cascadelib explore answers.csv --prediction prediction --label label --open
-"""
-COLUMNS = {  # parameters of ScoreTable.from_frame
-    "sample": "column of the queries (default: sample)",
-    "model": "column of the models' names (default: model)",
-    "confidence": "column of the confidences (default: confidence)",
-    "label": "column of the true answers, with --prediction",
-    "prediction": "column of the models' answers, with --label",
-    "correct": "column with True or False, or a grade in [0, 1], of each answer",
-    "normalize": "text: compare answers without case, outer spaces, Unicode forms and .0 of whole "
-    "numbers; exact: as written (default: as written, and near misses are an error)",
-    "encoding": "of a CSV file (default: utf-8)",
-}
-POLICY = {"policy": "file of a policy"}
-TABLE = {
-    "table": "CSV or parquet file, or the folder of a LogitStore",
-    **{f"--{name}": text for name, text in COLUMNS.items()},
-    "--cost": "column with the price of a query (default: cost), or prices as small=1,large=10; of "
-    "a store, the kind of cost (default: macs, if it has them)",
-    "--columns": "columns that a fitted confidence reads (default: confidence)",
-}
-SPLIT = {"--held-out": "another table, or a share of this one (default: 0.5)"}
-CHOICE = {
-    "--n-models": "lengths of cascades (default: 1 2)",
-    "--method": "of any table isotonic_by_label, logistic or auto (default: its confidences "
-    "unchanged); of a store, as in search() (default: max_softmax)",
-    "--expected": "search expected outcomes",
-    "--score": "top1, top<k> or f1 (default: top1)",
-    "--out": "file for the policy (default: none is written)",
-}
-GOALS = {
-    "--budget": "largest mean cost a sample",
-    "--accuracy": "least accuracy",
-    "--loss": "largest loss of accuracy to the best model",
-    "--goal": "max_improvement, match_best or near_best",
-}
-CAUTION = {"--caution": "standard errors inside the goal (default: that of pick(); 0: none)"}
-REFERENCE = {
-    "--reference": "model of the table whose answers are looked up",
-    "--ask": "command that reads ids and prints an answer to each, by line",
-}
-ANSWER = {
-    "--small": "model that answers first (default: the cheapest)",
-    "--epsilon": "largest share of wrong answers",
-    "--recall": "least recall, with --precision",
-    "--precision": "least precision, with --recall",
-    "--positive": "class of --recall and --precision",
-    "--guarantee": "or mean (default: probability)",
-    "--delta": "probability that it fails (default: 5%%)",
-    "--plan": "make 200 calls, and estimate the number of further ones",
-    "--price": "cost of a call (default: not counted)",
-    "--bought": "file that stores answers of the reference (default: none)",
-    "--answers": "CSV file for the answers (default: none is written)",
-    "--out": "file for the policy (default: none is written)",
-}
-GUARANTEE = {
-    "--epsilon": "largest loss of accuracy: 0.01 or 1%%",
-    "--delta": "probability of a larger loss (default: 5%%)",
-    "--reference": "model relative to which losses are measured (default: the most accurate)",
-    "--clusters": "column of what samples share, such as a user: clusters are then the independent "
-    "draws (default: each sample by itself)",
-    "--groups": "column of groups, each of which is certified (default: none)",
-    "--accept": "violated premises that are accepted (default: none)",
-}
-PAGE = {
-    "--out": "file for the page (default: explorer.html)",
-    "--open": "open it in a browser",
-}
-DEMO = {"--out": "file for the page (default: a temporary one, opened)"}
 MEASURED = ("accuracy", "cost", "exit_rates", "improvement")
 
 
-class Parser(ArgumentParser):
-    """An ArgumentParser whose errors are one line."""
-
-    def error(self, message: str) -> NoReturn:
-        """Exit with status 2."""
-        self.exit(2, f"{self.prog}: {message}\n")
-
-
-def share(text: str) -> float:
-    """Return a fraction, from a number or a percentage."""
-    return float(text.removesuffix("%")) / 100 if text.endswith("%") else float(text)
-
-
-def parser_of_all() -> Parser:
-    """Return the parser. ``args.does`` is the function of the command."""
-    parser = Parser(
-        prog="cascadelib",
-        description=__doc__,
-        epilog=EXAMPLE,
-        formatter_class=RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--version", action="version", version=cl.__version__)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    chosen = TABLE | SPLIT | CHOICE
-    for does, about, options in (
-        (
-            search,
-            "choose a cascade on one part of a table, measure it on the other",
-            chosen | CAUTION,
-        ),
-        (
-            certify,
-            "the cheapest that loses at most epsilon; exit status 1: there is none",
-            chosen | GUARANTEE,
-        ),
-        (
-            check,
-            "which columns a table has, which cells are invalid, and the command that certifies",
-            TABLE,
-        ),
-        (
-            answer,
-            "answer a table by its small model, and call a reference for risky rows",
-            TABLE | ANSWER,
-        ),
-        (evaluate, "a policy on a table", POLICY | TABLE),
-        (
-            explore,
-            "write the explorer's page, which needs no server; chosen on one part, checked on the "
-            "other",
-            TABLE | SPLIT | PAGE,
-        ),
-        (demo, "the explorer of two language models' answers, as one page", DEMO),
-        (show, "the content of a policy file", POLICY),
-        (warm, "compile what first searches need, for all later processes", {}),
-    ):
-        command = commands.add_parser(does.__name__, help=about, description=about)
-        required = ("--epsilon",) if does is certify else ()
-        add_options(command, options | {"--json": "print JSON"}, required)
-        for one, choices in ((search, GOALS), (answer, REFERENCE)):
-            if does is one:
-                add_options(command.add_mutually_exclusive_group(required=True), choices)
-        if does is explore:
-            command.set_defaults(out="explorer.html")
-        command.set_defaults(does=does)
-    return parser
-
-
-def add_options(parser: Any, options: dict[str, str], required: tuple[str, ...] = ()) -> None:
-    """Add options, with their help, to a parser or a group."""
-    shares = ("--epsilon", "--delta", "--accuracy", "--loss", "--recall", "--precision")
-    kinds: dict[str, dict[str, Any]] = {
-        "--n-models": {"type": int, "nargs": "+", "default": [1, 2]},
-        "--held-out": {"default": "0.5"},
-        "--guarantee": {"default": "probability"},
-        **dict.fromkeys(("--columns", "--accept"), {"nargs": "+"}),
-        **dict.fromkeys(("--budget", "--caution", "--price"), {"type": float}),
-        **dict.fromkeys(shares, {"type": share}),
-        **dict.fromkeys(("--expected", "--open", "--json", "--plan"), {"action": "store_true"}),
-    }
-    kinds["--delta"] = {"type": share, "default": "5%"}
-    for flag, text in options.items():
-        needed = {"required": True} if flag in required else {}
-        parser.add_argument(flag, help=text, **kinds.get(flag, {}), **needed)
-
-
-def columns_of(args: Namespace) -> dict[str, str]:
+def named_columns(args: Namespace) -> dict[str, str]:
     """Return the options that are parameters of ``from_frame``."""
     return {name: getattr(args, name) for name in COLUMNS if getattr(args, name)}
 
@@ -190,7 +26,7 @@ def read_scores(path: str, args: Namespace) -> Any:
     """Return the LogitStore of a folder, or the ScoreTable of a file."""
     from .files import folder_of
 
-    named = columns_of(args)
+    named = named_columns(args)
     if not folder_of(path).is_dir():
         return cl.ScoreTable.from_frame(path, **named, **costs_and_columns(args))
     if named:
@@ -210,17 +46,13 @@ def costs_and_columns(args: Namespace) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value}
 
 
-def read_column(column: str | None, args: Namespace) -> Any:
-    """Return the texts of a column of the held-out table, by sample id."""
+def read_column(path: str, column: str | None, args: Namespace) -> Any:
+    """Return the texts of a column of a table, by sample id."""
     from .checks import known
-    from .files import folder_of
     from .store.tables.table_files import read_table
 
     if column is None:
         return None
-    path = args.held_out if os.path.exists(args.held_out) else args.table
-    if folder_of(path).is_dir():
-        raise ValueError(f"{path}: a store has no column {column!r}: give a table")
     frame = read_table(path, encoding=args.encoding)
     names = [known(name, frame.columns, "column") for name in (args.sample or "sample", column)]
     values = frame[names].astype(str).drop_duplicates().set_index(names[0])[column]
@@ -285,13 +117,13 @@ def write_policy(args: Namespace, point: Any, store: Any, held_out: Any) -> dict
             "where_chosen": measure(store, point),
             "expected_accuracy": point.expected_accuracy,
             "models": policy.models,
-            "thresholds": parts_of(policy)["thresholds"],
+            "thresholds": file_parts(policy)["thresholds"],
             "policy": args.out,
         }
     )
 
 
-def search(args: Namespace) -> dict[str, Any]:
+def run_search(args: Namespace) -> dict[str, Any]:
     """Choose a cascade by a goal."""
     store, held_out = read_splits(args)
     goals = {name: getattr(args, name) for name in ("accuracy", "loss", "budget", "caution")}
@@ -299,20 +131,18 @@ def search(args: Namespace) -> dict[str, Any]:
     return write_policy(args, point, store, held_out)
 
 
-def certify(args: Namespace) -> dict[str, Any]:
-    """Choose the cheapest cascade that is certified."""
+def run_certify(args: Namespace) -> dict[str, Any]:
+    """Choose the cheapest cascade that is certified, or certify the policy of a file."""
+    if args.check:
+        return certify_file(args)
     store, held_out = read_splits(args)
     if held_out is None:
         raise ValueError("a certificate needs samples that chose nothing: --held-out")
     certificate = cl.certify(
         held_out,
         search_front(args, store),
-        args.epsilon,
-        args.delta,
-        args.reference,
-        clusters=read_column(args.clusters, args),
-        groups=read_column(args.groups, args),
-        accept=args.accept or (),
+        reference=args.reference,
+        **guarantee(args, args.held_out if os.path.exists(args.held_out) else args.table),
     )
     point = certificate.point
     found = {"certificate": str(certificate), "certified": point is not None}
@@ -327,7 +157,34 @@ def certify(args: Namespace) -> dict[str, Any]:
     return {"summary": summary} | found | write_policy(args, point, store, held_out)
 
 
-def answer(args: Namespace) -> dict[str, Any]:
+def certify_file(args: Namespace) -> dict[str, Any]:
+    """Certify the policy of a file on a table that it has not seen."""
+    if args.out:
+        raise ValueError("--check writes no policy: leave out --out")
+    policy = cl.Policy.load(args.check)
+    store = read_scores(args.table, args)
+    certificate = cl.certify(
+        store, policy, reference=args.reference or policy.models[-1], **guarantee(args, args.table)
+    )
+    is_certified = certificate.point is not None
+    summary = f"{args.check} is {'' if is_certified else 'not '}certified on {args.table}"
+    found = {"summary": summary, "certificate": str(certificate), "certified": is_certified}
+    return found | {"here": measure(store, policy)}
+
+
+def guarantee(args: Namespace, table: str) -> dict[str, Any]:
+    """Return the arguments of certify that options name. Columns are those of a table."""
+    return {
+        "epsilon": args.epsilon,
+        "budget": args.budget,
+        "delta": args.delta,
+        "accept": args.accept or (),
+        "clusters": read_column(table, args.clusters, args),
+        "groups": read_column(table, args.groups, args),
+    }
+
+
+def run_answer(args: Namespace) -> dict[str, Any]:
     """Answer a table, and write its answers and the policy for new rows."""
     import shelve
     from contextlib import nullcontext
@@ -367,51 +224,51 @@ def call_command(command: str, ids: list[str]) -> list[str]:
     return done.stdout.splitlines()
 
 
-def check(args: Namespace) -> dict[str, Any] | str:
+def run_check(args: Namespace) -> dict[str, Any] | str:
     """Check a table, and name the command that reads it."""
     cost = costs_and_columns(args).get("cost")
-    report = cl.check_table(args.table, cost=cost, **columns_of(args))
+    report = cl.check_table(args.table, cost=cost, **named_columns(args))
     if not args.json:
         return str(report)
     faults = report.faults.to_dict("records")
     return {"columns": report.columns, "faults": faults, "command": report.command}
 
 
-def evaluate(args: Namespace) -> dict[str, Any]:
+def run_evaluate(args: Namespace) -> dict[str, Any]:
     """Measure a policy on a table, next to its expected figures."""
     policy = cl.Policy.load(args.policy)
     here = measure(read_scores(args.table, args), policy)
-    return known_parts({"here": here, "expected": expected_of(parts_of(policy))})
+    return known_parts({"here": here, "expected": expected_figures(file_parts(policy))})
 
 
-def show(args: Namespace) -> dict[str, Any]:
+def run_show(args: Namespace) -> dict[str, Any]:
     """Print the content of a policy file."""
     policy = cl.Policy.load(args.policy)
-    parts = parts_of(policy)
+    parts = file_parts(policy)
     if args.json:
         return parts
     premises = {
         f"premise {premise['name']}": f"{premise['status']}: {premise['evidence']}"
         for premise in parts.get("premises", [])
     }
-    found = {"policy": repr(policy), "expected": expected_of(parts), "chosen": parts["chosen"]}
+    found = {"policy": repr(policy), "expected": expected_figures(parts), "chosen": parts["chosen"]}
     return known_parts(found) | premises
 
 
-def parts_of(policy: Any) -> dict[str, Any]:
+def file_parts(policy: Any) -> dict[str, Any]:
     """Return the parts of a policy's file."""
     from .policy.form import parts_as_json
 
     return parts_as_json(policy.point)
 
 
-def expected_of(parts: dict[str, Any]) -> dict[str, Any] | None:
+def expected_figures(parts: dict[str, Any]) -> dict[str, Any] | None:
     """Return the expected accuracy, cost and exit rates in a policy's file, or None."""
     expected = parts.get("expected")
     return expected and {name: expected[name] for name in MEASURED[:3]}
 
 
-def explore(args: Namespace) -> dict[str, Any]:
+def run_explore(args: Namespace) -> dict[str, Any]:
     """Write the explorer of a table as one page."""
     page = cl.explore(*read_splits(args)).save_html(args.out)
     if args.open:
@@ -421,12 +278,12 @@ def explore(args: Namespace) -> dict[str, Any]:
     return {"page": str(page)}
 
 
-def demo(args: Namespace) -> dict[str, Any]:
+def run_demo(args: Namespace) -> dict[str, Any]:
     """Write the explorer of the bundled table."""
     return {"page": str(cl.demo(args.out, browser=args.out is None))}
 
 
-def warm(args: Namespace) -> dict[str, Any]:
+def run_warm(args: Namespace) -> dict[str, Any]:
     """Compile the kernels."""
     cl.warm()
     return {}
@@ -470,6 +327,19 @@ def with_options(message: str, options: dict[str, Any]) -> str:
     return re.sub(r"(?<![\w(.])([a-z_]+)=\(?('[^']*'|[^\s'(),;:]*)(?:,\))?", option, message)
 
 
+RUN = {
+    "search": run_search,
+    "certify": run_certify,
+    "check": run_check,
+    "answer": run_answer,
+    "evaluate": run_evaluate,
+    "explore": run_explore,
+    "demo": run_demo,
+    "show": run_show,
+    "warm": run_warm,
+}
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run a command line and return its exit status.
 
@@ -482,14 +352,14 @@ def main(argv: list[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     options: dict[str, Any] = {}
     try:
-        parser = parser_of_all()
+        parser = parser_of_all(cl.__version__)
         if not argv:
             parser.print_help()
             return 0
         args = parser.parse_args(argv)
         options = vars(args)
         check_out(args)
-        found = args.does(args)
+        found = RUN[args.command](args)
         if isinstance(found, str):
             print(found, flush=True)
             return 0

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 import cascadelib as cl
-from cascadelib.__main__ import main, parser_of_all, with_options
+from cascadelib.__main__ import main, with_options
 from cascadelib.policy.form import parts_as_json
 
 NAMED = ["--label", "label", "--prediction", "prediction"]
@@ -58,23 +58,6 @@ def told(capsys, *argv):
     """Return the exit status and the printed JSON of a command line."""
     status = main([*map(str, argv), "--json"])
     return status, json.loads(capsys.readouterr().out)
-
-
-def test_help_shows_all_defaults():
-    """Except those of required options and of columns."""
-    (commands,) = [
-        action for action in parser_of_all()._actions if isinstance(action.choices, dict)
-    ]
-    chosen = {"label", "prediction", "correct", "budget", "accuracy", "loss", "goal", "epsilon"}
-    chosen |= {"reference", "ask", "recall", "precision", "positive"}
-    for command in commands.choices.values():
-        for action in command._actions:
-            takes_value = action.option_strings and action.nargs != 0
-            if takes_value and action.dest not in chosen:
-                assert "(default: " in action.help, action.dest
-            if action.default not in (None, False, "==SUPPRESS=="):
-                shown = action.help.replace("5%%", "5%").replace(" 1 2", " [1, 2]")
-                assert f"(default: {action.default})" in shown
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])

@@ -33,7 +33,7 @@ MOST_SAMPLES = 2**23  # samples whose quantiles a file may store
 
 
 @dataclass(frozen=True)
-class Samples:
+class SampleSets:
     """One set of samples, with its :attr:`~cascadelib.origin.Origin.traces`, and further sets."""
 
     samples: int
@@ -45,10 +45,10 @@ class Samples:
     contents: bytes | None = None
     confidences: bytes | None = None
     forms: bytes | None = None
-    also: "tuple[Samples | None, ...]" = ()
+    also: "tuple[SampleSets | None, ...]" = ()
 
     @classmethod
-    def of(cls, origin: Origin, models: Iterable[str] | None = None) -> "Samples":
+    def of(cls, origin: Origin, models: Iterable[str] | None = None) -> "SampleSets":
         """Return the record of one set of samples for a cascade of some models."""
         record = origin.record(models)
         traces = dict(record.traces)
@@ -100,7 +100,7 @@ class CascadeFile:
     score: str
     cost_kind: str
     chosen: Figures
-    chosen_on: Samples | None
+    chosen_on: SampleSets | None
     versions: dict[str, str]
     expected: Expected | None = None
     premises: tuple[dict[str, str], ...] = ()
@@ -164,7 +164,7 @@ def join_lines(match: re.Match) -> str:
 def to_json(value: Any) -> Any:
     """Return a value as plain values of JSON, without the defaults of dataclasses."""
     if isinstance(value, Origin):
-        value = Samples.of(value)
+        value = SampleSets.of(value)
     if is_dataclass(value):
         items = ((part, getattr(value, part.name)) for part in fields(value))
         return {part.name: to_json(item) for part, item in items if item != part.default}
@@ -179,7 +179,7 @@ def from_json(kind: Any, value: Any, place: str = "") -> Any:
     """Return a JSON value as a value of a type, or raise ValueError that names its place."""
     options = get_args(kind)
     if kind is Origin:
-        return from_json(Samples, value, place).origin()
+        return from_json(SampleSets, value, place).origin()
     if NoneType in options:
         return None if value is None else from_json(options[0], value, place)
     if get_origin(kind) is tuple and isinstance(value, list):
@@ -272,13 +272,13 @@ def method_part(point: Point) -> MethodPart | None:
     return MethodPart(method.metric, method.ensemble, method.temperature, temperatures, fitted)
 
 
-def samples_part(seen: Origins, models: tuple[str, ...]) -> Samples | None:
+def samples_part(seen: Origins, models: tuple[str, ...]) -> SampleSets | None:
     """Return the samples that a Point has seen: the first known set, with the others in ``also``.
 
     An unknown set is None there.
     """
     parts = parts_of(seen)
-    written = [Samples.of(part, models) for part in parts if part is not None]
+    written = [SampleSets.of(part, models) for part in parts if part is not None]
     if not written:
         return None
     unknown = [None] if None in parts else []

@@ -5,8 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-import cascadelib as cl
-from cascadelib import Baseline, LogitStore, Method, Point, ScoreTable, certify, evaluate, search
+from cascadelib import Baseline, LogitStore, Method, ScoreTable, certify, evaluate, search
 from cascadelib.guarantees.few_labels import candidates
 
 NAMES = ("s", "m", "l")
@@ -23,7 +22,8 @@ def population(k, seed=0):
 
 CORRECT, CONFIDENCE = population(16_000)
 WHOLE = ScoreTable(CORRECT, CONFIDENCE, [1, 5, 20], NAMES)
-CHOSEN, CHECK = WHOLE.take(slice(0, 8000)), WHOLE.take(slice(8000, None))
+CHOSEN = WHOLE.take(slice(0, 8000))
+CHECK = WHOLE.take(slice(8000, None))
 FRONT = search(CHOSEN, 2)
 
 
@@ -189,16 +189,3 @@ REFUSED = [
 def test_certify_refuses(change, message):
     with pytest.raises(ValueError, match=message):
         certify(**{"cascades": FRONT, "store": CHECK, "epsilon": 0.01} | change)
-
-
-def test_labels_in_order_and_f1_have_no_clusters():
-    rng = np.random.default_rng(0)
-    predictions = rng.integers(0, 2, (2, 40)).astype(str)
-    table = cl.ScoreTable(
-        None, rng.random((2, 40)), [1, 8], "ab", predictions=predictions, labels=predictions[1]
-    )
-    point = Point(("a", "b"), (0.5,), cost_kind="cost")
-    for score, options in (("f1", {}), ("top1", {"labels_in_order": True, "labels": {}})):
-        with pytest.raises(ValueError, match="F1 is not a mean over clusters"):
-            one = replace(point, score=score)
-            certify(table, one, 0.1, reference="b", clusters=range(40), **options)

@@ -5,13 +5,12 @@ import math
 from types import SimpleNamespace
 
 import numpy as np
-import pandas as pd
 import pytest
 from scipy.stats import beta, binom, hypergeom
 
 import cascadelib as cl
 from cascadelib.evaluation.intervals import BETS, anytime_lower
-from cascadelib.guarantees import likeness, peeling, premises, repeats, trial
+from cascadelib.guarantees import likeness, peeling, premises, repeats
 from cascadelib.serve import DriftSignal, Monitor, monitor
 from cascadelib.store import aligned_rows
 
@@ -32,54 +31,6 @@ def capture(monkeypatch):
         return calls
 
     return replaced
-
-
-def nested_table(k=200):
-    """Three models, each correct wherever the cheaper one is, of rising confidence."""
-    rng = np.random.default_rng(0)
-    ease = rng.random(k)
-    correct = ease > np.array([[0.3], [0.2], [0.1]])
-    return cl.ScoreTable(correct, np.tile(ease, (3, 1)), [1, 4, 9], "abc")
-
-
-@pytest.mark.parametrize(("simultaneous", "level"), [(True, 0.06 / 4), (False, 0.06)])
-def test_a_certificate_tests_each_point_at_its_share_of_delta(simultaneous, level, capture):
-    """Loss and cost: both must hold, so neither level is halved."""
-    of_loss = capture(trial, "loss_p_value", 0.001)
-    of_cost = capture(trial, "cost_p_value", 0.001)
-    points = [cl.Point(("a", "c"), (t,), cost_kind="cost") for t in (0.9, 0.7, 0.5, 0.3)]
-    found = cl.certify(
-        nested_table(), points, 0.1, 0.06, reference="c", budget=8.0, simultaneous=simultaneous,
-        accept=("independent", "overlap", "reference complete", "confidences", "rows aligned"),
-    )  # fmt: skip
-    assert [call[4:6] for call in of_loss] == [(0.1, level)] * 4
-    assert [call[2:4] for call in of_cost] == [(8.0, level)] * 4
-    assert len(found.certified) == 4
-
-
-def test_points_in_order_are_tested_until_one_exceeds_delta(capture):
-    """A p-value of δ itself still certifies."""
-    for p_value, tested in ((0.06, 3), (0.06 + 1e-12, 1)):
-        calls = capture(trial, "loss_p_value", p_value)
-        points = [cl.Point(("a", "c"), (t,), cost_kind="cost") for t in (0.9, 0.7, 0.5)]
-        accepted = ("independent", "overlap", "reference complete", "confidences", "rows aligned")
-        found = cl.certify(nested_table(), points, 0.1, 0.06, reference="c", accept=accepted)
-        assert len(calls) == tested and len(found.certified) == tested * (tested > 1)
-
-
-@pytest.mark.parametrize("delta", [0.05, 0.2])
-def test_simultaneous_points_are_rejected_by_the_method_of_holm(delta):
-    """The smallest of m p-values must be at most δ / m, the next δ / (m − 1), the last δ."""
-    at_the_boundary = pd.Series([delta, delta / 3, delta / 2])
-    assert trial.rejected(at_the_boundary, delta, True).sort_index().tolist() == [True] * 3
-    for place, certified in ((1, []), (2, [1]), (0, [1, 2])):
-        above = at_the_boundary.copy()
-        above[place] *= 1 + 1e-9
-        found = trial.rejected(above, delta, True)
-        assert sorted(found.index[found]) == certified
-    in_order = trial.rejected(pd.Series([delta, delta]), delta, False)
-    assert in_order.tolist() == [True, True]
-    assert not trial.rejected(pd.Series([delta * (1 + 1e-9)]), delta, False).any()
 
 
 def test_a_coin_spends_the_rest_of_delta():
@@ -143,13 +94,14 @@ def test_at_an_anytime_bound_the_mean_capital_is_one_over_the_error(lost, same, 
     assert anytime_lower(0, 0, 0, error) == -1.0
 
 
-def test_alarms_of_failing_models_share_their_error(capture):
-    calls = capture(monitor, "anytime_lower", -0.5)
+def test_alarms_of_failing_models_share_their_evidence(monkeypatch):
+    """An alarm of a model needs the evidence of all inputs × the number of models, exactly."""
+    monkeypatch.setattr(monitor, "evidence_of", lambda failures, most: sum(failures))
     running = Monitor(cl.Point(("a", "b", "c"), (0.5, 0.5)))
-    running.local.sums["failed"][1] = [90, 7, 2, 1, 0]
-    table = running.failing(most=0.0, error=0.3)
-    assert calls == [(0, 0, 0, 0.3 / 3), (10, 90, 0, 0.3 / 3), (0, 0, 0, 0.3 / 3)]
-    assert (table["low"] == 0).all() and not table["alarm"].any()
+    running.local.latest[1].extend([1, 1, 1])
+    for needed, alarms in ((1.0, [False, True, False]), (1.0001, [False] * 3)):
+        table = running.failing(most=0.3, inputs_per_false_alarm=needed)
+        assert table["alarm"].tolist() == alarms and table["evidence"].tolist() == [0, 1, 0]
 
 
 @pytest.mark.parametrize(("workers", "stages"), [(1, 1), (1, 3), (2, 2), (3, 1)])
