@@ -1,7 +1,7 @@
 """The samples, cascades and known labels of a certificate."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 from numpy import ndarray as Array
 
-from ..checks import about, brief
+from ..checks import brief, error_context
 from ..evaluation.point import Point
 from ..evaluation.run import Run, evaluate
-from ..labels import aligned, as_text, as_written, check_distinct, texts_of_keys
+from ..labels import align_values, as_text, check_distinct, texts_of_keys, written_value
 from ..origin import Origin, digests_of
 from ..scoring import F1
 from ..store.protocol import Store
@@ -44,6 +44,8 @@ class Case:
         Whether the label is known.
     in_order : bool
         Whether the known labels are a uniform draw of those that can matter.
+    judged : Case, optional
+        The same case with the labels of a judge.
     """
 
     store: Store
@@ -55,6 +57,7 @@ class Case:
     differs: Array
     is_known: Array
     in_order: bool
+    judged: "Case | None" = None
 
     @cached_property
     def points(self) -> list[Point]:
@@ -104,13 +107,18 @@ def prepare_case(
     points: list[Point],
     reference: str,
     labels: Mapping | None,
+    judge: Mapping | None,
     in_order: bool,
     groups: Any,
     clusters: Any,
 ) -> Case:
     """Return the case of some points, or raise ValueError for labels, groups or clusters that do
     not fit the store."""
+    in_order = in_order or judge is not None
     labelled, differs, is_known = apply_labels(store, points, reference, labels, in_order)
+    if judge is not None:
+        every = dict(judge) | dict({} if labels is None else labels)
+        labelled = apply_labels(store, points, reference, every, True)[0]
     ids = store.origin.sample_ids
     parts = {None: np.ones(len(ids), bool)}
     if groups is not None:
@@ -125,9 +133,13 @@ def prepare_case(
             )
         numbers = pd.factorize(keys_of(clusters, "cluster", ids))[0]
     runs = evaluate(labelled, points)
-    return Case(
+    case = Case(
         labelled, store.origin, runs, reference, parts, numbers, differs, is_known, in_order
     )
+    if judge is None:
+        return case
+    by_judge = apply_labels(store, points, reference, judge, True)[0]
+    return replace(case, judged=replace(case, store=by_judge, runs=evaluate(by_judge, points)))
 
 
 def keys_of(keys: Any, what: str, sample_ids: Array) -> Array:
@@ -136,7 +148,7 @@ def keys_of(keys: Any, what: str, sample_ids: Array) -> Array:
     Raise ValueError for another shape or mixed types, or if a sample has none (None, nan), since no
     bound would cover it.
     """
-    keys = aligned(keys, f"{what}s", sample_ids)
+    keys = align_values(keys, f"{what}s", sample_ids)
     refuse_missing(keys, what, sample_ids)
     values = np.asarray(keys)
     if values.shape != sample_ids.shape:
@@ -182,7 +194,7 @@ def compare_with_reference(
             "score='top1'"
         )
     part = store.select(models_of(points, reference))
-    with about(f"compared with the predictions of {reference!r}"):
+    with error_context(f"compared with the predictions of {reference!r}"):
         agreed = part.labelled(part.predicted(reference))
     absent = unanswered(store, reference)
     runs = evaluate(agreed, list(points))
@@ -215,7 +227,7 @@ def read_known_labels(labels: Any, sample_ids: Array) -> dict[str, Any]:
         )
     check_distinct(texts, "labels")
     pairs = zip(texts.tolist(), labels.values() if isinstance(labels, Mapping) else labels)
-    return {sample: as_written(label) for sample, label in pairs if not pd.isna(label)}
+    return {sample: written_value(label) for sample, label in pairs if not pd.isna(label)}
 
 
 def apply_labels(

@@ -193,6 +193,7 @@ def certify(
     budget: float | None = None,
     groups: Any = None,
     labels: Mapping | None = None,
+    judge: Mapping | None = None,
     labels_in_order: bool = False,
     simultaneous: bool = False,
     clusters: Any = None,
@@ -232,6 +233,10 @@ def certify(
         {sample id: label}, top-1 only. They replace the labels of the store, which may have none.
         The labels of the samples that :func:`to_label` returns give the same p-values as all
         labels. A missing label (None or nan) counts as the worst case, whichever labels are known.
+    judge : mapping, optional
+        {sample id: label} by a model that grades answers, top-1 only, for all samples that
+        :func:`to_label` returns. The guarantee is about the true labels. `labels` are those of the
+        first m of these samples, as with `labels_in_order`, and measure the errors of the judge.
     labels_in_order : bool, default=False
         Whether the known labels are those of the first m samples that to_label returns, with m
         fixed before any label was seen. A label that no model predicts then counts as wrong for
@@ -308,7 +313,13 @@ def certify(
         raise ValueError("max_price= is for budget=, the maximum mean cost: give both")
     check_store(store)
     points, reference = select_points(cascades, reference, epsilon, budget)
-    case = prepare_case(store, points, reference, labels, labels_in_order, groups, clusters)
+    case = prepare_case(
+        store, points, reference, labels, judge, labels_in_order, groups, clusters
+    )
+    remarks: tuple[str, ...] = ()
+    if judge is not None:
+        known = np.count_nonzero(case.is_known)
+        remarks = (f"A judge labelled the samples, and {known} true labels bound its errors.",)
     trial = Trial(case, epsilon, budget, max_price, delta, simultaneous)
     promise = trial.promise
     premises = checked_premises(case, accept)
@@ -335,4 +346,5 @@ def certify(
         table_size=case.table_size,
         clusters=None if case.clusters is None else int(case.clusters.max()) + 1,
         reference_cost=trial.mean(np.full(len(store), alone)),
+        remarks=remarks,
     )

@@ -1,7 +1,7 @@
 """The tests of a certificate, point by point."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -15,6 +15,7 @@ from ..evaluation.run import Run
 from ..scoring import F1, f1, score_of
 from ..tables import number
 from .case import Case, answered_by
+from .judged import judged_p_value
 from .p_values import cluster_means, cost_p_value, f1_p_value, loss_p_value
 
 
@@ -76,18 +77,23 @@ class Trial:
     def table(self) -> pd.DataFrame:
         """Return a row per tested point. Tests in sequence stop at the first failure."""
         rows = []
-        for run, differs in zip(self.case.runs, self.case.differs):
-            rows.append(self.row(run, differs))
+        judged = self.case.judged
+        for position, (run, differs) in enumerate(zip(self.case.runs, self.case.differs)):
+            by_judge = None
+            if judged is not None:
+                by_judge = replace(self, case=judged).losses(judged.runs[position])
+            rows.append(self.row(run, differs, by_judge))
             if not self.simultaneous and rows[-1]["p_value"] > self.delta:
                 break
         table = pd.DataFrame(rows)
         table["certified"] = rejected(table["p_value"], self.delta, self.simultaneous)
         return table
 
-    def row(self, run: Run, differs: Array) -> dict[str, Any]:
+    def row(self, run: Run, differs: Array, judged: Array | None) -> dict[str, Any]:
         """Return the row of a point in the certificate's table.
 
-        differs, bool [k], is True for samples whose labels can matter.
+        differs, bool [k], is True for samples whose labels can matter. judged, int [k], are the
+        losses by the labels of a judge.
         """
         row: dict[str, Any] = {
             "models": run.point.models,
@@ -100,7 +106,7 @@ class Trial:
             losses = self.losses(run)
             row |= self.observed(run, losses, differs)
             for name, part in self.case.parts.items():
-                p_values[name] = self.p_value(run, losses, differs, part)
+                p_values[name] = self.p_value(run, losses, differs, part, judged)
             if None not in p_values:
                 row["group"] = max(p_values, key=p_values.__getitem__)
         if self.budget is not None:
@@ -140,7 +146,9 @@ class Trial:
             "unlabelled": self.mean(differs & ~self.case.is_known),
         }
 
-    def p_value(self, run: Run, losses: Array, differs: Array, part: Array) -> float:
+    def p_value(
+        self, run: Run, losses: Array, differs: Array, part: Array, judged: Array | None
+    ) -> float:
         """Return the p-value of a loss of ε or more on the samples ``part``, bool [k]."""
         epsilon: Any = self.epsilon
         if is_alone(run.point, self.case.reference):
@@ -148,11 +156,18 @@ class Trial:
         if self.positive is not None:
             correct = run.correct[part]
             return f1_p_value(self.correct[part], correct, self.positive[part], epsilon, self.level)
+        is_known = self.case.is_known
+        if judged is not None:
+            at = part & differs
+            samples = int(np.count_nonzero(part))
+            return judged_p_value(
+                losses[at], judged[at], is_known[at], samples, epsilon, self.level
+            )
         clusters = self.case.clusters
         return loss_p_value(
             losses[part],
             differs[part],
-            self.case.is_known[part],
+            is_known[part],
             self.case.in_order,
             epsilon,
             self.level,
