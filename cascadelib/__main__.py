@@ -24,10 +24,10 @@ def named_columns(args: Namespace) -> dict[str, str]:
 
 def read_scores(path: str, args: Namespace) -> Any:
     """Return the LogitStore of a folder, or the ScoreTable of a file."""
-    from .files import folder_of
+    from .files import find_folder
 
     named = named_columns(args)
-    if not folder_of(path).is_dir():
+    if not find_folder(path).is_dir():
         return cl.ScoreTable.from_frame(path, **named, **costs_and_columns(args))
     if named:
         raise ValueError(
@@ -48,13 +48,15 @@ def costs_and_columns(args: Namespace) -> dict[str, Any]:
 
 def read_column(path: str, column: str | None, args: Namespace) -> Any:
     """Return the texts of a column of a table, by sample id."""
-    from .checks import known
+    from .checks import validate_choice
     from .store.tables.table_files import read_table
 
     if column is None:
         return None
     frame = read_table(path, encoding=args.encoding)
-    names = [known(name, frame.columns, "column") for name in (args.sample or "sample", column)]
+    names = [
+        validate_choice(name, frame.columns, "column") for name in (args.sample or "sample", column)
+    ]
     values = frame[names].astype(str).drop_duplicates().set_index(names[0])[column]
     if values.index.has_duplicates:
         sample = values.index[values.index.duplicated()][0]

@@ -13,7 +13,7 @@ import numpy as np
 import timm
 import torch
 
-from ..checks import POSITIVE, about, check_count, check_number, known
+from ..checks import POSITIVE, check_count, check_number, error_context, validate_choice
 from ..datasets.images import Photographs
 from ..datasets.samples import Samples
 from ..datasets.texts import Texts
@@ -281,10 +281,10 @@ def _check_arguments(
     check_count(batch_size, "batch_size")
     check_count(shard_size, "shard_size")
     check_count(workers, "workers", 0)
-    known(dtype, DTYPES, "dtype")
-    known(amp, AMP, "amp")
+    validate_choice(dtype, DTYPES, "dtype")
+    validate_choice(amp, AMP, "amp")
     for name, value in macs.items():
-        known(name, [model.name for model in models], "model in macs")
+        validate_choice(name, [model.name for model in models], "model in macs")
         check_number(value, f"model {name!r}: macs", "a positive number", *POSITIVE)
 
 
@@ -293,7 +293,7 @@ def _open_existing(path: Path | str, labels: Origin) -> LogitStore | None:
     if not (Path(path) / "manifest.json").exists():
         return None
     store = LogitStore(path)
-    with about(f"the store {path} is of another split; choose another path"):
+    with error_context(f"the store {path} is of another split; choose another path"):
         origin_of(store).check_same(labels.sample_ids, labels.values)
         if store.classes and labels.classes and store.classes != labels.classes:
             raise ValueError(f"its classes are {store.classes}, not {labels.classes}")

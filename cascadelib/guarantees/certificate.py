@@ -313,9 +313,7 @@ def certify(
         raise ValueError("max_price= is for budget=, the maximum mean cost: give both")
     check_store(store)
     points, reference = select_points(cascades, reference, epsilon, budget)
-    case = prepare_case(
-        store, points, reference, labels, judge, labels_in_order, groups, clusters
-    )
+    case = prepare_case(store, points, reference, labels, judge, labels_in_order, groups, clusters)
     remarks: tuple[str, ...] = ()
     if judge is not None:
         known = np.count_nonzero(case.is_known)

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy import ndarray as Array
 
-from ..checks import brief, check_number, checked_share, known
+from ..checks import brief, check_number, checked_share, validate_choice
 from ..evaluation.evaluation import check_store
 from ..evaluation.point import Point, points_of
 from ..fronts.front import Front
@@ -89,7 +89,7 @@ def select_points(
     if isinstance(cascades, Front):
         accuracy = cascades.singles["accuracy"]
         reference = accuracy.idxmax() if reference is None else reference
-        known(reference, accuracy.index, "model")
+        validate_choice(reference, accuracy.index, "model")
         return candidates(cascades, reference, epsilon, budget), reference
     points = points_of(cascades)
     if reference is None and (epsilon is not None or budget is None):

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..checks import known
+from ..checks import validate_choice
 from ..evaluation.intervals import anytime_lower
 from ..evaluation.point import Point
 from .counts import VERDICTS, Counts, Pending, add_up
@@ -96,7 +96,7 @@ class Audit:
                 answers = (part.answers_for(name, self.equal) for part in self.parts)
                 pair = next(filter(None, answers), None)
                 if pair is None:
-                    known(name, self.to_label().index, "input to label")
+                    validate_choice(name, self.to_label().index, "input to label")
                 elif not pd.isna(label):
                     self._check_label(name, label, pair[1])
                     found[name] = label

@@ -17,7 +17,7 @@ from scipy.stats import binomtest
 
 from ..checks import brief
 from ..evaluation.point import Point
-from ..files import digest_of, opened, replacing
+from ..files import digest_of, open_regular_file, replace_atomically
 from ..policy.decisions import FAILURES, Decisions
 from ..policy.form import parse_cascade, text_of
 from .audit import LOCK, Audit
@@ -434,7 +434,7 @@ class Monitor(Audit):
             ) from None
         policy = text_of(replace(self.point, selected_on=None))
         head = {"format": FORMAT, "checksum": digest_of(text), "policy": policy}
-        with replacing(Path(path)) as temporary:
+        with replace_atomically(Path(path)) as temporary:
             temporary.write_text(f"{json.dumps(head)}\n{text}", encoding="utf-8")
 
     @classmethod
@@ -463,7 +463,7 @@ class Monitor(Audit):
         observe : Count what the log has since the file was saved.
         """
         try:
-            with opened(Path(path), MAX_FILE_BYTES) as file:
+            with open_regular_file(Path(path), MAX_FILE_BYTES) as file:
                 head = json.loads(file.readline())
                 text = file.read().decode()
             if head["format"] != FORMAT or head["checksum"] != digest_of(text):

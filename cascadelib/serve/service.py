@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from ..checks import check_count, check_number, known
+from ..checks import check_count, check_number, validate_choice
 from ..files import digest_of
 from ..methods.thresholds import convert_units
 from ..policy.calls import Expectation, add_note, failure_of
@@ -137,7 +137,7 @@ class Service:
         self.audit = check_number(audit, "audit", "a share", 0, 1)
         self.deadline = math.inf if deadline is None else check_seconds(deadline, "deadline")
         self.queue = math.inf if queue is None else check_count(queue, "queue")
-        self.stops = known(on_error, ["stop", "next"], "on_error") == "stop"
+        self.stops = validate_choice(on_error, ["stop", "next"], "on_error") == "stop"
         self.last = len(names) - 1
         self.models: Functions | Members
         is_cascade = hasattr(calls, "members")
@@ -163,7 +163,7 @@ class Service:
                 )
             self.models = Members(calls, reference, options[0], max(options[1]))
         else:
-            known(reference, names, "model of this policy")
+            validate_choice(reference, names, "model of this policy")
             expectation = Expectation.of(labels, confidence_range)
             self.models = Functions(policy.in_use, calls, reference, expectation)
         self.free = max(options[1]) if is_cascade else math.inf  # calls of all models
