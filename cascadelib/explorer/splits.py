@@ -117,12 +117,7 @@ class ExploredSplits:
         self.stores = {"validation": self.store}
         self.certified = [point for each in self.certificates for point in each.certified]
         self.check_certificates()
-        if self.held_out is not None:
-            check_store(self.held_out)
-            for name in self.store.models.index:
-                known(name, self.held_out.models.index, "model of the held-out split")
-            if not is_same_split(self.store, self.held_out):
-                self.stores["held-out"] = self.held_out
+        self.add_held_out()
         self.source: Any = self.front or next(iter(self.certified), None)
         self.tasks: dict[tuple, SearchTask] = {}
         self.methods, self.first = methods_of(self.store, self.source)
@@ -136,6 +131,16 @@ class ExploredSplits:
         lengths = {n for n in LENGTHS if n <= len(self.store.models)}
         lengths.update(len(point.models) for point in self.certified)
         self.lengths = sorted(lengths.union(kind[-1] for kind in self.fronts)) or [1]
+
+    def add_held_out(self) -> None:
+        """Add the held-out split, if there is one, or raise ValueError if it lacks a model."""
+        if self.held_out is None:
+            return
+        check_store(self.held_out)
+        for name in self.store.models.index:
+            known(name, self.held_out.models.index, "model of the held-out split")
+        if not is_same_split(self.store, self.held_out):
+            self.stores["held-out"] = self.held_out
 
     def check_certificates(self) -> None:
         """Raise ValueError if certificates differ in their guarantee or have held-out samples."""
