@@ -16,7 +16,7 @@ const ACKNOWLEDGED = 4 // seconds within which a kernel acknowledges a request
 const BUSY_POLLS = 4 // consecutive polls in which a kernel is busy, before controls are disabled
 const POLL = 400 // milliseconds between two polls of the kernel
 const ENDED = ["starting", "restarting", "autorestarting", "terminating", "dead"] // after a widget was shown
-const FRONT_POINTS = 600 // of a front on the held-out split
+const FRONT_POINTS = 300 // of a front on the held-out split
 const SVG = "http://www.w3.org/2000/svg"
 
 // Words
