@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import brief, check_count, items_of, known, reals
+from ..checks import as_real_array, brief, check_count, items_of, validate_choice
 from ..evaluation.point import Point
-from ..labels import aligned
+from ..labels import align_values
 from ..methods.confidence_metrics import metric_of
 from ..methods.confidence_range import impossible, median_outside
 from ..methods.fitted import value_columns
@@ -352,15 +352,15 @@ def align_samples(point: Point, confidences: list, predictions: list) -> tuple[l
     ordered = []
     for stage, values in enumerate(confidences):
         names = value_columns(point.fitted[stage].columns) if point.fitted else None
-        ordered.append(aligned(values, "confidences", ids, names))
-    return ordered, [aligned(values, "predictions", ids) for values in predictions]
+        ordered.append(align_values(values, "confidences", ids, names))
+    return ordered, [align_values(values, "predictions", ids) for values in predictions]
 
 
 def read_columns(point: Point, stage: int, confidences: Any) -> np.ndarray:
     """Return confidences as float64 [s] or [s, c], or as objects if a fit also reads text."""
     if point.fitted and point.fitted[stage].categories:
         return np.atleast_1d(np.asarray(confidences, object))
-    return np.atleast_1d(reals(confidences, "confidences"))
+    return np.atleast_1d(as_real_array(confidences, "confidences"))
 
 
 def describe_failure(point: Point, name: Any, answer: Answer, row: int) -> str:
@@ -407,7 +407,7 @@ def align_by_model(names: Sequence[str], values: Any, what: str) -> list:
     """
     if hasattr(values, "keys"):
         if len(values) and not any(name in values for name in names):
-            known(next(iter(values)), names, "model of this cascade")
+            validate_choice(next(iter(values)), names, "model of this cascade")
         return [values.get(name) for name in names]  # other keys are ignored
     values = [None] * len(names) if values is None else items_of(values)
     if not len(names) - 1 <= len(values) <= len(names):

@@ -444,10 +444,10 @@ def test_every_block_of_the_readme_and_of_the_first_steps_runs(thin, tmp_path):
     environment = {"PATH": f"{thin.parent}{os.pathsep}{os.environ['PATH']}", "BROWSER": "true"}
     environment |= {"PYTHONPATH": os.pathsep.join([str(tmp_path / "beside"), str(tmp_path)])}
     said = alone(thin, WALK, tmp_path, **environment)
-    assert said.count("With probability at least 95%") == 8
+    assert said.count("With probability at least 95%") == 6
     assert said.count("[0 1") == 2 and (tmp_path / "cascade.json").is_file()
     policy = (tmp_path / "policy.json").read_text()
-    assert json.loads(policy)["models"][0]["name"] == "line"
+    assert json.loads(policy)["models"][0]["name"] == "llama-3.1-8b"
 
 
 def test_published_models_on_the_core_alone(thin, tmp_path):

@@ -86,6 +86,5 @@ def test_a_pretrained_model_recognizes_photographs(checkpoints, photographs, num
     )
     np.testing.assert_allclose(store.logits(name), logits[:, columns], rtol=1e-3, atol=1e-3)
     assert (
-        store.models.top1[name] == 1
-        and store.models.image_size[name] == {0: 224, 2: 260}[number]
+        store.models.top1[name] == 1 and store.models.image_size[name] == {0: 224, 2: 260}[number]
     )
