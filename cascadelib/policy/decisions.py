@@ -277,26 +277,31 @@ def check_answer(
     values = np.full(count, np.nan)
     if confidences is not None:
         values = read_columns(point, stage, confidences)
+    is_needed = stage < len(point.inside) and point.inside[stage] > -np.inf
     if len(values) != count or values.ndim > 1 and not point.fitted:
         raise ValueError(f"confidences of shape {list(values.shape)} for {count} samples")
     is_missing = values != values  # nan
     is_odd: Any = outside_bounds(values, bounds, lowest)
-    if not find_exits(point, stage, np.array([-np.inf]))[0]:
-        is_odd |= is_missing
+    if is_needed:
+        is_odd = is_odd | is_missing
     if values.ndim > 1:
         is_missing = is_missing.any(axis=1)
         is_odd = is_odd.any(axis=1)
-    is_odd |= point.metric is not None and impossible(values, point.metric)
-    failures = np.where((failures == 0) & is_odd, MALFORMED, failures)
+    if point.metric is not None:
+        is_odd = is_odd | impossible(values, point.metric)
+    if is_odd.any():
+        failures = np.where((failures == 0) & is_odd, MALFORMED, failures)
     confidence = values
     if point.fitted:
         confidence = np.full(count, lowest)
         rows = np.flatnonzero(~is_missing & (failures == 0))
         if not is_missing.all():
             confidence[rows] = fitted_confidence(point, stage, values, predictions, before, rows)
-    confidence = np.where(is_missing, lowest, confidence)
+    if is_missing.any():
+        confidence = np.where(is_missing, lowest, confidence)
     fault = describe_shift(point, stage, confidence[failures == 0])
-    failures = np.where((failures == 0) & (fault > ""), MALFORMED, failures)
+    if fault:
+        failures = np.where(failures == 0, MALFORMED, failures)
     return Answer(predictions[:, None], confidence, failures, fault=fault)
 
 

@@ -424,10 +424,10 @@ class Monitor(Audit):
                 "rng": self.rng.bit_generator.state,
                 "held": list(self.held.items()),
             }
-        encoder = json.JSONEncoder(default=to_plain)
+        encoder = json.JSONEncoder(default=lambda value: value.tolist())
         try:
             text = "".join(encoder.iterencode(state))  # in parts, so that other threads run
-        except TypeError as error:
+        except AttributeError as error:
             raise ValueError(
                 "a pending prediction cannot be saved as JSON, which has texts, numbers and "
                 f"lists: {error}"
@@ -551,10 +551,3 @@ def evidence_of(failures: Iterable[int], most: float) -> float:
     largest = np.cumsum(logs, axis=1)
     total = np.logaddexp.reduce(np.logaddexp.reduce(largest, axis=1)) - np.log(len(BETS))
     return float(np.exp(min(total, 700.0)))
-
-
-def to_plain(value: Any) -> Any:
-    """Return an array or a number of NumPy as values of JSON."""
-    if isinstance(value, np.ndarray | np.generic):
-        return value.tolist()
-    raise TypeError(f"{brief(value)} is not a value of JSON")
