@@ -3,9 +3,9 @@ and test/ here.
 
 Run ``python data/fashion-mnist/extract.py``. An interrupted run resumes. Existing models are kept,
 and refused if their weights have changed (``--replace`` extracts all of them again). The script
-also writes results.csv. It measures seconds per sample, so run nothing else at the same time if they
-matter. Seconds of different runs or machines cannot be compared. ``--seconds`` measures all models
-in one run and keeps the logits.
+also writes results.csv. It measures seconds per sample, so run nothing else at the same time if
+they matter. Seconds of different runs or machines cannot be compared. ``--seconds`` measures all
+models in one run and keeps the logits.
 """
 
 import argparse

@@ -10,9 +10,9 @@ counted by fvcore.
 
 Without ``--tables`` the files of 2022-07-27, or with ``--today`` those of 2026-01-06, are
 downloaded from that commit and checked against pinned SHA-256 sums. The source of a table follows
-from the sums of the files. For files of neither of two known commits of timm, it must be stated with
-``--source``. The table is written after the report. Rows are printed and omitted if this timm lacks
-their model, or if the checkpoint has other classes than ImageNet's 1,000.
+from the sums of the files. For files of neither of two known commits of timm, it must be stated
+with ``--source``. The table is written after the report. Rows are printed and omitted if this timm
+lacks their model, or if the checkpoint has other classes than ImageNet's 1,000.
 
 Each model is counted in its own process with a limit of ``--limit`` seconds. Each count is written
 to ``build/macs.jsonl``, so an interrupted run resumes. With ``--near``, only rows that can be on a

@@ -151,9 +151,7 @@ TEXT = st.text("ab\n\r\",; 'é", max_size=6)
     st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "cp1252"]),
     st.sampled_from([".csv", ".csv.gz"]),
 )
-def test_line_numbers_match_an_editor(
-    tmp_path_factory, cells, end, separator, encoding, suffix
-):
+def test_line_numbers_match_an_editor(tmp_path_factory, cells, end, separator, encoding, suffix):
     """Each row is written separately, and the lines of the previous rows are counted."""
     parts = []
     for row in [["first", "second", "third"], *cells]:
