@@ -1,4 +1,4 @@
-"""The README's picture of the explorer: the page of `make app` under a hand."""
+"""Draw the README's animation of the explorer: the first slider of `make app` is dragged."""
 
 import io
 import sys
@@ -22,12 +22,12 @@ SHARES = [*np.linspace(0.16, 0.6, 8), *np.linspace(0.5, 0.03, 9), *np.linspace(0
 
 
 def shot(page: Page) -> Image.Image:
-    """A picture of the page."""
+    """Return a picture of the page."""
     return Image.open(io.BytesIO(page.screenshot())).convert("RGB")
 
 
 def dragged(page: Page) -> Iterator[Image.Image]:
-    """A picture for each share of the first slider's way that a hand drags it to."""
+    """Yield a picture for each position of the first slider, as shares of its range."""
     slider = page.locator(".cl-slider").first
     for share in SHARES:
         slider.evaluate(
@@ -38,7 +38,7 @@ def dragged(page: Page) -> Iterator[Image.Image]:
 
 
 def main() -> None:
-    """Write explorer.gif beside this file."""
+    """Write explorer.gif next to this file."""
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as driver:
         path = write_page(Path(folder, "explorer.html"))
         browser = driver.chromium.launch(executable_path=find_browser(), args=BROWSER_FLAGS)

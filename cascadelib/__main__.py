@@ -7,6 +7,7 @@ import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable
 from io import TextIOWrapper
+from subprocess import SubprocessError
 from typing import Any, NoReturn
 
 import cascadelib as cl
@@ -117,6 +118,14 @@ def parser_of_all() -> Parser:
         [table],
         "which columns a table has, what is wrong with its cells, and the command that certifies",
     )
+    add_answer_options(
+        command(
+            "answer",
+            _answer,
+            [table],
+            "answer a table by its small model, and call a reference for risky rows",
+        )
+    )
     command("evaluate", _evaluate, [policy, table], "a policy on a table")
     explore = command(
         "explore",
@@ -158,6 +167,29 @@ def parser_of_all() -> Parser:
     )
     explore.add_argument("--open", action="store_true", help="open it in a browser")
     return parser
+
+
+def add_answer_options(answer: ArgumentParser) -> None:
+    """Add the options of ``cascadelib answer``."""
+    called = answer.add_mutually_exclusive_group(required=True)
+    called.add_argument("--reference", help="model of the table whose answers are looked up")
+    called.add_argument(
+        "--ask", help="command that reads ids and prints an answer to each, by line"
+    )
+    answer.add_argument("--small", help="model that answers first (default: the cheapest)")
+    answer.add_argument("--epsilon", type=share, help="largest share of wrong answers")
+    answer.add_argument("--recall", type=share, help="least recall, with --precision")
+    answer.add_argument("--precision", type=share, help="least precision, with --recall")
+    answer.add_argument("--positive", help="class of --recall and --precision")
+    answer.add_argument("--guarantee", default="probability", help="or mean (default: probability)")
+    answer.add_argument(
+        "--delta", type=share, default=0.05, help="probability that it fails (default: 5%%)"
+    )
+    answer.add_argument("--plan", action="store_true", help="make 200 calls, and say how many more")
+    answer.add_argument("--price", type=float, help="cost of a call (default: not counted)")
+    answer.add_argument("--bought", help="file that keeps answers of the reference (default: none)")
+    answer.add_argument("--answers", help="CSV file for the answers (default: none is written)")
+    answer.add_argument("--out", help="file for the policy (default: none is written)")
 
 
 def _scores(path: str, args: Namespace) -> Any:
@@ -277,6 +309,46 @@ def _certify(args: Namespace) -> dict[str, Any]:
     return {"summary": summary} | said | _written(args, point, store, held_out)
 
 
+def _answer(args: Namespace) -> dict[str, Any]:
+    """Answer a table, and write its answers and the policy for new rows."""
+    import shelve
+    from contextlib import nullcontext
+    from functools import partial
+
+    import pandas as pd
+
+    table = _scores(args.table, args)
+    names = ("epsilon", "recall", "precision", "positive", "guarantee", "delta", "plan", "price")
+    options = {name: getattr(args, name) for name in names}
+    small = table.select([args.small or table.models.index[0]])
+    ids = table.origin.sample_ids
+    ask: Callable = partial(_printed_answers, args.ask)
+    if args.reference:
+        ask = pd.Series(table.predicted(args.reference), ids).reindex
+    new: dict[str, str] = {}
+    with shelve.open(args.bought) if args.bought else nullcontext(new) as bought:
+        result = cl.answer_table(small, ask, **options, bought=bought)
+    if args.plan:
+        return {"plan": str(result)} | known_parts(vars(result))
+    if args.answers:
+        columns = {"sample": ids, "answer": result.answers, "asked": result.asked}
+        pd.DataFrame(columns).to_csv(args.answers, index=False)
+    if args.out:
+        result.policy.save(args.out)
+    counts = {"rows": len(table), "calls": int(result.asked.sum()), "cost": result.cost}
+    files = {"answers": args.answers, "policy": args.out}
+    return known_parts({"summary": str(result)} | counts | files)
+
+
+def _printed_answers(command: str, ids: list[str]) -> list[str]:
+    """Return what a shell command prints for ids, one a line."""
+    import subprocess
+
+    read = "\n".join(ids)
+    done = subprocess.run(command, shell=True, input=read, stdout=-1, text=True, check=True)
+    return done.stdout.splitlines()
+
+
 def _check(args: Namespace) -> dict[str, Any] | str:
     """What is wrong with a table, and the command that reads it."""
     named = {name: getattr(args, name) for name in NAMED if getattr(args, name)}
@@ -385,7 +457,7 @@ def main(argv: list[str] | None = None) -> int:
     ):  # nobody reads on, as "| head" does; nor what Python says of it at its end
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (ValueError, TypeError, LookupError, OSError, ImportError) as error:
+    except (ValueError, TypeError, LookupError, OSError, ImportError, SubprocessError) as error:
         remedy = ": pip install 'cascadelib[explore]'" if isinstance(error, ImportError) else ""
         print(f"cascadelib: {' '.join(str(error).split())}{remedy}", file=sys.stderr)
         return 2

@@ -450,7 +450,7 @@ class CascadeClassifier(ClassifierMixin, _BaseComposition):
             part = _safe_indexing(X, rows)
             scores = compute_probabilities(self.estimators_[name], part, self.classes_)
             answers[rows] = scores
-            confidence = metric.own(metric.from_probabilities(scores))
+            confidence = metric.convert(metric.from_probabilities(scores))
             rows = rows[~self.policy_.exits(stage, confidence)]
             if len(rows) == 0:
                 break

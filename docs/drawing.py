@@ -41,7 +41,7 @@ markerHeight="7" orient="auto">
 <text class="small" x="638" y="115">{large_cost} MACs</text>
 <path class="way" d="M391 134 V182" marker-end="url(#tip)"/><text x="416" y="162">yes</text>
 <path class="way" d="M638 126 V182" marker-end="url(#tip)"/>
-<text class="bold" x="391" y="206">its answer stands</text>
+<text class="bold" x="391" y="206">it answers</text>
 <text class="small" x="391" y="230">{first} of the test images</text>
 <text class="bold" x="638" y="206">it answers</text>\
 <text class="small" x="638" y="230">{later} of them</text>

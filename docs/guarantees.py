@@ -248,7 +248,7 @@ def called(name: str) -> list[str]:
         drawn = []
         for seed in range(3):
             bought = dict(answers)
-            result = cl.answer_table(small, list, epsilon, DELTA, seed=seed, bought=bought)
+            result = cl.answer_table(small, list, epsilon, delta=DELTA, seed=seed, bought=bought)
             calls.append(result.asked.mean())
             drawn.append(result.labels / len(p))
         cells.append(f"{np.mean(calls):.0%}, {np.mean(drawn):.1%}")

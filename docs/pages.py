@@ -2,7 +2,8 @@
 
 They are the API reference from docstrings, a page per subpackage, and the notebooks as pages of the
 report (notebooks/tools/report.py). Notebooks are those that ``make run`` has executed, or else the
-committed ones. CONTRIBUTING.md, SECURITY.md, CHANGELOG.md and the benchmarks follow.
+committed ones. CONTRIBUTING.md, SECURITY.md, CHANGELOG.md and the benchmarks follow. The first page
+gets a gallery (gallery.py).
 """
 
 import re
@@ -21,6 +22,7 @@ from mkdocs.structure.pages import Page
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 sys.path[:0] = [str(HERE), str(ROOT), str(ROOT / "notebooks")]
+from gallery import gallery  # noqa: E402
 from rooms import docstrings, listed, markdown, public, rooms, undocumented  # noqa: E402
 
 import setup  # noqa: E402 - the script of the package
@@ -38,7 +40,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages. Refuse to build if a public name has no docstring."""
     if missing := undocumented():
         raise PluginError(f"public names without a docstring: {', '.join(missing)}")
-    pages = reference() | notebooks() | top_level()
+    pages = reference() | notebooks() | top_level() | gallery()[1]
     for path, content in pages.items():
         files.append(File.generated(config, path, content=content))
     config.nav = [with_pages(entry, pages) for entry in config.nav or []]
@@ -46,8 +48,10 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
-    """Point a page's links out of docs/ to the same content on the site. The explorer is live."""
+    """Add the live explorer and the gallery. Point links out of docs/ to the site's pages."""
     markdown = markdown.replace("<!--explorer-->", report.FRAME.format(page=LIVE, state=""))
+    if "<!--gallery-->" in markdown:
+        markdown = markdown.replace("<!--gallery-->", gallery()[0])
     return ELSEWHERE.sub(lambda m: f"]({target_of(m[1])}", markdown)
 
 
@@ -96,8 +100,8 @@ def reference() -> dict[str, Any]:
             rows.append(f"| [`cl.{name}`]({name}.md) | {first_sentence(about)} |")
     entries = [f"::: cascadelib.{name}" for name in own]
     head = (
-        "# API reference\n\nWhat `import cascadelib as cl` offers: names of daily use, and the "
-        "rooms with the rest."
+        "# API reference\n\nThe names of `import cascadelib as cl`, and the "
+        "subpackages with the others."
     )
     return pages | {"reference/index.md": "\n\n".join([head, table(rows), *entries])}
 
@@ -117,7 +121,7 @@ def room_page(room: str) -> str:
 
 def table(rows: list[str]) -> str:
     """Return rows of Markdown as a table."""
-    return "\n".join(["| name | what it is |", "|---|---|", *rows])
+    return "\n".join(["| name | summary |", "|---|---|", *rows])
 
 
 def notebooks() -> dict[str, Any]:
@@ -129,8 +133,8 @@ def notebooks() -> dict[str, Any]:
         for path in committed
     ]
     about = (
-        "Where a notebook was run before this site was made its figures are live: hover over "
-        "a point to read it."
+        "The figures of notebooks that were run before this site was built are live: hover over a "
+        "point to read it."
     )
     with TemporaryDirectory() as folder:
         report.write(runs, Path(folder), about, home="../index.html")

@@ -91,22 +91,13 @@ def table_with(start: str, column: str) -> pd.DataFrame:
 
 
 def notebooks() -> str:
-    """Return the table of notebooks: question and first part of the answer, from committed
-    cells."""
-    rows = ["| notebook | answer on the bundled data |", "|---|---|"]
+    """Return the list of notebooks, each with its finding on the bundled data or its question."""
+    rows = []
     for path in sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb")):
         nb = nbformat.read(path, as_version=4)
-        question, answer = (
-            text.replace("|", "\\|")
-            for text in (report.question_of(nb), first_part(report.answer_of(nb)) or "–")
-        )
-        rows.append(f"| [{path.stem[:2]}](notebooks/{path.name}) {question} | {answer} |")
+        text = report.finding_of(nb) or report.question_of(nb)
+        rows.append(f"- [{path.stem[:2]}](notebooks/{path.name}): {text}")
     return "\n".join(rows)
-
-
-def first_part(answer: str) -> str:
-    """Return an answer up to its first semicolon or full stop."""
-    return re.split(r"; |\.(?= |$)", answer)[0] + "." if answer else ""
 
 
 def two_means() -> str:
@@ -117,9 +108,8 @@ def two_means() -> str:
         cl.mean_improvement_moved(test, front, ranges=swept) for swept in (False, True)
     )
     return wrapped(
-        f"(Pairs: {points:.2f} in 03, at the thresholds chosen, as longer cascades are replayed; "
-        f"{ranges:.2f} in 04,",
-        "at all between two of them.)",
+        f"(Pairs: {points:.2f} in notebook 03, at the selected thresholds, and {ranges:.2f} in",
+        "notebook 04, at all thresholds between two of them.)",
     )
 
 
@@ -130,11 +120,10 @@ def first_run() -> str:
         cl.tables.digits([round(found[part] / 60, 1)]) for part in ("install_s", "run_s")
     )
     return wrapped(
-        f"With Python 3.11 or newer, make and git. On {found['cores']} cores installing takes "
-        f"{install} minutes, once,",
-        f"the notebooks {run}. The clone is {found['download_mb']} MB to download, its `.venv` "
-        "takes",
-        f"{found['installed_mb'] / 1000:.1f} GB. No GPU is needed.",
+        "You need Python 3.11 or newer, make and git, but no GPU.",
+        f"On {found['cores']} cores the installation takes {install} minutes and the notebooks",
+        f"{run}. The clone has {found['download_mb']} MB, its `.venv`",
+        f"{found['installed_mb'] / 1000:.1f} GB (`python benchmarks/first_run.py`).",
     )
 
 
@@ -168,7 +157,7 @@ PURPOSE = {
     "[text]": "texts, with transformers",
     "[notebooks]": "the notebooks, with `[explore]`",
     "[serve]": "a service behind HTTP: `cascadelib.serve.http`",
-    "[all]": "all of these but `[serve]`",
+    "[all]": "all of these except `[serve]`",
 }
 
 
@@ -180,18 +169,19 @@ def extras() -> str:
         more = "+" if name.startswith("[") else ""
         lines.append(f"| {name} | {PURPOSE[name]} | {more}{packages} | {more}{megabytes:,} |")
     remark = wrapped(
-        "An extra's figures are what it adds to the core; packages that two extras share are there once.",
-        f"Counted by `python benchmarks/extras.py` on Linux, with torch {found['torch']}; the torch that pip",
-        "installs by default on Linux brings CUDA and takes gigabytes more.",
+        "The figures of an extra are its additions to the core. Extras share packages, so the sums",
+        f"are larger than the totals. Counted by `python benchmarks/extras.py` on Linux, with torch {found['torch']}.",
+        "The default torch for Linux includes CUDA and needs several GB more.",
     )
     return "\n".join([*lines, "", remark])
 
 
 def live() -> str:
-    """Return the link to the live explorer, if there is a site."""
+    """Return the link to the live explorer if the site has an address, else the command."""
     if address := site():
-        return f"[**Drag its thresholds**]({address.rstrip('/')}/notebooks/{report.LIVE}), live."
-    return "[**Drag its thresholds**](docs/explorer.md): `cascadelib demo`, `make app`."
+        page = f"{address.rstrip('/')}/notebooks/{report.LIVE}"
+        return f"[**Drag its thresholds in your browser**]({page})."
+    return "```console\n$ cascadelib demo    # drag thresholds in your browser\n```"
 
 
 def hosted() -> str:
@@ -202,9 +192,8 @@ def hosted() -> str:
             "live figures."
         )
     return wrapped(
-        "The report, all notebooks with live figures, is then in `build/report/index.html`;",
-        "each push to `main` publishes it",
-        "with the [documentation](docs/index.md) ([docs.yml](.github/workflows/docs.yml)).",
+        "The report, with live figures, is `build/report/index.html`. Each push to `main` publishes",
+        "it with the [documentation](docs/index.md) ([docs.yml](.github/workflows/docs.yml)).",
     )
 
 
@@ -251,8 +240,8 @@ def ranking() -> str:
     lines = []
     for word_, label in VERDICTS.items():
         names = words.index[words == word_]
-        told = "; ".join(f"`{name}`" for name in names) or "none"
-        lines.append(wrapped(f"**{label}** ({len(names)}): {told}.", bullet="- "))
+        listed = ", ".join(f"`{name}`" for name in names) or "none"
+        lines.append(wrapped(f"**{label}** ({len(names)}): {listed}.", bullet="- "))
     return "\n".join(lines)
 
 
@@ -278,29 +267,28 @@ def headline() -> str:
         for name in ("test", "val")
     )
     return wrapped(
-        f"**On {test.samples:,} held-out test images `{arrow(point.models)}` is right on",
-        f"{fraction(test.accuracy)}, its large",
-        f"model alone on {fraction(test.last_model_accuracy)}: a saving of {test.cost_ratio:.2f} ×",
-        f"({test.cost_ratio_low:.2f} to {test.cost_ratio_high:.2f}) in",
-        f"multiply-accumulates (MACs).** Models and threshold were chosen on {val.samples:,} other images, from all "
-        "pairs of",
-        f"{len(front.singles)} models ({taught()}) and all thresholds; there the saving was "
-        f"{val.cost_ratio:.1f} ×.",
+        f"On {test.samples:,} held-out test images, `{arrow(point.models)}` has {fraction(test.accuracy)} accuracy",
+        f"(its large model: {fraction(test.last_model_accuracy)}), with **{test.cost_ratio:.2f}× fewer",
+        f"multiply-accumulates** (MACs; 95% CI {test.cost_ratio_low:.2f}–{test.cost_ratio_high:.2f}).",
+        f"Models and threshold were selected on {val.samples:,} other images, from all pairs of "
+        f"{len(front.singles)} models ({taught()}) and all thresholds. The saving there was "
+        f"{val.cost_ratio:.1f}×.",
     )
 
 
 def taught() -> str:
-    """Return the number of distilled bundled models, and the training of their teacher."""
+    """Return the number of bundled models that were distilled from the best one."""
     models = json.loads((ROOT / "data/fashion-mnist/zoo.json").read_text(encoding="utf-8"))[
         "models"
     ]
     teachers = [entry.get("recipe", {}).get("teacher") for entry in models.values()]
     students = [teacher for teacher in teachers if teacher]
     (teacher,) = set(students)
-    smoothed = "label_smoothing" in models[teacher]["recipe"]
-    if teacher != images("val").models["top1"].idxmax() or not smoothed:
-        raise ValueError(f"{teacher} is not the best model, or did not learn smoothed labels")
-    return f"{len(students)} distilled from the largest, which [learnt smoothed labels](docs/training.md)"
+    if teacher != images("val").models["top1"].idxmax():
+        raise ValueError(
+            f"{teacher} is the teacher of the distilled models, but not the best model"
+        )
+    return f"{len(students)} [distilled from the largest](docs/training.md)"
 
 
 def training() -> str:
@@ -335,16 +323,14 @@ def zoo() -> str:
         "on Fashion-MNIST,",
         f"from {number(models['macs'].min())} to {number(models['macs'].max())} MACs.",
         f"On the validation images {front.singles['on_front'].sum()} are on the single-model "
-        "front, and above 90% of",
-        "accuracy each model on its hull costs at most "
-        f"{max(np.divide(above[1:], above[:-1])):.1f} times",
-        "the one before.",
+        "front. Above 90% accuracy each model on the hull costs at most "
+        f"{max(np.divide(above[1:], above[:-1])):.1f}× as much as the previous one.",
     )
 
 
 def factor(value: float, low: float, high: float) -> str:
     """Format a factor and its 95% interval."""
-    return f"{value:.2f} × [{low:.2f}, {high:.2f}]"
+    return f"{value:.2f}× [{low:.2f}–{high:.2f}]"
 
 
 def mean_factor(store: cl.LogitStore, front: cl.Front) -> str:
@@ -358,12 +344,12 @@ def matched() -> str:
     """Compare with the best single model: on test, then on the selection split."""
     front, point = chosen()
     rows = [
-        "| | best single model | cascade of two that matches it | its large model's cost ÷ its own "
-        "| over the hull, at equal accuracy |",
+        "| | best single model | pair that matches it | cost of its large model ÷ cost of the pair "
+        "| improvement factor |",
         "|---|---:|---:|---:|---:|",
     ]
     test = images("test")
-    for label, store in (("test", test), ("validation, which chose it", images("val"))):
+    for label, store in (("test", test), ("validation (selection split)", images("val"))):
         found = cl.evaluate(store, point)
         best = store.models.loc[store.models["top1"].idxmax()]
         alone = f"{fraction(best.top1)} at {number(best.macs)} MACs"
@@ -378,14 +364,14 @@ def matched() -> str:
     moved = cl.analysis.front_on(test, front)
     text = wrapped(
         f"The cascade is `{arrow(point.models)}` at a max-softmax threshold of "
-        f"{point.thresholds[0]:.4f}. Intervals are 95%; near the best single model the hull is steep, "
-        "and the factor over it uncertain. The pair",
-        f"with the largest factor where it was chosen, {largest.improvement:.2f} ×, has "
-        f"{there.improvement:.2f} × on",
-        f"the test images (`{arrow(largest.models)}`, {fraction(there.accuracy)}). Over the whole "
+        f"{point.thresholds[0]:.4f}. Intervals have 95% confidence. Near the best single model the hull is "
+        "steep, so the improvement factor is uncertain. The pair",
+        f"with the largest factor on the selection split, {largest.improvement:.2f}×, has "
+        f"{there.improvement:.2f}× on",
+        f"the test images (`{arrow(largest.models)}`, {fraction(there.accuracy)}). Over the full "
         "range of",
-        f"accuracies the pairs save a factor of {mean_factor(test, moved)} on average on the",
-        f"test images ({mean_factor(images('val'), front)} where chosen).",
+        f"accuracies the mean improvement factor of pairs is {mean_factor(test, moved)} on the",
+        f"test images and {mean_factor(images('val'), front)} on the selection split.",
     )
     return "\n".join([*rows, "", text])
 
@@ -401,18 +387,17 @@ def shifts() -> tuple:
 
 
 def in_words(name: str) -> str:
-    """Format a split's name: blur-2 → blur, strong."""
-    return (
-        name.replace("-1", ", mild").replace("-2", ", strong").replace("val", "val (chosen here)")
-    )
+    """Format a split's name: blur-2 → strong blur."""
+    kind, _, strength = name.partition("-")
+    return f"{'mild' if strength == '1' else 'strong'} {kind}" if strength else name
 
 
 def held() -> str:
     """Evaluate one cascade on the test images and the ten shifts, a row per split."""
     splits, table, _ = shifts()
     columns = (
-        "split, its large model alone, cascade − large model, exit early, cheaper than the large "
-        "model by, best single model there"
+        "split, large model, cascade − large model (points), exit early, cost of the large model ÷ "
+        "cost of the cascade, best single model on the split"
     )
     rows = ["| " + columns.replace(", ", " | ") + " |", "|---|---:|---:|---:|---:|---|"]
     for name, row in table.iterrows():
@@ -423,14 +408,14 @@ def held() -> str:
             else f"`{alone.idxmax()}`, {fraction(alone.max())}"
         )
         shown = (
-            in_words(name),
+            "val (selection split)" if name == "val" else in_words(name),
             fraction(row.last_model_accuracy),
             (
                 f"{signed(row.difference)} ({signed(row.difference_low)} … "
                 f"{signed(row.difference_high)})"
             ),
             f"{row.exit_rate:.1%}",
-            f"{row.cost_ratio:.2f} ×",
+            f"{row.cost_ratio:.2f}×",
             best,
         )
         rows.append(f"| {' | '.join(shown)} |")
@@ -438,11 +423,11 @@ def held() -> str:
 
 
 def listed(names: pd.Series) -> str:
-    """Return " (blur, strong: +4.05; …)" of a column of differences, "" of an empty one."""
+    """Return " (strong blur +4.05, … points)" of a column of differences, "" of an empty one."""
     if not len(names):
         return ""
-    parts = [f"{in_words(name)}: {signed(value)}" for name, value in names.items()]
-    return f" ({'; '.join(parts)})"
+    parts = [f"{in_words(name)} {signed(value)}" for name, value in names.items()]
+    return f" ({', '.join(parts)} points)"
 
 
 @functools.cache
@@ -463,26 +448,26 @@ def shift_bullets() -> list[tuple[str, str]]:
     bias = cl.analysis.selection_bias(images("val"), repeats=50).mean()
     return [
         (
-            f"**As a stand-in for its large model**: significantly worse on {word(len(worse))} of "
+            f"**Compared with its large model**: significantly worse on {word(len(worse))} of "
             f"ten shifts{listed(worse)}, significantly better on "
-            f"{word(len(surpassed))}{listed(surpassed)}, for {saved.min():.1f} to "
-            f"{saved.max():.1f} times fewer MACs.",
+            f"{word(len(surpassed))}{listed(surpassed)}, with {saved.min():.1f}× to "
+            f"{saved.max():.1f}× fewer MACs.",
             "Fewer of the harder inputs exit early.",
         ),
         (
-            "**As the best choice**: significantly better than every single model on"
+            "**Compared with every single model**: significantly better on"
             f" {word(better)} of ten shifts.",
-            f"Where its large model fails, another model may be better: on {in_words(far)} "
-            f"`{best}` is correct on {fraction(ahead[far] + jointly.accuracy[far])} for "
-            f"{number(macs[best])} MACs, the cascade on {fraction(jointly.accuracy[far])} for "
+            f"If the large model fails, another model may be better. On {in_words(far)}, "
+            f"`{best}` has {fraction(ahead[far] + jointly.accuracy[far])} accuracy at "
+            f"{number(macs[best])} MACs, the cascade {fraction(jointly.accuracy[far])} at "
             f"{number(jointly.cost[far])}.",
         ),
         (
-            "**Selection is optimistic**: on images that took no part in it the largest factor is "
-            f"{bias.best_improvement_measured:.1f}, on those that did "
-            f"{bias.best_improvement_chosen:.1f}.",
-            f"The mean factor of the front is {bias.mean_improvement_measured:.2f} there, against"
-            f" {bias.mean_improvement_chosen:.2f} (one half chooses; means of 50 draws).",
+            "**Selection bias**: the largest improvement factor is "
+            f"{bias.best_improvement_chosen:.1f} on the images that selected it and "
+            f"{bias.best_improvement_measured:.1f} on new images.",
+            f"The mean improvement factor of the front is {bias.mean_improvement_chosen:.2f} and"
+            f" {bias.mean_improvement_measured:.2f} (one half selects; means of 50 draws).",
         ),
     ]
 
@@ -517,7 +502,7 @@ def texts() -> str:
         "06](../notebooks/06_glue.ipynb))",
         f"is at most {100 * below[0]:.1f} points below the best single model of each other domain "
         "(product reviews,",
-        f"editorials, tweets); with a bag of words among the candidates, {100 * below[1]:.1f}.",
+        f"editorials, tweets), or {100 * below[1]:.1f} points with a bag of words among the candidates.",
     )
 
 
@@ -525,11 +510,9 @@ def throughput() -> str:
     """Compare notebook 08's cascade with the ideal of its models' times, in both modes."""
     ideal = table_with("08", "throughput to ideal")["throughput to ideal"].astype(float)
     return wrapped(
-        f"In [notebook 08](notebooks/08_deployment.ipynb) throughput is {ideal['cascade']:.2f} of "
-        "the ideal batch by",
-        "batch,",
-        f"{ideal['cascade, stream']:.2f} as a stream, where undecided inputs wait for a full "
-        "batch.",
+        f"In [notebook 08](notebooks/08_deployment.ipynb) the throughput is {ideal['cascade']:.2f} of "
+        f"the ideal in separate batches and {ideal['cascade, stream']:.2f} as a stream, in which deferred",
+        "inputs wait for a full batch.",
     )
 
 
@@ -553,8 +536,8 @@ def cascade_svg() -> str:
     first, later = (f"{rate:.0%}" for rate in result.exit_rates)
     return drawing.cascade_svg(
         title=(
-            f"A cascade: {small} answers where it is confident, {first} of the test images; "
-            f"else {large} does."
+            f"A cascade: {small} answers {first} of the test images, those on which it is confident. "
+            f"{large} answers the others."
         ),
         **{
             "small": small,
@@ -641,7 +624,7 @@ def main() -> int:
     parser.add_argument(
         "--check",
         action="store_true",
-        help="write nothing; exit 1 where a page says something else",
+        help="write nothing, and exit with 1 if a page differs",
     )
     check = parser.parse_args().check
     differ = False

@@ -1,4 +1,4 @@
-"""Methods that are equal: the same models, confidences with noise of their own."""
+"""Worlds of methods with known differences: the same models, with different noise."""
 
 import numpy as np
 import pandas as pd
@@ -9,55 +9,84 @@ from tools import verdicts
 from tools.evidence import Evidence, counts_of
 
 COSTS = [1.0, 4.0, 20.0]
-NAMES = ("a", "b", "c")
 SAMPLES = 400
+EQUAL = {"a": 1.0, "b": 1.0, "c": 1.0}  # method: the standard deviation of its noise
+BOUNDARY = {"a": 0.3, "b": 0.3, "c": 2.2}  # two methods are equal, every other claim is true
+ORDERED = {"a": 0.3, "b": 1.0, "c": 2.2}
+REVERSED = {"a": 2.2, "b": 1.0, "c": 0.3}
 
 
-def scores(rng):
-    """One split of three models by each of three methods, which differ in their noise alone."""
+def scores(rng, noise):
+    """Return one split of three models by each method."""
     skill = np.array([[0.4], [1.0], [1.6]])
     ease = skill + rng.normal(size=(3, SAMPLES)) + rng.normal(size=SAMPLES)
     correct = ease > 0
     found = {}
-    for name in NAMES:
-        confidence = np.abs(ease) + rng.normal(size=ease.shape)
+    for name, spread in noise.items():
+        confidence = np.abs(ease) + spread * rng.normal(size=ease.shape)
         found[name] = ScoreTable(correct, confidence, COSTS, ["small", "middle", "large"])
     return found
 
 
 def family():
-    """Three statements on the methods: one is best, one is next, one is last."""
+    """Return three claims on the methods: a is best, b is next, c is last."""
     rows = [("first", "a", "*"), ("second", "b", "* !a"), ("last", "a b", "c")]
     table = pd.DataFrame(rows, columns=["id", "better", "worse"]).set_index("id")
     return table.assign(rule="leads", over="samples", family="f")
 
 
 def one_way(here, there):
-    """Mean improvement by method, chosen on one split and judged on another."""
+    """Return the mean improvement by method, selected on one split and evaluated on another."""
     counts = counts_of(SAMPLES)
     means = {}
     draws = {}
-    for name in NAMES:
+    for name in here:
         front = front_on(there[name], search(here[name], 2))
         means[name] = front.mean_improvement()
         draws[name] = bootstrap(there[name], front, counts).mean_improvement()
     rows = [row for _, row in pd.DataFrame(draws).iterrows()]
-    found = Evidence(pd.Series(means), rows, SAMPLES)
-    return dict.fromkeys(family().index, found)
+    return Evidence(pd.Series(means), rows, SAMPLES)
 
 
-def decided_families(families, seed=0):
-    """In how many of so many families a statement is called supported or contradicted, in both
-    directions."""
-    decided = 0
+def words_of(noise, seed):
+    """Return {claim: its verdict} of one draw of two splits."""
+    rng = np.random.default_rng(seed)
+    first = scores(rng, noise)
+    second = scores(rng, noise)
+    both = [one_way(first, second), one_way(second, first)]
+    found = verdicts.evaluate_claims(family(), dict.fromkeys(family().index, both))
+    return {name: verdict.word for name, verdict in found.items()}
+
+
+def correct_words(noise):
+    """Return {claim: the verdict that is not false}. A claim with equal methods has none but
+    "undetermined"."""
+    words = {}
+    for name, claim in family().iterrows():
+        ahead = verdicts.names_of(claim["better"], noise)
+        behind = [m for m in verdicts.names_of(claim["worse"], noise) if m not in ahead]
+        leads = [noise[other] - noise[one] for one in ahead for other in behind]
+        word = verdicts.SUPPORTED if min(leads) > 0 else verdicts.UNDETERMINED
+        words[name] = verdicts.CONTRADICTED if min(leads) < 0 else word
+    return words
+
+
+def false_families(families, noise, seed=0):
+    """Count the families in which a verdict is false."""
+    correct = correct_words(noise)
+    false = 0
     for number in range(families):
-        rng = np.random.default_rng((seed, number))
-        first = scores(rng)
-        second = scores(rng)
-        sides = [
-            verdicts.evaluate_claims(family(), one_way(*way))
-            for way in ((first, second), (second, first))
-        ]
-        agreed = [verdicts.together([side[name] for side in sides]) for name in family().index]
-        decided += any(verdict.word != verdicts.UNDETERMINED for verdict in agreed)
-    return decided, families
+        words = words_of(noise, (seed, number))
+        false += any(words[m] not in (verdicts.UNDETERMINED, correct[m]) for m in correct)
+    return false
+
+
+def decided_claims(families, noise, seed=0):
+    """Return {claim: the share of families in which its verdict is correct and decided}."""
+    correct = correct_words(noise)
+    found = [words_of(noise, (seed, number)) for number in range(families)]
+    decided = {}
+    for name, word in correct.items():
+        if word != verdicts.UNDETERMINED:
+            decided[name] = np.mean([words[name] == word for words in found])
+    return decided

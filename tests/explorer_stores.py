@@ -1,4 +1,4 @@
-"""Small stores for the explorer, and what must hold of whatever it shows."""
+"""Small stores for the explorer, and comparisons of its points."""
 
 from dataclasses import fields
 
@@ -26,15 +26,15 @@ STORE = made()
 OTHER = made(1, 300)
 
 
-def told(point):
-    """The fields of a point without its improvement, which may be nan, and without
-    ``expected_accuracy``, which a front alone knows."""
-    left_out = ("improvement", "expected_accuracy")
-    names = [field.name for field in fields(point) if field.name not in left_out]
+def fields_of(point):
+    """The fields of a point without its improvement, which may be nan, and ``expected_accuracy``,
+    which only points of a front have."""
+    omitted = ("improvement", "expected_accuracy")
+    names = [field.name for field in fields(point) if field.name not in omitted]
     return {name: getattr(point, name) for name in names}
 
 
 def assert_same(point, expected):
-    """One cascade at the same thresholds, with the same measurements."""
+    """Assert the same cascade, thresholds and measurements."""
     for name in ("models", "thresholds", "accuracy", "cost", "exit_rates", "score", "cost_kind"):
         assert getattr(point, name) == getattr(expected, name)

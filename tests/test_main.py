@@ -68,6 +68,7 @@ def test_defaults_are_shown():
         action for action in parser_of_all()._actions if isinstance(action.choices, dict)
     ]
     chosen = {"label", "prediction", "correct", "budget", "accuracy", "loss", "goal", "epsilon"}
+    chosen |= {"reference", "ask", "recall", "precision", "positive"}
     for command in commands.choices.values():
         for action in command._actions:
             takes_value = action.option_strings and action.nargs != 0
@@ -109,6 +110,71 @@ def test_a_certificate_and_none(folder, tmp_path, capsys):
     (tmp_path / "p.json").unlink()
     status, said = told(capsys, *given, 0, "--delta", 1e-9)
     assert (status, said["certified"]) == (1, False) and not (tmp_path / "p.json").exists()
+
+
+@pytest.fixture(scope="module")
+def yes_no(tmp_path_factory):
+    """A table of 2,000 answers of a small model and of a reference, without labels."""
+    rng = np.random.default_rng(0)
+    p = rng.beta(0.4, 0.8, 2_000)
+    truth = np.where(rng.random(2_000) < p, "yes", "no")
+    small = {"model": "small", "prediction": np.where(p >= 0.5, "yes", "no"), "cost": 1}
+    large = {"model": "large", "prediction": truth, "confidence": 1.0, "cost": 9}
+    sample = {"sample": [f"q{row}" for row in range(2_000)]}
+    parts = [sample | small | {"confidence": np.maximum(p, 1 - p)}, sample | large]
+    path = tmp_path_factory.mktemp("answers") / "yes-no.csv"
+    pd.concat(map(pd.DataFrame, parts)).to_csv(path, index=False)
+    return path, dict(zip(sample["sample"], truth.tolist()))
+
+
+@pytest.mark.parametrize(
+    ("goal", "stated"),
+    [
+        (["--epsilon", "5%"], "at most 0.05 of the 2,000 answers"),
+        (
+            ["--recall", "90%", "--precision", "85%", "--positive", "yes"],
+            "precision of at least 0.85",
+        ),
+        (["--epsilon", "5%", "--guarantee", "mean"], "In the mean over the draw"),
+    ],
+)
+def test_answers_with_a_guarantee_are_written_with_their_policy(
+    yes_no, goal, stated, tmp_path, capsys
+):
+    path, truth = yes_no
+    given = ["answer", path, "--prediction", "prediction", "--reference", "large", *goal]
+    files = ["--answers", tmp_path / "a.csv", "--out", tmp_path / "p.json"]
+    status, found = told(capsys, *given, *files)
+    assert status == 0 and found["rows"] == 2_000 and found["calls"] < 1_600
+    answers = pd.read_csv(tmp_path / "a.csv")
+    assert answers["asked"].sum() == found["calls"]
+    expected = answers["sample"].map(truth)
+    assert (answers["answer"] == expected)[answers["asked"]].all()
+    assert (answers["answer"] == expected).mean() > 0.9
+    assert cl.Policy.load(tmp_path / "p.json").models == ("small", "reference")
+    assert stated in found["summary"]
+
+
+def test_a_command_answers_ids_and_its_answers_are_kept(yes_no, tmp_path, capsys):
+    path, truth = yes_no
+    script = tmp_path / "reference.py"
+    script.write_text(
+        "import csv, sys\n"
+        f"rows = csv.DictReader(open({str(path)!r}))\n"
+        "answer = {row['sample']: row['prediction'] for row in rows}\n"  # the large model is last
+        "open(sys.argv[1], 'a').write('called\\n')\n"
+        "print(*(answer[line.strip()] for line in sys.stdin), sep='\\n')\n"
+    )
+    command = f"{sys.executable} {script} {tmp_path / 'calls'}"
+    given = ["answer", path, "--prediction", "prediction", "--small", "small", "--ask", command]
+    given += ["--epsilon", "5%", "--bought", tmp_path / "bought"]
+    status, found = told(capsys, *given, "--plan", "--price", 2)
+    assert status == 0 and found["bought"] == 200 and found["cost"] == 2_000 + 2 * found["calls"]
+    assert (tmp_path / "calls").read_text() == "called\n"
+    status, found = told(capsys, *given)
+    calls = (tmp_path / "calls").read_text()
+    again = told(capsys, *given)
+    assert again == (status, found) and (tmp_path / "calls").read_text() == calls
 
 
 def test_on_a_store(folder, tmp_path, capsys):

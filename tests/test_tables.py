@@ -38,7 +38,7 @@ def test_numbers_have_four_significant_digits():
         ("f1", "F1"),
         ("max_softmax", "max softmax"),
         ("logits_margin_most_confident_ts", "logits margin, most confident, scaled"),
-        ("of the given front", "of the given front"),
+        ("method of the front", "method of the front"),
     ],
 )
 def test_names_in_words(key, words):

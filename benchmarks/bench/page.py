@@ -17,7 +17,7 @@ REASONS = HERE.parents[1] / "docs" / "bench.md"
 MINUS = "−"
 WORDS = ("about", "why")  # columns of whole sentences
 MARKS = {r"\*\*": "b", "`": "code", r"\*": "em"}  # of Markdown, in HTML
-NOWHERE = "Nowhere, in what was run."
+NOWHERE = "In no comparison that was run."
 COLOURS = 11  # of rules: --c0 … in page.css
 WIDTH = 320
 HEIGHT = 170
@@ -53,7 +53,7 @@ def seconds(value: float) -> str:
 
 def name_or_dash(name: Any) -> str:
     """Return the name of a rule, a dash for None or nan (pandas' None)."""
-    return "none keeps" if pd.isna(name) else name
+    return "none" if pd.isna(name) else name
 
 
 @dataclass(frozen=True)
@@ -106,9 +106,9 @@ COMPARED = (
     Column("ε", "epsilon", percent),
     Column("verdict", "verdict"),
     Column("ours", "ours", name_or_dash),
-    Column("cost", "ours_cost", percent, "of the reference's, on the odd draws"),
+    Column("cost", "ours_cost", percent, "share of the cost of the reference, on the odd draws"),
     Column("theirs", "theirs", name_or_dash),
-    Column("cost", "theirs_cost", percent, "of the reference's, on the odd draws"),
+    Column("cost", "theirs_cost", percent, "share of the cost of the reference, on the odd draws"),
     Column("ours − theirs, points", "difference"),
     Column("why", "why"),
 )
@@ -122,12 +122,12 @@ SUMMARY = (
         "keeps in",
         "kept",
         "{:.0f}".format,
-        "cells: not shown to lose more than it may",
+        "cells in which the rule is not shown to exceed the limit",
     ),
-    Column("broken", "broken", lambda value: percent(value, 1), "share of draws, mean of cells"),
-    Column("cost", "cost", percent, "of the reference's, mean of its cells"),
+    Column("broken", "broken", lambda value: percent(value, 1), "share of draws, mean over cells"),
+    Column("cost", "cost", percent, "share of the cost of the reference, mean of its cells"),
     Column("choosing", "seconds", seconds, "processor time, median of cells"),
-    Column("lines", "lines", "{:.0f}".format, "of the adapter's code"),
+    Column("lines", "lines", "{:.0f}".format, "lines of code of the adapter"),
 )
 CELLS = (
     Column("file", "file"),
@@ -208,7 +208,7 @@ def cost_drawings(cells: pd.DataFrame, files: Sequence[File], colour: dict[str, 
 
 
 def broken_drawing(summary: pd.DataFrame, colour: dict[str, int]) -> str:
-    """Draw the mean share of broken guarantees per rule, next to δ."""
+    """Draw the share of draws in which a rule exceeds the limit, next to δ."""
     row_height = 22
     height = row_height * len(summary) + BOTTOM + 8
     left = 104
@@ -227,7 +227,7 @@ def broken_drawing(summary: pd.DataFrame, colour: dict[str, int]) -> str:
         )
         end = wide * max(row["broken"], DELTA) / most  # beyond the mark
         inside += text(left + end + 5, y + 12, percent(row["broken"]), "start")
-    return drawing(inside, "Promises broken: share of draws, mean of cells", height)
+    return drawing(inside, "Limit exceeded: share of draws, mean over cells", height)
 
 
 def legend(colour: dict[str, int]) -> str:
@@ -243,7 +243,7 @@ def counted(comparisons: pd.DataFrame) -> str:
     """Count the cells won and lost, in a sentence."""
     counts = comparisons["verdict"].value_counts()
     many = [counts.get(verdict, 0) for verdict in (LOST, EVEN, WON)]
-    return "Of {} comparisons ours lost {}, {} are level, and ours won {}.".format(
+    return "Of {} comparisons our rules lost {}, {} are level, and our rules won {}.".format(
         len(comparisons), *many
     )
 

@@ -7,7 +7,7 @@ from bench.task import DELTA
 from scipy.stats import beta, t
 
 CELL = ["file", "labels", "epsilon"]
-PROMISE = "promise"  # the league of rules that promise ε with probability 1 − δ; others estimate it
+PROMISE = "guarantee"  # the league of rules with a guarantee of ε; others estimate
 CHOOSES = 2  # every second draw chooses the rules that the others compare
 LEVEL = 0.95
 LOST = "lost"

@@ -10,7 +10,7 @@ from scipy.stats import norm, rankdata
 
 from ..checks import check_count, known
 from ..evaluation.intervals import LEVEL, with_ends
-from ..methods.confidence_metrics import CHUNK, softmax
+from ..methods.confidence_metrics import BLOCK_ROWS, softmax
 from ..methods.method import cached_confidence, cached_temperature
 from ..store.logit_store import LogitStore
 
@@ -161,9 +161,9 @@ def brier_score(logits: Array, labels: Array, temperature: float = 1.0) -> float
     Brier, 1950.
     """
     total = 0.0
-    for start in range(0, len(logits), CHUNK):
-        p = softmax(logits[start : start + CHUNK], temperature)
-        of_label = p[np.arange(len(p)), labels[start : start + CHUNK]]
+    for start in range(0, len(logits), BLOCK_ROWS):
+        p = softmax(logits[start : start + BLOCK_ROWS], temperature)
+        of_label = p[np.arange(len(p)), labels[start : start + BLOCK_ROWS]]
         total += np.sum(p**2) - 2 * of_label.sum() + len(p)
     return float(total / len(logits))
 

@@ -34,7 +34,7 @@ from ..evaluation.run import Run, evaluate, runs_of
 from ..fronts.front import Front
 from ..fronts.graded import two_model_curve
 from ..guarantees.few_labels import compare_with_reference
-from ..methods.thresholds import leaves, own_units
+from ..methods.thresholds import convert_units, does_exit
 from ..origin import join_origins
 from ..scoring import F1
 from ..store.protocol import Store
@@ -142,13 +142,15 @@ def _sweeps(first: Point, rows: pd.DataFrame, store: Store) -> pd.DataFrame:
         cost_1, cost_2 = (costs[name] for name in models)
         curve = two_model_curve(confidence, correct_1, correct_2, cost_1, cost_2, positive)
         for segment, points in same.groupby("segment"):
-            inside = own_units(first.metric, [threshold for (threshold,) in points["thresholds"]])
+            inside = convert_units(
+                first.metric, [threshold for (threshold,) in points["thresholds"]]
+            )
             low = inside.min()
             high = inside.max()
-            least = np.mean(leaves(confidence, high))
-            most = np.mean(leaves(confidence, low))
+            least = np.mean(does_exit(confidence, high))
+            most = np.mean(does_exit(confidence, low))
             at = np.flatnonzero((curve.exit_rate >= least) & (curve.exit_rate <= most))[::-1]
-            thresholds = own_units(first.metric, np.clip(curve.threshold[at], low, high))
+            thresholds = convert_units(first.metric, np.clip(curve.threshold[at], low, high))
             rates = curve.exit_rate[at]
             parts += zip(
                 repeat(models),

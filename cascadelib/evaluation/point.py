@@ -11,7 +11,7 @@ from numpy import ndarray as Array
 
 from ..methods.fitted import Fitted
 from ..methods.method import Method, method_named
-from ..methods.thresholds import own_units
+from ..methods.thresholds import convert_units
 from ..origin import Origin, Origins, join_origins
 
 
@@ -207,7 +207,7 @@ class Point:
         seen = self.selected_on
         if self.chosen != (self.models, self.thresholds):
             seen = join_origins(seen, None)
-        return seen if self.method is None else self.method.after(seen)
+        return seen if self.method is None else self.method.add_fit_samples(seen)
 
     @property
     def origin(self) -> Origins:
@@ -229,7 +229,7 @@ class Point:
     def inside(self) -> Array:
         """Thresholds as they are compared with confidences (higher = more confident): float64
         [n − 1]."""
-        return own_units(self.metric, np.array(self.thresholds, np.float64))
+        return convert_units(self.metric, np.array(self.thresholds, np.float64))
 
     @cached_property
     def fitted(self) -> tuple[Fitted, ...]:

@@ -1,4 +1,4 @@
-"""The interactive explorer of a notebook: thresholds to drag, fronts, histograms, examples."""
+"""The interactive explorer: sliders for thresholds, fronts, histograms and examples."""
 
 from .._lazy import attach
 

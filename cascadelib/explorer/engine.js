@@ -1,10 +1,10 @@
-// The evaluator: any cascade of packed models (packing.py), at any cuts, as cl.evaluate has it to the last digit.
-// A cut says how many of a model's distinct confidences, largest first, leave: 0 is "never", all of them "always".
+// The evaluator of cascades of packed models (packing.py) at any cuts, equal to cl.evaluate in every digit.
+// A cut is the number of a model's distinct confidences, largest first, that exit: 0 is "never", all of them "always".
 
-const RAW = 255 // digits of a separator that is given as its eight bytes
+const RAW = 255 // digits of a separator that is stored as eight bytes
 const Z = 1.959963984540054 // of 95% intervals
 
-/** Inflate what Packed.to_bytes wrote. */
+/** Inflate the bytes of Packed.to_bytes. */
 export async function unpack(bytes) {
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"))
   return new Pack(await new Response(stream).arrayBuffer())
@@ -37,7 +37,7 @@ export class Pack {
 
   key(models, stage) { return this.last_only ? `${models[stage]}` : models.slice(0, stage + 1).join(",") }
 
-  /** Whether all outputs of a cascade are here. */
+  /** Whether all outputs of a cascade are packed. */
   holds(models) { return models.every((_, stage) => this.key(models, stage) in this.outputs) }
 
   /** The output after the models up to a stage: ranks, correct, groups. */
@@ -45,7 +45,7 @@ export class Pack {
     const key = this.key(models, stage)
     if (!this.decoded.has(key)) {
       const packed = this.outputs[key]
-      if (!packed) throw new RangeError(`this page does not hold the output after ${models.slice(0, stage + 1).map(m => this.models[m]).join(" → ")}`)
+      if (!packed) throw new RangeError(`this page does not have the output after ${models.slice(0, stage + 1).map(m => this.models[m]).join(" → ")}`)
       const { correct } = packed
       this.decoded.set(key, {
         groups: packed.groups,
@@ -86,14 +86,14 @@ export class Pack {
     return output.separators
   }
 
-  /** The threshold of a cut in own units: a number, "always" or "never". */
+  /** The threshold of a cut in native units: a number, "always" or "never". */
   threshold(models, stage, cut) {
     if (cut <= 0) return "never"
     if (cut >= this.output(models, stage).groups) return "always"
     return this.sign * this.separators(models, stage)[cut - 1]
   }
 
-  /** The cut of any threshold in own units: snapped to the largest separator that is not above it. */
+  /** The cut of a threshold in native units, at the largest separator that is not above it. */
   cut(models, stage, threshold) {
     const { groups, ends } = this.output(models, stage)
     if (threshold === "never") return 0
@@ -135,7 +135,7 @@ function above(value) {
   return Number.isFinite(next) ? next : value
 }
 
-/** numpy's interp, taken literally: its order of operations. */
+/** numpy.interp, with the same order of operations. */
 export function interp(x, xs, ys) {
   const last = xs.length - 1
   if (x < xs[0]) return ys[0]
@@ -151,10 +151,10 @@ export function interp(x, xs, ys) {
   return slope * (x - xs[low]) + ys[low]
 }
 
-/** Baseline ÷ own; 1 where both are the same. */
+/** Baseline ÷ cost, or 1 if both are equal. */
 export const factor = (baseline, own) => baseline === own ? 1 : baseline / own
 
-/** Cost of the single models' hull at an accuracy; NaN above the best. */
+/** Cost of the single models' hull at an accuracy, NaN above the best. */
 export function costAt({ accuracy, cost }, at) {
   return at <= accuracy[accuracy.length - 1] ? interp(at, accuracy, cost) : NaN
 }
@@ -174,7 +174,7 @@ export function differenceInterval(gained, lost, samples) {
   return [Math.max(-1, difference - half), Math.min(1, difference + half)]
 }
 
-/** What a cascade of models (positions) at cuts comes to on each split. */
+/** Evaluate a cascade of models (positions) at cuts on each split. */
 export function evaluate(pack, models, cuts, kind) {
   const outputs = outputsOf(pack, models)
   return pack.splits.map(split => onSplit(pack, split, outputs, models, cuts, kind))
@@ -182,25 +182,25 @@ export function evaluate(pack, models, cuts, kind) {
 
 const outputsOf = (pack, models) => models.map((_, stage) => pack.output(models, stage))
 
-/** The stage at which each sample of a split leaves: Uint8Array. */
+/** The stage at which each sample of a split exits, Uint8Array. */
 export function exitStages(split, outputs, cuts) {
   const last = outputs.length - 1
   const stages = new Uint8Array(split.samples).fill(last)
-  for (let stage = last - 1; stage >= 0; stage--) leave(stages, split.from, outputs[stage].ranks, cuts[stage], stage)
+  for (let stage = last - 1; stage >= 0; stage--) exit(stages, split.from, outputs[stage].ranks, cuts[stage], stage)
   return stages
 }
 
-function leave(stages, from, ranks, cut, stage) {
+function exit(stages, from, ranks, cut, stage) {
   for (let i = 0; i < stages.length; i++) if (ranks[from + i] < cut) stages[i] = stage
 }
 
-/** Accuracy of k samples; F1 where hits, the correct positives, are counted: hits ÷ (hits + half of the errors). */
+/** Accuracy of k samples, or F1 = hits ÷ (hits + half of the errors), with hits the correct positives. */
 function scoreOf({ k, correct, hits }, isF1) {
   if (!isF1) return correct / k
   return hits ? 2 * hits / (2 * hits + (k - correct)) : 0
 }
 
-/** Mean cost of k samples: a model's load is how many reach it, or the sum of their prices where each has its own. */
+/** Mean cost of k samples. A model's load is the number that reaches it, or the sum of their prices. */
 function costOf({ k, loads }, paid) {
   let cost = 0
   for (let s = 0; s < loads.length; s++) cost += typeof paid[s] === "number" ? paid[s] * (loads[s] / k) : loads[s] / k
@@ -219,7 +219,7 @@ function onSplit(pack, split, outputs, models, cuts, kind) {
   const loads = new Array(n).fill(0)
   const { positives } = split
   let gained = 0, lost = 0, hits = 0
-  // stage by stage, so that each loop reads arrays of one kind
+  // One stage at a time, so that each loop reads arrays of one type.
   for (let stage = 0; stage < n; stage++) {
     const own = outputs[stage].correct
     let count = 0, sum = 0
@@ -258,7 +258,7 @@ function onSplit(pack, split, outputs, models, cuts, kind) {
   }
 }
 
-/** Points [cost, accuracy, cut] of a split as the cut of one stage goes from 0 to all, the others as they are. */
+/** Points [cost, accuracy, cut] of a split for all cuts of one stage, from 0 to all, with the other cuts fixed. */
 export function curve(pack, split, models, cuts, kind, stage, steps = 600) {
   const outputs = outputsOf(pack, models)
   const paid = pack.paidBy(models, split, kind)
@@ -267,9 +267,9 @@ export function curve(pack, split, models, cuts, kind, stage, steps = 600) {
   const open = cuts.slice()
   open[stage] = 0
   const { k, stages, correct, hits, loads } = onSplit(pack, split, outputs, models, open, kind)
-  const every = Math.max(1, Math.floor(groups / steps)) // of the cuts is a point
+  const every = Math.max(1, Math.floor(groups / steps)) // cuts per point
   const count = Math.ceil(groups / every)
-  // what changes when the samples of a bin, `every` ranks, leave
+  // Changes when the samples of a bin of `every` ranks exit.
   const gain = new Float64Array(count + 1)
   const hitsGain = new Float64Array(count + 1)
   const saved = outputs.map(() => new Float64Array(count + 1))
@@ -298,7 +298,7 @@ export function curve(pack, split, models, cuts, kind, stage, steps = 600) {
   return points
 }
 
-/** Correct and incorrect samples of a split that arrive at a stage, by bin of the model's confidences' ranks in value. */
+/** Correct and incorrect samples of a split that reach a stage, by bins of confidence. */
 export function histogram(pack, split, models, cuts, stage, bins = 40) {
   const outputs = outputsOf(pack, models)
   const separators = pack.separators(models, stage)

@@ -1,4 +1,4 @@
-"""Inputs as the page shows them: thumbnails and texts, of the samples on which models disagree."""
+"""Thumbnails and texts of samples, mostly of those on which models disagree."""
 
 import base64
 import io
@@ -7,16 +7,18 @@ from typing import Any
 
 import numpy as np
 
-HEIGHT = 64  # pixels of a thumbnail; page.css has both
+HEIGHT = 64  # pixels of a thumbnail, as in page.css
 WIDTH = 92
-MOST = 400  # inputs that a page holds
-MOST_TEXT = 240  # characters
+MAX_EXAMPLES = 400  # of a page
+MAX_CHARACTERS = 240
 
 
-def shown_rows(correct: list[np.ndarray], most: int = MOST) -> np.ndarray:
-    """Samples to show, int64 [at most ``most``], rising: three of four are such on which not all
-    stages of a cascade are equally correct, as far as there are some; each kind evenly spread.
-    correct: [k] of each stage."""
+def shown_rows(correct: list[np.ndarray], most: int = MAX_EXAMPLES) -> np.ndarray:
+    """Select samples to show, int64 [at most ``most``], rising and evenly spread.
+
+    On three of four, if there are enough, the stages of a cascade differ in correctness. correct:
+    [k] of each stage.
+    """
     differs = np.any([one != correct[0] for one in correct], axis=0)
     rows = np.zeros(0, np.int64)
     for kind, count in ((differs, most * 3 // 4), (~differs, most)):
@@ -28,9 +30,8 @@ def shown_rows(correct: list[np.ndarray], most: int = MOST) -> np.ndarray:
 
 
 def picture(image: Any) -> Any:
-    """An image as a PIL image: an array [h, w], [h, w, 3] or [3, h, w] (also torch), a PIL image,
-    or a path."""
-    from PIL import Image  # only those who show images need it
+    """Convert an array or tensor [h, w], [h, w, 3] or [3, h, w], a PIL image or a path to PIL."""
+    from PIL import Image  # needed only for images
 
     from ..datasets.images import as_image
 
@@ -43,13 +44,12 @@ def picture(image: Any) -> Any:
 
 
 def example_of(item: Any) -> dict[str, str]:
-    """One input: {"image": address of a thumbnail}, or {"text": the beginning of a text} (str, or a
-    tuple)."""
+    """Return {"image": data URL of a thumbnail} or, of a str or tuple, {"text": its beginning}."""
     if isinstance(item, tuple):
         item = " / ".join(map(str, item))
     if isinstance(item, str):
-        more = "…" if len(item) > MOST_TEXT else ""
-        return {"text": item[:MOST_TEXT] + more}
+        more = "…" if len(item) > MAX_CHARACTERS else ""
+        return {"text": item[:MAX_CHARACTERS] + more}
     small = picture(item)
     small.thumbnail((2 * WIDTH, 2 * HEIGHT))
     file = io.BytesIO()
@@ -59,7 +59,7 @@ def example_of(item: Any) -> dict[str, str]:
 
 
 def examples_of(store: Any, images: Any, rows: np.ndarray) -> list[dict[str, Any]]:
-    """Some inputs of a store: their row and label, where it has labels, and how they look."""
+    """Return row, label (if there are labels) and thumbnail or text of some inputs of a store."""
     shown = []
     for row in rows.tolist():
         item = images.batch(row, row + 1)[0] if hasattr(images, "batch") else images[row]

@@ -1,10 +1,12 @@
-"""The explorer in a notebook: a widget around the page's module, which evaluates by itself; the
-kernel searches fronts and knows the point."""
+"""The explorer in a notebook: a widget around the page's module.
+
+The page evaluates cascades. The kernel searches fronts and has the current point.
+"""
 
 import asyncio
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
@@ -30,14 +32,15 @@ from ..guarantees.premises import premises_text
 from ..policy.cascade_file import point_for_file
 from ..policy.form import parts_as_json
 from ..store.protocol import Store
+from ..tables import in_words
 from .examples import examples_of, shown_rows
 from .packing import Packed
 from .page import page_html, read_part, script, sentence, still_html
-from .splits import ONE, Choice, ExploredSplits, as_state, state_in
+from .splits import KINDS, Choice, ExploredSplits, format_state, parse_state
 
-STEPS = 1000  # of a slider
-MOST_CASCADES = 60  # of a front whose outputs are packed prefix by prefix
-IN_FILES = (2, 3)  # models, whose fronts every page has
+SLIDER_STEPS = 1000
+MAX_CASCADES = 60  # of a front, whose outputs are packed if an ensemble needs each prefix
+LENGTHS_IN_FILES = (2, 3)  # models per cascade, whose fronts every saved page has
 
 
 def explore(
@@ -103,32 +106,26 @@ def explore(
 
 
 class ThresholdSlider(widgets.FloatSlider):
-    """The threshold of one stage, in its metric's own units; the least and the largest value of
-    ``min`` … ``max`` that a metric's confidences have stand for the two ends, always and never.
+    """Slider of one threshold in the metric's native units. Its two ends are always and never."""
 
-    heard: called with the new value when code, not a page, changes it.
-    """
-
-    def __init__(self, **options: Any) -> None:
-        self.is_told = False
-        super().__init__(**options)
+    is_from_page = False
 
     def set_state(self, sync_data: dict) -> None:
-        """What a page says."""
-        self.is_told = True
+        """Set the state from a message of the page."""
+        self.is_from_page = True
         super().set_state(sync_data)
-        self.is_told = False
+        self.is_from_page = False
 
 
 class Explorer(anywidget.AnyWidget):
-    """See :func:`explore`."""
+    """Widget of the explorer, see :func:`explore`."""
 
     _esm = script() + "\nexport default { render }\n"
     _css = read_part("page.css")
     packed = traitlets.Bytes().tag(sync=True)
-    more = traitlets.Unicode("{}").tag(sync=True)
+    details = traitlets.Unicode("{}").tag(sync=True)
     state = traitlets.Unicode().tag(sync=True)
-    said = traitlets.Unicode().tag(sync=True)
+    notice = traitlets.Unicode().tag(sync=True)
     pack: Packed
     choice: Choice
     thresholds: tuple[float, ...] = ()
@@ -149,19 +146,21 @@ class Explorer(anywidget.AnyWidget):
         self.splits = ExploredSplits(store, held_out, front, certificates)
         self.images = images
         self.sliders = [ThresholdSlider() for _ in range(max(self.splits.lengths) - 1)]
-        self.observe(self.heard, "state")
-        self.on_msg(self.asked)
-        self.begin(front, state)
+        self.observe(self.load_state, "state")
+        self.on_msg(self.handle_request)
+        self.start(front, state)
         for stage, slider in enumerate(self.sliders):
-            slider.observe(partial(self.slid, stage), "value")
+            slider.observe(partial(self.apply_slider, stage), "value")
 
-    def begin(self, front: Front | None, state: str) -> None:
-        """At what ``state`` says; without one at the cheapest certified cascade, else at what
-        matches the best single model, or is nearest to it, on the given front or on that of all
-        pairs (of the one model there is)."""
+    def start(self, front: Front | None, state: str) -> None:
+        """Show the cascade of `state`, the cheapest certified one, or the best of a front.
+
+        The best one matches or nearly matches the best single model. Without a front, all pairs are
+        searched.
+        """
         splits = self.splits
         if state:
-            choice, thresholds, self.goal = state_in(state, splits)
+            choice, thresholds, self.goal = parse_state(state, splits)
         else:
             names = splits.store.models.index[:2]
             choice = splits.choice(names, splits.first, splits.costs[0], splits.scores[0])
@@ -175,21 +174,19 @@ class Explorer(anywidget.AnyWidget):
         self.choice = choice
         self.show(choice, thresholds)
 
-    # What is known
-
     @property
     def point(self) -> Point:
-        """The :class:`Point` on screen, as measured on the split that it is chosen on."""
+        """The current :class:`Point`, measured on the selection split."""
         return self.runs["validation"].measured_point
 
     @property
     def front(self) -> Front | None:
-        """The front of as many models as the present cascade has; None until it is searched."""
+        """The front of cascades as long as the current one, or None before it is searched."""
         return self.splits.fronts.get(self.choice.kind)
 
     @property
     def runs(self) -> dict[str, Run]:
-        """What the present cascade comes to: {split: what :func:`cascadelib.evaluate` returns}."""
+        """The evaluation of the current cascade on each split."""
         task = self.splits.task("validation", self.choice)
         point = Point(
             self.choice.models,
@@ -201,130 +198,135 @@ class Explorer(anywidget.AnyWidget):
         )
         return {split: evaluate(store, point) for split, store in self.splits.stores.items()}
 
-    # What code does
+    # Methods for code
 
     def resize(self, n: int) -> None:
-        """The best cascade of n models by the present goal; searched first where that is needed."""
+        """Show the best cascade of `n` models by the current goal, after a search if needed."""
         if n not in self.splits.lengths:
             raise ValueError(f"cascades have {self.splits.lengths} models here, not {brief(n)}")
-        self.to(self.best(self.goal, n))
+        self.go(self.goal, n)
 
-    def go(self, goal: dict) -> None:
-        """To a point of the front, by the arguments of :func:`pick`: the goal from now on."""
-        point = self.best(goal, len(self.choice.models))
-        self.goal = goal
-        self.to(point)
+    def go(self, goal: dict, n: int | None = None) -> None:
+        """Show the point of a front that meets a goal, and keep the goal.
 
-    def best(self, goal: dict, n: int) -> Point:
-        """What a goal names on the front of n models."""
-        choice = replace(self.choice, models=("",) * n)
+        goal: arguments of :func:`pick`. n: number of models, by default the current one.
+        """
+        choice = replace(self.choice, models=("",) * (n or len(self.choice.models)))
         is_new = choice.kind not in self.splits.fronts
         front = self.splits.search(choice)
         if is_new:
             self.publish(self.choice)
-        return pick(front, **goal, caution=0)
+        point = pick(front, **goal, caution=0)
+        self.goal = goal
+        self.show_point(point)
 
-    def to(self, point: Point) -> None:
-        """Show the cascade of a point of the present method, cost and score."""
+    def show_point(self, point: Point) -> None:
+        """Show the cascade of a point of the current method, cost and score."""
         self.show(replace(self.choice, models=point.models), point.thresholds)
 
     def show(self, choice: Choice, thresholds: Sequence[float]) -> None:
-        """Show a cascade at thresholds in own units, on the page and on the sliders."""
-        self.state = as_state(choice, self.splits, thresholds, self.goal)
+        """Show a cascade at thresholds in native units, on the page and on the sliders."""
+        self.state = format_state(choice, self.splits, thresholds, self.goal)
         for slider, name, threshold in zip(self.sliders, choice.models, thresholds):
             slider.description = name
             slider.value = float(np.clip(threshold, slider.min, slider.max))
 
-    def slid(self, stage: int, change: Any) -> None:
-        """Code moved a slider: so does the cascade."""
+    def apply_slider(self, stage: int, change: Any) -> None:
+        """Apply a slider's value that was set by code. A page also sends its state."""
         slider = self.sliders[stage]
-        asked = {slider.min: -math.inf, slider.max: math.inf}.get(change["new"], change["new"])
+        ends = {slider.min: -math.inf, slider.max: math.inf}
+        threshold = ends.get(change["new"], change["new"])
         at = list(self.thresholds)
-        if not slider.is_told and stage < len(at) and at[stage] != asked:
-            at[stage] = asked
+        if not slider.is_from_page and stage < len(at) and at[stage] != threshold:
+            at[stage] = threshold
             self.show(self.choice, at)
 
     def save_html(self, path: str | Path) -> Path:
-        """Write the page at the present cascade as one file, which works without kernel, server or
-        network; with the fronts of two and three models, and of others that were searched."""
-        for n in IN_FILES:
+        """Write the page of the current cascade as one file without kernel, server or network.
+
+        It has the fronts of two and three models, and other fronts that were searched.
+        """
+        for n in LENGTHS_IN_FILES:
             if n in self.splits.lengths:
-                with suppress(ValueError):  # of three under F1 there is none
+                with suppress(ValueError):  # F1 has no front of three models
                     self.splits.search(replace(self.choice, models=("",) * n))
         self.publish(self.choice)
-        runs = self.runs
-        still = still_html(runs, self.state)
-        packed = self.pack.to_bytes(self.beside_arrays() | {"state": self.state})
+        packed = self.pack.to_bytes(self.describe() | {"state": self.state})
         title = f"Model cascades on {self.splits.store.origin.dataset or 'your data'}"
-        with replacing(Path(path)) as place:
-            place.write_text(page_html(title, packed, still), encoding="utf-8")
+        text = page_html(title, packed, still_html(self.runs, self.state))
+        with replacing(Path(path)) as temporary:
+            temporary.write_text(text, encoding="utf-8")
         return Path(path)
 
-    # What a page does
+    # Messages of a page
 
-    def heard(self, change: Any) -> None:
-        """A page, or code, set the state."""
+    def load_state(self, change: Any) -> None:
+        """Load a state that a page or code has set."""
         try:
-            self.choice, self.thresholds, self.goal = state_in(change["new"], self.splits)
+            self.choice, self.thresholds, self.goal = parse_state(change["new"], self.splits)
         except ValueError as error:
-            self.said = str(error)
+            self.notice = str(error)
             return
         if not self.packed or not self.pack.shows(self.choice):
             self.publish(self.choice)
 
-    def asked(self, _: Any, message: dict, __: Any) -> None:
-        """A page asks for what it lacks: the front of n models by a method, cost and score."""
+    def handle_request(self, _: Any, message: dict, __: Any) -> None:
+        """Search the front that a page requests by number of models, method, cost and score."""
+        self.notice = ""
         n = message.get("n")
         seconds = message.get("seconds")
-        names = {kind: message.get(kind) for kind in ONE}
+        names = {kind: message.get(kind) for kind in KINDS}
         try:
             choice = self.splits.choice(("",) * known(n, self.splits.lengths, "length"), **names)
             if seconds is not None:
                 check_number(seconds, "seconds", "a number up to 3600", 0, 3600)
         except ValueError as error:
-            self.said = str(error)
+            self.notice = str(error)
             return
 
-        def ended(error: BaseException | None) -> None:
+        def finish(error: BaseException | None) -> None:
             if error is None:
                 self.publish(replace(choice, models=self.choice.models))
-            self.said = "" if error is None else f"the front could not be searched: {error}"
+            self.notice = "" if error is None else f"the front could not be searched: {error}"
 
-        self.said = f"searching:{n}"
-        beside(partial(self.splits.search, choice, seconds), ended)
+        self.notice = f"searching:{n}"
+        run_in_thread(partial(self.splits.search, choice, seconds), finish)
 
     def publish(self, choice: Choice) -> None:
-        """Give the page what it needs to show a choice: arrays, fronts and what stands beside."""
+        """Send the page the arrays and fronts of a choice."""
         fronts = self.fronts_of(choice).values()
         offered = [
             choice.models,
             *(point.models for point in self.splits.certified),
             *(models for front in fronts for models in front.table["models"][::-1]),
         ]
-        wanted = list(dict.fromkeys(offered))[:MOST_CASCADES]
-        if not self.packed or not all(self.pack.shows(replace(choice, models=m)) for m in wanted):
-            self.pack = Packed(self.splits, choice, wanted)
-            self.packed = self.pack.to_bytes({})
+        wanted = list(dict.fromkeys(offered))[:MAX_CASCADES]
+        with self.hold_sync():
+            if not self.packed or not all(
+                self.pack.shows(replace(choice, models=m)) for m in wanted
+            ):
+                self.pack = Packed(self.splits, choice, wanted)
+                self.packed = self.pack.to_bytes({})
+            self.details = json.dumps(self.describe(), ensure_ascii=False, allow_nan=False)
         low, high = self.pack.ends
-        step = (high - low) / STEPS or 1.0
+        step = (high - low) / SLIDER_STEPS or 1.0
         for slider in self.sliders:
             with slider.hold_trait_notifications():
                 slider.set_trait("min", low - step)
                 slider.set_trait("max", high + step)
                 slider.set_trait("step", step)
-        self.more = json.dumps(self.beside_arrays(), ensure_ascii=False, allow_nan=False)
 
     def fronts_of(self, choice: Choice) -> dict[str, Front]:
-        """The searched fronts of a method and score: {cost|score|method|how many models: front}."""
+        """Return the searched fronts of a method and score {cost|score|method|length: front}."""
         return {
             "|".join(map(str, kind)): front
             for kind, front in self.splits.fronts.items()
             if kind[1:3] == (choice.score, choice.method)
         }
 
-    def beside_arrays(self) -> dict[str, Any]:
-        """What the page has beside its arrays."""
-        stores = self.splits.stores.values()
+    def describe(self) -> dict[str, Any]:
+        """Return the JSON of the page that is not in its arrays."""
+        splits = self.splits
         fronts = {}
         for kind, front in self.fronts_of(self.pack.choice).items():
             table = front.table
@@ -334,24 +336,22 @@ class Explorer(anywidget.AnyWidget):
                 "gap": float(front.gap.max(initial=0)),
                 "rows": list(map(self.pack.row, table["models"], table["thresholds"])),
             }
-        written: dict[str, Any] = {
+        details: dict[str, Any] = {
             "fronts": fronts,
-            "lengths": self.splits.lengths,
-            "methods": list(self.splits.methods),
-            "scores": self.splits.scores,
-            "paths": [store.path and short_path(store.path) for store in stores],
+            "lengths": splits.lengths,
+            "methods": {name: in_words(name) for name in splits.methods},
+            "scores": {name: in_words(name) for name in splits.scores},
+            "paths": [store.path and short_path(store.path) for store in splits.stores.values()],
             "policy": self.policy_parts(),
-            "certificate": self.certified(),
+            "certificate": self.describe_certificates(),
         }
         if self.images is not None:
             correct = [np.asarray(stage[0]) for stage in self.runs["validation"].outcomes]
-            rows = shown_rows(correct)
-            written["examples"] = examples_of(self.splits.store, self.images, rows)
-        return written
+            details["examples"] = examples_of(splits.store, self.images, shown_rows(correct))
+        return details
 
-    def certified(self) -> dict[str, Any] | None:
-        """What the page says of certificates: the promise, their cascades under the method on
-        screen."""
+    def describe_certificates(self) -> dict[str, Any] | None:
+        """Return the guarantee, and the certified cascades of the current method."""
         certificates = self.splits.certificates
         if not certificates:
             return None
@@ -371,8 +371,10 @@ class Explorer(anywidget.AnyWidget):
         }
 
     def policy_parts(self) -> dict[str, Any] | None:
-        """The parts of a policy's file as JSON text, of all models, from which the page makes that
-        of a cascade; None for a method that no such file can hold."""
+        """Return the parts of a policy file of all models, as JSON texts.
+
+        The page composes the file of a cascade from them. None if a file cannot store the method.
+        """
         task = self.pack.tasks[0]
         if task.method is not None and task.method.confidence is not None:
             return None
@@ -392,19 +394,18 @@ class Explorer(anywidget.AnyWidget):
         return texts | {"models": list(map(as_text, parts["models"]))}
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
-        """The widget; in a run without a front end a sentence."""
+        """Return the widget, or its sentence without a front end."""
         if displays_widgets():
             return super()._repr_mimebundle_(**options)
         runs = self.runs
         return {"text/plain": sentence(runs), "text/html": still_html(runs, self.state)}
 
 
-def beside(work: Any, ended: Any) -> None:
-    """``work()`` in a thread, then in the event loop ``ended(error)``; without a loop one after the
-    other."""
+def run_in_thread(work: Callable, finish: Callable) -> None:
+    """Call ``work()`` in a thread and then ``finish(error)`` in the event loop, if there is one."""
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:
-        ended(ThreadPoolExecutor(1).submit(work).exception())
+        finish(ThreadPoolExecutor(1).submit(work).exception())
         return
-    loop.run_in_executor(None, work).add_done_callback(lambda done: ended(done.exception()))
+    loop.run_in_executor(None, work).add_done_callback(lambda done: finish(done.exception()))

@@ -1,4 +1,4 @@
-"""The explorer of a table that comes with the package: what a cascade is, in a minute."""
+"""Open the explorer of a table that comes with the package."""
 
 import tempfile
 import webbrowser

@@ -1,5 +1,5 @@
-// The page: one sentence, one chart, sliders below it; the same in JupyterLab and in a file. It evaluates with engine.js
-// and draws with d3.js, which stand before it in one module (page.py).
+// The page: one sentence, one chart and sliders below it, the same in JupyterLab and in a file. It evaluates with
+// engine.js and draws with d3.js, which precede it in one module (page.py).
 
 const STAGES = ["#56B4E9", "#E69F00", "#2FB98A", "#D98BB5"]
 const GOALS = {
@@ -10,8 +10,13 @@ const GOALS = {
 }
 const SIZES = { k: 1e3, M: 1e6, G: 1e9, T: 1e12 }
 const PREFIXES = [[1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"], [1, ""], [1e-3, "m"], [1e-6, "µ"], [1e-9, "n"]]
-const ROUGH = 0.1 // a front with a larger gap is only the best that was found in time
-const PATIENCE = 30 // seconds that a search of many models has: splits.py
+const ROUGH = 0.1 // gap above which a front is only the best that was found in time
+const PATIENCE = 30 // seconds of a search of many models, as in splits.py
+const ACKNOWLEDGED = 4 // seconds within which a kernel acknowledges a request
+const BUSY_POLLS = 4 // consecutive polls in which a kernel is busy, before controls are disabled
+const POLL = 400 // milliseconds between two polls of the kernel
+const ENDED = ["restarting", "autorestarting", "terminating", "dead"]
+const FRONT_POINTS = 600 // of a front on the held-out split
 const SVG = "http://www.w3.org/2000/svg"
 
 // Words
@@ -25,7 +30,7 @@ const points = (value, k = 100) => {
 const times = value => value >= 100 ? value.toFixed(0) : value.toPrecision(value >= 10 ? 3 : 2)
 const small = value => String(Number(Number(value).toPrecision(6)))
 
-/** So many significant digits with a prefix: 14.39G, 0.7112, 26µ. */
+/** Format a number with significant digits and a prefix: 14.39G, 0.7112, 26µ. */
 function amount(value, digits = 4) {
   if (!Number.isFinite(value)) return "–"
   if (value === 0 || Math.abs(value) >= 1e-3 && Math.abs(value) < 1e3) return String(Number(value.toPrecision(digits)))
@@ -33,7 +38,7 @@ function amount(value, digits = 4) {
   return Number((value / size).toPrecision(digits)) + prefix
 }
 
-/** A float as Python's repr has it, which checksums of files are made of. */
+/** Format a float as Python's repr does, since the checksums of files are computed from it. */
 function pythonFloat(value) {
   if (Number.isInteger(value) && Math.abs(value) < 1e16) return Object.is(value, -0) ? "-0.0" : `${value}.0`
   const [digits, exponent] = value.toExponential().split("e")
@@ -58,22 +63,22 @@ const LAYOUT = `
 <div class="cl-words"><p class="cl-sentence" aria-live="polite"></p><p class="cl-sentence cl-longest" aria-hidden="true"></p></div>
 <figure class="cl-chart"></figure>
 <div class="cl-exits" role="img"></div>
-<div class="cl-ways" aria-hidden="true"><span>◂ more stop here</span><span>more go on ▸</span></div>
+<div class="cl-ways" aria-hidden="true"><span>◂ more exit</span><span>more are deferred ▸</span></div>
 <div class="cl-stages"></div>
 <p class="cl-note" aria-live="polite"></p>
 <div class="cl-bar cl-tools">
   <button class="cl-undo" disabled>undo</button>
   <button data-copy="link">copy link</button><button data-copy="python">copy Python</button><button data-copy="policy">policy file</button>
-  <span class="cl-settings"></span>
+  <span class="cl-settings"></span><span class="cl-reason" role="status"></span>
   <span class="cl-copied" aria-live="polite"></span>
 </div>
 <textarea class="cl-text" hidden readonly aria-label="text to copy"></textarea>
 <details class="cl-numbers"><summary>All numbers, with intervals</summary><div></div></details>
-<details class="cl-histogram"><summary>Confidences of the samples that arrive</summary><div></div></details>
-<details class="cl-examples" open hidden><summary>What this cascade repairs and breaks</summary><div></div></details>`
+<details class="cl-histogram"><summary>Confidences of the samples that reach each model</summary><div></div></details>
+<details class="cl-examples" open hidden><summary>Examples that this cascade corrects and loses</summary><div></div></details>`
 
 class View {
-  /** host: null in a file; else {ask(message), changed(state, finite thresholds)}. */
+  /** host: null in a file, or {ask(message), silent(), changed(state, finite thresholds)} in a notebook. */
   constructor(el, host) {
     this.el = el
     this.host = host
@@ -109,7 +114,7 @@ class View {
       button.addEventListener("click", () => this.copy(button.dataset.copy))
     for (const name of ["histogram", "numbers", "examples"])
       this.find(`.cl-${name}`).addEventListener("toggle", () => this.pack && this.drawDetails())
-    this.root.addEventListener("keydown", event => event.stopPropagation()) // the notebook has keys of its own
+    this.root.addEventListener("keydown", event => event.stopPropagation()) // not to the notebook's shortcuts
   }
 
   destroy() {
@@ -118,30 +123,32 @@ class View {
     this.root.remove()
   }
 
-  // What is there
+  // Data
 
-  /** Take on arrays and what stands beside them. */
-  take(pack, more) {
+  /** Use new arrays and their JSON. */
+  take(pack, details) {
     const isFirst = !this.pack
     const before = this.pack
     this.pack = pack
-    this.more = more
+    this.details = details
     if (isFirst || !(this.cost in pack.costs)) this.cost = Object.keys(pack.costs)[0]
     if (before && (before.method !== pack.method || before.score !== pack.score)) this.past = []
-    this.certified = more.certificate?.rows ?? []
+    this.certified = details.certificate?.rows ?? []
     this.buildBar()
     this.built = null
   }
 
   frontOf(n, cost = this.cost) {
-    return this.more.fronts[[cost, this.pack.score, this.pack.method, n].join("|")]
+    return this.details.fronts[[cost, this.pack.score, this.pack.method, n].join("|")]
   }
 
   get n() { return this.models.length }
   get front() { return this.frontOf(this.n) }
-  get anyFront() { return this.more.lengths.map(n => this.frontOf(n)).filter(Boolean).at(-1) }
+  /** The split of the sentence and of the chart: held out, if there is one. */
+  get split() { return this.pack.splits.at(-1) }
+  get anyFront() { return this.details.lengths.map(n => this.frontOf(n)).filter(Boolean).at(-1) }
   get noun() {
-    const [first] = this.more.examples ?? []
+    const [first] = this.details.examples ?? []
     return first ? first.image ? "images" : "texts" : "samples"
   }
 
@@ -150,24 +157,57 @@ class View {
   buildBar() {
     const number = this.find(".cl-number")
     const group = this.group ??= `cl-${Math.random().toString(36).slice(2)}`
-    number.innerHTML = this.more.lengths.map(n =>
+    number.innerHTML = this.details.lengths.map(n =>
       `<label><input type="radio" name="${group}" value="${n}"><span>${n} model${n > 1 ? "s" : ""}</span></label>`).join("")
     number.onchange = event => this.resize(Number(event.target.value))
     const settings = this.find(".cl-settings")
-    const list = (kind, options, words, value) => options.length < 2 ? "" :
-      `<label>${kind} <select data-kind="${kind}">${options.map(name =>
-        `<option value="${escaped(name)}"${name === value ? " selected" : ""}>${escaped(words(name))}</option>`).join("")}</select></label>`
-    const plain = name => name.replace(/_ts$/, ", scaled").replace("_most_confident", ", most confident").replace("_mean_", ", mean ").replaceAll("_", " ")
-    const kinds = this.host ? this.more : { methods: [], scores: [] }
-    settings.innerHTML = list("cost", Object.keys(this.pack.costs), name => this.pack.costs[name], this.cost) +
-      list("method", kinds.methods, plain, this.pack.method) +
-      list("score", kinds.scores, name => name === "f1" ? "F1" : name.replace(/^top(\d+)/, "top-$1 accuracy"), this.pack.score)
+    const list = (kind, words, value) => Object.keys(words).length < 2 ? "" :
+      `<label>${kind} <select data-kind="${kind}">${Object.entries(words).map(([name, text]) =>
+        `<option value="${escaped(name)}"${name === value ? " selected" : ""}>${escaped(text)}</option>`).join("")}</select></label>`
+    const { methods, scores } = this.host ? this.details : { methods: {}, scores: {} }
+    settings.innerHTML = list("cost", this.pack.costs, this.cost) + list("method", methods, this.pack.method) + list("score", scores, this.pack.score)
     settings.onchange = event => this.change(event.target.dataset.kind, event.target.value)
+    this.drawLocks()
+  }
+
+  // Controls that need the kernel
+
+  /** Disable the controls that need the kernel, with a reason, or enable them (null). */
+  lock(reason) {
+    if (reason === this.locked) return
+    this.locked = reason
+    this.drawLocks()
+    if (this.models) this.drawNote()
+  }
+
+  /** The reason why the kernel cannot be asked now, or null. */
+  get reason() { return this.locked ?? (this.pending ? "a search is running" : null) }
+
+  drawLocks() {
+    if (!this.host) return
+    const { reason } = this
+    const lock = (control, why) => {
+      control.disabled = Boolean(why)
+      control.title = why ?? ""
+    }
+    for (const select of this.root.querySelectorAll('[data-kind="method"], [data-kind="score"], .cl-longer')) lock(select, reason)
+    for (const radio of this.root.querySelectorAll(".cl-number input")) lock(radio, this.frontOf(Number(radio.value)) ? null : reason)
+    this.find(".cl-reason").textContent = this.locked ?? ""
+  }
+
+  /** Show the computed method, score, cost and number of models in the selectors. */
+  drawSelectors() {
+    const values = { method: this.pack.method, score: this.pack.score, cost: this.cost }
+    for (const [kind, value] of Object.entries(values)) {
+      const select = this.find(`[data-kind="${kind}"]`)
+      if (select) select.value = value
+    }
+    for (const radio of this.root.querySelectorAll(".cl-number input")) radio.checked = Number(radio.value) === this.n
   }
 
   // The state
 
-  /** What stands after # in the address, and in Explorer.state. */
+  /** The text after # in the address, which is Explorer.state. */
   address() {
     const query = new URLSearchParams()
     for (const model of this.models) query.append("models", this.name(model))
@@ -179,7 +219,7 @@ class View {
     return query.toString()
   }
 
-  /** Show what an address says; an Error says what of it this page does not have. */
+  /** Show the cascade of an address, or throw an Error that names what this page does not have. */
   open(text) {
     const query = new URLSearchParams(text.replace(/^#/, ""))
     const models = query.getAll("models").map(name => {
@@ -194,7 +234,7 @@ class View {
     const isChain = models.length > 0 && models.length <= 8 && new Set(models).size === models.length && thresholds.length === models.length - 1
     if (!isChain || thresholds.some(t => !(t in { always: 1, never: 1 }) && (t.trim() === "" || !Number.isFinite(Number(t)))))
       throw new Error("the address names no cascade")
-    if (!this.pack.holds(models)) throw new Error("this page does not hold the outputs of that cascade")
+    if (!this.pack.holds(models)) throw new Error("this page does not have the outputs of that cascade")
     this.cost = query.get("cost")
     const goal = (query.get("goal") ?? "near_best").split(":")
     this.goal = goal.length > 1 ? { [goal[0]]: Number(goal[1]) } : goal[0]
@@ -202,9 +242,9 @@ class View {
     this.set(models, known ? known[2] : models.slice(0, -1).map((_, stage) => this.pack.cut(models, stage, asNumber(thresholds[stage]))), known ? known[1] : [], false)
   }
 
-  /** The row of a front or of the certificate that is this very cascade: its cuts are exact. */
+  /** The row of a front or certificate that is this cascade, whose cuts are exact. */
   knownRow(models, thresholds) {
-    const fronts = Object.values(this.more.fronts).map(front => front.rows)
+    const fronts = Object.values(this.details.fronts).map(front => front.rows)
     const same = row => row[2] && String(row[0]) === String(models) && row[1].every((t, i) => String(t) === String(thresholds[i]) || Number(t) === Number(thresholds[i]))
     for (const rows of [this.certified, ...fronts]) {
       const row = rows.find(same)
@@ -215,7 +255,7 @@ class View {
 
   threshold(stage) { return this.exact[stage] ?? this.pack.threshold(this.models, stage, this.cuts[stage]) }
 
-  /** Show a cascade; exact: thresholds that are given elsewhere, in place of the page's own. */
+  /** Show a cascade. exact: thresholds to use instead of those of the cuts. */
   set(models, cuts, exact = [], remembers = true, isDrag = false) {
     if (remembers && this.models && !(isDrag && this.dragged === this.active)) this.past.push([this.models, this.cuts, this.exact, this.cost])
     this.dragged = isDrag ? this.active : null
@@ -224,6 +264,7 @@ class View {
     this.exact = exact.slice()
     this.active = Math.min(this.active, Math.max(0, models.length - 2))
     this.evaluated = evaluate(this.pack, models, this.cuts, this.cost)
+    this.evaluatedPack = this.pack
     this.changed(isDrag)
   }
 
@@ -234,8 +275,8 @@ class View {
         this.draw(true)
       })
     } else this.draw()
-    const tell = () => {
-      this.told = null
+    const send = () => {
+      this.sending = null
       const finite = this.models.slice(0, -1).map((model, stage) => {
         const exact = this.exact[stage]
         return { name: this.name(model), value: Number.isFinite(exact) ? exact : this.pack.finite(this.models, stage, this.cuts[stage]) }
@@ -244,9 +285,9 @@ class View {
       if (!this.host) history.replaceState(null, "", `#${this.address()}`)
     }
     if (!isDrag) {
-      clearTimeout(this.told)
-      tell()
-    } else this.told ??= setTimeout(tell, 120)
+      clearTimeout(this.sending)
+      send()
+    } else this.sending ??= setTimeout(send, 120)
   }
 
   undo() {
@@ -256,9 +297,9 @@ class View {
     this.set(last[0], last[1], last[2], false)
   }
 
-  // What hands do
+  // User actions
 
-  /** A slider moved: the cut of a stage, snapped to what is certified where a band is. */
+  /** Move the cut of a stage, within a band to the nearest certified one. */
   drag(stage, cut) {
     this.active = stage
     const cuts = this.cuts.slice()
@@ -275,31 +316,47 @@ class View {
     this.set(this.models, cuts, exact, true, true)
   }
 
-  /** A threshold in own units that a text, or another widget, asks for. */
+  /** Move to a threshold in native units, from a text field or another widget. */
   ask(stage, threshold) {
     const cut = this.pack.cut(this.models, stage, threshold)
     if (cut !== this.cuts[stage]) this.drag(stage, cut)
   }
 
-  /** The certified points that this slider passes, the other thresholds as they are: {cut, threshold} by rising cut. */
+  /** Certified points that differ from this cascade only in this threshold: {cut, threshold} by rising cut. */
   band(stage) {
     const others = (row, i) => i === stage || String(row[1][i]) === String(this.threshold(i))
     const rows = this.certified.filter(row => row[2] && String(row[0]) === String(this.models) && row[1].every((_, i) => others(row, i)))
     return rows.map(row => ({ cut: row[2][stage], threshold: row[1][stage] })).sort((a, b) => a.cut - b.cut)
   }
 
-  /** The certified cascades that this page can evaluate: {row, cost, accuracy where it was chosen}. */
+  /** The certified cascades that this page can evaluate: {row, cost, accuracy}. */
   get marks() {
     const key = `${this.cost} ${this.pack.method} ${this.pack.score}`
     if (this.marked?.key !== key || this.marked.rows !== this.certified) {
-      const [split] = this.pack.splits
-      const at = this.certified.filter(row => row[2] && this.pack.holds(row[0])).map(row => {
-        const { cost, accuracy } = onSplit(this.pack, split, outputsOf(this.pack, row[0]), row[0], row[2], this.cost)
-        return { row, cost, accuracy }
-      })
-      this.marked = { key, rows: this.certified, at }
+      this.marked = { key, rows: this.certified, at: this.measure(this.certified) }
     }
     return this.marked.at
+  }
+
+  /** Rows of cascades on the split of the chart: {row, cost, accuracy} of those that the page can evaluate. */
+  measure(rows) {
+    return rows.filter(row => row[2] && this.pack.holds(row[0])).map(row => {
+      const { cost, accuracy } = onSplit(this.pack, this.split, outputsOf(this.pack, row[0]), row[0], row[2], this.cost)
+      return { row, cost, accuracy }
+    })
+  }
+
+  /** A front on the split of the chart: {row, cost, accuracy} by rising cost. */
+  measureFront(front) {
+    this.measured ??= new WeakMap()
+    if (!this.measured.has(front)) {
+      const every = Math.ceil(front.rows.length / FRONT_POINTS)
+      const points = this.pack.splits.length === 1 ?
+        front.rows.map((row, i) => ({ row, cost: front.cost[i], accuracy: front.accuracy[i] })) :
+        this.measure(front.rows.filter((_, i) => i % every === 0 || i === front.rows.length - 1))
+      this.measured.set(front, points.sort((a, b) => a.cost - b.cost))
+    }
+    return this.measured.get(front)
   }
 
   get cheapestCertified() {
@@ -310,7 +367,7 @@ class View {
     return this.certified.some(row => String(row[0]) === String(this.models) && row[1].every((t, i) => String(t) === String(this.threshold(i))))
   }
 
-  /** Another model at a position; taken twice, it swaps places. Each stage sends on the share that it did. */
+  /** Use another model at a position. If it is in the cascade, both swap. Each stage defers the share that it did. */
   replace(position, model) {
     const models = this.models.slice()
     const there = models.indexOf(model)
@@ -323,17 +380,17 @@ class View {
     const each = this.pack.splits[0].baselines[this.cost].singles[1]
     models.sort((a, b) => each[a] - each[b] || a - b)
     if (!this.pack.holds(models)) {
-      if (this.host) this.host.changed(this.addressOf(models), [])
-      else this.say(`this page does not hold the outputs of ${models.map(m => this.name(m)).join(" → ")}: open it in a notebook`)
+      if (this.host && !this.reason) this.host.changed(this.addressOf(models), [])
+      else this.say(this.reason ?? `this page does not have the outputs of ${models.map(m => this.name(m)).join(" → ")}: open it in a notebook`)
       this.draw()
       return
     }
     const cuts = []
-    for (let stage = 0; stage < models.length - 1; stage++) cuts.push(this.cutOfShare(models, cuts, stage, this.shareSentOn(stage)))
+    for (let stage = 0; stage < models.length - 1; stage++) cuts.push(this.cutOfShare(models, cuts, stage, this.deferredShare(stage)))
     this.set(models, cuts)
   }
 
-  /** The address of other models, each stage always exiting: the kernel sends what they need. */
+  /** The address of other models whose stages always exit, for which the kernel sends the outputs. */
   addressOf(models) {
     const query = new URLSearchParams(this.address())
     query.delete("models")
@@ -343,13 +400,13 @@ class View {
     return query.toString()
   }
 
-  shareSentOn(stage) {
+  deferredShare(stage) {
     const { exits } = this.evaluated[0]
     const arriving = exits.slice(stage).reduce((a, b) => a + b, 0)
     return arriving && stage < exits.length - 1 ? 1 - exits[stage] / arriving : 0.2
   }
 
-  /** The cut of a stage at which so large a share of those that arrive goes on. */
+  /** The cut of a stage that defers this share of the arriving samples. */
   cutOfShare(models, cuts, stage, share) {
     const outputs = models.slice(0, stage + 1).map((_, s) => this.pack.output(models, s))
     const split = this.pack.splits[0]
@@ -368,7 +425,7 @@ class View {
     return cut
   }
 
-  /** The best cascade of n models by the present goal; without a front of them, one of the present models. */
+  /** Show the best cascade of n models by the current goal or, without a front, one of the current models. */
   resize(n) {
     if (n === this.n) return
     if (this.frontOf(n)) return this.go(this.goal, n)
@@ -383,31 +440,49 @@ class View {
     this.past.push([this.models, this.cuts, this.exact, this.cost])
     this.cost = name
     this.set(this.models, this.cuts, this.exact, false)
-    if (!this.front && this.host) this.search({}, true)
+    if (!this.front && this.host && !this.reason) this.search({}, true)
   }
 
-  /** Ask the kernel for a front; the last cascade stays meanwhile. */
+  /** Request a front from the kernel. The selectors show the computed cascade until it arrives. */
   search(wanted, stays = false) {
+    this.drawSelectors()
+    if (this.reason) return this.say(this.reason)
     const message = { n: this.n, method: this.pack.method, score: this.pack.score, cost: this.cost, ...wanted }
-    this.awaited = stays ? null : message
+    this.pending = { stays, message, begun: Date.now(), isAcknowledged: false }
     this.moved = false
+    this.drawLocks()
     this.host.ask(message)
-    const begun = Date.now()
-    const most = message.seconds ?? (message.n > 3 ? PATIENCE : null)
-    const tick = () => Date.now() - begun > 1000 * (3 * (most ?? PATIENCE)) ? this.say("no answer: has the kernel ended? All else on this page works without it") : this.say(`searching cascades of ${message.n} models: ${Math.round((Date.now() - begun) / 1000)} s${most ? ` of at most ${most} s` : ""} …`)
     clearInterval(this.clock)
-    this.clock = setInterval(tick, 1000)
-    tick()
+    this.clock = setInterval(() => this.tick(), 1000)
+    this.tick()
   }
 
-  /** What was asked for is here: go there, unless a hand moved something meanwhile. */
-  arrived() {
+  tick() {
+    const { message, begun, isAcknowledged } = this.pending
+    const seconds = Math.round((Date.now() - begun) / 1000)
+    if (!isAcknowledged && seconds >= ACKNOWLEDGED) {
+      this.settle("")
+      return this.host.silent()
+    }
+    const most = message.seconds ?? (message.n > 3 ? PATIENCE : null)
+    this.say(`searching cascades of ${message.n} models by ${message.method.replaceAll("_", " ")}: ${seconds} s${most ? ` of at most ${most} s` : ""} …`)
+  }
+
+  /** End the wait for a search, with the message of an error or "". */
+  settle(message) {
     clearInterval(this.clock)
-    this.say("")
-    const { awaited } = this
-    this.awaited = null
-    if (awaited && !this.moved && this.frontOf(awaited.n)) this.go(this.goal, awaited.n)
-    else if (this.models && this.pack.holds(this.models)) this.set(this.models, this.models.slice(0, -1).map((_, s) => Math.min(this.cuts[s], this.pack.output(this.models, s).groups)), this.exact, false)
+    this.pending = null
+    this.say(message)
+    this.drawSelectors()
+    this.drawLocks()
+  }
+
+  /** Show the result of a search, unless the user has moved something in the meantime. */
+  arrived() {
+    const { pending } = this
+    this.settle("")
+    if (pending && !pending.stays && !this.moved && this.frontOf(pending.message.n)) this.go(this.goal, pending.message.n)
+    else if (this.pack.holds(this.models)) this.set(this.models, this.models.slice(0, -1).map((_, s) => Math.min(this.cuts[s], this.pack.output(this.models, s).groups)), this.exact, false)
   }
 
   goTyped(kind, text) {
@@ -418,14 +493,14 @@ class View {
     this.go({ [kind]: value })
   }
 
-  /** To the point of a front that a goal names. */
+  /** Show the point of a front that meets a goal. */
   go(goal, n = this.n) {
     const front = this.frontOf(n)
     if (!front) return this.host ? this.search({ n }) : this.say(`this page has no front of ${n} models`)
     const row = pick(front, this.pack.splits[0].baselines[this.cost], goal)
     if (row === null) {
       const end = goal.budget === undefined ? `the best has ${percent(front.accuracy.at(-1))}` : `the cheapest costs ${amount(front.cost[0])}`
-      this.say(`no cascade of ${n} models does that: ${end}`)
+      this.say(`no cascade of ${n} models meets this goal: ${end}`)
       this.draw()
       return
     }
@@ -435,7 +510,7 @@ class View {
 
   load([models, thresholds, cuts]) {
     if (!cuts) {
-      this.say("this page does not hold the outputs of that cascade")
+      this.say("this page does not have the outputs of that cascade")
       return
     }
     this.say("")
@@ -447,7 +522,7 @@ class View {
     if (this.models) this.drawNote()
   }
 
-  // What is taken away
+  // Exports
 
   copy(what) {
     const text = { link: () => `${location.href.split("#")[0]}#${this.address()}`, python: () => this.python(), policy: () => null }[what]()
@@ -456,11 +531,11 @@ class View {
     this.offer(text, what)
   }
 
-  /** Lines of Python that make the present cascade's policy. */
+  /** Python that creates the policy of the current cascade. */
   python() {
-    const names = ["store", "held_out"].slice(0, this.more.paths.length)
+    const names = ["store", "held_out"].slice(0, this.details.paths.length)
     const opened = names.map((name, i) => {
-      const path = this.more.paths[i]
+      const path = this.details.paths[i]
       return `${name} = ${path ? `cl.LogitStore(${JSON.stringify(path)})` : "…"}  # ${this.pack.splits[i].samples} samples`
     })
     const given = names.join(", ")
@@ -468,7 +543,7 @@ class View {
       `policy = cl.Policy.from_point(explorer.point, ${given})`, 'policy.save("cascade.json")', ""].join("\n")
   }
 
-  /** Copy a text; where that is not allowed, show it to be copied. */
+  /** Copy a text and show it, since a browser may forbid copying. */
   async offer(text, what) {
     const area = this.find(".cl-text")
     area.value = text
@@ -483,10 +558,10 @@ class View {
     }
   }
 
-  /** The policy's file as text, its checksum as cascadelib computes it. */
+  /** The text of the policy file, with the checksum that cascadelib computes. */
   async policyText() {
-    const { policy } = this.more
-    if (!policy) throw new Error("a file cannot hold this method: make the policy in Python")
+    const { policy } = this.details
+    if (!policy) throw new Error("a file cannot store this method: create the policy in Python")
     const [chosen] = this.evaluated
     const method = JSON.parse(policy.method)
     if (method?.temperatures) for (const name of Object.keys(method.temperatures)) if (!this.models.some(m => this.name(m) === name)) delete method.temperatures[name]
@@ -525,9 +600,9 @@ class View {
     }
   }
 
-  // What is shown
+  // Drawing
 
-  /** Everything; while a slider moves only what follows it. */
+  /** Draw everything, without the details while a slider moves. */
   draw(isDrag = false) {
     if (!this.models) return
     this.buildStages()
@@ -537,17 +612,14 @@ class View {
     this.drawStages()
     this.drawChart()
     this.find(".cl-undo").disabled = !this.past.length
-    const radio = this.find(`.cl-number input[value="${this.n}"]`)
-    if (radio) radio.checked = true
+    this.drawSelectors()
     const goal = typeof this.goal === "string" ? this.goal : Object.keys(this.goal)[0]
     const goals = this.find(".cl-goal select")
     const value = this.find(".cl-goal input")
-    if (![goals, value].includes(document.activeElement)) { // who writes there is not disturbed
+    if (![goals, value].includes(document.activeElement)) { // not while the user edits them
       goals.value = goal === "match_best" ? "near_best" : goal
       value.hidden = !["accuracy", "budget"].includes(goals.value)
     }
-    const cost = this.find('[data-kind="cost"]')
-    if (cost) cost.value = this.cost
     if (!isDrag) this.drawDetails()
     else {
       clearTimeout(this.later)
@@ -566,14 +638,14 @@ class View {
     this.find(".cl-sentence").innerHTML = this.sentence(this.models.map(m => this.name(m)), this.evaluated)
   }
 
-  /** The sentence of a cascade of these names; evaluated: its results, of which the last are shown. */
+  /** The sentence of a cascade. evaluated: its results by split, of which the last is stated. */
   sentence(names, evaluated) {
     const result = evaluated.at(-1)
     const [chosen] = evaluated
     const { k } = result
     const rates = result.exitRates.map(rate => Math.round(100 * rate))
     rates[rates.indexOf(Math.max(...rates))] += 100 - rates.reduce((a, b) => a + b)
-    const stops = names.map((name, stage) => `<b>${rates[stage]}</b>${stage ? "" : " stop"} at ${escaped(name)}`)
+    const stops = names.map((name, stage) => `<b>${rates[stage]}</b>${stage ? "" : " exit"} at ${escaped(name)}`)
     const list = stops.length > 1 ? `${stops.slice(0, -1).join(", ")} and ${stops.at(-1)}` : stops[0]
     const score = { f1: "F1 is" }[this.pack.score]
     const correct = score ? `${score} <b>${percent(result.accuracy, k)}</b>` :
@@ -583,21 +655,21 @@ class View {
     const { shared } = this.pack.splits.at(-1)
     const others = shared ? `${this.noun}, ${shared.toLocaleString("en")} of them the same` : "others"
     const checked = evaluated.length > 1 ?
-      `Measured on ${many(result)}; chosen on ${chosen.k.toLocaleString("en")} ${others} (there ${percent(chosen.accuracy, chosen.k)}, ${times(chosen.saving)} times).` :
-      `Chosen and measured on the same ${many(result)}: expect a little less elsewhere.`
-    return `Of 100 ${this.noun}, ${list}; ${correct} (${best} alone: ${percent(result.best, k)}), for <b>${this.costWords(result.saving)}</b>. ${this.promise()}<small>${checked}</small>`
+      `Measured on ${many(result)}. Selected on ${chosen.k.toLocaleString("en")} ${others} (there ${percent(chosen.accuracy, chosen.k)}, ${times(chosen.saving)} times).` :
+      `Selected and measured on the same ${many(result)}. Expect a lower accuracy on new data.`
+    return `Of 100 ${this.noun}, ${list}; ${correct} (${best} alone: ${percent(result.best, k)}), for <b>${this.costWords(result.saving)}</b>. ${this.guarantee()}<small>${checked}</small>`
   }
 
-  /** What is promised of the cascade on screen: nothing unless it is one that was certified. */
-  promise() {
-    const { certificate } = this.more
+  /** The guarantee of the current cascade, if it is certified. */
+  guarantee() {
+    const { certificate } = this.details
     if (!certificate) return ""
     if (!this.isCertified) return `<span class="cl-open">Not certified.</span> `
-    return `<span class="cl-kept">${this.certifiedWords()}</span> `
+    return `<span class="cl-sure">${this.certifiedWords()}</span> `
   }
 
   certifiedWords() {
-    const { epsilon, promise } = this.more.certificate
+    const { epsilon, promise } = this.details.certificate
     return epsilon === null ? `<b>Certified</b>: ${escaped(promise)}.` : `<b>Certified</b> to lose at most ${small(100 * epsilon)}%.`
   }
 
@@ -606,16 +678,16 @@ class View {
     return data ? ` of ${escaped(data)}` : ""
   }
 
-  /** The longest sentence that this page can need holds the place, so that nothing below it moves. */
+  /** Reserve the height of the longest sentence, so that nothing below it moves. */
   reserve() {
-    const names = [...this.pack.models].sort((a, b) => b.length - a.length).slice(0, Math.max(...this.more.lengths))
+    const names = [...this.pack.models].sort((a, b) => b.length - a.length).slice(0, Math.max(...this.details.lengths))
     const exitRates = names.map((_, i) => i ? 0 : 1)
     const longest = this.evaluated.map(each => ({ ...each, exitRates, saving: 100 }))
     this.find(".cl-longest").innerHTML = this.sentence(names, longest).replace("Not certified.", () => this.certifiedWords())
   }
 
   drawNote() {
-    const { certificate } = this.more
+    const { certificate } = this.details
     const texts = []
     const front = this.front
     if (this.message) texts.push(`<b>${escaped(this.message)}</b>`)
@@ -623,32 +695,33 @@ class View {
     if (!this.message && front && front.gap > ROUGH) {
       texts.push(`best found in ${PATIENCE} s: another cascade may be up to ${(100 * front.gap / (1 + front.gap)).toFixed(0)}% cheaper`)
       if (this.host) texts.push(`<button class="cl-longer">search longer</button>`)
-    } else if (!this.message && front?.gap) texts.push(`front certified: no cascade of its kind is more than ${(100 * front.gap / (1 + front.gap)).toFixed(1)}% cheaper at equal accuracy`)
-    if (!this.message && !front && !this.host) texts.push(`this page has no front of ${this.n} models: this cascade is put together by hand`)
+    } else if (!this.message && front?.gap) texts.push(`no cascade of ${this.n} models is more than ${(100 * front.gap / (1 + front.gap)).toFixed(1)}% cheaper at equal accuracy`)
+    if (!this.message && !front && !this.host) texts.push(`this page has no front of ${this.n} models, so this cascade is not optimized`)
     if (!this.message) texts.push(this.added())
     const note = this.find(".cl-note")
     const html = texts.filter(Boolean).join(" · ")
-    if (this.noted === html) return
-    this.noted = note.innerHTML = html
+    if (this.noteHtml === html) return
+    this.noteHtml = note.innerHTML = html
     note.querySelector(".cl-longer")?.addEventListener("click", () => this.search({ seconds: 4 * PATIENCE }))
+    this.drawLocks()
     note.querySelector(".cl-cheapest")?.addEventListener("click", () => this.load(this.cheapestCertified))
   }
 
-  /** Who is certified, on how many samples; where nobody is, how many labels would do. */
+  /** The certified cascades and their labels or, if there are none, the number of labels that would suffice. */
   aboutCertificate({ samples, deltas, epsilon, premises, promise }) {
     const on = `${samples.toLocaleString("en")} other labels`
     const delta = deltas.reduce((a, b) => a + b)
     if (!this.certified.length) {
       const needed = epsilon ? Math.ceil(Math.log(Math.max(...deltas)) / Math.log1p(-epsilon)) : null
-      return `nothing is certified: ${on} do not show it${needed ? `; ${needed.toLocaleString("en")} without a loss would` : ""}`
+      return `nothing is certified: ${on} do not suffice${needed ? `, ${needed.toLocaleString("en")} without a loss would` : ""}`
     }
-    const sure = `at confidence ${Number((100 * Math.max(0, 1 - delta)).toPrecision(6))}%, all at once`
+    const sure = `at confidence ${Number((100 * Math.max(0, 1 - delta)).toPrecision(6))}%, simultaneously`
     const many = this.certified.length
     const go = this.cheapestCertified ? ` <button class="cl-cheapest">show the cheapest</button>` : ""
-    return `◇ ${many === 1 ? "one cascade is" : `${many.toLocaleString("en")} cascades are`} certified by ${on} (${sure}): each ${escaped(promise)}; no other is${go}<small>${escaped(premises)}</small>`
+    return `◇ ${many === 1 ? "one cascade is" : `${many.toLocaleString("en")} cascades are`} certified by ${on} (${sure}): each ${escaped(promise)}. Others are not certified${go}<small>${escaped(premises)}</small>`
   }
 
-  /** What the last model adds: the best by the goal of n models beside that of one fewer, on the split that is shown. */
+  /** The gain of the last model: the best cascade of n models against that of one fewer, on the split of the chart. */
   added() {
     const less = this.frontOf(this.n - 1)
     const { front } = this
@@ -672,10 +745,10 @@ class View {
       const wrong = exits[stage] ? 1 - exitsCorrect[stage] / exits[stage] : 0
       return `<div style="flex-basis:${100 * rate}%;background:${STAGES[stage % 4]}"><i style="width:${100 * wrong}%"></i>${rate * strip.clientWidth > 52 ? `<span>${(100 * rate).toFixed(1)}%</span>` : ""}</div>`
     }).join("")
-    strip.setAttribute("aria-label", this.models.map((model, stage) => `${percent(exitRates[stage], k)} stop at ${this.name(model)}`).join(", "))
+    strip.setAttribute("aria-label", this.models.map((model, stage) => `${percent(exitRates[stage], k)} exit at ${this.name(model)}`).join(", "))
   }
 
-  /** Rows of sliders: built anew where the cascade is another. */
+  /** Build the rows of sliders of another cascade. */
   buildStages() {
     const key = [this.models, this.pack.method, this.cost].join()
     if (this.built === key) return
@@ -689,9 +762,9 @@ class View {
     box.innerHTML = this.models.map((model, stage) => {
       const name = escaped(this.name(model))
       const label = `<span class="cl-chip" style="background:${STAGES[stage % 4]}">${stage + 1}</span><select class="cl-model" data-stage="${stage}" aria-label="model ${stage + 1}">${options(model)}</select>`
-      if (stage === this.n - 1) return `<div class="cl-stage cl-last">${label}<span class="cl-rest">answers whatever arrives</span><span class="cl-share"></span></div>`
+      if (stage === this.n - 1) return `<div class="cl-stage cl-last">${label}<span class="cl-rest">answers all remaining ${this.noun}</span><span class="cl-share"></span></div>`
       return `<div class="cl-stage">${label}<span class="cl-track"><span class="cl-band"></span><input class="cl-slider" type="range" data-stage="${stage}" min="0" max="${this.pack.output(this.models, stage).groups}" step="1" aria-label="${name}: threshold"></span>
-        <span class="cl-share"></span><input class="cl-threshold" data-stage="${stage}" size="8" aria-label="${name}: threshold as text" title="a number in the metric's own units, always or never; Enter"></div>`
+        <span class="cl-share"></span><input class="cl-threshold" data-stage="${stage}" size="8" aria-label="${name}: threshold as text" title="a number in the metric's native units, always or never. Press Enter"></div>`
     }).join("")
     for (const select of box.querySelectorAll(".cl-model"))
       select.addEventListener("change", () => this.replace(Number(select.dataset.stage), Number(select.value)))
@@ -703,7 +776,7 @@ class View {
         this.active = stage
         this.drawChart()
       })
-      slider.addEventListener("keydown", event => { // an arrow is a step that one sees, with Shift a single sample
+      slider.addEventListener("keydown", event => { // an arrow is a visible step, with Shift a single sample
         const way = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1 }[event.key]
         if (!way) return
         event.preventDefault()
@@ -724,18 +797,17 @@ class View {
   drawStages() {
     const { exits, k } = this.shown
     const rows = this.find(".cl-stages").children
-    let arriving = k
     this.models.forEach((_, stage) => {
       const row = rows[stage]
-      row.querySelector(".cl-share").textContent = `${(100 * exits[stage] / k).toFixed(1)}% stop`
-      arriving -= exits[stage]
+      row.querySelector(".cl-share").textContent = `${(100 * exits[stage] / k).toFixed(1)}% exit`
+      row.querySelector(".cl-model").value = this.models[stage]
       const slider = row.querySelector(".cl-slider")
       if (!slider) return
       const most = Number(slider.max)
       slider.value = most - this.cuts[stage]
       const threshold = this.threshold(stage)
       const text = typeof threshold === "string" ? threshold : small(threshold)
-      slider.setAttribute("aria-valuetext", `${text}, ${percent(exits[stage] / k)} stop here`)
+      slider.setAttribute("aria-valuetext", `${text}, ${percent(exits[stage] / k)} exit here`)
       const field = row.querySelector(".cl-threshold")
       field.value = text
       field.dataset.exact = threshold
@@ -751,10 +823,10 @@ class View {
 
   // The chart
 
-  /** Ends of the chart: what this cascade can cost, from its first model's accuracy up; the same wherever its thresholds are. */
+  /** Ends of the axes, which do not depend on thresholds: the possible costs, and accuracies from that of the first model. */
   domain() {
     const { splits } = this.pack
-    const each = splits[0].baselines[this.cost].singles[1]
+    const each = this.split.baselines[this.cost].singles[1]
     const own = this.models.map(m => each[m])
     const total = own.reduce((a, b) => a + b)
     const least = Math.max(own[0], total * 1e-9, 1e-300)
@@ -778,27 +850,29 @@ class View {
       this.drawn = { key, front, certified: marks, pack: this.pack, ...this.drawGround(figure, width, height, xs, ys) }
     const { x, y, locator, curves, points } = this.drawn
     const path = d3.line(p => x(p[0]), p => y(p[1]))
-    curves.replaceChildren(...this.models.slice(0, -1).map((_, stage) => {
-      const node = element("path", { class: `cl-curve${stage === this.active ? " cl-active" : ""}`, d: path(this.wayOf(stage)) })
-      node.style.stroke = this.n > 2 ? STAGES[stage % 4] : ""
-      return node
-    }))
     const [chosen] = this.evaluated
     const held = this.evaluated.length > 1 ? this.shown : null
-    const nodes = []
+    const way = (stage, split, kind) => {
+      const node = element("path", { class: `cl-curve ${kind}`, d: path(this.wayOf(stage, split)) })
+      node.style.stroke = this.n > 2 ? STAGES[stage % 4] : ""
+      return node
+    }
+    const ways = this.models.slice(0, -1).map((_, stage) => way(stage, this.split, stage === this.active ? "cl-active" : ""))
+    if (held && ways.length) ways.unshift(way(this.active, this.pack.splits[0], "cl-faint"))
+    curves.replaceChildren(...ways)
+    const nodes = [element("circle", { class: `cl-now${held ? " cl-faint" : ""}`, cx: x(chosen.cost), cy: y(chosen.accuracy), r: 5.5 })]
     if (held?.isCounted) {
       const [bottom, top] = y.range()
       const [low, high] = shareInterval(held.accuracy, held.k).map(end => Math.min(bottom, Math.max(top, y(end))))
       nodes.push(element("line", { class: "cl-interval", x1: x(held.cost), x2: x(held.cost), y1: low, y2: high }))
     }
     if (held) nodes.push(element("path", { class: "cl-held", d: `M${x(held.cost)},${y(held.accuracy) - 7}l7,7l-7,7l-7,-7Z` }))
-    nodes.push(element("circle", { class: "cl-now", cx: x(chosen.cost), cy: y(chosen.accuracy), r: 5.5 }))
-    nodes.push(element("circle", { class: "cl-now cl-small", cx: locator.x(chosen.cost), cy: locator.y(chosen.accuracy), r: 3 }))
+    nodes.push(element("circle", { class: "cl-now cl-small", cx: locator.x(this.shown.cost), cy: locator.y(this.shown.accuracy), r: 3 }))
     points.replaceChildren(...nodes)
   }
 
-  /** What of the chart stays while a slider moves: axes, front, single models, certified points, locator; with the scales
-   * and the groups of what does not stay. */
+  /** Draw what does not move with a slider: axes, front, single models, certified points and locator. Returns the scales
+   * and the groups of what moves. */
   drawGround(figure, width, height, xs, ys) {
     const margin = { left: 66, right: 12, top: 10, bottom: 36 }
     const x = d3.scaleLog(xs, [margin.left, width - margin.right])
@@ -810,11 +884,13 @@ class View {
     this.drawAxes(svg, x, y, width, height, margin)
     const inside = element("g", { "clip-path": `url(#${clip})` })
     svg.append(inside)
-    const baseline = this.pack.splits[0].baselines[this.cost]
+    const baseline = this.split.baselines[this.cost]
     const best = baseline.accuracy.at(-1)
     inside.append(element("line", { class: "cl-reference", x1: margin.left, x2: width - margin.right, y1: y(best), y2: y(best) }))
     const { front } = this
-    if (front) inside.append(element("path", { class: `cl-front${front.gap > ROUGH ? " cl-rough" : ""}`, d: steps(front, x, y) }))
+    const rough = front?.gap > ROUGH ? " cl-rough" : ""
+    if (front && this.pack.splits.length > 1) inside.append(element("path", { class: `cl-front cl-faint${rough}`, d: steps(pointsOf(front), x, y) }))
+    if (front) inside.append(element("path", { class: `cl-front${rough}`, d: steps(this.measureFront(front), x, y) }))
     baseline.singles[0].forEach((accuracy, model) => {
       const cost = baseline.singles[1][model]
       if (cost > 0) inside.append(element("circle", { class: "cl-single", cx: x(cost), cy: y(accuracy), r: 2.5 }))
@@ -834,21 +910,22 @@ class View {
     return { x, y, locator, curves, points }
   }
 
-  /** Points of the way that a slider goes; they do not change while it goes it. */
-  wayOf(stage) {
+  /** Points on a split as one slider moves, which are computed once per position of the others. */
+  wayOf(stage, split) {
     const key = [this.models, this.cuts.filter((_, other) => other !== stage), this.cost, this.pack.method].join(" ")
-    this.ways ??= []
-    if (this.ways[stage]?.key !== key || this.ways[stage].pack !== this.pack) {
-      const line = curve(this.pack, this.pack.splits[0], this.models, this.cuts, this.cost, stage).filter(point => point[0] > 0)
-      this.ways[stage] = { key, pack: this.pack, line }
+    const place = `${split.name} ${stage}`
+    this.ways ??= {}
+    if (this.ways[place]?.key !== key || this.ways[place].pack !== this.pack) {
+      const line = curve(this.pack, split, this.models, this.cuts, this.cost, stage).filter(point => point[0] > 0)
+      this.ways[place] = { key, pack: this.pack, line }
     }
-    return this.ways[stage].line
+    return this.ways[place].line
   }
 
   legend() {
     const box = document.createElement("figcaption")
     const isHeldOut = this.evaluated.length > 1
-    const items = [["now", isHeldOut ? "where chosen" : "this cascade"], ["front", this.front?.gap > ROUGH ? "best found" : "best of all"], ["single", "single models"]]
+    const items = [["now", isHeldOut ? "faint: selection split" : "this cascade"], ["front", this.front?.gap > ROUGH ? "best found" : "best of all"], ["single", "single models"]]
     if (isHeldOut) items.unshift(["held", "held out, 95% interval"])
     if (this.n > 1) items.push(["curve", this.n > 2 ? `as slider ${this.active + 1} moves` : "as the slider moves"])
     if (this.certified.length) items.push(["certified", "certified"])
@@ -874,19 +951,20 @@ class View {
     svg.append(element("text", { class: "cl-title", transform: `translate(11,${(height - margin.bottom + margin.top) / 2}) rotate(-90)`, "text-anchor": "middle" }, this.pack.score === "f1" ? "F1" : this.pack.score_words))
   }
 
-  /** The whole front in small, and where the chart stands in it: its scales. */
+  /** Draw the full front in small with the window of the chart, and return its scales. */
   drawLocator(svg, front, xs, ys, width, height, margin) {
     const isNarrow = width < 500
-    const { singles } = this.pack.splits[0].baselines[this.cost]
-    const cost = [...(front?.cost ?? []), ...singles[1]].filter(c => c > 0)
-    const accuracy = [...(front?.accuracy ?? []), ...singles[0]]
+    const { singles } = this.split.baselines[this.cost]
+    const points = front ? this.measureFront(front) : []
+    const cost = [...points.map(p => p.cost), ...singles[1]].filter(c => c > 0)
+    const accuracy = [...points.map(p => p.accuracy), ...singles[0]]
     const size = isNarrow ? [84, 50] : [130, 76]
     const at = [width - margin.right - size[0] - 6, height - margin.bottom - size[1] - 6]
     const x = d3.scaleLog([Math.min(...cost), Math.max(...cost) * 1.0001], [at[0] + 4, at[0] + size[0] - 4])
     const y = d3.scaleLinear([Math.min(...accuracy) - 1e-9, Math.max(...accuracy)], [at[1] + size[1] - 4, at[1] + 4])
     const box = element("g", { class: "cl-locator" })
     box.append(element("rect", { x: at[0], y: at[1], width: size[0], height: size[1], rx: 3 }))
-    if (front) box.append(element("path", { class: "cl-front", d: steps(front, x, y) }))
+    box.append(element("path", { class: "cl-front", d: steps(points, x, y) }))
     if (!isNarrow) box.append(element("text", { class: "cl-tick", x: at[0] + size[0] - 4, y: at[1] + size[1] - 5, "text-anchor": "end" }, "all cascades"))
     const clamp = (value, low, high) => Math.min(high, Math.max(low, value))
     const [x1, x2] = xs.map(v => clamp(x(v), at[0], at[0] + size[0]))
@@ -896,12 +974,11 @@ class View {
     return { x, y }
   }
 
-  /** To the certified point, or that of the front, that is nearest to a click. */
+  /** Show the certified point or point of the front that is nearest to a click. */
   clicked(event, svg, x, y) {
     const box = svg.getBoundingClientRect()
     const [px, py] = [event.clientX - box.left, event.clientY - box.top]
-    const { front } = this
-    const ofFront = front ? front.rows.map((row, i) => ({ row, cost: front.cost[i], accuracy: front.accuracy[i] })) : []
+    const ofFront = this.front ? this.measureFront(this.front) : []
     let nearest = null, least = 20 ** 2
     for (const { row, cost, accuracy } of [...this.marks, ...ofFront]) {
       if (cost <= 0) continue
@@ -916,8 +993,8 @@ class View {
   drawDetails() {
     if (this.find(".cl-numbers").open) this.find(".cl-numbers div").innerHTML = this.table()
     if (this.find(".cl-histogram").open) this.drawHistogram()
-    this.find(".cl-examples").hidden = !this.more.examples?.length || this.n < 2
-    if (this.more.examples?.length && this.n > 1 && this.find(".cl-examples").open) this.drawExamples()
+    this.find(".cl-examples").hidden = !this.details.examples?.length || this.n < 2
+    if (this.details.examples?.length && this.n > 1 && this.find(".cl-examples").open) this.drawExamples()
   }
 
   table() {
@@ -930,14 +1007,14 @@ class View {
       [`difference from ${reference}`, "difference", e => `<b>${points(e.difference, e.k)}</b>${interval(e.isCounted && differenceInterval(e.gained, e.lost, e.k), v => points(v, e.k))}`],
       ["gained, lost", "gained", e => `${amount(e.gained)}, ${amount(e.lost)}`],
       [cost, "cost", e => `<b>${amount(e.cost)}</b>`],
-      ["saving: cost of that model ÷ cost", "saving", e => `<b>${e.saving.toPrecision(3)} ×</b>`],
+      ["saving: cost of that model ÷ cost of the cascade", "saving", e => `<b>${e.saving.toPrecision(3)} ×</b>`],
       ["improvement over random routing at equal accuracy", "improvement", e => Number.isNaN(e.improvement) ? "undefined: more accurate than every single model" : `${e.improvement.toPrecision(3)} ×`],
-      ...this.models.map((model, stage) => [`stop at ${escaped(this.name(model))}`, `exit-rate-${stage + 1}`, e => `${percent(e.exitRates[stage])} <small>${e.exits[stage].toLocaleString("en")}, ${e.exits[stage] ? percent(e.exitsCorrect[stage] / e.exits[stage]) : "–"} correct</small>`]),
+      ...this.models.map((model, stage) => [`exit at ${escaped(this.name(model))}`, `exit-rate-${stage + 1}`, e => `${percent(e.exitRates[stage])} <small>${e.exits[stage].toLocaleString("en")}, ${e.exits[stage] ? percent(e.exitsCorrect[stage] / e.exits[stage]) : "–"} correct</small>`]),
     ]
     const heads = columns.map(e => `<th>${e.split}, ${e.k.toLocaleString("en")} ${this.noun}</th>`).join("")
     const body = rows.map(([title, kind, text]) => `<tr><th>${escaped(title).replaceAll("&#38;", "&")}</th>${columns.map(e => `<td class="${kind}" data-split="${e.split}">${text(e)}</td>`).join("")}</tr>`).join("")
     return `<table><thead><tr><th></th>${heads}</tr></thead><tbody>${body}</tbody></table>
-      <p>Ranges are 95% intervals: where the number would lie for most other samples of the same kind. They say nothing about other kinds of data, and on the samples that chose a cascade they flatter it.</p>`
+      <p>Ranges are 95% intervals for new samples of the same distribution. They do not cover other distributions. On the samples that selected a cascade they are too optimistic.</p>`
   }
 
   drawHistogram() {
@@ -967,24 +1044,25 @@ class View {
       box.append(svg)
     }
     const words = document.createElement("p")
-    words.innerHTML = `<i class="cl-correct"></i>correct <i class="cl-wrong"></i>incorrect; heights are square roots; those right of the line stop.`
+    words.innerHTML = `<i class="cl-correct"></i>correct <i class="cl-wrong"></i>incorrect. Heights are square roots. Samples to the right of the line exit.`
     box.append(words)
   }
 
   drawExamples() {
     const { stages } = this.evaluated[0]
     const outputs = this.models.map((_, stage) => this.pack.output(this.models, stage))
+    const isLost = i => outputs.at(-1).correct[i] > outputs[stages[i]].correct[i]
     const kinds = {
-      "stop at once": i => stages[i] === 0,
-      "passed on and repaired": i => stages[i] > 0 && outputs[stages[i]].correct[i] > outputs[0].correct[i],
-      "broken by the cascade": i => outputs.at(-1).correct[i] > outputs[stages[i]].correct[i],
+      "early exits": i => stages[i] === 0 && !isLost(i),
+      "deferred and corrected": i => stages[i] > 0 && outputs[stages[i]].correct[i] > outputs[0].correct[i],
+      "lost by exiting early": isLost,
     }
     const near = i => Math.abs(outputs[0].ranks[i] + 0.5 - this.cuts[0])
     const all = Array.from(stages.keys())
     const box = Object.entries(kinds).map(([kind, is]) => {
-      const some = this.more.examples.filter(e => is(e.row)).sort((a, b) => near(a.row) - near(b.row)).slice(0, 12)
+      const some = this.details.examples.filter(e => is(e.row)).sort((a, b) => near(a.row) - near(b.row)).slice(0, 12)
       const shown = some.map(e => `<figure>${e.image ? `<img src="${escaped(e.image)}" alt="sample ${e.row}">` : `<div>${escaped(e.text)}</div>`}<figcaption>${e.label === null ? `sample ${e.row}` : escaped(e.label)}</figcaption></figure>`).join("")
-      return `<div class="cl-kind"><div><b>${kind}</b> <small>${all.filter(is).length.toLocaleString("en")} where chosen</small></div><div>${shown || "none of those that the page has"}</div></div>`
+      return `<div class="cl-kind"><div><b>${kind}</b> <small>${all.filter(is).length.toLocaleString("en")} on the selection split</small></div><div>${shown || "none among the examples of this page"}</div></div>`
     })
     this.find(".cl-examples div").innerHTML = box.join("")
   }
@@ -993,21 +1071,23 @@ class View {
 const ascii = text => JSON.stringify(text).replace(/[\u007f-\uffff]/g, c => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`)
 const asNumber = text => text === "always" || text === "never" ? text : Number(text)
 
-/** A front as steps: the accuracy of a point holds until the next costs more. */
-function steps(front, x, y) {
+const pointsOf = front => front.cost.map((cost, row) => ({ cost, accuracy: front.accuracy[row] }))
+
+/** The path of points {cost, accuracy} by rising cost, as steps. */
+function steps(points, x, y) {
   let text = ""
   let last = null
-  front.cost.forEach((cost, row) => {
+  points.forEach(({ cost, accuracy }) => {
     if (cost <= 0) return
     const px = x(cost).toFixed(1)
-    const py = y(front.accuracy[row]).toFixed(1)
+    const py = y(accuracy).toFixed(1)
     text += last === null ? `M${px},${py}` : `H${px}V${py}`
     last = py
   })
   return text
 }
 
-/** At most so many round numbers on a logarithmic axis. */
+/** At most ``most`` round numbers on a logarithmic axis. */
 function logTicks(low, high, most) {
   for (const round of [[1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9], [1, 2, 3, 5], [1, 2, 5], [1, 3], [1]]) {
     const found = []
@@ -1020,14 +1100,14 @@ function logTicks(low, high, most) {
   return powers.filter((_, i) => i % Math.ceil(powers.length / most) === 0)
 }
 
-/** The page in a file: arrays at hand, the state after #. */
+/** Show the page of a file, with its state after #. */
 async function mountFile(el, bytes) {
   const still = el.querySelector("noscript")
   let pack
   try {
     pack = await unpack(bytes)
   } catch (error) {
-    still.outerHTML = `<p>The page cannot be opened (${escaped(error.message)}): its file is damaged, or this browser is older than 2023. What it showed when it was saved:</p>${still.textContent}`
+    still.outerHTML = `<p>The page cannot be opened (${escaped(error.message)}): its file is damaged, or this browser is older than 2023. It was saved with this text:</p>${still.textContent}`
     return
   }
   still.remove()
@@ -1046,7 +1126,7 @@ async function mountFile(el, bytes) {
   window.explorer = view
 }
 
-/** The page as a widget's view (anywidget). */
+/** Show the page as the view of a widget (anywidget). */
 function render({ model, el }) {
   let view = null
   let packed = null
@@ -1055,6 +1135,10 @@ function render({ model, el }) {
   let sliders = []
   const host = {
     ask: message => model.send(message),
+    silent() {
+      isSilent = true
+      poll()
+    },
     changed(state, finite) {
       if (model.get("state") !== state) {
         model.set("state", state)
@@ -1062,7 +1146,7 @@ function render({ model, el }) {
       }
       finite.forEach(({ name, value }, stage) => {
         const slider = sliders[stage]
-        if (!slider || slider.given === value || slider.get("value") === value && slider.get("description") === name) return
+        if (!slider || slider.get("value") === value && slider.get("description") === name) return
         slider.isOurs = true
         slider.set({ value, description: name })
         slider.save_changes()
@@ -1078,9 +1162,10 @@ function render({ model, el }) {
       }
       view ??= new View(el, host)
       const isFirst = !view.models
-      view.take(pack, JSON.parse(model.get("more")))
+      view.take(pack, JSON.parse(model.get("details")))
       show()
-      if (!isFirst && view.awaited) view.arrived()
+      isSilent = false
+      if (!isFirst && (view.pending || view.evaluatedPack !== pack)) view.arrived()
       else if (!isFirst) view.draw()
     })
   }
@@ -1089,17 +1174,31 @@ function render({ model, el }) {
     try {
       view.open(model.get("state"))
     } catch (error) {
-      if (view.models) return // the arrays that it needs are on their way
+      if (view.models) return // its arrays will arrive
       view.say(error.message)
     }
   }
   const say = () => {
-    const said = model.get("said")
-    if (!said.startsWith("searching")) {
-      clearInterval(view?.clock)
-      view?.say(said)
-    }
+    isSilent = false
+    const notice = model.get("notice")
+    if (notice.startsWith("searching") && view?.pending) view.pending.isAcknowledged = true
+    else if (notice && !notice.startsWith("searching")) view?.settle(notice)
+    else if (!notice) busy = busy.then(() => view?.pending && view.settle("")) // after its arrays are loaded
   }
+  let isGone = false
+  let isSilent = false
+  let busyPolls = 0
+  /** Disable what needs the kernel while it is busy, and for good if it has ended, since its objects are lost. */
+  const poll = () => {
+    const status = model.widget_manager?.kernel?.status
+    isGone ||= ENDED.includes(status) || model.get("layout")?.comm_live === false
+    busyPolls = status === "busy" ? busyPolls + 1 : 0
+    if (isGone && view?.pending) view.settle("")
+    const reason = isGone ? "the kernel has restarted or ended: run the cell again" :
+      isSilent ? "the kernel does not answer" : busyPolls >= BUSY_POLLS ? "the kernel is busy" : null
+    view?.lock(reason)
+  }
+  const clock = setInterval(poll, POLL)
   const heard = slider => () => {
     const stage = sliders.indexOf(slider)
     if (slider.isOurs || !view?.models || stage >= view.n - 1) return
@@ -1111,13 +1210,14 @@ function render({ model, el }) {
     for (const slider of sliders) slider.on("change:value", slider.heard = heard(slider))
   }
   model.on("change:packed", load)
-  model.on("change:more", load)
+  model.on("change:details", load)
   model.on("change:state", show)
-  model.on("change:said", say)
+  model.on("change:notice", say)
   load()
   bind()
   return () => {
-    for (const [name, listener] of [["packed", load], ["more", load], ["state", show], ["said", say]]) model.off(`change:${name}`, listener)
+    clearInterval(clock)
+    for (const [name, listener] of [["packed", load], ["details", load], ["state", show], ["notice", say]]) model.off(`change:${name}`, listener)
     for (const slider of sliders) slider.off("change:value", slider.heard)
     view?.destroy()
   }

@@ -1,4 +1,4 @@
-"""The explorer as one file that needs no kernel, and a sentence of it that needs no script."""
+"""Write the explorer as one file without a kernel, and its sentence without scripts."""
 
 import base64
 import html
@@ -16,8 +16,8 @@ PAGE = """<!DOCTYPE html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <style>{style}</style></head>
 <body class="cascadelib-page"><main><h1>{title}</h1>
-<p>A cheap model answers first; where it is not confident, the next one does. A slider decides who \
-stops where.</p>
+<p>A cheap model answers first. If it is not confident, the next model answers. A slider sets the \
+threshold between both.</p>
 <div id="explorer"><noscript>{still}</noscript></div></main>
 <script type="text/plain" id="packed">{packed}</script>
 <script type="module">
@@ -30,18 +30,17 @@ mountFile(document.getElementById("explorer"), bytes)
 
 
 def read_part(name: str) -> str:
-    """The text of a file that lies beside this one."""
-    place = files(__package__).joinpath(name)
-    return place.read_text(encoding="utf-8")
+    """Return the text of a file of this package."""
+    return files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
 def script() -> str:
-    """The page's ES module: what draws, evaluates and listens."""
+    """Return the page's ES module."""
     return "\n".join(map(read_part, PARTS))
 
 
 def page_html(title: str, packed: bytes, still: str) -> str:
-    """The file. packed: of :meth:`Packed.to_bytes`; still: HTML where scripts do not run."""
+    """Return the file. packed: :meth:`Packed.to_bytes`. still: HTML for use without scripts."""
     return PAGE.format(
         title=html.escape(title),
         style=read_part("page.css"),
@@ -52,7 +51,7 @@ def page_html(title: str, packed: bytes, still: str) -> str:
 
 
 def sentence(runs: Mapping[str, Run]) -> str:
-    """What a cascade comes to, in words. runs: {split: what evaluate returns}, validation first."""
+    """Describe a cascade in one sentence. runs: {split: evaluation}, the selection split first."""
     *_, run = runs.values()
     names = run.point.models
     rates = [
@@ -74,8 +73,7 @@ def sentence(runs: Mapping[str, Run]) -> str:
 
 
 def still_html(runs: Mapping[str, Run], state: str) -> str:
-    """The sentence as HTML, with the state and the splits that it is about, for a page without
-    scripts and a run without a front end."""
+    """Return the sentence as HTML with the state and the names of the splits."""
     data = {"state": state}
     for split, run in runs.items():
         origin = run.store.origin

@@ -1,5 +1,4 @@
-"""What the explorer selects from (splits, methods, fronts, certificates), and a selected cascade
-as the text after # in the address of the page."""
+"""Splits, methods, fronts and certificates of the explorer, and its state as text."""
 
 import re
 from collections.abc import Sequence
@@ -23,19 +22,18 @@ from ..scoring import F1
 from ..store.protocol import Store
 from ..tables import arrow
 
-LENGTHS = (2, 3, 4)  # models that a cascade may have, beside what the given front has
-PATIENCE = 30.0  # seconds for a search of four models or more, certified where that is too short
-AS_GIVEN = "as given"
-OF_FRONT = "of the given front"
+LENGTHS = (2, 3, 4)  # models per cascade, in addition to those of the input front
+PATIENCE = 30.0  # seconds for a search of four models or more, whose gap is then certified
+OF_TABLE = "confidence of the table"
+OF_FRONT = "method of the front"
 GOALS = ("match_best", "max_improvement", "near_best")
-OF_GOALS = ("accuracy", "budget")  # that have a number
-ONE = ("method", "cost", "score")  # of each a cascade has one
+GOALS_WITH_NUMBER = ("accuracy", "budget")
+KINDS = ("method", "cost", "score")
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A cascade without its thresholds: names of its models in the order they run, of its method,
-    cost and score."""
+    """Cascade without thresholds: names of its models in their order, method, cost and score."""
 
     models: tuple[str, ...]
     method: str
@@ -44,26 +42,26 @@ class Choice:
 
     @property
     def kind(self) -> tuple[str, str, str, int]:
-        """What the front is searched by: cost, score, method, how many models."""
+        """Cost, score, method and number of models, which identify a front."""
         return self.cost, self.score, self.method, len(self.models)
 
 
-def methods_of(store: Store, given: Any) -> tuple[dict[str, Method | None], str]:
-    """Methods by name, and the name that comes first: that of a given front or point, if any."""
+def methods_of(store: Store, source: Any) -> tuple[dict[str, Method | None], str]:
+    """Return methods by name, and the name of the first one: that of a front or point, if any."""
     first = "max_softmax"
     methods: dict[str, Method | None] = dict(METHODS)
     if store.asked(None, None, None)[0] is None:
-        first = AS_GIVEN
+        first = OF_TABLE
         methods = {first: None}
-    if given is not None and given.method is not None:
-        bare = replace(given.method, temperatures=None)
+    if source is not None and source.method is not None:
+        bare = replace(source.method, temperatures=None)
         first = next((name for name, method in METHODS.items() if method == bare), OF_FRONT)
-        methods[first] = given.method
+        methods[first] = source.method
     return methods, first
 
 
 def is_same_split(store: Store, other: Store) -> bool:
-    """Return whether two stores hold the same samples and outputs: then none is held out."""
+    """Return whether two stores have the same samples and outputs, so that none is held out."""
     here = store.origin
     there = other.origin
     if here.fingerprint != there.fingerprint:
@@ -76,37 +74,37 @@ def is_same_split(store: Store, other: Store) -> bool:
 
 @dataclass(eq=False)
 class ExploredSplits:
-    """The split that cascades are chosen on and, where there is one, the held-out split.
+    """The selection split and, if there is one, the held-out split, with their searches.
 
     Parameters
     ----------
     store, held_out : LogitStore or ScoreTable
-        The two splits; the second has all models of the first.
+        The two splits. The second must have all models of the first.
     front : Front, optional
-        Found on the first split. Its method, cost and score come first, its candidates are
-        combined, and it stands for the numbers of models that its cascades have.
+        Front of the first split. Its method, cost and score come first, its candidates are
+        combined, and it is not searched again.
     certificates : sequence of Certificate
-        Of one promise on one split, all of which hold at once. The method of what they certify
-        comes first where there is no front.
+        Certificates of one guarantee on one split, which hold simultaneously. Without a front,
+        their method comes first.
 
     Attributes
     ----------
     stores : dict
-        {name of the split: store}.
+        Store by name of the split.
     fronts : dict
-        {kind of a :class:`Choice`: what was searched of them}.
+        Searched front by ``Choice.kind``.
     lengths : list of int
-        How many models a cascade may have.
+        Possible numbers of models.
     certified : list of Point
-        Of all certificates.
+        Certified points.
 
     Raises
     ------
     TypeError
-        For what is not a store.
+        If an argument is not a store.
     ValueError
-        Where the held-out split lacks a model, or has samples that a certificate has seen, and for
-        certificates of several promises.
+        If the held-out split lacks a model or has samples of a certificate, or if the certificates
+        have different guarantees.
     """
 
     store: Store
@@ -118,13 +116,16 @@ class ExploredSplits:
         check_store(self.store)
         self.stores = {"validation": self.store}
         self.certified = [point for each in self.certificates for point in each.certified]
+        self.check_certificates()
         if self.held_out is not None:
             check_store(self.held_out)
-            self.stores["held-out"] = self.held_out
-        self.check_splits()
-        self.given: Any = self.front or next(iter(self.certified), None)
+            for name in self.store.models.index:
+                known(name, self.held_out.models.index, "model of the held-out split")
+            if not is_same_split(self.store, self.held_out):
+                self.stores["held-out"] = self.held_out
+        self.source: Any = self.front or next(iter(self.certified), None)
         self.tasks: dict[tuple, SearchTask] = {}
-        self.methods, self.first = methods_of(self.store, self.given)
+        self.methods, self.first = methods_of(self.store, self.source)
         self.candidates: str | list[str] = "all"
         self.fronts: dict[tuple, Front] = {}
         if self.front is not None:
@@ -136,49 +137,45 @@ class ExploredSplits:
         lengths.update(len(point.models) for point in self.certified)
         self.lengths = sorted(lengths.union(kind[-1] for kind in self.fronts)) or [1]
 
-    def check_splits(self) -> None:
-        """Raise a ValueError if a split lacks models, for several promises, and if the held-out
-        split is not held out from a certificate."""
-        if self.held_out is not None:
-            for name in self.store.models.index:
-                known(name, self.held_out.models.index, "model of the held-out split")
+    def check_certificates(self) -> None:
+        """Raise ValueError if certificates differ in their guarantee or have held-out samples."""
         promises = {(each.promise, each.samples) for each in self.certificates}
         if len(promises) > 1:
             raise ValueError(
-                "the certificates do not promise the same on the same split: "
+                "the certificates have different guarantees or splits: "
                 + "; ".join(f"{promise} ({samples} samples)" for promise, samples in promises)
             )
         for point in self.certified:
             for name in point.models:
                 known(name, self.store.models.index, "model of the certificate")
-            common: int | None = 0
-            if "held-out" in self.stores:
-                common = samples_in_common(point.selected_on, self.stores["held-out"].origin)
+            if self.held_out is None:
+                continue
+            common = samples_in_common(point.selected_on, self.held_out.origin)
             if common:
                 raise ValueError(
-                    f"held_out shares {common} samples with those that chose or certified "
-                    f"{point.chain}: give samples that had no part in either"
+                    f"held_out shares {common} samples with those that selected or certified "
+                    f"{point.chain}: pass samples that were used for neither"
                 )
-        if self.held_out is not None and is_same_split(self.store, self.held_out):
-            del self.stores["held-out"]
 
     @property
     def costs(self) -> list[str]:
-        """Kinds of cost that every model of every split has, the given front's first."""
-        given = [] if self.given is None else [self.given.cost_kind]
+        """Kinds of cost that all models have on all splits, that of the front first."""
+        first = [] if self.source is None else [self.source.cost_kind]
         kinds = self.store.cost_names
         tables = [store.models.reindex(columns=kinds) for store in self.stores.values()]
         complete = pd.concat(tables).ge(0).all()
-        return list(dict.fromkeys([*given, *complete.index[complete]]))
+        return list(dict.fromkeys([*first, *complete.index[complete]]))
 
     @property
     def scores(self) -> list[str]:
-        """Scores, the given front's first; top-5 where there are more than five classes, F1 where
-        there are two."""
+        """Scores, that of the front first.
+
+        Top-5 accuracy needs more than five classes and F1 two.
+        """
         if self.store.class_count is None:
             return ["top1"]
-        given = [] if self.given is None else [self.given.score]
-        scores = [*given, "top1"]
+        first = [] if self.source is None else [self.source.score]
+        scores = [*first, "top1"]
         if self.store.models["top5"].notna().all():
             scores.append("top5")
         if self.store.class_count == 2:
@@ -186,8 +183,7 @@ class ExploredSplits:
         return list(dict.fromkeys(scores))
 
     def choice(self, models: Sequence[str], method: Any, cost: Any, score: Any) -> Choice:
-        """A :class:`Choice` of what there is to choose from; ValueError by name for other
-        things."""
+        """Return a :class:`Choice`, or raise ValueError for an unavailable name."""
         return Choice(
             models=tuple(models),
             method=known(method, self.methods, "method"),
@@ -196,32 +192,33 @@ class ExploredSplits:
         )
 
     def metric(self, choice: Choice) -> Any:
-        """The metric in whose units the thresholds of a choice are; None: as given."""
+        """Return the metric whose native units a choice's thresholds have, or None for a table."""
         method = self.methods[choice.method]
         return None if method is None else method.units
 
     def task(self, split: str, choice: Choice) -> SearchTask:
-        """Fitted method, singles and baseline of one split, computed once."""
+        """Return the fitted method, single models and baseline of one split, computed once."""
         key = (split, choice.cost, choice.score, choice.method)
         if key not in self.tasks:
             method = self.methods[choice.method]
             if split != "validation":
-                method = self.task("validation", choice).method  # fitted there
+                method = self.task("validation", choice).method  # fitted on the selection split
             store = self.stores[split]
             self.tasks[key] = SearchTask(store, method, choice.score, choice.cost, "all")
         return self.tasks[key]
 
     def search(self, choice: Choice, seconds: float | None = None) -> Front:
-        """The front of as many models as the choice has, on the first split: searched once, and
-        again where ``seconds`` are given, which it may then take; else PATIENCE where that may be
-        long."""
-        found = self.fronts.get(choice.kind)
-        if found is not None and seconds is None:
-            return found
+        """Return the front of cascades as long as the choice on the first split.
+
+        It is searched once, and again if ``seconds`` is passed, which limits the search. By default
+        a search of more than three models may take PATIENCE.
+        """
+        if seconds is None and choice.kind in self.fronts:
+            return self.fronts[choice.kind]
         n = len(choice.models)
         if seconds is None and n > 3:
             seconds = PATIENCE
-        front = search(
+        self.fronts[choice.kind] = search(
             self.store,
             n,
             self.task("validation", choice).method,
@@ -230,36 +227,37 @@ class ExploredSplits:
             models=self.candidates,
             time_limit=seconds,
         )
-        self.fronts[choice.kind] = front
-        return front
+        return self.fronts[choice.kind]
 
 
-def goal_text(goal: dict) -> str:
-    """The arguments of :func:`cascadelib.pick` as text: "near_best", "budget:2e6"."""
+def format_goal(goal: dict) -> str:
+    """Format the arguments of :func:`cascadelib.pick`: "near_best", "budget:2e6"."""
     ((name, value),) = goal.items()
     return value if name == "goal" else f"{name}:{float(value)!r}"
 
 
-def goal_in(text: str) -> dict[str, Any]:
-    """The inverse of :func:`goal_text`."""
+def parse_goal(text: str) -> dict[str, Any]:
+    """Parse the text of :func:`format_goal`."""
     name, _, value = text.partition(":")
-    if name in OF_GOALS and re.fullmatch(r"[\d.e+-]+", value):
+    if name in GOALS_WITH_NUMBER and re.fullmatch(r"[\d.e+-]+", value):
         return {name: float(value)}
     return {"goal": known(text, GOALS, "goal")}
 
 
-def as_state(
+def format_state(
     choice: Choice, splits: ExploredSplits, thresholds: Sequence[float], goal: dict
 ) -> str:
-    """A choice, thresholds in own units and a goal as URL-like text, exact to the last bit."""
+    """Format a choice, thresholds in native units and a goal as a query, exact to the last bit."""
     written = [threshold_to_json(splits.metric(choice), threshold) for threshold in thresholds]
-    parts = {**vars(choice), "thresholds": written, "goal": goal_text(goal)}
+    parts = {**vars(choice), "thresholds": written, "goal": format_goal(goal)}
     return urlencode(parts, doseq=True)
 
 
-def state_in(text: str, splits: ExploredSplits) -> tuple[Choice, tuple[float, ...], dict]:
-    """What :func:`as_state` wrote: (choice, thresholds in own units, goal); ValueError that begins
-    with "state" and names what is not as it was written, or not available on these splits."""
+def parse_state(text: str, splits: ExploredSplits) -> tuple[Choice, tuple[float, ...], dict]:
+    """Parse the text of :func:`format_state`: (choice, thresholds in native units, goal).
+
+    Raises ValueError that begins with "state" if a part is wrong or unavailable on these splits.
+    """
     with about("state"):
         if not isinstance(text, str):
             raise ValueError(f"it must be the text of another explorer's .state, not {brief(text)}")
@@ -271,21 +269,22 @@ def state_in(text: str, splits: ExploredSplits) -> tuple[Choice, tuple[float, ..
             max_num_fields=99,
         )
         for key in parts:
-            known(key, ["models", "thresholds", "goal", *ONE], "part")
-        one = {key: " ".join(parts.get(key, [])) for key in ONE}
+            known(key, ["models", "thresholds", "goal", *KINDS], "part")
+        names = {key: " ".join(parts.get(key, [])) for key in KINDS}
         models = parts.get("models", [])
-        choice = splits.choice(models, **one)
+        choice = splits.choice(models, **names)
         metric = splits.metric(choice)
-        own = [
+        thresholds = tuple(
             threshold_from_json(metric, text if text in WORDS else float(text))
             for text in parts.get("thresholds", [])
-        ]
+        )
         cost_of = dict(zip(splits.store.models.index, splits.store.costs(choice.cost)))
         costs = [cost_of[known(name, cost_of, "model")] for name in models]
         rising = len(set(models)) == len(models) and costs == sorted(costs)
-        if len(models) not in splits.lengths or not rising or len(own) != len(models) - 1:
+        count = len(thresholds)
+        if len(models) not in splits.lengths or not rising or count != len(models) - 1:
             raise ValueError(
-                f"{arrow(models)} with {len(own)} thresholds is no cascade of {splits.lengths} "
-                f"models by rising {choice.cost}, each but the last with a threshold"
+                f"{arrow(models)} with {count} thresholds is not a cascade. It needs "
+                f"{splits.lengths} models by rising {choice.cost}, and one threshold fewer"
             )
-        return choice, tuple(own), goal_in(" ".join(parts.get("goal", ["near_best"])))
+        return choice, thresholds, parse_goal(" ".join(parts.get("goal", ["near_best"])))

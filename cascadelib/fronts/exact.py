@@ -329,7 +329,7 @@ class SearchTask:
         if expected:
             self.stage = expected_outcomes(self.stage, len(self.names), self.last_only)
         self.store = store
-        self.selected_on = store.origin if chosen is None else chosen.after(store.origin)
+        self.selected_on = store.origin if chosen is None else chosen.add_fit_samples(store.origin)
 
     def curve(self, first: str, second: str) -> Curve:
         """The :class:`Curve` of two candidates, by their names."""

@@ -19,7 +19,7 @@ from ..evaluation.pareto import (
 )
 from ..evaluation.point import Point
 from ..methods.method import Method
-from ..methods.thresholds import midway, own_units
+from ..methods.thresholds import convert_units, midway
 from ..origin import Origins
 from ..scoring import F1
 from ..store.protocol import Store
@@ -243,7 +243,7 @@ class Front:
         lengths = np.count_nonzero(points.models >= 0, axis=1).tolist()
         name_of = self.candidates.__getitem__
         units = None if self.method is None else self.method.units
-        own = own_units(units, points.thresholds).tolist()
+        own = convert_units(units, points.thresholds).tolist()
         rates = points.exit_rates.tolist()
         rows = [tuple(map(name_of, row[:n])) for row, n in zip(points.models.tolist(), lengths)]
         columns = {

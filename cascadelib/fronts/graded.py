@@ -15,7 +15,7 @@ import numpy as np
 from numpy import ndarray as Array
 
 from ..evaluation.pareto import pareto_front
-from ..methods.thresholds import exits_of, threshold_for
+from ..methods.thresholds import sort_exits, threshold_for
 from ..scoring import f1, f1_of
 from ..stages import Outcome, StageFunction
 from .cascades import Outcomes, Search, cascades_of
@@ -87,7 +87,7 @@ def two_model_curve(
     accumulate along the sweep).
     """
     k = len(confidence)
-    order, ends = exits_of(confidence)
+    order, ends = sort_exits(confidence)
     correct = correct_at(order, ends, gain_1, gain_2)
     if positive is None:
         accuracy = correct / k

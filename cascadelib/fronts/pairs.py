@@ -11,7 +11,7 @@ import pandas as pd
 
 from ..evaluation.pareto import improvement_at, mean_improvement, pareto_front
 from ..methods.method import Method
-from ..methods.thresholds import own_units
+from ..methods.thresholds import convert_units
 from ..store.protocol import Store
 from .exact import SearchTask
 from .graded import Curve
@@ -52,7 +52,7 @@ def pair_curve(
     """
     task = SearchTask(store, method, score, cost, [first, second])
     curve = task.curve(first, second)
-    return pd.DataFrame({**vars(curve), "threshold": own_units(task.metric, curve.threshold)})
+    return pd.DataFrame({**vars(curve), "threshold": convert_units(task.metric, curve.threshold)})
 
 
 def plateau(curve: Curve, accuracy_1: float, accuracy_2: float, drop: float = 0.05) -> float:

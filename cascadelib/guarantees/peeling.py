@@ -22,6 +22,7 @@ COMMON = 0.05  # least share of the rows for a predicted class with its own bord
 PILOT = 200  # labels that are open from the start if the number of labels is chosen here
 TO_LEAVE = 2.5  # wrong rows before the certifying draw, relative to the allowed number
 SPARE = 1.25  # labels relative to the number that the fitted risks require
+SPARE_IN_MEAN = 2.5  # the same without δ: half the spread for the same number of calls
 DRAWS = np.unique(np.geomspace(60, 8_000, 28).round().astype(int))  # numbers of labels compared
 SPENT = 1 / 10  # share of δ for the bound on the share of the source that remains before the draw
 
@@ -41,7 +42,7 @@ class Peeled:
         other classes.
     labels : int
         The number of labels of the certifying draw.
-    allowed : (int, int)
+    allowed : (int, int) or None
         The number of these labels that may be wrong among the remaining rows, for the table and for
         its source. −1: the certificate would fail even without errors.
     """
@@ -50,7 +51,7 @@ class Peeled:
     classes: list[str]
     borders: Array
     labels: int
-    allowed: tuple[int, int]
+    allowed: tuple[int, int] | None = None
 
 
 class Peel:
@@ -66,6 +67,8 @@ class Peel:
         Rows that may be removed.
     ties : float64 array of shape (n,)
         The order of removal at equal confidence.
+    pilot : int array
+        Rows that are neither removed nor drawn. They estimate the risk of the remaining rows.
     borders : float64 array of shape (n_groups,)
         The score at which the removal of each class starts.
     """
@@ -77,13 +80,16 @@ class Peel:
         group: Array,
         inside: Array,
         ties: Array,
+        pilot: Array,
         borders: Array,
     ) -> None:
         order = inside[np.lexsort((ties[inside], confidence[inside]))]
         self.confidence = confidence
         self.score = score
         self.group = group
+        self.pilot = pilot
         self.borders = borders.copy()
+        self.removed_up_to = np.full(len(borders), np.nan)  # in confidence
         self.queues = [order[group[order] == one] for one in range(len(borders))]
         self.taken = np.zeros(len(borders), int)
         self.chunk = max(1, len(inside) // STEPS)
@@ -97,10 +103,9 @@ class Peel:
         """The removed rows, in the order of removal."""
         return np.concatenate(self.gone)
 
-    @property
-    def left(self) -> Array:
-        """The remaining rows."""
-        return np.concatenate([queue[at:] for queue, at in zip(self.queues, self.taken)])
+    def left(self, group: int) -> Array:
+        """The remaining rows of one class, in the order of removal."""
+        return self.queues[group][self.taken[group] :]
 
     def log_odds(self, score: Array, group: Array) -> tuple[Array, Array]:
         """Return the log odds that rows of these scores and classes are wrong, and their errors.
@@ -114,9 +119,20 @@ class Peel:
         columns = design(score, group, len(self.queues))
         return columns @ self.curve, np.sqrt(np.sum(columns @ spread * columns, axis=1))
 
-    def chances(self, rows: Array) -> Array:
-        """Return the probability that each of ``rows`` is wrong, float64 [rows]."""
-        return expit(self.log_odds(self.score[rows], self.group[rows])[0])
+    def risks_left(self, *groups: int) -> Array:
+        """Return risks of the remaining rows of all or some classes: those of the pilot there.
+
+        The confidences of the remaining rows must not decide when the certifying labels are drawn,
+        or how many.
+        """
+        groups = groups or tuple(range(len(self.queues)))
+        left = sum(len(self.left(group)) for group in groups)
+        removed = self.confidence[self.pilot] <= self.removed_up_to[self.group[self.pilot]]
+        rows = self.pilot[~removed & np.isin(self.group[self.pilot], groups)]
+        if not len(rows):
+            return np.ones(left)
+        risks = expit(self.log_odds(self.score[rows], self.group[rows])[0])
+        return risks[np.arange(left) * len(rows) // max(1, left)]
 
     def risks(self) -> Array:
         """Return upper bounds on the log odds at the border of each class, float64 [groups].
@@ -126,12 +142,16 @@ class Peel:
         value, error = self.log_odds(self.borders, np.arange(len(self.borders)))
         return value + CURIOSITY * error
 
-    def take(self) -> Array:
-        """Remove and return the next rows, all of equal confidence together, or none at the end."""
+    def take(self, group: int | None = None) -> Array:
+        """Remove and return the next rows, all of equal confidence together, or none at the end.
+
+        They come from the queue of ``group``, or from the one with the riskiest border.
+        """
         waiting = self.taken < [len(queue) for queue in self.queues]
         if not waiting.any():
             return self.gone[0]
-        group = np.argmax(np.where(waiting, self.risks(), -np.inf))
+        if group is None:
+            group = int(np.argmax(np.where(waiting, self.risks(), -np.inf)))
         queue = self.queues[group]
         start = self.taken[group]
         last = queue[start : start + self.chunk][-1]
@@ -139,6 +159,7 @@ class Peel:
             self.confidence[queue], self.confidence[last], side="right"
         )
         self.borders[group] = self.score[last]
+        self.removed_up_to[group] = self.confidence[last]
         rows = queue[start : self.taken[group]]
         self.gone.append(rows)
         return rows
@@ -154,11 +175,11 @@ def peel_table(
     predictions: Array,
     wrong_at: Callable[[Array], Array],
     epsilon: float,
-    delta: float,
+    delta: float | None,
     labels: int | None = None,
     seed: int = 0,
 ) -> Peeled:
-    """Remove rows until at most ε of a table's rows keep a wrong answer, with probability 1 − δ.
+    """Remove rows until at most ε of a table's rows keep a wrong answer.
 
     Parameters
     ----------
@@ -166,39 +187,37 @@ def peel_table(
     predictions : str array of shape (n,)
     wrong_at : callable
         Function from rows to bool: which of them are wrong. It costs a label per row.
-    epsilon, delta : float
+    epsilon : float
+    delta : float or None
+        The share holds with probability 1 − δ. None: its mean over the draws of labels is at most
+        ε.
     labels : int, optional
-        The number of certifying labels. By default it is estimated from a pilot.
+        The number of labels that certify. By default it is estimated from a pilot, which the mean
+        always has.
     seed : int, default=0
     """
     count = len(confidence)
-    may_stay = int(epsilon * count + 1e-9)
+    may_stay = epsilon * count
     rng = np.random.default_rng(seed)
     shuffled = rng.permutation(count)
     ties = rng.random(count)
     coin = rng.random()
-    size = PILOT if labels is None else labels
+    has_pilot = labels is None or delta is None
+    size = PILOT if has_pilot else labels
     first = shuffled[:size]
     others = shuffled[size:]
     wrong = np.zeros(count, bool)
     wrong[first] = wrong_at(first)
-
-    # Classes and scales come from rows that do not certify: the order in which the other rows are
-    # removed may depend on removed rows only.
-    outside = others if labels is not None and len(others) else first
-    classes, group = common_classes(predictions, outside)
-    inside = others if labels is None else shuffled
-    score = fitted_scores(confidence, outside)
-    lowest = np.full(len(classes) + 1, score[outside].min())
-    for one in range(len(classes)):
-        lowest[one] = score[outside[group[outside] == one]].min()
-    peel = Peel(confidence, score, group, inside, ties, lowest)
+    inside = others if has_pilot else shuffled
+    outside = first if has_pilot or not len(others) else others
+    classes, peel = start_of(confidence, predictions, inside, outside, ties)
     drawn = first
-    if labels is None:
+    if has_pilot:
         peel.open(first, wrong[first])
-        left = peel_openly(peel, wrong_at, TO_LEAVE * may_stay)
-        enough = planned_labels(peel.chances(left), may_stay, delta)
-        drawn = others[np.isin(others, left)][:enough]
+        if labels is None:
+            peel_openly(peel, wrong_at, TO_LEAVE * may_stay)
+            labels = planned_labels(peel.risks_left(), may_stay, delta)
+        drawn = others[~peel.opened[others]][:labels]
         wrong[drawn] = wrong_at(drawn)
     start = len(peel.order)
     of_table = errors_allowed(len(inside) - start, may_stay, len(drawn), delta)
@@ -207,7 +226,7 @@ def peel_table(
     certify = np.zeros(count, bool)
     certify[drawn] = True
     kept = ~(certify | peel.opened)
-    caught = peel_down(peel, certify, wrong & certify, min(allowed))
+    caught = peel_down(peel, certify, wrong & certify, min(allowed), delta is not None)
     order = peel.order
     ends = [max(start, first_at_most(caught, most)) for most in allowed]
     kept[order[: ends[0]]] = False
@@ -215,28 +234,38 @@ def peel_table(
     return Peeled(kept, classes, borders, len(drawn), allowed)
 
 
-def peel_openly(peel: Peel, wrong_at: Callable[[Array], Array], most: float) -> Array:
-    """Remove rows and open their labels until at most ``most`` remaining ones are expected wrong.
+def start_of(
+    confidence: Array, predictions: Array, inside: Array, outside: Array, ties: Array
+) -> tuple[list[str], Peel]:
+    """Return the common classes, and the state before any of the rows ``inside`` is removed.
 
-    Return the remaining rows. Their order has no meaning.
+    Classes and scales come from rows that do not certify, ``outside``: the order in which other
+    rows are removed may depend on removed rows only.
     """
-    while True:
-        left = peel.left
-        if peel.chances(left).sum() <= most:
-            return left
+    classes, group = common_classes(predictions, outside)
+    score = fitted_scores(confidence, outside)
+    lowest = np.full(len(classes) + 1, score[outside].min())
+    for one in range(len(classes)):
+        lowest[one] = score[outside[group[outside] == one]].min()
+    return classes, Peel(confidence, score, group, inside, ties, outside, lowest)
+
+
+def peel_openly(peel: Peel, wrong_at: Callable[[Array], Array], most: float) -> None:
+    """Remove rows and open their labels until at most ``most`` others are expected wrong."""
+    while peel.risks_left().sum() > most:
         rows = peel.take()
         peel.open(rows, wrong_at(rows))
 
 
-def peel_down(peel: Peel, certify: Array, wrong: Array, most: int) -> Array:
+def peel_down(peel: Peel, certify: Array, wrong: Array, most: int, opens: bool) -> Array:
     """Remove rows until at most ``most`` of the ``wrong`` rows, bool [n], remain.
 
-    The labels of removed rows in ``certify``, bool [n], are opened. Return the number of remaining
-    wrong rows after 0, 1, … removals.
+    If ``opens``, the labels of removed rows in ``certify``, bool [n], are opened. Return the number
+    of remaining wrong rows after 0, 1, … removals.
     """
     inside = wrong.sum()
     while inside > most and len(rows := peel.take()):
-        labelled = rows[certify[rows]]
+        labelled = rows[certify[rows] & opens]
         peel.open(labelled, wrong[labelled])
         inside -= wrong[rows].sum()
     return wrong.sum() - np.append(0, np.cumsum(wrong[peel.order]))
@@ -275,27 +304,43 @@ def used_up(chances: Array, delta: float) -> float:
     return float(most + (delta - chances[most]) / (chances[most + 1] - chances[most]))
 
 
-def errors_allowed(rows: int, may_stay: int, labels: int, delta: float) -> float:
+def used_up_in_mean(share: float, labels: int) -> float:
+    """Return the c with (c + 1) ÷ (labels + 1) = share, or −1 if it is negative.
+
+    That is the mean share of wrong rows above the (c + 1)-th wrong one of the draw from the top.
+    """
+    most = share * (labels + 1) - 1
+    return most if most >= 0 else -1.0
+
+
+def errors_allowed(rows: int, may_stay: float, labels: int, delta: float | None) -> float:
     """Return the number of ``labels``, a uniform draw of ``rows``, that may be wrong.
 
     i errors are allowed if a draw from rows with i + may_stay + 1 wrong ones has at most i of them
-    with probability at most δ. The result has the form of :func:`used_up`.
+    with probability at most δ. The result has the form of :func:`used_up`. Without δ the mean
+    number of wrong rows that stay is at most may_stay.
     """
     if labels >= rows:
         return float(labels)
+    if delta is None:
+        return used_up_in_mean(may_stay / (rows - labels), labels)
+    may_stay = int(may_stay + 1e-9)
     mean = labels * (may_stay + 1) / (rows - labels)  # an upper bound on the result
     wrong = np.arange(min(int(mean) + 2, labels, rows - may_stay))
     return used_up(hypergeom.cdf(wrong, rows, wrong + may_stay + 1, labels), delta)
 
 
 def errors_allowed_at_source(
-    labels: int, epsilon: float, delta: float, gone: int, rows: int
+    labels: int, epsilon: float, delta: float | None, gone: int, rows: int
 ) -> float:
     """Return the number of errors allowed for the source of ``rows`` independent rows.
 
     ``gone`` rows were removed before the draw. i errors are allowed if
     P(Binomial(labels, ε / q) ≤ i) ≤ δ, with q a bound on the share of the source that remains.
+    Without δ, q is its mean.
     """
+    if delta is None:
+        return used_up_in_mean(epsilon * (rows + 1) / (rows - gone + 1), labels)
     share = 1.0
     chunk = max(1, rows // STEPS)
     counted = gone // chunk * chunk  # a number that was fixed in advance, one of rows // chunk
@@ -307,7 +352,7 @@ def errors_allowed_at_source(
     return used_up(binom.cdf(wrong, labels, min(1.0, epsilon / share)), delta)
 
 
-def planned_labels(chances: Array, may_stay: int, delta: float) -> int:
+def planned_labels(chances: Array, may_stay: float, delta: float | None) -> int:
     """Return the number of labels that minimizes labels plus removed rows.
 
     ``chances``, float64 [n], are the probabilities that rows are wrong.
@@ -326,7 +371,7 @@ def planned_labels(chances: Array, may_stay: int, delta: float) -> int:
         if calls < fewest:
             fewest = calls
             best = labels
-    return min(rows, round(SPARE * best))
+    return min(rows, round((SPARE_IN_MEAN if delta is None else SPARE) * best))
 
 
 def common_classes(predictions: Array, outside: Array) -> tuple[list[str], Array]:

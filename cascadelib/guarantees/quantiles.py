@@ -10,7 +10,7 @@ from ..evaluation.evaluation import asked, check_store, outcomes_of
 from ..evaluation.point import Point
 from ..evaluation.run import evaluate
 from ..methods.method import Method
-from ..methods.thresholds import between_ties, own_units, threshold_for
+from ..methods.thresholds import convert_units, nearest_exit_count, threshold_for
 from ..store.protocol import Store
 
 
@@ -92,8 +92,8 @@ def ladder(
     thresholds = []
     for _, confidence in deciding:
         falling = -np.sort(-confidence)
-        thresholds.append(threshold_for(falling, between_ties(falling, wanted)))
-    native = own_units(None if chosen is None else chosen.units, np.transpose(thresholds))
+        thresholds.append(threshold_for(falling, nearest_exit_count(falling, wanted)))
+    native = convert_units(None if chosen is None else chosen.units, np.transpose(thresholds))
     points = [
         Point(
             models=names,
@@ -101,7 +101,7 @@ def ladder(
             method=chosen,
             score=score,
             cost_kind=cost,
-            selected_on=() if chosen is None else chosen.after(()),
+            selected_on=() if chosen is None else chosen.add_fit_samples(()),
             thresholds_from=store.origin,
         )
         for step in dict.fromkeys(map(tuple, native.tolist()))

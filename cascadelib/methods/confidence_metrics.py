@@ -1,4 +1,4 @@
-"""Confidence metrics, one object each (paper, section 3), and blocks of samples on all cores."""
+"""Confidence metrics (paper, section 3), computed in blocks of samples on all cores."""
 
 import os
 import re
@@ -14,16 +14,13 @@ from numpy import ndarray as Array
 from ..checks import known
 from ..scoring import log_of
 
-CHUNK = 4096  # samples per block where numpy takes all classes at once
-FEW = 32  # classes up to which a loop over rows is faster than numpy
-ELEMENTS = 2**16  # of a block in float64: what a core's cache holds
+BLOCK_ROWS = 4096  # samples per block
+MAX_CLASSES_OF_LOOP = 32  # up to which a compiled loop over rows is faster than NumPy
+BLOCK_ELEMENTS = 2**16  # float64 elements per block, which fit into a core's cache
 
 
-def over_blocks(k: int, size: int, block: Callable[[slice], Any]) -> list:
-    """[block(rows), …] over k samples, ``size`` at a time, in their order.
-
-    A single block needs no threads.
-    """
+def map_blocks(k: int, size: int, block: Callable[[slice], Any]) -> list:
+    """Return [block(rows), …] for k samples, ``size`` at a time, from several threads."""
     blocks = [slice(start, min(start + size, k)) for start in range(0, k, size)]
     if len(blocks) == 1:
         return [block(blocks[0])]
@@ -32,22 +29,19 @@ def over_blocks(k: int, size: int, block: Callable[[slice], Any]) -> list:
 
 
 def blockwise(block: Callable[[Array], Any], values: Array) -> Array:
-    """block(float64 [n, classes]) of all rows of values [k, classes], CHUNK at a time.
-
-    Returns float64 [k].
-    """
+    """Return block(float64 [n, classes]) of all rows of values [k, classes], float64 [k]."""
 
     def confidence_of(rows: slice) -> Array:
         return np.asarray(block(np.asarray(values[rows], np.float64)), np.float64)
 
-    return np.concatenate(over_blocks(len(values), CHUNK, confidence_of))
+    return np.concatenate(map_blocks(len(values), BLOCK_ROWS, confidence_of))
 
 
 class Sums(NamedTuple):
-    """What several metrics need of rows z = logits / T, float64 [n] each.
+    """Summaries of rows z = logits / T from which several metrics are computed, float64 [n] each.
 
-    largest: of z; the others are of z less that: second, the second largest (−inf with one class);
-    over all classes but the largest, rest, the sum of exp(z), and weighted, that of exp(z) · z.
+    largest: the largest z. The others are of z − largest. second: the second largest (−inf for one
+    class). rest, weighted: sums of exp(z) and exp(z) · z over all classes except the largest.
     """
 
     largest: Array
@@ -58,16 +52,14 @@ class Sums(NamedTuple):
 
 @dataclass(frozen=True)
 class Metric:
-    """All that differs between confidence metrics.
+    """Confidence metric. Its functions return float64 [n], higher = more confident.
 
-    Functions return float64 [n], higher = more confident.
-
-    of_softmax: p [n, classes] → [n] (None: it needs logits, and no ensemble of softmax can have
-    it); of_sums: the same from the :class:`Sums` of logits / T, which is faster and keeps apart
-    what softmax rounds to 1; of_logits: the same from logits / T [n, classes], where that is no
-    function of their softmax; negated: whether its own units are minus the confidence;
-    largest_share: whether it is the largest softmax, for which mean ensembles have a kernel;
-    bounds: of possible values in its own units.
+    of_softmax: function of p [n, classes], or None if the metric needs logits, which ensembles of
+    softmax do not have. of_sums: function of the :class:`Sums` of logits / T, which is faster and
+    distinguishes what softmax rounds to 1. of_logits: function of logits / T [n, classes], if the
+    metric is not a function of their softmax. negated: whether native units are minus the
+    confidence. largest_share: whether it is the largest softmax, for which mean ensembles have a
+    kernel. bounds: possible values in native units.
     """
 
     name: str
@@ -79,7 +71,7 @@ class Metric:
     bounds: tuple[float, float] = (-np.inf, np.inf)
 
     def from_logits(self, logits: Array, temperature: float = 1.0) -> Array:
-        """Confidence of each row of logits [k, classes]: float64 [k]."""
+        """Return the confidence of each row of logits [k, classes], float64 [k]."""
         if self.of_sums is not None:
             return self.of_sums(sums(logits, temperature))
         if self.of_logits is not None:
@@ -88,55 +80,34 @@ class Metric:
         return blockwise(lambda z: self.of_softmax(softmax(z, temperature)), logits)
 
     def from_probabilities(self, p: Array) -> Array:
-        """Confidence of each row of a model's own probabilities [k, classes]: float64 [k].
+        """Return the confidence of each row of a model's probabilities [k, classes], float64 [k].
 
-        What is a function of softmax is read from p itself, so that equal rows have equal
-        confidence.
+        A function of softmax reads p itself, so that equal rows have equal confidences.
         """
         if self.of_logits is None:
             return blockwise(self.of_softmax, p)
         return blockwise(lambda rows: self.from_logits(log_of(rows)), p)
 
-    def own(self, values: Array) -> Array:
-        """Confidences in the metric's own units, or back."""
+    def convert(self, values: Array) -> Array:
+        """Convert confidences to the metric's native units, or back."""
         return -np.asarray(values) if self.negated else np.asarray(values)
 
 
 def softmax(logits: Array, temperature: float = 1.0) -> Array:
-    """Softmax over the last axis of logits / temperature.
-
-    Parameters
-    ----------
-    logits : array [..., classes]
-        Finite logits.
-    temperature : float
-        What they are divided by.
-
-    Returns
-    -------
-    array of float64 [..., classes]
-        Probabilities.
-
-    References
-    ----------
-    Lebovitz et al., TMLR 2023, equations 1 and 3.
-    """
+    """Return the softmax over the last axis of logits / temperature (paper, eq. 1 and 3)."""
     z = np.asarray(logits, np.float64) / temperature
     z = np.exp(z - z.max(axis=-1, keepdims=True))
     return z / z.sum(axis=-1, keepdims=True)
 
 
 def largest(values: Array, count: int) -> Array:
-    """The ``count`` largest values of each row of [k, classes], rising: [k, count]."""
+    """Return the ``count`` largest values of each row of [k, classes], rising, [k, count]."""
     count = min(count, values.shape[1])
     return np.sort(np.partition(values, -count, axis=1)[:, -count:], axis=1)
 
 
 def margin(values: Array) -> Array:
-    """Largest minus second largest of each row of [k, classes].
-
-    With one class, the largest itself.
-    """
+    """Return largest − second largest of each row of [k, classes], or the value of one class."""
     if values.shape[1] == 1:
         return values[:, 0].copy()
     top = largest(values, 2)
@@ -144,10 +115,9 @@ def margin(values: Array) -> Array:
 
 
 def negative_entropy(p: Array) -> Array:
-    """Minus the Shannon entropy of each row of p [k, classes] in nats (paper, eq. 2): [k].
+    """Return minus the Shannon entropy of each row of p [k, classes] in nats (paper, eq. 2).
 
-    The terms p log p (0 log 0 = 0) are summed from the least, so that the order of the classes does
-    not count.
+    The terms p log p (0 log 0 = 0) are sorted, so that the order of the classes does not matter.
     """
     terms = p * np.log(np.where(p > 0, p, 1.0))
     return np.sum(np.sort(terms, axis=1), axis=1)
@@ -179,28 +149,26 @@ LOGITS_MARGIN = Metric(
     of_logits=margin,
 )
 METRICS = {metric.name: metric for metric in (MAX_SOFTMAX, SOFTMAX_MARGIN, ENTROPY, LOGITS_MARGIN)}
-"""Confidence metrics by name: one object each, with all that differs between them."""
+"""Confidence metrics by name."""
 
 
 @cache
 def top_sum(count: int) -> Metric:
-    """The metric top<count>_softmax_sum."""
+    """Return the metric top<count>_softmax_sum."""
     return Metric(f"top{count}_softmax_sum", lambda p: largest(p, count).sum(axis=1), bounds=(0, 1))
 
 
 def metric_of(metric: str | Callable | Metric) -> Metric:
-    """The :class:`Metric` of a name or of a user's own function; ValueError for other names."""
+    """Return the :class:`Metric` of a name or of a user's function."""
     if isinstance(metric, Metric):
         return metric
     if callable(metric):
-        return Metric(getattr(metric, "__name__", "own"), of_softmax=metric, of_logits=metric)
-    if isinstance(metric, str):
-        if metric in METRICS:
-            return METRICS[metric]
-        top = re.fullmatch("top([1-9][0-9]{0,8})_softmax_sum", metric)
-        if top:
-            return top_sum(int(top[1]))
-    return METRICS[known(metric, [*METRICS, "top5_softmax_sum"], "metric")]
+        return Metric(getattr(metric, "__name__", "custom"), of_softmax=metric, of_logits=metric)
+    top = re.fullmatch("top([1-9][0-9]{0,8})_softmax_sum", str(metric))
+    if top:
+        return top_sum(int(top[1]))
+    names = [*METRICS, "top5_softmax_sum"]
+    return METRICS[known(metric, names, "metric")]
 
 
 def confidence(
@@ -249,9 +217,9 @@ def confidence(
 
 
 def as_compiled(logits: Array) -> Array:
-    """Logits as the compiled loops take them: floats of another width than theirs are converted.
+    """Convert logits to a type that compiled loops accept, without a change of value.
 
-    float16 and bfloat16 (whose kind numpy does not know) fit float32 without a change of value.
+    NumPy has no kind for bfloat16, which fits float32 as float16 does.
     """
     if logits.dtype in (np.float32, np.float64) or logits.dtype.kind in "iu":
         return logits
@@ -259,23 +227,23 @@ def as_compiled(logits: Array) -> Array:
 
 
 def sums(logits: Array, temperature: float = 1.0) -> Sums:
-    """The :class:`Sums` of logits [k, classes] / T from one walk on all cores."""
-    from .kernels import sums_of_rows  # numba, which a policy does without
+    """Return the :class:`Sums` of logits [k, classes] / T."""
+    from .kernels import sums_of_rows  # numba, which a policy does not need
 
     k, classes = logits.shape
-    of_block = sums_of_rows if classes <= FEW else sums_of_block
+    of_block = sums_of_rows if classes <= MAX_CLASSES_OF_LOOP else sums_of_block
 
     def block(rows: slice) -> Array:
         return of_block(as_compiled(np.asarray(logits[rows])), temperature)[0]
 
-    parts = over_blocks(k, max(64, ELEMENTS // classes), block)
+    parts = map_blocks(k, max(64, BLOCK_ELEMENTS // classes), block)
     return Sums(*np.concatenate(parts, axis=1))
 
 
 def sums_of_block(logits: Array, temperature: float) -> tuple[Array, Array]:
-    """The :class:`Sums` of a block of rows, float64 [4, n], and their largest classes, int64 [n].
+    """Return the :class:`Sums` of a block, float64 [4, n], and its predicted classes, int64 [n].
 
-    It is for many classes, as ``sums_of_rows`` of the kernels is for few.
+    It is fast for many classes, and ``sums_of_rows`` of the kernels for few.
     """
     z = np.asarray(logits, np.float64) / temperature
     rows = np.arange(len(z))
@@ -284,33 +252,31 @@ def sums_of_block(logits: Array, temperature: float) -> tuple[Array, Array]:
     z -= largest[:, None]
     e = np.exp(z)
     weighted = np.einsum("ij,ij->i", e, z)
-    # the largest class is no part of the rest
     e[rows, top] = 0.0
     z[rows, top] = -np.inf
     return np.stack([largest, z.max(axis=1), e.sum(axis=1), weighted]), top
 
 
-def answers(
+def predict_rows(
     logits: Array, metric: Metric, temperature: float = 1.0, guesses: int = 1
 ) -> tuple[Array, Array]:
-    """What a model says by itself of a small batch of finite logits [N, classes].
+    """Return the ``guesses`` best classes, int64 [N, guesses], and the confidence, float64 [N].
 
-    Returns its ``guesses`` best classes, best first, int64 [N, guesses], and its confidence,
-    float64 [N].
+    logits: finite, [N, classes] of one model.
     """
     from .kernels import sums_of_rows
 
     if metric.of_sums is None:
-        return ranked(logits, guesses), metric.from_logits(logits, temperature)
+        return rank_classes(logits, guesses), metric.from_logits(logits, temperature)
     out, top = sums_of_rows(as_compiled(logits), float(temperature))
-    best = top[:, None] if guesses == 1 else ranked(logits, guesses)
+    best = top[:, None] if guesses == 1 else rank_classes(logits, guesses)
     return best, metric.of_sums(Sums(*out))
 
 
-def ranked(scores: Array, guesses: int) -> Array:
-    """The best classes of each row of scores [N, classes], best first, equal ones by class.
+def rank_classes(scores: Array, guesses: int) -> Array:
+    """Return the best classes of each row of scores [N, classes], int64 [N, guesses].
 
-    Returns int64 [N, guesses].
+    Of equal scores, the lower class is first.
     """
     if guesses == 1:
         return scores.argmax(axis=1)[:, None]

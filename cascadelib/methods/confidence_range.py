@@ -1,4 +1,4 @@
-"""Confidences unlike those that thresholds were chosen on, as 93 for 0.93. Takes numpy only."""
+"""Detect confidences that differ from those of the selection split, such as 93 for 0.93."""
 
 from collections.abc import Callable
 
@@ -7,12 +7,12 @@ from numpy import ndarray as Array
 
 from .confidence_metrics import metric_of
 
-ROUNDING = 1e-3  # by which sums of rounded probabilities leave [0, 1]
-LEVEL = 1e-9  # probability with which the median of sound confidences is refused, in each batch
+ROUNDING = 1e-3  # by which a sum of rounded probabilities may leave [0, 1]
+LEVEL = 1e-9  # probability with which the median of unchanged confidences is refused, per batch
 
 
 def impossible(values: Array, metric: str | Callable | None) -> Array:
-    """Return which values a metric never has, bool [k]; infinite ones mean always or never.
+    """Return which values a metric cannot have, bool [k]. Infinite values are possible.
 
     Examples
     --------
@@ -25,11 +25,12 @@ def impossible(values: Array, metric: str | Callable | None) -> Array:
 
 
 def has_power(seen: int, here: int, level: float = LEVEL) -> bool:
-    """Return whether a median of ``here`` values lies outside the range of ``seen`` values of the
-    same distribution with a probability of at most ``level``.
+    """Return whether samples suffice to test if a median is outside a range.
 
-    It lies above the range if the upper half of ``here``, h values, are the h largest of all, with
-    a probability of C(here, h) / C(seen + here, h).
+    Both samples have the same distribution. The median of ``here`` values must be outside the range
+    of ``seen`` values with a probability of at most ``level``. It is above the range if the upper
+    half of ``here``, h values, are the h largest of all. The probability of this is
+    C(here, h) / C(seen + here, h).
     """
     upper = np.arange((here + 1) // 2)
     log_probability = np.sum(np.log(here - upper) - np.log(seen + here - upper))
@@ -37,8 +38,9 @@ def has_power(seen: int, here: int, level: float = LEVEL) -> bool:
 
 
 def median_outside(values: Array, least: float, most: float, seen: int) -> bool:
-    """Return whether the median of finite values [k] leaves the range of ``seen`` others, which
-    chance does not do. Single values outside of it are normal.
+    """Return whether the median of the finite values is significantly outside a range.
+
+    least, most: range of ``seen`` other values. Single values outside it are normal.
 
     Examples
     --------

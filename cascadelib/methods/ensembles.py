@@ -1,7 +1,7 @@
-"""Ensembles: the outputs of the models run so far become one (paper, section 3).
+"""Ensembles: combine the outputs of the models that ran so far (paper, section 3).
 
-They do so on a whole split (:meth:`Ensemble.whole`) and in a
-running cascade (:meth:`Ensemble.after`). A user's own function is an ensemble too.
+An ensemble has its rule in two forms: for a full split (:meth:`Ensemble.stage_function`) and for a
+running cascade (:meth:`Ensemble.add_model`).
 """
 
 from collections.abc import Callable, Iterable
@@ -15,18 +15,16 @@ from numpy import ndarray as Array
 from ..checks import known
 from ..scoring import ranks_of
 from ..stages import Outcome, Stage, StageFunction
-from .confidence_metrics import CHUNK, Metric, answers, over_blocks, ranked, softmax
+from .confidence_metrics import BLOCK_ROWS, Metric, map_blocks, predict_rows, rank_classes, softmax
 
 
 class Output(NamedTuple):
-    """The output of a cascade after some models for N samples.
+    """Output of a running cascade for N samples.
 
-    guesses int64 [N, g], best first (−1: none yet), confidence float64 [N] (higher = more
-    confident; nan: none yet), and what an ensemble has to remember.
-
-    memory: the sum [N, classes] over ``seen`` [N] models of a mean ensemble; of all n models of the
-    cascade [N, n, 2] vote and confidence, or [N, n, classes] logits / T of a user's own ensemble,
-    nan where a model gave none.
+    guesses: int64 [N, g], best class first (−1: none yet). confidence: float64 [N], higher = more
+    confident (nan: none yet). memory: state of the ensemble for the next models. It is a sum
+    [N, classes] over ``seen`` [N] models, or one entry per model [N, n, …], nan for models without
+    an output.
     """
 
     guesses: Array
@@ -35,32 +33,32 @@ class Output(NamedTuple):
     seen: Any = None
 
     def take(self, rows: Array) -> "Output":
-        """The output of some of the samples: rows int [n] or a mask [N]."""
+        """Select samples by rows int [n] or a mask [N]."""
         return Output._make(None if part is None else part[rows] for part in self)
 
     def where(self, rows: Array, other: "Output") -> "Output":
-        """This output, but that of ``other`` where the mask rows [N] holds."""
+        """Replace the samples in a mask [N] by those of ``other``."""
         parts: list[Any] = []
-        for own, others in zip(self, other, strict=True):
-            if own is None:
-                parts.append(own)
-                continue
-            mask = rows.reshape(-1, *[1] * (own.ndim - 1))
-            parts.append(np.where(mask, others, own))
+        for part, others in zip(self, other, strict=True):
+            if part is not None:
+                mask = rows.reshape(-1, *[1] * (part.ndim - 1))
+                part = np.where(mask, others, part)
+            parts.append(part)
         return Output(*parts)
 
     @classmethod
     def joined(cls, outputs: Any) -> "Output":
-        """Outputs of several groups of samples as one."""
+        """Concatenate outputs."""
         columns = zip(*outputs, strict=True)
         return cls._make(None if part[0] is None else np.concatenate(part) for part in columns)
 
 
 class Ensemble:
-    """What differs between ensembles. This one is none: the last model alone.
+    """Combine models. This base class is "none", the last model.
 
-    name; last_only: whether only the last model of a prefix counts; of_softmax: whether metrics get
-    softmax, not logits; one_winner: whether it ranks no classes but the best.
+    name: key of ``ENSEMBLES``. last_only: whether only the last model of a prefix counts.
+    of_softmax: whether metrics get softmax instead of logits. one_winner: whether only the best
+    class is ranked.
     """
 
     name = "none"
@@ -68,15 +66,15 @@ class Ensemble:
     of_softmax = False
     one_winner = False
 
-    def whole(self, split: Any) -> StageFunction:
-        """Stage function on a whole split: prefix → (correct bool [k], confidence float64 [k]).
+    def stage_function(self, split: Any) -> StageFunction:
+        """Return prefix → (correct bool [k], confidence float64 [k]) on a full split.
 
-        split: what :class:`cascadelib.methods.method.ModelsOnSplit` offers.
+        split: a :class:`cascadelib.methods.method.ModelsOnSplit`.
         """
-        return lambda prefix: split.alone(prefix[-1])
+        return lambda prefix: split.single_outcome(prefix[-1])
 
-    def nothing(self, samples: int, classes: int, models: int, guesses: int) -> Output:
-        """The :class:`Output` of samples that none of so many models has seen."""
+    def empty_output(self, samples: int, classes: int, models: int, guesses: int) -> Output:
+        """Return the :class:`Output` before the first model."""
         return Output(
             np.full((samples, guesses), -1),
             np.full(samples, np.nan),
@@ -84,55 +82,44 @@ class Ensemble:
         )
 
     def memory(self, samples: int, classes: int, models: int) -> tuple:
-        """What is remembered before the first model: (memory, seen), as far as there is any."""
+        """Return the initial ``memory`` and ``seen`` of an output, if the ensemble needs them."""
         return ()
 
-    def after(
+    def add_model(
         self, metric: Metric, temperature: float, logits: Array, before: Output, stage: int
     ) -> Output:
-        """The :class:`Output` after the model of a stage.
-
-        logits: finite, [N, classes]; temperature: the model's.
-        """
-        return Output(*answers(logits, metric, temperature, before.guesses.shape[1]))
+        """Return the :class:`Output` after a stage's model. Its logits [N, classes] are finite."""
+        return Output(*predict_rows(logits, metric, temperature, before.guesses.shape[1]))
 
 
 class MostConfident(Ensemble):
-    """The most confident of the models run so far, the cheaper at a tie.
-
-    It is the paper's comparison ensemble.
-    """
+    """Select the most confident model, the cheaper one at a tie, as the paper's comparison does."""
 
     name = "most_confident"
     last_only = False
 
-    def whole(self, split: Any) -> StageFunction:
-        alone = cache(split.alone)
+    def stage_function(self, split: Any) -> StageFunction:
+        outcome_of = cache(split.single_outcome)
 
         def stage(prefix: tuple) -> tuple:
-            correct, confidence = alone(prefix[0])
+            correct, confidence = outcome_of(prefix[0])
             for m in prefix[1:]:
-                own_correct, own = alone(m)
-                correct = np.where(own > confidence, own_correct, correct)
-                confidence = np.maximum(own, confidence)
+                next_correct, next_confidence = outcome_of(m)
+                correct = np.where(next_confidence > confidence, next_correct, correct)
+                confidence = np.maximum(next_confidence, confidence)
             return correct, confidence
 
         return stage
 
-    def after(
+    def add_model(
         self, metric: Metric, temperature: float, logits: Array, before: Output, stage: int
     ) -> Output:
-        output = super().after(metric, temperature, logits, before, stage)
-        return output.where(
-            before.confidence >= output.confidence, before
-        )  # false for nan: no output yet
+        output = super().add_model(metric, temperature, logits, before, stage)
+        return output.where(before.confidence >= output.confidence, before)  # false before any
 
 
 class Mean(Ensemble):
-    """The mean over the models run so far: of their logits, or of their softmax.
-
-    Of one model it is that model.
-    """
+    """Average logits or softmax. The mean of one model is that model."""
 
     last_only = False
 
@@ -140,13 +127,13 @@ class Mean(Ensemble):
         self.name = name
         self.of_softmax = of_softmax
 
-    def whole(self, split: Any) -> StageFunction:
+    def stage_function(self, split: Any) -> StageFunction:
         return MeanStage(split, self.of_softmax)
 
     def memory(self, samples: int, classes: int, models: int) -> tuple:
         return np.zeros((samples, classes)), np.zeros(samples)
 
-    def after(
+    def add_model(
         self, metric: Metric, temperature: float, logits: Array, before: Output, stage: int
     ) -> Output:
         scaled = (
@@ -156,60 +143,59 @@ class Mean(Ensemble):
         )
         seen = before.seen + 1
         total = before.memory + scaled
-        mean = total / seen[:, None]
         first = seen == 1
         if first.any():
-            alone = super().after(metric, temperature, logits, before, stage)
-            alone = alone._replace(memory=total, seen=seen)
+            single = super().add_model(metric, temperature, logits, before, stage)
+            single = single._replace(memory=total, seen=seen)
             if first.all():
-                return alone
-        confidence = metric.of_softmax(mean) if self.of_softmax else answers(mean, metric)[1]
-        output = Output(ranked(total, before.guesses.shape[1]), confidence, total, seen)
-        return output.where(first, alone) if first.any() else output
+                return single
+        mean = total / seen[:, None]
+        confidence = metric.of_softmax(mean) if self.of_softmax else predict_rows(mean, metric)[1]
+        output = Output(rank_classes(total, before.guesses.shape[1]), confidence, total, seen)
+        return output.where(first, single) if first.any() else output
 
 
-class Remembering(Ensemble):
-    """An ensemble over all models so far, whose parts are kept.
+class StoredOutputs(Ensemble):
+    """Base class of ensembles that store an output per model and combine all of them.
 
-    Samples with the same members are taken together.
+    Subclasses have ``part``, a model's entry in the memory, and ``combine``.
     """
 
     last_only = False
     part: Any
-    together: Any
+    combine: Any
 
-    def after(
+    def add_model(
         self, metric: Metric, temperature: float, logits: Array, before: Output, stage: int
     ) -> Output:
         memory = before.memory.copy()
         guesses = before.guesses.copy()
         confidence = before.confidence.copy()
         memory[:, stage] = self.part(metric, temperature, logits)
-        there = ~np.isnan(memory[:, :, 0])
-        for members in np.unique(there, axis=0):
-            rows = (there == members).all(axis=1)
+        has_output = ~np.isnan(memory[:, :, 0])
+        for members in np.unique(has_output, axis=0):  # samples with the same models together
+            rows = (has_output == members).all(axis=1)
             parts = memory[rows][:, members].swapaxes(0, 1)
-            guesses[rows], confidence[rows] = self.together(metric, parts, guesses.shape[1])
+            guesses[rows], confidence[rows] = self.combine(metric, parts, guesses.shape[1])
         return Output(guesses, confidence, memory)
 
 
-class Vote(Remembering):
-    """The class with most votes: :func:`vote`."""
+class Vote(StoredOutputs):
+    """Select the class with the most votes, see :func:`vote`."""
 
     name = "vote"
     one_winner = True
 
-    def whole(self, split: Any) -> StageFunction:
+    def stage_function(self, split: Any) -> StageFunction:
         if split.rank != 1:
             raise ValueError(
-                "a vote has one winner and ranks no other classes: ask for score='top1'"
+                "a vote has one winner and does not rank other classes. Use score='top1'"
             )
 
         def stage(prefix: tuple) -> tuple:
-            confidence = np.stack([split.alone(m)[1] for m in prefix])
-            winner, confidence = vote(
-                np.stack([split.store.predicted(split.names[m]) for m in prefix]), confidence
-            )
+            confidence = np.stack([split.single_outcome(m)[1] for m in prefix])
+            votes = np.stack([split.store.predicted(split.names[m]) for m in prefix])
+            winner, confidence = vote(votes, confidence)
             return winner == split.store.origin.required_labels, confidence
 
         return stage
@@ -218,38 +204,36 @@ class Vote(Remembering):
         return (np.full((samples, models, 2), np.nan),)
 
     def part(self, metric: Metric, temperature: float, logits: Array) -> Array:
-        guess, confidence = answers(logits, metric, temperature)
+        guess, confidence = predict_rows(logits, metric, temperature)
         return np.stack([guess[:, 0], confidence], axis=1)
 
-    def together(self, metric: Metric, parts: Array, guesses: int) -> tuple:
+    def combine(self, metric: Metric, parts: Array, guesses: int) -> tuple:
         winner, confidence = vote(parts[:, :, 0].astype(np.int64), parts[:, :, 1])
         return winner[:, None], confidence
 
 
-class Own(Remembering):
-    """A user's function of the logits of all models run so far.
+class CustomEnsemble(StoredOutputs):
+    """Call a user's function: logits / T float64 [n, k, classes] of n ≥ 2 models → [k, classes].
 
-    Logits / T float64 [n, k, classes] of n ≥ 2 models → combined logits [k, classes]. The first
-    model stands for itself, as in every ensemble.
+    A single model is not passed to the function.
     """
 
     def __init__(self, function: Callable) -> None:
-        self.name = getattr(function, "__name__", "own")
+        self.name = getattr(function, "__name__", "custom")
         self.function = function
 
-    def whole(self, split: Any) -> StageFunction:
+    def stage_function(self, split: Any) -> StageFunction:
         labels = split.store.origin.required_labels
-
-        def block(prefix: tuple, rows: slice) -> tuple:
-            output = self.output(np.stack([split.logits(m, rows) for m in prefix]))
-            return ranks_of(output, labels[rows]) < split.rank, split.metric.from_logits(output)
 
         def stage(prefix: tuple) -> tuple:
             if len(prefix) == 1:
-                return split.alone(prefix[0])
-            parts = [
-                block(prefix, slice(start, start + CHUNK)) for start in range(0, len(labels), CHUNK)
-            ]
+                return split.single_outcome(prefix[0])
+            parts = []
+            for start in range(0, len(labels), BLOCK_ROWS):
+                rows = slice(start, start + BLOCK_ROWS)
+                output = self.call(np.stack([split.logits(m, rows) for m in prefix]))
+                correct = ranks_of(output, labels[rows]) < split.rank
+                parts.append((correct, split.metric.from_logits(output)))
             return tuple(np.concatenate(part) for part in zip(*parts))
 
         return stage
@@ -260,20 +244,18 @@ class Own(Remembering):
     def part(self, metric: Metric, temperature: float, logits: Array) -> Array:
         return logits.astype(np.float64) / temperature
 
-    def together(self, metric: Metric, parts: Array, guesses: int) -> tuple:
-        return answers(parts[0] if len(parts) == 1 else self.output(parts), metric, 1.0, guesses)
+    def combine(self, metric: Metric, parts: Array, guesses: int) -> tuple:
+        logits = parts[0] if len(parts) == 1 else self.call(parts)
+        return predict_rows(logits, metric, 1.0, guesses)
 
-    def output(self, logits: Array) -> Array:
-        """What the function returns, float64 [k, classes].
-
-        ValueError where its shape or values are wrong.
-        """
+    def call(self, logits: Array) -> Array:
+        """Call the function, and raise ValueError if its result has a wrong shape or values."""
         output = np.asarray(self.function(logits), np.float64)
         if output.shape != logits.shape[1:]:
             raise ValueError(
                 f"the ensemble function returned shape {output.shape} for {len(logits)} models, "
-                f"{logits.shape[1]} samples, {logits.shape[2]} classes: "
-                "it must return combined logits [samples, classes]"
+                f"{logits.shape[1]} samples, {logits.shape[2]} classes. It must return combined "
+                "logits [samples, classes]"
             )
         if not np.isfinite(output).all():
             raise ValueError("the ensemble function returned nan or infinite values")
@@ -290,39 +272,35 @@ ENSEMBLES = {
         Vote(),
     )
 }
+"""Ensembles by name."""
 
 
-def ensemble_of(ensemble: Any) -> Ensemble:
-    """The :class:`Ensemble` of a name or of a user's own function.
-
-    ValueError, naming the nearest, for other names.
-    """
-    if isinstance(ensemble, Ensemble):
-        return ensemble
-    return (
-        Own(ensemble) if callable(ensemble) else ENSEMBLES[known(ensemble, ENSEMBLES, "ensemble")]
-    )
+def ensemble_of(ensemble: str | Callable) -> Ensemble:
+    """Return the :class:`Ensemble` of a name or of a user's function."""
+    if callable(ensemble):
+        return CustomEnsemble(ensemble)
+    return ENSEMBLES[known(ensemble, ENSEMBLES, "ensemble")]
 
 
 def vote(votes: Array, confidence: Array) -> tuple[Array, Array]:
-    """Plurality vote of n models: (class int64 [k], confidence float64 [k]) of both [n, k].
+    """Return the plurality vote of n models, class int64 [k] and confidence float64 [k].
 
-    A tie goes to the class of the most confident voter among those tied; the confidence is that of
-    the winner's most confident voter;
-    of equally confident models the earlier (cheaper) counts.
+    votes, confidence: [n, k]. A tie goes to the class with the most confident voter. The confidence
+    is that of the winner's most confident voter. Of equally confident voters, the first counts.
     """
-    count = sum((votes == own).astype(np.int64) for own in votes)
-    speaker = np.where(count == count.max(axis=0), confidence, -np.inf).argmax(axis=0)[None]
-    return np.take_along_axis(votes, speaker, 0)[0], np.take_along_axis(confidence, speaker, 0)[0]
+    count = sum((votes == one).astype(np.int64) for one in votes)
+    voter = np.where(count == count.max(axis=0), confidence, -np.inf).argmax(axis=0)[None]
+    return np.take_along_axis(votes, voter, 0)[0], np.take_along_axis(confidence, voter, 0)[0]
 
 
-SAMPLES_AT_ONCE = 32  # samples a block: 27 models × 1,000 classes in float64 are 7 MB
+MEAN_ROWS = 32  # samples per block, since 27 models × 1,000 classes in float64 are 7 MB
 
 
 def as_rows(prefixes: list[tuple], used: list[int]) -> tuple[Array, Array]:
-    """Prefixes as positions in ``used``, int64 [P, n], and whether each has a new head, bool [P].
+    """Return prefixes as positions in ``used``, int64 [P, n], and where another prefix starts.
 
-    Shorter ones have −1 in front.
+    Shorter prefixes begin with −1. The second array, bool [P], states whether the models before the
+    last differ from those of the previous row.
     """
     members = np.full((len(prefixes), max(map(len, prefixes), default=0)), -1, np.int64)
     for row, prefix in zip(members, prefixes):
@@ -331,91 +309,90 @@ def as_rows(prefixes: list[tuple], used: list[int]) -> tuple[Array, Array]:
 
 
 class MeanStage(Stage):
-    """Outcomes of cascades that average logits or softmax over the models run so far.
+    """Stage function of mean ensembles on a :class:`ModelsOnSplit`.
 
-    split: :class:`ModelsOnSplit`, whose ``alone`` is the outcome of a prefix of one.
-    :meth:`prepare` computes many prefixes in one walk over the samples; others are computed when
-    asked for, to the same bits.
+    :meth:`prepare` computes many prefixes in one pass over the samples. A single call computes the
+    same bits.
     """
 
     def __init__(self, split: Any, of_softmax: bool) -> None:
         self.split = split
         self.of_softmax = of_softmax
         self.labels = split.store.origin.required_labels
-        self._correct: dict[tuple, Array] = {}  # as bits
+        self._correct: dict[tuple, Array] = {}  # packed bits
         self._confidence: dict[tuple, Array] = {}
 
     def __call__(self, prefix: tuple) -> Outcome:
-        """(correct bool [k], confidence float64 [k]) of the mean over the models of ``prefix``."""
+        """Return (correct bool [k], confidence float64 [k]) of the mean over a prefix."""
         self.prepare([prefix], [prefix])
         return self.correct(prefix), self._confidence[prefix]
 
     def correct(self, prefix: tuple) -> Array:
-        """Correctness alone, bool [k]: the last stage of a cascade needs no confidence."""
+        """Return only the correctness, bool [k]."""
         self.prepare([prefix], [])
         return np.unpackbits(self._correct[prefix], count=len(self.labels)).view(bool)
 
     def prepare(self, correct: Iterable[tuple], confidence: Iterable[tuple]) -> None:
-        """Compute correctness, and confidence, of the prefixes that were not asked for yet."""
-        asked_correct = {*correct}
-        asked_confidence = {*confidence}
-        for prefix in (asked_correct | asked_confidence) - self._confidence.keys():
+        """Compute correctness and confidence of the prefixes that are not computed yet."""
+        requested = {*correct}, {*confidence}
+        for prefix in set().union(*requested) - self._confidence.keys():
             if len(prefix) == 1:
-                alone, self._confidence[prefix] = self.split.alone(prefix[0])
-                self._correct[prefix] = np.packbits(alone)
-        # in an order in which those that share all models but the last stand together
-        to_judge = sorted(sorted(asked_correct - self._correct.keys()), key=len)
-        to_rate = sorted(sorted(asked_confidence - self._confidence.keys()), key=len)
-        used = sorted({m for prefix in (*to_judge, *to_rate) for m in prefix})
+                single, self._confidence[prefix] = self.split.single_outcome(prefix[0])
+                self._correct[prefix] = np.packbits(single)
+        # Sorted, so that prefixes with the same models before the last are adjacent.
+        of_correct, of_confidence = (
+            sorted(sorted(prefixes - done.keys()), key=len)
+            for prefixes, done in zip(requested, (self._correct, self._confidence))
+        )
+        used = sorted({m for prefix in (*of_correct, *of_confidence) for m in prefix})
         if not used:
             return
         k = len(self.labels)
-        bits = np.zeros((len(to_judge), -(-k // 8)), np.uint8)
-        rated = np.empty((len(to_rate), k))
-        judged = as_rows(to_judge, used)
-        lengths = []
-        for _, group in groupby(range(len(to_rate)), lambda i: len(to_rate[i])):
-            of_length = list(group)
-            lengths.append((of_length, as_rows([to_rate[i] for i in of_length], used)))
+        bits = np.zeros((len(of_correct), -(-k // 8)), np.uint8)
+        confidences = np.empty((len(of_confidence), k))
+        members = as_rows(of_correct, used)
+        by_length = []
+        for _, group in groupby(range(len(of_confidence)), lambda i: len(of_confidence[i])):
+            places = list(group)
+            by_length.append((places, as_rows([of_confidence[i] for i in places], used)))
         output = self.split.softmax if self.of_softmax else self.split.logits
 
-        from .kernels import correct_of_combinations  # numba, which a policy does without
+        from .kernels import correct_of_combinations  # numba, which a policy does not need
 
         def block(rows: slice) -> None:
             values = np.stack([output(m, rows) for m in used], axis=1)
-            if to_judge:
-                found = np.empty((len(to_judge), rows.stop - rows.start), np.uint8)
-                correct_of_combinations(values, self.labels[rows], *judged, self.split.rank, found)
+            if of_correct:
+                found = np.empty((len(of_correct), rows.stop - rows.start), np.uint8)
+                correct_of_combinations(values, self.labels[rows], *members, self.split.rank, found)
                 bits[:, rows.start // 8 : -(-rows.stop // 8)] = np.packbits(found, axis=1)
-            for of_length, members in lengths:
-                rated[of_length, rows] = self._most_confident(values, *members)
+            for places, of_length in by_length:
+                confidences[places, rows] = self._mean_confidence(values, *of_length)
 
-        over_blocks(k, SAMPLES_AT_ONCE, block)
-        self._correct |= zip(to_judge, bits)
-        self._confidence |= zip(to_rate, rated)
+        map_blocks(k, MEAN_ROWS, block)
+        self._correct |= zip(of_correct, bits)
+        self._confidence |= zip(of_confidence, confidences)
 
-    def _most_confident(self, values: Array, members: Array, new: Array) -> Array:
-        """Confidence [P, s] of the mean over each of P lists of models, all of one length.
+    def _mean_confidence(self, values: Array, members: Array, new: Array) -> Array:
+        """Return the confidence [P, s] of means over P lists of models of equal length.
 
-        values [s, M, classes]; members int64 [P, n], new bool [P]: see :func:`as_rows`. Max
-        softmax: the softmax of a mean of logits needs no new exponentials, its terms are products
-        of the members' exp(logit / n). Where all products vanish (logits hundreds apart), the mean
-        is taken itself.
+        values: [s, M, classes]. members, new: see :func:`as_rows`. The max softmax of mean logits
+        needs no new exponentials, since its terms are products of exp(logit / n). If all products
+        vanish (logits hundreds apart), the mean is computed.
         """
         from .kernels import confidence_of_combinations
 
         metric = self.split.metric
-        own = metric.of_softmax if self.of_softmax else metric.from_logits
+        confidence_of = metric.of_softmax if self.of_softmax else metric.from_logits
         if not metric.largest_share:
-            return np.stack([own(values[:, row].mean(axis=1)) for row in members])
+            return np.stack([confidence_of(values[:, row].mean(axis=1)) for row in members])
         terms = values
         if not self.of_softmax:
             n = members.shape[1]
-            shares = [np.exp((z - z.max(axis=1, keepdims=True)) / n) for z in values]
-            terms = np.stack(shares)
+            terms = np.stack([np.exp((z - z.max(axis=1, keepdims=True)) / n) for z in values])
         confidence = np.empty((len(members), len(values)))
         confidence_of_combinations(terms, members, new, not self.of_softmax, confidence)
         for p in np.flatnonzero(np.isnan(confidence).any(axis=1)):
             missing = np.isnan(confidence[p])
-            confidence[p, missing] = own(values[missing][:, members[p]].mean(axis=1))
+            mean = values[missing][:, members[p]].mean(axis=1)
+            confidence[p, missing] = confidence_of(mean)
         return confidence

@@ -1,5 +1,7 @@
-"""Expected outcomes: how likely each sample is answered correctly, fitted on what all models are
-confident of. A threshold that is chosen by them cannot follow single lucky answers."""
+"""Expected outcomes: the probability of a correct answer, fitted on the confidences of all models.
+
+A threshold that is selected by expected outcomes cannot follow single lucky answers.
+"""
 
 from functools import lru_cache
 
@@ -9,9 +11,9 @@ from scipy.special import expit, ndtri
 
 from ..stages import Outcome, StageFunction
 
-PENALTY = 2.0  # of the squared weights, halved, of all columns but the constant
-LEAST_SPREAD = 1e-12  # keeps the curvature of what is known for certain from being singular
-KEPT = 512  # outcomes of prefixes that are held at once
+PENALTY = 2.0  # ridge penalty of all columns except the constant
+MIN_VARIANCE = 1e-12  # of a predicted outcome, so that the curvature is never singular
+CACHED_PREFIXES = 512
 
 
 def ridge_logistic(
@@ -22,23 +24,11 @@ def ridge_logistic(
     start: Array,
     weight: float = 1.0,
 ) -> tuple[Array, Array]:
-    """Logistic regression with a ridge penalty, by Newton's method.
+    """Fit a logistic regression with a ridge penalty by Newton's method.
 
-    Parameters
-    ----------
-    columns : float64 array [k, d]
-    outcomes : array [k]
-        Of bool, or in [0, 1].
-    penalty, prior : float64 arrays [d]
-        penalty · (coefficients − prior)² ÷ 2 is added to the negative log-likelihood.
-    start : float64 array [d]
-    weight : float
-        Of every sample.
-
-    Returns
-    -------
-    (float64 [d], float64 [d, d])
-        Coefficients and their covariance.
+    columns: [k, d]. outcomes: [k], bool or in [0, 1]. penalty, prior: [d], which add
+    penalty · (coefficients − prior)² ÷ 2 to the negative log-likelihood. start: first coefficients
+    [d]. weight: weight of every sample. Returns (coefficients [d], their covariance [d, d]).
     """
 
     def loss(curve: Array) -> float:
@@ -50,11 +40,11 @@ def ridge_logistic(
     for _ in range(50):
         chance = expit(columns @ curve)
         slope = weight * ((outcomes - chance) @ columns) - penalty * (curve - prior)
-        spread = weight * chance * (1 - chance) + LEAST_SPREAD
+        spread = weight * chance * (1 - chance) + MIN_VARIANCE
         curvature = (columns.T * spread) @ columns + np.diag(penalty)
         step = np.linalg.solve(curvature, slope)
-        before = loss(curve)  # up to rounding, which would stop the last steps
-        while loss(curve + step) > before * (1 + 1e-12) and abs(step).max() > 1e-9:
+        most = loss(curve) * (1 + 1e-12)  # rounding must not stop the last steps
+        while loss(curve + step) > most and abs(step).max() > 1e-9:
             step = step / 2
         curve = curve + step
         if abs(step).max() < 1e-8:
@@ -63,27 +53,28 @@ def ridge_logistic(
 
 
 def normal_scores(confidence: Array) -> Array:
-    """Normal scores of the ranks of confidences [k], float64 [k]: equal ones share the mean of
-    their ranks, and what is missing (nan) ranks as −inf."""
-    there = np.where(np.isnan(confidence), -np.inf, confidence)
-    _, place, count = np.unique(there, return_inverse=True, return_counts=True)
+    """Return the normal scores of the ranks of confidences, float64 [k].
+
+    Equal confidences share the mean of their ranks. A missing one (nan) ranks as −inf.
+    """
+    filled = np.where(np.isnan(confidence), -np.inf, confidence)
+    _, place, count = np.unique(filled, return_inverse=True, return_counts=True)
     middle = np.cumsum(count) - count / 2
     return ndtri(middle / len(place))[place]
 
 
 def expected_correct(correct: Array, scores: Array, last: int) -> Array:
-    """How likely the output after the model ``last`` is correct, float64 [k].
+    """Return the probability that the output after the model ``last`` is correct, float64 [k].
 
-    correct [k]: whether it was; scores float64 [M + 1, k]: normal scores of all models, and of the
-    output itself. The mean over the samples is that of ``correct``.
+    correct: [k], whether it was. scores: float64 [M + 1, k], normal scores of all models and, last,
+    of the output. The mean over the samples is that of ``correct``.
     """
     outcomes = np.asarray(correct, np.float64)
     if outcomes.min() == outcomes.max():
-        return outcomes  # there is nothing to tell apart
-    own = scores[-1]
-    alone = scores[:-1]
-    parts = [np.ones(len(own)), own, own**2, alone.mean(0), alone.min(0)]
-    columns = np.column_stack([*parts, *np.delete(alone, last, axis=0)])
+        return outcomes
+    singles, output = scores[:-1], scores[-1]
+    parts = [np.ones(len(output)), output, output**2, singles.mean(0), singles.min(0)]
+    columns = np.column_stack([*parts, *np.delete(singles, last, axis=0)])
     penalty = np.full(columns.shape[1], PENALTY)
     penalty[0] = 0.0
     zeros = np.zeros(len(penalty))
@@ -92,29 +83,17 @@ def expected_correct(correct: Array, scores: Array, last: int) -> Array:
 
 
 def expected_outcomes(stage: StageFunction, models: int, last_only: bool) -> StageFunction:
-    """A stage function with expected outcomes in the place of those of M models.
+    """Return a stage function whose correctness is a probability, fitted by ridge regression.
 
-    Parameters
-    ----------
-    stage : callable
-        Prefix → (correct [k], confidence [k]).
-    models : int
-        M: the prefixes consist of 0 … M − 1.
-    last_only : bool
-        Whether outcomes depend on the last model of a prefix alone.
-
-    Returns
-    -------
-    callable
-        Prefix → (float64 [k]: the probability that the output is correct, by a ridge logistic
-        regression on normal scores; confidence [k], as it was).
+    stage: stage function of prefixes of the models 0 … ``models`` − 1. last_only: whether only the
+    last model of a prefix counts. Confidences are not changed.
     """
-    alone = np.stack([normal_scores(stage((model,))[1]) for model in range(models)])
+    singles = np.stack([normal_scores(stage((model,))[1]) for model in range(models)])
 
-    @lru_cache(KEPT)
+    @lru_cache(CACHED_PREFIXES)
     def outcome(prefix: tuple[int, ...]) -> Outcome:
         correct, confidence = stage(prefix)
-        scores = np.vstack([alone, normal_scores(confidence)])
+        scores = np.vstack([singles, normal_scores(confidence)])
         return expected_correct(correct, scores, prefix[-1]), confidence
 
     return lambda prefix: outcome(prefix[-1:] if last_only else prefix)

@@ -1,10 +1,9 @@
-"""Fitted confidences: how likely a model is correct, learned on one split from what it says of
-itself.
+"""Fitted confidences: the probability that a model is correct, learned on one split.
 
-Calibration that is monotone leaves an exact front as it is: it changes no order. These change it,
-by the label that is answered or by several columns. The samples of the fit themselves are answered
-out of fold (:class:`Folds`), since a cascade is chosen on them. To read one and to apply it takes
-numpy alone.
+A monotone calibration does not change the order of the samples, and therefore no exact front.
+Fitted confidences change the order, since they depend on the predicted label or on several columns.
+Cascades are selected on the samples of the fit, so these are answered out of fold (:class:`Folds`).
+Reading and applying a fitted confidence needs only NumPy.
 """
 
 import hashlib
@@ -22,33 +21,33 @@ from ..origin import Origin, digests_of
 CONFIDENCE = "confidence"
 AGREEMENT = "agreement"
 LABEL = "label"
-DERIVED = (AGREEMENT, LABEL)  # columns that come of predictions
-AUTO = "auto"  # the kind that is best out of fold, model by model
+DERIVED = (AGREEMENT, LABEL)  # columns that are computed from predictions
+AUTO = "auto"  # the best kind out of fold, for each model
 BY_LABEL = "isotonic_by_label"
-LEAST = 20  # samples of a label from which on it has a curve of its own
-COMMON_WEIGHT = 100  # samples that the curve of all labels weighs in the curve of one
-MOST_LEVELS = 50  # labels, or values of a categorical column, that a regression tells apart
-LEVEL_PENALTY = 2.0  # of their constants and slopes, which pulls them towards those of all
-TIE_BREAK = 1e-6  # by how much a level of a curve rises, so that what was given decides within it
+MIN_SAMPLES = 20  # of a label or category that gets separate parameters
+COMMON_WEIGHT = 100  # samples that the common curve counts for in the curve of a label
+MAX_LEVELS = 50  # labels, or values of a categorical column, with separate parameters
+LEVEL_PENALTY = 2.0  # ridge penalty of these parameters
+TIE_BREAK = 1e-6  # rise of a curve within a level, so that the confidence decides there
 FOLDS = 5
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """A fitted confidence.
+    """Store a fitted confidence.
 
     Parameters
     ----------
     kind : str
         A key of :data:`KINDS`.
     columns : tuple of str
-        What it reads of each sample: "confidence" (of a store of outputs: the metric), other
-        columns of a ScoreTable, "label": what the model predicts, and "agreement": whether the
-        model before predicted the same. Kinds that read one column read the first.
+        Inputs: "confidence" (of a store of outputs: the metric), other columns of a ScoreTable,
+        "label" (the predicted label) and "agreement" (whether the previous model predicted the
+        same). Kinds that read one column read the first.
     parameters : list
-        Plain JSON; empty: there was nothing to fit.
+        Plain JSON. It is empty if no sample could be used.
     categories : tuple of str
-        The columns that hold text.
+        Columns of text.
     """
 
     kind: str
@@ -57,149 +56,158 @@ class Fitted:
     categories: tuple[str, ...] = ()
 
     def __call__(self, values: Any, predictions: Any = None, before: Any = None) -> Array:
-        """Confidence float64 [k] in [0, 1], equal for equal samples; −inf where a value is nan or
-        −inf (an abstention). The rest is given as to :func:`features`."""
-        return self.of(features(self.columns, values, predictions, before, self.categories))
+        """Return the confidences in [0, 1], float64 [k], or −inf if a value is nan or −inf.
 
-    def of(self, read: "Features") -> Array:
-        """The same of :class:`Features`."""
-        is_there = ~(np.isnan(read.numbers) | np.isneginf(read.numbers)).any(axis=1)
-        confidence = np.full(len(is_there), -np.inf)
+        Equal samples have equal confidences. The arguments are those of :func:`read_features`.
+        """
+        return self.apply(read_features(self.columns, values, predictions, before, self.categories))
+
+    def apply(self, read: "Features") -> Array:
+        """Return the confidences of :class:`Features`."""
+        complete = ~(np.isnan(read.numbers) | np.isneginf(read.numbers)).any(axis=1)
+        confidence = np.full(len(complete), -np.inf)
         if self.kind == BY_LABEL:
-            read.needed(LABEL)
+            read.check_predictions()
         if self.parameters:
-            confidence[is_there] = KINDS[self.kind].apply(self.parameters, read.part(is_there))
+            confidence[complete] = KINDS[self.kind].apply(self.parameters, read.take(complete))
         return confidence
 
 
 @dataclass(frozen=True)
 class Features:
-    """What is known of k samples: ``numbers`` float64 [k, d], agreement among them, and ``texts``
-    {column: text [k]}, the predicted label among them where there is one; columns and categories as
-    a Fitted has them."""
+    """Inputs of a fitted confidence for k samples.
+
+    columns, categories: as in :class:`Fitted`. numbers: float64 [k, d], with the agreement.
+    texts: {column: text [k]}, with the predicted label if there are predictions.
+    """
 
     columns: tuple[str, ...]
     categories: tuple[str, ...]
     numbers: Array
     texts: dict[str, Array]
 
-    def part(self, rows: Array) -> "Features":
-        """The same of some of the samples."""
+    def take(self, rows: Array) -> "Features":
+        """Select samples."""
         texts = {name: text[rows] for name, text in self.texts.items()}
         return replace(self, numbers=self.numbers[rows], texts=texts)
 
     @property
-    def told(self) -> list[str]:
-        """The columns of text that are asked for."""
+    def text_columns(self) -> list[str]:
+        """Columns of text that are inputs."""
         return [name for name in self.texts if name in self.columns]
 
     @property
-    def alone(self) -> "Features":
-        """The same without columns but the first."""
+    def first_column(self) -> "Features":
+        """The same samples with only the first column."""
         return replace(self, columns=self.columns[:1], categories=(), numbers=self.numbers[:, :1])
 
     @property
     def first(self) -> Array:
-        """The first column of numbers, float64 [k]; 0 where there is none."""
+        """First column of numbers, float64 [k], or 0 if there is none."""
         return self.numbers[:, 0] if self.numbers.shape[1] else np.zeros(len(self.numbers))
 
-    def needed(self, name: str) -> Array:
-        """A column of text [k]; ValueError where there is none."""
-        if name not in self.texts:
+    def check_predictions(self) -> None:
+        """Raise ValueError if there are no predictions."""
+        if LABEL not in self.texts:
             raise ValueError(
                 "this confidence depends on what the models predict, and there are no predictions"
             )
-        return self.texts[name]
 
 
-def given_columns(columns: Sequence[str]) -> list[str]:
-    """Those of some columns that come of no prediction."""
+def value_columns(columns: Sequence[str]) -> list[str]:
+    """Return the columns that are not computed from predictions."""
     return [name for name in columns if name not in DERIVED]
 
 
-def features(
+def read_features(
     columns: Sequence[str],
     values: Any,
     predictions: Any = None,
     before: Any = None,
     categories: Sequence[str] = (),
 ) -> Features:
-    """The :class:`Features` of samples.
+    """Return the :class:`Features` of samples.
 
-    values: float [k], or [k, c] of the columns but those of predictions, in their order, of objects
-    where some are text; predictions [k] of this model and, for "agreement", ``before`` [k] of the
-    one before (None: it is the first).
+    values: float [k], or [k, c] of the :func:`value_columns` in their order, of objects if some are
+    text. predictions: [k], of this model. before: [k], predictions of the previous model for
+    "agreement", or None for the first model.
     """
-    given = given_columns(columns)
+    names = value_columns(columns)
     x = np.asarray(values, object) if categories else reals(values, "a fitted confidence's columns")
     x = x[:, None] if x.ndim == 1 else x
-    if x.ndim != 2 or x.shape[1] != len(given):
+    if x.ndim != 2 or x.shape[1] != len(names):
         raise ValueError(
-            f"values of the columns {', '.join(given)} are needed, [k, {len(given)}], not "
+            f"values of the columns {', '.join(names)} are needed, [k, {len(names)}], not "
             f"{list(x.shape)}"
         )
-    of_column = dict(zip(given, x.T))
-    texts = {name: as_text(of_column.pop(name)) for name in categories}
+    by_name = dict(zip(names, x.T))
+    texts = {name: as_text(by_name.pop(name)) for name in categories}
     if predictions is not None:
         texts[LABEL] = as_text(predictions)
     read = Features(tuple(columns), tuple(categories), x, texts)
+    if not set(DERIVED).isdisjoint(columns):
+        read.check_predictions()
     if AGREEMENT in columns:
-        said_before = np.full(len(x), None) if before is None else before
-        of_column[AGREEMENT] = read.needed(LABEL) == as_text(said_before)
-    if LABEL in columns:
-        read.needed(LABEL)
+        previous = np.full(len(x), None) if before is None else before
+        by_name[AGREEMENT] = texts[LABEL] == as_text(previous)
     numbers = [
-        reals(of_column[name].tolist(), f"column {name!r}") for name in columns if name in of_column
+        reals(by_name[name].tolist(), f"column {name!r}") for name in columns if name in by_name
     ]
     return replace(read, numbers=np.reshape(numbers, (len(numbers), len(x))).T)
 
 
 class Folds(NamedTuple):
-    """A confidence fitted on all samples, and one for each fold, fitted on the samples of the
-    others; none where the order is left as it is, which is as good on their own samples."""
+    """Confidence fitted on all samples, and one per fold, fitted on the samples of the others.
+
+    ``others`` is empty if the order is that of the first column, which needs no other fits.
+    """
 
     whole: Fitted
     others: tuple[Fitted, ...]
 
 
-def kind_and_columns(fitted: Iterable[Fitted]) -> dict[str, Any]:
-    """What a Method says of several fitted confidences: their kind, "auto" where they differ, and
-    all columns that some read."""
+def describe_fits(fitted: Iterable[Fitted]) -> dict[str, Any]:
+    """Return the arguments of a Method for several fitted confidences.
+
+    These are their kind, "auto" if it differs, and all columns that some of them read.
+    """
     kinds = {one.kind for one in fitted}
     columns = dict.fromkeys(name for one in fitted for name in one.columns)
     kind = kinds.pop() if len(kinds) == 1 else AUTO
     return {"confidence": kind, "columns": tuple(columns)}
 
 
-def folds_of(sample_ids: Array) -> Array:
-    """The fold of each sample, int [k] in 0 … FOLDS − 1, by the digest of its id: the same in
-    whatever order the samples come."""
+def assign_folds(sample_ids: Array) -> Array:
+    """Return the fold of each sample, int [k] in 0 … FOLDS − 1.
+
+    It depends on the digest of its id, and not on the order of the samples.
+    """
     digests = digests_of(sample_ids)
     fold = np.empty(len(digests), np.int64)
     fold[sorted(range(len(digests)), key=digests.__getitem__)] = np.arange(len(digests)) % FOLDS
     return fold
 
 
-def folds_here(fitted_on: Any, here: Origin) -> Array:
-    """The fold in which samples were when a confidence was fitted, int [k]; −1: in none."""
+def find_folds(fitted_on: Any, here: Origin) -> Array:
+    """Return the fold of samples in an earlier fit, int [k], or −1 for other samples."""
     fold = np.full(len(here), -1)
     if not isinstance(fitted_on, Origin):
         return fold
     if fitted_on.source == here.source or fitted_on.has_ids and here.has_ids:
-        fold_of = dict(zip(fitted_on.sample_ids.tolist(), folds_of(fitted_on.sample_ids).tolist()))
+        assigned = assign_folds(fitted_on.sample_ids).tolist()
+        fold_of = dict(zip(fitted_on.sample_ids.tolist(), assigned))
         fold[:] = [fold_of.get(name, -1) for name in here.sample_ids.tolist()]
     return fold
 
 
 def fit_confidence(kind: str, read: Features, correct: Any) -> Fitted:
-    """A :class:`Fitted` from features and whether the model was correct [k] (bool, or graded in
-    [0, 1]).
+    """Fit a confidence to the correctness [k] of a model, bool or graded in [0, 1].
 
-    Abstentions (−inf) are left out. ValueError for values that are not finite, and where there are
-    no predictions, but the kind needs them.
+    Abstentions (−inf) are left out. Raises ValueError if values are not finite, or if the kind
+    needs predictions and there are none.
     """
     is_there = np.asarray(~np.isneginf(read.numbers).any(axis=1))
-    some = read.part(is_there)
+    some = read.take(is_there)
     if not np.isfinite(some.numbers).all():
         raise ValueError(
             "the columns of a fitted confidence must be finite numbers (−inf: an abstention)"
@@ -211,20 +219,21 @@ def fit_confidence(kind: str, read: Features, correct: Any) -> Fitted:
 
 
 def fit_folds(kind: str, read: Features, correct: Array, fold: Array) -> Folds:
-    """:func:`fit_confidence` on all samples, and without those of each ``fold``, int [k].
+    """Fit a confidence to all samples, and to those outside each ``fold``, int [k].
 
-    "auto": the simplest kind whose out-of-fold log loss is within a standard error of the least.
-    The order of the first column as it is comes first, judged by the better of two curves of it.
+    "auto" selects the simplest kind whose out-of-fold log loss is within a standard error of the
+    least. The unchanged order of the first column is the simplest. Its loss is the smaller one of
+    two curves.
     """
     if kind != AUTO:
         others = [
-            fit_confidence(kind, read.part(fold != one), correct[fold != one])
+            fit_confidence(kind, read.take(fold != one), correct[fold != one])
             for one in range(FOLDS)
         ]
         return Folds(fit_confidence(kind, read, correct), tuple(others))
-    tried = [("isotonic", read.alone), ("logistic", read.alone)]
+    tried = [("isotonic", read.first_column), ("logistic", read.first_column)]
     if LABEL in read.texts and not is_free_text(read.texts[LABEL]):
-        tried.append((BY_LABEL, read.alone))
+        tried.append((BY_LABEL, read.first_column))
     if len(read.columns) > 1:
         tried.append(("logistic", read))
     found = [fit_folds(one, part, correct, fold) for one, part in tried]
@@ -240,17 +249,22 @@ def fit_folds(kind: str, read: Features, correct: Array, fold: Array) -> Folds:
 
 
 def out_of_fold(folds: Folds, read: Features, fold: Array) -> Array:
-    """Confidence float64 [k] of samples, each by the fit without its ``fold`` int [k]; of −1, and
-    where no order was fitted, by the one on all."""
-    confidence = folds.whole.of(read)
+    """Return the confidences float64 [k], each by the fit without the sample's ``fold``, int [k].
+
+    The fold −1 means the fit on all samples.
+    """
+    confidence = folds.whole.apply(read)
     for one, fitted in enumerate(folds.others):
         rows = fold == one
-        confidence[rows] = fitted.of(read.part(rows))
+        confidence[rows] = fitted.apply(read.take(rows))
     return confidence
 
 
 def log_losses(confidence: Array, correct: Array) -> Array:
-    """Log losses of confidences [k], 0 where there is none; none is surer than k samples allow."""
+    """Return the log losses of confidences [k], or 0 for an abstention.
+
+    Confidences are clipped to what k samples can show.
+    """
     edge = 1 / (len(confidence) + 1)
     chance = np.clip(confidence, edge, 1 - edge)
     losses = -np.log1p(-chance) - correct * (np.log(chance) - np.log1p(-chance))
@@ -258,50 +272,62 @@ def log_losses(confidence: Array, correct: Array) -> Array:
 
 
 def refuse_free_text(read: Features, by_label: bool = False) -> None:
-    """ValueError where a column of text that is asked for, or predictions where a fit is
-    ``by_label``, tell nothing apart: nearly all is said once."""
-    for name in read.told + [LABEL] * by_label:
-        text = read.needed(name)
+    """Raise ValueError if a column of text is free text.
+
+    by_label: whether the predictions are checked, although they are not a column.
+    """
+    for name in read.text_columns + [LABEL] * by_label:
+        if name == LABEL:
+            read.check_predictions()
+        text = read.texts[name]
         if is_free_text(text):
             _, counts = np.unique(text, return_counts=True)
             raise ValueError(
                 f"{name!r} has {len(counts):,} distinct values among {len(text):,} samples, and "
-                f"{np.count_nonzero(counts == 1):,} occur once: free text, by which nothing can be "
-                f"fitted; leave it out, as Method(confidence='logistic', columns=…) does, or group "
-                "it into few values"
+                f"{np.count_nonzero(counts == 1):,} occur once. Nothing can be fitted to such free "
+                "text. Omit it, as in Method(confidence='logistic', columns=…), or group it into "
+                "few values"
             )
 
 
 def is_free_text(labels: Array) -> bool:
-    """Whether most of the distinct labels [k] occur once, and most samples have a rare one."""
+    """Return whether most distinct labels [k] occur once and most samples have a rare one."""
     _, counts = np.unique(labels, return_counts=True)
-    rare = counts[counts < LEAST].sum()
+    rare = counts[counts < MIN_SAMPLES].sum()
     return bool(2 * np.count_nonzero(counts == 1) > len(counts) and 2 * rare > len(labels))
 
 
-def isotonic(read: Features, correct: Array) -> list[dict]:
-    """Isotonic regression on the first column: the order as it is, as a probability; ``order``:
-    where that column is a percentile further."""
+def fit_isotonic(read: Features, correct: Array) -> list[dict]:
+    """Fit an isotonic regression to the first column.
+
+    ``order`` of the curve has that column's percentiles, which break ties within a level.
+    """
     x = read.first
     order = np.unique(np.quantile(x, np.linspace(0, 1, 101), method="nearest")).tolist()
-    return [curve_of(x, correct) | {"order": order}]
+    return [fit_curve(x, correct) | {"order": order}]
 
 
-def isotonic_by_label(read: Features, correct: Array) -> list[dict]:
-    """Isotonic regression on the first column: of all samples, then of each predicted label of
-    LEAST samples or more (the groups of FrugalML; Chen et al., 2020): values at rising knots, both
-    ends of each level, and how much they weigh against those of all."""
-    curves = isotonic(read, correct)
-    for label, rows in rows_by_label(read.needed(LABEL)).items():
-        if len(rows) >= LEAST:
-            own = curve_of(read.first[rows], correct[rows])
+def fit_isotonic_by_label(read: Features, correct: Array) -> list[dict]:
+    """Fit isotonic regressions to the first column: for all samples, then per predicted label.
+
+    Labels with MIN_SAMPLES or more get a curve (the groups of FrugalML; Chen et al., 2020). Its
+    ``weight`` is that relative to the common curve.
+    """
+    read.check_predictions()
+    curves = fit_isotonic(read, correct)
+    for label, rows in rows_by_label(read.texts[LABEL]).items():
+        if len(rows) >= MIN_SAMPLES:
+            curve = fit_curve(read.first[rows], correct[rows])
             weight = len(rows) / (len(rows) + COMMON_WEIGHT)
-            curves.append(own | {"digest": label_digest(label), "weight": weight})
+            curves.append(curve | {"digest": label_digest(label), "weight": weight})
     return curves
 
 
-def curve_of(x: Array, correct: Array) -> dict:
-    """Isotonic regression of correct [k] on x [k], as a curve."""
+def fit_curve(x: Array, correct: Array) -> dict:
+    """Fit an isotonic regression of correct [k] on x [k].
+
+    The curve has the two ends of each level as rising ``knots`` with ``values``.
+    """
     from scipy.optimize import isotonic_regression
 
     knots, place, count = np.unique(x, return_inverse=True, return_counts=True)
@@ -313,38 +339,37 @@ def curve_of(x: Array, correct: Array) -> dict:
 
 
 def rows_by_label(labels: Array) -> dict[str, Array]:
-    """{label: its rows, ascending}, labels in alphabetical order; the work grows with samples, not
-    samples × labels."""
+    """Return {label: its rows, ascending} in alphabetical order.
+
+    The time is proportional to the number of samples, not to samples × labels.
+    """
     distinct, codes = np.unique(labels, return_inverse=True)
-    if not len(distinct):
-        return {}
     order = np.argsort(codes, kind="stable")
     ends = np.cumsum(np.bincount(codes, minlength=len(distinct)))
-    return dict(zip(distinct.tolist(), np.split(order, ends[:-1]), strict=True))
+    return dict(zip(distinct.tolist(), np.split(order, ends[:-1])))
 
 
 def label_digest(label: str) -> str:
-    """What a file says of a label: 128 bits of its SHA-256, since answers may be confidential."""
+    """Return 128 bits of a label's SHA-256, which files store since answers may be confidential."""
     return hashlib.sha256(label.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
-def by_label(curves: list, read: Features) -> Array:
-    """Linear between the knots of the label's curve and of that of all, by weight; a label without
-    a curve has that of all. Within a level the column itself decides.
+def apply_isotonic(curves: list, read: Features) -> Array:
+    """Interpolate between the knots of the label's curve and of the common curve, by weight.
 
-    curves: of all samples, then each of a label by its digest (in files of earlier versions: by the
-    label itself, and nothing decides within levels); a label without one has the curve of its
-    normalized text, since a table with ``normalize="text"`` has no other. Float64 [k].
+    curves: the common curve, then those of labels. A label without a curve gets that of its
+    normalized text, since a table with ``normalize="text"`` has no other, or the common curve.
+    Within a level, the column decides. Returns float64 [k].
     """
     x = read.first
     confidence = np.interp(x, curves[0]["knots"], curves[0]["values"])
-    by_name = {curve.get("digest") or curve.get("label"): curve for curve in curves[1:]}
-    for name, rows in rows_by_label(read.texts[LABEL] if by_name else x[:0]).items():
-        digests = [label_digest(name), label_digest(normalized(name)), name]
-        curve = next(filter(None, map(by_name.get, digests)), None)
+    by_digest = {curve["digest"]: curve for curve in curves[1:]}
+    for name, rows in rows_by_label(read.texts[LABEL] if by_digest else x[:0]).items():
+        digests = [label_digest(name), label_digest(normalized(name))]
+        curve = next(filter(None, map(by_digest.get, digests)), None)
         if curve is not None:
-            own = np.interp(x[rows], curve["knots"], curve["values"])
-            confidence[rows] += (curve.get("weight") or 1.0) * (own - confidence[rows])
+            of_label = np.interp(x[rows], curve["knots"], curve["values"])
+            confidence[rows] += (curve.get("weight") or 1.0) * (of_label - confidence[rows])
     order = curves[0].get("order")
     if not order:
         return confidence
@@ -352,24 +377,24 @@ def by_label(curves: list, read: Features) -> Array:
     return (confidence + TIE_BREAK * rank) / (1 + TIE_BREAK)
 
 
-def logistic(read: Features, correct: Array) -> list:
-    """Logistic regression: a constant, a weight per column of numbers, then, of each predicted
-    label and each value of a categorical column that LEAST samples have, what it adds to the
-    constant and to the weight of the first column.
+def fit_logistic(read: Features, correct: Array) -> list:
+    """Fit a logistic regression with a ridge penalty.
 
-    All, the constant too, have a ridge penalty: one solution, also where all are correct, or none
-    is. Columns that go beyond 100 are scaled to it.
+    The parameters are a constant and a weight per column of numbers. For each frequent predicted
+    label and value of a categorical column, there is a term for the constant and for the weight of
+    the first column. All are penalized, also the constant, so that there is one solution, even if
+    the model is always correct. Columns beyond 100 are scaled to it.
     """
     from .expected import ridge_logistic
 
     columns = [np.ones(len(correct)), *read.numbers.T]
     plain = len(columns)
     levels = []
-    for column in read.told:
+    for column in read.text_columns:
         rows = rows_by_label(read.texts[column])
-        often = sorted(rows, key=lambda name: (-len(rows[name]), name))[:MOST_LEVELS]
+        often = sorted(rows, key=lambda name: (-len(rows[name]), name))[:MAX_LEVELS]
         for name in often:
-            if len(rows[name]) >= LEAST:
+            if len(rows[name]) >= MIN_SAMPLES:
                 is_level = np.zeros(len(correct))
                 is_level[rows[name]] = 1
                 columns += [is_level, is_level * read.first]
@@ -385,32 +410,28 @@ def logistic(read: Features, correct: Array) -> list:
     ]
 
 
-def logistic_confidence(parameters: list, read: Features) -> Array:
-    """The probability that the weights say, summed column by column: to the same bits for equal
-    samples."""
+def apply_logistic(parameters: list, read: Features) -> Array:
+    """Return the probabilities of a logistic regression.
+
+    They are summed column by column, so that equal samples have equal bits.
+    """
     weights = [one for one in parameters if not isinstance(one, dict)]
     total = np.full(len(read.numbers), weights[0])
     for weight, column in zip(weights[1:], read.numbers.T, strict=True):
         total = total + weight * column
-    digests = {}
-    for name in read.told:
-        distinct, place = np.unique(read.texts[name], return_inverse=True)
-        each = [label_digest(text) for text in distinct.tolist()]
-        digests[name] = np.array(each, "U32")[place]
-    for level in parameters[len(weights) :]:
-        rows = digests[level["column"]] == level["digest"]
-        total[rows] += level["constant"] + level["slope"] * read.first[rows]
-    return expit(total)
-
-
-def expit(z: Array) -> Array:
-    """1 ÷ (1 + exp(−z)), without overflow."""
-    return np.exp(-np.logaddexp(0, -z))
+    levels = {(level["column"], level["digest"]): level for level in parameters[len(weights) :]}
+    for column in read.text_columns:
+        for text, rows in rows_by_label(read.texts[column]).items():
+            level = levels.get((column, label_digest(text)))
+            if level is not None:
+                total[rows] += level["constant"] + level["slope"] * read.first[rows]
+    return np.exp(-np.logaddexp(0, -total))
 
 
 class Kind(NamedTuple):
-    """A kind: fit(features, correct [k]) → parameters; apply(parameters, features) → confidence
-    [k]; form of the parameters, as :func:`cascadelib.checks.fits` reads it."""
+    """Kind of fitted confidence: fit(features, correct [k]) → parameters, apply(parameters,
+    features) → confidence [k], and the form of the parameters for :func:`cascadelib.checks.fits`.
+    """
 
     fit: Callable
     apply: Callable
@@ -420,7 +441,6 @@ class Kind(NamedTuple):
 CURVES = [
     {
         "digest": (str, None),
-        "label": (str, None),
         "knots": [float],
         "values": [float],
         "weight": (slice(0, 1), None),
@@ -429,24 +449,23 @@ CURVES = [
 ]
 LEVELS = {"column": str, "digest": str, "constant": float, "slope": float}
 KINDS = {
-    "isotonic": Kind(isotonic, by_label, CURVES),
-    BY_LABEL: Kind(isotonic_by_label, by_label, CURVES),
-    "logistic": Kind(logistic, logistic_confidence, [(float, LEVELS)]),
+    "isotonic": Kind(fit_isotonic, apply_isotonic, CURVES),
+    BY_LABEL: Kind(fit_isotonic_by_label, apply_isotonic, CURVES),
+    "logistic": Kind(fit_logistic, apply_logistic, [(float, LEVELS)]),
 }
 
 
 def fitted_from_json(value: Any) -> Fitted:
-    """The :class:`Fitted` of which this is the ``asdict``; ValueError for an unknown kind or a part
-    that is wrong."""
-    named = value.get("kind") if isinstance(value, dict) else value
-    kind = known(named, KINDS, "fitted confidence")
+    """Return the :class:`Fitted` of its ``asdict``, or raise ValueError if a part is wrong."""
+    kind = known(value.get("kind"), KINDS, "fitted confidence")
     form = {"columns": [str], "parameters": KINDS[kind].form, "categories": ([str], None)}
     if not fits(value, form):
         raise ValueError(
-            "a part of a fitted confidence is missing or of another kind: kind, columns, parameters"
+            "a part of a fitted confidence is missing or has another type: kind, columns, "
+            "parameters"
         )
     categories = tuple(value.get("categories") or ())
     fitted = Fitted(kind, tuple(value["columns"]), value["parameters"], categories)
-    given = len(given_columns(fitted.columns))
-    fitted(np.zeros((1, given)), [""])  # as many parameters as it needs
+    # Raises if the number of parameters is wrong.
+    fitted(np.zeros((1, len(value_columns(fitted.columns)))), [""])
     return fitted

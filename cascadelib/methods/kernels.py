@@ -1,43 +1,41 @@
-"""Compiled loops over rows of logits: sums behind the metrics, mean ensembles of combinations."""
+"""Compiled loops over rows of logits, for metrics and for means over combinations of models."""
 
 import numpy as np
 from numpy import ndarray as Array
 
 from .._kernels import kernel
 
-KEPT = 6  # of each model the classes before its 6th best are kept
+TOP_CLASSES = 6  # of each model, for which means are computed first
 
 
 @kernel
 def mark_top(rows: Array, mark: Array, floors: Array) -> None:
-    """Mark the classes among the KEPT best of some model in its row of [M, classes].
+    """Mark the classes that are among the TOP_CLASSES of a model, in rows [M, classes].
 
-    mark: bool [classes]; floors [M]: the least value of those of each model, −inf where it has no
-    others.
+    mark: bool [classes]. floors [M]: receives the least marked value of each model, or −inf if all
+    its classes are marked.
     """
     for m in range(len(rows)):
         row = rows[m]
-        top = np.full(KEPT, -np.inf)
+        top = np.full(TOP_CLASSES, -np.inf)
         for c in range(len(row)):
             if row[c] > top[0]:
-                # top rises: the new value takes its place, the least one goes.
+                # Insert the value into the rising ``top`` and drop the least one.
                 u = 1
-                while u < KEPT and top[u] < row[c]:
+                while u < TOP_CLASSES and top[u] < row[c]:
                     top[u - 1] = top[u]
                     u += 1
                 top[u - 1] = row[c]
-        # top[0] is the 6th best of the model.
-        floors[m] = top[0] if len(row) > KEPT else -np.inf
+        floors[m] = top[0] if len(row) > TOP_CLASSES else -np.inf
         for c in range(len(row)):
             mark[c] |= row[c] >= floors[m]
 
 
 @kernel
 def mark_rivals(rows: Array, label: int, rival: Array) -> None:
-    """Mark the classes that some model has before the label, or so near.
+    """Mark the classes that a model ranks before the label, or equal up to rounding.
 
-    rows: [M, classes], a row per model. A class without a mark, bool [classes], is behind the label
-    in every sum.
+    rows: [M, classes]. rival: bool [classes]. The other classes rank after the label in every sum.
     """
     for m in range(len(rows)):
         bar = rows[m, label] - 1e-12 * abs(rows[m, label])
@@ -46,16 +44,16 @@ def mark_rivals(rows: Array, label: int, rival: Array) -> None:
 
 
 @kernel
-def beaten_by(total: Array, own: float, label_at: int) -> int:
-    """How many entries of ``total`` rank before the one at ``label_at``, whose value is ``own``.
+def count_rivals(total: Array, value: float, label_at: int) -> int:
+    """Count the entries of ``total`` that rank before the one at ``label_at``, of this value.
 
-    At equal values the lower class ranks first.
+    Of equal values, the lower class ranks first.
     """
     count = 0
     for u in range(label_at):
-        count += total[u] >= own
+        count += total[u] >= value
     for u in range(label_at + 1, len(total)):
-        count += total[u] > own
+        count += total[u] > value
     return count
 
 
@@ -68,11 +66,11 @@ def correct_of_combinations(
     rank: int,
     correct: Array,
 ) -> None:
-    """Fill correct uint8 [P, s]: whether fewer than ``rank`` classes beat the label in each sum.
+    """Fill correct, uint8 [P, s]: whether fewer than ``rank`` classes precede the label in sums.
 
-    values: [s, M, classes], of s samples, summed over P combinations of models; labels: int64 [s];
-    members: int64 [P, n], the models of each (−1: none); new: bool [P], whether all but the last
-    are others than before.
+    values: [s, M, classes] of s samples, which are summed over P combinations of models. labels:
+    int64 [s]. members: int64 [P, n], models of each combination (−1: none). new: bool [P], whether
+    the models before the last differ from those of the previous combination.
     """
     samples, models, classes = values.shape
     floors = np.empty(models)
@@ -82,10 +80,10 @@ def correct_of_combinations(
         rival = np.zeros(classes, np.bool_)
         mark_rivals(values[j], label, rival)
         if np.count_nonzero(rival) <= rank:
-            # The label itself is a rival: too few others are left to beat it.
+            # The label is one of the rivals, so that fewer than ``rank`` others remain.
             correct[:, j] = True
             continue
-        # Sums are needed over few classes only: rivals that some model kept, and the label.
+        # Sums are needed only of the rivals among the top classes, and of the label.
         mark_top(values[j], mark, floors)
         mark &= rival
         mark[label] = True
@@ -96,7 +94,7 @@ def correct_of_combinations(
         head = np.empty(near.shape[1])
         for i in range(len(members)):
             if new[i]:
-                # Another head: its sum, and what a class that none of it kept has at most.
+                # The sum over another prefix, and the bound for classes that are not marked.
                 head[:] = 0.0
                 floor = 0.0
                 for m in members[i, :-1]:
@@ -106,20 +104,20 @@ def correct_of_combinations(
             last = members[i, -1]
             for u in range(len(total)):
                 total[u] = head[u] + near[last, u]
-            inside = beaten_by(total, total[at], at) < rank
+            inside = count_rivals(total, total[at], at) < rank
             if inside and total[at] <= floor + floors[last]:
-                # A class that no model kept might win: all classes are summed.
-                whole = np.zeros(classes)
+                # A class that is not marked may precede the label, so all classes are summed.
+                sums = np.zeros(classes)
                 for m in members[i]:
                     if m >= 0:
-                        whole += values[j, m]
-                inside = beaten_by(whole, whole[label], label) < rank
+                        sums += values[j, m]
+                inside = count_rivals(sums, sums[label], label) < rank
             correct[i, j] = inside
 
 
 @kernel(fastmath=True)
 def add_or_multiply(out: Array, one: Array, other: Array, multiply: bool) -> tuple[float, float]:
-    """out = one · other or one + other, and its (sum, maximum): arrays [classes]."""
+    """Compute out = one · other or one + other [classes], and return its (sum, maximum)."""
     total = 0.0
     largest = 0.0
     for c in range(len(out)):
@@ -138,12 +136,12 @@ def confidence_of_combinations(
     multiply: bool,
     confidence: Array,
 ) -> None:
-    """Fill confidence [P, s] with the max softmax of combinations of n models.
+    """Fill confidence [P, s] with the max softmax of the means over combinations of n models.
 
-    terms: [s, M, classes]: softmax, whose sum over n members is n times their mean; or
-    (``multiply``) exp(logit / n), whose products are, but for their sum over classes, the softmax
-    of the mean logits. members, new: as in :func:`correct_of_combinations`. nan where all products
-    vanish, or where a class that no model kept may have the largest sum.
+    terms: [s, M, classes], the softmax of each model, or, if ``multiply``, exp(logit / n), whose
+    product over the members is proportional to the softmax of the mean logits. members, new: as in
+    :func:`correct_of_combinations`. The value is nan if all products vanish, or if a class outside
+    the top classes may have the largest sum.
     """
     samples, models, classes = terms.shape
     head = np.empty(classes)
@@ -153,14 +151,14 @@ def confidence_of_combinations(
     for j in range(samples):
         near = terms[j]
         if not multiply:
-            # The largest sum is at a class that some model kept, or it is not known.
+            # The largest sum is that of a marked class, or it is unknown.
             mark = np.zeros(classes, np.bool_)
             mark_top(near, mark, floors)
             near = near[:, np.flatnonzero(mark)]
         size = near.shape[1]
         for i in range(len(members)):
             if new[i]:
-                # Another head: its terms, and what a class that none of it kept has at most.
+                # The terms of another prefix, and the bound for classes that are not marked.
                 head[:] = 1.0 if multiply else 0.0
                 floor = 0.0
                 for m in members[i, :-1]:
@@ -169,18 +167,18 @@ def confidence_of_combinations(
             last = members[i, -1]
             total, largest = add_or_multiply(spare[:size], head, near[last], multiply)
             if not multiply:
-                # Softmaxes sum to 1 over all classes; 0 says that the largest sum is not known.
+                # Each softmax sums to 1 over all classes. 0 means that the largest is unknown.
                 total = members.shape[1] if largest >= floor + floors[last] else 0
             confidence[i, j] = largest / total if total > 0 else np.nan
 
 
 @kernel
 def sums_of_rows(logits: Array, temperature: float) -> tuple[Array, Array]:
-    """As ``sums_of_block`` of the metrics, fast for few rows or classes.
+    """Compute what ``sums_of_block`` of the metrics returns, fast for few rows or classes.
 
-    logits: [rows, classes]. Returns float64 [4, rows] (the largest logit ÷ temperature, and over
-    the other classes the second, the sum of exp, that of exp · logit, relative to it) and the
-    predicted class int64 [rows].
+    logits: [rows, classes]. Returns (float64 [4, rows], predicted class int64 [rows]). The four
+    numbers are the largest logit ÷ temperature, and, relative to it and over the other classes, the
+    second largest, the sum of exp(z) and that of exp(z) · z.
     """
     rows, classes = logits.shape
     temperature = np.float64(temperature)
@@ -191,7 +189,7 @@ def sums_of_rows(logits: Array, temperature: float) -> tuple[Array, Array]:
         for c in range(1, classes):
             if logits[j, c] > logits[j, best]:
                 best = c
-        # Relative to the largest logit no exponential overflows.
+        # Relative to the largest logit, no exponential overflows.
         largest = np.float64(logits[j, best]) / temperature
         rest = 0.0
         second = -np.inf

@@ -1,8 +1,8 @@
-"""Cascading methods: confidence metric × ensembling × temperature scaling (paper, sections 3 and
-4.1)."""
+"""Cascading methods: metric × ensembling × temperature scaling (paper, sections 3 and 4.1)."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import compress, permutations
 from threading import Lock
 from typing import Any
@@ -27,13 +27,13 @@ from .fitted import (
     Features,
     Fitted,
     Folds,
-    features,
+    assign_folds,
+    find_folds,
     fit_folds,
-    folds_here,
-    folds_of,
-    given_columns,
     out_of_fold,
+    read_features,
     refuse_free_text,
+    value_columns,
 )
 from .temperature import fit_temperature
 
@@ -71,7 +71,7 @@ class Method:
     fitted_on : Origin, tuple of Origin, or None
         Samples whose labels :meth:`fit` used. None if they are unknown or if nothing was fitted.
     folds : dict, optional
-        `fitted` and its out-of-fold fits. They are not stored in files.
+        `fitted` and its out-of-fold fits, which files do not store.
 
     Raises
     ------
@@ -116,11 +116,11 @@ class Method:
             known(self.confidence, [AUTO, *KINDS], "fitted confidence")
             if self.temperature or ensemble.name != "none":
                 raise ValueError(
-                    "a fitted confidence is of one model: without temperature scaling and ensemble"
+                    "a fitted confidence is of one model. Use it without temperature= and ensemble="
                 )
         if ensemble.of_softmax and rule.of_softmax is None:
             raise ValueError(
-                f"{rule.name} needs logits: use ensemble='mean_logits', or softmax_margin"
+                f"{rule.name} needs logits. Use ensemble='mean_logits', or softmax_margin"
             )
 
     @property
@@ -138,9 +138,8 @@ class Method:
         """Return the metric whose units thresholds have, or None if a confidence is fitted."""
         return self.metric if self.confidence is None else None
 
-    def after(self, selected_on: Origins) -> Origins:
-        """All samples that a cascade of this method has seen which was found on some: those of the
-        fit as well."""
+    def add_fit_samples(self, selected_on: Origins) -> Origins:
+        """Add the samples of the fit to those on which a cascade of this method was selected."""
         return join_origins(selected_on, self.fitted_on) if self.is_fitted else selected_on
 
     @property
@@ -176,12 +175,11 @@ class Method:
         return replace(self, temperatures=temperatures, fitted_on=store.origin)
 
     def _with_confidences(self, store: Any, names: list[str]) -> "Method":
-        """This method with the fitted confidence after each model, or after each two of them where
-        it reads both."""
+        """Fit a confidence to each model, or to each pair if it reads the previous model too."""
         method = self
         if self.confidence == AUTO:
             named = self.columns
-            if named == (CONFIDENCE,):  # all that can be read of the store
+            if named == (CONFIDENCE,):  # all that the store has
                 further = getattr(store, "columns", ())
                 if store.class_count is not None:
                     further = ("softmax_margin", "entropy")
@@ -189,11 +187,11 @@ class Method:
             method = replace(self, columns=tuple(dict.fromkeys((CONFIDENCE, *named))))
         elif self.confidence in ("isotonic", "logistic") and self.columns == (CONFIDENCE,):
             raise ValueError(
-                f"{self.confidence!r} on the confidence alone keeps the order of the samples, and "
-                "with it every front: name further columns=, or use 'isotonic_by_label' or 'auto'"
+                f"{self.confidence!r} on only the confidence keeps the order of the samples, and "
+                "therefore every front. Add columns=, or use 'isotonic_by_label' or 'auto'"
             )
         outcome = store.outcome(names, Method(self.metric), "top1")
-        fold = folds_of(store.origin.sample_ids)
+        fold = assign_folds(store.origin.sample_ids)
         folds = {}
         for length in (1,) if method.last_only else (1, 2):
             for models in permutations(names, length):
@@ -207,39 +205,40 @@ class Method:
         return replace(method, fitted=fitted, fitted_on=store.origin, folds=folds)
 
     def fitted_after(self, models: Sequence[str]) -> Fitted:
-        """The fitted confidence after some models (names) ran, which reads the last, or the last
-        two of them."""
+        """Return the fitted confidence after the last of some models, by their names."""
         if self.fitted is None:
-            raise ValueError(
-                "this method has a confidence that is not fitted: call method.fit(store) first"
-            )
+            raise ValueError("the confidence of this method is not fitted: call method.fit(store)")
         return self.fitted[known(self._key(models), self.fitted, "models with a fitted confidence")]
 
     def _key(self, models: Sequence[str]) -> tuple[str, ...]:
-        """The last of some models, or the last two, that a fitted confidence reads."""
+        """Return the last one or two models, which a fitted confidence reads."""
         return tuple(models[-1:] if self.last_only else models[-2:])
 
     @staticmethod
     def read(
         store: Any, models: Sequence[str], confidence: Array, columns: Sequence[str]
     ) -> Features:
-        """The :class:`Features` of a store after ``models`` (names), of which the last, or the last
-        two, are read; confidence: [k], of the last one."""
-        values = [
-            confidence if what == CONFIDENCE else column(store, models[-1], what)
-            for what in given_columns(columns)
-        ]
-        is_text = [one.dtype.kind == "U" for one in values]
+        """Return the :class:`Features` of a store after some models, by their names.
+
+        confidence: [k], of the last model.
+        """
+        names = value_columns(columns)
+        values = []
+        for name in names:
+            column = confidence if name == CONFIDENCE else store.column(models[-1], name)
+            if column is None:  # a metric of a store of outputs
+                column = cached_confidence(store, models[-1], name, 1.0)
+            values.append(column)
+        is_text = [column.dtype.kind == "U" for column in values]
         if any(is_text):
-            values = [one.astype(object) for one in values]
-        said = None
-        before = None
+            values = [column.astype(object) for column in values]
+        predictions = before = None
         if store.has_predictions:
-            said = store.predicted(models[-1])
+            predictions = store.predicted(models[-1])
             before = store.predicted(models[-2]) if len(models) > 1 else None
-        columns_read = np.reshape(values, (len(values), len(confidence))).T
-        categories = compress(given_columns(columns), is_text)
-        return features(columns, columns_read, said, before, tuple(categories))
+        array = np.reshape(values, (len(values), len(confidence))).T
+        categories = tuple(compress(names, is_text))
+        return read_features(columns, array, predictions, before, categories)
 
     def temperature_of(self, name: str) -> float:
         """Return the temperature of a model, 1.0 without temperature scaling."""
@@ -247,7 +246,7 @@ class Method:
             return 1.0
         if self.temperatures is None:
             raise ValueError(
-                "this method scales by temperature but is not fitted: call method.fit(store) first"
+                "the temperatures of this method are not fitted: call method.fit(store)"
             )
         return float(
             self.temperatures[known(name, self.temperatures, "model with a fitted temperature")]
@@ -279,7 +278,7 @@ class Method:
         """
         if self.confidence is not None:
             outcome = store.outcome(names, Method(self.metric), score)
-            fold = folds_here(self.fitted_on if self.folds else None, store.origin)
+            fold = find_folds(self.fitted_on if self.folds else None, store.origin)
 
             def stage(prefix: tuple[int, ...]) -> Outcome:
                 correct, confidence = outcome(prefix[-1:])
@@ -295,25 +294,16 @@ class Method:
         if names:
             classes = store.output(names[0]).shape[1]
             if rank > classes:
-                raise ValueError(f"score={score!r}: there are only {classes} classes")
+                raise ValueError(f"score={score!r}, but there are only {classes} classes")
         scales = [self.temperature_of(name) for name in names]
-        return self.combination.whole(ModelsOnSplit(store, names, scales, self.rule, rank))
+        return self.combination.stage_function(ModelsOnSplit(store, names, scales, self.rule, rank))
 
 
 @dataclass(frozen=True, eq=False)
 class ModelsOnSplit:
-    """What an ensemble combines.
+    """Models of a store that an ensemble combines, called by their positions m.
 
-    Parameters
-    ----------
-    store : LogitStore
-    names : list of str
-        Models, called by their positions m below.
-    scales : list of float
-        Their temperatures.
-    metric : Metric
-    rank : int
-        How many best classes count as correct.
+    scales: their temperatures. rank: the number of best classes that count as correct.
     """
 
     store: Any
@@ -322,13 +312,13 @@ class ModelsOnSplit:
     metric: Metric
     rank: int
 
-    def alone(self, m: int) -> Outcome:
-        """Outcome of one model by itself: that of a first stage, whatever the ensemble."""
+    def single_outcome(self, m: int) -> Outcome:
+        """Return the outcome of one model, which is that of a first stage for every ensemble."""
         confidence = cached_confidence(self.store, self.names[m], self.metric, self.scales[m])
         return self.store.ranks(self.names[m]) < self.rank, confidence
 
     def output(self, m: int, rows: Any) -> Array:
-        """Outputs of some samples of one model as the store has them, float64 [s, classes]."""
+        """Return stored outputs of one model, float64 [s, classes]."""
         name = self.names[m]
         with READING:
             values = np.array(self.store.output(name)[rows], np.float64)
@@ -336,29 +326,28 @@ class ModelsOnSplit:
         return values
 
     def logits(self, m: int, rows: Any) -> Array:
-        """Logits / T of some samples of one model, float64 [s, classes]."""
+        """Return logits / T of one model, float64 [s, classes]."""
         values = self.output(m, rows)
         if self.store.holds_probabilities(self.names[m]):
             values = log_of(values)
         return values / self.scales[m]
 
     def softmax(self, m: int, rows: Any) -> Array:
-        """Their softmax: probabilities as the store has them where no temperature changes them."""
+        """Return the softmax of logits / T, or stored probabilities if T is 1."""
         if self.scales[m] == 1 and self.store.holds_probabilities(self.names[m]):
             return self.output(m, rows)
         return softmax(self.logits(m, rows))
 
 
-# Where memory is limited, each use maps a file anew: threads that read blocks of different files
-# have one of them mapped at a time.
+# Files may be mapped again at each use. With the lock, threads map one file at a time.
 READING = Lock()
-# store → what was computed from its logits, as long as the store lives
-KEPT: WeakKeyDictionary = WeakKeyDictionary()
+# store → values that were computed from its outputs
+CACHE: WeakKeyDictionary = WeakKeyDictionary()
 
 
 def cached(store: Any, name: str, what: Any, compute: Callable[[], Any]) -> Any:
-    """compute(), once for a model of a store; one that is replaced has a new order."""
-    values = KEPT.setdefault(store, {})
+    """Return compute() from the cache of a store, which is per version of a model."""
+    values = CACHE.setdefault(store, {})
     key = (name, store.version(name), what)
     if key not in values:
         values[key] = compute()
@@ -367,9 +356,10 @@ def cached(store: Any, name: str, what: Any, compute: Callable[[], Any]) -> Any:
 
 
 def cached_confidence(store: Any, name: str, metric: Any, temperature: float) -> Array:
-    """Confidence of one model of a LogitStore by itself, float64 [k]: that of the first stage of
-    any cascade, whatever its ensemble. Probabilities are read as they are; metrics of logits share
-    one walk over them."""
+    """Return the confidence of one model of a LogitStore, float64 [k].
+
+    Stored probabilities are read unchanged. Several metrics share the sums over the logits.
+    """
     rule = metric_of(metric)
 
     def compute() -> Array:
@@ -377,32 +367,17 @@ def cached_confidence(store: Any, name: str, metric: Any, temperature: float) ->
             return rule.from_probabilities(store.output(name))
         if rule.of_sums is None:
             return rule.from_logits(store.logits(name), temperature)
-        return rule.of_sums(
-            cached(
-                store,
-                name,
-                ("sums", temperature),
-                lambda: sums(store.logits(name), temperature),
-            )
-        )
+        compute_sums = partial(sums, store.logits(name), temperature)
+        return rule.of_sums(cached(store, name, ("sums", temperature), compute_sums))
 
     return cached(store, name, (rule, temperature), compute)
 
 
-def column(store: Any, name: str, what: str) -> Array:
-    """A further column of one model, float64 [k]: a metric of its outputs, or what a ScoreTable was
-    given."""
-    given = store.column(name, what)
-    return cached_confidence(store, name, what, 1.0) if given is None else given
-
-
 def cached_temperature(store: Any, name: str) -> float:
-    """Temperature of one model, fitted on a LogitStore."""
+    """Return the temperature of one model, fitted on a LogitStore."""
+    labels = store.origin.required_labels
     return cached(
-        store,
-        name,
-        "temperature",
-        lambda: fit_temperature(store.logits(name), store.origin.required_labels, name),
+        store, name, "temperature", lambda: fit_temperature(store.logits(name), labels, name)
     )
 
 
@@ -419,16 +394,15 @@ METHODS = {
 
 
 def method_named(method: str | Method) -> Method:
-    """A Method as it is, the one of METHODS with this name, that of a metric alone, or that of a
-    fitted confidence: a key of KINDS, or "auto"."""
-    if method in (AUTO, *KINDS):
-        return Method(confidence=method)
-    if callable(method):
-        raise ValueError(
-            "a function is a metric or an ensemble: use cascadelib.Method(function), "
-            "Method(ensemble=…)"
-        )
+    """Return the Method of a name: a key of METHODS, METRICS or KINDS, or "auto"."""
     if isinstance(method, Method):
         return method
+    if callable(method):
+        raise ValueError(
+            "a function is a metric or an ensemble. Use cascadelib.Method(function) or "
+            "Method(ensemble=…)"
+        )
+    if method in (AUTO, *KINDS):
+        return Method(confidence=method)
     known(method, METRICS | METHODS, "method")
     return Method(method) if method in METRICS else METHODS[method]

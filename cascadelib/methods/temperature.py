@@ -5,37 +5,38 @@ import warnings
 import numpy as np
 from numpy import ndarray as Array
 
-from .confidence_metrics import CHUNK, ELEMENTS, over_blocks
+from .confidence_metrics import BLOCK_ELEMENTS, BLOCK_ROWS, map_blocks
 
-BOUNDS = (1e-3, 1e2)  # of a temperature, ÷ the scale of the logits
+BOUNDS = (1e-3, 1e2)  # temperatures that are tried, relative to the scale of the logits
 
 
-def some(count: int) -> Array:
-    """At most 2,000 of so many rows, evenly spread: int64."""
+def spread_rows(count: int) -> Array:
+    """Return at most 2,000 evenly spread rows of ``count``, int64."""
     return np.unique(np.linspace(0, count - 1, 2000).astype(int))
 
 
 def bounds_of(logits: Array) -> Array:
-    """Logarithms of the least and the largest temperature that are tried: BOUNDS × the scale of
-    logits [k, classes], the mean of largest − mean over some samples (cosines of CLIP want a T of
-    0.002, other logits one near 1)."""
-    z = np.asarray(logits[some(len(logits))], np.float64)
+    """Return the logarithms of the least and the largest temperature for logits [k, classes].
+
+    Both are proportional to the scale of the logits, the mean of largest − mean over some samples.
+    CLIP's cosines need a T of 0.002, other logits one near 1.
+    """
+    z = np.asarray(logits[spread_rows(len(logits))], np.float64)
     scale = np.mean(z.max(axis=1) - z.mean(axis=1))
     return np.log(BOUNDS) + np.log(scale) if scale > 0 else np.zeros(2)
 
 
 def slope(log_t: float, logits: Array, labels: Array) -> tuple[float, float]:
-    """Slope of the mean negative log-likelihood by the inverse temperature b = 1 / T, the mean of
-    E_p[z] − z_label, and that slope's own by log T.
+    """Return a slope of the mean negative log-likelihood, and its derivative by log T.
 
-    By b it is the mean variance of z: the slope never falls, and has one root at most. logits
-    [k, classes]; labels int [k].
+    The slope by b = 1 / T is the mean of E_p[z] − z_label. Its derivative by b is the mean variance
+    of z, so that it has at most one root. logits: [k, classes]. labels: int [k].
     """
     k = len(labels)
     b = np.exp(-log_t)
 
     def block(rows: slice) -> tuple[float, float]:
-        """Sums over some rows of E_p[z] − z_label, and of the variance of z."""
+        """Sum E_p[z] − z_label and the variance of z over some rows."""
         z = np.asarray(logits[rows], np.float64)
         z = z - z.max(axis=1, keepdims=True)
         e = np.exp(z * b)
@@ -46,8 +47,8 @@ def slope(log_t: float, logits: Array, labels: Array) -> tuple[float, float]:
         first = np.sum(mean - z[np.arange(len(z)), labels[rows]])
         return first, np.sum(square - mean**2)
 
-    rows_at_once = max(64, ELEMENTS // logits.shape[1])
-    first, second = np.sum(over_blocks(k, rows_at_once, block), axis=0) / k
+    rows_at_once = max(64, BLOCK_ELEMENTS // logits.shape[1])
+    first, second = np.sum(map_blocks(k, rows_at_once, block), axis=0) / k
     return first, -b * second
 
 
@@ -99,21 +100,21 @@ def fit_temperature(logits: Array, labels: Array, name: str | None = None) -> fl
     >>> round(cl.fit_temperature(logits, labels), 2)
     2.31
     """
-    from scipy.optimize import root_scalar  # a fifth of what an import of the search takes
+    from scipy.optimize import root_scalar  # its import takes time that a search does not need
 
     labels = np.asarray(labels)
     low, high = bounds_of(logits)
-    blocks = (slice(start, start + CHUNK) for start in range(0, len(labels), CHUNK))
+    blocks = (slice(start, start + BLOCK_ROWS) for start in range(0, len(labels), BLOCK_ROWS))
     if all(np.array_equal(logits[rows].argmax(axis=1), labels[rows]) for rows in blocks):
         _warn(
             name,
-            " left at 1: it is never wrong on this split, and its likelihood only grows as T falls "
-            "to 0",
+            " stays 1: the model is never wrong on this split, and the likelihood only grows as T "
+            "falls to 0",
         )
         return 1.0
-    few = some(len(labels))
-    start = _root(logits[few], labels[few], low, high, 1e-3)
-    with warnings.catch_warnings():  # scipy's own, of a slope that is flat: Brent's method follows
+    rows = spread_rows(len(labels))
+    start = _root(logits[rows], labels[rows], low, high, 1e-3)
+    with warnings.catch_warnings():  # SciPy warns of a flat slope, for which Brent's method follows
         warnings.simplefilter("ignore")
         newton = root_scalar(
             lambda log_t: slope(np.clip(log_t, low, high), logits, labels),
@@ -127,23 +128,23 @@ def fit_temperature(logits: Array, labels: Array, name: str | None = None) -> fl
     else:
         root = _root(logits, labels, low, high)
     if root in (low, high):
-        _warn(name, f": its likelihood only grows up to this bound, {np.exp(root):.4g}")
+        _warn(name, f": the likelihood only grows up to this bound, {np.exp(root):.4g}")
     return float(np.exp(root))
 
 
 def _root(logits: Array, labels: Array, low: float, high: float, xtol: float = 1e-9) -> float:
-    """log T where the slope changes its sign, or the bound up to which the likelihood grows."""
+    """Find log T at which the slope changes its sign, or the bound up to which it does not."""
     from scipy.optimize import brentq
 
     if slope(high, logits, labels)[0] >= 0:
         return high
     if slope(low, logits, labels)[0] <= 0:
         return low
-    # As arguments: scipy keeps its function in a cycle, and would keep a mapped file with it.
-    return brentq(lambda *given: slope(*given)[0], low, high, (logits, labels), xtol)
+    # The arrays are arguments, since SciPy keeps the function in a cycle, and with it mapped files.
+    return brentq(lambda *arguments: slope(*arguments)[0], low, high, (logits, labels), xtol)
 
 
-def _warn(name: str | None, what: str) -> None:
-    """A RuntimeWarning about the temperature of a model."""
+def _warn(name: str | None, text: str) -> None:
+    """Warn about the temperature of a model."""
     model = "the model" if name is None else f"model {name!r}"
-    warnings.warn(f"temperature of {model}{what}", RuntimeWarning, stacklevel=3)
+    warnings.warn(f"temperature of {model}{text}", RuntimeWarning, stacklevel=3)

@@ -1,5 +1,4 @@
-"""Thresholds: their units, where they lie between confidences, and which samples leave at one:
-those of equal confidence together."""
+"""The rule of thresholds: units, positions between confidences, and which samples exit."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -9,64 +8,67 @@ from numpy import ndarray as Array
 
 from .confidence_metrics import metric_of
 
-# When a stage exits, as inside thresholds (higher = more confident).
+# The two ends as internal thresholds, for which higher means more confident.
 WORDS = {"always": -np.inf, "never": np.inf}
 LARGEST = np.finfo(np.float64).max
 
 
-def leaves(confidence: Array, threshold: float) -> Array:
-    """Whether samples leave, bool [k]: confidence ≥ threshold; at −inf (always) all do but nan, at
-    inf (never) none, not even those of infinite confidence."""
+def does_exit(confidence: Array, threshold: float) -> Array:
+    """Return which samples exit, bool [k]: those with confidence ≥ threshold.
+
+    At −inf ("always") all exit except those of nan. At inf ("never") none exits.
+    """
     return confidence >= (threshold if threshold < np.inf else np.nan)
 
 
 def exit_stages(confidences: Sequence[Array], thresholds: Any) -> Array:
-    """Stage at which each sample leaves (paper, algorithm 1): the first that it :func:`leaves`,
-    else the last.
+    """Return the stage at which each sample exits (paper, algorithm 1), int64 [k] in 0 … n − 1.
 
-    confidences: of n stages, or of all but the last, arrays [k] (higher = more confident);
-    thresholds: n − 1, inf: never, whatever the confidence. Returns int64 [k] in 0 … n − 1.
+    confidences: arrays [k] of the n stages, or of all but the last (higher = more confident).
+    thresholds: n − 1. Samples that exit at none of them reach the last stage.
     """
     stages = np.full(len(confidences[0]), len(thresholds), np.int64)
     for stage in reversed(range(len(thresholds))):
-        stages[leaves(confidences[stage], thresholds[stage])] = stage
+        stages[does_exit(confidences[stage], thresholds[stage])] = stage
     return stages
 
 
-def exits_of(confidence: Array) -> tuple[Array, Array]:
-    """(order int64 [k]: samples by falling confidence; :func:`ends_of` them)."""
+def sort_exits(confidence: Array) -> tuple[Array, Array]:
+    """Return (samples by falling confidence, int64 [k]; their :func:`exit_counts`)."""
     order = np.argsort(-confidence)
-    return order, ends_of(confidence[order])
+    return order, exit_counts(confidence[order])
 
 
-def ends_of(falling: Array) -> Array:
-    """How many samples of falling confidences [k] leave at each threshold, ties together: int64
-    [E], from 0 to k. The largest of all floats ties with inf: no finite threshold parts them."""
-    parted = (falling[1:] != falling[:-1]) & (falling[1:] < LARGEST)
-    return np.concatenate([[0], np.flatnonzero(parted) + 1, [len(falling)]])
+def exit_counts(falling: Array) -> Array:
+    """Return how many samples of falling confidences [k] can exit, int64 [E], from 0 to k.
+
+    Samples of equal confidence exit together. The largest float ties with inf, since no finite
+    threshold separates them.
+    """
+    separable = (falling[1:] != falling[:-1]) & (falling[1:] < LARGEST)
+    return np.concatenate([[0], np.flatnonzero(separable) + 1, [len(falling)]])
 
 
-def exiting(falling: Array, threshold: float) -> int:
-    """How many of the falling confidences [k] leave at a threshold."""
+def count_exiting(falling: Array, threshold: float) -> int:
+    """Count the samples of falling confidences [k] that exit at a threshold."""
     if threshold == np.inf:
         return 0
     return len(falling) - int(np.searchsorted(falling[::-1], threshold, side="left"))
 
 
-def between_ties(falling: Array, count: Any) -> Any:
-    """The number of exits nearest to ``count``, or to each of several, that parts no equal ones of
-    the falling confidences [k]."""
-    counts = ends_of(falling)
+def nearest_exit_count(falling: Array, count: Any) -> Any:
+    """Return the :func:`exit_counts` nearest to one or several counts."""
+    counts = exit_counts(falling)
     return counts[np.searchsorted((counts[1:] + counts[:-1]) / 2, count, side="right")]
 
 
 def midway(exits: Any, passes: Any) -> Any:
-    """Thresholds midway between the least confidence that exits and the largest that passes on
-    (exits > passes).
+    """Return thresholds midway between the least exiting and the largest deferred confidence.
 
-    ``exits`` itself where the midpoint rounds to ``passes``, and above −inf; below inf the next
-    float above ``passes``. Only the two ends are infinite: inf (never) where none exits, −inf
-    (always) where none passes on, both told by nan.
+    If the midpoint rounds to ``passes``, the threshold is ``exits``, or the next float above
+    ``passes`` if ``exits`` is inf. A nan in ``exits`` means that no sample exits, and the threshold
+    is inf ("never"). A nan in ``passes`` means that none is deferred, and it is −inf ("always").
+    All other thresholds are finite.
     """
     exits = np.asarray(exits, np.float64)
     passes = np.asarray(passes, np.float64)
@@ -79,29 +81,17 @@ def midway(exits: Any, passes: Any) -> Any:
 
 
 def threshold_for(falling: Array, count: Any) -> Any:
-    """Thresholds at which ``count`` (int, or [E]; none parts equal ones) of the falling confidences
-    [k] exit."""
+    """Return the thresholds at which ``count`` samples of the falling confidences [k] exit.
+
+    count: an int or int array [E] of :func:`exit_counts`.
+    """
     padded = np.concatenate([[np.nan], falling, [np.nan]])
     return midway(padded[count], padded[np.add(count, 1)])
 
 
-def sum_passed_on(slots: list[Array], sizes: list[int], weights: Array) -> Array:
-    """Sum of the weights [k] of the samples that pass on at all stages of ``slots``, at every
-    combination of edges.
+def convert_units(metric: str | Callable | None, values: Any) -> Any:
+    """Convert internal confidences to the metric's native units, or back.
 
-    slots: an int [k] per stage, at how many of its edges each sample passes on. Axes of later
-    stages have length 1, so that the result spreads over ``sizes``.
+    metric: None for a ScoreTable, whose confidences are internal ones.
     """
-    shape = [n + 1 for n in sizes[: len(slots)]]
-    cells = np.ravel_multi_index(slots, shape) if slots else np.zeros(len(weights), np.int64)
-    table = np.flip(np.bincount(cells, weights, minlength=int(np.prod(shape))).reshape(shape))
-    for axis in range(len(shape)):
-        table = table.cumsum(axis)
-    passed = np.flip(table[(slice(-1),) * len(shape)])
-    return passed.reshape(passed.shape + (1,) * (len(sizes) - len(slots)))
-
-
-def own_units(metric: str | Callable | None, values: Any) -> Any:
-    """Inside values to the metric's own units or back; metric None: of a ScoreTable, whose own
-    units they are."""
-    return np.asarray(values) if metric is None else metric_of(metric).own(values)
+    return np.asarray(values) if metric is None else metric_of(metric).convert(values)

@@ -1,6 +1,7 @@
 """Answer a table by a small model, and by a reference for risky rows, with a certificate.
 
-The certificate bounds the share of answers that differ from the reference's.
+The certificate bounds the share of answers that differ from the reference's, or recall and
+precision.
 """
 
 from collections.abc import Callable, MutableMapping, Sequence
@@ -10,10 +11,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..checks import about, check_count, check_number
+from ..checks import about, brief, check_count, check_number, known
 from ..evaluation.point import Point
 from ..front_end import watched
-from ..guarantees.peeling import Peeled, peel_table
+from ..guarantees.certificate import keys_of
+from ..guarantees.peeling import PILOT, Peeled, design, fitted_curve, peel_table, start_of
+from ..guarantees.positives import peel_positives
 from ..guarantees.premises import (
     NOT_VERIFIABLE,
     UNCLUSTERED,
@@ -36,6 +39,9 @@ from .policy import Policy
 BATCH = 256  # ids per call of ask
 BY_CLASS = "isotonic_by_label"  # curves that step from 0 to 1 at the border of a class
 REFERENCE = "reference"
+PROBABILITY = "probability"
+MEAN = "mean"
+SIMULATED = 9  # tables with simulated labels for a plan
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,22 +99,128 @@ class AnsweredTable:
         )
 
 
+@dataclass(frozen=True, eq=False)
+class CallPlan:
+    """The number of calls that :func:`answer_table` will probably make, returned by ``plan=True``.
+
+    Parameters
+    ----------
+    calls : int
+        The median over simulated tables.
+    low, high : int
+        The least and the largest number of calls among the simulated tables.
+    rows : int
+        Number of rows of the table.
+    bought : int
+        Calls of the pilot, which are part of ``calls``. The real run with the same ``bought=`` and
+        ``seed=`` does not repeat them.
+    cost : float
+        Cost of the small model and of ``calls``, or nan without a price.
+
+    See Also
+    --------
+    answer_table : Answer a table.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import cascadelib as cl
+    >>> table = cl.ScoreTable(None, [np.linspace(0, 1, 900)], [1], predictions=[["yes"] * 900])
+    >>> plan = cl.answer_table(table, lambda ids: ["yes"] * len(ids), epsilon=0.1, plan=True)
+    >>> plan.bought, plan.calls < plan.rows
+    (200, True)
+    """
+
+    calls: int
+    low: int
+    high: int
+    rows: int
+    bought: int
+    cost: float
+
+    def __str__(self) -> str:
+        paid = "" if np.isnan(self.cost) else f", at a cost of {number(self.cost)} in all"
+        return (
+            f"The reference will probably answer {self.calls:,} of {self.rows:,} rows "
+            f"({self.calls / self.rows:.1%}){paid}: {self.low:,} to {self.high:,} in {SIMULATED} "
+            f"simulations. {self.bought:,} of them are bought."
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Goal:
+    """The requested guarantee: the share of wrong answers, or recall and precision of a class.
+
+    ``delta`` is None if the guarantee is about the mean.
+    """
+
+    delta: float | None
+    epsilon: float | None = None
+    positive: str | None = None
+    recall: float = 0.0
+    precision: float = 0.0
+
+    def is_wrong(self, answers: np.ndarray, predictions: np.ndarray) -> np.ndarray:
+        """Return for which rows the small model is wrong, bool [rows]."""
+        if self.positive is None:
+            return answers != predictions
+        return (answers == self.positive) != (predictions == self.positive)
+
+    def peel(
+        self,
+        confidence: np.ndarray,
+        predictions: np.ndarray,
+        wrong_at: Callable[[np.ndarray], np.ndarray],
+        labels: int | None,
+        seed: int,
+    ) -> tuple[Peeled, np.ndarray]:
+        """Return the rows that need no call, and their answers."""
+        if self.epsilon is not None:
+            found = peel_table(
+                confidence, predictions, wrong_at, self.epsilon, self.delta, labels, seed
+            )
+            return found, predictions
+        assert self.positive is not None and self.delta is not None
+        targets = self.positive, self.recall, self.precision, self.delta
+        return peel_positives(confidence, predictions, wrong_at, *targets, seed)
+
+    def guarantee(self, over: str, answers: str) -> str:
+        """Return the guarantee in words: random ``over`` a draw, about some ``answers``."""
+        if self.epsilon is not None:
+            said = f"at most {self.epsilon:.4g} of {answers} differ from the reference's"
+        else:
+            said = (
+                f"{answers} have a recall of at least {self.recall:.4g} and a precision of at "
+                f"least {self.precision:.4g} for {self.positive!r}, relative to the reference's"
+            )
+        if self.delta is None:
+            return f"In the mean over {over}, {said}"
+        return f"With probability at least {1 - self.delta:.4g} over {over}, {said}"
+
+
 def answer_table(
     table: ScoreTable,
     ask: Callable[[list[str]], Sequence],
-    epsilon: float,
+    epsilon: float | None = None,
+    *,
+    recall: float | None = None,
+    precision: float | None = None,
+    guarantee: str = PROBABILITY,
     delta: float = 0.05,
     labels: int | None = None,
-    seed: int = 0,
-    *,
+    positive: str | None = None,
+    plan: bool = False,
+    groups: Any = None,
+    clusters: Any = None,
     price: float | None = None,
     bought: MutableMapping[str, str] | None = None,
-) -> AnsweredTable:
+    seed: int = 0,
+) -> AnsweredTable | CallPlan:
     """Answer a table by a small model, with as few reference calls as a guarantee needs.
 
-    A uniform sample of the rows is labelled by the reference. It both orders the rows and certifies
-    them. The riskiest rows are removed first, by class. When few enough of the remaining sampled
-    rows are wrong, the remaining rows keep the small model's answer.
+    A uniform sample of the rows is labelled by the reference. The riskiest rows are removed first,
+    by class. When few enough of the remaining sampled rows are wrong, the remaining rows keep the
+    small model's answer.
 
     Parameters
     ----------
@@ -118,24 +230,42 @@ def answer_table(
     ask : callable
         From at most 256 ids to the reference's answers, one per id, in their order. The answers are
         compared with the predictions as text. It must not be async. Retry failed calls within it.
-    epsilon : float
+    epsilon : float, optional
         Share of rows whose answer may differ from the reference's, in [0, 1).
+    recall, precision : float, optional
+        Instead of `epsilon`: least recall and precision of the class `positive`, in (0, 1). Both
+        are needed, since one of them alone can be reached without a call.
+    guarantee : {"probability", "mean"}, default="probability"
+        "probability": the guarantee holds with probability 1 − `delta`. "mean": the mean share of
+        wrong answers over all draws of the labels is at most `epsilon`. It needs fewer calls, but
+        about half of the draws have a larger share.
     delta : float, default=0.05
         Probability that a guarantee is given but does not hold, in (0, 1).
     labels : int, optional
-        Number of rows to draw. The default follows from a pilot sample of 200 calls.
-    seed : int, default=0
-        Seed of the random sample.
+        Number of rows to draw, for `epsilon`. The default follows from a pilot sample of 200 calls.
+        With ``guarantee="mean"`` these are in addition to the pilot.
+    positive : str, optional
+        The class of `recall` and `precision`, one of the predictions. All others count as one.
+    plan : bool, default=False
+        Make only the calls of the pilot, and return the number of calls that all will probably
+        take. It follows from simulated labels.
+    groups : None
+        Not supported. Call the function for the rows of each group, ``table.take(rows)``.
+    clusters : array of shape (n_rows,), optional
+        Rows that belong together, such as pages of a document. The guarantee about the table does
+        not change. There is none for new rows.
     price : float, optional
         Cost of one call, in the unit of the table's cost.
     bought : mutable mapping of str to str, optional
         Existing answers by id, which are not requested again. Each batch of new answers is written
         to it. With a ``shelve`` on disk, or a dict that survives an exception, the same call
         continues after an interruption. The exception has the mapping as its ``bought``.
+    seed : int, default=0
+        Seed of the random sample.
 
     Returns
     -------
-    AnsweredTable
+    AnsweredTable, or CallPlan with ``plan=True``
 
     Raises
     ------
@@ -164,26 +294,115 @@ def answer_table(
     True
     >>> bool(result.asked.mean() < 0.6)
     True
+    >>> result = cl.answer_table(table, ask, recall=0.95, precision=0.9, positive="yes")
+    >>> bool((truth[result.answers == "yes"] == "yes").mean() >= 0.9)
+    True
 
     References
     ----------
     docs/guarantees.md has the argument. Shares that are left of a source, whatever the order:
     J. W. Tukey, 1947, "Non-parametric estimation II: statistically equivalent blocks and tolerance
     regions", Annals of Mathematical Statistics 18; D. A. S. Fraser, 1951, "Sequentially determined
-    statistically equivalent blocks", the same 22.
+    statistically equivalent blocks", the same 22. The mean: A. N. Angelopoulos et al., 2024,
+    "Conformal risk control", ICLR.
     """
     confidence, predictions = read_single_model(table)
     refuse_repeated_ids(table)
-    epsilon = check_number(epsilon, "epsilon", "a number from 0 to below 1", 0, np.nextafter(1, 0))
-    delta = check_number(
-        delta, "delta", "a number between 0 and 1", np.nextafter(0, 1), np.nextafter(1, 0)
-    )
+    if groups is not None:
+        raise ValueError(
+            "answer_table has no guarantee per group. Call it for the rows of each group: "
+            "table.take(groups == name)"
+        )
+    if table.normalize == "text" and positive is not None:
+        positive = str(normalized_texts(as_text([positive]))[0])
+    goal = read_goal(predictions, epsilon, recall, precision, guarantee, delta, positive)
     if labels is not None:
+        if goal.positive is not None:
+            raise ValueError("labels= needs epsilon=: recall and precision choose their number")
         labels = check_count(labels, "labels", 1, len(table))
     if price is not None:
         price = check_number(price, "price", "a number, 0 or more", 0, np.finfo(float).max)
     ids = table.origin.sample_ids
+    if clusters is not None:
+        clusters = keys_of(clusters, "cluster", ids)
     bought = {} if bought is None else bought
+    answers_at = answers_of(table, predictions, ask, bought)
+
+    def wrong_at(rows: np.ndarray) -> np.ndarray:
+        return goal.is_wrong(answers_at(rows), predictions[rows])
+
+    def cost_of(calls: int) -> float:
+        if price is None:
+            return np.nan
+        return float(table.cost.mean() * len(table) + price * calls)
+
+    if plan:
+        calls, pilot = simulate_calls(goal, confidence, predictions, wrong_at, labels, seed)
+        median = int(np.median(calls))
+        return CallPlan(median, min(calls), max(calls), len(table), pilot, cost_of(median))
+    peeled, kept_answers = goal.peel(confidence, predictions, wrong_at, labels, seed)
+    asked = ~peeled.kept
+    answers = kept_answers.astype(object)
+    answers[asked] = answers_at(np.flatnonzero(asked))
+    dependent = dependence_of(confidence, predictions, clusters)
+    premises = list_premises(table, peeled.labels, dependent)
+    policy = policy_of(peeled, table, price, premises)
+    certificate = describe_guarantees(peeled, goal, policy.point.exit_rates[0], dependent)
+    return AnsweredTable(
+        answers.astype(str),
+        asked,
+        certificate,
+        policy,
+        premises_table(premises),
+        peeled.labels,
+        cost_of(int(asked.sum())),
+    )
+
+
+def read_goal(
+    predictions: np.ndarray,
+    epsilon: float | None,
+    recall: float | None,
+    precision: float | None,
+    guarantee: str,
+    delta: float,
+    positive: str | None,
+) -> Goal:
+    """Return the requested guarantee, or raise ValueError if the arguments do not state one."""
+    known(guarantee, (PROBABILITY, MEAN), "guarantee")
+    inside = (np.nextafter(0, 1), np.nextafter(1, 0))
+    delta = check_number(delta, "delta", "a number between 0 and 1", *inside)
+    level = None if guarantee == MEAN else delta
+    targets = (recall, precision, positive)
+    if epsilon is not None and targets == (None, None, None):
+        form = "a number from 0 to below 1"
+        return Goal(level, check_number(epsilon, "epsilon", form, 0, inside[1]))
+    if epsilon is not None or None in (recall, precision):
+        raise ValueError(
+            "give epsilon=, or both recall= and precision= with positive=. One of recall and "
+            "precision alone is reached by equal answers to all rows"
+        )
+    recall = check_number(recall, "recall", "a number between 0 and 1", *inside)
+    precision = check_number(precision, "precision", "a number between 0 and 1", *inside)
+    if level is None:
+        raise ValueError("guarantee='mean' needs epsilon=: it bounds a share of wrong answers")
+    classes = np.unique(predictions).tolist()
+    if positive is None:
+        raise ValueError(
+            "recall= and precision= need positive=, the class that they refer to: one of "
+            f"{brief(classes)}"
+        )
+    return Goal(level, None, known(str(positive), classes, "positive class"), recall, precision)
+
+
+def answers_of(
+    table: ScoreTable,
+    predictions: np.ndarray,
+    ask: Callable,
+    bought: MutableMapping[str, str],
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Return the function from rows to the reference's answers. It requests missing ones."""
+    ids = table.origin.sample_ids
     prediction_of = dict(zip(ids.tolist(), predictions.tolist()))
 
     def read_answers(names: list[str]) -> np.ndarray:
@@ -208,38 +427,58 @@ def answer_table(
         buy_answers(ask, names, bought, read_answers)
         return read_answers(names)
 
-    def wrong_at(rows: np.ndarray) -> np.ndarray:
-        return answers_at(rows) != predictions[rows]
-
-    peeled = peel_table(confidence, predictions, wrong_at, epsilon, delta, labels, seed)
-    asked = ~peeled.kept
-    answers = predictions.astype(object)
-    answers[asked] = answers_at(np.flatnonzero(asked))
-    cost = np.nan
-    if price is not None:
-        cost = float(table.cost.mean() * len(table) + price * asked.sum())
-    repeats = copied_whole(number_rows([confidence, predictions]))
-    premises = list_premises(table, peeled.labels, repeats)
-    policy = policy_of(peeled, table, price, premises)
-    keeps = policy.point.exit_rates[0]
-    certificate = describe_guarantees(peeled, len(table), epsilon, delta, keeps, repeats)
-    return AnsweredTable(
-        answers.astype(str),
-        asked,
-        certificate,
-        policy,
-        premises_table(premises),
-        peeled.labels,
-        cost,
-    )
+    return answers_at
 
 
-def list_premises(table: ScoreTable, labels: int, repeats: bool) -> list[Premise]:
+def simulate_calls(
+    goal: Goal,
+    confidence: np.ndarray,
+    predictions: np.ndarray,
+    wrong_at: Callable[[np.ndarray], np.ndarray],
+    labels: int | None,
+    seed: int,
+) -> tuple[list[int], int]:
+    """Return numbers of calls with simulated labels, and the number of real labels of the pilot.
+
+    The labels are draws from a fit on the pilot, whose coefficients vary by their standard errors.
+    """
+    count = len(confidence)
+    pilot = np.random.default_rng(seed).permutation(count)[: min(PILOT, labels or PILOT)]
+    of_pilot = wrong_at(pilot)
+    rng = np.random.default_rng([seed, 1])
+    classes, peel = start_of(confidence, predictions, pilot, pilot, rng.random(count))
+    columns = design(peel.score, peel.group, len(classes) + 1)
+    curve, spread = fitted_curve(columns[pilot], of_pilot, peel.curve)
+    calls = []
+    for _ in range(SIMULATED):
+        log_odds = columns @ rng.multivariate_normal(curve, spread)
+        wrong = rng.logistic(size=count) < log_odds
+        wrong[pilot] = of_pilot
+        peeled, _ = goal.peel(confidence, predictions, wrong.__getitem__, labels, seed)
+        calls.append(int(np.sum(~peeled.kept)))
+    return calls, len(pilot)
+
+
+def dependence_of(
+    confidence: np.ndarray, predictions: np.ndarray, clusters: np.ndarray | None
+) -> str:
+    """Return why the rows are not independent draws of a source, in words, or nothing."""
+    if clusters is not None and len(np.unique(clusters)) < len(clusters):
+        return "clusters= names rows of the table that belong together"
+    if copied_whole(number_rows([confidence, predictions])):
+        return (
+            "rows of the table repeat others. They have equal answers and confidences more often "
+            "than independent draws. Keep one row of each"
+        )
+    return ""
+
+
+def list_premises(table: ScoreTable, labels: int, dependent: str) -> list[Premise]:
     """Return the premises of both guarantees. Only that for new rows needs independent rows."""
-    copied = "rows repeat others, so there is no guarantee for new rows"
+    independent = (VIOLATED, dependent) if dependent else (NOT_VERIFIABLE, UNCLUSTERED)
     status, written, _ = spelling_of(table)
     return [
-        Premise("independent", *((VIOLATED, copied) if repeats else (NOT_VERIFIABLE, UNCLUSTERED))),
+        Premise("independent", *independent),
         Premise("spelling", status, written),
         Premise("labels complete", VERIFIED, f"the answers to all {labels} rows drawn are known"),
         Premise("reference complete", VERIFIED, "ask returned an answer for every id"),
@@ -336,32 +575,21 @@ def step_curve(border: float, digest: str | None) -> dict[str, Any]:
     return {"digest": digest, "knots": [border, above], "values": [0.0, 1.0]}
 
 
-def describe_guarantees(
-    peeled: Peeled, rows: int, epsilon: float, delta: float, keeps: float, repeats: bool
-) -> str:
-    """Return the two guarantees in words, each with probability 1 − δ.
-
-    The second one is not given if rows repeat others.
-    """
-    likely = f"With probability at least {1 - delta:.4g}"
+def describe_guarantees(peeled: Peeled, goal: Goal, keeps: float, dependent: str) -> str:
+    """Return the guarantees in words: about the table, and about new rows unless rows depend."""
+    table = "The reference gave all answers, so none differs from the reference's."
     if peeled.kept.any():
-        table = (
-            f"{likely} over the draw of the labels, at most {epsilon:.4g} of the {rows:,} answers "
-            "differ from the reference's."
-        )
-    else:
-        table = "The reference gave all answers, so none differs from the reference's."
-    if keeps and repeats:
-        source = (
-            "There is no guarantee for new rows: rows of the table repeat others. They have equal "
-            "answers and confidences more often than independent draws. Keep one row of each."
-        )
-    elif keeps:
-        source = (
-            f"{likely} over table and labels, the policy's answers differ from the reference's for "
-            f"at most {epsilon:.4g} of new rows from the same source, if the rows of the table "
-            f"are independent draws of it. The small model answers {keeps:.1%} of the table's rows."
-        )
-    else:
-        source = "The policy calls the reference for every new row: there are too few labels."
-    return f"{table} {source}"
+        table = f"{goal.guarantee('the draw of the labels', f'the {len(peeled.kept):,} answers')}."
+        if goal.delta is None:
+            table += " About half of the draws have a larger share."
+    if not keeps:
+        return f"{table} The policy calls the reference for all new rows: there are too few labels."
+    if dependent:
+        return f"{table} There is no guarantee for new rows: {dependent}."
+    source = goal.guarantee(
+        "table and labels", "the policy's answers to new rows from the same source"
+    )
+    return (
+        f"{table} {source}, if the rows of the table are independent draws of it. The small model "
+        f"answers {keeps:.1%} of the table's rows."
+    )

@@ -16,8 +16,8 @@ from ..checks import CLASSES, about, brief, check_count, items_of
 from ..evaluation.point import Point
 from ..methods.confidence_metrics import metric_of
 from ..methods.ensembles import Output
-from ..methods.fitted import CONFIDENCE, given_columns
-from ..methods.thresholds import own_units
+from ..methods.fitted import CONFIDENCE, value_columns
+from ..methods.thresholds import convert_units
 from ..zoo.batches import concatenate_batches, count_samples, map_parts, take_rows
 from .batches import enqueue, next_batch
 from .cascade_file import point_for_file
@@ -367,24 +367,24 @@ class Cascade(torch.nn.Module):
             check_classes(self.members)
             check_count(guesses, "guesses", 1, classes)
         ensemble = self.method.combination
-        before = batch.output or ensemble.nothing(samples, classes, len(self.members), guesses)
+        before = batch.output or ensemble.empty_output(samples, classes, len(self.members), guesses)
         is_broken = np.zeros(samples, bool)
         if not np.isfinite(logits).all():
             is_broken = ~np.isfinite(logits).all(axis=1)
             logits = np.where(is_broken[:, None], 0, logits)
         temperature = self.method.temperature_of(self.members[stage].name)
-        output = ensemble.after(self.method.rule, temperature, logits, before, stage)
+        output = ensemble.add_model(self.method.rule, temperature, logits, before, stage)
         if self.policy.fitted:
             fitted = self.policy.fitted[stage]
             values = [
                 output.confidence if name == CONFIDENCE else metric_of(name).from_logits(logits)
-                for name in given_columns(fitted.columns)
+                for name in value_columns(fitted.columns)
             ]
             answer_before = before.guesses[:, 0] if stage else None
             confidence = fitted(np.column_stack(values), output.guesses[:, 0], answer_before)
             output = output._replace(confidence=confidence)
         batch.output = output.where(is_broken, before) if is_broken.any() else output
-        confidence = own_units(self.policy.metric, batch.output.confidence)
+        confidence = convert_units(self.policy.metric, batch.output.confidence)
         return Answer(batch.output.guesses, confidence, is_broken * MALFORMED)
 
 

@@ -13,9 +13,9 @@ from ..evaluation.intervals import betting_interval, cost_interval, share_interv
 from ..evaluation.point import Estimate, Expected, Point, single_point
 from ..evaluation.run import evaluate
 from ..guarantees.repeats import refuse_equal_rows, refuse_repeated_ids, samples_seen
-from ..methods.fitted import kind_and_columns
+from ..methods.fitted import describe_fits
 from ..methods.method import Method
-from ..methods.thresholds import own_units
+from ..methods.thresholds import convert_units
 from ..origin import Origins, join_origins, parts_of
 from ..scoring import F1
 from ..store.protocol import Store
@@ -83,7 +83,7 @@ def restrict_method(point: Point, seen: Origins) -> Method:
         temperatures = {name: method.temperature_of(name) for name in point.models}
     fitted = method.fitted
     if point.fitted:
-        method = replace(method, **kind_and_columns(point.fitted), folds=None)
+        method = replace(method, **describe_fits(point.fitted), folds=None)
         fitted = dict(zip(models_read(method, point.models), point.fitted))
     fitted_on = None if method.fitted_on is None else seen
     return replace(method, temperatures=temperatures, fitted=fitted, fitted_on=fitted_on)
@@ -179,7 +179,7 @@ def expected(point: Any, store: Store, intervals: str | None = None) -> Expected
         cost=Estimate(run.cost, *cost_interval(exits, run.costs)),
         exit_rates=tuple(estimate_mean(exits == stage, "exact") for stage in range(len(run.costs))),
         confidences=tuple(
-            summary(own_units(point.metric, np.nan_to_num(values)))
+            summary(convert_units(point.metric, np.nan_to_num(values)))
             for values in run.stage_confidences
         ),
         intervals=intervals,

@@ -14,8 +14,8 @@ from ..evaluation.point import Point
 from ..labels import aligned
 from ..methods.confidence_metrics import metric_of
 from ..methods.confidence_range import impossible, median_outside
-from ..methods.fitted import given_columns
-from ..methods.thresholds import leaves, own_units
+from ..methods.fitted import value_columns
+from ..methods.thresholds import convert_units, does_exit
 from ..scoring import most_given as most_given
 
 FAILURES = ("none", "timeout", "error", "malformed", "unknown label")
@@ -158,7 +158,7 @@ class Decisions:
 
         Return which of them exit, bool [s]: all after the last stage.
         """
-        left = find_exits(point, stage, own_units(point.metric, answer.confidence))
+        left = find_exits(point, stage, convert_units(point.metric, answer.confidence))
         answered_rows = rows
         is_valid: Any = slice(None)
         if answer.failures.any():
@@ -238,7 +238,7 @@ def find_exits(point: Point, stage: int, confidence: np.ndarray) -> np.ndarray:
     stage = check_count(stage, "stage", 0, len(point.inside))
     if stage == len(point.inside):
         return np.ones(confidence.shape, bool)
-    return leaves(confidence, point.inside[stage])
+    return does_exit(confidence, point.inside[stage])
 
 
 def check_answer(
@@ -273,7 +273,7 @@ def check_answer(
         If the number of confidences is wrong, or they are not numbers.
     """
     count = len(failures)
-    lowest = own_units(point.metric, np.array(-np.inf))
+    lowest = convert_units(point.metric, np.array(-np.inf))
     values = np.full(count, np.nan)
     if confidences is not None:
         values = read_columns(point, stage, confidences)
@@ -351,7 +351,7 @@ def align_samples(point: Point, confidences: list, predictions: list) -> tuple[l
     ids = next((values.axes[0] for values in both if hasattr(values, "axes")), None)
     ordered = []
     for stage, values in enumerate(confidences):
-        names = given_columns(point.fitted[stage].columns) if point.fitted else None
+        names = value_columns(point.fitted[stage].columns) if point.fitted else None
         ordered.append(aligned(values, "confidences", ids, names))
     return ordered, [aligned(values, "predictions", ids) for values in predictions]
 

@@ -18,9 +18,9 @@ import numpy as np
 from ..checks import CLASSES, POSITIVE, about, brief, fits, known, misfit
 from ..evaluation.point import Estimate, Expected, OrderStatistics, Point
 from ..files import digest_of, parsed, read_json
-from ..methods.fitted import Fitted, fitted_from_json, kind_and_columns
+from ..methods.fitted import Fitted, describe_fits, fitted_from_json
 from ..methods.method import Method
-from ..methods.thresholds import WORDS, own_units
+from ..methods.thresholds import WORDS, convert_units
 from ..origin import MOST_CONTENTS, TRACES, Origin, Origins, join_origins, parts_of
 
 FORMAT = "cascadelib cascade"
@@ -162,7 +162,7 @@ def records_of(point: Point) -> list[dict[str, Any]]:
 
 def threshold_to_json(metric: str | Callable | None, threshold: float) -> float | str:
     """Return a threshold in native units, or "always" or "never" at the ends of the range."""
-    inside = float(own_units(metric, threshold))
+    inside = float(convert_units(metric, threshold))
     return next((word for word, end in WORDS.items() if inside == end), float(threshold))
 
 
@@ -366,7 +366,7 @@ def threshold_from_json(metric: str | Callable | None, value: Any) -> float:
     Raises ValueError if the value is not a finite number, "always" or "never".
     """
     if isinstance(value, str):
-        return float(own_units(metric, WORDS[known(value, WORDS, "threshold")]))
+        return float(convert_units(metric, WORDS[known(value, WORDS, "threshold")]))
     if not fits(value, float):
         raise ValueError(
             f"a threshold must be a finite number, 'always' or 'never', not {brief(value)}"
@@ -391,7 +391,7 @@ def method_in(written: Mapping, names: tuple[str, ...]) -> Method:
         return method
     if len(fitted) != len(names):
         raise ValueError(f"a fitted confidence is needed of each of the {len(names)} models")
-    method = replace(method, **kind_and_columns(fitted))
+    method = replace(method, **describe_fits(fitted))
     return replace(method, fitted=dict(zip(models_read(method, names), fitted)))
 
 

@@ -20,7 +20,7 @@ from ..checks import about, brief, check_count, items_of, known, reals
 from ..evaluation.point import Point
 from ..files import replacing
 from ..methods.fitted import Fitted
-from ..methods.thresholds import own_units
+from ..methods.thresholds import convert_units
 from .calls import (
     Expectation,
     add_note,
@@ -212,7 +212,7 @@ class Policy:
         ValueError
             If the cascade has no such stage.
         """
-        values = own_units(self.metric, reals(confidence, "confidence"))
+        values = convert_units(self.metric, reals(confidence, "confidence"))
         return find_exits(self.in_use, stage, values)
 
     def decide(self, confidences: Any, predictions: Any = None) -> Decisions:

@@ -8,7 +8,7 @@ from numpy import ndarray as Array
 from ..checks import brief, check_number, reals
 from ..evaluation.point import single_point
 from ..evaluation.run import evaluate
-from ..methods.thresholds import LARGEST, leaves, own_units
+from ..methods.thresholds import LARGEST, convert_units, does_exit
 
 MAX_STEP = 0.15  # largest change of the level by one batch
 
@@ -88,7 +88,7 @@ class StreamBudget:
         self.metric = point.metric
         self.rising = [np.sort(confidence) for confidence in run.confidences[:-1]]
         self.shares = [
-            np.mean(~leaves(rising, threshold))
+            np.mean(~does_exit(rising, threshold))
             for rising, threshold in zip(self.rising, point.inside)
         ]  # of deferred samples
         self.bend = np.clip(self._share_of(run.cost), 1e-9, 1 - 1e-9)
@@ -114,7 +114,7 @@ class StreamBudget:
                 below = np.interp(self.level, [0, self.bend, 1], [0, share, 1])
                 count = round(below * len(rising))
                 inside[stage] = min(rising[count], LARGEST) if count < len(rising) else np.inf
-        return tuple(own_units(self.metric, inside).tolist())
+        return tuple(convert_units(self.metric, inside).tolist())
 
     def run(self, cascade: Any, batch: Any) -> Any:
         """Decide a batch of N samples in small parts, which keep the bound narrow.

@@ -9,7 +9,7 @@ import pandas as pd
 from cascadelib import Front, Point, evaluate, published, search
 from cascadelib.analysis import front_on, mean_cost_ratio, range_dominance, replay
 from cascadelib.analysis.shift import front_of
-from cascadelib.methods.thresholds import own_units
+from cascadelib.methods.thresholds import convert_units
 from tools.claims_of_pairs import run_and_resampled
 from tools.evidence import MOST_POINTS, Evidence, evidence_on_split, resampled
 from tools.ranges import (
@@ -127,7 +127,7 @@ def tenth_claims(three: Front) -> dict[str, Evidence]:
         values = tenths[point.models[0]]
         above = int(np.searchsorted(values, point.inside[0]))
         for row in (max(above - 1, 0), min(above, len(values) - 1)):
-            first = float(own_units(point.metric, values[row]))
+            first = float(convert_units(point.metric, values[row]))
             thinned.append(replace(point, thresholds=(first, *point.thresholds[1:])))
     return tenth_cost(exact, front_of(three.store, three, replay(three.store, thinned)))
 

@@ -8,9 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from cascadelib import Front, LogitStore, evaluate
+from cascadelib import LogitStore
 from cascadelib.files import located
-from cascadelib.tables import arrow
 
 
 def open_splits(folder: str | Path, patterns: str | Sequence[str]) -> dict[str, LogitStore]:
@@ -46,19 +45,6 @@ def drops_table(drops: pd.DataFrame) -> pd.DataFrame:
         split: rows.corr().iloc[0, 1] for split, rows in ranks.groupby("split")
     }
     return table.assign(best_model=splits["accuracy_replayed"].idxmax().str[1])
-
-
-def exit_changes(front: Front, splits: dict[str, Any]) -> pd.DataFrame:
-    """Return the change of the early-exit rate of stage 1 at identical thresholds.
-
-    A row per cascade of the front (at its cheapest point), a column per split ({label: store}).
-    """
-    points = [front.point(row) for row in front.table.drop_duplicates("models").index]
-    before = [point.exit_rates[0] for point in points]
-    there = {}
-    for label, store in splits.items():
-        there[label] = [evaluate(store, point).exit_rates[0] for point in points]
-    return pd.DataFrame(there, [arrow(point.models) for point in points]).sub(before, axis=0)
 
 
 def by_kind(tables: dict[str, Any], first: str) -> dict[str, dict[str, Any]]:

@@ -24,7 +24,6 @@ from tools.verdicts import (
     Verdict,
     evaluate_claims,
     is_known,
-    together,
 )
 
 CLAIMS = Path(__file__).with_name("claims.csv")
@@ -83,35 +82,60 @@ def table(
     ValueError
         If the notebook is unknown, or if an id is not one of these claims.
     """
-    claims = paper_claims()
-    if notebook is not None:
-        known(notebook, sorted(set(claims["notebook"])), "notebook")
-        claims = claims[claims["notebook"] == notebook]
-    sides = [values, held_out or {}, other_way or {}]
-    for name in [name for side in sides for name in side]:
-        known(name, claims.index, "claim")
-    run, held, back = (with_parts(side) for side in sides)
+    claims = claims_of(notebook)
+    run, held, back = (known_values(side or {}, claims) for side in (values, held_out, other_way))
     held, back = (of_dataset(side, dataset) for side in (held, back))
-    from_timm = with_parts(published_evidence())
-    on_published = verdicts_of(claims, from_timm)
-    found, on_held = verdicts_on_run(claims, run, held, back, dataset)
+    found = verdicts_on_run(claims, run, held, back, dataset)
+    in_scope = claims[is_in_scope(claims, dataset)]
+    on_held = {
+        name: verdict
+        for name, verdict in verdicts_of(in_scope, held).items()
+        if found[name].word != UNTESTABLE
+    }
+    from_timm = known_values(published_evidence(), paper_claims())
+    published_words = texts(claims, from_timm, verdicts_of(claims, from_timm))
+    unpublished = claims["unpublished"].replace("", "needs the models' outputs")
     rows = claims[["section", "claim", "paper"]].copy()
-    for name, claim in claims.iterrows():
-        text = with_verdict(from_timm.get(name), claim, on_published.get(name))
-        rows.loc[name, "published"] = text or claim["unpublished"] or "needs the models' outputs"
-        held_verdict = on_held.get(name) if found[name].word != UNTESTABLE else None
-        rows.loc[name, "held out"] = with_verdict(held.get(name), claim, held_verdict) or "–"
-        rows.loc[name, "this run"] = in_words(run.get(name), claim) or "–"
-        rows.loc[name, "verdict"] = str(found[name])
+    rows["published"] = published_words.where(published_words != "", unpublished)
+    rows["held out"] = texts(claims, held, on_held).replace("", "–")
+    rows["this run"] = texts(claims, run, {}).replace("", "–")
+    rows["verdict"] = [str(found[name]) for name in claims.index]
     if notebook is not None and dataset:
         store_claims(rows, notebook, dataset, run)
     return rows
 
 
-def with_parts(values: Mapping[str, Any]) -> dict[str, Evidence]:
-    """Return the known values as Evidence."""
+def claims_of(notebook: str | None) -> pd.DataFrame:
+    """Return the claims of a notebook, or all of them."""
+    claims = paper_claims()
+    if notebook is None:
+        return claims
+    known(notebook, sorted(set(claims["notebook"])), "notebook")
+    return claims[claims["notebook"] == notebook]
+
+
+def known_values(values: Mapping[str, Any], claims: pd.DataFrame) -> dict[str, Evidence]:
+    """Return the values without missing parts as Evidence. Refuse ids of other claims."""
+    for name in values:
+        known(name, claims.index, "claim")
     found = {name: evidence_of(value) for name, value in values.items()}
     return {name: each for name, each in found.items() if is_known(each.value)}
+
+
+def is_in_scope(claims: pd.DataFrame, dataset: str) -> list[bool]:
+    """Return for each claim whether a data set can test it."""
+    return [scope == "any" or dataset.startswith(scope) for scope in claims["scope"]]
+
+
+def texts(
+    claims: pd.DataFrame, values: Mapping[str, Evidence], verdicts: Mapping[str, Verdict]
+) -> pd.Series:
+    """Return each claim's value and verdict as text, "" without a value."""
+    found = {
+        name: with_verdict(values.get(name), claim, verdicts.get(name))
+        for name, claim in claims.iterrows()
+    }
+    return pd.Series(found, claims.index, dtype=object)
 
 
 def of_dataset(values: Mapping[str, Evidence], dataset: str) -> dict[str, Evidence]:
@@ -119,13 +143,17 @@ def of_dataset(values: Mapping[str, Evidence], dataset: str) -> dict[str, Eviden
     return {name: each for name, each in values.items() if each.dataset in ("", dataset)}
 
 
-def verdicts_of(claims: pd.DataFrame, values: Mapping[str, Evidence]) -> dict[str, Verdict]:
-    """Return {id: verdict} of the claims with a rule, family by family."""
+def verdicts_of(claims: pd.DataFrame, *directions: Mapping[str, Evidence]) -> dict[str, Verdict]:
+    """Return {id: verdict} of the claims with a rule and a number in all directions, by family."""
     with_rule = claims[claims["rule"] != ""]
+    evidence = {}
+    for name in with_rule.index:
+        parts = [values[name] for values in directions if name in values]
+        if len(parts) == len(directions) and not any(isinstance(p.value, str) for p in parts):
+            evidence[name] = parts
     found: dict[str, Verdict] = {}
     for _, family in with_rule.groupby("family"):
-        numeric = {name: each for name, each in values.items() if not isinstance(each.value, str)}
-        found |= evaluate_claims(family, numeric)
+        found |= evaluate_claims(family, evidence)
     return found
 
 
@@ -135,38 +163,31 @@ def verdicts_on_run(
     held: Mapping[str, Evidence],
     back: Mapping[str, Evidence],
     dataset: str,
-) -> tuple[dict[str, Verdict], dict[str, Verdict]]:
-    """Return {id: verdict} of a run, and of its held-out values only.
+) -> dict[str, Verdict]:
+    """Return {id: verdict} of a run.
 
-    A claim on methods is tested in both directions, held out. Other claims are tested on the
-    selection split.
+    A claim on methods is tested held out, in both directions together, if the run has them. Other
+    claims are tested on the selection split.
     """
-    in_scope = [scope == "any" or dataset.startswith(scope) for scope in claims["scope"]]
-    sides = [verdicts_of(claims[in_scope], side) for side in (run, held, back)]
+    in_scope = claims[is_in_scope(claims, dataset)]
+    of_methods = in_scope[in_scope["split"] == "methods"]
+    decided = verdicts_of(in_scope, run) | verdicts_of(of_methods, held, back)
     found = {}
     for name, claim in claims.iterrows():
-        reason = why_not(claim, run.get(name), dataset)
-        if reason:
+        found[name] = decided.get(name, Verdict(UNDETERMINED, reason="no interval"))
+        if reason := why_not(claim, run.get(name), dataset):
             found[name] = Verdict(UNTESTABLE, reason=reason)
-            continue
-        on_run, *both_ways = sides
-        votes = []
-        if claim["split"] == "methods":
-            votes = [side[name] for side in both_ways if name in side]
-        if len(votes) < len(both_ways) and name in on_run:
-            votes.append(on_run[name])
-        found[name] = together(votes or [Verdict(UNDETERMINED, reason="no interval")])
-    return found, sides[1]
+    return found
 
 
 def why_not(claim: pd.Series, found: Evidence | None, dataset: str) -> str:
     """Return the reason that this run can't test a claim, "" if it can."""
     if not claim["rule"]:
-        return claim["why"] or "no number in the paper to judge by"
+        return claim["why"] or "the paper has no number to test"
     if claim["scope"] != "any" and not dataset.startswith(claim["scope"]):
         return claim["why"]
     if found is None:
-        return claim["why"] if claim["scope"] == "any" and claim["why"] else missing_reason(claim)
+        return missing_reason(claim)
     if claim["split"] == "held" and found.dataset not in ("", dataset):
         return f"{found.dataset} is another distribution than {dataset}"
     if claim["axis"] and found.cost and not is_axis(claim["axis"], found.cost):
@@ -176,6 +197,8 @@ def why_not(claim: pd.Series, found: Evidence | None, dataset: str) -> str:
 
 def missing_reason(claim: pd.Series) -> str:
     """Return the reason that a run has no value of a testable claim."""
+    if claim["scope"] == "any" and claim["why"]:
+        return claim["why"]
     if claim["axis"] == "seconds":
         return "no published times of these models"
     return "this run has no value"
@@ -257,7 +280,7 @@ def with_verdict(found: Evidence | None, claim: pd.Series, verdict: Verdict | No
 def at_face_value(found: Evidence, claim: pd.Series) -> str:
     """Return the verdict on a value without an interval, as if it were exact."""
     exact = pd.DataFrame([claim.replace({claim["over"]: "nothing"})], [claim.name])
-    return evaluate_claims(exact, {claim.name: found})[claim.name].word
+    return evaluate_claims(exact, {claim.name: [found]})[claim.name].word
 
 
 def folder() -> Path:

@@ -10,7 +10,7 @@ from tools import ledger
 from tools.claims_of_methods import pairs_by_method, replay_fronts
 from tools.claims_of_pairs import is_same_distribution
 from tools.evidence import Evidence
-from tools.verdicts import CONTRADICTED, SUPPORTED, UNDETERMINED, together
+from tools.verdicts import CONTRADICTED, SUPPORTED, UNDETERMINED
 
 FAMILY = "methods, pairs"
 
@@ -50,11 +50,11 @@ def both_ways(first: Any, second: Any) -> list[dict[str, Evidence]]:
 
 
 def words_of(directions: list[dict[str, Evidence]]) -> dict[str, str]:
-    """Return {id of a claim on pairs by method: its verdict over both directions}."""
+    """Return {id of a claim on pairs by method: its verdict, from both directions together}."""
     claims = ledger.paper_claims()
     claims = claims[(claims["family"] == FAMILY) & (claims["split"] == "methods")]
-    sides = [ledger.verdicts_of(claims, ledger.with_parts(found)) for found in directions]
-    return {name: together([side[name] for side in sides]).word for name in claims.index}
+    parts = [ledger.known_values(found, ledger.paper_claims()) for found in directions]
+    return {name: verdict.word for name, verdict in ledger.verdicts_of(claims, *parts).items()}
 
 
 def ranking_by_task(tasks: dict[str, tuple[Any, Any]]) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -57,6 +57,7 @@ CLAIMS = (
     '<section><h2><a href="ledger.html">ledger</a></h2>'
     f"<p>{LEDGER}, of all notebooks.</p></section>"
 )
+MOST_WORDS = 14  # of a finding
 DATE = "%Y-%m-%d %H:%M"
 
 
@@ -105,6 +106,12 @@ def answer_of(nb: NotebookNode) -> str:
     """Return the printed output of the cells tagged ``answer``, "" without one."""
     tagged = [cell for cell in nb.cells if "answer" in cell.metadata.get("tags", [])]
     return " ".join(printed(cell) for cell in tagged)
+
+
+def finding_of(nb: NotebookNode) -> str:
+    """Return the first sentence of a notebook's answer if it is a short claim, else ""."""
+    first = (sentences(answer_of(nb)) or [""])[0].strip()
+    return first if len(first.split()) <= MOST_WORDS else ""
 
 
 def title_of(figure: dict) -> str:

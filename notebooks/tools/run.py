@@ -82,8 +82,10 @@ def parse_literal(text: str) -> Any:
         return text
 
 
-def preset_of(path: Path, folder: Path) -> dict[str, Any]:
+def preset_of(path: Path | None, folder: Path) -> dict[str, Any]:
     """Return the parameters in a preset file. Refuse a name that no notebook of ``folder`` has."""
+    if path is None:
+        return {}
     preset = yaml.safe_load(path.read_text(encoding="utf-8"))
     deal_parameters(find_notebooks(folder), preset)
     return preset
@@ -264,6 +266,23 @@ def set_environment(options: argparse.Namespace) -> None:
     os.environ["PYTHONWARNINGS"] = ",".join([*others, QUIET])
 
 
+def jobs_of(wanted: int | None) -> int:
+    """Return the number of parallel runs: as wanted, or by cores and free memory."""
+    fit_in_memory = psutil.virtual_memory().available // NEED
+    return max(1, wanted or min(cores(), fit_in_memory))
+
+
+def update_committed(options: argparse.Namespace, runs: list[Run]) -> None:
+    """Rewrite the committed outputs, or tag the cells that repeat them, if the options demand
+    it."""
+    executed = {run.source: run.executed for run in runs}
+    if options.rewrite:
+        committed.rewrite_outputs(executed)
+        print(f"Rewrote the outputs of {len(runs)} notebooks")
+    if options.mark:
+        print(f"nbval compares the outputs of {committed.tag_repeated_cells(executed)} cells")
+
+
 def main(arguments: list[str] | None = None, folder: Path = NOTEBOOKS) -> int:
     """Run the notebooks of ``folder``. Return 1 if one failed or none was found, else 0."""
     options = options_of(arguments, folder)
@@ -273,24 +292,18 @@ def main(arguments: list[str] | None = None, folder: Path = NOTEBOOKS) -> int:
     set_environment(options)
     paths = find_notebooks(folder, options.notebooks)
     given = {name: parse_literal(value) for name, value in options.parameter}
-    preset = preset_of(options.preset, folder) if options.preset else {}
-    fit_in_memory = psutil.virtual_memory().available // NEED
-    jobs = max(1, options.jobs or min(cores(), fit_in_memory))
-    runs = run_all(out, deal_parameters(paths, given, preset), jobs)
+    shares = deal_parameters(paths, given, preset_of(options.preset, folder))
+    runs = run_all(out, shares, jobs_of(options.jobs))
     index = report.write(runs, out)
     print(f"Report: {index}\n        {index.as_uri()}")
     failed = [run for run in runs if run.error]
     for run in failed:
         print(f"FAILED {run.source.name}: {run.error}", file=sys.stderr)
-    executed = {run.source: run.executed for run in runs}
-    if options.rewrite and not failed:
-        committed.rewrite_outputs(executed)
-        print(f"Rewrote the outputs of {len(runs)} notebooks in {folder}")
-    if options.mark and not failed:
-        print(f"nbval compares the outputs of {committed.tag_repeated_cells(executed)} cells")
+    if not failed:
+        update_committed(options, runs)
     if ignored := ignored_parameters(paths, given):
         print(f"No such parameter, so it was ignored: {ignored}")
-    return 1 if failed or not runs else 0
+    return int(bool(failed) or not runs)
 
 
 if __name__ == "__main__":

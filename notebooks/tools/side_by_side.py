@@ -21,7 +21,7 @@ from cascadelib.evaluation.intervals import with_ends
 from cascadelib.evaluation.run import evaluate
 from cascadelib.methods.method import cached_confidence, cached_temperature
 from cascadelib.methods.temperature import bounds_of
-from cascadelib.methods.thresholds import exits_of
+from cascadelib.methods.thresholds import sort_exits
 from cascadelib.store.model_table import RESERVED
 
 METRICS_OF_MEANS = ("max_softmax", "softmax_margin")
@@ -216,7 +216,7 @@ def above_below(confidence: np.ndarray, correct: np.ndarray) -> pd.DataFrame:
     confidence = np.asarray(confidence, np.float64)
     correct = np.asarray(correct, np.float64)
     k = len(confidence)
-    order, ends = exits_of(confidence)
+    order, ends = sort_exits(confidence)
     exits = ends[1:]
     correct_so_far = np.cumsum(correct[order])
     inside = correct_so_far[exits - 1]

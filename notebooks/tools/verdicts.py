@@ -1,11 +1,12 @@
-"""Verdicts on claims from simultaneous intervals of a family of claims.
+"""Verdicts on claims, from tests that hold simultaneously for a family of claims.
 
 A claim states that some numbers are positive. These are its *contrasts*: the distance of a value
-from a bound, or the lead of one method over another. The intervals of a family hold simultaneously
-in 95% of samples. They use the largest studentised deviation (max-t, Romano and Wolf, 2005). A
-claim is *supported* if all its intervals are above 0, *contradicted* if one is below, else
-*undetermined*. In a family of claims on equal methods, one is decided with a probability of at most
-5%.
+from a bound, or the lead of one method over another. A contrast is tested by its estimate ÷ its
+standard error over resamples. If a claim was measured in two directions (selected on A and
+evaluated on B, and the reverse), their sum is tested. A claim is *supported* if every contrast is
+significantly positive (intersection-union test). It is *contradicted* if one contrast is
+significantly negative (Bonferroni over its contrasts). Otherwise it is *undetermined*. Holm's
+procedure over a family keeps the probability of any false verdict at 5% or less.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,11 +16,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.stats import t
 
 from tools.evidence import Evidence
 
-LEVEL = 0.95
-DRAWS = 4000  # draws of the largest deviation
+LEVEL = 0.05  # the largest probability of a false verdict in a family
 FEWEST = 0.8  # share of the resamples that must have a contrast
 MOST_SAMPLES = 10**8  # larger numbers are not reported
 SUPPORTED = "supported"
@@ -51,14 +52,9 @@ def distances(values: np.ndarray, others: Sequence[str]) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The verdict that a family's intervals have on a claim.
-
-    low, high: ends of its least contrast. samples: the number that would decide, nan if unknown.
-    """
+    """The verdict on a claim. samples: the number that would decide it, nan if unknown."""
 
     word: str
-    low: float = np.nan
-    high: float = np.nan
     samples: float = np.nan
     reason: str = ""
 
@@ -68,6 +64,46 @@ class Verdict:
         if np.isfinite(self.samples):
             return f"{self.word}: about {self.samples:,.0f} samples would decide"
         return self.word
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The contrasts of a sampled claim, in standard errors: float64 [C].
+
+    negated: the claim is that at least one contrast is positive. Then ``values`` has the negated
+    contrasts, and a contradiction of their claim supports this one. samples: the sample size, 0 if
+    more samples would not help.
+    """
+
+    values: np.ndarray
+    freedom: int
+    samples: int
+    negated: bool
+
+    def verdict(self) -> tuple[str, float]:
+        """Return the likelier verdict and the p-value of its two-sided test."""
+        all_positive = t.sf(self.values, self.freedom).max()
+        one_negative = len(self.values) * t.cdf(self.values, self.freedom).min()
+        is_supported = (all_positive < one_negative) != self.negated
+        p = min(1.0, 2 * min(all_positive, one_negative))
+        return SUPPORTED if is_supported else CONTRADICTED, float(p)
+
+    def samples_to_decide(self, level: float) -> float:
+        """Return the number of samples that would decide at this level, if estimates were exact.
+
+        Standard errors fall with the square root of the number. A claim is contradicted by one
+        negative contrast and supported by all. The result is nan if an estimate is 0 or if the
+        number is too large to be useful.
+        """
+        negative = self.values[self.values < 0]
+        tests = len(self.values) if len(negative) else 1
+        decisive = np.abs(negative).max() if len(negative) else self.values.min()
+        if not self.samples or not decisive:
+            return np.nan
+        found = self.samples * (t.isf(level / 2 / tests, self.freedom) / decisive) ** 2
+        digits = max(0, int(np.floor(np.log10(max(found, 1)))) - 1)
+        rounded = float(np.ceil(found / 10**digits) * 10**digits)
+        return rounded if found <= MOST_SAMPLES else np.nan
 
 
 def names_of(patterns: str, names: Any) -> list[str]:
@@ -119,35 +155,67 @@ def is_known(value: Any) -> bool:
 
 
 def evaluate_claims(
-    claims: pd.DataFrame, evidence: Mapping[str, Evidence], seed: int = 0
+    claims: pd.DataFrame, evidence: Mapping[str, Sequence[Evidence]]
 ) -> dict[str, Verdict]:
-    """Return {id: verdict} of the claims of one family on one split that ``evidence`` has.
+    """Return {id: verdict} of the claims of one family that ``evidence`` has.
 
-    claims: rows of :func:`tools.ledger.paper_claims`. A value that is not sampled (``over`` is
-    "nothing") is compared exactly. A sampled value without an interval stays undetermined.
+    claims: rows of :func:`tools.ledger.paper_claims`. evidence: one per direction. A value that is
+    not sampled (``over`` is "nothing") is compared exactly. A sampled value without resamples stays
+    undetermined.
     """
     verdicts = {}
-    parts: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    tested: dict[str, Scores] = {}
     for name in claims.index.intersection(list(evidence)):
         claim = claims.loc[name]
-        found = evidence[name]
-        estimate = contrasts_of(found.value, claim)
         if claim["over"] == "nothing":
+            estimate = contrasts_of(evidence[name][0].value, claim)
             verdicts[name] = Verdict(SUPPORTED if obeys(estimate, claim["rule"]) else CONTRADICTED)
-            continue
-        draws = [contrasts_of(draw, claim) for draw in found.draws if is_known(draw)]
-        enough = len(draws) >= max(2, FEWEST * len(found.draws))
-        if not enough or len({len(draw) for draw in draws} | {len(estimate)}) > 1:
+        elif scores := scores_of(claim, evidence[name]):
+            tested[name] = scores
+        else:
             verdicts[name] = Verdict(UNDETERMINED, reason="no interval")
-            continue
-        parts[name] = estimate, np.array(draws)
-    widths = half_widths([draws for _, draws in parts.values()], seed)
-    for (name, (estimate, _)), width in zip(parts.items(), widths):
-        is_of_samples = claims.loc[name, "over"] == "samples"
-        samples = evidence[name].samples if is_of_samples else 0
-        decide = verdict_of_any if claims.loc[name, "rule"].startswith("any") else verdict_of
-        verdicts[name] = decide(estimate, width, samples)
+    words = {name: scores.verdict() for name, scores in tested.items()}
+    decided = rejected_by_holm({name: p for name, (_, p) in words.items()})
+    for name, scores in tested.items():
+        needed = scores.samples_to_decide(LEVEL / len(tested))
+        verdicts[name] = Verdict(UNDETERMINED, needed)
+        if name in decided:
+            verdicts[name] = Verdict(words[name][0])
     return verdicts
+
+
+def scores_of(claim: pd.Series, directions: Sequence[Evidence]) -> Scores | None:
+    """Return the scores of a claim, pooled over directions, None without enough resamples.
+
+    The covariance of two directions is of second order, so their variances add up.
+    """
+    estimates = []
+    variances = []
+    freedom = 0
+    for found in directions:
+        draws = [contrasts_of(draw, claim) for draw in found.draws if is_known(draw)]
+        estimates.append(contrasts_of(found.value, claim))
+        enough = len(draws) >= max(2, FEWEST * len(found.draws))
+        if not enough or len({len(part) for part in [*estimates, *draws]}) > 1:
+            return None
+        variances.append(np.var(draws, axis=0, ddof=1))
+        freedom += len(draws) - 1
+    with np.errstate(divide="ignore", invalid="ignore"):
+        scores = np.sum(estimates, axis=0) / np.sqrt(np.sum(variances, axis=0))
+    scores[np.isnan(scores)] = 0.0  # neither a difference nor an error
+    negated = claim["rule"].startswith("any")
+    samples = min(found.samples for found in directions) if claim["over"] == "samples" else 0
+    return Scores(-scores if negated else scores, freedom, samples, negated)
+
+
+def rejected_by_holm(p_values: Mapping[str, float]) -> set[str]:
+    """Return the names whose tests are significant, simultaneously for all (Holm, 1979)."""
+    rejected: set[str] = set()
+    for name in sorted(p_values, key=lambda name: p_values[name]):
+        if p_values[name] > LEVEL / (len(p_values) - len(rejected)):
+            break
+        rejected.add(name)
+    return rejected
 
 
 def obeys(estimate: np.ndarray, rule: str) -> bool:
@@ -155,88 +223,3 @@ def obeys(estimate: np.ndarray, rule: str) -> bool:
     if rule.startswith("any"):
         return bool(np.any(estimate > 0))
     return bool(np.all(estimate >= 0) if rule.startswith("in") else np.all(estimate > 0))
-
-
-def half_widths(draws: list[np.ndarray], seed: int = 0) -> list[np.ndarray]:
-    """Return half the widths of simultaneous intervals, of contrasts float64 [R, C] each.
-
-    The resamples of all are paired, row by row. If some have fewer, the first rows count. The
-    factor on each standard error is a quantile of the largest of all deviations. Deviations are
-    drawn from a normal distribution with the correlations of the resamples. They include the
-    uncertainty of R resamples.
-    """
-    if not draws:
-        return []
-    rows = min(len(part) for part in draws)
-    stacked = np.concatenate([part[:rows] for part in draws], axis=1)
-    errors = stacked.std(axis=0, ddof=1)
-    varies = errors > 0
-    factor = 0.0
-    if varies.any():
-        standard = (stacked[:, varies] - stacked[:, varies].mean(axis=0)) / errors[varies]
-        rng = np.random.default_rng(seed)
-        noise = rng.standard_normal((DRAWS, rows))
-        deviations = np.abs(noise @ standard / np.sqrt(rows - 1)).max(axis=1)
-        spread = np.sqrt(rng.chisquare(rows - 1, DRAWS) / (rows - 1))
-        factor = float(np.quantile(deviations / spread, LEVEL))
-    ends = np.cumsum([part.shape[1] for part in draws])
-    return np.split(factor * errors, ends[:-1])
-
-
-def verdict_of(estimate: np.ndarray, width: np.ndarray, samples: int) -> Verdict:
-    """Return the verdict on contrasts [C] with half the widths of their intervals.
-
-    samples: the sample size, 0 if more samples would not help.
-    """
-    low = estimate - width
-    high = estimate + width
-    least = int(np.argmin(low))
-    ends = float(low[least]), float(high[least])
-    if np.all(low > 0):
-        return Verdict(SUPPORTED, *ends)
-    if np.any(high < 0):
-        worst = int(np.argmin(high))
-        return Verdict(CONTRADICTED, float(low[worst]), float(high[worst]))
-    return Verdict(UNDETERMINED, *ends, samples_to_decide(estimate, width, samples))
-
-
-def verdict_of_any(estimate: np.ndarray, width: np.ndarray, samples: int) -> Verdict:
-    """Return the verdict on the claim that at least one contrast is positive, by negating both."""
-    negated = verdict_of(-estimate, width, samples)
-    words = {SUPPORTED: CONTRADICTED, CONTRADICTED: SUPPORTED, UNDETERMINED: UNDETERMINED}
-    return Verdict(words[negated.word], -negated.high, -negated.low, negated.samples)
-
-
-def samples_to_decide(estimate: np.ndarray, width: np.ndarray, samples: int) -> float:
-    """Return the number of samples that would decide, if the estimates were exact.
-
-    Widths fall with the square root of the number. To support a claim, all contrasts must be
-    decided. To contradict it, one that is below 0 must be. The result is nan if an estimate is 0 or
-    if the number is too large to be useful.
-    """
-    if not samples:
-        return np.nan
-    with np.errstate(divide="ignore", invalid="ignore"):
-        needed = samples * np.square(width / estimate)
-    below = estimate < 0
-    found = float(np.min(needed[below]) if below.any() else np.max(needed))
-    if not np.isfinite(found) or found > MOST_SAMPLES:
-        return np.nan
-    digits = max(0, int(np.floor(np.log10(max(found, 1)))) - 1)
-    return float(np.ceil(found / 10**digits) * 10**digits)
-
-
-def together(verdicts: list[Verdict]) -> Verdict:
-    """Combine the verdicts of several directions: the verdict that they share, else
-    undetermined."""
-    if len(verdicts) == 1:
-        return verdicts[0]
-    words = {verdict.word for verdict in verdicts}
-    if len(words) == 1:
-        samples = float(np.max([verdict.samples for verdict in verdicts]))
-        return Verdict(words.pop(), verdicts[0].low, verdicts[0].high, samples)
-    decided = words & {SUPPORTED, CONTRADICTED}
-    if len(decided) > 1:
-        return Verdict(UNDETERMINED, reason="the two directions contradict each other")
-    samples = float(np.max([v.samples for v in verdicts if v.word == UNDETERMINED]))
-    return Verdict(UNDETERMINED, verdicts[0].low, verdicts[0].high, samples)

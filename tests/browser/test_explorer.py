@@ -1,4 +1,4 @@
-"""The explorer under a mouse and a keyboard, from disk and in JupyterLab, beside `cl.evaluate`."""
+"""The explorer in a browser, from disk and in JupyterLab, compared with `cl.evaluate`."""
 
 import re
 
@@ -282,7 +282,7 @@ def test_a_screen_reader_and_a_keyboard_get_there(browser, path, explorer):
     value = slider.get_attribute("aria-valuetext")
     assert float(value.split(",")[0]) == pytest.approx(point.thresholds[0], abs=1e-5)
     rate = list(explorer.runs.values())[-1].exit_rates[0]
-    assert value.endswith(f", {rate:.2%} stop here")
+    assert value.endswith(f", {rate:.2%} exit here")
     page.locator("summary", has_text="All numbers").click()
     page.locator(".cl-goal select").select_option("accuracy")
     best = max(cl.search(explorer.splits.store, 2).table["accuracy"])
@@ -306,7 +306,7 @@ def test_a_promise_stands_only_where_it_was_certified(browser, stores, tmp_path)
     certificate = cl.certify(certify, pair, 0.08, 0.1, names[4])
     assert 2 < len(certificate.certified) < 40
     explorer = cl.explore(choose, stores[1], certificate=certificate)
-    explorer.to(certificate.certified[0])
+    explorer.show_point(certificate.certified[0])
     path = explorer.save_html(tmp_path / "page.html")
     page = opened(browser, path)
     sentence = page.locator(SENTENCE)
@@ -314,7 +314,8 @@ def test_a_promise_stands_only_where_it_was_certified(browser, stores, tmp_path)
     note = page.locator(".cl-note").inner_text()
     many = len(certificate.certified)
     assert (
-        f"{many} cascades are certified by 450 other labels (at confidence 90%, all at once" in note
+        f"{many} cascades are certified by 450 other labels (at confidence 90%, simultaneously"
+        in note
     )
     assert "each loses at most 8.00% of accuracy against a_network" in note
     assert page.locator(".cl-band").first.is_visible()
@@ -343,7 +344,7 @@ def test_a_promise_stands_only_where_it_was_certified(browser, stores, tmp_path)
     empty = cl.certify(certify.take(slice(0, 50)), point, 0.005, 0.05, names[4])
     explorer = cl.explore(choose, stores[1], certificate=empty)
     page = opened(browser, explorer.save_html(tmp_path / "empty.html"))
-    assert "nothing is certified: 50 other labels do not show it; 598 without a loss would" in (
+    assert "nothing is certified: 50 other labels do not suffice, 598 without a loss would" in (
         page.locator(".cl-note").inner_text()
     )
     assert 0.995**598 <= 0.05 < 0.995**597
@@ -375,7 +376,7 @@ def test_bands_of_two_thresholds(browser, stores, tmp_path):
     certified = {point.thresholds for each in certificates for point in each.certified}
     assert {second for _, second in certified} == set(seconds)
     explorer = cl.explore(choose, stores[1], certificate=certificates)
-    explorer.to(certificates[0].certified[0])
+    explorer.show_point(certificates[0].certified[0])
     page = opened(browser, explorer.save_html(tmp_path / "page.html"))
     sentence = page.locator(SENTENCE)
     row = sorted(first for first, second in certified if second == seconds[0])

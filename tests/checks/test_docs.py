@@ -6,6 +6,7 @@ import functools
 import http.server
 import importlib
 import importlib.util
+import io
 import os
 import re
 import subprocess
@@ -17,6 +18,7 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pytest
+from PIL import Image
 
 import cascadelib as cl
 
@@ -336,3 +338,12 @@ def test_the_site_takes_what_ran_whole_at_its_own_parameters(
     nb.metadata.update(about)
     nbformat.write(nb, copy)
     assert pages.executed(source) == (copy if taken else source)
+
+
+def test_the_gallery_has_a_readable_picture_of_each_notebook_with_figures():
+    gallery = script("gallery")
+    cards, pictures = gallery.gallery()
+    assert cards.count("<img ") == len(pictures) == len(gallery.CROPS) == 9
+    for number, picture in pictures.items():
+        width, height = Image.open(io.BytesIO(picture)).size
+        assert width >= 500 and 1.2 < width / height < 2, number

@@ -3,9 +3,11 @@ works without the service."""
 
 import ast
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -62,3 +64,13 @@ def test_every_module_of_the_core_is_imported_without_the_service():
 @pytest.mark.parametrize("code", ["import cascadelib.serve", "import cascadelib; cascadelib.serve"])
 def test_the_service_is_blocked_there(code):
     assert "cascadelib.serve is blocked here" in run_without_serve(code).stderr
+
+
+@pytest.mark.parametrize(("notebook", "blocked"), [("01_extraction", True), ("08_serve", False)])
+def test_the_service_is_blocked_only_while_a_kernel_starts(monkeypatch, notebook, blocked):
+    monkeypatch.setenv("PYTHONPATH", "mine")
+    hook = runpy.run_path(str(PACKAGE.parent / "notebooks" / "conftest.py"))["pytest_runtest_setup"]
+    during = hook(SimpleNamespace(path=Path(f"{notebook}.ipynb")))
+    next(during)
+    assert (os.environ["PYTHONPATH"] == str(WITHOUT_SERVE)) == blocked
+    assert next(during, None) is None and os.environ["PYTHONPATH"] == "mine"

@@ -1,4 +1,4 @@
-"""Fixtures that the tests of this room share."""
+"""An explorer that several tests share."""
 
 import pytest
 from explorer_stores import OTHER, STORE

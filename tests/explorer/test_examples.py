@@ -1,4 +1,4 @@
-"""Examples: inputs on which models disagree, as pictures or texts."""
+"""Examples: thumbnails and texts of samples on which models disagree."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from PIL import Image
 from cascadelib.explorer.examples import example_of, examples_of, picture, shown_rows
 
 
-def test_samples_on_which_models_disagree_come_first():
+def test_three_of_four_examples_are_samples_on_which_models_disagree():
     rng = np.random.default_rng(0)
     correct = [rng.random(2000) < share for share in (0.7, 0.9, 0.95)]
     rows = shown_rows(correct, 100)
@@ -28,18 +28,18 @@ def test_samples_on_which_models_disagree_come_first():
         Image.new("L", (6, 5)),
     ],
 )
-def test_pictures_of_any_kind(image, tmp_path):
+def test_images_of_any_type_become_thumbnails(image, tmp_path):
     assert picture(image).size == (6, 5)
     path = tmp_path / "a.png"
     picture(image).save(path)
     assert example_of(path)["image"].startswith("data:image/webp;base64,")
 
 
-def test_texts_are_cut():
+def test_texts_are_shortened():
     assert example_of("<b>" + "x" * 500)["text"].endswith("x…")
     assert example_of(("a", "b")) == {"text": "a / b"}
 
 
-def test_an_example_says_its_label():
+def test_an_example_has_its_label():
     (one,) = examples_of(STORE, ["a"] * len(STORE), np.array([3]))
     assert one == {"row": 3, "label": str(STORE.labels[3]), "text": "a"}

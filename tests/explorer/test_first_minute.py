@@ -16,7 +16,7 @@ def test_the_page_is_written_and_opened(tmp_path):
     assert "llama-3.3-70b" in text
 
 
-def test_it_begins_at_the_cheapest_cascade_that_is_certified():
+def test_the_explorer_starts_at_the_cheapest_certified_cascade():
     answers = cl.ScoreTable.from_frame(
         cl.datasets.llm_answers(), label="label", prediction="prediction"
     )

@@ -1,4 +1,4 @@
-"""What Python packs and the page's evaluator reads: one contract, to the last digit."""
+"""The evaluator of the page equals cl.evaluate in every digit."""
 
 import base64
 import json
@@ -14,7 +14,7 @@ import cascadelib as cl
 from cascadelib.explorer.packing import Packed, cut_of, falling_values, separators
 from cascadelib.explorer.page import read_part
 from cascadelib.explorer.splits import Choice, ExploredSplits
-from cascadelib.methods.thresholds import LARGEST, leaves, own_units
+from cascadelib.methods.thresholds import LARGEST, convert_units, does_exit
 
 FLOATS = st.lists(st.floats(allow_nan=True, width=64), min_size=1, max_size=30)
 READ = """async ({packed, rows, cost}) => {
@@ -49,30 +49,30 @@ CURVES = """async ({packed, rows, cost, steps}) => {
 
 
 @given(FLOATS)
-def test_separators_part_neighbours_in_few_decimals(values):
+def test_separators_are_between_neighbours(values):
     falling = falling_values(np.array(values))
     found, *_ = separators(falling)
     following = np.append(falling[1:], -np.inf)
     assert np.all((found <= falling) & ((found > following) | (found == -np.inf)))
 
 
-def test_separators_are_short():
+def test_separators_have_few_decimals():
     found, *_ = separators(np.array([0.98765432, 0.98712345, 0.5, 0.4999999]))
     assert found.tolist() == [0.9876, 0.9, 0.5, 0.0]
 
 
 @given(FLOATS, st.floats(allow_nan=False))
-def test_a_cut_counts_what_leaves(values, threshold):
+def test_a_cut_counts_the_confidences_that_exit(values, threshold):
     confidence = np.array(values)
     falling = falling_values(confidence)
-    gone = confidence[leaves(confidence, threshold)]
-    if np.any(gone == np.inf) and threshold > np.finfo(float).max:
+    exiting = confidence[does_exit(confidence, threshold)]
+    if np.any(exiting == np.inf) and threshold > np.finfo(float).max:
         return
-    assert cut_of(falling, threshold) == len(falling_values(gone))
+    assert cut_of(falling, threshold) == len(falling_values(exiting))
 
 
 def scores(seed, k, per_query=False):
-    """Five models with ties, infinite confidences and prices, of one seed per split."""
+    """Five models with ties, infinite confidences and costs, with a seed per split."""
     rng = np.random.default_rng(seed)
     correct = rng.random((5, k)) < np.linspace(0.6, 0.95, 5)[:, None]
     confidence = np.round(rng.normal(size=(5, k)) + correct, 2)
@@ -94,7 +94,7 @@ def two_classes(seed, k):
 
 
 def positions(pack, count, lengths):
-    """(models, cuts) drawn at random, with the two ends among the cuts."""
+    """Random (models, cuts), with both ends among the cuts."""
     rng = np.random.default_rng(5)
     rows = []
     cascades = [list(map(int, key.split(","))) for key in pack.outputs if "," in key]
@@ -115,7 +115,7 @@ def positions(pack, count, lengths):
 
 @pytest.fixture(scope="module")
 def engine(browser):
-    """A page with the evaluator alone."""
+    """A page with only the evaluator."""
     page = browser.new_page()
     names = "unpack, evaluate, curve, interp, shareInterval, differenceInterval"
     module = read_part("engine.js") + f"\nwindow.engine = {{ {names} }}"
@@ -136,15 +136,14 @@ CONTRACTS = {
 
 @pytest.mark.browser
 @pytest.mark.parametrize("contract", CONTRACTS)
-def test_the_page_evaluates_as_python_does(contract, engine):
-    """2,000 positions in all: accuracy, cost, saving, improvement, difference and exit rates equal
-    in every digit, whatever the page writes down as thresholds."""
+def test_the_page_evaluates_equal_to_python(contract, engine):
+    """2,000 positions have equal accuracy, cost, saving, improvement, difference and exit rates."""
     store, other, method, score, count = CONTRACTS[contract]
     assert_agrees(engine, store, other, method, score, count, 0.0)
 
 
 @pytest.mark.browser
-def test_prices_of_each_query_agree(engine):
+def test_the_page_evaluates_prices_per_query_equal_to_python(engine):
     assert_agrees(engine, scores(0, 500, True), scores(1, 333, True), None, "top1", 100, 1e-12)
 
 
@@ -154,9 +153,8 @@ PRICED = {"prices of each query": (scores(0, 500, True), scores(1, 333, True), N
 @pytest.mark.browser
 @pytest.mark.parametrize("contract", CONTRACTS | PRICED)
 @pytest.mark.parametrize("steps", [7, 10_000])
-def test_a_sliders_way_goes_through_what_its_cuts_evaluate_to(contract, steps, engine):
-    """Of two, three and four models, at every stage, on both splits: in every digit where one
-    number is the price of all queries."""
+def test_the_curve_of_a_slider_equals_evaluations_at_its_cuts(contract, steps, engine):
+    """Cascades of two, three and four models, at every stage, on both splits."""
     store, other, method, score, _ = (CONTRACTS | PRICED)[contract]
     choice, pack = packed_of(store, other, method, score)
     longest_last = sorted(positions(pack, 60, (2, 3, 4)), key=lambda row: len(row[0]))
@@ -173,7 +171,7 @@ def test_a_sliders_way_goes_through_what_its_cuts_evaluate_to(contract, steps, e
 
 
 def packed_of(store, other, method, score):
-    """All of two splits by a method and a score, with cascades of two, three and four models."""
+    """Pack two splits with cascades of two, three and four models."""
     splits = ExploredSplits(store, other)
     choice = Choice((), method or splits.first, splits.costs[0], score)
     names = list(store.models.index)
@@ -185,46 +183,46 @@ def assert_agrees(engine, store, other, method, score, count, tolerance):
     choice, pack = packed_of(store, other, method, score)
     rows = positions(pack, count, (2, 3, 4))
     packed = base64.b64encode(pack.to_bytes({})).decode()
-    told = engine.evaluate(READ, {"packed": packed, "rows": rows, "cost": choice.cost})
+    results = engine.evaluate(READ, {"packed": packed, "rows": rows, "cost": choice.cost})
     task = pack.tasks[0]
     points = []
-    for (models, cuts), said in zip(rows, told):
+    for (models, cuts), result in zip(rows, results):
         words = {"always": -np.inf, "never": np.inf}
         thresholds = [
-            float(own_units(task.metric, words[t])) if t in words else float(t)
-            for t in said["thresholds"]
+            float(convert_units(task.metric, words[t])) if t in words else float(t)
+            for t in result["thresholds"]
         ]
         chain = tuple(pack.names[model] for model in models)
-        assert pack.cuts(chain, thresholds) == cuts == said["back"]
-        # nothing finite lies above an infinite confidence
-        for key, cut, finite in zip(pack.keys(chain), cuts, said["finite"]):
+        assert pack.cuts(chain, thresholds) == cuts == result["back"]
+        # No finite number is above an infinite confidence.
+        for key, cut, finite in zip(pack.keys(chain), cuts, result["finite"]):
             assert finite == cut or (cut == 0 and pack.falling[key][0] == LARGEST)
         point = cl.Point(chain, tuple(thresholds), method=task.method, score=score)
         points.append(replace(point, cost_kind=choice.cost))
     for position, at in enumerate((store, other)):
         runs = cl.evaluate(at, points)
-        for run, said in zip(runs, told):
+        for run, result in zip(runs, results):
             assert_equal(
-                replace(run, singles=runs[0].baseline), said["results"][position], tolerance
+                replace(run, singles=runs[0].baseline), result["results"][position], tolerance
             )
 
 
-def assert_equal(run, said, tolerance):
-    """What evaluate returns, and what the page says."""
+def assert_equal(run, result, tolerance):
+    """Assert that the page's result equals an evaluation."""
     for name in ("accuracy", "cost", "saving", "difference", "improvement", "exit_rates"):
         expected = np.array(getattr(run, name), np.float64)
-        found = np.array(said[name], np.float64)
+        found = np.array(result[name], np.float64)
         if tolerance:
             np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance)
         else:
             assert json.dumps(found.tolist()) == json.dumps(expected.tolist()), name
     if run.correct.dtype == bool and run.point.score != "f1":
         expected = cl.evaluation.share_interval(run.correct)
-        np.testing.assert_allclose(said["interval"], expected, atol=1e-12)
+        np.testing.assert_allclose(result["interval"], expected, atol=1e-12)
 
 
 @pytest.mark.browser
-def test_interp_is_numpys(engine):
+def test_interp_equals_numpy(engine):
     rng = np.random.default_rng(0)
     xs = np.sort(rng.random(12))
     ys = rng.normal(size=12)
@@ -236,7 +234,7 @@ def test_interp_is_numpys(engine):
     assert found == np.interp(at, xs, ys).tolist()
 
 
-def test_what_is_not_packed_is_refused():
+def test_cascades_that_are_not_packed_have_no_cuts():
     splits = ExploredSplits(STORE, OTHER)
     choice = Choice(("m0", "m1"), "max_softmax_mean_logits_ts", "macs", "top1")
     pack = Packed(splits, choice, [("m0", "m1")])

@@ -1,4 +1,4 @@
-"""The page as a file: what is in it, how large it is, what it says without a script."""
+"""The page as a file, and its sentence without scripts."""
 
 import hashlib
 import re
@@ -15,7 +15,7 @@ from cascadelib.tables import arrow
 D3 = "2740fadd6762e1ea58b62cd8623adc9d7a1350e9c4280db1560147f682a0aabf"
 
 
-def test_a_page_is_one_file_that_asks_nobody(explorer, tmp_path):
+def test_a_page_is_one_file_without_requests(explorer, tmp_path):
     path = explorer.save_html(tmp_path / "page.html")
     text = path.read_text(encoding="utf-8")
     assert [p.name for p in tmp_path.iterdir()] == ["page.html"]
@@ -25,7 +25,7 @@ def test_a_page_is_one_file_that_asks_nobody(explorer, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["<u>", "</script><script>alert(1)</script>"])
-def test_names_are_text(name, tmp_path):
+def test_names_are_escaped(name, tmp_path):
     store = cl.LogitStore.from_arrays(
         STORE.labels, {name: STORE.logits("m0"), "m": STORE.logits("m4")}, macs={name: 1, "m": 9}
     )
@@ -35,7 +35,7 @@ def test_names_are_text(name, tmp_path):
     ElementTree.fromstring(still_html(explorer.runs, explorer.state))
 
 
-def test_the_page_at_rest_has_the_numbers_the_splits_and_the_state(explorer):
+def test_the_html_without_scripts_has_sentence_splits_and_state(explorer):
     root = ElementTree.fromstring(still_html(explorer.runs, explorer.state))
     assert root.text == sentence(explorer.runs) and arrow(explorer.point.models) in root.text
     assert root.get("data-state") == explorer.state
@@ -44,7 +44,7 @@ def test_the_page_at_rest_has_the_numbers_the_splits_and_the_state(explorer):
         assert root.get(f"data-{split}") == f"{origin.dataset} {origin.split}"
 
 
-def test_a_sentence_always_says_a_saving(explorer):
+def test_the_sentence_always_states_a_saving(explorer):
     for thresholds in ((-np.inf,), (np.inf,)):
         explorer.show(explorer.choice, thresholds)
         run = explorer.runs["held-out"]
@@ -53,8 +53,8 @@ def test_a_sentence_always_says_a_saving(explorer):
         assert f"for {said} MACs." in sentence(explorer.runs)
 
 
-def test_a_split_that_is_checked_on_itself_is_called_so(tmp_path):
-    """As by ``make imagenet ARGS=--whole``, which holds nothing out."""
+def test_a_split_is_not_held_out_from_itself(tmp_path):
+    """``make imagenet ARGS=--whole`` passes the same split twice."""
     path = tmp_path / "val"
     cl.LogitStore.create(path, STORE.labels, split="val")
     for name, cost in STORE.models["macs"].items():
@@ -64,16 +64,16 @@ def test_a_split_that_is_checked_on_itself_is_called_so(tmp_path):
     assert set(explorer.runs) == {"validation"}
 
 
-def test_samples_that_chose_are_not_called_others(explorer):
+def test_the_sentence_states_shared_samples(explorer):
     half = cl.explore(STORE, STORE.take(slice(0, 300)))
     assert "checked on 300 samples, 300 of them the same." in sentence(half.runs)
-    assert half.pack.split("held-out")["shared"] == 300
+    assert half.pack.pack_split("held-out")["shared"] == 300
     assert sentence(explorer.runs).endswith(f"checked on {len(OTHER)} others.")
-    assert explorer.pack.split("held-out")["shared"] == 0
+    assert explorer.pack.pack_split("held-out")["shared"] == 0
 
 
-def test_what_is_vendored_is_what_was_bundled():
-    """d3.js begins with the packages' versions, digests on npm and licence."""
+def test_the_vendored_d3_is_unchanged():
+    """It begins with the versions, digests on npm and licence of its packages."""
     text = read_part("d3.js")
     head = [line for line in text.splitlines() if line.startswith("//")]
     packages = [line for line in head if re.fullmatch(r"// [\w-]+ [\d.]+ sha512-[\w+/=]{88}", line)]

@@ -1,4 +1,4 @@
-"""The splits that are shown, and what there is to choose from."""
+"""Splits of the explorer, and the available methods and scores."""
 
 import numpy as np
 import pytest
@@ -8,13 +8,13 @@ import cascadelib as cl
 from cascadelib.explorer.splits import ExploredSplits
 
 
-def test_a_thousand_classes_and_no_second_split():
+def test_many_classes_add_top5_accuracy():
     store = made(k=60, classes=1000, models=2)
     explorer = cl.explore(store, images=np.zeros((60, 3, 8, 9), np.float32))
     assert "top5" in explorer.splits.scores and set(explorer.runs) == {"validation"}
 
 
-def test_f1_with_two_classes():
+def test_two_classes_can_be_scored_by_f1():
     store = made(k=300, classes=2)
     front = cl.search(store, 2, score="f1")
     explorer = cl.explore(store, made(1, 200, 2), front=front)
@@ -25,7 +25,7 @@ def test_f1_with_two_classes():
 
 
 @pytest.mark.parametrize("graded", [False, True])
-def test_a_score_table_has_its_own_confidences(graded):
+def test_a_score_table_has_one_method(graded):
     rng = np.random.default_rng(0)
     correct = rng.random((3, 50)) if graded else rng.random((3, 50)) < 0.7
     table = cl.ScoreTable(correct, rng.integers(0, 9, (3, 50)), [1.0, 3.0, 9.0], ["a", "b", "c"])
@@ -33,16 +33,16 @@ def test_a_score_table_has_its_own_confidences(graded):
     explorer.sliders[0].value = 4
     result = cl.evaluate(table, explorer.point)
     assert (explorer.point.accuracy, explorer.point.cost) == (result.accuracy, result.cost)
-    assert explorer.choice.method == "as given" and "some text" in explorer.more
+    assert explorer.choice.method == "confidence of the table" and "some text" in explorer.details
 
 
 def thirds():
-    """Three parts of one split, and points chosen on the first."""
+    """Three parts of one split."""
     store = made(k=3000, models=3)
     return tuple(store.take(slice(i, None, 3)) for i in range(3))
 
 
-def test_a_certificate_is_shown_where_nothing_else_has_seen_its_samples():
+def test_a_held_out_split_with_samples_of_a_certificate_is_refused():
     choose, certify, held_out = thirds()
     front = cl.search(choose, 2)
     certificate = cl.certify(certify, front, 0.2, 0.1)
@@ -51,23 +51,23 @@ def test_a_certificate_is_shown_where_nothing_else_has_seen_its_samples():
     assert splits.first == "max_softmax"
     for wrong in (certify, choose):
         with pytest.raises(
-            ValueError, match="held_out shares 1000 samples with those that chose or"
+            ValueError, match="held_out shares 1000 samples with those that selected or"
         ):
             ExploredSplits(choose, wrong, certificates=[certificate])
     with pytest.raises(ValueError, match="model of the certificate"):
         ExploredSplits(choose.select(["m0", "m1"]), certificates=[certificate])
 
 
-def test_an_empty_certificate_says_how_many_labels_it_would_take():
+def test_an_empty_certificate_has_its_epsilon_and_delta():
     choose, certify, held_out = thirds()
     point = cl.pick(cl.search(choose, 2), "max_improvement", caution=0)
     certificate = cl.certify(certify.take(slice(0, 50)), point, 0.005, 0.05, "m2")
     assert not certificate.certified
-    told = cl.explore(choose, held_out, certificate=certificate).certified()
-    assert (told["epsilon"], told["deltas"], told["rows"]) == (0.005, [0.05], [])
+    details = cl.explore(choose, held_out, certificate=certificate).describe_certificates()
+    assert (details["epsilon"], details["deltas"], details["rows"]) == (0.005, [0.05], [])
 
 
-def test_models_of_both_splits_in_another_order():
+def test_both_splits_may_order_their_models_differently():
     other = OTHER.select(["m4", "m0", "m2", "m1", "m3"])
     explorer = cl.explore(STORE, other)
     assert explorer.runs["held-out"].accuracy == cl.evaluate(OTHER, explorer.point).accuracy

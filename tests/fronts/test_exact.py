@@ -14,7 +14,7 @@ from cascadelib import ScoreTable, evaluate, replay, search
 from cascadelib.fronts.cascades import Limits, extensions, prepare_search
 from cascadelib.fronts.exact import search_arrays, search_outcomes
 from cascadelib.fronts.graded import search_graded
-from cascadelib.methods.thresholds import exiting, leaves
+from cascadelib.methods.thresholds import count_exiting, does_exit
 from tools.recipes.shared_threshold import search_shared_threshold
 
 
@@ -160,7 +160,9 @@ def test_infinite_confidences_equal_brute_force(table, data):
         assert again.exit_stage.tolist() == stages and again.correct.tolist() == hits.tolist()
         for i in range(n - 1):
             fall = np.sort(confidence[models[i]])[::-1]
-            assert exiting(fall, thresholds[i]) == plain_stages([fall], [thresholds[i]]).count(0)
+            assert count_exiting(fall, thresholds[i]) == plain_stages(
+                [fall], [thresholds[i]]
+            ).count(0)
     moved = replay(store, front, ranges=False)
     np.testing.assert_array_equal(moved["accuracy_replayed"], front.table["accuracy"])
     np.testing.assert_array_equal(moved["cost_replayed"], front.table["cost"])
@@ -208,9 +210,9 @@ def test_one_threshold_for_all_stages_with_infinite_confidences(table, data):
 def test_a_running_cascade_takes_ends_as_flags():
     """Never holds even infinite confidence back, always takes even −inf along."""
     confidence = np.array([np.inf, 1.0, -np.inf])
-    assert leaves(confidence, np.inf).tolist() == [False] * 3
-    assert leaves(confidence, -np.inf).tolist() == [True] * 3
-    assert leaves(np.array([np.nan, np.inf]), 0.0).tolist() == [False, True]
+    assert does_exit(confidence, np.inf).tolist() == [False] * 3
+    assert does_exit(confidence, -np.inf).tolist() == [True] * 3
+    assert does_exit(np.array([np.nan, np.inf]), 0.0).tolist() == [False, True]
 
 
 def test_constant_confidence_only_exits_all_or_none():

@@ -1,5 +1,7 @@
 """Peeling against a slow twin, and what it promises, by simulation at the boundary."""
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -310,9 +312,8 @@ def test_what_the_first_rows_leave_of_the_source_has_the_law_of_spacings():
         rng = np.random.default_rng(seed)
         group = rng.integers(0, 4, 90)
         confidence = rng.random(90)
-        peel = Peel(
-            confidence, confidence, group, np.arange(90), rng.random(90), borders=np.zeros(4)
-        )
+        rows = np.arange(90)
+        peel = Peel(confidence, confidence, group, rows, rng.random(90), rows, np.zeros(4))
         peel.chunk = 5
         while len(peel.order) < 30:
             rows = peel.take()
@@ -322,3 +323,56 @@ def test_what_the_first_rows_leave_of_the_source_has_the_law_of_spacings():
         shares.append(1 - np.mean(gone))
     assert np.mean(shares) == pytest.approx(61 / 91, abs=0.015)
     assert np.std(shares) == pytest.approx(np.sqrt(61 * 30 / 91**2 / 92), rel=0.2)
+
+
+@pytest.mark.parametrize(("labels", "may_stay"), [(4, 1.3), (4, 3.0), (6, 0.7), (2, 0.1)])
+def test_the_mean_number_of_wrong_rows_that_stay_is_the_allowed_one_over_all_draws(
+    labels, may_stay
+):
+    """Ten rows in a fixed order, wrong from one of them on: all draws and both sides of a coin."""
+    rows = 10
+    mean = peeling.errors_allowed(rows, may_stay, labels, None)
+    for least_wrong in range(rows + 1):
+        stay = 0.0
+        draws = list(combinations(range(rows), labels))
+        for drawn in draws:
+            for allowed, weight in ((int(mean), 1 - mean % 1), (int(mean) + 1, mean % 1)):
+                if mean >= 0:
+                    caught = [row for row in drawn if row >= least_wrong]
+                    begin = caught[-allowed - 1] + 1 if len(caught) > allowed else 0
+                    kept = set(range(max(begin, least_wrong), rows)) - set(drawn)
+                    stay += weight * len(kept) / len(draws)
+        assert stay <= may_stay + 1e-12
+        if least_wrong == 0 and mean >= 0:
+            assert stay == pytest.approx(may_stay)
+
+
+def test_the_share_that_is_left_of_a_source_enters_a_mean_by_its_expectation():
+    """After 30 of 100 rows 71 of 101 parts are left: 5% are wrong if 7.1% of them are."""
+    allowed = peeling.errors_allowed_at_source(50, 0.05, None, 30, 100)
+    assert (allowed + 1) / 51 * 71 / 101 == pytest.approx(0.05)
+    assert peeling.errors_allowed_at_source(50, 0.01, None, 0, 100) == -1
+
+
+@pytest.mark.parametrize("labels", [None, 80])
+def test_in_the_mean_no_label_of_the_draw_decides_the_order(labels, fast, monkeypatch):
+    opened = []
+    usual = Peel.open
+
+    def open_(peel, rows, wrong):
+        opened.extend(rows.tolist())
+        usual(peel, rows, wrong)
+
+    monkeypatch.setattr(Peel, "open", open_)
+    rng = np.random.default_rng(0)
+    confidence = rng.random(500)
+    wrong = rng.random(500) < 0.5 * (1 - confidence)
+    paid = []
+
+    def wrong_at(rows):
+        paid.append(rows.tolist())
+        return wrong[rows]
+
+    found = peel_table(confidence, np.full(500, "a"), wrong_at, 0.1, None, labels)
+    assert 0 < found.kept.sum() < 460
+    assert found.labels == len(paid[-1]) and not set(paid[-1]) & set(opened)

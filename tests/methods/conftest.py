@@ -1,4 +1,4 @@
-"""Fixtures that the tests of this room share."""
+"""A store that the tests of methods share."""
 
 import numpy as np
 import pytest

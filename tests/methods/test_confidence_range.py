@@ -1,4 +1,4 @@
-"""Confidences that cannot be those that thresholds were chosen on."""
+"""Confidences that differ from those of the selection split are detected."""
 
 from itertools import combinations
 
@@ -21,7 +21,7 @@ from cascadelib.methods.confidence_range import has_power, impossible, median_ou
         ("entropy", [-0.2]),
     ],
 )
-def test_values_that_a_metric_never_has_are_found(metric, values):
+def test_impossible_values_of_a_metric_are_found(metric, values):
     assert impossible(np.array(values), metric).all()
     sound = [0.0, 0.5, 1.0, 1.0005, np.inf, -np.inf, np.nan]
     assert not impossible(np.array(sound), metric).any()
@@ -33,8 +33,8 @@ def test_custom_and_unbounded_confidences_may_have_any_value():
 
 
 @given(st.integers(1, 6), st.integers(1, 6))
-def test_the_probability_of_a_median_above_all_others_is_the_bound_of_its_power(seen, here):
-    """Of all ways in which ``here`` of ``seen + here`` ranks are drawn."""
+def test_power_is_the_probability_of_a_median_above_all_others(seen, here):
+    """The probability is counted over all ways to draw the ranks."""
     ways = list(combinations(range(seen + here), here))
     upper = (here + 1) // 2
     above = sum(
@@ -46,7 +46,7 @@ def test_the_probability_of_a_median_above_all_others_is_the_bound_of_its_power(
     assert not has_power(seen, here, 2 * probability * 0.9999)
 
 
-def test_a_median_is_only_judged_if_chance_cannot_move_it():
+def test_a_median_is_refused_only_if_the_test_has_power():
     values = np.full(40, 93.0)
     assert median_outside(values, 0.2, 1.0, 300)
     assert not median_outside(values[:3], 0.2, 1.0, 300)

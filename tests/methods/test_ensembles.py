@@ -1,4 +1,4 @@
-"""Mean ensembles of many combinations at once against numpy, one combination at a time."""
+"""Mean ensembles of many combinations equal NumPy, one combination at a time."""
 
 import os
 import time
@@ -32,7 +32,7 @@ def make(models, k, classes, seed, digits=None):
 
 
 def rank_of(mean, labels):
-    """Classes before the label, ties towards the lower class, one sample at a time."""
+    """Number of classes before the label, one sample at a time."""
     ranks = []
     for row, y in zip(mean, labels):
         ranks.append(sum(v > row[y] or (v == row[y] and c < y) for c, v in enumerate(row)))
@@ -44,12 +44,12 @@ def mean_stage(logits, temperatures, labels, rank, ensemble):
     names = [f"m{i}" for i in range(len(logits))]
     store = LogitStore.from_arrays(labels, dict(zip(names, logits)))
     split = ModelsOnSplit(store, names, list(temperatures), metric_of("max_softmax"), rank)
-    return ensemble_of(ensemble).whole(split)
+    return ensemble_of(ensemble).stage_function(split)
 
 
 @pytest.mark.parametrize("ensemble", ["mean_logits", "mean_softmax"])
 @pytest.mark.parametrize(("classes", "rank"), [(2, 1), (5, 1), (60, 1), (60, 5)])
-def test_every_combination_equals_numpy(ensemble, classes, rank):
+def test_the_mean_of_every_combination_equals_numpy(ensemble, classes, rank):
     labels, logits = make(5, 700, classes, seed=classes)
     t = np.array([1.0, 0.7, 2.0, 1.3, 1.0])
     stage = mean_stage(logits, t, labels, rank, ensemble)
@@ -70,8 +70,8 @@ def test_every_combination_equals_numpy(ensemble, classes, rank):
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 2**31), st.sampled_from([3, 12, 40]), st.integers(1, 3))
-def test_ties_go_to_the_lower_class(seed, classes, rank):
-    """Logits rounded to whole numbers: ties inside and outside the classes that are kept."""
+def test_ties_are_won_by_the_lower_class(seed, classes, rank):
+    """Logits are rounded to integers, so that top classes and others tie."""
     labels, logits = make(3, 40, classes, seed, digits=0)
     stage = mean_stage(logits, np.ones(3), labels, rank, "mean_logits")
     for prefix in [(0, 1), (0, 1, 2)]:
@@ -80,7 +80,7 @@ def test_ties_go_to_the_lower_class(seed, classes, rank):
 
 
 @pytest.mark.parametrize("metric", ["softmax_margin", "entropy", "top2_softmax_sum", "max_softmax"])
-def test_a_prefix_alone_gives_the_same_bits_as_among_many(metric):
+def test_a_single_prefix_has_the_same_bits_as_among_many(metric):
     labels, logits = make(4, 600, 7, seed=1)
     store = LogitStore.from_arrays(labels, {f"m{i}": z for i, z in enumerate(logits)})
     stage = Method(metric, "mean_softmax").stage(store, ["m0", "m1", "m2", "m3"])
@@ -92,7 +92,7 @@ def test_a_prefix_alone_gives_the_same_bits_as_among_many(metric):
         np.testing.assert_array_equal(alone[1], stage(prefix)[1])
 
 
-def test_one_file_is_mapped_at_a_time_where_memory_is_limited(tmp_path, monkeypatch):
+def test_one_file_is_mapped_at_a_time_if_memory_is_limited(tmp_path, monkeypatch):
     labels, logits = make(3, 400, 5, 0)
     store = LogitStore.create(tmp_path / "store", labels, dataset="made up", split="val")
     for i, one in enumerate(logits):

@@ -1,4 +1,4 @@
-"""Expected outcomes: the regression beside a slow twin, what it keeps, and degenerate tables."""
+"""Expected outcomes: the regression equals an optimizer and preserves each model's accuracy."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ from cascadelib.methods.expected import (
 
 
 def outcomes(seed, models, k):
-    """Correctness bool [M, k] and rounded confidences [M, k] that know something of it."""
+    """Correctness bool [M, k] and correlated rounded confidences [M, k]."""
     rng = np.random.default_rng(seed)
     ease = rng.normal(size=k)
     margin = ease + rng.normal(0, 0.7, (models, k)) + np.linspace(0, 1, models)[:, None]
@@ -26,7 +26,7 @@ def outcomes(seed, models, k):
 
 
 def slow_ridge(columns, correct, penalty, prior):
-    """The coefficients by an optimizer that knows no derivative."""
+    """Coefficients by an optimizer without derivatives."""
 
     def loss(curve):
         log_odds = columns @ curve
@@ -54,7 +54,7 @@ def test_the_fit_equals_an_optimizer(seed, width, k, graded):
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.sampled_from([-np.inf, np.nan, 0.0, 0.5, 2.0, np.inf]), min_size=1, max_size=12))
-def test_scores_are_of_ranks_with_ties(values):
+def test_normal_scores_are_those_of_mean_ranks(values):
     ranks = rankdata(np.nan_to_num(values, nan=-np.inf, posinf=np.inf, neginf=-np.inf))
     np.testing.assert_allclose(
         normal_scores(np.array(values)), norm.ppf((ranks - 0.5) / len(values))
@@ -63,8 +63,8 @@ def test_scores_are_of_ranks_with_ties(values):
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 10_000), st.integers(1, 4), st.integers(5, 60))
-def test_what_is_expected_of_a_model_is_what_was_seen_of_it(seed, models, k):
-    """Its mean is the accuracy, so that an expected front has the same single models."""
+def test_the_mean_expectation_of_a_model_is_its_accuracy(seed, models, k):
+    """An expected front therefore has the same single models."""
     correct, confidence = outcomes(seed, models, k)
     stage = expected_outcomes(
         lambda prefix: (correct[prefix[-1]], confidence[prefix[-1]]), models, True
@@ -76,8 +76,8 @@ def test_what_is_expected_of_a_model_is_what_was_seen_of_it(seed, models, k):
         assert np.array_equal(own, confidence[model])
 
 
-def test_it_reads_all_models():
-    """Where a model's own confidence says nothing, that of another one does."""
+def test_expectations_use_the_confidences_of_all_models():
+    """The confidence of another model is informative if the model's is constant."""
     rng = np.random.default_rng(0)
     correct = rng.random(2000) < 0.6
     silent = np.zeros(2000)
@@ -87,7 +87,7 @@ def test_it_reads_all_models():
     assert chance[correct].mean() > 0.9 and chance[~correct].mean() < 0.2
 
 
-def test_what_all_have_in_common_is_not_fitted():
+def test_constant_outcomes_are_not_fitted():
     scores = np.zeros((2, 7))
     assert expected_correct(np.ones(7, bool), scores, 0).tolist() == [1.0] * 7
     assert expected_correct(np.zeros(7, bool), scores, 0).tolist() == [0.0] * 7
@@ -96,8 +96,8 @@ def test_what_all_have_in_common_is_not_fitted():
     np.testing.assert_allclose(half, 0.5)
 
 
-def test_an_ensemble_is_expected_as_a_whole():
-    """The prefix counts where more than its last model does."""
+def test_expectations_of_an_ensemble_depend_on_the_full_prefix():
+    """Without an ensemble, only the last model of a prefix counts."""
     rng = np.random.default_rng(1)
     labels = rng.integers(0, 3, 300)
     logits = {name: np.eye(3)[labels] + rng.normal(size=(300, 3)) for name in "ab"}

@@ -1,5 +1,4 @@
-"""Fitted confidences: against scikit-learn, to JSON and back, and what they do with abstentions and
-unseen labels."""
+"""Fitted confidences equal scikit-learn and SciPy, survive JSON, and defer abstentions."""
 
 import json
 from dataclasses import asdict
@@ -14,21 +13,22 @@ from sklearn.isotonic import IsotonicRegression
 
 from cascadelib.methods.fitted import (
     COMMON_WEIGHT,
-    LEAST,
     LEVEL_PENALTY,
+    MIN_SAMPLES,
     TIE_BREAK,
-    features,
+    assign_folds,
     fit_confidence,
     fit_folds,
     fitted_from_json,
-    folds_of,
+    label_digest,
     out_of_fold,
+    read_features,
     refuse_free_text,
 )
 
 
 def fit(kind, columns, values, correct, predictions=None, before=None, categories=()):
-    read = features(columns, values, predictions, before, categories)
+    read = read_features(columns, values, predictions, before, categories)
     return fit_confidence(kind, read, correct)
 
 
@@ -40,8 +40,8 @@ def scores(seed, k=60, ties=8):
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 10**6), st.integers(1, 120))
-def test_isotonic_by_label_is_that_of_scikit_learn_shrunk_to_the_common_one(seed, k):
-    """A label of few samples has the common curve, as one that was never seen."""
+def test_isotonic_by_label_equals_scikit_learn_shrunk_to_the_common_curve(seed, k):
+    """Labels with few samples and unseen labels get the common curve."""
     confidence, correct, labels = scores(seed, k)
     fitted = fit("isotonic_by_label", ["confidence"], confidence, correct, labels)
     new = np.random.default_rng(seed + 1).random(50)
@@ -49,7 +49,7 @@ def test_isotonic_by_label_is_that_of_scikit_learn_shrunk_to_the_common_one(seed
     for label in ("a", "b", "c", "unseen"):
         rows = labels == label
         expected = pooled
-        if rows.sum() >= LEAST:
+        if rows.sum() >= MIN_SAMPLES:
             theirs = IsotonicRegression(out_of_bounds="clip").fit(confidence[rows], correct[rows])
             counts = rows.sum(), COMMON_WEIGHT
             expected = np.average([theirs.predict(new), pooled], axis=0, weights=counts)
@@ -58,8 +58,8 @@ def test_isotonic_by_label_is_that_of_scikit_learn_shrunk_to_the_common_one(seed
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10**6), st.sampled_from(["isotonic", "isotonic_by_label"]))
-def test_within_a_level_what_was_given_decides(seed, kind):
-    """Answers of one label keep their order strictly, also where a model is always correct."""
+def test_within_a_level_the_confidence_decides(seed, kind):
+    """Answers with one label keep their strict order, even if the model is always correct."""
     rng = np.random.default_rng(seed)
     confidence = 1 - 10.0 ** -rng.uniform(0, 12, 200)
     labels = rng.choice(["a", "b"], 200)
@@ -73,8 +73,8 @@ def test_within_a_level_what_was_given_decides(seed, kind):
 
 
 @pytest.mark.parametrize("categories", [(), ("topic",)])
-def test_levels_add_to_the_constant_and_the_slope(categories):
-    """Against scipy, on columns that are written out."""
+def test_levels_change_the_constant_and_the_slope(categories):
+    """The fit equals SciPy's on explicit columns."""
     rng = np.random.default_rng(0)
     k = 400
     x = rng.normal(size=k)
@@ -103,19 +103,19 @@ def test_levels_add_to_the_constant_and_the_slope(categories):
 
 def test_folds_are_even_and_the_same_in_any_order():
     ids = np.arange(103).astype(str)
-    fold = folds_of(ids)
+    fold = assign_folds(ids)
     assert np.bincount(fold).tolist() == [21, 21, 21, 20, 20]
     order = np.random.default_rng(0).permutation(103)
-    np.testing.assert_array_equal(folds_of(ids[order]), fold[order])
+    np.testing.assert_array_equal(assign_folds(ids[order]), fold[order])
 
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 10**6), st.integers(1, 60))
-def test_each_sample_is_answered_by_the_fit_without_its_fold(seed, k):
+def test_each_sample_gets_the_fit_without_its_fold(seed, k):
     confidence, correct, labels = scores(seed, k)
-    fold = folds_of(np.arange(k).astype(str))
+    fold = assign_folds(np.arange(k).astype(str))
     given = (confidence, correct, labels)
-    read = features(["confidence"], confidence, labels)
+    read = read_features(["confidence"], confidence, labels)
     folds = fit_folds("isotonic_by_label", read, correct, fold)
     answered = out_of_fold(folds, read, fold)
     for row in range(k):
@@ -126,13 +126,13 @@ def test_each_sample_is_answered_by_the_fit_without_its_fold(seed, k):
     np.testing.assert_array_equal(new, folds.whole(confidence, labels))
 
 
-def test_auto_takes_what_is_better_out_of_fold_and_else_leaves_the_order():
+def test_auto_selects_the_kind_that_is_better_out_of_fold():
     rng = np.random.default_rng(0)
     k = 2000
     confidence = rng.random(k)
     labels = rng.choice(["a", "b"], k)
     length = rng.normal(size=k)
-    fold = folds_of(np.arange(k).astype(str))
+    fold = assign_folds(np.arange(k).astype(str))
     values = np.column_stack([confidence, length])
     columns = ["confidence", "length", "label"]
     chances = {
@@ -141,33 +141,33 @@ def test_auto_takes_what_is_better_out_of_fold_and_else_leaves_the_order():
         "logistic": expit(3 * length),
     }
     for kind, chance in chances.items():
-        read = features(columns, values, labels)
+        read = read_features(columns, values, labels)
         found = fit_folds("auto", read, rng.random(k) < chance, fold)
         assert found.whole.kind == kind
         assert (found.others == ()) == (kind == "isotonic")
     noise = rng.random(k) < 0.5
-    read = features(columns, values, np.arange(k).astype(str))
+    read = read_features(columns, values, np.arange(k).astype(str))
     found = fit_folds("auto", read, noise, fold)
     assert found.whole.kind != "isotonic_by_label"
 
 
 def test_free_text_is_refused_with_the_number_of_labels():
     texts = np.array([*np.arange(300), *[7] * 5]).astype(str)
-    wanted = "300 distinct values among 305 samples, and 299 occur once: free text"
+    wanted = "300 distinct values among 305 samples, and 299 occur once"
     with pytest.raises(ValueError, match=wanted):
-        refuse_free_text(features(["x", "label"], np.zeros(305), texts))
+        refuse_free_text(read_features(["x", "label"], np.zeros(305), texts))
     misspelt = np.array(["yes"] * 200 + ["no"] * 95 + [f"no{i}" for i in range(10)])
-    refuse_free_text(features(["x"], np.zeros(305), misspelt), by_label=True)
+    refuse_free_text(read_features(["x"], np.zeros(305), misspelt), by_label=True)
 
 
 @pytest.mark.parametrize("kind", ["isotonic", "isotonic_by_label", "logistic", "auto"])
-def test_extremes(kind):
-    """One class, a constant confidence, always and never correct, one sample."""
+def test_degenerate_samples_can_be_fitted(kind):
+    """Single labels, constant confidences or correctness, and single samples can be fitted."""
     for k in (1, 4, 200):
         for correct in (np.ones(k), np.zeros(k), np.arange(k) % 2):
             columns = ["confidence"] if kind.startswith("isotonic") else ["confidence", "label"]
-            read = features(columns, np.full(k, 0.7), np.full(k, "only"))
-            folds = fit_folds(kind, read, correct, folds_of(np.arange(k).astype(str)))
+            read = read_features(columns, np.full(k, 0.7), np.full(k, "only"))
+            folds = fit_folds(kind, read, correct, assign_folds(np.arange(k).astype(str)))
             found = folds.whole([0.1, 0.7, 0.9], ["only", "only", "other"])
             assert ((0 <= found) & (found <= 1)).all()
             if kind != "logistic" and k == 200:
@@ -189,7 +189,7 @@ def fits_of(seed=0):
 
 
 @pytest.mark.parametrize(("fitted", "given"), fits_of(), ids=["isotonic_by_label", "logistic"])
-def test_json_takes_them_back_and_abstentions_pass_on(fitted, given):
+def test_json_restores_a_fit_which_defers_abstentions(fitted, given):
     back = fitted_from_json(json.loads(json.dumps(asdict(fitted))))
     assert back == fitted
     np.testing.assert_array_equal(back(*given), fitted(*given))
@@ -218,43 +218,9 @@ def test_agreement_is_a_column_between_others():
     )
 
 
-def test_refused():
-    confidence, correct, labels = scores(2)
-    with pytest.raises(ValueError, match="there are no predictions"):
-        fit("isotonic_by_label", ["confidence"], confidence, correct)
-    with pytest.raises(ValueError, match="there are no predictions"):
-        fit("isotonic_by_label", ["confidence"], confidence, correct, labels)(confidence)
-    with pytest.raises(ValueError, match="finite"):
-        fit("logistic", ["confidence"], np.full(60, np.inf), correct)
-    with pytest.raises(ValueError, match="column 'topic' must be real numbers"):
-        topic = np.array([[0.5, "law"]] * 60, object)
-        fit("logistic", ["x", "topic", "y"], np.c_[topic, topic[:, 1:]], correct, None, None, ["y"])
-    with pytest.raises(ValueError, match="values of the columns confidence are needed"):
-        fit("logistic", ["confidence"], np.ones((60, 2)), correct)
-    with pytest.raises(
-        ValueError, match="unknown fitted confidence 'isotonic_by'; nearest: 'isotonic'"
-    ):
-        fitted_from_json({"kind": "isotonic_by"})
-
-
-def test_a_model_that_always_abstains_passes_all_on():
+def test_a_model_that_always_abstains_defers_all_samples():
     fitted = fit("isotonic_by_label", ["confidence"], np.full(3, -np.inf), [True] * 3, [""] * 3)
     assert fitted_from_json(asdict(fitted))([0.5, 1.0], ["a", "b"]).tolist() == [-np.inf, -np.inf]
-
-
-def test_labels_are_written_as_digests_and_files_that_hold_them_still_apply():
-    """An answer may be confidential; of another that was never seen nothing is known."""
-    confidence, correct, labels = scores(3, 200)
-    fitted = fit("isotonic_by_label", ["confidence"], confidence, correct, labels)
-    text = json.dumps(asdict(fitted))
-    assert not any(f'"{label}"' in text for label in "abc")
-    curve = {"knots": [0.0, 1.0], "values": [0.0, 0.5], "digest": None}
-    own = {"knots": [0.0], "values": [0.25], "label": "b"}
-    old = fitted_from_json(
-        {"kind": "isotonic_by_label", "columns": ["confidence"], "parameters": [curve, own]}
-    )
-    assert old([0.5, 0.5, 0.5], ["a", "b", ""]).tolist() == [0.25, 0.25, 0.25]
-    assert old([1.0, 1.0], ["a", "b"]).tolist() == [0.5, 0.25]
 
 
 @pytest.mark.parametrize("kind", ["isotonic", "logistic"])
@@ -267,3 +233,20 @@ def test_a_sample_with_an_abstention_in_one_column_is_left_out_of_the_fit(kind):
     found = fit(kind, ["x", "y"], values, correct)
     assert found == fit(kind, ["x", "y"], values[rows], correct[rows])
     assert 0 < rows.sum() < 60 and found.parameters
+
+
+def test_files_store_digests_of_labels():
+    """Answers may be confidential."""
+    confidence, correct, labels = scores(3, 200)
+    fitted = fit("isotonic_by_label", ["confidence"], confidence, correct, labels)
+    assert len(fitted.parameters) == 4
+    assert not any(f'"{label}"' in json.dumps(asdict(fitted)) for label in "abc")
+
+
+def test_a_curve_without_weight_and_order_replaces_the_common_curve():
+    """Policies of :func:`answer_table` have such curves."""
+    common = {"digest": None, "knots": [0.0, 1.0], "values": [0.0, 0.5]}
+    of_label = {"digest": label_digest("b"), "knots": [0.0], "values": [0.25]}
+    parts = {"kind": "isotonic_by_label", "columns": ["confidence"]}
+    fitted = fitted_from_json(parts | {"parameters": [common, of_label]})
+    assert fitted([0.5, 0.5, 1.0], ["a", "b", ""]).tolist() == [0.25, 0.25, 0.5]

@@ -1,13 +1,11 @@
-"""Method(confidence=…): searched, evaluated and replayed as slow twins have it, on tables and
-stores alike."""
+"""Methods with a fitted confidence: searches and evaluations equal a reference implementation."""
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import cascadelib as cl
-from cascadelib.methods.fitted import KINDS, features, fit_confidence, folds_of
+from cascadelib.methods.fitted import KINDS, assign_folds, fit_confidence, read_features
 from cascadelib.methods.method import method_named
 from tests.twins import brute_front
 
@@ -17,8 +15,7 @@ LABELLED = ("confidence", "label")
 
 
 def scores(seed, k=14, **columns):
-    """A table of three models with heavy ties, whose confidence says more under one label than
-    under another."""
+    """A table of three models with many ties, whose confidence depends on the label."""
     rng = np.random.default_rng(seed)
     labels = rng.choice(["a", "b"], k)
     confidence = rng.integers(0, 4, (3, k)) / 4
@@ -28,35 +25,35 @@ def scores(seed, k=14, **columns):
 
 
 def read_of(table, columns, model, before):
-    """What a fitted confidence reads of a table after ``model``, the one ``before`` it given."""
+    """Features of a table after ``model``, and after the model ``before`` it if not None."""
     of_column = {"confidence": table.confidence[model]}
     of_column |= {name: values[model] for name, values in table.columns.items()}
     values = np.column_stack([of_column[name] for name in columns if name != "agreement"])
     said_before = None if before is None else table.predictions[before]
-    return features(columns, values, table.predictions[model], said_before)
+    return read_features(columns, values, table.predictions[model], said_before)
 
 
 def chosen_by(kind, columns, table, model, before):
-    """Confidence [k] on the samples of the fit: each by the fit without its fold, fold by fold."""
+    """Confidence [k] on the samples of the fit, each by the fit without its fold."""
     read = read_of(table, columns, model, before)
-    fold = folds_of(table.origin.sample_ids)
+    fold = assign_folds(table.origin.sample_ids)
     confidence = np.empty(len(table))
     for one in set(fold.tolist()):
-        fitted = fit_confidence(kind, read.part(fold != one), table.correct[model][fold != one])
-        confidence[fold == one] = fitted.of(read.part(fold == one))
+        fitted = fit_confidence(kind, read.take(fold != one), table.correct[model][fold != one])
+        confidence[fold == one] = fitted.apply(read.take(fold == one))
     return confidence
 
 
-def elsewhere(kind, table, other, model):
-    """Confidence [k] on another table: by the fit on all samples of the first."""
+def confidence_on(kind, table, other, model):
+    """Confidence [k] on another table, by the fit on all samples of the first."""
     read = read_of(table, ("confidence",), model, None)
     fitted = fit_confidence(kind, read, table.correct[model])
-    return fitted.of(read_of(other, ("confidence",), model, None))
+    return fitted.apply(read_of(other, ("confidence",), model, None))
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 10**6), st.sampled_from([2, 3, (1, 2, 3)]))
-def test_fronts_are_those_of_a_twin_and_move_unchanged(seed, n_models):
+def test_fronts_equal_brute_force_and_apply_unchanged_to_other_tables(seed, n_models):
     table = scores(seed)
     other = scores(seed + 1, 20)
     front = cl.search(table, n_models, cl.Method(confidence=KIND))
@@ -68,21 +65,21 @@ def test_fronts_are_those_of_a_twin_and_move_unchanged(seed, n_models):
     found = {round(a * 14): c for a, c in front.table[["accuracy", "cost"]].to_numpy()}
     assert found.keys() == twin.keys() and np.allclose(list(found.values()), list(twin.values()))
     point = front.point(len(front) - 1)
-    moved = [elsewhere(KIND, table, other, m) for m in range(3)]
+    moved = [confidence_on(KIND, table, other, m) for m in range(3)]
     rows = [other.names.index(name) for name in point.models]
     exits = [moved[m] >= t for m, t in zip(rows, point.thresholds)]
     apart = [abs(moved[m] - t) > 1e-8 for m, t in zip(rows, point.thresholds)]
-    told = np.all([*apart, np.ones(20, bool)], axis=0)  # rounding decides nothing here
+    clear = np.all([*apart, np.ones(20, bool)], axis=0)  # rounding cannot decide
     stages = np.argmax([*exits, np.ones(20, bool)], axis=0)
     result = cl.evaluate(other, point)
-    assert np.array_equal(result.exit_stage[told], stages[told])
+    assert np.array_equal(result.exit_stage[clear], stages[clear])
     row = cl.replay(other, front, ranges=False).iloc[-1]
     assert (row["accuracy_replayed"], row["cost_replayed"]) == (result.accuracy, result.cost)
 
 
 @settings(max_examples=15, deadline=None)
 @given(st.integers(0, 10**6))
-def test_agreement_depends_on_the_model_before(seed):
+def test_agreement_depends_on_the_previous_model(seed):
     table = scores(seed, 12, length=np.arange(12.0) * 40)
     columns = ("confidence", "agreement", "length")
     front = cl.search(table, (1, 2, 3), cl.Method(confidence="logistic", columns=columns))
@@ -102,7 +99,7 @@ def test_agreement_depends_on_the_model_before(seed):
     )
 
 
-def test_a_store_and_a_table_of_its_confidences_say_the_same():
+def test_a_store_and_a_table_of_its_confidences_have_one_front():
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 3, 200)
     logits = {f"m{i}": rng.normal(size=(200, 3)) + (i + 1) * np.eye(3)[labels] for i in range(3)}
@@ -124,32 +121,6 @@ def test_a_store_and_a_table_of_its_confidences_say_the_same():
     assert cl.search(store, 2, several).table["accuracy"].max() <= 1
 
 
-def test_a_fit_of_the_confidence_alone_that_keeps_its_order_is_refused():
-    """It would leave every front as it is."""
-    for kind in ("isotonic", "logistic"):
-        with pytest.raises(ValueError, match="keeps the order of the samples"):
-            cl.search(scores(3, 40), 2, cl.Method(confidence=kind))
-
-
-def test_what_is_refused():
-    table = scores(0)
-    bare = cl.ScoreTable(table.correct, table.confidence, COST)
-    with pytest.raises(ValueError, match="metric='entropy'"):
-        cl.search(table, 2, cl.Method("entropy", confidence=KIND))
-    for wrong in ({"ensemble": "mean_logits"}, {"temperature": True}):
-        with pytest.raises(ValueError, match="a fitted confidence is of one model"):
-            cl.Method(confidence="logistic", **wrong)
-    with pytest.raises(ValueError, match="unknown fitted confidence 'platt'"):
-        cl.Method(confidence="platt")
-    with pytest.raises(ValueError, match="there are no predictions"):
-        cl.search(bare, 2, cl.Method(confidence="isotonic_by_label"))
-    with pytest.raises(ValueError, match="unknown column 'length'"):
-        cl.search(table, 2, cl.Method(confidence="logistic", columns=("confidence", "length")))
-    with pytest.raises(ValueError, match="not fitted"):
-        table.outcome(list(table.names), cl.Method(confidence="logistic"))((0,))
-    assert cl.search(bare, 2, cl.Method(confidence="auto")).table["accuracy"].notna().all()
-
-
-def test_each_kind_of_fitted_confidence_goes_by_its_name():
+def test_each_kind_of_fitted_confidence_is_a_method():
     for kind in ("auto", *KINDS):
         assert method_named(kind) == cl.Method(confidence=kind)

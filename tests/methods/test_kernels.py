@@ -1,14 +1,14 @@
-"""Loops over rows of logits, beside sorting and summing all of them."""
+"""Compiled loops over rows of logits equal sorting and summing all classes."""
 
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cascadelib.methods.kernels import (
-    KEPT,
-    beaten_by,
+    TOP_CLASSES,
     confidence_of_combinations,
     correct_of_combinations,
+    count_rivals,
     mark_rivals,
     mark_top,
     sums_of_rows,
@@ -18,13 +18,13 @@ QUICK = settings(max_examples=60, deadline=None)
 
 
 def values_of(seed, models, classes, samples=3):
-    """Values [samples, models, classes] of which some are equal."""
+    """Values [samples, models, classes] with ties."""
     rng = np.random.default_rng(seed)
     return rng.integers(-6, 7, (samples, models, classes)) / 2
 
 
 def members_of(models):
-    """All pairs of models, int64 [P, 2], and whether each has another first model than the last."""
+    """All pairs of models, int64 [P, 2], and whether the first model differs from the previous."""
     pairs = [(a, b) for a in range(models) for b in range(a + 1, models)]
     new = [i == 0 or pairs[i][0] != pairs[i - 1][0] for i in range(len(pairs))]
     return np.array(pairs), np.array(new)
@@ -39,7 +39,7 @@ def test_the_best_classes_of_each_model_are_marked(seed, models, classes):
     mark_top(rows, mark, floors)
     expected = np.zeros(classes, bool)
     for row, floor in zip(rows, floors):
-        least = np.sort(row)[-KEPT] if classes > KEPT else -np.inf
+        least = np.sort(row)[-TOP_CLASSES] if classes > TOP_CLASSES else -np.inf
         assert floor == least
         expected |= row >= least
     np.testing.assert_array_equal(mark, expected)
@@ -47,7 +47,7 @@ def test_the_best_classes_of_each_model_are_marked(seed, models, classes):
 
 @QUICK
 @given(st.integers(0, 10**6), st.integers(1, 4), st.integers(2, 12))
-def test_rivals_are_before_the_label_for_some_model(seed, models, classes):
+def test_rivals_precede_the_label_for_some_model(seed, models, classes):
     (rows,) = values_of(seed, models, classes, 1)
     rival = np.zeros(classes, bool)
     mark_rivals(rows, 1, rival)
@@ -56,18 +56,16 @@ def test_rivals_are_before_the_label_for_some_model(seed, models, classes):
 
 @QUICK
 @given(st.integers(0, 10**6), st.integers(2, 12), st.data())
-def test_ties_go_to_the_lower_class(seed, classes, data):
+def test_the_lower_class_precedes_at_a_tie(seed, classes, data):
     (total,) = values_of(seed, 1, classes, 1)[0]
     label = data.draw(st.integers(0, classes - 1))
     order = sorted(range(classes), key=lambda c: (-total[c], c))
-    assert beaten_by(total, total[label], label) == order.index(label)
+    assert count_rivals(total, total[label], label) == order.index(label)
 
 
 @QUICK
 @given(st.integers(0, 10**6), st.integers(2, 4), st.integers(2, 12), st.integers(1, 3))
-def test_the_label_of_a_sum_is_in_time_where_few_classes_beat_the_label(
-    seed, models, classes, rank
-):
+def test_a_sum_is_correct_if_few_classes_precede_the_label(seed, models, classes, rank):
     values = values_of(seed, models, classes)
     labels = np.random.default_rng(seed).integers(0, classes, len(values))
     members, new = members_of(models)
@@ -82,7 +80,7 @@ def test_the_label_of_a_sum_is_in_time_where_few_classes_beat_the_label(
 
 @QUICK
 @given(st.integers(0, 10**6), st.integers(2, 4), st.integers(2, 12))
-def test_the_max_softmax_of_means_is_known_or_nan(seed, models, classes):
+def test_the_max_softmax_of_means_is_exact_or_nan(seed, models, classes):
     values = values_of(seed, models, classes)
     members, new = members_of(models)
     softmax = np.exp(values) / np.exp(values).sum(-1, keepdims=True)
@@ -91,7 +89,7 @@ def test_the_max_softmax_of_means_is_known_or_nan(seed, models, classes):
     expected = np.array([softmax[:, pair].mean(1).max(-1) for pair in members])
     known = ~np.isnan(confidence)
     np.testing.assert_allclose(confidence[known], expected[known], rtol=1e-9)
-    if classes <= KEPT:
+    if classes <= TOP_CLASSES:
         assert known.all()
     confidence_of_combinations(np.exp(values / 2), members, new, True, confidence)
     means = np.array([values[:, pair].mean(1) for pair in members])
@@ -101,7 +99,7 @@ def test_the_max_softmax_of_means_is_known_or_nan(seed, models, classes):
 
 @QUICK
 @given(st.integers(0, 10**6), st.integers(1, 12), st.sampled_from([0.5, 1.0, 3.0]))
-def test_sums_behind_the_metrics(seed, classes, temperature):
+def test_sums_equal_numpy(seed, classes, temperature):
     (rows,) = values_of(seed, 5, classes, 1)
     (largest, second, rest, weighted), top = sums_of_rows(rows, temperature)
     for j, row in enumerate(rows):

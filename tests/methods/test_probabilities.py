@@ -1,4 +1,4 @@
-"""Probabilities are read as they are: what a table holds equal stays equal (DESIGN §4, *Exact*)."""
+"""Stored probabilities are used unchanged, so that equal confidences stay equal."""
 
 import math
 from itertools import permutations
@@ -20,8 +20,7 @@ MACS = {"a": 1.0, "b": 5.0, "c": 20.0}
 
 
 def whole_parts(seed, parts, classes, k=K):
-    """{model: whole numbers [k, classes] whose rows sum to ``parts``} with labels: softmax as small
-    files hold it."""
+    """Labels, and {model: integers [k, classes] whose rows sum to ``parts``}."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, classes, k)
     given = {}
@@ -35,7 +34,7 @@ def whole_parts(seed, parts, classes, k=K):
 
 
 def brute(row, metric):
-    """Confidence of one sample's probabilities, from these themselves."""
+    """Confidence of one sample, from its probabilities."""
     top = np.sort(row)[::-1]
     if metric == "max_softmax":
         return top[0]
@@ -70,7 +69,7 @@ def stores_of(labels, p, tmp_path):
 
 
 @pytest.mark.parametrize(("parts", "classes"), [(100, 3), (255, 4), (255, 7)])
-def test_the_front_is_that_of_the_probabilities(parts, classes, tmp_path):
+def test_the_front_equals_that_of_a_table_of_confidences(parts, classes, tmp_path):
     labels, q = whole_parts(parts + classes, parts, classes)
     p = {name: values / parts for name, values in q.items()}
     stores = stores_of(labels, p, tmp_path)
@@ -89,7 +88,7 @@ def test_the_front_is_that_of_the_probabilities(parts, classes, tmp_path):
 @pytest.mark.parametrize("probabilities", [True, False])
 @pytest.mark.parametrize("temperature", [False, True])
 @pytest.mark.parametrize("ensemble", ["mean_logits", "mean_softmax", "most_confident", "vote"])
-def test_the_first_stage_knows_nothing_of_the_ensemble(ensemble, temperature, probabilities):
+def test_the_first_stage_does_not_depend_on_the_ensemble(ensemble, temperature, probabilities):
     labels, q = whole_parts(1, 255, 5)
     p = {name: values / 255 for name, values in q.items()}
     of = LogitStore.from_probabilities if probabilities else LogitStore.from_arrays
@@ -147,7 +146,7 @@ def masked(values):
     return np.ma.MaskedArray(values, hidden)
 
 
-def test_what_is_masked_is_refused_and_an_empty_mask_is_taken():
+def test_masked_values_are_refused_but_empty_masks_are_not():
     labels, q = whole_parts(4, 100, 3, k=20)
     p = {name: values / 100 for name, values in q.items()}
     confidence = np.stack([p[n].max(1) for n in MODELS])
@@ -197,7 +196,7 @@ def test_what_is_masked_is_refused_and_an_empty_mask_is_taken():
     + [{"method": "max_softmax"}, {"score": "top5"}, {"cost": "macs"}, {"cost": "seconds"}],
     ids=str,
 )
-def test_what_a_table_of_scores_cannot_honour_is_refused(option):
+def test_options_that_a_score_table_cannot_apply_are_refused(option):
     table = ScoreTable(
         np.eye(2, 9) > 0, np.random.default_rng(0).random((2, 9)), [1.0, 2.0], ["a", "b"]
     )
@@ -214,7 +213,7 @@ def test_what_a_table_of_scores_cannot_honour_is_refused(option):
     search(table, score="top1", cost="cost")
 
 
-def test_the_order_of_the_classes_makes_no_difference_to_entropy():
+def test_entropy_does_not_depend_on_the_order_of_the_classes():
     rng = np.random.default_rng(1)
     p = rng.multinomial(100, [0.6, 0.3, 0.1], 500) / 100
     orders = [
@@ -224,7 +223,7 @@ def test_the_order_of_the_classes_makes_no_difference_to_entropy():
     assert all(np.array_equal(orders[0], other) for other in orders)
 
 
-def test_a_function_as_ensemble_leaves_the_first_stage_alone():
+def test_a_function_as_ensemble_does_not_change_the_first_stage():
     p = np.random.default_rng(2).multinomial(255, np.full(10, 0.1), 400) / 255
     labels = np.arange(400) % 10
     store = LogitStore.from_probabilities(labels, {"a": p, "b": p[::-1]}, macs={"a": 1, "b": 2})

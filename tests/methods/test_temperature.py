@@ -1,4 +1,4 @@
-"""Temperature scaling: what is fitted, where nothing can be."""
+"""Temperature scaling: the fit minimizes the likelihood, or warns that there is no minimum."""
 
 import gc
 import warnings
@@ -19,7 +19,7 @@ def negative_log_likelihood(logits, labels, temperature):
     return -np.log(softmax(logits, temperature)[np.arange(len(labels)), labels]).mean()
 
 
-def test_temperature_is_the_minimum_of_the_likelihood(store):
+def test_the_temperature_minimizes_the_likelihood(store):
     z = store.logits("m1")
     labels = store.labels
     t = fit_temperature(z, labels)
@@ -28,14 +28,14 @@ def test_temperature_is_the_minimum_of_the_likelihood(store):
     assert here <= min(grid) + 1e-9
 
 
-def test_temperature_undoes_a_known_scale():
+def test_the_temperature_inverts_a_known_scale():
     rng = np.random.default_rng(1)
     z = rng.normal(size=(20000, 3)) * 2
     labels = (softmax(z).cumsum(1) < rng.random((20000, 1))).sum(1)
     assert fit_temperature(z * 3, labels) == pytest.approx(3, rel=0.05)
 
 
-def test_temperature_never_changes_a_single_models_predictions(store):
+def test_temperatures_do_not_change_predictions_of_single_models(store):
     scaled = Method(temperature=True).fit(store)
     for m in range(3):
         plain = Method().stage(store, NAMES)((m,))[0]
@@ -48,7 +48,7 @@ def test_a_model_that_is_never_wrong_has_no_temperature():
     assert t == 1.0
 
 
-def test_at_a_bound_the_bound_is_the_temperature():
+def test_a_likelihood_without_minimum_returns_the_bound():
     misleading = np.array([[5.0, 0.0]] * 4)
     labels = [0, 1, 1, 1]
     for scale in (1.0, 1e-3):
@@ -60,9 +60,8 @@ def test_at_a_bound_the_bound_is_the_temperature():
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**31), st.integers(-6, 6), st.integers(2, 30))
-def test_a_temperature_goes_with_the_scale_of_the_logits_and_scipy_is_silent(seed, power, k):
-    """Cosines of CLIP want T ≈ 0.002, other logits 1: the same model in other units has the same
-    probabilities."""
+def test_the_temperature_is_proportional_to_the_logits(seed, power, k):
+    """CLIP's cosines need T ≈ 0.002, other logits 1. SciPy's warnings are not shown."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 3, k)
     z = rng.normal(size=(k, 3)) + np.eye(3)[labels]
@@ -74,8 +73,8 @@ def test_a_temperature_goes_with_the_scale_of_the_logits_and_scipy_is_silent(see
         assert fitted[1] == pytest.approx(fitted[0] * 10.0**power, rel=1e-6)
 
 
-def test_a_fit_keeps_nothing_of_its_logits():
-    """What is mapped from a file would else stay mapped until Python looks for cycles."""
+def test_a_fit_holds_no_reference_to_its_logits():
+    """A mapped file would otherwise stay mapped until the garbage collector runs."""
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 50, 6000)
     logits = rng.standard_normal((6000, 50)) + 12 * np.eye(50)[labels]
@@ -88,8 +87,3 @@ def test_a_fit_keeps_nothing_of_its_logits():
         assert kept() is None
     finally:
         gc.enable()
-
-
-def test_unfitted_temperature_is_refused(store):
-    with pytest.raises(ValueError, match="fit"):
-        Method(temperature=True).stage(store, NAMES)((0,))

@@ -1,4 +1,4 @@
-"""Thresholds lie between two confidences and part them."""
+"""Thresholds are between two confidences and separate them."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from cascadelib.fronts.exact import search_arrays
 from cascadelib.methods.thresholds import midway
 
 
-def test_thresholds_lie_midway_between_neighbours():
+def test_thresholds_are_midway_between_neighbours():
     correct = np.array([[1, 1, 0, 0], [0, 0, 1, 1]], bool)
     confidence = np.array([[0.9, 0.7, 0.4, 0.1], [0.5] * 4])
     points = search_arrays(correct, confidence, [1.0, 10.0], 2)
@@ -20,21 +20,17 @@ def test_thresholds_lie_midway_between_neighbours():
 
 
 def test_a_threshold_between_adjacent_floats_is_the_upper_one():
-    low = 0.5
-    high = np.nextafter(low, 1)
-    points = search_arrays(
-        np.array([[True, False], [False, True]]), np.array([[high, low], [0, 0]]), [1.0, 2.0], 2
-    )
-    assert points.thresholds[points.accuracy.argmax(), 0] == high
+    high = np.nextafter(0.5, 1)
+    assert midway(high, 0.5) == high
 
 
 LARGEST = np.finfo(np.float64).max
 
 
 @RELAXED
-@given(st.lists(st.floats(allow_nan=False), min_size=1, max_size=9, unique=True), st.data())
-def test_a_threshold_parts_what_it_lies_between(values, data):
-    """Any two floats but the largest and inf; the threshold itself is finite."""
+@given(st.lists(st.floats(allow_nan=False), min_size=1, max_size=9, unique=True))
+def test_a_threshold_is_finite_and_separates_any_two_floats(values):
+    """Only the largest float and inf cannot be separated."""
     falling = np.sort(np.array(values))[::-1]
     for high, low in zip(falling[:-1], falling[1:], strict=True):
         if low < LARGEST:

@@ -5,12 +5,10 @@ from functools import partial
 import pytest
 from tiny_stores import three_models
 
-from cascadelib import confidence, search
 from cascadelib.analysis import accuracy_drops, selection_bias
 from tools.elsewhere import (
     by_kind,
     drops_table,
-    exit_changes,
     open_splits,
     selection_bias_table,
 )
@@ -56,19 +54,3 @@ def test_the_summary_of_selection_bias():
     assert row.iloc[2:].tolist() == pytest.approx(
         (chosen - measured).quantile([0.05, 0.5, 0.95]).tolist()
     )
-
-
-def test_exit_rates_change_cascade_by_cascade():
-    front = search(STORE, 2)
-    changes = exit_changes(front, {"here": STORE, "there": OTHER})
-    firsts = {}
-    for row in range(len(front)):
-        firsts.setdefault(front.point(row).models, front.point(row))
-    assert list(changes.index) == [" → ".join(models) for models in firsts]
-    assert (changes["here"].abs() < 1e-12).all() and (changes["there"] != 0).any()
-    for models, point in firsts.items():
-        (first, confidences), _ = [
-            (OTHER.logits(m), confidence(OTHER.logits(m), "max_softmax")) for m in models
-        ]
-        share = (confidences >= point.thresholds[0]).mean() - point.exit_rates[0]
-        assert changes.loc[" → ".join(models), "there"] == pytest.approx(share)

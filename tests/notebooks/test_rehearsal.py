@@ -160,7 +160,9 @@ def test_verdicts_on_methods_recover_the_planted_effects(val, planted):
     claims = pd.DataFrame(said, columns=["better", "worse"]).assign(rule="leads", over="samples")
     words = [
         verdict.word
-        for verdict in verdicts.evaluate_claims(claims, dict.fromkeys(claims.index, found)).values()
+        for verdict in verdicts.evaluate_claims(
+            claims, dict.fromkeys(claims.index, [found])
+        ).values()
     ]
     assert words == [verdicts.SUPPORTED] * 2 + [verdicts.UNDETERMINED] * 2
 

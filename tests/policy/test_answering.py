@@ -226,6 +226,9 @@ def test_a_step_is_0_up_to_its_border_and_1_above_it(border):
     assert np.interp(x, curve["knots"], curve["values"]).tolist() == [0, 0, 1, 1]
 
 
+RECALL = {"epsilon": None, "recall": 0.9, "precision": 0.9, "positive": "1"}
+
+
 async def answer_later(ids):
     return ids
 
@@ -247,6 +250,19 @@ async def answer_later(ids):
         ({"delta": 0}, "delta must be a number between 0 and 1"),
         ({"labels": 0}, "labels must be a whole number from 1 to 300"),
         ({"labels": 301}, "labels must be a whole number from 1 to 300"),
+        ({"epsilon": None}, "give epsilon=, or both recall= and precision="),
+        ({"recall": 0.9}, "give epsilon=, or both recall= and precision="),
+        ({"positive": "1"}, "give epsilon=, or both recall= and precision="),
+        ({"epsilon": None, "recall": 0.9}, "reached by equal answers to all rows"),
+        (RECALL | {"positive": None}, "the class that they refer to: one of .'0', '1', '2'"),
+        (RECALL | {"positive": "3"}, "unknown positive class '3'; nearest: '0'"),
+        (RECALL | {"recall": 1}, "recall must be a number between 0 and 1, not 1"),
+        (RECALL | {"precision": 90}, "precision must be a number between 0 and 1, not 90"),
+        (RECALL | {"guarantee": "mean"}, "guarantee='mean' needs epsilon="),
+        (RECALL | {"labels": 100}, "labels= needs epsilon="),
+        ({"guarantee": "expected"}, "unknown guarantee 'expected'"),
+        ({"groups": ["a"] * 300}, "no guarantee per group. Call it for the rows of each group"),
+        ({"clusters": ["a"]}, r"clusters must be \[300\], the cluster of each sample"),
         ({"price": -1}, "price must be a number, 0 or more"),
         ({"ask": lambda ids: ["a"]}, "one answer per id, in their order.* a list: of shape"),
         ({"ask": lambda ids: (ids, None)}, "must return a list.* for 200 ids it returned a tuple"),
@@ -276,3 +292,90 @@ def test_rows_that_repeat_are_no_independent_draws():
     result = cl.answer_table(renamed, Reference(truth[rows], ids), 0.1, labels=600)
     assert "There is no guarantee for new rows: rows of the table repeat others" in str(result)
     assert "over the draw of the labels, at most 0.1 of the 1,200 answers" in str(result)
+
+
+def filtered(rows=4_000, seed=0):
+    """(ScoreTable of a small yes-no model, the reference's answers), 30% of them yes."""
+    rng = np.random.default_rng(seed)
+    p = rng.beta(0.4, 0.8, rows)
+    truth = np.where(rng.random(rows) < p, "yes", "no")
+    said = np.where(p >= 0.5, "yes", "no")
+    ids = [f"q{row}" for row in range(rows)]
+    table = cl.ScoreTable(None, [np.maximum(p, 1 - p)], [0.25], ["small"], ids, predictions=[said])
+    return table, truth
+
+
+def recall_and_precision(answers, truth):
+    found = np.sum((answers == "yes") & (truth == "yes"))
+    return found / np.sum(truth == "yes"), found / np.sum(answers == "yes")
+
+
+def test_recall_and_precision_reach_their_targets_with_fewer_calls_than_rows(tmp_path):
+    table, truth = filtered()
+    ask = Reference(truth, table.sample_ids)
+    result = cl.answer_table(table, ask, recall=0.9, precision=0.85, positive="yes", price=2)
+    assert len(set(ask.asked)) == len(ask.asked) == result.asked.sum() < 2_500
+    assert (result.answers[result.asked] == truth[result.asked]).all()
+    recall, precision = recall_and_precision(result.answers, truth)
+    assert recall >= 0.9 and precision >= 0.85
+    assert (
+        "With probability at least 0.95 over the draw of the labels, the 4,000 answers have a "
+        "recall of at least 0.9 and a precision of at least 0.85 for 'yes'"
+    ) in str(result)
+    fresh, answers = filtered(50_000, seed=1)
+    result.policy.save(tmp_path / "policy.json")
+    decided = cl.Policy.load(tmp_path / "policy.json").decide(
+        {"small": fresh.confidence[0]}, {"small": fresh.predictions[0], "reference": answers}
+    )
+    assert (
+        0.2
+        < np.mean(decided.exit_stage == 0)
+        == pytest.approx(result.policy.point.exit_rates[0], abs=0.03)
+    )
+    recall, precision = recall_and_precision(decided.predictions, answers)
+    assert recall >= 0.9 and precision >= 0.85
+
+
+def test_a_guarantee_in_the_mean_needs_fewer_calls_and_says_what_it_does_not_bound():
+    table, truth = made()
+    ask = Reference(truth, table.sample_ids)
+    usual = cl.answer_table(table, ask, 0.05, bought=(bought := {}))
+    mean = cl.answer_table(table, ask, 0.05, guarantee="mean", bought=bought)
+    assert mean.asked.sum() < usual.asked.sum()
+    assert "In the mean over the draw of the labels, at most 0.05 of the 3,000 answers" in str(mean)
+    assert "About half of the draws have a larger share" in str(mean)
+    few = cl.answer_table(table, ask, 0.05, guarantee="mean", labels=40, bought=bought)
+    assert few.labels == 40
+
+
+@pytest.mark.parametrize(
+    "goal",
+    [
+        {"epsilon": 0.05},
+        {"epsilon": 0.05, "guarantee": "mean"},
+        {"recall": 0.9, "precision": 0.85, "positive": "yes"},
+    ],
+)
+def test_a_plan_buys_the_pilot_only_and_predicts_the_calls(goal):
+    table, truth = filtered()
+    ask = Reference(truth, table.sample_ids)
+    bought = {}
+    plan = cl.answer_table(table, ask, **goal, plan=True, price=2, bought=bought)
+    assert len(ask.asked) == plan.bought == 200
+    assert plan.low <= plan.calls <= plan.high and plan.cost == 4_000 * 0.25 + 2 * plan.calls
+    assert f"{plan.calls:,} of 4,000 rows" in str(plan)
+    result = cl.answer_table(table, ask, **goal, bought=bought)
+    assert len(set(ask.asked)) == len(ask.asked) == result.asked.sum()
+    assert 0.5 * plan.calls < result.asked.sum() < 2 * plan.calls
+
+
+def test_rows_that_belong_together_give_no_guarantee_for_new_rows():
+    table, truth = made()
+    ask = Reference(truth, table.sample_ids)
+    pages = np.arange(3_000) // 3
+    result = cl.answer_table(table, ask, 0.05, labels=600, clusters=pages)
+    assert "at most 0.05 of the 3,000 answers" in str(result)
+    assert "There is no guarantee for new rows: clusters= names rows" in str(result)
+    assert result.premises["status"][0] == "violated"
+    alone = cl.answer_table(table, ask, 0.05, labels=600, clusters=np.arange(3_000))
+    assert "new rows from the same source" in str(alone)

@@ -20,7 +20,7 @@ from hypothesis.extra.numpy import arrays
 import cascadelib as cl
 from cascadelib import Cascade, LogitStore, Method, Point, evaluate, pick, search
 from cascadelib.files import ROOT
-from cascadelib.methods.confidence_metrics import answers, confidence, metric_of
+from cascadelib.methods.confidence_metrics import confidence, metric_of, predict_rows
 from cascadelib.origin import TRACES
 from cascadelib.policy.policy import Policy
 from cascadelib.zoo.batches import concatenate_batches, count_samples, take_rows
@@ -217,7 +217,7 @@ def test_decisions_on_the_bundled_zoo_are_the_evaluators(method, n):
 def test_the_fast_confidence_is_the_evaluators(logits, metric, temperature):
     theirs = confidence(logits, metric, temperature)
     np.testing.assert_allclose(
-        answers(logits, metric_of(metric), temperature)[1], theirs, rtol=1e-12, atol=1e-12
+        predict_rows(logits, metric_of(metric), temperature)[1], theirs, rtol=1e-12, atol=1e-12
     )
 
 

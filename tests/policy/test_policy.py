@@ -25,7 +25,7 @@ from cascadelib import (
     search,
 )
 from cascadelib.files import ROOT
-from cascadelib.methods.thresholds import own_units
+from cascadelib.methods.thresholds import convert_units
 from cascadelib.policy.form import text_of
 
 
@@ -60,7 +60,7 @@ def test_decides_as_the_evaluator(method):
     stage = point.method.stage(STORE, point.models)
     confidence = [stage(tuple(range(i + 1)))[1] for i in range(len(point.models))]
     assert (
-        stages(Policy.from_point(point), own_units(point.metric, confidence))
+        stages(Policy.from_point(point), convert_units(point.metric, confidence))
         == evaluate(STORE, point).exit_stage.tolist()
     )
 

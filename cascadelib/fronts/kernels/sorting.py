@@ -49,7 +49,7 @@ def falling_order(confidence: Array) -> Array:
 def groups_in(order: Array, confidence: Array, largest: float) -> Array:
     """The group of equal confidence of each sample, int32 [k], in an ``order`` of falling ones.
 
-    Those from ``largest`` on are one group, as in :func:`cascadelib.methods.thresholds.ends_of`.
+    Those from ``largest`` on are one group, as in ``thresholds.exit_counts``.
     """
     group = np.empty(len(order), np.int32)
     number = np.int32(0)

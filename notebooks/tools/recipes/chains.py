@@ -11,7 +11,7 @@ from cascadelib.evaluation.pareto import pareto_front
 from cascadelib.fronts.cascades import cascades_of, check_lengths
 from cascadelib.fronts.exact import search
 from cascadelib.methods.method import Method, method_named
-from cascadelib.methods.thresholds import exit_stages, own_units
+from cascadelib.methods.thresholds import convert_units, exit_stages
 from cascadelib.scoring import F1
 from cascadelib.stages import StageFunction
 from cascadelib.store.protocol import Store
@@ -97,7 +97,7 @@ def point_runs(
                 stage, correct = stages(row)
             else:
                 thresholds = np.array(row["thresholds"], np.float64)
-                inside = own_units(None if method is None else method.units, thresholds)
+                inside = convert_units(None if method is None else method.units, thresholds)
                 stage = exit_stages([confidence for _, confidence in stages], inside)
                 correct = np.choose(stage, [correct for correct, _ in stages])
             yield at, costs, stage, correct

@@ -1,6 +1,7 @@
 """Exit from an ensemble once the intervals of its mean probabilities separate (Inoue, 2019)."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ import pandas as pd
 from numpy import ndarray as Array
 from scipy.special import stdtr
 
-from cascadelib.methods.confidence_metrics import CHUNK, over_blocks, softmax
+from cascadelib.methods.confidence_metrics import BLOCK_ROWS, map_blocks, softmax
 from cascadelib.methods.method import Method
 from cascadelib.scoring import ranks_of, score_of
 from cascadelib.store.logit_store import LogitStore
@@ -50,13 +51,22 @@ def inoue_2019(
     AISTATS.
     """
     names, _, _ = pool(store, Method(), **candidates)
+    longest = {first: names[at : at + n_models] for at, first in enumerate(names)}
+
+    @lru_cache(maxsize=1)  # ensembles with the same first model are consecutive
+    def outcomes_from(first: str, score: str) -> list[tuple[Array, Array]]:
+        return interval_outcomes(store, longest[first], score)
+
+    def rule(_store: LogitStore, models: Sequence[str], score: str) -> list[tuple[Array, Array]]:
+        return outcomes_from(models[0], score)[: len(models)]
+
     tried = []
     for start in range(len(names)):
         for end in range(start + 1, min(start + n_models, len(names)) + 1):
             models = tuple(names[start:end])
             for doubt in DOUBTS:
                 tried.append({"models": models, "thresholds": (-doubt,) * (len(models) - 1)})
-    return best_of_points(store, interval_outcomes, tried, **candidates)
+    return best_of_points(store, rule, tried, **candidates)
 
 
 def interval_outcomes(
@@ -73,18 +83,22 @@ def interval_outcomes(
 
     def block(rows: slice) -> Array:
         """Return [stages, (correct, confidence), samples] of some samples."""
-        p = np.stack([softmax(store.logits(name)[rows]) for name in models])
         stages = []
-        for n in range(1, len(models) + 1):
-            mean = p[:n].mean(axis=0)
+        total: Any = 0.0
+        squares: Any = 0.0  # sum of squared deviations from the mean so far
+        for n, name in enumerate(models, 1):
+            p = softmax(store.logits(name)[rows])
+            before = total / max(n - 1, 1)
+            total = total + p
+            mean = total / n
             level = np.full(len(mean), -np.inf)
             if n > 1:
-                error = p[:n].std(axis=0, ddof=1) / np.sqrt(n)
-                level = -interval_doubt(mean, error, n - 1)
+                squares = squares + (p - before) * (p - mean)
+                level = -interval_doubt(mean, np.sqrt(squares / (n - 1) / n), n - 1)
             stages.append((ranks_of(mean, store.origin.required_labels[rows]) < rank, level))
         return np.array(stages)
 
-    found = np.concatenate(over_blocks(len(store), CHUNK, block), axis=2)
+    found = np.concatenate(map_blocks(len(store), BLOCK_ROWS, block), axis=2)
     return [(correct.astype(bool), confidence) for correct, confidence in found]
 
 

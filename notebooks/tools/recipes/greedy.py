@@ -9,7 +9,7 @@ from numpy import ndarray as Array
 
 from cascadelib.evaluation.evaluation import Outcome
 from cascadelib.methods.method import Method
-from cascadelib.methods.thresholds import ends_of, own_units, threshold_for
+from cascadelib.methods.thresholds import convert_units, exit_counts, threshold_for
 from cascadelib.store.protocol import Store
 
 from .chains import best_of_points, pool
@@ -57,7 +57,7 @@ def streeter_2018(
     tried = []
     for share in SHARES:
         chain, thresholds = greedy(outcomes, orders, costs, share * reference)
-        native = tuple(own_units(metric, thresholds).tolist())
+        native = tuple(convert_units(metric, thresholds).tolist())
         models = tuple(names[m] for m in chain)
         tried.append({"models": models, "thresholds": native})
     return best_of_points(store, method, tried, **candidates)
@@ -104,7 +104,7 @@ def answerable(
     Tied samples are answered together. falling: confidences [k]. surplus: correct minus needed,
     [k]. The sum of the surplus must not be negative.
     """
-    ends = ends_of(falling)
+    ends = exit_counts(falling)
     total = np.concatenate([[0.0], np.cumsum(surplus)])
     count = int(ends[total[ends] >= -1e-9][-1])
     return count, float(threshold_for(falling, count))

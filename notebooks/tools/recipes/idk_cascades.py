@@ -12,10 +12,11 @@ from cascadelib.checks import check_count
 from cascadelib.evaluation.pareto import pareto_front
 from cascadelib.fronts.cascades import cascades_of
 from cascadelib.methods.method import Method
-from cascadelib.methods.thresholds import own_units, sum_passed_on
+from cascadelib.methods.thresholds import convert_units
 from cascadelib.store.protocol import Store
 
 from .chains import pool
+from .shared_threshold import sum_deferred
 
 Passed = Callable[..., Array]
 """passed(prefix, m): samples that a prefix defers and model m gets correct (None: all)."""
@@ -61,7 +62,7 @@ def wang_2018(
     ----------
     Wang, Luo et al., 2018a: IDK cascades: fast deep learning by learning not to overthink, UAI.
     """
-    thresholds_fixed = np.sort(own_units(metric, grid)) if np.ndim(grid) else None
+    thresholds_fixed = np.sort(convert_units(metric, grid)) if np.ndim(grid) else None
     check_count(grid if thresholds_fixed is None else len(thresholds_fixed), "grid")
     names, costs, stage = pool(store, Method(metric), **candidates)
     correct, confidences = zip(*(stage((m,)) for m in range(len(names))))
@@ -80,7 +81,7 @@ def wang_2018(
     for i in pareto_front(total, accuracy):
         chain = chains[number[i]]
         at = np.unravel_index(place[i], (len(grids[0]),) * (len(chain) - 1))
-        thresholds = tuple(float(own_units(metric, grids[m][j])) for m, j in zip(chain, at))
+        thresholds = tuple(float(convert_units(metric, grids[m][j])) for m, j in zip(chain, at))
         rows.append((accuracy[i], total[i], tuple(names[m] for m in chain), thresholds))
     return pd.DataFrame(rows, columns=["accuracy", "cost", "models", "thresholds"])
 
@@ -106,7 +107,7 @@ def passing_counts(
     def passed(prefix: tuple[int, ...], m: int | None = None) -> Array:
         """Count the samples (that model m gets correct) which all models of ``prefix`` defer."""
         weights = np.ones(len(correct[0])) if m is None else correct[m]
-        return np.flip(sum_passed_on([slots[i] for i in prefix], sizes, weights))
+        return np.flip(sum_deferred([slots[i] for i in prefix], sizes, weights))
 
     return passed
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from cascadelib.methods.method import Method, cached_confidence
-from cascadelib.methods.thresholds import own_units
+from cascadelib.methods.thresholds import convert_units
 from cascadelib.store.logit_store import LogitStore
 
 from .chains import best_of_chains
@@ -56,7 +56,7 @@ def huang_2018(
         for ratio in RATIOS:
             shares = ratio ** np.arange(len(chain))
             inside = budgeted(confidences, shares / shares.sum())
-            yield {"thresholds": tuple(own_units(metric, inside).tolist())}
+            yield {"thresholds": tuple(convert_units(metric, inside).tolist())}
 
     return best_of_chains(store, Method(metric), (1, n_models), settings, **candidates)
 

@@ -15,10 +15,25 @@ from cascadelib.fronts.exact import SearchTask
 from cascadelib.fronts.front import Front, Points
 from cascadelib.fronts.graded import Found, points_by_running
 from cascadelib.methods.method import Method
-from cascadelib.methods.thresholds import sum_passed_on, threshold_for
+from cascadelib.methods.thresholds import threshold_for
 from cascadelib.scoring import F1
 from cascadelib.stages import StageFunction
 from cascadelib.store.protocol import Store
+
+
+def sum_deferred(slots: list[Array], sizes: list[int], weights: Array) -> Array:
+    """Sum the weights [k] of the samples that all stages defer, for each combination of thresholds.
+
+    slots: for each stage an int [k], the number of thresholds that defer each sample. The axes of
+    later stages have length 1, so that the result broadcasts to ``sizes``.
+    """
+    shape = [n + 1 for n in sizes[: len(slots)]]
+    cells = np.ravel_multi_index(slots, shape) if slots else np.zeros(len(weights), np.int64)
+    table = np.flip(np.bincount(cells, weights, minlength=int(np.prod(shape))).reshape(shape))
+    for axis in range(len(shape)):
+        table = table.cumsum(axis)
+    passed = np.flip(table[(slice(-1),) * len(shape)])
+    return passed.reshape(passed.shape + (1,) * (len(sizes) - len(slots)))
 
 
 def shared_levels(outcomes: Outcomes, head: tuple) -> tuple[Array, Array]:
@@ -49,14 +64,14 @@ def search_shared_threshold(stage: StageFunction, cost: ArrayLike, n_models: int
         before = [outcomes.correct(head[: i + 1]).view(np.int8) for i in range(len(head))]
         k = len(before[0])
         sizes = [len(falling) + 1]
-        passing = [sum_passed_on([slot], sizes, np.ones(k)) / k for slot in slots]
+        passing = [sum_deferred([slot], sizes, np.ones(k)) / k for slot in slots]
         for _, m in lasts:
             cascade = (*head, m)
             steps = np.diff([*before, outcomes.correct(cascade).view(np.int8)], axis=0)
             correct = before[0].sum()
             total = cost[head[0]]
             for i, slot in enumerate(slots):
-                correct = correct + sum_passed_on([slot], sizes, steps[i])
+                correct = correct + sum_deferred([slot], sizes, steps[i])
                 total = total + cost[cascade[i + 1]] * passing[i]
             found.add(total, correct / k, cascade, [np.arange(len(total))])
     rows = []

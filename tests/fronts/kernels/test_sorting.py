@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cascadelib.fronts.kernels.sorting import FEW, falling_order, groups_in
-from cascadelib.methods.thresholds import LARGEST, ends_of
+from cascadelib.methods.thresholds import LARGEST, exit_counts
 
 ANY = st.floats() | st.sampled_from([0.5, 0.5 + 2**-40, 1.0, -0.0, 0.0, 1e-300, 1e300, np.inf])
 
@@ -39,5 +39,5 @@ def test_groups_are_parted_where_thresholds_part_them(values):
     confidence = np.array(values, float) + 0.0
     order = falling_order(confidence)
     group = groups_in(order, confidence, LARGEST)
-    sizes = np.diff(ends_of(confidence[order]))
+    sizes = np.diff(exit_counts(confidence[order]))
     np.testing.assert_array_equal(group[order], np.repeat(np.arange(len(sizes)), sizes))

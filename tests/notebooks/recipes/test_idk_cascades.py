@@ -10,7 +10,7 @@ from twins import single_cascade
 
 from cascadelib import Method, Point, evaluate
 from cascadelib.evaluation.pareto import least_cost
-from cascadelib.methods.thresholds import own_units
+from cascadelib.methods.thresholds import convert_units
 from tools import recipes
 
 
@@ -100,5 +100,5 @@ def test_entropy_thresholds_are_in_nats():
     store = eased_store(k=200)
     table = recipes.wang_2018(store)
     values = [t for row in table["thresholds"] for t in row]
-    assert min(values) >= own_units("entropy", 0.0)
+    assert min(values) >= convert_units("entropy", 0.0)
     assert max(values) <= np.log(4) + 1e-12

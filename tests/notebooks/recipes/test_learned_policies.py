@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from twins import brute_front
 
 from cascadelib import Method, search
-from cascadelib.methods.fitted import features, fit_confidence
+from cascadelib.methods.fitted import fit_confidence, read_features
 from tools.recipes.learned_policies import LEARNED
 
 FEATURES = ("max_softmax", "softmax_margin", "entropy")
@@ -32,7 +32,7 @@ def test_logistic_scores_are_those_of_scikit_learn(seed, k, kind):
         "none right": np.zeros(k, bool),
     }
     correct = correct.get(kind, x[:, 0] > 0)
-    scores = fit_confidence("logistic", features("abc", x), correct)(x)
+    scores = fit_confidence("logistic", read_features("abc", x), correct)(x)
     assert ((0 <= scores) & (scores <= 1)).all()
     if correct.all() or not correct.any():
         assert (np.abs(scores - correct) <= 0.5).all()
@@ -48,7 +48,7 @@ def test_logistic_scores_are_those_of_scikit_learn(seed, k, kind):
 def test_equal_features_get_equal_scores():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(97, 3))
-    scorer = fit_confidence("logistic", features("abc", x), rng.random(97) < 0.5)
+    scorer = fit_confidence("logistic", read_features("abc", x), rng.random(97) < 0.5)
     assert len(np.unique(scorer(np.repeat(x[:1], 101, axis=0)))) == 1
     assert scorer(x[3:4])[0] == scorer(x)[3]
 
@@ -70,7 +70,7 @@ def test_a_logistic_policy_is_fitted_on_one_split_only():
     store = make_store(0, 200)
     other = make_store(1, 200)
     values = np.column_stack([Method(m).stage(store, ["m1"])((0,))[1] for m in FEATURES])
-    scorer = fit_confidence("logistic", features(FEATURES, values), store.ranks("m1") == 0)
+    scorer = fit_confidence("logistic", read_features(FEATURES, values), store.ranks("m1") == 0)
     values = np.column_stack([Method(m).stage(other, ["m1"])((0,))[1] for m in FEATURES])
     correct, confidence = LEARNED.fit(store).stage(other, ["m1"])((0,))
     np.testing.assert_array_equal(confidence, scorer(values))

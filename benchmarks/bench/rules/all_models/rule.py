@@ -7,7 +7,7 @@ from cascadelib import pick, search
 OURS = True
 TITLE = "all models"
 LEAGUE = "all models"
-ABOUT = "`caution` among all models of the file: pairs, up to triples where there are four"
+ABOUT = "`caution` among all models of the file: pairs, or up to triples of four models"
 MOST_MODELS = 4  # of which triples are searched
 
 

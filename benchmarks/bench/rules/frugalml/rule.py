@@ -6,7 +6,7 @@ from cascadelib import ScoreTable
 
 TITLE = "FrugalML"
 LEAGUE = "all models"
-ABOUT = "FrugalML's published curve: five seeds, half of the file labelled, no promise"
+ABOUT = "FrugalML's published curve: five seeds, half of the file labelled, no guarantee"
 OWN_LABELS = True
 
 

@@ -6,7 +6,7 @@ from cascadelib import pick, search
 
 OURS = True
 LEAGUE = "estimate"
-ABOUT = "`cl.pick(front, loss=ε, caution=0)`: the raw front, no promise"
+ABOUT = "`cl.pick(front, loss=ε, caution=0)`: the raw front, no guarantee"
 
 
 def choose(task: Task) -> Judge:

@@ -6,7 +6,7 @@ from bench.task import Judge, Task
 NEEDS = "skfb"
 TITLE = "scikit-fallback"
 LEAGUE = "estimate"
-ABOUT = "scikit-fallback, `ThresholdCascadeClassifierCV`, cheapest with the accuracy: no promise"
+ABOUT = "scikit-fallback, `ThresholdCascadeClassifierCV`, cheapest with the accuracy, no guarantee"
 THRESHOLDS = 30
 
 

@@ -1,4 +1,4 @@
-"""Plurality vote and a user's own ensemble, against loops and against what they must equal."""
+"""Votes and functions as ensembles equal loops over samples and other ensembles."""
 
 from collections import Counter
 
@@ -7,7 +7,7 @@ import pytest
 from recipe_stores import eased_store as make_store
 from twins import brute_front
 
-from cascadelib import METHODS, Method, evaluate, pick, search
+from cascadelib import Method, evaluate, pick, search
 
 
 def slow_vote(votes, confidence):
@@ -22,7 +22,7 @@ def slow_vote(votes, confidence):
 
 
 @pytest.mark.parametrize("metric", ["max_softmax", "entropy"])
-def test_vote_equals_counting_ballots(metric):
+def test_a_vote_equals_counting(metric):
     store = make_store(k=300, models=5)
     names = list(store.models.index)
     stage = Method(metric, "vote").stage(store, names)
@@ -37,7 +37,7 @@ def test_vote_equals_counting_ballots(metric):
             assert (correct[j], confidence[j]) == (winner == store.labels[j], voice)
 
 
-def test_plurality_vote_equals_a_loop():
+def test_the_front_of_votes_equals_brute_force():
     store = make_store(2, k=12, models=3)
     method = Method(ensemble="vote")
     brute = brute_front(
@@ -49,7 +49,7 @@ def test_plurality_vote_equals_a_loop():
     )
 
 
-def test_own_function_that_averages_is_the_mean_ensemble():
+def test_a_function_that_averages_is_the_mean_ensemble():
     store = make_store(k=5000)
     for temperature in (False, True):
         own = Method("entropy", lambda z: z.mean(axis=0), temperature).fit(store)
@@ -59,7 +59,7 @@ def test_own_function_that_averages_is_the_mean_ensemble():
         np.testing.assert_allclose(ours[1], theirs[1], atol=1e-12)
 
 
-def test_own_function_of_the_last_model_is_no_ensemble():
+def test_a_function_of_the_last_model_is_no_ensemble():
     store = make_store(k=200)
     own, none = (search(store, 3, Method(ensemble=e)) for e in (lambda z: z[-1], "none"))
     assert own.table[["accuracy", "cost"]].equals(none.table[["accuracy", "cost"]])
@@ -75,14 +75,6 @@ def test_own_function_of_the_last_model_is_no_ensemble():
         (lambda z: 1.0, "shape"),
     ],
 )
-def test_what_an_own_function_returns_is_checked(function, message):
+def test_the_result_of_a_function_is_checked(function, message):
     with pytest.raises(ValueError, match=message):
         search(make_store(), 2, Method(ensemble=function))
-
-
-def test_a_vote_has_one_winner_and_known_names():
-    with pytest.raises(ValueError, match="top1"):
-        search(make_store(), 2, Method(ensemble="vote"), score="top2")
-    with pytest.raises(ValueError, match="vote"):
-        Method(ensemble="votes")
-    assert all(not callable(method.ensemble) for method in METHODS.values())

@@ -1,0 +1,241 @@
+"""Peeling for recall and precision: choose rows that are answered yes or no without a call.
+
+The proofs are in docs/guarantees.md.
+"""
+
+from bisect import bisect_left
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy import ndarray as Array
+from scipy.special import expit
+from scipy.stats import beta, binom, hypergeom
+
+from ..methods.expected import ridge_logistic
+from .peeling import (
+    PILOT,
+    STEPS,
+    TO_LEAVE,
+    Peel,
+    Peeled,
+    errors_allowed,
+    first_at_most,
+    fitted_scores,
+    planned_labels,
+    used_up,
+)
+
+BOUND = 0.05  # share of δ for each bound on a count or a share that a test needs
+TEST = 0.45  # share of δ for the test of one queue of the table
+TEST_OF_SOURCE = 0.4  # share of δ for the test of one queue of the source
+TO_CUT = 0.9  # expected errors beyond the two borders with the cut in the middle, ÷ those allowed
+SPARE = 0.96  # number of positive rows for which the draw is planned, ÷ the expected number
+
+
+@dataclass(frozen=True, eq=False)
+class Queue:
+    """The rows on one side of the cut that were not asked openly.
+
+    Parameters
+    ----------
+    rows : int array
+        The riskiest one first.
+    drawn, wrong : bool arrays
+        Rows of the draw, and those that turned out to be on the wrong side.
+    """
+
+    rows: Array
+    drawn: Array
+    wrong: Array
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def labels(self) -> int:
+        """The number of drawn rows."""
+        return int(self.drawn.sum())
+
+    @property
+    def errors(self) -> int:
+        """The number of wrong ones among them."""
+        return int(self.wrong.sum())
+
+    def removed(self, allowed: float, coin: float) -> int:
+        """Return the number of rows after which at most ``allowed`` drawn ones are wrong."""
+        falling = self.errors - np.append(0, np.cumsum(self.wrong))
+        return first_at_most(falling, int(np.floor(allowed + coin)))
+
+
+def peel_positives(
+    confidence: Array,
+    predictions: Array,
+    wrong_at: Callable[[Array], Array],
+    positive: str,
+    recall: float,
+    precision: float,
+    delta: float,
+    seed: int = 0,
+) -> tuple[Peeled, Array]:
+    """Remove rows until recall and precision reach their targets, with probability 1 − δ.
+
+    Parameters
+    ----------
+    confidence : float64 array of shape (n,)
+    predictions : str array of shape (n,)
+    wrong_at : callable
+        Function from rows to bool: for which of them exactly one side answers ``positive``, the
+        small model or the reference. It costs a label per row.
+    positive : str
+    recall, precision, delta : float
+    seed : int, default=0
+
+    Returns
+    -------
+    (Peeled, str array of shape (n,))
+        The borders are those of the positive class and of all others. The texts are the answers to
+        rows that are kept.
+    """
+
+    def wanted_at(rows: Array) -> Array:
+        return is_yes[rows] != wrong_at(rows)
+
+    is_yes = predictions == positive
+    count = len(confidence)
+    rng = np.random.default_rng(seed)
+    shuffled = rng.permutation(count)
+    ties = rng.random(count)
+    coins = rng.random((2, 2))
+    first = shuffled[:PILOT]
+    others = shuffled[PILOT:]
+    may_miss = (1 - recall, recall * (1 - precision) / precision)  # per positive row
+    wanted = np.zeros(count, bool)
+    wanted[first] = wanted_at(first)
+
+    # The order is from the most confident no to the most confident yes. The pilot cuts it in two.
+    side = np.where(is_yes, 1.0, -1.0)
+    place = np.unique(np.column_stack([side, side * confidence]), axis=0, return_inverse=True)[1]
+    score = fitted_scores(confidence, first)
+    score = side * np.maximum(score - score[first].min(), 0)
+    cut = middle_cut(place[first], score[first], wanted[first], may_miss)
+    above = place >= cut
+    outwards = np.where(above, 1, -1)
+    group = above.astype(int)
+    peel = Peel(outwards * place, outwards * score, group, others, ties, first, np.zeros(2))
+    peel.open(first, wanted[first] != above[first])
+    expected = open_queues(peel, wanted, wanted_at, may_miss)
+    queues = []
+    for one, share in enumerate(may_miss):
+        rows = peel.left(one)
+        may_stay = int(SPARE * share * expected)
+        labels = planned_labels(peel.risks_left(one), may_stay, TEST * delta)
+        drawn = np.isin(rows, others[np.isin(others, rows)][:labels])
+        wanted[rows[drawn]] = wanted_at(rows[drawn])
+        queues.append(Queue(rows, drawn, drawn & (wanted[rows] != one)))
+
+    below, beyond = queues
+    positives = int(wanted[peel.opened].sum()) + fewest_positives(below, beyond, BOUND * delta)
+    share_of_source = beta.ppf(BOUND * delta, positives, count - positives + 1) if positives else 0
+    kept = np.zeros(count, bool)
+    borders = []
+    for one, queue in enumerate(queues):
+        may_stay = int(may_miss[one] * positives + 1e-9)
+        of_table = errors_allowed(len(queue), may_stay, queue.labels, TEST * delta)
+        if len(queue) <= may_stay:
+            of_table = queue.labels
+        most_of_source = may_miss[one] * share_of_source
+        of_source = errors_allowed_beyond(queue, most_of_source, len(others), delta)
+        kept[queue.rows[queue.removed(of_table, coins[0, one]) :]] = True
+        kept[queue.rows[queue.drawn]] = False
+        removed = peel.taken[one] + queue.removed(of_source, coins[1, one])
+        borders.append(border_beyond(peel, one, removed, cut, confidence, is_yes))
+    labels = sum(queue.labels for queue in queues)
+    others_said = np.unique(predictions[~is_yes])
+    negative = others_said[0] if len(others_said) == 1 else f"not {positive}"
+    answers = np.where(above, positive, np.where(is_yes, negative, predictions))
+    return Peeled(kept, [positive], np.array(borders[::-1]), labels), answers
+
+
+def middle_cut(place: Array, score: Array, wanted: Array, may_miss: tuple[float, float]) -> int:
+    """Return the place in the middle of the two borders beyond which a fit allows the errors."""
+    order = np.argsort(place)
+    columns = np.column_stack([np.ones(len(score)), score])
+    prior = np.array([0.0, 1.0])
+    curve, _ = ridge_logistic(columns, wanted, np.array([0.01, 0.01]), prior, prior)
+    chance = expit(columns[order] @ curve)
+    most = TO_CUT * chance.sum() * np.array(may_miss)
+    below = np.searchsorted(np.cumsum(chance), most[0])
+    above = len(order) - np.searchsorted(np.cumsum(1 - chance[::-1]), most[1])
+    return int(place[order[min(len(order) - 1, (below + above) // 2)]])
+
+
+def open_queues(
+    peel: Peel,
+    wanted: Array,
+    wanted_at: Callable[[Array], Array],
+    may_miss: tuple[float, float],
+) -> float:
+    """Remove rows next to the cut, and open their labels, until few others are expected wrong.
+
+    Return the expected number of positive rows.
+    """
+    while True:
+        risks = [peel.risks_left(one) for one in (0, 1)]
+        expected = float(wanted[peel.opened].sum() + risks[0].sum() + (1 - risks[1]).sum())
+        most = [TO_LEAVE * share * expected for share in may_miss]
+        risky = [one for one in (0, 1) if risks[one].sum() > most[one]]
+        if not risky:
+            return expected
+        for one in risky:
+            rows = peel.take(one)
+            wanted[rows] = wanted_at(rows)
+            peel.open(rows, wanted[rows] != one)
+
+
+def most_wrong(rows: int, errors: int, labels: int, delta: float) -> int:
+    """Return an upper bound on the wrong ones of ``rows``, of which ``labels`` were drawn.
+
+    With probability 1 − δ it is not exceeded. ``errors`` of the drawn ones are wrong.
+    """
+    numbers = range(errors, rows - labels + errors + 1)
+    within = bisect_left(
+        numbers, True, key=lambda wrong: hypergeom.cdf(errors, rows, wrong, labels) <= delta
+    )
+    return errors + within - 1
+
+
+def fewest_positives(below: Queue, above: Queue, delta: float) -> int:
+    """Return a lower bound on the positive rows of two queues. Each of two bounds has level δ."""
+    negatives = most_wrong(len(below), below.labels - below.errors, below.labels, delta)
+    wrong = most_wrong(len(above), above.errors, above.labels, delta)
+    return len(below) - negatives + len(above) - wrong
+
+
+def errors_allowed_beyond(queue: Queue, share: float, rows: int, delta: float) -> float:
+    """Return the number of errors in a queue's draw that are allowed for the source.
+
+    ``share`` of the source may be wrong beyond the border. The queue's region has an upper bound:
+    the share below an order statistic of ``rows`` independent rows is a beta variable.
+    """
+    chunk = max(1, rows // STEPS)
+    rank = -(-(len(queue) + 1) // chunk) * chunk  # one of rows // chunk numbers
+    region = 1.0
+    if rank <= rows:
+        level = BOUND * delta / (2 * (rows // chunk))
+        region = float(beta.isf(level, rank, rows - rank + 1))
+    chances = binom.cdf(np.arange(queue.labels), queue.labels, min(1.0, share / region))
+    return used_up(chances, TEST_OF_SOURCE * delta)
+
+
+def border_beyond(
+    peel: Peel, group: int, removed: int, cut: int, confidence: Array, is_yes: Array
+) -> float:
+    """Return the confidence up to which the policy calls the reference, on one side of the cut."""
+    queue = peel.queues[group]
+    if removed == len(queue):
+        return np.inf
+    place = peel.confidence * np.where(peel.group, 1, -1)
+    last = place[queue[removed - 1]] if removed else cut
+    called = place <= max(last, cut) if group else place >= min(last, cut)
+    return float(confidence[called & (is_yes == group)].max(initial=-np.inf))
