@@ -12,9 +12,9 @@ from uuid import uuid4
 import numpy as np
 from numpy import ndarray as Array
 
-from .checks import known, unmasked
+from .checks import refuse_masked, validate_choice
 from .files import digest_of
-from .labels import aligned, as_text
+from .labels import align_values, as_text
 
 KEY = np.dtype("V6")  # an id in a file: six bytes of its digest
 CONTENT = np.dtype("<u4")  # the digest of a row's model outputs in a file
@@ -86,7 +86,7 @@ class Origin:
         classes = None if classes is None else tuple(str(c) for c in classes)
         if classes is not None and len(set(classes)) < len(classes):
             raise ValueError(f"class names repeat: {classes}")
-        labels = aligned(labels, "labels", sample_ids)
+        labels = align_values(labels, "labels", sample_ids)
         values = None
         if labels is not None:
             values, classes = _numbered_labels(labels, classes)
@@ -271,20 +271,15 @@ class Origin:
             return Origin.from_traces(self.dataset, self.split, names, traces)
         traces = {"samples": len(self), "ids": self.digest, "fingerprint": self.fingerprint}
         if models is not None:
-            traces |= {name: self._written(name, names) for name in TRACES}
+            contents = self.contents(names)
+            found = {
+                "keys": None if self.keys is None else np.unique(self.keys),
+                "contents": None if contents is None else kept_in_file(contents, len(self)),
+                "confidences": self.confidences(names),
+                "forms": self.forms,
+            }
+            traces |= {name: trace.tobytes() for name, trace in found.items() if trace is not None}
         return Origin.from_traces(self.dataset, self.split, names, traces)
-
-    def _written(self, name: str, models: tuple[str, ...]) -> bytes | None:
-        """Return the bytes of a trace, None if it is unknown."""
-        if name == "keys":
-            trace = self.keys
-            return None if trace is None else b"".join(sorted({*trace.tolist()}))
-        if name == "contents":
-            trace = self.contents(models)
-            trace = None if trace is None else np.sort(kept_in_file(trace, len(self)))
-        else:
-            trace = self.forms if name == "forms" else self.confidences(models)
-        return None if trace is None else trace.tobytes()
 
 
 # One set of samples or several, such as those of a fit and of a search. None is an unknown set.
@@ -303,8 +298,8 @@ def _numbered_labels(labels: Any, classes: tuple[str, ...] | None) -> tuple[Arra
     listed = np.asarray(labels).tolist()
     if listed and all(isinstance(label, str) for label in listed):
         classes = classes or tuple(filter(None, sorted({*listed})))
-        labels = [classes.index(known(label, classes, "label")) for label in listed]
-    values = np.asarray(unmasked(labels, "labels"))
+        labels = [classes.index(validate_choice(label, classes, "label")) for label in listed]
+    values = np.asarray(refuse_masked(labels, "labels"))
     if values.ndim != 1 or values.dtype.kind not in "iu" and values.size:
         raise ValueError(
             f"labels must be integers, one per sample, not {values.dtype} of shape {values.shape}"
@@ -324,7 +319,9 @@ def _numbered_labels(labels: Any, classes: tuple[str, ...] | None) -> tuple[Arra
 
 def _checked_ids(sample_ids: Any, count: int) -> Array:
     """Return distinct ids as text [count], by default the row numbers."""
-    ids = np.asarray(range(count) if sample_ids is None else unmasked(sample_ids, "sample_ids"))
+    ids = np.asarray(
+        range(count) if sample_ids is None else refuse_masked(sample_ids, "sample_ids")
+    )
     if ids.shape != (count,):
         raise ValueError(f"sample_ids has shape {ids.shape} for {count} labels")
     ids = as_text(ids)
@@ -445,14 +442,14 @@ def as_integers(values: Array) -> Array:
 
 
 def kept_in_file(digests: Array, samples: int) -> Array:
-    """Return the digests, of uint64 [k], that a file stores for a split of this size, ``CONTENT``.
+    """Return the sorted ``CONTENT`` of digests, uint64 [k], that a file stores for a split's size.
 
     About MOST_CONTENTS of them are chosen by the digest itself, so that two splits store the same
     digests of equal rows.
     """
     halvings = max(0, int(np.ceil(np.log2(max(samples, 1) / MOST_CONTENTS))))
     chosen = digests[digests % np.uint64(2**halvings) == 0]
-    return (chosen >> np.uint64(32)).astype(CONTENT)
+    return np.sort((chosen >> np.uint64(32)).astype(CONTENT))
 
 
 def forms_of(ids: Array) -> Array:

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..checks import about, known
-from ..files import opened
+from ..checks import error_context, validate_choice
+from ..files import open_regular_file
 from ..scoring import most_given
 
 METRICS = ("acc", "exact_match")
@@ -24,7 +24,7 @@ MAX_LOG_BYTES = 2**30  # bytes of a log
 @contextmanager
 def locate_errors(where: str) -> Iterator[None]:
     """Add the line to errors, and convert errors of incomplete lines to ValueError."""
-    with about(where):
+    with error_context(where):
         try:
             yield
         except (KeyError, TypeError, IndexError, AttributeError) as error:
@@ -33,7 +33,7 @@ def locate_errors(where: str) -> Iterator[None]:
 
 def read_json_lines(path: str | os.PathLike) -> Iterator[tuple[str, dict]]:
     """Yield (location, object) of each line of a JSONL file that is not blank."""
-    with opened(Path(path), MAX_LOG_BYTES) as file:
+    with open_regular_file(Path(path), MAX_LOG_BYTES) as file:
         for number, line in enumerate(file, 1):
             where = f"{path}, line {number}"
             if line.strip():
@@ -98,7 +98,7 @@ def chat_completions(
     >>> frame.round(3).to_dict("records")
     [{'sample': 'query 1', 'model': 'small', 'prediction': 'yes', 'confidence': 0.882}]
     """
-    known(logprobs, ["sum", "mean"], "value of logprobs")
+    validate_choice(logprobs, ["sum", "mean"], "value of logprobs")
     rows = []
     for file in sorted(Path(path).glob("*.jsonl")) or [Path(path)]:
         for where, line in read_json_lines(file):
@@ -135,7 +135,7 @@ def parse_completion(
     row = {"sample": str(line["custom_id"]), "model": model}
     row |= {"prediction": prediction, "confidence": confidence}
     if prices is not None:
-        prompt, completed = prices[known(model, prices, "model with a price")]
+        prompt, completed = prices[validate_choice(model, prices, "model with a price")]
         usage = completion["usage"]
         spent = prompt * usage["prompt_tokens"] + completed * usage["completion_tokens"]
         row["cost"] = spent / 1e6

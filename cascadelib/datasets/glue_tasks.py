@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from ..checks import known
+from ..checks import validate_choice
 from ..files import located
 from ..hub import check_reachable
 from .texts import Texts, table
@@ -106,12 +106,12 @@ def glue(
     >>> texts.inputs, texts.labels
     (('fine film',), array([1]))
     """
-    entry = TASKS[known(task, TASKS, "GLUE task")]
+    entry = TASKS[validate_choice(task, TASKS, "GLUE task")]
     if split == "test":
         raise ValueError(
             f"GLUE hides the labels of {task}'s test split (all are −1): use the validation split"
         )
-    known(split, FILES, "split")
+    validate_choice(split, FILES, "split")
     renamed: dict = {}
     if folder is None:
         source: Any = _read_from_hub(task, split, revision)

@@ -1,4 +1,4 @@
-"""Pareto fronts, what single models give (the baseline), and improvement factors (paper, section
+"""Compute Pareto fronts, the baseline of single models, and improvement factors (paper, section
 3)."""
 
 from dataclasses import dataclass, field
@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy import ndarray as Array
 
-from ..checks import check_costs, reals
-from ..labels import aligned
+from ..checks import as_real_array, check_costs
+from ..labels import align_values
 
 
 def pareto_front(cost: Array, accuracy: Array) -> Array:
@@ -47,7 +47,9 @@ def pareto_front(cost: Array, accuracy: Array) -> Array:
     >>> cl.pareto_front([1.0, 5.0, 8.0, 3.0], [0.80, 0.85, 0.92, 0.90]).tolist()
     [0, 3, 2]
     """
-    accuracy = np.asarray(aligned(accuracy, "accuracy", *getattr(cost, "axes", ())), np.float64)
+    accuracy = np.asarray(
+        align_values(accuracy, "accuracy", *getattr(cost, "axes", ())), np.float64
+    )
     cost = np.asarray(cost, np.float64)
     if np.isnan(cost).any() or np.isnan(accuracy).any():
         raise ValueError("cost and accuracy must not be nan")
@@ -57,14 +59,14 @@ def pareto_front(cost: Array, accuracy: Array) -> Array:
 
 
 def lower_hull(x: Array, y: Array) -> Array:
-    """Positions of the lower convex hull of points with rising x (monotone chain; Andrew, 1979)."""
+    """Return the positions of the lower convex hull of points with rising x (Andrew, 1979)."""
     hull: list[int] = []
     for i in range(len(x)):
         while len(hull) > 1:
             before, last = hull[-2:]
             rise = (y[last] - y[before]) * (x[i] - x[before])
             if rise < (y[i] - y[before]) * (x[last] - x[before]):
-                break  # the last point lies below the line from the one before it to this one
+                break  # the last point is below the line from its predecessor to this point
             hull.pop()
         hull.append(i)
     return np.array(hull, np.int64)
@@ -117,7 +119,7 @@ class Baseline:
     hull: Array = field(init=False)
 
     def __post_init__(self) -> None:
-        accuracy = aligned(self.accuracy, "accuracy", *getattr(self.cost, "axes", ()))
+        accuracy = align_values(self.accuracy, "accuracy", *getattr(self.cost, "axes", ()))
         self.accuracy = np.asarray(accuracy, np.float64)
         self.cost = check_costs(self.cost)
         if self.names is None:
@@ -131,13 +133,13 @@ class Baseline:
         This is the cost of the cheapest model at or below its accuracy, and nan above the best
         model.
         """
-        at = reals(accuracy, "accuracy")
+        at = as_real_array(accuracy, "accuracy")
         cost = np.interp(at, self.accuracy[self.hull], self.cost[self.hull])
         return np.where(at <= self.accuracy[self.hull[-1]], cost, np.nan)[()]
 
     @cached_property
     def table(self) -> pd.DataFrame:
-        """A row per model, cheapest first: accuracy, cost, on_front, on_hull."""
+        """Return one row per model, cheapest first: accuracy, cost, on_front, on_hull."""
         position = np.arange(len(self.cost))
         columns = {
             "accuracy": self.accuracy,
@@ -159,39 +161,45 @@ class Baseline:
 
 
 def least_cost(cost: Array, accuracy: Array, at: Any) -> Any:
-    """Least cost among points of a front (rising in both) with accuracy ≥ ``at``; infinite where
-    none has."""
-    return np.append(cost, np.inf)[np.searchsorted(accuracy, reals(at, "accuracy"), side="left")]
+    """Return the least cost of a front's points with accuracy ≥ `at`, inf if there is none.
+
+    Cost and accuracy both rise along the front.
+    """
+    return np.append(cost, np.inf)[
+        np.searchsorted(accuracy, as_real_array(at, "accuracy"), side="left")
+    ]
 
 
 def improvement_factor(baseline_cost: Any, cost: Any) -> Any:
-    """baseline_cost ÷ cost: 1 where both are the same, also where both are free; infinite where the
-    cost alone is 0."""
+    """Return baseline_cost ÷ cost: 1 if both are equal, also if both are 0, and inf if only the
+    cost is 0."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(np.equal(baseline_cost, cost), 1.0, np.divide(baseline_cost, cost))[()]
 
 
 def improvement_at(baseline: Baseline, cost: Array, accuracy: Array, at: Any) -> Any:
-    """Improvement factor: baseline cost at ``at`` ÷ least cost of the front at accuracy ≥ ``at``.
+    """Return the improvement factor of a front at an accuracy.
 
-    The front is not interpolated.
+    It is the baseline's cost at `at` divided by the least cost of a point with accuracy ≥ `at`. The
+    front is not interpolated.
 
     Parameters
     ----------
     baseline : Baseline
-    cost, accuracy : [P]
-        A front, rising in both.
+        Single models.
+    cost, accuracy : arrays of shape (n_points,)
+        A front, with rising cost and accuracy.
     at : float or array
         Accuracy.
 
     Returns
     -------
     float or array
-        0 where only the baseline reaches ``at``; nan above the best single model.
+        0 if only the baseline reaches `at`, and nan above the best single model.
 
     References
     ----------
-    Lebovitz et al., TMLR 2023, section 3: I = C_b / C.
+    .. [1] Lebovitz et al., TMLR 2023, section 3: I = C_b / C.
     """
     return improvement_factor(baseline.cost_at(at), least_cost(cost, accuracy, at))
 
@@ -203,28 +211,30 @@ def mean_improvement(
     low: float | None = None,
     high: float | None = None,
 ) -> float:
-    """Mean improvement factor over accuracies low … high: the exact integral ÷ (high − low).
+    """Return the mean improvement factor over the accuracies `low` to `high`.
 
-    Between breakpoints the baseline is linear and the front constant, so each piece is integrated
-    in closed form.
+    It is the exact integral ÷ (high − low). Between breakpoints, the baseline is linear and the
+    front is constant, so each piece is integrated in closed form.
 
     Parameters
     ----------
     baseline : Baseline
-    cost, accuracy : [P]
-        A front, rising in both.
+        Single models.
+    cost, accuracy : arrays of shape (n_points,)
+        A front, with rising cost and accuracy.
     low, high : float, optional
-        Default: accuracy of the cheapest and of the best model of the baseline's front.
+        Range of accuracies. Defaults to the accuracies of the cheapest and of the best model of the
+        baseline's front.
 
     Returns
     -------
     float
-        nan if ``high`` is above the best model.
+        The mean, nan if `high` is above the best model.
 
     Raises
     ------
     ValueError
-        For an empty range.
+        If the range is empty.
     """
     low = float(baseline.accuracy[baseline.front[0]]) if low is None else low
     high = baseline.best if high is None else high

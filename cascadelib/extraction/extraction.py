@@ -13,14 +13,15 @@ import numpy as np
 import timm
 import torch
 
-from ..checks import POSITIVE, about, check_count, check_number, known
+from ..checks import POSITIVE, check_count, check_number, error_context, validate_choice
 from ..datasets.images import Photographs
 from ..datasets.samples import Samples
 from ..datasets.texts import Texts
 from ..files import leftovers
 from ..origin import Origin, origin_of
-from ..store.formats import Folder, check_spellings
+from ..store.formats import check_spellings
 from ..store.logit_store import LogitStore
+from ..store.manifest import lock_store
 from ..store.model_checks import DTYPES
 from ..zoo.forward import AMP, retain_freed_memory, select_device
 from ..zoo.loaders import resolve_models
@@ -260,7 +261,8 @@ def _remove_leftovers(path: Path, models: list[Model], pending: list[Model]) -> 
     """Remove files that a killed run left of finished models, if there are any and if possible."""
     if leftovers(path) or (path / PARTIAL).exists():
         with contextlib.suppress(OSError, ValueError), Shards(path) as shards:
-            Folder(path).settle()
+            with lock_store(path):  # removes the files of killed writers
+                pass
             for model in models:
                 if model not in pending:
                     shards.remove(model.name)
@@ -279,10 +281,10 @@ def _check_arguments(
     check_count(batch_size, "batch_size")
     check_count(shard_size, "shard_size")
     check_count(workers, "workers", 0)
-    known(dtype, DTYPES, "dtype")
-    known(amp, AMP, "amp")
+    validate_choice(dtype, DTYPES, "dtype")
+    validate_choice(amp, AMP, "amp")
     for name, value in macs.items():
-        known(name, [model.name for model in models], "model in macs")
+        validate_choice(name, [model.name for model in models], "model in macs")
         check_number(value, f"model {name!r}: macs", "a positive number", *POSITIVE)
 
 
@@ -291,7 +293,7 @@ def _open_existing(path: Path | str, labels: Origin) -> LogitStore | None:
     if not (Path(path) / "manifest.json").exists():
         return None
     store = LogitStore(path)
-    with about(f"the store {path} is of another split; choose another path"):
+    with error_context(f"the store {path} is of another split; choose another path"):
         origin_of(store).check_same(labels.sample_ids, labels.values)
         if store.classes and labels.classes and store.classes != labels.classes:
             raise ValueError(f"its classes are {store.classes}, not {labels.classes}")

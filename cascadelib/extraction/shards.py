@@ -15,8 +15,8 @@ import torch
 from filelock import FileLock, Timeout
 from torch import distributed
 
-from ..files import SUFFIX, digest_of, file_name, replacing
-from ..store.formats import LogitFile, encoded
+from ..files import SUFFIX, digest_of, file_name, replace_atomically
+from ..store.formats import Output, encoded
 
 PARTIAL = ".partial"  # folder of the shards, in the store
 LOCK = ".lock"  # file in the folder of the shards, where names of models never begin with a dot
@@ -152,7 +152,7 @@ class Shards:
         Returns None if there is no such shard of this ``run``, the settings of a candidate.
         """
         try:
-            file = LogitFile.read(self._file(model, *span))
+            file = Output.read(self._file(model, *span))
             tensor = file.open()
         except (ValueError, OSError):
             return None
@@ -167,7 +167,7 @@ class Shards:
         path = self._file(model, start, stop)
         path.parent.mkdir(exist_ok=True, parents=True)
         # Without fsync, since a damaged shard fails its SHA-256 and is computed again.
-        with replacing(path, durable=False) as temporary:
+        with replace_atomically(path, durable=False) as temporary:
             temporary.write_bytes(
                 encoded(logits, {"run": digest_of(run), "batch_seconds": batch_seconds})
             )

@@ -7,13 +7,13 @@ import numpy as np
 import pandas as pd
 from numpy import ndarray as Array
 
-from ..checks import about, brief, check_number, known
+from ..checks import brief, check_number, error_context, validate_choice
 from ..evaluation.evaluation import check_store
 from ..evaluation.point import Point, points_of
 from ..evaluation.run import evaluate
 from ..fronts.front import Front
 from ..fronts.selection import cost_bound
-from ..labels import as_text, as_written, check_distinct, texts_of_keys
+from ..labels import as_text, check_distinct, texts_of_keys, written_value
 from ..origin import Origin, digests_of
 from ..store.protocol import Store
 from .premises import VIOLATED, answered_by, models_of, overlap_of, unanswered
@@ -94,7 +94,7 @@ def select_points(
     if isinstance(cascades, Front):
         singles = cascades.singles
         reference = singles["accuracy"].idxmax() if reference is None else reference
-        known(reference, singles.index, "model")
+        validate_choice(reference, singles.index, "model")
         return candidates(cascades, reference, epsilon, budget), reference
     points = points_of(cascades)
     if reference is None and (epsilon is not None or budget is None):
@@ -161,7 +161,7 @@ def compare_with_reference(
             "score='top1'"
         )
     part = store.select(models_of(points, reference))
-    with about(f"compared with the predictions of {reference!r}"):
+    with error_context(f"compared with the predictions of {reference!r}"):
         agreed = part.labelled(part.predicted(reference))
     differs = []
     absent = unanswered(store, reference)
@@ -196,7 +196,7 @@ def read_known_labels(labels: Any, sample_ids: Array) -> dict[str, Any]:
         )
     check_distinct(texts, "labels")
     pairs = zip(texts.tolist(), labels.values() if isinstance(labels, Mapping) else labels)
-    return {sample: as_written(label) for sample, label in pairs if not pd.isna(label)}
+    return {sample: written_value(label) for sample, label in pairs if not pd.isna(label)}
 
 
 def apply_labels(

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy import ndarray as Array
 
-from ..checks import items_of, known
+from ..checks import items_of, validate_choice
 from ..evaluation.point import Point
 from ..evaluation.run import Run
 from ..methods.confidence_range import has_power
@@ -368,7 +368,7 @@ def checked_premises(case: Case, accept: Iterable[str]) -> tuple[Premise, ...]:
     ValueError
         If a premise is violated that ``accept`` does not name, or if ``accept`` names no premise.
     """
-    accepted = [known(name, CHECKS, "premise in accept") for name in items_of(accept)]
+    accepted = [validate_choice(name, CHECKS, "premise in accept") for name in items_of(accept)]
     premises = []
     faults = []
     for name, check in CHECKS.items():

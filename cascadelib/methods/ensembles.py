@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy import ndarray as Array
 
-from ..checks import known
+from ..checks import validate_choice
 from ..scoring import ranks_of
 from ..stages import Outcome, Stage, StageFunction
 from .confidence_metrics import BLOCK_ROWS, Metric, map_blocks, predict_rows, rank_classes, softmax
@@ -279,7 +279,7 @@ def ensemble_of(ensemble: str | Callable) -> Ensemble:
     """Return the :class:`Ensemble` of a name or of a user's function."""
     if callable(ensemble):
         return CustomEnsemble(ensemble)
-    return ENSEMBLES[known(ensemble, ENSEMBLES, "ensemble")]
+    return ENSEMBLES[validate_choice(ensemble, ENSEMBLES, "ensemble")]
 
 
 def vote(votes: Array, confidence: Array) -> tuple[Array, Array]:

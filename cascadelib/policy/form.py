@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import CLASSES, POSITIVE, about, brief, fits, known, misfit
+from ..checks import CLASSES, POSITIVE, brief, error_context, fits, misfit, validate_choice
 from ..evaluation.point import Estimate, Expected, OrderStatistics, Point
-from ..files import digest_of, parsed, read_json
+from ..files import digest_of, parse_json_object, read_json
 from ..methods.fitted import Fitted, describe_fits, fitted_from_json
 from ..methods.method import Method
 from ..methods.thresholds import WORDS, convert_units
@@ -245,7 +245,7 @@ def read_point(path: str | Path, edited: bool = False) -> Point:
     Raises ValueError if :func:`parse_cascade` does, or the file is not regular or too large.
     """
     content = read_json(Path(path), LARGEST)
-    with about(str(path)):
+    with error_context(str(path)):
         return parse_cascade(content, edited)
 
 
@@ -282,7 +282,7 @@ def parse_cascade(content: str | dict, edited: bool = False) -> Point:
     >>> parse_cascade(text_of(cl.Point(("small", "large"), (0.55,)))).models
     ('small', 'large')
     """
-    content = parsed(content, "the text") if isinstance(content, str) else content
+    content = parse_json_object(content, "the text") if isinstance(content, str) else content
     if content.get("format") != FORMAT:
         raise ValueError(f"this is not a cascade: 'format' is not {FORMAT!r}")
     if content.get("version") != VERSION:
@@ -366,7 +366,7 @@ def threshold_from_json(metric: str | Callable | None, value: Any) -> float:
     Raises ValueError if the value is not a finite number, "always" or "never".
     """
     if isinstance(value, str):
-        return float(convert_units(metric, WORDS[known(value, WORDS, "threshold")]))
+        return float(convert_units(metric, WORDS[validate_choice(value, WORDS, "threshold")]))
     if not fits(value, float):
         raise ValueError(
             f"a threshold must be a finite number, 'always' or 'never', not {brief(value)}"

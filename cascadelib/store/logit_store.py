@@ -14,14 +14,14 @@ import pandas as pd
 from numpy import ndarray as Array
 from numpy.typing import ArrayLike
 
-from ..checks import items_of, known
+from ..checks import items_of, validate_choice
 from ..cost_kinds import COSTS
-from ..files import file_name, folder_of, short_path
-from ..labels import chosen_rows
+from ..files import file_name, find_folder, short_path
+from ..labels import select_rows
 from ..origin import Origin
 from ..scoring import accuracies, log_of, ranks_of
 from ..stages import StageFunction
-from .formats import Folder, LogitArray, LogitFile, Memory, already_there, some_outputs
+from .formats import Folder, Memory, Output, already_there, some_outputs
 from .manifest import create
 from .model_checks import (
     accuracies_of,
@@ -85,7 +85,7 @@ class LogitStore:
     has_predictions = True
 
     def __init__(self, path: str | Path):
-        self.path: Path | None = folder_of(path)
+        self.path: Path | None = find_folder(path)
         self._use(Folder(self.path))
 
     def _use(
@@ -245,8 +245,8 @@ class LogitStore:
         held = f"{len(self)} samples, {len(self._present())} models"
         return f"<LogitStore {where}: {self.dataset} {self.split}, {held}>"
 
-    def _present(self) -> dict[str, Any]:
-        """Return {name: LogitFile or LogitArray}, a dict to which other threads do not add."""
+    def _present(self) -> dict[str, Output]:
+        """Return the outputs by model, a dict to which other threads do not add."""
         return self._shelf.models.copy() if self._models is None else self._models
 
     @property
@@ -296,11 +296,11 @@ class LogitStore:
         """Return a number that changes when a model is replaced."""
         return self._model(name).metadata["order"]
 
-    def _model(self, name: str) -> Any:
-        """Return the LogitFile or LogitArray of a model."""
+    def _model(self, name: str) -> Output:
+        """Return the output of a model in the files or arrays."""
         present = self._present()
         broken = self._shelf.broken
-        if known(name, [*present, *broken], "model") in broken:
+        if validate_choice(name, [*present, *broken], "model") in broken:
             raise ValueError(f"model {name!r} cannot be read: {broken[name]}")
         return present[name]
 
@@ -320,7 +320,7 @@ class LogitStore:
         """
         return self._output(self._model(name))
 
-    def _output(self, own: LogitFile | LogitArray) -> Array:
+    def _output(self, own: Output) -> Array:
         """Return the output of a model on the samples of this view."""
         return own.tensor if self._rows is None else own.tensor[self._rows]
 
@@ -378,7 +378,7 @@ class LogitStore:
         table = self.models
         kinds = [kind for kind in COSTS if kind in table]
         kinds += [kind for kind in self.cost_names if kind not in COSTS]
-        column = pd.to_numeric(table[known(cost, kinds, "cost")], errors="coerce")
+        column = pd.to_numeric(table[validate_choice(cost, kinds, "cost")], errors="coerce")
         costs = column.to_numpy(np.float64, na_value=np.nan)
         wrong = ~((costs > 0) & (costs < np.inf))
         if wrong.any():
@@ -428,7 +428,7 @@ class LogitStore:
 
         indices : array of int (repeats allowed), array of bool of shape (n_samples,), or slice
         """
-        rows = chosen_rows(indices, len(self), self.sample_ids)
+        rows = select_rows(indices, len(self), self.sample_ids)
         return self._view(rows if self._rows is None else self._rows[rows], self._present())
 
     def select(self, names: str | Iterable[str]) -> "LogitStore":
@@ -443,7 +443,7 @@ class LogitStore:
         for name, own in self._present().items():
             output = self._output(own)
             scores = dict(zip(("top1", "top5"), accuracies_of(output, given)))
-            shelf.models[name] = LogitArray(output, own.metadata | scores, own.kind)
+            shelf.models[name] = Output.of(output, own.metadata | scores, own.kind)
         return store
 
     def _view(self, rows: Array | None, models: dict[str, Any] | None) -> "LogitStore":
@@ -514,7 +514,7 @@ class LogitStore:
         with ADDING:
             order = self._place_for(name, output.shape[1], replace)
             entry = {"model": name, "order": order, "top1": top1, "top5": top5} | header
-            self._shelf.put(name, output, entry, kind, replace)
+            self._shelf.put(name, Output.of(output, entry, kind), replace)
 
     def _place_for(self, name: str, classes: int, replace: bool) -> int:
         """Return the number of a new model.

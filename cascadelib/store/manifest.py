@@ -4,24 +4,24 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
 
 import numpy as np
 
-from ..checks import TEXT, fits
+from ..checks import TEXT, misfit
 from ..files import (
     UNUSABLE,
     digest_of,
     file_digest,
-    hold,
-    opened,
+    is_usable_json,
+    lock_file,
+    open_regular_file,
     read_json,
     remove_leftovers,
-    replacing,
-    usable,
+    replace_atomically,
 )
 from ..origin import Origin
 
@@ -42,12 +42,13 @@ class Manifest:
     dataset: str
     split: str
     samples: int
-    classes: tuple[str, ...] | None
+    classes: list[str] | None
     fingerprint: str
     labels_sha256: str
-    ids_given: bool | None = None
+    ids_given: bool
     models: dict[str, list] = field(default_factory=dict)
     format: str = FORMAT
+    labels: str = LABELS
 
     def with_digests(self, model: str, *digests: str | None) -> "Manifest":
         """Return the manifest with other digests of a model."""
@@ -55,24 +56,18 @@ class Manifest:
 
     def write(self, folder: Path) -> None:
         """Write the manifest and its digest."""
-        content = asdict(self) | {"labels": LABELS}
-        if not usable(content | {"classes": list(self.classes or ())}):
+        content = asdict(self)
+        if not is_usable_json(content):
             raise ValueError(f"{folder / MANIFEST}: {UNUSABLE}")
         text = json.dumps(content | {"sha256": digest_of(content)}, indent=1, ensure_ascii=False)
-        with replacing(folder / MANIFEST) as temporary:
+        with replace_atomically(folder / MANIFEST) as temporary:
             temporary.write_text(text + "\n", encoding="utf-8")
 
 
-KEYS: dict = {  # forms of the keys, as fits() reads them
-    "format": str,
-    "dataset": str,
-    "split": str,
+FORMS: dict = {key.name: str for key in fields(Manifest)} | {  # as misfit() reads them
     "samples": range(2**63),
-    "fingerprint": str,
-    "labels": str,
     "classes": ([str], None),
-    "ids_given": (bool, None),
-    "labels_sha256": str,
+    "ids_given": bool,
     "models": {str: [TEXT]},
     "sha256": str,
 }
@@ -94,28 +89,23 @@ def read_manifest(folder: Path) -> Manifest:
             f"{path}: not the manifest of a store: format {content.get('format')!r}, expected "
             f"{FORMAT!r}; extract the logits again if an older cascadelib wrote them"
         )
-    wrong = [key for key, form in KEYS.items() if not fits(content.get(key), form)]
-    wrong += sorted(content.keys() - KEYS.keys())
-    if wrong:
+    unknown = sorted(content.keys() - FORMS.keys())
+    if place := misfit(content, FORMS) or ", ".join(map(repr, unknown)):
         raise ValueError(
-            f"{path}: not the manifest of a store: {', '.join(map(repr, wrong))} wrong, missing or "
-            "unknown"
+            f"{path}: not the manifest of a store: {place} is wrong, missing or unknown"
         )
-    stated = content.pop("sha256")
-    if stated != digest_of(content):
+    if content.pop("sha256") != digest_of(content):
         raise ValueError(
             f"{path}: it is not the manifest that was written (SHA-256): edited or damaged"
         )
-    del content["labels"]
-    classes = content.get("classes")
-    return Manifest(**content | {"classes": classes and tuple(classes)})
+    return Manifest(**{"classes": None} | content)
 
 
 @contextlib.contextmanager
 def lock_store(folder: Path) -> Iterator[None]:
     """Wait for other writers of a store, lock it, and remove the files of killed writers."""
     with open(folder / LABELS, "rb+") as file:  # never replaced, so that all lock the same file
-        hold(file)
+        lock_file(file)
         remove_leftovers(folder)
         yield
 
@@ -131,14 +121,14 @@ def create(path: str | Path, labels: Origin) -> None:
             f"{path} already holds a store; open it with LogitStore(path) or choose another folder"
         )
     path.mkdir(parents=True, exist_ok=True)
-    with replacing(path / LABELS) as temporary, open(temporary, "wb") as file:
+    with replace_atomically(path / LABELS) as temporary, open(temporary, "wb") as file:
         values: dict[str, Any] = {} if labels.values is None else {"labels": labels.values}
         np.savez_compressed(file, **values, sample_ids=labels.sample_ids)
     Manifest(
         labels.dataset,
         labels.split,
         len(labels),
-        labels.classes,
+        None if labels.classes is None else [*labels.classes],
         labels.fingerprint,
         file_digest(path / LABELS),
         labels.has_ids,
@@ -149,7 +139,7 @@ def read_labels(folder: Path, manifest: Manifest) -> Origin:
     """Read the labels of a store, and compare them with its manifest."""
     path = folder / LABELS
     try:
-        with opened(path, BYTES_PER_SAMPLE * (64 + manifest.samples)) as file:
+        with open_regular_file(path, BYTES_PER_SAMPLE * (64 + manifest.samples)) as file:
             if hashlib.file_digest(file, "sha256").hexdigest() != manifest.labels_sha256:
                 raise ValueError(f"not the file that {MANIFEST} lists (SHA-256)")
             with ZipFile(file) as archive:
@@ -169,6 +159,5 @@ def read_labels(folder: Path, manifest: Manifest) -> Origin:
             raise ValueError(f"labels and sample ids are not those of {MANIFEST} (fingerprint)")
     except Exception as error:  # zipfile, zlib and numpy raise many kinds for damaged files
         raise ValueError(f"{path}: the store's labels cannot be read ({error!s:.300})") from None
-    numbered = np.array_equal(labels.sample_ids, np.arange(len(labels)).astype(str))
-    has_ids = not numbered if manifest.ids_given is None else manifest.ids_given
-    return replace(labels, has_ids=has_ids, source=f"{folder.resolve()} {manifest.fingerprint}")
+    source = f"{folder.resolve()} {manifest.fingerprint}"
+    return replace(labels, has_ids=manifest.ids_given, source=source)

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from ..checks import items_of, known
+from ..checks import items_of, validate_choice
 from ..files import REVIEWS, file_name
 from .bundled import FOLDER, list_bundled_names, load_bundled, load_bundled_text_model
 from .model import Model, count_parameters
@@ -76,7 +76,7 @@ def load(name: str, folder: Path | str = FOLDER, anywhere: bool = True, **option
             return transformers_models.load_sequence_classifier(name, **options)
         if transformers_models.is_transformers_model(name):  # any "owner/name"
             return transformers_models.load_image_model(name, **options)
-    known(name, [*images, *texts, *timm.list_models(pretrained=True)], "model")
+    validate_choice(name, [*images, *texts, *timm.list_models(pretrained=True)], "model")
     raise AssertionError(f"{name!r} is listed, but has no loader")
 
 

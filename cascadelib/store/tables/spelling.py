@@ -4,14 +4,13 @@ A near miss would be a wrong answer. It is an error unless the caller chooses ho
 ``normalize="text"`` or ``normalize="exact"``. Distinct texts are normalized, not rows.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy import ndarray as Array
 
-from ...checks import known
-from ...labels import normalized
-from .faults import Fault
+from ...labels import normalize_text
+from .faults import Fault, Place
 
 MERGED = 'labels of which normalize="text" makes one class with others'
 ALIKE = 'Write labels alike, or use normalize="exact" if they are different classes'
@@ -27,28 +26,8 @@ FEW_CLASSES = 0.2  # labels per sample, above which answers are free text
 def normalized_texts(values: Array) -> Array:
     """Return the normalized form of texts of any shape."""
     texts = np.unique(values)
-    forms = np.array([normalized(text) for text in texts.tolist()], dtype=str)
+    forms = np.array([normalize_text(text) for text in texts.tolist()], dtype=str)
     return values if np.array_equal(texts, forms) else forms[np.searchsorted(texts, values)]
-
-
-def compared(
-    labels: Array | None, predictions: Array | None, normalize: str | None
-) -> tuple[Array | None, Array | None]:
-    """Return labels and predictions as ``normalize`` compares them.
-
-    Raises
-    ------
-    ValueError
-        If normalizing makes one class of two labels.
-    """
-    if known(normalize, [None, "text", "exact"], "value of normalize") != "text":
-        return labels, predictions
-    if labels is not None:
-        rarer = rarer_spellings(labels)
-        if rarer.any():
-            raise ValueError(f"{MERGED}: {str(labels[rarer][0])!r}. {ALIKE}")
-        labels = normalized_texts(labels)
-    return labels, None if predictions is None else normalized_texts(predictions)
 
 
 def rarer_spellings(labels: Array) -> Array:
@@ -56,7 +35,7 @@ def rarer_spellings(labels: Array) -> Array:
     texts, place, counts = np.unique(labels, return_inverse=True, return_counts=True)
     usual: dict[str, int] = {}
     for number in np.argsort(-counts, kind="stable").tolist():
-        usual.setdefault(normalized(str(texts[number])), number)
+        usual.setdefault(normalize_text(str(texts[number])), number)
     is_rarer = np.ones(len(texts), bool)
     is_rarer[list(usual.values())] = False
     return is_rarer[place]
@@ -75,7 +54,7 @@ def near_misses(labels: Array, predictions: Array, texts: Iterable[str]) -> Arra
     form_of: dict[str, str] = {}
     texts_of: dict[str, list[str]] = {}
     for text in filter(None, texts):
-        form_of[text] = normalized(text)
+        form_of[text] = normalize_text(text)
         texts_of.setdefault(form_of[text], []).append(text)
     respelled = [text for texts in texts_of.values() if len(texts) > 1 for text in texts]
     misses = np.zeros(predictions.shape, bool)
@@ -92,7 +71,7 @@ def spelling_faults(
     predictions: Array,
     texts: Iterable[str],
     names: Sequence[str],
-    place: Callable[[int, int], str],
+    place: Place,
 ) -> list[Fault]:
     """Return a fault per model with near misses.
 
@@ -117,16 +96,6 @@ def spelling_faults(
         if examples:
             faults.append(Fault(what, int(misses.sum()), examples, REMEDY))
     return faults
-
-
-def refuse_other_words(labels: Array, predictions: Array) -> None:
-    """Raise a ValueError if there are several labels and none of them is predicted."""
-    texts = set(np.unique(labels).tolist())
-    if len(texts) > 1 and texts.isdisjoint(np.unique(predictions).tolist()):
-        raise ValueError(
-            f"no label is among the predictions (the first are {str(labels[0])!r}, "
-            f"{str(predictions.flat[0])!r}): write both alike"
-        )
 
 
 def outside_labels(answers: Array, labels: Array) -> Array:

@@ -6,7 +6,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cascadelib.evaluation.evaluation import asked, costs_of, mean_cost, outcomes_of
+from cascadelib.evaluation.evaluation import (
+    costs_of,
+    mean_cost,
+    outcomes_of,
+    resolve_options,
+)
 from cascadelib.evaluation.pareto import pareto_front
 from cascadelib.fronts.cascades import cascades_of, check_lengths
 from cascadelib.fronts.exact import search
@@ -84,7 +89,7 @@ def point_runs(
 
     The arguments are those of :func:`replay_points`. Points of the same models are consecutive.
     """
-    kind = asked(store, cost=cost)[2]
+    kind = resolve_options(store, cost=cost)[2]
     method = None if rule is None or callable(rule) else method_named(rule)
     for models, rows in points.reset_index(drop=True).groupby("models", sort=False):
         if callable(rule):
