@@ -27,7 +27,7 @@ IMAGES_TEXT_AND_TABLES = {
     "image/png",
     "image/svg+xml",
 }
-PAPER_TABLE = ("paper reports", "this run shows")
+PAPER_TABLE = ("paper's claims", "this run")
 
 
 def code_cells(nb):
@@ -213,7 +213,7 @@ def good_notebook():
     answer = new.new_code_cell(
         "print('It is.')", metadata={"tags": ["answer"]}, outputs=[said], execution_count=3
     )
-    heading = new.new_markdown_cell("## What the paper reports, and what this run shows")
+    heading = new.new_markdown_cell("## The paper's claims, and this run")
     return new.new_notebook(
         cells=[new.new_markdown_cell("Is it?"), parameters, heading, ledger, answer]
     )
