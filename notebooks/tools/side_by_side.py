@@ -89,23 +89,6 @@ def same_fronts(fronts: dict[str, Front]) -> pd.DataFrame:
     return table.assign(points=[len(rows) for rows in tables], front=same)
 
 
-def shares(front: Front, of: Any = None) -> Any:
-    """Return the share of each model, or of each group ``of`` (a mapping from model to group), in a
-    front.
-
-    A point represents the interval of log cost up to the next point. A model's share is the share
-    of the intervals whose cascades run it on some samples. Shares overlap, so their sum exceeds 1.
-    """
-    cost = front.table["cost"].to_numpy()
-    used = front.members()
-    stretch = pd.Series(np.diff(np.log(cost)), cost[:-1], name="share")
-    used["member"] = used["model"]
-    if of is not None:
-        used["member"] = [of[model] for model in used["model"]]
-    parts = used[["cost", "member"]].drop_duplicates().join(stretch, on="cost", how="inner")
-    return (parts.groupby("member")["share"].sum() / stretch.sum()).sort_values(ascending=False)
-
-
 def select_classes(store: LogitStore, classes: Iterable[int]) -> LogitStore:
     """Return the same task restricted to some of its classes, in memory.
 
