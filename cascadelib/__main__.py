@@ -161,6 +161,11 @@ def parser_of_all() -> Parser:
         nargs="+",
         help="violated premises to certify with all the same (default: none)",
     )
+    certify.add_argument(
+        "--check",
+        metavar="POLICY",
+        help="certify the policy of this file on the table (default: choose one)",
+    )
     certify.add_argument("--reference", help="model to lose against (default: the most accurate)")
     explore.add_argument(
         "--out", default="explorer.html", help="file for the page (default: explorer.html)"
@@ -284,7 +289,9 @@ def _search(args: Namespace) -> dict[str, Any]:
 
 
 def _certify(args: Namespace) -> dict[str, Any]:
-    """Choose the cheapest cascade that is certified."""
+    """Choose the cheapest cascade that is certified, or certify the policy of a file."""
+    if args.check:
+        return _certify_file(args)
     store, held_out = _splits(args)
     if held_out is None:
         raise ValueError("a certificate needs samples that chose nothing: --held-out")
@@ -307,6 +314,22 @@ def _certify(args: Namespace) -> dict[str, Any]:
     saving = times(improvement_factor(certificate.reference_cost, cost))
     summary = f"{point.chain} {certificate.promise}, at a saving of {saving} ×"
     return {"summary": summary} | said | _written(args, point, store, held_out)
+
+
+def _certify_file(args: Namespace) -> dict[str, Any]:
+    """Certify the policy of a file on a table that it has not seen."""
+    if args.out:
+        raise ValueError("--check writes no policy: leave out --out")
+    policy = cl.Policy.load(args.check)
+    store = _scores(args.table, args)
+    reference = args.reference or policy.models[-1]
+    certificate = cl.certify(
+        store, policy, args.epsilon, args.delta, reference, accept=args.accept or ()
+    )
+    is_certified = certificate.point is not None
+    summary = f"{args.check} is {'' if is_certified else 'not '}certified on {args.table}"
+    said = {"summary": summary, "certificate": str(certificate), "certified": is_certified}
+    return said | {"here": _measured(store, policy)}
 
 
 def _answer(args: Namespace) -> dict[str, Any]:

@@ -271,20 +271,15 @@ class Origin:
             return Origin.from_traces(self.dataset, self.split, names, traces)
         traces = {"samples": len(self), "ids": self.digest, "fingerprint": self.fingerprint}
         if models is not None:
-            traces |= {name: self._written(name, names) for name in TRACES}
+            contents = self.contents(names)
+            found = {
+                "keys": None if self.keys is None else np.unique(self.keys),
+                "contents": None if contents is None else kept_in_file(contents, len(self)),
+                "confidences": self.confidences(names),
+                "forms": self.forms,
+            }
+            traces |= {name: trace.tobytes() for name, trace in found.items() if trace is not None}
         return Origin.from_traces(self.dataset, self.split, names, traces)
-
-    def _written(self, name: str, models: tuple[str, ...]) -> bytes | None:
-        """Return the bytes of a trace, None if it is unknown."""
-        if name == "keys":
-            trace = self.keys
-            return None if trace is None else b"".join(sorted({*trace.tolist()}))
-        if name == "contents":
-            trace = self.contents(models)
-            trace = None if trace is None else np.sort(kept_in_file(trace, len(self)))
-        else:
-            trace = self.forms if name == "forms" else self.confidences(models)
-        return None if trace is None else trace.tobytes()
 
 
 # One set of samples or several, such as those of a fit and of a search. None is an unknown set.
@@ -445,14 +440,14 @@ def as_integers(values: Array) -> Array:
 
 
 def kept_in_file(digests: Array, samples: int) -> Array:
-    """Return the digests, of uint64 [k], that a file stores for a split of this size, ``CONTENT``.
+    """Return the sorted ``CONTENT`` of digests, uint64 [k], that a file stores for a split's size.
 
     About MOST_CONTENTS of them are chosen by the digest itself, so that two splits store the same
     digests of equal rows.
     """
     halvings = max(0, int(np.ceil(np.log2(max(samples, 1) / MOST_CONTENTS))))
     chosen = digests[digests % np.uint64(2**halvings) == 0]
-    return (chosen >> np.uint64(32)).astype(CONTENT)
+    return np.sort((chosen >> np.uint64(32)).astype(CONTENT))
 
 
 def forms_of(ids: Array) -> Array:

@@ -1,9 +1,9 @@
-"""A cascade behind HTTP: requests that arrive together are decided together.
+"""Serve a cascade over HTTP. Simultaneous requests share batches.
 
     .venv/bin/python examples/serve.py                   bundled models, on http://127.0.0.1:8000
     .venv/bin/python examples/serve.py --cascade FILE    your own, as cascade.save wrote it
 
-docs/serving.md says what to send, and how fast it is.
+docs/serving.md describes the requests and the speed.
 """
 
 import argparse
@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def positive(text: str) -> int:
-    """A whole number of 1 or more."""
+    """Read a whole number of 1 or more."""
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text} is not a number of 1 or more")
@@ -30,7 +30,7 @@ def positive(text: str) -> int:
 
 
 def port(text: str) -> int:
-    """A port to listen on; 0: any that is free."""
+    """Read a port to listen on. 0: any free port."""
     number = int(text)
     if not 0 <= number < 2**16:
         raise argparse.ArgumentTypeError(f"{text} is not a port from 0 to 65535")
@@ -38,7 +38,7 @@ def port(text: str) -> int:
 
 
 def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
-    """The options of a command line."""
+    """Return the options of a command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -50,7 +50,7 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     add("--allow-download", action="store_true", help="its models may come from the Hub")
     add("--example", help=".npy of a batch as callers send it: for cascade.optimize")
     add("--max-batch", type=positive, default=64, help="samples that a model runs on at once")
-    add("--max-wait-ms", type=float, default=5, help="how long samples wait for others")
+    add("--deadline", type=float, help="seconds in which a request is answered, else 504")
     add(
         "--max-queue",
         type=positive,
@@ -73,34 +73,35 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def chosen() -> tuple[cl.Cascade, cl.datasets.Samples]:
-    """A bundled cascade, nearly as accurate as the best model, and images like those it decides."""
+    """Return a bundled cascade, nearly as accurate as the best model, and images for it."""
     store = cl.LogitStore(ROOT / "data/fashion-mnist/val")
     cascade = cl.Cascade.from_point(cl.pick(cl.search(store, 2), "near_best"), store=store)
     return cascade, cl.datasets.fashion_mnist("val")
 
 
 def service_of(cascade: cl.Cascade, options: argparse.Namespace) -> Service:
-    """A service that decides by the cascade."""
+    """Return a service of a cascade."""
     return Service(
         cascade.policy,
         cascade,
         batch_size=options.max_batch,
         concurrency=options.batches,
-        max_wait=options.max_wait_ms / 1e3,
+        deadline=options.deadline,
+        queue=options.max_queue,
     )
 
 
 def server_of(
     service: Service, options: argparse.Namespace, example: np.ndarray | None = None
 ) -> uvicorn.Server:
-    """Its server."""
+    """Return the server of a service."""
     hosts = ["127.0.0.1", "localhost", options.host, *options.name]
-    app = http.application(service, hosts, options.max_bytes, options.max_queue, example)
-    return http.server_of(service, app, options.host, options.port, options.max_connections)
+    app = http.application(service, hosts, options.max_bytes, example)
+    return http.server_of(app, options.host, options.port, options.max_connections)
 
 
 def main(given: Sequence[str] | None = None) -> None:
-    """Serve what a command line asks for, until the process is told to end."""
+    """Serve a cascade by the options of a command line, until SIGTERM or Ctrl-C."""
     options = arguments(given)
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -117,7 +118,7 @@ def main(given: Sequence[str] | None = None) -> None:
         example = np.asarray(example)
     server = server_of(service_of(cascade, options), options, example)
     with socket.create_server((options.host, options.port)) as listening:
-        _, number, *_ = listening.getsockname()  # the one that port 0 became
+        _, number, *_ = listening.getsockname()
         print(f"{cascade} on http://{options.host}:{number}", flush=True)
         server.run([listening])
 
@@ -125,5 +126,5 @@ def main(given: Sequence[str] | None = None) -> None:
 if __name__ == "__main__":
     try:
         main()
-    except (OSError, ValueError) as error:  # a file, a port in use: what the caller can mend
+    except (OSError, ValueError) as error:
         raise SystemExit(f"serve.py: {error}") from None

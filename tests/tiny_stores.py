@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from cascadelib import LogitStore
+from cascadelib import LogitStore, ScoreTable
 
 
 def noisy_store(
@@ -46,3 +46,11 @@ def three_models(seed=0, k=600, noise=1.0, ids=True, **about):
         about["sample_ids"] = [f"{seed}-{row}" for row in range(k)]
     about = {"classes": tuple("abcde"), "split": f"seed {seed}"} | about
     return noisy_store(seed, k, 3, ease=1.5, noise=noise, **about)
+
+
+def three_scores(seed=0, k=400):
+    """A ScoreTable of the models a, b and c, with higher confidences for correct answers."""
+    rng = np.random.default_rng(seed)
+    correct = rng.random((3, k)) < [[0.7], [0.8], [0.9]]
+    confidence = np.where(correct, 0.6, 0.3) + 0.4 * rng.random(correct.shape)
+    return ScoreTable(correct, confidence, [1, 3, 9], "abc")

@@ -1,7 +1,8 @@
 """A policy of two models, and inputs of it that a monitor counts."""
 
 import numpy as np
-from deciding import decide
+from deciding import decided
+from virtual_time import run
 
 from cascadelib import Point, Policy, ScoreTable
 
@@ -27,4 +28,4 @@ def ask(monitor, first, count, ids=None, shift=0.0):
         return await answer(1, rows)
 
     options = {"batch_size": count, "monitor": monitor, "audit": 0.5}
-    decide(WATCHED, [small, large], range(first, first + count), ids, **options)
+    run(decided(WATCHED, [small, large], range(first, first + count), ids, **options))

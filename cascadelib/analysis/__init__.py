@@ -1,4 +1,4 @@
-"""What a front is worth on other data: uncertainty, shift, calibration, comparison."""
+"""Describe a front on other data: uncertainty, shift, calibration, comparison."""
 
 from .._lazy import attach
 

@@ -1,4 +1,4 @@
-"""Are confidences what they say? Calibration error, gaps and averages.
+"""Compare confidences with accuracy: calibration error, gaps and averages.
 
 Figures 13 and 14 of the paper as tables.
 """
@@ -15,12 +15,17 @@ from ..methods.method import cached_confidence, cached_temperature
 from ..store.logit_store import LogitStore
 
 VERDICTS = ("underconfident", "neither", "overconfident")
-"""What a model may be, in the order of rising mean confidence − accuracy."""
+"""Verdicts on a model, in the order of rising mean confidence − accuracy."""
 
 
-def checked(confidence: Array, correct: Array) -> tuple[Array, Array]:
-    """(confidence, correct) as float64 [k], or ValueError: other shapes, no sample, a confidence
-    outside [0, 1]."""
+def check_confidence(confidence: Array, correct: Array) -> tuple[Array, Array]:
+    """Return both arrays as float64 (n_samples,).
+
+    Raises
+    ------
+    ValueError
+        If shapes differ, if there is no sample, or if a confidence is outside [0, 1].
+    """
     confidence = np.asarray(confidence, np.float64)
     correct = np.asarray(correct, np.float64)
     if confidence.ndim != 1 or confidence.shape != correct.shape or not len(confidence):
@@ -38,11 +43,11 @@ def checked(confidence: Array, correct: Array) -> tuple[Array, Array]:
 
 
 def bin_numbers(confidence: Array, bins: int = 15, binning: str = "equal_width") -> Array:
-    """Bin of each confidence in [0, 1]: int64 [k] in 0 … bins − 1.
+    """Return the bin of each confidence in [0, 1], int64 (n_samples,) in 0 … bins − 1.
 
-    equal_width: ((i / bins), (i + 1) / bins], the first with 0, the last with exactly 1.0.
-    equal_mass: by rank, about k / bins samples each; equal confidences share their mean rank, so
-    that they are never parted.
+    "equal_width" bins are (i / bins, (i + 1) / bins], and the first contains 0. "equal_mass" bins
+    contain about n_samples / bins samples each, by rank. Equal confidences share their mean rank,
+    so they are never separated.
     """
     if known(binning, ("equal_width", "equal_mass"), "binning") == "equal_width":
         return np.digitize(confidence, np.linspace(0, 1, bins + 1)[1:-1], right=True)
@@ -53,28 +58,31 @@ def bin_numbers(confidence: Array, bins: int = 15, binning: str = "equal_width")
 def calibration_bins(
     confidence: Array, correct: Array, bins: int = 15, binning: str = "equal_width"
 ) -> pd.DataFrame:
-    """Mean confidence and accuracy in bins of confidence.
+    """Return the mean confidence and the accuracy in bins of confidence.
 
     Parameters
     ----------
-    confidence : float array of shape (k,)
-        In [0, 1].
-    correct : bool array of shape (k,)
-    bins : int
-    binning : str
-        "equal_width", or "equal_mass": bins of about as many samples each.
+    confidence : float array of shape (n_samples,)
+        Confidences in [0, 1].
+    correct : bool array of shape (n_samples,)
+        Whether each answer is correct.
+    bins : int, default=15
+        Number of bins.
+    binning : {"equal_width", "equal_mass"}, default="equal_width"
+        Bins of equal width, or with equal numbers of samples.
 
     Returns
     -------
     DataFrame
-        A row per bin that holds samples: confidence and accuracy (means), samples (how many).
+        One row per bin with samples: confidence and accuracy (means), samples (their number).
 
     Raises
     ------
     ValueError
-        For other shapes, no sample, a confidence outside of [0, 1] and an unknown binning.
+        If shapes differ, if there is no sample, if a confidence is outside [0, 1], or if the
+        binning is unknown.
     """
-    confidence, correct = checked(confidence, correct)
+    confidence, correct = check_confidence(confidence, correct)
     table = pd.DataFrame(
         {
             "bin": bin_numbers(confidence, bins, binning),
@@ -89,7 +97,7 @@ def calibration_bins(
 def expected_calibration_error(
     confidence: Array, correct: Array, bins: int = 15, binning: str = "equal_width"
 ) -> float:
-    """Mean of |accuracy − confidence| over :func:`calibration_bins`, weighted by their samples.
+    """Return the mean |accuracy − confidence| of :func:`calibration_bins`, weighted by samples.
 
     Parameters
     ----------
@@ -99,15 +107,16 @@ def expected_calibration_error(
     Returns
     -------
     float
+        The expected calibration error.
 
     Raises
     ------
     ValueError
-        As :func:`calibration_bins`.
+        As for :func:`calibration_bins`.
 
     References
     ----------
-    Naeini et al., 2015; Guo et al., 2017.
+    .. [1] Naeini et al., 2015. Guo et al., 2017.
     """
     table = calibration_bins(confidence, correct, bins, binning)
     errors = (table["accuracy"] - table["confidence"]).abs()
@@ -117,10 +126,7 @@ def expected_calibration_error(
 def ideal_calibration_error(
     confidence: Array, bins: int = 15, binning: str = "equal_width"
 ) -> float:
-    """Mean :func:`expected_calibration_error` of a model that is correct as often as it claims.
-
-    The mean |accuracy − confidence| of a bin is √(2 v / π), at most 2 v, where v = Σ p (1 − p) of
-    its samples (normal approximation; the bound holds where v is small).
+    """Return the mean :func:`expected_calibration_error` of a perfectly calibrated model.
 
     Parameters
     ----------
@@ -130,35 +136,43 @@ def ideal_calibration_error(
     Returns
     -------
     float
+        The error that chance alone causes.
 
     Raises
     ------
     ValueError
-        As :func:`calibration_bins`.
+        As for :func:`calibration_bins`.
+
+    Notes
+    -----
+    The mean |accuracy − confidence| of a bin is √(2 v / π), and at most 2 v, with v = Σ p (1 − p)
+    over its samples (normal approximation, and a bound for small v).
     """
-    confidence, _ = checked(confidence, confidence)
+    confidence, _ = check_confidence(confidence, confidence)
     v = np.bincount(bin_numbers(confidence, bins, binning), confidence * (1 - confidence))
     return float(np.minimum(np.sqrt(2 * np.maximum(v, 0) / np.pi), 2 * v).sum() / len(confidence))
 
 
 def brier_score(logits: Array, labels: Array, temperature: float = 1.0) -> float:
-    """Mean of Σ_c (p_c − [c is the label])² over samples, at p = softmax(logits / T).
+    """Return the mean of Σ_c (p_c − [c is the label])² over samples, with p = softmax(logits / T).
 
     Parameters
     ----------
-    logits : float array of shape (k, classes)
-    labels : int array of shape (k,)
-    temperature : float
+    logits : float array of shape (n_samples, n_classes)
+        Logits of a model.
+    labels : int array of shape (n_samples,)
+        Labels.
+    temperature : float, default=1.0
         T.
 
     Returns
     -------
     float
-        In [0, 2].
+        The Brier score in [0, 2].
 
     References
     ----------
-    Brier, 1950.
+    .. [1] Brier, 1950.
     """
     total = 0.0
     for start in range(0, len(logits), BLOCK_ROWS):
@@ -169,35 +183,35 @@ def brier_score(logits: Array, labels: Array, temperature: float = 1.0) -> float
 
 
 def moving_average(confidence: Array, correct: Array, window: int | None = None) -> pd.DataFrame:
-    """Reliability without bins: means over neighbouring samples in the order of their confidence.
+    """Return means over neighbouring samples in the order of their confidence.
 
     Parameters
     ----------
     confidence, correct
         As for :func:`calibration_bins`.
     window : int, optional
-        Over how many samples; k / 50 by default, as the paper's 1,000 of 50,000.
+        Number of samples per mean. Defaults to n_samples / 50, as the paper's 1,000 of 50,000.
 
     Returns
     -------
     DataFrame
-        A row for each of the k − window + 1 windows: position (of its middle, as a share of the
-        samples), confidence, accuracy.
+        One row per window: position (of its middle, as a share of the samples), confidence and
+        accuracy.
 
     Raises
     ------
     ValueError
-        For a window of more than k samples, and as :func:`calibration_bins`.
+        If the window is larger than the number of samples, or as for :func:`calibration_bins`.
 
     References
     ----------
-    Lebovitz et al., TMLR 2023, figure 13.
+    .. [1] Lebovitz et al., TMLR 2023, figure 13.
     """
-    confidence, correct = checked(confidence, correct)
+    confidence, correct = check_confidence(confidence, correct)
     k = len(confidence)
     window = check_count(max(1, k // 50) if window is None else window, "window", 1, k)
     table = pd.DataFrame({"confidence": confidence, "accuracy": correct}).sort_values("confidence")
-    # whatever the order of equal ones
+    # independent of the order of equal confidences
     table["accuracy"] = table.groupby("confidence")["accuracy"].transform("mean")
     means = table.rolling(window).mean().iloc[window - 1 :].reset_index(drop=True)
     means.insert(0, "position", (np.arange(k - window + 1) + window / 2) / k)
@@ -205,17 +219,19 @@ def moving_average(confidence: Array, correct: Array, window: int | None = None)
 
 
 def confidence_gap(confidence: Array, correct: Array) -> tuple[float, float, float]:
-    """Mean confidence − accuracy (positive: overconfident), with its interval.
+    """Return the mean confidence − accuracy and its 95% interval. Positive means overconfident.
 
     Parameters
     ----------
-    confidence : float array of shape (k,)
-    correct : bool array of shape (k,)
+    confidence : float array of shape (n_samples,)
+        Confidences.
+    correct : bool array of shape (n_samples,)
+        Whether each answer is correct.
 
     Returns
     -------
     tuple of float
-        (gap, low, high); the interval is normal, of 95%, paired by sample.
+        (gap, low, high). The interval is normal and paired by sample.
     """
     excess = np.asarray(confidence, np.float64) - correct
     half = norm.isf((1 - LEVEL) / 2) * excess.std() / np.sqrt(len(excess))
@@ -223,26 +239,27 @@ def confidence_gap(confidence: Array, correct: Array) -> tuple[float, float, flo
 
 
 def claims_of(store: LogitStore, name: str, temperature: float = 1.0) -> tuple[Array, Array]:
-    """What a model claims, and whether it is correct.
+    """Return the max softmax of a model at a temperature, and whether each answer is correct.
 
     Parameters
     ----------
     store : LogitStore
-        Labelled, of k samples.
+        Labelled samples.
     name : str
-        The model.
-    temperature : float
+        Name of the model.
+    temperature : float, default=1.0
+        Temperature.
 
     Returns
     -------
-    (float64 array of shape (k,), bool array of shape (k,))
-        Max softmax at the temperature, and whether each answer is correct.
+    tuple of float64 array and bool array of shape (n_samples,)
+        (confidence, correct).
     """
     return cached_confidence(store, name, "max_softmax", temperature), store.ranks(name) == 0
 
 
 def verdict_of(low: float, high: float) -> str:
-    """The verdict that an interval of the mean confidence − accuracy allows."""
+    """Return the verdict for an interval of the mean confidence − accuracy."""
     underconfident, neither, overconfident = VERDICTS
     if low > 0:
         return overconfident
@@ -250,28 +267,28 @@ def verdict_of(low: float, high: float) -> str:
 
 
 def calibration_table(store: LogitStore, fitted_on: LogitStore, bins: int = 15) -> pd.DataFrame:
-    """Calibration of the max softmax of every model of a LogitStore.
+    """Return the calibration of the max softmax of all models of a store.
 
     Parameters
     ----------
     store : LogitStore
-        Labelled.
+        Labelled samples.
     fitted_on : LogitStore
-        On which temperatures are fitted.
-    bins : int
-        Of calibration errors.
+        Samples on which temperatures are fitted.
+    bins : int, default=15
+        Number of bins of calibration errors.
 
     Returns
     -------
     DataFrame
-        A row per model, cheapest first: accuracy; confidence (mean); gap (confidence − accuracy)
-        with its 95% interval, and the verdict that it allows; ece and ece_equal_mass, each beside
-        its …_null (:func:`ideal_calibration_error`); brier; temperature; and with that
-        (…_scaled) gap and all errors on ``store``.
+        One row per model, cheapest first: accuracy, confidence (mean), gap (confidence − accuracy)
+        with its 95% interval, verdict, ece and ece_equal_mass, each with a column …_null
+        (:func:`ideal_calibration_error`), brier, temperature, and the gap and all errors at that
+        temperature (…_scaled).
 
     References
     ----------
-    Lebovitz et al., TMLR 2023, figures 13 and 14.
+    .. [1] Lebovitz et al., TMLR 2023, figures 13 and 14.
     """
     rows = {}
     for name in store.models.index:
@@ -286,8 +303,9 @@ def calibration_table(store: LogitStore, fitted_on: LogitStore, bins: int = 15) 
             confidence, _ = claims_of(store, name, t)
             row[f"gap{suffix}"] = confidence.mean() - correct.mean()
             for error, binning in (("ece", "equal_width"), ("ece_equal_mass", "equal_mass")):
-                found = expected_calibration_error(confidence, correct, bins, binning)
-                row[f"{error}{suffix}"] = found
+                row[f"{error}{suffix}"] = expected_calibration_error(
+                    confidence, correct, bins, binning
+                )
                 row[f"{error}_null{suffix}"] = ideal_calibration_error(confidence, bins, binning)
             row[f"brier{suffix}"] = brier_score(store.logits(name), store.origin.required_labels, t)
         rows[name] = row

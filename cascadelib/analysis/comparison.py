@@ -1,4 +1,4 @@
-"""Fronts compared: by improvement, by range dominance, by cost at equal accuracy."""
+"""Compare fronts by improvement, by range dominance and by cost at equal accuracy."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -21,47 +21,46 @@ def compare_fronts(
     held_out: Any = None,
     ranges: bool = True,
 ) -> pd.DataFrame:
-    """Rank fronts of one store: of several methods, numbers of models, or sets of candidates.
+    """Rank fronts of one store by their mean improvement.
 
-    A ranking on the split that chose the cascades is optimistic, the more so the more methods are
-    compared: give ``held_out`` and judge by its column.
+    They may differ in method, number of models or candidates. A ranking on the selection split is
+    optimistic, and more so with more methods. Pass `held_out` and compare its column.
 
     Parameters
     ----------
     fronts : mapping of str to Front
-        Of one split, score and kind of cost: ``{name: cl.search(store, 2, name) for name in …}``.
-    above : sequence of float
-        Accuracies; for each, the mean improvement is also given from it up to the accuracy of the
-        best single model.
+        Fronts of one split, score and kind of cost, such as
+        ``{name: cl.search(store, 2, name) for name in …}``.
+    above : sequence of float, optional
+        Accuracies. For each, the mean improvement from it up to the best single model is added.
     held_out : LogitStore or ScoreTable, optional
-        Another labelled split, on which the identical cascades run.
-    ranges : bool
-        How fronts are replayed there: see :func:`cascadelib.analysis.replay`.
+        Another labelled split on which the identical cascades are evaluated.
+    ranges : bool, default=True
+        Whether pairs are swept there, see :func:`cascadelib.replay`.
 
     Returns
     -------
     DataFrame
-        A row per front, the largest mean improvement first: held_out_improvement (where
-        ``held_out`` is given; over that split's own baseline), mean_improvement, "improvement above
-        …" for each of ``above``, accuracy_dominance and cost_dominance
-        (:func:`range_dominance`), and top_accuracy, the highest that the front reaches.
+        One row per front, with falling mean improvement. The columns are held_out_improvement (with
+        `held_out`, relative to the baseline of that split), mean_improvement, "improvement above …"
+        for each of `above`, accuracy_dominance and cost_dominance (:func:`range_dominance`), and
+        top_accuracy (of the front's most accurate point).
 
     Raises
     ------
     TypeError, ValueError
-        As :func:`range_dominance`.
+        As for :func:`range_dominance`.
 
     References
     ----------
-    Lebovitz et al., 2023, section 4.1 and figures 3, 8 and 9.
+    .. [1] Lebovitz et al., TMLR 2023, section 4.1 and figures 3, 8 and 9.
     """
     dominance = range_dominance(fronts)
     rows = []
     for front in fronts.values():
         row = {}
         if held_out is not None:
-            moved = mean_improvement_moved(held_out, front, ranges=ranges)
-            row["held_out_improvement"] = moved
+            row["held_out_improvement"] = mean_improvement_moved(held_out, front, ranges=ranges)
         row["mean_improvement"] = front.mean_improvement()
         for low in above:
             row[f"improvement above {low:.1%}"] = front.mean_improvement(low)
@@ -72,34 +71,34 @@ def compare_fronts(
 
 
 def range_dominance(fronts: Mapping[str, Front]) -> pd.DataFrame:
-    """Share of the accuracy range, and of the log-cost range, in which each front is the best.
+    """Return the shares of the accuracy range and of the log-cost range that each front leads.
 
-    Both ranges are those of the front of single models. Fronts are steps, so they are compared
-    exactly, between all of their breakpoints; where several are the best, each gets an equal part.
+    Both ranges are those of the front of single models. Fronts are step functions, so they are
+    compared exactly, between all of their breakpoints. Fronts that tie get equal parts.
 
     Parameters
     ----------
     fronts : mapping of str to Front
-        Of one split, score and kind of cost.
+        Fronts of one split, score and kind of cost.
 
     Returns
     -------
     DataFrame
-        A row per front, in the order given: accuracy_dominance (of the accuracies, those at which
-        it has the least cost) and cost_dominance (of the logarithms of cost, those at which it has
-        the highest accuracy); fractions. Where only one single model is Pareto-optimal there is no
-        range, and both are nan; where the cheapest is free, cost_dominance is.
+        One row per front, in the order of `fronts`. accuracy_dominance is the share of accuracies
+        at which the front has the least cost. cost_dominance is the share of log costs at which it
+        has the highest accuracy. Both are nan if only one single model is Pareto-optimal.
+        cost_dominance is also nan if the cheapest model is free.
 
     Raises
     ------
     TypeError
-        For anything but a mapping of fronts.
+        If `fronts` is not a mapping of fronts.
     ValueError
-        For no front, and for fronts that differ in score, kind of cost or single models.
+        If there is no front, or if fronts differ in score, kind of cost or single models.
 
     References
     ----------
-    Lebovitz et al., 2023, section 4.1.
+    .. [1] Lebovitz et al., TMLR 2023, section 4.1.
     """
     _check_comparable(fronts)
     baseline = next(iter(fronts.values())).baseline
@@ -122,46 +121,48 @@ def range_dominance(fronts: Mapping[str, Front]) -> pd.DataFrame:
 
 
 def mean_cost_ratio(first: Front, second: Front) -> float:
-    """Cost of the second front ÷ cost of the first at equal accuracy: 0.9 means a tenth cheaper.
+    """Return the cost of the second front ÷ cost of the first at equal accuracy.
 
-    The geometric mean over accuracies, from that of the cheapest single model up to what both
-    fronts and the best single model reach. Least costs are steps, so the integral of the logarithm
-    is exact. To see whether a difference is more than chance, give the same fronts to
-    :func:`cascadelib.bootstrap` and those to :func:`resampled_cost_ratio`.
+    0.9 means a tenth cheaper. The result is the geometric mean over accuracies, from that of the
+    cheapest single model to the highest that both fronts and the single models reach. Least costs
+    are step functions, so the integral of the logarithm is exact. For an interval, pass the same
+    fronts to :func:`cascadelib.bootstrap` and the results to :func:`resampled_cost_ratio`.
 
     Parameters
     ----------
     first, second : Front
-        Of one split, score and kind of cost; for another split, both from
+        Fronts of one split, score and kind of cost. For another split, both from
         :func:`cascadelib.analysis.front_on`.
 
     Returns
     -------
     float
-        nan where the fronts share no range of accuracies, and where one begins with a free model.
+        The ratio. nan if the fronts share no range of accuracies, or if one begins with a free
+        model.
 
     Raises
     ------
     TypeError, ValueError
-        As :func:`range_dominance`.
+        As for :func:`range_dominance`.
     """
     _check_comparable({"first": first, "second": second})
     return _cost_ratio(first.baseline, first.steps, second.steps)
 
 
 def resampled_cost_ratio(first: Resampled, second: Resampled) -> Array:
-    """:func:`mean_cost_ratio` of two sets of cascades on each resample of one split.
+    """Return :func:`mean_cost_ratio` of two sets of cascades on each resample of one split.
 
     Parameters
     ----------
     first, second : Resampled
-        From :func:`cascadelib.bootstrap` of one store with one seed, so that resamples are paired.
+        Results of :func:`cascadelib.bootstrap` of one store with one seed, so that resamples are
+        paired.
 
     Returns
     -------
-    ndarray of shape (R,)
-        A ratio per resample; :func:`cascadelib.analysis.basic_interval` of these and the ratio on
-        the whole split is its interval.
+    float64 array of shape (n_resamples,)
+        The ratios. :func:`cascadelib.analysis.basic_interval` of them and of the ratio on the full
+        split is its interval.
     """
     ratios = [
         _cost_ratio(baseline, one, other)
@@ -171,36 +172,38 @@ def resampled_cost_ratio(first: Resampled, second: Resampled) -> Array:
 
 
 def _check_comparable(fronts: Mapping[str, Front]) -> None:
-    """Refuse what has no ranking: no fronts, or fronts that are not of one split, score and kind of
-    cost."""
+    """Raise an error unless fronts have one split, score and kind of cost."""
     singles = set()
     for label, front in fronts.items():
         if not isinstance(front, Front):
-            raise TypeError(f"{label!r} is a {type(front).__name__}: give {{name: Front}}")
+            raise TypeError(f"{label!r} is a {type(front).__name__}: pass {{name: Front}}")
         optimal = front.singles[front.singles["on_front"]]
         singles.add((*optimal["cost"], *optimal["accuracy"]))
     if not fronts:
-        raise ValueError("there is no front to compare: give {name: Front}, at least one")
+        raise ValueError("there is no front to compare: pass {name: Front}, one or more")
     kinds_of(fronts.values())
     if len(singles) > 1:
         raise ValueError(
-            "the fronts lie over other single models: compare fronts of one split, each searched "
-            "or moved there (cl.analysis.front_on)"
+            "the fronts have other single models: compare fronts of one split, each searched or "
+            "evaluated there (cl.analysis.front_on)"
         )
 
 
 def _breakpoints(low: float, high: float, values: Sequence[Array]) -> Array:
-    """low, high and the distinct values between them, rising."""
+    """Return low, high and the distinct values between them, rising."""
     steps = np.concatenate(values)
     inside = steps[(steps > low) & (steps < high)]
     return np.unique(np.concatenate([[low, high], inside]))
 
 
 def _share_led(each: list[Array], widths: Array) -> Array:
-    """Share of the total width in which each front is the best, ties shared equally.
+    """Return the share of the total width that each of F fronts leads, float64 (F,).
 
-    each: of F fronts float64 [S], on S stretches, higher = better, −inf where a front has no point;
-    widths float64 [S]. Returns float64 [F].
+    Parameters
+    ----------
+    each : list of float64 arrays of shape (n_pieces,)
+        Score of each front on each piece, higher = better, −inf without a point.
+    widths : float64 array of shape (n_pieces,)
     """
     scores = np.stack(each)
     if not len(widths):
@@ -211,7 +214,7 @@ def _share_led(each: list[Array], widths: Array) -> Array:
 
 
 def _cost_ratio(baseline: Baseline, first: Steps, second: Steps) -> float:
-    """Geometric mean of the second's cost ÷ the first's over the accuracies that both reach."""
+    """Return the geometric mean of the cost ratio over the accuracies that both fronts reach."""
     costs, accuracies = zip(first, second)
     low = baseline.accuracy[baseline.front[0]]
     high = min(accuracies[0][-1], accuracies[1][-1], baseline.best)

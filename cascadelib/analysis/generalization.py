@@ -1,4 +1,4 @@
-"""Models, fronts and guarantees on splits that did not choose them, as tables."""
+"""Evaluate models, fronts and guarantees on splits that were not used for selection."""
 
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
@@ -24,34 +24,36 @@ from .shift import front_of, front_on, replay
 def accuracy_drops(
     store: Store, splits: Mapping[str, Store], *, paired: bool = False
 ) -> pd.DataFrame:
-    """What each single model loses from one split to others.
+    """Return the drop of each single model's accuracy from one split to others.
 
-    Intervals are paired where a split holds the very samples of ``store`` in the same order, and of
-    independent samples otherwise.
+    Intervals are paired if a split has the same samples as `store` in the same order. Otherwise
+    samples are independent.
 
     Parameters
     ----------
     store : LogitStore or ScoreTable
+        The split to compare with.
     splits : mapping of str to LogitStore or ScoreTable
-        Labelled, with the same classes and all models of ``store``.
-    paired : bool
-        Whether the splits are samples of ``store``, changed: each is then compared with its own
-        originals, found by their ids.
+        Labelled splits, with the same classes and all models of `store`.
+    paired : bool, default=False
+        Whether the splits contain changed samples of `store`. Each is then compared with its
+        originals, which are found by their ids.
+
     Returns
     -------
     DataFrame
-        A row per split and model (index levels ``split`` and ``model``), models cheapest first:
-        top-1 accuracy, accuracy_replayed, drop (positive: worse on the split), drop_low and
-        drop_high, at 95% for all intervals together (Bonferroni).
+        One row per split and model, models cheapest first: accuracy, accuracy_replayed, drop
+        (positive: worse on the split), drop_low and drop_high. The 95% intervals hold
+        simultaneously (Bonferroni).
 
     Raises
     ------
     ValueError
-        For no splits, a split of other classes or without one of the models, a split that is
-        ``store`` itself, and samples that cannot be paired.
+        If there is no split, if a split has other classes or lacks a model, if a split is `store`
+        itself, or if samples cannot be paired.
     """
     if not splits:
-        raise ValueError("there is no split to compare with: give {label: store}")
+        raise ValueError("there is no split to compare with: pass {label: store}")
     each = 1 - (1 - LEVEL) / (len(splits) * len(store.models))
     tables = {}
     for label, split in splits.items():
@@ -63,30 +65,30 @@ def accuracy_drops(
 def fronts_under_shift(
     splits: Mapping[str, Store], front: Front, own: Mapping[str, Front], near: float = 1.1
 ) -> pd.DataFrame:
-    """A front replayed on several splits, beside the front that a search of each split finds.
+    """Evaluate a front on several splits, and compare it with the front of a search there.
 
     Parameters
     ----------
     splits : mapping of str to LogitStore or ScoreTable
+        The splits.
     front : Front
-        Found on another split.
+        Front of another split.
     own : mapping of str to Front
-        The same search on each split: the least that cascades could cost there.
-    near : float
-        Up to which factor a cost counts as near that of the split's own front.
+        Result of the same search on each split, which has the least possible costs.
+    near : float, default=1.1
+        Largest factor at which a cost counts as near that of the split's front.
 
     Returns
     -------
     DataFrame
-        A row per split: mean_improvement of the replayed front and
-        mean_improvement_own_front, both over that split's single models; share_improved and
-        share_near_own_front, the shares of that split's accuracy range (401 accuracies) at which
-        the replayed front costs less than single models, and at most ``near`` times what the
-        split's own front costs.
+        One row per split: mean_improvement (of `front`) and mean_improvement_own_front, relative to
+        the single models of the split. share_improved and share_near_own_front are the shares of
+        the accuracy range (401 accuracies) at which `front` costs less than single models, and at
+        most `near` times the cost of the split's front.
 
     References
     ----------
-    Lebovitz et al., 2023, figures 6 and 12.
+    .. [1] Lebovitz et al., TMLR 2023, figures 6 and 12.
     """
     rows = {}
     for label, store in splits.items():
@@ -105,40 +107,42 @@ def fronts_under_shift(
 def guarantee_table(
     store: Any, front: Front, losses: Sequence[float], held_out: Any, delta: float = 0.05
 ) -> pd.DataFrame:
-    """What a guarantee costs at each allowed loss, and whether it is kept on held-out samples.
+    """Return the cost of a guarantee at each allowed loss, and the loss on held-out samples.
 
     Parameters
     ----------
     store : LogitStore or ScoreTable
         The certification split, as for :func:`cascadelib.certify`.
     front : Front
-        Found on another split.
+        Front of another split.
     losses : sequence of float
-        Allowed losses of accuracy ε against the reference, fractions.
+        Allowed losses of accuracy ε relative to the reference, as fractions.
     held_out : LogitStore or ScoreTable
-        Samples that neither chose nor certified.
-    delta : float
-        Probability with which each guarantee may fail.
+        Samples that were used neither for selection nor for certification.
+    delta : float, default=0.05
+        Largest probability that a guarantee fails.
 
     Returns
     -------
     DataFrame
-        A row per allowed loss: accuracy_loss_allowed (ε), models and cost of the certified cascade
-        (``("–",)`` and nan where nothing is certified), and accuracy_loss_held_out: its loss on
-        ``held_out`` against the same reference there.
+        One row per allowed loss: accuracy_loss_allowed (ε), models and cost of the certified
+        cascade, and accuracy_loss_held_out, its loss relative to the same reference on `held_out`.
+        Without a certified cascade, models is ``("–",)`` and the others are nan.
     """
     rows = []
     for epsilon in losses:
-        found = certify(store, front, epsilon, delta)
-        row: dict[str, Any] = {"accuracy_loss_allowed": epsilon, "models": ("–",), "cost": np.nan}
-        row["accuracy_loss_held_out"] = np.nan
-        if found.point is not None:
-            alone = correct_alone(held_out, found.reference, front.score)
-            lost = quality(held_out, alone, front.score) - evaluate(held_out, found.point).accuracy
-            row |= {"models": found.point.models, "cost": found.point.cost}
-            row["accuracy_loss_held_out"] = lost
-        rows.append(row)
-    return pd.DataFrame(rows)
+        certificate = certify(store, front, epsilon, delta)
+        models: tuple[str, ...] = ("–",)
+        cost = loss = np.nan
+        if certificate.point is not None:
+            correct = correct_alone(held_out, certificate.reference, front.score)
+            run = evaluate(held_out, certificate.point)
+            loss = quality(held_out, correct, front.score) - run.accuracy
+            models = certificate.point.models
+            cost = certificate.point.cost
+        rows.append((epsilon, models, cost, loss))
+    columns = ["accuracy_loss_allowed", "models", "cost", "accuracy_loss_held_out"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def selection_bias(
@@ -150,25 +154,26 @@ def selection_bias(
     seed: int = 0,
     **options: Any,
 ) -> pd.DataFrame:
-    """How optimistic a front is about itself: found on one half of a store, measured on the other.
+    """Measure the optimism of selection: search one half of a store, evaluate on the other.
 
     Parameters
     ----------
     store : LogitStore or ScoreTable
+        Labelled samples.
     n_models, method, **options
         As for :func:`cascadelib.search`.
-    repeats : int
-        How many times the samples are halved at random.
-    seed : int
-        Of the halves.
+    repeats : int, default=20
+        Number of random halvings.
+    seed : int, default=0
+        Seed of the halves.
 
     Returns
     -------
     DataFrame
-        A row per repeat. Columns in pairs, ``…_chosen`` on the half that chose and ``…_measured``
-        on the other: accuracy, the mean over the front's points; single_models, the mean accuracy
-        of all single models, which differs by chance alone; mean_improvement of the front; and
-        best_improvement, that of the point with the largest improvement factor.
+        One row per repeat. Columns come in pairs, ``…_chosen`` on the half of the search and
+        ``…_measured`` on the other: accuracy (mean over the front's points), single_models (mean
+        accuracy of all single models, which differs by chance only), mean_improvement of the front,
+        and best_improvement of the point with the largest improvement factor.
     """
     rng = np.random.default_rng(seed)
     rows = []
@@ -195,12 +200,12 @@ def selection_bias(
 
 
 def same_samples(store: Store, other: Store) -> Store:
-    """The samples of ``store`` that ``other`` holds, in the order of ``other``: paired by row.
+    """Return the samples of `store` that `other` contains, in the order of `other`.
 
     Raises
     ------
     ValueError
-        Naming the first sample that ``store`` lacks, or whose label differs.
+        If `store` lacks a sample, or if a label differs. The message names the first one.
     """
     position = {sample: row for row, sample in enumerate(store.origin.sample_ids.tolist())}
     wanted = other.origin.sample_ids.tolist()
@@ -217,13 +222,7 @@ def same_samples(store: Store, other: Store) -> Store:
 
 
 def check_same_task(store: Store, other: Store) -> None:
-    """Refuse a split with other classes than ``store``, or without one of its models.
-
-    Raises
-    ------
-    ValueError
-        Naming the first class or the model.
-    """
+    """Raise a ValueError if a split has other classes than `store`, or lacks one of its models."""
     classes = store.origin.classes
     others = other.origin.classes
     if store.class_count and classes and others and classes != others:
@@ -242,7 +241,7 @@ def check_same_task(store: Store, other: Store) -> None:
 
 
 def _drops(store: Store, other: Store, level: float) -> pd.DataFrame:
-    """:func:`accuracy_drops` from one store to one split, each interval by itself at ``level``."""
+    """Return :func:`accuracy_drops` from one store to one split, with intervals of one level."""
     check_same_task(store, other)
     names = list(store.models.index)
     before = [correct_alone(store, name, "top1") for name in names]
@@ -251,11 +250,11 @@ def _drops(store: Store, other: Store, level: float) -> pd.DataFrame:
     if same and np.array_equal(np.array(before), np.array(after)):
         raise ValueError(
             f"the split {store.origin.split!r} ({len(store):,} samples) is compared with itself: "
-            "give the split that was chosen on, and another"
+            "pass the selection split and another"
         )
-    # Row numbers that are equal by themselves make no pairs: two splits both begin at row 0.
-    told_apart = store.origin.has_ids and other.origin.has_ids
-    paired = same and (told_apart or store.origin.source == other.origin.source)
+    # Equal row numbers do not make pairs, since all splits begin at row 0.
+    have_ids = store.origin.has_ids and other.origin.has_ids
+    paired = same and (have_ids or store.origin.source == other.origin.source)
     interval = paired_difference_interval if paired else difference_interval
     rows = []
     for correct, correct_replayed in zip(before, after):

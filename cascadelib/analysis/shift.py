@@ -1,11 +1,10 @@
-"""A front on another split: the identical cascades at the identical thresholds.
+"""Evaluate a front on another split, with identical cascades and thresholds.
 
 Paper, figures 6 and 12.
 """
 
 from collections.abc import Mapping
 from dataclasses import replace
-from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,6 @@ from ..evaluation.evaluation import (
 )
 from ..evaluation.intervals import (
     LEVEL,
-    Ends,
     cost_interval,
     paired_difference_interval,
     share_interval,
@@ -30,7 +28,7 @@ from ..evaluation.intervals import (
 )
 from ..evaluation.pareto import improvement_factor, pareto_front
 from ..evaluation.point import Point, kinds_of, points_of, single_point
-from ..evaluation.run import Run, evaluate, runs_of
+from ..evaluation.run import evaluate, runs_of
 from ..fronts.front import Front
 from ..fronts.graded import two_model_curve
 from ..guarantees.few_labels import compare_with_reference
@@ -41,7 +39,8 @@ from ..store.protocol import Store
 from ..tables import arrow
 from .uncertainty import interval, resampled_runs, sample_counts
 
-MOVED = ("accuracy", "cost", "exit_rates", "saving", "improvement")  # columns of a front
+REPLAYED = ("accuracy", "cost", "exit_rates", "saving", "improvement")  # columns of a front
+COLUMNS = ["accuracy_replayed", "cost_replayed", "exit_rates_replayed"]
 
 
 def replay(store: Store, cascades: Any, ranges: bool = True) -> pd.DataFrame:
@@ -100,21 +99,20 @@ def replay(store: Store, cascades: Any, ranges: bool = True) -> pd.DataFrame:
     points = points_of(cascades)
     first = points[0]
     kinds_of(points)
-    found = [(point.models, point.thresholds, point.accuracy, point.cost) for point in points]
-    table = pd.DataFrame(found, columns=["models", "thresholds", "accuracy", "cost"])
+    rows = [(point.models, point.thresholds, point.accuracy, point.cost) for point in points]
+    table = pd.DataFrame(rows, columns=["models", "thresholds", "accuracy", "cost"])
     table["segment"] = (table["models"] != table["models"].shift()).cumsum() - 1
     length = table["models"].map(len)
     has_ranges = ranges and isinstance(cascades, Front)
     is_swept = (length == 2) & has_ranges
     table["replayed"] = np.where((length <= 2) & has_ranges, "range", "point")
-    rows = table[~is_swept]
-    moved = {}
-    for position, run in runs_of(store, [points[row] for row in rows.index]):
-        moved[rows.index[position]] = run.accuracy, run.cost, run.exit_rates
-    columns = ["accuracy_replayed", "cost_replayed", "exit_rates_replayed"]
-    parts = [rows.join(pd.DataFrame.from_dict(moved, orient="index", columns=columns))]
+    single = table[~is_swept]
+    values = {}
+    for position, run in runs_of(store, [points[row] for row in single.index]):
+        values[single.index[position]] = run.accuracy, run.cost, run.exit_rates
+    parts = [single.join(pd.DataFrame.from_dict(values, orient="index", columns=COLUMNS))]
     if is_swept.any():
-        parts.append(_sweeps(first, table[is_swept], store))
+        parts.append(_sweep_segments(first, table[is_swept], store))
     table = pd.concat([part for part in parts if len(part)])
     table = table.sort_values("segment", kind="stable", ignore_index=True)
     baseline = baseline_of(store, first.score, first.cost_kind)
@@ -128,18 +126,29 @@ def replay(store: Store, cascades: Any, ranges: bool = True) -> pd.DataFrame:
     return table
 
 
-def _sweeps(first: Point, rows: pd.DataFrame, store: Store) -> pd.DataFrame:
-    """The segments of pairs as :func:`replay` has them, given their rows: the points whose set of
-    exits some threshold of the range gives, by rising cost. Thresholds lie midway between
-    neighbours, or at the range's end; first: a point of the same method, score and cost."""
+def _sweep_segments(first: Point, rows: pd.DataFrame, store: Store) -> pd.DataFrame:
+    """Return the rows of :func:`replay` for segments of pairs.
+
+    A segment has one row per set of samples that some threshold of its range lets exit, in order of
+    rising cost. Thresholds are midway between neighbours, or at the end of the range.
+
+    Parameters
+    ----------
+    first : Point
+        A point of the same method, score and cost.
+    rows : DataFrame
+        The points of the segments.
+    store : LogitStore or ScoreTable
+        The other split.
+    """
     positive = store.positives() if first.score == F1 else None
     cascades = list(rows.groupby("models", sort=False))
     pairs = [models for models, _ in cascades]
     outcomes = stages_of(store, pairs, first.method, first.score)
-    costs = dict(zip(store.models.index, store.sample_costs(first.cost_kind)))
-    parts: list[tuple] = []
+    cost_of = dict(zip(store.models.index, store.sample_costs(first.cost_kind)))
+    parts = []
     for (models, same), ((correct_1, confidence), (correct_2, _)) in zip(cascades, outcomes):
-        cost_1, cost_2 = (costs[name] for name in models)
+        cost_1, cost_2 = (cost_of[name] for name in models)
         curve = two_model_curve(confidence, correct_1, correct_2, cost_1, cost_2, positive)
         for segment, points in same.groupby("segment"):
             inside = convert_units(
@@ -152,56 +161,53 @@ def _sweeps(first: Point, rows: pd.DataFrame, store: Store) -> pd.DataFrame:
             at = np.flatnonzero((curve.exit_rate >= least) & (curve.exit_rate <= most))[::-1]
             thresholds = convert_units(first.metric, np.clip(curve.threshold[at], low, high))
             rates = curve.exit_rate[at]
-            parts += zip(
-                repeat(models),
-                zip(thresholds.tolist()),
-                repeat(segment),
-                curve.accuracy[at].tolist(),
-                curve.cost[at].tolist(),
-                zip(rates.tolist(), (1 - rates).tolist()),
-            )
-    columns = [
-        "models",
-        "thresholds",
-        "segment",
-        "accuracy_replayed",
-        "cost_replayed",
-        "exit_rates_replayed",
-    ]
-    table = pd.DataFrame(parts, columns=columns)
-    return table.assign(accuracy=np.nan, cost=np.nan, replayed="range")
+            part = {
+                "models": [models] * len(at),
+                "thresholds": list(zip(thresholds.tolist())),
+                "segment": segment,
+                "accuracy_replayed": curve.accuracy[at],
+                "cost_replayed": curve.cost[at],
+                "exit_rates_replayed": list(zip(rates.tolist(), (1 - rates).tolist())),
+            }
+            parts.append(pd.DataFrame(part))
+    return pd.concat(parts).assign(accuracy=np.nan, cost=np.nan, replayed="range")
 
 
 def front_on(store: Store, front: Front, ranges: bool = True) -> Front:
-    """A front replayed on another split as a Front.
+    """Evaluate a front on another split and return its non-dominated points as a Front.
 
-    Which of its points are Pareto-optimal there, only the labels of that split tell. It was not
-    searched, and has no ``gap``.
+    The labels of that split decide which points are non-dominated. The result was not searched, so
+    it has no ``gap``.
 
     Parameters
     ----------
     store : LogitStore or ScoreTable
-        The other split, whose single models are the baseline.
+        The other split. Its single models are the baseline.
     front : Front
-    ranges : bool
-        False: pairs are replayed as points too, to compare them with longer cascades.
+        Result of :func:`cascadelib.search`.
+    ranges : bool, default=True
+        Whether pairs are swept, see :func:`cascadelib.replay`. Use False to compare pairs with
+        longer cascades.
 
     Returns
     -------
     Front
+        The front on the other split.
     """
     check_store(store)
     if not isinstance(front, Front):
-        what = "a Front is needed here (cascadelib.replay takes any cascades)"
-        raise TypeError(f"{what}, not {type(front).__name__}")
+        raise TypeError(
+            "a Front is needed here (cascadelib.replay takes any cascades), not "
+            f"{type(front).__name__}"
+        )
     return front_of(store, front, replay(store, front, ranges))
 
 
 def front_of(store: Store, front: Front, replayed: pd.DataFrame) -> Front:
-    """What :func:`replay` found as a Front: see :func:`front_on`."""
+    """Return the result of :func:`replay` as a Front, see :func:`front_on`."""
     rows = replayed.query("on_front").sort_values("cost_replayed", ignore_index=True)
-    moved = {f"{column}_replayed": column for column in MOVED}
-    rows = rows.drop(columns=["accuracy", "cost"]).rename(columns=moved)
+    names = {f"{column}_replayed": column for column in REPLAYED}
+    rows = rows.drop(columns=["accuracy", "cost"]).rename(columns=names)
     return replace(
         front,
         moved=rows[list(front.table)],
@@ -209,9 +215,8 @@ def front_of(store: Store, front: Front, replayed: pd.DataFrame) -> Front:
         points=None,
         store=store,
         expected=False,
-        selected_on=join_origins(
-            front.selected_on, store.origin
-        ),  # labels of both tell which remain
+        # labels of both splits decide
+        selected_on=join_origins(front.selected_on, store.origin),
     )
 
 
@@ -259,131 +264,139 @@ def mean_improvement_moved(
 def holds(
     splits: Mapping[str, Store], cascade: Any, resamples: int = 1000, level: float = LEVEL
 ) -> pd.DataFrame:
-    """Will it hold? One fixed cascade on several splits.
+    """Evaluate one fixed cascade on several splits, with intervals.
 
     Parameters
     ----------
-    splits : {label: LogitStore or ScoreTable}
+    splits : mapping of str to LogitStore or ScoreTable
+        Labelled splits.
     cascade : Point, Policy or Cascade
-    resamples : int
-        Of the bootstrap.
-    level : float
-        Of each interval by itself, for a cascade that was not chosen on that split. To speak of S
-        splits at once, give 1 − 0.05 ÷ S (Bonferroni), and resamples enough for such percentiles.
+        The cascade.
+    resamples : int, default=1000
+        Number of resamples of the bootstrap.
+    level : float, default=0.95
+        Coverage of each interval, for a cascade that was not selected on that split. For S splits
+        simultaneously use 1 − 0.05 ÷ S (Bonferroni), with enough resamples for such percentiles.
 
     Returns
     -------
     DataFrame
-        A row per split. cost_ratio: the last model's cost ÷ the cascade's, with its interval by
-        :func:`cost_interval`; last_model_accuracy: of the cascade's last model alone; accuracy with
-        Wilson's interval, difference (cascade − last model) with its paired one (both by the
-        bootstrap for F1); exit_rates; exit_rate of the first stage with its exact interval; cost;
-        improvement at equal accuracy over that split's own single models, with bootstrap
-        percentiles: nan where they fail, so near to the best single model that resamples reach its
-        accuracy more often than such a percentile may (see :func:`interval`; ``cost_ratio`` holds).
+        One row per split, with these columns:
+
+        - samples, exit_rates, cost.
+        - cost_ratio: cost of the last model ÷ cost of the cascade, with an interval by
+          :func:`cost_interval`.
+        - last_model_accuracy: accuracy of the cascade's last model.
+        - accuracy with Wilson's interval, and difference (cascade − last model) with a paired
+          interval. Both intervals are bootstrap percentiles for F1.
+        - exit_rate of the first stage with its exact interval.
+        - improvement relative to the split's single models, with bootstrap percentiles. They are
+          nan if resamples exceed the accuracy of the best single model more often than such a
+          percentile allows (see :func:`interval`). Use ``cost_ratio`` there.
     """
     point = single_point(cascade)
-    sizes = {len(store) for store in splits.values()}
-    counts = {k: sample_counts(k, resamples) for k in sizes}
-    rows = [_row(store, point, counts[len(store)], level) for store in splits.values()]
+    counts = {k: sample_counts(k, resamples) for k in {len(store) for store in splits.values()}}
+    rows = [_evaluate_split(store, point, counts[len(store)], level) for store in splits.values()]
     return pd.DataFrame(rows, index=pd.Index(splits, name="split"))
 
 
-def _row(store: Store, point: Point, counts: Array, level: float) -> dict[str, Any]:
-    """A row of :func:`holds`; counts: int32 [k, R] of the bootstrap."""
+def _evaluate_split(store: Store, point: Point, counts: Array, level: float) -> dict[str, Any]:
+    """Return a row of :func:`holds` from the counts of the bootstrap, int32 (k, R)."""
     run = evaluate(store, point)
     last = store.models.index.get_loc(point.models[-1])
     singles = singles_correct(store, point.score)
-    alone_correct = singles[last]
-    alone = float(quality(store, alone_correct, point.score))
+    last_accuracy = float(quality(store, singles[last], point.score))
     resampled = resampled_runs(store, [(0, run)], [point], counts, singles)
     if point.score == F1:  # no share of samples
-        drawn = resampled.accuracy[:, 0]
-        own = interval(drawn, level)
-        less = interval(drawn - resampled.single_accuracy[:, last], level)
+        resampled_f1 = resampled.accuracy[:, 0]
+        ends = interval(resampled_f1, level)
+        difference = interval(resampled_f1 - resampled.single_accuracy[:, last], level)
     else:
-        own = share_interval(run.correct, level)
-        less = paired_difference_interval(alone_correct, run.correct, level)
+        ends = share_interval(run.correct, level)
+        difference = paired_difference_interval(singles[last], run.correct, level)
     reached = min(run.accuracy, run.baseline.best)
     improvement = float(improvement_factor(run.baseline.cost_at(reached), run.cost))
-    leaving = share_interval(run.exit_stage == 0, level, "exact")
     percentiles = interval(resampled.improvement[:, 0], level)
     best = [baseline.best for baseline in resampled.baselines]
     if np.mean(resampled.accuracy[:, 0] >= best) > (1 - level) / 2:
         percentiles = (np.nan, np.nan)
+    last_cost = run.costs[-1]
+    # The last model's cost has an interval only if it differs by sample. Then each of the two
+    # intervals gets half of the error.
+    each = 1 - (1 - level) / (1 + np.ndim(last_cost))
+    low, high = cost_interval(run.exit_stage, run.costs, each)
+    least, most = cost_interval(np.zeros(len(store), int), [last_cost], each)
+    ratio = float(np.mean(last_cost)) / run.cost
+    exits = share_interval(run.exit_stage == 0, level, "exact")
     return {
         "samples": len(store),
-        **with_ends(*cost_ratio(run, level), "cost_ratio"),
-        "last_model_accuracy": alone,
-        **with_ends(run.accuracy, own, "accuracy"),
-        **with_ends(run.accuracy - alone, less, "difference"),
+        **with_ends(ratio, (least / high, most / low), "cost_ratio"),
+        "last_model_accuracy": last_accuracy,
+        **with_ends(run.accuracy, ends, "accuracy"),
+        **with_ends(run.accuracy - last_accuracy, difference, "difference"),
         "exit_rates": run.exit_rates,
-        **with_ends(run.exit_rates[0], leaving, "exit_rate"),
+        **with_ends(run.exit_rates[0], exits, "exit_rate"),
         "cost": run.cost,
         **with_ends(improvement, percentiles, "improvement"),
     }
 
 
-def cost_ratio(run: Run, level: float = LEVEL) -> tuple[float, Ends]:
-    """The last model's cost ÷ that of the cascade as it ran, and the ends of its interval. The last
-    model's own cost has one only where it differs by sample; then each gets half of what may
-    fail."""
-    last = run.costs[-1]
-    each = 1 - (1 - level) / (1 + np.ndim(last))
-    low, high = cost_interval(run.exit_stage, run.costs, each)
-    nobody = np.zeros(len(run.exit_stage), int)
-    least, most = cost_interval(nobody, [last], each)
-    return float(np.mean(last)) / run.cost, (least / high, most / low)
-
-
 def accuracy_estimates(store: Store, cascade: Any, splits: Mapping[str, Store]) -> pd.DataFrame:
-    """How accurate is a cascade, and its last model alone, on data without labels?
-
-    No promise: where confidences stay as they were and answers turn wrong, neither estimate can
-    notice.
+    """Estimate the accuracy of a cascade and of its last model on data without labels.
 
     Parameters
     ----------
     store : LogitStore or ScoreTable
-        Labelled, and not used to choose the cascade.
+        Labelled samples that were not used to select the cascade.
     cascade : Point, Policy or Cascade
-    splits : {label: LogitStore or ScoreTable}
-        Labels there are read for ``accuracy`` alone, nan without.
+        The cascade.
+    splits : mapping of str to LogitStore or ScoreTable
+        The other data. Labels are used for ``accuracy`` only, which is nan without them.
 
     Returns
     -------
     DataFrame
-        Rows (split, models). Two estimates, both from confidences (max softmax of the answers
-        given; a ScoreTable's own). thresholded: the share above the threshold that, on ``store``,
-        as large a share exceeds as is correct. difference: the accuracy on ``store`` + what the
-        mean confidence rises by. unchanged: the accuracy on ``store``, beside them. …_error:
-        estimate − accuracy.
+        One row per split and models. Two estimates use the confidences (max softmax of the answers,
+        or those of a ScoreTable):
+
+        - thresholded: the share of confidences above the threshold that, on `store`, the share of
+          correct answers exceeds.
+        - difference: the accuracy on `store` plus the rise of the mean confidence.
+
+        unchanged is the accuracy on `store`, for comparison. Columns …_error are estimate −
+        accuracy.
+
+    Notes
+    -----
+    There is no guarantee. If confidences stay equal while answers become wrong, both estimates
+    fail.
 
     References
     ----------
-    Garg et al. (2022), average thresholded confidence; Guillory et al. (2021), difference of
-    confidences.
+    .. [1] Garg et al., 2022: average thresholded confidence.
+    .. [2] Guillory et al., 2021: difference of confidences.
     """
     point = single_point(cascade)
-    alone = replace(point, models=point.models[-1:], thresholds=(), exit_rates=(1.0,))
+    last = replace(point, models=point.models[-1:], thresholds=(), exit_rates=(1.0,))
     rows = {}
-    for one in (point, alone):
+    for one in (point, last):
         accuracy, confidence = _answers(one, store)
         threshold = np.quantile(confidence, 1 - accuracy)
         for label, split in splits.items():
-            found, there = _answers(one, split)
+            true_accuracy, other = _answers(one, split)
             estimates = {
-                "thresholded": (there >= threshold).mean(),
-                "difference": accuracy + there.mean() - confidence.mean(),
+                "thresholded": (other >= threshold).mean(),
+                "difference": accuracy + other.mean() - confidence.mean(),
                 "unchanged": accuracy,
             }
-            errors = {f"{name}_error": estimate - found for name, estimate in estimates.items()}
-            rows[label, arrow(one.models)] = {"accuracy": found} | estimates | errors
+            row = {"accuracy": true_accuracy} | estimates
+            row |= {f"{name}_error": value - true_accuracy for name, value in estimates.items()}
+            rows[label, arrow(one.models)] = row
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis(["split", "models"])
 
 
 def _answers(point: Point, store: Store) -> tuple[float, Array]:
-    """(accuracy, nan without labels; confidence [k]) of what a cascade answers on a store."""
+    """Return a cascade's accuracy (nan without labels) and the confidence of each answer (k,)."""
     is_labelled = not store.models["top1"].isna().any()
     if not is_labelled:
         store, _ = compare_with_reference(store, [point], point.models[-1])

@@ -1,4 +1,4 @@
-"""The bootstrap of fixed cascades, and intervals of resampled values."""
+"""Resample the samples of a store (bootstrap), and compute intervals of resampled values."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,25 +11,37 @@ from numpy import ndarray as Array
 from scipy.sparse import csr_array
 
 from ..checks import check_count
-from ..evaluation import pareto
 from ..evaluation.evaluation import check_store, paid_by, singles_correct
 from ..evaluation.intervals import LEVEL
-from ..evaluation.pareto import Baseline, improvement_at, mean_improvement, pareto_front
+from ..evaluation.pareto import (
+    Baseline,
+    improvement_at,
+    improvement_factor,
+    mean_improvement,
+    pareto_front,
+)
 from ..evaluation.point import Point, kinds_of, points_of
 from ..evaluation.run import Run, runs_of
 from ..scoring import F1
 from ..store.protocol import Store
 
-COLUMNS = 500  # cascades at once in a bootstrap: k × 500 outcomes are held
+CASCADES_PER_BLOCK = 500  # a bootstrap holds k × 500 outcomes
 
 
 @dataclass(frozen=True, eq=False)
 class Resampled:
-    """P fixed cascades and M single models on R resamples of one split.
+    """Hold the values of P fixed cascades and M single models on R resamples of one split.
 
-    accuracy, cost float64 [R, P]; exit_rates float64 [R, P, n] (0 past the end of a shorter
-    cascade); single_accuracy, single_cost float64 [R, M]. Two of them from the same store and seed
-    are paired: subtract them row by row.
+    Two results from the same store and seed are paired, so their rows can be subtracted.
+
+    Parameters
+    ----------
+    accuracy, cost : float64 arrays of shape (R, P)
+        Values of each cascade on each resample.
+    exit_rates : float64 array of shape (R, P, n)
+        Early exit rates, 0 past the end of a shorter cascade.
+    single_accuracy, single_cost : float64 arrays of shape (R, M)
+        Values of each single model.
     """
 
     accuracy: Array
@@ -45,31 +57,36 @@ class Resampled:
 
     @cached_property
     def baselines(self) -> list[Baseline]:
-        """Each resample's own :class:`Baseline`."""
+        """Return the :class:`Baseline` of each resample."""
         return [Baseline(*pair) for pair in zip(self.single_cost, self.single_accuracy)]
 
     @property
     def improvement(self) -> Array:
-        """Improvement factor of each cascade, float64 [R, P]; above a resample's best single model,
-        where the factor is nan by definition, the cost of that model counts: a lower bound."""
+        """Return the improvement factor of each cascade, float64 (R, P).
+
+        The factor is undefined above the best single model of a resample. There, the cost of that
+        model is used, which is a lower bound.
+        """
         rows = zip(self.baselines, self.accuracy, self.cost)
         return np.stack(
             [
-                pareto.improvement_factor(b.cost_at(np.minimum(accuracy, b.best)), cost)
-                for b, accuracy, cost in rows
+                improvement_factor(base.cost_at(np.minimum(accuracy, base.best)), cost)
+                for base, accuracy, cost in rows
             ]
         )
 
     @cached_property
     def fronts(self) -> list[tuple[Array, Array]]:
-        """Cost and accuracy of each resample's non-dominated cascades, rising."""
+        """Return the cost and accuracy of the non-dominated cascades of each resample, rising."""
         keep = [pareto_front(*pair) for pair in zip(self.cost, self.accuracy)]
         return [(cost[k], accuracy[k]) for cost, accuracy, k in zip(self.cost, self.accuracy, keep)]
 
     def improvement_at(self, accuracies: Array) -> Array:
-        """Improvement factor of the whole set at ``accuracies`` [A], float64 [R, A]: 0 where no
-        cascade has at least that accuracy; above a resample's best single model that model's
-        accuracy counts."""
+        """Return the improvement factor of all cascades together at A accuracies, float64 (R, A).
+
+        It is 0 if no cascade has the accuracy. Above the best single model of a resample, the
+        accuracy of that model is used.
+        """
         at = np.asarray(accuracies, np.float64)
         pairs = zip(self.baselines, self.fronts)
         return np.stack(
@@ -77,16 +94,20 @@ class Resampled:
         )
 
     def mean_improvement(self, low: float | None = None) -> Array:
-        """Mean improvement of the set over each resample's own accuracy range (from ``low``):
-        float64 [R]."""
+        """Return the mean improvement over the accuracy range of each resample, float64 (R,).
+
+        The range starts at `low` if it is given.
+        """
         return np.array(
             [mean_improvement(b, *front, low) for b, front in zip(self.baselines, self.fronts)]
         )
 
 
 def sample_counts(k: int, resamples: int, seed: int = 0) -> Array:
-    """How often each of k samples is drawn in each resample: int32 [k, R], columns that sum to
-    k."""
+    """Return the number of draws of each of k samples in each of R resamples, int32 (k, R).
+
+    Each column sums to k.
+    """
     rng = np.random.default_rng(check_count(seed, "seed", 0))
     counts = np.empty((check_count(resamples, "resamples"), k), np.int32)
     for row in counts:
@@ -95,9 +116,11 @@ def sample_counts(k: int, resamples: int, seed: int = 0) -> Array:
 
 
 def resampled_means(counts: Array, values: Array) -> Array:
-    """Mean of each column of values [k, P] in each resample of counts [k, R]: float64 [R, P].
-    Neighbouring thresholds of one cascade treat few samples differently: sparse differences of
-    columns are summed up."""
+    """Return the mean of each column of values (k, P) in each resample, float64 (R, P).
+
+    Neighbouring thresholds of one cascade treat only few samples differently. So sparse differences
+    of columns are summed up.
+    """
     values = values.astype(np.int8) if values.dtype == bool else values
     changes = csr_array(np.diff(values.T, axis=0, prepend=0))
     return (np.cumsum(changes @ counts, axis=0) / len(counts)).T
@@ -161,9 +184,21 @@ def resampled_runs(
     counts: Array,
     singles: Sequence[Array] | None = None,
 ) -> Resampled:
-    """What :func:`bootstrap` finds for some runs (position, :class:`Run`) of the Points on a store,
-    in the resamples of counts int32 [k, R]; singles: correctness of each single model [k], where it
-    is known already."""
+    """Compute :func:`bootstrap` from the runs of the points.
+
+    Parameters
+    ----------
+    store : LogitStore or ScoreTable
+        Labelled samples.
+    runs : iterable of (int, Run)
+        Position and :class:`Run` of each point.
+    points : sequence of Point
+        The cascades.
+    counts : int32 array of shape (n_samples, n_resamples)
+        See :func:`sample_counts`.
+    singles : sequence of bool arrays of shape (n_samples,), optional
+        Correctness of each single model, if it was computed before.
+    """
     score, cost_kind = kinds_of(points)
     n = max(len(point.models) for point in points)
     resamples = counts.shape[1]
@@ -171,7 +206,7 @@ def resampled_runs(
     cost = np.empty((resamples, len(points)))
     rates = np.empty((resamples, len(points), n))
     remaining = iter(runs)
-    while block := list(islice(remaining, COLUMNS)):
+    while block := list(islice(remaining, CASCADES_PER_BLOCK)):
         at = [position for position, _ in block]
         stages = np.stack([run.exit_stage for _, run in block]).T
         correct = np.stack([run.correct for _, run in block]).T
@@ -192,9 +227,9 @@ def resampled_runs(
 
 
 def _quality(counts: Array, correct: Array, store: Store, score: str) -> Array:
-    """Accuracy, or F1, of each column of correct [k, P] in each resample: float64 [R, P].
+    """Return the accuracy, or F1, of each column of correct (k, P) in each resample, (R, P).
 
-    F1 is 2 TP ÷ (2 TP + errors), all of which are counted; 0 where a resample has neither.
+    F1 is 2 TP ÷ (2 TP + errors) from resampled means, and 0 if a resample has neither.
     """
     accuracy = resampled_means(counts, correct)
     if score != F1:
@@ -204,8 +239,18 @@ def _quality(counts: Array, correct: Array, store: Store, score: str) -> Array:
 
 
 def _costs(counts: Array, stages: Array, reached: Array, costs: Sequence[Sequence]) -> Array:
-    """Mean cost of B cascades in each resample [R, B]; stages int [k, B], reached [R, B, n], costs:
-    those of each cascade's models."""
+    """Return the mean cost of B cascades in each resample, float64 (R, B).
+
+    Parameters
+    ----------
+    counts : int32 array of shape (k, R)
+    stages : int array of shape (k, B)
+        Exit stage of each sample.
+    reached : float64 array of shape (R, B, n)
+        Share of samples that reach each stage.
+    costs : sequence of sequences
+        Costs of the models of each cascade.
+    """
     n = reached.shape[2]
     if all(np.ndim(cost) == 0 for own in costs for cost in own):
         padded = np.zeros((len(costs), n))
@@ -217,41 +262,48 @@ def _costs(counts: Array, stages: Array, reached: Array, costs: Sequence[Sequenc
 
 
 def interval(values: Array, level: float = LEVEL) -> tuple:
-    """Percentiles of resampled values.
-
-    They fail for rare events: of 0.2% of 500 samples that pass on, a third of all splits shows
-    none, and so do all resamples of those (:func:`cost_interval`, ``share_interval`` hold there);
-    for the improvement factor near the accuracy of the best single model, where 95% percentiles
-    held the truth in 86% to 88% of draws (:func:`holds` leaves them out there, and has
-    ``cost_ratio``); and for maxima
-    over many cascades (``basic_interval``).
+    """Return percentiles of resampled values.
 
     Parameters
     ----------
-    values : float array of shape (R, …)
-    level : float
+    values : float array of shape (n_resamples, ...)
+        Resampled values.
+    level : float, default=0.95
+        Coverage.
 
     Returns
     -------
     tuple of float or array
         (low, high), of the shape of the other axes.
+
+    Notes
+    -----
+    Percentiles fail in three cases.
+
+    - Rare events. If 0.2% of 500 samples are deferred, a third of all splits contains none, and
+      neither do their resamples. :func:`cost_interval` and ``share_interval`` are valid.
+    - The improvement factor near the accuracy of the best single model, where 95% percentiles
+      covered 86% to 88%. :func:`holds` omits them there, and reports ``cost_ratio``.
+    - Maxima over many cascades, see :func:`basic_interval`.
     """
     return tuple(np.quantile(values, [(1 - level) / 2, (1 + level) / 2], axis=0))
 
 
 def basic_interval(values: Array, estimate: float, level: float = LEVEL) -> tuple:
-    """Interval by how far resampled values stray from the estimate, mirrored.
+    """Return the percentiles of resampled values, mirrored at the estimate.
 
-    For the mean improvement of a *set* of cascades: in every resample the luckiest of many serve
-    each accuracy, so resamples lie above the estimate as it lies above the truth. For single
-    cascades see :func:`interval`.
+    Use it for the mean improvement of a *set* of cascades. On every resample the luckiest of many
+    cascades counts at each accuracy, so resampled values exceed the estimate as the estimate
+    exceeds the truth. For single cascades see :func:`interval`.
 
     Parameters
     ----------
-    values : float array of shape (R, …)
+    values : float array of shape (n_resamples, ...)
+        Resampled values.
     estimate : float
-        On the whole split.
-    level : float
+        The value on the full split.
+    level : float, default=0.95
+        Coverage.
 
     Returns
     -------

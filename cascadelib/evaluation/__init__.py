@@ -1,11 +1,11 @@
-"""Fixed cascades on a labelled split, and what single models give there."""
+"""Evaluate fixed cascades on a labelled split, next to its single models."""
 
 from .._lazy import attach
 
 __getattr__, __dir__, __all__ = attach(
     __name__,
     intervals="share_interval",
-    pareto="Baseline improvement_at least_cost lower_hull mean_improvement pareto_front",
+    pareto="Baseline improvement_at least_cost mean_improvement pareto_front",
     point="Estimate Expected OrderStatistics Point points_of",
     run="Run evaluate runs_of",
 )

@@ -1,4 +1,4 @@
-"""What is asked of a store: outcomes of cascades and of single models, costs, what both come to."""
+"""Compute outcomes, costs and baselines of cascades and single models on one store."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -14,11 +14,11 @@ from ..stages import Outcome, stage_of
 from ..store.protocol import Store
 from .pareto import Baseline
 
-STORE_TYPES: set[type] = set()  # known stores: on Python 3.11 isinstance evaluates each property
+STORE_TYPES: set[type] = set()  # on Python 3.11, isinstance of a protocol reads every property
 
 
 def check_store(store: Any) -> None:
-    """Raise a TypeError for what is not a store, a ValueError for a store without models."""
+    """Raise a TypeError unless `store` is a store, and a ValueError if it has no models."""
     if type(store) not in STORE_TYPES and not isinstance(store, Store):
         remedy = ""
         if isinstance(store, str | os.PathLike):
@@ -35,15 +35,18 @@ def check_store(store: Any) -> None:
         )
 
 
-def asked(
+def resolve_options(
     store: Store,
     method: str | Method | None = None,
     score: str | None = None,
     cost: str | None = None,
 ) -> tuple[Method | None, str, str]:
-    """(method, score, kind of cost) that a search of a store was asked for; None: the default.
+    """Return (method, score, kind of cost) with the store's defaults in place of None.
 
-    Raises ValueError for what the store cannot honour.
+    Raises
+    ------
+    ValueError
+        If the store does not support an option.
     """
     chosen, score, cost = store.asked(method, score, cost)
     return None if chosen is None else method_named(chosen), score_of(score).name, cost
@@ -52,9 +55,12 @@ def asked(
 def outcomes_of(
     store: Store, models: Sequence[str], method: Method | None, score: str
 ) -> list[Outcome]:
-    """What a cascade of ``models`` (names) puts out after each of them on a store.
+    """Return the outcome of a cascade after each of its models on a store.
 
-    TypeError for what is no store, ValueError naming a model that it lacks.
+    Raises
+    ------
+    ValueError
+        If the store lacks a model.
     """
     return next(stages_of(store, [models], method, score))
 
@@ -62,26 +68,34 @@ def outcomes_of(
 def stages_of(
     store: Store, cascades: Sequence, method: Method | None, score: str
 ) -> Iterator[list[Outcome]]:
-    """:func:`outcomes_of` each of several cascades: a mean ensemble computes them in one walk over
-    the samples."""
+    """Yield :func:`outcomes_of` of several cascades.
+
+    A mean ensemble computes all of them in one pass over the samples.
+    """
     check_store(store)
     index = store.models.index
-    every = (known(name, index, "model of this store") for models in cascades for name in models)
-    names = list(dict.fromkeys(every))
-    place = {name: position for position, name in enumerate(names)}
+    names = [known(name, index, "model of this store") for models in cascades for name in models]
+    names = list(dict.fromkeys(names))
     stage = stage_of(store.outcome(names, method, score))
     prefixes = []
     for models in cascades:
-        row = tuple(place[name] for name in models)
-        prefixes.append([row[: length + 1] for length in range(len(row))])
-    wanted = [prefix for each in prefixes for prefix in each]
-    stage.prepare(correct=wanted, confidence=wanted)
+        rows = tuple(map(names.index, models))
+        prefixes.append([rows[: length + 1] for length in range(len(rows))])
+    every = [prefix for each in prefixes for prefix in each]
+    stage.prepare(correct=every, confidence=every)
     return ([stage(prefix) for prefix in each] for each in prefixes)
 
 
 def mean_cost(costs: Sequence[Any], stage: Array) -> float:
-    """Mean cost per sample: each stage's cost (a number, or float [k]) over the samples that reach
-    it; stage: exit stages int64 [k]."""
+    """Return the mean cost per sample of a cascade.
+
+    Parameters
+    ----------
+    costs : sequence of float or float array of shape (n_samples,)
+        Cost of each model.
+    stage : int64 array of shape (n_samples,)
+        Stage at which each sample exits.
+    """
     k = len(stage)
     total = 0.0
     for position, cost in enumerate(costs):
@@ -94,39 +108,35 @@ def mean_cost(costs: Sequence[Any], stage: Array) -> float:
 
 
 def paid_by(exits: Array, costs: Sequence[Any]) -> Array:
-    """What each sample paid, float64 [k], from exit stages int [k] and the costs of stages, numbers
-    or float [k]."""
+    """Return the cost of each sample, float64 (n_samples,). Parameters as of :func:`mean_cost`."""
     return np.sum([cost * (exits >= stage) for stage, cost in enumerate(costs)], axis=0)
 
 
 def correct_alone(store: Store, model: str, score: str) -> Array:
-    """Whether one model by itself is correct, [k]. Raises as :func:`outcomes_of`."""
+    """Return whether a single model is correct on each sample, array of shape (n_samples,)."""
     return outcomes_of(store, [model], Method(), score)[0][0]
 
 
 def costs_of(store: Store, models: Sequence[str], cost: str) -> list[Any]:
-    """Costs of some models of a store: numbers, or float [k] from a ScoreTable with an own cost for
-    every sample."""
+    """Return the cost of each model, a number or a float array of shape (n_samples,)."""
     costs = dict(zip(store.models.index, store.sample_costs(cost)))
     return [costs[name] for name in models]
 
 
 def quality(store: Store, correct: Array, score: str) -> float:
-    """What outcomes correct [k] of a store come to: accuracy, or F1 under that score."""
+    """Return the accuracy, or F1 under that score, of the outcomes of a store's samples."""
     return f1(correct, store.positives()) if score == F1 else float(np.mean(correct))
 
 
 def singles_correct(store: Store, score: str) -> list[Array]:
-    """Whether each model of a store by itself is correct: M arrays [k], in the order of its
-    ``models``."""
+    """Return :func:`correct_alone` of each model of a store, in the order of its ``models``."""
     names = list(store.models.index)
     stage = store.outcome(names, Method(), score)
     return [stage((model,))[0] for model in range(len(names))]
 
 
 def baseline_of(store: Store, score: str, cost: str) -> Baseline:
-    """Return the :class:`Baseline` of a store under a score and a kind of cost, its models by
-    rising cost."""
+    """Return the :class:`Baseline` of a store, with its models in order of rising cost."""
     table = store.models
     accuracy = table["top1"].to_numpy(np.float64)
     if score != "top1" or np.isnan(accuracy).any():  # without labels an outcome raises

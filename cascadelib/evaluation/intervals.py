@@ -1,4 +1,4 @@
-"""Intervals in closed form: of a share, a cost, a difference."""
+"""Compute intervals in closed form: of a share, a mean cost, a difference of accuracies."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -17,32 +17,34 @@ Ends = tuple[float, float]
 
 
 def with_ends(value: float, ends: Iterable[float], name: str) -> dict[str, float]:
-    """A number and the ends of its interval as columns {name, name_low, name_high}."""
+    """Return a number and the ends of its interval as columns {name, name_low, name_high}."""
     keys = (name, f"{name}_low", f"{name}_high")
     return dict(zip(keys, map(float, (value, *ends))))
 
 
 def counted(correct: Any, name: str) -> Array:
-    """correct as bool [k], or ValueError: these intervals count samples."""
+    """Return `correct` as bool (n_samples,), or raise a ValueError, since samples are counted."""
     correct = np.asarray(correct)
     if correct.ndim != 1 or not correct.size or not np.isin(correct, (0, 1)).all():
-        what = f"{name} must be bool [samples], at least one, not {correct.dtype} {correct.shape}"
         raise ValueError(
-            f"{what}: these intervals count samples; for graded scores use the bootstrap"
+            f"{name} must be bool [samples], at least one, not {correct.dtype} {correct.shape}. "
+            "These intervals count samples. For graded scores use the bootstrap"
         )
     return correct.astype(bool)
 
 
 def share_interval(correct: Array, level: float = LEVEL, kind: str = "wilson") -> Ends:
-    """Interval of the share of correct samples.
+    """Return an interval of the share of correct samples.
 
     Parameters
     ----------
-    correct : bool array of shape (k,)
-    level : float
-    kind : str
-        "wilson" covers as promised on average over shares, "exact" at least so for every share,
-        also of one sample in thousands.
+    correct : bool array of shape (n_samples,)
+        Whether each sample is correct.
+    level : float, default=0.95
+        Coverage.
+    kind : {"wilson", "exact"}, default="wilson"
+        "wilson" has this coverage on average over shares. "exact" has at least this coverage for
+        every share, also for a share of one sample in thousands.
 
     Returns
     -------
@@ -52,26 +54,44 @@ def share_interval(correct: Array, level: float = LEVEL, kind: str = "wilson") -
     Raises
     ------
     ValueError
-        For anything but bool, and for no sample.
+        If `correct` is not bool, or has no sample.
 
     References
     ----------
-    Wilson, 1927; Clopper and Pearson, 1934 ("exact").
+    .. [1] Wilson, 1927. Clopper and Pearson, 1934 ("exact").
     """
     correct = counted(correct, "correct")
-    found = binomtest(int(correct.sum()), len(correct)).proportion_ci(level, kind)
-    return float(found.low), float(found.high)
+    share = binomtest(int(correct.sum()), len(correct)).proportion_ci(level, kind)
+    return float(share.low), float(share.high)
 
 
 def cost_interval(exits: Array, costs: Sequence, level: float = LEVEL) -> Ends:
-    """(low, high) of a cascade's mean cost from exit stages int [k] and the n costs of its stages,
-    at least ``level``.
+    """Return an interval of the mean cost of a cascade, with a coverage of at least `level`.
 
-    Costs that are numbers: the cost is a sum over the n − 1 later stages of cost × share of samples
-    that reach it, each with its exact interval, all at once by Bonferroni. Costs float [k]:
-    :func:`betting_interval` of what each sample paid, taken to lie between the least first cost and
-    the dearest run through all stages that the k samples show. (Prices
-    rarer than about one in k inputs may not occur here, and then no interval accounts for them.)
+    If costs are numbers, the mean cost is a sum over the n − 1 later stages of cost × share of
+    samples that reach the stage. Each share has its exact interval, and all of them hold
+    simultaneously by Bonferroni. If costs differ by sample, the result is the
+    :func:`betting_interval` of the costs of the samples. They are bounded by the least first cost
+    and the most expensive run through all stages among these samples.
+
+    Parameters
+    ----------
+    exits : int array of shape (n_samples,)
+        Stage at which each sample exits.
+    costs : sequence of float or float array of shape (n_samples,)
+        Cost of each of n models.
+    level : float, default=0.95
+        Coverage.
+
+    Returns
+    -------
+    tuple of float
+        (low, high).
+
+    Notes
+    -----
+    Prices that are rarer than about one in n_samples inputs may be missing from these samples. No
+    interval accounts for them.
     """
     if any(np.ndim(c) for c in costs):
         paid = paid_by(exits, costs)
@@ -80,19 +100,20 @@ def cost_interval(exits: Array, costs: Sequence, level: float = LEVEL) -> Ends:
     ends = [
         np.multiply(c, share_interval(exits >= i, each, "exact")) for i, c in enumerate(costs) if i
     ]
-    if not ends:
-        return float(costs[0]), float(costs[0])
-    low, high = costs[0] + np.sum(ends, axis=0)
+    low, high = costs[0] + np.sum([(0, 0), *ends], axis=0)
     return float(low), float(high)
 
 
 def betting_interval(values: Array, least: float, most: float, level: float = LEVEL) -> Ends:
-    """(low, high) of the mean of independent values [k] in [least, most]: covers at least
-    ``level``, for any k.
+    """Return (low, high) of the mean of independent values in [least, most].
 
+    The coverage is at least `level` for any number of values.
+
+    Notes
+    -----
     Hedged capital with predictable plug-in bets (Waudby-Smith and Ramdas, 2024, *Estimating means
-    of bounded random variables by betting*, theorem 3). Bets follow one another, so the values are
-    shuffled, the same way every time.
+    of bounded random variables by betting*, theorem 3). Each bet depends on the previous values,
+    so the values are shuffled, always in the same way.
     """
     if not least < most:
         return float(least), float(most)
@@ -102,8 +123,11 @@ def betting_interval(values: Array, least: float, most: float, level: float = LE
 
 
 def plug_in_bets(x: Array, wealth: float, guess: float) -> Array:
-    """Predictable plug-in bets [k] of Waudby-Smith and Ramdas on values x [k], each from the values
-    before it. wealth: to be reached, in stakes; guess: of the mean before the first value."""
+    """Return the predictable plug-in bets of Waudby-Smith and Ramdas on values x (k,), float (k,).
+
+    Each bet is computed from the previous values. `wealth` is the aim, in stakes, and `guess` the
+    mean that is assumed before the first value.
+    """
     number = np.arange(1, len(x) + 1)
     means = (guess + np.cumsum(x)) / (number + 1)
     variances = (0.25 + np.cumsum((x - means) ** 2)) / (number + 1)
@@ -111,9 +135,11 @@ def plug_in_bets(x: Array, wealth: float, guess: float) -> Array:
 
 
 def _lower_mean(x: Array, wealth: float) -> float:
-    """The least mean in [0, 1] against which bets on values x [k] above it never reach ``wealth``
-    times their stake; at most the mean of x: an interval holds what was found, also where bets were
-    won early and lost again."""
+    """Return the least mean in [0, 1] that bets on the values x (k,) do not refute.
+
+    Bets refute a mean if they ever multiply their stake by `wealth`. The result is at most the mean
+    of x, so that an interval contains its estimate even if bets won early and lost later.
+    """
     bets = plug_in_bets(x, wealth, 0.5)
 
     def won(mean: float) -> float:
@@ -124,14 +150,17 @@ def _lower_mean(x: Array, wealth: float) -> float:
 
 
 def anytime_lower(lost: int, same: int, gained: int, error: float) -> float:
-    """Lower bound of the mean of independent values, of which so many were 1, 0 and −1: right at
-    all times at once with a probability of at least 1 − error. The upper one is
-    −anytime_lower(gained, same, lost, error).
+    """Return a lower bound of the mean of independent values 1, 0 and −1 from their counts.
 
-    Bets against "the mean is m": a value d multiplies one by 1 + c (d − m) / (1 + m); many of
-    constant c together ever come to 1 / error with a probability of at most that (Ville, 1939;
-    mixtures: Waudby-Smith and Ramdas, 2024). As they rise with each d, a value that is not known
-    yet may count as −1.
+    The bound holds at all times simultaneously with a probability of at least 1 − error. The upper
+    bound is ``-anytime_lower(gained, same, lost, error)``.
+
+    Notes
+    -----
+    Bets against "the mean is m": a value d multiplies a bet by 1 + c (d − m) / (1 + m). The mean of
+    many such bets, each with a constant c, ever reaches 1 / error with a probability of at most
+    error (Ville, 1939; mixtures: Waudby-Smith and Ramdas, 2024). The bound rises with each d, so a
+    value that is not known yet may count as −1.
     """
     values = np.array([[1], [0], [-1]])
     counts = np.array([[lost], [same], [gained]])
@@ -144,13 +173,26 @@ def anytime_lower(lost: int, same: int, gained: int, error: float) -> float:
 
 
 def paired_difference_interval(first: Array, second: Array, level: float = LEVEL) -> Ends:
-    """(low, high) of accuracy(second) − accuracy(first) on the same samples: bool [k] each, paired
-    by row.
+    """Return (low, high) of accuracy(second) − accuracy(first) on the same samples.
 
-    Wald's interval of the discordant pairs with half a sample added to each of the four cells
-    (Agresti and Min, 2005). It covers 94 to 99% where samples differ both ways; where only losses
-    occur and rarely, it is too short: of 500 samples with 0.4% lost and none gained, 86%. For a
-    promise about rare losses use :func:`certify`, which is exact.
+    Parameters
+    ----------
+    first, second : bool arrays of shape (n_samples,)
+        Correctness, paired by row.
+    level : float, default=0.95
+        Coverage.
+
+    Raises
+    ------
+    ValueError
+        If an array is not bool, has no sample, or has another length.
+
+    Notes
+    -----
+    Wald's interval of the discordant pairs, with half a sample added to each of the four cells
+    (Agresti and Min, 2005). It covers 94 to 99% if samples differ both ways. It is too short if
+    only rare losses occur: 86% for 0.4% losses and no gains among 500 samples. For a guarantee on
+    rare losses use :func:`certify`, which is exact.
     """
     first = counted(first, "first")
     second = counted(second, "second")
@@ -168,22 +210,26 @@ def paired_difference_interval(first: Array, second: Array, level: float = LEVEL
 
 
 def difference_interval(first: Array, second: Array, level: float = LEVEL) -> Ends:
-    """(low, high) of accuracy(second) − accuracy(first) on different samples.
+    """Return (low, high) of accuracy(second) − accuracy(first) on different samples.
 
     Parameters
     ----------
-    first, second : bool arrays of shape (k1,) and (k2,)
-    level : float
+    first : bool array of shape (n_first,)
+        Correctness on one set of samples.
+    second : bool array of shape (n_second,)
+        Correctness on the other.
+    level : float, default=0.95
+        Coverage.
 
     Raises
     ------
     ValueError
-        For anything but bool, and for no sample.
+        If an array is not bool, or has no sample.
 
     References
     ----------
-    Newcombe, 1998: Interval estimation for the difference between independent proportions, method
-    10, from Wilson's interval of each.
+    .. [1] Newcombe, 1998: Interval estimation for the difference between independent proportions,
+       method 10, from Wilson's interval of each.
     """
     first = counted(first, "first")
     second = counted(second, "second")

@@ -1,4 +1,4 @@
-"""Pareto fronts, what single models give (the baseline), and improvement factors (paper, section
+"""Compute Pareto fronts, the baseline of single models, and improvement factors (paper, section
 3)."""
 
 from dataclasses import dataclass, field
@@ -57,14 +57,14 @@ def pareto_front(cost: Array, accuracy: Array) -> Array:
 
 
 def lower_hull(x: Array, y: Array) -> Array:
-    """Positions of the lower convex hull of points with rising x (monotone chain; Andrew, 1979)."""
+    """Return the positions of the lower convex hull of points with rising x (Andrew, 1979)."""
     hull: list[int] = []
     for i in range(len(x)):
         while len(hull) > 1:
             before, last = hull[-2:]
             rise = (y[last] - y[before]) * (x[i] - x[before])
             if rise < (y[i] - y[before]) * (x[last] - x[before]):
-                break  # the last point lies below the line from the one before it to this one
+                break  # the last point is below the line from its predecessor to this point
             hull.pop()
         hull.append(i)
     return np.array(hull, np.int64)
@@ -137,7 +137,7 @@ class Baseline:
 
     @cached_property
     def table(self) -> pd.DataFrame:
-        """A row per model, cheapest first: accuracy, cost, on_front, on_hull."""
+        """Return one row per model, cheapest first: accuracy, cost, on_front, on_hull."""
         position = np.arange(len(self.cost))
         columns = {
             "accuracy": self.accuracy,
@@ -159,39 +159,43 @@ class Baseline:
 
 
 def least_cost(cost: Array, accuracy: Array, at: Any) -> Any:
-    """Least cost among points of a front (rising in both) with accuracy ≥ ``at``; infinite where
-    none has."""
+    """Return the least cost of a front's points with accuracy ≥ `at`, inf if there is none.
+
+    Cost and accuracy both rise along the front.
+    """
     return np.append(cost, np.inf)[np.searchsorted(accuracy, reals(at, "accuracy"), side="left")]
 
 
 def improvement_factor(baseline_cost: Any, cost: Any) -> Any:
-    """baseline_cost ÷ cost: 1 where both are the same, also where both are free; infinite where the
-    cost alone is 0."""
+    """Return baseline_cost ÷ cost: 1 if both are equal, also if both are 0, and inf if only the
+    cost is 0."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(np.equal(baseline_cost, cost), 1.0, np.divide(baseline_cost, cost))[()]
 
 
 def improvement_at(baseline: Baseline, cost: Array, accuracy: Array, at: Any) -> Any:
-    """Improvement factor: baseline cost at ``at`` ÷ least cost of the front at accuracy ≥ ``at``.
+    """Return the improvement factor of a front at an accuracy.
 
-    The front is not interpolated.
+    It is the baseline's cost at `at` divided by the least cost of a point with accuracy ≥ `at`. The
+    front is not interpolated.
 
     Parameters
     ----------
     baseline : Baseline
-    cost, accuracy : [P]
-        A front, rising in both.
+        Single models.
+    cost, accuracy : arrays of shape (n_points,)
+        A front, with rising cost and accuracy.
     at : float or array
         Accuracy.
 
     Returns
     -------
     float or array
-        0 where only the baseline reaches ``at``; nan above the best single model.
+        0 if only the baseline reaches `at`, and nan above the best single model.
 
     References
     ----------
-    Lebovitz et al., TMLR 2023, section 3: I = C_b / C.
+    .. [1] Lebovitz et al., TMLR 2023, section 3: I = C_b / C.
     """
     return improvement_factor(baseline.cost_at(at), least_cost(cost, accuracy, at))
 
@@ -203,28 +207,30 @@ def mean_improvement(
     low: float | None = None,
     high: float | None = None,
 ) -> float:
-    """Mean improvement factor over accuracies low … high: the exact integral ÷ (high − low).
+    """Return the mean improvement factor over the accuracies `low` to `high`.
 
-    Between breakpoints the baseline is linear and the front constant, so each piece is integrated
-    in closed form.
+    It is the exact integral ÷ (high − low). Between breakpoints, the baseline is linear and the
+    front is constant, so each piece is integrated in closed form.
 
     Parameters
     ----------
     baseline : Baseline
-    cost, accuracy : [P]
-        A front, rising in both.
+        Single models.
+    cost, accuracy : arrays of shape (n_points,)
+        A front, with rising cost and accuracy.
     low, high : float, optional
-        Default: accuracy of the cheapest and of the best model of the baseline's front.
+        Range of accuracies. Defaults to the accuracies of the cheapest and of the best model of the
+        baseline's front.
 
     Returns
     -------
     float
-        nan if ``high`` is above the best model.
+        The mean, nan if `high` is above the best model.
 
     Raises
     ------
     ValueError
-        For an empty range.
+        If the range is empty.
     """
     low = float(baseline.accuracy[baseline.front[0]]) if low is None else low
     high = baseline.best if high is None else high

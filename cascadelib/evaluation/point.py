@@ -1,4 +1,4 @@
-"""A cascade that was chosen: its models, thresholds and method, and what is known of it."""
+"""Define a selected cascade: its models, thresholds and method, and its measured values."""
 
 import os
 from collections.abc import Iterable, Mapping
@@ -17,7 +17,7 @@ from ..origin import Origin, Origins, join_origins
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number, and the ends of its interval."""
+    """Hold a number and the ends of its interval."""
 
     value: float
     low: float
@@ -26,16 +26,16 @@ class Estimate:
 
 @dataclass(frozen=True)
 class OrderStatistics:
-    """A sample in short: its values at some ranks.
+    """Summarize a sample by its values at some ranks.
 
     Parameters
     ----------
     values : tuple of float
-        Rising.
+        The values, rising.
     counts : tuple of int
-        How far the rank of each lies above that of the one before.
+        Difference between the rank of each value and the previous rank.
     ties : tuple of float
-        A second number of each, random in [0, 1], that parts equal values.
+        Random numbers in [0, 1], one per value, that order equal values.
     """
 
     values: tuple[float, ...] = field(repr=False)
@@ -45,20 +45,20 @@ class OrderStatistics:
 
 @dataclass(frozen=True)
 class Expected:
-    """What a cascade is expected to come to, measured on one split.
+    """Hold the expected values of a cascade, measured on one split.
 
     Parameters
     ----------
     on : Origin
-        The samples.
+        The samples of the measurement.
     accuracy, cost : Estimate
         Accuracy (F1 under that score) and mean cost per sample, with 95% intervals.
     exit_rates : tuple of Estimate
-        Of each stage.
+        Early exit rate of each stage.
     confidences : tuple of OrderStatistics
-        Of each stage: confidences of the samples that reach it, in the metric's own units.
+        Confidences of the samples that reach each stage, in the metric's native units.
     intervals : str or None
-        What the intervals are, in words; None in files of version 0.1.
+        Description of the intervals. None in files of version 0.1.
     """
 
     on: Origin
@@ -78,57 +78,65 @@ def nan_equal(value: Any) -> Any:
 
 @dataclass(frozen=True, eq=False)
 class Point:
-    """One cascade at fixed thresholds: all that :func:`cascadelib.evaluate` needs, what was
-    measured where it was found, and what its file says beside.
+    """Hold one cascade at fixed thresholds, and the values measured when it was selected.
 
     Parameters
     ----------
     models : tuple of str
-        Names, in the order in which they run.
+        Names of the models, in the order in which they run.
     thresholds : tuple of float
-        One fewer, in the metric's own units (exit when confidence ≥ t, entropy when H ≤ t), ±inf
-        at the ends.
+        One fewer than models, in the metric's native units. A sample exits if its confidence is at
+        least the threshold (entropy: at most). ±inf at the ends.
     exit_rates : tuple of float
-        Share of all samples that leave at each stage; empty where nothing was measured.
+        Share of all samples that exit at each stage. Empty if nothing was measured.
     accuracy, cost : float
-        A fraction (F1 under that score), and the mean cost per sample; nan: not measured.
+        A fraction (F1 under that score), and the mean cost per sample. nan if not measured.
     improvement : float
-        Cost of the single models' hull at equal accuracy ÷ cost (paper, section 3); nan above the
+        Cost of the single models' hull at equal accuracy ÷ cost (paper, section 3). nan above the
         best single model.
-    method : Method, name of one, or None
-        None: of a ScoreTable, whose confidences are given.
+    method : Method, str or None
+        Method of the cascade or its name. None for a ScoreTable, which has confidences.
     score, cost_kind : str
-        What accuracy and cost are.
+        Score and kind of cost.
     selected_on : Origin, tuple of Origin, or None
-        All samples whose labels were seen while the cascade was made, by the search and by the fit
-        of its method; None: not known.
+        All samples whose labels the search or the fit of the method used. None if unknown.
     thresholds_from : Origin or None
-        The samples of which the thresholds are quantiles, without a look at labels
-        (:func:`cascadelib.ladder`); None: labels chose the thresholds.
+        The samples of which the thresholds are quantiles, without their labels
+        (:func:`cascadelib.ladder`). None if labels selected the thresholds.
     saving : float
-        Cost of the most accurate single model where the cascade was found ÷ cost; nan: not known,
-        as of a point from a file.
+        Cost of the most accurate single model on the selection split ÷ cost. nan if unknown, as
+        for a point from a file.
     difference : float
-        Accuracy − that of the same model.
+        Accuracy minus that of the most accurate single model.
     expected_accuracy : float
-        The accuracy to count on with other samples, where ``accuracy`` is what was promised
-        (:meth:`cascadelib.Front.expected_accuracy_at`); nan: not known.
+        Accuracy to expect on new data, see :meth:`cascadelib.Front.expected_accuracy_at`. nan if
+        unknown.
     chosen_by : str
-        The rule of :func:`cascadelib.pick` that chose it, in words.
+        The rule of :func:`cascadelib.pick` that selected the point, in words.
     records : tuple of mappings
-        What tells each model from another of its name: classes, checkpoint, revision, digest of
-        the weights …; empty: not known.
+        Identity of each model: classes, checkpoint, revision, digest of the weights …. Empty if
+        unknown.
     expected : Expected or None
-        What to expect of it on other samples.
+        Expected values on other samples.
     versions : mapping
-        {package: version} with which it was made.
+        {package: version} at the selection.
     premises : tuple of mappings
-        Name, status and evidence of each premise of the guarantee that certified it; empty: it was
-        not certified.
+        Name, status and evidence of each premise of the guarantee. Empty if the point is not
+        certified.
     chosen : tuple
-        (models, thresholds) that were chosen on ``selected_on``: those of the point, unless
-        :func:`dataclasses.replace` put others in their place, of which nobody knows where they
-        come from.
+        (models, thresholds) that were selected on ``selected_on``. They differ from those of the
+        point if :func:`dataclasses.replace` changed them, in which case their origin is unknown.
+
+    See Also
+    --------
+    pick : Select a point of a front.
+    evaluate : Evaluate it on a store.
+
+    Examples
+    --------
+    >>> import cascadelib as cl
+    >>> cl.Point(("small", "large"), (0.8,), accuracy=0.93)
+    <Point: small at 0.8 → large, given confidences; top1 93.00%>
     """
 
     models: tuple[str, ...]
@@ -154,7 +162,7 @@ class Point:
 
     def __post_init__(self) -> None:
         if not self.models:
-            raise ValueError("a Point has one model at least: models=(name, …)")
+            raise ValueError("a Point needs one model or more: models=(name, …)")
         if self.method is not None:
             object.__setattr__(self, "method", method_named(self.method))
         if not self.chosen:
@@ -176,34 +184,35 @@ class Point:
 
     @property
     def active_models(self) -> tuple[str, ...]:
-        """The models up to the first stage at which every sample exits: a single one is no
-        cascade."""
+        """Return the models up to the first stage at which every sample exits."""
         stages = np.flatnonzero(self.inside == -np.inf)
         return self.models[: stages[0] + 1] if len(stages) else self.models
 
     @property
     def chain(self) -> str:
-        """Active models and their thresholds: "a at 0.5 → b"."""
+        """Return the active models and their thresholds, such as "a at 0.5 → b"."""
         *deferring, last = self.active_models
         stages = [f"{name} at {t:.4g}" for name, t in zip(deferring, self.thresholds)]
         return " → ".join([*stages, last])
 
     @property
     def decided_by(self) -> str:
-        """What exits are decided by, in words."""
+        """Return the name of the confidence that decides exits."""
         if self.method is None:
             return "given confidences"
         return self.method.confidence or str(self.method.metric)
 
     @property
     def cascades(self) -> tuple["Point", ...]:
-        """Itself: what :func:`points_of` asks for."""
+        """Return the point itself, for :func:`points_of`."""
         return (self,)
 
     @property
     def seen(self) -> Origins:
-        """``selected_on``, and what the method of now was fitted on, where another was put in its
-        place; in part not known where the thresholds were (:attr:`chosen`)."""
+        """Return the samples of ``selected_on`` and of the fit of the current method.
+
+        They are partly unknown if the thresholds were replaced (:attr:`chosen`).
+        """
         seen = self.selected_on
         if self.chosen != (self.models, self.thresholds):
             seen = join_origins(seen, None)
@@ -211,8 +220,10 @@ class Point:
 
     @property
     def origin(self) -> Origins:
-        """What a file says that it has seen: ``seen``, and those it was laid on, since a promise
-        about their source would hold on none of them."""
+        """Return the samples that a file records: ``seen`` and ``thresholds_from``.
+
+        A guarantee for the source of the latter samples does not hold on any of them.
+        """
         return (
             self.seen
             if self.thresholds_from is None
@@ -221,19 +232,17 @@ class Point:
 
     @property
     def metric(self) -> Any:
-        """The metric that exits are decided by; None where that has no name: of a ScoreTable, or
-        fitted."""
+        """Return the metric of exits, None for a ScoreTable or a fitted confidence."""
         return None if self.method is None else self.method.units
 
     @cached_property
     def inside(self) -> Array:
-        """Thresholds as they are compared with confidences (higher = more confident): float64
-        [n − 1]."""
+        """Return the thresholds for confidences where higher = more confident, float64 (n − 1,)."""
         return convert_units(self.metric, np.array(self.thresholds, np.float64))
 
     @cached_property
     def fitted(self) -> tuple[Fitted, ...]:
-        """The fitted confidence after each model; empty where there is none."""
+        """Return the fitted confidence after each model, empty without one."""
         method = self.method
         if method is None or method.confidence is None:
             return ()
@@ -242,7 +251,7 @@ class Point:
 
 
 def measured_text(point: Point) -> str:
-    """What was measured of a point, as the end of a sentence; empty where nothing was."""
+    """Return the measured values of a point as the end of a sentence."""
     text = ""
     if not np.isnan(point.accuracy):
         text += f"; {point.score} {point.accuracy:.2%}"
@@ -256,48 +265,48 @@ def measured_text(point: Point) -> str:
 
 
 def points_of(cascades: Any) -> list[Point]:
-    """The Points of what takes a cascade: the one function that says what that may be.
+    """Return the Points of everything that the library accepts as cascades.
 
     Parameters
     ----------
-    cascades : Point, Policy, Cascade, Front, Certificate, or a list of them
-        Each says by its member ``cascades`` which Points it stands for: a policy the one at the
-        thresholds in use, a front all of its own, a certificate those that are certified.
+    cascades : Point, Policy, Cascade, Front, Certificate, or list of these
+        Each has a member ``cascades`` with its Points: a policy the one at its current thresholds,
+        a front all of its points, a certificate the certified ones.
 
     Returns
     -------
     list of Point
-        At least one.
+        One or more.
 
     Raises
     ------
     TypeError
-        For other things.
+        If an item has no cascades.
     ValueError
-        For an empty list, and where nothing is certified.
+        If there are no points, for example because nothing is certified.
     """
-    given = list(cascades) if isinstance(cascades, list | tuple) else [cascades]
+    items = list(cascades) if isinstance(cascades, list | tuple) else [cascades]
     points: list[Point] = []
-    for one in given:
-        own = getattr(one, "cascades", None)
+    for item in items:
+        own = getattr(item, "cascades", None)
         if own is None:
             remedy = ""
-            if one is None:
+            if item is None:
                 remedy = (
-                    ": where it is a certificate's point, nothing was certified (print the "
+                    ": if it is a certificate's point, nothing was certified (print the "
                     "certificate)"
                 )
-            elif isinstance(one, str | os.PathLike):
+            elif isinstance(item, str | os.PathLike):
                 remedy = ": load the file with cascadelib.Policy.load(path)"
-            elif hasattr(one, "outcome"):
+            elif hasattr(item, "outcome"):
                 remedy = ": a store comes first, then the cascades"
             raise TypeError(
                 "a Point, Policy, Cascade, Front or Certificate is needed here, or a list of them, "
-                f"not {type(one).__name__}{remedy}"
+                f"not {type(item).__name__}{remedy}"
             )
         if not own:
             raise ValueError(
-                f"this {type(one).__name__} holds no cascade: where it is a certificate, nothing "
+                f"this {type(item).__name__} holds no cascade: if it is a certificate, nothing "
                 "was certified (print it)"
             )
         points.extend(own)
@@ -307,21 +316,27 @@ def points_of(cascades: Any) -> list[Point]:
 
 
 def kinds_of(cascades: Iterable[Any]) -> tuple[str, str]:
-    """The score and the kind of cost of some Points, or Fronts; ValueError where they differ."""
+    """Return the score and the kind of cost of Points or Fronts.
+
+    Raises
+    ------
+    ValueError
+        If they differ.
+    """
     kinds = {(one.score, one.cost_kind) for one in cascades}
     if len(kinds) > 1:
         raise ValueError(
-            f"the cascades differ in score or kind of cost: {sorted(kinds)}; take those of one "
+            f"the cascades differ in score or kind of cost: {sorted(kinds)}. Use those of one "
             "kind at a time"
         )
     return kinds.pop()
 
 
 def single_point(cascade: Any) -> Point:
-    """The one Point of :func:`points_of`; ValueError where there are several."""
+    """Return the only Point of :func:`points_of`, or raise a ValueError if there are several."""
     points = points_of(cascade)
     if len(points) > 1:
         raise ValueError(
-            f"one cascade is needed here, not {len(points)}: choose one with cascadelib.pick"
+            f"one cascade is needed here, not {len(points)}: select one with cascadelib.pick"
         )
     return points[0]

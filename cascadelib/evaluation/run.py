@@ -1,4 +1,4 @@
-"""One cascade on one store: who leaves where, is the answer correct, what does it cost."""
+"""Evaluate a cascade on a store: exit stages, correctness and costs."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -13,41 +13,31 @@ from ..origin import join_origins
 from ..scoring import F1, pull_of
 from ..stages import Outcome
 from ..store.protocol import Store
-from .evaluation import (
-    baseline_of,
-    check_store,
-    mean_cost,
-    paid_by,
-    quality,
-    stages_of,
-)
+from .evaluation import baseline_of, check_store, mean_cost, paid_by, quality, stages_of
 from .pareto import Baseline, improvement_factor
 from .point import Point, measured_text, points_of
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Run:
-    """What a cascade of n models does on a store: what :func:`evaluate` returns.
+    """Hold the result of :func:`evaluate` for one cascade of n models on k samples.
 
     Parameters
     ----------
     store : LogitStore or ScoreTable
-        Of k samples.
+        The evaluated samples.
     point : Point
         The cascade.
-    outcomes : list of (correct [k], confidence float64 [k])
-        After each model; confidence: higher = more confident.
-    costs : list of float or of float64 [k]
-        Of each model.
-    singles : Baseline, optional
-        The store's own single models, where they are known already.
+    outcomes : list of (correct, confidence)
+        Arrays of shape (k,) after each model, with confidence higher = more confident.
+    costs : list of float or float64 array of shape (k,)
+        Cost of each model.
     """
 
     store: Store
     point: Point
     outcomes: Sequence[Outcome]
     costs: Sequence[Any]
-    singles: Baseline | None = None
 
     def __repr__(self) -> str:
         here = f"{self.point.chain} on {len(self.exit_stage)} samples"
@@ -55,83 +45,87 @@ class Run:
 
     @cached_property
     def exit_stage(self) -> Array:
-        """Stage at which each sample leaves, int64 [k], 0 = first model."""
+        """Return the stage at which each sample exits, int64 (k,), 0 = first model."""
         return exit_stages(self.confidences, self.point.inside)
 
     @cached_property
     def correct(self) -> Array:
-        """Whether each answer is correct, bool [k], or its score in [0, 1]."""
+        """Return whether each answer is correct, bool (k,), or its score in [0, 1]."""
         return np.choose(self.exit_stage, [correct for correct, _ in self.outcomes])
 
     @property
     def confidences(self) -> list[Array]:
-        """Confidences after each stage, n arrays float64 [k], higher = more confident."""
+        """Return the confidences after each stage, n float64 arrays (k,)."""
         return [np.asarray(confidence, np.float64) for _, confidence in self.outcomes]
 
     @property
     def stage_confidences(self) -> list[Array]:
-        """The same, of the samples that reach the stage; the last stage's decide nothing."""
+        """Return the confidences of the samples that reach each stage, n float64 arrays."""
         return [values[self.exit_stage >= stage] for stage, values in enumerate(self.confidences)]
 
     @cached_property
     def accuracy(self) -> float:
-        """Accuracy, or F1 under that score."""
+        """Return the accuracy, or F1 under that score."""
         return quality(self.store, self.correct, self.point.score)
 
     @cached_property
     def cost(self) -> float:
-        """Mean cost per sample."""
+        """Return the mean cost per sample."""
         return mean_cost(self.costs, self.exit_stage)
 
     @property
     def sample_costs(self) -> Array:
-        """Cost of each sample, float64 [k]: of all models that it got to."""
+        """Return the cost of each sample, float64 (k,)."""
         return paid_by(self.exit_stage, self.costs)
 
     @property
-    def pulls(self) -> Array:
-        """What each sample adds to the accuracy, float64 [k]: its score, or its pull at F1."""
+    def influence(self) -> Array:
+        """Return the influence of each sample on the accuracy or F1, float64 (k,).
+
+        The influence on the accuracy is the sample's score.
+        """
         if self.point.score != F1:
             return np.asarray(self.correct, np.float64)
         return pull_of(self.correct, self.store.positives())
 
     @property
     def exit_rates(self) -> tuple[float, ...]:
-        """Share of the samples that leaves at each stage, n numbers."""
-        leaving = np.bincount(self.exit_stage, minlength=len(self.costs))
-        return tuple((leaving / len(self.exit_stage)).tolist())
+        """Return the share of all samples that exit at each stage, n numbers."""
+        exits = np.bincount(self.exit_stage, minlength=len(self.costs))
+        return tuple((exits / len(self.exit_stage)).tolist())
 
     @cached_property
     def baseline(self) -> Baseline:
-        """What the store's own single models give."""
-        if self.singles is not None:
-            return self.singles
+        """Return the baseline of the store's single models."""
         return baseline_of(self.store, self.point.score, self.point.cost_kind)
 
     @property
     def baseline_cost(self) -> float:
-        """Cost of the single models' hull at equal accuracy; nan above the best of them."""
+        """Return the baseline's cost at equal accuracy, nan above the best single model."""
         return float(self.baseline.cost_at(self.accuracy))
 
     @property
     def improvement(self) -> float:
-        """``baseline_cost`` ÷ cost (paper, section 3); nan above the best single model."""
+        """Return ``baseline_cost`` ÷ cost (paper, section 3), nan above the best single model."""
         return float(improvement_factor(self.baseline_cost, self.cost))
 
     @property
     def saving(self) -> float:
-        """Cost of the store's most accurate single model ÷ cost."""
+        """Return the cost of the store's most accurate single model ÷ cost."""
         return float(self.baseline.saving(self.cost))
 
     @property
     def difference(self) -> float:
-        """Accuracy − that of the same model."""
+        """Return the accuracy minus that of the most accurate single model."""
         return self.accuracy - self.baseline.best
 
     @property
     def measured_point(self) -> Point:
-        """The cascade with what it measured here, which says that it has seen these samples: who
-        compares what was measured chooses on them."""
+        """Return the cascade with its values on this store.
+
+        Its ``selected_on`` includes the samples of this store, since whoever compares measured
+        values selects on them.
+        """
         return replace(
             self.point,
             selected_on=join_origins(self.point.selected_on, self.store.origin),
@@ -186,14 +180,21 @@ def evaluate(store: Store, cascades: Any) -> Any:
     (1.0, 4.333, [0, 1, 0])
     """
     check_store(store)
-    found = dict(runs_of(store, points_of(cascades)))
-    runs = [found[position] for position in sorted(found)]
+    run_at = dict(runs_of(store, points_of(cascades)))
+    runs = [run_at[position] for position in range(len(run_at))]
     return runs[0] if hasattr(cascades, "thresholds") else runs
 
 
 def runs_of(store: Store, points: Sequence[Point]) -> Iterator[tuple[int, Run]]:
-    """Yield (position, :class:`Run`) of each Point on a store, cascade by cascade, each of whose
-    outcomes is asked for once. ValueError names models that the store lacks."""
+    """Yield (position, :class:`Run`) of each Point on a store, grouped by cascade.
+
+    The outcomes of each cascade are computed once.
+
+    Raises
+    ------
+    ValueError
+        If the store lacks a model.
+    """
     groups: dict[tuple, dict[tuple, list[int]]] = {}
     for position, point in enumerate(points):
         cascades = groups.setdefault((point.score, point.cost_kind, id(point.method)), {})
@@ -201,8 +202,8 @@ def runs_of(store: Store, points: Sequence[Point]) -> Iterator[tuple[int, Run]]:
     for cascades in groups.values():
         first = points[next(iter(cascades.values()))[0]]
         outcomes = stages_of(store, list(cascades), first.method, first.score)
-        costs = dict(zip(store.models.index, store.sample_costs(first.cost_kind)))
+        cost_of = dict(zip(store.models.index, store.sample_costs(first.cost_kind)))
         for (models, positions), stages in zip(cascades.items(), outcomes):
-            own = [costs[name] for name in models]
+            costs = [cost_of[name] for name in models]
             for position in positions:
-                yield position, Run(store, points[position], stages, own)
+                yield position, Run(store, points[position], stages, costs)

@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 from torch import distributed
 
 from ..files import SUFFIX, digest_of, file_name, replacing
-from ..store.formats import LogitFile, encoded
+from ..store.formats import Output, encoded
 
 PARTIAL = ".partial"  # folder of the shards, in the store
 LOCK = ".lock"  # file in the folder of the shards, where names of models never begin with a dot
@@ -152,7 +152,7 @@ class Shards:
         Returns None if there is no such shard of this ``run``, the settings of a candidate.
         """
         try:
-            file = LogitFile.read(self._file(model, *span))
+            file = Output.read(self._file(model, *span))
             tensor = file.open()
         except (ValueError, OSError):
             return None

@@ -1,16 +1,16 @@
-"""Which cascades there are, how much work they are, and the outcomes of their prefixes: what a
-search prepares, once.
+"""Enumerate cascades, check a search, and compute the outcomes of prefixes once.
 
-Models run by rising cost, those of equal cost in both orders.
+Models run in order of rising cost, and models of equal cost in both orders.
 """
 
 import time
 from bisect import bisect
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import wraps
 from itertools import count, tee
-from math import comb, factorial
+from math import perm
 from typing import Any, NamedTuple
 from uuid import uuid4
 
@@ -32,16 +32,23 @@ from ..stages import StageFunction, stage_of
 from .kernels.sorting import falling_order, groups_in
 from .kernels.state import MAX_MODELS
 
-MOST_CASCADES = 5_000_000
-MOST_LISTED = 50_000_000
-# What an equal number of boundaries counts, beside one of samples, in the bins of a root.
-BOUNDARIES = 0.5
+MOST_CASCADES = 5_000_000  # of a search without a time limit
+MOST_LISTED = 50_000_000  # of a search with a time limit
+# Weight of an equal number of boundaries, relative to samples, in the bins of a root.
+BOUNDARY_WEIGHT = 0.5
 
 
 def extensions(cost: Array, prefix: tuple, length: int) -> Iterator[tuple[int, ...]]:
-    """Every cascade of ``length`` models that begins with ``prefix``, the cheapest models first.
+    """Yield all cascades of `length` models that begin with a prefix, cheapest models first.
 
-    cost: of the models, float [M].
+    Parameters
+    ----------
+    cost : float array of shape (n_models,)
+        Cost of each model.
+    prefix : tuple of int
+        First models.
+    length : int
+        Number of models of a cascade.
     """
     if len(prefix) == length:
         yield prefix
@@ -52,14 +59,17 @@ def extensions(cost: Array, prefix: tuple, length: int) -> Iterator[tuple[int, .
 
 
 def cascades_of(cost: Array, lengths: Iterable[int]) -> Iterator[tuple[int, ...]]:
-    """Every cascade of each of some ``lengths``, of models of cost [M]."""
+    """Yield all cascades of each length, for models with these costs (n_models,)."""
     return (cascade for n in lengths for cascade in extensions(cost, (), n))
 
 
 def check_lengths(n_models: Any, n_candidates: int) -> tuple[int, ...]:
-    """The asked cascade lengths as a sorted tuple.
+    """Return the lengths of cascades as a sorted tuple.
 
-    ValueError unless each is 1 … 8 and ≤ the number of models.
+    Raises
+    ------
+    ValueError
+        If a length is not from 1 to 8, or exceeds the number of models.
     """
     lengths = items_of(n_models)
     most = min(n_candidates, MAX_MODELS)
@@ -72,39 +82,39 @@ def check_lengths(n_models: Any, n_candidates: int) -> tuple[int, ...]:
 
 
 def number_of_cascades(cost: Array, length: int) -> int:
-    """How many cascades of ``length`` models there are, without listing them."""
-    ways = [1] + [0] * length  # by number of models, of those of the costs so far
+    """Return the number of cascades of `length` models without listing them."""
+    ways = np.ones(1, object)  # by number of models, python integers of any size
     for same in np.unique(cost, return_counts=True)[1].tolist():
-        orders = [comb(same, j) * factorial(j) for j in range(length + 1)]
-        before = ways
-        ways = []
-        for n in range(length + 1):
-            ways.append(sum(before[i] * orders[n - i] for i in range(n + 1)))
+        orders = [perm(same, n) for n in range(length + 1)]
+        ways = np.convolve(ways, np.array(orders, object))[: length + 1]
     return ways[length]
 
 
 def check_work(cost: Array, lengths: Sequence[int], time_limit: float | None) -> None:
-    """Refuse a search of more cascades than patience or memory allow, with the remedy.
-
-    Patience counts where there is no time limit.
-    """
+    """Raise a ValueError with a remedy if there are too many cascades to search or to list."""
     total = sum(number_of_cascades(cost, n) for n in lengths)
     most = MOST_CASCADES if time_limit is None else MOST_LISTED
     if total <= most:
         return
     remedy = "Search fewer models (models='pareto' or a list) or fewer stages"
     if total <= MOST_LISTED:
-        remedy += ", or set time_limit= for a certified front of what was reached"
-    asked = " or ".join(map(str, lengths))
+        remedy += ", or set time_limit= for a certified front of the searched cascades"
+    wanted = " or ".join(map(str, lengths))
     raise ValueError(
-        f"{len(cost)} models make {total:,} cascades of {asked}: more than {most:,}. {remedy}"
+        f"{len(cost)} models make {total:,} cascades of {wanted}: more than {most:,}. {remedy}"
     )
 
 
 class Cascades:
-    """All cascades of one length, numbered.
+    """Number all cascades of one length.
 
-    ``heads``: [(all models but the last, its [(number, last model)])].
+    Attributes
+    ----------
+    heads : list of (tuple of int, list of (int, int))
+        A head is a cascade without its last model. Each head has the (number, last model) of its
+        cascades.
+    end : int
+        One more than the last number.
     """
 
     def __init__(self, cost: Array, length: int, first: int = 0) -> None:
@@ -119,7 +129,7 @@ class Cascades:
         self.starts = [lasts[0][0] for _, lasts in self.heads]
 
     def cascade(self, number: int) -> tuple[int, ...]:
-        """The models of a numbered cascade."""
+        """Return the models of a cascade by its number."""
         head, lasts = self.heads[bisect(self.starts, number) - 1]
         _, last = lasts[number - lasts[0][0]]
         return (*head, last)
@@ -127,18 +137,18 @@ class Cascades:
 
 @dataclass(frozen=True, eq=False)
 class RootStage:
-    """A stage of the grid that the search of a cascade begins with (its *root*).
+    """Hold one stage of the root, the grid of thresholds that a search of a cascade starts with.
 
     Parameters
     ----------
     code : uint8 array of shape (k,)
-        2 · slot + whether correct, of each sample.
+        2 · slot + correctness of each sample.
     number : int32 array of shape (k,)
-        The boundary at or before the sample's group, −1 before the first.
+        Number of the last boundary at or before the sample's group, −1 before the first boundary.
     boundaries : array of shape (B,)
-        Those that can matter: before a group in which some sample is wrong, and after the last.
+        Boundaries that can matter: before each group with a wrong sample, and after the last group.
     edges : array of shape (slots − 1,)
-        The first of the boundaries (by number) of each slot but the first.
+        Number of the first boundary of each slot but the first.
     """
 
     code: Array
@@ -146,11 +156,11 @@ class RootStage:
     boundaries: Array
     edges: Array
 
-    def enter(self, room: Any, i: int) -> None:
-        """Make this stage i of the root in a :func:`cascadelib.fronts.kernels.state.workspace`."""
-        levels = room.parts.levels
-        room.parts.root.code[i] = self.code
-        room.parts.root.number[i] = self.number
+    def enter(self, workspace: Any, i: int) -> None:
+        """Make this the root's stage i, see :func:`cascadelib.fronts.kernels.state.workspace`."""
+        levels = workspace.parts.levels
+        workspace.parts.root.code[i] = self.code
+        workspace.parts.root.number[i] = self.number
         levels.maps[0, i, : len(self.boundaries)] = self.boundaries
         levels.edges[0, i, 1 : len(self.edges) + 1] = self.edges
         levels.top[0, i] = len(self.boundaries) - 1
@@ -158,75 +168,100 @@ class RootStage:
 
 
 def root_of(group: Array, correct: Array, bins: int) -> RootStage:
-    """The :class:`RootStage` of one stage, of at most so many bins of about equal numbers of
-    samples.
+    """Return the :class:`RootStage` of one stage.
 
-    group int32 [k]; correct uint8 [k]. What is correct exits at no loss, so that no other boundary
-    matters.
+    A correct sample exits without loss, so only boundaries before wrong samples matter.
+
+    Parameters
+    ----------
+    group : int32 array of shape (k,)
+        Group of equal confidence of each sample.
+    correct : uint8 array of shape (k,)
+        Correctness at this stage.
+    bins : int
+        Largest number of bins, which have about equal numbers of samples.
     """
     has_error = np.zeros(group.max() + 1, bool)
     has_error[group[correct == 0]] = True
     boundaries = np.append(np.flatnonzero(has_error), len(has_error))
     number = np.cumsum(has_error) - 1
-    samples = np.bincount(group)
-    # before[e]: samples that exit at boundary e, beyond those that exit at every one
-    before = np.append(0, np.cumsum(samples))[boundaries]
-    weights = before + BOUNDARIES * before[-1] * np.linspace(0, 1, len(before))
+    # exits[e]: samples that exit at boundary e, in addition to those that exit at every boundary
+    exits = np.append(0, np.cumsum(np.bincount(group)))[boundaries]
+    weights = exits + BOUNDARY_WEIGHT * exits[-1] * np.linspace(0, 1, len(exits))
     edges = np.unique(np.searchsorted(weights, np.linspace(weights[0], weights[-1], bins + 1)))
-    if len(edges) == 1:  # never wrong: one bin, in which there is nothing
+    if len(edges) == 1:  # no wrong sample: a single empty bin
         edges = np.zeros(2, int)
     slot = np.searchsorted(edges, number, side="right").astype(np.uint8)
     return RootStage(2 * slot[group] + correct, number.astype(np.int32)[group], boundaries, edges)
 
 
-def nothing_more(prefix: tuple) -> tuple:
-    """The stage function of a copy that knows all that it will be asked for."""
+def refuse_prefix(prefix: tuple) -> tuple:
+    """Raise a KeyError, as the stage function of a copy that has all outcomes it needs."""
     raise KeyError(prefix)
 
 
+def cached(compute: Callable) -> Any:
+    """Cache the results of a method of :class:`Outcomes` for single models, which are few."""
+
+    @wraps(compute)
+    def method(self: "Outcomes", prefix: tuple, *arguments: Any) -> Any:
+        key = (compute.__name__, self.key(prefix), *arguments)
+        if key in self.results:
+            return self.results[key]
+        result = compute(self, prefix, *arguments)
+        if len(self.key(prefix)) == 1:
+            self.results[key] = result
+        return result
+
+    return method
+
+
 class Outcomes:
-    """A stage function's outcomes, checked, computed once and kept compact.
+    """Check the outcomes of a stage function, compute each once, and store them compactly.
 
-    :meth:`only` gives a copy that can be pickled.
-
-    stage(prefix) → (correct [k], confidence [k]); last_only: whether only the last model of a
-    prefix counts.
+    Parameters
+    ----------
+    stage : callable
+        Prefix → (correct, confidence), arrays of shape (k,).
+    last_only : bool
+        Whether outcomes depend only on the last model of a prefix.
     """
 
     def __init__(self, stage: StageFunction, last_only: bool) -> None:
         self.stage = stage_of(stage)
         self.last_only = last_only
-        self.name = uuid4().hex  # of no other search's
+        self.name = uuid4().hex  # unique among searches
+        self.results: dict[tuple, Any] = {}
         self.kept_correct: dict[tuple, Any] = {}
-        self.kept_wrong: dict[tuple, Array] = {}
         self.kept_groups: dict[tuple, Array] = {}
-        self.kept_counts: dict[tuple, int] = {}
-        self.kept_order: dict[tuple, Array] = {}
-        self.kept_roots: dict[tuple, RootStage] = {}
         self.kept_exits: tuple[tuple, Any] = ((), None)
 
     def key(self, prefix: tuple) -> tuple:
-        """What prefixes with the same outcomes share."""
+        """Return the key that prefixes with the same outcomes share."""
         return prefix[-1:] if self.last_only else prefix
 
     def prepare(self, cascades: Iterable[tuple]) -> None:
-        """Let a stage that computes many prefixes together do so for all ``cascades``."""
-        whole, begun = tee(cascades)  # only read by a stage that prepares anything
+        """Announce all cascades to a stage that computes many prefixes together."""
+        full, deferring = tee(cascades)  # not read by a plain stage
         self.stage.prepare(
-            correct=(cascade[: i + 1] for cascade in whole for i in range(len(cascade))),
-            confidence=(cascade[:i] for cascade in begun for i in range(1, len(cascade))),
+            correct=(cascade[: i + 1] for cascade in full for i in range(len(cascade))),
+            confidence=(cascade[:i] for cascade in deferring for i in range(1, len(cascade))),
         )
 
     def correct(self, prefix: tuple) -> Array:
-        """uint8 [k]: whether the cascade's output after ``prefix`` is correct; ValueError where
-        that is graded.
+        """Return the correctness after a prefix, uint8 (k,).
 
-        Kept as bits for longer prefixes.
+        Longer prefixes are stored as bits.
+
+        Raises
+        ------
+        ValueError
+            If the correctness is graded.
         """
         key = self.key(prefix)
         if key not in self.kept_correct:
-            given = self.stage.correct(prefix)  # without a confidence, which may cost more
-            correct = np.asarray(unmasked(given, f"correctness after models {prefix}"))
+            values = self.stage.correct(prefix)  # without the confidence, which may cost more
+            correct = np.asarray(unmasked(values, f"correctness after models {prefix}"))
             if correct.dtype != bool and not np.isin(correct, (0, 1)).all():
                 raise ValueError(
                     f"correctness after models {prefix} is not boolean: the exact search counts "
@@ -239,18 +274,13 @@ class Outcomes:
         kept = self.kept_correct[key]
         return kept if len(key) == 1 else np.unpackbits(kept[1], count=kept[0])
 
+    @cached
     def wrong(self, prefix: tuple) -> Array:
-        """int32: the samples that :meth:`correct` has as wrong."""
-        key = self.key(prefix)
-        if key in self.kept_wrong:
-            return self.kept_wrong[key]
-        wrong = np.flatnonzero(self.correct(prefix) == 0).astype(np.int32)
-        if len(key) == 1:
-            self.kept_wrong[key] = wrong
-        return wrong
+        """Return the samples that are wrong after a prefix, int32."""
+        return np.flatnonzero(self.correct(prefix) == 0).astype(np.int32)
 
     def confidence(self, prefix: tuple) -> Array:
-        """float64 [k]: confidence after ``prefix``; nan is refused."""
+        """Return the confidence after a prefix, float64 (k,), or raise a ValueError for nan."""
         confidence = reals(self.stage(prefix)[1], f"confidence after models {prefix}")
         missing = np.isnan(confidence)
         if missing.any():
@@ -260,46 +290,38 @@ class Outcomes:
         return confidence
 
     def groups(self, prefix: tuple) -> Array:
-        """int32 [k]: each sample's group of equal confidence, the most confident first."""
+        """Return the group of equal confidence of each sample, int32 (k,), most confident first."""
         key = self.key(prefix)
         if key not in self.kept_groups:
-            confidence = self.confidence(prefix) + 0.0  # without −0.0; one type for the kernel
+            confidence = self.confidence(prefix) + 0.0  # without −0.0, and one type for the kernel
             order = falling_order(confidence)
             group = groups_in(order, confidence, LARGEST)
             if len(key) == 1:
-                self.kept_order[key] = order
+                self.results["order", key] = order
             self.kept_groups[key] = group.astype(np.min_scalar_type(group[order[-1]]))
         return self.kept_groups[key].astype(np.int32)
 
+    @cached
     def all_exit(self, prefix: tuple) -> int:
-        """The boundary at which all samples exit after ``prefix``: how many groups there are."""
-        key = self.key(prefix)
-        if key not in self.kept_counts:
-            self.kept_counts[key] = int(self.groups(prefix).max()) + 1
-        return self.kept_counts[key]
+        """Return the boundary at which all samples exit after a prefix: the number of groups."""
+        return int(self.groups(prefix).max()) + 1
 
+    @cached
     def root(self, prefix: tuple, bins: int) -> RootStage:
-        """The stage after ``prefix`` of a search's root, of at most so many bins."""
-        key = self.key(prefix)
-        if (*key, bins) in self.kept_roots:
-            return self.kept_roots[*key, bins]
-        root = root_of(self.groups(prefix), self.correct(prefix), bins)
-        if len(key) == 1:
-            self.kept_roots[*key, bins] = root
-        return root
+        """Return the stage of a root after a prefix, with at most this number of bins."""
+        return root_of(self.groups(prefix), self.correct(prefix), bins)
 
+    @cached
     def order(self, prefix: tuple) -> Array:
-        """int64 [k]: samples by falling confidence."""
-        group = self.groups(prefix)
-        kept = self.kept_order.get(self.key(prefix))
-        return np.argsort(group, kind="stable") if kept is None else kept
+        """Return the samples by falling confidence, int64 (k,)."""
+        return np.argsort(self.groups(prefix), kind="stable")
 
     def exits(self, head: tuple) -> tuple[Array, Array, Array, Array]:
-        """How samples exit after each of the d models of ``head``: :meth:`groups` int32 [d, k],
-        :meth:`order` int64 [d, k], :meth:`confidence` float64 [d, k], and the place in that order
-        at which each group starts, int64 [d, k + 1]: k beyond the last.
+        """Return the arrays that determine exits after each of the d models of a head.
 
-        Those of the last head are kept.
+        These are :meth:`groups` (d, k), :meth:`order` (d, k), :meth:`confidence` (d, k), and the
+        position in the order at which each group starts, int64 (d, k + 1), k beyond the last group.
+        Those of the last head are stored.
         """
         if self.kept_exits[0] != head:
             prefixes = [head[: i + 1] for i in range(len(head))]
@@ -314,26 +336,38 @@ class Outcomes:
         return self.kept_exits[1]
 
     def only(self, heads: Iterable[tuple]) -> "Outcomes":
-        """A copy that knows what a search of some ``heads`` of :class:`Cascades` needs."""
-        copy = Outcomes(nothing_more, self.last_only)
-        whole = {(*head, m) for head, lasts in heads for _, m in lasts}
-        prefixes = {cascade[:i] for cascade in whole for i in range(1, len(cascade))}
+        """Return a copy that can be pickled, with the outcomes of some heads of Cascades."""
+        copy = Outcomes(refuse_prefix, self.last_only)
+        full = {(*head, m) for head, lasts in heads for _, m in lasts}
+        prefixes = {cascade[:i] for cascade in full for i in range(1, len(cascade))}
         for prefix in prefixes:
             self.groups(prefix)
             copy.kept_groups[self.key(prefix)] = self.kept_groups[self.key(prefix)]
-        for prefix in prefixes | whole:
+        for prefix in prefixes | full:
             self.correct(prefix)
             copy.kept_correct[self.key(prefix)] = self.kept_correct[self.key(prefix)]
         return copy
 
 
 class Search(NamedTuple):
-    """A search that is prepared: its arguments are checked, and all its steps share it.
+    """Hold a prepared search. Its arguments are checked, and all its steps share it.
 
-    cost: of the models, float [M], or [M, k] where prices differ by sample; lengths: of cascades;
-    tolerance: a share of the cost, also by correct samples, float [k + 1]; deadline: of
-    time.monotonic(), infinite without one; executor: of tasks, None for threads; coarse: with few
-    bins, to bound all cascades soon.
+    Parameters
+    ----------
+    outcomes : Outcomes
+        Outcomes of the candidates.
+    cost : float array of shape (n_models,) or (n_models, k)
+        Cost of each model, or price per sample.
+    lengths : tuple of int
+        Lengths of cascades.
+    tolerance : float or float array of shape (k + 1,)
+        Share of the cost, also by number of correct samples.
+    deadline : float
+        Value of time.monotonic(), inf without a limit.
+    executor : Executor or None
+        Runs tasks. None uses threads.
+    coarse : bool
+        Whether roots have few bins, to bound all cascades soon.
     """
 
     outcomes: Any
@@ -345,33 +379,33 @@ class Search(NamedTuple):
     coarse: bool = False
 
 
-class Limits(NamedTuple):
-    """How exact a search has to be, how long it may take, and who works for it."""
+def prepare_search(
+    stage: StageFunction,
+    cost: Any,
+    n_models: Any,
+    last_only: bool = False,
+    *,
+    tolerance: Any = 0.0,
+    time_limit: Any = None,
+    executor: Any = None,
+) -> Search:
+    """Check the arguments of a search and start its clock.
 
-    tolerance: float = 0.0
-    time_limit: float | None = None
-    executor: Executor | None = None
-
-
-def check_limits(tolerance: Any, time_limit: Any, executor: Any) -> Limits:
-    """The limits of a search as numbers; ValueError names what is wrong."""
+    Raises
+    ------
+    ValueError
+        If an argument is invalid. The message names it.
+    """
     share = "a share of the cost, 0 or more"
     tolerance = check_number(tolerance, "tolerance", share, 0, POSITIVE[1])
-    if time_limit is not None:
-        time_limit = check_number(time_limit, "time_limit", "seconds, more than 0", POSITIVE[0])
+    deadline = time.monotonic()
+    if time_limit is None:
+        deadline = np.inf
+    else:
+        deadline += check_number(time_limit, "time_limit", "seconds, more than 0", POSITIVE[0])
     if executor is not None and (isinstance(executor, type) or not hasattr(executor, "submit")):
         raise ValueError(f"executor must be a concurrent.futures.Executor, not {brief(executor)}")
-    return Limits(tolerance, time_limit, executor)
-
-
-def prepare_search(
-    stage: StageFunction, cost: Any, n_models: Any, limits: Limits, last_only: bool = False
-) -> Search:
-    """Check what a search is of, and start its clock; ValueError names what is wrong."""
     cost = check_costs(cost)
     lengths = check_lengths(n_models, len(cost))
-    check_work(cost if cost.ndim == 1 else cost.mean(axis=1), lengths, limits.time_limit)
-    wait = np.inf if limits.time_limit is None else limits.time_limit
-    deadline = time.monotonic() + wait
-    outcomes = Outcomes(stage, last_only)
-    return Search(outcomes, cost, lengths, limits.tolerance, deadline, limits.executor)
+    check_work(cost if cost.ndim == 1 else cost.mean(axis=1), lengths, time_limit)
+    return Search(Outcomes(stage, last_only), cost, lengths, tolerance, deadline, executor)

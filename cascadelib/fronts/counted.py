@@ -1,4 +1,4 @@
-"""The exact search of outcomes that are counted: correct or not, at one cost per model."""
+"""Search exact fronts of counted outcomes: correct or not, at one cost per model."""
 
 import os
 import time
@@ -7,12 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from .anytime import search_in_time
-from .cascades import Cascades, Outcomes, Search, cascades_of
+from .cascades import Cascades, Search, cascades_of
 from .front import Points, points_from
-from .kernels.state import Best, improves, new_best, note
+from .kernels.state import Best, improves, new_best, record
 from .parallel import BOXES, CORNERS, in_threads, on_workers
 
-SEEDING = 0.25  # of the time that is left goes to finding a first front to prune by
+SEEDING = 0.25  # share of the time limit for a first front, which prunes the search
 
 
 def search_counted(search: Search) -> Points:
@@ -32,7 +32,7 @@ def search_counted(search: Search) -> Points:
         cascades = Cascades(search.cost, length, kinds[-1].end if kinds else 0)
         kinds.append(cascades)
         if length == 1 or search.deadline < np.inf or search.executor is not None:
-            note_first_models(search, cascades, best)
+            record_first_models(search, cascades, best)
         if length == 2:
             in_threads(Search(outcomes, search.cost), cascades.heads, best)
         elif length > 2:
@@ -46,60 +46,52 @@ def search_counted(search: Search) -> Points:
     return points_from(outcomes, best, cascade_of, search.cost)
 
 
-def always_exit(outcomes: Outcomes, head: tuple, start: int = 0) -> list[int]:
-    """The boundaries at which all samples exit, of a head's stages from ``start`` on."""
-    return [outcomes.all_exit(head[: i + 1]) for i in range(start, len(head))]
+def record_first_models(search: Search, cascades: Cascades, best: Best) -> None:
+    """Record, for each first model, a cascade in which all samples exit there.
 
-
-def note_first_models(search: Search, cascades: Cascades, best: Best) -> None:
-    """Note, for each model that may come first, a cascade in which all samples leave there.
-
-    So every single model, and of longer cascades a front, is there however little time there is.
+    So all single models are on the front, and longer cascades have one, however short the time is.
     """
-    firsts: dict[int, tuple[int, tuple]] = {}
+    firsts: dict[int, int] = {}
     for head, lasts in cascades.heads:
         for number, m in lasts[:1] if head else lasts:
-            firsts.setdefault((*head, m)[0], (number, head))
-    for first, (number, head) in firsts.items():
+            firsts.setdefault((*head, m)[0], number)
+    nobody = np.zeros(cascades.length - 1, np.int64)
+    for first, number in firsts.items():
         n = int(search.outcomes.correct((first,)).sum())
-        nobody = np.zeros(len(head), np.int64)
-        always = np.array(always_exit(search.outcomes, head), np.int64)
         if improves(best, n, search.cost[first], number, nobody):
-            note(best, n, search.cost[first], number, always, nobody)
+            record(best, n, search.cost[first], number, nobody, nobody)
 
 
 def seed(search: Search, cascades: Cascades, length: int, best: Best) -> None:
-    """Note the front of the cascades' first ``length`` models.
+    """Record the front of the first `length` models of the cascades.
 
-    As longer ones whose later stages no sample reaches.
+    These are longer cascades in which no sample reaches the later stages.
     """
     d = length - 1
-    longer: dict[tuple, tuple[int, tuple]] = {}
+    numbers: dict[tuple, int] = {}
     for head, lasts in cascades.heads:
-        number, _ = lasts[0]
-        longer.setdefault(head[:length], (number, head))
+        numbers.setdefault(head[:length], lasts[0][0])
     heads: dict[tuple, list[tuple[int, int]]] = {}
-    for short, (number, _) in longer.items():
+    for short, number in numbers.items():
         heads.setdefault(short[:-1], []).append((number, short[-1]))
-    head_of = dict(longer.values())
     own = new_best(len(best.reach) - 1, length)
     for parts in (CORNERS, BOXES) if d > 1 else (BOXES,):
-        # pairs and triples take little time beside the cascades that they are to speed up
+        # pairs and triples take little time relative to longer cascades
         run = on_workers if d > 2 else in_threads
         run(search, list(heads.items()), own, parts)
     for n in np.flatnonzero(np.isfinite(own.exact)):
         number = own.where[n, 0]
-        at = np.zeros(cascades.length - 1, np.int64)
-        at[:d] = own.where[n, 1 + d :]
+        boundaries, at = np.zeros((2, cascades.length - 1), np.int64)
+        boundaries[:d], at[:d] = np.split(own.where[n, 1:], 2)
         if improves(best, n, own.exact[n], number, at):
-            later = always_exit(search.outcomes, head_of[number], d)
-            boundaries = np.append(own.where[n, 1 : 1 + d], later)
-            note(best, n, own.exact[n], number, boundaries, at)
+            record(best, n, own.exact[n], number, boundaries, at)
 
 
 def search_long(search: Search, cascades: Cascades, best: Best) -> None:
-    """Note every threshold of cascades of three models or more, after a first front to prune by:
-    that of shorter cascades, unless it was searched."""
+    """Search cascades of three models or more, after a first front of shorter ones, which prunes.
+
+    The first front is omitted if shorter cascades were searched anyway.
+    """
     length = cascades.length
     end_of_start = np.inf
     first = length - 1

@@ -1,4 +1,4 @@
-"""Every cascade × every threshold → the exact Pareto front, without sampling.
+"""Search all cascades at all thresholds for the exact Pareto front, without sampling.
 
 Paper, section 3, *Evaluation*.
 """
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..checks import check_costs, items_of, known, reals, unmasked
-from ..evaluation.evaluation import asked, baseline_of, check_store
+from ..evaluation.evaluation import baseline_of, check_store, resolve_options
 from ..evaluation.pareto import Baseline
 from ..front_end import watched
 from ..labels import aligned
@@ -25,7 +25,7 @@ from ..scoring import F1
 from ..stages import Outcome, StageFunction
 from ..store.logit_store import LogitStore
 from ..store.protocol import Store
-from .cascades import Limits, Outcomes, check_limits, prepare_search
+from .cascades import Outcomes, prepare_search
 from .counted import search_counted
 from .front import Front, Points
 from .graded import Curve, copies_of, run_again, search_graded, two_model_curve
@@ -100,21 +100,21 @@ def search_outcomes(
     >>> points.accuracy.round(3).tolist(), points.cost.round(3).tolist()
     ([0.667, 1.0], [1.0, 4.333])
     """
-    limits = check_limits(tolerance, time_limit, executor)
-    search = prepare_search(stage, cost, n_models, limits, last_only)
+    limits = {"tolerance": tolerance, "time_limit": time_limit, "executor": executor}
+    search = prepare_search(stage, cost, n_models, last_only, **limits)
     if search.cost.ndim != 1:
         raise ValueError(
             "give one cost per model here: per-sample costs are supported by `search` on a "
             "ScoreTable"
         )
-    return found_by(search_counted, search)
+    return run_search(search_counted, search)
 
 
-def found_by(find: Callable[..., Points], *arguments: Any) -> Points:
-    """The points of one of the two searches; if it is interrupted, without its traceback."""
+def run_search(find: Callable[..., Points], *arguments: Any) -> Points:
+    """Run one of the two searches. An interrupt is raised without the traceback of the pools."""
     try:
         return find(*arguments)
-    except KeyboardInterrupt:  # a page of traceback from inside the pools says nothing
+    except KeyboardInterrupt:
         raise KeyboardInterrupt("the search was interrupted; nothing of it is kept") from None
 
 
@@ -180,8 +180,7 @@ def search_arrays(
 
 
 def candidate_names(models: Any, names: list[str], baseline: Baseline) -> list[str]:
-    """The models to combine, of "all", a list, or "pareto": those on the single-model front, as
-    the paper does."""
+    """Return the candidates for "all", a list of names, or "pareto" (the single-model front)."""
     if isinstance(models, str):
         sets = {"all": names, "pareto": [baseline.names[i] for i in baseline.front]}
         return sets[known(models, sets, "set of models (or list their names)")]
@@ -273,27 +272,41 @@ def search(
     >>> len(front), float(front.cost_at(0.95).round(3))
     (68, 0.269)
     """
-    limits = check_limits(tolerance, time_limit, executor)
     task = SearchTask(store, method, score, cost, models, expected)
     if isinstance(models, str) and models == "pareto":  # a front may have fewer models
         most = len(task.names)
         n_models = [min(n, most) if isinstance(n, int) else n for n in items_of(n_models)]
-    prepared = prepare_search(task.stage, task.costs, n_models, limits, task.last_only)
+    limits = {"tolerance": tolerance, "time_limit": time_limit, "executor": executor}
+    prepared = prepare_search(task.stage, task.costs, n_models, task.last_only, **limits)
+    is_graded = task.stage((0,))[0].dtype != bool
     if expected and task.costs.ndim == 1 and prepared.lengths[-1] > 2:
         copies = Outcomes(copies_of(task.stage), task.last_only)
-        found = found_by(search_counted, prepared._replace(outcomes=copies))
-        return task.front(run_again(found, task.stage, task.costs))
-    is_graded = task.stage((0,))[0].dtype != bool
-    if is_graded or task.positive is not None or task.costs.ndim == 2:
-        return task.front(found_by(search_graded, prepared, task.positive))
-    return task.front(found_by(search_counted, prepared))
+        points = run_search(search_counted, prepared._replace(outcomes=copies))
+        points = run_again(points, task.stage, task.costs)
+    elif is_graded or task.positive is not None or task.costs.ndim == 2:
+        points = run_search(search_graded, prepared, task.positive)
+    else:
+        points = run_search(search_counted, prepared)
+    return task.front(points)
 
 
 class SearchTask:
-    """What a search of a store needs.
+    """Resolve the options of a search of a store, and compute the baseline once.
 
-    stage: the stage function of the candidates ``names``, of ``costs`` [M] or [M, k]; baseline: of
-    all models; metric: None of a ScoreTable; positive: bool [k] under F1, else None.
+    Attributes
+    ----------
+    names : list of str
+        The candidates.
+    stage : callable
+        Stage function of the candidates.
+    costs : float64 array of shape (n_models,) or (n_models, n_samples)
+        Costs of the candidates.
+    baseline : Baseline
+        Baseline of all models of the store.
+    metric : str, callable or None
+        Metric of the method. None for a ScoreTable.
+    positive : bool array of shape (n_samples,) or None
+        Membership in class 1 under F1.
     """
 
     def __init__(
@@ -306,7 +319,7 @@ class SearchTask:
         expected: bool = False,
     ) -> None:
         check_store(store)
-        chosen, score, cost = asked(store, method, score, cost)
+        chosen, score, cost = resolve_options(store, method, score, cost)
         if chosen is not None and not chosen.is_fitted:
             chosen = chosen.fit(store)
         self.method: Method | None = chosen
@@ -315,7 +328,7 @@ class SearchTask:
         self.metric = None if chosen is None else chosen.units
         self.positive = store.positives() if score == F1 else None
         names = None
-        while names != list(store.models.index):  # until no other thread adds a model meanwhile
+        while names != list(store.models.index):  # again if another thread adds a model
             names = list(store.models.index)
             costs = store.sample_costs(cost)
             self.baseline = baseline_of(store, score, cost)
@@ -325,14 +338,16 @@ class SearchTask:
         self.last_only = chosen is None or chosen.last_only
         self.expected = expected
         if expected and score == F1:
-            raise ValueError("F1 is no mean of outcomes, so that there is none to expect of each")
+            raise ValueError(
+                "expected=True needs a score that is a mean over samples. F1 is not a mean"
+            )
         if expected:
             self.stage = expected_outcomes(self.stage, len(self.names), self.last_only)
         self.store = store
         self.selected_on = store.origin if chosen is None else chosen.add_fit_samples(store.origin)
 
     def curve(self, first: str, second: str) -> Curve:
-        """The :class:`Curve` of two candidates, by their names."""
+        """Return the :class:`Curve` of two candidates, by their names."""
         pair = self.names.index(first), self.names.index(second)
         gain_1, confidence = self.stage(pair[:1])
         gain_2, _ = self.stage(pair)
@@ -340,7 +355,7 @@ class SearchTask:
         return two_model_curve(confidence, gain_1, gain_2, cost_1, cost_2, self.positive)
 
     def front(self, points: Points) -> Front:
-        """Points of this search as a Front."""
+        """Return points of this search as a Front."""
         return Front(
             points=points,
             baseline=self.baseline,
@@ -362,7 +377,7 @@ def compile_ensembles() -> None:
     stage = METHODS["max_softmax_mean_logits"].stage(store, ["a", "b"])
     for prefix in ((0,), (0, 1)):
         stage(prefix)
-    confidence_of(z)  # an array that can be written: kernels take what a store has as another type
+    confidence_of(z)  # writable arrays have another type than those of a store
 
 
 def compile_searches() -> None:
@@ -374,7 +389,7 @@ def compile_searches() -> None:
     def stage(prefix: tuple) -> Outcome:
         return scores[prefix[-1]], confidence[prefix[-1]]
 
-    search_graded(prepare_search(stage, cost, 3, Limits(tolerance=0.1)))
+    search_graded(prepare_search(stage, cost, 3, tolerance=0.1))
 
 
 def warm() -> None:
@@ -397,11 +412,11 @@ def warm() -> None:
         "from cascadelib.fronts.exact import compile_ensembles as f; f()"
     )
     command = [sys.executable, "-c", code if (os.cpu_count() or 1) > 1 else ""]
-    # this process says what is to be said
-    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as beside:
+    # only this process prints messages
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as helper:
         try:
             for part in watched((compile_searches, compile_ensembles), "compiling kernels"):
                 part()
         except BaseException:
-            beside.kill()
+            helper.kill()
             raise

@@ -1,7 +1,7 @@
-"""The result of a search: points as plain arrays with what they certify, and a Front for people."""
+"""Define the result of a search: Points as arrays with their certificate, and a Front."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any
 
@@ -27,11 +27,11 @@ from ..tables import fraction, number, readable
 from .cascades import extensions
 from .kernels.state import MAX_MODELS, least_onwards
 
-# Standard errors inside a goal, as the benchmark "choosing" bears out.
+# Default margins of `pick` in standard errors, from the benchmark "choosing".
 CAUTION = 1.0
 CAUTION_EXPECTED = 0.5
 Steps = tuple[Array, Array]
-"""Cost and accuracy of the P points of a front, both rising: float64 [P] each."""
+"""Cost and accuracy of the points of a front, both rising, float64 (n_points,)."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,8 @@ class Points:
 
     def lower_bound_at(self, accuracy: Any) -> Any:
         """Return a lower bound on the cost of all cascades with at least this accuracy."""
-        found = least_cost(self.cost, self.accuracy, accuracy)
-        return np.minimum(found, self.floor_above(np.asarray(accuracy) - 1e-12))
+        searched = least_cost(self.cost, self.accuracy, accuracy)
+        return np.minimum(searched, self.floor_above(np.asarray(accuracy) - 1e-12))
 
     @property
     def gap(self) -> Array:
@@ -99,27 +99,40 @@ def neighbours(
     starts: Array,
     reached: Array,
 ) -> Array:
-    """For the thresholds of one cascade's points: the least confidence that exits and the largest
-    that passes on among the samples that get there, nan where there is none: float64 [2, P, d].
+    """Return the confidences next to each threshold of one cascade's points, float64 (2, P, d).
 
-    group int32 [d, k], order int64 [d, k] (by falling confidence), confidence float64 [d, k],
-    boundaries int64 [P, d]; starts int64 [d, k + 1]: the first place in ``order`` of each group;
-    reached [P]: stages that anybody gets to.
+    These are the least confidence that exits and the largest that is deferred, among the samples
+    that reach the stage. They are nan if there is no such sample.
+
+    Parameters
+    ----------
+    group : int32 array of shape (d, k)
+        Group of each sample.
+    order : int64 array of shape (d, k)
+        Samples by falling confidence.
+    confidence : float64 array of shape (d, k)
+        Confidences.
+    boundaries : int64 array of shape (P, d)
+        Number of groups that exit.
+    starts : int64 array of shape (d, k + 1)
+        Position in the order at which each group starts.
+    reached : int array of shape (P,)
+        Number of stages that a sample reaches. All samples exit at the last one.
     """
     d, k = group.shape
     out = np.full((2, *boundaries.shape), np.nan)
     for i in range(d):
-        for p in np.flatnonzero(reached > i):
-            # from the boundary upwards for the least that exits, downwards for the largest that
-            # passes on: the first sample on the way that no earlier stage has taken
+        for p in np.flatnonzero(reached > i + 1):
+            # From the boundary, walk up to the least that exits, and down to the largest that is
+            # deferred, to the first sample that did not exit at an earlier stage.
             start = starts[i, boundaries[p, i]]
             for side, x, move in ((0, start - 1, -1), (1, start, 1)):
                 while 0 <= x < k and np.isnan(out[side, p, i]):
                     s = order[i, x]
-                    here = True
+                    reaches = True
                     for earlier in range(i):
-                        here &= group[earlier, s] >= boundaries[p, earlier]
-                    if here:
+                        reaches &= group[earlier, s] >= boundaries[p, earlier]
+                    if reaches:
                         out[side, p, i] = confidence[i, s]
                     x += move
     return out
@@ -128,8 +141,11 @@ def neighbours(
 def thresholds_of(
     outcomes: Any, cascade: tuple, boundaries: Array, reached: Any = MAX_MODELS
 ) -> Array:
-    """Thresholds float64 [P, n − 1] of a cascade's boundaries int [P, n − 1], midway between those
-    that get there; reached: the stages that anybody gets to, an int or [P]. The others have nan."""
+    """Return the thresholds of a cascade's boundaries, float64 (P, n − 1).
+
+    They are midway between neighbouring confidences of samples that reach the stage. `reached`, an
+    int or (P,), is the number of stages that a sample reaches. All exit at the last of them.
+    """
     if len(cascade) == 1:
         return np.empty(boundaries.shape)
     stages = np.full(len(boundaries), reached)
@@ -138,8 +154,11 @@ def thresholds_of(
 
 
 def points_from(outcomes: Any, best: Any, cascade_of: Callable, cost: Array) -> Points:
-    """The non-dominated entries of a Best as Points; cascade_of: number → models. Where no sample
-    reaches a model, the cheapest that fits is named in its place."""
+    """Return the non-dominated entries of a Best as Points.
+
+    `cascade_of` returns the models of a number. If no sample reaches a model, the cheapest possible
+    model takes its place.
+    """
     completed = cache(lambda reached, length: next(extensions(cost, reached, length)))
     reach = best.reach
     k = len(reach) - 1
@@ -149,7 +168,7 @@ def points_from(outcomes: Any, best: Any, cascade_of: Callable, cost: Array) -> 
     numbers, boundaries, at = np.split(best.where[correct], [1, 1 + d], axis=1)
     models = np.full((len(correct), d + 1), -1, np.int64)
     thresholds = np.full((len(correct), d), np.nan)
-    # points of one cascade that end at the same stage go together
+    # group points of one cascade that end at the same stage
     kinds = numbers[:, 0] * (d + 1) + np.count_nonzero(at, axis=1)
     order = np.argsort(kinds, kind="stable")
     of_cascade: dict[tuple, list[Array]] = {}
@@ -159,18 +178,19 @@ def points_from(outcomes: Any, best: Any, cascade_of: Callable, cost: Array) -> 
         cascade = completed(cascade[: 1 + later], len(cascade))
         models[rows, : len(cascade)] = cascade
         of_cascade.setdefault(cascade, []).append(rows)
-    for cascade, parts in sorted(of_cascade.items()):  # of one head in a row: it has their exits
+    for cascade, parts in sorted(of_cascade.items()):  # heads in a row, whose exits are stored
         n = len(cascade)
         rows = np.concatenate(parts)
         stages = 1 + np.count_nonzero(at[rows], axis=1)
         thresholds[rows, : n - 1] = thresholds_of(
             outcomes, cascade, boundaries[rows, : n - 1], stages
         )
-    floor = least_onwards(best.floor)
-    certified = (floor, (np.arange(k + 1) - 1) / k) if np.isfinite(floor[0]) else ()
     rates = -np.diff(at, prepend=k, append=0) / k
-    found = Points(correct / k, best.exact[correct], models, thresholds, rates, *certified)
-    return replace(found, samples=k)
+    floor: Any = least_onwards(best.floor)
+    above: Any = (np.arange(k + 1) - 1) / k
+    if np.isinf(floor[0]):
+        floor = above = None
+    return Points(correct / k, best.exact[correct], models, thresholds, rates, floor, above, k)
 
 
 @dataclass(frozen=True, eq=False)
@@ -280,7 +300,7 @@ class Front:
 
     @property
     def _shown(self) -> pd.DataFrame:
-        """Twelve rows as they are read: beside the saving the difference of accuracy."""
+        """Return twelve readable rows, with differences of accuracy and expected accuracies."""
         shown = readable(self.table, 12, self.cost_kind)
         difference = self.table["accuracy"] - self.baseline.best
         points = [f"{100 * difference[row]:+.2f}" for row in shown.index]
@@ -302,15 +322,18 @@ class Front:
         return CAUTION_EXPECTED if self.expected else CAUTION
 
     def expected_accuracy_at(self, accuracy: Any) -> Any:
-        """The accuracy to count on with other samples where this one is promised: so many standard
-        errors less; nan of F1, and where the number of samples is not known."""
+        """Return the accuracy to expect on new data of a point with this accuracy here.
+
+        It is :attr:`caution` standard errors lower. It is nan for F1, and if the number of samples
+        is unknown.
+        """
         if not self.samples or self.score == F1:
             return np.full(np.shape(accuracy), np.nan)[()]
         return accuracy - self.caution * np.sqrt(accuracy * (1 - accuracy) / self.samples)
 
     @property
     def _inexact(self) -> str:
-        """What a search that was cut short certifies; empty of an exact one."""
+        """Return the largest gap in words, empty for an exact search."""
         gap = np.zeros(1) if self.points is None else self.points.gap
         if not len(gap) or gap.max() <= 0:
             return ""
@@ -324,7 +347,7 @@ class Front:
         return self._measured(**{name: values[row] for name, values in self._columns.items()})
 
     def _measured(self, accuracy: float, **values: Any) -> Point:
-        """A Point with what was measured of it here."""
+        """Return a Point with the values of this front."""
         return Point(
             **values,
             accuracy=accuracy,
@@ -372,17 +395,11 @@ class Front:
         """
         return self._certified.gap
 
-    def lower_bound_at(self, accuracy: Any) -> Any:
-        """Return a lower bound on the cost of all cascades, searched or not, with at least this
-        accuracy.
-        """
-        return self._certified.lower_bound_at(accuracy)
-
     @property
     def _certified(self) -> Points:
         if self.points is None:
             raise ValueError(
-                "a front moved to another split certifies nothing: ask the front that was searched"
+                "a front on another split certifies nothing: use the front of the search"
             )
         return self.points
 
@@ -402,9 +419,9 @@ class Front:
 
     @property
     def steps(self) -> Steps:
-        """Return the cost and the accuracy of its points."""
-        found: Any = self._certified if self.moved is None else self.moved
-        return np.asarray(found.cost), np.asarray(found.accuracy)
+        """Return the cost and the accuracy of the points."""
+        points: Any = self._certified if self.moved is None else self.moved
+        return np.asarray(points.cost), np.asarray(points.accuracy)
 
     def improvement_curve(self, low: float | None = None, points: int = 801) -> pd.DataFrame:
         """Return the improvement factor at evenly spaced accuracies.

@@ -1,6 +1,6 @@
-"""Exact fronts of what is a sum, where the search counts samples.
+"""Search exact fronts of real sums: graded correctness, a cost per sample, or F1.
 
-That is graded correctness, a cost for every sample, or F1.
+The search of :mod:`cascadelib.fronts.counted` counts correct samples instead.
 """
 
 from collections.abc import Iterator
@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy import ndarray as Array
 
+from ..evaluation.evaluation import mean_cost
 from ..evaluation.pareto import pareto_front
-from ..methods.thresholds import sort_exits, threshold_for
+from ..methods.thresholds import exit_stages, sort_exits, threshold_for
 from ..scoring import f1, f1_of
 from ..stages import Outcome, StageFunction
 from .cascades import Outcomes, Search, cascades_of
@@ -26,29 +27,34 @@ from .kernels.sums import (
     ROUNDING,
     divide,
     excesses,
-    exits_at,
     lines_below,
     lower,
     settle,
 )
 
-GRID = 16  # about as many boxes is a cascade, or one of its boxes, divided into …
-FEW = 1024  # … unless it has about as few corners as these, all of which are tried
-NEAR = 0.9  # of the largest excess: a box of as much is opened as if it had that
-KEPT = 2**21  # samples of the cascades of which groups, gains and costs are kept
-SOME = 128  # points of a curve of two models with which longer cascades begin
-FINISH = 1e-8  # seconds per sample and point that running a front takes
-ENTRY = 8e-6  # seconds that boxes which are left, as they were listed, take
-COPIES = 2**15  # about as many copies of samples stand for graded outcomes
-GOLDEN = (5**0.5 - 1) / 2  # its multiples spread evenly over [0, 1) modulo 1
+GRID = 16  # a box is divided into about this number of boxes
+FEW_CORNERS = 1024  # a box with at most this number of corners is evaluated at all of them
+NEAR = 0.9  # a box with this share of the largest excess is opened, too
+CACHED_SAMPLES = 2**21  # of cascades whose groups, gains and costs are cached
+CURVE_POINTS = 128  # of a two-model curve, to start longer cascades
+FINISH = 1e-8  # seconds per sample and point to run a front
+ENTRY = 8e-6  # seconds per list of boxes to enter it into the bound
+COPIES = 2**15  # about this number of copies of samples replaces graded outcomes
+GOLDEN = (5**0.5 - 1) / 2  # its multiples modulo 1 are evenly spread over [0, 1)
 
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """All achievable points of one two-model cascade, from never to always exiting, as arrays [E].
+    """Hold all achievable points of a two-model cascade, from never to always exiting.
 
-    threshold: inside (higher = more confident), inf first and −inf last; exit_rate: share of all
-    samples that leaves after the first model.
+    Parameters
+    ----------
+    threshold : float array of shape (E,)
+        Thresholds of confidences (higher = more confident), inf first and −inf last.
+    exit_rate : float array of shape (E,)
+        Share of all samples that exit at the first model.
+    accuracy, cost : float arrays of shape (E,)
+        Accuracy or F1, and mean cost.
     """
 
     threshold: Array
@@ -58,17 +64,13 @@ class Curve:
 
 
 def correct_at(order: Array, ends: Array, gain_1: Array, gain_2: Array) -> Array:
-    """Sum [E] of the gains at each threshold.
-
-    gain_1, gain_2 [k]: of samples that leave, and of the others.
-    """
+    """Return the sum of gains at each threshold, (E,): gain_1 if a sample exits, else gain_2."""
     exact = np.int64 if gain_1.dtype == bool else np.float64
-
-    def sum_of_leaving(gain: Array) -> Array:
-        return np.concatenate([[0], np.cumsum(gain[order], dtype=exact)])[ends]
-
-    passed_on = np.sum(gain_2, dtype=exact) - sum_of_leaving(gain_2)
-    return sum_of_leaving(gain_1) + passed_on
+    exiting_1, exiting_2 = (
+        np.concatenate([[0], np.cumsum(gain[order], dtype=exact)])[ends]
+        for gain in (gain_1, gain_2)
+    )
+    return exiting_1 + (np.sum(gain_2, dtype=exact) - exiting_2)
 
 
 def two_model_curve(
@@ -79,12 +81,19 @@ def two_model_curve(
     cost_2: Any,
     positive: Array | None = None,
 ) -> Curve:
-    """The :class:`Curve` of one pair.
+    """Return the :class:`Curve` of one pair on k samples.
 
-    confidence float [k]: of the first model (higher = more confident); gain_1, gain_2 [k]: correct
-    (bool, or graded in [0, 1]) at each stage; cost_1, cost_2: a number, or float [k] where every
-    sample has its own; positive bool [k]: F1 in place of accuracy (true positives and errors
-    accumulate along the sweep).
+    Parameters
+    ----------
+    confidence : float array of shape (k,)
+        Confidence of the first model, higher = more confident.
+    gain_1, gain_2 : arrays of shape (k,)
+        Correctness at each stage, bool or graded in [0, 1].
+    cost_1, cost_2 : float or float array of shape (k,)
+        Cost of each model.
+    positive : bool array of shape (k,), optional
+        Membership in class 1. The accuracy of the result is then F1, since true positives and
+        errors accumulate along the sweep.
     """
     k = len(confidence)
     order, ends = sort_exits(confidence)
@@ -104,11 +113,17 @@ def two_model_curve(
 
 
 class Found:
-    """A front so far, of P points.
+    """Collect the non-dominated cascades found so far, P points.
 
-    cost [P + 1], the last infinite; above [P + 1], the accuracies after −1; rows [P, 2, n]: models
-    and boundaries of each (how many groups of equal confidence exit at a stage), −1 where there
-    are fewer.
+    Attributes
+    ----------
+    cost : float array of shape (P + 1,)
+        Rising costs, and inf.
+    above : float array of shape (P + 1,)
+        −1, and the rising accuracies.
+    rows : int array of shape (P, 2, n)
+        Models and boundaries (number of groups that exit at a stage) of each point, −1 beyond its
+        end.
     """
 
     def __init__(self, length: int) -> None:
@@ -118,22 +133,21 @@ class Found:
 
     @property
     def steps(self) -> tuple[Array, Array]:
-        """(above, cost), as kernels take a front."""
+        """Return (above, cost), the front as kernels take it."""
         return self.above, self.cost
 
     def add(self, cost: Array, accuracy: Array, cascade: tuple, edges: list[Array]) -> None:
-        """Add what is cheaper of a cascade: cost and accuracy at a grid of boundaries.
+        """Add the cheaper points of a cascade on a grid of boundaries.
 
-        edges: a list of boundaries per axis of the grid, a stage with a threshold each.
+        `edges` has the boundaries of each axis of the grid, one axis per threshold.
         """
         place = np.searchsorted(self.above[1:], accuracy * (1 - ROUNDING))
         better = cost < self.cost[place]
-        at = np.nonzero(better)
-        boundaries = [own[i] for own, i in zip(edges, at)]
+        boundaries = [own[i] for own, i in zip(edges, np.nonzero(better))]
         self.enter(cost[better], accuracy[better], cascade, boundaries)
 
     def enter(self, cost: Array, accuracy: Array, cascade: tuple, boundaries: Any) -> None:
-        """Add c points of a cascade: cost and accuracy [c], boundaries of each stage [d, c]."""
+        """Add c points of a cascade: cost and accuracy (c,), boundaries of each stage (d, c)."""
         if not len(cost):
             return
         rows = np.full((len(cost), *self.rows.shape[1:]), -1)
@@ -148,7 +162,7 @@ class Found:
         self.rows = np.concatenate([self.rows, rows])[keep]
 
     def by_cascade(self) -> Iterator[tuple[tuple, Array]]:
-        """(models, boundaries int [p, n − 1]) of the front, a cascade at a time."""
+        """Yield the models and boundaries, int (p, n − 1), of each cascade of the front."""
         for models in np.unique(self.rows[:, 0], axis=0):
             n = np.count_nonzero(models >= 0)
             own = (self.rows[:, 0] == models).all(axis=1)
@@ -156,13 +170,18 @@ class Found:
 
 
 def search_graded(prepared: Search, positive: Array | None = None) -> Points:
-    """The :class:`Points` of all cascades of a search's lengths at every threshold.
+    """Return the front of all cascades of a search's lengths at all thresholds.
 
-    Outcomes are graded in [0, 1] or bool; costs [M], or [M, k] where every sample has its own;
-    positive bool [k]: F1 in place of accuracy, for one and two models (correct samples do not say
-    what F1 of more becomes; ValueError). Sums are taken in float64, so equal accuracies may differ
-    in the last bit: points are kept by :func:`pareto_front`, and the front is exact, or certified,
-    up to that rounding.
+    Outcomes are graded in [0, 1] or bool, and costs may differ by sample. With `positive`, a bool
+    array (k,), the accuracy is F1, which is exact for one and two models only.
+
+    Sums are computed in float64, so equal accuracies may differ in the last bit. The front is
+    exact, or certified, up to that rounding.
+
+    Raises
+    ------
+    ValueError
+        If F1 is requested for three models or more, since correct samples do not determine it.
     """
     outcomes, cost, lengths, *_ = prepared
     mean = cost if cost.ndim == 1 else cost.mean(axis=1)
@@ -172,8 +191,8 @@ def search_graded(prepared: Search, positive: Array | None = None) -> Points:
     search = BoxSearch(outcomes, cost, Found(lengths[-1]), tolerance, prepared.deadline)
     for cascade in cascades_of(mean, lengths):
         if positive is None and search.is_late():
-            # Of the cascades that are not even listed no more is known than this.
-            search.left.append((np.array([np.inf]), np.array([mean.min()]), NO_LINES))
+            # The only bound on cascades that are not even listed.
+            search.skipped.append((np.array([np.inf]), np.array([mean.min()]), NO_LINES))
             break
         search.begin(cascade, mean[cascade[0]], positive)
     search.close_boxes()
@@ -184,11 +203,11 @@ def search_graded(prepared: Search, positive: Array | None = None) -> Points:
         for limits in thresholds_of(outcomes, cascade, boundaries)
     ]
     points = points_by_running(outcomes.stage, cost, rows, lengths[-1], positive)
-    if not search.left:
+    if not search.skipped:
         return points
     floor = np.full(len(found.cost), np.inf)
-    for left in search.left:
-        lower(floor, found.above, *left)
+    for skipped in search.skipped:
+        lower(floor, found.above, *skipped)
     return replace(points, floor=least_onwards(floor), above=found.above)
 
 
@@ -196,11 +215,22 @@ NO_LINES = np.zeros((LINES, 2))  # costs are 0 or more
 
 
 class Boxes(NamedTuple):
-    """B boxes of boundaries of one cascade (see :mod:`cascadelib.fronts.kernels.sums`).
+    """Hold B boxes of boundaries of one cascade, see :mod:`cascadelib.fronts.kernels.sums`.
 
-    rows, fixed, lines: of the box that they are parts of; its own once a single box is settled
-    (``is_settled``). ends int64 [B, d, 2]; most [B]: no cascade of a box is more accurate;
-    least [B]: none costs less; excess [B], falling: by what share the front might be too dear.
+    Parameters
+    ----------
+    cascade : tuple of int
+        Models.
+    rows, fixed, lines : arrays
+        Those of the box that these boxes divide, or of the box itself if `is_settled`.
+    is_settled : bool
+        Whether this is a single box with its own rows.
+    ends : int64 array of shape (B, d, 2)
+        First and last boundary of each stage.
+    most, least : float arrays of shape (B,)
+        Upper bound on the accuracy and lower bound on the cost of the cascades in each box.
+    excess : float array of shape (B,)
+        Share by which the front may be too expensive, falling.
     """
 
     cascade: tuple[int, ...]
@@ -214,8 +244,8 @@ class Boxes(NamedTuple):
     excess: Array
 
 
-def some_of(boxes: Boxes, which: Any) -> Boxes:
-    """Some of the boxes, by a slice or their positions."""
+def select_boxes(boxes: Boxes, which: Any) -> Boxes:
+    """Return the boxes of a slice or of positions."""
     return boxes._replace(
         ends=boxes.ends[which],
         most=boxes.most[which],
@@ -225,12 +255,17 @@ def some_of(boxes: Boxes, which: Any) -> Boxes:
 
 
 class BoxSearch:
-    """A search of the boxes of cascades of three models and more (docs/architecture.md).
+    """Search the boxes of cascades of three models and more (docs/architecture.md).
 
-    The box that might be cheaper by most than what is ``found`` is opened first, as long as there
-    is one, so that the largest certified gap is small by the time that is up. Last come boxes that
-    may only be more accurate than all that is found. left: (most accuracy, least
-    cost, lines) of boxes that were closed by the tolerance or the deadline alone.
+    The box with the largest excess over the front is opened first, so that the largest certified
+    gap is small when time is up. Boxes that may only be more accurate than the front come last.
+
+    Attributes
+    ----------
+    found : Found
+        The front so far.
+    skipped : list of (most accuracy, least cost, lines)
+        Boxes that only the tolerance or the deadline closed.
     """
 
     def __init__(
@@ -242,20 +277,20 @@ class BoxSearch:
         self.tolerance = tolerance
         self.deadline = deadline
         self.everything = np.arange(len(outcomes.stage((0,))[0]), dtype=np.int32)
-        self.left: list[tuple[Array, Array, Array]] = []
+        self.skipped: list[tuple[Array, Array, Array]] = []
         self.heap: list[tuple] = []
         self.number = count()
         self.swept: set[tuple] = set()
-        self.samples_of = lru_cache(KEPT // len(self.everything) + 1)(self.samples)
+        self.samples_of = lru_cache(CACHED_SAMPLES // len(self.everything) + 1)(self.samples)
 
     def is_late(self) -> bool:
-        """Whether time is up, but for what it takes to run the front and to enter what is left."""
+        """Return whether the remaining time is needed to run the front and to enter bounds."""
         finish = FINISH * len(self.found.rows) * len(self.everything)
-        finish += ENTRY * (len(self.heap) + len(self.left))
+        finish += ENTRY * (len(self.heap) + len(self.skipped))
         return len(self.found.rows) > 0 and monotonic() + finish > self.deadline
 
     def samples(self, cascade: tuple) -> tuple[Array, Array, Array]:
-        """Groups int32 [d, k], gains ÷ k [d + 1, k] and costs of later models ÷ k [d, k]."""
+        """Return groups int32 (d, k), gains ÷ k (d + 1, k) and costs of later models ÷ k (d, k)."""
         k = len(self.everything)
         prefixes = [cascade[: i + 1] for i in range(len(cascade))]
         groups = np.stack([self.outcomes.groups(prefix) for prefix in prefixes[:-1]])
@@ -264,8 +299,10 @@ class BoxSearch:
         return groups, gains / k, costs / k
 
     def begin(self, cascade: tuple, least: float, positive: Array | None) -> None:
-        """Add the curve of a cascade's first two models, unless it is there, and list the box of
-        all its thresholds where it has more. least: mean cost of the first model."""
+        """Add the curve of a cascade's first two models once, and list the box of all thresholds.
+
+        `least` is the mean cost of the first model. Cascades of two models have no box.
+        """
         ends = np.zeros((len(cascade) - 1, 2), np.int64)
         for i in range(1, len(cascade)):
             ends[i - 1, 1] = self.outcomes.all_exit(cascade[:i])
@@ -274,13 +311,13 @@ class BoxSearch:
             self.swept.add(pair)
             first, confidence = self.outcomes.stage(cascade[:1])
             last, _ = self.outcomes.stage(pair)
-            # A single model is a pair of itself, of which the second is free.
+            # A single model is a pair of itself, with a free second model.
             second = self.cost[cascade[1]] if len(cascade) > 1 else 0.0
             curve = two_model_curve(
                 confidence, first, last, self.cost[cascade[0]], second, positive
             )
-            # All leave at the later stages of a longer cascade, of which some points will do.
-            step = 1 if len(cascade) < 3 else 1 + len(curve.cost) // SOME
+            # All samples exit at the later stages of a longer cascade. Some of its points suffice.
+            step = 1 if len(cascade) < 3 else 1 + len(curve.cost) // CURVE_POINTS
             edges = [np.arange(0, len(curve.cost), step), *ends[1:, 1:]][: len(cascade) - 1]
             shape = (-1, *[1] * (len(cascade) - 2))
             paid = curve.cost[::step].reshape(shape)
@@ -288,8 +325,8 @@ class BoxSearch:
         if len(cascade) > 2:
             fixed = np.array([0.0, least])
             most = np.array([np.inf])
-            whole = (cascade, self.everything, fixed, NO_LINES, True, ends[None], most)
-            self.push(Boxes(*whole, fixed[1:], most))
+            box = (cascade, self.everything, fixed, NO_LINES, True, ends[None], most)
+            self.push(Boxes(*box, fixed[1:], most))
 
     def push(self, boxes: Boxes, at: int = 0) -> None:
         """List boxes from a position on, as one entry."""
@@ -297,52 +334,50 @@ class BoxSearch:
             heappush(self.heap, (-boxes.excess[at], next(self.number), boxes, at))
 
     def ranked(self, boxes: Boxes) -> Boxes:
-        """Boxes by what is found now, that first which might be cheaper by most."""
+        """Return boxes with their current excess, largest first."""
         steps = self.found.steps
         excess = excesses(boxes.most, boxes.least, boxes.lines, steps, self.tolerance)
         boxes = boxes._replace(excess=excess)
-        if len(excess) < 2:
-            return boxes
-        return some_of(boxes, np.argsort(-excess))
+        return boxes if len(excess) < 2 else select_boxes(boxes, np.argsort(-excess))
 
     def close_boxes(self) -> None:
-        """Add the front of all boxes that are listed to what is ``found``."""
+        """Open all listed boxes, and add their front to ``found``."""
         top = self.found.above[-1]
         since = 0
         while self.heap and not self.is_late():
             since += 1
             if self.found.above[-1] > top and since > len(self.heap):
-                # Boxes more accurate than all that was found may undercut what is new.
+                # Boxes that are more accurate than the previous front may be cheaper than new ones.
                 top = self.found.above[-1]
                 since = 0
                 listed = self.heap
                 self.heap = []
                 for _, _, boxes, at in listed:
-                    self.push(self.ranked(some_of(boxes, slice(at, None))))
+                    self.push(self.ranked(select_boxes(boxes, slice(at, None))))
             _, _, boxes, at = heappop(self.heap)
             if boxes.excess[at] <= self.tolerance:
-                self.leave(boxes, at)
+                self.skip(boxes, at)
                 continue
             self.push(boxes, at + 1)
-            self.open_box(some_of(boxes, slice(at, at + 1)))
+            self.open_box(select_boxes(boxes, slice(at, at + 1)))
         for _, _, boxes, at in self.heap:
-            self.leave(boxes, at)
+            self.skip(boxes, at)
 
-    def leave(self, boxes: Boxes, at: int) -> None:
-        """Leave boxes from a position on."""
+    def skip(self, boxes: Boxes, at: int) -> None:
+        """Leave boxes from a position on closed."""
         if boxes.excess[at] > ROUNDING:
-            self.left.append((boxes.most[at:], boxes.least[at:], boxes.lines))
+            self.skipped.append((boxes.most[at:], boxes.least[at:], boxes.lines))
 
     def open_box(self, box: Boxes) -> None:
-        """Price a box, unless that is done, and divide it if it is still the one to be opened."""
+        """Compute the lines of a box once, and divide it if it still has the largest excess."""
         samples = self.samples_of(box.cascade)
         d = len(box.ends[0])
         bins = (box.ends[0, :, 1] - box.ends[0, :, 0]).max()
-        is_small = (bins + 1.0) ** d <= FEW
+        is_small = (bins + 1.0) ** d <= FEW_CORNERS
         if not box.is_settled:
             rows, fixed = settle(samples, box.rows, box.ends[0], box.fixed)
             box = box._replace(rows=rows, fixed=fixed, is_settled=True)
-            if not is_small:  # it gets its own lines, and what they meet on the way is added
+            if not is_small:
                 lines, most, cuts, worth = lines_below(
                     samples,
                     rows,
@@ -371,9 +406,12 @@ class BoxSearch:
 
 
 def copies_of(stage: StageFunction) -> StageFunction:
-    """Graded outcomes as the counting search takes them: every sample is there R times, and as many
-    of its copies are correct as its share, rounded up or down so that roundings of samples of like
-    confidence cancel: R · k is about ``COPIES``, and R at least 4. Copies leave together."""
+    """Return a stage function with copies of samples, bool, in place of graded outcomes.
+
+    Each sample has R copies, of which its share is correct, rounded such that roundings of samples
+    of similar confidence cancel. R · k is about ``COPIES``, and R is at least 4. Copies of a sample
+    have equal confidences, so they exit together.
+    """
     _, confidence = stage((0,))
     k = len(confidence)
     copies = max(4, -(-COPIES // k))
@@ -389,13 +427,13 @@ def copies_of(stage: StageFunction) -> StageFunction:
 
 
 def run_again(points: Points, stage: StageFunction, cost: Array) -> Points:
-    """Points of :func:`copies_of` a stage, with the outcomes of the stage itself."""
+    """Return points of :func:`copies_of` a stage with the outcomes of the stage itself."""
     rows = []
     for models, thresholds in zip(points.models.tolist(), points.thresholds):
         n = sum(model >= 0 for model in models)
         rows.append((tuple(models[:n]), thresholds[: n - 1]))
-    found = points_by_running(stage, cost, rows, points.models.shape[1])
-    return replace(found, floor=points.floor, above=points.above)
+    exact = points_by_running(stage, cost, rows, points.models.shape[1])
+    return replace(exact, floor=points.floor, above=points.above)
 
 
 def points_by_running(
@@ -405,35 +443,29 @@ def points_by_running(
     width: int,
     positive: Array | None = None,
 ) -> Points:
-    """The non-dominated of cascades (models, thresholds), run as the evaluator runs them."""
+    """Run cascades (models, thresholds) as the evaluator does, and return the non-dominated ones.
 
-    @lru_cache(32)
-    def outcomes_of(models: tuple) -> tuple[Array, Array, Array]:
-        outcomes = [stage(models[: i + 1]) for i in range(len(models))]
-        gains = np.stack([gain for gain, _ in outcomes]).astype(np.float64)
-        confidence = np.stack([own for _, own in outcomes]).astype(np.float64)
-        return confidence, gains, np.stack([np.broadcast_to(cost[m], k) for m in models])
-
-    k = len(stage((0,))[0])
+    `width` is the number of models of the longest cascade.
+    """
+    outcome = lru_cache(32)(stage)
+    k = len(outcome((0,))[0])
     models = np.full((len(rows), width), -1, np.int64)
     rates = np.zeros((len(rows), width))
     thresholds = np.full((len(rows), width - 1), np.nan)
     accuracy = np.empty(len(rows))
-    total = np.zeros(len(rows))
+    total = np.empty(len(rows))
     for row, (cascade, limits) in enumerate(rows):
         n = len(cascade)
-        confidence, gains, costs = outcomes_of(cascade)
-        left, gain, paid = exits_at(confidence, limits, gains, costs)
-        reached = k - np.cumsum(left) + left
-        for m, own, many in zip(cascade, paid, reached):
-            # As the evaluator adds.
-            total[row] += np.sum(own[:many]) / k if cost.ndim == 2 else cost[m] * (many / k)
+        gains, confidences = zip(*[outcome(cascade[: i + 1]) for i in range(n)])
+        exits = exit_stages([np.asarray(own, np.float64) for own in confidences], limits)
+        gain = np.choose(exits, gains)
         models[row, :n] = cascade
         thresholds[row, : n - 1] = limits
+        total[row] = mean_cost([cost[m] for m in cascade], exits)
         accuracy[row] = np.mean(gain) if positive is None else f1(gain > 0, positive)
-        rates[row, :n] = left / k
-    if positive is not None:  # two stages at most: the shares that leave sum to 1 to the last bit
+        rates[row, :n] = np.bincount(exits, minlength=n) / k
+    if positive is not None:  # rates of two stages at most, which sum to 1 to the last bit
         rates[:, 1:] = 1 - rates[:, :1]
     keep = pareto_front(total, accuracy)
-    found = Points(accuracy[keep], total[keep], models[keep], thresholds[keep], rates[keep])
-    return replace(found, samples=k)
+    points = Points(accuracy[keep], total[keep], models[keep], thresholds[keep], rates[keep])
+    return replace(points, samples=k)

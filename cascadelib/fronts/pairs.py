@@ -1,6 +1,6 @@
-"""One pair of models at every threshold (paper, section 3, *Evaluation*).
+"""Evaluate single pairs of models at all thresholds (paper, section 3, *Evaluation*).
 
-It is the curve behind figures 1 and 2.
+Figures 1 and 2 of the paper.
 """
 
 from itertools import combinations
@@ -16,6 +16,7 @@ from ..store.protocol import Store
 from .exact import SearchTask
 from .graded import Curve
 
+DROP = 0.05  # of the difference of accuracy, which ends a plateau
 COLUMNS = [
     "first",
     "second",
@@ -35,7 +36,7 @@ def pair_curve(
     score: str | None = None,
     cost: str | None = None,
 ) -> pd.DataFrame:
-    """One pair at every threshold.
+    """Return the cost and accuracy of one pair at all thresholds.
 
     Parameters
     ----------
@@ -47,27 +48,36 @@ def pair_curve(
     Returns
     -------
     DataFrame
-        threshold (the metric's own units), exit_rate, accuracy (or F1), cost; from never to always
-        exiting.
+        One row per threshold, from never to always exiting: threshold (native units), exit_rate,
+        accuracy (or F1) and cost.
+
+    See Also
+    --------
+    pair_table : One row per pair.
+
+    Examples
+    --------
+    >>> import cascadelib as cl
+    >>> table = cl.ScoreTable([[1, 0, 1], [1, 1, 1]], [[0.9, 0.2, 0.7], [1, 1, 1]], [1.0, 10.0])
+    >>> cl.fronts.pair_curve(table, "model 0", "model 1")["cost"].round(2).tolist()
+    [11.0, 7.67, 4.33, 1.0]
     """
     task = SearchTask(store, method, score, cost, [first, second])
     curve = task.curve(first, second)
     return pd.DataFrame({**vars(curve), "threshold": convert_units(task.metric, curve.threshold)})
 
 
-def plateau(curve: Curve, accuracy_1: float, accuracy_2: float, drop: float = 0.05) -> float:
-    """Largest exit rate before accuracy falls below the better model's.
+def plateau(curve: Curve, accuracy_1: float, accuracy_2: float) -> float:
+    """Return the largest exit rate before accuracy falls (paper, figure 2, middle).
 
-    By ``drop`` × the pair's difference. Walking from never exiting, it is the last point before the
-    first one that is lower (paper, figure 2, middle).
+    It is the last point of the curve, from never exiting, before accuracy is 5% of the pair's
+    difference below that of the better model.
     """
     difference = abs(accuracy_2 - accuracy_1)
-    least = max(accuracy_1, accuracy_2) - drop * difference - 1e-12
-    below = curve.accuracy < least
+    below = curve.accuracy < max(accuracy_1, accuracy_2) - DROP * difference - 1e-12
     if not below.any():
         return float(curve.exit_rate[-1])
-    before = int(np.argmax(below)) - 1
-    return float(curve.exit_rate[max(before, 0)])
+    return float(curve.exit_rate[max(int(np.argmax(below)) - 1, 0)])
 
 
 def pair_table(
@@ -128,11 +138,11 @@ def pair_table(
         keep = pareto_front(curve.cost, curve.accuracy)
         front = task.baseline, curve.cost[keep], curve.accuracy[keep]
         if accuracy_1 == accuracy_2:
-            own = float(improvement_at(*front, accuracy_1))
+            improvement = float(improvement_at(*front, accuracy_1))
         else:
-            own = mean_improvement(*front, *sorted((accuracy_1, accuracy_2)))
+            improvement = mean_improvement(*front, *sorted((accuracy_1, accuracy_2)))
         difference = accuracy_2 - accuracy_1
         flat = plateau(curve, accuracy_1, accuracy_2)
-        whole = mean_improvement(*front)
-        rows.append((first, second, difference, cost_2 / cost_1, flat, own, whole))
+        full = mean_improvement(*front)
+        rows.append((first, second, difference, cost_2 / cost_1, flat, improvement, full))
     return pd.DataFrame(rows, columns=COLUMNS)

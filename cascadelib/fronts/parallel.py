@@ -1,7 +1,4 @@
-"""The work of an exact search on all cores.
-
-That is in threads, or in tasks for any ``concurrent.futures.Executor``.
-"""
+"""Run the work of an exact search on all cores, by threads or by tasks of an executor."""
 
 import os
 import time
@@ -23,23 +20,23 @@ from .kernels.grid import sweep_pair
 from .kernels.state import COARSE_BINS, ROOT_BINS, Best, merge_best, new_best, same_reach, workspace
 
 LONG = 3e8  # cascades × samples from which a search shows its progress
-# Tasks per worker: each that opens boxes begins with what all others have found by then; corners
-# take about as long whatever is known, and little time.
+# Tasks per worker. A task that opens boxes starts with the results of all previous ones. Corners
+# take about the same time whatever is known, which is short.
 TASKS = 8
 TASKS_OF_CORNERS = 2
-UNKNOWN = 32  # workers of an executor that does not tell how many it has
-# Of a worker: the outcomes of the search that it works for, by their name.
-KEPT: dict[tuple, Outcomes] = {}
+UNKNOWN_WORKERS = 32  # assumed for an executor that does not report its number of workers
+# The outcomes of the current search in a worker process, by their name.
+WORKER_OUTCOMES: dict[tuple, Outcomes] = {}
 # Parts of the search of a cascade: the corners of its root, then its boxes.
 CORNERS = ("corners",)
 BOXES = ("boxes",)
 
 
 @contextmanager
-def patience(tolerance: float | Array, deadline: float, k: int) -> Iterator[Array]:
-    """A tolerance float64 [k + 1] for the kernels that becomes infinite when time is up.
+def shared_tolerance(tolerance: float | Array, deadline: float, k: int) -> Iterator[Array]:
+    """Yield a tolerance float64 (k + 1,) for kernels that becomes inf when they have to stop.
 
-    So it does when the search is interrupted. deadline: of time.monotonic().
+    They stop at the deadline, a value of time.monotonic(), and after an interrupt.
     """
     left = deadline - time.monotonic()
     shared = np.full(k + 1, tolerance if left > 0 else np.inf, np.float64)
@@ -50,7 +47,7 @@ def patience(tolerance: float | Array, deadline: float, k: int) -> Iterator[Arra
         timer.start()
     try:
         yield shared
-    except BaseException:  # Ctrl-C: threads would go on to the end of the search
+    except BaseException:  # an interrupt, after which threads would search to the end
         shared.fill(np.inf)
         raise
     finally:
@@ -59,7 +56,7 @@ def patience(tolerance: float | Array, deadline: float, k: int) -> Iterator[Arra
 
 
 def sweep_pairs(search: Search, head: tuple, lasts: Sequence, best: Best) -> None:
-    """Note every threshold of one first model before each of ``lasts``."""
+    """Record all thresholds of the pairs of one first model with each of `lasts`."""
     outcomes = search.outcomes
     order = outcomes.order(head).astype(np.uint32)
     group = outcomes.groups(head)[order]
@@ -74,30 +71,29 @@ def search_head(
     head: tuple,
     lasts: Sequence,
     best: Best,
-    room: Any,
+    space: Any,
     tolerance: Array,
     parts: tuple,
 ) -> None:
-    """A coarse grid of thresholds (CORNERS) of one head's cascades, or all others (BOXES).
+    """Search a coarse grid of thresholds (CORNERS) of one head's cascades, or all others (BOXES).
 
-    Boxes without anything between their corners are not opened: without its corners no search is
-    complete.
+    BOXES skips boxes that contain only their corners, so a complete search needs both parts.
     """
     outcomes = search.outcomes
     bins = (COARSE_BINS if search.coarse else ROOT_BINS)[len(head)]
     for i in range(len(head)):
-        outcomes.root(head[: i + 1], bins).enter(room, i)
-    open_head(room)
+        outcomes.root(head[: i + 1], bins).enter(space, i)
+    open_head(space)
     for number, m in lasts:
         cascade = (*head, m)
         last = outcomes.wrong(cascade), search.cost[[*cascade]]
-        search_root(room, *last, number, best, tolerance, "corners" in parts, "boxes" in parts)
+        search_root(space, *last, number, best, tolerance, "corners" in parts, "boxes" in parts)
 
 
-def leave(heads: Sequence, own: Best, best: Best, floors: Any, bar: Any) -> None:
-    """Note what a worker's search of some heads left, and show how far all are."""
+def finish_heads(heads: Sequence, own: Best, best: Best, floors: Any, bar: Any) -> None:
+    """Move the bound of skipped cascades of some heads to `floors`, and advance the progress."""
     if floors is not None:
-        floors.note(heads, own.floor)
+        floors.update(heads, own.floor)
         floors.show(bar, best.reach)
     bar.update()
 
@@ -110,10 +106,10 @@ def in_threads(
     floors: Any = None,
     workers: int = 0,
 ) -> bool:
-    """Search heads on all cores, by threads that share what they prune by.
+    """Search heads by threads that share the least costs, and return whether they were in time.
 
-    Returns whether they were in time. floors: a :class:`.anytime.Floors` that keeps what each head
-    leaves; else that is merged into ``best.floor``.
+    `floors` is a :class:`.anytime.Floors` with a bound per head. Without it, the bound is merged
+    into ``best.floor``.
     """
     workers = min(workers or os.cpu_count() or 1, len(heads))
     k = len(best.reach) - 1
@@ -124,8 +120,8 @@ def in_threads(
     pending = iter(heads)
 
     def work(own: Best) -> None:
-        room = workspace(k, length - 1) if length > 2 else None
-        # next() of a list iterator is atomic: each head goes to one thread
+        space = workspace(k, length - 1) if length > 2 else None
+        # next() of a list iterator is atomic, so each head goes to one thread
         for head, lasts in pending:
             if np.isinf(shared[0]):
                 # out of time: no cascade of this head costs less than its first model
@@ -134,13 +130,13 @@ def in_threads(
             if length == 2:
                 sweep_pairs(search, head, lasts, own)
             else:
-                search_head(search, head, lasts, own, room, shared, parts)
-            leave([(head, lasts)], own, best, floors, bar)
+                search_head(search, head, lasts, own, space, shared, parts)
+            finish_heads([(head, lasts)], own, best, floors, bar)
 
     owns = [same_reach(best) for _ in range(workers)]
-    # patience ends before the pool does, so that an interrupted pool waits for no whole search
-    waited = patience(search.tolerance, search.deadline, k)
-    with bar, ThreadPoolExecutor(workers) as pool, waited as shared:
+    # The tolerance is left before the pool, so that an interrupted pool stops soon.
+    limited = shared_tolerance(search.tolerance, search.deadline, k)
+    with bar, ThreadPoolExecutor(workers) as pool, limited as shared:
         list(pool.map(work, owns))
     merge_best(best, owns)
     return not np.isinf(shared[0])
@@ -156,52 +152,76 @@ def run_task(
     parts: tuple,
     left: float,
 ) -> tuple[Array, list[Array], bool] | None:
-    """One task of an executor: some heads, from the best front known.
+    """Search some heads in a task of an executor.
 
-    name: of the outcomes, which a worker keeps when they are ``sent``. Returns the numbers of
-    correct samples at which it found or left something, what those are of ``exact``, ``where`` and
-    ``floor``, and whether it was in time; None where the worker has no outcomes of that name.
+    Parameters
+    ----------
+    search : Search
+        The search without outcomes and executor.
+    name : tuple
+        Name of the outcomes.
+    sent : Outcomes or None
+        The outcomes, which the worker stores.
+    heads : sequence
+        The heads.
+    reach : float array of shape (k + 1,)
+        Known least costs.
+    width : int
+        Number of models of the longest cascade.
+    parts : tuple of str
+        CORNERS, BOXES or both.
+    left : float
+        Remaining seconds.
+
+    Returns
+    -------
+    tuple or None
+        The numbers of correct samples with a result, the rows of ``exact``, ``where`` and ``floor``
+        there, and whether the task was in time. None if the worker has no outcomes of this name.
     """
     if sent is not None:
-        KEPT.clear()
-        KEPT[name] = sent
-    outcomes = sent or KEPT.get(name)
+        WORKER_OUTCOMES.clear()
+        WORKER_OUTCOMES[name] = sent
+    outcomes = WORKER_OUTCOMES.get(name)
     if outcomes is None:
         return None
     best = new_best(len(reach) - 1, width)._replace(reach=reach.copy())
     search = search._replace(outcomes=outcomes, deadline=time.monotonic() + left)
     in_time = in_threads(search, heads, best, parts, workers=1)
-    # What costs more than another with at least as many correct is on no front.
-    found = np.isfinite(best.exact) & (best.exact <= best.reach)
-    rows = np.flatnonzero(found | np.isfinite(best.floor))
+    # A cascade is on no front if another one costs less with at least as many correct samples.
+    is_best = np.isfinite(best.exact) & (best.exact <= best.reach)
+    rows = np.flatnonzero(is_best | np.isfinite(best.floor))
     return rows, [part[rows] for part in best[1:]], in_time
 
 
 def workers_of(executor: Any) -> int:
-    """How many tasks an executor runs at once, as far as it tells."""
-    if hasattr(executor, "_client"):  # Dask's; a cluster may be growing still
-        return sum(executor._client.nthreads().values()) or UNKNOWN
-    return getattr(executor, "_max_workers", UNKNOWN)
+    """Return the number of tasks that an executor runs simultaneously, as far as it reports it."""
+    if hasattr(executor, "_client"):  # Dask's, whose cluster may still be growing
+        return sum(executor._client.nthreads().values()) or UNKNOWN_WORKERS
+    return getattr(executor, "_max_workers", UNKNOWN_WORKERS)
 
 
 class Sender:
-    """Hands tasks to a search's executor, and the outcomes of ``heads`` to workers without them.
+    """Send tasks to the executor of a search, and outcomes to workers that lack them.
 
-    ``lost``: why tasks were, one error each.
+    Attributes
+    ----------
+    lost : list of Exception
+        The error of each lost task.
     """
 
     def __init__(self, search: Search, heads: Sequence):
         self.search = search
         self.heads = heads
         self.end = search.deadline
-        self.handed_out: list[Future] = []
+        self.futures: list[Future] = []
         self.lost: list[Exception] = []
         self.sent: Any = None
-        self.one_at_a_time = Lock()
+        self.lock = Lock()
 
-    def known(self) -> Any:
-        """The outcomes that all heads need; with Dask, where they lie on its workers."""
-        with self.one_at_a_time:  # several workers ask at once
+    def shared_outcomes(self) -> Any:
+        """Return the outcomes of all heads. With Dask, return their place on its workers."""
+        with self.lock:  # several workers may lack them
             if self.sent is None:
                 self.sent = self.search.outcomes.only(self.heads)
                 client = getattr(self.search.executor, "_client", None)
@@ -209,19 +229,19 @@ class Sender:
                     self.sent = client.scatter(self.sent, broadcast=True, hash=False)
         return self.sent
 
-    def answer(self, *arguments: Any, sent: Any = None) -> tuple:
-        """The answer of :func:`run_task`."""
+    def submit(self, *arguments: Any, sent: Any = None) -> tuple:
+        """Return the result of :func:`run_task`, with the outcomes if the worker lacks them."""
         executor: Any = self.search.executor
         name = (self.search.outcomes.name, len(self.heads[0][0]))
         bare = self.search._replace(outcomes=None, executor=None)
         future = executor.submit(run_task, bare, name, sent, *arguments)
-        self.handed_out.append(future)
-        return future.result() or self.answer(*arguments, sent=self.known())
+        self.futures.append(future)
+        return future.result() or self.submit(*arguments, sent=self.shared_outcomes())
 
     def run(self, part: Sequence, own: Best, parts: tuple) -> bool:
-        """Search some heads in a task that fills ``own``; whether it was in time.
+        """Search some heads in a task that fills `own`, and return whether it was in time.
 
-        Where it is lost, or no time is left, they count as not searched.
+        If the task is lost, or if no time is left, the heads count as not searched.
         """
         own.floor[-1] = min(self.search.cost[head[0]] for head, _ in part)  # until it is searched
         left = self.end - time.monotonic()
@@ -229,12 +249,12 @@ class Sender:
             return False
         width = own.where.shape[1] // 2 + 1
         try:
-            rows, found, in_time = self.answer(part, own.reach, width, parts, left)
-        except Exception as error:  # of the executor: no code of the user's runs there
+            rows, values, in_time = self.submit(part, own.reach, width, parts, left)
+        except Exception as error:  # of the executor, which runs no code of the user
             self.lost.append(error)
             return False
         own.floor[-1] = np.inf
-        for mine, theirs in zip(own[1:], found, strict=True):
+        for mine, theirs in zip(own[1:], values, strict=True):
             mine[rows] = theirs
         return in_time
 
@@ -242,12 +262,11 @@ class Sender:
 def on_workers(
     search: Search, heads: Sequence, best: Best, parts: tuple = BOXES, floors: Any = None
 ) -> bool:
-    """:func:`in_threads`, or tasks of the search's executor (processes, Dask, Ray).
+    """Search heads by :func:`in_threads`, or by tasks of the search's executor.
 
-    As many tasks run at once as there are workers, and each is handed out when a worker is free,
-    with the least costs known by then and the seconds that are left (clocks differ). Heads for
-    which no time is left count as not searched, and those of lost tasks, of which a RuntimeWarning
-    tells where that leaves boxes unsearched.
+    Each worker gets one task at a time, with the current least costs and the remaining seconds
+    (clocks differ). Heads of lost tasks, and heads for which no time is left, count as not
+    searched. A RuntimeWarning reports lost tasks.
     """
     if search.executor is None:
         return in_threads(search, heads, best, parts, floors)
@@ -260,8 +279,8 @@ def on_workers(
     def run(part: Sequence) -> bool:
         own = same_reach(best)
         in_time = sender.run(part, own, parts)
-        leave(part, own, best, floors, bar)
-        with sender.one_at_a_time:
+        finish_heads(part, own, best, floors, bar)
+        with sender.lock:
             merge_best(best, [own])
         return in_time
 
@@ -269,17 +288,17 @@ def on_workers(
     try:
         with bar:
             in_time = list(pool.map(run, [heads[i::count] for i in range(count)]))
-    except BaseException:  # Ctrl-C: nothing more is handed out, and nothing waits for what runs
+    except BaseException:  # an interrupt: submit nothing more, and wait for nothing
         sender.end = -np.inf
         pool.shutdown(wait=False, cancel_futures=True)
-        for future in sender.handed_out:
+        for future in sender.futures:
             future.cancel()
         raise
     pool.shutdown()
     if sender.lost and "boxes" in parts:
         warnings.warn(
             f"{len(sender.lost)} of {count} tasks were lost ({sender.lost[0]!r}): their cascades "
-            "count as not searched; the front says by how much it may be too dear",
+            "count as not searched; front.gap bounds the error",
             RuntimeWarning,
             stacklevel=2,
         )

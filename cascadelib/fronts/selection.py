@@ -1,9 +1,9 @@
-"""Choose operating points of a front (paper, section 3, *Threshold selection*)."""
+"""Select operating points of a front (paper, section 3, *Threshold selection*)."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy import ndarray as Array
@@ -15,10 +15,9 @@ from ..evaluation.run import Run, evaluate
 from .front import Front
 
 GOALS = ("max_improvement", "match_best", "near_best")
-ROUNDING = 1e-8  # by which sums of equal outcomes may differ
+ROUNDING = 1e-8  # largest difference of sums of equal outcomes
 BELOW_ONE = math.nextafter(1, 0)
-# Where batches of points end that are evaluated at once: 8 of them, then twice as many, and so on.
-BATCHES = 8 * (2 ** np.arange(1, 24) - 1)
+BATCH = 8  # points that are evaluated together first, then twice the number, and so on
 
 
 def pick(
@@ -57,8 +56,8 @@ def pick(
     caution : float, default=front.caution
         Safety margin in standard errors: of the paired difference to the reference, of the
         accuracy, or of the mean cost. 0 uses the raw front, as in the paper. Not available for
-        "max_improvement", which has no bound. A pickled front has no outcomes, so its accuracies
-        bound the standard errors.
+        "max_improvement", which has no bound. A pickled front has no outcomes, and needs
+        ``caution=0``.
 
     Returns
     -------
@@ -102,7 +101,7 @@ def pick(
     if accuracy is not None:
         form = "a fraction in [0, 1], 0.93 for 93%"
         wanted = check_number(accuracy, "accuracy", form, 0, 1)
-        return accurate(front, wanted, None, caution, f"accuracy={wanted:g}")
+        return most_economical(front, wanted, None, caution, f"accuracy={wanted:g}")
     form = "a fraction in [0, 1), 0.03 for 3 points"
     may_lose = 0.0 if loss is None else check_number(loss, "loss", form, 0, BELOW_ONE)
     wanted = front.baseline.best - may_lose
@@ -112,16 +111,15 @@ def pick(
             return front.point(len(front) - 1)
         if not caution:
             return front.point(int(reaching[0]))
-    return accurate(front, wanted, front.reference, caution, goal or f"loss={may_lose:g}")
+    return most_economical(front, wanted, front.reference, caution, goal or f"loss={may_lose:g}")
 
 
 def check_goal(front: Any, goal: str | None, bounds: tuple, caution: float | None) -> float:
-    """How many standard errors inside the one goal that is given a point is to be; TypeError or
-    ValueError for anything else than one goal of a Front."""
+    """Return the margin in standard errors, and raise an error unless one goal is given."""
     if not isinstance(front, Front):
         raise TypeError(
             f"a Front is needed here, not {type(front).__name__}: cascadelib.search finds one in a "
-            "store; arrays make a store, cascadelib.ScoreTable"
+            "store, and cascadelib.ScoreTable makes a store of arrays"
         )
     if [goal, *bounds].count(None) != 3:
         raise ValueError(
@@ -134,124 +132,109 @@ def check_goal(front: Any, goal: str | None, bounds: tuple, caution: float | Non
         caution = check_number(caution, "caution", "standard errors, 0 or more", 0, POSITIVE[1])
     if goal == "max_improvement":
         if caution:
-            raise ValueError("'max_improvement' is no bound to stay inside: leave out caution=")
+            raise ValueError("'max_improvement' has no bound to stay inside: leave out caution=")
         return 0.0
     caution = front.caution if caution is None else caution
-    if caution and not front.samples:
-        raise ValueError("this front knows neither outcomes nor their number: give caution=0")
+    if caution and front.store is None:
+        raise ValueError(
+            "this front has no outcomes (they are not pickled): give caution=0 or search again"
+        )
     return caution
 
 
-class Goal(NamedTuple):
-    """A bound that a point of a front is to be inside of.
-
-    rule: in words; margins: by how much each point is inside, float64 [P]; rows: those that are, in
-    the order in which they are tried; values: of a Run [k], whose mean is bounded; bound: the
-    variance of a value where there are no outcomes; against: a model whose values on the same
-    samples, which have the same luck, are taken off.
-    """
-
-    rule: str
-    margins: Array
-    rows: Array
-    values: Callable[[Run], Array]
-    bound: Callable[[Front, Point], float]
-    against: Point | None = None
-
-
-def accurate(
-    front: Front, wanted: float, against: Point | None, caution: float, rule: str
+def most_economical(
+    front: Front, wanted: float, reference: Point | None, caution: float, rule: str
 ) -> Point:
-    """The least cost with at least this accuracy, the reference where that is as good for no more;
-    against: the model whose accuracy is what is wanted."""
+    """Return the cheapest point with an accuracy, or the best single model if it is as good.
+
+    `reference` is given if `wanted` is relative to its accuracy. The margin is then in standard
+    errors of the paired difference.
+    """
     margins = front.table["accuracy"].to_numpy() - wanted
     rows = np.flatnonzero(margins >= -ROUNDING)
-    bound = accuracy_bound if against is None else difference_bound
-    goal = Goal(rule, margins, rows, lambda run: run.pulls, bound, against)
-    found = first_inside(front, goal, caution)
+    store: Any = front.store
+    paired = evaluate(store, reference).influence if reference and caution else 0.0
+    point = first_inside(front, rows, margins, caution, rule, lambda run: run.influence - paired)
     best = front.reference
-    if found is not None:
-        is_more_accurate = found.accuracy > best.accuracy + ROUNDING
-        if against is None:
-            is_better = found.cost < best.cost or is_more_accurate or not caution
-        else:  # the reference itself loses nothing, so that a higher cost buys nothing
-            is_better = (found.cost, -is_more_accurate) < (best.cost, 0)
+    if point is not None:
+        is_more_accurate = point.accuracy > best.accuracy + ROUNDING
+        if reference is None:
+            is_better = point.cost < best.cost or is_more_accurate or not caution
+        else:  # the reference has no loss, so it is never worth a higher cost
+            is_better = (point.cost, -is_more_accurate) < (best.cost, 0)
         if is_better:
-            return found
-    less = "" if found is None else " for less"
+            return point
+    less = "" if point is None else " for less"
     if less or caution and best.accuracy >= wanted:
-        said = f"no cascade is {inside(front, caution)} {rule}{less}: the most accurate model alone"
-        return replace(best, chosen_by=said)
+        reason = f"no cascade is {margin_text(caution)} {rule}{less}"
+        return replace(best, chosen_by=f"{reason}: the most accurate single model")
     by = f" by {caution:g} standard errors (caution=0 takes the raw front)" if len(rows) else ""
     most = front.table["accuracy"].iloc[-1]
     raise ValueError(f"no cascade reaches accuracy {wanted:.4f}{by}; the best has {most:.4f}")
 
 
 def within_budget(front: Front, budget: float, caution: float) -> Point:
-    """The highest accuracy at no more than this mean cost."""
+    """Return the most accurate point with at most this mean cost."""
     margins = budget - front.table["cost"].to_numpy()
     rows = np.flatnonzero(margins >= 0)[::-1]
-    goal = Goal(f"budget={budget:g}", margins, rows, lambda run: run.sample_costs, cost_bound)
-    found = first_inside(front, goal, caution)
-    if found is None:
+    rule = f"budget={budget:g}"
+    point = first_inside(front, rows, margins, caution, rule, lambda run: run.sample_costs)
+    if point is None:
         by = f" by {caution:g} standard errors" if len(rows) else ""
         raise ValueError(
             f"no cascade costs {budget:g} or less{by}; the cheapest costs "
             f"{front.table['cost'].iloc[0]:g}"
         )
-    return found
+    return point
 
 
-def inside(front: Front, caution: float) -> str:
-    """How far inside a goal, in words."""
+def margin_text(caution: float) -> str:
+    """Return the margin to a bound in words."""
+    return f"{caution:g} standard errors inside" if caution else "within"
+
+
+def first_inside(
+    front: Front,
+    rows: Array,
+    margins: Array,
+    caution: float,
+    rule: str,
+    values_of: Callable[[Run], Array],
+) -> Point | None:
+    """Return the first point whose margin is at least `caution` standard errors, or None.
+
+    Parameters
+    ----------
+    front : Front
+        The front.
+    rows : int array
+        Rows of the front that satisfy the bound, in the order of preference.
+    margins : float array of shape (n_points,)
+        Distance of each point to the bound.
+    caution : float
+        Margin in standard errors.
+    rule : str
+        The bound in words.
+    values_of : callable
+        Run → the values (n_samples,) whose mean is bounded.
+    """
     if not caution:
-        return "within"
-    bound = "" if front.store is not None else ", by a bound without outcomes,"
-    return f"{caution:g} standard errors{bound} inside"
-
-
-def first_inside(front: Front, goal: Goal, caution: float) -> Point | None:
-    """The first of a goal's rows whose margin is so many standard errors; None where there is
-    none."""
-    if not caution:
-        return front.point(int(goal.rows[0])) if len(goal.rows) else None
-    for row, error in zip(goal.rows.tolist(), standard_errors(front, goal)):
-        if goal.margins[row] >= caution * error - ROUNDING:
-            return replace(front.point(row), chosen_by=f"{inside(front, caution)} {goal.rule}")
+        return front.point(int(rows[0])) if len(rows) else None
+    store: Any = front.store
+    size = BATCH
+    while len(rows):
+        batch = rows[:size].tolist()
+        for row, run in zip(batch, evaluate(store, [front.point(row) for row in batch])):
+            values = values_of(run)
+            if margins[row] >= caution * float(np.std(values) / np.sqrt(len(values))) - ROUNDING:
+                return replace(front.point(row), chosen_by=f"{margin_text(caution)} {rule}")
+        rows = rows[size:]
+        size *= 2
     return None
 
 
-def standard_errors(front: Front, goal: Goal) -> Iterator[float]:
-    """Standard errors of the means of a goal's values, of one of its rows after the other, batches
-    of which are evaluated when they are asked for."""
-    alone: Any = 0.0
-    if goal.against is not None and front.store is not None:
-        alone = goal.values(evaluate(front.store, goal.against))
-    for batch in np.split(goal.rows, BATCHES):
-        points = [front.point(row) for row in batch.tolist()]
-        if front.store is None:
-            spreads = [goal.bound(front, point) for point in points]
-            yield from np.sqrt(np.maximum(spreads, 0) / front.samples)
-        else:
-            for run in evaluate(front.store, points):
-                each = goal.values(run) - alone
-                yield float(np.std(each) / np.sqrt(len(each)))
-
-
-def accuracy_bound(front: Front, point: Point) -> float:
-    """Variance of an outcome of this accuracy: binomial, the largest that it can be."""
-    return point.accuracy * (1 - point.accuracy)
-
-
-def difference_bound(front: Front, point: Point) -> float:
-    """The largest variance of a difference of two outcomes of these accuracies: as if never both
-    were wrong."""
-    both = point.accuracy + front.baseline.best
-    return min(both, 2 - both) - (point.accuracy - front.baseline.best) ** 2
-
-
 def cost_bound(front: Front, point: Point) -> float:
-    """Variance of the cost of a sample, of models that cost the same for every sample."""
+    """Return the variance of the cost of a sample, for models with equal costs for all samples."""
     excess = np.cumsum(front.singles["cost"][list(point.models)]) - point.cost
     return np.average(excess**2, weights=point.exit_rates)
 

@@ -25,6 +25,7 @@ from ..store.protocol import Store
 from ..store.tables.score_checks import refuse_missing
 from ..tables import arrow, fraction, number, times
 from .few_labels import apply_labels, check_bounds, select_points
+from .judged import judged_p_value
 from .p_values import cluster_means, cost_p_value, f1_p_value, loss_p_value
 from .premises import (
     Case,
@@ -205,6 +206,7 @@ def certify(
     budget: float | None = None,
     groups: Any = None,
     labels: Mapping | None = None,
+    judge: Mapping | None = None,
     labels_in_order: bool = False,
     simultaneous: bool = False,
     clusters: Any = None,
@@ -244,6 +246,10 @@ def certify(
         {sample id: label}, top-1 only. They replace the labels of the store, which may have none.
         The labels of the samples that :func:`to_label` returns give the same p-values as all
         labels. A missing label (None or nan) counts as the worst case, whichever labels are known.
+    judge : mapping, optional
+        {sample id: label} by a model that grades answers, top-1 only, for all samples that
+        :func:`to_label` returns. The guarantee is about the true labels. `labels` are those of the
+        first m of these samples, as with `labels_in_order`, and measure the errors of the judge.
     labels_in_order : bool, default=False
         Whether the known labels are those of the first m samples that to_label returns, with m
         fixed before any label was seen. A label that no model predicts then counts as wrong for
@@ -312,11 +318,15 @@ def certify(
     """
     check_promise(epsilon, delta, budget, max_price)
     check_store(store)
+    labels_in_order = labels_in_order or judge is not None
     points, reference = select_points(cascades, reference, epsilon, budget)
     table_size = size_of_table(points, store.origin) or 0
     parts = grouped(groups, store.origin.sample_ids)
     cluster = numbered_clusters(clusters, store.origin.sample_ids, points[0].score, labels_in_order)
     labelled, differs, is_known = apply_labels(store, points, reference, labels, labels_in_order)
+    if judge is not None:
+        all_labels = dict(judge) | dict({} if labels is None else labels)
+        labelled = apply_labels(store, points, reference, all_labels, True)[0]
     runs = evaluate(labelled, points)
     trial = Trial(
         store=labelled,
@@ -331,14 +341,22 @@ def certify(
         in_order=labels_in_order,
         clusters=cluster,
     )
+    judged: list[Array | None] = [None] * len(points)
+    remarks: tuple[str, ...] = ()
+    if judge is not None:
+        by_judge = apply_labels(store, points, reference, judge, True)[0]
+        seen_by_judge = replace(trial, store=by_judge)
+        judged = [seen_by_judge.losses(run) for run in evaluate(by_judge, points)]
+        known = np.count_nonzero(is_known)
+        remarks = (f"A judge labelled the samples, and {known} true labels bound its errors.",)
     promise = trial.describe_bounds(highest_price(runs, max_price))
     case = Case(
         labelled, store.origin, runs, reference, cluster, differs, is_known, labels_in_order
     )
     premises = checked_premises(case, accept)
     rows = []
-    for run, can_differ in zip(runs, differs):
-        rows.append(trial.row(run, can_differ))
+    for run, can_differ, losses_by_judge in zip(runs, differs, judged):
+        rows.append(trial.row(run, can_differ, losses_by_judge))
         if not simultaneous and rows[-1]["p_value"] > delta:
             break
     table = pd.DataFrame(rows)
@@ -365,6 +383,7 @@ def certify(
         table_size=table_size,
         clusters=None if cluster is None else int(cluster.max()) + 1,
         reference_cost=trial.mean(np.full(len(store), alone)),
+        remarks=remarks,
     )
 
 
@@ -508,10 +527,11 @@ class Trial:
         means = ", as the mean over clusters of what each has in the mean"
         return " and ".join(bounds) + ("" if self.clusters is None else means)
 
-    def row(self, run: Run, differs: Array) -> dict[str, Any]:
+    def row(self, run: Run, differs: Array, judged: Array | None) -> dict[str, Any]:
         """Return the row of a point in the certificate's table.
 
-        differs, bool [k], is True for samples whose labels can matter.
+        differs, bool [k], is True for samples whose labels can matter. judged, int [k], are the
+        losses by the labels of a judge.
         """
         point = run.point
         row: dict[str, Any] = {
@@ -524,7 +544,7 @@ class Trial:
         if self.epsilon is not None:
             row |= self.observed(run, differs)
             for name, part in self.parts.items():
-                p_values[name] = self.p_value(run, differs, part, self.epsilon)
+                p_values[name] = self.p_value(run, differs, part, self.epsilon, judged)
             if None not in p_values:
                 row["group"] = max(p_values, key=p_values.__getitem__)
         if self.budget is not None:
@@ -550,13 +570,21 @@ class Trial:
             "unlabelled": self.mean(differs & ~self.is_known),
         }
 
-    def p_value(self, run: Run, differs: Array, part: Array, epsilon: float) -> float:
+    def p_value(
+        self, run: Run, differs: Array, part: Array, epsilon: float, judged: Array | None
+    ) -> float:
         """Return the p-value of a loss of ε or more on the samples ``part``, bool [k]."""
         if is_alone(run.point, self.reference):
             return 0.0
         if self.positive is not None:
             correct = run.correct[part]
             return f1_p_value(self.correct[part], correct, self.positive[part], epsilon, self.level)
+        if judged is not None:
+            at = part & differs
+            losses = self.losses(run)[at]
+            drawn = self.is_known[at]
+            samples = int(np.count_nonzero(part))
+            return judged_p_value(losses, judged[at], drawn, samples, epsilon, self.level)
         clusters = None if self.clusters is None else self.clusters[part]
         return loss_p_value(
             self.losses(run)[part],

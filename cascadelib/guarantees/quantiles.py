@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..checks import about, check_count, items_of, known
-from ..evaluation.evaluation import asked, check_store, outcomes_of
+from ..evaluation.evaluation import check_store, outcomes_of, resolve_options
 from ..evaluation.point import Point
 from ..evaluation.run import evaluate
 from ..methods.method import Method
@@ -82,7 +82,7 @@ def ladder(
         names = tuple(known(name, store.models.index, "model") for name in items_of(models))
     if len(set(names)) < max(len(names), 2):
         raise ValueError(f"a ladder needs two distinct models or more, not {list(names)}")
-    chosen, score, cost = asked(store, method)
+    chosen, score, cost = resolve_options(store, method)
     costs = dict(zip(store.models.index, store.costs(cost)))
     if list(names) != (rising := sorted(names, key=costs.__getitem__)):
         raise ValueError(f"a ladder's models run cheapest first, by {cost!r}: {rising}")

@@ -7,6 +7,9 @@ __getattr__, __dir__, __all__ = attach(
     modules="http",
     drift_signal="DriftReport DriftSignal",
     monitor="Monitor",
+    records="AuditRecord Record read_log",
+    renewal="Renewal",
     service="Service",
+    stages="DeadlineExceeded Overloaded",
     stream_budget="StreamBudget",
 )

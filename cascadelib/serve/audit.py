@@ -7,8 +7,10 @@ count as agreement.
 import threading
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from operator import eq
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from heapq import merge
+from itertools import chain, islice
+from operator import eq, itemgetter
 from typing import Any
 
 import numpy as np
@@ -16,11 +18,10 @@ import pandas as pd
 
 from ..checks import known
 from ..evaluation.intervals import anytime_lower
-from ..origin import digests_of
-from ..policy.decisions import Answer
-from .counts import MAX_PENDING, VERDICTS, Counts, add_up
+from ..evaluation.point import Point
+from .counts import VERDICTS, Counts, Pending, add_up
+from .renewal import Renewal, renewal_of
 
-WINDOW = 1000  # audited inputs per window
 LOCK = threading.RLock()  # shared by all, as an object with its own lock could not be copied
 
 
@@ -31,63 +32,22 @@ class Audit:
     ----------
     equal : callable
         Whether two answers, or an answer and a label, agree. The default is ``==``.
-    audited, audit_failures : int
-        Number of audited inputs, and of those for which the reference failed.
-    audit_seconds, audit_cost : float
     """
 
     equal: Callable[[Any, Any], Any] = staticmethod(eq)
     local: Counts
     others: dict[str, Counts]
     models: Sequence[str]
+    point: Point
 
     @property
     def parts(self) -> list[Counts]:
         """Return the counts of each process, this one first."""
         return [self.local, *self.others.values()]
 
-    def _add_pending(self, name: Any, prediction: Any, stage: int) -> None:
-        """Add an audited input that has exited, until the reference answers. Needs the lock."""
-        own = self.local
-        if own.sums["audited"] % WINDOW == 0 or not own.windows:
-            own.windows.append(Counter(since=own.sums["came"]))
-        own.sums["audited"] += 1
-        own.windows[-1]["audited"] += 1
-        if name in own.pending or len(own.pending) >= MAX_PENDING:
-            own.sums["forgotten"] += 1  # never gets a verdict
-        else:
-            own.pending[name] = [prediction, None, len(own.windows) - 1, stage]
-
-    def resolve(self, ids: Sequence, answer: Answer, seconds: float) -> None:
-        """Record the reference's answer for audited inputs. Those for which it failed stay pending.
-
-        Parameters
-        ----------
-        ids : sequence
-        answer : Answer
-        seconds : float
-            Duration of the call.
-        """
-        with LOCK:
-            own = self.local
-            own.version += 1
-            own.sums["audit_seconds"] += seconds
-            if answer.costs is not None:
-                own.sums["audit_cost"] += float(answer.costs.sum())
-            own.sums["audit_failures"] += int(np.count_nonzero(answer.failures))
-            for name, said, failure in zip(ids, answer.guesses[:, 0], answer.failures):
-                doubt = own.pending.get(name)
-                if failure or doubt is None:
-                    continue
-                if self.equal(doubt[0], said):
-                    del own.pending[name]
-                else:
-                    doubt[1] = said
-
-    def _find_disagreements(self) -> dict[Any, list]:
-        """Return the pending inputs that the reference has answered, by id. Needs the lock."""
-        doubts = add_up(self.parts).pending
-        return {name: doubt for name, doubt in doubts.items() if doubt[1] is not None}
+    def _disagreements(self) -> list[tuple[bytes, Any, Pending]]:
+        """Return the open disagreements in the order of :func:`cascadelib.to_label`."""
+        return list(merge(*(part.disagreements() for part in self.parts), key=itemgetter(0)))
 
     def to_label(self) -> pd.DataFrame:
         """Return the inputs that need labels: those on which cascade and reference differ.
@@ -95,16 +55,21 @@ class Audit:
         Returns
         -------
         DataFrame
-            Predictions of ``cascade`` and ``reference``, indexed by the input's id.
+            Predictions of ``cascade`` and ``reference``, indexed by the input's id. For any m, the
+            first m are a uniform sample.
 
         See Also
         --------
         label : Record labels.
         """
         with LOCK:
-            wanted = {name: doubt[:2] for name, doubt in self._find_disagreements().items()}
-        columns = ["cascade", "reference"]
-        return pd.DataFrame.from_dict(wanted, "index", object, columns)
+            wanted = self._disagreements()
+        table = {
+            "cascade": [pending.prediction for *_, pending in wanted],
+            "reference": [pending.answer for *_, pending in wanted],
+        }
+        index = pd.Index([name for _, name, _ in wanted], dtype=object)
+        return pd.DataFrame(table, index, dtype=object).infer_objects()
 
     def label(self, labels: Mapping[Any, Any]) -> None:
         """Record labels of inputs of :meth:`to_label`, in any order and at any time.
@@ -112,7 +77,8 @@ class Audit:
         Parameters
         ----------
         labels : mapping
-            {id of the input: label}, spelled like the predictions. None and nan are skipped.
+            {id of the input: label}, spelled like the predictions. None and nan are skipped. Ids
+            that :meth:`recertify` names are accepted as well.
 
         Raises
         ------
@@ -126,41 +92,34 @@ class Audit:
         """
         found = {}
         with LOCK:
-            wanted = self._find_disagreements()
             for name, label in labels.items():
-                prediction, answer, *_ = wanted[known(name, wanted, "input to label")]
-                if pd.isna(label):
-                    continue
-                is_text = isinstance(label, str)
-                is_odd = is_text != isinstance(answer, str) or (not is_text and label < 0)
-                if self.equal is eq and is_odd:
-                    raise ValueError(
-                        f"the label {label!r} of input {name} is not a class. Use a label such as "
-                        f"the prediction {answer!r}"
-                    )
-                found[name] = verdict(self.equal(prediction, label), self.equal(answer, label))
-            self.local.version += bool(self.local.settle(found))
+                answers = (part.answers_for(name, self.equal) for part in self.parts)
+                pair = next(filter(None, answers), None)
+                if pair is None:
+                    known(name, self.to_label().index, "input to label")
+                elif not pd.isna(label):
+                    self._check_label(name, label, pair[1])
+                    found[name] = label
+            self.local.version += bool(self.local.settle(found, self.equal))
             for part in self.others.values():
-                part.labelled |= {name: found[name] for name in part.settle(found)}
+                settled = part.settle(found, self.equal)
+                part.labelled |= {name: found[name] for name in settled}
+
+    def _check_label(self, name: Any, label: Any, answer: Any) -> None:
+        """Raise ValueError if a label is not of the kind of the predictions."""
+        is_text = isinstance(label, str)
+        is_odd = is_text != isinstance(answer, str) or (not is_text and label < 0)
+        if self.equal is eq and is_odd:
+            raise ValueError(
+                f"the label {label!r} of input {name} is not a class. Use a label such as the "
+                f"prediction {answer!r}"
+            )
 
     @property
     def verdicts(self) -> dict[str, int]:
         """Return the number of labelled inputs by verdict: lost, tied or gained."""
-        counts = sum(add_up(self.parts).windows, Counter())
-        return {name: counts[name] for name in VERDICTS}
-
-    def _bound_loss(
-        self, whole: Counts, first: int, gained: int, error: float
-    ) -> tuple[float, float]:
-        """Return bounds of the loss from a window on, if ``gained`` pending inputs were gained."""
-        counts = sum(whole.windows[first:], Counter())
-        late = sum(doubt[2] >= first for doubt in whole.pending.values())
-        doubts = late + whole.sums["forgotten"] - gained
-        won = counts["gained"] + gained
-        same = counts["audited"] - counts["lost"] - won - doubts
-        # Pending inputs count as gained for the lower bound and as lost for the upper bound.
-        low = anytime_lower(counts["lost"], same, won + doubts, error / 2)
-        return low, -anytime_lower(won, same, counts["lost"] + doubts, error / 2)
+        _, total, _ = add_up(self.parts)
+        return {name: total[name] for name in VERDICTS}
 
     def loss(self, epsilon: float = 1.0, error: float = 0.05) -> pd.Series:
         """Bound the loss of top-1 accuracy relative to the reference, from the audit.
@@ -175,8 +134,8 @@ class Audit:
         Returns
         -------
         Series
-            - ``audited``, ``disagreed``, ``to_label``, ``unknown`` (the reference failed): numbers
-              of inputs.
+            - ``audited``, ``disagreed``, ``to_label``, ``unknown`` (without an answer of the
+              reference): numbers of inputs.
             - ``low``, ``high``: bounds of the loss since the start.
             - ``now_low``, ``now_high``: bounds of the current loss, since input ``now_since``.
             - ``alarm``: whether a lower bound is above `epsilon`.
@@ -184,11 +143,12 @@ class Audit:
             - ``label_first``: the fewest ids whose labels could reduce ``high`` to `epsilon`. If
               ``low`` is above `epsilon`, they could reduce ``now_high``, which renews the
               certificate for current inputs. If no number suffices, all ids are listed. Their order
-              is that of :func:`cascadelib.to_label`: for any m, the first m are a uniform sample.
+              is that of :meth:`to_label`.
 
         See Also
         --------
         to_label : Return all inputs that need labels.
+        recertify : Choose and certify other thresholds.
 
         Notes
         -----
@@ -203,48 +163,108 @@ class Audit:
         :func:`anytime_lower`, docs/monitoring.md.
         """
         with LOCK:
-            whole = add_up(self.parts)
-            wanted = self._find_disagreements()
-            order = dict(zip(wanted, digests_of(np.array([*wanted], str))))
-            start = max(0, len(whole.windows) - 2)
-            low, high = self._bound_loss(whole, 0, 0, error)
+            sums, total, windows = add_up(self.parts)
+            start = min(windows, default=0)
+            now = sum(windows.values(), Counter())
             # sums to the error over all windows
             error_now = error / ((start + 1) * (start + 2))
-            now_low, now_high = self._bound_loss(whole, start, 0, error_now)
-            first = 0
-            share = error
+            low, high = bound_loss(total, error)
+            now_low, now_high = bound_loss(now, error_now)
+            first, counts, share = 0, total, error
             if low > epsilon:  # permanent: only current inputs can still help
-                first = start
-                share = error_now
-            useful = [name for name, doubt in wanted.items() if doubt[2] >= first]
-            useful.sort(key=order.__getitem__)
+                first, counts, share = start, now, error_now
             least = bisect_left(
-                range(len(useful) + 1),
+                range(counts["open"] + 1),
                 True,
-                key=lambda count: self._bound_loss(whole, first, count, share)[1] <= epsilon,
+                key=lambda gained: upper_bound(counts, share, gained) <= epsilon,
             )
-            since = whole.windows[start]["since"] if whole.windows else 0
-            unknown = len(whole.pending) - len(wanted) + whole.sums["forgotten"]
-        lost_at = whole.sums["lost_at"]
+            useful = (name for _, name, pending in self._disagreements() if pending.window >= first)
+            label_first = list(islice(useful, least))
+        labelled = sum(total[name] for name in VERDICTS)
+        lost_at = sums["lost_at"]
         table = {
-            "audited": whole.sums["audited"],
-            "disagreed": sum(self.verdicts.values()) + len(wanted),
-            "to_label": len(wanted),
-            "unknown": unknown,
+            "audited": total["audited"],
+            "disagreed": labelled + total["open"],
+            "to_label": total["open"],
+            "unknown": total["audited"] - total["agreed"] - total["open"] - labelled,
             "low": low,
             "high": high,
             "now_low": now_low,
             "now_high": now_high,
-            "now_since": since,
+            "now_since": windows[start]["since"] if windows else 0,
             "alarm": max(low, now_low) > epsilon,
             "lost_at": self.models[int(lost_at.argmax())] if lost_at.any() else None,
-            "label_first": useful[:least],
+            "label_first": label_first,
         }
         return pd.Series(table, dtype=object)
 
+    def recertify(
+        self,
+        epsilon: float,
+        delta: float = 0.05,
+        rows: int | None = None,
+        accept: Iterable[str] = (),
+    ) -> Renewal:
+        """Choose and certify thresholds for current inputs, from the audited ones.
 
-def verdict(cascade_correct: bool, reference_correct: bool) -> str:
-    """Return the effect of a disagreement on the loss: "lost", "tied" or "gained"."""
-    if cascade_correct == reference_correct:
-        return "tied"
-    return "gained" if cascade_correct else "lost"
+        Parameters
+        ----------
+        epsilon : float
+            Largest loss of accuracy relative to the reference, a fraction.
+        delta : float, default=0.05
+            Probability that this renewal certifies a cascade that loses more. For several renewals
+            see Notes.
+        rows : int, optional
+            Number of the newest audited inputs to use. The default is all that are stored, at most
+            8,192.
+        accept : iterable of str
+            Violated premises to certify nevertheless, as for :func:`cascadelib.certify`.
+
+        Returns
+        -------
+        Renewal
+            With ``certificate``, ``policy`` (None if nothing is certified), and the ids
+            ``to_label``.
+
+        Raises
+        ------
+        ValueError
+            If the policy does not have two models, there are fewer than 100 audited inputs, or a
+            premise is violated.
+
+        See Also
+        --------
+        Renewal.label : Add labels, which can only certify more.
+
+        Notes
+        -----
+        The first eighth of the inputs gives the thresholds, without labels. :func:`certify` tests
+        them on the others. Inputs without a label count as lost, so the guarantee holds for any
+        number of labels, and all tests of one Renewal together fail with probability at most
+        `delta`. Another renewal is another test: r renewals fail with probability at most the sum
+        of their deltas. The deltas δ / ((i + 1)(i + 2)), i = 0, 1, …, sum to at most δ.
+        """
+        with LOCK:
+            stored = chain.from_iterable(part.rows.items() for part in self.parts)
+            answered = [(name, row) for name, row in stored if row.failure]
+            sums, *_ = add_up(self.parts)
+        prices = sums["spent"] / np.maximum(sums["failed"].sum(axis=1), 1)
+        newest = answered[-rows:] if rows else answered
+        return renewal_of(self.point, newest, prices, epsilon, delta, self.equal, accept)
+
+
+def upper_bound(counts: Mapping[str, int], error: float, gained: int = 0) -> float:
+    """Return an upper bound of the loss, if `gained` open disagreements were gained."""
+    # Pending inputs count as lost.
+    won = counts["gained"] + gained
+    same = counts["agreed"] + counts["tied"]
+    return -anytime_lower(won, same, counts["audited"] - same - won, error / 2)
+
+
+def bound_loss(counts: Mapping[str, int], error: float) -> tuple[float, float]:
+    """Return bounds of the loss, of which each fails with half of the error."""
+    lost = counts["lost"]
+    same = counts["agreed"] + counts["tied"]
+    # Pending inputs count as gained.
+    low = anytime_lower(lost, same, counts["audited"] - same - lost, error / 2)
+    return low, upper_bound(counts, error)

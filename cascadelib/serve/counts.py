@@ -1,34 +1,63 @@
-"""Count the decisions of one process, add up counts of processes, and validate saved counts."""
+"""The counts of one process, and their sum over processes."""
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+import hashlib
+from bisect import insort
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import zip_longest
-from typing import Any
+from operator import itemgetter
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..checks import brief, misfit
+from ..checks import brief
 from ..policy.decisions import FAILURES
 from .drift_signal import DriftSignal
+from .records import NUMBER_OF, AuditRecord, Record
 
-MAX_RECENT = 2**16  # keys that are remembered
+MAX_RECENT = 2**16  # ids that are recognized when they come again
 MAX_PENDING = 2**16
+MAX_ROWS = 2**13  # audited inputs that are stored for a new certificate
+AUDIT_WINDOW = 1000  # audited inputs
+CALL_WINDOW = 1024  # calls of a model
 VERDICTS = ("lost", "tied", "gained")
-COUNT = range(2**53)
-AMOUNT = slice(0, 1e150)  # its square is a float, too
-NAME = (str, range(-(2**63), 2**63))
-WINDOW = {name: COUNT for name in ("since", "audited", *VERDICTS)}
-# The shape of each sum (n: models, k: kinds of failure) and the form of its values, see misfit().
-SUMS: dict[str, tuple[str, Any]] = {
-    **dict.fromkeys("came inputs priced audited audit_failures forgotten".split(), ("", COUNT)),
-    **dict.fromkeys(("audit_seconds", "audit_cost"), ("", AMOUNT)),
-    **dict.fromkeys(("exits", "lost_at"), ("n", COUNT)),
-    "failed": ("nk", COUNT),
-    "seconds": ("n2", AMOUNT),
-    "spent": ("n", AMOUNT),
-    "money": ("2", AMOUNT),
+# The shape of each sum. n: models, k: kinds of failure.
+SUMS: dict[str, str] = {
+    **dict.fromkeys("came inputs priced unknown_calls audited audit_failures".split(), ""),
+    **dict.fromkeys(("audit_seconds", "audit_cost"), ""),
+    **dict.fromkeys(("exits", "lost_at", "seconds", "spent"), "n"),
+    "failed": "nk",
+    "money": "2",  # of the priced inputs: sum and sum of squares
 }
+WHOLE = ("exits", "lost_at", "failed")
+
+
+class Pending(NamedTuple):
+    """An audited input without a verdict, with its window and the stage at which it exited.
+
+    The failure of the reference is "" until it has answered.
+    """
+
+    prediction: Any
+    window: int
+    stage: int
+    answer: Any = None
+    failure: str = ""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the reference has given another answer."""
+        return self.failure == "none"
+
+
+class Row(NamedTuple):
+    """An audited input: the first model's prediction and confidence, the reference's answer."""
+
+    prediction: Any
+    confidence: float | None
+    answer: Any = None
+    failure: str = ""
+    label: Any = None
 
 
 @dataclass(eq=False)
@@ -37,157 +66,236 @@ class Counts:
 
     Parameters
     ----------
-    signal : DriftSignal or None
     sums : dict
         A number or an array for each name in ``SUMS``.
+    signal : DriftSignal or None
+    latest : list of deque
+        The failures of the last calls of each model, as positions in ``FAILURES``.
     identity : str
         A uuid, or "" before the first input.
     version : int
         Increases with each change.
-    windows : list of Counter
-        Windows of the audit: start, number of inputs, and verdicts by their labels.
+    total : Counter
+        Audited inputs: ``audited``, ``agreed``, ``open`` (disagreements without a label), verdicts.
+    windows : dict of int to Counter
+        The same for the last two windows, and ``since``: the inputs before the window.
     pending : dict
-        Audited inputs without a verdict: [prediction, reference's prediction, window, stage] by
-        id.
+        A :class:`Pending` by id.
+    open_ids : list of (bytes, id)
+        The ids of open disagreements in the order of their SHA-256, and some that are closed.
+    rows : dict
+        A :class:`Row` by id, oldest first.
     labelled : dict
-        Verdicts by id, of inputs that are pending in this process, from labels that a report over
-        processes received.
+        Labels that a report over processes received for this process.
     recent : dict
-        Digests of the most recent keys.
+        The number of decisions by digest of the id.
     """
 
-    signal: DriftSignal | None
     sums: dict[str, Any]
+    signal: DriftSignal | None = None
+    latest: list[deque[int]] = field(default_factory=list)
     identity: str = ""
     version: int = 0
-    windows: list[Counter] = field(default_factory=list)
-    pending: dict[Any, list] = field(default_factory=dict)
-    labelled: dict[Any, str] = field(default_factory=dict)
-    recent: dict[str, None] = field(default_factory=dict)
+    total: Counter = field(default_factory=Counter)
+    windows: dict[int, Counter] = field(default_factory=dict)
+    pending: dict[Any, Pending] = field(default_factory=dict)
+    open_ids: list[tuple[bytes, Any]] = field(default_factory=list)
+    rows: dict[Any, Row] = field(default_factory=dict)
+    labelled: dict[Any, Any] = field(default_factory=dict)
+    recent: dict[str, int] = field(default_factory=dict)
 
     @classmethod
     def empty(cls, models: int, signal: DriftSignal | None = None) -> "Counts":
         """Return counts of zero inputs, for a cascade of n models."""
+        sizes = {"n": models, "k": len(FAILURES), "2": 2}
         sums: dict[str, Any] = {}
-        for name, (shape, form) in SUMS.items():
-            kind = np.int64 if form is COUNT else np.float64
-            sums[name] = np.zeros(shape_of(shape, models), kind) if shape else 0
-        return cls(signal, sums)
+        for name, letters in SUMS.items():
+            shape = [sizes[letter] for letter in letters]
+            sums[name] = np.zeros(shape, np.int64 if name in WHOLE else float) if shape else 0
+        return cls(sums, signal, [deque(maxlen=CALL_WINDOW) for _ in range(models)])
 
-    def settle(self, verdicts: Mapping[Any, str]) -> list:
-        """Count the verdicts of pending inputs, and return their ids."""
-        found = [name for name in verdicts if name in self.pending]
+    def count_repeats(self, record: Record, is_new: bool) -> bool:
+        """Update the decisions for the record's id. Return False if the record was counted before.
+
+        A new record receives its number of repeats.
+        """
+        digest = hashlib.blake2b(repr(record.id).encode(), digest_size=8).hexdigest()
+        before = self.recent.pop(digest, 0)
+        if is_new:
+            record.repeat = before
+        self.recent[digest] = max(before, record.repeat + 1)  # as the most recent one
+        if len(self.recent) > MAX_RECENT:
+            del self.recent[next(iter(self.recent))]
+        return record.repeat >= before
+
+    def add(self, record: Record) -> None:
+        """Add a decision to the sums."""
+        sums = self.sums
+        sums["inputs"] += 1
+        sums["exits"][record.stage] += 1
+        paid = 0.0
+        is_priced = True
+        sums["unknown_calls"] += record.retries
+        columns = zip(record.failures, record.costs, record.seconds)
+        for stage, (name, cost, seconds) in enumerate(columns):
+            failure = NUMBER_OF[name]
+            self.latest[stage].append(failure)
+            sums["failed"][stage, failure] += 1
+            sums["seconds"][stage] += seconds or 0
+            if cost is not None:
+                sums["spent"][stage] += cost
+                paid += cost
+            elif failure:
+                sums["unknown_calls"] += 1
+            else:
+                is_priced = False
+        if is_priced:
+            sums["priced"] += 1
+            sums["money"] += paid, paid * paid
+
+    def tally(self, window: int, name: str, step: int = 1) -> None:
+        """Add to a count of the audit."""
+        self.total[name] += step
+        if window in self.windows:
+            self.windows[window][name] += step
+
+    def add_pending(self, record: Record) -> None:
+        """Add an audited input, until it has a verdict."""
+        window, place = divmod(self.sums["audited"], AUDIT_WINDOW)
+        if place == 0:
+            self.windows[window] = Counter(since=self.sums["inputs"] - 1)
+            self.windows.pop(window - 2, None)
+        self.sums["audited"] += 1
+        self.tally(window, "audited")
+        if record.id not in self.pending and len(self.pending) < MAX_PENDING:
+            self.pending[record.id] = Pending(record.prediction, window, record.stage)
+            self.rows[record.id] = Row(record.predictions[0], record.confidences[0])
+            if len(self.rows) > MAX_ROWS:
+                del self.rows[next(iter(self.rows))]
+
+    def resolve(self, record: AuditRecord, equal: Callable[[Any, Any], Any]) -> None:
+        """Add the reference's answer for a pending input, once."""
+        pending = self.pending.get(record.id)
+        if pending is None or pending.failure:
+            return
+        has_failed = record.failure != "none"
+        agrees = not has_failed and equal(pending.prediction, record.answer)
+        self.sums["audit_seconds"] += record.seconds or 0
+        self.sums["audit_cost"] += record.cost or 0
+        self.sums["audit_failures"] += has_failed
+        found = {"answer": record.answer, "failure": record.failure}
+        self.pending[record.id] = pending._replace(**found)
+        if record.id in self.rows:
+            self.rows[record.id] = self.rows[record.id]._replace(**found)
+        if agrees:
+            del self.pending[record.id]
+            self.tally(pending.window, "agreed")
+        elif not has_failed:
+            self.tally(pending.window, "open")
+            self.open(record.id)
+
+    def open(self, name: Any) -> None:
+        """Add an id to the open disagreements. Remove closed ones if they are the majority."""
+        if len(self.open_ids) > 2 * self.total["open"] + 100:
+            self.open_ids = [pair for pair in self.open_ids if pair[1] in self.pending]
+        digest = hashlib.sha256(str(name).encode()).digest()
+        insort(self.open_ids, (digest, name), key=itemgetter(0))
+
+    def disagreements(self) -> Iterator[tuple[bytes, Any, Pending]]:
+        """Yield the digests, ids and predictions of the open disagreements, in their order."""
+        for digest, name in self.open_ids:
+            if name in self.pending:
+                yield digest, name, self.pending[name]
+
+    def answers_for(self, name: Any, equal: Callable[[Any, Any], Any]) -> tuple[Any, Any] | None:
+        """Return the two answers between which a label decides, or None if none is needed."""
+        pending = self.pending.get(name)
+        if pending is not None and pending.is_open:
+            return pending.prediction, pending.answer
+        row = self.rows.get(name)
+        if row is None or row.failure != "none" or row.label is not None:
+            return None
+        return None if equal(row.prediction, row.answer) else (row.prediction, row.answer)
+
+    def settle(self, labels: Mapping[Any, Any], equal: Callable[[Any, Any], Any]) -> list:
+        """Count the verdicts of labels, and return the ids for which a label was needed."""
+        found = [name for name in labels if self.answers_for(name, equal) is not None]
         for name in found:
-            *_, window, stage = self.pending.pop(name)
-            self.windows[window][verdicts[name]] += 1
-            self.sums["lost_at"][stage] += verdicts[name] == "lost"
+            if name in self.rows:
+                self.rows[name] = self.rows[name]._replace(label=labels[name])
+            pending = self.pending.get(name)
+            if pending is not None and pending.is_open:
+                del self.pending[name]
+                verdict = verdict_of(pending, labels[name], equal)
+                self.tally(pending.window, verdict)
+                self.tally(pending.window, "open", -1)
+                self.sums["lost_at"][pending.stage] += verdict == "lost"
         return found
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values of JSON."""
-        doubts = [
-            {"id": name, "predictions": doubt[:2], "window": doubt[2], "stage": doubt[3]}
-            for name, doubt in self.pending.items()
-        ]
-        return {
-            "identity": self.identity,
-            "version": self.version,
-            "signal": None if self.signal is None else self.signal.state(),
-            "sums": {name: np.asarray(value).tolist() for name, value in self.sums.items()},
-            "windows": [dict.fromkeys(WINDOW, 0) | window for window in self.windows],
-            "doubts": doubts,
-            "labelled": [{"id": name, "verdict": said} for name, said in self.labelled.items()],
-            "recent": list(self.recent),
+        """Return plain values of JSON. Dictionaries are lists of pairs, as ids may be numbers."""
+        state: dict[str, Any] = {
+            name: list(value.items()) if isinstance(value, dict) else value
+            for name, value in vars(self).items()
         }
+        signal = None if self.signal is None else self.signal.state()
+        latest = [list(failures) for failures in self.latest]
+        return state | {"signal": signal, "latest": latest, "open_ids": []}
 
-    def restore(self, written: Mapping[str, Any]) -> None:
-        """Restore what :meth:`to_json` wrote, for the same number of models and the same signal.
-
-        Raises an error if a process cannot have counted it.
-        """
-        models = len(self.sums["exits"])
-        windows = range(len(written["windows"]))
-        doubt = {"id": NAME, "predictions": [object], "window": windows, "stage": range(models)}
-        form = {
-            "identity": str,
-            "version": COUNT,
-            "sums": dict.fromkeys(SUMS, object),
-            "windows": [WINDOW],
-            "doubts": [doubt],
-            "labelled": [{"id": NAME, "verdict": str}],
-            "recent": [str],
-        }
-        if place := misfit(written, form):
-            raise ValueError(f"{place}: missing or of another kind")
-        for name, (shape, kind) in SUMS.items():
-            self.sums[name] = read_array(written["sums"][name], shape_of(shape, models), kind, name)
-        self.identity = written["identity"]
-        self.version = written["version"]
-        self.windows = [Counter(window) for window in written["windows"]]
-        require(all(window.keys() == WINDOW.keys() for window in self.windows), "windows")
-        for one in written["doubts"]:
-            prediction, answer = one["predictions"]
-            self.pending[one["id"]] = [prediction, answer, one["window"], one["stage"]]
-        self.labelled = {one["id"]: one["verdict"] for one in written["labelled"]}
-        require({*self.labelled.values()} <= {*VERDICTS}, "verdicts")
-        self.recent = dict.fromkeys(written["recent"])
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Restore what :meth:`to_json` wrote, for the same number of models and the same signal."""
+        for name, value in state["sums"]:
+            old = self.sums[name]
+            self.sums[name] = np.array(value, old.dtype) if np.ndim(old) else value
+        for failures, values in zip(self.latest, state["latest"], strict=True):
+            failures.extend(values)
+        self.identity = state["identity"]
+        self.version = state["version"]
+        self.total = Counter(dict(state["total"]))
+        self.windows = {number: Counter(window) for number, window in state["windows"]}
+        self.pending = {name: Pending(*each) for name, each in state["pending"]}
+        self.rows = {name: Row(*each) for name, each in state["rows"]}
+        self.labelled = dict(state["labelled"])
+        self.recent = dict(state["recent"])
+        for name, pending in self.pending.items():
+            if pending.is_open:
+                self.open(name)
         if self.signal is not None:
-            self.signal.restore(written["signal"])
-        require(len(self.pending) == len(written["doubts"]) <= MAX_PENDING, "pending ids")
-        require(len(self.recent) <= MAX_RECENT, "keys")
-        self.check_sums()
-
-    def check_sums(self) -> None:
-        """Raise ValueError unless the sums are consistent."""
-        sums = self.sums
-        verdicts = sum(self.windows, Counter())
-        asked = sums["failed"].sum(axis=1)
-        reached = sums["inputs"] - np.cumsum(sums["exits"]) + sums["exits"]
-        require(bool(self.identity) == bool(sums["came"]), "identity")
-        require(sums["exits"].sum() == sums["inputs"], "exits, which must sum to the inputs")
-        require(sums["came"] >= asked[0] >= sums["inputs"] >= sums["priced"], "inputs")
-        require(all(asked[1:] <= sums["came"]) and asked[-1] >= reached[-1], "failed")
-        require(sums["money"][1] * sums["priced"] >= sums["money"][0] ** 2 * (1 - 1e-9), "money")
-        require(sums["inputs"] >= sums["audited"] >= sums["audit_failures"], "audited inputs")
-        require(verdicts["audited"] == sums["audited"], "windows, which must sum to the audit")
-        require(sums["lost_at"].sum() == verdicts["lost"], "inputs that were lost")
-        require(all(sums["lost_at"] <= sums["exits"]), "inputs that were lost")
-        counts = Counter(window for *_, window, _ in self.pending.values())
-        judged = sum(verdicts[name] for name in VERDICTS)
-        require(judged + len(self.pending) + sums["forgotten"] <= sums["audited"], "pending inputs")
-        for number, window in enumerate(self.windows):
-            judged = sum(window[name] for name in VERDICTS)
-            require(judged + counts[number] <= window["audited"], "verdicts of a window")
-            require(window["since"] <= sums["came"], "a window's beginning")
-        if self.signal is not None:
-            require(self.signal.stages[0].inputs <= sums["came"], "inputs of the signal")
+            self.signal.restore(state["signal"])
 
 
-def add_up(parts: Sequence[Counts]) -> Counts:
-    """Return the total counts of several processes, which must not be changed."""
-    if len(parts) == 1:
-        return parts[0]
-    pairs = zip_longest(*(part.windows for part in parts), fillvalue=Counter())
-    found = Counts(None, {name: sum(part.sums[name] for part in parts) for name in SUMS})
-    found.windows = [sum(each, Counter()) for each in pairs]
+def verdict_of(pending: Pending, label: Any, equal: Callable[[Any, Any], Any]) -> str:
+    """Return the effect of a disagreement on the loss: "lost", "tied" or "gained"."""
+    cascade_correct = bool(equal(pending.prediction, label))
+    reference_correct = bool(equal(pending.answer, label))
+    if cascade_correct == reference_correct:
+        return "tied"
+    return "gained" if cascade_correct else "lost"
+
+
+def add_up(parts: Sequence[Counts]) -> tuple[dict[str, Any], Counter, dict[int, Counter]]:
+    """Return the sums, the audit's total and its last two windows over several processes."""
+    sums = {name: sum(part.sums[name] for part in parts) for name in SUMS}
+    windows: dict[int, Counter] = {}
     for part in parts:
-        found.pending |= part.pending
-    return found
+        for number, window in part.windows.items():
+            windows[number] = windows.get(number, Counter()) + window
+    newest = sorted(windows)[-2:]
+    total = sum((part.total for part in parts), Counter())
+    return sums, total, {number: windows[number] for number in newest}
 
 
-def merge_states(mine: Counts | None, theirs: Counts) -> Counts:
-    """Return the newer of two states of one process, with the verdicts of both."""
+def merge_states(mine: Counts | None, theirs: Counts, equal: Callable) -> Counts:
+    """Return the newer of two states of one process, with the labels of both."""
     if mine is None:
         return theirs
     older, newer = sorted((theirs, mine), key=lambda part: part.version)
-    newer.labelled |= {name: older.labelled[name] for name in newer.settle(older.labelled)}
+    newer.labelled |= {name: older.labelled[name] for name in newer.settle(older.labelled, equal)}
     return newer
 
 
 def check_parts(parts: Sequence[Counts]) -> None:
-    """Raise ValueError unless these can be counts of different processes."""
-    identities = [part.identity for part in parts]
-    require(len({*identities}) == len(parts) > 0 and all(identities[1:]), "identities")
+    """Raise ValueError if an id is pending in several processes."""
     names = Counter(name for part in parts for name in part.pending)
     both = [name for name, count in names.items() if count > 1]
     if both:
@@ -195,24 +303,3 @@ def check_parts(parts: Sequence[Counts]) -> None:
             f"{len(both)} ids are pending in several processes, such as "
             f"{brief(min(both, key=str))}. Give all inputs of all workers different ids (ids=)"
         )
-
-
-def shape_of(letters: str, models: int) -> tuple[int, ...]:
-    """Return the shape of a sum of ``SUMS``."""
-    sizes = {"n": models, "k": len(FAILURES), "2": 2}
-    return tuple(sizes[letter] for letter in letters)
-
-
-def read_array(value: Any, shape: tuple[int, ...], form: Any, name: str) -> Any:
-    """Return numbers of a form as an array of a shape, or raise ValueError."""
-    for _ in shape:
-        form = [form]
-    require(misfit(value, form) is None, name)
-    require(np.shape(value) == shape, name)
-    return np.array(value) if shape else value
-
-
-def require(holds: Any, what: str) -> None:
-    """Raise ValueError that names a part of a state, unless a condition holds."""
-    if not holds:
-        raise ValueError(f"{what}: missing, of another kind, or inconsistent with the other parts")

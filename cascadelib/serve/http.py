@@ -16,8 +16,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from ..zoo.batches import count_samples
 from .service import Service
+from .stages import DeadlineExceeded, Overloaded
 
 HALVES = re.compile("[\ud800-\udfff]")  # of surrogate pairs
 
@@ -47,7 +47,9 @@ def samples_of(kind: str, body: bytes) -> Any:
         raise ValueError(f"the body is not a valid {form}: {error}") from None
     if is_json:
         check_texts(batch)
-    if not count_samples(batch):
+    elif not batch.ndim:
+        raise ValueError(f"a batch is needed, not the number {batch}")
+    if not len(batch):
         raise ValueError("a batch without samples")
     if not is_json:
         check_numbers(batch)
@@ -107,14 +109,18 @@ class Totals:
         columns = {
             "decided": ("samples that exited after a model", monitor.exits),
             "failures": ("samples for which a model failed", monitor.broken),
-            "model_seconds": ("seconds in a model", monitor.seconds[:, 0]),
-            "decision_seconds": ("seconds in exit decisions", monitor.seconds[:, 1]),
+            "model_seconds": ("seconds in a model", monitor.seconds),
         }
         for name, (text, values) in columns.items():
             metric = CounterMetricFamily(f"cascade_{name}", text, labels=["model"])
             for model, value in zip(monitor.models, values.tolist()):
                 metric.add_metric([model], value)
             yield metric
+        stopped = GaugeMetricFamily("cascade_stopped", "1: its calls stopped", labels=["model"])
+        for stage in self.service.stages[:-1]:
+            stopped.add_metric([stage.name], stage.is_open)
+        yield stopped
+        yield CounterMetricFamily("cascade_refused", "samples refused", self.service.refused)
         yield GaugeMetricFamily("cascade_waiting", "samples under way", self.service.undecided)
 
 
@@ -122,7 +128,6 @@ def application(
     service: Service,
     hosts: Sequence[str] = ("127.0.0.1", "localhost"),
     max_bytes: int = 2**24,
-    max_queue: int = 1024,
     example: np.ndarray | None = None,
 ) -> fastapi.FastAPI:
     """Return the HTTP application of a service: POST /decide, GET /health and GET /metrics.
@@ -130,13 +135,11 @@ def application(
     Parameters
     ----------
     service : Service
-        A service of a :class:`Cascade`.
+        Samples over its ``queue=`` are refused with 503. After its ``deadline=`` the answer is 504.
     hosts : list of str, default=("127.0.0.1", "localhost")
         Names by which clients may call the server.
     max_bytes : int, default=2**24
         Maximum size of a request's body. Larger ones are refused with 413.
-    max_queue : int, default=1024
-        Maximum number of samples under way. More are refused with 503.
     example : array, optional
         A batch as clients send it. Samples of another shape or dtype are refused with 422.
 
@@ -171,15 +174,17 @@ def application(
         try:
             batch = samples_of(kind.strip(), bytes(body))
             check_form(batch, example)
-            size = count_samples(batch)
-            if size > max_queue:
-                raise ValueError(f"{size} samples in one request; at most {max_queue} are taken")
-            if service.undecided + size > max_queue:
-                reason = f"{service.undecided} samples wait already"
-                raise fastapi.HTTPException(503, reason, {"Retry-After": "1"})
+            if len(batch) > service.queue:
+                raise ValueError(
+                    f"{len(batch)} samples in one request; at most {service.queue} are taken"
+                )
             answers = answers_of(await service.decide_many(batch))
         except ValueError as error:
             raise fastapi.HTTPException(422, str(error)) from None
+        except Overloaded as error:
+            raise fastapi.HTTPException(503, str(error), {"Retry-After": "1"}) from None
+        except DeadlineExceeded as error:
+            raise fastapi.HTTPException(504, str(error)) from None
         return fastapi.Response(json.dumps(answers), media_type="application/json")
 
     @app.get("/health")
@@ -201,7 +206,7 @@ def application(
 
 
 def server_of(
-    service: Service, app: fastapi.FastAPI, host: str, port: int, max_connections: int = 128
+    app: fastapi.FastAPI, host: str, port: int, max_connections: int = 128
 ) -> uvicorn.Server:
     """Return a server of an application.
 
@@ -215,7 +220,4 @@ def server_of(
         access_log=False,
         limit_concurrency=max_connections + 1,
     )
-    server = uvicorn.Server(config)
-    # No request waits for others if each open connection has a request under way.
-    service.may_come = lambda: len(server.server_state.connections) > len(service.callers)
-    return server
+    return uvicorn.Server(config)

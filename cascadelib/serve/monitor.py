@@ -1,11 +1,11 @@
 """Monitor exit rates, failures, drift, time and cost of a policy over all its processes."""
 
 import copy
-import hashlib
 import json
+import math
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,19 +13,22 @@ from uuid import uuid4
 
 import numpy as np
 import pandas as pd
+from scipy.stats import binomtest
 
-from ..checks import brief, misfit
-from ..evaluation.intervals import anytime_lower, share_interval
+from ..checks import brief
 from ..evaluation.point import Point
-from ..files import digest_of, read_json, replacing
-from ..policy.decisions import DRAWN, FAILURES, REPEATED, Decisions, validate_ids
+from ..files import digest_of, opened, replacing
+from ..policy.decisions import FAILURES, Decisions
 from ..policy.form import parse_cascade, text_of
 from .audit import LOCK, Audit
-from .counts import MAX_RECENT, SUMS, Counts, add_up, check_parts, merge_states
-from .drift_signal import DriftReport, DriftSignal, describe_reference, restore_generator
+from .counts import SUMS, Counts, add_up, check_parts, merge_states
+from .drift_signal import DriftReport, DriftSignal, describe_reference
+from .records import AuditRecord, Record, finite, records_of
 
 BUFFER_SIZE = 1024  # confidences of a stage that are buffered for the drift signal
-FORMAT = "cascadelib monitor 1"
+MAX_HELD = 2**16  # inputs that wait for the decision of an earlier one
+BETS = np.array([[0.02], [0.1], [0.5]])  # shares of the capital that are bet on a failure
+FORMAT = "cascadelib monitor 2"
 MAX_FILE_BYTES = 2**28
 
 
@@ -44,12 +47,9 @@ class Monitor(Audit):
     ----------
     equal : callable
         Whether two answers, or an answer and a label, agree. The default is ``==``.
-    key : callable or None
-        From an input to a key that its retries, or the rest of its session, share. One input per
-        key, among the last 65,536 keys, is audited and enters the drift signal. By default the
-        caller's ids are the keys.
-    on_decision : callable or None
-        Called with the record of each decision, see :meth:`Decisions.records`.
+    on_decision, on_audit : callable or None
+        Called with the :class:`Record` of each decision, and the :class:`AuditRecord` of each
+        audited input.
     inputs : int
         Number of inputs decided so far.
     exits : int64 [n]
@@ -57,8 +57,8 @@ class Monitor(Audit):
     failed : int64 [n, 5]
         Number of inputs for which each model was called, by failure: none, timeout, error,
         malformed, unknown label.
-    seconds : float64 [n, 2]
-        Seconds at each stage in the model (with its preprocessing) and in the exit decision.
+    seconds : float64 [n]
+        Seconds in each model, with its preprocessing.
     spent : float64 [n]
         Cost of the calls of each model, as far as they return it.
     audited, audit_failures, audit_seconds, audit_cost : int, int, float, float
@@ -85,9 +85,11 @@ class Monitor(Audit):
         self.point: Point = getattr(policy, "point", policy)
         self.models = self.point.models
         self.expected = self.point.expected
-        self.key: Callable[[Any], Any] | None = None
-        self.on_decision: Callable[[dict], Any] | None = None
+        self.on_decision: Callable[[Record], Any] | None = None
+        self.on_audit: Callable[[AuditRecord], Any] | None = None
         self.rng = np.random.default_rng(0)
+        # Equal confidences of the last model are no confidences.
+        self.last_is_silent = not self.expected or len({*self.expected.confidences[-1].values}) < 2
         self.reset()
 
     def reset(self) -> None:
@@ -96,7 +98,10 @@ class Monitor(Audit):
             self.local = self._empty_counts()
             self.others: dict[str, Counts] = {}
             self.process: int | None = None  # the process that counts under the identity
-            self.waiting: list[list[np.ndarray]] = [[] for _ in self.models]
+            self.waiting: list[list[float]] = [[] for _ in self.models]
+            # Confidences of inputs by number, until all earlier inputs are decided.
+            self.held: dict[int, list[float | None]] = {}
+            self.next_number = 0
 
     def _empty_counts(self) -> Counts:
         """Return counts of zero inputs."""
@@ -108,7 +113,8 @@ class Monitor(Audit):
         if name not in SUMS:
             raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
         with LOCK:
-            return add_up(self.parts).sums[name]
+            sums, *_ = add_up(self.parts)
+        return sums[name].copy() if np.ndim(sums[name]) else sums[name]
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"process": None}  # a copy counts under another identity
@@ -123,178 +129,180 @@ class Monitor(Audit):
                 self._update_signal()
                 self.others[self.local.identity] = self.local
                 self.local = self._empty_counts()
+                self.held = {}
+                self.next_number = 0
             self.local.identity = uuid4().hex
             self.process = os.getpid()
 
-    def enter(
-        self, count: int, ids: Sequence | None = None, inputs: Any = None, audit: float = 0.0
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def enter(self, count: int, audit: float = 0.0) -> tuple[int, np.ndarray]:
         """Register inputs.
 
         Parameters
         ----------
         count : int
             Number of inputs.
-        ids : sequence, optional
-            Texts or whole numbers. The default are numbers since monitoring began.
-        inputs : sequence, optional
-            The inputs, for ``key``.
         audit : float, default=0.0
             Probability with which each is audited.
 
         Returns
         -------
-        ids : array of shape (count,)
-        kinds : int8 array of shape (count,)
-            DRAWN if the input is audited, REPEATED if its key is not new, else 0.
+        first : int
+            The number of the first input. The others follow.
+        drawn : bool array of shape (count,)
+            Whether each input is audited.
         """
         with LOCK:
-            came = self.came
-            names = came + np.arange(count) if ids is None else validate_ids(ids, count)
-            keys = ids if self.key is None else [self.key(each) for each in inputs]
             if count:
                 self._identify()
-                self.local.sums["came"] += count
-                self.local.version += 1
-            kinds = (self.rng.random(count) < audit) * DRAWN
-            if keys:
-                kinds[[self._repeats(key) for key in keys]] = REPEATED
-            return names, kinds
+            first = self.local.sums["came"]
+            self.local.sums["came"] += count
+            self.local.version += 1
+            return first, self.rng.random(count) < audit
 
-    def observe(self, decisions: Decisions) -> None:
-        """Count existing decisions, such as those of :meth:`Policy.run`.
+    def observe(self, records: Iterable[Record | AuditRecord] | Decisions) -> None:
+        """Count existing decisions, each once.
 
         Parameters
         ----------
-        decisions : Decisions
-            In the order in which the inputs arrived, each once.
+        records : iterable of Record and AuditRecord, or Decisions
+            In the order of a log. Records that were counted before are skipped: those of the same
+            ``id`` and ``repeat``, among the last 65,536 ids. The decisions of :meth:`Policy.run`
+            without ids of their own count each time.
+
+        Notes
+        -----
+        A process that was killed continues as if it had not been: load the saved state, observe its
+        log since then, or all of it. Confidences enter the drift signal in the order of the
+        records' numbers.
         """
-        ids = None if decisions.ids.dtype.kind == "i" else decisions.ids.tolist()
-        names, kinds = self.enter(len(decisions), ids, decisions.ids)
-        decisions = replace(decisions, ids=names)
-        for stage in range(len(self.models)):
-            rows = np.flatnonzero(decisions.exit_stage >= stage)
-            left = decisions.exit_stage[rows] == stage
-            self.add(stage, decisions, rows, left, (0.0, 0.0), kinds[rows])
+        with LOCK:
+            self._identify()
+            if isinstance(records, Decisions):
+                records = records_of(records, self.local.sums["came"])
+            for record in records:
+                if isinstance(record, AuditRecord):
+                    self.local.resolve(record, self.equal)
+                else:
+                    self._count(record, is_new=False)
+            self._release(sorted(self.held))
+            self.next_number = self.local.sums["came"]
 
-    def _repeats(self, key: Any) -> bool:
-        """Add a key, and return whether it is among the recent ones. Needs the lock."""
-        digest = hashlib.blake2b(repr(key).encode(), digest_size=8).hexdigest()
-        is_there = any(digest in part.recent for part in self.parts)
-        recent = self.local.recent
-        recent.pop(digest, None)
-        recent[digest] = None  # as the most recent one
-        if len(recent) > MAX_RECENT:
-            del recent[next(iter(recent))]
-        return is_there
+    def decide(self, record: Record) -> None:
+        """Count a new decision, set its ``repeat``, and call ``on_decision``.
 
-    def add(
-        self,
-        stage: int,
-        decisions: Decisions,
-        rows: np.ndarray,
-        left: np.ndarray,
-        seconds: Sequence[float],
-        kinds: Any = 0,
-    ) -> None:
-        """Count the answers of a model.
-
-        Parameters
-        ----------
-        stage : int
-            Stage of the model.
-        decisions : Decisions
-            Decisions of all inputs.
-        rows : int64 array of shape (s,)
-            The inputs for which the model was called.
-        left : bool array of shape (s,)
-            Whether they exited at this stage.
-        seconds : (float, float)
-            Seconds in the model and in the exit decision.
-        kinds : int8 array of shape (s,)
-            As returned by :meth:`enter`.
+        A repeated input is not audited, and does not enter the drift signal.
         """
-        failures = decisions.failures[rows, : stage + 1]
-        values = decisions.confidences[rows, stage]
-        is_silent = stage == len(self.models) - 1 and not np.isfinite(values).any()
-        # inputs that failed earlier reach this stage whatever their confidence
-        clean = ~failures.any(axis=1) & (kinds != REPEATED)
-        leaving = rows[left]
-        costs = decisions.costs[rows]
+        with LOCK:
+            self._count(record, is_new=True)
+            if len(self.held) > MAX_HELD:
+                self.next_number = min(self.held)
+            first = self.next_number
+            while self.next_number in self.held:
+                self.next_number += 1
+            self._release(range(first, self.next_number))
+        self._call_back(self.on_decision, record)
+
+    def resolve(self, record: AuditRecord) -> None:
+        """Record the reference's answer for an audited input, and call ``on_audit``."""
         with LOCK:
             self.local.version += 1
-            sums = self.local.sums
-            sums["failed"][stage] += np.bincount(failures[:, stage], minlength=len(FAILURES))
-            sums["seconds"][stage] += seconds
-            sums["inputs"] += len(leaving)
-            sums["exits"][stage] += len(leaving)
-            if not np.isnan(costs).all():
-                sums["spent"][stage] += np.nansum(costs[:, stage])
-                was_asked = ~np.isnan(decisions.seconds[leaving])
-                paid = np.where(was_asked, costs[left], 0).sum(axis=1)
-                paid = paid[~np.isnan(paid)]  # nan: a call returned no cost
-                sums["priced"] += len(paid)
-                sums["money"] += paid.sum(), (paid**2).sum()
-            for row in rows[left & (kinds == DRAWN)].tolist():
-                self._add_pending(decisions.ids[row], decisions.predictions[row], stage)
-            if not is_silent:
-                self.waiting[stage].append(values[clean])
-            if sum(map(len, self.waiting[stage])) >= BUFFER_SIZE:
-                self._update_signal()
-        if self.on_decision is not None and len(leaving):
-            for record in decisions.take(leaving).records():
-                self._call_back(record)
+            self.local.resolve(record, self.equal)
+        self._call_back(self.on_audit, record)
 
-    def _call_back(self, record: dict) -> None:
-        """Call ``on_decision``. Its errors become warnings."""
+    def _call_back(self, callback: Callable | None, record: Any) -> None:
+        """Call ``on_decision`` or ``on_audit``. Its errors become warnings."""
         try:
-            self.on_decision(record)  # type: ignore[misc]
+            if callback is not None:
+                callback(record)
         except Exception as error:
-            text = f"on_decision failed for {record['id']!r}: {type(error).__name__}: {error}"
+            name = "on_audit" if isinstance(record, AuditRecord) else "on_decision"
+            text = f"{name} failed for {record.id!r}: {type(error).__name__}: {error}"
             warnings.warn(text, RuntimeWarning, stacklevel=2)
+
+    def _count(self, record: Record, is_new: bool) -> None:
+        """Count a decision once. Needs the lock."""
+        counts = self.local
+        if not counts.count_repeats(record, is_new):
+            return
+        if record.repeat:
+            record.audited = False
+        counts.version += 1
+        number = counts.sums["came"] if record.number is None else record.number
+        counts.sums["came"] = max(counts.sums["came"], number + 1)
+        counts.add(record)
+        if record.audited:
+            counts.add_pending(record)
+        if number < self.next_number and is_new:
+            return
+        self.held[number] = []
+        for confidence, failure in zip(record.confidences, record.failures):
+            if failure != "none" or record.repeat:  # later stages are reached by the failure
+                break
+            self.held[number].append(confidence)
+
+    def _release(self, ordered: Iterable[int]) -> None:
+        """Pass held confidences to the drift signal, by the numbers of inputs. Needs the lock."""
+        last = len(self.models) - 1
+        for number in ordered:
+            for stage, value in enumerate(self.held.pop(number)):
+                is_silent = stage == last and (self.last_is_silent or math.isinf(value or 0))
+                if value is not None and not is_silent:
+                    self.waiting[stage].append(finite(value))  # type: ignore[arg-type]
+        if max(map(len, self.waiting)) >= BUFFER_SIZE:
+            self._update_signal()
 
     def _update_signal(self) -> None:
         """Pass the buffered confidences to the drift signal. Needs the lock."""
-        for stage, parts in enumerate(self.waiting):
-            if self.local.signal is not None and parts:
-                # infinite values as in the file
-                self.local.signal.add(stage, np.nan_to_num(np.concatenate(parts)))
-            parts.clear()
+        for stage, values in enumerate(self.waiting):
+            if self.local.signal is not None and values:
+                self.local.signal.add(stage, np.array(values))
+            values.clear()
 
     @property
     def broken(self) -> np.ndarray:
         """Return the number of inputs for which each model failed, int64 [n]."""
         return self.failed[:, 1:].sum(axis=1)
 
-    def failing(self, most: float = 0.01, error: float = 0.01) -> pd.DataFrame:
-        """Return the failure rate of each model, with an alarm.
+    def failing(self, most: float = 0.01, inputs_per_false_alarm: float = 1e7) -> pd.DataFrame:
+        """Return the failures of the last 1,024 inputs of each model, with an alarm.
 
         Parameters
         ----------
         most : float, default=0.01
-            Acceptable share of failures.
-        error : float, default=0.01
-            Probability that any model ever raises an alarm, if each fails independently with a
-            probability of at most `most`.
+            Acceptable share of failures, in (0, 1).
+        inputs_per_false_alarm : float, default=1e7
+            Mean number of inputs until a false alarm.
 
         Returns
         -------
         DataFrame
-            One row per model: number of inputs by failure, ``rate``, ``low`` (a lower bound at all
-            times), and ``alarm`` (whether ``low`` is above `most`).
+            One row per model: number of inputs by failure, ``rate``, ``evidence``, and ``alarm``
+            (whether the evidence is at least `inputs_per_false_alarm`).
+
+        Notes
+        -----
+        Theorem: if each input fails at a model with a probability of at most `most`, whatever
+        happened before, the mean number of inputs until the first alarm of any model is at least
+        `inputs_per_false_alarm`. The evidence is a mixture of Shiryaev–Roberts statistics ÷ n
+        (Shin, Ramdas, Rinaldo, 2023, *E-detectors*). After an outage the alarm ends when calls
+        succeed again. The inputs of one failed batch are not independent: a smaller batch raises
+        fewer false alarms. See docs/monitoring.md.
         """
+        if not 0 < most < 1:
+            raise ValueError(f"most must be between 0 and 1, not {most}")
+        rows = []
         with LOCK:
-            failed = self.failed.copy()
-        table = pd.DataFrame(failed, pd.Index(self.models, name="model"), FAILURES)
-        asked = failed.sum(axis=1)
-        broken = asked - failed[:, 0]
-        with np.errstate(invalid="ignore"):
-            table["rate"] = broken / asked
-        table["low"] = [
-            max(0.0, anytime_lower(bad, good, 0, error / len(failed)))
-            for bad, good in zip(broken, failed[:, 0])
-        ]
-        table["alarm"] = table["low"] > most
+            for stage in range(len(self.models)):
+                latest = [part.latest[stage] for part in self.parts]
+                counts = np.bincount([each for part in latest for each in part], minlength=5)
+                evidence = sum(evidence_of(part, most) for part in latest) / len(self.models)
+                rows.append((*counts.tolist(), evidence))
+        table = pd.DataFrame(
+            rows, pd.Index(self.models, name="model"), columns=[*FAILURES, "evidence"]
+        )
+        called = table[list(FAILURES)].sum(axis=1)
+        table.insert(len(FAILURES), "rate", (called - table["none"]) / called)
+        table["alarm"] = table["evidence"] >= inputs_per_false_alarm
         return table
 
     def cost(self) -> pd.Series:
@@ -304,14 +312,17 @@ class Monitor(Audit):
         -------
         Series
             ``mean``, ``low`` and ``high`` (95%, by the normal approximation), in the unit of the
-            calls, over the ``priced`` inputs, all of whose calls returned a cost.
+            calls, over the ``priced`` inputs, whose successful calls all returned a cost.
+            ``unknown_calls`` is the number of failed calls without a cost, which count as 0. The
+            provider may charge them.
         """
         with LOCK:
-            sums = add_up(self.parts).sums
-            count = sums["priced"]
-            mean, square = sums["money"] / (count or np.nan)
+            sums, *_ = add_up(self.parts)
+        count = sums["priced"]
+        mean, square = sums["money"] / (count or np.nan)
         half = 1.96 * np.sqrt(max(0.0, square - mean**2) / count) if count > 1 else np.nan
-        return pd.Series({"mean": mean, "low": mean - half, "high": mean + half, "priced": count})
+        values = {"mean": mean, "low": mean - half, "high": mean + half, "priced": count}
+        return pd.Series(values | {"unknown_calls": sums["unknown_calls"]})
 
     @property
     def exit_rates(self) -> np.ndarray:
@@ -326,28 +337,27 @@ class Monitor(Audit):
         -------
         DataFrame
             One row per model: number of ``inputs``, number of ``broken`` ones, expected and
-            measured exit rates with 95% intervals, seconds per sample in the model and in the exit
-            decision, and the cost ``spent``.
+            measured exit rates with 95% intervals, seconds per sample in the model, and the cost
+            ``spent``.
         """
         with LOCK:
-            now = copy.deepcopy(add_up(self.parts).sums)
-        inputs = now["inputs"]
+            sums, *_ = add_up(self.parts)
+            now = {name: np.array(sums[name]) for name in ("failed", "exits", "seconds", "spent")}
+            inputs = sums["inputs"]
         exits = now["exits"]
-        reached = inputs - np.cumsum(exits) + exits
+        called = now["failed"].sum(axis=1)
         index = pd.Index(self.models, name="model")
-        broken = now["failed"][:, 1:].sum(axis=1)
-        table = pd.DataFrame({"inputs": reached, "broken": broken}, index=index)
+        broken = called - now["failed"][:, 0]
+        table = pd.DataFrame({"inputs": called, "broken": broken}, index=index)
         if self.expected is not None:
             columns = ["exit_rate_expected", "exit_rate_expected_low", "exit_rate_expected_high"]
             rates = self.expected.exit_rates
             table[columns] = [(rate.value, rate.low, rate.high) for rate in rates]
         table["exit_rate"] = exits / (inputs or np.nan)
         if inputs:
-            numbers = np.arange(inputs)
-            intervals = [share_interval(numbers < count, kind="exact") for count in exits]
+            intervals = [binomtest(count, inputs).proportion_ci() for count in exits.tolist()]
             table[["exit_rate_low", "exit_rate_high"]] = intervals
-        with np.errstate(invalid="ignore"):
-            table[["model_seconds", "decision_seconds"]] = now["seconds"] / reached[:, None]
+        table["model_seconds"] = now["seconds"] / np.where(called > 0, called, np.nan)
         table["spent"] = now["spent"]
         return table
 
@@ -390,7 +400,8 @@ class Monitor(Audit):
         """Write the state to a JSON file atomically.
 
         Call :meth:`drift` and :meth:`loss` after saving, not before. Inputs that a crash loses then
-        had no part in an alarm, and the guarantees hold over restarts.
+        had no part in an alarm, and the guarantees hold over restarts. On an event loop call
+        ``await asyncio.to_thread(monitor.save, path)``.
 
         Parameters
         ----------
@@ -408,23 +419,27 @@ class Monitor(Audit):
         """
         with LOCK:
             self._update_signal()
-            parts = [part.to_json() for part in self.parts]
-            state = {"parts": parts, "rng": self.rng.bit_generator.state}
-            try:
-                text = json.dumps(state, default=np.generic.item)
-            except TypeError as error:
-                raise ValueError(
-                    "a pending prediction cannot be saved as JSON, which has texts, numbers and "
-                    f"lists: {error}"
-                ) from None
+            state: dict[str, Any] = {
+                "parts": [part.to_json() for part in self.parts],
+                "rng": self.rng.bit_generator.state,
+                "held": list(self.held.items()),
+            }
+        encoder = json.JSONEncoder(default=to_plain)
+        try:
+            text = "".join(encoder.iterencode(state))  # in parts, so that other threads run
+        except TypeError as error:
+            raise ValueError(
+                "a pending prediction cannot be saved as JSON, which has texts, numbers and "
+                f"lists: {error}"
+            ) from None
         policy = text_of(replace(self.point, selected_on=None))
-        whole = {"format": FORMAT, "checksum": digest_of(text), "policy": policy, "state": text}
+        head = {"format": FORMAT, "checksum": digest_of(text), "policy": policy}
         with replacing(Path(path)) as temporary:
-            temporary.write_text(json.dumps(whole), encoding="utf-8")
+            temporary.write_text(f"{json.dumps(head)}\n{text}", encoding="utf-8")
 
     @classmethod
     def load(cls, path: str | Path) -> "Monitor":
-        """Read a state that :meth:`save` wrote. Set ``equal``, ``key`` and ``on_decision`` again.
+        """Read a state that :meth:`save` wrote. Set ``equal`` and the callbacks again.
 
         A service continues with ``Service(policy, calls, monitor=Monitor.load(path))``. Only one
         process at a time may continue from a file, since its inputs are counted under the same
@@ -441,16 +456,21 @@ class Monitor(Audit):
         Raises
         ------
         ValueError
-            If the file is damaged, is another file, or has impossible counts. The message names the
-            file.
+            If the file is damaged, or is another file. The message names the file.
+
+        See Also
+        --------
+        observe : Count what the log has since the file was saved.
         """
         try:
-            whole = read_json(Path(path), MAX_FILE_BYTES)
-            if whole["format"] != FORMAT or whole["checksum"] != digest_of(whole["state"]):
+            with opened(Path(path), MAX_FILE_BYTES) as file:
+                head = json.loads(file.readline())
+                text = file.read().decode()
+            if head["format"] != FORMAT or head["checksum"] != digest_of(text):
                 raise ValueError("another format, or a part that was changed")
-            monitor = cls(parse_cascade(whole["policy"]))
-            monitor._restore(json.loads(whole["state"]))
-        except (ValueError, TypeError, LookupError, RecursionError) as error:
+            monitor = cls(parse_cascade(head["policy"]))
+            monitor._restore(json.loads(text))
+        except (ValueError, TypeError, LookupError) as error:
             raise ValueError(
                 f"{path}: not a state that Monitor.save wrote ({brief(error)})"
             ) from None
@@ -458,15 +478,14 @@ class Monitor(Audit):
 
     def _restore(self, state: Any) -> None:
         """Restore a state from :meth:`save`."""
-        if wrong := misfit(state, {"parts": [dict], "rng": dict}):
-            raise ValueError(f"{wrong}: missing or of another kind")
         parts = [self._empty_counts() for _ in state["parts"]]
         for part, written in zip(parts, state["parts"]):
             part.restore(written)
         self.local, *others = parts
         self.others = {part.identity: part for part in others}
-        check_parts(parts)
-        restore_generator(self.rng, state["rng"])
+        self.rng.bit_generator.state = state["rng"]
+        self.held = dict(state["held"])
+        self.next_number = self.local.sums["came"]
         if self.local.identity:
             self.process = os.getpid()
 
@@ -509,7 +528,8 @@ class Monitor(Audit):
             parts = {part.identity: part for part in copy.deepcopy(self.parts)}
             for part in copy.deepcopy(other.parts):
                 if part.identity:
-                    parts[part.identity] = merge_states(parts.get(part.identity), part)
+                    mine = parts.get(part.identity)
+                    parts[part.identity] = merge_states(mine, part, self.equal)
             check_parts(list(parts.values()))
             self.local = parts.pop(self.local.identity)
             self.others = parts
@@ -517,3 +537,24 @@ class Monitor(Audit):
                 self.local.version += 1
                 self.local.labelled = {}
         return self
+
+
+def evidence_of(failures: Iterable[int], most: float) -> float:
+    """Return the mean Shiryaev–Roberts statistic of bets that more than a share `most` fails.
+
+    At each input, the statistic is (its last value + 1) × the factor of the bet.
+    """
+    has_failed = np.array(list(failures), bool)[::-1]
+    if not len(has_failed):
+        return 0.0
+    logs = np.where(has_failed, np.log1p(BETS * (1 / most - 1)), np.log1p(-BETS))
+    largest = np.cumsum(logs, axis=1)
+    total = np.logaddexp.reduce(np.logaddexp.reduce(largest, axis=1)) - np.log(len(BETS))
+    return float(np.exp(min(total, 700.0)))
+
+
+def to_plain(value: Any) -> Any:
+    """Return an array or a number of NumPy as values of JSON."""
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    raise TypeError(f"{brief(value)} is not a value of JSON")

@@ -1,23 +1,40 @@
 """Decide the inputs of many callers by a policy."""
 
 import asyncio
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from ..checks import check_count, check_number, known
-from ..policy.calls import Expectation
-from ..policy.decisions import Decisions, align_by_model
+from ..files import digest_of
+from ..methods.thresholds import convert_units
+from ..policy.calls import Expectation, add_note, failure_of
+from ..policy.decisions import (
+    ERROR,
+    FAILURES,
+    MALFORMED,
+    TIMEOUT,
+    Answer,
+    Decisions,
+    align_by_model,
+    describe_failure,
+    find_exits,
+    validate_ids,
+)
+from ..policy.form import parts_as_json
 from ..policy.policy import Policy
-from .asking import Functions, Members
-from .engine import CallOptions, Engine
+from .models import Functions, Members
 from .monitor import Monitor
+from .records import AuditRecord, Record, decisions_of
+from .stages import LOG, Caller, DeadlineExceeded, Item, Overloaded, Rules, Stage
 
 
-class Service(Engine):
+class Service:
     """Decide the inputs of many callers by a policy, on one event loop.
 
-    Inputs of different callers share the calls of a model. Each input is deferred to the next model
-    as soon as its answer arrives.
+    Inputs of different callers share the calls of a model. A call starts as soon as an input waits
+    and a call is free. Each input is deferred to the next model when its answer arrives.
 
     Parameters
     ----------
@@ -30,24 +47,36 @@ class Service(Engine):
     concurrency : int, or one per model
         Maximum number of simultaneous calls of a model (default: 8). For a cascade it is one number
         for all models (default: 2), whose calls share torch's threads.
-    max_wait : float, default=0.005
-        Seconds for which an input waits for others, if more can arrive.
     timeout : float or None, or one per model
         Seconds that a call of a function may take.
+    deadline : float, optional
+        Seconds in which an input is decided, waiting included. With ``on_error="next"``, an input
+        with an answer keeps it at the deadline. Others raise :class:`DeadlineExceeded`.
+    queue : int, optional
+        Maximum number of undecided inputs. Further inputs raise :class:`Overloaded` at once. By
+        default they wait.
+    retries : int, or one per model, default=0
+        Maximum number of further calls for an input after an exception or a timeout, each for this
+        input alone, with growing pauses. At most 10% of the inputs of a model are retried.
     on_error : str, default="stop"
         What happens after a failure of a function: an exception, a timeout, a malformed answer, or
-        a prediction that is not among ``labels``. "stop": it is raised for the caller. "next": the
-        call is repeated for each input of the batch. Inputs that fail are deferred to the next
-        model, or keep their answer.
+        a prediction that is not among ``labels``. "stop": it is raised for the callers of the
+        batch. "next": the inputs are deferred to the next model, or keep their answer.
     labels, confidence_range
         As in :meth:`Policy.run`.
     monitor : Monitor, optional
         Counts the decisions. The default is a new one, ``service.monitor``.
     audit : float, default=0.0
-        Share of all inputs, drawn at random, for which the reference is called as well.
+        Share of all inputs, drawn at random, for which the reference is called as well, unless it
+        has answered already.
     reference : str, optional
         The model of the audit. The default is the last one. For a cascade it may be any model of
         the zoo.
+
+    Attributes
+    ----------
+    undecided, refused : int
+        Number of inputs under way, and of those that raised :class:`Overloaded`.
 
     Raises
     ------
@@ -60,6 +89,11 @@ class Service(Engine):
     Monitor : Count decisions: exit rates, failures, cost, drift and loss.
     Policy.run : Run a policy synchronously, for one caller.
 
+    Notes
+    -----
+    If most of the last calls of a function failed, its calls stop. One call per second then
+    tests whether it answers again. Other inputs fail at this model without a call.
+
     Examples
     --------
     >>> import asyncio
@@ -71,7 +105,7 @@ class Service(Engine):
     >>> async def large(texts):
     ...     return [text.title() for text in texts], None
     >>> async def main():
-    ...     service = Service(policy, [small, large])
+    ...     service = Service(policy, [small, large], deadline=10)
     ...     decisions = await service.decide_many(["a question", "why"])
     ...     await service.end()
     ...     return decisions.predictions.tolist(), service.monitor.exits.tolist()
@@ -86,8 +120,10 @@ class Service(Engine):
         *,
         batch_size: Any = 64,
         concurrency: Any = None,
-        max_wait: float = 0.005,
         timeout: Any = None,
+        deadline: float | None = None,
+        queue: int | None = None,
+        retries: Any = 0,
         on_error: str = "stop",
         labels: Iterable | None = None,
         confidence_range: Sequence[float] | None = None,
@@ -95,37 +131,57 @@ class Service(Engine):
         audit: float = 0.0,
         reference: str | None = None,
     ) -> None:
-        point = policy.in_use
-        monitor = monitor or Monitor(policy)
-        monitor.refuse_other(policy.point)
-        reference = reference or point.models[-1]
-        stops = known(on_error, ["stop", "next"], "on_error") == "stop"
-        max_wait = check_number(max_wait, "max_wait", "seconds, 0 or more", 0)
-        names = point.models
-        sizes = per_stage(batch_size, "batch_size", names, reference, check_count)
-        models: Functions | Members
-        if hasattr(calls, "members"):
-            if (timeout, on_error, labels, confidence_range) != (None, "stop", None, None):
+        names = policy.models
+        reference = reference or names[-1]
+        self.rules = rules_of(policy, monitor)
+        self.audit = check_number(audit, "audit", "a share", 0, 1)
+        self.deadline = math.inf if deadline is None else check_seconds(deadline, "deadline")
+        self.queue = math.inf if queue is None else check_count(queue, "queue")
+        self.stops = known(on_error, ["stop", "next"], "on_error") == "stop"
+        self.last = len(names) - 1
+        self.models: Functions | Members
+        is_cascade = hasattr(calls, "members")
+        limits = concurrency or (2 if is_cascade else 8)
+        options = [
+            per_stage(batch_size, "batch_size", names, reference, check_count),
+            per_stage(limits, "concurrency", names, reference, check_count),
+            per_stage(timeout, "timeout", names, reference, check_seconds),
+            per_stage(retries, "retries", names, reference, check_retries),
+        ]
+        if is_cascade:
+            if (timeout, retries, on_error, labels, confidence_range) != (
+                None,
+                0,
+                "stop",
+                None,
+                None,
+            ):
                 raise ValueError(
-                    "timeout, on_error, labels and confidence_range are for functions. The members "
-                    "of a cascade run in threads, which cannot be stopped, and return logits"
+                    "timeout, retries, on_error, labels and confidence_range are for functions. "
+                    "The members of a cascade run in threads, which cannot be stopped, and return "
+                    "logits"
                 )
-            most = check_count(2 if concurrency is None else concurrency, "concurrency")
-            models = Members(calls, reference, sizes, most)
-            stages = len(sizes)
-            options = CallOptions(sizes, [most] * stages, [None] * stages, max_wait, stops, most)
+            self.models = Members(calls, reference, options[0], max(options[1]))
         else:
             known(reference, names, "model of this policy")
             expectation = Expectation.of(labels, confidence_range)
-            models = Functions(point, monitor, calls, reference, expectation)
-            most_each = 8 if concurrency is None else concurrency
-            limits = per_stage(most_each, "concurrency", names, reference, check_count)
-            timeouts = per_stage(timeout, "timeout", names, reference, check_timeout)
-            options = CallOptions(sizes, limits, timeouts, max_wait, stops)
-        self.audit = check_number(audit, "audit", "a share", 0, 1)
-        super().__init__(point, models, monitor, options)
+            self.models = Functions(policy.in_use, calls, reference, expectation)
+        self.free = max(options[1]) if is_cascade else math.inf  # calls of all models
+        self.stages = [Stage(*each) for each in zip(self.models.names, *options)]
+        self.undecided = 0
+        self.audits = 0
+        self.refused = 0
+        self.calls: set[asyncio.Task] = set()
+        self.is_scheduled = False
+        self.idle = asyncio.Event()
+        self.idle.set()
 
-    async def decide(self, input: Any, id: str | int | None = None) -> dict[str, Any]:
+    @property
+    def monitor(self) -> Monitor:
+        """Return the monitor of the policy in use."""
+        return self.rules.monitor
+
+    async def decide(self, input: Any, id: str | int | None = None) -> Record:
         """Decide one input.
 
         Parameters
@@ -137,19 +193,23 @@ class Service(Engine):
 
         Returns
         -------
-        dict
-            Its record: id, prediction, model, status and stage, and for each stage that it reached
-            confidences, failures, costs and seconds. See :meth:`Decisions.records`.
+        Record
+
+        Raises
+        ------
+        Overloaded, DeadlineExceeded
+            As described for ``queue`` and ``deadline``.
+        BaseException
+            If a call raises it and errors stop.
 
         See Also
         --------
         decide_many : Decide several inputs.
         """
-        ids = None if id is None else [id]
         is_array = isinstance(self.models, Members) and hasattr(input, "ndim")
-        batch = input[None] if is_array else [input]
-        decisions = await self.decide_many(batch, ids)
-        return decisions.records()[0]
+        caller = self._enter(input[None] if is_array else [input], None if id is None else [id])
+        await self._wait(caller)
+        return caller.items[0].record
 
     async def decide_many(self, inputs: Any, ids: Sequence | None = None) -> Decisions:
         """Decide several inputs together with those of other callers.
@@ -170,17 +230,312 @@ class Service(Engine):
         Raises
         ------
         BaseException
-            If a call raises it and errors stop, or the caller is cancelled. ``error.decided`` has
-            the decisions so far.
+            As for :meth:`decide`, or if the caller is cancelled. ``error.decided`` has the
+            decisions so far.
         """
-        return await self.decide_batch(inputs, ids, self.audit)
+        caller = self._enter(inputs, ids)
+        await self._wait(caller)
+        return self._decisions(caller)
 
     async def end(self) -> None:
-        """Decide the waiting inputs, and return when all calls have ended, audits included."""
-        self.may_come = lambda: False
-        self.dispatch_due_batches()
-        while self.calls:
-            await asyncio.wait(self.calls)
+        """Return when all inputs are decided and all audits have ended."""
+        await self.idle.wait()
+
+    def reload(self, policy: Policy, monitor: Monitor | None = None) -> Monitor:
+        """Decide new inputs by another policy of the same models. Inputs under way keep theirs.
+
+        Parameters
+        ----------
+        policy : Policy
+        monitor : Monitor, optional
+            Counts the decisions of the policy. The default is a new one.
+
+        Returns
+        -------
+        Monitor
+            The monitor of the previous policy, which still counts its inputs under way.
+
+        Raises
+        ------
+        ValueError
+            If the models differ.
+
+        See Also
+        --------
+        Monitor.recertify : Choose and certify other thresholds.
+        """
+        old = self.rules
+        if policy.models != old.point.models:
+            raise ValueError(
+                f"the policy has the models {list(policy.models)}, the service "
+                f"{list(old.point.models)}. Start another service"
+            )
+        self.rules = rules_of(policy, monitor)
+        LOG.info("policy %s replaces %s: %r", self.rules.checksum, old.checksum, policy)
+        return old.monitor
+
+    def _enter(self, inputs: Any, ids: Sequence | None) -> Caller:
+        """Queue the inputs of a caller for the first model."""
+        kind, sources = self.models.split(inputs)
+        count = len(sources)
+        names = None if ids is None else validate_ids(ids, count)
+        if self.undecided + count > self.queue:
+            self.refused += count
+            raise Overloaded(
+                f"{self.undecided} inputs are undecided, and {count} more exceed queue={self.queue}"
+            )
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        until = now + self.deadline
+        rules = self.rules
+        first, drawn = rules.monitor.enter(count, self.audit)
+        caller = Caller(loop.create_future(), [], count, None if until == math.inf else until)
+        for place, (source, is_drawn) in enumerate(zip(sources, drawn.tolist())):
+            number = first + place
+            record = Record(number if names is None else names[place], number=number)
+            record.audited = is_drawn
+            record.policy = rules.checksum
+            caller.items.append(Item(record, rules, kind, source, now, until, caller))
+        if count:
+            self.undecided += count
+            self.idle.clear()
+            for item in caller.items:
+                self._queue(item, 0)
+        return caller
+
+    async def _wait(self, caller: Caller) -> None:
+        """Wait until a caller's items are decided, or raise an error of one of them."""
+        deadline = asyncio.timeout_at(caller.until)
+        try:
+            async with deadline:
+                if caller.undecided:
+                    await caller.answered
+        except BaseException as error:
+            fault = self._end_deadline(caller) if deadline.expired() else error
+            if fault is not None:
+                with suppress(Exception):  # a class may refuse attributes
+                    fault.decided = self._decisions(caller)  # type: ignore[attr-defined]
+                raise fault from None
+
+    def _decisions(self, caller: Caller) -> Decisions:
+        """Return the decisions of a caller so far."""
+        records = [item.record for item in caller.items]
+        return decisions_of(records, self.rules.point.models, self.models.unknown)
+
+    def _end_deadline(self, caller: Caller) -> BaseException | None:
+        """Decide the inputs of a caller by their answer so far. Return an error if one has none."""
+        fault = None
+        for item in caller.items:
+            if not item.is_done:
+                if self.stops or "none" not in item.record.failures:
+                    name = self.stages[item.stage].name
+                    fault = DeadlineExceeded(f"no answer of {name!r} within {self.deadline:g} s")
+                cost = None if item.is_called else 0.0
+                item.record.add(None, None, FAILURES[TIMEOUT], cost, None)
+                self._finish(item)
+        return fault
+
+    def _queue(self, item: Item, number: int) -> None:
+        """Queue an item for a model. Calls start in the next iteration of the loop."""
+        if number != item.stage:
+            item.retries = 0
+        item.stage = number
+        item.is_called = False
+        self.stages[number].queue.append(item)
+        self._schedule()
+
+    def _schedule(self) -> None:
+        """Start due calls in the next iteration of the loop, when all callers have entered."""
+        if not self.is_scheduled:
+            self.is_scheduled = True
+            asyncio.get_running_loop().call_soon(self._start_calls)
+
+    def _start_calls(self) -> None:
+        """Start calls while inputs wait and calls are free. Later models come first."""
+        self.is_scheduled = False
+        now = asyncio.get_running_loop().time()
+        for stage in reversed(self.stages):
+            while stage.queue and stage.free and self.free:
+                items = stage.take()
+                if items and stage.allows(now):
+                    stage.free -= 1
+                    self.free -= 1
+                    call = asyncio.create_task(self._call(stage, items))
+                    self.calls.add(call)
+                    call.add_done_callback(self.calls.discard)
+                elif items:
+                    text = f"model {stage.name!r} is not called, since its last calls failed: "
+                    self._fail(items, ERROR, ConnectionError(text + stage.last_fault), 0.0, 0.0)
+
+    async def _call(self, stage: Stage, items: list[Item]) -> None:
+        """Call a model on a batch. Its inputs exit, are deferred, or fail."""
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        number = items[0].stage
+        rules = items[0].rules
+        sources = [item.source for item in items]
+        limit = min(max(item.until for item in items) - started, stage.timeout or math.inf)
+        is_read = False
+        try:
+            async with asyncio.timeout(None if limit == math.inf else limit):
+                answer = await self.models.ask(number, sources)
+            is_read = True
+            before = [answer_of(item.record) for item in items] if rules.point.fitted else []
+            read, sources = self.models.read(
+                rules.point, number, sources, answer, before, rules.monitor.equal
+            )
+        except BaseException as error:  # also CancelledError: no caller may wait forever
+            add_note(error, stage.name, len(items))
+            stage.log(error, len(items))
+            self._end_call(stage, not is_read)
+            kind = MALFORMED if is_read else failure_of(error)
+            self._fail(items, kind, error, None, loop.time() - started)
+        else:
+            is_down = (read.failures == TIMEOUT) | (read.failures == ERROR)
+            self._end_call(stage, bool(is_down.all()))
+            for item, source in zip(items, sources):
+                item.source = source
+            self._take_answer(stage, items, read, loop.time() - started)
+
+    def _end_call(self, stage: Stage, has_failed: bool) -> None:
+        """Let another call start. Only the calls of functions stop after failures."""
+        stage.free += 1
+        self.free += 1
+        if isinstance(self.models, Functions):
+            stage.update(has_failed)
+        self._schedule()
+
+    def _take_answer(self, stage: Stage, items: list[Item], answer: Answer, seconds: float) -> None:
+        """Let inputs exit or defer them, by the answer of a model."""
+        point = items[0].rules.point
+        number = items[0].stage
+        exits = [True] * len(items)
+        if number < self.last:
+            exits = find_exits(
+                point, number, convert_units(point.metric, answer.confidence)
+            ).tolist()
+        costs = [None] * len(items) if answer.costs is None else answer.costs.tolist()
+        columns = zip(answer.guesses[:, 0].tolist(), answer.confidence.tolist(), costs)
+        failures = answer.failures.tolist()
+        for row, (item, (prediction, confidence, cost)) in enumerate(zip(items, columns)):
+            if failures[row]:
+                error = None
+                if isinstance(self.models, Functions):
+                    error = error_of(prediction, stage, point, item, answer, row)
+                self._fail([item], failures[row], error, cost, seconds)
+            elif item.caller is None:
+                self._resolve(item, prediction, "none", cost, seconds)
+            elif not item.is_done:
+                item.record.add(prediction, confidence, "none", cost, seconds)
+                self._finish(item) if exits[row] else self._queue(item, number + 1)
+
+    def _fail(
+        self,
+        items: list[Item],
+        kind: int,
+        error: BaseException | None,
+        cost: float | None,
+        seconds: float,
+    ) -> None:
+        """Retry inputs for which a model failed, defer them, or let them exit."""
+        loop = asyncio.get_running_loop()
+        for item in items:
+            delay = None
+            if item.is_done:
+                continue
+            if kind in (TIMEOUT, ERROR):
+                delay = self.stages[item.stage].retry_delay(item, loop.time())
+            if delay is not None:
+                item.is_called = False
+                loop.call_later(delay, self._queue, item, item.stage)
+            elif item.caller is None:
+                self._resolve(item, None, FAILURES[kind], cost, seconds)
+            else:
+                item.record.add(None, None, FAILURES[kind], cost, seconds)
+                if self.stops and error is not None:
+                    self._finish(item, error)
+                elif item.stage == self.last:
+                    self._finish(item)
+                else:
+                    self._queue(item, item.stage + 1)
+
+    def _finish(self, item: Item, error: BaseException | None = None) -> None:
+        """End the way of an item. An error is raised for its caller."""
+        caller = item.caller
+        assert caller is not None
+        item.is_done = True
+        now = asyncio.get_running_loop().time()
+        item.record.finish(self.models.names, now - item.arrived)
+        item.rules.monitor.decide(item.record)
+        if item.record.audited:
+            self._audit(item)
+        caller.undecided -= 1
+        self.undecided -= 1
+        if not caller.answered.done():
+            if error is not None:
+                caller.answered.set_exception(error)
+            elif not caller.undecided:
+                caller.answered.set_result(None)
+        self._check_idle()
+
+    def _audit(self, item: Item) -> None:
+        """Queue an input for the reference, unless the reference has answered."""
+        record = item.record
+        number = len(self.stages) - 1
+        stage = self.models.names.index(self.models.names[number])
+        method = item.rules.point.method
+        until = asyncio.get_running_loop().time() + self.deadline
+        audit = Item(record, item.rules, item.kind, item.source, item.arrived, until)
+        self.audits += 1
+        is_own_answer = stage < number and (method is None or method.ensemble == "none")
+        if is_own_answer and record.failures[stage : stage + 1] == ["none"]:
+            self._resolve(audit, record.predictions[stage], "none", 0.0, 0.0)
+        else:
+            self._queue(audit, number)
+
+    def _resolve(
+        self, item: Item, answer: Any, failure: str, cost: float | None, seconds: float
+    ) -> None:
+        """Record the reference's answer for an audited input."""
+        item.is_done = True
+        self.audits -= 1
+        record = AuditRecord(item.record.id, answer, failure, cost, seconds)
+        try:
+            item.rules.monitor.resolve(record)
+        except Exception as error:  # of monitor.equal
+            LOG.warning("the audit of %r failed: %s: %s", record.id, type(error).__name__, error)
+        self._check_idle()
+
+    def _check_idle(self) -> None:
+        """Wake :meth:`end` if nothing is under way."""
+        if not self.undecided and not self.audits:
+            self.idle.set()
+
+
+def rules_of(policy: Policy, monitor: Monitor | None) -> Rules:
+    """Return a policy with its monitor and the start of its checksum."""
+    monitor = monitor or Monitor(policy)
+    monitor.refuse_other(policy.point)
+    checksum = ""
+    with suppress(ValueError):  # a file cannot hold a metric that is a function
+        checksum = digest_of(parts_as_json(policy.in_use))[:12]
+    return Rules(policy.in_use, monitor, checksum)
+
+
+def error_of(
+    prediction: Any, stage: Stage, point: Any, item: Item, answer: Answer, row: int
+) -> BaseException:
+    """Return the exception of an input for which a model failed."""
+    if isinstance(prediction, BaseException):
+        stage.log(prediction, 1)
+        return prediction
+    text = describe_failure(point, item.record.id, answer, row)
+    return ValueError(f"model {stage.name!r}: {text}")
+
+
+def answer_of(record: Record) -> Any:
+    """Return the last prediction of a record, or None."""
+    return next((each for each in reversed(record.predictions) if each is not None), None)
 
 
 def per_stage(
@@ -193,6 +548,11 @@ def per_stage(
     return [*each, each[names.index(reference) if reference in names else -1]]
 
 
-def check_timeout(value: Any, what: str) -> float | None:
-    """Return seconds, more than 0, or None for no timeout."""
+def check_seconds(value: Any, what: str) -> Any:
+    """Return seconds, more than 0, or None."""
     return value if value is None else check_number(value, what, "seconds, or None", 1e-9)
+
+
+def check_retries(value: Any, what: str) -> int:
+    """Return a number of retries."""
+    return check_count(value, what, 0)

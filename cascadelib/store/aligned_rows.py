@@ -100,22 +100,18 @@ def aligned_rows(correct: Any, names: Iterable[str] = (), chance: Any = 0.0) -> 
     >>> print(aligned_rows(shifted, ["small", "medium", "large"]).evidence)
     the rows of model 'large' are out of step with those of the others: ...
     """
-    scores = np.atleast_2d(np.asarray(correct))
-    names = list(names) or [f"model {row}" for row in range(len(scores))]
-    is_graded = scores.dtype.kind == "f"
-    is_correct = scores > scores.mean(axis=1, keepdims=True) if is_graded else scores.astype(bool)
+    is_correct, is_tested = tested_models(np.atleast_2d(np.asarray(correct)), chance)
     samples = max(is_correct.shape[1], 1)
-    accuracy = is_correct.sum(axis=1) / samples
-    error = np.sqrt(accuracy * (1 - accuracy) / samples)
-    is_tested = (accuracy - ABOVE_CHANCE * error > np.where(is_graded, 0, chance)) & (error > 0)
+    names = list(names) or [f"model {row}" for row in range(len(is_correct))]
     tested = [name for name, keep in zip(names, is_tested, strict=True) if keep]
-    missing = [name for name, keep in zip(names, is_tested, strict=True) if not keep]
+    missing = [name for name in names if name not in tested]
     left_out = f" (left out as constant or at chance: {brief(missing)})" if missing else ""
     if len(tested) < 2:
         reason = "the test needs two models that are neither constant nor at chance"
         return Alignment("not verifiable", reason + left_out, pd.DataFrame({"model": tested}))
     is_correct = is_correct[is_tested].astype(np.float32)  # a sum of samples is exact up to 2^24
-    spread = np.sqrt(accuracy * (1 - accuracy))[is_tested]
+    accuracy = is_correct.mean(axis=1, dtype=np.float64)
+    spread = np.sqrt(accuracy * (1 - accuracy))
     one, other = np.triu_indices(len(tested), 1)
     # The correlation of two models is that of their pair: one interval, with two ends.
     ends = 2 if len(tested) == 2 else 4 * len(tested)
@@ -140,6 +136,17 @@ def aligned_rows(correct: Any, names: Iterable[str] = (), chance: Any = 0.0) -> 
             f"they fit those of the others better when moved by {offset:+d}"
         )
     return Alignment(status, evidence + left_out, table)
+
+
+def tested_models(scores: Array, chance: Any) -> tuple[Array, Array]:
+    """Return correctness, bool [M, k], and which models are significantly above chance [M]."""
+    is_graded = scores.dtype.kind == "f"
+    is_correct = scores > scores.mean(axis=1, keepdims=True) if is_graded else scores.astype(bool)
+    samples = max(is_correct.shape[1], 1)
+    accuracy = is_correct.sum(axis=1) / samples
+    error = np.sqrt(accuracy * (1 - accuracy) / samples)
+    lower = accuracy - ABOVE_CHANCE * error
+    return is_correct, (lower > np.where(is_graded, 0, chance)) & (error > 0)
 
 
 def alignment_of(store: Any, names: Iterable[str] | None = None) -> Alignment:

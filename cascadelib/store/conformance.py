@@ -44,9 +44,13 @@ def check_conformance(make: Callable[[], Any], method: Any = None) -> None:
         before = pd.Series(store.costs(store.default_cost), names)[list(part.models.index)]
         assert (part.costs(store.default_cost) == before).all(), "select(names) keeps the costs"
     assert list(store.select(names[0]).models.index) == names[:1], "select takes one name"
-    assert _refuses(lambda: store.costs("no such cost")), "an unknown kind of cost: ValueError"
-    assert _refuses(lambda: store.take([])), "take of no sample: ValueError"
-    assert _refuses(lambda: store.select(["no such model"])), "unknown models: ValueError"
+    refusals = {
+        "an unknown kind of cost: ValueError": lambda: store.costs("no such cost"),
+        "take of no sample: ValueError": lambda: store.take([]),
+        "unknown models: ValueError": lambda: store.select(["no such model"]),
+    }
+    for rule, call in refusals.items():
+        assert _refuses(call), rule
     _check_predictions(store, names[0], method)
 
 

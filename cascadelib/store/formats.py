@@ -11,22 +11,21 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 from urllib.parse import unquote
 
 import numpy as np
 from numpy import ndarray as Array
+from safetensors import safe_open
 from safetensors.numpy import save
 
 from ..files import (
-    LARGEST_JSON,
     SUFFIX,
     UNUSABLE,
     digest_of,
     file_name,
     ignores_case,
     opened,
-    parsed,
     replacing,
     usable,
 )
@@ -34,16 +33,7 @@ from ..origin import Origin
 from .manifest import MANIFEST, Manifest, lock_store, read_labels, read_manifest
 
 DIGEST = "metadata_sha256"
-# Raised by the header of another kind of file.
-NOT_A_HEADER = (
-    ValueError,
-    KeyError,
-    TypeError,
-    AttributeError,
-    IndexError,
-    OverflowError,
-    RecursionError,
-)
+KINDS = ("logits", "probabilities")
 DTYPES = {f"F{8 * size}": np.dtype(f"<f{size}") for size in (2, 4, 8)}
 
 
@@ -92,74 +82,78 @@ def encoded(logits: Array, metadata: dict, kind: str = "logits") -> bytes:
     logits = np.ascontiguousarray(logits)
     stated = metadata | {"sha256": sha256(logits)}
     texts = {key: encoded_metadata(key, value) for key, value in stated.items()}
-    dtype = next(name for name, own in DTYPES.items() if own == logits.dtype)
-    digest = digest_of([kind, dtype, list(logits.shape), texts])
+    digest = digest_of([kind, f"F{8 * logits.itemsize}", list(logits.shape), texts])
     return save({kind: logits}, texts | {DIGEST: digest})
 
 
-@dataclass(frozen=True)
-class LogitFile:
-    """The checked header of a model's file."""
+@dataclass(frozen=True, eq=False)
+class Output:
+    """The output of a model on all samples: a tensor in memory, or the checked header of a file.
 
-    path: Path
-    dtype: np.dtype
-    shape: tuple[int, int]
-    offset: int
+    Parameters
+    ----------
+    metadata : dict
+    kind : {"logits", "probabilities"}
+    shape : tuple
+        (samples, classes).
+    kept : dict
+        The mapped tensor and what was computed of it.
+    path, dtype, offset, digest
+        The file, the type and position of its tensor, and the digest of its header.
+    """
+
     metadata: dict
     kind: str
-    digest: str
-    kept: dict = field(default_factory=dict, repr=False, compare=False)
+    shape: tuple[int, int]
+    kept: dict = field(default_factory=dict, repr=False)
+    path: Path | None = None
+    dtype: Any = None
+    offset: int = 0
+    digest: str = ""
 
     @classmethod
-    def read(cls, path: Path) -> "LogitFile":
+    def of(cls, tensor: Array, metadata: dict, kind: str) -> "Output":
+        """Return the output of a tensor in memory."""
+        return cls(metadata, kind, tensor.shape, {"tensor": tensor})
+
+    @classmethod
+    def read(cls, path: Path) -> "Output":
         """Read the header of a file. A ValueError names the file and the failed check."""
         with opened(path) as file:
-            return cls.of(file, path)
-
-    @classmethod
-    def of(cls, file: BinaryIO, path: Path) -> "LogitFile":
-        """Read the header of an open file."""
-        size = os.fstat(file.fileno()).st_size
-        start = file.read(8) or b""
-        length = int.from_bytes(start, "little")
-        if len(start) < 8 or length > size - 8 or length > LARGEST_JSON:
-            raise ValueError(
-                f"{path}: not a whole safetensors file ({size} bytes, its header needs "
-                f"{8 + length})"
-            )
-        header = parsed(file.read(length), path)
-        kind = "probabilities" if "probabilities" in header else "logits"
+            size = os.fstat(file.fileno()).st_size
         try:
-            texts = header["__metadata__"]
-            entry = header[kind]
-            rows, classes = entry["shape"]
-            dtype = DTYPES[entry["dtype"]]
+            with safe_open(path, "np") as file:
+                [kind] = file.keys()
+                shape = file.get_slice(kind).get_shape()
+                dtype = file.get_slice(kind).get_dtype()
+                texts = dict(sorted(file.metadata().items()))
             stated = texts.pop(DIGEST, None)  # missing in the oldest files
-            digest = digest_of([kind, entry["dtype"], entry["shape"], texts])
+            digest = digest_of([kind, dtype, shape, texts])
             metadata = {key: decoded_metadata(text) for key, text in texts.items()}
-        except NOT_A_HEADER as error:
+            offset = size - DTYPES[dtype].itemsize * math.prod(shape)  # the tensor is at the end
+            rows, classes = shape
+        except Exception as error:  # of another kind of file, anything
             raise ValueError(
-                f"{path}: its header is not that of a file of logits ({error!r:.200})"
+                f"{path}: not a whole safetensors file with a header of logits: truncated, "
+                f"appended to or foreign ({error!s:.200})"
             ) from None
-        if stated not in (None, digest):
+        if stated not in (None, digest) or kind not in KINDS:
             raise ValueError(
                 f"{path}: its header is not the one that was written (SHA-256): edited or damaged"
             )
-        expected = 8 + length + dtype.itemsize * rows * classes
-        if size != expected:
-            raise ValueError(
-                f"{path}: has {size} bytes instead of {expected} (truncated or appended to)"
-            )
-        return cls(path, dtype, (rows, classes), 8 + length, metadata, kind, digest)
+        return cls(metadata, kind, (rows, classes), {}, path, DTYPES[dtype], offset, digest)
 
     def open(self, hashed: bool = True) -> Array:
-        """Map the tensor [k, classes], read-only.
+        """Return the tensor [k, classes], read-only. That of a file is mapped.
 
         Raises a ValueError if the file was replaced, or if the SHA-256 is wrong and ``hashed``.
         """
-        # Header and tensor are read from one open file, which another process may replace.
+        if self.path is None:
+            return self.kept["tensor"]
         with opened(self.path) as file:
-            if LogitFile.of(file, self.path).digest != self.digest:
+            # Another process may replace the file, also between these two readings.
+            is_same = Output.read(self.path).digest == self.digest
+            if not is_same or not os.path.samestat(os.fstat(file.fileno()), os.stat(self.path)):
                 raise ValueError(
                     f"{self.path}: it was replaced since this store was opened; open the store "
                     "again"
@@ -201,48 +195,22 @@ def memory_is_limited() -> bool:
 QUICKLY_HASHED = 256 * 2**20  # bytes; only verify() hashes larger tensors
 
 
-@dataclass(frozen=True, eq=False)
-class LogitArray:
-    """A model in memory, with the members of a :class:`LogitFile`."""
-
-    tensor: Array
-    metadata: dict
-    kind: str
-    kept: dict = field(default_factory=dict)
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Return (samples, classes)."""
-        return self.tensor.shape
-
-    def open(self) -> Array:
-        """Return the tensor."""
-        return self.tensor
-
-
 class Memory:
     """The models of a store in memory."""
 
     def __init__(self, labels: Origin):
         self.labels = labels
-        self.models: dict[str, LogitArray] = {}
+        self.models: dict[str, Output] = {}
         self.broken: dict[str, str] = {}
 
-    def put(
-        self,
-        model: str,
-        tensor: Array,
-        metadata: dict,
-        kind: str,
-        replace_it: bool,
-    ) -> None:
-        """Add or replace a model. The kind is "logits" or "probabilities"."""
-        tensor = tensor.copy()
+    def put(self, model: str, output: Output, replace_it: bool) -> None:
+        """Add or replace a model."""
+        tensor = output.tensor.copy()
         tensor.flags.writeable = False
-        self.models[model] = LogitArray(tensor, metadata, kind)
+        self.models[model] = Output.of(tensor, output.metadata, output.kind)
 
 
-class Folder:
+class Folder(Memory):
     """The models of a store on disk; see docs/architecture.md, *On disk*.
 
     A broken or lost file is skipped with a warning.
@@ -251,11 +219,11 @@ class Folder:
     def __init__(self, path: str | Path):
         self.path = Path(path)
         self.manifest = read_manifest(self.path)
-        self.labels = read_labels(self.path, self.manifest)
+        super().__init__(read_labels(self.path, self.manifest))
         before = None
         while self.manifest != before:
-            self.models: dict[str, LogitFile] = {}
-            self.broken: dict[str, str] = {}
+            self.models.clear()
+            self.broken.clear()
             files = self.path.glob("[!.]*" + SUFFIX)
             there = {unquote(path.name.removesuffix(SUFFIX)) for path in files}
             for model in sorted(there | set(self.manifest.models)):
@@ -281,7 +249,7 @@ class Folder:
         digests = self.manifest.models.get(model, [])
         try:
             path = self.path / file_name(model)
-            file = LogitFile.read(path)
+            file = Output.read(path)
             name = file.metadata.get("model")
             own_samples = file.metadata.get("samples") == self.manifest.fingerprint
             checks = {
@@ -299,21 +267,15 @@ class Folder:
         except (ValueError, OSError) as error:
             self.broken[model] = str(error)
 
-    def put(
-        self,
-        model: str,
-        tensor: Array,
-        metadata: dict,
-        kind: str,
-        replace_it: bool,
-    ) -> None:
+    def put(self, model: str, output: Output, replace_it: bool) -> None:
         """Add or replace a model atomically. Other processes may add models simultaneously.
 
         Raises a ValueError if another process has added it and ``replace_it`` is false, or if its
         name differs from another one in case only and the disk ignores case.
         """
         path = self.path / file_name(model)
-        content = encoded(tensor, metadata | {"samples": self.labels.fingerprint}, kind)
+        metadata = output.metadata | {"samples": self.labels.fingerprint}
+        content = encoded(output.tensor, metadata, output.kind)
         with lock_store(self.path):
             before = self.now()
             check_spellings(self.path / MANIFEST, {model, *before.models, *self.models})
@@ -321,7 +283,7 @@ class Folder:
                 raise ValueError(already_there(model))
             with replacing(path) as temporary:
                 temporary.write_bytes(content)
-                file = replace(LogitFile.read(temporary), path=path)
+                file = replace(Output.read(temporary), path=path)
                 digests = [*before.models.get(model, [None]), file.digest]
                 before.with_digests(model, *digests).write(self.path)
             self.manifest = before.with_digests(model, file.digest)
@@ -329,26 +291,13 @@ class Folder:
         self.models[model] = file
         self.broken.pop(model, None)
 
-    def settle(self) -> None:
-        """Remove the files of killed writers, and list the existing files only."""
-        with lock_store(self.path):
-            now = self.now()
-            settled = dict(now.models)
-            for model, file in self.models.items():
-                if file.digest in now.models.get(model, []):
-                    settled[model] = [file.digest]
-            if settled != now.models:
-                replace(now, models=settled).write(self.path)
-
 
 def check_spellings(there: Path, models: Iterable[str]) -> None:
     """Raise a ValueError if names differ in case only and the disk of a file ignores case."""
-    if not ignores_case(there):
-        return
     spelt: dict[str, str] = {}
     for name in sorted(models):
         other = spelt.setdefault(file_name(name).lower(), name)
-        if other != name:
+        if other != name and ignores_case(there):
             raise ValueError(
                 f"{there.parent}: the names of models {other!r} and {name!r} differ in case alone, "
                 "and this disk ignores case; give one of them another name"
@@ -362,5 +311,4 @@ def some_outputs(models: Mapping, rows: Array | None, name: str) -> Array:
     """
     tensor = models[name].tensor
     classes = np.unique(np.linspace(0, tensor.shape[1] - 1, 32).astype(int))
-    outputs = tensor[:, classes].T
-    return outputs if rows is None else outputs[:, rows]
+    return tensor[:, classes].T[:, slice(None) if rows is None else rows]

@@ -21,7 +21,7 @@ from ..labels import chosen_rows
 from ..origin import Origin
 from ..scoring import accuracies, log_of, ranks_of
 from ..stages import StageFunction
-from .formats import Folder, LogitArray, LogitFile, Memory, already_there, some_outputs
+from .formats import Folder, Memory, Output, already_there, some_outputs
 from .manifest import create
 from .model_checks import (
     accuracies_of,
@@ -245,8 +245,8 @@ class LogitStore:
         held = f"{len(self)} samples, {len(self._present())} models"
         return f"<LogitStore {where}: {self.dataset} {self.split}, {held}>"
 
-    def _present(self) -> dict[str, Any]:
-        """Return {name: LogitFile or LogitArray}, a dict to which other threads do not add."""
+    def _present(self) -> dict[str, Output]:
+        """Return the outputs by model, a dict to which other threads do not add."""
         return self._shelf.models.copy() if self._models is None else self._models
 
     @property
@@ -296,8 +296,8 @@ class LogitStore:
         """Return a number that changes when a model is replaced."""
         return self._model(name).metadata["order"]
 
-    def _model(self, name: str) -> Any:
-        """Return the LogitFile or LogitArray of a model."""
+    def _model(self, name: str) -> Output:
+        """Return the output of a model in the files or arrays."""
         present = self._present()
         broken = self._shelf.broken
         if known(name, [*present, *broken], "model") in broken:
@@ -320,7 +320,7 @@ class LogitStore:
         """
         return self._output(self._model(name))
 
-    def _output(self, own: LogitFile | LogitArray) -> Array:
+    def _output(self, own: Output) -> Array:
         """Return the output of a model on the samples of this view."""
         return own.tensor if self._rows is None else own.tensor[self._rows]
 
@@ -443,7 +443,7 @@ class LogitStore:
         for name, own in self._present().items():
             output = self._output(own)
             scores = dict(zip(("top1", "top5"), accuracies_of(output, given)))
-            shelf.models[name] = LogitArray(output, own.metadata | scores, own.kind)
+            shelf.models[name] = Output.of(output, own.metadata | scores, own.kind)
         return store
 
     def _view(self, rows: Array | None, models: dict[str, Any] | None) -> "LogitStore":
@@ -514,7 +514,7 @@ class LogitStore:
         with ADDING:
             order = self._place_for(name, output.shape[1], replace)
             entry = {"model": name, "order": order, "top1": top1, "top5": top5} | header
-            self._shelf.put(name, output, entry, kind, replace)
+            self._shelf.put(name, Output.of(output, entry, kind), replace)
 
     def _place_for(self, name: str, classes: int, replace: bool) -> int:
         """Return the number of a new model.

@@ -4,14 +4,14 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
 
 import numpy as np
 
-from ..checks import TEXT, fits
+from ..checks import TEXT, misfit
 from ..files import (
     UNUSABLE,
     digest_of,
@@ -42,12 +42,13 @@ class Manifest:
     dataset: str
     split: str
     samples: int
-    classes: tuple[str, ...] | None
+    classes: list[str] | None
     fingerprint: str
     labels_sha256: str
-    ids_given: bool | None = None
+    ids_given: bool
     models: dict[str, list] = field(default_factory=dict)
     format: str = FORMAT
+    labels: str = LABELS
 
     def with_digests(self, model: str, *digests: str | None) -> "Manifest":
         """Return the manifest with other digests of a model."""
@@ -55,24 +56,18 @@ class Manifest:
 
     def write(self, folder: Path) -> None:
         """Write the manifest and its digest."""
-        content = asdict(self) | {"labels": LABELS}
-        if not usable(content | {"classes": list(self.classes or ())}):
+        content = asdict(self)
+        if not usable(content):
             raise ValueError(f"{folder / MANIFEST}: {UNUSABLE}")
         text = json.dumps(content | {"sha256": digest_of(content)}, indent=1, ensure_ascii=False)
         with replacing(folder / MANIFEST) as temporary:
             temporary.write_text(text + "\n", encoding="utf-8")
 
 
-KEYS: dict = {  # forms of the keys, as fits() reads them
-    "format": str,
-    "dataset": str,
-    "split": str,
+FORMS: dict = {key.name: str for key in fields(Manifest)} | {  # as misfit() reads them
     "samples": range(2**63),
-    "fingerprint": str,
-    "labels": str,
     "classes": ([str], None),
-    "ids_given": (bool, None),
-    "labels_sha256": str,
+    "ids_given": bool,
     "models": {str: [TEXT]},
     "sha256": str,
 }
@@ -94,21 +89,16 @@ def read_manifest(folder: Path) -> Manifest:
             f"{path}: not the manifest of a store: format {content.get('format')!r}, expected "
             f"{FORMAT!r}; extract the logits again if an older cascadelib wrote them"
         )
-    wrong = [key for key, form in KEYS.items() if not fits(content.get(key), form)]
-    wrong += sorted(content.keys() - KEYS.keys())
-    if wrong:
+    unknown = sorted(content.keys() - FORMS.keys())
+    if place := misfit(content, FORMS) or ", ".join(map(repr, unknown)):
         raise ValueError(
-            f"{path}: not the manifest of a store: {', '.join(map(repr, wrong))} wrong, missing or "
-            "unknown"
+            f"{path}: not the manifest of a store: {place} is wrong, missing or unknown"
         )
-    stated = content.pop("sha256")
-    if stated != digest_of(content):
+    if content.pop("sha256") != digest_of(content):
         raise ValueError(
             f"{path}: it is not the manifest that was written (SHA-256): edited or damaged"
         )
-    del content["labels"]
-    classes = content.get("classes")
-    return Manifest(**content | {"classes": classes and tuple(classes)})
+    return Manifest(**{"classes": None} | content)
 
 
 @contextlib.contextmanager
@@ -138,7 +128,7 @@ def create(path: str | Path, labels: Origin) -> None:
         labels.dataset,
         labels.split,
         len(labels),
-        labels.classes,
+        None if labels.classes is None else [*labels.classes],
         labels.fingerprint,
         file_digest(path / LABELS),
         labels.has_ids,
@@ -169,6 +159,5 @@ def read_labels(folder: Path, manifest: Manifest) -> Origin:
             raise ValueError(f"labels and sample ids are not those of {MANIFEST} (fingerprint)")
     except Exception as error:  # zipfile, zlib and numpy raise many kinds for damaged files
         raise ValueError(f"{path}: the store's labels cannot be read ({error!s:.300})") from None
-    numbered = np.array_equal(labels.sample_ids, np.arange(len(labels)).astype(str))
-    has_ids = not numbered if manifest.ids_given is None else manifest.ids_given
-    return replace(labels, has_ids=has_ids, source=f"{folder.resolve()} {manifest.fingerprint}")
+    source = f"{folder.resolve()} {manifest.fingerprint}"
+    return replace(labels, has_ids=manifest.ids_given, source=source)

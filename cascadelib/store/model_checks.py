@@ -15,15 +15,12 @@ from .formats import decoded_metadata, encoded_metadata
 from .model_table import RESERVED, cost_names_of
 
 DTYPES = ("float16", "float32", "float64")
-# Forms of metadata, as fits() reads them. () is never valid: these are arguments of LogitStore.add.
+# Forms of metadata, as fits() reads them.
 METADATA: dict = {
     "extraction": (dict, None),
     "image_size": (slice(0, 2**31), None),
+    **dict.fromkeys(("checkpoint", "revision"), (str, dict, list, float, None)),
 }
-METADATA |= dict.fromkeys(("checkpoint", "revision"), (str, dict, list, float, None))
-METADATA |= dict.fromkeys(
-    "self name logits sample_ids replace dtype probabilities normalise".split(), ()
-)
 
 
 def as_array(logits: Any, what: str) -> Array:

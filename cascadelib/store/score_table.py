@@ -13,32 +13,16 @@ import numpy as np
 import pandas as pd
 from numpy import ndarray as Array
 
-from ..checks import about, brief, items_of, known, reals
+from ..checks import about, brief, items_of, known
 from ..labels import aligned, as_text, chosen_rows
 from ..origin import Origin
 from ..scoring import F1
 from ..stages import StageFunction
 from .tables.faults import refuse
 from .tables.frames import frame_of, scores_of
-from .tables.score_checks import (
-    bools_or_reals,
-    checked_columns,
-    checked_confidence,
-    checked_cost,
-    checked_labels,
-    checked_names,
-    checked_shape,
-    correctness,
-    origin_of,
-    refuse_missing,
-)
-from .tables.spelling import compared
+from .tables.score_checks import checked_values, converted_arguments, refuse_missing
 from .tables.table_files import LARGEST_TABLE
 
-NEITHER = (
-    "a ScoreTable needs correct= or predictions= (of a table's columns: correct=, or label= and "
-    "prediction=); got neither"
-)
 NO_LABEL = "(none)"  # replaces an empty label, which no model predicts
 USUAL_METRIC = "max_softmax"  # of a Method with default arguments
 
@@ -85,7 +69,7 @@ class ScoreTable:
     cost : array of shape (n_models,) or (n_models, n_samples)
         Cost of a query in any unit, 0 or more.
     names : iterable of str, optional
-        Distinct names of the models. Defaults to "model 0", "model 1" …
+        Distinct names of the models. Defaults to "model 0", "model 1" and so on.
     sample_ids : array of shape (n_samples,), optional
         Distinct ids. :func:`certify` compares them with those of other tables.
     predictions : array of shape (n_models, n_samples), optional
@@ -155,50 +139,15 @@ class ScoreTable:
 
     def __post_init__(self) -> None:
         """Replace the arguments by checked, read-only arrays."""
-        names = () if self.names is None else tuple(map(str, self.names))
-        ids: Any = getattr(self.sample_ids, "sample_ids", self.sample_ids)
-        axes = (names or None, ids)
-        correct = aligned(self.correct, "correct", *axes)
-        predictions = aligned(self.predictions, "predictions", *axes)
-        labels = aligned(self.labels, "labels", ids)
-        if correct is None and predictions is None:
-            raise ValueError(NEITHER)
-        confidence = reals(aligned(self.confidence, "confidence", *axes), "confidence")
-        if correct is not None:
-            correct = checked_shape("correct", bools_or_reals(correct), confidence.shape)
-        if predictions is not None:
-            predictions = checked_shape("predictions", as_text(predictions), confidence.shape)
-        models, samples = confidence.shape
-        names = checked_names(names, models)
-        labels = None if labels is None else as_text(labels)
-        labels, predictions = compared(labels, predictions, self.normalize)
-        if labels is not None:
-            labels = checked_labels(labels, samples)
-        given = [values.ravel() for values in (labels, predictions) if values is not None]
-        texts = np.unique(np.concatenate([np.array([""]), *map(np.unique, given)]))
-        origin = origin_of(self.sample_ids, labels, texts, samples)
+        given = converted_arguments(self)
+        names, ids = given["names"], given["origin"].sample_ids
 
-        def place(_: int, sample: int) -> str:
-            return f"sample {str(origin.sample_ids[sample])!r}"
+        def place(model: int, sample: int) -> str:
+            return f"sample {str(ids[sample])!r}, model {names[model]!r}"
 
-        cost = checked_cost(aligned(self.cost, "cost", *axes), names, samples, place)
-        correct = correctness(correct, predictions, labels, names, texts, place, self.normalize)
-        confidence = checked_confidence(confidence, predictions, names, place)
-        answered = np.ones(confidence.shape, bool) if predictions is None else predictions != ""
-        if self.answered is not None:
-            there = np.array(aligned(self.answered, "answered", *axes), bool)
-            answered = checked_shape("answered", there, confidence.shape)
-        self._hold(
-            origin,
-            correct=correct,
-            confidence=confidence,
-            cost=cost,
-            names=names,
-            predictions=predictions,
-            labels=labels,
-            columns=checked_columns(self.columns, confidence.shape, *axes),
-            answered=answered,
-        )
+        checked, faults = checked_values(given, place)
+        refuse(faults)
+        self._hold(**checked)
 
     def _hold(self, origin: Origin, **parts: Any) -> "ScoreTable":
         """Set checked attributes, and make their arrays read-only."""
@@ -214,6 +163,11 @@ class ScoreTable:
             origin=replace(origin, models=answers, read=answers.__getitem__),
         )
         return self
+
+    @classmethod
+    def of_checked(cls, parts: dict[str, Any]) -> "ScoreTable":
+        """Return the table of parts that :func:`checked_values` returned."""
+        return cls.__new__(cls)._hold(**parts)
 
     @classmethod
     def from_frame(
@@ -326,11 +280,9 @@ class ScoreTable:
         table, locate = frame_of(frame, largest, encoding)
         is_path = isinstance(frame, str | os.PathLike)
         with about(os.fspath(frame)) if is_path else contextlib.nullcontext():
-            given, faults = scores_of(table, roles, cost, missing, models, normalize, locate)
-            if given["correct"] is None and "predictions" not in given:
-                raise ValueError(NEITHER)
+            checked, faults = scores_of(table, roles, cost, missing, models, normalize, locate)
             refuse(faults)
-            read = cls(**given)
+        read = cls.of_checked(checked)
         from .aligned_rows import warn_unless_aligned  # loads scipy
 
         warn_unless_aligned(read)
@@ -489,14 +441,11 @@ class ScoreTable:
             rows = values[models]
             return rows if rows.ndim == 1 else rows[:, samples]
 
+        arrays = ("correct", "confidence", "cost", "predictions", "answered")
         return copy.copy(self)._hold(
             self.origin.take(samples),
-            correct=cut(self.correct),
-            confidence=cut(self.confidence),
-            cost=cut(self.cost),
+            **{name: cut(getattr(self, name)) for name in arrays},
             names=tuple(np.array(self.names, object)[models]),
-            predictions=cut(self.predictions),
-            answered=cut(self.answered),
             labels=None if self.labels is None else self.labels[samples],
             columns={name: cut(values) for name, values in self.columns.items()},
         )

@@ -47,7 +47,8 @@ class TableReport:
     columns : dict of str to str
         Column, or template of columns, by role.
     faults : DataFrame
-        One row per kind of fault: fault, count, examples (with sample id and line), remedy.
+        One row per kind of fault: fault, count, examples (with sample id and line), remedy, and
+        ``blocks``, which is True if the table cannot be read before the fault is corrected.
     command : str
         The command that reads the file, or the call that reads the frame. It is empty if faults
         must be corrected first.
@@ -64,8 +65,11 @@ class TableReport:
     def __str__(self) -> str:
         named = ", ".join(f"{role} {column!r}" for role, column in self.columns.items())
         lines = [f"{self.source}: {named or 'no columns were recognized'}"]
-        faults = [Fault(*row) for row in self.faults.itertuples(index=False)]
-        lines += describe_faults(faults).splitlines() or ["no faults"]
+        for blocks, title in ((True, "Faults that must be corrected:"), (False, "Remarks:")):
+            chosen = self.faults[self.faults["blocks"] == blocks].drop(columns="blocks")
+            text = describe_faults(Fault(*row) for row in chosen.itertuples(index=False))
+            lines += [title, *text.splitlines()] if text else []
+        lines += [] if len(self.faults) else ["no faults"]
         if self.table is not None:
             total = len(self.table) + self.table.dropped
             lines.append(
@@ -135,26 +139,25 @@ def check_table(
     if isinstance(cost, Mapping):
         options["cost"] = cost
     try:
-        opened, options["encoding"], faults = _opened(frame, largest, encoding)
+        opened, options["encoding"], notes = _opened(frame, largest, encoding)
     except ValueError as error:
-        return _report(source, {}, [_whole(error)], None, options)
+        return _report(source, {}, [_unreadable(error)], [], None, options)
     roles = guessed_columns(list(map(str, opened[0].columns)), columns)
     if isinstance(cost, str):
         roles["cost"] = cost
     absent = list(_absent(roles, cost))
-    faults += absent
-    read = None
     if any(fault.what.startswith(("columns of samples", "columns of models")) for fault in absent):
-        return _report(source, roles, faults, None, options)
+        return _report(source, roles, absent, notes, None, options)
+    read = None
     try:
-        arguments, found, is_refused = _read(opened, roles, cost, options)
-        faults += found
-        if not is_refused:
-            read = ScoreTable(**arguments)
-            faults += remarks(read)
+        parts, blocking, found = _read(opened, roles, cost, options)
+        notes += found
+        if not blocking:
+            read = ScoreTable.of_checked(parts)
+            notes += remarks(read)
     except ValueError as error:
-        faults.append(_whole(error))
-    return _report(source, roles, faults, read, options)
+        blocking = [_unreadable(error)]
+    return _report(source, roles, absent + blocking, notes, read, options)
 
 
 def _opened(frame: Any, largest: int, encoding: str | None) -> tuple[tuple, str | None, list]:
@@ -173,13 +176,13 @@ def _opened(frame: Any, largest: int, encoding: str | None) -> tuple[tuple, str 
 
 def _read(
     opened: tuple, roles: Mapping[str, str], cost: Any, options: dict[str, Any]
-) -> tuple[dict[str, Any], list[Fault], bool]:
-    """Return the arguments of a ScoreTable, faults, and whether some must be corrected.
+) -> tuple[dict[str, Any], list[Fault], list[Fault]]:
+    """Return the parts of a ScoreTable, the faults that must be corrected, and other faults.
 
     The options that the faults need are added to ``options``.
     """
     frame, locate = opened
-    prices = cost if isinstance(cost, Mapping) else "cost"
+    prices = cost if isinstance(cost, Mapping) else roles.get("cost")
 
     def scores(missing: str, normalize: str | None) -> tuple[dict[str, Any], list[Fault]]:
         return scores_of(frame, roles, prices, missing, None, normalize, locate)
@@ -190,10 +193,9 @@ def _read(
         options["missing"] = options["missing"] or "drop"
     if SPELLING in remedies:
         options["normalize"] = "text"
-    arguments, left = scores(options["missing"] or "refuse", options["normalize"])
-    arguments.setdefault("cost", np.ones(len(arguments["names"])))
-    found += [fault for fault in left if fault not in found]
-    return arguments, [*found, *_coverage(scores("abstain", "exact")[0])], bool(left)
+    parts, left = scores(options["missing"] or "refuse", options["normalize"])
+    handled = [fault for fault in found if fault not in left]
+    return parts, left, [*handled, *_coverage(scores("abstain", "exact")[0])]
 
 
 def guessed_columns(columns: list[str], named: Mapping[str, str]) -> dict[str, str]:
@@ -261,9 +263,9 @@ def _coverage(given: Mapping[str, Any]) -> Iterator[Fault]:
         )
 
 
-def _whole(error: ValueError) -> Fault:
+def _unreadable(error: ValueError) -> Fault:
     """Return the fault of a table that cannot be read."""
-    return Fault("what can't be read", 1, (str(error),), "")
+    return Fault("tables that cannot be read", 1, (str(error),), "")
 
 
 def remarks(table: ScoreTable) -> Iterator[Fault]:
@@ -313,7 +315,8 @@ def _foreign(table: ScoreTable, row: int) -> Iterator[Fault]:
 def _report(
     source: str,
     roles: dict[str, str],
-    faults: list[Fault],
+    blocking: list[Fault],
+    notes: list[Fault],
     table: ScoreTable | None,
     options: Mapping[str, Any],
 ) -> TableReport:
@@ -325,8 +328,9 @@ def _report(
         given |= {option: value for option, value in options.items() if value is not None}
         given |= {} if source == "frame" else {"epsilon": _provable(len(table))}
         command = _call(given) if source == "frame" else _shell(source, given)
-    rows = [vars(fault) | {"examples": fault.examples} for fault in faults]
-    frame = pd.DataFrame(rows, columns=["what", "count", "examples", "remedy"])
+    rows = [vars(fault) | {"blocks": True} for fault in blocking]
+    rows += [vars(fault) | {"blocks": False} for fault in notes]
+    frame = pd.DataFrame(rows, columns=["what", "count", "examples", "remedy", "blocks"])
     return TableReport(source, roles, frame.rename(columns={"what": "fault"}), command, table)
 
 

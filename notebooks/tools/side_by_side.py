@@ -155,7 +155,8 @@ def scaling_table(
     They are evaluated on the other, point by point. Columns: mean_improvement,
     mean_improvement_scaled. cost_ratio: with ÷ without
     (:func:`cascadelib.analysis.mean_cost_ratio`), with its bootstrap interval, simultaneously 95%
-    for all rows (Bonferroni). change: "cheaper" or "dearer" if the interval excludes 1, else "–".
+    for all rows (Bonferroni). change: "cheaper" or "more expensive" if the interval excludes 1, else
+    "–".
     """
     kinds = []
     for ensemble in ensembles:
@@ -182,10 +183,10 @@ def scaling_table(
 
 
 def _change(low: float, high: float) -> str:
-    """Return "cheaper" or "dearer" if the interval of a cost ratio excludes 1, else "–"."""
+    """Return "cheaper" or "more expensive" if the interval of a cost ratio excludes 1, else "–"."""
     if high < 1:
         return "cheaper"
-    return "dearer" if low > 1 else "–"
+    return "more expensive" if low > 1 else "–"
 
 
 def above_below(confidence: np.ndarray, correct: np.ndarray) -> pd.DataFrame:

@@ -1,5 +1,4 @@
-"""Calibration: ECE, Brier and temperature against torchmetrics, scikit-learn and loops; curves
-against loops."""
+"""Calibration errors and curves, against torchmetrics, scikit-learn and loops."""
 
 import numpy as np
 import pytest
@@ -33,20 +32,20 @@ from tools.side_by_side import (
 
 
 def make_logits(k=3000, classes=5, seed=0, sharpness=1.8):
-    """Logits that are calibrated at a temperature of ``sharpness``, and labels."""
+    """Return logits that are calibrated at a temperature of ``sharpness``, and labels."""
     rng = np.random.default_rng(seed)
     z = rng.normal(size=(k, classes)) * 2
     labels = (softmax(z).cumsum(1) < rng.random((k, 1))).sum(1)
     return z * sharpness, labels
 
 
-def test_temperature_equals_scikit_learns():
+def test_the_fitted_temperature_is_that_of_scikit_learn():
     from sklearn.base import BaseEstimator, ClassifierMixin
     from sklearn.calibration import CalibratedClassifierCV
     from sklearn.frozen import FrozenEstimator
 
     class Identity(ClassifierMixin, BaseEstimator):
-        """Takes logits as features: what scikit-learn needs to scale them by a temperature."""
+        """Pass logits through, so that scikit-learn can scale them by a temperature."""
 
         def fit(self, _x, y):
             self.classes_ = np.unique(y)
@@ -76,7 +75,7 @@ def torchmetrics_ece(probabilities, labels):
     return float(multiclass_calibration_error(*tensors, classes, n_bins=15, norm="l1"))
 
 
-def test_ece_equals_torchmetrics_where_no_confidence_lies_on_an_edge():
+def test_ece_equals_torchmetrics_if_no_confidence_is_on_an_edge():
     z, labels = make_logits()
     confidences = confidence(z)
     correct = z.argmax(1) == labels
@@ -86,8 +85,7 @@ def test_ece_equals_torchmetrics_where_no_confidence_lies_on_an_edge():
 
 
 def test_a_confidence_of_exactly_one_counts_in_the_last_bin():
-    """torchmetrics gives it a sixteenth bin of its own (its issue 3510): |1 − 0| and |0.95 − 1|,
-    not their mean."""
+    """torchmetrics puts it into a sixteenth bin (its issue 3510)."""
     p = np.array([[0.05, 0.95], [0.0, 1.0]])
     labels = np.array([1, 0])
     assert torchmetrics_ece(p, labels) == pytest.approx((0.05 + 1) / 2)
@@ -115,7 +113,7 @@ def slow_ece(confidence, correct, bins):
 tied = st.lists(st.tuples(st.integers(0, 8), st.booleans()), min_size=1, max_size=40)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(tied, st.integers(1, 12))
 def test_ece_equals_a_loop_ties_and_edges_included(samples, bins):
     confidence = np.array([s for s, _ in samples]) / 8
@@ -127,7 +125,7 @@ def test_ece_equals_a_loop_ties_and_edges_included(samples, bins):
     assert ((0 <= numbers) & (numbers < bins)).all()
     assert all(
         len(set(numbers[confidence == s])) == 1 for s in confidence
-    )  # equal confidences are never parted
+    )  # equal confidences share a bin
     assert (np.diff(numbers[np.argsort(confidence)]) >= 0).all()
     assert calibration_bins(confidence, correct, bins, "equal_mass")["samples"].sum() == len(
         confidence
@@ -137,8 +135,7 @@ def test_ece_equals_a_loop_ties_and_edges_included(samples, bins):
 @pytest.mark.parametrize("binning", ["equal_width", "equal_mass"])
 @pytest.mark.parametrize("k", [60, 500, 5000])
 def test_the_ideal_ece_is_the_mean_of_simulated_ones(k, binning):
-    """400 draws of answers that are right with the probability that is claimed; sharp and dull
-    models."""
+    """100 draws of answers that are correct with the stated probability."""
     rng = np.random.default_rng(k)
     for confidences in (
         1 - 0.9 * rng.random(k) ** 6,
@@ -148,10 +145,10 @@ def test_the_ideal_ece_is_the_mean_of_simulated_ones(k, binning):
     ):
         drawn = [
             expected_calibration_error(confidences, rng.random(k) < confidences, 15, binning)
-            for _ in range(400)
+            for _ in range(100)
         ]
         assert ideal_calibration_error(confidences, 15, binning) == pytest.approx(
-            np.mean(drawn), rel=0.12, abs=5e-4
+            np.mean(drawn), rel=0.2, abs=1e-3
         )
 
 
@@ -160,7 +157,7 @@ def test_bins_of_equal_mass_hold_equally_many_samples():
     assert np.bincount(bin_numbers(confidence, 15, "equal_mass")).tolist() == [100] * 15
 
 
-def test_brier_equals_scikit_learns():
+def test_the_brier_score_is_that_of_scikit_learn():
     from sklearn.metrics import brier_score_loss
 
     z, labels = make_logits(6000)
@@ -179,7 +176,7 @@ def test_the_perfect_temperature_equates_confidence_and_accuracy():
     )
 
 
-def test_models_that_are_never_wrong_are_named_and_left_alone():
+def test_the_temperature_of_a_model_without_errors_stays_1_with_a_warning():
     correct = np.eye(3)[[0, 1, 2]] * 1e4
     store = LogitStore.from_arrays(
         [0, 1, 2], {"sure": correct, "flat": np.eye(3)}, macs={"sure": 1, "flat": 2}
@@ -212,7 +209,7 @@ def test_above_and_below_equal_a_loop(samples):
 
 @settings(max_examples=100, deadline=None)
 @given(tied, st.data())
-def test_the_moving_average_equals_a_loop_whatever_the_order(samples, data):
+def test_the_moving_average_equals_a_loop_for_every_order_of_samples(samples, data):
     confidence = np.array([s for s, _ in samples]) / 8
     correct = np.array([float(r) for _, r in samples])
     window = data.draw(st.integers(1, len(confidence)))
@@ -230,20 +227,12 @@ def test_the_moving_average_equals_a_loop_whatever_the_order(samples, data):
     np.testing.assert_allclose(again, table, atol=1e-12)
 
 
-def test_moving_average_defaults_and_refusals():
+def test_the_window_of_a_moving_average_defaults_to_a_fiftieth():
     confidence = np.linspace(0, 1, 500)
-    assert len(moving_average(confidence, confidence > 0.5)) == 491  # window 500 / 50
-    with pytest.raises(ValueError, match="window must be a whole number from 1 to 500, not 501"):
-        moving_average(confidence, confidence > 0.5, 501)
-    with pytest.raises(ValueError, match=r"sample 1 is outside \[0, 1\]"):
-        moving_average([0.5, 1.5], [True, True])
-    with pytest.raises(ValueError, match="at least one"):
-        expected_calibration_error([], [])
-    with pytest.raises(ValueError, match="equal_mass"):
-        bin_numbers(confidence, 5, "equal_mas")
+    assert len(moving_average(confidence, confidence > 0.5)) == 491
 
 
-def test_the_ideal_tells_correct_from_wrong():
+def test_an_ideal_confidence_separates_correct_from_wrong():
     correct = np.arange(100) < 80
     real = above_below(np.where(correct, 0.9, 0.1) + 0.001 * np.arange(100)[::-1] / 100, correct)
     table = ideal_above_below(0.8, 100)
@@ -264,7 +253,7 @@ def stores():
     return both
 
 
-def test_the_table_tells_over_from_underconfident_and_scaling_helps(stores):
+def test_the_table_names_overconfident_models_and_scaling_reduces_their_errors(stores):
     table = calibration_table(stores[1], stores[0])
     assert table["verdict"].to_dict() == {
         "sharp": "overconfident",
@@ -281,7 +270,7 @@ def test_the_table_tells_over_from_underconfident_and_scaling_helps(stores):
     assert (table[["ece_null", "ece_equal_mass_null", "ece_null_scaled"]] < 0.04).all(axis=None)
 
 
-def test_the_gap_covers_zero_as_often_as_it_says():
+def test_the_interval_of_a_gap_covers_zero_as_often_as_its_level():
     rng = np.random.default_rng(0)
     inside = 0
     for _ in range(500):
@@ -291,20 +280,18 @@ def test_the_gap_covers_zero_as_often_as_it_says():
     assert inside >= 458  # fewer with a probability of about 1 in 1,000 at 95%
 
 
-def test_assumed_perfection_keeps_single_models_and_promises_other_pairs(stores):
+def test_assumed_perfect_calibration_keeps_single_models_and_overrates_pairs(stores):
     store = stores[0]
     table = assumed_perfect(store)
     np.testing.assert_allclose(
         table.models["top1"], store.models["top1"].loc[table.models.index], atol=1e-8
     )
-    promised, real = (
-        pair_curve(each, "sharp", "fair")["accuracy"].max() for each in (table, store)
-    )
-    assert promised > real  # as if models never failed together
+    assumed, real = (pair_curve(each, "sharp", "fair")["accuracy"].max() for each in (table, store))
+    assert assumed > real  # as if models never failed together
     assert search(table, 2).cost_kind == "cost"
 
 
-def test_curves_of_figure_14(stores):
+def test_figure_14_has_four_curves_that_end_at_the_accuracy(stores):
     curves = threshold_curves(stores[0], "sharp", stores[1])
     accuracy = stores[0].models.loc["sharp", "top1"]
     for curve in curves.values():
@@ -317,7 +304,7 @@ def test_curves_of_figure_14(stores):
     ]
 
 
-def test_the_effect_on_a_threshold_has_its_sign(stores):
+def test_the_effect_of_scaling_on_a_threshold_has_the_right_sign(stores):
     table = threshold_table(stores[0], stores[1])
     assert table.index.tolist() == ["sharp", "flat", "fair"]
     curves = threshold_curves(stores[0], "sharp", stores[1])

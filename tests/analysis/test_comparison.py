@@ -1,8 +1,6 @@
-"""Fronts compared: dominance and cost ratios against twins that go from point to point, tables
-against their calls."""
+"""Dominance and cost ratios of fronts against slow references, and tables against their calls."""
 
 import warnings
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -31,19 +29,19 @@ FRONTS = {
 
 
 def points_of(front):
-    """A front as a list of (cost, accuracy)."""
+    """Return a front as a list of (cost, accuracy)."""
     return list(zip(front.table["cost"].tolist(), front.table["accuracy"].tolist()))
 
 
 def baseline_points(front):
-    """The front of single models as a list of (cost, accuracy)."""
+    """Return the front of single models as a list of (cost, accuracy)."""
     rows = front.singles.query("on_front").sort_values("cost")
     return list(zip(rows["cost"].tolist(), rows["accuracy"].tolist()))
 
 
 @st.composite
 def fronts_of_one_split(draw):
-    """Two or three fronts of the same models, whose confidences differ, with many equal numbers."""
+    """Draw two or three fronts of the same models with other confidences and many ties."""
     models = draw(st.integers(2, 4))
     samples = draw(st.integers(1, 14))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
@@ -57,9 +55,9 @@ def fronts_of_one_split(draw):
     return fronts
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(fronts_of_one_split())
-def test_dominance_is_that_of_every_stretch_between_two_points(fronts):
+def test_dominance_is_the_sum_over_stretches_between_points(fronts):
     table = range_dominance({str(i): front for i, front in enumerate(fronts)})
     singles = baseline_points(fronts[0])
     if len(singles) == 1:
@@ -69,9 +67,9 @@ def test_dominance_is_that_of_every_stretch_between_two_points(fronts):
     np.testing.assert_allclose(table.to_numpy(), expected, atol=1e-12)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(fronts_of_one_split())
-def test_the_cost_ratio_is_that_of_every_stretch_between_two_points(fronts):
+def test_the_cost_ratio_is_the_mean_over_stretches_between_points(fronts):
     first, second = fronts[:2]
     expected = cost_ratio_twin(points_of(first), points_of(second), baseline_points(first))
     ratio = mean_cost_ratio(first, second)
@@ -79,7 +77,7 @@ def test_the_cost_ratio_is_that_of_every_stretch_between_two_points(fronts):
     assert mean_cost_ratio(second, first) == pytest.approx(1 / ratio, nan_ok=True)
 
 
-def test_dominance_adds_up_to_one_and_ties_are_shared():
+def test_dominance_sums_to_one_and_ties_are_shared():
     twice = range_dominance({"a": FRONTS["entropy"], "b": FRONTS["entropy"]})
     np.testing.assert_allclose(twice, 0.5)
     np.testing.assert_allclose(range_dominance(FRONTS).sum(), 1)
@@ -98,14 +96,14 @@ def test_fronts_are_ranked_by_mean_improvement():
 
 
 @pytest.mark.parametrize("ranges", [True, False])
-def test_held_out_the_identical_cascades_are_measured(ranges):
+def test_held_out_improvements_are_those_of_the_identical_cascades(ranges):
     table = compare_fronts(FRONTS, held_out=OTHER, ranges=ranges)
     for name, front in FRONTS.items():
         there = mean_improvement_moved(OTHER, front, ranges=ranges)
         assert table.loc[name, "held_out_improvement"] == there
 
 
-def test_more_models_are_never_dearer_where_the_front_was_found():
+def test_more_models_never_cost_more_on_the_selection_split():
     two = search(STORE, 2)
     either = search(STORE, (2, 3))
     assert mean_cost_ratio(two, either) <= 1
@@ -113,7 +111,7 @@ def test_more_models_are_never_dearer_where_the_front_was_found():
     assert mean_cost_ratio(there, there) == pytest.approx(1)
 
 
-def test_resampled_cost_ratios_lie_around_that_of_the_split():
+def test_resampled_cost_ratios_are_around_that_of_the_split():
     first = FRONTS["max_softmax"]
     second = FRONTS["max_softmax_mean_logits"]
     ratios = resampled_cost_ratio(bootstrap(OTHER, first, 200), bootstrap(OTHER, second, 200))
@@ -124,7 +122,7 @@ def test_resampled_cost_ratios_lie_around_that_of_the_split():
     assert np.median(ratios) == pytest.approx(ratio, rel=0.1)
 
 
-def test_no_log_of_nothing_is_taken_where_a_model_is_free():
+def test_cost_dominance_is_nan_if_a_model_is_free():
     rng = np.random.default_rng(0)
     correct = rng.random((2, 50)) < np.array([[0.4], [0.8]])
     front = search(ScoreTable(correct, rng.random((2, 50)), [0.0, 5.0]), 2)
@@ -132,18 +130,6 @@ def test_no_log_of_nothing_is_taken_where_a_model_is_free():
     assert table["cost_dominance"].isna().all()
     assert table["accuracy_dominance"].tolist() == [0.5, 0.5]
     assert np.isnan(mean_cost_ratio(front, front))
-
-
-def test_what_cannot_be_compared_is_refused():
-    front = FRONTS["entropy"]
-    with pytest.raises(ValueError, match="no front to compare"):
-        range_dominance({})
-    with pytest.raises(TypeError, match="'a' is a Point"):
-        compare_fronts({"a": front.point(0)})
-    with pytest.raises(ValueError, match="differ in score or kind of cost.*'seconds'"):
-        compare_fronts({"a": front, "b": replace(front, cost_kind="seconds")})
-    with pytest.raises(ValueError, match="other single models"):
-        mean_cost_ratio(front, front_on(OTHER, front))
 
 
 def test_the_cost_ratio_is_not_defined_if_either_front_is_free_or_no_accuracy_is_shared():

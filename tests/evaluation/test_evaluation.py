@@ -1,4 +1,6 @@
-"""One fixed cascade on a split."""
+"""The evaluation of one fixed cascade on a split."""
+
+from functools import partial
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from cascadelib import evaluate, pick, search
 
 STORE = noisy_store()
 OTHER = noisy_store(1)
+FRONT = search(STORE, 2)
 
 
 @pytest.mark.parametrize(
@@ -15,7 +18,7 @@ OTHER = noisy_store(1)
     ["max_softmax", "entropy", "max_softmax_mean_logits_ts", "softmax_margin_most_confident_ts"],
 )
 @pytest.mark.parametrize("n", [1, 2, 3])
-def test_a_front_point_evaluated_again_gives_its_own_numbers_exactly(method, n):
+def test_evaluating_a_point_of_a_front_reproduces_its_values(method, n):
     front = search(STORE, n, method)
     for row in range(0, len(front), max(1, len(front) // 25)):
         point = front.point(row)
@@ -25,7 +28,7 @@ def test_a_front_point_evaluated_again_gives_its_own_numbers_exactly(method, n):
         assert result.improvement == pytest.approx(point.improvement, nan_ok=True)
 
 
-def test_evaluate_elsewhere_equals_a_loop():
+def test_evaluation_on_another_split_equals_a_loop():
     point = pick(search(STORE, 2, "entropy"), "max_improvement")
     result = evaluate(OTHER, point)
     first, second = (OTHER.logits(m).astype(float) for m in point.models)
@@ -40,22 +43,17 @@ def test_evaluate_elsewhere_equals_a_loop():
     )
 
 
-def test_evaluate_names_a_missing_model():
-    point = pick(search(STORE, 2), "max_improvement")
-    with pytest.raises(ValueError, match="unknown model"):
-        evaluate(OTHER.select([m for m in OTHER.models.index if m != point.models[1]]), point)
-
-
-def test_what_is_no_store_and_no_point_is_named(tmp_path):
-    store = noisy_store()
-    front = search(store)
-    with pytest.raises(TypeError, match="LogitStore\\(path\\)"):
-        search(str(tmp_path))
-    with pytest.raises(TypeError, match="not Point"):
-        evaluate(front.point(0), store)
-    with pytest.raises(TypeError, match="a Point, Policy, Cascade, Front or Certificate is needed"):
-        evaluate(store, 3)
-    with pytest.raises(ValueError, match="n_models .*from 1 to 4, not 'entropy'"):
-        search(store, "entropy")
-    with pytest.raises(ValueError, match="only 5 classes"):
-        search(store, score="top6")
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (partial(evaluate, OTHER.select(["m0"]), FRONT.point(-1)), "unknown model"),
+        (partial(search, "folder"), r"LogitStore\(path\)"),
+        (partial(evaluate, FRONT.point(0), STORE), "not Point: the store comes first"),
+        (partial(evaluate, STORE, 3), "a Point, Policy, Cascade, Front or Certificate is needed"),
+        (partial(search, STORE, "entropy"), "n_models .*from 1 to 4, not 'entropy'"),
+        (partial(search, STORE, score="top6"), "only 5 classes"),
+    ],
+)
+def test_an_invalid_argument_is_refused_by_name(call, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        call()

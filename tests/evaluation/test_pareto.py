@@ -1,4 +1,4 @@
-"""Fronts, hull and improvement against definitions applied point by point."""
+"""Fronts, hull and improvement factors against their definitions, point by point."""
 
 from functools import partial
 
@@ -20,7 +20,7 @@ points = st.lists(
 
 
 @given(points)
-def test_front_is_what_nothing_dominates(rows):
+def test_the_front_is_the_set_of_non_dominated_points(rows):
     cost, accuracy = np.array(rows).T
     front = pareto_front(cost, accuracy)
 
@@ -33,8 +33,7 @@ def test_front_is_what_nothing_dominates(rows):
 
 @given(points, st.floats(0, 1))
 def test_baseline_is_the_best_random_routing(rows, at):
-    """cost_at is the least expected cost of any mix of two models that reaches the accuracy in
-    expectation."""
+    """cost_at is the least expected cost of mixes of two models with this expected accuracy."""
     cost, accuracy = np.array(rows).T
     baseline = Baseline(cost, accuracy)
     got = baseline.cost_at(at)
@@ -69,7 +68,7 @@ def test_mean_improvement_equals_a_fine_sum(singles, cascades, low, width):
     )
 
 
-def test_improvement_at_the_edges():
+def test_the_improvement_is_0_without_a_point_and_nan_above_the_best_model():
     baseline = Baseline([1.0, 10.0], [0.5, 0.9])
     at = partial(improvement_at, baseline, np.array([1.0, 4.0]), np.array([0.5, 0.8]))
     assert at(0.3) == 1.0

@@ -1,9 +1,10 @@
-"""A cascade that runs on a store, beside a slow obvious twin."""
+"""Runs of cascades on a store, against a loop over samples."""
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny_stores import three_scores
 
 from cascadelib import Point, Policy, ScoreTable, certify, evaluate, search
 
@@ -12,8 +13,7 @@ SCORES = st.sampled_from([0.0, 0.25, 0.5, 1.0])
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 3), st.integers(1, 12), st.booleans(), st.data())
-def test_a_run_is_that_of_its_slow_twin(n, k, own_costs, data):
-    """One sample after another, ties and stages that nobody reaches included."""
+def test_a_run_equals_a_loop_over_samples(n, k, own_costs, data):
     draw = data.draw
     confidence = np.array(
         draw(st.lists(st.lists(SCORES, min_size=k, max_size=k), min_size=n, max_size=n))
@@ -53,16 +53,9 @@ def test_a_run_is_that_of_its_slow_twin(n, k, own_costs, data):
     assert run.saving == pytest.approx(np.mean(cost[best]) / run.cost)
 
 
-def make_table(seed=0):
-    rng = np.random.default_rng(seed)
-    correct = rng.random((3, 400)) < [[0.7], [0.8], [0.9]]
-    confidence = np.where(correct, 0.6, 0.3) + 0.4 * rng.random(correct.shape)
-    return ScoreTable(correct, confidence, [1, 3, 9], "abc")
-
-
 def test_one_cascade_gives_a_run_and_several_a_list():
-    store = make_table()
-    other = make_table(1)
+    store = three_scores()
+    other = three_scores(1)
     front = search(store, 2)
     point = front.point(3)
     run = evaluate(other, point)
@@ -74,10 +67,3 @@ def test_one_cascade_gives_a_run_and_several_a_list():
     assert len(evaluate(other, certificate)) == len(certificate.certified) > 0
     assert evaluate(store, point).measured_point == point
     assert "saving" in repr(run)
-
-
-def test_the_store_comes_first():
-    store = make_table()
-    point = search(store, 2).point(0)
-    with pytest.raises(TypeError, match="not Point: the store comes first, then the cascades"):
-        evaluate(point, store)

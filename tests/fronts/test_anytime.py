@@ -1,4 +1,4 @@
-"""The search under a time limit: the same front where time suffices, honest bounds where not."""
+"""The search within a time limit: an exact front if time suffices, else valid bounds."""
 
 from unittest.mock import patch
 
@@ -19,7 +19,7 @@ COSTS = st.sampled_from([0.0, 1.0, 1.0, 1.5, 2.0, 7.0, 40.0, np.inf])
 @settings(deadline=None)
 @given(st.lists(COSTS.filter(np.isfinite), min_size=2, max_size=12), st.data())
 def test_bounds_of_heads_are_kept_by_accuracy(costs, data):
-    """No bound is above what was noted, and at the beginning of a step it is just that."""
+    """No bound exceeds the recorded one, and they are equal at the start of a step."""
     reach = np.append(np.sort(costs), np.inf)
     size = len(reach)
     heads = [((m, 9), [(m, 10)]) for m in range(3)]
@@ -30,31 +30,30 @@ def test_bounds_of_heads_are_kept_by_accuracy(costs, data):
     )
     onwards = np.array([least_onwards(floor) for floor in noted])
     for head, floor in zip(heads, noted):
-        floors.note([head], floor)
+        floors.update([head], floor)
         assert np.isinf(floor).all()
     kept = least_onwards(floors.total())
     assert (kept <= onwards.min(axis=0)).all()
     np.testing.assert_array_equal(kept[floors.starts], onwards.min(axis=0)[floors.starts])
-    # A head is left alone only where nothing of it is as cheap as what is known, or more accurate.
+    # A head is omitted only if it has nothing as cheap as the known costs, or more accurate.
     worst = floors.worst_first(reach, np.zeros(size))
     for head, floor in zip(heads, onwards):
         as_cheap = (np.isfinite(floor) & (floor <= reach)).any()
         assert head in worst or not as_cheap
 
 
-def test_what_is_more_accurate_than_all_that_is_known_is_searched_in_the_end():
+def test_heads_beyond_the_known_accuracies_are_searched_in_the_last_round():
     reach = np.array([1.0, 2.0, np.inf])
     heads = [((0, 1), [(0, 2)]), ((0, 2), [(1, 3)])]
     floors = Floors(heads, np.zeros(4), reach)
-    floors.note(heads[:1], np.array([np.inf, np.inf, 7.0]))
-    floors.note(heads[1:], np.full(3, np.inf))
+    floors.update(heads[:1], np.array([np.inf, np.inf, 7.0]))
+    floors.update(heads[1:], np.full(3, np.inf))
     assert floors.worst_first(np.minimum(reach, 2.0), np.zeros(3)) == []
     assert floors.worst_first(reach, np.zeros(3)) == heads[:1]
 
 
 def hostile(seed):
-    """A table of few samples and the lengths to search: coarse confidences, costs with ties within
-    and between cascades."""
+    """Return a small table and lengths, with ties of confidences and of costs."""
     rng = np.random.default_rng(seed)
     models = int(rng.integers(3, 6))
     k = int(rng.integers(40, 250))
@@ -73,8 +72,7 @@ def hostile(seed):
 
 
 @pytest.mark.parametrize("rounds", [1, 2, 3, 5])
-def test_after_a_round_no_gap_is_above_its_tolerance(rounds):
-    """However wide the steps of the floors are; and nothing that exists is below a bound."""
+def test_after_a_round_no_gap_exceeds_its_tolerance(rounds):
     for seed in range(1, 25, 2):  # of one length each
         table = hostile(seed)
         exact = search_arrays(*table)
@@ -93,8 +91,8 @@ def test_after_a_round_no_gap_is_above_its_tolerance(rounds):
 
 
 def test_hostile_fronts_do_not_depend_on_rounds_roots_or_threads():
-    """Ties between different cascades go to the same one, whatever was bounded or searched when."""
-    for seed in range(300):
+    """Of tied cascades the same one is found in every order of the search."""
+    for seed in range(100):
         *table, lengths = hostile(seed)
         expected = search_arrays(*table, lengths)
         few = dict.fromkeys(range(2, 8), 2)
@@ -107,12 +105,12 @@ def test_hostile_fronts_do_not_depend_on_rounds_roots_or_threads():
         assert (found.gap == 0).all()
 
 
-def test_a_watched_search_says_what_is_certified_so_far(monkeypatch, capsys):
-    monkeypatch.setattr(anytime, "SHOWN_EVERY", 0.0)
+def test_a_watched_search_shows_its_certified_gaps(monkeypatch, capsys):
+    monkeypatch.setattr(anytime, "SHOW_SECONDS", 0.0)
     search_arrays(*LARGE, 4, time_limit=600)
     assert capsys.readouterr().err == ""
     monkeypatch.setattr(parallel, "is_watched", lambda: True)
     search_arrays(*LARGE, 4, time_limit=600)
     shown = capsys.readouterr().err
     assert "points, median gap" in shown and "largest" in shown
-    assert shown.endswith("\r")  # the line is gone
+    assert shown.endswith("\r")  # the line is removed

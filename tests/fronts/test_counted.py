@@ -1,4 +1,4 @@
-"""The counting search against every cascade and threshold, and its refusal of an empty split."""
+"""The counting search against all cascades and thresholds."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twins import brute_front
 
-from cascadelib.fronts.cascades import Limits, prepare_search
+from cascadelib.fronts.cascades import prepare_search
 from cascadelib.fronts.counted import search_counted
 
 
@@ -22,12 +22,6 @@ def test_a_prepared_search_finds_the_front_of_all_thresholds(samples, seed, leng
     confidence = rng.integers(0, 3, (3, samples)) / 2  # ties
     cost = np.array([1.0, 2.0, 5.0])
     stage = stage_of(correct, confidence)
-    points = search_counted(prepare_search(stage, cost, lengths, Limits()))
+    points = search_counted(prepare_search(stage, cost, lengths))
     found = dict(zip(np.round(points.accuracy * samples).astype(int).tolist(), points.cost))
     assert found == pytest.approx(brute_front(stage, cost, lengths))
-
-
-def test_an_empty_split_is_refused():
-    stage = stage_of(np.zeros((2, 0), bool), np.zeros((2, 0)))
-    with pytest.raises(ValueError, match="no samples"):
-        search_counted(prepare_search(stage, np.array([1.0, 2.0]), 2, Limits()))

@@ -1,4 +1,4 @@
-"""Ctrl-C in a search: it ends at once, says so briefly, and leaves no thread or process behind."""
+"""Ctrl-C stops a search soon, with a short message, and no thread or process remains."""
 
 import os
 import signal
@@ -22,9 +22,9 @@ correct = rng.random((M, k)) < np.linspace(0.5, 0.9, M)[:, None]
 table = cl.ScoreTable(correct, rng.random((M, k)) + 0.2 * correct, 2.0 ** np.arange(M))
 once = parallel.search_head
 begun = threading.Lock()
-def endless(search, head, lasts, best, room, tolerance, parts):
+def endless(search, head, lasts, best, space, tolerance, parts):
     while not np.isinf(tolerance[0]):
-        once(search, head, lasts, best, room, tolerance, parts)
+        once(search, head, lasts, best, space, tolerance, parts)
         if begun.acquire(blocking=False):
             sys.stdout.write("searching\\n")
             sys.stdout.flush()
@@ -47,8 +47,7 @@ if __name__ == "__main__":
 
 
 def interrupted(command, tmp_path):
-    """(exit status, stdout, stderr) of a command that gets Ctrl-C as soon as it searches, in a
-    group of its own."""
+    """Run a command, send Ctrl-C to its group when it searches, and return (status, out, err)."""
     child = subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
@@ -63,7 +62,7 @@ def interrupted(command, tmp_path):
         os.killpg(child.pid, signal.SIGINT)  # as a terminal does
         out, err = child.communicate(timeout=300)
         assert first == "searching\n", err
-        with pytest.raises(ProcessLookupError):  # nobody of the group is left
+        with pytest.raises(ProcessLookupError):  # no process of the group remains
             os.killpg(child.pid, 0)
     except BaseException:
         os.killpg(child.pid, signal.SIGKILL)
@@ -71,7 +70,7 @@ def interrupted(command, tmp_path):
     return child.returncode, out, err
 
 
-def test_threads_stop_at_once(tmp_path):
+def test_threads_stop_soon(tmp_path):
     script = tmp_path / "search.py"
     script.write_text(THREADS)
     status, out, err = interrupted([sys.executable, script], tmp_path)
@@ -82,7 +81,7 @@ def test_threads_stop_at_once(tmp_path):
     assert len(err.splitlines()) <= 12 and "concurrent" not in err
 
 
-def test_tasks_of_processes_stop_at_once(tmp_path):
+def test_tasks_of_processes_stop_soon(tmp_path):
     script = tmp_path / "search.py"
     script.write_text(PROCESSES)
     status, out, err = interrupted([sys.executable, script], tmp_path)
@@ -90,7 +89,7 @@ def test_tasks_of_processes_stop_at_once(tmp_path):
     assert "KeyboardInterrupt: the search was interrupted" in err
 
 
-def test_a_shell_gets_one_line(tmp_path):
+def test_the_command_line_prints_one_line(tmp_path):
     code = (
         LONG
         + """

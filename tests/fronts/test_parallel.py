@@ -1,4 +1,4 @@
-"""A search in several processes: the same front, whatever becomes of a worker."""
+"""A search by tasks of an executor: the same front, or a certified one after lost tasks."""
 
 import os
 import pickle
@@ -40,7 +40,7 @@ def test_an_executor_of_processes_gives_the_same_front():
 
 
 class Doomed(ProcessPoolExecutor):
-    """The worker that gets task number four kills itself."""
+    """An executor whose fourth task kills its worker."""
 
     submitted = 0
 
@@ -54,7 +54,7 @@ class Doomed(ProcessPoolExecutor):
 
 
 @pytest.mark.parametrize("time_limit", [None, 60])
-def test_a_killed_worker_leaves_a_certified_front(time_limit):
+def test_a_killed_worker_gives_a_certified_front(time_limit):
     with (
         Doomed(2, mp_context=get_context("spawn")) as executor,
         pytest.warns(
@@ -68,21 +68,20 @@ def test_a_killed_worker_leaves_a_certified_front(time_limit):
 
 
 class Broken(Executor):
-    """Takes no task."""
+    """An executor that refuses all tasks."""
 
     def submit(self, *_):
         raise RuntimeError("cannot schedule new futures")
 
 
-def test_an_executor_that_takes_nothing_leaves_a_certified_front():
+def test_an_executor_that_refuses_tasks_gives_a_certified_front():
     with pytest.warns(RuntimeWarning, match="cannot schedule new futures"):
         points = search_arrays(*LARGE, 4, executor=Broken())
     assert_certified(points, exact_front(4), np.inf)
 
 
 @pytest.mark.parametrize("hours", [-1, 1])
-def test_clocks_of_workers_do_not_count(hours):
-    """Whatever a worker takes for the time of day, it gets the seconds that are left."""
+def test_the_clock_of_a_worker_may_be_wrong(hours):
     wrong = f"import time; real = time.time; time.time = lambda: real() + {3600 * hours}"
     options = {"mp_context": get_context("spawn"), "initializer": exec, "initargs": (wrong, {})}
     with ProcessPoolExecutor(1, **options) as executor:
@@ -93,7 +92,7 @@ def test_clocks_of_workers_do_not_count(hours):
         assert_certified(limited, exact_front(4), np.inf)
 
 
-def test_a_task_gets_the_seconds_that_are_left_when_it_is_handed_out(monkeypatch):
+def test_a_task_gets_the_remaining_seconds_when_it_is_sent():
     given = []
     most = []
 
@@ -117,7 +116,7 @@ HEADS = 8 * 7 // 2  # pairs of nine models that leave one for the last
 
 
 class Recorded(ThreadPoolExecutor):
-    """Notes what it is handed: which outcomes, how many heads, the least costs, which parts."""
+    """An executor that records the outcomes, heads, least costs and parts of its tasks."""
 
     def __init__(self, workers):
         super().__init__(workers)
@@ -130,13 +129,13 @@ class Recorded(ThreadPoolExecutor):
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_tasks_follow_the_workers_and_learn_from_one_another(workers):
+def test_tasks_are_sent_per_worker_and_start_from_earlier_results(workers):
     table = synthetic(9, 300, seed=6, digits=3)
     with Recorded(workers) as executor:
         there = search_arrays(*table, 3, executor=executor)
     assert_equal_points(there, search_arrays(*table, 3))
     sent = [task for task in executor.tasks if task[0] is not None]
-    assert 1 <= len(sent) <= workers  # one process has all that it needs
+    assert 1 <= len(sent) <= workers  # one process shares its memory
     for part, each in (("corners", 2), ("boxes", 8)):
         tasks = [task for task in executor.tasks if task[3] == (part,)]
         again = sum(task[0] is not None for task in tasks)
@@ -148,7 +147,7 @@ def test_tasks_follow_the_workers_and_learn_from_one_another(workers):
         assert (last <= first).all() and (last < first).any()
 
 
-def test_triples_that_a_longer_search_begins_with_are_not_sent():
+def test_the_triples_of_a_first_front_are_not_sent():
     with Recorded(2) as executor:
         there = search_arrays(*LARGE, 4, executor=executor)
     assert_equal_points(there, exact_front(4))
@@ -156,7 +155,7 @@ def test_triples_that_a_longer_search_begins_with_are_not_sent():
     assert heads and {len(head) for head in heads} == {3}
 
 
-def test_outcomes_are_scattered_once_for_all_workers_that_ask():
+def test_outcomes_are_scattered_once_for_all_workers():
     scattered = []
 
     class Client:
@@ -173,7 +172,7 @@ def test_outcomes_are_scattered_once_for_all_workers_that_ask():
     heads = Cascades(cost, 3).heads
     sender = Sender(Search(outcomes, cost, executor=Cluster()), heads)
     with ThreadPoolExecutor(4) as pool:
-        known = list(pool.map(lambda _: sender.known(), range(4)))
+        known = list(pool.map(lambda _: sender.shared_outcomes(), range(4)))
     assert len(scattered) == 1 and all(one is scattered[0] for one in known)
 
 
@@ -195,7 +194,7 @@ def test_a_process_is_sent_the_outcomes_once():
     assert max(size for sent, size in sizes if not sent) < 8 * samples + 5_000  # the least costs
 
 
-def test_dask_is_an_executor_too():
+def test_dask_gives_the_same_front():
     distributed = pytest.importorskip("distributed")
     correct, confidence, cost = synthetic(5, 300, seed=4, digits=2)
     with (
@@ -208,7 +207,7 @@ def test_dask_is_an_executor_too():
     assert_equal_points(there, search_arrays(correct, confidence, cost, 4))
 
 
-def test_a_killed_worker_of_dask_changes_nothing():
+def test_a_killed_worker_of_dask_does_not_change_the_front():
     distributed = pytest.importorskip("distributed")
     table = synthetic(9, 2000, seed=6, digits=3)
     with (
@@ -234,8 +233,8 @@ def test_a_killed_worker_of_dask_changes_nothing():
     assert_equal_points(there, search_arrays(*table, 3))
 
 
-def test_a_lost_task_may_cost_as_little_as_its_cheapest_first_model():
-    """Heads begin with models of costs 5, 1 and 3: the floor of what was not searched is 1."""
+def test_the_bound_of_a_lost_task_is_the_cost_of_its_cheapest_first_model():
+    """Heads start with models of costs 5, 1 and 3, so the bound is 1."""
     cost = np.array([5.0, 1.0, 3.0, 0.5])
     correct, confidence, _ = synthetic(4, 50, seed=0)
     outcomes = Outcomes(lambda prefix: (correct[prefix[-1]], confidence[prefix[-1]]), True)
@@ -247,8 +246,7 @@ def test_a_lost_task_may_cost_as_little_as_its_cheapest_first_model():
         assert own.floor[-1] == 1.0 and np.isinf(own.floor[:-1]).all()
 
 
-def test_no_thread_that_hands_out_tasks_outlives_the_search(monkeypatch):
-    """Also if something else refers to the pool."""
+def test_no_thread_remains_after_the_search(monkeypatch):
     pools = []
 
     class Remembered(ThreadPoolExecutor):
@@ -260,3 +258,14 @@ def test_no_thread_that_hands_out_tasks_outlives_the_search(monkeypatch):
     with ThreadPoolExecutor(2) as executor:
         search_arrays(*synthetic(5, 100, seed=0), 3, executor=executor)
     assert pools and not [t for pool in pools for t in pool._threads if t.is_alive()]
+
+
+def test_the_bound_of_late_heads_is_the_cost_of_their_cheapest_first_model():
+    cost = np.array([5.0, 1.0, 3.0, 0.5])
+    correct, confidence, _ = synthetic(4, 50, seed=0)
+    outcomes = Outcomes(lambda prefix: (correct[prefix[-1]], confidence[prefix[-1]]), True)
+    late = Search(outcomes, cost, deadline=-np.inf)
+    heads = [((first, 3), [(0, 3)]) for first in (0, 1, 2)]
+    best = new_best(50, 3)
+    assert not parallel.in_threads(late, heads, best, workers=1)
+    assert best.floor[-1] == 1.0 and np.isinf(best.floor[:-1]).all()

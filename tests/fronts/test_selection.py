@@ -1,9 +1,6 @@
-"""evaluate, pick, peaks and curves on small stores and score tables."""
+"""The points that pick and peaks select, against loops and exact cases."""
 
 import pickle
-import re
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,16 +8,15 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from tables_of_scores import noisy_store, tables
 
-from cascadelib import LogitStore, Method, ScoreTable, evaluate, peaks, pick, search, search_arrays
+from cascadelib import LogitStore, Method, ScoreTable, evaluate, peaks, pick, search
 from cascadelib.analysis.shift import front_on
-from cascadelib.evaluation.pareto import pareto_front
-from cascadelib.fronts.selection import accuracy_bound, cost_bound, difference_bound
+from cascadelib.fronts.selection import cost_bound
 
 STORE = noisy_store()
 OTHER = noisy_store(1)
 
 
-def test_pick_goals():
+def test_each_goal_is_reached():
     front = search(STORE, 2)
     table = front.table
     assert pick(front, "max_improvement").improvement == table["improvement"].max()
@@ -30,29 +26,17 @@ def test_pick_goals():
     cheapest = table.loc[table["accuracy"] >= best, "cost"].min()
     assert match.cost == min(cheapest, front.reference.cost)
     assert pick(front, accuracy=0.7, caution=0).accuracy >= 0.7
-    assert pick(front, budget=500, caution=0).cost <= 500
-    assert (
-        pick(front, budget=500, caution=0).accuracy
-        == table.loc[table["cost"] <= 500, "accuracy"].max()
-    )
+    within = pick(front, budget=500, caution=0)
+    assert within.cost <= 500
+    assert within.accuracy == table.loc[table["cost"] <= 500, "accuracy"].max()
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"accuracy": 1}, "no cascade reaches"),
-        ({"accuracy": 93}, r"accuracy must be a fraction in \[0, 1\], 0.93 for 93%, not 93"),
-        ({"loss": 3}, r"loss must be a fraction in \[0, 1\), 0.03 for 3 points, not 3"),
-        ({"loss": 1}, r"loss must be a fraction in \[0, 1\)"),
-        ({"loss": -0.01}, r"loss must be a fraction in \[0, 1\)"),
-        ({"budget": 1}, "the cheapest costs"),
-        ({}, "give exactly one of"),
-        ({"goal": "max_improvment"}, "max_improvement"),
-    ],
-)
-def test_pick_refuses_what_the_front_does_not_have(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        pick(search(STORE, 2), **arguments)
+def test_near_best_takes_the_most_accurate_point_if_none_matches():
+    front = search(STORE, 2)
+    assert pick(front, "near_best", caution=0) == pick(front, "match_best", caution=0)
+    low = search(STORE, 2, models=list(STORE.models.index[:2]))
+    low = low if low.table["accuracy"].iloc[-1] < low.baseline.best else None
+    assert low is None or pick(low, "near_best", caution=0) == low.point(-1)
 
 
 def test_cascades_of_front_models_are_no_longer_than_the_front():
@@ -62,10 +46,6 @@ def test_cascades_of_front_models_are_no_longer_than_the_front():
     store = LogitStore.from_arrays(STORE.labels, logits, macs={"best": 1, "worse": 2})
     assert search(store, 2, models="pareto").table["models"].tolist() == [("best",)]
     assert search(store, (1, 2), models="pareto").table["models"].tolist() == [("best",)]
-    with pytest.raises(ValueError, match="n_models"):
-        search(store, 3)
-    with pytest.raises(ValueError, match="n_models"):
-        search(store, "two", models="pareto")
 
 
 def test_candidates_pareto_and_all():
@@ -75,14 +55,14 @@ def test_candidates_pareto_and_all():
     assert list(search(STORE, 2).candidates) == list(STORE.models.index)
 
 
-def test_peaks_stand_out():
+def test_peaks_are_points_of_the_front():
     points = peaks(search(STORE, 2), prominence=0.01)
     assert points
     assert [run.accuracy for run in evaluate(STORE, points)] == [p.accuracy for p in points]
     assert [run.accuracy for run in evaluate(OTHER, points)] != [p.accuracy for p in points]
 
 
-def test_score_table_equals_the_store_it_came_from():
+def test_the_front_of_a_score_table_is_that_of_its_store():
     stage = Method().stage(STORE, names := list(STORE.models.index))
     correct, confidence = (
         np.stack(part) for part in zip(*(stage((m,)) for m in range(4)), strict=True)
@@ -96,114 +76,8 @@ def test_score_table_equals_the_store_it_came_from():
     assert evaluate(scores.take(np.arange(100)), point).correct.shape == (100,)
 
 
-def test_graded_scores_and_costs_a_sample_equal_a_loop():
-    rng = np.random.default_rng(3)
-    gain = rng.random((2, 40))
-    confidence = rng.integers(0, 8, (2, 40)) / 8
-    cost = np.stack([rng.uniform(1, 2, 40), rng.uniform(5, 30, 40)])
-    front = search(ScoreTable(gain, confidence, cost), 2)
-    best = []
-    for t in [*np.unique(confidence[0]), np.inf]:
-        exits = confidence[0] >= t
-        best.append(
-            (cost[0].mean() + (cost[1] * ~exits).mean(), np.where(exits, gain[0], gain[1]).mean())
-        )
-    c, a = np.array(best).T
-    keep = pareto_front(c, a)
-    np.testing.assert_allclose(front.table["cost"], c[keep])
-    np.testing.assert_allclose(front.table["accuracy"], a[keep])
-    result = evaluate(ScoreTable(gain, confidence, cost), front.point(0))
-    assert (result.accuracy, result.cost) == (front.table["accuracy"][0], front.table["cost"][0])
-
-
-FRONT = search(STORE, 2)
-
-
-@pytest.mark.parametrize("value", [np.nan, "x", 1j, [1], True, 10**400], ids=repr)
-def test_what_is_no_number_is_no_goal(value):
-    for name in ("budget", "accuracy"):
-        with pytest.raises(ValueError, match=f"{name} must be a (number|fraction)"):
-            pick(FRONT, **{name: value})
-    if not isinstance(value, float | list | bool):
-        for at in (
-            FRONT.cost_at,
-            FRONT.improvement_at,
-            FRONT.lower_bound_at,
-            FRONT.baseline.cost_at,
-        ):
-            with pytest.raises(ValueError, match="accuracy must be real numbers"):
-                at(value)
-
-
-WRONG = {
-    "tolerance": [None, 1j, [1], 10**400, np.True_, np.nan, -1, np.inf, "0"],
-    "time_limit": [np.True_, 1j, [1], 10**400, 0, -1, np.nan, "1"],
-    "n_models": [
-        None,
-        5.0,
-        "2",
-        10**400,
-        np.array(2),
-        (2, None),
-        True,
-        0,
-        9,
-        {},
-    ],
-    "models": [5, None, [5], [[1]], [np.arange(2)], 1j, b"m0"],
-    "executor": [5, "threads", ThreadPoolExecutor],
-    "score": ["top²", "top0", "top" + "9" * 5000, 5, ["top1"], np.array(["top1", "f1"]), ""],
-    "cost": [5, "", ["macs"]],
-    "method": [5, "", ["entropy"], "top²_softmax_sum"],
-}
-
-
-@pytest.mark.parametrize(
-    ("name", "value"), [(n, v) for n, values in WRONG.items() for v in values], ids=repr
-)
-def test_options_of_a_wrong_kind_are_refused_by_name(name, value):
-    with pytest.raises(ValueError, match=name.removesuffix("s")):
-        search(STORE, **{name: value})
-
-
-def test_a_tensor_is_neither_a_goal_nor_an_option():
-    tensor = pytest.importorskip("torch").tensor(2.0)
-    for name in ("budget", "accuracy"):
-        with pytest.raises(ValueError, match=f"{name} must be a (number|fraction)"):
-            pick(FRONT, **{name: tensor})
-    for name in ("tolerance", "time_limit", "n_models"):
-        with pytest.raises(ValueError, match=name.removesuffix("s")):
-            search(STORE, **{name: tensor})
-
-
-def test_lengths_beyond_the_models_name_those_there_are():
-    for m, there in ((1, "(1,)"), (2, "(1, 2)"), (4, "(1, 2, 3)")):
-        store = STORE.select(list(STORE.models.index[:m]))
-        with pytest.raises(
-            ValueError, match=re.escape(f"of {m} models, or a tuple such as {there}")
-        ):
-            search(store, (1, m + 1))
-
-
-def test_arrays_of_a_wrong_kind_are_refused_by_name():
-    given = {
-        "correct": np.ones((2, 2), bool),
-        "confidence": np.ones((2, 2)),
-        "cost": [1.0, 2.0],
-        "n_models": 2,
-    }
-    for name, value in (
-        ("cost", None),
-        ("cost", 5),
-        ("cost", ["1", "2"]),
-        ("confidence", np.full((2, 2), "1")),
-    ):
-        with pytest.raises(ValueError, match=name):
-            search_arrays(**given | {name: value})
-
-
 def slow_pick(front, table, goal, value, caution):
-    """The rule in a loop over all points of a front: (models, thresholds), or None."""
+    """Return (models, thresholds) by a loop over all points of a front, or None."""
     k = len(table)
     best = front.singles["accuracy"].idxmax()
     alone = table.correct[table.names.index(best)] * 1.0
@@ -264,10 +138,10 @@ def test_pick_equals_a_loop_over_all_points(given_, goal, value, caution, expect
             pick(front, **arguments)
     else:
         point = pick(front, **arguments)
-        assert point.models == front.reference.models and "alone" in point.chosen_by
+        assert point.models == front.reference.models and "single model" in point.chosen_by
 
 
-def test_caution_stays_inside_and_says_so():
+def test_caution_moves_the_point_inside_the_bound_and_chosen_by_states_it():
     front = search(STORE, 2)
     raw = pick(front, loss=0.02, caution=0)
     cautious = pick(front, loss=0.02, caution=0.5)
@@ -278,22 +152,14 @@ def test_caution_stays_inside_and_says_so():
     alone = pick(front, "match_best", caution=1000)
     assert alone.models == (STORE.models["top1"].idxmax(),)
     assert alone.chosen_by == (
-        "no cascade is 1000 standard errors inside match_best: the most accurate model alone"
+        "no cascade is 1000 standard errors inside match_best: the most accurate single model"
     )
     assert evaluate(STORE, alone).accuracy == alone.accuracy
-    with pytest.raises(ValueError, match="by 1000 standard errors .caution=0 takes the raw front"):
-        pick(front, accuracy=front.table["accuracy"].iloc[-1], caution=1000)
-    with pytest.raises(ValueError, match="'max_improvement' is no bound"):
-        pick(front, "max_improvement", caution=1)
-    with pytest.raises(ValueError, match="caution must be standard errors, 0 or more, not -1"):
-        pick(front, "match_best", caution=-1)
-    with pytest.raises(TypeError, match="a Front is needed here, not Points: .*ScoreTable"):
-        pick(search_arrays([[True]], [[0.5]], [1.0], 1), accuracy=0.5)
 
 
 @pytest.mark.parametrize("expected", [False, True])
-def test_a_cascade_that_saves_nothing_is_not_chosen(expected):
-    """A useless cheap model: "cheap at inf → dear" meets each goal, for more than dear alone."""
+def test_a_cascade_without_a_saving_is_not_selected(expected):
+    """With a useless cheap model, "cheap never → expensive" costs more than "expensive"."""
     rng = np.random.default_rng(0)
     correct = np.stack([np.zeros(200, bool), rng.random(200) < 0.9])
     front = search(ScoreTable(correct, rng.random((2, 200)), [1, 30]), 2, expected=expected)
@@ -308,12 +174,12 @@ def test_a_cascade_that_saves_nothing_is_not_chosen(expected):
         assert point == best and point.chosen_by.startswith("no cascade is within ")
     assert pick(front, "near_best", caution=0).cost == 31  # what the explorer follows
     point = pick(front, loss=0)
-    assert point == best and "the most accurate model alone" in point.chosen_by
+    assert point == best and "the most accurate single model" in point.chosen_by
 
 
 def test_two_models_of_similar_prices_never_cost_more_than_the_reference():
-    """At prices 0.6 : 1 most cascades that match the better model cost more than it does."""
-    for seed in range(60):
+    """At prices 0.6 : 1 most cascades that match the better model cost more."""
+    for seed in range(20):
         rng = np.random.default_rng(seed)
         difficulty = rng.random(500)
         small = rng.random(500) < 0.55 + 0.45 * difficulty
@@ -335,7 +201,7 @@ def test_two_models_of_similar_prices_never_cost_more_than_the_reference():
     st.sampled_from([None, 0.0, 0.5, 3.0]),
     st.data(),
 )
-def test_no_goal_against_the_reference_costs_more_than_it(given_, loss, caution, data):
+def test_a_goal_relative_to_the_reference_never_costs_more_than_it(given_, loss, caution, data):
     table = ScoreTable(*given_)
     lengths = data.draw(st.sampled_from([1, 2, (1, 2), (1, 2, 3)]))
     longest = max(np.atleast_1d(lengths))
@@ -350,7 +216,7 @@ def test_no_goal_against_the_reference_costs_more_than_it(given_, loss, caution,
             assert point.cost <= front.reference.cost
 
 
-def test_the_default_is_the_front_s():
+def test_the_default_caution_is_that_of_the_front():
     for expected in (False, True):
         front = search(STORE, 2, expected=expected)
         point = pick(front, loss=0.03)
@@ -363,32 +229,28 @@ def test_the_default_is_the_front_s():
         ) and "expected accuracy" in repr(front)
 
 
-def test_a_front_without_outcomes_is_bounded_by_its_accuracies():
-    """The bound is never below the standard error, and the cost's is exact."""
+def test_a_pickled_front_has_no_outcomes_and_needs_caution_0():
     front = search(STORE, (1, 2, 3))
     copied = pickle.loads(pickle.dumps(front))
     assert copied.store is None and copied.samples == len(STORE)
-    alone = evaluate(STORE, front.reference).correct
+    assert pick(copied, "match_best", caution=0) == pick(front, "match_best", caution=0)
+    with pytest.raises(ValueError, match="give caution=0 or search again"):
+        pick(copied, "match_best")
+
+
+def test_the_variance_of_costs_is_exact():
+    front = search(STORE, (1, 2, 3))
     for point, run in zip(front.cascades, evaluate(STORE, front)):
-        assert accuracy_bound(copied, point) == pytest.approx(np.var(run.correct))
-        assert difference_bound(copied, point) >= np.var(run.correct * 1.0 - alone) - 1e-12
-        assert cost_bound(copied, point) == pytest.approx(np.var(run.sample_costs))
-    bounded = pick(copied, "match_best", caution=0.1)
-    assert "by a bound without outcomes" in bounded.chosen_by
-    assert bounded.cost >= pick(front, "match_best", caution=0.1).cost
-    unknown = replace(copied, points=None, moved=front.table)
-    assert np.isnan(unknown.point(0).expected_accuracy) and pick(unknown, "match_best", caution=0)
-    with pytest.raises(ValueError, match="give caution=0"):
-        pick(unknown, "match_best")
+        assert cost_bound(front, point) == pytest.approx(np.var(run.sample_costs))
 
 
-def test_a_moved_front_is_chosen_from_by_the_outcomes_there():
+def test_pick_uses_the_outcomes_of_the_split_of_the_front():
     moved = front_on(OTHER, search(STORE, 2, expected=True))
     assert moved.store is OTHER and not moved.expected
     assert pick(moved, "match_best").cost > pick(moved, "match_best", caution=0).cost
 
 
-def test_costs_of_every_sample_and_f1_have_standard_errors():
+def test_costs_per_sample_and_f1_have_standard_errors():
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 2, 400)
     margin = np.where(labels, 1, -1) * [[0.7], [1.2]] + rng.normal(size=(2, 400))
@@ -400,17 +262,14 @@ def test_costs_of_every_sample_and_f1_have_standard_errors():
     ).labelled(labels.astype(str))
     front = search(frame, 2, score="f1")
     point = pick(front, "match_best", caution=0.5)
-    assert point.accuracy > front.baseline.best or "alone" in point.chosen_by
+    assert point.accuracy > front.baseline.best or "single model" in point.chosen_by
     within = pick(front, budget=8.0, caution=2)
     run = evaluate(frame, within)
     assert run.sample_costs.mean() == pytest.approx(run.cost)
     assert run.cost + 2 * np.std(run.sample_costs) / 20 <= 8
-    with pytest.raises(ValueError, match="F1 is no mean"):
-        search(frame, 2, score="f1", expected=True)
 
 
-def test_perfect_and_useless_models():
-    """Nothing to expect but what was seen: the cheapest perfect model."""
+def test_of_perfect_or_useless_models_the_cheapest_is_selected():
     rng = np.random.default_rng(1)
     for correct in (np.ones((3, 20), bool), np.zeros((3, 20), bool)):
         table = ScoreTable(correct, rng.random((3, 20)), [1.0, 2.0, 3.0])
@@ -420,7 +279,7 @@ def test_perfect_and_useless_models():
 
 
 def test_expected_fronts_are_less_optimistic():
-    """Chosen on few samples, the raw front loses what it promised; an expected one less."""
+    """Selected on few samples, a raw front loses accuracy on others. An expected one loses less."""
     rng = np.random.default_rng(0)
     margin = rng.normal(size=8000) + rng.normal(0, 0.7, (8, 8000))
     margin += np.linspace(0.3, 0.9, 8)[:, None]

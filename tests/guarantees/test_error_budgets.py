@@ -143,13 +143,14 @@ def test_at_an_anytime_bound_the_mean_capital_is_one_over_the_error(lost, same, 
     assert anytime_lower(0, 0, 0, error) == -1.0
 
 
-def test_alarms_of_failing_models_share_their_error(capture):
-    calls = capture(monitor, "anytime_lower", -0.5)
+def test_alarms_of_failing_models_share_their_evidence(monkeypatch):
+    """An alarm of a model needs the evidence of all inputs × the number of models, exactly."""
+    monkeypatch.setattr(monitor, "evidence_of", lambda failures, most: sum(failures))
     running = Monitor(cl.Point(("a", "b", "c"), (0.5, 0.5)))
-    running.local.sums["failed"][1] = [90, 7, 2, 1, 0]
-    table = running.failing(most=0.0, error=0.3)
-    assert calls == [(0, 0, 0, 0.3 / 3), (10, 90, 0, 0.3 / 3), (0, 0, 0, 0.3 / 3)]
-    assert (table["low"] == 0).all() and not table["alarm"].any()
+    running.local.latest[1].extend([1, 1, 1])
+    for needed, alarms in ((1.0, [False, True, False]), (1.0001, [False] * 3)):
+        table = running.failing(most=0.3, inputs_per_false_alarm=needed)
+        assert table["alarm"].tolist() == alarms and table["evidence"].tolist() == [0, 1, 0]
 
 
 @pytest.mark.parametrize(("workers", "stages"), [(1, 1), (1, 3), (2, 2), (3, 1)])

@@ -15,7 +15,7 @@ from cascadelib.methods.confidence_metrics import confidence, metric_of, softmax
 from cascadelib.methods.ensembles import ensemble_of
 from cascadelib.methods.method import ModelsOnSplit
 from cascadelib.store import formats
-from cascadelib.store.formats import LogitFile
+from cascadelib.store.formats import Output
 
 
 def make(models, k, classes, seed, digits=None):
@@ -107,7 +107,7 @@ def test_one_file_is_mapped_at_a_time_if_memory_is_limited(tmp_path, monkeypatch
 
     mapped = []
     together = []
-    real = LogitFile.open
+    real = Output.open
 
     def slowly(self, hashed=True):
         tensor = real(self, hashed)
@@ -119,7 +119,7 @@ def test_one_file_is_mapped_at_a_time_if_memory_is_limited(tmp_path, monkeypatch
     at_ease = outcomes()
     monkeypatch.setattr(os, "cpu_count", lambda: 4)
     monkeypatch.setattr(formats, "memory_is_limited", lambda: True)
-    monkeypatch.setattr(LogitFile, "open", slowly)
+    monkeypatch.setattr(Output, "open", slowly)
     limited = outcomes()
     assert len(together) > 30 and max(together) == 1
     for here, there in zip(limited, at_ease, strict=True):

@@ -259,16 +259,18 @@ def test_published_figures_have_separate_verdicts(monkeypatch):
 
 
 def test_stored_claims_of_notebooks_are_gathered(own_folder):
-    before = ledger.gathered("fashion-mnist")
+    before = ledger.gather_claims("fashion-mnist")
     assert before["verdict"].str.contains("has not run on fashion-mnist").all()
     assert (ledger.missing_notebooks(before) == "has not run").all(axis=None)
     ledger.table({"pairs-top": with_error(0.003, 1e-4, "fashion-mnist")}, "02", "fashion-mnist")
     ledger.table({"triples": 1}, "03", "another")
-    rows = ledger.gathered("fashion-mnist")
+    rows = ledger.gather_claims("fashion-mnist")
     assert rows.loc["pairs-top", "verdict"] == SUPPORTED
     assert "has not run" in rows.loc["triples", "verdict"]
-    assert ledger.counted(rows).loc[SUPPORTED, "all"] == 1
-    assert ": 1 supported, 0 contradicted" in ledger.answer(rows, "fashion-mnist")
+    assert ledger.count_verdicts(rows).loc[SUPPORTED, "all"] == 1
+    assert "Of 1 testable claims, 1 hold and 0 are contradicted." in ledger.answer(
+        rows, "fashion-mnist"
+    )
     assert sorted(path.name for path in own_folder.iterdir()) == ["02.parquet", "03.parquet"]
 
 
@@ -277,7 +279,7 @@ def test_a_run_in_a_second_cost_adds_the_claims_that_it_can_test():
     second = Evidence(0.99, [0.99, 0.991] * 30, 100, "x", "published_seconds")
     ledger.table({"pairs-top": first}, "02", "x")
     ledger.table({"pairs-top": second, "time-improve": second}, "02", "x")
-    rows = ledger.gathered("x")
+    rows = ledger.gather_claims("x")
     assert rows.loc[["pairs-top", "time-improve"], "verdict"].tolist() == [SUPPORTED, SUPPORTED]
     assert rows.loc["pairs-top", "this run"].startswith("+0.300%")
 

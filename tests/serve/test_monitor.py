@@ -1,8 +1,10 @@
-"""Running statistics: counts, expected beside measured, drift without labels; and measured time as
-tables."""
+"""A monitor: counts, expected next to measured figures, drift without labels, failures, restarts
+and replayed logs."""
 
+import asyncio
 import importlib.util
 import json
+import random
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +14,7 @@ import pandas as pd
 import pytest
 from bundled_cascade import IMAGES, POINT, SMALL, TEST, VAL
 from deciding import decide
+from virtual_time import run
 from watched_policy import WATCHED, ask
 
 from cascadelib import (
@@ -28,8 +31,9 @@ from cascadelib import (
 from cascadelib.policy import pieces_of
 from cascadelib.policy.cascade_file import point_for_file
 from cascadelib.policy.confidence_summary import summary
-from cascadelib.serve import DriftSignal, Monitor, Service
-from cascadelib.serve.counts import add_up
+from cascadelib.serve import AuditRecord, DriftSignal, Monitor, Record, Service, read_log
+from cascadelib.serve.counts import Pending
+from cascadelib.serve.monitor import BETS, evidence_of
 from tools.deployed import same_decisions
 from tools.elsewhere import decide_elsewhere
 from tools.monitored import drift_table
@@ -61,7 +65,7 @@ def test_counts_and_rates():
     ).all()
     expected = cascade.point.expected.exit_rates
     assert table["exit_rate_expected"].tolist() == [rate.value for rate in expected]
-    assert (table[["model_seconds", "decision_seconds"]] > 0).all(axis=None)
+    assert (table["model_seconds"] > 0).all()
     seen.reset()
     assert (
         seen.inputs == 0
@@ -126,20 +130,20 @@ def test_totals_of_eight_threads_add_up():
     """Each thread counts the same decisions; threads take turns as often as they can."""
     cascade, monitor = monitored()
     interval = sys.getswitchinterval()
-    once = cascade(IMAGES[:100])
+    once = cascade(IMAGES[:50])
     sys.setswitchinterval(1e-6)
     try:
         with ThreadPoolExecutor(8) as pool:
             tables = [
                 table
                 for _, table in pool.map(
-                    lambda _: (monitor.observe(once), monitor.table), range(960)
+                    lambda _: (monitor.observe(once), monitor.table), range(160)
                 )
             ]
     finally:
         sys.setswitchinterval(interval)
-    assert monitor.inputs == 960 * 100
-    assert monitor.exits.tolist() == (960 * np.bincount(once.exit_stage, minlength=2)).tolist()
+    assert monitor.inputs == 160 * 50
+    assert monitor.exits.tolist() == (160 * np.bincount(once.exit_stage, minlength=2)).tolist()
     assert monitor.drift().tests["inputs"][0] == monitor.inputs
     assert all(table["exit_rate"].sum() == pytest.approx(1) for table in tables)
 
@@ -231,7 +235,6 @@ def test_workers_are_counted_together():
         assert whole.merge(worker) is whole
     assert whole.inputs == 1200 and whole.exits.sum() == 1200 and whole.audited == audited
     assert whole.loss()["audited"] == audited
-    assert audited == sum(window["audited"] for window in add_up(whole.parts).windows)
     tests = whole.drift().tests
     assert tests["inputs"][0] == 1200 and tests["alarm"][0]
     assert tests["p"][0] == pytest.approx(3 * drifted["p"][0])  # at α / 3
@@ -262,12 +265,12 @@ def test_what_cannot_be_saved_or_read_is_refused(tmp_path):
     ask(monitor, 0, 100)
     monitor.save(path)
     text = path.read_text()
-    for damaged in (text[:-9], text.replace("monitor 1", "running 2"), "{}", "[]", "no JSON"):
+    for damaged in (text[:-9], text.replace("monitor 2", "running 2"), "{}", "[]", "no JSON"):
         path.write_text(damaged)
         with pytest.raises(ValueError, match=r"monitor\.json: not a state that Monitor.save wrote"):
             Monitor.load(path)
     path.write_text(text)
-    monitor.local.pending["x"] = [object(), None, 0, 0]
+    monitor.local.pending["x"] = Pending(object(), 0, 0)
     with pytest.raises(ValueError, match="a pending prediction cannot be saved"):
         monitor.save(path)
     assert Monitor.load(path).inputs == 100 and len(list(tmp_path.iterdir())) == 1
@@ -321,27 +324,189 @@ def test_many_streams_at_once_have_the_capitals_of_one_by_one():
     assert capitals[3] > 100 > capitals[0]
 
 
-@pytest.mark.parametrize("by", ["ids", "key"])
-def test_inputs_that_come_twice_raise_no_alarm(by):
-    """Every input is sent again at once; without a name for it that is drift: it hangs together."""
+def test_repeated_inputs_raise_no_alarm_if_their_ids_repeat():
+    """Every input arrives four times. Without ids, the repeats look like drift."""
     alarms = {True: 0, False: 0}
     for seed in range(10):
         scores = np.random.default_rng(1000 + seed).random(1500)
-        twice = np.repeat(np.arange(1500), 4)
+        rows = np.repeat(np.arange(1500), 4)
         for is_known in alarms:
             monitor = Monitor(WATCHED)
-            names = None
-            if is_known and by == "ids":
-                names = [f"{row}" for row in twice]
-            if is_known and by == "key":
-                monitor.key = lambda row: f"session {row}"
-            calls = [
-                lambda rows, scores=scores: (rows, scores[rows]),
-                lambda rows: (rows, None),
-            ]
-            decide(WATCHED, calls, twice, names, batch_size=6000, monitor=monitor, audit=0.2)
+            for row, number in zip(rows.tolist(), range(6000)):
+                exits = bool(scores[row] >= 0.5)
+                values = [float(scores[row])] if exits else [float(scores[row]), None]
+                record = record_of(row if is_known else number, values)
+                monitor.decide(record)
             report = monitor.drift(0.05)
             alarms[is_known] += report.alarm
             if is_known:
                 assert report.tests["inputs"][0] == 1500 and monitor.inputs == 6000
     assert alarms[True] <= 2 and alarms[False] >= 5
+
+
+def record_of(name, confidences, failures=None, **fields):
+    """The record of an input that reached a stage per confidence."""
+    reached = len(confidences)
+    failures = failures or ["none"] * reached
+    lists = (["yes"] * reached, confidences, failures, [1.0] * reached, [0.1] * reached)
+    return Record(name, "yes", "ab"[reached - 1], failures[-1], reached - 1, *lists, **fields)
+
+
+def logged(count, seed=0, audit=0.3):
+    """The log of a service with faults: records in the order of decisions, and audits."""
+    rng = random.Random(seed)
+
+    def model(low, high):
+        async def call(inputs):
+            await asyncio.sleep(rng.uniform(low, high))
+            if rng.random() < 0.1:
+                raise OSError("reset")
+            return ["yes"] * len(inputs), [(each * 37 % 100) / 100 for each in inputs], 1.0
+
+        return call
+
+    log = []
+
+    async def main():
+        monitor = Monitor(WATCHED)
+        monitor.on_decision = monitor.on_audit = log.append
+        options = {"batch_size": 1, "concurrency": 64, "on_error": "next", "audit": audit}
+        service = Service(WATCHED, [model(0.1, 0.2), model(1, 2)], monitor=monitor, **options)
+
+        async def later(number):
+            await asyncio.sleep(number / 50)
+            await service.decide(number, f"{number % (count - 20)}")
+
+        await asyncio.gather(*map(later, range(count)))
+        await service.end()
+        return monitor
+
+    return run(main()), log
+
+
+def figures(monitor):
+    """Everything that a monitor reports, but the seconds that depend on the machine."""
+    drop = ["model_seconds"]
+    return {
+        "loss": monitor.loss(0.02).to_dict(),
+        "drift": monitor.drift().tests.to_dict(),
+        "table": monitor.table.drop(columns=drop).to_dict(),
+        "failing": monitor.failing().to_dict(),
+        "cost": monitor.cost().to_dict(),
+        "to_label": monitor.to_label().to_dict(),
+        "sums": [monitor.audit_cost, monitor.came, monitor.audit_failures],
+    }
+
+
+def test_a_killed_process_that_replays_its_log_equals_one_that_was_not_killed(tmp_path):
+    """The state is older than the log. Its lines are observed again, all of them, twice, and in
+    several orders."""
+    never_killed, log = logged(600)
+    expected = figures(never_killed)
+    assert never_killed.audit_failures > 5 and expected["sums"][1] == 600
+    assert {each.repeat for each in log if isinstance(each, Record)} == {0, 1}
+    lines = [each.to_json() + "\n" for each in log]
+    for saved_at in (0, 250, 500):
+        before = Monitor(WATCHED)
+        before.observe(read_log(lines[:saved_at]))
+        before.save(tmp_path / "state.json")
+        killed = Monitor.load(tmp_path / "state.json")
+        for _ in range(2):
+            killed.observe(read_log([*lines, '{"id": "cut off']))
+        found = figures(killed)
+        if saved_at:  # confidences of later inputs precede those of inputs under way at the kill
+            found["drift"], expected["drift"] = None, None
+        assert repr(found) == repr(expected)
+
+
+def test_another_engine_that_observes_the_same_records_monitors_alike():
+    service, log = logged(400, seed=1)
+    other = Monitor(WATCHED)
+    other.observe(log)
+    assert repr(figures(other)) == repr(figures(service))
+
+
+def test_confidences_enter_the_drift_signal_in_the_order_of_arrival():
+    """Inputs of low confidence are decided last, which is no drift."""
+    rng = np.random.default_rng(3)
+    monitor = Monitor(WATCHED)
+    values = rng.random(1000).tolist()
+    first, _ = monitor.enter(1000)
+    records = [
+        record_of(number, [value] if value >= 0.5 else [value, None], number=first + number)
+        for number, value in enumerate(values)
+    ]
+    for record in sorted(records, key=lambda record: record.stage):
+        monitor.decide(record)
+    in_order = Monitor(WATCHED)
+    in_order.observe(records)
+    pd.testing.assert_frame_equal(monitor.drift().tests, in_order.drift().tests)
+    assert not monitor.drift().alarm
+
+
+def outage(failures, good):
+    """A monitor after so many calls of a model that succeeded, then of failures."""
+    monitor = Monitor(WATCHED)
+    monitor.local.sums["failed"][0, 0] = good
+    monitor.local.latest[0].extend([0] * min(good, 1024) + failures)
+    return monitor
+
+
+@pytest.mark.parametrize("good", [0, 10_000, 120_960_000])
+def test_an_outage_alarms_within_a_hundred_calls_at_any_age_and_ends(good):
+    for most in (0.01, 0.05, 0.2):
+        monitor = outage([2] * 40, good)
+        assert monitor.failing(most)["alarm"].tolist() == [True, False]
+        assert not outage([2], good).failing(most)["alarm"].any()
+        monitor.local.latest[0].extend([0] * 1000)
+        assert not monitor.failing(most)["alarm"].any()
+    with pytest.raises(ValueError, match="most must be between 0 and 1"):
+        monitor.failing(0)
+
+
+def test_the_evidence_of_failures_is_a_shiryaev_roberts_statistic():
+    """By its recursion. Its mean grows by at most 1 per input at the acceptable rate, and models
+    and workers share it."""
+    rng = np.random.default_rng(0)
+    failures = (rng.random(300) < 0.1).tolist()
+    statistics = np.zeros(3)
+    bets = BETS[:, 0]
+    for failed in failures:
+        statistics = (statistics + 1) * (1 + bets * (1 / 0.1 - 1) if failed else 1 - bets)
+    assert evidence_of(failures, 0.1) == pytest.approx(statistics.mean())
+    assert 0.1 * (1 + bets * 9) + 0.9 * (1 - bets) == pytest.approx(np.ones(3))
+    monitor = outage([int(failed) for failed in failures], 0)
+    other = outage([1, 1], 0)
+    other.local.identity = "other"
+    monitor.others = {"other": other.local}
+    total = (evidence_of(failures, 0.1) + evidence_of([1, 1], 0.1)) / 2
+    assert monitor.failing(0.1)["evidence"].iloc[0] == pytest.approx(total)
+
+
+def test_false_alarms_of_failures_are_as_rare_as_stated():
+    """At the acceptable rate of 5%, alarms set at 200 inputs come after 200 inputs or more in the
+    mean, over 200 streams that end at the alarm."""
+    rng = np.random.default_rng(1)
+    lengths = []
+    for _ in range(200):
+        statistics = np.zeros(3)
+        length = 0
+        while statistics.mean() < 200:
+            grows = rng.random() < 0.05
+            bets = BETS[:, 0]
+            statistics = (statistics + 1) * (1 + bets * 19 if grows else 1 - bets)
+            length += 1
+        lengths.append(length)
+    assert np.mean(lengths) + 2 * np.std(lengths) / np.sqrt(200) >= 200
+
+
+def test_one_label_among_many_disagreements_rebuilds_nothing():
+    monitor = Monitor(WATCHED)
+    for number in range(5000):
+        record = record_of(number, [0.9], audited=True)
+        monitor.observe([record, AuditRecord(number, "no")])
+    assert monitor.loss(0.01)["to_label"] == len(monitor.to_label()) == 5000
+    before = monitor.local.open_ids
+    monitor.label({5: "no"})
+    assert monitor.local.open_ids is before and len(before) == 5000
+    assert monitor.loss()["to_label"] == 4999 and 5 not in monitor.to_label().index

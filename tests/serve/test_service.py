@@ -1,236 +1,539 @@
-"""A policy in a service: real clients over connections that stay open, models that are slow, fail,
-hang, hang up and talk nonsense, callers that give up, retries, workers, restarts, late labels."""
+"""A service of functions: the same decisions as the evaluator, one outcome per input, deadlines,
+overload, outages, retries, audits and records. Most tests run in virtual time."""
 
 import asyncio
 import json
-import time
+import logging
+import math
+import random
 from collections import Counter
+from dataclasses import replace
 
-import httpx
 import numpy as np
 import pytest
-from bundled_cascade import IMAGES
-from bundled_cascade import POINT as CASCADE
 from deciding import decide, decided
-from faulty_server import KINDS, LABELS, POINT, calls_of, fault_of, said, served, truth
+from faulty_server import KINDS, LABELS, POINT, answer, fault_of, said
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from policies import CALLS, STAGES, call_of, cascades, fails
+from policies import POINT as THREE
+from virtual_time import run
 
-from cascadelib import Cascade, Point, Policy
+from cascadelib import Policy, evaluate
 from cascadelib.policy import most_given
-from cascadelib.policy.decisions import FAILURES
-from cascadelib.serve import Monitor, Service
+from cascadelib.serve import DeadlineExceeded, Monitor, Overloaded, Record, Service
 
-TERMS = {"on_error": "next", "labels": LABELS, "confidence_range": (0, 1)}
+PAIR = Policy(POINT)
 
 
-def call_of(model, scores, seen=None):
-    """An async call that answers (model, row)."""
+def answering(confidence, seconds=0.0, name="", seen=None, cost=1.0):
+    """An async call that answers each input after some seconds. seen: collects its batches."""
 
-    async def call(rows):
+    async def call(inputs):
         if seen is not None:
-            seen.extend((model, row) for row in rows)
-        await asyncio.sleep(0)
-        return [(model, row) for row in rows], [scores[model][row] for row in rows]
+            seen.append(list(inputs))
+        await asyncio.sleep(seconds)
+        return [name or each for each in inputs], [confidence] * len(inputs), cost * len(inputs)
 
     return call
 
 
-def test_a_client_of_the_callers_loop_and_a_loop_that_goes_on():
-    """The caller's loop ticks on while a policy runs on it."""
-    ticks = []
-
-    async def tick():
-        while True:
-            ticks.append(time.perf_counter())
-            await asyncio.sleep(0.001)
-
-    async def main(address):
-        ticking = asyncio.create_task(tick())
-        async with httpx.AsyncClient() as client:
-            decisions = [
-                await decided(Policy(POINT), calls_of(client, address), range(60), batch_size=3)
-                for _ in range(3)
-            ]
-        ticking.cancel()
-        return decisions
-
-    with served() as address:
-        for decisions in asyncio.run(main(address)):
-            assert (decisions.exit_stage >= 0).all() and decisions.status.tolist() == ["none"] * 60
-    assert len(ticks) > 20
+async def down(inputs):
+    raise OSError("down")
 
 
-def test_faults_of_every_kind_are_each_inputs_own():
-    """Each input has the status that it has alone, whatever batch it came in."""
-    numbers = range(300)
-    with served(every=40) as address:
-
-        async def main():
-            async with httpx.AsyncClient() as client:
-                return await decided(Policy(POINT), calls_of(client, address), numbers, **TERMS)
-
-        decisions = asyncio.run(main())
-    kinds = dict(zip(KINDS, (0, 2, 1, 2, 2, 3, 4)))
-    faults = [[fault_of(model, n, 40) for model in POINT.models] for n in numbers]
-    assert {fault for pair in faults for fault in pair} >= {*KINDS}
-    for n, (small, large) in zip(numbers, faults):
-        failure = kinds.get(small, 0)
-        goes_on = failure > 0 or said("small", n)[1] < 0.5
-        assert decisions.exit_stage[n] == goes_on
-        last = kinds.get(large, 0) if goes_on and large != "nan" else 0  # it decides nothing there
-        assert decisions.failures[n].tolist() == [failure, last]
-        answered = [i for i in range(goes_on + 1) if not decisions.failures[n, i]]
-        assert decisions.answered[n] == max(answered, default=-1)
-        expected = said(POINT.models[answered[-1]], n)[0] if answered else None
-        assert decisions.predictions[n] == expected
+async def hang(inputs):
+    await asyncio.sleep(1e9)
 
 
-def test_what_one_input_does_stops_no_others():
-    """A nan at input 35 of 2,000; one input whose batch times out; an exception in place of an
-    answer."""
-    scores = np.random.default_rng(0).random((2, 2000)).tolist()
-    scores[0][35] = float("nan")
-    large = call_of(1, scores)
+def as_coroutine(call):
+    async def later(rows):
+        await asyncio.sleep(0)
+        return call(rows)
 
-    async def small(rows):
-        if 99 in rows:
-            await asyncio.sleep(10)
-        answers, confidences = await call_of(0, scores)(rows)
-        return [OSError("reset") if row == 7 else said for row, said in zip(rows, answers)], (
-            confidences
-        )
-
-    monitor = Monitor(POINT)
-    options = {"on_error": "next", "timeout": (0.2, None), "monitor": monitor}
-    decisions = decide(Policy(POINT), [small, large], range(2000), **options)
-    assert (decisions.exit_stage >= 0).all() and monitor.inputs == 2000
-    failed = {7: "error", 35: "malformed", 99: "timeout"}
-    assert {n: s for n, s in enumerate(decisions.status) if s != "none"} == failed
-    assert {n: FAILURES[code] for n, code in enumerate(decisions.failures[:, 0]) if code} == failed
-    assert monitor.failed[0].tolist() == [1997, 1, 1, 1, 0]
-    assert decisions.model[[7, 35, 99]].tolist() == ["large"] * 3
+    return later
 
 
-def test_sixty_four_callers_lose_nothing_and_decide_nothing_twice():
-    count = 20_000
-    scores = np.random.default_rng(0).random((3, count)).tolist()
+@settings(deadline=None, max_examples=60)
+@given(
+    cascades(),
+    st.integers(1, 5),
+    st.integers(1, 4),
+    st.booleans(),
+    st.sets(st.integers(0, 3), max_size=2),
+)
+def test_decisions_equal_those_of_the_evaluator(cascade, batch_size, concurrency, named, failing):
+    """At a model that fails, no input exits before the last stage."""
+    table, point = cascade
+    thresholds = [math.inf if i in failing else t for i, t in enumerate(point.thresholds)]
+    expected = evaluate(table, replace(point, thresholds=tuple(thresholds))).exit_stage
+    policy = Policy.from_point(point)
     seen = []
-    calls = [call_of(model, scores, seen) for model in range(3)]
-    policy = Policy(Point(("a", "b", "c"), (0.5, 0.5)))
+    calls = [
+        as_coroutine(fails if model in failing else call_of(table, model, seen))
+        for model in range(len(table.names))
+    ]
+    calls = dict(reversed([*zip(policy.models, calls)])) if named else calls
     monitor = Monitor(policy)
+    options = {"batch_size": batch_size, "concurrency": concurrency, "on_error": "next"}
+    decisions = run(decided(policy, calls, range(len(table)), monitor=monitor, **options))
+    np.testing.assert_array_equal(decisions.exit_stage, expected)
+    for model in set(range(len(table.names))) - failing:
+        reached = np.flatnonzero(expected >= model).tolist()
+        assert sorted(row for m, batch in seen if m == model for row in batch) == reached
+    assert max((len(batch) for _, batch in seen), default=0) <= batch_size
+    assert monitor.exits.tolist() == np.bincount(expected, minlength=len(calls)).tolist()
+
+
+def test_a_service_and_a_run_decide_alike():
+    """Failures included: every seventh input fails at the first model, every eleventh at the
+    second. The calls are synchronous and run in threads."""
+
+    def failing(model, every):
+        def call(rows):
+            predictions, confidences = CALLS[model](rows)
+            failed = [
+                OSError() if row % every == 0 else each for row, each in zip(rows, predictions)
+            ]
+            return failed, confidences
+
+        return call
+
+    calls = [failing(0, 7), failing(1, 11), CALLS[2]]
+    with pytest.warns(RuntimeWarning, match="failed for"):
+        expected = Policy(THREE).run(calls, range(300), batch_size=16, on_error="next")
+    service = decide(Policy(THREE), calls, range(300), batch_size=5, on_error="next")
+    for name in ("exit_stage", "failures", "confidences", "answered", "predictions", "confidence"):
+        np.testing.assert_array_equal(getattr(expected, name), getattr(service, name))
+
+
+@pytest.mark.parametrize("concurrency", [1, 3])
+def test_calls_run_simultaneously_up_to_the_concurrency(concurrency):
+    under_way = []
+    most = []
+
+    async def slow(rows):
+        under_way.append(rows)
+        most.append(len(under_way))
+        await asyncio.sleep(1)
+        under_way.remove(rows)
+        return CALLS[0](rows)
+
+    calls = [slow, *map(as_coroutine, CALLS[1:])]
+    run(decided(Policy(THREE), calls, range(60), batch_size=5, concurrency=concurrency))
+    assert max(most) == concurrency and len(most) == 12
+
+
+def test_inputs_of_many_callers_share_batches_and_each_caller_gets_its_answers():
+    seen = []
+    calls = [answering(0.9, 1.0, seen=seen), answering(0.9)]
+    monitor = Monitor(POINT)
     told = []
     monitor.on_decision = told.append
 
     async def main():
-        service = Service(policy, calls, monitor=monitor, audit=0.1)
-        parts = np.array_split(np.arange(count), 64)
-        runs = [service.decide_many(part.tolist(), [f"x{n}" for n in part]) for part in parts]
-        decisions = await asyncio.gather(*runs)
+        service = Service(PAIR, calls, batch_size=32, concurrency=2, monitor=monitor)
+
+        async def caller(first):
+            for row in range(first, first + 20, 2):
+                decisions = await service.decide_many([row, row + 1], [f"{row}", f"{row + 1}"])
+                assert decisions.ids.tolist() == [f"{row}", f"{row + 1}"]
+                assert decisions.predictions.tolist() == [row, row + 1]
+
+        await asyncio.gather(*[caller(20 * number) for number in range(64)])
         await service.end()
-        return decisions
+        assert service.undecided == 0 and not service.calls
 
-    decisions = asyncio.run(main())
-    stages = np.concatenate([each.exit_stage for each in decisions])
-    first = np.array(scores[0]) >= 0.5
-    second = np.array(scores[1]) >= 0.5
-    np.testing.assert_array_equal(stages, np.where(first, 0, np.where(second, 1, 2)))
-    assert Counter(record["id"] for record in told) == Counter(f"x{n}" for n in range(count))
-    assert monitor.inputs == count and monitor.exits.sum() == count
-    asked = Counter(seen)
-    audited = count_of(asked, 2) - int((stages == 2).sum())
-    assert monitor.audited == audited and 1800 < audited < 2200
-    assert max(asked[model, row] for model, row in asked if model < 2) == 1
+    run(main())
+    assert sorted(len(batch) for batch in seen)[len(seen) // 2] == 32 == max(map(len, seen))
+    assert Counter(record.id for record in told) == Counter(f"{row}" for row in range(1280))
+    assert monitor.inputs == monitor.spent[0] == 1280
 
 
-def count_of(asked, model):
-    """How many inputs a model was asked about."""
-    return sum(times for (which, _), times in asked.items() if which == model)
-
-
-def test_an_input_moves_on_when_its_own_answer_is_there():
-    """The first batch waits until all others are through both models."""
+def test_an_input_is_deferred_when_its_answer_arrives():
+    """The batch of the input 0 is slow. The second model answers all others before."""
     ended = []
 
     async def first(rows):
-        while 0 in rows and len(ended) < 57:
-            await asyncio.sleep(0.001)
+        await asyncio.sleep(100 if 0 in rows else 1)
         return rows, [0.1] * len(rows)
 
-    async def second(rows):
-        ended.extend(rows)
-        return rows, None
-
-    decide(Policy(POINT), [first, second], range(60), batch_size=3)
-    assert sorted(ended[:57]) == list(range(3, 60)) and sorted(ended[57:]) == [0, 1, 2]
+    run(decided(PAIR, [first, answering(0.9, seen=ended)], range(60), batch_size=3))
+    assert ended[-1] == [0, 1, 2] and sum(map(len, ended)) == 60
 
 
-def test_batches_form_of_what_waits():
-    sizes = []
-
-    async def first(rows):
-        await asyncio.sleep(0.001)
-        return rows, [0.1] * len(rows)
-
-    async def second(rows):
-        sizes.append(len(rows))
-        return rows, None
-
-    decide(Policy(POINT), [first, second], range(300), batch_size=(5, 50), max_wait=5.0)
-    assert sizes == [50] * 6
-    sizes.clear()
-    options = {"batch_size": (5, 50), "concurrency": 1, "max_wait": 0}
-    decide(Policy(POINT), [first, second], range(60), **options)
-    assert len(sizes) > 2 and sum(sizes) == 60
-
-
-def test_cancellation_returns_at_once_with_what_is_decided():
-    async def call(rows):
-        await asyncio.sleep(3600 if 50 in rows else 0)
-        return rows, [0.9] * len(rows)
-
-    monitor = Monitor(POINT)
+def test_an_error_stops_its_callers_and_carries_the_decisions_so_far():
+    async def at_seven(rows):
+        if 7 in rows:
+            await asyncio.sleep(1)
+            raise LookupError("seven")
+        return CALLS[0](rows)
 
     async def main():
-        service = Service(Policy(POINT), [call, call], batch_size=10, monitor=monitor)
-        run = asyncio.create_task(service.decide_many(range(100)))
-        while monitor.inputs < 90:
-            await asyncio.sleep(0.01)
-        run.cancel()
-        with pytest.raises(asyncio.CancelledError) as caught:
-            await run
-        decided = caught.value.decided
-        assert decided.status.tolist() == ["none"] * 50 + ["undecided"] * 10 + ["none"] * 40
-        assert monitor.inputs == 90
+        calls = [at_seven, *map(as_coroutine, CALLS[1:])]
+        service = Service(Policy(THREE), calls, batch_size=5)
+        other = asyncio.create_task(service.decide_many(range(300, 300)))
+        with pytest.raises(LookupError, match="seven") as caught:
+            await service.decide_many(range(300))
+        await service.end()
+        assert len(await other) == 0
+        return caught.value
 
-    asyncio.run(main())
+    error = run(main())
+    assert error.__notes__ == ["in the call of model 'm0' for 5 inputs"]
+    assert np.flatnonzero(error.decided.status == "error").tolist() == [5, 6, 7, 8, 9]
+    ended = error.decided.status == "none"
+    np.testing.assert_array_equal(error.decided.exit_stage[ended], STAGES[ended])
+
+
+def test_a_failed_batch_is_not_called_again_input_by_input():
+    """The statuses of a timeout, an exception in place of an answer, and a nan confidence."""
+    seen = []
+
+    async def small(rows):
+        seen.append(rows)
+        if 99 in rows:
+            await hang(rows)
+        answers = [OSError("reset") if row == 7 else row for row in rows]
+        return answers, [math.nan if row == 35 else 0.9 for row in rows], 1.0
+
+    monitor = Monitor(POINT)
+    options = {"on_error": "next", "timeout": (2, None), "batch_size": 20, "monitor": monitor}
+    decisions = run(decided(PAIR, [small, answering(1)], range(200), **options))
+    late = dict.fromkeys(range(80, 100), "timeout")
+    failed = {7: "error", 35: "malformed"} | late
+    assert {n: s for n, s in enumerate(decisions.status) if s != "none"} == failed
+    assert sorted(row for batch in seen for row in batch) == list(range(200))
+    assert monitor.failed[0].tolist() == [178, 20, 1, 1, 0]
+    assert set(decisions.model[list(failed)]) == {"large"}
+    assert monitor.cost()["unknown_calls"] == 20 and monitor.cost()["priced"] == 200
+
+
+def test_faults_of_every_kind_affect_their_input_only():
+    """Models that are slow, fail, hang, hang up and return nonsense, one input per call."""
+    numbers = range(300)
+    every = 40
+
+    def call_of_faulty(model):
+        async def call(inputs):
+            body = await answer(model, inputs, every, timeout=10.0)
+            if body is None:
+                raise ConnectionError("the server hung up")
+            answers = json.loads(body)
+            return [each[0] for each in answers], [each[1] for each in answers]
+
+        return call
+
+    options = {"labels": LABELS, "confidence_range": (0, 1), "on_error": "next", "timeout": 10.0}
+    calls = [call_of_faulty(model) for model in POINT.models]
+    decisions = run(decided(PAIR, calls, numbers, batch_size=1, **options))
+    kinds = dict(zip(KINDS, (0, 2, 1, 2, 2, 3, 4)))
+    faults = [[fault_of(model, n, every) for model in POINT.models] for n in numbers]
+    assert {fault for pair in faults for fault in pair} >= {*KINDS}
+    for n, (small, large) in zip(numbers, faults):
+        failure = kinds.get(small, 0)
+        is_deferred = failure > 0 or said("small", n)[1] < 0.5
+        assert decisions.exit_stage[n] == is_deferred
+        last = kinds.get(large, 0) if is_deferred and large != "nan" else 0
+        assert decisions.failures[n].tolist() == [failure, last]
+        answered = [i for i in range(is_deferred + 1) if not decisions.failures[n, i]]
+        expected = said(POINT.models[answered[-1]], n)[0] if answered else None
+        assert decisions.predictions[n] == expected
+
+
+@pytest.mark.parametrize(("on_error", "outcome"), [("stop", "raises"), ("next", "small")])
+def test_at_its_deadline_an_input_keeps_its_answer_or_raises(on_error, outcome):
+    async def main():
+        calls = [answering(0.1, 1.0, "small"), hang]
+        service = Service(PAIR, calls, deadline=3.0, on_error=on_error)
+        started = asyncio.get_running_loop().time()
+        try:
+            found = (await service.decide("x")).prediction
+        except DeadlineExceeded as error:
+            found = "raises" if "'large' within 3 s" in str(error) else str(error)
+        assert asyncio.get_running_loop().time() - started == pytest.approx(3.0)
+        return found, service.monitor
+
+    found, monitor = run(main())
+    assert found == outcome
+    assert monitor.failed[1].tolist() == [0, 1, 0, 0, 0] and monitor.inputs == 1
+    assert monitor.cost()["unknown_calls"] == 1
+
+
+def test_the_deadline_includes_the_wait_for_a_free_call():
+    """Ten inputs, one call of two seconds at a time, seven seconds for each input."""
+
+    async def main():
+        options = {"deadline": 7.0, "batch_size": 1, "concurrency": 1, "on_error": "next"}
+        service = Service(PAIR, [answering(0.9, 2.0), down], **options)
+        runs = [service.decide(number) for number in range(10)]
+        outcomes = await asyncio.gather(*runs, return_exceptions=True)
+        assert asyncio.get_running_loop().time() == pytest.approx(7.0)
+        return outcomes, service.monitor
+
+    outcomes, monitor = run(main())
+    assert [isinstance(each, Record) for each in outcomes] == [True] * 3 + [False] * 7
+    assert all(isinstance(each, DeadlineExceeded) for each in outcomes[3:])
+    cost = monitor.cost()  # the fourth call had started
+    assert cost["unknown_calls"] == 1 and monitor.failed[0].tolist() == [3, 7, 0, 0, 0]
+
+
+def test_a_full_queue_refuses_all_inputs_of_a_caller_at_once():
+    async def main():
+        service = Service(PAIR, [answering(0.9, 5.0), down], queue=10)
+        first = asyncio.create_task(service.decide_many(range(8)))
+        await asyncio.sleep(0)
+        with pytest.raises(Overloaded, match="8 inputs are undecided, and 3 more exceed queue=10"):
+            await service.decide_many(range(3))
+        assert (await service.decide(1)).prediction == 1
+        await first
+        assert service.refused == 3 and service.monitor.inputs == 9
+
+    run(main())
+
+
+def test_every_request_has_one_outcome_through_an_outage():
+    """5% of the calls fail, 2% of the callers disconnect, and the large model hangs for ten
+    seconds: nothing is late, the model in the outage is hardly called, and it recovers."""
+    rng = random.Random(0)
+    rate, seconds, outage, deadline = 100, 40, (10.0, 20.0), 5.0
+    called = []
+
+    def model(name, low, high):
+        async def call(inputs):
+            now = asyncio.get_running_loop().time()
+            called.extend((name, now) for _ in inputs)
+            if name == "large" and outage[0] <= now < outage[1]:
+                await hang(inputs)
+            await asyncio.sleep(rng.uniform(low, high))
+            if rng.random() < 0.05:
+                raise OSError("reset by peer")
+            return [name] * len(inputs), [(each % 100) / 100 for each in inputs]
+
+        return call
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        options = {"deadline": deadline, "timeout": 2.0, "on_error": "next", "retries": 1}
+        calls = [model("small", 0.05, 0.2), model("large", 0.3, 1.0)]
+        service = Service(PAIR, calls, batch_size=1, concurrency=256, **options)
+        outcomes = []
+
+        async def request(number):
+            started = loop.time()
+            decision = asyncio.create_task(service.decide(number, f"{number}"))
+            patience = rng.uniform(0, 0.05) if rng.random() < 0.02 else None
+            try:
+                status = (await asyncio.wait_for(decision, patience)).status
+            except (TimeoutError, DeadlineExceeded) as error:
+                status = type(error).__name__
+            outcomes.append((number, started, loop.time() - started, status))
+
+        requests = []
+        for number in range(rate * seconds):
+            requests.append(asyncio.create_task(request(number)))
+            await asyncio.sleep(1 / rate)
+        await asyncio.gather(*requests)
+        await service.end()
+        return outcomes, service.monitor
+
+    outcomes, monitor = run(main())
+    assert sorted(number for number, *_ in outcomes) == list(range(rate * seconds))
+    assert monitor.inputs == rate * seconds
+    assert max(latency for *_, latency, _ in outcomes) <= deadline + 0.1
+    arrivals = sum(outage[0] <= start < outage[1] for _, start, *_ in outcomes) / 2
+    in_outage = sum(name == "large" and outage[0] <= at < outage[1] for name, at in called)
+    assert in_outage < arrivals / 2
+    assert sum(name == "small" for name, _ in called) <= 1.1 * rate * seconds + 10
+    after = Counter(status for _, start, _, status in outcomes if start > outage[1] + 2)
+    assert after["none"] > 0.9 * after.total() and after["DeadlineExceeded"] == 0
+
+
+def test_retries_are_limited_to_a_tenth_of_the_inputs():
+    """A model of which two calls in ten fail is not taken for one that is down."""
+    seen = []
+    rng = random.Random(1)
+
+    async def flaky(inputs):
+        seen.extend(inputs)
+        if rng.random() < 0.2:
+            raise OSError("reset by peer")
+        return inputs, [0.9] * len(inputs)
+
+    async def main(retries):
+        seen.clear()
+        options = {"batch_size": 1, "concurrency": 1, "on_error": "next", "retries": retries}
+        decisions = await decided(PAIR, [flaky, answering(1)], range(1000), **options)
+        return np.count_nonzero(decisions.exit_stage == 0)
+
+    without_retries = run(main(0))
+    assert len(seen) == 1000
+    assert run(main(3)) > without_retries + 50
+    assert 1050 < len(seen) <= 1000 + 0.1 * len(seen) + 10
+    assert max(Counter(seen).values()) <= 4
+
+
+def test_a_retry_can_decide_an_input_and_counts_as_unknown_money():
+    attempts = Counter()
+
+    async def second_time(inputs):
+        attempts.update(inputs)
+        if attempts[inputs[0]] == 1:
+            raise TimeoutError
+        return inputs, [0.9] * len(inputs), 1.0
+
+    async def main():
+        service = Service(PAIR, [second_time, down], retries=1, batch_size=8)
+        decisions = await service.decide_many(range(8))
+        return decisions, service.monitor
+
+    decisions, monitor = run(main())
+    assert decisions.status.tolist() == ["none"] * 8 and set(attempts.values()) == {2}
+    assert monitor.cost()["unknown_calls"] == 8 and monitor.spent.tolist() == [8.0, 0.0]
+
+
+def test_calls_of_a_model_that_is_down_stop_and_its_failures_are_logged_once(caplog):
+    seen = []
+    is_up = []
+
+    async def large(inputs):
+        seen.extend(inputs)
+        return await (answering(0.9) if is_up else down)(inputs)
+
+    async def main():
+        service = Service(PAIR, [answering(0.1, name="small"), large], on_error="next")
+        for number in range(200):
+            assert (await service.decide(number)).status == "error"
+            await asyncio.sleep(0.05)
+        assert 18 <= len(seen) <= 18 + 10  # one probe per second
+        is_up.append(True)
+        await asyncio.sleep(1)
+        assert (await service.decide(1)).status == (await service.decide(2)).status == "none"
+
+    with caplog.at_level(logging.INFO, "cascadelib.serve"):
+        run(main())
+    assert caplog.messages == [
+        "model 'large' failed for 1 inputs: OSError: down",
+        "model 'large' is not called; last failure: OSError: down",
+        "model 'large' is called again; last failure: OSError: down",
+    ]
+
+
+def test_a_stopped_model_raises_its_last_failure_if_errors_stop():
+    async def main():
+        service = Service(PAIR, [down, down])
+        for _ in range(18):
+            with pytest.raises(OSError, match="down"):
+                await service.decide(1)
+        with pytest.raises(ConnectionError, match="'small' is not called.*OSError: down"):
+            await service.decide(1)
+
+    run(main())
+
+
+def test_a_cancelled_caller_returns_at_once_and_its_inputs_are_decided():
+    async def main():
+        service = Service(PAIR, [answering(0.9, 5.0), down], batch_size=10, concurrency=1)
+        caller = asyncio.create_task(service.decide_many(range(20)))
+        other = asyncio.create_task(service.decide_many(range(20, 30)))
+        await asyncio.sleep(7)
+        caller.cancel()
+        with pytest.raises(asyncio.CancelledError) as caught:
+            await caller
+        assert asyncio.get_running_loop().time() == pytest.approx(7)
+        assert caught.value.decided.status.tolist() == ["none"] * 10 + ["undecided"] * 10
+        assert (await other).predictions.tolist() == list(range(20, 30))
+        await service.end()
+        assert service.monitor.inputs == 30
+
+    run(main())
+
+
+def test_a_call_that_ends_in_a_base_exception_leaves_no_caller_waiting():
+    class Odd(BaseException):
+        pass
+
+    async def odd(inputs):
+        raise Odd
+
+    async def main():
+        with pytest.raises(Odd):
+            await Service(PAIR, [odd, odd]).decide(1)
+
+    run(main())
 
 
 def test_money_is_known_per_stage_and_per_input():
     monitor = Monitor(POINT)
-    with served() as address:
-        calls = calls_of(httpx.AsyncClient(), address)
-        decisions = decide(Policy(POINT), calls, range(400), monitor=monitor)
-    dear = decisions.exit_stage == 1
-    paid = np.where(dear, 11.0, 1.0)
+    rng = np.random.default_rng(0)
+
+    async def small(rows):
+        return rows, rng.random(len(rows)), [1.0] * len(rows)
+
+    calls = [small, answering(0.9, cost=10.0)]
+    decisions = run(decided(PAIR, calls, range(400), monitor=monitor))
+    is_deferred = decisions.exit_stage == 1
+    paid = np.where(is_deferred, 11.0, 1.0)
     np.testing.assert_allclose(np.nansum(decisions.costs, axis=1), paid)
-    assert monitor.spent.tolist() == [400.0, 10.0 * dear.sum()]
+    assert monitor.spent.tolist() == [400.0, 10.0 * is_deferred.sum()]
     cost = monitor.cost()
     assert cost["priced"] == 400 and cost["mean"] == pytest.approx(paid.mean())
-    half = 1.96 * paid.std() / 20
-    assert cost["low"] == pytest.approx(paid.mean() - half)
+    assert cost["low"] == pytest.approx(paid.mean() - 1.96 * paid.std() / 20)
     assert monitor.table["spent"].tolist() == monitor.spent.tolist()
+    assert np.isnan(Monitor(POINT).cost()["mean"]) and Monitor(POINT).cost()["priced"] == 0
 
 
-@pytest.mark.parametrize("cost", [[1.0, 2.0], -1.0, "dear", float("nan")])
-def test_what_is_no_cost_is_malformed(cost):
-    def call(rows):
-        return rows, [0.9] * len(rows), cost
+def test_the_reference_is_not_asked_again_in_an_audit():
+    """All inputs are audited. The large model is called once for each, whether it decides or
+    audits."""
+    seen = []
+    rng = np.random.default_rng(0)
 
-    for run in (Policy.run, decide):
-        with pytest.raises(ValueError, match="model 'small': costs must be"):
-            run(Policy(POINT), [call, call], range(5))
+    async def small(rows):
+        return rows, rng.random(len(rows))
+
+    monitor = Monitor(POINT)
+    calls = [small, answering(0.9, seen=seen)]
+    run(decided(PAIR, calls, range(100), monitor=monitor, audit=1.0))
+    assert sorted(row for batch in seen for row in batch) == list(range(100))
+    assert monitor.audited == 100 and monitor.audit_cost == monitor.exits[0]
+    assert monitor.loss()["unknown"] == 0
 
 
-def test_answers_agree_where_the_caller_says_so():
+def test_audits_end_after_the_answer_and_their_failures_hide_nothing():
+    """The reference times out for exactly the inputs that are lost: the bounds include them."""
+
+    async def large(rows):
+        await asyncio.sleep(5)
+        if rows[0] % 10 == 0:
+            raise TimeoutError("no answer")
+        return rows, None
+
+    async def main():
+        options = {"batch_size": 1, "concurrency": 64, "audit": 1.0}
+        service = Service(PAIR, [answering(0.9), large], **options)
+        await service.decide_many(range(1000))
+        assert asyncio.get_running_loop().time() == 0 and service.audits == 1000
+        assert service.monitor.loss()["unknown"] == 1000
+        await service.end()
+        return service.monitor
+
+    loss = (monitor := run(main())).loss(0.01)
+    assert loss["unknown"] == monitor.audit_failures == 100
+    assert loss["low"] < -0.05 and loss["high"] > 0.1 and loss["now_high"] > 0.1
+    assert not loss["alarm"] and loss["label_first"] == []
+
+
+def test_an_audit_never_raises_into_the_path_of_decisions():
+    monitor = Monitor(POINT)
+    monitor.equal = lambda one, other: 1 / 0
+    calls = [answering(0.9), answering(0.9)]
+    decisions = run(decided(PAIR, calls, range(50), monitor=monitor, audit=1.0))
+    assert (decisions.exit_stage == 0).all()
+    assert monitor.loss()["unknown"] == 50
+
+
+def test_answers_agree_if_the_caller_defines_it():
     def same_day(one, other):
         return [int(part) for part in one.split("/")] == [int(part) for part in other.split("/")]
 
@@ -238,10 +541,64 @@ def test_answers_agree_where_the_caller_says_so():
     monitor.equal = same_day
     small = [("5/1/2021", "05/01/2021"), ("6/1/2021", "05/01/2021")]
     calls = [lambda rows, i=i: ([small[row][i] for row in rows], [0.9] * len(rows)) for i in (0, 1)]
-    decide(Policy(POINT), calls, range(2), ["same", "other"], monitor=monitor, audit=1.0)
+    decide(PAIR, calls, range(2), ["same", "other"], monitor=monitor, audit=1.0)
     assert monitor.to_label().index.tolist() == ["other"]
     monitor.label({"other": "5/01/2021"})
     assert monitor.verdicts == {"lost": 1, "tied": 0, "gained": 0}
+
+
+def test_a_callback_that_fails_warns_and_stops_nothing():
+    monitor = Monitor(POINT)
+    monitor.on_decision = lambda record: record["nothing"]
+    with pytest.warns(RuntimeWarning, match="on_decision failed for 0"):
+        run(decided(PAIR, [answering(0.9), down], range(3), monitor=monitor))
+    assert monitor.inputs == 3
+
+
+def test_a_record_has_all_of_a_decision_and_is_a_line_of_json():
+    async def small(rows):
+        return ["heron", TimeoutError()], [0.9, 0.9], 2.0
+
+    async def main():
+        calls = [small, answering(-math.inf, name="egret", cost=3.0)]
+        service = Service(PAIR, calls, on_error="next")
+        service.monitor.on_decision = records.append
+        await service.decide_many([1, 2], ["one", "two"])
+
+    records = []
+    run(main())
+    first, second = records
+    assert (first.id, first.prediction, first.model, first["stage"]) == ("one", "heron", "small", 0)
+    assert (first.confidences, first.failures, first.costs) == ([0.9], ["none"], [1.0])
+    assert second.failures == ["timeout", "none"] and second.status == "timeout"
+    assert second.predictions == [None, "egret"] and second.model == "large"
+    assert second.latency >= sum(second.seconds) >= 0 and len(first.policy) == 12
+    again = Record.from_json(second.to_json())
+    assert again.confidences[0] is None and again.confidences[1] < -1e308
+    assert replace(again, confidences=second.confidences) == second
+    assert json.loads(first.to_json())["status"] == "none"
+
+
+def test_a_policy_is_replaced_while_inputs_are_under_way():
+    strict = Policy(replace(POINT, thresholds=(0.95,)))
+    records = []
+
+    async def main():
+        service = Service(PAIR, [answering(0.9, 1.0, "small"), answering(0.9, 1.0, "large")])
+        old = service.monitor
+        old.on_decision = records.append
+        before = asyncio.create_task(service.decide("x"))
+        await asyncio.sleep(0.5)
+        assert service.reload(strict) is old
+        after = asyncio.create_task(service.decide("y"))
+        assert (await before).prediction == "small" and (await after).prediction == "large"
+        assert (old.inputs, service.monitor.inputs) == (1, 1)
+        assert before.result().policy != after.result().policy
+        with pytest.raises(ValueError, match=r"has the models \['m0', 'm1', 'm2'\], the service"):
+            service.reload(Policy(THREE))
+
+    run(main())
+    assert [record.prediction for record in records] == ["small"]
 
 
 def test_several_answers_are_one():
@@ -253,154 +610,29 @@ def test_several_answers_are_one():
         most_given([])
 
 
-def test_labels_that_come_late_find_their_input_also_after_a_restart(tmp_path):
-    """Inputs in several runs at once, some of which fail; ids join them, whatever the order."""
-    monitor = Monitor(POINT)
-    with served(every=120) as address:
-
-        async def main():
-            async with httpx.AsyncClient() as client:
-                options = {"monitor": monitor, "audit": 0.5, **TERMS}
-                service = Service(Policy(POINT), calls_of(client, address), **options)
-                parts = [range(at, at + 40) for at in range(0, 240, 40)]
-                runs = [service.decide_many(part, [f"{n}" for n in part]) for part in parts]
-                decisions = await asyncio.gather(*runs)
-                await service.end()
-                return decisions
-
-        decisions = asyncio.run(main())
-    predicted = {n: p for d in decisions for n, p in zip(d.ids, d.predictions)}
-    monitor.save(tmp_path / "monitor.json")
-    again = Monitor.load(tmp_path / "monitor.json")
-    wanted = again.to_label()
-    assert len(wanted) > 5
-    for name, row in wanted.iterrows():
-        assert row["cascade"] == predicted[name] != row["reference"] == said("large", int(name))[0]
-    again.label({name: truth(int(name)) for name in wanted.index})
-    assert again.to_label().empty
-    lost = sum(
-        (row["reference"] == truth(int(n))) > (row["cascade"] == truth(int(n)))
-        for n, row in wanted.iterrows()
-    )
-    assert again.verdicts["lost"] == lost
-    assert again.inputs == 240 and again.loss()["audited"] > 90
+REFUSALS = [
+    ({"ids": ["a"]}, "3 ids are needed"),
+    ({"ids": [None, 1.5, 2]}, "3 ids are needed, texts or whole numbers"),
+    ({"timeout": 0}, "timeout must be seconds"),
+    ({"deadline": -1}, "deadline must be seconds"),
+    ({"queue": 0}, "queue must be a whole number of 1"),
+    ({"retries": -1}, "retries must be a whole number of 0"),
+    ({"concurrency": -1}, "concurrency must be"),
+    ({"audit": 1.5}, "audit must be a share"),
+    ({"on_error": "ignore"}, "unknown on_error 'ignore'"),
+    ({"confidence_range": (1, 0)}, "confidence_range must be"),
+    ({"timeout": {"huge": 1}}, "unknown model of this cascade 'huge'"),
+    ({"reference": "huge"}, "unknown model of this policy 'huge'"),
+    ({"cost": [1.0, 2.0]}, "model 'small': costs must be"),
+    ({"cost": "dear"}, "model 'small': costs must be"),
+    ({"monitor": Monitor(THREE)}, "another cascade"),
+]
 
 
-def test_a_reference_that_fails_where_it_matters_hides_nothing():
-    """It times out on exactly the inputs that are lost: the true loss of 10 points stays in
-    bounds."""
-
-    async def small(rows):
-        return [0] * len(rows), [0.9] * len(rows)
-
-    async def large(rows):
-        if any(row % 10 == 0 for row in rows):
-            raise TimeoutError("no answer")
-        return [0] * len(rows), None
-
-    monitor = Monitor(POINT)
-    decide(Policy(POINT), [small, large], range(2000), monitor=monitor, audit=1.0)
-    loss = monitor.loss(0.01)
-    assert loss["unknown"] == monitor.audit_failures == 200
-    assert loss["low"] < -0.05 and loss["high"] > 0.1 and loss["now_high"] > 0.1
-    assert not loss["alarm"] and loss["label_first"] == []
-
-
-def test_an_audit_never_raises_into_the_path_of_decisions():
-    monitor = Monitor(POINT)
-    monitor.equal = lambda one, other: 1 / 0
-    calls = [lambda rows: (rows, [0.9] * len(rows))] * 2
-    decisions = decide(Policy(POINT), calls, range(50), monitor=monitor, audit=1.0)
-    assert (decisions.exit_stage == 0).all()
-    assert monitor.loss()["unknown"] == 50
-
-
-def test_a_callback_that_fails_is_told_of_and_stops_nothing():
-    monitor = Monitor(POINT)
-    monitor.on_decision = lambda record: record["nothing"]
-    calls = [lambda rows: (rows, [0.9] * len(rows))] * 2
-    with pytest.warns(RuntimeWarning, match="on_decision failed for 0"):
-        decide(Policy(POINT), calls, range(3), monitor=monitor)
-    assert monitor.inputs == 3
-
-
-def test_a_record_says_all_of_a_decision_as_json_has_it():
-    records = []
-    monitor = Monitor(POINT)
-    monitor.on_decision = records.append
-    calls = [
-        lambda rows: (["heron", TimeoutError()], [0.9, 0.9], 2.0),
-        lambda rows: (["egret"], None, 3.0),
-    ]
-    decide(Policy(POINT), calls, [1, 2], ["one", "two"], on_error="next", monitor=monitor)
-    for record in records:
-        assert min(record.pop("seconds")) >= 0
-    assert records[0] == {
-        "id": "one",
-        "prediction": "heron",
-        "model": "small",
-        "status": "none",
-        "stage": 0,
-        "confidences": [0.9],
-        "failures": ["none"],
-        "costs": [1.0],
-    }
-    assert records[1]["failures"] == ["timeout", "none"] and records[1]["model"] == "large"
-    assert records[1]["confidences"] == [None, None]
-    assert json.loads(json.dumps(records, allow_nan=False)) == records
-
-
-def test_models_that_fail_more_often_than_they_may_alarm():
-    monitor = Monitor(POINT)
-    rng = np.random.default_rng(0)
-
-    def small(rows):
-        return [OSError() if rng.random() < 0.1 else 0 for _ in rows], [0.9] * len(rows)
-
-    calls = [small, lambda rows: (rows, None)]
-    decide(Policy(POINT), calls, range(2000), on_error="next", monitor=monitor)
-    table = monitor.failing(most=0.02)
-    assert table["alarm"].tolist() == [True, False] and 0.02 < table["low"].iloc[0] < 0.1
-    assert table["error"].tolist() == [(table["rate"] * 2000).iloc[0], 0]
-
-
-REFUSED = {
-    "too few ids": ({"ids": ["a"]}, "3 ids are needed"),
-    "odd ids": ({"ids": [None, 1.5, 2]}, "3 ids are needed, texts or whole numbers"),
-    "no seconds": ({"timeout": 0}, "timeout must be seconds"),
-    "waiting backwards": ({"max_wait": -1}, "max_wait must be"),
-    "no worker": ({"concurrency": 0}, "concurrency must be"),
-    "something else": ({"on_error": "ignore"}, "unknown on_error 'ignore'"),
-    "no range": ({"confidence_range": (1, 0)}, "confidence_range must be"),
-    "another model": ({"timeout": {"huge": 1}}, "unknown model of this cascade 'huge'"),
-}
-
-
-@pytest.mark.parametrize("case", REFUSED)
-def test_what_a_service_refuses(case):
-    given, message = REFUSED[case]
-    calls = [lambda rows: (rows, [0.9] * len(rows))] * 2
+@pytest.mark.parametrize(("options", "message"), REFUSALS)
+def test_refused(options, message):
+    options = dict(options)
+    cost = options.pop("cost", 1.0)
+    calls = [lambda rows: (rows, [0.9] * len(rows), cost)] * 2
     with pytest.raises(ValueError, match=message):
-        decide(Policy(POINT), calls, range(3), **given)
-
-
-def test_what_a_cascade_cannot_do_is_refused():
-    cascade = Cascade.from_point(CASCADE)
-    for option in ({"timeout": 1.0}, {"labels": [1]}, {"on_error": "next"}):
-        with pytest.raises(ValueError, match="are for functions"):
-            Service(cascade.policy, cascade, **option)
-
-
-def test_one_input_has_a_record():
-    async def main():
-        calls = [call_of(0, [[0.1, 0.9]]), call_of(1, [[], [0.2, 0.3]])]
-        service = Service(Policy(POINT), calls, max_wait=0)
-        records = await asyncio.gather(service.decide(0, "x"), service.decide(1))
-        cascade = Cascade.from_point(CASCADE)
-        images = Service(cascade.policy, cascade, max_wait=0)
-        return *records, await images.decide(IMAGES[3]), cascade(IMAGES[3:4]).predictions[0]
-
-    first, second, third, expected = asyncio.run(main())
-    assert (first["id"], first["prediction"], first["stage"]) == ("x", (1, 0), 1)
-    assert (second["model"], second["confidences"]) == ("small", [0.9])
-    assert third["prediction"] == expected
+        decide(PAIR, calls, range(3), **options)

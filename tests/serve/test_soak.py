@@ -1,12 +1,12 @@
-"""A service under faults of every kind, restarts and late labels: every input is accounted for
-once."""
+"""A service under faults of every kind, restarts, kills and late labels: each input is decided and
+counted once."""
 
 import pytest
-from soak import soak
+from soak import soak, soak_in_virtual_time
 
 
-def test_twenty_seconds_of_a_service(tmp_path):
-    assert soak(20, tmp_path) == []
+def test_twenty_seconds_of_a_service_in_virtual_time(tmp_path):
+    assert soak_in_virtual_time(20, tmp_path) == []
 
 
 @pytest.mark.soak

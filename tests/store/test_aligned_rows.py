@@ -331,16 +331,3 @@ def test_stores_of_logits_are_tested():
 def test_the_example_runs():
     failed, tried = doctest.testmod(module, optionflags=doctest.ELLIPSIS)
     assert (failed, tried > 0) == (0, True)
-
-
-@pytest.mark.parametrize(("models", "expected"), [(2, [2, 2]), (3, [12, 12]), (5, [20, 40])])
-def test_the_level_is_divided_among_all_ends(models, expected, monkeypatch):
-    levels = []
-
-    def spied(counts, scale, level):
-        levels.append(level)
-        return correlations(counts, scale, level)
-
-    monkeypatch.setattr(module, "correlations", spied)
-    aligned_rows(drawn(models, 300))
-    assert levels == [LEVEL / ends for ends in expected]

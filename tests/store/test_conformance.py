@@ -1,4 +1,4 @@
-"""The conformance suite: every store passes, a broken one is told what it breaks."""
+"""The conformance suite accepts every store and names the rule that a broken one violates."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def test_every_kind_of_store_conforms(table, store):
     check_conformance(lambda: Fees(with_predictions()))
 
 
-def test_a_store_of_a_kind_of_cost_of_its_users_own_conforms(tmp_path):
+def test_a_store_with_a_custom_kind_of_cost_conforms(tmp_path):
     rng = np.random.default_rng(8)
     labels = rng.integers(0, 3, 30)
     logits = {name: rng.normal(size=(30, 3)) for name in ("costly", "cheap")}
@@ -53,7 +53,7 @@ BROKEN = {
 
 
 class Shuffled(Fees):
-    """A part whose outcomes are those of other samples."""
+    """A part with the outcomes of other samples."""
 
     def outcome(self, names, method, score):
         def stage(prefix):
@@ -76,7 +76,7 @@ def test_a_free_model_conforms(table):
 
 
 @pytest.mark.parametrize("sentence", BROKEN)
-def test_a_store_that_breaks_a_promise_is_told_which(table, sentence):
+def test_the_violated_rule_is_named(table, sentence):
     own = type("Own", (Fees,), BROKEN[sentence])
     with pytest.raises(AssertionError, match=sentence):
         check_conformance(lambda: own(table))

@@ -1,5 +1,4 @@
-"""Stores under damage and under many writers: a named error or the very same data, and nothing left
-behind."""
+"""Damaged stores give named errors or the same data, and interrupted writers leave no files."""
 
 import errno
 import json
@@ -41,7 +40,7 @@ def test_damaged_stores_give_named_errors_or_the_same_data(seed):
     assert fuzz.fuzz_stores(seed, cases=150) == 150
 
 
-def test_every_single_bit_of_a_header_and_a_manifest(store):
+def test_a_flipped_bit_of_a_header_or_manifest_is_an_error_or_changes_nothing(store):
     whole, _ = fuzz.read_all(store.path)
     header = store.path / "a.safetensors"
     spans = {header: 8 + int.from_bytes(header.read_bytes()[:8], "little")}
@@ -58,7 +57,7 @@ def test_every_single_bit_of_a_header_and_a_manifest(store):
     assert fuzz.read_all(store.path) == (whole, [])
 
 
-def test_a_lost_file_is_noticed_and_so_is_one_that_nobody_added(store):
+def test_a_lost_file_and_an_unlisted_file_are_named(store):
     (store.path / "a.safetensors").rename(store.path / "c.safetensors")
     with pytest.warns(UserWarning) as caught:
         opened = cl.LogitStore(store.path)
@@ -81,16 +80,6 @@ def test_metadata_that_is_nested_deep_is_refused_by_name(store):
     deep = json.loads("[" * 500 + "]" * 500)
     with pytest.raises(ValueError, match="nested"):
         store.add("c", LOGITS["c"], note=deep)
-    header = store.path / "a.safetensors"
-    content = header.read_bytes()
-    size = 8 + int.from_bytes(content[:8], "little")
-    entry = json.loads(content[8:size])
-    entry["__metadata__"] |= {"note": "[" * 500 + "]" * 500}
-    text = json.dumps(entry).encode()
-    header.write_bytes(len(text).to_bytes(8, "little") + text + content[size:])
-    with pytest.warns(UserWarning, match=r"a\.safetensors.*nested"):
-        opened = cl.LogitStore(store.path)
-    assert list(opened.models.index) == ["b"]
 
 
 def test_a_model_that_is_replaced_while_it_is_read_is_never_read_by_the_old_header(
@@ -115,43 +104,58 @@ def test_a_model_that_is_replaced_while_it_is_read_is_never_read_by_the_old_head
         late.logits("a")
 
 
-def test_numbers_too_large_for_a_float_hide_no_other_model(store):
+def test_numbers_too_large_for_a_float_are_refused(store):
     with pytest.raises(ValueError, match="'c': macs must be a positive number"):
         store.add("c", LOGITS["c"], macs=10**400)
-    manifest = json.loads((store.path / "manifest.json").read_text())
-    del manifest["sha256"]
-    manifest["models"]["a"] = 5
-    (store.path / "manifest.json").write_text(
-        json.dumps(manifest | {"sha256": digest_of(manifest)})
-    )
-    with pytest.raises(ValueError, match=r"manifest\.json: .*'models'"):
-        cl.LogitStore(store.path)
+    for digests in (5, [5]):
+        sealed(store, models=store._shelf.manifest.models | {"a": digests})
+        with pytest.raises(ValueError, match=r"manifest\.json: .*'models': 'a'"):
+            cl.LogitStore(store.path)
 
 
 def sealed(store, **changes):
-    """Write the manifest with other entries, and the digest that fits it."""
+    """Write the manifest with other entries (None: without them) and a valid digest."""
     path = store.path / "manifest.json"
-    content = json.loads(path.read_text()) | changes
-    del content["sha256"]
+    content = json.loads(path.read_text()) | changes | {"sha256": None}
+    content = {key: value for key, value in content.items() if value is not None}
     path.write_text(json.dumps(content | {"sha256": digest_of(content)}))
 
 
-def test_metadata_that_would_not_be_read_is_not_written(store):
+def test_metadata_that_cannot_be_read_is_not_written(store):
     for wrong in ({"extraction": 5}, {"checkpoint": {"a": math.nan}}, {"image_size": "224 pixels"}):
         with pytest.raises(ValueError, match=f"metadata .*{[*wrong][0]}"):
             store.add("c", LOGITS["c"], **wrong)
 
 
-@pytest.mark.parametrize("digests", [[[], "x"], [{}, "x"], [5]])
-def test_digests_are_text(store, digests):
-    sealed(store, models=store._shelf.manifest.models | {"a": digests})
-    with pytest.raises(ValueError, match=r"manifest\.json: .*'models'"):
+def test_damage_of_the_manifest_and_of_the_labels_is_named(store):
+    manifest = store.path / "manifest.json"
+    whole = manifest.read_text()
+    for broken in (
+        "{",
+        "[]",
+        whole.replace("logits 2", "logits 9"),
+        whole.replace(store.fingerprint[:6], "000000"),
+    ):
+        manifest.write_text(broken)
+        with pytest.raises(ValueError, match=r"manifest\.json"):
+            cl.LogitStore(store.path)
+    manifest.write_text(whole)
+    (store.path / "labels.npz").write_bytes((store.path / "labels.npz").read_bytes()[:60])
+    with pytest.raises(ValueError, match=r"labels\.npz"):
+        cl.LogitStore(store.path)
+
+
+def test_a_manifest_may_lack_class_names(store):
+    sealed(store, classes=None)
+    assert cl.LogitStore(store.path).classes is None
+    sealed(store, classes=["a", 2])
+    with pytest.raises(ValueError, match=r"manifest\.json.*'classes': 1 is wrong"):
         cl.LogitStore(store.path)
 
 
 @pytest.fixture
 def other(tmp_path):
-    """Another store of as many samples."""
+    """Another store with the same number of samples."""
     other = cl.LogitStore.create(
         tmp_path / "other", LABELS[::-1], classes="wxyz", dataset="toy", split="val"
     )
@@ -159,7 +163,9 @@ def other(tmp_path):
     return other
 
 
-def test_a_folder_that_becomes_another_store_while_it_is_opened(store, other, monkeypatch):
+def test_a_folder_that_another_store_replaces_while_it_is_opened_is_refused(
+    store, other, monkeypatch
+):
     real = formats.read_labels
 
     def slowly(*args):
@@ -173,10 +179,10 @@ def test_a_folder_that_becomes_another_store_while_it_is_opened(store, other, mo
         cl.LogitStore(store.path)
 
 
-def test_nothing_is_added_to_a_folder_that_is_another_store_by_now(store, other):
+def test_nothing_is_added_to_a_folder_that_became_another_store(store, other):
     shutil.rmtree(store.path)
     shutil.copytree(other.path, store.path)
-    for act in (lambda: store.add("a", LOGITS["c"], macs=1, replace=True), store._shelf.settle):
+    for act in (lambda: store.add("a", LOGITS["c"], macs=1, replace=True), store._shelf.now):
         with pytest.raises(ValueError, match="val: another store .* open it again"):
             act()
     np.testing.assert_array_equal(cl.LogitStore(store.path).logits("a"), other.logits("a"))
@@ -199,7 +205,7 @@ ODD = ["/proc/kmsg", "/proc/self/mem", "/proc/self/pagemap", "/dev/zero"]
 
 @pytest.mark.parametrize("target", [target for target in ODD if os.path.exists(target)])
 @pytest.mark.parametrize("name", ["a.safetensors", "labels.npz", "manifest.json"])
-def test_what_is_no_file_of_its_own_is_refused_by_name(store, target, name):
+def test_devices_are_refused_by_name(store, target, name):
     path = store.path / name
     path.unlink()
     path.symlink_to(target)
@@ -212,7 +218,7 @@ def test_what_is_no_file_of_its_own_is_refused_by_name(store, target, name):
 
 
 @pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), None])
-def test_a_read_that_fails_or_gives_nothing_names_the_path(store, monkeypatch, error):
+def test_a_failed_or_empty_read_names_the_path(store, monkeypatch, error):
     class Failing:
         def __init__(self, handle, mode):
             self.fileno = lambda: handle
@@ -229,7 +235,7 @@ def test_a_read_that_fails_or_gives_nothing_names_the_path(store, monkeypatch, e
 
     monkeypatch.setattr(files, "open", Failing, raising=False)
     for read, path in (
-        (formats.LogitFile.read, store.path / "a.safetensors"),
+        (formats.Output.read, store.path / "a.safetensors"),
         (files.read_json, store.path / "x.json"),
     ):
         path.write_bytes(b"{}" * 90)
@@ -238,7 +244,7 @@ def test_a_read_that_fails_or_gives_nothing_names_the_path(store, monkeypatch, e
 
 
 @pytest.mark.parametrize("value", [10**400, [10**400], "\ud800", {"\ud800": 1}, "[" * 100_000])
-def test_values_that_no_table_or_file_can_hold_are_refused(store, value):
+def test_metadata_that_a_table_or_file_cannot_hold_is_refused(store, value):
     for own in (store, cl.LogitStore.from_arrays(LABELS, {"a": LOGITS["a"]})):
         with pytest.raises(ValueError, match="metadata 'parameters' must be text, a number"):
             own.add("c", LOGITS["c"], parameters=value)
@@ -247,12 +253,12 @@ def test_values_that_no_table_or_file_can_hold_are_refused(store, value):
         store.add("c", LOGITS["c"], **{"\ud800": 1})
 
 
-def test_names_that_are_no_text_are_named_or_left_out(store, tmp_path):
+def test_names_that_are_not_text_are_refused_or_skipped(store, tmp_path):
     stray = Path(os.fsdecode(os.fsencode(store.path) + b"/\xff.safetensors"))
     try:
         stray.write_bytes((store.path / "a.safetensors").read_bytes())
     except OSError:
-        pass  # a file system with names of text alone
+        pass  # a file system that requires names of text
     else:
         with pytest.warns(UserWarning, match="not valid text"):
             assert list(cl.LogitStore(store.path).models.index) == ["a", "b"]
@@ -265,7 +271,7 @@ def test_names_that_are_no_text_are_named_or_left_out(store, tmp_path):
             cl.LogitStore.create(tmp_path / "new", LABELS, **origin)
 
 
-def test_a_stray_folder_stops_no_writer(store):
+def test_a_writer_ignores_a_stray_folder(store):
     (store.path / ".x.tmp").mkdir()
     store.add("c", LOGITS["c"], macs=30)
     assert len(cl.LogitStore(store.path).models) == 3
@@ -273,8 +279,7 @@ def test_a_stray_folder_stops_no_writer(store):
 
 @pytest.mark.parametrize("in_memory", [False, True])
 def test_threads_share_a_store_that_grows(store, in_memory):
-    """Adding, replacing and reading one object: no reader sees half a change, or an old number
-    beside a new one."""
+    """A reader never sees a part of a change."""
     logits = {"a": LOGITS["a"], "b": LOGITS["b"]}
     shared = (
         cl.LogitStore.from_arrays(LABELS, logits, macs={"a": 10, "b": 20}) if in_memory else store
@@ -327,9 +332,12 @@ def test_threads_share_a_store_that_grows(store, in_memory):
     assert "late" in shared.models.index and "late" not in part.models.index
 
 
-def test_threads_and_processes_add_and_replace_side_by_side(store):
+def test_threads_and_processes_add_and_replace_simultaneously(tmp_path):
+    """Without class names, each writer reads the number of classes from another model."""
+    path = cl.LogitStore.create(tmp_path / "s", LABELS).path
+
     def work(number):
-        own = cl.LogitStore(store.path)
+        own = cl.LogitStore(path)
         for i in range(20):
             own.add(f"m{number}-{i % 10}", LOGITS["a"], macs=1 + i, replace=i >= 10)
             own.add("shared", LOGITS["b"], macs=1 + number, replace=True)
@@ -346,10 +354,10 @@ def test_threads_and_processes_add_and_replace_side_by_side(store):
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(work, range(8)))
     assert [os.waitpid(child, 0)[1] for child in children] == [0, 0]
-    opened = cl.LogitStore(store.path)
-    assert len(opened.models) == 2 + 100 + 1 and not opened._shelf.broken
+    opened = cl.LogitStore(path)
+    assert len(opened.models) == 100 + 1 and not opened._shelf.broken
     opened.verify()
-    assert not list(store.path.glob(".*"))
+    assert not list(path.glob(".*"))
 
 
 CALLS = {
@@ -363,8 +371,7 @@ CALLS = {
 
 
 def at_call(number, act, monkeypatch, after):
-    """Let ``act`` happen at so manieth call of CALLS, before or after it; returns the list of
-    calls."""
+    """Call ``act`` before or after the n-th call of CALLS. Return the list of calls."""
     made = []
     for name, owner in CALLS.items():
         real = getattr(owner, name)
@@ -384,15 +391,14 @@ def at_call(number, act, monkeypatch, after):
 
 
 def change(folder):
-    """One model more, one replaced."""
+    """Add one model and replace another."""
     store = cl.LogitStore(folder)
     store.add("c", LOGITS["c"], macs=30)
     store.add("a", LOGITS["c"], macs=11, replace=True)
 
 
 def check_half_changed(folder):
-    """Each model is the old one or the new one, whole; repeated, the change leaves the store that
-    it should."""
+    """Check that each model is the old or the new one, and that the change can be repeated."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         store = cl.LogitStore(folder)
@@ -418,7 +424,7 @@ FAULTS = [(kind, False) for kind in (signal.SIGKILL, signal.SIGTERM, signal.SIGI
 @pytest.mark.parametrize(
     ("kind", "after"), [*FAULTS, (errno.ENOSPC, True)]
 )  # a signal after one call is before the next
-def test_a_fault_at_any_call_of_a_writer_costs_nothing(tmp_path, kind, after):
+def test_a_fault_at_any_call_of_a_writer_loses_nothing(tmp_path, kind, after):
     def act(*path):
         if isinstance(kind, signal.Signals):
             os.kill(os.getpid(), kind)
@@ -466,7 +472,7 @@ def test_an_error_of_the_disk_names_the_path(tmp_path):
     assert caught.value.errno == errno.ENOSPC and not list(tmp_path.iterdir())
 
 
-def test_leftovers_of_killed_writers_are_swept_by_the_next(store):
+def test_the_next_writer_removes_the_files_of_killed_ones(store):
     (store.path / f".c.safetensors.0123456789ab{TEMPORARY}").write_bytes(b"half a file")
     store.add("c", LOGITS["c"])
     assert not list(store.path.glob(".*"))
@@ -476,10 +482,9 @@ def test_leftovers_of_killed_writers_are_swept_by_the_next(store):
 @pytest.mark.parametrize(
     "name", [".notes.tmp", ".~lock.a.tmp", ".c.safetensors.tmp", f".notes{TEMPORARY}", "a.tmp"]
 )
-def test_a_users_own_temporary_files_stay(store, name):
+def test_temporary_files_of_the_user_stay(store, name):
     (store.path / name).write_bytes(b"mine")
     store.add("c", LOGITS["c"])
-    store._shelf.settle()
     assert (store.path / name).read_bytes() == b"mine"
 
 
@@ -494,34 +499,6 @@ def test_a_model_can_be_added_while_another_is_replaced(tmp_path):
         early.add("d", np.zeros((40, 5)))
 
 
-def test_processes_add_models_while_others_are_replaced_in_a_store_without_class_names(tmp_path):
-    cl.LogitStore.create(tmp_path / "s", LABELS).add("shared", LOGITS["a"], macs=1)
-    end = time.monotonic() + 3
-
-    def replace_shared():
-        own = cl.LogitStore(tmp_path / "s")
-        while time.monotonic() < end:
-            own.add("shared", LOGITS["b"], macs=2, replace=True)
-
-    def add_others(number):
-        for i in range(40):
-            cl.LogitStore(tmp_path / "s").add(f"m{number}-{i}", LOGITS["c"], macs=3)
-
-    jobs = [replace_shared, lambda: add_others(0), lambda: add_others(1), lambda: add_others(2)]
-    children = []
-    for job in jobs:
-        if not (child := os.fork()):
-            try:
-                job()
-                os._exit(0)
-            finally:
-                os._exit(1)
-        children.append(child)
-    assert [os.waitpid(child, 0)[1] for child in children] == [0] * len(jobs)
-    opened = cl.LogitStore(tmp_path / "s")
-    assert len(opened.models) == 1 + 3 * 40 and not opened._shelf.broken
-
-
 def test_a_model_that_another_process_has_added_is_not_overwritten(store):
     early = cl.LogitStore(store.path)
     store.add("c", LOGITS["c"], macs=30)
@@ -533,41 +510,16 @@ def test_a_model_that_another_process_has_added_is_not_overwritten(store):
     early.add("c", LOGITS["a"], macs=1, replace=True)
 
 
-@pytest.fixture
-def ignoring_case(monkeypatch):
-    """Files are found by their names whatever the case, as on the usual disks of macOS and
-    Windows."""
-    real_open = os.open
-    real_stat = os.stat
-    real_replace = os.replace
-
-    def found(path):
-        path = Path(path)
-        there = os.listdir(path.parent) if os.path.isdir(path.parent) else []
-        same = [name for name in there if name.lower() == path.name.lower()]
-        return path.parent / same[0] if same else path
-
-    monkeypatch.setattr(
-        os, "open", lambda path, *rest, **more: real_open(found(path), *rest, **more)
-    )
-    monkeypatch.setattr(os, "replace", lambda source, to: real_replace(source, found(to)))
-    monkeypatch.setattr(Path, "stat", lambda path, follow_symlinks=True: real_stat(found(path)))
-
-
-def test_names_that_differ_in_case_alone_are_refused_on_a_disk_that_ignores_it(
-    store, ignoring_case
-):
-    assert (store.path / "A.SAFETENSORS").exists()
+def test_names_that_differ_in_case_only_are_refused_if_the_disk_ignores_case(store, monkeypatch):
+    monkeypatch.setattr(formats, "ignores_case", Path.exists)
     for replace in (False, True):
         with pytest.raises(ValueError, match="'A'.*'a'.*ignores case.*another name"):
             store.add("A", LOGITS["c"], replace=replace)
-    opened = cl.LogitStore(store.path)
-    assert list(opened.models.index) == ["a", "b"]
-    np.testing.assert_array_equal(opened.logits("a"), LOGITS["a"].astype(np.float32))
-    store.add("a", LOGITS["c"], replace=True)
+    store.add("a", LOGITS["c"], macs=10, replace=True)
+    assert list(cl.LogitStore(store.path).models.index) == ["a", "b"]
 
 
-def test_names_may_differ_in_case_alone_elsewhere(store):
+def test_names_may_differ_in_case_only_if_the_disk_distinguishes_case(store):
     if (store.path / "MANIFEST.JSON").exists():
         pytest.skip("this disk ignores case")
     store.add("A", LOGITS["c"], macs=3)

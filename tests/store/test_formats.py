@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 from toy_store import LABELS, LOGITS, overwrite
 
 from cascadelib.files import file_name
-from cascadelib.store.formats import LogitFile, decoded_metadata, encoded, encoded_metadata
+from cascadelib.store.formats import Output, decoded_metadata, encoded, encoded_metadata
 from cascadelib.store.logit_store import LogitStore
 
 
@@ -35,7 +35,7 @@ def test_files_are_readable_by_the_group(store):
         max_leaves=5,
     ),
 )
-def test_any_name_and_metadata_come_back(name, value):
+def test_names_and_metadata_survive_a_round_trip(name, value):
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -49,7 +49,7 @@ def test_any_name_and_metadata_come_back(name, value):
 @pytest.mark.parametrize(
     "name", ["timm/vit.augreg@224", "a:b", ".hidden", "..", "with space", "ü", "100%", "A/../B"]
 )
-def test_awkward_names_on_disk(store, name):
+def test_names_with_special_characters_are_stored(store, name):
     store.add(name, LOGITS["a"], macs=1)
     opened = LogitStore(store.path)
     assert list(opened.models.index) == [name]
@@ -57,7 +57,7 @@ def test_awkward_names_on_disk(store, name):
 
 
 @pytest.mark.parametrize("name", ["", 3, "x" * 300, "\ud800"])
-def test_impossible_names(store, name):
+def test_names_without_a_file_name_are_refused(store, name):
     for some in (store, LogitStore.from_arrays(LABELS, {})):
         with pytest.raises(ValueError, match="name"):
             some.add(name, LOGITS["a"])
@@ -106,7 +106,7 @@ def of_another_store(path):
         (overwrite, "not a whole safetensors file"),
     ],
 )
-def test_a_broken_file_is_named_and_hides_no_other(store, damage, check):
+def test_a_broken_file_is_named_and_other_models_stay_readable(store, damage, check):
     store.add("good", LOGITS["b"])
     store.add("bad", LOGITS["a"])
     damage(store.path / "bad.safetensors")
@@ -123,7 +123,7 @@ def test_a_broken_file_is_named_and_hides_no_other(store, damage, check):
     opened.verify()
 
 
-def test_an_edited_tensor_is_found_on_first_reading(store):
+def test_an_edited_tensor_is_found_by_the_first_read(store):
     store.add("good", LOGITS["b"])
     store.add("bad", LOGITS["a"])
     path = store.path / "bad.safetensors"
@@ -137,7 +137,7 @@ def test_an_edited_tensor_is_found_on_first_reading(store):
     opened.logits("good")
 
 
-def test_a_large_file_is_hashed_by_verify_only(store, monkeypatch):
+def test_only_verify_computes_the_digest_of_a_large_file(store, monkeypatch):
     monkeypatch.setattr("cascadelib.store.formats.QUICKLY_HASHED", 10)
     test_edited = store.path / "bad.safetensors"
     store.add("bad", LOGITS["a"])
@@ -150,10 +150,10 @@ def test_a_large_file_is_hashed_by_verify_only(store, monkeypatch):
         opened.verify()
 
 
-def test_a_header_that_was_written_anew_is_not_the_one_that_the_manifest_lists(store):
+def test_a_header_that_the_manifest_does_not_list_is_refused(store):
     store.add("a", LOGITS["a"])
     path = store.path / "a.safetensors"
-    metadata = LogitFile.read(path).metadata
+    metadata = Output.read(path).metadata
     path.write_bytes(encoded(LOGITS["a"], metadata | {"macs": 10}))
     with pytest.warns(UserWarning, match=r"a\.safetensors.*manifest"):
         opened = LogitStore(store.path)
@@ -162,7 +162,7 @@ def test_a_header_that_was_written_anew_is_not_the_one_that_the_manifest_lists(s
             ask()
 
 
-def test_temporaries_of_a_killed_writer_are_no_models(store):
+def test_temporary_files_are_not_models(store):
     store.add("a", LOGITS["a"])
     (store.path / ".b.safetensors.123.tmp").write_bytes(b"half a file")
     with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""One Protocol for every store: nobody asks which kind it is, and a user's own class is one too."""
+"""All functions accept any class with the members of the Protocol of stores."""
 
 import dataclasses
 import re
@@ -22,12 +22,12 @@ def store():
     return cl.LogitStore.from_arrays(rng.integers(0, 3, 90), logits, macs={"small": 1, "large": 9})
 
 
-def test_both_stores_keep_the_protocol(table, store):
+def test_both_stores_implement_the_protocol(table, store):
     assert isinstance(table, Store) and isinstance(store, Store)
     assert not isinstance("a path", Store) and not isinstance(cl.search(table), Store)
 
 
-def test_labels_to_ask_for_are_found_for_a_class_of_ones_own():
+def test_to_label_accepts_a_custom_store():
     whole = with_predictions()
     point = cl.pick(cl.search(whole.take(slice(30)), 2), accuracy=0.7, caution=0)
     theirs = whole.take(slice(30, None))
@@ -40,7 +40,7 @@ COLUMNS_OF = {"logistic": ("confidence", "length", "agreement"), "isotonic_by_la
 
 
 @pytest.mark.parametrize("kind", COLUMNS_OF)
-def test_confidences_are_fitted_for_a_class_of_ones_own(kind):
+def test_confidences_are_fitted_on_a_custom_store(kind):
     rng = np.random.default_rng(9)
     given = with_predictions()
     theirs = dataclasses.replace(given, columns={"length": rng.integers(1, 9, (3, 60))})
@@ -51,7 +51,7 @@ def test_confidences_are_fitted_for_a_class_of_ones_own(kind):
         cl.Method(confidence=kind, columns=("lenght",)).fit(Fees(theirs))
 
 
-def test_a_class_of_ones_own_is_searched_and_evaluated_as_the_table_is(table):
+def test_a_custom_store_gives_the_front_of_its_table(table):
     own = Fees(table)
     ours = cl.search(own, (1, 2, 3))
     theirs = cl.search(table, (1, 2, 3))
@@ -67,7 +67,7 @@ def test_a_class_of_ones_own_is_searched_and_evaluated_as_the_table_is(table):
     )
 
 
-def test_a_table_and_logits_of_the_same_models_can_be_compared(table, store):
+def test_a_table_and_a_logit_store_of_the_same_models_are_of_one_task(table, store):
     names = list(store.models.index)
     given = ScoreTable(
         np.ones((len(names), 4), bool),
@@ -86,7 +86,7 @@ def test_f1_of_a_table_is_refused(table):
         table.positives()
 
 
-def test_nothing_in_the_package_asks_which_kind_of_store_it_is():
+def test_the_package_does_not_test_for_the_type_of_a_store():
     for path in Path(cl.__file__).parent.rglob("*.py"):
         asked = re.search(
             r"isinstance\([\w.]+, (ScoreTable|LogitStore)\)|hasattr\((self\.)?store, (?!.cascades)",
@@ -95,7 +95,7 @@ def test_nothing_in_the_package_asks_which_kind_of_store_it_is():
         assert not asked, (path, asked)
 
 
-def test_whether_a_type_is_a_store_is_decided_once(table):
+def test_the_protocol_is_checked_once_per_type(table):
     """On Python 3.11 isinstance evaluates every property, such as the table of models."""
     asked = []
 

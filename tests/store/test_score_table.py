@@ -1,4 +1,4 @@
-"""ScoreTable: validated, frozen, and sub-sampled like a store."""
+"""A ScoreTable is frozen, and its parts have the values of their samples and models."""
 
 import dataclasses
 import warnings
@@ -17,7 +17,7 @@ CORRECT = np.array([[1, 0, 1], [1, 1, 1]], bool)
 CONFIDENCE = np.array([[0.5, 0.1, 0.9], [0.2, 0.3, np.inf]])
 
 
-def test_attributes_keep_their_order_and_models_go_cheapest_first():
+def test_attributes_keep_their_order_and_the_table_of_models_is_sorted_by_cost():
     table = ScoreTable(CORRECT, CONFIDENCE, [5.0, 2.0], ["big", "small"])
     np.testing.assert_array_equal(table.correct, CORRECT)
     assert table.correct.dtype == bool and len(table) == 3
@@ -29,7 +29,7 @@ def test_attributes_keep_their_order_and_models_go_cheapest_first():
         table.correct[0, 0] = False
 
 
-def test_graded_scores_and_costs_by_sample():
+def test_parts_keep_graded_scores_and_costs_by_sample():
     table = ScoreTable(CORRECT * 0.5, CONFIDENCE, [[1, 2, 3], [4, 4, 7]])
     assert table.names == ("model 0", "model 1") and list(table.costs()) == [2, 5]
     part = table.take([True, False, True])
@@ -38,7 +38,7 @@ def test_graded_scores_and_costs_by_sample():
     assert table.select("model 1").names == ("model 1",)
 
 
-def test_unknown_names():
+def test_unknown_names_are_refused_with_the_nearest():
     table = ScoreTable(CORRECT, CONFIDENCE, [1, 2], ["small", "big"])
     with pytest.raises(ValueError, match="unknown model 'smal'; nearest: 'small'"):
         table.select(["smal"])
@@ -50,7 +50,7 @@ PREDICTIONS = [["a", "b", None], ["a", "a", "b"]]
 LABELS = ["a", "a", "b"]
 
 
-def test_predictions_and_labels_say_who_is_correct():
+def test_correctness_is_computed_from_predictions_and_labels():
     table = ScoreTable(None, CONFIDENCE, [1, 2], predictions=PREDICTIONS, labels=LABELS)
     assert table.correct.tolist() == [[True, False, False], [True, True, True]]
     assert table.positives().tolist() == [False, False, True]
@@ -59,28 +59,18 @@ def test_predictions_and_labels_say_who_is_correct():
     assert part.positives().tolist() == [True, False]
 
 
-def test_predictions_alone_are_kept_and_not_searched():
+def test_predictions_without_labels_are_not_searched():
     table = ScoreTable(None, CONFIDENCE, [1, 2], predictions=PREDICTIONS)
     assert table.correct is None and table.models["top1"].isna().all() and len(table) == 3
     with pytest.raises(ValueError, match="predictions but no labels"):
         search(table)
-    with pytest.raises(ValueError, match="needs correct= or predictions="):
-        ScoreTable(None, CONFIDENCE, [1, 2])
 
 
-def test_a_split_without_one_of_the_labels_is_of_the_same_task():
+def test_a_split_that_lacks_a_label_is_of_the_same_task():
     table = ScoreTable(None, CONFIDENCE, [1, 2], predictions=PREDICTIONS, labels=LABELS)
     check_same_task(
         table, ScoreTable(None, CONFIDENCE, [1, 2], predictions=[["a"] * 3] * 2, labels=["a"] * 3)
     )
-    with pytest.raises(ValueError, match="1 values are masked"):
-        ScoreTable(
-            None,
-            CONFIDENCE,
-            [1, 2],
-            predictions=np.ma.masked_equal([[1, 2, 3], [1, 2, 4]], 4),
-            labels=[1, 2, 3],
-        )
 
 
 @settings(max_examples=30, deadline=None)
@@ -100,7 +90,22 @@ def test_f1_of_predictions_is_that_of_scikit_learn(seed, k):
         assert result.accuracy == pytest.approx(theirs) and point.accuracy == pytest.approx(theirs)
 
 
-def test_a_table_plays_back_what_it_has():
+def test_abstentions_and_models_without_confidences_exit_at_no_finite_threshold():
+    confidence = np.array([[0.5, 0.1, np.nan], [np.nan] * 3])
+    table = ScoreTable(None, confidence, [1, 2], predictions=PREDICTIONS, labels=LABELS)
+    assert table.confidence.tolist() == [[0.5, 0.1, -np.inf], [-np.inf] * 3]
+    for models, thresholds in zip(*[search(table, 2).table[c] for c in ("models", "thresholds")]):
+        assert models[0] == "model 0" or np.isinf(thresholds[0])
+
+
+def test_labels_of_no_prediction_are_wrong_for_all_models():
+    given = {"confidence": CONFIDENCE, "cost": [1, 2], "predictions": [["0", "1", "0"]] * 2}
+    table = ScoreTable(None, labels=["0", "0", "1"], **given)
+    assert not table.take([1, 2]).correct.any()
+    assert not table.labelled(["", "", ""]).correct.any()
+
+
+def test_calls_return_predictions_and_confidences_by_id():
     table = ScoreTable(
         None, CONFIDENCE, [1, 2], sample_ids=[7, 8, 9], predictions=PREDICTIONS, labels=LABELS
     )
@@ -108,7 +113,7 @@ def test_a_table_plays_back_what_it_has():
     assert said.tolist() == ["", "a"] and confidence.tolist() == [0.9, 0.5]
 
 
-def test_a_free_model_is_searched_moved_and_resampled_without_a_warning():
+def test_a_free_model_is_searched_replayed_and_resampled_without_a_warning():
     rng = np.random.default_rng(0)
     tables = [
         ScoreTable(rng.random((2, 60)) < [[0.6], [0.9]], rng.random((2, 60)), [0, 5])
@@ -132,8 +137,7 @@ def test_a_free_model_is_searched_moved_and_resampled_without_a_warning():
         ({"cost_kind": "joules"}, "cost_kind='joules'.*LogitStore"),
     ],
 )
-def test_a_point_of_models_outputs_is_not_read_on_a_table(change, message):
-    """The table's own confidences, correctness and costs are others than those of the point."""
+def test_a_point_that_needs_outputs_of_models_is_refused_on_a_table(change, message):
     table = ScoreTable(CORRECT, CONFIDENCE, [1, 2], ["a", "b"])
     point = Point(("a", "b"), (0.5,), cost_kind="cost")
     assert evaluate(table, point).cost == 1 + 2 * 1 / 3
@@ -147,7 +151,7 @@ def certify_within_budget(table, point):
     certify(table, point, budget=3.0)
 
 
-def test_the_table_of_models_is_that_of_the_part_and_no_edit_of_it_stays():
+def test_the_table_of_models_is_a_copy_for_the_part():
     table = ScoreTable([[1, 0], [1, 1]], np.ones((2, 2)), [1.0, 2.0])
     table.models["top1"] = 0.0
     assert table.models["top1"].tolist() == [0.5, 1.0]

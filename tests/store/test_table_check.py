@@ -1,4 +1,4 @@
-"""check_table on dirty exports: two commands lead to a certificate, or to the fault."""
+"""check_table names the faults of dirty exports, and the command that certifies their cascades."""
 
 import csv
 import gzip
@@ -229,7 +229,10 @@ EXPORTS = {
     "no prices": (text_of(without(clean(), "cost")), "columns of costs .*--cost small=1,large=10"),
     "no answers": (text_of(without(clean(), "label")), "columns of correct answers .*--label"),
     "out of step": (text_of(out_of_step()), "models out of step: 1 .*correl"),
-    "ragged rows": (text_of(clean()).replace("q010,", "q010,,", 1), "Expected 6 columns, got 7"),
+    "ragged rows": (
+        text_of(clean()).replace("q010,", "q010,,", 1),
+        r"cannot be read: 1 .*line \d+ has 7 cells, and the header 6",
+    ),
     "negative prices": (
         text_of(changed(lambda row, n: {"cost": "-1"} if n == 9 else None)),
         r"infinite or negative: 1 \(-1.0 at sample 'q009', model 'small', line 11\)",
@@ -263,7 +266,7 @@ def test_two_commands_lead_to_a_certificate_or_to_the_fault(name, suffix, tmp_pa
     assert printed.startswith("summary: ") and "loses at most 5.00%" in printed
 
 
-def test_the_read_table_has_the_accuracies_of_the_clean_one(tmp_path):
+def test_a_dirty_table_has_the_accuracies_of_the_clean_one(tmp_path):
     accuracies = {}
     for name in ("clean", "latin-1", "utf-16", "predictions in mixed case", "wide, prefixes"):
         content = EXPORTS[name][0]
@@ -273,7 +276,7 @@ def test_the_read_table_has_the_accuracies_of_the_clean_one(tmp_path):
     assert len({tuple(sorted(each.items())) for each in accuracies.values()}) == 1
 
 
-def test_a_frame_has_the_call_that_reads_it():
+def test_the_report_of_a_frame_has_the_call_that_reads_it():
     frame = pd.DataFrame(changed(mixed_case)).rename(columns={"sample": "id"})
     report = cl.check_table(frame)
     assert report.columns["sample"] == "id" and report.faults["count"].sum() > 0
@@ -282,7 +285,7 @@ def test_a_frame_has_the_call_that_reads_it():
     assert "q000" in str(report) and len(report.table) == K
 
 
-def test_confidences_that_are_losses_and_answers_in_other_words_are_remarks():
+def test_reversed_confidences_and_unknown_answers_are_remarks():
     rows = changed(lambda row, n: {"confidence": str(1 - float(row["confidence"]))})
     rows = changed(
         lambda row, n: {"prediction": f"({row['prediction']})"} if n < 50 else None, rows
@@ -296,14 +299,25 @@ def test_confidences_that_are_losses_and_answers_in_other_words_are_remarks():
     )
 
 
-def test_coverage_and_what_is_dropped_are_reported():
+def test_faults_that_must_be_corrected_come_before_remarks():
+    rows = changed(lambda row, n: {"confidence": "93 %"} if n == 501 else mixed_case(row, n))
+    report = cl.check_table(pd.DataFrame(rows))
+    blocking, remarks = str(report).split("Remarks:")
+    assert "Faults that must be corrected:" in blocking and "'93 %'" in blocking
+    assert "only in spelling" in remarks and report.table is None
+    blocks = report.faults.set_index("fault")["blocks"]
+    assert [name for name in blocks.index[blocks] if "not numbers" not in name] == []
+    assert str(cl.check_table(pd.DataFrame(clean()))).splitlines()[1] == "no faults"
+
+
+def test_coverage_and_dropped_samples_are_reported():
     report = cl.check_table(pd.DataFrame(coverage()))
     assert "'small' 444 of 500; 'medium' 480 of 500; 'large' 500 of 500" in str(report)
     assert f"samples, {report.table.dropped} dropped" in str(report) and report.table.dropped > 20
     assert "missing='drop'" in report.command
 
 
-def test_what_is_named_is_not_guessed():
+def test_named_columns_are_not_guessed():
     frame = pd.DataFrame(clean()).rename(columns={"label": "x", "cost": "price"})
     report = cl.check_table(frame, label="x", cost={"small": 1, "large": 10}, missing="abstain")
     assert report.columns["label"] == "x" and "cost={'small': 1" in report.command

@@ -1,12 +1,12 @@
-"""A sharp bound on all cascades within one box of thresholds: lines under their costs.
+"""Bound all cascades within one box of thresholds by lines under their costs.
 
-This is Lagrangian duality. The samples of a box whose exit is open fall in two kinds. One *open at
-a single stage* exits there or at one later stage that is settled: what all of them gain and save
-depends on that stage's boundary alone, as a prefix sum over its groups. One *open at several
-stages* (few, in a small box) counts at the first of them, and has its best exit once past that. So
-for any price λ of a correct sample, the least of cost − λ · correct over the box is bounded by a
-sum of one maximum prefix sum per stage; and with it the cost of every cascade of the box with n
-correct samples, by a line in n.
+This is Lagrangian duality. The open samples of a box, whose exit is not settled, are of two kinds.
+A sample *open at a single stage* exits there or at one settled later stage. The gain and the saving
+of all such samples depend only on that stage's boundary, as a prefix sum over its groups. A sample
+*open at several stages* (few, in a small box) counts at the first of them, and takes its best exit
+after that stage. So for any price λ of a correct sample, the least of cost − λ · correct over the
+box is bounded by a sum of one maximum prefix sum per stage. This bounds the cost of each cascade of
+the box with n correct samples by a line in n.
 """
 
 import numpy as np
@@ -15,18 +15,18 @@ from numpy import ndarray as Array
 from ..._kernels import inner
 from .state import LINES, Best, Workspace
 
-SAFE = 1 - 1e-11  # sums of costs round; a bound may not
+SAFE = 1 - 1e-11  # keeps a bound valid although sums of costs round
 
 
 @inner
 def gather_singles(
     w: Workspace, level: int, first: int, end: int, low: int, high: int, m: int
 ) -> int:
-    """Gather the samples at low … high, open at stage ``first`` alone and settled at ``end``.
+    """Gather the samples at low … high, which are open at stage `first` only and settled at `end`.
 
-    Noted is what exiting their group gains and saves; ``passing_correct`` and ``passing_cost`` add
-    up what passing them all on means. Returns the number gathered in all, of which there were ``m``
-    before.
+    The gain and the saving of an exit are added to their group. ``passing_correct`` and
+    ``passing_cost`` are the totals if all of them are deferred. Returns the number of gathered
+    samples, with the `m` previous ones.
     """
     levels = w.levels
     box = w.box
@@ -51,7 +51,7 @@ def gather_singles(
         m += 1
     box.passing_correct[0] += correct
     box.passing_cost[0] += (high - low) * box.price[end]
-    # The box's optimism counted them where either exit is correct, and as exiting at ``first``.
+    # The bounds of the box counted them as correct if either exit is, and as exits at ``first``.
     base = levels.base[level + 1]
     base[0] -= either
     for i in range(first):
@@ -61,9 +61,9 @@ def gather_singles(
 
 @inner
 def gather_several(w: Workspace, level: int, first: int, low: int, high: int, m: int) -> int:
-    """Gather and list the samples at low … high, open at stage ``first`` and at others.
+    """Gather and list the samples at low … high, which are open at stage `first` and at others.
 
-    Returns the number gathered in all, of which there were ``m`` before.
+    Returns the number of gathered samples, with the `m` previous ones.
     """
     kept = w.box.kept
     listed = w.box.several
@@ -74,7 +74,7 @@ def gather_several(w: Workspace, level: int, first: int, low: int, high: int, m:
         m += 1
         several += 1
     w.box.several_count[0] = several
-    # Their correctness is taken out of ``base`` later, see correct_of_several.
+    # ``nothing_new`` removes their correctness from ``base``.
     for i in range(first):
         w.levels.base[level + 1, 1 + i] -= high - low
     return m
@@ -82,11 +82,11 @@ def gather_several(w: Workspace, level: int, first: int, low: int, high: int, m:
 
 @inner
 def gather(w: Workspace, level: int, target: Array) -> int:
-    """Gather the samples of a level whose exit depends on a box; returns how many.
+    """Gather the samples of a level whose exit depends on a box, and return their number.
 
-    target: int32 [d], the box's slot at each stage; the samples' places are left in ``kept``.
-    Samples lie in the order of grid cells, so each kind is a few contiguous stretches. The next
-    level's ``base`` loses what is gathered, down to what the settled samples amount to.
+    `target` int32 (d,) is the box's slot at each stage. ``kept`` gets the places of the samples.
+    Samples are in the order of grid cells, so each kind is a few contiguous stretches. The gathered
+    samples are removed from the next level's ``base``, which then has the settled ones.
     """
     levels = w.levels
     j = w.walk.j
@@ -103,11 +103,11 @@ def gather(w: Workspace, level: int, target: Array) -> int:
     w.box.several_count[0] = 0
     j[0] = target[0]
     while i >= 0:
-        # A sample gets to stage i with these slots before it, and is open first at ``first`` (d:
-        # at none of them); prefix: the first of their cells.
+        # Samples that reach stage i with these slots, and are first open at ``first`` (d: at none
+        # of them). prefix is the first of their cells.
         here = prefix + j[i] * cells[i]
         if j[i] == slots[i]:
-            # The slots of stage i are done with: back to the stage before.
+            # All slots of stage i are done: back to the previous stage.
             i -= 1
             if i >= 0:
                 prefix -= j[i] * cells[i]
@@ -122,8 +122,8 @@ def gather(w: Workspace, level: int, target: Array) -> int:
                 first = i
             prefix = here
             i += 1
-            # One stage further in. In its target slot samples are open there; in those below they
-            # exit, which settles those that are open before; those above pass on.
+            # One stage further. Samples in its target slot are open there. Samples in lower slots
+            # exit, which settles those that were open before. Samples in higher slots are deferred.
             here = prefix + target[i] * cells[i]
             low = start[here]
             high = start[here + cells[i]]
@@ -135,22 +135,22 @@ def gather(w: Workspace, level: int, target: Array) -> int:
                 m = gather_singles(w, level, first, i, start[prefix], low, m)
                 m = gather_several(w, level, first, low, high, m)
                 if i + 1 == d:
-                    # The last stage with a threshold: what passes it is settled at the last model.
+                    # Samples that the last threshold defers are settled at the last model.
                     m = gather_singles(
                         w, level, first, d, high, start[prefix + slots[i] * cells[i]], m
                     )
             elif i + 1 == d:
-                # Open at the last stage with a threshold alone.
+                # Open at the last stage with a threshold only.
                 m = gather_singles(w, level, i, d, low, high, m)
     return m
 
 
 @inner
 def pass_several(w: Workspace, level: int, value: float) -> tuple[float, int]:
-    """What the samples open at several stages come to, if all pass their first such stage.
+    """Defer all samples that are open at several stages at their first open stage.
 
-    Returns the least total of price − value · correct, and the correct ones: each exits at its best
-    after that stage. What exiting at that stage changes is left in ``extra``.
+    Returns the least total of price − value · correct, and the number of correct samples, if each
+    takes its best exit after that stage. ``extra`` gets the changes if they exit at that stage.
     """
     levels = w.levels
     box = w.box
@@ -173,17 +173,16 @@ def pass_several(w: Workspace, level: int, value: float) -> tuple[float, int]:
                 g = levels.group[level, i, s] - box.low[i]
             if i == d or g < box.span[i]:
                 # The sample may exit here.
-                leaves = box.price[i] - value * ((levels.bits[level, s] >> i) & 1)
+                total = box.price[i] - value * ((levels.bits[level, s] >> i) & 1)
                 if first == d:
                     first = i
                     at = g
-                    exits = leaves
-                elif leaves < passes:
-                    passes = leaves
+                    exits = total
+                elif total < passes:
+                    passes = total
                     correct_there = (levels.bits[level, s] >> i) & 1
             if g < 0:
                 break
-        # Its first open stage, its group there, and its best exit after it are known.
         box.extra[first, at] += passes - exits
         box.extra_gains[first, at] += ((levels.bits[level, s] >> first) & 1) - correct_there
         least += passes
@@ -193,10 +192,10 @@ def pass_several(w: Workspace, level: int, value: float) -> tuple[float, int]:
 
 @inner
 def most_along(saved: Array, gains: Array, extra: Array, value: float) -> tuple[float, int]:
-    """(the most that exiting 0, 1, … groups of a stage saves; how many exit there).
+    """Return (the largest saving of a stage, the number of groups that exit for it).
 
-    A group saves saved + extra + value · gains, each [groups]. Summed over two stretches side by
-    side: each sum waits for the one before.
+    A group saves saved + extra + value · gains, arrays (groups,). Two stretches are summed side by
+    side, since each sum waits for the previous one.
     """
     size = len(saved) // 2
     at_1 = 0
@@ -219,7 +218,7 @@ def most_along(saved: Array, gains: Array, extra: Array, value: float) -> tuple[
         here += saved[g] + extra[g] + value * gains[g]
         at = g + 1 if here > most else at
         most = max(most, here)
-    # The most within each stretch is known; those of a later one count on top of all before it.
+    # Savings of a later stretch are added to all earlier ones.
     if most + here_2 > most_2:
         most += here_2
     else:
@@ -232,35 +231,34 @@ def most_along(saved: Array, gains: Array, extra: Array, value: float) -> tuple[
 
 @inner
 def support(w: Workspace, level: int, fixed: tuple[int, float], value: float) -> tuple[float, int]:
-    """(offset, correct): offset + value · n is the cost of n correct samples or less.
+    """Return (offset, correct) of the line offset + value · n, a lower bound on the cost at n.
 
-    It is met at ``correct``. fixed: (correct, cost) of the settled samples.
+    The bound is attained at `correct`. `fixed` is (correct, cost) of the settled samples.
     """
     box = w.box
     least, correct = pass_several(w, level, value)
     for i in range(len(w.walk.j)):
         span = box.span[i]
         most, at = most_along(box.saved[i, :span], box.gains[i, :span], box.extra[i, :span], value)
-        # The best boundary of this stage: ``at`` groups exit, whatever the other stages do.
+        # The best boundary of this stage, ``at``, does not depend on the other stages.
         least -= most
         for g in range(at):
             correct += box.gains[i, g] + box.extra_gains[i, g]
-    # A sum of as many as all samples rounds: the line lies lower by more than that.
+    # Lower the line by more than the rounding of a sum over all samples.
     slack = 1e-14 * value * len(w.root.index)
     return least + fixed[1] - value * fixed[0] - slack, correct + fixed[0]
 
 
 @inner
 def closes(best: Best, n: int, bound: float, tolerance: Array) -> bool:
-    """Whether what has been found is as good as n correct samples at a cost of ``bound`` or more.
+    """Return whether a known cascade is as good as n correct samples at a cost of at least `bound`.
 
-    Where that is due to the tolerance, the bound is left in ``floor`` (see
-    :func:`cascadelib.fronts.kernels.state.worth`).
+    If only the tolerance makes it so, the bound is recorded in ``floor``, see
+    :func:`cascadelib.fronts.kernels.state.must_search`.
     """
     bound *= SAFE
     if best.reach[n] < bound:
         return True
-    # At n correct samples the bound leaves room for something better, or as good.
     if tolerance[n] > 0 and best.reach[n] <= (1 + tolerance[n]) * bound:
         best.floor[n] = min(best.floor[n], bound)
         return True
@@ -271,7 +269,7 @@ def closes(best: Best, n: int, bound: float, tolerance: Array) -> bool:
 def put(
     row: Array, a: float, cost_a: float, b: float, cost_b: float, offset: float, value: float
 ) -> None:
-    """Fill a row of the stack of :func:`covered`: two points, and a line below what is between."""
+    """Fill a row of the stack of :func:`is_covered`: two points, and a line below the stretch."""
     row[0] = a
     row[1] = cost_a
     row[2] = b
@@ -290,10 +288,10 @@ def open_between(
     best: Best,
     tolerance: Array,
 ) -> tuple[int, int]:
-    """(first, last) of the n of a stretch (see :func:`put`) that nothing closes.
+    """Return the (first, last) n of a stretch, see :func:`put`, that nothing closes.
 
-    first > last where there are none. The line offset + value · n meets the hull at ``at``: where
-    that is open, it is given alone.
+    first > last if there are none. The line offset + value · n touches the hull at `at`. If that n
+    is open, it is returned alone.
     """
     a, _, b, _, offset_0, value_0 = stretch
     low = int(b) + 1
@@ -309,7 +307,7 @@ def open_between(
 
 
 @inner
-def covered(
+def is_covered(
     w: Workspace,
     level: int,
     correct: tuple[int, int],
@@ -319,23 +317,39 @@ def covered(
     best: Best,
     tolerance: Array,
 ) -> bool:
-    """Whether what has been found is as good as all that the box leaves.
+    """Return whether known cascades are as good as all that a box contains.
 
-    correct: samples of the box's cheapest cascade, and the most of any; fixed: (correct, cost) of
-    the settled samples; least: cost of any cascade of the box; steep: a price of a correct sample
-    at which nothing else counts. The lower hull of cost against correct samples is approached from
-    above: a line with the slope between two of its points touches it at a third, or shows that
-    nothing lies below the two. Until it is known where the hull ends, what has been found with the
-    most correct samples stands for that end. A point of the hull that is not covered ends the
-    search.
+    The lower hull of cost over correct samples is approached from above. A line with the slope
+    between two of its points either touches it at a third point, or shows that nothing is below the
+    two. Until the end of the hull is known, the known cascade with the most correct samples
+    replaces it. The search ends at a point of the hull that is not covered.
+
+    Parameters
+    ----------
+    w : Workspace
+        Arrays of the thread.
+    level : int
+        Level of the box.
+    correct : tuple of int
+        Correct samples of the box's cheapest cascade, and an upper bound of all.
+    fixed : tuple of int and float
+        (correct, cost) of the settled samples.
+    least : float
+        Lower bound on the cost.
+    steep : float
+        A price of a correct sample at which costs do not matter.
+    best : Best
+        Known cascades.
+    tolerance : float64 array of shape (k + 1,)
+        See :func:`closes`.
     """
     first, last = correct
     stack = w.box.stack
     top = 0
-    ends = False  # whether ``last`` is where the hull ends
-    # The hull's cheapest point is the corner at which every stage exits all it can. It was noted,
-    # and comes before all with as many correct samples or fewer: some stage of theirs passes on
-    # more. Of the stretch after it, nothing but ``least`` is known.
+    ends = False  # whether the hull ends at ``last``
+    # The hull's cheapest point is the corner at which every stage exits all its samples. It is
+    # recorded, and comes before all cascades with at most its correct samples, since those defer
+    # more. The only bound on the stretch after it is ``least``.
     put(stack[0], first, least, last, best.reach[last], least, 0.0)
     for _ in range(LINES):
         stretch = stack[top]
@@ -344,12 +358,10 @@ def covered(
         value = min(max(cost_b - cost_a, 0.0) / max(b - a, 1), steep)
         offset, at = support(w, level, fixed, value)
         cost = offset + value * at
-        # The line meets the hull at ``at``: every n of the stretch after ``a``, which is covered,
-        # has a second bound.
+        # The line touches the hull at ``at``. It is a second bound for all n after ``a``.
         low, high = open_between(stretch, offset, value, at, least, best, tolerance)
         if low == high == at:
             return False
-        # Open are at most the n from ``low`` to ``high``.
         if low <= high:
             if not a < at < b:
                 if ends or b < last:
@@ -360,7 +372,7 @@ def covered(
                     cost = offset_end + steep * at
                 last = at
                 high = at
-            # A point of the hull parts the stretch in two, of which those with an open n go on.
+            # A point of the hull divides the stretch. The parts with an open n continue.
             if low <= at:
                 top += 1
                 put(stack[top], a, cost_a, at, cost, offset, value)
@@ -373,34 +385,6 @@ def covered(
 
 
 @inner
-def correct_of_several(w: Workspace, level: int) -> tuple[int, int]:
-    """The most correct of the samples open at several stages, and those if all exit at the first of
-    these stages."""
-    box = w.box
-    d = len(w.walk.j)
-    most = 0
-    exiting = 0
-    for x in range(box.several_count[0]):
-        s = box.several[x]
-        bits = w.levels.bits[level, s]
-        first = d
-        correct = 0
-        for i in range(d + 1):
-            g = -1
-            if i < d:
-                g = w.levels.group[level, i, s] - box.low[i]
-            if i == d or g < box.span[i]:
-                correct |= (bits >> i) & 1
-                first = min(first, i)
-            if g < 0:
-                break
-        # correct: whether any stage at which the sample may exit is.
-        most += correct
-        exiting += (bits >> first) & 1
-    return most, exiting
-
-
-@inner
 def nothing_new(
     w: Workspace,
     level: int,
@@ -410,14 +394,32 @@ def nothing_new(
     best: Best,
     tolerance: Array,
 ) -> bool:
-    """Whether a box, its samples gathered, holds no cascade worth finding."""
+    """Return whether a box, with its samples gathered, has no cascade that improves."""
     levels = w.levels
     box = w.box
     base = levels.base[level + 1]
     d = len(w.walk.j)
-    most, exiting = correct_of_several(w, level)
+    # Of the samples open at several stages: the correct ones at most, and if all exit at the first.
+    most = 0
+    exiting = 0
+    for x in range(box.several_count[0]):
+        s = box.several[x]
+        bits = levels.bits[level, s]
+        open_at = d
+        correct = 0
+        for i in range(d + 1):
+            g = -1
+            if i < d:
+                g = levels.group[level, i, s] - box.low[i]
+            if i == d or g < box.span[i]:
+                correct |= (bits >> i) & 1
+                open_at = min(open_at, i)
+            if g < 0:
+                break
+        most += correct
+        exiting += (bits >> open_at) & 1
     base[0] -= most
-    # ``base`` is what the settled samples alone amount to.
+    # ``base`` has the settled samples only.
     passing = base[0] + box.passing_correct[0]
     settled = costs[0] + box.passing_cost[0]
     least = costs[0]
@@ -431,11 +433,11 @@ def nothing_new(
         for g in range(box.span[i]):
             gain += box.gains[i, g]
             best_gain = max(best_gain, gain)
-        # The stage gains so much if all exit there, and at most so much.
+        # The gain of the stage if all exit there, and its upper bound.
         first += gain
         last += best_gain
     steep = 4 * k * box.price[d]
     if steep == 0:
-        steep = 1.0  # free models: what is correct is worth more than nothing
+        steep = 1.0  # free models: a correct sample still has a price
     fixed = passing, settled
-    return covered(w, level, (first, last), fixed, least, steep, best, tolerance)
+    return is_covered(w, level, (first, last), fixed, least, steep, best, tolerance)

@@ -1,16 +1,15 @@
 """Branch and bound over boxes of thresholds, for cascades of any number of models.
 
-It is exact when it runs to the end. The root of a cascade (:func:`open_head`) is a grid over all
-its boundaries. Its corners are noted; a box whose optimistic accuracy is already reached at no more
-than its least cost holds nothing new; every other box is opened:
+The search is exact if it runs to the end. The root of a cascade (:func:`open_head`) is a grid over
+all its boundaries. The corners are recorded. A box is dropped if its largest number of correct
+samples is already reached at no more than its least cost. Every other box is opened:
 
-1. *Gather* the samples whose exit still depends on thresholds within the box; all others are
-   settled.
-2. *Drop useless boundaries*: moving a boundary past some groups makes the cascade cheaper. Where it
-   also cannot cost a correct sample (summed over these groups, whatever the other thresholds), the
-   boundary before them is dominated.
-3. Lay a new, finer grid over what is left, and go on with its boxes, if a bin has more than one
-   group.
+1. *Gather* the samples whose exit depends on thresholds within the box. All others are settled.
+2. *Drop useless boundaries*. Moving a boundary past some groups makes the cascade cheaper. If the
+   move cannot lose a correct sample (in the sum over these groups, for all other thresholds), the
+   boundary before these groups is dominated.
+3. Lay a new, finer grid over the remaining boundaries, and open its boxes, if a bin has more than
+   one group.
 """
 
 import numpy as np
@@ -19,14 +18,14 @@ from numpy import ndarray as Array
 from ..._kernels import inner, kernel
 from .bounds import gather, nothing_new
 from .grid import lay_out, walk
-from .state import LEAST_BOXES, MOST_BOXES, Best, Workspace, copy, worth
+from .state import LEAST_BOXES, MOST_BOXES, Best, Workspace, copy, must_search
 
 
 @inner
 def sort_by_cell(w: Workspace, level: int, m: int, n_cells: int) -> None:
-    """Turn counts per cell (in ``all``) into where its samples end.
+    """Turn counts per cell (in ``all``) into the end of each cell's samples.
 
-    Filling the cells backwards makes these places those where each cell starts.
+    Filling the cells backwards turns these ends into starts.
     """
     running = 0
     for c in range(n_cells):
@@ -37,7 +36,7 @@ def sort_by_cell(w: Workspace, level: int, m: int, n_cells: int) -> None:
 
 @inner
 def set_grid(w: Workspace, level: int, most_bins: int) -> None:
-    """Cut each stage's boundaries into at most ``most_bins`` bins of equal numbers of groups."""
+    """Divide each stage's boundaries into at most `most_bins` bins of equal numbers of groups."""
     levels = w.levels
     for i in range(len(w.walk.j)):
         top = levels.top[level, i]
@@ -51,7 +50,7 @@ def set_grid(w: Workspace, level: int, most_bins: int) -> None:
 
 @inner
 def assess_several(w: Workspace, level: int, several: int) -> None:
-    """Add to ``w.box.gains`` the least that exits gain among samples open at several stages."""
+    """Add to ``gains`` the least gain of exits of samples that are open at several stages."""
     levels = w.levels
     box = w.box
     d = len(w.walk.j)
@@ -67,15 +66,15 @@ def assess_several(w: Workspace, level: int, several: int) -> None:
                 break
             if first == d and g < box.span[i]:
                 first = i
-        # The sample is open first at ``first``, and exits at ``end`` whatever the thresholds.
+        # The first open stage is ``first``. The sample exits at ``end`` at the latest.
         most = (bits >> end) & 1
         for i in range(end - 1, first - 1, -1):
-            # most: whether it is correct at any stage after i that it may get to.
+            # most: whether it is correct at a stage after i that it may reach.
             g = levels.group[level, i, s] - box.low[i]
             if g < box.span[i]:
                 correct = (bits >> i) & 1
                 if i == first or correct < most:
-                    # An exit here gains at least so much: later stages count a loss only.
+                    # The least gain of an exit here. Later stages count losses only.
                     box.gains[i, g] += correct - most
                 most |= correct
 
@@ -84,7 +83,7 @@ def assess_several(w: Workspace, level: int, several: int) -> None:
 def drop_useless(w: Workspace, level: int, i: int) -> None:
     """Renumber the boundaries of stage i that can matter.
 
-    The samples' new groups are left in ``w.box.label``.
+    ``w.box.label`` gets the new groups of the samples.
     """
     levels = w.levels
     box = w.box
@@ -97,11 +96,11 @@ def drop_useless(w: Workspace, level: int, i: int) -> None:
     label[span] = 1
     for e in range(span - 1, -1, -1):
         gain += gains[e]
-        # gain: what exiting the groups from e on gains at least. A boundary matters only where
-        # that is less than from any boundary after it: else one of those is cheaper and no worse.
+        # gain: the least gain if the groups from e on exit. A boundary matters only if this gain is
+        # less than from all later boundaries. Otherwise one of those is cheaper and no worse.
         label[e] = gain < least
         least = min(least, gain)
-    # Kept boundaries are marked; number them, and each group by the boundary at or before it.
+    # Number the marked boundaries, and each group by the boundary at or before it.
     new = -1
     for e in range(span + 1):
         if label[e]:
@@ -113,9 +112,9 @@ def drop_useless(w: Workspace, level: int, i: int) -> None:
 
 @inner
 def most_bins_for(top: Array, budget: int) -> int:
-    """The most bins per stage that keep a grid within about ``budget`` boxes.
+    """Return the largest number of bins per stage that keeps a grid within about `budget` boxes.
 
-    top: int64 [d], the last boundary of each stage, which may need fewer bins.
+    `top` int64 (d,) has the last boundary of each stage, which may need fewer bins.
     """
     bins = 0
     boxes = 0
@@ -125,7 +124,7 @@ def most_bins_for(top: Array, budget: int) -> int:
         boxes = 1
         full = True
         for i in range(len(top)):
-            # boxes: those that one bin more per stage would make.
+            # boxes: their number with one more bin per stage.
             boxes *= min(max(top[i], 1), bins + 1)
             full &= top[i] <= bins
     return bins
@@ -133,7 +132,7 @@ def most_bins_for(top: Array, budget: int) -> int:
 
 @inner
 def place(w: Workspace, level: int, m: int) -> None:
-    """Count the gathered samples by slot of the new grid, and note the cell of each."""
+    """Count the gathered samples by slot of the new grid, and store the cell of each."""
     levels = w.levels
     walk = w.walk
     box = w.box
@@ -145,7 +144,7 @@ def place(w: Workspace, level: int, m: int) -> None:
     walk.correct[: 2 * inner[0] * slots[0]] = 0
     walk.all[: cells[0] * slots[0]] = 0
     for i in range(d):
-        # A group before the first boundary that was kept exits at every edge: slot 0.
+        # A group before the first kept boundary exits at every edge, so its slot is 0.
         slot = 0
         box.slot_of[i, 0] = 0
         for g in range(box.span[i]):
@@ -153,8 +152,7 @@ def place(w: Workspace, level: int, m: int) -> None:
                 slot += 1
             box.slot_of[i, g + 1] = slot
         box.slot_of[i, box.span[i] + 1] = slots[i] - 1
-    # The slot of every group, and of those before and after the box, is known: each sample is
-    # counted once, by its slots and correctness.
+    # Count each sample once, by its slots and correctness.
     kept = box.kept
     cell = box.cell
     at = box.at
@@ -197,7 +195,7 @@ def carry_over(w: Workspace, level: int, m: int) -> None:
     bits_up = levels.bits[up]
     for x in range(m - 1, -1, -1):
         start[cell[x]] -= 1
-        # at: the sample's place on the next level.
+        # the sample's place on the next level
         at[x] = start[cell[x]]
         bits_up[at[x]] = bits[kept[x]]
     for i in range(d):
@@ -224,8 +222,10 @@ def open_box(
 ) -> int:
     """Make a box the next level of the search.
 
-    Returns 0 where the box holds nothing new, 1 where its grid's corners are all that it holds,
-    2 where there are boxes as well.
+    Returns
+    -------
+    int
+        0 if the box cannot improve, 1 if the corners of its grid cover it, 2 if there are boxes.
     """
     levels = w.levels
     box = w.box
@@ -240,10 +240,10 @@ def open_box(
         box.saved[i, :span] = 0
     copy(levels.base[up], levels.state[level, b], 1 + d)
     m = gather(w, level, levels.boxes[level, b])
-    # Open and settled samples are told apart: the sharp bound can be had.
+    # With open and settled samples separated, the sharp bound applies.
     if nothing_new(w, level, b, costs, k, best, tolerance):
         return 0
-    # The box may hold better: its grid is laid over the boundaries that can matter.
+    # The box may improve. Its grid covers the boundaries that can matter.
     assess_several(w, level, box.several_count[0])
     for i in range(d):
         drop_useless(w, level, i)
@@ -257,7 +257,7 @@ def open_box(
     for i in range(d):
         more |= levels.slots[up, i] - 2 < levels.top[up, i]
     if more:
-        # Some bin has boundaries inside: their boxes need the samples themselves.
+        # A bin has boundaries inside, so its box needs the samples.
         carry_over(w, level, m)
     return 1 + more
 
@@ -266,7 +266,7 @@ def open_box(
 def search_boxes(
     w: Workspace, costs: Array, k: int, cascade: int, best: Best, tolerance: Array
 ) -> None:
-    """Open the root's boxes, depth first and the cheapest first, until none may hold better."""
+    """Open the root's boxes, depth first and cheapest first, until none may improve."""
     levels = w.levels
     box = w.box
     level = 0
@@ -276,15 +276,15 @@ def search_boxes(
     while level >= 0:
         b = levels.opened[level]
         if b == levels.found[level]:
-            # This level's boxes are done with.
+            # All boxes of this level are done.
             level -= 1
             continue
         levels.opened[level] = b + 1
         cost = costs[0]
         for i in range(len(w.walk.j)):
             cost += costs[1 + i] * (levels.state[level, b, 1 + i] / k)
-        # cost: the least of any cascade in the box; something as good may have been found since.
-        if not worth(
+        # cost: the least cost in the box. An equally good cascade may have been found since.
+        if not must_search(
             best,
             levels.state[level, b, 0],
             cost,
@@ -296,7 +296,7 @@ def search_boxes(
         kind = open_box(w, level, b, costs, k, best, tolerance)
         if kind == 0:
             continue
-        # The next level has a grid: its corners are cascades, its boxes come before this level's.
+        # Record the corners of the next level. Its boxes come before those of this level.
         walk(w, level + 1, True, costs, k, cascade, best, tolerance)
         if kind == 2:
             walk(w, level + 1, False, costs, k, cascade, best, tolerance)
@@ -305,9 +305,9 @@ def search_boxes(
 
 @kernel(_nrt=False)
 def open_head(w: Workspace) -> None:
-    """Prepare the root of all cascades that share all models but the last.
+    """Prepare the root of all cascades of a head.
 
-    What :func:`cascadelib.fronts.cascades.root_of` says of each of their stages is there.
+    Each stage was entered by :meth:`cascadelib.fronts.cascades.RootStage.enter`.
     """
     levels = w.levels
     root = w.root
@@ -316,18 +316,18 @@ def open_head(w: Workspace) -> None:
     index = root.index
     index[:] = 0
     for i in range(d):
-        # The last model, whose correctness is the innermost bit, is not known yet.
+        # Without the last model, whose correctness is the innermost bit.
         stride = np.int32(levels.inner[0, i] // 2)
         code = root.code[i]
         for s in range(k):
             index[s] += code[s] * stride
-    # Samples are counted by slot and correctness.
+    # Count samples by slot and correctness.
     size = levels.inner[0, 0] * levels.slots[0, 0]
     correct = root.correct
     correct[:size] = 0
     for s in range(k):
         correct[index[s]] += 1
-    # And by slot alone: one stage after another, the last first, loses its correctness.
+    # Count them by slot: remove the correctness of one stage after another, the last first.
     counts = w.walk.correct
     copy(counts, correct, size)
     for i in range(d - 1, -1, -1):
@@ -342,7 +342,7 @@ def open_head(w: Workspace) -> None:
 
 @inner
 def order_root(w: Workspace) -> None:
-    """Put the samples of an opened head in the order of its cells, for boxes to be opened."""
+    """Sort the samples of an opened head by its cells, so that boxes can be opened."""
     levels = w.levels
     box = w.box
     root = w.root
@@ -358,7 +358,7 @@ def order_root(w: Workspace) -> None:
             cell[s] += (code[s] >> 1) * cells
     copy(w.walk.all, root.all, n_cells)
     sort_by_cell(w, 0, k, n_cells)
-    # Every cell's end is known: samples are put there, from the last backwards.
+    # Place the samples at the end of each cell, from the last one backwards.
     for s in range(k - 1, -1, -1):
         levels.start[0, box.cell[s]] -= 1
         x = levels.start[0, box.cell[s]]
@@ -387,11 +387,26 @@ def search_root(
     corners: bool,
     boxes: bool,
 ) -> None:
-    """Search one cascade of the head that was opened (see :func:`open_head`).
+    """Search one cascade of an opened head, see :func:`open_head`.
 
-    The ``corners`` of its root (real cascades, a start for pruning), all other thresholds
-    (``boxes``), or both. wrong int32: the samples that the last model gets wrong; costs float64
-    [n].
+    Parameters
+    ----------
+    w : Workspace
+        Arrays of the thread.
+    wrong : int32 array
+        Samples that the last model has wrong.
+    costs : float64 array of shape (n,)
+        Costs of the models.
+    cascade : int
+        Number of the cascade.
+    best : Best
+        Where cascades are recorded.
+    tolerance : float64 array of shape (k + 1,)
+        See :func:`cascadelib.fronts.kernels.state.must_search`.
+    corners : bool
+        Whether the corners of the root are recorded, which start the pruning.
+    boxes : bool
+        Whether all other thresholds are searched.
     """
     levels = w.levels
     root = w.root
@@ -404,7 +419,7 @@ def search_root(
     for x in range(half):
         counts[2 * x] = 0
         counts[2 * x + 1] = either[x]
-    # As if the last model were always correct; what it gets wrong moves.
+    # Start with a last model that is always correct, and move the samples that it has wrong.
     index = root.index
     for x in range(len(wrong)):
         at = 2 * index[wrong[x]]
@@ -414,13 +429,12 @@ def search_root(
     levels.base[0, :] = 0
     levels.found[0] = 0
     levels.opened[0] = 0
-    # The grid is complete, nothing is settled before it.
     if corners:
         walk(w, 0, True, costs, k, cascade, best, tolerance)
     if boxes:
         walk(w, 0, False, costs, k, cascade, best, tolerance)
     if levels.found[0] > 0:
-        # Some box may hold better: its samples need their order, and the correctness of all models.
+        # A box may improve. Its samples need their order, and the correctness of all models.
         if root.ordered[0] == 0:
             order_root(w)
         bits = levels.bits[0]

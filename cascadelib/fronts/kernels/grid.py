@@ -1,29 +1,30 @@
-"""All corners and boxes of a grid of thresholds at once, from one count of samples (any depth).
+"""Evaluate all corners and boxes of a grid of thresholds from one count of samples, at any depth.
 
-A cascade of n models has d = n − 1 boundaries. A grid cuts the boundaries of each stage at edges;
-between two edges lies a *bin* of groups. With S − 2 bins per stage, a sample's *slot* there is 0
-(exits at every edge), 1 … S − 2 (its bin) or S − 1 (passes at every edge). The grid holds
+A cascade of n models has d = n − 1 boundaries. A grid divides the boundaries of each stage at
+edges. A *bin* is the groups between two edges. With S − 2 bins per stage, the *slot* of a sample is
+0 (it exits at every edge), 1 … S − 2 (its bin) or S − 1 (it is deferred at every edge). A grid has
 
-* **corners**, j in 1 … S − 1 per stage: the cascade at edge j, in which slots < j exit and
-  slots ≥ j pass on;
+* **corners**, j in 1 … S − 1 per stage: the cascade at edge j, at which slots < j exit and
+  slots ≥ j are deferred.
 * **boxes**, j in 1 … S − 2 per stage: all cascades between edges j and j + 1, in which slot j is
-  undecided. Optimistic count: an undecided sample is correct if it is correct here or anywhere
-  later that it may get to. Least cost: it exits.
+  undecided. For the upper bound on correct samples, an undecided sample is correct if it is correct
+  here or at a later stage that it may reach. For the lower bound on the cost, it exits.
 
-``correct`` counts samples by slot and correctness, laid out [S_1, 2, S_2, 2, …, S_d, 2, 2] (slot at
-stage i, correct at stage i, …, correct at stage n); ``all`` counts them by slot [S_1, …, S_d].
-Walking stage 1 from its last slot to its first adds one slice at a time to a *tail* of the same
-layout without stage 1: what gets to stage 2, or (in ``correct``) is undecided and wrong here, so
-that only later stages can help it. So a grid of n stages becomes S grids of n − 1.
+``correct`` counts samples by slot and correctness, with the layout
+[S_1, 2, S_2, 2, …, S_d, 2, 2] (slot at stage i, correct at stage i, …, correct at stage n). ``all``
+counts them by slot, [S_1, …, S_d]. The walk over stage 1, from its last slot to its first, adds one
+slice at a time to a *tail* of the same layout without stage 1. The tail contains the samples that
+reach stage 2, and in ``correct`` also the undecided samples that are wrong at stage 1, since only
+later stages can improve them. So a grid of n stages becomes S grids of n − 1.
 """
 
 import numpy as np
 from numpy import ndarray as Array
 
 from ..._kernels import inner, kernel
-from .state import Best, Workspace, improves, note, worth
+from .state import Best, Workspace, improves, must_search, record
 
-BLOCK = 64  # samples of a pair that are looked at together
+BLOCK = 64  # samples of a pair that are bounded together
 
 
 @inner
@@ -35,13 +36,13 @@ def lay_out(w: Workspace, level: int) -> None:
     inner = levels.inner[level]
     cells = levels.cells[level]
     d = len(slots)
-    # The last stage lies innermost: one cell, and two counts (last model wrong, correct), per slot.
+    # The last stage is innermost: per slot one cell, and two counts (last model wrong, correct).
     inner[d - 1] = 2
     cells[d - 1] = 1
     for i in range(d - 1, 0, -1):
         inner[i - 1] = inner[i] * 2 * slots[i]
         cells[i - 1] = cells[i] * slots[i]
-    # The strides are known; the tail of each stage follows that of the stage before.
+    # The tail of each stage follows that of the previous stage.
     walk.correct_at[0] = 0
     walk.all_at[0] = 0
     for i in range(1, d):
@@ -51,14 +52,14 @@ def lay_out(w: Workspace, level: int) -> None:
 
 @inner
 def add(target: Array, source: Array) -> None:
-    """target += source, in place: counts of one length."""
+    """Add source to target, counts of one length, in place."""
     for x in range(len(source)):
         target[x] += source[x]
 
 
 @inner
 def total(counts: Array) -> int:
-    """The sum of counts."""
+    """Return the sum of counts."""
     n = 0
     for x in range(len(counts)):
         n += counts[x]
@@ -67,7 +68,7 @@ def total(counts: Array) -> int:
 
 @inner
 def add_correct(w: Workspace, level: int, i: int, slot: int, correct: int) -> None:
-    """Add a slice of stage i (those correct, 1, or wrong, 0, there) to the tail of ``correct``."""
+    """Add a slice of stage i, of correct (1) or wrong (0) samples, to the tail of ``correct``."""
     walk = w.walk
     size = w.levels.inner[level, i]
     source = walk.correct_at[i] + (2 * slot + correct) * size
@@ -77,7 +78,7 @@ def add_correct(w: Workspace, level: int, i: int, slot: int, correct: int) -> No
 
 @inner
 def add_all(w: Workspace, level: int, i: int, slot: int) -> None:
-    """Let a slice of stage i pass on: into the tail of all samples.
+    """Add a slice of stage i, which is deferred, to the tail of all samples.
 
     Its samples that are correct at stage i no longer count there.
     """
@@ -92,13 +93,13 @@ def add_all(w: Workspace, level: int, i: int, slot: int) -> None:
 
 @inner
 def enter(w: Workspace, level: int, i: int, corners: bool) -> None:
-    """Begin the walk over the slots of stage i: totals of every slice, an empty tail."""
+    """Start the walk over the slots of stage i, with totals of every slice and an empty tail."""
     levels = w.levels
     walk = w.walk
     slots = levels.slots[level, i]
     size = levels.inner[level, i]
     cells = levels.cells[level, i]
-    # As if everybody exited here: all that are correct here count, only settled samples pass on.
+    # At first all samples exit here, so that only settled samples are deferred.
     walk.fixed[i] = walk.gain[i]
     walk.through[i] = levels.base[level, 1 + i]
     for slot in range(slots):
@@ -111,7 +112,7 @@ def enter(w: Workspace, level: int, i: int, corners: bool) -> None:
     walk.all[walk.all_at[i + 1] : walk.all_at[i + 1] + cells] = 0
     walk.j[i] = slots
     if not corners:
-        # The last slot passes on in every box: the first step is to the last bin.
+        # The last slot is deferred in every box. The first step is to the last bin.
         walk.j[i] = slots - 1
         add_correct(w, level, i, slots - 1, 0)
         add_correct(w, level, i, slots - 1, 1)
@@ -120,42 +121,33 @@ def enter(w: Workspace, level: int, i: int, corners: bool) -> None:
 
 @inner
 def step(w: Workspace, level: int, i: int, corners: bool, costs: Array, k: int) -> None:
-    """Move stage i to its next lower edge or bin; hand what gets past it to the next stage."""
+    """Move stage i to its next lower edge or bin, and add what it defers to the next stage."""
     walk = w.walk
     slot = walk.j[i]
     if corners:
-        # The slot at the edge passes on as a whole.
+        # The full slot at the edge is deferred.
         add_correct(w, level, i, slot, 0)
         add_correct(w, level, i, slot, 1)
         add_all(w, level, i, slot)
     else:
         if slot < w.levels.slots[level, i] - 2:
-            # The bin above is no longer undecided; its wrong samples have been handed on already.
+            # The previous bin is decided now. Its wrong samples were added before.
             add_correct(w, level, i, slot + 1, 1)
             add_all(w, level, i, slot + 1)
-        # Of the undecided bin only the samples that are wrong here can gain later.
+        # Only wrong samples of the undecided bin can become correct later.
         add_correct(w, level, i, slot, 0)
-    # The tail is complete: the next stage starts from what is settled up to here.
+    # The tail is complete. The next stage starts from the samples settled so far.
     walk.gain[i + 1] = walk.fixed[i]
     walk.cost[i + 1] = walk.cost[i] + costs[i + 1] * (walk.through[i] / k)
 
 
 @inner
-def note_corner(w: Workspace, level: int, n: int, cost: float, cascade: int, best: Best) -> None:
-    """Note the cascade at the present corner, in the boundaries of the whole search."""
-    levels = w.levels
-    walk = w.walk
-    for i in range(len(walk.j)):
-        walk.boundaries[i] = levels.maps[level, i, levels.edges[level, i, walk.j[i]]]
-    note(best, n, cost, cascade, walk.boundaries, walk.through)
-
-
-@inner
 def last_stage(w: Workspace, level: int) -> tuple[Array, Array, int, int]:
-    """(counts, samples, correct, passed) of the last stage with a threshold.
+    """Return (counts, samples, correct, deferred) of the last stage with a threshold.
 
-    counts: int32 [4 · slots], by slot and correctness (see ``correct``); samples: int32 [slots], by
-    slot; correct, passed: the correct samples, and those that pass on, if all its slots exit.
+    counts int32 (4 · slots,) are by slot and correctness, see ``correct``, and samples int32
+    (slots,) by slot. correct and deferred are the numbers of correct and deferred samples if all
+    slots exit.
     """
     walk = w.walk
     last = len(walk.j) - 1
@@ -165,51 +157,35 @@ def last_stage(w: Workspace, level: int) -> tuple[Array, Array, int, int]:
     here = walk.all_at[last]
     counts = walk.correct[at : at + 4 * slots]
     for slot in range(slots):
-        # Of a slot's four counts those of samples that are correct at this stage.
+        # Add the two of four counts of samples that are correct at this stage.
         n += counts[4 * slot + 2] + counts[4 * slot + 3]
     return counts, walk.all[here : here + slots], n, w.levels.base[level, 1 + last]
 
 
 @inner
 def corner_row(w: Workspace, level: int, costs: Array, k: int, cascade: int, best: Best) -> None:
-    """Every edge of the last stage, the earlier ones fixed.
+    """Record the corners at every edge of the last stage, with fixed earlier stages.
 
-    Cost rises along the way (see :func:`sweep_pair`).
+    Cost rises along the way, see :func:`sweep_pair`.
     """
+    levels = w.levels
     walk = w.walk
     last = len(walk.j) - 1
     counts, passes, n, at = last_stage(w, level)
     for slot in range(len(passes) - 1, 0, -1):
-        # The slot passes on: it gains what only the last model has, and loses what only it had.
+        # The slot is deferred: it gains the samples that only the last model has correct.
         n += counts[4 * slot + 1] - counts[4 * slot + 2]
         at += passes[slot]
         cost = walk.cost[last] + costs[last + 1] * (at / k)
         if cost > best.reach[n]:
             continue
-        # Nothing cheaper is known with n correct samples.
+        # No cheaper cascade is known with n correct samples.
         walk.j[last] = slot
         walk.through[last] = at
         if improves(best, n, cost, cascade, walk.through):
-            note_corner(w, level, n, cost, cascade, best)
-
-
-@inner
-def keep_box(w: Workspace, level: int, n: int) -> None:
-    """Append the present box to those to be opened, unless its corners are all that it holds."""
-    levels = w.levels
-    walk = w.walk
-    inside = False
-    for i in range(len(walk.j)):
-        edges = levels.edges[level, i]
-        inside |= edges[walk.j[i] + 1] - edges[walk.j[i]] > 1
-    if inside:
-        # Some stage has a boundary between its two edges.
-        b = levels.found[level]
-        levels.state[level, b, 0] = n
-        for i in range(len(walk.j)):
-            levels.boxes[level, b, i] = walk.j[i]
-            levels.state[level, b, 1 + i] = walk.through[i]
-        levels.found[level] = b + 1
+            for i in range(last + 1):
+                walk.boundaries[i] = levels.maps[level, i, levels.edges[level, i, walk.j[i]]]
+            record(best, n, cost, cascade, walk.boundaries, walk.through)
 
 
 @inner
@@ -222,21 +198,31 @@ def box_row(
     best: Best,
     tolerance: Array,
 ) -> None:
-    """Every bin of the last stage, the earlier ones within theirs: keep what may hold better."""
+    """List the boxes at every bin of the last stage that may improve, with fixed earlier bins."""
+    levels = w.levels
+    edges = levels.edges[level]
     walk = w.walk
     last = len(walk.j) - 1
     counts, passes, n, at = last_stage(w, level)
     for slot in range(len(passes) - 1, 0, -1):
-        # Optimism: the slot keeps its correct samples, and gains those of the last model alone.
+        # Upper bound: the slot keeps its correct samples, and gains those of the last model.
         most = n + counts[4 * slot + 1]
         cost = walk.cost[last] + costs[last + 1] * (at / k)
         if slot < len(passes) - 1 and cost <= best.reach[most]:
-            # A bin, and nothing cheaper is known with as many correct samples as it may have.
+            # No cheaper cascade is known with the largest number of correct samples of this bin.
             walk.j[last] = slot
             walk.through[last] = at
-            if worth(best, most, cost, cascade, walk.through, tolerance):
-                keep_box(w, level, most)
-        # For the bins below the slot passes on: what only this stage had is lost.
+            if must_search(best, most, cost, cascade, walk.through, tolerance):
+                # List it if a stage has a boundary between its two edges.
+                b = levels.found[level]
+                levels.state[level, b, 0] = most
+                inside = False
+                for i in range(last + 1):
+                    levels.boxes[level, b, i] = walk.j[i]
+                    levels.state[level, b, 1 + i] = walk.through[i]
+                    inside |= edges[i, walk.j[i] + 1] - edges[i, walk.j[i]] > 1
+                levels.found[level] = b + inside
+        # For lower bins the slot is deferred, and loses the samples that only this stage has.
         n = most - counts[4 * slot + 2]
         at += passes[slot]
 
@@ -252,7 +238,7 @@ def walk(
     best: Best,
     tolerance: Array,
 ) -> None:
-    """Note every corner of a level's grid (``corners``), or list its boxes that may hold better."""
+    """Record all corners of a level's grid (``corners``), or list its boxes that may improve."""
     walk = w.walk
     last = len(walk.j) - 1
     i = 0
@@ -262,7 +248,7 @@ def walk(
         enter(w, level, 0, corners)
     while i >= 0:
         if i == last:
-            # All earlier stages have a slot: one row holds what the last stage can do.
+            # All earlier stages have a slot. One row covers the last stage.
             if corners:
                 corner_row(w, level, costs, k, cascade, best)
             else:
@@ -271,7 +257,7 @@ def walk(
             continue
         walk.j[i] -= 1
         if walk.j[i] < 1:
-            # The slots of this stage are done with.
+            # All slots of this stage are done.
             i -= 1
             continue
         step(w, level, i, corners, costs, k)
@@ -291,47 +277,62 @@ def sweep_pair(
     cascade: int,
     best: Best,
 ) -> None:
-    """Note every boundary of one pair, without a grid.
+    """Record all boundaries of one pair, without a grid.
 
-    order uint32 [k]: samples by falling confidence of model 1; group int32 [k] and correct_1 uint8
-    [k]: of the samples in that order; correct_2 uint8 [k]: by sample. From always to never exiting,
-    so that cost rises: then noting a cascade lowers ``reach`` only where nothing cheaper has been,
-    and all of them together touch each n about once. A block of samples that can't gain enough is
-    only counted.
+    The sweep goes from always to never exiting, so cost rises. So recording a cascade lowers
+    ``reach`` only if no cheaper one was recorded, and each n is visited about once in total. A
+    block of samples that cannot gain enough is only counted.
+
+    Parameters
+    ----------
+    order : uint32 array of shape (k,)
+        Samples by falling confidence of model 1.
+    group : int32 array of shape (k,)
+        Group of the samples in that order.
+    correct_1 : uint8 array of shape (k,)
+        Correctness of model 1 in that order.
+    correct_2 : uint8 array of shape (k,)
+        Correctness of model 2 by sample.
+    cost_1, cost_2 : float
+        Costs.
+    cascade : int
+        Number of the cascade.
+    best : Best
+        Where cascades are recorded.
     """
     k = len(order)
     n = np.int64(0)
     for p in range(k):
         n += correct_1[p]
-    # n: correct samples if all exit.
+    # n is the number of correct samples if all exit.
     at = np.zeros(1, np.int64)
     boundary = np.array([group[k - 1] + 1])
     if improves(best, n, cost_1, cascade, at):
-        note(best, n, cost_1, cascade, boundary, at)
+        record(best, n, cost_1, cascade, boundary, at)
     end = k
     while end > 0:
         start = max(end - BLOCK, 0)
         here = np.uint64(0)
         later = np.uint64(0)
-        for p in range(np.uint64(start), np.uint64(end)):  # without a sign to check
+        for p in range(np.uint64(start), np.uint64(end)):  # unsigned, without a check of the sign
             here += correct_1[p]
             later += correct_2[order[p]]
         correct_here = np.int64(here)
-        # At most model 2 is correct wherever model 1 is not.
+        # Upper bound: model 2 is correct on all samples that model 1 has wrong.
         most = n + end - start - correct_here
         if best.reach[most] < cost_1 + cost_2 * ((k - end + 1) / k):
             n += np.int64(later) - correct_here
             end = start
             continue
         for first in range(end - 1, start - 1, -1):
-            # first: the first sample that passes on
+            # first is the first deferred sample
             n += np.int64(correct_2[order[first]]) - np.int64(correct_1[first])
             cost = cost_1 + cost_2 * ((k - first) / k)
             if cost > best.reach[n] or (first > 0 and group[first] == group[first - 1]):
                 continue
-            # Nothing cheaper is known with n correct, and no tie is split.
+            # No cheaper cascade is known with n correct samples, and no tie is split.
             at[0] = k - first
             if improves(best, n, cost, cascade, at):
                 boundary[0] = group[first]
-                note(best, n, cost, cascade, boundary, at)
+                record(best, n, cost, cascade, boundary, at)
         end = start

@@ -1,25 +1,24 @@
-"""Samples by falling confidence, by counting: a sort of small keys, then of what shares one."""
+"""Sort samples by falling confidence: a counting sort of small keys, then of equal keys."""
 
 import numpy as np
 from numpy import ndarray as Array
 
 from ..._kernels import kernel
 
-DIGIT = 11  # bits of a key that one pass sorts by …
-PASSES = 3  # … so that these passes sort by all 32
+DIGIT = 11  # bits of a key per pass
+PASSES = 3  # passes over all 32 bits
 DIGITS = 1 << DIGIT
-FEW = 24  # samples of one key that are put in order one by one
+FEW = 24  # largest number of samples with one key for an insertion sort
 SAMPLE = np.uint64(0xFFFFFFFF)  # the half of a packed number that is the sample
 
 
 @kernel
 def falling_order(confidence: Array) -> Array:
-    """Samples by falling confidence float64 [k], without −0.0; nan last; equal ones in their order:
-    int64 [k].
+    """Return the samples by falling confidence, int64 (k,), nan last, equal ones in their order.
 
-    The keys are the confidences as float32, which rounds but never turns two around; those of equal
-    keys are then told apart by their float64. A key and its sample are one number, so that a pass
-    reads in a row.
+    `confidence` float64 (k,) has no −0.0. Keys are the confidences as float32. Rounding never
+    reverses an order, and equal keys are sorted by their float64. A key and its sample are one
+    number, so that a pass reads memory in order.
     """
     packed = falling_keys(confidence)
     counts = np.zeros((PASSES, DIGITS), np.int64)
@@ -47,9 +46,10 @@ def falling_order(confidence: Array) -> Array:
 
 @kernel
 def groups_in(order: Array, confidence: Array, largest: float) -> Array:
-    """The group of equal confidence of each sample, int32 [k], in an ``order`` of falling ones.
+    """Return the group of equal confidence of each sample, int32 (k,), in a falling `order`.
 
-    Those from ``largest`` on are one group, as in ``thresholds.exit_counts``.
+    Confidences of at least `largest` are one group, as in
+    :func:`cascadelib.methods.thresholds.exit_counts`.
     """
     group = np.empty(len(order), np.int32)
     number = np.int32(0)
@@ -65,8 +65,10 @@ def groups_in(order: Array, confidence: Array, largest: float) -> Array:
 
 @kernel
 def falling_keys(confidence: Array) -> Array:
-    """uint64 [k]: above, the key, larger for the less confident and largest for nan; below, the
-    sample."""
+    """Return uint64 (k,): the key in the upper bits, the sample in the lower bits.
+
+    Keys are larger for less confident samples, and largest for nan.
+    """
     rounded = confidence.astype(np.float32)
     bits = rounded.view(np.uint32)
     packed = np.empty(len(bits), np.uint64)
@@ -83,13 +85,13 @@ def falling_keys(confidence: Array) -> Array:
 
 @kernel
 def digit(packed: np.uint64, i: int) -> np.int64:
-    """Digit i of a key, the last first."""
+    """Return digit i of a key, the lowest first."""
     return np.int64(packed >> np.uint64(32 + DIGIT * i)) & (DIGITS - 1)
 
 
 @kernel
 def sort_falling(samples: Array, confidence: Array) -> None:
-    """Sort int64 [n] samples, in place, by falling confidence; equal ones stay in their order."""
+    """Sort samples int64 (n,) in place by falling confidence, equal ones in their order."""
     if len(samples) > FEW:
         samples[:] = samples[np.argsort(-confidence[samples], kind="mergesort")]
         return

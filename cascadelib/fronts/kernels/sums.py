@@ -1,19 +1,19 @@
-"""Boxes of boundaries where gains and costs are sums of real numbers, one per sample and stage.
+"""Boxes of boundaries whose gains and costs are sums of real numbers, one per sample and stage.
 
-``samples`` of a cascade of d + 1 models on k samples are groups int32 [d, k], gains float64
-[d + 1, k] and costs of later models float64 [d, k], each ÷ k. A box is ``ends`` int64 [d, 2]: per
-stage its first boundary and its last; ``rows`` int32 [r] are samples, among them all that a
-boundary of the box moves; ``fixed`` float64 [2] is what the others come to: gain and cost. Costs
-are only added, never subtracted: a difference would be off by the rounding of the larger, which is
-more than the smaller where costs differ by 16 orders of magnitude. Bounds hold up to the rounding
-of sums of k numbers.
+``samples`` of a cascade of d + 1 models on k samples are groups int32 (d, k), gains float64
+(d + 1, k) and costs of later models float64 (d, k), each ÷ k. A box has ``ends`` int64 (d, 2), the
+first and last boundary of each stage. ``rows`` int32 (r,) are samples that include all samples that
+a boundary of the box moves. ``fixed`` float64 (2,) is the total gain and cost of all others. Costs
+are only added, never subtracted. A difference would have the rounding error of the larger number,
+which exceeds the smaller one if costs differ by 16 orders of magnitude. Bounds hold up to the
+rounding of sums of k numbers.
 
-The price bound is that of :mod:`cascadelib.fronts.kernels.bounds`: at a price of accuracy each
-sample, once past the first stage at which it is open, takes its best exit, and each stage its best
-boundary. ``lines`` float64 [LINES, 2], offset and price, lie below the cost of every cascade of a
-box, by accuracy. A ``front`` is that of :class:`cascadelib.fronts.graded.Found`: accuracies after
-−1 float64 [P + 1], and costs float64 [P + 1], the last infinite: it leaves costs below cost[i] to
-accuracies above above[i].
+The price bound is that of :mod:`cascadelib.fronts.kernels.bounds`: at a price of accuracy, each
+sample takes its best exit after the first stage at which it is open, and each stage its best
+boundary. ``lines`` float64 (LINES, 2), offset and price, are below the cost of every cascade of a
+box, by accuracy. A ``front`` is that of :class:`cascadelib.fronts.graded.Found`: −1 and accuracies
+float64 (P + 1,), and costs float64 (P + 1,), the last one inf. A cascade improves it if its cost is
+below cost[i] at an accuracy above above[i].
 """
 
 from collections import namedtuple
@@ -23,24 +23,24 @@ from numpy import ndarray as Array
 
 from ..._kernels import inner, kernel
 
-LINES = 8  # at most, below the costs of a box
-ROUNDING = 1e-12  # relative, of sums
+LINES = 8  # largest number of lines below the costs of a box
+ROUNDING = 1e-12  # relative error of sums
 
 # Exits of r samples after the first stage at which each is open: its bucket (stage and group there)
-# int64 [r]; its first later exit int64 [r + 1]; cost and gain of each exit beyond the first one;
-# first bucket of each stage int64 [d + 1].
+# int64 (r,), its first later exit int64 (r + 1,), cost and gain of each exit relative to the first
+# one, and the first bucket of each stage int64 (d + 1,).
 Exits = namedtuple("Exits", "bucket start cost gain first")
 
 
 @inner
 def point_at(above: Array, accuracy: float) -> int:
-    """The first point of a front with this accuracy, up to rounding: P where none has."""
+    """Return the first point of a front with this accuracy, up to rounding, P if there is none."""
     return int(np.searchsorted(above, accuracy * (1 - ROUNDING))) - 1
 
 
 @kernel
 def settle(samples: tuple, rows: Array, ends: Array, fixed: Array) -> tuple[Array, Array]:
-    """(rows that a boundary of the box moves, what all others come to)."""
+    """Return the rows that a boundary of the box moves, and the totals of all others."""
     groups, gains, costs = samples
     d = len(ends)
     inside = np.empty_like(rows)
@@ -54,7 +54,7 @@ def settle(samples: tuple, rows: Array, ends: Array, fixed: Array) -> tuple[Arra
             inside[n] = s
             n += 1
             continue
-        # Its exit is settled: it passed the stages before i.
+        # Its exit is settled at stage i.
         total[0] += gains[i, s]
         for j in range(i):
             total[1] += costs[j, s]
@@ -63,8 +63,7 @@ def settle(samples: tuple, rows: Array, ends: Array, fixed: Array) -> tuple[Arra
 
 @kernel
 def later_exits(samples: tuple, rows: Array, ends: Array) -> tuple[Exits, Array]:
-    """(:class:`Exits` of the rows that a box moves, what they come to if all leave at the first:
-    gain and cost)."""
+    """Return the :class:`Exits` of the rows that a box moves, and the totals of first exits."""
     groups, gains, costs = samples
     d = len(ends)
     r = len(rows)
@@ -82,10 +81,10 @@ def later_exits(samples: tuple, rows: Array, ends: Array) -> tuple[Exits, Array]
         while groups[i, s] >= ends[i, 1]:
             earliest[1] += costs[i, s]
             i += 1
-        # Open at i, where it leaves at the earliest.
+        # Its first open stage is i.
         exits.bucket[x] = first[i] + groups[i, s] - ends[i, 0]
-        leaving = gains[i, s]
-        earliest[0] += leaving
+        first_gain = gains[i, s]
+        earliest[0] += first_gain
         paid = 0.0
         passes = True
         while passes:
@@ -93,7 +92,7 @@ def later_exits(samples: tuple, rows: Array, ends: Array) -> tuple[Exits, Array]
             i += 1
             if i == d or groups[i, s] < ends[i, 1]:
                 exits.cost[m] = paid
-                exits.gain[m] = gains[i, s] - leaving
+                exits.gain[m] = gains[i, s] - first_gain
                 m += 1
             passes = i < d and groups[i, s] >= ends[i, 0]
         exits.start[x + 1] = m
@@ -104,10 +103,10 @@ def later_exits(samples: tuple, rows: Array, ends: Array) -> tuple[Exits, Array]
 def support_at(
     exits: Exits, ends: Array, earliest: Array, weight: float, price: float
 ) -> tuple[float, float, Array]:
-    """The least of weight · cost − price · gain over what the bound allows: (gain, cost,
-    boundaries int64 [d]).
+    """Minimize weight · cost − price · gain over the bound of a box.
 
-    earliest: gain and cost where every sample leaves as early as it may.
+    `earliest` is the gain and cost if every sample takes its first exit. Returns (gain, cost,
+    boundaries int64 (d,)) at the minimum.
     """
     passing = np.zeros((exits.first[-1], 2))
     for x in range(len(exits.bucket)):
@@ -124,28 +123,28 @@ def support_at(
     cost = earliest[1]
     cut = ends[:, 1].copy()
     for i in range(len(ends)):
-        # The boundary moves down from where all leave: what passes on is added group by group.
+        # The boundary moves down from the last one. Deferred groups are added one by one.
         least = 0.0
         gained = 0.0
         paid = 0.0
-        gained_there = 0.0
-        paid_there = 0.0
+        best_gained = 0.0
+        best_paid = 0.0
         for g in range(ends[i, 1] - ends[i, 0] - 1, -1, -1):
             gained += passing[exits.first[i] + g, 0]
             paid += passing[exits.first[i] + g, 1]
             if weight * paid - price * gained < least:
                 least = weight * paid - price * gained
                 cut[i] = ends[i, 0] + g
-                gained_there = gained
-                paid_there = paid
-        gain += gained_there
-        cost += paid_there
+                best_gained = gained
+                best_paid = paid
+        gain += best_gained
+        cost += best_paid
     return gain, cost, cut
 
 
 @kernel
 def run(samples: tuple, rows: Array, fixed: Array, cut: Array) -> tuple[float, float]:
-    """(gain, cost) of the cascade with boundaries ``cut`` int64 [d]."""
+    """Return (gain, cost) of the cascade with boundaries `cut` int64 (d,)."""
     groups, gains, costs = samples
     gain = fixed[0]
     cost = fixed[1]
@@ -160,8 +159,11 @@ def run(samples: tuple, rows: Array, fixed: Array, cut: Array) -> tuple[float, f
 
 @inner
 def next_price(supports: Array, accuracy: float, guess: float) -> tuple[float, float]:
-    """(price, offset) of the line through the supports (gain, cost) float64 [n, 2] on both sides of
-    an accuracy; first a guess; a price below 0 where nothing lies beyond."""
+    """Return (price, offset) of the line through the supports on both sides of an accuracy.
+
+    Supports are (gain, cost) float64 (n, 2). With a single support the price is `guess`. It is
+    negative if there is no support beyond the accuracy.
+    """
     below = -1
     beyond = -1
     for x in range(len(supports)):
@@ -180,8 +182,7 @@ def next_price(supports: Array, accuracy: float, guess: float) -> tuple[float, f
 
 @inner
 def bound_at(lines: Array, least: float, accuracy: float) -> float:
-    """The least cost of a cascade with more than this accuracy that lies above some lines and costs
-    ``least`` or more."""
+    """Return the least cost above some lines, and of at least `least`, beyond an accuracy."""
     bound = least
     for x in range(len(lines)):
         bound = max(bound, lines[x, 0] + lines[x, 1] * accuracy)
@@ -198,13 +199,13 @@ def lines_below(
     front: tuple,
     tolerance: float,
 ) -> tuple[Array, float, Array, Array]:
-    """Price a box, all of whose ``rows`` its boundaries move.
+    """Compute lines below the costs of a box whose boundaries move all of its `rows`.
 
-    Each line is drawn for that point of the front which could be undercut by most: at the price
-    that leads from the nearest support before it to the nearest after it (first a guess, as steep
-    as the front). most: accuracy that no cascade of the box exceeds. Returns (lines; most, now
-    sharper; boundaries int64 [n, d] of cascades met on the way that the front lacks; their (gain,
-    cost) float64 [n, 2]).
+    Each line is computed for the point of the front with the largest excess, at the price that
+    connects the nearest supports before and after it. The first price is the slope of the front.
+    `most` bounds the accuracy of all cascades of the box. Returns the lines, a sharper `most`, and
+    the cascades found that improve the front: boundaries int64 (n, d) and (gain, cost) float64
+    (n, 2).
     """
     above, costs = front
     lines = np.zeros((LINES, 2))
@@ -232,7 +233,7 @@ def lines_below(
             break
         weight = 1.0
         if price < 0:
-            # The most accurate of all, once: nothing else counts.
+            # Once, find the most accurate cascade, at any cost.
             weight = 0.0
             price = 1.0
         gain, cost, cut = support_at(exits, ends, earliest, weight, price)
@@ -251,15 +252,18 @@ def lines_below(
         offset = cost - price * gain - ROUNDING * price
         lines[known - 1] = offset, price
         if is_straight:
-            # No line is higher between the two supports.
+            # No higher line exists between the two supports.
             break
     return lines, most, cuts[:n], worth[:n]
 
 
 @kernel
 def excess_of(most: float, least: float, lines: Array, front: tuple, tolerance: float) -> float:
-    """By what share a front might be undercut by a box of at most this accuracy, and at least this
-    cost; more than the tolerance where the box might be more accurate than all of the front."""
+    """Return the share by which cascades of a box may be cheaper than a front.
+
+    `most` bounds their accuracy and `least` their cost. The share exceeds the tolerance if the box
+    may be more accurate than the full front.
+    """
     above, costs = front
     end = point_at(above, most)
     worst = 0.0
@@ -272,7 +276,7 @@ def excess_of(most: float, least: float, lines: Array, front: tuple, tolerance: 
 
 @kernel
 def excesses(most: Array, least: Array, lines: Array, front: tuple, tolerance: float) -> Array:
-    """:func:`excess_of` boxes with some lines in common, [B]."""
+    """Return :func:`excess_of` each of B boxes with common lines, (B,)."""
     excess = np.empty(len(most))
     for b in range(len(most)):
         excess[b] = excess_of(most[b], least[b], lines, front, tolerance)
@@ -281,19 +285,19 @@ def excesses(most: Array, least: Array, lines: Array, front: tuple, tolerance: f
 
 @kernel
 def lower(floor: Array, above: Array, most: Array, least: Array, lines: Array) -> None:
-    """Enter into ``floor`` [P + 1] what boxes that were left may come to above each accuracy."""
+    """Lower `floor` (P + 1,), a bound above each accuracy, to the bounds of skipped boxes."""
     for b in range(len(most)):
         for i in range(point_at(above, most[b]) + 1):
             floor[i] = min(floor[i], bound_at(lines, least[b], above[i]))
 
 
 @kernel
-def passed_on(samples: tuple, rows: Array, edges: Array) -> tuple[Array, float]:
-    """(at every corner of a grid, what passing on costs, gains and loses float64 [cells, 3]; gain
-    where all leave at once).
+def deferred_sums(samples: tuple, rows: Array, edges: Array) -> tuple[Array, float]:
+    """Return the costs, gains and losses of deferred samples at each corner of a grid.
 
-    edges: int64 [d, n], boundaries of each stage. The corner with edge e of a stage passes on
-    samples of slot e + 1 and later there: it lies in the cell of those.
+    `edges` int64 (d, n) has boundaries of each stage. The corner with edge e of a stage defers
+    samples of slot e + 1 and later there. It has the cell of those slots in the table float64
+    (cells, 3). The second result is the total gain if all samples exit at the first stage.
     """
     groups, gains, costs = samples
     d, n = edges.shape
@@ -307,14 +311,14 @@ def passed_on(samples: tuple, rows: Array, edges: Array) -> tuple[Array, float]:
             slot = np.searchsorted(edges[i], groups[i, s], side="right")
             if slot == 0:
                 break
-            # In the last slot of all later stages: they pass on what gets there.
+            # In the last slot of all later stages, which defer all samples.
             cell = cell * slots + slot
             at = (cell + 1) * slots ** (d - 1 - i) - 1
             step = gains[i + 1, s] - gains[i, s]
             table[at, 0] += costs[i, s]
             table[at, 1] += max(step, 0.0)
             table[at, 2] += max(-step, 0.0)
-    # From those in a slot to those in it or a later one, stage by stage.
+    # Sum over the slot and all later ones, stage by stage.
     for i in range(d):
         stride = slots**i
         for cell in range(len(table) - stride - 1, -1, -1):
@@ -334,11 +338,12 @@ def divide(
     front: tuple,
     bins: int,
 ) -> tuple[Array, Array, Array, Array, Array]:
-    """Try the corners of a grid over a box, and list the boxes between them.
+    """Evaluate the corners of a grid over a box, and list the boxes between them.
 
-    Returns (boundaries int64 [m, d] of what the front lacks; their (gain, cost) float64 [m, 2];
-    ends int64 [B, d, 2] of boxes that may hold something better; their most accuracy and their
-    least cost [B]). In these bounds a sample that may pass on does so where it gains, at no cost.
+    In the bounds of a box, a sample that may be deferred is deferred if it gains, at no cost.
+    Returns the corners that improve the front, boundaries int64 (m, d) and (gain, cost) float64
+    (m, 2), and the B boxes that may improve it, ends int64 (B, d, 2), bound on accuracy (B,) and
+    bound on cost (B,).
     """
     above, costs = front
     d = len(ends)
@@ -346,7 +351,7 @@ def divide(
     edges = np.empty((d, n), np.int64)
     for e in range(n):
         edges[:, e] = ends[:, 0] + e * (ends[:, 1] - ends[:, 0]) // bins
-    table, first = passed_on(samples, rows, edges)
+    table, first = deferred_sums(samples, rows, edges)
     cuts = np.empty((n**d, d), np.int64)
     worth = np.empty((n**d, 2))
     inside = np.empty((n**d, d, 2), np.int64)
@@ -357,8 +362,8 @@ def divide(
     for corner in range(n**d):
         rest = corner
         cell = 0
-        beside = 0
-        # A box begins here unless at a last edge; it is wide where boundaries lie within it.
+        diagonal = 0
+        # A box begins here, except at a last edge. It is wide if it has boundaries inside.
         begins = True
         wide = False
         for i in range(d - 1, -1, -1):
@@ -366,7 +371,7 @@ def divide(
             rest //= n
             stride = (n + 1) ** (d - 1 - i)
             cell += (e + 1) * stride
-            beside += stride
+            diagonal += stride
             cuts[m, i] = edges[i, e]
             begins &= e < bins
             if begins:
@@ -376,35 +381,10 @@ def divide(
         worth[m, 0] = fixed[0] + first + table[cell, 1] - table[cell, 2]
         worth[m, 1] = fixed[1] + table[cell, 0]
         if begins and wide:
-            most[boxes] = fixed[0] + first + table[cell, 1] - table[cell + beside, 2]
-            least[boxes] = fixed[1] + table[cell + beside, 0]
+            most[boxes] = fixed[0] + first + table[cell, 1] - table[cell + diagonal, 2]
+            least[boxes] = fixed[1] + table[cell + diagonal, 0]
             if excess_of(most[boxes], least[boxes], lines, front, ROUNDING) > ROUNDING:
                 boxes += 1
         if worth[m, 1] < costs[point_at(above, worth[m, 0])]:
             m += 1
     return cuts[:m], worth[:m], inside[:boxes], most[:boxes], least[:boxes]
-
-
-@kernel
-def exits_at(confidence: Array, limits: Array, gains: Array, costs: Array) -> tuple:
-    """A cascade as the evaluator runs it: (how many samples leave at each of n stages int64 [n],
-    gain of each sample [k], costs of those that reach each stage, side by side [n, k]).
-
-    confidence float64 [n − 1, k]; limits: thresholds float64 [n − 1]; gains, costs float64 [n, k].
-    """
-    n, k = gains.shape
-    left = np.zeros(n, np.int64)
-    reached = np.zeros(n, np.int64)
-    got = np.empty(k)
-    paid = np.empty((n, k))
-    for s in range(k):
-        i = 0
-        while True:
-            paid[i, reached[i]] = costs[i, s]
-            reached[i] += 1
-            if i == n - 1 or (confidence[i, s] >= limits[i] and limits[i] < np.inf):
-                break
-            i += 1
-        left[i] += 1
-        got[s] = gains[i, s]
-    return left, got, paid

@@ -2,13 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy import ndarray as Array
 
-from .faults import SHOWN, Fault
-from .spelling import ALIKE, MERGED, normalized_texts, rarer_spellings, spelling_faults
+from ...origin import Origin
+from .faults import SHOWN, Fault, cell_faults
+from .score_checks import checked_columns
 
 MISSING = -1  # the code of an empty cell, and the row of a missing cell
 SKIP = "missing='drop' leaves out such samples, 'abstain' counts them as without an answer"
@@ -26,10 +28,6 @@ class Coded:
     codes: Array
     texts: list[str]
     kind: str
-
-    def text(self, codes: Array) -> Array:
-        """Return the text of codes of any shape, "" if missing."""
-        return np.array([*self.texts, ""], dtype=str)[codes]
 
 
 @dataclass(frozen=True)
@@ -56,11 +54,6 @@ class Cells:
     row_at: Array
     samples: Array
 
-    @property
-    def models(self) -> list[str]:
-        """Return the names of the models."""
-        return self.text["model"].texts
-
     def codes(self, role: str) -> Array:
         """Return the codes of a column of text, int64 [models, samples]."""
         return np.append(self.text[role].codes, MISSING)[self.row_at]
@@ -69,14 +62,14 @@ class Cells:
         """Return text or numbers [models, samples], "" or nan in missing cells."""
         if role in self.numbers:
             return np.append(self.numbers[role], np.nan)[self.row_at]
-        return self.text[role].text(self.codes(role))
+        return np.array([*self.text[role].texts, ""], dtype=str)[self.codes(role)]
 
     def place(self, model: int, sample: int) -> str:
         """Return the place of one cell in words."""
         row = self.row_at[[model], [sample]]
         lines = self.locate(row) if row[0] >= 0 else []
-        names = [f"sample {str(self.samples[sample])!r}", f"model {self.models[model]!r}"]
-        return ", ".join(names + lines)
+        name = self.text["model"].texts[model]
+        return ", ".join([f"sample {str(self.samples[sample])!r}", f"model {name!r}", *lines])
 
     def row_place(self, row: int) -> str:
         """Return the place of a row in words."""
@@ -86,21 +79,23 @@ class Cells:
         ]
         return ", ".join(names + self.locate(np.array([row])))
 
-    def faults(self, what: str, wrong: Array, remedy: str = "", shown: Any = None) -> list[Fault]:
-        """Return the fault of cells, bool [models, samples], or an empty list.
+    def contradictions(self, checked: dict[str, Any]) -> list[Fault]:
+        """Return the fault of correctness, if bool, that contradicts label and prediction."""
+        labels, predictions = checked["labels"], checked["predictions"]
+        if labels is None or predictions is None or checked["correct"].dtype != bool:
+            return []
+        return cell_faults(
+            "predictions whose correctness contradicts their label",
+            (checked["correct"] != (predictions == labels)) & (predictions != ""),
+            self.place,
+            "Leave out correct=, or label= and prediction=",
+            self.values("prediction"),
+        )
 
-        shown: values [models, samples] that the examples quote.
-        """
-        examples = []
-        for sample, model in np.argwhere(wrong.T)[:SHOWN].tolist():
-            place = self.place(model, sample)
-            quoted = place if shown is None else f"{shown[model, sample].item()!r} at {place}"
-            examples.append(quoted)
-        count = int(np.count_nonzero(wrong))
-        return [Fault(what, count, tuple(examples), remedy)] if count else []
 
-
-def arranged(text: dict[str, Coded], numbers: dict[str, Array], locate: Locate) -> Any:
+def arranged(
+    text: dict[str, Coded], numbers: dict[str, Array], locate: Locate
+) -> tuple[Cells, list[Fault]]:
     """Return the :class:`Cells` of columns [rows], and the faults of rows.
 
     Rows without sample or model are skipped. If rows repeat a sample and model, the first is used.
@@ -127,18 +122,17 @@ def arranged(text: dict[str, Coded], numbers: dict[str, Array], locate: Locate) 
     return cells, faults
 
 
-def arguments_of(
-    cells: Cells, missing: str, normalize: str | None
-) -> tuple[dict[str, Any], list[Fault]]:
-    """Return the arguments of a :class:`ScoreTable` and the faults of the cells."""
+def arguments_of(cells: Cells, missing: str) -> tuple[dict[str, Any], Cells, list[Fault]]:
+    """Return the arguments of a :class:`ScoreTable`, the cells that it keeps, and faults."""
     there = cells.row_at >= 0
+    find = partial(cell_faults, place=cells.place)
     faults = []
     label = None
     if "label" in cells.text:
         stated = cells.codes("label")
         label = stated.max(axis=0)
         differing = (stated >= 0) & (stated != label)
-        faults += cells.faults("labels that differ from others of their sample", differing)
+        faults += find("labels that differ from others of their sample", differing)
         there &= label >= 0
     if "correct" in cells.numbers:
         there &= ~np.isnan(cells.values("correct"))
@@ -150,14 +144,14 @@ def arguments_of(
     kept = np.ones(len(cells.samples), bool)
     if missing == "refuse":
         what = f"missing of {there.size:,} rows, their labels or correctness"
-        faults += cells.faults(what, ~there, SKIP)
-        faults += cells.faults("empty confidences", unsure, UNSURE)
+        faults += find(what, ~there, remedy=SKIP)
+        faults += [] if there.all() else spaced_names(cells)
+        faults += find("empty confidences", unsure, remedy=UNSURE)
     elif missing == "drop":
         kept = (there & ~unsure).all(axis=0)
-    elif label is not None and (label < 0).any():
-        unlabelled = np.zeros_like(there)
-        unlabelled[0] = label < 0
-        faults += cells.faults("samples without a label", unlabelled, SKIP.partition(",")[0])
+    elif label is not None:
+        unlabelled = (label < 0)[None]
+        faults += find("samples without a label", unlabelled, remedy=SKIP.partition(",")[0])
     if not kept.any():
         raise ValueError(
             "missing='drop' drops all samples: none has a complete row of each of the "
@@ -165,81 +159,53 @@ def arguments_of(
         )
     row_at = np.where(there, cells.row_at, MISSING)[:, kept]
     part = replace(cells, row_at=row_at, samples=cells.samples[kept])
-    labels = None if label is None else cells.text["label"].text(label[kept])
-    given, more = _values_of(part, labels, normalize)
-    given["dropped"] = int(np.count_nonzero(~kept))
-    return given, faults + more
+    given = values_of(part) | {"dropped": int(np.count_nonzero(~kept)), "labels": None}
+    if label is not None:
+        given["labels"] = np.array([*cells.text["label"].texts, ""], dtype=str)[label[kept]]
+    return given, part, faults
 
 
-def _values_of(
-    cells: Cells, labels: Array | None, normalize: str | None
-) -> tuple[dict[str, Any], list[Fault]]:
-    """Return the arguments of a :class:`ScoreTable` for the remaining samples, and faults."""
-    faults: list[Fault] = []
+def spaced_names(cells: Cells) -> list[Fault]:
+    """Return the faults of samples and models whose names equal others but for outer spaces."""
+    faults = []
+    for role in ("sample", "model"):
+        first: dict[str, str] = {}
+        pairs = ((first.setdefault(text.strip(), text), text) for text in cells.text[role].texts)
+        examples = tuple(f"{text!r} and {other!r}" for other, text in pairs if other != text)
+        if examples:
+            what = f"{role}s whose names differ from others in outer spaces only"
+            faults.append(Fault(what, len(examples), examples[:SHOWN], "Write each name alike"))
+    return faults
+
+
+def values_of(cells: Cells) -> dict[str, Any]:
+    """Return the arrays of a :class:`ScoreTable`, without its labels."""
+    has_predictions = "prediction" in cells.text
+    confidence = cells.values("confidence")
+    confidence[np.isnan(confidence)] = -np.inf  # an answer without confidence, or a missing row
+    further = [role for role in (*cells.numbers, *cells.text) if " " in role]
+    columns = {role.partition(" ")[2]: cells.values(role) for role in further}
     given: dict[str, Any] = {
         "correct": None,
-        "confidence": cells.values("confidence"),
-        "names": cells.models,
-        "sample_ids": cells.samples,
-        "labels": labels,
-        "columns": {
-            role.partition(" ")[2]: cells.values(role)
-            for role in (*cells.numbers, *cells.text)
-            if " " in role
-        },
+        "confidence": confidence,
+        "names": tuple(cells.text["model"].texts),
+        "origin": Origin.from_labels(np.zeros(len(cells.samples), np.int64), cells.samples),
+        "predictions": cells.values("prediction") if has_predictions else None,
+        "columns": checked_columns(columns, confidence.shape),
         "answered": cells.row_at >= 0,
-        "normalize": normalize,
     }
-    # An answer without confidence, or a missing row.
-    given["confidence"][np.isnan(given["confidence"])] = -np.inf
-    if labels is not None and normalize == "text":
-        rarer = np.zeros_like(cells.row_at, bool)
-        rarer[0] = rarer_spellings(labels)
-        faults += cells.faults(MERGED, rarer, ALIKE, np.broadcast_to(labels, rarer.shape))
-    if "prediction" in cells.text:
-        given["predictions"] = cells.values("prediction")
+    if has_predictions:
         given["answered"] &= given["predictions"] != ""
-        if labels is not None and normalize is None:
-            texts = {*cells.text["label"].texts, *cells.text["prediction"].texts}
-            faults += spelling_faults(
-                labels, given["predictions"], texts, cells.models, cells.place
-            )
     if "correct" in cells.numbers:
-        correct = cells.values("correct")
-        outside = (correct < 0) | (correct > 1)
-        faults += cells.faults("values of correctness outside [0, 1]", outside, "", correct)
-        correct = np.nan_to_num(correct)
+        correct = np.nan_to_num(cells.values("correct"))
         is_graded = ((correct != 0) & (correct != 1)).any()
         given["correct"] = correct if is_graded else correct.astype(bool)
-        faults += _contradictions(cells, given)
     if "cost" in cells.numbers:
-        prices = _filled_prices(cells)
-        wrong = ~(np.isfinite(prices) & (prices >= 0))
-        faults += cells.faults("costs that are missing, infinite or negative", wrong, "", prices)
-        given["cost"] = prices if (prices != prices[:, :1]).any() else prices[:, 0]
-    return given, faults
+        given["cost"] = filled_prices(cells)
+    return given
 
 
-def _contradictions(cells: Cells, given: dict[str, Any]) -> list[Fault]:
-    """Return the fault of correctness that contradicts labels and predictions, except grades."""
-    correct = given["correct"]
-    if given["labels"] is None or "predictions" not in given or correct.dtype != bool:
-        return []
-    labels = given["labels"]
-    predictions = given["predictions"]
-    if given["normalize"] == "text":
-        labels = normalized_texts(labels)
-        predictions = normalized_texts(predictions)
-    contradicting = (correct != (predictions == labels)) & (predictions != "")
-    return cells.faults(
-        "predictions whose correctness contradicts their label",
-        contradicting,
-        "Leave out correct=, or label= and prediction=",
-        given["predictions"],
-    )
-
-
-def _filled_prices(cells: Cells) -> Array:
+def filled_prices(cells: Cells) -> Array:
     """Return prices [models, samples], the median of the model in empty rows."""
     prices = cells.values("cost")
     states = [~np.isnan(values) for values in cells.numbers.values()]

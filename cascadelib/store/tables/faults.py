@@ -1,9 +1,13 @@
 """Faults of a table: one per kind, with the number of cells and examples."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+import numpy as np
+from numpy import ndarray as Array
+
 SHOWN = 10  # examples of each kind
+Place = Callable[[int, int], str]  # converts the numbers of a model and a sample to words
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,21 @@ class Fault:
         more = self.count - len(self.examples)
         shown = "; ".join(self.examples) + (f"; and {more:,} more" if more > 0 else "")
         return f"{self.what}: {self.count:,}" + (f" ({shown})" if self.examples else "")
+
+
+def cell_faults(
+    what: str, wrong: Array, place: Place, remedy: str = "", shown: Array | None = None
+) -> list[Fault]:
+    """Return the fault of cells, bool [models, samples], or an empty list.
+
+    The examples quote the values ``shown`` [models, samples].
+    """
+    examples = []
+    for sample, model in np.argwhere(wrong.T)[:SHOWN].tolist():
+        quoted = "" if shown is None else f"{shown[model, sample].item()!r} at "
+        examples.append(quoted + place(model, sample))
+    count = int(np.count_nonzero(wrong))
+    return [Fault(what, count, tuple(examples), remedy)] if count else []
 
 
 def describe_faults(faults: Iterable[Fault]) -> str:

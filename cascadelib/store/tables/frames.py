@@ -17,18 +17,19 @@ import pyarrow.compute
 from numpy import ndarray as Array
 from pandas.api.types import is_complex_dtype, is_numeric_dtype
 
-from ...checks import about, brief, items_of, known
+from ...checks import about, brief, items_of, known, reals
 from .cells import MISSING, Coded, Locate, arguments_of, arranged
 from .faults import SHOWN, Fault
+from .score_checks import checked_values
 from .table_files import line_numbers, read_table
 
-EXACT_IN_FLOATS = 2**53  # above it, floats cannot distinguish integers
+EXACT_IN_FLOATS = 2**53  # from it on, floats cannot distinguish integers
 LARGEST_TEXT = 2**33  # bytes of an array of text, whose cells have the width of the longest
 SPARSE = 64  # cells per row, above which sample= or model= is a wrong column
 TEXT_ROLES = ("sample", "model", "label", "prediction")
 KINDS: dict[type, str] = {str: "text", int: "numbers", float: "numbers", bool: "truth values"}
 NUMBERS = "Write numbers as 0.5 or 1e-3; leave cells empty that have none"
-EMPTY = ("n/a", "#n/a", "na", "null", "none")  # in columns of numbers
+EMPTY = ("", "n/a", "#n/a", "na", "null", "none")  # in columns of numbers
 NOTHING = "nothing"  # the kind of an empty column
 # Raised by pyarrow for cells of several kinds, or that are not numbers.
 UNREADABLE = (pa.ArrowException, ValueError, TypeError, OverflowError)
@@ -37,69 +38,76 @@ UNREADABLE = (pa.ArrowException, ValueError, TypeError, OverflowError)
 def scores_of(
     frame: pd.DataFrame,
     roles: Mapping[str, str],
-    cost: str | Mapping[str, float],
+    cost: str | Mapping[str, float] | None,
     missing: str,
     models: Iterable[str] | None,
     normalize: str | None,
     locate: Locate,
 ) -> tuple[dict[str, Any], list[Fault]]:
-    """Return the arguments of a :class:`ScoreTable`, and the faults of the table.
+    """Return the attributes of a :class:`ScoreTable`, and the faults of the table.
 
     Parameters
     ----------
     roles : mapping
         The column, or template of columns, by role: "sample", "model", "label" …, "column <name>"
         for numbers, "category <name>" for text.
+    cost : str, mapping or None
+        The column, the prices by model, or None for a price of 1.
     locate : callable
         Converts rows to their places in the source, such as "line 7".
     """
     columns = columns_of(frame, roles, models)
-    text, numbers, unread = _read_columns(columns)
-    source = np.resize(columns["sample"][0].index.to_numpy(), len(columns["model"][0]))
-    _refuse_mixed_kinds(text)
-    refuse_sparse(text["sample"], text["model"])
+    text, numbers, wrong = parsed_columns(columns)
+    refuse_unlike(text)
+    source = np.resize(columns["sample"].index.to_numpy(), len(columns["model"]))
     cells, faults = arranged(text, numbers, lambda rows: locate(source[rows]))
-    for role, wrong in unread.items():
-        if len(wrong):
-            column = pd.concat(columns[role]).iloc[wrong[:SHOWN]]
-            quoted = zip(map(brief, column), map(cells.row_place, wrong.tolist()))
-            examples = tuple(f"{cell} at {place}" for cell, place in quoted)
+    for role, rows in wrong.items():
+        if len(rows):
+            quoted = zip(map(brief, columns[role].iloc[rows[:SHOWN]]), rows.tolist())
+            examples = tuple(f"{cell} at {cells.row_place(row)}" for cell, row in quoted)
             what = f"cells of column {roles[role]!r} that are not numbers"
-            faults.append(Fault(what, len(wrong), examples, NUMBERS))
-    given, more = arguments_of(cells, missing, normalize)
-    if isinstance(cost, Mapping):
+            faults.append(Fault(what, len(rows), examples, NUMBERS))
+    given, cells, more = arguments_of(cells, missing)
+    if not isinstance(cost, str):
         given["cost"] = listed_prices(cost, given["names"])
-    return given, faults + more
+    checked, unequal = checked_values(given | {"normalize": normalize}, cells.place)
+    faults += more + unequal
+    if given["correct"] is not None:
+        faults += cells.contradictions(checked)
+    prices = checked["cost"]
+    if prices.ndim > 1 and (prices == prices[:, :1]).all():
+        checked["cost"] = prices[:, 0]
+    return checked, faults
 
 
-def _read_columns(
-    columns: Mapping[str, list[pd.Series]],
+def parsed_columns(
+    columns: Mapping[str, pd.Series],
 ) -> tuple[dict[str, Coded], dict[str, Array], dict[str, Array]]:
     """Return text and numbers of a long table by role, and the rows that are not numbers."""
+    rows = len(columns["model"])
     text = {}
     numbers = {}
-    unread: dict[str, Array] = {}
-    rows = len(columns["model"][0])
-    for role, parts in columns.items():
-        repeats = rows // sum(map(len, parts))  # columns that all models share
+    wrong = {}
+    for role, column in columns.items():
         if role in TEXT_ROLES or role.startswith("category "):
-            found = coded(parts)
+            found = coded(column)
             if found.texts or role != "label":
-                text[role] = replace(found, codes=np.tile(found.codes, repeats))
+                text[role] = replace(found, codes=np.resize(found.codes, rows))
             continue
         words = role == "correct" or role.startswith("column ")
-        values, wrong = zip(*(parsed_numbers(part, words) for part in parts))
-        unread[role] = np.flatnonzero(np.concatenate(wrong))
-        if role != "correct" or not np.isnan(np.concatenate(values)).all():
-            numbers[role] = np.tile(np.concatenate(values), repeats)
-    return text, numbers, unread
+        values, is_wrong = parsed_numbers(column, words)
+        wrong[role] = np.flatnonzero(is_wrong)
+        if role != "correct" or not np.isnan(values).all():
+            numbers[role] = np.resize(values, rows)
+    return text, numbers, wrong
 
 
-def listed_prices(cost: Mapping[str, float], models: list[str]) -> list[float]:
+def listed_prices(cost: Mapping[str, float] | None, models: tuple[str, ...]) -> Array:
     """Return the prices in the order of the models. Each model needs one, and no other name."""
+    cost = dict.fromkeys(models, 1.0) if cost is None else cost
     for name in cost:
         known(name, models, "model of the table, in cost")
-    return [cost[known(name, cost, "model in cost")] for name in models]
+    return reals([cost[known(name, cost, "model in cost")] for name in models], "cost")
 
 
 def frame_of(source: Any, largest: int, encoding: str | None = None) -> tuple[pd.DataFrame, Locate]:
@@ -136,83 +144,68 @@ def _lines_at(lines: Callable[[], list[int] | None], rows: Array) -> list[str]:
 
 def columns_of(
     frame: pd.DataFrame, roles: Mapping[str, str], models: Iterable[str] | None
-) -> dict[str, list[pd.Series]]:
-    """Return the columns of each role: one, or one per model if the role has a template."""
+) -> dict[str, pd.Series]:
+    """Return the column of each role, of all models one after another, or shared by them."""
     wanted = [] if models is None else items_of(models)
     if models is not None and not wanted:
         raise ValueError("models=[] names no model; leave it out to take all")
     template = next((name for name in roles.values() if "{}" in name), None)
-    columns: dict[str, list[pd.Series]] = {}
+    columns = {}
     if template:
         wanted = wanted or models_named(frame, template)
-        names = pd.Categorical(wanted, wanted)
-        columns["model"] = [pd.Series(names.repeat(len(frame)))]
+        columns["model"] = pd.Series(pd.Categorical(wanted, wanted).repeat(len(frame)))
     elif wanted:
-        frame = frame.iloc[_rows_of(coded([_column(frame, roles["model"])]), wanted)]
-    if roles.get("confidence") == "confidence":
-        _refuse_near(frame, "confidence", set(roles.values()))
-    for role in [role for role in roles if role not in columns]:
-        columns[role] = _columns_named(frame, roles[role], wanted, role == "confidence")
-    columns.setdefault("confidence", [pd.Series(np.nan, frame.index)])
+        frame = frame.iloc[rows_of_models(coded(column_named(frame, roles["model"])), wanted)]
+    for role in [role for role in roles if role not in ("confidence", *columns)]:
+        columns[role] = column_named(frame, roles[role], wanted)
+    columns["confidence"] = pd.Series(np.nan, frame.index)
+    if name := roles.get("confidence"):
+        frame = with_confidences(frame, name, wanted, set(roles.values()))
+        columns["confidence"] = column_named(frame, name, wanted)
     return columns
 
 
-def _rows_of(models: Coded, wanted: list[str]) -> Array:
+def rows_of_models(models: Coded, wanted: list[str]) -> Array:
     """Return the rows of some models, one model after another."""
     codes = [models.texts.index(known(name, models.texts, "model")) for name in wanted]
     return np.concatenate([np.flatnonzero(models.codes == code) for code in codes])
 
 
-def _columns_named(
-    frame: pd.DataFrame,
-    name: str,
-    models: list[str],
-    is_confidence: bool,
-) -> list[pd.Series]:
-    """Return the column of a name, or one per model if the name is a template.
-
-    The usual column of confidences is optional, and so are those of some models. They are nan.
-    """
-    names = {"": name}
+def column_named(frame: pd.DataFrame, name: str, models: Iterable[str] = ()) -> pd.Series:
+    """Return the only column of a name, or those of all models if the name is a template."""
     if "{}" in name:
-        names = {model: name.replace("{}", model) for model in models}
-        if is_confidence and not frame.columns.isin([*names.values()]).any():
-            raise ValueError(
-                f"confidence={name!r} names no column of any of the {len(models)} models: the "
-                f"columns are {brief(list(frame.columns))}; confidence=None reads none"
-            )
-    optional = is_confidence and ("{}" in name or name == "confidence")
-    found = []
-    for model, column in names.items():
-        if optional and column not in frame.columns:
-            found.append(pd.Series(np.nan, frame.index))
-            continue
-        where = f"model {model!r} (models=[…] says which columns are those of models)"
-        with about(where) if model else contextlib.nullcontext():
-            found.append(_column(frame, column))
-    return found
-
-
-def _refuse_near(frame: pd.DataFrame, name: str, used: set[str]) -> None:
-    """Raise a ValueError if the usual column is missing, but an unused one has a similar name."""
-    if name in frame.columns:
-        return
-    spare = {str(column).casefold().strip(): column for column in frame.columns}
-    spare = {written: column for written, column in spare.items() if column not in used}
-    near = [spare[written] for written in get_close_matches(name, spare, n=3, cutoff=0.7)]
-    if near:
-        raise ValueError(
-            f"no column is called {name!r}, but there is {', '.join(map(repr, near))}: name the "
-            "column with confidence=, or pass confidence=None if there is none"
-        )
-
-
-def _column(frame: pd.DataFrame, name: str) -> pd.Series:
-    """Return the only column of a name."""
+        parts = []
+        for model in models:
+            with about(f"model {model!r} (models=[…] says which columns are those of models)"):
+                parts.append(column_named(frame, name.replace("{}", model)))
+        return pd.concat(parts).rename(name)
     found = frame[known(name, frame.columns, "column")]
     if not isinstance(found, pd.Series):
         raise ValueError(f"{found.shape[1]} columns are called {name!r}: rename all but one")
     return found
+
+
+def with_confidences(
+    frame: pd.DataFrame, name: str, models: list[str], used: set[str]
+) -> pd.DataFrame:
+    """Return a frame with all columns of confidences: of nan, if they do not exist.
+
+    The usual column is optional, and so are those of some models. A ValueError is raised if there
+    is none, but the name is a template or a column that no role uses has a similar name.
+    """
+    names = dict.fromkeys((name.replace("{}", model) for model in models or [""]), np.nan)
+    absent = names.keys() - set(frame.columns)
+    if not absent or name != "confidence" and "{}" not in name:
+        return frame
+    spare = {str(each).casefold().strip(): each for each in frame if each not in used}
+    near = [spare[written] for written in get_close_matches(name, spare, n=3, cutoff=0.7)]
+    if len(absent) == len(names) and (near or "{}" in name):
+        raise ValueError(
+            f"no column is called {name!r}, but there is "
+            f"{', '.join(map(repr, near or frame.columns))}: name the column with confidence=, or "
+            "pass confidence=None if there is none"
+        )
+    return frame.assign(**dict.fromkeys(absent, np.nan))
 
 
 def models_named(frame: pd.DataFrame, template: str) -> list[str]:
@@ -226,60 +219,36 @@ def models_named(frame: pd.DataFrame, template: str) -> list[str]:
     return models
 
 
-def coded(parts: list[pd.Series]) -> Coded:
-    """Return columns of ids, models, labels or predictions as codes, in order of appearance.
+def coded(column: pd.Series) -> Coded:
+    """Return a column of ids, models, labels or predictions as codes, in order of appearance.
 
     Numbers must be whole. They give the same text for all dtypes, since pandas converts whole
     numbers to floats if one is missing. A mixture of text and numbers raises a ValueError.
     """
-    name = parts[0].name
-    found = [distinct_texts(part) for part in parts]
-    kinds = {kind for _, texts, kind in found if texts}
-    if len(kinds) > 1:
-        raise ValueError(_mixed(name, f"holds {' and '.join(sorted(kinds))}"))
-    codes, texts, _ = found[0]
-    if len(found) > 1 or len({"", *texts}) <= len(texts):  # texts repeat
-        codes, texts = _recoded(found)
-    if "\x00" in "".join(texts):
-        raise ValueError(f"column {name!r} holds a NUL character, which text cannot have")
-    if 4 * sum(map(len, parts)) * max(map(len, texts), default=0) > LARGEST_TEXT:
-        raise ValueError(f"column {name!r} holds texts too long for ids or classes: give codes")
-    return Coded(codes, texts, next(iter(kinds), NOTHING))
-
-
-def _recoded(found: list[tuple[Array, list[str], str]]) -> tuple[Array, list[str]]:
-    """Return several coded parts as one column: (codes [rows], distinct texts)."""
-    texts = list(dict.fromkeys(text for _, each, _ in found for text in each if text))
-    code_of = dict(zip(texts, range(len(texts))))
-    codes = []
-    for own, each, _ in found:
-        new = [code_of.get(text, MISSING) for text in each]
-        codes.append(np.array([*new, MISSING])[own])
-    return np.concatenate(codes), texts
-
-
-def distinct_texts(column: pd.Series) -> tuple[Array, list[str], str]:
-    """Return (codes [rows], distinct texts, kind of cells) of a column."""
     name = column.name
+    remedy = (
+        "ids, models, labels and predictions must be all text or all whole numbers: read the file "
+        "by its path, or with dtype=str"
+    )
     try:
         codes, distinct = _distinct(_cells(column))
     except UNREADABLE as error:
-        raise ValueError(_mixed(name, f"cannot be read ({error!s:.100})")) from None
+        raise ValueError(f"column {name!r} cannot be read ({error!s:.100}); {remedy}") from None
     values = distinct.to_pylist()
-    kind = type(next(iter(values), ""))
-    if kind not in KINDS:
-        raise ValueError(_mixed(name, f"holds {kind.__name__}"))
-    if KINDS[kind] == "numbers":
+    cell = type(next(iter(values), ""))
+    if cell not in KINDS:
+        raise ValueError(f"column {name!r} holds {cell.__name__}; {remedy}")
+    if KINDS[cell] == "numbers":
         values = [whole_number(value, name) for value in values]
-    return codes, list(map(str, values)), KINDS[kind]
-
-
-def _mixed(name: Any, what: str) -> str:
-    """Return the error message for a column that is neither text nor whole numbers."""
-    return (
-        f"column {name!r} {what}; ids, models, labels and predictions must be all text or all "
-        "whole numbers: read the file by its path, or with dtype=str"
-    )
+    written = list(map(str, values))
+    texts = list(dict.fromkeys(filter(None, written)))
+    code_of = dict(zip(texts, range(len(texts))))
+    codes = np.array([*(code_of.get(text, MISSING) for text in written), MISSING])[codes]
+    if "\x00" in "".join(texts):
+        raise ValueError(f"column {name!r} holds a NUL character, which text cannot have")
+    if 4 * len(codes) * max(map(len, texts), default=0) > LARGEST_TEXT:
+        raise ValueError(f"column {name!r} holds texts too long for ids or classes: give codes")
+    return Coded(codes, texts, KINDS[cell] if texts else NOTHING)
 
 
 def _cells(column: pd.Series) -> pa.ChunkedArray:
@@ -298,7 +267,7 @@ def _distinct(cells: pa.ChunkedArray) -> tuple[Array, pa.Array]:
 
 def whole_number(value: Any, name: Any) -> int:
     """Return an integer, or a float that is one, as int."""
-    if abs(value) > EXACT_IN_FLOATS and isinstance(value, float):
+    if abs(value) >= EXACT_IN_FLOATS and isinstance(value, float):
         raise ValueError(f"column {name!r} holds {value!r}, a float too large for an id: use text")
     if value != value // 1:
         raise ValueError(
@@ -311,30 +280,31 @@ def whole_number(value: Any, name: Any) -> int:
 def parsed_numbers(column: pd.Series, words: bool) -> tuple[Array, Array]:
     """Return numbers, float64 [rows], and which cells are not numbers, bool [rows].
 
-    Empty cells and text in :data:`EMPTY` are nan, and cells that are not numbers are 0. If
-    ``words``, "true" and "false" are 1 and 0.
+    Text in :data:`EMPTY` is nan, and cells that are not numbers are 0. If ``words``, "true" and
+    "false" are 1 and 0.
     """
     try:
-        return _read(column, words), np.zeros(len(column), bool)
+        return _as_floats(column), np.zeros(len(column), bool)
     except UNREADABLE:
-        codes, cells = _distinct(_cells(column.map(_written, na_action="ignore")))
-    values = np.zeros(len(cells) + 1)
-    wrong = np.zeros(len(cells) + 1, bool)
-    parts = [(0, len(cells))]  # unreadable parts are halved, down to single cells
-    while parts:
-        start, end = parts.pop()
-        try:
-            values[start:end] = _parsed(cells[start:end], words)
-        except UNREADABLE:
-            middle = (start + end) // 2
-            if middle > start:
-                parts += [(start, middle), (middle, end)]
-            elif cells[start].as_py().strip().casefold() in EMPTY:
-                values[start] = np.nan
-            else:
-                wrong[start] = True
-    values[MISSING] = np.nan
-    return values[codes], wrong[codes]
+        codes, cells = pd.factorize(column.map(_written, na_action="ignore"))
+    numbers = [number_of(cell, words) for cell in cells]
+    values = np.array([*(0.0 if number is None else number for number in numbers), np.nan])
+    return values[codes], np.array([*(number is None for number in numbers), False])[codes]
+
+
+def _as_floats(column: pd.Series) -> Array:
+    """Convert numbers or their text to float64. Another cell raises :data:`UNREADABLE`."""
+    if is_numeric_dtype(column.dtype) and not is_complex_dtype(column.dtype):
+        return column.to_numpy(np.float64, na_value=np.nan)
+    cells = _cells(column)
+    if isinstance(cells.type, pa.BaseExtensionType):
+        raise TypeError(f"{cells.type} is not a type of numbers")
+    if pa.types.is_dictionary(cells.type):
+        cells = cells.cast(cells.type.value_type)
+    if pa.types.is_string(cells.type) or pa.types.is_large_string(cells.type):
+        cells = pa.compute.utf8_trim_whitespace(cells)
+        cells = pa.compute.if_else(pa.compute.equal(cells, ""), None, cells)
+    return np.array(cells.cast(pa.float64(), safe=False), dtype=np.float64)
 
 
 def _written(cell: Any) -> str:
@@ -344,46 +314,32 @@ def _written(cell: Any) -> str:
     return brief(cell)
 
 
-def _read(column: pd.Series, words: bool) -> Array:
-    """Convert cells to float64. A cell that is not a number raises :data:`UNREADABLE`."""
-    if is_numeric_dtype(column.dtype) and not is_complex_dtype(column.dtype):
-        return column.to_numpy(np.float64, na_value=np.nan)
-    cells = _cells(column)
-    if pa.types.is_dictionary(cells.type):
-        codes, values = _distinct(cells)
-        return np.append(_parsed(values, words), np.nan)[codes]
-    return _parsed(cells, words)
+def number_of(text: str, words: bool) -> float | None:
+    """Return the number that a text states, nan if it states none, and None for other text."""
+    plain = text.strip().casefold()
+    if plain in EMPTY:
+        return np.nan
+    if words and plain in ("true", "false"):
+        return float(plain == "true")
+    with contextlib.suppress(ValueError):
+        return float(plain.replace("_", "?"))  # Python reads 1_000
+    return None
 
 
-def _parsed(cells: Any, words: bool) -> Array:
-    """Convert Arrow's numbers, or their text, to float64. Periods of time raise a TypeError."""
-    if isinstance(cells.type, pa.BaseExtensionType):
-        raise TypeError(f"{cells.type} is not a type of numbers")
-    if pa.types.is_string(cells.type) or pa.types.is_large_string(cells.type):
-        cells = pa.compute.utf8_trim_whitespace(cells)
-        cells = pa.compute.if_else(pa.compute.equal(cells, ""), None, cells)
-        if words:
-            lower = pa.compute.utf8_lower(cells)
-            cells = pa.compute.if_else(pa.compute.equal(lower, "true"), "1", cells)
-            cells = pa.compute.if_else(pa.compute.equal(lower, "false"), "0", cells)
-    return np.array(cells.cast(pa.float64(), safe=False), dtype=np.float64)
+def refuse_unlike(text: dict[str, Coded]) -> None:
+    """Raise a ValueError for columns of ids, labels or predictions that do not fit each other.
 
-
-def _refuse_mixed_kinds(text: dict[str, Coded]) -> None:
-    """Raise a ValueError if only labels or only predictions are text: 01 would differ from 1."""
+    If only labels or only predictions are text, then 01 would differ from 1. If nearly all pairs of
+    a sample and a model lack a row, a column has another role.
+    """
     kinds = {role: text[role].kind for role in ("label", "prediction") if role in text}
-    held = set(kinds.values()) - {NOTHING}
-    if len(held) > 1:
+    if len(set(kinds.values()) - {NOTHING}) > 1:
         raise ValueError(
             f"the labels are {kinds['label']} and the predictions {kinds['prediction']}: give both "
             "as text, or both as whole numbers (a CSV file by its path, or read with dtype=str)"
         )
-
-
-def refuse_sparse(sample: Coded, model: Coded) -> None:
-    """Raise a ValueError if nearly all pairs of a sample and a model lack a row."""
-    rows = len(sample.codes)
-    total = len(sample.texts) * len(model.texts)
+    rows = len(text["sample"].codes)
+    total = len(text["sample"].texts) * len(text["model"].texts)
     if total > (SPARSE + 1) * rows:
         raise ValueError(
             f"only {rows} of {total} rows are there: do sample= and model= name the right columns? "

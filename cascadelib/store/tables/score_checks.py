@@ -1,6 +1,6 @@
-"""Check the arguments of a :class:`ScoreTable`: names, correctness, confidences, costs, labels."""
+"""Check the values of a :class:`ScoreTable`, from arguments or from the cells of a frame."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -8,29 +8,134 @@ import numpy as np
 import pandas as pd
 from numpy import ndarray as Array
 
-from ...checks import about, reals, unmasked
+from ...checks import about, known, reals, unmasked
 from ...labels import aligned, as_text
 from ...origin import Origin
-from .faults import refuse
-from .spelling import refuse_other_words, spelling_faults
+from .faults import Fault, Place, cell_faults
+from .spelling import ALIKE, MERGED, normalized_texts, rarer_spellings, spelling_faults
 
-Place = Callable[[int, int], str]  # converts the numbers of a model and a sample to words
+NEITHER = (
+    "a ScoreTable needs correct= or predictions= (of a table's columns: correct=, or label= and "
+    "prediction=); got neither"
+)
 
 
-def _refuse(names: tuple[str, ...], wrong: Array, what: str, place: Place) -> None:
-    """Raise a ValueError that names the wrong models, and the first wrong sample of each.
+def converted_arguments(table: Any) -> dict[str, Any]:
+    """Return the arguments of a :class:`ScoreTable` as arrays in one order of models and samples.
 
-    wrong: bool [models] or [models, samples].
+    A ValueError names an argument of another shape or kind.
     """
-    if not wrong.any():
-        return
-    places = []
-    for row, (name, cells) in enumerate(zip(names, wrong, strict=True)):
-        if cells.any() and cells.ndim:
-            places.append(f"{name!r} ({place(row, int(np.argmax(cells)))})")
-        elif cells.any():
-            places.append(repr(name))
-    raise ValueError(f"{what} for {', '.join(places)}")
+    names = () if table.names is None else tuple(map(str, table.names))
+    ids: Any = getattr(table.sample_ids, "sample_ids", table.sample_ids)
+    axes = (names or None, ids)
+    correct = aligned(table.correct, "correct", *axes)
+    predictions = aligned(table.predictions, "predictions", *axes)
+    labels = aligned(table.labels, "labels", ids)
+    confidence = reals(aligned(table.confidence, "confidence", *axes), "confidence")
+    if correct is not None:
+        correct = np.array(unmasked(correct, "correct"))
+        correct = correct if correct.dtype == bool else reals(correct, "correct")
+        check_shape("correct", correct, confidence.shape)
+    if predictions is not None:
+        predictions = check_shape("predictions", as_text(predictions), confidence.shape)
+    if labels is not None:
+        labels = checked_labels(as_text(labels), confidence.shape[1:])
+    answered = np.ones(confidence.shape, bool) if predictions is None else predictions != ""
+    if table.answered is not None:
+        answered = np.array(aligned(table.answered, "answered", *axes), bool)
+        check_shape("answered", answered, confidence.shape)
+    origin = table.sample_ids
+    if not isinstance(origin, Origin):
+        origin = Origin.from_labels(np.zeros(confidence.shape[1], np.int64), origin)
+    return {
+        "origin": origin,
+        "correct": correct,
+        "confidence": confidence,
+        "cost": checked_cost(aligned(table.cost, "cost", *axes), confidence.shape),
+        "names": checked_names(names, len(confidence)),
+        "predictions": predictions,
+        "labels": labels,
+        "columns": checked_columns(table.columns, confidence.shape, *axes),
+        "normalize": table.normalize,
+        "dropped": table.dropped,
+        "answered": answered,
+    }
+
+
+def checked_values(given: dict[str, Any], place: Place) -> tuple[dict[str, Any], list[Fault]]:
+    """Return the attributes of a :class:`ScoreTable`, and the faults of its values."""
+    if given["correct"] is None and given["predictions"] is None:
+        raise ValueError(NEITHER)
+    correct = given["correct"]
+    origin = given["origin"]
+    labels, predictions, texts, faults = compared_texts(given, place)
+    if correct is not None:
+        outside = ~((correct >= 0) & (correct <= 1))
+        faults += cell_faults("values of correctness outside [0, 1]", outside, place, "", correct)
+    if labels is not None:
+        correct = np.asarray(predictions == labels) if correct is None else correct
+        values = np.searchsorted(texts, labels)
+        origin = replace(origin, values=values, classes=tuple(texts.tolist()))
+    confidence = given["confidence"]
+    unknown = np.isnan(confidence)
+    is_deferred = unknown.all(axis=1, keepdims=True)
+    if predictions is not None:
+        is_deferred = is_deferred | (predictions == "")
+    faults += cell_faults("confidences that are nan", unknown & ~is_deferred, place)
+    faults += cost_faults(given["cost"], given["names"], place)
+    checked = {
+        "origin": origin,
+        "correct": correct,
+        "confidence": np.where(unknown, -np.inf, confidence),
+        "predictions": predictions,
+        "labels": labels,
+    }
+    return given | checked, faults
+
+
+def cost_faults(cost: Array, names: Sequence[str], place: Place) -> list[Fault]:
+    """Return the fault of costs, [models] or [models, samples], that are not usable."""
+    what = "costs that are missing, infinite or negative"
+    if cost.ndim == 1:
+        cost = cost[:, None]
+
+        def place(model: int, _: int) -> str:
+            return f"model {names[model]!r}"
+
+    return cell_faults(what, ~(np.isfinite(cost) & (cost >= 0)), place, "", cost)
+
+
+def compared_texts(given: dict[str, Any], place: Place) -> tuple[Any, Any, Array, list[Fault]]:
+    """Return labels and predictions as they are compared, their sorted classes, and faults."""
+    labels = given["labels"]
+    predictions = given["predictions"]
+    rule = known(given["normalize"], [None, "text", "exact"], "value of normalize")
+    faults = []
+    if rule == "text":
+        if labels is not None:
+            rarer = rarer_spellings(labels)[None]
+            faults = cell_faults(MERGED, rarer, place, ALIKE, labels[None])
+            labels = normalized_texts(labels)
+        predictions = None if predictions is None else normalized_texts(predictions)
+    held = [np.unique(values) for values in (labels, predictions) if values is not None]
+    texts = np.unique(np.concatenate([np.array([], str), *held]))
+    texts = texts[texts != ""]
+    if labels is not None and predictions is not None:
+        if rule is None:
+            faults += spelling_faults(labels, predictions, texts.tolist(), given["names"], place)
+        if not faults and not (predictions == labels).any():
+            faults += other_words(labels, predictions)
+    return labels, predictions, texts, faults
+
+
+def other_words(labels: Array, predictions: Array) -> list[Fault]:
+    """Return a fault if there are several labels and none of them is predicted."""
+    texts = set(np.unique(labels).tolist())
+    if len(texts) < 2 or not texts.isdisjoint(np.unique(predictions).tolist()):
+        return []
+    first = f"{str(predictions.flat[0])!r} for the label {str(labels[0])!r}"
+    what = "predictions that are none of the labels"
+    return [Fault(what, predictions.size, (first,), "Write both alike")]
 
 
 def checked_names(given: tuple[str, ...], count: int) -> tuple[str, ...]:
@@ -42,7 +147,7 @@ def checked_names(given: tuple[str, ...], count: int) -> tuple[str, ...]:
     return given
 
 
-def checked_shape(kind: str, values: Array, shape: tuple[int, ...]) -> Array:
+def check_shape(kind: str, values: Array, shape: tuple[int, ...]) -> Array:
     """Return values, or raise a ValueError if they have another shape or are empty."""
     if values.ndim != 2 or not values.size:
         raise ValueError(
@@ -53,15 +158,13 @@ def checked_shape(kind: str, values: Array, shape: tuple[int, ...]) -> Array:
     return values
 
 
-def checked_labels(labels: Array, samples: int) -> Array:
+def checked_labels(labels: Array, shape: tuple[int, ...]) -> Array:
     """Return labels [samples], or raise a ValueError if one is missing."""
-    if labels.shape != (samples,):
-        raise ValueError(f"labels must be [{samples}], one per sample, not {list(labels.shape)}")
+    if labels.shape != shape:
+        raise ValueError(f"labels must be {list(shape)}, one per sample, not {list(labels.shape)}")
     missing = labels == ""
     if missing.any():
-        raise ValueError(
-            f"labels must be [{samples}] with none missing; that of sample {np.argmax(missing)} is"
-        )
+        raise ValueError(f"labels must not be missing; that of sample {np.argmax(missing)} is")
     return labels
 
 
@@ -76,60 +179,16 @@ def refuse_missing(values: Any, what: str, sample_ids: Array) -> None:
         )
 
 
-def bools_or_reals(correct: Any) -> Array:
-    """Return a copy of correctness, bool or float64."""
-    values = np.array(unmasked(correct, "correct"))
-    return values if values.dtype == bool else reals(values, "correct")
-
-
-def correctness(
-    correct: Array | None,
-    predictions: Array | None,
-    labels: Array | None,
-    names: tuple[str, ...],
-    texts: Array,
-    place: Place,
-    normalize: str | None,
-) -> Array | None:
-    """Return correctness in [0, 1], computed from predictions and labels if it is None."""
-    if correct is not None:
-        outside = ~((correct >= 0) & (correct <= 1))
-        _refuse(names, outside, "correct must be bool or lie in [0, 1]; it does not", place)
-    if labels is None or predictions is None:
-        return correct
-    if normalize is None:
-        refuse(spelling_faults(labels, predictions, texts.tolist(), names, place))
-    equal = np.asarray(predictions == labels)
-    if not equal.any():
-        refuse_other_words(labels, predictions)
-    return equal if correct is None else correct
-
-
-def checked_confidence(
-    confidence: Array, predictions: Array | None, names: tuple[str, ...], place: Place
-) -> Array:
-    """Return confidence without nan: −inf if a model abstained, or has no confidences."""
-    unknown = np.isnan(confidence)
-    passes_on = unknown.all(axis=1, keepdims=True)
-    if predictions is not None:
-        passes_on = passes_on | (predictions == "")
-    confidence = np.where(unknown & passes_on, -np.inf, confidence)
-    _refuse(names, np.isnan(confidence), "confidence is nan", place)
-    return confidence
-
-
-def checked_cost(cost: Any, names: tuple[str, ...], samples: int, place: Place) -> Array:
-    """Return cost [models] or [models, samples], finite and not negative."""
+def checked_cost(cost: Any, shape: Sequence[int]) -> Array:
+    """Return cost [models] or [models, samples]."""
     cost = reals(cost, "cost").copy()
-    models = len(names)
+    models, samples = shape
     if cost.shape not in ((models,), (models, samples)):
         turned = ": rows are models; transpose correct and confidence"
         raise ValueError(
             f"cost must be [{models}] or {[models, samples]}, not {list(cost.shape)}"
             f"{turned if cost.shape == (samples,) else ''}"
         )
-    usable = np.isfinite(cost) & (cost >= 0)
-    _refuse(names, ~usable, "cost must be finite and not negative; it is not", place)
     return cost
 
 
@@ -149,15 +208,3 @@ def checked_columns(
             read = as_text(values) if is_text else reals(values, "it")
             checked[name] = np.broadcast_to(read, shape)
     return checked
-
-
-def origin_of(sample_ids: Any, labels: Array | None, texts: Array, samples: int) -> Origin:
-    """Return the Labels of the samples. The classes are all labels and predictions, sorted."""
-    known_ids = sample_ids if isinstance(sample_ids, Origin) else None
-    if labels is None:
-        return known_ids or Origin.from_labels(np.zeros(samples, np.int64), sample_ids)
-    classes = texts[texts != ""]
-    values = np.searchsorted(classes, labels)
-    if known_ids is None:
-        return Origin.from_labels(values, sample_ids, classes)
-    return replace(known_ids, values=values, classes=tuple(classes.tolist()))

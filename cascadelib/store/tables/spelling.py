@@ -4,14 +4,13 @@ A near miss would be a wrong answer. It is an error unless the caller chooses ho
 ``normalize="text"`` or ``normalize="exact"``. Distinct texts are normalized, not rows.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy import ndarray as Array
 
-from ...checks import known
 from ...labels import normalized
-from .faults import Fault
+from .faults import Fault, Place
 
 MERGED = 'labels of which normalize="text" makes one class with others'
 ALIKE = 'Write labels alike, or use normalize="exact" if they are different classes'
@@ -29,26 +28,6 @@ def normalized_texts(values: Array) -> Array:
     texts = np.unique(values)
     forms = np.array([normalized(text) for text in texts.tolist()], dtype=str)
     return values if np.array_equal(texts, forms) else forms[np.searchsorted(texts, values)]
-
-
-def compared(
-    labels: Array | None, predictions: Array | None, normalize: str | None
-) -> tuple[Array | None, Array | None]:
-    """Return labels and predictions as ``normalize`` compares them.
-
-    Raises
-    ------
-    ValueError
-        If normalizing makes one class of two labels.
-    """
-    if known(normalize, [None, "text", "exact"], "value of normalize") != "text":
-        return labels, predictions
-    if labels is not None:
-        rarer = rarer_spellings(labels)
-        if rarer.any():
-            raise ValueError(f"{MERGED}: {str(labels[rarer][0])!r}. {ALIKE}")
-        labels = normalized_texts(labels)
-    return labels, None if predictions is None else normalized_texts(predictions)
 
 
 def rarer_spellings(labels: Array) -> Array:
@@ -92,7 +71,7 @@ def spelling_faults(
     predictions: Array,
     texts: Iterable[str],
     names: Sequence[str],
-    place: Callable[[int, int], str],
+    place: Place,
 ) -> list[Fault]:
     """Return a fault per model with near misses.
 
@@ -117,16 +96,6 @@ def spelling_faults(
         if examples:
             faults.append(Fault(what, int(misses.sum()), examples, REMEDY))
     return faults
-
-
-def refuse_other_words(labels: Array, predictions: Array) -> None:
-    """Raise a ValueError if there are several labels and none of them is predicted."""
-    texts = set(np.unique(labels).tolist())
-    if len(texts) > 1 and texts.isdisjoint(np.unique(predictions).tolist()):
-        raise ValueError(
-            f"no label is among the predictions (the first are {str(labels[0])!r}, "
-            f"{str(predictions.flat[0])!r}): write both alike"
-        )
 
 
 def outside_labels(answers: Array, labels: Array) -> Array:

@@ -1,11 +1,11 @@
 """Read tables from untrusted files of bounded size: CSV (plain or gzipped) and parquet."""
 
 import codecs
-import contextlib
 import csv
 import gzip
 import io
 import os
+from collections.abc import Iterator
 from io import BufferedReader
 from pathlib import Path
 
@@ -66,7 +66,7 @@ def read_table(
             if suffix in PARQUET:
                 table = _parquet(file, largest)
             else:
-                content = _unpacked(file, largest) if suffix == ".gz" else file.read(largest)
+                content = _unpacked(file, suffix, largest)
                 table = _csv(content, *_form(content, encoding))
         except Exception as error:  # the readers raise many kinds for other files
             kind = "parquet" if suffix in PARQUET else "CSV"
@@ -77,23 +77,20 @@ def read_table(
     return table.replace_schema_metadata().to_pandas(types_mapper=pd.ArrowDtype)
 
 
-def _unpacked(file: BufferedReader, largest: int) -> bytes:
-    """Decompress a file, up to ``largest`` bytes."""
-    content = gzip.GzipFile(fileobj=file).read(largest + 1)
+def _unpacked(file: BufferedReader, suffix: str, largest: int) -> bytes:
+    """Read a file, up to ``largest`` bytes after decompression."""
+    content = (gzip.GzipFile(fileobj=file) if suffix == ".gz" else file).read(largest + 1)
     if len(content) > largest:
         raise ValueError(f"it unpacks to more than {largest} bytes; largest= allows more")
     return content
 
 
 def _form(content: bytes, encoding: str | None) -> tuple[str, str]:
-    """Return (encoding, separator) of a CSV text.
-
-    The separator gives the first rows the most columns. A comma is the default.
-    """
+    """Return (encoding, separator) of a CSV text. The separator gives the most names of columns."""
     marked = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     encoding = encoding or ("utf-16" if marked else "utf-8")
     try:
-        content.decode(encoding)
+        text = content.decode(encoding)
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise ValueError(
@@ -102,34 +99,43 @@ def _form(content: bytes, encoding: str | None) -> tuple[str, str]:
         ) from None
     except LookupError:
         raise ValueError(f"encoding {encoding!r} is unknown: 'utf-8', 'cp1252' …") from None
-    columns = {}
-    for separator in SEPARATORS:
-        with contextlib.suppress(pa.ArrowException):
-            columns[separator] = len(_names(content, encoding, separator))
-    most = max(columns.values(), default=1)
-    return encoding, next((one for one in columns if columns[one] == most > 1), SEPARATORS[0])
+
+    def columns(separator: str) -> int:
+        return len(next(_rows(text[:BLOCK], separator), (1, []))[1])
+
+    return encoding, max(SEPARATORS, key=columns)
 
 
-def _names(content: bytes, encoding: str, separator: str) -> list[str]:
-    """Return the names of the columns, or raise an ArrowException if rows have other lengths."""
-    read, parse = _options(encoding, separator)
-    return pa.csv.open_csv(pa.BufferReader(content), read, parse).schema.names
-
-
-def _options(encoding: str, separator: str) -> tuple:
-    """Return the options of Arrow for reading and parsing."""
-    read = pa.csv.ReadOptions(block_size=BLOCK, encoding=encoding)
-    return read, pa.csv.ParseOptions(delimiter=separator, newlines_in_values=True)
+def _rows(text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield the first line and the cells of each row of a CSV text that is not empty."""
+    rows = csv.reader(io.StringIO(text.removeprefix("\ufeff"), newline=""), delimiter=separator)
+    start = 1
+    for cells in rows:
+        if cells:
+            yield start, cells
+        start = rows.line_num + 1
 
 
 def _csv(content: bytes, encoding: str, separator: str) -> pa.Table:
     """Read all cells of a CSV text as text. All rows need the header's number of cells."""
-    names = _names(content, encoding, separator)
-    as_written = pa.csv.ConvertOptions(
-        column_types={name: pa.string() for name in names}, strings_can_be_null=False
-    )
-    options = _options(encoding, separator)
-    return pa.csv.read_csv(pa.BufferReader(content), *options, as_written)
+    source = pa.BufferReader(content)
+    read = pa.csv.ReadOptions(block_size=BLOCK, encoding=encoding)
+    parse = pa.csv.ParseOptions(delimiter=separator, newlines_in_values=True)
+    try:
+        names = pa.csv.open_csv(source, read, parse).schema.names
+        as_written = pa.csv.ConvertOptions(
+            column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False
+        )
+        return pa.csv.read_csv(pa.BufferReader(content), read, parse, as_written)
+    except pa.ArrowInvalid:
+        (_, header), *rows = _rows(content.decode(encoding), separator)
+        for line, cells in rows:
+            if len(cells) != len(header):
+                raise ValueError(
+                    f"line {line} has {len(cells)} cells, and the header {len(header)}: quote "
+                    f"cells that contain {separator!r}, and end no line with it"
+                ) from None
+        raise
 
 
 def line_numbers(
@@ -141,17 +147,9 @@ def line_numbers(
     if suffix in PARQUET:
         return None
     with opened(path, largest) as file:
-        content = _unpacked(file, largest) if suffix == ".gz" else file.read(largest)
+        content = _unpacked(file, suffix, largest)
     encoding, separator = _form(content, encoding)
-    text = content.decode(encoding).removeprefix("\ufeff")
-    rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
-    numbers = []
-    start = 1
-    for cells in rows:
-        if cells:  # Arrow skips empty lines
-            numbers.append(start)
-        start = rows.line_num + 1
-    return numbers[1:]
+    return [line for line, _ in _rows(content.decode(encoding), separator)][1:]
 
 
 def _parquet(file: BufferedReader, largest: int) -> pa.Table:

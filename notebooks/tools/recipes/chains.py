@@ -7,7 +7,12 @@ import numpy as np
 import pandas as pd
 from numba import njit
 
-from cascadelib.evaluation.evaluation import asked, costs_of, mean_cost, outcomes_of
+from cascadelib.evaluation.evaluation import (
+    costs_of,
+    mean_cost,
+    outcomes_of,
+    resolve_options,
+)
 from cascadelib.evaluation.pareto import pareto_front
 from cascadelib.fronts.cascades import cascades_of, check_lengths
 from cascadelib.fronts.exact import search
@@ -137,7 +142,7 @@ def chains_of(
     cost: str | None,
 ) -> Iterator[tuple[pd.DataFrame, list[Any], Any]]:
     """Yield (points, costs of the stages, outcomes of the rule) of each chain of models."""
-    kind = asked(store, cost=cost)[2]
+    kind = resolve_options(store, cost=cost)[2]
     method = None if rule is None or callable(rule) else method_named(rule)
     for models, rows in points.reset_index(drop=True).groupby("models", sort=False):
         if callable(rule):

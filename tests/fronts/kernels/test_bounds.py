@@ -1,4 +1,4 @@
-"""The parts of a box's bounds, beside loops that say the same."""
+"""Parts of the bounds of a box, against loops."""
 
 import numpy as np
 import pytest
@@ -32,10 +32,10 @@ def test_the_most_that_exiting_groups_saves_equals_a_loop(groups, value):
         (9.0, 0.05, False),
     ],
 )
-def test_a_bound_closes_what_is_as_dear_as_what_was_found(bound, tolerance, is_closed):
+def test_a_bound_above_the_known_cost_closes_a_box(bound, tolerance, is_closed):
     best = new_best(3, 2)
     best.reach[2] = 10.0
     assert closes.py_func(best, 2, bound, np.full(4, tolerance)) is is_closed
-    # What the tolerance skipped, and nothing else, may lie below what was found.
+    # Only bounds that the tolerance skips are below the known cost.
     is_skipped = is_closed and bound < 10.0
     assert best.floor[2] == (bound * SAFE if is_skipped else np.inf)

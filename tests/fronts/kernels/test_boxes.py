@@ -1,4 +1,4 @@
-"""How many bins a grid of boxes gets."""
+"""The number of bins of a grid of boxes."""
 
 from math import prod
 
@@ -14,8 +14,7 @@ TOPS = st.lists(st.integers(0, 40), min_size=1, max_size=4)
 
 
 def boxes_of(tops, bins):
-    """Boxes of a grid whose stages have at most so many bins: one a boundary, where there are
-    fewer."""
+    """Return the number of boxes of a grid, with one bin per boundary at most."""
     return prod(min(max(top, 1), bins) for top in tops)
 
 
@@ -24,13 +23,12 @@ def test_a_grid_has_as_many_bins_as_the_budget_allows(tops, budget):
     bins = most_bins_for.py_func(np.array(tops), budget)
     all_of_them = max(tops) <= bins
     assert all_of_them or boxes_of(tops, bins + 1) > budget
-    # Two bins at least: with one, a box would be opened into itself.
+    # With less than two bins, a box would be opened into itself.
     assert bins <= 2 or boxes_of(tops, bins) <= budget
 
 
 @pytest.mark.parametrize("d", range(2, 8))
 def test_a_workspace_has_room_for_every_grid(d):
-    """Also for that of a box in which one stage alone has boundaries left."""
     walk = workspace(10, d).parts.walk
     room = len(walk.all) // (2 * 3 ** (d - 1)) - 2
     assert room >= LEAST_BOXES

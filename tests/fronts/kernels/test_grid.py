@@ -1,4 +1,4 @@
-"""The sweep over all thresholds of one pair, beside trying them one after another."""
+"""The sweep over all thresholds of one pair, against a loop over thresholds."""
 
 import numpy as np
 from hypothesis import given
@@ -11,7 +11,7 @@ from cascadelib.fronts.kernels.state import new_best
 
 @RELAXED
 @given(tables(models=(2, 2), samples=(1, 12)))
-def test_a_sweep_notes_the_front_of_a_pair(table):
+def test_a_sweep_records_the_front_of_a_pair(table):
     correct, confidence, cost = table
     k = correct.shape[1]
     order = np.argsort(-confidence[0], kind="stable")
@@ -30,7 +30,7 @@ def test_a_sweep_notes_the_front_of_a_pair(table):
     expected = non_dominated(tried)
     assert list(front) == list(expected)
     np.testing.assert_allclose(list(front.values()), list(expected.values()), rtol=1e-12)
-    # With at least n correct nothing is cheaper than what is noted.
+    # reach is the least cost with at least n correct samples.
     for n in range(k + 1):
         least = min([total for hits, total in tried.items() if hits >= n], default=np.inf)
         np.testing.assert_allclose(best.reach[n], least, rtol=1e-12)

@@ -1,4 +1,4 @@
-"""Samples by falling confidence: as numpy's stable sort has them, for whatever floats."""
+"""Samples by falling confidence, against numpy's stable sort, for all kinds of floats."""
 
 import numpy as np
 import pytest
@@ -18,13 +18,13 @@ def by_numpy(confidence):
 @settings(deadline=None)
 @given(st.lists(ANY, max_size=3 * FEW))
 def test_the_order_is_that_of_a_stable_sort(values):
-    confidence = np.array(values, float) + 0.0  # without −0.0, as is asked for
+    confidence = np.array(values, float) + 0.0  # without −0.0
     np.testing.assert_array_equal(falling_order(confidence), by_numpy(confidence))
 
 
 @pytest.mark.parametrize("spread", [0, 1e-12, 1e-7, 1, 1e30])
-def test_many_samples_of_one_key(spread):
-    """float32 rounds all of them to one, to some, or to none."""
+def test_samples_with_equal_keys_are_sorted_by_float64(spread):
+    """float32 rounds all of them to one key, to some keys, or to none."""
     rng = np.random.default_rng(0)
     for values in (rng.standard_normal(5000), rng.integers(0, 7, 5000)):
         confidence = 1 - spread * values
@@ -35,7 +35,7 @@ def test_many_samples_of_one_key(spread):
 @given(
     st.lists(st.sampled_from([-np.inf, 0.0, 0.5, LARGEST, np.inf]) | st.floats(0, 1), min_size=1)
 )
-def test_groups_are_parted_where_thresholds_part_them(values):
+def test_groups_are_those_that_thresholds_separate(values):
     confidence = np.array(values, float) + 0.0
     order = falling_order(confidence)
     group = groups_in(order, confidence, LARGEST)

@@ -1,4 +1,4 @@
-"""The best cascades so far: which of two equal ones is kept, and what is known at each n."""
+"""The recorded cascades: the order of equal ones, and the least cost at each n."""
 
 from itertools import product
 
@@ -10,14 +10,13 @@ from twins import all_thresholds, single_cascade
 
 from cascadelib.fronts.cascades import extensions
 from cascadelib.fronts.exact import search_arrays
-from cascadelib.fronts.kernels.state import improves, merge_best, new_best, note, same_reach
+from cascadelib.fronts.kernels.state import improves, merge_best, new_best, record, same_reach
 
 
 @RELAXED
 @given(tables(models=(3, 4), samples=(1, 7), levels=3), st.sampled_from([2, 3, (2, 3), (1, 3)]))
-def test_equal_cascades_are_told_apart_by_one_rule(table, n_models):
-    """At equal accuracy and cost the first in order of length, then models by cost, then the fewest
-    that pass on."""
+def test_of_equal_cascades_the_first_is_recorded(table, n_models):
+    """The order is by length, then by models, then by the fewest deferred samples."""
     correct, confidence, cost = table
     k = correct.shape[1]
     first = {}
@@ -43,21 +42,20 @@ def test_equal_cascades_are_told_apart_by_one_rule(table, n_models):
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(1, 6)), max_size=12))
-def test_reach_is_the_least_cost_with_at_least_so_many_correct(cascades):
-    """Whatever order cascades come in, and whichever of two threads notes them."""
+def test_reach_is_the_least_cost_with_at_least_n_correct_for_every_order_of_records(cascades):
     shared = new_best(5, 2)
     threads = [same_reach(shared), same_reach(shared)]
     for number, (n, cost) in enumerate(cascades):
         best = threads[number % 2]
         at = np.array([number])
         if improves(best, n, float(cost), number, at):
-            note(best, n, float(cost), number, at, at)
+            record(best, n, float(cost), number, at, at)
     merge_best(shared, threads)
     for n in range(6):
         least = min([cost for hits, cost in cascades if hits >= n], default=np.inf)
         assert shared.reach[n] == least
     for n in range(6):
-        # Of equal costs at n the first cascade is kept, unless as much buys more.
+        # Of equal costs at n the first cascade is recorded, unless more correct ones cost less.
         noted = [(cost, number) for number, (hits, cost) in enumerate(cascades) if hits == n]
         more = min([cost for hits, cost in cascades if hits > n], default=np.inf)
         if noted and min(noted)[0] < more:

@@ -1,4 +1,4 @@
-"""Boxes of real gains and costs beside loops over every boundary within them."""
+"""Boxes of real gains and costs, against loops over all of their boundaries."""
 
 from itertools import product
 
@@ -7,16 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cascadelib.evaluation.evaluation import mean_cost
 from cascadelib.fronts.graded import Found
 from cascadelib.fronts.kernels import sums
-from cascadelib.methods.thresholds import exit_stages
 
 SCALES = (1.0, 0.0, 1e8, 1e16)
 
 
 def drawn(seed, d, k, scale):
-    """(samples, ends of a box, rows that it may move, what the others come to) of a cascade."""
+    """Draw (samples, ends of a box, rows that it may move, totals of the others)."""
     rng = np.random.default_rng(seed)
     groups = rng.integers(0, rng.integers(2, 6, d)[:, None], (d, k)).astype(np.int32)
     gains = rng.integers(0, 5, (d + 1, k)) / 4 / k
@@ -29,7 +27,7 @@ def drawn(seed, d, k, scale):
 
 
 def every_cascade(samples, ends):
-    """(gain, cost) of all boundaries of a box, sample by sample."""
+    """Return (gain, cost) of all boundaries of a box, sample by sample."""
     groups, gains, costs = samples
     points = []
     for cut in product(*[range(low, high + 1) for low, high in ends.tolist()]):
@@ -46,7 +44,7 @@ def every_cascade(samples, ends):
 
 
 def front_of(points, share, seed):
-    """A front of some of these points, at higher costs."""
+    """Return a front of some of these points at higher costs."""
     rng = np.random.default_rng(seed)
     some = points[rng.random(len(points)) < share]
     found = Found(2)
@@ -117,25 +115,6 @@ def test_what_is_settled_is_added_once(seed, d, k, scale):
     samples, ends, rows, fixed = drawn(seed, d, k, scale)
     expected = every_cascade(samples, ends[:, 1:].repeat(2, axis=1))[0]
     assert sums.run(samples, rows, fixed, ends[:, 1].copy()) == pytest.approx(tuple(expected))
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.integers(0, 10_000), st.integers(1, 4), st.integers(1, 30))
-def test_exits_are_the_evaluators(seed, n, k):
-    rng = np.random.default_rng(seed)
-    confidence = rng.integers(0, 4, (n, k)) / 4
-    confidence[confidence == 0.75] = np.inf
-    gains = rng.random((n, k))
-    costs = rng.random((n, k))
-    limits = rng.choice([-np.inf, 0.0, 0.25, 0.5, np.inf], n - 1)
-    left, got, paid = sums.exits_at(confidence, limits, gains, costs)
-    stage = exit_stages(confidence, limits)
-    gain = np.choose(stage, gains)
-    cost = mean_cost(costs, stage)
-    assert left.tolist() == np.bincount(stage, minlength=n).tolist()
-    assert got.tolist() == gain.tolist()
-    reached = k - np.cumsum(left) + left
-    assert cost == sum(np.sum(own[:count]) / k for own, count in zip(paid, reached))
 
 
 @given(st.lists(st.integers(0, 9), max_size=9, unique=True), st.integers(0, 10))

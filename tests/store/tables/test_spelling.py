@@ -1,5 +1,4 @@
-"""Predictions that equal their label only after normalizing: found at every door, never in sound
-data."""
+"""Predictions that equal their label only after normalizing are found, and never in sound data."""
 
 import numpy as np
 import pandas as pd
@@ -65,7 +64,7 @@ def certified_with_labels(said):
     return cl.certify(table(said, None), [point], 0.2, reference="large", **options)
 
 
-DOORS = {
+CALLS = {
     "from_frame": lambda said: cl.ScoreTable.from_frame(
         frame(said), label="label", prediction="prediction"
     ),
@@ -75,17 +74,17 @@ DOORS = {
 }
 
 
-@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("kind", RESPELLINGS)
 @pytest.mark.parametrize("share", [0.01, 0.05, 0.15, 1])
-def test_respelled_predictions_are_an_error_at_every_door(door, kind, share):
+def test_respelled_predictions_are_an_error_by_every_call(call, kind, share):
     said = respelled(kind, share)
-    if door == "certify(labels=)":  # of one model to the other first
+    if call == "certify(labels=)":  # of one model to the other first
         with pytest.raises(ValueError, match="predictions of 'large': .*'small' that differ from"):
-            DOORS[door](said)
+            CALLS[call](said)
         return
     with pytest.raises(ValueError, match="'large' that differ from their label only in") as error:
-        DOORS[door](said)
+        CALLS[call](said)
     first = int(np.flatnonzero((said != PREDICTIONS)[1])[0])
     assert f"{str(said[1, first])!r} for {str(LABELS[first])!r} at sample '{IDS[first]}'" in str(
         error.value
@@ -93,9 +92,9 @@ def test_respelled_predictions_are_an_error_at_every_door(door, kind, share):
     assert "'small'" not in str(error.value) and 'normalize="text"' in str(error.value)
 
 
-@pytest.mark.parametrize("door", DOORS)
-def test_sound_predictions_are_read(door):
-    DOORS[door](PREDICTIONS)
+@pytest.mark.parametrize("call", CALLS)
+def test_sound_predictions_are_read(call):
+    CALLS[call](PREDICTIONS)
 
 
 @pytest.mark.parametrize("kind", RESPELLINGS)
@@ -128,13 +127,7 @@ def test_classes_that_differ_in_case_need_exact():
     labels = np.array(["a", "A", "b", "a"])
     said = np.array([["a", "A", "b", "a"], ["A", "A", "b", "a"]])
     arguments = (None, np.ones((2, 4)), [1, 2], NAMES, None, said, labels)
-    with pytest.raises(ValueError, match="'large'.*: 1 .'A' for 'a' at sample '0'"):
-        cl.ScoreTable(*arguments)
     assert cl.ScoreTable(*arguments, normalize="exact").correct[1].tolist() == [0, 1, 1, 1]
-    with pytest.raises(ValueError, match="makes one class with others: 'A'. Write labels alike"):
-        cl.ScoreTable(*arguments, normalize="text")
-    with pytest.raises(ValueError, match="unknown value of normalize 'lower'; nearest"):
-        cl.ScoreTable(*arguments, normalize="lower")
 
 
 def test_models_that_spell_differently_are_not_compared():

@@ -7,99 +7,68 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..checks import about
 from ..evaluation.point import Point
-from ..policy.calls import Expectation, first_fault, read_answer, validate_calls
-from ..policy.decisions import MALFORMED, Answer, Decisions
-from .monitor import Monitor
+from ..policy.calls import Expectation, read_answer, validate_calls
+from ..policy.decisions import MALFORMED, Answer, objects
 
 if TYPE_CHECKING:
     from ..policy.cascade import Batch, Cascade
 
 
-@dataclass(eq=False)
-class Inputs:
-    """A list of inputs of functions, and their numbers int64 [N]."""
-
-    rows: np.ndarray
-    inputs: list
-    kind: Any = None
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def take(self, rows: Any) -> "Inputs":
-        """Return some of the inputs, by a slice or int64 [n]."""
-        is_slice = isinstance(rows, slice)
-        inputs = self.inputs[rows] if is_slice else [self.inputs[row] for row in rows.tolist()]
-        return Inputs(self.rows[rows], inputs)
-
-    def joined(self, others: "Sequence[Inputs]") -> "Inputs":
-        """Return these inputs, followed by those of other batches."""
-        parts = (self, *others)
-        inputs = [each for part in parts for each in part.inputs]
-        return Inputs(np.concatenate([part.rows for part in parts]), inputs)
-
-
 class Functions:
     """The functions of a policy's models. Their answers are checked input by input."""
 
-    skips = False  # whether inputs for which a model failed skip to the last one
     unknown = None  # the prediction if no model has answered
 
-    def __init__(
-        self,
-        point: Point,
-        monitor: Monitor,
-        calls: Any,
-        reference: str,
-        expectation: Expectation,
-    ) -> None:
-        self.point = point
-        self.monitor = monitor
+    def __init__(self, point: Point, calls: Any, reference: str, expectation: Expectation) -> None:
         self.expectation = expectation
-        self.names = [*self.point.models, reference]
-        functions = validate_calls(self.point, calls)
-        self.functions = [*functions, functions[self.point.models.index(reference)]]
+        self.names = [*point.models, reference]
+        functions = validate_calls(point, calls)
+        self.functions = [*functions, functions[point.models.index(reference)]]
 
-    def batch_of(self, inputs: Any) -> Inputs:
-        """Return a caller's list of inputs as a batch."""
-        inputs = list(inputs)
-        return Inputs(np.arange(len(inputs)), inputs)
+    def split(self, inputs: Any) -> tuple[Any, list]:
+        """Return the kind of a caller's inputs, and a source for each."""
+        return None, list(inputs)
 
-    async def ask(self, stage: int, batch: Inputs) -> Any:
+    async def ask(self, stage: int, sources: list) -> Any:
         """Return the answer of a call, which runs in a new thread unless it is async."""
         call = self.functions[stage]
         if inspect.iscoroutinefunction(call):
-            return await call(batch.inputs)
-        answer = await in_thread(call, batch.inputs)
+            return await call(sources)
+        answer = await in_thread(call, sources)
         return await answer if inspect.isawaitable(answer) else answer
 
     def read(
-        self, stage: int, batch: Inputs, answer: Any, decisions: Decisions
-    ) -> tuple[Answer, BaseException | None]:
-        """Return the checked answer, and an exception for the first input that failed."""
-        before = decisions.predictions[batch.rows] if stage else None
-        equal = self.monitor.equal
+        self,
+        point: Point,
+        stage: int,
+        sources: list,
+        answer: Any,
+        before: Sequence,
+        equal: Callable[[Any, Any], Any],
+    ) -> tuple[Answer, list]:
+        """Return the checked answer, and the sources for the next model.
+
+        before: the predictions so far.
+        """
+        earlier = objects(before) if stage and point.fitted else None
         with about(f"model {self.names[stage]!r}"):
-            read = read_answer(
-                self.point, stage, answer, len(batch), before, self.expectation, equal
-            )
-        return read, first_fault(self.point, read, decisions.ids[batch.rows], self.names[stage])
+            read = read_answer(point, stage, answer, len(sources), earlier, self.expectation, equal)
+        return read, sources
 
 
 class Members:
     """The members of a cascade, in a thread pool whose calls share torch's own threads.
 
-    The reference may be any model of the zoo.
+    The reference may be any model of the zoo. A source is a batch and a row of it.
     """
 
-    skips = True
     unknown = -1
 
     def __init__(
@@ -122,18 +91,24 @@ class Members:
         self.members = [*cascade.members, named[reference]]
         self.names = [member.name for member in self.members]
 
-    def batch_of(self, inputs: Any) -> "Batch":
-        """Return a caller's batch. Batches of different forms are not joined."""
+    def split(self, inputs: Any) -> tuple[Any, list]:
+        """Return the kind of a caller's batch, and a source for each sample."""
         from ..policy.cascade import batch_of
 
-        return batch_of(self.cascade, inputs)
+        batch = batch_of(self.cascade, inputs)
+        return batch.kind, [(batch, row) for row in range(len(batch))]
 
-    async def ask(self, stage: int, batch: "Batch") -> np.ndarray:
-        """Return the logits [N, classes] of a stage's model."""
+    async def ask(self, stage: int, sources: list) -> tuple["Batch", np.ndarray]:
+        """Return the samples as one batch, and the logits [N, classes] of a stage's model."""
+        parts = [
+            batch.take(np.array([row for _, row in group]))
+            for batch, group in groupby(sources, key=lambda source: source[0])
+        ]
+        batch = parts[0].joined(parts[1:]) if len(parts) > 1 else parts[0]
         self.calls += 1
         try:
             loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self.pool, self.logits, stage, batch)
+            return batch, await loop.run_in_executor(self.pool, self.logits, stage, batch)
         finally:
             self.calls -= 1
 
@@ -150,14 +125,16 @@ class Members:
             self.torch.set_num_threads(self.threads)
 
     def read(
-        self, stage: int, batch: "Batch", answer: np.ndarray, decisions: Decisions
-    ) -> tuple[Answer, None]:
+        self, point: Point, stage: int, sources: list, answer: Any, before: Sequence, equal: Any
+    ) -> tuple[Answer, list]:
         """Return the output after a stage's model, unchanged if logits are nan or infinite."""
+        batch, logits = answer
+        after = [(batch, row) for row in range(len(sources))]
         if stage < len(self.cascade.members):
-            return self.cascade.answer_after(stage, answer, batch, 1), None
-        broken = ~np.isfinite(answer).all(axis=1)
-        best = answer.argmax(axis=1)
-        return Answer(best[:, None], np.full(len(best), np.nan), broken * MALFORMED), None
+            return self.cascade.answer_after(stage, logits, batch, 1), after
+        broken = ~np.isfinite(logits).all(axis=1)
+        best = logits.argmax(axis=1)
+        return Answer(best[:, None], np.full(len(best), np.nan), broken * MALFORMED), after
 
 
 async def in_thread(function: Callable, inputs: list) -> Any:

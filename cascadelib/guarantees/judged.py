@@ -1,0 +1,64 @@
+"""The p-value of a loss if a judge labels all samples and true labels audit a few of them."""
+
+import numpy as np
+from numpy import ndarray as Array
+from scipy.stats import beta
+
+from .p_values import DRAW, paired_p_value
+
+JUDGED = 1 / 10  # share of the level that is spent on the mean loss by the judge
+
+
+def judged_p_value(
+    losses: Array,
+    judged: Array,
+    is_audited: Array,
+    samples: int,
+    epsilon: float,
+    level: float = 0.05,
+) -> float:
+    """Return the p-value of the hypothesis "the loss is ε or more" from a judge's labels.
+
+    Parameters
+    ----------
+    losses, judged : int arrays of shape (d,)
+        The loss, −1, 0 or 1, of each sample on which cascade and reference disagree: by true
+        labels, which count only where ``is_audited``, and by the judge.
+    is_audited : bool array of shape (d,)
+        Whether the true label is known, for a uniform draw of the disagreements.
+    samples : int
+        The number of independent draws.
+    epsilon : float
+    level : float, default=0.05
+
+    Notes
+    -----
+    The loss is P(disagree) × (mean loss by the judge + mean error of the judge's loss). Clopper and
+    Pearson's bounds on P(disagree) and on the mean loss by the judge fail with a fifth of the
+    level. The rest tests a mean error of at least ε ÷ P(disagree) − mean loss by the judge, by
+    :func:`paired_p_value`: an error of ±1 is rounded to 0 or ±2, each with probability ½. Nothing
+    is assumed of the judge.
+    """
+    disagreements = len(judged)
+    share = 1.0
+    if disagreements < samples:
+        share = beta.isf(level * DRAW, disagreements + 1, samples - disagreements)
+    if share < epsilon:
+        return level * DRAW
+    if not is_audited.any():
+        return 1.0
+    gamma = level * JUDGED / 2
+    lost = np.count_nonzero(judged > 0)
+    gained = np.count_nonzero(judged < 0)
+    most = beta.isf(gamma, lost + 1, disagreements - lost) if lost < disagreements else 1.0
+    least = beta.ppf(gamma, gained, disagreements - gained + 1) if gained else 0.0
+    spent = level * (DRAW + JUDGED)
+    may_err = (epsilon / share - (most - least)) / 2
+    if may_err <= 0:
+        return 1.0
+    errors = (losses - judged)[is_audited]
+    coins = np.random.default_rng(0).integers(0, 2, len(errors))
+    errors = np.fix((errors + coins * np.sign(errors)) / 2)  # −1, 0 or 1
+    more = int(np.count_nonzero(errors > 0))
+    fewer = int(np.count_nonzero(errors < 0))
+    return min(1.0, spent + paired_p_value(more, fewer, len(errors), may_err, level - spent))

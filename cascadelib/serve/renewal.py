@@ -1,0 +1,172 @@
+"""Certify new thresholds from the audited inputs of a running policy."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ..evaluation.point import Point
+from ..guarantees.certificate import Certificate, certify
+from ..guarantees.few_labels import to_label
+from ..guarantees.quantiles import ladder
+from ..methods.thresholds import convert_units
+from ..policy.confidence_summary import summary
+from ..policy.policy import Policy
+from ..store.score_table import ScoreTable
+from .counts import Row
+
+ROWS_PER_LADDER_ROW = 8
+MIN_ROWS = 100
+
+
+@dataclass(frozen=True, eq=False)
+class Renewal:
+    """New thresholds for current inputs, and their certificate.
+
+    Parameters
+    ----------
+    point : Point
+        The cascade in use.
+    table : ScoreTable
+        The inputs that certify.
+    points : list of Point
+        The cascades that are tested, most cautious first.
+    certificate : Certificate
+        Over the labels so far. Inputs without a label count as lost.
+    labels : dict
+        The labels so far.
+    accept : tuple of str
+        As for :func:`certify`.
+
+    See Also
+    --------
+    Monitor.recertify : Choose and certify thresholds.
+
+    Examples
+    --------
+    >>> import cascadelib as cl
+    >>> from cascadelib.serve import AuditRecord, Monitor, Record
+    >>> monitor = Monitor(cl.Policy(cl.Point(("small", "large"), (0.5,))))
+    >>> for n in range(400):
+    ...     confidence = n * 37 % 400 / 400
+    ...     small = "no" if confidence < 0.5 and n % 7 == 0 else "yes"
+    ...     columns = [small], [confidence], ["none"], [1.0], [0.1]
+    ...     record = Record(n, small, "small", "none", 0, *columns, audited=True)
+    ...     monitor.observe([record, AuditRecord(n, "yes")])
+    >>> renewal = monitor.recertify(epsilon=0.05)
+    >>> renewal.policy, len(renewal.to_label)
+    (<Policy: small at 0.3213 → large, given confidences>, 27)
+    """
+
+    point: Point
+    table: Any
+    points: list[Point]
+    certificate: Certificate
+    labels: dict[str, str]
+    accept: tuple[str, ...] = ()
+
+    @property
+    def to_label(self) -> list[str]:
+        """Return the ids, as text, of the inputs whose labels could certify more.
+
+        For any m, the first m are a uniform sample.
+        """
+        wanted = to_label(self.table, self.points, self.point.models[-1])
+        return [name for name in wanted.tolist() if name not in self.labels]
+
+    @property
+    def policy(self) -> Policy | None:
+        """Return the cheapest certified policy, or None. It has expectations for the drift signal.
+
+        The confidences of the last model are not compared.
+        """
+        found = self.certificate.point
+        if found is None:
+            return None
+        agreed = self.table.labelled(self.table.predicted(self.point.models[-1]))
+        measured = Policy.from_point(found, None, agreed).point
+        native = convert_units(self.point.metric, self.table.confidence[0])
+        _, last = measured.expected.confidences  # type: ignore[union-attr]
+        return Policy(
+            replace(
+                measured,
+                thresholds=tuple(
+                    convert_units(self.point.metric, np.array(found.thresholds)).tolist()
+                ),
+                method=self.point.method,
+                records=self.point.records,
+                expected=replace(measured.expected, confidences=(summary(native), last)),  # type: ignore[type-var]
+                chosen=(),
+            )
+        )
+
+    def label(self, labels: Mapping[Any, Any]) -> "Renewal":
+        """Return the renewal with more labels {id: label}, which can only certify more.
+
+        Other ids, and labels that no model predicts for any input, are skipped.
+        """
+        predicted = set(np.unique(self.table.predictions).tolist())  # type: ignore[arg-type]
+        ids = set(self.table.origin.sample_ids.tolist())
+        texts = {str(name): str(label) for name, label in labels.items()}
+        useful = {name: text for name, text in texts.items() if name in ids and text in predicted}
+        merged = self.labels | useful
+        certificate = certify(
+            self.table,
+            self.points,
+            self.certificate.epsilon,
+            self.certificate.delta,
+            reference=self.point.models[-1],
+            labels=merged,
+            accept=self.accept,
+        )
+        return replace(self, certificate=certificate, labels=merged)
+
+
+def renewal_of(
+    point: Point,
+    rows: Sequence[tuple[Any, Row]],
+    prices: np.ndarray,
+    epsilon: float,
+    delta: float,
+    equal: Callable[[Any, Any], Any],
+    accept: Iterable[str] = (),
+) -> Renewal:
+    """Return the renewal of a cascade of two models from audited inputs, see :class:`Renewal`.
+
+    prices, float64 [2], are the mean costs of the models.
+    """
+    if len(point.models) != 2:
+        raise ValueError(
+            f"recertify needs a policy of two models, not {len(point.models)}: audited inputs have "
+            "the answers of the first model and the reference only. Choose and certify on a table"
+        )
+    if len(rows) < MIN_ROWS:
+        raise ValueError(f"recertify needs {MIN_ROWS} audited inputs or more, not {len(rows)}")
+    confidences = [np.nan if row.confidence is None else row.confidence for _, row in rows]
+    certain = convert_units(point.metric, np.array(confidences, np.float64))
+    answers = [text_of(row.answer) for _, row in rows]
+    predictions = [
+        answer if equal(row.prediction, row.answer) else text_of(row.prediction)
+        for (_, row), answer in zip(rows, answers)
+    ]
+    table: Any = ScoreTable(
+        None,
+        np.stack([np.where(np.isnan(certain), -np.inf, certain), np.zeros(len(rows))]),
+        prices if prices[0] < prices[1] else np.arange(2.0),
+        point.models,
+        np.array([str(name) for name, _ in rows]),
+        predictions=np.array([predictions, answers]),
+        normalize="exact",
+    )
+    first = len(rows) // ROWS_PER_LADDER_ROW
+    points = ladder(table.take(slice(first)), point.models)
+    rest = table.take(slice(first, None))
+    labels = {str(name): row.label for name, row in rows if row.label is not None}
+    blank = Certificate((), point.models[-1], epsilon, delta, 0, None, "")  # type: ignore[arg-type]
+    return Renewal(point, rest, points, blank, {}, tuple(accept)).label(labels)
+
+
+def text_of(answer: Any) -> str:
+    """Return an answer as text, "" if there is none."""
+    return "" if answer is None else str(answer)

@@ -1,0 +1,174 @@
+"""The queue of each model in a service: batches, a circuit breaker and a budget of retries."""
+
+import asyncio
+import logging
+import random
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..evaluation.point import Point
+from .monitor import Monitor
+from .records import Record
+
+FAILURE_WEIGHT = 0.05  # of the last call in the moving share of failed calls
+OPEN_SHARE = 0.6  # of failed calls, at which calls stop
+PROBE_SECONDS = 1.0  # between the calls of a model whose calls have stopped
+RETRY_SHARE = 0.1  # of the inputs, which may be retried
+MAX_RETRY_TOKENS = 10.0
+MAX_LOGGED = 100  # texts of failures of a model
+RETRY_SECONDS = 0.05  # before the first retry, doubled each time
+LOG = logging.getLogger("cascadelib.serve")
+
+
+class Overloaded(Exception):
+    """More inputs would be undecided than ``queue=`` of a :class:`Service` allows.
+
+    See Also
+    --------
+    DeadlineExceeded : An input was not decided in time.
+
+    Examples
+    --------
+    >>> from cascadelib.serve import Overloaded
+    >>> issubclass(Overloaded, Exception)
+    True
+    """
+
+
+class DeadlineExceeded(TimeoutError):
+    """An input was not decided within ``deadline=`` of a :class:`Service`.
+
+    See Also
+    --------
+    Overloaded : The queue is full.
+
+    Examples
+    --------
+    >>> from cascadelib.serve import DeadlineExceeded
+    >>> issubclass(DeadlineExceeded, TimeoutError)
+    True
+    """
+
+
+@dataclass(frozen=True, eq=False)
+class Rules:
+    """The policy in use, its monitor, and the start of the policy's checksum."""
+
+    point: Point
+    monitor: Monitor
+    checksum: str
+
+
+@dataclass(eq=False, slots=True)
+class Item:
+    """An input on its way through the models, or in the audit, where it has no caller."""
+
+    record: Record
+    rules: Rules
+    kind: Any
+    source: Any
+    arrived: float
+    until: float
+    caller: "Caller | None" = None
+    stage: int = 0
+    retries: int = 0  # at this stage
+    is_called: bool = False
+    is_done: bool = False
+
+
+@dataclass(eq=False, slots=True)
+class Caller:
+    """A caller that waits for the decisions of its items."""
+
+    answered: asyncio.Future
+    items: list[Item]
+    undecided: int
+    until: float | None
+
+
+@dataclass(eq=False)
+class Stage:
+    """The queue of a model.
+
+    Parameters
+    ----------
+    name : str
+    size : int
+        Maximum number of inputs per call.
+    free : int
+        Number of calls that may start.
+    timeout : float or None
+    retries : int
+        Maximum number of retries of an input.
+    """
+
+    name: str
+    size: int
+    free: int
+    timeout: float | None
+    retries: int
+    queue: deque[Item] = field(default_factory=deque)
+    retry_tokens: float = MAX_RETRY_TOKENS
+    failed_share: float = 0.0
+    next_probe: float = 0.0
+    last_fault: str = ""
+    logged: set[str] = field(default_factory=set)
+
+    def take(self) -> list[Item]:
+        """Remove and return a batch of one kind and one policy. Retried inputs run alone."""
+        items: list[Item] = []
+        while self.queue and len(items) < self.size:
+            item = self.queue[0]
+            first = items[0] if items else item
+            is_alone = item is not first and (item.retries or first.retries)
+            if is_alone or item.rules is not first.rules or item.kind != first.kind:
+                break
+            self.queue.popleft()
+            if not item.is_done:
+                item.is_called = True
+                items.append(item)
+        tokens = self.retry_tokens + RETRY_SHARE * len(items)
+        self.retry_tokens = min(tokens, MAX_RETRY_TOKENS)
+        return items
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the model fails so often that its calls have stopped, as of a circuit breaker."""
+        return self.failed_share >= OPEN_SHARE
+
+    def allows(self, now: float) -> bool:
+        """Return whether a call may start. If calls have stopped, one per second may."""
+        if self.is_open and now < self.next_probe:
+            return False
+        self.next_probe = now + PROBE_SECONDS
+        return True
+
+    def update(self, has_failed: bool) -> None:
+        """Record the end of a call. One success ends a stop of the calls."""
+        was_open = self.is_open
+        self.failed_share += FAILURE_WEIGHT * (has_failed - self.failed_share)
+        if was_open and not has_failed:
+            self.failed_share = 0.0
+            self.logged.clear()
+        if self.is_open != was_open:
+            state = "is not called" if self.is_open else "is called again"
+            LOG.warning("model %r %s; last failure: %s", self.name, state, self.last_fault)
+
+    def log(self, fault: BaseException, inputs: int) -> None:
+        """Log a failure once per text, until the next stop of the calls ends."""
+        text = self.last_fault = f"{type(fault).__name__}: {fault}"
+        if text not in self.logged and len(self.logged) < MAX_LOGGED:
+            self.logged.add(text)
+            LOG.warning("model %r failed for %d inputs: %s", self.name, inputs, text)
+
+    def retry_delay(self, item: Item, now: float) -> float | None:
+        """Return seconds until a failed item is retried, or None if it is not retried."""
+        delay = RETRY_SECONDS * 2**item.retries * random.uniform(0.5, 1.5)
+        is_allowed = item.retries < self.retries and self.retry_tokens >= 1 and not self.is_open
+        if not is_allowed or now + delay >= item.until:
+            return None
+        self.retry_tokens -= 1
+        item.retries += 1
+        item.record.retries += 1
+        return delay

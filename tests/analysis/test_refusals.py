@@ -1,0 +1,79 @@
+"""Invalid arguments of the analysis are refused, and the message names them."""
+
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+from tiny_stores import noisy_store, three_models
+
+from cascadelib import LogitStore, ScoreTable, bootstrap, mean_improvement_moved, replay, search
+from cascadelib.analysis import (
+    accuracy_drops,
+    compare_fronts,
+    expected_calibration_error,
+    front_on,
+    mean_cost_ratio,
+    moving_average,
+    range_dominance,
+)
+from cascadelib.analysis.calibration import bin_numbers
+from cascadelib.analysis.uncertainty import sample_counts
+
+STORE = three_models()
+OTHER = three_models(1, noise=1.5)
+FRONT = search(STORE, 2)
+POINT = FRONT.point(0)
+SECONDS = replace(POINT, cost_kind="seconds")
+SIX, SEVEN = (
+    LogitStore.from_arrays(
+        [0, 1], {name: np.eye(count)[:2] for name in ("m0", "m1", "m2")}, classes=classes
+    )
+    for count, classes in ((6, "abcdef"), (7, None))
+)
+RENAMED = three_models(1, classes=("a", "b", "x", "d", "e"))
+TWO = noisy_store(1, models=2)
+SCORES = ScoreTable(np.ones((2, 5), bool), np.ones((2, 5)), [1.0, 2.0])
+EVEN = np.linspace(0, 1, 500)
+
+REFUSED = [
+    (partial(range_dominance, {}), "no front to compare"),
+    (partial(compare_fronts, {"a": POINT}), "'a' is a Point"),
+    (partial(compare_fronts, {"a": FRONT, "b": replace(FRONT, cost_kind="seconds")}), "differ in"),
+    (partial(mean_cost_ratio, FRONT, front_on(OTHER, FRONT)), "other single models"),
+    (partial(bootstrap, STORE, [POINT, SECONDS]), "differ in score or kind of cost"),
+    (partial(replay, OTHER, [POINT, SECONDS]), "differ in score or kind of cost"),
+    (partial(bootstrap, STORE, []), "no cascades"),
+    (partial(replay, OTHER.select(["m0", "m1"]), FRONT), "unknown model of this store 'm2'"),
+    (partial(accuracy_drops, STORE, {}), "no split to compare with"),
+    (partial(accuracy_drops, STORE, {"b": RENAMED}), "first difference at class 2"),
+    (partial(accuracy_drops, STORE, {"b": SIX}), "5 and 6, the first difference at class 5"),
+    (partial(accuracy_drops, STORE, {"b": SEVEN}), "5 classes on one split and 7"),
+    (partial(accuracy_drops, STORE, {"b": TWO}), "unknown model of the other split 'm2'"),
+    (partial(accuracy_drops, SCORES, {"again": SCORES}), "compared with itself"),
+    (partial(moving_average, EVEN, EVEN > 0.5, 501), "window must be .* from 1 to 500, not 501"),
+    (partial(moving_average, [0.5, 1.5], [True, True]), r"sample 1 is outside \[0, 1\]"),
+    (partial(expected_calibration_error, [], []), "at least one"),
+    (partial(bin_numbers, EVEN, 5, "equal_mas"), "equal_mass"),
+]
+for wrong in ("x", 1.5, 0, -3, None, True):
+    REFUSED.append((partial(sample_counts, 10, wrong), "resamples must be a whole number of 1"))
+for wrong in ("x", 1.5, -3, None, True):
+    REFUSED.append((partial(sample_counts, 10, 3, wrong), "seed must be a whole number of 0"))
+OF_ANOTHER_TYPE = [
+    *[(partial(call, FRONT, OTHER), "the store comes first") for call in (replay, front_on)],
+    (partial(mean_improvement_moved, FRONT, OTHER), "the store comes first"),
+    (partial(replay, "some/folder", FRONT), "LogitStore.path."),
+    (partial(front_on, STORE, POINT), "a Front is needed here .*replay.* not Point"),
+    (partial(mean_improvement_moved, STORE, POINT), "a Front is needed here"),
+    (partial(bootstrap, FRONT, STORE), "is needed here"),
+    (partial(bootstrap, POINT, STORE), "is needed here"),
+    (partial(bootstrap, STORE, STORE), "is needed here"),
+    (partial(bootstrap, [POINT], STORE), "is needed here"),
+]
+
+
+@pytest.mark.parametrize(("call", "message"), REFUSED + OF_ANOTHER_TYPE)
+def test_an_invalid_argument_is_refused_by_name(call, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        call()

@@ -1,0 +1,302 @@
+"""Invalid input is refused: the message names argument, model, sample and line."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from toy_store import IDS, LABELS, LOGITS, K
+
+from cascadelib import LogitStore, ScoreTable
+
+CORRECT = np.array([[1, 0, 1], [1, 1, 1]], bool)
+CONFIDENCE = np.array([[0.5, 0.1, 0.9], [0.2, 0.3, np.inf]])
+TEXTS = [["a", "A", "b"], ["a", "a", "b"]]
+LONG = pd.DataFrame(
+    {
+        "id": ["x", "y", "z"] * 2,
+        "who": ["small"] * 3 + ["large"] * 3,
+        "sure": [0.9, 0.2, np.nan, 0.7, 0.6, 0.5],
+        "says": ["yes", "no", None, "yes", "yes", "no"],
+        "truth": ["yes", "yes", "no"] * 2,
+        "usd": [0.0] * 3 + [2.0, 3.0, 4.0],
+        "words": [3, 4, 5] * 2,
+    }
+)
+READ = {
+    "sample": "id",
+    "model": "who",
+    "confidence": "sure",
+    "cost": "usd",
+    "label": "truth",
+    "prediction": "says",
+    "columns": ["words"],
+}
+WIDE = pd.DataFrame({"id": ["1"], "a_says": ["x"], "a_sure": [0.5], "truth": ["x"]})
+READ_WIDE = {"sample": "id", "prediction": "{}_says", "label": "truth", "cost": {"a": 1}}
+
+
+def of_arrays(**change):
+    arguments = {"correct": CORRECT, "confidence": CONFIDENCE, "cost": [1, 2], "names": "ab"}
+    return lambda: ScoreTable(**(arguments | change))
+
+
+def of_texts(**change):
+    return of_arrays(
+        **({"correct": None, "predictions": TEXTS, "labels": ["a", "a", "b"]} | change)
+    )
+
+
+def cells(**change):
+    """Read the long table with other columns."""
+    return lambda: ScoreTable.from_frame(LONG.assign(**change), **READ)
+
+
+def read(frame=LONG, **change):
+    """Read a table with other arguments."""
+    return lambda: ScoreTable.from_frame(frame, **((READ_WIDE if frame is WIDE else READ) | change))
+
+
+def replaced(row, value):
+    logits = LOGITS["a"].copy()
+    logits[row, 2] = value
+    return logits
+
+
+def added(logits=LOGITS["a"], **options):
+    """Add a model to a store in memory."""
+    names = [f"c{number}" for number in range(7)]
+    store = LogitStore.from_arrays(LABELS, {}, sample_ids=IDS, classes=names)
+    return lambda: store.add("bad", logits, **options)
+
+
+ARRAYS = {
+    "correctness of one model": (of_arrays(correct=CORRECT[0]), "correct must be"),
+    "no samples": (of_arrays(correct=CORRECT[:, :0]), "at least one"),
+    "a grade of 2": (
+        of_arrays(correct=CORRECT * 2.0),
+        r"outside \[0, 1\]: 5 \(2.0 at sample '0', model 'a';",
+    ),
+    "fewer confidences": (of_arrays(confidence=CONFIDENCE[:, :2]), "confidence has shape"),
+    "a confidence of nan": (
+        of_arrays(confidence=np.where(CONFIDENCE == 0.3, np.nan, CONFIDENCE)),
+        r"confidences that are nan: 1 \(sample '1', model 'b'\)",
+    ),
+    "three costs": (of_arrays(cost=[1, 2, 3]), "cost must be"),
+    "a negative cost": (of_arrays(cost=[1, -1]), r"negative: 1 \(-1.0 at model 'b'\)"),
+    "a cost of nan": (of_arrays(cost=[np.nan, 1]), "nan at model 'a'"),
+    "a negative cost of one sample": (
+        of_arrays(cost=[[1, 1, 1], [1, -1, 1]]),
+        r"negative: 1 \(-1.0 at sample '1', model 'b'\)",
+    ),
+    "a cost in words": (of_arrays(cost=[["x"] * 3] * 2), "cost must be real numbers"),
+    "one name": (of_arrays(names=["a"]), "names"),
+    "equal names": (of_arrays(names=["a", "a"]), "names"),
+    "neither correctness nor predictions": (
+        of_arrays(correct=None),
+        "needs correct= or predictions=",
+    ),
+    "masked predictions": (
+        of_texts(predictions=np.ma.masked_equal([[1, 2, 3], [1, 2, 4]], 4), labels=[1, 2, 3]),
+        "1 values are masked",
+    ),
+    "another spelling": (
+        of_texts(),
+        r"'a' that differ .*: 1 \('A' for 'a' at sample '1', model 'a'\)",
+    ),
+    "labels that normalizing merges": (
+        of_texts(labels=["a", "A", "a"], normalize="text"),
+        "makes one class with others: 1 .'A' at sample '1', model 'a'.. Write labels alike",
+    ),
+    "another rule": (of_texts(normalize="lower"), "unknown value of normalize 'lower'; nearest"),
+    "predictions in other words": (
+        of_texts(predictions=[["c"] * 3] * 2),
+        "none of the labels: 6 .'c' for the label 'a'.*alike",
+    ),
+    "one label of three": (of_texts(labels=["a"]), "labels must be .3., one per sample"),
+    "a missing label": (of_texts(labels=["a", "", "b"]), "labels must not be missing.*sample 1"),
+    "a reserved column": (of_arrays(columns={"label": [1, 2, 3]}), "'label'.*rename it"),
+}
+FRAMES = {
+    "a column that does not exist": (
+        read(prediction="say"),
+        "unknown column 'say'; nearest: 'says'",
+    ),
+    "another treatment of missing rows": (read(missing="ignore"), "unknown value of missing"),
+    "neither correctness nor answers": (
+        read(label=None, prediction=None),
+        "needs correct= or predictions=",
+    ),
+    "a model without a price": (read(cost={"small": 1}), "unknown model in cost 'large'"),
+    "a price of another model": (
+        read(cost={"small": 1, "large": 2, "huge": 3}),
+        "unknown model of the table, in cost 'huge'",
+    ),
+    "a template without columns": (
+        read(prediction="{}_says"),
+        "no column is named like '{}_says'",
+    ),
+    "rows that repeat": (
+        read(pd.concat([LONG, LONG[:2]])),
+        "repeat.*: 2 .sample 'x', model 'small', row 6 repeats row 0; sample 'y'",
+    ),
+    "two labels of a sample": (
+        cells(truth=[*"aba", *"acb"]),
+        "labels that differ.*sample 'y', model 'small', row 1",
+    ),
+    "a row without a sample": (
+        cells(id=["x", None, "z"] * 2),
+        "rows without a sample: 2 .model 'small', row 1; model 'large', row 4",
+    ),
+    "a negative price": (
+        cells(usd=-1),
+        "costs.*negative: 6 .-1.0 at sample 'x', model 'small', row 0;",
+    ),
+    "an empty confidence": (
+        cells(sure=[np.nan, 0.2, np.nan, 0.7, 0.6, 0.5]),
+        "empty confidences: 1 .sample 'x', model 'small', row 0",
+    ),
+    "another spelling in a frame": (
+        cells(truth=" " + LONG["truth"]),
+        "spelling: 1 .'yes' for ' yes' at sample 'x', model 'small', row 0",
+    ),
+    "ids with a space": (
+        cells(id=["x", "y", "z", "x ", "y", "z"]),
+        r"missing of 8 rows(?s:.*)samples whose names .* spaces only: 1 \('x ' and 'x'\)",
+    ),
+    "correctness that contradicts": (
+        read(LONG.assign(judged=[1, 1, 0, 1, 1, 1]), correct="judged"),
+        "contradicts.*: 1 .'no' at sample 'y', model 'small', row 1",
+    ),
+    "text and numbers": (cells(says=[1, "x", 1, 1, 1, 1]), "'says' cannot be read .*dtype=str"),
+    "truth and numbers": (cells(says=[True, 1, 1, 1, 1, 1]), "'says' cannot be read .*to boolean"),
+    "lists": (cells(says=[[1], 1, 1, 1, 1, 1]), "'says' cannot be read .*list"),
+    "fractions as answers": (cells(says=[0.5] * 6, truth=1), "'says' holds 0.5, .* whole number"),
+    "large floats": (cells(says=[1e300] * 6, truth=1), "'says' holds 1e.300, a float too large"),
+    "infinite answers": (cells(says=[np.inf] * 6, truth=1), "'says' holds inf"),
+    "numbers for text": (cells(says=[1] * 6), "labels are text and the predictions numbers"),
+    "truth for numbers": (
+        cells(says=[True] * 6, truth=1),
+        "labels are numbers and the predictions truth values",
+    ),
+    "dates": (cells(id=pd.Timestamp("2020-01-01")), "'id' holds datetime; ids"),
+    "a NUL": (cells(says="a\0"), "'says' holds a NUL"),
+    "large integers": (cells(says=[10**400] * 6, truth=1), "'says' cannot be read .*too large"),
+    "bytes": (cells(says=[b"yes"] * 6), "'says' holds bytes"),
+    "a word": (
+        cells(words=[*"123", "many", *"56"]),
+        "'words' that are not numbers: 1 .'many' at sample 'x', model 'large', row 3",
+    ),
+    "a decimal comma": (
+        cells(sure=[*"123", "0,5", *"56"]),
+        "'sure' that are not numbers: 1 .'0,5' at .*row 3",
+    ),
+    "an underscore": (cells(usd="1_000"), "'usd' that are not numbers: 6 .'1_000' at .*row 0"),
+    "a category": (
+        cells(words=pd.Categorical([*"12345", "many"])),
+        "'words' that are not numbers: 1 .'many' at .*row 5",
+    ),
+    "complex numbers": (cells(words=[1j] * 6), "'words' that are not numbers: 6 .*row 0"),
+    "dates for numbers": (
+        cells(words=pd.Timestamp("2020-01-01")),
+        "'words' that are not numbers: 6 .*row 0",
+    ),
+    "lists for numbers": (cells(words=[[1]] * 6), "'words' that are not numbers: 6 .*row 0"),
+    "periods": (
+        cells(sure=pd.period_range("2020-01", periods=6, freq="M")),
+        "'sure' that are not numbers: 6 .*row 0",
+    ),
+    "two columns of one name": (
+        read(pd.concat([LONG, LONG[["sure"]]], axis=1)),
+        "2 columns are called 'sure'",
+    ),
+    "no rows": (read(LONG[:0]), "no rows: one row per sample and model is needed"),
+    "no columns": (read(pd.DataFrame()), "no rows: one row per sample and model is needed"),
+    "a confidence in capitals": (
+        read(LONG.rename(columns={"sure": "Confidence"}), confidence="confidence"),
+        "'confidence', but there is 'Confidence'",
+    ),
+    "a confidence with a typing error": (
+        read(LONG.rename(columns={"sure": "confidance"}), confidence="confidence"),
+        "'confidence', but there is 'confidance'",
+    ),
+    "another name of confidences": (read(confidence="Sure"), "unknown column 'Sure'; nearest"),
+    "a template of confidences": (read(WIDE, confidence="{}_conf"), "'{}_conf'.*'a_sure'"),
+    "one confidence of a wide table": (read(WIDE, confidence="conf"), "unknown column 'conf'"),
+    "a model of a wide table": (
+        read(WIDE, models=["huge"]),
+        "'huge'.*models=.*unknown column 'huge_says'",
+    ),
+    "no models": (read(WIDE, models=[]), "models=.. names no model"),
+    "a model of a long table": (read(models=["larg"]), "unknown model 'larg'; nearest: 'large'"),
+    "a column without a name": (read(cost=None), "the name of a column must be text, got None"),
+    "a column with a number": (read(columns=[0]), "the name of a column must be text, got 0"),
+    "a list of columns": (read(sample=["id"]), "the name of a column must be text, got ..id"),
+}
+LOGIT_STORES = {
+    "nan": (added(replaced(17, np.nan)), r"'bad'.*row 17 \(image/017.png\).*1 in all"),
+    "inf": (added(replaced(3, np.inf)), "'bad'.*row 3 "),
+    "overflow": (added(replaced(5, 1e6), dtype="float16"), "'bad'.*row 5 .*float16"),
+    "one dimension": (added(LOGITS["a"][:, 0]), "'bad'.*numbers .k, classes."),
+    "fewer rows": (added(LOGITS["a"][1:]), "'bad'.*39 rows.*40 samples"),
+    "fewer classes": (added(LOGITS["a"][:, :3]), r"'bad'.*3 classes, but row \d+ \(image"),
+    "more classes": (added(np.pad(LOGITS["a"], ((0, 0), (0, 1)))), "'bad'.*8 classes"),
+    "text": (added(LOGITS["a"].astype(str)), "'bad'.*numbers"),
+    "another order": (
+        added(sample_ids=IDS[:1] + IDS[1:][::-1]),
+        "'bad'.*another order: row 1 .*039",
+    ),
+    "another split": (
+        added(sample_ids=[f"{name}x" for name in IDS]),
+        "'bad'.*other samples: row 0",
+    ),
+    "fewer ids": (added(sample_ids=IDS[1:]), "'bad'.*39 sample ids"),
+    "free": (added(macs=0), "'bad'.*macs"),
+    "negative seconds": (added(seconds=-1.0), "'bad'.*seconds"),
+    "macs of nan": (added(macs=math.nan), "'bad'.*macs"),
+    "macs as text": (added(macs="12"), "'bad'.*macs"),
+    "a negative number": (added(watts=np.float32(-1)), "'bad': watts must not be negative, got -"),
+    "another dtype": (added(dtype="float23"), "dtype 'float23'.*float32"),
+    "a key of the header": (added(top1=1.0), "'bad': metadata may not have this top1"),
+    "two keys of the header": (added(order=1, sha256="x"), "'bad'.*this order and sha256"),
+    "an object": (added(thing=object()), "'thing'"),
+    "nested metadata": (added(extraction=5), "metadata .*extraction"),
+    "logits and probabilities": (added(probabilities=LOGITS["a"]), "not both"),
+    "negative probabilities": (
+        added(-np.ones((K, 7)), probabilities=True, normalise=True),
+        "'bad'.*row 0 .*sum -7.*40 such rows",
+    ),
+    "zero probabilities": (
+        added(np.zeros((K, 7)), probabilities=True, normalise=True),
+        "'bad'.*row 0 .*sum 0",
+    ),
+    "probabilities above 1": (
+        added(np.ones((K, 7)), probabilities=True),
+        "row 0.*normalise=True.*add.*from_probabilities",
+    ),
+    "costs of another model": (
+        lambda: LogitStore.from_arrays(LABELS, LOGITS, {"d": 3}),
+        "unknown model in macs 'd'",
+    ),
+    "one cost of all models": (
+        lambda: LogitStore.from_arrays(LABELS, LOGITS, joules=5),
+        "joules must be {model: cost per sample}, not 5",
+    ),
+    "rows beyond the end": (lambda: LogitStore.from_arrays(LABELS, LOGITS).take([K]), "40 samples"),
+    "repeated ids": (
+        lambda: LogitStore.from_arrays([0, 1], {}, sample_ids=["x", "x"]),
+        "'x' occurs twice or more",
+    ),
+    "labels outside the classes": (
+        lambda: LogitStore.from_arrays([0, 3], {}, classes=["x", "y"]),
+        "label 3 of sample 1.*2 classes",
+    ),
+}
+CASES = {"arrays": ARRAYS, "frames": FRAMES, "logits": LOGIT_STORES}
+
+
+@pytest.mark.parametrize(("group", "case"), [(g, c) for g, cases in CASES.items() for c in cases])
+def test_invalid_input_is_refused_by_name(group, case):
+    call, message = CASES[group][case]
+    with pytest.raises(ValueError, match=message):
+        call()
