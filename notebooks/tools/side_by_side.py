@@ -155,8 +155,8 @@ def scaling_table(
     They are evaluated on the other, point by point. Columns: mean_improvement,
     mean_improvement_scaled. cost_ratio: with ÷ without
     (:func:`cascadelib.analysis.mean_cost_ratio`), with its bootstrap interval, simultaneously 95%
-    for all rows (Bonferroni). change: "cheaper" or "more expensive" if the interval excludes 1, else
-    "–".
+    for all rows (Bonferroni). change: "cheaper" or "more expensive" if the interval excludes 1,
+    else "–".
     """
     kinds = []
     for ensemble in ensembles:
