@@ -152,7 +152,7 @@ def compare_recipes(
     ratios = {label: resampled_cost_ratio(there[EXACT], moved) for label, moved in there.items()}
     intervals = simultaneous_intervals(pd.DataFrame(ratios)).reindex(table.index)
     columns = ["accuracy_held_out", "cost_held_out", *intervals, "cost_ratio_where_chosen"]
-    return table.join(intervals)[columns].fillna({"relative_to_exact": "–"})
+    return table.join(intervals)[columns].fillna({"verdict": "–"})
 
 
 def on_selection_split(points: pd.DataFrame, front: cl.Front) -> Resampled:
@@ -209,7 +209,7 @@ def simultaneous_intervals(ratios: pd.DataFrame, level: float = LEVEL) -> pd.Dat
 
     ratios: the estimates in the first row, then the resamples. The half-width of a logarithm is a
     multiple of the column's standard deviation. The multiple is a quantile of the largest |t| of
-    all columns. Columns: cost_ratio with its ends, and ``relative_to_exact``: "more expensive" or
+    all columns. Columns: cost_ratio with its ends, and ``verdict``: "more expensive" or
     "cheaper" if the interval excludes 1, else "–".
     """
     logs = np.log(ratios)
@@ -220,10 +220,10 @@ def simultaneous_intervals(ratios: pd.DataFrame, level: float = LEVEL) -> pd.Dat
     for label, ratio in ratios.iloc[0].items():
         factor = np.exp(widest * spread[label])
         row: dict[str, Any] = with_ends(ratio, (ratio / factor, ratio * factor), "cost_ratio")
-        row["relative_to_exact"] = "–"
+        row["verdict"] = "–"
         if ratio / factor > 1:
-            row["relative_to_exact"] = "more expensive"
+            row["verdict"] = "more expensive"
         if ratio * factor < 1:
-            row["relative_to_exact"] = "cheaper"
+            row["verdict"] = "cheaper"
         rows[label] = row
     return pd.DataFrame.from_dict(rows, orient="index")
