@@ -32,7 +32,7 @@ def items_of(values: Any) -> list:
     return [values]
 
 
-def known(name: Any, names: Iterable, kind: str) -> Any:
+def validate_choice(name: Any, names: Iterable, kind: str) -> Any:
     """Return `name` if it is one of `names`.
 
     Parameters
@@ -65,7 +65,7 @@ def known(name: Any, names: Iterable, kind: str) -> Any:
 
 
 @contextlib.contextmanager
-def about(what: str) -> Iterator[None]:
+def error_context(what: str) -> Iterator[None]:
     """Prefix the message of a ValueError or ConnectionError raised inside with `what`."""
     try:
         yield
@@ -166,7 +166,7 @@ def is_of(value: Any, form: Any) -> bool:
     return isinstance(form, type) and isinstance(value, form)
 
 
-def unmasked(values: Any, what: str) -> Any:
+def refuse_masked(values: Any, what: str) -> Any:
     """Return `values` unchanged, or raise a ValueError if a masked array hides some of them.
 
     In a plain array, a hidden value would count as an answer.
@@ -181,7 +181,7 @@ def unmasked(values: Any, what: str) -> Any:
     return values
 
 
-def reals(values: Any, what: str) -> Array:
+def as_real_array(values: Any, what: str) -> Array:
     """Return `values` as float64.
 
     Raises
@@ -190,7 +190,7 @@ def reals(values: Any, what: str) -> Array:
         If values are masked, complex, text, or not an array of numbers.
     """
     try:
-        array = np.asarray(unmasked(values, what))
+        array = np.asarray(refuse_masked(values, what))
         return array.astype(np.float64, casting="same_kind", copy=False)
     # Of a kind that numpy cannot take, or only at a loss.
     except (TypeError, ValueError, RuntimeError) as error:
@@ -202,7 +202,7 @@ def check_costs(cost: Any) -> Array:
 
     A cost must be finite and not negative. 0 means free.
     """
-    cost = np.atleast_1d(reals(cost, "cost"))
+    cost = np.atleast_1d(as_real_array(cost, "cost"))
     bad = np.flatnonzero(~(np.isfinite(cost) & (cost >= 0)).reshape(len(cost), -1).all(axis=1))
     if len(bad):
         raise ValueError(

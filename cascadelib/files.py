@@ -45,7 +45,7 @@ def bundled_path(path: str | Path) -> Path | None:
     return None
 
 
-def folder_of(folder: str | Path) -> Path:
+def find_folder(folder: str | Path) -> Path:
     """Return `folder` if it exists, otherwise its :func:`bundled_path` if that exists."""
     given = Path(folder)
     if given.is_dir():
@@ -55,8 +55,8 @@ def folder_of(folder: str | Path) -> Path:
 
 
 def located(folder: str | Path) -> Path:
-    """Return :func:`folder_of`, or raise a FileNotFoundError with the searched places."""
-    path = folder_of(folder)
+    """Return :func:`find_folder`, or raise a FileNotFoundError with the searched places."""
+    path = find_folder(folder)
     if path.is_dir():
         return path
     place = bundled_path(folder)
@@ -106,14 +106,14 @@ def file_name(model: str) -> str:
 
 
 @contextlib.contextmanager
-def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
+def replace_atomically(path: Path, durable: bool = True) -> Iterator[Path]:
     """Yield a temporary path whose file replaces `path` atomically at the end.
 
     `durable` also syncs it to the disk. An OSError, such as a full disk, names `path`.
     """
     temporary = path.with_name(f".{path.name}.{uuid4().hex[:12]}{TEMPORARY}")
     try:
-        with naming(path, temporary, str(temporary)):
+        with name_path_in_errors(path, temporary, str(temporary)):
             yield temporary
             if durable:
                 with open(temporary, "rb+") as file:
@@ -127,7 +127,7 @@ def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
 
 
 def check_replaceable(path: Path, size: int = 2**20) -> None:
-    """Raise an OSError if :func:`replacing` could not write a file of `size` bytes.
+    """Raise an OSError if :func:`replace_atomically` could not write a file of `size` bytes.
 
     A long computation calls this before it starts.
     """
@@ -135,7 +135,7 @@ def check_replaceable(path: Path, size: int = 2**20) -> None:
         raise IsADirectoryError(errno.EISDIR, "a folder has this name, choose another", str(path))
     temporary = path.with_name(f".{path.name}.{uuid4().hex[:12]}{TEMPORARY}")
     try:
-        with naming(path, temporary, str(temporary)):
+        with name_path_in_errors(path, temporary, str(temporary)):
             temporary.write_bytes(bytes(size))
     finally:
         with contextlib.suppress(OSError):
@@ -143,7 +143,7 @@ def check_replaceable(path: Path, size: int = 2**20) -> None:
 
 
 @contextlib.contextmanager
-def naming(path: Path, *instead_of: Any) -> Iterator[None]:
+def name_path_in_errors(path: Path, *instead_of: Any) -> Iterator[None]:
     """Let an OSError raised inside name `path` if it names no path or one of `instead_of`."""
     try:
         yield
@@ -163,7 +163,7 @@ def _sync_folder(path: Path) -> None:
             os.close(folder)
 
 
-def hold(file: IO) -> None:
+def lock_file(file: IO) -> None:
     """Lock an open file against other processes and threads until it is closed (not on Windows)."""
     if fcntl is not None:
         with contextlib.suppress(OSError):
@@ -171,7 +171,7 @@ def hold(file: IO) -> None:
 
 
 def leftovers(folder: Path) -> list[Path]:
-    """Return the temporary files of :func:`replacing` in a folder, of active or killed writers."""
+    """Return the files of :func:`replace_atomically` in a folder, of active or killed writers."""
     return [path for path in folder.glob(".*") if OWN_TEMPORARY.fullmatch(path.name)]
 
 
@@ -188,7 +188,7 @@ def ignores_case(there: Path) -> bool:
 
 
 @contextlib.contextmanager
-def opened(path: Path, most: float = math.inf) -> Iterator[BufferedReader]:
+def open_regular_file(path: Path, most: float = math.inf) -> Iterator[BufferedReader]:
     """Open a regular file of 1 to `most` bytes for reading.
 
     Raises
@@ -209,13 +209,13 @@ def opened(path: Path, most: float = math.inf) -> Iterator[BufferedReader]:
         os.close(handle)
         too_large = found.st_size > most and f"more than {most} bytes"
         raise ValueError(f"{path}: {too_large or 'not a regular file, or an empty one'}")
-    with naming(path), open(handle, "rb") as file:
+    with name_path_in_errors(path), open(handle, "rb") as file:
         yield file
 
 
 def file_digest(path: Path, most: float = math.inf) -> str:
-    """Return the SHA-256 of a file, see :func:`opened`."""
-    with opened(path, most) as file:
+    """Return the SHA-256 of a file, see :func:`open_regular_file`."""
+    with open_regular_file(path, most) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -235,7 +235,7 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 UNUSABLE = "it is nested too deep, or has nan, inf, a number too large for a float, or invalid text"
 
 
-def usable(value: Any, most: int = 50) -> bool:
+def is_usable_json(value: Any, most: int = 50) -> bool:
     """Return whether a JSON value can be used, see :data:`UNUSABLE`.
 
     It nests at most `most` levels, its numbers are finite floats, and its text can be encoded.
@@ -249,10 +249,10 @@ def usable(value: Any, most: int = 50) -> bool:
         inner = [*value, *value.values()]
     elif isinstance(value, list):
         inner = value
-    return most > 0 and all(usable(each, most - 1) for each in inner)
+    return most > 0 and all(is_usable_json(each, most - 1) for each in inner)
 
 
-def parsed(text: str | bytes, what: Any) -> dict:
+def parse_json_object(text: str | bytes, what: Any) -> dict:
     """Parse an untrusted JSON object.
 
     Raises
@@ -264,15 +264,15 @@ def parsed(text: str | bytes, what: Any) -> dict:
         found = json.loads(text, object_pairs_hook=_distinct)
     except (ValueError, TypeError, RecursionError) as error:
         raise ValueError(f"{what}: not JSON ({str(error)[:200]})") from None
-    if not isinstance(found, dict) or not usable(found):
+    if not isinstance(found, dict) or not is_usable_json(found):
         raise ValueError(f"{what}: not a JSON object, or {UNUSABLE}")
     return found
 
 
 def read_json(path: Path, most: int = LARGEST_JSON) -> dict:
-    """Parse an untrusted JSON file of at most `most` bytes, see :func:`parsed`."""
-    with opened(path, most) as file:
-        return parsed(file.read(most), path)
+    """Parse an untrusted JSON file of at most `most` bytes, see :func:`parse_json_object`."""
+    with open_regular_file(path, most) as file:
+        return parse_json_object(file.read(most), path)
 
 
 REVIEWS = "data/reviews"

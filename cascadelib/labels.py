@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy import ndarray as Array
 
-from .checks import unmasked
+from .checks import refuse_masked
 
 WHOLE_NUMBER = re.compile(r"([+-]?[0-9]{1,30})(\.0*)?")
 BY_ID = (
@@ -17,7 +17,7 @@ BY_ID = (
 )
 
 
-def aligned(values: Any, what: str, *axes: Sequence | Array | None) -> Any:
+def align_values(values: Any, what: str, *axes: Sequence | Array | None) -> Any:
     """Return values in the order of the ids of each axis.
 
     This is the one rule for one value per sample or model. A mapping is read by its keys. A pandas
@@ -39,7 +39,7 @@ def aligned(values: Any, what: str, *axes: Sequence | Array | None) -> Any:
 
     Examples
     --------
-    >>> aligned({"b": 2, "a": 1}, "groups", ["a", "b"])
+    >>> align_values({"b": 2, "a": 1}, "groups", ["a", "b"])
     [1, 2]
     """
     if isinstance(values, Mapping) and axes:
@@ -51,7 +51,7 @@ def aligned(values: Any, what: str, *axes: Sequence | Array | None) -> Any:
             array = array.take(positions(index, ids, what), axis)
         return array
     if len(axes) > 1 and isinstance(values, list | tuple):
-        return [aligned(item, what, *axes[1:]) for item in values]
+        return [align_values(item, what, *axes[1:]) for item in values]
     return values
 
 
@@ -77,7 +77,8 @@ def positions(keys: Any, ids: Sequence | Array | None, what: str) -> Array:
     is_default &= len(texts) == len(names)
     if is_default and (rows < 0).any():
         return np.arange(len(names))
-    there = f"{examples(texts)} here, {'no ids' if ids is None else examples(names)} in the store"
+    stored = "no ids" if ids is None else quote_examples(names)
+    there = f"{quote_examples(texts)} here, {stored} in the store"
     if is_default:
         raise ValueError(f"{what}: the default index can mean an order or ids ({there}): {BY_ID}")
     if ids is None:
@@ -87,7 +88,7 @@ def positions(keys: Any, ids: Sequence | Array | None, what: str) -> Array:
     if (rows < 0).any():
         raise ValueError(
             f"{what}: no value for {np.count_nonzero(rows < 0)} of {len(names)} ids, such as "
-            f"{examples(names[rows < 0])} ({there}): {BY_ID}"
+            f"{quote_examples(names[rows < 0])} ({there}): {BY_ID}"
         )
     return rows
 
@@ -101,15 +102,15 @@ def check_distinct(keys: Array, what: str) -> None:
     """Raise ValueError if two keys, as text, are equal."""
     if len(set(keys.tolist())) < len(keys):
         unique, times = np.unique(keys, return_counts=True)
-        raise ValueError(f"{what}: the index repeats {examples(unique[times > 1])}: {BY_ID}")
+        raise ValueError(f"{what}: the index repeats {quote_examples(unique[times > 1])}: {BY_ID}")
 
 
-def examples(texts: Array) -> str:
+def quote_examples(texts: Array) -> str:
     """Write the first two of some texts for a message."""
     return " and ".join(repr(text) for text in texts[:2].tolist()) or "none"
 
 
-def chosen_rows(indices: Any, count: int, sample_ids: Array | None = None) -> Array:
+def select_rows(indices: Any, count: int, sample_ids: Array | None = None) -> Array:
     """Return the int64 rows that indices, a bool mask [count] or a slice select, in their order.
 
     Rows may repeat, as in a bootstrap. A mask by sample id is aligned.
@@ -136,8 +137,8 @@ def _checked_index(indices: Any, count: int, sample_ids: Array | None) -> Array:
     kind = getattr(getattr(indices, "dtype", None), "kind", None)
     is_mask = isinstance(indices, Mapping) or kind == "b"
     if is_mask:
-        indices = aligned(indices, "the mask", sample_ids)
-    index = np.asarray(unmasked(indices, "indices"))
+        indices = align_values(indices, "the mask", sample_ids)
+    index = np.asarray(refuse_masked(indices, "indices"))
     if is_mask and index.dtype != bool:
         raise ValueError(f"the mask must be True or False for each sample, not {index.dtype}")
     if index.size and (index.ndim != 1 or index.dtype.kind not in "biu"):
@@ -156,9 +157,9 @@ def as_text(values: Any) -> Array:
     Whole floats are written as integers, since pandas stores integers as floats if one is missing.
     Missing values (None, nan) are written as "".
     """
-    values = np.asarray(unmasked(values, "ids, labels or predictions"))
+    values = np.asarray(refuse_masked(values, "ids, labels or predictions"))
     if values.dtype.kind in "fO":
-        written = [str(as_written(value)) for value in values.ravel().tolist()]
+        written = [str(written_value(value)) for value in values.ravel().tolist()]
         values = np.array(written, str).reshape(values.shape)
     if values.dtype.kind in "iu" and values.size:  # numpy would reserve 21 characters for each
         width = max(len(str(end)) for end in (values.min(), values.max()))
@@ -166,7 +167,7 @@ def as_text(values: Any) -> Array:
     return values.astype(str)
 
 
-def normalized(text: str) -> str:
+def normalize_text(text: str) -> str:
     """Return the form that all spellings of a text share.
 
     The form is Unicode NFKC without invisible format characters. Spaces are trimmed and collapsed,
@@ -174,7 +175,7 @@ def normalized(text: str) -> str:
 
     Examples
     --------
-    >>> normalized(" Yes "), normalized("３.0"), normalized("New  York")
+    >>> normalize_text(" Yes "), normalize_text("３.0"), normalize_text("New  York")
     ('yes', '3', 'new york')
     """
     if not text.isascii():
@@ -185,7 +186,7 @@ def normalized(text: str) -> str:
     return str(int(number[1])) if number else text
 
 
-def as_written(value: Any) -> Any:
+def written_value(value: Any) -> Any:
     """Return a value whose ``str`` is the text of the input: "" if missing, 3 for 3.0."""
     if value is None or type(value).__name__ == "NAType" or value != value:
         return ""

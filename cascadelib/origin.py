@@ -12,9 +12,9 @@ from uuid import uuid4
 import numpy as np
 from numpy import ndarray as Array
 
-from .checks import known, unmasked
+from .checks import refuse_masked, validate_choice
 from .files import digest_of
-from .labels import aligned, as_text
+from .labels import align_values, as_text
 
 KEY = np.dtype("V6")  # an id in a file: six bytes of its digest
 CONTENT = np.dtype("<u4")  # the digest of a row's model outputs in a file
@@ -86,7 +86,7 @@ class Origin:
         classes = None if classes is None else tuple(str(c) for c in classes)
         if classes is not None and len(set(classes)) < len(classes):
             raise ValueError(f"class names repeat: {classes}")
-        labels = aligned(labels, "labels", sample_ids)
+        labels = align_values(labels, "labels", sample_ids)
         values = None
         if labels is not None:
             values, classes = _numbered_labels(labels, classes)
@@ -298,8 +298,8 @@ def _numbered_labels(labels: Any, classes: tuple[str, ...] | None) -> tuple[Arra
     listed = np.asarray(labels).tolist()
     if listed and all(isinstance(label, str) for label in listed):
         classes = classes or tuple(filter(None, sorted({*listed})))
-        labels = [classes.index(known(label, classes, "label")) for label in listed]
-    values = np.asarray(unmasked(labels, "labels"))
+        labels = [classes.index(validate_choice(label, classes, "label")) for label in listed]
+    values = np.asarray(refuse_masked(labels, "labels"))
     if values.ndim != 1 or values.dtype.kind not in "iu" and values.size:
         raise ValueError(
             f"labels must be integers, one per sample, not {values.dtype} of shape {values.shape}"
@@ -319,7 +319,9 @@ def _numbered_labels(labels: Any, classes: tuple[str, ...] | None) -> tuple[Arra
 
 def _checked_ids(sample_ids: Any, count: int) -> Array:
     """Return distinct ids as text [count], by default the row numbers."""
-    ids = np.asarray(range(count) if sample_ids is None else unmasked(sample_ids, "sample_ids"))
+    ids = np.asarray(
+        range(count) if sample_ids is None else refuse_masked(sample_ids, "sample_ids")
+    )
     if ids.shape != (count,):
         raise ValueError(f"sample_ids has shape {ids.shape} for {count} labels")
     ids = as_text(ids)

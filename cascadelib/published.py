@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from .checks import about
-from .files import LARGEST_JSON, folder_of, opened
+from .checks import error_context
+from .files import LARGEST_JSON, find_folder, open_regular_file
 
 TABLE = Path(__file__).with_name("models-2022-07.csv")
 COLUMNS = (
@@ -50,10 +50,10 @@ def models(path: str | Path = TABLE) -> pd.DataFrame:
     """
     path = Path(path)
     if not path.is_file():
-        path = folder_of(path.parent) / path.name
+        path = find_folder(path.parent) / path.name
     if not path.is_file():
         raise FileNotFoundError(f"no table {path}; data/imagenet-1k/tables.py makes one")
-    with opened(path, LARGEST_JSON) as file, about(str(path)):
+    with open_regular_file(path, LARGEST_JSON) as file, error_context(str(path)):
         table = pd.read_csv(file)
     missing = [c for c in ["model", *COLUMNS] if c not in table]
     if missing:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy import ndarray as Array
 
-from .checks import known
+from .checks import validate_choice
 
 F1 = "f1"
 
@@ -45,7 +45,7 @@ def score_of(name: str) -> Score:
         top = re.fullmatch("top([1-9][0-9]{0,8})", name)
         if top:
             return Score(name, int(top[1]), f"{name} accuracy")
-    return SCORES[known(name, [*SCORES, "top2", "top5"], "score")]
+    return SCORES[validate_choice(name, [*SCORES, "top2", "top5"], "score")]
 
 
 def f1_of(true_positives: Any, wrong: Any) -> Any:
@@ -59,7 +59,7 @@ def f1(correct: Array, positive: Array) -> float:
     return float(f1_of(np.count_nonzero(correct & positive), np.count_nonzero(~correct)))
 
 
-def pull_of(correct: Array, positive: Array) -> Array:
+def influence_on_f1(correct: Array, positive: Array) -> Array:
     """Compute the influence of each sample on F1, float64 array of shape (n_samples,).
 
     The standard error of F1 is that of the mean influence, and the standard error of a difference

@@ -25,7 +25,6 @@ from sklearn.utils.validation import (
     check_consistent_length,
     check_is_fitted,
     column_or_1d,
-    has_fit_parameter,
 )
 
 from .checks import check_count, checked_share
@@ -35,11 +34,10 @@ from .extraction.estimators import compute_probabilities
 from .fronts.exact import search
 from .guarantees.certificate import Certificate, certify
 from .guarantees.repeats import LEVEL
-from .labels import aligned
+from .labels import align_values, normalize_text
 from .methods.confidence_metrics import metric_of
 from .policy.policy import Policy
 from .store.logit_store import LogitStore
-from .store.tables.spelling import normalized
 
 MOST_ROWS = 4096  # rows of X that are searched for neighbours
 
@@ -352,7 +350,7 @@ class CascadeClassifier(ClassifierMixin, _BaseComposition):
         """Return {name: cost}, or raise ValueError if names repeat or a cost is not positive."""
         names = [name for name, _ in self.estimators]
         self._validate_names(names)
-        costs = list(aligned(self.costs, "costs", names))
+        costs = list(align_values(self.costs, "costs", names))
         if len(costs) != len(names):
             raise ValueError(f"{len(names)} estimators, {len(costs)} costs: give one cost each")
         for name, cost in zip(names, costs):
@@ -379,12 +377,6 @@ class CascadeClassifier(ClassifierMixin, _BaseComposition):
             groups = column_or_1d(in_order_of(index, groups, "groups"))
             check_consistent_length(X, groups)
         if weights is not None:
-            for name, model in self.estimators:
-                if not has_fit_parameter(model, "sample_weight"):
-                    raise ValueError(
-                        f"{name!r} ({type(model).__name__}) takes no sample_weight: leave it out, "
-                        "or use a classifier that takes it"
-                    )
             weights = _check_sample_weight(in_order_of(index, weights, "sample_weight"), X)
         return TrainingData(X, labels, classes, groups, weights, self.random_state)
 
@@ -529,7 +521,7 @@ def numbered_classes(y: Any, index: Any) -> tuple[Array, Array]:
         raise ValueError(f"y has one class only, {classes[0]!r}: give two or more")
     named: dict[str, Any] = {}
     for name in filter(lambda each: isinstance(each, str), classes.tolist()):
-        if (other := named.setdefault(normalized(name), name)) != name:
+        if (other := named.setdefault(normalize_text(name), name)) != name:
             raise ValueError(
                 f"y: the classes {other!r} and {name!r} differ by spelling alone: use one "
                 "spelling, or number the classes if they are different"
@@ -552,4 +544,4 @@ def in_order_of(index: Any, values: Any, what: str) -> Any:
             f"is unclear whether rows or index values match: give X the index of {what}, or give "
             f"{what}.to_numpy() if the rows match"
         )
-    return aligned(values, what, index.astype(str))
+    return align_values(values, what, index.astype(str))

@@ -18,10 +18,10 @@ from cascadelib.serve import Monitor, Record
 def record_of(line: str, models: tuple[str, ...]) -> Record:
     """Return the record of a line."""
     fields = json.loads(line)
-    answers = fields["answers"]
-    failures = ["error" if answer is None else "none" for answer in answers]
-    lists = (answers, fields["confidences"], failures, fields["costs"], [None] * len(answers))
-    record = Record(fields["id"], None, None, "none", -1, *lists)
+    record = Record(fields["id"])
+    for answer, *rest in zip(fields["answers"], fields["confidences"], fields["costs"]):
+        confidence, cost = rest
+        record.add(answer, confidence, "error" if answer is None else "none", cost, None)
     record.finish(models, latency=None)
     return record
 

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import cascadelib as cl
-from cascadelib.labels import aligned
+from cascadelib.labels import align_values
 
 K = 300
 RNG = np.random.default_rng(0)
@@ -193,11 +193,11 @@ def test_ids_are_compared_as_text():
     numbers = [3, 1, 2]
     for index in ([1, 2, 3], [1.0, 2.0, 3.0], ["1", "2", "3"], pd.Index([1, 2, 3], dtype="Int64")):
         series = pd.Series(["b", "c", "a"], index)
-        assert aligned(series, "labels", numbers).tolist() == ["a", "b", "c"]
-        assert aligned(series.to_dict(), "labels", numbers) == ["a", "b", "c"]
+        assert align_values(series, "labels", numbers).tolist() == ["a", "b", "c"]
+        assert align_values(series.to_dict(), "labels", numbers) == ["a", "b", "c"]
     dates = pd.date_range("2026-01-01", periods=3)
     by_date = pd.Series([0, 1, 2], dates)
-    assert aligned(by_date[::-1], "labels", dates).tolist() == [0, 1, 2]
+    assert align_values(by_date[::-1], "labels", dates).tolist() == [0, 1, 2]
 
 
 def test_repeated_ids_are_aligned_where_the_index_is_theirs():
@@ -227,7 +227,7 @@ REFUSED = {
         "labels: the index repeats 'q",
     ),
     "equal ids of a dict": (
-        lambda: aligned({1: "a", "1": "b"}, "labels", ["1", "2"]),
+        lambda: align_values({1: "a", "1": "b"}, "labels", ["1", "2"]),
         "labels: the index repeats '1'",
     ),
     "equal ids of labels=": (

@@ -8,14 +8,14 @@ import pytest
 
 from cascadelib import checks
 from cascadelib.checks import (
+    as_real_array,
     check_count,
     check_number,
     fits,
     items_of,
-    known,
     misfit,
-    reals,
     split_size,
+    validate_choice,
 )
 from cascadelib.methods.confidence_metrics import metric_of
 from cascadelib.scoring import score_of
@@ -44,7 +44,7 @@ def test_what_is_no_number_is_refused_by_name(value):
     with pytest.raises(ValueError, match="count must be a whole number of 1 or more, not "):
         check_count(value, "count")
     with pytest.raises(ValueError, match="unknown model .*; nearest: 'a'"):
-        known(value, ["a", "b"], "model")
+        validate_choice(value, ["a", "b"], "model")
 
 
 def test_numbers_of_every_library_are_numbers():
@@ -73,7 +73,7 @@ NO_ARRAYS = [
 @pytest.mark.parametrize("values", NO_ARRAYS, ids=repr)
 def test_what_holds_no_real_numbers_is_refused_by_name(values):
     with pytest.raises(ValueError, match="^confidence must be real numbers: "):
-        reals(values, "confidence")
+        as_real_array(values, "confidence")
 
 
 def test_real_numbers_are_float64():
@@ -83,8 +83,8 @@ def test_real_numbers_are_float64():
         np.array([1, 0], np.longdouble),
     ):
         assert (
-            reals(values, "confidence").tolist() == [1.0, 0.0]
-            and reals(values, "confidence").dtype == np.float64
+            as_real_array(values, "confidence").tolist() == [1.0, 0.0]
+            and as_real_array(values, "confidence").dtype == np.float64
         )
 
 
@@ -102,10 +102,10 @@ def test_tensors_are_arrays_but_no_numbers():
         with pytest.raises(ValueError, match="limit must be a (whole )?number"):
             check(torch.tensor(1.0), "limit")
     with pytest.raises(ValueError, match="unknown model .*; nearest: 'a'"):
-        known(torch.tensor(1.0), ["a", "b"], "model")
+        validate_choice(torch.tensor(1.0), ["a", "b"], "model")
     with pytest.raises(ValueError, match="^confidence must be real numbers: "):
-        reals(torch.ones(2, requires_grad=True), "confidence")
-    halves = reals(torch.tensor([1, 0], dtype=torch.float16), "confidence")
+        as_real_array(torch.ones(2, requires_grad=True), "confidence")
+    halves = as_real_array(torch.tensor([1, 0], dtype=torch.float16), "confidence")
     assert halves.tolist() == [1.0, 0.0] and halves.dtype == np.float64
     assert items_of(torch.tensor(2)) == [2]
 
@@ -126,12 +126,12 @@ def test_a_number_in_a_name_is_of_plain_digits(digit):
 
 
 def test_nearest_names():
-    assert known("a", "abc", "letter") == "a"
+    assert validate_choice("a", "abc", "letter") == "a"
     with pytest.raises(ValueError, match="unknown metric 'entropi'; nearest: 'entropy'"):
-        known("entropi", ["max_softmax", "entropy"], "metric")
+        validate_choice("entropi", ["max_softmax", "entropy"], "metric")
     long = "x" * 70 + "end"
     with pytest.raises(ValueError, match=f"nearest: '{long}'"):
-        known("x" * 70, [long, "other"], "model")
+        validate_choice("x" * 70, [long, "other"], "model")
 
 
 def test_the_work_for_a_suggestion_is_bounded(monkeypatch):
@@ -140,7 +140,7 @@ def test_the_work_for_a_suggestion_is_bounded(monkeypatch):
         checks, "get_close_matches", lambda word, names, **_: seen.extend([word, *names]) or []
     )
     with pytest.raises(ValueError, match="unknown model"):
-        known("a" * 9000, [f"{i}" * 100 for i in range(9000)], "model")
+        validate_choice("a" * 9000, [f"{i}" * 100 for i in range(9000)], "model")
     assert len(seen) <= 3001 and max(map(len, seen)) <= 64
 
 

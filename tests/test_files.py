@@ -16,17 +16,17 @@ from cascadelib.files import (
     digest_of,
     file_digest,
     file_name,
-    folder_of,
+    find_folder,
+    is_usable_json,
     leftovers,
     located,
-    naming,
-    opened,
-    parsed,
+    name_path_in_errors,
+    open_regular_file,
+    parse_json_object,
     read_json,
     remove_leftovers,
-    replacing,
+    replace_atomically,
     short_path,
-    usable,
 )
 
 JSON = st.recursive(
@@ -57,14 +57,14 @@ def test_names_that_no_file_can_have_are_refused(name, said):
 def test_a_file_appears_whole_or_never(tmp_path):
     path = tmp_path / "a.json"
     path.write_text("old")
-    with pytest.raises(RuntimeError), replacing(path) as temporary:
+    with pytest.raises(RuntimeError), replace_atomically(path) as temporary:
         temporary.write_text("half")
         assert path.read_text() == "old"
         assert leftovers(tmp_path) == [temporary]
         raise RuntimeError("the writer stops")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
-    with replacing(path) as temporary:
+    with replace_atomically(path) as temporary:
         temporary.write_text("new")
     assert path.read_text() == "new"
     assert list(tmp_path.iterdir()) == [path]
@@ -81,13 +81,13 @@ def test_what_killed_writers_left_is_swept_and_nothing_else(tmp_path):
 
 def test_an_error_of_the_disk_names_the_file_that_was_asked_for(tmp_path):
     path = tmp_path / "none" / "a.json"
-    with pytest.raises(FileNotFoundError) as caught, replacing(path) as temporary:
+    with pytest.raises(FileNotFoundError) as caught, replace_atomically(path) as temporary:
         temporary.write_text("new")
     assert caught.value.filename == str(path)
-    with pytest.raises(OSError) as unnamed, naming(path):
+    with pytest.raises(OSError) as unnamed, name_path_in_errors(path):
         raise OSError(28, "No space left on device")
     assert unnamed.value.filename == str(path)
-    with pytest.raises(OSError) as other, naming(path):
+    with pytest.raises(OSError) as other, name_path_in_errors(path):
         raise OSError(28, "No space left on device", "another")
     assert other.value.filename == "another"
 
@@ -95,16 +95,19 @@ def test_an_error_of_the_disk_names_the_file_that_was_asked_for(tmp_path):
 def test_only_regular_files_of_some_bytes_are_opened(tmp_path):
     path = tmp_path / "a.json"
     path.write_text("{}")
-    with opened(path) as file:
+    with open_regular_file(path) as file:
         assert file.read() == b"{}"
-    with pytest.raises(ValueError, match="more than 1 bytes"), opened(path, 1):
+    with pytest.raises(ValueError, match="more than 1 bytes"), open_regular_file(path, 1):
         pass
     (tmp_path / "empty").touch()
     os.mkfifo(tmp_path / "pipe")
     for name in ("empty", "pipe", "/dev/zero", str(tmp_path)):
         with pytest.raises(ValueError, match="not a regular file, or an empty one"):
             file_digest(tmp_path / name)
-    with pytest.raises(ValueError, match="is an address"), opened(Path("https://host.example/a")):
+    with (
+        pytest.raises(ValueError, match="is an address"),
+        open_regular_file(Path("https://host.example/a")),
+    ):
         pass
 
 
@@ -113,7 +116,7 @@ def test_a_digest_is_that_of_the_value_whatever_the_order_of_its_keys(value):
     there = {"a": value, "b": 1}
     assert digest_of(there) == digest_of(dict(reversed(there.items())))
     assert digest_of(there) != digest_of({"a": [value], "b": 1})
-    assert usable(value)
+    assert is_usable_json(value)
 
 
 def test_values_that_no_reader_can_use_are_found():
@@ -121,7 +124,7 @@ def test_values_that_no_reader_can_use_are_found():
     for _ in range(60):
         deep = [deep]
     for value in (deep, math.nan, math.inf, 10**400, "\ud800", {"a": [math.nan]}, {"\ud800": 1}):
-        assert not usable(value)
+        assert not is_usable_json(value)
 
 
 @pytest.mark.parametrize(
@@ -136,7 +139,7 @@ def test_values_that_no_reader_can_use_are_found():
 )
 def test_what_is_no_object_of_json_is_named(text, said, tmp_path):
     with pytest.raises(ValueError, match=f"policy: .*{said}"):
-        parsed(text, "policy")
+        parse_json_object(text, "policy")
     path = tmp_path / "policy.json"
     path.write_text(text)
     with pytest.raises(ValueError, match=r"policy\.json: .*" + said):
@@ -147,7 +150,7 @@ def test_bundled_folders_are_found_from_anywhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert located("data/reviews") == ROOT / "data" / "reviews"
     (tmp_path / "data" / "reviews").mkdir(parents=True)
-    assert folder_of("data/reviews") == Path("data/reviews")  # here comes first
+    assert find_folder("data/reviews") == Path("data/reviews")  # here comes first
     with pytest.raises(FileNotFoundError, match="no folder data/none here"):
         located("data/none")
     assert short_path(ROOT / "data" / "reviews") == str(Path("data", "reviews"))

@@ -5,17 +5,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cascadelib.labels import as_text, chosen_rows
+from cascadelib.labels import as_text, select_rows
 
 
 @given(st.lists(st.integers(-5, 4), min_size=1, max_size=9))
 def test_rows_are_chosen_as_numpy_does(indices):
-    np.testing.assert_array_equal(chosen_rows(indices, 5), np.arange(5)[indices])
+    np.testing.assert_array_equal(select_rows(indices, 5), np.arange(5)[indices])
 
 
 def test_rows_of_masks_and_slices():
-    assert chosen_rows([True, False, True], 3).tolist() == [0, 2]
-    assert chosen_rows(slice(None, None, -2), 5).tolist() == [4, 2, 0]
+    assert select_rows([True, False, True], 3).tolist() == [0, 2]
+    assert select_rows(slice(None, None, -2), 5).tolist() == [4, 2, 0]
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ def test_rows_of_masks_and_slices():
 )
 def test_rows_that_there_are_not_are_refused(indices, said):
     with pytest.raises(ValueError, match=said):
-        chosen_rows(indices, 3)
+        select_rows(indices, 3)
 
 
 def test_text_is_what_stands_for_a_value():

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tables_of_scores import binary_table, slow_f1
 
-from cascadelib.scoring import f1, f1_of, pull_of
+from cascadelib.scoring import f1, f1_of, influence_on_f1
 
 
 @given(st.integers(0, 10**6), st.integers(1, 30), st.sampled_from([0.0, 0.5, 1.0]))
@@ -26,7 +26,7 @@ def test_pulls_are_slopes_of_f1(seed, k, share):
     predicted, _, labels, _ = binary_table(seed, 1, k, 3, share)
     correct = predicted[0] == labels
     positive = labels == 1
-    pulls = pull_of(correct, positive)
+    pulls = influence_on_f1(correct, positive)
     for sample in range(k):
         weight = np.ones(k)
         weight[sample] += 1e-6

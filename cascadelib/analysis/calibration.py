@@ -8,7 +8,7 @@ import pandas as pd
 from numpy import ndarray as Array
 from scipy.stats import norm, rankdata
 
-from ..checks import check_count, known
+from ..checks import check_count, validate_choice
 from ..evaluation.intervals import LEVEL, with_ends
 from ..methods.confidence_metrics import BLOCK_ROWS, softmax
 from ..methods.method import cached_confidence, cached_temperature
@@ -49,7 +49,7 @@ def bin_numbers(confidence: Array, bins: int = 15, binning: str = "equal_width")
     contain about n_samples / bins samples each, by rank. Equal confidences share their mean rank,
     so they are never separated.
     """
-    if known(binning, ("equal_width", "equal_mass"), "binning") == "equal_width":
+    if validate_choice(binning, ("equal_width", "equal_mass"), "binning") == "equal_width":
         return np.digitize(confidence, np.linspace(0, 1, bins + 1)[1:-1], right=True)
     shares = (rankdata(confidence) - 0.5) / len(confidence)
     return np.minimum((shares * bins).astype(np.int64), bins - 1)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..checks import about, known
+from ..checks import error_context, validate_choice
 from ..evaluation.evaluation import correct_alone, quality
 from ..evaluation.intervals import LEVEL, difference_interval, paired_difference_interval, with_ends
 from ..evaluation.run import evaluate
@@ -216,7 +216,7 @@ def same_samples(store: Store, other: Store) -> Store:
             f"{other.origin.split!r}, the first is {missing[0]!r}: they cannot be paired"
         )
     part = store.take([position[sample] for sample in wanted])
-    with about(f"splits {store.origin.split!r} and {other.origin.split!r}"):
+    with error_context(f"splits {store.origin.split!r} and {other.origin.split!r}"):
         part.origin.check_same(other.origin.sample_ids, other.origin.values)
     return part
 
@@ -233,7 +233,7 @@ def check_same_task(store: Store, other: Store) -> None:
             f"difference at class {first}; map the labels of one to the other's before extracting"
         )
     for name in store.models.index:
-        known(name, other.models.index, "model of the other split")
+        validate_choice(name, other.models.index, "model of the other split")
     here = store.class_count
     there = other.class_count
     if here and there and here != there:

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..checks import about, known
-from ..files import opened
+from ..checks import error_context, validate_choice
+from ..files import open_regular_file
 from ..scoring import most_given
 
 METRICS = ("acc", "exact_match")
@@ -24,7 +24,7 @@ MAX_LOG_BYTES = 2**30  # bytes of a log
 @contextmanager
 def locate_errors(where: str) -> Iterator[None]:
     """Add the line to errors, and convert errors of incomplete lines to ValueError."""
-    with about(where):
+    with error_context(where):
         try:
             yield
         except (KeyError, TypeError, IndexError, AttributeError) as error:
@@ -33,7 +33,7 @@ def locate_errors(where: str) -> Iterator[None]:
 
 def read_json_lines(path: str | os.PathLike) -> Iterator[tuple[str, dict]]:
     """Yield (location, object) of each line of a JSONL file that is not blank."""
-    with opened(Path(path), MAX_LOG_BYTES) as file:
+    with open_regular_file(Path(path), MAX_LOG_BYTES) as file:
         for number, line in enumerate(file, 1):
             where = f"{path}, line {number}"
             if line.strip():
@@ -98,7 +98,7 @@ def chat_completions(
     >>> frame.round(3).to_dict("records")
     [{'sample': 'query 1', 'model': 'small', 'prediction': 'yes', 'confidence': 0.882}]
     """
-    known(logprobs, ["sum", "mean"], "value of logprobs")
+    validate_choice(logprobs, ["sum", "mean"], "value of logprobs")
     rows = []
     for file in sorted(Path(path).glob("*.jsonl")) or [Path(path)]:
         for where, line in read_json_lines(file):
@@ -135,7 +135,7 @@ def parse_completion(
     row = {"sample": str(line["custom_id"]), "model": model}
     row |= {"prediction": prediction, "confidence": confidence}
     if prices is not None:
-        prompt, completed = prices[known(model, prices, "model with a price")]
+        prompt, completed = prices[validate_choice(model, prices, "model with a price")]
         usage = completion["usage"]
         spent = prompt * usage["prompt_tokens"] + completed * usage["completion_tokens"]
         row["cost"] = spent / 1e6
@@ -198,13 +198,8 @@ def lm_eval_samples(
     for model, path in paths.items():
         for where, line in read_json_lines(path):
             with locate_errors(where):
-                rows.append(
-                    {
-                        "sample": str(line["doc_id"]),
-                        "model": model,
-                        **parse_sample(line, metric, answer),
-                    }
-                )
+                row = {"sample": str(line["doc_id"]), "model": model}
+                rows.append(row | parse_sample(line, metric, answer))
     return pd.DataFrame(rows)
 
 
@@ -214,29 +209,25 @@ def parse_sample(line: dict, metric: str | None, answer: Callable[[str], str]) -
     if not found:
         raise ValueError(f"no {metric or ' or '.join(METRICS)} in the line: pass metric=…")
     responses = line["resps"]
-    if isinstance(responses[0][0], str):
-        filtered = line.get("filtered_resps")
-        prediction, confidence = measure_agreement(responses[0], filtered, answer)
-    else:
+    generations = responses[0]
+    if not isinstance(generations[0], str):  # multiple choice
         likelihood = np.array([float(choice[0][0]) for choice in responses])
         prediction = str(int(np.argmax(likelihood)))
         confidence = float(1 / np.exp(likelihood - likelihood.max()).sum())
+    else:
+        first = line["filtered_resps"][0] if line.get("filtered_resps") else generations
+        if isinstance(first, list):
+            answers = [text.strip() for text in first]
+            prediction = answers[0]
+        else:
+            answers = list(map(answer, generations))
+            prediction = first.strip()
+        confidence = answers.count(prediction) / len(answers)
+        if not confidence:
+            raise ValueError(
+                f"none of {len(answers)} generations is the filtered answer {prediction!r}: pass "
+                "answer=, a function from a generation to its answer"
+            )
+        if len(answers) == 1:
+            confidence = math.nan
     return {"prediction": prediction, "confidence": confidence, "correct": float(line[found[0]])}
-
-
-def measure_agreement(
-    raw: list[str], filtered: list | None, answer: Callable[[str], str]
-) -> tuple[str, float]:
-    """Return the scored answer and the share of the generations that agree."""
-    first = filtered[0] if filtered else raw
-    answers = (
-        [text.strip() for text in first] if isinstance(first, list) else list(map(answer, raw))
-    )
-    prediction = first.strip() if isinstance(first, str) else answers[0]
-    share = answers.count(prediction) / len(answers)
-    if not share:
-        raise ValueError(
-            f"none of {len(answers)} generations is the filtered answer {prediction!r}: pass "
-            "answer=, a function from a generation to its answer"
-        )
-    return prediction, share if len(answers) > 1 else math.nan

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from ..checks import known
-from ..files import opened
+from ..checks import validate_choice
+from ..files import open_regular_file
 from .samples import Labelled
 
 # Usual formats of photographs. Pillow reads some others by starting other programs (Ghostscript for
@@ -33,7 +33,7 @@ class File:
 
     def raw(self) -> bytes:
         """Return the file's bytes."""
-        with opened(self.path, MAX_IMAGE_BYTES) as file:
+        with open_regular_file(self.path, MAX_IMAGE_BYTES) as file:
             return file.read()
 
     def __call__(self) -> Image.Image:
@@ -42,7 +42,7 @@ class File:
         before = ImageFile.LOAD_TRUNCATED_IMAGES
         ImageFile.LOAD_TRUNCATED_IMAGES = False
         try:
-            with opened(path, MAX_IMAGE_BYTES) as file:
+            with open_regular_file(path, MAX_IMAGE_BYTES) as file:
                 return decode_image(file, self.mode)
         except FileNotFoundError:
             raise ValueError(
@@ -272,7 +272,7 @@ def image_folder(
     >>> images
     <Photographs pets: 2 images, 2 classes>
     """
-    known(mode, ("RGB", "L"), "mode")
+    validate_choice(mode, ("RGB", "L"), "mode")
     root = check_folder(folder, "a folder of images for each class")
     found = list_class_folders(root)
     if not found:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 
-from ..labels import aligned, chosen_rows
+from ..labels import align_values, select_rows
 from ..origin import origin_of
 
 
@@ -73,7 +73,7 @@ class Labelled:
         Samples, Texts or Photographs
             Data set of the same type.
         """
-        rows = chosen_rows(indices, len(self), self.sample_ids)
+        rows = select_rows(indices, len(self), self.sample_ids)
         if isinstance(self.inputs, tuple):
             inputs = tuple(self.inputs[row] for row in rows)
         else:
@@ -125,14 +125,14 @@ class Samples(Labelled):
         ids = self.sample_ids
         if ids is None:
             ids = getattr(self.inputs, "index", None) if hasattr(self.inputs, "axes") else None
-        inputs = aligned(self.inputs, "inputs", ids)
+        inputs = align_values(self.inputs, "inputs", ids)
         if not isinstance(inputs, torch.Tensor):
             inputs = np.asanyarray(inputs)
             if inputs.dtype.kind not in "biuf":
                 raise ValueError(
                     "inputs must be a numeric numpy array or a torch tensor [samples, …]"
                 )
-        labels = aligned(self.labels, "labels", ids)
+        labels = align_values(self.labels, "labels", ids)
         if isinstance(labels, torch.Tensor):
             labels = labels.cpu().numpy()
         vars(self).update(inputs=inputs, labels=labels)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..checks import items_of, known
+from ..checks import items_of, validate_choice
 from .samples import Labelled
 
 
@@ -147,7 +147,7 @@ def table(
     name = dataset or "the table"
 
     def column(key: str) -> pd.Series:
-        return frame[known(key, frame.columns, f"column of {name}")]
+        return frame[validate_choice(key, frame.columns, f"column of {name}")]
 
     ids = None if sample_id is None else column(sample_id).astype(str).to_numpy()
     parts = [column(key).tolist() for key in items_of(text)]
@@ -170,6 +170,6 @@ def _read_table(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise FileNotFoundError(f"no table {path}")
     try:
-        return readers[known(path.suffix, readers, "kind of table")](path)
+        return readers[validate_choice(path.suffix, readers, "kind of table")](path)
     except (pd.errors.ParserError, UnicodeDecodeError, OSError) as error:
         raise ValueError(f"{path} cannot be read as a table: {error}") from None

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy import ndarray as Array
 
-from ..checks import known
+from ..checks import validate_choice
 from ..methods.method import Method, method_named
 from ..scoring import F1, f1, score_of
 from ..stages import Outcome, stage_of
@@ -74,7 +74,11 @@ def stages_of(
     """
     check_store(store)
     index = store.models.index
-    names = [known(name, index, "model of this store") for models in cascades for name in models]
+    names = [
+        validate_choice(name, index, "model of this store")
+        for models in cascades
+        for name in models
+    ]
     names = list(dict.fromkeys(names))
     stage = stage_of(store.outcome(names, method, score))
     prefixes = []

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy import ndarray as Array
 
-from ..checks import check_costs, reals
-from ..labels import aligned
+from ..checks import as_real_array, check_costs
+from ..labels import align_values
 
 
 def pareto_front(cost: Array, accuracy: Array) -> Array:
@@ -47,7 +47,9 @@ def pareto_front(cost: Array, accuracy: Array) -> Array:
     >>> cl.pareto_front([1.0, 5.0, 8.0, 3.0], [0.80, 0.85, 0.92, 0.90]).tolist()
     [0, 3, 2]
     """
-    accuracy = np.asarray(aligned(accuracy, "accuracy", *getattr(cost, "axes", ())), np.float64)
+    accuracy = np.asarray(
+        align_values(accuracy, "accuracy", *getattr(cost, "axes", ())), np.float64
+    )
     cost = np.asarray(cost, np.float64)
     if np.isnan(cost).any() or np.isnan(accuracy).any():
         raise ValueError("cost and accuracy must not be nan")
@@ -117,7 +119,7 @@ class Baseline:
     hull: Array = field(init=False)
 
     def __post_init__(self) -> None:
-        accuracy = aligned(self.accuracy, "accuracy", *getattr(self.cost, "axes", ()))
+        accuracy = align_values(self.accuracy, "accuracy", *getattr(self.cost, "axes", ()))
         self.accuracy = np.asarray(accuracy, np.float64)
         self.cost = check_costs(self.cost)
         if self.names is None:
@@ -131,7 +133,7 @@ class Baseline:
         This is the cost of the cheapest model at or below its accuracy, and nan above the best
         model.
         """
-        at = reals(accuracy, "accuracy")
+        at = as_real_array(accuracy, "accuracy")
         cost = np.interp(at, self.accuracy[self.hull], self.cost[self.hull])
         return np.where(at <= self.accuracy[self.hull[-1]], cost, np.nan)[()]
 
@@ -163,7 +165,9 @@ def least_cost(cost: Array, accuracy: Array, at: Any) -> Any:
 
     Cost and accuracy both rise along the front.
     """
-    return np.append(cost, np.inf)[np.searchsorted(accuracy, reals(at, "accuracy"), side="left")]
+    return np.append(cost, np.inf)[
+        np.searchsorted(accuracy, as_real_array(at, "accuracy"), side="left")
+    ]
 
 
 def improvement_factor(baseline_cost: Any, cost: Any) -> Any:

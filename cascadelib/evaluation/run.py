@@ -10,7 +10,7 @@ from numpy import ndarray as Array
 
 from ..methods.thresholds import exit_stages
 from ..origin import join_origins
-from ..scoring import F1, pull_of
+from ..scoring import F1, influence_on_f1
 from ..stages import Outcome
 from ..store.protocol import Store
 from .evaluation import baseline_of, check_store, mean_cost, paid_by, quality, stages_of
@@ -86,7 +86,7 @@ class Run:
         """
         if self.point.score != F1:
             return np.asarray(self.correct, np.float64)
-        return pull_of(self.correct, self.store.positives())
+        return influence_on_f1(self.correct, self.store.positives())
 
     @property
     def exit_rates(self) -> tuple[float, ...]:

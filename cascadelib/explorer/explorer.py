@@ -20,10 +20,10 @@ import ipywidgets as widgets
 import numpy as np
 import traitlets
 
-from ..checks import brief, check_number, items_of, known
+from ..checks import brief, check_number, items_of, validate_choice
 from ..evaluation.point import Point
 from ..evaluation.run import Run, evaluate
-from ..files import replacing, short_path
+from ..files import replace_atomically, short_path
 from ..front_end import displays_widgets
 from ..fronts.front import Front
 from ..fronts.selection import pick
@@ -254,7 +254,7 @@ class Explorer(anywidget.AnyWidget):
         packed = self.pack.to_bytes(self.describe() | {"state": self.state})
         title = f"Model cascades on {self.splits.store.origin.dataset or 'your data'}"
         text = page_html(title, packed, still_html(self.runs, self.state))
-        with replacing(Path(path)) as temporary:
+        with replace_atomically(Path(path)) as temporary:
             temporary.write_text(text, encoding="utf-8")
         return Path(path)
 
@@ -277,7 +277,9 @@ class Explorer(anywidget.AnyWidget):
         seconds = message.get("seconds")
         names = {kind: message.get(kind) for kind in KINDS}
         try:
-            choice = self.splits.choice(("",) * known(n, self.splits.lengths, "length"), **names)
+            choice = self.splits.choice(
+                ("",) * validate_choice(n, self.splits.lengths, "length"), **names
+            )
             if seconds is not None:
                 check_number(seconds, "seconds", "a number up to 3600", 0, 3600)
         except ValueError as error:

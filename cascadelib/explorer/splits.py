@@ -6,10 +6,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import parse_qs, urlencode
 
-import numpy as np
 import pandas as pd
 
-from ..checks import about, brief, known
+from ..checks import brief, error_context, validate_choice
 from ..evaluation.evaluation import check_store
 from ..fronts.exact import SearchTask, search
 from ..fronts.front import Front
@@ -60,18 +59,6 @@ def methods_of(store: Store, source: Any) -> tuple[dict[str, Method | None], str
     return methods, first
 
 
-def is_same_split(store: Store, other: Store) -> bool:
-    """Return whether two stores have the same samples and outputs, so that none is held out."""
-    here = store.origin
-    there = other.origin
-    if here.fingerprint != there.fingerprint:
-        return False
-    name = store.models.index[:1]
-    outputs = here.contents(name)
-    others = there.contents(name)
-    return outputs is not None and others is not None and np.array_equal(outputs, others)
-
-
 @dataclass(eq=False)
 class ExploredSplits:
     """The selection split and, if there is one, the held-out split, with their searches.
@@ -115,14 +102,11 @@ class ExploredSplits:
     def __post_init__(self) -> None:
         check_store(self.store)
         self.stores = {"validation": self.store}
-        self.certified = [point for each in self.certificates for point in each.certified]
-        self.check_certificates()
         if self.held_out is not None:
             check_store(self.held_out)
-            for name in self.store.models.index:
-                known(name, self.held_out.models.index, "model of the held-out split")
-            if not is_same_split(self.store, self.held_out):
-                self.stores["held-out"] = self.held_out
+            self.stores["held-out"] = self.held_out
+        self.certified = [point for each in self.certificates for point in each.certified]
+        self.check_splits()
         self.source: Any = self.front or next(iter(self.certified), None)
         self.tasks: dict[tuple, SearchTask] = {}
         self.methods, self.first = methods_of(self.store, self.source)
@@ -137,8 +121,11 @@ class ExploredSplits:
         lengths.update(len(point.models) for point in self.certified)
         self.lengths = sorted(lengths.union(kind[-1] for kind in self.fronts)) or [1]
 
-    def check_certificates(self) -> None:
-        """Raise ValueError if certificates differ in their guarantee or have held-out samples."""
+    def check_splits(self) -> None:
+        """Raise ValueError if models are missing, or if certificates do not fit each other."""
+        if self.held_out is not None:
+            for name in self.store.models.index:
+                validate_choice(name, self.held_out.models.index, "model of the held-out split")
         promises = {(each.promise, each.samples) for each in self.certificates}
         if len(promises) > 1:
             raise ValueError(
@@ -147,7 +134,7 @@ class ExploredSplits:
             )
         for point in self.certified:
             for name in point.models:
-                known(name, self.store.models.index, "model of the certificate")
+                validate_choice(name, self.store.models.index, "model of the certificate")
             if self.held_out is None:
                 continue
             common = samples_in_common(point.selected_on, self.held_out.origin)
@@ -186,9 +173,9 @@ class ExploredSplits:
         """Return a :class:`Choice`, or raise ValueError for an unavailable name."""
         return Choice(
             models=tuple(models),
-            method=known(method, self.methods, "method"),
-            cost=known(cost, self.costs, "cost"),
-            score=known(score, self.scores, "score"),
+            method=validate_choice(method, self.methods, "method"),
+            cost=validate_choice(cost, self.costs, "cost"),
+            score=validate_choice(score, self.scores, "score"),
         )
 
     def metric(self, choice: Choice) -> Any:
@@ -241,7 +228,7 @@ def parse_goal(text: str) -> dict[str, Any]:
     name, _, value = text.partition(":")
     if name in GOALS_WITH_NUMBER and re.fullmatch(r"[\d.e+-]+", value):
         return {name: float(value)}
-    return {"goal": known(text, GOALS, "goal")}
+    return {"goal": validate_choice(text, GOALS, "goal")}
 
 
 def format_state(
@@ -258,7 +245,7 @@ def parse_state(text: str, splits: ExploredSplits) -> tuple[Choice, tuple[float,
 
     Raises ValueError that begins with "state" if a part is wrong or unavailable on these splits.
     """
-    with about("state"):
+    with error_context("state"):
         if not isinstance(text, str):
             raise ValueError(f"it must be the text of another explorer's .state, not {brief(text)}")
         parts = parse_qs(
@@ -269,7 +256,7 @@ def parse_state(text: str, splits: ExploredSplits) -> tuple[Choice, tuple[float,
             max_num_fields=99,
         )
         for key in parts:
-            known(key, ["models", "thresholds", "goal", *KINDS], "part")
+            validate_choice(key, ["models", "thresholds", "goal", *KINDS], "part")
         names = {key: " ".join(parts.get(key, [])) for key in KINDS}
         models = parts.get("models", [])
         choice = splits.choice(models, **names)
@@ -279,7 +266,7 @@ def parse_state(text: str, splits: ExploredSplits) -> tuple[Choice, tuple[float,
             for text in parts.get("thresholds", [])
         )
         cost_of = dict(zip(splits.store.models.index, splits.store.costs(choice.cost)))
-        costs = [cost_of[known(name, cost_of, "model")] for name in models]
+        costs = [cost_of[validate_choice(name, cost_of, "model")] for name in models]
         rising = len(set(models)) == len(models) and costs == sorted(costs)
         count = len(thresholds)
         if len(models) not in splits.lengths or not rising or count != len(models) - 1:

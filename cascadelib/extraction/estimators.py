@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..checks import brief
-from ..labels import aligned
+from ..labels import align_values
 from ..store.logit_store import LogitStore
 
 
@@ -37,7 +37,7 @@ def extract_estimators(
     :meth:`LogitStore.create` and :meth:`LogitStore.add`.
     """
     inputs, labels = dataset
-    labels = aligned(labels, "labels", *getattr(inputs, "axes", ()))
+    labels = align_values(labels, "labels", *getattr(inputs, "axes", ()))
     classes = np.unique(np.concatenate([one.classes_ for one in estimators.values()]))
     store = LogitStore.create(path, np.asarray(labels).astype(str), classes=classes)
     for name, estimator in estimators.items():

@@ -15,7 +15,7 @@ import torch
 from filelock import FileLock, Timeout
 from torch import distributed
 
-from ..files import SUFFIX, digest_of, file_name, replacing
+from ..files import SUFFIX, digest_of, file_name, replace_atomically
 from ..store.formats import Output, encoded
 
 PARTIAL = ".partial"  # folder of the shards, in the store
@@ -167,7 +167,7 @@ class Shards:
         path = self._file(model, start, stop)
         path.parent.mkdir(exist_ok=True, parents=True)
         # Without fsync, since a damaged shard fails its SHA-256 and is computed again.
-        with replacing(path, durable=False) as temporary:
+        with replace_atomically(path, durable=False) as temporary:
             temporary.write_bytes(
                 encoded(logits, {"run": digest_of(run), "batch_seconds": batch_seconds})
             )

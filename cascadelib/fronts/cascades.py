@@ -19,13 +19,13 @@ from numpy import ndarray as Array
 
 from ..checks import (
     POSITIVE,
+    as_real_array,
     brief,
     check_costs,
     check_count,
     check_number,
     items_of,
-    reals,
-    unmasked,
+    refuse_masked,
 )
 from ..methods.thresholds import LARGEST
 from ..stages import StageFunction, stage_of
@@ -261,7 +261,7 @@ class Outcomes:
         key = self.key(prefix)
         if key not in self.kept_correct:
             values = self.stage.correct(prefix)  # without the confidence, which may cost more
-            correct = np.asarray(unmasked(values, f"correctness after models {prefix}"))
+            correct = np.asarray(refuse_masked(values, f"correctness after models {prefix}"))
             if correct.dtype != bool and not np.isin(correct, (0, 1)).all():
                 raise ValueError(
                     f"correctness after models {prefix} is not boolean: the exact search counts "
@@ -281,7 +281,7 @@ class Outcomes:
 
     def confidence(self, prefix: tuple) -> Array:
         """Return the confidence after a prefix, float64 (k,), or raise a ValueError for nan."""
-        confidence = reals(self.stage(prefix)[1], f"confidence after models {prefix}")
+        confidence = as_real_array(self.stage(prefix)[1], f"confidence after models {prefix}")
         missing = np.isnan(confidence)
         if missing.any():
             raise ValueError(

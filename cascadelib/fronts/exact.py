@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..checks import check_costs, items_of, known, reals, unmasked
+from ..checks import as_real_array, check_costs, items_of, refuse_masked, validate_choice
 from ..evaluation.evaluation import baseline_of, check_store, resolve_options
 from ..evaluation.pareto import Baseline
 from ..front_end import watched
-from ..labels import aligned
+from ..labels import align_values
 from ..methods.confidence_metrics import confidence as confidence_of
 from ..methods.expected import expected_outcomes
 from ..methods.method import METHODS, Method
@@ -165,9 +165,9 @@ def search_arrays(
     ([[0, 1], [0, 1]], [[-inf], [0.45]])
     """
     axes: Any = getattr(correct, "axes", None) or getattr(confidence, "axes", ())
-    cost = aligned(cost, "cost", *axes)
-    confidence = reals(aligned(confidence, "confidence", *axes), "confidence")
-    correct = np.asarray(unmasked(correct, "correct"))
+    cost = align_values(cost, "cost", *axes)
+    confidence = as_real_array(align_values(confidence, "confidence", *axes), "confidence")
+    correct = np.asarray(refuse_masked(correct, "correct"))
     same = correct.ndim == 2 and correct.shape == confidence.shape
     if not same or len(check_costs(cost)) != len(correct):
         shapes = f"correct {correct.shape}, confidence {confidence.shape}, cost {np.shape(cost)}"
@@ -183,8 +183,8 @@ def candidate_names(models: Any, names: list[str], baseline: Baseline) -> list[s
     """Return the candidates for "all", a list of names, or "pareto" (the single-model front)."""
     if isinstance(models, str):
         sets = {"all": names, "pareto": [baseline.names[i] for i in baseline.front]}
-        return sets[known(models, sets, "set of models (or list their names)")]
-    chosen = [known(name, names, "model") for name in items_of(models)]
+        return sets[validate_choice(models, sets, "set of models (or list their names)")]
+    chosen = [validate_choice(name, names, "model") for name in items_of(models)]
     if len(set(chosen)) < max(len(chosen), 1):
         raise ValueError(f"models must name one model or more, none of them twice, not {chosen}")
     return chosen

@@ -9,7 +9,7 @@ import numpy as np
 from numpy import ndarray as Array
 from scipy.signal import find_peaks
 
-from ..checks import POSITIVE, check_number, known
+from ..checks import POSITIVE, check_number, validate_choice
 from ..evaluation.point import Point
 from ..evaluation.run import Run, evaluate
 from .front import Front
@@ -127,7 +127,7 @@ def check_goal(front: Any, goal: str | None, bounds: tuple, caution: float | Non
             "accuracy=, loss=, budget="
         )
     if goal is not None:
-        known(goal, GOALS, "goal")
+        validate_choice(goal, GOALS, "goal")
     if caution is not None:
         caution = check_number(caution, "caution", "standard errors, 0 or more", 0, POSITIVE[1])
     if goal == "max_improvement":

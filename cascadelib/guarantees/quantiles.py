@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..checks import about, check_count, items_of, known
+from ..checks import check_count, error_context, items_of, validate_choice
 from ..evaluation.evaluation import check_store, outcomes_of, resolve_options
 from ..evaluation.point import Point
 from ..evaluation.run import evaluate
@@ -75,11 +75,13 @@ def ladder(
     """
     check_store(store)
     steps = check_count(steps, "steps")
-    with about(
+    with error_context(
         "a ladder needs the costs of all its models (the last one's rows may have confidence −inf "
         "and no prediction)"
     ):
-        names = tuple(known(name, store.models.index, "model") for name in items_of(models))
+        names = tuple(
+            validate_choice(name, store.models.index, "model") for name in items_of(models)
+        )
     if len(set(names)) < max(len(names), 2):
         raise ValueError(f"a ladder needs two distinct models or more, not {list(names)}")
     chosen, score, cost = resolve_options(store, method)

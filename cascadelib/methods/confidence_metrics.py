@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy import ndarray as Array
 
-from ..checks import known
+from ..checks import validate_choice
 from ..scoring import log_of
 
 BLOCK_ROWS = 4096  # samples per block
@@ -168,7 +168,7 @@ def metric_of(metric: str | Callable | Metric) -> Metric:
     if top:
         return top_sum(int(top[1]))
     names = [*METRICS, "top5_softmax_sum"]
-    return METRICS[known(metric, names, "metric")]
+    return METRICS[validate_choice(metric, names, "metric")]
 
 
 def confidence(

@@ -1,6 +1,7 @@
 """Detect confidences that differ from those of the selection split, such as 93 for 0.93."""
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 from numpy import ndarray as Array
@@ -24,6 +25,7 @@ def impossible(values: Array, metric: str | Callable | None) -> Array:
     return outside & np.isfinite(values)
 
 
+@lru_cache(maxsize=4096)
 def has_power(seen: int, here: int, level: float = LEVEL) -> bool:
     """Return whether samples suffice to test if a median is outside a range.
 

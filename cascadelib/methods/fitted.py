@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy import ndarray as Array
 
-from ..checks import fits, known, reals
-from ..labels import as_text, normalized
+from ..checks import as_real_array, fits, validate_choice
+from ..labels import as_text, normalize_text
 from ..origin import Origin, digests_of
 
 CONFIDENCE = "confidence"
@@ -133,7 +133,11 @@ def read_features(
     "agreement", or None for the first model.
     """
     names = value_columns(columns)
-    x = np.asarray(values, object) if categories else reals(values, "a fitted confidence's columns")
+    x = (
+        np.asarray(values, object)
+        if categories
+        else as_real_array(values, "a fitted confidence's columns")
+    )
     x = x[:, None] if x.ndim == 1 else x
     if x.ndim != 2 or x.shape[1] != len(names):
         raise ValueError(
@@ -151,7 +155,9 @@ def read_features(
         previous = np.full(len(x), None) if before is None else before
         by_name[AGREEMENT] = texts[LABEL] == as_text(previous)
     numbers = [
-        reals(by_name[name].tolist(), f"column {name!r}") for name in columns if name in by_name
+        as_real_array(by_name[name].tolist(), f"column {name!r}")
+        for name in columns
+        if name in by_name
     ]
     return replace(read, numbers=np.reshape(numbers, (len(numbers), len(x))).T)
 
@@ -365,7 +371,7 @@ def apply_isotonic(curves: list, read: Features) -> Array:
     confidence = np.interp(x, curves[0]["knots"], curves[0]["values"])
     by_digest = {curve["digest"]: curve for curve in curves[1:]}
     for name, rows in rows_by_label(read.texts[LABEL] if by_digest else x[:0]).items():
-        digests = [label_digest(name), label_digest(normalized(name))]
+        digests = [label_digest(name), label_digest(normalize_text(name))]
         curve = next(filter(None, map(by_digest.get, digests)), None)
         if curve is not None:
             of_label = np.interp(x[rows], curve["knots"], curve["values"])
@@ -457,7 +463,7 @@ KINDS = {
 
 def fitted_from_json(value: Any) -> Fitted:
     """Return the :class:`Fitted` of its ``asdict``, or raise ValueError if a part is wrong."""
-    kind = known(value.get("kind"), KINDS, "fitted confidence")
+    kind = validate_choice(value.get("kind"), KINDS, "fitted confidence")
     form = {"columns": [str], "parameters": KINDS[kind].form, "categories": ([str], None)}
     if not fits(value, form):
         raise ValueError(

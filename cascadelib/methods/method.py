@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy import ndarray as Array
 
-from ..checks import about, known
+from ..checks import error_context, validate_choice
 from ..origin import Origins, join_origins
 from ..scoring import log_of, score_of
 from ..stages import Outcome, StageFunction
@@ -113,7 +113,7 @@ class Method:
         ensemble = self.combination
         rule = self.rule
         if self.confidence is not None:
-            known(self.confidence, [AUTO, *KINDS], "fitted confidence")
+            validate_choice(self.confidence, [AUTO, *KINDS], "fitted confidence")
             if self.temperature or ensemble.name != "none":
                 raise ValueError(
                     "a fitted confidence is of one model. Use it without temperature= and ensemble="
@@ -197,7 +197,7 @@ class Method:
             for models in permutations(names, length):
                 correct, confidence = outcome((names.index(models[-1]),))
                 read = self.read(store, models, confidence, method.columns)
-                with about(f"model {models[-1]!r}"):
+                with error_context(f"model {models[-1]!r}"):
                     if self.confidence != AUTO:
                         refuse_free_text(read, self.confidence == BY_LABEL)
                     folds[models] = fit_folds(str(self.confidence), read, correct, fold)
@@ -208,7 +208,9 @@ class Method:
         """Return the fitted confidence after the last of some models, by their names."""
         if self.fitted is None:
             raise ValueError("the confidence of this method is not fitted: call method.fit(store)")
-        return self.fitted[known(self._key(models), self.fitted, "models with a fitted confidence")]
+        return self.fitted[
+            validate_choice(self._key(models), self.fitted, "models with a fitted confidence")
+        ]
 
     def _key(self, models: Sequence[str]) -> tuple[str, ...]:
         """Return the last one or two models, which a fitted confidence reads."""
@@ -249,7 +251,9 @@ class Method:
                 "the temperatures of this method are not fitted: call method.fit(store)"
             )
         return float(
-            self.temperatures[known(name, self.temperatures, "model with a fitted temperature")]
+            self.temperatures[
+                validate_choice(name, self.temperatures, "model with a fitted temperature")
+            ]
         )
 
     def stage(self, store: Any, names: list[str], score: str = "top1") -> StageFunction:
@@ -404,5 +408,5 @@ def method_named(method: str | Method) -> Method:
         )
     if method in (AUTO, *KINDS):
         return Method(confidence=method)
-    known(method, METRICS | METHODS, "method")
+    validate_choice(method, METRICS | METHODS, "method")
     return Method(method) if method in METRICS else METHODS[method]

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..checks import about, brief, check_count, check_number, known
+from ..checks import brief, check_count, check_number, error_context, validate_choice
 from ..evaluation.point import Point
 from ..front_end import watched
-from ..guarantees.certificate import keys_of
+from ..guarantees.case import keys_of
 from ..guarantees.peeling import PILOT, Peeled, design, fitted_curve, peel_table, start_of
 from ..guarantees.positives import peel_positives
 from ..guarantees.premises import (
@@ -27,7 +27,7 @@ from ..guarantees.premises import (
     spelling_of,
 )
 from ..guarantees.repeats import copied_whole, number_rows, refuse_repeated_ids
-from ..labels import aligned, as_text
+from ..labels import align_values, as_text
 from ..methods.fitted import CONFIDENCE, Fitted, label_digest
 from ..methods.method import Method
 from ..store.score_table import ScoreTable
@@ -369,7 +369,7 @@ def read_goal(
     positive: str | None,
 ) -> Goal:
     """Return the requested guarantee, or raise ValueError if the arguments do not state one."""
-    known(guarantee, (PROBABILITY, MEAN), "guarantee")
+    validate_choice(guarantee, (PROBABILITY, MEAN), "guarantee")
     inside = (np.nextafter(0, 1), np.nextafter(1, 0))
     delta = check_number(delta, "delta", "a number between 0 and 1", *inside)
     level = None if guarantee == MEAN else delta
@@ -392,7 +392,9 @@ def read_goal(
             "recall= and precision= need positive=, the class that they refer to: one of "
             f"{brief(classes)}"
         )
-    return Goal(level, None, known(str(positive), classes, "positive class"), recall, precision)
+    return Goal(
+        level, None, validate_choice(str(positive), classes, "positive class"), recall, precision
+    )
 
 
 def answers_of(
@@ -413,7 +415,7 @@ def answers_of(
         if table.normalize is None and names:
             predicted = np.array([[prediction_of[name] for name in names]])
             texts = {*answers.tolist(), *predicted[0].tolist()}
-            with about("the answers of ask"):
+            with error_context("the answers of ask"):
                 refuse(
                     spelling_faults(
                         answers, predicted, texts, table.names, lambda _, row: f"id {names[row]!r}"
@@ -518,8 +520,8 @@ def buy_answers(
 
 def validate_answers(answers: Any, ids: list[str]) -> list[str]:
     """Return answers as text. Raise ValueError unless there is one for each id."""
-    answers = aligned(answers, "the answers of ask", ids)
-    with about(
+    answers = align_values(answers, "the answers of ask", ids)
+    with error_context(
         "ask must return a list, one answer per id, in their order, and must not be async; for "
         f"{len(ids)} ids it returned a {type(answers).__name__}"
     ):

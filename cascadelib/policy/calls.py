@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import brief, items_of, reals
+from ..checks import as_real_array, brief, items_of
 from ..evaluation.point import Point
 from .decisions import (
     ANY,
@@ -47,7 +47,7 @@ class Expectation:
         """Check what a caller expects."""
         bounds = ANY
         if confidence_range is not None:
-            values = reals(confidence_range, "confidence_range")
+            values = as_real_array(confidence_range, "confidence_range")
             if values.shape != (2,) or not values[0] < values[1]:
                 raise ValueError(
                     f"confidence_range must be (least, most), not {brief(confidence_range)}"
@@ -166,7 +166,7 @@ def unify_spelling(before: np.ndarray, predictions: np.ndarray, equal: Callable)
 
 def cost_per_input(costs: Any, count: int) -> np.ndarray:
     """Return the cost of each input, from one number per input or one for the whole call."""
-    paid = reals(costs, "costs")
+    paid = as_real_array(costs, "costs")
     if paid.shape not in ((), (count,)) or not (paid >= 0).all():
         raise ValueError(f"costs must be one number, or one for each of {count} inputs, 0 or more")
     return paid if paid.ndim else np.full(count, paid / count)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..checks import CLASSES, about, brief, check_count, items_of
+from ..checks import CLASSES, brief, check_count, error_context, items_of
 from ..evaluation.point import Point
 from ..methods.confidence_metrics import metric_of
 from ..methods.ensembles import Output
@@ -87,7 +87,7 @@ class Batch:
 
 def batch_of(cascade: "Cascade", inputs: Any) -> Batch:
     """Return raw inputs as a :class:`Batch`, numbered from 0."""
-    with about(f"model {cascade.policy.models[0]!r}"):
+    with error_context(f"model {cascade.policy.models[0]!r}"):
         rows = np.arange(count_samples(inputs))
     return Batch(rows, inputs, map_parts(kind_of, inputs))
 
@@ -219,7 +219,7 @@ class Cascade(torch.nn.Module):
             If weights cannot be downloaded.
         """
         policy = Policy.load(path)
-        with about(str(path)):
+        with error_context(str(path)):
             check_pinned(policy.point, models)
             cascade = cls(policy.point, models, allow_download)
         if cascade.differences:

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import brief, check_count, items_of, known, reals
+from ..checks import as_real_array, brief, check_count, items_of, validate_choice
 from ..evaluation.point import Point
-from ..labels import aligned
+from ..labels import align_values
 from ..methods.confidence_metrics import metric_of
 from ..methods.confidence_range import impossible, median_outside
 from ..methods.fitted import value_columns
@@ -277,26 +277,31 @@ def check_answer(
     values = np.full(count, np.nan)
     if confidences is not None:
         values = read_columns(point, stage, confidences)
+    is_needed = stage < len(point.inside) and point.inside[stage] > -np.inf
     if len(values) != count or values.ndim > 1 and not point.fitted:
         raise ValueError(f"confidences of shape {list(values.shape)} for {count} samples")
     is_missing = values != values  # nan
     is_odd: Any = outside_bounds(values, bounds, lowest)
-    if not find_exits(point, stage, np.array([-np.inf]))[0]:
-        is_odd |= is_missing
+    if is_needed:
+        is_odd = is_odd | is_missing
     if values.ndim > 1:
         is_missing = is_missing.any(axis=1)
         is_odd = is_odd.any(axis=1)
-    is_odd |= point.metric is not None and impossible(values, point.metric)
-    failures = np.where((failures == 0) & is_odd, MALFORMED, failures)
+    if point.metric is not None:
+        is_odd = is_odd | impossible(values, point.metric)
+    if is_odd.any():
+        failures = np.where((failures == 0) & is_odd, MALFORMED, failures)
     confidence = values
     if point.fitted:
         confidence = np.full(count, lowest)
         rows = np.flatnonzero(~is_missing & (failures == 0))
         if not is_missing.all():
             confidence[rows] = fitted_confidence(point, stage, values, predictions, before, rows)
-    confidence = np.where(is_missing, lowest, confidence)
+    if is_missing.any():
+        confidence = np.where(is_missing, lowest, confidence)
     fault = describe_shift(point, stage, confidence[failures == 0])
-    failures = np.where((failures == 0) & (fault > ""), MALFORMED, failures)
+    if fault:
+        failures = np.where(failures == 0, MALFORMED, failures)
     return Answer(predictions[:, None], confidence, failures, fault=fault)
 
 
@@ -352,15 +357,15 @@ def align_samples(point: Point, confidences: list, predictions: list) -> tuple[l
     ordered = []
     for stage, values in enumerate(confidences):
         names = value_columns(point.fitted[stage].columns) if point.fitted else None
-        ordered.append(aligned(values, "confidences", ids, names))
-    return ordered, [aligned(values, "predictions", ids) for values in predictions]
+        ordered.append(align_values(values, "confidences", ids, names))
+    return ordered, [align_values(values, "predictions", ids) for values in predictions]
 
 
 def read_columns(point: Point, stage: int, confidences: Any) -> np.ndarray:
     """Return confidences as float64 [s] or [s, c], or as objects if a fit also reads text."""
     if point.fitted and point.fitted[stage].categories:
         return np.atleast_1d(np.asarray(confidences, object))
-    return np.atleast_1d(reals(confidences, "confidences"))
+    return np.atleast_1d(as_real_array(confidences, "confidences"))
 
 
 def describe_failure(point: Point, name: Any, answer: Answer, row: int) -> str:
@@ -407,7 +412,7 @@ def align_by_model(names: Sequence[str], values: Any, what: str) -> list:
     """
     if hasattr(values, "keys"):
         if len(values) and not any(name in values for name in names):
-            known(next(iter(values)), names, "model of this cascade")
+            validate_choice(next(iter(values)), names, "model of this cascade")
         return [values.get(name) for name in names]  # other keys are ignored
     values = [None] * len(names) if values is None else items_of(values)
     if not len(names) - 1 <= len(values) <= len(names):

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..checks import about, unmasked
+from ..checks import error_context, refuse_masked
 from ..evaluation.point import Point
 from ..zoo.batches import count_samples, map_parts, take_rows
 from ..zoo.forward import Positional, call_module, upload_batch
@@ -140,8 +140,8 @@ class Member:
         if isinstance(output, torch.Tensor):  # numpy does not support bfloat16
             wide = output.dtype == torch.float64
             output = output.detach().cpu().to(torch.float64 if wide else torch.float32)
-        with about(f"model {self.name!r}"):
-            logits = np.asarray(unmasked(output, "its logits"))
+        with error_context(f"model {self.name!r}"):
+            logits = np.asarray(refuse_masked(output, "its logits"))
         if logits.ndim != 2 or len(logits) != samples or logits.dtype.kind not in "fiu":
             raise ValueError(
                 f"model {self.name!r} gave {logits.dtype} {list(logits.shape)} for {samples} "
@@ -341,7 +341,7 @@ def check_pinned(point: Point, models: Mapping | None) -> None:
         repository, _, revision = name.partition("@")
         is_local = name in (models or {}) or "/" not in repository or os.path.isdir(name)
         if revision and not is_local and revision_of(record.get("checkpoint")) is None:
-            with about(f"model {name!r}"):
+            with error_context(f"model {name!r}"):
                 revision_of({"revision": revision})
 
 

@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import about, brief, check_count, items_of, known, reals
+from ..checks import as_real_array, brief, check_count, error_context, items_of, validate_choice
 from ..evaluation.point import Point
-from ..files import replacing
+from ..files import replace_atomically
 from ..methods.fitted import Fitted
 from ..methods.thresholds import convert_units
 from .calls import (
@@ -86,7 +86,7 @@ class Policy:
 
     def __post_init__(self) -> None:
         thresholds = self.point.thresholds if self.thresholds is None else self.thresholds
-        values = tuple(reals(items_of(thresholds), "thresholds").tolist())
+        values = tuple(as_real_array(items_of(thresholds), "thresholds").tolist())
         if len(values) != len(self.models) - 1 or any(map(math.isnan, values)):
             raise ValueError(
                 f"{len(self.models) - 1} thresholds without nan are needed, not {values}"
@@ -159,7 +159,7 @@ class Policy:
             If the metric or the ensemble is a function.
         """
         text = text_of(self.point)
-        with replacing(Path(path)) as temporary:
+        with replace_atomically(Path(path)) as temporary:
             temporary.write_text(text, encoding="utf-8")
 
     def __repr__(self) -> str:
@@ -212,7 +212,7 @@ class Policy:
         ValueError
             If the cascade has no such stage.
         """
-        values = convert_units(self.metric, reals(confidence, "confidence"))
+        values = convert_units(self.metric, as_real_array(confidence, "confidence"))
         return find_exits(self.in_use, stage, values)
 
     def decide(self, confidences: Any, predictions: Any = None) -> Decisions:
@@ -266,7 +266,7 @@ class Policy:
             predicted = np.full(len(ids), None) if predicted is None else predicted[rows]
             values = column if column is None else column[rows]
             before = decisions.predictions[rows] if stage and point.fitted else None
-            with about(f"model {point.models[stage]!r}"):
+            with error_context(f"model {point.models[stage]!r}"):
                 answer = check_answer(
                     point, stage, predicted, values, before, np.zeros(len(ids), np.int8)
                 )
@@ -339,7 +339,7 @@ class Policy:
                     "cascadelib.serve.Service(policy, calls)"
                 )
         size = check_count(batch_size, "batch_size")
-        stops = known(on_error, ["stop", "next"], "on_error") == "stop"
+        stops = validate_choice(on_error, ["stop", "next"], "on_error") == "stop"
         expectation = Expectation.of(labels, confidence_range)
         if isinstance(inputs, str | bytes | Mapping) or hasattr(inputs, "columns"):
             raise ValueError(f"a list of inputs is needed, not {brief(inputs)}")
@@ -382,7 +382,7 @@ class CallRun:
             answer = self.functions[stage]([self.inputs[row] for row in rows.tolist()])
             seconds = time.perf_counter() - started
             kind = MALFORMED
-            with about(f"model {name!r}"):
+            with error_context(f"model {name!r}"):
                 read = read_answer(self.point, stage, answer, len(rows), before, self.expectation)
             fault = first_fault(self.point, read, self.decisions.ids[rows], name)
             if fault is not None and self.stops:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..checks import known
+from ..checks import validate_choice
 from ..evaluation.intervals import anytime_lower
 from ..evaluation.point import Point
 from .counts import VERDICTS, Counts, Pending, add_up
@@ -77,8 +77,7 @@ class Audit:
         Parameters
         ----------
         labels : mapping
-            {id of the input: label}, spelled like the predictions. None and nan are skipped. Ids
-            that :meth:`recertify` names are accepted as well.
+            {id of the input: label}, spelled like the predictions. None and nan are skipped.
 
         Raises
         ------
@@ -93,12 +92,11 @@ class Audit:
         found = {}
         with LOCK:
             for name, label in labels.items():
-                answers = (part.answers_for(name, self.equal) for part in self.parts)
-                pair = next(filter(None, answers), None)
-                if pair is None:
-                    known(name, self.to_label().index, "input to label")
+                waiting = [part.pending[name] for part in self.parts if name in part.pending]
+                if not any(pending.is_open for pending in waiting):
+                    validate_choice(name, self.to_label().index, "input to label")
                 elif not pd.isna(label):
-                    self._check_label(name, label, pair[1])
+                    self._check_label(name, label, waiting[0].answer)
                     found[name] = label
             self.local.version += bool(self.local.settle(found, self.equal))
             for part in self.others.values():

@@ -57,7 +57,6 @@ class Row(NamedTuple):
     confidence: float | None
     answer: Any = None
     failure: str = ""
-    label: Any = None
 
 
 @dataclass(eq=False)
@@ -207,29 +206,15 @@ class Counts:
             if name in self.pending:
                 yield digest, name, self.pending[name]
 
-    def answers_for(self, name: Any, equal: Callable[[Any, Any], Any]) -> tuple[Any, Any] | None:
-        """Return the two answers between which a label decides, or None if none is needed."""
-        pending = self.pending.get(name)
-        if pending is not None and pending.is_open:
-            return pending.prediction, pending.answer
-        row = self.rows.get(name)
-        if row is None or row.failure != "none" or row.label is not None:
-            return None
-        return None if equal(row.prediction, row.answer) else (row.prediction, row.answer)
-
     def settle(self, labels: Mapping[Any, Any], equal: Callable[[Any, Any], Any]) -> list:
         """Count the verdicts of labels, and return the ids for which a label was needed."""
-        found = [name for name in labels if self.answers_for(name, equal) is not None]
+        found = [name for name in labels if name in self.pending and self.pending[name].is_open]
         for name in found:
-            if name in self.rows:
-                self.rows[name] = self.rows[name]._replace(label=labels[name])
-            pending = self.pending.get(name)
-            if pending is not None and pending.is_open:
-                del self.pending[name]
-                verdict = verdict_of(pending, labels[name], equal)
-                self.tally(pending.window, verdict)
-                self.tally(pending.window, "open", -1)
-                self.sums["lost_at"][pending.stage] += verdict == "lost"
+            pending = self.pending.pop(name)
+            verdict = verdict_of(pending, labels[name], equal)
+            self.tally(pending.window, verdict)
+            self.tally(pending.window, "open", -1)
+            self.sums["lost_at"][pending.stage] += verdict == "lost"
         return found
 
     def to_json(self) -> dict[str, Any]:
@@ -244,24 +229,38 @@ class Counts:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Restore what :meth:`to_json` wrote, for the same number of models and the same signal."""
-        for name, value in state["sums"]:
-            old = self.sums[name]
-            self.sums[name] = np.array(value, old.dtype) if np.ndim(old) else value
+        for name, read in READERS.items():
+            getattr(self, name).update((key, read(value)) for key, value in state[name])
         for failures, values in zip(self.latest, state["latest"], strict=True):
             failures.extend(values)
         self.identity = state["identity"]
         self.version = state["version"]
         self.total = Counter(dict(state["total"]))
-        self.windows = {number: Counter(window) for number, window in state["windows"]}
-        self.pending = {name: Pending(*each) for name, each in state["pending"]}
-        self.rows = {name: Row(*each) for name, each in state["rows"]}
-        self.labelled = dict(state["labelled"])
-        self.recent = dict(state["recent"])
         for name, pending in self.pending.items():
             if pending.is_open:
                 self.open(name)
         if self.signal is not None:
             self.signal.restore(state["signal"])
+
+
+def read_sum(value: Any) -> Any:
+    """Return a number, or numbers as an array."""
+    return np.array(value) if isinstance(value, list) else value
+
+
+def read_value(value: Any) -> Any:
+    """Return a value of JSON as it is."""
+    return value
+
+
+READERS: dict[str, Callable[[Any], Any]] = {
+    "sums": read_sum,
+    "windows": Counter,
+    "pending": lambda values: Pending(*values),
+    "rows": lambda values: Row(*values),
+    "labelled": read_value,
+    "recent": read_value,
+}
 
 
 def verdict_of(pending: Pending, label: Any, equal: Callable[[Any, Any], Any]) -> str:

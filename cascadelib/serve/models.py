@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..checks import about
+from ..checks import error_context
 from ..evaluation.point import Point
 from ..policy.calls import Expectation, read_answer, validate_calls
 from ..policy.decisions import MALFORMED, Answer, objects
@@ -58,7 +58,7 @@ class Functions:
         before: the predictions so far.
         """
         earlier = objects(before) if stage and point.fitted else None
-        with about(f"model {self.names[stage]!r}"):
+        with error_context(f"model {self.names[stage]!r}"):
             read = read_answer(point, stage, answer, len(sources), earlier, self.expectation, equal)
         return read, sources
 

@@ -17,7 +17,7 @@ from scipy.stats import binomtest
 
 from ..checks import brief
 from ..evaluation.point import Point
-from ..files import digest_of, opened, replacing
+from ..files import digest_of, open_regular_file, replace_atomically
 from ..policy.decisions import FAILURES, Decisions
 from ..policy.form import parse_cascade, text_of
 from .audit import LOCK, Audit
@@ -424,17 +424,17 @@ class Monitor(Audit):
                 "rng": self.rng.bit_generator.state,
                 "held": list(self.held.items()),
             }
-        encoder = json.JSONEncoder(default=to_plain)
+        encoder = json.JSONEncoder(default=lambda value: value.tolist())
         try:
             text = "".join(encoder.iterencode(state))  # in parts, so that other threads run
-        except TypeError as error:
+        except AttributeError as error:
             raise ValueError(
                 "a pending prediction cannot be saved as JSON, which has texts, numbers and "
                 f"lists: {error}"
             ) from None
         policy = text_of(replace(self.point, selected_on=None))
         head = {"format": FORMAT, "checksum": digest_of(text), "policy": policy}
-        with replacing(Path(path)) as temporary:
+        with replace_atomically(Path(path)) as temporary:
             temporary.write_text(f"{json.dumps(head)}\n{text}", encoding="utf-8")
 
     @classmethod
@@ -463,7 +463,7 @@ class Monitor(Audit):
         observe : Count what the log has since the file was saved.
         """
         try:
-            with opened(Path(path), MAX_FILE_BYTES) as file:
+            with open_regular_file(Path(path), MAX_FILE_BYTES) as file:
                 head = json.loads(file.readline())
                 text = file.read().decode()
             if head["format"] != FORMAT or head["checksum"] != digest_of(text):
@@ -551,10 +551,3 @@ def evidence_of(failures: Iterable[int], most: float) -> float:
     largest = np.cumsum(logs, axis=1)
     total = np.logaddexp.reduce(np.logaddexp.reduce(largest, axis=1)) - np.log(len(BETS))
     return float(np.exp(min(total, 700.0)))
-
-
-def to_plain(value: Any) -> Any:
-    """Return an array or a number of NumPy as values of JSON."""
-    if isinstance(value, np.ndarray | np.generic):
-        return value.tolist()
-    raise TypeError(f"{brief(value)} is not a value of JSON")

@@ -93,6 +93,8 @@ class Record:
         seconds: float | None,
     ) -> None:
         """Append a model's answer, or its failure."""
+        if failure == "none":
+            self.prediction = prediction
         self.predictions.append(prediction)
         self.confidences.append(confidence)
         self.failures.append(failure)
@@ -104,9 +106,8 @@ class Record:
         self.stage = len(self.failures) - 1
         self.status = "none"
         self.latency = latency
-        for model, prediction, failure in zip(models, self.predictions, self.failures):
+        for model, failure in zip(models, self.failures):
             if failure == "none":
-                self.prediction = prediction
                 self.model = model
             else:
                 self.status = failure

@@ -162,9 +162,8 @@ def renewal_of(
     first = len(rows) // ROWS_PER_LADDER_ROW
     points = ladder(table.take(slice(first)), point.models)
     rest = table.take(slice(first, None))
-    labels = {str(name): row.label for name, row in rows if row.label is not None}
     blank = Certificate((), point.models[-1], epsilon, delta, 0, None, "")  # type: ignore[arg-type]
-    return Renewal(point, rest, points, blank, {}, tuple(accept)).label(labels)
+    return Renewal(point, rest, points, blank, {}, tuple(accept)).label({})
 
 
 def text_of(answer: Any) -> str:

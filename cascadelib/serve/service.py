@@ -4,9 +4,10 @@ import asyncio
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
-from ..checks import check_count, check_number, known
+from ..checks import check_count, check_number, validate_choice
 from ..files import digest_of
 from ..methods.thresholds import convert_units
 from ..policy.calls import Expectation, add_note, failure_of
@@ -137,7 +138,7 @@ class Service:
         self.audit = check_number(audit, "audit", "a share", 0, 1)
         self.deadline = math.inf if deadline is None else check_seconds(deadline, "deadline")
         self.queue = math.inf if queue is None else check_count(queue, "queue")
-        self.stops = known(on_error, ["stop", "next"], "on_error") == "stop"
+        self.stops = validate_choice(on_error, ["stop", "next"], "on_error") == "stop"
         self.last = len(names) - 1
         self.models: Functions | Members
         is_cascade = hasattr(calls, "members")
@@ -163,7 +164,7 @@ class Service:
                 )
             self.models = Members(calls, reference, options[0], max(options[1]))
         else:
-            known(reference, names, "model of this policy")
+            validate_choice(reference, names, "model of this policy")
             expectation = Expectation.of(labels, confidence_range)
             self.models = Functions(policy.in_use, calls, reference, expectation)
         self.free = max(options[1]) if is_cascade else math.inf  # calls of all models
@@ -365,7 +366,9 @@ class Service:
                     call.add_done_callback(self.calls.discard)
                 elif items:
                     text = f"model {stage.name!r} is not called, since its last calls failed: "
-                    self._fail(items, ERROR, ConnectionError(text + stage.last_fault), 0.0, 0.0)
+                    error = ConnectionError(text + stage.last_fault)
+                    for item in items:
+                        self._settle(item, ERROR, error, None, None, 0.0, 0.0)
 
     async def _call(self, stage: Stage, items: list[Item]) -> None:
         """Call a model on a batch. Its inputs exit, are deferred, or fail."""
@@ -380,7 +383,7 @@ class Service:
             async with asyncio.timeout(None if limit == math.inf else limit):
                 answer = await self.models.ask(number, sources)
             is_read = True
-            before = [answer_of(item.record) for item in items] if rules.point.fitted else []
+            before = [item.record.prediction for item in items]
             read, sources = self.models.read(
                 rules.point, number, sources, answer, before, rules.monitor.equal
             )
@@ -389,7 +392,8 @@ class Service:
             stage.log(error, len(items))
             self._end_call(stage, not is_read)
             kind = MALFORMED if is_read else failure_of(error)
-            self._fail(items, kind, error, None, loop.time() - started)
+            for item in items:
+                self._settle(item, kind, error, None, None, None, loop.time() - started)
         else:
             is_down = (read.failures == TIMEOUT) | (read.failures == ERROR)
             self._end_call(stage, bool(is_down.all()))
@@ -403,61 +407,61 @@ class Service:
         self.free += 1
         if isinstance(self.models, Functions):
             stage.update(has_failed)
-        self._schedule()
+        if any(each.queue for each in self.stages):
+            self._schedule()
 
     def _take_answer(self, stage: Stage, items: list[Item], answer: Answer, seconds: float) -> None:
-        """Let inputs exit or defer them, by the answer of a model."""
+        """Settle a batch by the answer of a model."""
         point = items[0].rules.point
-        number = items[0].stage
-        exits = [True] * len(items)
-        if number < self.last:
-            exits = find_exits(
-                point, number, convert_units(point.metric, answer.confidence)
-            ).tolist()
+        number = min(items[0].stage, self.last)
+        exits = find_exits(point, number, convert_units(point.metric, answer.confidence))
+        predictions = answer.guesses[:, 0].tolist()
         costs = [None] * len(items) if answer.costs is None else answer.costs.tolist()
-        columns = zip(answer.guesses[:, 0].tolist(), answer.confidence.tolist(), costs)
+        columns = (predictions, answer.confidence.tolist(), costs, exits.tolist())
         failures = answer.failures.tolist()
-        for row, (item, (prediction, confidence, cost)) in enumerate(zip(items, columns)):
-            if failures[row]:
-                error = None
-                if isinstance(self.models, Functions):
-                    error = error_of(prediction, stage, point, item, answer, row)
-                self._fail([item], failures[row], error, cost, seconds)
-            elif item.caller is None:
-                self._resolve(item, prediction, "none", cost, seconds)
-            elif not item.is_done:
-                item.record.add(prediction, confidence, "none", cost, seconds)
-                self._finish(item) if exits[row] else self._queue(item, number + 1)
+        for row, (item, kind, values) in enumerate(zip(items, failures, zip(*columns))):
+            error = None
+            if kind and isinstance(self.models, Functions):
+                error = predictions[row]
+                if not isinstance(error, BaseException):
+                    text = describe_failure(point, item.record.id, answer, row)
+                    error = ValueError(f"model {stage.name!r}: {text}")
+            prediction, confidence, cost, does_exit = values
+            self._settle(item, kind, error, prediction, confidence, cost, seconds, does_exit)
 
-    def _fail(
+    def _settle(
         self,
-        items: list[Item],
+        item: Item,
         kind: int,
         error: BaseException | None,
+        prediction: Any,
+        confidence: float | None,
         cost: float | None,
         seconds: float,
+        does_exit: bool = False,
     ) -> None:
-        """Retry inputs for which a model failed, defer them, or let them exit."""
-        loop = asyncio.get_running_loop()
-        for item in items:
-            delay = None
-            if item.is_done:
-                continue
-            if kind in (TIMEOUT, ERROR):
-                delay = self.stages[item.stage].retry_delay(item, loop.time())
-            if delay is not None:
-                item.is_called = False
-                loop.call_later(delay, self._queue, item, item.stage)
-            elif item.caller is None:
-                self._resolve(item, None, FAILURES[kind], cost, seconds)
+        """Let an input exit, defer it, or retry it, by an answer or a failure of a model."""
+        if item.is_done:
+            return
+        delay = None
+        if kind:
+            prediction = confidence = None
+        if kind in (TIMEOUT, ERROR):
+            delay = self.stages[item.stage].retry_delay(item)
+        if delay is not None:
+            asyncio.get_running_loop().call_later(delay, self._queue, item, item.stage)
+        elif item.caller is None:
+            self._resolve(
+                item, AuditRecord(item.record.id, prediction, FAILURES[kind], cost, seconds)
+            )
+        else:
+            item.record.add(prediction, confidence, FAILURES[kind], cost, seconds)
+            if self.stops and error is not None:
+                self._finish(item, error)
+            elif item.stage == self.last or (does_exit and not kind):
+                self._finish(item)
             else:
-                item.record.add(None, None, FAILURES[kind], cost, seconds)
-                if self.stops and error is not None:
-                    self._finish(item, error)
-                elif item.stage == self.last:
-                    self._finish(item)
-                else:
-                    self._queue(item, item.stage + 1)
+                self._queue(item, item.stage + 1)
 
     def _finish(self, item: Item, error: BaseException | None = None) -> None:
         """End the way of an item. An error is raised for its caller."""
@@ -484,22 +488,19 @@ class Service:
         number = len(self.stages) - 1
         stage = self.models.names.index(self.models.names[number])
         method = item.rules.point.method
-        until = asyncio.get_running_loop().time() + self.deadline
-        audit = Item(record, item.rules, item.kind, item.source, item.arrived, until)
-        self.audits += 1
         is_own_answer = stage < number and (method is None or method.ensemble == "none")
+        self.audits += 1
         if is_own_answer and record.failures[stage : stage + 1] == ["none"]:
-            self._resolve(audit, record.predictions[stage], "none", 0.0, 0.0)
+            answer = record.predictions[stage]
+            self._resolve(item, AuditRecord(record.id, answer, cost=0.0, seconds=0.0))
         else:
-            self._queue(audit, number)
+            until = asyncio.get_running_loop().time() + self.deadline
+            self._queue(replace(item, caller=None, is_done=False, until=until), number)
 
-    def _resolve(
-        self, item: Item, answer: Any, failure: str, cost: float | None, seconds: float
-    ) -> None:
+    def _resolve(self, item: Item, record: AuditRecord) -> None:
         """Record the reference's answer for an audited input."""
         item.is_done = True
         self.audits -= 1
-        record = AuditRecord(item.record.id, answer, failure, cost, seconds)
         try:
             item.rules.monitor.resolve(record)
         except Exception as error:  # of monitor.equal
@@ -520,22 +521,6 @@ def rules_of(policy: Policy, monitor: Monitor | None) -> Rules:
     with suppress(ValueError):  # a file cannot hold a metric that is a function
         checksum = digest_of(parts_as_json(policy.in_use))[:12]
     return Rules(policy.in_use, monitor, checksum)
-
-
-def error_of(
-    prediction: Any, stage: Stage, point: Any, item: Item, answer: Answer, row: int
-) -> BaseException:
-    """Return the exception of an input for which a model failed."""
-    if isinstance(prediction, BaseException):
-        stage.log(prediction, 1)
-        return prediction
-    text = describe_failure(point, item.record.id, answer, row)
-    return ValueError(f"model {stage.name!r}: {text}")
-
-
-def answer_of(record: Record) -> Any:
-    """Return the last prediction of a record, or None."""
-    return next((each for each in reversed(record.predictions) if each is not None), None)
 
 
 def per_stage(

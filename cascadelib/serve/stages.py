@@ -162,12 +162,13 @@ class Stage:
             self.logged.add(text)
             LOG.warning("model %r failed for %d inputs: %s", self.name, inputs, text)
 
-    def retry_delay(self, item: Item, now: float) -> float | None:
+    def retry_delay(self, item: Item) -> float | None:
         """Return seconds until a failed item is retried, or None if it is not retried."""
         delay = RETRY_SECONDS * 2**item.retries * random.uniform(0.5, 1.5)
         is_allowed = item.retries < self.retries and self.retry_tokens >= 1 and not self.is_open
-        if not is_allowed or now + delay >= item.until:
+        if not is_allowed or asyncio.get_running_loop().time() + delay >= item.until:
             return None
+        item.is_called = False
         self.retry_tokens -= 1
         item.retries += 1
         item.record.retries += 1

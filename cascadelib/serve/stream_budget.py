@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy import ndarray as Array
 
-from ..checks import brief, check_number, reals
+from ..checks import as_real_array, brief, check_number
 from ..evaluation.point import single_point
 from ..evaluation.run import evaluate
 from ..methods.thresholds import LARGEST, convert_units, does_exit
@@ -167,7 +167,7 @@ class StreamBudget:
             )
         if costs is None and not self.is_per_query:
             costs = np.cumsum(self.costs)[stages.astype(np.int64)]
-        spent = reals(costs, "costs")
+        spent = as_real_array(costs, "costs")
         if spent.shape != stages.shape or not (np.isfinite(spent) & (spent >= 0)).all():
             raise ValueError(
                 f"costs of {len(stages)} inputs are needed, 0 or more, not {brief(costs)}"

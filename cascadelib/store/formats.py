@@ -25,9 +25,9 @@ from ..files import (
     digest_of,
     file_name,
     ignores_case,
-    opened,
-    replacing,
-    usable,
+    is_usable_json,
+    open_regular_file,
+    replace_atomically,
 )
 from ..origin import Origin
 from .manifest import MANIFEST, Manifest, lock_store, read_labels, read_manifest
@@ -61,7 +61,7 @@ def decoded_metadata(text: str) -> Any:
         value = json.loads(text)
     except ValueError:
         value = text
-    if not (isinstance(value, float) or usable(value)):  # a single nan is a missing value
+    if not (isinstance(value, float) or is_usable_json(value)):  # a single nan is a missing value
         raise ValueError(f"metadata {text[:40]!r}: {UNUSABLE}")
     return value
 
@@ -119,7 +119,7 @@ class Output:
     @classmethod
     def read(cls, path: Path) -> "Output":
         """Read the header of a file. A ValueError names the file and the failed check."""
-        with opened(path) as file:
+        with open_regular_file(path) as file:
             size = os.fstat(file.fileno()).st_size
         try:
             with safe_open(path, "np") as file:
@@ -150,7 +150,7 @@ class Output:
         """
         if self.path is None:
             return self.kept["tensor"]
-        with opened(self.path) as file:
+        with open_regular_file(self.path) as file:
             # Another process may replace the file, also between these two readings.
             is_same = Output.read(self.path).digest == self.digest
             if not is_same or not os.path.samestat(os.fstat(file.fileno()), os.stat(self.path)):
@@ -281,7 +281,7 @@ class Folder(Memory):
             check_spellings(self.path / MANIFEST, {model, *before.models, *self.models})
             if path.exists() and not replace_it:
                 raise ValueError(already_there(model))
-            with replacing(path) as temporary:
+            with replace_atomically(path) as temporary:
                 temporary.write_bytes(content)
                 file = replace(Output.read(temporary), path=path)
                 digests = [*before.models.get(model, [None]), file.digest]

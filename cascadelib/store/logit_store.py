@@ -14,10 +14,10 @@ import pandas as pd
 from numpy import ndarray as Array
 from numpy.typing import ArrayLike
 
-from ..checks import items_of, known
+from ..checks import items_of, validate_choice
 from ..cost_kinds import COSTS
-from ..files import file_name, folder_of, short_path
-from ..labels import chosen_rows
+from ..files import file_name, find_folder, short_path
+from ..labels import select_rows
 from ..origin import Origin
 from ..scoring import accuracies, log_of, ranks_of
 from ..stages import StageFunction
@@ -85,7 +85,7 @@ class LogitStore:
     has_predictions = True
 
     def __init__(self, path: str | Path):
-        self.path: Path | None = folder_of(path)
+        self.path: Path | None = find_folder(path)
         self._use(Folder(self.path))
 
     def _use(
@@ -300,7 +300,7 @@ class LogitStore:
         """Return the output of a model in the files or arrays."""
         present = self._present()
         broken = self._shelf.broken
-        if known(name, [*present, *broken], "model") in broken:
+        if validate_choice(name, [*present, *broken], "model") in broken:
             raise ValueError(f"model {name!r} cannot be read: {broken[name]}")
         return present[name]
 
@@ -378,7 +378,7 @@ class LogitStore:
         table = self.models
         kinds = [kind for kind in COSTS if kind in table]
         kinds += [kind for kind in self.cost_names if kind not in COSTS]
-        column = pd.to_numeric(table[known(cost, kinds, "cost")], errors="coerce")
+        column = pd.to_numeric(table[validate_choice(cost, kinds, "cost")], errors="coerce")
         costs = column.to_numpy(np.float64, na_value=np.nan)
         wrong = ~((costs > 0) & (costs < np.inf))
         if wrong.any():
@@ -428,7 +428,7 @@ class LogitStore:
 
         indices : array of int (repeats allowed), array of bool of shape (n_samples,), or slice
         """
-        rows = chosen_rows(indices, len(self), self.sample_ids)
+        rows = select_rows(indices, len(self), self.sample_ids)
         return self._view(rows if self._rows is None else self._rows[rows], self._present())
 
     def select(self, names: str | Iterable[str]) -> "LogitStore":

@@ -16,12 +16,12 @@ from ..files import (
     UNUSABLE,
     digest_of,
     file_digest,
-    hold,
-    opened,
+    is_usable_json,
+    lock_file,
+    open_regular_file,
     read_json,
     remove_leftovers,
-    replacing,
-    usable,
+    replace_atomically,
 )
 from ..origin import Origin
 
@@ -57,10 +57,10 @@ class Manifest:
     def write(self, folder: Path) -> None:
         """Write the manifest and its digest."""
         content = asdict(self)
-        if not usable(content):
+        if not is_usable_json(content):
             raise ValueError(f"{folder / MANIFEST}: {UNUSABLE}")
         text = json.dumps(content | {"sha256": digest_of(content)}, indent=1, ensure_ascii=False)
-        with replacing(folder / MANIFEST) as temporary:
+        with replace_atomically(folder / MANIFEST) as temporary:
             temporary.write_text(text + "\n", encoding="utf-8")
 
 
@@ -105,7 +105,7 @@ def read_manifest(folder: Path) -> Manifest:
 def lock_store(folder: Path) -> Iterator[None]:
     """Wait for other writers of a store, lock it, and remove the files of killed writers."""
     with open(folder / LABELS, "rb+") as file:  # never replaced, so that all lock the same file
-        hold(file)
+        lock_file(file)
         remove_leftovers(folder)
         yield
 
@@ -121,7 +121,7 @@ def create(path: str | Path, labels: Origin) -> None:
             f"{path} already holds a store; open it with LogitStore(path) or choose another folder"
         )
     path.mkdir(parents=True, exist_ok=True)
-    with replacing(path / LABELS) as temporary, open(temporary, "wb") as file:
+    with replace_atomically(path / LABELS) as temporary, open(temporary, "wb") as file:
         values: dict[str, Any] = {} if labels.values is None else {"labels": labels.values}
         np.savez_compressed(file, **values, sample_ids=labels.sample_ids)
     Manifest(
@@ -139,7 +139,7 @@ def read_labels(folder: Path, manifest: Manifest) -> Origin:
     """Read the labels of a store, and compare them with its manifest."""
     path = folder / LABELS
     try:
-        with opened(path, BYTES_PER_SAMPLE * (64 + manifest.samples)) as file:
+        with open_regular_file(path, BYTES_PER_SAMPLE * (64 + manifest.samples)) as file:
             if hashlib.file_digest(file, "sha256").hexdigest() != manifest.labels_sha256:
                 raise ValueError(f"not the file that {MANIFEST} lists (SHA-256)")
             with ZipFile(file) as archive:

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from numpy import ndarray as Array
 
-from ..checks import POSITIVE, about, check_number, fits, known, unmasked
+from ..checks import POSITIVE, check_number, error_context, fits, refuse_masked, validate_choice
 from ..cost_kinds import COSTS
-from ..labels import aligned
+from ..labels import align_values
 from ..origin import Origin
 from ..scoring import accuracies, ranks_of
 from .formats import decoded_metadata, encoded_metadata
@@ -26,7 +26,7 @@ METADATA: dict = {
 def as_array(logits: Any, what: str) -> Array:
     """Convert logits to an array. Tensors of bfloat16 and float16 become float32."""
     if not hasattr(logits, "detach"):  # not a torch tensor
-        return np.asarray(unmasked(logits, what))
+        return np.asarray(refuse_masked(logits, what))
     tensor = logits.detach().cpu()
     if tensor.dtype.itemsize <= 4:
         tensor = tensor.float()
@@ -44,13 +44,13 @@ def checked_logits(
 
     A ValueError names the model and the first bad row.
     """
-    stored_as = np.dtype(known(dtype, DTYPES, "dtype"))
+    stored_as = np.dtype(validate_choice(dtype, DTYPES, "dtype"))
     what = f"model {name!r}"
     columns: Any = getattr(logits, "columns", labels.classes)
     if labels.classes and len(columns) != len(labels.classes):
         raise ValueError(f"{what}: {len(columns)} columns for {len(labels.classes)} classes")
     ids = labels.sample_ids if labels.has_ids else None
-    values = as_array(aligned(logits, what, ids, labels.classes), what)
+    values = as_array(align_values(logits, what, ids, labels.classes), what)
     if values.ndim != 2 or not values.shape[1] or values.dtype.kind not in "fiu":
         raise ValueError(
             f"{what}: logits must be numbers [k, classes], not {values.dtype} {values.shape}"
@@ -58,7 +58,7 @@ def checked_logits(
     if len(values) != len(labels):
         raise ValueError(f"{what}: {len(values)} rows of logits for {len(labels)} samples")
     if sample_ids is not None:
-        with about(what):
+        with error_context(what):
             labels.check_same(sample_ids)
     _check_labels_within(what, values.shape[1], labels)
     with np.errstate(over="ignore"):  # overflow gives inf, which is refused below
@@ -117,7 +117,7 @@ def costs_by_model(kinds: Mapping[str, Any], names: Iterable[str]) -> dict[str, 
         if not hasattr(by_name, "keys"):
             raise ValueError(f"{kind} must be {{model: cost per sample}}, not {by_name!r:.200}")
         for name, cost in dict(by_name).items():
-            known(name, costs, f"model in {kind}")
+            validate_choice(name, costs, f"model in {kind}")
             if cost is not None:
                 check_number(cost, f"model {name!r}: {kind}", "a positive number", *POSITIVE)
             costs[name][kind] = cost

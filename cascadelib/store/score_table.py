@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 from numpy import ndarray as Array
 
-from ..checks import about, brief, items_of, known
-from ..labels import aligned, as_text, chosen_rows
+from ..checks import brief, error_context, items_of, validate_choice
+from ..labels import align_values, as_text, select_rows
 from ..origin import Origin
 from ..scoring import F1
 from ..stages import StageFunction
@@ -259,7 +259,7 @@ class ScoreTable:
         ... )
         <ScoreTable: 2 samples, 2 models>
         """
-        known(missing, ["refuse", "drop", "abstain"], "value of missing")
+        validate_choice(missing, ["refuse", "drop", "abstain"], "value of missing")
         optional = {
             "prediction": prediction,
             "correct": correct,
@@ -279,7 +279,7 @@ class ScoreTable:
                 raise ValueError(f"the name of a column must be text, got {brief(name)}")
         table, locate = frame_of(frame, largest, encoding)
         is_path = isinstance(frame, str | os.PathLike)
-        with about(os.fspath(frame)) if is_path else contextlib.nullcontext():
+        with error_context(os.fspath(frame)) if is_path else contextlib.nullcontext():
             checked, faults = scores_of(table, roles, cost, missing, models, normalize, locate)
             refuse(faults)
         read = cls.of_checked(checked)
@@ -297,7 +297,7 @@ class ScoreTable:
 
     def row(self, name: str) -> int:
         """Return the row of a model in the arrays."""
-        return self.names.index(known(name, self.names, "model"))
+        return self.names.index(validate_choice(name, self.names, "model"))
 
     @property
     def models(self) -> pd.DataFrame:
@@ -313,7 +313,7 @@ class ScoreTable:
 
     def costs(self, cost: str = "cost") -> Array:
         """Return the mean costs of the models, in the order of :attr:`models`."""
-        return self._models[known(cost, ["cost"], "cost")].to_numpy()
+        return self._models[validate_choice(cost, ["cost"], "cost")].to_numpy()
 
     def sample_costs(self, cost: str = "cost") -> Array:
         """Return costs of shape [n_models], or [n_models, n_samples] if they differ by sample."""
@@ -353,7 +353,7 @@ class ScoreTable:
 
     def column(self, name: str, what: str) -> Array:
         """Return a further column of a model, float64 or text [n_samples]."""
-        return self.columns[known(what, self.columns, "column")][self.row(name)]
+        return self.columns[validate_choice(what, self.columns, "column")][self.row(name)]
 
     def outcome(self, names: list[str], method: Any = None, score: str = "top1") -> StageFunction:
         """Return the stage function of models, which depends on the last model of a prefix only.
@@ -418,7 +418,7 @@ class ScoreTable:
 
         No model predicts the label "". None and nan raise a ValueError.
         """
-        labels = aligned(labels, "labels", self.origin.sample_ids)
+        labels = align_values(labels, "labels", self.origin.sample_ids)
         refuse_missing(labels, "label", self.origin.sample_ids)
         labels = as_text(labels)
         labels = np.where(labels == "", NO_LABEL, labels)
@@ -426,7 +426,7 @@ class ScoreTable:
 
     def take(self, indices: Any) -> "ScoreTable":
         """Return the table of some samples: indices (may repeat), a bool mask or a slice."""
-        return self._part(slice(None), chosen_rows(indices, len(self), self.origin.sample_ids))
+        return self._part(slice(None), select_rows(indices, len(self), self.origin.sample_ids))
 
     def select(self, names: str | Iterable[str]) -> "ScoreTable":
         """Return the table of some models, in the order of the table."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..checks import unmasked
+from ..checks import refuse_masked
 
 PARTS = (torch.Tensor, np.ndarray, Mapping, list)
 
@@ -48,7 +48,7 @@ def count_samples(batch: Any) -> int:
     elif is_tuple_of_batches(batch):
         parts = list(batch)
     else:
-        return len(unmasked(batch, "a batch"))
+        return len(refuse_masked(batch, "a batch"))
     sizes = {count_samples(part) for part in parts}
     if len(sizes) != 1:
         raise ValueError(

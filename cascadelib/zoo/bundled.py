@@ -15,8 +15,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from ..checks import known
-from ..files import REVIEWS, file_digest, folder_of, located, read_json
+from ..checks import validate_choice
+from ..files import REVIEWS, file_digest, find_folder, located, read_json
 from .model import Model, count_parameters
 from .transforms import GreyImages, Tokenized
 
@@ -162,7 +162,7 @@ def read_zoo(folder: Path | str, keys: tuple[str, ...] = ("models",)) -> dict:
 
 def list_bundled_names(folder: Path | str = FOLDER) -> list[str]:
     """Return the names of a zoo's models, none in an installed package without the data."""
-    return list(read_zoo(folder)["models"]) if (folder_of(folder) / "zoo.json").is_file() else []
+    return list(read_zoo(folder)["models"]) if (find_folder(folder) / "zoo.json").is_file() else []
 
 
 def _weights_file(folder: Path | str, weights: str) -> Path:
@@ -286,7 +286,7 @@ def _tokenizer(folder: Path) -> Any:
 
 def _find_weights(name: str, zoo: dict, folder: Path | str) -> tuple[dict, Path]:
     """Return a model's entry in the zoo and its weights file."""
-    entry = zoo["models"][known(name, zoo["models"], "model")]
+    entry = zoo["models"][validate_choice(name, zoo["models"], "model")]
     path = _weights_file(folder, entry["weights"])
     if not path.is_file():
         models = zoo["models"].items()

@@ -1,11 +1,12 @@
 """Load models by name from the bundled zoo, timm or transformers."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ..checks import items_of, known
+from ..checks import items_of, validate_choice
 from ..files import REVIEWS, file_name
 from .bundled import FOLDER, list_bundled_names, load_bundled, load_bundled_text_model
 from .model import Model, count_parameters
@@ -76,7 +77,7 @@ def load(name: str, folder: Path | str = FOLDER, anywhere: bool = True, **option
             return transformers_models.load_sequence_classifier(name, **options)
         if transformers_models.is_transformers_model(name):  # any "owner/name"
             return transformers_models.load_image_model(name, **options)
-    known(name, [*images, *texts, *timm.list_models(pretrained=True)], "model")
+    validate_choice(name, [*images, *texts, *timm.list_models(pretrained=True)], "model")
     raise AssertionError(f"{name!r} is listed, but has no loader")
 
 
@@ -87,7 +88,19 @@ def resolve_models(models: Any) -> list[Model]:
     ValueError if an entry is not a model.
     """
     if isinstance(models, dict):
-        found = [_convert_to_model(name, value) for name, value in models.items()]
+        found = []
+        for name, value in models.items():
+            if isinstance(value, Model):
+                found.append(replace(value, name=name))
+                continue
+            module, transform = split_transform(value)
+            if not isinstance(module, torch.nn.Module) or not (
+                transform is None or callable(transform)
+            ):
+                raise ValueError(
+                    f"model {name!r} must be a torch module or (module, transform), not {value!r}"
+                )
+            found.append(Model(name, module, transform, {"parameters": count_parameters(module)}))
     else:
         names = items_of(models)
         repeated = sorted({name for name in names if names.count(name) > 1})
@@ -104,15 +117,3 @@ def resolve_models(models: Any) -> list[Model]:
 def split_transform(value: Any) -> tuple[Any, Any]:
     """Return (module, transform) of a pair, or (module, None) of a module."""
     return value if isinstance(value, tuple) and len(value) == 2 else (value, None)
-
-
-def _convert_to_model(name: str, value: Any) -> Model:
-    """Convert a value of a dict of models, or raise ValueError if it is not a model."""
-    if isinstance(value, Model):
-        return Model(name, value.module, value.transform, value.metadata)
-    module, transform = split_transform(value)
-    if not isinstance(module, torch.nn.Module) or not (transform is None or callable(transform)):
-        raise ValueError(
-            f"model {name!r} must be a torch module or (module, transform), not {value!r}"
-        )
-    return Model(name, module, transform, {"parameters": count_parameters(module)})

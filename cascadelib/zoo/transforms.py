@@ -123,7 +123,16 @@ class Tokenized:
                 "batch. Set tokenizer.pad_token and the model's config.pad_token_id, and save both "
                 "(save_pretrained)."
             )
-        object.__setattr__(self, "digest", _digest_tokenizer(self.tokenizer))
+        tokenizer = self.tokenizer
+        if hasattr(tokenizer, "backend_tokenizer"):
+            rules = json.loads(tokenizer.backend_tokenizer.to_str())
+        else:
+            rules = {"vocab": tokenizer.get_vocab(), "class": type(tokenizer).__name__}
+        for last_call in ("truncation", "padding"):  # settings of the tokenizer's last call
+            rules.pop(last_call, None)
+        rules["pad"] = tokenizer.pad_token
+        rules["side"] = [tokenizer.padding_side, tokenizer.truncation_side]
+        object.__setattr__(self, "digest", digest_of(rules)[:16])
 
     def __call__(self, texts: Sequence) -> dict[str, torch.Tensor]:
         """Tokenize n texts or pairs of texts to ids and masks [n, length]."""
@@ -153,19 +162,6 @@ def _split_pairs(texts: Sequence) -> list[list[str]]:
     """Return one list of texts, or two for pairs."""
     parts = zip(*texts) if isinstance(texts[0], tuple | list) else [texts]
     return [list(part) for part in parts]
-
-
-def _digest_tokenizer(tokenizer: Any) -> str:
-    """Compute part of a SHA-256 over a tokenizer's vocabulary and rules."""
-    if hasattr(tokenizer, "backend_tokenizer"):
-        rules = json.loads(tokenizer.backend_tokenizer.to_str())
-    else:
-        rules = {"vocab": tokenizer.get_vocab(), "class": type(tokenizer).__name__}
-    for last_call in ("truncation", "padding"):  # settings of the tokenizer's last call
-        rules.pop(last_call, None)
-    rules["pad"] = tokenizer.pad_token
-    rules["side"] = [tokenizer.padding_side, tokenizer.truncation_side]
-    return digest_of(rules)[:16]
 
 
 def find_distinct(transforms: Iterable) -> list:

@@ -44,7 +44,7 @@ from timm.models import get_arch_name, get_pretrained_cfg
 from tqdm import tqdm
 
 from cascadelib import published
-from cascadelib.files import replacing
+from cascadelib.files import replace_atomically
 from cascadelib.front_end import is_watched
 from cascadelib.zoo.forward import retain_freed_memory
 from cascadelib.zoo.macs import count_macs
@@ -470,7 +470,7 @@ def counts_of(
 def write(table: pd.DataFrame, path: Path) -> None:
     """Write the table as a whole: a reader, or an interrupted run, never leaves half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as fresh:
+    with replace_atomically(path) as fresh:
         table.to_csv(fresh, index=False, lineterminator="\n")
 
 

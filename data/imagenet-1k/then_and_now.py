@@ -16,7 +16,7 @@ from pathlib import Path
 import pandas as pd
 
 from cascadelib import published
-from cascadelib.files import replacing
+from cascadelib.files import replace_atomically
 from cascadelib.tables import readable
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "notebooks"))
@@ -89,7 +89,7 @@ def main() -> None:
             front = rows[rows["on_front"]]
             print(f"\n{name}:\n{readable(front[['accuracy', 'cost']]).to_string()}\n")
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(options.out) as fresh:
+    with replace_atomically(options.out) as fresh:
         fresh.write_text(page(figures), encoding="utf-8")
     print(options.out)
 

@@ -21,7 +21,7 @@ from tokenizers import Tokenizer
 from torch import nn
 from torch.nn import functional
 
-from cascadelib.files import replacing
+from cascadelib.files import replace_atomically
 from cascadelib.zoo.bundled import SCALE_SUFFIX, build_text_classifier, read_weights
 
 HERE = Path(__file__).parent
@@ -189,7 +189,7 @@ def write_weights(path: Path, state: dict[str, torch.Tensor], **metadata: str) -
             tensors[name + SCALE_SUFFIX] = scale
         else:
             tensors[name] = value.half()
-    with replacing(path) as new:
+    with replace_atomically(path) as new:
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, new, metadata)
         new.chmod(0o644)  # safetensors makes files that only their owner reads
 

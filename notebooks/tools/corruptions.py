@@ -12,7 +12,7 @@ import torch
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as tv
 
-from cascadelib.checks import known
+from cascadelib.checks import validate_choice
 from cascadelib.datasets import Samples, fashion_mnist
 
 SEED = 2023
@@ -75,7 +75,7 @@ SHIFTED = tuple(f"{kind}-{severity}" for kind in SEVERITIES for severity in (1, 
 
 def corrupted(images: np.ndarray, name: str) -> np.ndarray:
     """Return images uint8 [k, height, width] under the shift ``name`` (of SHIFTED), as uint8."""
-    kind, severity = known(name, SHIFTED, "shifted split").split("-")
+    kind, severity = validate_choice(name, SHIFTED, "shifted split").split("-")
     operation, *options = SEVERITIES[kind]
     rng = np.random.default_rng([SEED, SHIFTED.index(name)])
     x = torch.from_numpy(np.ascontiguousarray(images)).unsqueeze(1).float() / 255

@@ -18,7 +18,7 @@ import torch
 from cascadelib import Cascade, evaluate
 from cascadelib.checks import check_count
 from cascadelib.evaluation.point import single_point
-from cascadelib.files import replacing
+from cascadelib.files import replace_atomically
 from cascadelib.policy import Decisions, pieces_of
 from cascadelib.policy.members import Member, member_named
 from cascadelib.scoring import F1
@@ -146,7 +146,7 @@ def write_submission(
             raise ValueError(
                 f"order names {len(order)} classes, but image {unknown[0]} has another"
             )
-    with replacing(Path(path)) as temporary:
+    with replace_atomically(Path(path)) as temporary:
         lines = [" ".join(map(str, row)) + "\n" for row in guesses.tolist()]
         temporary.write_text("".join(lines), encoding="utf-8")
 

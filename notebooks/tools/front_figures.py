@@ -98,7 +98,7 @@ def _add_vertices(fig: style.Figure, front: Front) -> None:
         least = 1 + int(np.argmin(inner))
         place = {"x": hull["accuracy"].iloc[least], "y": np.log10(gain[least])}
         note = {"xref": "x2", "yref": "y2", "ax": 0, "ay": 42, "showarrow": True, "arrowwidth": 1}
-        name = style.plain(hull.index[least])
+        name = style.escape_text(hull.index[least])
         fig.add_annotation(**place, **note, arrowhead=0, text=f"least at a strong model:<br>{name}")
 
 
@@ -139,7 +139,7 @@ def members_figure(
             marker=marker,
             name=f"stage {stage}",
         )
-    return fig.update_yaxes(categoryorder="array", categoryarray=style.plain(used))
+    return fig.update_yaxes(categoryorder="array", categoryarray=style.escape_text(used))
 
 
 def exit_rate_figure(

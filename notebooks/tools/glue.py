@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from cascadelib.checks import known
+from cascadelib.checks import validate_choice
 from cascadelib.datasets.glue_tasks import TASKS, glue
 from cascadelib.extraction.extraction import extract
 from cascadelib.files import bundled_path, short_path
@@ -36,8 +36,8 @@ def checkpoints(task: str, table: str | Path | None = None) -> pd.DataFrame:
     rows = pd.read_csv(path)
     place = short_path(path)
     for column in ("task", "name", "family", "label_order"):
-        known(column, rows.columns, f"column of {place}")
-    known(task, dict.fromkeys(rows["task"]), f"task in {place}")
+        validate_choice(column, rows.columns, f"column of {place}")
+    validate_choice(task, dict.fromkeys(rows["task"]), f"task in {place}")
     return rows[rows["task"] == task].set_index("name")
 
 
@@ -57,7 +57,7 @@ def glue_store(
 
     Raises ValueError if no checkpoint can be run, and the errors of :func:`glue`.
     """
-    known(task, TASKS, "GLUE task")
+    validate_choice(task, TASKS, "GLUE task")
     rows = checkpoints(task, table)
     missing = rows[~rows.index.isin(_present(path))]
     samples = glue(task, folder=folder) if len(missing) else None

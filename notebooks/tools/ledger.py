@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from cascadelib import Baseline, published
-from cascadelib.checks import known
-from cascadelib.files import ROOT, replacing
+from cascadelib.checks import validate_choice
+from cascadelib.files import ROOT, replace_atomically
 from tools import study
 from tools.evidence import Evidence, evidence_of
 from tools.published_claims import published_evidence
@@ -110,14 +110,14 @@ def claims_of(notebook: str | None) -> pd.DataFrame:
     claims = paper_claims()
     if notebook is None:
         return claims
-    known(notebook, sorted(set(claims["notebook"])), "notebook")
+    validate_choice(notebook, sorted(set(claims["notebook"])), "notebook")
     return claims[claims["notebook"] == notebook]
 
 
 def known_values(values: Mapping[str, Any], claims: pd.DataFrame) -> dict[str, Evidence]:
     """Return the values without missing parts as Evidence. Refuse ids of other claims."""
     for name in values:
-        known(name, claims.index, "claim")
+        validate_choice(name, claims.index, "claim")
     found = {name: evidence_of(value) for name, value in values.items()}
     return {name: each for name, each in found.items() if is_known(each.value)}
 
@@ -298,7 +298,7 @@ def store_claims(
     costs = {each.cost for name, each in run.items() if in_macs[name]} - {"", "macs"}
     kind = f"-{'-'.join(sorted(costs))}" if costs else ""
     folder().mkdir(parents=True, exist_ok=True)
-    with replacing(folder() / f"{notebook}{kind}.parquet") as temporary:
+    with replace_atomically(folder() / f"{notebook}{kind}.parquet") as temporary:
         rows.assign(dataset=dataset).to_parquet(temporary)
 
 

@@ -430,7 +430,7 @@ def panels(
     """Return a grid of subplots in the project's template, and the (row, column) of each title."""
     rows = ceil(len(titles) / columns)
     fig = style.Figure(
-        make_subplots(rows, columns, subplot_titles=style.plain(list(titles)), **spacing)
+        make_subplots(rows, columns, subplot_titles=style.escape_text(list(titles)), **spacing)
     )
     fig.update_annotations(font_size=12)
     fig.update_layout(template=style.TEMPLATE, height=90 + height * rows, margin={"t": 80})

@@ -15,13 +15,13 @@ import numpy as np
 import pandas as pd
 
 from cascadelib import published
-from cascadelib.checks import CLASSES, TEXT, about, brief, fits, known, split_size
+from cascadelib.checks import CLASSES, TEXT, brief, error_context, fits, split_size, validate_choice
 from cascadelib.datasets.bundled import fashion_mnist
 from cascadelib.datasets.imagenet_1k import hub_images, imagenet, imagenet_v2
 from cascadelib.datasets.images import Photographs, image_folder
 from cascadelib.datasets.samples import Samples
 from cascadelib.evaluation.pareto import Baseline
-from cascadelib.files import digest_of, located, read_json, replacing
+from cascadelib.files import digest_of, located, read_json, replace_atomically
 from cascadelib.store.logit_store import LogitStore
 from cascadelib.zoo.bundled import bundled_models, load_bundled
 from cascadelib.zoo.loaders import load
@@ -64,10 +64,10 @@ class Images:
 
     def open(self, split: str) -> Photographs:
         """Return the labelled photographs, named ``split``."""
-        make = KINDS[known(self.kind, KINDS, "kind of images")]
+        make = KINDS[validate_choice(self.kind, KINDS, "kind of images")]
         options = {}
         if self.labels is not None:
-            known("labels", signature(make).parameters, f"option of {self.kind} images")
+            validate_choice("labels", signature(make).parameters, f"option of {self.kind} images")
             options["labels"] = self.labels
         found = replace(make(self.source, split=self.named or split, **options), split=split)
         if self.every == 1:
@@ -99,7 +99,7 @@ class Study:
         optional."""
         Path(folder).mkdir(parents=True, exist_ok=True)
         content = {"sha256": digest_of(asdict(self))} | asdict(self)
-        with replacing(Path(folder) / FILE) as temporary:
+        with replace_atomically(Path(folder) / FILE) as temporary:
             temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
@@ -126,8 +126,8 @@ def samples_of_study(folder: str | Path, split: str) -> Samples | Photographs:
     found = read_study(folder)
     if found is None:
         return fashion_mnist(split, folder)
-    with about(str(located(folder) / FILE)):
-        return found.splits[known(split, found.splits, "split")].open(split)
+    with error_context(str(located(folder) / FILE)):
+        return found.splits[validate_choice(split, found.splits, "split")].open(split)
 
 
 def models_of_study(folder: str | Path) -> dict[str, Model]:
@@ -137,7 +137,7 @@ def models_of_study(folder: str | Path) -> dict[str, Model]:
     if found is None:
         table = bundled_models(folder)
         return {name: load_bundled(name, folder) for name in table.index[table["trained"]]}
-    with about(str(located(folder) / FILE)):
+    with error_context(str(located(folder) / FILE)):
         from cascadelib.zoo.timm_models import is_timm_model
 
         models = {}
@@ -183,7 +183,7 @@ def singles(table: pd.DataFrame, cost: str = "macs", accuracy: str = "top1") -> 
     or accuracy are left out. ``on_front`` is the paper's baseline: 27 models in MACs and 25 in
     seconds for the table of 2022. Raises ValueError if the cost is unknown.
     """
-    known(cost, ["macs", "seconds"], "cost")
+    validate_choice(cost, ["macs", "seconds"], "cost")
     rows = table[table[cost].notna() & table[accuracy].notna()]
     costs = rounded(rows[cost])
     accuracies = rows[accuracy].to_numpy(np.float64)

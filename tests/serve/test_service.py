@@ -21,7 +21,7 @@ from virtual_time import run
 
 from cascadelib import Policy, evaluate
 from cascadelib.policy import most_given
-from cascadelib.serve import DeadlineExceeded, Monitor, Overloaded, Record, Service
+from cascadelib.serve import DeadlineExceeded, Monitor, Overloaded, Record, Service, read_log
 
 PAIR = Policy(POINT)
 
@@ -573,7 +573,7 @@ def test_a_record_has_all_of_a_decision_and_is_a_line_of_json():
     assert second.failures == ["timeout", "none"] and second.status == "timeout"
     assert second.predictions == [None, "egret"] and second.model == "large"
     assert second.latency >= sum(second.seconds) >= 0 and len(first.policy) == 12
-    again = Record.from_json(second.to_json())
+    again = next(iter(read_log([second.to_json() + "\n"])))
     assert again.confidences[0] is None and again.confidences[1] < -1e308
     assert replace(again, confidences=second.confidences) == second
     assert json.loads(first.to_json())["status"] == "none"

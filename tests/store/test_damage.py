@@ -18,7 +18,7 @@ import pytest
 
 import cascadelib as cl
 from cascadelib import files
-from cascadelib.files import TEMPORARY, digest_of, remove_leftovers, replacing
+from cascadelib.files import TEMPORARY, digest_of, remove_leftovers, replace_atomically
 from cascadelib.store import formats
 
 LABELS = np.arange(40) % 4
@@ -465,7 +465,7 @@ def test_an_error_of_the_disk_names_the_path(tmp_path):
 
     with (
         pytest.raises(OSError, match="No space left.*report") as caught,
-        replacing(tmp_path / "report") as temporary,
+        replace_atomically(tmp_path / "report") as temporary,
     ):
         temporary.write_text("half")
         full()

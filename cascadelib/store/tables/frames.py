@@ -17,7 +17,7 @@ import pyarrow.compute
 from numpy import ndarray as Array
 from pandas.api.types import is_complex_dtype, is_numeric_dtype
 
-from ...checks import about, brief, items_of, known, reals
+from ...checks import as_real_array, brief, error_context, items_of, validate_choice
 from .cells import MISSING, Coded, Locate, arguments_of, arranged
 from .faults import SHOWN, Fault
 from .score_checks import checked_values
@@ -106,8 +106,10 @@ def listed_prices(cost: Mapping[str, float] | None, models: tuple[str, ...]) -> 
     """Return the prices in the order of the models. Each model needs one, and no other name."""
     cost = dict.fromkeys(models, 1.0) if cost is None else cost
     for name in cost:
-        known(name, models, "model of the table, in cost")
-    return reals([cost[known(name, cost, "model in cost")] for name in models], "cost")
+        validate_choice(name, models, "model of the table, in cost")
+    return as_real_array(
+        [cost[validate_choice(name, cost, "model in cost")] for name in models], "cost"
+    )
 
 
 def frame_of(source: Any, largest: int, encoding: str | None = None) -> tuple[pd.DataFrame, Locate]:
@@ -167,7 +169,7 @@ def columns_of(
 
 def rows_of_models(models: Coded, wanted: list[str]) -> Array:
     """Return the rows of some models, one model after another."""
-    codes = [models.texts.index(known(name, models.texts, "model")) for name in wanted]
+    codes = [models.texts.index(validate_choice(name, models.texts, "model")) for name in wanted]
     return np.concatenate([np.flatnonzero(models.codes == code) for code in codes])
 
 
@@ -176,10 +178,12 @@ def column_named(frame: pd.DataFrame, name: str, models: Iterable[str] = ()) -> 
     if "{}" in name:
         parts = []
         for model in models:
-            with about(f"model {model!r} (models=[…] says which columns are those of models)"):
+            with error_context(
+                f"model {model!r} (models=[…] says which columns are those of models)"
+            ):
                 parts.append(column_named(frame, name.replace("{}", model)))
         return pd.concat(parts).rename(name)
-    found = frame[known(name, frame.columns, "column")]
+    found = frame[validate_choice(name, frame.columns, "column")]
     if not isinstance(found, pd.Series):
         raise ValueError(f"{found.shape[1]} columns are called {name!r}: rename all but one")
     return found

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy import ndarray as Array
 
-from ...checks import about, known, reals, unmasked
-from ...labels import aligned, as_text
+from ...checks import as_real_array, error_context, refuse_masked, validate_choice
+from ...labels import align_values, as_text
 from ...origin import Origin
 from .faults import Fault, Place, cell_faults
 from .spelling import ALIKE, MERGED, normalized_texts, rarer_spellings, spelling_faults
@@ -28,13 +28,13 @@ def converted_arguments(table: Any) -> dict[str, Any]:
     names = () if table.names is None else tuple(map(str, table.names))
     ids: Any = getattr(table.sample_ids, "sample_ids", table.sample_ids)
     axes = (names or None, ids)
-    correct = aligned(table.correct, "correct", *axes)
-    predictions = aligned(table.predictions, "predictions", *axes)
-    labels = aligned(table.labels, "labels", ids)
-    confidence = reals(aligned(table.confidence, "confidence", *axes), "confidence")
+    correct = align_values(table.correct, "correct", *axes)
+    predictions = align_values(table.predictions, "predictions", *axes)
+    labels = align_values(table.labels, "labels", ids)
+    confidence = as_real_array(align_values(table.confidence, "confidence", *axes), "confidence")
     if correct is not None:
-        correct = np.array(unmasked(correct, "correct"))
-        correct = correct if correct.dtype == bool else reals(correct, "correct")
+        correct = np.array(refuse_masked(correct, "correct"))
+        correct = correct if correct.dtype == bool else as_real_array(correct, "correct")
         check_shape("correct", correct, confidence.shape)
     if predictions is not None:
         predictions = check_shape("predictions", as_text(predictions), confidence.shape)
@@ -42,7 +42,7 @@ def converted_arguments(table: Any) -> dict[str, Any]:
         labels = checked_labels(as_text(labels), confidence.shape[1:])
     answered = np.ones(confidence.shape, bool) if predictions is None else predictions != ""
     if table.answered is not None:
-        answered = np.array(aligned(table.answered, "answered", *axes), bool)
+        answered = np.array(align_values(table.answered, "answered", *axes), bool)
         check_shape("answered", answered, confidence.shape)
     origin = table.sample_ids
     if not isinstance(origin, Origin):
@@ -51,7 +51,7 @@ def converted_arguments(table: Any) -> dict[str, Any]:
         "origin": origin,
         "correct": correct,
         "confidence": confidence,
-        "cost": checked_cost(aligned(table.cost, "cost", *axes), confidence.shape),
+        "cost": checked_cost(align_values(table.cost, "cost", *axes), confidence.shape),
         "names": checked_names(names, len(confidence)),
         "predictions": predictions,
         "labels": labels,
@@ -109,7 +109,7 @@ def compared_texts(given: dict[str, Any], place: Place) -> tuple[Any, Any, Array
     """Return labels and predictions as they are compared, their sorted classes, and faults."""
     labels = given["labels"]
     predictions = given["predictions"]
-    rule = known(given["normalize"], [None, "text", "exact"], "value of normalize")
+    rule = validate_choice(given["normalize"], [None, "text", "exact"], "value of normalize")
     faults = []
     if rule == "text":
         if labels is not None:
@@ -170,7 +170,7 @@ def checked_labels(labels: Array, shape: tuple[int, ...]) -> Array:
 
 def refuse_missing(values: Any, what: str, sample_ids: Array) -> None:
     """Raise a ValueError that names the first sample whose value is None or nan."""
-    missing = np.flatnonzero(pd.isna(np.asarray(unmasked(values, f"{what}s"))))
+    missing = np.flatnonzero(pd.isna(np.asarray(refuse_masked(values, f"{what}s"))))
     if len(missing):
         first = str(sample_ids[missing[0]]) if missing[0] < len(sample_ids) else missing[0]
         raise ValueError(
@@ -181,7 +181,7 @@ def refuse_missing(values: Any, what: str, sample_ids: Array) -> None:
 
 def checked_cost(cost: Any, shape: Sequence[int]) -> Array:
     """Return cost [models] or [models, samples]."""
-    cost = reals(cost, "cost").copy()
+    cost = as_real_array(cost, "cost").copy()
     models, samples = shape
     if cost.shape not in ((models,), (models, samples)):
         turned = ": rows are models; transpose correct and confidence"
@@ -198,13 +198,13 @@ def checked_columns(
     """Return {name: float64 or text [models, samples]}. Models may share a column [samples]."""
     checked = {}
     for name, values in columns.items():
-        with about(f"column {name!r}"):
+        with error_context(f"column {name!r}"):
             if name in ("confidence", "label", "agreement"):
                 raise ValueError("a fitted confidence uses this name for something else: rename it")
             items = list(values.values()) if isinstance(values, Mapping) else values
             axes = [ids] if np.ndim(items) == 1 else [names, ids]
-            values = aligned(values, "it", *axes)
+            values = align_values(values, "it", *axes)
             is_text = any(isinstance(one, str) for one in np.ravel(values)[:1].tolist())
-            read = as_text(values) if is_text else reals(values, "it")
+            read = as_text(values) if is_text else as_real_array(values, "it")
             checked[name] = np.broadcast_to(read, shape)
     return checked

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy import ndarray as Array
 
-from ...labels import normalized
+from ...labels import normalize_text
 from .faults import Fault, Place
 
 MERGED = 'labels of which normalize="text" makes one class with others'
@@ -26,7 +26,7 @@ FEW_CLASSES = 0.2  # labels per sample, above which answers are free text
 def normalized_texts(values: Array) -> Array:
     """Return the normalized form of texts of any shape."""
     texts = np.unique(values)
-    forms = np.array([normalized(text) for text in texts.tolist()], dtype=str)
+    forms = np.array([normalize_text(text) for text in texts.tolist()], dtype=str)
     return values if np.array_equal(texts, forms) else forms[np.searchsorted(texts, values)]
 
 
@@ -35,7 +35,7 @@ def rarer_spellings(labels: Array) -> Array:
     texts, place, counts = np.unique(labels, return_inverse=True, return_counts=True)
     usual: dict[str, int] = {}
     for number in np.argsort(-counts, kind="stable").tolist():
-        usual.setdefault(normalized(str(texts[number])), number)
+        usual.setdefault(normalize_text(str(texts[number])), number)
     is_rarer = np.ones(len(texts), bool)
     is_rarer[list(usual.values())] = False
     return is_rarer[place]
@@ -54,7 +54,7 @@ def near_misses(labels: Array, predictions: Array, texts: Iterable[str]) -> Arra
     form_of: dict[str, str] = {}
     texts_of: dict[str, list[str]] = {}
     for text in filter(None, texts):
-        form_of[text] = normalized(text)
+        form_of[text] = normalize_text(text)
         texts_of.setdefault(form_of[text], []).append(text)
     respelled = [text for texts in texts_of.values() if len(texts) > 1 for text in texts]
     misses = np.zeros(predictions.shape, bool)

@@ -15,7 +15,7 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from ...checks import check_count
-from ...files import opened
+from ...files import open_regular_file
 
 LARGEST_TABLE = 2**30  # bytes, before and after decompression
 BYTES_PER_CELL = 4  # bytes of the bound per cell of a parquet file
@@ -61,7 +61,7 @@ def read_table(
     suffix = path.suffix.lower()
     if suffix in PACKED:
         raise ValueError(f"{path}: of packed tables only .gz is read; unpack it first")
-    with opened(path, largest) as file:
+    with open_regular_file(path, largest) as file:
         try:
             if suffix in PARQUET:
                 table = _parquet(file, largest)
@@ -146,7 +146,7 @@ def line_numbers(
     suffix = path.suffix.lower()
     if suffix in PARQUET:
         return None
-    with opened(path, largest) as file:
+    with open_regular_file(path, largest) as file:
         content = _unpacked(file, suffix, largest)
     encoding, separator = _form(content, encoding)
     return [line for line, _ in _rows(content.decode(encoding), separator)][1:]

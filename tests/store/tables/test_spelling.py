@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import cascadelib as cl
-from cascadelib.store.tables.spelling import near_misses, normalized, normalized_texts
+from cascadelib.labels import normalize_text
+from cascadelib.store.tables.spelling import near_misses, normalized_texts
 
 K = 400
 RNG = np.random.default_rng(0)
@@ -156,7 +157,10 @@ def test_integer_labels_and_free_text_are_sound():
 
 def naive_near_misses(labels, predictions):
     return [
-        [said not in ("", label) and normalized(said) == normalized(label) for said, label in pairs]
+        [
+            said not in ("", label) and normalize_text(said) == normalize_text(label)
+            for said, label in pairs
+        ]
         for pairs in (zip(row, labels) for row in predictions)
     ]
 
@@ -174,8 +178,8 @@ def test_near_misses_are_those_of_a_comparison_cell_by_cell(rows):
 
 @given(st.text(max_size=8))
 def test_normalizing_twice_is_normalizing_once(text):
-    form = normalized(text)
-    assert normalized(form) == form == normalized(f" {text}\u3000") == normalized(
+    form = normalize_text(text)
+    assert normalize_text(form) == form == normalize_text(f" {text}\u3000") == normalize_text(
         text.upper().lower().upper()
     ) or (text.upper().lower().upper().casefold() != text.casefold())
     if "\0" not in text:
@@ -200,4 +204,4 @@ def test_normalizing_twice_is_normalizing_once(text):
     ],
 )
 def test_what_is_normalized(text, form):
-    assert normalized(text) == form
+    assert normalize_text(text) == form
