@@ -221,7 +221,7 @@ SPLITS = {"imagenet-1k": ("top1", 50_000), "imagenetv2": ("imagenetv2_top1", 10_
 TOLERANCE = 0.002
 
 
-def compared(
+def compare_with_published(
     store: LogitStore, table: pd.DataFrame | None = None, tolerance: float = TOLERANCE
 ) -> pd.DataFrame:
     """Compare extracted with published top-1, one row per model that both have.

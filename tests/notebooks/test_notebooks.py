@@ -20,7 +20,7 @@ MEDIAN_CELL = 4  # statements
 LARGEST = 1_000_000  # bytes
 PLAIN = {f"text/{kind}" for kind in ("plain", "html", "markdown", "latex")}
 PLAIN |= {"image/png", "image/svg+xml"}
-PAPER_TABLE = ("paper reports", "this run shows")
+PAPER_TABLE = ("paper's claims", "this run")
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 new = nbformat.v4
 
@@ -167,7 +167,7 @@ def good_notebook():
     text = [new.new_output("stream", name="stdout", text="It is.\n")]
     tagged = {"tags": ["answer"]}
     answer = new.new_code_cell("print()", metadata=tagged, outputs=text, execution_count=3)
-    heading = new.new_markdown_cell("## What the paper reports, and what this run shows")
+    heading = new.new_markdown_cell("## The paper's claims, and this run")
     question = new.new_markdown_cell("Is it?")
     return new.new_notebook(cells=[question, parameters, heading, ledger, answer])
 

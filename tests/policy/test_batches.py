@@ -27,7 +27,7 @@ class Numbers:
 @given(
     st.lists(st.tuples(st.integers(1, 9), st.sampled_from("ab")), max_size=20), st.integers(1, 5)
 )
-def test_all_inputs_leave_in_their_order_and_in_full_batches_of_one_kind(arrivals, size):
+def test_inputs_keep_their_order_in_full_batches_of_one_kind(arrivals, size):
     waiting = deque()
     expected = []
     for count, kind in arrivals:
