@@ -20,12 +20,14 @@ import numpy as np
 import torch
 from measuring import RUNS, module_at, row
 
-from cascadelib import datasets
+from cascadelib import Point, Policy, datasets
 from cascadelib.evaluation.intervals import share_interval
 from cascadelib.policy import Decisions, pieces_of
 from cascadelib.policy.confidence_summary import summary
-from cascadelib.serve import Service
+from cascadelib.serve import AuditRecord, Monitor, Record, Service
+from cascadelib.serve.counts import MAX_PENDING
 from cascadelib.serve.drift_signal import Capital
+from cascadelib.serve.monitor import BETS
 
 BATCH = 64
 # a request; at once
@@ -251,4 +253,112 @@ def largest_capitals(reference: Any, bins: np.ndarray) -> np.ndarray:
     return largest
 
 
-JOBS = {"alarms": alarms, "serve": serve}
+def engine(quick: bool = False) -> list[dict]:
+    """Return rows about a service of functions: processor time, slow calls, error rates.
+
+    Two functions that answer at once decide requests of one input, one after another and in bursts.
+    Then a monitor with 65,536 pending audits is read. At the acceptable rate of failures of 5%,
+    streams of 10⁶ inputs are watched for false alarms. Last, policies whose true loss is ε are
+    certified again from 1,000 audited inputs, all labelled: at most 5% may be certified.
+    """
+    rows = [processor_time(1)]
+    rows += [processor_time(burst) for burst in ((1000,) if quick else (1000, 16_000))]
+    rows += slow_calls(2**12 if quick else MAX_PENDING)
+    rows.append(false_alarms(20 if quick else 200, 10**5 if quick else 10**6))
+    return [*rows, false_renewals(20 if quick else 1000)]
+
+
+PAIR = Policy(Point(("small", "large"), (0.5,), (0.5, 0.5), cost=5.0, cost_kind="cost"))
+
+
+def processor_time(burst: int) -> dict:
+    """Return the row of the processor time of a request, in bursts of simultaneous requests."""
+
+    async def small(inputs: list) -> tuple:
+        return inputs, [each * 37 % 100 / 100 for each in inputs], [1.0] * len(inputs)
+
+    async def large(inputs: list) -> tuple:
+        return inputs, None, [10.0] * len(inputs)
+
+    async def main() -> float:
+        service = Service(PAIR, [small, large], batch_size=1, concurrency=64)
+        count = max(burst, 3000)
+        before = time.process_time()
+        for first in range(0, count, burst):
+            numbers = range(first, first + burst)
+            if burst == 1:
+                await service.decide(first, f"{first}")
+            else:
+                await asyncio.gather(*[service.decide(each, f"{each}") for each in numbers])
+        return (time.process_time() - before) / count
+
+    at = "one request after another" if burst == 1 else f"bursts of {burst:,} requests"
+    return row(f"engine, {at}: processor time", 1e6 * asyncio.run(main()), "µs", "≤ 60")
+
+
+def audited_records(monitor: Monitor, small: Any, large: Any, confidence: Any) -> None:
+    """Count audited inputs of a policy of two models that exit at the first one."""
+    for number, (first, second, value) in enumerate(zip(small, large, confidence)):
+        record = Record(f"{number}", number=number, audited=True)
+        record.add(first, value, "none", 1.0, 0.1)
+        record.finish(monitor.models, latency=0.1)
+        monitor.observe([record, AuditRecord(record.id, second, cost=10.0)])
+
+
+def slow_calls(pending: int) -> list[dict]:
+    """Return the rows of the calls of a monitor with many pending audits."""
+    monitor = Monitor(PAIR)
+    audited_records(monitor, ["yes"] * pending, ["no"] * pending, np.linspace(0, 1, pending))
+    record = Record("new", audited=True)
+    record.add("yes", 0.9, "none", 1.0, 0.1)
+    record.finish(PAIR.models, latency=0.1)
+    calls = {
+        "decide": lambda: monitor.decide(record),
+        "resolve": lambda: monitor.resolve(AuditRecord("new", "no")),
+        "label": lambda: monitor.label({"5": "no"}),
+        "loss": lambda: monitor.loss(0.01),
+        "to_label": monitor.to_label,
+        "failing": lambda: monitor.failing(0.05),
+    }
+    rows = []
+    for name, call in calls.items():
+        before = time.process_time()
+        call()
+        took = 1e3 * (time.process_time() - before)
+        rows.append(row(f"engine, {pending:,} pending audits: {name}", took, "ms", "≤ 10"))
+    return rows
+
+
+def false_alarms(streams: int, inputs: int) -> dict:
+    """Return the row of the mean number of inputs until ``failing`` raises a false alarm."""
+    rng = np.random.default_rng(0)
+    evidence = np.zeros((streams, len(BETS)))
+    alarms = np.zeros(streams, bool)
+    for failed in (rng.random((inputs, 1, streams)) < 0.05).transpose(0, 2, 1):
+        factor = np.where(failed, 1 + BETS.T * (1 / 0.05 - 1), 1 - BETS.T)
+        evidence = (evidence + 1) * factor
+        alarms |= evidence.mean(axis=1) >= 1e7
+    rate = alarms.sum() / (streams * inputs)
+    at = f"engine, failures at the acceptable 5%, {streams * inputs:,} inputs"
+    return row(f"{at}: inputs per false alarm", 1 / rate if rate else np.inf, "inputs", "≥ 1e7")
+
+
+def false_renewals(drifts: int) -> dict:
+    """Return the row of policies of a true loss of ε that are certified again."""
+    certified = 0
+    for seed in range(drifts):
+        rng = np.random.default_rng(seed)
+        confidence = rng.random(1000)
+        lost = rng.random(1000) < 0.03 / 0.9  # so that the loss is ε at a threshold of 0.1
+        small = np.where(lost, "b", "a").tolist()
+        monitor = Monitor(PAIR)
+        audited_records(monitor, small, ["a"] * 1000, confidence.tolist())
+        renewal = monitor.recertify(0.03)
+        renewal = renewal.label(dict.fromkeys(renewal.to_label, "a"))
+        thresholds = [point.thresholds[0] for point in renewal.certificate.certified]
+        certified += min(thresholds, default=1.0) < 0.1
+    at = f"engine, {drifts:,} drifts to a loss above ε = 3% at thresholds below 0.1"
+    return row(f"{at}: falsely certified again", certified / drifts, "share", "≤ 0.067")
+
+
+JOBS = {"alarms": alarms, "engine": engine, "serve": serve}

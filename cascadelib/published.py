@@ -52,12 +52,12 @@ def models(path: str | Path = TABLE) -> pd.DataFrame:
     if not path.is_file():
         path = find_folder(path.parent) / path.name
     if not path.is_file():
-        raise FileNotFoundError(f"no table {path}; data/imagenet-1k/tables.py makes one")
+        raise FileNotFoundError(f"no table {path}: data/imagenet-1k/tables.py makes one")
     with open_regular_file(path, LARGEST_JSON) as file, error_context(str(path)):
         table = pd.read_csv(file)
     missing = [c for c in ["model", *COLUMNS] if c not in table]
     if missing:
         raise ValueError(
-            f"{path}: columns {missing} are missing; data/imagenet-1k/tables.py writes them"
+            f"{path}: columns {missing} are missing: data/imagenet-1k/tables.py writes them"
         )
     return table.set_index("model")[COLUMNS]

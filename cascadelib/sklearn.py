@@ -25,7 +25,6 @@ from sklearn.utils.validation import (
     check_consistent_length,
     check_is_fitted,
     column_or_1d,
-    has_fit_parameter,
 )
 
 from .checks import check_count, checked_share
@@ -378,12 +377,6 @@ class CascadeClassifier(ClassifierMixin, _BaseComposition):
             groups = column_or_1d(in_order_of(index, groups, "groups"))
             check_consistent_length(X, groups)
         if weights is not None:
-            for name, model in self.estimators:
-                if not has_fit_parameter(model, "sample_weight"):
-                    raise ValueError(
-                        f"{name!r} ({type(model).__name__}) takes no sample_weight: leave it out, "
-                        "or use a classifier that takes it"
-                    )
             weights = _check_sample_weight(in_order_of(index, weights, "sample_weight"), X)
         return TrainingData(X, labels, classes, groups, weights, self.random_state)
 

@@ -1,5 +1,5 @@
-"""Two models behind HTTP on this machine, which are slow, fail, time out, hang up, and talk
-nonsense, each for some inputs: a local server, and calls of a policy that ask it."""
+"""Two models behind HTTP on this machine that are slow, fail, time out, hang up or return nonsense,
+each for some inputs: a local server, and the calls of a policy for it."""
 
 import asyncio
 import json
@@ -20,12 +20,12 @@ KINDS = ("slow", "fails", "hangs", "hangs up", "nonsense", "nan", "another label
 
 
 def truth(number):
-    """The label of an input."""
+    """Return the label of an input."""
     return LABELS[number % 3]
 
 
 def said(model, number):
-    """What a model that works says of an input: its answer and confidence, the same every time."""
+    """Return the answer and the confidence of a model without faults for an input."""
     random_of = random.Random(f"{model} {number}")
     is_correct = random_of.random() < ACCURACY[model]
     answer = truth(number) if is_correct else LABELS[(number + 1) % 3]
@@ -33,14 +33,16 @@ def said(model, number):
 
 
 def fault_of(model, number, every):
-    """What is wrong with a model's answer about an input; one in ``every`` has each kind."""
+    """Return the fault of a model for an input, or None. One input in ``every`` has each kind."""
     place = random.Random(f"fault {model} {number}").randrange(every)
     return KINDS[place] if place < len(KINDS) else None
 
 
 async def answer(model, numbers, every, timeout=TIMEOUT):
-    """The body of a response; None: the connection is closed without one. timeout: of clients,
-    which is what hanging takes five times."""
+    """Return the body of a response, or None to close the connection without one.
+
+    timeout: that of the clients. To hang takes five times as long.
+    """
     faults = {fault_of(model, number, every) for number in numbers} if every else set()
     if "slow" in faults:
         await asyncio.sleep(0.05)
@@ -63,7 +65,7 @@ async def answer(model, numbers, every, timeout=TIMEOUT):
 
 
 async def serve(every, timeout, started):
-    """Answer POST /MODEL with a list of numbers, over connections that stay open."""
+    """Answer POST /MODEL with a list of numbers, over persistent connections."""
 
     async def connected(reader, writer):
         try:
@@ -102,7 +104,7 @@ async def serve(every, timeout, started):
 
 @contextmanager
 def served(every=0, timeout=TIMEOUT):
-    """The address of a server in a thread, as long as the block lasts."""
+    """Yield the address of a server in a thread."""
     known = []
     is_up = threading.Event()
 
@@ -122,7 +124,7 @@ def served(every=0, timeout=TIMEOUT):
 
 
 def calls_of(client, address, asked=None, timeout=TIMEOUT):
-    """A call for each model, with one request for all inputs of a batch."""
+    """Return a call for each model, with one request for all inputs of a batch."""
 
     def call_of(model):
         async def call(numbers):

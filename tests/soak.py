@@ -108,7 +108,7 @@ class Worker:
             await asyncio.sleep(0.5)
             now = asyncio.get_running_loop().time()
             labels = {}
-            for name in self.monitor.to_label().index:
+            for name in self.monitor.to_label(most=None).index:
                 number = place_of(name)
                 if now - self.disagreed_at.setdefault(name, now) > LABEL_SECONDS and number % 3:
                     labels[name] = truth(number * WORKERS + self.number)

@@ -1,5 +1,4 @@
-"""The checks that every room uses: numbers, counts, arrays, known names; each refusal names its
-own."""
+"""The checks of user input accept valid values and name the others."""
 
 from fractions import Fraction
 
@@ -38,7 +37,7 @@ NO_NUMBERS = [
 
 
 @pytest.mark.parametrize("value", NO_NUMBERS, ids=lambda value: type(value).__name__)
-def test_what_is_no_number_is_refused_by_name(value):
+def test_values_that_are_not_numbers_are_refused_by_name(value):
     with pytest.raises(ValueError, match="limit must be a number, not "):
         check_number(value, "limit")
     with pytest.raises(ValueError, match="count must be a whole number of 1 or more, not "):
@@ -71,7 +70,7 @@ NO_ARRAYS = [
 
 
 @pytest.mark.parametrize("values", NO_ARRAYS, ids=repr)
-def test_what_holds_no_real_numbers_is_refused_by_name(values):
+def test_arrays_that_are_not_real_numbers_are_refused_by_name(values):
     with pytest.raises(ValueError, match="^confidence must be real numbers: "):
         as_real_array(values, "confidence")
 
@@ -88,7 +87,7 @@ def test_real_numbers_are_float64():
         )
 
 
-def test_one_or_several():
+def test_a_single_value_is_a_list_of_one():
     assert (
         items_of("abc") == ["abc"]
         and items_of(None) == [None]
@@ -96,7 +95,7 @@ def test_one_or_several():
     )
 
 
-def test_tensors_are_arrays_but_no_numbers():
+def test_tensors_are_arrays_and_not_numbers():
     torch = pytest.importorskip("torch")
     for check in (check_number, check_count):
         with pytest.raises(ValueError, match="limit must be a (whole )?number"):
@@ -111,7 +110,7 @@ def test_tensors_are_arrays_but_no_numbers():
 
 
 @pytest.mark.parametrize("digit", ["²", "٣", "0", "9" * 5000, "-1", "1.0", ""])
-def test_a_number_in_a_name_is_of_plain_digits(digit):
+def test_an_image_size_in_a_name_has_ascii_digits(digit):
     with pytest.raises(ValueError, match="unknown score 'top"):
         score_of(f"top{digit}")
     with pytest.raises(ValueError, match="unknown metric 'top"):
@@ -125,7 +124,7 @@ def test_a_number_in_a_name_is_of_plain_digits(digit):
     assert score_of("top3").rank == 3 and split_size("resnet50@288") == ("resnet50", 288)
 
 
-def test_nearest_names():
+def test_errors_list_the_nearest_names():
     assert validate_choice("a", "abc", "letter") == "a"
     with pytest.raises(ValueError, match="unknown metric 'entropi'; nearest: 'entropy'"):
         validate_choice("entropi", ["max_softmax", "entropy"], "metric")
@@ -148,7 +147,7 @@ FORM = {"name": str, "rates": [slice(0, 1)], "cost": (float, None), "versions": 
 FITTING = {"name": "a", "rates": [0, 0.5, 1], "versions": {"numpy": "2"}}
 
 
-def test_what_fits_a_form_fits():
+def test_values_of_a_form_are_accepted():
     for value in (FITTING, FITTING | {"cost": 1.5, "other": 3}, FITTING | {"cost": None}):
         assert misfit(value, FORM) is None and fits(value, FORM)
 
@@ -164,7 +163,7 @@ def test_what_fits_a_form_fits():
         ({"versions": {"numpy": "2", "torch": 2}}, "'versions': 'torch'"),
     ],
 )
-def test_what_does_not_fit_is_named_by_its_place(part, place):
+def test_the_place_of_a_misfit_is_named(part, place):
     assert misfit(FITTING | part, FORM) == place
     assert not fits(FITTING | part, FORM)
     assert misfit({"inner": FITTING | part}, {"inner": (FORM, None)}) == f"'inner': {place}"

@@ -1,5 +1,4 @@
-"""Files: written whole or not at all, named for any model, read only where they are what they
-seem."""
+"""Files are replaced atomically, and only regular files of bounded size are read."""
 
 import math
 import os
@@ -37,7 +36,7 @@ JSON = st.recursive(
 
 
 @given(st.text(min_size=1, max_size=20).filter(lambda name: "\ud800" > max(name)))
-def test_names_of_files_tell_models_apart(name):
+def test_distinct_models_have_distinct_file_names(name):
     written = file_name(name)
     assert written.endswith(SUFFIX)
     assert not written.startswith(".")
@@ -49,12 +48,12 @@ def test_names_of_files_tell_models_apart(name):
     ("name", "said"),
     [("", "non-empty"), (3, "non-empty"), ("\ud800", "not valid text"), ("é" * 40, "limit is 200")],
 )
-def test_names_that_no_file_can_have_are_refused(name, said):
+def test_names_without_a_valid_file_name_are_refused(name, said):
     with pytest.raises(ValueError, match=said):
         file_name(name)  # type: ignore[arg-type]
 
 
-def test_a_file_appears_whole_or_never(tmp_path):
+def test_a_file_is_replaced_atomically_or_not_at_all(tmp_path):
     path = tmp_path / "a.json"
     path.write_text("old")
     with pytest.raises(RuntimeError), replace_atomically(path) as temporary:
@@ -70,7 +69,7 @@ def test_a_file_appears_whole_or_never(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_what_killed_writers_left_is_swept_and_nothing_else(tmp_path):
+def test_only_files_of_killed_writers_are_removed(tmp_path):
     ours = tmp_path / ".a.json.0123456789ab.cascadelib-tmp"
     others = [tmp_path / name for name in (".a.json.cascadelib-tmp", "a.tmp", ".hidden")]
     for path in [ours, *others]:
@@ -79,7 +78,7 @@ def test_what_killed_writers_left_is_swept_and_nothing_else(tmp_path):
     assert sorted(tmp_path.iterdir()) == sorted(others)
 
 
-def test_an_error_of_the_disk_names_the_file_that_was_asked_for(tmp_path):
+def test_an_error_of_the_disk_names_the_requested_file(tmp_path):
     path = tmp_path / "none" / "a.json"
     with pytest.raises(FileNotFoundError) as caught, replace_atomically(path) as temporary:
         temporary.write_text("new")
@@ -92,7 +91,7 @@ def test_an_error_of_the_disk_names_the_file_that_was_asked_for(tmp_path):
     assert other.value.filename == "another"
 
 
-def test_only_regular_files_of_some_bytes_are_opened(tmp_path):
+def test_only_regular_files_that_are_not_empty_are_opened(tmp_path):
     path = tmp_path / "a.json"
     path.write_text("{}")
     with open_regular_file(path) as file:
@@ -112,14 +111,14 @@ def test_only_regular_files_of_some_bytes_are_opened(tmp_path):
 
 
 @given(JSON)
-def test_a_digest_is_that_of_the_value_whatever_the_order_of_its_keys(value):
+def test_a_digest_does_not_depend_on_the_order_of_keys(value):
     there = {"a": value, "b": 1}
     assert digest_of(there) == digest_of(dict(reversed(there.items())))
     assert digest_of(there) != digest_of({"a": [value], "b": 1})
     assert is_usable_json(value)
 
 
-def test_values_that_no_reader_can_use_are_found():
+def test_unusable_json_values_are_found():
     deep = []
     for _ in range(60):
         deep = [deep]
@@ -137,7 +136,7 @@ def test_values_that_no_reader_can_use_are_found():
         ("[" * 10**5, "not JSON"),
     ],
 )
-def test_what_is_no_object_of_json_is_named(text, said, tmp_path):
+def test_text_that_is_not_a_json_object_is_refused(text, said, tmp_path):
     with pytest.raises(ValueError, match=f"policy: .*{said}"):
         parse_json_object(text, "policy")
     path = tmp_path / "policy.json"
@@ -157,7 +156,7 @@ def test_bundled_folders_are_found_from_anywhere(tmp_path, monkeypatch):
     assert short_path(tmp_path) == str(tmp_path.resolve())
 
 
-def test_an_installed_package_looks_where_the_environment_says(tmp_path, monkeypatch):
+def test_an_installed_package_reads_the_folder_of_the_environment_variable(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("cascadelib.files.ROOT", tmp_path / "site-packages")
     monkeypatch.delenv(DATA, raising=False)

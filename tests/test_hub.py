@@ -1,4 +1,4 @@
-"""The hub: whether it answers, and that no weights run code."""
+"""The Hub is reachable or not, and weights from it never run code."""
 
 import os
 
@@ -9,7 +9,7 @@ from cascadelib.hub import is_reachable
 from cascadelib.zoo.loaders import load
 
 
-def test_no_hub_says_so_at_once(offline):
+def test_an_unreachable_hub_is_an_immediate_error(offline):
     with pytest.raises(
         ConnectionError, match="'resnet18'.*not in the local cache.*does not respond.*checkpoint="
     ):
@@ -22,14 +22,14 @@ def test_no_hub_says_so_at_once(offline):
         hub_images("some/images")
 
 
-def test_whether_the_hub_answers(monkeypatch):
+def test_any_response_of_the_hub_means_that_it_is_reachable(monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # nobody listens there
     assert not is_reachable()
     monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", True)
     assert not is_reachable()
 
 
-def test_weights_only_holds_until_the_last_one_leaves(monkeypatch):
+def test_weights_only_ends_with_its_last_user(monkeypatch):
     monkeypatch.setenv(hub.FORCED, "0")
     # as two threads do
     one = hub.weights_only()

@@ -1,5 +1,4 @@
-"""Kernels where nothing can be written, and where what was written is damaged: the same results,
-never an error."""
+"""Kernels give the same results without a writable cache and with a damaged one."""
 
 import ast
 import importlib
@@ -62,7 +61,7 @@ missed = {f"{k.__name__}{s}" for k in found.values() for s in k.stats.cache_miss
 hits = {f"{k.__name__}{s}" for k in found.values() for s in k.stats.cache_hits}
 used = [k for k in found.values() if k.stats.cache_hits or k.stats.cache_misses]
 count = len(used)
-for k in used:  # and what they call, which is compiled with them
+for k in used:  # and the kernels that they call
     inside = map(k.py_func.__globals__.get, k.py_func.__code__.co_names)
     used += [one for one in inside if isinstance(one, Dispatcher) and one not in used]
 print(*sorted(hits | missed | {k.__name__ for k in used[count:]}), sep="\\n")
@@ -105,8 +104,10 @@ merge_entries(new_best(3, 2), new_best(3, 2))
 
 
 def run(code, path, *arguments, **environment):
-    """stdout and stderr of Python code with the package at ``path``, and no other cache than
-    ``environment`` has."""
+    """Run Python code with the package at ``path`` and return stdout and stderr.
+
+    The only cache is that of ``environment``.
+    """
     others = {k: v for k, v in os.environ.items() if not k.startswith(("NUMBA_", "XDG_", "PYTHON"))}
     others |= {"PYTHONPATH": str(path), "PYTHONDONTWRITEBYTECODE": "1", **environment}
     command = [sys.executable, *(["-c", code] if "\n" in str(code) else [code]), *arguments]
@@ -115,9 +116,8 @@ def run(code, path, *arguments, **environment):
     return done.stdout, done.stderr
 
 
-def test_nothing_can_be_written(tmp_path):
-    """As on a read-only mount without a home folder; a file where the cache would lie stops even
-    root."""
+def test_kernels_run_without_a_writable_folder(tmp_path):
+    """A file with the name of the cache folder also stops root."""
     shutil.copytree(
         ROOT / "cascadelib", tmp_path / "cascadelib", ignore=shutil.ignore_patterns("__pycache__")
     )
@@ -144,7 +144,7 @@ DAMAGE = [
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
-    """A script with a kernel, beside a cache that it has filled."""
+    """Return a script with a kernel, after it filled its cache."""
     path = tmp_path_factory.mktemp("tiny") / "tiny.py"
     path.write_text(TINY)
     cache = {"NUMBA_CACHE_DIR": str(path.parent / "cache")}
@@ -155,7 +155,7 @@ def tiny(tmp_path_factory):
 @pytest.mark.parametrize(
     ("kind", "damaged"), [case[1:] for case in DAMAGE], ids=[case[0] for case in DAMAGE]
 )
-def test_a_damaged_cache_is_thrown_away(kind, damaged, tiny):
+def test_a_damaged_cache_is_compiled_again(kind, damaged, tiny):
     cache = {"NUMBA_CACHE_DIR": str(tiny.parent / "cache")}
     files = list(tiny.parent.rglob(f"*.{kind}"))
     assert files
@@ -166,10 +166,11 @@ def test_a_damaged_cache_is_thrown_away(kind, damaged, tiny):
 
 
 def test_after_warm_a_fresh_process_compiles_nothing():
-    """Of the first searches of two, three and four models, the paper's twelve methods, and their
-    evaluation. Kernels are kept beside the package, where other tests may have compiled some: so
-    each kernel of the first calls is one that warm used, or that such a kernel calls."""
-    run(WARM, ROOT)  # compiles what no cache has, so that the next process loads all of it
+    """Every kernel of the first calls is used by warm, or called by such a kernel.
+
+    Other tests may have compiled some kernels before.
+    """
+    run(WARM, ROOT)  # the next process loads all kernels
     warmed = set(run(WARM + FOUND, ROOT)[0].split("\n"))
     store = str(ROOT / "data" / "fashion-mnist" / "val")
     used, missed = run(FIRST_CALLS + FOUND, ROOT, store)
@@ -179,8 +180,8 @@ def test_after_warm_a_fresh_process_compiles_nothing():
     ] == []
 
 
-def test_a_copy_of_the_package_brings_its_compiled_kernels(tmp_path):
-    """Whenever its files were written: their content counts."""
+def test_a_copy_of_the_package_uses_its_compiled_kernels(tmp_path):
+    """The content of its files counts, not their time."""
     run(SWEEP, ROOT)
     shutil.copytree(ROOT / "cascadelib", tmp_path / "cascadelib")
     for path in (tmp_path / "cascadelib").rglob("*.py"):
@@ -189,8 +190,8 @@ def test_a_copy_of_the_package_brings_its_compiled_kernels(tmp_path):
     assert missed.strip() == "" and "sweep_pair(" in used
 
 
-def test_a_process_that_compiles_says_so_once(tmp_path):
-    """And a kernel that only kernels call says what it is, where a call would end the process."""
+def test_a_process_that_compiles_prints_one_message(tmp_path):
+    """A kernel that only kernels call raises a TypeError."""
     said, told = run(TOLD, ROOT, NUMBA_CACHE_DIR=str(tmp_path))
     assert said == "comes_first is called by kernels only\nTrue\n"
     assert told.count("compiles its kernels") == 1
@@ -198,8 +199,7 @@ def test_a_process_that_compiles_says_so_once(tmp_path):
 
 
 def modules_with_kernels():
-    """Of the package's files, those that import the decorators, as paths from the package's
-    folder."""
+    """Return the files that import the decorators, relative to the package's folder."""
     folder = ROOT / "cascadelib"
     importing = [path for path in folder.rglob("*.py") if "_kernels import" in path.read_text()]
     return sorted(str(path.relative_to(folder)) for path in importing)
@@ -220,7 +220,7 @@ def test_the_sources_are_all_files_that_define_kernels():
             for alias in line.names
         }
         for found in vars(module).values():
-            if isinstance(found, Dispatcher):  # what it calls, and constants that it was built with
+            if isinstance(found, Dispatcher):  # the kernels and constants that it uses
                 for used in set(found.py_func.__code__.co_names) & set(inside):
                     source = Path(inside[used].__file__).relative_to(ROOT / "cascadelib")
                     assert str(source) in _kernels.SOURCES, (name, found, used)
@@ -255,7 +255,7 @@ def test_another_compiler_has_another_stamp(module, name, value, monkeypatch):
     _kernels.digest_of_sources.cache_clear()
 
 
-def test_an_edited_kernel_is_compiled_anew_where_another_file_inlines_it(tmp_path):
+def test_an_edited_kernel_is_compiled_again_in_files_that_inline_it(tmp_path):
     package = shutil.copytree(
         ROOT / "cascadelib",
         tmp_path / "cascadelib",
@@ -281,5 +281,5 @@ def test_a_named_folder_that_cannot_be_written_is_named_once(tmp_path):
 
 def test_kernels_are_read_from_a_folder_that_cannot_be_written(tiny):
     kept = {"NUMBA_CACHE_DIR": str(tiny.parent / "cache")}
-    assert run(tiny, ROOT, **kept) == ("3 1.5 2\n", "")  # kept anew after the last damage
+    assert run(tiny, ROOT, **kept) == ("3 1.5 2\n", "")  # stored again after the last damage
     assert run(READ_ONLY, ROOT, str(tiny), **kept) == ("3 1.5 2\n", "")

@@ -9,11 +9,11 @@ from cascadelib.labels import as_text, select_rows
 
 
 @given(st.lists(st.integers(-5, 4), min_size=1, max_size=9))
-def test_rows_are_chosen_as_numpy_does(indices):
+def test_rows_are_selected_as_numpy_does(indices):
     np.testing.assert_array_equal(select_rows(indices, 5), np.arange(5)[indices])
 
 
-def test_rows_of_masks_and_slices():
+def test_masks_and_slices_select_rows():
     assert select_rows([True, False, True], 3).tolist() == [0, 2]
     assert select_rows(slice(None, None, -2), 5).tolist() == [4, 2, 0]
 
@@ -29,12 +29,12 @@ def test_rows_of_masks_and_slices():
         (slice(3, None), "no sample is selected"),
     ],
 )
-def test_rows_that_there_are_not_are_refused(indices, said):
+def test_rows_that_do_not_exist_are_refused(indices, said):
     with pytest.raises(ValueError, match=said):
         select_rows(indices, 3)
 
 
-def test_text_is_what_stands_for_a_value():
+def test_values_are_written_as_text():
     values = np.array([1.0, 2.5, None, float("nan"), "x", 3], object)
     assert as_text(values).tolist() == ["1", "2.5", "", "", "x", "3"]
     assert as_text([[1.0], [np.nan]]).tolist() == [["1"], [""]]

@@ -1,5 +1,4 @@
-"""`cascadelib` in a shell: what its commands print and write, their exit status, and errors of one
-line."""
+"""The commands of `cascadelib`: output, files, exit status, and errors of one line."""
 
 import json
 import os
@@ -12,7 +11,7 @@ import pandas as pd
 import pytest
 
 import cascadelib as cl
-from cascadelib.__main__ import main, parser_of_all
+from cascadelib.__main__ import main, with_options
 from cascadelib.policy.form import parts_as_json
 
 NAMED = ["--label", "label", "--prediction", "prediction"]
@@ -20,8 +19,7 @@ NAMED = ["--label", "label", "--prediction", "prediction"]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A table as CSV and parquet, long, shuffled, with text for labels, a free model and one
-    without confidence; a store."""
+    """A long shuffled table of three models, as CSV and parquet, and a store."""
     folder = tmp_path_factory.mktemp("tables")
     rng = np.random.default_rng(0)
     labels = rng.choice(["cat", "dog"], 600)
@@ -57,30 +55,13 @@ def folder(tmp_path_factory):
 
 
 def told(capsys, *argv):
-    """(exit status, what was printed as JSON) of a command line."""
+    """Return the exit status and the printed JSON of a command line."""
     status = main([*map(str, argv), "--json"])
     return status, json.loads(capsys.readouterr().out)
 
 
-def test_defaults_are_shown():
-    """Of all options that take a value, but those of which one has to be given."""
-    (commands,) = [
-        action for action in parser_of_all()._actions if isinstance(action.choices, dict)
-    ]
-    chosen = {"label", "prediction", "correct", "budget", "accuracy", "loss", "goal", "epsilon"}
-    chosen |= {"reference", "ask", "recall", "precision", "positive"}
-    for command in commands.choices.values():
-        for action in command._actions:
-            takes_value = action.option_strings and action.nargs != 0
-            if takes_value and action.dest not in chosen:
-                assert "(default: " in action.help, action.dest
-            if action.default not in (None, False, "==SUPPRESS=="):
-                shown = action.help.replace("5%%", "0.05").replace(" 1 2", " [1, 2]")
-                assert f"(default: {action.default})" in shown
-
-
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
-def test_from_a_table_to_a_policy(folder, kind, tmp_path, capsys):
+def test_search_evaluate_and_show_agree(folder, kind, tmp_path, capsys):
     table = folder / f"t.{kind}"
     policy = tmp_path / "p.json"
     status, said = told(capsys, "search", table, *NAMED, "--budget", 5, "--out", policy)
@@ -98,7 +79,7 @@ def test_from_a_table_to_a_policy(folder, kind, tmp_path, capsys):
     assert capsys.readouterr().out.startswith("policy: <Policy: small at ")
 
 
-def test_a_certificate_and_none(folder, tmp_path, capsys):
+def test_certify_writes_a_policy_only_if_it_is_certified(folder, tmp_path, capsys):
     given = ["certify", folder / "t.csv", *NAMED, "--out", tmp_path / "p.json", "--epsilon"]
     status, said = told(capsys, *given, 0.05)
     assert (status, said["certified"]) == (0, True) and "loses at most 5.00%" in said["certificate"]
@@ -177,7 +158,7 @@ def test_a_command_answers_ids_and_its_answers_are_kept(yes_no, tmp_path, capsys
     assert again == (status, found) and (tmp_path / "calls").read_text() == calls
 
 
-def test_on_a_store(folder, tmp_path, capsys):
+def test_search_reads_a_store(folder, tmp_path, capsys):
     given = [
         "search",
         folder / "store",
@@ -215,7 +196,7 @@ ERRORS = {
         ["search", "t.csv", "--label", "lable", "--budget", "1"],
         "unknown column 'lable'; nearest: 'label'",
     ),
-    "nothing right": (["search", "t.csv", "--budget", "1"], "needs correct= or predictions="),
+    "nothing right": (["search", "t.csv", "--budget", "1"], "needs --correct or predictions="),
     "no such goal": (["search", "t.csv", *NAMED, "--goal", "best"], "unknown goal 'best'"),
     "too dear": (["search", "t.csv", *NAMED, "--budget", "-1"], "no cascade costs -1 or less"),
     "a loss in points": (
@@ -224,7 +205,7 @@ ERRORS = {
     ),
     "a metric of scores": (
         ["search", "t.csv", *NAMED, "--budget", "1", "--method", "entropy"],
-        "method='entropy'",
+        "--method 'entropy'",
     ),
     "columns of a store": (
         ["search", "store", "--label", "x", "--budget", "1"],
@@ -282,7 +263,9 @@ def test_a_violated_premise_is_an_error_unless_it_is_accepted(folder, tmp_path, 
     table = str(folder / "t.csv")
     said = ["certify", table, *NAMED, "--epsilon", "20%", "--held-out", table]
     assert main(said) == 2
-    assert "600 of the 600 samples took part" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "600 of the 600 samples took part" in error
+    assert "--accept 'overlap' certifies all the same" in error and "accept=" not in error
     policy = str(tmp_path / "p.json")
     assert main([*said, "--accept", "overlap", "--out", policy]) == 0
     assert "Violated, but accepted" in capsys.readouterr().out
@@ -290,8 +273,45 @@ def test_a_violated_premise_is_an_error_unless_it_is_accepted(folder, tmp_path, 
     assert "premise overlap: violated: 600 of the 600" in capsys.readouterr().out
 
 
-def test_what_is_not_known_is_not_printed_as_null(folder, tmp_path, capsys):
-    """A policy without held-out samples has no expectation, and the best cascade no improvement."""
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("name the groups with clusters=", "name the groups with --clusters"),
+        ("accept=('rows aligned',) certifies", "--accept 'rows aligned' certifies"),
+        ("set normalize='text', or", "set --normalize 'text', or"),
+        ("held_out=0.5 and labels=1", "--held-out 0.5 and labels=1"),
+        ("use Method(normalize=…)", "use Method(normalize=…)"),
+    ],
+)
+def test_arguments_in_messages_become_options(message, expected):
+    options = dict.fromkeys(("clusters", "accept", "normalize", "held_out"))
+    assert with_options(message, options) == expected
+
+
+def test_clusters_and_groups_are_columns_of_the_held_out_table(folder, tmp_path, capsys):
+    frame = pd.read_csv(folder / "t.csv")
+    frame["user"] = frame["sample"].str[1:].astype(int) // 3
+    frame["topic"] = np.where(frame["user"] % 2, "art", "law")
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    command = ["certify", tmp_path / "t.csv", *NAMED, "--epsilon", "30%"]
+    for held_out in ([], ["--held-out", tmp_path / "t.csv", "--accept", "overlap"]):
+        _, found = told(capsys, *command, *held_out, "--clusters", "user")
+        assert ("the 200 clusters" if held_out else "clusters of certif") in found["certificate"]
+        _, found = told(capsys, *command, *held_out, "--groups", "topic")
+        assert "in each of 2 groups" in found["certificate"]
+    for column, message in (
+        ("topics", "unknown column 'topics'; nearest: 'topic'"),
+        ("model", " has several values of 'model': give it one"),
+    ):
+        assert main([*map(str, command), "--clusters", column]) == 2
+        assert message in capsys.readouterr().err
+    frame.loc[frame["user"] < 10, "user"] = np.nan
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    assert main([*map(str, command), "--clusters", "user"]) == 2
+    assert "clusters: " in (error := capsys.readouterr().err) and "have none" in error
+
+
+def test_unknown_figures_are_not_printed(folder, tmp_path, capsys):
     table = str(folder / "t.csv")
     policy = tmp_path / "p.json"
     said = ["search", table, *NAMED, "--held-out", "0", "--budget", "1000", "--json"]
@@ -303,7 +323,7 @@ def test_what_is_not_known_is_not_printed_as_null(folder, tmp_path, capsys):
     assert "null" not in out and "expected" not in out
 
 
-def test_the_page_holds_half_of_the_table_out(folder, tmp_path, capsys):
+def test_explore_holds_out_half_of_the_table(folder, tmp_path, capsys):
     page = tmp_path / "page.html"
     assert main(["explore", str(folder / "t.csv"), *NAMED, "--out", str(page), "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"page": str(page)}
@@ -311,7 +331,7 @@ def test_the_page_holds_half_of_the_table_out(folder, tmp_path, capsys):
     assert "Chosen on 300 samples" in text and "checked on 300 others" in text
 
 
-def test_a_terminal_without_arrows_shows_a_policy_all_the_same(folder):
+def test_a_terminal_without_arrows_shows_a_policy(folder):
     policy = folder / "arrows.json"
     said = ["search", str(folder / "t.csv"), *NAMED, "--budget", "5", "--out", str(policy)]
     plain = dict(os.environ, PYTHONIOENCODING="ascii")
@@ -320,8 +340,7 @@ def test_a_terminal_without_arrows_shows_a_policy_all_the_same(folder):
     assert (done.returncode, done.stderr) == (0, "") and policy.exists()
 
 
-def test_a_reader_that_stops_reading_is_no_error(folder, tmp_path):
-    """As in ``cascadelib show p.json | head -c0``."""
+def test_a_closed_pipe_is_not_an_error(folder, tmp_path):
     policy = tmp_path / "p.json"
     cl.Policy(cl.Point(("a", "b"), (0.5,))).save(policy)
     reads, writes = os.pipe()
@@ -332,7 +351,7 @@ def test_a_reader_that_stops_reading_is_no_error(folder, tmp_path):
     assert (ended.returncode, ended.stderr) == (0, b"")
 
 
-def test_how_cautious_a_choice_is(folder, capsys):
+def test_more_caution_is_more_expensive(folder, capsys):
     asked = ["search", folder / "t.csv", *NAMED, "--n-models", 1, 2, 3, "--loss", 0.02]
     costs = []
     for more in (["--caution", 0], ["--caution", 0.5], ["--expected"]):
@@ -342,12 +361,12 @@ def test_how_cautious_a_choice_is(folder, capsys):
     assert costs[0] < costs[1]
 
 
-def test_without_arguments_it_says_what_a_table_is(capsys):
+def test_without_arguments_an_example_is_printed(capsys):
     assert main([]) == 0
     assert "sample,model,prediction,confidence,cost,label" in capsys.readouterr().out
 
 
-def test_a_share_may_be_a_number_of_percent(tmp_path, capsys):
+def test_shares_may_be_percentages(tmp_path, capsys):
     path = tmp_path / "answers.csv"
     cl.datasets.llm_answers().to_csv(path, index=False)
     named = ["--prediction", "prediction", "--label", "label", "--json"]
@@ -412,7 +431,7 @@ def test_a_result_that_cannot_be_written_is_refused_before_the_work(
     before = table.read_bytes()
     out = {"no folder": tmp_path / "no" / "p.json", "a folder": tmp_path, "the input": table}
     out = out.get(fault, tmp_path / "p.json")
-    monkeypatch.setattr("cascadelib.__main__._splits", work)
+    monkeypatch.setattr("cascadelib.__main__.read_splits", work)
     monkeypatch.setattr("cascadelib.explorer.demo", work)
     if fault == "a full disk":
         monkeypatch.setattr(Path, "write_bytes", full)

@@ -32,19 +32,19 @@ IDS = ["a", "b", "c", "d"]
         ({"labels": None}, "give sample_ids"),
     ],
 )
-def test_refused(given, said):
+def test_invalid_labels_and_ids_are_refused(given, said):
     with pytest.raises(ValueError, match=said):
         Origin.from_labels(**given)
 
 
-def test_samples_without_labels_say_what_helps():
+def test_required_labels_that_are_missing_are_an_error_with_the_remedy():
     unlabelled = Origin.from_labels(None, IDS, split="val")
     assert len(unlabelled) == 4
     with pytest.raises(ValueError, match="the 4 samples of 'val' have none"):
         _ = unlabelled.required_labels
 
 
-def test_what_is_the_same_has_the_same_fingerprint_and_digest():
+def test_equal_samples_have_equal_fingerprints_and_digests():
     labels = Origin.from_labels([0, 1, 0, 1], IDS)
     again = Origin.from_labels([0, 1, 0, 1], IDS)
     assert labels.fingerprint == again.fingerprint
@@ -81,7 +81,7 @@ def stored(origin, has_keys=True):
     st.sets(st.sampled_from("abcdefgh"), min_size=1),
     st.sets(st.sampled_from("abcdefgh"), min_size=1),
 )
-def test_samples_in_common_are_those_of_equal_ids(seen, here):
+def test_samples_with_equal_ids_are_common(seen, here):
     selected_on = Origin.from_labels(None, sorted(seen))
     labels = Origin.from_labels(None, sorted(here))
     assert samples_in_common(selected_on, labels) == len(seen & here)
@@ -100,7 +100,7 @@ def test_parts_of_one_split_are_compared_by_rows():
     )  # row numbers of another
 
 
-def test_several_origins_are_seen_together():
+def test_joined_origins_are_compared_as_one():
     one = Origin.from_labels(None, ["a", "b"])
     other = Origin.from_labels(None, ["b", "c"])
     here = Origin.from_labels(None, ["a", "c", "x"])
@@ -114,7 +114,7 @@ def test_several_origins_are_seen_together():
     assert parts_of(None) == (None,)
 
 
-def test_a_data_set_has_labels_by_its_attributes():
+def test_the_origin_of_a_data_set_has_its_attributes():
     class Inputs:
         labels = np.array([0, 1])
         sample_ids = np.array(["a", "b"])
@@ -128,7 +128,7 @@ def test_a_data_set_has_labels_by_its_attributes():
     assert (found.dataset, found.split, found.classes) == ("toy", "val", ("x", "y"))
 
 
-def test_text_is_placed_among_the_classes():
+def test_labels_as_text_become_class_numbers():
     labels = Origin.from_labels(["dog", "cat", "dog", "eel"])
     assert labels.required_labels.tolist() == [1, 0, 1, 2] and labels.classes == (
         "cat",

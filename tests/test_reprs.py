@@ -1,4 +1,4 @@
-"""What an object shows of itself stays short, however many samples, models and classes it has."""
+"""The repr of an object is short for any number of samples, models and classes."""
 
 import numpy as np
 import pandas as pd

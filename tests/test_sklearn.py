@@ -1,6 +1,5 @@
 """A cascade as a scikit-learn classifier."""
 
-import doctest
 from itertools import permutations
 from math import comb, factorial
 
@@ -26,14 +25,14 @@ from cascadelib.sklearn import CascadeClassifier, repeated_in_order
 
 
 def two(trees=100):
-    """A cheap classifier of digits and a dear one."""
+    """A cheap classifier of digits and an expensive one."""
     line = LogisticRegression(C=1e-4)
     return [("line", line), ("forest", RandomForestClassifier(trees, random_state=0))]
 
 
 @pytest.fixture(scope="module")
 def digits():
-    """(training samples, test samples, their classes): names in place of numbers."""
+    """Training samples, test samples and their classes, which are names."""
     X, y = load_digits(return_X_y=True)
     names = np.array("zero one two three four five six seven eight nine".split())
     return train_test_split(X, names[y], random_state=0)
@@ -58,11 +57,11 @@ UNEQUAL = "a sample of weight 2 and two equal samples are split differently"
         f"check_sample_weight_equivalence_on_{kind}_data": UNEQUAL for kind in ("dense", "sparse")
     },
 )
-def test_it_obeys_the_rules_of_scikit_learn(estimator, check):
+def test_the_estimator_passes_the_checks_of_scikit_learn(estimator, check):
     check(estimator)
 
 
-def test_each_sample_has_the_answer_of_the_model_that_the_policy_names(fitted, digits):
+def test_each_sample_is_answered_by_the_model_of_the_policy(fitted, digits):
     _, X, _, y = digits
     probabilities = {name: model.predict_proba(X) for name, model in fitted.estimators_.items()}
     assert fitted.policy_.point.models == ("line", "forest")
@@ -75,20 +74,20 @@ def test_each_sample_has_the_answer_of_the_model_that_the_policy_names(fitted, d
     assert fitted.score(X, y) > 0.9
 
 
-def test_the_promise_is_about_samples_that_neither_trained_nor_chose(fitted, digits, tmp_path):
+def test_other_samples_certify_than_train_and_choose(fitted, digits, tmp_path):
     assert fitted.certificate_.samples == pytest.approx(len(digits[0]) / 4, abs=1)
     assert status_of(fitted.certificate_, "overlap") == "verified"
     fitted.policy_.save(tmp_path / "policy.json")
     assert cl.Policy.load(tmp_path / "policy.json").point.models == ("line", "forest")
 
 
-def test_where_nothing_is_certified_the_most_accurate_answers_alone(digits):
+def test_without_a_certificate_the_reference_answers(digits):
     X, _, y, _ = digits
     strict = CascadeClassifier(two(), [1, 30], epsilon=0.0001, random_state=0).fit(X[:200], y[:200])
     assert strict.policy_.point.models == (strict.certificate_.reference,)
 
 
-def test_it_is_searched_over_and_piped(digits):
+def test_the_estimator_works_in_grid_searches_and_pipelines(digits):
     X, _, y, _ = digits
     pipe = make_pipeline(StandardScaler(), CascadeClassifier(two(10), [1, 30], random_state=0))
     grid = {"cascadeclassifier__line__C": [0.1, 1.0], "cascadeclassifier__epsilon": [0.05]}
@@ -96,7 +95,7 @@ def test_it_is_searched_over_and_piped(digits):
     assert best.best_score_ > 0.8
 
 
-def test_texts_and_trained_classifiers():
+def test_trained_classifiers_of_texts_are_used():
     words = {"cat": ["purrs", "meows", "naps"], "dog": ["barks", "fetches", "digs"]}
     rng = np.random.default_rng(0)
     y = rng.choice(["cat", "dog"], 600)
@@ -143,7 +142,7 @@ def test_readings_of_a_patient_do_not_certify_what_readings_of_that_patient_trai
     assert cascade.certificate_.clusters == pytest.approx(50, abs=1)
 
 
-def test_rows_of_a_patient_that_follow_one_another_are_found():
+def test_consecutive_rows_of_a_patient_are_found():
     X, y, patient = patients(100, 0)
     cascade = CascadeClassifier(MEMORISING, [1, 30], epsilon=0.3, random_state=0)
     text = str(cascade.fit(X, y).certificate_)
@@ -154,7 +153,7 @@ def test_rows_of_a_patient_that_follow_one_another_are_found():
 
 
 @pytest.mark.parametrize("kind", ["floats", "few values", "doubled", "text", "constant"])
-def test_independent_rows_are_not_called_alike(kind):
+def test_independent_rows_are_not_called_similar(kind):
     rng = np.random.default_rng(0)
     for _ in range(40):
         X = rng.normal(size=(300, 3))
@@ -296,11 +295,6 @@ def test_groups_and_weights_are_routed():
     assert (scores > 0.7).all()
 
 
-def test_the_examples_of_the_docstrings_are_true():
-    failed, tried = doctest.testmod(cascadelib.sklearn)
-    assert tried and not failed
-
-
 def refused(digits, *, y=None, X=None, fit=(), **options):
     """The error of a fit with these options."""
     given, _, classes, _ = digits
@@ -312,7 +306,7 @@ def refused(digits, *, y=None, X=None, fit=(), **options):
     return str(caught.value)
 
 
-def test_what_is_wrong_is_named_with_a_remedy(digits):
+def test_fit_refuses(digits):
     X, _, y, _ = digits
     assert "2 estimators, 1 costs: give one cost each" in refused(digits, costs=[1])
     assert "'other line'" in refused(digits, costs={"line": 1})
@@ -326,11 +320,6 @@ def test_what_is_wrong_is_named_with_a_remedy(digits):
     same = [("a", LogisticRegression()), ("a", GaussianNB())]
     assert "not unique: ['a', 'a']" in refused(digits, estimators=same)
     assert "prefit=True trains nothing" in refused(digits, prefit=True, refit=True)
-    weights = {"sample_weight": np.ones(len(X))}
-    neighbours = [("near", KNeighborsClassifier()), ("line", LogisticRegression())]
-    assert "'near' (KNeighborsClassifier) takes no sample_weight" in refused(
-        digits, estimators=neighbours, fit=weights
-    )
     assert "inconsistent" in refused(digits, fit={"groups": [1, 2]})
     other = pd.Series(y, [f"r{row}" for row in range(len(y))])
     assert "y: X has the default index" in refused(digits, X=pd.DataFrame(X), y=other)

@@ -1,4 +1,4 @@
-"""Readable tables and figures: what is shown is what was measured."""
+"""Readable tables and figures show the measured numbers."""
 
 import numpy as np
 import pandas as pd
@@ -41,11 +41,11 @@ def test_numbers_have_four_significant_digits():
         ("method of the front", "method of the front"),
     ],
 )
-def test_names_in_words(key, words):
+def test_keys_are_displayed_in_words(key, words):
     assert in_words(key) == words
 
 
-def test_no_two_methods_have_the_same_words():
+def test_methods_have_distinct_words():
     words = {in_words(name) for name in METHODS}
     assert len(words) == len(METHODS) and not any("_" in each for each in words)
 
@@ -98,7 +98,7 @@ def test_every_figure_takes_plain_tables(store):
     assert all(len(fig.to_json()) < 200_000 for fig in made)
 
 
-def test_members_and_shares_leave_out_models_that_no_sample_reaches(store):
+def test_figures_omit_models_that_no_sample_reaches(store):
     front = search(store, 2)
     first = front.members().query("accuracy == accuracy.min()")
     assert first["model"].tolist() == [front.table["models"].iloc[0][0]]
@@ -133,7 +133,7 @@ def test_seconds_have_a_unit_and_other_numbers_no_exponent():
     assert readable(table, cost="seconds").iloc[0].tolist() == ["716 ns", "500 µs", "2.5", "0.01%"]
 
 
-def test_factors_and_excess_costs_read_alike():
+def test_factors_and_excess_costs_have_one_format():
     table = pd.DataFrame(
         {
             "improvement": [645e-6, 0.0],
@@ -145,7 +145,7 @@ def test_factors_and_excess_costs_read_alike():
     assert shown == [["< 0.001", "< 0.001", "-0.75%", "< 0.001"], ["0", "–", "-0.75%", "2"]]
 
 
-def test_a_page_shows_ticks_and_the_whole_table():
+def test_a_page_shows_ticks_and_all_rows():
     table = pd.DataFrame(
         {"on_macs": [True, False] * 50, "holds": [True, None] * 50, "text": "x" * 200}
     )

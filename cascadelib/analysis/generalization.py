@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ..checks import error_context, validate_choice
-from ..evaluation.evaluation import correct_alone, quality
+from ..evaluation.evaluation import correct_alone, quality, singles_correct
 from ..evaluation.intervals import LEVEL, difference_interval, paired_difference_interval, with_ends
 from ..evaluation.run import evaluate
 from ..front_end import watched
@@ -54,11 +54,31 @@ def accuracy_drops(
     """
     if not splits:
         raise ValueError("there is no split to compare with: pass {label: store}")
-    each = 1 - (1 - LEVEL) / (len(splits) * len(store.models))
+    level = 1 - (1 - LEVEL) / (len(splits) * len(store.models))
     tables = {}
     for label, split in splits.items():
         originals = same_samples(store, split) if paired else store
-        tables[label] = _drops(originals, split, each)
+        check_same_task(originals, split)
+        names = originals.models.index
+        before = singles_correct(originals, "top1")
+        after = [correct_alone(split, name, "top1") for name in names]
+        one, other = originals.origin, split.origin
+        is_same = np.array_equal(one.sample_ids, other.sample_ids)
+        if is_same and np.array_equal(np.array(before), np.array(after)):
+            raise ValueError(
+                f"the split {one.split!r} ({len(originals):,} samples) is compared with itself: "
+                "pass the selection split and another"
+            )
+        # Equal row numbers do not make pairs, since all splits begin at row 0.
+        is_paired = is_same and (one.has_ids and other.has_ids or one.source == other.source)
+        interval = paired_difference_interval if is_paired else difference_interval
+        rows = []
+        for correct, replayed in zip(before, after):
+            low, high = interval(correct, replayed, level)
+            row = {"accuracy": correct.mean(), "accuracy_replayed": replayed.mean()}
+            row |= with_ends(correct.mean() - replayed.mean(), (-high, -low), "drop")
+            rows.append(row)
+        tables[label] = pd.DataFrame(rows, index=pd.Index(names, name="model"))
     return pd.concat(tables, names=["split"])
 
 
@@ -230,7 +250,7 @@ def check_same_task(store: Store, other: Store) -> None:
         first = next(i for i, (one, other_one) in enumerate(pairs) if one != other_one)
         raise ValueError(
             f"the splits have other classes: {len(classes)} and {len(others)}, the first "
-            f"difference at class {first}; map the labels of one to the other's before extracting"
+            f"difference at class {first}: map the labels of one to the other's before extracting"
         )
     for name in store.models.index:
         validate_choice(name, other.models.index, "model of the other split")
@@ -238,28 +258,3 @@ def check_same_task(store: Store, other: Store) -> None:
     there = other.class_count
     if here and there and here != there:
         raise ValueError(f"the outputs have {here} classes on one split and {there} on the other")
-
-
-def _drops(store: Store, other: Store, level: float) -> pd.DataFrame:
-    """Return :func:`accuracy_drops` from one store to one split, with intervals of one level."""
-    check_same_task(store, other)
-    names = list(store.models.index)
-    before = [correct_alone(store, name, "top1") for name in names]
-    after = [correct_alone(other, name, "top1") for name in names]
-    same = np.array_equal(store.origin.sample_ids, other.origin.sample_ids)
-    if same and np.array_equal(np.array(before), np.array(after)):
-        raise ValueError(
-            f"the split {store.origin.split!r} ({len(store):,} samples) is compared with itself: "
-            "pass the selection split and another"
-        )
-    # Equal row numbers do not make pairs, since all splits begin at row 0.
-    have_ids = store.origin.has_ids and other.origin.has_ids
-    paired = same and (have_ids or store.origin.source == other.origin.source)
-    interval = paired_difference_interval if paired else difference_interval
-    rows = []
-    for correct, correct_replayed in zip(before, after):
-        low, high = interval(correct, correct_replayed, level)
-        row = {"accuracy": correct.mean(), "accuracy_replayed": correct_replayed.mean()}
-        row |= with_ends(correct.mean() - correct_replayed.mean(), (-high, -low), "drop")
-        rows.append(row)
-    return pd.DataFrame(rows, index=pd.Index(names, name="model"))

@@ -31,7 +31,7 @@ from ..evaluation.point import Point, kinds_of, points_of, single_point
 from ..evaluation.run import evaluate, runs_of
 from ..fronts.front import Front
 from ..fronts.graded import two_model_curve
-from ..guarantees.few_labels import compare_with_reference
+from ..guarantees.case import compare_with_reference
 from ..methods.thresholds import convert_units, does_exit
 from ..origin import join_origins
 from ..scoring import F1

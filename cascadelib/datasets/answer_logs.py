@@ -198,13 +198,8 @@ def lm_eval_samples(
     for model, path in paths.items():
         for where, line in read_json_lines(path):
             with locate_errors(where):
-                rows.append(
-                    {
-                        "sample": str(line["doc_id"]),
-                        "model": model,
-                        **parse_sample(line, metric, answer),
-                    }
-                )
+                row = {"sample": str(line["doc_id"]), "model": model}
+                rows.append(row | parse_sample(line, metric, answer))
     return pd.DataFrame(rows)
 
 
@@ -214,29 +209,25 @@ def parse_sample(line: dict, metric: str | None, answer: Callable[[str], str]) -
     if not found:
         raise ValueError(f"no {metric or ' or '.join(METRICS)} in the line: pass metric=…")
     responses = line["resps"]
-    if isinstance(responses[0][0], str):
-        filtered = line.get("filtered_resps")
-        prediction, confidence = measure_agreement(responses[0], filtered, answer)
-    else:
+    generations = responses[0]
+    if not isinstance(generations[0], str):  # multiple choice
         likelihood = np.array([float(choice[0][0]) for choice in responses])
         prediction = str(int(np.argmax(likelihood)))
         confidence = float(1 / np.exp(likelihood - likelihood.max()).sum())
+    else:
+        first = line["filtered_resps"][0] if line.get("filtered_resps") else generations
+        if isinstance(first, list):
+            answers = [text.strip() for text in first]
+            prediction = answers[0]
+        else:
+            answers = list(map(answer, generations))
+            prediction = first.strip()
+        confidence = answers.count(prediction) / len(answers)
+        if not confidence:
+            raise ValueError(
+                f"none of {len(answers)} generations is the filtered answer {prediction!r}: pass "
+                "answer=, a function from a generation to its answer"
+            )
+        if len(answers) == 1:
+            confidence = math.nan
     return {"prediction": prediction, "confidence": confidence, "correct": float(line[found[0]])}
-
-
-def measure_agreement(
-    raw: list[str], filtered: list | None, answer: Callable[[str], str]
-) -> tuple[str, float]:
-    """Return the scored answer and the share of the generations that agree."""
-    first = filtered[0] if filtered else raw
-    answers = (
-        [text.strip() for text in first] if isinstance(first, list) else list(map(answer, raw))
-    )
-    prediction = first.strip() if isinstance(first, str) else answers[0]
-    share = answers.count(prediction) / len(answers)
-    if not share:
-        raise ValueError(
-            f"none of {len(answers)} generations is the filtered answer {prediction!r}: pass "
-            "answer=, a function from a generation to its answer"
-        )
-    return prediction, share if len(answers) > 1 else math.nan

@@ -4,8 +4,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from ..checks import validate_choice
 from ..files import located
 from ..hub import check_reachable
@@ -114,7 +112,14 @@ def glue(
     validate_choice(split, FILES, "split")
     renamed: dict = {}
     if folder is None:
-        source: Any = _read_from_hub(task, split, revision)
+        import datasets  # takes seconds
+
+        cache = Path(datasets.config.HF_DATASETS_CACHE)
+        cached = any(cache.glob(f"{REPOSITORY.replace('/', '___')}/{task}/*/*"))
+        remedy = "pass folder=… with its files (SST-2/dev.tsv … or sst2/validation*.parquet …)"
+        check_reachable(f"GLUE's {task}", cached, remedy)
+        data = datasets.load_dataset(REPOSITORY, task, split=split, revision=revision)
+        source: Any = data.to_pandas()
     else:
         source = _find_local_file(task, entry, split, located(folder))
         if source.suffix == ".tsv":
@@ -138,15 +143,3 @@ def _find_local_file(task: str, entry: Task, split: str, folder: Path) -> Path:
     raise FileNotFoundError(
         f"no {split} split of {task} in {folder}, expected one of {', '.join(map(str, paths))}"
     )
-
-
-def _read_from_hub(task: str, split: str, revision: str | None) -> pd.DataFrame:
-    """Read a task's split from the Hub or its cache."""
-    import datasets  # takes seconds
-
-    cached = any(
-        Path(datasets.config.HF_DATASETS_CACHE).glob(f"{REPOSITORY.replace('/', '___')}/{task}/*/*")
-    )
-    remedy = "pass folder=… with its files (SST-2/dev.tsv … or sst2/validation*.parquet …)"
-    check_reachable(f"GLUE's {task}", cached, remedy)
-    return datasets.load_dataset(REPOSITORY, task, split=split, revision=revision).to_pandas()

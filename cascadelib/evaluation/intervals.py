@@ -159,7 +159,7 @@ def anytime_lower(lost: int, same: int, gained: int, error: float) -> float:
     -----
     Bets against "the mean is m": a value d multiplies a bet by 1 + c (d − m) / (1 + m). The mean of
     many such bets, each with a constant c, ever reaches 1 / error with a probability of at most
-    error (Ville, 1939; mixtures: Waudby-Smith and Ramdas, 2024). The bound rises with each d, so a
+    error (Ville, 1939, and Waudby-Smith and Ramdas, 2024). The bound rises with each d, so a
     value that is not known yet may count as −1.
     """
     values = np.array([[1], [0], [-1]])

@@ -83,7 +83,7 @@ class Baseline:
     accuracy : array of shape (n_models,)
         Accuracy of each model, in [0, 1].
     names : sequence of str, optional
-        Name of each model; default: its position.
+        Name of each model. Defaults to its position.
 
     Attributes
     ----------

@@ -15,8 +15,8 @@ const PATIENCE = 30 // seconds of a search of many models, as in splits.py
 const ACKNOWLEDGED = 4 // seconds within which a kernel acknowledges a request
 const BUSY_POLLS = 4 // consecutive polls in which a kernel is busy, before controls are disabled
 const POLL = 400 // milliseconds between two polls of the kernel
-const ENDED = ["restarting", "autorestarting", "terminating", "dead"]
-const FRONT_POINTS = 600 // of a front on the held-out split
+const ENDED = ["starting", "restarting", "autorestarting", "terminating", "dead"] // after a widget was shown
+const FRONT_SAMPLES = 3e6 // evaluations of samples for a front on the held-out split
 const SVG = "http://www.w3.org/2000/svg"
 
 // Words
@@ -350,7 +350,7 @@ class View {
   measureFront(front) {
     this.measured ??= new WeakMap()
     if (!this.measured.has(front)) {
-      const every = Math.ceil(front.rows.length / FRONT_POINTS)
+      const every = Math.ceil(front.rows.length * this.split.samples / FRONT_SAMPLES)
       const points = this.pack.splits.length === 1 ?
         front.rows.map((row, i) => ({ row, cost: front.cost[i], accuracy: front.accuracy[i] })) :
         this.measure(front.rows.filter((_, i) => i % every === 0 || i === front.rows.length - 1))
@@ -756,7 +756,7 @@ class View {
     this.reserve()
     const box = this.find(".cl-stages")
     const focused = box.contains(document.activeElement) ? `.${document.activeElement.className}[data-stage="${document.activeElement.dataset.stage}"]` : null
-    const { singles } = this.pack.splits[0].baselines[this.cost]
+    const { singles } = this.split.baselines[this.cost]
     const options = chosen => this.pack.models.map((name, model) =>
       `<option value="${model}"${model === chosen ? " selected" : ""}>${escaped(name)} · ${(100 * singles[0][model]).toFixed(1)}% · ${amount(singles[1][model], 3)}</option>`).join("")
     box.innerHTML = this.models.map((model, stage) => {

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import parse_qs, urlencode
 
-import numpy as np
 import pandas as pd
 
 from ..checks import brief, error_context, validate_choice
@@ -60,18 +59,6 @@ def methods_of(store: Store, source: Any) -> tuple[dict[str, Method | None], str
     return methods, first
 
 
-def is_same_split(store: Store, other: Store) -> bool:
-    """Return whether two stores have the same samples and outputs, so that none is held out."""
-    here = store.origin
-    there = other.origin
-    if here.fingerprint != there.fingerprint:
-        return False
-    name = store.models.index[:1]
-    outputs = here.contents(name)
-    others = there.contents(name)
-    return outputs is not None and others is not None and np.array_equal(outputs, others)
-
-
 @dataclass(eq=False)
 class ExploredSplits:
     """The selection split and, if there is one, the held-out split, with their searches.
@@ -115,14 +102,11 @@ class ExploredSplits:
     def __post_init__(self) -> None:
         check_store(self.store)
         self.stores = {"validation": self.store}
-        self.certified = [point for each in self.certificates for point in each.certified]
-        self.check_certificates()
         if self.held_out is not None:
             check_store(self.held_out)
-            for name in self.store.models.index:
-                validate_choice(name, self.held_out.models.index, "model of the held-out split")
-            if not is_same_split(self.store, self.held_out):
-                self.stores["held-out"] = self.held_out
+            self.stores["held-out"] = self.held_out
+        self.certified = [point for each in self.certificates for point in each.certified]
+        self.check_splits()
         self.source: Any = self.front or next(iter(self.certified), None)
         self.tasks: dict[tuple, SearchTask] = {}
         self.methods, self.first = methods_of(self.store, self.source)
@@ -137,8 +121,11 @@ class ExploredSplits:
         lengths.update(len(point.models) for point in self.certified)
         self.lengths = sorted(lengths.union(kind[-1] for kind in self.fronts)) or [1]
 
-    def check_certificates(self) -> None:
-        """Raise ValueError if certificates differ in their guarantee or have held-out samples."""
+    def check_splits(self) -> None:
+        """Raise ValueError if models are missing, or if certificates do not fit each other."""
+        if self.held_out is not None:
+            for name in self.store.models.index:
+                validate_choice(name, self.held_out.models.index, "model of the held-out split")
         promises = {(each.promise, each.samples) for each in self.certificates}
         if len(promises) > 1:
             raise ValueError(

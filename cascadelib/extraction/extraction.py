@@ -196,7 +196,7 @@ def _extract_pending(
 ) -> None:
     """Probe models, compute their missing shards and store the complete models.
 
-    wanted: as in :func:`_is_finished`.
+    wanted: as in :func:`_select_unfinished`.
     """
     labels = settings.labels
     stored = [] if store is None else store.models.index
@@ -253,8 +253,35 @@ def _convert_dataset(dataset: Any) -> Any:
 def _select_unfinished(
     models: list[Model], store: LogitStore | None, wanted: dict, replace: bool
 ) -> list[Model]:
-    """Return the models that are not extracted yet."""
-    return [model for model in models if replace or not _is_finished(store, model, wanted)]
+    """Return the models without logits in an intact file of the store.
+
+    wanted: entries of the header that determine the logits. Raises ValueError if the store has
+    another model of a name, or a model with other inputs or settings.
+    """
+    if store is None or replace:
+        return models
+    unfinished = []
+    for model in models:
+        if model.name not in store.models.index:
+            unfinished.append(model)
+            continue
+        metadata = store.metadata(model.name)
+        recorded = metadata.get("extraction") or {}
+        identity = describe_identity(model)
+        differing = [f"other {key}" for key in identity if recorded.get(key) != identity[key]]
+        if recorded.get("inputs", wanted["inputs"]) != wanted["inputs"]:
+            differing.append("other inputs")
+        stored = recorded | metadata
+        current = wanted | model.metadata
+        for key in ("dtype", "amp", "compile", "image_size"):
+            if key in current and stored.get(key, current[key]) != current[key]:
+                differing.append(f"other {key}: {stored[key]} stored, {current[key]} requested")
+        if differing:
+            raise ValueError(
+                f"the store {store.path} has another {model.name!r} ({' and '.join(differing)}). "
+                "Pass replace=True to extract it again, or rename this model."
+            )
+    return unfinished
 
 
 def _remove_leftovers(path: Path, models: list[Model], pending: list[Model]) -> None:
@@ -433,30 +460,3 @@ def digest_inputs(samples: Any) -> str:
         if isinstance(batch, torch.Tensor):
             update_digest(digest, batch)
     return digest.hexdigest()
-
-
-def _is_finished(store: LogitStore | None, model: Model, wanted: dict) -> bool:
-    """Return whether a store has the logits of this model in an intact file.
-
-    wanted: the entries of the header that determine the logits. Raises ValueError if the store has
-    another model of this name, or this model with other inputs or settings.
-    """
-    if store is None or model.name not in store.models.index:
-        return False
-    metadata = store.metadata(model.name)
-    recorded = metadata.get("extraction") or {}
-    identity = describe_identity(model)
-    differing = [f"other {key}" for key in identity if recorded.get(key) != identity[key]]
-    if recorded.get("inputs", wanted["inputs"]) != wanted["inputs"]:
-        differing.append("other inputs")
-    stored = recorded | metadata
-    current = wanted | model.metadata
-    for key in ("dtype", "amp", "compile", "image_size"):
-        if key in current and stored.get(key, current[key]) != current[key]:
-            differing.append(f"other {key}: {stored[key]} stored, {current[key]} requested")
-    if differing:
-        raise ValueError(
-            f"the store {store.path} has another {model.name!r} ({' and '.join(differing)}). "
-            "Pass replace=True to extract it again, or rename this model."
-        )
-    return True

@@ -1,4 +1,4 @@
-"""Figures from tables, in plotly: nothing here computes a result."""
+"""Draw plotly figures of tables. They compute no results."""
 
 from .._lazy import attach
 

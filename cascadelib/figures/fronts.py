@@ -1,4 +1,4 @@
-"""Figures of fronts, each from plain tables. Costs stand on a log axis, accuracies as per cent."""
+"""Draw fronts from tables, with costs on a log axis and accuracies as per cent."""
 
 from collections.abc import Collection
 
@@ -14,7 +14,7 @@ def singles_figure(
     singles: pd.DataFrame,
     families: pd.Series | None = None,
     cost: str = "macs",
-    title: str = "Single models: faint ones are dominated",
+    title: str = "Single models (faint: dominated)",
 ) -> style.Figure:
     """Draw single models by cost and accuracy.
 
@@ -46,12 +46,12 @@ def front_figure(
     cost: str = "macs",
     title: str = "Cascades against single models",
 ) -> style.Figure:
-    """Draw fronts over single models, from a little below the cheapest model on the hull.
+    """Draw fronts over single models, from slightly below the cheapest model on the hull.
 
     Parameters
     ----------
     tables : dict of str to DataFrame
-        Label → ``front.table``; of fronts that coincide one is drawn, under all their labels.
+        Label → ``front.table``. Fronts that coincide are drawn once, under all their labels.
     singles : DataFrame
         ``front.singles``.
     cost : str
@@ -87,7 +87,7 @@ def front_figure(
 
 
 def cheapest_at(table: pd.DataFrame, at: np.ndarray) -> pd.Series:
-    """The least cost of a front's points that reach each accuracy of ``at`` [n]."""
+    """Return the least cost of a front at or above each accuracy in ``at`` [n]."""
     cost = table.groupby("accuracy")["cost"].min()
     return cost[::-1].cummin()[::-1].reindex(at, method="bfill")
 
@@ -102,8 +102,8 @@ def improvement_figure(
     Parameters
     ----------
     curves : dict of str to DataFrame
-        Label → table with accuracy and improvement (``front.improvement_curve()``); of curves that
-        coincide one is drawn, under all their labels.
+        Label → table with accuracy and improvement (``front.improvement_curve()``). Curves that
+        coincide are drawn once, under all their labels.
     title : str
     references : collection of str
         Labels that are drawn as thin black lines.
@@ -137,10 +137,10 @@ def improvement_figure(
 
 
 def coinciding(curves: dict[str, pd.Series]) -> dict[str, str]:
-    """{label to draw: its name, with those of the later curves that it stands for}.
+    """Return {label to draw: its name with those of the later curves that coincide with it}.
 
-    Only curves over the same index coincide: "=" has equal values, "≈" none that differs by more
-    than 2%.
+    Curves over the same index coincide if their values are equal ("=") or differ by at most 2%
+    ("≈").
     """
     names: dict[str, str] = {}
     for label, curve in curves.items():
@@ -158,14 +158,14 @@ def coinciding(curves: dict[str, pd.Series]) -> dict[str, str]:
 
 
 def same_within(curve: pd.Series, other: pd.Series, share: float) -> bool:
-    """Whether curves over the same index differ by at most a share of the other."""
+    """Return whether curves over the same index differ by at most a share of the other."""
     return curve.index.equals(other.index) and np.allclose(curve, other, share, 0, equal_nan=True)
 
 
 def band_figure(
     curve: pd.DataFrame, band: pd.DataFrame, title: str = "Improvement, 95% bootstrap band"
 ) -> style.Figure:
-    """Draw an improvement curve over its band.
+    """Draw an improvement curve over its confidence band.
 
     Parameters
     ----------

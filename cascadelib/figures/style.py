@@ -1,8 +1,7 @@
-"""The look of all figures: template, colours, axes, and the traces that several figures share.
+"""Style of all figures: template, colours, axes and common traces.
 
-A :class:`Figure` leaves a kernel as plotly's own JSON and nothing else, so that a notebook keeps
-the numbers alone: plotly's "notebook" renderer would add a copy of plotly.js (5 MB). Plotly's own
-settings, and a renderer that the user chose, stay.
+A notebook stores a :class:`Figure` only as plotly's JSON, without the copy of plotly.js (5 MB) that
+plotly's "notebook" renderer adds. Plotly's settings and a renderer that the user set do not change.
 """
 
 from typing import Any
@@ -16,14 +15,11 @@ from ..cost_kinds import cost_of
 from ..tables import arrow, digits, percents
 
 PLOTLY_JSON = "application/vnd.plotly.v1+json"
-"""MIME type under which a figure sits in a notebook's outputs."""
+"""MIME type of a figure in a notebook's outputs."""
 
 
 def renderer_without_script(default: str | None) -> str | None:
-    """Plotly's renderer string without ``notebook`` where it holds "plotly_mimetype" as well.
-
-    Others are returned as they are.
-    """
+    """Remove ``notebook`` from plotly's renderers if "plotly_mimetype" is among them."""
     names = (default or "").split("+")
     if "plotly_mimetype" not in names:
         return default
@@ -33,30 +29,30 @@ def renderer_without_script(default: str | None) -> str | None:
 MARKS = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "$": "&#36;", "\n": "<br>"})
 
 
-def plain(text: Any) -> Any:
-    """Text that a figure shows as it is: plotly reads some HTML, and TeX, in names.
+def escape_text(text: Any) -> Any:
+    """Escape text, in which plotly would interpret some HTML and TeX.
 
-    Of an array of text each entry is made plain; numbers stay.
+    An array of text is escaped entry by entry. Numbers are returned unchanged.
     """
     if isinstance(text, str):
         return text.translate(MARKS)
     if np.ndim(text) and np.asarray(text).dtype.kind in "OU":
-        return [plain(each) for each in text]
+        return [escape_text(each) for each in text]
     return text
 
 
 class Figure(go.Figure):
-    """A plotly figure whose names are text, and that a notebook shows as plotly's JSON alone."""
+    """Plotly figure with escaped names, which a notebook stores only as plotly's JSON."""
 
     def add_trace(self, trace: Any, *place: Any, **more: Any) -> "Figure":
-        """As plotly does it; name, text and categories are :func:`plain`."""
+        """Add a trace with an escaped name, text and categories."""
         for key in {"name", "text", "x", "y"}.intersection(trace):
-            trace[key] = plain(trace[key])
+            trace[key] = escape_text(trace[key])
         return super().add_trace(trace, *place, **more)
 
     def titled(self, title: str, **layout: Any) -> "Figure":
-        """The figure with a title, whose second line is small, and more of the layout."""
-        head, _, note = plain(title).partition("<br>")
+        """Set a title, whose second line is small, and other parts of the layout."""
+        head, _, note = escape_text(title).partition("<br>")
         if note:
             head += f"<br><sup>{note}</sup>"
         return self.update_layout(title=head, **layout)
@@ -69,9 +65,8 @@ class Figure(go.Figure):
             print(repr(self))
 
 
-# Near to Okabe and Ito (2008), moved until any two, GREY and BLACK with them, differ for
-# deuteranopes as well and each has a contrast of 3 : 1 to its page: tests/figures/test_style.py
-# measures that.
+# Similar to Okabe and Ito (2008), adjusted so that any two, with GREY and BLACK, also differ for
+# deuteranopes, and each has a contrast of 3 : 1 to the page (tests/figures/test_style.py).
 PALETTE = "#0073B5 #A80000 #009D6C #CA73AD #C58800 #009DD8 #9F6500 #0033A4 #4D5428 #C20047".split()
 GREY = "#8C8C8C"
 BLACK = "#222222"
@@ -80,7 +75,7 @@ LINE = "#444444"
 
 SYMBOLS = "circle square diamond triangle-up cross x star pentagon hexagon hourglass".split()
 DASHES = ["solid", "dash"]
-HOVER = "%{text}<br>%{y:.2%} at %{x}<extra></extra>"  # of what has a name, a cost and an accuracy
+HOVER = "%{text}<br>%{y:.2%} at %{x}<extra></extra>"
 FRONT_HOVER = "%{y:.2%} at %{x}<br>%{text}<extra></extra>"
 DOTTED = {"color": GREY, "dash": "dot"}
 GAIN = "baseline cost ÷ cascade cost"
@@ -112,15 +107,12 @@ TEMPLATE = go.layout.Template(
 
 
 def colour(i: int) -> str:
-    """The colour of the i-th of many lines.
-
-    After the last colour comes the first again, then with another :func:`dash`.
-    """
+    """Return the colour of the i-th line. Colours repeat with another :func:`dash`."""
     return PALETTE[i % len(PALETTE)]
 
 
 def dash(i: int) -> str:
-    """The dash of the i-th of many lines."""
+    """Return the dash of the i-th line."""
     return DASHES[i // len(PALETTE) % 2]
 
 
@@ -133,7 +125,7 @@ def add_line(
     dash: str | None = None,
     **trace: Any,
 ) -> None:
-    """A trace that is a line from array to array; trace: what else it has, its name above all."""
+    """Add a line of x and y. trace: other properties, such as its name."""
     line = {"color": color, "width": width, "dash": dash}
     fig.add_scatter(x=x, y=y, line=line, **{"mode": "lines"} | trace)
 
@@ -146,8 +138,11 @@ def add_cascades(
     y: str = "accuracy",
     **trace: Any,
 ) -> None:
-    """A line over rows of cascades; hovering shows models, thresholds and exit rates."""
-    trace |= {"text": cascade_hover(table), "hovertemplate": FRONT_HOVER}
+    """Add a line over cascades, with models, thresholds and exit rates as hover text."""
+    shows = {"models": arrow, "thresholds": digits, "exit_rates": percents}
+    parts = [table[column].map(show) for column, show in shows.items() if column in table]
+    text = ["\n".join(lines) for lines in zip(*parts)] or None
+    trace |= {"text": text, "hovertemplate": FRONT_HOVER}
     add_line(fig, table[x], table[y], color, 2, **trace)
 
 
@@ -159,9 +154,9 @@ def add_improvement(
     width: float = 2,
     **trace: Any,
 ) -> None:
-    """A line of improvement factors, up to where the front reaches.
+    """Add a line of improvement factors at the accuracies that the front reaches.
 
-    curve: a table with accuracy and improvement.
+    curve: table with accuracy and improvement.
     """
     curve = curve[curve["improvement"] > 0]
     hover = "%{y:.2f} × at %{x:.2%}<extra>%{fullData.name}</extra>"
@@ -170,17 +165,17 @@ def add_improvement(
 
 
 def cost_axis(cost: str, costs: Any = ()) -> dict:
-    """A log axis for a kind of cost: a key of COSTS, or any other word as its own title.
+    """Return a log axis for a kind of cost, a key of COSTS or the title of the axis.
 
-    costs: what the axis shows; where that spans less than a factor of 300, there are labels between
-    the powers of ten.
+    costs: values on the axis. If they span less than a factor of 300, labels between the powers of
+    ten are added.
     """
     kind = cost_of(cost)
     prefixed = kind.unit in ("MACs", "s")
     short = len(costs) and np.nanmax(costs) < 300 * np.nanmin(costs)
     return {
         "type": "log",
-        "title": plain(kind.title),
+        "title": escape_text(kind.title),
         "exponentformat": "SI",
         "tickformat": "~s" if prefixed else "",  # 10µs
         "hoverformat": ".4s" if prefixed else "",  # 27.39µs
@@ -192,63 +187,43 @@ def cost_axis(cost: str, costs: Any = ()) -> dict:
 
 
 def figure(title: str, **layout: Any) -> Figure:
-    """An empty figure in the project's template."""
+    """Return an empty figure with the project's template."""
     return Figure(layout={"template": TEMPLATE}).titled(title, **layout)
 
 
 def per_cent_axis(**axis: Any) -> dict:
-    """Settings of an axis of fractions."""
+    """Return an axis of fractions, shown as per cent."""
     return {"tickformat": ".4~p", **axis}
 
 
 def decimated(table: pd.DataFrame, most: int = 1500) -> pd.DataFrame:
-    """At most ``most`` rows, evenly spread, first and last kept: what a screen can show."""
+    """Return at most ``most`` evenly spread rows with the first and the last one."""
     rows = np.linspace(0, len(table) - 1, min(most, len(table))).astype(int)
     return table.iloc[np.unique(rows)]
 
 
-def cascade_hover(table: pd.DataFrame) -> list[str] | None:
-    """One text per row of a table of cascades, in lines: models, thresholds, exit rates.
-
-    None where the table has none of these columns.
-    """
-    shows = {"models": arrow, "thresholds": digits, "exit_rates": percents}
-    parts = [table[column].map(show) for column, show in shows.items() if column in table]
-    return ["\n".join(lines) for lines in zip(*parts)] if parts else None
-
-
 def add_models(fig: go.Figure, rows: pd.DataFrame, **style: Any) -> None:
-    """A trace of single models by cost and accuracy; hovering shows the name.
+    """Add single models by cost and accuracy, with their names as hover text.
 
-    rows: cost, accuracy; index: names.
+    rows: columns cost and accuracy, indexed by name.
     """
     fig.add_scatter(
         x=rows["cost"], y=rows["accuracy"], text=rows.index, hovertemplate=HOVER, **style
     )
 
 
-def hull_line(singles: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """(cost, accuracy) along the hull of ``front.singles``, at close steps.
-
-    On a log axis, which has no place for what is free, the straight parts of the hull are curves.
-    """
+def add_hull(fig: go.Figure, singles: pd.DataFrame, **at: Any) -> None:
+    """Add random routing between single models (the hull of ``front.singles``) as a grey line."""
     hull = singles[singles["on_hull"]]
     corners = hull["cost"].to_numpy()
     parts = [corners[:1]]
-    for cheap, dear in zip(corners, corners[1:]):
-        parts.append(np.geomspace(cheap or dear / 1e3, dear, 25)[1:])
+    for low, high in zip(corners, corners[1:]):
+        # On a log axis, the straight parts of the hull are curves, and 0 cannot be shown.
+        parts.append(np.geomspace(low or high / 1e3, high, 25)[1:])
     cost = np.concatenate(parts)
-    return cost, np.interp(cost, corners, hull["accuracy"])
-
-
-def add_hull(fig: go.Figure, singles: pd.DataFrame, **at: Any) -> None:
-    """What random routing between single models gives, as a grey line.
-
-    singles: ``front.singles``.
-    """
-    x, y = hull_line(singles)
+    accuracy = np.interp(cost, corners, hull["accuracy"])
     look = {"mode": "lines", "line": DOTTED, "hoverinfo": "skip"}
-    fig.add_scatter(x=x, y=y, name="random routing (hull)", **look, **at)
+    fig.add_scatter(x=cost, y=accuracy, name="random routing (hull)", **look, **at)
 
 
 def add_singles(
@@ -257,7 +232,7 @@ def add_singles(
     families: pd.Series | None = None,
     **at: Any,
 ) -> go.Figure:
-    """Single models as points (by family where given) and their hull as a grey line."""
+    """Add single models as points, by family if passed, and their hull as a grey line."""
     add_hull(fig, singles, **at)
     groups = {"single models": singles.index}
     if families is not None:

@@ -298,7 +298,7 @@ def on_workers(
     if sender.lost and "boxes" in parts:
         warnings.warn(
             f"{len(sender.lost)} of {count} tasks were lost ({sender.lost[0]!r}): their cascades "
-            "count as not searched; front.gap bounds the error",
+            "count as not searched. front.gap bounds the error",
             RuntimeWarning,
             stacklevel=2,
         )

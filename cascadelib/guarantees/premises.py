@@ -6,7 +6,6 @@ docs/premises.md describes each check and its limits.
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import astuple, dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,27 +13,30 @@ import pandas as pd
 from numpy import ndarray as Array
 
 from ..checks import items_of, validate_choice
-from ..evaluation.point import Point
-from ..evaluation.run import Run
 from ..methods.confidence_range import has_power
-from ..origin import Origin, ids_could_meet, join_origins, parts_of
+from ..origin import Origin, join_origins, parts_of
 from ..store.aligned_rows import alignment_of
 from ..store.protocol import Store
 from ..store.tables.spelling import outside_labels
+from .case import Case
 from .likeness import likeness_of, near_groups
-from .repeats import LEVEL, REMEDY, equal_rows, repeated_ids, samples_seen, size_of_table
+from .repeats import (
+    LEVEL,
+    NOT_VERIFIABLE,
+    REMEDY,
+    VERIFIED,
+    VIOLATED,
+    Finding,
+    equal_rows,
+    repeated_ids,
+)
 
-VERIFIED = "verified"
-VIOLATED = "violated"
-NOT_VERIFIABLE = "not verifiable"
 COUNTED = ("spelling", "labels complete", "reference complete")  # their evidence is a share
 UNCLUSTERED = "no sample repeats another by id or content"
 LEAST_GRADED = 20  # correct and wrong answers that show a confidence to be a grade
 GRADE = 0.998  # area under the ROC curve from which a confidence is a grade
 LEAST_EQUAL = 200  # samples on which two models that answer equally are one model
 COMPUTED: Counter[int] = Counter()  # certificates of this process, by the samples that they used
-
-Finding = tuple[str, str, str]  # status, evidence, and the remedy if the premise is violated
 
 
 @dataclass(frozen=True)
@@ -58,73 +60,13 @@ class Premise:
         return f"{self.name} ({self.evidence})"
 
 
-@dataclass(frozen=True, eq=False)
-class Case:
-    """The samples, cascades and known labels of a certificate.
-
-    Parameters
-    ----------
-    store : Store
-        The k certification samples with labels.
-    origin : Origin
-        The origin of these samples.
-    runs : list of Run
-        The P cascades on these samples.
-    reference : str
-        The model relative to which losses are measured.
-    clusters : array of shape (k,) or None
-        The number of each sample's cluster.
-    differs : bool array of shape (P, k)
-        Whether the label of a sample can matter.
-    is_known : bool array of shape (k,)
-        Whether the label is known.
-    in_order : bool, default=False
-        Whether the known labels are a uniform draw of those that can matter.
-    """
-
-    store: Store
-    origin: Origin
-    runs: Sequence[Run]
-    reference: str
-    clusters: Array | None
-    differs: Array
-    is_known: Array
-    in_order: bool = False
-
-    @cached_property
-    def points(self) -> list[Point]:
-        """The cascades."""
-        return [run.point for run in self.runs]
-
-    @cached_property
-    def models(self) -> list[str]:
-        """The reference and all models of the cascades."""
-        return models_of(self.points, self.reference)
-
-    @cached_property
-    def overlap(self) -> Finding:
-        """The result of :func:`overlap_of`."""
-        return overlap_of(self.points, self.origin, self.models)
-
-    @property
-    def deciding(self) -> set[str]:
-        """The models whose confidences are compared with thresholds."""
-        return {name for point in self.points for name in point.models[:-1]}
-
-
-def models_of(points: Sequence[Point], reference: str) -> list[str]:
-    """Return the reference and all models of the points, each once."""
-    return list(dict.fromkeys([reference, *(name for point in points for name in point.models)]))
-
-
 def independent(case: Case) -> Finding:
     """Look for samples, or first samples of clusters, that repeat others by id or by content."""
     ids = case.origin.sample_ids
-    store = case.store
+    store = case.one_of_each
     if case.clusters is not None:
         pairs = pd.DataFrame({"cluster": case.clusters, "sample": ids})
         ids = ids[~pairs.duplicated().to_numpy()]
-        store = store.take(first_of_clusters(case.clusters))
     if fault := repeated_ids(ids) or equal_rows(store, case.models, case.deciding):
         return VIOLATED, fault, REMEDY
     columns = store.origin.columns(case.models)
@@ -137,42 +79,9 @@ def independent(case: Case) -> Finding:
     return NOT_VERIFIABLE, f"{UNCLUSTERED}; clusters= names samples that belong together", ""
 
 
-def first_of_clusters(clusters: Array) -> Array:
-    """Return the first row of each cluster, int [number of clusters]."""
-    return np.unique(clusters, return_index=True)[1]
-
-
 def no_overlap(case: Case) -> Finding:
     """Look for samples that were used to select, fit or train the cascades."""
     return case.overlap
-
-
-def overlap_of(points: Sequence[Point], origin: Origin, models: Sequence[str]) -> Finding:
-    """Compare samples, by id and by answers, with those that selected or fitted the points."""
-    shared = samples_seen([point.seen for point in points], origin, models)
-    if shared:
-        named = " ".join(filter(None, (origin.dataset, origin.split)))
-        return (
-            VIOLATED,
-            f"{shared} of the {len(origin)} samples took part in finding the cascades"
-            f"{named and f' ({named})'}, by their ids or by the models' answers",
-            "a guarantee needs other samples: search on "
-            "store.take(slice(0, None, 2)) and certify on store.take(slice(1, None, 2))",
-        )
-    if shared is None or size_of_table(points, origin) is None:
-        what = "sample ids (sample_ids=), or the models' answers, are not known for all samples"
-        return NOT_VERIFIABLE, f"{what} that found the cascades", ""
-    answers = "no row of the models' answers is in both splits"
-    parts = {part for point in points for part in parts_of(point.seen)}
-    if not all(ids_could_meet(part, origin) for part in parts):
-        ids = "ids of such different forms, as val/1 and test/1, could not be equal"
-        return NOT_VERIFIABLE, f"{answers}, but {ids}", ""
-    return VERIFIED, f"no sample id, of one form in both splits, and {answers}", ""
-
-
-def spelling(case: Case) -> Finding:
-    """State how labels and predictions were compared."""
-    return spelling_of(case.store)
 
 
 def spelling_of(store: Any) -> Finding:
@@ -192,61 +101,33 @@ def spelling_of(store: Any) -> Finding:
 def labels_complete(case: Case) -> Finding:
     """Count the missing labels that can matter, and the dropped samples with missing rows."""
     matter = case.differs.any(axis=0)
-    known_labels = np.count_nonzero(matter & case.is_known)
     wanted = np.count_nonzero(matter)
-    dropped = getattr(case.store, "dropped", 0)
-    if known_labels < wanted and not case.in_order:
-        missing = wanted - known_labels
+    missing = np.count_nonzero(matter & ~case.is_known)
+    if missing and not case.in_order:
         counted = f"{missing} of {wanted} labels that can matter are missing"
         return NOT_VERIFIABLE, f"{counted}, and count as the worst case", ""
-    if dropped:
-        return (
-            NOT_VERIFIABLE,
-            f"{dropped} samples with missing rows were dropped: others like them are not covered",
-            "",
-        )
-    if known_labels < wanted:
-        drawn = f"{known_labels} of {wanted} labels that can matter are known, the first by a hash"
-        return VERIFIED, f"{drawn} of the ids", ""
+    if dropped := getattr(case.store, "dropped", 0):
+        rows = f"{dropped} samples with missing rows were dropped"
+        return NOT_VERIFIABLE, f"{rows}: others like them are not covered", ""
+    if missing:
+        drawn = f"{wanted - missing} of {wanted} labels that can matter are known"
+        return VERIFIED, f"{drawn}, the first by a hash of the ids", ""
     return VERIFIED, f"all {wanted} labels that can matter are known", ""
 
 
 def reference_complete(case: Case) -> Finding:
-    """Count the samples on which the reference has no answer."""
-    absent = unanswered(case.store, case.reference)
-    if absent is None or not absent.any():
-        foreign = foreign_answers(case) if case.is_known.all() else np.zeros(1)
+    """Count the samples on which the reference has no answer, or one that is none of the labels."""
+    if case.absent.any():
+        share = f"the reference has no answer on {case.absent.mean():.1%} of the samples"
+        return NOT_VERIFIABLE, f"{share}, which count as the worst case", ""
+    labels = getattr(case.store, "labels", None)
+    is_text = case.store.class_count is None and case.store.has_predictions
+    if is_text and labels is not None and case.is_known.all():
+        foreign = outside_labels(case.store.predicted(case.reference), labels)
         if foreign.any():
             share = f"{foreign.mean():.1%} of the reference's answers are none of the labels"
             return NOT_VERIFIABLE, f"{share}, and count as wrong", ""
-        return VERIFIED, "the reference has an answer for every sample", ""
-    return (
-        NOT_VERIFIABLE,
-        f"the reference has no answer on {absent.mean():.1%} of the samples, which count as the "
-        "worst case",
-        "",
-    )
-
-
-def foreign_answers(case: Case) -> Array:
-    """Return which answers of the reference are none of the labels, if these are few classes."""
-    store = case.store
-    labels = getattr(store, "labels", None)
-    if store.class_count is not None or labels is None or not store.has_predictions:
-        return np.zeros(1, bool)
-    return outside_labels(store.predicted(case.reference), labels)
-
-
-def unanswered(store: Store, reference: str) -> Array | None:
-    """Return whether the reference has no answer, bool [k], or None if the store records none."""
-    answered = getattr(store, "answered", None)
-    return None if answered is None else ~answered[store.row(reference)]  # type: ignore[attr-defined]
-
-
-def answered_by(run: Run, model: str) -> Array:
-    """Return which samples get their answer from a model, bool [k]."""
-    models = run.point.models
-    return run.exit_stage == (models.index(model) if model in models else -1)
+    return VERIFIED, "the reference has an answer for every sample", ""
 
 
 def confidences(case: Case) -> Finding:
@@ -309,13 +190,10 @@ def rows_aligned(case: Case) -> Finding:
     """Test whether the rows of all models belong to the same samples."""
     if not case.is_known.all():
         return NOT_VERIFIABLE, "labels are known only where models differ", ""
-    store = case.store
     if double := same_answers(case):
         one = f"the answers of {double!r} and {case.reference!r} are equal on all samples"
         return VIOLATED, one, "check that the table does not hold one model under two names"
-    if case.clusters is not None:
-        store = store.take(first_of_clusters(case.clusters))
-    found = alignment_of(store, case.models)
+    found = alignment_of(case.one_of_each, case.models)
     remedy = (
         "join the models' rows by sample id; if the models are wrong on different samples indeed, "
         "accept it"
@@ -329,10 +207,9 @@ def same_answers(case: Case) -> str:
     if store.class_count is not None or not store.has_predictions or len(store) < LEAST_EQUAL:
         return ""
     answers = store.predicted(case.reference)
-    if (answers == answers[0]).all():
-        return ""
-    others = (name for name in case.models if name != case.reference)
-    return next((name for name in others if (store.predicted(name) == answers).all()), "")
+    varies = (answers != answers[0]).any()
+    equal = (name for name in case.models[1:] if (store.predicted(name) == answers).all())
+    return next(equal, "") if varies else ""
 
 
 def unlike_selection(case: Case) -> Finding:
@@ -351,7 +228,7 @@ def unlike_selection(case: Case) -> Finding:
 CHECKS: dict[str, Callable[[Case], Finding]] = {
     "independent": independent,
     "overlap": no_overlap,
-    "spelling": spelling,
+    "spelling": lambda case: spelling_of(case.store),
     "labels complete": labels_complete,
     "reference complete": reference_complete,
     "confidences": confidences,

@@ -14,8 +14,20 @@ from scipy.stats import binom, poisson
 from ..evaluation.intervals import share_interval
 from ..evaluation.point import Point
 from ..methods.method import Method
-from ..origin import Origin, Origins, comparable_contents, parts_of, samples_in_common
+from ..origin import (
+    Origin,
+    Origins,
+    comparable_contents,
+    ids_could_meet,
+    parts_of,
+    samples_in_common,
+)
 
+Finding = tuple[str, str, str]  # status, evidence, and the remedy if the premise is violated
+
+VERIFIED = "verified"
+VIOLATED = "violated"
+NOT_VERIFIABLE = "not verifiable"
 LEVEL = 1e-6  # probability with which a table of independent draws is refused
 PRIMES = (2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47)
 FACTOR = 1.5  # by which samples of equal confidence may agree more often than neighbours, by chance
@@ -147,10 +159,10 @@ def read_outcomes(store: Any, models: list[str]) -> tuple[list[Array], list[Arra
     confidences: list[Array] = []
     for position, name in enumerate(models):
         correct, confidence = stage((position,))
-        outcomes.append(np.asarray(correct))
-        confidences.append(np.asarray(confidence))
+        outcomes.append(correct)
+        confidences.append(confidence)
         if store.has_predictions:
-            outcomes.append(np.asarray(store.predicted(name)))
+            outcomes.append(store.predicted(name))
     if store.origin.values is not None:
         outcomes.append(store.origin.values)
     return confidences, outcomes
@@ -243,9 +255,8 @@ def size_of_table(points: Sequence[Point], origin: Origin) -> int | None:
         If some of the samples are in the table and others are not.
     """
     sizes = []
-    for thresholds_from in {
-        point.thresholds_from for point in points if point.thresholds_from is not None
-    }:
+    tables: set[Any] = {point.thresholds_from for point in points} - {None}
+    for thresholds_from in tables:
         shared = samples_in_common(thresholds_from, origin)
         if shared is None:
             return None
@@ -257,3 +268,27 @@ def size_of_table(points: Sequence[Point], origin: Origin) -> int | None:
             )
         sizes.append(len(thresholds_from) if shared else 0)
     return min(filter(None, sizes), default=0)
+
+
+def overlap_of(points: Sequence[Point], origin: Origin, models: Sequence[str]) -> Finding:
+    """Compare samples, by id and by answers, with those that selected or fitted the points."""
+    size = size_of_table(points, origin)
+    shared = samples_seen([point.seen for point in points], origin, models)
+    if shared:
+        named = " ".join(filter(None, (origin.dataset, origin.split)))
+        return (
+            VIOLATED,
+            f"{shared} of the {len(origin)} samples took part in finding the cascades"
+            f"{named and f' ({named})'}, by their ids or by the models' answers",
+            "a guarantee needs other samples: search on "
+            "store.take(slice(0, None, 2)) and certify on store.take(slice(1, None, 2))",
+        )
+    if shared is None or size is None:
+        what = "sample ids (sample_ids=), or the models' answers, are not known for all samples"
+        return NOT_VERIFIABLE, f"{what} that found the cascades", ""
+    answers = "no row of the models' answers is in both splits"
+    parts = {part for point in points for part in parts_of(point.seen)}
+    if not all(ids_could_meet(part, origin) for part in parts):
+        ids = "ids of such different forms, as val/1 and test/1, could not be equal"
+        return NOT_VERIFIABLE, f"{answers}, but {ids}", ""
+    return VERIFIED, f"no sample id, of one form in both splits, and {answers}", ""

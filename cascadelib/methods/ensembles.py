@@ -334,16 +334,14 @@ class MeanStage(Stage):
 
     def prepare(self, correct: Iterable[tuple], confidence: Iterable[tuple]) -> None:
         """Compute correctness and confidence of the prefixes that are not computed yet."""
-        requested = {*correct}, {*confidence}
-        for prefix in set().union(*requested) - self._confidence.keys():
+        correct, confidence = {*correct}, {*confidence}
+        for prefix in (correct | confidence) - self._confidence.keys():
             if len(prefix) == 1:
                 single, self._confidence[prefix] = self.split.single_outcome(prefix[0])
                 self._correct[prefix] = np.packbits(single)
         # Sorted, so that prefixes with the same models before the last are adjacent.
-        of_correct, of_confidence = (
-            sorted(sorted(prefixes - done.keys()), key=len)
-            for prefixes, done in zip(requested, (self._correct, self._confidence))
-        )
+        of_correct = sorted(sorted(correct - self._correct.keys()), key=len)
+        of_confidence = sorted(sorted(confidence - self._confidence.keys()), key=len)
         used = sorted({m for prefix in (*of_correct, *of_confidence) for m in prefix})
         if not used:
             return

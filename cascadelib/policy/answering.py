@@ -14,7 +14,7 @@ import pandas as pd
 from ..checks import brief, check_count, check_number, error_context, validate_choice
 from ..evaluation.point import Point
 from ..front_end import watched
-from ..guarantees.certificate import keys_of
+from ..guarantees.case import keys_of
 from ..guarantees.peeling import PILOT, Peeled, design, fitted_curve, peel_table, start_of
 from ..guarantees.positives import peel_positives
 from ..guarantees.premises import (

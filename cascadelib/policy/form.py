@@ -1,22 +1,23 @@
 """Read and write a cascade's file: a Point as JSON, exact to the last bit.
 
-The file contains no code. Reading it needs NumPy, but not torch, pandas or compiled kernels.
+:class:`CascadeFile` states the parts and their types, from which the reader, the writer and the
+checks follow. The file contains no code. Reading it needs NumPy, but not torch, pandas or compiled
+kernels.
 """
 
 import base64
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any
+from types import NoneType
+from typing import Any, get_args, get_origin, get_type_hints
 
-import numpy as np
-
-from ..checks import CLASSES, POSITIVE, brief, error_context, fits, misfit, validate_choice
-from ..evaluation.point import Estimate, Expected, OrderStatistics, Point
+from ..checks import CLASSES, brief, check_count, error_context, fits, validate_choice
+from ..evaluation.point import Expected, Point
 from ..files import digest_of, parse_json_object, read_json
 from ..methods.fitted import Fitted, describe_fits, fitted_from_json
 from ..methods.method import Method
@@ -25,47 +26,87 @@ from ..origin import MOST_CONTENTS, TRACES, Origin, Origins, join_origins, parts
 
 FORMAT = "cascadelib cascade"
 VERSION = 1
+HEAD = ("format", "version", "checksum")
 LARGEST = 2**23  # bytes of a file, written or read
 MOST_KEYS = 2**16  # ids per set of samples whose digests a file stores
 MOST_SAMPLES = 2**23  # samples whose quantiles a file may store
-# Forms of the parts, see misfit().
-TEXT = (str, None)
-SHARE = slice(0, 1)
-SPLIT = {
-    **dict.fromkeys(("dataset", "split", "fingerprint", "ids", *TRACES), TEXT),
-    "samples": range(2**53),
-}
-METHOD = {
-    "metric": str,
-    "ensemble": str,
-    "temperature": bool,
-    "temperatures": ({str: slice(*POSITIVE)}, None),
-    "fitted": ([dict], None),
-}
-ESTIMATE = dict.fromkeys(("value", "low", "high"), float)
-STATISTICS = {"values": [float], "counts": [range(1, MOST_SAMPLES + 1)], "ties": [SHARE]}
-EXPECTED = {
-    "on": SPLIT,
-    "intervals": TEXT,
-    "accuracy": ESTIMATE,
-    "cost": ESTIMATE,
-    "exit_rates": [ESTIMATE | {"value": SHARE}],
-    "confidences": [STATISTICS],
-}
-MEASURED = ("accuracy", "expected_accuracy", "cost", "improvement")
-PARTS: dict[str, Any] = {
-    "models": [{"name": str, "classes": (CLASSES, None)}],
-    "thresholds": list,
-    "method": (METHOD, None),
-    "score": str,
-    "cost_kind": str,
-    "chosen": {"exit_rates": [float], **dict.fromkeys(MEASURED, (float, None))},
-    "chosen_on": (SPLIT | {"also": ([(SPLIT, None)], None)}, None),
-    "expected": (EXPECTED, None),
-    "versions": {str: str},
-    "premises": ([dict.fromkeys(("name", "status", "evidence"), str)], None),
-}
-OPTIONAL = {"expected", "premises"}  # parts that may be missing
+
+
+@dataclass(frozen=True)
+class SampleSets:
+    """One set of samples, with its :attr:`~cascadelib.origin.Origin.traces`, and further sets."""
+
+    samples: int
+    dataset: str | None = None
+    split: str | None = None
+    fingerprint: str | None = None
+    ids: str | None = None
+    keys: bytes | None = None
+    contents: bytes | None = None
+    confidences: bytes | None = None
+    forms: bytes | None = None
+    also: "tuple[SampleSets | None, ...]" = ()
+
+    @classmethod
+    def of(cls, origin: Origin, models: Iterable[str] | None = None) -> "SampleSets":
+        """Return the record of one set of samples for a cascade of some models."""
+        record = origin.record(models)
+        traces = dict(record.traces)
+        if len(record) > MOST_KEYS:
+            traces.pop("keys", None)
+        return cls(dataset=record.dataset, split=record.split, **traces)
+
+    def origin(self, models: tuple[str, ...] = ()) -> Origin:
+        """Return the origin of the first set."""
+        names = ("samples", "ids", "fingerprint", *TRACES)
+        traces = {name: getattr(self, name) for name in names}
+        rows = max(1, min(self.samples, MOST_CONTENTS))
+        for name, kind in TRACES.items():
+            size = kind.itemsize * (rows if name == "confidences" else 1)
+            if len(traces[name] or b"") % size:
+                raise ValueError(f"'chosen_on': its {name} are not base64 of {size} bytes each")
+        return Origin.from_traces(self.dataset, self.split, models, traces)
+
+
+@dataclass(frozen=True)
+class MethodPart:
+    """A method, with the fits of the cascade's models only."""
+
+    metric: str
+    ensemble: str
+    temperature: bool
+    temperatures: dict[str, float] | None = None
+    fitted: tuple[dict, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Figures of a cascade on its selection split. Unknown ones are None."""
+
+    exit_rates: tuple[float, ...]
+    accuracy: float | None = None
+    expected_accuracy: float | None = None
+    cost: float | None = None
+    improvement: float | None = None
+
+
+@dataclass(frozen=True)
+class CascadeFile:
+    """The parts of a file. Those with a default may be missing."""
+
+    models: tuple[dict, ...]
+    thresholds: tuple[Any, ...]
+    method: MethodPart | None
+    score: str
+    cost_kind: str
+    chosen: Figures
+    chosen_on: SampleSets | None
+    versions: dict[str, str]
+    expected: Expected | None = None
+    premises: tuple[dict[str, str], ...] = ()
+
+
+PARTS = tuple(part.name for part in fields(CascadeFile))
 
 
 def text_of(point: Point) -> str:
@@ -98,8 +139,8 @@ def text_of(point: Point) -> str:
     (0.55,)
     """
     parts = parts_as_json(point)
-    head = {"format": FORMAT, "version": VERSION, "checksum": digest_of(parts)}
-    whole = json.dumps(head | parts, indent=2, ensure_ascii=False, allow_nan=False)
+    content = {"format": FORMAT, "version": VERSION, "checksum": digest_of(parts)} | parts
+    whole = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
     text = re.sub(r"[\[{]\n[^\[\]{}]*[\]}]", join_lines, whole) + "\n"
     if (size := len(text.encode())) > LARGEST:
         raise ValueError(
@@ -120,36 +161,84 @@ def join_lines(match: re.Match) -> str:
     return line if len(line) < 120 or within_fitted else match[0]
 
 
-def parts_as_json(point: Point) -> dict[str, Any]:
-    """Return a Point as plain values of JSON, in the order of PARTS."""
-    measured = {name: float(getattr(point, name)) for name in MEASURED}
-    chosen: dict[str, Any] = {
-        name: value for name, value in measured.items() if math.isfinite(value)
+def to_json(value: Any) -> Any:
+    """Return a value as plain values of JSON, without the defaults of dataclasses."""
+    if isinstance(value, Origin):
+        value = SampleSets.of(value)
+    if is_dataclass(value):
+        items = ((part, getattr(value, part.name)) for part in fields(value))
+        return {part.name: to_json(item) for part, item in items if item != part.default}
+    if isinstance(value, Mapping):
+        return {key: to_json(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [to_json(item) for item in value]
+    return base64.b64encode(value).decode() if isinstance(value, bytes) else value
+
+
+def from_json(kind: Any, value: Any, place: str = "") -> Any:
+    """Return a JSON value as a value of a type, or raise ValueError that names its place."""
+    options = get_args(kind)
+    if kind is Origin:
+        return from_json(SampleSets, value, place).origin()
+    if NoneType in options:
+        return None if value is None else from_json(options[0], value, place)
+    if get_origin(kind) is tuple and isinstance(value, list):
+        return tuple(from_json(options[0], one, f"{place}: {n}") for n, one in enumerate(value))
+    if isinstance(value, dict) and kind is not dict:
+        return object_from_json(kind, value, place)
+    if kind is bytes and isinstance(value, str):
+        with suppress(ValueError):
+            return base64.b64decode(value, validate=True)
+        raise ValueError(f"{place}: not base64")
+    if not (fits(value, float) if kind is float else kind is Any or type(value) is kind):
+        raise ValueError(f"{place}: missing or of another kind. Save the cascade again")
+    return float(value) if kind is float else value
+
+
+def object_from_json(kind: Any, value: dict, place: str) -> Any:
+    """Return a JSON object as a dict or as an instance of a dataclass."""
+    outer = get_origin(kind)
+    if outer is dict:
+        kinds = dict.fromkeys(value, get_args(kind)[1])
+    elif is_dataclass(kind):
+        outer = kind
+        kinds = get_type_hints(kind)
+        required = {part.name for part in fields(kind) if not hasattr(kind, part.name)}
+        for names, verb in ((required - value.keys(), "lacks"), (value.keys() - kinds, "has no")):
+            if names:
+                named = ", ".join(map(repr, sorted(names)))
+                raise ValueError(f"{place or 'a cascade'} {verb} {named}")
+    else:
+        raise ValueError(f"{place}: missing or of another kind. Save the cascade again")
+    items = {
+        key: from_json(kinds[key], item, f"{place}: {key!r}".removeprefix(": "))
+        for key, item in value.items()
     }
-    chosen["exit_rates"] = list(point.exit_rates)
-    return {
-        "models": records_of(point),
-        "thresholds": [threshold_to_json(point.metric, t) for t in point.thresholds],
-        "method": method_to_json(point),
-        "score": point.score,
-        "cost_kind": point.cost_kind,
-        "chosen": chosen,
-        "chosen_on": seen_to_json(point.origin, point.models),
-        "versions": dict(point.versions),
-    } | optional_parts(point)
+    return outer(**items)
 
 
-def optional_parts(point: Point) -> dict[str, Any]:
-    """Return the known parts of OPTIONAL.
+def parts_as_json(point: Point) -> dict[str, Any]:
+    """Return a Point as plain values of JSON, in the order of PARTS.
 
     Premises are those of the guarantee that certified the Point with its current thresholds.
     """
-    parts: dict[str, Any] = {}
-    if point.expected:
-        parts["expected"] = expected_to_json(point.expected)
-    if point.premises and point.chosen == (point.models, point.thresholds):
-        parts["premises"] = [dict(premise) for premise in point.premises]
-    return parts
+    measured = {part.name: float(getattr(point, part.name)) for part in fields(Figures)[1:]}
+    finite = {name: value for name, value in measured.items() if math.isfinite(value)}
+    is_certified = point.chosen == (point.models, point.thresholds)
+    return to_json(
+        CascadeFile(
+            models=tuple(records_of(point)),
+            thresholds=tuple(threshold_to_json(point.metric, t) for t in point.thresholds),
+            method=method_part(point),
+            score=point.score,
+            cost_kind=point.cost_kind,
+            chosen=Figures(point.exit_rates, **finite),
+            chosen_on=samples_part(point.origin, point.models),
+            versions=dict(point.versions),
+            expected=point.expected,
+            premises=tuple(map(dict, point.premises)) if is_certified else (),
+        )
+    )
 
 
 def records_of(point: Point) -> list[dict[str, Any]]:
@@ -166,77 +255,34 @@ def threshold_to_json(metric: str | Callable | None, threshold: float) -> float 
     return next((word for word, end in WORDS.items() if inside == end), float(threshold))
 
 
-def method_to_json(point: Point) -> dict[str, Any] | None:
-    """Return the method of a Point, with the fits of the Point's models only."""
-    method = point.method
+def method_part(point: Point) -> MethodPart | None:
+    """Return the method of a Point, or raise ValueError if JSON cannot hold it."""
+    method: Any = point.method
     if method is None:
         return None
-    named: dict[str, Any] = {"metric": method.metric, "ensemble": method.ensemble}
-    functions = [f"{key} {value!r}" for key, value in named.items() if callable(value)]
-    if functions:
-        raise ValueError(
-            f"the {' and the '.join(functions)} is a function, which JSON cannot hold. Use a named "
-            "one"
-        )
+    for name in ("metric", "ensemble"):
+        if callable(function := getattr(method, name)):
+            raise ValueError(
+                f"the {name} {function!r} is a function, which JSON cannot hold. Use a named one"
+            )
     temperatures = None
     if method.temperature:
         temperatures = {name: method.temperature_of(name) for name in point.models}
-    written = named | {"temperature": method.temperature, "temperatures": temperatures}
-    if point.fitted:
-        written["fitted"] = [asdict(one) for one in point.fitted]
-    return written
+    fitted = tuple(map(asdict, point.fitted)) or None
+    return MethodPart(method.metric, method.ensemble, method.temperature, temperatures, fitted)
 
 
-def seen_to_json(seen: Origins, models: tuple[str, ...]) -> dict[str, Any] | None:
-    """Return the samples that a Point has seen: the first set, with the others under "also".
+def samples_part(seen: Origins, models: tuple[str, ...]) -> SampleSets | None:
+    """Return the samples that a Point has seen: the first known set, with the others in ``also``.
 
-    An unknown set is null, unless it is the first and another one is known.
+    An unknown set is None there.
     """
     parts = parts_of(seen)
-    written = []
-    for part in parts:
-        if part is not None:
-            split = part.record(models)
-            traces = {name: as_base64(split.traces.get(name)) for name in TRACES}
-            if len(split) > MOST_KEYS:
-                traces["keys"] = None
-            written.append(split_to_json(split) | traces)
+    written = [SampleSets.of(part, models) for part in parts if part is not None]
     if not written:
         return None
-    first, *others = written
     unknown = [None] if None in parts else []
-    return first | {"also": [*others, *unknown]}
-
-
-def split_to_json(part: Origin) -> dict[str, Any]:
-    """Return one set of samples: data set, split, fingerprint, size and digest of ids."""
-    return {
-        "dataset": part.dataset,
-        "split": part.split,
-        "fingerprint": part.fingerprint or None,
-        "samples": len(part),
-        "ids": part.digest,
-    }
-
-
-def as_base64(content: bytes | None) -> str | None:
-    """Return bytes as base64 text."""
-    return None if content is None else base64.b64encode(content).decode()
-
-
-def expected_to_json(expected: Expected) -> dict[str, Any]:
-    """Return the expectations of a cascade, without those that are None."""
-    written = dict.fromkeys(EXPECTED) | asdict(expected, dict_factory=drop_missing)
-    return drop_missing((written | {"on": split_to_json(expected.on)}).items())
-
-
-def drop_missing(items: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    """Return the values that are not None, with tuples as lists."""
-    return {
-        key: list(value) if isinstance(value, tuple) else value
-        for key, value in items
-        if value is not None
-    }
+    return replace(written[0], also=(*written[1:], *unknown))
 
 
 def read_point(path: str | Path, edited: bool = False) -> Point:
@@ -290,12 +336,8 @@ def parse_cascade(content: str | dict, edited: bool = False) -> Point:
             f"format version {content.get('version')!r}, but this cascadelib reads version "
             f"{VERSION}. Use the cascadelib that wrote it, or save the cascade again with this one"
         )
-    if missing := [part for part in PARTS if part not in content and part not in OPTIONAL]:
-        raise ValueError(f"the cascade lacks {', '.join(map(repr, missing))}")
-    if unknown := sorted(content.keys() - {"format", "version", "checksum", *PARTS}):
-        raise ValueError(f"a cascade has no {', '.join(map(repr, unknown))}")
-    point = point_in(content)
-    parts = {part: content[part] for part in PARTS if part in content}
+    parts = {part: value for part, value in content.items() if part not in HEAD}
+    point = point_in(from_json(CascadeFile, parts))
     if not edited and content.get("checksum") != digest_of(parts):
         raise ValueError(
             "the file was edited after it was written: its checksum does not fit. Its expected "
@@ -306,58 +348,52 @@ def parse_cascade(content: str | dict, edited: bool = False) -> Point:
     return point
 
 
-def point_in(content: Mapping) -> Point:
-    """Return the Point in an object that has PARTS."""
-    if place := misfit(content, PARTS):
-        raise ValueError(f"{place}: missing or of another kind. Save the cascade again")
-    thresholds = content["thresholds"]
-    names = names_in(content["models"], len(thresholds))
-    selected_on = seen_in(content["chosen_on"], names)
-    method = method_in(content["method"], names) if content["method"] else None
-    units = method.units if method else None
+def point_in(file: CascadeFile) -> Point:
+    """Return the Point of a file, or raise ValueError if parts do not fit each other."""
+    names = names_in(file)
+    stages = (len(names), 0)
+    if len(file.chosen.exit_rates) not in stages:
+        raise ValueError(f"exit rates are needed of {len(names)} models")
+    if file.expected:
+        check_expected(file.expected, len(names))
+    selected_on: Origins = None
+    if file.chosen_on:
+        sets = (file.chosen_on, *file.chosen_on.also)
+        selected_on = join_origins(*(None if one is None else one.origin(names) for one in sets))
+    method = None if file.method is None else method_in(file.method, names)
     if method and (method.temperature or method.confidence):
-        if (content["chosen_on"] or {}).get("also") is None:  # the samples of the fit are not known
-            selected_on = join_origins(selected_on, None)
         method = replace(method, fitted_on=selected_on)
-    expected = content.get("expected")
+    units = method.units if method else None
+    figures = {name: value for name, value in vars(file.chosen).items() if value is not None}
     return Point(
         models=names,
-        thresholds=tuple(threshold_from_json(units, t) for t in thresholds),
+        thresholds=tuple(threshold_from_json(units, value) for value in file.thresholds),
         method=method,
-        score=content["score"],
-        cost_kind=content["cost_kind"],
+        score=file.score,
+        cost_kind=file.cost_kind,
         selected_on=selected_on,
-        records=tuple(content["models"]),
-        expected=expected_in(expected, len(names)),
-        versions=content["versions"],
-        premises=tuple(content.get("premises") or ()),
-        **measured_in(content["chosen"], len(names)),
+        records=file.models,
+        expected=file.expected,
+        versions=file.versions,
+        premises=file.premises,
+        **figures,
     )
 
 
-def names_in(records: Sequence[Mapping], thresholds: int) -> tuple[str, ...]:
-    """Return the names of the models, or raise ValueError if they do not fit the thresholds."""
-    names = tuple(record["name"] for record in records)
-    if len({*names} - {""}) < max(1, len(names)):
-        raise ValueError(f"'models' must be distinct names, not {list(names)}")
-    if thresholds != len(names) - 1:
-        raise ValueError(f"{thresholds} thresholds for {len(names)} models; one fewer is needed")
+def names_in(file: CascadeFile) -> tuple[str, ...]:
+    """Return the names of the models, or raise ValueError if records or thresholds do not fit."""
+    names: tuple[Any, ...] = tuple(record.get("name") for record in file.models)
+    texts = {name for name in names if name and isinstance(name, str)}
+    if len(texts) < max(1, len(names)):
+        raise ValueError(f"'models' must be distinct names, not {brief(list(names))}")
+    for record in file.models:
+        if record.get("classes") is not None:
+            check_count(record["classes"], "'models': 'classes'", 1, CLASSES.stop - 1)
+    if len(file.thresholds) != len(names) - 1:
+        raise ValueError(
+            f"{len(file.thresholds)} thresholds for {len(names)} models; one fewer is needed"
+        )
     return names
-
-
-def measured_in(chosen: Mapping, models: int) -> dict[str, Any]:
-    """Return the figures of a cascade of ``models`` models on its selection split."""
-    rates = chosen["exit_rates"]
-    if len(rates) not in (0, models):
-        raise ValueError(f"exit rates are needed of {models} models, not of {len(rates)}")
-    measured = drop_missing((key, chosen.get(key)) for key in MEASURED)
-    numbers = {key: float(value) for key, value in measured.items()}
-    return numbers | {"exit_rates": floats(rates)}
-
-
-def floats(values: Any) -> tuple[float, ...]:
-    """Return numbers of JSON as floats, however large they are."""
-    return tuple(map(float, values))
 
 
 def threshold_from_json(metric: str | Callable | None, value: Any) -> float:
@@ -374,23 +410,20 @@ def threshold_from_json(metric: str | Callable | None, value: Any) -> float:
     return float(value)
 
 
-def method_in(written: Mapping, names: tuple[str, ...]) -> Method:
+def method_in(part: MethodPart, names: tuple[str, ...]) -> Method:
     """Return the Method of some models, with their fits."""
-    is_scaled = written["temperature"]
-    temperatures: Any = written.get("temperatures")
-    if written.keys() - METHOD.keys() or is_scaled is (temperatures is None):
-        raise ValueError(f"a part of 'method' ({', '.join(METHOD)}) is missing or of another kind")
-    if is_scaled:
-        temperatures = {name: float(value) for name, value in temperatures.items()}
-    method = Method(written["metric"], written["ensemble"], is_scaled, temperatures)
-    if is_scaled:
+    temperatures = part.temperatures or {}
+    if part.temperature != bool(temperatures) or min(temperatures.values(), default=1) <= 0:
+        raise ValueError("'temperatures' must be positive, and are needed if 'temperature' is true")
+    method = Method(part.metric, part.ensemble, part.temperature, temperatures or None)
+    if temperatures:
         for name in names:
             method.temperature_of(name)
-    fitted = [fitted_in(one) for one in written.get("fitted") or ()]
-    if not fitted:
+    if not part.fitted:
         return method
-    if len(fitted) != len(names):
+    if len(part.fitted) != len(names):
         raise ValueError(f"a fitted confidence is needed of each of the {len(names)} models")
+    fitted = [fitted_in(one) for one in part.fitted]
     method = replace(method, **describe_fits(fitted))
     return replace(method, fitted=dict(zip(models_read(method, names), fitted)))
 
@@ -409,76 +442,16 @@ def models_read(method: Method, models: tuple[str, ...]) -> list[tuple[str, ...]
     return [models[: stage + 1][-read:] for stage in range(len(models))]
 
 
-def seen_in(written: Mapping | None, models: tuple[str, ...]) -> Origins:
-    """Return the samples that a cascade of some models has seen."""
-    if written is None:
-        return None
-    parts = [written, *(written.get("also") or [])]
-    return join_origins(*(part and split_in(part, models) for part in parts))
-
-
-def split_in(written: Mapping, models: tuple[str, ...] = ()) -> Origin:
-    """Return one set of samples, as written by :func:`split_to_json`."""
-    rows = max(1, min(written["samples"], MOST_CONTENTS))
-    kinds = TRACES | {"confidences": np.dtype((TRACES["confidences"], rows))}
-    traces = {name: written.get(name) for name in ("samples", "ids", "fingerprint")}
-    traces |= {name: digests_in(written.get(name), name, kind) for name, kind in kinds.items()}
-    return Origin.from_traces(written.get("dataset"), written.get("split"), models, traces)
-
-
-def digests_in(text: str | None, part: str, kind: np.dtype) -> bytes | None:
-    """Return digests from base64 text."""
-    if text is None:
-        return None
-    with suppress(ValueError):
-        digests = base64.b64decode(text, validate=True)
-        if len(digests) % kind.itemsize == 0:
-            return digests
-    raise ValueError(f"'chosen_on': its {part} are not base64 of {kind.itemsize} bytes each")
-
-
-def expected_in(written: Mapping | None, models: int) -> Expected | None:
-    """Return the expectations of a cascade of ``models`` models, or None."""
-    if not written:
-        return None
-    stages = [statistics_in(stage) for stage in written["confidences"]]
-    rates = [estimate_in(rate) for rate in written["exit_rates"]]
-    if {len(rates), len(stages)} != {models}:
+def check_expected(expected: Expected, models: int) -> None:
+    """Raise ValueError unless the expectations have one entry per model, of bounded size."""
+    if {len(expected.exit_rates), len(expected.confidences)} != {models}:
         raise ValueError(f"exit rates and confidences are needed of {models} models")
-    samples = reach = written["on"]["samples"]
-    for rate, stage in zip(rates, stages):
-        check_statistics(stage, reach)
-        reach -= round(rate.value * samples)
-    return Expected(
-        on=split_in(written["on"]),
-        accuracy=estimate_in(written["accuracy"]),
-        cost=estimate_in(written["cost"]),
-        exit_rates=tuple(rates),
-        confidences=tuple(stages),
-        intervals=written.get("intervals"),
-    )
-
-
-def estimate_in(written: Mapping) -> Estimate:
-    """Return a number with the ends of its interval."""
-    return Estimate(*floats(written[key] for key in ESTIMATE))
-
-
-def statistics_in(written: Mapping) -> OrderStatistics:
-    """Return the order statistics of a stage's confidences."""
-    return OrderStatistics(
-        values=floats(written["values"]),
-        counts=tuple(written["counts"]),
-        ties=floats(written["ties"]),
-    )
-
-
-def check_statistics(one: OrderStatistics, reach: int) -> None:
-    """Raise ValueError unless these are order statistics of ``reach`` samples, ties included."""
-    order = list(zip(one.values, one.ties))
-    lengths = {len(one.values), len(one.counts), len(one.ties)}
-    is_rising = sorted(set(order)) == order
-    if len(lengths) > 1 or not is_rising or not sum(one.counts) == reach <= MOST_SAMPLES:
-        raise ValueError(
-            f"confidences must rise, with a count each, of all {reach} samples that reach the stage"
-        )
+    for stage in expected.confidences:
+        order = [*zip(stage.values, stage.ties)]
+        has_parts = len(stage.values) == len(stage.ties) == len(stage.counts)
+        is_counted = min(stage.counts, default=1) >= 1 and sum(stage.counts) <= MOST_SAMPLES
+        if not (has_parts and is_counted and sorted(order) == order):
+            raise ValueError(
+                "'expected': confidences must rise, with a count and a tie each, of at most "
+                f"{MOST_SAMPLES} samples"
+            )

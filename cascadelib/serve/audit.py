@@ -7,7 +7,7 @@ count as agreement.
 import threading
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from heapq import merge
 from itertools import chain, islice
 from operator import eq, itemgetter
@@ -22,6 +22,7 @@ from ..evaluation.point import Point
 from .counts import VERDICTS, Counts, Pending, add_up
 from .renewal import Renewal, renewal_of
 
+MAX_LISTED = 1000  # ids that a call lists, which bounds its time
 LOCK = threading.RLock()  # shared by all, as an object with its own lock could not be copied
 
 
@@ -45,12 +46,17 @@ class Audit:
         """Return the counts of each process, this one first."""
         return [self.local, *self.others.values()]
 
-    def _disagreements(self) -> list[tuple[bytes, Any, Pending]]:
-        """Return the open disagreements in the order of :func:`cascadelib.to_label`."""
-        return list(merge(*(part.disagreements() for part in self.parts), key=itemgetter(0)))
+    def _disagreements(self) -> Iterator[tuple[bytes, Any, Pending]]:
+        """Yield the open disagreements in the order of :func:`cascadelib.to_label`."""
+        return merge(*(part.disagreements() for part in self.parts), key=itemgetter(0))
 
-    def to_label(self) -> pd.DataFrame:
+    def to_label(self, most: int | None = MAX_LISTED) -> pd.DataFrame:
         """Return the inputs that need labels: those on which cascade and reference differ.
+
+        Parameters
+        ----------
+        most : int or None, default=1000
+            Maximum number of inputs. None: all.
 
         Returns
         -------
@@ -63,7 +69,7 @@ class Audit:
         label : Record labels.
         """
         with LOCK:
-            wanted = self._disagreements()
+            wanted = list(islice(self._disagreements(), most))
         table = {
             "cascade": [pending.prediction for *_, pending in wanted],
             "reference": [pending.answer for *_, pending in wanted],
@@ -140,8 +146,8 @@ class Audit:
             - ``lost_at``: the model at which most of the lost inputs exited, or None.
             - ``label_first``: the fewest ids whose labels could reduce ``high`` to `epsilon`. If
               ``low`` is above `epsilon`, they could reduce ``now_high``, which renews the
-              certificate for current inputs. If no number suffices, all ids are listed. Their order
-              is that of :meth:`to_label`.
+              certificate for current inputs. If no number suffices, all ids are listed. At most
+              1,000 are, in the order of :meth:`to_label`.
 
         See Also
         --------
@@ -177,7 +183,7 @@ class Audit:
                 key=lambda gained: upper_bound(counts, share, gained) <= epsilon,
             )
             useful = (name for _, name, pending in self._disagreements() if pending.window >= first)
-            label_first = list(islice(useful, least))
+            label_first = list(islice(useful, min(least, MAX_LISTED)))
         labelled = sum(total[name] for name in VERDICTS)
         lost_at = sums["lost_at"]
         table = {

@@ -255,24 +255,17 @@ def compute_timed_logits(
         If the model does not return logits, or if memory does not suffice for one sample.
     """
     half = getattr(torch, str(device.amp or "bfloat16"))
-    began = device.now()
-    with torch.autocast(device.torch.type, half, enabled=bool(device.amp)):
-        logits = _compute_in_pieces(model, inputs, batch_limits)
-    ended = device.now()
-    return logits, lambda: device.seconds(began, ended) / len(logits)
-
-
-def _compute_in_pieces(model: Model, inputs: Any, batch_limits: dict[str, int]) -> torch.Tensor:
-    """Compute logits [N, classes] in pieces that fit into memory."""
     name = model.name
     samples = count_inputs(inputs)
-    before = batch_limits.get(name, samples)
+    before = size = batch_limits.get(name, samples)
+    began = device.now()
     while True:
-        size = batch_limits.get(name, samples)
         pieces = [slice(start, start + size) for start in range(0, samples, size)]
         try:
-            parts = [_compute_logits(model, take_rows(inputs, piece, samples)) for piece in pieces]
-            logits = torch.cat(parts)
+            with torch.autocast(device.torch.type, half, enabled=bool(device.amp)):
+                parts = [_compute_logits(model, take_rows(inputs, p, samples)) for p in pieces]
+                logits = torch.cat(parts)
+            break
         except RuntimeError as error:
             # On the host, the error has no class.
             on_device = isinstance(error, torch.cuda.OutOfMemoryError)
@@ -282,15 +275,14 @@ def _compute_in_pieces(model: Model, inputs: Any, batch_limits: dict[str, int]) 
                 raise ValueError(
                     f"model {name!r}: not enough memory for one sample ({error})"
                 ) from None
-            batch_limits[name] = (min(size, samples) + 1) // 2
-        else:
-            if size < before:
-                warnings.warn(
-                    f"model {name!r}: no memory for a batch of {before} samples, now {size}",
-                    stacklevel=2,
-                )
-            return logits
+            batch_limits[name] = size = (min(size, samples) + 1) // 2
         torch.cuda.empty_cache()
+    ended = device.now()
+    if size < before:
+        warnings.warn(
+            f"model {name!r}: no memory for a batch of {before} samples, now {size}", stacklevel=2
+        )
+    return logits, lambda: device.seconds(began, ended) / len(logits)
 
 
 def _compute_logits(model: Model, inputs: Any) -> torch.Tensor:

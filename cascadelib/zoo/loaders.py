@@ -1,5 +1,6 @@
 """Load models by name from the bundled zoo, timm or transformers."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,19 @@ def resolve_models(models: Any) -> list[Model]:
     ValueError if an entry is not a model.
     """
     if isinstance(models, dict):
-        found = [_convert_to_model(name, value) for name, value in models.items()]
+        found = []
+        for name, value in models.items():
+            if isinstance(value, Model):
+                found.append(replace(value, name=name))
+                continue
+            module, transform = split_transform(value)
+            if not isinstance(module, torch.nn.Module) or not (
+                transform is None or callable(transform)
+            ):
+                raise ValueError(
+                    f"model {name!r} must be a torch module or (module, transform), not {value!r}"
+                )
+            found.append(Model(name, module, transform, {"parameters": count_parameters(module)}))
     else:
         names = items_of(models)
         repeated = sorted({name for name in names if names.count(name) > 1})
@@ -104,15 +117,3 @@ def resolve_models(models: Any) -> list[Model]:
 def split_transform(value: Any) -> tuple[Any, Any]:
     """Return (module, transform) of a pair, or (module, None) of a module."""
     return value if isinstance(value, tuple) and len(value) == 2 else (value, None)
-
-
-def _convert_to_model(name: str, value: Any) -> Model:
-    """Convert a value of a dict of models, or raise ValueError if it is not a model."""
-    if isinstance(value, Model):
-        return Model(name, value.module, value.transform, value.metadata)
-    module, transform = split_transform(value)
-    if not isinstance(module, torch.nn.Module) or not (transform is None or callable(transform)):
-        raise ValueError(
-            f"model {name!r} must be a torch module or (module, transform), not {value!r}"
-        )
-    return Model(name, module, transform, {"parameters": count_parameters(module)})

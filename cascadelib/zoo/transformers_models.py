@@ -133,6 +133,8 @@ def load_image_model(name: str, revision: str | None = None) -> Model:
 
 
 MAX_LENGTH = 128  # tokens, the usual limit on GLUE
+# Types whose positions start after that of the padding token.
+OFFSET_TYPES = "roberta xlm-roberta camembert mpnet longformer".split()
 
 
 def load_sequence_classifier(
@@ -171,7 +173,10 @@ def load_sequence_classifier(
         tokenizer = transformers.AutoTokenizer.from_pretrained(place, **options)
         taken = inspect.signature(module.forward).parameters
         keys = tuple(key for key in tokenizer.model_input_names if key in taken)
-        limit = min(max_length, tokenizer.model_max_length, _count_positions(module.config))
+        positions = getattr(module.config, "max_position_embeddings", None) or 10**9
+        if module.config.model_type in OFFSET_TYPES:
+            positions -= 2
+        limit = min(max_length, tokenizer.model_max_length, positions)
         transform = Tokenized(tokenizer, limit, keys)
     if info["missing_keys"]:
         missing = sorted(info["missing_keys"])[:3]
@@ -186,14 +191,6 @@ def load_sequence_classifier(
         re.sub(r"[\s-]+", "_", label.strip().lower()) for label in metadata["classes"]
     ]
     return Model(name, module.float().eval(), transform, metadata)
-
-
-def _count_positions(config: Any) -> int:
-    """Count the tokens that a model has positions for."""
-    positions = getattr(config, "max_position_embeddings", None) or 10**9
-    # The positions of these models start after that of the padding token.
-    offset_types = "roberta xlm-roberta camembert mpnet longformer".split()
-    return positions - (2 if config.model_type in offset_types else 0)
 
 
 def _describe_module(module: Any, checkpoint: dict, preprocessing: dict) -> dict:

@@ -81,9 +81,9 @@ class Photos:
 
     def __call__(self, images: Iterable) -> torch.Tensor:
         """Transform n PIL images to float32 [n, 3, height, width]."""
-        return self.finished(torch.stack([self.cut(image) for image in images]))
+        return self.normalize(torch.stack([self.cut(image) for image in images]))
 
-    def finished(self, cut: torch.Tensor) -> torch.Tensor:
+    def normalize(self, cut: torch.Tensor) -> torch.Tensor:
         """Normalize uint8 [N, 3, H, W] on any device to float32, in timm's order of operations."""
         mean, std = _normalization_scale(self, cut.device)
         return cut.to(torch.float32).sub_(mean).div_(std)
@@ -123,7 +123,16 @@ class Tokenized:
                 "batch. Set tokenizer.pad_token and the model's config.pad_token_id, and save both "
                 "(save_pretrained)."
             )
-        object.__setattr__(self, "digest", _digest_tokenizer(self.tokenizer))
+        tokenizer = self.tokenizer
+        if hasattr(tokenizer, "backend_tokenizer"):
+            rules = json.loads(tokenizer.backend_tokenizer.to_str())
+        else:
+            rules = {"vocab": tokenizer.get_vocab(), "class": type(tokenizer).__name__}
+        for last_call in ("truncation", "padding"):  # settings of the tokenizer's last call
+            rules.pop(last_call, None)
+        rules["pad"] = tokenizer.pad_token
+        rules["side"] = [tokenizer.padding_side, tokenizer.truncation_side]
+        object.__setattr__(self, "digest", digest_of(rules)[:16])
 
     def __call__(self, texts: Sequence) -> dict[str, torch.Tensor]:
         """Tokenize n texts or pairs of texts to ids and masks [n, length]."""
@@ -153,19 +162,6 @@ def _split_pairs(texts: Sequence) -> list[list[str]]:
     """Return one list of texts, or two for pairs."""
     parts = zip(*texts) if isinstance(texts[0], tuple | list) else [texts]
     return [list(part) for part in parts]
-
-
-def _digest_tokenizer(tokenizer: Any) -> str:
-    """Compute part of a SHA-256 over a tokenizer's vocabulary and rules."""
-    if hasattr(tokenizer, "backend_tokenizer"):
-        rules = json.loads(tokenizer.backend_tokenizer.to_str())
-    else:
-        rules = {"vocab": tokenizer.get_vocab(), "class": type(tokenizer).__name__}
-    for last_call in ("truncation", "padding"):  # settings of the tokenizer's last call
-        rules.pop(last_call, None)
-    rules["pad"] = tokenizer.pad_token
-    rules["side"] = [tokenizer.padding_side, tokenizer.truncation_side]
-    return digest_of(rules)[:16]
 
 
 def find_distinct(transforms: Iterable) -> list:

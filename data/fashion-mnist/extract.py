@@ -1,11 +1,11 @@
 """Extract the bundled logits: every trained model of zoo.json on val and test, into the stores val/
 and test/ here.
 
-``python data/fashion-mnist/extract.py``. Interrupted, it resumes; models that are there already are
-kept, and refused if their weights have changed since (``--replace`` extracts all anew). Writes
-results.csv as well. Seconds a sample are measured on the way: run nothing beside it where they
-matter. Those of other runs, or of other machines, can't be compared: ``--seconds`` measures those
-of all models in one run, and keeps the logits.
+Run ``python data/fashion-mnist/extract.py``. An interrupted run resumes. Existing models are kept,
+and refused if their weights have changed (``--replace`` extracts all of them again). The script
+also writes results.csv. It measures seconds per sample, so run nothing else at the same time if
+they matter. Seconds of different runs or machines cannot be compared. ``--seconds`` measures all
+models in one run and keeps the logits.
 """
 
 import argparse
@@ -40,8 +40,7 @@ FACTS = (
 
 
 def timed_again(store: LogitStore, models: Any, samples: Samples, settings: dict) -> None:
-    """Put seconds of one run into a store, and what measured them; logits stay. Models stand
-    cheapest first then."""
+    """Store the seconds of one run and their settings with the logits, the cheapest model first."""
     with tempfile.TemporaryDirectory() as folder:
         fresh = extract(models, samples, folder, **settings)
         for name in fresh.models["macs"].sort_values(kind="stable").index:
@@ -50,7 +49,7 @@ def timed_again(store: LogitStore, models: Any, samples: Samples, settings: dict
             again = fresh.logits(name)
             if not np.allclose(logits, again, atol=1e-3):
                 raise ValueError(
-                    f"model {name!r}: its logits are not those of the store; extract it anew "
+                    f"model {name!r}: its logits are not those of the store; extract it again "
                     "(--replace)"
                 )
             where = {
@@ -85,13 +84,11 @@ def main() -> None:
     )
     parser.add_argument("--batch-size", type=int, default=256)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--device", help="default: CUDA where there is one")
+    parser.add_argument("--device", help="default: CUDA if available")
     parser.add_argument(
         "--dtype", default="float32", help="of the stored logits: float16 halves the files"
     )
-    parser.add_argument(
-        "--replace", action="store_true", help="extract models anew that are there already"
-    )
+    parser.add_argument("--replace", action="store_true", help="extract existing models again")
     parser.add_argument(
         "--seconds",
         action="store_true",

@@ -33,9 +33,7 @@ def main() -> None:
         "--out", type=Path, help="where the stores go (default: shift/ in the same folder)"
     )
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument(
-        "--replace", action="store_true", help="extract models anew that are there already"
-    )
+    parser.add_argument("--replace", action="store_true", help="extract existing models again")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     out = args.out or args.folder / "shift"

@@ -10,14 +10,13 @@ their ``dataset``.
     local weights of timm's models … --table FILE
     the models of another table's fronts
 
-Two stores come out: ``val``, on which cascades are chosen, and ``held_out``, on which they are
-checked: ImageNetV2 where its folder is given; else the images are dealt into two halves, every
-other one of each class, or with ``--whole`` there is no ``held_out``. The models' metadata have
-what the table publishes of their time, where it does: ``published_seconds``, a cost that every
-notebook takes.
+The script makes two stores. Cascades are selected on ``val`` and checked on ``held_out``, which is
+ImageNetV2 if its folder is given. Otherwise the images of each class are split in two halves, or
+with ``--whole`` there is no ``held_out``. If the table has published times, they are in the models'
+metadata as ``published_seconds``, a kind of cost for every notebook.
 
-Interrupted, it resumes, also with another number of processes. At the end the top-1 of each model
-is shown beside the published one.
+An interrupted run resumes, also with another number of processes. At the end, the top-1 accuracy of
+each model is printed next to the published one.
 """
 
 import argparse
@@ -48,7 +47,7 @@ from tools.study import (  # noqa: E402 - beside the notebooks
 
 
 def described(options: argparse.Namespace) -> Study:
-    """What is to be extracted from what; read again by notebook 01."""
+    """Return the study: images and models. Notebook 01 reads it."""
     images = str(options.images if options.kind == "hub" else Path(options.images).resolve())
     labels = options.labels and str(options.labels.resolve())
     named = options.named or ("validation" if options.kind == "hub" else "val")
@@ -88,7 +87,7 @@ def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
         "--labels", type=Path, help="of a flat folder: the devkit's folder, or a csv or text file"
     )
     parser.add_argument(
-        "--named", help="what the split is called there (default: val; on the Hub: validation)"
+        "--named", help="name of the split there (default: val; on the Hub: validation)"
     )
     parser.add_argument("--v2", type=Path, help="ImageNetV2's folder")
     parser.add_argument(
@@ -108,12 +107,12 @@ def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
         "--checkpoints", type=Path, help="file or folder of local weights for timm's models"
     )
     parser.add_argument("--classes", type=int, default=1000, help="of the local weights")
-    parser.add_argument("--every", type=int, default=1, help="take every so many-th image only")
+    parser.add_argument("--every", type=int, default=1, help="use only every n-th image")
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument(
         "--workers", type=int, help="processes that decode (default: one a usable core, 16 at most)"
     )
-    parser.add_argument("--device", help="default: CUDA where there is one")
+    parser.add_argument("--device", help="default: CUDA if available")
     parser.add_argument(
         "--amp", nargs="?", const=True, help="float16 or bfloat16; default: float16, on CUDA only"
     )

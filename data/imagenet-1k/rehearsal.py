@@ -1,4 +1,4 @@
-"""Make logits of ImageNet's shape with planted truth: a dress rehearsal for whoever has logits.
+"""Make logits of ImageNet's shape with a planted truth, to rehearse a study of real logits.
 
     python data/imagenet-1k/rehearsal.py build/rehearsal      50,000 images, 1,000 classes: 8 GB
     … --samples 2000 --classes 50                             smaller, in seconds
@@ -6,21 +6,19 @@
 
 The models are the 43 of the paper's two fronts, with their published top-1 on ImageNet (``val``) and
 ImageNetV2 (``held_out``), MACs and times. ``test`` has no labels; ``glue/`` has stores for figure 7.
-What has to come out stands in ``planted.json``, in closed form: nothing there was found by the
-library.
+``planted.json`` has the expected results in closed form, none of them computed by the library.
 
-How a model's logits come about. An image has a difficulty that all models share; a model's
-competence on it is that, and chance (correlation ``SHARED`` between two models), normal with
-variance 1. The model is correct on the images with the largest sums of competence and more chance
-(``LUCK``), exactly as many as its top-1 says. Its largest probability rises with competence +
-noise, and 1 − second ÷ largest with competence − the same noise, both exponentially, so that
+An image has a difficulty that all models share. The competence of a model on an image is normal with
+variance 1, and the competences of two models have the correlation ``SHARED``. The model is correct
+on the images with the largest sums of competence and noise (``LUCK``). Their number follows from its
+top-1 accuracy. Its largest probability rises exponentially with competence + noise, and 1 − second ÷
+largest with competence − the same noise. Therefore
 
-- the *softmax margin*, their product, orders by competence alone; *max softmax* does with noise,
-  *entropy*, which follows 1 − largest − second, with more of it. Who exits by a threshold on
-  competence + noise exits by one of several thresholds on competence, drawn at random. So nothing
-  that a noisier method reaches is above the concave hull of what the other reaches, in expectation;
-- *logits margin* is as noisy as max softmax, with the other sign: equal methods, whatever they are
-  used for;
+- the *softmax margin*, their product, orders by competence only. *Max softmax* has noise, and
+  *entropy*, which follows 1 − largest − second, has more. A threshold on competence + noise is a
+  random threshold on competence. So the expected front of a noisier method is never above the
+  concave hull of the other front.
+- the *logits margin* is as noisy as max softmax, with the other sign, so the methods are equal.
 - the largest probability is on average ``GAP`` below the accuracy: all models are underconfident.
 """
 
@@ -43,9 +41,9 @@ sys.path.insert(0, str(NOTEBOOKS))
 from tools import study  # noqa: E402 - beside the notebooks
 
 SHARED = 0.85  # correlation of two models' competences
-LUCK = 0.5  # standard deviation of what decides about correctness beside competence
-NOISE = 0.8  # … of what max softmax and logits margin see beside competence
-CLIP = 3.0  # standard deviations; beyond, competence and noise stay as they are there
+LUCK = 0.5  # standard deviation of the noise that, with competence, decides about correctness
+NOISE = 0.8  # … of the noise in max softmax and logits margin
+CLIP = 3.0  # standard deviations at which competence and noise are clipped
 SLOPE = 0.04  # of log probability per unit of competence or noise
 MOST = 0.9  # of 1 − second ÷ largest probability
 TAIL = 0.15  # standard deviation of the other classes' logits
@@ -66,7 +64,7 @@ EQUAL = ("max_softmax", "logits_margin")
 GLUE = {"sst2": (872, 0.51), "mrpc": (408, 0.68), "qnli": (5463, 0.51), "qqp": (40_430, 0.37)}
 """Task: how many texts its validation set has, and the share of class 1."""
 CHECKPOINTS = NOTEBOOKS / "tools" / "glue-checkpoints.csv"
-ROWS = 5000  # images at a time: what is in memory beside one model's logits
+ROWS = 5000  # images in memory at a time, with the logits of one model
 
 
 def front_models() -> pd.DataFrame:
@@ -81,12 +79,12 @@ def front_models() -> pd.DataFrame:
 
 
 def generator(*key: Any) -> np.random.Generator:
-    """Random numbers of their own for every key of texts and numbers."""
+    """Return a generator of random numbers for a key of texts and numbers."""
     return np.random.default_rng([zlib.crc32(str(part).encode()) for part in key])
 
 
 class Behaviour:
-    """What one model does on k images: competence, noise (float64 [k]) and correctness (bool [k]).
+    """Competence, noise (float64 [k]) and correctness (bool [k]) of one model on k images.
 
     difficulty: float64 [k], of all models; accuracy: of this one, exactly.
     """
@@ -116,7 +114,7 @@ class Behaviour:
 
 
 def largest_probability(accuracy: float, above: Any) -> Any:
-    """The largest probability at so much competence + noise; on average accuracy − ``GAP``."""
+    """Return the largest probability for competence + noise, on average accuracy − ``GAP``."""
     variance = 1 + NOISE**2
     return (accuracy - GAP) * np.exp(SLOPE * above - SLOPE**2 * variance / 2)
 
@@ -163,7 +161,7 @@ def logits_of(
 def write_split(
     folder: Path, split: str, samples: int, classes: int, dtype: str, models: pd.DataFrame
 ) -> dict[str, Behaviour]:
-    """One store of all models, and what each of them does there."""
+    """Make one store of all models, and return the behaviour of each."""
     dataset, column, _, labelled = SPLITS[split]
     rng = generator(split)
     labels = rng.permutation(np.arange(samples) % classes)
@@ -191,7 +189,7 @@ def write_split(
 
 def write_glue(folder: Path, share: float) -> None:
     """Figure 7's stores, of a share of the tasks' texts: two classes, names and reported accuracies
-    of checkpoints, whose table stands beside them."""
+    of checkpoints, with a table of them."""
     table = pd.read_csv(CHECKPOINTS).query("reported_accuracy.notna()")
     folder.mkdir()
     table.to_csv(folder / "checkpoints.csv", index=False)
@@ -241,7 +239,7 @@ def pair_accuracy(first: float, second: float, exit_rate: float, seen: float) ->
 
 
 def planted(models: pd.DataFrame, val: dict[str, Behaviour]) -> dict[str, Any]:
-    """What has to come out of the folder, as ``planted.json`` says it.
+    """Return the expected results of the folder, as in ``planted.json``.
 
     A pair's threshold is laid where the share of images that Table 1 implies is more confident.
     """

@@ -1,16 +1,16 @@
-"""Run the notebooks on a study as extract.py leaves it, or on any folder of logits laid out like it.
+"""Run the notebooks on a study of extract.py, or on any folder of logits with the same layout.
 
     python data/imagenet-1k/run_notebooks.py build/imagenet --preset data/imagenet-1k/paper.yml
     … 02 05 -p prominence 0.5                    only these, with a parameter changed
 
-All of the paper's notebooks that the folder has what they need for: 05 where what is held out is
-other data, as ImageNetV2 is (where nothing is held out, ``val`` is checked on itself, as the paper's
-own figures are); 06 where there is ``glue/``; last 10, with the verdicts on what all of them left
-(report/verdicts). Without study.json 01 takes the logits as they are. Where all models have published
-times (of one machine, an RTX 3090), those that take a cost run with this one, too:
-report/published_seconds. Where there is ``test``, of images without labels, the points of table 1
-run on it, and their guesses are written as a test server takes them: submission/point-1.txt … All of
-it goes into the folder itself.
+The script runs all notebooks of the paper for which the folder has data. Notebook 05 needs held-out
+data of another data set, such as ImageNetV2. Without held-out data, ``val`` is checked on itself, as
+in the paper. Notebook 06 needs ``glue/``. The last one is 10, with the verdicts on the results of the
+others (report/verdicts). Without study.json, 01 reads the logits unchanged. If all models have
+published times (of an RTX 3090), the notebooks with a cost also run with it
+(report/published_seconds). If there is ``test``, images without labels, then the points of table 1
+run on it, and their guesses are written in the format of a test server (submission/point-1.txt …).
+All results go into the folder.
 """
 
 import argparse
@@ -38,7 +38,7 @@ ROWS = 5000  # images whose logits are sorted at a time
 
 
 def glue_stores(study: Path) -> dict[str, Any]:
-    """Notebook 06's parameters for the stores in ``glue``; none where there are none."""
+    """Return the parameters of notebook 06 for the stores in ``glue``, none without stores."""
     folder = study / "glue"
     tasks = sorted(path.parent.name for path in folder.glob("*/manifest.json"))
     if not tasks:
@@ -49,7 +49,7 @@ def glue_stores(study: Path) -> dict[str, Any]:
 
 
 def able(study: Path) -> list[str]:
-    """The notebooks that the folder has what they need for, as their names start."""
+    """Return the numbers of the notebooks for which the folder has data."""
     names = ["01", "02", "03", "04"]
     if (study / "held_out").exists():
         other = LogitStore(study / "held_out")

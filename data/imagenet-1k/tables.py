@@ -9,17 +9,15 @@ counted by fvcore.
         another GPU)
 
 Without ``--tables`` the files of 2022-07-27, or with ``--today`` those of 2026-01-06, are
-downloaded from that commit and checked against pinned SHA-256 sums. What a table says of its source
-follows from the sums of the files; of files that neither of two known commits of timm has, it must
-be stated with ``--source``. The table is written last, once all of it and the report are there.
-Rows whose model this timm does not know, or whose checkpoint has other classes than ImageNet's
-1,000, are named and left out.
+downloaded from that commit and checked against pinned SHA-256 sums. The source of a table follows
+from the sums of the files. For files of neither of two known commits of timm, it must be stated
+with ``--source``. The table is written after the report. Rows are printed and omitted if this timm
+lacks their model, or if the checkpoint has other classes than ImageNet's 1,000.
 
-Each model is counted in a process of its own that gets ``--limit`` seconds; counts go into
-``build/macs.jsonl`` one by one: interrupted, it goes on where it stopped. With ``--near`` only
-those rows are counted that can be on a front. The models of the bundled table are counted as they
-are trained, as the paper's are; all others as they are deployed, with branches and norms folded
-where timm can do that.
+Each model is counted in its own process with a limit of ``--limit`` seconds. Each count is written
+to ``build/macs.jsonl``, so an interrupted run resumes. With ``--near``, only rows that can be on a
+front are counted. The models of the bundled table are counted in their training form, as in the
+paper. All others are counted in their deployed form, with branches and norms folded if timm can.
 """
 
 import argparse
@@ -94,7 +92,7 @@ THEN = {"tnt_s_patch16_224": "tnt_s_legacy_patch16_224.in1k"}
 
 
 def downloaded(today: bool) -> Path:
-    """The folder with timm's files of 2022-07-27, or with those of 2026-01-06."""
+    """Return the folder with timm's files of 2022-07-27, or with those of 2026-01-06."""
     commit, files = (TODAY, FILES_TODAY) if today else (COMMIT, FILES)
     folder = pooch.os_cache("pooch") / commit
     progress = is_watched()
@@ -120,11 +118,10 @@ def paths_of(
 
 
 def source_of(paths: list[Path], stated: str | None = None) -> str:
-    """Where files come from by their SHA-256: the commit that has all of them, else what is stated
-    of them.
+    """Return the source of files by their SHA-256: the commit that has all of them, or ``stated``.
 
-    SystemExit where nothing is stated, naming the files that no known commit has, or where it is
-    stated of a known commit's files that they come from elsewhere.
+    Raises SystemExit if nothing is stated, with the files that no known commit has, or if another
+    source is stated for the files of a known commit.
     """
     sums = {path.name: pooch.file_hash(str(path)) for path in paths}
     found = next(
@@ -155,7 +152,7 @@ def read_table(path: Path) -> pd.DataFrame:
 
 
 def lacks(name: str) -> str | None:
-    """Why a row is left out, or None."""
+    """Return the reason to omit a row, or None."""
     if name in WITHDRAWN:
         return None
     try:
@@ -172,7 +169,7 @@ def lacks(name: str) -> str | None:
 
 
 def kept(results: pd.DataFrame) -> pd.DataFrame:
-    """The rows of models with ImageNet's classes; prints the others."""
+    """Return the rows of models with ImageNet's classes, and print the others."""
     reasons = {name: lacks(name) for name in results["model"].unique()}
     for name, reason in reasons.items():
         if reason:
@@ -192,7 +189,7 @@ def macs_of(name: str, size: int, trained: bool = False) -> tuple[int, int]:
 
 
 def count_alone(pipe: Connection, *model: Any, **form: bool) -> None:
-    """What a process does: send (MACs, parameters), or in words why there are none."""
+    """Send (MACs, parameters) from a process, or the reason why there are none."""
     with retain_freed_memory():
         try:
             pipe.send(macs_of(*model, **form))
@@ -237,8 +234,7 @@ def counts(models: Iterable[tuple], limit: float, processes: int, form: dict) ->
 
 
 def rows_of(cache: Path) -> list[dict]:
-    """What earlier runs counted with this timm; a line that was cut short where one of them was
-    ended is ended here."""
+    """Return the counts of earlier runs with this timm. An incomplete last line is removed."""
     cache.parent.mkdir(parents=True, exist_ok=True)
     text = cache.read_text(encoding="utf-8") if cache.is_file() else ""
     if text and not text.endswith("\n"):
@@ -251,10 +247,9 @@ def rows_of(cache: Path) -> list[dict]:
 def counted(
     models: Iterable[tuple], cache: Path, limit: float, processes: int, trained: bool
 ) -> pd.DataFrame:
-    """Counts of (name, size) pairs, kept in ``cache``: macs, parameters, a row a pair; nan where
-    there are none.
+    """Return counts of (name, size) pairs, stored in ``cache``: macs and parameters, or nan.
 
-    What could not be counted is printed, and tried again in the next run.
+    A pair that could not be counted is printed, and tried again in the next run.
     """
     done = {
         (r["model"], r["size"]): r
@@ -300,10 +295,9 @@ def measured(results: pd.DataFrame, benchmark: pd.DataFrame, column: str) -> np.
 
 
 def gmacs_of(results: pd.DataFrame, benchmarks: Iterable[pd.DataFrame]) -> np.ndarray:
-    """timm's own GMACs, float [rows of results]; nan where no benchmark has them.
+    """Return timm's GMACs, float [rows of results], nan if no benchmark has them.
 
-    The least of several: some benchmarks ran models as they are trained, others as they are
-    deployed.
+    The smallest value counts, since some benchmarks ran models in their training form.
     """
     return np.fmin.reduce([measured(results, benchmark, "infer_gmacs") for benchmark in benchmarks])
 
@@ -311,9 +305,11 @@ def gmacs_of(results: pd.DataFrame, benchmarks: Iterable[pd.DataFrame]) -> np.nd
 def near_a_front(
     top1: np.ndarray, gmacs: np.ndarray, seconds: np.ndarray, factor: float
 ) -> np.ndarray:
-    """Rows whose count matters, bool [rows]: those on the front in seconds, and those that no row
-    at least as accurate undercuts in published GMACs by more than ``factor``, roundings aside. Rows
-    without GMACs are among them."""
+    """Return the rows whose count matters, bool [rows].
+
+    They are on the front in seconds, or no row of at least the same accuracy has fewer published
+    GMACs by more than ``factor``, up to rounding. Rows without GMACs count.
+    """
     top1 = np.asarray(top1, float)
     most = np.where(np.isnan(gmacs), np.inf, gmacs + ROUNDING)
     least = np.array([most[top1 >= accuracy].min() for accuracy in top1])
@@ -322,7 +318,7 @@ def near_a_front(
 
 
 def front_of(table: pd.DataFrame, cost: str) -> pd.Index:
-    """The models of a table on its front; none where it has no such costs."""
+    """Return the models of a table on its front, none if it has no such costs."""
     if table[cost].isna().all():
         return table.index[:0]
     rows = singles(table, cost)

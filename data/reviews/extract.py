@@ -1,9 +1,9 @@
 """Extract the bundled logits: every trained model of zoo.json on all splits, into a store a split
 here.
 
-``python data/reviews/extract.py``. Interrupted, it resumes; models that are there already are kept,
-and refused if their weights have changed since (``--replace`` extracts all anew). Writes
-results.csv as well. Seconds a sample are measured on the way: run nothing beside it where they
+Run ``python data/reviews/extract.py``. An interrupted run resumes. Existing models are kept, and
+refused if their weights have changed (``--replace`` extracts all of them again). The script also
+writes results.csv. It measures seconds per sample, so run nothing else at the same time if they
 matter.
 """
 
@@ -23,7 +23,7 @@ SPLITS = ("val", "test", "products", "editorials", "tweets")
 
 
 def results(folder: Path) -> pd.DataFrame:
-    """One row a model, cheapest first; tokens, MACs and seconds are those of the validation
+    """Return a row per model, cheapest first, with tokens, MACs and seconds of the validation
     split."""
     stores = {
         split: LogitStore(folder / split)
@@ -46,9 +46,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--splits", nargs="*", default=SPLITS)
-    parser.add_argument(
-        "--replace", action="store_true", help="extract models anew that are there already"
-    )
+    parser.add_argument("--replace", action="store_true", help="extract existing models again")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     trained = [

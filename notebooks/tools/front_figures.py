@@ -88,7 +88,7 @@ def _add_vertices(fig: style.Figure, front: Front) -> None:
         mode="markers",
         marker=ring,
         text=list(hull.index),
-        hovertemplate="%{text} alone: %{y:.2f} ×<extra></extra>",
+        hovertemplate="single model %{text}: %{y:.2f} ×<extra></extra>",
         name="at a single model of the hull",
         row=1,
         col=2,
@@ -98,7 +98,7 @@ def _add_vertices(fig: style.Figure, front: Front) -> None:
         least = 1 + int(np.argmin(inner))
         place = {"x": hull["accuracy"].iloc[least], "y": np.log10(gain[least])}
         note = {"xref": "x2", "yref": "y2", "ax": 0, "ay": 42, "showarrow": True, "arrowwidth": 1}
-        name = style.plain(hull.index[least])
+        name = style.escape_text(hull.index[least])
         fig.add_annotation(**place, **note, arrowhead=0, text=f"least at a strong model:<br>{name}")
 
 
@@ -139,7 +139,7 @@ def members_figure(
             marker=marker,
             name=f"stage {stage}",
         )
-    return fig.update_yaxes(categoryorder="array", categoryarray=style.plain(used))
+    return fig.update_yaxes(categoryorder="array", categoryarray=style.escape_text(used))
 
 
 def exit_rate_figure(
@@ -150,7 +150,9 @@ def exit_rate_figure(
     Accuracy is relative to the second model's.
     """
     axes = {"xaxis": style.per_cent_axis(title="early exit rate of the first model")}
-    fig = style.figure(title, **axes, yaxis=style.per_cent_axis(title="accuracy − second model's"))
+    fig = style.figure(
+        title, **axes, yaxis=style.per_cent_axis(title="accuracy − accuracy of the second model")
+    )
     fig.add_hline(y=0, line=style.DOTTED)
     for i, (label, curve) in enumerate(curves.items()):
         shown = style.decimated(curve, 400)
@@ -169,7 +171,7 @@ def pairs_figure(
     shows how much more the second model costs.
     """
     titles = (
-        "accuracy less the second model's",
+        "accuracy − accuracy of the second model",
         "largest exit rate on the plateau",
         "mean improvement over the pair's range",
     )
@@ -205,7 +207,7 @@ def pairs_figure(
     fig.update_yaxes(**style.per_cent_axis(), row=1, col=1)
     fig.update_yaxes(**style.per_cent_axis(), row=1, col=2)
     fig.update_yaxes(title=style.GAIN, row=1, col=3, **style.GAIN_AXIS)
-    legend = BELOW | {"title": {"text": "the second model costs more by"}}
+    legend = BELOW | {"title": {"text": "cost of the second model ÷ cost of the first"}}
     return fig.titled(title, width=WIDTH, legend=legend, margin={"b": 110})
 
 

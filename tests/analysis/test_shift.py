@@ -189,21 +189,6 @@ def test_a_front_replayed_on_its_selection_split_does_not_change():
     assert mean_improvement_moved(STORE, front) == front.mean_improvement()
 
 
-def test_ranges_include_the_points_so_they_are_no_worse():
-    front = search(STORE, 2)
-    points = replay(OTHER, front, ranges=False)
-    moved = replay(OTHER, front)
-    for segment, rows in points.groupby("segment"):
-        swept = moved[moved["segment"] == segment]
-        pairs = [
-            set(zip(part["accuracy_replayed"], part["cost_replayed"])) for part in (rows, swept)
-        ]
-        assert pairs[0] <= pairs[1]
-    assert mean_improvement_moved(OTHER, front) >= mean_improvement_moved(
-        OTHER, front, ranges=False
-    )
-
-
 def test_a_certificate_and_a_policy_are_replayed_point_by_point():
     front = search(STORE, 2)
     certificate = certify(OTHER, front, 0.2, 0.5)

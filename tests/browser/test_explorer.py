@@ -1,6 +1,8 @@
 """The explorer in a browser, from disk and in JupyterLab, compared with `cl.evaluate`."""
 
+import json
 import re
+from urllib.request import urlopen
 
 import numpy as np
 import pytest
@@ -38,6 +40,8 @@ MORE = (
     "x.resize(3)\nx.go({'goal': 'max_improvement'})\nprint('GONE', x.point.thresholds)",
     "print('LAST', x.choice.method, len(x.point.models), x.front.method.metric)",
 )
+RESTART = """address => fetch(address, {method: "POST", headers: {
+    "X-XSRFToken": document.cookie.match(/_xsrf=([^;]*)/)[1]}})"""
 SENTENCE = ".cl-sentence >> nth=0"  # the second holds the place
 # What the page shows of its cascade, and where it stands.
 SHOWN = """() => ({state: explorer.address(), results: explorer.evaluated.map(
@@ -71,6 +75,16 @@ CUT = """() => [".cl-words", "figcaption", ".cl-note"].filter(name => {
     return scrollHeight > clientHeight + 3 })"""
 
 
+# Heights of the held-out mark and of the reference, and the distance of the mark to the curve.
+GEOMETRY = """() => {
+    const [, x, y] = document.querySelector(".cl-held").getAttribute("d").match(/M([^,]+),([^l]+)l/)
+    const curve = document.querySelector(".cl-curve.cl-active")
+    const at = [Number(x), Number(y) + 7]
+    const steps = Array.from({length: 2001}, (_, i) => i / 2000 * curve.getTotalLength())
+    const near = steps.map(way => curve.getPointAtLength(way)).map(
+        point => Math.hypot(point.x - at[0], point.y - at[1]))
+    const line = document.querySelector(".cl-reference").getAttribute("y1")
+    return [at[1], Number(line), Math.min(...near)] }"""
 # The width of the narrowest name of a row of the table.
 NAMED = """() => Math.min(
     ...[...document.querySelectorAll(".cl-numbers tbody th")].map(e => e.clientWidth))"""
@@ -85,7 +99,7 @@ def stores():
 
 @pytest.fixture(scope="module")
 def explorer(stores):
-    cl.search(stores[0], 4)  # compiles; the explorer's search of four models has 30 s
+    cl.search(stores[0], 4)  # compiles, since the explorer limits its search of four models
     explorer = cl.explore(*stores)
     explorer.resize(4)
     explorer.resize(2)
@@ -98,7 +112,7 @@ def path(explorer, tmp_path_factory):
 
 
 def opened(browser, path, state="", **options):
-    """A page with a file of the explorer, which may ask nobody for anything."""
+    """A page with a file of the explorer, and the requests that it makes."""
     size = {"viewport": {"width": 1280, "height": 900}, "accept_downloads": True}
     page = browser.new_page(**(size | options))
     asked = []
@@ -116,9 +130,8 @@ def point_of(state, explorer):
 
 
 def assert_agrees(page, explorer):
-    """What is on the page is what cl.evaluate says of its address, to the last digit; returns the
-    point."""
-    page.wait_for_timeout(200)  # the address follows a rest
+    """Assert that the page equals cl.evaluate in every digit, and return the point."""
+    page.wait_for_timeout(200)  # the address follows after a pause
     shown = page.evaluate(SHOWN)
     assert page.evaluate("location.hash.slice(1)") == shown["state"]
     explorer.state = shown["state"]
@@ -149,9 +162,8 @@ def drag(page, stage, *shares):
     page.mouse.up()
 
 
-def test_from_disk_by_mouse_and_keyboard(browser, path, explorer, stores):
-    """Drag, arrows, a typed threshold, another model, lengths, goals, undo, a click on the
-    front."""
+def test_mouse_and_keyboard_move_a_page_from_disk(browser, path, explorer, stores):
+    """Drag, arrows, typed thresholds, other models, lengths, goals, undo, a click on the front."""
     page = opened(browser, path)
     first = assert_agrees(page, explorer)
     expected = cl.pick(cl.search(stores[0], 2), "match_best", caution=0)
@@ -201,10 +213,8 @@ def test_from_disk_by_mouse_and_keyboard(browser, path, explorer, stores):
     page.locator(".cl-goal input").press("Enter")
     assert "the best has" in page.locator(".cl-note").inner_text()
     places = page.evaluate("""() => {
-        const box = document.querySelector(".cl-chart svg").getBoundingClientRect()
-        const mark = document.querySelector(".cl-chart svg > g > .cl-now")
-        const [x, y] = ["cx", "cy"].map(name => Number(mark.getAttribute(name)))
-        return [box.x + x, box.y + y] }""")
+        const mark = document.querySelector(".cl-held").getBoundingClientRect()
+        return [mark.x + mark.width / 2, mark.y + mark.height / 2] }""")
     drag(page, 0, 0.05)
     page.mouse.click(*places)
     point = assert_agrees(page, explorer)
@@ -215,13 +225,13 @@ def test_from_disk_by_mouse_and_keyboard(browser, path, explorer, stores):
     page.close()
 
 
-def test_what_is_taken_away_works(browser, path, explorer, tmp_path):
+def test_links_and_policy_files_reproduce_the_cascade(browser, path, explorer, tmp_path):
     page = opened(browser, path)
     drag(page, 0, 0.5)
     point = assert_agrees(page, explorer)
     with page.expect_download() as waiting:
         page.get_by_role("button", name="policy file").click()
-    policy = cl.Policy.load(waiting.value.path())  # its checksum fits
+    policy = cl.Policy.load(waiting.value.path())
     assert (policy.models, policy.point.thresholds) == (point.models, point.thresholds)
     assert (policy.point.accuracy, policy.point.cost) == (point.accuracy, point.cost)
     assert policy.point.selected_on is not None
@@ -244,11 +254,46 @@ def test_what_is_taken_away_works(browser, path, explorer, tmp_path):
     again.close()
 
 
+def test_the_chart_agrees_with_the_sentence(browser, path, explorer):
+    """Reference, front and curve are those of the held-out split, which the sentence states."""
+    page = opened(browser, path)
+    for share in (0.2, 0.5, 0.8):
+        drag(page, 0, share)
+        assert_agrees(page, explorer)
+        held = explorer.runs["held-out"]
+        mark, line, distance = page.evaluate(GEOMETRY)
+        assert (line - mark) * (held.accuracy - held.baseline.best) >= 0
+        assert distance < 1.5
+    explorer.go({"goal": "near_best"})
+    page.locator(".cl-goal select").select_option("max_improvement")
+    page.locator(".cl-goal select").select_option("near_best")
+    assert_agrees(page, explorer)
+    assert page.evaluate("""() => explorer.measureFront(explorer.front).some(({accuracy, cost}) =>
+        accuracy === explorer.shown.accuracy && cost === explorer.shown.cost)""")
+    page.close()
+
+
+def test_early_exits_exclude_those_that_are_lost(browser, stores, tmp_path):
+    texts = [f"text {row}" for row in range(len(stores[0]))]
+    page = opened(browser, cl.explore(*stores, images=texts).save_html(tmp_path / "page.html"))
+    drag(page, 0, 0.1)
+    page.locator(".cl-kind").first.wait_for()
+    page.wait_for_timeout(400)  # details are drawn after a pause
+    kinds = [kind.inner_text().split("\n") for kind in page.locator(".cl-kind").all()]
+    assert [kind[0].split("  ")[0] for kind in kinds] == [
+        "early exits",
+        "deferred and corrected",
+        "lost by exiting early",
+    ]
+    early, _, lost = ({line for line in kind if line.startswith("text ")} for kind in kinds)
+    assert early and lost and not early & lost
+    page.close()
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_it_fits_and_stays_where_it_is(browser, path, theme):
-    """At three widths; with two to four models nothing above the sliders moves, and no text is
-    cut."""
-    for width, height in ((1440, 900), (1000, 900), (390, 844)):
+def test_the_page_fits_four_widths(browser, path, theme):
+    """With two to four models, nothing above the sliders moves, and no text is clipped."""
+    for width, height in ((1440, 900), (1000, 900), (600, 900), (390, 844)):
         page = opened(
             browser, path, viewport={"width": width, "height": height}, color_scheme=theme
         )
@@ -258,6 +303,7 @@ def test_it_fits_and_stays_where_it_is(browser, path, theme):
             assert page.evaluate(TOPS) == tops
             assert page.evaluate(CUT) == [] and page.evaluate(WIDER) == []
         last = page.locator(".cl-slider").nth(2).bounding_box()
+        assert last["width"] >= 200
         assert last["y"] + last["height"] <= height
         for summary in page.locator("summary:visible").all()[:2]:
             summary.click()
@@ -269,7 +315,7 @@ def test_it_fits_and_stays_where_it_is(browser, path, theme):
         page.close()
 
 
-def test_a_screen_reader_and_a_keyboard_get_there(browser, path, explorer):
+def test_a_slider_has_a_name_a_value_and_is_reached_by_keyboard(browser, path, explorer):
     page = opened(browser, path)
     tabs = 0
     while not page.evaluate("document.activeElement.matches('.cl-slider')") and tabs < 9:
@@ -296,9 +342,8 @@ def test_a_screen_reader_and_a_keyboard_get_there(browser, path, explorer):
     page.close()
 
 
-def test_a_promise_stands_only_where_it_was_certified(browser, stores, tmp_path):
-    """Issue 1's attack: a cascade that is assembled while looking gets no certificate, and a named
-    one only where it was tested."""
+def test_only_certified_thresholds_are_called_certified(browser, stores, tmp_path):
+    """A cascade that is assembled while looking is not certified."""
     whole = stores[0]
     choose, certify = (whole.take(slice(i, None, 2)) for i in range(2))
     names = list(whole.models.index)
@@ -353,9 +398,8 @@ def test_a_promise_stands_only_where_it_was_certified(browser, stores, tmp_path)
         ExploredSplits(choose, certify, certificates=[certificate])
 
 
-def test_bands_of_two_thresholds(browser, stores, tmp_path):
-    """Rows of the second threshold at δ divided by their number: the first slider snaps to what its
-    row certifies, and no other second threshold is certified."""
+def test_sliders_move_within_bands_of_two_thresholds(browser, stores, tmp_path):
+    """The first slider moves to certified thresholds of its row, the second to other rows."""
     choose, certify = (stores[0].take(slice(i, None, 2)) for i in range(2))
     names = [choose.models.index[i] for i in (1, 2, 4)]
     method = cl.METHODS["max_softmax"].fit(choose)
@@ -425,14 +469,31 @@ def printed(page, start):
     return text
 
 
-def test_in_jupyterlab_while_the_kernel_sleeps(browser, server, stores):
-    """A stock slider that is linked moves the cascade; once the kernel is back it knows the point,
-    and the page what code did."""
+def locked(page, *reasons):
+    """Wait until the selectors that need the kernel are disabled for one of these reasons."""
+    page.wait_for_function(
+        """reasons => {
+            const select = document.querySelector("[data-kind=method]")
+            return select.disabled && reasons.includes(select.title) }""",
+        arg=reasons,
+        timeout=PATIENCE,
+    )
+
+
+def test_in_jupyterlab_with_a_busy_and_a_restarted_kernel(browser, server, stores):
+    """Sliders work without the kernel. Selectors that need it are disabled and show what is shown.
+
+    A linked stock slider moves the cascade. The kernel and the page learn what the other did.
+    """
     page = browser.new_page(viewport={"width": 1280, "height": 2400})
     run_cell(page, f"{server[0]}/doc/tree/lab.ipynb")
     sentence = page.locator(SENTENCE)
     before = sentence.inner_text()
     run_more(page, 1)
+    locked(page, "the kernel is busy")  # until a slider moves, if comms have a subshell
+    assert page.locator(".cl-reason").inner_text() == "the kernel is busy"
+    assert page.locator(".cl-number input[value='3']").is_disabled()
+    assert not page.locator(".cl-number input[value='2']").is_disabled()
     stock = page.locator(".jupyter-widgets .noUi-handle").first
     stock.focus()
     stock.press("End")
@@ -446,7 +507,6 @@ def test_in_jupyterlab_while_the_kernel_sleeps(browser, server, stores):
         "stopped => document.querySelector('.cl-threshold').value != stopped", arg=stopped
     )
     last = page.locator(".cl-threshold").first.input_value()
-    page.wait_for_timeout(300)
     assert page.locator(".jp-OutputArea-output pre", has_text="AWAKE").count() == 0
     (server[1].parent / "go").touch()
     printed(page, "AWAKE")
@@ -479,5 +539,20 @@ def test_in_jupyterlab_while_the_kernel_sleeps(browser, server, stores):
             break
         page.wait_for_timeout(500)
     assert last == ["entropy", "4", "entropy"]
+    (kernel,) = json.load(urlopen(f"{server[0]}/api/kernels"))
+    address = f"{server[0]}/api/kernels/{kernel['id']}/restart"
+    page.evaluate(RESTART, address)
+    locked(page, "the kernel has restarted or ended: run the cell again")
+    assert page.locator("[data-kind=method]").input_value() == "entropy"
+    assert (
+        page.locator("[data-kind=score]").count() == 0
+        or page.locator("[data-kind=score]").is_disabled()
+    )
+    before = sentence.inner_text()
+    page.locator(".cl-slider").first.focus()
+    page.keyboard.press("Home")
+    page.wait_for_function(
+        "text => document.querySelector('.cl-sentence').innerText != text", arg=before
+    )
     assert not re.search("Traceback", server[1].read_text())
     page.close()

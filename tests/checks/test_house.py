@@ -22,7 +22,7 @@ CODE = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py
 MOST_LINES = 420  # of a file, docstrings apart
 MOST_MODULES = 12  # of a room
 # Stage functions join stores and methods, which do not import each other: the ground has them.
-MOST_MODULES_ON_THE_GROUND = 16
+MOST_MODULES_ON_THE_GROUND = 17
 MOST_TOKENS = 176_600  # the present number; the target is 156,000
 MOST_TOKENS_A_LINE = 9.7  # what it is; the target is 9
 MOST_NAMES = 40

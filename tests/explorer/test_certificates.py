@@ -39,7 +39,7 @@ def rows_of(seconds, firsts):
 
 def test_rows_at_a_share_of_delta_fail_at_most_in_delta():
     """At the boundary, rows at the full δ fail more often."""
-    draws = 100
+    draws = 40
     failed_shares = 0
     failed_full = 0
     for seed in range(draws):

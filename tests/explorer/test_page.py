@@ -53,18 +53,9 @@ def test_the_sentence_always_states_a_saving(explorer):
         assert f"for {said} MACs." in sentence(explorer.runs)
 
 
-def test_a_split_is_not_held_out_from_itself(tmp_path):
-    """``make imagenet ARGS=--whole`` passes the same split twice."""
-    path = tmp_path / "val"
-    cl.LogitStore.create(path, STORE.labels, split="val")
-    for name, cost in STORE.models["macs"].items():
-        cl.LogitStore(path).add(name, STORE.logits(name), macs=cost)
-    explorer = cl.explore(cl.LogitStore(path), cl.LogitStore(path))
-    assert sentence(explorer.runs).endswith(f"Chosen on {len(STORE):,} samples.")
-    assert set(explorer.runs) == {"validation"}
-
-
 def test_the_sentence_states_shared_samples(explorer):
+    whole = cl.explore(STORE, STORE)
+    assert sentence(whole.runs).endswith("checked on 400 samples, 400 of them the same.")
     half = cl.explore(STORE, STORE.take(slice(0, 300)))
     assert "checked on 300 samples, 300 of them the same." in sentence(half.runs)
     assert half.pack.pack_split("held-out")["shared"] == 300

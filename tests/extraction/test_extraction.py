@@ -44,6 +44,11 @@ SMALL = {
 }  # shards of two batches; a last batch of two
 
 
+def run(models, path, **options):
+    """Extract logits of INPUTS in small shards."""
+    return extract(models, (INPUTS, LABELS), path, **SMALL | options)
+
+
 @dataclass(frozen=True)
 class Scaled:
     """Transform that equals others with its factor and counts the calls of all instances."""
@@ -92,7 +97,7 @@ PROBES = 3  # one trace, one warm-up, one timed
 def test_logits_equal_those_of_a_plain_loop(tmp_path):
     given = models()
     given["small"][0].train()
-    store = extract(given, (INPUTS, LABELS), tmp_path / "s", **SMALL)
+    store = run(given, tmp_path / "s")
     assert given["small"][0].training and not given["small"][0][1].num_batches_tracked
     for name, (module, transform) in given.items():
         with torch.inference_mode():
@@ -116,7 +121,7 @@ def test_a_module_is_restored_after_the_extraction(tmp_path):
     module = conv_net(3)
     strides = module[0].weight.stride()
     weights = {k: v.clone() for k, v in module.state_dict().items()}
-    extract({"a": (module, Scaled(0.5))}, (INPUTS, LABELS), tmp_path / "s", **SMALL)
+    run({"a": (module, Scaled(0.5))}, tmp_path / "s")
     assert module[0].weight.stride() == strides and all(m.training for m in module.modules())
     assert all(torch.equal(v, weights[k]) for k, v in module.state_dict().items())
 
@@ -124,7 +129,7 @@ def test_a_module_is_restored_after_the_extraction(tmp_path):
 def test_equal_transforms_run_once_per_batch(tmp_path):
     def calls(given):
         Scaled.calls.clear()
-        extract(given, (INPUTS, LABELS), tmp_path / str(len(list(tmp_path.iterdir()))), **SMALL)
+        run(given, tmp_path / str(len(list(tmp_path.iterdir()))))
         return Scaled.calls[len(given) :]  # without one probe per model
 
     batches = [8, 8, 8, 8, 8, 8, 2]
@@ -138,7 +143,7 @@ def test_bundled_models_are_extracted_by_name(tmp_path, monkeypatch):
     loaded = Model("lenet@28", conv_net(2), Scaled(0.1), {"family": "LeNet", "parameters": 7})
     monkeypatch.setattr(loaders, "load", {"lenet@28": loaded}.__getitem__)
     for asked in (["lenet@28"], "lenet@28"):
-        store = extract(asked, (INPUTS, LABELS), tmp_path / "s", **SMALL)
+        store = run(asked, tmp_path / "s")
         assert (
             store.models.family["lenet@28"] == "LeNet" and store.models.parameters["lenet@28"] == 7
         )
@@ -177,23 +182,18 @@ def test_tuples_and_dicts_are_accepted_as_inputs_and_outputs(tmp_path):
         return raw.float(), torch.full((len(raw),), 2.0)
 
     module = Keywords()
-    store = extract(
-        {"k": (module, keywords), "p": (module, positional)},
-        (INPUTS, LABELS),
-        tmp_path / "s",
-        **SMALL,
-    )
+    store = run({"k": (module, keywords), "p": (module, positional)}, tmp_path / "s")
     expected = 2 * module.head(INPUTS.float().flatten(1))
     for name in "kp":
         np.testing.assert_allclose(store.logits(name), expected.detach(), rtol=1e-4, atol=1e-3)
 
 
 def test_dtype_and_amp_are_applied_and_recorded(tmp_path):
-    half = extract(models(), (INPUTS, LABELS), tmp_path / "h", dtype="float16", **SMALL)
+    half = run(models(), tmp_path / "h", dtype="float16")
     assert half.logits("small").dtype == np.float16
-    full = extract(models(), (INPUTS, LABELS), tmp_path / "f", **SMALL)
+    full = run(models(), tmp_path / "f")
     for amp, recorded in ((True, "bfloat16"), ("bfloat16", "bfloat16"), ("float16", "float16")):
-        mixed = extract(models(), (INPUTS, LABELS), tmp_path / str(amp), amp=amp, **SMALL)
+        mixed = run(models(), tmp_path / str(amp), amp=amp)
         assert (
             mixed.metadata("small")["extraction"]["amp"] == recorded
             and mixed.logits("small").dtype == np.float32
@@ -208,8 +208,8 @@ def test_compiled_models_agree_and_are_recorded(tmp_path, monkeypatch):
     )  # dynamo's tracing, without a C++ compiler
     monkeypatch.setattr(torch, "compile", lambda module: compiled.append(module) or eager(module))
     given = models()
-    store = extract(given, (INPUTS, LABELS), tmp_path / "c", compile=True, **SMALL)
-    plain = extract(given, (INPUTS, LABELS), tmp_path / "p", **SMALL)
+    store = run(given, tmp_path / "c", compile=True)
+    plain = run(given, tmp_path / "p")
     assert compiled == [module for module, _ in given.values()]
     for name in given:
         np.testing.assert_allclose(store.logits(name), plain.logits(name), atol=1e-5)
@@ -235,15 +235,13 @@ def test_shards_have_full_batches(count, shard, batch, expected):
 
 @pytest.mark.parametrize("fail_at", [PROBES, PROBES + 1, PROBES + 3, PROBES + 6])
 def test_an_interrupted_run_loses_at_most_one_shard(tmp_path, fail_at):
-    whole = extract(
-        {"m": Counting(), "n": Counting()}, (INPUTS, LABELS), tmp_path / "whole", **SMALL
-    )
+    whole = run({"m": Counting(), "n": Counting()}, tmp_path / "whole")
     interrupted = {"m": Counting(), "n": Counting(fail_at)}
     with pytest.raises(KeyboardInterrupt):
-        extract(interrupted, (INPUTS, LABELS), tmp_path / "s", **SMALL)
+        run(interrupted, tmp_path / "s")
     assert all(m.training for m in interrupted.values())
     again = {"m": Counting(), "n": Counting()}
-    store = extract(again, (INPUTS, LABELS), tmp_path / "s", **SMALL)
+    store = run(again, tmp_path / "s")
     kept = (fail_at - PROBES) // 2  # shards of two batches
     for name, module in again.items():
         assert len(module.batches) == PROBES + 7 - 2 * kept
@@ -254,7 +252,7 @@ def test_an_interrupted_run_loses_at_most_one_shard(tmp_path, fail_at):
 @pytest.mark.parametrize("change", ["weights", "transform", "batch_size", "dtype", "damage"])
 def test_shards_of_another_run_are_not_used(tmp_path, change):
     with pytest.raises(KeyboardInterrupt):
-        extract({"m": Counting(PROBES + 6)}, (INPUTS, LABELS), tmp_path / "s", **SMALL)
+        run({"m": Counting(PROBES + 6)}, tmp_path / "s")
     module = Counting()
     transform = None
     settings = dict(SMALL)
@@ -270,29 +268,29 @@ def test_shards_of_another_run_are_not_used(tmp_path, change):
     else:
         for path in (tmp_path / "s" / ".partial" / "m").iterdir():
             path.write_bytes(path.read_bytes()[:-1] + b"x")
-    store = extract({"m": (module, transform)}, (INPUTS, LABELS), tmp_path / "s", **settings)
+    store = run({"m": (module, transform)}, tmp_path / "s", **settings)
     counter = module[1] if change == "transform" else module
     assert sum(counter.batches[PROBES:]) == K
-    fresh = extract({"m": (module, transform)}, (INPUTS, LABELS), tmp_path / "fresh", **settings)
+    fresh = run({"m": (module, transform)}, tmp_path / "fresh", **settings)
     assert store.logits("m").tobytes() == fresh.logits("m").tobytes()
 
 
 def test_finished_models_are_skipped_and_others_are_added(tmp_path):
     first = Counting()
-    extract({"a": first}, (INPUTS, LABELS), tmp_path / "s", **SMALL)
+    run({"a": first}, tmp_path / "s")
     done = len(first.batches)
-    store = extract({"a": first, "b": Counting()}, (INPUTS, LABELS), tmp_path / "s", **SMALL)
+    store = run({"a": first, "b": Counting()}, tmp_path / "s")
     assert len(first.batches) == done and set(store.models.index) == {"a", "b"}
 
 
 def test_another_model_of_the_same_name_is_refused(tmp_path):
-    store = extract(models(), (INPUTS, LABELS), tmp_path / "s", **SMALL)
+    store = run(models(), tmp_path / "s")
     before = store.logits("small").tobytes()
     other = {"small": (conv_net(3), Scaled(0.01))}
     with pytest.raises(ValueError, match="another 'small' .other weights_sha256.*replace=True"):
-        extract(other, (INPUTS, LABELS), tmp_path / "s", **SMALL)
+        run(other, tmp_path / "s")
     assert LogitStore(tmp_path / "s").logits("small").tobytes() == before
-    store = extract(other, (INPUTS, LABELS), tmp_path / "s", replace=True, **SMALL)
+    store = run(other, tmp_path / "s", replace=True)
     assert store.logits("small").tobytes() != before and len(store.models) == 2
 
 
@@ -300,30 +298,30 @@ def test_another_model_of_the_same_name_is_refused(tmp_path):
     ("setting", "value"), [("amp", "bfloat16"), ("amp", True), ("dtype", "float64")]
 )
 def test_logits_of_other_settings_are_refused(tmp_path, setting, value):
-    store = extract(models(), (INPUTS, LABELS), tmp_path / "s", amp=False, device="cpu", **SMALL)
+    store = run(models(), tmp_path / "s", amp=False, device="cpu")
     before = store.logits("small").tobytes()
     again = SMALL | {"device": "cpu", setting: value}
     with pytest.raises(ValueError, match=f"another '.*' .other {setting}: .*replace=True"):
-        extract(models(), (INPUTS, LABELS), tmp_path / "s", **again)
+        run(models(), tmp_path / "s", **again)
     assert LogitStore(tmp_path / "s").logits("small").tobytes() == before
-    store = extract(models(), (INPUTS, LABELS), tmp_path / "s", replace=True, **again)
+    store = run(models(), tmp_path / "s", replace=True, **again)
     assert store.logits("small").tobytes() != before
-    extract(models(), (INPUTS, LABELS), tmp_path / "s", **again)
+    run(models(), tmp_path / "s", **again)
 
 
 def test_compiled_logits_are_refused_for_an_uncompiled_model(tmp_path, monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda module: module)
-    extract(models(), (INPUTS, LABELS), tmp_path / "s", compile=True, **SMALL)
+    run(models(), tmp_path / "s", compile=True)
     with pytest.raises(ValueError, match="other compile: True stored, False requested"):
-        extract(models(), (INPUTS, LABELS), tmp_path / "s", **SMALL)
+        run(models(), tmp_path / "s")
 
 
 def test_the_default_of_amp_accepts_either_setting(tmp_path):
-    extract(models(), (INPUTS, LABELS), tmp_path / "s", amp="bfloat16", **SMALL)
+    run(models(), tmp_path / "s", amp="bfloat16")
     done = Counting()
-    store = extract({"m": done}, (INPUTS, LABELS), tmp_path / "s", amp="bfloat16", **SMALL)
+    store = run({"m": done}, tmp_path / "s", amp="bfloat16")
     ran = len(done.batches)
-    extract({"m": done}, (INPUTS, LABELS), tmp_path / "s", **SMALL)
+    run({"m": done}, tmp_path / "s")
     assert len(done.batches) == ran and store.metadata("m")["extraction"]["amp"] == "bfloat16"
 
 
@@ -331,25 +329,25 @@ def test_another_image_size_of_the_same_transform_is_refused(tmp_path):
     def at(size):
         return {"m": Model("m", Counting(), None, {"image_size": size})}
 
-    extract(at(6), (INPUTS, LABELS), tmp_path / "s", **SMALL)
+    run(at(6), tmp_path / "s")
     with pytest.raises(ValueError, match="other image_size: 6 stored, 8 requested"):
-        extract(at(8), (INPUTS, LABELS), tmp_path / "s", **SMALL)
+        run(at(8), tmp_path / "s")
 
 
 def test_models_with_colliding_file_names_are_refused_before_the_run(tmp_path, monkeypatch):
     monkeypatch.setattr(formats, "ignores_case", lambda there: there.exists())
     module = Counting()
     with pytest.raises(ValueError, match="'M' and 'm'.*ignores case"):
-        extract({"m": module, "M": Counting()}, (INPUTS, LABELS), tmp_path / "s", **SMALL)
-    extract({"m": module}, (INPUTS, LABELS), tmp_path / "s", **SMALL)
+        run({"m": module, "M": Counting()}, tmp_path / "s")
+    run({"m": module}, tmp_path / "s")
     ran = len(module.batches)
     with pytest.raises(ValueError, match="'M' and 'm'.*ignores case"):
-        extract({"M": module}, (INPUTS, LABELS), tmp_path / "s", **SMALL)
+        run({"M": module}, tmp_path / "s")
     assert len(module.batches) == ran
 
 
 def test_another_process_may_change_the_store_during_an_extraction(tmp_path, monkeypatch):
-    extract({"m": Counting()}, (INPUTS, LABELS), tmp_path / "s", **SMALL)
+    run({"m": Counting()}, tmp_path / "s")
     real = extraction.probe_models
 
     def replaced_meanwhile(*arguments):
@@ -357,21 +355,21 @@ def test_another_process_may_change_the_store_during_an_extraction(tmp_path, mon
         return real(*arguments)
 
     monkeypatch.setattr(extraction, "probe_models", replaced_meanwhile)
-    store = extract({"n": Counting()}, (INPUTS, LABELS), tmp_path / "s", **SMALL)
+    store = run({"n": Counting()}, tmp_path / "s")
     assert {*store.models.index} == {"m", "n"}
 
 
 def test_a_model_with_a_damaged_file_is_extracted_again(tmp_path):
-    store = extract(models(), (INPUTS, LABELS), tmp_path / "s", **SMALL)
+    store = run(models(), tmp_path / "s")
     before = store.logits("small").tobytes()
     (tmp_path / "s" / "small.safetensors").write_bytes(b"")
     with pytest.warns(UserWarning, match="small"):
-        store = extract(models(), (INPUTS, LABELS), tmp_path / "s", **SMALL)
+        store = run(models(), tmp_path / "s")
     assert store.logits("small").tobytes() == before
 
 
 def test_a_store_of_another_split_is_refused(tmp_path):
-    extract(models(), (INPUTS, LABELS), tmp_path / "s", **SMALL)
+    run(models(), tmp_path / "s")
     before = {p.name: p.read_bytes() for p in (tmp_path / "s").iterdir()}
     for inputs, labels in ((INPUTS[1:], LABELS[1:]), (INPUTS, (LABELS + 1) % C)):
         with pytest.raises(ValueError, match="another split"):
@@ -404,8 +402,8 @@ REFUSED = {
 def test_outputs_that_are_not_logits_are_refused(tmp_path, case):
     module, message = REFUSED[case]
     with pytest.raises(ValueError, match=message):
-        extract({"good": Counting(), "bad": module}, (INPUTS, LABELS), tmp_path / "s", **SMALL)
-    store = extract({"good": Counting()}, (INPUTS, LABELS), tmp_path / "s", **SMALL)
+        run({"good": Counting(), "bad": module}, tmp_path / "s")
+    store = run({"good": Counting()}, tmp_path / "s")
     assert list(store.models.index) == ["good"]
 
 
@@ -421,12 +419,12 @@ def test_macs_can_be_passed(tmp_path):
             return x[:, 0, :C]
 
     with pytest.raises(ValueError, match="'m'.*0 MACs.*macs="):
-        extract({"m": Table()}, (INPUTS, LABELS), tmp_path / "s", **SMALL)
-    store = extract({"m": Table()}, (INPUTS, LABELS), tmp_path / "s", macs={"m": 12}, **SMALL)
+        run({"m": Table()}, tmp_path / "s")
+    store = run({"m": Table()}, tmp_path / "s", macs={"m": 12})
     assert store.costs("macs").tolist() == [12]
     for wrong, message in (({"n": 1}, "unknown model in macs 'n'"), ({"m": -1}, "'m'.*positive")):
         with pytest.raises(ValueError, match=message):
-            extract({"m": Table()}, (INPUTS, LABELS), tmp_path / "s", macs=wrong)
+            run({"m": Table()}, tmp_path / "s", macs=wrong)
 
 
 @pytest.mark.parametrize(
@@ -451,15 +449,15 @@ def test_invalid_arguments_are_refused(tmp_path, keywords, message):
 
 def test_a_second_extraction_into_the_same_store_is_refused(tmp_path):
     with Shards(tmp_path / "s"), pytest.raises(ValueError, match="another process"):
-        extract({"m": Counting()}, (INPUTS, LABELS), tmp_path / "s", **SMALL)
-    extract({"m": Counting()}, (INPUTS, LABELS), tmp_path / "s", **SMALL)
+        run({"m": Counting()}, tmp_path / "s")
+    run({"m": Counting()}, tmp_path / "s")
 
 
 def test_insufficient_disk_space_is_refused(tmp_path, monkeypatch):
     usage = extraction.shutil.disk_usage(tmp_path)
     monkeypatch.setattr(extraction.shutil, "disk_usage", lambda _: usage._replace(free=1000))
     with pytest.raises(ValueError, match="needed"):
-        extract({"m": Counting()}, (INPUTS, LABELS), tmp_path / "s", **SMALL)
+        run({"m": Counting()}, tmp_path / "s")
 
 
 def test_one_line_before_the_start_and_no_bar_without_a_terminal(tmp_path, capsys):
@@ -471,7 +469,7 @@ def test_one_line_before_the_start_and_no_bar_without_a_terminal(tmp_path, capsy
         and err == ""
     )
     extract(models(), (INPUTS, LABELS), tmp_path / "s", batch_size=8)
-    extract(models(), (INPUTS, LABELS), tmp_path / "t", **SMALL)
+    run(models(), tmp_path / "t")
     assert capsys.readouterr() == ("", "")
 
 
@@ -583,7 +581,7 @@ def test_a_failing_model_does_not_stop_the_others(tmp_path, at):
     )
     macs = dict.fromkeys(given, 1)
     with pytest.raises(ValueError, match=rf"{len(bad)} of {len(given)} models failed") as caught:
-        extract(given, (INPUTS, LABELS), tmp_path / "s", macs=macs, **SMALL)
+        run(given, tmp_path / "s", macs=macs)
     for name, (_, message) in bad.items():
         assert (
             len([line for line in str(caught.value).splitlines() if f"model '{name}'" in line]) == 1
@@ -594,12 +592,10 @@ def test_a_failing_model_does_not_stop_the_others(tmp_path, at):
     assert set(store.models.index) == {"a", "b"}
     np.testing.assert_array_equal(
         store.logits("a"),
-        extract({"a": Counting()}, (INPUTS, LABELS), tmp_path / "t", **SMALL).logits("a"),
+        run({"a": Counting()}, tmp_path / "t").logits("a"),
     )
     given = {name: Counting() if name in "ab" else Failing(99, boom) for name in given}
-    assert len(extract(given, (INPUTS, LABELS), tmp_path / "s", macs=macs, **SMALL).models) == len(
-        given
-    )
+    assert len(run(given, tmp_path / "s", macs=macs).models) == len(given)
     assert not list((tmp_path / "s").glob(".*"))
 
 
@@ -621,11 +617,11 @@ def test_an_error_of_a_data_set_names_the_sample(tmp_path):
 
 
 def test_files_of_a_killed_run_are_removed(tmp_path):
-    extract({"lock": Counting()}, (INPUTS, LABELS), tmp_path / "s", **SMALL)
+    run({"lock": Counting()}, tmp_path / "s")
     with Shards(tmp_path / "s") as shards:
         shards.write("lock", {"a": 1}, 0, 2, np.eye(2, dtype=np.float32), [0.5])
     (tmp_path / "s" / ".lock.safetensors.0123456789ab.cascadelib-tmp").write_bytes(b"half")
-    store = extract({"lock": Counting()}, (INPUTS, LABELS), tmp_path / "s", **SMALL)
+    store = run({"lock": Counting()}, tmp_path / "s")
     assert list(store.models.index) == ["lock"] and not list((tmp_path / "s").glob(".*"))
 
 
@@ -651,14 +647,14 @@ def read_only():
 
 def test_a_read_only_store_is_read_and_not_written(read_only):
     folder, close = read_only
-    extract({"a": Counting()}, (INPUTS, LABELS), folder, **SMALL)
+    run({"a": Counting()}, folder)
     (folder / ".a.safetensors.0123456789ab.cascadelib-tmp").write_bytes(b"half")
     close(folder)
-    again = extract({"a": Counting()}, (INPUTS, LABELS), folder, **SMALL)
+    again = run({"a": Counting()}, folder)
     assert list(again.models.index) == ["a"]
     for models, options in (({"b": Counting()}, {}), ({"a": Counting()}, {"replace": True})):
         with pytest.raises(OSError, match=re.escape(str(folder))):
-            extract(models, (INPUTS, LABELS), folder, **SMALL | options)
+            run(models, folder, **options)
     with pytest.raises(OSError, match=re.escape(str(folder))):
         again.add("b", np.zeros((K, C)))
     assert list(again.models.index) == list(LogitStore(folder).models.index) == ["a"]

@@ -1,21 +1,24 @@
-"""Names are text in a figure, whatever plotly would read in them."""
+"""Names in figures are escaped, and colours and axes are readable."""
 
 import numpy as np
 import pandas as pd
 from skimage.color import deltaE_ciede2000, rgb2lab
 
-from cascadelib.figures.style import BLACK, GREY, LINE, PALETTE, cost_axis, figure, plain
+from cascadelib.figures.style import BLACK, GREY, LINE, PALETTE, cost_axis, escape_text, figure
 from tools.front_figures import members_figure
 
 
-def test_plain_is_text_for_plotly():
-    assert plain('<b>a & b</b> "c" $x$\nd') == '&lt;b&gt;a &amp; b&lt;/b&gt; "c" &#36;x&#36;<br>d'
-    assert plain(("<a>", None)) == plain(np.array(["<a>", None])) == ["&lt;a&gt;", None]
+def test_text_is_escaped_for_plotly():
+    assert (
+        escape_text('<b>a & b</b> "c" $x$\nd')
+        == '&lt;b&gt;a &amp; b&lt;/b&gt; "c" &#36;x&#36;<br>d'
+    )
+    assert escape_text(("<a>", None)) == escape_text(np.array(["<a>", None])) == ["&lt;a&gt;", None]
     numbers = np.arange(3.0)
-    assert plain(numbers) is numbers and plain(None) is None
+    assert escape_text(numbers) is numbers and escape_text(None) is None
 
 
-def test_traces_and_titles_are_plain_and_numbers_stay():
+def test_traces_and_titles_are_escaped():
     fig = figure("a <b> & c\nsmall")
     fig.add_bar(x=np.arange(2.0), y=["<i>", "y"], name="<n>", text=["a\nb", "<t>"])
     bar = fig.data[0]
@@ -25,7 +28,7 @@ def test_traces_and_titles_are_plain_and_numbers_stay():
     )
 
 
-def test_categories_stand_in_the_order_given():
+def test_categories_have_the_passed_order():
     members = pd.DataFrame({"model": ["<b>", "a"], "stage": 1, "accuracy": [0.1, 0.2]})
     fig = members_figure(members, ["<b>", "a", "unused"])
     assert fig.layout.yaxis.categoryarray == ("&lt;b&gt;", "a") and set(fig.data[0].y) == {
@@ -34,8 +37,8 @@ def test_categories_stand_in_the_order_given():
     }
 
 
-def test_a_cost_axis_has_units_and_labels_enough():
-    """Any two kinds set the same keys: a live axis keeps what it is not told."""
+def test_a_cost_axis_has_units_and_enough_labels():
+    """All kinds set the same keys, since a live axis keeps omitted ones."""
     macs, seconds, other = (cost_axis(kind) for kind in ("macs", "seconds", "joules"))
     assert (seconds["tickformat"], seconds["ticksuffix"]) == ("~s", "s") and not macs["ticksuffix"]
     assert macs.keys() == seconds.keys() == other.keys() and not other["tickformat"]
@@ -45,9 +48,7 @@ def test_a_cost_axis_has_units_and_labels_enough():
     assert cost_axis("macs", [1e6, 3.1e8])["dtick"] == macs["dtick"] == 1
 
 
-# Machado, Oliveira and Fernandes (2009), A physiologically-based model for simulation of color
-# vision deficiency, table
-# 1: deuteranopia, in linear RGB.
+# Deuteranopia in linear RGB: Machado, Oliveira and Fernandes (2009), table 1.
 DEUTERANOPIA = [
     [0.367322, 0.860646, -0.227968],
     [0.280085, 0.672501, 0.047413],
@@ -63,18 +64,18 @@ def linear(colours):
 
 
 def least_difference(rgb):
-    """The least CIEDE2000 between any two of linear colours [n, 3]."""
+    """Minimum CIEDE2000 between any two of linear colours [n, 3]."""
     rgb = np.clip(rgb, 0, 1)
     lab = rgb2lab(np.where(rgb <= 0.0031308, 12.92 * rgb, 1.055 * rgb ** (1 / 2.4) - 0.055))
     return deltaE_ciede2000(lab[:, None], lab[None])[np.triu_indices(len(lab), 1)].min()
 
 
 def least_contrast(colours):
-    """The least contrast ratio (WCAG 2) of any colour to a white page."""
+    """Minimum contrast ratio (WCAG 2) of colours to a white page."""
     return (1.05 / (linear(colours) @ LUMINANCE + 0.05)).min()
 
 
-def test_colours_differ_for_deuteranopes_and_stand_out_from_the_page():
+def test_colours_differ_for_deuteranopes_and_from_the_page():
     rgb = linear([*PALETTE, BLACK, GREY])
     assert least_difference(rgb) > 10 and least_difference(rgb @ np.transpose(DEUTERANOPIA)) > 9.9
     assert (

@@ -2,106 +2,21 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from tables_of_scores import (
     LARGE,
     NOISY,
-    RELAXED,
     assert_certified,
     assert_equal_points,
-    assert_front_of_all,
-    assert_same_front,
     exact_front,
     synthetic,
-    tables,
 )
-from twins import as_dict, brute_front, single_cascade
 
 from cascadelib import search
 from cascadelib.fronts import parallel
 from cascadelib.fronts.exact import (
     search_arrays,
-    search_outcomes,
 )
 from cascadelib.fronts.kernels.state import improves, new_best, record
-
-
-def dense_front(correct, confidence, cost, n):
-    """Return {correct: least cost} of one order of n models on a full grid of thresholds."""
-    d = n - 1
-    best = {}
-    edges = [np.append(np.unique(s), np.inf) for s in confidence[:d]]
-    shape = tuple(len(e) for e in edges)
-    hits = np.zeros(shape, np.int64)
-    at = [np.zeros(shape, np.int64) for _ in range(d)]
-    for s in range(correct.shape[1]):
-        here = np.ones(shape, bool)
-        for i in range(d):
-            passes = confidence[i, s] < edges[i].reshape([-1 if j == i else 1 for j in range(d)])
-            hits += here & ~passes & correct[i, s]
-            here = here & passes
-            at[i] += here
-        hits += here & correct[d, s]
-    total = np.full(shape, cost[0])
-    for i in range(d):
-        total = total + cost[i + 1] * (at[i] / correct.shape[1])
-    np.minimum.at(least := np.full(correct.shape[1] + 1, np.inf), hits.ravel(), total.ravel())
-    lowest = np.inf
-    for hits, c in reversed(list(enumerate(least.tolist()))):
-        if c < lowest:
-            best[hits] = lowest = c
-    return dict(sorted(best.items()))
-
-
-@RELAXED
-@given(tables(models=(4, 4), samples=(1, 6), levels=3), st.sampled_from([4, (3, 4), (1, 2, 4)]))
-def test_front_of_four_models_equals_brute_force(table, n_models):
-    assert_front_of_all(table, n_models)
-
-
-@RELAXED
-@given(tables(models=(4, 4), samples=(2, 5), levels=3), st.integers(0, 2**31))
-def test_four_stages_that_depend_on_the_whole_prefix(table, seed):
-    k = table[0].shape[1]
-    cost = np.unique(table[2] + np.arange(4) / 8)
-
-    def stage(prefix):
-        rng = np.random.default_rng([seed, *prefix])
-        return rng.random(k) < 0.6, rng.integers(0, 3, k) / 2
-
-    assert_same_front(search_outcomes(stage, cost, 4), brute_front(stage, cost, (4,)), k)
-
-
-@pytest.mark.parametrize("digits", [1, 2, 6])
-def test_four_models_at_a_size_that_splits_boxes(digits):
-    """More boundaries than bins at several levels, against a dense grid."""
-    correct, confidence, cost = synthetic(4, 100, seed=digits, digits=digits)
-    assert as_dict(search_arrays(correct, confidence, cost, 4), 100) == dense_front(
-        correct, confidence, cost, 4
-    )
-
-
-def test_five_models_equal_a_dense_grid():
-    correct, confidence, cost = synthetic(5, 40, seed=3, digits=1)
-    assert as_dict(search_arrays(correct, confidence, cost, 5), 40) == dense_front(
-        correct, confidence, cost, 5
-    )
-
-
-@pytest.mark.parametrize("n", [3, 4])
-def test_points_of_longer_cascades_reproduce_their_values(n):
-    correct, confidence, cost = LARGE
-    points = exact_front(n)
-    for row in range(0, len(points.cost), max(len(points.cost) // 10, 1)):
-        models = points.models[row]
-        outcomes = [(correct[m], confidence[m]) for m in models]
-        hits, total, stages = single_cascade(outcomes, points.thresholds[row], cost[models])
-        assert hits == round(points.accuracy[row] * 3000)
-        assert total == pytest.approx(points.cost[row], rel=1e-12)
-        np.testing.assert_allclose(
-            points.exit_rates[row], np.bincount(stages, minlength=n) / 3000, atol=1e-12
-        )
 
 
 @pytest.mark.parametrize("n", [3, 4])

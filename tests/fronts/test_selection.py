@@ -177,23 +177,6 @@ def test_a_cascade_without_a_saving_is_not_selected(expected):
     assert point == best and "the most accurate single model" in point.chosen_by
 
 
-def test_two_models_of_similar_prices_never_cost_more_than_the_reference():
-    """At prices 0.6 : 1 most cascades that match the better model cost more."""
-    for seed in range(20):
-        rng = np.random.default_rng(seed)
-        difficulty = rng.random(500)
-        small = rng.random(500) < 0.55 + 0.45 * difficulty
-        large = rng.random(500) < 0.86
-        confidence = np.array([difficulty, rng.random(500)])
-        front = search(ScoreTable(np.array([small, large]), confidence, [0.6, 1.0]), 2)
-        for caution in (None, 0.0):
-            for goal in ({"goal": "match_best"}, {"loss": 0.01}):
-                try:
-                    assert pick(front, **goal, caution=caution).cost <= front.reference.cost
-                except ValueError as error:  # the raw front does not reach the reference
-                    assert caution == 0 and "no cascade reaches accuracy" in str(error)
-
-
 @settings(max_examples=60, deadline=None)
 @given(
     tables(models=(1, 4), samples=(2, 30)),

@@ -1,25 +1,27 @@
-"""Every share of an error budget, exactly: the level that a bound hands on, and its value at the
+"""Each share of an error budget is exact: the level that a bound passes on, and its value at the
 boundary. A simulation cannot see a factor of 4."""
 
+import inspect
 import math
 from types import SimpleNamespace
 
 import numpy as np
-import pandas as pd
 import pytest
 from scipy.stats import beta, binom, hypergeom
 
 import cascadelib as cl
 from cascadelib.evaluation.intervals import BETS, anytime_lower
-from cascadelib.guarantees import certificate, likeness, peeling, premises, repeats
+from cascadelib.guarantees import likeness, peeling, premises, repeats
+from cascadelib.guarantees.p_values import f1_p_value
 from cascadelib.serve import DriftSignal, Monitor, monitor
+from cascadelib.sklearn import CascadeClassifier
 from cascadelib.store import aligned_rows
 
 
 @pytest.fixture
 def capture(monkeypatch):
-    """capture(module, name, answer): from now on the function returns the answer; the list of the
-    arguments that it is called with."""
+    """Return capture(module, name, answer). It replaces the function by one that returns the answer
+    and returns the list of the arguments of its calls."""
 
     def replaced(module, name, answer):
         calls = []
@@ -34,55 +36,7 @@ def capture(monkeypatch):
     return replaced
 
 
-def nested_table(k=200):
-    """Three models, each correct wherever the cheaper one is, of rising confidence."""
-    rng = np.random.default_rng(0)
-    ease = rng.random(k)
-    correct = ease > np.array([[0.3], [0.2], [0.1]])
-    return cl.ScoreTable(correct, np.tile(ease, (3, 1)), [1, 4, 9], "abc")
-
-
-@pytest.mark.parametrize(("simultaneous", "level"), [(True, 0.06 / 4), (False, 0.06)])
-def test_a_certificate_tests_each_point_at_its_share_of_delta(simultaneous, level, capture):
-    """Loss and cost: both must hold, so neither level is halved."""
-    of_loss = capture(certificate, "loss_p_value", 0.001)
-    of_cost = capture(certificate, "cost_p_value", 0.001)
-    points = [cl.Point(("a", "c"), (t,), cost_kind="cost") for t in (0.9, 0.7, 0.5, 0.3)]
-    found = cl.certify(
-        nested_table(), points, 0.1, 0.06, reference="c", budget=8.0, simultaneous=simultaneous,
-        accept=("independent", "overlap", "reference complete", "confidences", "rows aligned"),
-    )  # fmt: skip
-    assert [call[4:6] for call in of_loss] == [(0.1, level)] * 4
-    assert [call[2:4] for call in of_cost] == [(8.0, level)] * 4
-    assert len(found.certified) == 4
-
-
-def test_points_in_order_are_tested_until_one_exceeds_delta(capture):
-    """A p-value of δ itself still certifies."""
-    for p_value, tested in ((0.06, 3), (0.06 + 1e-12, 1)):
-        calls = capture(certificate, "loss_p_value", p_value)
-        points = [cl.Point(("a", "c"), (t,), cost_kind="cost") for t in (0.9, 0.7, 0.5)]
-        accepted = ("independent", "overlap", "reference complete", "confidences", "rows aligned")
-        found = cl.certify(nested_table(), points, 0.1, 0.06, reference="c", accept=accepted)
-        assert len(calls) == tested and len(found.certified) == tested * (tested > 1)
-
-
-@pytest.mark.parametrize("delta", [0.05, 0.2])
-def test_points_at_once_are_rejected_by_the_method_of_holm(delta):
-    """The smallest of m p-values must be at most δ / m, the next δ / (m − 1), the last δ."""
-    at_the_boundary = pd.Series([delta, delta / 3, delta / 2])
-    assert certificate.rejected(at_the_boundary, delta, True).sort_index().tolist() == [True] * 3
-    for place, certified in ((1, []), (2, [1]), (0, [1, 2])):
-        above = at_the_boundary.copy()
-        above[place] *= 1 + 1e-9
-        found = certificate.rejected(above, delta, True)
-        assert sorted(found.index[found]) == certified
-    in_order = certificate.rejected(pd.Series([delta, delta]), delta, False)
-    assert in_order.tolist() == [True, True]
-    assert not certificate.rejected(pd.Series([delta * (1 + 1e-9)]), delta, False).any()
-
-
-def test_a_coin_spends_what_a_whole_number_of_errors_leaves_of_delta():
+def test_a_coin_spends_the_rest_of_delta():
     chances = np.array([0.05, 0.1, 0.3])
     assert peeling.used_up(chances, 0.01) == -1
     assert peeling.used_up(chances, 0.1) == 1.0
@@ -171,7 +125,7 @@ def test_drift_alarms_at_the_false_alarm_rate_shared_by_stages_and_workers(worke
     assert not signals[0].report(others=signals[1:]).alarm
 
 
-def test_a_search_for_twins_halves_its_level(capture):
+def test_the_two_tests_of_likeness_halve_its_level(capture):
     equal = capture(likeness, "equal_contents", 2)
     across = capture(likeness, "pairs_across", 5)
     rng = np.random.default_rng(0)
@@ -230,3 +184,12 @@ def test_copies_of_a_table_are_found_at_exactly_their_level(above, prime, monkey
     level = repeats.LEVEL / 4 / len(repeats.PRIMES) / math.sqrt(2 * math.pi * 18)
     monkeypatch.setattr(repeats, "binom", SimpleNamespace(sf=lambda *_: level * above))
     assert repeats.copies_of_each(counts) == prime
+
+
+@pytest.mark.parametrize(
+    "call",
+    [cl.certify, cl.answer_table, cl.analysis.guarantee_table, CascadeClassifier, f1_p_value],
+)
+def test_an_error_budget_is_5_percent_by_default(call):
+    parameters = inspect.signature(call).parameters
+    assert (parameters.get("delta") or parameters["level"]).default == 0.05

@@ -1,5 +1,5 @@
-"""Certificates by few labels, of cost and in groups: what is promised is kept, and equals what all
-labels give."""
+"""Certificates by few labels, of cost and in groups hold their level, and equal those by all
+labels."""
 
 from dataclasses import replace
 from functools import cache
@@ -53,7 +53,7 @@ def test_labels_of_disagreements_give_the_p_values_of_all_labels(method, epsilon
     assert sentences[0] == sentences[1]
 
 
-def test_with_fewer_labels_less_is_certified_and_never_more():
+def test_fewer_labels_never_certify_more():
     unlabelled = without_labels(CHECK)
     ids = to_label(CHECK, FRONT, epsilon=0.02)
     every, none = (certify(unlabelled, FRONT, 0.02, labels=known(part)).table for part in (ids, []))
@@ -67,7 +67,7 @@ def test_with_fewer_labels_less_is_certified_and_never_more():
         and every["certified"].sum() > draw["certified"].sum() > none["certified"].sum()
     )
     share = none["unlabelled"].iloc[0]
-    assert none["lost"].iloc[0] == share > 0  # the disagreement rate, which bounds the loss
+    assert none["lost"].iloc[0] == share > 0  # the disagreement rate
     all_of_front = set(to_label(unlabelled, FRONT))
     assert (
         all_of_front > set(ids)
@@ -75,22 +75,7 @@ def test_with_fewer_labels_less_is_certified_and_never_more():
     )
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"labels": {"stranger": 1}}, "1 ids are not in the store, the first is 'stranger'"),
-        ({"groups": [0, 1]}, r"groups must be \[3000\], the group of each sample, not \[2\]"),
-        ({"groups": "label"}, "the group of each sample"),
-        ({"epsilon": None}, "give epsilon"),
-        ({"budget": 1.0}, "budget=1.0, even on the selection split"),
-    ],
-)
-def test_refused(options, message):
-    with pytest.raises(ValueError, match=message):
-        certify(CHECK, FRONT, **({"epsilon": 0.01} | options))
-
-
-def test_a_draw_is_of_the_first_that_are_named():
+def test_labels_in_order_are_the_first_that_to_label_returns():
     ids = to_label(CHECK, FRONT, epsilon=0.01)
     with pytest.raises(ValueError, match="not the first ones that to_label returns"):
         certify(CHECK, FRONT, 0.01, labels=known(ids[1:9]), labels_in_order=True)
@@ -102,7 +87,7 @@ def test_a_draw_is_of_the_first_that_are_named():
         to_label(CHECK, [FRONT.point(0)])
 
 
-def test_what_needs_labels_is_refused_by_name(tmp_path):
+def test_calls_that_need_labels_refuse_a_store_without_them(tmp_path):
     new = without_labels(CHECK, tmp_path / "new")
     method = cl.Method("max_softmax", temperature=True)
     assert new.labels is None and new.models["top1"].isna().all() and len(new.take([1, 2])) == 2
@@ -132,7 +117,7 @@ def as_found(certified):
     return next(point for point in FRONT.cascades if point == certified)
 
 
-def test_both_risks_and_a_budget_alone():
+def test_loss_and_cost_are_certified_together_and_separately():
     alone = certify(CHECK, FRONT, 0.02)
     budget = 1.5 * alone.point.cost
     both = certify(CHECK, FRONT, 0.02, budget=budget)
@@ -154,7 +139,7 @@ def test_both_risks_and_a_budget_alone():
     assert tight.point is None and "and costs at most" in str(tight)
 
 
-def test_groups_are_each_certified():
+def test_the_p_value_of_groups_is_the_largest_of_the_groups():
     every = certify(CHECK, FRONT, 0.1, groups=CHECK.labels)
     named = certify(CHECK, FRONT, 0.1, groups=[f"class {c}" for c in CHECK.labels])
     assert every.table["p_value"].tolist() == named.table[
@@ -179,7 +164,7 @@ def test_groups_are_each_certified():
 
 
 def table_of(costs=(1.0, 8.0), **options):
-    """300 samples on which the cascade at threshold t passes t of them on."""
+    """300 samples, of which the cascade at threshold t defers t."""
     confidence = np.stack([np.arange(300.0), np.zeros(300)])
     points = [
         Point(("s", "l"), (t,), (1 - t / 300, t / 300), 0.9, 2.0, 1.0, cost_kind="cost")
@@ -188,10 +173,9 @@ def table_of(costs=(1.0, 8.0), **options):
     return ScoreTable(np.ones((2, 300), bool), confidence, costs, ("s", "l"), **options), points
 
 
-def test_p_values_and_what_is_selected_equal_those_of_mapie():
-    """Numbers of mapie 1.6.0, risk_control ltt_procedure(passed / 300, 0.15, 0.1, 300,
-    binary=True), computed with ("bonferroni_holm") and ("fixed_sequence"), which select the first
-    six and the first seven."""
+def test_p_values_and_selected_points_equal_those_of_mapie():
+    """Numbers of mapie 1.6.0: ltt_procedure(passed / 300, 0.15, 0.1, 300, binary=True) selects
+    the first six points with "bonferroni_holm", and the first seven with "fixed_sequence"."""
     theirs = [
         7.064318180056557e-06,
         1.8679935515825255e-04,
@@ -221,8 +205,7 @@ IN_TWO = Point(("s", "l"), (0.5,), (0.5, 0.5), 0.9, 5.0, 1.0, cost_kind="cost")
 
 
 def drawn_world(rng, k, loss=0.02):
-    """Predictions of three classes; the cascade IN_TWO truly loses so much, and costs 5 in the
-    mean."""
+    """Predictions of three classes. The cascade IN_TWO has this loss and a mean cost of 5."""
     parts = {"right": 0.9 - 2 * loss - 0.04, "wrong": 0.1, "lost": 2 * loss + 0.02, "gained": 0.02}
     kind = rng.choice(4, k, p=list(parts.values()))
     label = rng.integers(0, 3, k)
@@ -261,10 +244,9 @@ def drawn_worlds(k, draws):
 
 @pytest.mark.parametrize("k", [500, 2000])
 @pytest.mark.parametrize("way", WAYS)
-def test_a_loss_of_epsilon_is_certified_as_rarely_as_stated(way, k):
-    """A short run of the study in benchmarks/analysis.py: 150 draws at δ = 0.2, at a loss of
-    exactly ε."""
-    draws = 150
+def test_a_loss_of_epsilon_is_certified_at_most_as_often_as_delta(way, k):
+    """A short run of the study in benchmarks/analysis.py."""
+    draws = 100
     delta = 0.2
     tables = drawn_worlds(k, draws)
     found = [
@@ -278,8 +260,8 @@ def test_a_loss_of_epsilon_is_certified_as_rarely_as_stated(way, k):
     assert way == "no labels" or np.mean(easier) > 0.5
 
 
-def test_a_cost_at_its_budget_is_certified_as_rarely_as_stated():
-    draws = 150
+def test_a_cost_at_its_budget_is_certified_at_most_as_often_as_delta():
+    draws = 100
     delta = 0.2
     found = [
         certify(table, IN_TWO, 0.3, delta, "l", budget=5.0).point
@@ -288,7 +270,7 @@ def test_a_cost_at_its_budget_is_certified_as_rarely_as_stated():
     assert 0 < sum(point is not None for point in found) <= binom.ppf(0.999, draws, delta)
 
 
-def test_f1_is_certified_by_its_own_test():
+def test_the_loss_of_f1_is_certified():
     rng = np.random.default_rng(0)
     halves = [drawn_world(rng, 6000, 0.01) for _ in range(2)]
     two = [
@@ -315,91 +297,3 @@ def evaluate_f1(table, names):
         names, (0.5,) * (len(names) - 1), (1.0,), 0.9, 5.0, 1.0, score="f1", cost_kind="cost"
     )
     return cl.evaluate(table, point).accuracy
-
-
-def test_an_unknown_label_is_a_missing_one_and_one_that_nobody_predicts_is_refused():
-    """None and nan lost no case: as labels that nobody predicts they would say that nobody
-    loses."""
-    rng = np.random.default_rng(0)
-    truth = rng.integers(0, 2, 1200)
-    said = np.where(rng.random((2, 1200)) < [[0.8], [0.97]], truth, 1 - truth)
-    confidence = np.where(said == truth, 0.9, 0.6) - 0.1 * rng.random((2, 1200))
-    names = ["small", "large"]
-    whole = ScoreTable(said == truth, confidence, [1, 9], names, predictions=said, labels=truth)
-    chosen = whole.take(slice(600, None))
-    table = ScoreTable(None, confidence[:, :600], [1, 9], names, predictions=said[:, :600])
-    front = cl.search(chosen, 2)
-    ids = to_label(table, front)
-    labels = {i: int(truth[int(i)]) for i in ids}
-    every = certify(table, front, 0.02, labels=labels).table
-    assert certify(
-        table, front, 0.02, labels={i: float(label) for i, label in labels.items()}
-    ).table.equals(every)
-    none = certify(table, front, 0.02).table
-    for nothing in (None, np.nan, pd.NA):
-        assert certify(table, front, 0.02, labels=dict.fromkeys(ids, nothing)).table.equals(none)
-    for wrong in ("yes", " 1", 7, -1):
-        with pytest.raises(ValueError, match="no model predicts '|' for ' 1' at sample"):
-            certify(table, front, 0.02, labels=labels | {ids[0]: wrong})
-
-
-@pytest.mark.parametrize("missing", [None, np.nan])
-def test_a_sample_without_a_group_is_refused(missing):
-    """It would be in none of the groups, and no promise would hold for it."""
-    groups = np.array(["even", "odd"] * (len(CHECK) // 2), object)
-    groups[7] = missing
-    first = f"the first is '{CHECK.sample_ids[7]}'"
-    with pytest.raises(ValueError, match=f"1 samples have none .*{first}"):
-        certify(CHECK, FRONT, 0.05, groups=groups)
-    numbers = np.where(groups == "even", 1.0, 0.0)
-    numbers[7] = np.nan
-    with pytest.raises(ValueError, match=first):
-        certify(CHECK, FRONT, 0.05, groups=numbers)
-
-
-def text_case():
-    """(a point, an unlabelled table, ids to label) of two models that answer in words."""
-    rng = np.random.default_rng(0)
-    said = np.array(["yes", "no"])[rng.integers(0, 2, (2, 400))]
-    confidence = rng.random((2, 400))
-    ids = [f"q{i}" for i in range(400)]
-    unlabelled = ScoreTable(None, confidence, [1, 5], "ab", ids, said)
-    point = Point(("a", "b"), (0.9,), (0.1, 0.9), 0.5, 5.0, 1.0, cost_kind="cost")
-    return point, unlabelled, to_label(unlabelled, point, "b").tolist()
-
-
-def test_a_label_that_no_model_predicts_says_that_neither_is_correct():
-    point, unlabelled, ids = text_case()
-    labels = {sample: "maybe" if i % 3 == 0 else "yes" for i, sample in enumerate(ids)}
-    row = certify(
-        unlabelled, [point], 0.2, reference="b", labels=labels, labels_in_order=True
-    ).table.iloc[0]
-    assert row["lost"] + row["gained"] == pytest.approx(
-        sum(label == "yes" for label in labels.values()) / 400
-    )
-    with pytest.raises(ValueError, match="no model predicts 'maybe'"):
-        certify(unlabelled, [point], 0.2, reference="b", labels=labels)
-
-
-@pytest.mark.parametrize("spelling", ["Yes", "no ", "other"])
-def test_labels_in_another_spelling_are_refused_where_they_are_drawn_too(spelling):
-    point, unlabelled, ids = text_case()
-    some = dict.fromkeys(ids, "yes") | {ids[0]: spelling}
-    message = "no model predicts" if spelling == "other" else "differ from their label only in"
-    for labels in (dict.fromkeys(ids, spelling), *([some] if spelling != "other" else [])):
-        with pytest.raises(ValueError, match=message):
-            certify(unlabelled, [point], 0.2, reference="b", labels=labels, labels_in_order=True)
-
-
-def test_points_of_different_scores_are_refused_however_few_they_are():
-    point = FRONT.point(0)
-    pair = [point, replace(point, score="top2")]
-    for points in (pair, [*pair, replace(point, score="f1")]):
-        for call in (
-            lambda p: to_label(CHECK, p, reference="mlp@28"),
-            lambda p: certify(CHECK, p, 0.01, reference="mlp@28"),
-        ):
-            with pytest.raises(
-                ValueError, match="the points have different scores, (f1, )?top1, top2"
-            ):
-                call(points)

@@ -1,10 +1,10 @@
 """Samples that two splits share are found by confidences, and independent splits pass."""
 
-import doctest
 import pickle
 from dataclasses import replace
 from itertools import product
 from math import comb
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 
 from cascadelib import LogitStore, Point, ScoreTable
-from cascadelib.guarantees import likeness as module
+from cascadelib.guarantees import likeness as likeness_module
 from cascadelib.guarantees.likeness import (
-    count_repeated,
     grid_spacing,
     likeness,
     likeness_of,
@@ -94,14 +93,6 @@ def test_the_bound_on_pairs_across_holds_for_all_memberships(pairs, singles, see
     for across in range(pairs + 1):
         bound = binom.sf(across - 1, pairs, 2 * share * (1 - share))
         assert probability[across:].sum() <= bound / binom.pmf(seen, count, share) + 1e-12
-
-
-def test_the_level_is_shared_by_both_tests_and_all_prefixes(monkeypatch):
-    levels = []
-    monkeypatch.setattr(module, "equal_contents", lambda *given: levels.append(given[2]) or 0)
-    monkeypatch.setattr(module, "pairs_across", lambda *given: levels.append(given[2]) or 0)
-    count_repeated(confidences(2, 50), confidences(2, 60, 1), 1e-6)
-    assert levels == [5e-7, 5e-7]
 
 
 @pytest.mark.parametrize("models", [3, 5])
@@ -198,6 +189,22 @@ def test_independent_samples_are_no_groups():
             assert near_groups(store.origin.columns(names)) == 0
     for few in (np.zeros((2, 9)), np.full((2, 500), 0.5), np.full((1, 500), np.nan)):
         assert near_groups(few) == 0
+
+
+def test_independent_samples_are_called_groups_at_most_as_often_as_the_level(monkeypatch):
+    monkeypatch.setattr(likeness_module, "LEVEL", 0.2)
+    draws = 150
+    for models in (1, 2, 4):
+        found = [near_groups(confidences(models, 80, seed)) for seed in range(draws)]
+        assert np.count_nonzero(found) <= binom.ppf(0.999, draws, 0.2)
+
+
+@pytest.mark.parametrize(("above", "size"), [(1 - 1e-9, 2), (1 + 1e-9, 0)])
+def test_groups_of_all_sizes_share_the_level(above, size, monkeypatch):
+    level = likeness_module.LEVEL / 19 * above  # sizes 2 to 20
+    tails = SimpleNamespace(sf=lambda observed, count, chance: np.full(len(chance), level))
+    monkeypatch.setattr(likeness_module, "binom", tails)
+    assert near_groups(confidences(2, 100)) == size
 
 
 def test_the_distances_of_an_even_density_have_the_stated_probability():
@@ -297,8 +304,3 @@ def test_row_numbers_are_no_evidence_except_within_one_split():
     assert not ids_could_meet(seen.origin, here.origin)
     assert not ids_could_meet(None, here.origin)
     assert ids_could_meet(seen.take([1, 2]).origin, seen.take([3]).origin)
-
-
-def test_the_example_runs():
-    failed, tried = doctest.testmod(module)
-    assert (failed, tried > 0) == (0, True)

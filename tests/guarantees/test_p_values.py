@@ -1,11 +1,11 @@
-"""P-values are valid: exact sums over all outcomes of few samples, slow twins, and MAPIE's
-numbers."""
+"""P-values are valid: exact sums over all outcomes of few samples, reference implementations, and
+the numbers of other libraries."""
 
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from scipy.stats import beta, binom, binomtest, multinomial
+from scipy.stats import beta, binom, binomtest, multinomial, multivariate_hypergeom
 
 from cascadelib.evaluation.intervals import BETS
 from cascadelib.guarantees import p_values
@@ -19,8 +19,131 @@ from cascadelib.guarantees.p_values import (
 )
 
 
-@pytest.mark.parametrize(("k", "most", "epsilon"), [(40, 6, 0.25), (50, 14, 0.2)])
-def test_no_distribution_with_that_loss_is_rejected_too_often_on_a_draw_of_labels(k, most, epsilon):
+def every_outcome(k):
+    """All (lost, gained) of k samples."""
+    return [(a, b) for a in range(k + 1) for b in range(k + 1 - a)]
+
+
+def probability(a, b, k, loss, psi):
+    return multinomial.pmf([a, b, k - a - b], k, [(psi + loss) / 2, (psi - loss) / 2, 1 - psi])
+
+
+@pytest.mark.parametrize(("k", "epsilon"), [(12, 0.1), (24, 0.05), (24, 0.0), (20, 0.2)])
+def test_a_paired_p_value_holds_its_level_for_every_loss_of_epsilon(k, epsilon):
+    """P(p ≤ δ) ≤ δ, summed over all outcomes of k samples, for distributions with a loss of ε or
+    more."""
+    outcomes = every_outcome(k)
+    for level in (0.05, 0.2):
+        rejected = [(a, b) for a, b in outcomes if paired_p_value(a, b, k, epsilon, level) <= level]
+        assert rejected or (k, level) == (12, 0.05)
+        for loss in (epsilon, epsilon + 0.05):
+            for psi in np.linspace(max(loss, 1e-6), 1, 25):
+                assert sum(probability(a, b, k, loss, psi) for a, b in rejected) <= level
+
+
+# A smaller loss would change ties of the statistic by less than the tolerance of both sides.
+LOSSES = st.just(0.0) | st.floats(1e-6, 0.4)
+
+
+@given(st.integers(1, 25), LOSSES, st.floats(0.01, 1), st.data())
+@settings(max_examples=60, deadline=None)
+def test_probability_of_outcomes_as_extreme_equals_the_sum(k, loss, psi, data):
+    assume(psi >= loss)
+    a, b = data.draw(st.sampled_from(every_outcome(k)))
+
+    def studentized(lost, gained):
+        return (lost - gained - k * loss) / np.sqrt(max(lost + gained, k * loss) + 1 - k * loss**2)
+
+    limit = studentized(a, b) + 1e-10
+    slow = sum(
+        probability(c, d, k, loss, psi) for c, d in every_outcome(k) if studentized(c, d) <= limit
+    )
+    assert probability_as_extreme(a - b, a + b, k, loss, np.array([psi]))[0] == pytest.approx(
+        min(1, slow), abs=1e-9
+    )
+
+
+def test_without_a_margin_a_paired_p_value_is_near_mcnemars_exact_test():
+    for lost, gained in ((2, 15), (10, 30), (20, 21)):
+        mcnemar = binom.cdf(lost, lost + gained, 0.5)
+        ours = paired_p_value(lost, gained, 1000, 0.0, level=mcnemar)
+        assert 0.3 * mcnemar <= ours <= 1.2 * mcnemar
+
+
+def test_paired_p_values_at_the_extremes():
+    assert paired_p_value(0, 0, 5000, 0.01) == pytest.approx(0.05 / 500)
+    assert paired_p_value(0, 0, 10, 0.01) > 0.5
+    assert paired_p_value(100, 0, 100, 0.01) == 1
+    assert paired_p_value(0, 100, 100, 0.01) < 1e-3
+    assert paired_p_value(0, 0, 1, 0.0) == 1
+
+
+def test_betting_p_values_hold_their_level_for_graded_losses():
+    rng = np.random.default_rng(0)
+    for epsilon in (0.0, 0.1):
+        chances = [0.2, 0.7 - epsilon, 0.1 + epsilon]
+        losses = rng.choice([-0.5, 0.0, 1.0], p=chances, size=(500, 400))
+        rejected = [betting_p_value(row, epsilon, 0.1) <= 0.1 for row in losses]
+        assert sum(rejected) <= binom.ppf(0.999, 500, 0.1)
+    assert betting_p_value(np.zeros(2000), 0.01) < 0.05 < betting_p_value(np.full(2000, 0.02), 0.01)
+
+
+def test_a_betting_p_value_holds_its_level_if_easy_samples_come_first():
+    rng = np.random.default_rng(0)
+    draws = 500
+    level = 0.1
+    epsilon = 0.05
+    losses = np.sort(rng.choice([-0.5, 0.0, 0.5], p=[0.1, 0.7, 0.2], size=(draws, 500)), axis=1)
+    rejected = [betting_p_value(row, epsilon, level) <= level for row in losses]
+    assert sum(rejected) <= binom.ppf(0.999, draws, level)
+
+
+def betting_slowly(losses, epsilon, level):
+    """Reference implementation: the capital, bet by bet, in the same shuffled order."""
+    losses = np.random.default_rng(0).permutation(losses)
+    k = len(losses)
+    capital = 1.0
+    most = 1.0
+    past = []
+    mean_of = lambda d: sum(d) / (len(d) + 1)  # noqa: E731
+    for i, d in enumerate(losses):
+        squares = sum((past[j] - mean_of(past[: j + 1])) ** 2 for j in range(i))
+        variance = (0.25 + squares) / (i + 1)
+        bet = min(np.sqrt(2 * np.log(1 / level) / (k * variance)), 0.75 / (1 + abs(epsilon)))
+        capital *= 1 + bet * (epsilon - d)
+        most = max(most, capital)
+        past = [*past, d]
+    return min(1.0, 1 / most)
+
+
+@given(st.lists(st.floats(-1, 1), min_size=1, max_size=30), st.floats(0, 0.5))
+@settings(max_examples=60, deadline=None)
+def test_betting_equals_a_loop(losses, epsilon):
+    assert betting_p_value(np.array(losses), epsilon) == pytest.approx(
+        betting_slowly(losses, epsilon, 0.05)
+    )
+
+
+@pytest.mark.parametrize(("rows", "labels", "epsilon"), [(60, 24, 0.05), (40, 30, 0.1)])
+def test_a_paired_p_value_holds_its_level_for_a_uniform_draw_of_a_table(rows, labels, epsilon):
+    """P(p ≤ δ) ≤ δ, summed over all draws without replacement, for every table with a loss of ε."""
+    need = round(rows * epsilon)
+    for level in (0.05, 0.2):
+        rejected = [
+            (lost, gained, labels - lost - gained)
+            for lost in range(labels + 1)
+            for gained in range(labels + 1 - lost)
+            if paired_p_value(lost, gained, labels, epsilon, level) <= level
+        ]
+        assert rejected
+        for gained in range((rows - need) // 2 + 1):
+            counts = [gained + need, gained, rows - need - 2 * gained]
+            chance = multivariate_hypergeom.pmf(np.array(rejected), counts, labels)
+            assert np.nansum(chance) <= level
+
+
+@pytest.mark.parametrize(("k", "most", "epsilon"), [(40, 6, 0.25), (30, 9, 0.25)])
+def test_a_p_value_of_a_draw_of_labels_holds_its_level_for_every_loss_of_epsilon(k, most, epsilon):
     """d of k samples disagree, min(most, d) of them are labelled: P(p ≤ δ) ≤ δ, summed over all
     outcomes."""
     level = 0.2
@@ -78,53 +201,41 @@ def test_the_cost_of_two_stages_is_tested_by_the_exact_binomial_test(k, passed, 
     assert cost_p_value(exits, [1.0, 8.0], budget) == pytest.approx(theirs, rel=1e-9)
 
 
-def test_costs_that_no_draw_can_change():
+def test_a_budget_outside_all_costs_needs_no_test():
     exits = np.array([0, 0, 1])
-    assert cost_p_value(exits, [1.0, 8.0], 9.0) == 0 and cost_p_value(exits, [1.0, 8.0], 1.0) == 1
-    assert (
-        cost_p_value(np.zeros(3, int), [2.0], 2.0) == 0
-        and cost_p_value(np.zeros(3, int), [2.0], 1.9) == 1
-    )
+    assert [cost_p_value(exits, [1.0, 8.0], budget) for budget in (9.0, 1.0)] == [0, 1]
+    assert [cost_p_value(exits * 0, [2.0], budget) for budget in (2.0, 1.9)] == [0, 1]
 
 
-def test_cost_of_three_stages_and_of_samples_holds_its_level():
+def test_the_p_value_of_a_cost_holds_its_level_for_three_stages_and_for_prices():
     rng = np.random.default_rng(0)
-    draws = 1000
+    draws = 400
     level = 0.1
     most = binom.ppf(0.999, draws, level)
     for k in (100, 500):
         three = rng.choice(3, (draws, k), p=[0.7, 0.2, 0.1])
-        assert (
-            sum(
-                cost_p_value(e, [1.0, 4.0, 20.0], 1 + 4 * 0.3 + 20 * 0.1, level) <= level
-                for e in three
-            )
-            <= most
-        )
+        budget = 1 + 4 * 0.3 + 20 * 0.1
+        found = [cost_p_value(exits, [1.0, 4.0, 20.0], budget, level) for exits in three]
+        assert np.count_nonzero(np.array(found) <= level) <= most
         prices = rng.choice([0.5, 1.5], (draws, k))
-        rows = zip(three > 0, prices)
-        assert (
-            sum(
-                cost_p_value(e.astype(int), [p, 9 * p], 1 + 9 * 0.3, level) <= level
-                for e, p in rows
-            )
-            <= most
-        )
+        pairs = zip((three > 0).astype(int), prices)
+        found = [cost_p_value(exits, [p, 9 * p], 1 + 9 * 0.3, level) for exits, p in pairs]
+        assert np.count_nonzero(np.array(found) <= level) <= most
     assert cost_p_value(three[0], [1.0, 4.0, 20.0], 6.0, level) < level
 
 
 def answers(rng, k, gap):
-    """(positive, reference right, cascade right) bool [k], and the true difference of their F1."""
+    """Return bool [k]: the positive class, a correct reference, a correct cascade."""
     positive = rng.random(k) < 0.4
     correct = rng.random(k) < 0.85
     return positive, correct, correct & (rng.random(k) >= gap)
 
 
-def test_f1_holds_its_level_and_is_not_idle():
+def test_the_p_value_of_f1_holds_its_level_and_has_power():
     truth = answers(np.random.default_rng(0), 2_000_000, 0.05)
     f1 = [2 * (r & truth[0]).sum() / (2 * (r & truth[0]).sum() + (~r).sum()) for r in truth[1:]]
     rng = np.random.default_rng(1)
-    draws = 400
+    draws = 200
     level = 0.1
     epsilon = f1[0] - f1[1]
     for k in (500, 2000):
@@ -137,8 +248,8 @@ def test_f1_holds_its_level_and_is_not_idle():
 
 @given(st.integers(1, 40), st.integers(0, 10**6), st.floats(0, 0.3))
 @settings(max_examples=40, deadline=None)
-def test_f1_is_bet_on_by_constant_bets_and_no_f1_of_the_reference_leaves_less(k, seed, epsilon):
-    """A slow twin: the capital at each θ, bet by bet; the value is that of the worst θ, or more."""
+def test_the_capital_of_f1_is_the_least_over_all_f1_of_the_reference(k, seed, epsilon):
+    """Reference implementation: the capital at each θ, bet by bet."""
     rng = np.random.default_rng(seed)
     positive, hits, correct = rng.random((3, k)) < 0.6
     found = f1_p_value(hits, correct, positive, epsilon, 0.1)
@@ -167,7 +278,7 @@ def test_f1_is_bet_on_by_constant_bets_and_no_f1_of_the_reference_leaves_less(k,
 def test_a_reference_without_true_positives_loses_nothing():
     none = np.zeros(50, bool)
     k = 50
-    assert f1_p_value(np.ones(k, bool), np.ones(k, bool), none, 0.1) == 1  # θ is not known at all
+    assert f1_p_value(np.ones(k, bool), np.ones(k, bool), none, 0.1) == 1  # θ is unknown
     assert f1_p_value(none, none, np.ones(k, bool), 0.5) < 0.05  # F1 of 0 cannot fall
 
 
@@ -194,7 +305,7 @@ def test_a_p_value_is_at_least_the_largest_probability_and_what_the_interval_may
 def test_a_paired_p_value_adds_what_its_interval_of_discordant_samples_may_miss(
     lost, gained, samples, epsilon, monkeypatch
 ):
-    """If no outcome were possible, γ = level / 500 would be all of it: half at each end."""
+    """If every outcome is impossible, the p-value is γ = level / 500, half at each end."""
     searched = []
 
     def impossible(s, discordant, samples, loss, psi):
@@ -207,6 +318,21 @@ def test_a_paired_p_value_adds_what_its_interval_of_discordant_samples_may_miss(
     interval = binomtest(lost + gained, samples).proportion_ci(1 - 0.2 / 500)
     ends = max(interval.low, epsilon), interval.high
     assert searched == [pytest.approx(ends, abs=1e-12)]
+
+
+@pytest.mark.parametrize(("below", "grids"), [(0.5, 1), (1.5, 4)])
+def test_a_paired_p_value_is_refined_until_it_decides(below, grids, monkeypatch):
+    """A p-value that exceeds the level with γ at one point of the grid cannot fall below it."""
+    level = 0.2
+    sizes = []
+
+    def constant(s, discordant, samples, loss, psi):
+        sizes.append(len(psi))
+        return np.full(len(psi), level - below * level / 500)
+
+    monkeypatch.setattr(p_values, "probability_as_extreme", constant)
+    assert paired_p_value(5, 1, 60, 0.02, level) > level
+    assert sizes == list(p_values.GRIDS[:grids])
 
 
 def test_a_paired_p_value_is_gamma_if_too_few_samples_are_discordant():
@@ -236,8 +362,7 @@ def test_a_draw_of_labels_spends_a_tenth_of_the_level_on_the_share_of_disagreeme
 
 
 def test_f1_spends_a_five_hundredth_of_the_level_on_the_f1_of_the_reference(monkeypatch):
-    """Of samples that both answer alike no gambler wins: the value is 1. If the interval of the
-    reference lies below ε, γ is all of it."""
+    """The p-value is 1 if both have equal answers, and γ if the reference's interval is below ε."""
     levels = []
 
     def captured(counted, level, method):
@@ -254,8 +379,8 @@ def test_f1_spends_a_five_hundredth_of_the_level_on_the_f1_of_the_reference(monk
 
 
 def test_the_f1_p_value_adds_gamma_to_the_inverse_of_the_capital(monkeypatch):
-    """One bet of 1/2 on θ known to be 2/3: each sample that only the cascade gets right multiplies
-    the capital by a number that can be written down."""
+    """One bet of 1/2 at θ = 2/3. Each sample on which only the cascade is correct multiplies the
+    capital by the same number."""
     monkeypatch.setattr(p_values, "share_interval", lambda *_: (0.5, 0.5))
     monkeypatch.setattr(p_values, "BETS", np.array([0.5]))
     k = 3
@@ -268,7 +393,7 @@ def test_the_f1_p_value_adds_gamma_to_the_inverse_of_the_capital(monkeypatch):
 
 
 def test_a_betting_p_value_is_the_inverse_of_the_largest_capital(monkeypatch):
-    """The bets may use the level that is handed on, but no bet exceeds 0.75 / (1 + |ε|)."""
+    """Bets depend on the level, but no bet exceeds 0.75 / (1 + |ε|)."""
     levels = []
 
     def captured(losses, capital, mean):

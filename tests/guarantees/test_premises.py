@@ -1,5 +1,5 @@
-"""Each premise of a guarantee: what verifies it, what violates it, and where a certificate, a file
-and the command line name it."""
+"""Each premise of a guarantee is verified, violated or not verifiable, as the data show. The
+certificate, the file and the command line state it."""
 
 from dataclasses import replace
 from itertools import combinations
@@ -14,7 +14,8 @@ from tables_of_scores import status_of
 from cascadelib import LogitStore, Policy, ScoreTable, certify, ladder, search, to_label
 from cascadelib.__main__ import main
 from cascadelib.datasets import llm_answers
-from cascadelib.guarantees.premises import CHECKS, LEVEL
+from cascadelib.guarantees.premises import CHECKS
+from cascadelib.guarantees.repeats import LEVEL
 from cascadelib.methods.confidence_range import has_power
 
 
@@ -90,13 +91,6 @@ def test_premises_belong_to_the_thresholds_that_were_certified(tmp_path):
         assert written == (point.premises if one is point else ())
 
 
-def test_an_unknown_name_is_refused_with_the_nearest():
-    for accept in ("overlaps", ["independent", "overlaps"]):
-        with pytest.raises(ValueError, match="unknown premise in accept 'overlaps'; .*'overlap'"):
-            certify(CHECK, FRONT, 0.03, accept=accept)
-    assert certify(CHECK, FRONT, 0.03, accept="overlap").point
-
-
 def test_repeated_samples_are_refused_unless_accepted():
     doubled = CHECK.take(np.arange(4000) // 2)
     renamed = replace(doubled, sample_ids=[f"r{row}" for row in range(4000)])
@@ -130,7 +124,7 @@ def test_all_violated_premises_are_named_in_one_error():
         (lambda c: c * 100, True),
         (lambda c: np.log(c), True),
         (lambda c: -c, True),
-        (lambda c: c + 0.3, False),  # many values outside, but not the median
+        (lambda c: c + 0.3, False),  # many values are outside, but not the median
         (lambda c: np.where(c > 0.995, 7.0, c), False),
     ],
     ids=["percent", "logarithms", "turned", "moved", "a few outside"],
@@ -359,7 +353,7 @@ def test_a_confidence_that_is_a_grade_is_refused():
     assert "Violated, but accepted" in str(accepted)
 
 
-def test_answers_of_the_reference_that_are_no_label_are_counted_in_the_text():
+def test_answers_of_the_reference_that_are_not_labels_are_counted_in_the_text():
     predictions = TABLE.predictions.copy()
     predictions[1, ::20] = "n/a"
     table = answers(predictions=predictions)

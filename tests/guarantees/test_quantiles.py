@@ -1,14 +1,13 @@
-"""Ladders: quantiles of confidences, without labels, in an order that all labels may certify."""
+"""Ladders of cascades at quantiles of confidences, and certificates by labels of their table."""
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import binom, multivariate_hypergeom
+from scipy.stats import binom
 from tables_of_scores import status_of
 
 import cascadelib as cl
-from cascadelib.guarantees.p_values import paired_p_value
 
 NAMES = ["small", "middle", "large"]
 COST = [1.0, 3.0, 10.0]
@@ -16,8 +15,8 @@ CLASSES = np.array(["a", "b", "c", "d"])
 
 
 def drawn_table(seed, k, levels=10**6, labels=True):
-    """k samples of three models, the dearer the better, each more often right where it is more
-    confident; confidences of so many levels."""
+    """Return k samples of three models. Accuracy rises with cost and with confidence, which has
+    this number of levels."""
     rng = np.random.default_rng(seed)
     truth = rng.integers(0, 4, k)
     confidence = rng.integers(0, levels, (3, k)) / levels
@@ -36,7 +35,7 @@ def drawn_table(seed, k, levels=10**6, labels=True):
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10**6), st.integers(1, 40), st.integers(1, 12), st.integers(2, 3))
-def test_thresholds_are_quantiles_ties_together_and_most_cautious_first(seed, k, steps, models):
+def test_thresholds_are_quantiles_that_split_no_ties_most_cautious_first(seed, k, steps, models):
     table = drawn_table(seed, k, levels=6)
     points = cl.ladder(table, NAMES[:models], steps=steps)
     expected = []
@@ -44,7 +43,7 @@ def test_thresholds_are_quantiles_ties_together_and_most_cautious_first(seed, k,
         row = []
         for confidence in table.confidence[: models - 1]:
             counts = [np.count_nonzero(confidence >= t) for t in {*confidence, 2}]
-            # the nearest number of exits that parts no ties, at a draw the larger
+            # the nearest number of exits that splits no ties, the larger of two
             count = min(counts, key=lambda n: (abs(n - step * k / steps), -n))
             row.append(count)
         if row not in expected:
@@ -63,7 +62,7 @@ def test_thresholds_are_quantiles_ties_together_and_most_cautious_first(seed, k,
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 10**6), st.sampled_from([["small", "large"], NAMES]))
-def test_no_label_is_read(seed, models):
+def test_a_ladder_reads_no_label(seed, models):
     table = drawn_table(seed, 60, levels=20)
     shuffled = table.labelled(np.random.default_rng(seed).permutation(table.labels))
     unlabelled = drawn_table(seed, 60, levels=20, labels=False)
@@ -80,7 +79,7 @@ def test_no_label_is_read(seed, models):
     assert first == second and first[0].thresholds < first[-2].thresholds
 
 
-def test_the_text_says_of_what_it_promises():
+def test_the_guarantee_is_about_the_source_or_about_the_table():
     table = drawn_table(1, 3000)
     points = cl.ladder(table.take(slice(0, 2000)), ["small", "large"])
     certify = {"epsilon": 0.1, "reference": "large"}
@@ -100,7 +99,7 @@ def test_the_text_says_of_what_it_promises():
     assert "overlap" in str(cl.certify(nameless, points, **certify))
 
 
-def test_a_policy_file_remembers_the_rows_and_promises_nothing_on_them(tmp_path):
+def test_the_rows_of_a_ladder_in_a_file_are_not_certified_again(tmp_path):
     table = drawn_table(2, 300)
     point = cl.ladder(table, ["small", "large"])[30]
     cl.Policy.from_point(point).save(tmp_path / "policy.json")
@@ -110,7 +109,7 @@ def test_a_policy_file_remembers_the_rows_and_promises_nothing_on_them(tmp_path)
         cl.certify(table, policy, 0.1, reference="large")
 
 
-def test_groups_and_budgets_are_certified_along_it():
+def test_a_ladder_is_certified_in_groups_and_within_a_budget():
     table = drawn_table(3, 3000)
     independent = {"accept": ("rows aligned",)}  # models whose errors are independent
     points = cl.ladder(table.take(slice(0, 1000)), NAMES)
@@ -126,25 +125,24 @@ def test_groups_and_budgets_are_certified_along_it():
     assert len(alone.certified) > 1 and alone.point == alone.certified[-1]
 
 
-def test_refused():
-    table = drawn_table(4, 50)
-    with pytest.raises(ValueError, match="two distinct models or more, not \\['small'\\]"):
-        cl.ladder(table, ["small"])
-    with pytest.raises(ValueError, match="two distinct models or more"):
-        cl.ladder(table, ["small", "small"])
-    with pytest.raises(ValueError, match="unknown model 'smal'; nearest: 'small'"):
-        cl.ladder(table, ["smal", "large"])
-    with pytest.raises(ValueError, match=r"−inf.*: unknown model 'dear'"):
-        cl.ladder(table, ["small", "dear"])
-    with pytest.raises(ValueError, match=r"by 'cost': \['small', 'middle', 'large'\]"):
-        cl.ladder(table, ["small", "large", "middle"])
-    with pytest.raises(ValueError, match="steps"):
-        cl.ladder(table, ["small", "large"], steps=0)
-    with pytest.raises(ValueError, match="not fitted: call method.fit"):
-        cl.ladder(table, ["small", "large"], cl.Method(confidence="isotonic_by_label"))
+REFUSED = [
+    ((["small"],), r"two distinct models or more, not \['small'\]"),
+    ((["small", "small"],), "two distinct models or more"),
+    ((["smal", "large"],), "unknown model 'smal'; nearest: 'small'"),
+    ((["small", "dear"],), r"−inf.*: unknown model 'dear'"),
+    ((["small", "large", "middle"],), r"by 'cost': \['small', 'middle', 'large'\]"),
+    ((["small", "large"], None, 0), "steps"),
+    ((["small", "large"], cl.Method(confidence="isotonic_by_label")), "not fitted: call method.f"),
+]
 
 
-def test_of_the_last_model_its_cost_is_enough():
+@pytest.mark.parametrize(("arguments", "message"), REFUSED)
+def test_ladder_refuses(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        cl.ladder(drawn_table(4, 50), *arguments)
+
+
+def test_a_ladder_reads_only_the_cost_of_the_last_model():
     table = drawn_table(6, 60, labels=False)
     points = cl.ladder(table, ["small", "large"])
     confidence = np.stack([table.confidence[0], np.full(60, -np.inf)])
@@ -157,7 +155,7 @@ def test_of_the_last_model_its_cost_is_enough():
     assert [p.cost for p in others] == [p.cost for p in points]
 
 
-def test_one_confidence_for_all_is_never_or_always_and_abstentions_go_on():
+def test_equal_confidences_exit_together_and_abstentions_are_deferred():
     table = drawn_table(5, 40, levels=1)
     points = cl.ladder(table, ["small", "large"])
     assert [point.exit_rates for point in points] == [(0, 1), (1, 0)]
@@ -167,28 +165,9 @@ def test_one_confidence_for_all_is_never_or_always_and_abstentions_go_on():
     assert [point.exit_rates[0] for point in points] == [0, 0.25, 1]
 
 
-@pytest.mark.parametrize(("rows", "labels", "epsilon"), [(60, 24, 0.05), (40, 30, 0.1)])
-def test_p_values_hold_for_a_uniform_draw_of_a_table(rows, labels, epsilon):
-    """Of rows that exactly one side gets right, all numbers with a loss of ε: P(p ≤ δ) ≤ δ, summed
-    over all draws without replacement."""
-    need = round(rows * epsilon)
-    for level in (0.05, 0.2):
-        rejected = [
-            (lost, gained, labels - lost - gained)
-            for lost in range(labels + 1)
-            for gained in range(labels + 1 - lost)
-            if paired_p_value(lost, gained, labels, epsilon, level) <= level
-        ]
-        assert rejected
-        for gained in range((rows - need) // 2 + 1):
-            counts = [gained + need, gained, rows - need - 2 * gained]
-            chance = multivariate_hypergeom.pmf(np.array(rejected), counts, labels)
-            assert np.nansum(chance) <= level
-
-
 @pytest.mark.parametrize("of_table", [True, False])
-def test_at_the_boundary_it_is_broken_no_more_often_than_delta(of_table):
-    """Of 1,000 rows those exit first that are right; ε falls between two steps of the ladder."""
+def test_a_ladder_at_the_boundary_fails_at_most_as_often_as_delta(of_table):
+    """Correct rows exit first, and ε is between two steps of the ladder."""
     rows = 1000
     wrong = np.arange(rows) >= 600
     confidence = np.stack([1 - np.arange(rows) / rows, np.zeros(rows)])

@@ -1,5 +1,5 @@
-"""Samples that are repeated, or were seen, are refused, by id or by content; what chance makes
-equal in coarse tables is not."""
+"""Repeated samples and samples of the selection split are refused, by id or by content. Rows that
+are equal by chance in coarse tables are not."""
 
 import copy
 import pickle
@@ -65,10 +65,9 @@ def test_repeats_under_other_ids_are_refused(case):
 
 
 @pytest.mark.parametrize("digits", [1, 2, 3, 4, None])
-def test_what_rounding_makes_equal_is_not_refused(digits):
-    """Also where the second model has the first one's confidence, a constant one, or all are
-    certain."""
-    for seed in range(60):
+def test_rows_that_rounding_makes_equal_are_not_refused(digits):
+    """Also if the second model has the first one's confidence or a constant one, or all are 1."""
+    for seed in range(20):
         correct, confidence = drawn(2000, seed, digits)
         same = np.stack([confidence[0], confidence[0]])
         constant = np.stack([confidence[0], np.ones(2000)])
@@ -79,9 +78,8 @@ def test_what_rounding_makes_equal_is_not_refused(digits):
 
 @pytest.mark.parametrize("values", [128, 16, 5])
 def test_few_values_are_not_refused(values):
-    """Probabilities of a language model that rounds, shares of five answers, with labels 0 and
-    1."""
-    for seed in range(60):
+    """Such as rounded probabilities of a language model, or shares of five answers."""
+    for seed in range(20):
         rng = np.random.default_rng(seed)
         levels = np.sort(rng.beta(0.4, 0.4, values))
         probability = rng.choice(levels, 3000)
@@ -94,23 +92,22 @@ def test_few_values_are_not_refused(values):
 
 @pytest.mark.parametrize("folder", ["fashion-mnist/val", "reviews/val", "reviews/tweets"])
 def test_bundled_stores_are_not_refused(folder):
-    """Of the tweets 30 of 2,000 are there twice, as their source has them."""
+    """30 of the 2,000 tweets occur twice in their source."""
     store = LogitStore(f"data/{folder}")
     for part in (store, store.take(slice(0, None, 2))):
         assert not refused(part.select(list(store.models.index)[:4]))
 
 
-def test_a_poisson_variable_is_a_multiple_of_a_prime_half_of_the_time_at_most():
-    """The bound behind :func:`copied_whole`, for means from 0.0001 to 3,000."""
-    for mean in np.geomspace(1e-4, 3000, 300):
+def test_a_poisson_variable_is_a_multiple_of_a_prime_with_a_probability_of_at_most_one_half():
+    for mean in np.geomspace(1e-4, 3000, 100):
         counts = np.arange(1, int(mean + 12 * np.sqrt(mean)) + 60)
         chances = poisson.pmf(counts, mean) / -np.expm1(-mean)
         for prime in (2, 3, 5, 47):
             assert chances[counts % prime == 0].sum() <= 0.5 + 1e-9
 
 
-def test_independent_draws_from_any_number_of_values_are_no_copies():
-    for seed in range(300):
+def test_independent_draws_from_any_number_of_values_are_not_copies():
+    for seed in range(100):
         rng = np.random.default_rng(seed)
         values = int(rng.integers(1, 400))
         chances = rng.dirichlet(np.full(values, rng.choice([0.1, 1, 10])))
@@ -127,7 +124,7 @@ POINT = Point(("a", "b"), (0.9,), (0.5, 0.5), 0.9, 2.0, 1.0, cost_kind="cost")
 
 
 @pytest.mark.parametrize("ids", [None, np.arange(1000)])
-def test_certify_refuses_a_sample_that_is_there_twice(ids):
+def test_certify_refuses_repeated_samples(ids):
     correct, confidence = drawn(1000, 0)
     predictions = correct.astype(int)
     whole = ScoreTable(correct, confidence, [1, 3], ["a", "b"], ids, predictions)
@@ -138,18 +135,16 @@ def test_certify_refuses_a_sample_that_is_there_twice(ids):
             ask()
 
 
-def test_a_promise_by_repeats_is_never_given():
-    """40 rows, 25 times, of a cascade that loses exactly what is promised: 61 of 200 were
-    certified, at δ = 5%."""
-    for seed in range(40):
+def test_copied_rows_certify_nothing():
+    """40 rows, 25 times, of a cascade with a loss of ε: 61 of 200 were certified at δ = 5%."""
+    for seed in range(10):
         correct, confidence = drawn(40, seed)
         repeated = table(correct, confidence, np.tile(np.arange(40), 25))
         with pytest.raises(ValueError, match="960 of the 1000 samples repeat others"):
             certify(repeated, POINT, 0.05, reference="b")
 
 
-def test_equal_counts_of_two_poisson_variables_are_as_rare_as_the_bound_says():
-    """Behind :func:`equal_contents`, given their sum, whatever the two means are: enumerated."""
+def test_the_bound_on_equal_counts_of_two_poisson_variables_holds_for_all_means():
     for first in (0.01, 0.3, 1, 4, 30):
         for second in (0.01, 0.3, 1, 4, 30):
             for n in (1, 2, 5, 20):
@@ -159,7 +154,7 @@ def test_equal_counts_of_two_poisson_variables_are_as_rare_as_the_bound_says():
 
 
 def equal_slowly(seen, here, level):
-    """The same, by counting one value after another, with all tails summed."""
+    """Reference implementation: count each value, and sum all tails."""
     values = sorted(set(seen) | set(here))
     pairs = [(seen.count(value), here.count(value)) for value in values]
     sums = [a + b for a, b in pairs if (a + b) % 2 == 0]
@@ -186,9 +181,7 @@ def test_equal_contents_equals_a_loop():
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_independent_draws_are_not_taken_for_the_same(seed):
-    """From any number of values, one split larger than the other, and of two sources: level by
-    level."""
+def test_independent_draws_of_any_sizes_and_sources_share_no_contents(seed):
     rng = np.random.default_rng(seed)
     wrong = np.zeros(3)
     levels = np.array([1e-6, 1e-2, 1.0])
@@ -221,12 +214,12 @@ def coarse_table(case, seed, k=1500):
 
 
 @pytest.mark.parametrize("case", COARSE)
-def test_coarse_tables_that_are_independent_pass_and_the_same_one_does_not(case):
-    for seed in range(30):
+def test_independent_coarse_tables_pass_and_equal_ones_do_not(case):
+    for seed in range(10):
         seen = coarse_table(case, seed)
         here = coarse_table(case, 1000 + seed, 900)
         assert samples_seen([seen.origin], here.origin, "ab") is None
-    if case != "binary":  # four different rows tell nothing
+    if case != "binary":  # four different rows show nothing
         assert samples_seen([seen.origin], coarse_table(case, seed).origin, "ab") > 0
     if case in ("continuous", "three digits"):
         half = coarse_table(case, seed).take(slice(0, None, 2))
@@ -244,9 +237,7 @@ def renamed(store, rows=slice(None), models=None, prefix="new"):
 
 
 @pytest.mark.parametrize("folder", ["fashion-mnist/val", "reviews/val", "reviews/tweets"])
-def test_the_bundled_splits_under_new_ids(folder):
-    """Whole and in part they are recognised, under models that both stores have; their two halves
-    are not."""
+def test_bundled_splits_under_new_ids_are_recognized_and_their_halves_are_not(folder):
     store = LogitStore(f"data/{folder}")
     names = list(store.models.index)[:3]
     store = store.select(names)
@@ -267,9 +258,8 @@ TUNE = renamed(STORE, slice(0, 2000))
 CHECK = renamed(STORE, slice(2000, 4000), prefix="check")
 
 
-def test_one_point_under_new_ids_is_refused_where_it_was_found():
-    """Also part of those samples, after a copy, and where only the confidences were fitted on
-    them."""
+def test_samples_of_a_point_under_new_ids_are_refused():
+    """Also a part of them, also of a copied point, and also if they only fitted the confidences."""
     point = search(TUNE, 2).point(-1)
     fitted = Method(temperature=True).fit(CHECK)
     late = search(TUNE, 2, fitted).point(-1)
@@ -292,9 +282,8 @@ def test_one_point_under_new_ids_is_refused_where_it_was_found():
     assert certify(TUNE, replace(point, selected_on=None), 0.05, reference="resnet18_w16@28")
 
 
-def test_contents_of_a_table_are_those_of_its_answers():
-    """Not of labels, which may not be there yet, nor of whether float32 or float64 holds a
-    confidence."""
+def test_contents_of_a_table_depend_on_answers_only():
+    """They depend neither on labels nor on the type of confidences."""
     table = coarse_table("continuous", 0)
     single = table.confidence.astype(np.float32)
     unlabelled = ScoreTable(None, single, [1, 5], "ab", predictions=table.predictions)
@@ -307,9 +296,9 @@ def test_contents_of_a_table_are_those_of_its_answers():
     assert (part.origin.contents("ab") == table.origin.contents("ab")[[7, 3]]).all()
 
 
-def test_repeats_whose_last_confidence_differs_are_refused():
-    """It decides nothing, so that copies may differ in it: a false promise in most of the draws."""
-    for seed in range(20):
+def test_repeats_that_differ_in_the_last_confidence_are_refused():
+    """That confidence decides nothing. Most of these draws gave a false guarantee."""
+    for seed in range(8):
         correct, confidence = drawn(300, seed)
         rows = np.repeat(np.arange(300), 10)
         several = confidence[:, rows]
@@ -322,8 +311,7 @@ def test_repeats_whose_last_confidence_differs_are_refused():
 
 
 @pytest.mark.parametrize("times", [2, 3, 4])
-def test_a_choosing_split_of_copies_is_recognised(times):
-    """Counts of 2 there and 1 here hid that all was seen."""
+def test_a_selection_split_of_copied_rows_is_recognized(times):
     seen = coarse_table("continuous", 0)
     again = ScoreTable(None, seen.confidence, [1, 5], "ab", None, seen.predictions)
     copied = seen.take(np.repeat(np.arange(len(seen)), times))
@@ -335,8 +323,7 @@ def test_a_choosing_split_of_copies_is_recognised(times):
         assert not samples_seen([copied.origin], coarse_table(case, 7, 900).origin, "ab")
 
 
-def test_where_no_answers_can_be_compared_nothing_was_checked():
-    """New ids alone do not tell that the samples are new."""
+def test_new_ids_alone_do_not_verify_that_samples_are_new():
     rng = np.random.default_rng(0)
     ids = [f"first {row}" for row in range(100)]
     first = ScoreTable(rng.random((2, 100)) < 0.8, rng.random((2, 100)), [1, 5], "ab", ids)

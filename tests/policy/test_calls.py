@@ -1,5 +1,5 @@
-"""A policy decides as the evaluator does, from tables of confidences and by functions that it asks;
-what it refuses; no failure costs any other input."""
+"""A policy makes the decisions of the evaluator, from tables and by calls. A failure affects its
+input only."""
 
 import math
 from dataclasses import replace
@@ -25,33 +25,9 @@ from cascadelib import (
 from cascadelib.policy.decisions import FAILURES
 
 
-@settings(deadline=None)
-@given(cascades(), st.booleans())
-def test_decides_as_the_evaluator(cascade, last):
-    table, point = cascade
-    policy = Policy.from_point(point)
-    expected = evaluate(table, point)
-    said = [[(model, row) for row in range(len(table))] for model in range(len(table.names))]
-    decisions = policy.decide(
-        table.confidence if last or len(said) == 1 else table.confidence[:-1], said
-    )
-    np.testing.assert_array_equal(decisions.exit_stage, expected.exit_stage)
-    assert decisions.predictions.tolist() == list(
-        zip(expected.exit_stage.tolist(), range(len(table)))
-    )
-    for i, stage in enumerate(expected.exit_stage):
-        assert np.isnan(decisions.confidences[i, stage + 1 :]).all()
-        if last or stage + 1 < len(said):
-            assert (
-                decisions.confidence[i]
-                == decisions.confidences[i, stage]
-                == table.confidence[stage, i]
-            )
-
-
 @settings(deadline=None, max_examples=40)
 @given(cascades(), st.integers(1, 5), st.booleans())
-def test_runs_as_the_evaluator(cascade, batch_size, named):
+def test_run_equals_the_evaluator(cascade, batch_size, named):
     table, point = cascade
     policy = Policy.from_point(point)
     expected = evaluate(table, point)
@@ -80,7 +56,7 @@ def test_runs_as_the_evaluator(cascade, batch_size, named):
 @settings(deadline=None, max_examples=40)
 @given(cascades(), st.sets(st.integers(0, 3)))
 @pytest.mark.filterwarnings("ignore:.*failed for:RuntimeWarning")
-def test_a_model_that_fails_is_as_one_at_which_nobody_leaves(cascade, failing):
+def test_inputs_of_a_failed_model_are_deferred(cascade, failing):
     table, point = cascade
     thresholds = [math.inf if i in failing else t for i, t in enumerate(point.thresholds)]
     calls = [fails if i in failing else call_of(table, i) for i in range(len(table.names))]
@@ -95,7 +71,7 @@ def test_a_model_that_fails_is_as_one_at_which_nobody_leaves(cascade, failing):
     ]
 
 
-def test_inputs_of_a_model_that_fails_go_on_or_keep_their_answer():
+def test_inputs_of_a_failed_model_are_deferred_or_keep_their_answer():
     policy = Policy.from_point(POINT, TABLE)
     with pytest.warns(
         RuntimeWarning, match=r"^'m1' failed for \d+ inputs.*ConnectionError: no answer"
@@ -115,7 +91,7 @@ def test_inputs_of_a_model_that_fails_go_on_or_keep_their_answer():
     assert (decisions.exit_stage == 2).all() and (decisions.predictions == None).all()  # noqa: E711
 
 
-def test_an_exception_stops_and_brings_what_was_decided():
+def test_an_exception_carries_the_decisions_so_far():
     asked = []
 
     def at_seven(rows):
@@ -137,7 +113,7 @@ def test_an_exception_stops_and_brings_what_was_decided():
     )
 
 
-def test_an_interrupt_begins_no_further_call():
+def test_an_interrupt_starts_no_further_call():
     asked = []
 
     def interrupted(rows):
@@ -168,7 +144,7 @@ ODD = {
 
 
 @pytest.mark.parametrize("odd", ODD)
-def test_odd_answers_are_refused_naming_the_model(odd):
+def test_malformed_answers_are_refused_with_the_name_of_the_model(odd):
     with pytest.raises(ValueError, match="^model 'm1'") as caught:
         Policy.from_point(POINT).run([CALLS[0], ODD[odd], CALLS[2]], range(300), batch_size=300)
     np.testing.assert_array_equal(caught.value.decided.exit_stage, np.where(STAGES == 0, 0, -1))
@@ -176,11 +152,10 @@ def test_odd_answers_are_refused_naming_the_model(odd):
 
 @pytest.mark.parametrize("odd", ODD)
 @pytest.mark.filterwarnings("ignore:.*failed for:RuntimeWarning")
-def test_odd_answers_are_passed_on_where_that_is_asked_for(odd):
-    """All are malformed, whatever the batch, but for the one that has a nan at the end of each."""
-    last_is_nan = [CALLS[0], ODD[odd], CALLS[2]]
-    policy = Policy.from_point(POINT)
-    decisions = policy.run(last_is_nan, range(300), on_error="next")
+def test_malformed_answers_are_deferred_on_request(odd):
+    """All answers are malformed, except that only the last of each batch is nan."""
+    calls = [CALLS[0], ODD[odd], CALLS[2]]
+    decisions = Policy.from_point(POINT).run(calls, range(300), on_error="next")
     malformed = decisions.failures[:, 1] == FAILURES.index("malformed")
     assert (decisions.exit_stage[malformed] == 2).all() and (decisions.exit_stage >= 0).all()
     if odd != "a nan":
@@ -204,7 +179,7 @@ def test_async_calls_are_refused():
         Policy(POINT).run([CALLS[0], call, CALLS[2]], range(3))
 
 
-def test_no_input_asks_nobody():
+def test_no_inputs_cause_no_calls():
     decisions = Policy.from_point(POINT).run([fails] * 3, [])
     assert len(decisions) == 0 and decisions.confidences.shape == (0, 3)
     assert len(Policy.from_point(POINT).decide([[], []])) == 0
@@ -230,20 +205,20 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_run_refuses(case):
+def test_run_refuses(case):
     given, message = REFUSED[case]
     with pytest.raises(ValueError, match=message):
         Policy.from_point(POINT).run(**({"calls": CALLS, "inputs": range(3)} | given))
 
 
-def test_functions_of_other_models_may_stand_among_the_calls():
+def test_calls_of_other_models_are_ignored():
     named = dict(zip(POINT.models, CALLS)) | {"another": fails}
     np.testing.assert_array_equal(
         Policy.from_point(POINT).run(named, range(len(TABLE))).exit_stage, STAGES
     )
 
 
-def test_what_decide_refuses():
+def test_decide_refuses():
     policy = Policy.from_point(POINT)
     confidence = TABLE.confidence.copy()
     cases = [
@@ -257,7 +232,7 @@ def test_what_decide_refuses():
             policy.decide(confidences, predictions)
     row = int(np.flatnonzero(STAGES > 0)[0])
     confidence[2] = np.nan
-    confidence[1, STAGES == 0] = np.nan  # where nobody gets, or nothing is decided
+    confidence[1, STAGES == 0] = np.nan  # not reached, or not compared
     np.testing.assert_array_equal(policy.decide(confidence).exit_stage, STAGES)
     confidence[1, row] = np.nan
     with pytest.raises(ValueError, match=f"^model 'm1': sample {row} has no confidence"):
@@ -328,7 +303,7 @@ def test_every_kind_of_table_gives_a_policy(kind, goal, tmp_path):
     "confidence, columns",
     [("isotonic_by_label", ["confidence"]), ("logistic", ["words", "agreement"])],
 )
-def test_a_fitted_confidence_goes_along(confidence, columns, tmp_path):
+def test_a_fitted_confidence_is_stored_in_the_file(confidence, columns, tmp_path):
     rng = np.random.default_rng(2)
     labels = rng.integers(0, 3, 600)
     classes = np.array(["a", "b", "c"])
@@ -423,7 +398,7 @@ def test_answers_with_keys_in_another_order_are_refused(place):
         policy.run([lambda inputs: (dict.fromkeys(inputs), [0.9] * 3), small], ["a", "b", "c"])
 
 
-def test_answers_as_a_series_in_the_order_of_the_inputs_are_read():
+def test_a_series_in_the_order_of_the_inputs_is_read():
     policy = Policy(Point(("small", "large"), (0.5,)))
     decisions = policy.run(
         [lambda inputs: (pd.Series(inputs), pd.Series([0.9, 0.9])), lambda inputs: (inputs, None)],

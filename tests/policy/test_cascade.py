@@ -1,5 +1,7 @@
-"""The running cascade: decisions are the evaluator's; every metric and ensemble; broken, odd and
-empty input."""
+"""A running cascade makes the decisions of the evaluator, for every metric and ensemble.
+
+It refuses unsuitable inputs and files.
+"""
 
 import copy
 import json
@@ -7,7 +9,8 @@ import pickle
 import subprocess
 import sys
 import warnings
-from dataclasses import replace
+from collections import deque
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -15,15 +18,13 @@ import tiny_checkpoints as tiny
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 
 import cascadelib as cl
 from cascadelib import Cascade, LogitStore, Method, Point, evaluate, pick, search
 from cascadelib.files import ROOT
-from cascadelib.methods.confidence_metrics import confidence, metric_of, predict_rows
 from cascadelib.origin import TRACES
+from cascadelib.policy.cascade import next_batch
 from cascadelib.policy.policy import Policy
-from cascadelib.zoo.batches import concatenate_batches, count_samples, take_rows
 from cascadelib.zoo.loaders import load
 from tools.deployed import same_decisions
 
@@ -37,7 +38,7 @@ TABLE = {
 
 
 class Rows(torch.nn.Module):
-    """A model that looks its logits up: its input is row numbers."""
+    """A model that reads its logits by row number."""
 
     def __init__(self, logits):
         super().__init__()
@@ -70,7 +71,7 @@ def made(point, changes=None, **kwargs):
 
 
 def one_sample(point, j, tables):
-    """Algorithm 1 for one sample, the slow way: (prediction, exit stage, confidence)."""
+    """Reference implementation of algorithm 1 for one sample: prediction, stage, confidence."""
     method = point.method
     surest = None
     total = 0
@@ -130,7 +131,7 @@ def mean_of(logits):
     return logits.mean(axis=0)
 
 
-def test_an_ensemble_of_ones_own():
+def test_a_custom_ensemble_equals_the_built_in_one():
     own, mean = (
         made(make_point([0.5, 0.6], Method("entropy", e, True)))(np.arange(60))
         for e in (mean_of, "mean_logits")
@@ -145,7 +146,7 @@ def test_an_ensemble_of_ones_own():
     st.integers(1, 20),
     st.lists(st.floats(0.2, 1), min_size=1, max_size=2),
 )
-def test_any_cut_into_batches_gives_the_same(sizes, batch_size, thresholds):
+def test_batches_of_any_size_give_equal_decisions(sizes, batch_size, thresholds):
     point = make_point(thresholds, Method("max_softmax", "mean_logits"))
     cascade = made(point)
     ends = np.cumsum([0, *sizes])
@@ -156,7 +157,7 @@ def test_any_cut_into_batches_gives_the_same(sizes, batch_size, thresholds):
         np.testing.assert_array_equal(getattr(whole, part), getattr(pieces, part))
 
 
-def test_only_the_undecided_go_on_and_later_models_get_full_batches():
+def test_only_deferred_samples_reach_later_models_in_full_batches():
     cascade = made(make_point([0.6], Method()))
     stage = cascade(np.arange(60)).exit_stage
     first, second = cascade.models
@@ -169,7 +170,7 @@ def test_only_the_undecided_go_on_and_later_models_get_full_batches():
 
 
 @pytest.mark.parametrize(("batch_size", "waiting"), [(8, 64), (30, 60), (70, 70)])
-def test_a_stream_is_decided_as_soon_as_so_many_have_come(batch_size, waiting):
+def test_a_stream_is_decided_as_soon_as_a_batch_is_full(batch_size, waiting):
     cascade = made(make_point([0.6], Method()))
     came = []
 
@@ -192,7 +193,7 @@ def test_a_stream_is_decided_as_soon_as_so_many_have_come(batch_size, waiting):
         ("entropy_most_confident_ts", 2),
     ],
 )
-def test_decisions_on_the_bundled_zoo_are_the_evaluators(method, n):
+def test_decisions_on_the_bundled_zoo_equal_the_evaluator(method, n):
     front = search(
         VAL, n, method, models=["mlp@28", "lenet@28", "resnet18_w8@28", "resnet18_w16@28"]
     )
@@ -204,24 +205,7 @@ def test_decisions_on_the_bundled_zoo_are_the_evaluators(method, n):
     assert counts["other"] == 0 and counts["near"] <= 2 and counts["same"] + counts["near"] == FEW
 
 
-@given(
-    arrays(
-        np.float32,
-        st.tuples(st.integers(1, 6), st.integers(1, 5)),
-        elements=st.floats(-30, 30, width=32),
-    ),
-    st.sampled_from(METRICS),
-    st.floats(0.1, 10),
-)
-@settings(max_examples=80, deadline=None)
-def test_the_fast_confidence_is_the_evaluators(logits, metric, temperature):
-    theirs = confidence(logits, metric, temperature)
-    np.testing.assert_allclose(
-        predict_rows(logits, metric_of(metric), temperature)[1], theirs, rtol=1e-12, atol=1e-12
-    )
-
-
-def test_what_differs_is_counted():
+def test_same_decisions_counts_differences():
     point = pick(search(VAL, 2, models=["mlp@28", "lenet@28"]), "max_improvement")
     decisions = Cascade.from_point(point).run([IMAGES.batch(0, FEW)])
     part = TEST.take(slice(0, FEW))
@@ -242,7 +226,7 @@ def spoil(rows, value):
 
 
 @pytest.mark.parametrize("ensemble", [*ENSEMBLES, mean_of])
-def test_broken_logits_go_to_the_last_model(ensemble):
+def test_samples_with_broken_logits_are_deferred_to_the_last_model(ensemble):
     point = make_point([0.5, 0.5], Method("max_softmax", ensemble))
     cascade = made(
         point, {"a": spoil([3, 5, 7], np.nan), "b": spoil([4], np.inf), "c": spoil([7], np.nan)}
@@ -259,7 +243,7 @@ def test_broken_logits_go_to_the_last_model(ensemble):
     np.testing.assert_array_equal(decisions.predictions[rest], whole.predictions[rest])
 
 
-def test_a_broken_last_model_leaves_what_came_before():
+def test_a_broken_last_model_keeps_the_previous_output():
     cascade = made(make_point([2.0], Method()), {"b": spoil([0], np.nan)})
     with pytest.warns(RuntimeWarning, match="kept the previous output"):
         decisions = cascade(np.arange(3))
@@ -271,7 +255,7 @@ def test_a_broken_last_model_leaves_what_came_before():
 
 
 @pytest.mark.parametrize("batch", [torch.empty(0), np.empty(0), [], {"rows": torch.empty(0)}])
-def test_an_empty_batch(batch):
+def test_an_empty_batch_gives_empty_decisions(batch):
     decisions = made(make_point([0.5], Method()))(batch)
     assert len(decisions) == 0 and decisions.confidences.shape == (0, 2)
 
@@ -279,12 +263,12 @@ def test_an_empty_batch(batch):
 @pytest.mark.parametrize(
     ("thresholds", "stage"), [((-np.inf, 0.5), 0), ((np.inf, -np.inf), 1), ((np.inf, np.inf), 2)]
 )
-def test_always_and_never(thresholds, stage):
+def test_infinite_thresholds_always_or_never_exit(thresholds, stage):
     assert (made(make_point(thresholds, Method()))(np.arange(60)).exit_stage == stage).all()
 
 
 class Words(torch.nn.Module):
-    """A model of texts: keywords of tensors, as a tokenizer makes them."""
+    """A model of texts, whose keywords are tensors of a tokenizer."""
 
     def __init__(self, classes=4):
         super().__init__()
@@ -303,7 +287,7 @@ def tokens(texts):
     return {"input_ids": ids, "attention_mask": (torch.arange(width) < lengths).float()}
 
 
-def test_texts_and_tokens():
+def test_texts_and_tokens_give_equal_decisions():
     texts = ["a", "few words", "and many more of them", "x" * 40]
     point = make_point([0.9], Method(), "ab")
     plain = Cascade.from_point(point, {"a": (Words(), tokens), "b": (Words(), tokens)})(
@@ -325,7 +309,7 @@ def test_any_callable_is_a_model():
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-def test_dtypes(dtype):
+def test_narrow_dtypes_give_nearly_equal_predictions(dtype):
     point = pick(search(VAL, 2, models=["mlp@28", "lenet@28"]), "max_improvement")
     cascade = Cascade.from_point(point, {name: load(name) for name in point.models})
     wide = cascade(IMAGES.batch(0, 200))
@@ -333,7 +317,7 @@ def test_dtypes(dtype):
     assert (wide.predictions == narrow.predictions).mean() > 0.97
 
 
-def test_it_stays_in_eval_mode_and_needs_no_gradient():
+def test_a_cascade_stays_in_eval_mode():
     cascade = Cascade.from_point(
         pick(search(VAL, 2, models=["mlp@28", "lenet@28"]), "max_improvement")
     )
@@ -349,7 +333,7 @@ def saved(tmp_path, **kwargs):
     return tmp_path / "c.json", point
 
 
-def test_a_new_process_decides_the_same(tmp_path):
+def test_a_new_process_makes_equal_decisions(tmp_path):
     path, point = saved(tmp_path, store=VAL, held_out=TEST)
     code = (
         "import sys, numpy as np, cascadelib as cl; c = cl.Cascade.load(sys.argv[1]); "
@@ -368,7 +352,7 @@ def test_a_new_process_decides_the_same(tmp_path):
     )
 
 
-def test_loading_says_what_differs(tmp_path):
+def test_loading_names_differences_from_the_record(tmp_path):
     path, point = saved(tmp_path, store=VAL)
     other = load("mlp@28")
     with torch.no_grad():
@@ -395,7 +379,7 @@ def test_weights_are_recorded_without_a_store(tmp_path):
         assert Cascade.load(path).differences == ()
 
 
-def test_bad_models(tmp_path):
+def test_from_point_refuses_models(tmp_path):
     point = make_point([0.5], Method(), "ab")
     with pytest.raises(ValueError, match=r"unknown model 'b'.*pass the model: models=\{'b'"):
         Cascade.from_point(point, {"a": rows_model("a")})
@@ -407,8 +391,7 @@ def test_bad_models(tmp_path):
         Cascade.from_point(replace(point, method=None), {name: rows_model(name) for name in "ab"})
 
 
-def test_models_that_the_cascade_does_not_use_may_be_handed_over_as_well():
-    """As where the reference alone was chosen of two models."""
+def test_models_that_the_cascade_does_not_use_are_ignored():
     models = {name: rows_model(name) for name in "abc"}
     pair = Cascade.from_point(make_point([0.5], Method(), "ab"), models)
     assert [member.name for member in pair.members] == ["a", "b"]
@@ -416,7 +399,7 @@ def test_models_that_the_cascade_does_not_use_may_be_handed_over_as_well():
     assert (alone(np.arange(5)).exit_stage == 0).all()
 
 
-def test_members_with_other_classes():
+def test_models_with_different_numbers_of_classes_are_refused():
     narrow = {"b": lambda z: z[:, :3]}
     with pytest.raises(ValueError, match=r"same number of classes, not \{'a': 4, 'b': 3\}"):
         made(make_point([2.0], Method()), narrow)(np.arange(5))
@@ -430,7 +413,7 @@ def test_members_with_other_classes():
     ("output", "message"),
     [(torch.zeros(2, 4), "gave float32"), (torch.zeros(5), "gave float32"), ("no", "gave <U2")],
 )
-def test_outputs_that_are_no_logits(output, message):
+def test_outputs_that_are_not_logits_are_refused(output, message):
     with pytest.raises(ValueError, match=f"model 'a' {message}"):
         Cascade.from_point(
             make_point([0.5], Method()), {"a": lambda b: output, "b": lambda b: output}
@@ -438,7 +421,7 @@ def test_outputs_that_are_no_logits(output, message):
 
 
 @pytest.mark.parametrize("thresholds", [(), (0.5, 0.5), (np.nan,)])
-def test_thresholds_can_be_moved_but_not_to_nonsense(thresholds):
+def test_thresholds_can_be_set_to_valid_values_only(thresholds):
     cascade = made(make_point([0.5], Method()))
     cascade.thresholds = (-np.inf,)
     assert (cascade(np.arange(60)).exit_stage == 0).all()
@@ -446,33 +429,12 @@ def test_thresholds_can_be_moved_but_not_to_nonsense(thresholds):
         cascade.thresholds = thresholds
 
 
-def test_batches_of_all_forms():
-    rows = np.array([2, 0])
-    forms = {"x": torch.arange(3), "y": (np.arange(3), ["a", "b", "c"])}
-    assert count_samples(forms) == 3
-    taken = take_rows(forms, rows)
-    assert (
-        taken["x"].tolist() == [2, 0]
-        and taken["y"][0].tolist() == [2, 0]
-        and taken["y"][1] == ["c", "a"]
-    )
-    again = concatenate_batches([taken, take_rows(forms, np.array([1]))])
-    assert again["x"].tolist() == [2, 0, 1] and again["y"][1] == ["c", "a", "b"]
-    pairs = (("a", "bc"), ("d", "e"), ("f", "g"))  # samples, not batches side by side
-    assert count_samples(pairs) == 3 and take_rows(pairs, rows) == [("f", "g"), ("a", "bc")]
-    assert count_samples(("one", "two texts")) == 2 and concatenate_batches(
-        [("one",), ["two"]]
-    ) == ["one", "two"]
-    with pytest.raises(ValueError, match="same number of samples, not"):
-        count_samples({"x": [1], "y": [1, 2]})
-
-
-def test_saved_text_is_json_alone(tmp_path):
+def test_a_saved_cascade_is_small_json(tmp_path):
     path, _ = saved(tmp_path, store=VAL, held_out=TEST)
     parts = json.loads(path.read_text())
     assert parts["format"] == "cascadelib cascade"
     digests = [parts["chosen_on"].pop(name) for name in TRACES]
-    assert len(json.dumps(parts)) < 12_000  # beside the digests of the samples that it has seen
+    assert len(json.dumps(parts)) < 12_000  # without the digests of samples
     assert len(json.dumps(digests)) < 12 * len(VAL) + 130_000
     assert evaluate(TEST, Policy.load(path)).accuracy > 0.85
 
@@ -483,7 +445,7 @@ def breaking(batches, error):
 
 
 @pytest.mark.parametrize("error", [ConnectionError("the camera went away"), KeyboardInterrupt()])
-def test_a_stream_that_breaks_hands_back_what_was_decided(error):
+def test_a_broken_stream_returns_the_decisions_so_far(error):
     cascade = made(make_point([0.6], Method()))
     rows = np.arange(150) % 60
     whole = made(make_point([0.6], Method()))(rows)
@@ -499,7 +461,7 @@ def test_a_stream_that_breaks_hands_back_what_was_decided(error):
     assert "150 samples" in repr(decided)
 
 
-def test_a_model_that_fails_on_the_way_does_so_too():
+def test_a_failed_model_returns_the_decisions_so_far():
     def failing(rows):
         raise TimeoutError("no answer")
 
@@ -519,7 +481,7 @@ class Closed(ConnectionError):
         raise TypeError(f"no {name} here")
 
 
-def test_an_error_that_takes_no_attributes_goes_on_itself():
+def test_an_error_without_attributes_is_raised_unchanged():
     error = Closed("the camera went away")
     with pytest.raises(Closed) as caught:
         made(make_point([0.6], Method())).run(breaking([np.arange(5)], error), 8)
@@ -527,12 +489,12 @@ def test_an_error_that_takes_no_attributes_goes_on_itself():
 
 
 @pytest.mark.parametrize("stream", [None, 5, np.array(5), torch.tensor(5), np.arange], ids=repr)
-def test_a_stream_is_gone_through(stream):
+def test_a_stream_must_be_an_iterable(stream):
     with pytest.raises(ValueError, match="a stream of batches is needed"):
         made(make_point([0.6], Method())).run(stream)
 
 
-def test_no_more_guesses_than_classes():
+def test_guesses_are_at_most_the_classes():
     cascade = made(make_point([0.6], Method()))
     assert cascade.run([np.arange(5)], guesses=4).guesses.shape == (5, 4)
     fresh = made(make_point([0.6], Method()))
@@ -546,7 +508,7 @@ def test_no_more_guesses_than_classes():
 
 @pytest.mark.parametrize("ensemble", ENSEMBLES)
 @pytest.mark.parametrize("dtype", [np.float16, np.longdouble, np.int8, np.uint64, ">f4", ">f8"])
-def test_logits_of_any_number_type(dtype, ensemble):
+def test_logits_of_any_number_type_give_equal_decisions(dtype, ensemble):
     point = make_point([0.6, 0.7], Method("max_softmax", ensemble))
     whole = {name: np.round(logits * 8) + 40 for name, logits in TABLE.items()}
 
@@ -585,7 +547,7 @@ LONG = "x" * 5000
 @pytest.mark.parametrize(
     "name", [LONG, f"x/{LONG}", f"/{LONG}", "\0", "a\nb", "resnet18@²", "resnet18@" + "9" * 5000]
 )
-def test_names_that_nothing_can_have_name_the_file(tmp_path, monkeypatch, name):
+def test_impossible_names_are_refused_with_the_file(tmp_path, monkeypatch, name):
     monkeypatch.setattr("cascadelib.hub.is_reachable", lambda: False)
     Policy.from_point(replace(make_point([0.5], Method(), "ab"), models=(name, "b"))).save(
         tmp_path / "c.json"
@@ -625,7 +587,7 @@ UNFIT = {
 
 
 @pytest.mark.parametrize("case", UNFIT)
-def test_inputs_of_a_wrong_kind_are_refused_in_our_words(case):
+def test_unsuitable_inputs_are_refused_with_the_expected_form(case):
     batch, message = UNFIT[case]
     cascade = Cascade.from_point(GREY)
     for run in (cascade, lambda batch: cascade.run([batch], 64)):
@@ -633,7 +595,7 @@ def test_inputs_of_a_wrong_kind_are_refused_in_our_words(case):
             run(batch)
 
 
-def test_a_batch_that_lacks_a_key_is_refused_and_batches_of_two_forms_run_apart():
+def test_batches_without_a_key_are_refused_and_two_forms_run_separately():
     cascade = Cascade.from_point(
         make_point([0.9], Method(), "ab"), {name: (Words(), dict) for name in "ab"}
     )
@@ -658,8 +620,8 @@ def test_a_cascade_can_be_copied_and_pickled():
 
 
 def test_a_file_may_not_name_a_folder_or_a_repository(tmp_path, monkeypatch):
-    """A folder whose config asks for its own code: refused unheard, and with allow_download the
-    code does not run."""
+    """A folder whose config names its own code is refused. With allow_download the code does not
+    run."""
     monkeypatch.chdir(tmp_path)
     tiny.save(tmp_path / "evil", tiny.module())
     config = json.loads((tmp_path / "evil" / "config.json").read_text())
@@ -691,3 +653,37 @@ def test_a_file_may_not_name_a_folder_or_a_repository(tmp_path, monkeypatch):
         Cascade.load("c.json", {"b": rows_model("b")}, allow_download=True).members[0].name
         == "good"
     )
+
+
+@dataclass
+class Numbers:
+    numbers: list
+    kind: str
+
+    def __len__(self):
+        return len(self.numbers)
+
+    def take(self, rows):
+        return Numbers(self.numbers[rows], self.kind)
+
+    def joined(self, others):
+        return Numbers(sum((other.numbers for other in others), self.numbers), self.kind)
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 9), st.sampled_from("ab")), max_size=20), st.integers(1, 5)
+)
+def test_inputs_keep_their_order_in_full_batches_of_one_kind(arrivals, size):
+    waiting = deque()
+    expected = []
+    for count, kind in arrivals:
+        numbers = list(range(len(expected), len(expected) + count))
+        expected += [(number, kind) for number in numbers]
+        waiting.append(Numbers(numbers, kind))
+    batches = []
+    while waiting:
+        batches.append(next_batch(waiting, size))
+    assert [(n, batch.kind) for batch in batches for n in batch.numbers] == expected
+    assert all(len(batch) <= size for batch in batches)
+    for batch, after in zip(batches, batches[1:]):
+        assert len(batch) == size or after.kind != batch.kind

@@ -1,5 +1,4 @@
-"""A cascade's JSON: back to the last bit, readable, small, and refused in clear words where it
-cannot be trusted."""
+"""A cascade's file stores the point to the last bit, with its samples and expected figures."""
 
 import errno
 import json
@@ -31,7 +30,7 @@ from cascadelib.policy.policy import Policy
 OTHER = make_store(1)
 
 
-def test_a_real_point_with_what_is_expected_of_it(tmp_path):
+def test_a_file_stores_a_point_and_its_expected_figures(tmp_path):
     Policy.from_point(POINT, STORE, OTHER).save(tmp_path / "c.json")
     point = Policy.load(tmp_path / "c.json").point
     assert same(point, POINT)
@@ -45,9 +44,7 @@ def test_a_real_point_with_what_is_expected_of_it(tmp_path):
     assert (tmp_path / "c.json").stat().st_size < 16_000
 
 
-def test_what_is_expected_says_so_where_it_was_measured_on_the_split_that_chose():
-    """Intervals on that split are of a cascade that was not chosen there, as they say; on another
-    they are as named."""
+def test_intervals_state_that_the_split_chose_the_cascade():
     for held_out, words in (
         (None, "95%, without choosing"),
         (STORE, "95%, without choosing"),
@@ -80,9 +77,8 @@ def test_expected_confidences_are_of_the_samples_that_reach_a_stage():
     assert nobody.confidences[1] == OrderStatistics((), (), ()) and nobody.exit_rates[0].value == 1
 
 
-def test_intervals_cover():
-    """Over 400 draws about 95% of the intervals hold the truth, and at least as many of those for
-    any sample size."""
+def test_intervals_cover_the_mean():
+    """About 95% of the intervals cover, and more of those for scores."""
     rng = np.random.default_rng(0)
     hits = {bool: 0, float: 0}
     for _ in range(400):
@@ -94,9 +90,8 @@ def test_intervals_cover():
 
 
 @pytest.mark.parametrize("passing", [0.002, 0.0])
-def test_the_saved_cost_interval_covers_where_next_to_nothing_passes_on(passing):
-    """k = 500: mean ± 1.96 s / √k held the truth in 63% of draws at 0.2%, and was a single number
-    in 37% of them."""
+def test_the_cost_interval_covers_if_few_samples_are_deferred(passing):
+    """With k = 500 and 0.2%, mean ± 1.96 s / √k covered in 63% of draws."""
     rng = np.random.default_rng(0)
     point = Point(("a", "b"), (0.5,), (1.0, 0.0), 1.0, 1.0, 1.0, cost_kind="cost")
     hits = 0
@@ -117,7 +112,7 @@ def test_a_function_cannot_be_written(kind):
         text_of(point_for_file(replace(POINT, method=Method(**{kind: max}))))
 
 
-def test_an_edit_that_is_meant_can_be_written_again(tmp_path):
+def test_an_intended_edit_can_be_saved_again(tmp_path):
     path = tmp_path / "c.json"
     path.write_text(edited(lambda content: content.update(thresholds=[0.5])))
     Policy.load(path, edited=True).save(path)
@@ -125,12 +120,12 @@ def test_an_edit_that_is_meant_can_be_written_again(tmp_path):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_damaged_cascades_and_studies_give_named_errors_or_the_same(seed):
+def test_damaged_cascades_and_studies_are_read_unchanged_or_refused_by_name(seed):
     assert fuzz.fuzz_cascades(seed, cases=150) == 150
 
 
 def by_label(classes, k):
-    """A policy with a curve for each of so many classes."""
+    """A policy with a curve per class."""
     rng = np.random.default_rng(0)
     labels = np.array([f"account {i:06}" for i in rng.integers(0, classes, k)])
     wrong = np.array([f"account {i:06}" for i in rng.integers(0, classes, k)])
@@ -152,7 +147,7 @@ def test_a_thousand_classes_are_written_and_read(tmp_path):
     assert len(text) < 1.1e6 and "account" not in text
 
 
-def test_what_is_too_large_to_be_read_is_not_written(tmp_path, monkeypatch):
+def test_a_file_too_large_to_read_is_not_written(tmp_path, monkeypatch):
     policy = by_label(50, 5000)
     path = tmp_path / "p.json"
     policy.save(path)
@@ -169,8 +164,8 @@ def test_what_is_too_large_to_be_read_is_not_written(tmp_path, monkeypatch):
             Policy.load(path)
 
 
-def test_a_disk_that_is_read_only_is_told_by_the_path_that_was_asked_for(tmp_path, monkeypatch):
-    """Such a disk refuses to write the temporary file, and to look for it afterwards."""
+def test_an_error_of_the_disk_names_the_requested_path(tmp_path, monkeypatch):
+    """A read-only disk refuses to write the temporary file and to remove it."""
 
     def refused(path, *given, **options):
         raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
@@ -196,8 +191,8 @@ FIRST, SECOND, THIRD = (identified(slice(start, start + 100)) for start in (0, 1
 
 
 @pytest.mark.parametrize("store", [None, FIRST], ids=["alone", "with store"])
-def test_a_file_knows_all_samples_that_a_cascade_has_seen(store, tmp_path):
-    """Those of the search and of the fit, by digests of their ids; none is written as it is."""
+def test_a_file_stores_all_samples_that_a_cascade_has_seen(store, tmp_path):
+    """It stores digests of the ids of search and fit, and no id."""
     method = Method(temperature=True).fit(SECOND)
     Policy.from_point(search(FIRST, 2, method).point(-1), store).save(tmp_path / "c.json")
     assert "image 1" not in (tmp_path / "c.json").read_text()
@@ -209,16 +204,14 @@ def test_a_file_knows_all_samples_that_a_cascade_has_seen(store, tmp_path):
     assert again.selected_on == point.selected_on == again.method.fitted_on
 
 
-def test_what_is_expected_says_whether_the_samples_were_seen():
-    """Held-out samples on which the method was fitted are not held out; new ones are; without ids
-    nobody knows."""
+def test_intervals_state_whether_the_samples_were_seen():
     point = search(FIRST, 2, Method(temperature=True).fit(SECOND)).point(-1)
     held = {SECOND: "95%, without choosing", THIRD: "95%", OTHER: UNCHECKED}
     for store, words in held.items():
         assert point_for_file(point, FIRST, store).expected.intervals == words
 
 
-def test_what_is_expected_is_measured_on_samples_that_are_there_once():
+def test_repeated_held_out_samples_are_refused():
     for rows, how in (([*range(100), 7], "ids"), (np.tile(range(50), 2), "known values")):
         twice = OTHER.take(rows)
         if how != "ids":
@@ -230,7 +223,7 @@ def test_what_is_expected_is_measured_on_samples_that_are_there_once():
 
 
 def under_new_ids(store, rows):
-    """Some samples of a store, called otherwise."""
+    """Some samples of a store under other ids."""
     part = store.take(rows)
     logits = {name: part.logits(name) for name in part.models.index}
     ids = [f"new {row}" for row in range(len(part))]
@@ -238,9 +231,8 @@ def under_new_ids(store, rows):
     return LogitStore.from_arrays(part.labels, logits, macs=macs, sample_ids=ids)
 
 
-def test_a_file_recognises_samples_under_new_ids():
-    """By what the cascade's models said of them, of the search and of the fit, also in a copy of a
-    copy."""
+def test_a_file_recognizes_samples_under_new_ids():
+    """By the answers of the models, for search and fit, also in a file of a loaded point."""
     method = Method(temperature=True).fit(SECOND)
     point = search(FIRST, 2, method).point(-1)
     for _ in range(2):
@@ -254,7 +246,7 @@ def test_a_file_recognises_samples_under_new_ids():
     assert point_for_file(point, None, held_out).expected.intervals == WITHOUT_CHOOSING
 
 
-def test_contents_of_many_samples_take_little_room_in_a_file():
+def test_contents_of_many_samples_are_small_in_a_file():
     rng = np.random.default_rng(0)
     confidence = rng.random((2, 200_000))
     table = ScoreTable(confidence > 0.2, confidence, [1, 5], "ab")
@@ -269,27 +261,17 @@ def test_contents_of_many_samples_take_little_room_in_a_file():
     assert samples_seen([loaded.seen], other.origin, "ab") is None
 
 
-def test_files_of_before_do_not_claim_to_know_on_what_a_method_was_fitted():
-    point = search(FIRST, 2, Method(temperature=True).fit(FIRST)).point(-1)
-    content = json.loads(text_of(point_for_file(point)))
-    for new in ("keys", "contents", "also"):
-        del content["chosen_on"][new]
-    old = parse_cascade(content, edited=True)
-    assert samples_in_common(old.seen, THIRD.origin) is None
-    assert samples_in_common(old.seen, FIRST.origin) == 100
-
-
-def test_ids_beyond_what_a_file_may_hold_are_left_out():
+def test_too_many_ids_are_left_out_of_a_file():
     few, many = (Origin.from_labels(None, np.arange(count)) for count in (3, MOST_KEYS + 1))
     point = replace(POINT, method=Method(), selected_on=(few, many))
     chosen_on = parts_as_json(point_for_file(point))["chosen_on"]
-    assert chosen_on["keys"] and chosen_on["also"][0]["keys"] is None
+    assert chosen_on["keys"] and "keys" not in chosen_on["also"][0]
     loaded = parse_cascade(text_of(point_for_file(point)))
     assert samples_in_common(loaded.seen, few) == 3
     assert samples_in_common(loaded.seen, Origin.from_labels(None, ["new"])) is None
 
 
-def test_half_of_the_samples_unknown_is_written_as_such():
+def test_an_unknown_set_of_samples_is_stored_as_unknown():
     point = replace(POINT, method=Method(), selected_on=(None, FIRST.origin))
     loaded = parse_cascade(text_of(point_for_file(point)))
     assert samples_in_common(loaded.seen, FIRST.origin) == 100

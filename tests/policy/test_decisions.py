@@ -5,7 +5,7 @@ import numpy as np
 from cascadelib.policy.decisions import Decisions, empty_decisions
 
 
-def test_samples_that_nobody_has_seen_are_undecided():
+def test_samples_that_no_model_has_seen_are_undecided():
     decisions = empty_decisions(3, ["a", "b"])
     assert len(decisions) == 3
     assert decisions.predictions.tolist() == [None] * 3
@@ -17,7 +17,7 @@ def test_samples_that_nobody_has_seen_are_undecided():
     assert decisions.guesses.tolist() == [[None]] * 3
 
 
-def test_its_text_counts_the_exits():
+def test_the_repr_counts_the_exits():
     stages = np.array([0, 1, 1, -1, 0, 1])
     decisions = Decisions(np.zeros((6, 1)), stages, np.zeros(6), np.zeros((6, 3)), np.zeros((6, 3)))
     assert repr(decisions) == (
@@ -25,7 +25,7 @@ def test_its_text_counts_the_exits():
     )
 
 
-def test_parts_are_joined_in_their_order():
+def test_decisions_are_joined_in_their_order():
     parts = []
     for first, count in ((0, 2), (2, 0), (2, 3)):
         part = empty_decisions(1, ["a", "b"], unknown=-1).take(np.zeros(count, int))

@@ -1,5 +1,4 @@
-"""Members that are frozen or compiled decide as they did; those that cannot be stay as they are,
-and are named."""
+"""Frozen and compiled members make equal decisions. Members that cannot be frozen are named."""
 
 import copy
 import pickle
@@ -30,8 +29,8 @@ PARTS = ("predictions", "exit_stage")
 
 
 @pytest.fixture(autouse=True)
-def whatever_takes_how_long(monkeypatch):
-    """The last graph is taken even where this machine is busy."""
+def choose_the_last_graph(monkeypatch):
+    """Use the last graph, whichever is fastest on this machine."""
     monkeypatch.setattr(members.np, "argmin", lambda seconds: len(seconds) - 1)
 
 
@@ -43,7 +42,7 @@ def in_pieces(cascade, size):
     return cascade.run(cl.policy.pieces_of(IMAGES, size), 64)
 
 
-def test_an_optimized_cascade_decides_the_same(tmp_path):
+def test_an_optimized_cascade_makes_equal_decisions(tmp_path):
     cascade = Cascade.from_point(POINT, store=VAL, held_out=TEST)
     cascade.save(tmp_path / "before.json")
     plain = in_pieces(cascade, 64)
@@ -77,7 +76,7 @@ def test_copies_and_other_dtypes_run_the_modules_themselves():
 
 
 class Net(nn.Module):
-    """A linear classifier of 8 numbers, with a way of its own."""
+    """A linear classifier of 8 numbers, with its own forward function."""
 
     def __init__(self, way):
         super().__init__()
@@ -103,7 +102,7 @@ UNFIT = {
 
 
 @pytest.mark.parametrize("case", UNFIT)
-def test_what_tracing_would_change_stays_as_it_is(case):
+def test_modules_that_tracing_would_change_are_not_frozen(case):
     way, reason = UNFIT[case]
     point = Point(("odd", "plain"), (0.5,), (0.5, 0.5), 0.5, 1.0, 1.0, Method())
     modules = {"odd": Net(way), "plain": Net(lambda layer, x: layer(x))}
@@ -117,7 +116,7 @@ def test_what_tracing_would_change_stays_as_it_is(case):
     )
 
 
-def test_texts_and_callables_stay_as_they_are():
+def test_models_of_texts_and_callables_are_not_frozen():
     reviews = LogitStore("data/reviews/val")
     point = pick(search(reviews, 2, models=["bag_of_words", "minilm_l3"]), "max_improvement")
     texts = list(cl.datasets.reviews("test").batch(0, 20))
@@ -144,7 +143,7 @@ def compiled(name, **options):
 
 
 def backends():
-    """A backend without a compiler, and inductor where it has one."""
+    """A backend without a compiler, and inductor if there is a compiler."""
     reason = (
         None if shutil.which("g++") or shutil.which("clang++") else "no C++ compiler for inductor"
     )
@@ -155,7 +154,7 @@ def backends():
 
 
 @pytest.mark.parametrize("backend", backends())
-def test_compiled_members_are_the_models_that_they_were(tmp_path, backend):
+def test_compiled_members_have_the_identity_of_their_models(tmp_path, backend):
     cascade = Cascade.from_point(SMALL, store=VAL)
     cascade.save(tmp_path / "c.json")
     plain = cascade(IMAGES)
@@ -179,7 +178,7 @@ def test_compiled_members_are_the_models_that_they_were(tmp_path, backend):
     np.testing.assert_array_equal(loaded(IMAGES).exit_stage, plain.exit_stage)
 
 
-def test_a_compiled_cascade_runs_as_it_is():
+def test_a_compiled_cascade_makes_equal_decisions():
     cascade = Cascade.from_point(SMALL)
     plain = cascade(IMAGES)
     for again in (
@@ -200,7 +199,7 @@ POISON = (np.nan, np.inf, -np.inf)
 
 
 def poisoned(value, dtype=np.float32):
-    """Seven samples of 8 numbers, of which the third holds one that is not finite."""
+    """Seven samples of 8 numbers, of which one in the third is not finite."""
     batch = np.random.default_rng(0).normal(size=(7, 8)).astype(dtype)
     batch[2, 5] = value
     return batch
@@ -239,7 +238,6 @@ class Mixed(nn.Module):
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("way", SWALLOWING)
 def test_no_member_answers_an_input_that_is_not_finite(way, form, value):
-    """Whatever the module makes of it, and in whatever form the module runs."""
     point = Point(("odd",), (), (1.0,), 0.5, 1.0, 1.0, Method())
     cascade = Cascade.from_point(point, {"odd": FORMS[form](Net(SWALLOWING[way]))})
     with pytest.warns(RuntimeWarning, match="'odd' for 1 samples"):
@@ -248,7 +246,7 @@ def test_no_member_answers_an_input_that_is_not_finite(way, form, value):
 
 @pytest.mark.parametrize("value", POISON)
 def test_no_graph_answers_an_image_that_is_not_finite(value):
-    """Frozen convolutions take the maximum of nan and a number for the number."""
+    """The maximum of nan and a number is the number in frozen convolutions."""
     images = IMAGES[:6].numpy().astype(np.float32)
     images[4, 9, 9] = value
     cascade = Cascade.from_point(POINT).optimize(IMAGES[:8].float())
@@ -257,8 +255,8 @@ def test_no_graph_answers_an_image_that_is_not_finite(value):
         check_unanswered(cascade(images), 4, 6)
 
 
-def test_what_is_given_is_left_as_it_is():
-    """Images that are floats already are not normalised in place, once for each model."""
+def test_inputs_are_not_changed():
+    """Images of floats are not normalised in place for each model."""
     images = IMAGES[:40].float()
     decisions = Cascade.from_point(POINT)(images)
     assert torch.equal(images, IMAGES[:40].float())
@@ -280,8 +278,8 @@ def test_finite_inputs_that_overflow_are_decided_as_without_a_graph():
             )
 
 
-def test_a_graph_that_hides_what_overflows_is_not_taken(monkeypatch):
-    """The probes see it: large values for which the graph has logits, and the module none."""
+def test_a_graph_that_hides_an_overflow_is_not_used(monkeypatch):
+    """The graph has finite logits for large probes, unlike the module."""
     point = Point(("odd",), (), (1.0,), 0.5, 1.0, 1.0, Method())
     module = Net(lambda layer, x: layer(x) * 1e25 * 1e25 * 1e-25 * 1e-25)
     cascade = Cascade.from_point(point, {"odd": module})
@@ -304,7 +302,7 @@ def test_complex_inputs_are_refused(name):
 
 
 def test_rows_that_are_not_finite_are_found_in_every_form_of_inputs():
-    """One value at a time in each part; a part that all samples share spoils all of them."""
+    """A value that all samples share makes all of them unusable."""
     rng = np.random.default_rng(0)
     for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex64):
         shared = torch.ones(5, dtype=dtype)
@@ -338,7 +336,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 @pytest.fixture
 def loads(monkeypatch):
-    """What the zoo was asked for; whatever is asked, commit fff… of a small model comes."""
+    """The calls of the zoo, which always returns commit fff… of a small model."""
     asked = []
 
     def load_noted(name, anywhere=True, **options):
@@ -370,8 +368,8 @@ def test_a_file_cannot_choose_a_branch_or_a_pull_request(tmp_path, loads, revisi
     assert Cascade.load(path, {"resnet18.a1_in1k": Net(lambda layer, x: layer(x))})
 
 
-def test_a_commit_is_loaded_only_where_downloading_is_allowed(tmp_path, loads):
-    """Anybody can open a pull request: its commits are in the repository as well."""
+def test_a_commit_is_loaded_only_if_downloading_is_allowed(tmp_path, loads):
+    """The commits of pull requests, which anyone can open, are in the repository as well."""
     path = saved(tmp_path / "c.json", checkpoint={"revision": COMMIT})
     Cascade.load(path, allow_download=True)
     assert loads.pop() == ("resnet18.a1_in1k", True, {"revision": COMMIT})
@@ -403,8 +401,8 @@ def test_the_revision_in_a_name_is_a_commit_too(tmp_path, loads):
         assert loads.pop()[0] == name
 
 
-def test_a_callable_of_ones_own_sees_what_it_is_given():
-    """Some read nan as a missing value, and have an answer for it."""
+def test_a_callable_receives_batches_unchanged():
+    """A callable may accept nan as a missing value."""
     point = Point(("trees",), (), (1.0,), 0.5, 1.0, 1.0, Method())
     trees = Cascade.from_point(point, {"trees": lambda rows: np.isnan(rows).astype(float) * 3})
     assert trees(np.array([[np.nan, 0], [0, np.nan]])).predictions.tolist() == [0, 1]

@@ -505,8 +505,9 @@ def test_one_label_among_many_disagreements_rebuilds_nothing():
     for number in range(5000):
         record = record_of(number, [0.9], audited=True)
         monitor.observe([record, AuditRecord(number, "no")])
-    assert monitor.loss(0.01)["to_label"] == len(monitor.to_label()) == 5000
+    assert monitor.loss(0.01)["to_label"] == len(monitor.to_label(most=None)) == 5000
+    assert len(monitor.to_label()) == len(monitor.loss(0.01)["label_first"]) == 1000
     before = monitor.local.open_ids
     monitor.label({5: "no"})
     assert monitor.local.open_ids is before and len(before) == 5000
-    assert monitor.loss()["to_label"] == 4999 and 5 not in monitor.to_label().index
+    assert monitor.loss()["to_label"] == 4999 and 5 not in monitor.to_label(most=None).index

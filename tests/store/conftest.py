@@ -1,4 +1,4 @@
-"""Fixtures that the tests of this room share."""
+"""Fixtures of the tests of stores."""
 
 import numpy as np
 import pytest

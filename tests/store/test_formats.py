@@ -1,4 +1,4 @@
-"""The files of models in a store."""
+"""The file of a model is checked when it is read, and a broken one is named."""
 
 import os
 import warnings

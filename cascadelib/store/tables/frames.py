@@ -244,10 +244,10 @@ def coded(column: pd.Series) -> Coded:
         raise ValueError(f"column {name!r} holds {cell.__name__}; {remedy}")
     if KINDS[cell] == "numbers":
         values = [whole_number(value, name) for value in values]
-    written = list(map(str, values))
-    texts = list(dict.fromkeys(filter(None, written)))
-    code_of = dict(zip(texts, range(len(texts))))
-    codes = np.array([*(code_of.get(text, MISSING) for text in written), MISSING])[codes]
+    written = np.array([str(value) or None for value in values], object)
+    order, distinct = pd.factorize(written)  # numbers may share a text, and "" is missing
+    codes = np.append(order, MISSING)[codes]
+    texts = distinct.tolist()
     if "\x00" in "".join(texts):
         raise ValueError(f"column {name!r} holds a NUL character, which text cannot have")
     if 4 * len(codes) * max(map(len, texts), default=0) > LARGEST_TEXT:

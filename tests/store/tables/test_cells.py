@@ -1,4 +1,4 @@
-"""Cells that are missing or wrong: which samples stay, and where the faults of a file are."""
+"""Missing and wrong cells are dropped, kept or named with their lines."""
 
 import csv
 import gzip
@@ -56,7 +56,7 @@ def test_empty_confidences_are_named_dropped_or_kept_as_answers():
     assert kept.confidence.tolist() == [[0.5, 0.5, -np.inf, 0.5], [-np.inf, 0.5, 0.5, 0.5]]
 
 
-def test_empty_confidences_of_correctness_alone():
+def test_empty_confidences_of_tables_without_answers():
     table = frame(EMPTY).assign(correct="1")[["sample", "model", "confidence", "cost", "correct"]]
     for missing, samples in (("drop", 2), ("abstain", 4)):
         assert len(ScoreTable.from_frame(table, correct="correct", missing=missing)) == samples
@@ -64,7 +64,7 @@ def test_empty_confidences_of_correctness_alone():
         ScoreTable.from_frame(table, correct="correct")
 
 
-def test_a_row_that_is_not_there_is_not_answered():
+def test_a_missing_row_is_not_answered():
     table = frame({(3, "prediction"): ""}).drop(index=0)
     read = ScoreTable.from_frame(table, **NAMED, missing="abstain")
     small, large = (read.answered[read.row(name)] for name in ("small", "large"))
@@ -151,8 +151,8 @@ TEXT = st.text("ab\n\r\",; 'é", max_size=6)
     st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "cp1252"]),
     st.sampled_from([".csv", ".csv.gz"]),
 )
-def test_lines_are_those_of_an_editor(tmp_path_factory, cells, end, separator, encoding, suffix):
-    """Each row is written by itself; how many lines an editor shows before it is counted."""
+def test_line_numbers_match_an_editor(tmp_path_factory, cells, end, separator, encoding, suffix):
+    """Each row is written separately, and the lines of the previous rows are counted."""
     parts = []
     for row in [["first", "second", "third"], *cells]:
         file = io.StringIO(newline="")
@@ -170,7 +170,7 @@ def test_lines_are_those_of_an_editor(tmp_path_factory, cells, end, separator, e
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "cp1252"])
-def test_a_file_in_another_encoding_is_read_where_it_is_named(tmp_path, encoding):
+def test_a_file_in_another_encoding_is_read_if_it_is_named(tmp_path, encoding):
     path = tmp_path / "t.csv"
     path.write_bytes(
         "\n".join(map(",".join, [HEADER, *rows()])).replace("yes", "né").encode(encoding)

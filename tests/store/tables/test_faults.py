@@ -9,7 +9,7 @@ ROWS = Fault("rows that repeat others", 1, ("line 7 repeats line 2",))
 LABELS = Fault("samples without a label", 1, (), "Fill them")
 
 
-def test_a_fault_states_its_number_and_its_first_places():
+def test_a_fault_states_its_count_and_first_places():
     assert str(CELLS) == "empty cells: 1,200 (sample 'a'; sample 'b'; and 1,198 more)"
     assert str(ROWS) == "rows that repeat others: 1 (line 7 repeats line 2)"
     assert str(LABELS) == "samples without a label: 1"
@@ -20,7 +20,7 @@ def test_a_remedy_is_stated_once():
     assert lines == [str(CELLS), f"{LABELS}. Fill them", str(ROWS)]
 
 
-def test_faults_are_refused_all_at_once():
+def test_one_error_lists_all_faults():
     refuse([])
     with pytest.raises(ValueError, match="empty cells: 1,200 .*\n.*label: 1. Fill them\nrows that"):
         refuse([CELLS, ROWS, LABELS])

@@ -115,7 +115,7 @@ def test_normalized_tables_have_the_accuracies_of_sound_ones(kind):
             assert other.normalize == other.take([0, 2]).normalize == "text"
 
 
-def test_text_as_written_counts_near_misses_as_wrong_and_remembers_it():
+def test_exact_comparison_counts_near_misses_as_wrong():
     said = respelled("upper case", 0.15)
     exact = table(said, normalize="exact")
     assert exact.correct[1].sum() == np.count_nonzero(said[1] == LABELS)
@@ -203,5 +203,5 @@ def test_normalizing_twice_is_normalizing_once(text):
         ("\ufeffyes", "yes"),
     ],
 )
-def test_what_is_normalized(text, form):
+def test_spellings_of_one_text_have_one_form(text, form):
     assert normalize_text(text) == form

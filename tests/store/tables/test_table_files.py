@@ -16,14 +16,14 @@ from cascadelib.store.tables.table_files import read_table
 TEXT = b"sample,model,correct,cost\n0,a,1,1\n1,a,0,1\n"
 
 
-def test_a_gzipped_table_is_the_table(tmp_path):
+def test_a_gzipped_table_equals_the_plain_one(tmp_path):
     (tmp_path / "t.csv").write_bytes(TEXT)
     (tmp_path / "t.csv.gz").write_bytes(gzip.compress(TEXT, mtime=0))
     plain, packed = (read_table(tmp_path / name) for name in ("t.csv", "t.csv.gz"))
     assert plain.equals(packed) and plain["sample"].tolist() == ["0", "1"]
 
 
-def test_files_may_be_as_large_as_they_are_allowed_to_be(tmp_path):
+def test_files_above_the_maximum_size_are_refused(tmp_path):
     bomb = tmp_path / "bomb.csv.gz"
     bomb.write_bytes(gzip.compress(TEXT + b"0" * 10**7, mtime=0))
     assert bomb.stat().st_size < 2 * 10**4
@@ -53,7 +53,7 @@ def test_one_long_text_in_every_row_is_refused(tmp_path):
         ScoreTable.from_frame(tmp_path / "t.parquet", correct="correct", prediction="prediction")
 
 
-def test_integers_of_parquet_stay_integers_beside_a_missing_one(tmp_path):
+def test_integers_of_parquet_stay_integers_if_one_is_missing(tmp_path):
     large = 2**53 + 1
     pa.parquet.write_table(pa.table({"a": [large, None]}), tmp_path / "t.parquet")
     assert read_table(tmp_path / "t.parquet")["a"].tolist() == [large, pd.NA]
@@ -110,7 +110,7 @@ def test_damaged_and_foreign_files_are_named(tmp_path, name, content, message):
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_damage_is_a_named_error_or_a_whole_table(seed):
+def test_damage_is_a_named_error_or_gives_all_rows(seed):
     assert fuzz.fuzz_tables(seed, cases=150) == 150
 
 

@@ -1,0 +1,283 @@
+"""The samples, cascades and known labels of a certificate."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy import ndarray as Array
+
+from ..checks import brief, error_context
+from ..evaluation.point import Point
+from ..evaluation.run import Run, evaluate
+from ..labels import align_values, as_text, check_distinct, texts_of_keys, written_value
+from ..origin import Origin, digests_of
+from ..scoring import F1
+from ..store.protocol import Store
+from ..store.tables.score_checks import refuse_missing
+from .repeats import Finding, overlap_of, size_of_table
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """What a certificate is about, made by :func:`prepare_case`.
+
+    Parameters
+    ----------
+    store : Store
+        The k certification samples with labels.
+    origin : Origin
+        The origin of these samples.
+    runs : list of Run
+        The P cascades on these samples.
+    reference : str
+        The model relative to which losses are measured.
+    parts : dict of {group: bool array of shape (k,)}
+        Without groups, all samples under the key None.
+    clusters : int array of shape (k,) or None
+        The number of each sample's cluster.
+    differs : bool array of shape (P, k)
+        Whether the label of a sample can matter.
+    is_known : bool array of shape (k,)
+        Whether the label is known.
+    in_order : bool
+        Whether the known labels are a uniform draw of those that can matter.
+    judged : Case, optional
+        The same case with the labels of a judge.
+    """
+
+    store: Store
+    origin: Origin
+    runs: Sequence[Run]
+    reference: str
+    parts: Mapping[Any, Array]
+    clusters: Array | None
+    differs: Array
+    is_known: Array
+    in_order: bool
+    judged: "Case | None" = None
+
+    @cached_property
+    def points(self) -> list[Point]:
+        """The cascades."""
+        return [run.point for run in self.runs]
+
+    @property
+    def score(self) -> str:
+        """The score of all cascades."""
+        return self.points[0].score
+
+    @cached_property
+    def models(self) -> list[str]:
+        """The reference and all models of the cascades."""
+        return models_of(self.points, self.reference)
+
+    @cached_property
+    def overlap(self) -> Finding:
+        """The result of :func:`overlap_of`."""
+        return overlap_of(self.points, self.origin, self.models)
+
+    @property
+    def table_size(self) -> int:
+        """The size of the table that gave the thresholds, 0 if the samples are not in it."""
+        return size_of_table(self.points, self.origin) or 0
+
+    @property
+    def deciding(self) -> set[str]:
+        """The models whose confidences are compared with thresholds."""
+        return {name for point in self.points for name in point.models[:-1]}
+
+    @cached_property
+    def one_of_each(self) -> Store:
+        """The first sample of each cluster, or all samples without clusters."""
+        if self.clusters is None:
+            return self.store
+        return self.store.take(np.unique(self.clusters, return_index=True)[1])
+
+    @cached_property
+    def absent(self) -> Array:
+        """Whether the reference has no answer, bool [k]."""
+        return unanswered(self.store, self.reference)
+
+
+def prepare_case(
+    store: Store,
+    points: list[Point],
+    reference: str,
+    labels: Mapping | None,
+    judge: Mapping | None,
+    in_order: bool,
+    groups: Any,
+    clusters: Any,
+) -> Case:
+    """Return the case of some points, or raise ValueError for labels, groups or clusters that do
+    not fit the store."""
+    in_order = in_order or judge is not None
+    labelled, differs, is_known = apply_labels(store, points, reference, labels, in_order)
+    if judge is not None:
+        every = dict(judge) | dict({} if labels is None else labels)
+        labelled = apply_labels(store, points, reference, every, True)[0]
+    ids = store.origin.sample_ids
+    parts = {None: np.ones(len(ids), bool)}
+    if groups is not None:
+        values = keys_of(groups, "group", ids)
+        parts = {name: values == name for name in np.unique(values).tolist()}
+    numbers = None
+    if clusters is not None:
+        if points[0].score == F1 or in_order:
+            raise ValueError(
+                "clusters= supports mean scores without labels_in_order=True: F1 is not a mean "
+                "over clusters, and to_label draws the labels of samples"
+            )
+        numbers = pd.factorize(keys_of(clusters, "cluster", ids))[0]
+    runs = evaluate(labelled, points)
+    case = Case(
+        labelled, store.origin, runs, reference, parts, numbers, differs, is_known, in_order
+    )
+    if judge is None:
+        return case
+    by_judge = apply_labels(store, points, reference, judge, True)[0]
+    return replace(case, judged=replace(case, store=by_judge, runs=evaluate(by_judge, points)))
+
+
+def keys_of(keys: Any, what: str, sample_ids: Array) -> Array:
+    """Return the group or cluster of each sample [k].
+
+    Raise ValueError for another shape or mixed types, or if a sample has none (None, nan), since no
+    bound would cover it.
+    """
+    keys = align_values(keys, f"{what}s", sample_ids)
+    refuse_missing(keys, what, sample_ids)
+    values = np.asarray(keys)
+    if values.shape != sample_ids.shape:
+        raise ValueError(
+            f"{what}s must be [{len(sample_ids)}], the {what} of each sample, not "
+            f"{list(values.shape)}"
+        )
+    if pd.api.types.infer_dtype(values) in ("mixed", "mixed-integer"):
+        raise ValueError(f"{what}s must be all text or all numbers: name each as text")
+    return values
+
+
+def models_of(points: Sequence[Point], reference: str) -> list[str]:
+    """Return the reference and all models of the points, each once."""
+    return list(dict.fromkeys([reference, *(name for point in points for name in point.models)]))
+
+
+def unanswered(store: Store, reference: str) -> Array:
+    """Return whether the reference has no answer, bool [k]. A store of logits has all answers."""
+    answered = getattr(store, "answered", None)
+    if answered is None:
+        return np.zeros(len(store), bool)
+    return ~answered[store.row(reference)]  # type: ignore[attr-defined]
+
+
+def answered_by(run: Run, model: str) -> Array:
+    """Return which samples get their answer from a model, bool [k]."""
+    models = run.point.models
+    return run.exit_stage == (models.index(model) if model in models else -1)
+
+
+def compare_with_reference(
+    store: Store, points: Sequence[Point], reference: str
+) -> tuple[Store, Array]:
+    """Return a store with the reference's predictions as labels, and the samples that differ.
+
+    The store has the models of the points and the reference. The second result, bool [points, k],
+    is True if the point predicts another class.
+    """
+    if any(point.score != "top1" for point in points):
+        raise ValueError(
+            "without labels only equal top-1 predictions imply a loss of 0: search with "
+            "score='top1'"
+        )
+    part = store.select(models_of(points, reference))
+    with error_context(f"compared with the predictions of {reference!r}"):
+        agreed = part.labelled(part.predicted(reference))
+    absent = unanswered(store, reference)
+    runs = evaluate(agreed, list(points))
+    return agreed, np.stack(
+        [~run.correct & ~(absent & answered_by(run, reference)) for run in runs]
+    )
+
+
+def sort_by_digest(mask: Any, origin: Origin) -> list[int]:
+    """Return the rows of a mask [k] in the order of the SHA-256 of their ids."""
+    rows = np.flatnonzero(mask)
+    digests = dict(zip(rows.tolist(), digests_of(origin.sample_ids[rows])))
+    return sorted(digests, key=digests.__getitem__)
+
+
+def read_known_labels(labels: Any, sample_ids: Array) -> dict[str, Any]:
+    """Return {sample id: label} of the labels that are not None or nan.
+
+    Raises
+    ------
+    ValueError
+        If labels are a list or have a default index, since labels may be missing.
+    """
+    keys = labels.keys() if hasattr(labels, "keys") else None
+    texts = np.array([]) if keys is None else texts_of_keys(keys)
+    is_default = hasattr(keys, "step") and not np.array_equal(texts, sample_ids)
+    if keys is None or is_default:
+        raise ValueError(
+            f"labels must be {{sample id: label}}, not {brief(labels)}: dict(zip(ids, labels))"
+        )
+    check_distinct(texts, "labels")
+    pairs = zip(texts.tolist(), labels.values() if isinstance(labels, Mapping) else labels)
+    return {sample: written_value(label) for sample, label in pairs if not pd.isna(label)}
+
+
+def apply_labels(
+    store: Store, points: list[Point], reference: str, labels: Mapping | None, in_order: bool
+) -> tuple[Store, Array, Array]:
+    """Return a store with the known labels and two masks.
+
+    Samples without a label get the reference's prediction. The first mask, bool [points, k], is
+    True for labels that can matter. The second, bool [k], is True for known labels. If the store
+    itself has all labels, both masks are True.
+    """
+    if labels is None and not store.models["top1"].isna().any():
+        return store, np.ones((len(points), len(store)), bool), np.ones(len(store), bool)
+    ids = store.origin.sample_ids
+    label_of = read_known_labels({} if labels is None else labels, ids)
+    if strangers := sorted(label_of.keys() - set(ids.tolist())):
+        raise ValueError(
+            f"labels: {len(strangers)} ids are not in the store, the first is {strangers[0]!r}"
+        )
+    agreed, differs = compare_with_reference(store, points, reference)
+    is_known = np.isin(ids, list(label_of))
+    in_draw = is_known[sort_by_digest(differs.any(axis=0), store.origin)]
+    if in_order and not in_draw[: np.count_nonzero(in_draw)].all():
+        raise ValueError(
+            "labels_in_order=True: the labelled samples are not the first ones that to_label "
+            "returns for these points"
+        )
+    predicted = agreed.predicted(reference)
+    pairs = zip(ids.tolist(), predicted.tolist())
+    merged: Any = [label_of.get(sample, prediction) for sample, prediction in pairs]
+    if predicted.dtype.kind != "U":  # text has many spellings
+        return agreed.labelled(merged), differs, is_known
+    labelled = agreed.labelled(as_text(np.array(merged, object)))
+    check_predicted(labelled, is_known, in_order)
+    return labelled, differs, is_known
+
+
+def check_predicted(store: Any, is_known: Array, in_order: bool) -> None:
+    """Raise ValueError for a known label that no model predicts, since it may be misspelled.
+
+    With ``labels_in_order`` no label can be left out. Then such a label means that no model is
+    correct, unless no known label at all is predicted.
+    """
+    labels = np.asarray(store.labels)
+    predicted = np.concatenate([store.predicted(name) for name in store.models.index])
+    foreign = is_known & ~np.isin(labels, predicted)
+    if foreign.any() and not (in_order and (foreign < is_known).any()):
+        row = int(np.argmax(foreign))
+        raise ValueError(
+            f"labels: no model predicts {str(labels[row])!r}, the label of sample "
+            f"{str(store.origin.sample_ids[row])!r}: write labels as predictions are written, and "
+            "without labels_in_order=True leave out labels that no model predicts"
+        )

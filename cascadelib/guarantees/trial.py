@@ -1,0 +1,217 @@
+"""The tests of a certificate, point by point."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy import ndarray as Array
+
+from ..evaluation.evaluation import correct_alone
+from ..evaluation.point import Point
+from ..evaluation.run import Run
+from ..scoring import F1, f1, score_of
+from ..tables import number
+from .case import Case, answered_by
+from .judged import judged_p_value
+from .p_values import cluster_means, cost_p_value, f1_p_value, loss_p_value
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """The test of each point of a case.
+
+    Parameters
+    ----------
+    case : Case
+    epsilon, budget, max_price : float or None
+    delta : float
+        The level of all tests together.
+    simultaneous : bool
+        Whether points are tested by Holm's method instead of in sequence.
+    """
+
+    case: Case
+    epsilon: float | None
+    budget: float | None
+    max_price: float | None
+    delta: float
+    simultaneous: bool
+
+    @property
+    def level(self) -> float:
+        """The level of the first test."""
+        return self.delta / len(self.case.runs) if self.simultaneous else self.delta
+
+    @cached_property
+    def correct(self) -> Array:
+        """Whether the reference is correct, [k]. A missing answer counts as correct, the worst case
+        for a cascade."""
+        correct = correct_alone(self.case.store, self.case.reference, self.case.score)
+        return np.where(self.case.absent, correct.dtype.type(1), correct)
+
+    @cached_property
+    def positive(self) -> Array | None:
+        """The samples of class 1 under F1, bool [k]."""
+        return self.case.store.positives() if self.case.score == F1 else None
+
+    @cached_property
+    def promise(self) -> str:
+        """The bounds of a certified cascade in words."""
+        bounds = []
+        if self.epsilon is not None:
+            parts = self.case.parts
+            groups = "" if None in parts else f" in each of {len(parts)} groups"
+            loss = f"{self.epsilon:.2%} of {describe_score(self.case.score, self.correct)}"
+            bounds.append(f"loses at most {loss} against {self.case.reference}{groups}")
+        if self.budget is not None:
+            bounds.append(f"costs at most {number(self.budget)} a sample")
+            highest = highest_price(self.case.runs, self.max_price)
+            if highest is not None:
+                bounds[-1] += f" (if no input can cost more than {number(highest)})"
+        means = ", as the mean over clusters of what each has in the mean"
+        return " and ".join(bounds) + ("" if self.case.clusters is None else means)
+
+    def table(self) -> pd.DataFrame:
+        """Return a row per tested point. Tests in sequence stop at the first failure."""
+        rows = []
+        judged = self.case.judged
+        for position, (run, differs) in enumerate(zip(self.case.runs, self.case.differs)):
+            by_judge = None
+            if judged is not None:
+                by_judge = replace(self, case=judged).losses(judged.runs[position])
+            rows.append(self.row(run, differs, by_judge))
+            if not self.simultaneous and rows[-1]["p_value"] > self.delta:
+                break
+        table = pd.DataFrame(rows)
+        table["certified"] = rejected(table["p_value"], self.delta, self.simultaneous)
+        return table
+
+    def row(self, run: Run, differs: Array, judged: Array | None) -> dict[str, Any]:
+        """Return the row of a point in the certificate's table.
+
+        differs, bool [k], is True for samples whose labels can matter. judged, int [k], are the
+        losses by the labels of a judge.
+        """
+        row: dict[str, Any] = {
+            "models": run.point.models,
+            "thresholds": run.point.thresholds,
+            "cost": run.point.cost,
+            "cost_here": self.mean(run.sample_costs),
+        }
+        p_values: dict[Any, float] = {}
+        if self.epsilon is not None:
+            losses = self.losses(run)
+            row |= self.observed(run, losses, differs)
+            for name, part in self.case.parts.items():
+                p_values[name] = self.p_value(run, losses, differs, part, judged)
+            if None not in p_values:
+                row["group"] = max(p_values, key=p_values.__getitem__)
+        if self.budget is not None:
+            p_values["cost"] = cost_p_value(
+                run.exit_stage,
+                run.costs,
+                self.budget,
+                self.level,
+                self.max_price,
+                self.case.clusters,
+            )
+        return row | {"p_value": max(p_values.values())}
+
+    def losses(self, run: Run) -> Array:
+        """Return the loss of each sample relative to the reference, [k].
+
+        It is 0 if the cascade's answer is the missing answer of the reference.
+        """
+        counted_as = np.result_type(self.correct, run.correct, np.int8)
+        losses = self.correct.astype(counted_as) - run.correct
+        losses[self.case.absent & answered_by(run, self.case.reference)] = 0
+        return losses
+
+    def mean(self, values: Array) -> float:
+        """Return the mean of values [k] over samples, or over the means of clusters."""
+        return float(cluster_means(values, self.case.clusters).mean())
+
+    def observed(self, run: Run, losses: Array, differs: Array) -> dict[str, float]:
+        """Return the loss and gain of a point relative to the reference."""
+        loss = self.mean(losses)
+        if self.positive is not None:
+            loss = f1(self.correct, self.positive) - f1(run.correct, self.positive)
+        return {
+            "accuracy_loss": loss,
+            "lost": self.mean(np.maximum(losses, 0)),
+            "gained": self.mean(np.maximum(-losses, 0)),
+            "unlabelled": self.mean(differs & ~self.case.is_known),
+        }
+
+    def p_value(
+        self, run: Run, losses: Array, differs: Array, part: Array, judged: Array | None
+    ) -> float:
+        """Return the p-value of a loss of ε or more on the samples ``part``, bool [k]."""
+        epsilon: Any = self.epsilon
+        if is_alone(run.point, self.case.reference):
+            return 0.0
+        if self.positive is not None:
+            correct = run.correct[part]
+            return f1_p_value(self.correct[part], correct, self.positive[part], epsilon, self.level)
+        is_known = self.case.is_known
+        if judged is not None:
+            at = part & differs
+            samples = int(np.count_nonzero(part))
+            return judged_p_value(
+                losses[at], judged[at], is_known[at], samples, epsilon, self.level
+            )
+        clusters = self.case.clusters
+        return loss_p_value(
+            losses[part],
+            differs[part],
+            is_known[part],
+            self.case.in_order,
+            epsilon,
+            self.level,
+            None if clusters is None else clusters[part],
+        )
+
+
+def is_alone(point: Point, reference: str) -> bool:
+    """Return whether a point is the reference. With a custom ensemble its answers may differ."""
+    ensemble = getattr(point.method, "ensemble", None)
+    return point.models == (reference,) and not callable(ensemble)
+
+
+def highest_price(runs: Sequence[Run], max_price: float | None) -> float | None:
+    """Return ``max_price``, or by default the largest cost of all stages for any sample.
+
+    None if costs do not differ between samples. Raise ValueError if a sample costs more than
+    ``max_price``.
+    """
+    by_sample = [run.costs for run in runs if any(map(np.ndim, run.costs))]
+    highest = max((float(np.max(sum(costs))) for costs in by_sample), default=None)
+    if highest is None or max_price is None:
+        return highest
+    if highest > max_price:
+        raise ValueError(
+            f"max_price={max_price:g}, but all stages together cost {highest:g} for one of the "
+            "certification samples: max_price must be an upper bound for any input"
+        )
+    return max_price
+
+
+def describe_score(score: str, correct: Array) -> str:
+    """Return the name of the mean of a score, for correctness [k] that is bool or in [0, 1]."""
+    if score == "top1" and correct.dtype.kind == "f":
+        return "mean score"
+    scored = score_of(score)
+    return scored.title if scored.rank == 1 else f"top-{scored.rank} accuracy"
+
+
+def rejected(p_values: pd.Series, delta: float, simultaneous: bool) -> pd.Series:
+    """Return which null hypotheses are rejected, by rising p-value.
+
+    These are all before the first one that is not rejected. simultaneous: by Holm's method.
+    """
+    rising = p_values.sort_values()
+    left = len(rising) - np.arange(len(rising)) if simultaneous else 1
+    return pd.Series(np.logical_and.accumulate(rising * left <= delta), rising.index)

@@ -1,0 +1,166 @@
+"""The options of the command line, with their help."""
+
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from typing import Any, NoReturn
+
+EXAMPLE = """a table has a row per query and model:
+
+  sample,model,prediction,confidence,cost,label
+  q1,small,yes,0.93,0.2,yes
+  q1,large,yes,0.99,0.9,yes
+  q2,small,no,0.61,0.2,yes
+  …
+
+  cascadelib demo
+  cascadelib certify answers.csv --prediction prediction --label label --epsilon 2% \\
+      --out policy.json
+  cascadelib explore answers.csv --prediction prediction --label label --open
+"""
+COLUMNS = {  # parameters of ScoreTable.from_frame
+    "sample": "column of the queries (default: sample)",
+    "model": "column of the models' names (default: model)",
+    "confidence": "column of the confidences (default: confidence)",
+    "label": "column of the true answers, with --prediction",
+    "prediction": "column of the models' answers, with --label",
+    "correct": "column with True or False, or a grade in [0, 1], of each answer",
+    "normalize": "text: compare answers without case, outer spaces, Unicode forms and .0 of whole "
+    "numbers; exact: as written (default: as written, and near misses are an error)",
+    "encoding": "of a CSV file (default: utf-8)",
+}
+POLICY = {"policy": "file of a policy"}
+TABLE = {
+    "table": "CSV or parquet file, or the folder of a LogitStore",
+    **{f"--{name}": text for name, text in COLUMNS.items()},
+    "--cost": "column with the price of a query (default: cost), or prices as small=1,large=10; of "
+    "a store, the kind of cost (default: macs, if it has them)",
+    "--columns": "columns that a fitted confidence reads (default: confidence)",
+}
+SPLIT = {"--held-out": "another table, or a share of this one (default: 0.5)"}
+CHOICE = {
+    "--n-models": "lengths of cascades (default: 1 2)",
+    "--method": "of any table isotonic_by_label, logistic or auto (default: its confidences "
+    "unchanged); of a store, as in search() (default: max_softmax)",
+    "--expected": "search expected outcomes",
+    "--score": "top1, top<k> or f1 (default: top1)",
+    "--out": "file for the policy (default: none is written)",
+}
+GOALS = {
+    "--budget": "largest mean cost a sample",
+    "--accuracy": "least accuracy",
+    "--loss": "largest loss of accuracy to the best model",
+    "--goal": "max_improvement, match_best or near_best",
+}
+CAUTION = {"--caution": "standard errors inside the goal (default: that of pick(); 0: none)"}
+REFERENCE = {
+    "--reference": "model of the table whose answers are looked up",
+    "--ask": "command that reads ids and prints an answer to each, by line",
+}
+ANSWER = {
+    "--small": "model that answers first (default: the cheapest)",
+    "--epsilon": "largest share of wrong answers",
+    "--recall": "least recall, with --precision",
+    "--precision": "least precision, with --recall",
+    "--positive": "class of --recall and --precision",
+    "--guarantee": "or mean (default: probability)",
+    "--delta": "probability that it fails (default: 5%%)",
+    "--plan": "make 200 calls, and estimate the number of further ones",
+    "--price": "cost of a call (default: not counted)",
+    "--bought": "file that stores answers of the reference (default: none)",
+    "--answers": "CSV file for the answers (default: none is written)",
+    "--out": "file for the policy (default: none is written)",
+}
+GUARANTEE = {
+    "--epsilon": "largest loss of accuracy: 0.01 or 1%%",
+    "--budget": "largest mean cost a sample",
+    "--delta": "probability that the guarantee fails (default: 5%%)",
+    "--reference": "model relative to which losses are measured (default: the most accurate)",
+    "--clusters": "column of what samples share, such as a user: clusters are then the independent "
+    "draws (default: each sample by itself)",
+    "--groups": "column of groups, each of which is certified (default: none)",
+    "--accept": "violated premises that are accepted (default: none)",
+    "--check": "file of a policy that is certified on the full table (default: choose a cascade)",
+}
+PAGE = {
+    "--out": "file for the page (default: explorer.html)",
+    "--open": "open it in a browser",
+}
+DEMO = {"--out": "file for the page (default: a temporary one, opened)"}
+COMMANDS = {
+    "search": (
+        "choose a cascade on one part of a table, measure it on the other",
+        TABLE | SPLIT | CHOICE | CAUTION,
+    ),
+    "certify": (
+        "the cheapest that loses at most epsilon; exit status 1: there is none",
+        TABLE | SPLIT | CHOICE | GUARANTEE,
+    ),
+    "check": (
+        "which columns a table has, which cells are invalid, and the command that certifies",
+        TABLE,
+    ),
+    "answer": (
+        "answer a table by its small model, and call a reference for risky rows",
+        TABLE | ANSWER,
+    ),
+    "evaluate": ("a policy on a table", POLICY | TABLE),
+    "explore": (
+        "write the explorer's page, which needs no server; chosen on one part, checked on the "
+        "other",
+        TABLE | SPLIT | PAGE,
+    ),
+    "demo": ("the explorer of two language models' answers, as one page", DEMO),
+    "show": ("the content of a policy file", POLICY),
+    "warm": ("compile what first searches need, for all later processes", {}),
+}
+EITHER = {"search": GOALS, "answer": REFERENCE}  # options of which exactly one is needed
+
+
+class Parser(ArgumentParser):
+    """An ArgumentParser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Exit with status 2."""
+        self.exit(2, f"{self.prog}: {message}\n")
+
+
+def share(text: str) -> float:
+    """Return a fraction, from a number or a percentage."""
+    return float(text.removesuffix("%")) / 100 if text.endswith("%") else float(text)
+
+
+def parser_of_all(version: str) -> Parser:
+    """Return the parser. ``args.command`` is the name of the command."""
+    parser = Parser(
+        prog="cascadelib",
+        description="From a table of scores to a policy that runs.",
+        epilog=EXAMPLE,
+        formatter_class=RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=version)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, (about, options) in COMMANDS.items():
+        command = commands.add_parser(name, help=about, description=about)
+        add_options(command, options | {"--json": "print JSON"})
+        if name in EITHER:
+            add_options(command.add_mutually_exclusive_group(required=True), EITHER[name])
+        if name == "explore":
+            command.set_defaults(out="explorer.html")
+    return parser
+
+
+def add_options(parser: Any, options: dict[str, str]) -> None:
+    """Add options, with their help, to a parser or a group."""
+    shares = ("--epsilon", "--delta", "--accuracy", "--loss", "--recall", "--precision")
+    kinds: dict[str, dict[str, Any]] = {
+        "--n-models": {"type": int, "nargs": "+", "default": [1, 2]},
+        "--held-out": {"default": "0.5"},
+        "--guarantee": {"default": "probability"},
+        "--check": {"metavar": "POLICY"},
+        **dict.fromkeys(("--columns", "--accept"), {"nargs": "+"}),
+        **dict.fromkeys(("--budget", "--caution", "--price"), {"type": float}),
+        **dict.fromkeys(shares, {"type": share}),
+        **dict.fromkeys(("--expected", "--open", "--json", "--plan"), {"action": "store_true"}),
+    }
+    kinds["--delta"] = {"type": share, "default": "5%"}
+    for flag, text in options.items():
+        parser.add_argument(flag, help=text, **kinds.get(flag, {}))

@@ -1,0 +1,82 @@
+"""Labels, groups and clusters of a certificate are read once, by sample id."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import cascadelib as cl
+from cascadelib import Point, ScoreTable, certify, to_label
+
+
+def test_none_and_nan_are_missing_labels_and_labels_that_no_model_predicts_are_refused():
+    """As labels that no model predicts, None and nan would count as no loss."""
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 2, 1200)
+    said = np.where(rng.random((2, 1200)) < [[0.8], [0.97]], truth, 1 - truth)
+    confidence = np.where(said == truth, 0.9, 0.6) - 0.1 * rng.random((2, 1200))
+    names = ["small", "large"]
+    whole = ScoreTable(said == truth, confidence, [1, 9], names, predictions=said, labels=truth)
+    chosen = whole.take(slice(600, None))
+    table = ScoreTable(None, confidence[:, :600], [1, 9], names, predictions=said[:, :600])
+    front = cl.search(chosen, 2)
+    ids = to_label(table, front)
+    labels = {i: int(truth[int(i)]) for i in ids}
+    every = certify(table, front, 0.02, labels=labels).table
+    assert certify(
+        table, front, 0.02, labels={i: float(label) for i, label in labels.items()}
+    ).table.equals(every)
+    none = certify(table, front, 0.02).table
+    for nothing in (None, np.nan, pd.NA):
+        assert certify(table, front, 0.02, labels=dict.fromkeys(ids, nothing)).table.equals(none)
+    for wrong in ("yes", " 1", 7, -1):
+        with pytest.raises(ValueError, match="no model predicts '|' for ' 1' at sample"):
+            certify(table, front, 0.02, labels=labels | {ids[0]: wrong})
+
+
+def text_case():
+    """Return a point, an unlabelled table of text answers, and the ids to label."""
+    rng = np.random.default_rng(0)
+    said = np.array(["yes", "no"])[rng.integers(0, 2, (2, 400))]
+    confidence = rng.random((2, 400))
+    ids = [f"q{i}" for i in range(400)]
+    unlabelled = ScoreTable(None, confidence, [1, 5], "ab", ids, said)
+    point = Point(("a", "b"), (0.9,), (0.1, 0.9), 0.5, 5.0, 1.0, cost_kind="cost")
+    return point, unlabelled, to_label(unlabelled, point, "b").tolist()
+
+
+def test_a_label_in_order_that_no_model_predicts_counts_as_wrong_for_both():
+    point, unlabelled, ids = text_case()
+    labels = {sample: "maybe" if i % 3 == 0 else "yes" for i, sample in enumerate(ids)}
+    row = certify(
+        unlabelled, [point], 0.2, reference="b", labels=labels, labels_in_order=True
+    ).table.iloc[0]
+    assert row["lost"] + row["gained"] == pytest.approx(
+        sum(label == "yes" for label in labels.values()) / 400
+    )
+    with pytest.raises(ValueError, match="no model predicts 'maybe'"):
+        certify(unlabelled, [point], 0.2, reference="b", labels=labels)
+
+
+@pytest.mark.parametrize("spelling", ["Yes", "no ", "other"])
+def test_labels_in_order_in_another_spelling_are_refused(spelling):
+    point, unlabelled, ids = text_case()
+    some = dict.fromkeys(ids, "yes") | {ids[0]: spelling}
+    message = "no model predicts" if spelling == "other" else "differ from their label only in"
+    for labels in (dict.fromkeys(ids, spelling), *([some] if spelling != "other" else [])):
+        with pytest.raises(ValueError, match=message):
+            certify(unlabelled, [point], 0.2, reference="b", labels=labels, labels_in_order=True)
+
+
+def test_labels_in_order_and_f1_have_no_clusters():
+    rng = np.random.default_rng(0)
+    predictions = rng.integers(0, 2, (2, 40)).astype(str)
+    table = cl.ScoreTable(
+        None, rng.random((2, 40)), [1, 8], "ab", predictions=predictions, labels=predictions[1]
+    )
+    point = Point(("a", "b"), (0.5,), cost_kind="cost")
+    for score, options in (("f1", {}), ("top1", {"labels_in_order": True, "labels": {}})):
+        with pytest.raises(ValueError, match="F1 is not a mean over clusters"):
+            one = replace(point, score=score)
+            certify(table, one, 0.1, reference="b", clusters=range(40), **options)
