@@ -294,11 +294,16 @@ def origin_of(source: Any) -> Origin:
 
 
 def _numbered_labels(labels: Any, classes: tuple[str, ...] | None) -> tuple[Array, Any]:
-    """Return labels as int64 [k] and the classes, or raise ValueError if one is not a class."""
+    """Return labels as int64 [k], and the classes, which labels as text may give."""
     listed = np.asarray(labels).tolist()
     if listed and all(isinstance(label, str) for label in listed):
         classes = classes or tuple(filter(None, sorted({*listed})))
         labels = [classes.index(validate_choice(label, classes, "label")) for label in listed]
+    return _checked_numbers(labels, classes), classes
+
+
+def _checked_numbers(labels: Any, classes: tuple[str, ...] | None) -> Array:
+    """Return labels as int64 [k], or raise ValueError if one is not a class."""
     values = np.asarray(refuse_masked(labels, "labels"))
     if values.ndim != 1 or values.dtype.kind not in "iu" and values.size:
         raise ValueError(
@@ -314,7 +319,7 @@ def _numbered_labels(labels: Any, classes: tuple[str, ...] | None) -> tuple[Arra
             f"label {values[outside[0]]} of sample {outside[0]} is {bound} "
             f"({len(outside)} such labels)"
         )
-    return values.astype(np.int64), classes
+    return values.astype(np.int64)
 
 
 def _checked_ids(sample_ids: Any, count: int) -> Array:
