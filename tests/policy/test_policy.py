@@ -239,3 +239,12 @@ def test_a_policy_chosen_on_a_part_of_a_table_is_saved_with_the_samples_of_that_
         == len(Policy.load(tmp_path / "policy.json").point.selected_on)
         == 200
     )
+
+
+@pytest.mark.filterwarnings("error")
+def test_confidences_beyond_float32_are_saved_without_a_warning(tmp_path):
+    table = scored()
+    large = ScoreTable(table.correct, table.confidence * 1e300, table.cost, table.names)
+    point = pick(search(large, 2), "max_improvement")
+    Policy.from_point(point, large).save(tmp_path / "p.json")
+    assert Policy.load(tmp_path / "p.json").thresholds == point.thresholds
