@@ -1,10 +1,8 @@
 """A monitor: counts, expected next to measured figures, drift without labels, failures, restarts
 and replayed logs."""
 
-import asyncio
 import importlib.util
 import json
-import random
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,8 +12,7 @@ import pandas as pd
 import pytest
 from bundled_cascade import IMAGES, POINT, SMALL, TEST, VAL
 from deciding import decide
-from virtual_time import run
-from watched_policy import WATCHED, ask
+from watched_policy import WATCHED, ask, record_of
 
 from cascadelib import (
     Cascade,
@@ -23,7 +20,6 @@ from cascadelib import (
     Point,
     Policy,
     ScoreTable,
-    datasets,
     evaluate,
     pick,
     search,
@@ -31,11 +27,9 @@ from cascadelib import (
 from cascadelib.policy import pieces_of
 from cascadelib.policy.cascade_file import point_for_file
 from cascadelib.policy.confidence_summary import summary
-from cascadelib.serve import AuditRecord, DriftSignal, Monitor, Record, Service, read_log
+from cascadelib.serve import AuditRecord, DriftSignal, Monitor, Service
 from cascadelib.serve.counts import Pending
 from cascadelib.serve.monitor import BETS, evidence_of
-from tools.deployed import same_decisions
-from tools.elsewhere import decide_elsewhere
 from tools.monitored import drift_table
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
@@ -168,20 +162,6 @@ def test_drift_needs_something_to_expect():
         Monitor(Cascade.from_point(POINT)).drift()
 
 
-def test_texts_of_the_bundled_zoo():
-    val, test = (LogitStore(f"data/reviews/{split}") for split in ("val", "test"))
-    point = pick(
-        search(val.select(["bag_of_words", "electra_h32_l1", "electra_h64_l1"]), 2), "match_best"
-    )
-    cascade = Cascade.from_point(point, store=val)
-    assert cascade.differences == ()
-    sentences = datasets.reviews("test").batch(0, 200)
-    counts = same_decisions(
-        test.take(slice(0, 200)), point, cascade.run(pieces_of(list(sentences), 64))
-    )
-    assert counts["other"] == 0 and counts["near"] <= 1
-
-
 def test_streams_are_watched_one_by_one():
     cascade, _ = monitored()
     table = drift_table(
@@ -191,15 +171,6 @@ def test_streams_are_watched_one_by_one():
     rates = cascade(255 - IMAGES).exit_stage == 0
     assert table.loc["other", "exit_rate"] == pytest.approx(rates.mean(), abs=0.01)
     assert (table["exit_rate_expected"] == cascade.point.expected.exit_rates[0].value).all()
-
-
-def test_a_fresh_process_decides_alike(tmp_path):
-    cascade = Cascade.from_point(POINT, store=VAL)
-    cascade.save(tmp_path / "cascade.json")
-    there = decide_elsewhere(tmp_path / "cascade.json", IMAGES[:100])
-    here = cascade(IMAGES[:100])
-    assert there.predictions.tolist() == here.predictions.tolist()
-    assert there.exit_stage.tolist() == here.exit_stage.tolist()
 
 
 def test_monitoring_goes_on_after_a_restart_as_if_there_had_been_none(tmp_path):
@@ -342,106 +313,6 @@ def test_repeated_inputs_raise_no_alarm_if_their_ids_repeat():
             if is_known:
                 assert report.tests["inputs"][0] == 1500 and monitor.inputs == 6000
     assert alarms[True] <= 2 and alarms[False] >= 5
-
-
-def record_of(name, confidences, failures=None, **fields):
-    """The record of an input that reached a stage per confidence."""
-    reached = len(confidences)
-    failures = failures or ["none"] * reached
-    lists = (["yes"] * reached, confidences, failures, [1.0] * reached, [0.1] * reached)
-    return Record(name, "yes", "ab"[reached - 1], failures[-1], reached - 1, *lists, **fields)
-
-
-def logged(count, seed=0, audit=0.3):
-    """The log of a service with faults: records in the order of decisions, and audits."""
-    rng = random.Random(seed)
-
-    def model(low, high):
-        async def call(inputs):
-            await asyncio.sleep(rng.uniform(low, high))
-            if rng.random() < 0.1:
-                raise OSError("reset")
-            return ["yes"] * len(inputs), [(each * 37 % 100) / 100 for each in inputs], 1.0
-
-        return call
-
-    log = []
-
-    async def main():
-        monitor = Monitor(WATCHED)
-        monitor.on_decision = monitor.on_audit = log.append
-        options = {"batch_size": 1, "concurrency": 64, "on_error": "next", "audit": audit}
-        service = Service(WATCHED, [model(0.1, 0.2), model(1, 2)], monitor=monitor, **options)
-
-        async def later(number):
-            await asyncio.sleep(number / 50)
-            await service.decide(number, f"{number % (count - 20)}")
-
-        await asyncio.gather(*map(later, range(count)))
-        await service.end()
-        return monitor
-
-    return run(main()), log
-
-
-def figures(monitor):
-    """Everything that a monitor reports, but the seconds that depend on the machine."""
-    drop = ["model_seconds"]
-    return {
-        "loss": monitor.loss(0.02).to_dict(),
-        "drift": monitor.drift().tests.to_dict(),
-        "table": monitor.table.drop(columns=drop).to_dict(),
-        "failing": monitor.failing().to_dict(),
-        "cost": monitor.cost().to_dict(),
-        "to_label": monitor.to_label().to_dict(),
-        "sums": [monitor.audit_cost, monitor.came, monitor.audit_failures],
-    }
-
-
-def test_a_killed_process_that_replays_its_log_equals_one_that_was_not_killed(tmp_path):
-    """The state is older than the log. Its lines are observed again, all of them, twice, and in
-    several orders."""
-    never_killed, log = logged(600)
-    expected = figures(never_killed)
-    assert never_killed.audit_failures > 5 and expected["sums"][1] == 600
-    assert {each.repeat for each in log if isinstance(each, Record)} == {0, 1}
-    lines = [each.to_json() + "\n" for each in log]
-    for saved_at in (0, 250, 500):
-        before = Monitor(WATCHED)
-        before.observe(read_log(lines[:saved_at]))
-        before.save(tmp_path / "state.json")
-        killed = Monitor.load(tmp_path / "state.json")
-        for _ in range(2):
-            killed.observe(read_log([*lines, '{"id": "cut off']))
-        found = figures(killed)
-        if saved_at:  # confidences of later inputs precede those of inputs under way at the kill
-            found["drift"], expected["drift"] = None, None
-        assert repr(found) == repr(expected)
-
-
-def test_another_engine_that_observes_the_same_records_monitors_alike():
-    service, log = logged(400, seed=1)
-    other = Monitor(WATCHED)
-    other.observe(log)
-    assert repr(figures(other)) == repr(figures(service))
-
-
-def test_confidences_enter_the_drift_signal_in_the_order_of_arrival():
-    """Inputs of low confidence are decided last, which is no drift."""
-    rng = np.random.default_rng(3)
-    monitor = Monitor(WATCHED)
-    values = rng.random(1000).tolist()
-    first, _ = monitor.enter(1000)
-    records = [
-        record_of(number, [value] if value >= 0.5 else [value, None], number=first + number)
-        for number, value in enumerate(values)
-    ]
-    for record in sorted(records, key=lambda record: record.stage):
-        monitor.decide(record)
-    in_order = Monitor(WATCHED)
-    in_order.observe(records)
-    pd.testing.assert_frame_equal(monitor.drift().tests, in_order.drift().tests)
-    assert not monitor.drift().alarm
 
 
 def outage(failures, good):
