@@ -69,7 +69,7 @@ def test_counts_and_rates():
 
 
 @pytest.mark.parametrize("metric", ["max_softmax", "entropy"])
-def test_drift_is_seen_without_labels_and_its_absence_too(metric):
+def test_drift_is_detected_without_labels(metric):
     cascade, monitor = monitored(metric)
     monitor.observe(cascade.run(pieces_of(IMAGES, 100)))
     assert not monitor.drift().alarm
@@ -79,9 +79,8 @@ def test_drift_is_seen_without_labels_and_its_absence_too(metric):
     assert report.alarm and monitor.drift().tests.equals(report.tests)
 
 
-def test_drift_is_that_of_the_signal_and_broken_inputs_say_nothing_of_it():
-    """Asked often or once, in pieces or at once: the capital that whole arrays of stored
-    confidences give."""
+def test_drift_equals_that_of_the_signal_and_skips_inputs_that_failed():
+    """The capital does not depend on the number of looks or on batches."""
     rest = TEST.take(slice(600, None))
     cascade = Cascade.from_point(POINT, store=VAL, held_out=rest)
     monitor = Monitor(cascade)
@@ -106,7 +105,7 @@ def test_decisions_of_a_run_are_counted_as_those_of_a_service():
     pd.testing.assert_frame_equal(other.drift().tests, monitor.drift().tests, rtol=0.01)
 
 
-def test_a_drift_report_says_whether_its_reference_was_seen():
+def test_a_drift_report_states_whether_its_reference_was_held_out():
     nameless = LogitStore.from_arrays(
         TEST.labels,
         {name: TEST.logits(name) for name in SMALL},
@@ -142,7 +141,7 @@ def test_totals_of_eight_threads_add_up():
     assert all(table["exit_rate"].sum() == pytest.approx(1) for table in tables)
 
 
-def test_a_last_model_without_confidences_says_nothing_of_drift():
+def test_a_last_model_without_confidences_raises_no_alarm():
     rng = np.random.default_rng(0)
     table = ScoreTable(np.ones((2, 2000), bool), rng.random((2, 2000)), [1, 5], ["a", "b"])
     point = Point(("a", "b"), (0.5,), (0.5, 0.5), 1.0, 1.0, 1.0, cost_kind="cost")
@@ -157,12 +156,12 @@ def test_a_last_model_without_confidences_says_nothing_of_drift():
     assert report.tests["inputs"].tolist() == [1000, 0] and not report.alarm
 
 
-def test_drift_needs_something_to_expect():
+def test_drift_needs_expectations():
     with pytest.raises(ValueError, match="nothing is expected"):
         Monitor(Cascade.from_point(POINT)).drift()
 
 
-def test_streams_are_watched_one_by_one():
+def test_streams_are_monitored_separately():
     cascade, _ = monitored()
     table = drift_table(
         cascade, {"same": pieces_of(IMAGES, 100), "other": pieces_of(255 - IMAGES, 100)}
@@ -173,7 +172,7 @@ def test_streams_are_watched_one_by_one():
     assert (table["exit_rate_expected"] == cascade.point.expected.exit_rates[0].value).all()
 
 
-def test_monitoring_goes_on_after_a_restart_as_if_there_had_been_none(tmp_path):
+def test_restarts_change_no_figure(tmp_path):
     path = tmp_path / "monitor.json"
     never = Monitor(WATCHED)
     restarted = Monitor(WATCHED)
@@ -215,7 +214,7 @@ def test_workers_are_counted_together():
     }
 
 
-def test_what_cannot_be_merged_is_refused():
+def test_states_of_other_cascades_or_with_equal_ids_are_not_merged():
     one = Monitor(WATCHED)
     other = Monitor(WATCHED)
     ask(one, 0, 100)
@@ -230,7 +229,7 @@ def test_what_cannot_be_merged_is_refused():
         Service(another, [len, len], monitor=one)
 
 
-def test_what_cannot_be_saved_or_read_is_refused(tmp_path):
+def test_damaged_files_and_predictions_that_are_not_json_are_refused(tmp_path):
     path = tmp_path / "monitor.json"
     monitor = Monitor(WATCHED)
     ask(monitor, 0, 100)
@@ -248,8 +247,8 @@ def test_what_cannot_be_saved_or_read_is_refused(tmp_path):
 
 
 def alarms_of_workers(streams, workers, restarts, alpha):
-    """How many of so many services alarm, each of so many workers that are restarted so often,
-    whose inputs are drawn as the reference was; they are asked after each piece of 20 inputs."""
+    """Return the number of services that alarm, on inputs drawn as the reference. The services are
+    read after each 20 inputs."""
     alarms = 0
     for seed in range(streams):
         rng = np.random.default_rng(seed)
@@ -270,13 +269,13 @@ def alarms_of_workers(streams, workers, restarts, alpha):
     return alarms
 
 
-def test_alarms_are_as_rare_as_promised_over_all_workers_and_restarts():
-    """10 workers of 50 lives each; the promise is at most 20%."""
+def test_false_alarms_are_as_rare_as_stated_over_all_workers_and_restarts():
+    """10 workers with 50 restarts each, at 20%."""
     assert alarms_of_workers(10, workers=10, restarts=50, alpha=0.2) <= 5
 
 
-def test_many_streams_at_once_have_the_capitals_of_one_by_one():
-    """What ``benchmarks/run.py alarms`` counts, beside signals that are restarted all the time."""
+def test_the_benchmark_computes_the_capitals_of_the_signal():
+    """``benchmarks/run.py alarms`` relative to signals that are restarted after each piece."""
     rng = np.random.default_rng(0)
     capitals = []
     bins = []
@@ -316,7 +315,7 @@ def test_repeated_inputs_raise_no_alarm_if_their_ids_repeat():
 
 
 def outage(failures, good):
-    """A monitor after so many calls of a model that succeeded, then of failures."""
+    """Return a monitor after a number of successful calls, then failures."""
     monitor = Monitor(WATCHED)
     monitor.local.sums["failed"][0, 0] = good
     monitor.local.latest[0].extend([0] * min(good, 1024) + failures)

@@ -118,7 +118,7 @@ def test_another_engine_that_observes_the_same_records_monitors_alike():
 
 
 def test_confidences_enter_the_drift_signal_in_the_order_of_arrival():
-    """Inputs of low confidence are decided last, which is no drift."""
+    """Inputs of low confidence are decided last, which is not drift."""
     rng = np.random.default_rng(3)
     monitor = Monitor(WATCHED)
     values = rng.random(1000).tolist()

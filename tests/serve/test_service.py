@@ -166,7 +166,7 @@ def test_an_error_stops_its_callers_and_carries_the_decisions_so_far():
 
 
 def test_a_failed_batch_is_not_called_again_input_by_input():
-    """The statuses of a timeout, an exception in place of an answer, and a nan confidence."""
+    """The statuses of a timeout, an exception instead of an answer, and a nan confidence."""
     seen = []
 
     async def small(rows):

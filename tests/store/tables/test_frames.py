@@ -166,7 +166,7 @@ def frames_of_text(draw):
     return pd.DataFrame(draw(st.permutations(rows)), columns=names, dtype=object)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(frames_of_text(), st.sampled_from(["\n", "\r\n"]), st.sampled_from(["", "\ufeff"]))
 def test_csv_parquet_and_frames_give_the_same_table(tmp_path_factory, frame, end, mark):
     folder = tmp_path_factory.mktemp("hostile")
