@@ -15,7 +15,7 @@ import torch
 from ..checks import CLASSES, brief, check_count, error_context, items_of
 from ..evaluation.point import Point
 from ..methods.confidence_metrics import metric_of
-from ..methods.ensembles import Output
+from ..methods.ensembles import EnsembleOutput
 from ..methods.fitted import CONFIDENCE, value_columns
 from ..methods.thresholds import convert_units
 from ..zoo.batches import concatenate_batches, count_samples, map_parts, take_rows
@@ -66,7 +66,7 @@ class Batch:
     rows: np.ndarray
     inputs: Any
     kind: Any
-    output: Output | None = None
+    output: EnsembleOutput | None = None
 
     def __len__(self) -> int:
         return len(self.rows)

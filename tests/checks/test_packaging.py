@@ -353,30 +353,6 @@ def test_scores_become_a_policy_with_the_core_only(chosen):
 
 
 SCORES = """
-import sys, numpy as np, cascadelib as cl
-rng = np.random.default_rng(0)
-right = rng.random(4000) < [[0.7], [0.8], [0.9]]  # all find the same samples difficult
-confidence = np.where(right, 0.5, 0.2) + 0.5 * rng.random(right.shape)
-scores = cl.ScoreTable(right, confidence, [1, 5, 30], ["s", "m", "l"])
-front = cl.search(scores.take(slice(0, None, 3)), n_models=(1, 2, 3), cost="cost")
-point = cl.pick(front, "match_best", caution=0)
-held_out = cl.evaluate(scores.take(slice(1, None, 3)), point)
-certificate = cl.certify(scores.take(slice(2, None, 3)), front, epsilon=0.03)
-policy = cl.Policy.from_point(certificate.point, scores)
-policy.save("policy.json")
-assert cl.Policy.load("policy.json") == policy and held_out.cost < 30
-heavy = {"torch", "torchvision", "timm", "transformers", "datasets", "fvcore"}
-heavy |= {"plotly", "ipywidgets", "PIL"}
-print(cl.__version__, *certificate.point.models, heavy & set(sys.modules))
-"""
-
-
-def test_scores_to_a_policy_on_the_core_alone(thin, tmp_path):
-    said = alone(thin, FROM_SCORES, tmp_path).split()
-    assert said[0] == PROJECT["version"] and said[-2] in ("m", "l") and said[-1] == "set()"
-
-
-SCORES = """
 import numpy as np, pandas as pd
 rng = np.random.default_rng(0)
 correct = rng.random(3000) < [[0.8], [0.95]]  # the large model is correct if the small one is
@@ -467,10 +443,12 @@ def test_every_block_of_the_readme_and_of_the_first_steps_runs(thin, tmp_path):
 
 LACKING = """
 import os, cascadelib as cl
+from cascadelib.files import located
 for folder in (None, "nowhere", os.environ["CASCADELIB_DATA"]):
     os.environ.pop("CASCADELIB_DATA", None)
     os.environ |= {"CASCADELIB_DATA": folder} if folder else {}
     try:
+        located("data/reviews")
         print(len(cl.LogitStore("data/fashion-mnist/val")))
     except FileNotFoundError as error:
         print(error)
@@ -480,7 +458,7 @@ for folder in (None, "nowhere", os.environ["CASCADELIB_DATA"]):
 def test_bundled_data_is_found_by_an_environment_variable(thin, tmp_path):
     found = alone(thin, LACKING, tmp_path, CASCADELIB_DATA=str(ROOT / "data")).splitlines()
     assert "set CASCADELIB_DATA to a folder" in found[0]
-    assert "nowhere/fashion-mnist/val" in found[1] and found[2] == "10000"
+    assert "nowhere/reviews" in found[1] and found[2] == "10000"
 
 
 OWN_MODULES = """

@@ -48,7 +48,7 @@ def test_a_flipped_bit_of_a_header_or_manifest_is_an_error_or_changes_nothing(st
     rng = np.random.default_rng(5)
     for path, size in spans.items():
         content = path.read_bytes()
-        for bit in rng.choice(8 * size, 400, replace=False):
+        for bit in rng.choice(8 * size, 150, replace=False):
             data = bytearray(content)
             data[bit // 8] ^= 1 << (bit % 8)
             path.write_bytes(data)
@@ -285,11 +285,11 @@ def test_threads_share_a_store_that_grows(store, in_memory):
         cl.LogitStore.from_arrays(LABELS, logits, macs={"a": 10, "b": 20}) if in_memory else store
     )
     versions = [np.random.default_rng(i).normal(size=(40, 4)).astype(np.float32) for i in range(9)]
-    end = time.monotonic() + 1.5
+    end = time.monotonic() + 0.8
     old = sys.getswitchinterval()
 
     def add(number):
-        for i in range(200 if in_memory else 20):
+        for i in range(60 if in_memory else 20):
             shared.add(f"m{number}-{i}", LOGITS["a"], macs=30 + number)
             shared.add("shared", versions[i % 9], macs=1 + i % 9, note=i % 9, replace=True)
 
@@ -326,7 +326,7 @@ def test_threads_share_a_store_that_grows(store, in_memory):
     finally:
         sys.setswitchinterval(old)
     orders = [shared.metadata(name)["order"] for name in shared.models.index]
-    assert len({*orders}) == len(orders) == 2 + 3 * (200 if in_memory else 20) + 1
+    assert len({*orders}) == len(orders) == 2 + 3 * (60 if in_memory else 20) + 1
     part = shared.take([0, 1])
     shared.add("late", LOGITS["a"], macs=1)
     assert "late" in shared.models.index and "late" not in part.models.index
@@ -418,13 +418,15 @@ def check_half_changed(folder):
     )
 
 
-FAULTS = [(kind, False) for kind in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, errno.ENOSPC)]
+FAULTS = [(kind, False) for kind in (signal.SIGKILL, signal.SIGINT, errno.ENOSPC)]
 
 
 @pytest.mark.parametrize(
     ("kind", "after"), [*FAULTS, (errno.ENOSPC, True)]
 )  # a signal after one call is before the next
-def test_a_fault_at_any_call_of_a_writer_loses_nothing(tmp_path, kind, after):
+def test_a_fault_at_any_call_of_a_writer_loses_nothing(store, tmp_path, kind, after, monkeypatch):
+    monkeypatch.setattr(os, "fsync", lambda handle: None)  # waits for the disk
+
     def act(*path):
         if isinstance(kind, signal.Signals):
             os.kill(os.getpid(), kind)
@@ -436,12 +438,9 @@ def test_a_fault_at_any_call_of_a_writer_loses_nothing(tmp_path, kind, after):
     while not finished:
         number += 1
         folder = tmp_path / str(number)
-        store = cl.LogitStore.create(folder, LABELS)
-        store.add("a", LOGITS["a"], macs=10)
-        store.add("b", LOGITS["b"], macs=20)
+        shutil.copytree(store.path, folder)
         if not (child := os.fork()):
             with pytest.MonkeyPatch.context() as patch:
-                signal.signal(signal.SIGTERM, signal.SIG_DFL)
                 made = at_call(number, act, patch, after)
                 try:
                     change(folder)

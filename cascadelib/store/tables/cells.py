@@ -189,7 +189,7 @@ def values_of(cells: Cells) -> dict[str, Any]:
         "correct": None,
         "confidence": confidence,
         "names": tuple(cells.text["model"].texts),
-        "origin": Origin.from_labels(np.zeros(len(cells.samples), np.int64), cells.samples),
+        "origin": Origin(np.zeros(len(cells.samples), np.int64), cells.samples),  # distinct ids
         "predictions": cells.values("prediction") if has_predictions else None,
         "columns": checked_columns(columns, confidence.shape),
         "answered": cells.row_at >= 0,
