@@ -217,7 +217,8 @@ class Origin:
                 return None
             numbers = [column for column in columns if column.dtype.kind == "f"]
             found += numbers[: -(-MOST_COLUMNS // len(names))]
-        return np.array(found[:MOST_COLUMNS], CONFIDENCE) if found else None
+        with np.errstate(over="ignore"):  # numbers beyond float32 are compared as infinite
+            return np.array(found[:MOST_COLUMNS], CONFIDENCE) if found else None
 
     def confidences(self, models: Iterable[str]) -> Array | None:
         """Return :meth:`columns` of at most MOST_CONTENTS random samples, also from a file."""
