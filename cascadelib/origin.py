@@ -217,7 +217,8 @@ class Origin:
                 return None
             numbers = [column for column in columns if column.dtype.kind == "f"]
             found += numbers[: -(-MOST_COLUMNS // len(names))]
-        return np.array(found[:MOST_COLUMNS], CONFIDENCE) if found else None
+        with np.errstate(over="ignore"):  # numbers beyond float32 are compared as infinite
+            return np.array(found[:MOST_COLUMNS], CONFIDENCE) if found else None
 
     def confidences(self, models: Iterable[str]) -> Array | None:
         """Return :meth:`columns` of at most MOST_CONTENTS random samples, also from a file."""
@@ -294,11 +295,16 @@ def origin_of(source: Any) -> Origin:
 
 
 def _numbered_labels(labels: Any, classes: tuple[str, ...] | None) -> tuple[Array, Any]:
-    """Return labels as int64 [k] and the classes, or raise ValueError if one is not a class."""
+    """Return labels as int64 [k], and the classes, which labels as text may give."""
     listed = np.asarray(labels).tolist()
     if listed and all(isinstance(label, str) for label in listed):
         classes = classes or tuple(filter(None, sorted({*listed})))
         labels = [classes.index(validate_choice(label, classes, "label")) for label in listed]
+    return _checked_numbers(labels, classes), classes
+
+
+def _checked_numbers(labels: Any, classes: tuple[str, ...] | None) -> Array:
+    """Return labels as int64 [k], or raise ValueError if one is not a class."""
     values = np.asarray(refuse_masked(labels, "labels"))
     if values.ndim != 1 or values.dtype.kind not in "iu" and values.size:
         raise ValueError(
@@ -314,7 +320,7 @@ def _numbered_labels(labels: Any, classes: tuple[str, ...] | None) -> tuple[Arra
             f"label {values[outside[0]]} of sample {outside[0]} is {bound} "
             f"({len(outside)} such labels)"
         )
-    return values.astype(np.int64), classes
+    return values.astype(np.int64)
 
 
 def _checked_ids(sample_ids: Any, count: int) -> Array:

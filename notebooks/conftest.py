@@ -1,17 +1,21 @@
-"""Under nbval all notebooks but 08 run without cascadelib.serve: its import fails there."""
+"""Settings of the notebooks under nbval: their ledger goes into build/quick, and only notebook 08
+can import cascadelib.serve."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-WITHOUT_SERVE = Path(__file__).resolve().parents[1] / "tests" / "notebooks" / "without_serve"
+ROOT = Path(__file__).resolve().parents[1]
+WITHOUT_SERVE = ROOT / "tests" / "notebooks" / "without_serve"
+LEDGER = ROOT / "build" / "quick" / "ledger"  # build/ledger is for full runs
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
-    """Set the path while the kernel of a notebook starts, not for later tests of the process."""
+    """Set variables while the kernel of a notebook starts, not for later tests of the process."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CASCADELIB_LEDGER", str(LEDGER))
         if not item.path.name.startswith("08"):
             patch.setenv("PYTHONPATH", str(WITHOUT_SERVE))
         return (yield)

@@ -1,5 +1,4 @@
-"""Fixtures that several test files share: a browser, and a small notebook of the kind that
-``notebooks/`` holds."""
+"""Fixtures shared by all tests: a browser, and a function that writes a small notebook."""
 
 import re
 import signal
@@ -17,50 +16,41 @@ OPTIONAL = set(
     "nbconvert nbformat papermill plotly pooch prometheus_client psutil setuptools skimage "
     "sklearn timm torch torchmetrics torchvision transformers uvicorn yaml".split()
 )
-# Quiet on the network, and able to run as root in a container.
+# Without background requests, and for root in a container.
 BROWSER_FLAGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync"
 ).split()
 
-# What pages say on the console that is not ours, by whose it is; anything else fails the test.
-NOT_OURS = {
-    "what JupyterLab looks for on a network that is not there": (
-        r"ERR_(NAME_NOT_RESOLVED|INTERNET|PROXY)"
-    ),
-    "files that the servers of Jupyter do without": r"status of 404 .*http://127\.0\.0\.1",
-    "commands that Notebook 7 looks for in vain": "not registered",
-    "JupyterLab, whose debugger is asked while a page closes": "restore the debugger state",
+# Messages of other packages on the console of a page, by their source. Any other fails the test.
+FOREIGN_MESSAGES = {
+    "JupyterLab without a network": r"ERR_(NAME_NOT_RESOLVED|INTERNET|PROXY)",
+    "files that the servers of Jupyter lack": r"status of 404 .*http://127\.0\.0\.1",
+    "commands that Notebook 7 lacks": "not registered",
+    "JupyterLab's debugger on a page that closes": "restore the debugger state",
 }
 
-
-# The files that take longest, the longest first: they are begun first, so that none of them is what
-# one worker still runs while the others have nothing left.
-LONGEST = (
-    "test_kernels.py",
-    "test_parameters.py",
-    "test_packaging.py",
-    "test_paper_preset.py",
-    "test_explorer.py",
-    "test_run_notebooks.py",
-    "test_extraction_kill.py",
-    "test_extraction.py",
-    "test_docs.py",
-    "test_p_values.py",
-    "test_uncertainty.py",
-    "04_metrics_comparison.ipynb",
-)
+# The slowest files start first, so that no worker runs one of them when the others are finished.
+SLOWEST = (
+    "test_damage.py 08_deployment.ipynb 07_calibration.ipynb test_sklearn.py test_table_files.py "
+    "04_metrics_comparison.ipynb test_monitor.py test_few_labels.py test_soak.py 10_ledger.ipynb "
+    "test_members.py 03_three_model_cascades.ipynb test_logit_store.py "
+    "02_two_model_cascades.ipynb test_cascade.py test_http.py test_parameters.py test_packaging.py "
+    "test_docs.py"
+).split()
 
 
 def pytest_configure():
-    """A shell's background job (``make test &``) ignores Ctrl-C and hands that down: tests that
-    interrupt themselves or a child need Python's handler."""
+    """Restore Python's handler of SIGINT, which a background job (``make test &``) ignores.
+
+    Some tests interrupt themselves or a child.
+    """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class Module(pytest.Module):
-    """A test file, skipped if a package that it imports is not installed: the core needs few."""
+    """A test file, skipped if it imports a package of the extras that is not installed."""
 
     def _getobj(self):
         try:
@@ -77,15 +67,17 @@ def pytest_pycollect_makemodule(module_path, parent):
 
 
 def pytest_collection_modifyitems(items):
-    """Files in the order in which they are best begun; the tests of a file stay as they are."""
-    places = {name: place for place, name in enumerate(LONGEST)}
+    """Sort the slowest files first. The order within a file stays."""
+    places = {name: place for place, name in enumerate(SLOWEST)}
     items.sort(key=lambda item: places.get(item.path.name, len(places)))
 
 
 @pytest.fixture(scope="module")
 def browser():
-    """A headless Chromium under playwright, for one file of tests: its event loop would be in the
-    way of others. The test is skipped where there is none."""
+    """A headless Chromium under playwright, or a skipped test.
+
+    One file shares it. In others its event loop would interfere.
+    """
     path = find_browser()
     if path is None:
         pytest.skip(
@@ -94,17 +86,18 @@ def browser():
     playwright = pytest.importorskip("playwright.sync_api")
     with playwright.sync_playwright() as driver:
         chromium = driver.chromium.launch(executable_path=path, args=BROWSER_FLAGS)
-        chromium.heard = []
+        chromium.messages = []
         open_context = chromium.new_context
 
         def new_context(**options):
             context = open_context(**options)
-            context.on("weberror", lambda error: chromium.heard.append(str(error.error)))
-            context.on("console", lambda said: hear(said) if said.type == "error" else None)
+            context.on("weberror", lambda error: chromium.messages.append(str(error.error)))
+            context.on("console", record)
             return context
 
-        def hear(said):
-            chromium.heard.append(f"{said.text} {said.location['url']}")
+        def record(message):
+            if message.type == "error":
+                chromium.messages.append(f"{message.text} {message.location['url']}")
 
         chromium.new_context = new_context
         chromium.new_page = lambda **options: new_context(**options).new_page()
@@ -114,13 +107,14 @@ def browser():
 
 @pytest.fixture(autouse=True)
 def no_error_on_the_console(request):
-    """In whatever a test does in a browser."""
+    """Fail a test whose pages log an error."""
     yield
     if "browser" in request.fixturenames:
-        chromium = request.getfixturevalue("browser")
-        said = [t for t in chromium.heard if not re.search("|".join(NOT_OURS.values()), t)]
-        chromium.heard[:] = []
-        assert said == []
+        messages = request.getfixturevalue("browser").messages
+        foreign = "|".join(FOREIGN_MESSAGES.values())
+        ours = [text for text in messages if not re.search(foreign, text)]
+        messages.clear()
+        assert ours == []
 
 
 @pytest.fixture
@@ -133,9 +127,7 @@ def page(browser):
 
 @pytest.fixture
 def write_notebook():
-    """Function (path, code cells) → path: a notebook with a question, a parameters cell and these
-    cells."""
-
+    """Function (path, code cells) → path of a notebook with a question, parameters and cells."""
     nbformat = pytest.importorskip("nbformat")
 
     def write(path, *cells):
@@ -143,11 +135,8 @@ def write_notebook():
         code = [nbformat.v4.new_code_cell(cell) for cell in cells]
         question = nbformat.v4.new_markdown_cell("# A page\n\nIs 0.5% *enough*? The rest explains.")
         nb = nbformat.v4.new_notebook(cells=[question, parameters, *code])
-        nb.metadata["kernelspec"] = {
-            "name": "python3",
-            "display_name": "Python 3",
-            "language": "python",
-        }
+        kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+        nb.metadata["kernelspec"] = kernel
         path.parent.mkdir(parents=True, exist_ok=True)
         nbformat.write(nb, path)
         return path
@@ -157,5 +146,5 @@ def write_notebook():
 
 @pytest.fixture
 def offline(monkeypatch):
-    """No Hub, as where there is no network."""
+    """A machine without a network: the Hub cannot be reached."""
     monkeypatch.setattr("cascadelib.hub.is_reachable", lambda: False)

@@ -42,7 +42,7 @@ from cascadelib.serve import Monitor, Record, Service, read_log
 
 WORKERS = 4
 CALLERS = 16  # of each worker
-EVERY = 400  # one input in so many has each kind of fault
+EVERY = 400  # one input in 400 has each kind of fault
 AUDIT = 0.2
 LABEL_SECONDS = 2.0  # until a label arrives
 ALPHA = 0.01
@@ -194,7 +194,7 @@ def soak_in_virtual_time(seconds, folder):
 
 
 async def slowest_answer(address):
-    """Return the seconds of the slowest answer to all callers at once."""
+    """Return the seconds of the slowest answer to all callers."""
 
     async def caller(client, first):
         started = time.monotonic()

@@ -1,5 +1,4 @@
-"""The faces: the same names for Python and for editors, also where there are only compiled
-files."""
+"""Subpackages offer the same names to Python and to editors, also from compiled files."""
 
 import ast
 import compileall
@@ -39,18 +38,22 @@ def test_editors_and_python_see_the_same_names():
         _ = cascadelib.absent
 
 
-@pytest.mark.parametrize("zipped", [False, True], ids=["folder", "zip"])
-def test_a_package_of_compiled_files_has_the_same_face(zipped, tmp_path):
-    package = tmp_path / "only" / "cascadelib"
-    shutil.copytree(
-        ROOT / "cascadelib", package, ignore=shutil.ignore_patterns("__pycache__", "*.nbi")
-    )
-    compileall.compile_dir(package, legacy=True, quiet=1, stripdir=tmp_path)
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory):
+    """A folder with the package as compiled files only."""
+    folder = tmp_path_factory.mktemp("only")
+    package = folder / "cascadelib"
+    skipped = shutil.ignore_patterns("__pycache__", "*.nbi")
+    shutil.copytree(ROOT / "cascadelib", package, ignore=skipped)
+    compileall.compile_dir(package, legacy=True, quiet=1, stripdir=folder)
     for source in package.rglob("*.py"):
         source.unlink()
-    path = tmp_path / "only"
-    if zipped:
-        path = shutil.make_archive(tmp_path / "face", "zip", path)
+    return folder
+
+
+@pytest.mark.parametrize("zipped", [False, True], ids=["folder", "zip"])
+def test_a_package_of_compiled_files_has_the_same_names(zipped, compiled, tmp_path):
+    path = shutil.make_archive(tmp_path / "package", "zip", compiled) if zipped else compiled
     environment = os.environ | {"PYTHONPATH": str(path)}
     command = [sys.executable, "-W", "ignore", "-c", SHOWN]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)

@@ -396,7 +396,7 @@ runpy.run_module("cascadelib", run_name="__main__")
 """
 
 
-@pytest.mark.parametrize("module", ["numpy", "pandas", "cascadelib.fronts", "cascadelib.files"])
+@pytest.mark.parametrize("module", ["numpy", "cascadelib.fronts"])
 def test_an_interrupt_during_imports_is_one_line(folder, module):
     command = ["certify", str(folder / "t.csv"), *NAMED, "--epsilon", "5%"]
     ended = subprocess.run(

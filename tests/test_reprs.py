@@ -7,7 +7,7 @@ import pytest
 import cascadelib as cl
 
 MOST = 2000  # characters
-SAMPLES = 3000
+SAMPLES = 600
 MODELS = 120
 CLASSES = 300
 

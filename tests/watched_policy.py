@@ -5,6 +5,7 @@ from deciding import decided
 from virtual_time import run
 
 from cascadelib import Point, Policy, ScoreTable
+from cascadelib.serve import Record
 
 TABLE = ScoreTable(
     np.ones((2, 1000), bool), np.random.default_rng(9).random((2, 1000)), [1, 5], ["a", "b"]
@@ -29,3 +30,11 @@ def ask(monitor, first, count, ids=None, shift=0.0):
 
     options = {"batch_size": count, "monitor": monitor, "audit": 0.5}
     run(decided(WATCHED, [small, large], range(first, first + count), ids, **options))
+
+
+def record_of(name, confidences, failures=None, **fields):
+    """The record of an input that reached a stage per confidence."""
+    reached = len(confidences)
+    failures = failures or ["none"] * reached
+    lists = (["yes"] * reached, confidences, failures, [1.0] * reached, [0.1] * reached)
+    return Record(name, "yes", "ab"[reached - 1], failures[-1], reached - 1, *lists, **fields)

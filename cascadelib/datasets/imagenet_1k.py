@@ -12,7 +12,7 @@ from timm.data import ImageNetInfo
 
 from ..hub import check_reachable
 from .images import (
-    Item,
+    HubImage,
     Photographs,
     check_folder,
     image_folder,
@@ -347,6 +347,6 @@ def hub_images(name: str, split: str = "validation", revision: str | None = None
     if isinstance(data.features[image], hub_datasets.Image):
         # ``datasets`` would let Pillow read any format, also those that start other programs.
         data = data.cast_column(image, hub_datasets.Image(decode=False))
-    items = tuple(Item(data, row, image) for row in range(len(data)))
+    items = tuple(HubImage(data, row, image) for row in range(len(data)))
     classes = getattr(data.features[label], "names", None)
     return Photographs(items, np.asarray(data[label]), None, classes, Path(name).name, split)

@@ -83,7 +83,7 @@ def decode_image(file: Any, mode: str = "RGB") -> Image.Image:
 
 
 @dataclass(frozen=True)
-class Item:
+class HubImage:
     """Image in column ``key`` and ``row`` of a data set of the Hub, in any form."""
 
     data: Any
@@ -164,7 +164,7 @@ class Photographs(Labelled):
     <Photographs: 2 images>
     """
 
-    inputs: tuple[File | Item, ...]
+    inputs: tuple[File | HubImage, ...]
     word = "images"
 
     def batch(self, start: int, stop: int) -> list[Image.Image]:

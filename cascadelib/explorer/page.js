@@ -16,7 +16,7 @@ const ACKNOWLEDGED = 4 // seconds within which a kernel acknowledges a request
 const BUSY_POLLS = 4 // consecutive polls in which a kernel is busy, before controls are disabled
 const POLL = 400 // milliseconds between two polls of the kernel
 const ENDED = ["starting", "restarting", "autorestarting", "terminating", "dead"] // after a widget was shown
-const FRONT_POINTS = 300 // of a front on the held-out split
+const FRONT_SAMPLES = 3e6 // evaluations of samples for a front on the held-out split
 const SVG = "http://www.w3.org/2000/svg"
 
 // Words
@@ -350,7 +350,7 @@ class View {
   measureFront(front) {
     this.measured ??= new WeakMap()
     if (!this.measured.has(front)) {
-      const every = Math.ceil(front.rows.length / FRONT_POINTS)
+      const every = Math.ceil(front.rows.length * this.split.samples / FRONT_SAMPLES)
       const points = this.pack.splits.length === 1 ?
         front.rows.map((row, i) => ({ row, cost: front.cost[i], accuracy: front.accuracy[i] })) :
         this.measure(front.rows.filter((_, i) => i % every === 0 || i === front.rows.length - 1))

@@ -326,8 +326,8 @@ def _finish_input(
 ) -> Any:
     """Compute a transform's input from the uploaded cuts of a batch."""
     cut = uploaded[cuts.index(_find_cut(transform))]
-    if hasattr(transform, "finished"):
-        cut = transform.finished(cut)
+    if hasattr(transform, "normalize"):
+        cut = transform.normalize(cut)
     return upload_batch(cut, device.upload)
 
 

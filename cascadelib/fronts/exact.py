@@ -140,7 +140,7 @@ def search_arrays(
     n_models : int or tuple of int
         Length of the cascades, see :func:`search_outcomes`.
     **options
-        tolerance, time_limit and executor, as for :func:`search_outcomes`.
+        Options of :func:`search_outcomes`: tolerance, time_limit and executor.
 
     Returns
     -------

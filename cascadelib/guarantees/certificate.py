@@ -259,6 +259,7 @@ def certify(
     Returns
     -------
     Certificate
+        The certified cascades, the cheapest of them as ``point``, and the p-values of all.
 
     Raises
     ------

@@ -18,8 +18,8 @@ from ..stages import Outcome, Stage, StageFunction
 from .confidence_metrics import BLOCK_ROWS, Metric, map_blocks, predict_rows, rank_classes, softmax
 
 
-class Output(NamedTuple):
-    """Output of a running cascade for N samples.
+class EnsembleOutput(NamedTuple):
+    """EnsembleOutput of a running cascade for N samples.
 
     guesses: int64 [N, g], best class first (−1: none yet). confidence: float64 [N], higher = more
     confident (nan: none yet). memory: state of the ensemble for the next models. It is a sum
@@ -32,11 +32,11 @@ class Output(NamedTuple):
     memory: Any = None
     seen: Any = None
 
-    def take(self, rows: Array) -> "Output":
+    def take(self, rows: Array) -> "EnsembleOutput":
         """Select samples by rows int [n] or a mask [N]."""
-        return Output._make(None if part is None else part[rows] for part in self)
+        return EnsembleOutput._make(None if part is None else part[rows] for part in self)
 
-    def where(self, rows: Array, other: "Output") -> "Output":
+    def where(self, rows: Array, other: "EnsembleOutput") -> "EnsembleOutput":
         """Replace the samples in a mask [N] by those of ``other``."""
         parts: list[Any] = []
         for part, others in zip(self, other, strict=True):
@@ -44,10 +44,10 @@ class Output(NamedTuple):
                 mask = rows.reshape(-1, *[1] * (part.ndim - 1))
                 part = np.where(mask, others, part)
             parts.append(part)
-        return Output(*parts)
+        return EnsembleOutput(*parts)
 
     @classmethod
-    def joined(cls, outputs: Any) -> "Output":
+    def joined(cls, outputs: Any) -> "EnsembleOutput":
         """Concatenate outputs."""
         columns = zip(*outputs, strict=True)
         return cls._make(None if part[0] is None else np.concatenate(part) for part in columns)
@@ -73,9 +73,9 @@ class Ensemble:
         """
         return lambda prefix: split.single_outcome(prefix[-1])
 
-    def empty_output(self, samples: int, classes: int, models: int, guesses: int) -> Output:
-        """Return the :class:`Output` before the first model."""
-        return Output(
+    def empty_output(self, samples: int, classes: int, models: int, guesses: int) -> EnsembleOutput:
+        """Return the :class:`EnsembleOutput` before the first model."""
+        return EnsembleOutput(
             np.full((samples, guesses), -1),
             np.full(samples, np.nan),
             *self.memory(samples, classes, models),
@@ -86,10 +86,10 @@ class Ensemble:
         return ()
 
     def add_model(
-        self, metric: Metric, temperature: float, logits: Array, before: Output, stage: int
-    ) -> Output:
-        """Return the :class:`Output` after a stage's model. Its logits [N, classes] are finite."""
-        return Output(*predict_rows(logits, metric, temperature, before.guesses.shape[1]))
+        self, metric: Metric, temperature: float, logits: Array, before: EnsembleOutput, stage: int
+    ) -> EnsembleOutput:
+        """Return the output after a stage's model, which has finite logits [N, classes]."""
+        return EnsembleOutput(*predict_rows(logits, metric, temperature, before.guesses.shape[1]))
 
 
 class MostConfident(Ensemble):
@@ -112,8 +112,8 @@ class MostConfident(Ensemble):
         return stage
 
     def add_model(
-        self, metric: Metric, temperature: float, logits: Array, before: Output, stage: int
-    ) -> Output:
+        self, metric: Metric, temperature: float, logits: Array, before: EnsembleOutput, stage: int
+    ) -> EnsembleOutput:
         output = super().add_model(metric, temperature, logits, before, stage)
         return output.where(before.confidence >= output.confidence, before)  # false before any
 
@@ -134,8 +134,8 @@ class Mean(Ensemble):
         return np.zeros((samples, classes)), np.zeros(samples)
 
     def add_model(
-        self, metric: Metric, temperature: float, logits: Array, before: Output, stage: int
-    ) -> Output:
+        self, metric: Metric, temperature: float, logits: Array, before: EnsembleOutput, stage: int
+    ) -> EnsembleOutput:
         scaled = (
             softmax(logits, temperature)
             if self.of_softmax
@@ -151,7 +151,9 @@ class Mean(Ensemble):
                 return single
         mean = total / seen[:, None]
         confidence = metric.of_softmax(mean) if self.of_softmax else predict_rows(mean, metric)[1]
-        output = Output(rank_classes(total, before.guesses.shape[1]), confidence, total, seen)
+        output = EnsembleOutput(
+            rank_classes(total, before.guesses.shape[1]), confidence, total, seen
+        )
         return output.where(first, single) if first.any() else output
 
 
@@ -166,8 +168,8 @@ class StoredOutputs(Ensemble):
     combine: Any
 
     def add_model(
-        self, metric: Metric, temperature: float, logits: Array, before: Output, stage: int
-    ) -> Output:
+        self, metric: Metric, temperature: float, logits: Array, before: EnsembleOutput, stage: int
+    ) -> EnsembleOutput:
         memory = before.memory.copy()
         guesses = before.guesses.copy()
         confidence = before.confidence.copy()
@@ -177,7 +179,7 @@ class StoredOutputs(Ensemble):
             rows = (has_output == members).all(axis=1)
             parts = memory[rows][:, members].swapaxes(0, 1)
             guesses[rows], confidence[rows] = self.combine(metric, parts, guesses.shape[1])
-        return Output(guesses, confidence, memory)
+        return EnsembleOutput(guesses, confidence, memory)
 
 
 class Vote(StoredOutputs):
@@ -334,7 +336,8 @@ class MeanStage(Stage):
 
     def prepare(self, correct: Iterable[tuple], confidence: Iterable[tuple]) -> None:
         """Compute correctness and confidence of the prefixes that are not computed yet."""
-        correct, confidence = {*correct}, {*confidence}
+        correct = {*correct}
+        confidence = {*confidence}
         for prefix in (correct | confidence) - self._confidence.keys():
             if len(prefix) == 1:
                 single, self._confidence[prefix] = self.split.single_outcome(prefix[0])

@@ -72,7 +72,8 @@ def expected_correct(correct: Array, scores: Array, last: int) -> Array:
     outcomes = np.asarray(correct, np.float64)
     if outcomes.min() == outcomes.max():
         return outcomes
-    singles, output = scores[:-1], scores[-1]
+    singles = scores[:-1]
+    output = scores[-1]
     parts = [np.ones(len(output)), output, output**2, singles.mean(0), singles.min(0)]
     columns = np.column_stack([*parts, *np.delete(singles, last, axis=0)])
     penalty = np.full(columns.shape[1], PENALTY)

@@ -349,7 +349,7 @@ READING = Lock()
 CACHE: WeakKeyDictionary = WeakKeyDictionary()
 
 
-def cached(store: Any, name: str, what: Any, compute: Callable[[], Any]) -> Any:
+def cache_result(store: Any, name: str, what: Any, compute: Callable[[], Any]) -> Any:
     """Return compute() from the cache of a store, which is per version of a model."""
     values = CACHE.setdefault(store, {})
     key = (name, store.version(name), what)
@@ -372,15 +372,15 @@ def cached_confidence(store: Any, name: str, metric: Any, temperature: float) ->
         if rule.of_sums is None:
             return rule.from_logits(store.logits(name), temperature)
         compute_sums = partial(sums, store.logits(name), temperature)
-        return rule.of_sums(cached(store, name, ("sums", temperature), compute_sums))
+        return rule.of_sums(cache_result(store, name, ("sums", temperature), compute_sums))
 
-    return cached(store, name, (rule, temperature), compute)
+    return cache_result(store, name, (rule, temperature), compute)
 
 
 def cached_temperature(store: Any, name: str) -> float:
     """Return the temperature of one model, fitted on a LogitStore."""
     labels = store.origin.required_labels
-    return cached(
+    return cache_result(
         store, name, "temperature", lambda: fit_temperature(store.logits(name), labels, name)
     )
 

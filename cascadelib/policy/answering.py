@@ -265,7 +265,8 @@ def answer_table(
 
     Returns
     -------
-    AnsweredTable, or CallPlan with ``plan=True``
+    AnsweredTable or CallPlan
+        The answers of all rows, or with ``plan=True`` the probable number of calls.
 
     Raises
     ------
@@ -278,6 +279,14 @@ def answer_table(
     --------
     certify : Certify a cascade of two or more models.
     ladder : Choose candidate cascades from few labels.
+
+    References
+    ----------
+    docs/guarantees.md has the argument. Shares that are left of a source, whatever the order:
+    J. W. Tukey, 1947, "Non-parametric estimation II: statistically equivalent blocks and tolerance
+    regions", Annals of Mathematical Statistics 18; D. A. S. Fraser, 1951, "Sequentially determined
+    statistically equivalent blocks", the same 22. The mean: A. N. Angelopoulos et al., 2024,
+    "Conformal risk control", ICLR.
 
     Examples
     --------
@@ -297,14 +306,6 @@ def answer_table(
     >>> result = cl.answer_table(table, ask, recall=0.95, precision=0.9, positive="yes")
     >>> bool((truth[result.answers == "yes"] == "yes").mean() >= 0.9)
     True
-
-    References
-    ----------
-    docs/guarantees.md has the argument. Shares that are left of a source, whatever the order:
-    J. W. Tukey, 1947, "Non-parametric estimation II: statistically equivalent blocks and tolerance
-    regions", Annals of Mathematical Statistics 18; D. A. S. Fraser, 1951, "Sequentially determined
-    statistically equivalent blocks", the same 22. The mean: A. N. Angelopoulos et al., 2024,
-    "Conformal risk control", ICLR.
     """
     confidence, predictions = read_single_model(table)
     refuse_repeated_ids(table)

@@ -15,11 +15,10 @@ import torch
 from ..checks import CLASSES, brief, check_count, error_context, items_of
 from ..evaluation.point import Point
 from ..methods.confidence_metrics import metric_of
-from ..methods.ensembles import Output
+from ..methods.ensembles import EnsembleOutput
 from ..methods.fitted import CONFIDENCE, value_columns
 from ..methods.thresholds import convert_units
 from ..zoo.batches import concatenate_batches, count_samples, map_parts, take_rows
-from .batches import enqueue, next_batch
 from .cascade_file import point_for_file
 from .decisions import MALFORMED, Answer, Decisions, empty_decisions
 from .members import Member, check_classes, check_pinned, kind_of, members_of
@@ -67,7 +66,7 @@ class Batch:
     rows: np.ndarray
     inputs: Any
     kind: Any
-    output: Output | None = None
+    output: EnsembleOutput | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -335,8 +334,8 @@ class Cascade(torch.nn.Module):
         try:
             for batch in batches:
                 run.enter(batch)
-                run.decide_full_batches()
-            run.decide_the_rest()
+                run.decide_queued(run.together)
+            run.decide_queued(1)
         except BaseException as error:
             with suppress(Exception):  # a class may refuse attributes
                 error.decided = run.result()  # type: ignore[attr-defined]
@@ -416,18 +415,12 @@ class CascadeRun:
             more = max(len(batch), len(self.decisions))
             self.decisions = self.decisions.joined(self.empty(more))
         if len(batch):
-            enqueue(self.waiting[0], batch, self.together)
+            self.waiting[0].append(batch)
 
-    def decide_full_batches(self) -> None:
-        """Run each model whose queue has enough samples."""
+    def decide_queued(self, least: int) -> None:
+        """Run each model while at least this many samples are queued, the first model first."""
         for stage, waiting in enumerate(self.waiting):
-            while sum(map(len, waiting)) >= self.together:
-                self.decide(stage, next_batch(waiting, self.together))
-
-    def decide_the_rest(self) -> None:
-        """Run the models on all queued samples, the first model first."""
-        for stage, waiting in enumerate(self.waiting):
-            while waiting:
+            while sum(map(len, waiting)) >= least:
                 self.decide(stage, next_batch(waiting, self.together))
 
     def decide(self, stage: int, batch: Batch) -> None:
@@ -452,6 +445,22 @@ class CascadeRun:
         if self.samples < len(decisions):
             decisions = decisions.take(slice(self.samples))
         return replace(decisions, ids=np.arange(self.samples))
+
+
+def next_batch(waiting: deque, size: int) -> Any:
+    """Take at most ``size`` inputs of one kind from the head of a queue."""
+    batch = waiting.popleft()
+    others = []
+    count = len(batch)
+    while waiting and count < size and waiting[0].kind == batch.kind:
+        others.append(waiting.popleft())
+        count += len(others[-1])
+    if others:
+        batch = batch.joined(others)
+    if count > size:
+        waiting.appendleft(batch.take(slice(size, None)))
+        batch = batch.take(slice(size))
+    return batch
 
 
 def logits_of(member: Member, batch: Batch, size: int) -> np.ndarray:

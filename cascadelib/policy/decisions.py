@@ -21,8 +21,6 @@ from ..scoring import most_given as most_given
 FAILURES = ("none", "timeout", "error", "malformed", "unknown label")
 TIMEOUT, ERROR, MALFORMED, UNKNOWN = range(1, 5)
 ANY = (-np.inf, np.inf)
-DRAWN = 1  # an input to audit
-REPEATED = 2  # an input that repeats a key
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,7 +17,7 @@ from types import NoneType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from ..checks import CLASSES, brief, check_count, error_context, fits, validate_choice
-from ..evaluation.point import Expected, OrderStatistics, Point
+from ..evaluation.point import Expected, Point
 from ..files import digest_of, parse_json_object, read_json
 from ..methods.fitted import Fitted, describe_fits, fitted_from_json
 from ..methods.method import Method
@@ -446,16 +446,12 @@ def check_expected(expected: Expected, models: int) -> None:
     """Raise ValueError unless the expectations have one entry per model, of bounded size."""
     if {len(expected.exit_rates), len(expected.confidences)} != {models}:
         raise ValueError(f"exit rates and confidences are needed of {models} models")
-    if not all(map(is_ordered, expected.confidences)):
-        raise ValueError(
-            "'expected': confidences must rise, with a count and a tie each, of at most "
-            f"{MOST_SAMPLES} samples"
-        )
-
-
-def is_ordered(stage: OrderStatistics) -> bool:
-    """Return whether values rise, ties included, with a positive count each."""
-    order = [*zip(stage.values, stage.ties)]
-    has_parts = len(stage.values) == len(stage.ties) == len(stage.counts)
-    is_counted = min(stage.counts, default=1) >= 1 and sum(stage.counts) <= MOST_SAMPLES
-    return has_parts and is_counted and sorted(order) == order
+    for stage in expected.confidences:
+        order = [*zip(stage.values, stage.ties)]
+        has_parts = len(stage.values) == len(stage.ties) == len(stage.counts)
+        is_counted = min(stage.counts, default=1) >= 1 and sum(stage.counts) <= MOST_SAMPLES
+        if not (has_parts and is_counted and sorted(order) == order):
+            raise ValueError(
+                "'expected': confidences must rise, with a count and a tie each, of at most "
+                f"{MOST_SAMPLES} samples"
+            )

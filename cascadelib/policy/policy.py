@@ -354,9 +354,17 @@ class Policy:
                 deferred = [run.ask(stage, rows[start : start + size]) for start in starts]
                 rows = np.concatenate([rows[:0], *deferred])
         except BaseException as error:
-            run.attach_decided(error)
+            decisions.undecide()
+            with suppress(Exception):  # a class may refuse attributes
+                error.decided = decisions  # type: ignore[attr-defined]
             raise
-        run.warn_of_failures()
+        for stage, fault in run.faults.items():
+            text = (
+                f"{self.models[stage]!r} failed for {decisions.broken[stage]} inputs: "
+                "they were deferred to the next model, or kept their answer "
+                f"({type(fault).__name__}: {fault})"
+            )
+            warnings.warn(text, RuntimeWarning, stacklevel=2)
         return decisions
 
 
@@ -401,19 +409,3 @@ class CallRun:
         self.decisions.seconds[rows, stage] = seconds
         left = self.decisions.write(self.point, stage, rows, read)
         return rows[~left]
-
-    def attach_decided(self, error: BaseException) -> None:
-        """Attach the decisions so far to an exception."""
-        self.decisions.undecide()
-        with suppress(Exception):  # a class may refuse attributes
-            error.decided = self.decisions  # type: ignore[attr-defined]
-
-    def warn_of_failures(self) -> None:
-        """Warn about each model that failed."""
-        for stage, error in self.faults.items():
-            text = (
-                f"{self.point.models[stage]!r} failed for {self.decisions.broken[stage]} inputs: "
-                "they were deferred to the next model, or kept their answer "
-                f"({type(error).__name__}: {error})"
-            )
-            warnings.warn(text, RuntimeWarning, stacklevel=3)

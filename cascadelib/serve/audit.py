@@ -174,14 +174,16 @@ class Audit:
             error_now = error / ((start + 1) * (start + 2))
             low, high = bound_loss(total, error)
             now_low, now_high = bound_loss(now, error_now)
-            first, counts, share = 0, total, error
-            if low > epsilon:  # permanent: only current inputs can still help
-                first, counts, share = start, now, error_now
+            # If the loss since the start is too large, only current inputs can still help.
+            is_late = low > epsilon
+            counts = now if is_late else total
+            share = error_now if is_late else error
             least = bisect_left(
                 range(counts["open"] + 1),
                 True,
                 key=lambda gained: upper_bound(counts, share, gained) <= epsilon,
             )
+            first = start if is_late else 0
             useful = (name for _, name, pending in self._disagreements() if pending.window >= first)
             label_first = list(islice(useful, min(least, MAX_LISTED)))
         labelled = sum(total[name] for name in VERDICTS)

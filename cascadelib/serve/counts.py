@@ -109,8 +109,8 @@ class Counts:
         sizes = {"n": models, "k": len(FAILURES), "2": 2}
         sums: dict[str, Any] = {}
         for name, letters in SUMS.items():
-            shape = [sizes[letter] for letter in letters]
-            sums[name] = np.zeros(shape, np.int64 if name in WHOLE else float) if shape else 0
+            kind = np.int64 if name in WHOLE else np.float64
+            sums[name] = np.zeros([sizes[letter] for letter in letters], kind) if letters else 0
         return cls(sums, signal, [deque(maxlen=CALL_WINDOW) for _ in range(models)])
 
     def count_repeats(self, record: Record, is_new: bool) -> bool:

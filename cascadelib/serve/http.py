@@ -87,7 +87,7 @@ def check_form(batch: Any, example: np.ndarray | None) -> None:
         raise ValueError(f"samples of {needed} are needed, not of {found}")
 
 
-def answers_of(decisions: Any) -> dict[str, list]:
+def json_answers(decisions: Any) -> dict[str, list]:
     """Return lists with one value per sample, for JSON."""
     confidence = decisions.confidence.tolist()
     return {
@@ -178,7 +178,7 @@ def application(
                 raise ValueError(
                     f"{len(batch)} samples in one request; at most {service.queue} are taken"
                 )
-            answers = answers_of(await service.decide_many(batch))
+            answers = json_answers(await service.decide_many(batch))
         except ValueError as error:
             raise fastapi.HTTPException(422, str(error)) from None
         except Overloaded as error:

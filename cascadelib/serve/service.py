@@ -28,7 +28,7 @@ from ..policy.policy import Policy
 from .models import Functions, Members
 from .monitor import Monitor
 from .records import AuditRecord, Record, decisions_of
-from .stages import LOG, Caller, DeadlineExceeded, Item, Overloaded, Rules, Stage
+from .stages import LOG, Caller, DeadlineExceeded, ModelQueue, Overloaded, QueuedInput, Rules
 
 
 class Service:
@@ -168,7 +168,7 @@ class Service:
             expectation = Expectation.of(labels, confidence_range)
             self.models = Functions(policy.in_use, calls, reference, expectation)
         self.free = max(options[1]) if is_cascade else math.inf  # calls of all models
-        self.stages = [Stage(*each) for each in zip(self.models.names, *options)]
+        self.stages = [ModelQueue(*each) for each in zip(self.models.names, *options)]
         self.undecided = 0
         self.audits = 0
         self.refused = 0
@@ -296,7 +296,7 @@ class Service:
             record = Record(number if names is None else names[place], number=number)
             record.audited = is_drawn
             record.policy = rules.checksum
-            caller.items.append(Item(record, rules, kind, source, now, until, caller))
+            caller.items.append(QueuedInput(record, rules, kind, source, now, until, caller))
         if count:
             self.undecided += count
             self.idle.clear()
@@ -336,7 +336,7 @@ class Service:
                 self._finish(item)
         return fault
 
-    def _queue(self, item: Item, number: int) -> None:
+    def _queue(self, item: QueuedInput, number: int) -> None:
         """Queue an item for a model. Calls start in the next iteration of the loop."""
         if number != item.stage:
             item.retries = 0
@@ -370,7 +370,7 @@ class Service:
                     for item in items:
                         self._settle(item, ERROR, error, None, None, 0.0, 0.0)
 
-    async def _call(self, stage: Stage, items: list[Item]) -> None:
+    async def _call(self, stage: ModelQueue, items: list[QueuedInput]) -> None:
         """Call a model on a batch. Its inputs exit, are deferred, or fail."""
         loop = asyncio.get_running_loop()
         started = loop.time()
@@ -401,7 +401,7 @@ class Service:
                 item.source = source
             self._take_answer(stage, items, read, loop.time() - started)
 
-    def _end_call(self, stage: Stage, has_failed: bool) -> None:
+    def _end_call(self, stage: ModelQueue, has_failed: bool) -> None:
         """Let another call start. Only the calls of functions stop after failures."""
         stage.free += 1
         self.free += 1
@@ -410,7 +410,9 @@ class Service:
         if any(each.queue for each in self.stages):
             self._schedule()
 
-    def _take_answer(self, stage: Stage, items: list[Item], answer: Answer, seconds: float) -> None:
+    def _take_answer(
+        self, stage: ModelQueue, items: list[QueuedInput], answer: Answer, seconds: float
+    ) -> None:
         """Settle a batch by the answer of a model."""
         point = items[0].rules.point
         number = min(items[0].stage, self.last)
@@ -431,7 +433,7 @@ class Service:
 
     def _settle(
         self,
-        item: Item,
+        item: QueuedInput,
         kind: int,
         error: BaseException | None,
         prediction: Any,
@@ -463,7 +465,7 @@ class Service:
             else:
                 self._queue(item, item.stage + 1)
 
-    def _finish(self, item: Item, error: BaseException | None = None) -> None:
+    def _finish(self, item: QueuedInput, error: BaseException | None = None) -> None:
         """End the way of an item. An error is raised for its caller."""
         caller = item.caller
         assert caller is not None
@@ -482,7 +484,7 @@ class Service:
                 caller.answered.set_result(None)
         self._check_idle()
 
-    def _audit(self, item: Item) -> None:
+    def _audit(self, item: QueuedInput) -> None:
         """Queue an input for the reference, unless the reference has answered."""
         record = item.record
         number = len(self.stages) - 1
@@ -497,7 +499,7 @@ class Service:
             until = asyncio.get_running_loop().time() + self.deadline
             self._queue(replace(item, caller=None, is_done=False, until=until), number)
 
-    def _resolve(self, item: Item, record: AuditRecord) -> None:
+    def _resolve(self, item: QueuedInput, record: AuditRecord) -> None:
         """Record the reference's answer for an audited input."""
         item.is_done = True
         self.audits -= 1

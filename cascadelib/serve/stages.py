@@ -61,7 +61,7 @@ class Rules:
 
 
 @dataclass(eq=False, slots=True)
-class Item:
+class QueuedInput:
     """An input on its way through the models, or in the audit, where it has no caller."""
 
     record: Record
@@ -82,13 +82,13 @@ class Caller:
     """A caller that waits for the decisions of its items."""
 
     answered: asyncio.Future
-    items: list[Item]
+    items: list[QueuedInput]
     undecided: int
     until: float | None
 
 
 @dataclass(eq=False)
-class Stage:
+class ModelQueue:
     """The queue of a model.
 
     Parameters
@@ -108,16 +108,16 @@ class Stage:
     free: int
     timeout: float | None
     retries: int
-    queue: deque[Item] = field(default_factory=deque)
+    queue: deque[QueuedInput] = field(default_factory=deque)
     retry_tokens: float = MAX_RETRY_TOKENS
     failed_share: float = 0.0
     next_probe: float = 0.0
     last_fault: str = ""
     logged: set[str] = field(default_factory=set)
 
-    def take(self) -> list[Item]:
+    def take(self) -> list[QueuedInput]:
         """Remove and return a batch of one kind and one policy. Retried inputs run alone."""
-        items: list[Item] = []
+        items: list[QueuedInput] = []
         while self.queue and len(items) < self.size:
             item = self.queue[0]
             first = items[0] if items else item
@@ -162,7 +162,7 @@ class Stage:
             self.logged.add(text)
             LOG.warning("model %r failed for %d inputs: %s", self.name, inputs, text)
 
-    def retry_delay(self, item: Item) -> float | None:
+    def retry_delay(self, item: QueuedInput) -> float | None:
         """Return seconds until a failed item is retried, or None if it is not retried."""
         delay = RETRY_SECONDS * 2**item.retries * random.uniform(0.5, 1.5)
         is_allowed = item.retries < self.retries and self.retry_tokens >= 1 and not self.is_open

@@ -41,18 +41,13 @@ def encoded_metadata(key: str, value: Any) -> str:
     """Return metadata as the text of a header: JSON, or a string unchanged if it is not JSON."""
     try:
         key.encode()
-        text = json.dumps(value, default=_plain)
+        text = json.dumps(value, default=lambda value: value.tolist())  # of NumPy
         given = value if isinstance(value, str) else text
         return given if decoded_metadata(given) is given else text
     except (TypeError, AttributeError, ValueError, RecursionError):
         raise ValueError(
             f"metadata {key!r} must be text, a number, or a list or table of these; or {UNUSABLE}"
         ) from None
-
-
-def _plain(value: Any) -> Any:
-    """Convert a NumPy number or array to Python numbers or lists."""
-    return value.item() if isinstance(value, np.generic) else value.tolist()
 
 
 def decoded_metadata(text: str) -> Any:

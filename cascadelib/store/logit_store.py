@@ -508,7 +508,7 @@ class LogitStore:
             probabilities = True
         output = checked_logits(name, logits, sample_ids, self.origin, dtype)
         if probabilities:
-            output = checked_probabilities(name, output, normalise)
+            output = checked_probabilities(name, output, normalise, self.origin)
         top1, top5 = accuracies_of(output, self.origin)
         kind = "probabilities" if probabilities else "logits"
         with ADDING:

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
-from zipfile import ZipFile
 
 import numpy as np
 
@@ -28,7 +27,7 @@ from ..origin import Origin
 FORMAT = "cascadelib logits 2"
 MANIFEST = "manifest.json"
 LABELS = "labels.npz"
-BYTES_PER_SAMPLE = 2**14  # largest share of a sample in labels.npz, also unpacked
+BYTES_PER_SAMPLE = 2**14  # largest share of a sample in labels.npz
 
 
 @dataclass(frozen=True)
@@ -142,10 +141,6 @@ def read_labels(folder: Path, manifest: Manifest) -> Origin:
         with open_regular_file(path, BYTES_PER_SAMPLE * (64 + manifest.samples)) as file:
             if hashlib.file_digest(file, "sha256").hexdigest() != manifest.labels_sha256:
                 raise ValueError(f"not the file that {MANIFEST} lists (SHA-256)")
-            with ZipFile(file) as archive:
-                unpacked = sum(member.file_size for member in archive.infolist())
-            if unpacked > BYTES_PER_SAMPLE * (64 + manifest.samples):
-                raise ValueError(f"unpacks to {unpacked} bytes for {manifest.samples} samples")
             file.seek(0)
             arrays = np.load(file, allow_pickle=False)
             labels = Origin.from_labels(

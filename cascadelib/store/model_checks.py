@@ -60,33 +60,26 @@ def checked_logits(
     if sample_ids is not None:
         with error_context(what):
             labels.check_same(sample_ids)
-    _check_labels_within(what, values.shape[1], labels)
+    if labels.values is not None:
+        outside = labels.values >= values.shape[1]
+        refuse_rows(name, outside, f"has a label beyond the {values.shape[1]} classes", labels)
     with np.errstate(over="ignore"):  # overflow gives inf, which is refused below
         values = values.astype(stored_as, copy=False)
-    bad = np.flatnonzero(~np.isfinite(values).all(1))
-    if len(bad):
-        row = bad[0]
-        raise ValueError(
-            f"{what}: row {row} ({labels.sample_ids[row]}) holds nan or inf as {dtype}; {len(bad)} "
-            "in all"
-        )
+    refuse_rows(name, ~np.isfinite(values).all(axis=1), f"holds nan or inf as {dtype}", labels)
     return values
 
 
-def _check_labels_within(what: str, classes: int, labels: Origin) -> None:
-    """Raise a ValueError if a label is outside the classes of an output."""
-    if labels.values is None:
-        return
-    outside = np.flatnonzero(labels.values >= classes)
-    if len(outside):
-        row = outside[0]
+def refuse_rows(name: str, bad: Array, what: str, labels: Origin) -> None:
+    """Raise a ValueError that names a model and the first bad row, bool [k]."""
+    if bad.any():
+        row = bad.argmax()
+        count = np.count_nonzero(bad)
         raise ValueError(
-            f"{what}: {classes} classes, but row {row} ({labels.sample_ids[row]}) has the label "
-            f"{labels.values[row]}"
+            f"model {name!r}: row {row} ({labels.sample_ids[row]}) {what}; {count} such rows"
         )
 
 
-def checked_probabilities(name: str, p: Array, normalise: bool) -> Array:
+def checked_probabilities(name: str, p: Array, normalise: bool, labels: Origin) -> Array:
     """Return probabilities [k, classes], after division by the sums of rows if ``normalise``.
 
     A ValueError names the model and the first row that does not sum to 1. Rows are not divided if
@@ -97,15 +90,11 @@ def checked_probabilities(name: str, p: Array, normalise: bool) -> Array:
     if normalise and (p >= 0).all() and (p.sum(axis=1) > 0).all():
         p = (p / sums).astype(p.dtype)
         exact = np.asarray(p, np.float64)
-    within = ((exact >= 0) & (exact <= 1 + 1e-6)).all(axis=1)
-    bad = np.flatnonzero(~(within & (abs(exact.sum(axis=1) - 1) <= 1e-3)))
-    if len(bad):
-        row = bad[0]
-        raise ValueError(
-            f"model {name!r}: row {row} does not hold probabilities that sum to 1 (sum "
-            f"{exact[row].sum():g}); {len(bad)} such rows; normalise=True, in "
-            "add(probabilities=…) and in from_probabilities, divides rows by their sums"
-        )
+    sums = exact.sum(axis=1)
+    bad = ~((exact >= 0) & (exact <= 1 + 1e-6)).all(axis=1) | ~(abs(sums - 1) <= 1e-3)
+    remedy = "normalise=True, in add(probabilities=…) and in from_probabilities, divides by sums"
+    found = f"does not hold probabilities that sum to 1 (sum {sums[bad.argmax()]:g}; {remedy})"
+    refuse_rows(name, bad, found, labels)
     return p
 
 

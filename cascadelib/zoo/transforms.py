@@ -81,9 +81,9 @@ class Photos:
 
     def __call__(self, images: Iterable) -> torch.Tensor:
         """Transform n PIL images to float32 [n, 3, height, width]."""
-        return self.finished(torch.stack([self.cut(image) for image in images]))
+        return self.normalize(torch.stack([self.cut(image) for image in images]))
 
-    def finished(self, cut: torch.Tensor) -> torch.Tensor:
+    def normalize(self, cut: torch.Tensor) -> torch.Tensor:
         """Normalize uint8 [N, 3, H, W] on any device to float32, in timm's order of operations."""
         mean, std = _normalization_scale(self, cut.device)
         return cut.to(torch.float32).sub_(mean).div_(std)

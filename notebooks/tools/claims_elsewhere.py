@@ -10,7 +10,7 @@ from scipy.stats import norm, t
 from cascadelib import Front, bootstrap, evaluate
 from cascadelib.analysis import front_on
 from tools.evidence import Evidence, counts_of, normal_draws, over_models, resampled
-from tools.ranges import factors, mean_in, range_of
+from tools.ranges import factors, mean_in
 
 WINDOWS = 50  # windows of a moving average that share no sample
 
@@ -109,9 +109,7 @@ def text_claims(
     fronts, f1: {task: front of pairs} in accuracy and, for the tasks that have it, in F1. same:
     ``same_fronts`` of the metrics.
     """
-    candidates = [f"{len(front.candidates)} ({task})" for task, front in fronts.items()]
     found = tasks_claims(fronts, f1)
-    found["text-models"] = Evidence(", ".join(candidates))
     if same is not None:
         found["text-metrics"] = Evidence((same["front"] == "the same").sum())
     return found
@@ -124,7 +122,6 @@ def tasks_claims(fronts: dict[str, Front], f1: dict[str, Front]) -> dict[str, An
     return {
         "text-improve": min(means.values()),
         "text-f1": [mean_in(front) / means[task] for task, front in f1.items()],
-        "text-differences": [np.ptp(range_of(front)) for front in fronts.values()],
     }
 
 

@@ -87,15 +87,6 @@ def wang_claims(three: Front) -> dict[str, Any]:
     return dict(zip(WANG, ratios))
 
 
-def triple_claims(best: Point) -> dict[str, Evidence]:
-    """Describe the triple with the largest factor."""
-    cost = best.cost_kind
-    return {
-        "triple-thresholds": Evidence(best.thresholds, cost=cost),
-        "triple-models": Evidence(" → ".join(best.models), cost=cost),
-    }
-
-
 def triple_held_claims(pair: Point, triple: Point, store: Any, other: Any) -> dict[str, Evidence]:
     """Evaluate the pair and the triple with the largest factors on another split."""
     names = list(store.models.index)
@@ -149,7 +140,7 @@ def methods_claims(
     two, three: pairs and triples in MACs. timed: pairs in time. ensembles: {"metric, mean": front}.
     """
     found = pairs_by_method(two) | triples_by_method(three, two) | means_by_metric(ensembles)
-    return found | time_by_method(timed, two) | {"methods": Evidence(len(two))}
+    return found | time_by_method(timed, two)
 
 
 @resampled

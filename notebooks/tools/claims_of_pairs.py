@@ -12,7 +12,6 @@ import pandas as pd
 from cascadelib import Front, Point, bootstrap, evaluate, search
 from tools.evidence import Evidence, counts_of, evidence_on_split, over_models, resampled
 from tools.ranges import MIDDLE, factors, in_time, mean_in, range_of, ratio, share_won
-from tools.side_by_side import shares
 
 CLASSES = 3  # classes of size ratios in which accuracy differences are compared
 TIMES = ("seconds", "published_seconds")  # kinds of cost: measured by the user, published
@@ -119,7 +118,6 @@ def pairs_claims(front: Front, table: pd.DataFrame, families: pd.Series) -> dict
     found = front_claims(front, families) | over_models(plateau_claims, table, costs, order)
     of_front = len(order)
     found["pairs"] = Evidence(of_front * (of_front - 1) // 2)
-    found["pairs-families"] = Evidence(", ".join(shares(front, families).index))
     return found
 
 
@@ -243,37 +241,29 @@ def table1_claims(
 
     checked: ``on_both_splits`` of these points, from ``store`` to ``other``.
     """
-    lost = losses(points, store, other)
-    strongest = int(checked["improvement"].argmax())
-    beyond = lost["cascade"] - lost["last"]
-    member = np.stack([lost["first"][strongest], lost["cascade"][strongest]])
+    lost, lost_by_last = losses(points, store, other)
     cost = points[0].cost_kind
     found = {
         "table1": Evidence(list(checked["improvement"]), cost=cost),
-        "table1-exits": Evidence([point.exit_rates[0] for point in points], cost=cost),
         "table1-thresholds": Evidence([point.thresholds[0] for point in points], cost=cost),
     }
-    losing = {"table1-close": lost["cascade"], "table1-lower": beyond.mean(axis=0)}
-    for name, values in (losing | {"table1-member": member}).items():
+    beyond = (lost - lost_by_last).mean(axis=0)
+    for name, values in {"table1-close": lost, "table1-lower": beyond}.items():
         found[name] = evidence_on_split(values[..., 0], values[..., 1:].T, other, cost)
     return found
 
 
-def losses(points: Sequence[Point], store: Any, other: Any) -> dict[str, np.ndarray]:
-    """Return the accuracy that cascades, their first and their last models lose from one store to
+def losses(points: Sequence[Point], store: Any, other: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return the accuracy that cascades, and that their last models, lose from one store to
     another.
 
-    {"cascade", "first", "last": float64 [P, 1 + R]}: the samples unchanged, then each resample of
-    both.
+    Each is float64 [P, 1 + R]: the samples unchanged, then each resample of both stores.
     """
     names = list(store.models.index)
-    at = {"first": [names.index(point.models[0]) for point in points]}
-    at["last"] = [names.index(point.models[-1]) for point in points]
+    lasts = [names.index(point.models[-1]) for point in points]
     here, there = (run_and_resampled(split, points, names) for split in (store, other))
-    lost = {"cascade": here["cascade"] - there["cascade"]}
-    for kind, rows in at.items():
-        lost[kind] = here["singles"][rows] - there["singles"][rows]
-    return lost
+    of_lasts = here["singles"][lasts] - there["singles"][lasts]
+    return here["cascade"] - there["cascade"], of_lasts
 
 
 def run_and_resampled(
@@ -297,8 +287,8 @@ def run_and_resampled(
 def noise_claims(front: Front, other: Any) -> dict[str, Evidence]:
     """Measure how much more a front's cascades lose on another split than their last models, on
     average."""
-    lost = losses(front.cascades, front.store, other)
-    beyond = (lost["cascade"] - lost["last"]).mean(axis=0)
+    lost, lost_by_last = losses(front.cascades, front.store, other)
+    beyond = (lost - lost_by_last).mean(axis=0)
     return {"front-noise": evidence_on_split(beyond[0], beyond[1:], other, front.cost_kind)}
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 from cascadelib.figures import style
 from cascadelib.tables import arrow, number
 
-PROMISE = {
+GUARANTEE = {
     "accuracy_loss_allowed": "certified: at most ε",
     "accuracy_loss_held_out": "measured on held-out data",
 }
@@ -21,8 +21,8 @@ def guarantee_figure(
     table: pd.DataFrame,
     reference_cost: float,
     cost: str = "macs",
-    title: str = "What a promise costs (dotted: the reference model alone)",
-    lines: Mapping[str, str] = PROMISE,
+    title: str = "The cost of a guarantee (dotted: the reference model alone)",
+    lines: Mapping[str, str] = GUARANTEE,
     axis: str = "accuracy loss against the reference",
 ) -> style.Figure:
     """Draw the least certified cost against the allowed loss, or another share.
@@ -131,7 +131,7 @@ def savings_figure(
     -------
     Figure
     """
-    ratio = style.per_cent_axis(title="cost ÷ the single model's")
+    ratio = style.per_cent_axis(title="cost ÷ cost of the single model")
     fig = style.figure(title, barmode="stack", xaxis=ratio, margin={"l": 190})
     parts = table.drop(columns="total")
     totals = table["total"]

@@ -39,7 +39,7 @@ def drops_table(drops: pd.DataFrame) -> pd.DataFrame:
     splits = drops.groupby("split", sort=False)
     table = splits["drop"].agg(["mean", "min", "max"]).add_prefix("drop_")
     table["hit_hardest"] = splits["drop"].idxmax().str[1]
-    table["certain_losses"] = (drops["drop_low"] > 0).groupby("split", sort=False).sum()
+    table["significant_losses"] = (drops["drop_low"] > 0).groupby("split", sort=False).sum()
     ranks = drops[["accuracy", "accuracy_replayed"]].groupby("split", sort=False).rank()
     table["rank_correlation"] = {
         split: rows.corr().iloc[0, 1] for split, rows in ranks.groupby("split")
@@ -63,7 +63,7 @@ def by_kind(tables: dict[str, Any], first: str) -> dict[str, dict[str, Any]]:
             label = f"severity {severity}"
         else:
             panel = name
-            label = "moved"
+            label = "shifted"
         grouped.setdefault(panel, {first: tables[first]})[label] = table
     return grouped
 

@@ -88,7 +88,7 @@ def _add_vertices(fig: style.Figure, front: Front) -> None:
         mode="markers",
         marker=ring,
         text=list(hull.index),
-        hovertemplate="%{text} alone: %{y:.2f} ×<extra></extra>",
+        hovertemplate="single model %{text}: %{y:.2f} ×<extra></extra>",
         name="at a single model of the hull",
         row=1,
         col=2,
@@ -150,7 +150,9 @@ def exit_rate_figure(
     Accuracy is relative to the second model's.
     """
     axes = {"xaxis": style.per_cent_axis(title="early exit rate of the first model")}
-    fig = style.figure(title, **axes, yaxis=style.per_cent_axis(title="accuracy − second model's"))
+    fig = style.figure(
+        title, **axes, yaxis=style.per_cent_axis(title="accuracy − accuracy of the second model")
+    )
     fig.add_hline(y=0, line=style.DOTTED)
     for i, (label, curve) in enumerate(curves.items()):
         shown = style.decimated(curve, 400)
@@ -169,7 +171,7 @@ def pairs_figure(
     shows how much more the second model costs.
     """
     titles = (
-        "accuracy less the second model's",
+        "accuracy − accuracy of the second model",
         "largest exit rate on the plateau",
         "mean improvement over the pair's range",
     )
@@ -205,7 +207,7 @@ def pairs_figure(
     fig.update_yaxes(**style.per_cent_axis(), row=1, col=1)
     fig.update_yaxes(**style.per_cent_axis(), row=1, col=2)
     fig.update_yaxes(title=style.GAIN, row=1, col=3, **style.GAIN_AXIS)
-    legend = BELOW | {"title": {"text": "the second model costs more by"}}
+    legend = BELOW | {"title": {"text": "cost of the second model ÷ cost of the first"}}
     return fig.titled(title, width=WIDTH, legend=legend, margin={"b": 110})
 
 

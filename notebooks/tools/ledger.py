@@ -310,7 +310,7 @@ def stored_claims(dataset: str) -> Iterator[pd.DataFrame]:
             yield rows
 
 
-def gathered(dataset: str) -> pd.DataFrame:
+def gather_claims(dataset: str) -> pd.DataFrame:
     """Return all claims of the paper by id, with the stored results of a data set.
 
     Columns: notebook and those of :func:`table`. If two runs tested a claim in different costs, the
@@ -331,7 +331,7 @@ def gathered(dataset: str) -> pd.DataFrame:
     return claims_table
 
 
-def counted(rows: pd.DataFrame) -> pd.DataFrame:
+def count_verdicts(rows: pd.DataFrame) -> pd.DataFrame:
     """Count the claims by verdict: a row per verdict, a column per notebook and for all."""
     words = rows["verdict"].str.split(":").str[0].rename("verdict")
     return pd.crosstab(words, rows["notebook"], margins=True, margins_name="all").drop("all")
@@ -344,7 +344,7 @@ def missing_notebooks(rows: pd.DataFrame) -> pd.DataFrame:
     return words.rename("on these data").to_frame().T
 
 
-def said(rows: pd.DataFrame, word: str) -> pd.DataFrame:
+def claims_with_verdict(rows: pd.DataFrame, word: str) -> pd.DataFrame:
     """Return the claims with a verdict, in short."""
     chosen = rows[rows["verdict"].str.startswith(word)]
     return chosen[["notebook", *SHORT[:-1], "held out", "verdict"]]
@@ -393,8 +393,9 @@ def answer(rows: pd.DataFrame, dataset: str) -> str:
     on_published = published_words(rows)
     tested = sum(words.get(word, 0) for word in (SUPPORTED, CONTRADICTED, UNDETERMINED))
     return (
-        f"Of the paper's {len(rows)} claims {dataset} tests {tested}: "
-        f"{words.get(SUPPORTED, 0)} supported, {words.get(CONTRADICTED, 0)} contradicted, "
-        f"{words.get(UNDETERMINED, 0)} undetermined; on published figures "
-        f"{(on_published == SUPPORTED).sum()} supported, {(on_published == CONTRADICTED).sum()} contradicted."
+        f"Of {tested} testable claims, {words.get(SUPPORTED, 0)} hold and "
+        f"{words.get(CONTRADICTED, 0)} are contradicted. {words.get(UNDETERMINED, 0)} are "
+        f"undetermined, and {len(rows) - tested} of the paper's {len(rows)} claims are not testable "
+        f"on {dataset}. On published figures {(on_published == SUPPORTED).sum()} are supported and "
+        f"{(on_published == CONTRADICTED).sum()} contradicted."
     )

@@ -124,9 +124,9 @@ def recipes_figure(table: pd.DataFrame) -> style.Figure:
     """
     rows = table.drop(index="exact").dropna(subset="cost_ratio")
     rows = rows.sort_values("cost_ratio", ascending=False)
-    axis = {"title": "cost ÷ the exact front's at equal accuracy", **style.GAIN_AXIS}
+    axis = {"title": "cost ÷ cost of the exact front, at equal accuracy", **style.GAIN_AXIS}
     height = 150 + 26 * len(rows)
-    fig = style.figure("Earlier recipes beside the exact front", height=height, xaxis=axis)
+    fig = style.figure("Earlier recipes relative to the exact front", height=height, xaxis=axis)
     ratio = rows["cost_ratio"]
     names = list(rows.index)
     ends = {
@@ -142,7 +142,7 @@ def recipes_figure(table: pd.DataFrame) -> style.Figure:
         y=names,
         mode="markers",
         marker=hollow,
-        name="where chosen",
+        name="selection split",
     )
     fig.add_scatter(
         x=ratio,
@@ -150,13 +150,13 @@ def recipes_figure(table: pd.DataFrame) -> style.Figure:
         error_x=ends,
         mode="markers",
         marker={"color": style.PALETTE[1], "symbol": "diamond", "size": 9},
-        name="held out, 95% for all rows at once",
+        name="held out, simultaneous 95% intervals",
     )
     fig.add_vline(x=1, line=style.DOTTED)
     return fig.update_layout(legend=BELOW)
 
 
-def moved_improvement_figure(
+def replayed_improvement_figure(
     curves: dict[str, Tables], title: str = "Improvement of the identical cascades and thresholds"
 ) -> style.Figure:
     """Draw figure 6: small multiples with a log axis of the factor.
@@ -189,7 +189,7 @@ def segments_figure(
     own: pd.DataFrame,
     singles: pd.DataFrame,
     cost: str = "macs",
-    title: str = "The front as the pieces that it becomes",
+    title: str = "The front as separate segments",
 ) -> style.Figure:
     """Draw figure 12: a front on another split, as segments and as its Pareto-optimal part.
 
@@ -198,7 +198,7 @@ def segments_figure(
     alternating colours. Right: the non-dominated points. The title states which of the two was
     replayed.
     """
-    titles = ("its segments, each one cascade", "what of it is Pareto-optimal there")
+    titles = ("segments, each one cascade", "the Pareto-optimal part")
     fig, places = panels(titles, 2, 400, horizontal_spacing=0.08)
     for i, (_, rows) in enumerate(moved.groupby("segment")):
         at: dict = {"mode": "lines+markers", "marker": {"size": 3}, "row": 1, "col": 1}
@@ -210,7 +210,7 @@ def segments_figure(
     x = best["cost_replayed"]
     y = best["accuracy_replayed"]
     style.add_line(
-        fig, x, y, style.PALETTE[1], 2, line_shape="hv", name="moved front", row=1, col=2
+        fig, x, y, style.PALETTE[1], 2, line_shape="hv", name="replayed front", row=1, col=2
     )
     for row, col in places:
         at = {"showlegend": col == 2, "row": row, "col": col}
@@ -221,7 +221,7 @@ def segments_figure(
             style.BLACK,
             1.2,
             line_shape="hv",
-            name="its own front",
+            name="front searched on this split",
             **at,
         )
     style.add_singles(fig, singles, row=1, col=2)
@@ -236,7 +236,7 @@ def segments_figure(
 
 
 def exit_rates_figure(
-    table: pd.DataFrame, title: str = "Share of inputs that leave at the first stage"
+    table: pd.DataFrame, title: str = "Share of inputs that exit at the first stage"
 ) -> style.Figure:
     """Draw a bar per split, with its 95% interval.
 
@@ -262,7 +262,7 @@ def how_replayed(moved: pd.DataFrame) -> str:
         return "ranges of thresholds"
     longest = moved["models"].map(len).max()
     if set(moved["replayed"]) == {"point"} and longest > 2:
-        return f"single points: a segment of {longest} models is a box, no path"
+        return f"single points: a segment of {longest} models is a box, not a path"
     if set(moved["replayed"]) == {"point"}:
         return "single points"
     return "pairs as ranges of thresholds, longer cascades as single points (a segment is a box)"

@@ -1,6 +1,6 @@
 """Evidence for the paper's claims from figures that timm published of the paper's models."""
 
-from math import comb, log
+from math import comb
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ from cascadelib import Baseline, published
 from tools import study
 from tools.claims_of_pairs import counted_claims, size_gains, time_of_singles
 from tools.evidence import RESAMPLES, Evidence
-from tools.ranges import BEST, CHEAPEST, LOW, MOST_EXPENSIVE, RESNET
+from tools.ranges import RESNET
 
 TABLE_1 = (  # accuracy and cost on the validation set, models
     (0.7588, 136.2e6, "tf_mobilenetv3_small_075", "mobilenetv3_large_100_miil"),
@@ -25,7 +25,7 @@ IMAGES_V2 = 10_000
 def published_evidence() -> dict[str, Evidence]:
     """Return {id of a claim: Evidence} of the claims that :func:`published.models` can test.
 
-    These are fronts, families, the baseline at the paper's accuracies and costs, and ImageNetV2.
+    These are fronts, the baseline at the paper's accuracies and costs, and ImageNetV2.
     Compared accuracies have binomial draws, independent from model to model. Their intervals are
     wider than those on shared images.
     """
@@ -36,13 +36,12 @@ def published_evidence() -> dict[str, Evidence]:
     found = {name: Evidence(v) for name, v in counted_claims(in_macs, in_seconds).items()}
     found |= {"pairs": Evidence(comb(len(macs), 2)), "triples": Evidence(comb(len(macs), 3))}
     found |= time_of_singles(in_macs, in_seconds)
-    stated = front_values(macs, in_seconds[in_seconds["on_front"]])
-    found |= {name: Evidence(value) for name, value in stated.items()}
+    found |= {name: Evidence(value) for name, value in front_values(macs).items()}
     return found | with_binomial_draws(macs, table)
 
 
-def front_values(macs: pd.DataFrame, seconds: pd.DataFrame) -> dict[str, Any]:
-    """Return the values without an interval that follow from the models on both fronts."""
+def front_values(macs: pd.DataFrame) -> dict[str, Any]:
+    """Return the values without an interval that follow from the models on the front in MACs."""
     cost = macs["cost"]
     accuracy = macs["accuracy"]
     baseline = Baseline(cost, accuracy)
@@ -54,19 +53,14 @@ def front_values(macs: pd.DataFrame, seconds: pd.DataFrame) -> dict[str, Any]:
         exits.append(1 - (macs_there - cost[first]) / cost[second])
     dip = TABLE_1[0][3]
     at_resnet = np.interp(RESNET, baseline.cost[baseline.hull], baseline.accuracy[baseline.hull])
-    below = log(baseline.cost_at(0.78) / CHEAPEST) / log(MOST_EXPENSIVE / CHEAPEST)
     return {
         "table1": factors,
         "pairs-most": factors[-1],
         "pairs-larger": factors,
-        "table1-exits": exits,
         "early-exits": np.median(exits),
         "earlier-cost": np.median(shares_of_first),
         "pairs-dip-where": accuracy[dip],
         "triple-factor": baseline.cost_at(0.8786 + 0.0008) / (26.32e9 / 1.011),
-        "margin-shares": ((0.78 - LOW) / (BEST - LOW), below),
-        "pairs-families": f"single models on the front: {families_in(macs)}",
-        "time-families": f"{families_in(macs)}; in time {families_in(seconds)}",
         "resnet-cut": f"59% less than 4.111G is {0.41 * RESNET / 1e9:.3f}G, at {at_resnet:.2%}",
     }
 
@@ -102,11 +96,3 @@ def accuracy_values(
         "shift-lose": [drops.min()],
         "shift-order": [float(falls)],
     }
-
-
-def families_in(models: pd.DataFrame) -> str:
-    """Count the models of each of the paper's families in a table (efficientnet: noisy
-    students)."""
-    names = r"(mobilenetv3|beit|tinynet|levit|convnext|efficientnet(?=\w*_ns))"
-    found = models.index.str.extract(names, expand=False).value_counts()
-    return ", ".join(f"{family} {count}" for family, count in found.items())

@@ -131,7 +131,9 @@ def compare_recipes(
     counts = np.column_stack([np.ones(len(held_out), np.int32), counts])
     singles = resampled_singles(held_out, exact_front, counts)
     at_least = exact_front.baseline.best - loss
-    here = {label: where_chosen(recipe.points, exact_front) for label, recipe in recipes.items()}
+    here = {
+        label: on_selection_split(recipe.points, exact_front) for label, recipe in recipes.items()
+    }
     there: dict[str, Resampled] = {}
     rows = {}
     for label, recipe in recipes.items():
@@ -150,10 +152,10 @@ def compare_recipes(
     ratios = {label: resampled_cost_ratio(there[EXACT], moved) for label, moved in there.items()}
     intervals = simultaneous_intervals(pd.DataFrame(ratios)).reindex(table.index)
     columns = ["accuracy_held_out", "cost_held_out", *intervals, "cost_ratio_where_chosen"]
-    return table.join(intervals)[columns].fillna({"beside_exact": "–"})
+    return table.join(intervals)[columns].fillna({"verdict": "–"})
 
 
-def where_chosen(points: pd.DataFrame, front: cl.Front) -> Resampled:
+def on_selection_split(points: pd.DataFrame, front: cl.Front) -> Resampled:
     """Return the points on the selection split, as the only resample."""
     rows = (points["accuracy"], points["cost"], front.singles["accuracy"], front.singles["cost"])
     accuracy, cost, single_accuracy, single_cost = (row.to_numpy()[None] for row in rows)
@@ -207,8 +209,8 @@ def simultaneous_intervals(ratios: pd.DataFrame, level: float = LEVEL) -> pd.Dat
 
     ratios: the estimates in the first row, then the resamples. The half-width of a logarithm is a
     multiple of the column's standard deviation. The multiple is a quantile of the largest |t| of
-    all columns. Columns: cost_ratio with its ends, and ``beside_exact``: "dearer" or "cheaper" if
-    the interval excludes 1, else "–".
+    all columns. Columns: cost_ratio with its ends, and ``verdict``: "more expensive" or
+    "cheaper" if the interval excludes 1, else "–".
     """
     logs = np.log(ratios)
     spread = logs.iloc[1:].std()
@@ -218,10 +220,10 @@ def simultaneous_intervals(ratios: pd.DataFrame, level: float = LEVEL) -> pd.Dat
     for label, ratio in ratios.iloc[0].items():
         factor = np.exp(widest * spread[label])
         row: dict[str, Any] = with_ends(ratio, (ratio / factor, ratio * factor), "cost_ratio")
-        row["beside_exact"] = "–"
+        row["verdict"] = "–"
         if ratio / factor > 1:
-            row["beside_exact"] = "dearer"
+            row["verdict"] = "more expensive"
         if ratio * factor < 1:
-            row["beside_exact"] = "cheaper"
+            row["verdict"] = "cheaper"
         rows[label] = row
     return pd.DataFrame.from_dict(rows, orient="index")

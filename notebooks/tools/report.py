@@ -1,7 +1,7 @@
 """Convert notebooks to HTML pages that read offline, at any width, light and dark.
 
 The report has an index with the answers, one page per notebook with its contents and links to its
-neighbours, the ledger and the glossary. All pages share plotly.min.js, report.css and report.js.
+neighbours, and the glossary. All pages share plotly.min.js, report.css and report.js.
 `make run` writes the notebooks that it has executed. `make docs` includes the same pages in the
 site.
 """
@@ -52,11 +52,6 @@ ENTRY = """<section><h2><a href="{stem}.html">{stem}</a></h2>
 <p>{question}{answer}{failure}</p><p class="small">{about}</p></section>"""
 ANSWER = '<br><span class="answer">{answer}</span>'
 FAILURE = '<br><span class="failed">failed in <code>{error}</code></span>'
-LEDGER = "The paper's claims and the results of these runs"
-CLAIMS = (
-    '<section><h2><a href="ledger.html">ledger</a></h2>'
-    f"<p>{LEDGER}, of all notebooks.</p></section>"
-)
 MOST_WORDS = 14  # of a finding
 DATE = "%Y-%m-%d %H:%M"
 
@@ -180,16 +175,6 @@ def make_readable(output: NotebookNode) -> None:
         output.text = last_of_each_line(output.text)
 
 
-def ledger_of(nb: NotebookNode) -> str:
-    """Return the tables of the code cells that show a notebook's rows of the ledger, "" without
-    one."""
-    tables = []
-    for cell in nb.cells:
-        if cell.cell_type == "code" and re.search(r"\bledger(\.table)?\(", cell.source):
-            tables += [output.get("data", {}).get("text/html", "") for output in cell.outputs]
-    return "".join(tables)
-
-
 def contents_of(body: str) -> str:
     """Return the headings of a page as a list of links, "" if there are fewer than two."""
     found = re.findall(r'<h([23]) id="([^"]+)">(.*?)<a class="anchor-link"', body, flags=re.DOTALL)
@@ -269,9 +254,8 @@ def write(runs: Iterable[Run], out: Path, about: str = "", home: str = "") -> Pa
         The notebooks in their order.
     out : Path
         An existing folder. It gets ``index.html``, one page per run and the files that they
-        share. It gets ``ledger.html`` if runs show claims of the paper. It gets ``live.html``,
-        the explorer, if a page shows that of the bundled images. It gets ``glossary.html``
-        unless there is a ``home`` with a glossary.
+        share. It gets ``live.html``, the explorer, if a page shows that of the bundled images. It
+        gets ``glossary.html`` unless there is a ``home`` with a glossary.
     about : str
         A sentence for the index, instead of the date and the duration of the runs.
     home : str
@@ -288,7 +272,6 @@ def write(runs: Iterable[Run], out: Path, about: str = "", home: str = "") -> Pa
     )
     copy_shared(out)
     stems = [html.escape(run.source.stem) for run in runs]
-    claims = ""
     for place, (run, stem) in enumerate(zip(runs, stems)):
         source = run.executed if run.executed.exists() else run.source
         nb = nbformat.read(source, as_version=4)
@@ -301,15 +284,8 @@ def write(runs: Iterable[Run], out: Path, about: str = "", home: str = "") -> Pa
         body += f'<nav class="bottom">{top}</nav>'
         page = PAGE.format(title=stem, top=top, contents=contents, body=body)
         (out / f"{run.source.stem}.html").write_text(page, encoding="utf-8")
-        if table := ledger_of(nb):
-            claims += f"<h2>{stem}</h2>\n{table}\n"
     entries = [entry_of(run, stem) for run, stem in zip(runs, stems)]
     back = top_of([], 0, home)
-    if claims:
-        body = f"<h1>{LEDGER}</h1>\n<div class='words'>{claims}</div>"
-        page = PAGE.format(title="ledger", top=back, contents="", body=body)
-        (out / "ledger.html").write_text(page, encoding="utf-8")
-        entries.append(CLAIMS)
     if not home:
         (out / "glossary.html").write_text(glossary_page(exporter, out), encoding="utf-8")
     body = "\n".join(["<h1>The notebooks and their answers</h1>", about_of(runs, about), *entries])

@@ -17,7 +17,6 @@ from tools.claims_of_methods import (
     tenth_claims,
     threshold_claims,
     time_by_method,
-    triple_claims,
     triple_held_claims,
     triples_by_method,
     wang_claims,
@@ -88,7 +87,7 @@ def three_models(
     other: another split.
     """
     pair, triple = (pick(front, "max_improvement") for front in (two, three))
-    found = lengths_claims(two, three, mean_logits) | triple_claims(triple) | tenth_claims(three)
+    found = lengths_claims(two, three, mean_logits) | tenth_claims(three)
     found |= triple_held_claims(pair, triple, store, other)
     if store.origin.dataset.startswith("imagenet"):
         found |= wang_claims(three)

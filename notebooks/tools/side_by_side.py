@@ -89,23 +89,6 @@ def same_fronts(fronts: dict[str, Front]) -> pd.DataFrame:
     return table.assign(points=[len(rows) for rows in tables], front=same)
 
 
-def shares(front: Front, of: Any = None) -> Any:
-    """Return the share of each model, or of each group ``of`` (a mapping from model to group), in a
-    front.
-
-    A point represents the interval of log cost up to the next point. A model's share is the share
-    of the intervals whose cascades run it on some samples. Shares overlap, so their sum exceeds 1.
-    """
-    cost = front.table["cost"].to_numpy()
-    used = front.members()
-    stretch = pd.Series(np.diff(np.log(cost)), cost[:-1], name="share")
-    used["member"] = used["model"]
-    if of is not None:
-        used["member"] = [of[model] for model in used["model"]]
-    parts = used[["cost", "member"]].drop_duplicates().join(stretch, on="cost", how="inner")
-    return (parts.groupby("member")["share"].sum() / stretch.sum()).sort_values(ascending=False)
-
-
 def select_classes(store: LogitStore, classes: Iterable[int]) -> LogitStore:
     """Return the same task restricted to some of its classes, in memory.
 
@@ -172,7 +155,8 @@ def scaling_table(
     They are evaluated on the other, point by point. Columns: mean_improvement,
     mean_improvement_scaled. cost_ratio: with ÷ without
     (:func:`cascadelib.analysis.mean_cost_ratio`), with its bootstrap interval, simultaneously 95%
-    for all rows (Bonferroni). change: "cheaper" or "dearer" if the interval excludes 1, else "–".
+    for all rows (Bonferroni). change: "cheaper" or "more expensive" if the interval excludes 1,
+    else "–".
     """
     kinds = []
     for ensemble in ensembles:
@@ -199,10 +183,10 @@ def scaling_table(
 
 
 def _change(low: float, high: float) -> str:
-    """Return "cheaper" or "dearer" if the interval of a cost ratio excludes 1, else "–"."""
+    """Return "cheaper" or "more expensive" if the interval of a cost ratio excludes 1, else "–"."""
     if high < 1:
         return "cheaper"
-    return "dearer" if low > 1 else "–"
+    return "more expensive" if low > 1 else "–"
 
 
 def above_below(confidence: np.ndarray, correct: np.ndarray) -> pd.DataFrame:

@@ -5,32 +5,29 @@ That file stores the images and models of the stores, and the table of published
 
 import json
 import os
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from cascadelib import published
+from cascadelib import datasets, published, zoo
 from cascadelib.checks import CLASSES, TEXT, brief, error_context, fits, split_size, validate_choice
-from cascadelib.datasets.bundled import fashion_mnist
-from cascadelib.datasets.imagenet_1k import hub_images, imagenet, imagenet_v2
-from cascadelib.datasets.images import Photographs, image_folder
-from cascadelib.datasets.samples import Samples
 from cascadelib.evaluation.pareto import Baseline
 from cascadelib.files import digest_of, located, read_json, replace_atomically
 from cascadelib.store.logit_store import LogitStore
-from cascadelib.zoo.bundled import bundled_models, load_bundled
-from cascadelib.zoo.loaders import load
-from cascadelib.zoo.model import Model
+
+if TYPE_CHECKING:  # they import torch and timm, which most notebooks do not need
+    from cascadelib.datasets.images import Photographs
+    from cascadelib.datasets.samples import Samples
+    from cascadelib.zoo.model import Model
 
 FILE = "study.json"
-KINDS: dict[str, Callable] = dict(
-    imagenet=imagenet, imagenet_v2=imagenet_v2, image_folder=image_folder, hub=hub_images
-)
+KINDS = {"hub": "hub_images"} | {
+    name: name for name in ("image_folder", "imagenet", "imagenet_v2")
+}  # functions of cascadelib.datasets
 IMAGES = {
     "kind": str,
     "source": str,
@@ -62,9 +59,9 @@ class Images:
         if not fits(vars(self), IMAGES):
             raise ValueError(f"{brief(self)} has parts of another kind")
 
-    def open(self, split: str) -> Photographs:
+    def open(self, split: str) -> "Photographs":
         """Return the labelled photographs, named ``split``."""
-        make = KINDS[validate_choice(self.kind, KINDS, "kind of images")]
+        make = getattr(datasets, KINDS[validate_choice(self.kind, KINDS, "kind of images")])
         options = {}
         if self.labels is not None:
             validate_choice("labels", signature(make).parameters, f"option of {self.kind} images")
@@ -120,23 +117,23 @@ def read_study(folder: str | Path) -> Study | None:
         raise ValueError(f"{path}: not a study with splits and models ({error!r})") from None
 
 
-def samples_of_study(folder: str | Path, split: str) -> Samples | Photographs:
+def samples_of_study(folder: str | Path, split: str) -> "Samples | Photographs":
     """Return the labelled inputs of a split of the study in ``folder``, or of bundled
     Fashion-MNIST."""
     found = read_study(folder)
     if found is None:
-        return fashion_mnist(split, folder)
+        return datasets.fashion_mnist(split, folder)
     with error_context(str(located(folder) / FILE)):
         return found.splits[validate_choice(split, found.splits, "split")].open(split)
 
 
-def models_of_study(folder: str | Path) -> dict[str, Model]:
+def models_of_study(folder: str | Path) -> "dict[str, Model]":
     """Return {name: model} of the study in ``folder``, or of the trained models of a bundled
     zoo."""
     found = read_study(folder)
     if found is None:
-        table = bundled_models(folder)
-        return {name: load_bundled(name, folder) for name in table.index[table["trained"]]}
+        table = zoo.bundled_models(folder)
+        return {name: zoo.load_bundled(name, folder) for name in table.index[table["trained"]]}
     with error_context(str(located(folder) / FILE)):
         from cascadelib.zoo.timm_models import is_timm_model
 
@@ -145,7 +142,7 @@ def models_of_study(folder: str | Path) -> dict[str, Model]:
             options: dict[str, Any] = {}
             if is_timm_model(name):  # other sources store their classes
                 options = {"checkpoint": found.checkpoints, "classes": found.classes}
-            models[name] = load(name, **options)
+            models[name] = zoo.load(name, **options)
         return models
 
 
@@ -158,7 +155,7 @@ def candidates_of_study(folder: str | Path) -> pd.DataFrame:
     """
     found = read_study(folder)
     if found is None:
-        return bundled_models(folder)
+        return zoo.bundled_models(folder)
     columns = ["family", "image_size", "macs", "seconds", "top1"]
     table = published.models(found.table or published.TABLE)
     rows = {}
@@ -224,7 +221,7 @@ SPLITS = {"imagenet-1k": ("top1", 50_000), "imagenetv2": ("imagenetv2_top1", 10_
 TOLERANCE = 0.002
 
 
-def compared(
+def compare_with_published(
     store: LogitStore, table: pd.DataFrame | None = None, tolerance: float = TOLERANCE
 ) -> pd.DataFrame:
     """Compare extracted with published top-1, one row per model that both have.

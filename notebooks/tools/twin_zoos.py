@@ -49,13 +49,13 @@ Drawn = tuple[float, np.ndarray]
 Zoo = tuple[cl.LogitStore, cl.LogitStore]
 
 
-def open_zoos(folder: str = FOLDER) -> dict[str, Zoo]:
+def open_zoos(folder: str = FOLDER, every: int = 1) -> dict[str, Zoo]:
     """Return {zoo: (selection split, held-out split)}, with the bundled models of these sizes
-    last."""
+    last. Each split has every n-th sample."""
     zoos = {}
     for name in (HARD, AGAIN, *TAUGHT):
         parts = (cl.LogitStore(f"{folder}/twins/{name}/{split}") for split in ("val", "test"))
-        zoos[name] = tuple(parts)
+        zoos[name] = tuple(part.take(slice(None, None, every)) for part in parts)
     bundled = []
     for part in zoos[HARD]:
         full = cl.LogitStore(f"{folder}/{part.split}").select(part.models.index)

@@ -291,9 +291,9 @@ def test_early_exits_exclude_those_that_are_lost(browser, stores, tmp_path):
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_the_page_fits_three_widths(browser, path, theme):
+def test_the_page_fits_four_widths(browser, path, theme):
     """With two to four models, nothing above the sliders moves, and no text is clipped."""
-    for width, height in ((1440, 900), (1000, 900), (390, 844)):
+    for width, height in ((1440, 900), (1000, 900), (600, 900), (390, 844)):
         page = opened(
             browser, path, viewport={"width": width, "height": height}, color_scheme=theme
         )
@@ -303,6 +303,7 @@ def test_the_page_fits_three_widths(browser, path, theme):
             assert page.evaluate(TOPS) == tops
             assert page.evaluate(CUT) == [] and page.evaluate(WIDER) == []
         last = page.locator(".cl-slider").nth(2).bounding_box()
+        assert last["width"] >= 200
         assert last["y"] + last["height"] <= height
         for summary in page.locator("summary:visible").all()[:2]:
             summary.click()

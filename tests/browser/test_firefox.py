@@ -24,8 +24,8 @@ requestAnimationFrame(() => setTimeout(() => done({
     drawn: document.querySelectorAll(".cl-chart path").length })))"""
 
 
-def test_from_disk_in_firefox(tmp_path):
-    """It opens, and the first drag shows what cl.evaluate says within a second."""
+def test_a_page_opens_from_disk_in_firefox(tmp_path):
+    """The first drag shows the result of cl.evaluate within a second."""
     if find_firefox() is None:
         pytest.skip(f"no Firefox found ({', '.join(FIREFOXES)}; Debian: apt install firefox-esr)")
     explorer = cl.explore(STORE, OTHER)

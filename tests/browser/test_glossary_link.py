@@ -1,5 +1,4 @@
-"""The link to the glossary in a notebook's first cell: in JupyterLab and in the report of `make
-run`."""
+"""The link to the glossary in a notebook's first cell works in JupyterLab and in the report."""
 
 import shutil
 from types import SimpleNamespace
@@ -13,8 +12,8 @@ pytestmark = pytest.mark.browser
 NOTEBOOK = ROOT / "notebooks" / "02_two_model_cascades.ipynb"
 
 
-def test_in_jupyterlab_opened_at_the_root(browser, tmp_path):
-    """As `make lab` opens it: the link leads out of notebooks/, to the page under docs/."""
+def test_the_link_works_in_jupyterlab_at_the_root(browser, tmp_path):
+    """`make lab` opens the root, and the link leads from notebooks/ to docs/."""
     for folder, path in (("notebooks", NOTEBOOK), ("docs", ROOT / "docs" / "glossary.md")):
         (tmp_path / folder).mkdir()
         shutil.copy(path, tmp_path / folder)
@@ -27,8 +26,8 @@ def test_in_jupyterlab_opened_at_the_root(browser, tmp_path):
         page.close()
 
 
-def test_in_the_report(page, tmp_path):
-    """The report has a glossary of its own, so that it can be sent to somebody."""
+def test_the_link_works_in_the_report(page, tmp_path):
+    """The report contains a glossary, so that it can be sent."""
     run = SimpleNamespace(source=NOTEBOOK, executed=NOTEBOOK, seconds=0, error=None)
     report.write([run], tmp_path)
     page.goto((tmp_path / f"{NOTEBOOK.stem}.html").as_uri())
@@ -40,7 +39,7 @@ def test_in_the_report(page, tmp_path):
 
 
 def links_of(page):
-    """The addresses of a page's links and pictures, as they are written."""
+    """The addresses of a page's links and images, as written."""
     return page.evaluate(
         "() => [...document.querySelectorAll('a[href], img[src]')]"
         ".map(e => e.getAttribute('href') ?? e.getAttribute('src'))"

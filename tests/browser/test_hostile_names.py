@@ -1,5 +1,4 @@
-"""Names of models, classes, samples, splits and paths that are HTML, TeX or Python: on every page
-they are text."""
+"""Names of models, classes, samples, splits and paths in HTML, TeX or Python are shown as text."""
 
 import json
 from types import SimpleNamespace
@@ -26,7 +25,7 @@ NAMES = [
     'it\'s "quoted"\n\\ &lt;i&gt;hostile5 %{x} <extra>hostile5</extra>',
 ]
 MADE = "img[src='x'], a[href^='javascript:'], math, mjx-container, .MathJax"
-# Text of the page that is part of a name without its marks, and elements that a name made.
+# Texts that differ from a name, and elements that a name has created.
 WRONG = """([root, lines, made]) => {
     const wrong = [...document.querySelectorAll(made)].map(element => element.outerHTML)
     let seen = 0
@@ -44,8 +43,7 @@ WRONG = """([root, lines, made]) => {
 
 
 def names_in(page, root="body"):
-    """How many texts of names there are below the elements ``root``; none of them is or has made
-    anything else."""
+    """Count the texts of names below the elements ``root``, and assert that all are unchanged."""
     lines = [line for name in NAMES for line in name.split("\n")]
     seen, wrong = page.evaluate(WRONG, [root, lines, MADE])
     assert wrong == []
@@ -60,7 +58,7 @@ def listen(page):
 
 @pytest.fixture(scope="module")
 def stores(tmp_path_factory):
-    """Two splits on disk, below a folder with a name of that kind."""
+    """Two splits on disk, in a folder with a hostile name."""
     folder = tmp_path_factory.mktemp("served") / 'it\'s a "<b>store<b>"\n\\ {x}'
     made = []
     for split in range(2):
@@ -80,13 +78,13 @@ def stores(tmp_path_factory):
 
 
 def figures(store, other):
-    """Every figure that has a place for names, each with names in all of its places."""
+    """Every figure that shows names, with hostile names in all places."""
     fig = cl.figures
     front = cl.search(store, 2)
     singles = front.singles
     table = front.table
     curve = front.improvement_curve(points=20)
-    moved = cl.replay(other, front)
+    replayed = cl.replay(other, front)
     families = pd.Series(NAMES[::-1], index=NAMES)
     correct = store.logits(NAMES[-1]).argmax(1) == store.labels
     confidence = cl.confidence(store.logits(NAMES[-1]))
@@ -97,7 +95,7 @@ def figures(store, other):
     savings = pd.DataFrame(
         0.1, index=NAMES[:2], columns=[*NAMES, "exit decisions", "rest", "total"]
     )
-    promise = {
+    guarantee = {
         "accuracy_loss_held_out": [0.0, 0.01],
         "cost": [1e4, 1e5],
         "models": [NAMES[:2], NAMES[1:2]],
@@ -116,8 +114,8 @@ def figures(store, other):
     yield paper_figures.tasks_figure(
         {name: dict.fromkeys(NAMES, front) for name in NAMES[:3]}, title=NAMES[1]
     )
-    yield paper_figures.segments_figure(moved, table, singles, title=NAMES[0])
-    yield paper_figures.moved_improvement_figure(
+    yield paper_figures.segments_figure(replayed, table, singles, title=NAMES[0])
+    yield paper_figures.replayed_improvement_figure(
         {name: dict.fromkeys(NAMES[::-1], curve) for name in NAMES}
     )
     yield paper_figures.exit_rates_figure(rates)
@@ -126,7 +124,7 @@ def figures(store, other):
     )
     yield paper_figures.threshold_figure(dict.fromkeys(NAMES, curves), [front.point(0)])
     yield deployment_figures.guarantee_figure(
-        pd.DataFrame(promise).assign(accuracy_loss_allowed=0.01), 1e6
+        pd.DataFrame(guarantee).assign(accuracy_loss_allowed=0.01), 1e6
     )
     yield deployment_figures.savings_figure(savings)
     yield deployment_figures.capital_figure(pd.DataFrame(1.0, [1, 2], NAMES), 2.0, 1)
@@ -134,7 +132,7 @@ def figures(store, other):
 
 
 def written(folder, *outputs):
-    """Page of the report of a notebook with these outputs, {MIME type: data}."""
+    """Write the report of a notebook with outputs {MIME type: data}, and return its page."""
     cell = nbformat.v4.new_code_cell(
         "1", outputs=[nbformat.v4.new_output("display_data", data) for data in outputs]
     )
@@ -146,7 +144,7 @@ def written(folder, *outputs):
     return path.with_suffix(".html")
 
 
-def test_report(stores, tmp_path, page):
+def test_names_in_the_report_are_text(stores, tmp_path, page):
     listen(page)
     front = cl.search(stores[0], 2)
     tables = [
@@ -186,7 +184,7 @@ def test_report(stores, tmp_path, page):
     assert names_in(page) == 1 and page.dialogs == []
 
 
-def test_explorer(stores, browser, tmp_path):
+def test_names_in_the_explorer_are_text(stores, browser, tmp_path):
     inputs = (NAMES * 50)[:300]
     explorer = cl.explore(*stores, inputs)
     path = explorer.save_html(tmp_path / "names.html")

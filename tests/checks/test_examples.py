@@ -11,6 +11,11 @@ import cascadelib
 ROOT = Path(cascadelib.__file__).parent
 # Subpackages in which each public function has an example.
 PACKAGES = ("datasets", "extraction", "guarantees", "policy", "serve", "zoo")
+PUBLIC = sorted(name for name in cascadelib.__all__ if callable(getattr(cascadelib, name)))
+# numpydoc's rules on the text (GL), the summary (SS), parameters (PR) and returned values (RT),
+# without those of layout: text next to the quotes, blank lines, and entries such as "a, b".
+RULES = ("GL", "SS", "PR", "RT")
+EXCEPT = {"GL01", "GL02", "GL03", "GL08", "PR01", "PR02"}
 
 
 def modules_with_examples():
@@ -33,3 +38,12 @@ def test_public_names_of_a_subpackage_have_examples(package):
     public = {name: getattr(subpackage, name) for name in subpackage.__all__}
     functions = [name for name, value in public.items() if callable(value)]
     assert [name for name in functions if ">>>" not in (public[name].__doc__ or "")] == []
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_a_public_docstring_has_an_example_and_follows_numpydoc(name):
+    validate = pytest.importorskip("numpydoc.validate").validate
+    errors = validate(f"cascadelib.{name}")["errors"]
+    assert [e for e in errors if e[0][:2] in RULES and e[0] not in EXCEPT] == []
+    text = getattr(cascadelib, name).__doc__
+    assert ">>> " in text and "See Also\n" in text

@@ -11,7 +11,7 @@ from pictures import jpeg
 from PIL import Image
 
 from cascadelib import datasets
-from cascadelib.datasets.images import ENDINGS, FORMATS, Item, as_image
+from cascadelib.datasets.images import ENDINGS, FORMATS, HubImage, as_image
 
 
 def test_an_image_folder_is_read(folder):
@@ -83,7 +83,7 @@ def test_a_wrong_folder_is_named(folder, tmp_path):
 def test_images_in_a_column_of_any_type_are_read(kind):
     rows = [{"image": kind(np.full((8, 9, 3), 20 * i, np.uint8))} for i in range(4)]
     found = datasets.Photographs(
-        tuple(Item(rows, i, "image") for i in range(4)), np.array([1, 0, 1, 2])
+        tuple(HubImage(rows, i, "image") for i in range(4)), np.array([1, 0, 1, 2])
     )
     part = found.take([3, 1])
     assert part.labels.tolist() == [2, 0] and part.batch(0, 2)[1].getpixel((2, 2))[
@@ -99,11 +99,11 @@ def test_grey_images_in_a_column_are_read():
         np.zeros((5, 6, 1), np.uint8),
     ]
     rows = [{"img": image} for image in grey]
-    assert {(Item(rows, i, "img")().mode, Item(rows, i, "img")().size) for i in range(3)} == {
-        ("RGB", (6, 5))
-    }
+    assert {
+        (HubImage(rows, i, "img")().mode, HubImage(rows, i, "img")().size) for i in range(3)
+    } == {("RGB", (6, 5))}
     with pytest.raises(ValueError, match="row 0: no image in column 'img'.*uint8"):
-        Item([{"img": np.zeros((3, 4, 4), np.float32)}], 0, "img")()
+        HubImage([{"img": np.zeros((3, 4, 4), np.float32)}], 0, "img")()
 
 
 def test_a_hub_data_set_is_read_from_a_local_folder(folder):
@@ -144,7 +144,7 @@ def test_decoding_an_image_does_not_start_a_program(folder):
         found.batch(0, 3)
     rows = [{"image": {"bytes": EPS, "path": None}}]
     with pytest.raises(ValueError, match="row 0: no image in column 'image'.*none of JPEG"):
-        Item(rows, 0, "image")()
+        HubImage(rows, 0, "image")()
 
 
 @pytest.mark.usefixtures("no_program")

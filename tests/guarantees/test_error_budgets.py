@@ -1,6 +1,7 @@
 """Each share of an error budget is exact: the level that a bound passes on, and its value at the
 boundary. A simulation cannot see a factor of 4."""
 
+import inspect
 import math
 from types import SimpleNamespace
 
@@ -11,7 +12,9 @@ from scipy.stats import beta, binom, hypergeom
 import cascadelib as cl
 from cascadelib.evaluation.intervals import BETS, anytime_lower
 from cascadelib.guarantees import likeness, peeling, premises, repeats
+from cascadelib.guarantees.p_values import f1_p_value
 from cascadelib.serve import DriftSignal, Monitor, monitor
+from cascadelib.sklearn import CascadeClassifier
 from cascadelib.store import aligned_rows
 
 
@@ -181,3 +184,12 @@ def test_copies_of_a_table_are_found_at_exactly_their_level(above, prime, monkey
     level = repeats.LEVEL / 4 / len(repeats.PRIMES) / math.sqrt(2 * math.pi * 18)
     monkeypatch.setattr(repeats, "binom", SimpleNamespace(sf=lambda *_: level * above))
     assert repeats.copies_of_each(counts) == prime
+
+
+@pytest.mark.parametrize(
+    "call",
+    [cl.certify, cl.answer_table, cl.analysis.guarantee_table, CascadeClassifier, f1_p_value],
+)
+def test_an_error_budget_is_5_percent_by_default(call):
+    parameters = inspect.signature(call).parameters
+    assert (parameters.get("delta") or parameters["level"]).default == 0.05

@@ -125,21 +125,6 @@ def test_mean_softmax_averages_probabilities_and_logits_are_their_logarithms():
     )
 
 
-def test_a_damaged_file_of_probabilities_is_named(tmp_path):
-    labels, q = whole_parts(3, 100, 3)
-    store = LogitStore.create(tmp_path / "s", labels)
-    store.add("a", q["a"] / 100, macs=1, probabilities=True)
-    LogitStore(tmp_path / "s").verify()
-    with pytest.raises(ValueError, match="'b': row 0 does not hold probabilities"):
-        store.add("b", q["a"], macs=1, probabilities=True)
-    path = tmp_path / "s" / "a.safetensors"
-    content = bytearray(path.read_bytes())
-    content[-1] ^= 1
-    path.write_bytes(content)
-    with pytest.raises(ValueError, match="SHA-256"):
-        LogitStore(tmp_path / "s").output("a")
-
-
 def masked(values):
     hidden = np.zeros(np.shape(values), bool)
     hidden.flat[1] = True

@@ -27,7 +27,7 @@ def test_the_summary_of_drops_has_a_row_per_split():
         rows = drops.loc[split]
         assert row["drop_mean"] == pytest.approx(rows["drop"].mean())
         assert row["hit_hardest"] == rows["drop"].idxmax()
-        assert row["certain_losses"] == (rows["drop_low"] > 0).sum()
+        assert row["significant_losses"] == (rows["drop_low"] > 0).sum()
         correlation = rows["accuracy"].corr(rows["accuracy_replayed"], "spearman")
         assert row["rank_correlation"] == pytest.approx(correlation)
         assert row["best_model"] == splits[split].models["top1"].idxmax()
@@ -41,7 +41,7 @@ def test_splits_are_opened_by_pattern_and_share_a_panel_by_kind():
     grouped = by_kind({"val": 0, "noise-1": 1, "noise-2": 2, "v2": 3}, "val")
     assert grouped == {
         "noise": {"val": 0, "severity 1": 1, "severity 2": 2},
-        "v2": {"val": 0, "moved": 3},
+        "v2": {"val": 0, "shifted": 3},
     }
 
 

@@ -60,4 +60,4 @@ def test_imagenet_v2_is_compared_with_the_selection_split(tmp_path, monkeypatch,
     assert f" 7.2% to 13.8% {lost} " in last
     grown = np.ptp(there.models["top1"]) - np.ptp(here.models["top1"])
     assert f" 5.7% {grown:+.1%} " in last
-    assert "shift-drops" in (out / "ledger.html").read_text(encoding="utf-8")
+    assert "shift-drops" in (out / "05_distribution_shift.html").read_text(encoding="utf-8")

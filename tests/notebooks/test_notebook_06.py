@@ -20,11 +20,8 @@ def parameters(tmp_path_factory):
         "small": tiny.save(folder / "small", tiny.trained(tiny.module(8, 1, seed=1), 80)),
         "large": tiny.save(folder / "large", tiny.trained(tiny.module(16, 2, seed=2), 150)),
     }
-    rows = [
-        (task, place, name.title(), "0 1")
-        for task in tiny.FOLDERS
-        for name, place in models.items()
-    ]
+    named = [(place, name.title(), "0 1") for name, place in models.items()]
+    rows = [(task, *model) for task in tiny.FOLDERS for model in named]
     return {
         "tasks": list(tiny.FOLDERS),
         "glue_folder": str(tiny.write_glue(folder / "data", 300)),

@@ -1,7 +1,7 @@
-"""Check the form of every committed notebook: a question, parameters, short cells, answers, small
+"""The form of every committed notebook: a question, parameters, short cells, an answer, small
 outputs.
 
-The rules are functions from a notebook to the list of its violations, so that they are tested too.
+Each rule is a function from a notebook to the list of its violations, and is tested on a bad one.
 """
 
 import ast
@@ -15,101 +15,78 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-# statements, but for parameters
-LONGEST_CELL = 10
-MEDIAN_CELL = 4  # statements, one per thing said
+LONGEST_CELL = 10  # statements, except the parameters
+MEDIAN_CELL = 4  # statements
 LARGEST = 1_000_000  # bytes
-IMAGES_TEXT_AND_TABLES = {
-    "text/plain",
-    "text/html",
-    "text/markdown",
-    "text/latex",
-    "image/png",
-    "image/svg+xml",
-}
-PAPER_TABLE = ("paper reports", "this run shows")
+PLAIN = {f"text/{kind}" for kind in ("plain", "html", "markdown", "latex")}
+PLAIN |= {"image/png", "image/svg+xml"}
+PAPER_TABLE = ("paper's claims", "this run")
+DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
+new = nbformat.v4
 
 
-def code_cells(nb):
-    return [cell for cell in nb.cells if cell.cell_type == "code"]
+def code_cells(nb, tag=None):
+    cells = [cell for cell in nb.cells if cell.cell_type == "code"]
+    return [cell for cell in cells if tag is None or tag in cell.metadata.get("tags", [])]
 
 
 def outputs(nb):
     return [output for cell in code_cells(nb) for output in cell.outputs]
 
 
+def syntax_trees(nb):
+    """The syntax tree of each code cell, without the lines of magic."""
+    for cell in code_cells(nb):
+        lines = [line for line in cell.source.splitlines() if line[:1] not in "%!"]
+        yield cell, ast.parse("\n".join(lines))
+
+
 def opens_with_a_question(nb):
     first = nb.cells[0]
-    return (
-        []
-        if first.cell_type == "markdown" and "?" in first.source
-        else ["no question in the first cell"]
-    )
+    return [] if first.cell_type == "markdown" and "?" in first.source else [first.source]
 
 
 def has_one_parameters_cell(nb):
-    tagged = [cell for cell in code_cells(nb) if "parameters" in cell.metadata.get("tags", [])]
+    tagged = code_cells(nb, "parameters")
     return [] if len(tagged) == 1 else [f"{len(tagged)} cells tagged parameters"]
 
 
 def defines_nothing(nb):
-    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
-    sources = [
-        "\n".join(line for line in c.source.splitlines() if line[:1] not in "%!")
-        for c in code_cells(nb)
-    ]
-    nodes = [
-        node
-        for source in sources
-        for node in ast.walk(ast.parse(source))
-        if isinstance(node, kinds)
-    ]
-    return [f"{type(node).__name__}: {ast.unparse(node).splitlines()[0]}" for node in nodes]
-
-
-def statements(source):
-    """How many statements a cell has, those inside loops included."""
-    return sum(isinstance(node, ast.stmt) for node in ast.walk(ast.parse(source)))
+    nodes = [node for _, tree in syntax_trees(nb) for node in ast.walk(tree)]
+    return [ast.unparse(node) for node in nodes if isinstance(node, DEFINITIONS)]
 
 
 def cells_are_short(nb):
-    sources = [c.source for c in code_cells(nb) if "parameters" not in c.metadata.get("tags", [])]
-    sizes = {source: statements(source) for source in sources}
-    broken = [
-        f"a cell of {size} statements: {source}"
-        for source, size in sizes.items()
-        if size > LONGEST_CELL
-    ]
-    middle = median(sizes.values()) if sizes else 0
-    if middle > MEDIAN_CELL:
-        broken.append(f"cells of {middle} statements in the median")
+    """Count statements, those inside loops included."""
+    parameters = code_cells(nb, "parameters")
+    sizes = []
+    broken = []
+    for cell, tree in syntax_trees(nb):
+        if cell in parameters:
+            continue
+        sizes.append(sum(isinstance(node, ast.stmt) for node in ast.walk(tree)))
+        if sizes[-1] > LONGEST_CELL:
+            broken.append(f"a cell of {sizes[-1]} statements: {cell.source}")
+    if sizes and median(sizes) > MEDIAN_CELL:
+        broken.append(f"cells of {median(sizes)} statements in the median")
     return broken
 
 
 def ends_with_one_printed_answer(nb):
-    tagged = [cell for cell in code_cells(nb) if "answer" in cell.metadata.get("tags", [])]
+    tagged = code_cells(nb, "answer")
     texts = [o.get("text", "").strip() for cell in tagged for o in cell.outputs]
-    good = tagged == code_cells(nb)[-1:] and len(texts) == 1 and texts[0] and "\n" not in texts[0]
-    return (
-        []
-        if good
-        else [
-            f"{len(tagged)} cells tagged answer, not the last one with a printed paragraph: {texts}"
-        ]
-    )
+    is_last = tagged == code_cells(nb)[-1:]
+    is_a_paragraph = len(texts) == 1 and texts[0] and "\n" not in texts[0]
+    return [] if is_last and is_a_paragraph else [f"{len(tagged)} cells tagged answer: {texts}"]
 
 
 def ends_with_the_papers_numbers(nb):
-    headings = [
-        line.lower()
-        for cell in nb.cells
-        if cell.cell_type == "markdown"
-        for line in cell.source.splitlines()
-    ]
-    headings = [line for line in headings if line.startswith("#")]
-    last = headings[-2:]  # the answer may have one of its own
-    there = any(all(words in heading for words in PAPER_TABLE) for heading in last)
-    return [] if there else [f"the last headings are {last}, no {PAPER_TABLE}"]
+    """One of the last two headings, since the answer may have its own."""
+    markdown = [cell.source.lower() for cell in nb.cells if cell.cell_type == "markdown"]
+    lines = [line for source in markdown for line in source.splitlines()]
+    last = [line for line in lines if line.startswith("#")][-2:]
+    has_table = any(all(words in heading for words in PAPER_TABLE) for heading in last)
+    return [] if has_table else [f"the last headings are {last}, without {PAPER_TABLE}"]
 
 
 def ran_in_order(nb):
@@ -118,54 +95,26 @@ def ran_in_order(nb):
 
 
 def shows_no_error(nb):
-    return [
-        f"{output.ename}: {output.evalue}"
-        for output in outputs(nb)
-        if output.output_type == "error"
-    ]
-
-
-def shows_its_answer(nb):
-    return (
-        []
-        if outputs(nb) and code_cells(nb)[-1].outputs
-        else ["no output in the last cell: not run to its end"]
-    )
+    return [f"{o.ename}: {o.evalue}" for o in outputs(nb) if o.output_type == "error"]
 
 
 def outputs_are_plain(nb):
     kinds = {mime for output in outputs(nb) for mime in output.get("data", {})}
-    scripts = [
-        "a script in an output"
-        for o in outputs(nb)
-        if "<script" in str(o.get("data", {}).get("text/html", ""))
-    ]
-    return sorted(kinds - IMAGES_TEXT_AND_TABLES) + scripts
+    pages = [str(o.get("data", {}).get("text/html", "")) for o in outputs(nb)]
+    return sorted(kinds - PLAIN) + [page for page in pages if "<script" in page]
 
 
 def carries_no_run_data(nb):
     keys = {"widgets", "papermill"} & set(nb.metadata)
-    keys |= {
-        key
-        for cell in nb.cells
-        for key in cell.metadata
-        if key in ("execution", "papermill", "ExecuteTime")
-    }
+    for cell in nb.cells:
+        keys |= {"execution", "papermill", "ExecuteTime"} & set(cell.metadata)
     return sorted(keys)
 
 
 def names_no_folder_of_this_machine(nb):
-    folders = {
-        str(folder) + "/"
-        for folder in (ROOT, Path.home(), sys.prefix)
-        if len(Path(folder).parts) > 1
-    }
+    folders = [str(p) for p in (ROOT, Path.home(), sys.prefix) if len(Path(p).parts) > 1]
     text = nbformat.writes(nb)
-    return [
-        folder
-        for folder in folders
-        if f'"{folder}' in text or f" {folder}" in text or f"'{folder}" in text
-    ]
+    return [p for p in folders if any(f"{quote}{p}/" in text for quote in "\"' ")]
 
 
 def is_small(nb):
@@ -173,28 +122,36 @@ def is_small(nb):
     return [] if size < LARGEST else [f"{size:,} bytes"]
 
 
-RULES = (
-    opens_with_a_question,
-    has_one_parameters_cell,
-    defines_nothing,
-    cells_are_short,
-    ends_with_one_printed_answer,
-    ends_with_the_papers_numbers,
-    ran_in_order,
-    shows_no_error,
-    shows_its_answer,
-    outputs_are_plain,
-    carries_no_run_data,
-    names_no_folder_of_this_machine,
-    is_small,
-)
+def add_output(nb, **data):
+    data = {mime.replace("__", "/"): value for mime, value in data.items()}
+    nb.cells[3].outputs.append(new.new_output("display_data", data))
 
 
-@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+# {rule: function that makes a good notebook violate it}
+RULES = {
+    opens_with_a_question: lambda nb: nb.cells.pop(0),
+    has_one_parameters_cell: lambda nb: nb.cells.pop(1),
+    defines_nothing: lambda nb: nb.cells[3].update(source="%time\nclass Thing: ..."),
+    cells_are_short: lambda nb: nb.cells[3].update(source="x = 1\n" * (LONGEST_CELL + 1)),
+    ends_with_one_printed_answer: lambda nb: nb.cells[4].outputs.clear(),
+    ends_with_the_papers_numbers: lambda nb: nb.cells.pop(2),
+    ran_in_order: lambda nb: nb.cells[3].update(execution_count=7),
+    shows_no_error: lambda nb: nb.cells[3].outputs.append(
+        new.new_output("error", ename="E", evalue="no")
+    ),
+    outputs_are_plain: lambda nb: add_output(nb, text__html="<script>…</script>"),
+    carries_no_run_data: lambda nb: nb.metadata.update(widgets={}),
+    names_no_folder_of_this_machine: lambda nb: add_output(nb, text__plain=f"{ROOT}/x"),
+    is_small: lambda nb: add_output(nb, image__png="A" * LARGEST),
+}
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_notebook(path, rule):
-    assert rule(nbformat.read(path, as_version=4)) == [], (
-        "run `make notebooks` where the outputs are at fault"
+def test_a_committed_notebook_follows_the_rules(path):
+    nb = nbformat.read(path, as_version=4)
+    broken = {rule.__name__: rule(nb) for rule in RULES}
+    assert {name: found for name, found in broken.items() if found} == {}, (
+        "run `make notebooks` if the outputs are at fault"
     )
 
 
@@ -203,75 +160,40 @@ def test_names_are_numbered():
 
 
 def good_notebook():
-    new = nbformat.v4
-    parameters = new.new_code_cell(
-        "points = 5", metadata={"tags": ["parameters"]}, execution_count=1
-    )
+    tagged = {"tags": ["parameters"]}
+    parameters = new.new_code_cell("points = 5", metadata=tagged, execution_count=1)
     table = new.new_output("execute_result", {"text/html": "<table></table>"}, execution_count=2)
     ledger = new.new_code_cell("points", outputs=[table], execution_count=2)
-    said = new.new_output("stream", name="stdout", text="It is.\n")
-    answer = new.new_code_cell(
-        "print('It is.')", metadata={"tags": ["answer"]}, outputs=[said], execution_count=3
-    )
-    heading = new.new_markdown_cell("## What the paper reports, and what this run shows")
-    return new.new_notebook(
-        cells=[new.new_markdown_cell("Is it?"), parameters, heading, ledger, answer]
-    )
+    text = [new.new_output("stream", name="stdout", text="It is.\n")]
+    tagged = {"tags": ["answer"]}
+    answer = new.new_code_cell("print()", metadata=tagged, outputs=text, execution_count=3)
+    heading = new.new_markdown_cell("## The paper's claims, and this run")
+    question = new.new_markdown_cell("Is it?")
+    return new.new_notebook(cells=[question, parameters, heading, ledger, answer])
 
 
 def test_a_good_notebook_breaks_no_rule():
     assert [rule(good_notebook()) for rule in RULES] == [[]] * len(RULES)
 
 
-def data_output(**data):
-    return nbformat.v4.new_output(
-        "display_data", {mime.replace("__", "/"): value for mime, value in data.items()}
-    )
-
-
-BAD = {
-    opens_with_a_question: lambda nb: nb.cells.pop(0),
-    has_one_parameters_cell: lambda nb: nb.cells.pop(1),
-    defines_nothing: lambda nb: nb.cells[3].update(source="%time\nclass Thing: ..."),
-    cells_are_short: lambda nb: nb.cells[3].update(source="x = 1\n" * (LONGEST_CELL + 1)),
-    ends_with_the_papers_numbers: lambda nb: nb.cells.pop(2),
-    ran_in_order: lambda nb: nb.cells[3].update(execution_count=7),
-    shows_no_error: lambda nb: nb.cells[3].outputs.append(
-        nbformat.v4.new_output("error", ename="E", evalue="no")
-    ),
-    ends_with_one_printed_answer: lambda nb: nb.cells[4].outputs.clear(),
-    shows_its_answer: lambda nb: nb.cells[4].outputs.clear(),
-    outputs_are_plain: lambda nb: nb.cells[3].outputs.append(
-        data_output(text__html="<script>…</script>")
-    ),
-    carries_no_run_data: lambda nb: nb.metadata.update(widgets={}),
-    names_no_folder_of_this_machine: lambda nb: nb.cells[3].outputs.append(
-        data_output(text__plain=f"{ROOT}/x")
-    ),
-    is_small: lambda nb: nb.cells[3].outputs.append(data_output(image__png="A" * LARGEST)),
-}
-
-
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
 def test_a_bad_notebook_breaks_the_rule(rule):
     nb = good_notebook()
-    BAD[rule](nb)
+    RULES[rule](nb)
     assert rule(nb) != []
 
 
-FINDS_TOOLS = 'sys.path.insert(0, f"{ROOT}/notebooks")'
-
-
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_tools_are_found_from_any_folder(path):
-    """Before the first import of ``tools``, in the same cell, its folder is on the path."""
+def test_a_notebook_finds_its_tools_from_any_folder(path):
+    """The cell that first imports ``tools`` puts their folder on the path before."""
     sources = [cell.source for cell in code_cells(nbformat.read(path, as_version=4))]
     first = next((source for source in sources if "from tools import" in source), None)
-    assert first is None or FINDS_TOOLS in first.partition("from tools import")[0]
+    path_of_tools = 'sys.path.insert(0, f"{ROOT}/notebooks")'
+    assert first is None or path_of_tools in first.partition("from tools import")[0]
 
 
 def test_papermill_runs_from_any_folder(tmp_path):
-    """The kernel then starts where papermill does; no file is left there but what was asked for."""
+    """The kernel then starts in papermill's folder, and writes no other file there."""
     nb = nbformat.read(ROOT / "notebooks" / "02_two_model_cascades.ipynb", as_version=4)
     shows_store = [cell.source.endswith("\nstore") for cell in nb.cells].index(True)
     nb.cells = nb.cells[: shows_store + 1]

@@ -13,7 +13,7 @@ from tools.front_figures import SIZES, front_and_improvement, pairs_figure
 from tools.paper_figures import (
     how_replayed,
     methods_figure,
-    moved_improvement_figure,
+    replayed_improvement_figure,
     segments_figure,
     tasks_figure,
     threshold_figure,
@@ -127,7 +127,7 @@ def test_a_model_less_accurate_than_the_cheapest_is_inside_the_axes():
     [
         (2, True, "ranges of thresholds"),
         (2, False, "single points"),
-        (3, True, "single points: a segment of 3 models is a box, no path"),
+        (3, True, "single points: a segment of 3 models is a box, not a path"),
         (
             (2, 3),
             True,
@@ -159,14 +159,14 @@ def test_severities_of_a_kind_share_a_panel():
     grouped = by_kind({"val": 0, "noise-1": 1, "noise-2": 2, "imagenet-v2": 3, "test": 4}, "val")
     assert grouped == {
         "noise": {"val": 0, "severity 1": 1, "severity 2": 2},
-        "imagenet-v2": {"val": 0, "moved": 3},
-        "test": {"val": 0, "moved": 4},
+        "imagenet-v2": {"val": 0, "shifted": 3},
+        "test": {"val": 0, "shifted": 4},
     }
 
 
 def test_a_label_has_one_colour_in_all_panels_and_one_entry_in_the_legend():
     curve = pd.DataFrame({"accuracy": [0.5, 0.6], "improvement": [1.0, 2.0]})
-    fig = moved_improvement_figure(
+    fig = replayed_improvement_figure(
         {kind: {"val": curve, "severity 1": curve} for kind in ("noise", "blur")}
     )
     lines = [(t.name, t.line.color) for t in fig.data]

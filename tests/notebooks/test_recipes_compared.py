@@ -108,7 +108,7 @@ def test_a_resample_is_the_split_with_some_samples_twice():
             np.testing.assert_allclose(found.single_accuracy[r], drawn.models["top1"], atol=1e-12)
 
 
-def test_equal_recipes_are_called_dearer_or_cheaper_in_few_families():
+def test_equal_recipes_are_called_more_expensive_or_cheaper_in_few_families():
     """At the boundary: all ratios are 1, columns share their noise as recipes share samples."""
     rng = np.random.default_rng(0)
     families = 400
@@ -119,7 +119,7 @@ def test_equal_recipes_are_called_dearer_or_cheaper_in_few_families():
         logs = noise * spread
         logs[1:] += logs[0]
         ratios = pd.DataFrame(np.exp(np.column_stack([np.zeros(201), logs]))).add_prefix("recipe ")
-        wrong += (simultaneous_intervals(ratios)["beside_exact"] != "–").any()
+        wrong += (simultaneous_intervals(ratios)["verdict"] != "–").any()
     assert wrong / families <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / families)
 
 
@@ -128,4 +128,4 @@ def test_one_model_has_no_range():
     front = search(store, 1)
     table = compare_recipes({EXACT: Recipe(front.table)}, front, store, resamples=5)
     assert np.isnan(table.loc[EXACT, "cost_ratio"])
-    assert table.loc[EXACT, "beside_exact"] == "–"
+    assert table.loc[EXACT, "verdict"] == "–"

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import norm
 
 import cascadelib as cl
 from cascadelib.evaluation.point import Point
@@ -117,33 +116,6 @@ def test_accuracies_of_pairs_by_method(val, planted, metric):
             assert found == pytest.approx(wanted, abs=4 * np.sqrt(unsure.mean() / K))
 
 
-def hull_at(rates, accuracies):
-    """The least concave curve above these points, at the same rates, by all pairs of points."""
-    found = np.array(accuracies)
-    for i, left in enumerate(rates):
-        for j in range(i + 1, len(rates)):
-            inside = slice(i, j + 1)
-            share = (rates[inside] - left) / (rates[j] - left)
-            chord = (1 - share) * accuracies[i] + share * accuracies[j]
-            found[inside] = np.maximum(found[inside], chord)
-    return found
-
-
-@pytest.mark.parametrize("ends", [(0, 4), (8, 16), (0, -1), (-2, -1)])
-def test_more_noise_reaches_nothing_above_the_hull(ends):
-    models = rehearsal.front_models()
-    first, second = models[models["on_macs"]]["top1"].iloc[list(ends)]
-    rates = norm.cdf(np.linspace(-4.5, 4.5, 61))
-    curves = {
-        seen: [rehearsal.pair_accuracy(first, second, rate, seen) for rate in rates]
-        for seen in (1.0, 0.78, 0.35)
-    }
-    above = hull_at(rates, curves[1.0])
-    assert (above >= np.array(curves[0.78]) - 2e-4).all()
-    assert (hull_at(rates, curves[0.78]) >= np.array(curves[0.35]) - 2e-4).all()
-    assert (above > np.array(curves[0.78]) + 1e-3).any()
-
-
 def test_verdicts_on_methods_recover_the_planted_effects(val, planted):
     """What is better by construction is supported, what is equal undetermined, either way round."""
     values = {}
@@ -192,13 +164,6 @@ def in_quick_mode(folder, *arguments):
     said = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert said.returncode == 0, said.stdout + said.stderr
     return said.stdout
-
-
-def test_notebook_01_runs_on_existing_logits(folder):
-    """It extracts nothing, as there are no images."""
-    in_quick_mode(folder, "01", "--preset", str(SCRIPTS / "paper.yml"))
-    text = (folder / "report" / "01_extraction.ipynb").read_text(encoding="utf-8")
-    assert "Nothing was extracted" in text and not (folder / "again").exists()
 
 
 def test_notebook_06_reads_the_tasks_and_checkpoints_of_the_folder(folder, tmp_path):

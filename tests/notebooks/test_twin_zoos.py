@@ -87,4 +87,4 @@ def test_notebook_07_explains_the_recipes():
     zoo = json.loads((TWINS.parent / "zoo.json").read_text(encoding="utf-8"))["models"]
     students = [name for name, entry in zoo.items() if "teacher" in entry.get("recipe", {})]
     text = (ROOT / "notebooks" / "07_calibration.ipynb").read_text(encoding="utf-8")
-    assert f"Of the {len(zoo)} bundled image models {len(students)} learnt from" in text
+    assert f"Of the {len(zoo)} bundled image models, {len(students)} were trained on" in text

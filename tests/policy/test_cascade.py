@@ -9,7 +9,8 @@ import pickle
 import subprocess
 import sys
 import warnings
-from dataclasses import replace
+from collections import deque
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ import cascadelib as cl
 from cascadelib import Cascade, LogitStore, Method, Point, evaluate, pick, search
 from cascadelib.files import ROOT
 from cascadelib.origin import TRACES
+from cascadelib.policy.cascade import next_batch
 from cascadelib.policy.policy import Policy
 from cascadelib.zoo.loaders import load
 from tools.deployed import same_decisions
@@ -651,3 +653,37 @@ def test_a_file_may_not_name_a_folder_or_a_repository(tmp_path, monkeypatch):
         Cascade.load("c.json", {"b": rows_model("b")}, allow_download=True).members[0].name
         == "good"
     )
+
+
+@dataclass
+class Numbers:
+    numbers: list
+    kind: str
+
+    def __len__(self):
+        return len(self.numbers)
+
+    def take(self, rows):
+        return Numbers(self.numbers[rows], self.kind)
+
+    def joined(self, others):
+        return Numbers(sum((other.numbers for other in others), self.numbers), self.kind)
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 9), st.sampled_from("ab")), max_size=20), st.integers(1, 5)
+)
+def test_inputs_keep_their_order_in_full_batches_of_one_kind(arrivals, size):
+    waiting = deque()
+    expected = []
+    for count, kind in arrivals:
+        numbers = list(range(len(expected), len(expected) + count))
+        expected += [(number, kind) for number in numbers]
+        waiting.append(Numbers(numbers, kind))
+    batches = []
+    while waiting:
+        batches.append(next_batch(waiting, size))
+    assert [(n, batch.kind) for batch in batches for n in batch.numbers] == expected
+    assert all(len(batch) <= size for batch in batches)
+    for batch, after in zip(batches, batches[1:]):
+        assert len(batch) == size or after.kind != batch.kind

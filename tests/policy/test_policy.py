@@ -153,27 +153,27 @@ LOAD = """
 import sys
 before = set(sys.modules)
 from cascadelib.policy.policy import Policy
-policy = Policy.load(sys.argv[1])
-decisions = policy.decide([[0.1] * 3] * len(policy.models), [["a", "b", "c"]] * len(policy.models))
-assert len(decisions) == 3 and policy.exits(0, [0.0]).all() == (policy.metric == "entropy")
-policy.save(sys.argv[1])
+for path in sys.argv[1:]:
+    policy = Policy.load(path)
+    answers = [["a", "b", "c"]] * len(policy.models)
+    assert len(policy.decide([[0.1] * 3] * len(policy.models), answers)) == 3
+    assert policy.exits(0, [0.0]).all() == (policy.metric == "entropy")
+    policy.save(path)
 heavy = {"torch", "pandas", "scipy", "numba", "timm", "transformers", "plotly", "pyarrow"}
 heavy |= {"safetensors", "tqdm"}
 print(sorted(heavy & (set(sys.modules) - before)))
 """
 
 
-@pytest.mark.parametrize(
-    "method", ["entropy", Method(confidence="isotonic_by_label"), Method(confidence="auto")]
-)
-def test_loading_and_deciding_need_numpy_only(method, tmp_path):
-    Policy.from_point(pick(search(STORE, 2, method), "max_improvement"), STORE).save(
-        tmp_path / "p.json"
-    )
-    said = subprocess.run(
-        [sys.executable, "-c", LOAD, tmp_path / "p.json"], capture_output=True, text=True, cwd=ROOT
-    )
-    assert (said.stdout, said.stderr) == ("[]\n", "")
+def test_loading_and_deciding_need_numpy_only(tmp_path):
+    methods = ["entropy", Method(confidence="isotonic_by_label"), Method(confidence="auto")]
+    paths = [tmp_path / f"{number}.json" for number in range(len(methods))]
+    for path, method in zip(paths, methods):
+        point = pick(search(STORE, 2, method), "max_improvement")
+        Policy.from_point(point, STORE).save(path)
+    command = [sys.executable, "-c", LOAD, *paths]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert (done.stdout, done.stderr) == ("[]\n", "")
 
 
 def percent_policy(store):
@@ -239,3 +239,12 @@ def test_a_policy_chosen_on_a_part_of_a_table_is_saved_with_the_samples_of_that_
         == len(Policy.load(tmp_path / "policy.json").point.selected_on)
         == 200
     )
+
+
+@pytest.mark.filterwarnings("error")
+def test_confidences_beyond_float32_are_saved_without_a_warning(tmp_path):
+    table = scored()
+    large = ScoreTable(table.correct, table.confidence * 1e300, table.cost, table.names)
+    point = pick(search(large, 2), "max_improvement")
+    Policy.from_point(point, large).save(tmp_path / "p.json")
+    assert Policy.load(tmp_path / "p.json").thresholds == point.thresholds

@@ -79,7 +79,7 @@ def test_states_of_several_workers_merge_in_any_order_and_only_the_newest_of_eac
     assert expected["loss"]["audited"] == first.audited + second.audited
 
 
-def test_labels_given_to_a_report_of_workers_outlast_their_newer_states(tmp_path):
+def test_labels_of_a_report_outlast_newer_states_of_its_workers(tmp_path):
     monitor = worker(0)
     whole = Monitor(WATCHED).merge(worker(1)).merge(monitor)
     wanted = whole.to_label().index
@@ -99,7 +99,7 @@ def test_labels_given_to_a_report_of_workers_outlast_their_newer_states(tmp_path
 
 
 @pytest.mark.parametrize("how", ["deepcopy", "pickle"])
-def test_a_copy_that_decides_has_an_identity_of_its_own(how):
+def test_a_copy_counts_under_another_identity(how):
     monitor = worker(0)
     twin = deepcopy(monitor) if how == "deepcopy" else pickle.loads(pickle.dumps(monitor))
     more(monitor, 0, 400, 50)
@@ -109,7 +109,7 @@ def test_a_copy_that_decides_has_an_identity_of_its_own(how):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-def test_a_forked_process_has_an_identity_of_its_own(tmp_path):
+def test_a_forked_process_counts_under_another_identity(tmp_path):
     monitor = worker(0)
     child = os.fork()
     if not child:

@@ -33,7 +33,7 @@ def point():
     return pick(search(store_of(1000, 0), 3), "max_improvement")
 
 
-def test_stage_confidences_are_those_of_the_samples_that_get_there(point):
+def test_stage_confidences_belong_to_the_samples_that_reach_the_stage(point):
     store = store_of(300, 1)
     found = evaluate(store, point).stage_confidences
     left = np.arange(300)
@@ -78,7 +78,7 @@ def slow_capital(reference, live):
     st.integers(2, 12),
     st.randoms(),
 )
-def test_capital_is_that_of_its_slow_twin(numbers, count, random):
+def test_the_capital_equals_that_of_a_slow_reference_implementation(numbers, count, random):
     random.shuffle(numbers)
     live = numbers[:count]
     reference = summary(np.array(numbers[count:]))
@@ -133,7 +133,7 @@ def test_unchanged_streams_never_alarm_more_often_than_stated(point):
     assert alarms <= 47  # more with a probability of 1 in 1,000 at exactly 10%
 
 
-def test_a_shift_that_starts_late_is_seen():
+def test_a_late_shift_is_detected():
     rng = np.random.default_rng(1)
     signal = DriftSignal([rng.normal(size=5000)])
     assert not signal.check([rng.normal(size=10_000)]).alarm
@@ -146,9 +146,7 @@ def test_changed_data_alarm(point, change):
     report = signal.check(evaluate(store_of(500, 2, **change), point).stage_confidences)
     assert report.alarm
     assert report.tests["p"].min() <= 0.001 and report.tests["inputs"][0] == 500
-    assert signal.check(
-        evaluate(store_of(500, 3), point).stage_confidences
-    ).alarm  # what was seen stays seen
+    assert signal.check(evaluate(store_of(500, 3), point).stage_confidences).alarm  # an alarm stays
     unchanged = DriftSignal(evaluate(store_of(2000, 1), point).stage_confidences, 0.001)
     assert not unchanged.check(evaluate(store_of(500, 3), point).stage_confidences).alarm
 
@@ -162,7 +160,7 @@ def test_the_same_samples_do_not_alarm_and_lie_in_the_middle(point):
     np.testing.assert_allclose(report.tests["mean_rank"], 0.5, atol=0.01)
 
 
-def test_stages_that_nobody_reaches_say_nothing():
+def test_stages_that_no_sample_reaches_raise_no_alarm():
     signal = DriftSignal((np.linspace(0, 1, 100), np.empty(0)))
     report = signal.check([np.linspace(0, 1, 50), np.linspace(0, 1, 20)])
     assert report.tests["inputs"].tolist() == [50, 20] and report.tests["capital"][
@@ -191,7 +189,7 @@ def test_bad_references_are_refused():
         DriftSignal((np.ones(5),), 1.0)
 
 
-def test_a_report_names_the_part_that_the_reference_had_in_making_the_cascade():
+def test_a_report_states_whether_the_reference_was_held_out():
     """As the intervals in a cascade's file tell; nothing is known of other words, or none."""
     assert describe_reference(HELD_OUT).startswith("held out: the reference's samples had no part")
     assert describe_reference(WITHOUT_CHOOSING).startswith(

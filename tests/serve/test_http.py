@@ -38,15 +38,14 @@ def npy(array):
 
 
 def post(port, body, **headers):
-    """(status, what it says, headers)"""
+    """Return (status, JSON, headers)."""
     address = f"http://127.0.0.1:{port}/decide"
     response = httpx.post(address, content=body, headers=headers, timeout=60)
     return response.status_code, response.json(), response.headers
 
 
 class Slow:
-    """A service whose models wait until they may go on; it notes the stage and the samples of each
-    batch."""
+    """A service whose models wait for ``go``. It records the stage and size of each batch."""
 
     def __init__(self, cascade):
         self.cascade = cascade
@@ -111,7 +110,7 @@ def waits(condition):
 
 
 def test_simultaneous_requests_share_batches_and_each_gets_its_answers(cascade, served):
-    """Two batches are under way at once; meanwhile the others wait, and then share batches."""
+    """Two batches are under way simultaneously. The others wait, and then share batches."""
     expected = cascade(IMAGES)
     slow = Slow(cascade)
     port = served(slow)
@@ -238,7 +237,7 @@ BAD = {
     "no JSON": (b"[", "not a valid JSON"),
     "too deep": (b"[" * 100_000, "not a valid JSON"),
     "too many": (npy(np.zeros((300, 28, 28), np.uint8)), "300 samples in one request; at most 256"),
-    "numbers that go on": (npy(np.zeros((2, 28, 28), "f8"))[:-8], "not a valid .npy array"),
+    "numbers that are cut short": (npy(np.zeros((2, 28, 28), "f8"))[:-8], "not a valid .npy array"),
 }
 
 

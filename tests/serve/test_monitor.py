@@ -1,10 +1,8 @@
 """A monitor: counts, expected next to measured figures, drift without labels, failures, restarts
 and replayed logs."""
 
-import asyncio
 import importlib.util
 import json
-import random
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,8 +12,7 @@ import pandas as pd
 import pytest
 from bundled_cascade import IMAGES, POINT, SMALL, TEST, VAL
 from deciding import decide
-from virtual_time import run
-from watched_policy import WATCHED, ask
+from watched_policy import WATCHED, ask, record_of
 
 from cascadelib import (
     Cascade,
@@ -23,7 +20,6 @@ from cascadelib import (
     Point,
     Policy,
     ScoreTable,
-    datasets,
     evaluate,
     pick,
     search,
@@ -31,11 +27,9 @@ from cascadelib import (
 from cascadelib.policy import pieces_of
 from cascadelib.policy.cascade_file import point_for_file
 from cascadelib.policy.confidence_summary import summary
-from cascadelib.serve import AuditRecord, DriftSignal, Monitor, Record, Service, read_log
+from cascadelib.serve import AuditRecord, DriftSignal, Monitor, Service
 from cascadelib.serve.counts import Pending
 from cascadelib.serve.monitor import BETS, evidence_of
-from tools.deployed import same_decisions
-from tools.elsewhere import decide_elsewhere
 from tools.monitored import drift_table
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
@@ -75,7 +69,7 @@ def test_counts_and_rates():
 
 
 @pytest.mark.parametrize("metric", ["max_softmax", "entropy"])
-def test_drift_is_seen_without_labels_and_its_absence_too(metric):
+def test_drift_is_detected_without_labels(metric):
     cascade, monitor = monitored(metric)
     monitor.observe(cascade.run(pieces_of(IMAGES, 100)))
     assert not monitor.drift().alarm
@@ -85,9 +79,8 @@ def test_drift_is_seen_without_labels_and_its_absence_too(metric):
     assert report.alarm and monitor.drift().tests.equals(report.tests)
 
 
-def test_drift_is_that_of_the_signal_and_broken_inputs_say_nothing_of_it():
-    """Asked often or once, in pieces or at once: the capital that whole arrays of stored
-    confidences give."""
+def test_drift_equals_that_of_the_signal_and_skips_inputs_that_failed():
+    """The capital does not depend on the number of looks or on batches."""
     rest = TEST.take(slice(600, None))
     cascade = Cascade.from_point(POINT, store=VAL, held_out=rest)
     monitor = Monitor(cascade)
@@ -112,7 +105,7 @@ def test_decisions_of_a_run_are_counted_as_those_of_a_service():
     pd.testing.assert_frame_equal(other.drift().tests, monitor.drift().tests, rtol=0.01)
 
 
-def test_a_drift_report_says_whether_its_reference_was_seen():
+def test_a_drift_report_states_whether_its_reference_was_held_out():
     nameless = LogitStore.from_arrays(
         TEST.labels,
         {name: TEST.logits(name) for name in SMALL},
@@ -148,7 +141,7 @@ def test_totals_of_eight_threads_add_up():
     assert all(table["exit_rate"].sum() == pytest.approx(1) for table in tables)
 
 
-def test_a_last_model_without_confidences_says_nothing_of_drift():
+def test_a_last_model_without_confidences_raises_no_alarm():
     rng = np.random.default_rng(0)
     table = ScoreTable(np.ones((2, 2000), bool), rng.random((2, 2000)), [1, 5], ["a", "b"])
     point = Point(("a", "b"), (0.5,), (0.5, 0.5), 1.0, 1.0, 1.0, cost_kind="cost")
@@ -163,26 +156,12 @@ def test_a_last_model_without_confidences_says_nothing_of_drift():
     assert report.tests["inputs"].tolist() == [1000, 0] and not report.alarm
 
 
-def test_drift_needs_something_to_expect():
+def test_drift_needs_expectations():
     with pytest.raises(ValueError, match="nothing is expected"):
         Monitor(Cascade.from_point(POINT)).drift()
 
 
-def test_texts_of_the_bundled_zoo():
-    val, test = (LogitStore(f"data/reviews/{split}") for split in ("val", "test"))
-    point = pick(
-        search(val.select(["bag_of_words", "electra_h32_l1", "electra_h64_l1"]), 2), "match_best"
-    )
-    cascade = Cascade.from_point(point, store=val)
-    assert cascade.differences == ()
-    sentences = datasets.reviews("test").batch(0, 200)
-    counts = same_decisions(
-        test.take(slice(0, 200)), point, cascade.run(pieces_of(list(sentences), 64))
-    )
-    assert counts["other"] == 0 and counts["near"] <= 1
-
-
-def test_streams_are_watched_one_by_one():
+def test_streams_are_monitored_separately():
     cascade, _ = monitored()
     table = drift_table(
         cascade, {"same": pieces_of(IMAGES, 100), "other": pieces_of(255 - IMAGES, 100)}
@@ -193,16 +172,7 @@ def test_streams_are_watched_one_by_one():
     assert (table["exit_rate_expected"] == cascade.point.expected.exit_rates[0].value).all()
 
 
-def test_a_fresh_process_decides_alike(tmp_path):
-    cascade = Cascade.from_point(POINT, store=VAL)
-    cascade.save(tmp_path / "cascade.json")
-    there = decide_elsewhere(tmp_path / "cascade.json", IMAGES[:100])
-    here = cascade(IMAGES[:100])
-    assert there.predictions.tolist() == here.predictions.tolist()
-    assert there.exit_stage.tolist() == here.exit_stage.tolist()
-
-
-def test_monitoring_goes_on_after_a_restart_as_if_there_had_been_none(tmp_path):
+def test_restarts_change_no_figure(tmp_path):
     path = tmp_path / "monitor.json"
     never = Monitor(WATCHED)
     restarted = Monitor(WATCHED)
@@ -244,7 +214,7 @@ def test_workers_are_counted_together():
     }
 
 
-def test_what_cannot_be_merged_is_refused():
+def test_states_of_other_cascades_or_with_equal_ids_are_not_merged():
     one = Monitor(WATCHED)
     other = Monitor(WATCHED)
     ask(one, 0, 100)
@@ -259,7 +229,7 @@ def test_what_cannot_be_merged_is_refused():
         Service(another, [len, len], monitor=one)
 
 
-def test_what_cannot_be_saved_or_read_is_refused(tmp_path):
+def test_damaged_files_and_predictions_that_are_not_json_are_refused(tmp_path):
     path = tmp_path / "monitor.json"
     monitor = Monitor(WATCHED)
     ask(monitor, 0, 100)
@@ -277,8 +247,8 @@ def test_what_cannot_be_saved_or_read_is_refused(tmp_path):
 
 
 def alarms_of_workers(streams, workers, restarts, alpha):
-    """How many of so many services alarm, each of so many workers that are restarted so often,
-    whose inputs are drawn as the reference was; they are asked after each piece of 20 inputs."""
+    """Return the number of services that alarm, on inputs drawn as the reference. The services are
+    read after each 20 inputs."""
     alarms = 0
     for seed in range(streams):
         rng = np.random.default_rng(seed)
@@ -299,13 +269,13 @@ def alarms_of_workers(streams, workers, restarts, alpha):
     return alarms
 
 
-def test_alarms_are_as_rare_as_promised_over_all_workers_and_restarts():
-    """10 workers of 50 lives each; the promise is at most 20%."""
+def test_false_alarms_are_as_rare_as_stated_over_all_workers_and_restarts():
+    """10 workers with 50 restarts each, at 20%."""
     assert alarms_of_workers(10, workers=10, restarts=50, alpha=0.2) <= 5
 
 
-def test_many_streams_at_once_have_the_capitals_of_one_by_one():
-    """What ``benchmarks/run.py alarms`` counts, beside signals that are restarted all the time."""
+def test_the_benchmark_computes_the_capitals_of_the_signal():
+    """``benchmarks/run.py alarms`` relative to signals that are restarted after each piece."""
     rng = np.random.default_rng(0)
     capitals = []
     bins = []
@@ -344,108 +314,8 @@ def test_repeated_inputs_raise_no_alarm_if_their_ids_repeat():
     assert alarms[True] <= 2 and alarms[False] >= 5
 
 
-def record_of(name, confidences, failures=None, **fields):
-    """The record of an input that reached a stage per confidence."""
-    reached = len(confidences)
-    failures = failures or ["none"] * reached
-    lists = (["yes"] * reached, confidences, failures, [1.0] * reached, [0.1] * reached)
-    return Record(name, "yes", "ab"[reached - 1], failures[-1], reached - 1, *lists, **fields)
-
-
-def logged(count, seed=0, audit=0.3):
-    """The log of a service with faults: records in the order of decisions, and audits."""
-    rng = random.Random(seed)
-
-    def model(low, high):
-        async def call(inputs):
-            await asyncio.sleep(rng.uniform(low, high))
-            if rng.random() < 0.1:
-                raise OSError("reset")
-            return ["yes"] * len(inputs), [(each * 37 % 100) / 100 for each in inputs], 1.0
-
-        return call
-
-    log = []
-
-    async def main():
-        monitor = Monitor(WATCHED)
-        monitor.on_decision = monitor.on_audit = log.append
-        options = {"batch_size": 1, "concurrency": 64, "on_error": "next", "audit": audit}
-        service = Service(WATCHED, [model(0.1, 0.2), model(1, 2)], monitor=monitor, **options)
-
-        async def later(number):
-            await asyncio.sleep(number / 50)
-            await service.decide(number, f"{number % (count - 20)}")
-
-        await asyncio.gather(*map(later, range(count)))
-        await service.end()
-        return monitor
-
-    return run(main()), log
-
-
-def figures(monitor):
-    """Everything that a monitor reports, but the seconds that depend on the machine."""
-    drop = ["model_seconds"]
-    return {
-        "loss": monitor.loss(0.02).to_dict(),
-        "drift": monitor.drift().tests.to_dict(),
-        "table": monitor.table.drop(columns=drop).to_dict(),
-        "failing": monitor.failing().to_dict(),
-        "cost": monitor.cost().to_dict(),
-        "to_label": monitor.to_label().to_dict(),
-        "sums": [monitor.audit_cost, monitor.came, monitor.audit_failures],
-    }
-
-
-def test_a_killed_process_that_replays_its_log_equals_one_that_was_not_killed(tmp_path):
-    """The state is older than the log. Its lines are observed again, all of them, twice, and in
-    several orders."""
-    never_killed, log = logged(600)
-    expected = figures(never_killed)
-    assert never_killed.audit_failures > 5 and expected["sums"][1] == 600
-    assert {each.repeat for each in log if isinstance(each, Record)} == {0, 1}
-    lines = [each.to_json() + "\n" for each in log]
-    for saved_at in (0, 250, 500):
-        before = Monitor(WATCHED)
-        before.observe(read_log(lines[:saved_at]))
-        before.save(tmp_path / "state.json")
-        killed = Monitor.load(tmp_path / "state.json")
-        for _ in range(2):
-            killed.observe(read_log([*lines, '{"id": "cut off']))
-        found = figures(killed)
-        if saved_at:  # confidences of later inputs precede those of inputs under way at the kill
-            found["drift"], expected["drift"] = None, None
-        assert repr(found) == repr(expected)
-
-
-def test_another_engine_that_observes_the_same_records_monitors_alike():
-    service, log = logged(400, seed=1)
-    other = Monitor(WATCHED)
-    other.observe(log)
-    assert repr(figures(other)) == repr(figures(service))
-
-
-def test_confidences_enter_the_drift_signal_in_the_order_of_arrival():
-    """Inputs of low confidence are decided last, which is no drift."""
-    rng = np.random.default_rng(3)
-    monitor = Monitor(WATCHED)
-    values = rng.random(1000).tolist()
-    first, _ = monitor.enter(1000)
-    records = [
-        record_of(number, [value] if value >= 0.5 else [value, None], number=first + number)
-        for number, value in enumerate(values)
-    ]
-    for record in sorted(records, key=lambda record: record.stage):
-        monitor.decide(record)
-    in_order = Monitor(WATCHED)
-    in_order.observe(records)
-    pd.testing.assert_frame_equal(monitor.drift().tests, in_order.drift().tests)
-    assert not monitor.drift().alarm
-
-
 def outage(failures, good):
-    """A monitor after so many calls of a model that succeeded, then of failures."""
+    """Return a monitor after a number of successful calls, then failures."""
     monitor = Monitor(WATCHED)
     monitor.local.sums["failed"][0, 0] = good
     monitor.local.latest[0].extend([0] * min(good, 1024) + failures)

@@ -3,7 +3,6 @@ overload, outages, retries, audits and records. Most tests run in virtual time."
 
 import asyncio
 import json
-import logging
 import math
 import random
 from collections import Counter
@@ -11,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from deciding import decide, decided
+from deciding import answering, decide, decided, down, hang
 from faulty_server import KINDS, LABELS, POINT, answer, fault_of, said
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,29 +20,9 @@ from virtual_time import run
 
 from cascadelib import Policy, evaluate
 from cascadelib.policy import most_given
-from cascadelib.serve import DeadlineExceeded, Monitor, Overloaded, Record, Service, read_log
+from cascadelib.serve import DeadlineExceeded, Monitor, Overloaded, Record, Service
 
 PAIR = Policy(POINT)
-
-
-def answering(confidence, seconds=0.0, name="", seen=None, cost=1.0):
-    """An async call that answers each input after some seconds. seen: collects its batches."""
-
-    async def call(inputs):
-        if seen is not None:
-            seen.append(list(inputs))
-        await asyncio.sleep(seconds)
-        return [name or each for each in inputs], [confidence] * len(inputs), cost * len(inputs)
-
-    return call
-
-
-async def down(inputs):
-    raise OSError("down")
-
-
-async def hang(inputs):
-    await asyncio.sleep(1e9)
 
 
 def as_coroutine(call):
@@ -187,7 +166,7 @@ def test_an_error_stops_its_callers_and_carries_the_decisions_so_far():
 
 
 def test_a_failed_batch_is_not_called_again_input_by_input():
-    """The statuses of a timeout, an exception in place of an answer, and a nan confidence."""
+    """The statuses of a timeout, an exception instead of an answer, and a nan confidence."""
     seen = []
 
     async def small(rows):
@@ -349,88 +328,6 @@ def test_every_request_has_one_outcome_through_an_outage():
     assert after["none"] > 0.9 * after.total() and after["DeadlineExceeded"] == 0
 
 
-def test_retries_are_limited_to_a_tenth_of_the_inputs():
-    """A model of which two calls in ten fail is not taken for one that is down."""
-    seen = []
-    rng = random.Random(1)
-
-    async def flaky(inputs):
-        seen.extend(inputs)
-        if rng.random() < 0.2:
-            raise OSError("reset by peer")
-        return inputs, [0.9] * len(inputs)
-
-    async def main(retries):
-        seen.clear()
-        options = {"batch_size": 1, "concurrency": 1, "on_error": "next", "retries": retries}
-        decisions = await decided(PAIR, [flaky, answering(1)], range(1000), **options)
-        return np.count_nonzero(decisions.exit_stage == 0)
-
-    without_retries = run(main(0))
-    assert len(seen) == 1000
-    assert run(main(3)) > without_retries + 50
-    assert 1050 < len(seen) <= 1000 + 0.1 * len(seen) + 10
-    assert max(Counter(seen).values()) <= 4
-
-
-def test_a_retry_can_decide_an_input_and_counts_as_unknown_money():
-    attempts = Counter()
-
-    async def second_time(inputs):
-        attempts.update(inputs)
-        if attempts[inputs[0]] == 1:
-            raise TimeoutError
-        return inputs, [0.9] * len(inputs), 1.0
-
-    async def main():
-        service = Service(PAIR, [second_time, down], retries=1, batch_size=8)
-        decisions = await service.decide_many(range(8))
-        return decisions, service.monitor
-
-    decisions, monitor = run(main())
-    assert decisions.status.tolist() == ["none"] * 8 and set(attempts.values()) == {2}
-    assert monitor.cost()["unknown_calls"] == 8 and monitor.spent.tolist() == [8.0, 0.0]
-
-
-def test_calls_of_a_model_that_is_down_stop_and_its_failures_are_logged_once(caplog):
-    seen = []
-    is_up = []
-
-    async def large(inputs):
-        seen.extend(inputs)
-        return await (answering(0.9) if is_up else down)(inputs)
-
-    async def main():
-        service = Service(PAIR, [answering(0.1, name="small"), large], on_error="next")
-        for number in range(200):
-            assert (await service.decide(number)).status == "error"
-            await asyncio.sleep(0.05)
-        assert 18 <= len(seen) <= 18 + 10  # one probe per second
-        is_up.append(True)
-        await asyncio.sleep(1)
-        assert (await service.decide(1)).status == (await service.decide(2)).status == "none"
-
-    with caplog.at_level(logging.INFO, "cascadelib.serve"):
-        run(main())
-    assert caplog.messages == [
-        "model 'large' failed for 1 inputs: OSError: down",
-        "model 'large' is not called; last failure: OSError: down",
-        "model 'large' is called again; last failure: OSError: down",
-    ]
-
-
-def test_a_stopped_model_raises_its_last_failure_if_errors_stop():
-    async def main():
-        service = Service(PAIR, [down, down])
-        for _ in range(18):
-            with pytest.raises(OSError, match="down"):
-                await service.decide(1)
-        with pytest.raises(ConnectionError, match="'small' is not called.*OSError: down"):
-            await service.decide(1)
-
-    run(main())
-
-
 def test_a_cancelled_caller_returns_at_once_and_its_inputs_are_decided():
     async def main():
         service = Service(PAIR, [answering(0.9, 5.0), down], batch_size=10, concurrency=1)
@@ -553,30 +450,6 @@ def test_a_callback_that_fails_warns_and_stops_nothing():
     with pytest.warns(RuntimeWarning, match="on_decision failed for 0"):
         run(decided(PAIR, [answering(0.9), down], range(3), monitor=monitor))
     assert monitor.inputs == 3
-
-
-def test_a_record_has_all_of_a_decision_and_is_a_line_of_json():
-    async def small(rows):
-        return ["heron", TimeoutError()], [0.9, 0.9], 2.0
-
-    async def main():
-        calls = [small, answering(-math.inf, name="egret", cost=3.0)]
-        service = Service(PAIR, calls, on_error="next")
-        service.monitor.on_decision = records.append
-        await service.decide_many([1, 2], ["one", "two"])
-
-    records = []
-    run(main())
-    first, second = records
-    assert (first.id, first.prediction, first.model, first["stage"]) == ("one", "heron", "small", 0)
-    assert (first.confidences, first.failures, first.costs) == ([0.9], ["none"], [1.0])
-    assert second.failures == ["timeout", "none"] and second.status == "timeout"
-    assert second.predictions == [None, "egret"] and second.model == "large"
-    assert second.latency >= sum(second.seconds) >= 0 and len(first.policy) == 12
-    again = next(iter(read_log([second.to_json() + "\n"])))
-    assert again.confidences[0] is None and again.confidences[1] < -1e308
-    assert replace(again, confidences=second.confidences) == second
-    assert json.loads(first.to_json())["status"] == "none"
 
 
 def test_a_policy_is_replaced_while_inputs_are_under_way():

@@ -48,7 +48,7 @@ def test_a_flipped_bit_of_a_header_or_manifest_is_an_error_or_changes_nothing(st
     rng = np.random.default_rng(5)
     for path, size in spans.items():
         content = path.read_bytes()
-        for bit in rng.choice(8 * size, 400, replace=False):
+        for bit in rng.choice(8 * size, 150, replace=False):
             data = bytearray(content)
             data[bit // 8] ^= 1 << (bit % 8)
             path.write_bytes(data)
@@ -127,24 +127,6 @@ def test_metadata_that_cannot_be_read_is_not_written(store):
             store.add("c", LOGITS["c"], **wrong)
 
 
-def test_damage_of_the_manifest_and_of_the_labels_is_named(store):
-    manifest = store.path / "manifest.json"
-    whole = manifest.read_text()
-    for broken in (
-        "{",
-        "[]",
-        whole.replace("logits 2", "logits 9"),
-        whole.replace(store.fingerprint[:6], "000000"),
-    ):
-        manifest.write_text(broken)
-        with pytest.raises(ValueError, match=r"manifest\.json"):
-            cl.LogitStore(store.path)
-    manifest.write_text(whole)
-    (store.path / "labels.npz").write_bytes((store.path / "labels.npz").read_bytes()[:60])
-    with pytest.raises(ValueError, match=r"labels\.npz"):
-        cl.LogitStore(store.path)
-
-
 def test_a_manifest_may_lack_class_names(store):
     sealed(store, classes=None)
     assert cl.LogitStore(store.path).classes is None
@@ -186,18 +168,6 @@ def test_nothing_is_added_to_a_folder_that_became_another_store(store, other):
         with pytest.raises(ValueError, match="val: another store .* open it again"):
             act()
     np.testing.assert_array_equal(cl.LogitStore(store.path).logits("a"), other.logits("a"))
-
-
-def test_labels_of_absurd_size_are_not_read(store, monkeypatch):
-    hashed = []
-    monkeypatch.setattr("hashlib.file_digest", lambda *_: hashed.append(1))
-    os.truncate(store.path / "labels.npz", 3 * 2**30)  # sparse
-    with pytest.raises(ValueError, match=r"labels\.npz: more than 1703936 bytes"):
-        cl.LogitStore(store.path)
-    assert not hashed
-    os.truncate(store.path / "manifest.json", 2**26 + 1)
-    with pytest.raises(ValueError, match=r"manifest\.json: more than 67108864 bytes"):
-        cl.LogitStore(store.path)
 
 
 ODD = ["/proc/kmsg", "/proc/self/mem", "/proc/self/pagemap", "/dev/zero"]
@@ -285,11 +255,11 @@ def test_threads_share_a_store_that_grows(store, in_memory):
         cl.LogitStore.from_arrays(LABELS, logits, macs={"a": 10, "b": 20}) if in_memory else store
     )
     versions = [np.random.default_rng(i).normal(size=(40, 4)).astype(np.float32) for i in range(9)]
-    end = time.monotonic() + 1.5
+    end = time.monotonic() + 0.8
     old = sys.getswitchinterval()
 
     def add(number):
-        for i in range(200 if in_memory else 20):
+        for i in range(60 if in_memory else 20):
             shared.add(f"m{number}-{i}", LOGITS["a"], macs=30 + number)
             shared.add("shared", versions[i % 9], macs=1 + i % 9, note=i % 9, replace=True)
 
@@ -326,7 +296,7 @@ def test_threads_share_a_store_that_grows(store, in_memory):
     finally:
         sys.setswitchinterval(old)
     orders = [shared.metadata(name)["order"] for name in shared.models.index]
-    assert len({*orders}) == len(orders) == 2 + 3 * (200 if in_memory else 20) + 1
+    assert len({*orders}) == len(orders) == 2 + 3 * (60 if in_memory else 20) + 1
     part = shared.take([0, 1])
     shared.add("late", LOGITS["a"], macs=1)
     assert "late" in shared.models.index and "late" not in part.models.index
@@ -418,13 +388,15 @@ def check_half_changed(folder):
     )
 
 
-FAULTS = [(kind, False) for kind in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, errno.ENOSPC)]
+FAULTS = [(kind, False) for kind in (signal.SIGKILL, signal.SIGINT, errno.ENOSPC)]
 
 
 @pytest.mark.parametrize(
     ("kind", "after"), [*FAULTS, (errno.ENOSPC, True)]
 )  # a signal after one call is before the next
-def test_a_fault_at_any_call_of_a_writer_loses_nothing(tmp_path, kind, after):
+def test_a_fault_at_any_call_of_a_writer_loses_nothing(store, tmp_path, kind, after, monkeypatch):
+    monkeypatch.setattr(os, "fsync", lambda handle: None)  # waits for the disk
+
     def act(*path):
         if isinstance(kind, signal.Signals):
             os.kill(os.getpid(), kind)
@@ -436,12 +408,9 @@ def test_a_fault_at_any_call_of_a_writer_loses_nothing(tmp_path, kind, after):
     while not finished:
         number += 1
         folder = tmp_path / str(number)
-        store = cl.LogitStore.create(folder, LABELS)
-        store.add("a", LOGITS["a"], macs=10)
-        store.add("b", LOGITS["b"], macs=20)
+        shutil.copytree(store.path, folder)
         if not (child := os.fork()):
             with pytest.MonkeyPatch.context() as patch:
-                signal.signal(signal.SIGTERM, signal.SIG_DFL)
                 made = at_call(number, act, patch, after)
                 try:
                     change(folder)

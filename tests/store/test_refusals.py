@@ -234,12 +234,12 @@ FRAMES = {
     "a list of columns": (read(sample=["id"]), "the name of a column must be text, got ..id"),
 }
 LOGIT_STORES = {
-    "nan": (added(replaced(17, np.nan)), r"'bad'.*row 17 \(image/017.png\).*1 in all"),
+    "nan": (added(replaced(17, np.nan)), r"'bad'.*row 17 \(image/017.png\).*1 such rows"),
     "inf": (added(replaced(3, np.inf)), "'bad'.*row 3 "),
     "overflow": (added(replaced(5, 1e6), dtype="float16"), "'bad'.*row 5 .*float16"),
     "one dimension": (added(LOGITS["a"][:, 0]), "'bad'.*numbers .k, classes."),
     "fewer rows": (added(LOGITS["a"][1:]), "'bad'.*39 rows.*40 samples"),
-    "fewer classes": (added(LOGITS["a"][:, :3]), r"'bad'.*3 classes, but row \d+ \(image"),
+    "fewer classes": (added(LOGITS["a"][:, :3]), r"'bad'.*row \d+ \(image.*beyond the 3 classes"),
     "more classes": (added(np.pad(LOGITS["a"], ((0, 0), (0, 1)))), "'bad'.*8 classes"),
     "text": (added(LOGITS["a"].astype(str)), "'bad'.*numbers"),
     "another order": (

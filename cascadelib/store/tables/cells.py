@@ -81,7 +81,8 @@ class Cells:
 
     def contradictions(self, checked: dict[str, Any]) -> list[Fault]:
         """Return the fault of correctness, if bool, that contradicts label and prediction."""
-        labels, predictions = checked["labels"], checked["predictions"]
+        labels = checked["labels"]
+        predictions = checked["predictions"]
         if labels is None or predictions is None or checked["correct"].dtype != bool:
             return []
         return cell_faults(
@@ -189,7 +190,7 @@ def values_of(cells: Cells) -> dict[str, Any]:
         "correct": None,
         "confidence": confidence,
         "names": tuple(cells.text["model"].texts),
-        "origin": Origin.from_labels(np.zeros(len(cells.samples), np.int64), cells.samples),
+        "origin": Origin(np.zeros(len(cells.samples), np.int64), cells.samples),  # distinct ids
         "predictions": cells.values("prediction") if has_predictions else None,
         "columns": checked_columns(columns, confidence.shape),
         "answered": cells.row_at >= 0,

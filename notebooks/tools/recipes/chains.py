@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numba import njit
 
 from cascadelib.evaluation.evaluation import (
     costs_of,
@@ -73,9 +74,48 @@ def replay_points(
         The same table with ``accuracy_replayed`` and ``cost_replayed``.
     """
     moved = np.empty((len(points), 2))
-    for at, costs, stage, correct in point_runs(points, store, rule, score, cost):
-        moved[at] = np.mean(correct), mean_cost(costs, stage)
+    for rows, costs, stages in chains_of(points, store, rule, score, cost):
+        if callable(stages) or np.ndim(costs) > 1:
+            for at, stage, correct in runs_of_chain(rows, stages, rule):
+                moved[at] = np.mean(correct), mean_cost(costs, stage)
+        else:
+            moved[rows.index] = accuracy_and_cost(stages, costs, inside_thresholds(rows, rule))
     return points.assign(accuracy_replayed=moved[:, 0], cost_replayed=moved[:, 1])
+
+
+def accuracy_and_cost(
+    stages: Sequence[tuple[np.ndarray, np.ndarray]], costs: Sequence[float], inside: np.ndarray
+) -> np.ndarray:
+    """Return accuracy and mean cost of P points of one chain: float64 [P, 2].
+
+    stages: (correct [k], confidence [k]) of each stage. inside: thresholds float64 [P, n - 1].
+    """
+    correct = np.array([correct for correct, _ in stages])
+    n, k = correct.shape
+    confidence = np.array([values for _, values in stages[:-1]], np.float64).reshape(n - 1, k)
+    hits, exits = count_exits(confidence, correct, inside)
+    cost = np.zeros(len(inside))
+    for stage, of_stage in enumerate(costs):
+        cost += of_stage * (exits[:, stage:].sum(axis=1) / k)
+    return np.column_stack([hits / k, cost])
+
+
+@njit(cache=True, nogil=True)
+def count_exits(
+    confidence: np.ndarray, correct: np.ndarray, inside: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the correct answers float64 [P] of P points and their exits per stage int64 [P, n]."""
+    points, later = inside.shape
+    hits = np.zeros(points)
+    exits = np.zeros((points, later + 1), np.int64)
+    for p in range(points):
+        for s in range(correct.shape[1]):
+            stage = 0
+            while stage < later and not confidence[stage, s] >= inside[p, stage]:
+                stage += 1
+            exits[p, stage] += 1
+            hits[p] += correct[stage, s]
+    return hits, exits
 
 
 def point_runs(
@@ -89,6 +129,19 @@ def point_runs(
 
     The arguments are those of :func:`replay_points`. Points of the same models are consecutive.
     """
+    for rows, costs, stages in chains_of(points, store, rule, score, cost):
+        for at, stage, correct in runs_of_chain(rows, stages, rule):
+            yield at, costs, stage, correct
+
+
+def chains_of(
+    points: pd.DataFrame,
+    store: Store,
+    rule: str | Method | Rule | None,
+    score: str,
+    cost: str | None,
+) -> Iterator[tuple[pd.DataFrame, list[Any], Any]]:
+    """Yield (points, costs of the stages, outcomes of the rule) of each chain of models."""
     kind = resolve_options(store, cost=cost)[2]
     method = None if rule is None or callable(rule) else method_named(rule)
     for models, rows in points.reset_index(drop=True).groupby("models", sort=False):
@@ -96,16 +149,26 @@ def point_runs(
             stages = rule(store, models, score)
         else:
             stages = outcomes_of(store, models, method, score)
-        costs = costs_of(store, models, kind)
+        yield rows, costs_of(store, models, kind), stages
+
+
+def inside_thresholds(rows: pd.DataFrame, rule: str | Method | Rule | None) -> np.ndarray:
+    """Return the internal thresholds of a chain's points: float64 [P, n - 1]."""
+    units = None if rule is None or callable(rule) else method_named(rule).units
+    return convert_units(units, np.array(rows["thresholds"].tolist(), np.float64))
+
+
+def runs_of_chain(
+    rows: pd.DataFrame, stages: Any, rule: str | Method | Rule | None
+) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """Yield (row, exit_stage [k], correct [k]) of each point of one chain."""
+    if callable(stages):
         for at, row in rows.iterrows():
-            if callable(stages):
-                stage, correct = stages(row)
-            else:
-                thresholds = np.array(row["thresholds"], np.float64)
-                inside = convert_units(None if method is None else method.units, thresholds)
-                stage = exit_stages([confidence for _, confidence in stages], inside)
-                correct = np.choose(stage, [correct for correct, _ in stages])
-            yield at, costs, stage, correct
+            yield (at, *stages(row))
+        return
+    for at, inside in zip(rows.index, inside_thresholds(rows, rule)):
+        stage = exit_stages([confidence for _, confidence in stages], inside)
+        yield at, stage, np.choose(stage, [correct for correct, _ in stages])
 
 
 def best_of_chains(

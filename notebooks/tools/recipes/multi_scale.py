@@ -1,6 +1,7 @@
 """Budgeted batches, as multi-scale dense networks classify them (Huang et al., 2018)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -50,13 +51,19 @@ def huang_2018(
     ICLR.
     """
 
-    def settings(chain: tuple[str, ...]) -> Iterator[dict]:
-        """Yield the thresholds of a chain at every ratio."""
-        confidences = [cached_confidence(store, name, metric, 1.0) for name in chain]
+    @cache
+    def thresholds_before(last: tuple[str, ...]) -> list[dict]:
+        """Return the thresholds at every ratio of chains whose models before the last are these."""
+        confidences = [cached_confidence(store, name, metric, 1.0) for name in last]
+        found = []
         for ratio in RATIOS:
-            shares = ratio ** np.arange(len(chain))
+            shares = ratio ** np.arange(len(last) + 1)
             inside = budgeted(confidences, shares / shares.sum())
-            yield {"thresholds": tuple(convert_units(metric, inside).tolist())}
+            found.append({"thresholds": tuple(convert_units(metric, inside).tolist())})
+        return found
+
+    def settings(chain: tuple[str, ...]) -> list[dict]:
+        return thresholds_before(chain[:-1])
 
     return best_of_chains(store, Method(metric), (1, n_models), settings, **candidates)
 
@@ -64,16 +71,15 @@ def huang_2018(
 def budgeted(confidences: Sequence[np.ndarray], shares: np.ndarray) -> np.ndarray:
     """Return the n − 1 thresholds at which ⌊share × k⌋ samples exit at each of n stages.
 
-    confidences: n arrays [k]. More samples exit if confidences tie. A threshold is inf (never) if
-    no sample exits, or none remains.
+    confidences: arrays [k] of the stages before the last. More samples exit if confidences tie. A
+    threshold is inf (never) if no sample exits, or none remains.
     """
-    k = len(confidences[0])
-    left = np.ones(k, bool)
     thresholds = np.full(len(shares) - 1, np.inf)
-    for i, share in enumerate(shares[:-1]):
-        here = confidences[i][left]
-        count = min(int(share * k + 1e-9), len(here))
+    left = np.arange(max(map(len, confidences), default=0))  # samples that have not exited
+    for i, (confidence, share) in enumerate(zip(confidences, shares[:-1])):
+        here = confidence[left]
+        count = min(int(share * len(confidence) + 1e-9), len(here))
         if count:
             thresholds[i] = np.partition(here, -count)[-count]
-        left &= confidences[i] < thresholds[i]
+        left = left[here < thresholds[i]]
     return thresholds

@@ -1,14 +1,17 @@
 """All recipes at the degenerate ends, between oracle and exact front, and on another split."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from recipe_stores import assert_rising, eased_store, own_again
 
-from cascadelib import LogitStore, ScoreTable, search
+from cascadelib import METHODS, LogitStore, ScoreTable, search
+from cascadelib.evaluation.evaluation import mean_cost
 from cascadelib.evaluation.pareto import least_cost
 from tools import recipes
+from tools.recipes.chains import point_runs
 from tools.recipes_compared import Recipe, compare_recipes
 
 
@@ -135,3 +138,26 @@ def test_agreement_streams_and_scores_need_outputs():
     for recipe in needs_outputs:
         with pytest.raises(ValueError, match="LogitStore"):
             recipe(table)
+
+
+@pytest.mark.parametrize("costs", [None, "per sample"])
+def test_replayed_points_equal_those_sample_by_sample(costs):
+    """With numbers as costs a compiled loop counts the exits."""
+    store = eased_store(k=50, step=0.25)
+    names = list(store.models.index)
+    if costs:
+        stages = [store.outcome(names, METHODS["max_softmax"], "top1")((m,)) for m in range(4)]
+        correct, confidence = (np.array(part) for part in zip(*stages))
+        per_sample = np.random.default_rng(0).random((4, 50)) + np.arange(4)[:, None]
+        store = ScoreTable(correct, confidence, per_sample, names)
+    rng = np.random.default_rng(1)
+    rows = [
+        {"models": tuple(names[:n]), "thresholds": tuple(rng.choice([0, 0.3, 0.6, np.inf], n - 1))}
+        for n in (1, 2, 3, 4, 4, 3)
+    ]
+    rule = None if costs else "max_softmax"
+    points = pd.DataFrame(rows)
+    replayed = recipes.replay_points(points, store, rule)
+    for at, stage_costs, stage, correct in point_runs(points, store, rule, "top1", None):
+        assert replayed["accuracy_replayed"][at] == np.mean(correct)
+        assert replayed["cost_replayed"][at] == mean_cost(stage_costs, stage)

@@ -1,0 +1,47 @@
+"""Fixtures shared by the tests of the notebooks."""
+
+import sys
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def shell():
+    """An IPython in this process, since the start of a kernel takes seconds."""
+    from IPython.core.interactiveshell import InteractiveShell
+
+    main = sys.modules["__main__"]
+    shell = InteractiveShell.instance(history_length=0, colors="nocolor")
+    yield shell
+    InteractiveShell.clear_instance()
+    sys.modules["__main__"] = main
+
+
+@pytest.fixture
+def run_cells(shell):
+    """Function (path, parameters) → the cells of a notebook with the outputs of a run."""
+    import nbformat
+    from IPython.utils.capture import capture_output
+    from papermill.iorw import load_notebook_node
+    from papermill.parameterize import parameterize_notebook
+
+    def run(path, parameters):
+        notebook = parameterize_notebook(load_notebook_node(str(path)), parameters)
+        shell.reset(new_session=True)
+        shell.user_ns["__spec__"] = None  # as a script has it: multiprocessing reads it
+        for number, cell in enumerate(notebook.cells):
+            if cell.cell_type != "code":
+                continue
+            with capture_output() as captured:
+                shell.display_trap.hook = sys.displayhook  # else a cell's value is printed as text
+                done = shell.run_cell(cell.source)
+            assert done.success, f"cell {number}: {done.error_before_exec or done.error_in_exec!r}"
+            cell.outputs = []
+            if captured.stdout:
+                cell.outputs.append(nbformat.v4.new_output("stream", text=captured.stdout))
+            for shown in captured.outputs:
+                data = {"data": shown.data, "metadata": shown.metadata or {}}
+                cell.outputs.append(nbformat.v4.new_output("display_data", **data))
+        return notebook.cells
+
+    return run
