@@ -219,7 +219,7 @@ class Front:
         The searched store. None in a pickled copy, which has no outcomes.
     expected : bool, default=False
         Whether accuracies are expected ones (``search(…, expected=True)``).
-    moved : DataFrame or None
+    replayed : DataFrame or None
         Table of a front that was evaluated on another split.
 
     See Also
@@ -249,7 +249,7 @@ class Front:
     selected_on: Origins = None
     store: Store | None = None
     expected: bool = False
-    moved: pd.DataFrame | None = None
+    replayed: pd.DataFrame | None = None
 
     def __getstate__(self) -> dict:
         return vars(self) | {"store": None}
@@ -261,8 +261,8 @@ class Front:
         The columns are accuracy, cost, models, thresholds (native units), exit_rates, improvement
         and saving (cost of the most accurate single model ÷ cost).
         """
-        if self.moved is not None:
-            return self.moved
+        if self.replayed is not None:
+            return self.replayed
         points = self._certified
         lengths = np.count_nonzero(points.models >= 0, axis=1).tolist()
         name_of = self.candidates.__getitem__
@@ -435,7 +435,7 @@ class Front:
     @property
     def steps(self) -> Steps:
         """Return the cost and the accuracy of the points."""
-        points: Any = self._certified if self.moved is None else self.moved
+        points: Any = self._certified if self.replayed is None else self.replayed
         return np.asarray(points.cost), np.asarray(points.accuracy)
 
     def improvement_curve(self, low: float | None = None, points: int = 801) -> pd.DataFrame:
