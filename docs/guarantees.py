@@ -18,7 +18,13 @@ import pandas as pd
 
 import cascadelib as cl
 from cascadelib.evaluation.intervals import anytime_lower
-from cascadelib.guarantees.p_values import betting_p_value, cluster_means, paired_p_value
+from cascadelib.guarantees.judged import judged_p_value
+from cascadelib.guarantees.p_values import (
+    betting_p_value,
+    cluster_means,
+    drawn_p_value,
+    paired_p_value,
+)
 
 PAGE = Path(__file__).resolve().parent / "guarantees.md"
 sys.path.insert(0, str(PAGE.parents[1] / "notebooks"))
@@ -38,6 +44,9 @@ GAINED = 0.25  # only the cascade
 NEITHER = 0.5  # both are wrong, in different ways
 ALIKE = 4  # samples of a cluster, all of one outcome
 TABLES = ("sst2", "arxiv", "boolq")
+CALL_SEEDS = 10
+JUDGE_DRAWS = 60
+TRUE_LABELS = (10, 15, 20, 30, 40, 60, 80, 100, 150, 200, 250, 300, 400, 600, 800)
 
 
 def images(split: str) -> cl.LogitStore:
@@ -206,19 +215,28 @@ def counted(what: str, *counts: Sequence[float]) -> list[str]:
     return [what, *(", ".join(map(rounded, values)) for values in zip(*counts))]
 
 
+@functools.cache
+def labels_needed() -> dict[Callable, list[int]]:
+    """Return the fewest samples that certify, for each kind of draw and each of EPSILONS."""
+    return {one: [fewest(one, e) for e in EPSILONS] for one in (paired, in_clusters, audited)}
+
+
+def disagreements(counts: Sequence[int]) -> list[float]:
+    """Return the expected disagreements among numbers of samples, one per ε."""
+    share = LOST + GAINED + NEITHER
+    return [share * e * count for e, count in zip(EPSILONS, counts)]
+
+
 def needed() -> str:
     """Return the labels until a certificate, for three losses."""
-    several = {one: [fewest(one, e) for e in EPSILONS] for one in (paired, in_clusters, audited)}
-    share = LOST + GAINED + NEITHER
-    disagree = {
-        one: [share * e * count for e, count in zip(EPSILONS, several[one])]
-        for one in (paired, audited)
-    }
+    several = labels_needed()
     rows = [
         counted("`certify`, a labelled split: labels", several[paired]),
         counted("`certify` of a `ladder`: labels, none of which choose", several[paired]),
         counted(
-            "`certify(…, labels=)`: samples, of which labelled", several[paired], disagree[paired]
+            "`certify(…, labels=)`: samples, of which labelled",
+            several[paired],
+            disagreements(several[paired]),
         ),
         counted(
             f"`certify(…, clusters=)`: clusters, {ALIKE} samples alike in each",
@@ -226,33 +244,168 @@ def needed() -> str:
         ),
         counted("`certify(…, groups=)`: labels in each group", several[paired]),
         counted(
-            "`monitor.loss`: audited inputs, of which labelled", several[audited], disagree[audited]
+            "`monitor.loss`: audited inputs, of which labelled",
+            several[audited],
+            disagreements(several[audited]),
         ),
     ]
-    rows += [called(name) for name in TABLES]
     return markdown(["", *(f"ε = {epsilon:.0%}" for epsilon in EPSILONS)], rows)
 
 
-def called(name: str) -> list[str]:
-    """Return a row of calls of answer_table on a bundled table, as shares of its rows."""
+def costs() -> str:
+    """Return a row per guarantee: its words, the call, its cost at ε = 2%, and its limits."""
+    at = EPSILONS.index(0.02)
+    several = {one: counts[at] for one, counts in labels_needed().items()}
+    few = disagreements([several[paired]] * len(EPSILONS))[at]
+    watched = disagreements([several[audited]] * len(EPSILONS))[at]
+    labels = rounded(several[paired])
+    rows = [
+        [
+            "a table: at most ε of its answers differ from the reference's",
+            "[`answer_table(table, ask, ε)`](#a-table-and-a-reference-to-call)",
+            f"{span(EPSILON_GOALS[1])} of the rows are calls",
+            "that the reference is correct; a single class",
+        ],
+        [
+            "a table, in the mean over draws: the same",
+            '[`answer_table(…, ε, guarantee="mean")`](#at-most-ε-in-the-mean)',
+            f"{span(MEAN_GOALS[1])} of the rows are calls",
+            "the share of this table: about half of the draws have more than ε",
+        ],
+        [
+            "a table: recall and precision of a class are at least 90%",
+            "[`answer_table(…, recall=, precision=, positive=)`](#recall-and-precision)",
+            f"{span(RECALL_GOALS[0])} of the rows are calls",
+            "other classes",
+        ],
+        [
+            "a cascade loses at most ε of accuracy (of F1, of a mean score) against the reference",
+            "[`certify(split, front, ε)`](#certificates)",
+            f"{labels} labels that chose nothing",
+            "a gain; a cascade that is not in the certificate",
+        ],
+        [
+            "the same, for cascades that no label chose",
+            "[`certify(store, ladder(store, models), ε)`](#all-labels-certify-a-ladder)",
+            f"{labels} labels in all",
+            "that it is the cheapest cascade",
+        ],
+        [
+            "the same, with labels of disagreements only",
+            "[`to_label`, `certify(…, labels=)`](#by-few-labels)",
+            f"{labels} samples, {rounded(few)} labels",
+            "scores other than top-1",
+        ],
+        [
+            "the same, with the labels of a judge",
+            "[`certify(…, judge=, labels=)`](#by-a-judge)",
+            "a half of the labels or less, if the judge labels very many samples",
+            "scores other than top-1",
+        ],
+        [
+            "the same for the mean loss and cost of a cluster (a user, a document)",
+            "[`certify(…, clusters=)`](#clusters)",
+            f"{rounded(several[in_clusters])} clusters",
+            "a single cluster; the mean over samples if large clusters lose more",
+        ],
+        [
+            "the same in each group or class",
+            "`certify(…, groups=)`",
+            f"{labels} labels in each group",
+            "groups that do not occur",
+        ],
+        [
+            "the mean cost is within the budget",
+            "[`certify(…, budget=, max_price=)`](#prices)",
+            "no labels",
+            "without `max_price=`: inputs that cost more than any sample",
+        ],
+        [
+            "a stream: the mean loss so far, at all times",
+            "[`Service(…, audit=q)`, `monitor.loss(ε)`](monitoring.md)",
+            f"{rounded(several[audited])} audited inputs, {rounded(watched)} labels",
+            "the current loss if it changes",
+        ],
+    ]
+    return markdown(["guaranteed", "call", "cost", "not guaranteed"], rows, "---")
+
+
+EPSILON_GOALS: list[dict[str, Any]] = [{"epsilon": epsilon} for epsilon in EPSILONS]
+MEAN_GOALS: list[dict[str, Any]] = [goal | {"guarantee": "mean"} for goal in EPSILON_GOALS]
+RECALL_GOALS: list[dict[str, Any]] = [
+    {"recall": target, "precision": target, "positive": "True"} for target in (0.9, 0.95)
+]
+
+
+def span(goal: dict[str, Any]) -> str:
+    """Return the smallest and the largest share of calls of the bundled tables."""
+    shares = [share_of_calls(name, tuple(goal.items())) for name in TABLES]
+    return f"{min(shares):.0%} to {max(shares):.0%}"
+
+
+@functools.cache
+def share_of_calls(name: str, goal: tuple[tuple[str, Any], ...]) -> float:
+    """Return the mean share of calls of answer_table on a bundled table."""
     frame = pd.read_parquet(f"data/semantic-sql/{name}.parquet")
     p = frame["proxy_pred_true_prob"].to_numpy()
     said = (p >= 0.5).astype(str)
-    truth = frame["oracle_pred"].to_numpy().astype(bool).astype(str)
     ids = np.arange(len(p)).astype(str)
     small = cl.ScoreTable(None, [np.maximum(p, 1 - p)], [1], ["small"], ids, predictions=[said])
-    answers = dict(zip(ids.tolist(), truth.tolist()))
-    cells = [f"`answer_table`, {name}, {len(p):,} rows: calls, of which drawn to certify"]
-    for epsilon in EPSILONS:
-        calls = []
-        drawn = []
-        for seed in range(3):
-            bought = dict(answers)
-            result = cl.answer_table(small, list, epsilon, delta=DELTA, seed=seed, bought=bought)
-            calls.append(result.asked.mean())
-            drawn.append(result.labels / len(p))
-        cells.append(f"{np.mean(calls):.0%}, {np.mean(drawn):.1%}")
-    return cells
+    answers = pd.Series(frame["oracle_pred"].to_numpy().astype(bool).astype(str), ids).to_dict()
+    calls = []
+    for seed in range(CALL_SEEDS):
+        result = cl.answer_table(small, list, **dict(goal), seed=seed, bought=dict(answers))
+        calls.append(result.asked.mean())
+    return float(np.mean(calls))
+
+
+def calls() -> str:
+    """Return the calls of answer_table on the bundled tables, for each guarantee."""
+    titles = [f"ε = {epsilon:.0%}" for epsilon in EPSILONS]
+    titles += [f"ε = {epsilon:.0%} in the mean" for epsilon in EPSILONS]
+    titles += [f"recall and precision ≥ {goal['recall']:.0%}" for goal in RECALL_GOALS]
+    rows = []
+    for title, goal in zip(titles, [*EPSILON_GOALS, *MEAN_GOALS, *RECALL_GOALS]):
+        shares = [share_of_calls(name, tuple(goal.items())) for name in TABLES]
+        rows.append([title, *(f"{share:.1%}" for share in shares)])
+    return markdown(["calls ÷ rows", *TABLES], rows)
+
+
+def judge() -> str:
+    """Return how many true labels certify with 8 of 10 draws, with a judge and without."""
+    rows = []
+    for samples, disagree in ((5_000, 0.1), (20_000, 0.1), (200_000, 0.1)):
+        cells = [f"{samples:,}", f"{disagree:.1%}"]
+        for errors in (None, 0.02, 0.05, 0.15):
+            found = (m for m in TRUE_LABELS if certified_often(samples, disagree, errors, m))
+            cells.append(str(next(found, "–")))
+        rows.append(cells)
+    return markdown(
+        ["samples", "disagreements", "labels alone", *(f"judge errs on {e}%" for e in (2, 5, 15))],
+        rows,
+    )
+
+
+def certified_often(samples: int, disagree: float, errors: float | None, audited: int) -> bool:
+    """Return whether 8 of 10 draws certify ε = 2% with a loss of ε ÷ 4."""
+    epsilon = 0.02
+    loss = epsilon / 4 / disagree
+    chances = [0.35, (0.65 + loss) / 2, (0.65 - loss) / 2]  # of 0, 1 and −1
+    passed = 0
+    for seed in range(JUDGE_DRAWS):
+        rng = np.random.default_rng([seed, audited])
+        count = rng.binomial(samples, disagree)
+        truth = rng.choice([0, 1, -1], count, p=chances)
+        lost, gained = (int(np.sum(truth[:audited] == side)) for side in (1, -1))
+        if errors is None:
+            value = drawn_p_value(lost, gained, audited, count, samples, epsilon, DELTA)
+        else:
+            errs = rng.random(count) < errors
+            by_judge = np.where(errs, rng.integers(-1, 2, count), truth)
+            is_audited = np.arange(count) < audited
+            value = judged_p_value(truth, by_judge, is_audited, samples, epsilon, DELTA)
+        passed += value <= DELTA
+    return passed >= OFTEN * JUDGE_DRAWS
 
 
 def clusters() -> str:
@@ -275,15 +428,20 @@ def clusters() -> str:
     return markdown(["samples alike", "broken, samples counted", "broken, `clusters=`"], rows)
 
 
-def markdown(head: list[str], lines: list[list[str]]) -> str:
-    """Return a Markdown table from its head and rows of text, all columns but the first
-    right-aligned."""
-    rows = [head, ["---", *["---:"] * (len(head) - 1)], *lines]
+def markdown(head: list[str], lines: list[list[str]], rule: str = "---:") -> str:
+    """Return a Markdown table from its head and rows of text.
+
+    All columns but the first are right-aligned, or as ``rule`` says.
+    """
+    rows = [head, ["---", *[rule] * (len(head) - 1)], *lines]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 BLOCKS = {
+    "costs": costs,
     "needed": needed,
+    "calls": calls,
+    "judge": judge,
     "clusters": clusters,
     "choosing": choosing,
     "estimates": estimates,

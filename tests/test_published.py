@@ -23,7 +23,7 @@ from tools.study import (
     Images,
     Study,
     candidates_of_study,
-    compared,
+    compare_with_published,
     models_of_study,
     names_today,
     on_fronts,
@@ -128,24 +128,24 @@ def test_extracted_accuracies_are_compared_with_published_ones():
     row = TABLE.loc["tf_efficientnet_b4_ns"]
     names = {"tf_efficientnet_b4.ns_jft_in1k": row["top1"], "resnet18": 0.2, "own": 0.5}
     sizes = {"tf_efficientnet_b4.ns_jft_in1k": 380}
-    table = compared(store_of(names, sizes=sizes))
+    table = compare_with_published(store_of(names, sizes=sizes))
     assert table["agrees"].to_dict() == {"tf_efficientnet_b4.ns_jft_in1k": True, "resnet18": False}
     found = table.loc["tf_efficientnet_b4.ns_jft_in1k"]
     assert found["published_top1"] == row["top1"]
     error = 4 * np.sqrt(row["top1"] * (1 - row["top1"]) / 1000)
     assert found["tolerance"] == pytest.approx(0.002 + error)
-    v2 = compared(store_of(names, 10_000, "imagenetv2"))
+    v2 = compare_with_published(store_of(names, 10_000, "imagenetv2"))
     assert (
         v2["published_top1"].iloc[0] == row["imagenetv2_top1"] and v2["tolerance"].iloc[0] == 0.002
     )
 
 
 def test_other_data_sets_and_sizes_are_not_compared():
-    assert len(compared(store_of({"resnet18": 0.7}, dataset="my-cats"))) == 0
+    assert len(compare_with_published(store_of({"resnet18": 0.7}, dataset="my-cats"))) == 0
     name = "tf_efficientnet_b4.ns_jft_in1k"
-    assert len(compared(store_of({name: 0.7}, sizes={name: 300}))) == 0
-    assert len(compared(store_of({f"{name}@300": 0.7}))) == 0
-    assert len(compared(store_of({f"{name}@380": 0.7}))) == 1
+    assert len(compare_with_published(store_of({name: 0.7}, sizes={name: 300}))) == 0
+    assert len(compare_with_published(store_of({f"{name}@300": 0.7}))) == 0
+    assert len(compare_with_published(store_of({f"{name}@380": 0.7}))) == 1
 
 
 def test_figure_marks_every_family_and_names_every_model():

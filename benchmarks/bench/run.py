@@ -2,7 +2,10 @@
 
     make cascadebench                        all of it, the peers in an environment of their own
     make cascadebench ARGS="--data FOLDER"   with the files that are not bundled
-    make cascadebench ARGS=--quick           two files, few draws; nothing committed is rewritten
+    make cascadebench ARGS=--quick           two files, few draws
+    make cascadebench ARGS="--files boolq --rules peeling ltt_fitted --draws 4"
+
+The last two rewrite nothing that is committed.
 
 Folders of ``files/`` and ``rules/`` are all that there is: docs/bench.md says how one is added, and
 by which criteria rules are compared.
@@ -17,7 +20,7 @@ import platform
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -144,7 +147,9 @@ def described(all_rules: list[Rule]) -> pd.DataFrame:
     return pd.DataFrame(rows).set_index("rule")
 
 
-def one_draw(folder: Path | None, name: str, draw: int, quick: bool) -> list[dict]:
+def one_draw(
+    folder: Path | None, name: str, draw: int, quick: bool, only: Sequence[str] | None
+) -> list[dict]:
     """Return the records of one draw of one file: cost and loss of each rule on the evaluation
     rows."""
     warnings.simplefilter("ignore")  # peers warn in every call
@@ -153,6 +158,7 @@ def one_draw(folder: Path | None, name: str, draw: int, quick: bool) -> list[dic
     accuracy, price = reference_alone(file)(judges)
     counts = file.labels[:QUICK_LABELS] if quick else file.labels
     asked = [rule for rule in rules() if rule.is_here and rule.fits(file)]
+    asked = [rule for rule in asked if only is None or rule.name in only]
     records = []
     for labels, epsilon in product(counts, EPSILONS):
         for rule in asked:
@@ -196,12 +202,19 @@ def check_labels(rule: Rule, task: Task) -> None:
         raise ValueError(f"{rule.name} read labels of rows beyond its {task.labels:,}")
 
 
-def measure(folder: Path | None, names: list[str], draws: int, quick: bool, kept: Path) -> None:
+def measure(
+    folder: Path | None,
+    names: list[str],
+    draws: int,
+    quick: bool,
+    kept: Path,
+    only: Sequence[str] | None = None,
+) -> None:
     """Write the records of all draws, in two processes (quick: in this one).
 
     Full draws are written as they arrive, so ``--again`` shows the results of an interrupted run.
     """
-    jobs = [(folder, name, draw, quick) for draw in range(draws) for name in names]
+    jobs = [(folder, name, draw, quick, only) for draw in range(draws) for name in names]
     if quick:
         records = [record for job in jobs for record in one_draw(*job)]
         pd.DataFrame(records).to_parquet(kept, index=False)
@@ -229,6 +242,8 @@ def main(arguments: list[str] | None = None, committed: Path = HERE / "results.c
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--quick", action="store_true", help="two files, few draws")
+    parser.add_argument("--files", nargs="+", help="names of files (default: all)")
+    parser.add_argument("--rules", nargs="+", help="folders of rules/ (default: all)")
     parser.add_argument("--draws", type=int, help=f"of each file (default: {DRAWS})")
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "cascadebench")
     parser.add_argument("--again", action="store_true", help="pages of the last run's records")
@@ -241,12 +256,16 @@ def main(arguments: list[str] | None = None, committed: Path = HERE / "results.c
     options = parser.parse_args(arguments)
     folder = None if options.data is None else Path(options.data)
     here = [file for file in files(folder) if not options.quick or file.name in QUICK_FILES]
+    if options.files:
+        here = [file for file in here if file.name in options.files]
+    partial = options.quick or options.files is not None or options.rules is not None
     kept = options.out / "records.parquet"
     draws = options.draws or (QUICK_DRAWS if options.quick else DRAWS)
     begun = time.perf_counter()
     if not options.again:
         options.out.mkdir(parents=True, exist_ok=True)
-        measure(folder, [file.name for file in here], draws, options.quick, kept)
+        names = [file.name for file in here]
+        measure(folder, names, draws, options.quick, kept, options.rules)
     records = placed(pd.read_parquet(kept), {file.name: file.labels for file in here})
     machine = " · ".join(
         [f"{os.cpu_count()} cores", f"Python {platform.python_version()}", *versions()]
@@ -254,7 +273,7 @@ def main(arguments: list[str] | None = None, committed: Path = HERE / "results.c
     described_rules = described(rules())
     lacks = missing(folder)
     page = write_page(options.out / "index.html", records, described_rules, here, lacks, machine)
-    if not options.quick:
+    if not partial:
         cells_of(records).round(5).to_csv(committed, index=False)
         write_block(ROOT / "docs" / "bench.md", records, described_rules, lacks)
     print(f"{page}, {time.perf_counter() - begun:.0f} s")

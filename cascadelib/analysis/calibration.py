@@ -258,7 +258,7 @@ def claims_of(store: LogitStore, name: str, temperature: float = 1.0) -> tuple[A
     return cached_confidence(store, name, "max_softmax", temperature), store.ranks(name) == 0
 
 
-def verdict_of(low: float, high: float) -> str:
+def calibration_verdict(low: float, high: float) -> str:
     """Return the verdict for an interval of the mean confidence − accuracy."""
     underconfident, neither, overconfident = VERDICTS
     if low > 0:
@@ -297,7 +297,7 @@ def calibration_table(store: LogitStore, fitted_on: LogitStore, bins: int = 15) 
         gap, *ends = confidence_gap(confidence, correct)
         row = {"accuracy": correct.mean(), "confidence": confidence.mean()}
         row |= with_ends(gap, ends, "gap")
-        row["verdict"] = verdict_of(*ends)
+        row["verdict"] = calibration_verdict(*ends)
         row["temperature"] = temperature
         for suffix, t in (("", 1.0), ("_scaled", temperature)):
             confidence, _ = claims_of(store, name, t)

@@ -62,7 +62,8 @@ def accuracy_drops(
         names = originals.models.index
         before = singles_correct(originals, "top1")
         after = [correct_alone(split, name, "top1") for name in names]
-        one, other = originals.origin, split.origin
+        one = originals.origin
+        other = split.origin
         is_same = np.array_equal(one.sample_ids, other.sample_ids)
         if is_same and np.array_equal(np.array(before), np.array(after)):
             raise ValueError(

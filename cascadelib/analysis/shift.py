@@ -210,7 +210,7 @@ def front_of(store: Store, front: Front, replayed: pd.DataFrame) -> Front:
     rows = rows.drop(columns=["accuracy", "cost"]).rename(columns=names)
     return replace(
         front,
-        moved=rows[list(front.table)],
+        replayed=rows[list(front.table)],
         baseline=baseline_of(store, front.score, front.cost_kind),
         points=None,
         store=store,

@@ -156,7 +156,7 @@ class RootStage:
     boundaries: Array
     edges: Array
 
-    def enter(self, workspace: Any, i: int) -> None:
+    def write_to(self, workspace: Any, i: int) -> None:
         """Make this the root's stage i, see :func:`cascadelib.fronts.kernels.state.workspace`."""
         levels = workspace.parts.levels
         workspace.parts.root.code[i] = self.code
@@ -200,7 +200,7 @@ def refuse_prefix(prefix: tuple) -> tuple:
     raise KeyError(prefix)
 
 
-def cached(compute: Callable) -> Any:
+def cache_single_models(compute: Callable) -> Any:
     """Cache the results of a method of :class:`Outcomes` for single models, which are few."""
 
     @wraps(compute)
@@ -274,7 +274,7 @@ class Outcomes:
         kept = self.kept_correct[key]
         return kept if len(key) == 1 else np.unpackbits(kept[1], count=kept[0])
 
-    @cached
+    @cache_single_models
     def wrong(self, prefix: tuple) -> Array:
         """Return the samples that are wrong after a prefix, int32."""
         return np.flatnonzero(self.correct(prefix) == 0).astype(np.int32)
@@ -301,17 +301,17 @@ class Outcomes:
             self.kept_groups[key] = group.astype(np.min_scalar_type(group[order[-1]]))
         return self.kept_groups[key].astype(np.int32)
 
-    @cached
+    @cache_single_models
     def all_exit(self, prefix: tuple) -> int:
         """Return the boundary at which all samples exit after a prefix: the number of groups."""
         return int(self.groups(prefix).max()) + 1
 
-    @cached
+    @cache_single_models
     def root(self, prefix: tuple, bins: int) -> RootStage:
         """Return the stage of a root after a prefix, with at most this number of bins."""
         return root_of(self.groups(prefix), self.correct(prefix), bins)
 
-    @cached
+    @cache_single_models
     def order(self, prefix: tuple) -> Array:
         """Return the samples by falling confidence, int64 (k,)."""
         return np.argsort(self.groups(prefix), kind="stable")
@@ -335,7 +335,7 @@ class Outcomes:
             self.kept_exits = head, (group, order, confidence, starts)
         return self.kept_exits[1]
 
-    def only(self, heads: Iterable[tuple]) -> "Outcomes":
+    def copy_for(self, heads: Iterable[tuple]) -> "Outcomes":
         """Return a copy that can be pickled, with the outcomes of some heads of Cascades."""
         copy = Outcomes(refuse_prefix, self.last_only)
         full = {(*head, m) for head, lasts in heads for _, m in lasts}

@@ -107,10 +107,10 @@ def search_outcomes(
             "give one cost per model here: per-sample costs are supported by `search` on a "
             "ScoreTable"
         )
-    return run_search(search_counted, search)
+    return run_interruptible(search_counted, search)
 
 
-def run_search(find: Callable[..., Points], *arguments: Any) -> Points:
+def run_interruptible(find: Callable[..., Points], *arguments: Any) -> Points:
     """Run one of the two searches. An interrupt is raised without the traceback of the pools."""
     try:
         return find(*arguments)
@@ -281,12 +281,12 @@ def search(
     is_graded = task.stage((0,))[0].dtype != bool
     if expected and task.costs.ndim == 1 and prepared.lengths[-1] > 2:
         copies = Outcomes(copies_of(task.stage), task.last_only)
-        points = run_search(search_counted, prepared._replace(outcomes=copies))
+        points = run_interruptible(search_counted, prepared._replace(outcomes=copies))
         points = run_again(points, task.stage, task.costs)
     elif is_graded or task.positive is not None or task.costs.ndim == 2:
-        points = run_search(search_graded, prepared, task.positive)
+        points = run_interruptible(search_graded, prepared, task.positive)
     else:
-        points = run_search(search_counted, prepared)
+        points = run_interruptible(search_counted, prepared)
     return task.front(points)
 
 

@@ -27,9 +27,12 @@ from ..tables import fraction, number, readable
 from .cascades import extensions
 from .kernels.state import MAX_MODELS, least_onwards
 
-# Default margins of `pick` in standard errors, from the benchmark "choosing".
-CAUTION = 1.0
-CAUTION_EXPECTED = 0.5
+# From the benchmark "choosing", in standard errors: for cascades of at most two models, for longer
+# ones. The keys are observed outcomes (False) and expected ones (True).
+CAUTION = {False: (1.25, 1.85), True: (0.65, 1.05)}  # default margin of `pick` at FEWEST samples
+OPTIMISM = {False: (0.95, 1.4), True: (0.6, 0.85)}  # accuracy minus the mean accuracy on new data
+FEWEST, MOST = 500, 2000  # samples between which the margins were measured
+SHRINKS = 0.2  # power of the number of samples by which the margin falls
 Steps = tuple[Array, Array]
 """Cost and accuracy of the points of a front, both rising, float64 (n_points,)."""
 
@@ -215,7 +218,7 @@ class Front:
         The searched store. None in a pickled copy, which has no outcomes.
     expected : bool, default=False
         Whether accuracies are expected ones (``search(…, expected=True)``).
-    moved : DataFrame or None
+    replayed : DataFrame or None
         Table of a front that was evaluated on another split.
 
     See Also
@@ -245,7 +248,7 @@ class Front:
     selected_on: Origins = None
     store: Store | None = None
     expected: bool = False
-    moved: pd.DataFrame | None = None
+    replayed: pd.DataFrame | None = None
 
     def __getstate__(self) -> dict:
         return vars(self) | {"store": None}
@@ -257,8 +260,8 @@ class Front:
         The columns are accuracy, cost, models, thresholds (native units), exit_rates, improvement
         and saving (cost of the most accurate single model ÷ cost).
         """
-        if self.moved is not None:
-            return self.moved
+        if self.replayed is not None:
+            return self.replayed
         points = self._certified
         lengths = np.count_nonzero(points.models >= 0, axis=1).tolist()
         name_of = self.candidates.__getitem__
@@ -318,18 +321,29 @@ class Front:
 
     @property
     def caution(self) -> float:
-        """Return the default safety margin of :func:`cascadelib.pick`, in standard errors."""
-        return CAUTION_EXPECTED if self.expected else CAUTION
+        """Return the default safety margin of :func:`cascadelib.pick`, in standard errors.
+
+        It is larger for longer cascades, since more of them are compared, and for fewer samples.
+        """
+        samples = min(max(1, self.samples), MOST)
+        margin = CAUTION[self.expected][self._is_long] * (FEWEST / samples) ** SHRINKS
+        return float(round(margin, 2))
+
+    @property
+    def _is_long(self) -> bool:
+        """Return whether cascades of three models or more were searched."""
+        return self.points is not None and self.points.models.shape[1] > 2
 
     def expected_accuracy_at(self, accuracy: Any) -> Any:
         """Return the accuracy to expect on new data of a point with this accuracy here.
 
-        It is :attr:`caution` standard errors lower. It is nan for F1, and if the number of samples
-        is unknown.
+        It is some standard errors lower: the mean loss of a picked point, as measured. It is nan
+        for F1, and if the number of samples is unknown.
         """
         if not self.samples or self.score == F1:
             return np.full(np.shape(accuracy), np.nan)[()]
-        return accuracy - self.caution * np.sqrt(accuracy * (1 - accuracy) / self.samples)
+        optimism = OPTIMISM[self.expected][self._is_long]
+        return accuracy - optimism * np.sqrt(accuracy * (1 - accuracy) / self.samples)
 
     @property
     def _inexact(self) -> str:
@@ -420,7 +434,7 @@ class Front:
     @property
     def steps(self) -> Steps:
         """Return the cost and the accuracy of the points."""
-        points: Any = self._certified if self.moved is None else self.moved
+        points: Any = self._certified if self.replayed is None else self.replayed
         return np.asarray(points.cost), np.asarray(points.accuracy)
 
     def improvement_curve(self, low: float | None = None, points: int = 801) -> pd.DataFrame:

@@ -25,11 +25,11 @@ from .kernels.state import least_onwards
 from .kernels.sums import (
     LINES,
     ROUNDING,
-    divide,
+    divide_box,
     excesses,
     lines_below,
-    lower,
-    settle,
+    lower_floor,
+    settle_rows,
 )
 
 GRID = 16  # a box is divided into about this number of boxes
@@ -112,7 +112,7 @@ def two_model_curve(
     return Curve(threshold, ends / k, accuracy, np.mean(cost_1) + added)
 
 
-class Found:
+class GrowingFront:
     """Collect the non-dominated cascades found so far, P points.
 
     Attributes
@@ -136,7 +136,7 @@ class Found:
         """Return (above, cost), the front as kernels take it."""
         return self.above, self.cost
 
-    def add(self, cost: Array, accuracy: Array, cascade: tuple, edges: list[Array]) -> None:
+    def add_grid(self, cost: Array, accuracy: Array, cascade: tuple, edges: list[Array]) -> None:
         """Add the cheaper points of a cascade on a grid of boundaries.
 
         `edges` has the boundaries of each axis of the grid, one axis per threshold.
@@ -144,9 +144,9 @@ class Found:
         place = np.searchsorted(self.above[1:], accuracy * (1 - ROUNDING))
         better = cost < self.cost[place]
         boundaries = [own[i] for own, i in zip(edges, np.nonzero(better))]
-        self.enter(cost[better], accuracy[better], cascade, boundaries)
+        self.add_points(cost[better], accuracy[better], cascade, boundaries)
 
-    def enter(self, cost: Array, accuracy: Array, cascade: tuple, boundaries: Any) -> None:
+    def add_points(self, cost: Array, accuracy: Array, cascade: tuple, boundaries: Any) -> None:
         """Add c points of a cascade: cost and accuracy (c,), boundaries of each stage (d, c)."""
         if not len(cost):
             return
@@ -188,13 +188,13 @@ def search_graded(prepared: Search, positive: Array | None = None) -> Points:
     if positive is not None and lengths[-1] > 2:
         raise ValueError(f"n_models={lengths}: F1 is exact for one and two models only")
     tolerance = max(float(prepared.tolerance), ROUNDING)
-    search = BoxSearch(outcomes, cost, Found(lengths[-1]), tolerance, prepared.deadline)
+    search = BoxSearch(outcomes, cost, GrowingFront(lengths[-1]), tolerance, prepared.deadline)
     for cascade in cascades_of(mean, lengths):
         if positive is None and search.is_late():
             # The only bound on cascades that are not even listed.
             search.skipped.append((np.array([np.inf]), np.array([mean.min()]), NO_LINES))
             break
-        search.begin(cascade, mean[cascade[0]], positive)
+        search.add_cascade(cascade, mean[cascade[0]], positive)
     search.close_boxes()
     found = search.found
     rows = [
@@ -207,7 +207,7 @@ def search_graded(prepared: Search, positive: Array | None = None) -> Points:
         return points
     floor = np.full(len(found.cost), np.inf)
     for skipped in search.skipped:
-        lower(floor, found.above, *skipped)
+        lower_floor(floor, found.above, *skipped)
     return replace(points, floor=least_onwards(floor), above=found.above)
 
 
@@ -262,14 +262,19 @@ class BoxSearch:
 
     Attributes
     ----------
-    found : Found
+    found : GrowingFront
         The front so far.
     skipped : list of (most accuracy, least cost, lines)
         Boxes that only the tolerance or the deadline closed.
     """
 
     def __init__(
-        self, outcomes: Outcomes, cost: Array, found: Found, tolerance: float, deadline: float
+        self,
+        outcomes: Outcomes,
+        cost: Array,
+        found: GrowingFront,
+        tolerance: float,
+        deadline: float,
     ) -> None:
         self.outcomes = outcomes
         self.cost = cost
@@ -298,7 +303,7 @@ class BoxSearch:
         costs = np.stack([np.broadcast_to(self.cost[m], k) for m in cascade[1:]])
         return groups, gains / k, costs / k
 
-    def begin(self, cascade: tuple, least: float, positive: Array | None) -> None:
+    def add_cascade(self, cascade: tuple, least: float, positive: Array | None) -> None:
         """Add the curve of a cascade's first two models once, and list the box of all thresholds.
 
         `least` is the mean cost of the first model. Cascades of two models have no box.
@@ -321,7 +326,7 @@ class BoxSearch:
             edges = [np.arange(0, len(curve.cost), step), *ends[1:, 1:]][: len(cascade) - 1]
             shape = (-1, *[1] * (len(cascade) - 2))
             paid = curve.cost[::step].reshape(shape)
-            self.found.add(paid, curve.accuracy[::step].reshape(shape), cascade, edges)
+            self.found.add_grid(paid, curve.accuracy[::step].reshape(shape), cascade, edges)
         if len(cascade) > 2:
             fixed = np.array([0.0, least])
             most = np.array([np.inf])
@@ -333,7 +338,7 @@ class BoxSearch:
         if at < len(boxes.excess):
             heappush(self.heap, (-boxes.excess[at], next(self.number), boxes, at))
 
-    def ranked(self, boxes: Boxes) -> Boxes:
+    def rank_boxes(self, boxes: Boxes) -> Boxes:
         """Return boxes with their current excess, largest first."""
         steps = self.found.steps
         excess = excesses(boxes.most, boxes.least, boxes.lines, steps, self.tolerance)
@@ -353,7 +358,7 @@ class BoxSearch:
                 listed = self.heap
                 self.heap = []
                 for _, _, boxes, at in listed:
-                    self.push(self.ranked(select_boxes(boxes, slice(at, None))))
+                    self.push(self.rank_boxes(select_boxes(boxes, slice(at, None))))
             _, _, boxes, at = heappop(self.heap)
             if boxes.excess[at] <= self.tolerance:
                 self.skip(boxes, at)
@@ -375,7 +380,7 @@ class BoxSearch:
         bins = (box.ends[0, :, 1] - box.ends[0, :, 0]).max()
         is_small = (bins + 1.0) ** d <= FEW_CORNERS
         if not box.is_settled:
-            rows, fixed = settle(samples, box.rows, box.ends[0], box.fixed)
+            rows, fixed = settle_rows(samples, box.rows, box.ends[0], box.fixed)
             box = box._replace(rows=rows, fixed=fixed, is_settled=True)
             if not is_small:
                 lines, most, cuts, worth = lines_below(
@@ -387,22 +392,22 @@ class BoxSearch:
                     self.found.steps,
                     self.tolerance,
                 )
-                self.found.enter(worth[:, 1], worth[:, 0], box.cascade, cuts.T)
+                self.found.add_points(worth[:, 1], worth[:, 0], box.cascade, cuts.T)
                 box = box._replace(lines=lines, most=np.array([most]))
-        box = self.ranked(box)
+        box = self.rank_boxes(box)
         first = -self.heap[0][0] if self.heap else 0.0
         if box.excess[0] <= self.tolerance or box.excess[0] < first * NEAR:
             self.push(box)
             return
         if not is_small:
             bins = min(bins, max(2, round(GRID ** (1 / d))))
-        cuts, worth, ends, most, least = divide(
+        cuts, worth, ends, most, least = divide_box(
             samples, box.rows, box.ends[0], box.fixed, box.lines, self.found.steps, bins
         )
-        self.found.enter(worth[:, 1], worth[:, 0], box.cascade, cuts.T)
+        self.found.add_points(worth[:, 1], worth[:, 0], box.cascade, cuts.T)
         most = np.minimum(most, box.most)
         parts = box._replace(is_settled=False, ends=ends, most=most, least=least)
-        self.push(self.ranked(parts))
+        self.push(self.rank_boxes(parts))
 
 
 def copies_of(stage: StageFunction) -> StageFunction:

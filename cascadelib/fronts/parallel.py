@@ -82,7 +82,7 @@ def search_head(
     outcomes = search.outcomes
     bins = (COARSE_BINS if search.coarse else ROOT_BINS)[len(head)]
     for i in range(len(head)):
-        outcomes.root(head[: i + 1], bins).enter(space, i)
+        outcomes.root(head[: i + 1], bins).write_to(space, i)
     open_head(space)
     for number, m in lasts:
         cascade = (*head, m)
@@ -223,7 +223,7 @@ class Sender:
         """Return the outcomes of all heads. With Dask, return their place on its workers."""
         with self.lock:  # several workers may lack them
             if self.sent is None:
-                self.sent = self.search.outcomes.only(self.heads)
+                self.sent = self.search.outcomes.copy_for(self.heads)
                 client = getattr(self.search.executor, "_client", None)
                 if client:
                     self.sent = client.scatter(self.sent, broadcast=True, hash=False)

@@ -175,7 +175,7 @@ class Service:
             validate_choice(reference, names, "model of this policy")
             expectation = Expectation.of(labels, confidence_range)
             self.models = Functions(policy.in_use, calls, reference, expectation)
-        # The number of calls that may still start, of all models together.
+        # The number of calls that may still start, for all models together.
         self.free = max(options[1]) if is_cascade else math.inf
         self.stages = [ModelQueue(*each) for each in zip(self.models.names, *options)]
         self.undecided = 0
@@ -357,7 +357,7 @@ class Service:
         self._schedule()
 
     def _schedule(self) -> None:
-        """Start due calls in the next iteration of the loop, when all callers have queued inputs."""
+        """Start due calls in the next iteration of the loop, after all callers queued inputs."""
         if not self.is_scheduled:
             self.is_scheduled = True
             asyncio.get_running_loop().call_soon(self._start_calls)

@@ -140,7 +140,8 @@ class ScoreTable:
     def __post_init__(self) -> None:
         """Replace the arguments by checked, read-only arrays."""
         given = converted_arguments(self)
-        names, ids = given["names"], given["origin"].sample_ids
+        names = given["names"]
+        ids = given["origin"].sample_ids
 
         def place(model: int, sample: int) -> str:
             return f"sample {str(ids[sample])!r}, model {names[model]!r}"

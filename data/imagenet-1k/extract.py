@@ -37,7 +37,7 @@ from tools.study import (  # noqa: E402 - beside the notebooks
     KINDS,
     Images,
     Study,
-    compared,
+    compare_with_published,
     models_of_study,
     names_today,
     on_fronts,
@@ -149,7 +149,7 @@ def main(arguments: list[str] | None = None) -> None:
                     store.models[["image_size", "parameters", "macs", "seconds", "top1", "top5"]]
                 ).to_string()
             )
-            beside = compared(store, table)
+            beside = compare_with_published(store, table)
             print(
                 readable(beside).to_string()
                 if len(beside)

@@ -107,7 +107,7 @@ def tenth_claims(three: Front) -> dict[str, Evidence]:
     good.
     """
     rows = np.unique(np.linspace(0, len(three) - 1, MOST_POINTS // 2).astype(int))
-    exact = replace(three, moved=three.table.iloc[rows].reset_index(drop=True), points=None)
+    exact = replace(three, replayed=three.table.iloc[rows].reset_index(drop=True), points=None)
     points = exact.cascades
     tenths = {}
     for name in {point.models[0] for point in points}:

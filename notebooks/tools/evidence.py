@@ -115,7 +115,7 @@ def resampled_front(front: Front, counts: np.ndarray) -> list[Front]:
         }
         own_baseline = Baseline(baseline.cost, baseline.accuracy, names)
         fronts.append(
-            replace(front, moved=pd.DataFrame(columns), baseline=own_baseline, points=None)
+            replace(front, replayed=pd.DataFrame(columns), baseline=own_baseline, points=None)
         )
     return fronts
 

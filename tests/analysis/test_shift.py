@@ -123,7 +123,7 @@ def test_a_segment_between_always_and_never_is_the_whole_pair():
     ends = pd.concat([front.table.iloc[:1]] * 2, ignore_index=True)
     ends["models"] = [("m0", "m2")] * 2
     ends["thresholds"] = [(-np.inf,), (np.inf,)]
-    moved = check_ranges(replace(front, moved=ends), OTHER, lambda correct: correct.mean())
+    moved = check_ranges(replace(front, replayed=ends), OTHER, lambda correct: correct.mean())
     curve = pair_curve(OTHER, "m0", "m2")
     assert moved["cost_replayed"].tolist() == curve["cost"][::-1].tolist()
     assert moved["accuracy_replayed"].tolist() == curve["accuracy"][::-1].tolist()

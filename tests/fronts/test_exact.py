@@ -40,7 +40,8 @@ def test_outcomes_may_depend_on_all_models_of_a_prefix(table, n, seed):
 
 def dense_front(correct, confidence, cost):
     """Return {correct: least cost} of cascades of all models in order, on a grid of thresholds."""
-    d, k = len(cost) - 1, correct.shape[1]
+    d = len(cost) - 1
+    k = correct.shape[1]
     edges = [np.append(np.unique(own), np.inf) for own in confidence[:d]]
     shape = tuple(map(len, edges))
     hits = np.zeros(shape, np.int64)

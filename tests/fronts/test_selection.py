@@ -199,17 +199,33 @@ def test_a_goal_relative_to_the_reference_never_costs_more_than_it(given_, loss,
             assert point.cost <= front.reference.cost
 
 
-def test_the_default_caution_is_that_of_the_front():
-    for expected in (False, True):
-        front = search(STORE, 2, expected=expected)
-        point = pick(front, loss=0.03)
-        assert point == pick(front, loss=0.03, caution=front.caution) and len(point.models) == 2
-        assert point.chosen_by.startswith(f"{front.caution:g} standard errors inside")
-        error = np.sqrt(point.accuracy * (1 - point.accuracy) / len(STORE))
-        assert point.expected_accuracy == pytest.approx(point.accuracy - front.caution * error)
-        assert f"expected accuracy {point.expected_accuracy:.2%}" in repr(
-            point
-        ) and "expected accuracy" in repr(front)
+@pytest.mark.parametrize(
+    ("expected", "lengths", "samples", "caution", "optimism"),
+    [
+        (False, (1, 2), 500, 1.25, 0.95),
+        (False, (1, 2, 3), 500, 1.85, 1.4),
+        (True, (1, 2), 500, 0.65, 0.6),
+        (True, (1, 2, 3), 500, 1.05, 0.85),
+        (False, (1, 2), 2000, 1.25 / 4**0.2, 0.95),
+        (False, (1, 2), 8000, 1.25 / 4**0.2, 0.95),
+        (True, (1, 2, 3), 125, 1.05 * 4**0.2, 0.85),
+    ],
+)
+def test_the_default_caution_grows_with_the_length_and_falls_with_the_samples(
+    expected, lengths, samples, caution, optimism
+):
+    rng = np.random.default_rng(0)
+    ease = rng.random(samples)
+    correct = rng.random((3, samples)) < np.array([[0.6], [0.7], [0.8]]) + 0.2 * ease
+    table = ScoreTable(correct, np.tile(ease, (3, 1)), [1, 4, 9])
+    front = search(table, lengths, expected=expected)
+    assert front.caution == round(caution, 2)
+    point = pick(front, loss=0.1)
+    assert point == pick(front, loss=0.1, caution=front.caution)
+    error = np.sqrt(point.accuracy * (1 - point.accuracy) / samples)
+    assert point.expected_accuracy == pytest.approx(point.accuracy - optimism * error)
+    assert f"expected accuracy {point.expected_accuracy:.2%}" in repr(point)
+    assert "expected accuracy" in repr(front)
 
 
 def test_a_pickled_front_has_no_outcomes_and_needs_caution_0():

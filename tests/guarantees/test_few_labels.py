@@ -242,13 +242,12 @@ def drawn_worlds(k, draws):
     return [drawn_world(rng, k) for _ in range(draws)]
 
 
-@pytest.mark.parametrize("k", [500, 2000])
 @pytest.mark.parametrize("way", WAYS)
-def test_a_loss_of_epsilon_is_certified_at_most_as_often_as_delta(way, k):
-    """A short run of the study in benchmarks/analysis.py."""
+def test_a_loss_of_epsilon_is_certified_at_most_as_often_as_delta(way):
+    """A short run of the study in benchmarks/analysis.py, which also has 2,000 samples."""
     draws = 100
     delta = 0.2
-    tables = drawn_worlds(k, draws)
+    tables = drawn_worlds(500, draws)
     found = [
         certify(t, IN_TWO, 0.02, delta, "l", **WAYS[way](t, 0.02)).point is not None for t in tables
     ]

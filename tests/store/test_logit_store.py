@@ -10,10 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file
-from toy_store import IDS, LABELS, LOGITS, C, K
+from toy_store import IDS, LABELS, LOGITS, K
 
 from cascadelib import search
-from cascadelib.cost_kinds import COSTS, Cost
 from cascadelib.store.logit_store import LogitStore
 
 
@@ -128,67 +127,6 @@ def test_equal_logits_count_for_the_lowest_class():
     assert store.models.top1["a"] == 0.5 and list(store.ranks("a")) == [0, 1]
 
 
-def test_order_is_by_macs_then_seconds_then_age():
-    def order(macs, seconds):
-        return list(LogitStore.from_arrays(LABELS, LOGITS, macs, seconds).models.index)
-
-    assert order({"a": 3, "b": 1, "c": 2}, {"a": 1, "b": 2, "c": 3}) == ["b", "c", "a"]
-    assert order({"a": 3, "b": 1}, {"a": 2, "b": 3, "c": 1}) == ["c", "a", "b"]
-    assert order({"a": 3, "b": 1}, None) == ["a", "b", "c"]
-    assert order({"a": 1, "b": 1, "c": 1}, None) == ["a", "b", "c"]
-
-
-def test_costs_are_in_the_order_of_models_and_complete():
-    store = LogitStore.from_arrays(LABELS, LOGITS, {"a": 3, "b": 1, "c": 2}, {"a": 0.5})
-    assert list(store.costs("macs")) == [1, 2, 3] and store.costs("macs").dtype == np.float64
-    with pytest.raises(ValueError, match="seconds.*'b'.*'c'"):
-        store.costs("seconds")
-    assert list(store.select(["a"]).costs("seconds")) == [0.5]
-    for wrong in ("mac", "top1"):
-        with pytest.raises(ValueError, match="unknown cost.*'macs'"):
-            store.costs(wrong)
-
-
-def test_the_only_cost_is_the_default():
-    def default(**costs):
-        return LogitStore.from_arrays(LABELS, LOGITS, **costs)
-
-    values = {"a": 3, "b": 1, "c": 2}
-    for kind in ("macs", "seconds", "published_seconds", "joules"):
-        store = default(**{kind: values})
-        assert store.default_cost == kind and list(store.models.index) == ["b", "c", "a"]
-        assert store.costs(kind).tolist() == [1, 2, 3]
-    assert default(joules=values, macs=values).default_cost == "macs"
-    assert default(joules=values, seconds=values).default_cost == "seconds"
-    assert default().default_cost == "macs"
-    several = default(joules=values, euros=values)
-    assert several.default_cost == "macs"
-    assert list(several.models.index) == ["a", "b", "c"]
-    with pytest.raises(
-        ValueError, match="macs must be positive.*or pass cost=, one of .*'euros', 'joules'"
-    ):
-        search(several, 2)
-    assert search(several, 2, cost="euros").cost_kind == "euros"
-    for wrong in ({"a": 0}, {"a": "x"}, {"d": 1}):
-        with pytest.raises(ValueError, match="joules"):
-            default(joules=wrong)
-
-
-def test_metadata_that_is_not_a_cost_is_refused_as_a_cost(monkeypatch):
-    store = LogitStore.from_arrays(LABELS, LOGITS, {"a": 3, "b": 1, "c": 2})
-    store.add("z", LOGITS["a"], macs=9, joules=0, image_size=224)
-    for wrong in ("image_size", "top1", "parameters"):
-        with pytest.raises(ValueError, match="unknown cost.*'macs'"):
-            search(store, 2, cost=wrong)
-    with pytest.raises(ValueError, match=r"joules must be positive.*'z' \(0\)"):
-        search(store, 2, cost="joules")
-    monkeypatch.setitem(COSTS, "joules", Cost("joules", "J", "joules a sample"))
-    with pytest.raises(ValueError, match=r"joules.*'z' \(0\)"):
-        store.costs("joules")
-    with pytest.raises(ValueError, match="'y': joules must be a positive number, not 'x'"):
-        store.add("y", LOGITS["a"], joules="x")
-
-
 def test_an_unknown_model_is_refused_with_the_nearest(store):
     store.add("resnet18", LOGITS["a"])
     for ask in (store.logits, store.select, store.ranks, store.metadata):
@@ -233,41 +171,6 @@ def test_models_of_a_part_are_selected():
     assert list(part.models.index) == ["b", "a"]
     with pytest.raises(ValueError, match="unknown model 'c'"):
         part.logits("c")
-
-
-def test_logits_of_probabilities_are_their_logarithms():
-    p = np.exp(LOGITS["a"].astype(float))
-    p /= p.sum(1, keepdims=True)
-    p[0] = np.eye(C)[2]
-    store = LogitStore.from_probabilities(LABELS, {"a": p}, macs={"a": 5})
-    z = store.logits("a")
-    np.testing.assert_allclose(np.exp(z) / np.exp(z).sum(1, keepdims=True), p, atol=1e-15)
-    assert np.isfinite(z).all() and store.models.macs["a"] == 5
-    for value in (0.9, np.nan, -0.1):
-        wrong = p.copy()
-        wrong[4, 0] = value
-        with pytest.raises(ValueError, match="'a'.*row 4"):
-            LogitStore.from_probabilities(LABELS, {"a": wrong})
-
-
-def test_rows_of_probabilities_are_normalised_on_request():
-    p = np.random.default_rng(0).random((len(LABELS), C)) + 0.1
-    store = LogitStore.from_probabilities(LABELS, {"a": p}, normalise=True)
-    store.add("b", probabilities=p, normalise=True, dtype="float64")
-    for name in "ab":
-        np.testing.assert_allclose(store.output(name), p / p.sum(1, keepdims=True), rtol=1e-15)
-        assert store.holds_probabilities(name)
-
-
-def test_tensors_are_stored_in_the_requested_dtype(store):
-    torch = pytest.importorskip("torch")
-    store.add("a", torch.from_numpy(LOGITS["a"]))
-    np.testing.assert_array_equal(store.logits("a"), LOGITS["a"])
-    np.testing.assert_array_equal(store.take(torch.tensor([1, 1])).labels, LABELS[[1, 1]])
-    store.add("bf", torch.from_numpy(LOGITS["a"]).bfloat16().requires_grad_())
-    store.add("half", LOGITS["a"], dtype="float16")
-    assert store.logits("bf").dtype == np.float32 and store.logits("half").dtype == np.float16
-    np.testing.assert_array_equal(store.logits("half"), LOGITS["a"].astype(np.float16))
 
 
 def test_arrays_are_not_shared_with_the_caller():

@@ -74,14 +74,14 @@ def gather_several(w: Workspace, level: int, first: int, low: int, high: int, m:
         m += 1
         several += 1
     w.box.several_count[0] = several
-    # ``nothing_new`` removes their correctness from ``base``.
+    # ``cannot_improve`` removes their correctness from ``base``.
     for i in range(first):
         w.levels.base[level + 1, 1 + i] -= high - low
     return m
 
 
 @inner
-def gather(w: Workspace, level: int, target: Array) -> int:
+def gather_open(w: Workspace, level: int, target: Array) -> int:
     """Gather the samples of a level whose exit depends on a box, and return their number.
 
     `target` int32 (d,) is the box's slot at each stage. ``kept`` gets the places of the samples.
@@ -230,7 +230,9 @@ def most_along(saved: Array, gains: Array, extra: Array, value: float) -> tuple[
 
 
 @inner
-def support(w: Workspace, level: int, fixed: tuple[int, float], value: float) -> tuple[float, int]:
+def support_line(
+    w: Workspace, level: int, fixed: tuple[int, float], value: float
+) -> tuple[float, int]:
     """Return (offset, correct) of the line offset + value · n, a lower bound on the cost at n.
 
     The bound is attained at `correct`. `fixed` is (correct, cost) of the settled samples.
@@ -250,7 +252,7 @@ def support(w: Workspace, level: int, fixed: tuple[int, float], value: float) ->
 
 
 @inner
-def closes(best: Best, n: int, bound: float, tolerance: Array) -> bool:
+def is_closed(best: Best, n: int, bound: float, tolerance: Array) -> bool:
     """Return whether a known cascade is as good as n correct samples at a cost of at least `bound`.
 
     If only the tolerance makes it so, the bound is recorded in ``floor``, see
@@ -266,7 +268,7 @@ def closes(best: Best, n: int, bound: float, tolerance: Array) -> bool:
 
 
 @inner
-def put(
+def fill_stretch(
     row: Array, a: float, cost_a: float, b: float, cost_b: float, offset: float, value: float
 ) -> None:
     """Fill a row of the stack of :func:`is_covered`: two points, and a line below the stretch."""
@@ -288,7 +290,7 @@ def open_between(
     best: Best,
     tolerance: Array,
 ) -> tuple[int, int]:
-    """Return the (first, last) n of a stretch, see :func:`put`, that nothing closes.
+    """Return the (first, last) n of a stretch, see :func:`fill_stretch`, that nothing closes.
 
     first > last if there are none. The line offset + value · n touches the hull at `at`. If that n
     is open, it is returned alone.
@@ -298,7 +300,7 @@ def open_between(
     high = int(a)
     for n in range(int(a) + 1, int(b) + 1):
         bound = max(least, offset + value * n, offset_0 + value_0 * n)
-        if not closes(best, n, bound, tolerance):
+        if not is_closed(best, n, bound, tolerance):
             if n == at:
                 return n, n
             low = min(low, n)
@@ -341,7 +343,7 @@ def is_covered(
     best : Best
         Known cascades.
     tolerance : float64 array of shape (k + 1,)
-        See :func:`closes`.
+        See :func:`is_closed`.
     """
     first, last = correct
     stack = w.box.stack
@@ -350,13 +352,13 @@ def is_covered(
     # The hull's cheapest point is the corner at which every stage exits all its samples. It is
     # recorded, and comes before all cascades with at most its correct samples, since those defer
     # more. The only bound on the stretch after it is ``least``.
-    put(stack[0], first, least, last, best.reach[last], least, 0.0)
+    fill_stretch(stack[0], first, least, last, best.reach[last], least, 0.0)
     for _ in range(LINES):
         stretch = stack[top]
         a, cost_a, b, cost_b = stretch[:4]
         top -= 1
         value = min(max(cost_b - cost_a, 0.0) / max(b - a, 1), steep)
-        offset, at = support(w, level, fixed, value)
+        offset, at = support_line(w, level, fixed, value)
         cost = offset + value * at
         # The line touches the hull at ``at``. It is a second bound for all n after ``a``.
         low, high = open_between(stretch, offset, value, at, least, best, tolerance)
@@ -368,24 +370,24 @@ def is_covered(
                     return False
                 ends = True
                 if at < b:
-                    offset_end, at = support(w, level, fixed, steep)
+                    offset_end, at = support_line(w, level, fixed, steep)
                     cost = offset_end + steep * at
                 last = at
                 high = at
             # A point of the hull divides the stretch. The parts with an open n continue.
             if low <= at:
                 top += 1
-                put(stack[top], a, cost_a, at, cost, offset, value)
+                fill_stretch(stack[top], a, cost_a, at, cost, offset, value)
             if high > at:
                 top += 1
-                put(stack[top], at, cost, b, cost_b, offset, value)
+                fill_stretch(stack[top], at, cost, b, cost_b, offset, value)
         if top < 0:
             return True
     return False
 
 
 @inner
-def nothing_new(
+def cannot_improve(
     w: Workspace,
     level: int,
     b: int,

@@ -20,8 +20,8 @@ import numpy as np
 from numpy import ndarray as Array
 
 from ..._kernels import inner, kernel
-from .bounds import gather, nothing_new
-from .grid import lay_out, walk
+from .bounds import cannot_improve, gather_open
+from .grid import lay_out, walk_grid
 from .state import LEAST_BOXES, MOST_BOXES, Best, Workspace, copy, must_search
 
 
@@ -142,7 +142,7 @@ def most_bins_for(top: Array, budget: int) -> int:
 
 
 @inner
-def place(w: Workspace, level: int, m: int) -> None:
+def count_by_slot(w: Workspace, level: int, m: int) -> None:
     """Count the gathered samples by their slots in the new grid, and store the cell of each."""
     levels = w.levels
     walk = w.walk
@@ -251,9 +251,9 @@ def open_box(
         box.gains[i, :span] = 0
         box.saved[i, :span] = 0
     copy(levels.base[up], levels.state[level, b], 1 + d)
-    m = gather(w, level, levels.boxes[level, b])
+    m = gather_open(w, level, levels.boxes[level, b])
     # The open samples are now separate from the settled ones, as the sharper bound requires.
-    if nothing_new(w, level, b, costs, k, best, tolerance):
+    if cannot_improve(w, level, b, costs, k, best, tolerance):
         return 0
     # A cascade of the box may improve the front. The new grid covers all boundaries that are not
     # dominated.
@@ -263,7 +263,7 @@ def open_box(
     room = len(w.walk.all) // (2 * 3 ** (d - 1)) - 2
     budget = min(max(m // 4, LEAST_BOXES), MOST_BOXES, room)
     set_grid(w, up, most_bins_for(levels.top[up], budget))
-    place(w, level, m)
+    count_by_slot(w, level, m)
     levels.found[up] = 0
     levels.opened[up] = 0
     more = False
@@ -312,9 +312,9 @@ def search_boxes(
             continue
         # Record the corners of the next level. Its boxes are searched before the rest of this
         # level.
-        walk(w, level + 1, True, costs, k, cascade, best, tolerance)
+        walk_grid(w, level + 1, True, costs, k, cascade, best, tolerance)
         if kind == 2:
-            walk(w, level + 1, False, costs, k, cascade, best, tolerance)
+            walk_grid(w, level + 1, False, costs, k, cascade, best, tolerance)
             level += 1
 
 
@@ -322,8 +322,8 @@ def search_boxes(
 def open_head(w: Workspace) -> None:
     """Prepare the root that all cascades with the same head share.
 
-    A head is a cascade without its last model. Its stages must be in ``w.root`` already, written by
-    :meth:`cascadelib.fronts.cascades.RootStage.enter`.
+    A head is a cascade without its last model. Each of its stages must have been written to ``w``
+    by :meth:`cascadelib.fronts.cascades.RootStage.write_to`.
     """
     levels = w.levels
     root = w.root
@@ -449,9 +449,9 @@ def search_root(
     levels.found[0] = 0
     levels.opened[0] = 0
     if corners:
-        walk(w, 0, True, costs, k, cascade, best, tolerance)
+        walk_grid(w, 0, True, costs, k, cascade, best, tolerance)
     if boxes:
-        walk(w, 0, False, costs, k, cascade, best, tolerance)
+        walk_grid(w, 0, False, costs, k, cascade, best, tolerance)
     if levels.found[0] > 0:
         # The search of boxes needs the samples in the order of cells, and the correctness of all
         # models.

@@ -51,14 +51,14 @@ def lay_out(w: Workspace, level: int) -> None:
 
 
 @inner
-def add(target: Array, source: Array) -> None:
+def add_counts(target: Array, source: Array) -> None:
     """Add source to target, counts of one length, in place."""
     for x in range(len(source)):
         target[x] += source[x]
 
 
 @inner
-def total(counts: Array) -> int:
+def sum_counts(counts: Array) -> int:
     """Return the sum of counts."""
     n = 0
     for x in range(len(counts)):
@@ -73,7 +73,7 @@ def add_correct(w: Workspace, level: int, i: int, slot: int, correct: int) -> No
     size = w.levels.inner[level, i]
     source = walk.correct_at[i] + (2 * slot + correct) * size
     target = walk.correct_at[i + 1]
-    add(walk.correct[target : target + size], walk.correct[source : source + size])
+    add_counts(walk.correct[target : target + size], walk.correct[source : source + size])
 
 
 @inner
@@ -86,13 +86,13 @@ def add_all(w: Workspace, level: int, i: int, slot: int) -> None:
     size = w.levels.cells[level, i]
     source = walk.all_at[i] + slot * size
     target = walk.all_at[i + 1]
-    add(walk.all[target : target + size], walk.all[source : source + size])
+    add_counts(walk.all[target : target + size], walk.all[source : source + size])
     walk.fixed[i] -= walk.ones[i, slot]
     walk.through[i] += walk.passing[i, slot]
 
 
 @inner
-def enter(w: Workspace, level: int, i: int, corners: bool) -> None:
+def enter_stage(w: Workspace, level: int, i: int, corners: bool) -> None:
     """Start the walk over the slots of stage i, with totals of every slice and an empty tail."""
     levels = w.levels
     walk = w.walk
@@ -105,8 +105,8 @@ def enter(w: Workspace, level: int, i: int, corners: bool) -> None:
     for slot in range(slots):
         at = walk.correct_at[i] + (2 * slot + 1) * size
         here = walk.all_at[i] + slot * cells
-        walk.ones[i, slot] = total(walk.correct[at : at + size])
-        walk.passing[i, slot] = total(walk.all[here : here + cells])
+        walk.ones[i, slot] = sum_counts(walk.correct[at : at + size])
+        walk.passing[i, slot] = sum_counts(walk.all[here : here + cells])
         walk.fixed[i] += walk.ones[i, slot]
     walk.correct[walk.correct_at[i + 1] : walk.correct_at[i + 1] + size] = 0
     walk.all[walk.all_at[i + 1] : walk.all_at[i + 1] + cells] = 0
@@ -120,7 +120,7 @@ def enter(w: Workspace, level: int, i: int, corners: bool) -> None:
 
 
 @inner
-def step(w: Workspace, level: int, i: int, corners: bool, costs: Array, k: int) -> None:
+def move_stage(w: Workspace, level: int, i: int, corners: bool, costs: Array, k: int) -> None:
     """Move stage i to its next lower edge or bin, and add what it defers to the next stage."""
     walk = w.walk
     slot = walk.j[i]
@@ -228,7 +228,7 @@ def box_row(
 
 
 @inner
-def walk(
+def walk_grid(
     w: Workspace,
     level: int,
     corners: bool,
@@ -245,7 +245,7 @@ def walk(
     walk.gain[0] = w.levels.base[level, 0]
     walk.cost[0] = costs[0]
     if last > 0:
-        enter(w, level, 0, corners)
+        enter_stage(w, level, 0, corners)
     while i >= 0:
         if i == last:
             # All earlier stages have a slot. One row covers the last stage.
@@ -260,10 +260,10 @@ def walk(
             # All slots of this stage are done.
             i -= 1
             continue
-        step(w, level, i, corners, costs, k)
+        move_stage(w, level, i, corners, costs, k)
         i += 1
         if i < last:
-            enter(w, level, i, corners)
+            enter_stage(w, level, i, corners)
 
 
 @kernel

@@ -11,9 +11,9 @@ rounding of sums of k numbers.
 The price bound is that of :mod:`cascadelib.fronts.kernels.bounds`: at a price of accuracy, each
 sample takes its best exit after the first stage at which it is open, and each stage its best
 boundary. ``lines`` float64 (LINES, 2), offset and price, are below the cost of every cascade of a
-box, by accuracy. A ``front`` is that of :class:`cascadelib.fronts.graded.Found`: −1 and accuracies
-float64 (P + 1,), and costs float64 (P + 1,), the last one inf. A cascade improves it if its cost is
-below cost[i] at an accuracy above above[i].
+box, by accuracy. A ``front`` is that of :class:`cascadelib.fronts.graded.GrowingFront`: −1 and
+accuracies float64 (P + 1,), and costs float64 (P + 1,), the last one inf. A cascade improves it if
+its cost is below cost[i] at an accuracy above above[i].
 """
 
 from collections import namedtuple
@@ -39,7 +39,7 @@ def point_at(above: Array, accuracy: float) -> int:
 
 
 @kernel
-def settle(samples: tuple, rows: Array, ends: Array, fixed: Array) -> tuple[Array, Array]:
+def settle_rows(samples: tuple, rows: Array, ends: Array, fixed: Array) -> tuple[Array, Array]:
     """Return the rows that a boundary of the box moves, and the totals of all others."""
     groups, gains, costs = samples
     d = len(ends)
@@ -143,7 +143,7 @@ def support_at(
 
 
 @kernel
-def run(samples: tuple, rows: Array, fixed: Array, cut: Array) -> tuple[float, float]:
+def run_cascade(samples: tuple, rows: Array, fixed: Array, cut: Array) -> tuple[float, float]:
     """Return (gain, cost) of the cascade with boundaries `cut` int64 (d,)."""
     groups, gains, costs = samples
     gain = fixed[0]
@@ -238,7 +238,7 @@ def lines_below(
             price = 1.0
         gain, cost, cut = support_at(exits, ends, earliest, weight, price)
         supports[known] = gain, cost
-        real_gain, real_cost = run(samples, rows, fixed, cut)
+        real_gain, real_cost = run_cascade(samples, rows, fixed, cut)
         if real_cost < costs[point_at(above, real_gain)]:
             cuts[n] = cut
             worth[n] = real_gain, real_cost
@@ -284,7 +284,7 @@ def excesses(most: Array, least: Array, lines: Array, front: tuple, tolerance: f
 
 
 @kernel
-def lower(floor: Array, above: Array, most: Array, least: Array, lines: Array) -> None:
+def lower_floor(floor: Array, above: Array, most: Array, least: Array, lines: Array) -> None:
     """Lower `floor` (P + 1,), a bound above each accuracy, to the bounds of skipped boxes."""
     for b in range(len(most)):
         for i in range(point_at(above, most[b]) + 1):
@@ -329,7 +329,7 @@ def deferred_sums(samples: tuple, rows: Array, edges: Array) -> tuple[Array, flo
 
 
 @kernel
-def divide(
+def divide_box(
     samples: tuple,
     rows: Array,
     ends: Array,

@@ -81,7 +81,8 @@ class Cells:
 
     def contradictions(self, checked: dict[str, Any]) -> list[Fault]:
         """Return the fault of correctness, if bool, that contradicts label and prediction."""
-        labels, predictions = checked["labels"], checked["predictions"]
+        labels = checked["labels"]
+        predictions = checked["predictions"]
         if labels is None or predictions is None or checked["correct"].dtype != bool:
             return []
         return cell_faults(

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from cascadelib.fronts.cascades import cascades_of
-from cascadelib.fronts.graded import Found
+from cascadelib.fronts.graded import GrowingFront
 from cascadelib.store.protocol import Store
 
 from .chains import pool
@@ -54,11 +54,11 @@ def oracle(
     correct = correct.astype(bool)
     k = correct.shape[1]
     longest = min(n_models, len(costs))
-    found = Found(longest)
+    found = GrowingFront(longest)
     for chain in cascades_of(costs, range(1, longest + 1)):
         first, total = rescue_costs(correct[list(chain)], costs[list(chain)])
         reached = first + np.arange(len(total))
-        found.add(total, reached / k, chain, [])
+        found.add_grid(total, reached / k, chain, [])
     used = [tuple(names[m] for m in row if m >= 0) for row in found.rows[:, 0]]
     return pd.DataFrame({"accuracy": found.above[1:], "cost": found.cost[:-1], "models": used})
 

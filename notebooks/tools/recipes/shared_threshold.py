@@ -13,7 +13,7 @@ from cascadelib.checks import check_costs, check_count
 from cascadelib.fronts.cascades import Cascades, Outcomes, cascades_of, check_work
 from cascadelib.fronts.exact import SearchTask
 from cascadelib.fronts.front import Front, Points
-from cascadelib.fronts.graded import Found, points_by_running
+from cascadelib.fronts.graded import GrowingFront, points_by_running
 from cascadelib.methods.method import Method
 from cascadelib.methods.thresholds import threshold_for
 from cascadelib.scoring import F1
@@ -58,7 +58,7 @@ def search_shared_threshold(stage: StageFunction, cost: ArrayLike, n_models: int
     check_work(cost, (n_models,), None)
     outcomes = Outcomes(stage, False)
     outcomes.prepare(cascades_of(cost, (n_models,)))
-    found = Found(n_models)
+    found = GrowingFront(n_models)
     for head, lasts in Cascades(cost, n_models).heads:
         falling, slots = shared_levels(outcomes, head)
         before = [outcomes.correct(head[: i + 1]).view(np.int8) for i in range(len(head))]
@@ -73,7 +73,7 @@ def search_shared_threshold(stage: StageFunction, cost: ArrayLike, n_models: int
             for i, slot in enumerate(slots):
                 correct = correct + sum_deferred([slot], sizes, steps[i])
                 total = total + cost[cascade[i + 1]] * passing[i]
-            found.add(total, correct / k, cascade, [np.arange(len(total))])
+            found.add_grid(total, correct / k, cascade, [np.arange(len(total))])
     rows = []
     for cascade, boundaries in found.by_cascade():
         falling, _ = shared_levels(outcomes, cascade[:-1])

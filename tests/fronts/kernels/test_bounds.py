@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cascadelib.fronts.kernels.bounds import SAFE, closes, most_along
+from cascadelib.fronts.kernels.bounds import SAFE, is_closed, most_along
 from cascadelib.fronts.kernels.state import new_best
 
 GROUPS = st.lists(st.tuples(*[st.integers(-4, 4)] * 3), max_size=11)
@@ -23,7 +23,7 @@ def test_the_most_that_exiting_groups_saves_equals_a_loop(groups, value):
 
 
 @pytest.mark.parametrize(
-    ("bound", "tolerance", "is_closed"),
+    ("bound", "tolerance", "closes"),
     [
         (2.0, 0.0, False),
         (10.0, 0.0, False),
@@ -32,10 +32,10 @@ def test_the_most_that_exiting_groups_saves_equals_a_loop(groups, value):
         (9.0, 0.05, False),
     ],
 )
-def test_a_bound_above_the_known_cost_closes_a_box(bound, tolerance, is_closed):
+def test_a_bound_above_the_known_cost_closes_a_box(bound, tolerance, closes):
     best = new_best(3, 2)
     best.reach[2] = 10.0
-    assert closes.py_func(best, 2, bound, np.full(4, tolerance)) is is_closed
+    assert is_closed.py_func(best, 2, bound, np.full(4, tolerance)) is closes
     # Only bounds that the tolerance skips are below the known cost.
-    is_skipped = is_closed and bound < 10.0
+    is_skipped = closes and bound < 10.0
     assert best.floor[2] == (bound * SAFE if is_skipped else np.inf)

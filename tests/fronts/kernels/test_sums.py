@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cascadelib.fronts.graded import Found
+from cascadelib.fronts.graded import GrowingFront
 from cascadelib.fronts.kernels import sums
 
 SCALES = (1.0, 0.0, 1e8, 1e16)
@@ -22,7 +22,9 @@ def drawn(seed, d, k, scale):
     ends = np.sort(rng.integers(0, groups.max(axis=1) + 2, (2, d)).T, axis=1)
     ends[:, 1] += ends[:, 1] == ends[:, 0]
     samples = groups, gains, costs
-    rows, fixed = sums.settle(samples, np.arange(k, dtype=np.int32), ends, np.array([0.0, 3.0]))
+    rows, fixed = sums.settle_rows(
+        samples, np.arange(k, dtype=np.int32), ends, np.array([0.0, 3.0])
+    )
     return samples, ends, rows, fixed
 
 
@@ -47,8 +49,8 @@ def front_of(points, share, seed):
     """Return a front of some of these points at higher costs."""
     rng = np.random.default_rng(seed)
     some = points[rng.random(len(points)) < share]
-    found = Found(2)
-    found.enter(some[:, 1] * rng.uniform(1, 1.5, len(some)), some[:, 0], (0, 1), [])
+    found = GrowingFront(2)
+    found.add_points(some[:, 1] * rng.uniform(1, 1.5, len(some)), some[:, 0], (0, 1), [])
     return found
 
 
@@ -74,8 +76,8 @@ def test_a_box_of_one_stage_is_priced_to_its_hull():
     """Without another stage nothing is relaxed: no front above the hull leaves an excess."""
     samples, ends, rows, fixed = drawn(5, 1, 12, 1.0)
     points = every_cascade(samples, ends)
-    front = Found(2)
-    front.enter(points[:, 1], points[:, 0], (0, 1), [])
+    front = GrowingFront(2)
+    front.add_points(points[:, 1], points[:, 0], (0, 1), [])
     lines, most, *_ = sums.lines_below(samples, rows, ends, fixed, 2.0, front.steps, 0.5)
     cheapest = points[:, 1].min()
     assert most == pytest.approx(points[:, 0].max())
@@ -90,7 +92,7 @@ def test_a_box_is_divided_without_loss(seed, d, k, scale, share, bins):
     everything = every_cascade(samples, ends)
     front = front_of(everything, share, seed)
     lines = np.zeros((sums.LINES, 2))
-    cuts, worth, inside, most, least = sums.divide(
+    cuts, worth, inside, most, least = sums.divide_box(
         samples, rows, ends, fixed, lines, front.steps, bins
     )
     for cut, own in zip(cuts, worth):
@@ -101,7 +103,7 @@ def test_a_box_is_divided_without_loss(seed, d, k, scale, share, bins):
         assert (parts[:, 0] <= highest + 1e-12).all()
         assert (parts[:, 1] >= lowest * (1 - 1e-12)).all()
         found += parts.tolist()
-    front.enter(*np.array(found).reshape(-1, 2).T[::-1], (0, 1), [])
+    front.add_points(*np.array(found).reshape(-1, 2).T[::-1], (0, 1), [])
     for gain, cost in everything:
         place = np.searchsorted(front.above[1:], gain * (1 - 1e-9))
         assert front.cost[place] <= cost * (1 + 1e-9)
@@ -114,7 +116,9 @@ def test_a_box_is_divided_without_loss(seed, d, k, scale, share, bins):
 def test_what_is_settled_is_added_once(seed, d, k, scale):
     samples, ends, rows, fixed = drawn(seed, d, k, scale)
     expected = every_cascade(samples, ends[:, 1:].repeat(2, axis=1))[0]
-    assert sums.run(samples, rows, fixed, ends[:, 1].copy()) == pytest.approx(tuple(expected))
+    assert sums.run_cascade(samples, rows, fixed, ends[:, 1].copy()) == pytest.approx(
+        tuple(expected)
+    )
 
 
 @given(st.lists(st.integers(0, 9), max_size=9, unique=True), st.integers(0, 10))
@@ -129,5 +133,5 @@ def test_the_floor_is_the_least_of_all_boxes():
     lines = np.zeros((sums.LINES, 2))
     lines[0] = 1.0, 10.0
     floor = np.full(4, np.inf)
-    sums.lower(floor, above, np.array([0.5, 0.3]), np.array([4.0, 2.0]), lines)
+    sums.lower_floor(floor, above, np.array([0.5, 0.3]), np.array([4.0, 2.0]), lines)
     assert floor.tolist() == [2.0, 3.0, 5.0, np.inf]

@@ -1,5 +1,7 @@
 """MAPIE's controller of a binary risk: kept rows that are lost, over all rows."""
 
+from collections.abc import Callable
+
 import numpy as np
 from bench.task import Judge, Task
 
@@ -7,9 +9,17 @@ NEEDS = "mapie"
 TITLE = "MAPIE"
 ABOUT = "MAPIE, `BinaryClassificationController`, fixed sequence over 101 quantiles"
 QUANTILES = 101
+ALL = slice(None)
+
+Score = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def choose(task: Task) -> Judge:
+    return controlled(task, lambda confidence, predictions: task.scaled(confidence), ALL)
+
+
+def controlled(task: Task, score: Score, rows: slice) -> Judge:
+    """Return the decision of MAPIE's controller on a score in [0, 1], from some labelled rows."""
     from mapie.risk_control import BinaryClassificationController, BinaryRisk
 
     def everywhere(lost: np.ndarray, kept: np.ndarray) -> np.ndarray:
@@ -17,19 +27,19 @@ def choose(task: Task) -> Judge:
 
     lost_and_kept = BinaryRisk(lambda lost, kept: (lost == 1) & (kept == 1), everywhere, False)
     asked = BinaryRisk(lambda lost, kept: kept == 0, everywhere, False)
-    scaled = task.scaled(task.confidence)
+    scores = score(task.confidence, task.predictions)
     controller = BinaryClassificationController(
         lambda given: np.column_stack([1 - given, given]),
         lost_and_kept,
         target_level=task.epsilon,
         confidence_level=1 - task.delta,
         best_predict_param_choice=asked,
-        list_predict_params=np.unique(np.quantile(scaled, np.linspace(0, 1, QUANTILES))),
+        list_predict_params=np.unique(np.quantile(scores, np.linspace(0, 1, QUANTILES))),
         fwer_method="fixed_sequence",
     )
-    labelled = np.arange(task.labels)
-    controller.calibrate(scaled[labelled], task.lost(labelled).astype(int))
+    labelled = np.arange(task.labels)[rows]
+    controller.calibrate(scores[labelled], task.lost(labelled).astype(int))
     border = controller.best_predict_param
     if border is None:
         return task.nothing()
-    return task.keep(lambda given, predictions: task.scaled(given) >= border)
+    return task.keep(lambda given, predictions: score(given, predictions) >= border)
