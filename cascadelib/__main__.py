@@ -125,7 +125,7 @@ def write_policy(args: Namespace, point: Any, store: Any, held_out: Any) -> dict
     )
 
 
-def run_search(args: Namespace) -> dict[str, Any]:
+def choose(args: Namespace) -> dict[str, Any]:
     """Choose a cascade by a goal."""
     store, held_out = read_splits(args)
     goals = {name: getattr(args, name) for name in ("accuracy", "loss", "budget", "caution")}
@@ -330,7 +330,7 @@ def with_options(message: str, options: dict[str, Any]) -> str:
 
 
 RUN = {
-    "search": run_search,
+    "search": choose,
     "certify": run_certify,
     "check": run_check,
     "answer": run_answer,

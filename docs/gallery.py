@@ -43,8 +43,8 @@ def cropped(png: bytes, shares: tuple[float, float, float, float]) -> bytes:
     """Return the part of a picture within these shares of its width and height."""
     picture = Image.open(io.BytesIO(png))
     width, height = picture.size
-    left, top, right, bottom = shares
-    box = (int(left * width), int(top * height), int(right * width), int(bottom * height))
+    x0, y0, x1, y1 = shares
+    box = (int(x0 * width), int(y0 * height), int(x1 * width), int(y1 * height))
     file = io.BytesIO()
     picture.crop(box).save(file, "PNG", optimize=True)
     return file.getvalue()

@@ -389,7 +389,9 @@ def shifts() -> tuple:
 def in_words(name: str) -> str:
     """Format a split's name: blur-2 → strong blur."""
     kind, _, strength = name.partition("-")
-    return f"{'mild' if strength == '1' else 'strong'} {kind}" if strength else name
+    if not strength:
+        return name
+    return f"mild {kind}" if strength == "1" else f"strong {kind}"
 
 
 def held() -> str:

@@ -31,7 +31,8 @@ from .kernels.state import MAX_MODELS, least_onwards
 # ones. The keys are observed outcomes (False) and expected ones (True).
 CAUTION = {False: (1.25, 1.85), True: (0.65, 1.05)}  # default margin of `pick` at FEWEST samples
 OPTIMISM = {False: (0.95, 1.4), True: (0.6, 0.85)}  # accuracy minus the mean accuracy on new data
-FEWEST, MOST = 500, 2000  # samples between which the margins were measured
+FEWEST = 500  # samples from which the margins were measured
+MOST = 2000  # samples up to which they were measured
 SHRINKS = 0.2  # power of the number of samples by which the margin falls
 Steps = tuple[Array, Array]
 """Cost and accuracy of the points of a front, both rising, float64 (n_points,)."""

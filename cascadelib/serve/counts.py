@@ -211,7 +211,7 @@ class Counts:
         found = [name for name in labels if name in self.pending and self.pending[name].is_open]
         for name in found:
             pending = self.pending.pop(name)
-            verdict = verdict_of(pending, labels[name], equal)
+            verdict = effect_of(pending, labels[name], equal)
             self.tally(pending.window, verdict)
             self.tally(pending.window, "open", -1)
             self.sums["lost_at"][pending.stage] += verdict == "lost"
@@ -263,7 +263,7 @@ READERS: dict[str, Callable[[Any], Any]] = {
 }
 
 
-def verdict_of(pending: Pending, label: Any, equal: Callable[[Any, Any], Any]) -> str:
+def effect_of(pending: Pending, label: Any, equal: Callable[[Any, Any], Any]) -> str:
     """Return the effect of a disagreement on the loss: "lost", "tied" or "gained"."""
     cascade_correct = bool(equal(pending.prediction, label))
     reference_correct = bool(equal(pending.answer, label))

@@ -23,7 +23,7 @@ from ..policy.form import parse_cascade, text_of
 from .audit import LOCK, Audit
 from .counts import SUMS, Counts, add_up, check_parts, merge_states
 from .drift_signal import DriftReport, DriftSignal, describe_reference
-from .records import AuditRecord, Record, finite, records_of
+from .records import AuditRecord, Record, finite, number_records
 
 BUFFER_SIZE = 1024  # confidences of a stage that are buffered for the drift signal
 MAX_HELD = 2**16  # inputs that wait for the decision of an earlier one
@@ -178,7 +178,7 @@ class Monitor(Audit):
         with LOCK:
             self._identify()
             if isinstance(records, Decisions):
-                records = records_of(records, self.local.sums["came"])
+                records = number_records(records, self.local.sums["came"])
             for record in records:
                 if isinstance(record, AuditRecord):
                     self.local.resolve(record, self.equal)

@@ -195,7 +195,7 @@ def finite(value: float | None) -> float | None:
     return value if value is None else max(-LARGEST, min(value, LARGEST))
 
 
-def records_of(decisions: Decisions, first: int) -> list[Record]:
+def number_records(decisions: Decisions, first: int) -> list[Record]:
     """Return the records of decisions. Inputs without ids of their own are numbered from first."""
     records = [Record(**fields) for fields in decisions.records()]
     if decisions.ids.dtype.kind == "i":

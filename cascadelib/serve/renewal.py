@@ -145,9 +145,9 @@ def renewal_of(
         raise ValueError(f"recertify needs {MIN_ROWS} audited inputs or more, not {len(rows)}")
     confidences = [np.nan if row.confidence is None else row.confidence for _, row in rows]
     certain = convert_units(point.metric, np.array(confidences, np.float64))
-    answers = [text_of(row.answer) for _, row in rows]
+    answers = [answer_text(row.answer) for _, row in rows]
     predictions = [
-        answer if equal(row.prediction, row.answer) else text_of(row.prediction)
+        answer if equal(row.prediction, row.answer) else answer_text(row.prediction)
         for (_, row), answer in zip(rows, answers)
     ]
     table: Any = ScoreTable(
@@ -166,6 +166,6 @@ def renewal_of(
     return Renewal(point, rest, points, blank, {}, tuple(accept)).label({})
 
 
-def text_of(answer: Any) -> str:
+def answer_text(answer: Any) -> str:
     """Return an answer as text, "" if there is none."""
     return "" if answer is None else str(answer)

@@ -304,7 +304,7 @@ def test_figure_14_has_four_curves_that_end_at_the_accuracy(stores):
     ]
 
 
-def test_the_effect_of_scaling_on_a_threshold_has_the_right_sign(stores):
+def test_the_effect_of_scaling_on_a_threshold_has_the_sign_of_its_definition(stores):
     table = threshold_table(stores[0], stores[1])
     assert table.index.tolist() == ["sharp", "flat", "fair"]
     curves = threshold_curves(stores[0], "sharp", stores[1])

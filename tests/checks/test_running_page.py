@@ -148,7 +148,9 @@ def test_a_policy_is_certified_again_by_few_labels(page):
         other = "ham" if truth[name] == "spam" else "spam"
         small = truth[name] if confidence > 0.6 else other
         record = Record(name, small, "small", "none", 0, [small], [confidence], ["none"])
-        record.costs, record.seconds, record.audited = [1.0], [0.1], True
+        record.costs = [1.0]
+        record.seconds = [0.1]
+        record.audited = True
         monitor.observe([record, AuditRecord(name, truth[name], cost=10.0)])
     policy = scope["renewed"](0.02, truth)
     assert 0.4 < policy.thresholds[0] < 0.7

@@ -275,7 +275,10 @@ def test_every_request_has_one_outcome_through_an_outage():
     """5% of the calls fail, 2% of the callers disconnect, and the large model hangs for ten
     seconds: nothing is late, the model in the outage is hardly called, and it recovers."""
     rng = random.Random(0)
-    rate, seconds, outage, deadline = 100, 40, (10.0, 20.0), 5.0
+    rate = 100
+    seconds = 40
+    outage = (10.0, 20.0)
+    deadline = 5.0
     called = []
 
     def model(name, low, high):
