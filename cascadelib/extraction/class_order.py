@@ -1,4 +1,4 @@
-"""Compare the class order of models and data set, by names or by predictions."""
+"""Compare a model's order of classes with the data set's, by class names or by predictions."""
 
 from collections.abc import Iterable
 
@@ -9,15 +9,15 @@ from ..datasets.imagenet_1k import descriptions, synsets
 from ..origin import Origin
 from ..zoo.model import Model
 
-MIN_STANDARD_ERRORS = 4  # by which another order must be better, on held-out samples
-MIN_SAMPLES_PER_CLASS = 4  # on average, to estimate an order
+MIN_STANDARD_ERRORS = 4  # smallest gain of accuracy that counts, on held-out samples
+MIN_SAMPLES_PER_CLASS = 4  # mean over classes; fewer samples do not determine an order
 
 
 def check_names(models: Iterable[Model], labels: Origin) -> None:
-    """Raise ValueError if a model names the classes of the data set in another order.
+    """Raise ValueError if a model has the data set's class names in another order.
 
-    ImageNet's classes are compared by synset (n01440764) or by description. Names that are not a
-    permutation are not compared.
+    ImageNet's classes are compared by synset (n01440764) or by description. A model whose names are
+    not a permutation of the data set's names is not checked.
     """
     if not labels.classes:
         return
@@ -31,25 +31,26 @@ def check_names(models: Iterable[Model], labels: Origin) -> None:
                 first = next(i for i, pair in enumerate(zip(found, expected)) if len({*pair}) > 1)
                 raise ValueError(
                     f"model {model.name!r} has its classes in another order: its class {first} is "
-                    f"{found[first]!r}, the data set's is {expected[first]!r}. "
+                    f"{found[first]!r}, and that of the data set is {expected[first]!r}. "
                     + _format_remedy(model.name)
                 )
 
 
 def _format_remedy(name: str) -> str:
-    """Format the remedy for another order of classes."""
+    """Return the advice that ends an error message about the order of classes."""
     return (
-        f"Pass the order yourself: {{{name!r}: cl.zoo.reordered(model, order)}}, where logit j "
-        "becomes the model's logit order[j]"
+        f"Pass the model as {{{name!r}: cl.zoo.reordered(model, order)}}. Logit j of the result is "
+        "logit order[j] of the model"
     )
 
 
 def check_order(model: Model, logits: np.ndarray, labels: Origin) -> None:
-    """Raise ValueError if permuted classes explain a model's predictions significantly better.
+    """Raise ValueError if a model is significantly more accurate after its classes are permuted.
 
-    The order is estimated on a random half of the samples (seeded) and tested on the other half.
-    Accuracy must rise by more than 4 standard errors and by more than 10 points. The check is
-    skipped below 4 samples per class and for models with an explicit order.
+    The permutation is estimated on one random half of the samples (with a fixed seed) and tested on
+    the other half. The error is raised if accuracy rises by more than 4 standard errors and by more
+    than 10 points. The check is skipped if there are fewer than 4 samples per class, and for models
+    with an explicit order.
     """
     classes = logits.shape[1]
     if "class_order" in model.metadata or len(labels) < MIN_SAMPLES_PER_CLASS * classes:
@@ -58,7 +59,7 @@ def check_order(model: Model, logits: np.ndarray, labels: Origin) -> None:
     first_half, second_half = np.array_split(np.random.default_rng(0).permutation(len(labels)), 2)
     confusion = np.zeros((classes, classes), np.int64)
     np.add.at(confusion, (labels.required_labels[first_half], predictions[first_half]), 1)
-    # The assignment of columns to classes with the most correct samples (Hungarian method).
+    # Assign columns to classes so that the most samples are correct (Hungarian method).
     _, order = linear_sum_assignment(-confusion)
     predicted = predictions[second_half]
     label = labels.required_labels[second_half]
@@ -70,7 +71,7 @@ def check_order(model: Model, logits: np.ndarray, labels: Origin) -> None:
         names = labels.classes or range(classes)
         first = int(np.flatnonzero(order != np.arange(classes))[0])
         raise ValueError(
-            f"model {model.name!r} seems to have its classes in another order: accuracy "
-            f"{unchanged.mean():.1%} unchanged, {permuted.mean():.1%} with reordered columns ("
-            f"class {names[first]!r} is its column {order[first]}, …). {_format_remedy(model.name)}"
+            f"model {model.name!r} seems to have its classes in another order: its "
+            f"accuracy is {unchanged.mean():.1%}, and {permuted.mean():.1%} with reordered logits "
+            f"(logit {order[first]} for class {names[first]!r}, …). {_format_remedy(model.name)}"
         )

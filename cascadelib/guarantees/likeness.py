@@ -1,4 +1,4 @@
-"""Test whether a split repeats another one under other ids and with slightly other confidences."""
+"""Test whether two splits share samples that have different ids and slightly different values."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,17 +13,19 @@ from ..origin import MOST_COLUMNS, MOST_CONTENTS, Origin, Origins, models_compar
 from .repeats import LEVEL, equal_contents
 
 LEAST_FINITE = 0.9  # share of the samples for which a compared model has a confidence
-FEWEST_PAIRS = 16
-PLANTED_SHARE = 0.25  # of the samples: an overlap that the test must find to be evidence
-PLANTED_NOISE = 1e-4  # of confidences in [0, 1], else of the range
-LARGEST_GROUP = 20  # samples that differ by noise alone
-CLOSE = 0.1  # distance inside of such a group, relative to the nearest sample outside of it
-FACTOR = 2.0  # by which samples of uneven density may be close more often than those of an even one
-CERTAIN = 1e-8  # level at which a powerful test finds the planted overlap
-COMMON = 2  # values that many samples of a continuous column may share, such as 0 and 1
-LEAST_DISTINCT = 0.9  # share of the other values of a continuous column that are distinct
+FEWEST_PAIRS = 16  # size of the smallest tested prefix of the pairs
+PLANTED_SHARE = (
+    0.25  # of the second split, planted in the first one to see whether the test finds them
+)
+PLANTED_NOISE = 1e-4  # standard deviation, relative to the range of the values (1 if within [0, 1])
+LARGEST_GROUP = 20  # largest tested number of samples that differ only by noise
+CLOSE = 0.1  # distance within such a group, relative to the distance to the next sample
+FACTOR = 2.0  # uneven density may make close samples more frequent by this factor
+CERTAIN = 1e-8  # level at which the test must find the planted samples
+COMMON = 2  # number of values, such as 0 and 1, that may repeat in a continuous column
+LEAST_DISTINCT = 0.9  # share of the remaining values that are distinct in a continuous column
 SPACING = 0.25  # quantile of the gaps between distinct values that estimates a grid's spacing
-MOST_DIGITS = 6
+MOST_DIGITS = 6  # decimals that are tried; float32 has hardly more
 
 
 @dataclass(frozen=True)
@@ -59,9 +61,11 @@ def likeness(seen: Any, here: Any, seen_count: int | None = None) -> Likeness:
     Returns
     -------
     Likeness
-        *violated* if the splits share samples at a level of 1e-6, *verified* if they do not and the
-        same test finds a planted overlap (a quarter of the samples, with noise of 1e-4), else *not
-        verifiable*. With a single model and many samples, the result mostly is *not verifiable*.
+        The status is *violated* if the test finds shared samples, at a level of 1e-6. Otherwise the
+        test is repeated after copies of a quarter of the second split were planted in the first
+        one, with noise of 1e-4. The status is *verified* if the test finds the planted samples, and
+        *not verifiable* if it does not. With a single model and many samples, it is mostly *not
+        verifiable*.
 
     See Also
     --------
@@ -69,23 +73,29 @@ def likeness(seen: Any, here: Any, seen_count: int | None = None) -> Likeness:
 
     Notes
     -----
-    Independent samples of one distribution are exchangeable: given the pooled values, each choice
-    of n_seen of the N values is equally likely to be the first split. Mutual nearest neighbours of
-    the pooled values are disjoint pairs that do not depend on this choice. Neither does their
-    order, by the distance of the pair relative to the second neighbour. If each value belonged to
-    the first split with probability ρ = n_seen / N independently, then the number of pairs across
-    the splits among the first m would be binomial (m, 2 ρ (1 − ρ)). Given n_seen, no event is more
-    than 1 / P(binomial (N, ρ) = n_seen) times as likely. The p-value is this bound, times the
-    number of prefixes m (16, 23, 32, 45, …, all). A sample of both splits makes a pair across that
-    comes early in this order.
+    The values of both splits are pooled. The null hypothesis is that all N samples are independent
+    draws from one distribution. Then each subset of n_seen of the N pooled values is equally likely
+    to be the first split. The test forms all pairs of values that are each other's nearest
+    neighbour. These pairs are disjoint. They are sorted by their distance, relative to the distance
+    to the second neighbour. Neither the pairs nor their order depend on the split. A sample that is
+    in both splits forms a pair across the splits, which comes early in this order.
 
-    Samples that are equal in all models are compared by how often each of them occurs in both
-    splits (:func:`equal_contents`). They leave the pooled values, as do repeats within a split.
-    Both splits are first rounded to the digits of the coarser one. If the values of a model lie on
-    a grid, all of its values get uniform noise of the grid's spacing and equal samples stay, since
-    values on different grids are not exchangeable. If the splits come from different distributions,
-    neighbours are more often within a split, so the p-value is too large. At most 4,096 random
-    samples of the first split and four models are used.
+    The statistic is the number of pairs across the splits among the first m pairs. Suppose that
+    each value belonged to the first split independently, with probability ρ = n_seen / N. Then the
+    statistic would be binomial (m, 2 ρ (1 − ρ)). In fact the size of the first split is fixed. This
+    makes no event more than 1 / P(binomial (N, ρ) = n_seen) times as likely. The p-value for m is
+    the binomial tail times this factor. The smallest p-value over m = 16, 23, 32, 45, …, all is
+    multiplied by the number of these m.
+
+    Before this, each model's values are rounded to the digits of the coarser split. Samples with
+    equal values for all models are tested separately, by their numbers of occurrences in both
+    splits (:func:`equal_contents`). They are removed from the pooled values, and so are repeats
+    within a split. If the values of a model lie on a grid, such as multiples of 0.01, uniform noise
+    of the grid's spacing is added to all of its values. If this applies to all models, equal
+    samples are not removed. Values on different grids would not be exchangeable without the noise.
+    If the splits come from different distributions, neighbours are more often within a split. The
+    p-value is then too large, so the test is conservative. The test uses at most four models and at
+    most 4,096 random samples of the first split.
 
     References
     ----------
@@ -116,7 +126,7 @@ def likeness(seen: Any, here: Any, seen_count: int | None = None) -> Likeness:
         shared = min(round(repeated * total / one.shape[1]), other.shape[1])
         evidence = (
             f"about {shared:,} of the {other.shape[1]:,} samples are in the selection split under "
-            f"other ids, since the confidences of {columns} are closer than independent ones"
+            f"other ids, since the confidences of {columns} are closer than by chance"
         )
         return Likeness("violated", evidence, shared)
     planted = round(one.shape[1] * min(1.0, PLANTED_SHARE * other.shape[1] / total))
@@ -125,19 +135,20 @@ def likeness(seen: Any, here: Any, seen_count: int | None = None) -> Likeness:
     noise = PLANTED_NOISE * np.where(is_share, 1.0, np.ptp(other, axis=1))
     copies = copies + noise[:, None] * rng.normal(size=copies.shape)
     if not count_repeated(np.hstack([copies, one[:, copies.shape[1] :]]), other, CERTAIN):
-        evidence = f"the confidences of {columns} would not show that samples are in both splits"
+        evidence = f"the confidences of {columns} are not enough to detect samples in both splits"
         return Likeness("not verifiable", evidence)
     evidence = (
-        f"no sign of shared samples in the confidences of {columns}, which would show a quarter of "
-        f"the samples repeated with noise of {PLANTED_NOISE:g}"
+        f"no sign of shared samples in the confidences of {columns}, although the test detects a "
+        f"quarter of the samples, repeated with noise of {PLANTED_NOISE:g}"
     )
     return Likeness("verified", evidence)
 
 
 def likeness_of(origin: Origins, here: Origin, models: Iterable[str]) -> Likeness:
-    """Test whether samples are in the sets of samples that selected or fitted cascades.
+    """Test whether a split shares samples with those on which cascades were selected or fitted.
 
-    The test compares outputs of the models on both: confidences, or outputs for several classes.
+    ``here`` is compared with each part of ``origin`` by outputs of the models: confidences, or the
+    outputs for several classes. The worst of the results is returned.
     """
     names = set(models)
     found = [_compare_part(part, here, names) for part in parts_of(origin)]
@@ -146,7 +157,7 @@ def likeness_of(origin: Origins, here: Origin, models: Iterable[str]) -> Likenes
 
 
 def _compare_part(part: Origin | None, here: Origin, names: set[str]) -> Likeness:
-    """Test whether samples are in one set of samples."""
+    """Test whether the split ``here`` shares samples with one set of samples."""
     if part is not None:
         names = models_compared(part, here, names)
         seen = part.confidences(names)
@@ -157,7 +168,7 @@ def _compare_part(part: Origin | None, here: Origin, names: set[str]) -> Likenes
 
 
 def near_groups(columns: Any) -> int:
-    """Return the size of groups of samples that differ by noise alone, or 0 if none are found.
+    """Return the size of groups of samples that differ only by noise, or 0 if none are found.
 
     Parameters
     ----------
@@ -167,12 +178,14 @@ def near_groups(columns: Any) -> int:
 
     Notes
     -----
-    Let d(j) be the distance of a sample to its j-th neighbour. If the density is even around it, in
-    D ≥ 1 dimensions, then (d(j) / d(j + 1))ᴰ is beta (j, 1), so d(j) ≤ 0.1 d(j + 1) has a
-    probability of at most 0.1ʲ. In groups of j + 1 copies it is true of all samples. They are
-    counted once per j + 1 samples, and twice that probability is allowed. The level is 1e-6 for all
-    sizes together. The share of close samples in bundled data is below 0.12 for j = 1 and below
-    0.02 for j = 2.
+    Let d(j) be the distance of a sample to its j-th neighbour. A sample is *close* to its j
+    neighbours if d(j) ≤ 0.1 d(j + 1). If the density around the sample is even, in D ≥ 1
+    dimensions, then (d(j) / d(j + 1))ᴰ has a beta (j, 1) distribution. So the sample is close with
+    a probability of at most 0.1ʲ. In a group of j + 1 noisy copies, all samples are close. The test
+    divides the number of close samples by j + 1, so that a group counts once. It allows a
+    probability of 2 × 0.1ʲ, since densities are uneven. The level is 1e-6 for all sizes j + 1
+    together. In bundled data, the share of close samples is below 0.12 for j = 1 and below 0.02 for
+    j = 2.
     """
     values, _ = comparable(np.asarray(columns, np.float64), np.asarray(columns, np.float64))
     if not values.size:
@@ -191,9 +204,10 @@ def near_groups(columns: Any) -> int:
 
 
 def comparable(one: Array, other: Array) -> tuple[Array, Array]:
-    """Return at most MOST_COLUMNS columns of two splits, on the samples with finite values.
+    """Select at most MOST_COLUMNS models by which two splits can be compared.
 
-    These are the columns with most distinct values.
+    These are the models with the most distinct values. Samples with a value that is not finite are
+    dropped. `one` and `other` are arrays [n_models, k] with any number k of samples.
     """
     size = min(MOST_CONTENTS, one.shape[1], other.shape[1])
     distinct = np.zeros(len(one))
@@ -212,7 +226,8 @@ def comparable(one: Array, other: Array) -> tuple[Array, Array]:
 def count_repeated(one: Array, other: Array, level: float) -> int:
     """Return the estimated number of samples of ``one`` that are in ``other``.
 
-    Both are finite confidences, [M, k]. 0 if the splits could be independent at this level.
+    Both arrays are finite confidences [n_models, k]. The result is 0 if the test does not reject
+    that the splits are independent, at this level.
     """
     points = np.array([rounded_alike(*pair) for pair in zip(one, other, strict=True)]).T
     is_seen = np.arange(len(points)) < one.shape[1]
@@ -234,7 +249,7 @@ def count_repeated(one: Array, other: Array, level: float) -> int:
 
 
 def grid_spacing(values: Array) -> float:
-    """Return the spacing of the grid that values [k] are rounded to, 0 if they are continuous."""
+    """Return the spacing of the grid on which values [k] lie, or 0 if they are continuous."""
     distinct, counts = np.unique(values, return_counts=True)
     others = np.sort(counts)[:-COMMON]
     if len(others) >= LEAST_DISTINCT * others.sum():
@@ -243,9 +258,9 @@ def grid_spacing(values: Array) -> float:
 
 
 def rounded_alike(one: Array, other: Array) -> Array:
-    """Return two columns, concatenated and rounded to the digits of the coarser one.
+    """Round two columns to the digits of the coarser one, and return them concatenated.
 
-    If both have more than MOST_DIGITS digits, they are rounded to float32.
+    If both have more than MOST_DIGITS decimals, they are rounded to float32.
     """
     for digits in range(MOST_DIGITS + 1):
         coarse = [np.round(values, digits).astype(np.float32) for values in (one, other)]
@@ -255,16 +270,17 @@ def rounded_alike(one: Array, other: Array) -> Array:
 
 
 def pairs_across(points: Array, is_seen: Array, level: float) -> int:
-    """Return the estimated number of samples that are in both splits, among distinct points [N, M].
+    """Return the estimated number of samples that are in both splits, see :func:`likeness`.
 
-    is_seen, bool [N], is True for points of the first split. 0 if pairs across the splits are not
-    more frequent than by chance at this level.
+    `points`, [n_points, n_models], are distinct. `is_seen`, bool [n_points], is True for points of
+    the first split. The result is 0 if pairs across the splits are not significantly more frequent
+    than by chance, at this level.
     """
     count = len(points)
     seen = np.count_nonzero(is_seen)
     if count < 2 * FEWEST_PAIRS or seen in (0, count):
         return 0
-    # Neighbours at equal distance must not be chosen by the order in which the splits are pooled.
+    # Permute the points: a choice among equally distant neighbours must not depend on the split.
     order = np.random.default_rng(0).permutation(count)
     points = points[order] / np.maximum(np.ptp(points, axis=0), np.finfo(np.float32).tiny)
     is_seen = is_seen[order]

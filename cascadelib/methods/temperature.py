@@ -7,19 +7,20 @@ from numpy import ndarray as Array
 
 from .confidence_metrics import BLOCK_ELEMENTS, BLOCK_ROWS, map_blocks
 
-BOUNDS = (1e-3, 1e2)  # temperatures that are tried, relative to the scale of the logits
+BOUNDS = (1e-3, 1e2)  # range of temperatures, relative to the scale of the logits
 
 
 def spread_rows(count: int) -> Array:
-    """Return at most 2,000 evenly spread rows of ``count``, int64."""
+    """Return at most 2,000 evenly spaced indices of ``count`` rows, int64."""
     return np.unique(np.linspace(0, count - 1, 2000).astype(int))
 
 
 def bounds_of(logits: Array) -> Array:
     """Return the logarithms of the least and the largest temperature for logits [k, classes].
 
-    Both are proportional to the scale of the logits, the mean of largest − mean over some samples.
-    CLIP's cosines need a T of 0.002, other logits one near 1.
+    Both temperatures are proportional to the scale of the logits. The scale is the largest logit of
+    a sample minus the mean of its logits, averaged over some samples. CLIP returns cosines, which
+    need a temperature of about 0.002. Other logits need a temperature near 1.
     """
     z = np.asarray(logits[spread_rows(len(logits))], np.float64)
     scale = np.mean(z.max(axis=1) - z.mean(axis=1))
@@ -27,16 +28,18 @@ def bounds_of(logits: Array) -> Array:
 
 
 def slope(log_t: float, logits: Array, labels: Array) -> tuple[float, float]:
-    """Return a slope of the mean negative log-likelihood, and its derivative by log T.
+    """Return the slope of the mean negative log-likelihood by 1 / T, and its derivative by log T.
 
-    The slope by b = 1 / T is the mean of E_p[z] − z_label. Its derivative by b is the mean variance
-    of z, so that it has at most one root. logits: [k, classes]. labels: int [k].
+    Let z be the logits of a sample and p their softmax at temperature T. The slope by b = 1 / T is
+    the mean of E_p[z] − z_label over the samples. The derivative of the slope by b is the mean
+    variance of z under p. It is not negative, so the slope has at most one root. logits: array
+    [k, classes]. labels: int array [k].
     """
     k = len(labels)
     b = np.exp(-log_t)
 
     def block(rows: slice) -> tuple[float, float]:
-        """Sum E_p[z] − z_label and the variance of z over some rows."""
+        """Return the sums of E_p[z] − z_label and of the variance of z over some rows."""
         z = np.asarray(logits[rows], np.float64)
         z = z - z.max(axis=1, keepdims=True)
         e = np.exp(z * b)
@@ -72,9 +75,9 @@ def fit_temperature(logits: Array, labels: Array, name: str | None = None) -> fl
     Warns
     -----
     RuntimeWarning
-        If the likelihood still rises at a bound, which is then returned, or if the model is always
-        correct. The minimizer of such a model would be 0, at which all confidences are 1. Its
-        temperature stays 1.
+        If the likelihood is largest at a bound, in which case the bound is returned. Also if the
+        model is always correct, in which case 1 is returned: the likelihood of such a model rises
+        until T = 0, where all confidences are 1.
 
     See Also
     --------
@@ -82,8 +85,8 @@ def fit_temperature(logits: Array, labels: Array, name: str | None = None) -> fl
 
     Notes
     -----
-    The slope of the likelihood on log T is solved by Brent's method on at most 2,000 samples, and
-    then by Newton's method on all samples.
+    The root of the slope of the likelihood is found by Brent's method on at most 2,000 samples.
+    Newton's method on all samples starts from this root.
 
     References
     ----------
@@ -108,13 +111,13 @@ def fit_temperature(logits: Array, labels: Array, name: str | None = None) -> fl
     if all(np.array_equal(logits[rows].argmax(axis=1), labels[rows]) for rows in blocks):
         _warn(
             name,
-            " stays 1: the model is never wrong on this split, and the likelihood only grows as T "
-            "falls to 0",
+            " stays 1: the model is correct on all samples of this split, so the likelihood grows "
+            "until T = 0",
         )
         return 1.0
     rows = spread_rows(len(labels))
     start = _root(logits[rows], labels[rows], low, high, 1e-3)
-    with warnings.catch_warnings():  # SciPy warns of a flat slope, for which Brent's method follows
+    with warnings.catch_warnings():  # a flat slope warns, and Brent's method then replaces Newton's
         warnings.simplefilter("ignore")
         newton = root_scalar(
             lambda log_t: slope(np.clip(log_t, low, high), logits, labels),
@@ -128,19 +131,23 @@ def fit_temperature(logits: Array, labels: Array, name: str | None = None) -> fl
     else:
         root = _root(logits, labels, low, high)
     if root in (low, high):
-        _warn(name, f": the likelihood only grows up to this bound, {np.exp(root):.4g}")
+        _warn(
+            name,
+            f" is at its bound, {np.exp(root):.4g}: no temperature between the bounds has a higher "
+            "likelihood",
+        )
     return float(np.exp(root))
 
 
 def _root(logits: Array, labels: Array, low: float, high: float, xtol: float = 1e-9) -> float:
-    """Find log T at which the slope changes its sign, or the bound up to which it does not."""
+    """Return the log T at which the slope changes sign, or a bound if the sign never changes."""
     from scipy.optimize import brentq
 
     if slope(high, logits, labels)[0] >= 0:
         return high
     if slope(low, logits, labels)[0] <= 0:
         return low
-    # The arrays are arguments, since SciPy keeps the function in a cycle, and with it mapped files.
+    # SciPy keeps the function in a reference cycle, so the function must not hold mapped arrays.
     return brentq(lambda *arguments: slope(*arguments)[0], low, high, (logits, labels), xtol)
 
 

@@ -1,4 +1,4 @@
-"""Decide the inputs of many callers by a policy."""
+"""Run a policy on the inputs of many callers."""
 
 import asyncio
 import math
@@ -32,58 +32,65 @@ from .stages import LOG, Caller, DeadlineExceeded, ModelQueue, Overloaded, Queue
 
 
 class Service:
-    """Decide the inputs of many callers by a policy, on one event loop.
+    """Run a policy on the inputs of many callers, on one event loop.
 
-    Inputs of different callers share the calls of a model. A call starts as soon as an input waits
-    and a call is free. Each input is deferred to the next model when its answer arrives.
+    An input is *decided* when it exits at a model, or fails. A call of a model may contain inputs
+    of several callers. It starts as soon as inputs wait for the model, if fewer than
+    ``concurrency`` calls are running. When a model has answered, its inputs exit or are deferred to
+    the next model.
 
     Parameters
     ----------
     policy : Policy
     calls : list of callable, mapping, or Cascade
-        A function per model as in :meth:`Policy.run`. If it is not async, it runs in a thread. Or a
-        :class:`Cascade`, whose members run in threads, ensembles included.
+        Either a function per model, as in :meth:`Policy.run`, or a :class:`Cascade`. A function
+        that is not async runs in a thread. So do the members of a cascade, including ensembles.
     batch_size : int, or one per model, default=64
         Maximum number of inputs per call.
     concurrency : int, or one per model
-        Maximum number of simultaneous calls of a model (default: 8). For a cascade it is one number
-        for all models (default: 2), whose calls share torch's threads.
+        Maximum number of simultaneous calls of a model, by default 8. For a cascade, it is the
+        maximum over all models together, by default 2, because their calls share the threads of
+        torch.
     timeout : float or None, or one per model
         Seconds that a call of a function may take.
     deadline : float, optional
-        Seconds in which an input is decided, waiting included. With ``on_error="next"``, an input
-        with an answer keeps it at the deadline. Others raise :class:`DeadlineExceeded`.
+        Seconds until an input must be decided, including the time in queues. If it is not,
+        :class:`DeadlineExceeded` is raised. With ``on_error="next"``, an input that already has an
+        answer of a model exits with this answer instead.
     queue : int, optional
-        Maximum number of undecided inputs. Further inputs raise :class:`Overloaded` at once. By
-        default they wait.
+        Maximum number of undecided inputs. If a caller's inputs would exceed it,
+        :class:`Overloaded` is raised immediately. By default, the number is not limited.
     retries : int, or one per model, default=0
-        Maximum number of further calls for an input after an exception or a timeout, each for this
-        input alone, with growing pauses. At most 10% of the inputs of a model are retried.
+        Maximum number of times that an input is retried after an exception or a timeout. A retried
+        input has a call to itself, after a pause that grows each time. A model has at most 10
+        retries, plus 10% of the number of its inputs.
     on_error : str, default="stop"
-        What happens after a failure of a function: an exception, a timeout, a malformed answer, or
-        a prediction that is not among ``labels``. "stop": it is raised for the callers of the
-        batch. "next": the inputs are deferred to the next model, or keep their answer.
+        The reaction to a failure of a function. A failure is an exception, a timeout, a malformed
+        answer, or a prediction that is not among ``labels``. "stop": the callers of the failed
+        inputs get the exception. "next": the inputs are deferred to the next model, or keep the
+        answer of a previous model if there is no next one.
     labels, confidence_range
         As in :meth:`Policy.run`.
     monitor : Monitor, optional
-        Counts the decisions. The default is a new one, ``service.monitor``.
+        The monitor that counts the decisions. By default, a new one. It is ``service.monitor``.
     audit : float, default=0.0
-        Share of all inputs, drawn at random, for which the reference is called as well, unless it
-        has answered already.
+        Share of the inputs that are audited, in [0, 1]. They are drawn at random. The reference is
+        called for an audited input too, unless it has already answered the input.
     reference : str, optional
-        The model of the audit. The default is the last one. For a cascade it may be any model of
-        the zoo.
+        The model whose answers the audit compares with the decisions. By default, the last model.
+        For a cascade, it may be any model of the zoo.
 
     Attributes
     ----------
     undecided, refused : int
-        Number of inputs under way, and of those that raised :class:`Overloaded`.
+        Number of inputs that are not yet decided, and of inputs for which :class:`Overloaded` was
+        raised.
 
     Raises
     ------
     ValueError
-        If an option is not one of the above, or does not apply to a cascade, or a policy with an
-        ensemble has functions.
+        If an option has an invalid value, if an option that applies only to functions is set for a
+        cascade, or if `calls` are functions and the policy has an ensemble.
 
     See Also
     --------
@@ -92,8 +99,9 @@ class Service:
 
     Notes
     -----
-    If most of the last calls of a function failed, its calls stop. One call per second then
-    tests whether it answers again. Other inputs fail at this model without a call.
+    If most of the last calls of a function failed, the function is not called any more, except once
+    per second to test whether it answers again. Meanwhile, all other inputs of this model fail
+    without a call.
 
     Examples
     --------
@@ -158,16 +166,17 @@ class Service:
                 None,
             ):
                 raise ValueError(
-                    "timeout, retries, on_error, labels and confidence_range are for functions. "
-                    "The members of a cascade run in threads, which cannot be stopped, and return "
-                    "logits"
+                    "timeout, retries, on_error, labels and confidence_range apply to functions "
+                    "only. The members of a cascade return logits, and run in threads, which "
+                    "cannot be stopped"
                 )
             self.models = Members(calls, reference, options[0], max(options[1]))
         else:
             validate_choice(reference, names, "model of this policy")
             expectation = Expectation.of(labels, confidence_range)
             self.models = Functions(policy.in_use, calls, reference, expectation)
-        self.free = max(options[1]) if is_cascade else math.inf  # calls of all models
+        # The number of calls that may still start, for all models together.
+        self.free = max(options[1]) if is_cascade else math.inf
         self.stages = [ModelQueue(*each) for each in zip(self.models.names, *options)]
         self.undecided = 0
         self.audits = 0
@@ -183,14 +192,14 @@ class Service:
         return self.rules.monitor
 
     async def decide(self, input: Any, id: str | int | None = None) -> Record:
-        """Decide one input.
+        """Run the policy on one input.
 
         Parameters
         ----------
         input : Any
             One input of a function, or one sample of a cascade.
         id : str or int, optional
-            Name of the input in monitoring and for later labels.
+            Name of the input in the monitor, by which it can be labelled later.
 
         Returns
         -------
@@ -201,7 +210,7 @@ class Service:
         Overloaded, DeadlineExceeded
             As described for ``queue`` and ``deadline``.
         BaseException
-            If a call raises it and errors stop.
+            If a call raises an exception and ``on_error`` is "stop".
 
         See Also
         --------
@@ -213,26 +222,28 @@ class Service:
         return caller.items[0].record
 
     async def decide_many(self, inputs: Any, ids: Sequence | None = None) -> Decisions:
-        """Decide several inputs together with those of other callers.
+        """Run the policy on several inputs, in the same calls as the inputs of other callers.
 
-        A cancelled call returns immediately. Its inputs under way are still decided and counted.
+        If this call is cancelled, it returns immediately. The models still run on its undecided
+        inputs, and the monitor counts them.
 
         Parameters
         ----------
         inputs : list of N inputs, or batch of a cascade
         ids : list, optional
-            Texts or whole numbers that name the inputs, by default numbers since monitoring began.
+            Names of the inputs, str or int. By default, inputs are numbered from the start of the
+            monitor.
 
         Returns
         -------
         Decisions
-            In the order of the inputs. Audits may still be under way.
+            Decisions in the order of the inputs. Audits may still be running.
 
         Raises
         ------
         BaseException
-            As for :meth:`decide`, or if the caller is cancelled. ``error.decided`` has the
-            decisions so far.
+            As for :meth:`decide`, or if the caller is cancelled. The attribute ``decided`` of the
+            exception has the decisions so far.
         """
         caller = self._enter(inputs, ids)
         await self._wait(caller)
@@ -243,18 +254,18 @@ class Service:
         await self.idle.wait()
 
     def reload(self, policy: Policy, monitor: Monitor | None = None) -> Monitor:
-        """Decide new inputs by another policy of the same models. Inputs under way keep theirs.
+        """Use another policy of the same models for new inputs. Undecided inputs keep the old one.
 
         Parameters
         ----------
         policy : Policy
         monitor : Monitor, optional
-            Counts the decisions of the policy. The default is a new one.
+            The monitor that counts the decisions of the new policy. By default, a new monitor.
 
         Returns
         -------
         Monitor
-            The monitor of the previous policy, which still counts its inputs under way.
+            The monitor of the previous policy. It still counts the undecided inputs of that policy.
 
         Raises
         ------
@@ -268,8 +279,8 @@ class Service:
         old = self.rules
         if policy.models != old.point.models:
             raise ValueError(
-                f"the policy has the models {list(policy.models)}, the service "
-                f"{list(old.point.models)}. Start another service"
+                f"the policy has the models {list(policy.models)}, but the service runs "
+                f"{list(old.point.models)}. Start another service for this policy"
             )
         self.rules = rules_of(policy, monitor)
         LOG.info("policy %s replaces %s: %r", self.rules.checksum, old.checksum, policy)
@@ -305,7 +316,7 @@ class Service:
         return caller
 
     async def _wait(self, caller: Caller) -> None:
-        """Wait until a caller's items are decided, or raise an error of one of them."""
+        """Wait until the inputs of a caller are decided. Raise the first error of an input."""
         deadline = asyncio.timeout_at(caller.until)
         try:
             async with deadline:
@@ -324,7 +335,7 @@ class Service:
         return decisions_of(records, self.rules.point.models, self.models.unknown)
 
     def _end_deadline(self, caller: Caller) -> BaseException | None:
-        """Decide the inputs of a caller by their answer so far. Return an error if one has none."""
+        """End the undecided inputs of a caller with their last answers, or return an error."""
         fault = None
         for item in caller.items:
             if not item.is_done:
@@ -346,13 +357,13 @@ class Service:
         self._schedule()
 
     def _schedule(self) -> None:
-        """Start due calls in the next iteration of the loop, when all callers have entered."""
+        """Start due calls in the next iteration of the loop, after all callers queued inputs."""
         if not self.is_scheduled:
             self.is_scheduled = True
             asyncio.get_running_loop().call_soon(self._start_calls)
 
     def _start_calls(self) -> None:
-        """Start calls while inputs wait and calls are free. Later models come first."""
+        """Start calls while inputs wait and more calls may start. Later models have priority."""
         self.is_scheduled = False
         now = asyncio.get_running_loop().time()
         for stage in reversed(self.stages):
@@ -371,7 +382,7 @@ class Service:
                         self._settle(item, ERROR, error, None, None, 0.0, 0.0)
 
     async def _call(self, stage: ModelQueue, items: list[QueuedInput]) -> None:
-        """Call a model on a batch. Its inputs exit, are deferred, or fail."""
+        """Call a model on a batch. Each input of the batch then exits, is deferred, or fails."""
         loop = asyncio.get_running_loop()
         started = loop.time()
         number = items[0].stage
@@ -387,7 +398,7 @@ class Service:
             read, sources = self.models.read(
                 rules.point, number, sources, answer, before, rules.monitor.equal
             )
-        except BaseException as error:  # also CancelledError: no caller may wait forever
+        except BaseException as error:  # CancelledError too, since no caller may wait forever
             add_note(error, stage.name, len(items))
             stage.log(error, len(items))
             self._end_call(stage, not is_read)
@@ -402,7 +413,7 @@ class Service:
             self._take_answer(stage, items, read, loop.time() - started)
 
     def _end_call(self, stage: ModelQueue, has_failed: bool) -> None:
-        """Let another call start. Only the calls of functions stop after failures."""
+        """Allow another call to start. Only calls of functions count for the circuit breaker."""
         stage.free += 1
         self.free += 1
         if isinstance(self.models, Functions):
@@ -413,7 +424,7 @@ class Service:
     def _take_answer(
         self, stage: ModelQueue, items: list[QueuedInput], answer: Answer, seconds: float
     ) -> None:
-        """Settle a batch by the answer of a model."""
+        """Let each input of a batch exit, defer it, or retry it, after the answer of a model."""
         point = items[0].rules.point
         number = min(items[0].stage, self.last)
         exits = find_exits(point, number, convert_units(point.metric, answer.confidence))
@@ -442,7 +453,7 @@ class Service:
         seconds: float,
         does_exit: bool = False,
     ) -> None:
-        """Let an input exit, defer it, or retry it, by an answer or a failure of a model."""
+        """Let an input exit, defer it, or retry it, after an answer or failure (``kind``)."""
         if item.is_done:
             return
         delay = None
@@ -466,7 +477,7 @@ class Service:
                 self._queue(item, item.stage + 1)
 
     def _finish(self, item: QueuedInput, error: BaseException | None = None) -> None:
-        """End the way of an item. An error is raised for its caller."""
+        """Record that an input is decided. An ``error`` is raised for its caller."""
         caller = item.caller
         assert caller is not None
         item.is_done = True
@@ -516,7 +527,7 @@ class Service:
 
 
 def rules_of(policy: Policy, monitor: Monitor | None) -> Rules:
-    """Return a policy with its monitor and the start of its checksum."""
+    """Return a policy with its monitor and the first 12 digits of its checksum."""
     monitor = monitor or Monitor(policy)
     monitor.refuse_other(policy.point)
     checksum = ""
@@ -528,7 +539,10 @@ def rules_of(policy: Policy, monitor: Monitor | None) -> Rules:
 def per_stage(
     values: Any, what: str, names: Sequence[str], reference: str, check: Callable
 ) -> list:
-    """Return one value per model, and that of the reference, by default that of the last model."""
+    """Return the value of each model, then that of the reference.
+
+    A reference that is not among the models gets the value of the last model.
+    """
     if values is not None and not isinstance(values, Sequence | Mapping):
         values = [values] * len(names)
     each = [check(value, what) for value in align_by_model(names, values, what)]
@@ -536,10 +550,10 @@ def per_stage(
 
 
 def check_seconds(value: Any, what: str) -> Any:
-    """Return seconds, more than 0, or None."""
+    """Return a positive number of seconds, or None."""
     return value if value is None else check_number(value, what, "seconds, or None", 1e-9)
 
 
 def check_retries(value: Any, what: str) -> int:
-    """Return a number of retries."""
+    """Return a number of retries, 0 or more."""
     return check_count(value, what, 0)

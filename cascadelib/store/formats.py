@@ -38,15 +38,15 @@ DTYPES = {f"F{8 * size}": np.dtype(f"<f{size}") for size in (2, 4, 8)}
 
 
 def encoded_metadata(key: str, value: Any) -> str:
-    """Return metadata as the text of a header: JSON, or a string unchanged if it is not JSON."""
+    """Return metadata as text for a header: JSON, or a string that is not JSON as it is."""
     try:
         key.encode()
-        text = json.dumps(value, default=lambda value: value.tolist())  # of NumPy
-        given = value if isinstance(value, str) else text
-        return given if decoded_metadata(given) is given else text
+        text = json.dumps(value, default=lambda value: value.tolist())  # for NumPy arrays
+        unchanged = value if isinstance(value, str) else text
+        return unchanged if decoded_metadata(unchanged) is unchanged else text
     except (TypeError, AttributeError, ValueError, RecursionError):
         raise ValueError(
-            f"metadata {key!r} must be text, a number, or a list or table of these; or {UNUSABLE}"
+            f"metadata {key!r} must be text, a number, or a list or dict of these, or {UNUSABLE}"
         ) from None
 
 
@@ -72,8 +72,10 @@ def sha256(array: Array) -> str:
 
 
 def encoded(logits: Array, metadata: dict, kind: str = "logits") -> bytes:
-    """Return a safetensors file of a tensor and metadata, with SHA-256 of the tensor and the
-    header."""
+    """Return the bytes of a safetensors file of a tensor and its metadata.
+
+    The header also stores the SHA-256 of the tensor and a digest of the other header fields.
+    """
     logits = np.ascontiguousarray(logits)
     stated = metadata | {"sha256": sha256(logits)}
     texts = {key: encoded_metadata(key, value) for key, value in stated.items()}
@@ -92,9 +94,10 @@ class Output:
     shape : tuple
         (samples, classes).
     kept : dict
-        The mapped tensor and what was computed of it.
+        A cache: the mapped tensor, and results that were computed from it.
     path, dtype, offset, digest
-        The file, the type and position of its tensor, and the digest of its header.
+        The file, the type of its tensor, the byte at which the tensor starts, and the digest of the
+        header. A tensor in memory has none of these.
     """
 
     metadata: dict
@@ -113,7 +116,7 @@ class Output:
 
     @classmethod
     def read(cls, path: Path) -> "Output":
-        """Read the header of a file. A ValueError names the file and the failed check."""
+        """Read the header of a file. Raises a ValueError that names the file and the fault."""
         with open_regular_file(path) as file:
             size = os.fstat(file.fileno()).st_size
         try:
@@ -127,46 +130,48 @@ class Output:
             metadata = {key: decoded_metadata(text) for key, text in texts.items()}
             offset = size - DTYPES[dtype].itemsize * math.prod(shape)  # the tensor is at the end
             rows, classes = shape
-        except Exception as error:  # of another kind of file, anything
+        except Exception as error:  # a file of another kind can raise any exception
             raise ValueError(
-                f"{path}: not a whole safetensors file with a header of logits: truncated, "
-                f"appended to or foreign ({error!s:.200})"
+                f"{path}: its header cannot be read. It is not a complete safetensors file of "
+                f"logits: it was truncated, appended to, or has another format ({error!s:.200})"
             ) from None
         if stated not in (None, digest) or kind not in KINDS:
             raise ValueError(
-                f"{path}: its header is not the one that was written (SHA-256): edited or damaged"
+                f"{path}: the header does not match its SHA-256. The file was edited or is damaged"
             )
         return cls(metadata, kind, (rows, classes), {}, path, DTYPES[dtype], offset, digest)
 
     def open(self, hashed: bool = True) -> Array:
-        """Return the tensor [k, classes], read-only. That of a file is mapped.
+        """Return the read-only tensor, array [k, classes]. The tensor of a file is memory-mapped.
 
-        Raises a ValueError if the file was replaced, or if the SHA-256 is wrong and ``hashed``.
+        Raises a ValueError if the file was replaced, or if ``hashed`` is true and the tensor does
+        not match its SHA-256.
         """
         if self.path is None:
             return self.kept["tensor"]
         with open_regular_file(self.path) as file:
-            # Another process may replace the file, also between these two readings.
+            # Another process may replace the file, even between these two checks.
             is_same = Output.read(self.path).digest == self.digest
             if not is_same or not os.path.samestat(os.fstat(file.fileno()), os.stat(self.path)):
                 raise ValueError(
-                    f"{self.path}: it was replaced since this store was opened; open the store "
+                    f"{self.path}: it was replaced since this store was opened. Open the store "
                     "again"
                 )
             tensor = np.memmap(file, self.dtype, "r", self.offset, self.shape)
         if hashed and sha256(tensor) != self.metadata["sha256"]:
             raise ValueError(
-                f"{self.path}: the tensor's SHA-256 is not the one in its header (edited or "
-                "damaged)"
+                f"{self.path}: the tensor does not match its SHA-256. The file was edited or is "
+                "damaged"
             )
         return tensor
 
     @property
     def tensor(self) -> Array:
-        """Map the tensor once, so that it is unchanged when another process replaces the file.
+        """Map the tensor once, so that it stays the same if another process replaces the file.
 
         The SHA-256 of small files is checked first. If the address space of this process is
-        limited, the file is mapped again for each use: a store may be larger than the limit.
+        limited, the file is mapped again for each use, because a store may be larger than the
+        limit.
         """
         if "tensor" in self.kept:
             return self.kept["tensor"]
@@ -208,7 +213,7 @@ class Memory:
 class Folder(Memory):
     """The models of a store on disk; see docs/architecture.md, *On disk*.
 
-    A broken or lost file is skipped with a warning.
+    A damaged or missing file is skipped with a warning.
     """
 
     def __init__(self, path: str | Path):
@@ -230,17 +235,17 @@ class Folder(Memory):
             warnings.warn(f"left out of the store: {failure}", stacklevel=3)
 
     def now(self) -> Manifest:
-        """Read the current manifest. Raises a ValueError if the folder has another store."""
+        """Read the current manifest. Raises a ValueError if another store has replaced this one."""
         now = read_manifest(self.path)
         origin = attrgetter("dataset", "split", "classes", "fingerprint")
         if origin(now) != origin(self.manifest):
             raise ValueError(
-                f"{self.path}: another store replaced the one that was opened; open it again"
+                f"{self.path}: another store replaced the one that was opened. Open it again"
             )
         return now
 
     def _read(self, model: str) -> None:
-        """Read the header of a model into ``models``, or the error message into ``broken``."""
+        """Read the header of a model into ``models``, or store the error message in ``broken``."""
         digests = self.manifest.models.get(model, [])
         try:
             path = self.path / file_name(model)
@@ -265,8 +270,9 @@ class Folder(Memory):
     def put(self, model: str, output: Output, replace_it: bool) -> None:
         """Add or replace a model atomically. Other processes may add models simultaneously.
 
-        Raises a ValueError if another process has added it and ``replace_it`` is false, or if its
-        name differs from another one in case only and the disk ignores case.
+        Raises a ValueError if another process has added the model and ``replace_it`` is false.
+        Raises one as well if the model's name differs from an existing name only in case, on a disk
+        that ignores case.
         """
         path = self.path / file_name(model)
         metadata = output.metadata | {"samples": self.labels.fingerprint}
@@ -288,21 +294,21 @@ class Folder(Memory):
 
 
 def check_spellings(there: Path, models: Iterable[str]) -> None:
-    """Raise a ValueError if names differ in case only and the disk of a file ignores case."""
+    """Raise a ValueError if names differ only in case and the disk of ``there`` ignores case."""
     spelt: dict[str, str] = {}
     for name in sorted(models):
         other = spelt.setdefault(file_name(name).lower(), name)
         if other != name and ignores_case(there):
             raise ValueError(
-                f"{there.parent}: the names of models {other!r} and {name!r} differ in case alone, "
-                "and this disk ignores case; give one of them another name"
+                f"{there.parent}: the names of models {other!r} and {name!r} differ only in case, "
+                "and this disk ignores case. Give one of them another name"
             )
 
 
 def some_outputs(models: Mapping, rows: Array | None, name: str) -> Array:
-    """Return the outputs of a model for some rows (None: all), and at most 32 classes.
+    """Return outputs of a model for at most 32 classes, array [n_classes, n_rows].
 
-    They are enough to distinguish samples.
+    These classes are enough to distinguish samples. If ``rows`` is None, all rows are returned.
     """
     tensor = models[name].tensor
     classes = np.unique(np.linspace(0, tensor.shape[1] - 1, 32).astype(int))

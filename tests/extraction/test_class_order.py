@@ -34,7 +34,8 @@ def test_another_order_of_classes_is_detected_and_can_be_passed(tmp_path):
     moved = Known([2, 0, 1, 3])
     inputs = labelled()
     with pytest.raises(
-        ValueError, match=r"'moved' seems to have.*accuracy 3\d.*9\d.\d% with.*cl\.zoo\.reordered"
+        ValueError,
+        match=r"'moved' seems to have.*accuracy is 3\d.*9\d.\d% with.*cl\.zoo\.reordered",
     ):
         extract({"moved": moved}, inputs, tmp_path / "s", macs={"moved": 1}, progress=False)
     given = reordered(Model("moved", moved), [2, 0, 1, 3])
@@ -69,7 +70,7 @@ def test_names_in_another_order_are_refused_before_the_run(folder, tmp_path):
         model = Model("m", head(1), transform, {"classes": list(names)})
         if refused:
             with pytest.raises(
-                ValueError, match="its class 0 is 'b', the data set's is 'a'.*reordered"
+                ValueError, match="class 0 is 'b', and that of the data set is 'a'.*reordered"
             ):
                 extract({"m": model}, samples, tmp_path / "s", progress=False)
             assert not (tmp_path / "s" / "manifest.json").exists()

@@ -158,7 +158,9 @@ def test_permuted_labels_are_refused(samples, good, tmp_path):
     named = Model(
         "m", wrong, Tokenized(tiny.tokenizer(), 64), {"classes": ["positive", "negative"]}
     )
-    with pytest.raises(ValueError, match="its class 0 is 'positive', the data set's is 'negative'"):
+    with pytest.raises(
+        ValueError, match="class 0 is 'positive', and that of the data set is 'negative'"
+    ):
         extract({"m": named}, samples, tmp_path / "s", progress=False)
     store = extract({"m": reordered(named, [1, 0])}, samples, tmp_path / "s", progress=False)
     correct = extract({"m": model(good)}, samples, tmp_path / "t", progress=False)

@@ -103,7 +103,7 @@ def of_another_store(path):
         (foreign_logits, "header"),
         (renamed, "holds 'good', not 'bad'"),
         (of_another_store, "fingerprint"),
-        (overwrite, "not a whole safetensors file"),
+        (overwrite, "not a complete safetensors file"),
     ],
 )
 def test_a_broken_file_is_named_and_other_models_stay_readable(store, damage, check):

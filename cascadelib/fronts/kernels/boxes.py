@@ -1,15 +1,19 @@
 """Branch and bound over boxes of thresholds, for cascades of any number of models.
 
-The search is exact if it runs to the end. The root of a cascade (:func:`open_head`) is a grid over
-all its boundaries. The corners are recorded. A box is dropped if its largest number of correct
-samples is already reached at no more than its least cost. Every other box is opened:
+The search is exact if it runs to the end. :mod:`cascadelib.fronts.kernels.grid` defines boundaries,
+grids, bins, slots, corners and boxes. The search of a cascade starts with its root, a grid over all
+boundaries of all stages (:func:`open_head`). The cascades at the corners of the grid are recorded.
+Each box of the grid has an upper bound on the number of correct samples and a lower bound on the
+cost. If a recorded cascade is at least as good as both bounds, the box is dropped. Every other box
+is opened:
 
-1. *Gather* the samples whose exit depends on thresholds within the box. All others are settled.
-2. *Drop useless boundaries*. Moving a boundary past some groups makes the cascade cheaper. If the
-   move cannot lose a correct sample (in the sum over these groups, for all other thresholds), the
-   boundary before these groups is dominated.
-3. Lay a new, finer grid over the remaining boundaries, and open its boxes, if a bin has more than
-   one group.
+1. *Gather* the samples whose exit depends on thresholds within the box. These samples are *open*.
+   All others are *settled*.
+2. *Drop useless boundaries*. If a boundary moves past some groups, these groups exit at its stage,
+   so the cascade costs less. The boundary before the groups is dominated if this move never lowers
+   the number of correct samples, whatever the other thresholds are.
+3. Divide the remaining boundaries by a new, finer grid. If a bin has more than one group, open the
+   boxes of this grid in the same way.
 """
 
 import numpy as np
@@ -23,9 +27,9 @@ from .state import LEAST_BOXES, MOST_BOXES, Best, Workspace, copy, must_search
 
 @inner
 def sort_by_cell(w: Workspace, level: int, m: int, n_cells: int) -> None:
-    """Turn counts per cell (in ``all``) into the end of each cell's samples.
+    """Compute the position after the last sample of each cell from the counts in ``all``.
 
-    Filling the cells backwards turns these ends into starts.
+    The caller decrements these positions as it fills the cells, so they become the first positions.
     """
     running = 0
     for c in range(n_cells):
@@ -36,7 +40,7 @@ def sort_by_cell(w: Workspace, level: int, m: int, n_cells: int) -> None:
 
 @inner
 def set_grid(w: Workspace, level: int, most_bins: int) -> None:
-    """Divide each stage's boundaries into at most `most_bins` bins of equal numbers of groups."""
+    """Divide each stage's groups into at most `most_bins` bins of equal size."""
     levels = w.levels
     for i in range(len(w.walk.j)):
         top = levels.top[level, i]
@@ -50,7 +54,10 @@ def set_grid(w: Workspace, level: int, most_bins: int) -> None:
 
 @inner
 def assess_several(w: Workspace, level: int, several: int) -> None:
-    """Add to ``gains`` the least gain of exits of samples that are open at several stages."""
+    """Add lower bounds on the gains of the samples that are open at several stages to ``gains``.
+
+    A gain is a change of the number of correct samples.
+    """
     levels = w.levels
     box = w.box
     d = len(w.walk.j)
@@ -66,24 +73,26 @@ def assess_several(w: Workspace, level: int, several: int) -> None:
                 break
             if first == d and g < box.span[i]:
                 first = i
-        # The first open stage is ``first``. The sample exits at ``end`` at the latest.
+        # ``first`` is the first stage at which the sample is open. ``end`` is the last at which it
+        # may exit.
         most = (bits >> end) & 1
         for i in range(end - 1, first - 1, -1):
-            # most: whether it is correct at a stage after i that it may reach.
+            # most: 1 if the sample is correct at a stage after i that it may reach, else 0.
             g = levels.group[level, i, s] - box.low[i]
             if g < box.span[i]:
                 correct = (bits >> i) & 1
                 if i == first or correct < most:
-                    # The least gain of an exit here. Later stages count losses only.
+                    # The least gain if the sample exits at stage i. At later stages than ``first``,
+                    # gains count as 0, and only losses are added.
                     box.gains[i, g] += correct - most
                 most |= correct
 
 
 @inner
 def drop_useless(w: Workspace, level: int, i: int) -> None:
-    """Renumber the boundaries of stage i that can matter.
+    """Drop the dominated boundaries of stage i, and number the others from 0.
 
-    ``w.box.label`` gets the new groups of the samples.
+    The new number of each boundary and of each group is written to ``w.box.label``.
     """
     levels = w.levels
     box = w.box
@@ -96,11 +105,13 @@ def drop_useless(w: Workspace, level: int, i: int) -> None:
     label[span] = 1
     for e in range(span - 1, -1, -1):
         gain += gains[e]
-        # gain: the least gain if the groups from e on exit. A boundary matters only if this gain is
-        # less than from all later boundaries. Otherwise one of those is cheaper and no worse.
+        # gain: a lower bound on the gain if groups e, e + 1, … all exit. Boundary e stays only if
+        # this bound is less than that of every later boundary. Otherwise a later boundary costs
+        # less and has at least as many correct samples.
         label[e] = gain < least
         least = min(least, gain)
-    # Number the marked boundaries, and each group by the boundary at or before it.
+    # Number the boundaries that stay. Group e gets the number of the last of them that is at most
+    # e.
     new = -1
     for e in range(span + 1):
         if label[e]:
@@ -112,9 +123,9 @@ def drop_useless(w: Workspace, level: int, i: int) -> None:
 
 @inner
 def most_bins_for(top: Array, budget: int) -> int:
-    """Return the largest number of bins per stage that keeps a grid within about `budget` boxes.
+    """Return the largest number of bins per stage for a grid of about `budget` boxes.
 
-    `top` int64 (d,) has the last boundary of each stage, which may need fewer bins.
+    `top`, int64 (d,), is the last boundary of each stage. A stage has at most as many bins as this.
     """
     bins = 0
     boxes = 0
@@ -124,7 +135,7 @@ def most_bins_for(top: Array, budget: int) -> int:
         boxes = 1
         full = True
         for i in range(len(top)):
-            # boxes: their number with one more bin per stage.
+            # boxes: the number of boxes of a grid with bins + 1 bins per stage.
             boxes *= min(max(top[i], 1), bins + 1)
             full &= top[i] <= bins
     return bins
@@ -132,7 +143,7 @@ def most_bins_for(top: Array, budget: int) -> int:
 
 @inner
 def count_by_slot(w: Workspace, level: int, m: int) -> None:
-    """Count the gathered samples by slot of the new grid, and store the cell of each."""
+    """Count the gathered samples by their slots in the new grid, and store the cell of each."""
     levels = w.levels
     walk = w.walk
     box = w.box
@@ -144,7 +155,7 @@ def count_by_slot(w: Workspace, level: int, m: int) -> None:
     walk.correct[: 2 * inner[0] * slots[0]] = 0
     walk.all[: cells[0] * slots[0]] = 0
     for i in range(d):
-        # A group before the first kept boundary exits at every edge, so its slot is 0.
+        # A group before the first remaining boundary exits at every edge, so its slot is 0.
         slot = 0
         box.slot_of[i, 0] = 0
         for g in range(box.span[i]):
@@ -181,7 +192,7 @@ def count_by_slot(w: Workspace, level: int, m: int) -> None:
 
 @inner
 def carry_over(w: Workspace, level: int, m: int) -> None:
-    """Copy the gathered samples to the next level, in its cells' order, with their new groups."""
+    """Copy the gathered samples to the next level, sorted by cell, with their new groups."""
     levels = w.levels
     box = w.box
     d = len(w.walk.j)
@@ -195,7 +206,7 @@ def carry_over(w: Workspace, level: int, m: int) -> None:
     bits_up = levels.bits[up]
     for x in range(m - 1, -1, -1):
         start[cell[x]] -= 1
-        # the sample's place on the next level
+        # at[x] is the position of the sample on the next level.
         at[x] = start[cell[x]]
         bits_up[at[x]] = bits[kept[x]]
     for i in range(d):
@@ -220,12 +231,13 @@ def open_box(
     best: Best,
     tolerance: Array,
 ) -> int:
-    """Make a box the next level of the search.
+    """Build the next level of the search from a box.
 
     Returns
     -------
     int
-        0 if the box cannot improve, 1 if the corners of its grid cover it, 2 if there are boxes.
+        0 if no cascade of the box can improve the front. 1 if the corners of its new grid are all
+        its cascades. 2 if the grid also has boxes to search.
     """
     levels = w.levels
     box = w.box
@@ -240,10 +252,11 @@ def open_box(
         box.saved[i, :span] = 0
     copy(levels.base[up], levels.state[level, b], 1 + d)
     m = gather_open(w, level, levels.boxes[level, b])
-    # With open and settled samples separated, the sharp bound applies.
+    # The open samples are now separate from the settled ones, as the sharper bound requires.
     if cannot_improve(w, level, b, costs, k, best, tolerance):
         return 0
-    # The box may improve. Its grid covers the boundaries that can matter.
+    # A cascade of the box may improve the front. The new grid covers all boundaries that are not
+    # dominated.
     assess_several(w, level, box.several_count[0])
     for i in range(d):
         drop_useless(w, level, i)
@@ -257,7 +270,7 @@ def open_box(
     for i in range(d):
         more |= levels.slots[up, i] - 2 < levels.top[up, i]
     if more:
-        # A bin has boundaries inside, so its box needs the samples.
+        # A bin has boundaries inside, so the search of its boxes needs the samples.
         carry_over(w, level, m)
     return 1 + more
 
@@ -266,7 +279,7 @@ def open_box(
 def search_boxes(
     w: Workspace, costs: Array, k: int, cascade: int, best: Best, tolerance: Array
 ) -> None:
-    """Open the root's boxes, depth first and cheapest first, until none may improve."""
+    """Search the boxes of the root, depth first and cheapest first, until none may improve."""
     levels = w.levels
     box = w.box
     level = 0
@@ -283,7 +296,8 @@ def search_boxes(
         cost = costs[0]
         for i in range(len(w.walk.j)):
             cost += costs[1 + i] * (levels.state[level, b, 1 + i] / k)
-        # cost: the least cost in the box. An equally good cascade may have been found since.
+        # cost: a lower bound for the box. Since the box was listed, a cascade may have been found
+        # that is as good.
         if not must_search(
             best,
             levels.state[level, b, 0],
@@ -296,7 +310,8 @@ def search_boxes(
         kind = open_box(w, level, b, costs, k, best, tolerance)
         if kind == 0:
             continue
-        # Record the corners of the next level. Its boxes come before those of this level.
+        # Record the corners of the next level. Its boxes are searched before the rest of this
+        # level.
         walk_grid(w, level + 1, True, costs, k, cascade, best, tolerance)
         if kind == 2:
             walk_grid(w, level + 1, False, costs, k, cascade, best, tolerance)
@@ -305,9 +320,10 @@ def search_boxes(
 
 @kernel(_nrt=False)
 def open_head(w: Workspace) -> None:
-    """Prepare the root of all cascades of a head.
+    """Prepare the root that all cascades with the same head share.
 
-    Each stage was entered by :meth:`cascadelib.fronts.cascades.RootStage.write_to`.
+    A head is a cascade without its last model. Each of its stages must have been written to ``w``
+    by :meth:`cascadelib.fronts.cascades.RootStage.write_to`.
     """
     levels = w.levels
     root = w.root
@@ -316,7 +332,8 @@ def open_head(w: Workspace) -> None:
     index = root.index
     index[:] = 0
     for i in range(d):
-        # Without the last model, whose correctness is the innermost bit.
+        # Half the stride of ``correct``, since these counts are not divided by the last model's
+        # correctness.
         stride = np.int32(levels.inner[0, i] // 2)
         code = root.code[i]
         for s in range(k):
@@ -327,7 +344,8 @@ def open_head(w: Workspace) -> None:
     correct[:size] = 0
     for s in range(k):
         correct[index[s]] += 1
-    # Count them by slot: remove the correctness of one stage after another, the last first.
+    # Count samples by slot alone: add the counts of wrong and correct samples, the last stage
+    # first.
     counts = w.walk.correct
     copy(counts, correct, size)
     for i in range(d - 1, -1, -1):
@@ -342,7 +360,7 @@ def open_head(w: Workspace) -> None:
 
 @inner
 def order_root(w: Workspace) -> None:
-    """Sort the samples of an opened head by its cells, so that boxes can be opened."""
+    """Sort the samples by cell of the root's grid, so that its boxes can be opened."""
     levels = w.levels
     box = w.box
     root = w.root
@@ -358,7 +376,7 @@ def order_root(w: Workspace) -> None:
             cell[s] += (code[s] >> 1) * cells
     copy(w.walk.all, root.all, n_cells)
     sort_by_cell(w, 0, k, n_cells)
-    # Place the samples at the end of each cell, from the last one backwards.
+    # Fill each cell from its end, from the last sample to the first.
     for s in range(k - 1, -1, -1):
         levels.start[0, box.cell[s]] -= 1
         x = levels.start[0, box.cell[s]]
@@ -394,19 +412,19 @@ def search_root(
     w : Workspace
         Arrays of the thread.
     wrong : int32 array
-        Samples that the last model has wrong.
+        Samples on which the last model is wrong.
     costs : float64 array of shape (n,)
         Costs of the models.
     cascade : int
         Number of the cascade.
     best : Best
-        Where cascades are recorded.
+        The best cascades so far. It is updated.
     tolerance : float64 array of shape (k + 1,)
         See :func:`cascadelib.fronts.kernels.state.must_search`.
     corners : bool
-        Whether the corners of the root are recorded, which start the pruning.
+        Whether to record the corners of the root. Boxes are then pruned by comparison with them.
     boxes : bool
-        Whether all other thresholds are searched.
+        Whether to search all other thresholds.
     """
     levels = w.levels
     root = w.root
@@ -419,7 +437,8 @@ def search_root(
     for x in range(half):
         counts[2 * x] = 0
         counts[2 * x + 1] = either[x]
-    # Start with a last model that is always correct, and move the samples that it has wrong.
+    # Count the last model as correct on all samples, and then move the samples on which it is
+    # wrong.
     index = root.index
     for x in range(len(wrong)):
         at = 2 * index[wrong[x]]
@@ -434,7 +453,8 @@ def search_root(
     if boxes:
         walk_grid(w, 0, False, costs, k, cascade, best, tolerance)
     if levels.found[0] > 0:
-        # A box may improve. Its samples need their order, and the correctness of all models.
+        # The search of boxes needs the samples in the order of cells, and the correctness of all
+        # models.
         if root.ordered[0] == 0:
             order_root(w)
         bits = levels.bits[0]
