@@ -55,7 +55,7 @@ def sentence(runs: Mapping[str, Run]) -> str:
     *_, run = runs.values()
     names = run.point.models
     rates = [
-        f"{100 * rate:.0f} stop at {name}" for rate, name in zip(run.exit_rates, names) if rate
+        f"{100 * rate:.0f} exit at {name}" for rate, name in zip(run.exit_rates, names) if rate
     ]
     chosen = runs["validation"]
     checked = ""
