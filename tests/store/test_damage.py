@@ -157,7 +157,7 @@ def test_a_folder_that_another_store_replaces_while_it_is_opened_is_refused(
         return labels
 
     monkeypatch.setattr(formats, "read_labels", slowly)
-    with pytest.raises(ValueError, match="val: another store .* open it again"):
+    with pytest.raises(ValueError, match="val: another store .* Open it again"):
         cl.LogitStore(store.path)
 
 
@@ -165,7 +165,7 @@ def test_nothing_is_added_to_a_folder_that_became_another_store(store, other):
     shutil.rmtree(store.path)
     shutil.copytree(other.path, store.path)
     for act in (lambda: store.add("a", LOGITS["c"], macs=1, replace=True), store._shelf.now):
-        with pytest.raises(ValueError, match="val: another store .* open it again"):
+        with pytest.raises(ValueError, match="val: another store .* Open it again"):
             act()
     np.testing.assert_array_equal(cl.LogitStore(store.path).logits("a"), other.logits("a"))
 
