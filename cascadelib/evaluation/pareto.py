@@ -90,8 +90,8 @@ class Baseline:
     front : int64 array
         Positions of the non-dominated models, cheapest first.
     hull : int64 array
-        Positions of the models on the lower convex hull of the front, cheapest first. A point of
-        the hull between two models is the result of random routing between them.
+        Positions of the models on the lower convex hull of the front, cheapest first. A point on
+        the hull between two models is reached by routing each sample randomly to one of them.
 
     See Also
     --------

@@ -85,29 +85,32 @@ class Point:
     models : tuple of str
         Names of the models, in the order in which they run.
     thresholds : tuple of float
-        One fewer than models, in the metric's native units. A sample exits if its confidence is at
-        least the threshold (entropy: at most). ±inf at the ends.
+        One threshold for each model but the last, in the native units of the metric. A sample exits
+        if its confidence is at least the threshold. With the entropy, it exits if its value is at
+        most the threshold. ±inf means that all samples or none exit.
     exit_rates : tuple of float
         Share of all samples that exit at each stage. Empty if nothing was measured.
     accuracy, cost : float
-        A fraction (F1 under that score), and the mean cost per sample. nan if not measured.
+        Accuracy as a fraction (F1 if the score is "f1"), and mean cost per sample. nan if not
+        measured.
     improvement : float
-        Cost of the single models' hull at equal accuracy ÷ cost (paper, section 3). nan above the
-        best single model.
+        Cost at which the convex hull of single models has the same accuracy, divided by the cost of
+        the point (paper, section 3). nan if the point is more accurate than all single models.
     method : Method, str or None
         Method of the cascade or its name. None for a ScoreTable, which has confidences.
     score, cost_kind : str
-        Score and kind of cost.
+        Name of the score, such as "top1", and name of the kind of cost.
     selected_on : Origin, tuple of Origin, or None
-        All samples whose labels the search or the fit of the method used. None if unknown.
+        All samples whose labels were used to search the cascade or to fit its method. None if
+        unknown.
     thresholds_from : Origin or None
-        The samples of which the thresholds are quantiles, without their labels
-        (:func:`cascadelib.ladder`). None if labels selected the thresholds.
+        Samples without labels, of whose confidences the thresholds are quantiles
+        (:func:`cascadelib.ladder`). None if the thresholds were selected with labels.
     saving : float
-        Cost of the most accurate single model on the selection split ÷ cost. nan if unknown, as
-        for a point from a file.
+        Cost of the most accurate single model on the selection split, divided by the cost of the
+        point. nan if unknown, as for a point from a file.
     difference : float
-        Accuracy minus that of the most accurate single model.
+        Accuracy of the point minus the accuracy of the most accurate single model.
     expected_accuracy : float
         Accuracy to expect on new data, see :meth:`cascadelib.Front.expected_accuracy_at`. nan if
         unknown.
@@ -117,15 +120,16 @@ class Point:
         Identity of each model: classes, checkpoint, revision, digest of the weights …. Empty if
         unknown.
     expected : Expected or None
-        Expected values on other samples.
+        Values to expect on other samples, or None.
     versions : mapping
         {package: version} at the selection.
     premises : tuple of mappings
         Name, status and evidence of each premise of the guarantee. Empty if the point is not
         certified.
     chosen : tuple
-        (models, thresholds) that were selected on ``selected_on``. They differ from those of the
-        point if :func:`dataclasses.replace` changed them, in which case their origin is unknown.
+        The (models, thresholds) that were selected on ``selected_on``. If
+        :func:`dataclasses.replace` has changed the models or thresholds of the point, they differ
+        from these, and the origin of the changed ones is unknown.
 
     See Also
     --------

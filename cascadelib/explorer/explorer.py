@@ -83,9 +83,9 @@ def explore(
     TypeError
         If an argument is not a store.
     ValueError
-        If `held_out` lacks a model or has samples of the certificate, if the number of images
-        differs from the number of samples, or if `state` names something that the splits do not
-        have.
+        If `held_out` lacks a model, or has samples on which `certificate` was tested. If the number
+        of images differs from the number of samples. If `state` does not fit the splits, for
+        example if they lack one of its models.
 
     See Also
     --------

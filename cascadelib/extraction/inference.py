@@ -1,4 +1,4 @@
-"""Run models on the batches of a data set, after a probe of each model."""
+"""Run models on the batches of a data set. Each model is tested on a first batch before."""
 
 import contextlib
 import functools
@@ -27,11 +27,11 @@ from ..zoo.model import Model, describe_identity, record_failure
 from ..zoo.transforms import find_distinct, prepare_batch
 from .shards import Processes, Shards, split_range
 
-PROBE_SAMPLES = 32  # on a CPU; GPUs and compiled models are probed with a full batch
+PROBE_SAMPLES = 32  # samples of a probe on a CPU; others probe with a full batch
 MEMORY_FORMATS = (torch.channels_last, torch.contiguous_format)
-MIN_LAYOUT_BATCHES = 64  # with fewer, measuring layouts would take over a quarter of the time
+MIN_LAYOUT_BATCHES = 64  # below this, measuring layouts takes over a quarter of the time
 TIMED_BATCHES = 4  # the first one allocates memory and searches for algorithms
-MAX_TIME_RATIO = 0.95  # time of another layout relative to the usual one, else rounding decides
+MAX_TIME_RATIO = 0.95  # relative time below which another layout is really faster
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,9 @@ class Pass:
     """Inputs, outputs and options of a pass over a data set.
 
     bounds: (start, stop) of the shards. order: rows in the order in which they run, or None for the
-    order of the data set. workers: number of processes that decode. batch_limits: {model: largest
-    batch} of models with too little memory for a batch. failed: {model: error} of skipped models.
+    order of the data set. workers: number of processes that decode images. batch_limits: {model:
+    largest batch that fits into memory} of models for which a full batch does not fit. failed:
+    {model: error} of skipped models.
     """
 
     samples: Any
@@ -60,7 +61,7 @@ class Pass:
 
     @property
     def full_batch(self) -> int:
-        """Size of all batches if another size would be compiled or tuned again, else 0."""
+        """Size of every batch if a new size needs compilation or tuning, else 0."""
         fixed = self.compile or self.device.measures_layouts
         return min(len(self.samples), self.batch_size) if fixed else 0
 
@@ -83,7 +84,7 @@ class Pass:
 class Candidate:
     """Model to extract, with the results of a probe.
 
-    run: all settings that determine the logits. macs and seconds are per sample.
+    run: all settings that determine the logits. macs, seconds: means per sample.
     """
 
     model: Model
@@ -100,9 +101,10 @@ def probe_models(
     macs: dict[str, float],
     stack: contextlib.ExitStack,
 ) -> list[Candidate]:
-    """Count the MACs of each model unless known, and time it on the first samples.
+    """Count the MACs of each model unless `macs` has them, and time it on the first samples.
 
-    The timed call is the second one. Models stay on the device until `stack` ends. Failing models
+    Each model is called twice, and the second call is timed. Models stay on the device until
+    `stack` is closed. Failing models
     are recorded in ``settings.failed`` and skipped.
     """
     if not models:
@@ -125,7 +127,7 @@ def probe_models(
                     )
             if not is_number(counted, *POSITIVE):
                 raise ValueError(
-                    f"model {name!r}: fvcore counts {counted} MACs; pass macs={{{name!r}: …}}"
+                    f"model {name!r}: fvcore counts {counted} MACs. Pass macs={{{name!r}: …}}"
                 )
             own_run = run | describe_identity(model)
             candidates.append(Candidate(runs, own_run, counted, logits.shape[1], seconds()))
@@ -134,7 +136,7 @@ def probe_models(
 
 
 def _prepare_to_run(model: Model, inputs: Any, settings: Pass) -> Model:
-    """Compile a model or select its fastest layout, and record this and the image size."""
+    """Compile a model or select its fastest layout. Record the layout and the image size."""
     images = isinstance(inputs, torch.Tensor) and inputs.ndim == 4
     record = {"image_size": inputs.shape[-1]} if images else {}
     if settings.compile:
@@ -152,7 +154,7 @@ def _prepare_to_run(model: Model, inputs: Any, settings: Pass) -> Model:
 def set_layout(
     model: Any, memory_format: torch.memory_format, searched: bool, **record: Any
 ) -> Model:
-    """Return a model that runs images and weights in a memory format.
+    """Return a model whose images and weights have a memory format.
 
     searched: whether cuDNN searches for the fastest algorithm (``torch.backends.cudnn.benchmark``).
     """
@@ -171,17 +173,17 @@ def set_layout(
 
 
 def select_fastest_layout(model: Model, images: torch.Tensor, device: Device) -> Model:
-    """Return a model in the layout in which a batch of images runs fastest, and record its gain.
+    """Return a model in its fastest layout on a batch of images, and record the gain in time.
 
-    The usual layout is channels_last with cuDNN's flag unchanged. Another one must be faster by 5%.
-    cuDNN never searches if it must be deterministic. Otherwise it always searches if its flag is
-    set.
+    A layout is a memory format, and whether cuDNN searches for the fastest algorithms. The default
+    is channels_last, with cuDNN's flag unchanged. Another layout must be faster by 5%. cuDNN does
+    not search if it must be deterministic. Otherwise it always searches if its flag is set.
     """
     fixed = cudnn.deterministic or torch.are_deterministic_algorithms_enabled()
     found = cudnn.benchmark and not fixed
     seconds = {}
     for layout in itertools.product(MEMORY_FORMATS, {found, not fixed}):
-        # cuDNN caches plans per thread and shape, whatever the flag. A new thread has none.
+        # cuDNN caches its plans per thread and shape, whatever the flag. A new thread has no plans.
         with ThreadPoolExecutor(1) as thread:
             timed = thread.submit(_time_batches, set_layout(model, *layout), images, device)
         seconds[layout] = timed.result()
@@ -193,7 +195,7 @@ def select_fastest_layout(model: Model, images: torch.Tensor, device: Device) ->
 
 
 def _time_batches(model: Model, images: torch.Tensor, device: Device) -> float:
-    """Measure the seconds per sample of the fastest of a few batches."""
+    """Time a few batches, and return the seconds per sample of the fastest one."""
     with torch.inference_mode(), torch.cuda.stream(device.computing):
         return min(
             compute_timed_logits(model, images, device, {})[1]() for _ in range(TIMED_BATCHES)
@@ -207,11 +209,12 @@ PREFETCHED_CHUNKS = 4  # per worker
 def feed(
     samples: Any, bounds: Iterable, transforms: Iterable, device: Device, workers: int = 0
 ) -> Generator:
-    """Yield for each batch a function from a transform to the model's input.
+    """Yield a function for each batch. It returns the batch as input for a model with a transform.
 
-    bounds: (start, stop) of the batches. transforms: all transforms that will be passed. Worker
-    processes decode each photograph once and compute every distinct cut. Batches of other data sets
-    are transformed on the device. Raises ValueError if a sample cannot be read.
+    bounds: (start, stop) of the batches. transforms: all transforms with which these functions will
+    be called. Worker processes decode each photograph once, and compute the crop and size (*cut*)
+    of every distinct transform. Batches of other data sets are transformed on the device. Raises
+    ValueError if a sample cannot be read.
     """
     if isinstance(samples, Photographs):
         yield from _feed_photographs(samples, list(bounds), transforms, device, workers)
@@ -235,13 +238,15 @@ def read_batch(samples: Any, start: int, stop: int) -> Any:
 
 
 class _CutPhotographs:
-    """Data set of tasks (turn, start, rows) that write cut photographs into shared buffers.
+    """Data set of tasks (turn, start, rows). Each task writes cut photographs into shared buffers.
 
-    A task fills the buffers of its turn, in which `start` is the first row. It returns None, or a
-    ValueError, since workers would turn a raised one into a traceback.
+    A task fills the buffers of batch number `turn`, whose first row is row `start` of the data set.
+    The task returns a ValueError instead of raising it, because a worker would raise it with a
+    traceback as its message. Otherwise it returns None.
 
-    source: the photographs. cuts: functions of one photograph. ring: buffers of each turn, one per
-    cut. made: {row: cuts} of the first row, which determine the shapes.
+    source: the photographs. cuts: functions of one photograph. ring: lists of buffers, one per cut,
+    which the batches use in turn. made: {row: cuts} of the first row. They determine the shapes of
+    the buffers.
     """
 
     def __init__(self, source: Any, cuts: list[Callable], row: int):
@@ -252,7 +257,7 @@ class _CutPhotographs:
         self.made[row] = self.cut_row(row)
 
     def reserve(self, size: int, shared: bool) -> None:
-        """Add a turn of buffers for ``size`` photographs, in shared memory if needed."""
+        """Add one more set of buffers for ``size`` photographs, in shared memory if ``shared``."""
         (first,) = self.made.values()
         buffers = [torch.empty((size, *cut.shape), dtype=cut.dtype) for cut in first]
         self.ring.append([one.share_memory_() if shared else one for one in buffers])
@@ -292,8 +297,8 @@ def _feed_photographs(
 ) -> Generator:
     """Yield batches of photographs that workers decode into a ring of shared buffers.
 
-    Each worker prefetches ``PREFETCHED_CHUNKS`` chunks. The ring has buffers for these batches, one
-    to be filled and one that models read.
+    Each worker prefetches ``PREFETCHED_CHUNKS`` chunks. The ring has buffers for these batches, for
+    one that is being filled, and for one that models read.
     """
     made = _CutPhotographs(samples.inputs, find_distinct(map(_find_cut, transforms)), bounds[0][0])
     size = max(stop - start for start, stop in bounds)
@@ -341,10 +346,10 @@ def _find_cut(transform: Any) -> Callable:
 
 
 def run_pass(missing: dict, settings: Pass) -> None:
-    """Compute missing shards {(start, stop): candidates without it} batch by batch.
+    """Compute missing shards, batch by batch.
 
-    The host reads a batch's logits only after it has started ``device.delay`` more batches, so that
-    a GPU is never idle.
+    missing: {(start, stop) of a shard: candidates that lack it}. The host reads the logits of a
+    batch only after it has started ``device.delay`` more batches, so that a GPU is never idle.
     """
     samples = settings.samples
     ordered = samples if settings.order is None else samples.take(settings.order)
@@ -373,7 +378,7 @@ def run_pass(missing: dict, settings: Pass) -> None:
 
 
 def delay_items(items: Iterator, delay: int) -> Iterator:
-    """Yield items ``delay`` items later, and the rest at the end or before an exception."""
+    """Yield each item ``delay`` items later, and the rest at the end or before an exception."""
     waiting: deque = deque()
     try:
         for item in items:
@@ -387,7 +392,7 @@ def delay_items(items: Iterator, delay: int) -> Iterator:
 
 
 def _start_batches(missing: dict, fed: Iterator, settings: Pass) -> Iterator[tuple[list, list]]:
-    """Start the batches and yield (pending outputs, shards that they complete) of each.
+    """Start each batch and yield (its pending outputs, the shards that it completes).
 
     Stops if all models have failed.
     """
@@ -445,7 +450,7 @@ def _start_outputs(
 
 
 def pad_inputs(inputs: Any, size: int) -> Any:
-    """Repeat the last sample of a module's input up to a number of samples."""
+    """Repeat the last sample of a module's input until it has ``size`` samples."""
     samples = count_inputs(inputs)
     if samples >= size:
         return inputs

@@ -1,4 +1,4 @@
-"""Shards of an extraction, which survive an interruption and are distributed by ``torchrun``."""
+"""Split an extraction into shards, which survive interruptions and are shared by ``torchrun``."""
 
 import contextlib
 import datetime
@@ -19,7 +19,7 @@ from ..files import SUFFIX, digest_of, file_name, replace_atomically
 from ..store.formats import Output, encoded
 
 PARTIAL = ".partial"  # folder of the shards, in the store
-LOCK = ".lock"  # file in the folder of the shards, where names of models never begin with a dot
+LOCK = ".lock"  # file in that folder; folders of models never begin with a dot
 GATHER_TIMEOUT = datetime.timedelta(
     days=30
 )  # slow processes are not an error, and torchrun ends all if one dies
@@ -39,7 +39,7 @@ class Processes:
         return self.rank == 0
 
     def gather(self, entries: dict) -> None:
-        """Wait for all processes, and add their entries to those of this one."""
+        """Wait for all processes, and add the entries of all of them to ``entries``."""
         parts = [entries] * self.count
         if self.count > 1:
             distributed.all_gather_object(parts, dict(entries), self.group)
@@ -60,8 +60,9 @@ def count_usable_cores(
 ) -> int:
     """Count the cores available to this process, at least one.
 
-    The number is limited by its affinity and by the quotas of its control groups (v1 or v2), and
-    divided by the number of processes that torchrun has started on this machine.
+    The CPU affinity of the process and the quotas of its control groups (v1 or v2) limit the
+    number. The result is divided by the number of processes that torchrun has started on this
+    machine.
     """
     cores = float(os.cpu_count() or 1)
     if hasattr(os, "sched_getaffinity"):
@@ -99,19 +100,20 @@ def join_processes() -> Iterator[Processes]:
 def shard_bounds(count: int, shard_size: int, batch_size: int) -> list[tuple[int, int]]:
     """Return (start, stop) of each shard of ``count`` samples.
 
-    The size is rounded down to full batches, at least one. Batches then begin at the same rows in
-    every run, and resumed tensors equal uninterrupted ones.
+    The size of a shard is rounded down to a multiple of the batch size, at least one batch. Batches
+    then begin at the same rows in every run, so a resumed extraction gives the same tensors as an
+    uninterrupted one.
     """
     return split_range(0, count, max(1, shard_size // batch_size) * batch_size)
 
 
 def split_range(start: int, stop: int, size: int) -> list[tuple[int, int]]:
-    """Split rows start … stop − 1 into (start, stop) of pieces of ``size`` or, at the end, less."""
+    """Split rows start … stop − 1 into (start, stop) of ``size`` rows each, or fewer at the end."""
     return [(first, min(first + size, stop)) for first in range(start, stop, size)]
 
 
 class Shards:
-    """Context that reads and writes shards of models, one file each, atomically.
+    """Context that reads shards of models and writes them atomically, one file per shard.
 
     locked: whether to lock the store's folder. Raises ValueError if another process extracts into
     the same folder.
@@ -129,7 +131,7 @@ class Shards:
                 self._lock.acquire()
         except Timeout:
             raise ValueError(
-                f"another process is extracting into {self.path.parent}; wait for it or stop it"
+                f"another process is extracting into {self.path.parent}. Wait for it or stop it"
             ) from None
         return self
 
@@ -149,7 +151,8 @@ class Shards:
     def read(self, model: str, run: dict, *span: int) -> tuple[np.ndarray, list[float]] | None:
         """Return (logits [stop − start, classes], seconds per sample of each batch) of a shard.
 
-        Returns None if there is no such shard of this ``run``, the settings of a candidate.
+        Returns None if there is no such shard, or if it was computed with settings other than
+        ``run``.
         """
         try:
             file = Output.read(self._file(model, *span))
@@ -166,7 +169,7 @@ class Shards:
         """Write one finished shard."""
         path = self._file(model, start, stop)
         path.parent.mkdir(exist_ok=True, parents=True)
-        # Without fsync, since a damaged shard fails its SHA-256 and is computed again.
+        # No fsync is needed: if a shard is damaged, its SHA-256 fails and it is computed again.
         with replace_atomically(path, durable=False) as temporary:
             temporary.write_bytes(
                 encoded(logits, {"run": digest_of(run), "batch_seconds": batch_seconds})

@@ -83,7 +83,7 @@ def search_outcomes(
         If outcomes or costs are invalid, if a cascade has more stages than models exist, or if
         there are too many cascades.
     KeyboardInterrupt
-        After an interrupt, when all threads have stopped.
+        If the search is interrupted. It is raised after all threads have stopped.
 
     See Also
     --------
@@ -205,8 +205,8 @@ def search(
 ) -> Front:
     """Compute the exact Pareto front of all cascades of a store.
 
-    All cascades of `n_models` models and all thresholds that the samples can distinguish are
-    covered, without sampling.
+    The search covers all cascades of `n_models` models and all thresholds that give different
+    results on the samples. Nothing is sampled at random.
 
     Parameters
     ----------
@@ -217,27 +217,27 @@ def search(
         Length of the cascades, 1 to 8. A tuple such as ``(1, 2, 3)`` gives one front over all these
         lengths.
     method : str or Method, default="max_softmax"
-        A key of ``METHODS``, whose temperatures are then fitted on `store`, or a :class:`Method`,
-        which is used as fitted.
+        Either a key of ``METHODS``, or a :class:`Method`. For a key, temperatures are fitted on
+        `store`. A :class:`Method` is used as it is.
     score : str, default="top1"
         "top1", "top<k>" or "f1". F1 needs two classes and at most two models.
     cost : str, optional
         Kind of cost, a column of ``store.models``. Defaults to MACs, or to the only kind.
     models : {"all", "pareto"} or list of str, default="all"
-        Candidate models. "pareto" takes the models on the single-model front, and cascades are no
-        longer than this front.
+        Candidate models. "pareto" means the models on the Pareto front of single models. The length
+        of a cascade is then at most the number of these models.
     expected : bool, default=False
-        Whether observed outcomes are replaced by the estimated probability that each model is
-        correct (a ridge logistic regression on the confidences of all models). This reduces the
-        optimism of selection if labels are few. For three models and more it is exact up to a
-        rounding of outcomes.
+        Whether to replace the observed outcomes by estimated probabilities that a model is correct.
+        The estimate is a ridge logistic regression on the confidences of all models. It makes the
+        selected accuracies less optimistic if there are few labels. For cascades of three or more
+        models, the search rounds these probabilities, and is exact up to this rounding.
     tolerance : float, default=0.0
         Skip cascades that would lower the cost by less than this share.
     time_limit : float, optional
         Stop after this many seconds, including compilation.
     executor : concurrent.futures.Executor, optional
-        Searches cascades of three models and more. Graded scores and prices per sample use one
-        thread.
+        Executor that searches cascades of three or more models. If scores are graded or costs
+        differ between samples, one thread is used.
 
     Returns
     -------
@@ -248,10 +248,10 @@ def search(
     Raises
     ------
     ValueError
-        If the method, score or cost does not apply to the store, or for the reasons of
-        :func:`search_outcomes`.
+        If the method, score or cost does not apply to the store, or if :func:`search_outcomes`
+        raises a ValueError.
     KeyboardInterrupt
-        After an interrupt, when all threads have stopped.
+        If the search is interrupted. It is raised after all threads have stopped.
 
     See Also
     --------
@@ -395,12 +395,12 @@ def compile_searches() -> None:
 def warm() -> None:
     """Compile the kernels of searches, ensembles and evaluations, or load them from the cache.
 
-    Compilation takes 10 to 20 seconds. ``docs/speed.md`` describes the location of the cache and
-    the reasons for compiling again.
+    Compilation takes 10 to 20 seconds. ``docs/speed.md`` describes where the cache is, and when
+    kernels are compiled again.
 
     See Also
     --------
-    search : Compiles what it needs if this function was not called.
+    search : Compiles the kernels that it needs, if they are not compiled yet.
 
     Examples
     --------

@@ -210,15 +210,15 @@ class Front:
     candidates : tuple of str
         Candidate models.
     method : Method or None
-        Method of the cascades. None if confidences were given.
+        Method of the cascades. None if the store has confidences instead of model outputs.
     score, cost_kind : str
-        Score and kind of cost.
+        Name of the score, such as "top1", and name of the kind of cost.
     selected_on : Origin, tuple of Origin, or None
-        Samples whose labels were used, as for a Point.
+        Samples whose labels were used to search the front or to fit its method.
     store : Store or None
         The searched store. None in a pickled copy, which has no outcomes.
     expected : bool, default=False
-        Whether accuracies are expected ones (``search(…, expected=True)``).
+        Whether the accuracies are estimated with ``search(…, expected=True)``.
     replayed : DataFrame or None
         Table of a front that was evaluated on another split.
 

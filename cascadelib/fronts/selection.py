@@ -31,33 +31,34 @@ def pick(
 ) -> Point:
     """Select one cascade from a Pareto front.
 
-    Give exactly one of `goal`, `accuracy`, `loss` and `budget`. The points of a front were selected
-    on the samples that measure them, so their accuracies are optimistic. By default the selected
-    point therefore satisfies the goal with a safety margin.
+    Pass exactly one of `goal`, `accuracy`, `loss` and `budget`. The accuracy of a point on a front
+    is optimistic, because it is measured on the same samples that selected the point. By default,
+    the selected point therefore satisfies the goal with a safety margin.
 
     Parameters
     ----------
     front : Front
         Result of :func:`cascadelib.search`.
     goal : {"match_best", "near_best", "max_improvement"}, optional
-        - "match_best": least cost with at least the accuracy of the reference, the best single
-          model. It is never more expensive than the reference.
+        - "match_best": select the cheapest point with at least the accuracy of the reference, which
+          is the most accurate single model. The point is never more expensive than the reference.
         - "near_best": like "match_best", or the most accurate point if none reaches that accuracy.
           With ``caution=0`` the result is always a point of the front, whatever it costs. The
           explorer uses this goal.
-        - "max_improvement": largest improvement factor, the cheaper point at a tie.
+        - "max_improvement": select the point with the largest improvement factor. At a tie, select
+          the cheaper point.
     accuracy : float, optional
-        Least cost with at least this accuracy.
+        Select the cheapest point with at least this accuracy, in [0, 1].
     loss : float, optional
-        Least cost with an accuracy at most this much below the reference. 0.03 means three points.
-        It is never more expensive than the reference.
+        Select the cheapest point whose accuracy is at most this much below the reference. 0.03
+        means three percentage points. The point is never more expensive than the reference.
     budget : float, optional
-        Highest accuracy with at most this mean cost per sample.
+        Select the most accurate point with at most this mean cost per sample.
     caution : float, default=front.caution
-        Safety margin in standard errors: of the paired difference to the reference, of the
-        accuracy, or of the mean cost. 0 uses the raw front, as in the paper. Not available for
-        "max_improvement", which has no bound. A pickled front has no outcomes, and needs
-        ``caution=0``.
+        Safety margin in standard errors of the bounded value. This is the paired difference from
+        the reference, the accuracy, or the mean cost. 0 means no margin, as in the paper.
+        "max_improvement" has no bound, so `caution` must be None or 0 for it. A pickled front does
+        not store the outcomes of samples, so it needs ``caution=0``.
 
     Returns
     -------

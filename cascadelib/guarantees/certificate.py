@@ -214,9 +214,10 @@ def certify(
         Certification samples. They must not have been used to choose the points, their order or the
         reference.
     cascades : Front, Point, Policy, Cascade, Certificate, or a list of them
-        Cascades to test, in this order. Of a Front, at most 100 evenly spaced points are tested
-        that satisfied the bounds on the selection split. Those with the largest margin come first,
-        which for epsilon alone are the most accurate ones.
+        Cascades to test, in this order. If a Front is passed, the candidates are its points that
+        satisfy the bounds on the selection split. They are sorted by margin, the largest first. If
+        only epsilon is set, these are the most accurate points. At most 100 of them, evenly spaced,
+        are tested.
     epsilon : float or str, optional
         Maximum loss of accuracy relative to ``reference``, in [0, 1), such as 0.02 or "2%".
     delta : float or str, default=0.05
@@ -230,25 +231,28 @@ def certify(
         Group of each sample, such as its label. The loss is then less than epsilon in each
         group that occurs.
     labels : mapping, optional
-        {sample id: label}, top-1 only. They replace the labels of the store, which may have none.
-        The labels of the samples that :func:`to_label` returns give the same p-values as all
-        labels. A missing label (None or nan) counts as the worst case, whichever labels are known.
+        {sample id: label}, only for the score "top1". These labels replace those of the store,
+        which may have none. It is enough to label the samples that :func:`to_label` returns: the
+        p-values are the same as with all labels. A missing label (None or nan) counts as the worst
+        case, so the guarantee holds for any choice of labelled samples.
     judge : mapping, optional
-        {sample id: label} by a model that grades answers, top-1 only, for all samples that
-        :func:`to_label` returns. The guarantee is about the true labels. `labels` are those of the
-        first m of these samples, as with `labels_in_order`, and measure the errors of the judge.
+        {sample id: label}, only for the score "top1". These labels come from a model that grades
+        answers, and cover all samples that :func:`to_label` returns. The guarantee is nevertheless
+        about the true labels. `labels` must then have the true labels of the first m of these
+        samples, as with `labels_in_order`. They measure the errors of the judge.
     labels_in_order : bool, default=False
-        Whether the known labels are those of the first m samples that to_label returns, with m
-        fixed before any label was seen. A label that no model predicts then counts as wrong for
-        cascade and reference.
+        Whether `labels` are the labels of the first m samples that :func:`to_label` returns, where
+        m was fixed before any label was seen. If so, a label that no model predicts counts as an
+        error of both the cascade and the reference.
     simultaneous : bool, default=False
         Whether to test all points by Holm's method instead of in sequence.
     clusters : array-like of shape (n_samples,), optional
         Cluster of each sample, such as its user or document. Clusters are then the independent
-        draws. The guarantee is about the loss and the cost of a cluster, which are means over its
-        samples (of the group, if there are groups). Samples of one cluster may repeat each other.
+        draws. The guarantee is about the loss and the cost of a cluster. They are means over its
+        samples, or, if there are groups, over its samples in the group. Samples of one cluster may
+        repeat each other.
     max_price : float, optional
-        Upper bound on the cost of all stages together for any input, if costs differ between
+        Upper bound on the total cost of all stages for any one input, if costs differ between
         samples. Without it, a guarantee on cost holds for inputs that cost no more than the most
         expensive sample in ``store``.
     accept : iterable of str, default=()
@@ -265,10 +269,10 @@ def certify(
     ------
     ValueError
         If epsilon or delta is out of range, the reference is unknown, or labels or groups belong to
-        other samples. If a sample has no group or cluster, clusters are combined with F1 or
-        ``labels_in_order``, or a price exceeds ``max_price``. If a premise is violated that
-        ``accept`` does not name, such as samples that repeat others or on which a point was found
-        or its method fitted (docs/premises.md).
+        other samples. If a sample has no group or no cluster, if clusters are combined with F1 or
+        ``labels_in_order``, or if a price exceeds ``max_price``. If a premise is violated and
+        ``accept`` does not name it (docs/premises.md). For example, some samples may repeat others,
+        or may have been used to select a point or to fit its method.
 
     See Also
     --------
@@ -278,11 +282,12 @@ def certify(
 
     Notes
     -----
-    The points are tested in sequence [1]_, [2]_. The null hypothesis of a point is that it violates
-    a bound. It is tested at level δ until one hypothesis is not rejected, or with Holm's method
-    [4]_. P-values are valid for any number of samples (:mod:`cascadelib.guarantees.p_values`). Of
-    several bounds or groups, the largest p-value counts [3]_. The reference itself loses exactly 0,
-    so its p-value is 0. docs/guarantees.md explains the argument.
+    The null hypothesis of a point is that it violates a bound. The points are tested in sequence,
+    each at level δ, until one hypothesis is not rejected [1]_, [2]_. With ``simultaneous=True``
+    they are tested by Holm's method instead [4]_. P-values are valid for any number of samples
+    (:mod:`cascadelib.guarantees.p_values`). If there are several bounds or groups, the largest of
+    their p-values is used [3]_. The reference itself loses exactly 0, so its p-value is 0.
+    docs/guarantees.md explains the argument.
 
     References
     ----------

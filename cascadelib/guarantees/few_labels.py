@@ -1,4 +1,4 @@
-"""The points that a certificate tests, and the samples whose labels it needs."""
+"""Select the points that a certificate tests, and the samples whose labels it needs."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from ..store.protocol import Store
 from .case import compare_with_reference, models_of, sort_by_digest
 from .repeats import VIOLATED, overlap_of, refuse_repeated_ids
 
-STEPS = 100  # most points of a front that are tested
+STEPS = 100  # largest number of points of a front that are tested
 
 
 def to_label(
@@ -26,7 +26,7 @@ def to_label(
 ) -> Array:
     """Return the samples whose labels :func:`certify` needs.
 
-    These are the samples on which a cascade predicts another class than the reference.
+    These are the samples on which at least one cascade and the reference predict different classes.
 
     Parameters
     ----------
@@ -38,20 +38,20 @@ def to_label(
         As for :func:`certify`.
     epsilon : float or str, optional
         As for :func:`certify`. It determines which points of a Front are tested. Without `epsilon`
-        and `budget` all points are.
+        and `budget`, all points are tested.
     budget : float, optional
         As for :func:`certify`.
 
     Returns
     -------
     str array
-        Ids in the order of their SHA-256. The first m of them are therefore a uniform draw, for any
-        m.
+        Ids, sorted by their SHA-256. For any m, the first m ids are therefore a uniform random
+        draw.
 
     Raises
     ------
     ValueError
-        If the score is not top-1, where equal predictions need not mean equal loss, or if
+        If the score is not top-1, because equal predictions may then have different losses. If
         :func:`certify` would refuse the samples.
 
     See Also
@@ -84,7 +84,7 @@ def select_points(
 ) -> tuple[list[Point], str]:
     """Return the points in the order in which they are tested, and the reference.
 
-    Without epsilon the reference may be any model.
+    Without epsilon, the reference may be any model.
     """
     if isinstance(cascades, Front):
         accuracy = cascades.singles["accuracy"]
@@ -110,8 +110,9 @@ def candidates(
 ) -> list[Point]:
     """Return at most STEPS points of a front that satisfy the bounds on the selection split.
 
-    Points with the largest margin come first. The margin is the smaller one of the two bounds, in
-    standard deviations of a sample's loss and cost. Without bounds, all points are returned.
+    Points with the largest margin come first. A margin is the distance from a bound, in standard
+    deviations of the loss or the cost of one sample. If there are two bounds, the smaller margin is
+    used. Without bounds, all points are returned.
     """
     table = front.table
     if epsilon is None and budget is None:
@@ -138,8 +139,10 @@ def candidates(
 def check_bounds(
     epsilon: float | str | None, budget: float | None, max_price: float | None = None
 ) -> float | None:
-    """Return epsilon as a fraction, or raise ValueError if a bound is not a number, since no cost
-    is above nan."""
+    """Return epsilon as a fraction, or raise a ValueError if a bound is not a number.
+
+    A budget of nan would otherwise be satisfied by any cost.
+    """
     for name, value in (("budget", budget), ("max_price", max_price)):
         if value is not None:
             check_number(value, name)

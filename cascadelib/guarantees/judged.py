@@ -1,4 +1,4 @@
-"""The p-value of a loss if a judge labels all samples and true labels audit a few of them."""
+"""Compute a p-value for a loss from the labels of a judge, of which some are audited."""
 
 import numpy as np
 from numpy import ndarray as Array
@@ -6,7 +6,7 @@ from scipy.stats import beta
 
 from .p_values import DRAW, paired_p_value
 
-JUDGED = 1 / 10  # share of the level that is spent on the mean loss by the judge
+JUDGED = 1 / 10  # share of the level for the bounds on the mean loss by the judge's labels
 
 
 def judged_p_value(
@@ -22,10 +22,12 @@ def judged_p_value(
     Parameters
     ----------
     losses, judged : int arrays of shape (d,)
-        The loss, −1, 0 or 1, of each sample on which cascade and reference disagree: by true
-        labels, which count only where ``is_audited``, and by the judge.
+        The loss, −1, 0 or 1, of each sample on which the cascade and the reference disagree.
+        `losses` are computed from the true labels, and `judged` from the labels of the judge. Only
+        the `losses` of audited samples are used.
     is_audited : bool array of shape (d,)
-        Whether the true label is known, for a uniform draw of the disagreements.
+        Whether the true label of each sample is known. Audited samples must be a uniform random
+        draw of the disagreements.
     samples : int
         The number of independent draws.
     epsilon : float
@@ -34,10 +36,10 @@ def judged_p_value(
     Notes
     -----
     The loss is P(disagree) × (mean loss by the judge + mean error of the judge's loss). Clopper and
-    Pearson's bounds on P(disagree) and on the mean loss by the judge fail with a fifth of the
-    level. The rest tests a mean error of at least ε ÷ P(disagree) − mean loss by the judge, by
-    :func:`paired_p_value`: an error of ±1 is rounded to 0 or ±2, each with probability ½. Nothing
-    is assumed of the judge.
+    Pearson's bounds on P(disagree) and on the mean loss by the judge together use a fifth of the
+    level. The rest of the level tests, by :func:`paired_p_value`, the hypothesis that the mean
+    error is at least ε ÷ P(disagree) − mean loss by the judge. For this test, an error of ±1 is
+    rounded to 0 or ±2, each with probability ½. The p-value is valid for any judge.
     """
     disagreements = len(judged)
     share = 1.0

@@ -14,9 +14,7 @@ from .repeats import LEVEL, equal_contents
 
 LEAST_FINITE = 0.9  # share of the samples for which a compared model has a confidence
 FEWEST_PAIRS = 16  # size of the smallest tested prefix of the pairs
-PLANTED_SHARE = (
-    0.25  # of the second split, planted in the first one to see whether the test finds them
-)
+PLANTED_SHARE = 0.25  # of the second split, planted in the first to see if the test finds them
 PLANTED_NOISE = 1e-4  # standard deviation, relative to the range of the values (1 if within [0, 1])
 LARGEST_GROUP = 20  # largest tested number of samples that differ only by noise
 CLOSE = 0.1  # distance within such a group, relative to the distance to the next sample

@@ -1,4 +1,4 @@
-"""Cascades whose thresholds are quantiles of confidences, so that all labels remain unused."""
+"""Build cascades whose thresholds are quantiles of confidences, without any labels."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -22,27 +22,29 @@ def ladder(
 ) -> list[Point]:
     """Return cascades with rising exit rates, whose thresholds are quantiles of confidences.
 
-    In step s of S, the threshold of each stage is the quantile at which a share s / S of all
-    samples is confident enough. No label is read, so all labels remain for
-    :func:`cascadelib.certify`, which tests the cascades in this order.
+    In cascade s of S, the threshold of each stage is a quantile of the confidences of all samples:
+    a share s / S of them is at least as confident. No label is read, so all labels can be used by
+    :func:`cascadelib.certify`. It tests the cascades in this order.
 
     Parameters
     ----------
     store : LogitStore or ScoreTable
         Samples whose confidences give the thresholds. Labels are not needed.
     models : list of str
-        Two or more models, cheapest first. Only the cost of the last one is read. Its rows may have
-        confidence −inf and no prediction.
+        Two or more models, cheapest first. Of the last model, only the cost is read. Its rows may
+        have confidence −inf and no prediction.
     method : str or Method, optional
         As for :func:`cascadelib.search`. A method with fitted parts must be fitted on other
         samples.
     steps : int, default=100
-        Number of steps S. If samples share confidences, fewer cascades are returned.
+        Number S of cascades. Fewer are returned if samples with equal confidence make some of them
+        equal.
 
     Returns
     -------
     list of Point
-        Cascades, most cautious first, with exit rates and cost on `store`, and without accuracy.
+        Cascades, the one with the fewest early exits first. They have exit rates and cost on
+        `store`, but no accuracy.
 
     Raises
     ------
@@ -57,8 +59,8 @@ def ladder(
 
     Notes
     -----
-    If thresholds and labels come from different samples, the guarantee is about the source of the
-    data. If the labelled samples are drawn from `store`, it is about this store.
+    If the labelled samples are not in `store`, the guarantee is about the distribution from which
+    they are drawn. If they are drawn from `store`, the guarantee is about the samples of `store`.
 
     References
     ----------

@@ -1,7 +1,7 @@
-"""Detect drift of live confidences from those of a reference, without labels.
+"""Detect drift: whether live confidences differ from those of reference samples, without labels.
 
-Each stage is compared with the samples on which the cascade was measured. An alarm means that the
-inputs have changed. The accuracy may be lower or the same.
+The reference samples are those on which the cascade was measured. Each stage is tested separately.
+An alarm means that the inputs have changed. It does not mean that the accuracy is lower.
 """
 
 from collections.abc import Sequence
@@ -15,12 +15,16 @@ from numpy import ndarray as Array
 from ..evaluation.point import OrderStatistics
 from ..policy.confidence_summary import HELD_OUT, WITHOUT_CHOOSING, summary
 
-BET_SIZES = (0.05, 0.15, 0.45)  # small ones find small shifts late, large ones large shifts early
+BET_SIZES = (
+    0.05,
+    0.15,
+    0.45,
+)  # small bets detect small shifts slowly, large bets large ones fast
 STATE = ("weight", "logs", "inputs", "ranks", "log", "largest_log", "lowest_log", "since")
 
 
 class Capital:
-    """The capital of bets that live numbers follow another distribution than a reference.
+    """The capital of bets that live numbers have another distribution than a reference.
 
     Parameters
     ----------
@@ -112,13 +116,13 @@ class DriftReport:
 
         - ``stage``: 1 = first.
         - ``inputs``: live inputs that reached the stage.
-        - ``mean_rank``: mean rank in the reference, ½ if unchanged.
+        - ``mean_rank``: mean rank among the reference confidences, ½ if nothing has changed.
         - ``capital``: see docs/monitoring.md. For W workers it is the largest one.
         - ``p``: n · W ÷ the largest capital so far, for n stages.
-        - ``since``: inputs after which that capital began to rise.
+        - ``since``: number of inputs after which that capital began to rise.
         - ``alarm``: whether the stage raises an alarm.
     reference : str
-        Whether the samples of the reference had a part in making the cascade, as far as known.
+        Whether the samples of the reference were used to make the cascade, if known.
 
     See Also
     --------
@@ -145,16 +149,16 @@ class DriftSignal:
     Parameters
     ----------
     reference : list of n float arrays
-        The confidences at each stage, of the samples that reach it, as in
-        ``evaluate(store, cascade).stage_confidences``. Or the summaries in a policy file.
+        One array per stage: the confidences of the samples that reach it, as in ``evaluate(store,
+        cascade).stage_confidences``. The summaries in a policy file are accepted too.
     false_alarm_rate : float, default=0.01
         α, the probability of a false alarm over all checks of an endless stream.
 
     Raises
     ------
     ValueError
-        If the rate is outside (0, 1), the reference has no samples or a nan, or more samples reach
-        a stage than the previous one.
+        If the rate is outside (0, 1), if the reference has no samples or a nan, or if more samples
+        reach a stage than reach the previous stage.
 
     See Also
     --------
@@ -167,9 +171,10 @@ class DriftSignal:
     inputs that reach it, and raises an alarm at n/α stakes. An input exits by its confidence, so
     exit rates need no separate test.
 
-    There is no guarantee that every shift is found: one that preserves the ranks is not. There is
-    no guarantee for dependent inputs, such as the frames of a video. Later stages have none under
-    other thresholds, or if the reference chose the thresholds. See docs/monitoring.md.
+    There is no guarantee that every shift is detected. A shift that does not change the ranks is
+    never detected. The bound on false alarms does not hold for dependent inputs, such as the frames
+    of a video. For later stages, it does not hold if the thresholds differ from those of the
+    reference, or were selected on the reference. See docs/monitoring.md.
 
     Examples
     --------
@@ -253,8 +258,8 @@ class DriftSignal:
 
         Notes
         -----
-        The capital of each of W workers is tested at α / W. Their capitals share the reference, so
-        the mean of them is not a martingale.
+        The capital of each of W workers is tested at α / W. The mean capital of the workers would
+        not be a valid test, because they share the reference, so it is not a martingale.
         """
         seen = [signal.stages for signal in (self, *others) if signal.stages[0].inputs]
         workers = seen or [self.stages]

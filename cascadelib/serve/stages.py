@@ -11,18 +11,18 @@ from ..evaluation.point import Point
 from .monitor import Monitor
 from .records import Record
 
-FAILURE_WEIGHT = 0.05  # of the last call in the moving share of failed calls
-OPEN_SHARE = 0.6  # of failed calls, at which calls stop
-PROBE_SECONDS = 1.0  # between the calls of a model whose calls have stopped
-RETRY_SHARE = 0.1  # of the inputs, which may be retried
-MAX_RETRY_TOKENS = 10.0
-MAX_LOGGED = 100  # texts of failures of a model
+FAILURE_WEIGHT = 0.05  # weight of the last call in the moving average of failed calls
+OPEN_SHARE = 0.6  # share of failed calls at which calls stop
+PROBE_SECONDS = 1.0  # seconds between test calls of a model whose calls have stopped
+RETRY_SHARE = 0.1  # retries that each input adds to the budget
+MAX_RETRY_TOKENS = 10.0  # largest budget of retries
+MAX_LOGGED = 100  # largest number of distinct failures of a model that are logged
 RETRY_SECONDS = 0.05  # before the first retry, doubled each time
 LOG = logging.getLogger("cascadelib.serve")
 
 
 class Overloaded(Exception):
-    """More inputs would be undecided than ``queue=`` of a :class:`Service` allows.
+    """The number of undecided inputs would exceed ``queue=`` of a :class:`Service`.
 
     See Also
     --------
@@ -62,7 +62,7 @@ class Rules:
 
 @dataclass(eq=False, slots=True)
 class QueuedInput:
-    """An input on its way through the models, or in the audit, where it has no caller."""
+    """An undecided input, or an input of the audit. The latter has no caller."""
 
     record: Record
     rules: Rules
@@ -97,7 +97,7 @@ class ModelQueue:
     size : int
         Maximum number of inputs per call.
     free : int
-        Number of calls that may start.
+        Number of calls that may still start.
     timeout : float or None
     retries : int
         Maximum number of retries of an input.
@@ -116,7 +116,7 @@ class ModelQueue:
     logged: set[str] = field(default_factory=set)
 
     def take(self) -> list[QueuedInput]:
-        """Remove and return a batch of one kind and one policy. Retried inputs run alone."""
+        """Remove and return a batch of one kind and one policy. A retried input runs by itself."""
         items: list[QueuedInput] = []
         while self.queue and len(items) < self.size:
             item = self.queue[0]
@@ -134,18 +134,18 @@ class ModelQueue:
 
     @property
     def is_open(self) -> bool:
-        """Whether the model fails so often that its calls have stopped, as of a circuit breaker."""
+        """Whether calls have stopped because too many failed (an open circuit breaker)."""
         return self.failed_share >= OPEN_SHARE
 
     def allows(self, now: float) -> bool:
-        """Return whether a call may start. If calls have stopped, one per second may."""
+        """Return whether a call may start. If calls have stopped, one call per second may start."""
         if self.is_open and now < self.next_probe:
             return False
         self.next_probe = now + PROBE_SECONDS
         return True
 
     def update(self, has_failed: bool) -> None:
-        """Record the end of a call. One success ends a stop of the calls."""
+        """Record the end of a call. If calls have stopped, one success resumes them."""
         was_open = self.is_open
         self.failed_share += FAILURE_WEIGHT * (has_failed - self.failed_share)
         if was_open and not has_failed:
@@ -156,7 +156,7 @@ class ModelQueue:
             LOG.warning("model %r %s; last failure: %s", self.name, state, self.last_fault)
 
     def log(self, fault: BaseException, inputs: int) -> None:
-        """Log a failure once per text, until the next stop of the calls ends."""
+        """Log each distinct failure once. Failures are logged again after stopped calls resume."""
         text = self.last_fault = f"{type(fault).__name__}: {fault}"
         if text not in self.logged and len(self.logged) < MAX_LOGGED:
             self.logged.add(text)

@@ -1,6 +1,6 @@
-"""Test whether the rows of all models belong to the same samples.
+"""Test whether row k of every model belongs to the same sample.
 
-The correctness of models correlates if they do.
+If so, the correctness of different models correlates, because they find the same samples difficult.
 """
 
 import warnings
@@ -18,20 +18,20 @@ from scipy.special import expit, xlogy
 
 from ..checks import brief
 
-LEVEL = 1e-3  # probability that any interval of a table misses its correlation
-LEAST_PHI = 0.1  # rows of different samples have a lower mean correlation
-LEAST_SHARE = 0.25  # of the largest correlation at these accuracies
-ABOVE_CHANCE = 3.0  # standard errors: a tested model is this much above chance
-LEAST_ANSWERED = 0.5  # share of the samples that a tested model answered
-MOST_LABELS = 20_000  # of a sample that estimates the agreement by chance
-CONSTANT = 0.99  # share of equal predictions, above which the order of rows hardly matters
+LEVEL = 1e-3  # probability that at least one interval of a table misses the true correlation
+LEAST_PHI = 0.1  # mean correlation, below which rows belong to different samples
+LEAST_SHARE = 0.25  # the same, relative to the largest correlation at the models' accuracies
+ABOVE_CHANCE = 3.0  # standard errors by which a tested model must be above chance
+LEAST_ANSWERED = 0.5  # share of the samples that a tested model must have answered
+MOST_LABELS = 20_000  # largest number of labels from which the agreement by chance is estimated
+CONSTANT = 0.99  # share of equal predictions above which the order of rows has hardly any effect
 STEEPEST = 15.0  # largest slope of the logistic model, per additional correct model
-STEPS = 24  # of a bisection, which gives slopes to 2e-6
+STEPS = 24  # steps of a bisection, for slopes to within 2e-6
 TOLERANCE = 1e-6  # samples
 OFFSETS = (1, -1, 2, -2, 3, -3)  # rows by which a model may be shifted
-PARTS = 4  # of a file, each with its offset
-FEWEST_ROWS = 100  # of a part
-OFFSET_ERRORS = 5.0  # standard errors: shifted rows must fit this much better
+PARTS = 4  # number of parts of a file, each of which may have another offset
+FEWEST_ROWS = 100  # smallest number of rows of a part
+OFFSET_ERRORS = 5.0  # standard errors by which shifted rows must fit better
 
 
 @dataclass(frozen=True)
@@ -46,29 +46,36 @@ class Alignment:
 def aligned_rows(correct: Any, names: Iterable[str] = (), chance: Any = 0.0) -> Alignment:
     """Test whether the models' rows belong to the same samples, by the correlation of correctness.
 
-    Models find the same samples difficult, so their correctness correlates. Rows of different
-    samples have independent correctness, and every cascade of such models looks excellent.
+    Models find the same samples difficult, so their correctness correlates. If the rows of the
+    models belong to different samples, correctness is independent. Cascades of such models then
+    seem far more accurate than they are.
 
     Parameters
     ----------
     correct : array of shape (n_models, n_samples)
-        Bool, or a graded score, which counts as correct if it exceeds the mean of its model.
+        Whether each model is correct (bool), or a graded score. A score counts as correct if it is
+        above the mean score of the model.
     names : iterable of str, optional
-        The models; by default "model 0", "model 1" …
+        Names of the models. By default, "model 0", "model 1" …
     chance : float or array of shape (n_models,), default=0.0
-        The accuracy that each model would have by chance. A model that is not significantly above
-        it, or is constant, is left out: its correctness need not correlate.
+        The accuracy that each model would have by chance. A model is not tested if its accuracy is
+        not significantly above this, or if its correctness is constant. Such correctness need not
+        correlate.
 
     Returns
     -------
     Alignment
-        ``table`` has a row per tested model: its mean correlation φ with the other models (weighted
-        by their standard deviations), its interval ``lower`` to ``upper``, and ``attainable``, the
-        largest φ at these accuracies. ``status`` is *violated* if an upper end is below 0.1 (or
-        below a quarter of the attainable φ, if that is smaller), if the models form two groups of
-        which every pair is, or if a model correlates more when its rows are moved by 1 to 3, in a
-        quarter of the samples or in all. It is *verified* if every lower end is above 0 and the
-        pairs with a lower end above 0 connect all models. Otherwise it is *not verifiable*.
+        ``table`` has a row per tested model. ``phi`` is the mean correlation φ of its correctness
+        with that of the other models, weighted by their standard deviations. ``lower`` and
+        ``upper`` are the ends of its confidence interval. ``attainable`` is the largest φ that is
+        possible at these accuracies.
+
+        A correlation is low if its upper end is below 0.1, or below a quarter of the attainable φ
+        if that is smaller. ``status`` is *violated* in three cases. A model's φ is low. Or the
+        models form two groups such that the correlation of every pair across the groups is low. Or
+        a model correlates significantly more after its rows are moved by 1 to 3, in all samples or
+        in a quarter of them. ``status`` is *verified* if every lower end is above 0, and if the
+        pairs whose lower end is above 0 connect all models. Otherwise it is *not verifiable*.
 
     See Also
     --------
@@ -76,16 +83,17 @@ def aligned_rows(correct: Any, names: Iterable[str] = (), chance: Any = 0.0) -> 
 
     Notes
     -----
-    Let s be the number of other models that are correct. Logistic regression of a model's
-    correctness on s, with the accuracy fixed at the observed one, is a family with one parameter,
-    and φ increases with it. The interval has the φ of all parameters whose log-likelihood is within
-    log(4 N / 0.001) of the largest. This is Bonferroni's correction for N intervals, their two ends
-    and two sets of intervals (one per model, one per pair, which are the same for two models: log(2
-    / 0.001)). By the Chernoff bound of an exponential family, a one-sided log-likelihood ratio
-    exceeds c with a probability of about exp(−c) at most. The bound is about 10 times the normal
-    approximation, and it also covers few joint errors, for which that approximation fails. The
-    tests sum exact probabilities for two models. Shuffled rows belong to the family, with parameter
-    0. Samples are assumed to be independent, and repeated samples make the interval too short.
+    Let s be the number of other models that are correct on a sample. A logistic regression of a
+    model's correctness on s has one parameter, its slope, if the model's accuracy is fixed at the
+    observed value. φ increases with the slope. The interval contains the φ of all slopes whose
+    log-likelihood is within log(4 N / 0.001) of the largest one. The factor 4 N is Bonferroni's
+    correction for N intervals with two ends, and for two sets of intervals: one per model, and one
+    per pair of models. For two models both sets are the same interval, and the factor is 2. By the
+    Chernoff bound of an exponential family, a one-sided log-likelihood ratio exceeds c with a
+    probability of about exp(−c) at most. This bound is about 10 times the normal approximation. It
+    also holds if there are few joint errors, where the normal approximation fails. The test suite
+    checks it against exact sums of probabilities for two models. Shuffled rows correspond to a
+    slope of 0. Samples are assumed to be independent. Repeated samples make the interval too short.
 
     Examples
     --------
@@ -113,7 +121,7 @@ def aligned_rows(correct: Any, names: Iterable[str] = (), chance: Any = 0.0) -> 
     accuracy = is_correct.mean(axis=1, dtype=np.float64)
     spread = np.sqrt(accuracy * (1 - accuracy))
     one, other = np.triu_indices(len(tested), 1)
-    # The correlation of two models is that of their pair: one interval, with two ends.
+    # Two models have a single correlation: one interval with two ends.
     ends = 2 if len(tested) == 2 else 4 * len(tested)
     table = correlations(
         counts_by_others(is_correct), spread * (spread.sum() - spread), LEVEL / ends
@@ -139,7 +147,7 @@ def aligned_rows(correct: Any, names: Iterable[str] = (), chance: Any = 0.0) -> 
 
 
 def tested_models(scores: Array, chance: Any) -> tuple[Array, Array]:
-    """Return correctness, bool [M, k], and which models are significantly above chance [M]."""
+    """Return correctness, bool [M, k], and whether models are significantly above chance, [M]."""
     is_graded = scores.dtype.kind == "f"
     is_correct = scores > scores.mean(axis=1, keepdims=True) if is_graded else scores.astype(bool)
     samples = max(is_correct.shape[1], 1)
@@ -171,10 +179,11 @@ def alignment_of(store: Any, names: Iterable[str] | None = None) -> Alignment:
 
 
 def agreement(store: Any, names: list[str], correct: Array) -> tuple[Array, str]:
-    """Return the accuracy of models by chance [M], and a sentence if one is proven to be at chance.
+    """Return the accuracy of models by chance [M], and a sentence if a model is clearly at chance.
 
-    Chance is the agreement of predictions and labels if they were independent (as in Cohen's κ).
-    Predictions that are all equal are at chance too, but no other order would change them.
+    The accuracy by chance is that of predictions which are independent of the labels (as in Cohen's
+    κ). A model whose predictions are almost all equal is not reported: it is at chance in any order
+    of its rows.
     """
     chance = np.zeros(len(names))
     labels = getattr(store, "labels", None)
@@ -212,7 +221,7 @@ def correctness_of(store: Any, names: list[str]) -> Array | None:
 
 
 def warn_unless_aligned(store: Any) -> None:
-    """Issue a UserWarning if the rows of the models of a store are out of step."""
+    """Issue a UserWarning if the rows of a store's models belong to different samples."""
     alignment = alignment_of(store)
     if alignment.status == "violated":
         warnings.warn(
@@ -225,8 +234,8 @@ def warn_unless_aligned(store: Any) -> None:
 def best_offset(is_correct: Array) -> tuple[int, int, int, int] | None:
     """Return (model, offset, start, stop) of rows that fit significantly better if shifted.
 
-    In files sorted by class or subject, neighbouring rows correlate. A shifted model may then
-    correlate with the others, but it correlates more at its offset.
+    In files that are sorted by class or subject, neighbouring rows correlate. A model with shifted
+    rows may then still correlate with the others, but less than after the shift is undone.
     """
     samples = is_correct.shape[1]
     count = PARTS if samples >= PARTS * FEWEST_ROWS else 1
@@ -247,9 +256,9 @@ def best_offset(is_correct: Array) -> tuple[int, int, int, int] | None:
 
 
 def gains(part: Array, total: Array, share: Array, offset: int) -> Array:
-    """Compute the gain of each model's covariance with the others if its rows are shifted.
+    """Compute by how much each model's covariance with the others rises if its rows are shifted.
 
-    The covariances are sums over samples [M].
+    Covariances are sums over samples, not means. Returns an array [M].
     """
     here = slice(None, -offset) if offset > 0 else slice(-offset, None)
     there = slice(offset, None) if offset > 0 else slice(None, offset)
@@ -260,7 +269,7 @@ def gains(part: Array, total: Array, share: Array, offset: int) -> Array:
 
 
 def counts_by_others(is_correct: Array) -> Array:
-    """Return how many samples have s other correct models and correctness x, [M, s, x]."""
+    """Count samples by model, number s of other correct models, and correctness x, [M, s, x]."""
     others = is_correct.sum(axis=0) - is_correct
     codes = (2 * others + is_correct).astype(np.int64)
     size = 2 * len(is_correct)
@@ -270,7 +279,7 @@ def counts_by_others(is_correct: Array) -> Array:
 
 
 def counts_by_pairs(is_correct: Array) -> Array:
-    """Return how many samples have correctness s of another model and x of one, [M, M, s, x]."""
+    """Count samples by pair of models and correctness (x: first, s: second), [M, M, s, x]."""
     both = is_correct @ is_correct.T
     one = np.broadcast_to(is_correct.sum(axis=1)[:, None], both.shape)
     neither = is_correct.shape[1] - one - one.T + both
@@ -280,8 +289,9 @@ def counts_by_pairs(is_correct: Array) -> Array:
 def correlations(counts: Array, scale: Array, level: float) -> pd.DataFrame:
     """Compute the interval of each correlation: columns phi, lower, upper, attainable, is_low.
 
-    counts: array [N, s, x], samples by s and by binary x; scale: array [N], by which a covariance
-    is divided; level: probability with which one end of one interval may miss.
+    counts: array [N, s, x], numbers of samples by s and by x (0 or 1). scale: array [N] that
+    divides covariances, to make them correlations. level: probability with which one end of one
+    interval may miss the true value.
     """
     counts = counts.astype(np.float64)
     by_s = counts.sum(axis=2)
@@ -315,9 +325,9 @@ def correlations(counts: Array, scale: Array, level: float) -> pd.DataFrame:
 
 
 def shares(by_s: Array, positive: Array, slope: Array) -> Array:
-    """Return logistic probabilities of x by s, [N, s], with slopes [N].
+    """Return the probability that x is 1 for each s, [N, s], in logistic models with slopes [N].
 
-    The expected number of positives is the observed one.
+    The intercepts make the expected number of positives equal to the observed one.
     """
     steps = slope[:, None] * np.arange(by_s.shape[1])
     base = np.log(positive / (by_s.sum(axis=1) - positive))
@@ -338,7 +348,7 @@ def shares(by_s: Array, positive: Array, slope: Array) -> Array:
 
 
 def root(rising: Callable[[Array], Array], low: Array, high: Array) -> Array:
-    """Find the zeros of a rising function of slopes [N] by bisection, or an end."""
+    """Find the zero of each of N rising functions of slopes by bisection, or the nearest end."""
     for _ in range(STEPS):
         middle = (low + high) / 2
         is_below = rising(middle) < 0
@@ -348,7 +358,7 @@ def root(rising: Callable[[Array], Array], low: Array, high: Array) -> Array:
 
 
 def _groups(one: Array, other: Array, models: int) -> Array:
-    """Return the number of each model's group [M], given the linked pairs of models."""
+    """Return the group number of each model [M]. Models that are linked by pairs share a group."""
     links = coo_array((np.ones(len(one)), (one, other)), (models, models))
     return connected_components(links, directed=False)[1]
 

@@ -27,15 +27,15 @@ from ..origin import Origin
 FORMAT = "cascadelib logits 2"
 MANIFEST = "manifest.json"
 LABELS = "labels.npz"
-BYTES_PER_SAMPLE = 2**14  # largest share of a sample in labels.npz
+BYTES_PER_SAMPLE = 2**14  # largest number of bytes in labels.npz for each sample
 
 
 @dataclass(frozen=True)
 class Manifest:
     """The content of ``manifest.json``.
 
-    ``models`` maps each model to the digests that the header of its file may have. None among them
-    means that the file may not exist yet.
+    ``models`` maps each model to a list of digests. The header of the model's file has one of them.
+    A None in the list means that the file may not exist yet.
     """
 
     dataset: str
@@ -50,7 +50,7 @@ class Manifest:
     labels: str = LABELS
 
     def with_digests(self, model: str, *digests: str | None) -> "Manifest":
-        """Return the manifest with other digests of a model."""
+        """Return a copy of the manifest with new digests of a model."""
         return replace(self, models=self.models | {model: list(dict.fromkeys(digests))})
 
     def write(self, folder: Path) -> None:
@@ -80,13 +80,13 @@ def read_manifest(folder: Path) -> Manifest:
     path = folder / MANIFEST
     if not path.exists():
         inside = sorted(f"{folder.name}/{own.parent.name}" for own in folder.glob(f"*/{MANIFEST}"))
-        there = f"open one of {', '.join(inside)}" if inside else "make one with LogitStore.create"
-        raise FileNotFoundError(f"{folder} is not a store: it has no {MANIFEST}; {there}")
+        there = f"Open one of {', '.join(inside)}" if inside else "Make one with LogitStore.create"
+        raise FileNotFoundError(f"{folder} is not a store: it has no {MANIFEST}. {there}")
     content = read_json(path)
     if content.get("format") != FORMAT:
         raise ValueError(
-            f"{path}: not the manifest of a store: format {content.get('format')!r}, expected "
-            f"{FORMAT!r}; extract the logits again if an older cascadelib wrote them"
+            f"{path}: not the manifest of a store: its format is {content.get('format')!r}, not "
+            f"{FORMAT!r}. If an older cascadelib wrote it, extract the logits again"
         )
     unknown = sorted(content.keys() - FORMS.keys())
     if place := misfit(content, FORMS) or ", ".join(map(repr, unknown)):
@@ -95,15 +95,15 @@ def read_manifest(folder: Path) -> Manifest:
         )
     if content.pop("sha256") != digest_of(content):
         raise ValueError(
-            f"{path}: it is not the manifest that was written (SHA-256): edited or damaged"
+            f"{path}: the manifest does not match its SHA-256. It was edited or is damaged"
         )
     return Manifest(**{"classes": None} | content)
 
 
 @contextlib.contextmanager
 def lock_store(folder: Path) -> Iterator[None]:
-    """Wait for other writers of a store, lock it, and remove the files of killed writers."""
-    with open(folder / LABELS, "rb+") as file:  # never replaced, so that all lock the same file
+    """Wait for other writers of a store, lock it, and remove files that killed writers left."""
+    with open(folder / LABELS, "rb+") as file:  # never replaced, so all lock the same file
         lock_file(file)
         remove_leftovers(folder)
         yield
@@ -117,7 +117,7 @@ def create(path: str | Path, labels: Origin) -> None:
     path = Path(path)
     if (path / MANIFEST).exists():
         raise ValueError(
-            f"{path} already holds a store; open it with LogitStore(path) or choose another folder"
+            f"{path} already holds a store. Open it with LogitStore(path) or choose another folder"
         )
     path.mkdir(parents=True, exist_ok=True)
     with replace_atomically(path / LABELS) as temporary, open(temporary, "wb") as file:

@@ -61,29 +61,30 @@ class ScoreTable:
     Parameters
     ----------
     correct : array of shape (n_models, n_samples) or None
-        Bool, or a grade in [0, 1]. If None, it is computed from `predictions` and `labels`, or
-        unknown without these.
+        Whether each model is correct (bool), or a grade in [0, 1]. If None, correctness is computed
+        from `predictions` and `labels`. It is unknown if one of these is missing.
     confidence : array of shape (n_models, n_samples)
-        Higher is more confident. ±inf is allowed. nan is not, except if all values of a model are
-        nan: this model never exits at a finite threshold.
+        A higher value is more confident. ±inf is allowed. nan is allowed only if all values of a
+        model are nan. No sample then exits at this model, if its threshold is finite.
     cost : array of shape (n_models,) or (n_models, n_samples)
         Cost of a query in any unit, 0 or more.
     names : iterable of str, optional
         Distinct names of the models. Defaults to "model 0", "model 1" and so on.
     sample_ids : array of shape (n_samples,), optional
-        Distinct ids. :func:`certify` compares them with those of other tables.
+        Distinct ids. :func:`certify` uses them to detect samples that other tables share.
     predictions : array of shape (n_models, n_samples), optional
-        Predictions, compared as text. "" is an abstention. It is wrong, and it is deferred if its
-        confidence is nan.
+        Predictions, compared as text. "" means that the model abstained. An abstention counts as
+        wrong. Its sample is deferred if the confidence is nan.
     labels : array of shape (n_samples,), optional
-        Origin, compared as text.
+        True labels, compared as text.
     columns : mapping of str to array of shape (n_samples,) or (n_models, n_samples), optional
-        Further numbers or text for a fitted confidence (:class:`Method`).
+        More features of the samples, as numbers or text, from which a :class:`Method` can fit a
+        confidence.
     normalize : {None, "text", "exact"}, default=None
-        How predictions are compared with labels. None compares them as written, and raises an error
-        if a prediction equals its label only after normalizing. "text" normalizes both (case,
-        outer spaces, Unicode forms, 1.0 for 1). "exact" compares them as written, for classes such
-        as a and A.
+        How predictions are compared with labels. "exact" compares them as written, for classes such
+        as a and A. "text" normalizes both first: case, outer spaces, Unicode forms, and numbers
+        such as 1.0 and 1. None compares them as written, and raises an error if a prediction equals
+        its label only after normalizing.
     dropped : int, default=0
         Number of samples that :meth:`from_frame` dropped.
     answered : bool array of shape (n_models, n_samples), optional

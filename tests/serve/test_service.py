@@ -470,7 +470,9 @@ def test_a_policy_is_replaced_while_inputs_are_under_way():
         assert (await before).prediction == "small" and (await after).prediction == "large"
         assert (old.inputs, service.monitor.inputs) == (1, 1)
         assert before.result().policy != after.result().policy
-        with pytest.raises(ValueError, match=r"has the models \['m0', 'm1', 'm2'\], the service"):
+        with pytest.raises(
+            ValueError, match=r"has the models \['m0', 'm1', 'm2'\], but the service"
+        ):
             service.reload(Policy(THREE))
 
     run(main())

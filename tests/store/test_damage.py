@@ -71,7 +71,7 @@ def test_a_lost_file_and_an_unlisted_file_are_named(store):
 def test_a_store_of_format_1_is_refused_by_name(store):
     path = store.path / "manifest.json"
     path.write_text(path.read_text().replace("logits 2", "logits 1"))
-    message = r"manifest\.json: .* format 'cascadelib logits 1', expected 'cascadelib logits 2'"
+    message = r"manifest\.json: .* format is 'cascadelib logits 1', not 'cascadelib logits 2'"
     with pytest.raises(ValueError, match=message):
         cl.LogitStore(store.path)
 
@@ -157,7 +157,7 @@ def test_a_folder_that_another_store_replaces_while_it_is_opened_is_refused(
         return labels
 
     monkeypatch.setattr(formats, "read_labels", slowly)
-    with pytest.raises(ValueError, match="val: another store .* open it again"):
+    with pytest.raises(ValueError, match="val: another store .* Open it again"):
         cl.LogitStore(store.path)
 
 
@@ -165,7 +165,7 @@ def test_nothing_is_added_to_a_folder_that_became_another_store(store, other):
     shutil.rmtree(store.path)
     shutil.copytree(other.path, store.path)
     for act in (lambda: store.add("a", LOGITS["c"], macs=1, replace=True), store._shelf.now):
-        with pytest.raises(ValueError, match="val: another store .* open it again"):
+        with pytest.raises(ValueError, match="val: another store .* Open it again"):
             act()
     np.testing.assert_array_equal(cl.LogitStore(store.path).logits("a"), other.logits("a"))
 

@@ -1,12 +1,17 @@
 """Bound all cascades within one box of thresholds by lines under their costs.
 
-This is Lagrangian duality. The open samples of a box, whose exit is not settled, are of two kinds.
-A sample *open at a single stage* exits there or at one settled later stage. The gain and the saving
-of all such samples depend only on that stage's boundary, as a prefix sum over its groups. A sample
-*open at several stages* (few, in a small box) counts at the first of them, and takes its best exit
-after that stage. So for any price λ of a correct sample, the least of cost − λ · correct over the
-box is bounded by a sum of one maximum prefix sum per stage. This bounds the cost of each cascade of
-the box with n correct samples by a line in n.
+The bound is a Lagrangian dual. A sample is *open* in a box if its exit depends on the thresholds
+within the box. There are two kinds of open samples. A sample that is open at a single stage exits
+either there or at one later stage, which is the same in the whole box. The number of correct
+samples that such exits gain, and the cost that they save, depend only on the boundary of that
+stage. Both are prefix sums over the groups of the stage. A sample that is open at several stages is
+counted at the first of them. If it does not exit there, the bound assumes the best of its later
+exits. Small boxes have few such samples.
+
+Let λ be a price of a correct sample. The least cost − λ · correct over the box then has a lower
+bound that is a sum over stages. The term of each stage is a maximum prefix sum over its groups,
+independent of the other stages. So for each λ, the cost of a cascade with n correct samples is at
+least a linear function of n, with slope λ.
 """
 
 import numpy as np
@@ -15,18 +20,18 @@ from numpy import ndarray as Array
 from ..._kernels import inner
 from .state import LINES, Best, Workspace
 
-SAFE = 1 - 1e-11  # keeps a bound valid although sums of costs round
+SAFE = 1 - 1e-11  # factor that keeps a bound valid in spite of rounded sums
 
 
 @inner
 def gather_singles(
     w: Workspace, level: int, first: int, end: int, low: int, high: int, m: int
 ) -> int:
-    """Gather the samples at low … high, which are open at stage `first` only and settled at `end`.
+    """Gather samples low … high − 1. Each of them exits at stage `first` or at stage `end`.
 
-    The gain and the saving of an exit are added to their group. ``passing_correct`` and
-    ``passing_cost`` are the totals if all of them are deferred. Returns the number of gathered
-    samples, with the `m` previous ones.
+    The gain and the saving of an exit at `first` are added to those of the sample's group. The
+    totals if all samples are deferred to `end` are added to ``passing_correct`` and
+    ``passing_cost``. Returns the number of gathered samples, including the `m` previous ones.
     """
     levels = w.levels
     box = w.box
@@ -51,7 +56,8 @@ def gather_singles(
         m += 1
     box.passing_correct[0] += correct
     box.passing_cost[0] += (high - low) * box.price[end]
-    # The bounds of the box counted them as correct if either exit is, and as exits at ``first``.
+    # Until now, ``base`` counted these samples as correct if either exit is correct, and as exits
+    # at ``first``.
     base = levels.base[level + 1]
     base[0] -= either
     for i in range(first):
@@ -61,9 +67,10 @@ def gather_singles(
 
 @inner
 def gather_several(w: Workspace, level: int, first: int, low: int, high: int, m: int) -> int:
-    """Gather and list the samples at low … high, which are open at stage `first` and at others.
+    """Gather samples low … high − 1, which are open at stage `first` and at later stages.
 
-    Returns the number of gathered samples, with the `m` previous ones.
+    They are also listed in ``several``. Returns the number of gathered samples, including the `m`
+    previous ones.
     """
     kept = w.box.kept
     listed = w.box.several
@@ -84,9 +91,10 @@ def gather_several(w: Workspace, level: int, first: int, low: int, high: int, m:
 def gather_open(w: Workspace, level: int, target: Array) -> int:
     """Gather the samples of a level whose exit depends on a box, and return their number.
 
-    `target` int32 (d,) is the box's slot at each stage. ``kept`` gets the places of the samples.
-    Samples are in the order of grid cells, so each kind is a few contiguous stretches. The gathered
-    samples are removed from the next level's ``base``, which then has the settled ones.
+    `target` int32 (d,) is the box's slot at each stage. The positions of the samples are written to
+    ``kept``. Samples are sorted by grid cell, so the samples of each kind are a few contiguous
+    ranges. The gathered samples are removed from the next level's ``base``, which then counts only
+    settled samples.
     """
     levels = w.levels
     j = w.walk.j
@@ -103,8 +111,8 @@ def gather_open(w: Workspace, level: int, target: Array) -> int:
     w.box.several_count[0] = 0
     j[0] = target[0]
     while i >= 0:
-        # Samples that reach stage i with these slots, and are first open at ``first`` (d: at none
-        # of them). prefix is the first of their cells.
+        # The current samples have slots j at stages 0 … i − 1. ``first`` is the first of these
+        # stages at which they are open, or d if there is none. prefix is the first of their cells.
         here = prefix + j[i] * cells[i]
         if j[i] == slots[i]:
             # All slots of stage i are done: back to the previous stage.
@@ -122,8 +130,9 @@ def gather_open(w: Workspace, level: int, target: Array) -> int:
                 first = i
             prefix = here
             i += 1
-            # One stage further. Samples in its target slot are open there. Samples in lower slots
-            # exit, which settles those that were open before. Samples in higher slots are deferred.
+            # Go to the next stage. Samples in its target slot are open there. Samples in lower
+            # slots exit there, so those that are open before are open at a single stage. Samples in
+            # higher slots are deferred.
             here = prefix + target[i] * cells[i]
             low = start[here]
             high = start[here + cells[i]]
@@ -140,7 +149,7 @@ def gather_open(w: Workspace, level: int, target: Array) -> int:
                         w, level, first, d, high, start[prefix + slots[i] * cells[i]], m
                     )
             elif i + 1 == d:
-                # Open at the last stage with a threshold only.
+                # These samples are open only at the last stage that has a threshold.
                 m = gather_singles(w, level, i, d, low, high, m)
     return m
 
@@ -149,8 +158,9 @@ def gather_open(w: Workspace, level: int, target: Array) -> int:
 def pass_several(w: Workspace, level: int, value: float) -> tuple[float, int]:
     """Defer all samples that are open at several stages at their first open stage.
 
-    Returns the least total of price − value · correct, and the number of correct samples, if each
-    takes its best exit after that stage. ``extra`` gets the changes if they exit at that stage.
+    Each sample then takes its best exit after that stage. Returns the total of price − value ·
+    correct of these exits, and the number of correct ones. ``extra`` and ``extra_gains`` get what
+    changes per group if its samples exit at their first open stage instead.
     """
     levels = w.levels
     box = w.box
@@ -192,10 +202,10 @@ def pass_several(w: Workspace, level: int, value: float) -> tuple[float, int]:
 
 @inner
 def most_along(saved: Array, gains: Array, extra: Array, value: float) -> tuple[float, int]:
-    """Return (the largest saving of a stage, the number of groups that exit for it).
+    """Return (the largest saving of a stage, the number of groups that must exit to attain it).
 
-    A group saves saved + extra + value · gains, arrays (groups,). Two stretches are summed side by
-    side, since each sum waits for the previous one.
+    Group g saves saved[g] + extra[g] + value · gains[g]. The two halves of the groups are summed in
+    one loop, because a processor can add to two independent sums simultaneously.
     """
     size = len(saved) // 2
     at_1 = 0
@@ -218,7 +228,8 @@ def most_along(saved: Array, gains: Array, extra: Array, value: float) -> tuple[
         here += saved[g] + extra[g] + value * gains[g]
         at = g + 1 if here > most else at
         most = max(most, here)
-    # Savings of a later stretch are added to all earlier ones.
+    # Exits in a later part need the exits of all groups before it, so the sums are joined from the
+    # end.
     if most + here_2 > most_2:
         most += here_2
     else:
@@ -246,16 +257,16 @@ def support_line(
         least -= most
         for g in range(at):
             correct += box.gains[i, g] + box.extra_gains[i, g]
-    # Lower the line by more than the rounding of a sum over all samples.
+    # Lower the line by more than the rounding error of a sum over all samples.
     slack = 1e-14 * value * len(w.root.index)
     return least + fixed[1] - value * fixed[0] - slack, correct + fixed[0]
 
 
 @inner
 def is_closed(best: Best, n: int, bound: float, tolerance: Array) -> bool:
-    """Return whether a known cascade is as good as n correct samples at a cost of at least `bound`.
+    """Return whether a known cascade is as good as all with n correct samples and cost ≥ `bound`.
 
-    If only the tolerance makes it so, the bound is recorded in ``floor``, see
+    If this is true only because of the tolerance, the bound is recorded in ``floor``, see
     :func:`cascadelib.fronts.kernels.state.must_search`.
     """
     bound *= SAFE
@@ -271,7 +282,10 @@ def is_closed(best: Best, n: int, bound: float, tolerance: Array) -> bool:
 def fill_stretch(
     row: Array, a: float, cost_a: float, b: float, cost_b: float, offset: float, value: float
 ) -> None:
-    """Fill a row of the stack of :func:`is_covered`: two points, and a line below the stretch."""
+    """Write a stretch of the hull to the stack of :func:`is_covered`.
+
+    A stretch is two points (a, cost_a) and (b, cost_b), and a line offset + value · n below it.
+    """
     row[0] = a
     row[1] = cost_a
     row[2] = b
@@ -290,10 +304,11 @@ def open_between(
     best: Best,
     tolerance: Array,
 ) -> tuple[int, int]:
-    """Return the (first, last) n of a stretch, see :func:`fill_stretch`, that nothing closes.
+    """Return the first and the last open n in a stretch, see :func:`fill_stretch`.
 
-    first > last if there are none. The line offset + value · n touches the hull at `at`. If that n
-    is open, it is returned alone.
+    An n is open if no known cascade closes it, see :func:`closes`. If there is none, the first is
+    greater than the last. The line offset + value · n touches the hull at `at`. If `at` is open,
+    (at, at) is returned.
     """
     a, _, b, _, offset_0, value_0 = stretch
     low = int(b) + 1
@@ -319,12 +334,13 @@ def is_covered(
     best: Best,
     tolerance: Array,
 ) -> bool:
-    """Return whether known cascades are as good as all that a box contains.
+    """Return whether known cascades are as good as all cascades of a box.
 
-    The lower hull of cost over correct samples is approached from above. A line with the slope
-    between two of its points either touches it at a third point, or shows that nothing is below the
-    two. Until the end of the hull is known, the known cascade with the most correct samples
-    replaces it. The search ends at a point of the hull that is not covered.
+    The lower convex hull of cost over correct samples is found point by point. Take two points of
+    the hull, and the line of the same slope that touches the hull from below. It either touches the
+    hull at a third point, or shows that the hull is straight between the two. Until the last point
+    of the hull is known, the known cascade with the most correct samples is used as its last point.
+    The search stops at the first point of the hull that no known cascade covers.
 
     Parameters
     ----------
@@ -333,13 +349,13 @@ def is_covered(
     level : int
         Level of the box.
     correct : tuple of int
-        Correct samples of the box's cheapest cascade, and an upper bound of all.
+        Correct samples of the cheapest cascade of the box, and an upper bound for all its cascades.
     fixed : tuple of int and float
         (correct, cost) of the settled samples.
     least : float
         Lower bound on the cost.
     steep : float
-        A price of a correct sample at which costs do not matter.
+        A price of a correct sample so high that costs do not matter.
     best : Best
         Known cascades.
     tolerance : float64 array of shape (k + 1,)
@@ -349,9 +365,9 @@ def is_covered(
     stack = w.box.stack
     top = 0
     ends = False  # whether the hull ends at ``last``
-    # The hull's cheapest point is the corner at which every stage exits all its samples. It is
-    # recorded, and comes before all cascades with at most its correct samples, since those defer
-    # more. The only bound on the stretch after it is ``least``.
+    # The cheapest point of the hull is the corner at which all samples of the box exit at every
+    # stage. It is recorded. It is better than all cascades with at most as many correct samples,
+    # since those defer more samples. In the stretch after it, ``least`` is the only bound so far.
     fill_stretch(stack[0], first, least, last, best.reach[last], least, 0.0)
     for _ in range(LINES):
         stretch = stack[top]
@@ -360,7 +376,7 @@ def is_covered(
         value = min(max(cost_b - cost_a, 0.0) / max(b - a, 1), steep)
         offset, at = support_line(w, level, fixed, value)
         cost = offset + value * at
-        # The line touches the hull at ``at``. It is a second bound for all n after ``a``.
+        # The line touches the hull at ``at``, and is another lower bound for all n after ``a``.
         low, high = open_between(stretch, offset, value, at, least, best, tolerance)
         if low == high == at:
             return False
@@ -374,7 +390,7 @@ def is_covered(
                     cost = offset_end + steep * at
                 last = at
                 high = at
-            # A point of the hull divides the stretch. The parts with an open n continue.
+            # The new point divides the stretch. The parts with an open n are put on the stack.
             if low <= at:
                 top += 1
                 fill_stretch(stack[top], a, cost_a, at, cost, offset, value)
@@ -396,12 +412,13 @@ def cannot_improve(
     best: Best,
     tolerance: Array,
 ) -> bool:
-    """Return whether a box, with its samples gathered, has no cascade that improves."""
+    """Return whether no cascade of a box, whose open samples are gathered, improves the front."""
     levels = w.levels
     box = w.box
     base = levels.base[level + 1]
     d = len(w.walk.j)
-    # Of the samples open at several stages: the correct ones at most, and if all exit at the first.
+    # Count samples that are open at several stages. most: those correct at any exit that they may
+    # take. exiting: those correct at the first of these exits.
     most = 0
     exiting = 0
     for x in range(box.several_count[0]):
@@ -421,7 +438,7 @@ def cannot_improve(
         most += correct
         exiting += (bits >> open_at) & 1
     base[0] -= most
-    # ``base`` has the settled samples only.
+    # ``base`` now counts only the settled samples.
     passing = base[0] + box.passing_correct[0]
     settled = costs[0] + box.passing_cost[0]
     least = costs[0]
@@ -435,7 +452,7 @@ def cannot_improve(
         for g in range(box.span[i]):
             gain += box.gains[i, g]
             best_gain = max(best_gain, gain)
-        # The gain of the stage if all exit there, and its upper bound.
+        # The gain if all samples exit at this stage, and an upper bound on the gain.
         first += gain
         last += best_gain
     steep = 4 * k * box.price[d]

@@ -1,4 +1,4 @@
-"""Store the best cascades by number of correct samples. Pruning compares with them.
+"""Store the best cascade for each number of correct samples, and the arrays of a search.
 
 ``Best`` is a tuple of four arrays over n = 0 … k correct samples:
 
@@ -10,12 +10,13 @@
 * ``floor`` float64 (k + 1,): least cost of the boxes that a tolerance skipped, at the largest n of
   each box.
 
-A boundary e counts groups of equal confidence, the most confident first: samples in groups
-0 … e − 1 exit. So ties exit together. At e = 0 no sample exits, and at the number of groups all
+A *boundary* is a threshold between two confidences. The samples with equal confidence at a stage
+form a group. Groups are numbered from 0, the most confident first. At boundary e, the samples in
+groups 0 … e − 1 exit. At boundary 0 no sample exits. If e is the number of groups, all samples
 exit.
 
-No result depends on the order in which threads update ``reach``: see docs/architecture.md,
-*Threads*.
+The result does not depend on the order in which threads update ``reach`` (docs/architecture.md,
+*Threads*).
 """
 
 from collections import namedtuple
@@ -37,22 +38,22 @@ def new_best(n_samples: int, stages: int) -> Best:
 
 
 def same_reach(best: Best) -> Best:
-    """Return an empty ``Best`` for one thread, which shares the ``reach`` of another."""
+    """Return an empty ``Best`` for one thread. It shares the ``reach`` of ``best``."""
     n_samples = len(best.reach) - 1
     stages = best.where.shape[1] // 2 + 1
     return new_best(n_samples, stages)._replace(reach=best.reach)
 
 
 def least_onwards(costs: Array) -> Array:
-    """Return the least of each cost and all later costs, float64 (k + 1,).
+    """Return the minimum of each cost and all later costs, float64 (k + 1,).
 
-    A cascade with n correct samples also has at least n − 1, n − 2, ….
+    For costs by number of correct samples n, this is the least cost of *at least* n.
     """
     return np.minimum.accumulate(costs[::-1])[::-1]
 
 
 def merge_best(best: Best, others: Iterable[Best]) -> None:
-    """Keep the first entry of several at each n by :func:`comes_first`, in place."""
+    """Merge others into ``best``. At each n, keep the entry that :func:`comes_first`."""
     for other in others:
         merge_entries(best, other)
         np.minimum(best.floor, other.floor, out=best.floor)
@@ -68,7 +69,7 @@ def copy(target: Array, source: Array, size: int) -> None:
 
 @kernel
 def merge_entries(best: Best, other: Best) -> None:
-    """Copy the entries of another Best that come before those of this one."""
+    """Copy the entries of ``other`` that come before the entries of ``best``."""
     most = best.where.shape[1] // 2
     for n in range(len(best.exact)):
         if comes_first(best, n, other.exact[n], other.where[n, 0], other.where[n, 1 + most :]):
@@ -79,10 +80,11 @@ def merge_entries(best: Best, other: Best) -> None:
 
 @inner
 def comes_first(best: Best, n: int, cost: float, cascade: int, at: Array) -> bool:
-    """Return whether a cascade comes before the recorded one at n.
+    """Return whether a cascade comes before the recorded cascade with n correct samples.
 
-    The order is by cost, then by number, then by the samples `at` stages 2, 3, … (d,). They
-    determine all exits, so no two different cascades are equal.
+    Cascades are sorted by cost, then by their number, then by `at`, the numbers of samples that
+    reach stages 2, 3, … (d,). These numbers determine all exits, so different cascades are never
+    equal.
     """
     exact = best.exact
     where = best.where
@@ -91,12 +93,12 @@ def comes_first(best: Best, n: int, cost: float, cascade: int, at: Array) -> boo
     # The costs are equal, so the entry is not empty (inf).
     if cascade != where[n, 0]:
         return cascade < where[n, 0]
-    # The same cascade, with other thresholds of the same cost.
+    # The models are the same, and other thresholds have the same cost.
     most = where.shape[1] // 2
     for i in range(len(at)):
         if at[i] != where[n, 1 + most + i]:
             return at[i] < where[n, 1 + most + i]
-    # The recorded entry itself.
+    # This is the recorded cascade.
     return False
 
 
@@ -109,8 +111,8 @@ def improves(best: Best, n: int, cost: float, cascade: int, at: Array) -> bool:
     reach = best.reach
     if reach[n] < cost or (n + 1 < len(reach) and reach[n + 1] <= cost):
         return False
-    # No thread found a cheaper cascade at n, or an equally cheap one with more correct samples.
-    # A stale ``reach`` may be too high, so the thread's entry decides.
+    # As far as known, no cascade at n is cheaper, and none with more correct samples costs the
+    # same. Another thread may have lowered ``reach`` since, so the thread compares its entry too.
     return comes_first(best, n, cost, cascade, at)
 
 
@@ -129,7 +131,7 @@ def record(best: Best, n: int, cost: float, cascade: int, boundaries: Array, at:
     for i in range(len(boundaries)):
         where[n, 1 + i] = boundaries[i]
         where[n, 1 + most + i] = at[i]
-    # The entry also bounds the cost with fewer correct samples.
+    # This cascade also has at least n − 1, n − 2, … correct samples.
     while n >= 0 and reach[n] > cost:
         reach[n] = cost
         n -= 1
@@ -139,25 +141,26 @@ def record(best: Best, n: int, cost: float, cascade: int, boundaries: Array, at:
 def must_search(best: Best, n: int, cost: float, cascade: int, at: Array, tolerance: Array) -> bool:
     """Return whether a box has to be searched.
 
-    Its cascades have at most n correct samples, cost at least `cost`, and at least `at` samples,
-    int64 (d,), reach stages 2, 3, …. If only the tolerance skips the box, its cost is recorded in
-    ``floor``. The tolerance float64 (k + 1,), by correct samples, is read each time, since it
-    becomes inf when time is up.
+    The cascades of the box have at most n correct samples, and cost at least `cost`. At least `at`
+    samples, int64 (d,), reach stages 2, 3, …. If the box is skipped only because of the tolerance,
+    its cost is recorded in ``floor``. `tolerance`, float64 (k + 1,), depends on the number of
+    correct samples. It is read at each call, because it becomes inf when the time limit is reached.
     """
     if not improves(best, n, cost, cascade, at):
         return False
-    # A cascade at the bounds of the box would be recorded.
+    # A cascade with n correct samples at this cost would be recorded.
     if tolerance[n] > 0 and best.reach[n] <= (1 + tolerance[n]) * cost:
         best.floor[n] = min(best.floor[n], cost)
         return False
-    # It may improve by more than the tolerance.
+    # The box may improve the front by more than the tolerance.
     return True
 
 
 LINES = 12  # largest number of lines below the costs of a box, see bounds.is_covered
 
 MAX_MODELS = 8
-# Bins per stage of the root's grid, by the number of boundaries d. COARSE_BINS only bound cascades.
+# Bins per stage of the root's grid, by the number d of stages with a threshold. COARSE_BINS are for
+# a coarser root, which only bounds cascades.
 ROOT_BINS = {2: 64, 3: 22, 4: 6, 5: 3, 6: 3, 7: 2}
 COARSE_BINS = {2: 40, 3: 16, 4: 6, 5: 2, 6: 2, 7: 2}
 LEVELS = 24
@@ -186,10 +189,10 @@ Root = namedtuple("Root", "code number index order place bits ordered correct al
 def workspace(k: int, d: int) -> Room:
     """Return the arrays of a thread that searches cascades of d + 1 models on k samples.
 
-    Pages of memory are only used when they are touched.
+    The arrays are large, but a page of memory is used only after something is written to it.
     """
     slots = ROOT_BINS[d] + 2
-    # Of all grids with this number of boxes, that of one stage with all bins has the most cells.
+    # Of all grids with this number of boxes, a grid that divides a single stage has the most cells.
     most_boxes = MOST_BOXES if d < 6 else MOST_BOXES // 8
     n_cells = max(slots**d, 4**d, (most_boxes + 2) * 3 ** (d - 1))
     n_boxes = max(ROOT_BINS[d] ** d, MOST_BOXES)
@@ -199,21 +202,21 @@ def workspace(k: int, d: int) -> Room:
     groups = (d, k + 1)
     # The levels of the depth-first search. Samples are in the order of a level's cells.
     levels = Levels(
-        # Group of a sample at each stage, −1 before the box.
+        # Group of each sample at each stage, −1 for a group before the box.
         group=np.empty((LEVELS, d, k), np.int32),
         # Correctness of a sample: bit i is set if stage i + 1 is correct.
         bits=np.empty((LEVELS, k), np.int32),
-        # First place of a cell.
+        # Position of the first sample of each cell.
         start=np.empty((LEVELS, n_cells + 1), np.int32),
-        # Boundary of the level → boundary of the full search.
+        # Number in the full search of each boundary of the level.
         maps=np.empty((LEVELS, d, k + 2), np.int32),
-        # Settled samples: the correct ones, and those at stages 2 … d + 1.
+        # Settled samples: number of correct ones, and numbers that reach stages 2 … d + 1.
         base=np.zeros((LEVELS, 1 + d), np.int64),
         # Number of slots of each stage's grid.
         slots=np.empty(stages, np.int64),
-        # Boundary at which each slot but the first begins. That of slot 1 is 0.
+        # Boundary at which slots 1, 2, … begin. Slot 1 begins at boundary 0.
         edges=np.empty((LEVELS, d, n_boxes + 3), np.int32),
-        # The last boundary.
+        # Last boundary of each stage.
         top=np.empty(stages, np.int64),
         # Stride of a half slot of each stage in ``walk.correct``.
         inner=np.empty(stages, np.int64),
@@ -221,9 +224,9 @@ def workspace(k: int, d: int) -> Room:
         cells=np.empty(stages, np.int64),
         # Slot at each stage of the boxes to open.
         boxes=np.empty((LEVELS, n_boxes, d), np.int32),
-        # Their largest number of correct samples, and least numbers at stages 2 … d + 1.
+        # Bounds of each box: most correct samples, and fewest samples that reach stages 2 … d + 1.
         state=np.empty((LEVELS, n_boxes, 1 + d), np.int64),
-        # Number of listed boxes.
+        # Number of boxes in the lists of the level.
         found=np.zeros(LEVELS, np.int64),
         # Number of processed boxes.
         opened=np.zeros(LEVELS, np.int64),
@@ -257,58 +260,59 @@ def workspace(k: int, d: int) -> Room:
     )
     # The opened box, see cascadelib.fronts.kernels.bounds.
     box = Box(
-        # Places of the gathered samples.
+        # Positions of the gathered samples.
         kept=np.empty(k, np.int32),
-        # Cell of each of them in the new grid.
+        # Cell of each gathered sample in the new grid.
         cell=np.empty(k, np.int32),
-        # Its count in ``walk.correct``, then its place on the next level.
+        # Index of its count in ``walk.correct``, then its position on the next level.
         at=np.empty(k, np.int32),
-        # First boundary at each stage.
+        # First boundary of the box at each stage.
         low=np.empty(d, np.int64),
-        # Number of groups at each stage.
+        # Number of groups of the box at each stage.
         span=np.empty(d, np.int64),
-        # Correct samples that the exit of a group gains.
+        # Change of the number of correct samples if a group exits.
         gains=np.zeros(groups, np.int32),
         # Cost that the exit of a group saves.
         saved=np.zeros(groups),
-        # The same for samples open at several stages, minus their value if they are correct.
+        # Cost minus the value of correct samples, saved by the samples open at several stages.
         extra=np.zeros(groups),
-        # Correct samples that those gain.
+        # Change of the number of correct samples among these samples.
         extra_gains=np.zeros(groups, np.int32),
         # New number of a group or boundary.
         label=np.zeros(groups, np.int32),
         # Slot in the new grid of groups before the box, of each group, and of groups after it.
         slot_of=np.zeros((d, k + 2), np.int32),
-        # Places of the samples open at several stages.
+        # Positions of the samples open at several stages.
         several=np.empty(k, np.int32),
         # Their number.
         several_count=np.zeros(1, np.int64),
-        # Cost of an exit at each stage beyond the first model, for a share of one sample.
+        # Mean cost that one sample adds if it exits at each stage, without the first model's cost.
         price=np.zeros(d + 1),
-        # Stretches of correct samples, one per row, see ``is_covered``.
+        # Stretches of the hull, one per row, see ``fill_stretch``.
         stack=np.zeros((LINES + 1, 6)),
-        # If all samples that are open at a single stage pass it: the correct ones, and their cost.
+        # Samples open at a single stage, if all are deferred: number of correct ones, and total
+        # cost.
         passing_correct=np.zeros(1, np.int64),
         passing_cost=np.zeros(1),
     )
-    # Arrays that all cascades with the same head share.
+    # Arrays shared by all cascades with the same head, which is a cascade without its last model.
     root = Root(
         # See cascadelib.fronts.cascades.RootStage.
         code=np.empty((d, k), np.uint8),
         number=np.empty((d, k), np.int32),
         # Index of a sample in ``correct``.
         index=np.empty(k, np.int32),
-        # Sample at each place.
+        # Sample at each position, in the order of cells.
         order=np.empty(k, np.int32),
-        # Place of each sample.
+        # Position of each sample.
         place=np.empty(k, np.int32),
-        # Correctness bits of the sample at each place, with the last model correct.
+        # Correctness bits of the sample at each position, as if the last model were always correct.
         bits=np.empty(k, np.int32),
-        # Whether these, and the samples' groups by place, are computed.
+        # 1 if the arrays by position are computed, else 0.
         ordered=np.zeros(1, np.int64),
-        # As ``walk.correct``, without the last model.
+        # Samples by slot and correctness at all stages but the last.
         correct=np.empty(n_correct // 2, np.int32),
-        # As ``walk.all``.
+        # Samples by slot.
         all=np.empty(n_cells, np.int32),
     )
     return Room(Workspace(levels, walk, box, root))
