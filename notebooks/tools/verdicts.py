@@ -128,7 +128,7 @@ def leads(values: pd.Series, better: str, worse: str, margin: float = 0.0) -> np
     """
     ahead = names_of(better, values.index)
     behind = [name for name in names_of(worse, values.index) if name not in ahead]
-    scale = values.abs().mean()
+    scale = values.abs().mean() or 1.0  # all values are 0: so are the leads
     lead = values[ahead].to_numpy(float)[:, None] - (1 + margin) * values[behind].to_numpy(float)
     return (lead / scale).ravel()
 

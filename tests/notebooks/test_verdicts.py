@@ -91,6 +91,10 @@ def test_leads_are_those_of_all_pairs():
     assert found == pytest.approx(np.divide(expected, MEANS.mean()))
 
 
+def test_methods_that_all_gain_nothing_have_no_lead():
+    assert verdicts.leads(0 * MEANS, "* !*_ts", "*_ts").tolist() == [0.0] * 4
+
+
 def scores(*values, freedom=78, samples=0, negated=False):
     """Scores of a claim from the scores of its contrasts."""
     return verdicts.Scores(np.array(values, float), freedom, samples, negated)
