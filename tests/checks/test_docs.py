@@ -346,4 +346,4 @@ def test_the_gallery_has_a_readable_picture_of_each_notebook_with_figures():
     assert cards.count("<img ") == len(pictures) == len(gallery.CROPS) == 9
     for number, picture in pictures.items():
         width, height = Image.open(io.BytesIO(picture)).size
-        assert width >= 500 and 1.2 < width / height < 2, number
+        assert width >= 450 and 1.2 < width / height < 2, number
