@@ -268,7 +268,7 @@ def costs() -> str:
         ],
         [
             "a table, in the mean over draws: the same",
-            '[`answer_table(…, ε, guarantee="mean")`](#at-most-ε-in-the-mean)',
+            '[`answer_table(…, ε, guarantee="mean")`](#the-share-in-the-mean)',
             f"{span(MEAN_GOALS[1])} of the rows are calls",
             "the share of this table: about half of the draws have more than ε",
         ],
