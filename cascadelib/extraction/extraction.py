@@ -19,9 +19,8 @@ from ..datasets.samples import Samples
 from ..datasets.texts import Texts
 from ..files import leftovers
 from ..origin import Origin, origin_of
-from ..store.formats import check_spellings
+from ..store.formats import Folder, check_spellings
 from ..store.logit_store import LogitStore
-from ..store.manifest import lock_store
 from ..store.model_checks import DTYPES
 from ..zoo.forward import AMP, retain_freed_memory, select_device
 from ..zoo.loaders import resolve_models
@@ -288,8 +287,7 @@ def _remove_leftovers(path: Path, models: list[Model], pending: list[Model]) -> 
     """Remove files that a killed run left of finished models, if there are any and if possible."""
     if leftovers(path) or (path / PARTIAL).exists():
         with contextlib.suppress(OSError, ValueError), Shards(path) as shards:
-            with lock_store(path):  # removes the files of killed writers
-                pass
+            Folder(path).settle()
             for model in models:
                 if model not in pending:
                     shards.remove(model.name)

@@ -292,6 +292,17 @@ class Folder(Memory):
         self.models[model] = file
         self.broken.pop(model, None)
 
+    def settle(self) -> None:
+        """Remove the files of killed writers, and list only the digests of existing files."""
+        with lock_store(self.path):
+            now = self.now()
+            settled = now
+            for model, file in self.models.items():
+                if file.digest in now.models.get(model, []):
+                    settled = settled.with_digests(model, file.digest)
+            if settled != now:
+                settled.write(self.path)
+
 
 def check_spellings(there: Path, models: Iterable[str]) -> None:
     """Raise a ValueError if names differ only in case and the disk of ``there`` ignores case."""

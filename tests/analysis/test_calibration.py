@@ -181,7 +181,9 @@ def test_the_temperature_of_a_model_without_errors_stays_1_with_a_warning():
     store = LogitStore.from_arrays(
         [0, 1, 2], {"sure": correct, "flat": np.eye(3)}, macs={"sure": 1, "flat": 2}
     )
-    with pytest.warns(RuntimeWarning, match="model 'sure' left at 1: it is never wrong"):
+    with pytest.warns(
+        RuntimeWarning, match="model 'sure' stays 1: the model is correct on all samples"
+    ):
         fitted = Method(temperature=True).fit(store)
     assert fitted.temperatures == {"sure": 1.0, "flat": 1.0}
     with pytest.warns(RuntimeWarning, match="'sure' left at 1: no mean max softmax"):

@@ -94,7 +94,7 @@ def test_the_command_line_prints_one_line(tmp_path):
         LONG
         + """
 import cascadelib.__main__ as shell
-shell._scores = lambda *_: table
+shell.read_scores = lambda *_: table
 sys.exit(shell.main(["search", "table", "--n-models", "4", "--goal", "near_best"]))
 """
     )

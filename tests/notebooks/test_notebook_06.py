@@ -51,7 +51,7 @@ def test_all_four_tasks(parameters, tmp_path, monkeypatch):
     assert "sst2, F1" not in text
     (ledger,) = [cell for cell in cells if "ledger.table(" in cell.source]
     last = " ".join(re.sub(r"<[^>]*>", " ", ledger.outputs[-1]["data"]["text/html"]).split())
-    assert "3 (sst2), 3 (mrpc), 3 (qnli), 3 (qqp)" in last and " 4 4 supported" in last
+    assert " 4 4 supported" in last
     assert not any(o.output_type == "error" for o in outputs)
     assert sum("application/vnd.plotly.v1+json" in o.get("data", {}) for o in outputs) == 3
     at_rest = ["<p data-state" in o.get("data", {}).get("text/html", "") for o in outputs]
