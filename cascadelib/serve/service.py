@@ -499,6 +499,7 @@ class Service:
         """Queue an input for the reference, unless the reference has answered."""
         record = item.record
         number = len(self.stages) - 1
+        # the reference's first place: it may also be a model of the cascade
         stage = self.models.names.index(self.models.names[number])
         method = item.rules.point.method
         is_own_answer = stage < number and (method is None or method.ensemble == "none")

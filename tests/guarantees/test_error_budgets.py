@@ -18,24 +18,6 @@ from cascadelib.sklearn import CascadeClassifier
 from cascadelib.store import aligned_rows
 
 
-@pytest.fixture
-def capture(monkeypatch):
-    """Return capture(module, name, answer). It replaces the function by one that returns the answer
-    and returns the list of the arguments of its calls."""
-
-    def replaced(module, name, answer):
-        calls = []
-
-        def stand_in(*arguments):
-            calls.append(arguments)
-            return answer
-
-        monkeypatch.setattr(module, name, stand_in)
-        return calls
-
-    return replaced
-
-
 def test_a_coin_spends_the_rest_of_delta():
     chances = np.array([0.05, 0.1, 0.3])
     assert peeling.used_up(chances, 0.01) == -1
@@ -157,8 +139,13 @@ def test_custom_confidences_share_their_level(capture, monkeypatch):
     monkeypatch.setattr(premises, "parts_of", lambda origin: ["seen"])
     points = [SimpleNamespace(origin=None)]
     store = SimpleNamespace(class_count=None)
-    case = SimpleNamespace(store=store, points=points, deciding={"a", "b", "c"}, origin=None)
-    case.is_known = np.zeros(9, bool)
+    case = SimpleNamespace(
+        store=store,
+        points=points,
+        deciding={"a", "b", "c"},
+        origin=None,
+        is_known=np.zeros(9, bool),
+    )
     premises.confidences(case)
     assert calls == [(9, 9, repeats.LEVEL / 3)] * 3
 

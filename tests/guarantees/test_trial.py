@@ -8,24 +8,6 @@ import cascadelib as cl
 from cascadelib.guarantees import trial
 
 
-@pytest.fixture
-def capture(monkeypatch):
-    """Return capture(module, name, answer). It replaces the function by one that returns the answer
-    and returns the list of the arguments of its calls."""
-
-    def replaced(module, name, answer):
-        calls = []
-
-        def stand_in(*arguments):
-            calls.append(arguments)
-            return answer
-
-        monkeypatch.setattr(module, name, stand_in)
-        return calls
-
-    return replaced
-
-
 def nested_table(k=200):
     """Three models, each correct wherever the cheaper one is, of rising confidence."""
     rng = np.random.default_rng(0)

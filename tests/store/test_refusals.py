@@ -5,24 +5,13 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from toy_store import IDS, LABELS, LOGITS, K
+from toy_store import IDS, LABELS, LOGITS, LONG, K
 
 from cascadelib import LogitStore, ScoreTable
 
 CORRECT = np.array([[1, 0, 1], [1, 1, 1]], bool)
 CONFIDENCE = np.array([[0.5, 0.1, 0.9], [0.2, 0.3, np.inf]])
 TEXTS = [["a", "A", "b"], ["a", "a", "b"]]
-LONG = pd.DataFrame(
-    {
-        "id": ["x", "y", "z"] * 2,
-        "who": ["small"] * 3 + ["large"] * 3,
-        "sure": [0.9, 0.2, np.nan, 0.7, 0.6, 0.5],
-        "says": ["yes", "no", None, "yes", "yes", "no"],
-        "truth": ["yes", "yes", "no"] * 2,
-        "usd": [0.0] * 3 + [2.0, 3.0, 4.0],
-        "words": [3, 4, 5] * 2,
-    }
-)
 READ = {
     "sample": "id",
     "model": "who",

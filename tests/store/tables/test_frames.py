@@ -10,20 +10,10 @@ import pyarrow.parquet
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from toy_store import LONG
 
 from cascadelib import Method, ScoreTable, evaluate, pick, search
 
-LONG = pd.DataFrame(
-    {
-        "id": ["x", "y", "z"] * 2,
-        "who": ["small"] * 3 + ["large"] * 3,
-        "sure": [0.9, 0.2, np.nan, 0.7, 0.6, 0.5],
-        "says": ["yes", "no", None, "yes", "yes", "no"],
-        "truth": ["yes", "yes", "no"] * 2,
-        "usd": [0.0] * 3 + [2.0, 3.0, 4.0],
-        "words": [3, 4, 5] * 2,
-    }
-)
 NAMES = {"sample": "id", "model": "who", "confidence": "sure", "cost": "usd"}
 ANSWERS = {"label": "truth", "prediction": "says"}
 
