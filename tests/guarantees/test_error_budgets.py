@@ -20,10 +20,10 @@ from cascadelib.store import aligned_rows
 
 def test_a_coin_spends_the_rest_of_delta():
     chances = np.array([0.05, 0.1, 0.3])
-    assert peeling.used_up(chances, 0.01) == -1
-    assert peeling.used_up(chances, 0.1) == 1.0
-    assert peeling.used_up(chances, 0.2) == pytest.approx(1.5)
-    assert peeling.used_up(chances, 0.3) == peeling.used_up(chances, 0.9) == 2.0
+    assert peeling.largest_allowed(chances, 0.01) == -1
+    assert peeling.largest_allowed(chances, 0.1) == 1.0
+    assert peeling.largest_allowed(chances, 0.2) == pytest.approx(1.5)
+    assert peeling.largest_allowed(chances, 0.3) == peeling.largest_allowed(chances, 0.9) == 2.0
 
 
 @pytest.mark.parametrize(("rows", "may_stay", "labels"), [(200, 20, 80), (50, 0, 5), (300, 3, 40)])
@@ -49,7 +49,7 @@ def test_a_tenth_of_delta_bounds_the_share_of_the_source_that_is_left(
 ):
     """Split evenly over the numbers of rows that may have left: 200 chunks of 20 rows."""
     delta = 0.2
-    calls = capture(peeling, "used_up", 3.5)
+    calls = capture(peeling, "largest_allowed", 3.5)
     assert peeling.errors_allowed_at_source(50, 0.1, delta, gone, 4000) == 3.5
     share = beta.isf(delta / 10 * 20 / 4000, 4000 - counted + 1, counted) if counted else 1.0
     ((chances, level),) = calls

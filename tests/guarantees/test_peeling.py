@@ -86,7 +86,7 @@ def slow_peel(confidence, predictions, wrong, epsilon, delta, labels, seed):
         columns = peeling.design(score[opened], known, len(classes))
         curve, spread = fitted_curve(columns, wrong[opened], curve)
         edge = peeling.design(np.array(at_border), np.arange(len(classes)), len(classes))
-        risk = edge @ curve + peeling.CURIOSITY * np.sqrt(np.sum(edge @ spread * edge, axis=1))
+        risk = edge @ curve + peeling.RISK_MARGIN * np.sqrt(np.sum(edge @ spread * edge, axis=1))
         riskiest = max(
             (one for one, queue in enumerate(waiting) if queue), key=risk.tolist().__getitem__
         )
@@ -206,7 +206,7 @@ def test_rare_classes_share_one_border():
 def broken(rows, epsilon, wrong_share, labels, draws, order=None, exactly=False):
     """Shares of the draws in which the table, and its source, keep more than ε wrong; confidences
     say nothing, there are 16 classes, and a share of the rows (``exactly``: that number) are
-    wrong. order: what Peel.risks is, given the wrong rows."""
+    wrong. order: what Peel.border_risks is, given the wrong rows."""
     table = 0
     source = 0
     for seed in range(draws):
@@ -219,7 +219,7 @@ def broken(rows, epsilon, wrong_share, labels, draws, order=None, exactly=False)
         with pytest.MonkeyPatch.context() as patch:
             if order is not None:
                 drawn = np.random.default_rng(seed).permutation(rows)[:labels]
-                patch.setattr(Peel, "risks", order(wrong, drawn))
+                patch.setattr(Peel, "border_risks", order(wrong, drawn))
             found = peel_table(
                 confidence, predictions, lambda at, w=wrong: w[at], epsilon, DELTA, labels, seed
             )
@@ -235,7 +235,7 @@ def adversarial(wrong, drawn):
     """Keeps the classes whose opened labels look worst: legal, since only those that left speak."""
 
     def risks(peel):
-        known = peel.opened
+        known = peel.is_open
         balance = np.zeros(len(peel.queues))
         np.add.at(balance, peel.group[known], 1 - 2.0 * peel.wrong[known])
         return balance
@@ -247,7 +247,7 @@ def peeking(wrong, drawn):
     """Peels the classes whose hidden labels look worst."""
 
     def risks(peel):
-        hidden = np.setdiff1d(drawn, peel.order)
+        hidden = np.setdiff1d(drawn, peel.removed)
         return np.bincount(peel.group[hidden], wrong[hidden], len(peel.queues))
 
     return risks
@@ -261,7 +261,7 @@ def at_most(share, draws):
 @pytest.fixture
 def fast(monkeypatch):
     monkeypatch.setattr(peeling, "STEPS", 30)
-    monkeypatch.setattr(peeling, "COMMON", 0.01)
+    monkeypatch.setattr(peeling, "LEAST_COMMON", 0.01)
     monkeypatch.setattr(peeling, "PILOT", 40)
 
 
@@ -315,10 +315,10 @@ def test_what_the_first_rows_leave_of_the_source_has_the_law_of_spacings():
         rows = np.arange(90)
         peel = Peel(confidence, confidence, group, rows, rng.random(90), rows, np.zeros(4))
         peel.chunk = 5
-        while len(peel.order) < 30:
-            rows = peel.take()
-            peel.open(rows, (confidence[rows] * 7) % 1 < 0.4)
-        order = peel.order[:30]
+        while len(peel.removed) < 30:
+            rows = peel.remove_next()
+            peel.open_labels(rows, (confidence[rows] * 7) % 1 < 0.4)
+        order = peel.removed[:30]
         gone = [confidence[order[group[order] == one]].max(initial=0) for one in range(4)]
         shares.append(1 - np.mean(gone))
     assert np.mean(shares) == pytest.approx(61 / 91, abs=0.015)
@@ -357,13 +357,13 @@ def test_the_share_that_is_left_of_a_source_enters_a_mean_by_its_expectation():
 @pytest.mark.parametrize("labels", [None, 80])
 def test_in_the_mean_no_label_of_the_draw_decides_the_order(labels, fast, monkeypatch):
     opened = []
-    usual = Peel.open
+    usual = Peel.open_labels
 
     def open_(peel, rows, wrong):
         opened.extend(rows.tolist())
         usual(peel, rows, wrong)
 
-    monkeypatch.setattr(Peel, "open", open_)
+    monkeypatch.setattr(Peel, "open_labels", open_)
     rng = np.random.default_rng(0)
     confidence = rng.random(500)
     wrong = rng.random(500) < 0.5 * (1 - confidence)

@@ -105,7 +105,7 @@ def test_the_shares_of_delta_add_up():
 @pytest.mark.parametrize(("left", "rank"), [(419, 420), (420, 440), (439, 440), (3999, 4000)])
 def test_the_region_of_a_queue_is_bounded_at_its_share_of_delta(left, rank, monkeypatch):
     """200 ranks on each of two sides may end the open phase."""
-    monkeypatch.setattr(positives, "used_up", lambda chances, level: (chances, level))
+    monkeypatch.setattr(positives, "largest_allowed", lambda chances, level: (chances, level))
     queue = drawn_queue(left, 50, 0)
     chances, level = positives.errors_allowed_beyond(queue, 0.01, 4000, DELTA)
     region = beta.isf(0.05 * DELTA / 400, rank, 4000 - rank + 1)
