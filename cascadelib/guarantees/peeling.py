@@ -276,7 +276,7 @@ def remove_until(peel: Peel, certify: Array, wrong: Array, most: int, opens: boo
 
 
 def first_at_most(falling: Array, most: int) -> int:
-    """Return the first position at which falling counts, int [n + 1], are at most ``most``, or n."""
+    """Return the first position at which falling counts, int [n + 1], are ≤ ``most``, or n."""
     below = falling <= most
     return int(below.argmax()) if below.any() else len(falling) - 1
 
