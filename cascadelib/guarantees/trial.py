@@ -210,8 +210,8 @@ def describe_score(score: str, correct: Array) -> str:
 def rejected(p_values: pd.Series, delta: float, simultaneous: bool) -> pd.Series:
     """Return whether each null hypothesis is rejected, in the order of rising p-values.
 
-    In this order, all hypotheses before the first that is not rejected are rejected. simultaneous:
-    whether levels are those of Holm's method.
+    A hypothesis is rejected if its p-value and all smaller ones are at most their levels. The
+    levels are delta, or those of Holm's method if ``simultaneous``.
     """
     rising = p_values.sort_values()
     left = len(rising) - np.arange(len(rising)) if simultaneous else 1
