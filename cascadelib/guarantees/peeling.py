@@ -14,9 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy import ndarray as Array
 from scipy.special import expit, logit
-from scipy.stats import beta, binom, hypergeom, norm
+from scipy.stats import binom, hypergeom, norm
 
 from ..methods.expected import ridge_logistic
+from .p_values import share_above
 
 STEPS = 200  # approximate number of fits until a full table is removed
 RISK_MARGIN = 1.0  # standard errors that are added to the log odds at a border
@@ -58,6 +59,7 @@ class Peeled:
     allowed: tuple[int, int] | None = None
 
 
+@dataclass(eq=False)
 class Peel:
     """The state of peeling. Rows are removed in chunks, from the class with the riskiest border.
 
@@ -77,29 +79,25 @@ class Peel:
         The score at which the removal of each class starts.
     """
 
-    def __init__(
-        self,
-        confidence: Array,
-        score: Array,
-        group: Array,
-        inside: Array,
-        ties: Array,
-        pilot: Array,
-        borders: Array,
-    ) -> None:
-        order = inside[np.lexsort((ties[inside], confidence[inside]))]
-        self.confidence = confidence
-        self.score = score
-        self.group = group
-        self.pilot = pilot
-        self.borders = borders.copy()
-        self.last_removed = np.full(len(borders), np.nan)  # its confidence, for each class
-        self.queues = [order[group[order] == number] for number in range(len(borders))]
-        self.counts = np.zeros(len(borders), int)  # of removed rows
-        self.chunk = max(1, len(inside) // STEPS)
-        self.is_open = np.zeros(len(group), bool)
-        self.wrong = np.zeros(len(group), bool)  # False if the label is not open
-        self.curve = prior_curve(len(borders))
+    confidence: Array
+    score: Array
+    group: Array
+    inside: Array
+    ties: Array
+    pilot: Array
+    borders: Array
+
+    def __post_init__(self) -> None:
+        order = self.inside[np.lexsort((self.ties[self.inside], self.confidence[self.inside]))]
+        groups = range(len(self.borders))
+        self.borders = self.borders.copy()
+        self.last_removed = np.full(len(groups), np.nan)  # its confidence, for each class
+        self.queues = [order[self.group[order] == number] for number in groups]
+        self.counts = np.zeros(len(groups), int)  # of removed rows
+        self.chunk = max(1, len(order) // STEPS)
+        self.is_open = np.zeros(len(self.group), bool)
+        self.wrong = self.is_open.copy()  # False if the label is not open
+        self.curve = prior_curve(len(groups))
         self.chunks = [np.empty(0, int)]
 
     @property
@@ -350,7 +348,7 @@ def errors_allowed_at_source(
     counted = removed // chunk * chunk  # one of rows // chunk numbers that are fixed in advance
     if removed:
         level = delta * REMAINDER * chunk / rows
-        share = float(beta.isf(level, rows - counted + 1, counted)) if counted else 1.0
+        share = share_above(rows - counted, rows, level)
         delta = delta * (1 - REMAINDER)
     wrong = np.arange(labels)
     return largest_allowed(binom.cdf(wrong, labels, min(1.0, epsilon / share)), delta)

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy import ndarray as Array
 from scipy.special import expit
-from scipy.stats import beta, binom, hypergeom
+from scipy.stats import binom, hypergeom
 
 from ..methods.expected import ridge_logistic
+from .p_values import share_above, share_below
 from .peeling import (
     OPEN_UNTIL,
     PILOT,
@@ -141,7 +142,7 @@ def peel_positives(
 
     below, beyond = queues
     positives = int(wanted[peel.is_open].sum()) + fewest_positives(below, beyond, BOUND * delta)
-    share_of_source = beta.ppf(BOUND * delta, positives, count - positives + 1) if positives else 0
+    share_of_source = share_below(positives, count, BOUND * delta)
     kept = np.zeros(count, bool)
     borders = []
     for one, queue in enumerate(queues):
@@ -233,10 +234,8 @@ def errors_allowed_beyond(queue: Queue, share: float, rows: int, delta: float) -
     """
     chunk = max(1, rows // STEPS)
     rank = -(-(len(queue) + 1) // chunk) * chunk  # one of rows // chunk numbers
-    region = 1.0
-    if rank <= rows:
-        level = BOUND * delta / (2 * (rows // chunk))
-        region = float(beta.isf(level, rank, rows - rank + 1))
+    ranks = max(1, 2 * (rows // chunk))  # on both sides of the cut
+    region = share_above(rank - 1, rows, BOUND * delta / ranks)
     chances = binom.cdf(np.arange(queue.labels), queue.labels, min(1.0, share / region))
     return largest_allowed(chances, TEST_OF_SOURCE * delta)
 
