@@ -154,9 +154,9 @@ def test_holm_adjusts_by_the_number_of_remaining_tests():
     assert adjusted.tolist() == pytest.approx([0.08, 0.04, 0.5, 0.045])
 
 
-@pytest.mark.parametrize(("exceeding", "breaks"), [(9, False), (10, True)])
+@pytest.mark.parametrize(("exceeding", "breaks"), [(8, False), (9, True)])
 def test_a_rule_breaks_by_the_exact_test_of_all_cells_and_rules(exceeding, breaks):
-    """One of ten tests of 60 draws: P(binomial(60, 5%) ≥ 9) is 0.0028, and that of 10 is 0.0007."""
+    """There are ten tests of 60 draws. P(binomial(60, 5%) ≥ 8) is 0.0098, and 0.0028 for 9."""
     cells = [records([0.5] * 60, [0.5] * 60).assign(labels=labels) for labels in range(5)]
     losses = np.where(np.arange(60) < exceeding, 0.06, 0.0)
     cells[2].loc[cells[2]["rule"] == "a", "loss"] = losses
