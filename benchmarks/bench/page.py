@@ -140,9 +140,7 @@ SUMMARY = (
     Column("inputs", "shown_inputs"),
     Column("what runs", "about", lambda text: str(text).replace("`", "")),
     Column("cells", "cells", "{:.0f}".format),
-    Column(
-        "breaks in", "breaks", "{:.0f}".format, "cells in which it is shown to break"
-    ),
+    Column("breaks in", "breaks", "{:.0f}".format, "cells in which it is shown to break"),
     Column("broken", "broken", lambda value: percent(value, 1), "share of draws, mean over cells"),
     Column("pooled", "pooled", str, "draws that exceed ε, of those that the pooled test counts"),
     Column("adjusted p", "pooled_adjusted", chance, "of the pooled test, by Holm over rules"),

@@ -117,9 +117,15 @@ def sources(folder: Path | None) -> dict[str, list[File]]:
 
 
 def files(folder: Path | None) -> list[File]:
-    """Return all available files in turns: the first of each source, then the second of each."""
-    turns = zip_longest(*sources(folder).values())
-    return [file for turn in turns for file in turn if file is not None]
+    """Return all available files in turns: the smallest of each source, then the second of each.
+
+    In a turn, the smallest file comes first. The size is the number of models × rows.
+    """
+    rising = [sorted(some, key=lambda file: file.size) for some in sources(folder).values()]
+    found = []
+    for turn in zip_longest(*rising):
+        found += sorted((file for file in turn if file is not None), key=lambda file: file.size)
+    return found
 
 
 def missing(folder: Path | None, measured: Sequence[File]) -> list[str]:

@@ -61,6 +61,11 @@ class File:
         return self.table.select([self.small, self.reference])
 
     @property
+    def size(self) -> int:
+        """The number of models × rows."""
+        return len(self.table.names) * len(self.table)
+
+    @property
     def pool(self) -> int:
         """The number of rows that a rule sees."""
         return min(MOST_IN_POOL, len(self.table) // 2)

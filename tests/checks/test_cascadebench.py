@@ -3,6 +3,7 @@
 import re
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -117,7 +118,8 @@ def test_all_models_fitted_uses_a_third_model(file):
         predictions=np.insert(pair.predictions, 1, pair.labels, axis=0),
         labels=pair.labels,
     )
-    market = File("market", "", table, "small", "large")
+    curve = pd.DataFrame({"seed": [1], "cost": [0.5], "accuracy": [0.9]})
+    market = File("market", "", table, "small", "large", curve)
     assert rule.fits(market)
     accuracy, cost = rule.module.choose(Task(market, 0, 300, 0.02))(market.table)
     assert cost < 26 and accuracy > 0.95
@@ -335,9 +337,9 @@ def test_an_interrupted_run_continues_with_its_missing_draws(file, tmp_path):
 
 
 def test_files_are_measured_in_turns(monkeypatch):
-    monkeypatch.setattr(run, "sources", lambda folder: {"x": [1, 2, 3], "y": [4], "z": []})
-    assert run.files(None) == [1, 4, 2, 3]
-    monkeypatch.undo()
+    a, b, c, d = (SimpleNamespace(size=size) for size in (1, 2, 3, 4))
+    monkeypatch.setattr(run, "sources", lambda folder: {"x": [b, d, c], "y": [a], "z": []})
+    assert run.files(None) == [a, b, c, d]
 
 
 def test_a_quick_run_writes_one_page_and_no_committed_file(tmp_path, monkeypatch):

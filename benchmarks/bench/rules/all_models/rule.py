@@ -1,6 +1,6 @@
 """Apply ``caution`` to all models of a file."""
 
-from bench.task import Choice, Task
+from bench.task import Choice, File, Task
 
 from cascadelib import pick, search
 
@@ -9,6 +9,10 @@ TITLE = "all models"
 LEAGUE = "all models"
 ABOUT = "`caution` among all models of the file: pairs, or up to triples of four models"
 MOST_MODELS = 4  # of which triples are searched
+
+
+def fits(file: File) -> bool:
+    return file.curve is not None  # the league has no other peer
 
 
 def choose(task: Task) -> Choice:

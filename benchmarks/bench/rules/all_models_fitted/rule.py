@@ -12,7 +12,7 @@ MOST_MODELS = 4  # fits grow with the square of their number
 
 
 def fits(file: File) -> bool:
-    return 2 < len(file.table.names) <= MOST_MODELS
+    return file.curve is not None and 2 < len(file.table.names) <= MOST_MODELS
 
 
 def choose(task: Task) -> Choice:
