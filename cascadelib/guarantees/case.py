@@ -121,9 +121,11 @@ def prepare_case(
     """
     in_order = in_order or judge is not None
     labelled, differs, is_known = apply_labels(store, points, reference, labels, in_order)
+    stores = [labelled]
     if judge is not None:
         every = dict(judge) | dict({} if labels is None else labels)
-        labelled = apply_labels(store, points, reference, every, True)[0]
+        kinds = (every, judge)
+        stores = [apply_labels(store, points, reference, kind, True)[0] for kind in kinds]
     ids = store.origin.sample_ids
     parts = {None: np.ones(len(ids), bool)}
     if groups is not None:
@@ -137,14 +139,9 @@ def prepare_case(
                 "over clusters, and to_label draws the labels of samples"
             )
         numbers = pd.factorize(keys_of(clusters, "cluster", ids))[0]
-    runs = evaluate(labelled, points)
-    case = Case(
-        labelled, store.origin, runs, reference, parts, numbers, differs, is_known, in_order
-    )
-    if judge is None:
-        return case
-    by_judge = apply_labels(store, points, reference, judge, True)[0]
-    return replace(case, judged=replace(case, store=by_judge, runs=evaluate(by_judge, points)))
+    shared = (reference, parts, numbers, differs, is_known, in_order)
+    case, *judged = [Case(one, store.origin, evaluate(one, points), *shared) for one in stores]
+    return replace(case, judged=judged[0]) if judged else case
 
 
 def keys_of(keys: Any, what: str, sample_ids: Array) -> Array:
