@@ -47,8 +47,8 @@ def judged_p_value(
     if not is_audited.any():
         return 1.0
     gamma = level * JUDGED / 2
-    most_lost = share_above(np.count_nonzero(judged > 0), disagreements, gamma)
-    least_gained = share_below(np.count_nonzero(judged < 0), disagreements, gamma)
+    most_lost = share_above(int(np.sum(judged > 0)), disagreements, gamma)
+    least_gained = share_below(int(np.sum(judged < 0)), disagreements, gamma)
     spent = level * (DRAW + JUDGED)
     may_err = (epsilon / share - (most_lost - least_gained)) / 2
     if may_err <= 0:
