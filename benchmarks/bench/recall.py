@@ -185,7 +185,7 @@ def one_draw(file: File, draw: int) -> list[dict]:
             begun = time.process_time()
             answers, is_asked = rule(query)
             seconds = time.process_time() - begun
-            correct = np.count_nonzero(answers & large)
+            correct = float(np.sum(answers & large))
             records.append(
                 {
                     "file": file.name,
@@ -193,8 +193,8 @@ def one_draw(file: File, draw: int) -> list[dict]:
                     "target": target,
                     "rule": name,
                     "calls": is_asked.mean(),
-                    "recall": correct / max(1, np.count_nonzero(large)),
-                    "precision": correct / max(1, np.count_nonzero(answers)),
+                    "recall": correct / max(1.0, float(np.sum(large))),
+                    "precision": correct / max(1.0, float(np.sum(answers))),
                     "seconds": seconds,
                 }
             )
