@@ -20,4 +20,6 @@ point = cl.pick(front, "match_best")
 result = cl.evaluate(held_out, point)
 best = held_out.models["top1"].max()
 print(" → ".join(point.models), f"on {len(held_out)} held-out images:")
-print(f"{result.accuracy:.2%} correct ({best:.2%} for the best network), saving {result.saving:.2f} ×")
+print(
+    f"{result.accuracy:.2%} correct ({best:.2%} for the best network), saving {result.saving:.2f} ×"
+)

@@ -245,7 +245,7 @@ def certified(table, **keywords):
     return Outcome(tried["p_value"].tolist(), str(certificate), tried["accuracy_loss"].tolist())
 
 
-def frame_of(split):
+def open_frame(split):
     """A row per sample and model, as an export has it."""
     frames = []
     for row, name in enumerate(NAMES):
@@ -288,19 +288,19 @@ def table_of(split):
 
 
 def by_frame(split):
-    return certified(read(frame_of(split)))
+    return certified(read(open_frame(split)))
 
 
 def by_frame_abstaining(split):
-    return certified(read(frame_of(split), missing="abstain"))
+    return certified(read(open_frame(split), missing="abstain"))
 
 
 def by_frame_dropping(split):
-    return certified(read(frame_of(split), missing="drop"))
+    return certified(read(open_frame(split), missing="drop"))
 
 
 def by_frame_normalised(split):
-    return certified(read(frame_of(split), normalize="text"))
+    return certified(read(open_frame(split), normalize="text"))
 
 
 def by_constructor(split):
@@ -311,7 +311,7 @@ def by_command(split):
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder) / name for name in ("choose.csv", "check.csv", "policy.json")]
         for path, part in zip(paths, (CHOOSE, split)):
-            frame_of(part).to_csv(path, index=False)
+            open_frame(part).to_csv(path, index=False)
         said = ["certify", paths[0], "--held-out", paths[1], "--out", paths[2], "--json"]
         said += ["--prediction", "prediction", "--label", "label", "--epsilon", EPSILON]
         out = io.StringIO()

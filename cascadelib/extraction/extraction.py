@@ -79,11 +79,7 @@ def extract(
     path : str or Path
         Folder of the store. It is created if it does not exist.
     device : torch.device or str, optional
-        Defaults to CUDA if available. On CUDA, each image model runs in the faster memory format,
-        with or without cuDNN's search for algorithms. A few batches at the start decide, if there
-        are at least 64 batches and `compile` is off. The choice is recorded. The flags
-        ``deterministic`` and ``benchmark`` of ``torch.backends.cudnn`` have precedence and are
-        restored.
+        Defaults to CUDA if available. Image models run in channels_last.
     batch_size : int, default=256
         Samples per batch. If memory does not suffice, it is halved for that model, with a warning.
     amp : {"float16", "bfloat16"} or bool, optional
@@ -145,7 +141,13 @@ def extract(
     macs = macs or {}
     if isinstance(models, dict) and any(hasattr(m, "predict_proba") for m in models.values()):
         return extract_estimators(models, dataset, path, macs)
-    samples = _convert_dataset(dataset)
+    is_pair = isinstance(dataset, tuple) and len(dataset) == 2
+    samples = Samples(*dataset) if is_pair else dataset
+    if not hasattr(samples, "batch"):
+        raise ValueError(
+            "dataset must be a data set of cascadelib.datasets or (inputs, labels), not "
+            f"{type(dataset).__name__}"
+        )
     found = resolve_models(models)
     labels = origin_of(samples)
     if workers is None:
@@ -179,8 +181,6 @@ def extract(
             progress and processes.first,
             compile,
         )
-        store = _open_existing(path, labels)  # it may have changed before it was locked
-        pending = _select_unfinished(pending, store, wanted, replace)
         _extract_pending(pending, store, wanted, macs, settings)
     if settings.failed:
         texts = "\n".join(map(str, settings.failed.values()))
@@ -223,7 +223,8 @@ def _extract_pending(
         run_pass(dict(pending[settings.processes.rank :: settings.processes.count]), settings)
         candidates = settings.agree(candidates)
         if settings.processes.first and candidates:
-            store = store or LogitStore.create(
+            # Another process may have created the store or changed it since the start.
+            store = _open_existing(settings.path, labels) or LogitStore.create(
                 settings.path,
                 labels.values,
                 labels.sample_ids,
@@ -235,18 +236,6 @@ def _extract_pending(
                 with record_failure(settings.failed, candidate.model.name, ValueError):
                     _assemble(candidate, store, settings)
         settings.processes.gather(settings.failed)
-
-
-def _convert_dataset(dataset: Any) -> Any:
-    """Return the data set, converted from (inputs, labels) if it is a pair."""
-    if isinstance(dataset, tuple) and len(dataset) == 2:
-        return Samples(*dataset)
-    if not hasattr(dataset, "batch"):
-        raise ValueError(
-            "dataset must be a data set of cascadelib.datasets or (inputs, labels), not "
-            f"{type(dataset).__name__}"
-        )
-    return dataset
 
 
 def _select_unfinished(

@@ -12,7 +12,7 @@ NEXT_COLUMNS = ["family", "architecture", "image_size"]
 RESERVED = set("model samples sha256 order top1 top5".split())
 
 
-def cost_names_of(headers: Iterable[dict]) -> list[str]:
+def find_cost_names(headers: Iterable[dict]) -> list[str]:
     """Return the kinds of cost in any header, those of COSTS first."""
     stated = {
         key
@@ -24,7 +24,7 @@ def cost_names_of(headers: Iterable[dict]) -> list[str]:
     return [kind for kind in COSTS if kind in stated] + sorted(own)
 
 
-def model_table(headers: dict[str, dict]) -> pd.DataFrame:
+def make_model_table(headers: dict[str, dict]) -> pd.DataFrame:
     """Return the table of models, cheapest first. Nested metadata is omitted."""
     by_age = sorted(headers, key=lambda name: (headers[name]["order"], name))
     hidden = RESERVED - set(FIRST_COLUMNS)
@@ -38,7 +38,7 @@ def model_table(headers: dict[str, dict]) -> pd.DataFrame:
     table = table.reindex(columns=list(columns))
     numbers = table[FIRST_COLUMNS].apply(pd.to_numeric, errors="coerce")
     table[FIRST_COLUMNS] = numbers.astype(np.float64)
-    kinds = cost_names_of(headers.values())
+    kinds = find_cost_names(headers.values())
     for kind in kinds:
         if (kind in COSTS or len(kinds) == 1) and table[kind].notna().all():
             return table.sort_values(kind, kind="stable")

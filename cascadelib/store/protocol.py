@@ -53,7 +53,9 @@ class Store(Protocol):
 
     def __len__(self) -> int: ...
 
-    def asked(self, method: Any, score: str | None, cost: str | None) -> tuple[Any, str, str]:
+    def resolve_options(
+        self, method: Any, score: str | None, cost: str | None
+    ) -> tuple[Any, str, str]:
         """Return (method, score, kind of cost) of a search, with defaults in place of None.
 
         The method is a :class:`cascadelib.Method`, its name, or None if the store has confidences.

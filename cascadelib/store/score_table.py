@@ -19,8 +19,8 @@ from ..origin import Origin
 from ..scoring import F1
 from ..stages import StageFunction
 from .tables.faults import refuse
-from .tables.frames import frame_of, scores_of
-from .tables.score_checks import checked_values, converted_arguments, refuse_missing
+from .tables.frames import open_frame, read_scores
+from .tables.score_checks import check_values, convert_arguments, refuse_missing
 from .tables.table_files import LARGEST_TABLE
 
 NO_LABEL = "(none)"  # replaces an empty label, which no model predicts
@@ -140,14 +140,14 @@ class ScoreTable:
 
     def __post_init__(self) -> None:
         """Replace the arguments by checked, read-only arrays."""
-        given = converted_arguments(self)
+        given = convert_arguments(self)
         names = given["names"]
         ids = given["origin"].sample_ids
 
         def place(model: int, sample: int) -> str:
             return f"sample {str(ids[sample])!r}, model {names[model]!r}"
 
-        checked, faults = checked_values(given, place)
+        checked, faults = check_values(given, place)
         refuse(faults)
         self._hold(**checked)
 
@@ -168,7 +168,7 @@ class ScoreTable:
 
     @classmethod
     def of_checked(cls, parts: dict[str, Any]) -> "ScoreTable":
-        """Return the table of parts that :func:`checked_values` returned."""
+        """Return the table of parts that :func:`check_values` returned."""
         return cls.__new__(cls)._hold(**parts)
 
     @classmethod
@@ -279,10 +279,10 @@ class ScoreTable:
         for name in roles.values():
             if not isinstance(name, str):
                 raise ValueError(f"the name of a column must be text, got {brief(name)}")
-        table, locate = frame_of(frame, largest, encoding)
+        table, locate = open_frame(frame, largest, encoding)
         is_path = isinstance(frame, str | os.PathLike)
         with error_context(os.fspath(frame)) if is_path else contextlib.nullcontext():
-            checked, faults = scores_of(table, roles, cost, missing, models, normalize, locate)
+            checked, faults = read_scores(table, roles, cost, missing, models, normalize, locate)
             refuse(faults)
         read = cls.of_checked(checked)
         from .aligned_rows import warn_unless_aligned  # loads scipy
@@ -336,7 +336,7 @@ class ScoreTable:
         """Return an empty dict: a table has no metadata."""
         return {}
 
-    def asked(
+    def resolve_options(
         self, method: Any = None, score: str | None = None, cost: str | None = None
     ) -> tuple[Any, str, str]:
         """Return (method, score, "cost") of a search, with the defaults filled in.

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .aligned_rows import alignment_of
+from .aligned_rows import check_alignment
 from .score_table import ScoreTable
 from .tables.cells import SKIP, UNSURE
 from .tables.faults import SHOWN, Fault, describe_faults
-from .tables.frames import frame_of, scores_of
+from .tables.frames import open_frame, read_scores
 from .tables.spelling import REMEDY as SPELLING
-from .tables.spelling import outside_labels
+from .tables.spelling import find_foreign_answers
 from .tables.table_files import LARGEST_TABLE
 
 # Usual names of columns, in lower case without punctuation. The first existing one is used.
@@ -142,7 +142,7 @@ def check_table(
         opened, options["encoding"], notes = _opened(frame, largest, encoding)
     except ValueError as error:
         return _report(source, {}, [_unreadable(error)], [], None, options)
-    roles = guessed_columns(list(map(str, opened[0].columns)), columns)
+    roles = guess_columns(list(map(str, opened[0].columns)), columns)
     if isinstance(cost, str):
         roles["cost"] = cost
     absent = list(_absent(roles, cost))
@@ -161,17 +161,17 @@ def check_table(
 
 
 def _opened(frame: Any, largest: int, encoding: str | None) -> tuple[tuple, str | None, list]:
-    """Return the result of :func:`frame_of`, the encoding to pass, and faults."""
+    """Return the result of :func:`open_frame`, the encoding to pass, and faults."""
     try:
-        return frame_of(frame, largest, encoding), encoding, []
+        return open_frame(frame, largest, encoding), encoding, []
     except ValueError as error:
         if encoding is not None or "encoding=" not in str(error):
             raise
         fault = Fault("files that are not in UTF-8", 1, (), f"{error}")
     try:
-        return frame_of(frame, largest, "cp1252"), "cp1252", [fault]
+        return open_frame(frame, largest, "cp1252"), "cp1252", [fault]
     except ValueError:
-        return frame_of(frame, largest, "latin-1"), "latin-1", [fault]
+        return open_frame(frame, largest, "latin-1"), "latin-1", [fault]
 
 
 def _read(
@@ -185,7 +185,7 @@ def _read(
     prices = cost if isinstance(cost, Mapping) else roles.get("cost")
 
     def scores(missing: str, normalize: str | None) -> tuple[dict[str, Any], list[Fault]]:
-        return scores_of(frame, roles, prices, missing, None, normalize, locate)
+        return read_scores(frame, roles, prices, missing, None, normalize, locate)
 
     _, found = scores(options["missing"] or "refuse", options["normalize"])
     remedies = {fault.remedy for fault in found}
@@ -198,7 +198,7 @@ def _read(
     return parts, left, [*handled, *_coverage(scores("abstain", "exact")[0])]
 
 
-def guessed_columns(columns: list[str], named: Mapping[str, str]) -> dict[str, str]:
+def guess_columns(columns: list[str], named: Mapping[str, str]) -> dict[str, str]:
     """Return {role: column}: the named ones, and those with a usual name (:data:`NAMES`)."""
     plain = {re.sub(r"[\W_]", "", column.casefold()): column for column in reversed(columns)}
     roles = {}
@@ -270,9 +270,10 @@ def _unreadable(error: ValueError) -> Fault:
 
 def remarks(table: ScoreTable) -> Iterator[Fault]:
     """Yield the faults of a readable table: shifted rows, useless confidences, unknown answers."""
-    alignment = alignment_of(table)
+    alignment = check_alignment(table)
     if alignment.status == "violated":
-        yield Fault("models out of step", 1, (alignment.evidence,), "Check the join by sample id")
+        what = "models whose rows are not aligned with others"
+        yield Fault(what, 1, (alignment.evidence,), "Check the join by sample id")
     for row, name in enumerate(table.names):
         finite = table.confidence[row][np.isfinite(table.confidence[row])]
         if len(finite) > 1 and (finite == finite[0]).all():
@@ -303,7 +304,7 @@ def _foreign(table: ScoreTable, row: int) -> Iterator[Fault]:
     if table.labels is None or table.predictions is None:
         return
     predictions = table.predictions[row]
-    foreign = predictions[outside_labels(predictions, table.labels)]
+    foreign = predictions[find_foreign_answers(predictions, table.labels)]
     if len(foreign):
         classes = np.unique(table.labels)
         counts = pd.Series(foreign).value_counts()

@@ -37,7 +37,7 @@ class Fault:
         return f"{self.what}: {self.count:,}" + (f" ({shown})" if self.examples else "")
 
 
-def cell_faults(
+def find_cell_faults(
     what: str, wrong: Array, place: Place, remedy: str = "", shown: Array | None = None
 ) -> list[Fault]:
     """Return the fault of cells, bool [models, samples], or an empty list.

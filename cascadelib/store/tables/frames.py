@@ -18,9 +18,9 @@ from numpy import ndarray as Array
 from pandas.api.types import is_complex_dtype, is_numeric_dtype
 
 from ...checks import as_real_array, brief, error_context, items_of, validate_choice
-from .cells import MISSING, Coded, Locate, arguments_of, arranged
+from .cells import MISSING, Locate, TextColumn, arrange_cells, make_arguments
 from .faults import SHOWN, Fault
-from .score_checks import checked_values
+from .score_checks import check_values
 from .table_files import line_numbers, read_table
 
 EXACT_IN_FLOATS = 2**53  # from it on, floats cannot distinguish integers
@@ -35,7 +35,7 @@ NOTHING = "nothing"  # the kind of an empty column
 UNREADABLE = (pa.ArrowException, ValueError, TypeError, OverflowError)
 
 
-def scores_of(
+def read_scores(
     frame: pd.DataFrame,
     roles: Mapping[str, str],
     cost: str | Mapping[str, float] | None,
@@ -56,33 +56,33 @@ def scores_of(
     locate : callable
         Converts rows to their places in the source, such as "line 7".
     """
-    columns = columns_of(frame, roles, models)
-    text, numbers, wrong = parsed_columns(columns)
-    refuse_unlike(text)
+    columns = select_columns(frame, roles, models)
+    text, numbers, wrong = parse_columns(columns)
+    refuse_mixed_kinds(text)
     source = np.resize(columns["sample"].index.to_numpy(), len(columns["model"]))
-    cells, faults = arranged(text, numbers, lambda rows: locate(source[rows]))
+    cells, faults = arrange_cells(text, numbers, lambda rows: locate(source[rows]))
     for role, rows in wrong.items():
         if len(rows):
             quoted = zip(map(brief, columns[role].iloc[rows[:SHOWN]]), rows.tolist())
             examples = tuple(f"{cell} at {cells.row_place(row)}" for cell, row in quoted)
             what = f"cells of column {roles[role]!r} that are not numbers"
             faults.append(Fault(what, len(rows), examples, NUMBERS))
-    given, cells, more = arguments_of(cells, missing)
+    given, cells, more = make_arguments(cells, missing)
     if not isinstance(cost, str):
-        given["cost"] = listed_prices(cost, given["names"])
-    checked, unequal = checked_values(given | {"normalize": normalize}, cells.place)
+        given["cost"] = list_prices(cost, given["names"])
+    checked, unequal = check_values(given | {"normalize": normalize}, cells.place)
     faults += more + unequal
     if given["correct"] is not None:
-        faults += cells.contradictions(checked)
+        faults += cells.find_contradictions(checked)
     prices = checked["cost"]
     if prices.ndim > 1 and (prices == prices[:, :1]).all():
         checked["cost"] = prices[:, 0]
     return checked, faults
 
 
-def parsed_columns(
+def parse_columns(
     columns: Mapping[str, pd.Series],
-) -> tuple[dict[str, Coded], dict[str, Array], dict[str, Array]]:
+) -> tuple[dict[str, TextColumn], dict[str, Array], dict[str, Array]]:
     """Return text and numbers of a long table by role, and the rows that are not numbers."""
     rows = len(columns["model"])
     text = {}
@@ -90,19 +90,19 @@ def parsed_columns(
     wrong = {}
     for role, column in columns.items():
         if role in TEXT_ROLES or role.startswith("category "):
-            found = coded(column)
+            found = encode_text(column)
             if found.texts or role != "label":
                 text[role] = replace(found, codes=np.resize(found.codes, rows))
             continue
         words = role == "correct" or role.startswith("column ")
-        values, is_wrong = parsed_numbers(column, words)
+        values, is_wrong = parse_numbers(column, words)
         wrong[role] = np.flatnonzero(is_wrong)
         if role != "correct" or not np.isnan(values).all():
             numbers[role] = np.resize(values, rows)
     return text, numbers, wrong
 
 
-def listed_prices(cost: Mapping[str, float] | None, models: tuple[str, ...]) -> Array:
+def list_prices(cost: Mapping[str, float] | None, models: tuple[str, ...]) -> Array:
     """Return the prices in the order of the models. Each model needs one, and no other name."""
     cost = dict.fromkeys(models, 1.0) if cost is None else cost
     for name in cost:
@@ -112,7 +112,9 @@ def listed_prices(cost: Mapping[str, float] | None, models: tuple[str, ...]) -> 
     )
 
 
-def frame_of(source: Any, largest: int, encoding: str | None = None) -> tuple[pd.DataFrame, Locate]:
+def open_frame(
+    source: Any, largest: int, encoding: str | None = None
+) -> tuple[pd.DataFrame, Locate]:
     """Return a DataFrame with rows numbered from 0, and a function from rows to their places.
 
     The source is a DataFrame, a path, or any other frame that narwhals supports.
@@ -144,7 +146,7 @@ def _lines_at(lines: Callable[[], list[int] | None], rows: Array) -> list[str]:
     return [f"line {numbers[row]}" for row in rows.tolist()]
 
 
-def columns_of(
+def select_columns(
     frame: pd.DataFrame, roles: Mapping[str, str], models: Iterable[str] | None
 ) -> dict[str, pd.Series]:
     """Return the column of each role, of all models one after another, or shared by them."""
@@ -154,26 +156,26 @@ def columns_of(
     template = next((name for name in roles.values() if "{}" in name), None)
     columns = {}
     if template:
-        wanted = wanted or models_named(frame, template)
+        wanted = wanted or find_models(frame, template)
         columns["model"] = pd.Series(pd.Categorical(wanted, wanted).repeat(len(frame)))
     elif wanted:
-        frame = frame.iloc[rows_of_models(coded(column_named(frame, roles["model"])), wanted)]
+        frame = frame.iloc[find_model_rows(encode_text(find_column(frame, roles["model"])), wanted)]
     for role in [role for role in roles if role not in ("confidence", *columns)]:
-        columns[role] = column_named(frame, roles[role], wanted)
+        columns[role] = find_column(frame, roles[role], wanted)
     columns["confidence"] = pd.Series(np.nan, frame.index)
     if name := roles.get("confidence"):
-        frame = with_confidences(frame, name, wanted, set(roles.values()))
-        columns["confidence"] = column_named(frame, name, wanted)
+        frame = add_confidences(frame, name, wanted, set(roles.values()))
+        columns["confidence"] = find_column(frame, name, wanted)
     return columns
 
 
-def rows_of_models(models: Coded, wanted: list[str]) -> Array:
+def find_model_rows(models: TextColumn, wanted: list[str]) -> Array:
     """Return the rows of some models, one model after another."""
     codes = [models.texts.index(validate_choice(name, models.texts, "model")) for name in wanted]
     return np.concatenate([np.flatnonzero(models.codes == code) for code in codes])
 
 
-def column_named(frame: pd.DataFrame, name: str, models: Iterable[str] = ()) -> pd.Series:
+def find_column(frame: pd.DataFrame, name: str, models: Iterable[str] = ()) -> pd.Series:
     """Return the only column of a name, or those of all models if the name is a template."""
     if "{}" in name:
         parts = []
@@ -181,7 +183,7 @@ def column_named(frame: pd.DataFrame, name: str, models: Iterable[str] = ()) -> 
             with error_context(
                 f"model {model!r} (models=[…] says which columns are those of models)"
             ):
-                parts.append(column_named(frame, name.replace("{}", model)))
+                parts.append(find_column(frame, name.replace("{}", model)))
         return pd.concat(parts).rename(name)
     found = frame[validate_choice(name, frame.columns, "column")]
     if not isinstance(found, pd.Series):
@@ -189,7 +191,7 @@ def column_named(frame: pd.DataFrame, name: str, models: Iterable[str] = ()) -> 
     return found
 
 
-def with_confidences(
+def add_confidences(
     frame: pd.DataFrame, name: str, models: list[str], used: set[str]
 ) -> pd.DataFrame:
     """Return a frame with all columns of confidences: of nan, if they do not exist.
@@ -212,7 +214,7 @@ def with_confidences(
     return frame.assign(**dict.fromkeys(absent, np.nan))
 
 
-def models_named(frame: pd.DataFrame, template: str) -> list[str]:
+def find_models(frame: pd.DataFrame, template: str) -> list[str]:
     """Return the models: the text in place of {} in the names of columns."""
     before, *after = map(re.escape, template.split("{}"))
     pattern = f"{before}(?P<model>.+){'(?P=model)'.join(after)}"
@@ -223,7 +225,7 @@ def models_named(frame: pd.DataFrame, template: str) -> list[str]:
     return models
 
 
-def coded(column: pd.Series) -> Coded:
+def encode_text(column: pd.Series) -> TextColumn:
     """Return a column of ids, models, labels or predictions as codes, in order of appearance.
 
     Numbers must be whole. They give the same text for all dtypes, since pandas converts whole
@@ -243,7 +245,7 @@ def coded(column: pd.Series) -> Coded:
     if cell not in KINDS:
         raise ValueError(f"column {name!r} holds {cell.__name__}; {remedy}")
     if KINDS[cell] == "numbers":
-        values = [whole_number(value, name) for value in values]
+        values = [parse_whole_number(value, name) for value in values]
     written = np.array([str(value) or None for value in values], object)
     order, distinct = pd.factorize(written)  # numbers may share a text, and "" is missing
     codes = np.append(order, MISSING)[codes]
@@ -252,7 +254,7 @@ def coded(column: pd.Series) -> Coded:
         raise ValueError(f"column {name!r} holds a NUL character, which text cannot have")
     if 4 * len(codes) * max(map(len, texts), default=0) > LARGEST_TEXT:
         raise ValueError(f"column {name!r} holds texts too long for ids or classes: give codes")
-    return Coded(codes, texts, KINDS[cell] if texts else NOTHING)
+    return TextColumn(codes, texts, KINDS[cell] if texts else NOTHING)
 
 
 def _cells(column: pd.Series) -> pa.ChunkedArray:
@@ -269,7 +271,7 @@ def _distinct(cells: pa.ChunkedArray) -> tuple[Array, pa.Array]:
     return codes, encoded.dictionary.take(used.dictionary)
 
 
-def whole_number(value: Any, name: Any) -> int:
+def parse_whole_number(value: Any, name: Any) -> int:
     """Return an integer, or a float that is one, as int."""
     if abs(value) >= EXACT_IN_FLOATS and isinstance(value, float):
         raise ValueError(f"column {name!r} holds {value!r}, a float too large for an id: use text")
@@ -281,7 +283,7 @@ def whole_number(value: Any, name: Any) -> int:
     return int(value)
 
 
-def parsed_numbers(column: pd.Series, words: bool) -> tuple[Array, Array]:
+def parse_numbers(column: pd.Series, words: bool) -> tuple[Array, Array]:
     """Return numbers, float64 [rows], and which cells are not numbers, bool [rows].
 
     Text in :data:`EMPTY` is nan, and cells that are not numbers are 0. If ``words``, "true" and
@@ -291,7 +293,7 @@ def parsed_numbers(column: pd.Series, words: bool) -> tuple[Array, Array]:
         return _as_floats(column), np.zeros(len(column), bool)
     except UNREADABLE:
         codes, cells = pd.factorize(column.map(_written, na_action="ignore"))
-    numbers = [number_of(cell, words) for cell in cells]
+    numbers = [parse_number(cell, words) for cell in cells]
     values = np.array([*(0.0 if number is None else number for number in numbers), np.nan])
     return values[codes], np.array([*(number is None for number in numbers), False])[codes]
 
@@ -318,7 +320,7 @@ def _written(cell: Any) -> str:
     return brief(cell)
 
 
-def number_of(text: str, words: bool) -> float | None:
+def parse_number(text: str, words: bool) -> float | None:
     """Return the number that a text states, nan if it states none, and None for other text."""
     plain = text.strip().casefold()
     if plain in EMPTY:
@@ -330,7 +332,7 @@ def number_of(text: str, words: bool) -> float | None:
     return None
 
 
-def refuse_unlike(text: dict[str, Coded]) -> None:
+def refuse_mixed_kinds(text: dict[str, TextColumn]) -> None:
     """Raise a ValueError for columns of ids, labels or predictions that do not fit each other.
 
     If only labels or only predictions are text, then 01 would differ from 1. If nearly all pairs of

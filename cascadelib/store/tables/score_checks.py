@@ -11,8 +11,8 @@ from numpy import ndarray as Array
 from ...checks import as_real_array, error_context, refuse_masked, validate_choice
 from ...labels import align_values, as_text
 from ...origin import Origin
-from .faults import Fault, Place, cell_faults
-from .spelling import ALIKE, MERGED, normalized_texts, rarer_spellings, spelling_faults
+from .faults import Fault, Place, find_cell_faults
+from .spelling import ALIKE, MERGED, find_rarer_spellings, find_spelling_faults, normalize_texts
 
 NEITHER = (
     "a ScoreTable needs correct= or predictions= (of a table's columns: correct=, or label= and "
@@ -20,7 +20,7 @@ NEITHER = (
 )
 
 
-def converted_arguments(table: Any) -> dict[str, Any]:
+def convert_arguments(table: Any) -> dict[str, Any]:
     """Return the arguments of a :class:`ScoreTable` as arrays in one order of models and samples.
 
     A ValueError names an argument of another shape or kind.
@@ -39,7 +39,7 @@ def converted_arguments(table: Any) -> dict[str, Any]:
     if predictions is not None:
         predictions = check_shape("predictions", as_text(predictions), confidence.shape)
     if labels is not None:
-        labels = checked_labels(as_text(labels), confidence.shape[1:])
+        labels = check_labels(as_text(labels), confidence.shape[1:])
     answered = np.ones(confidence.shape, bool) if predictions is None else predictions != ""
     if table.answered is not None:
         answered = np.array(align_values(table.answered, "answered", *axes), bool)
@@ -51,27 +51,29 @@ def converted_arguments(table: Any) -> dict[str, Any]:
         "origin": origin,
         "correct": correct,
         "confidence": confidence,
-        "cost": checked_cost(align_values(table.cost, "cost", *axes), confidence.shape),
-        "names": checked_names(names, len(confidence)),
+        "cost": check_cost(align_values(table.cost, "cost", *axes), confidence.shape),
+        "names": check_names(names, len(confidence)),
         "predictions": predictions,
         "labels": labels,
-        "columns": checked_columns(table.columns, confidence.shape, *axes),
+        "columns": check_columns(table.columns, confidence.shape, *axes),
         "normalize": table.normalize,
         "dropped": table.dropped,
         "answered": answered,
     }
 
 
-def checked_values(given: dict[str, Any], place: Place) -> tuple[dict[str, Any], list[Fault]]:
+def check_values(given: dict[str, Any], place: Place) -> tuple[dict[str, Any], list[Fault]]:
     """Return the attributes of a :class:`ScoreTable`, and the faults of its values."""
     if given["correct"] is None and given["predictions"] is None:
         raise ValueError(NEITHER)
     correct = given["correct"]
     origin = given["origin"]
-    labels, predictions, texts, faults = compared_texts(given, place)
+    labels, predictions, texts, faults = compare_texts(given, place)
     if correct is not None:
         outside = ~((correct >= 0) & (correct <= 1))
-        faults += cell_faults("values of correctness outside [0, 1]", outside, place, "", correct)
+        faults += find_cell_faults(
+            "values of correctness outside [0, 1]", outside, place, "", correct
+        )
     if labels is not None:
         correct = np.asarray(predictions == labels) if correct is None else correct
         values = np.searchsorted(texts, labels)
@@ -81,8 +83,8 @@ def checked_values(given: dict[str, Any], place: Place) -> tuple[dict[str, Any],
     is_deferred = unknown.all(axis=1, keepdims=True)
     if predictions is not None:
         is_deferred = is_deferred | (predictions == "")
-    faults += cell_faults("confidences that are nan", unknown & ~is_deferred, place)
-    faults += cost_faults(given["cost"], given["names"], place)
+    faults += find_cell_faults("confidences that are nan", unknown & ~is_deferred, place)
+    faults += find_cost_faults(given["cost"], given["names"], place)
     checked = {
         "origin": origin,
         "correct": correct,
@@ -93,7 +95,7 @@ def checked_values(given: dict[str, Any], place: Place) -> tuple[dict[str, Any],
     return given | checked, faults
 
 
-def cost_faults(cost: Array, names: Sequence[str], place: Place) -> list[Fault]:
+def find_cost_faults(cost: Array, names: Sequence[str], place: Place) -> list[Fault]:
     """Return the fault of costs, [models] or [models, samples], that are not usable."""
     what = "costs that are missing, infinite or negative"
     if cost.ndim == 1:
@@ -102,10 +104,10 @@ def cost_faults(cost: Array, names: Sequence[str], place: Place) -> list[Fault]:
         def place(model: int, _: int) -> str:
             return f"model {names[model]!r}"
 
-    return cell_faults(what, ~(np.isfinite(cost) & (cost >= 0)), place, "", cost)
+    return find_cell_faults(what, ~(np.isfinite(cost) & (cost >= 0)), place, "", cost)
 
 
-def compared_texts(given: dict[str, Any], place: Place) -> tuple[Any, Any, Array, list[Fault]]:
+def compare_texts(given: dict[str, Any], place: Place) -> tuple[Any, Any, Array, list[Fault]]:
     """Return labels and predictions as they are compared, their sorted classes, and faults."""
     labels = given["labels"]
     predictions = given["predictions"]
@@ -113,22 +115,24 @@ def compared_texts(given: dict[str, Any], place: Place) -> tuple[Any, Any, Array
     faults = []
     if rule == "text":
         if labels is not None:
-            rarer = rarer_spellings(labels)[None]
-            faults = cell_faults(MERGED, rarer, place, ALIKE, labels[None])
-            labels = normalized_texts(labels)
-        predictions = None if predictions is None else normalized_texts(predictions)
+            rarer = find_rarer_spellings(labels)[None]
+            faults = find_cell_faults(MERGED, rarer, place, ALIKE, labels[None])
+            labels = normalize_texts(labels)
+        predictions = None if predictions is None else normalize_texts(predictions)
     held = [np.unique(values) for values in (labels, predictions) if values is not None]
     texts = np.unique(np.concatenate([np.array([], str), *held]))
     texts = texts[texts != ""]
     if labels is not None and predictions is not None:
         if rule is None:
-            faults += spelling_faults(labels, predictions, texts.tolist(), given["names"], place)
+            faults += find_spelling_faults(
+                labels, predictions, texts.tolist(), given["names"], place
+            )
         if not faults and not (predictions == labels).any():
-            faults += other_words(labels, predictions)
+            faults += find_other_words(labels, predictions)
     return labels, predictions, texts, faults
 
 
-def other_words(labels: Array, predictions: Array) -> list[Fault]:
+def find_other_words(labels: Array, predictions: Array) -> list[Fault]:
     """Return a fault if there are several labels and none of them is predicted."""
     texts = set(np.unique(labels).tolist())
     if len(texts) < 2 or not texts.isdisjoint(np.unique(predictions).tolist()):
@@ -138,7 +142,7 @@ def other_words(labels: Array, predictions: Array) -> list[Fault]:
     return [Fault(what, predictions.size, (first,), "Write both alike")]
 
 
-def checked_names(given: tuple[str, ...], count: int) -> tuple[str, ...]:
+def check_names(given: tuple[str, ...], count: int) -> tuple[str, ...]:
     """Return distinct names, "model 0" … by default."""
     if not given:
         return tuple(f"model {row}" for row in range(count))
@@ -158,7 +162,7 @@ def check_shape(kind: str, values: Array, shape: tuple[int, ...]) -> Array:
     return values
 
 
-def checked_labels(labels: Array, shape: tuple[int, ...]) -> Array:
+def check_labels(labels: Array, shape: tuple[int, ...]) -> Array:
     """Return labels [samples], or raise a ValueError if one is missing."""
     if labels.shape != shape:
         raise ValueError(f"labels must be {list(shape)}, one per sample, not {list(labels.shape)}")
@@ -179,7 +183,7 @@ def refuse_missing(values: Any, what: str, sample_ids: Array) -> None:
         )
 
 
-def checked_cost(cost: Any, shape: Sequence[int]) -> Array:
+def check_cost(cost: Any, shape: Sequence[int]) -> Array:
     """Return cost [models] or [models, samples]."""
     cost = as_real_array(cost, "cost").copy()
     models, samples = shape
@@ -192,7 +196,7 @@ def checked_cost(cost: Any, shape: Sequence[int]) -> Array:
     return cost
 
 
-def checked_columns(
+def check_columns(
     columns: Mapping[str, Any], shape: tuple[int, ...], names: Any = None, ids: Any = None
 ) -> dict[str, Array]:
     """Return {name: float64 or text [models, samples]}. Models may share a column [samples]."""

@@ -23,14 +23,14 @@ REMEDY = (
 FEW_CLASSES = 0.2  # labels per sample, above which answers are free text
 
 
-def normalized_texts(values: Array) -> Array:
+def normalize_texts(values: Array) -> Array:
     """Return the normalized form of texts of any shape."""
     texts = np.unique(values)
     forms = np.array([normalize_text(text) for text in texts.tolist()], dtype=str)
     return values if np.array_equal(texts, forms) else forms[np.searchsorted(texts, values)]
 
 
-def rarer_spellings(labels: Array) -> Array:
+def find_rarer_spellings(labels: Array) -> Array:
     """Return which labels have a more frequent spelling, bool [k]."""
     texts, place, counts = np.unique(labels, return_inverse=True, return_counts=True)
     usual: dict[str, int] = {}
@@ -41,7 +41,7 @@ def rarer_spellings(labels: Array) -> Array:
     return is_rarer[place]
 
 
-def near_misses(labels: Array, predictions: Array, texts: Iterable[str]) -> Array:
+def find_near_misses(labels: Array, predictions: Array, texts: Iterable[str]) -> Array:
     """Return which predictions equal their label only after normalizing, bool [M, k].
 
     Parameters
@@ -66,7 +66,7 @@ def near_misses(labels: Array, predictions: Array, texts: Iterable[str]) -> Arra
     return misses
 
 
-def spelling_faults(
+def find_spelling_faults(
     labels: Array,
     predictions: Array,
     texts: Iterable[str],
@@ -87,7 +87,7 @@ def spelling_faults(
         Converts the numbers of a model and a sample to their place in words.
     """
     faults = []
-    for row, misses in enumerate(near_misses(labels, predictions, texts)):
+    for row, misses in enumerate(find_near_misses(labels, predictions, texts)):
         examples = tuple(
             f"{str(predictions[row, sample])!r} for {str(labels[sample])!r} at {place(row, sample)}"
             for sample in np.flatnonzero(misses)[:SHOWN].tolist()
@@ -98,7 +98,7 @@ def spelling_faults(
     return faults
 
 
-def outside_labels(answers: Array, labels: Array) -> Array:
+def find_foreign_answers(answers: Array, labels: Array) -> Array:
     """Return which answers are none of the labels, if these are few classes and not free text."""
     classes = np.unique(labels)
     is_few = len(classes) <= FEW_CLASSES * len(labels)
