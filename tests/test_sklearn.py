@@ -21,7 +21,7 @@ from tables_of_scores import status_of
 
 import cascadelib as cl
 import cascadelib.sklearn
-from cascadelib.sklearn import CascadeClassifier, repeated_in_order
+from cascadelib.sklearn import CascadeClassifier, describe_similar_rows
 
 
 def two(trees=100):
@@ -147,9 +147,9 @@ def test_consecutive_rows_of_a_patient_are_found():
     cascade = CascadeClassifier(MEMORISING, [1, 30], epsilon=0.3, random_state=0)
     text = str(cascade.fit(X, y).certificate_)
     assert "Consecutive rows are similar" in text
-    assert "share a patient, user or document, give groups=" in text
+    assert "share a patient, user or document, pass groups=" in text
     cascade.fit(X, y, groups=patient)
-    assert "alike" not in str(cascade.certificate_)
+    assert "Consecutive rows" not in str(cascade.certificate_)
 
 
 @pytest.mark.parametrize("kind", ["floats", "few values", "doubled", "text", "constant"])
@@ -165,7 +165,7 @@ def test_independent_rows_are_not_called_similar(kind):
             X = np.array(["a", "b"] * 20).reshape(-1, 1)
         if kind == "constant":
             X = np.ones((50, 3))
-        assert repeated_in_order(X) == ""
+        assert describe_similar_rows(X) == ""
 
 
 def test_the_bound_on_neighbours_in_order_holds_in_all_orders(monkeypatch):
@@ -179,9 +179,9 @@ def test_the_bound_on_neighbours_in_order_holds_in_all_orders(monkeypatch):
         bound = comb(4, count) * 2**count * factorial(8 - count) / factorial(8)
         assert (together >= count).mean() <= bound
         monkeypatch.setattr(cascadelib.sklearn, "LEVEL", bound * 1.001)
-        assert f"{count} of 4 pairs" in repeated_in_order(rows[order])
+        assert f"{count} of 4 pairs" in describe_similar_rows(rows[order])
         monkeypatch.setattr(cascadelib.sklearn, "LEVEL", bound * 0.999)
-        assert repeated_in_order(rows[order]) == ""
+        assert describe_similar_rows(rows[order]) == ""
 
 
 @pytest.mark.parametrize("options", [{}, {"refit": True}, {"prefit": True}])
@@ -308,7 +308,7 @@ def refused(digits, *, y=None, X=None, fit=(), **options):
 
 def test_fit_refuses(digits):
     X, _, y, _ = digits
-    assert "2 estimators, 1 costs: give one cost each" in refused(digits, costs=[1])
+    assert "2 estimators, 1 costs: pass one cost for each" in refused(digits, costs=[1])
     assert "'other line'" in refused(digits, costs={"line": 1})
     assert "'line' must be positive and finite, got 0" in refused(digits, costs=[0, 1])
     assert "such as 1e-6" in refused(digits, costs=[1, np.nan])

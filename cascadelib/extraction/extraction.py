@@ -17,7 +17,7 @@ from ..checks import POSITIVE, check_count, check_number, error_context, validat
 from ..datasets.images import Photographs
 from ..datasets.samples import Samples
 from ..datasets.texts import Texts
-from ..files import leftovers
+from ..files import find_leftovers
 from ..origin import Origin, origin_of
 from ..store.formats import Folder, check_spellings
 from ..store.logit_store import LogitStore
@@ -274,7 +274,7 @@ def _select_unfinished(
 
 def _remove_leftovers(path: Path, models: list[Model], pending: list[Model]) -> None:
     """Remove files that a killed run left of finished models, if there are any and if possible."""
-    if leftovers(path) or (path / PARTIAL).exists():
+    if find_leftovers(path) or (path / PARTIAL).exists():
         with contextlib.suppress(OSError, ValueError), Shards(path) as shards:
             Folder(path).settle()
             for model in models:

@@ -95,7 +95,7 @@ ARRAYS = {
     ),
     "labels that normalizing merges": (
         of_texts(labels=["a", "A", "a"], normalize="text"),
-        "makes one class with others: 1 .'A' at sample '1', model 'a'.. Write labels alike",
+        "merges with a more frequent spelling: 1 .'A' at sample '1', model 'a'.. Use one spelling",
     ),
     "another rule": (of_texts(normalize="lower"), "unknown value of normalize 'lower'; nearest"),
     "predictions in other words": (
@@ -274,7 +274,7 @@ LOGIT_STORES = {
     "rows beyond the end": (lambda: LogitStore.from_arrays(LABELS, LOGITS).take([K]), "40 samples"),
     "repeated ids": (
         lambda: LogitStore.from_arrays([0, 1], {}, sample_ids=["x", "x"]),
-        "'x' occurs twice or more",
+        "'x' occurs more than once",
     ),
     "labels outside the classes": (
         lambda: LogitStore.from_arrays([0, 3], {}, classes=["x", "y"]),

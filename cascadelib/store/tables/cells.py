@@ -13,8 +13,8 @@ from .faults import SHOWN, Fault, find_cell_faults
 from .score_checks import check_columns
 
 MISSING = -1  # the code of an empty cell, and the row of a missing cell
-SKIP = "missing='drop' leaves out such samples, 'abstain' counts them as without an answer"
-UNSURE = "missing='drop' leaves out such samples, 'abstain' keeps their answers for the last stage"
+SKIP = "missing='drop' drops such samples, 'abstain' counts these rows as abstentions"
+UNSURE = "missing='drop' drops such samples, 'abstain' keeps their answers for the last stage"
 Locate = Callable[[Array], list[str]]
 
 
@@ -89,7 +89,7 @@ class Cells:
             "predictions whose correctness contradicts their label",
             (checked["correct"] != (predictions == labels)) & (predictions != ""),
             self.place,
-            "Leave out correct=, or label= and prediction=",
+            "Omit correct=, or omit label= and prediction=",
             self.values("prediction"),
         )
 
@@ -156,7 +156,7 @@ def make_arguments(cells: Cells, missing: str) -> tuple[dict[str, Any], Cells, l
     if not is_used.any():
         raise ValueError(
             "missing='drop' drops all samples: none has a complete row of each of the "
-            f"{len(is_complete)} models; models=[…] chooses fewer"
+            f"{len(is_complete)} models. models=[…] selects fewer models"
         )
     row_at = np.where(is_complete, cells.row_at, MISSING)[:, is_used]
     used_cells = replace(cells, row_at=row_at, samples=cells.samples[is_used])
@@ -177,7 +177,7 @@ def find_spaced_names(cells: Cells) -> list[Fault]:
         examples = tuple(f"{text!r} and {other!r}" for other, text in pairs if other != text)
         if examples:
             what = f"{role}s whose names differ from others in outer spaces only"
-            faults.append(Fault(what, len(examples), examples[:SHOWN], "Write each name alike"))
+            faults.append(Fault(what, len(examples), examples[:SHOWN], "Use one spelling per name"))
     return faults
 
 

@@ -24,13 +24,13 @@ from .score_checks import check_values
 from .table_files import line_numbers, read_table
 
 EXACT_IN_FLOATS = 2**53  # from it on, floats cannot distinguish integers
-LARGEST_TEXT = 2**33  # bytes of an array of text, whose cells have the width of the longest
-SPARSE = 64  # cells per row, above which sample= or model= is a wrong column
+LARGEST_TEXT = 2**33  # bytes of an array of text, in which each cell has the longest width
+SPARSE = 64  # pairs of sample and model per row, above which sample= or model= is a wrong column
 TEXT_ROLES = ("sample", "model", "label", "prediction")
 KINDS: dict[type, str] = {str: "text", int: "numbers", float: "numbers", bool: "truth values"}
 NUMBERS = "Write numbers as 0.5 or 1e-3; leave cells empty that have none"
-EMPTY = ("", "n/a", "#n/a", "na", "null", "none")  # in columns of numbers
-NOTHING = "nothing"  # the kind of an empty column
+EMPTY = ("", "n/a", "#n/a", "na", "null", "none")  # texts of empty cells in columns of numbers
+NOTHING = "nothing"  # kind of an empty column
 # Raised by pyarrow for cells of several kinds, or that are not numbers.
 UNREADABLE = (pa.ArrowException, ValueError, TypeError, OverflowError)
 
@@ -67,12 +67,13 @@ def read_scores(
             examples = tuple(f"{cell} at {cells.row_place(row)}" for cell, row in quoted)
             what = f"cells of column {roles[role]!r} that are not numbers"
             faults.append(Fault(what, len(rows), examples, NUMBERS))
-    given, cells, more = make_arguments(cells, missing)
+    arguments, cells, cell_faults = make_arguments(cells, missing)
+    arguments["normalize"] = normalize
     if not isinstance(cost, str):
-        given["cost"] = list_prices(cost, given["names"])
-    checked, unequal = check_values(given | {"normalize": normalize}, cells.place)
-    faults += more + unequal
-    if given["correct"] is not None:
+        arguments["cost"] = list_prices(cost, arguments["names"])
+    checked, value_faults = check_values(arguments, cells.place)
+    faults += cell_faults + value_faults
+    if arguments["correct"] is not None:
         faults += cells.find_contradictions(checked)
     prices = checked["cost"]
     if prices.ndim > 1 and (prices == prices[:, :1]).all():
@@ -103,7 +104,10 @@ def parse_columns(
 
 
 def list_prices(cost: Mapping[str, float] | None, models: tuple[str, ...]) -> Array:
-    """Return the prices in the order of the models. Each model needs one, and no other name."""
+    """Return the prices in the order of the models.
+
+    Raises a ValueError if a model has no price, or if a name is not that of a model.
+    """
     cost = dict.fromkeys(models, 1.0) if cost is None else cost
     for name in cost:
         validate_choice(name, models, "model of the table, in cost")
@@ -150,29 +154,26 @@ def select_columns(
     frame: pd.DataFrame, roles: Mapping[str, str], models: Iterable[str] | None
 ) -> dict[str, pd.Series]:
     """Return the column of each role, of all models one after another, or shared by them."""
-    wanted = [] if models is None else items_of(models)
-    if models is not None and not wanted:
-        raise ValueError("models=[] names no model; leave it out to take all")
+    names = [] if models is None else items_of(models)
+    if models is not None and not names:
+        raise ValueError("models=[] names no model. Omit it to read all models")
     template = next((name for name in roles.values() if "{}" in name), None)
     columns = {}
     if template:
-        wanted = wanted or find_models(frame, template)
-        columns["model"] = pd.Series(pd.Categorical(wanted, wanted).repeat(len(frame)))
-    elif wanted:
-        frame = frame.iloc[find_model_rows(encode_text(find_column(frame, roles["model"])), wanted)]
+        names = names or find_models(frame, template)
+        columns["model"] = pd.Series(pd.Categorical(names, names).repeat(len(frame)))
+    elif names:
+        column = encode_text(find_column(frame, roles["model"]))
+        codes = [column.texts.index(validate_choice(n, column.texts, "model")) for n in names]
+        rows = [np.flatnonzero(column.codes == code) for code in codes]
+        frame = frame.iloc[np.concatenate(rows)]
     for role in [role for role in roles if role not in ("confidence", *columns)]:
-        columns[role] = find_column(frame, roles[role], wanted)
+        columns[role] = find_column(frame, roles[role], names)
     columns["confidence"] = pd.Series(np.nan, frame.index)
     if name := roles.get("confidence"):
-        frame = add_confidences(frame, name, wanted, set(roles.values()))
-        columns["confidence"] = find_column(frame, name, wanted)
+        frame = add_confidences(frame, name, names, set(roles.values()))
+        columns["confidence"] = find_column(frame, name, names)
     return columns
-
-
-def find_model_rows(models: TextColumn, wanted: list[str]) -> Array:
-    """Return the rows of some models, one model after another."""
-    codes = [models.texts.index(validate_choice(name, models.texts, "model")) for name in wanted]
-    return np.concatenate([np.flatnonzero(models.codes == code) for code in codes])
 
 
 def find_column(frame: pd.DataFrame, name: str, models: Iterable[str] = ()) -> pd.Series:
@@ -181,7 +182,7 @@ def find_column(frame: pd.DataFrame, name: str, models: Iterable[str] = ()) -> p
         parts = []
         for model in models:
             with error_context(
-                f"model {model!r} (models=[…] says which columns are those of models)"
+                f"model {model!r} (models=[…] selects the columns that belong to models)"
             ):
                 parts.append(find_column(frame, name.replace("{}", model)))
         return pd.concat(parts).rename(name)
@@ -194,28 +195,29 @@ def find_column(frame: pd.DataFrame, name: str, models: Iterable[str] = ()) -> p
 def add_confidences(
     frame: pd.DataFrame, name: str, models: list[str], used: set[str]
 ) -> pd.DataFrame:
-    """Return a frame with all columns of confidences: of nan, if they do not exist.
+    """Add columns of nan for the missing columns of confidences.
 
-    The usual column is optional, and so are those of some models. A ValueError is raised if there
-    is none, but the name is a template or a column that no role uses has a similar name.
+    The column "confidence" is optional, and so are the columns of some models of a template. If all
+    columns are missing, a ValueError is raised for a template, or if an unused column has a similar
+    name.
     """
-    names = dict.fromkeys((name.replace("{}", model) for model in models or [""]), np.nan)
-    absent = names.keys() - set(frame.columns)
-    if not absent or name != "confidence" and "{}" not in name:
+    names = {name.replace("{}", model) for model in models or [""]}
+    missing = names - set(frame.columns)
+    if not missing or name != "confidence" and "{}" not in name:
         return frame
-    spare = {str(each).casefold().strip(): each for each in frame if each not in used}
-    near = [spare[written] for written in get_close_matches(name, spare, n=3, cutoff=0.7)]
-    if len(absent) == len(names) and (near or "{}" in name):
+    unused = {str(each).casefold().strip(): each for each in frame if each not in used}
+    near = [unused[match] for match in get_close_matches(name, unused, n=3, cutoff=0.7)]
+    if missing == names and (near or "{}" in name):
         raise ValueError(
             f"no column is called {name!r}, but there is "
-            f"{', '.join(map(repr, near or frame.columns))}: name the column with confidence=, or "
-            "pass confidence=None if there is none"
+            f"{', '.join(map(repr, near or frame.columns))}. Name the column with confidence=, or "
+            "pass confidence=None if the table has no confidences"
         )
-    return frame.assign(**dict.fromkeys(absent, np.nan))
+    return frame.assign(**dict.fromkeys(missing, np.nan))
 
 
 def find_models(frame: pd.DataFrame, template: str) -> list[str]:
-    """Return the models: the text in place of {} in the names of columns."""
+    """Return the names of the models, which replace {} in the names of columns."""
     before, *after = map(re.escape, template.split("{}"))
     pattern = f"{before}(?P<model>.+){'(?P=model)'.join(after)}"
     matches = [re.fullmatch(pattern, str(name), re.DOTALL) for name in frame.columns]
@@ -284,7 +286,7 @@ def parse_whole_number(value: Any, name: Any) -> int:
 
 
 def parse_numbers(column: pd.Series, words: bool) -> tuple[Array, Array]:
-    """Return numbers, float64 [rows], and which cells are not numbers, bool [rows].
+    """Return numbers, float64 [rows], and whether cells are not numbers, bool [rows].
 
     Text in :data:`EMPTY` is nan, and cells that are not numbers are 0. If ``words``, "true" and
     "false" are 1 and 0.
@@ -315,7 +317,7 @@ def _as_floats(column: pd.Series) -> Array:
 
 def _written(cell: Any) -> str:
     """Return a cell as text."""
-    with contextlib.suppress(ValueError):  # more digits than Python writes
+    with contextlib.suppress(ValueError):  # an integer with more digits than Python writes
         return str(cell) if isinstance(cell, str | Number) else brief(cell)
     return brief(cell)
 
@@ -348,6 +350,6 @@ def refuse_mixed_kinds(text: dict[str, TextColumn]) -> None:
     total = len(text["sample"].texts) * len(text["model"].texts)
     if total > (SPARSE + 1) * rows:
         raise ValueError(
-            f"only {rows} of {total} rows are there: do sample= and model= name the right columns? "
-            "models=[…] chooses fewer models"
+            f"the table has only {rows} of {total} rows. Check that sample= and model= name the "
+            "right columns. models=[…] selects fewer models"
         )

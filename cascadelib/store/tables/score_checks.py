@@ -15,8 +15,8 @@ from .faults import Fault, Place, find_cell_faults
 from .spelling import ALIKE, MERGED, find_rarer_spellings, find_spelling_faults, normalize_texts
 
 NEITHER = (
-    "a ScoreTable needs correct= or predictions= (of a table's columns: correct=, or label= and "
-    "prediction=); got neither"
+    "a ScoreTable needs correct= or predictions=, got neither. To read the columns of a table, pass "
+    "correct=, or label= and prediction="
 )
 
 
@@ -62,13 +62,13 @@ def convert_arguments(table: Any) -> dict[str, Any]:
     }
 
 
-def check_values(given: dict[str, Any], place: Place) -> tuple[dict[str, Any], list[Fault]]:
+def check_values(arguments: dict[str, Any], place: Place) -> tuple[dict[str, Any], list[Fault]]:
     """Return the attributes of a :class:`ScoreTable`, and the faults of its values."""
-    if given["correct"] is None and given["predictions"] is None:
+    if arguments["correct"] is None and arguments["predictions"] is None:
         raise ValueError(NEITHER)
-    correct = given["correct"]
-    origin = given["origin"]
-    labels, predictions, texts, faults = compare_texts(given, place)
+    correct = arguments["correct"]
+    origin = arguments["origin"]
+    labels, predictions, texts, faults = compare_texts(arguments, place)
     if correct is not None:
         outside = ~((correct >= 0) & (correct <= 1))
         faults += find_cell_faults(
@@ -78,13 +78,13 @@ def check_values(given: dict[str, Any], place: Place) -> tuple[dict[str, Any], l
         correct = np.asarray(predictions == labels) if correct is None else correct
         values = np.searchsorted(texts, labels)
         origin = replace(origin, values=values, classes=tuple(texts.tolist()))
-    confidence = given["confidence"]
+    confidence = arguments["confidence"]
     unknown = np.isnan(confidence)
     is_deferred = unknown.all(axis=1, keepdims=True)
     if predictions is not None:
         is_deferred = is_deferred | (predictions == "")
     faults += find_cell_faults("confidences that are nan", unknown & ~is_deferred, place)
-    faults += find_cost_faults(given["cost"], given["names"], place)
+    faults += find_cost_faults(arguments["cost"], arguments["names"], place)
     checked = {
         "origin": origin,
         "correct": correct,
@@ -92,11 +92,11 @@ def check_values(given: dict[str, Any], place: Place) -> tuple[dict[str, Any], l
         "predictions": predictions,
         "labels": labels,
     }
-    return given | checked, faults
+    return arguments | checked, faults
 
 
 def find_cost_faults(cost: Array, names: Sequence[str], place: Place) -> list[Fault]:
-    """Return the fault of costs, [models] or [models, samples], that are not usable."""
+    """Find costs, [models] or [models, samples], that are missing, infinite or negative."""
     what = "costs that are missing, infinite or negative"
     if cost.ndim == 1:
         cost = cost[:, None]
@@ -107,11 +107,11 @@ def find_cost_faults(cost: Array, names: Sequence[str], place: Place) -> list[Fa
     return find_cell_faults(what, ~(np.isfinite(cost) & (cost >= 0)), place, "", cost)
 
 
-def compare_texts(given: dict[str, Any], place: Place) -> tuple[Any, Any, Array, list[Fault]]:
+def compare_texts(arguments: dict[str, Any], place: Place) -> tuple[Any, Any, Array, list[Fault]]:
     """Return labels and predictions as they are compared, their sorted classes, and faults."""
-    labels = given["labels"]
-    predictions = given["predictions"]
-    rule = validate_choice(given["normalize"], [None, "text", "exact"], "value of normalize")
+    labels = arguments["labels"]
+    predictions = arguments["predictions"]
+    rule = validate_choice(arguments["normalize"], [None, "text", "exact"], "value of normalize")
     faults = []
     if rule == "text":
         if labels is not None:
@@ -119,13 +119,13 @@ def compare_texts(given: dict[str, Any], place: Place) -> tuple[Any, Any, Array,
             faults = find_cell_faults(MERGED, rarer, place, ALIKE, labels[None])
             labels = normalize_texts(labels)
         predictions = None if predictions is None else normalize_texts(predictions)
-    held = [np.unique(values) for values in (labels, predictions) if values is not None]
-    texts = np.unique(np.concatenate([np.array([], str), *held]))
+    distinct = [np.unique(values) for values in (labels, predictions) if values is not None]
+    texts = np.unique(np.concatenate([np.array([], str), *distinct]))
     texts = texts[texts != ""]
     if labels is not None and predictions is not None:
         if rule is None:
             faults += find_spelling_faults(
-                labels, predictions, texts.tolist(), given["names"], place
+                labels, predictions, texts.tolist(), arguments["names"], place
             )
         if not faults and not (predictions == labels).any():
             faults += find_other_words(labels, predictions)
@@ -133,22 +133,21 @@ def compare_texts(given: dict[str, Any], place: Place) -> tuple[Any, Any, Array,
 
 
 def find_other_words(labels: Array, predictions: Array) -> list[Fault]:
-    """Return a fault if there are several labels and none of them is predicted."""
+    """Return a fault if there are several labels and no model predicts any of them."""
     texts = set(np.unique(labels).tolist())
     if len(texts) < 2 or not texts.isdisjoint(np.unique(predictions).tolist()):
         return []
     first = f"{str(predictions.flat[0])!r} for the label {str(labels[0])!r}"
     what = "predictions that are none of the labels"
-    return [Fault(what, predictions.size, (first,), "Write both alike")]
+    return [Fault(what, predictions.size, (first,), "Use one spelling for both")]
 
 
-def check_names(given: tuple[str, ...], count: int) -> tuple[str, ...]:
-    """Return distinct names, "model 0" … by default."""
-    if not given:
-        return tuple(f"model {row}" for row in range(count))
-    if len(given) != count or len(set(given)) != len(given):
-        raise ValueError(f"names must be {count} distinct names, not {given}")
-    return given
+def check_names(names: tuple[str, ...], count: int) -> tuple[str, ...]:
+    """Return distinct names, by default "model 0", "model 1" …"""
+    names = names or tuple(f"model {row}" for row in range(count))
+    if len(names) != count or len(set(names)) != count:
+        raise ValueError(f"names must be {count} distinct names, not {names}")
+    return names
 
 
 def check_shape(kind: str, values: Array, shape: tuple[int, ...]) -> Array:
@@ -178,13 +177,13 @@ def refuse_missing(values: Any, what: str, sample_ids: Array) -> None:
     if len(missing):
         first = str(sample_ids[missing[0]]) if missing[0] < len(sample_ids) else missing[0]
         raise ValueError(
-            f"{what}s: {len(missing)} samples have none (None or nan), the first is {first!r}: "
-            f"give them a {what} of their own, or leave them out with store.take"
+            f"{what}s: {len(missing)} samples have none (None or nan), the first is {first!r}. "
+            f"Give each sample a {what}, or select the other samples with store.take"
         )
 
 
 def check_cost(cost: Any, shape: Sequence[int]) -> Array:
-    """Return cost [models] or [models, samples]."""
+    """Return costs, float64 [models] or [models, samples]."""
     cost = as_real_array(cost, "cost").copy()
     models, samples = shape
     if cost.shape not in ((models,), (models, samples)):
@@ -204,7 +203,7 @@ def check_columns(
     for name, values in columns.items():
         with error_context(f"column {name!r}"):
             if name in ("confidence", "label", "agreement"):
-                raise ValueError("a fitted confidence uses this name for something else: rename it")
+                raise ValueError("this name has another meaning for fitted confidences. Rename it")
             items = list(values.values()) if isinstance(values, Mapping) else values
             axes = [ids] if np.ndim(items) == 1 else [names, ids]
             values = align_values(values, "it", *axes)
