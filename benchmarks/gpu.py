@@ -1,7 +1,8 @@
 """Measure GPU extraction: images per second relative to a bare loop, idle share and decoding speed.
 
-The job is ``gpu`` of ``extraction``. Without a GPU it has no rows. The bare loop runs the same models in the same
-precision over one batch on the GPU. It reads, copies and keeps nothing, so it is an upper bound.
+The job is ``gpu`` of ``extraction``. Without a GPU it has no rows. The bare loop runs the same
+models in the same precision over one batch on the GPU. It reads, copies and stores nothing, so it
+is an upper bound.
 """
 
 import statistics

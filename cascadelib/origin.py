@@ -130,8 +130,8 @@ class Origin:
         if self.values is None:
             raise ValueError(
                 f"labels are needed, and the {len(self)} samples of {self.split or 'this split'!r} "
-                "have none. Pass the labels of to_label to certify as labels=, or label all samples "
-                "with store.labelled(labels)"
+                "have none. Pass the labels of to_label to certify as labels=, or label all "
+                "samples with store.labelled(labels)"
             )
         return self.values
 

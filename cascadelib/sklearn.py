@@ -513,15 +513,13 @@ def number_classes(y: Any, index: Any) -> tuple[Array, Array]:
     if len(missing):
         first = missing[0] if index is None else index[missing[0]]
         raise ValueError(
-            f"y: {len(missing)} samples have no class (None or nan), the first is {first!r}. Remove "
-            "them from X and y"
+            f"y: {len(missing)} samples have no class (None or nan), the first is {first!r}. "
+            "Remove them from X and y"
         )
     check_classification_targets(y)
     classes, labels = np.unique(y, return_inverse=True)
     if len(classes) < 2:
-        raise ValueError(
-            f"y has only the class {classes[0]!r}. Pass samples of two or more classes"
-        )
+        raise ValueError(f"y has only the class {classes[0]!r}. Pass two or more classes")
     by_form: dict[str, Any] = {}
     for name in filter(lambda each: isinstance(each, str), classes.tolist()):
         if (other := by_form.setdefault(normalize_text(name), name)) != name:

@@ -15,8 +15,8 @@ from .faults import Fault, Place, find_cell_faults
 from .spelling import ALIKE, MERGED, find_rarer_spellings, find_spelling_faults, normalize_texts
 
 NEITHER = (
-    "a ScoreTable needs correct= or predictions=, got neither. To read the columns of a table, pass "
-    "correct=, or label= and prediction="
+    "a ScoreTable needs correct= or predictions=, got neither. To read the columns of a table, "
+    "pass correct=, or label= and prediction="
 )
 
 

@@ -16,8 +16,8 @@ MERGED = 'labels that normalize="text" merges with a more frequent spelling'
 ALIKE = 'Use one spelling per label, or normalize="exact" if they are different classes'
 SHOWN = 3  # examples of near misses per model
 REMEDY = (
-    'Use one spelling, or normalize="text" to compare without case, outer spaces, Unicode forms and '
-    '".0" of whole numbers, or normalize="exact" for different classes such as a and A'
+    'Use one spelling, or normalize="text" to compare without case, outer spaces, Unicode forms '
+    'and ".0" of whole numbers, or normalize="exact" for different classes such as a and A'
 )
 
 FEW_CLASSES = 0.2  # labels per sample, above which answers are free text
