@@ -468,7 +468,7 @@ class CascadeClassifier(ClassifierMixin, _BaseComposition):
 def describe_similar_rows(X: Any) -> str:
     """Return a warning if consecutive rows are nearest neighbours more often than by chance.
 
-    Readings of one patient are an example. Returns "" if there is no sign of such rows. The order
+    Readings of one patient are an example. Returns "" without a sign of such rows. The order
     of independent draws is a random permutation of them. Of m disjoint pairs of n rows, a or more
     are adjacent in it with a probability of at most C(m, a) 2ᵃ (n − a)! / n!. Similar rows in
     another order, text and sparse rows are not found.

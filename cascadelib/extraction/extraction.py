@@ -141,13 +141,7 @@ def extract(
     macs = macs or {}
     if isinstance(models, dict) and any(hasattr(m, "predict_proba") for m in models.values()):
         return extract_estimators(models, dataset, path, macs)
-    is_pair = isinstance(dataset, tuple) and len(dataset) == 2
-    samples = Samples(*dataset) if is_pair else dataset
-    if not hasattr(samples, "batch"):
-        raise ValueError(
-            "dataset must be a data set of cascadelib.datasets or (inputs, labels), not "
-            f"{type(dataset).__name__}"
-        )
+    samples = _convert_dataset(dataset)
     found = resolve_models(models)
     labels = origin_of(samples)
     if workers is None:
@@ -238,6 +232,18 @@ def _extract_pending(
         settings.processes.gather(settings.failed)
 
 
+def _convert_dataset(dataset: Any) -> Any:
+    """Return a data set, converted from (inputs, labels) if it is a pair."""
+    if isinstance(dataset, tuple) and len(dataset) == 2:
+        return Samples(*dataset)
+    if hasattr(dataset, "batch"):
+        return dataset
+    raise ValueError(
+        "dataset must be a data set of cascadelib.datasets or (inputs, labels), not "
+        f"{type(dataset).__name__}"
+    )
+
+
 def _select_unfinished(
     models: list[Model], store: LogitStore | None, wanted: dict, replace: bool
 ) -> list[Model]:
@@ -308,7 +314,7 @@ def _open_existing(path: Path | str, labels: Origin) -> LogitStore | None:
         return None
     store = LogitStore(path)
     with error_context(f"the store {path} is of another split; choose another path"):
-        origin_of(store).check_same(labels.sample_ids, labels.values)
+        store.origin.check_same(labels.sample_ids, labels.values)
         if store.classes and labels.classes and store.classes != labels.classes:
             raise ValueError(f"its classes are {store.classes}, not {labels.classes}")
     return store

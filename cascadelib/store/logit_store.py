@@ -252,7 +252,7 @@ class LogitStore:
 
     @property
     def class_count(self) -> int | None:
-        """Return the number of classes, or None if they have no names and there is no model."""
+        """Return the number of classes, or None for unnamed classes and a store without models."""
         if self.classes:
             return len(self.classes)
         return next((output.shape[1] for output in self._outputs().values()), None)
@@ -314,7 +314,7 @@ class LogitStore:
         return log_of(output) if self.holds_probabilities(name) else output
 
     def output(self, name: str) -> Array:
-        """Return the output of a model as it was added, shape (n_samples, n_classes).
+        """Return the added output of a model, shape (n_samples, n_classes).
 
         The array is read-only, and memory-mapped unless :meth:`take` selected rows. The first read
         checks the SHA-256 of the tensor (up to 256 MB; :meth:`verify` checks larger files).

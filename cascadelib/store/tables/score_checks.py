@@ -108,7 +108,7 @@ def find_cost_faults(cost: Array, names: Sequence[str], place: Place) -> list[Fa
 
 
 def compare_texts(arguments: dict[str, Any], place: Place) -> tuple[Any, Any, Array, list[Fault]]:
-    """Return labels and predictions as they are compared, their sorted classes, and faults."""
+    """Return the compared labels and predictions, their sorted classes, and faults."""
     labels = arguments["labels"]
     predictions = arguments["predictions"]
     rule = validate_choice(arguments["normalize"], [None, "text", "exact"], "value of normalize")
