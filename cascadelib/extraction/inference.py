@@ -137,7 +137,7 @@ def probe_models(
 def feed(
     samples: Any, bounds: Iterable, transforms: Iterable, device: Device, workers: int = 0
 ) -> Generator:
-    """Yield a function for each batch. It returns the batch as input for a model with a transform.
+    """Yield a function for each batch, from a transform to the input of models with this transform.
 
     bounds: (start, stop) of the batches. transforms: all transforms with which these functions will
     be called. Worker processes decode each photograph once, and compute the crop and size (*cut*)

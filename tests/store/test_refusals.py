@@ -100,11 +100,11 @@ ARRAYS = {
     "another rule": (of_texts(normalize="lower"), "unknown value of normalize 'lower'; nearest"),
     "predictions in other words": (
         of_texts(predictions=[["c"] * 3] * 2),
-        "none of the labels: 6 .'c' for the label 'a'.*alike",
+        "none of the labels: 6 .'c' for the label 'a'.*Use one spelling",
     ),
     "one label of three": (of_texts(labels=["a"]), "labels must be .3., one per sample"),
     "a missing label": (of_texts(labels=["a", "", "b"]), "labels must not be missing.*sample 1"),
-    "a reserved column": (of_arrays(columns={"label": [1, 2, 3]}), "'label'.*rename it"),
+    "a reserved column": (of_arrays(columns={"label": [1, 2, 3]}), "'label'.*Rename it"),
 }
 FRAMES = {
     "a column that does not exist": (

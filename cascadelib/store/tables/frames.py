@@ -252,10 +252,11 @@ def encode_text(column: pd.Series) -> TextColumn:
         raise ValueError(f"column {name!r} holds {cell.__name__}; {remedy}")
     if KINDS[cell] == "numbers":
         values = [parse_whole_number(value, name) for value in values]
-    written = np.array([str(value) or None for value in values], object)
-    order, distinct = pd.factorize(written)  # numbers may share a text, and "" is missing
-    codes = np.append(order, MISSING)[codes]
-    texts = distinct.tolist()
+    texts = [str(value) for value in values]
+    if len({*texts, ""}) <= len(texts):  # 0 and −0 share a text, and "" is an empty cell
+        order, distinct = pd.factorize(np.array([text or None for text in texts], object))
+        codes = np.append(order, MISSING)[codes]
+        texts = distinct.tolist()
     if "\x00" in "".join(texts):
         raise ValueError(f"column {name!r} holds a NUL character, which text cannot have")
     if 4 * len(codes) * max(map(len, texts), default=0) > LARGEST_TEXT:
