@@ -315,8 +315,3 @@ def test_a_full_disk_names_the_file_and_loses_nothing(folder, tmp_path, monkeypa
         )
         == 1
     )
-
-
-def test_workers_must_be_a_number(folder, tmp_path):
-    with pytest.raises(ValueError, match="workers must be a whole number"):
-        extract({"a": head(1)}, datasets.image_folder(folder), tmp_path / "s", workers=-1)
