@@ -157,7 +157,9 @@ def readable(table: pd.DataFrame, rows: int | None = None, cost: str = "cost") -
         form = formatter(column, cost)
         if pd.api.types.infer_dtype(values, skipna=True) == "boolean":
             values = values.map(TICKS).fillna("–")
-        texts[column] = values.map(form) if form else values
+        elif form:
+            values = values.map(form)
+        texts[column] = values
     return FullTable(texts, index=table.index).rename(
         columns=lambda name: str(name).replace("_", " ")
     )

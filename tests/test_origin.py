@@ -29,7 +29,7 @@ IDS = ["a", "b", "c", "d"]
         ({"labels": [0, 1], "classes": "xx"}, "class names repeat"),
         ({"labels": [0, 1], "sample_ids": ["a"]}, "sample_ids has shape"),
         ({"labels": [0, 1], "sample_ids": ["a", "a"]}, "'a' occurs more than once"),
-        ({"labels": None}, "give sample_ids"),
+        ({"labels": None}, "Pass sample_ids"),
     ],
 )
 def test_invalid_labels_and_ids_are_refused(given, said):

@@ -12,7 +12,7 @@ from ..labels import align_values
 from ..origin import Origin
 from ..scoring import accuracies, ranks_of
 from .formats import decode_metadata, encode_metadata
-from .make_model_table import RESERVED, find_cost_names
+from .model_table import RESERVED, find_cost_names
 
 DTYPES = ("float16", "float32", "float64")
 # Forms of metadata, as fits() reads them.
