@@ -170,7 +170,7 @@ def test_moved_rows_of_a_sorted_file_are_found_by_their_offset():
     result = aligned_rows(correct)
     assert result.table["lower"].min() > 0.1  # the correlation alone does not show it
     assert result.status == "violated"
-    assert "moved by -2" in result.evidence or "moved by +2" in result.evidence
+    assert "a shift by -2" in result.evidence or "a shift by +2" in result.evidence
 
 
 def test_a_row_lost_in_the_middle_of_a_file_is_found():
@@ -179,7 +179,7 @@ def test_a_row_lost_in_the_middle_of_a_file_is_found():
     result = aligned_rows(correct)
     assert result.table["lower"].min() > 0.1
     assert result.status == "violated"
-    assert "'model 2'" in result.evidence and "moved by +1" in result.evidence
+    assert "'model 2'" in result.evidence and "a shift by +1" in result.evidence
 
 
 def test_sound_rows_fit_best_where_they_are():

@@ -414,6 +414,7 @@ def copies(store, tmp_path, monkeypatch):
     return ((number, Path(shutil.copytree(store.path, folder))) for number, folder in numbers)
 
 
+@pytest.mark.filterwarnings("ignore:a model of the store is skipped")
 def test_an_exception_at_any_call_of_a_writer_loses_nothing(copies):
     for number, folder in copies:
         act, after = EXCEPTIONS[number % len(EXCEPTIONS)]

@@ -197,7 +197,7 @@ EXPORTS = {
     ),
     "labels in mixed case": (
         text_of(changed(mixed_labels)),
-        r"one class with others: 50 \('(Yes|No)' at sample 'q007', model 'small', line 9;",
+        r"more frequent spelling: 50 \('(Yes|No)' at sample 'q007', model 'small', line 9;",
     ),
     "decimal commas": (
         text_of(
