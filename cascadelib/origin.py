@@ -89,12 +89,12 @@ class Origin:
         labels = align_values(labels, "labels", sample_ids)
         values = None
         if labels is not None:
-            values, classes = _numbered_labels(labels, classes)
+            values, classes = _number_labels(labels, classes)
         k = k if sample_ids is None else len(sample_ids)
         k = k if values is None else len(values)
         if not k:
             raise ValueError("without labels, the number of samples is unknown. Pass sample_ids=")
-        ids = _checked_ids(sample_ids, k)
+        ids = _check_ids(sample_ids, k)
         return cls(values, ids, classes, str(dataset), str(split), sample_ids is not None)
 
     @classmethod
@@ -296,17 +296,16 @@ def origin_of(source: Any) -> Origin:
     )
 
 
-def _numbered_labels(labels: Any, classes: tuple[str, ...] | None) -> tuple[Array, Any]:
-    """Return labels as int64 [k], and the classes, which labels as text may give."""
+def _number_labels(labels: Any, classes: tuple[str, ...] | None) -> tuple[Array, Any]:
+    """Return labels as int64 [k], and the classes.
+
+    Text is replaced by its position among the classes, by default the sorted distinct texts. Raises
+    ValueError if a label is not a class.
+    """
     listed = np.asarray(labels).tolist()
     if listed and all(isinstance(label, str) for label in listed):
         classes = classes or tuple(filter(None, sorted({*listed})))
         labels = [classes.index(validate_choice(label, classes, "label")) for label in listed]
-    return _checked_numbers(labels, classes), classes
-
-
-def _checked_numbers(labels: Any, classes: tuple[str, ...] | None) -> Array:
-    """Return labels as int64 [k], or raise ValueError if one is not a class."""
     values = np.asarray(refuse_masked(labels, "labels"))
     if values.ndim != 1 or values.dtype.kind not in "iu" and values.size:
         raise ValueError(
@@ -322,10 +321,10 @@ def _checked_numbers(labels: Any, classes: tuple[str, ...] | None) -> Array:
             f"label {values[outside[0]]} of sample {outside[0]} is {bound} "
             f"({len(outside)} such labels)"
         )
-    return values.astype(np.int64)
+    return values.astype(np.int64), classes
 
 
-def _checked_ids(sample_ids: Any, count: int) -> Array:
+def _check_ids(sample_ids: Any, count: int) -> Array:
     """Return distinct ids as text [count], by default the row numbers."""
     ids = as_text(range(count) if sample_ids is None else sample_ids)
     if ids.shape != (count,):

@@ -38,14 +38,6 @@ def _refuse_options(**options: Any) -> None:
         )
 
 
-def _unsupported_method(method: Any) -> Any:
-    """Return the Method if it needs outputs of models, else None."""
-    if method is None:
-        return None
-    usual = (USUAL_METRIC, "none", False)
-    return None if (method.metric, method.ensemble, method.temperature) == usual else method
-
-
 def _unsupported_score(score: str | None) -> str | None:
     """Return the score if a table cannot compute it, else None."""
     return None if score in ("top1", F1) else score
@@ -363,7 +355,9 @@ class ScoreTable:
         A fitted confidence of the method replaces the confidence of the table. A ValueError is
         raised if correctness is unknown, or if the method or score needs outputs of models.
         """
-        _refuse_options(method=_unsupported_method(method), score=_unsupported_score(score))
+        usual = (USUAL_METRIC, "none", False)
+        is_usual = method is None or (method.metric, method.ensemble, method.temperature) == usual
+        _refuse_options(method=None if is_usual else method, score=_unsupported_score(score))
         if method is not None and method.confidence is not None:
             return method.stage(self, names, score)
         if self.correct is None:
