@@ -22,7 +22,6 @@ from ..origin import Origin
 from ..scoring import accuracies, log_of, ranks_of
 from ..stages import StageFunction
 from .formats import Folder, Memory, Output, describe_duplicate, read_class_columns
-from .model_table import find_cost_names, make_model_table
 from .manifest import create
 from .model_checks import (
     check_logits,
@@ -31,6 +30,7 @@ from .model_checks import (
     compute_accuracies,
     group_costs_by_model,
 )
+from .model_table import find_cost_names, make_model_table
 
 ADDING = Lock()
 
