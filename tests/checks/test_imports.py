@@ -1,5 +1,5 @@
-"""Who imports what, beyond the contracts in pyproject.toml: the core is synchronous, offline, and
-works without the service."""
+"""Imports beyond the contracts in pyproject.toml: the core is synchronous, offline, and works
+without the service."""
 
 import ast
 import os
@@ -25,7 +25,7 @@ for found in pkgutil.walk_packages(cascadelib.__path__, "cascadelib."):
 
 
 def imported_by(path):
-    """The modules that a file imports from outside the package, with all their parents."""
+    """Return the modules that a file imports from outside the package, with all their parents."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -37,7 +37,7 @@ def imported_by(path):
 
 
 def importers(modules):
-    """The files of the core that import any of these modules."""
+    """Return the files of the core that import any of these modules."""
     core = [path for path in PACKAGE.rglob("*.py") if path.parent.name != "serve"]
     return {path.name for path in core if imported_by(path) & set(modules)}
 
@@ -62,7 +62,7 @@ def test_every_module_of_the_core_is_imported_without_the_service():
 
 
 @pytest.mark.parametrize("code", ["import cascadelib.serve", "import cascadelib; cascadelib.serve"])
-def test_the_service_is_blocked_there(code):
+def test_the_service_cannot_be_imported_there(code):
     assert "cascadelib.serve is blocked here" in run_without_serve(code).stderr
 
 
