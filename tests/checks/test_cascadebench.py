@@ -154,7 +154,12 @@ def test_the_interval_of_a_share_is_exact():
         ([0.3] * 16, [0.5] * 16, {"a": 0.06}, "lost"),
         ([0.5] * 16, [0.3] * 16, {"b": 0.06}, "won"),
         ([0.3] * 16, [0.5] * 16, {"a": 0.06, "b": 0.06}, "level"),
-        ([0.3] * 16, [0.5] * 16, {"a": [0.0, 0.06] * 8}, "lost"),  # breaks its guarantee on odd draws only
+        (
+            [0.3] * 16,
+            [0.5] * 16,
+            {"a": [0.0, 0.06] * 8},
+            "lost",
+        ),  # breaks its guarantee on odd draws only
         ([0.9, 0.1] * 8, [0.5] * 16, {}, "won"),  # even draws choose, odd draws are reported
     ],
 )
@@ -202,9 +207,7 @@ def test_a_rule_that_buys_labels_is_placed_by_their_number():
 
 def test_lines_of_code_do_not_depend_on_layout(tmp_path):
     script = tmp_path / "rule.py"
-    script.write_text(
-        '"""One.\n\nTwo."""\n\n\ndef f(\n    a,\n):\n    """It."""\n    return a\n'
-    )
+    script.write_text('"""One.\n\nTwo."""\n\n\ndef f(\n    a,\n):\n    """It."""\n    return a\n')
     assert run.lines_of_code(script) == 2
 
 

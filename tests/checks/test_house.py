@@ -98,7 +98,9 @@ def test_each_rule_accepts_and_refuses_its_example():
 
 def test_docstrings_and_comments_have_no_tokens():
     bare = "def f(x: int) -> int:\n    return x + 1\n"
-    documented = 'def f(x: int) -> int:\n    """x + 1.\n\n    Twice."""\n    # why\n\n    return x + 1\n'
+    documented = (
+        'def f(x: int) -> int:\n    """x + 1.\n\n    Twice."""\n    # why\n\n    return x + 1\n'
+    )
     assert house.code_tokens(bare) == house.code_tokens(documented) == (14, 2)
 
 

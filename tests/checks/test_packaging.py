@@ -226,7 +226,9 @@ def test_links_of_the_readme_work_on_a_package_index(tmp_path, address):
         (tmp_path / "pyproject.toml").write_text(text, encoding="utf-8")
     metadata = alone(sys.executable, METADATA, tmp_path)
     assert "Description-Content-Type: text/markdown" in metadata
-    pictures, links = (re.findall(rf"{mark}\[[^]]*\]\(([^)#]+)", metadata) for mark in ("!", "(?<!!)"))
+    pictures, links = (
+        re.findall(rf"{mark}\[[^]]*\]\(([^)#]+)", metadata) for mark in ("!", "(?<!!)")
+    )
     assert pictures and len(links) > 10
     if not address:
         assert ".github/cascade.svg" in pictures and "docs/speed.md" in links
