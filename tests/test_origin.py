@@ -73,7 +73,9 @@ def test_the_first_row_that_differs_is_named():
 
 def stored(origin, has_keys=True):
     traces = origin.record([]).traces
-    stored_traces = {name: traces[name] for name in traces if has_keys or name not in ("keys", "forms")}
+    stored_traces = {
+        name: traces[name] for name in traces if has_keys or name not in ("keys", "forms")
+    }
     return Origin.from_traces("", "", (), stored_traces)
 
 
