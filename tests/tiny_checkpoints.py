@@ -128,7 +128,7 @@ def write_glue(folder, count=200):
 
 
 def write_table(path, rows):
-    """Write a table of checkpoints, rows of (task, name, family, order), for notebooks/tools/glue.py."""
+    """Write a table of checkpoints with rows of (task, name, family, order)."""
     with open(path, "w", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows(
             [["task", "name", "family", "label_order"], *rows]

@@ -42,7 +42,7 @@ def reference():
 
 
 def tables(path):
-    """Return the tables of a Markdown page, each as rows of stripped cells with the header first."""
+    """Return the tables of a Markdown page as rows of stripped cells. The header comes first."""
     text = path.read_text(encoding="utf-8")
     found = re.findall(r"(?:^\|.*\n)+", text, flags=re.M)
     rows = [[cells(line) for line in table.splitlines()] for table in found]
@@ -90,7 +90,7 @@ class Example:
     def bounds(self, ranges):
         """Return the most correct samples and the least cost of a box of boundaries.
 
-        Each sample exits where it is correct for the first, and where it is cheapest for the second.
+        For the first, each sample exits where it is correct. For the second, where it is cheapest.
         """
         exits = [self.exits(s, ranges) for s in range(self.k)]
         most = 0
