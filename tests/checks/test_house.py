@@ -173,12 +173,3 @@ def test_a_step_loads_no_package_that_it_does_not_need(step, loaded):
 
 def test_importing_the_package_loads_only_the_standard_library(loaded):
     assert set(loaded["import cascadelib as cl"]) - {"cascadelib"} <= set(sys.stdlib_module_names)
-
-
-def test_imports_change_no_settings_of_other_packages():
-    code = (
-        "import plotly.io as pio, timm; settings = lambda: (pio.renderers.default, "
-        "{*pio.templates}, timm.list_models()); was = settings(); import cascadelib as cl; "
-        "cl.figures.front_figure, cl.zoo.load_bundled; assert settings() == was"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

@@ -17,10 +17,13 @@ PACKAGE = Path(cascadelib.__file__).parent
 WITHOUT_SERVE = PACKAGE.parent / "tests" / "notebooks" / "without_serve"
 HTTP = {"http", "urllib.request", "requests", "httpx", "aiohttp", "fastapi", "uvicorn", "starlette"}
 EVERY_MODULE = """
-import importlib, pkgutil, cascadelib
+import importlib, pkgutil, plotly.io as pio, timm, cascadelib
+settings = lambda: (pio.renderers.default, {*pio.templates}, timm.list_models())
+before = settings()
 for found in pkgutil.walk_packages(cascadelib.__path__, "cascadelib."):
     if not found.name.startswith(("cascadelib.serve", "cascadelib.__main__")):
         importlib.import_module(found.name)
+assert settings() == before, "an import changed the settings of plotly or timm"
 """
 
 
@@ -56,7 +59,7 @@ def run_without_serve(code):
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
-def test_every_module_of_the_core_is_imported_without_the_service():
+def test_modules_of_the_core_need_no_service_and_change_no_settings_of_other_packages():
     ran = run_without_serve(EVERY_MODULE)
     assert ran.returncode == 0, ran.stderr
 
