@@ -16,7 +16,7 @@ PAIR = Point(("a", "b"), (0.5,))
 
 def audited(seen, predictions, answers, failures=None, ids=None):
     """Count inputs that exit at the first model, all audited. Return their ids."""
-    first = seen.came
+    first = seen.arrivals
     ids = range(first, first + len(predictions)) if ids is None else ids
     failures = ["none"] * len(predictions) if failures is None else failures
     for name, prediction, answer, failure in zip(ids, predictions, answers, failures):

@@ -119,4 +119,4 @@ def test_a_forked_process_counts_under_another_identity(tmp_path):
     assert os.waitpid(child, 0)[1] == 0
     more(monitor, 0, 400, 50)
     monitor.merge(Monitor.load(tmp_path / "child.json"))
-    assert monitor.came == 480 and monitor.inputs == 450
+    assert monitor.arrivals == 480 and monitor.inputs == 450

@@ -161,13 +161,17 @@ def test_a_policy_of_functions_is_served_as_well():
         calls = [lambda texts: ([text.upper() for text in texts], [0.9] * len(texts)), fails]
         policy = cl.Policy(cl.Point(("small", "large"), (0.5,)))
         service = Service(policy, calls)
-        service.stages[1].failed_share = 1.0
+        service.queues[1].failed_share = 1.0
         transport = httpx.ASGITransport(http.application(service))
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             answer = await client.post("/decide", json=["a shoe", "a hat"])
+            service.monitor.on_decision = lambda record: ids.append(record.id)
+            named = await client.post("/decide", json={"q1": "a shoe", "q2": "a hat"})
             metrics = await client.get("/metrics")
+        assert named.json() == answer.json() and ids == ["q1", "q2"]
         return answer.json(), metrics.text
 
+    ids = []
     answer, metrics = asyncio.run(main())
     assert answer["prediction"] == ["A SHOE", "A HAT"] and answer["exit_stage"] == [0, 0]
     assert 'cascade_stopped{model="large"} 1.0' in metrics
@@ -231,6 +235,7 @@ BAD = {
     "complex": (npy(IMAGES[:2].numpy().astype(np.complex64)), "real numbers .*complex64"),
     "dates": (npy(np.zeros((2, 28, 28), "M8[s]")), "real numbers .*datetime64"),
     "half a character": (b'["\\ud800"]', "valid Unicode"),
+    "half a character in an id": (b'{"\\ud800": "a shoe"}', "valid Unicode"),
     "texts": (b'["a shoe"]', "model 'mlp@28' cannot run on list"),
     "JSON of numbers": (b"[1, 2]", "a list of texts"),
     "an object": (b'{"a": 1}', "a list of texts"),

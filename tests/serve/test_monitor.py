@@ -60,12 +60,9 @@ def test_counts_and_rates():
     expected = cascade.point.expected.exit_rates
     assert table["exit_rate_expected"].tolist() == [rate.value for rate in expected]
     assert (table["model_seconds"] > 0).all()
-    seen.reset()
-    assert (
-        seen.inputs == 0
-        and np.isnan(seen.exit_rates).all()
-        and seen.table["exit_rate"].isna().all()
-    )
+    seen = Monitor(cascade)
+    assert seen.inputs == 0
+    assert np.isnan(seen.exit_rates).all() and seen.table["exit_rate"].isna().all()
 
 
 @pytest.mark.parametrize("metric", ["max_softmax", "entropy"])
@@ -73,7 +70,7 @@ def test_drift_is_detected_without_labels(metric):
     cascade, monitor = monitored(metric)
     monitor.observe(cascade.run(pieces_of(IMAGES, 100)))
     assert not monitor.drift().alarm
-    monitor.reset()
+    monitor = Monitor(cascade)
     monitor.observe(cascade.run(pieces_of(255 - IMAGES, 100)))
     report = monitor.drift()
     assert report.alarm and monitor.drift().tests.equals(report.tests)
@@ -317,8 +314,8 @@ def test_repeated_inputs_raise_no_alarm_if_their_ids_repeat():
 def outage(failures, good):
     """Return a monitor after a number of successful calls, then failures."""
     monitor = Monitor(WATCHED)
-    monitor.local.sums["failed"][0, 0] = good
-    monitor.local.latest[0].extend([0] * min(good, 1024) + failures)
+    monitor.local.sums["failed"][0][0] = good
+    monitor.local.latest_failures[0].extend([0] * min(good, 1024) + failures)
     return monitor
 
 
@@ -328,7 +325,7 @@ def test_an_outage_alarms_within_a_hundred_calls_at_any_age_and_ends(good):
         monitor = outage([2] * 40, good)
         assert monitor.failing(most)["alarm"].tolist() == [True, False]
         assert not outage([2], good).failing(most)["alarm"].any()
-        monitor.local.latest[0].extend([0] * 1000)
+        monitor.local.latest_failures[0].extend([0] * 1000)
         assert not monitor.failing(most)["alarm"].any()
     with pytest.raises(ValueError, match="most must be between 0 and 1"):
         monitor.failing(0)

@@ -32,7 +32,7 @@ def test_a_record_has_all_of_a_decision_and_is_a_line_of_json():
     records = []
     run(main())
     first, second = records
-    assert (first.id, first.prediction, first.model, first["stage"]) == ("one", "heron", "small", 0)
+    assert (first.id, first.prediction, first.model, first.stage) == ("one", "heron", "small", 0)
     assert (first.confidences, first.failures, first.costs) == ([0.9], ["none"], [1.0])
     assert second.failures == ["timeout", "none"] and second.status == "timeout"
     assert second.predictions == [None, "egret"] and second.model == "large"
@@ -85,7 +85,7 @@ def figures(monitor):
         "failing": monitor.failing().to_dict(),
         "cost": monitor.cost().to_dict(),
         "to_label": monitor.to_label().to_dict(),
-        "sums": [monitor.audit_cost, monitor.came, monitor.audit_failures],
+        "sums": [monitor.audit_cost, monitor.arrivals, monitor.audit_failures],
     }
 
 
