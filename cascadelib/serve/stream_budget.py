@@ -79,7 +79,8 @@ class StreamBudget:
         self.most_cost = float(self.costs.sum())
         if not self.least_cost < check_number(budget, "budget") < self.most_cost:
             raise ValueError(
-                f"the budget must be between {self.least_cost:g} and {self.most_cost:g}, not {budget:g}"
+                f"the budget must be between {self.least_cost:g} and {self.most_cost:g}, not "
+                f"{budget:g}"
             )
         if not 0 < check_number(rate, "rate") < 1:
             raise ValueError(f"rate must be between 0 and 1, not {rate}")
