@@ -90,7 +90,7 @@ class Counts:
     rows : dict
         A :class:`Row` by id, oldest first.
     report_labels : dict
-        Labels that a report over processes received for this process.
+        Labels that a merged monitor received for inputs of this process.
     decisions_by_id : OrderedDict
         The number of decisions for each of the last ids, the most recent one last.
     """

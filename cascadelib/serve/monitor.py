@@ -35,7 +35,7 @@ MAX_FILE_BYTES = 2**28
 
 
 class Monitor(Audit):
-    """Count the decisions of a policy of n models: exits, failures, cost, drift and audited loss.
+    """Count the exits, failures and costs of a policy, and estimate its drift and its loss.
 
     It counts the inputs of all threads of a process. With :meth:`save`, :meth:`load` and
     :meth:`merge` it counts those of several processes.
@@ -90,8 +90,8 @@ class Monitor(Audit):
         self.on_decision: Callable[[Record], Any] | None = None
         self.on_audit: Callable[[AuditRecord], Any] | None = None
         self.rng = np.random.default_rng(0)
-        # Equal confidences of the last model are no confidences.
-        self.last_is_silent = not self.expected or len({*self.expected.confidences[-1].values}) < 2
+        # A last model whose confidences are all equal has none that can be compared.
+        self.ignores_last = not self.expected or len({*self.expected.confidences[-1].values}) < 2
         self.local = self._empty_counts()
         self.others: dict[str, Counts] = {}
         self.process: int | None = None  # the process that counts under the identity
@@ -167,15 +167,16 @@ class Monitor(Audit):
         Parameters
         ----------
         records : iterable of Record and AuditRecord, or Decisions
-            In the order of a log. Records that were counted before are skipped: those of the same
-            ``id`` and ``repeat``, among the last 65,536 ids. The decisions of :meth:`Policy.run`
-            without ids of their own count each time.
+            In the order of a log. A record is skipped if a record with the same ``id`` and
+            ``repeat`` has been counted, among the last 65,536 ids. Decisions that were made without
+            ``ids=`` are never skipped. Undecided inputs are not counted.
 
         Notes
         -----
-        A process that was killed continues as if it had not been: load the saved state, observe its
-        log since then, or all of it. Confidences enter the drift signal in the order of the
-        records' numbers.
+        After a kill, a process loads its last saved state and observes its log. The log may begin
+        before the state was saved, by at most 65,536 ids. The counts then equal those of a process
+        that was not killed. Confidences enter the drift signal in the order of the records'
+        numbers.
         """
         with LOCK:
             self._identify()
@@ -246,8 +247,8 @@ class Monitor(Audit):
         """Pass the held confidences of an input to the drift signal. Needs the lock."""
         last = len(self.models) - 1
         for stage, value in enumerate(self.confidences_by_number.pop(number)):
-            is_silent = stage == last and (self.last_is_silent or math.isinf(value or 0))
-            if value is not None and not is_silent:
+            is_ignored = stage == last and (self.ignores_last or math.isinf(value or 0))
+            if value is not None and not is_ignored:
                 self.signal_buffer[stage].append(finite(value))  # type: ignore[arg-type]
         if max(map(len, self.signal_buffer)) >= BUFFER_SIZE:
             self._update_signal()

@@ -62,9 +62,9 @@ class Service:
         retries, plus 10% of the number of its inputs.
     on_error : str, default="stop"
         The reaction to a failure of a function. A failure is an exception, a timeout, a malformed
-        answer, or a prediction that is not among ``labels``. "stop": the callers of the failed
-        inputs get the exception. "next": the inputs are deferred to the next model, or keep the
-        answer of a previous model if there is no next one.
+        answer, or a prediction that is not among ``labels``. "stop": the exception is raised for
+        the callers of the failed inputs. "next": the inputs are deferred to the next model, or keep the
+        answer of a previous model if the failed model is the last one.
     labels, confidence_range
         As in :meth:`Policy.run`.
     monitor : Monitor, optional

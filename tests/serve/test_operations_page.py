@@ -1,4 +1,4 @@
-"""docs/operations.md: its first section runs as it stands, from a table to a watched service."""
+"""docs/operations.md: its first section runs, from a table of answers to a report of the service."""
 
 import re
 import runpy

@@ -492,34 +492,6 @@ def test_several_answers_are_one():
         most_given([])
 
 
-REFUSALS = [
-    ({"ids": ["a"]}, "3 ids are needed"),
-    ({"ids": [None, 1.5, 2]}, "3 ids are needed, texts or whole numbers"),
-    ({"timeout": 0}, "timeout must be seconds"),
-    ({"deadline": -1}, "deadline must be seconds"),
-    ({"queue": 0}, "queue must be a whole number of 1"),
-    ({"retries": -1}, "retries must be a whole number of 0"),
-    ({"concurrency": -1}, "concurrency must be"),
-    ({"audit": 1.5}, "audit must be a share"),
-    ({"on_error": "ignore"}, "unknown on_error 'ignore'"),
-    ({"confidence_range": (1, 0)}, "confidence_range must be"),
-    ({"timeout": {"huge": 1}}, "unknown model of this cascade 'huge'"),
-    ({"reference": "huge"}, "unknown model of this policy 'huge'"),
-    ({"cost": [1.0, 2.0]}, "model 'small': costs must be"),
-    ({"cost": "dear"}, "model 'small': costs must be"),
-    ({"monitor": Monitor(THREE)}, "another cascade"),
-]
-
-
-@pytest.mark.parametrize(("options", "message"), REFUSALS)
-def test_refused(options, message):
-    options = dict(options)
-    cost = options.pop("cost", 1.0)
-    calls = [lambda rows: (rows, [0.9] * len(rows), cost)] * 2
-    with pytest.raises(ValueError, match=message):
-        decide(PAIR, calls, range(3), **options)
-
-
 VALUES = st.sampled_from([0.0, 0.25, 0.5, 0.9, 1.0, 1.5, -math.inf, math.inf, math.nan, 1])
 ANSWERS = st.sampled_from(["heron", "egret", "zebra", 1, None, OSError("down"), ["a list"]])
 EXPECTED = Policy.from_point(
