@@ -63,8 +63,8 @@ class Service:
     on_error : str, default="stop"
         The reaction to a failure of a function. A failure is an exception, a timeout, a malformed
         answer, or a prediction that is not among ``labels``. "stop": the exception is raised for
-        the callers of the failed inputs. "next": the inputs are deferred to the next model, or keep the
-        answer of a previous model if the failed model is the last one.
+        the callers of the failed inputs. "next": the inputs are deferred to the next model. At the
+        last model, they keep the answer of a previous one.
     labels, confidence_range
         As in :meth:`Policy.run`.
     monitor : Monitor, optional

@@ -1,4 +1,4 @@
-"""docs/operations.md: its first section runs, from a table of answers to a report of the service."""
+"""docs/operations.md: its first section runs, from a table of answers to a report."""
 
 import re
 import runpy
