@@ -4,6 +4,7 @@ import hashlib
 from bisect import insort
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Any, NamedTuple
@@ -224,19 +225,23 @@ class Counts:
         return found
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values of JSON. Dictionaries are lists of pairs, as ids may be numbers."""
-        state: dict[str, Any] = {
-            name: list(value.items()) if isinstance(value, dict) else value
-            for name, value in vars(self).items()
-        }
+        """Return plain values of JSON, which later inputs do not change.
+
+        Dictionaries are lists of pairs, as ids may be numbers.
+        """
+        state = vars(self) | deepcopy({"sums": self.sums, "windows": self.windows})
+        for name, value in state.items():
+            if isinstance(value, dict):
+                state[name] = list(value.items())
         signal = None if self.signal is None else self.signal.state()
         latest = list(map(list, self.latest_failures))
         return state | {"signal": signal, "latest_failures": latest, "open_ids": []}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Restore what :meth:`to_json` wrote, for the same number of models and the same signal."""
-        for name in ("sums", "identity", "version"):
-            setattr(self, name, state[name])
+        self.identity = state["identity"]
+        self.version = state["version"]
+        self.sums = dict(state["sums"])
         self.latest_failures = [
             deque(failures, CALL_WINDOW) for failures in state["latest_failures"]
         ]

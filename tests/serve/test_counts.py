@@ -98,6 +98,15 @@ def test_labels_of_a_report_outlast_newer_states_of_its_workers(tmp_path):
     assert same(Monitor(WATCHED).merge(monitor), whole.merge(monitor))
 
 
+def test_a_state_does_not_change_while_it_is_written():
+    """A thread may write it while inputs are counted."""
+    monitor = worker(0)
+    state = monitor.local.to_json()
+    before = repr(state)
+    more(monitor, 0, 400, 50)
+    assert repr(state) == before != repr(monitor.local.to_json())
+
+
 @pytest.mark.parametrize("how", ["deepcopy", "pickle"])
 def test_a_copy_counts_under_another_identity(how):
     monitor = worker(0)
