@@ -37,7 +37,7 @@ def port(text: str) -> int:
     return number
 
 
-def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
+def arguments(command: Sequence[str] | None = None) -> argparse.Namespace:
     """Return the options of a command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -69,7 +69,7 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     add("--host", default="127.0.0.1", help="address to listen on (default: this machine only)")
     add("--name", action="append", default=[], help="a name by which clients may call this server")
     add("--port", type=port, default=8000)
-    return parser.parse_args(given)
+    return parser.parse_args(command)
 
 
 def chosen() -> tuple[cl.Cascade, cl.datasets.Samples]:
@@ -100,9 +100,9 @@ def server_of(
     return http.server_of(app, options.host, options.port, options.max_connections)
 
 
-def main(given: Sequence[str] | None = None) -> None:
+def main(command: Sequence[str] | None = None) -> None:
     """Serve a cascade by the options of a command line, until SIGTERM or Ctrl-C."""
-    options = arguments(given)
+    options = arguments(command)
     if options.threads:
         torch.set_num_threads(options.threads)
     if options.cascade:

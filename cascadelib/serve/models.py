@@ -51,12 +51,12 @@ class Functions:
         """Return the kind of a caller's inputs, and a source for each."""
         return None, list(inputs)
 
-    async def ask(self, stage: int, sources: list) -> Any:
+    async def call(self, stage: int, sources: list) -> Any:
         """Return the answer of a call, which runs in a new thread unless it is async."""
-        call = self.functions[stage]
+        function = self.functions[stage]
         if self.are_async[stage]:
-            return await call(sources)
-        answer = await in_thread(call, sources)
+            return await function(sources)
+        answer = await in_thread(function, sources)
         return await answer if inspect.isawaitable(answer) else answer
 
     def read(
@@ -166,7 +166,7 @@ class Members:
         batch = batch_of(self.cascade, inputs)
         return batch.kind, [(batch, row) for row in range(len(batch))]
 
-    async def ask(self, stage: int, sources: list) -> tuple["Batch", np.ndarray]:
+    async def call(self, stage: int, sources: list) -> tuple["Batch", np.ndarray]:
         """Return the samples as one batch, and the logits [N, classes] of a stage's model."""
         parts = [
             batch.take(np.array([row for _, row in group]))

@@ -379,7 +379,7 @@ class Service:
         is_answered = False
         try:
             async with asyncio.timeout_at(None if until == math.inf else until):
-                answer = await self.models.ask(stage, [item.source for item in items])
+                answer = await self.models.call(stage, [item.source for item in items])
             is_answered = True
             replies = self.models.read(rules.point, stage, items, answer, rules.monitor.equal)
         except BaseException as error:  # CancelledError too, since no caller may wait forever

@@ -7,7 +7,7 @@ from copy import deepcopy
 from itertools import permutations
 
 import pytest
-from watched_policy import WATCHED, ask
+from watched_policy import WATCHED, count_inputs
 
 from cascadelib.serve import Monitor
 
@@ -21,7 +21,7 @@ def worker(number, inputs=400):
 
 def more(monitor, number, first, inputs):
     names = [f"{number}-{row}" for row in range(first, first + inputs)]
-    ask(monitor, first, inputs, names, shift=0.02 * number)
+    count_inputs(monitor, first, inputs, names, shift=0.02 * number)
 
 
 def report(monitor):

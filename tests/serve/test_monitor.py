@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from bundled_cascade import IMAGES, POINT, SMALL, TEST, VAL
 from deciding import decide
-from watched_policy import WATCHED, ask, record_of
+from watched_policy import WATCHED, count_inputs, record_of
 
 from cascadelib import (
     Cascade,
@@ -108,8 +108,8 @@ def test_a_drift_report_states_whether_its_reference_was_held_out():
         {name: TEST.logits(name) for name in SMALL},
         macs=TEST.models["macs"][SMALL].to_dict(),
     )
-    said = {"held out": (VAL, TEST), "chosen on": (VAL, None), "not known": (VAL, nameless)}
-    for words, (store, held_out) in said.items():
+    stores = {"held out": (VAL, TEST), "chosen on": (VAL, None), "not known": (VAL, nameless)}
+    for words, (store, held_out) in stores.items():
         watched = Monitor(point_for_file(POINT, store, held_out))
         assert watched.drift().reference.startswith(words)
     signal = DriftSignal(evaluate(VAL, POINT).stage_confidences)
@@ -169,9 +169,9 @@ def test_restarts_change_no_figure(tmp_path):
     never = Monitor(WATCHED)
     restarted = Monitor(WATCHED)
     for start in range(0, 2000, 200):
-        ask(never, start, 200)
+        count_inputs(never, start, 200)
         never.drift()
-        ask(restarted, start, 200)
+        count_inputs(restarted, start, 200)
         restarted.save(path)
         restarted = Monitor.load(path)
     for one in (restarted, Monitor.load(path)):
@@ -189,7 +189,7 @@ def test_workers_are_counted_together():
     workers = [Monitor(WATCHED) for _ in range(3)]
     for number, worker in enumerate(workers):
         names = [f"{number}-{row}" for row in range(400)]
-        ask(worker, 400 * number, 400, names, shift=0.3 * (number == 1))
+        count_inputs(worker, 400 * number, 400, names, shift=0.3 * (number == 1))
     drifted = workers[1].drift().tests
     audited = sum(worker.audited for worker in workers)
     whole = Monitor(WATCHED)
@@ -209,8 +209,8 @@ def test_workers_are_counted_together():
 def test_states_with_equal_ids_are_not_merged():
     one = Monitor(WATCHED)
     other = Monitor(WATCHED)
-    ask(one, 0, 100)
-    ask(other, 0, 100)
+    count_inputs(one, 0, 100)
+    count_inputs(other, 0, 100)
     with pytest.raises(ValueError, match="ids are pending in several.*ids="):
         one.merge(other)
     assert one.inputs == 100
@@ -219,7 +219,7 @@ def test_states_with_equal_ids_are_not_merged():
 def test_damaged_files_and_predictions_that_are_not_json_are_refused(tmp_path):
     path = tmp_path / "monitor.json"
     monitor = Monitor(WATCHED)
-    ask(monitor, 0, 100)
+    count_inputs(monitor, 0, 100)
     monitor.save(path)
     text = path.read_text()
     for damaged in (text[:-9], text.replace("monitor 2", "running 2"), "{}", "[]", "no JSON"):

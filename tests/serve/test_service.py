@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from deciding import answering, decide, decided, down, hang
-from faulty_server import KINDS, LABELS, MODELS, POINT, answer, fault_of, said
+from faulty_server import KINDS, LABELS, MODELS, POINT, answer, fault_of, reply_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from policies import CALLS, STAGES, call_of, cascades, fails
@@ -111,8 +111,8 @@ def test_inputs_of_many_callers_share_batches_and_each_caller_gets_its_answers()
     seen = []
     calls = [answering(0.9, 1.0, seen=seen), answering(0.9)]
     monitor = Monitor(POINT)
-    told = []
-    monitor.on_decision = told.append
+    records = []
+    monitor.on_decision = records.append
 
     async def main():
         service = Service(PAIR, calls, batch_size=32, concurrency=2, monitor=monitor)
@@ -129,7 +129,7 @@ def test_inputs_of_many_callers_share_batches_and_each_caller_gets_its_answers()
 
     run(main())
     assert sorted(len(batch) for batch in seen)[len(seen) // 2] == 32 == max(map(len, seen))
-    assert Counter(record.id for record in told) == Counter(f"{row}" for row in range(1280))
+    assert Counter(record.id for record in records) == Counter(f"{row}" for row in range(1280))
     assert monitor.inputs == monitor.spent[0] == 1280
 
 
@@ -215,12 +215,12 @@ def test_faults_of_every_kind_affect_their_input_only():
     assert {fault for pair in faults for fault in pair} >= {*KINDS}
     for n, (small, large) in zip(numbers, faults):
         failure = kinds.get(small, 0)
-        is_deferred = failure > 0 or said("small", n)[1] < 0.5
+        is_deferred = failure > 0 or reply_of("small", n)[1] < 0.5
         assert decisions.exit_stage[n] == is_deferred
         last = kinds.get(large, 0) if is_deferred and large != "nan" else 0
         assert decisions.failures[n].tolist() == [failure, last]
         answered = [i for i in range(is_deferred + 1) if not decisions.failures[n, i]]
-        expected = said(POINT.models[answered[-1]], n)[0] if answered else None
+        expected = reply_of(POINT.models[answered[-1]], n)[0] if answered else None
         assert decisions.predictions[n] == expected
 
 
