@@ -176,7 +176,7 @@ def cost_per_input(costs: Any, count: int) -> np.ndarray:
 def faults_of(point: Point, read: Answer, ids: Sequence, name: str) -> list[BaseException | None]:
     """Return an exception for each input for which the model ``name`` failed, else None."""
     faults: list[BaseException | None] = [None] * len(ids)
-    for row in np.flatnonzero(read.failures):
+    for row in np.flatnonzero(read.failures).tolist():
         fault = read.guesses[row, 0]
         if not isinstance(fault, BaseException):
             fault = ValueError(f"model {name!r}: {describe_failure(point, ids[row], read, row)}")

@@ -44,7 +44,7 @@ def samples_of(kind: str, body: bytes) -> tuple[Any, list[str] | None]:
     """
     is_json = kind == "application/json"
     try:
-        batch = json.loads(body) if is_json else array_of(body)
+        batch: Any = json.loads(body) if is_json else array_of(body)
     except (ValueError, RecursionError) as error:
         form = "JSON text" if is_json else ".npy array"
         raise ValueError(f"the body is not a valid {form}: {error}") from None

@@ -104,7 +104,7 @@ class Functions:
             return None
         if stage < len(point.inside):
             threshold = float(point.inside[stage])
-            exits = [does_exit(confidence, threshold) for confidence in confidences]
+            exits = [bool(does_exit(confidence, threshold)) for confidence in confidences]
         return list(map(Reply, predictions, confidences, costs or [None] * count, exits))
 
 
@@ -124,8 +124,8 @@ def replies_of(point: Point, stage: int, answer: Answer, errors: Sequence) -> li
     """Return the reply for each input of a checked answer."""
     stage = min(stage, len(point.inside))
     exits = find_exits(point, stage, convert_units(point.metric, answer.confidence))
-    predictions = np.where(answer.failures, None, answer.guesses[:, 0])
-    confidences = np.where(answer.failures, None, answer.confidence)
+    predictions = np.where(answer.failures, np.array(None), answer.guesses[:, 0])
+    confidences = np.where(answer.failures, np.array(None), answer.confidence)
     costs = np.full(len(exits), None) if answer.costs is None else answer.costs
     columns = (predictions, confidences, costs, exits, answer.failures)
     return list(map(Reply, *[column.tolist() for column in columns], errors))

@@ -2,7 +2,6 @@
 
 import copy
 import json
-import math
 import os
 import warnings
 from collections import Counter
@@ -20,6 +19,7 @@ from scipy.stats import binomtest
 from ..checks import brief
 from ..evaluation.point import Point
 from ..files import digest_of, open_regular_file, replace_atomically
+from ..methods.thresholds import LARGEST
 from ..policy.decisions import FAILURES, Decisions
 from ..policy.form import parse_cascade, text_of
 from .audit import LOCK, Audit
@@ -247,9 +247,13 @@ class Monitor(Audit):
         """Pass the held confidences of an input to the drift signal. Needs the lock."""
         last = len(self.models) - 1
         for stage, value in enumerate(self.confidences_by_number.pop(number)):
-            is_ignored = stage == last and (self.ignores_last or math.isinf(value or 0))
-            if value is not None and not is_ignored:
-                self.signal_buffer[stage].append(finite(value))  # type: ignore[arg-type]
+            confidence = finite(value)
+            if confidence is None:
+                continue
+            # A last model without confidences has infinite ones, in a log the largest float.
+            is_missing = abs(confidence) == LARGEST
+            if stage < last or not (self.ignores_last or is_missing):
+                self.signal_buffer[stage].append(confidence)
         if max(map(len, self.signal_buffer)) >= BUFFER_SIZE:
             self._update_signal()
 

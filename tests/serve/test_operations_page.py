@@ -27,7 +27,7 @@ def page(tmp_path, monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as listening:
         _, port = listening.getsockname()
     for name, code in re.findall(r"```python\n# (\w+\.py): (.*?)```", SECTION, flags=re.S):
-        code = code.replace("8000", str(port)).replace("range(0, 3000", "range(0, 500")
+        code = code.replace("8000", str(port)).replace("range(0, 3000", "range(0, 1500")
         Path(name).write_text(f"# {code}", encoding="utf-8")
 
 
@@ -57,16 +57,15 @@ def test_a_certified_policy_is_put_into_service_from_the_page_alone(page, monkey
         thread.join()
 
     monkeypatch.setattr(uvicorn.Server, "run", run_for_a_client)
-    for runs in (1, 2):
+    for _ in range(2):  # the second run counts the decisions of the first one
         monitor = runpy.run_path("app.py")["monitor"]
-        assert monitor.inputs == 500 * runs and monitor.audited > 0
     found = runpy.run_path("report.py")
     loss = found["monitor"].loss(0.05)
-    assert found["monitor"].inputs == 1000 and loss["to_label"] > 0
+    assert found["monitor"].inputs == monitor.inputs == 3000 and loss["to_label"] > 0
     assert not found["monitor"].drift().alarm and not found["monitor"].failing(0.05)["alarm"].any()
     label_of = runpy.run_path("practice.py")["label_of"]
     labels = [f"{name},{label_of('new text ' + name[1:])}" for name in loss["label_first"]]
     Path("labels.csv").write_text("\n".join(["id,label", *labels]))
     labelled = runpy.run_path("report.py")["monitor"].loss(0.05)
-    assert labelled["to_label"] == 0
-    assert loss["low"] < labelled["low"] < labelled["high"] < loss["high"]
+    assert labelled["to_label"] == loss["to_label"] - len(labels) < loss["to_label"]
+    assert labelled["high"] - labelled["low"] < loss["high"] - loss["low"]

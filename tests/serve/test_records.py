@@ -133,3 +133,13 @@ def test_confidences_enter_the_drift_signal_in_the_order_of_arrival():
     in_order.observe(records)
     pd.testing.assert_frame_equal(monitor.drift().tests, in_order.drift().tests)
     assert not monitor.drift().alarm
+
+
+def test_a_last_model_without_confidences_does_not_drift_in_a_log():
+    """Infinite confidences are the largest float in a log."""
+    monitors = [Monitor(WATCHED), Monitor(WATCHED)]
+    records = [record_of(number, [0.1, -math.inf]) for number in range(500)]
+    monitors[0].observe(records)
+    monitors[1].observe(read_log(record.to_json() + "\n" for record in records))
+    for monitor in monitors:
+        assert monitor.drift().tests["inputs"].tolist() == [500, 0]
