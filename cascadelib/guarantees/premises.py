@@ -15,9 +15,9 @@ from numpy import ndarray as Array
 from ..checks import items_of, validate_choice
 from ..methods.confidence_range import has_power
 from ..origin import Origin, join_origins, parts_of
-from ..store.aligned_rows import alignment_of
+from ..store.aligned_rows import check_alignment
 from ..store.protocol import Store
-from ..store.tables.spelling import outside_labels
+from ..store.tables.spelling import find_foreign_answers
 from .case import Case
 from .likeness import likeness_of, near_groups
 from .repeats import (
@@ -126,7 +126,7 @@ def reference_complete(case: Case) -> Finding:
     labels = getattr(case.store, "labels", None)
     is_text = case.store.class_count is None and case.store.has_predictions
     if is_text and labels is not None and case.is_known.all():
-        foreign = outside_labels(case.store.predicted(case.reference), labels)
+        foreign = find_foreign_answers(case.store.predicted(case.reference), labels)
         if foreign.any():
             share = f"{foreign.mean():.1%} of the reference's answers are none of the labels"
             return NOT_VERIFIABLE, f"{share}, and count as wrong", ""
@@ -200,7 +200,7 @@ def rows_aligned(case: Case) -> Finding:
     if double := same_answers(case):
         fault = f"the answers of {double!r} and {case.reference!r} are equal on all samples"
         return VIOLATED, fault, "check that the table does not hold one model under two names"
-    found = alignment_of(case.first_of_clusters, case.models)
+    found = check_alignment(case.first_of_clusters, case.models)
     remedy = (
         "join the models' rows by sample id; if the models are wrong on different samples indeed, "
         "accept it"

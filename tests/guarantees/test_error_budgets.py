@@ -83,7 +83,7 @@ def test_alarms_of_failing_models_share_their_evidence(monkeypatch):
     """An alarm of a model needs evidence of exactly all inputs × the number of models."""
     monkeypatch.setattr(monitor, "evidence_of", lambda failures, most: sum(failures))
     running = Monitor(cl.Point(("a", "b", "c"), (0.5, 0.5)))
-    running.local.latest[1].extend([1, 1, 1])
+    running.local.latest_failures[1].extend([1, 1, 1])
     for needed, alarms in ((1.0, [False, True, False]), (1.0001, [False] * 3)):
         table = running.failing(most=0.3, inputs_per_false_alarm=needed)
         assert table["alarm"].tolist() == alarms and table["evidence"].tolist() == [0, 1, 0]
@@ -153,13 +153,13 @@ def test_custom_confidences_share_their_level(capture, monkeypatch):
 def test_intervals_of_aligned_rows_share_half_of_the_level_by_models_and_half_by_pairs(monkeypatch):
     """Two-sided: so a quarter of the level at each end."""
     levels = []
-    real = aligned_rows.correlations
+    real = aligned_rows.correlation_intervals
 
     def captured(counts, spread, level):
         levels.append((len(counts), level))
         return real(counts, spread, level)
 
-    monkeypatch.setattr(aligned_rows, "correlations", captured)
+    monkeypatch.setattr(aligned_rows, "correlation_intervals", captured)
     aligned_rows.aligned_rows(np.random.default_rng(0).random(500) < [[0.5], [0.6], [0.7], [0.8]])
     level = aligned_rows.LEVEL / 4
     assert levels[:2] == [(4, level / 4), (6, level / 6)]
