@@ -26,6 +26,8 @@ from .monitor import Monitor
 from .records import AuditRecord, Record, decisions_of
 from .stages import LOG, Caller, DeadlineExceeded, ModelQueue, Overloaded, QueuedInput, Rules
 
+IDLE_SECONDS = 0.01  # between two looks of Service.end
+
 
 class Service:
     """Run a policy on the inputs of many callers, on one event loop.
@@ -179,8 +181,6 @@ class Service:
         self.refused = 0
         self.calls: set[asyncio.Task] = set()
         self.is_scheduled = False
-        self.idle = asyncio.Event()
-        self.idle.set()
 
     @property
     def monitor(self) -> Monitor:
@@ -247,7 +247,8 @@ class Service:
 
     async def end(self) -> None:
         """Return when all inputs are decided and all audits have ended."""
-        await self.idle.wait()
+        while self.undecided or self.audits:
+            await asyncio.sleep(IDLE_SECONDS)
 
     def reload(self, policy: Policy, monitor: Monitor | None = None) -> Monitor:
         """Use another policy of the same models for new inputs. Undecided inputs keep the old one.
@@ -311,7 +312,6 @@ class Service:
         elif until < math.inf:
             caller.timer = loop.call_at(until, self._expire, caller)
         self.undecided += count
-        self._update_idle()
         return caller
 
     async def _wait(self, caller: Caller) -> None:
@@ -440,7 +440,6 @@ class Service:
                 caller.answered.set_exception(error)
             elif not caller.undecided:
                 caller.answered.set_result(None)
-        self._update_idle()
 
     def _audit(self, item: QueuedInput) -> None:
         """Queue an input for the reference, unless the reference has answered."""
@@ -467,14 +466,6 @@ class Service:
             item.rules.monitor.resolve(record)
         except Exception as error:  # of monitor.equal
             LOG.warning("the audit of %r failed: %s: %s", record.id, type(error).__name__, error)
-        self._update_idle()
-
-    def _update_idle(self) -> None:
-        """Let :meth:`end` return if nothing is under way."""
-        if self.undecided or self.audits:
-            self.idle.clear()
-        else:
-            self.idle.set()
 
 
 def rules_of(policy: Policy, monitor: Monitor | None) -> Rules:
