@@ -2,10 +2,10 @@
 
 The search is exact if it runs to the end. :mod:`cascadelib.fronts.kernels.grid` defines boundaries,
 grids, bins, slots, corners and boxes. The search of a cascade starts with its root, a grid over all
-boundaries of all stages (:func:`open_head`). The cascades at the corners of the grid are recorded.
-Each box of the grid has an upper bound on the number of correct samples and a lower bound on the
-cost. If a recorded cascade is at least as good as both bounds, the box is dropped. Every other box
-is opened:
+boundaries of all stages (:func:`open_prefix`). The cascades at the corners of the grid are
+recorded. Each box of the grid has an upper bound on the number of correct samples and a lower bound
+on the cost. If a recorded cascade is at least as good as both bounds, the box is dropped. Every
+other box is opened:
 
 1. *Gather* the samples whose exit depends on thresholds within the box. These samples are *open*.
    All others are *settled*.
@@ -319,10 +319,10 @@ def search_boxes(
 
 
 @kernel(_nrt=False)
-def open_head(w: Workspace) -> None:
-    """Prepare the root that all cascades with the same head share.
+def open_prefix(w: Workspace) -> None:
+    """Prepare the root that all cascades with the same prefix share.
 
-    A head is a cascade without its last model. Each of its stages must have been written to ``w``
+    A prefix is a cascade without its last model. Each of its stages must have been written to ``w``
     by :meth:`cascadelib.fronts.cascades.RootStage.write_to`.
     """
     levels = w.levels
@@ -405,7 +405,7 @@ def search_root(
     corners: bool,
     boxes: bool,
 ) -> None:
-    """Search one cascade of an opened head, see :func:`open_head`.
+    """Search one cascade of an opened prefix, see :func:`open_prefix`.
 
     Parameters
     ----------

@@ -295,7 +295,7 @@ def workspace(k: int, d: int) -> Room:
         passing_correct=np.zeros(1, np.int64),
         passing_cost=np.zeros(1),
     )
-    # Arrays shared by all cascades with the same head, which is a cascade without its last model.
+    # Arrays shared by all cascades with the same prefix, which is a cascade without its last model.
     root = Root(
         # See cascadelib.fronts.cascades.RootStage.
         code=np.empty((d, k), np.uint8),
