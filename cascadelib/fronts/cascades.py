@@ -162,9 +162,9 @@ class RootStage:
         levels = workspace.parts.levels
         workspace.parts.root.code[i] = self.code
         workspace.parts.root.number[i] = self.number
-        levels.maps[0, i, : len(self.boundaries)] = self.boundaries
+        levels.boundary_of[0, i, : len(self.boundaries)] = self.boundaries
         levels.edges[0, i, 1 : len(self.edges) + 1] = self.edges
-        levels.top[0, i] = len(self.boundaries) - 1
+        levels.last_boundary[0, i] = len(self.boundaries) - 1
         levels.slots[0, i] = len(self.edges) + 1
 
 
