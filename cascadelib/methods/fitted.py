@@ -375,8 +375,10 @@ def rows_by_label(labels: Array) -> dict[str, Array]:
 
 
 def label_digest(label: str) -> str:
-    """Return 128 bits of the SHA-256 of a label. Labels may be confidential, so files store
-    this."""
+    """Return 128 bits of the SHA-256 of a label.
+
+    Files store it instead of the label, which may be confidential.
+    """
     return hashlib.sha256(label.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
