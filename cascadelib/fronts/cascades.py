@@ -321,23 +321,17 @@ class Outcomes:
         """Return the samples by falling confidence, int64 (k,)."""
         return np.argsort(self.groups(prefix), kind="stable")
 
-    def exits(self, prefix: tuple) -> tuple[Array, Array, Array, Array]:
-        """Return the arrays that determine the exits after each of the d models of a prefix.
+    def exits(self, prefix: tuple) -> tuple[Array, list[Array], list[Array]]:
+        """Return the :meth:`groups` (d, k), orders and confidences after each model of a prefix.
 
-        The first three are :meth:`groups`, :meth:`order` and :meth:`confidence` of each stage,
-        (d, k). The last, int64 (d, k + 1), is the position in the order at which each group starts.
-        It is k beyond the last group. The result for the last prefix is cached.
+        The result for the last prefix is cached.
         """
         if self.last_exits[0] != prefix:
             stages = [prefix[: i + 1] for i in range(len(prefix))]
             group = np.stack([self.groups(stage) for stage in stages])
-            order = np.stack([self.order(stage) for stage in stages])
-            confidence = np.stack([self.confidence(stage) for stage in stages])
-            starts = np.full((len(prefix), group.shape[1] + 1), group.shape[1])
-            for start, groups in zip(starts, group, strict=True):
-                sizes = np.bincount(groups)
-                start[: len(sizes)] = np.cumsum(sizes) - sizes
-            self.last_exits = prefix, (group, order, confidence, starts)
+            orders = [self.order(stage) for stage in stages]
+            confidences = [self.confidence(stage) for stage in stages]
+            self.last_exits = prefix, (group, orders, confidences)
         return self.last_exits[1]
 
     def copy_for(self, prefixes: Iterable[tuple]) -> "Outcomes":

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -89,67 +89,65 @@ class Points:
 
 
 @kernel
-def neighbours(
-    group: Array,
-    order: Array,
-    confidence: Array,
-    boundaries: Array,
-    starts: Array,
-    reached: Array,
-) -> Array:
-    """Return the confidences next to the thresholds of P points of a cascade, float64 (2, P, d).
+def neighbours(group: Array, order: Array, boundaries: Array, i: int) -> Array:
+    """Return the samples next to the thresholds of stage i at P points, int64 (2, P).
 
-    The first is the least confidence that exits, the second the largest that is deferred. Only the
-    samples that reach the stage count. The result is nan if there is no such sample.
+    The first is the least confident sample that exits, the second the most confident one that is
+    deferred. Only the samples that reach the stage count. The result is −1 if there is no such
+    sample.
 
     Parameters
     ----------
     group : int32 array of shape (d, k)
-        Group of each sample.
-    order : int64 array of shape (d, k)
-        Samples by falling confidence.
-    confidence : float64 array of shape (d, k)
-        Confidences.
+        Group of each sample at each stage.
+    order : int64 array of shape (k,)
+        Samples by falling confidence at stage i.
     boundaries : int64 array of shape (P, d)
-        Number of groups that exit.
-    starts : int64 array of shape (d, k + 1)
-        Position in the order at which each group starts.
-    reached : int array of shape (P,)
-        Number of stages that a sample reaches. All samples exit at the last one.
+        Number of groups that exit at each stage.
+    i : int
+        Stage.
     """
-    d, k = group.shape
-    out = np.full((2, *boundaries.shape), np.nan)
-    for i in range(d):
-        for p in np.flatnonzero(reached > i + 1):
-            # Side 0 goes from the boundary to higher confidences, side 1 to lower ones. Each stops
-            # at the first sample that did not exit at an earlier stage.
-            start = starts[i, boundaries[p, i]]
-            for side, x, move in ((0, start - 1, -1), (1, start, 1)):
-                while 0 <= x < k and np.isnan(out[side, p, i]):
-                    s = order[i, x]
-                    reaches = True
-                    for earlier in range(i):
-                        reaches &= group[earlier, s] >= boundaries[p, earlier]
-                    if reaches:
-                        out[side, p, i] = confidence[i, s]
-                    x += move
-    return out
+    k = len(order)
+    samples = np.full((2, len(boundaries)), -1)
+    for p in range(len(boundaries)):
+        # Find the position of the first deferred group.
+        start = 0
+        end = k
+        while start < end:
+            middle = (start + end) // 2
+            if group[i, order[middle]] < boundaries[p, i]:
+                start = middle + 1
+            else:
+                end = middle
+        # Side 0 goes from there to higher confidences, side 1 to lower ones. Each stops at the
+        # first sample that did not exit at an earlier stage.
+        for side, x, move in ((0, start - 1, -1), (1, start, 1)):
+            while 0 <= x < k and samples[side, p] < 0:
+                reaches = True
+                for earlier in range(i):
+                    reaches &= group[earlier, order[x]] >= boundaries[p, earlier]
+                if reaches:
+                    samples[side, p] = order[x]
+                x += move
+    return samples
 
 
-def thresholds_of(
-    outcomes: Any, cascade: tuple, boundaries: Array, reached: Any = MAX_MODELS
+def confidences_around(
+    outcomes: Any, cascade: tuple, boundaries: Array, reached: int = MAX_MODELS
 ) -> Array:
-    """Return the thresholds at the boundaries of P points of a cascade, float64 (P, n − 1).
+    """Return the confidences on both sides of each boundary of a cascade, float64 (2, P, n − 1).
 
-    A threshold is midway between neighbouring confidences of samples that reach its stage.
-    `reached`, an int or (P,), is the number of stages that samples reach. At the last of these, all
-    samples exit.
+    They are the arguments of :func:`cascadelib.methods.thresholds.midway`, and belong to samples
+    that reach the stage. `reached` is the number of stages that samples reach. All samples exit at
+    the last of them, so the confidences of later boundaries are nan.
     """
-    if len(cascade) == 1:
-        return np.empty(boundaries.shape)
-    stages = np.full(len(boundaries), reached)
-    group, order, confidence, starts = outcomes.exits(cascade[:-1])
-    return midway(*neighbours(group, order, confidence, boundaries, starts, stages))
+    around = np.full((2, *boundaries.shape), np.nan)
+    if len(cascade) > 1:
+        group, orders, confidences = outcomes.exits(cascade[:-1])
+        for i in range(min(reached, len(cascade)) - 1):
+            samples = neighbours(group, orders[i], boundaries, i)
+            around[:, :, i] = np.where(samples < 0, np.nan, confidences[i][samples])
+    return around
 
 
 def points_from(outcomes: Any, best: Any, cascade_of: Callable, cost: Array) -> Points:
@@ -158,12 +156,6 @@ def points_from(outcomes: Any, best: Any, cascade_of: Callable, cost: Array) -> 
     `cascade_of` returns the models of a cascade from its number. If no sample reaches a model, it
     is replaced by the cheapest possible model.
     """
-
-    @cache
-    def completed(number: int, stages: int) -> tuple[int, ...]:
-        cascade = cascade_of(number)
-        return next(extensions(cost, cascade[:stages], len(cascade)))
-
     reach = best.reach
     k = len(reach) - 1
     d = best.where.shape[1] // 2
@@ -171,16 +163,22 @@ def points_from(outcomes: Any, best: Any, cascade_of: Callable, cost: Array) -> 
     correct = np.flatnonzero(is_better & np.isfinite(reach))
     numbers, boundaries, at = np.split(best.where[correct], [1, 1 + d], axis=1)
     models = np.full((len(correct), d + 1), -1, np.int64)
-    thresholds = np.full((len(correct), d), np.nan)
-    stages = 1 + np.count_nonzero(at, axis=1)  # that samples reach
-    rows_of: dict[tuple, list[int]] = {}
-    for row, entry in enumerate(zip(numbers[:, 0].tolist(), stages.tolist())):
-        rows_of.setdefault(completed(*entry), []).append(row)
-    # Sorted, so that cascades with the same prefix, whose exits are cached, are adjacent.
-    for cascade, rows in sorted(rows_of.items()):
-        d = len(cascade) - 1
-        models[rows, : d + 1] = cascade
-        thresholds[rows, :d] = thresholds_of(outcomes, cascade, boundaries[rows, :d], stages[rows])
+    around = np.full((2, len(correct), d), np.nan)
+    # Group the rows by cascade and number of stages that samples reach. Cascades with the same
+    # prefix, whose exits are cached, have adjacent numbers.
+    stages = 1 + np.count_nonzero(at, axis=1)
+    entries = numbers[:, 0] * (MAX_MODELS + 1) + stages
+    order = np.argsort(entries, kind="stable")
+    for rows in np.split(order, 1 + np.flatnonzero(np.diff(entries[order]))) if len(order) else ():
+        cascade = cascade_of(numbers[rows[0], 0])
+        n = len(cascade)
+        reached = int(stages[rows[0]])
+        cascade = next(extensions(cost, cascade[:reached], n))
+        models[rows, :n] = cascade
+        around[:, rows, : n - 1] = confidences_around(
+            outcomes, cascade, boundaries[rows, : n - 1], reached
+        )
+    thresholds = np.where(models[:, 1:] < 0, np.nan, midway(*around))
     rates = -np.diff(at, prepend=k, append=0) / k
     floor: Any = least_onwards(best.floor)
     above: Any = (np.arange(k + 1) - 1) / k

@@ -16,11 +16,11 @@ from numpy import ndarray as Array
 
 from ..evaluation.evaluation import mean_cost
 from ..evaluation.pareto import pareto_front
-from ..methods.thresholds import exit_stages, sort_exits, threshold_for
+from ..methods.thresholds import exit_stages, midway, sort_exits, threshold_for
 from ..scoring import f1, f1_of
 from ..stages import Outcome, StageFunction
 from .cascades import Outcomes, Search, cascades_of
-from .front import Points, thresholds_of
+from .front import Points, confidences_around
 from .kernels.state import least_onwards
 from .kernels.sums import (
     LINES,
@@ -199,7 +199,7 @@ def search_graded(prepared: Search, positive: Array | None = None) -> Points:
     rows = [
         (cascade, limits)
         for cascade, boundaries in found.by_cascade()
-        for limits in thresholds_of(outcomes, cascade, boundaries)
+        for limits in midway(*confidences_around(outcomes, cascade, boundaries))
     ]
     points = points_by_running(outcomes.stage, cost, rows, lengths[-1], positive)
     if not search.skipped:
