@@ -271,10 +271,10 @@ class Outcomes:
                     f"correctness after models {prefix} is not boolean: the exact search counts "
                     "samples"
                 )
-            correct = correct.astype(bool).view(np.uint8)
+            result: Any = correct.astype(bool).view(np.uint8)
             if len(key) > 1:
-                correct = len(correct), np.packbits(correct)
-            self.correct_by_key[key] = correct
+                result = len(correct), np.packbits(result)
+            self.correct_by_key[key] = result
         stored = self.correct_by_key[key]
         return stored if len(key) == 1 else np.unpackbits(stored[1], count=stored[0])
 
