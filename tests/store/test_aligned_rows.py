@@ -204,7 +204,7 @@ def test_a_shift_is_found_from_five_standard_errors_on():
     for samples in range(100, 600, 20):
         correct = drawn(2, samples, seed=samples)
         correct[0] = np.roll(correct[0], 1)
-        found.append(best_offset(correct.astype(np.float32)) is not None)
+        found.append(find_best_offset(correct.astype(np.float32)) is not None)
         assert found[-1] == (slow_best_fit(correct) > 5)
     assert set(found) == {True, False}
 
