@@ -15,7 +15,7 @@ from ..checks import brief, check_count, check_number, error_context, validate_c
 from ..evaluation.point import Point
 from ..front_end import watched
 from ..guarantees.case import keys_of
-from ..guarantees.peeling import PILOT, Peeled, design, fitted_curve, peel_table, start_of
+from ..guarantees.peeling import PILOT, Peeled, design, fitted_curve, peel_table, start_peeling
 from ..guarantees.positives import peel_positives
 from ..guarantees.premises import (
     NOT_VERIFIABLE,
@@ -449,7 +449,7 @@ def simulate_calls(
     pilot = np.random.default_rng(seed).permutation(count)[: min(PILOT, labels or PILOT)]
     of_pilot = wrong_at(pilot)
     rng = np.random.default_rng([seed, 1])
-    classes, peel = start_of(confidence, predictions, pilot, pilot, rng.random(count))
+    classes, peel = start_peeling(confidence, predictions, pilot, pilot, rng.random(count))
     columns = design(peel.score, peel.group, len(classes) + 1)
     curve, spread = fitted_curve(columns[pilot], of_pilot, peel.curve)
     calls = []
