@@ -271,7 +271,7 @@ def test_only_the_boxes_of_a_long_search_show_their_progress(long, shown, monkey
 
     monkeypatch.setattr(parallel, "tqdm", progress)
     monkeypatch.setattr(parallel, "is_watched", lambda: True)
-    monkeypatch.setattr(parallel, "LONG", long)
+    monkeypatch.setattr(parallel, "LONG_SEARCH", long)
     search_arrays(*synthetic(5, 100, seed=0), 3)
     assert bars[-2:] == shown  # of corners, then of boxes
 
