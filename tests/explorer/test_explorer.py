@@ -159,6 +159,13 @@ def test_the_explorer_starts_at_the_front_that_is_passed():
         assert fields_of(explorer.point) == fields_of(front.point(row))
 
 
+@pytest.mark.parametrize(("gaps", "shown"), [([0.0, 0.2, 0.1], 0.2), ([], 0.0)])
+def test_the_page_has_the_largest_gap_of_a_front(gaps, shown, explorer, monkeypatch):
+    monkeypatch.setattr(cl.fronts.Front, "gap", property(lambda front: np.array(gaps)))
+    fronts = explorer.describe()["fronts"].values()
+    assert fronts and {front["gap"] for front in fronts} == {shown}
+
+
 def test_a_front_of_another_method_adds_the_method():
     front = cl.search(STORE, 2, cl.Method("top2_softmax_sum"))
     explorer = cl.explore(STORE, front=front)
