@@ -162,8 +162,8 @@ def test_the_explorer_starts_at_the_front_that_is_passed():
 
 def test_outputs_are_sent_again_if_one_of_the_offered_cascades_lacks_them(monkeypatch):
     monkeypatch.setattr("cascadelib.explorer.explorer.MAX_CASCADES", 2)
-    explorer = cl.explore(STORE, OTHER)
-    (front,) = explorer.fronts_of(explorer.choice).values()
+    front = cl.search(STORE, 2, "max_softmax_mean_logits")
+    explorer = cl.explore(STORE, OTHER, front=front)
     offered = [replace(explorer.choice, models=models) for models in front.table["models"]]
     assert {explorer.pack.shows(choice) for choice in offered} == {True, False}
     monkeypatch.setattr("cascadelib.explorer.explorer.MAX_CASCADES", 60)
