@@ -86,7 +86,8 @@ def by_lotus(query: Query, sampled_from: int | None = RANGE) -> Answers:
     count = len(query.truth)
     rng = np.random.default_rng(query.seed)
     order = rng.permutation(count)
-    chance, truth = query.chance[order], query.truth[order]
+    chance = query.chance[order]
+    truth = query.truth[order]
     edges = np.percentile(chance, np.linspace(0, 100, BINS + 1))
     score = np.clip((np.digitize(chance, edges) - 1) / BINS, 0, 1)
     weight = np.sqrt(score)
@@ -138,9 +139,11 @@ def by_lotus_everywhere(query: Query) -> Answers:
 
 def by_exact_tests(query: Query) -> Answers:
     """Answer by two borders that exact binomial tests of uniform labels pass in sequence."""
-    chance, truth = query.chance, query.truth
+    chance = query.chance
+    truth = query.truth
     drawn = np.random.default_rng(query.seed).permutation(len(truth))[:LABELS]
-    of_draw, is_yes = chance[drawn], truth[drawn]
+    of_draw = chance[drawn]
+    is_yes = truth[drawn]
     borders = np.unique(np.quantile(chance, np.linspace(0, 1, BORDERS)))
     positives = int(is_yes.sum())
     low = -np.inf
