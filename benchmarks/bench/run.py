@@ -309,6 +309,9 @@ def main(arguments: list[str] | None = None, committed: Path = HERE / "results.c
     here = [file for file in files(options.data) if names is None or file.name in names]
     begun = time.perf_counter()
     records, of_recall = records_of(options, here)
+    if records.empty:
+        print("no file has all draws: run again without --minutes, or with more")
+        return 1
     here = [file for file in here if file.name in set(records["file"])]
     records = placed(records, {file.name: file.labels for file in here})
     lacks = missing(options.data, here)
