@@ -162,6 +162,49 @@ class Policy:
         with replace_atomically(Path(path)) as temporary:
             temporary.write_text(text, encoding="utf-8")
 
+    def to_python(self, path: str | Path) -> None:
+        """Write the thresholds in use as one Python file, which needs no package.
+
+        Its functions ``exits(stage, confidence)`` and ``decide(confidences)`` are about one query.
+        If thresholds depend on the predicted class, they also take predictions. Running the file
+        compares its decisions with those of cascadelib.
+
+        Parameters
+        ----------
+        path : str or Path
+
+        Raises
+        ------
+        ValueError
+            If a fitted confidence has no threshold per class, such as a logistic one.
+
+        See Also
+        --------
+        Policy.save : Write the file that cascadelib reads.
+
+        Notes
+        -----
+        Decisions equal those of :meth:`decide` for every query. Two differences remain. The file
+        does not compare the median confidence with those of the selection. And a smooth fitted
+        confidence may be rounded differently within 1e-9 of its threshold.
+
+        Examples
+        --------
+        >>> import runpy, tempfile
+        >>> import cascadelib as cl
+        >>> policy = cl.Policy(cl.Point(("small", "large"), (0.55,)))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     policy.to_python(folder + "/policy.py")
+        ...     decide = runpy.run_path(folder + "/policy.py")["decide"]
+        >>> decide([0.9]), decide([0.1])
+        (0, 1)
+        """
+        from .python_file import python_text
+
+        text = python_text(self.in_use)
+        with replace_atomically(Path(path)) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
     def __repr__(self) -> str:
         return f"<Policy: {self.in_use.chain}, {self.in_use.decided_by}>"
 
