@@ -8,7 +8,6 @@ import inspect
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from string import Template
-from typing import Any
 
 import numpy as np
 from numpy import ndarray as Array
@@ -110,7 +109,7 @@ import re
 import unicodedata
 from math import inf, isfinite, isnan, nan
 from typing import Any""",
-    "about_thresholds": """By model and predicted class. A query exits if its confidence is >= the threshold.
+    "about_thresholds": """By model and predicted class. A query exits if its confidence is >= this.
 # Classes may be confidential, so the keys are label_digest(class), or "other" for all others.""",
     "checked": "exits_class",
     "functions": '''

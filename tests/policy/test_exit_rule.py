@@ -189,23 +189,22 @@ def labelled():
     return ScoreTable(None, confidence, [1, 9], ["a", "b"], predictions=predictions, labels=truth)
 
 
+@pytest.fixture(scope="module")
+def fitted_points(labelled):
+    """Return points of fronts whose thresholds depend on the class, and of one whose do not."""
+    kinds = ("isotonic_by_label", "isotonic")
+    return [p for kind in kinds for p in search(labelled, 2, Method(confidence=kind)).cascades]
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.data())
-def test_thresholds_per_class_of_the_python_file_are_those_of_the_policy(labelled, data):
-    front = search(
-        labelled,
-        2,
-        Method(confidence=data.draw(st.sampled_from(["isotonic_by_label", "isotonic"]))),
-    )
-    point = front.point(data.draw(st.integers(0, len(front) - 1)))
-    near = st.sampled_from(labelled.confidence[0].tolist())
-    values = st.lists(
-        near | st.sampled_from([-np.inf, np.inf, -1.0, 2.0]) | st.floats(0, 1),
-        min_size=2,
-        max_size=2,
-    )
+def test_thresholds_per_class_of_the_python_file_are_those_of_the_policy(fitted_points, data):
+    point = data.draw(st.sampled_from(fitted_points))
+    values = st.integers(-10, 110).map(lambda hundredths: hundredths / 100) | st.floats(0, 1)
+    infinite = st.sampled_from([-np.inf, np.inf])
+    pair = st.lists(values | infinite, min_size=2, max_size=2)
     predictions = st.lists(st.sampled_from([*LABELS, 3, 3.0]), min_size=2, max_size=2)
-    queries = data.draw(st.lists(st.tuples(values, predictions), min_size=1, max_size=20))
+    queries = data.draw(st.lists(st.tuples(pair, predictions), min_size=1, max_size=20))
     assert_equal_decisions(Policy.from_point(point), queries)
 
 
