@@ -5,7 +5,7 @@ precision.
 """
 
 from collections.abc import Callable, MutableMapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -347,13 +347,13 @@ def answer_table(
     answers[asked] = answers_at(np.flatnonzero(asked))
     dependent = dependence_of(confidence, predictions, clusters)
     premises = list_premises(table, peeled.labels, dependent)
-    policy = policy_of(peeled, table, price, premises)
-    certificate = describe_guarantees(peeled, goal, policy.point.exit_rates[0], dependent)
+    point = point_of(peeled, table, price, premises)
+    certificate = describe_guarantees(peeled, goal, point.exit_rates[0], dependent)
     return AnsweredTable(
         answers.astype(str),
         asked,
         certificate,
-        policy,
+        Policy(replace(point, guarantee=certificate)),
         premises_table(premises),
         peeled.labels,
         cost_of(int(asked.sum())),
@@ -538,10 +538,10 @@ def validate_answers(answers: Any, ids: list[str]) -> list[str]:
     return texts.tolist()
 
 
-def policy_of(
+def point_of(
     peeled: Peeled, table: ScoreTable, price: float | None, premises: Sequence[Premise]
-) -> Policy:
-    """Return the policy of the borders.
+) -> Point:
+    """Return the borders as a cascade of the small model and the reference.
 
     Its fitted confidence is 0 up to the border of a class and 1 above it. The threshold is ½.
     """
@@ -557,7 +557,7 @@ def policy_of(
     exits = fitted[small,](*read_single_model(table)) >= 0.5
     keeps = float(exits.mean())
     method = Method(confidence=BY_CLASS, fitted=fitted, fitted_on=table.origin)
-    point = Point(
+    return Point(
         (small, REFERENCE),
         (0.5,),
         (keeps, 1 - keeps),
@@ -567,7 +567,6 @@ def policy_of(
         selected_on=table.origin,
         premises=tuple(map(asdict, premises)),
     )
-    return Policy(point)
 
 
 def step_curve(border: float, digest: str | None) -> dict[str, Any]:

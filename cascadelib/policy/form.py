@@ -104,6 +104,7 @@ class CascadeFile:
     versions: dict[str, str]
     expected: Expected | None = None
     premises: tuple[dict[str, str], ...] = ()
+    guarantee: str = ""
 
 
 PARTS = tuple(part.name for part in fields(CascadeFile))
@@ -220,7 +221,7 @@ def object_from_json(kind: Any, value: dict, place: str) -> Any:
 def parts_as_json(point: Point) -> dict[str, Any]:
     """Return a Point as plain values of JSON, in the order of PARTS.
 
-    Premises are those of the guarantee that certified the Point with its current thresholds.
+    Premises and guarantee are left out if the Point has other thresholds than the certified ones.
     """
     measured = {part.name: float(getattr(point, part.name)) for part in fields(Figures)[1:]}
     finite = {name: value for name, value in measured.items() if math.isfinite(value)}
@@ -237,6 +238,7 @@ def parts_as_json(point: Point) -> dict[str, Any]:
             versions=dict(point.versions),
             expected=point.expected,
             premises=tuple(map(dict, point.premises)) if is_certified else (),
+            guarantee=point.guarantee if is_certified else "",
         )
     )
 
@@ -376,6 +378,7 @@ def point_in(file: CascadeFile) -> Point:
         expected=file.expected,
         versions=file.versions,
         premises=file.premises,
+        guarantee=file.guarantee,
         **figures,
     )
 
