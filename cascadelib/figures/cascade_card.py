@@ -236,8 +236,8 @@ def chart_html(summary: PolicySummary, front: Any) -> str:
     return (
         "<h2>The policy among all cascades</h2>"
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="accuracy against cost">'
-        f"{''.join(parts)}</svg><p>The line is the front of the cascades from which the policy was "
-        "chosen. Grey points are single models.</p>"
+        f"{''.join(parts)}</svg><p>The line is the front of cascades on {front.samples:,} samples. "
+        "Grey points are single models.</p>"
     )
 
 
@@ -281,7 +281,8 @@ class Scale:
             y = self.at(1, accuracy)[1]
             parts.append(f'<path d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}" stroke="var(--line)"/>')
             parts.append(
-                f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{100 * accuracy:.4g}%</text>'
+                f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">'
+                f"{100 * accuracy:.4g}%</text>"
             )
         decades = np.arange(np.floor(self.left), self.right + 1)
         costs = np.ravel(10.0 ** decades[:, None] * ([1, 2, 5] if len(decades) < 5 else [1]))

@@ -8,11 +8,11 @@ import pandas as pd
 
 from ..checks import check_number
 from ..cost_kinds import cost_of
-from ..evaluation.point import Estimate, Point, single_point
+from ..evaluation.point import Estimate, Point, kinds_of, single_point
 from ..evaluation.run import Run, evaluate
 from ..methods.confidence_metrics import metric_of
 from ..origin import samples_in_common
-from ..tables import arrow, fraction, in_words, number, times
+from ..tables import fraction, in_words, number, times
 from .cascade_file import expected
 from .confidence_summary import HELD_OUT
 
@@ -87,6 +87,8 @@ def summarize(
 ) -> PolicySummary:
     """Summarize a Point, Policy or Cascade. The arguments are those of the card."""
     point = single_point(policy)
+    if front is not None:
+        kinds_of([point, front])
     run = None if table is None else evaluate(table, point)
     measured = measure(point, front, run)
     figures = figures_of(point, measured)
