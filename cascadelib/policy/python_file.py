@@ -68,7 +68,7 @@ def check():
             found = None
         if found != expected:
             raise SystemExit(f"{query}: exits is {found}, and should be {expected}")
-    print(f"{len(CHECKS)} decisions are those of cascadelib $version")
+    print(f"{len(CHECKS)} decisions are those of cascadelib")
 
 
 if __name__ == "__main__":
