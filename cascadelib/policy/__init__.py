@@ -4,7 +4,8 @@ from .._lazy import attach
 
 __getattr__, __dir__, __all__ = attach(
     __name__,
-    answering="AnsweredTable CallPlan answer_table",
+    answered_table="AnsweredTable CallPlan",
+    answering="answer_table",
     cascade="Cascade pieces_of",
     cascade_file="expected",
     decisions="Decisions most_given",

@@ -185,24 +185,26 @@ def from_json(kind: Any, value: Any, place: str = "") -> Any:
         return None if value is None else from_json(options[0], value, place)
     if get_origin(kind) is tuple and isinstance(value, list):
         return tuple(from_json(options[0], one, f"{place}: {n}") for n, one in enumerate(value))
-    if isinstance(value, dict) and kind is not dict:
+    if isinstance(value, dict) and (is_dataclass(kind) or get_origin(kind) is dict):
         return object_from_json(kind, value, place)
     if kind is bytes and isinstance(value, str):
-        with suppress(ValueError):
-            return base64.b64decode(value, validate=True)
-        raise ValueError(f"{place}: not base64")
-    if not (fits(value, float) if kind is float else kind is Any or type(value) is kind):
+        return bytes_from_json(value, place)
+    is_number = kind is float and fits(value, float)
+    if not is_number and kind is not Any and type(value) is not kind:
         raise ValueError(f"{place}: missing or of another kind. Save the cascade again")
     return float(value) if kind is float else value
 
 
+def bytes_from_json(value: str, place: str) -> bytes:
+    """Return the bytes of base64 text."""
+    with suppress(ValueError):
+        return base64.b64decode(value, validate=True)
+    raise ValueError(f"{place}: not base64")
+
+
 def object_from_json(kind: Any, value: dict, place: str) -> Any:
     """Return a JSON object as a dict or as an instance of a dataclass."""
-    outer = get_origin(kind)
-    if outer is dict:
-        kinds = dict.fromkeys(value, get_args(kind)[1])
-    elif is_dataclass(kind):
-        outer = kind
+    if is_dataclass(kind):
         kinds = get_type_hints(kind)
         required = {part.name for part in fields(kind) if not hasattr(kind, part.name)}
         for names, verb in ((required - value.keys(), "lacks"), (value.keys() - kinds, "has no")):
@@ -210,12 +212,12 @@ def object_from_json(kind: Any, value: dict, place: str) -> Any:
                 named = ", ".join(map(repr, sorted(names)))
                 raise ValueError(f"{place or 'a cascade'} {verb} {named}")
     else:
-        raise ValueError(f"{place}: missing or of another kind. Save the cascade again")
+        kinds = dict.fromkeys(value, get_args(kind)[1])
     items = {
         key: from_json(kinds[key], item, f"{place}: {key!r}".removeprefix(": "))
         for key, item in value.items()
     }
-    return outer(**items)
+    return kind(**items)
 
 
 def parts_as_json(point: Point) -> dict[str, Any]:
@@ -353,18 +355,14 @@ def parse_cascade(content: str | dict, edited: bool = False) -> Point:
 def point_in(file: CascadeFile) -> Point:
     """Return the Point of a file, or raise ValueError if parts do not fit each other."""
     names = names_in(file)
-    stages = (len(names), 0)
-    if len(file.chosen.exit_rates) not in stages:
+    if len(file.chosen.exit_rates) not in (len(names), 0):
         raise ValueError(f"exit rates are needed of {len(names)} models")
     if file.expected:
         check_expected(file.expected, len(names))
-    selected_on: Origins = None
-    if file.chosen_on:
-        sets = (file.chosen_on, *file.chosen_on.also)
-        selected_on = join_origins(*(None if one is None else one.origin(names) for one in sets))
-    method = None if file.method is None else method_in(file.method, names)
-    if method and (method.temperature or method.confidence):
-        method = replace(method, fitted_on=selected_on)
+    selected_on = selection_of(file, names)
+    method = None
+    if file.method:
+        method = method_in(file.method, names, selected_on)
     units = method.units if method else None
     figures = {name: value for name, value in vars(file.chosen).items() if value is not None}
     return Point(
@@ -381,6 +379,14 @@ def point_in(file: CascadeFile) -> Point:
         guarantee=file.guarantee,
         **figures,
     )
+
+
+def selection_of(file: CascadeFile, names: tuple[str, ...]) -> Origins:
+    """Return the samples that a cascade has seen, or None if its file has no record of them."""
+    if file.chosen_on is None:
+        return None
+    sets = (file.chosen_on, *file.chosen_on.also)
+    return join_origins(*(None if one is None else one.origin(names) for one in sets))
 
 
 def names_in(file: CascadeFile) -> tuple[str, ...]:
@@ -413,13 +419,14 @@ def threshold_from_json(metric: str | Callable | None, value: Any) -> float:
     return float(value)
 
 
-def method_in(part: MethodPart, names: tuple[str, ...]) -> Method:
-    """Return the Method of some models, with their fits."""
+def method_in(part: MethodPart, names: tuple[str, ...], selected_on: Origins) -> Method:
+    """Return the Method of some models, with their fits on ``selected_on``."""
     temperatures = part.temperatures or {}
     if part.temperature != bool(temperatures) or min(temperatures.values(), default=1) <= 0:
         raise ValueError("'temperatures' must be positive, and are needed if 'temperature' is true")
     method = Method(part.metric, part.ensemble, part.temperature, temperatures or None)
     if temperatures:
+        method = replace(method, fitted_on=selected_on)
         for name in names:
             method.temperature_of(name)
     if not part.fitted:
@@ -427,7 +434,7 @@ def method_in(part: MethodPart, names: tuple[str, ...]) -> Method:
     if len(part.fitted) != len(names):
         raise ValueError(f"a fitted confidence is needed of each of the {len(names)} models")
     fitted = [fitted_in(one) for one in part.fitted]
-    method = replace(method, **describe_fits(fitted))
+    method = replace(method, **describe_fits(fitted), fitted_on=selected_on)
     return replace(method, fitted=dict(zip(models_read(method, names), fitted)))
 
 
